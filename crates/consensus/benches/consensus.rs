@@ -1,0 +1,113 @@
+//! Heights a second: four validators on one core, real signatures, no wire.
+
+use std::{collections::VecDeque, hint::black_box};
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use trefoil_consensus::{Config, Consensus, Input, Output, Speech, Timeouts};
+use trefoil_crypto::SecretKey;
+use trefoil_types::{Address, B256, Height, Millis, Time, Validator, ValidatorSet, keccak256};
+
+const VALIDATORS: usize = 4;
+const NETWORK: B256 = B256::repeat_byte(7);
+const NOW: Time = Time(1_000_000);
+
+fn key(i: usize) -> SecretKey {
+    SecretKey::from_seed(&[i as u8 + 1; 32])
+}
+
+fn set() -> ValidatorSet {
+    let validators = (0..VALIDATORS).map(|i| Validator {
+        key: key(i).public(),
+        power: 1,
+        fee_recipient: Address::ZERO,
+    });
+    ValidatorSet::new(validators.collect()).expect("four validators are a set")
+}
+
+fn nodes() -> Vec<Consensus> {
+    let timeouts = Timeouts {
+        propose: Millis(1_000),
+        prevote: Millis(400),
+        precommit: Millis(400),
+        delta: Millis(150),
+        max: Millis(3_000),
+    };
+    let config = |i| Config { key: Some(key(i)), network: NETWORK, timeouts };
+    (0..VALIDATORS).map(|i| Consensus::new(config(i))).collect()
+}
+
+/// Runs one height to its decision on every node.
+fn decide(nodes: &mut [Consensus], height: Height, set: &ValidatorSet) {
+    let mut queue = VecDeque::new();
+    let mut decided = 0;
+    for (i, node) in nodes.iter_mut().enumerate() {
+        let mut out = Vec::new();
+        node.start(NOW, height, set.clone(), &[], &mut out).expect("no records");
+        carry_out(i, out, &mut queue, &mut decided);
+    }
+    while let Some((to, input)) = queue.pop_front() {
+        let mut out = Vec::new();
+        nodes[to].input(NOW, input, &mut out).expect("honest peers");
+        carry_out(to, out, &mut queue, &mut decided);
+    }
+    assert_eq!(decided, VALIDATORS);
+}
+
+fn carry_out(
+    from: usize,
+    out: Vec<Output>,
+    queue: &mut VecDeque<(usize, Input)>,
+    decided: &mut usize,
+) {
+    for output in out {
+        match output {
+            Output::Build { height, round, .. } => {
+                let block = keccak256(height.to_be_bytes());
+                queue.push_back((from, Input::Built { height, round, block }));
+            }
+            Output::Send(speech) => {
+                for to in (0..VALIDATORS).filter(|to| *to != from) {
+                    queue.extend(heard(speech.clone()).into_iter().map(|input| (to, input)));
+                }
+            }
+            Output::Decided(certificate) => {
+                black_box(certificate);
+                *decided += 1;
+            }
+            _ => {}
+        }
+    }
+}
+
+fn heard(speech: Speech) -> Vec<Input> {
+    match speech {
+        Speech::Vote(vote) => vec![Input::Vote(vote)],
+        Speech::PolkaCertificate(polka) => vec![Input::PolkaCertificate(polka)],
+        Speech::RoundCertificate(certificate) => vec![Input::RoundCertificate(certificate)],
+        Speech::Proposal(proposal) => {
+            let candidate = Input::Candidate {
+                height: proposal.height,
+                round: proposal.round,
+                block: proposal.block,
+                proposer: proposal.proposer,
+                valid: true,
+            };
+            vec![Input::Proposal(proposal), candidate]
+        }
+    }
+}
+
+fn heights(c: &mut Criterion) {
+    let (mut nodes, set, mut height) = (nodes(), set(), 0);
+    let mut group = c.benchmark_group("consensus");
+    group.throughput(Throughput::Elements(1));
+    group.bench_function("four validators decide a height", |b| {
+        b.iter(|| {
+            height += 1;
+            decide(&mut nodes, height, &set);
+        });
+    });
+}
+
+criterion_group!(benches, heights);
+criterion_main!(benches);

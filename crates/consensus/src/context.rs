@@ -1,0 +1,458 @@
+//! Malachite's words in ours: the [`Context`] and the conversions to and from
+//! the types that travel.
+
+use std::{fmt, sync::Arc};
+
+use arc_malachitebft_core_consensus as core;
+use arc_malachitebft_core_types::{
+    self as mal, CommitCertificate, Context, LinearTimeouts, NilOrVal, PolkaSignature,
+    RoundCertificateType, RoundSignature, SignedMessage, VoteType,
+};
+use trefoil_types::{
+    B256, Certificate, Height, PolkaCertificate, Proposal, PublicKey, Round, RoundCertificate,
+    RoundVote, Signature, ValidatorSet, ValidatorSignature, Vote, VoteKind,
+};
+
+/// The consensus of this chain: the value is a block's hash.
+#[derive(Clone, Copy, Debug)]
+pub struct Ctx;
+
+pub type Input = core::Input<Ctx>;
+pub type SignedVote = mal::SignedVote<Ctx>;
+pub type SignedProposal = mal::SignedProposal<Ctx>;
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct At(pub Height);
+
+/// A validator's name: its key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Name(pub PublicKey);
+
+/// A block, by hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Value(pub B256);
+
+/// A vote before it is signed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ballot {
+    kind: VoteType,
+    height: At,
+    round: mal::Round,
+    value: NilOrVal<B256>,
+    voter: Name,
+}
+
+/// A proposal before it is signed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Choice {
+    height: At,
+    round: mal::Round,
+    value: Value,
+    pol_round: mal::Round,
+    proposer: Name,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    name: Name,
+    power: u64,
+}
+
+/// A height's validators, cheap to clone as the core does so often.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Set {
+    pub set: Arc<ValidatorSet>,
+    members: Arc<[Member]>,
+    power: u64,
+}
+
+/// Bodies travel beside consensus, so there are no parts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NoPart;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ed25519;
+
+impl Set {
+    pub fn new(set: ValidatorSet) -> Self {
+        let members = set.iter().map(|v| Member { name: Name(v.key), power: v.power }).collect();
+        Self { power: set.total_power(), members, set: Arc::new(set) }
+    }
+}
+
+pub fn vote_in(vote: Vote) -> SignedVote {
+    let message = Ballot {
+        kind: kind_in(vote.kind),
+        height: At(vote.height),
+        round: vote.round.into(),
+        value: value_in(vote.block),
+        voter: Name(vote.validator),
+    };
+    SignedMessage::new(message, vote.signature)
+}
+
+pub fn vote_out(vote: &SignedVote) -> Vote {
+    ballot_out(&vote.message, vote.signature)
+}
+
+pub fn ballot_out(ballot: &Ballot, signature: Signature) -> Vote {
+    Vote {
+        kind: kind_out(ballot.kind),
+        height: ballot.height.0,
+        round: round_out(ballot.round),
+        block: value_out(&ballot.value),
+        validator: ballot.voter.0,
+        signature,
+    }
+}
+
+pub fn proposal_in(proposal: Proposal) -> SignedProposal {
+    let message = Choice {
+        height: At(proposal.height),
+        round: proposal.round.into(),
+        value: Value(proposal.block),
+        pol_round: proposal.pol_round.into(),
+        proposer: Name(proposal.proposer),
+    };
+    SignedMessage::new(message, proposal.signature)
+}
+
+pub fn proposal_out(proposal: &SignedProposal) -> Proposal {
+    choice_out(&proposal.message, proposal.signature)
+}
+
+pub fn choice_out(choice: &Choice, signature: Signature) -> Proposal {
+    Proposal {
+        height: choice.height.0,
+        round: round_out(choice.round),
+        block: choice.value.0,
+        pol_round: choice.pol_round.as_u32(),
+        proposer: choice.proposer.0,
+        signature,
+    }
+}
+
+pub fn polka_in(polka: PolkaCertificate) -> mal::PolkaCertificate<Ctx> {
+    let signatures = polka.signatures.iter();
+    mal::PolkaCertificate {
+        height: At(polka.height),
+        round: polka.round.into(),
+        value_id: polka.block,
+        polka_signatures: signatures
+            .map(|s| PolkaSignature::new(Name(s.validator), s.signature))
+            .collect(),
+    }
+}
+
+pub fn polka_out(polka: &mal::PolkaCertificate<Ctx>) -> PolkaCertificate {
+    let signatures = polka.polka_signatures.iter();
+    PolkaCertificate {
+        height: polka.height.0,
+        round: round_out(polka.round),
+        block: polka.value_id,
+        signatures: signatures
+            .map(|s| ValidatorSignature { validator: s.address.0, signature: s.signature })
+            .collect(),
+    }
+}
+
+pub fn round_certificate_in(certificate: RoundCertificate) -> mal::RoundCertificate<Ctx> {
+    let votes = certificate.votes.iter();
+    mal::RoundCertificate {
+        height: At(certificate.height),
+        round: certificate.round.into(),
+        cert_type: match certificate.skip {
+            true => RoundCertificateType::Skip,
+            false => RoundCertificateType::Precommit,
+        },
+        round_signatures: votes
+            .map(|v| {
+                let (kind, value) = (kind_in(v.kind), value_in(v.block));
+                RoundSignature::new(kind, value, Name(v.validator), v.signature)
+            })
+            .collect(),
+    }
+}
+
+pub fn round_certificate_out(certificate: &mal::RoundCertificate<Ctx>) -> RoundCertificate {
+    let votes = certificate.round_signatures.iter();
+    RoundCertificate {
+        height: certificate.height.0,
+        round: round_out(certificate.round),
+        skip: certificate.cert_type == RoundCertificateType::Skip,
+        votes: votes
+            .map(|v| RoundVote {
+                kind: kind_out(v.vote_type),
+                block: value_out(&v.value_id),
+                validator: v.address.0,
+                signature: v.signature,
+            })
+            .collect(),
+    }
+}
+
+/// The commit certificate as it travels: signatures in order of key.
+pub fn certificate_out(certificate: &CommitCertificate<Ctx>) -> Certificate {
+    let signatures = certificate.commit_signatures.iter();
+    let mut signatures: Vec<_> = signatures
+        .map(|s| ValidatorSignature { validator: s.address.0, signature: s.signature })
+        .collect();
+    signatures.sort_by_key(|s| s.validator);
+    Certificate {
+        height: certificate.height.0,
+        round: round_out(certificate.round),
+        block: certificate.value_id,
+        signatures,
+    }
+}
+
+/// The core speaks of round -1 only before a height has begun, never in what
+/// it signs, sends or records.
+pub fn round_out(round: mal::Round) -> Round {
+    round.as_u32().expect("the core signs, sends and records begun rounds only")
+}
+
+fn kind_in(kind: VoteKind) -> VoteType {
+    match kind {
+        VoteKind::Prevote => VoteType::Prevote,
+        VoteKind::Precommit => VoteType::Precommit,
+    }
+}
+
+fn kind_out(kind: VoteType) -> VoteKind {
+    match kind {
+        VoteType::Prevote => VoteKind::Prevote,
+        VoteType::Precommit => VoteKind::Precommit,
+    }
+}
+
+fn value_in(block: Option<B256>) -> NilOrVal<B256> {
+    block.map_or(NilOrVal::Nil, NilOrVal::Val)
+}
+
+fn value_out(value: &NilOrVal<B256>) -> Option<B256> {
+    match value {
+        NilOrVal::Nil => None,
+        NilOrVal::Val(block) => Some(*block),
+    }
+}
+
+impl Context for Ctx {
+    type Address = Name;
+    type Height = At;
+    type ProposalPart = NoPart;
+    type Proposal = Choice;
+    type Validator = Member;
+    type ValidatorSet = Set;
+    type Timeouts = LinearTimeouts;
+    type Value = Value;
+    type Vote = Ballot;
+    type Extension = ();
+    type SigningScheme = Ed25519;
+
+    fn select_proposer<'a>(&self, set: &'a Set, height: At, round: mal::Round) -> &'a Member {
+        let key = set.set.proposer(height.0, round_out(round)).key;
+        mal::ValidatorSet::get_by_address(set, &Name(key)).expect("the proposer is in the set")
+    }
+
+    fn new_proposal(
+        &self,
+        height: At,
+        round: mal::Round,
+        value: Value,
+        pol_round: mal::Round,
+        proposer: Name,
+    ) -> Choice {
+        Choice { height, round, value, pol_round, proposer }
+    }
+
+    fn new_prevote(
+        &self,
+        height: At,
+        round: mal::Round,
+        value: NilOrVal<B256>,
+        voter: Name,
+    ) -> Ballot {
+        Ballot { kind: VoteType::Prevote, height, round, value, voter }
+    }
+
+    fn new_precommit(
+        &self,
+        height: At,
+        round: mal::Round,
+        value: NilOrVal<B256>,
+        voter: Name,
+    ) -> Ballot {
+        Ballot { kind: VoteType::Precommit, height, round, value, voter }
+    }
+}
+
+impl mal::Vote<Ctx> for Ballot {
+    fn height(&self) -> At {
+        self.height
+    }
+
+    fn round(&self) -> mal::Round {
+        self.round
+    }
+
+    fn value(&self) -> &NilOrVal<B256> {
+        &self.value
+    }
+
+    fn take_value(self) -> NilOrVal<B256> {
+        self.value
+    }
+
+    fn vote_type(&self) -> VoteType {
+        self.kind
+    }
+
+    fn validator_address(&self) -> &Name {
+        &self.voter
+    }
+
+    fn extension(&self) -> Option<&mal::SignedExtension<Ctx>> {
+        None
+    }
+
+    fn take_extension(&mut self) -> Option<mal::SignedExtension<Ctx>> {
+        None
+    }
+
+    fn extend(self, _: mal::SignedExtension<Ctx>) -> Self {
+        self
+    }
+}
+
+impl mal::Proposal<Ctx> for Choice {
+    fn height(&self) -> At {
+        self.height
+    }
+
+    fn round(&self) -> mal::Round {
+        self.round
+    }
+
+    fn value(&self) -> &Value {
+        &self.value
+    }
+
+    fn take_value(self) -> Value {
+        self.value
+    }
+
+    fn pol_round(&self) -> mal::Round {
+        self.pol_round
+    }
+
+    fn validator_address(&self) -> &Name {
+        &self.proposer
+    }
+}
+
+impl mal::Height for At {
+    const ZERO: Self = At(0);
+    const INITIAL: Self = At(1);
+
+    fn increment_by(&self, n: u64) -> Self {
+        At(self.0.saturating_add(n))
+    }
+
+    fn decrement_by(&self, n: u64) -> Option<Self> {
+        self.0.checked_sub(n).map(At)
+    }
+
+    fn as_u64(&self) -> u64 {
+        self.0
+    }
+}
+
+impl mal::Validator<Ctx> for Member {
+    fn address(&self) -> &Name {
+        &self.name
+    }
+
+    fn public_key(&self) -> &Name {
+        &self.name
+    }
+
+    fn voting_power(&self) -> u64 {
+        self.power
+    }
+}
+
+impl mal::ValidatorSet<Ctx> for Set {
+    fn count(&self) -> usize {
+        self.members.len()
+    }
+
+    fn total_voting_power(&self) -> u64 {
+        self.power
+    }
+
+    fn get_by_address(&self, name: &Name) -> Option<&Member> {
+        let at = self.members.binary_search_by_key(name, |m| m.name).ok()?;
+        self.members.get(at)
+    }
+
+    fn get_by_index(&self, index: usize) -> Option<&Member> {
+        self.members.get(index)
+    }
+}
+
+impl mal::Value for Value {
+    type Id = B256;
+
+    fn id(&self) -> B256 {
+        self.0
+    }
+}
+
+impl mal::Address for Name {}
+
+impl mal::ProposalPart<Ctx> for NoPart {
+    fn is_first(&self) -> bool {
+        true
+    }
+
+    fn is_last(&self) -> bool {
+        true
+    }
+}
+
+impl mal::SigningScheme for Ed25519 {
+    type DecodingError = std::array::TryFromSliceError;
+    type Signature = Signature;
+    type PublicKey = Name;
+    /// The core never holds a key: it asks for signatures.
+    type PrivateKey = ();
+
+    fn decode_signature(bytes: &[u8]) -> Result<Signature, Self::DecodingError> {
+        bytes.try_into().map(Signature)
+    }
+
+    fn encode_signature(signature: &Signature) -> Vec<u8> {
+        signature.0.to_vec()
+    }
+
+    fn decode_public_key(bytes: &[u8]) -> Result<Name, Self::DecodingError> {
+        bytes.try_into().map(|key: [u8; 32]| Name(PublicKey(key.into())))
+    }
+
+    fn encode_public_key(name: &Name) -> Vec<u8> {
+        name.0.0.to_vec()
+    }
+}
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}

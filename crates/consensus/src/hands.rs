@@ -1,0 +1,269 @@
+//! What the core asks for, done: signatures, timers, outputs.
+//!
+//! What always holds: what the journal holds already is not recorded again;
+//! evidence of one pair is told once; outputs keep the core's order.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use arc_malachitebft_core_consensus::{
+    Effect, LivenessMsg, MisbehaviorEvidence, Resumable, Resume, SignedConsensusMsg,
+};
+use arc_malachitebft_core_types::{DoubleProposal, DoubleVote, Timeout, TimeoutKind};
+use trefoil_types::{Certificate, Height, Millis, PublicKey, Round, Time, ValidatorSet};
+
+use crate::{
+    Evidence, Output, Speech,
+    context::{self, Ctx, Name},
+    pace::Pace,
+    record,
+    signatures::Signatures,
+};
+
+pub struct Hands {
+    pub signatures: Signatures,
+    pub pace: Pace,
+    pub now: Time,
+    pub height: Height,
+    pub round: Round,
+    pub proposer: PublicKey,
+    pub round_began: Time,
+    /// Whether the round's proposal was heard (its body may still be missing).
+    pub proposal_heard: bool,
+    /// Whether this node votes at this height.
+    pub active: bool,
+    /// What is to be done, in order; the decision apart, since it comes last.
+    pub out: Vec<Output>,
+    pub decided: Option<Certificate>,
+    /// The block that this node has yet to build.
+    pub build: Option<Build>,
+    /// While the journal is replayed: its records.
+    pub replaying: Option<BTreeSet<Vec<u8>>>,
+    timers: BTreeMap<Timer, (Time, Timeout)>,
+    /// How many pairs of each validator were told, of votes and of proposals.
+    told_votes: BTreeMap<Name, usize>,
+    told_proposals: BTreeMap<Name, usize>,
+}
+
+/// How far the core's wish for a block of ours has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Build {
+    /// The node was not asked yet (the journal may still hold the block).
+    Due(Round),
+    Asked(Round),
+}
+
+/// The core's timers in the order in which those due at once fire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Timer {
+    Propose,
+    Prevote,
+    Precommit,
+    Rebroadcast,
+}
+
+impl From<TimeoutKind> for Timer {
+    fn from(kind: TimeoutKind) -> Self {
+        match kind {
+            TimeoutKind::Propose => Self::Propose,
+            TimeoutKind::Prevote => Self::Prevote,
+            TimeoutKind::Precommit => Self::Precommit,
+            TimeoutKind::Rebroadcast => Self::Rebroadcast,
+            TimeoutKind::FinalizeHeight(_) => unreachable!("the core was given no target time"),
+        }
+    }
+}
+
+impl Hands {
+    pub fn new(signatures: Signatures, pace: Pace) -> Self {
+        Self {
+            signatures,
+            pace,
+            now: Time(0),
+            height: 0,
+            round: 0,
+            proposer: PublicKey::default(),
+            round_began: Time(0),
+            proposal_heard: false,
+            active: false,
+            out: Vec::new(),
+            decided: None,
+            build: None,
+            replaying: None,
+            timers: BTreeMap::new(),
+            told_votes: BTreeMap::new(),
+            told_proposals: BTreeMap::new(),
+        }
+    }
+
+    /// Forgets what was under way.
+    pub fn begin(&mut self, now: Time, height: Height, set: &ValidatorSet) {
+        self.now = now;
+        self.height = height;
+        self.round = 0;
+        self.active = self.signatures.is_member(set);
+        self.decided = None;
+        self.build = None;
+        self.timers.clear();
+        self.told_votes.clear();
+        self.told_proposals.clear();
+        self.pace.begin(set);
+        self.signatures.begin(height);
+    }
+
+    pub fn deadline(&self) -> Option<Time> {
+        self.timers.values().map(|(due, _)| *due).min()
+    }
+
+    /// Takes the timer that has been due longest, if any is.
+    pub fn take_due(&mut self) -> Option<Timeout> {
+        let (timer, (due, _)) = self.timers.iter().min_by_key(|(t, (due, _))| (*due, **t))?;
+        let timer = *timer;
+        if *due <= self.now { self.take(timer) } else { None }
+    }
+
+    /// Takes a timer whether it is due or not.
+    pub fn take(&mut self, timer: Timer) -> Option<Timeout> {
+        self.timers.remove(&timer).map(|(_, timeout)| timeout)
+    }
+
+    pub fn stop_timers(&mut self) {
+        self.timers.clear();
+    }
+
+    /// Does one thing that the core asks for.
+    pub fn carry_out(&mut self, effect: Effect<Ctx>) -> Resume<Ctx> {
+        match effect {
+            Effect::SignVote(ballot, r) => {
+                return r.resume_with(self.signatures.sign_vote(ballot));
+            }
+            Effect::SignProposal(choice, r) => {
+                return r.resume_with(self.signatures.sign_proposal(choice));
+            }
+            Effect::VerifySignature(message, _, r) => {
+                return r.resume_with(self.signatures.verify_message(message));
+            }
+            Effect::VerifyCommitCertificate(commit, set, _, r) => {
+                return r.resume_with(self.signatures.verify_commit(&commit, &set).map_err(|e| *e));
+            }
+            Effect::VerifyPolkaCertificate(polka, set, _, r) => {
+                return r.resume_with(self.signatures.verify_polka(&polka, &set).map_err(|e| *e));
+            }
+            Effect::VerifyRoundCertificate(round, set, _, r) => {
+                return r.resume_with(self.signatures.verify_round(&round, &set).map_err(|e| *e));
+            }
+            Effect::CancelAllTimeouts(_) => self.timers.clear(),
+            Effect::CancelTimeout(timeout, _) => self.cancel(timeout),
+            Effect::ScheduleTimeout(timeout, _) => self.schedule(timeout),
+            Effect::StartRound(_, round, proposer, ..) => {
+                self.begin_round(context::round_out(round), proposer);
+            }
+            Effect::PublishConsensusMsg(SignedConsensusMsg::Vote(vote), _)
+            | Effect::PublishLivenessMsg(LivenessMsg::Vote(vote), _)
+            | Effect::RepublishVote(vote, _) => {
+                self.send(Speech::Vote(context::vote_out(&vote)));
+            }
+            Effect::PublishConsensusMsg(SignedConsensusMsg::Proposal(proposal), _) => {
+                self.send(Speech::Proposal(context::proposal_out(&proposal)));
+            }
+            Effect::PublishLivenessMsg(LivenessMsg::PolkaCertificate(polka), _) => {
+                self.send(Speech::PolkaCertificate(context::polka_out(&polka)));
+            }
+            Effect::PublishLivenessMsg(LivenessMsg::SkipRoundCertificate(certificate), _)
+            | Effect::RepublishRoundCertificate(certificate, _) => {
+                let certificate = context::round_certificate_out(&certificate);
+                self.send(Speech::RoundCertificate(certificate));
+            }
+            Effect::GetValue(_, round, ..) => {
+                self.build = Some(Build::Due(context::round_out(round)));
+            }
+            Effect::RestreamProposal(height, round, pol_round, _, block, _) => {
+                let (height, round) = (height.0, context::round_out(round));
+                let pol_round = pol_round.as_u32();
+                self.out.push(Output::Restream { height, round, pol_round, block });
+            }
+            Effect::WalAppend(height, input, _) => self.record(height, &input),
+            Effect::Decide(certificate, ..) => {
+                self.decided = Some(context::certificate_out(&certificate));
+            }
+            Effect::Finalize(_, _, evidence, _) => self.tell(&evidence),
+            Effect::CertVerifiedSyncValue(..)
+            | Effect::CertRejectedSyncValue(..)
+            | Effect::VerifyExtendedCommitCertificate(..) => {
+                unreachable!("catch-up goes past the core")
+            }
+            Effect::ExtendVote(..) | Effect::VerifyVoteExtension(..) => {
+                unreachable!("vote extensions are off")
+            }
+        }
+        Resume::Continue
+    }
+
+    /// Tells the pairs of a validator that were not told yet; the core keeps
+    /// them in the order in which it found them.
+    pub fn tell_votes(&mut self, name: &Name, pairs: &[DoubleVote<Ctx>]) {
+        let told = self.told_votes.entry(*name).or_default();
+        for (a, b) in pairs.iter().skip(*told) {
+            let evidence = Evidence::Votes(context::vote_out(a), context::vote_out(b));
+            self.out.push(Output::Evidence(evidence));
+        }
+        *told = (*told).max(pairs.len());
+    }
+
+    /// As [`Self::tell_votes`].
+    pub fn tell_proposals(&mut self, name: &Name, pairs: &[DoubleProposal<Ctx>]) {
+        let told = self.told_proposals.entry(*name).or_default();
+        for (a, b) in pairs.iter().skip(*told) {
+            let evidence = Evidence::Proposals(context::proposal_out(a), context::proposal_out(b));
+            self.out.push(Output::Evidence(evidence));
+        }
+        *told = (*told).max(pairs.len());
+    }
+
+    /// Until when a block of ours is of use: others wait as long as we do, and
+    /// a quarter of that is for it to reach them and be executed.
+    pub fn build_until(&self) -> Time {
+        let wait = self.pace.wait(TimeoutKind::Propose, self.round, &self.proposer);
+        self.round_began + Millis(wait.0 - wait.0 / 4)
+    }
+
+    /// The height is decided: what was not told yet is told now.
+    fn tell(&mut self, evidence: &MisbehaviorEvidence<Ctx>) {
+        evidence.votes.iter().for_each(|(name, pairs)| self.tell_votes(name, pairs));
+        evidence.proposals.iter().for_each(|(name, pairs)| self.tell_proposals(name, pairs));
+    }
+
+    fn begin_round(&mut self, round: Round, proposer: Name) {
+        self.round = round;
+        self.round_began = self.now;
+        self.proposer = proposer.0;
+        self.proposal_heard = false;
+        self.build = None;
+    }
+
+    fn schedule(&mut self, timeout: Timeout) {
+        let wait = self.pace.wait(timeout.kind, context::round_out(timeout.round), &self.proposer);
+        self.timers.insert(timeout.kind.into(), (self.now + wait, timeout));
+    }
+
+    fn cancel(&mut self, timeout: Timeout) {
+        let timer = timeout.kind.into();
+        if self.timers.get(&timer).is_some_and(|(_, set)| set.round == timeout.round) {
+            self.timers.remove(&timer);
+        }
+    }
+
+    fn send(&mut self, speech: Speech) {
+        self.out.push(Output::Send(speech));
+    }
+
+    /// A node that does not vote has nothing to remember.
+    fn record(&mut self, height: context::At, input: &context::Input) {
+        if !self.active {
+            return;
+        }
+        let bytes = record::encode(height, input);
+        if !self.replaying.as_ref().is_some_and(|records| records.contains(&bytes)) {
+            self.out.push(Output::Record(bytes));
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! The Malachite core (Tendermint) behind one plain call: inputs in, outputs out.
+//!
+//! Owns: the consensus position within one height, its timers, and which
+//! signatures have been verified. What always holds: it reads no clock and
+//! waits for nothing; whatever must survive a crash leaves as
+//! [`Output::Record`] before the message that depends on it.
+
+mod context;
+mod engine;
+mod hands;
+mod pace;
+mod record;
+mod signatures;
+
+use trefoil_crypto::SecretKey;
+use trefoil_types::{
+    B256, Certificate, Height, PolkaCertificate, Proposal, PublicKey, Round, RoundCertificate,
+    Time, Vote,
+};
+
+pub use engine::{Consensus, ReplayError};
+pub use pace::Timeouts;
+
+/// What happened, of what concerns consensus.
+#[derive(Clone, Debug)]
+pub enum Input {
+    Vote(Vote),
+    Proposal(Proposal),
+    PolkaCertificate(PolkaCertificate),
+    RoundCertificate(RoundCertificate),
+    /// The body of a proposed block is here and was executed.
+    Candidate {
+        height: Height,
+        round: Round,
+        block: B256,
+        proposer: PublicKey,
+        valid: bool,
+    },
+    /// The answer to [`Output::Build`].
+    Built {
+        height: Height,
+        round: Round,
+        block: B256,
+    },
+}
+
+/// What consensus wants done, in order.
+#[derive(Clone, Debug)]
+pub enum Output {
+    /// Journal this (opaque here; handed back to [`Consensus::start`]) before
+    /// any later [`Output::Send`] is carried out.
+    Record(Vec<u8>),
+    /// Tell every validator.
+    Send(Speech),
+    /// This node proposes: build a block and answer with [`Input::Built`],
+    /// by `until` if at all.
+    Build { height: Height, round: Round, until: Time },
+    /// This node proposes `block` again: send its proposal's body once more.
+    Restream { height: Height, round: Round, pol_round: Option<Round>, block: B256 },
+    /// The height is decided; this is the last output of its call. Commit, then [`Consensus::start`] the next. Until then every
+    /// input of this height is ignored and no timer runs.
+    Decided(Certificate),
+    /// Proof that a validator signed two things where one is allowed.
+    Evidence(Evidence),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Speech {
+    Vote(Vote),
+    Proposal(Proposal),
+    PolkaCertificate(PolkaCertificate),
+    RoundCertificate(RoundCertificate),
+}
+
+/// Two conflicting signed statements of one validator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Evidence {
+    Votes(Vote, Vote),
+    Proposals(Proposal, Proposal),
+}
+
+pub struct Config {
+    /// This node's validator key; `None` for a full node.
+    pub key: Option<SecretKey>,
+    /// The genesis hash, which every signature is bound to.
+    pub network: B256,
+    pub timeouts: Timeouts,
+}
+
+#[cfg(test)]
+mod tests;

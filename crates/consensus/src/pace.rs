@@ -1,0 +1,111 @@
+//! How long each step waits: by round, and by what was seen of the proposers.
+//!
+//! What always holds: the waits are functions of the inputs so far, and none
+//! exceeds [`Timeouts::max`].
+
+use std::collections::{BTreeMap, VecDeque};
+
+use arc_malachitebft_core_types::TimeoutKind;
+use trefoil_types::{ChainSpec, Height, Millis, PublicKey, Round, ValidatorSet};
+
+/// How long each step waits; grows by round, adapts within bounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    pub propose: Millis,
+    pub prevote: Millis,
+    pub precommit: Millis,
+    /// Added per round.
+    pub delta: Millis,
+    /// No step waits longer than this.
+    pub max: Millis,
+}
+
+/// The least wait for a proposer that missed its last turn, ms: a round trip
+/// around the world, so that one that is back is still heard.
+const ABSENT_MS_MIN: u64 = 200;
+
+/// How many proposals the usual delay is taken from.
+const DELAYS: usize = 8;
+
+/// The timeouts, and what was learnt to adapt them.
+#[derive(Debug)]
+pub struct Pace {
+    timeouts: Timeouts,
+    /// From a round's start to its block being executed here, newest last.
+    delays: VecDeque<Millis>,
+    /// Who missed its last turn to propose, and when that was.
+    absent: BTreeMap<PublicKey, (Height, Round)>,
+}
+
+impl Timeouts {
+    /// For networks from one machine to around the world: an absent proposer
+    /// costs the wait `propose`, and each step of a height that lost its
+    /// quorum for long waits at most `max` once it is back.
+    pub fn for_chain(spec: &ChainSpec) -> Self {
+        let interval = spec.block_interval().0;
+        let propose = (2 * interval).min(interval + 2_000).max(1_000);
+        Self {
+            propose: Millis(propose),
+            prevote: Millis(400),
+            precommit: Millis(400),
+            delta: Millis(150),
+            max: Millis((2 * propose).max(3_000)),
+        }
+    }
+}
+
+impl Pace {
+    pub fn new(timeouts: Timeouts) -> Self {
+        Self { timeouts, delays: VecDeque::new(), absent: BTreeMap::new() }
+    }
+
+    /// How long to wait in `round`, whose proposer is `proposer`.
+    pub fn wait(&self, kind: TimeoutKind, round: Round, proposer: &PublicKey) -> Millis {
+        let Timeouts { prevote, precommit, delta, max, .. } = self.timeouts;
+        let base = match kind {
+            TimeoutKind::Propose => self.propose(proposer).0,
+            TimeoutKind::Prevote => prevote.0,
+            TimeoutKind::Precommit => precommit.0,
+            TimeoutKind::Rebroadcast => prevote.0.saturating_add(precommit.0),
+            TimeoutKind::FinalizeHeight(_) => unreachable!("the core was given no target time"),
+        };
+        let grown = base.saturating_add(delta.0.saturating_mul(u64::from(round)));
+        Millis(grown.min(max.0).max(1))
+    }
+
+    /// Twice what proposals took lately, but not less than the setting, except
+    /// for a proposer that was absent on its last turn.
+    fn propose(&self, proposer: &PublicKey) -> Millis {
+        let Timeouts { propose, max, .. } = self.timeouts;
+        let usual = self.delays.iter().max().map_or(propose.0, |d| d.0.saturating_mul(2));
+        if self.absent.contains_key(proposer) {
+            return Millis(usual.max(ABSENT_MS_MIN).min(propose.0));
+        }
+        Millis(usual.max(propose.0).min(max.0))
+    }
+
+    /// A height begins: forget who does not validate any more.
+    pub fn begin(&mut self, set: &ValidatorSet) {
+        self.absent.retain(|key, _| set.get(key).is_some());
+    }
+
+    /// A block was proposed and executed here `took` after its round began.
+    pub fn proposed(&mut self, took: Millis) {
+        if self.delays.len() == DELAYS {
+            self.delays.pop_front();
+        }
+        self.delays.push_back(took);
+    }
+
+    /// The turn of `proposer` passed without its proposal.
+    pub fn missed(&mut self, proposer: PublicKey, height: Height, round: Round) {
+        self.absent.insert(proposer, (height, round));
+    }
+
+    /// `validator` spoke at this height and round.
+    pub fn heard(&mut self, validator: &PublicKey, height: Height, round: Round) {
+        if self.absent.get(validator).is_some_and(|missed| *missed <= (height, round)) {
+            self.absent.remove(validator);
+        }
+    }
+}

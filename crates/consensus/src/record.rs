@@ -1,0 +1,145 @@
+//! What the core wants remembered, as bytes in the node's journal.
+//!
+//! What always holds: one type byte, then RLP; one record has one encoding,
+//! and a decoder takes no more than the bytes hold and the limits allow.
+
+use alloy_rlp::{Decodable, Encodable, Header, RlpDecodable, RlpEncodable};
+use arc_malachitebft_core_consensus::ProposedValue;
+use arc_malachitebft_core_types::{self as mal, Timeout, TimeoutKind, Validity, ValueOrigin};
+use trefoil_types::{B256, Height, PolkaCertificate, Proposal, PublicKey, Round, Vote, limits};
+
+use crate::context::{self, At, Input, Name, Value};
+
+const VOTE: u8 = 1;
+const PROPOSAL: u8 = 2;
+const POLKA: u8 = 3;
+const CANDIDATE: u8 = 4;
+const TIMEOUT: u8 = 5;
+
+/// An executed block.
+#[derive(RlpEncodable, RlpDecodable)]
+struct Candidate {
+    height: Height,
+    round: Round,
+    proposer: PublicKey,
+    block: B256,
+    valid: bool,
+}
+
+/// A timer that fired: 1 propose, 2 prevote, 3 precommit.
+#[derive(RlpEncodable, RlpDecodable)]
+struct Elapsed {
+    height: Height,
+    kind: u8,
+    round: Round,
+}
+
+/// The bytes for an input that the core wants remembered at `height`.
+pub fn encode(height: At, input: &Input) -> Vec<u8> {
+    let mut out = Vec::with_capacity(192);
+    match input {
+        Input::Vote(vote) => tagged(VOTE, &context::vote_out(vote), &mut out),
+        Input::Proposal(proposal) => tagged(PROPOSAL, &context::proposal_out(proposal), &mut out),
+        Input::PolkaCertificate(polka) => tagged(POLKA, &context::polka_out(polka), &mut out),
+        Input::ProposedValue(value, _) => {
+            let candidate = Candidate {
+                height: value.height.0,
+                round: context::round_out(value.round),
+                proposer: value.proposer.0,
+                block: value.value.0,
+                valid: value.validity.is_valid(),
+            };
+            tagged(CANDIDATE, &candidate, &mut out);
+        }
+        Input::TimeoutElapsed(timeout) => {
+            let kind = match timeout.kind {
+                TimeoutKind::Propose => 1,
+                TimeoutKind::Prevote => 2,
+                TimeoutKind::Precommit => 3,
+                other => unreachable!("the core does not record the timer {other:?}"),
+            };
+            let round = context::round_out(timeout.round);
+            tagged(TIMEOUT, &Elapsed { height: height.0, kind, round }, &mut out);
+        }
+        other => unreachable!("the core does not record {other:?}"),
+    }
+    out
+}
+
+/// The record's height and the input.
+///
+/// # Errors
+/// Bytes that [`encode`] did not make.
+pub fn decode(bytes: &[u8]) -> alloy_rlp::Result<(Height, Input)> {
+    let (&tag, mut rest) = bytes.split_first().ok_or(alloy_rlp::Error::InputTooShort)?;
+    let buf = &mut rest;
+    let decoded = match tag {
+        VOTE => {
+            let vote = Vote::decode(buf)?;
+            (vote.height, Input::Vote(context::vote_in(vote)))
+        }
+        PROPOSAL => {
+            let proposal = Proposal::decode(buf)?;
+            (proposal.height, Input::Proposal(context::proposal_in(proposal)))
+        }
+        POLKA => {
+            let polka = polka(buf)?;
+            (polka.height, Input::PolkaCertificate(context::polka_in(polka)))
+        }
+        CANDIDATE => {
+            let candidate = Candidate::decode(buf)?;
+            (candidate.height, candidate.input())
+        }
+        TIMEOUT => {
+            let elapsed = Elapsed::decode(buf)?;
+            (elapsed.height, elapsed.input()?)
+        }
+        _ => return Err(alloy_rlp::Error::Custom("a record of an unknown type")),
+    };
+    if !buf.is_empty() {
+        return Err(alloy_rlp::Error::Custom("a record with bytes after its end"));
+    }
+    Ok(decoded)
+}
+
+fn tagged(tag: u8, body: &impl Encodable, out: &mut Vec<u8>) {
+    out.push(tag);
+    body.encode(out);
+}
+
+/// A polka's signatures are refused by their length before they are read.
+fn polka(buf: &mut &[u8]) -> alloy_rlp::Result<PolkaCertificate> {
+    const ENTRY_BYTES_MAX: usize = 128;
+    let length = Header::decode(&mut &**buf)?.payload_length;
+    if length > (limits::VALIDATORS_MAX + 1) * ENTRY_BYTES_MAX {
+        return Err(alloy_rlp::Error::Custom("a polka with more signatures than validators"));
+    }
+    PolkaCertificate::decode(buf)
+}
+
+impl Candidate {
+    fn input(self) -> Input {
+        let validity = Validity::from_bool(self.valid);
+        let value = ProposedValue {
+            height: At(self.height),
+            round: self.round.into(),
+            valid_round: mal::Round::Nil,
+            proposer: Name(self.proposer),
+            value: Value(self.block),
+            validity,
+        };
+        Input::ProposedValue(value, ValueOrigin::Consensus)
+    }
+}
+
+impl Elapsed {
+    fn input(self) -> alloy_rlp::Result<Input> {
+        let kind = match self.kind {
+            1 => TimeoutKind::Propose,
+            2 => TimeoutKind::Prevote,
+            3 => TimeoutKind::Precommit,
+            _ => return Err(alloy_rlp::Error::Custom("a timer is 1, 2 or 3")),
+        };
+        Ok(Input::TimeoutElapsed(Timeout::new(self.round.into(), kind)))
+    }
+}

@@ -1,0 +1,283 @@
+//! Signing and verifying for one validator.
+//!
+//! What always holds: for one height, round and kind of statement at most one
+//! is ever signed; a signature is verified at most once while it is
+//! remembered, and own signatures never.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use arc_malachitebft_core_consensus::ConsensusMsg;
+use arc_malachitebft_core_types::{
+    self as mal, CertificateError, RoundCertificateType, SignedMessage, ThresholdParam, VoteType,
+};
+use trefoil_crypto::SecretKey;
+use trefoil_types::{
+    B256, Height, Proposal, PublicKey, Round, Signature, ValidatorSet, Vote, VoteKind,
+};
+
+use crate::{
+    Input,
+    context::{self, Ballot, Choice, Ctx, Name, Set},
+};
+
+/// How many verified statements of each kind are remembered; beyond it all are
+/// forgotten, and verified again if they come again.
+const VERIFIED_MAX: usize = 16_384;
+
+type Validity = Result<(), Box<CertificateError<Ctx>>>;
+
+pub struct Signatures {
+    key: Option<SecretKey>,
+    network: B256,
+    /// Whether a wrong signature was found since this was last cleared.
+    pub wrong: bool,
+    /// That the core asked for a signature against an earlier one of this
+    /// node. It got the earlier one, and nothing of it may leave the node.
+    pub second: Option<String>,
+    verified: BTreeSet<Vote>,
+    verified_proposals: BTreeSet<Proposal>,
+    signed: BTreeMap<(Height, Round, VoteKind), Vote>,
+    proposed: BTreeMap<(Height, Round), Proposal>,
+}
+
+impl Signatures {
+    pub fn new(key: Option<SecretKey>, network: B256) -> Self {
+        Self {
+            key,
+            network,
+            wrong: false,
+            second: None,
+            verified: BTreeSet::new(),
+            verified_proposals: BTreeSet::new(),
+            signed: BTreeMap::new(),
+            proposed: BTreeMap::new(),
+        }
+    }
+
+    /// Whose signatures these are.
+    pub fn name(&self) -> Option<PublicKey> {
+        self.key.as_ref().map(SecretKey::public)
+    }
+
+    /// Whether this node votes among `set`.
+    pub fn is_member(&self, set: &ValidatorSet) -> bool {
+        self.name().is_some_and(|name| set.get(&name).is_some())
+    }
+
+    /// Forgets the heights before `height`.
+    pub fn begin(&mut self, height: Height) {
+        self.wrong = false;
+        self.second = None;
+        self.verified.retain(|vote| vote.height >= height);
+        self.verified_proposals.retain(|proposal| proposal.height >= height);
+        self.signed.retain(|(at, ..), _| *at >= height);
+        self.proposed.retain(|(at, _), _| *at >= height);
+    }
+
+    /// Remembers a vote that the journal holds, if it is this node's.
+    pub fn recall_vote(&mut self, vote: Vote) {
+        if self.name() == Some(vote.validator) {
+            self.signed.entry((vote.height, vote.round, vote.kind)).or_insert(vote);
+        }
+    }
+
+    /// Remembers a proposal that the journal holds, if it is this node's.
+    pub fn recall_proposal(&mut self, proposal: Proposal) {
+        if self.name() == Some(proposal.proposer) {
+            self.proposed.entry((proposal.height, proposal.round)).or_insert(proposal);
+        }
+    }
+
+    /// This node's proposal of a round, if it made one.
+    pub fn own_proposal(&self, height: Height, round: Round) -> Option<&Proposal> {
+        self.proposed.get(&(height, round))
+    }
+
+    pub fn sign_vote(&mut self, ballot: Ballot) -> mal::SignedVote<Ctx> {
+        let Vote { kind, height, round, block, .. } = context::ballot_out(&ballot, UNSIGNED);
+        if let Some(before) = self.signed.get(&(height, round, kind)) {
+            if before.block != block {
+                self.second = Some(format!("a second {kind:?} in round {round} would be signed"));
+            }
+            return SignedMessage::new(ballot, before.signature);
+        }
+        let vote = Vote::sign(self.key(), &self.network, kind, height, round, block);
+        let signature = vote.signature;
+        remember(&mut self.verified, vote.clone());
+        self.recall_vote(vote);
+        SignedMessage::new(ballot, signature)
+    }
+
+    pub fn sign_proposal(&mut self, choice: Choice) -> mal::SignedProposal<Ctx> {
+        let unsigned = context::choice_out(&choice, UNSIGNED);
+        let Proposal { height, round, block, pol_round, .. } = unsigned;
+        if let Some(before) = self.proposed.get(&(height, round)) {
+            if (before.block, before.pol_round) != (block, pol_round) {
+                self.second = Some(format!("a second proposal in round {round} would be signed"));
+            }
+            return SignedMessage::new(choice, before.signature);
+        }
+        let proposal = Proposal::sign(self.key(), &self.network, height, round, block, pol_round);
+        let signature = proposal.signature;
+        remember(&mut self.verified_proposals, proposal.clone());
+        self.recall_proposal(proposal);
+        SignedMessage::new(choice, signature)
+    }
+
+    pub fn verify_vote(&mut self, vote: Vote) -> bool {
+        if self.verified.contains(&vote) {
+            return true;
+        }
+        let good = vote.verify(&self.network);
+        if good {
+            remember(&mut self.verified, vote);
+        }
+        self.wrong |= !good;
+        good
+    }
+
+    pub fn verify_proposal(&mut self, proposal: Proposal) -> bool {
+        if self.verified_proposals.contains(&proposal) {
+            return true;
+        }
+        let good = proposal.verify(&self.network);
+        if good {
+            remember(&mut self.verified_proposals, proposal);
+        }
+        self.wrong |= !good;
+        good
+    }
+
+    /// Whether all signatures of a peer's statement are remembered as right.
+    pub fn has_verified(&self, input: &Input) -> bool {
+        match input {
+            Input::Vote(vote) => self.verified.contains(vote),
+            Input::Proposal(proposal) => self.verified_proposals.contains(proposal),
+            Input::PolkaCertificate(polka) => polka.signatures.iter().all(|s| {
+                self.verified.contains(&Vote {
+                    kind: VoteKind::Prevote,
+                    height: polka.height,
+                    round: polka.round,
+                    block: Some(polka.block),
+                    validator: s.validator,
+                    signature: s.signature,
+                })
+            }),
+            Input::RoundCertificate(round) => round.votes.iter().all(|v| {
+                self.verified.contains(&Vote {
+                    kind: v.kind,
+                    height: round.height,
+                    round: round.round,
+                    block: v.block,
+                    validator: v.validator,
+                    signature: v.signature,
+                })
+            }),
+            Input::Candidate { .. } | Input::Built { .. } => true,
+        }
+    }
+
+    pub fn verify_message(&mut self, message: SignedMessage<Ctx, ConsensusMsg<Ctx>>) -> bool {
+        match message.message {
+            ConsensusMsg::Vote(ballot) => {
+                self.verify_vote(context::ballot_out(&ballot, message.signature))
+            }
+            ConsensusMsg::Proposal(choice) => {
+                self.verify_proposal(context::choice_out(&choice, message.signature))
+            }
+        }
+    }
+
+    pub fn verify_commit(&mut self, commit: &mal::CommitCertificate<Ctx>, set: &Set) -> Validity {
+        let (height, round) = (commit.height.0, context::round_out(commit.round));
+        let votes = commit.commit_signatures.iter().map(|s| Vote {
+            kind: VoteKind::Precommit,
+            height,
+            round,
+            block: Some(commit.value_id),
+            validator: s.address.0,
+            signature: s.signature,
+        });
+        self.verify_votes(votes.collect(), set, ThresholdParam::TWO_F_PLUS_ONE)
+    }
+
+    pub fn verify_polka(&mut self, polka: &mal::PolkaCertificate<Ctx>, set: &Set) -> Validity {
+        let (height, round) = (polka.height.0, context::round_out(polka.round));
+        let votes = polka.polka_signatures.iter().map(|s| Vote {
+            kind: VoteKind::Prevote,
+            height,
+            round,
+            block: Some(polka.value_id),
+            validator: s.address.0,
+            signature: s.signature,
+        });
+        self.verify_votes(votes.collect(), set, ThresholdParam::TWO_F_PLUS_ONE)
+    }
+
+    pub fn verify_round(&mut self, round: &mal::RoundCertificate<Ctx>, set: &Set) -> Validity {
+        let ends = round.cert_type == RoundCertificateType::Precommit;
+        let prevote = |s: &&mal::RoundSignature<Ctx>| s.vote_type == VoteType::Prevote;
+        if ends && let Some(s) = round.round_signatures.iter().find(prevote) {
+            self.wrong = true;
+            return Err(Box::new(CertificateError::InvalidVoteType(s.address)));
+        }
+        let (height, at) = (round.height.0, context::round_out(round.round));
+        let votes = context::round_certificate_out(round).votes.into_iter().map(|v| Vote {
+            kind: v.kind,
+            height,
+            round: at,
+            block: v.block,
+            validator: v.validator,
+            signature: v.signature,
+        });
+        let threshold =
+            if ends { ThresholdParam::TWO_F_PLUS_ONE } else { ThresholdParam::F_PLUS_ONE };
+        self.verify_votes(votes.collect(), set, threshold)
+    }
+
+    /// Whether votes of distinct members carry enough power and are all signed.
+    fn verify_votes(&mut self, votes: Vec<Vote>, set: &Set, least: ThresholdParam) -> Validity {
+        let result = tally(&votes, &set.set, least);
+        if result.is_err() {
+            self.wrong = true;
+            return result;
+        }
+        match votes.into_iter().all(|vote| self.verify_vote(vote)) {
+            true => Ok(()),
+            false => Err(Box::new(CertificateError::VerificationError(None))),
+        }
+    }
+
+    fn key(&self) -> &SecretKey {
+        self.key.as_ref().expect("the core asks an active validator only to sign")
+    }
+}
+
+const UNSIGNED: Signature = Signature([0; 64]);
+
+/// Whether votes of distinct members carry enough power, if they are signed.
+fn tally(votes: &[Vote], set: &ValidatorSet, least: ThresholdParam) -> Validity {
+    let (mut seen, mut signed) = (BTreeSet::new(), 0);
+    for vote in votes {
+        let name = Name(vote.validator);
+        let member = set.get(&vote.validator).ok_or(CertificateError::UnknownValidator(name))?;
+        if !seen.insert(vote.validator) {
+            return Err(Box::new(CertificateError::DuplicateVote(name)));
+        }
+        signed += member.power;
+    }
+    let total = set.total_power();
+    if !least.is_met(signed, total) {
+        let expected = least.min_expected(total);
+        let short = CertificateError::NotEnoughVotingPower { signed, total, expected };
+        return Err(Box::new(short));
+    }
+    Ok(())
+}
+
+fn remember<T: Ord>(verified: &mut BTreeSet<T>, statement: T) {
+    if verified.len() >= VERIFIED_MAX {
+        verified.clear();
+    }
+    verified.insert(statement);
+}

@@ -1,0 +1,381 @@
+//! A cluster in one process: virtual time, a wire that a test may damage, and
+//! judges for agreement and double signing in every run.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use trefoil_crypto::SecretKey;
+use trefoil_types::{
+    Address, B256, Certificate, Height, Millis, PublicKey, Round, Time, Validator, ValidatorSet,
+    VoteKind, keccak256,
+};
+
+use crate::{Config, Consensus, Evidence, Input, Output, Speech, Timeouts};
+
+pub const NETWORK: B256 = B256::repeat_byte(7);
+
+pub fn key(i: usize) -> SecretKey {
+    SecretKey::from_seed(&[i as u8 + 1; 32])
+}
+
+pub fn set_of(n: usize) -> ValidatorSet {
+    let validators =
+        (0..n).map(|i| Validator { key: key(i).public(), power: 1, fee_recipient: Address::ZERO });
+    ValidatorSet::new(validators.collect()).expect("a test's set")
+}
+
+pub fn timeouts() -> Timeouts {
+    Timeouts {
+        propose: Millis(1_000),
+        prevote: Millis(400),
+        precommit: Millis(400),
+        delta: Millis(150),
+        max: Millis(3_000),
+    }
+}
+
+/// Which node proposes at `height` and `round` among `n`.
+pub fn proposer(n: usize, height: Height, round: Round) -> usize {
+    let name = set_of(n).proposer(height, round).key;
+    (0..n).find(|i| key(*i).public() == name).expect("a validator")
+}
+
+/// SplitMix64 (public domain, Steele et al. 2014): small and seeded.
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn below(&mut self, n: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % n
+    }
+}
+
+/// What the wire does with one message from one node to another: the delays
+/// (ms) of its copies; none when it is lost.
+pub type Wire = Box<dyn FnMut(&mut Random, Time, usize, usize, &Speech) -> Vec<u64>>;
+
+pub struct Node {
+    pub consensus: Option<Consensus>,
+    /// What survives a crash: this height's records, and what was decided.
+    pub journal: Vec<Vec<u8>>,
+    pub chain: Vec<Certificate>,
+    /// Records written since the start of the run.
+    pub records: usize,
+    /// Crash after this many records, before anything that follows them.
+    pub crash_after: Option<usize>,
+}
+
+enum Event {
+    Deliver { to: usize, from: usize, speech: Speech },
+    Candidate { to: usize, input: Input },
+    Restart { node: usize },
+}
+
+pub struct Cluster {
+    pub now: Time,
+    pub nodes: Vec<Node>,
+    pub set: ValidatorSet,
+    pub wire: Wire,
+    pub random: Random,
+    pub evidence: Vec<Evidence>,
+    /// Every block that was built, oldest first.
+    pub built: Vec<B256>,
+    /// Blocks that execution refuses.
+    pub invalid: BTreeSet<B256>,
+    pub refuse_round: Option<Round>,
+    pub refuse_all: bool,
+    /// The candidate arrives before its proposal.
+    pub candidate_first: bool,
+    pub offences: usize,
+    events: BTreeMap<(Time, u64), Event>,
+    sequence: u64,
+    /// Everything ever said: the judge of double signing.
+    said: BTreeMap<(PublicKey, Height, Round, u8), Option<B256>>,
+    byzantine: BTreeSet<PublicKey>,
+}
+
+/// A wire that takes 5 to 20 ms and loses nothing.
+pub fn good_wire() -> Wire {
+    Box::new(|random, _, _, _, _| vec![5 + random.below(16)])
+}
+
+impl Cluster {
+    pub fn new(n: usize, seed: u64) -> Self {
+        Self::with_followers(n, 0, seed)
+    }
+
+    /// `n` validators and `followers` full nodes after them.
+    pub fn with_followers(n: usize, followers: usize, seed: u64) -> Self {
+        let node = || Node {
+            consensus: None,
+            journal: Vec::new(),
+            chain: Vec::new(),
+            records: 0,
+            crash_after: None,
+        };
+        let mut cluster = Self {
+            now: Time(1_000_000),
+            nodes: (0..n + followers).map(|_| node()).collect(),
+            set: set_of(n),
+            wire: good_wire(),
+            random: Random(seed),
+            evidence: Vec::new(),
+            built: Vec::new(),
+            invalid: BTreeSet::new(),
+            refuse_round: None,
+            refuse_all: false,
+            candidate_first: false,
+            offences: 0,
+            events: BTreeMap::new(),
+            sequence: 0,
+            said: BTreeMap::new(),
+            byzantine: BTreeSet::new(),
+        };
+        (0..n + followers).for_each(|i| cluster.restart(i));
+        cluster
+    }
+
+    /// Expects a validator to double sign.
+    pub fn suspect(&mut self, node: usize) {
+        self.byzantine.insert(key(node).public());
+    }
+
+    pub fn crash(&mut self, node: usize) {
+        self.nodes[node].consensus = None;
+        self.nodes[node].crash_after = None;
+    }
+
+    pub fn restart(&mut self, i: usize) {
+        let key = (i < self.set.len()).then(|| key(i));
+        let config = Config { key, network: NETWORK, timeouts: timeouts() };
+        self.nodes[i].consensus = Some(Consensus::new(config));
+        let records = self.nodes[i].journal.clone();
+        self.begin(i, &records);
+    }
+
+    pub fn height(&self, node: usize) -> Height {
+        self.nodes[node].chain.len() as Height
+    }
+
+    /// Runs until every node that is up has decided `height`; panics if that
+    /// takes longer than `within`. Returns how long it took.
+    pub fn decide(&mut self, height: Height, within: Millis) -> Millis {
+        let began = self.now;
+        while (0..self.nodes.len())
+            .any(|i| self.nodes[i].consensus.is_some() && self.height(i) < height)
+        {
+            let places: Vec<_> = self
+                .nodes
+                .iter()
+                .map(|n| n.consensus.as_ref().and_then(Consensus::position))
+                .collect();
+            assert!(self.step(), "nothing left to happen before height {height}");
+            let took = self.now.since(began);
+            assert!(took <= within, "height {height} took over {within}: at {places:?}");
+        }
+        self.now.since(began)
+    }
+
+    pub fn run_for(&mut self, time: Millis) {
+        let end = self.now + time;
+        while self.next_time().is_some_and(|next| next <= end) {
+            self.step();
+        }
+        self.now = end;
+    }
+
+    fn next_time(&self) -> Option<Time> {
+        let events = self.events.keys().next().map(|(time, _)| *time);
+        let timers = self.nodes.iter().filter_map(|n| n.consensus.as_ref()?.deadline());
+        timers.chain(events).min()
+    }
+
+    fn step(&mut self) -> bool {
+        let Some(next) = self.next_time() else { return false };
+        self.now = self.now.max(next);
+        for i in 0..self.nodes.len() {
+            let mut out = Vec::new();
+            if let Some(consensus) = &mut self.nodes[i].consensus
+                && consensus.deadline().is_some_and(|due| due <= self.now)
+            {
+                consensus.tick(self.now, &mut out);
+                self.carry_out(i, out);
+            }
+        }
+        while let Some((&(time, at), _)) = self.events.first_key_value()
+            && time <= self.now
+        {
+            let event = self.events.remove(&(time, at)).expect("just seen");
+            self.happen(event);
+        }
+        true
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Restart { node } => self.restart(node),
+            Event::Candidate { to, input } => self.input(to, input),
+            Event::Deliver { to, from, speech } => self.deliver(to, from, speech),
+        }
+    }
+
+    fn deliver(&mut self, to: usize, from: usize, speech: Speech) {
+        if self.nodes[to].consensus.is_none() {
+            return;
+        }
+        // Catch-up: who hears of a later height asks for the block it lacks.
+        let height = match &speech {
+            Speech::Vote(vote) => vote.height,
+            Speech::Proposal(proposal) => proposal.height,
+            Speech::PolkaCertificate(polka) => polka.height,
+            Speech::RoundCertificate(certificate) => certificate.height,
+        };
+        while height > self.height(to) + 1 && self.height(from) > self.height(to) {
+            let certificate = self.nodes[from].chain[self.nodes[to].chain.len()].clone();
+            self.commit(to, certificate);
+        }
+        if height <= self.height(to) && self.height(from) < self.height(to) {
+            let certificate = self.nodes[to].chain[self.nodes[from].chain.len()].clone();
+            if self.nodes[from].consensus.is_some()
+                && (self.wire)(&mut self.random, self.now, to, from, &speech).len() == 1
+            {
+                self.commit(from, certificate);
+            }
+        }
+        let mut inputs = vec![match &speech {
+            Speech::Vote(vote) => Input::Vote(vote.clone()),
+            Speech::Proposal(proposal) => Input::Proposal(proposal.clone()),
+            Speech::PolkaCertificate(polka) => Input::PolkaCertificate(polka.clone()),
+            Speech::RoundCertificate(certificate) => Input::RoundCertificate(certificate.clone()),
+        }];
+        if let Speech::Proposal(p) = &speech {
+            let valid = !self.invalid.contains(&p.block)
+                && self.refuse_round != Some(p.round)
+                && !self.refuse_all;
+            let candidate = Input::Candidate {
+                height: p.height,
+                round: p.round,
+                block: p.block,
+                proposer: p.proposer,
+                valid,
+            };
+            if self.candidate_first {
+                inputs.insert(0, candidate);
+            } else {
+                self.after(5, Event::Candidate { to, input: candidate });
+            }
+        }
+        inputs.into_iter().for_each(|input| self.input(to, input));
+    }
+
+    pub fn input(&mut self, to: usize, input: Input) {
+        let mut out = Vec::new();
+        let Some(consensus) = &mut self.nodes[to].consensus else { return };
+        if consensus.input(self.now, input, &mut out).is_err() {
+            self.offences += 1;
+        }
+        self.carry_out(to, out);
+    }
+
+    /// Says something to everyone in the name of whoever signed it.
+    pub fn say(&mut self, from: usize, speech: &Speech) {
+        for to in (0..self.nodes.len()).filter(|to| *to != from) {
+            self.send(from, to, speech);
+        }
+    }
+
+    pub fn send(&mut self, from: usize, to: usize, speech: &Speech) {
+        for delay in (self.wire)(&mut self.random, self.now, from, to, speech) {
+            self.after(delay, Event::Deliver { to, from, speech: speech.clone() });
+        }
+    }
+
+    fn after(&mut self, delay: u64, event: Event) {
+        self.sequence += 1;
+        self.events.insert((self.now + Millis(delay), self.sequence), event);
+    }
+
+    /// Journal before speech: a crash between the two loses the speech.
+    fn carry_out(&mut self, node: usize, out: Vec<Output>) {
+        let decided = out.iter().position(|o| matches!(o, Output::Decided(_)));
+        assert!(decided.is_none_or(|at| at + 1 == out.len()), "something follows the decision");
+        for output in out {
+            match output {
+                Output::Record(bytes) => {
+                    let n = &mut self.nodes[node];
+                    n.journal.push(bytes);
+                    n.records += 1;
+                    if n.crash_after == Some(n.records) {
+                        self.crash(node);
+                        self.after(50, Event::Restart { node });
+                        return;
+                    }
+                }
+                Output::Send(speech) => {
+                    self.judge(&speech);
+                    self.say(node, &speech);
+                }
+                Output::Build { height, round, until } => {
+                    assert!(until > self.now);
+                    let block = keccak256(format!("{height}/{round}/{node}/{}", self.now.0));
+                    self.built.push(block);
+                    if self.refuse_round == Some(round) {
+                        self.invalid.insert(block);
+                    }
+                    self.after(
+                        10,
+                        Event::Candidate { to: node, input: Input::Built { height, round, block } },
+                    );
+                }
+                Output::Restream { .. } => {}
+                Output::Decided(certificate) => self.commit(node, certificate),
+                Output::Evidence(evidence) => self.evidence.push(evidence),
+            }
+        }
+    }
+
+    /// Agreement: everyone who decided this height decided the same.
+    fn commit(&mut self, node: usize, certificate: Certificate) {
+        let height = certificate.height;
+        assert_eq!(height, self.height(node) + 1, "a height is decided out of turn");
+        certificate.verify(&self.set, &NETWORK).expect("a certificate proves its block");
+        for other in &self.nodes {
+            if let Some(theirs) = other.chain.get(height as usize - 1) {
+                assert_eq!(theirs.block, certificate.block, "two blocks at height {height}");
+            }
+        }
+        self.nodes[node].chain.push(certificate);
+        self.nodes[node].journal.clear();
+        self.begin(node, &[]);
+    }
+
+    fn begin(&mut self, node: usize, records: &[Vec<u8>]) {
+        let height = self.height(node) + 1;
+        let (now, set, mut out) = (self.now, self.set.clone(), Vec::new());
+        if let Some(consensus) = &mut self.nodes[node].consensus {
+            consensus.start(now, height, set, records, &mut out).expect("own records");
+        }
+        self.carry_out(node, out);
+    }
+
+    fn judge(&mut self, speech: &Speech) {
+        let (who, height, round, kind, block) = match speech {
+            Speech::Vote(v) => (
+                v.validator,
+                v.height,
+                v.round,
+                1 + u8::from(v.kind == VoteKind::Precommit),
+                v.block,
+            ),
+            Speech::Proposal(p) => (p.proposer, p.height, p.round, 0, Some(p.block)),
+            _ => return,
+        };
+        if self.byzantine.contains(&who) {
+            return;
+        }
+        let before = *self.said.entry((who, height, round, kind)).or_insert(block);
+        assert_eq!(before, block, "{who:?} signed twice at {height}/{round} kind {kind}");
+    }
+}

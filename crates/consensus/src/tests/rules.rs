@@ -1,0 +1,183 @@
+//! What one node takes from others, and whom it blames.
+
+use trefoil_types::{
+    B256, Millis, Offence, PolkaCertificate, Proposal, RoundCertificate, RoundVote, Signature,
+    Time, ValidatorSignature, Vote, VoteKind,
+};
+
+use super::cluster::{NETWORK, key, proposer, set_of, timeouts};
+use crate::{Config, Consensus, Input, Output, Speech, Timeouts};
+
+const BLOCK: B256 = B256::repeat_byte(0xbb);
+
+/// Node 0 of four at height 5.
+fn node() -> (Consensus, Vec<Output>) {
+    let config = Config { key: Some(key(0)), network: NETWORK, timeouts: timeouts() };
+    let (mut consensus, mut out) = (Consensus::new(config), Vec::new());
+    consensus.start(Time(1_000), 5, set_of(4), &[], &mut out).unwrap();
+    (consensus, out)
+}
+
+fn vote(i: usize, kind: VoteKind, height: u64, round: u32, block: Option<B256>) -> Vote {
+    Vote::sign(&key(i), &NETWORK, kind, height, round, block)
+}
+
+fn take(consensus: &mut Consensus, input: Input) -> (Result<(), Offence>, Vec<Output>) {
+    let mut out = Vec::new();
+    (consensus.input(Time(1_010), input, &mut out), out)
+}
+
+#[test]
+fn wrong_signatures_and_strangers_are_blamed() {
+    let (mut node, _) = node();
+    let good = vote(1, VoteKind::Prevote, 5, 0, None);
+    let wrong = Vote { signature: Signature([1; 64]), ..good.clone() };
+    let other_network = Vote::sign(&key(1), &BLOCK, VoteKind::Prevote, 5, 0, None);
+    let stranger = vote(9, VoteKind::Prevote, 5, 0, None);
+    for bad in [&wrong, &other_network, &stranger] {
+        let (result, out) = take(&mut node, Input::Vote(bad.clone()));
+        assert_eq!(result, Err(Offence::BadSignature), "{bad:?}");
+        assert!(out.is_empty());
+    }
+    let (result, out) = take(&mut node, Input::Vote(good.clone()));
+    assert_eq!(result, Ok(()));
+    assert!(matches!(out[..], [Output::Record(_)]));
+    assert!(node.has_verified(&Input::Vote(good.clone())));
+    // Seen, old, and far ahead: no news, no blame, no work; even unsigned.
+    let unsigned = Signature([0; 64]);
+    for stale in [
+        good.clone(),
+        Vote { signature: unsigned, ..good.clone() },
+        Vote { height: 4, signature: unsigned, ..good.clone() },
+        Vote { height: 6, signature: unsigned, ..good.clone() },
+        Vote { round: 11, signature: unsigned, ..good.clone() },
+    ] {
+        let (result, out) = take(&mut node, Input::Vote(stale.clone()));
+        assert_eq!(result, Ok(()));
+        assert!(out.is_empty());
+        // Nobody looked at the signature, so nobody may hand it on. (Seed 169:
+        // the honest node that did was banned for it.)
+        assert_eq!(node.has_verified(&Input::Vote(stale.clone())), stale == good);
+    }
+}
+
+#[test]
+fn a_proposal_is_the_proposers_alone() {
+    let (mut node, _) = node();
+    let turn = proposer(4, 5, 1);
+    let sign = |i: usize, round, pol| Proposal::sign(&key(i), &NETWORK, 5, round, BLOCK, pol);
+    let bad = [
+        (sign((turn + 1) % 4, 1, None), Offence::BadSignature),
+        (sign(9, 1, None), Offence::BadSignature),
+        (Proposal { signature: Signature([1; 64]), ..sign(turn, 1, None) }, Offence::BadSignature),
+        (sign(turn, 1, Some(1)), Offence::Malformed),
+    ];
+    for (proposal, offence) in bad {
+        assert_eq!(take(&mut node, Input::Proposal(proposal)).0, Err(offence));
+    }
+    let (result, out) = take(&mut node, Input::Proposal(sign(turn, 1, None)));
+    assert_eq!(result, Ok(()));
+    assert!(matches!(out[..], [Output::Record(_)]));
+    let (result, out) = take(&mut node, Input::Proposal(sign(turn, 1, None)));
+    assert_eq!((result, out.len()), (Ok(()), 0), "the second time it is no news");
+}
+
+#[test]
+fn certificates_need_a_quorum_of_right_signatures() {
+    let (mut node, _) = node();
+    let entry = |i| {
+        let v = vote(i, VoteKind::Prevote, 5, 0, Some(BLOCK));
+        ValidatorSignature { validator: v.validator, signature: v.signature }
+    };
+    let polka = |signatures| {
+        Input::PolkaCertificate(PolkaCertificate { height: 5, round: 0, block: BLOCK, signatures })
+    };
+    let wrong = ValidatorSignature { signature: Signature([1; 64]), ..entry(3) };
+    for bad in [
+        vec![],
+        vec![entry(1), entry(2)],
+        vec![entry(1), entry(2), entry(2)],
+        vec![entry(1), entry(2), entry(9)],
+        vec![entry(1), entry(2), wrong],
+    ] {
+        assert_eq!(take(&mut node, polka(bad)).0, Err(Offence::BadSignature));
+    }
+    let crowd = (0..5).map(entry).collect();
+    assert_eq!(take(&mut node, polka(crowd)).0, Err(Offence::Malformed));
+    assert_eq!(take(&mut node, polka(vec![entry(1), entry(2), entry(3)])).0, Ok(()));
+}
+
+/// More than a third are in a later round: follow them there.
+#[test]
+fn a_round_certificate_moves_the_node_on() {
+    let (mut node, _) = node();
+    let certificate = |validators: &[usize], kind| {
+        let votes = validators.iter().map(|i| {
+            let v = vote(*i, kind, 5, 30, None);
+            RoundVote { kind, block: None, validator: v.validator, signature: v.signature }
+        });
+        RoundCertificate { height: 5, round: 30, skip: true, votes: votes.collect() }
+    };
+    let one = certificate(&[1], VoteKind::Prevote);
+    let result = take(&mut node, Input::RoundCertificate(one)).0;
+    assert_eq!(result, Err(Offence::BadSignature));
+    let two = certificate(&[1, 2], VoteKind::Prevote);
+    assert_eq!(take(&mut node, Input::RoundCertificate(two.clone())).0, Ok(()));
+    assert_eq!(node.position(), Some((5, 30)));
+    let (result, out) = take(&mut node, Input::RoundCertificate(two));
+    assert_eq!((result, out.len()), (Ok(()), 0));
+    let prevotes = RoundCertificate { skip: false, ..certificate(&[1, 2, 3], VoteKind::Prevote) };
+    assert_eq!(
+        take(&mut node, Input::RoundCertificate(prevotes)).0,
+        Err(Offence::BadSignature),
+        "prevotes do not end a round"
+    );
+}
+
+/// A second block for the same round would be a second proposal.
+#[test]
+fn only_the_block_that_was_asked_for_is_proposed() {
+    let height = (1..).find(|h| proposer(4, *h, 0) == 0).unwrap();
+    let config = Config { key: Some(key(0)), network: NETWORK, timeouts: timeouts() };
+    let (mut node, mut out) = (Consensus::new(config), Vec::new());
+    node.start(Time(0), height, set_of(4), &[], &mut out).unwrap();
+    assert!(matches!(out[..], [Output::Build { until: Time(750), round: 0, .. }]), "{out:?}");
+    let built = |round, fill| Input::Built { height, round, block: B256::repeat_byte(fill) };
+    let said = |out: &[Output]| {
+        out.iter().filter(|o| matches!(o, Output::Send(Speech::Proposal(_)))).count()
+    };
+    assert_eq!(said(&take(&mut node, built(1, 1)).1), 0);
+    assert_eq!(said(&take(&mut node, built(0, 1)).1), 1);
+    assert_eq!(said(&take(&mut node, built(0, 2)).1), 0);
+}
+
+#[test]
+fn timers_fire_when_due_and_not_before() {
+    let (mut node, _) = node();
+    let due = Time(1_000) + Millis(1_000);
+    let mut out = Vec::new();
+    node.tick(Time(due.0 - 1), &mut out);
+    assert!(out.is_empty(), "nothing said yet, so nothing to say again: {out:?}");
+    assert_eq!(node.deadline(), Some(due));
+    node.tick(due, &mut out);
+    assert!(out.iter().any(|o| matches!(o, Output::Send(Speech::Vote(v)) if v.block.is_none())));
+    assert!(node.deadline().unwrap() > due);
+}
+
+#[test]
+fn the_example_of_a_chain_gives_the_documented_waits() {
+    let spec = |ms: u64| {
+        let toml = format!(
+            "name = \"t\"\nkind = \"consortium\"\nchain_id = 1\ngenesis_time = 0\ngas_limit = 30000000\n\
+             base_fee = 0\nblock_interval_ms = {ms}\n[forks]\ncancun = 0\n[[validators]]\nkey = \"{}\"\n\
+             power = 1\nfee_recipient = \"0x0000000000000000000000000000000000000000\"\n",
+            key(0).public()
+        );
+        // Tables come last in TOML; `forks` is one, `validators` a list of them.
+        Timeouts::for_chain(&trefoil_types::ChainSpec::from_toml(&toml).unwrap())
+    };
+    assert_eq!(spec(500).propose, Millis(1_000));
+    assert_eq!(spec(500).max, Millis(3_000));
+    assert_eq!(spec(1_500).propose, Millis(3_000));
+    assert_eq!(spec(60_000).propose, Millis(62_000));
+}

@@ -1,0 +1,15 @@
+//! Hashes, keys and signatures with domain separation.
+//!
+//! Owns every secret-key operation outside TLS. What always holds: a signature
+//! is made and checked under a [`Domain`] and a network id (the genesis hash),
+//! so that bytes signed for one purpose or network mean nothing in another;
+//! verification is strict (RFC 8032 with small-order and non-canonical keys
+//! refused).
+
+mod keys;
+
+pub use alloy_primitives::{Address, B256, keccak256};
+pub use keys::{Domain, KeyError, PeerId, PublicKey, SecretKey, Signature, verify_batch};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,117 @@
+//! Builds a block from transactions on offer.
+//!
+//! What always holds: a transaction that is refused leaves no trace; the block
+//! is executed while it is built, once, and that outcome is the one committed.
+
+use revm::context::result::InvalidTransaction;
+use trefoil_types::{B256, ChainSpec, Header, RecoveredBlock, Transaction, limits};
+
+use crate::{
+    Draft, Executed, LedgerError, Refusal, Rules, StateDiff, StateReader,
+    execute::{BlockRun, Fault, TxFault, block_bytes, tx_bytes},
+    header,
+};
+
+/// The least gas that a transaction takes (yellow paper, G_transaction).
+const TX_GAS_MIN: u64 = 21_000;
+
+/// So many transactions in a row that find no room end a block: the next one
+/// will hardly find any either.
+const NO_ROOM_MAX: usize = 64;
+
+/// A built block with its effect.
+#[derive(Debug)]
+pub struct Built {
+    pub block: RecoveredBlock,
+    pub executed: Executed,
+    /// The transactions looked at that stayed out.
+    pub refused: Vec<(B256, Refusal)>,
+}
+
+/// Builds the block after `parent` from `txs` in their order, until it is full;
+/// `state_root` completes a diff and gives the root of the parent's state with it.
+///
+/// # Errors
+/// Only when the state cannot be read.
+pub fn build<S: StateReader>(
+    spec: &ChainSpec,
+    parent_hash: B256,
+    parent: &Header,
+    state: &S,
+    draft: Draft,
+    txs: &mut dyn Iterator<Item = Transaction>,
+    state_root: impl FnOnce(&mut StateDiff) -> Result<B256, LedgerError>,
+) -> Result<Built, LedgerError> {
+    let mut header = header::draft_header(spec, parent_hash, parent, &draft);
+    let mut run = BlockRun::new(Rules::of_chain(spec, header.number), &header, state);
+    run.open(&header).map_err(broken)?;
+    let filled = fill(&mut run, &header, txs)?;
+    let mut executed = run.close().map_err(broken)?;
+    let transactions_root = header::transactions_root(&filled.transactions);
+    header::seal(&mut header, &executed, transactions_root);
+    header.state_root = state_root(&mut executed.diff)?;
+    let block = RecoveredBlock::new(header, filled.transactions, draft.parent_certificate);
+    Ok(Built { block, executed, refused: filled.refused })
+}
+
+/// A system contract of a network of ours cannot break a rule: genesis sets
+/// them all, and no transaction can change them.
+fn broken(fault: Fault) -> LedgerError {
+    match fault {
+        Fault::Ledger(error) => error,
+        Fault::Rule(rule) => LedgerError::Storage(format!("the state is damaged: {rule}")),
+    }
+}
+
+#[derive(Default)]
+struct Filled {
+    transactions: Vec<Transaction>,
+    refused: Vec<(B256, Refusal)>,
+}
+
+fn fill<S: StateReader>(
+    run: &mut BlockRun<'_, S>,
+    header: &Header,
+    txs: &mut dyn Iterator<Item = Transaction>,
+) -> Result<Filled, LedgerError> {
+    let mut filled = Filled::default();
+    // The sealed header is a few bytes longer than the draft: gas used, requests.
+    let empty = block_bytes(header, 0) + 64;
+    let (mut bytes, mut no_room) = (0, 0);
+    while run.room() >= TX_GAS_MIN
+        && filled.transactions.len() < limits::BLOCK_TXS_MAX
+        && no_room < NO_ROOM_MAX
+    {
+        let Some(tx) = txs.next() else { break };
+        let len = tx_bytes(&tx);
+        if empty + bytes + len > limits::BLOCK_BYTES_MAX {
+            filled.refused.push((*tx.tx_hash(), Refusal::NotNow));
+            no_room += 1;
+            continue;
+        }
+        match run.transact(&tx) {
+            Ok(()) => {
+                bytes += len;
+                no_room = 0;
+                filled.transactions.push(tx);
+            }
+            Err(TxFault::Ledger(error)) => return Err(error),
+            Err(fault) => {
+                no_room += usize::from(matches!(fault, TxFault::NoRoom { .. }));
+                filled.refused.push((*tx.tx_hash(), refusal(fault, header.gas_limit)));
+            }
+        }
+    }
+    Ok(filled)
+}
+
+/// What becomes of a transaction that could not follow.
+fn refusal(fault: TxFault, gas_limit: u64) -> Refusal {
+    match fault {
+        TxFault::NoRoom { gas, .. } if gas <= gas_limit => Refusal::NotNow,
+        TxFault::Invalid(
+            InvalidTransaction::NonceTooHigh { .. } | InvalidTransaction::GasPriceLessThanBasefee,
+        ) => Refusal::NotNow,
+        fault => Refusal::Invalid(fault.to_string()),
+    }
+}

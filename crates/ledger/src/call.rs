@@ -1,0 +1,134 @@
+//! Read-only calls for the RPC: what a transaction would do on some block's
+//! state, without the transaction being signed or kept.
+//!
+//! What always holds: nothing here changes the chain, and the answers are
+//! those that geth gives (the texts too, since wallets match on them).
+
+use alloy_primitives::{Bytes, Log};
+use alloy_rpc_types_eth::{AccessList, BlockOverrides, TransactionRequest, state::StateOverride};
+use trefoil_types::{ChainSpec, Header, Height};
+
+use crate::{Draft, LedgerError, Rules, Snapshot, StateAt, header, simulate::Simulation};
+
+/// Where a call is run: in the context of a block, on a state.
+#[derive(Debug)]
+pub struct CallSite<'a> {
+    spec: &'a ChainSpec,
+    state: StateAt,
+    /// The block that the call sees as its own.
+    header: Header,
+}
+
+/// What a caller may pretend, and how much gas a call may take.
+#[derive(Clone, Debug, Default)]
+pub struct CallOptions {
+    pub state: Option<StateOverride>,
+    pub block: Option<BlockOverrides>,
+    /// Gas that no call may exceed, also the default gas. 0: no cap.
+    pub gas_cap: u64,
+}
+
+/// How a call that could be run ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CallOutcome {
+    /// `output`: what was returned, or the deployed code.
+    Success { output: Bytes, gas_used: u64, logs: Vec<Log> },
+    /// JSON-RPC code 3, text `execution reverted` (with the reason, if it is
+    /// one), data: `output`.
+    Revert { output: Bytes, gas_used: u64 },
+    /// Out of gas, invalid opcode …; JSON-RPC code -32000 with `reason`.
+    Halt { reason: String, gas_used: u64 },
+}
+
+/// Why a call could not be run.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// The request is wrong as it stands: JSON-RPC code -32000 and this text,
+    /// in geth's words.
+    #[error("{0}")]
+    Invalid(String),
+    /// No block at this height.
+    #[error("header not found")]
+    NoBlock(Height),
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+/// The outcome of `estimate_gas`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Estimate {
+    /// The least gas limit with which the transaction succeeds.
+    Gas(u64),
+    /// It fails with any gas: [`CallOutcome::Revert`] or [`CallOutcome::Halt`].
+    Fails(CallOutcome),
+}
+
+/// The outcome of `create_access_list`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccessListOutcome {
+    pub access_list: AccessList,
+    pub gas_used: u64,
+    /// Why the call fails even with the list, if it does.
+    pub error: Option<String>,
+}
+
+impl<'a> CallSite<'a> {
+    /// On the state after the block at `height`, in that block's context.
+    pub fn at(spec: &'a ChainSpec, snapshot: &Snapshot, height: Height) -> Result<Self, CallError> {
+        let (_, header) = snapshot.header(height)?.ok_or(CallError::NoBlock(height))?;
+        Ok(Self { spec, state: snapshot.state(height)?, header })
+    }
+
+    /// On the tip's state, in the context of the block after it ("pending"),
+    /// as far as that is known: its timestamp is taken to be the tip's plus
+    /// one second, its randomness to be the tip's.
+    pub fn pending(spec: &'a ChainSpec, snapshot: &Snapshot) -> Result<Self, CallError> {
+        let tip = snapshot.tip();
+        let draft = Draft {
+            timestamp: tip.timestamp.saturating_add(1),
+            fee_recipient: tip.beneficiary,
+            parent_certificate: None,
+        };
+        let mut header = header::draft_header(spec, snapshot.tip_hash(), tip, &draft);
+        header.mix_hash = tip.mix_hash;
+        Ok(Self { spec, state: snapshot.state(tip.number)?, header })
+    }
+
+    /// `eth_call`. The nonce is not looked at; without a fee none is charged;
+    /// without `to` the input is run as init code.
+    pub fn call(
+        &self,
+        request: &TransactionRequest,
+        options: &CallOptions,
+    ) -> Result<CallOutcome, CallError> {
+        self.simulation(options)?.call(request)
+    }
+
+    /// `eth_estimateGas`.
+    pub fn estimate_gas(
+        &self,
+        request: &TransactionRequest,
+        options: &CallOptions,
+    ) -> Result<Estimate, CallError> {
+        self.simulation(options)?.estimate_gas(request)
+    }
+
+    /// `eth_createAccessList`.
+    pub fn create_access_list(
+        &self,
+        request: &TransactionRequest,
+        options: &CallOptions,
+    ) -> Result<AccessListOutcome, CallError> {
+        self.simulation(options)?.create_access_list(request)
+    }
+
+    /// The block that calls see as their own.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    fn simulation(&self, options: &CallOptions) -> Result<Simulation<'_, StateAt>, CallError> {
+        let rules = Rules::of_chain(self.spec, self.header.number);
+        Simulation::new(rules, &self.header, &self.state, options)
+    }
+}

@@ -1,0 +1,195 @@
+//! How blocks and receipts lie on disk: RLP, as the journal and the tables
+//! share it. A decoder answers `None` for bytes that no encoder wrote.
+
+use std::sync::Arc;
+
+use alloy_consensus::{Eip658Value, Receipt as Bare, TxType, Typed2718, transaction::Recovered};
+use alloy_primitives::{Bytes, Log, U256};
+use alloy_rlp::{Decodable, Encodable, RlpDecodable, RlpEncodable};
+use trefoil_types::{
+    Address, B256, Certificate, Header, Height, Receipt, RecoveredBlock, TxEnvelope,
+};
+
+use crate::{Account, StateDiff, trie::TrieChange};
+
+/// Header and body, one after the other.
+pub(crate) fn encode_block(block: &RecoveredBlock) -> Vec<u8> {
+    let mut out = alloy_rlp::encode(&block.header);
+    encode_body(block, &mut out);
+    out
+}
+
+pub(crate) fn decode_block(mut bytes: &[u8]) -> Option<RecoveredBlock> {
+    let header = Header::decode(&mut bytes).ok()?;
+    decode_body(header, bytes)
+}
+
+/// Transactions, their senders, the parent's certificate (a list of none or
+/// one), one after the other.
+pub(crate) fn encode_body(block: &RecoveredBlock, out: &mut Vec<u8>) {
+    let txs: Vec<&TxEnvelope> = block.transactions.iter().map(|tx| tx.inner()).collect();
+    alloy_rlp::encode_list::<&TxEnvelope, TxEnvelope>(&txs, out);
+    let senders: Vec<Address> = block.transactions.iter().map(|tx| tx.signer()).collect();
+    senders.encode(out);
+    let parent: Vec<&Certificate> = block.parent_certificate.iter().collect();
+    alloy_rlp::encode_list::<&Certificate, Certificate>(&parent, out);
+}
+
+pub(crate) fn decode_body(header: Header, mut bytes: &[u8]) -> Option<RecoveredBlock> {
+    let rest = &mut bytes;
+    let txs = Vec::<TxEnvelope>::decode(rest).ok()?;
+    let senders = Vec::<Address>::decode(rest).ok()?;
+    let mut parent = Vec::<Certificate>::decode(rest).ok()?;
+    if !rest.is_empty() || txs.len() != senders.len() || parent.len() > 1 {
+        return None;
+    }
+    let known = txs.into_iter().zip(senders);
+    let transactions = known.map(|(tx, sender)| Arc::new(Recovered::new_unchecked(tx, sender)));
+    Some(RecoveredBlock::new(header, transactions.collect(), parent.pop()))
+}
+
+/// A receipt without its bloom, which its logs tell again.
+#[derive(RlpEncodable, RlpDecodable)]
+struct ReceiptRow {
+    kind: u8,
+    success: bool,
+    cumulative_gas_used: u64,
+    logs: Vec<Log>,
+}
+
+pub(crate) fn encode_receipts(receipts: &[Receipt]) -> Vec<u8> {
+    let row = |receipt: &Receipt| ReceiptRow {
+        kind: receipt.ty(),
+        success: receipt.status(),
+        cumulative_gas_used: receipt.cumulative_gas_used(),
+        logs: receipt.logs().to_vec(),
+    };
+    alloy_rlp::encode(receipts.iter().map(row).collect::<Vec<_>>())
+}
+
+pub(crate) fn decode_receipts(bytes: &[u8]) -> Option<Vec<Receipt>> {
+    let rows: Vec<ReceiptRow> = alloy_rlp::decode_exact(bytes).ok()?;
+    let receipt = |row: ReceiptRow| {
+        let bare = Bare {
+            status: Eip658Value::Eip658(row.success),
+            cumulative_gas_used: row.cumulative_gas_used,
+            logs: row.logs,
+        };
+        Some(Receipt::from_typed(TxType::try_from(row.kind).ok()?, bare))
+    };
+    rows.into_iter().map(receipt).collect()
+}
+
+/// Nonce, balance and code hash, one after the other; nothing for no account.
+pub(crate) fn encode_account(account: Option<&Account>) -> Bytes {
+    let mut out = Vec::new();
+    if let Some(Account { nonce, balance, code_hash }) = account {
+        nonce.encode(&mut out);
+        balance.encode(&mut out);
+        code_hash.encode(&mut out);
+    }
+    out.into()
+}
+
+pub(crate) fn decode_account(mut bytes: &[u8]) -> Option<Option<Account>> {
+    if bytes.is_empty() {
+        return Some(None);
+    }
+    let rest = &mut bytes;
+    let nonce = u64::decode(rest).ok()?;
+    let balance = U256::decode(rest).ok()?;
+    let code_hash = B256::decode(rest).ok()?;
+    rest.is_empty().then_some(Some(Account { nonce, balance, code_hash }))
+}
+
+/// A slot's value without leading zero bytes; nothing for zero.
+pub(crate) fn encode_slot(value: &U256) -> Bytes {
+    value.to_be_bytes_trimmed_vec().into()
+}
+
+pub(crate) fn decode_slot(bytes: &[u8]) -> Option<U256> {
+    U256::try_from_be_slice(bytes)
+}
+
+pub(crate) fn height_key(height: Height) -> Vec<u8> {
+    height.to_be_bytes().to_vec()
+}
+
+pub(crate) fn storage_key(address: &Address, slot: &U256) -> Vec<u8> {
+    [address.as_slice(), &slot.to_be_bytes::<32>()].concat()
+}
+
+/// `key`, then the height of the block that changed what is under it.
+pub(crate) fn history_key(key: &[u8], height: Height) -> Vec<u8> {
+    [key, &height.to_be_bytes()].concat()
+}
+
+/// The keys of the accounts and slots that a block changed, each after its
+/// length.
+pub(crate) fn encode_changed(diff: &StateDiff) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut put = |key: &[u8]| {
+        out.push(key.len() as u8);
+        out.extend(key);
+    };
+    for (address, change) in &diff.accounts {
+        put(address.as_slice());
+        change.storage.keys().for_each(|slot| put(&storage_key(address, slot)));
+    }
+    out
+}
+
+pub(crate) fn decode_changed(mut bytes: &[u8]) -> Option<Vec<&[u8]>> {
+    let mut keys = Vec::new();
+    while let Some((len, rest)) = bytes.split_first() {
+        let (key, rest) = rest.split_at_checked(usize::from(*len))?;
+        keys.push(key);
+        bytes = rest;
+    }
+    Some(keys)
+}
+
+/// The trie rows that a block changed as they were before: length of the key
+/// (1 byte), the key, length of the row (4 bytes, little-endian; 0: there was
+/// none), the row.
+pub(crate) fn encode_undo(change: &TrieChange) -> Vec<u8> {
+    let mut out = Vec::new();
+    for node in change {
+        let key = node.key.to_bytes();
+        let before = node.before.as_ref().map_or(&[][..], |row| &row[..]);
+        out.push(key.len() as u8);
+        out.extend(key);
+        out.extend((before.len() as u32).to_le_bytes());
+        out.extend(before);
+    }
+    out
+}
+
+/// Each changed trie row's key and what it was before.
+pub(crate) type Undo = Vec<(Vec<u8>, Option<Bytes>)>;
+
+pub(crate) fn decode_undo(mut bytes: &[u8]) -> Option<Undo> {
+    let mut undo = Undo::new();
+    while let Some((len, rest)) = bytes.split_first() {
+        let (key, rest) = rest.split_at_checked(usize::from(*len))?;
+        let (len, rest) = rest.split_first_chunk()?;
+        let (before, rest) = rest.split_at_checked(u32::from_le_bytes(*len) as usize)?;
+        undo.push((key.to_vec(), (!before.is_empty()).then(|| Bytes::copy_from_slice(before))));
+        bytes = rest;
+    }
+    Some(undo)
+}
+
+/// Where a transaction is.
+pub(crate) fn encode_place(height: Height, index: u32) -> Vec<u8> {
+    [height.to_be_bytes().as_slice(), &index.to_be_bytes()].concat()
+}
+
+pub(crate) fn decode_place(bytes: &[u8]) -> Option<(Height, u32)> {
+    let (height, index) = bytes.split_first_chunk()?;
+    Some((u64::from_be_bytes(*height), u32::from_be_bytes(index.try_into().ok()?)))
+}
+
+pub(crate) fn decode_height(bytes: &[u8]) -> Option<Height> {
+    Some(u64::from_be_bytes(bytes.try_into().ok()?))
+}

@@ -1,0 +1,312 @@
+//! The seam to revm: state is read through a [`StateReader`], what has changed
+//! leaves as a [`StateDiff`].
+//!
+//! What always holds: a whole block runs in one revm journal, which reads each
+//! account and slot from the state at most once; the values read are kept here
+//! and are the `before` of the diff.
+
+use std::{collections::BTreeMap, fmt};
+
+use alloy_primitives::{
+    U256,
+    map::{AddressMap, Entry, HashMap},
+};
+use revm::{
+    Database, DatabaseRef, MainBuilder, MainnetEvm,
+    context::{
+        BlockEnv, CfgEnv, Context, FrameStack, Journal, JournalTr, TxEnv,
+        result::{EVMError, ExecutionResult},
+    },
+    handler::{
+        EthFrame, EthPrecompiles, EvmTr, FrameInitOrResult, FrameTr, Handler, ItemOrResult,
+        MainnetHandler, evm::ContextDbError, evm::FrameInitResult, instructions::EthInstructions,
+    },
+    interpreter::{FrameInput, interpreter::EthInterpreter, interpreter_action::FrameInit},
+    primitives::KECCAK_EMPTY,
+    state::{Account as Loaded, AccountInfo, Bytecode, EvmState},
+};
+use trefoil_types::{Address, B256};
+
+use crate::{Account, AccountDiff, LedgerError, StateDiff, StateReader};
+
+/// A failed read, as revm wants errors.
+#[derive(Debug)]
+pub(crate) struct ReadError(pub(crate) LedgerError);
+
+impl fmt::Display for ReadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for ReadError {}
+
+impl revm::database_interface::DBErrorMarker for ReadError {}
+
+/// revm's database: a state, and what has been read of it.
+#[derive(Debug)]
+pub(crate) struct Reads<'a, S> {
+    state: &'a S,
+    accounts: AddressMap<Option<Account>>,
+    slots: HashMap<(Address, U256), U256>,
+}
+
+impl<'a, S: StateReader> Reads<'a, S> {
+    pub(crate) fn new(state: &'a S) -> Self {
+        Self { state, accounts: Default::default(), slots: Default::default() }
+    }
+}
+
+impl<S: StateReader> Database for Reads<'_, S> {
+    type Error = ReadError;
+
+    fn basic(&mut self, address: Address) -> Result<Option<AccountInfo>, ReadError> {
+        let account = self.state.account(&address).map_err(ReadError)?;
+        self.accounts.insert(address, account);
+        Ok(account.map(info))
+    }
+
+    fn code_by_hash(&mut self, hash: B256) -> Result<Bytecode, ReadError> {
+        bytecode(self.state, hash)
+    }
+
+    fn storage(&mut self, address: Address, slot: U256) -> Result<U256, ReadError> {
+        let value = self.state.storage(&address, slot).map_err(ReadError)?;
+        self.slots.insert((address, slot), value);
+        Ok(value)
+    }
+
+    fn block_hash(&mut self, height: u64) -> Result<B256, ReadError> {
+        Ok(self.state.block_hash(height).map_err(ReadError)?.unwrap_or_default())
+    }
+}
+
+fn info(account: Account) -> AccountInfo {
+    AccountInfo {
+        balance: account.balance,
+        nonce: account.nonce,
+        code_hash: account.code_hash,
+        account_id: None,
+        code: (account.code_hash == KECCAK_EMPTY).then(Bytecode::default),
+    }
+}
+
+fn bytecode<S: StateReader>(state: &S, hash: B256) -> Result<Bytecode, ReadError> {
+    if hash == KECCAK_EMPTY {
+        return Ok(Bytecode::default());
+    }
+    let code = state.code(&hash).map_err(ReadError)?;
+    let code = code.ok_or_else(|| LedgerError::Storage(format!("no code of hash {hash}")));
+    let code = code.map_err(ReadError)?;
+    // Code that begins like a delegation and is none (from a genesis) runs as it stands.
+    Ok(Bytecode::new_raw_checked(code.clone()).unwrap_or_else(|_| Bytecode::new_legacy(code)))
+}
+
+/// A state as revm's tracers look at it.
+#[derive(Debug)]
+pub(crate) struct StateRef<'a, S>(pub(crate) &'a S);
+
+impl<S: StateReader> DatabaseRef for StateRef<'_, S> {
+    type Error = ReadError;
+
+    fn basic_ref(&self, address: Address) -> Result<Option<AccountInfo>, ReadError> {
+        Ok(self.0.account(&address).map_err(ReadError)?.map(info))
+    }
+
+    fn code_by_hash_ref(&self, hash: B256) -> Result<Bytecode, ReadError> {
+        bytecode(self.0, hash)
+    }
+
+    fn storage_ref(&self, address: Address, slot: U256) -> Result<U256, ReadError> {
+        self.0.storage(&address, slot).map_err(ReadError)
+    }
+
+    fn block_hash_ref(&self, height: u64) -> Result<B256, ReadError> {
+        Ok(self.0.block_hash(height).map_err(ReadError)?.unwrap_or_default())
+    }
+}
+
+pub(crate) type Ctx<'a, S> = Context<BlockEnv, TxEnv, CfgEnv, Reads<'a, S>>;
+
+pub(crate) type EvmFault = EVMError<ReadError>;
+
+/// revm, with Ethereum's rule that no contract is created where storage is
+/// (EIP-7610), which revm itself does not know.
+pub(crate) struct Machine<'a, S: StateReader>(MainnetEvm<Ctx<'a, S>>);
+
+impl<S: StateReader> fmt::Debug for Machine<'_, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Machine").finish_non_exhaustive()
+    }
+}
+
+impl<'a, S: StateReader> Machine<'a, S> {
+    pub(crate) fn new(state: &'a S, cfg: CfgEnv, block: BlockEnv) -> Self {
+        Self(context(state, cfg, block).build_mainnet())
+    }
+
+    /// Runs a transaction on top of those before it. An error changes nothing.
+    pub(crate) fn transact(&mut self, tx: TxEnv) -> Result<ExecutionResult, EvmFault> {
+        self.0.ctx.tx = tx;
+        MainnetHandler::default().run(self)
+    }
+
+    /// Runs a system call: no sender pays, no nonce moves.
+    pub(crate) fn system_call(&mut self, tx: TxEnv) -> Result<ExecutionResult, EvmFault> {
+        self.0.ctx.tx = tx;
+        MainnetHandler::default().run_system_call(self)
+    }
+
+    /// Adds to a balance, outside of any transaction.
+    pub(crate) fn credit(&mut self, address: Address, wei: U256) -> Result<(), ReadError> {
+        let journal = &mut self.0.ctx.journaled_state;
+        journal.balance_incr(address, wei)?;
+        journal.touch_account(address);
+        journal.commit_tx();
+        Ok(())
+    }
+
+    /// Whether an account has code now.
+    pub(crate) fn has_code(&mut self, address: Address) -> Result<bool, ReadError> {
+        let account = self.0.ctx.journaled_state.load_account(address)?;
+        Ok(!account.data.info.is_empty_code_hash())
+    }
+
+    /// What has changed since the state that is read.
+    pub(crate) fn finish(mut self) -> StateDiff {
+        let state = self.0.ctx.journaled_state.finalize();
+        diff(state, &self.0.ctx.journaled_state.database)
+    }
+
+    /// The address that this frame would create although the state has storage
+    /// there, with no nonce or code that would betray it to revm.
+    fn storage_only(&mut self, init: &FrameInit) -> Result<Option<Address>, ReadError> {
+        let FrameInput::Create(inputs) = &init.frame_input else { return Ok(None) };
+        let Journal { database, inner } = &mut self.0.ctx.journaled_state;
+        let nonce = inner.state.get(&inputs.caller()).map_or(0, |caller| caller.info.nonce);
+        let address = inputs.created_address(nonce);
+        if !database.state.has_storage(&address).map_err(ReadError)? {
+            return Ok(None);
+        }
+        let info = match inner.state.entry(address) {
+            Entry::Occupied(loaded) => &loaded.into_mut().info,
+            Entry::Vacant(vacant) => {
+                let info = database.basic(address)?.unwrap_or_default();
+                &vacant.insert(Loaded::from(info).with_cold_mark()).info
+            }
+        };
+        Ok((info.nonce == 0 && info.is_empty_code_hash()).then_some(address))
+    }
+
+    fn set_nonce(&mut self, address: Address, nonce: u64) {
+        let account = self.0.ctx.journaled_state.inner.state.get_mut(&address);
+        account.expect("loaded by storage_only").info.nonce = nonce;
+    }
+}
+
+pub(crate) fn context<S: StateReader>(state: &S, cfg: CfgEnv, block: BlockEnv) -> Ctx<'_, S> {
+    let spec = cfg.spec;
+    let mut context = Context::new(Reads::new(state), spec).with_cfg(cfg);
+    context.block = block;
+    context
+}
+
+impl<'a, S: StateReader> EvmTr for Machine<'a, S> {
+    type Context = Ctx<'a, S>;
+    type Instructions = EthInstructions<EthInterpreter, Ctx<'a, S>>;
+    type Precompiles = EthPrecompiles;
+    type Frame = EthFrame<EthInterpreter>;
+
+    fn all(
+        &self,
+    ) -> (&Self::Context, &Self::Instructions, &Self::Precompiles, &FrameStack<Self::Frame>) {
+        self.0.all()
+    }
+
+    fn all_mut(
+        &mut self,
+    ) -> (
+        &mut Self::Context,
+        &mut Self::Instructions,
+        &mut Self::Precompiles,
+        &mut FrameStack<Self::Frame>,
+    ) {
+        self.0.all_mut()
+    }
+
+    fn frame_init(
+        &mut self,
+        init: FrameInit,
+    ) -> Result<FrameInitResult<'_, Self::Frame>, ContextDbError<Self::Context>> {
+        let Some(address) = self.storage_only(&init)? else { return self.0.frame_init(init) };
+        // revm refuses to create where the nonce is not zero; show it such a one.
+        self.set_nonce(address, 1);
+        let refused = match self.0.frame_init(init)? {
+            ItemOrResult::Result(refused) => refused,
+            ItemOrResult::Item(_) => unreachable!("created on an account with a nonce"),
+        };
+        self.set_nonce(address, 0);
+        Ok(ItemOrResult::Result(refused))
+    }
+
+    fn frame_run(
+        &mut self,
+    ) -> Result<FrameInitOrResult<Self::Frame>, ContextDbError<Self::Context>> {
+        self.0.frame_run()
+    }
+
+    fn frame_return_result(
+        &mut self,
+        result: <Self::Frame as FrameTr>::FrameResult,
+    ) -> Result<Option<<Self::Frame as FrameTr>::FrameResult>, ContextDbError<Self::Context>> {
+        self.0.frame_return_result(result)
+    }
+}
+
+/// What differs between a finished journal and what was read.
+fn diff<S: StateReader>(state: EvmState, reads: &Reads<'_, S>) -> StateDiff {
+    let mut codes = BTreeMap::new();
+    let changed = state.into_iter().filter_map(|(address, loaded)| {
+        let diff = account_diff(address, &loaded, reads)?;
+        let hash = |account: Option<Account>| account.map(|account| account.code_hash);
+        if diff.after.is_some()
+            && hash(diff.after) != hash(diff.before)
+            && let Some(code) = loaded.info.code.filter(|code| !code.is_empty())
+        {
+            codes.insert(loaded.info.code_hash, code.original_bytes());
+        }
+        Some((address, diff))
+    });
+    let accounts = changed.collect();
+    StateDiff { accounts, codes }
+}
+
+fn account_diff<S: StateReader>(
+    address: Address,
+    loaded: &Loaded,
+    reads: &Reads<'_, S>,
+) -> Option<AccountDiff> {
+    if !loaded.is_touched() {
+        return None;
+    }
+    let before = reads.accounts.get(&address).copied().flatten();
+    // A local mark is of the account's last transaction: nothing revived it since.
+    let gone = loaded.is_selfdestructed_locally();
+    let info = &loaded.info;
+    let after = (!gone && !info.is_empty()).then_some(Account {
+        nonce: info.nonce,
+        balance: info.balance,
+        code_hash: info.code_hash,
+    });
+    let slots = loaded.storage.iter().filter(|_| !gone).filter_map(|(slot, value)| {
+        let before = reads.slots.get(&(address, *slot)).copied().unwrap_or_default();
+        let after = value.present_value;
+        (before != after).then_some((*slot, (before, after)))
+    });
+    let storage: BTreeMap<_, _> = slots.collect();
+    // What was there when the block began loses its storage only by a
+    // self-destruct of before EIP-6780.
+    let wiped = loaded.is_selfdestructed() && before.is_some();
+    let same = before == after && storage.is_empty() && !wiped;
+    (!same).then_some(AccountDiff { before, after, wiped, storage })
+}

@@ -1,0 +1,423 @@
+//! Executes a block on its parent's state and checks that it keeps every rule.
+//!
+//! Owns: the order of things within a block (system calls, transactions,
+//! withdrawals, system calls). What always holds: networks of ours and
+//! Ethereum's fixtures run through the same [`BlockRun`]; a rule that a block
+//! breaks is told apart from a state that could not be read.
+
+use alloy_consensus::{Receipt as PlainReceipt, Transaction as _, Typed2718};
+use alloy_eips::{
+    Encodable2718, eip2935::HISTORY_STORAGE_ADDRESS, eip4788::BEACON_ROOTS_ADDRESS,
+    eip4895::Withdrawal, eip7002, eip7251, eip7685::Requests,
+};
+use alloy_evm::FromRecoveredTx;
+use alloy_primitives::{Bloom, Bytes, TxKind};
+use alloy_rlp::Encodable;
+use alloy_trie::root::ordered_trie_root_with_encoder;
+use revm::{
+    context::{
+        TxEnv,
+        result::{EVMError, ExecutionResult, InvalidTransaction},
+    },
+    handler::SYSTEM_ADDRESS,
+    primitives::hardfork::SpecId,
+};
+use trefoil_types::{
+    Address, B256, ChainSpec, Header, Receipt, RecoveredBlock, Transaction, limits,
+};
+
+use crate::{
+    BlockError, LedgerError, Rules, StateDiff, StateReader,
+    evm::{EvmFault, Machine, ReadError},
+    header, requests,
+};
+
+/// Gas of a system call (EIP-4788, EIP-2935, EIP-7002, EIP-7251).
+const SYSTEM_CALL_GAS: u64 = 30_000_000;
+
+/// EIP-6110's type byte of deposits.
+const DEPOSIT_REQUEST: u8 = 0;
+
+/// A block's whole effect but for the state root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Executed {
+    pub diff: StateDiff,
+    pub receipts: Vec<Receipt>,
+    pub gas_used: u64,
+    /// From Cancun on.
+    pub blob_gas_used: Option<u64>,
+    /// EIP-7685, from Prague on.
+    pub requests_hash: Option<B256>,
+    pub bloom: Bloom,
+}
+
+impl Executed {
+    pub fn receipts_root(&self) -> B256 {
+        ordered_trie_root_with_encoder(&self.receipts, |receipt, out| receipt.encode_2718(out))
+    }
+}
+
+/// Why a block was not executed to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum ExecuteError {
+    /// The block breaks a rule.
+    #[error(transparent)]
+    Block(#[from] BlockError),
+    /// The state could not be read: says nothing about the block.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+/// A rule broken, or a state that could not be read.
+#[derive(Debug)]
+pub(crate) enum Fault {
+    Rule(String),
+    Ledger(LedgerError),
+}
+
+impl From<ReadError> for Fault {
+    fn from(error: ReadError) -> Self {
+        Self::Ledger(error.0)
+    }
+}
+
+impl From<String> for Fault {
+    fn from(rule: String) -> Self {
+        Self::Rule(rule)
+    }
+}
+
+impl Fault {
+    fn of(self, header: &Header, hash: B256) -> ExecuteError {
+        match self {
+            Self::Rule(reason) => BlockError { height: header.number, hash, reason }.into(),
+            Self::Ledger(error) => error.into(),
+        }
+    }
+}
+
+/// Executes a block of ours on the state of its parent and checks all of it
+/// but the state root (which the caller computes from the diff) and the
+/// signatures of the parent's certificate.
+pub fn execute<S: StateReader>(
+    spec: &ChainSpec,
+    parent_hash: B256,
+    parent: &Header,
+    state: &S,
+    block: &RecoveredBlock,
+) -> Result<Executed, ExecuteError> {
+    let rules = Rules::of_chain(spec, block.header.number);
+    let run = || -> Result<Executed, Fault> {
+        header::check_draft(spec, parent_hash, parent, block)?;
+        check_size(block)?;
+        let executed = run_block(&rules, &block.header, &block.transactions, &[], state)?;
+        check_executed(&block.header, &executed, &block.transactions)?;
+        Ok(executed)
+    };
+    run().map_err(|fault| fault.of(&block.header, block.hash))
+}
+
+/// A block of Ethereum's own, from Paris on.
+#[derive(Clone, Copy, Debug)]
+pub struct EthereumBlock<'a> {
+    pub hash: B256,
+    pub header: &'a Header,
+    pub transactions: &'a [Transaction],
+    /// From Shanghai on.
+    pub withdrawals: Option<&'a [Withdrawal]>,
+    /// The length of its RLP, bytes.
+    pub bytes: usize,
+}
+
+/// Executes a block of Ethereum's, as [`execute`] does one of ours: the state
+/// root is left to the caller, and so is that there are no ommers.
+pub fn execute_ethereum<S: StateReader>(
+    rules: &Rules,
+    parent_hash: B256,
+    parent: &Header,
+    state: &S,
+    block: EthereumBlock<'_>,
+) -> Result<Executed, ExecuteError> {
+    let EthereumBlock { hash, header, transactions, withdrawals, bytes } = block;
+    let run = || -> Result<Executed, Fault> {
+        header::check_ethereum(rules, parent_hash, parent, header, withdrawals)?;
+        if rules.is(SpecId::OSAKA) && bytes > limits::BLOCK_BYTES_MAX {
+            return Err(too_long(bytes).into());
+        }
+        let withdrawals = withdrawals.unwrap_or_default();
+        let executed = run_block(rules, header, transactions, withdrawals, state)?;
+        check_executed(header, &executed, transactions)?;
+        Ok(executed)
+    };
+    run().map_err(|fault| fault.of(header, hash))
+}
+
+/// The length of a body's list items: each transaction as the block's RLP has it.
+pub(crate) fn tx_bytes(tx: &Transaction) -> usize {
+    tx.inner().length()
+}
+
+/// The length of a block of ours, bytes: header, transactions, and the empty
+/// lists of ommers and withdrawals.
+pub(crate) fn block_bytes(header: &Header, txs_bytes: usize) -> usize {
+    let list = |payload| payload + alloy_rlp::length_of_length(payload);
+    list(header.length() + list(txs_bytes) + 2)
+}
+
+fn too_long(bytes: usize) -> String {
+    format!("block of {bytes} bytes is over the limit of {} (EIP-7934)", limits::BLOCK_BYTES_MAX)
+}
+
+fn check_size(block: &RecoveredBlock) -> Result<(), Fault> {
+    let count = block.transactions.len();
+    if count > limits::BLOCK_TXS_MAX {
+        return Err(format!("{count} transactions, at most {}", limits::BLOCK_TXS_MAX).into());
+    }
+    let txs_bytes = block.transactions.iter().map(tx_bytes).sum();
+    let bytes = block_bytes(&block.header, txs_bytes);
+    if bytes > limits::BLOCK_BYTES_MAX {
+        return Err(too_long(bytes).into());
+    }
+    Ok(())
+}
+
+fn run_block<S: StateReader>(
+    rules: &Rules,
+    header: &Header,
+    transactions: &[Transaction],
+    withdrawals: &[Withdrawal],
+    state: &S,
+) -> Result<Executed, Fault> {
+    let mut run = BlockRun::new(rules.clone(), header, state);
+    run.open(header)?;
+    for (index, tx) in transactions.iter().enumerate() {
+        run.transact(tx).map_err(|fault| match fault {
+            TxFault::Ledger(error) => Fault::Ledger(error),
+            rule => Fault::Rule(format!("transaction {index} ({}): {rule}", tx.tx_hash())),
+        })?;
+    }
+    for withdrawal in withdrawals {
+        run.machine.credit(withdrawal.address, withdrawal.amount_wei())?;
+    }
+    run.close()
+}
+
+fn check_executed(
+    header: &Header,
+    executed: &Executed,
+    transactions: &[Transaction],
+) -> Result<(), Fault> {
+    let mut wanted = header.clone();
+    header::seal(&mut wanted, executed, header::transactions_root(transactions));
+    Ok(header::same(header, &wanted)?)
+}
+
+/// Why a transaction cannot follow those before it in a block.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TxFault {
+    #[error("{0}")]
+    Invalid(InvalidTransaction),
+    #[error("gas limit {gas} is more than the {room} left in the block")]
+    NoRoom { gas: u64, room: u64 },
+    #[error("the block's blobs are more than the {max} allowed")]
+    TooManyBlobs { max: u64 },
+    #[error("blob transactions (type 3) are not supported by this network")]
+    Blob,
+    #[error(transparent)]
+    Ledger(LedgerError),
+}
+
+impl From<EvmFault> for TxFault {
+    fn from(fault: EvmFault) -> Self {
+        match fault {
+            EVMError::Transaction(invalid) => Self::Invalid(invalid),
+            EVMError::Database(error) => Self::Ledger(error.0),
+            // The header fields that revm asks for are always given, and
+            // Ethereum's precompiles never fail for good.
+            other => Self::Ledger(LedgerError::Storage(format!("the EVM gave up: {other}"))),
+        }
+    }
+}
+
+/// A transaction as the EVM takes it.
+pub(crate) fn tx_env(rules: &Rules, tx: &Transaction) -> TxEnv {
+    let mut env = TxEnv::from_recovered_tx(tx.inner(), tx.signer());
+    if rules.gas_free {
+        env.gas_price = 0;
+        env.gas_priority_fee = env.gas_priority_fee.map(|_| 0);
+    }
+    env
+}
+
+/// The system calls that open a block: contract and input.
+pub(crate) fn opening_calls(
+    rules: &Rules,
+    header: &Header,
+) -> impl Iterator<Item = (Address, Bytes)> + use<> {
+    let root = header.parent_beacon_block_root.unwrap_or_default();
+    let beacon = rules.is(SpecId::CANCUN).then(|| (BEACON_ROOTS_ADDRESS, root.into()));
+    let parent = header.parent_hash;
+    let history = rules.is(SpecId::PRAGUE).then(|| (HISTORY_STORAGE_ADDRESS, parent.into()));
+    beacon.into_iter().chain(history)
+}
+
+/// One block being executed, transaction by transaction.
+#[derive(Debug)]
+pub struct BlockRun<'a, S: StateReader> {
+    machine: Machine<'a, S>,
+    rules: Rules,
+    gas_limit: u64,
+    receipts: Vec<Receipt>,
+    gas_used: u64,
+    blob_gas_used: u64,
+    bloom: Bloom,
+}
+
+impl<'a, S: StateReader> BlockRun<'a, S> {
+    /// Of `header` only what the EVM can see is looked at.
+    pub fn new(rules: Rules, header: &Header, state: &'a S) -> Self {
+        Self {
+            machine: Machine::new(state, rules.cfg(), rules.block_env(header)),
+            gas_limit: header.gas_limit,
+            rules,
+            receipts: Vec::new(),
+            gas_used: 0,
+            blob_gas_used: 0,
+            bloom: Bloom::ZERO,
+        }
+    }
+
+    /// Executes the next transaction.
+    ///
+    /// # Errors
+    /// Why it cannot follow; the run is then as it was.
+    pub fn include(&mut self, tx: &Transaction) -> Result<(), String> {
+        self.transact(tx).map_err(|fault| fault.to_string())
+    }
+
+    /// The system calls that open a block. They may fail: nothing comes of it.
+    pub(crate) fn open(&mut self, header: &Header) -> Result<(), Fault> {
+        for (contract, input) in opening_calls(&self.rules, header) {
+            self.system_call(contract, input)?;
+        }
+        Ok(())
+    }
+
+    /// Gas left in the block.
+    pub(crate) fn room(&self) -> u64 {
+        self.gas_limit - self.gas_used
+    }
+
+    /// Executes the next transaction. An error leaves the run as it was.
+    pub(crate) fn transact(&mut self, tx: &Transaction) -> Result<(), TxFault> {
+        let (gas, room) = (tx.gas_limit(), self.room());
+        if gas > room {
+            return Err(TxFault::NoRoom { gas, room });
+        }
+        let blob_gas = self.check_blobs(tx)?;
+        let result = self.machine.transact(tx_env(&self.rules, tx))?;
+        self.gas_used += result.tx_gas_used();
+        self.blob_gas_used += blob_gas;
+        let receipt = self.receipt(tx, result);
+        self.bloom.accrue_bloom(receipt.logs_bloom());
+        self.receipts.push(receipt);
+        Ok(())
+    }
+
+    /// The blob gas of a transaction, if the block may take it.
+    fn check_blobs(&self, tx: &Transaction) -> Result<u64, TxFault> {
+        let Some(blob_gas) = tx.blob_gas_used() else { return Ok(0) };
+        if !self.rules.blob_txs {
+            return Err(TxFault::Blob);
+        }
+        match &self.rules.blobs {
+            Some(blobs) if self.blob_gas_used + blob_gas > blobs.max_blob_gas_per_block() => {
+                Err(TxFault::TooManyBlobs { max: blobs.max_blob_count })
+            }
+            // Before Cancun revm refuses the type.
+            _ => Ok(blob_gas),
+        }
+    }
+
+    fn receipt(&self, tx: &Transaction, result: ExecutionResult) -> Receipt {
+        let receipt = PlainReceipt {
+            status: result.is_success().into(),
+            cumulative_gas_used: self.gas_used,
+            logs: result.into_logs(),
+        };
+        let receipt = receipt.with_bloom();
+        match tx.ty() {
+            0 => Receipt::Legacy(receipt),
+            1 => Receipt::Eip2930(receipt),
+            2 => Receipt::Eip1559(receipt),
+            3 => Receipt::Eip4844(receipt),
+            _ => Receipt::Eip7702(receipt),
+        }
+    }
+
+    /// The system calls that close a block, and what it all came to.
+    pub(crate) fn close(mut self) -> Result<Executed, Fault> {
+        let prague = self.rules.is(SpecId::PRAGUE);
+        let requests_hash = if prague { Some(self.requests()?.requests_hash()) } else { None };
+        Ok(Executed { requests_hash, ..self.finish() })
+    }
+
+    /// What it came to without the closing system calls.
+    pub fn finish(self) -> Executed {
+        Executed {
+            diff: self.machine.finish(),
+            receipts: self.receipts,
+            gas_used: self.gas_used,
+            blob_gas_used: self.rules.blobs.map(|_| self.blob_gas_used),
+            requests_hash: None,
+            bloom: self.bloom,
+        }
+    }
+
+    fn requests(&mut self) -> Result<Requests, Fault> {
+        let mut requests = Requests::default();
+        let mut push = |kind, data: Bytes| {
+            if !data.is_empty() {
+                requests.push_request_with_type(kind, data);
+            }
+        };
+        if let Some(contract) = self.rules.deposits {
+            push(DEPOSIT_REQUEST, requests::deposits(contract, &self.receipts)?);
+        }
+        for (kind, contract) in [
+            (eip7002::WITHDRAWAL_REQUEST_TYPE, eip7002::WITHDRAWAL_REQUEST_PREDEPLOY_ADDRESS),
+            (eip7251::CONSOLIDATION_REQUEST_TYPE, eip7251::CONSOLIDATION_REQUEST_PREDEPLOY_ADDRESS),
+        ] {
+            push(kind, self.request_call(contract)?);
+        }
+        Ok(requests)
+    }
+
+    /// A closing system call, which must succeed (EIP-7002, EIP-7251).
+    fn request_call(&mut self, contract: Address) -> Result<Bytes, Fault> {
+        if !self.machine.has_code(contract)? {
+            return Err(format!("the system contract {contract} has no code").into());
+        }
+        match self.system_call(contract, Bytes::new())? {
+            ExecutionResult::Success { output, .. } => Ok(output.into_data()),
+            failed => Err(format!("the system call of {contract} failed: {failed:?}").into()),
+        }
+    }
+
+    fn system_call(&mut self, contract: Address, data: Bytes) -> Result<ExecutionResult, Fault> {
+        let env = TxEnv {
+            caller: SYSTEM_ADDRESS,
+            kind: TxKind::Call(contract),
+            data,
+            gas_limit: SYSTEM_CALL_GAS,
+            ..Default::default()
+        };
+        self.machine.system_call(env).map_err(|fault| match TxFault::from(fault) {
+            TxFault::Ledger(error) => Fault::Ledger(error),
+            rule => Fault::Rule(rule.to_string()),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,109 @@
+//! The genesis block: what a [`ChainSpec`] founds.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use alloy_consensus::{
+    EMPTY_OMMER_ROOT_HASH, EMPTY_ROOT_HASH,
+    constants::{EMPTY_WITHDRAWALS, KECCAK_EMPTY},
+};
+use alloy_eips::{eip2935, eip4788, eip7002, eip7251, eip7685::EMPTY_REQUESTS_HASH};
+use alloy_genesis::GenesisAccount;
+use alloy_primitives::{Bytes, U256};
+use trefoil_types::{Address, B256, ChainSpec, Header, RecoveredBlock, keccak256, spec::Fork};
+
+use crate::{
+    Account, AccountDiff, LedgerError, StateDiff,
+    overlay::Committed,
+    trie::{self, NodeKey, NodeReader},
+};
+
+/// The state before genesis.
+struct Nothing;
+
+impl NodeReader for Nothing {
+    fn node(&self, _: &NodeKey) -> Result<Option<Bytes>, LedgerError> {
+        Ok(None)
+    }
+}
+
+/// The genesis block of a chain with its whole state.
+pub(crate) fn genesis(spec: &ChainSpec) -> Result<Committed, LedgerError> {
+    let diff = state(spec);
+    let (state_root, trie) = trie::state_root(&Nothing, &diff)?;
+    let block = Arc::new(RecoveredBlock::new(header(spec, state_root), vec![], None));
+    Ok(Committed { block, receipts: Arc::default(), diff, trie })
+}
+
+fn header(spec: &ChainSpec, state_root: B256) -> Header {
+    let prague = spec.fork_at(0) >= Fork::Prague;
+    Header {
+        ommers_hash: EMPTY_OMMER_ROOT_HASH,
+        state_root,
+        transactions_root: EMPTY_ROOT_HASH,
+        receipts_root: EMPTY_ROOT_HASH,
+        withdrawals_root: Some(EMPTY_WITHDRAWALS),
+        gas_limit: spec.gas_limit,
+        timestamp: spec.genesis_time,
+        extra_data: spec.hash().into(),
+        base_fee_per_gas: Some(spec.base_fee),
+        blob_gas_used: Some(0),
+        excess_blob_gas: Some(0),
+        parent_beacon_block_root: Some(B256::ZERO),
+        requests_hash: prague.then_some(EMPTY_REQUESTS_HASH),
+        ..Default::default()
+    }
+}
+
+fn state(spec: &ChainSpec) -> StateDiff {
+    let mut alloc = spec.alloc.clone();
+    for (address, account) in system_contracts() {
+        alloc.entry(address).or_insert(account);
+    }
+    let mut diff = StateDiff::default();
+    for (address, account) in alloc {
+        let code = account.code.unwrap_or_default();
+        let code_hash = if code.is_empty() { KECCAK_EMPTY } else { keccak256(&code) };
+        if !code.is_empty() {
+            diff.codes.insert(code_hash, code);
+        }
+        let slots = account.storage.unwrap_or_default().into_iter();
+        let slots = slots.filter(|(_, value)| !value.is_zero());
+        let nonce = account.nonce.unwrap_or_default();
+        let change = AccountDiff {
+            before: None,
+            after: Some(Account { nonce, balance: account.balance, code_hash }),
+            wiped: false,
+            storage: slots.map(|(slot, value)| (slot.into(), (U256::ZERO, value.into()))).collect(),
+        };
+        diff.accounts.insert(address, change);
+    }
+    diff
+}
+
+/// The contracts that the rules of Cancun and Prague call, as their EIPs
+/// deploy them. Those of EIP-7002 and EIP-7251 begin with an excess of
+/// 2^256 − 1, which refuses requests until the first system call.
+fn system_contracts() -> BTreeMap<Address, GenesisAccount> {
+    let contract = |code: &Bytes| GenesisAccount {
+        nonce: Some(1),
+        code: Some(code.clone()),
+        ..Default::default()
+    };
+    let inhibited = |code: &Bytes| GenesisAccount {
+        storage: Some([(B256::ZERO, B256::repeat_byte(0xff))].into()),
+        ..contract(code)
+    };
+    [
+        (eip4788::BEACON_ROOTS_ADDRESS, contract(&eip4788::BEACON_ROOTS_CODE)),
+        (eip2935::HISTORY_STORAGE_ADDRESS, contract(&eip2935::HISTORY_STORAGE_CODE)),
+        (
+            eip7002::WITHDRAWAL_REQUEST_PREDEPLOY_ADDRESS,
+            inhibited(&eip7002::WITHDRAWAL_REQUEST_PREDEPLOY_CODE),
+        ),
+        (
+            eip7251::CONSOLIDATION_REQUEST_PREDEPLOY_ADDRESS,
+            inhibited(&eip7251::CONSOLIDATION_REQUEST_PREDEPLOY_CODE),
+        ),
+    ]
+    .into()
+}

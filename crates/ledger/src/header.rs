@@ -1,0 +1,232 @@
+//! What a header must be, given its parent and its body: for networks of ours
+//! and for Ethereum itself (the official fixtures).
+//!
+//! What always holds: a header of ours has exactly the fields that
+//! [`draft_header`] and [`seal`] give it; so building and checking cannot drift
+//! apart.
+
+use alloy_consensus::{EMPTY_OMMER_ROOT_HASH, constants::EMPTY_WITHDRAWALS};
+use alloy_eips::{Encodable2718, eip1559::BaseFeeParams, eip4895::Withdrawal};
+use alloy_primitives::{B64, U256};
+use alloy_trie::root::ordered_trie_root_with_encoder;
+use revm::primitives::hardfork::SpecId;
+use trefoil_types::{B256, ChainSpec, Header, RecoveredBlock, Transaction, keccak256};
+
+use crate::{Draft, Executed, Rules};
+
+/// The longest `extra_data`, bytes (yellow paper, section 4.3).
+const EXTRA_DATA_BYTES_MAX: usize = 32;
+
+/// Base fee of the block after `parent`, wei (EIP-1559 with elasticity 2 and
+/// denominator 8; always 0 on a gas-free network).
+pub fn next_base_fee(spec: &ChainSpec, parent: &Header) -> u64 {
+    if spec.is_gas_free() {
+        return 0;
+    }
+    parent.next_block_base_fee(BaseFeeParams::ethereum()).unwrap_or(spec.base_fee)
+}
+
+/// The header of a block of ours before it is executed: all but what the body
+/// and its execution give ([`seal`]).
+pub(crate) fn draft_header(
+    spec: &ChainSpec,
+    parent_hash: B256,
+    parent: &Header,
+    draft: &Draft,
+) -> Header {
+    let certificate = draft.parent_certificate.as_ref().map_or(B256::ZERO, |c| c.hash());
+    Header {
+        parent_hash,
+        ommers_hash: EMPTY_OMMER_ROOT_HASH,
+        beneficiary: draft.fee_recipient,
+        difficulty: U256::ZERO,
+        number: parent.number + 1,
+        gas_limit: spec.gas_limit,
+        timestamp: draft.timestamp,
+        mix_hash: randao(parent_hash, certificate),
+        nonce: B64::ZERO,
+        base_fee_per_gas: Some(next_base_fee(spec, parent)),
+        withdrawals_root: Some(EMPTY_WITHDRAWALS),
+        blob_gas_used: Some(0),
+        excess_blob_gas: Some(0),
+        parent_beacon_block_root: Some(certificate),
+        ..Default::default()
+    }
+}
+
+/// The derived randomness of a block. A proposer can bias it by one choice
+/// among the certificates it could make, and by not proposing.
+fn randao(parent_hash: B256, certificate: B256) -> B256 {
+    keccak256(
+        [b"trefoil/randao/1".as_slice(), parent_hash.as_slice(), certificate.as_slice()].concat(),
+    )
+}
+
+/// Fills in what a body and its execution give, but for the state root.
+pub(crate) fn seal(header: &mut Header, executed: &Executed, transactions_root: B256) {
+    header.transactions_root = transactions_root;
+    header.receipts_root = executed.receipts_root();
+    header.logs_bloom = executed.bloom;
+    header.gas_used = executed.gas_used;
+    header.requests_hash = executed.requests_hash;
+    header.blob_gas_used = executed.blob_gas_used;
+}
+
+/// Root of the trie of a body's transactions.
+pub(crate) fn transactions_root(transactions: &[Transaction]) -> B256 {
+    ordered_trie_root_with_encoder(transactions, |tx, out| tx.inner().encode_2718(out))
+}
+
+/// What a header of ours breaks that can be told without executing it.
+pub(crate) fn check_draft(
+    spec: &ChainSpec,
+    parent_hash: B256,
+    parent: &Header,
+    block: &RecoveredBlock,
+) -> Result<(), String> {
+    let header = &block.header;
+    let draft = Draft {
+        timestamp: header.timestamp,
+        fee_recipient: header.beneficiary,
+        parent_certificate: block.parent_certificate.clone(),
+    };
+    match &draft.parent_certificate {
+        None if parent.number == 0 => {}
+        None => return Err("the parent's certificate is missing".into()),
+        Some(_) if parent.number == 0 => return Err("genesis has no certificate".into()),
+        Some(c) if (c.height, c.block) == (parent.number, parent_hash) => {}
+        Some(c) => {
+            return Err(format!(
+                "the certificate of {} is not of the parent {parent_hash}",
+                c.block
+            ));
+        }
+    }
+    if header.timestamp < parent.timestamp {
+        return Err(format!(
+            "timestamp {} is before the parent's {}",
+            header.timestamp, parent.timestamp
+        ));
+    }
+    check_extra_data(header)?;
+    let mut wanted = draft_header(spec, parent_hash, parent, &draft);
+    // The proposer's own, and what execution will give.
+    wanted.extra_data = header.extra_data.clone();
+    wanted.state_root = header.state_root;
+    wanted.transactions_root = header.transactions_root;
+    wanted.receipts_root = header.receipts_root;
+    wanted.logs_bloom = header.logs_bloom;
+    wanted.gas_used = header.gas_used;
+    wanted.requests_hash = header.requests_hash;
+    same(header, &wanted)
+}
+
+fn check_extra_data(header: &Header) -> Result<(), String> {
+    let len = header.extra_data.len();
+    if len > EXTRA_DATA_BYTES_MAX {
+        return Err(format!("extra_data has {len} bytes, at most {EXTRA_DATA_BYTES_MAX}"));
+    }
+    Ok(())
+}
+
+/// The first field in which a header is not what it must be. The state root is
+/// compared by who computes it.
+pub(crate) fn same(got: &Header, wanted: &Header) -> Result<(), String> {
+    macro_rules! fields {
+        ($($field:ident),*) => {$(
+            if got.$field != wanted.$field {
+                return Err(format!(
+                    "{} is {:?}, must be {:?}",
+                    stringify!($field), got.$field, wanted.$field
+                ));
+            }
+        )*};
+    }
+    fields!(
+        parent_hash,
+        number,
+        ommers_hash,
+        difficulty,
+        nonce,
+        gas_limit,
+        timestamp,
+        extra_data,
+        mix_hash,
+        base_fee_per_gas,
+        withdrawals_root,
+        blob_gas_used,
+        excess_blob_gas,
+        parent_beacon_block_root,
+        transactions_root,
+        gas_used,
+        requests_hash,
+        receipts_root,
+        logs_bloom,
+        beneficiary,
+        block_access_list_hash,
+        slot_number
+    );
+    Ok(())
+}
+
+/// What an Ethereum header (Paris or later) breaks that can be told without
+/// executing it.
+pub(crate) fn check_ethereum(
+    rules: &Rules,
+    parent_hash: B256,
+    parent: &Header,
+    header: &Header,
+    withdrawals: Option<&[Withdrawal]>,
+) -> Result<(), String> {
+    if header.timestamp <= parent.timestamp {
+        return Err(format!(
+            "timestamp {} is not after the parent's {}",
+            header.timestamp, parent.timestamp
+        ));
+    }
+    check_extra_data(header)?;
+    check_gas_limit(parent.gas_limit, header.gas_limit)?;
+    if header.gas_used > header.gas_limit {
+        return Err(format!("gas used {} is over the limit {}", header.gas_used, header.gas_limit));
+    }
+    let cancun = rules.is(SpecId::CANCUN);
+    if header.parent_beacon_block_root.is_some() != cancun {
+        return Err("parent_beacon_block_root belongs to blocks from Cancun on".into());
+    }
+    if withdrawals.is_some() != rules.is(SpecId::SHANGHAI) {
+        return Err("withdrawals belong to blocks from Shanghai on".into());
+    }
+    let wanted = Header {
+        parent_hash,
+        number: parent.number + 1,
+        ommers_hash: EMPTY_OMMER_ROOT_HASH,
+        difficulty: U256::ZERO,
+        nonce: B64::ZERO,
+        base_fee_per_gas: parent.next_block_base_fee(BaseFeeParams::ethereum()),
+        withdrawals_root: withdrawals.map(alloy_consensus::proofs::calculate_withdrawals_root),
+        excess_blob_gas: excess_blob_gas(rules, parent),
+        block_access_list_hash: None,
+        slot_number: None,
+        ..header.clone()
+    };
+    same(header, &wanted)
+}
+
+/// EIP-1559's bound on the change of a gas limit, and the floor of 5,000.
+fn check_gas_limit(parent: u64, limit: u64) -> Result<(), String> {
+    if limit.abs_diff(parent) >= parent / 1024 || limit < 5_000 {
+        return Err(format!("gas limit {limit} is too far from the parent's {parent}"));
+    }
+    Ok(())
+}
+
+/// EIP-4844, and EIP-7918 from Osaka: the excess blob gas of `parent`'s child.
+fn excess_blob_gas(rules: &Rules, parent: &Header) -> Option<u64> {
+    let blobs = rules.blobs.as_ref()?;
+    let (excess, used) = (parent.excess_blob_gas.unwrap_or(0), parent.blob_gas_used.unwrap_or(0));
+    if rules.is(SpecId::OSAKA) {
+        let base_fee = parent.base_fee_per_gas.unwrap_or(0);
+        return Some(blobs.next_block_excess_blob_gas_osaka(excess, used, base_fee));
+    }
+    Some(excess.saturating_add(used).saturating_sub(blobs.target_blob_gas_per_block()))
+}

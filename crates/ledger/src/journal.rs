@@ -1,0 +1,381 @@
+//! The journal: what must survive a crash before anyone hears of it.
+//!
+//! Owns the files `journal-NNNNNNNN`, oldest first, without gaps. What always
+//! holds: only the newest file is ever written; an older one was synced whole
+//! before the next was made. A frame tells how much of its file was already
+//! synced when it was written, so that on opening a crash's torn tail (cut and
+//! told) and damage by something else (an error) look different. The layout is
+//! in `docs/disk.md`.
+
+use std::{collections::VecDeque, ops::Range, sync::Arc};
+
+use alloy_rlp::{Decodable, Encodable};
+use trefoil_types::{Certificate, Disk, DiskFile, Height, RecoveredBlock};
+
+use crate::codec;
+
+/// One journalled fact. Records of a height follow each other in time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// A block that this node may vote for, or took from catch-up.
+    Block(Arc<RecoveredBlock>),
+    /// An opaque record of consensus at a height.
+    Consensus { height: Height, bytes: Vec<u8> },
+    /// The block of this certificate is final. Its [`Record::Block`] came before.
+    Decided(Certificate),
+}
+
+/// What a journal held when it was opened.
+#[derive(Debug)]
+pub struct Recovered {
+    pub records: Vec<Record>,
+    /// Bytes cut from a torn tail (the last write before a crash).
+    pub cut_bytes: u64,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    #[error("journal {file}: {source}")]
+    Disk { file: String, source: std::io::Error },
+    /// Damage before the tail: something other than a crash changed the file.
+    #[error(
+        "journal {file} is damaged at byte {offset}; restore the node's blocks from its peers with \
+         `trefoil repair --dir DIR`"
+    )]
+    Damaged { file: String, offset: u64 },
+    #[error(
+        "journal {file} is of format {found}, this program writes format {FORMAT}; use the program that wrote it"
+    )]
+    Format { file: String, found: u8 },
+}
+
+/// Append-only segments on a [`Disk`]. `append` then `sync`; nobody speaks
+/// between. A failed append or sync is final: the process must end.
+#[derive(Debug)]
+pub struct Journal {
+    disk: Arc<dyn Disk>,
+    /// Older files by number, with the highest height that each speaks of.
+    old: VecDeque<(u32, Height)>,
+    number: u32,
+    file: Arc<dyn DiskFile>,
+    /// Bytes of `file` written, and of those synced.
+    len: u64,
+    synced: u64,
+    /// The highest height that `file` speaks of.
+    highest: Height,
+    segment_bytes: u64,
+}
+
+/// A file at least this long is closed and the next one begun.
+const SEGMENT_BYTES: u64 = 16 << 20;
+
+/// The version of the layout, the last byte of [`FILE_MAGIC`].
+const FORMAT: u8 = 1;
+
+/// What each file begins with.
+const FILE_MAGIC: [u8; 16] = *b"trefoil-journal\x01";
+
+/// What each frame begins with.
+const FRAME_MAGIC: [u8; 4] = *b"TFJR";
+
+/// Magic, length of the body, bytes of the file synced before, CRC-32 of the
+/// body, CRC-32 of all that and of the frame's place.
+const FRAME_HEADER: usize = 24;
+
+impl Journal {
+    /// Opens or founds the journal and reads all that it holds.
+    pub fn open(disk: Arc<dyn Disk>) -> Result<(Self, Recovered), JournalError> {
+        let mut recovered = Recovered { records: Vec::new(), cut_bytes: 0 };
+        let numbers = segment_numbers(&*disk)?;
+        let number = numbers.last().copied().unwrap_or(1);
+        let name = file_name(number);
+        let file = disk.open(&name).map_err(|source| disk_error(number, source))?;
+        let (old, len, highest) = (VecDeque::new(), 0, 0);
+        let segment_bytes = SEGMENT_BYTES;
+        let mut journal = Self { disk, old, number, file, len, synced: 0, highest, segment_bytes };
+        for old in numbers.iter().copied().filter(|n| *n < number) {
+            let segment = Segment::read(&*journal.disk, old)?;
+            if segment.whole < segment.bytes.len() {
+                return Err(segment.damaged());
+            }
+            let highest = segment.records(&mut recovered.records)?;
+            journal.old.push_back((old, highest));
+        }
+        journal.open_newest(&mut recovered)?;
+        Ok((journal, recovered))
+    }
+
+    /// Reads the newest file, cuts its torn tail, and gives it its magic if it
+    /// has none yet.
+    fn open_newest(&mut self, recovered: &mut Recovered) -> Result<(), JournalError> {
+        let segment = Segment::read(&*self.disk, self.number)?;
+        if segment.is_damaged_before_its_tail() {
+            return Err(segment.damaged());
+        }
+        self.highest = segment.records(&mut recovered.records)?;
+        recovered.cut_bytes = (segment.bytes.len() - segment.whole) as u64;
+        self.len = segment.whole as u64;
+        if recovered.cut_bytes > 0 {
+            self.file.set_len(self.len).map_err(|source| disk_error(self.number, source))?;
+        }
+        if self.len == 0 {
+            self.write(&FILE_MAGIC)?;
+        }
+        self.sync()
+    }
+
+    /// Closes files that are at least so long (16 MiB if this is not called).
+    pub fn set_segment_bytes(&mut self, bytes: u64) {
+        self.segment_bytes = bytes;
+    }
+
+    pub fn append(&mut self, records: &[Record]) -> Result<(), JournalError> {
+        if self.len >= self.segment_bytes {
+            self.begin_next()?;
+        }
+        let mut out = Vec::new();
+        for record in records {
+            let place = Place { number: self.number, offset: self.len + out.len() as u64 };
+            place.write_frame(self.synced, &encode(record), &mut out);
+            self.highest = self.highest.max(record.height());
+        }
+        self.write(&out)
+    }
+
+    /// Durable after this. One fsync.
+    pub fn sync(&mut self) -> Result<(), JournalError> {
+        self.file.sync().map_err(|source| disk_error(self.number, source))?;
+        self.synced = self.len;
+        Ok(())
+    }
+
+    /// Drops whole segments whose every record is of a height ≤ `height`,
+    /// which a durable checkpoint covers.
+    pub fn prune(&mut self, height: Height) -> Result<(), JournalError> {
+        while let Some((number, highest)) = self.old.front().copied()
+            && highest <= height
+        {
+            let removed = self.disk.remove(&file_name(number));
+            removed.map_err(|source| disk_error(number, source))?;
+            self.old.pop_front();
+        }
+        Ok(())
+    }
+
+    fn begin_next(&mut self) -> Result<(), JournalError> {
+        self.sync()?;
+        self.old.push_back((self.number, self.highest));
+        self.number += 1;
+        let file = self.disk.open(&file_name(self.number));
+        self.file = file.map_err(|source| disk_error(self.number, source))?;
+        (self.len, self.synced, self.highest) = (0, 0, 0);
+        self.write(&FILE_MAGIC)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), JournalError> {
+        let written = self.file.write_at(self.len, bytes);
+        written.map_err(|source| disk_error(self.number, source))?;
+        self.len += bytes.len() as u64;
+        Ok(())
+    }
+}
+
+impl Record {
+    /// The height it speaks of.
+    pub fn height(&self) -> Height {
+        match self {
+            Self::Block(block) => block.header.number,
+            Self::Consensus { height, .. } => *height,
+            Self::Decided(certificate) => certificate.height,
+        }
+    }
+}
+
+fn file_name(number: u32) -> String {
+    format!("journal-{number:08}")
+}
+
+fn disk_error(number: u32, source: std::io::Error) -> JournalError {
+    JournalError::Disk { file: file_name(number), source }
+}
+
+/// The numbers of the files, ascending.
+///
+/// # Errors
+/// A file missing between two others is damage at its first byte.
+fn segment_numbers(disk: &dyn Disk) -> Result<Vec<u32>, JournalError> {
+    let listed = disk.list().map_err(|source| disk_error(0, source))?;
+    let number = |name: &String| {
+        let number = name.strip_prefix("journal-")?.parse().ok()?;
+        (file_name(number) == *name).then_some(number)
+    };
+    let mut numbers: Vec<u32> = listed.iter().filter_map(number).collect();
+    numbers.sort_unstable();
+    if let Some(pair) = numbers.windows(2).find(|pair| pair[1] != pair[0] + 1) {
+        return Err(JournalError::Damaged { file: file_name(pair[0] + 1), offset: 0 });
+    }
+    Ok(numbers)
+}
+
+const BLOCK: u8 = 1;
+const CONSENSUS: u8 = 2;
+const DECIDED: u8 = 3;
+
+/// A kind byte, then RLP.
+fn encode(record: &Record) -> Vec<u8> {
+    match record {
+        Record::Block(block) => [&[BLOCK], codec::encode_block(block).as_slice()].concat(),
+        Record::Consensus { height, bytes } => {
+            let mut out = vec![CONSENSUS];
+            height.encode(&mut out);
+            bytes.as_slice().encode(&mut out);
+            out
+        }
+        Record::Decided(certificate) => {
+            let mut out = vec![DECIDED];
+            certificate.encode(&mut out);
+            out
+        }
+    }
+}
+
+fn decode(bytes: &[u8]) -> Option<Record> {
+    let (kind, mut body) = bytes.split_first()?;
+    match *kind {
+        BLOCK => Some(Record::Block(Arc::new(codec::decode_block(body)?))),
+        CONSENSUS => {
+            let height = Height::decode(&mut body).ok()?;
+            let bytes = alloy_primitives::Bytes::decode(&mut body).ok()?;
+            body.is_empty().then(|| Record::Consensus { height, bytes: bytes.to_vec() })
+        }
+        DECIDED => Some(Record::Decided(alloy_rlp::decode_exact(body).ok()?)),
+        _ => None,
+    }
+}
+
+/// Where a frame lies; part of its checksum, so that a frame's bytes that lie
+/// elsewhere (inside a transaction, say) are no frame.
+#[derive(Clone, Copy)]
+struct Place {
+    number: u32,
+    offset: u64,
+}
+
+/// A frame's header that checks out.
+struct FrameHeader {
+    body_len: usize,
+    synced: u64,
+    body_crc: u32,
+}
+
+impl Place {
+    fn write_frame(self, synced: u64, body: &[u8], out: &mut Vec<u8>) {
+        let start = out.len();
+        let len = u32::try_from(body.len()).expect("a record is smaller than 4 GiB");
+        out.extend(FRAME_MAGIC);
+        out.extend(len.to_le_bytes());
+        out.extend(synced.to_le_bytes());
+        out.extend(crc32fast::hash(body).to_le_bytes());
+        out.extend(self.header_crc(&out[start..]).to_le_bytes());
+        out.extend(body);
+    }
+
+    fn header_crc(self, fields: &[u8]) -> u32 {
+        let mut crc = crc32fast::Hasher::new();
+        crc.update(&self.number.to_le_bytes());
+        crc.update(&self.offset.to_le_bytes());
+        crc.update(fields);
+        crc.finalize()
+    }
+
+    fn read_header(self, bytes: &[u8]) -> Option<FrameHeader> {
+        let header = bytes.get(..FRAME_HEADER)?;
+        let u32_at = |at: usize| Some(u32::from_le_bytes(header[at..at + 4].try_into().ok()?));
+        if header[..4] != FRAME_MAGIC || u32_at(20)? != self.header_crc(&header[..20]) {
+            return None;
+        }
+        let synced = u64::from_le_bytes(header[8..16].try_into().ok()?);
+        let body_len = usize::try_from(u32_at(4)?).ok()?;
+        Some(FrameHeader { body_len, synced, body_crc: u32_at(16)? })
+    }
+}
+
+/// A file as it was found.
+struct Segment {
+    number: u32,
+    bytes: Vec<u8>,
+    /// The bodies of the whole frames from the start on.
+    bodies: Vec<Range<usize>>,
+    /// How many bytes those frames and the file's magic take.
+    whole: usize,
+}
+
+impl Segment {
+    fn read(disk: &dyn Disk, number: u32) -> Result<Self, JournalError> {
+        let read = || {
+            let file = disk.open(&file_name(number))?;
+            let len = usize::try_from(file.len()?).map_err(std::io::Error::other)?;
+            let mut bytes = vec![0; len];
+            file.read_at(0, &mut bytes)?;
+            Ok(bytes)
+        };
+        let bytes = read().map_err(|source| disk_error(number, source))?;
+        if let Some((found, name)) = bytes.get(..16).and_then(|magic| magic.split_last())
+            && name == &FILE_MAGIC[..15]
+            && *found != FORMAT
+        {
+            return Err(JournalError::Format { file: file_name(number), found: *found });
+        }
+        let mut segment = Self { number, bytes, bodies: Vec::new(), whole: 0 };
+        if segment.bytes.starts_with(&FILE_MAGIC) {
+            segment.whole = FILE_MAGIC.len();
+            while let Some(body) = segment.frame_at(segment.whole) {
+                segment.whole = body.end;
+                segment.bodies.push(body);
+            }
+        }
+        Ok(segment)
+    }
+
+    fn header_at(&self, offset: usize) -> Option<FrameHeader> {
+        let place = Place { number: self.number, offset: offset as u64 };
+        place.read_header(self.bytes.get(offset..)?)
+    }
+
+    /// The body of the whole frame at `offset`.
+    fn frame_at(&self, offset: usize) -> Option<Range<usize>> {
+        let header = self.header_at(offset)?;
+        let start = offset + FRAME_HEADER;
+        let range = start..start.checked_add(header.body_len)?;
+        let body = self.bytes.get(range.clone())?;
+        (crc32fast::hash(body) == header.body_crc).then_some(range)
+    }
+
+    /// Whether a frame after the first bad byte was written when that byte had
+    /// been synced already: then no crash made it bad.
+    fn is_damaged_before_its_tail(&self) -> bool {
+        let later = (self.whole + 1)..self.bytes.len();
+        later.filter_map(|at| self.header_at(at)).any(|h| h.synced > self.whole as u64)
+    }
+
+    /// Decodes the whole frames into `records`; the highest height among them.
+    fn records(&self, records: &mut Vec<Record>) -> Result<Height, JournalError> {
+        let mut highest = 0;
+        for body in &self.bodies {
+            // A frame that checks out but holds no record was not made by a crash.
+            let offset = (body.start - FRAME_HEADER) as u64;
+            let damaged = || JournalError::Damaged { file: file_name(self.number), offset };
+            let record = decode(&self.bytes[body.clone()]).ok_or_else(damaged)?;
+            highest = highest.max(record.height());
+            records.push(record);
+        }
+        Ok(highest)
+    }
+
+    fn damaged(&self) -> JournalError {
+        JournalError::Damaged { file: file_name(self.number), offset: self.whole as u64 }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,193 @@
+use alloy_consensus::{Signed, TxLegacy, transaction::Recovered as Sent};
+use alloy_primitives::{B256, Signature, U256};
+use trefoil_types::{Address, Header, MemDisk, TxEnvelope};
+
+use super::*;
+
+fn block(height: Height) -> Record {
+    let tx = TxLegacy { nonce: height, gas_limit: 21_000, ..Default::default() };
+    let signed = Signed::new_unhashed(tx, Signature::new(U256::ONE, U256::ONE, false));
+    let tx = Sent::new_unchecked(TxEnvelope::Legacy(signed), Address::repeat_byte(7));
+    let header = Header { number: height, ..Default::default() };
+    let parent = certificate(height - 1);
+    Record::Block(Arc::new(RecoveredBlock::new(header, vec![Arc::new(tx)], Some(parent))))
+}
+
+fn certificate(height: Height) -> Certificate {
+    Certificate { height, round: 1, block: B256::repeat_byte(3), signatures: vec![] }
+}
+
+fn consensus(height: Height, len: usize) -> Record {
+    Record::Consensus { height, bytes: vec![height as u8; len] }
+}
+
+fn records() -> Vec<Record> {
+    vec![block(1), consensus(1, 40), Record::Decided(certificate(1)), consensus(2, 5)]
+}
+
+fn written(records: &[Record]) -> MemDisk {
+    let disk = MemDisk::default();
+    let (mut journal, _) = Journal::open(Arc::new(disk.clone())).unwrap();
+    for record in records {
+        journal.append(std::slice::from_ref(record)).unwrap();
+        journal.sync().unwrap();
+    }
+    disk
+}
+
+fn open(disk: &MemDisk) -> Result<Recovered, JournalError> {
+    Journal::open(Arc::new(disk.clone())).map(|(_, recovered)| recovered)
+}
+
+fn bytes(disk: &MemDisk, name: &str) -> Vec<u8> {
+    let file = disk.open(name).unwrap();
+    let mut bytes = vec![0; file.len().unwrap() as usize];
+    file.read_at(0, &mut bytes).unwrap();
+    bytes
+}
+
+#[test]
+fn it_reads_back_what_it_wrote() {
+    let recovered = open(&written(&records())).unwrap();
+    assert_eq!(recovered.records, records());
+    assert_eq!(recovered.cut_bytes, 0);
+}
+
+#[test]
+fn the_bytes_are_the_golden_ones() {
+    let golden = include_str!("../../../../vectors/journal-1.hex").replace(['\n', ' '], "");
+    assert_eq!(
+        alloy_primitives::hex::encode(bytes(&written(&records()), "journal-00000001")),
+        golden
+    );
+}
+
+#[test]
+fn a_tail_torn_anywhere_is_cut_at_the_last_whole_record_and_told() {
+    let whole = bytes(&written(&records()), "journal-00000001");
+    let ends: Vec<usize> = (1..=records().len())
+        .map(|n| bytes(&written(&records()[..n]), "journal-00000001").len())
+        .collect();
+    for cut in 0..whole.len() {
+        let disk = MemDisk::default();
+        disk.open("journal-00000001").unwrap().write_at(0, &whole[..cut]).unwrap();
+        let recovered = open(&disk).unwrap();
+        let kept = ends.iter().filter(|end| **end <= cut).count();
+        assert_eq!(recovered.records, records()[..kept], "cut at {cut}");
+        // What was cut is gone, and the journal goes on from there.
+        let (mut journal, again) = Journal::open(Arc::new(disk.clone())).unwrap();
+        assert_eq!((again.records.len(), again.cut_bytes), (kept, 0));
+        journal.append(&[consensus(9, 3)]).unwrap();
+        assert_eq!(open(&disk).unwrap().records.last(), Some(&consensus(9, 3)));
+    }
+}
+
+#[test]
+fn any_changed_byte_before_the_last_record_is_damage_with_file_and_place() {
+    let whole = bytes(&written(&records()), "journal-00000001");
+    let last = bytes(&written(&records()[..3]), "journal-00000001").len();
+    for at in 0..whole.len() {
+        let disk = MemDisk::default();
+        let file = disk.open("journal-00000001").unwrap();
+        file.write_at(0, &whole).unwrap();
+        file.write_at(at as u64, &[whole[at] ^ 0x40]).unwrap();
+        match open(&disk) {
+            Err(JournalError::Damaged { file, offset }) => {
+                assert!(at < last && offset as usize <= at, "byte {at}, told {offset}");
+                assert_eq!(file, "journal-00000001");
+            }
+            Err(JournalError::Format { .. }) => assert_eq!(at, 15),
+            Err(error) => panic!("byte {at}: {error}"),
+            // The newest record may be a crash's torn write.
+            Ok(recovered) => {
+                assert!(at >= last, "byte {at} changed unnoticed");
+                assert_eq!(recovered.records, records()[..3]);
+            }
+        }
+    }
+}
+
+/// A crash before the sync may keep a later write and lose an earlier one.
+#[test]
+fn an_unsynced_batch_whose_first_write_was_lost_is_a_torn_tail() {
+    let disk = written(&records()[..1]);
+    let (mut journal, _) = Journal::open(Arc::new(disk.clone())).unwrap();
+    let lost = bytes(&disk, "journal-00000001").len();
+    journal.append(&[consensus(1, 100), consensus(1, 50)]).unwrap();
+    disk.open("journal-00000001").unwrap().write_at(lost as u64, &[0; 30]).unwrap();
+    let recovered = open(&disk).unwrap();
+    assert_eq!(recovered.records, records()[..1]);
+    assert!(recovered.cut_bytes > 150);
+}
+
+/// A peer's transaction may hold the bytes of a frame; they are none there.
+#[test]
+fn a_frame_inside_a_record_is_no_frame() {
+    let whole = bytes(&written(&[consensus(1, 10), consensus(2, 10)]), "journal-00000001");
+    let inner = whole[FILE_MAGIC.len()..].to_vec();
+    let disk = written(&[Record::Consensus { height: 1, bytes: inner }]);
+    let len = bytes(&disk, "journal-00000001").len();
+    disk.open("journal-00000001").unwrap().set_len(len as u64 - 1).unwrap();
+    let recovered = open(&disk).unwrap();
+    assert_eq!(recovered.records, []);
+    assert!(recovered.cut_bytes > 0);
+}
+
+#[test]
+fn old_segments_are_dropped_when_a_checkpoint_covers_them() {
+    let disk = MemDisk::default();
+    let (mut journal, _) = Journal::open(Arc::new(disk.clone())).unwrap();
+    let big = SEGMENT_BYTES as usize;
+    for height in 1..=3 {
+        journal.append(&[consensus(height, big)]).unwrap();
+    }
+    journal.append(&[consensus(3, 1)]).unwrap();
+    journal.sync().unwrap();
+    assert_eq!(disk.list().unwrap().len(), 4);
+    journal.prune(0).unwrap();
+    assert_eq!(disk.list().unwrap().len(), 4);
+    journal.prune(2).unwrap();
+    assert_eq!(disk.list().unwrap(), ["journal-00000003", "journal-00000004"]);
+    // The newest is kept whatever the height; numbers go on after a restart.
+    let (mut journal, recovered) = Journal::open(Arc::new(disk.clone())).unwrap();
+    assert_eq!(recovered.records, [consensus(3, big), consensus(3, 1)]);
+    journal.prune(9).unwrap();
+    assert_eq!(disk.list().unwrap(), ["journal-00000004"]);
+}
+
+#[test]
+fn a_missing_segment_and_a_torn_old_one_are_damage() {
+    let disk = MemDisk::default();
+    let (mut journal, _) = Journal::open(Arc::new(disk.clone())).unwrap();
+    for height in 1..=3 {
+        journal.append(&[consensus(height, SEGMENT_BYTES as usize)]).unwrap();
+    }
+    disk.open("journal-00000001").unwrap().set_len(1_000).unwrap();
+    let error = open(&disk).unwrap_err().to_string();
+    assert!(error.contains("journal-00000001 is damaged at byte 16"), "{error}");
+    disk.remove("journal-00000001").unwrap();
+    disk.remove("journal-00000002").unwrap();
+    disk.open("journal-00000001").unwrap();
+    let error = open(&disk).unwrap_err().to_string();
+    assert!(error.contains("journal-00000002 is damaged at byte 0"), "{error}");
+}
+
+#[test]
+fn a_journal_of_another_format_is_left_alone() {
+    let disk = written(&records());
+    disk.open("journal-00000001").unwrap().write_at(15, &[2]).unwrap();
+    assert!(matches!(open(&disk), Err(JournalError::Format { found: 2, .. })));
+}
+
+proptest::proptest! {
+    #[test]
+    fn opening_any_bytes_never_panics(body in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
+        let disk = MemDisk::default();
+        let file = disk.open("journal-00000001").unwrap();
+        file.write_at(0, &FILE_MAGIC).unwrap();
+        let mut out = Vec::new();
+        Place { number: 1, offset: 16 }.write_frame(16, &body, &mut out);
+        file.write_at(16, &out).unwrap();
+        let _ = open(&disk);
+    }
+}

@@ -1,0 +1,343 @@
+//! The ledger: the tip of the chain and the one writer of all that it remembers.
+
+use std::sync::Arc;
+
+use alloy_primitives::U256;
+use trefoil_types::{
+    Address, B256, Certificate, ChainSpec, Disk, Header, Height, Receipt, RecoveredBlock,
+    Transaction, ValidatorSet,
+};
+
+use crate::{
+    Built, Checkpoint, CheckpointDone, ExecuteError, Snapshot, StateDiff, build, checkpoint,
+    execute,
+    genesis::genesis,
+    header,
+    overlay::{Committed, Generation},
+    snapshot::View,
+    store::Store,
+    trie::{self, TrieChange},
+};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Account {
+    pub nonce: u64,
+    pub balance: U256,
+    pub code_hash: B256,
+}
+
+/// How much past state stays readable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum History {
+    /// The state of every block.
+    Archive,
+    /// The state of the newest so many blocks, at least.
+    Window(u64),
+}
+
+/// What the proposer decides about a block besides its transactions.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    /// Seconds since the Unix epoch, at least the parent's.
+    pub timestamp: u64,
+    pub fee_recipient: Address,
+    /// The parent's certificate; `None` at height 1 only.
+    pub parent_certificate: Option<Certificate>,
+}
+
+/// Why a transaction stayed out of a block that was being built.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// It can never be valid on this state or a later one: drop it.
+    Invalid(String),
+    /// Not now (no room, a nonce gap): keep it.
+    NotNow,
+}
+
+/// Why a block breaks the chain's rules. A peer's misdeed, so plain data.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("block {height} ({hash}) is invalid: {reason}")]
+pub struct BlockError {
+    pub height: Height,
+    pub hash: B256,
+    pub reason: String,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    #[error(
+        "the data directory holds another chain: genesis {found}, the specification's is {wanted}; use another --dir or --reset"
+    )]
+    OtherChain { found: B256, wanted: B256 },
+    #[error("ledger: {0}")]
+    Storage(String),
+    #[error(
+        "the ledger's database ledger.redb is damaged: {0}; restore it from the node's peers with `trefoil repair --dir DIR`"
+    )]
+    Damaged(String),
+    #[error("there is no block {height} yet; the newest is {tip}")]
+    Unknown { height: Height, tip: Height },
+    #[error("the state of block {height} is pruned; this node keeps it from block {oldest} on")]
+    Pruned { height: Height, oldest: Height },
+    #[error(
+        "proofs are kept for the newest {} blocks: block {height} is before {oldest}",
+        checkpoint::PROOFS_WINDOW
+    )]
+    Unproven { height: Height, oldest: Height },
+}
+
+impl LedgerError {
+    pub(crate) fn damaged(what: impl Into<String>) -> Self {
+        Self::Damaged(what.into())
+    }
+}
+
+/// A block's whole effect, computed once: state changes, trie changes, receipts.
+/// What is executed before the prevote is what is committed.
+#[derive(Debug)]
+pub struct Outcome {
+    committed: Committed,
+}
+
+impl Outcome {
+    pub fn block(&self) -> &Arc<RecoveredBlock> {
+        &self.committed.block
+    }
+
+    pub fn receipts(&self) -> &Arc<Vec<Receipt>> {
+        &self.committed.receipts
+    }
+}
+
+/// A checkpoint is due when so many blocks or bytes are in memory (32 MiB).
+const CHECKPOINT_BLOCKS: usize = 64;
+const CHECKPOINT_BYTES: usize = 32 << 20;
+
+#[derive(Debug)]
+pub struct Ledger {
+    spec: Arc<ChainSpec>,
+    history: History,
+    store: Arc<Store>,
+    view: Arc<View>,
+    certificate: Option<Certificate>,
+    next_validators: ValidatorSet,
+    checkpoint_blocks: usize,
+}
+
+impl Ledger {
+    /// Opens the last durable checkpoint, founding the chain if the disk is
+    /// empty. Blocks after it come back from the journal: `execute`, `commit`.
+    ///
+    /// # Errors
+    /// A disk of another chain, a failed disk or a damaged database.
+    ///
+    /// # Panics
+    /// If the specification's validators are no set: it was not checked.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        spec: Arc<ChainSpec>,
+        history: History,
+    ) -> Result<Self, LedgerError> {
+        let store = Store::open(&*disk)?;
+        let genesis = genesis(&spec)?;
+        let wanted = genesis.block.hash;
+        let mut base = store.base()?;
+        if base.genesis.is_none() {
+            let validators = spec.validator_set().expect("the specification was checked");
+            checkpoint::found(&store, genesis, validators)?;
+            base = store.base()?;
+        }
+        if let Some(found) = base.genesis.filter(|found| *found != wanted) {
+            return Err(LedgerError::OtherChain { found, wanted });
+        }
+        let height = base.tip;
+        let mut view = View {
+            genesis: wanted,
+            tip: Arc::new((B256::ZERO, Header { number: Height::MAX, ..Default::default() })),
+            current: Generation::default(),
+            flushing: None,
+            base: Arc::new(base),
+        };
+        let tip = view.header(height)?;
+        view.tip = Arc::new(tip.ok_or_else(|| LedgerError::damaged("the tip has no header"))?);
+        let certificate = view.certificate(height)?;
+        let next_validators = view.validators(height + 1)?;
+        let next_validators =
+            next_validators.ok_or_else(|| LedgerError::damaged("the tip has no validators"))?;
+        let (store, view) = (Arc::new(store), Arc::new(view));
+        let checkpoint_blocks = CHECKPOINT_BLOCKS;
+        Ok(Self { spec, history, store, view, certificate, next_validators, checkpoint_blocks })
+    }
+
+    /// Makes a checkpoint due after so many blocks (64 if this is not called):
+    /// more are cheaper by the block, fewer make a restart faster.
+    pub fn set_checkpoint_blocks(&mut self, blocks: usize) {
+        self.checkpoint_blocks = blocks;
+    }
+
+    pub fn spec(&self) -> &Arc<ChainSpec> {
+        &self.spec
+    }
+
+    pub fn genesis_hash(&self) -> B256 {
+        self.view.genesis
+    }
+
+    pub fn tip(&self) -> &Header {
+        &self.view.tip.1
+    }
+
+    pub fn tip_hash(&self) -> B256 {
+        self.view.tip.0
+    }
+
+    /// The tip's certificate as this node holds it; `None` at genesis.
+    pub fn tip_certificate(&self) -> Option<&Certificate> {
+        self.certificate.as_ref()
+    }
+
+    /// Who validates the block after the tip.
+    pub fn next_validators(&self) -> &ValidatorSet {
+        &self.next_validators
+    }
+
+    /// A view of the tip for readers on any thread; cheap to make and to clone.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot { view: self.view.clone() }
+    }
+
+    /// An account at the tip.
+    ///
+    /// # Panics
+    /// If the disk fails.
+    pub fn account(&self, address: &Address) -> Option<Account> {
+        readable(self.view.account(address))
+    }
+
+    /// Base fee of the block after the tip, in wei.
+    pub fn next_base_fee(&self) -> u64 {
+        header::next_base_fee(&self.spec, self.tip())
+    }
+
+    /// Builds a block on the tip from `txs` in the order given, until full.
+    /// Also says which of the transactions offered stayed out, and why.
+    ///
+    /// # Panics
+    /// If the disk fails.
+    pub fn build(
+        &self,
+        draft: Draft,
+        txs: &mut dyn Iterator<Item = Transaction>,
+    ) -> (Outcome, Vec<(B256, Refusal)>) {
+        let (hash, parent) = &*self.view.tip;
+        let state = readable(self.snapshot().state(parent.number));
+        let mut trie = TrieChange::new();
+        let built = build::build(&self.spec, *hash, parent, &state, draft, txs, |diff| {
+            let (root, changed) = self.effect(diff)?;
+            trie = changed;
+            Ok(root)
+        });
+        let Built { block, executed, refused } = readable(built);
+        let (block, receipts) = (Arc::new(block), Arc::new(executed.receipts));
+        (Outcome { committed: Committed { block, receipts, diff: executed.diff, trie } }, refused)
+    }
+
+    /// Executes a block on the tip and checks every header field against it.
+    ///
+    /// # Errors
+    /// The rule that the block breaks.
+    ///
+    /// # Panics
+    /// If the disk fails.
+    pub fn execute(&self, block: Arc<RecoveredBlock>) -> Result<Outcome, BlockError> {
+        let (hash, parent) = &*self.view.tip;
+        let state = readable(self.snapshot().state(parent.number));
+        let mut executed = match execute::execute(&self.spec, *hash, parent, &state, &block) {
+            Ok(executed) => executed,
+            Err(ExecuteError::Block(error)) => return Err(error),
+            Err(ExecuteError::Ledger(error)) => readable(Err(error)),
+        };
+        let (root, trie) = readable(self.effect(&mut executed.diff));
+        if root != block.header.state_root {
+            let reason = format!("state_root is {}, must be {root}", block.header.state_root);
+            return Err(BlockError { height: block.header.number, hash: block.hash, reason });
+        }
+        let receipts = Arc::new(executed.receipts);
+        Ok(Outcome { committed: Committed { block, receipts, diff: executed.diff, trie } })
+    }
+
+    /// The state root after `diff` on the tip.
+    ///
+    /// # Errors
+    /// A failed disk or a damaged database.
+    pub fn state_root(&self, mut diff: StateDiff) -> Result<B256, LedgerError> {
+        self.effect(&mut diff).map(|(root, _)| root)
+    }
+
+    /// Lists in `diff` the storage of accounts that go, as zeros; then the root
+    /// after it on the tip, and how the trie changes.
+    fn effect(&self, diff: &mut StateDiff) -> Result<(B256, TrieChange), LedgerError> {
+        for (address, change) in &mut diff.accounts {
+            if change.before.is_none() || !(change.wiped || change.after.is_none()) {
+                continue;
+            }
+            for (slot, value) in self.view.all_storage(address)? {
+                let after = change.storage.get(&slot).map_or(U256::ZERO, |(_, after)| *after);
+                change.storage.insert(slot, (value, after));
+            }
+        }
+        trie::state_root(&*self.view, diff)
+    }
+
+    /// Makes an outcome the tip, in memory; readers of later snapshots see it.
+    /// Durable once the journal holds the block and its certificate.
+    ///
+    /// # Panics
+    /// If the outcome is not of the tip's child: a broken invariant.
+    pub fn commit(&mut self, outcome: Outcome, certificate: Certificate) {
+        let block = outcome.committed.block.clone();
+        let height = block.header.number;
+        assert_eq!(block.header.parent_hash, self.tip_hash(), "block {height} is not of the tip");
+        assert_eq!(certificate.block, block.hash, "the certificate is of another block");
+        let view = Arc::make_mut(&mut self.view);
+        view.tip = Arc::new((block.hash, block.header.clone()));
+        view.current.insert(Arc::new(outcome.committed));
+        view.current.certificates.insert(height, certificate.clone());
+        // The certificate that the block binds is the parent's, whichever this
+        // node had for it.
+        if let Some(parent) = &block.parent_certificate {
+            view.current.certificates.insert(height - 1, parent.clone());
+        }
+        self.certificate = Some(certificate);
+    }
+
+    /// Work for a worker when enough has gathered in memory (`force`: any), at
+    /// most one at a time.
+    pub fn checkpoint(&mut self, force: bool) -> Option<Checkpoint> {
+        let current = &self.view.current;
+        let (blocks, bytes) = (current.blocks.len(), current.bytes);
+        let due = blocks >= self.checkpoint_blocks || bytes >= CHECKPOINT_BYTES || force;
+        if self.view.flushing.is_some() || blocks == 0 || !due {
+            return None;
+        }
+        let view = Arc::make_mut(&mut self.view);
+        let generation = std::mem::take(&mut view.current);
+        view.flushing = Some(generation.clone());
+        let (store, base, height) = (self.store.clone(), view.base.clone(), view.tip.1.number);
+        Some(Checkpoint { store, base, generation, history: self.history, height })
+    }
+
+    pub fn checkpointed(&mut self, done: CheckpointDone) {
+        let view = Arc::make_mut(&mut self.view);
+        view.base = done.base;
+        view.flushing = None;
+    }
+}
+
+/// A node whose disk fails must end: it can vouch for nothing any more.
+fn readable<T>(read: Result<T, LedgerError>) -> T {
+    read.unwrap_or_else(|error| panic!("the ledger cannot be read: {error}"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,45 @@
+//! All that the chain remembers, on one disk, and how a block changes it.
+//!
+//! Owns: the journal, the state trie and flat tables, blocks, receipts,
+//! certificates and validator sets on redb; execution on revm.
+
+pub mod build;
+pub mod call;
+pub mod checkpoint;
+mod codec;
+mod evm;
+pub mod execute;
+mod genesis;
+mod header;
+pub mod journal;
+pub mod ledger;
+mod logs;
+mod overlay;
+mod overrides;
+mod requests;
+pub mod rules;
+mod simulate;
+pub mod snapshot;
+pub mod state;
+mod store;
+pub mod trace;
+mod trie;
+
+pub use build::{Built, build};
+pub use call::{AccessListOutcome, CallError, CallOptions, CallOutcome, CallSite, Estimate};
+pub use checkpoint::{Checkpoint, CheckpointDone, PROOFS_WINDOW};
+pub use execute::{BlockRun, EthereumBlock, ExecuteError, Executed, execute, execute_ethereum};
+pub use header::next_base_fee;
+pub use journal::{Journal, JournalError, Record, Recovered};
+pub use ledger::{Account, BlockError, Draft, History, Ledger, LedgerError, Outcome, Refusal};
+pub use rules::Rules;
+pub use snapshot::{AccountProof, Snapshot, StateAt, StoredBlock};
+pub use state::{AccountDiff, StateDiff, StateReader};
+pub use store::FILE as DATABASE_FILE;
+pub use trace::{TraceError, trace_block, trace_transaction};
+pub use trie::MemoryTrie;
+
+#[cfg(test)]
+extern crate self as trefoil_ledger;
+#[cfg(test)]
+mod testing;

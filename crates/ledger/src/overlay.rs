@@ -1,0 +1,79 @@
+//! What was committed since the last checkpoint, in memory.
+//!
+//! What always holds: a [`Generation`] is a persistent value: a clone costs
+//! little and does not change when the original does.
+
+use std::sync::Arc;
+
+use alloy_consensus::Transaction as _;
+use alloy_primitives::{Bytes, U256};
+use imbl::OrdMap;
+use trefoil_types::{Address, B256, Certificate, Height, Receipt, RecoveredBlock, ValidatorSet};
+
+use crate::{
+    Account, StateDiff,
+    trie::{NodeKey, TrieChange},
+};
+
+/// A block with its whole effect.
+#[derive(Debug)]
+pub(crate) struct Committed {
+    pub block: Arc<RecoveredBlock>,
+    pub receipts: Arc<Vec<Receipt>>,
+    /// Accounts that go have all their storage listed as zeros.
+    pub diff: StateDiff,
+    pub trie: TrieChange,
+}
+
+/// Consecutive blocks and the newest value of all that they changed.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Generation {
+    pub blocks: OrdMap<Height, Arc<Committed>>,
+    pub heights: OrdMap<B256, Height>,
+    pub transactions: OrdMap<B256, (Height, u32)>,
+    pub certificates: OrdMap<Height, Certificate>,
+    pub validators: OrdMap<Height, ValidatorSet>,
+    /// `None`: gone.
+    pub accounts: OrdMap<Address, Option<Account>>,
+    pub storage: OrdMap<(Address, U256), U256>,
+    pub codes: OrdMap<B256, Bytes>,
+    /// `None`: gone.
+    pub nodes: OrdMap<NodeKey, Option<Bytes>>,
+    /// About how much memory all this takes.
+    pub bytes: usize,
+}
+
+/// About what a map takes for an entry besides what it points at, bytes.
+const ENTRY_BYTES: usize = 128;
+
+impl Generation {
+    pub fn insert(&mut self, committed: Arc<Committed>) {
+        let (block, diff) = (&committed.block, &committed.diff);
+        let height = block.header.number;
+        for (index, tx) in (0..).zip(&block.transactions) {
+            self.transactions.insert(*tx.tx_hash(), (height, index));
+            self.bytes += ENTRY_BYTES * 4 + tx.input().len();
+        }
+        for log in committed.receipts.iter().flat_map(|receipt| receipt.logs()) {
+            self.bytes += ENTRY_BYTES * 2 + log.data.data.len();
+        }
+        for (address, change) in &diff.accounts {
+            self.accounts.insert(*address, change.after);
+            for (slot, (_, after)) in &change.storage {
+                self.storage.insert((*address, *slot), *after);
+            }
+            self.bytes += ENTRY_BYTES * 2 * (1 + change.storage.len());
+        }
+        for (hash, code) in &diff.codes {
+            self.codes.insert(*hash, code.clone());
+            self.bytes += code.len();
+        }
+        for node in &committed.trie {
+            self.nodes.insert(node.key, node.after.clone());
+            self.bytes += ENTRY_BYTES + node.after.as_ref().map_or(0, |row| row.len());
+        }
+        self.bytes += ENTRY_BYTES * 8;
+        self.heights.insert(block.hash, height);
+        self.blocks.insert(height, committed);
+    }
+}

@@ -1,0 +1,81 @@
+//! Which of Ethereum's rules hold in a block, as one value.
+//!
+//! Owns: the way from a fork to what the EVM and the block checks need to
+//! know. What always holds: everything that differs between forks or between
+//! networks and that execution looks at is a field of [`Rules`].
+
+use alloy_eips::eip7840::BlobParams;
+use revm::{
+    context::{BlockEnv, CfgEnv},
+    context_interface::block::BlobExcessGasAndPrice,
+    primitives::hardfork::SpecId,
+};
+use trefoil_types::{Address, ChainSpec, Header, Height, spec::Fork};
+
+/// The rules of one block.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rules {
+    pub chain_id: u64,
+    pub fork: SpecId,
+    /// EIP-4844 limits and prices; `None` before Cancun.
+    pub blobs: Option<BlobParams>,
+    /// Whether blocks may hold blob transactions (type 3).
+    pub blob_txs: bool,
+    /// Whether gas costs nothing: no fee is required or charged.
+    pub gas_free: bool,
+    /// The EIP-6110 deposit contract, if the network has one.
+    pub deposits: Option<Address>,
+}
+
+impl Rules {
+    /// The rules of a network of ours at `height`.
+    pub fn of_chain(spec: &ChainSpec, height: Height) -> Self {
+        let (fork, blobs) = match spec.fork_at(height) {
+            Fork::Cancun => (SpecId::CANCUN, BlobParams::cancun()),
+            Fork::Prague => (SpecId::PRAGUE, BlobParams::prague()),
+            Fork::Osaka => (SpecId::OSAKA, BlobParams::osaka()),
+        };
+        Self {
+            chain_id: spec.chain_id,
+            fork,
+            blobs: Some(blobs),
+            blob_txs: false,
+            gas_free: spec.is_gas_free(),
+            deposits: None,
+        }
+    }
+
+    /// Whether `fork` or a later one holds.
+    pub fn is(&self, fork: SpecId) -> bool {
+        self.fork.is_enabled_in(fork)
+    }
+
+    /// The EVM's configuration under these rules.
+    pub(crate) fn cfg(&self) -> CfgEnv {
+        let mut cfg = CfgEnv::new_with_spec(self.fork).with_chain_id(self.chain_id);
+        if let Some(blobs) = &self.blobs {
+            cfg.set_max_blobs_per_tx(blobs.max_blobs_per_tx);
+        }
+        cfg
+    }
+
+    /// What the EVM sees of the block with this header.
+    pub(crate) fn block_env(&self, header: &Header) -> BlockEnv {
+        let merged = self.is(SpecId::MERGE);
+        BlockEnv {
+            number: alloy_primitives::U256::from(header.number),
+            beneficiary: header.beneficiary,
+            timestamp: alloy_primitives::U256::from(header.timestamp),
+            gas_limit: header.gas_limit,
+            basefee: header.base_fee_per_gas.unwrap_or(0),
+            difficulty: if merged { Default::default() } else { header.difficulty },
+            prevrandao: merged.then_some(header.mix_hash),
+            blob_excess_gas_and_price: self.blobs.map(|blobs| {
+                let excess_blob_gas = header.excess_blob_gas.unwrap_or(0);
+                let blob_gasprice = blobs.calc_blob_fee(excess_blob_gas);
+                BlobExcessGasAndPrice { excess_blob_gas, blob_gasprice }
+            }),
+            slot_num: 0,
+        }
+    }
+}

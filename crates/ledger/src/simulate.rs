@@ -1,0 +1,400 @@
+//! Runs what a caller describes as a transaction, on any [`StateReader`].
+//!
+//! What always holds: the sender needs no key, no nonce and no permission;
+//! what it must have is the value it sends and the fee it offers, if it offers
+//! one.
+
+use alloy_primitives::{TxKind, U256};
+use alloy_rpc_types_eth::{AccessList, TransactionRequest};
+use revm::{
+    InspectEvm, MainBuilder,
+    context::{
+        BlockEnv, CfgEnv, TxEnv,
+        either::Either,
+        result::{EVMError, ExecutionResult, HaltReason, InvalidTransaction},
+    },
+};
+use revm_inspectors::access_list::AccessListInspector;
+use trefoil_types::Header;
+
+use crate::{
+    AccessListOutcome, CallError, CallOptions, CallOutcome, Estimate, LedgerError, Rules,
+    StateReader,
+    evm::{EvmFault, Machine, context},
+    overrides::Overridden,
+};
+
+/// Gas of a transfer between accounts without code (yellow paper, G_transaction).
+const TRANSFER_GAS: u64 = 21_000;
+
+/// Gas that a call with value adds for its callee (yellow paper, G_callstipend).
+const CALL_STIPEND: u64 = 2_300;
+
+/// The access list of a call grows until it stays the same; a contract that
+/// looks at its gas could make it swing for ever.
+const ACCESS_LIST_ROUNDS_MAX: usize = 8;
+
+/// A state and a block in which calls are run.
+#[derive(Debug)]
+pub(crate) struct Simulation<'a, S> {
+    rules: Rules,
+    state: Overridden<'a, S>,
+    block: BlockEnv,
+    gas_cap: u64,
+}
+
+impl<'a, S: StateReader> Simulation<'a, S> {
+    pub(crate) fn new(
+        rules: Rules,
+        header: &Header,
+        state: &'a S,
+        options: &CallOptions,
+    ) -> Result<Self, CallError> {
+        let mut state = Overridden::new(state);
+        if let Some(overrides) = &options.state {
+            state.apply(overrides)?;
+        }
+        let mut block = rules.block_env(header);
+        if let Some(overrides) = &options.block {
+            state.apply_block(overrides, &mut block);
+        }
+        let gas_cap = if options.gas_cap == 0 { u64::MAX } else { options.gas_cap };
+        Ok(Self { rules, state, block, gas_cap })
+    }
+
+    pub(crate) fn call(&self, request: &TransactionRequest) -> Result<CallOutcome, CallError> {
+        let mut tx = self.tx(request)?;
+        if request.gas.is_none() {
+            tx.gas_limit = tx.gas_limit.min(self.affordable(&tx)?);
+        }
+        Ok(outcome(self.run(tx)?))
+    }
+
+    /// As geth does it: one run with all gas says whether it can succeed at
+    /// all, a second guess is nearly always close, a binary search makes it exact.
+    pub(crate) fn estimate_gas(&self, request: &TransactionRequest) -> Result<Estimate, CallError> {
+        let mut tx = self.tx(request)?;
+        let most = self.most_gas(request, &tx)?;
+        if self.is_transfer(&tx)?
+            && most >= TRANSFER_GAS
+            && self.succeeds(&tx, TRANSFER_GAS)?.is_some()
+        {
+            return Ok(Estimate::Gas(TRANSFER_GAS));
+        }
+        tx.gas_limit = most;
+        let result = match self.run(tx.clone()) {
+            Err(Refused::GasTooLow(_)) => return Err(exceeds(most)),
+            result => result?,
+        };
+        let gas = match &result {
+            ExecutionResult::Success { gas, .. } => *gas,
+            ExecutionResult::Halt { reason: HaltReason::OutOfGas(_), .. } => {
+                return Err(exceeds(most));
+            }
+            _ => return Ok(Estimate::Fails(outcome(result))),
+        };
+        // Below what was used it cannot succeed; refunds and the 1/64 that a
+        // call keeps back (EIP-150) may demand more.
+        let (mut low, mut high) = (gas.tx_gas_used().saturating_sub(1), most);
+        let spent = gas.tx_gas_used() + gas.inner_refunded() + CALL_STIPEND;
+        let guess = spent + spent / 63 + 1;
+        if guess < high {
+            match self.succeeds(&tx, guess)? {
+                Some(()) => high = guess,
+                None => low = guess,
+            }
+        }
+        while low + 1 < high {
+            // Most need little more than the least: look near it first.
+            let middle = (low + (high - low) / 2).min(low.saturating_mul(2).max(low + 1));
+            match self.succeeds(&tx, middle)? {
+                Some(()) => high = middle,
+                None => low = middle,
+            }
+        }
+        Ok(Estimate::Gas(high))
+    }
+
+    pub(crate) fn create_access_list(
+        &self,
+        request: &TransactionRequest,
+    ) -> Result<AccessListOutcome, CallError> {
+        let mut tx = self.tx(request)?;
+        if request.gas.is_none() {
+            tx.gas_limit = tx.gas_limit.min(self.affordable(&tx)?);
+        }
+        for _ in 1..ACCESS_LIST_ROUNDS_MAX {
+            let list = self.touched(&tx)?;
+            if list == tx.access_list {
+                break;
+            }
+            tx.tx_type = tx.tx_type.max(1);
+            tx.access_list = list;
+        }
+        let result = self.run(tx.clone())?;
+        let gas_used = result.tx_gas_used();
+        let error = match outcome(result) {
+            CallOutcome::Success { .. } => None,
+            CallOutcome::Revert { .. } => Some("execution reverted".into()),
+            CallOutcome::Halt { reason, .. } => Some(reason),
+        };
+        Ok(AccessListOutcome { access_list: tx.access_list, gas_used, error })
+    }
+
+    /// The request as the EVM takes it, checked as far as no state is needed.
+    fn tx(&self, request: &TransactionRequest) -> Result<TxEnv, CallError> {
+        let invalid = |text: String| Err(CallError::Invalid(text));
+        if let Some(have) = request.chain_id.filter(|id| *id != self.rules.chain_id) {
+            let want = self.rules.chain_id;
+            return invalid(format!("chainId does not match node's (have={have}, want={want})"));
+        }
+        if request.blob_versioned_hashes.is_some() || request.max_fee_per_blob_gas.is_some() {
+            return invalid("blob transactions (type 3) are not supported by this network".into());
+        }
+        let Ok(input) = request.input.unique_input() else {
+            return invalid(
+                "both \"data\" and \"input\" are set and not equal. Please use \"input\" to pass transaction call data"
+                    .into(),
+            );
+        };
+        let default_gas =
+            if self.gas_cap == u64::MAX { self.block.gas_limit } else { self.gas_cap };
+        let mut tx = TxEnv {
+            caller: request.from.unwrap_or_default(),
+            gas_limit: request.gas.unwrap_or(default_gas).min(self.gas_cap),
+            kind: request.to.unwrap_or(TxKind::Create),
+            value: request.value.unwrap_or_default(),
+            data: input.cloned().unwrap_or_default(),
+            chain_id: Some(self.rules.chain_id),
+            access_list: request.access_list.clone().unwrap_or_default(),
+            ..Default::default()
+        };
+        self.set_fees(request, &mut tx)?;
+        if let Some(list) = &request.authorization_list {
+            tx.authorization_list = list.iter().cloned().map(Either::Left).collect();
+        }
+        tx.tx_type = match request {
+            TransactionRequest { authorization_list: Some(_), .. } => 4,
+            _ if tx.gas_priority_fee.is_some() => 2,
+            TransactionRequest { access_list: Some(_), .. } => 1,
+            _ => 0,
+        };
+        Ok(tx)
+    }
+
+    /// Without a fee in the request none is charged and the base fee is 0.
+    fn set_fees(&self, request: &TransactionRequest, tx: &mut TxEnv) -> Result<(), CallError> {
+        let invalid = |text: String| Err(CallError::Invalid(text));
+        let base_fee = u128::from(self.block.basefee);
+        let dynamic =
+            request.max_fee_per_gas.is_some() || request.max_priority_fee_per_gas.is_some();
+        let (cap, tip) = match (request.gas_price, dynamic) {
+            (Some(_), true) => {
+                return invalid(
+                    "both gasPrice and (maxFeePerGas or maxPriorityFeePerGas) specified".into(),
+                );
+            }
+            (Some(price), false) => (price, None),
+            (None, false) => (0, None),
+            (None, true) => {
+                let tip = request.max_priority_fee_per_gas.unwrap_or(0);
+                (request.max_fee_per_gas.unwrap_or(base_fee.saturating_add(tip)), Some(tip))
+            }
+        };
+        if tip.is_some_and(|tip| tip > cap) {
+            return invalid(format!(
+                "max priority fee per gas higher than max fee per gas: address {}, maxPriorityFeePerGas: {}, maxFeePerGas: {cap}",
+                tx.caller,
+                tip.unwrap_or(0)
+            ));
+        }
+        if self.rules.gas_free {
+            tx.gas_priority_fee = tip.map(|_| 0);
+            return Ok(());
+        }
+        if cap > 0 && cap < base_fee {
+            return invalid(format!(
+                "max fee per gas less than block base fee: address {}, maxFeePerGas: {cap}, baseFee: {base_fee}",
+                tx.caller
+            ));
+        }
+        (tx.gas_price, tx.gas_priority_fee) = (cap, tip);
+        Ok(())
+    }
+
+    /// The gas that the sender could pay for at the price it offers.
+    fn affordable(&self, tx: &TxEnv) -> Result<u64, CallError> {
+        if tx.gas_price == 0 {
+            return Ok(u64::MAX);
+        }
+        let have = self.state.account(&tx.caller)?.map_or(U256::ZERO, |account| account.balance);
+        let Some(rest) = have.checked_sub(tx.value) else {
+            return Err(insufficient(have, tx.value));
+        };
+        Ok((rest / U256::from(tx.gas_price)).saturating_to())
+    }
+
+    /// The gas limit at which an estimate begins.
+    fn most_gas(&self, request: &TransactionRequest, tx: &TxEnv) -> Result<u64, CallError> {
+        let asked = request.gas.filter(|gas| *gas >= TRANSFER_GAS).unwrap_or(self.block.gas_limit);
+        let protocol = revm::context_interface::Cfg::tx_gas_limit_cap(&self.rules.cfg());
+        Ok(asked.min(self.gas_cap).min(protocol).min(self.affordable(tx)?))
+    }
+
+    fn is_transfer(&self, tx: &TxEnv) -> Result<bool, CallError> {
+        let TxKind::Call(to) = tx.kind else { return Ok(false) };
+        let plain =
+            tx.data.is_empty() && tx.access_list.is_empty() && tx.authorization_list.is_empty();
+        let account = if plain { self.state.account(&to)? } else { return Ok(false) };
+        Ok(account.is_none_or(|account| account.code_hash == revm::primitives::KECCAK_EMPTY))
+    }
+
+    /// `Some` if the transaction succeeds with this much gas.
+    fn succeeds(&self, tx: &TxEnv, gas: u64) -> Result<Option<()>, CallError> {
+        match self.run(TxEnv { gas_limit: gas, ..tx.clone() }) {
+            Ok(result) => Ok(result.is_success().then_some(())),
+            Err(Refused::GasTooLow(_)) => Ok(None),
+            Err(refused) => Err(refused.into()),
+        }
+    }
+
+    fn run(&self, tx: TxEnv) -> Result<ExecutionResult, Refused> {
+        let (cfg, block) = self.env(&tx);
+        Ok(Machine::new(&self.state, cfg, block).transact(tx)?)
+    }
+
+    /// The accounts and slots that a run touches, beside those that every
+    /// transaction touches anyway.
+    fn touched(&self, tx: &TxEnv) -> Result<AccessList, Refused> {
+        let (cfg, block) = self.env(tx);
+        let inspector = AccessListInspector::new(tx.access_list.clone());
+        let context = context(&self.state, cfg, block);
+        let mut evm = context.build_mainnet_with_inspector(inspector);
+        evm.inspect_one_tx(tx.clone())?;
+        Ok(evm.into_inspector().into_access_list())
+    }
+
+    fn env(&self, tx: &TxEnv) -> (CfgEnv, BlockEnv) {
+        let mut cfg = self.rules.cfg();
+        cfg.disable_nonce_check = true;
+        cfg.disable_eip3607 = true;
+        cfg.disable_block_gas_limit = true;
+        cfg.tx_gas_limit_cap = Some(u64::MAX);
+        let mut block = self.block.clone();
+        if tx.gas_price == 0 {
+            block.basefee = 0;
+        }
+        (cfg, block)
+    }
+}
+
+fn exceeds(gas: u64) -> CallError {
+    CallError::Invalid(format!("gas required exceeds allowance ({gas})"))
+}
+
+fn insufficient(have: U256, want: U256) -> CallError {
+    let text = format!("insufficient funds for gas * price + value: have {have} want {want}");
+    CallError::Invalid(text)
+}
+
+/// Why the EVM would not run a transaction at all.
+enum Refused {
+    /// Not even what every such transaction takes is covered by its gas limit.
+    GasTooLow(String),
+    Other(CallError),
+}
+
+impl From<Refused> for CallError {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::GasTooLow(text) => Self::Invalid(text),
+            Refused::Other(error) => error,
+        }
+    }
+}
+
+impl From<EvmFault> for Refused {
+    fn from(fault: EvmFault) -> Self {
+        match fault {
+            EVMError::Transaction(invalid) => invalid.into(),
+            EVMError::Database(error) => Self::Other(CallError::Ledger(error.0)),
+            other => {
+                let text = format!("the EVM gave up: {other}");
+                Self::Other(CallError::Ledger(LedgerError::Storage(text)))
+            }
+        }
+    }
+}
+
+impl From<InvalidTransaction> for Refused {
+    fn from(invalid: InvalidTransaction) -> Self {
+        use InvalidTransaction as Tx;
+        let text = match invalid {
+            Tx::CallGasCostMoreThanGasLimit { initial_gas, gas_limit } => {
+                let text = format!("intrinsic gas too low: have {gas_limit}, want {initial_gas}");
+                return Self::GasTooLow(text);
+            }
+            Tx::GasFloorMoreThanGasLimit { gas_floor, gas_limit } => {
+                return Self::GasTooLow(format!(
+                    "insufficient gas for floor data gas cost: have {gas_limit}, want {gas_floor}"
+                ));
+            }
+            Tx::LackOfFundForMaxFee { fee, balance } => {
+                return Self::Other(insufficient(*balance, *fee));
+            }
+            Tx::OverflowPaymentInTransaction => {
+                "insufficient funds for gas * price + value: want more than 2^256".into()
+            }
+            Tx::CreateInitCodeSizeLimit => {
+                let limit = revm::primitives::eip3860::MAX_INITCODE_SIZE;
+                format!("max initcode size exceeded: limit {limit}")
+            }
+            Tx::EmptyAuthorizationList => "EIP-7702 transaction with empty auth list".into(),
+            other => other.to_string(),
+        };
+        Self::Other(CallError::Invalid(text))
+    }
+}
+
+fn outcome(result: ExecutionResult) -> CallOutcome {
+    let gas_used = result.tx_gas_used();
+    match result {
+        ExecutionResult::Success { output, logs, .. } => {
+            CallOutcome::Success { output: output.into_data(), gas_used, logs }
+        }
+        ExecutionResult::Revert { output, .. } => CallOutcome::Revert { output, gas_used },
+        ExecutionResult::Halt { reason, .. } => {
+            CallOutcome::Halt { reason: halt_text(&reason), gas_used }
+        }
+    }
+}
+
+/// geth's words for why execution ended.
+fn halt_text(reason: &HaltReason) -> String {
+    match reason {
+        HaltReason::OutOfGas(_) => "out of gas",
+        HaltReason::OpcodeNotFound | HaltReason::NotActivated => "invalid opcode",
+        HaltReason::InvalidFEOpcode => "invalid opcode: INVALID",
+        HaltReason::InvalidJump => "invalid jump destination",
+        HaltReason::StackUnderflow => "stack underflow",
+        HaltReason::StackOverflow => "stack limit reached 1024",
+        HaltReason::OutOfOffset => "return data out of bounds",
+        HaltReason::CreateCollision => "contract address collision",
+        HaltReason::NonceOverflow => "nonce uint64 overflow",
+        HaltReason::CreateContractSizeLimit => "max code size exceeded",
+        HaltReason::CreateContractStartingWithEF => "invalid code: must not begin with 0xef",
+        HaltReason::CreateInitCodeSizeLimit => "max initcode size exceeded",
+        HaltReason::StateChangeDuringStaticCall | HaltReason::CallNotAllowedInsideStatic => {
+            "write protection"
+        }
+        HaltReason::OutOfFunds | HaltReason::OverflowPayment => "insufficient balance for transfer",
+        HaltReason::CallTooDeep => "max call depth exceeded",
+        HaltReason::PrecompileError | HaltReason::PrecompileErrorWithContext(_) => {
+            return reason.to_string();
+        }
+    }
+    .into()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,272 @@
+//! Calls and estimates on hand-written contracts.
+
+use alloy_primitives::{Bytes, U256, address, bytes};
+use alloy_rpc_types_eth::{
+    BlockOverrides, TransactionRequest,
+    state::{AccountOverride, StateOverride},
+};
+use trefoil_types::{Address, B256, Header};
+
+use super::Simulation;
+use crate::{
+    CallError, CallOptions, CallOutcome, Estimate, Rules, header,
+    testing::{
+        chain::{Chain, GWEI, fund, spec, world},
+        world::World,
+    },
+};
+
+const RICH: Address = address!("00000000000000000000000000000000000000aa");
+const CONTRACT: Address = address!("00000000000000000000000000000000000000cc");
+
+fn chain(base_fee: u64, code: &Bytes) -> Chain {
+    let mut world = world();
+    fund(&mut world, RICH, U256::from(10u64.pow(18)));
+    world.set(CONTRACT, 1, U256::ZERO, code, [(U256::ZERO, U256::from(7))]);
+    Chain::new(spec(base_fee), world)
+}
+
+fn request(to: Option<Address>) -> TransactionRequest {
+    let request = TransactionRequest::default();
+    match to {
+        Some(to) => request.to(to),
+        None => request,
+    }
+}
+
+fn with<T>(
+    chain: &Chain,
+    options: &CallOptions,
+    run: impl FnOnce(&Simulation<'_, World>) -> Result<T, CallError>,
+) -> Result<T, String> {
+    let header: Header =
+        header::draft_header(&chain.spec, chain.tip_hash, &chain.tip, &chain.draft());
+    let rules = Rules::of_chain(&chain.spec, header.number);
+    let simulation = Simulation::new(rules, &header, &chain.world, options);
+    simulation.and_then(|simulation| run(&simulation)).map_err(|error| error.to_string())
+}
+
+fn call(chain: &Chain, request: &TransactionRequest) -> Result<CallOutcome, String> {
+    with(chain, &CallOptions::default(), |simulation| simulation.call(request))
+}
+
+fn estimate(chain: &Chain, request: &TransactionRequest) -> Result<Estimate, String> {
+    with(chain, &CallOptions::default(), |simulation| simulation.estimate_gas(request))
+}
+
+/// What a successful call returned, as a number.
+fn word(outcome: Result<CallOutcome, String>) -> U256 {
+    match outcome {
+        Ok(CallOutcome::Success { output, .. }) => U256::from_be_slice(&output),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// `op`, then return the word that it left on the stack.
+fn returns(op: &[u8]) -> Bytes {
+    [op, &bytes!("5f5260205ff3")].concat().into()
+}
+
+#[test]
+fn what_a_call_sees() {
+    let table: [(&str, &[u8], U256); 6] = [
+        ("SLOAD(0)", &[0x5f, 0x54], U256::from(7)),
+        ("CALLER", &[0x33], U256::ZERO),
+        ("NUMBER", &[0x43], U256::from(1)),
+        ("CHAINID", &[0x46], U256::from(7331)),
+        // Nothing is offered, so nothing is asked: geth shows a base fee of 0.
+        ("BASEFEE", &[0x48], U256::ZERO),
+        ("GASPRICE", &[0x3a], U256::ZERO),
+    ];
+    for (name, op, wanted) in table {
+        let chain = chain(GWEI, &returns(op));
+        assert_eq!(word(call(&chain, &request(Some(CONTRACT)))), wanted, "{name}");
+    }
+}
+
+#[test]
+fn without_a_receiver_the_input_is_run_as_init_code() {
+    let chain = chain(0, &Bytes::new());
+    let code = returns(&[0x60, 0x2a]);
+    let deploy = TransactionRequest { input: code.into(), ..request(None) };
+    assert_eq!(word(call(&chain, &deploy)), U256::from(0x2a));
+}
+
+#[test]
+fn overrides_of_state_and_block() {
+    let chain = chain(0, &returns(&[0x5f, 0x54]));
+    let slots = |value: u64| [(B256::ZERO, B256::from(U256::from(value)))].into_iter().collect();
+    let run = |over: AccountOverride, block: Option<BlockOverrides>| {
+        let state: StateOverride = [(CONTRACT, over)].into_iter().collect();
+        let options = CallOptions { state: Some(state), block, gas_cap: 0 };
+        word(with(&chain, &options, |simulation| simulation.call(&request(Some(CONTRACT)))))
+    };
+    let over = AccountOverride::default();
+    let diff = AccountOverride { state_diff: Some(slots(9)), ..over.clone() };
+    assert_eq!(run(diff, None), U256::from(9));
+    let other = [(B256::with_last_byte(1), B256::with_last_byte(1))].into_iter().collect();
+    let all = AccountOverride { state: Some(other), ..over.clone() };
+    assert_eq!(run(all, None), U256::ZERO);
+    let code = AccountOverride { code: Some(returns(&[0x42])), ..over.clone() };
+    let block = BlockOverrides { time: Some(77), ..Default::default() };
+    assert_eq!(run(code, Some(block)), U256::from(77));
+    let balance =
+        AccountOverride { balance: Some(U256::from(5)), code: Some(returns(&[0x47])), ..over };
+    assert_eq!(run(balance, None), U256::from(5));
+}
+
+#[test]
+fn how_a_call_can_fail() {
+    // revert(0, 0) with the word 0x2a as data; and an endless loop.
+    let chain = chain(0, &bytes!("602a5f5260205ffd"));
+    match call(&chain, &request(Some(CONTRACT))) {
+        Ok(CallOutcome::Revert { output, .. }) => assert_eq!(output[31], 0x2a),
+        other => panic!("{other:?}"),
+    }
+    let halts: [(&[u8], &str); 3] = [
+        (&[0x5b, 0x5f, 0x56], "out of gas"),
+        (&[0xfe], "invalid opcode: INVALID"),
+        (&[0x50], "stack underflow"),
+    ];
+    for (code, wanted) in halts {
+        let chain = self::chain(0, &Bytes::copy_from_slice(code));
+        let options = CallOptions { gas_cap: 100_000, ..Default::default() };
+        let to = request(Some(CONTRACT));
+        match with(&chain, &options, |simulation| simulation.call(&to)) {
+            Ok(CallOutcome::Halt { reason, .. }) => assert_eq!(reason, wanted),
+            other => panic!("{wanted}: {other:?}"),
+        }
+    }
+}
+
+/// Wallets know these by their words.
+#[test]
+fn what_is_wrong_with_a_request() {
+    let to = || request(Some(CONTRACT));
+    let table = [
+        (
+            TransactionRequest { value: Some(U256::from(1)), ..to() },
+            "insufficient funds for gas * price + value: have 0 want 1",
+        ),
+        (TransactionRequest { gas: Some(20_000), ..to() }, "intrinsic gas too low"),
+        (
+            TransactionRequest { max_fee_per_gas: Some(1), ..to() },
+            "max fee per gas less than block base fee",
+        ),
+        (
+            TransactionRequest {
+                max_fee_per_gas: Some(1),
+                max_priority_fee_per_gas: Some(2),
+                ..to()
+            },
+            "max priority fee per gas higher than max fee per gas",
+        ),
+        (
+            TransactionRequest { gas_price: Some(1), max_fee_per_gas: Some(1), ..to() },
+            "both gasPrice and (maxFeePerGas or maxPriorityFeePerGas) specified",
+        ),
+        (TransactionRequest { chain_id: Some(1), ..to() }, "chainId does not match"),
+        (TransactionRequest { blob_versioned_hashes: Some(vec![B256::ZERO]), ..to() }, "type 3"),
+    ];
+    let chain = chain(GWEI, &Bytes::new());
+    for (request, wanted) in table {
+        let error = call(&chain, &request).expect_err(wanted);
+        assert!(error.contains(wanted), "{wanted}: {error}");
+    }
+}
+
+#[test]
+fn a_sender_pays_with_what_it_has_if_it_offers_a_fee() {
+    let chain = chain(GWEI, &returns(&[0x3a]));
+    let priced = TransactionRequest {
+        from: Some(RICH),
+        gas_price: Some(2_000_000_000),
+        ..request(Some(CONTRACT))
+    };
+    // The gas was not said, so it is what RICH can pay for.
+    assert_eq!(word(call(&chain, &priced)), U256::from(2_000_000_000u64));
+    let unpayable = TransactionRequest { gas: Some(u64::MAX), ..priced };
+    let error = call(&chain, &unpayable).expect_err("not that rich");
+    assert!(error.contains("insufficient funds"), "{error}");
+}
+
+#[test]
+fn a_transfer_is_estimated_at_21000() {
+    let chain = chain(GWEI, &Bytes::new());
+    let transfer = TransactionRequest {
+        from: Some(RICH),
+        value: Some(U256::from(1)),
+        ..request(Some(address!("00000000000000000000000000000000000000bb")))
+    };
+    assert_eq!(estimate(&chain, &transfer), Ok(Estimate::Gas(21_000)));
+    // Foundry's way: with fees, gas and nonce filled in.
+    let filled = TransactionRequest {
+        max_fee_per_gas: Some(2_000_000_000),
+        max_priority_fee_per_gas: Some(1),
+        nonce: Some(5),
+        chain_id: Some(7331),
+        ..transfer
+    };
+    assert_eq!(estimate(&chain, &filled), Ok(Estimate::Gas(21_000)));
+}
+
+/// An estimate succeeds, and one gas less does not.
+#[test]
+fn an_estimate_is_exact() {
+    let contracts = [
+        // Writes two fresh slots.
+        bytes!("600160015560016002 55"),
+        // Clears a slot: a refund that the limit must yet cover.
+        bytes!("5f5f55"),
+        // Writes a slot in a call to itself: the 1/64 that stays behind.
+        bytes!("3615600b576001600155005b5f5f60015f5f305af1601b575f5ffd5b00"),
+        // Fails unless a lot of gas is left, which it does not use.
+        bytes!("620186a05a10600857005b5f5ffd"),
+    ];
+    for code in contracts {
+        let chain = chain(0, &code);
+        let to = TransactionRequest { from: Some(RICH), ..request(Some(CONTRACT)) };
+        let Ok(Estimate::Gas(gas)) = estimate(&chain, &to) else {
+            panic!("{code}: {:?}", estimate(&chain, &to));
+        };
+        let succeeds = |gas| {
+            let limited = TransactionRequest { gas: Some(gas), ..to.clone() };
+            matches!(call(&chain, &limited), Ok(CallOutcome::Success { .. }))
+        };
+        assert!(succeeds(gas), "{code}: {gas}");
+        assert!(!succeeds(gas - 1), "{code}: {gas} is more than it needs");
+    }
+}
+
+#[test]
+fn an_estimate_of_what_cannot_succeed() {
+    let reverts = chain(0, &bytes!("602a5f5260205ffd"));
+    let to = TransactionRequest { from: Some(RICH), ..request(Some(CONTRACT)) };
+    assert!(matches!(estimate(&reverts, &to), Ok(Estimate::Fails(CallOutcome::Revert { .. }))));
+    let endless = chain(0, &bytes!("5b5f56"));
+    let error = estimate(&endless, &to).expect_err("never ends");
+    assert!(error.contains("gas required exceeds allowance"), "{error}");
+    let poor = TransactionRequest { from: Some(CONTRACT), value: Some(U256::from(1)), ..to };
+    let error = estimate(&reverts, &poor).expect_err("has nothing");
+    assert!(error.contains("insufficient funds for gas * price + value"), "{error}");
+}
+
+#[test]
+fn an_access_list_names_the_slots_and_makes_them_warm() {
+    // sload(0) of CONTRACT, then the balance of another account.
+    let other = address!("00000000000000000000000000000000000000dd");
+    let code = [&[0x5f, 0x54, 0x50, 0x73][..], other.as_slice(), &[0x31]].concat();
+    let chain = chain(0, &code.into());
+    let to = TransactionRequest { from: Some(RICH), ..request(Some(CONTRACT)) };
+    let options = CallOptions::default();
+    let outcome =
+        with(&chain, &options, |simulation| simulation.create_access_list(&to)).expect("runs");
+    assert_eq!(outcome.error, None);
+    let list: Vec<_> = outcome
+        .access_list
+        .0
+        .iter()
+        .map(|item| (item.address, item.storage_keys.clone()))
+        .collect();
+    assert_eq!(list, [(CONTRACT, vec![B256::ZERO]), (other, vec![])]);
+}

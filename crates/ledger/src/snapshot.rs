@@ -1,0 +1,425 @@
+//! A reader's view of the chain at one tip: never blocks the writer, never changes.
+
+use std::{
+    collections::BTreeMap,
+    ops::{Bound, RangeInclusive},
+    sync::Arc,
+};
+
+use alloy_primitives::{Bytes, U256};
+use trefoil_types::{
+    Address, B256, Certificate, CertifiedBlock, Header, Height, Receipt, RecoveredBlock,
+    ValidatorSet, keccak256,
+};
+
+use crate::{
+    Account, LedgerError, StateReader, codec,
+    logs::Wanted,
+    overlay::{Committed, Generation},
+    store::{Base, Table},
+    trie::{self, NodeKey, NodeReader},
+};
+
+/// A block as it is kept, with what its receipts tell.
+#[derive(Clone, Debug)]
+pub struct StoredBlock {
+    pub block: Arc<RecoveredBlock>,
+    pub receipts: Arc<Vec<Receipt>>,
+}
+
+/// EIP-1186: RLP trie nodes from the root down.
+#[derive(Clone, Debug)]
+pub struct AccountProof {
+    pub account: Option<Account>,
+    pub storage_root: B256,
+    pub proof: Vec<Bytes>,
+    /// Slot key (32 bytes, not hashed), value, nodes from the storage root down.
+    pub slots: Vec<(B256, U256, Vec<Bytes>)>,
+}
+
+/// Cheap to clone; all methods read as of one tip. `Err` is a failed disk or a
+/// state older than the history window ([`LedgerError`]).
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    pub(crate) view: Arc<View>,
+}
+
+/// The chain at one tip: the checkpointed base, and over it the blocks since,
+/// of which those that a checkpoint is making durable are apart.
+#[derive(Clone, Debug)]
+pub(crate) struct View {
+    pub genesis: B256,
+    pub tip: Arc<(B256, Header)>,
+    pub current: Generation,
+    pub flushing: Option<Generation>,
+    pub base: Arc<Base>,
+}
+
+impl Snapshot {
+    pub fn tip(&self) -> &Header {
+        &self.view.tip.1
+    }
+
+    pub fn tip_hash(&self) -> B256 {
+        self.view.tip.0
+    }
+
+    pub fn genesis_hash(&self) -> B256 {
+        self.view.genesis
+    }
+
+    pub fn header(&self, height: Height) -> Result<Option<(B256, Header)>, LedgerError> {
+        self.view.header(height)
+    }
+
+    pub fn height_of(&self, block: &B256) -> Result<Option<Height>, LedgerError> {
+        let on_disk =
+            || self.view.base.read(Table::Heights, block.as_slice(), codec::decode_height);
+        self.view.memory(|g| g.heights.get(block).copied()).map_or_else(on_disk, |h| Ok(Some(h)))
+    }
+
+    /// Block and receipts; genesis has neither transactions nor receipts.
+    pub fn block(&self, height: Height) -> Result<Option<StoredBlock>, LedgerError> {
+        if let Some(committed) = self.view.memory(|g| g.blocks.get(&height).cloned()) {
+            let (block, receipts) = (committed.block.clone(), committed.receipts.clone());
+            return Ok(Some(StoredBlock { block, receipts }));
+        }
+        let Some((_, header)) = self.view.header(height)? else { return Ok(None) };
+        let (base, key) = (&self.view.base, codec::height_key(height));
+        let block = base.read(Table::Bodies, &key, |row| codec::decode_body(header, row))?;
+        let receipts = base.read(Table::Receipts, &key, codec::decode_receipts)?;
+        match (block, receipts) {
+            (Some(block), Some(receipts)) => {
+                Ok(Some(StoredBlock { block: Arc::new(block), receipts: Arc::new(receipts) }))
+            }
+            _ => Err(LedgerError::damaged(format!("block {height} lacks its body or receipts"))),
+        }
+    }
+
+    pub fn certificate(&self, height: Height) -> Result<Option<Certificate>, LedgerError> {
+        self.view.certificate(height)
+    }
+
+    /// What catch-up sends: raw block, certificate, parent's certificate.
+    pub fn certified_block(&self, height: Height) -> Result<Option<CertifiedBlock>, LedgerError> {
+        let (Some(stored), Some(certificate)) = (self.block(height)?, self.certificate(height)?)
+        else {
+            return Ok(None);
+        };
+        let parent_certificate = stored.block.parent_certificate.clone();
+        Ok(Some(CertifiedBlock { block: stored.block.to_block(), certificate, parent_certificate }))
+    }
+
+    /// Who validates the block at `height`; known up to the one after the tip.
+    pub fn validators(&self, height: Height) -> Result<Option<ValidatorSet>, LedgerError> {
+        self.view.validators(height)
+    }
+
+    /// Height and index of a transaction.
+    pub fn transaction(&self, hash: &B256) -> Result<Option<(Height, usize)>, LedgerError> {
+        let place = match self.view.memory(|g| g.transactions.get(hash).copied()) {
+            Some(place) => Some(place),
+            None => {
+                let (base, key) = (&self.view.base, hash.as_slice());
+                base.read(Table::Transactions, key, codec::decode_place)?
+            }
+        };
+        Ok(place.map(|(height, index)| (height, index as usize)))
+    }
+
+    /// Heights in `range` whose blocks may hold logs of any of `addresses`
+    /// (empty: any) with `topics` (each position: any of; empty: any), by the
+    /// log index; ascending; the caller filters exactly.
+    pub fn log_candidates(
+        &self,
+        range: RangeInclusive<Height>,
+        addresses: &[Address],
+        topics: &[Vec<B256>],
+    ) -> Result<Vec<Height>, LedgerError> {
+        if range.is_empty() {
+            return Ok(vec![]);
+        }
+        let wanted = Wanted { addresses, topics };
+        let mut heights = wanted.on_disk(&self.view.base, &range)?;
+        for generation in self.view.generations() {
+            heights.extend(wanted.in_memory(generation, &range));
+        }
+        Ok(heights.into_iter().collect())
+    }
+
+    /// The state after the block at `height`.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unknown`] after the tip, [`LedgerError::Pruned`] before
+    /// the history window.
+    pub fn state(&self, height: Height) -> Result<StateAt, LedgerError> {
+        self.view.check_state(height)?;
+        Ok(StateAt { view: self.view.clone(), height })
+    }
+
+    pub fn account(
+        &self,
+        height: Height,
+        address: &Address,
+    ) -> Result<Option<Account>, LedgerError> {
+        self.state(height)?.account(address)
+    }
+
+    pub fn storage(
+        &self,
+        height: Height,
+        address: &Address,
+        slot: U256,
+    ) -> Result<U256, LedgerError> {
+        self.state(height)?.storage(address, slot)
+    }
+
+    pub fn code(&self, hash: &B256) -> Result<Option<Bytes>, LedgerError> {
+        self.view.code(hash)
+    }
+
+    /// EIP-1186 proof of an account and some of its slots.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unproven`] before the proofs' window, else as
+    /// [`Snapshot::state`].
+    pub fn proof(
+        &self,
+        height: Height,
+        address: &Address,
+        slots: &[B256],
+    ) -> Result<AccountProof, LedgerError> {
+        let account = self.account(height, address)?;
+        let nodes = self.view.trie_at(height)?;
+        let owner = keccak256(address);
+        let (proof, _) = trie::prove(&nodes, None, owner)?;
+        let storage_root = trie::storage_root(&nodes, address)?;
+        let prove = |slot: &B256| {
+            let (proof, _) = trie::prove(&nodes, Some(owner), keccak256(slot))?;
+            Ok((*slot, self.storage(height, address, (*slot).into())?, proof))
+        };
+        let slots = slots.iter().map(prove).collect::<Result<_, LedgerError>>()?;
+        Ok(AccountProof { account, storage_root, proof, slots })
+    }
+}
+
+/// The state after one block.
+#[derive(Clone, Debug)]
+pub struct StateAt {
+    view: Arc<View>,
+    height: Height,
+}
+
+impl StateAt {
+    /// The block after which this was the state.
+    pub fn height(&self) -> Height {
+        self.height
+    }
+}
+
+impl StateReader for StateAt {
+    fn account(&self, address: &Address) -> Result<Option<Account>, LedgerError> {
+        let (view, height) = (&self.view, self.height);
+        if height < view.base.tip {
+            let row = view.base.before(Table::AccountHistory, address.as_slice(), height)?;
+            if let Some(row) = row {
+                let damaged = || LedgerError::damaged("table `account_history`");
+                return codec::decode_account(&row).ok_or_else(damaged);
+            }
+        }
+        let before = |c: &Committed| c.diff.accounts.get(address).map(|change| change.before);
+        view.undone(height, before).map_or_else(|| view.account(address), Ok)
+    }
+
+    fn storage(&self, address: &Address, slot: U256) -> Result<U256, LedgerError> {
+        let (view, height) = (&self.view, self.height);
+        if height < view.base.tip {
+            let key = codec::storage_key(address, &slot);
+            if let Some(row) = view.base.before(Table::StorageHistory, &key, height)? {
+                let damaged = || LedgerError::damaged("table `storage_history`");
+                return codec::decode_slot(&row).ok_or_else(damaged);
+            }
+        }
+        let before = |c: &Committed| {
+            let change = c.diff.accounts.get(address)?;
+            change.storage.get(&slot).map(|(before, _)| *before)
+        };
+        view.undone(height, before).map_or_else(|| view.storage(address, slot), Ok)
+    }
+
+    fn code(&self, hash: &B256) -> Result<Option<Bytes>, LedgerError> {
+        self.view.code(hash)
+    }
+
+    fn block_hash(&self, height: Height) -> Result<Option<B256>, LedgerError> {
+        if height > self.height {
+            return Ok(None);
+        }
+        Ok(self.view.header(height)?.map(|(hash, _)| hash))
+    }
+
+    /// What this is asked about can only come from genesis and never changes,
+    /// so the tip's storage is as good as this state's.
+    fn has_storage(&self, address: &Address) -> Result<bool, LedgerError> {
+        let root = NodeKey { owner: Some(keccak256(address)), path: None };
+        Ok(self.view.node(&root)?.is_some())
+    }
+}
+
+impl View {
+    /// Newest first.
+    fn generations(&self) -> impl DoubleEndedIterator<Item = &Generation> {
+        std::iter::once(&self.current).chain(&self.flushing)
+    }
+
+    fn memory<T>(&self, find: impl Fn(&Generation) -> Option<T>) -> Option<T> {
+        self.generations().find_map(find)
+    }
+
+    /// The first answer of the blocks in memory after `height`.
+    fn undone<T>(&self, height: Height, find: impl Fn(&Committed) -> Option<T>) -> Option<T> {
+        if height == self.tip.1.number {
+            return None;
+        }
+        let after = (Bound::Excluded(height), Bound::Unbounded);
+        let mut blocks = self.generations().rev().flat_map(|g| g.blocks.range(after));
+        blocks.find_map(|(_, committed)| find(committed))
+    }
+
+    pub fn header(&self, height: Height) -> Result<Option<(B256, Header)>, LedgerError> {
+        if height == self.tip.1.number {
+            return Ok(Some((*self.tip).clone()));
+        }
+        if let Some(committed) = self.memory(|g| g.blocks.get(&height).cloned()) {
+            return Ok(Some((committed.block.hash, committed.block.header.clone())));
+        }
+        let decode = |row: &[u8]| alloy_rlp::decode_exact::<Header>(row).ok();
+        let header = self.base.read(Table::Headers, &codec::height_key(height), decode)?;
+        Ok(header.map(|header| (header.hash_slow(), header)))
+    }
+
+    pub fn certificate(&self, height: Height) -> Result<Option<Certificate>, LedgerError> {
+        if let Some(certificate) = self.memory(|g| g.certificates.get(&height).cloned()) {
+            return Ok(Some(certificate));
+        }
+        let decode = |row: &[u8]| alloy_rlp::decode_exact(row).ok();
+        self.base.read(Table::Certificates, &codec::height_key(height), decode)
+    }
+
+    pub fn validators(&self, height: Height) -> Result<Option<ValidatorSet>, LedgerError> {
+        if height == 0 || height > self.tip.1.number.saturating_add(1) {
+            return Ok(None);
+        }
+        let newest = |g: &Generation| g.validators.get_prev(&height).map(|(_, set)| set.clone());
+        if let Some(set) = self.memory(newest) {
+            return Ok(Some(set));
+        }
+        let (first, last) = (codec::height_key(0), codec::height_key(height));
+        let mut rows = self.base.range(Table::Validators, &first[..]..=&last[..])?;
+        let Some((_, row)) = rows.next_back().transpose()? else { return Ok(None) };
+        let set = alloy_rlp::decode_exact(&row);
+        set.map(Some).map_err(|_| LedgerError::damaged("table `validators`"))
+    }
+
+    pub fn account(&self, address: &Address) -> Result<Option<Account>, LedgerError> {
+        if let Some(account) = self.memory(|g| g.accounts.get(address).copied()) {
+            return Ok(account);
+        }
+        let row = self.base.read(Table::Accounts, address.as_slice(), codec::decode_account)?;
+        Ok(row.flatten())
+    }
+
+    pub fn storage(&self, address: &Address, slot: U256) -> Result<U256, LedgerError> {
+        if let Some(value) = self.memory(|g| g.storage.get(&(*address, slot)).copied()) {
+            return Ok(value);
+        }
+        let key = codec::storage_key(address, &slot);
+        let row = self.base.read(Table::Storage, &key, codec::decode_slot)?;
+        Ok(row.unwrap_or_default())
+    }
+
+    /// All of an account's storage.
+    pub fn all_storage(&self, address: &Address) -> Result<BTreeMap<U256, U256>, LedgerError> {
+        let mut storage = BTreeMap::new();
+        let key = |slot: U256| codec::storage_key(address, &slot);
+        let (first, last) = (key(U256::ZERO), key(U256::MAX));
+        for row in self.base.range(Table::Storage, &first[..]..=&last[..])? {
+            let (key, value) = row?;
+            let value = codec::decode_slot(&value);
+            let value = value.ok_or_else(|| LedgerError::damaged("table `storage`"))?;
+            storage.insert(U256::from_be_slice(&key[Address::len_bytes()..]), value);
+        }
+        for generation in self.generations().rev() {
+            let slots = generation.storage.range((*address, U256::ZERO)..=(*address, U256::MAX));
+            storage.extend(slots.map(|((_, slot), value)| (*slot, *value)));
+        }
+        storage.retain(|_, value| !value.is_zero());
+        Ok(storage)
+    }
+
+    pub fn code(&self, hash: &B256) -> Result<Option<Bytes>, LedgerError> {
+        if let Some(code) = self.memory(|g| g.codes.get(hash).cloned()) {
+            return Ok(Some(code));
+        }
+        Ok(self.base.get(Table::Codes, hash.as_slice())?.map(Bytes::from))
+    }
+
+    fn check_state(&self, height: Height) -> Result<(), LedgerError> {
+        let (tip, oldest) = (self.tip.1.number, self.base.state_from);
+        if height > tip {
+            return Err(LedgerError::Unknown { height, tip });
+        }
+        if height < oldest {
+            return Err(LedgerError::Pruned { height, oldest });
+        }
+        Ok(())
+    }
+
+    /// The trie after the block at `height`: that of the tip, and what later
+    /// blocks replaced in it.
+    fn trie_at(&self, height: Height) -> Result<TrieAt<'_>, LedgerError> {
+        let oldest = self.base.proofs_from;
+        if height < oldest {
+            return Err(LedgerError::Unproven { height, oldest });
+        }
+        let mut undo = BTreeMap::new();
+        for height in height + 1..=self.base.tip {
+            let key = codec::height_key(height);
+            let rows = self.base.read(Table::Undo, &key, codec::decode_undo)?;
+            for (key, before) in rows.unwrap_or_default() {
+                undo.entry(key).or_insert(before);
+            }
+        }
+        let after = (Bound::Excluded(height), Bound::Unbounded);
+        for (_, committed) in self.generations().rev().flat_map(|g| g.blocks.range(after)) {
+            for node in &committed.trie {
+                undo.entry(node.key.to_bytes()).or_insert_with(|| node.before.clone());
+            }
+        }
+        Ok(TrieAt { view: self, undo })
+    }
+}
+
+impl NodeReader for View {
+    fn node(&self, key: &NodeKey) -> Result<Option<Bytes>, LedgerError> {
+        if let Some(row) = self.memory(|g| g.nodes.get(key).cloned()) {
+            return Ok(row);
+        }
+        Ok(self.base.get(Table::Nodes, &key.to_bytes())?.map(Bytes::from))
+    }
+}
+
+/// The trie after an earlier block.
+struct TrieAt<'a> {
+    view: &'a View,
+    undo: BTreeMap<Vec<u8>, Option<Bytes>>,
+}
+
+impl NodeReader for TrieAt<'_> {
+    fn node(&self, key: &NodeKey) -> Result<Option<Bytes>, LedgerError> {
+        match self.undo.get(&key.to_bytes()) {
+            Some(row) => Ok(row.clone()),
+            None => self.view.node(key),
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! The seam between execution and storage: state is read through
+//! [`StateReader`]; what a block changes leaves as a [`StateDiff`].
+
+use std::collections::BTreeMap;
+
+use alloy_primitives::{Bytes, U256};
+use trefoil_types::{Address, B256, Height};
+
+use crate::{Account, LedgerError};
+
+/// State as of one block. An `Err` is a failed disk or pruned state.
+pub trait StateReader {
+    fn account(&self, address: &Address) -> Result<Option<Account>, LedgerError>;
+    /// Zero for an empty slot.
+    fn storage(&self, address: &Address, slot: U256) -> Result<U256, LedgerError>;
+    /// `None` if no such code is known.
+    fn code(&self, hash: &B256) -> Result<Option<Bytes>, LedgerError>;
+    /// Hash of the block at `height`, of this state's past (BLOCKHASH).
+    fn block_hash(&self, height: Height) -> Result<Option<B256>, LedgerError>;
+    /// Whether the account has any storage; asked only of addresses at which a
+    /// contract is to be created (EIP-7610). An account with storage and
+    /// neither nonce nor code can only come from a genesis.
+    fn has_storage(&self, _address: &Address) -> Result<bool, LedgerError> {
+        Ok(false)
+    }
+}
+
+/// What a block changes, by address and slot; only what differs is listed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StateDiff {
+    pub accounts: BTreeMap<Address, AccountDiff>,
+    /// Code that the block deployed, by keccak256.
+    pub codes: BTreeMap<B256, Bytes>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AccountDiff {
+    pub before: Option<Account>,
+    /// `None`: the account is gone.
+    pub after: Option<Account>,
+    /// All storage the account had before the block is gone (self-destruct
+    /// before EIP-6780); `storage` then lists what was written after.
+    pub wiped: bool,
+    /// Slot to its value before and after.
+    pub storage: BTreeMap<U256, (U256, U256)>,
+}

@@ -1,0 +1,322 @@
+//! The database under the ledger: redb over a [`Disk`].
+//!
+//! Owns: the file `ledger.redb`, its tables, and views of it. What always
+//! holds: it is written by [`Store::write`] only, one durable transaction at a
+//! time; a [`Base`] shows one such transaction's end for as long as it lives.
+
+use std::{fmt, ops::RangeInclusive, sync::Arc};
+
+use alloy_primitives::Bytes;
+use redb::{
+    Database, ReadOnlyTable, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition,
+};
+use trefoil_types::{B256, Disk, DiskFile, Height};
+
+use crate::{LedgerError, codec};
+
+/// All tables map bytes to bytes; heights are 8 bytes, big-endian.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Table {
+    /// `format`, `genesis`, `tip`.
+    Meta,
+    /// Address: account.
+    Accounts,
+    /// Address, height: the account before that block changed it.
+    AccountHistory,
+    /// Address, slot: value.
+    Storage,
+    /// Address, slot, height: the value before that block changed it.
+    StorageHistory,
+    /// Height: the keys under which that block wrote history.
+    Changed,
+    /// keccak256: code.
+    Codes,
+    /// Trie, path: what a branch holds.
+    Nodes,
+    /// Height: the trie rows that the block changed, as they were before.
+    Undo,
+    /// Height: header.
+    Headers,
+    /// Height: transactions with senders, parent's certificate.
+    Bodies,
+    /// Height: receipts.
+    Receipts,
+    /// Height: certificate.
+    Certificates,
+    /// Height from which it holds: validator set.
+    Validators,
+    /// Block hash: height.
+    Heights,
+    /// Transaction hash: height, index.
+    Transactions,
+    /// What is logged, height: nothing.
+    Logs,
+}
+
+const TABLES: [(Table, Definition); 17] = [
+    (Table::Meta, Definition::new("meta")),
+    (Table::Accounts, Definition::new("accounts")),
+    (Table::AccountHistory, Definition::new("account_history")),
+    (Table::Storage, Definition::new("storage")),
+    (Table::StorageHistory, Definition::new("storage_history")),
+    (Table::Changed, Definition::new("changed")),
+    (Table::Codes, Definition::new("codes")),
+    (Table::Nodes, Definition::new("nodes")),
+    (Table::Undo, Definition::new("undo")),
+    (Table::Headers, Definition::new("headers")),
+    (Table::Bodies, Definition::new("bodies")),
+    (Table::Receipts, Definition::new("receipts")),
+    (Table::Certificates, Definition::new("certificates")),
+    (Table::Validators, Definition::new("validators")),
+    (Table::Heights, Definition::new("heights")),
+    (Table::Transactions, Definition::new("transactions")),
+    (Table::Logs, Definition::new("logs")),
+];
+
+type Definition = TableDefinition<'static, &'static [u8], &'static [u8]>;
+
+/// The name of the database's file on the [`Disk`].
+pub const FILE: &str = "ledger.redb";
+
+/// The version of the tables' layout, under `format` in [`Table::Meta`].
+pub(crate) const FORMAT: u8 = 1;
+
+/// Memory for pages of the database, bytes (64 MiB).
+const CACHE_BYTES: usize = 64 << 20;
+
+/// A database up to this size (256 MiB) is read through when it is opened, so
+/// that damage is an error at once; a larger one would make restarts slow.
+const CHECKED_BYTES_MAX: u64 = 256 << 20;
+
+/// A file that redb has only begun to make is not larger than this (1 MiB).
+const UNFINISHED_BYTES_MAX: u64 = 1 << 20;
+
+pub(crate) struct Store {
+    db: Database,
+}
+
+impl Store {
+    /// Opens the database, making it if the disk has none. After a crash it is
+    /// as the last durable transaction left it.
+    pub fn open(disk: &dyn Disk) -> Result<Self, LedgerError> {
+        let unreadable = |e| LedgerError::Storage(format!("{FILE}: {e}"));
+        let file = disk.open(FILE).map_err(unreadable)?;
+        drop_unfinished(&*file).map_err(unreadable)?;
+        let mut builder = Database::builder();
+        builder.set_cache_size(CACHE_BYTES);
+        let small = file.len().map_err(unreadable)? <= CHECKED_BYTES_MAX;
+        builder.set_check_integrity_on_open(small);
+        let db = builder.create_with_backend(Backend { file }).map_err(failed)?;
+        let store = Self { db };
+        let read = store.db.begin_read().map_err(failed)?;
+        if read.list_tables().map_err(failed)?.count() < TABLES.len() {
+            store.write(Batch::default())?;
+        }
+        Ok(store)
+    }
+
+    /// The database as it is now.
+    pub fn base(&self) -> Result<Base, LedgerError> {
+        let read = self.db.begin_read().map_err(failed)?;
+        let open = |(_, definition): &(Table, Definition)| read.open_table(*definition);
+        let tables = TABLES.iter().map(open).collect::<Result<Vec<_>, _>>().map_err(failed)?;
+        let mut base = Base { tables, genesis: None, tip: 0, state_from: 0, proofs_from: 0 };
+        base.read_meta()?;
+        Ok(base)
+    }
+
+    /// Writes all of `batch` durably, or nothing of it.
+    pub fn write(&self, batch: Batch) -> Result<(), LedgerError> {
+        let mut write = self.db.begin_write().map_err(failed)?;
+        // A restart after a crash then needs no walk through the whole file.
+        write.set_quick_repair(true);
+        let mut rows = batch.rows;
+        rows.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
+        for (table, definition) in TABLES {
+            let mut open = write.open_table(definition).map_err(failed)?;
+            let from = rows.partition_point(|row| row.0 < table);
+            let to = rows.partition_point(|row| row.0 <= table);
+            for (_, key, value) in &rows[from..to] {
+                match value {
+                    Some(value) => _ = open.insert(&key[..], &value[..]).map_err(failed)?,
+                    None => _ = open.remove(&key[..]).map_err(failed)?,
+                }
+            }
+        }
+        write.commit().map_err(failed)
+    }
+}
+
+/// Rows to be written together; of two under one key the later counts.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    rows: Vec<(Table, Vec<u8>, Option<Bytes>)>,
+}
+
+impl Batch {
+    pub fn put(&mut self, table: Table, key: impl AsRef<[u8]>, value: impl Into<Bytes>) {
+        self.rows.push((table, key.as_ref().to_vec(), Some(value.into())));
+    }
+
+    pub fn remove(&mut self, table: Table, key: impl AsRef<[u8]>) {
+        self.rows.push((table, key.as_ref().to_vec(), None));
+    }
+}
+
+/// The database at the end of one transaction; it never changes.
+pub(crate) struct Base {
+    tables: Vec<ReadOnlyTable<&'static [u8], &'static [u8]>>,
+    /// `None`: no chain was founded yet.
+    pub genesis: Option<B256>,
+    /// The newest block in it.
+    pub tip: Height,
+    /// The oldest block whose state can be read.
+    pub state_from: Height,
+    /// The oldest block whose trie can be read.
+    pub proofs_from: Height,
+}
+
+/// A row's key and value.
+pub(crate) type Row = (Vec<u8>, Vec<u8>);
+
+impl Base {
+    fn read_meta(&mut self) -> Result<(), LedgerError> {
+        let Some(format) = self.get(Table::Meta, b"format")? else { return Ok(()) };
+        if format != [FORMAT] {
+            return Err(LedgerError::Storage(format!(
+                "{FILE} is of format {format:?}, this program reads format {FORMAT}; use the program that wrote it"
+            )));
+        }
+        let meta = |key: &str| Ok(self.get(Table::Meta, key.as_bytes())?.unwrap_or_default());
+        let damaged = || LedgerError::damaged("table `meta`");
+        let genesis = B256::try_from(meta("genesis")?.as_slice()).map_err(|_| damaged())?;
+        let tip = codec::decode_height(&meta("tip")?).ok_or_else(damaged)?;
+        self.genesis = Some(genesis);
+        self.tip = tip;
+        // The block before the oldest one that can be undone.
+        let before_first = |table| {
+            let first = self.first(table)?;
+            let height = first.and_then(|(key, _)| codec::decode_height(&key));
+            Ok(height.map_or(tip, |height| height.saturating_sub(1)))
+        };
+        (self.state_from, self.proofs_from) =
+            (before_first(Table::Changed)?, before_first(Table::Undo)?);
+        Ok(())
+    }
+
+    pub fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, LedgerError> {
+        let row = self.tables[table as usize].get(key).map_err(failed)?;
+        Ok(row.map(|value| value.value().to_vec()))
+    }
+
+    /// A row decoded; bytes that no encoder wrote are a damaged database.
+    pub fn read<T>(
+        &self,
+        table: Table,
+        key: &[u8],
+        decode: impl FnOnce(&[u8]) -> Option<T>,
+    ) -> Result<Option<T>, LedgerError> {
+        let Some(row) = self.tables[table as usize].get(key).map_err(failed)? else {
+            return Ok(None);
+        };
+        let value = decode(row.value());
+        value.map(Some).ok_or_else(|| LedgerError::damaged(format!("a row of table {table:?}")))
+    }
+
+    fn first(&self, table: Table) -> Result<Option<Row>, LedgerError> {
+        let row = self.tables[table as usize].first().map_err(failed)?;
+        Ok(row.map(|(key, value)| (key.value().to_vec(), value.value().to_vec())))
+    }
+
+    /// Rows with keys in `range`, ascending or, from the back, descending.
+    pub fn range(
+        &self,
+        table: Table,
+        range: RangeInclusive<&[u8]>,
+    ) -> Result<impl DoubleEndedIterator<Item = Result<Row, LedgerError>>, LedgerError> {
+        let rows = self.tables[table as usize].range::<&[u8]>(range).map_err(failed)?;
+        Ok(rows.map(|row| {
+            let (key, value) = row.map_err(failed)?;
+            Ok((key.value().to_vec(), value.value().to_vec()))
+        }))
+    }
+
+    /// What was under `key` as of `height`, if a later block in here changed it.
+    pub fn before(
+        &self,
+        history: Table,
+        key: &[u8],
+        height: Height,
+    ) -> Result<Option<Vec<u8>>, LedgerError> {
+        let from = codec::history_key(key, height.saturating_add(1));
+        let to = codec::history_key(key, Height::MAX);
+        let row = self.range(history, &from[..]..=&to[..])?.next().transpose()?;
+        Ok(row.map(|(_, value)| value))
+    }
+}
+
+impl fmt::Debug for Base {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Base {{ tip: {} }}", self.tip)
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Store")
+    }
+}
+
+fn failed(error: impl Into<redb::Error>) -> LedgerError {
+    match error.into() {
+        redb::Error::Corrupted(what) => LedgerError::damaged(what),
+        // Its first bytes, and its own version, which only damage can change.
+        redb::Error::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+            LedgerError::damaged(error.to_string())
+        }
+        error @ redb::Error::UpgradeRequired(_) => LedgerError::damaged(error.to_string()),
+        error => LedgerError::Storage(format!("{FILE}: {error}")),
+    }
+}
+
+/// Empties a file that a crash left while redb was making it: its magic, which
+/// redb writes last, is still zeros. Nothing was ever committed to it.
+fn drop_unfinished(file: &dyn DiskFile) -> std::io::Result<()> {
+    let len = file.len()?;
+    let mut magic = [0; 9];
+    if (9..=UNFINISHED_BYTES_MAX).contains(&len) {
+        file.read_at(0, &mut magic)?;
+    }
+    if magic == [0; 9] && len <= UNFINISHED_BYTES_MAX {
+        file.set_len(0)?;
+    }
+    Ok(())
+}
+
+/// redb's view of a file.
+#[derive(Debug)]
+struct Backend {
+    file: Arc<dyn DiskFile>,
+}
+
+impl StorageBackend for Backend {
+    fn len(&self) -> std::io::Result<u64> {
+        self.file.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> std::io::Result<()> {
+        self.file.read_at(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> std::io::Result<()> {
+        self.file.set_len(len)
+    }
+
+    fn sync_data(&self) -> std::io::Result<()> {
+        self.file.sync()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> std::io::Result<()> {
+        self.file.write_at(offset, data)
+    }
+}

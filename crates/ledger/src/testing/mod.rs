@@ -1,0 +1,4 @@
+//! What tests and benches run on.
+
+pub mod chain;
+pub mod world;

@@ -1,0 +1,149 @@
+//! Traces of transactions in blocks, as geth's `debug_trace…` methods give
+//! them: the opcode logger and the built-in tracers.
+//!
+//! What always holds: what came before a traced transaction in its block is
+//! executed again on the parent's state, so a trace shows what happened when
+//! the block was made.
+
+use alloy_rpc_types_trace::geth::{GethDebugTracingOptions, GethTrace};
+use revm::{
+    DatabaseCommit, ExecuteEvm, InspectEvm, MainBuilder, MainContext, SystemCallEvm,
+    context::{Context, result::EVMError},
+    database::CacheDB,
+};
+use revm_inspectors::tracing::{DebugInspector, DebugInspectorError, TransactionContext};
+use trefoil_types::{B256, ChainSpec, Height, RecoveredBlock};
+
+use crate::{
+    LedgerError, Rules, Snapshot, StateReader,
+    evm::{ReadError, StateRef},
+    execute::{opening_calls, tx_env},
+};
+
+/// Why there is no trace.
+#[derive(Debug, thiserror::Error)]
+pub enum TraceError {
+    #[error("genesis is not traceable")]
+    Genesis,
+    #[error("block {0} not found")]
+    NoBlock(Height),
+    /// No such tracer, or a configuration that it does not take.
+    #[error("{0}")]
+    Tracer(String),
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+impl From<ReadError> for TraceError {
+    fn from(error: ReadError) -> Self {
+        Self::Ledger(error.0)
+    }
+}
+
+impl<E: Into<TraceError> + std::fmt::Display> From<DebugInspectorError<E>> for TraceError {
+    fn from(error: DebugInspectorError<E>) -> Self {
+        match error {
+            DebugInspectorError::Database(error) => error.into(),
+            other => Self::Tracer(other.to_string()),
+        }
+    }
+}
+
+impl From<std::convert::Infallible> for TraceError {
+    fn from(never: std::convert::Infallible) -> Self {
+        match never {}
+    }
+}
+
+impl From<EVMError<ReadError>> for TraceError {
+    fn from(error: EVMError<ReadError>) -> Self {
+        match error {
+            EVMError::Database(error) => error.into(),
+            // A block that was committed executes again as it did.
+            other => Self::Ledger(LedgerError::Storage(format!("the block does not run: {other}"))),
+        }
+    }
+}
+
+/// `debug_traceBlockBy…`: each transaction's hash and trace.
+pub fn trace_block(
+    spec: &ChainSpec,
+    snapshot: &Snapshot,
+    height: Height,
+    options: GethDebugTracingOptions,
+) -> Result<Vec<(B256, GethTrace)>, TraceError> {
+    traces(spec, snapshot, height, None, options)
+}
+
+/// `debug_traceTransaction` of the transaction at `index` of the block at
+/// `height`.
+pub fn trace_transaction(
+    spec: &ChainSpec,
+    snapshot: &Snapshot,
+    height: Height,
+    index: usize,
+    options: GethDebugTracingOptions,
+) -> Result<GethTrace, TraceError> {
+    let traces = traces(spec, snapshot, height, Some(index), options)?;
+    let trace = traces.into_iter().next().map(|(_, trace)| trace);
+    trace.ok_or_else(|| TraceError::Tracer(format!("block {height} has no transaction {index}")))
+}
+
+fn traces(
+    spec: &ChainSpec,
+    snapshot: &Snapshot,
+    height: Height,
+    only: Option<usize>,
+    options: GethDebugTracingOptions,
+) -> Result<Vec<(B256, GethTrace)>, TraceError> {
+    let parent = height.checked_sub(1).ok_or(TraceError::Genesis)?;
+    let stored = snapshot.block(height)?.ok_or(TraceError::NoBlock(height))?;
+    replay(spec, &stored.block, &snapshot.state(parent)?, only, options)
+}
+
+/// Executes a block again on its parent's state, up to and with the transaction
+/// at `only` if that is given, and traces that one or all.
+fn replay<S: StateReader>(
+    spec: &ChainSpec,
+    block: &RecoveredBlock,
+    state: &S,
+    only: Option<usize>,
+    options: GethDebugTracingOptions,
+) -> Result<Vec<(B256, GethTrace)>, TraceError> {
+    let rules = Rules::of_chain(spec, block.header.number);
+    let mut evm = Context::mainnet()
+        .with_db(CacheDB::new(StateRef(state)))
+        .with_cfg(rules.cfg())
+        .with_block(rules.block_env(&block.header))
+        .build_mainnet_with_inspector(DebugInspector::new(options)?);
+    for (contract, input) in opening_calls(&rules, &block.header) {
+        let opened = evm.system_call(contract, input)?;
+        evm.ctx.journaled_state.database.commit(opened.state);
+    }
+    let mut traces = Vec::new();
+    let last = only.unwrap_or(usize::MAX);
+    for (index, tx) in block.transactions.iter().enumerate().take_while(|(i, _)| *i <= last) {
+        let env = tx_env(&rules, tx);
+        let done = if only.is_none_or(|only| only == index) {
+            evm.inspector.fuse()?;
+            let done = evm.inspect_tx(env.clone())?;
+            let about = TransactionContext {
+                block_hash: Some(block.hash),
+                tx_index: Some(index),
+                tx_hash: Some(*tx.tx_hash()),
+            };
+            let (context, tracer) = (&mut evm.ctx, &mut evm.inspector);
+            let before = &mut context.journaled_state.database;
+            let trace = tracer.get_result(Some(about), &env, &context.block, &done, before)?;
+            traces.push((*tx.tx_hash(), trace));
+            done
+        } else {
+            evm.transact(env)?
+        };
+        evm.ctx.journaled_state.database.commit(done.state);
+    }
+    Ok(traces)
+}
+
+#[cfg(test)]
+mod tests;

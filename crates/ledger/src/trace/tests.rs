@@ -1,0 +1,72 @@
+//! Traces of a block in which a later transaction sees what an earlier one wrote.
+
+use alloy_consensus::TxEip1559;
+use alloy_primitives::{U256, bytes};
+use alloy_rpc_types_trace::geth::{GethDebugBuiltInTracerType, GethDebugTracingOptions, GethTrace};
+
+use super::{TraceError, replay};
+use crate::testing::chain::{Chain, address, fund, sent, spec, transfer, world};
+
+/// A contract that adds one to slot 0 and returns the sum, called twice.
+fn chain() -> (Chain, crate::Built) {
+    let mut world = world();
+    fund(&mut world, address(1), U256::from(1_000));
+    let counter = bytes!("5f54600101805f555f5260205ff3");
+    world.set(address(0xcc), 1, U256::ZERO, &counter, [(U256::ZERO, U256::from(5))]);
+    let chain = Chain::new(spec(0), world);
+    let call = |nonce| TxEip1559 { nonce, gas_limit: 100_000, ..transfer(address(0xcc), 0) };
+    let built = chain.build([0, 1].map(|nonce| sent(call(nonce), address(1))));
+    assert_eq!(built.refused, []);
+    (chain, built)
+}
+
+fn traced(only: Option<usize>, options: GethDebugTracingOptions) -> Vec<GethTrace> {
+    let (chain, built) = chain();
+    let traces = replay(&chain.spec, &built.block, &chain.world, only, options).expect("runs");
+    traces.into_iter().map(|(_, trace)| trace).collect()
+}
+
+fn tracer(name: GethDebugBuiltInTracerType) -> GethDebugTracingOptions {
+    GethDebugTracingOptions { tracer: Some(name.into()), ..Default::default() }
+}
+
+#[test]
+fn the_opcode_logger_shows_each_step_and_the_result() {
+    let traces = traced(None, GethDebugTracingOptions::default());
+    for (trace, wanted) in traces.iter().zip([6u8, 7]) {
+        let GethTrace::Default(frame) = trace else { panic!("{trace:?}") };
+        assert!(!frame.failed);
+        assert_eq!(frame.return_value.last(), Some(&wanted));
+        assert_eq!(frame.struct_logs.first().map(|log| log.pc), Some(0));
+        assert_eq!(frame.struct_logs.last().map(|log| &*log.op), Some("RETURN"));
+    }
+    assert_eq!(traces.len(), 2);
+}
+
+#[test]
+fn one_transaction_is_traced_on_what_came_before_it() {
+    let traces = traced(Some(1), tracer(GethDebugBuiltInTracerType::CallTracer));
+    let [GethTrace::CallTracer(frame)] = &traces[..] else { panic!("{traces:?}") };
+    assert_eq!(frame.from, address(1));
+    assert_eq!(frame.to, Some(address(0xcc)));
+    assert_eq!(frame.output.as_ref().and_then(|output| output.last()), Some(&7));
+}
+
+#[test]
+fn the_state_before_is_that_of_the_transaction_not_of_the_block() {
+    let traces = traced(Some(1), tracer(GethDebugBuiltInTracerType::PreStateTracer));
+    let json = format!("{traces:?}");
+    let six = format!("{:?}", alloy_primitives::B256::with_last_byte(6));
+    assert!(json.contains(&six), "{json}");
+}
+
+#[test]
+fn tracers_in_javascript_are_refused_with_a_reason() {
+    let (chain, built) = chain();
+    let options = GethDebugTracingOptions {
+        tracer: Some(alloy_rpc_types_trace::geth::GethDebugTracerType::JsTracer("{}".into())),
+        ..Default::default()
+    };
+    let error = replay(&chain.spec, &built.block, &chain.world, None, options);
+    assert!(matches!(&error, Err(TraceError::Tracer(text)) if text.contains("JS")), "{error:?}");
+}

@@ -1,0 +1,142 @@
+//! The Merkle Patricia trie of accounts, and one of storage per account.
+//!
+//! Owns: how a [`StateDiff`] changes the state root, and proofs. What always
+//! holds: only branch nodes are kept, each under its path; a branch holds its
+//! leaves whole and, of each branch below, the extension on the way there and
+//! its reference. So one row per branch is read and written, and a deletion
+//! that folds a branch away needs no look at its siblings. Every trie has one
+//! more row: what hangs at its root.
+
+mod memory;
+mod node;
+mod proof;
+mod update;
+
+use alloy_primitives::{Bytes, U256};
+use alloy_trie::{EMPTY_ROOT_HASH, Nibbles};
+use trefoil_types::{Address, B256, keccak256};
+
+use crate::{LedgerError, StateDiff};
+use node::Child;
+use update::{LeafChange, Target, Update};
+
+pub use memory::MemoryTrie;
+pub(crate) use proof::prove;
+
+/// Where a row lies: which trie, and which branch in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct NodeKey {
+    /// keccak256 of the address whose storage it is; `None`: the accounts.
+    pub owner: Option<B256>,
+    /// The branch's path; `None`: what hangs at the root.
+    pub path: Option<Nibbles>,
+}
+
+impl NodeKey {
+    /// Distinct keys have distinct bytes, and a trie's rows lie together.
+    pub fn to_bytes(self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(66);
+        match self.owner {
+            None => out.push(0),
+            Some(owner) => {
+                out.push(1);
+                out.extend(owner);
+            }
+        }
+        if let Some(path) = self.path {
+            out.push(path.len() as u8);
+            out.extend_from_slice(&path.pack());
+        }
+        out
+    }
+}
+
+/// The rows of one state.
+pub(crate) trait NodeReader {
+    fn node(&self, key: &NodeKey) -> Result<Option<Bytes>, LedgerError>;
+}
+
+/// A row that a block changed.
+#[derive(Clone, Debug)]
+pub(crate) struct NodeChange {
+    pub key: NodeKey,
+    pub before: Option<Bytes>,
+    pub after: Option<Bytes>,
+}
+
+/// The rows that a block changed, each once.
+pub(crate) type TrieChange = Vec<NodeChange>;
+
+/// The state root after `diff`, on the state that `reader` reads. The storage
+/// of an account that goes must be listed as zeros.
+pub(crate) fn state_root(
+    reader: &impl NodeReader,
+    diff: &StateDiff,
+) -> Result<(B256, TrieChange), LedgerError> {
+    let mut changed = TrieChange::new();
+    let mut accounts = Vec::with_capacity(diff.accounts.len());
+    for (address, change) in &diff.accounts {
+        let owner = keccak256(address);
+        let storage_root = if change.storage.is_empty() {
+            None
+        } else {
+            let slots = change.storage.iter().map(|(slot, (_, after))| storage_leaf(slot, after));
+            Some(update_trie(reader, Some(owner), slots.collect(), &mut changed)?)
+        };
+        let target = match change.after {
+            None => Target::Gone,
+            Some(account) => Target::Account { account, storage_root },
+        };
+        accounts.push(LeafChange { key: Nibbles::unpack(owner), target });
+    }
+    let root = update_trie(reader, None, accounts, &mut changed)?;
+    Ok((root, changed))
+}
+
+fn storage_leaf(slot: &U256, value: &U256) -> LeafChange {
+    let key = Nibbles::unpack(keccak256(slot.to_be_bytes::<32>()));
+    let target =
+        if value.is_zero() { Target::Gone } else { Target::Value(alloy_rlp::encode(value).into()) };
+    LeafChange { key, target }
+}
+
+/// Applies changes to one trie and gives its new root.
+fn update_trie(
+    reader: &impl NodeReader,
+    owner: Option<B256>,
+    mut leaves: Vec<LeafChange>,
+    changed: &mut TrieChange,
+) -> Result<B256, LedgerError> {
+    leaves.sort_unstable_by_key(|leaf| leaf.key);
+    let key = NodeKey { owner, path: None };
+    let before = reader.node(&key)?;
+    let root = before.as_ref().map(|row| Child::decode_root(row).ok_or_else(|| damaged(&key)));
+    let mut update = Update { reader, owner, changed };
+    let root = update.apply(Nibbles::new(), root.transpose()?, &leaves)?;
+    let after = root.as_ref().map(Child::encode_root);
+    update.put(key, before, after);
+    Ok(root_hash(root.as_ref()))
+}
+
+fn root_hash(root: Option<&Child>) -> B256 {
+    let Some(root) = root else { return EMPTY_ROOT_HASH };
+    let reference = root.reference();
+    reference.as_hash().unwrap_or_else(|| keccak256(&reference))
+}
+
+/// The root of the storage of an account.
+pub(crate) fn storage_root(
+    reader: &impl NodeReader,
+    address: &Address,
+) -> Result<B256, LedgerError> {
+    let key = NodeKey { owner: Some(keccak256(address)), path: None };
+    let Some(row) = reader.node(&key)? else { return Ok(EMPTY_ROOT_HASH) };
+    Ok(root_hash(Some(&Child::decode_root(&row).ok_or_else(|| damaged(&key))?)))
+}
+
+fn damaged(key: &NodeKey) -> LedgerError {
+    LedgerError::damaged(format!("state trie node {key:?} is missing or unreadable"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,179 @@
+//! A trie's rows: what a branch holds, and how that lies on disk.
+
+use alloy_primitives::Bytes;
+use alloy_trie::{
+    Nibbles, TrieMask,
+    nodes::{BranchNodeRef, ExtensionNodeRef, LeafNodeRef, RlpNode},
+};
+
+/// What hangs at a place in a trie.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Child {
+    Leaf {
+        /// The leaf node as its parent names it: its hash, or itself if shorter.
+        reference: RlpNode,
+        /// What of the key comes after this place.
+        suffix: Nibbles,
+        value: Bytes,
+    },
+    Branch {
+        /// The branch node as its parent names it.
+        node: RlpNode,
+        /// From this place to the branch; not empty: an extension node.
+        extension: Nibbles,
+    },
+}
+
+impl Child {
+    pub fn leaf(suffix: Nibbles, value: Bytes) -> Self {
+        let reference = LeafNodeRef::new(&suffix, &value).rlp(&mut Vec::with_capacity(160));
+        Self::Leaf { reference, suffix, value }
+    }
+
+    /// The same thing seen from `prefix` further up.
+    pub fn hoist(self, prefix: &Nibbles) -> Self {
+        match self {
+            Self::Leaf { suffix, value, .. } => Self::leaf(prefix.join(&suffix), value),
+            Self::Branch { node, extension } => {
+                Self::Branch { node, extension: prefix.join(&extension) }
+            }
+        }
+    }
+
+    /// What the parent holds of it.
+    pub fn reference(&self) -> RlpNode {
+        match self {
+            Self::Leaf { reference, .. } => reference.clone(),
+            Self::Branch { node, extension } if extension.is_empty() => node.clone(),
+            Self::Branch { node, extension } => {
+                ExtensionNodeRef::new(extension, node).rlp(&mut Vec::with_capacity(80))
+            }
+        }
+    }
+
+    pub fn encode_root(&self) -> Bytes {
+        let mut out = Vec::with_capacity(160);
+        self.encode(&mut out);
+        out.into()
+    }
+
+    pub fn decode_root(row: &Bytes) -> Option<Self> {
+        let mut rest = Rest { row, at: 0 };
+        let child = rest.child()?;
+        rest.is_empty().then_some(child)
+    }
+
+    /// Length of the reference (top bit: a leaf), the reference, the path
+    /// (count of nibbles, then two a byte), and of a leaf the value with its
+    /// length. Values are at most 110 bytes: an account's RLP.
+    fn encode(&self, out: &mut Vec<u8>) {
+        let (flag, reference, path) = match self {
+            Self::Leaf { reference, suffix, .. } => (LEAF, reference, suffix),
+            Self::Branch { node, extension } => (0, node, extension),
+        };
+        out.push(flag | reference.len() as u8);
+        out.extend_from_slice(reference);
+        out.push(path.len() as u8);
+        out.extend_from_slice(&path.pack());
+        if let Self::Leaf { value, .. } = self {
+            out.push(u8::try_from(value.len()).expect("no account or slot is longer"));
+            out.extend_from_slice(value);
+        }
+    }
+}
+
+const LEAF: u8 = 0x80;
+
+/// A branch node: up to sixteen children, two at least once it is kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Branch {
+    pub children: [Option<Child>; 16],
+}
+
+impl Branch {
+    /// The branch node in Ethereum's RLP.
+    pub fn rlp(&self) -> (Vec<u8>, RlpNode) {
+        let mut mask = TrieMask::default();
+        let mut stack = Vec::with_capacity(16);
+        for (nibble, child) in (0..).zip(&self.children) {
+            if let Some(child) = child {
+                mask.set_bit(nibble);
+                stack.push(child.reference());
+            }
+        }
+        let mut rlp = Vec::with_capacity(544);
+        let node = BranchNodeRef::new(&stack, mask).rlp(&mut rlp);
+        (rlp, node)
+    }
+
+    /// Which children there are (two bytes, little-endian), then each.
+    pub fn encode(&self) -> Bytes {
+        let mut out = vec![0; 2];
+        let mut mask = 0u16;
+        for (nibble, child) in self.children.iter().enumerate() {
+            if let Some(child) = child {
+                mask |= 1 << nibble;
+                child.encode(&mut out);
+            }
+        }
+        out[..2].copy_from_slice(&mask.to_le_bytes());
+        out.into()
+    }
+
+    pub fn decode(row: &Bytes) -> Option<Self> {
+        let mut rest = Rest { row, at: 0 };
+        let mask = u16::from_le_bytes(rest.take(2)?.try_into().ok()?);
+        let mut branch = Self::default();
+        for nibble in 0..16 {
+            if mask & (1 << nibble) != 0 {
+                branch.children[nibble] = Some(rest.child()?);
+            }
+        }
+        rest.is_empty().then_some(branch)
+    }
+}
+
+/// What of a row is not yet read.
+struct Rest<'a> {
+    row: &'a Bytes,
+    at: usize,
+}
+
+impl<'a> Rest<'a> {
+    fn take(&mut self, len: usize) -> Option<&'a [u8]> {
+        let taken = self.row.get(self.at..self.at.checked_add(len)?)?;
+        self.at += len;
+        Some(taken)
+    }
+
+    fn byte(&mut self) -> Option<u8> {
+        self.take(1).map(|byte| byte[0])
+    }
+
+    fn nibbles(&mut self) -> Option<Nibbles> {
+        let count = usize::from(self.byte()?);
+        if count > 64 {
+            return None;
+        }
+        let mut path = Nibbles::unpack(self.take(count.div_ceil(2))?);
+        path.truncate(count);
+        Some(path)
+    }
+
+    fn child(&mut self) -> Option<Child> {
+        let head = self.byte()?;
+        let reference = RlpNode::from_raw(self.take(usize::from(head & !LEAF))?)?;
+        let path = self.nibbles()?;
+        if head & LEAF == 0 {
+            return Some(Child::Branch { node: reference, extension: path });
+        }
+        let len = usize::from(self.byte()?);
+        let start = self.at;
+        self.take(len)?;
+        Some(Child::Leaf { reference, suffix: path, value: self.row.slice(start..start + len) })
+    }
+
+    fn is_empty(&self) -> bool {
+        self.at == self.row.len()
+    }
+}

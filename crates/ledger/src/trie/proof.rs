@@ -1,0 +1,67 @@
+//! Proofs that a trie holds a value under a key, or nothing.
+
+use alloy_primitives::Bytes;
+use alloy_rlp::Encodable;
+use alloy_trie::{
+    Nibbles,
+    nodes::{ExtensionNodeRef, LeafNodeRef},
+};
+use trefoil_types::B256;
+
+use super::{
+    NodeKey, NodeReader, damaged,
+    node::{Branch, Child},
+};
+use crate::LedgerError;
+
+/// The RLP of the nodes from the root towards `key` (hashed already), as
+/// EIP-1186 lists them: a node that its parent holds whole is not listed. And
+/// the value, if there is one.
+pub(crate) fn prove(
+    reader: &impl NodeReader,
+    owner: Option<B256>,
+    key: B256,
+) -> Result<(Vec<Bytes>, Option<Bytes>), LedgerError> {
+    let root = NodeKey { owner, path: None };
+    let row = reader.node(&root)?;
+    let child = row.map(|row| Child::decode_root(&row).ok_or_else(|| damaged(&root)));
+    let mut child = child.transpose()?;
+    let (key, mut at, mut proof) = (Nibbles::unpack(key), 0, Vec::new());
+    let list = |proof: &mut Vec<Bytes>, rlp: Vec<u8>| {
+        if proof.is_empty() || rlp.len() >= 32 {
+            proof.push(rlp.into());
+        }
+    };
+    while let Some(found) = child {
+        match found {
+            Child::Leaf { suffix, value, .. } => {
+                list(&mut proof, encoded(&LeafNodeRef::new(&suffix, &value)));
+                let value = (key.slice(at..) == suffix).then_some(value);
+                return Ok((proof, value));
+            }
+            Child::Branch { node, extension } => {
+                if !extension.is_empty() {
+                    list(&mut proof, encoded(&ExtensionNodeRef::new(&extension, &node)));
+                }
+                if !key.slice(at..).starts_with(&extension) {
+                    return Ok((proof, None));
+                }
+                at += extension.len();
+                let place = NodeKey { owner, path: Some(key.slice(..at)) };
+                let row = reader.node(&place)?.ok_or_else(|| damaged(&place))?;
+                let mut branch = Branch::decode(&row).ok_or_else(|| damaged(&place))?;
+                list(&mut proof, branch.rlp().0);
+                let nibble = key.get(at).ok_or_else(|| damaged(&place))?;
+                child = branch.children[usize::from(nibble)].take();
+                at += 1;
+            }
+        }
+    }
+    Ok((proof, None))
+}
+
+fn encoded(node: &impl Encodable) -> Vec<u8> {
+    let mut out = Vec::with_capacity(160);
+    node.encode(&mut out);
+    out
+}

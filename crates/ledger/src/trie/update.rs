@@ -1,0 +1,200 @@
+//! Changes to the leaves of one trie, applied together from the root down;
+//! references are computed on the way back up.
+
+use alloy_primitives::Bytes;
+use alloy_trie::{EMPTY_ROOT_HASH, Nibbles, TrieAccount};
+use trefoil_types::B256;
+
+use super::{
+    NodeChange, NodeKey, NodeReader, TrieChange, damaged,
+    node::{Branch, Child},
+};
+use crate::{Account, LedgerError};
+
+/// What becomes of one leaf.
+pub(crate) struct LeafChange {
+    /// The whole key, 64 nibbles.
+    pub key: Nibbles,
+    pub target: Target,
+}
+
+pub(crate) enum Target {
+    Gone,
+    Value(Bytes),
+    /// `None`: the storage stays as the old leaf has it.
+    Account {
+        account: Account,
+        storage_root: Option<B256>,
+    },
+}
+
+impl LeafChange {
+    /// The leaf's new value, given the old one.
+    fn resolve(&self, old: Option<&[u8]>) -> Result<Option<Bytes>, LedgerError> {
+        match &self.target {
+            Target::Gone => Ok(None),
+            Target::Value(value) => Ok(Some(value.clone())),
+            Target::Account { account, storage_root } => {
+                let storage_root = match (storage_root, old) {
+                    (Some(root), _) => *root,
+                    (None, None) => EMPTY_ROOT_HASH,
+                    (None, Some(old)) => {
+                        let old = alloy_rlp::decode_exact::<TrieAccount>(old);
+                        old.map_err(|_| LedgerError::damaged("state trie leaf"))?.storage_root
+                    }
+                };
+                let Account { nonce, balance, code_hash } = *account;
+                let leaf = TrieAccount::new(nonce, balance, storage_root, code_hash);
+                Ok(Some(alloy_rlp::encode(leaf).into()))
+            }
+        }
+    }
+}
+
+pub(crate) struct Update<'a, R> {
+    pub reader: &'a R,
+    pub owner: Option<B256>,
+    pub changed: &'a mut TrieChange,
+}
+
+impl<R: NodeReader> Update<'_, R> {
+    /// What hangs at the place `at` after `changes`, all of which lie there, in
+    /// order of key.
+    pub fn apply(
+        &mut self,
+        at: Nibbles,
+        child: Option<Child>,
+        changes: &[LeafChange],
+    ) -> Result<Option<Child>, LedgerError> {
+        match child {
+            child if changes.is_empty() => Ok(child),
+            None => {
+                let leaves = merge(None, changes)?;
+                Ok(self.grow(at, &leaves))
+            }
+            Some(Child::Leaf { suffix, value, .. }) => {
+                let leaves = merge(Some((at.join(&suffix), value)), changes)?;
+                Ok(self.grow(at, &leaves))
+            }
+            Some(Child::Branch { node, extension }) => {
+                self.apply_to_branch(at, node, extension, changes)
+            }
+        }
+    }
+
+    fn apply_to_branch(
+        &mut self,
+        at: Nibbles,
+        node: alloy_trie::nodes::RlpNode,
+        extension: Nibbles,
+        changes: &[LeafChange],
+    ) -> Result<Option<Child>, LedgerError> {
+        let path = at.join(&extension);
+        // Removing a leaf that is off the path removes nothing.
+        let grows = changes.iter().filter(|c| !matches!(c.target, Target::Gone));
+        let shared = grows.map(|c| c.key.common_prefix_length(&path)).min();
+        let fork = shared.unwrap_or(path.len()).min(path.len());
+        if fork == path.len() {
+            let key = NodeKey { owner: self.owner, path: Some(path) };
+            let before = self.reader.node(&key)?.ok_or_else(|| damaged(&key))?;
+            let branch = Branch::decode(&before).ok_or_else(|| damaged(&key))?;
+            return self.rebuild(at, path, Some(before), branch, changes);
+        }
+        // A new branch in the middle of the extension; the old one stays where
+        // its path is.
+        let mut branch = Branch::default();
+        let below = Child::Branch { node, extension: path.slice(fork + 1..) };
+        branch.children[nibble(&path, fork)] = Some(below);
+        self.rebuild(at, path.slice(..fork), None, branch, changes)
+    }
+
+    /// Applies changes to the children of the branch at `path`.
+    fn rebuild(
+        &mut self,
+        at: Nibbles,
+        path: Nibbles,
+        before: Option<Bytes>,
+        mut branch: Branch,
+        changes: &[LeafChange],
+    ) -> Result<Option<Child>, LedgerError> {
+        let depth = path.len();
+        for group in changes.chunk_by(|a, b| a.key.slice(..=depth) == b.key.slice(..=depth)) {
+            if !group[0].key.starts_with(&path) {
+                continue;
+            }
+            let nibble = nibble(&group[0].key, depth);
+            let child = branch.children[nibble].take();
+            branch.children[nibble] = self.apply(group[0].key.slice(..=depth), child, group)?;
+        }
+        Ok(self.finish(at, path, before, branch))
+    }
+
+    /// What hangs at `at` when nothing was there but these leaves.
+    fn grow(&mut self, at: Nibbles, leaves: &[(Nibbles, Bytes)]) -> Option<Child> {
+        let ((first, value), (last, _)) = (leaves.first()?, leaves.last()?);
+        if leaves.len() == 1 {
+            return Some(Child::leaf(first.slice(at.len()..), value.clone()));
+        }
+        let depth = first.common_prefix_length(last);
+        let mut branch = Branch::default();
+        for group in leaves.chunk_by(|a, b| nibble(&a.0, depth) == nibble(&b.0, depth)) {
+            let place = group[0].0.slice(..=depth);
+            branch.children[nibble(&place, depth)] = self.grow(place, group);
+        }
+        self.finish(at, first.slice(..depth), None, branch)
+    }
+
+    /// Keeps the branch at `path`, or folds it into what hangs at `at` if fewer
+    /// than two children are left.
+    fn finish(
+        &mut self,
+        at: Nibbles,
+        path: Nibbles,
+        before: Option<Bytes>,
+        mut branch: Branch,
+    ) -> Option<Child> {
+        let key = NodeKey { owner: self.owner, path: Some(path) };
+        let mut present = (0..16).filter(|n| branch.children[*n].is_some());
+        let first = present.next();
+        if present.next().is_some() {
+            self.put(key, before, Some(branch.encode()));
+            let (_, node) = branch.rlp();
+            return Some(Child::Branch { node, extension: path.slice(at.len()..) });
+        }
+        self.put(key, before, None);
+        let nibble = first?;
+        let mut prefix = path.slice(at.len()..);
+        prefix.push(nibble as u8);
+        Some(branch.children[nibble].take()?.hoist(&prefix))
+    }
+
+    pub fn put(&mut self, key: NodeKey, before: Option<Bytes>, after: Option<Bytes>) {
+        if before != after {
+            self.changed.push(NodeChange { key, before, after });
+        }
+    }
+}
+
+fn nibble(path: &Nibbles, at: usize) -> usize {
+    usize::from(path.get(at).expect("the place lies within the path"))
+}
+
+/// The leaves that there are after `changes`, in order of key.
+fn merge(
+    old: Option<(Nibbles, Bytes)>,
+    changes: &[LeafChange],
+) -> Result<Vec<(Nibbles, Bytes)>, LedgerError> {
+    let mut leaves = Vec::with_capacity(changes.len() + 1);
+    let mut old = old;
+    for change in changes {
+        if let Some((key, value)) = old.take_if(|(key, _)| *key < change.key) {
+            leaves.push((key, value));
+        }
+        let same = old.take_if(|(key, _)| *key == change.key);
+        if let Some(value) = change.resolve(same.as_ref().map(|(_, value)| value.as_ref()))? {
+            leaves.push((change.key, value));
+        }
+    }
+    leaves.extend(old);
+    Ok(leaves)
+}

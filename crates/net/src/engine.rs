@@ -1,0 +1,377 @@
+//! The event loop: one task that owns the swarm, dials, and decides which
+//! connection of a peer stays.
+
+use std::{
+    collections::BTreeMap,
+    net::{SocketAddr, TcpListener},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures::StreamExt as _;
+use libp2p::{
+    Multiaddr, Swarm,
+    core::ConnectedPoint,
+    swarm::{
+        self, ConnectionId, DialError, SwarmEvent,
+        dial_opts::{DialOpts, PeerCondition},
+    },
+};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::{self, JoinError, JoinSet},
+    time::{sleep_until, timeout},
+};
+use trefoil_types::{PeerId, message::Lane};
+
+use crate::{
+    Config, Lanes, NetError, NetEvent, NetHandle, Timing,
+    behaviour::Behaviour,
+    dial::Dialler,
+    handle::{Admitted, Shared},
+    hello::{Hello, SOFTWARE_BYTES_MAX},
+    lane::{self, Outlet},
+    link::{End, Link, Report, Stop, Verdict},
+    outbox::Outbox,
+    transport,
+};
+
+/// What this program calls itself in its hello.
+const SOFTWARE: &str = concat!("trefoil/", env!("CARGO_PKG_VERSION"));
+const _: () = assert!(SOFTWARE.len() <= SOFTWARE_BYTES_MAX);
+
+/// Authenticated strangers that may be at their hello besides the admitted.
+const GREETING_MAX: usize = 64;
+
+/// Reports that wait for the engine.
+const REPORTS_MAX: usize = 64;
+
+/// How long the node may take to hear of every `Disconnected` at the end.
+const GOODBYE_MAX: Duration = Duration::from_secs(1);
+
+/// A connection, from its authentication to its link's end.
+struct Connection {
+    peer: PeerId,
+    address: String,
+    inbound: bool,
+    stop: Stop,
+    /// The peer's instance, once admitted.
+    admitted: Option<u64>,
+}
+
+struct Engine {
+    me: PeerId,
+    hello: Arc<Hello>,
+    timing: Timing,
+    inbound_max: usize,
+    swarm: Swarm<Behaviour>,
+    shared: Arc<Shared>,
+    dialler: Dialler,
+    connections: BTreeMap<ConnectionId, Connection>,
+    /// Which connection a peer's messages pass over.
+    admitted: BTreeMap<PeerId, ConnectionId>,
+    /// Links that take a peer's place once its old link has ended.
+    successors: BTreeMap<PeerId, Report>,
+    links: JoinSet<End>,
+    link_of: BTreeMap<task::Id, ConnectionId>,
+    reports: mpsc::Receiver<Report>,
+    report_to: mpsc::Sender<Report>,
+    outlets: [Outlet; 3],
+}
+
+pub(crate) async fn start(config: Config, timing: Timing) -> Result<(NetHandle, Lanes), NetError> {
+    let me = PeerId(config.identity.public());
+    let mut swarm = Swarm::new(
+        transport::upgrade(config.network.kind, &config.identity),
+        Behaviour::new(config.inbound_max + config.peers.len() + GREETING_MAX),
+        transport::to_libp2p(me),
+        swarm::Config::with_tokio_executor().with_max_negotiating_inbound_streams(8),
+    );
+    let listen = bind(&mut swarm, config.listen).await?;
+    let shared = Arc::new(Shared::new(listen));
+    let (consensus, consensus_in) = lane::lane(Lane::Consensus);
+    let (catch_up, catch_up_in) = lane::lane(Lane::CatchUp);
+    let (gossip, gossip_in) = lane::lane(Lane::Gossip);
+    let (report_to, reports) = mpsc::channel(REPORTS_MAX);
+    let peers = config.peers.into_iter().filter(|(peer, _)| *peer != me);
+    let engine = Engine {
+        me,
+        hello: Arc::new(Hello {
+            network: config.network,
+            instance: rand::random(),
+            software: SOFTWARE.into(),
+            listen_port: listen.port(),
+        }),
+        timing,
+        inbound_max: config.inbound_max,
+        swarm,
+        shared: shared.clone(),
+        dialler: Dialler::new(peers, &timing, Instant::now()),
+        connections: BTreeMap::new(),
+        admitted: BTreeMap::new(),
+        successors: BTreeMap::new(),
+        links: JoinSet::new(),
+        link_of: BTreeMap::new(),
+        reports,
+        report_to,
+        outlets: [consensus, catch_up, gossip],
+    };
+    tokio::spawn(engine.run(shared.stopping.subscribe()));
+    let lanes = Lanes { consensus: consensus_in, catch_up: catch_up_in, gossip: gossip_in };
+    Ok((NetHandle(shared), lanes))
+}
+
+/// Listens, and returns the address with its actual port.
+async fn bind(swarm: &mut Swarm<Behaviour>, address: SocketAddr) -> Result<SocketAddr, NetError> {
+    let failed = |e: &dyn std::fmt::Display| NetError::Listen { address, reason: e.to_string() };
+    // libp2p sets SO_REUSEPORT, with which two nodes of one user would share a
+    // port in silence. A plain bind tells.
+    drop(TcpListener::bind(address).map_err(|e| failed(&e))?);
+    swarm.listen_on(transport::to_multiaddr(address)).map_err(|e| failed(&e))?;
+    loop {
+        match swarm.select_next_some().await {
+            SwarmEvent::NewListenAddr { address: actual, .. } => {
+                let port = transport::to_socket(&actual).map_or(address.port(), |a| a.port());
+                return Ok(SocketAddr::new(address.ip(), port));
+            }
+            SwarmEvent::ListenerError { error, .. } => return Err(failed(&error)),
+            SwarmEvent::ListenerClosed { reason: Err(error), .. } => return Err(failed(&error)),
+            _ => {}
+        }
+    }
+}
+
+impl Engine {
+    async fn run(mut self, mut stopping: watch::Receiver<bool>) {
+        loop {
+            let deadline = self.dialler.deadline();
+            let due = async {
+                match deadline {
+                    Some(deadline) => sleep_until(deadline.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                _ = stopping.wait_for(|stop| *stop) => break,
+                event = self.swarm.select_next_some() => self.on_swarm(event),
+                Some(report) = self.reports.recv() => self.on_report(report),
+                Some(ended) = self.links.join_next_with_id() => self.on_link_end(ended),
+                () = due => self.dial(),
+            }
+        }
+        for connection in self.connections.values() {
+            connection.stop.now("shutting down");
+        }
+        // Answers that nobody gives any more.
+        self.reports.close();
+        self.successors.clear();
+        // Links that the node does not listen to are cut with the engine.
+        let _ =
+            timeout(GOODBYE_MAX, async { while self.links.join_next().await.is_some() {} }).await;
+    }
+
+    fn dial(&mut self) {
+        for (peer, address) in self.dialler.due(Instant::now()) {
+            if self.shared.banned_for(peer).is_some() {
+                self.retry(peer);
+                continue;
+            }
+            let opts = DialOpts::peer_id(transport::to_libp2p(peer))
+                .addresses(vec![transport::to_multiaddr(address)])
+                .condition(PeerCondition::Always)
+                .allocate_new_port()
+                .build();
+            if let Err(error) = self.swarm.dial(opts) {
+                self.on_dial_failure(peer, &error);
+            }
+        }
+    }
+
+    /// Plans the next dial, unless there is a connection still or already.
+    fn retry(&mut self, peer: PeerId) -> u32 {
+        if self.connections.values().any(|connection| connection.peer == peer) {
+            return 0;
+        }
+        self.dialler.retry(peer, Instant::now(), rand::random())
+    }
+
+    fn on_swarm(&mut self, event: SwarmEvent<std::convert::Infallible>) {
+        match event {
+            SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
+                self.on_connection(peer_id, connection_id, &endpoint);
+            }
+            SwarmEvent::ConnectionClosed { connection_id, cause, .. } => {
+                if let Some(connection) = self.connections.get(&connection_id) {
+                    let cause = cause.map_or("closed".into(), |e| e.to_string());
+                    connection.stop.now(format!("connection lost: {cause}"));
+                }
+            }
+            SwarmEvent::OutgoingConnectionError { peer_id: Some(peer), error, .. } => {
+                if let Some(peer) = transport::from_libp2p(&peer) {
+                    self.on_dial_failure(peer, &error);
+                }
+            }
+            SwarmEvent::IncomingConnectionError { send_back_addr, error, .. } => {
+                tracing::debug!(from = %send_back_addr, %error, "inbound connection failed");
+            }
+            SwarmEvent::ListenerError { error, .. } => tracing::warn!(%error, "listener"),
+            _ => {}
+        }
+    }
+
+    fn on_dial_failure(&mut self, peer: PeerId, error: &DialError) {
+        let failures = self.retry(peer);
+        if let DialError::WrongPeerId { obtained, address } = error {
+            let reason = format!(
+                "expected peer {peer} there, found {obtained}; correct the address or the peer id"
+            );
+            self.refused(Some(peer), &transport::printed(address), &reason);
+        } else if failures == 1 {
+            tracing::info!(%peer, %error, "cannot be reached, dialling on");
+        }
+    }
+
+    fn on_connection(&mut self, peer: libp2p::PeerId, id: ConnectionId, at: &ConnectedPoint) {
+        let remote: &Multiaddr = at.get_remote_address();
+        let address = transport::printed(remote);
+        let (Some(peer), Some(opened)) =
+            (transport::from_libp2p(&peer), self.swarm.behaviour_mut().take(id))
+        else {
+            self.refused(None, &address, &format!("{peer} is no ed25519 identity"));
+            self.swarm.close_connection(id);
+            return;
+        };
+        self.dialler.hold(peer);
+        let (stop, stopped) = Stop::new();
+        let inbound = at.is_listener();
+        let link = Link {
+            id,
+            peer,
+            address: address.clone(),
+            inbound,
+            last_word: self.me < peer,
+            hello: self.hello.clone(),
+            timing: self.timing,
+            opened,
+            stopped,
+            reports: self.report_to.clone(),
+            outlets: self.outlets.clone(),
+        };
+        self.connections.insert(id, Connection { peer, address, inbound, stop, admitted: None });
+        let task = self.links.spawn(link.run());
+        self.link_of.insert(task.id(), id);
+    }
+
+    fn on_report(&mut self, report: Report) {
+        let Some(connection) = self.connections.get(&report.link) else { return };
+        let (peer, inbound) = (connection.peer, connection.inbound);
+        if let Some(reason) = self.objection(peer, inbound) {
+            answer(report.verdict, Verdict::Refuse(reason));
+            return;
+        }
+        if !report.welcomed {
+            answer(report.verdict, Verdict::Await);
+            return;
+        }
+        let Some(current) = self.admitted.get(&peer).and_then(|id| self.connections.get(id)) else {
+            self.admit(peer, report);
+            return;
+        };
+        // The same process dialled us while we dialled it: one is enough. If it
+        // came back, or dialled again, it has lost the connection that we know.
+        let same_process = current.admitted == Some(report.hello.instance);
+        let crossed = current.inbound != inbound;
+        if self.me < peer && same_process && crossed {
+            answer(report.verdict, Verdict::Duplicate);
+            return;
+        }
+        current.stop.now("replaced by a newer connection");
+        if let Some(earlier) = self.successors.insert(peer, report) {
+            answer(earlier.verdict, Verdict::Duplicate);
+        }
+    }
+
+    /// What we hold against a peer whose hello was good.
+    fn objection(&self, peer: PeerId, inbound: bool) -> Option<String> {
+        if let Some(left) = self.shared.banned_for(peer) {
+            return Some(format!("banned for another {} s", left.as_secs() + 1));
+        }
+        let stranger = |id: &ConnectionId| {
+            let connection = &self.connections[id];
+            connection.inbound && !self.dialler.is_configured(connection.peer)
+        };
+        let strangers = self.admitted.values().filter(|id| stranger(id)).count();
+        let known = self.dialler.is_configured(peer) || self.admitted.contains_key(&peer);
+        (inbound && !known && strangers >= self.inbound_max)
+            .then(|| format!("no room: it has {strangers} inbound peers already"))
+    }
+
+    fn admit(&mut self, peer: PeerId, report: Report) {
+        let Some(connection) = self.connections.get_mut(&report.link) else { return };
+        connection.admitted = Some(report.hello.instance);
+        self.admitted.insert(peer, report.link);
+        self.dialler.succeeded(peer);
+        tracing::info!(%peer, address = connection.address, inbound = connection.inbound, "connected");
+        let outbox = Arc::new(Outbox::default());
+        self.shared.admit(
+            peer,
+            Admitted {
+                outbox: outbox.clone(),
+                stop: connection.stop.clone(),
+                address: connection.address.clone(),
+                inbound: connection.inbound,
+                software: report.hello.software,
+            },
+        );
+        answer(report.verdict, Verdict::Admit(outbox));
+    }
+
+    fn on_link_end(&mut self, ended: Result<(task::Id, End), JoinError>) {
+        let (task, end) = match ended {
+            Ok(ended) => ended,
+            Err(e) if e.is_panic() => std::panic::resume_unwind(e.into_panic()),
+            Err(e) => (e.id(), End::Closed("cancelled".into())),
+        };
+        let Some(id) = self.link_of.remove(&task) else { return };
+        self.swarm.close_connection(id);
+        let Some(connection) = self.connections.remove(&id) else { return };
+        let peer = connection.peer;
+        if let End::Offence(offence, _) = &end {
+            self.shared.blame(peer, *offence);
+        }
+        match (&end, connection.admitted) {
+            (End::Refused(_) | End::RefusedByPeer(_), _) | (End::Offence(..), None) => {
+                self.refused(Some(peer), &connection.address, &end.reason());
+            }
+            (_, Some(_)) => tracing::info!(%peer, reason = end.reason(), "disconnected"),
+            (_, None) => tracing::debug!(%peer, reason = end.reason(), "not connected"),
+        }
+        if self.admitted.get(&peer) == Some(&id) {
+            self.admitted.remove(&peer);
+            self.shared.dismiss(peer);
+            if let Some(successor) = self.successors.remove(&peer) {
+                self.admit(peer, successor);
+            }
+        }
+        self.retry(peer);
+    }
+
+    /// Shows a refusal: to the node, to `trefoil peers`, and once in the log.
+    fn refused(&self, peer: Option<PeerId>, address: &str, reason: &str) {
+        if self.shared.note_refusal(peer, address, reason) {
+            let peer = peer.map(|peer| peer.to_string());
+            tracing::warn!(peer, address, reason, "refused");
+        }
+        let (address, reason) = (address.into(), reason.into());
+        self.outlets[Lane::Consensus as usize].try_tell(NetEvent::Refused {
+            peer,
+            address,
+            reason,
+        });
+    }
+}
+
+/// A link that has ended meanwhile needs no answer.
+fn answer(to: oneshot::Sender<Verdict>, verdict: Verdict) {
+    let _ = to.send(verdict);
+}

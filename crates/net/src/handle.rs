@@ -1,0 +1,229 @@
+//! The hand on the network: orders that never wait, and what can be seen.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant, SystemTime},
+};
+
+use alloy_primitives::bytes::Bytes;
+use tokio::sync::watch;
+use trefoil_types::{Message, Offence, PeerId, message::Lane};
+
+use crate::{
+    frame,
+    lane::{LANES, limits},
+    link::Stop,
+    outbox::Outbox,
+    reputation::{BAN, Reputation},
+};
+
+/// The most refusals that are remembered.
+const REFUSALS_MAX: usize = 64;
+
+/// The hand that gives orders to the network; clone freely. Never blocks: a
+/// full lane drops as its kind allows and counts it.
+#[derive(Clone, Debug)]
+pub struct NetHandle(pub(crate) Arc<Shared>);
+
+/// A connected peer.
+#[derive(Clone, Debug)]
+pub struct NetPeer {
+    pub peer: PeerId,
+    pub address: String,
+    pub inbound: bool,
+    /// What its program calls itself.
+    pub software: String,
+    /// What its misdeeds amount to; at 100 it is banned.
+    pub score: u32,
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+}
+
+/// A connection that was not made, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    pub peer: Option<PeerId>,
+    pub address: String,
+    pub reason: String,
+    /// When it last happened.
+    pub at: SystemTime,
+    /// How often it happened, the same way.
+    pub times: u64,
+}
+
+/// What the handle and the engine share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub listen: SocketAddr,
+    pub stopping: watch::Sender<bool>,
+    dropped: [AtomicU64; 3],
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    peers: BTreeMap<PeerId, Admitted>,
+    reputation: Reputation,
+    /// The oldest first.
+    refusals: VecDeque<Refusal>,
+}
+
+/// A peer whose messages pass.
+#[derive(Debug)]
+pub(crate) struct Admitted {
+    pub outbox: Arc<Outbox>,
+    pub stop: Stop,
+    pub address: String,
+    pub inbound: bool,
+    pub software: String,
+}
+
+impl NetHandle {
+    /// To every connected peer but `except`.
+    pub fn broadcast(&self, message: &Arc<Message>, except: Option<PeerId>) {
+        let Some((lane, frame)) = self.encode(message) else { return };
+        for (peer, admitted) in &self.0.lock().peers {
+            if Some(*peer) != except {
+                self.0.push(admitted, lane, frame.clone());
+            }
+        }
+    }
+
+    /// To one peer, if it is connected.
+    pub fn send(&self, peer: PeerId, message: &Arc<Message>) {
+        let Some((lane, frame)) = self.encode(message) else { return };
+        if let Some(admitted) = self.0.lock().peers.get(&peer) {
+            self.0.push(admitted, lane, frame);
+        }
+    }
+
+    /// Adds to a peer's misdeeds; at 100 it is disconnected and banned a while.
+    pub fn blame(&self, peer: PeerId, offence: Offence) {
+        self.0.blame(peer, offence);
+    }
+
+    /// Connected peers, in order of peer id.
+    pub fn peers(&self) -> Vec<NetPeer> {
+        let (state, now) = (self.0.lock(), Instant::now());
+        let seen = |(peer, admitted): (&PeerId, &Admitted)| NetPeer {
+            peer: *peer,
+            address: admitted.address.clone(),
+            inbound: admitted.inbound,
+            software: admitted.software.clone(),
+            score: state.reputation.score(*peer, now),
+            bytes_in: admitted.outbox.bytes_in.load(Ordering::Relaxed),
+            bytes_out: admitted.outbox.bytes_out.load(Ordering::Relaxed),
+        };
+        state.peers.iter().map(seen).collect()
+    }
+
+    /// The latest refusals, the newest last.
+    pub fn refusals(&self) -> Vec<Refusal> {
+        self.0.lock().refusals.iter().cloned().collect()
+    }
+
+    /// The address that is listened on, with the port that was free if the
+    /// configured one was 0.
+    pub fn listen_address(&self) -> SocketAddr {
+        self.0.listen
+    }
+
+    /// Messages dropped per lane since the start, by lane name.
+    pub fn dropped(&self) -> BTreeMap<&'static str, u64> {
+        let count = |lane: Lane| self.0.dropped[lane as usize].load(Ordering::Relaxed);
+        LANES.iter().map(|lane| (limits(*lane).name, count(*lane))).collect()
+    }
+
+    /// Closes every connection and the port. The lanes end when that is done.
+    pub fn shutdown(&self) {
+        self.0.stopping.send_replace(true);
+    }
+
+    /// Encodes once, however many it goes to. A message over its lane's limit
+    /// would make peers ban us, so it goes nowhere.
+    fn encode(&self, message: &Message) -> Option<(Lane, Bytes)> {
+        let (lane, frame) = (message.lane(), frame::of_message(message));
+        if frame.len() - 4 > limits(lane).frame_bytes_max {
+            tracing::error!(
+                lane = limits(lane).name,
+                bytes = frame.len(),
+                "message over its limit, not sent"
+            );
+            self.0.count_dropped(lane, 1);
+            return None;
+        }
+        Some((lane, frame))
+    }
+}
+
+impl Shared {
+    pub fn new(listen: SocketAddr) -> Self {
+        let stopping = watch::Sender::new(false);
+        Self { listen, stopping, dropped: Default::default(), state: Mutex::default() }
+    }
+
+    /// Held only for look-ups and pushes, never across a wait.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, admitted: &Admitted, lane: Lane, frame: Bytes) {
+        self.count_dropped(lane, admitted.outbox.push(lane, frame));
+    }
+
+    fn count_dropped(&self, lane: Lane, count: u64) {
+        self.dropped[lane as usize].fetch_add(count, Ordering::Relaxed);
+    }
+
+    pub fn admit(&self, peer: PeerId, admitted: Admitted) {
+        self.lock().peers.insert(peer, admitted);
+    }
+
+    pub fn dismiss(&self, peer: PeerId) {
+        self.lock().peers.remove(&peer);
+    }
+
+    pub fn blame(&self, peer: PeerId, offence: Offence) {
+        let mut state = self.lock();
+        if !state.reputation.blame(peer, offence, Instant::now()) {
+            return;
+        }
+        tracing::warn!(%peer, ?offence, "banned for {BAN:?}");
+        if let Some(admitted) = state.peers.get(&peer) {
+            admitted.stop.now(format!("banned: {offence:?}"));
+        }
+    }
+
+    /// How long a peer stays banned, if it is.
+    pub fn banned_for(&self, peer: PeerId) -> Option<Duration> {
+        self.lock().reputation.banned_for(peer, Instant::now())
+    }
+
+    /// Remembers a refusal; `true` if it is not a repetition.
+    pub fn note_refusal(&self, peer: Option<PeerId>, address: &str, reason: &str) -> bool {
+        let refusals = &mut self.lock().refusals;
+        // Of a peer without a name each address is another; of a named peer the
+        // port from which it dialled means nothing.
+        let same = |r: &Refusal| {
+            r.reason == reason && r.peer == peer && (peer.is_some() || r.address == address)
+        };
+        let before = refusals.iter().position(same).and_then(|i| refusals.remove(i));
+        let times = before.as_ref().map_or(0, |r| r.times) + 1;
+        if refusals.len() >= REFUSALS_MAX {
+            refusals.pop_front();
+        }
+        refusals.push_back(Refusal {
+            peer,
+            address: address.into(),
+            reason: reason.into(),
+            at: SystemTime::now(),
+            times,
+        });
+        before.is_none()
+    }
+}

@@ -1,0 +1,119 @@
+//! Connections and bytes to messages and back.
+//!
+//! Owns sockets, the transport, the hello that binds a connection to one
+//! network, frames and bounded lanes, redialling, and the peers' good names.
+//! What always holds: a frame's length is checked before memory is taken;
+//! every queue has a bound and says what it does when full; no message passes
+//! before both sides said a hello of the same network; a peer has one
+//! connection. `docs/wire.md` states the protocol.
+
+mod behaviour;
+mod dial;
+mod engine;
+pub mod frame;
+mod handle;
+pub mod hello;
+mod lane;
+mod link;
+mod mux;
+mod outbox;
+mod reputation;
+mod transport;
+
+#[cfg(test)]
+mod tests;
+
+use std::{net::SocketAddr, time::Duration};
+
+use trefoil_crypto::SecretKey;
+use trefoil_types::{B256, Message, PeerId, spec::Kind};
+
+pub use handle::{NetHandle, NetPeer, Refusal};
+pub use lane::{Inbox, Lanes};
+
+pub struct Config {
+    pub identity: SecretKey,
+    pub listen: SocketAddr,
+    /// Peers to keep connected to: `(peer, address)`; dialled for ever with backoff.
+    pub peers: Vec<(PeerId, SocketAddr)>,
+    pub network: Network,
+    /// The most peers that dialled us and are not among `peers`.
+    pub inbound_max: usize,
+}
+
+/// What two nodes must agree on before they speak.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Network {
+    pub kind: Kind,
+    pub genesis: B256,
+    /// EIP-2124-like checksum of genesis and the fork schedule.
+    pub fork_id: [u8; 4],
+}
+
+/// What the network tells the node. `Message`s arrive in lane order per peer,
+/// between its `Connected` and its `Disconnected` (both on the consensus lane;
+/// what still waits on the other lanes may be read after `Disconnected`).
+#[derive(Debug)]
+pub enum NetEvent {
+    Connected {
+        peer: PeerId,
+        address: String,
+        inbound: bool,
+    },
+    Disconnected {
+        peer: PeerId,
+        reason: String,
+    },
+    Message {
+        peer: PeerId,
+        message: Message,
+    },
+    /// A peer that was turned away, or turned us away, and why. Told when there
+    /// is room: a flood of strangers must not fill the consensus lane.
+    Refused {
+        peer: Option<PeerId>,
+        address: String,
+        reason: String,
+    },
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum NetError {
+    #[error(
+        "cannot listen on {address}: {reason}; another program may use the port: choose another with --p2p or stop it"
+    )]
+    Listen { address: SocketAddr, reason: String },
+}
+
+/// How long things may take.
+#[derive(Clone, Copy, Debug)]
+struct Timing {
+    /// From an authenticated connection to admission.
+    hello: Duration,
+    /// A consensus lane idle for this long carries a ping.
+    ping: Duration,
+    /// A peer that says nothing for this long is gone: three pings.
+    silence: Duration,
+    /// A write that moves no byte for this long ends the connection.
+    stall: Duration,
+    /// Redialling: the first wait, doubled up to the longest.
+    redial_min: Duration,
+    redial_max: Duration,
+}
+
+const TIMING: Timing = Timing {
+    hello: Duration::from_secs(5),
+    ping: Duration::from_secs(5),
+    silence: Duration::from_secs(15),
+    stall: Duration::from_secs(15),
+    redial_min: Duration::from_millis(200),
+    redial_max: Duration::from_secs(5),
+};
+
+/// Starts listening and dialling on the current tokio runtime.
+///
+/// # Errors
+/// When the address cannot be listened on.
+pub async fn start(config: Config) -> Result<(NetHandle, Lanes), NetError> {
+    engine::start(config, TIMING).await
+}

@@ -1,0 +1,357 @@
+//! One connection's life: streams, hello, welcome, messages, end.
+//!
+//! Both sides say hello. Then the side with the larger peer id says welcome,
+//! and last the one with the smaller, which so chooses among connections that
+//! were dialled at the same time: a connection without its welcome carries no
+//! message.
+
+use std::{sync::Arc, time::Duration};
+
+use libp2p::{Stream, swarm::ConnectionId};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::JoinSet,
+    time::timeout,
+};
+use trefoil_types::{Offence, PeerId, message::Lane};
+
+use crate::{
+    NetEvent, Timing,
+    behaviour::Opened,
+    frame::{self, CONTROL_BYTES_MAX, Control, Frame, FrameError, ReadError},
+    hello::{Hello, HelloError},
+    lane::{LANES, Outlet, Share, limits},
+    outbox::Outbox,
+};
+
+/// Everything that one connection needs.
+pub(crate) struct Link {
+    pub id: ConnectionId,
+    pub peer: PeerId,
+    pub address: String,
+    pub inbound: bool,
+    /// Whether the peer's id is the larger, so that ours is the last word.
+    pub last_word: bool,
+    pub hello: Arc<Hello>,
+    pub timing: Timing,
+    pub opened: mpsc::Receiver<Opened>,
+    /// The engine's order to end.
+    pub stopped: watch::Receiver<Option<String>>,
+    pub reports: mpsc::Sender<Report>,
+    /// To the node, by lane.
+    pub outlets: [Outlet; 3],
+}
+
+/// Ends a link from elsewhere. The first reason counts.
+#[derive(Clone, Debug)]
+pub(crate) struct Stop(watch::Sender<Option<String>>);
+
+impl Stop {
+    pub fn new() -> (Self, watch::Receiver<Option<String>>) {
+        let (sender, receiver) = watch::channel(None);
+        (Self(sender), receiver)
+    }
+
+    pub fn now(&self, reason: impl Into<String>) {
+        self.0.send_if_modified(|stop| {
+            let first = stop.is_none();
+            if first {
+                *stop = Some(reason.into());
+            }
+            first
+        });
+    }
+}
+
+/// A link asks the engine what becomes of it.
+pub(crate) struct Report {
+    pub link: ConnectionId,
+    pub hello: Hello,
+    /// Whether the peer has welcomed us.
+    pub welcomed: bool,
+    pub verdict: oneshot::Sender<Verdict>,
+}
+
+pub(crate) enum Verdict {
+    /// Nothing against it: say welcome and wait for the peer's.
+    Await,
+    /// Messages may pass.
+    Admit(Arc<Outbox>),
+    Refuse(String),
+    /// The peer is connected already.
+    Duplicate,
+}
+
+/// How a link ended.
+#[derive(Debug)]
+pub(crate) enum End {
+    Closed(String),
+    /// We do not want the peer.
+    Refused(String),
+    /// The peer does not want us.
+    RefusedByPeer(String),
+    Duplicate,
+    Offence(Offence, String),
+}
+
+impl End {
+    /// Why the connection ended, for people.
+    pub fn reason(&self) -> String {
+        match self {
+            Self::Closed(reason) | Self::Refused(reason) => reason.clone(),
+            Self::RefusedByPeer(reason) => format!("the peer refuses us: {reason}"),
+            Self::Duplicate => "connected already".into(),
+            Self::Offence(offence, detail) => format!("{offence:?}: {detail}"),
+        }
+    }
+}
+
+impl From<ReadError> for End {
+    fn from(error: ReadError) -> Self {
+        match error {
+            // Another version is no misdeed.
+            ReadError::Frame(FrameError::Hello(e @ HelloError::Version { .. })) => {
+                Self::Refused(e.to_string())
+            }
+            ReadError::Frame(e) => Self::Offence(Offence::Malformed, e.to_string()),
+            e => Self::Closed(e.to_string()),
+        }
+    }
+}
+
+impl From<FrameError> for End {
+    fn from(error: FrameError) -> Self {
+        ReadError::Frame(error).into()
+    }
+}
+
+/// The streams of a link, by lane.
+struct Streams {
+    write: [Stream; 3],
+    read: [Stream; 3],
+}
+
+impl Link {
+    /// Runs until the connection ends. Tells the node of `Connected` before
+    /// and of `Disconnected` after everything else.
+    pub async fn run(mut self) -> End {
+        let mut stopped = self.stopped.clone();
+        let stop = async move {
+            match stopped.wait_for(Option::is_some).await {
+                Ok(reason) => reason.clone().unwrap_or_default(),
+                Err(_) => "shutting down".into(),
+            }
+        };
+        tokio::pin!(stop);
+        let (streams, outbox) = tokio::select! {
+            met = timeout(self.timing.hello, self.meet()) => match met {
+                Ok(Ok(met)) => met,
+                Ok(Err(end)) => return end,
+                Err(_) => return End::Closed(format!("no hello within {:?}", self.timing.hello)),
+            },
+            reason = &mut stop => return End::Closed(reason),
+        };
+        let (peer, inbound, address) = (self.peer, self.inbound, self.address.clone());
+        let node = self.outlets[Lane::Consensus as usize].clone();
+        if node.tell(NetEvent::Connected { peer, address, inbound }).await.is_err() {
+            return End::Closed("the node has ended".into());
+        }
+        let end = tokio::select! {
+            end = self.speak(streams, outbox) => end,
+            reason = stop => End::Closed(reason),
+        };
+        let _ = node.tell(NetEvent::Disconnected { peer, reason: end.reason() }).await;
+        end
+    }
+
+    /// Streams, hello and welcome. The refusal that an error calls for is sent.
+    async fn meet(&mut self) -> Result<(Streams, Arc<Outbox>), End> {
+        let mut streams = self.streams().await?;
+        let met = self.greet(&mut streams).await;
+        if let Err(End::Refused(reason) | End::Offence(_, reason)) = &met {
+            let refusal = Control::Refusal(reason.clone());
+            // The connection ends either way.
+            let _ = say(&mut streams, &refusal, self.timing.hello).await;
+        }
+        met.map(|outbox| (streams, outbox))
+    }
+
+    /// Gathers three streams each way.
+    async fn streams(&mut self) -> Result<Streams, End> {
+        let (mut write, mut read) = ([const { None }; 3], [const { None }; 3]);
+        while write.iter().chain(&read).any(Option::is_none) {
+            match self.opened.recv().await {
+                Some(Opened::Outbound(lane, stream)) => write[lane as usize] = Some(stream),
+                Some(Opened::Inbound(lane, stream)) => read[lane as usize] = Some(stream),
+                other => return Err(opened_wrongly(other)),
+            }
+        }
+        let all = "the loop ends when every stream is there";
+        Ok(Streams { write: write.map(|s| s.expect(all)), read: read.map(|s| s.expect(all)) })
+    }
+
+    async fn greet(&mut self, streams: &mut Streams) -> Result<Arc<Outbox>, End> {
+        let limit = self.timing.hello;
+        say(streams, &Control::Hello((*self.hello).clone()), limit).await?;
+        let Control::Hello(theirs) = hear(streams, limit).await? else {
+            return Err(End::Offence(Offence::Malformed, "its first frame is no hello".into()));
+        };
+        if let Some(difference) = self.hello.network.difference(&theirs.network) {
+            return Err(End::Refused(difference.to_string()));
+        }
+        if self.last_word {
+            hear_welcome(streams, limit).await?;
+            let outbox = self.ask(&theirs, true).await?;
+            say(streams, &Control::Welcome, limit).await?;
+            return outbox.ok_or_else(|| End::Closed("not admitted".into()));
+        }
+        self.ask(&theirs, false).await?;
+        say(streams, &Control::Welcome, limit).await?;
+        hear_welcome(streams, limit).await?;
+        self.ask(&theirs, true).await?.ok_or_else(|| End::Closed("not admitted".into()))
+    }
+
+    /// The engine's verdict: an outbox if messages may pass.
+    async fn ask(&self, theirs: &Hello, welcomed: bool) -> Result<Option<Arc<Outbox>>, End> {
+        let gone = || End::Closed("shutting down".into());
+        let (verdict, answer) = oneshot::channel();
+        let report = Report { link: self.id, hello: theirs.clone(), welcomed, verdict };
+        self.reports.send(report).await.map_err(|_| gone())?;
+        match answer.await.map_err(|_| gone())? {
+            Verdict::Await => Ok(None),
+            Verdict::Admit(outbox) => Ok(Some(outbox)),
+            Verdict::Refuse(reason) => Err(End::Refused(reason)),
+            Verdict::Duplicate => Err(End::Duplicate),
+        }
+    }
+
+    /// Six tasks, one a stream; the first to end ends all.
+    async fn speak(&mut self, streams: Streams, outbox: Arc<Outbox>) -> End {
+        let mut tasks = JoinSet::new();
+        let lanes = LANES.into_iter().zip(streams.read).zip(streams.write);
+        for ((lane, read), write) in lanes {
+            let share = self.outlets[lane as usize].share();
+            tasks.spawn(listen(self.peer, lane, read, share, outbox.clone(), self.timing));
+            tasks.spawn(talk(lane, write, outbox.clone(), self.timing));
+        }
+        tokio::select! {
+            ended = tasks.join_next() => match ended {
+                Some(Ok(end)) => end,
+                Some(Err(e)) if e.is_panic() => std::panic::resume_unwind(e.into_panic()),
+                _ => End::Closed("shutting down".into()),
+            },
+            other = self.opened.recv() => opened_wrongly(other),
+        }
+    }
+}
+
+/// What else than a stream we wait for may come of a connection.
+fn opened_wrongly(opened: Option<Opened>) -> End {
+    match opened {
+        None => End::Closed("connection lost".into()),
+        Some(Opened::Failed(lane, reason)) => {
+            End::Closed(format!("no {} lane: {reason}", limits(lane).name))
+        }
+        Some(Opened::Twice(lane) | Opened::Inbound(lane, _) | Opened::Outbound(lane, _)) => {
+            let lane = limits(lane).name;
+            End::Offence(Offence::Malformed, format!("it opened the {lane} lane twice"))
+        }
+    }
+}
+
+/// Writes a control frame on the consensus lane.
+async fn say(streams: &mut Streams, control: &Control, limit: Duration) -> Result<(), End> {
+    let stream = &mut streams.write[Lane::Consensus as usize];
+    let lost = |e: std::io::Error| End::Closed(format!("connection lost: {e}"));
+    frame::write(stream, &control.encode(), limit).await.map_err(lost)?;
+    frame::flush(stream, limit).await.map_err(lost)
+}
+
+/// Reads a control frame from the consensus lane; a refusal is an end.
+async fn hear(streams: &mut Streams, limit: Duration) -> Result<Control, End> {
+    let stream = &mut streams.read[Lane::Consensus as usize];
+    let bytes = frame::read(stream, CONTROL_BYTES_MAX, limit).await?;
+    match Frame::decode(&bytes)? {
+        Frame::Control(Control::Refusal(reason)) => Err(End::RefusedByPeer(reason)),
+        Frame::Control(control) => Ok(control),
+        Frame::Message(_) => {
+            Err(End::Offence(Offence::Malformed, "a message before the hello".into()))
+        }
+    }
+}
+
+async fn hear_welcome(streams: &mut Streams, limit: Duration) -> Result<(), End> {
+    match hear(streams, limit).await? {
+        Control::Welcome => Ok(()),
+        _ => Err(End::Offence(Offence::Malformed, "no welcome after its hello".into())),
+    }
+}
+
+/// Reads a lane for ever. Waits while the node is behind, so that the peer's
+/// sending stalls and not our memory grows.
+async fn listen(
+    peer: PeerId,
+    lane: Lane,
+    mut stream: Stream,
+    share: Share,
+    outbox: Arc<Outbox>,
+    timing: Timing,
+) -> End {
+    // Pings keep the consensus lane from silence; the others may be idle.
+    let silence = if lane == Lane::Consensus { timing.silence } else { Duration::MAX };
+    loop {
+        let bytes = match frame::read(&mut stream, limits(lane).frame_bytes_max, silence).await {
+            Ok(bytes) => bytes,
+            Err(error) => return error.into(),
+        };
+        outbox.count_in(bytes.len() + 4);
+        match Frame::decode(&bytes) {
+            Ok(Frame::Message(message)) if message.lane() == lane => {
+                let size = bytes.len();
+                drop(bytes);
+                if share.deliver(NetEvent::Message { peer, message }, size).await.is_err() {
+                    return End::Closed("the node has ended".into());
+                }
+            }
+            Ok(Frame::Control(Control::Ping)) if lane == Lane::Consensus => {}
+            Ok(Frame::Control(Control::Refusal(reason))) if lane == Lane::Consensus => {
+                return End::RefusedByPeer(reason);
+            }
+            Ok(_) => {
+                let what = format!("a frame that has no place on the {} lane", limits(lane).name);
+                return End::Offence(Offence::Malformed, what);
+            }
+            Err(error) => return error.into(),
+        }
+    }
+}
+
+/// Writes a lane for ever; pings on an idle consensus lane.
+async fn talk(lane: Lane, mut stream: Stream, outbox: Arc<Outbox>, timing: Timing) -> End {
+    let ping = Control::Ping.encode();
+    loop {
+        let mut frame = match lane {
+            Lane::Consensus => {
+                timeout(timing.ping, outbox.next(lane)).await.unwrap_or_else(|_| ping.clone())
+            }
+            Lane::CatchUp | Lane::Gossip => outbox.next(lane).await,
+        };
+        let sent = async {
+            loop {
+                frame::write(&mut stream, &frame, timing.stall).await?;
+                outbox.count_out(frame.len());
+                match outbox.try_next(lane) {
+                    Some(next) => frame = next,
+                    None => return frame::flush(&mut stream, timing.stall).await,
+                }
+            }
+        };
+        match sent.await {
+            Ok(()) => {}
+            Err(e) if e.kind() == std::io::ErrorKind::TimedOut => {
+                return End::Closed(format!("the peer read nothing for {:?}", timing.stall));
+            }
+            Err(e) => return End::Closed(format!("connection lost: {e}")),
+        }
+    }
+}

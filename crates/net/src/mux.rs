@@ -1,0 +1,145 @@
+//! Streams over one connection: yamux with bounded windows, few streams, and a
+//! close that ends.
+//!
+//! libp2p's own wrapper leaves a connection's receive windows at 1 GiB, and its
+//! close waits for ever on a peer that does not read.
+
+use std::{
+    collections::VecDeque,
+    future::{Ready, ready},
+    io, iter,
+    pin::Pin,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use futures::{AsyncRead, AsyncWrite, FutureExt as _};
+use libp2p::core::{
+    muxing::{StreamMuxer, StreamMuxerEvent},
+    upgrade::{InboundConnectionUpgrade, OutboundConnectionUpgrade, UpgradeInfo},
+};
+use tokio::time::Sleep;
+
+/// Streams of one connection: three lanes each way and room for two more.
+const STREAMS_MAX: usize = 8;
+
+/// What a peer may make us hold unread on one connection, bytes: the 256 KiB
+/// that each stream starts with, and 4 MiB for streams that a long way needs.
+const WINDOW_BYTES_MAX: usize = STREAMS_MAX * 256 * 1024 + 4 * 1024 * 1024;
+
+/// How long a close may take to send what is left, a refusal for example.
+const CLOSE_MAX: Duration = Duration::from_secs(1);
+
+/// Turns an authenticated connection into one with streams.
+#[derive(Clone, Debug)]
+pub(crate) struct Yamux;
+
+/// A connection with streams.
+pub(crate) struct Mux<C> {
+    connection: yamux::Connection<C>,
+    /// Streams that the peer opened while nobody asked for one; at most
+    /// [`STREAMS_MAX`], also when the peer resets and opens them again.
+    arrived: VecDeque<yamux::Stream>,
+    awaited_by: Option<Waker>,
+    /// Runs from the first attempt to close.
+    closing: Option<Pin<Box<Sleep>>>,
+}
+
+impl UpgradeInfo for Yamux {
+    type Info = &'static str;
+    type InfoIter = iter::Once<Self::Info>;
+
+    fn protocol_info(&self) -> Self::InfoIter {
+        iter::once("/yamux/1.0.0")
+    }
+}
+
+impl<C: AsyncRead + AsyncWrite + Unpin> InboundConnectionUpgrade<C> for Yamux {
+    type Output = Mux<C>;
+    type Error = io::Error;
+    type Future = Ready<io::Result<Mux<C>>>;
+
+    fn upgrade_inbound(self, socket: C, _: Self::Info) -> Self::Future {
+        ready(Ok(Mux::new(socket, yamux::Mode::Server)))
+    }
+}
+
+impl<C: AsyncRead + AsyncWrite + Unpin> OutboundConnectionUpgrade<C> for Yamux {
+    type Output = Mux<C>;
+    type Error = io::Error;
+    type Future = Ready<io::Result<Mux<C>>>;
+
+    fn upgrade_outbound(self, socket: C, _: Self::Info) -> Self::Future {
+        ready(Ok(Mux::new(socket, yamux::Mode::Client)))
+    }
+}
+
+impl<C: AsyncRead + AsyncWrite + Unpin> Mux<C> {
+    fn new(socket: C, mode: yamux::Mode) -> Self {
+        let mut config = yamux::Config::default();
+        // In this order: the window must have room for every stream's first 256 KiB.
+        config.set_max_num_streams(STREAMS_MAX);
+        config.set_max_connection_receive_window(Some(WINDOW_BYTES_MAX));
+        Self {
+            connection: yamux::Connection::new(socket, config, mode),
+            arrived: VecDeque::new(),
+            awaited_by: None,
+            closing: None,
+        }
+    }
+
+    /// yamux moves bytes only while it is asked for the peer's next stream.
+    fn poll_connection(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<yamux::Stream>> {
+        self.connection.poll_next_inbound(cx).map(|stream| match stream {
+            Some(stream) => stream.map_err(io::Error::other),
+            None => Err(io::ErrorKind::ConnectionAborted.into()),
+        })
+    }
+}
+
+impl<C: AsyncRead + AsyncWrite + Unpin> StreamMuxer for Mux<C> {
+    type Substream = yamux::Stream;
+    type Error = io::Error;
+
+    fn poll_inbound(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<yamux::Stream>> {
+        if let Some(stream) = self.arrived.pop_front() {
+            return Poll::Ready(Ok(stream));
+        }
+        let polled = self.poll_connection(cx);
+        if polled.is_pending() {
+            self.awaited_by = Some(cx.waker().clone());
+        }
+        polled
+    }
+
+    fn poll_outbound(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<yamux::Stream>> {
+        self.connection.poll_new_outbound(cx).map_err(io::Error::other)
+    }
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<StreamMuxerEvent>> {
+        while let Poll::Ready(stream) = self.poll_connection(cx) {
+            self.arrived.push_back(stream?);
+            if self.arrived.len() > STREAMS_MAX {
+                return Poll::Ready(Err(io::Error::other("the peer opens streams over and over")));
+            }
+            if let Some(waker) = self.awaited_by.take() {
+                waker.wake();
+            }
+        }
+        Poll::Pending
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let deadline = self.closing.get_or_insert_with(|| Box::pin(tokio::time::sleep(CLOSE_MAX)));
+        if deadline.poll_unpin(cx).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        self.connection.poll_close(cx).map_err(io::Error::other)
+    }
+}

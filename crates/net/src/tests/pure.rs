@@ -1,0 +1,229 @@
+//! The parts that touch no socket.
+
+use std::time::{Duration, Instant};
+
+use alloy_primitives::bytes::Bytes;
+use futures::{executor::block_on, io::Cursor};
+use proptest::prelude::*;
+use trefoil_types::{B256, Offence, message::Lane, spec::Kind};
+
+use super::{LIMIT, TIMING, network, peer};
+use crate::{
+    Network,
+    dial::Dialler,
+    frame::{self, Control, Frame, FrameError, ReadError},
+    hello::{Hello, HelloError, VERSION},
+    lane::{LANES, limits},
+    outbox::Outbox,
+    reputation::{BAN, PEERS_MAX, Reputation},
+};
+
+fn hello() -> Hello {
+    let software = "trefoil/0.1.0".into();
+    Hello { network: network(), instance: 7, software, listen_port: 30303 }
+}
+
+#[test]
+fn a_hello_reads_back_and_its_bytes_are_as_documented() {
+    let bytes = hello().encode();
+    assert_eq!(Hello::decode(&bytes), Ok(hello()));
+    // docs/wire.md: version ‖ RLP [kind, genesis, fork id, instance, software, port].
+    let documented = format!(
+        "0001f83903a0{}840102030407{}{}82765f",
+        "01".repeat(32),
+        "8d",
+        alloy_primitives::hex::encode("trefoil/0.1.0"),
+    );
+    assert_eq!(alloy_primitives::hex::encode(&bytes), documented);
+}
+
+#[test]
+fn a_hello_of_another_version_names_it_whatever_follows() {
+    let mut bytes = hello().encode();
+    bytes[1] += 1;
+    assert_eq!(Hello::decode(&bytes), Err(HelloError::Version { theirs: VERSION + 1 }));
+    assert_eq!(Hello::decode(&[0, 77]), Err(HelloError::Version { theirs: 77 }));
+}
+
+#[test]
+fn a_hello_is_refused_for_what_it_may_not_hold() {
+    for software in ["", "line\nbreak", "\u{1b}[31m", &"x".repeat(65)] {
+        let wrong = Hello { software: software.into(), ..hello() };
+        assert_eq!(Hello::decode(&wrong.encode()), Err(HelloError::Software), "{software:?}");
+    }
+    let mut bytes = hello().encode();
+    bytes.push(0);
+    assert!(matches!(Hello::decode(&bytes), Err(HelloError::Malformed(_))));
+    assert_eq!(Hello::decode(&[0]), Err(HelloError::Short));
+}
+
+#[test]
+fn networks_differ_in_genesis_before_kind_before_forks() {
+    let ours = network();
+    let far = Network { kind: Kind::Public, genesis: B256::ZERO, fork_id: [0; 4] };
+    let same_genesis = Network { genesis: ours.genesis, ..far.clone() };
+    let same_kind = Network { kind: ours.kind, ..same_genesis.clone() };
+    for (theirs, word) in [(far, "genesis"), (same_genesis, "kind"), (same_kind, "fork")] {
+        let text = ours.difference(&theirs).unwrap().to_string();
+        assert!(text.starts_with(&format!("different {word}")), "{text}");
+    }
+    assert_eq!(ours.difference(&network()), None);
+}
+
+#[test]
+fn control_frames_read_back() {
+    let controls =
+        [Control::Hello(hello()), Control::Welcome, Control::Refusal("no".into()), Control::Ping];
+    for control in controls {
+        let bytes = control.encode();
+        let (length, body) = bytes.split_first_chunk().unwrap();
+        assert_eq!(u32::from_be_bytes(*length) as usize, body.len());
+        assert_eq!(Frame::decode(body), Ok(Frame::Control(control)));
+    }
+}
+
+#[test]
+fn a_peers_words_cannot_move_our_cursor_or_fill_our_log() {
+    let told = Control::Refusal("\u{1b}[2J\n\u{7f}ü ok".into()).encode();
+    assert_eq!(
+        Frame::decode(&told[4..]),
+        Ok(Frame::Control(Control::Refusal("?[2J??? ok".into())))
+    );
+    let long = [&[0xF2], vec![b'x'; 401].as_slice()].concat();
+    assert_eq!(Frame::decode(&long), Err(FrameError::ControlBody(0xF2)));
+    let ours = Control::Refusal("x".repeat(9999)).encode();
+    assert!(Frame::decode(&ours[4..]).is_ok());
+}
+
+#[test]
+fn a_frame_is_read_whole_or_not_at_all() {
+    let read = |bytes: &[u8], max| block_on(frame::read(&mut Cursor::new(bytes), max, LIMIT));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let _time = runtime.enter();
+    assert_eq!(read(&[0, 0, 0, 2, 5, 6, 7], 2).unwrap(), [5, 6]);
+    assert!(matches!(read(&[0, 0, 0, 2, 5], 2), Err(ReadError::Closed)));
+    assert!(matches!(read(&[0, 0], 2), Err(ReadError::Closed)));
+    assert!(matches!(
+        read(&[0, 0, 0, 3, 5, 6, 7], 2),
+        Err(ReadError::Frame(FrameError::TooLarge { bytes: 3, max: 2 }))
+    ));
+    assert!(matches!(read(&[0; 4], 2), Err(ReadError::Frame(FrameError::Empty))));
+    let long = [&[0, 3, 0, 0], vec![9; 3 << 16].as_slice()].concat();
+    assert_eq!(read(&long, 1 << 20).unwrap(), vec![9; 3 << 16]);
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_as_frame_or_hello_decode_or_err(
+        kind in any::<u8>(),
+        body in proptest::collection::vec(any::<u8>(), 0..600),
+    ) {
+        let bytes = [&[kind], body.as_slice()].concat();
+        if let Ok(Frame::Control(control)) = Frame::decode(&bytes) {
+            // One value has one encoding, but for what is made printable.
+            if !matches!(control, Control::Refusal(_)) {
+                prop_assert_eq!(&control.encode()[4..], bytes.as_slice());
+            }
+        }
+        let _ = Hello::decode(&body);
+    }
+
+    #[test]
+    fn a_hello_with_one_byte_changed_is_another_or_none(at in 0usize..64, flip in 1u8..=255) {
+        let mut bytes = hello().encode();
+        let at = at % bytes.len();
+        bytes[at] ^= flip;
+        prop_assert_ne!(Hello::decode(&bytes), Ok(hello()));
+    }
+}
+
+#[test]
+fn a_full_consensus_lane_drops_the_oldest_the_others_the_newest() {
+    for lane in LANES {
+        let (outbox, bounds) = (Outbox::default(), limits(lane));
+        let frame = |n: usize| Bytes::copy_from_slice(&n.to_be_bytes());
+        for n in 0..bounds.out_messages_max {
+            assert_eq!(outbox.push(lane, frame(n)), 0);
+        }
+        assert_eq!(outbox.push(lane, frame(usize::MAX)), 1);
+        let first = if lane == Lane::Consensus { 1 } else { 0 };
+        assert_eq!(outbox.try_next(lane), Some(frame(first)));
+        let mut count = 1;
+        while outbox.try_next(lane).is_some() {
+            count += 1;
+        }
+        assert_eq!(count, bounds.out_messages_max);
+    }
+}
+
+#[test]
+fn a_lane_is_bounded_in_bytes_and_takes_one_frame_of_any_size() {
+    let outbox = Outbox::default();
+    let frame = |bytes| Bytes::from(vec![0; bytes]);
+    let max = limits(Lane::CatchUp).out_bytes_max;
+    assert_eq!(outbox.push(Lane::CatchUp, frame(max + 1)), 0);
+    assert_eq!(outbox.push(Lane::CatchUp, frame(1)), 1);
+    outbox.try_next(Lane::CatchUp).unwrap();
+    assert_eq!(outbox.push(Lane::CatchUp, frame(max)), 0);
+    // A large vote-lane frame pushes out as many old ones as it needs.
+    let max = limits(Lane::Consensus).out_bytes_max;
+    assert_eq!(outbox.push(Lane::Consensus, frame(max / 2)), 0);
+    assert_eq!(outbox.push(Lane::Consensus, frame(max / 2)), 0);
+    assert_eq!(outbox.push(Lane::Consensus, frame(max)), 2);
+}
+
+#[test]
+fn misdeeds_add_up_fade_and_end_in_a_ban_that_ends() {
+    let (mut reputation, start) = (Reputation::default(), Instant::now());
+    let at = |s: u64| start + Duration::from_secs(s);
+    for _ in 0..9 {
+        assert!(!reputation.blame(peer(1), Offence::InvalidTransaction, at(0)));
+    }
+    assert_eq!(reputation.score(peer(1), at(0)), 90);
+    assert_eq!(reputation.score(peer(1), at(100)), 80);
+    assert!(!reputation.blame(peer(1), Offence::InvalidTransaction, at(100)));
+    assert!(reputation.blame(peer(1), Offence::InvalidTransaction, at(100)));
+    assert_eq!(reputation.score(peer(1), at(100)), 0);
+    assert_eq!(reputation.banned_for(peer(1), at(101)), Some(BAN - Duration::from_secs(1)));
+    assert_eq!(reputation.banned_for(peer(1), at(100) + BAN), None);
+    assert_eq!(reputation.banned_for(peer(2), at(100)), None);
+}
+
+#[test]
+fn a_crowd_of_names_cannot_fill_the_memory_of_misdeeds() {
+    let (mut reputation, now) = (Reputation::default(), Instant::now());
+    let stranger = |n: usize| {
+        let mut seed = [0; 32];
+        seed[..8].copy_from_slice(&n.to_be_bytes());
+        trefoil_types::PeerId(trefoil_types::PublicKey(seed.into()))
+    };
+    reputation.blame(peer(1), Offence::InvalidTransaction, now);
+    for n in 0..2 * PEERS_MAX {
+        reputation.blame(stranger(n), Offence::Flood, now);
+    }
+    assert_eq!(reputation.score(peer(1), now), 10, "the worst is remembered longest");
+    let remembered = (0..2 * PEERS_MAX).filter(|n| reputation.score(stranger(*n), now) > 0);
+    assert_eq!(remembered.count(), PEERS_MAX - 1);
+}
+
+#[test]
+fn redialling_backs_off_to_a_bound_and_starts_afresh_after_a_hello() {
+    let now = Instant::now();
+    let address = "127.0.0.1:1".parse().unwrap();
+    let mut dialler = Dialler::new([(peer(1), address)], &TIMING, now);
+    assert_eq!(dialler.due(now), [(peer(1), address)]);
+    assert_eq!(dialler.deadline(), None, "one dial at a time");
+    let waits = |dialler: &mut Dialler, jitter: f64| {
+        dialler.retry(peer(1), now, jitter);
+        dialler.deadline().unwrap() - now
+    };
+    let ms: Vec<_> = (0..8).map(|_| waits(&mut dialler, 0.5).as_millis()).collect();
+    assert_eq!(ms, [200, 400, 800, 1600, 3200, 5000, 5000, 5000]);
+    assert_eq!(waits(&mut dialler, 0.0).as_millis(), 3750);
+    assert_eq!(waits(&mut dialler, 1.0).as_millis(), 6250);
+    dialler.succeeded(peer(1));
+    assert_eq!(waits(&mut dialler, 0.5).as_millis(), 200);
+    assert!(dialler.due(now).is_empty());
+    dialler.retry(peer(2), now, 0.5);
+    assert!(!dialler.is_configured(peer(2)), "a stranger is never dialled");
+}

@@ -1,0 +1,53 @@
+//! What callers (JSON-RPC, the command line) ask of the node itself.
+
+use trefoil_types::{Time, Transaction};
+
+use crate::{Call, Effects, Reply, io::PeerStatus, node::Node, pool::Pooled};
+
+impl Node {
+    pub(crate) fn call(&mut self, now: Time, call: Call, fx: &mut Effects) -> Reply {
+        match call {
+            Call::Submit(tx) => {
+                let hash = *tx.tx_hash();
+                Reply::Submitted(self.submit(now, tx, fx).map(|()| hash))
+            }
+            Call::PendingNonce(sender) => {
+                let pooled = self.pool.pending_nonce(&sender);
+                let at_tip = || self.ledger.account(&sender).map_or(0, |account| account.nonce);
+                Reply::PendingNonce(pooled.unwrap_or_else(at_tip))
+            }
+            Call::PooledTransaction(hash) => {
+                Reply::PooledTransaction(self.pool.get(&hash).cloned())
+            }
+            Call::PoolContent => {
+                let all = self.pool.iter();
+                let (pending, queued): (Vec<_>, Vec<_>) = all.partition(|(_, runs)| *runs);
+                let txs = |list: Vec<(&Pooled, bool)>| -> Vec<Transaction> {
+                    list.into_iter().map(|(pooled, _)| pooled.tx.clone()).collect()
+                };
+                Reply::PoolContent { pending: txs(pending), queued: txs(queued) }
+            }
+            Call::Peers => Reply::Peers(
+                self.peers
+                    .iter()
+                    .map(|(peer, known)| PeerStatus {
+                        peer: *peer,
+                        height: known.height().unwrap_or(0),
+                        connected_since: known.connected_since,
+                    })
+                    .collect(),
+            ),
+        }
+    }
+
+    fn submit(
+        &mut self,
+        now: Time,
+        tx: Transaction,
+        fx: &mut Effects,
+    ) -> Result<(), crate::CallError> {
+        self.admit(now, tx.clone(), None, fx)?;
+        self.fill_candidates(now, &[tx], fx);
+        Ok(())
+    }
+}

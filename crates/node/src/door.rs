@@ -1,0 +1,152 @@
+//! The door of the pool: what a transaction must satisfy whatever else is pooled.
+//!
+//! Owns the checks that need only the transaction, the chain's rules and the
+//! sender's account. What always holds: a transaction that passes can be
+//! executed in some block, unless the state changes first.
+
+use alloy_consensus::Transaction as _;
+use alloy_primitives::U256;
+use trefoil_types::{Transaction, TxEnvelope, spec::Fork};
+
+use crate::CallError;
+
+/// How far ahead of the sender's next nonce a transaction may wait.
+pub const NONCE_AHEAD_MAX: u64 = 1_000;
+
+/// EIP-7825: the most gas of one transaction from Osaka on (2^24).
+const TX_GAS_MAX: u64 = 1 << 24;
+/// EIP-3860: the longest initcode, bytes.
+const INITCODE_BYTES_MAX: usize = 49_152;
+
+/// What the block after the tip demands of its transactions.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    pub chain_id: u64,
+    pub fork: Fork,
+    /// Gas that one block may use.
+    pub gas_limit: u64,
+    /// Wei per gas; 0 on a gas-free network.
+    pub base_fee: u64,
+    /// Nobody pays for gas, so nobody needs funds for it.
+    pub gas_free: bool,
+}
+
+/// The sender's account at the tip.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SenderState {
+    pub nonce: u64,
+    pub balance: U256,
+    /// It has code other than an EIP-7702 delegation (EIP-3607).
+    pub is_contract: bool,
+}
+
+impl Rules {
+    /// Checks all that needs no state.
+    ///
+    /// # Errors
+    /// The first rule that the transaction breaks.
+    pub fn check(&self, tx: &TxEnvelope) -> Result<(), CallError> {
+        if let Some(got) = tx.chain_id().filter(|id| *id != self.chain_id) {
+            return Err(CallError::ChainId { got, want: self.chain_id });
+        }
+        self.check_shape(tx)?;
+        let limit = match self.fork {
+            Fork::Osaka => self.gas_limit.min(TX_GAS_MAX),
+            Fork::Cancun | Fork::Prague => self.gas_limit,
+        };
+        if tx.gas_limit() > limit {
+            return Err(CallError::GasLimit { got: tx.gas_limit(), limit });
+        }
+        let (cap, tip) = (tx.max_fee_per_gas(), tx.priority_fee_or_price());
+        if tip > cap {
+            return Err(CallError::TipAboveFeeCap { tip, cap });
+        }
+        let min = self.intrinsic_gas(tx);
+        if tx.gas_limit() < min {
+            return Err(CallError::IntrinsicGas { got: tx.gas_limit(), min });
+        }
+        if cap < u128::from(self.base_fee) {
+            return Err(CallError::FeeCapTooLow { got: cap, base_fee: self.base_fee });
+        }
+        Ok(())
+    }
+
+    fn check_shape(&self, tx: &TxEnvelope) -> Result<(), CallError> {
+        let invalid = |reason: String| Err(CallError::Invalid(reason));
+        if tx.is_eip4844() {
+            return invalid("blob transactions (type 3) are not supported by this network".into());
+        }
+        if tx.is_eip7702() {
+            if self.fork < Fork::Prague {
+                return invalid("transaction type not supported before Prague".into());
+            }
+            if tx.authorization_list().is_none_or(<[_]>::is_empty) {
+                return invalid("EIP-7702 transaction with empty auth list".into());
+            }
+        }
+        if tx.is_create() && tx.input().len() > INITCODE_BYTES_MAX {
+            return invalid(format!(
+                "max initcode size exceeded: code size {}, limit {INITCODE_BYTES_MAX}",
+                tx.input().len()
+            ));
+        }
+        if tx.nonce() == u64::MAX {
+            return invalid("nonce has max value".into()); // EIP-2681
+        }
+        Ok(())
+    }
+
+    /// The least gas limit a transaction needs: what it pays before its first
+    /// instruction (EIP-2028, 2930, 3860, 7702), and the calldata floor of EIP-7623.
+    fn intrinsic_gas(&self, tx: &TxEnvelope) -> u64 {
+        let input = tx.input();
+        let zeros = input.iter().filter(|byte| **byte == 0).count() as u64;
+        let tokens = zeros + 4 * (input.len() as u64 - zeros);
+        let mut gas = 21_000 + 4 * tokens;
+        if tx.is_create() {
+            gas += 32_000 + 2 * (input.len() as u64).div_ceil(32);
+        }
+        for item in tx.access_list().into_iter().flat_map(|list| list.iter()) {
+            gas += 2_400 + 1_900 * item.storage_keys.len() as u64;
+        }
+        gas += 25_000 * tx.authorization_list().map_or(0, |list| list.len() as u64);
+        if self.fork >= Fork::Prague { gas.max(21_000 + 10 * tokens) } else { gas }
+    }
+
+    /// Checks the sender's nonce, funds and nature.
+    ///
+    /// # Errors
+    /// The first rule that the transaction breaks on this account.
+    pub fn check_sender(&self, tx: &TxEnvelope, sender: &SenderState) -> Result<(), CallError> {
+        let (next, got) = (sender.nonce, tx.nonce());
+        if got < next {
+            return Err(CallError::NonceTooLow { next, got });
+        }
+        if got - next > NONCE_AHEAD_MAX {
+            return Err(CallError::NonceTooHigh { next, got, max: NONCE_AHEAD_MAX });
+        }
+        let want = self.cost(tx);
+        if want > sender.balance {
+            return Err(CallError::InsufficientFunds { have: sender.balance, want });
+        }
+        if sender.is_contract {
+            return Err(CallError::Invalid("sender not an eoa".into()));
+        }
+        Ok(())
+    }
+
+    /// The most wei that the transaction can take from its sender.
+    pub fn cost(&self, tx: &TxEnvelope) -> U256 {
+        if self.gas_free {
+            return tx.value();
+        }
+        // Fits: 2^64 gas times 2^128 wei is less than 2^256.
+        let gas = U256::from(tx.gas_limit()) * U256::from(tx.max_fee_per_gas());
+        tx.value().saturating_add(gas)
+    }
+}
+
+/// Whether the transaction could be replayed on another chain (before EIP-155).
+pub fn is_unprotected(tx: &Transaction) -> bool {
+    tx.is_legacy() && tx.chain_id().is_none()
+}

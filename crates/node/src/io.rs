@@ -1,0 +1,178 @@
+//! What goes into the node and what comes out: all of it plain data.
+
+use std::sync::Arc;
+
+use alloy_primitives::Bytes;
+use trefoil_ledger::{Checkpoint, CheckpointDone, Record, Snapshot};
+use trefoil_types::{
+    Address, B256, Height, Message, Offence, PeerId, PublicKey, Receipt, RecoveredBlock, Round,
+    Time, Transaction, TxError,
+};
+
+/// Names a caller's request so that its reply finds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CallId(pub u64);
+
+/// Everything that can happen to a node.
+#[derive(Debug)]
+pub enum Input {
+    /// Time passed; see `Node::deadline`.
+    Tick,
+    /// A peer of this network is connected and spoke its hello.
+    Connected(PeerId),
+    Disconnected(PeerId),
+    Message {
+        peer: PeerId,
+        message: Message,
+    },
+    Done(Done),
+    Call {
+        id: CallId,
+        call: Call,
+    },
+}
+
+/// Work for a worker thread; needs no state of the node.
+#[derive(Debug)]
+pub enum Job {
+    /// Decode and recover senders (libsecp256k1), in parallel.
+    Recover { id: u64, txs: Vec<Bytes> },
+    /// Make the ledger's memory durable.
+    Checkpoint(Box<Checkpoint>),
+}
+
+/// A finished [`Job`].
+#[derive(Debug)]
+pub enum Done {
+    /// In the order of the job's transactions.
+    Recovered {
+        id: u64,
+        txs: Vec<Result<Transaction, TxError>>,
+    },
+    Checkpointed(CheckpointDone),
+}
+
+/// What a caller (JSON-RPC, CLI) asks of the node itself. Reads of the chain
+/// go to a [`Snapshot`] instead.
+#[derive(Debug)]
+pub enum Call {
+    /// A transaction from a wallet, its sender already recovered.
+    Submit(Transaction),
+    /// The pool's view of an account: the nonce that follows its pooled run.
+    PendingNonce(Address),
+    PooledTransaction(B256),
+    PoolContent,
+    /// Known peers and what each has been up to.
+    Peers,
+}
+
+#[derive(Debug)]
+pub enum Reply {
+    Submitted(Result<B256, CallError>),
+    PendingNonce(u64),
+    PooledTransaction(Option<Transaction>),
+    PoolContent { pending: Vec<Transaction>, queued: Vec<Transaction> },
+    Peers(Vec<PeerStatus>),
+}
+
+/// Why a transaction was not taken into the pool. The texts are those by which
+/// wallets classify errors (geth's words; see docs/rpc.md).
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    #[error("already known")]
+    AlreadyKnown,
+    #[error("nonce too low: next nonce {next}, tx nonce {got}")]
+    NonceTooLow { next: u64, got: u64 },
+    #[error("nonce too high: next nonce {next}, tx nonce {got}, at most {max} ahead")]
+    NonceTooHigh { next: u64, got: u64, max: u64 },
+    #[error("insufficient funds for gas * price + value: have {have} want {want}")]
+    InsufficientFunds { have: alloy_primitives::U256, want: alloy_primitives::U256 },
+    #[error("replacement transaction underpriced")]
+    ReplacementUnderpriced,
+    #[error("intrinsic gas too low: gas {got}, minimum needed {min}")]
+    IntrinsicGas { got: u64, min: u64 },
+    #[error("max fee per gas less than block base fee: maxFeePerGas: {got}, baseFee: {base_fee}")]
+    FeeCapTooLow { got: u128, base_fee: u64 },
+    #[error(
+        "max priority fee per gas higher than max fee per gas: maxPriorityFeePerGas: {tip}, maxFeePerGas: {cap}"
+    )]
+    TipAboveFeeCap { tip: u128, cap: u128 },
+    #[error("exceeds block gas limit: gas {got}, limit {limit}")]
+    GasLimit { got: u64, limit: u64 },
+    #[error("invalid chain id for signer: have {got} want {want}")]
+    ChainId { got: u64, want: u64 },
+    #[error("only replay-protected (EIP-155) transactions allowed over RPC")]
+    Unprotected,
+    #[error("txpool is full")]
+    PoolFull,
+    #[error("{0}")]
+    Invalid(String),
+}
+
+/// What the node wants done. The shell appends and syncs `records` first if
+/// there is anything else to carry out: journal before speech.
+#[derive(Debug, Default)]
+pub struct Effects {
+    pub records: Vec<Record>,
+    pub sends: Vec<(To, Arc<Message>)>,
+    pub orders: Vec<Order>,
+    pub jobs: Vec<Job>,
+    pub replies: Vec<(CallId, Reply)>,
+    pub events: Vec<Event>,
+    /// The journal may drop what is of this height or lower.
+    pub prune_journal: Option<Height>,
+}
+
+/// Whom a message is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum To {
+    Peer(PeerId),
+    /// Every connected peer, but not the one it came from.
+    AllBut(Option<PeerId>),
+}
+
+/// What the network should do about a peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// The shell keeps the score and bans.
+    Blame { peer: PeerId, offence: Offence },
+}
+
+/// News for whoever watches: RPC subscriptions, metrics, the devnet's line.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A block became final. `snapshot` shows it; publish that before anyone
+    /// can be told of the block.
+    Committed { block: Arc<RecoveredBlock>, receipts: Arc<Vec<Receipt>>, snapshot: Snapshot },
+    /// A transaction entered the pool.
+    Admitted(Transaction),
+    /// A validator signed two conflicting things.
+    Equivocation { height: Height, validator: PublicKey },
+}
+
+/// Where the node stands, for `status`, `/metrics` and the devnet's line.
+#[derive(Clone, Debug, Default)]
+pub struct Status {
+    pub height: Height,
+    pub hash: B256,
+    /// When the tip was committed here.
+    pub tip_at: Time,
+    pub round: Round,
+    pub peers: usize,
+    pub validators: usize,
+    /// How many signatures the tip's certificate holds.
+    pub signers: usize,
+    pub validating: bool,
+    /// The highest tip that a peer claims, when it is ahead of ours.
+    pub syncing_to: Option<Height>,
+    pub pool_pending: usize,
+    pub pool_queued: usize,
+    pub pool_bytes: usize,
+}
+
+#[derive(Clone, Debug)]
+pub struct PeerStatus {
+    pub peer: PeerId,
+    pub height: Height,
+    pub connected_since: Time,
+}

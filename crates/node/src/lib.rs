@@ -1,0 +1,27 @@
+//! The whole node as one value: an input goes in, effects come out.
+//!
+//! [`Node::step`] never waits, reads no clock, touches no socket and draws no
+//! randomness that it was not handed; the simulator runs this same code.
+//!
+//! What always holds: a block is executed once, and that outcome is what is
+//! committed; a block is journalled before it is voted for; every map keyed by
+//! a peer's bytes has a bound.
+
+mod calls;
+mod candidates;
+mod catchup;
+mod commit;
+mod door;
+mod gossip;
+mod hearing;
+mod height;
+pub mod io;
+mod node;
+mod peers;
+pub mod pool;
+mod proposal;
+
+pub use door::{Rules, SenderState};
+pub use io::{Call, CallError, Done, Effects, Event, Input, Job, Order, Reply, Status, To};
+pub use node::{Config, Node};
+pub use pool::{Pool, PoolLimits};

@@ -1,0 +1,281 @@
+//! The transaction pool: what waits for a block, by sender and nonce.
+//!
+//! Owns every pooled transaction and the two orders over them: which is offered
+//! to a block next, and which is given up first when room is short. What always
+//! holds: counts and bytes are within [`PoolLimits`]; each sender's executable
+//! run starts at its account's nonce; no operation scans the pool.
+
+mod best;
+mod queue;
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+};
+
+use alloy_consensus::Transaction as _;
+use alloy_eips::Encodable2718;
+use alloy_primitives::{U256, map::B256Map};
+use trefoil_types::{Address, B256, PeerId, Time, Transaction};
+
+use crate::{
+    CallError,
+    door::{Rules, SenderState, is_unprotected},
+};
+
+pub use best::Best;
+pub use queue::{Pooled, Queue};
+
+use best::Head;
+
+/// Bounds on the transaction pool.
+#[derive(Clone, Copy, Debug)]
+pub struct PoolLimits {
+    pub txs_max: usize,
+    pub bytes_max: usize,
+    pub txs_per_sender_max: usize,
+    pub txs_per_peer_max: usize,
+}
+
+impl Default for PoolLimits {
+    fn default() -> Self {
+        Self {
+            txs_max: 100_000,
+            bytes_max: 256 << 20,
+            txs_per_sender_max: 4_096,
+            txs_per_peer_max: 50_000,
+        }
+    }
+}
+
+/// How worth keeping a transaction is: executable before waiting, then by fee.
+type Worth = (bool, u128, u128);
+
+/// The last transaction of a sender, the least worth keeping first; of equals,
+/// the youngest.
+type Tail = (Worth, Reverse<u64>, Address);
+
+#[derive(Debug, Default)]
+pub struct Pool {
+    limits: PoolLimits,
+    queues: BTreeMap<Address, Queue>,
+    /// For look-ups only.
+    by_hash: B256Map<(Address, u64)>,
+    heads: BTreeSet<Head>,
+    tails: BTreeSet<Tail>,
+    by_peer: BTreeMap<PeerId, usize>,
+    pending: usize,
+    bytes: usize,
+    arrivals: u64,
+}
+
+impl Pool {
+    pub fn new(limits: PoolLimits) -> Self {
+        Self { limits, ..Self::default() }
+    }
+
+    /// How many transactions could be executed now.
+    pub fn pending(&self) -> usize {
+        self.pending
+    }
+
+    /// How many wait behind a nonce gap.
+    pub fn queued(&self) -> usize {
+        self.by_hash.len() - self.pending
+    }
+
+    /// The encoded length of all.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub fn contains(&self, hash: &B256) -> bool {
+        self.by_hash.contains_key(hash)
+    }
+
+    pub fn get(&self, hash: &B256) -> Option<&Transaction> {
+        let (sender, nonce) = self.by_hash.get(hash)?;
+        self.queues.get(sender)?.get(*nonce).map(|pooled| &pooled.tx)
+    }
+
+    /// The nonce that follows a sender's executable transactions, if it has any
+    /// transactions here.
+    pub fn pending_nonce(&self, sender: &Address) -> Option<u64> {
+        self.queues.get(sender).map(Queue::end)
+    }
+
+    /// Executable transactions in the order in which a block takes them, of
+    /// those admitted no later than `admitted_by`.
+    pub fn best(&self, base_fee: u64, admitted_by: Time) -> Best<'_> {
+        Best::new(self, self.heads.iter(), base_fee, admitted_by)
+    }
+
+    /// Every pooled transaction by sender and nonce, and whether it is executable.
+    pub fn iter(&self) -> impl Iterator<Item = (&Pooled, bool)> {
+        self.queues.values().flat_map(Queue::iter)
+    }
+
+    fn queue(&self, sender: &Address) -> Option<&Queue> {
+        self.queues.get(sender)
+    }
+
+    /// Takes a transaction in, if need be in place of one of less worth.
+    ///
+    /// # Errors
+    /// Why it was refused, by the first check that fails; the pool is then as
+    /// before, except that transactions of less worth may have been given up.
+    pub fn admit(
+        &mut self,
+        now: Time,
+        tx: Transaction,
+        source: Option<PeerId>,
+        rules: &Rules,
+        sender: &SenderState,
+    ) -> Result<(), CallError> {
+        let hash = *tx.tx_hash();
+        if self.contains(&hash) {
+            return Err(CallError::AlreadyKnown);
+        }
+        if source.is_none() && is_unprotected(&tx) {
+            return Err(CallError::Unprotected);
+        }
+        rules.check(&tx)?;
+        rules.check_sender(&tx, sender)?;
+        let address = tx.signer();
+        if self.queues.contains_key(&address) {
+            self.advance(&address, sender.nonce, sender.balance);
+        }
+        let pooled = Pooled {
+            hash,
+            nonce: tx.nonce(),
+            cap: tx.max_fee_per_gas(),
+            tip: tx.priority_fee_or_price(),
+            cost: rules.cost(&tx),
+            bytes: tx.encode_2718_len(),
+            arrival: self.arrivals,
+            admitted_at: now,
+            source,
+            tx,
+        };
+        self.make_room(&address, sender.nonce, &pooled)?;
+        self.arrivals += 1;
+        self.bytes += pooled.bytes;
+        self.by_hash.insert(hash, (address, pooled.nonce));
+        if let Some(peer) = source {
+            *self.by_peer.entry(peer).or_default() += 1;
+        }
+        self.change(address, |queue, removed| {
+            queue.advance(sender.nonce, sender.balance, removed);
+            removed.extend(queue.insert(pooled));
+        });
+        Ok(())
+    }
+
+    /// The account of `sender` at the tip changed.
+    pub fn advance(&mut self, sender: &Address, nonce: u64, balance: U256) {
+        if self.queues.contains_key(sender) {
+            self.change(*sender, |queue, removed| queue.advance(nonce, balance, removed));
+        }
+    }
+
+    pub fn remove(&mut self, hash: &B256) {
+        if let Some((sender, nonce)) = self.by_hash.get(hash).copied() {
+            self.change(sender, |queue, removed| removed.extend(queue.remove(nonce)));
+        }
+    }
+
+    /// Replaces the same nonce for enough of a fee, or finds room within the limits.
+    fn make_room(&mut self, sender: &Address, next: u64, new: &Pooled) -> Result<(), CallError> {
+        let queue = self.queues.get(sender);
+        let end = queue.map_or(next, Queue::end);
+        let old = queue.and_then(|queue| queue.get(new.nonce));
+        if let Some(old) = old {
+            if !outbids(new, old) {
+                return Err(CallError::ReplacementUnderpriced);
+            }
+            if new.bytes <= old.bytes {
+                return Ok(());
+            }
+        } else {
+            let from_peer = new.source.and_then(|peer| self.by_peer.get(&peer));
+            if queue.map_or(0, Queue::len) >= self.limits.txs_per_sender_max
+                || from_peer.is_some_and(|count| *count >= self.limits.txs_per_peer_max)
+            {
+                return Err(CallError::PoolFull);
+            }
+        }
+        let more = usize::from(old.is_none());
+        let worth = (new.nonce <= end, new.tip, new.cap);
+        while self.by_hash.len() + more > self.limits.txs_max
+            || self.bytes + new.bytes > self.limits.bytes_max
+        {
+            self.give_up_one(sender, new.nonce, worth)?;
+        }
+        Ok(())
+    }
+
+    /// Drops the last transaction of the sender whose last is worth least, if
+    /// that is worth less than what asks for its room and not what it builds on.
+    fn give_up_one(&mut self, sender: &Address, nonce: u64, worth: Worth) -> Result<(), CallError> {
+        let (least, _, victim) = *self.tails.first().ok_or(CallError::PoolFull)?;
+        let last = self.queues.get(&victim).and_then(Queue::tail).ok_or(CallError::PoolFull)?;
+        if least >= worth || (victim == *sender && last.nonce <= nonce) {
+            return Err(CallError::PoolFull);
+        }
+        let hash = last.hash;
+        self.remove(&hash);
+        Ok(())
+    }
+
+    /// Changes one queue and keeps every index and count in step with it.
+    fn change(&mut self, sender: Address, f: impl FnOnce(&mut Queue, &mut Vec<Pooled>)) {
+        let queue = self.queues.entry(sender).or_default();
+        if let Some(head) = head_of(sender, queue) {
+            self.heads.remove(&head);
+        }
+        if let Some(tail) = tail_of(sender, queue) {
+            self.tails.remove(&tail);
+        }
+        self.pending -= queue.run();
+        let mut removed = Vec::new();
+        f(queue, &mut removed);
+        self.pending += queue.run();
+        self.heads.extend(head_of(sender, queue));
+        self.tails.extend(tail_of(sender, queue));
+        if queue.is_empty() {
+            self.queues.remove(&sender);
+        }
+        for pooled in removed {
+            self.by_hash.remove(&pooled.hash);
+            self.bytes -= pooled.bytes;
+            if let Some(peer) = pooled.source
+                && let Some(count) = self.by_peer.get_mut(&peer)
+            {
+                *count -= 1;
+                if *count == 0 {
+                    self.by_peer.remove(&peer);
+                }
+            }
+        }
+    }
+}
+
+fn head_of(sender: Address, queue: &Queue) -> Option<Head> {
+    let head = queue.head()?;
+    Some(Head { tip: Reverse(head.tip), arrival: head.arrival, sender })
+}
+
+fn tail_of(sender: Address, queue: &Queue) -> Option<Tail> {
+    let tail = queue.tail()?;
+    Some(((queue.is_gapless(), tail.tip, tail.cap), Reverse(tail.arrival), sender))
+}
+
+/// A replacement pays at least a tenth more, and more at all, in both fees;
+/// else anyone could make every node resend a transaction for ever.
+fn outbids(new: &Pooled, old: &Pooled) -> bool {
+    let enough = |new: u128, old: u128| new > old && new >= old.saturating_add(old.div_ceil(10));
+    enough(new.cap, old.cap) && enough(new.tip, old.tip)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,353 @@
+//! Proposed blocks: rebuilt from their hashes, executed once, judged, handed on.
+//!
+//! Whom to blame: an honest node hands a proposal on only after it executed the
+//! block and found it valid. So whoever sends an invalid one is surely at fault,
+//! be it the proposer or not.
+
+use std::sync::Arc;
+
+use alloy_consensus::proofs::calculate_transaction_root;
+use alloy_eips::Encodable2718;
+use alloy_primitives::{Bytes, map::B256Map};
+use trefoil_consensus::Input;
+use trefoil_ledger::Record;
+use trefoil_types::{
+    B256, Certificate, Message, Offence, PeerId, RecoveredBlock, Time, Transaction, TxEnvelope,
+    TxError, keccak256, limits,
+    message::{Bodies, GetBodies, ProposedBlock},
+};
+
+use crate::{
+    Effects, Job, To,
+    candidates::{BODIES_GRACE, BODIES_TRIES_MAX, BODIES_WAIT, Body, Candidate, Missing, Offer},
+    hearing::signature_key,
+    node::{Node, Purpose},
+};
+
+/// How far a block's timestamp may be ahead of the clock, in seconds.
+const TIMESTAMP_AHEAD_S_MAX: u64 = 5;
+/// Proposals of one block that wait for its judgement.
+const OFFERS_MAX: usize = 64;
+/// Differing copies of one proposal that are kept in reserve.
+const ALTERNATES_MAX: usize = 4;
+
+impl Node {
+    /// A proposal of the next height.
+    pub(crate) fn on_proposal(
+        &mut self,
+        now: Time,
+        peer: PeerId,
+        proposed: ProposedBlock,
+        fx: &mut Effects,
+    ) {
+        let (proposal, header) = (&proposed.proposal, &proposed.header);
+        let binds = header.parent_beacon_block_root
+            == Some(proposed.parent_certificate.as_ref().map_or(B256::ZERO, Certificate::hash));
+        if header.number != proposal.height || header.hash_slow() != proposal.block || !binds {
+            return fx.blame(peer, Offence::Malformed);
+        }
+        let key = signature_key(&proposal.signature);
+        if self.seen.contains_key(&key) {
+            return self.keep_alternate(peer, proposed);
+        }
+        let input = Input::Proposal(proposal.clone());
+        if let Err(offence) = self.believe(now, input.clone()) {
+            return fx.blame(peer, offence);
+        }
+        if !self.consensus.has_verified(&input) {
+            return; // No news, so nobody looked whose it is.
+        }
+        self.remember(key, true);
+        self.offer(now, peer, key, proposed, fx);
+    }
+
+    fn offer(
+        &mut self,
+        now: Time,
+        from: PeerId,
+        key: B256,
+        proposed: ProposedBlock,
+        fx: &mut Effects,
+    ) {
+        let (block, round) = (proposed.proposal.block, proposed.proposal.round);
+        let relay = self.hands_on(round);
+        let relay = relay.then(|| Arc::new(Message::Proposal(Box::new(proposed.clone()))));
+        let offer = Offer { round, proposer: proposed.proposal.proposer, from, relay, key };
+        if self.candidates.get(&block).is_none() {
+            let body = self.rebuild(now, from, proposed);
+            self.candidates.insert(block, Candidate { round, offers: vec![], body });
+        } else {
+            self.keep_alternate(from, proposed);
+        }
+        if let Some(candidate) = self.candidates.get_mut(&block) {
+            candidate.round = candidate.round.max(round);
+            if candidate.offers.len() < OFFERS_MAX {
+                candidate.offers.push(offer);
+            }
+        }
+        self.judge(now, block, fx);
+    }
+
+    /// Another copy of a proposal whose block is not whole yet. The list of
+    /// hashes is not signed; if the one we follow is false, this may be the true one.
+    fn keep_alternate(&mut self, from: PeerId, proposed: ProposedBlock) {
+        let candidate = self.candidates.get_mut(&proposed.proposal.block);
+        if let Some(Candidate { body: Body::Missing(missing), .. }) = candidate
+            && missing.proposed.tx_hashes != proposed.tx_hashes
+            && missing.alternates.len() < ALTERNATES_MAX
+        {
+            missing.alternates.push((from, proposed));
+        }
+    }
+
+    /// The block as far as our pool has its transactions.
+    fn rebuild(&self, now: Time, from: PeerId, proposed: ProposedBlock) -> Body {
+        if let Err(reason) = self.check_parent(&proposed) {
+            return Body::Invalid { reason };
+        }
+        let timely = proposed.header.timestamp <= now.as_secs() + TIMESTAMP_AHEAD_S_MAX;
+        let known = |hash: &B256| self.pool.get(hash).cloned();
+        let missing = Missing::new(proposed, from, timely, now + BODIES_GRACE, known);
+        Body::Missing(Box::new(missing))
+    }
+
+    /// Whether the block extends our tip, with a good certificate for it.
+    fn check_parent(&self, proposed: &ProposedBlock) -> Result<(), String> {
+        let (tip, tip_hash) = (self.ledger.tip(), self.ledger.tip_hash());
+        if proposed.header.parent_hash != tip_hash {
+            return Err(format!("its parent is not the final block {tip_hash}"));
+        }
+        match &proposed.parent_certificate {
+            None if tip.number == 0 => Ok(()),
+            None => Err("it lacks its parent's certificate".into()),
+            Some(certificate) if Some(certificate) == self.ledger.tip_certificate() => Ok(()),
+            Some(certificate) => {
+                if certificate.height != tip.number || certificate.block != tip_hash {
+                    return Err("its parent's certificate is of another block".into());
+                }
+                let set = self.ledger.snapshot().validators(tip.number);
+                let set = set.unwrap_or_else(|e| panic!("the tip's validators: {e}"));
+                let set = set.ok_or("its parent has no validators")?;
+                let verified = certificate.verify(&set, &self.ledger.genesis_hash());
+                verified.map_err(|e| e.to_string())
+            }
+        }
+    }
+
+    /// Executes a candidate that is whole, and answers the proposals of it.
+    pub(crate) fn judge(&mut self, now: Time, hash: B256, fx: &mut Effects) {
+        let Some(candidate) = self.candidates.get_mut(&hash) else { return };
+        match &mut candidate.body {
+            Body::Missing(missing) if !missing.wanted.is_empty() => return,
+            Body::Missing(missing) => {
+                let txs: Vec<Transaction> = missing.txs.drain(..).flatten().collect();
+                let timely = missing.timely;
+                let header = missing.proposed.header.clone();
+                let parent_certificate = missing.proposed.parent_certificate.clone();
+                let block = Arc::new(RecoveredBlock::new(header, txs, parent_certificate));
+                candidate.body = match self.ledger.execute(block.clone()) {
+                    Ok(outcome) => {
+                        fx.records.push(Record::Block(block));
+                        Body::Executed { outcome: Box::new(outcome), timely }
+                    }
+                    // The header is signed, the list of hashes is not.
+                    Err(_) if tx_root(&block.transactions) != block.header.transactions_root => {
+                        fx.blame(missing.from, Offence::InvalidBlock);
+                        return self.abandon_list(now, hash, fx);
+                    }
+                    Err(error) => Body::Invalid { reason: error.reason },
+                };
+            }
+            Body::Journalled(block) => {
+                candidate.body = match self.ledger.execute(block.clone()) {
+                    Ok(outcome) => Body::Executed { outcome: Box::new(outcome), timely: true },
+                    Err(error) => Body::Invalid { reason: error.reason },
+                };
+            }
+            Body::Executed { .. } | Body::Invalid { .. } => {}
+        }
+        self.answer_offers(now, hash, fx);
+        if let Some(certificate) = self.decided.take_if(|decided| decided.block == hash) {
+            self.finish(now, certificate, fx);
+        }
+    }
+
+    fn answer_offers(&mut self, now: Time, hash: B256, fx: &mut Effects) {
+        let height = self.next_height();
+        let Some(candidate) = self.candidates.get_mut(&hash) else { return };
+        let (good, timely) = match candidate.body {
+            Body::Executed { timely, .. } => (true, timely),
+            _ => (false, true),
+        };
+        for offer in std::mem::take(&mut candidate.offers) {
+            let Offer { round, proposer, from, relay, .. } = offer;
+            let valid = good && timely;
+            if !good {
+                fx.blame(from, Offence::InvalidBlock);
+            } else if let Some(message) = relay.filter(|_| timely) {
+                fx.sends.push((To::AllBut(Some(from)), message));
+            }
+            let input = Input::Candidate { height, round, block: hash, proposer, valid };
+            // Its proposal was judged when it came.
+            let _ = self.tell(now, input);
+        }
+    }
+
+    /// The list of hashes that we followed does not make the block that was
+    /// signed, or nobody has what it names. Follow another copy, or wait for one.
+    fn abandon_list(&mut self, now: Time, hash: B256, fx: &mut Effects) {
+        let Some(candidate) = self.candidates.remove(&hash) else { return };
+        let Body::Missing(mut missing) = candidate.body else { return };
+        if missing.alternates.is_empty() {
+            candidate.offers.iter().for_each(|offer| _ = self.seen.remove(&offer.key));
+            return;
+        }
+        let (from, proposed) = missing.alternates.remove(0);
+        let mut body = self.rebuild(now, from, proposed);
+        if let Body::Missing(next) = &mut body {
+            next.alternates = missing.alternates;
+        }
+        // The copies that came with the abandoned list are not handed on.
+        let abandoned = missing.from;
+        let offers = candidate.offers.into_iter().map(|offer| match offer.from == abandoned {
+            true => Offer { from, relay: None, ..offer },
+            false => offer,
+        });
+        let offers = offers.collect();
+        self.candidates.insert(hash, Candidate { round: candidate.round, offers, body });
+        self.judge(now, hash, fx);
+    }
+
+    /// Asks `peer` for what a candidate lacks, but for what is already being
+    /// recovered and so is about to come.
+    fn ask_bodies(&mut self, now: Time, hash: B256, peer: PeerId, fx: &mut Effects) {
+        let gossip = &self.gossip;
+        let Some(candidate) = self.candidates.get_mut(&hash) else { return };
+        let Body::Missing(missing) = &mut candidate.body else { return };
+        missing.ask_at = now + BODIES_WAIT;
+        let coming = |hash: &B256| missing.recovering.contains(hash) || gossip.is_recovering(hash);
+        let tx_hashes: Vec<B256> =
+            missing.wanted.keys().filter(|hash| !coming(hash)).copied().collect();
+        if !tx_hashes.is_empty() {
+            missing.tries += 1;
+            fx.send(peer, Message::GetBodies(GetBodies { block: hash, tx_hashes }));
+        }
+    }
+
+    /// Asks for what did not come by itself, and the next peer where one did not
+    /// answer in time.
+    pub(crate) fn retry_bodies(&mut self, now: Time, fx: &mut Effects) {
+        if self.candidates.retry_due().is_none_or(|due| due > now) {
+            return;
+        }
+        let late: Vec<(B256, PeerId, u32)> = self
+            .candidates
+            .missing_mut()
+            .filter(|(_, missing)| missing.ask_at <= now)
+            .map(|(hash, missing)| (*hash, missing.from, missing.tries))
+            .collect();
+        for (hash, from, tries) in late {
+            if tries >= BODIES_TRIES_MAX {
+                self.abandon_list(now, hash, fx);
+                continue;
+            }
+            let others: Vec<PeerId> = self.peers.keys().copied().filter(|p| *p != from).collect();
+            // The sender of the list, then each other, and again.
+            let turn = tries as usize % (others.len() + 1);
+            let peer = if turn == 0 { from } else { others[turn - 1] };
+            self.ask_bodies(now, hash, peer, fx);
+        }
+    }
+
+    /// A peer lacks transactions of a block that we proposed or handed on.
+    pub(crate) fn on_get_bodies(&mut self, peer: PeerId, ask: GetBodies, fx: &mut Effects) {
+        let whole = self.whole_block(&ask.block);
+        let in_block: B256Map<&Transaction> = whole
+            .iter()
+            .flat_map(|block| &block.transactions)
+            .map(|tx| (*tx.tx_hash(), tx))
+            .collect();
+        let (mut txs, mut bytes) = (Vec::new(), 0);
+        for hash in &ask.tx_hashes {
+            let found = in_block.get(hash).copied().or_else(|| self.pool.get(hash));
+            let Some(tx) = found else { continue };
+            let raw = tx.encoded_2718();
+            bytes += raw.len();
+            if bytes > limits::TXS_BYTES_MAX && !txs.is_empty() {
+                break; // The peer asks again for the rest.
+            }
+            txs.push(Bytes::from(raw));
+        }
+        fx.send(peer, Message::Bodies(Bodies { block: ask.block, txs }));
+    }
+
+    /// A block of the current height, or the tip: the peer that asks may be a
+    /// step behind.
+    fn whole_block(&self, hash: &B256) -> Option<Arc<RecoveredBlock>> {
+        if let Some(candidate) = self.candidates.get(hash) {
+            return candidate.block().cloned();
+        }
+        let tip = self.ledger.tip().number;
+        let stored =
+            (*hash == self.ledger.tip_hash()).then(|| self.ledger.snapshot().block(tip))?;
+        stored.unwrap_or_else(|e| panic!("block {tip}: {e}")).map(|stored| stored.block)
+    }
+
+    pub(crate) fn on_bodies(&mut self, now: Time, peer: PeerId, bodies: Bodies, fx: &mut Effects) {
+        // An answer may come after the block was made whole otherwise.
+        let Some(candidate) = self.candidates.get_mut(&bodies.block) else { return };
+        let Body::Missing(missing) = &mut candidate.body else { return };
+        let mut wanted = Vec::new();
+        for raw in bodies.txs {
+            let hash = keccak256(&raw);
+            if missing.wanted.contains_key(&hash) && missing.recovering.insert(hash) {
+                wanted.push(raw);
+            }
+        }
+        if !wanted.is_empty() {
+            missing.tries = 1;
+            let id = self.jobs.open(Purpose::Bodies { block: bodies.block });
+            fx.jobs.push(Job::Recover { id, txs: wanted });
+            self.ask_bodies(now, bodies.block, peer, fx);
+        }
+    }
+
+    pub(crate) fn bodies_recovered(
+        &mut self,
+        now: Time,
+        block: B256,
+        txs: Vec<Result<Transaction, TxError>>,
+        fx: &mut Effects,
+    ) {
+        let sound: Vec<Transaction> = txs.iter().flatten().cloned().collect();
+        self.fill_candidates(now, &sound, fx);
+        if sound.len() < txs.len()
+            && let Some(Candidate { body: Body::Missing(missing), .. }) =
+                self.candidates.get(&block)
+        {
+            // The list names what is no transaction: no valid block holds it.
+            fx.blame(missing.from, Offence::InvalidBlock);
+            self.abandon_list(now, block, fx);
+        }
+    }
+
+    /// Transactions arrived that candidates may lack.
+    pub(crate) fn fill_candidates(&mut self, now: Time, txs: &[Transaction], fx: &mut Effects) {
+        let mut whole = Vec::new();
+        for (hash, missing) in self.candidates.missing_mut() {
+            let filled = txs.iter().filter(|tx| missing.fill(tx)).count();
+            if filled > 0 && missing.wanted.is_empty() {
+                whole.push(*hash);
+            }
+        }
+        for hash in whole {
+            self.judge(now, hash, fx);
+        }
+    }
+}
+
+/// What a header's `transactions_root` must be.
+pub(crate) fn tx_root(txs: &[Transaction]) -> B256 {
+    let txs: Vec<&TxEnvelope> = txs.iter().map(|tx| tx.inner()).collect();
+    calculate_transaction_root(&txs)
+}

@@ -1,0 +1,526 @@
+//! Whole nodes together: what each of the four lives promises.
+
+#[path = "cluster/mod.rs"]
+mod wire;
+
+use std::{cell::RefCell, rc::Rc};
+
+use alloy_eips::Encodable2718 as _;
+use alloy_primitives::{B256, Bytes};
+use trefoil_crypto::SecretKey;
+use trefoil_node::{Call, Order, Reply};
+use trefoil_types::{
+    Message, Millis, Offence, Signature, TxEnvelope, Vote, VoteKind,
+    message::{Blocks, Tip},
+};
+
+use wire::{Cluster, START, peer, spec, transfer, validator_key, wallet};
+
+const SECOND: Millis = Millis(1_000);
+
+/// Sends `count` transfers of one wallet to node `n`.
+fn send(cluster: &mut Cluster, n: usize, from: u8, nonces: std::ops::Range<u64>) -> Vec<B256> {
+    nonces.map(|nonce| cluster.submit(n, transfer(from, nonce)).unwrap()).collect()
+}
+
+fn assert_agreed(cluster: &Cluster) {
+    let tips = (0..cluster.len()).map(|n| {
+        let tip = cluster.node(n).ledger().tip();
+        (tip.number, tip.state_root, cluster.node(n).ledger().tip_hash())
+    });
+    let tips: Vec<_> = tips.collect();
+    assert!(tips.windows(2).all(|pair| pair[0] == pair[1]), "{tips:?}");
+}
+
+#[test]
+fn four_nodes_make_blocks_of_transfers_and_agree() {
+    let mut cluster = Cluster::new(4, 4);
+    // The bodies reach all pools before the proposals: nobody asks for any.
+    cluster.loss = Box::new(|_, _, message| {
+        let asks = matches!(message, Message::GetBodies(_) | Message::GetBlocks(_));
+        assert!(!asks && !matches!(message, Message::GetTxs(_)), "{message:?}");
+        false
+    });
+    cluster.reach(1, SECOND); // Genesis is old, so the idle block is due.
+    let mut hashes = Vec::new();
+    for second in 0..10 {
+        for n in 0..4 {
+            hashes.extend(send(&mut cluster, n, n as u8, second * 5..second * 5 + 5));
+        }
+        cluster.run_for(SECOND);
+    }
+    cluster.run_for(Millis(2_000));
+    assert_agreed(&cluster);
+    for hash in &hashes {
+        assert!(cluster.height_of(0, hash).is_some());
+    }
+    let account = cluster.node(3).ledger().account(&wallet(2)).unwrap();
+    assert_eq!(account.nonce, 50);
+    assert_eq!(cluster.node(0).status().pool_pending, 0);
+    // Pace: 12 seconds hold at most 24 blocks of half a second, and one of genesis.
+    assert!((12..=25).contains(&cluster.height(0)), "{}", cluster.height(0));
+    assert!(cluster.blames.is_empty(), "{:?}", cluster.blames);
+    assert!(cluster.node(0).status().signers >= 3);
+}
+
+#[test]
+fn an_idle_chain_makes_no_block_until_it_is_due_and_a_transaction_wakes_it() {
+    let mut cluster = Cluster::new(4, 4);
+    cluster.reach(1, SECOND);
+    cluster.run_for(Millis(58_000));
+    assert_eq!(cluster.height(0), 1);
+    cluster.reach(2, Millis(3_000));
+    cluster.run_for(Millis(20_000));
+    assert_eq!(cluster.height(0), 2);
+    let sent = cluster.now;
+    let hash = send(&mut cluster, 1, 0, 0..1)[0];
+    cluster.reach(3, SECOND);
+    assert_eq!(cluster.height_of(1, &hash), Some(3));
+    assert!(cluster.now.since(sent) < Millis(200), "{}", cluster.now.since(sent));
+}
+
+/// Once, ethers' `wait()` missed a block that was made between two of its
+/// polls, and then waited for the next idle block: a minute on a quiet chain.
+#[test]
+fn a_block_with_transactions_is_followed_by_one_more_after_an_interval() {
+    let mut cluster = Cluster::new(4, 4);
+    cluster.reach(1, SECOND);
+    cluster.run_for(SECOND);
+    send(&mut cluster, 1, 0, 0..1);
+    cluster.reach(2, SECOND);
+    let closed = cluster.now;
+    cluster.reach(3, SECOND);
+    assert!(cluster.now.since(closed) >= Millis(400), "{}", cluster.now.since(closed));
+    cluster.run_for(Millis(50_000));
+    assert_eq!(cluster.height(0), 3);
+}
+
+#[test]
+fn a_spec_may_ask_for_no_idle_blocks_at_all() {
+    let mut spec = spec(4);
+    spec.idle_block_s = 0;
+    let mut cluster = Cluster::with(spec, 4);
+    cluster.run_for(Millis(600_000));
+    assert_eq!(cluster.height(0), 0);
+    send(&mut cluster, 3, 0, 0..1);
+    cluster.reach(1, SECOND);
+}
+
+#[test]
+fn a_single_validator_needs_nobody() {
+    let mut cluster = Cluster::new(1, 1);
+    let hash = send(&mut cluster, 0, 0, 0..3)[2];
+    cluster.run_for(SECOND);
+    assert!(cluster.height_of(0, &hash).is_some());
+}
+
+#[test]
+fn a_node_that_was_away_catches_up() {
+    let mut cluster = Cluster::new(4, 4);
+    cluster.reach(1, SECOND);
+    cluster.kill(3);
+    for nonce in 0..40 {
+        send(&mut cluster, nonce as usize % 3, 0, nonce..nonce + 1);
+        cluster.run_for(Millis(600));
+    }
+    let ahead = cluster.height(0);
+    assert!(ahead > 20, "{ahead}");
+    cluster.start(3);
+    cluster.run_for(SECOND);
+    assert!(cluster.height(3) >= ahead);
+    // It votes again.
+    send(&mut cluster, 3, 1, 0..1);
+    cluster.run_for(Millis(3_000));
+    assert_agreed(&cluster);
+    assert_eq!(cluster.node(3).status().syncing_to, None);
+    assert!(cluster.blames.is_empty(), "{:?}", cluster.blames);
+}
+
+#[test]
+fn a_node_that_missed_one_proposal_does_not_stay_behind() {
+    let mut cluster = Cluster::new(4, 4);
+    cluster.reach(1, SECOND);
+    cluster.loss = Box::new(|_, to, message| {
+        to == 2 && matches!(message, Message::Proposal(p) if p.proposal.height == 2)
+    });
+    send(&mut cluster, 0, 0, 0..1);
+    cluster.run_for(Millis(2_000));
+    assert_agreed(&cluster);
+    assert!(cluster.height(2) >= 2);
+}
+
+#[test]
+fn bodies_that_gossip_lost_are_fetched() {
+    let mut cluster = Cluster::new(4, 4);
+    cluster.reach(1, SECOND);
+    cluster.loss = Box::new(|_, _, m| matches!(m, Message::Txs(_) | Message::TxHashes(_)));
+    for n in 0..4 {
+        send(&mut cluster, n, n as u8, 0..20);
+    }
+    cluster.run_for(Millis(6_000));
+    assert_agreed(&cluster);
+    for n in 0..4 {
+        assert_eq!(cluster.node(0).ledger().account(&wallet(n)).unwrap().nonce, 20);
+    }
+    let rounds: Vec<u32> = (0..4).map(|n| cluster.node(n).status().round).collect();
+    assert_eq!(rounds, [0; 4]);
+}
+
+#[test]
+fn bodies_come_from_another_peer_if_the_proposer_does_not_answer() {
+    let mut cluster = Cluster::new(4, 4);
+    cluster.reach(1, SECOND);
+    // Node 2 hears no gossip, and nobody but node 3 answers it.
+    cluster.loss = Box::new(|from, to, message| match message {
+        Message::Txs(_) => to == 2,
+        Message::Bodies(_) => from != 3,
+        Message::Blocks(_) => true,
+        _ => false,
+    });
+    let hash = send(&mut cluster, 3, 0, 0..1)[0];
+    cluster.run_for(Millis(3_000));
+    assert!(cluster.height_of(2, &hash).is_some());
+}
+
+#[test]
+fn all_killed_at_any_moment_resume_with_nothing_lost() {
+    let mut cluster = Cluster::new(4, 4);
+    cluster.reach(1, SECOND);
+    let (mut told, mut nonce) = (Vec::new(), 0);
+    for crash in 0..60u64 {
+        for _ in 0..3 {
+            let hash = cluster.submit(crash as usize % 4, transfer(0, nonce));
+            nonce += 1;
+            told.extend(hash);
+        }
+        // Some 20 moments of a height, at the wire's grain.
+        cluster.run_for(Millis(500 + crash * 7 % 140));
+        let is_final = |hash: &&B256| (0..4).any(|n| cluster.height_of(n, hash).is_some());
+        let receipts: Vec<B256> = told.iter().filter(is_final).copied().collect();
+        let best = (0..4).map(|n| cluster.height(n)).max().unwrap();
+        (0..4).for_each(|n| cluster.kill(n));
+        cluster.run_for(Millis(100));
+        (0..4).for_each(|n| cluster.start(n));
+        cluster.run_for(Millis(4_000));
+        assert!((0..4).all(|n| cluster.height(n) >= best), "crash {crash}");
+        for hash in receipts {
+            assert!(cluster.height_of(0, &hash).is_some(), "crash {crash}: a lost receipt");
+        }
+        // Pools do not survive; wallets send again from where they stand.
+        nonce = cluster.node(0).ledger().account(&wallet(0)).unwrap().nonce;
+    }
+    cluster.run_for(Millis(3_000));
+    assert_agreed(&cluster);
+}
+
+#[test]
+fn blocks_resume_when_a_lost_quorum_is_back() {
+    let mut cluster = Cluster::new(4, 4);
+    cluster.reach(1, SECOND);
+    cluster.kill(2);
+    cluster.kill(3);
+    send(&mut cluster, 0, 0, 0..5);
+    let height = cluster.height(0);
+    cluster.run_for(Millis(60_000));
+    assert_eq!(cluster.height(0), height);
+    cluster.start(2);
+    cluster.reach(height + 1, Millis(10_000));
+    cluster.start(3);
+    cluster.run_for(Millis(10_000));
+    assert_agreed(&cluster);
+}
+
+#[test]
+fn loss_slows_but_does_not_stop() {
+    let mut cluster = Cluster::new(4, 4);
+    let mut state = 1u64;
+    cluster.loss = Box::new(move |_, _, _| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 33) % 100 < 8
+    });
+    for nonce in 0..60 {
+        let _ = cluster.submit(nonce as usize % 4, transfer(0, nonce));
+        cluster.run_for(Millis(700));
+    }
+    cluster.loss = Box::new(|_, _, _| false);
+    cluster.run_for(Millis(5_000));
+    assert_agreed(&cluster);
+    assert!(cluster.height(0) > 20, "{}", cluster.height(0));
+}
+
+#[test]
+fn a_full_node_follows_and_its_transactions_get_in_through_one_friend() {
+    let mut cluster = Cluster::new(4, 6);
+    // Node 5 knows only node 4, which knows only validator 0.
+    for validator in 0..4 {
+        cluster.cut(5, validator);
+        if validator > 0 {
+            cluster.cut(4, validator);
+        }
+    }
+    cluster.reach(1, Millis(3_000));
+    let hash = send(&mut cluster, 5, 0, 0..1)[0];
+    cluster.run_for(Millis(2_000));
+    assert!((0..6).all(|n| cluster.height_of(n, &hash).is_some()));
+    assert!(!cluster.node(5).status().validating);
+    assert_agreed(&cluster);
+}
+
+#[test]
+fn validators_without_a_full_mesh_hear_each_other_through_others() {
+    let mut cluster = Cluster::new(4, 4);
+    // A ring: no node sees the one across.
+    cluster.cut(0, 2);
+    cluster.cut(1, 3);
+    send(&mut cluster, 0, 0, 0..5);
+    cluster.run_for(Millis(5_000));
+    assert_agreed(&cluster);
+    assert_eq!(cluster.node(2).ledger().account(&wallet(0)).unwrap().nonce, 5);
+    assert!(cluster.height(0) >= 2);
+}
+
+#[test]
+fn a_liar_about_its_tip_cannot_hold_a_chain_back() {
+    let mut cluster = Cluster::new(4, 4);
+    cluster.reach(1, SECOND);
+    cluster.kill(3);
+    (0..3).for_each(|n| cluster.pretend_connected(n, 3));
+    for second in 0..20 {
+        for n in 0..3 {
+            let tip = Tip { height: 1_000_000 + second, hash: B256::ZERO, round: 0 };
+            cluster.forge(3, n, Message::Tip(tip));
+        }
+        send(&mut cluster, 0, 0, second..second + 1);
+        cluster.run_for(SECOND);
+    }
+    assert!(cluster.height(0) > 10, "{}", cluster.height(0));
+}
+
+#[test]
+fn a_false_block_in_catch_up_is_refused_and_its_sender_named() {
+    let mut cluster = Cluster::new(4, 5);
+    cluster.reach(1, SECOND);
+    cluster.kill(4);
+    send(&mut cluster, 0, 0, 0..1);
+    cluster.reach(2, SECOND);
+    let good = cluster.node(0).ledger().snapshot().certified_block(2).unwrap().unwrap();
+    let mut short = good.clone();
+    short.certificate.signatures.truncate(2);
+    let mut other_body = good.clone();
+    other_body.block.body.transactions.clear();
+    for (bad, offence) in [(short, Offence::BadSignature), (other_body, Offence::Malformed)] {
+        cluster.start(4);
+        let tip = Tip { height: 5, hash: B256::ZERO, round: 0 };
+        cluster.blames.clear();
+        // Whomever it asks, this is the first answer.
+        for n in 0..4 {
+            cluster.forge(n, 4, Message::Tip(tip));
+            cluster.forge(n, 4, Message::Blocks(Blocks { from: 2, blocks: vec![bad.clone()] }));
+        }
+        assert_eq!(cluster.height(4), 1);
+        let named =
+            |order: &Order| matches!(order, Order::Blame { offence: o, .. } if *o == offence);
+        assert!(cluster.blames.iter().any(named), "{:?}", cluster.blames);
+        cluster.kill(4);
+    }
+    cluster.start(4);
+    cluster.run_for(Millis(5_000));
+    assert_agreed(&cluster);
+}
+
+/// The proposer's list of hashes is not signed: whoever hands a proposal on can
+/// change it. That must neither make the block look invalid nor the proposer guilty.
+#[test]
+fn a_false_list_of_hashes_harms_only_who_sent_it() {
+    let mut cluster = Cluster::new(4, 4);
+    cluster.reach(1, SECOND);
+    let heard: Rc<RefCell<Vec<(usize, Message)>>> = Rc::default();
+    let ear = heard.clone();
+    cluster.loss = Box::new(move |from, to, message| match message {
+        Message::Proposal(_) if to == 2 => {
+            ear.borrow_mut().push((from, message.clone()));
+            true
+        }
+        Message::Blocks(_) => to == 2,
+        _ => false,
+    });
+    // Node 2 is not to propose: it must hear one.
+    let mut nonce = 0;
+    while heard.borrow().is_empty() {
+        send(&mut cluster, 0, 0, nonce..nonce + 2);
+        nonce += 2;
+        cluster.run_for(Millis(60));
+    }
+    let (proposer, Message::Proposal(good)) = heard.borrow()[0].clone() else { panic!() };
+    let liar = (0..4).find(|n| *n != 2 && *n != proposer).unwrap();
+    let height = good.proposal.height;
+    let mut bad = good.clone();
+    bad.tx_hashes.reverse();
+    cluster.blames.clear();
+    cluster.forge(liar, 2, Message::Proposal(bad));
+    cluster.forge(proposer, 2, Message::Proposal(good));
+    cluster.run_for(Millis(400));
+    let blame = Order::Blame { peer: peer(liar), offence: Offence::InvalidBlock };
+    assert_eq!(cluster.blames, [blame]);
+    assert!(cluster.height(2) >= height);
+}
+
+#[test]
+fn double_signing_is_told_once_and_kept() {
+    let mut cluster = Cluster::new(4, 4);
+    cluster.reach(1, SECOND);
+    cluster.kill(3);
+    let network = cluster.node(0).ledger().genesis_hash();
+    let key = validator_key(3);
+    for block in [Some(B256::repeat_byte(1)), Some(B256::repeat_byte(2)), None] {
+        let vote = Vote::sign(&key, &network, VoteKind::Prevote, 2, 0, block);
+        cluster.forge(1, 0, Message::Vote(vote));
+    }
+    cluster.run_for(SECOND);
+    let told = |n| cluster.equivocations.iter().filter(move |(at, _)| *at == n).count();
+    assert_eq!(told(0), 1);
+    let kept: Vec<_> = cluster.node(0).equivocations().copied().collect();
+    assert_eq!(kept, [(2, key.public())]);
+    assert!(cluster.blames.is_empty(), "who hands evidence on does no wrong");
+}
+
+#[test]
+fn a_vote_that_nobody_signed_neither_wakes_nor_passes() {
+    let mut cluster = Cluster::new(4, 4);
+    cluster.reach(1, SECOND);
+    let network = cluster.node(0).ledger().genesis_hash();
+    let stranger = SecretKey::from_seed(&[99; 32]);
+    let vote = Vote::sign(&stranger, &network, VoteKind::Prevote, 2, 0, None);
+    let mut forged = Vote::sign(&validator_key(1), &network, VoteKind::Prevote, 2, 0, None);
+    forged.round = 1;
+    for vote in [vote, forged] {
+        cluster.blames.clear();
+        cluster.forge(3, 0, Message::Vote(vote));
+        let blame = Order::Blame { peer: peer(3), offence: Offence::BadSignature };
+        assert_eq!(cluster.blames, [blame]);
+    }
+    cluster.run_for(Millis(10_000));
+    assert_eq!(cluster.height(0), 1);
+}
+
+/// Whom node 0 sends a vote with this signature, from now on.
+fn handed_on(cluster: &mut Cluster, signature: Signature) -> Rc<RefCell<Vec<usize>>> {
+    let told = Rc::new(RefCell::new(vec![]));
+    let log = told.clone();
+    cluster.loss = Box::new(move |from, to, message| {
+        if matches!(message, Message::Vote(vote) if vote.signature == signature) && from == 0 {
+            log.borrow_mut().push(to);
+        }
+        false
+    });
+    told
+}
+
+/// The simulator's seed 169: a validator said again what it had said, with a
+/// wrong signature. That is no news, so nobody looked at it; it was handed on,
+/// and the honest node that did was banned for it.
+#[test]
+fn what_nobody_verified_is_not_handed_on() {
+    let mut cluster = Cluster::new(4, 5); // No mesh: votes are handed on.
+    cluster.reach(1, SECOND);
+    let network = cluster.node(0).ledger().genesis_hash();
+    let good = Vote::sign(&validator_key(1), &network, VoteKind::Prevote, 2, 0, None);
+    let bad = Vote { signature: Signature([7; 64]), ..good.clone() };
+    let told = handed_on(&mut cluster, good.signature);
+    cluster.forge(1, 0, Message::Vote(good));
+    assert_eq!(*told.borrow(), [2, 3, 4]);
+    let told = handed_on(&mut cluster, bad.signature);
+    cluster.forge(1, 0, Message::Vote(bad));
+    assert!(told.borrow().is_empty());
+}
+
+/// The simulator's scenario `no-direct-link`: two validators had no link, the
+/// third was silent, and the fourth, who saw everybody, took it for a mesh and
+/// handed nothing on: the chain stood.
+#[test]
+fn in_a_mesh_only_what_is_repeated_is_handed_on_and_once() {
+    let mut cluster = Cluster::new(4, 4);
+    cluster.reach(1, SECOND);
+    let network = cluster.node(0).ledger().genesis_hash();
+    let vote = Vote::sign(&validator_key(1), &network, VoteKind::Prevote, 2, 0, None);
+    let told = handed_on(&mut cluster, vote.signature);
+    cluster.forge(1, 0, Message::Vote(vote.clone()));
+    assert!(told.borrow().is_empty());
+    for _ in 0..3 {
+        cluster.forge(1, 0, Message::Vote(vote.clone()));
+        assert_eq!(*told.borrow(), [2, 3]);
+    }
+    let later = Vote::sign(&validator_key(1), &network, VoteKind::Prevote, 2, 1, None);
+    let told = handed_on(&mut cluster, later.signature);
+    cluster.forge(1, 0, Message::Vote(later));
+    assert_eq!(*told.borrow(), [2, 3], "a second round is a sign of trouble");
+}
+
+#[test]
+fn only_what_cannot_be_honest_is_blamed_on_who_sent_a_transaction() {
+    let mut cluster = Cluster::new(4, 4);
+    cluster.reach(1, SECOND);
+    send(&mut cluster, 0, 0, 0..1);
+    cluster.run_for(SECOND);
+    cluster.blames.clear();
+    let raw = |tx: TxEnvelope| Bytes::from(tx.encoded_2718());
+    // Long included, too far ahead: a peer may stand elsewhere.
+    let honest = vec![raw(transfer(0, 0)), raw(transfer(1, 5_000))];
+    cluster.forge(1, 0, Message::Txs(honest));
+    assert!(cluster.blames.is_empty(), "{:?}", cluster.blames);
+    cluster.forge(1, 0, Message::Txs(vec![Bytes::from_static(b"\x02junk")]));
+    let blame = Order::Blame { peer: peer(1), offence: Offence::InvalidTransaction };
+    assert_eq!(cluster.blames, [blame]);
+    assert_eq!(cluster.node(0).status().pool_pending, 0);
+}
+
+#[test]
+fn announced_transactions_are_fetched_and_a_silent_announcer_is_passed_over() {
+    let mut cluster = Cluster::new(4, 4);
+    cluster.reach(1, SECOND);
+    let tx = transfer(0, 0);
+    let hash = *tx.tx_hash();
+    // Node 1 has it, but no gossip of it got through but these announcements.
+    cluster.loss = Box::new(|from, to, m| matches!(m, Message::Txs(_)) && (from, to) != (1, 0));
+    cluster.submit(1, tx).unwrap();
+    cluster.loss = Box::new(|from, _, m| match m {
+        Message::Txs(_) => from != 1,
+        Message::Proposal(_) => true,
+        _ => false,
+    });
+    cluster.forge(2, 3, Message::TxHashes(vec![hash]));
+    cluster.forge(1, 3, Message::TxHashes(vec![hash]));
+    cluster.run_for(Millis(500));
+    assert!(matches!(
+        cluster.call(3, Call::PooledTransaction(hash)),
+        Reply::PooledTransaction(None)
+    ));
+    cluster.run_for(Millis(300));
+    let Reply::PooledTransaction(Some(_)) = cluster.call(3, Call::PooledTransaction(hash)) else {
+        panic!("not fetched from the second announcer")
+    };
+}
+
+#[test]
+fn callers_are_answered_from_the_pool() {
+    let mut cluster = Cluster::new(4, 4);
+    cluster.reach(1, SECOND);
+    cluster.run_for(Millis(50));
+    let hashes = send(&mut cluster, 0, 0, 0..2);
+    send(&mut cluster, 0, 0, 5..6);
+    let Reply::PendingNonce(2) = cluster.call(0, Call::PendingNonce(wallet(0))) else { panic!() };
+    let Reply::PendingNonce(0) = cluster.call(0, Call::PendingNonce(wallet(1))) else { panic!() };
+    let Reply::PooledTransaction(Some(tx)) = cluster.call(0, Call::PooledTransaction(hashes[1]))
+    else {
+        panic!()
+    };
+    assert_eq!(*tx.tx_hash(), hashes[1]);
+    let Reply::PoolContent { pending, queued } = cluster.call(0, Call::PoolContent) else {
+        panic!()
+    };
+    assert_eq!((pending.len(), queued.len()), (2, 1));
+    let Reply::Peers(peers) = cluster.call(0, Call::Peers) else { panic!() };
+    assert_eq!(peers.len(), 3);
+    assert!(peers.iter().all(|p| p.height == 1 && p.connected_since == START));
+    assert!(peers.iter().any(|p| p.peer == peer(3)));
+}

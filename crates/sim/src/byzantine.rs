@@ -1,0 +1,294 @@
+//! Dishonest validators: an honest node whose words are altered on the way out
+//! by one who holds its key. No product code knows of it.
+
+use std::collections::VecDeque;
+
+use alloy_primitives::Bytes;
+use trefoil_crypto::{B256, SecretKey, Signature};
+use trefoil_ledger::Draft;
+use trefoil_node::Node;
+use trefoil_types::{
+    CertifiedBlock, Message, PolkaCertificate, Proposal, ProposedBlock, Vote, VoteKind,
+    message::{Blocks, GetBlocks, Tip},
+};
+
+use crate::{rng::Rng, wire::Id};
+
+/// In what way a validator is dishonest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Vice {
+    /// Takes no part in consensus.
+    Silent,
+    /// Tells one half of the others one thing and the other half another.
+    Equivocator,
+    /// Proposes to a few only, and answers no request.
+    Withholder,
+    /// Sends bytes that are no messages, and messages that are no good.
+    Garbler,
+    /// Repeats what is long past and speaks of what is far ahead.
+    Repeater,
+    /// Proposes blocks that break the rules, and answers requests with bodies
+    /// and blocks that were not asked for or not decided.
+    Forger,
+}
+
+impl Vice {
+    pub const ALL: [Self; 6] = [
+        Self::Silent,
+        Self::Equivocator,
+        Self::Withholder,
+        Self::Garbler,
+        Self::Repeater,
+        Self::Forger,
+    ];
+}
+
+/// One dishonest validator.
+pub struct Villain {
+    vice: Vice,
+    key: SecretKey,
+    network: B256,
+    rng: Rng,
+    /// What it said before, for repeating.
+    said: VecDeque<Vec<u8>>,
+    /// The other block of its newest double proposal.
+    twin: Option<ProposedBlock>,
+}
+
+/// How much it remembers of what it said.
+const SAID_MAX: usize = 200;
+
+impl Villain {
+    pub fn new(vice: Vice, key: SecretKey, network: B256, rng: Rng) -> Self {
+        Self { vice, key, network, rng, said: VecDeque::new(), twin: None }
+    }
+
+    /// What reaches `to` in place of `message`.
+    pub fn alter(&mut self, node: &Node, to: Id, message: &Message) -> Vec<Vec<u8>> {
+        match self.vice {
+            Vice::Silent => self.silence(message),
+            Vice::Equivocator => self.equivocate(node, to, message),
+            Vice::Withholder => self.withhold(to, message),
+            Vice::Garbler => self.garble(message),
+            Vice::Repeater => self.repeat(message),
+            Vice::Forger => self.forge(message),
+        }
+    }
+
+    /// What it says unasked, now and then, to anyone.
+    pub fn mutter(&mut self, node: &Node) -> Option<Vec<u8>> {
+        if !self.rng.permille(50) {
+            return None;
+        }
+        match self.vice {
+            Vice::Garbler => Some(self.nonsense(node)),
+            Vice::Repeater => Some(self.untimely(node)),
+            _ => None,
+        }
+    }
+
+    fn silence(&self, message: &Message) -> Vec<Vec<u8>> {
+        let consensus = matches!(
+            message,
+            Message::Vote(_)
+                | Message::Proposal(_)
+                | Message::PolkaCertificate(_)
+                | Message::RoundCertificate(_)
+        );
+        if consensus { vec![] } else { vec![message.encode()] }
+    }
+
+    fn equivocate(&mut self, node: &Node, to: Id, message: &Message) -> Vec<Vec<u8>> {
+        let other = match message {
+            Message::Vote(vote) if vote.validator == self.key.public() => {
+                Message::Vote(self.other_vote(vote))
+            }
+            Message::Proposal(proposed) if proposed.proposal.proposer == self.key.public() => {
+                match self.other_proposal(node, proposed) {
+                    Some(twin) => Message::Proposal(Box::new(twin)),
+                    None => return vec![message.encode()],
+                }
+            }
+            _ => return vec![message.encode()],
+        };
+        match (to % 2, self.rng.permille(100)) {
+            (_, true) => vec![message.encode(), other.encode()],
+            (0, _) => vec![message.encode()],
+            _ => vec![other.encode()],
+        }
+    }
+
+    fn other_vote(&self, vote: &Vote) -> Vote {
+        let twin = self.twin.as_ref().map(|twin| &twin.proposal);
+        let twin = twin.filter(|p| p.height == vote.height && p.round == vote.round);
+        let block = match (vote.block, twin) {
+            (block, Some(twin)) if block != Some(twin.block) => Some(twin.block),
+            (Some(_), _) => None,
+            (None, _) => Some(self.network),
+        };
+        Vote::sign(&self.key, &self.network, vote.kind, vote.height, vote.round, block)
+    }
+
+    /// A second valid block for the same round: empty, and a second later.
+    fn other_proposal(&mut self, node: &Node, first: &ProposedBlock) -> Option<ProposedBlock> {
+        let Proposal { height, round, pol_round, .. } = first.proposal;
+        let fits =
+            |twin: &&ProposedBlock| twin.proposal.height == height && twin.proposal.round == round;
+        if let Some(twin) = self.twin.as_ref().filter(fits) {
+            return Some(twin.clone());
+        }
+        if node.ledger().tip().number + 1 != height {
+            return None;
+        }
+        let draft = Draft {
+            timestamp: first.header.timestamp + 1,
+            fee_recipient: first.header.beneficiary,
+            parent_certificate: first.parent_certificate.clone(),
+        };
+        let (outcome, _) = node.ledger().build(draft, &mut std::iter::empty());
+        let block = outcome.block();
+        let twin = ProposedBlock {
+            proposal: Proposal::sign(
+                &self.key,
+                &self.network,
+                height,
+                round,
+                block.hash,
+                pol_round,
+            ),
+            header: block.header.clone(),
+            tx_hashes: vec![],
+            parent_certificate: block.parent_certificate.clone(),
+        };
+        self.twin = Some(twin.clone());
+        Some(twin)
+    }
+
+    fn withhold(&self, to: Id, message: &Message) -> Vec<Vec<u8>> {
+        let kept = match message {
+            Message::Proposal(_) => to > 1,
+            Message::Bodies(_) | Message::Blocks(_) | Message::Txs(_) => true,
+            _ => false,
+        };
+        if kept { vec![] } else { vec![message.encode()] }
+    }
+
+    fn garble(&mut self, message: &Message) -> Vec<Vec<u8>> {
+        let mut bytes = message.encode();
+        if self.rng.permille(20) {
+            let at = self.rng.index(bytes.len());
+            match self.rng.index(3) {
+                0 => bytes.truncate(at),
+                1 => bytes[at] ^= 1 << self.rng.index(8),
+                _ => bytes = self.rng.bytes(at),
+            }
+        }
+        vec![bytes]
+    }
+
+    /// A message that decodes and is no good.
+    fn nonsense(&mut self, node: &Node) -> Vec<u8> {
+        let height = node.ledger().tip().number + 1;
+        let block = B256::from_slice(&self.rng.bytes(32));
+        let signature = Signature([7; 64]);
+        let message = match self.rng.index(4) {
+            0 => {
+                let validator = self.key.public();
+                let kind = VoteKind::Precommit;
+                Message::Vote(Vote {
+                    kind,
+                    height,
+                    round: 0,
+                    block: Some(block),
+                    validator,
+                    signature,
+                })
+            }
+            1 => Message::PolkaCertificate(PolkaCertificate {
+                height,
+                round: 0,
+                block,
+                signatures: vec![],
+            }),
+            2 => Message::Txs(vec![Bytes::from(self.rng.bytes(100))]),
+            _ => Message::Blocks(Blocks { from: height, blocks: vec![] }),
+        };
+        message.encode()
+    }
+
+    /// A lie in the right form, every third time or so.
+    fn forge(&mut self, message: &Message) -> Vec<Vec<u8>> {
+        let mut message = message.clone();
+        if self.rng.permille(300) {
+            match &mut message {
+                Message::Proposal(proposed) => self.spoil_proposal(proposed),
+                Message::Blocks(blocks) => self.spoil_blocks(&mut blocks.blocks),
+                Message::Bodies(bodies) => {
+                    bodies.txs.pop();
+                    bodies.txs.push(Bytes::from(self.rng.bytes(120)));
+                }
+                _ => {}
+            }
+        }
+        vec![message.encode()]
+    }
+
+    /// Each receiver may get another lie: the block is signed anew, or the list
+    /// of hashes is not that of the block which was signed.
+    fn spoil_proposal(&mut self, proposed: &mut ProposedBlock) {
+        if proposed.proposal.proposer != self.key.public() {
+            return;
+        }
+        let header = &mut proposed.header;
+        match self.rng.index(6) {
+            0 => header.state_root = self.network,
+            1 => header.gas_used += 1,
+            2 => header.timestamp += 3_600,
+            3 => header.parent_hash = self.network,
+            4 => proposed.parent_certificate = None,
+            _ => proposed.tx_hashes.push(self.network),
+        }
+        let Proposal { height, round, pol_round, .. } = proposed.proposal;
+        let hash = proposed.header.hash_slow();
+        proposed.proposal =
+            Proposal::sign(&self.key, &self.network, height, round, hash, pol_round);
+    }
+
+    fn spoil_blocks(&mut self, blocks: &mut Vec<CertifiedBlock>) {
+        let which = self.rng.index(4);
+        let Some(block) = blocks.last_mut() else { return };
+        match which {
+            0 => _ = block.certificate.signatures.pop(),
+            1 => block.block.header.gas_used += 1,
+            2 => block.parent_certificate = None,
+            _ => blocks.clear(),
+        }
+    }
+
+    fn repeat(&mut self, message: &Message) -> Vec<Vec<u8>> {
+        let bytes = message.encode();
+        if self.said.len() == SAID_MAX {
+            self.said.pop_front();
+        }
+        self.said.push_back(bytes.clone());
+        vec![bytes]
+    }
+
+    fn untimely(&mut self, node: &Node) -> Vec<u8> {
+        let tip = node.ledger().tip().number;
+        let height = *self.rng.pick(&[0, 1, tip, tip + 1, tip + 2, tip + 1000, u64::MAX]);
+        let round = *self.rng.pick(&[0, 1, 5, 1000, u32::MAX]);
+        let kind = *self.rng.pick(&[VoteKind::Prevote, VoteKind::Precommit]);
+        let message = match self.rng.index(4) {
+            0 => Message::Vote(Vote::sign(&self.key, &self.network, kind, height, round, None)),
+            1 => Message::Tip(Tip { height, hash: self.network, round }),
+            2 => Message::GetBlocks(GetBlocks { from: height, count: u64::MAX }),
+            _ if self.said.is_empty() => return Message::TxHashes(vec![]).encode(),
+            _ => {
+                let at = self.rng.index(self.said.len());
+                return self.said[at].clone();
+            }
+        };
+        message.encode()
+    }
+}

@@ -1,0 +1,73 @@
+//! Whether what a plan expects at an instant is so.
+
+use trefoil_types::{Height, Millis, Time};
+
+use crate::{cluster::Cluster, machine::Machine, plan::Expect};
+
+impl Cluster {
+    pub(crate) fn expect(&mut self, expect: Expect) {
+        if let Err(text) = self.check(expect) {
+            self.judges.accuse("expectation", format!("{expect:?}: {text}"));
+        }
+    }
+
+    fn check(&self, expect: Expect) -> Result<(), String> {
+        let (judges, now) = (&self.judges, self.judges.now);
+        let since = |since: Millis| self.start + since;
+        let require = |so: bool, found: String| if so { Ok(()) } else { Err(found) };
+        match expect {
+            Expect::Grew { since: from, blocks } => {
+                let grew = judges.times_after(since(from)).len() as u64;
+                require(grew >= blocks, format!("{grew} blocks"))
+            }
+            Expect::Stood { since: from, blocks } => {
+                let grew = judges.times_after(since(from)).len() as u64;
+                require(grew <= blocks, format!("{grew} blocks"))
+            }
+            Expect::GapAtMost { since: from, gap } => {
+                let found = judges.gap_after(since(from));
+                require(found <= gap, format!("{found}"))
+            }
+            Expect::ResumedWithin { since: from, within } => {
+                let first = judges.times_after(since(from)).first().copied();
+                let took = first.map(|at| at.since(since(from)));
+                require(took.is_some_and(|took| took <= within), format!("{took:?}"))
+            }
+            Expect::AllWithin(lag) => {
+                let mut honest = self.machines.iter().filter(|m| self.plan.is_honest(m.id));
+                honest.try_for_each(|machine| self.caught_up(machine, now, lag))
+            }
+            Expect::TimeWithin(range) => {
+                let nodes = self.machines.iter().filter_map(|machine| machine.node());
+                let stamps = nodes.map(|node| Time(node.ledger().tip().timestamp * 1000));
+                let off = stamps.map(|at| at.since(now).max(now.since(at))).max();
+                require(off.is_some_and(|off| off <= range), format!("{off:?}"))
+            }
+            Expect::CaughtUp(id, lag) => self.caught_up(&self.machines[id], now, lag),
+            Expect::Down(id) => require(!self.machines[id].is_up(), "it runs".into()),
+            Expect::Banned(id) => {
+                let honest = self.machines.iter().filter(|m| self.plan.is_honest(m.id));
+                let friend = honest.map(|m| m.id).find(|by| !judges.is_banned(*by, id));
+                require(friend.is_none(), format!("{friend:?} did not ban it"))
+            }
+            Expect::Convicted(id) => {
+                let key = self.machines[id].key.as_ref().map(|key| key.public());
+                let convicted = key.is_some_and(|key| judges.convicted.contains(&key));
+                require(convicted, "nobody noticed".into())
+            }
+            Expect::Included { since: from, txs } => {
+                let found = judges.txs_after(since(from));
+                require(found >= txs, format!("{found} transactions"))
+            }
+        }
+    }
+
+    fn caught_up(&self, machine: &Machine, now: Time, lag: Millis) -> Result<(), String> {
+        let wanted = self.judges.height_at(Time(now.0.saturating_sub(lag.0)));
+        let tip: Option<Height> = machine.node().map(|node| node.ledger().tip().number);
+        match tip {
+            Some(tip) if tip >= wanted => Ok(()),
+            _ => Err(format!("machine {} is at {tip:?} of {wanted}", machine.id)),
+        }
+    }
+}

@@ -1,0 +1,352 @@
+//! The judges: they watch what every machine says, records and commits, and
+//! know what must never be. They see more than any node does.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    sync::Arc,
+};
+
+use trefoil_crypto::{Address, B256, PublicKey};
+use trefoil_ledger::{LedgerError, Snapshot};
+use trefoil_node::{Node, Status};
+use trefoil_types::{
+    Certificate, Header, Height, Message, Millis, Offence, Proposal, Receipt, RecoveredBlock,
+    Round, Time, ValidatorSet, Vote, VoteKind,
+};
+
+use crate::{machine::POOL, wire::Id};
+
+/// What should never have been.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    pub at: Time,
+    pub judge: &'static str,
+    pub text: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.judge, self.text)
+    }
+}
+
+/// A block as the first honest machine committed it.
+#[derive(Clone, Debug)]
+pub struct Final {
+    pub hash: B256,
+    pub at: Time,
+    pub txs: usize,
+    /// Digest of the watched accounts after it.
+    state: u64,
+    receipts: u64,
+}
+
+pub struct Judges {
+    set: ValidatorSet,
+    network: B256,
+    pub now: Time,
+    pub violations: Vec<Violation>,
+    /// The one chain, from height 1.
+    pub chain: BTreeMap<Height, Final>,
+    /// Where each transaction was said to be.
+    told_txs: BTreeMap<B256, (Height, usize)>,
+    /// The highest block that each honest machine told anyone of.
+    told: BTreeMap<Id, Height>,
+    votes: BTreeMap<(PublicKey, Height, Round, VoteKind), Option<B256>>,
+    proposals: BTreeMap<(PublicKey, Height, Round), (B256, Option<Round>)>,
+    /// Who was seen to prevote for a block in a round, honest or not.
+    prevotes: BTreeMap<(Height, Round, B256), BTreeSet<PublicKey>>,
+    /// The newest lock of each honest validator: its last precommit for a block.
+    locks: BTreeMap<PublicKey, (Height, Round, B256)>,
+    checked: BTreeSet<B256>,
+    honest: BTreeMap<PublicKey, Id>,
+    scores: BTreeMap<(Id, Id), u32>,
+    pub convicted: BTreeSet<PublicKey>,
+}
+
+impl Judges {
+    /// `honest`: the validators that keep to the rules.
+    pub fn new(set: ValidatorSet, network: B256, honest: BTreeMap<PublicKey, Id>) -> Self {
+        Self {
+            set,
+            network,
+            now: Time(0),
+            violations: vec![],
+            chain: BTreeMap::new(),
+            told_txs: BTreeMap::new(),
+            told: BTreeMap::new(),
+            votes: BTreeMap::new(),
+            proposals: BTreeMap::new(),
+            prevotes: BTreeMap::new(),
+            locks: BTreeMap::new(),
+            checked: BTreeSet::new(),
+            honest,
+            scores: BTreeMap::new(),
+            convicted: BTreeSet::new(),
+        }
+    }
+
+    pub fn accuse(&mut self, judge: &'static str, text: String) {
+        self.violations.push(Violation { at: self.now, judge, text });
+    }
+
+    /// An honest machine told its callers that a block is final.
+    pub fn committed(
+        &mut self,
+        id: Id,
+        block: &RecoveredBlock,
+        receipts: &[Receipt],
+        snapshot: &Snapshot,
+        watched: &[Address],
+    ) {
+        let height = block.header.number;
+        let state = match digest_accounts(snapshot, height, watched) {
+            Ok(state) => state,
+            Err(e) => return self.accuse("storage", format!("machine {id}: {e}")),
+        };
+        let mut hasher = DefaultHasher::new();
+        format!("{receipts:?}").hash(&mut hasher);
+        let txs = block.transactions.len();
+        let ours = Final { hash: block.hash, at: self.now, txs, state, receipts: hasher.finish() };
+        let first = self.chain.entry(height).or_insert_with(|| ours.clone()).clone();
+        if first.hash != ours.hash {
+            let text = format!("height {height}: {} and, machine {id}, {}", first.hash, ours.hash);
+            self.accuse("agreement", text);
+        } else if first.state != state {
+            self.accuse("state", format!("machine {id} has other accounts after {height}"));
+        } else if first.receipts != ours.receipts {
+            self.accuse("state", format!("machine {id} has other receipts of {height}"));
+        }
+        for (index, tx) in block.transactions.iter().enumerate() {
+            let place = (height, index);
+            if *self.told_txs.entry(*tx.tx_hash()).or_insert(place) != place {
+                self.accuse("receipts", format!("{} is final twice", tx.tx_hash()));
+            }
+        }
+        let told = self.told.entry(id).or_default();
+        *told = height.max(*told);
+        self.certified(id, height, snapshot);
+    }
+
+    fn certified(&mut self, id: Id, height: Height, snapshot: &Snapshot) {
+        match snapshot.certificate(height) {
+            Ok(Some(certificate)) => self.certificate(id, &certificate),
+            Ok(None) if height == 0 => {}
+            Ok(None) => {
+                self.accuse("certificate", format!("machine {id} has none for {height}"));
+            }
+            Err(e) => self.accuse("storage", format!("machine {id}: {e}")),
+        }
+    }
+
+    /// A certificate that an honest machine holds.
+    pub fn certificate(&mut self, id: Id, certificate: &Certificate) {
+        if !self.checked.insert(certificate.hash()) {
+            return;
+        }
+        if let Err(e) = certificate.verify(&self.set, &self.network) {
+            self.accuse("certificate", format!("machine {id} holds a bad one: {e}"));
+        }
+        let known = self.chain.get(&certificate.height).map(|block| block.hash);
+        if known.is_some_and(|hash| hash != certificate.block) {
+            let text = format!("height {}: two blocks are certified", certificate.height);
+            self.accuse("agreement", text);
+        }
+    }
+
+    /// A machine started; it must know all that it told of before.
+    pub fn started(&mut self, id: Id, node: &Node) {
+        let (tip, hash) = (node.ledger().tip().number, node.ledger().tip_hash());
+        let told = self.told.get(&id).copied().unwrap_or_default();
+        if tip < told {
+            self.accuse("lost", format!("machine {id} told of {told} and is back at {tip}"));
+        }
+        if self.chain.get(&tip).is_some_and(|block| block.hash != hash) {
+            self.accuse("agreement", format!("machine {id} is back at another {tip}: {hash}"));
+        }
+        if tip > 0 {
+            self.certified(id, tip, &node.ledger().snapshot());
+        }
+    }
+
+    /// A machine said something to another; `honest` says whether it is.
+    pub fn said(&mut self, id: Id, honest: bool, message: &Message) {
+        match message {
+            Message::Vote(vote) => {
+                if vote.kind == VoteKind::Prevote
+                    && let Some(block) = vote.block
+                {
+                    let seen = self.prevotes.entry((vote.height, vote.round, block)).or_default();
+                    seen.insert(vote.validator);
+                }
+                if honest && self.honest.get(&vote.validator) == Some(&id) {
+                    self.voted(vote);
+                }
+            }
+            Message::Proposal(proposed)
+                if honest && self.honest.get(&proposed.proposal.proposer) == Some(&id) =>
+            {
+                self.proposed(&proposed.proposal, &proposed.header);
+            }
+            Message::PolkaCertificate(polka) => {
+                let seen =
+                    self.prevotes.entry((polka.height, polka.round, polka.block)).or_default();
+                seen.extend(polka.signatures.iter().map(|s| s.validator));
+            }
+            _ => {}
+        }
+    }
+
+    fn voted(&mut self, vote: &Vote) {
+        let place = (vote.validator, vote.height, vote.round, vote.kind);
+        let first = *self.votes.entry(place).or_insert(vote.block);
+        if first != vote.block {
+            let text = format!("two votes: {vote:?}, and for {first:?} before");
+            return self.accuse("double-sign", text);
+        }
+        let Some(block) = vote.block else { return };
+        match vote.kind {
+            VoteKind::Prevote => self.check_lock(vote, block),
+            VoteKind::Precommit => {
+                let lock = (vote.height, vote.round, block);
+                let newest = self.locks.entry(vote.validator).or_insert(lock);
+                *newest = lock.max(*newest);
+            }
+        }
+    }
+
+    /// A validator that precommitted a block prevotes for another only when a
+    /// quorum prevoted that one since (arXiv:1807.04938, lines 22 to 30).
+    fn check_lock(&mut self, vote: &Vote, block: B256) {
+        let Some(&(height, round, locked)) = self.locks.get(&vote.validator) else { return };
+        if height != vote.height || vote.round <= round || locked == block {
+            return;
+        }
+        let freed = (round..vote.round).any(|round| {
+            let voters = self.prevotes.get(&(height, round, block));
+            let powers = voters.into_iter().flatten().filter_map(|key| self.set.get(key));
+            self.set.is_quorum(powers.map(|validator| validator.power).sum())
+        });
+        if !freed {
+            let text = format!("{vote:?}, while locked on {locked} since round {round}");
+            self.accuse("lock", text);
+        }
+    }
+
+    fn proposed(&mut self, proposal: &Proposal, header: &Header) {
+        let place = (proposal.proposer, proposal.height, proposal.round);
+        let what = (proposal.block, proposal.pol_round);
+        let first = *self.proposals.entry(place).or_insert(what);
+        if first != what {
+            let text = format!("two proposals: {proposal:?}, and {first:?} before");
+            self.accuse("double-sign", text);
+        }
+        if header.number != proposal.height {
+            self.accuse("double-sign", format!("{proposal:?} of a block {}", header.number));
+        }
+    }
+
+    /// Adds to what `by` holds against `peer`; whether that is enough for a ban.
+    pub fn blamed(&mut self, by: Id, peer: Id, honest: bool, offence: Offence) -> bool {
+        let score = self.scores.entry((by, peer)).or_default();
+        *score += offence.cost();
+        let banned = *score >= 100;
+        if banned && honest {
+            let text = format!("machine {by} bans the honest {peer}, last for {offence:?}");
+            self.accuse("honest-peer", text);
+        }
+        banned
+    }
+
+    pub fn is_banned(&self, by: Id, peer: Id) -> bool {
+        self.scores.get(&(by, peer)).is_some_and(|score| *score >= 100)
+    }
+
+    /// Somebody says that a validator signed two things.
+    pub fn convicted(&mut self, by: Id, height: Height, validator: PublicKey) {
+        if self.honest.contains_key(&validator) {
+            let text = format!("machine {by} convicts {validator} at {height}");
+            self.accuse("honest-validator", text);
+        }
+        self.convicted.insert(validator);
+    }
+
+    /// What a machine shows of its memory.
+    pub fn status(&mut self, id: Id, status: &Status) {
+        let txs = status.pool_pending + status.pool_queued;
+        if txs > POOL.txs_max || status.pool_bytes > POOL.bytes_max {
+            let text = format!("machine {id} pools {txs} txs, {} bytes", status.pool_bytes);
+            self.accuse("bounds", text);
+        }
+    }
+
+    /// The end: an honest machine still knows all that anyone was told.
+    pub fn ended(&mut self, id: Id, node: &Node) {
+        if let Err(e) = self.remembers(id, &node.ledger().snapshot()) {
+            self.accuse("storage", format!("machine {id}: {e}"));
+        }
+        self.status(id, &node.status());
+    }
+
+    fn remembers(&mut self, id: Id, snapshot: &Snapshot) -> Result<(), LedgerError> {
+        let tip = snapshot.tip().number;
+        for (height, hash) in self.known_up_to(tip) {
+            let ours = snapshot.header(height)?.map(|(hash, _)| hash);
+            if ours != Some(hash) {
+                self.accuse("lost", format!("machine {id} has {ours:?} at {height}, not {hash}"));
+            }
+            self.certified(id, height, snapshot);
+        }
+        for (tx, (height, index)) in Arc::new(self.told_txs.clone()).iter() {
+            let ours = snapshot.transaction(tx)?;
+            if *height <= tip && ours != Some((*height, *index)) {
+                let text = format!("machine {id}: {tx} was {index} in {height}, is {ours:?}");
+                self.accuse("receipts", text);
+            }
+        }
+        Ok(())
+    }
+
+    fn known_up_to(&self, tip: Height) -> Vec<(Height, B256)> {
+        self.chain.range(..=tip).map(|(height, block)| (*height, block.hash)).collect()
+    }
+
+    /// How many blocks were final at that instant.
+    pub fn height_at(&self, at: Time) -> Height {
+        let then = self.chain.iter().filter(|(_, block)| block.at <= at);
+        then.map(|(height, _)| *height).max().unwrap_or_default()
+    }
+
+    /// When blocks became final, after that instant.
+    pub fn times_after(&self, since: Time) -> Vec<Time> {
+        let mut times: Vec<_> = self.chain.values().map(|block| block.at).collect();
+        times.retain(|at| *at > since);
+        times.sort();
+        times
+    }
+
+    /// How many transactions became final after that instant.
+    pub fn txs_after(&self, since: Time) -> u64 {
+        self.chain.values().filter(|block| block.at > since).map(|block| block.txs as u64).sum()
+    }
+
+    /// The longest that no block became final, from `since` until now.
+    pub fn gap_after(&self, since: Time) -> Millis {
+        let times = [vec![since], self.times_after(since), vec![self.now]].concat();
+        times.windows(2).map(|pair| pair[1].since(pair[0])).max().unwrap_or_default()
+    }
+}
+
+fn digest_accounts(
+    snapshot: &Snapshot,
+    height: Height,
+    watched: &[Address],
+) -> Result<u64, LedgerError> {
+    let mut hasher = DefaultHasher::new();
+    for address in watched {
+        format!("{:?}", snapshot.account(height, address)?).hash(&mut hasher);
+    }
+    Ok(hasher.finish())
+}

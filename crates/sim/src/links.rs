@@ -1,0 +1,184 @@
+//! The cluster's wire at work: what is said, altered, carried, lost and blamed,
+//! and which machines are connected.
+
+use std::sync::Arc;
+
+use trefoil_crypto::PeerId;
+use trefoil_node::{Input, To};
+use trefoil_types::{Message, Millis, Offence, message::Lane};
+
+use crate::{
+    cluster::{Cluster, Event},
+    plant::Plant,
+    wire::Id,
+};
+
+impl Cluster {
+    pub(crate) fn send(&mut self, from: Id, to: &To, message: Arc<Message>) {
+        let message = self.skip_lock(from, message);
+        let targets: Vec<Id> = match to {
+            To::Peer(peer) => self.peers.get(peer).copied().into_iter().collect(),
+            To::AllBut(except) => {
+                let except = except.and_then(|peer| self.peers.get(&peer).copied());
+                (0..self.machines.len()).filter(|id| Some(*id) != except).collect()
+            }
+        };
+        if !self.villains.contains_key(&from) {
+            self.judges.said(from, true, &message);
+            let bytes = Arc::new(message.encode());
+            for target in targets {
+                self.transmit(from, target, message.lane(), &bytes);
+            }
+            return;
+        }
+        for target in targets {
+            for bytes in self.altered(from, target, &message) {
+                self.lie(from, target, bytes);
+            }
+        }
+    }
+
+    /// A dishonest machine says what may be no message at all.
+    fn lie(&mut self, from: Id, to: Id, bytes: Vec<u8>) {
+        let lane = match Message::decode(&bytes) {
+            Ok(message) => {
+                self.judges.said(from, false, &message);
+                message.lane()
+            }
+            Err(_) => Lane::Gossip,
+        };
+        self.transmit(from, to, lane, &Arc::new(bytes));
+    }
+
+    fn altered(&mut self, from: Id, to: Id, message: &Message) -> Vec<Vec<u8>> {
+        match (self.villains.get_mut(&from), self.machines[from].node()) {
+            (Some(villain), Some(node)) => villain.alter(node, to, message),
+            _ => vec![],
+        }
+    }
+
+    /// What a dishonest machine says without being asked.
+    pub(crate) fn mutter(&mut self, id: Id) {
+        let (Some(villain), Some(node)) = (self.villains.get_mut(&id), self.machines[id].node())
+        else {
+            return;
+        };
+        if let Some(bytes) = villain.mutter(node) {
+            let to = self.rng.index(self.machines.len());
+            self.lie(id, to, bytes);
+        }
+    }
+
+    fn skip_lock(&mut self, id: Id, message: Arc<Message>) -> Arc<Message> {
+        match (self.skippers.get_mut(&id), &self.machines[id].key) {
+            (Some(skipper), Some(key)) => skipper.alter(key, &self.network, message),
+            _ => message,
+        }
+    }
+
+    fn transmit(&mut self, from: Id, to: Id, lane: Lane, bytes: &Arc<Vec<u8>>) {
+        let Some(session) = self.wire.session(from, to) else { return };
+        let bytes = match self.plan.planted {
+            Some(Plant::NoisyWire) if self.rng.permille(10) => self.noisy(bytes),
+            _ => bytes.clone(),
+        };
+        for due in self.wire.arrivals(self.now, from, to, lane) {
+            self.queue.put(due, Event::Arrive { from, to, session, bytes: bytes.clone() });
+        }
+    }
+
+    fn noisy(&mut self, bytes: &[u8]) -> Arc<Vec<u8>> {
+        let mut bytes = bytes.to_vec();
+        let at = self.rng.index(bytes.len());
+        bytes[at] ^= 1 << self.rng.index(8);
+        Arc::new(bytes)
+    }
+
+    pub(crate) fn arrive(&mut self, from: Id, to: Id, session: u64, bytes: &[u8]) {
+        if self.wire.session(from, to) != Some(session) {
+            return;
+        }
+        let peer = self.machines[from].peer;
+        match Message::decode(bytes) {
+            Ok(message) => self.give(to, Input::Message { peer, message }),
+            Err(_) => self.blame(to, peer, Offence::Malformed),
+        }
+    }
+
+    pub(crate) fn blame(&mut self, by: Id, peer: PeerId, offence: Offence) {
+        let Some(&id) = self.peers.get(&peer) else { return };
+        self.trace.note(self.now, || format!("{by} blames {id}: {offence:?}"));
+        let honest = self.plan.is_honest(id);
+        // What a dishonest machine thinks of others is nobody's concern.
+        if self.plan.is_honest(by) && self.judges.blamed(by, id, honest, offence) {
+            self.count("bans");
+            self.hang_up(by, id);
+        }
+    }
+
+    pub(crate) fn dial(&mut self, a: Id, b: Id) {
+        self.dialling.remove(&(a, b));
+        let up = self.machines[a].is_up() && self.machines[b].is_up();
+        let banned = self.judges.is_banned(a, b) || self.judges.is_banned(b, a);
+        let strangers = self.plan.strangers.contains(&(a, b));
+        if !up || banned || strangers {
+            return;
+        }
+        if self.wire.connect(a, b) {
+            self.trace.note(self.now, || format!("{a} and {b} are connected"));
+            self.give(a, Input::Connected(self.machines[b].peer));
+            self.give(b, Input::Connected(self.machines[a].peer));
+        } else if self.wire.session(a, b).is_none() {
+            self.redial(a, b);
+        }
+    }
+
+    /// Two machines will try to connect soon.
+    pub(crate) fn redial(&mut self, a: Id, b: Id) {
+        let (a, b) = (a.min(b), a.max(b));
+        if a != b && self.dialling.insert((a, b)) {
+            let due = self.now + Millis(self.rng.range(20, 1_000));
+            self.queue.put(due, Event::Dial(a, b));
+        }
+    }
+
+    /// Ends a connection: both learn of it, not at once, and dial again.
+    pub(crate) fn hang_up(&mut self, a: Id, b: Id) {
+        if a == b || !self.wire.disconnect(a, b) {
+            return;
+        }
+        for (id, other) in [(a, b), (b, a)] {
+            if self.machines[id].is_up() {
+                // Before a new connection can be made: `redial` waits longer.
+                let due = self.now + Millis(self.rng.range(0, 19));
+                self.queue.put(due, Event::Gone(id, self.machines[id].life, other));
+            }
+        }
+        self.redial(a, b);
+    }
+
+    pub(crate) fn partition(&mut self, groups: &[Vec<Id>]) {
+        let group = |id| groups.iter().position(|group| group.contains(&id));
+        for a in 0..self.machines.len() {
+            for b in 0..self.machines.len() {
+                let apart = group(a).is_none() || group(a) != group(b);
+                if a != b && apart {
+                    self.wire.block(a, b);
+                }
+            }
+        }
+    }
+
+    /// All hear each other again. Of the connections that were cut meanwhile
+    /// some had timed out, so that they are made anew.
+    pub(crate) fn mend(&mut self) {
+        for a in 0..self.machines.len() {
+            for b in a + 1..self.machines.len() {
+                if self.wire.is_blocked(a, b) && self.rng.permille(700) {
+                    self.hang_up(a, b);
+                }
+            }
+        }
+        self.wire.unblock_all();
+    }
+}

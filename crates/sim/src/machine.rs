@@ -1,0 +1,353 @@
+//! One machine: its disks, its clock, and the process on it, which runs the
+//! node as the real shell does: a batch of inputs is stepped, the journal is
+//! appended and synced, and only then the effects are carried out.
+
+use std::{
+    cell::Cell,
+    collections::VecDeque,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Once},
+};
+
+use trefoil_crypto::{PeerId, SecretKey};
+use trefoil_ledger::{History, Journal, Ledger};
+use trefoil_node::{Config, Effects, Input, Node, PoolLimits};
+use trefoil_types::{ChainSpec, Millis, Time, message::Lane};
+
+use crate::{disk::SimDisk, plan::Moment, plant::Plant, rng::Rng, trace::Trace, wire::Id};
+
+/// Small, so that seeds meet the bounds.
+pub const POOL: PoolLimits =
+    PoolLimits { txs_max: 64, bytes_max: 64 << 10, txs_per_sender_max: 16, txs_per_peer_max: 32 };
+
+/// Small too: a run is short, and must see checkpoints and journals that end.
+const CHECKPOINT_BLOCKS: usize = 8;
+const SEGMENT_BYTES: u64 = 8 << 10;
+
+/// The most inputs that wait in one lane; more are dropped, as the shell does.
+const LANE_MAX: usize = 1024;
+
+/// The most inputs that are stepped before the journal is synced.
+const BATCH_MAX: usize = 64;
+
+/// Why a process ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Death {
+    /// The plan said so.
+    Planned,
+    /// The disk refused, as the plan had it do.
+    Disk(String),
+    /// Neither: a fault of the product.
+    Fault(String),
+}
+
+/// What came of a turn of the loop: what to carry out, and whether the process
+/// ended over it.
+#[derive(Debug, Default)]
+pub struct Turn {
+    pub effects: Effects,
+    pub death: Option<Death>,
+}
+
+pub struct Machine {
+    pub id: Id,
+    pub peer: PeerId,
+    /// The validator's key; none on a full node.
+    pub key: Option<SecretKey>,
+    /// Counts starts and ends, so that what was meant for one life is not
+    /// delivered to the next.
+    pub life: u64,
+    /// How long one input keeps it busy.
+    pub cost: Millis,
+    pub busy_until: Time,
+    /// Whether the journal's tail was torn at the last start.
+    pub has_cut_tail: bool,
+    pub journal_disk: SimDisk,
+    pub ledger_disk: SimDisk,
+    spec: Arc<ChainSpec>,
+    skew_ms: i64,
+    plant: Option<Plant>,
+    rng: Rng,
+    crash: Option<Moment>,
+    lanes: [VecDeque<Input>; 5],
+    process: Option<Process>,
+}
+
+struct Process {
+    node: Node,
+    journal: Journal,
+}
+
+impl Machine {
+    pub fn new(
+        id: Id,
+        key: Option<SecretKey>,
+        spec: Arc<ChainSpec>,
+        skew_ms: i64,
+        plant: Option<Plant>,
+        rng: Rng,
+    ) -> Self {
+        let (journal_disk, ledger_disk) = (SimDisk::default(), SimDisk::default());
+        match plant {
+            Some(Plant::ForgottenSync) => journal_disk.forget_syncs(),
+            Some(Plant::FalseCheckpoint) => ledger_disk.forget_syncs(),
+            _ => {}
+        }
+        Self {
+            id,
+            peer: PeerId(secret("node", id).public()),
+            key,
+            life: 0,
+            cost: Millis(0),
+            busy_until: Time(0),
+            has_cut_tail: false,
+            journal_disk,
+            ledger_disk,
+            spec,
+            skew_ms,
+            plant,
+            rng,
+            crash: None,
+            lanes: Default::default(),
+            process: None,
+        }
+    }
+
+    /// The running node.
+    pub fn node(&self) -> Option<&Node> {
+        self.process.as_ref().map(|process| &process.node)
+    }
+
+    pub fn is_up(&self) -> bool {
+        self.process.is_some()
+    }
+
+    /// When the node wants to be woken, on the world's clock.
+    pub fn deadline(&self) -> Option<Time> {
+        if self.plant == Some(Plant::DeafTimers) {
+            return None;
+        }
+        let local = self.node()?.deadline()?;
+        Some(Time(local.0.saturating_add_signed(-self.skew_ms)))
+    }
+
+    fn local(&self, now: Time) -> Time {
+        Time(now.0.saturating_add_signed(self.skew_ms))
+    }
+
+    /// Starts the process: opens what its disks hold.
+    pub fn start(&mut self, now: Time, trace: &mut Trace) -> Turn {
+        self.life += 1;
+        self.busy_until = now;
+        self.rot();
+        let started = quietly(|| self.open(now));
+        match started {
+            Ok(Ok((process, effects))) => {
+                self.process = Some(process);
+                trace.effects(now, self.id, &effects);
+                self.flush(effects)
+            }
+            Ok(Err(text)) | Err(text) => Turn { death: Some(self.blame(text)), ..Turn::default() },
+        }
+    }
+
+    fn open(&mut self, now: Time) -> Result<(Process, Effects), String> {
+        let (mut journal, mut recovered) =
+            Journal::open(self.journal_disk.mount()).map_err(|e| e.to_string())?;
+        self.has_cut_tail = recovered.cut_bytes > 0;
+        journal.set_segment_bytes(SEGMENT_BYTES);
+        let mut ledger =
+            Ledger::open(self.ledger_disk.mount(), self.spec.clone(), History::Archive)
+                .map_err(|e| e.to_string())?;
+        ledger.set_checkpoint_blocks(CHECKPOINT_BLOCKS);
+        if let Some(plant) = self.plant {
+            plant.spoil_records(&self.spec, &mut recovered.records);
+        }
+        let config = Config { validator_key: self.key.clone(), peer: self.peer, pool: POOL };
+        let mut effects = Effects::default();
+        let node = Node::open(config, ledger, recovered.records, self.local(now), &mut effects);
+        Ok((Process { node, journal }, effects))
+    }
+
+    /// Puts an input where it waits its turn.
+    pub fn push(&mut self, input: Input) {
+        let lane = match &input {
+            Input::Tick | Input::Done(_) | Input::Connected(_) | Input::Disconnected(_) => 0,
+            Input::Call { .. } => 2,
+            Input::Message { message, .. } => match message.lane() {
+                Lane::Consensus => 1,
+                Lane::CatchUp if self.plant == Some(Plant::LostLane) => return,
+                Lane::CatchUp => 3,
+                Lane::Gossip => 4,
+            },
+        };
+        if lane == 0 || self.lanes[lane].len() < LANE_MAX {
+            self.lanes[lane].push_back(input);
+        }
+    }
+
+    pub fn has_inputs(&self) -> bool {
+        self.lanes.iter().any(|lane| !lane.is_empty())
+    }
+
+    /// One turn of the shell's loop: what waits, most urgent first, then time.
+    pub fn turn(&mut self, now: Time, trace: &mut Trace) -> Turn {
+        let batch_max = if self.cost.0 == 0 { BATCH_MAX } else { 1 };
+        let mut batch = Vec::new();
+        while batch.len() < batch_max
+            && let Some(input) = self.lanes.iter_mut().find_map(VecDeque::pop_front)
+        {
+            batch.push(input);
+        }
+        if self.deadline().is_some_and(|due| due <= now) {
+            batch.push(Input::Tick);
+        }
+        self.busy_until = now + Millis(self.cost.0 * batch.len() as u64);
+        let (id, local) = (self.id, self.local(now));
+        let Some(process) = &mut self.process else { return Turn::default() };
+        let mut effects = Effects::default();
+        let stepped = quietly(|| {
+            for input in batch {
+                trace.input(now, id, &input);
+                process.node.step(local, input, &mut effects);
+            }
+        });
+        if let Err(text) = stepped {
+            return Turn { death: Some(self.blame(text)), ..Turn::default() };
+        }
+        trace.effects(now, id, &effects);
+        self.flush(effects)
+    }
+
+    /// Journal before speech, with the power going in between if it shall.
+    fn flush(&mut self, mut effects: Effects) -> Turn {
+        if self.plant == Some(Plant::SpeechFirst) && self.crash.take().is_some() {
+            return Turn { effects, death: Some(Death::Planned) };
+        }
+        if let Err(text) = self.journal(&mut effects) {
+            return Turn { death: Some(self.blame(text)), ..Turn::default() };
+        }
+        let due = match self.crash {
+            Some(Moment::BeforeSync | Moment::AfterSync) => !effects.records.is_empty(),
+            Some(Moment::MidSpeech) => !effects.sends.is_empty(),
+            _ => false,
+        };
+        if !due {
+            return Turn { effects, death: None };
+        }
+        if self.crash.take() == Some(Moment::MidSpeech) {
+            effects.sends.truncate(effects.sends.len() / 2);
+            effects.events.clear();
+            effects.replies.clear();
+        } else {
+            effects = Effects::default();
+        }
+        Turn { effects, death: Some(Death::Planned) }
+    }
+
+    fn journal(&mut self, effects: &mut Effects) -> Result<(), String> {
+        let Some(process) = &mut self.process else { return Ok(()) };
+        let speaks = !(effects.sends.is_empty()
+            && effects.orders.is_empty()
+            && effects.jobs.is_empty()
+            && effects.replies.is_empty()
+            && effects.events.is_empty());
+        let cut = self.crash == Some(Moment::BeforeSync) && !effects.records.is_empty();
+        let journal = &mut process.journal;
+        quietly(|| {
+            journal.append(&effects.records)?;
+            if speaks && !cut {
+                journal.sync()?;
+            }
+            match effects.prune_journal {
+                Some(height) => journal.prune(Plant::prune_height(self.plant, height)),
+                None => Ok(()),
+            }
+        })?
+        .map_err(|e| e.to_string())
+    }
+
+    /// Says when the power shall go, if that is not now.
+    pub fn crash_at(&mut self, moment: Moment) {
+        match moment {
+            Moment::LedgerWrites(writes) => self.ledger_disk.fail_after(writes),
+            moment => self.crash = Some(moment),
+        }
+    }
+
+    /// The power stays, whatever was planned for it.
+    pub fn disarm(&mut self) {
+        self.crash = None;
+        self.ledger_disk.relent();
+    }
+
+    /// What the shell does when it is asked to stop.
+    pub fn close(&mut self) {
+        let Some(Process { node, .. }) = self.process.take() else { return };
+        // Should its disk fail now, the journal has what the ledger lacks.
+        let _ = quietly(|| node.into_ledger().checkpoint(true).map(|last| last.run()));
+    }
+
+    /// Ends the process. A kill leaves to the disks all that was written.
+    pub fn end(&mut self, killed: bool) {
+        self.life += 1;
+        self.crash = None;
+        self.lanes = Default::default();
+        if killed {
+            self.journal_disk.unmount();
+            self.ledger_disk.unmount();
+        } else {
+            self.journal_disk.power_cut(&mut self.rng);
+            self.ledger_disk.power_cut(&mut self.rng);
+        }
+        // What a process does on its way out reaches no disk any more.
+        let process = self.process.take();
+        let _ = quietly(|| drop(process));
+    }
+
+    /// Whose fault a death was.
+    pub fn blame(&self, text: String) -> Death {
+        if self.journal_disk.has_refused() || self.ledger_disk.has_refused() {
+            Death::Disk(text)
+        } else {
+            Death::Fault(text)
+        }
+    }
+
+    fn rot(&self) {
+        if self.plant == Some(Plant::BitRot) && self.id == 0 && self.life > 1 {
+            self.ledger_disk.rot(&crate::workload::MISER_BALANCE.to_be_bytes());
+        }
+    }
+}
+
+/// The secret key of a machine, by purpose; the same in every run.
+pub fn secret(purpose: &str, id: Id) -> SecretKey {
+    let seed = trefoil_crypto::keccak256(format!("trefoil-sim/{purpose}/{id}"));
+    SecretKey::from_seed(&seed.0)
+}
+
+thread_local! {
+    static QUIET: Cell<bool> = const { Cell::new(false) };
+    static PANIC: Cell<Option<String>> = const { Cell::new(None) };
+}
+
+/// Runs `work`; a panic in it is an error that says where and why, and prints
+/// nothing.
+pub fn quietly<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let loud = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if QUIET.get() {
+                PANIC.set(Some(info.to_string()));
+            } else {
+                loud(info);
+            }
+        }));
+    });
+    QUIET.set(true);
+    let result = catch_unwind(AssertUnwindSafe(work));
+    QUIET.set(false);
+    result.map_err(|_| PANIC.take().unwrap_or_else(|| "a panic without words".into()))
+}

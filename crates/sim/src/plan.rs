@@ -1,0 +1,170 @@
+//! What shall happen to a cluster: who is in it, what goes wrong when, and
+//! what is expected of it. A named scenario and a random seed are both plans.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use trefoil_types::Millis;
+
+use crate::{
+    byzantine::Vice,
+    plant::Plant,
+    wire::{Id, Weather},
+};
+
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub name: String,
+    /// Of every random stream of the run.
+    pub seed: u64,
+    /// Machines 0 to `validators` − 1 validate with equal power.
+    pub validators: usize,
+    /// So many machines after those follow the chain without a vote.
+    pub full_nodes: usize,
+    /// The dishonest; fewer than a third of the validators.
+    pub vices: BTreeMap<Id, Vice>,
+    /// These do not start by themselves.
+    pub late: BTreeSet<Id>,
+    /// Pairs that can never connect, as behind firewalls.
+    pub strangers: Vec<(Id, Id)>,
+    /// How far each machine's clock is off; missing: not at all.
+    pub skew_ms: BTreeMap<Id, i64>,
+    pub chain: Chain,
+    pub weather: Weather,
+    pub script: Vec<(Millis, Act)>,
+    /// The last instant.
+    pub ends: Millis,
+    /// A bug put in on purpose, to see that it is found.
+    pub planted: Option<Plant>,
+}
+
+/// The few fields of the chain specification that plans vary.
+#[derive(Clone, Copy, Debug)]
+pub struct Chain {
+    pub block_interval_ms: u64,
+    pub idle_block_s: u64,
+    /// First base fee, wei.
+    pub base_fee: u64,
+}
+
+/// One thing done to the cluster.
+#[derive(Clone, Debug)]
+pub enum Act {
+    /// The process ends; see [`Moment`].
+    Crash(Id, Moment),
+    /// The process starts, if it is not running, and no power cut that was
+    /// planned for it will come.
+    Start(Id),
+    /// Only machines of one group hear each other; a machine of none is alone.
+    Partition(Vec<Vec<Id>>),
+    /// What the first says does not reach the second.
+    Deafen {
+        from: Id,
+        to: Id,
+    },
+    /// Partitions and deafness end.
+    Mend,
+    /// A connection is reset; it will be dialled again.
+    Reset(Id, Id),
+    Weather(Weather),
+    /// Each input costs the machine so long.
+    Slow(Id, Millis),
+    /// The disks take so many more bytes and no more.
+    FillDisks(Id, u64),
+    FreeDisks(Id),
+    /// A transaction is submitted somewhere each so often.
+    Load(Option<Millis>),
+    /// The faults end: mend, free, fair weather, start all who are down. The
+    /// dishonest stay dishonest.
+    Calm,
+    Expect(Expect),
+}
+
+/// When exactly a process ends, and what its disk keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// It is asked to stop, and first makes its ledger durable.
+    Stop,
+    /// `kill -9`: the operating system keeps all that was written.
+    Kill,
+    /// The power goes: unsynced writes are kept, lost or torn.
+    PowerCut,
+    /// The power goes after the journal's next append, before its sync.
+    BeforeSync,
+    /// The power goes after the journal's next sync, before a word is said.
+    AfterSync,
+    /// The power goes halfway through what was to be said next.
+    MidSpeech,
+    /// The power goes after so many more writes and syncs of the ledger's disk.
+    LedgerWrites(u64),
+}
+
+/// What must be so at that instant. Times are from the plan's start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expect {
+    /// So many blocks or more became final since then.
+    Grew { since: Millis, blocks: u64 },
+    /// No more than so many blocks became final since then.
+    Stood { since: Millis, blocks: u64 },
+    /// No two blocks since then were further apart, to this very instant.
+    GapAtMost { since: Millis, gap: Millis },
+    /// The first new block after `since` came within so long.
+    ResumedWithin { since: Millis, within: Millis },
+    /// Each honest machine holds what was final so long ago.
+    AllWithin(Millis),
+    /// This one does.
+    CaughtUp(Id, Millis),
+    /// The tip's timestamp is no farther than this from the true time.
+    TimeWithin(Millis),
+    /// The process ended by itself.
+    Down(Id),
+    /// All honest running machines cut this one off for its offences.
+    Banned(Id),
+    /// Somebody holds proof that this validator signed two things.
+    Convicted(Id),
+    /// So many transactions or more became final since then.
+    Included { since: Millis, txs: u64 },
+}
+
+impl Plan {
+    /// `validators` honest machines in fair weather, doing nothing until `ends`.
+    pub fn quiet(name: &str, seed: u64, validators: usize, ends: Millis) -> Self {
+        Self {
+            name: name.into(),
+            seed,
+            validators,
+            full_nodes: 0,
+            vices: BTreeMap::new(),
+            late: BTreeSet::new(),
+            strangers: vec![],
+            skew_ms: BTreeMap::new(),
+            chain: Chain { block_interval_ms: 500, idle_block_s: 1, base_fee: 1_000_000_000 },
+            weather: Weather::FAIR,
+            script: vec![],
+            ends,
+            planted: None,
+        }
+    }
+
+    /// Adds an act at so many milliseconds from the start.
+    pub fn at(mut self, ms: u64, act: Act) -> Self {
+        self.script.push((Millis(ms), act));
+        self
+    }
+
+    pub fn expect(self, ms: u64, expect: Expect) -> Self {
+        self.at(ms, Act::Expect(expect))
+    }
+
+    pub fn machines(&self) -> usize {
+        self.validators + self.full_nodes
+    }
+
+    pub fn is_honest(&self, id: Id) -> bool {
+        !self.vices.contains_key(&id)
+    }
+
+    /// The validators that may be dishonest together: fewer than a third.
+    pub fn faulty_max(validators: usize) -> usize {
+        (validators - 1) / 3
+    }
+}

@@ -1,0 +1,301 @@
+//! Named scenarios: what an operator fears, and what the node owes him then.
+
+use trefoil_types::Millis;
+
+use crate::{
+    byzantine::Vice,
+    plan::{Act, Expect, Moment, Plan},
+    wire::Weather,
+};
+
+/// A name, what it is about, and its plan for a seed.
+pub struct Scenario {
+    pub name: &'static str,
+    pub about: &'static str,
+    pub plan: fn(&str, u64) -> Plan,
+}
+
+pub const ALL: [Scenario; 20] = [
+    Scenario { name: "fair", about: "four machines and nothing wrong", plan: fair },
+    Scenario { name: "alone", about: "one validator is a chain", plan: alone },
+    Scenario {
+        name: "proposer-down",
+        about: "one of four killed under load: blocks at most 3 s apart, back at the tip in 10 s",
+        plan: proposer_down,
+    },
+    Scenario {
+        name: "lost-proposal",
+        about: "a validator hears nothing of one proposer, and keeps up",
+        plan: lost_proposal,
+    },
+    Scenario {
+        name: "two-down-a-minute",
+        about: "two of four down for a minute: blocks within 10 s of the quorum's return",
+        plan: two_down_a_minute,
+    },
+    Scenario {
+        name: "all-killed",
+        about: "all four killed at once, again and again, at bad moments",
+        plan: all_killed,
+    },
+    Scenario {
+        name: "partition-heals",
+        about: "two halves: none decides; together again: blocks within 10 s",
+        plan: partition_heals,
+    },
+    Scenario {
+        name: "full-disk",
+        about: "a disk fills: the node ends, and comes back when there is room",
+        plan: full_disk,
+    },
+    Scenario {
+        name: "torn-tail",
+        about: "the power goes in the middle of the journal's write, over and over",
+        plan: torn_tail,
+    },
+    Scenario { name: "slow-node", about: "one machine is slow", plan: slow_node },
+    Scenario {
+        name: "equivocator",
+        about: "one signs two things, and somebody can prove it",
+        plan: equivocator,
+    },
+    Scenario {
+        name: "withholder",
+        about: "one proposes to few and answers no request",
+        plan: withholder,
+    },
+    Scenario { name: "garbage", about: "one sends rubbish, and is cut off", plan: garbage },
+    Scenario { name: "forger", about: "one proposes and serves what is false", plan: forger },
+    Scenario {
+        name: "no-direct-link",
+        about: "two can never connect and a third is dishonest: the fourth hands on",
+        plan: no_direct_link,
+    },
+    Scenario {
+        name: "chain-of-links",
+        about: "machines in a row: everything goes through others",
+        plan: chain_of_links,
+    },
+    Scenario {
+        name: "fast-clock",
+        about: "one clock is an hour ahead: the chain's time is not",
+        plan: fast_clock,
+    },
+    Scenario {
+        name: "slow-clock",
+        about: "one clock is an hour behind: the others go on, and it follows",
+        plan: slow_clock,
+    },
+    Scenario {
+        name: "late-joiner",
+        about: "a full node comes when the chain is long, and catches up",
+        plan: late_joiner,
+    },
+    Scenario {
+        name: "idle-chain",
+        about: "nothing to do: a block a minute; the first transaction wakes it",
+        plan: idle_chain,
+    },
+];
+
+/// The scenario of a name.
+pub fn find(name: &str) -> Option<&'static Scenario> {
+    ALL.iter().find(|scenario| scenario.name == name)
+}
+
+impl Scenario {
+    pub fn plan(&self, seed: u64) -> Plan {
+        (self.plan)(self.name, seed)
+    }
+}
+
+const LOAD: Act = Act::Load(Some(Millis(200)));
+
+/// Four machines under load for so long.
+fn four(name: &str, seed: u64, ends: u64) -> Plan {
+    Plan::quiet(name, seed, 4, Millis(ends)).at(0, LOAD)
+}
+
+fn grew(since: u64, blocks: u64) -> Expect {
+    Expect::Grew { since: Millis(since), blocks }
+}
+
+fn fair(name: &str, seed: u64) -> Plan {
+    four(name, seed, 20_000)
+        .expect(19_000, grew(0, 20))
+        .expect(19_000, Expect::Included { since: Millis(0), txs: 40 })
+        .expect(19_000, Expect::GapAtMost { since: Millis(3_000), gap: Millis(1_500) })
+        .expect(19_000, Expect::AllWithin(Millis(1_000)))
+}
+
+fn alone(name: &str, seed: u64) -> Plan {
+    Plan::quiet(name, seed, 1, Millis(20_000))
+        .at(0, LOAD)
+        .at(8_000, Act::Crash(0, Moment::PowerCut))
+        .at(9_000, Act::Start(0))
+        .expect(19_000, grew(9_000, 8))
+}
+
+fn proposer_down(name: &str, seed: u64) -> Plan {
+    four(name, seed, 40_000)
+        .at(5_000, Act::Crash(1, Moment::Kill))
+        .expect(20_000, Expect::GapAtMost { since: Millis(4_000), gap: Millis(3_000) })
+        .at(20_000, Act::Start(1))
+        .expect(30_000, Expect::CaughtUp(1, Millis(1_500)))
+        .expect(39_000, grew(30_000, 8))
+}
+
+fn lost_proposal(name: &str, seed: u64) -> Plan {
+    four(name, seed, 30_000)
+        .at(3_000, Act::Deafen { from: 1, to: 2 })
+        .expect(25_000, grew(3_000, 15))
+        .expect(25_000, Expect::CaughtUp(2, Millis(4_000)))
+        .at(25_000, Act::Mend)
+        .expect(29_500, Expect::AllWithin(Millis(2_000)))
+}
+
+fn two_down_a_minute(name: &str, seed: u64) -> Plan {
+    four(name, seed, 90_000)
+        .at(5_000, Act::Crash(0, Moment::Kill))
+        .at(5_000, Act::Crash(2, Moment::Kill))
+        .expect(65_000, Expect::Stood { since: Millis(5_500), blocks: 0 })
+        .at(65_000, Act::Start(0))
+        .expect(75_500, Expect::ResumedWithin { since: Millis(65_000), within: Millis(10_000) })
+        .at(75_500, Act::Start(2))
+        .expect(89_000, Expect::AllWithin(Millis(2_000)))
+        .expect(89_000, grew(75_500, 10))
+}
+
+fn all_killed(name: &str, seed: u64) -> Plan {
+    let moments =
+        [Moment::Kill, Moment::PowerCut, Moment::BeforeSync, Moment::AfterSync, Moment::MidSpeech];
+    let mut plan = four(name, seed, 80_000);
+    for (turn, moment) in moments.into_iter().enumerate() {
+        let at = 4_000 + turn as u64 * 14_000;
+        for id in 0..4 {
+            plan = plan
+                .at(at, Act::Crash(id, moment))
+                .at(at + 2_000 + id as u64 * 100, Act::Start(id));
+        }
+        let (since, within) = (Millis(at + 2_300), Millis(10_000));
+        plan = plan.expect(at + 13_000, Expect::ResumedWithin { since, within });
+    }
+    plan.expect(79_000, Expect::AllWithin(Millis(2_000)))
+}
+
+fn partition_heals(name: &str, seed: u64) -> Plan {
+    four(name, seed, 50_000)
+        .at(5_000, Act::Partition(vec![vec![0, 1], vec![2, 3]]))
+        .expect(30_000, Expect::Stood { since: Millis(5_500), blocks: 0 })
+        .at(30_000, Act::Mend)
+        .expect(41_000, Expect::ResumedWithin { since: Millis(30_000), within: Millis(10_000) })
+        .expect(49_000, Expect::AllWithin(Millis(2_000)))
+}
+
+fn full_disk(name: &str, seed: u64) -> Plan {
+    four(name, seed, 40_000)
+        .at(5_000, Act::FillDisks(3, 3_000))
+        .expect(15_000, Expect::Down(3))
+        .expect(15_000, grew(5_000, 6))
+        .at(15_000, Act::FreeDisks(3))
+        .at(15_000, Act::Start(3))
+        .expect(30_000, Expect::CaughtUp(3, Millis(1_500)))
+}
+
+fn torn_tail(name: &str, seed: u64) -> Plan {
+    let mut plan = four(name, seed, 50_000);
+    for turn in 0..8 {
+        let (at, id) = (3_000 + turn * 4_000, turn as usize % 4);
+        plan = plan.at(at, Act::Crash(id, Moment::BeforeSync)).at(at + 2_000, Act::Start(id));
+    }
+    plan.expect(49_000, Expect::AllWithin(Millis(2_000))).expect(49_000, grew(37_000, 10))
+}
+
+fn slow_node(name: &str, seed: u64) -> Plan {
+    four(name, seed, 40_000)
+        .at(2_000, Act::Slow(1, Millis(25)))
+        .expect(30_000, grew(2_000, 15))
+        .at(30_000, Act::Slow(1, Millis(0)))
+        .expect(39_000, Expect::AllWithin(Millis(2_000)))
+}
+
+fn equivocator(name: &str, seed: u64) -> Plan {
+    let mut plan = four(name, seed, 40_000);
+    plan.vices.insert(1, Vice::Equivocator);
+    plan.expect(39_000, grew(0, 15))
+        .expect(39_000, Expect::Convicted(1))
+        .expect(39_000, Expect::AllWithin(Millis(4_000)))
+}
+
+fn withholder(name: &str, seed: u64) -> Plan {
+    let mut plan = four(name, seed, 40_000);
+    plan.vices.insert(2, Vice::Withholder);
+    plan.expect(39_000, grew(0, 12)).expect(39_000, Expect::AllWithin(Millis(4_000)))
+}
+
+fn garbage(name: &str, seed: u64) -> Plan {
+    let mut plan = four(name, seed, 40_000);
+    plan.vices.insert(0, Vice::Garbler);
+    plan.expect(39_000, Expect::Banned(0))
+        .expect(39_000, grew(0, 12))
+        .expect(39_000, Expect::AllWithin(Millis(4_000)))
+}
+
+fn forger(name: &str, seed: u64) -> Plan {
+    let mut plan = four(name, seed, 60_000);
+    plan.vices.insert(3, Vice::Forger);
+    // One follows only now and then, so that forged blocks are asked for.
+    for turn in 0..4 {
+        let at = 5_000 + turn * 8_000;
+        plan = plan.at(at, Act::Crash(0, Moment::Kill)).at(at + 4_000, Act::Start(0));
+    }
+    plan.expect(59_000, grew(0, 20)).expect(59_000, Expect::AllWithin(Millis(4_000)))
+}
+
+fn no_direct_link(name: &str, seed: u64) -> Plan {
+    let mut plan = four(name, seed, 60_000);
+    plan.strangers = vec![(0, 3)];
+    plan.vices.insert(1, Vice::Silent);
+    plan.expect(59_000, grew(0, 10)).expect(59_000, Expect::AllWithin(Millis(6_000)))
+}
+
+fn chain_of_links(name: &str, seed: u64) -> Plan {
+    let mut plan = four(name, seed, 40_000);
+    plan.full_nodes = 1;
+    plan.strangers = vec![(0, 2), (0, 3), (0, 4), (1, 3), (1, 4), (2, 4)];
+    plan.expect(39_000, grew(0, 20)).expect(39_000, Expect::AllWithin(Millis(2_000)))
+}
+
+fn fast_clock(name: &str, seed: u64) -> Plan {
+    let mut plan = four(name, seed, 40_000);
+    plan.skew_ms.insert(2, 3_600_000);
+    plan.expect(39_000, grew(0, 15))
+        .expect(39_000, Expect::AllWithin(Millis(2_000)))
+        .expect(39_000, Expect::TimeWithin(Millis(10_000)))
+}
+
+fn slow_clock(name: &str, seed: u64) -> Plan {
+    let mut plan = four(name, seed, 40_000);
+    plan.skew_ms.insert(2, -3_600_000);
+    plan.expect(39_000, grew(0, 15)).expect(39_000, Expect::AllWithin(Millis(4_000)))
+}
+
+fn late_joiner(name: &str, seed: u64) -> Plan {
+    let mut plan = four(name, seed, 60_000);
+    plan.full_nodes = 1;
+    plan.late.insert(4);
+    plan.at(40_000, Act::Start(4))
+        .at(41_000, Act::Weather(Weather { loss_permille: 20, ..Weather::FAIR }))
+        .at(50_000, Act::Weather(Weather::FAIR))
+        .expect(59_000, Expect::CaughtUp(4, Millis(1_500)))
+}
+
+fn idle_chain(name: &str, seed: u64) -> Plan {
+    let mut plan = Plan::quiet(name, seed, 4, Millis(200_000));
+    plan.chain.idle_block_s = 60;
+    plan.expect(180_000, Expect::Stood { since: Millis(10_000), blocks: 3 })
+        .expect(180_000, grew(10_000, 2))
+        .at(180_000, LOAD)
+        .expect(183_000, Expect::ResumedWithin { since: Millis(180_000), within: Millis(2_500) })
+        .expect(183_000, Expect::Included { since: Millis(180_000), txs: 1 })
+}

@@ -1,0 +1,125 @@
+//! The pretend wire: who is connected, and what becomes of a message on its way.
+//!
+//! Connections are as TCP's are: their end is told to both, what was on its way
+//! is gone. Within one, a lane keeps its order unless `reorder` is on.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use trefoil_types::{Millis, Time, message::Lane};
+
+use crate::rng::Rng;
+
+/// A machine, by its number from 0.
+pub type Id = usize;
+
+/// How bad the wire is, for all links.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Weather {
+    pub delay_min: Millis,
+    pub delay_max: Millis,
+    /// So many of a thousand messages are lost.
+    pub loss_permille: u32,
+    /// So many of a thousand arrive twice.
+    pub twice_permille: u32,
+    /// So many of a thousand are overtaken by later ones of their lane.
+    pub reorder_permille: u32,
+}
+
+impl Weather {
+    pub const FAIR: Self = Self {
+        delay_min: Millis(1),
+        delay_max: Millis(20),
+        loss_permille: 0,
+        twice_permille: 0,
+        reorder_permille: 0,
+    };
+}
+
+#[derive(Debug)]
+pub struct Wire {
+    pub weather: Weather,
+    rng: Rng,
+    /// The session of each live connection, by its two ends in order.
+    links: BTreeMap<(Id, Id), u64>,
+    sessions: u64,
+    /// From, to: nothing arrives.
+    blocked: BTreeSet<(Id, Id)>,
+    /// When the last message of a lane arrives, so that order is kept.
+    last: BTreeMap<(Id, Id, Lane), Time>,
+}
+
+impl Wire {
+    pub fn new(weather: Weather, rng: Rng) -> Self {
+        Self {
+            weather,
+            rng,
+            links: BTreeMap::new(),
+            sessions: 0,
+            blocked: BTreeSet::new(),
+            last: BTreeMap::new(),
+        }
+    }
+
+    /// The session of the connection between two machines, if there is one.
+    pub fn session(&self, a: Id, b: Id) -> Option<u64> {
+        self.links.get(&ends(a, b)).copied()
+    }
+
+    /// Connects two machines unless they are, or cannot hear each other.
+    pub fn connect(&mut self, a: Id, b: Id) -> bool {
+        let hear = !self.blocked.contains(&(a, b)) && !self.blocked.contains(&(b, a));
+        if !hear || self.links.contains_key(&ends(a, b)) {
+            return false;
+        }
+        self.sessions += 1;
+        self.links.insert(ends(a, b), self.sessions);
+        true
+    }
+
+    /// Ends a connection; whether there was one.
+    pub fn disconnect(&mut self, a: Id, b: Id) -> bool {
+        for lane in [Lane::Consensus, Lane::CatchUp, Lane::Gossip] {
+            self.last.remove(&(a, b, lane));
+            self.last.remove(&(b, a, lane));
+        }
+        self.links.remove(&ends(a, b)).is_some()
+    }
+
+    /// From now on nothing goes from `from` to `to`.
+    pub fn block(&mut self, from: Id, to: Id) {
+        self.blocked.insert((from, to));
+    }
+
+    pub fn is_blocked(&self, a: Id, b: Id) -> bool {
+        self.blocked.contains(&(a, b)) || self.blocked.contains(&(b, a))
+    }
+
+    pub fn unblock_all(&mut self) {
+        self.blocked.clear();
+    }
+
+    /// When a message sent now arrives: never, once or twice.
+    pub fn arrivals(&mut self, now: Time, from: Id, to: Id, lane: Lane) -> Vec<Time> {
+        let weather = self.weather;
+        if self.blocked.contains(&(from, to)) || self.rng.permille(weather.loss_permille) {
+            return vec![];
+        }
+        let copies = if self.rng.permille(weather.twice_permille) { 2 } else { 1 };
+        (0..copies).map(|_| self.arrival(now, from, to, lane)).collect()
+    }
+
+    fn arrival(&mut self, now: Time, from: Id, to: Id, lane: Lane) -> Time {
+        let weather = self.weather;
+        let delay = self.rng.range(weather.delay_min.0, weather.delay_max.0);
+        if self.rng.permille(weather.reorder_permille) {
+            return now + Millis(delay * 3);
+        }
+        let last = self.last.entry((from, to, lane)).or_default();
+        *last = (now + Millis(delay)).max(*last);
+        *last
+    }
+}
+
+fn ends(a: Id, b: Id) -> (Id, Id) {
+    (a.min(b), a.max(b))
+}

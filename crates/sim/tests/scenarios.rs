@@ -1,0 +1,48 @@
+//! Each named scenario keeps what it promises.
+
+use trefoil_sim::{run_twice, scenario};
+
+fn passes(name: &str) {
+    let plan = scenario::find(name).expect("a scenario of that name").plan(1);
+    let violation = run_twice(plan).violation.map(|violation| violation.to_string());
+    assert_eq!(violation, None, "see it: trefoil-sim --scenario {name} --trace");
+}
+
+/// One test for each scenario, and none forgotten.
+macro_rules! scenarios {
+    ($($test:ident: $name:literal,)*) => {
+        $(#[test]
+        fn $test() {
+            passes($name);
+        })*
+
+        #[test]
+        fn every_scenario_has_a_test() {
+            let names: Vec<_> = scenario::ALL.iter().map(|scenario| scenario.name).collect();
+            assert_eq!(names, [$($name),*]);
+        }
+    };
+}
+
+scenarios! {
+    fair: "fair",
+    alone: "alone",
+    proposer_down: "proposer-down",
+    lost_proposal: "lost-proposal",
+    two_down_a_minute: "two-down-a-minute",
+    all_killed: "all-killed",
+    partition_heals: "partition-heals",
+    full_disk: "full-disk",
+    torn_tail: "torn-tail",
+    slow_node: "slow-node",
+    equivocator: "equivocator",
+    withholder: "withholder",
+    garbage: "garbage",
+    forger: "forger",
+    no_direct_link: "no-direct-link",
+    chain_of_links: "chain-of-links",
+    fast_clock: "fast-clock",
+    slow_clock: "slow-clock",
+    late_joiner: "late-joiner",
+    idle_chain: "idle-chain",
+}

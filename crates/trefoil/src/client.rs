@@ -1,0 +1,76 @@
+//! Asks a running node over its JSON-RPC, for the commands that report on it.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+/// A node on this machine answers within milliseconds.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A JSON-RPC server.
+#[derive(Clone, Debug)]
+pub struct Client {
+    url: String,
+    http: reqwest::Client,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    #[error(
+        "no node answers at {url}: {reason}; start it with `trefoil run`, or name it with --rpc or --dir"
+    )]
+    NoAnswer { url: String, reason: String },
+    #[error("{url} answers to {method}: {message}")]
+    Refused { url: String, method: String, message: String },
+    #[error("{url} answers to {method} with something else than was asked; is it a trefoil node?")]
+    Odd { url: String, method: String },
+}
+
+impl Client {
+    pub fn new(url: &str) -> Self {
+        let url = if url.contains("://") { url.into() } else { format!("http://{url}") };
+        let http = reqwest::Client::builder()
+            .timeout(TIMEOUT)
+            .build()
+            .expect("a client without TLS needs nothing of the system");
+        Self { url, http }
+    }
+
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// # Errors
+    /// No answer, or a refusal.
+    pub async fn call(&self, method: &str, params: Value) -> Result<Value, ClientError> {
+        let request = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
+        let no_answer = |e: reqwest::Error| ClientError::NoAnswer {
+            url: self.url.clone(),
+            reason: innermost(&e),
+        };
+        let response = self.http.post(&self.url).json(&request).send().await.map_err(no_answer)?;
+        let mut answer: Value = response.json().await.map_err(|_| self.odd(method))?;
+        if let Some(error) = answer.get("error").filter(|error| !error.is_null()) {
+            let (url, method) = (self.url.clone(), method.into());
+            let message = error["message"].as_str().unwrap_or("an error").into();
+            return Err(ClientError::Refused { url, method, message });
+        }
+        match answer.get_mut("result") {
+            Some(result) => Ok(result.take()),
+            None => Err(self.odd(method)),
+        }
+    }
+
+    pub fn odd(&self, method: &str) -> ClientError {
+        ClientError::Odd { url: self.url.clone(), method: method.into() }
+    }
+}
+
+/// What the system said ("Connection refused"), without the layers above it.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
+}

@@ -1,0 +1,166 @@
+//! The command line: one file for each group of commands.
+
+mod config;
+mod devnet;
+mod init;
+mod keys;
+mod network;
+mod repair;
+mod report;
+mod run;
+mod verify;
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::{connect, failure::Failure, home::Home, keys::PasswordSource, settings::PeerAddress};
+
+/// A peer-to-peer blockchain node. Start with `trefoil devnet`.
+#[derive(Debug, Parser)]
+#[command(name = "trefoil", version, propagate_version = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a whole network on this machine, for development
+    Devnet(devnet::Devnet),
+    /// Found a network, invite others to it
+    Network {
+        #[command(subcommand)]
+        command: network::Network,
+    },
+    /// Make a node's directory for a chain
+    Init(init::Init),
+    /// Make a node's directory from an invite
+    Join(init::Join),
+    /// Run a node in the foreground
+    Run(run::Run),
+    /// Where a running node stands
+    Status(report::Status),
+    /// Whom a running node is connected to
+    Peers(report::Peers),
+    /// A node's keys and accounts (encrypted keystore v3)
+    Keys {
+        #[command(subcommand)]
+        command: keys::Keys,
+    },
+    /// The settings in force and where each comes from
+    Config(config::Config),
+    /// Check a block and its certificate, without trusting anyone
+    Verify(verify::Verify),
+    /// Set a damaged journal aside, so that the node fetches its blocks anew
+    Repair(repair::Repair),
+    /// Print how to connect a wallet or tool to a node
+    Connect(connect::Connect),
+}
+
+impl Cli {
+    /// # Errors
+    /// What kept the command from doing its work.
+    pub fn run(self) -> Result<(), Failure> {
+        match self.command {
+            Command::Devnet(command) => command.run(),
+            Command::Network { command } => command.run(),
+            Command::Init(command) => command.run(),
+            Command::Join(command) => command.run(),
+            Command::Run(command) => command.run(),
+            Command::Status(command) => command.run(),
+            Command::Peers(command) => command.run(),
+            Command::Keys { command } => command.run(),
+            Command::Config(command) => command.run(),
+            Command::Verify(command) => command.run(),
+            Command::Repair(command) => command.run(),
+            Command::Connect(command) => command.run(),
+        }
+    }
+}
+
+/// Which node's directory.
+#[derive(Debug, Args)]
+struct Dir {
+    /// The node's directory
+    #[arg(long, value_name = "DIR", env = "TREFOIL_DIR")]
+    dir: PathBuf,
+}
+
+impl Dir {
+    fn home(&self) -> Home {
+        Home::new(&self.dir)
+    }
+}
+
+/// Where the password of a key comes from.
+#[derive(Debug, Args)]
+struct Password {
+    /// File whose first line is the keys' password (or set TREFOIL_PASSWORD)
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
+}
+
+impl Password {
+    fn source(&self) -> PasswordSource {
+        PasswordSource { file: self.password_file.clone() }
+    }
+}
+
+/// Settings given as flags: they override `node.toml` and the environment.
+#[derive(Debug, Args)]
+struct SettingFlags {
+    /// What is logged: error, warn, info, debug, or MODULE=LEVEL,…
+    #[arg(long, value_name = "FILTER")]
+    log: Option<String>,
+    /// Keep the state of every block (archive) or of so many
+    #[arg(long, value_name = "archive|BLOCKS")]
+    history: Option<String>,
+    /// Where other nodes connect
+    #[arg(long, value_name = "IP:PORT")]
+    p2p: Option<SocketAddr>,
+    /// A node to keep connected to; may be given many times
+    #[arg(long = "peer", value_name = "PEERID@IP:PORT")]
+    peers: Vec<PeerAddress>,
+    /// Where JSON-RPC (HTTP and WebSocket) is served
+    #[arg(long, value_name = "IP:PORT")]
+    rpc: Option<SocketAddr>,
+    /// Names that the RPC may be addressed by, besides localhost and IPs
+    #[arg(long, value_name = "NAME,…")]
+    rpc_hosts: Option<String>,
+    /// Origins of the web pages that may use the RPC; none given: any
+    #[arg(long, value_name = "ORIGIN,…")]
+    rpc_origins: Option<String>,
+    #[command(flatten)]
+    password: Password,
+}
+
+impl SettingFlags {
+    /// Those that were given, by their key in `node.toml`.
+    fn given(&self) -> Vec<(&'static str, String)> {
+        let peers: Vec<String> = self.peers.iter().map(ToString::to_string).collect();
+        // Absolute: it is written into `node.toml`, and read from anywhere.
+        let absolute = |file: &PathBuf| std::path::absolute(file).unwrap_or_else(|_| file.clone());
+        let password = self.password.password_file.as_ref().map(absolute);
+        let flags = [
+            ("log", self.log.clone()),
+            ("history", self.history.clone()),
+            ("p2p.listen", self.p2p.map(|address| address.to_string())),
+            ("p2p.peers", (!peers.is_empty()).then(|| peers.join(","))),
+            ("rpc.listen", self.rpc.map(|address| address.to_string())),
+            ("rpc.hosts", self.rpc_hosts.clone()),
+            ("rpc.origins", self.rpc_origins.clone()),
+            ("keys.password_file", password.map(|file| file.display().to_string())),
+        ];
+        flags.into_iter().filter_map(|(key, text)| Some((key, text?))).collect()
+    }
+}
+
+/// Runs an async command to its end.
+fn block_on<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .expect("the system starts threads")
+        .block_on(work)
+}

@@ -1,0 +1,35 @@
+//! `trefoil config`.
+
+use clap::Args;
+use serde_json::json;
+
+use super::{Dir, SettingFlags};
+use crate::{failure::Failure, settings::variable};
+
+#[derive(Debug, Args)]
+pub struct Config {
+    #[command(flatten)]
+    dir: Dir,
+    #[command(flatten)]
+    flags: SettingFlags,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Config {
+    pub fn run(self) -> Result<(), Failure> {
+        let effective = self.dir.home().settings(&self.flags.given())?;
+        if self.json {
+            let keys = effective.keys.iter().map(|(key, (value, source))| {
+                (key.clone(), json!({ "value": value, "source": source.to_string() }))
+            });
+            println!("{:#}", serde_json::Value::Object(keys.collect()));
+            return Ok(());
+        }
+        for (key, (value, source)) in &effective.keys {
+            println!("{key} = {value}    # {source}; {}", variable(key));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,313 @@
+//! `trefoil devnet`: a whole network on this machine, for development.
+//!
+//! Each validator is a process of its own with its own directory, as it would
+//! be on a machine of its own. What always holds: the nodes end with this
+//! process (they watch a pipe that it holds), and a node that dies is started
+//! again.
+
+mod accounts;
+mod child;
+mod live;
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use alloy_primitives::U256;
+use clap::{ArgAction, Args};
+use tokio::signal::unix::{SignalKind, signal};
+use trefoil_types::ChainSpec;
+
+use self::{accounts::Account, child::Child, live::Live};
+use super::{block_on, network::KindFlag};
+use crate::{
+    failure::Failure,
+    founding::{self, ETHER, Founder, Plan},
+    home::{Home, write},
+    keys::{self, KeyKind},
+    settings::{PeerAddress, Settings},
+};
+
+/// A development network has no secrets: its accounts' keys are known to all.
+const PASSWORD: &str = "devnet";
+
+const CHAIN_NAME: &str = "devnet";
+
+/// How often the children are looked after.
+const WATCH: Duration = Duration::from_millis(100);
+
+#[derive(Debug, Args)]
+pub struct Devnet {
+    /// Number of validators
+    #[arg(long, value_name = "1..16", value_parser = clap::value_parser!(u16).range(1..=16))]
+    validators: Option<u16>,
+    /// Who may connect, and who decides who validates
+    #[arg(long, value_enum, default_value = "consortium")]
+    kind: KindFlag,
+    /// EIP-155 chain id
+    #[arg(long, default_value_t = 7331)]
+    chain_id: u64,
+    /// A block is not made oftener than this
+    #[arg(long, value_name = "MS", default_value_t = 500)]
+    block_time: u64,
+    /// An idle chain makes a block this often; 0: never
+    #[arg(long, value_name = "S", default_value_t = 1)]
+    idle_block_s: u64,
+    /// First base fee in wei; 0: nobody ever pays for gas
+    #[arg(long, value_name = "WEI", default_value_t = founding::BASE_FEE)]
+    base_fee: u64,
+    /// Where the network is kept between runs [default: trefoil/devnet in the user's data directory]
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// Start again from an empty chain
+    #[arg(long, action = ArgAction::SetTrue)]
+    reset: bool,
+    /// Node I serves JSON-RPC on this port + I
+    #[arg(long, value_name = "PORT", default_value_t = 8545)]
+    rpc_port: u16,
+    /// Node I listens for other nodes on this port + I
+    #[arg(long, value_name = "PORT", default_value_t = 30303)]
+    p2p_port: u16,
+}
+
+impl Devnet {
+    pub fn run(self) -> Result<(), Failure> {
+        let dir = self.dir.clone().map_or_else(default_dir, Ok)?;
+        if self.reset {
+            remove(&dir)?;
+        }
+        let accounts = accounts::well_known();
+        let homes = existing(&dir);
+        let count = match (homes.len(), self.validators) {
+            (0, wanted) => wanted.unwrap_or(4),
+            (found, wanted) => self.check_existing(&dir, &homes, wanted)?.unwrap_or(found as u16),
+        };
+        let homes: Vec<Home> = (0..count).map(|i| Home::new(node_dir(&dir, i))).collect();
+        let ports = self.ports(count)?;
+        if homes[0].is_founded() {
+            set_ports(&homes, &ports)?;
+        } else {
+            self.found(&homes, &ports, &accounts)?;
+        }
+        let spec = homes[0].spec()?;
+        block_on(supervise(&dir, &spec, &homes, &ports, &accounts))
+    }
+
+    /// Whether the network that is there is the one that was asked for.
+    fn check_existing(
+        &self,
+        dir: &Path,
+        homes: &[Home],
+        wanted: Option<u16>,
+    ) -> Result<Option<u16>, Failure> {
+        let spec = homes[0].spec()?;
+        let differs = |what: String| {
+            let what = format!("{} holds another network: {what}", dir.display());
+            Err(Failure::told(what, "give --reset to start again from nothing, or another --dir"))
+        };
+        if spec.name != CHAIN_NAME {
+            return differs(format!("its name is {:?}, not {CHAIN_NAME:?}", spec.name));
+        }
+        if spec.chain_id != self.chain_id {
+            return differs(format!("its chain id is {}, not {}", spec.chain_id, self.chain_id));
+        }
+        if spec.kind != self.kind.into() {
+            return differs(format!("it is {:?}, not {:?}", spec.kind, self.kind));
+        }
+        if wanted.is_some_and(|wanted| usize::from(wanted) != homes.len()) {
+            return differs(format!("it has {} validators", homes.len()));
+        }
+        Ok(None)
+    }
+
+    /// The nodes' addresses, all of them free.
+    fn ports(&self, count: u16) -> Result<Vec<Ports>, Failure> {
+        let address = |base: u16, index: u16, flag: &str| {
+            let port = base.checked_add(index).ok_or_else(|| {
+                let what = format!("{flag} {base} leaves no room for {count} nodes");
+                Failure::told(what, "choose a lower port")
+            })?;
+            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+            match TcpListener::bind(address) {
+                Ok(_) => Ok(address),
+                Err(e) => Err(Failure::told(
+                    format!("node {index} cannot listen on {address}: {e}"),
+                    format!(
+                        "stop the program that uses the port, or choose other ports with {flag}"
+                    ),
+                )),
+            }
+        };
+        (0..count)
+            .map(|index| {
+                let rpc = address(self.rpc_port, index, "--rpc-port")?;
+                Ok(Ports { rpc, p2p: address(self.p2p_port, index, "--p2p-port")? })
+            })
+            .collect()
+    }
+
+    fn found(&self, homes: &[Home], ports: &[Ports], accounts: &[Account]) -> Result<(), Failure> {
+        let founders: Vec<Founder> = homes
+            .iter()
+            .zip(ports)
+            .enumerate()
+            .map(|(index, (home, ports))| Founder {
+                home: home.clone(),
+                address: ports.p2p,
+                settings: ports.settings(),
+                // Not one of the ten: theirs change by their own transactions only.
+                fee_recipient: accounts::derive(10 + index as u32).address,
+            })
+            .collect();
+        let ether = U256::from(10_000) * U256::from(ETHER);
+        let plan = Plan {
+            name: CHAIN_NAME.into(),
+            kind: self.kind.into(),
+            chain_id: self.chain_id,
+            base_fee: self.base_fee,
+            block_interval_ms: self.block_time,
+            idle_block_s: self.idle_block_s,
+            funds: accounts
+                .iter()
+                .map(|account| (account.address, ether))
+                .collect::<BTreeMap<_, _>>(),
+        };
+        founding::found(plan, &founders, PASSWORD).map(drop)
+    }
+}
+
+/// Where one node listens.
+#[derive(Clone, Copy, Debug)]
+pub struct Ports {
+    rpc: SocketAddr,
+    p2p: SocketAddr,
+}
+
+impl Ports {
+    fn settings(self) -> Settings {
+        let mut settings = Settings::default();
+        settings.rpc.listen = self.rpc;
+        settings.p2p.listen = self.p2p;
+        settings
+    }
+}
+
+/// `$XDG_DATA_HOME` or `~/.local/share`; without a home, the system's place
+/// for passing files.
+fn default_dir() -> Result<PathBuf, Failure> {
+    let absolute =
+        |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
+    let data = absolute("XDG_DATA_HOME")
+        .or_else(|| absolute("HOME").map(|home| home.join(".local/share")))
+        .unwrap_or_else(std::env::temp_dir);
+    Ok(data.join("trefoil").join("devnet"))
+}
+
+fn node_dir(dir: &Path, index: u16) -> PathBuf {
+    dir.join(format!("node-{index}"))
+}
+
+/// The nodes of an earlier run.
+fn existing(dir: &Path) -> Vec<Home> {
+    let homes = (0..=16).map(|index| Home::new(node_dir(dir, index)));
+    homes.take_while(Home::is_founded).collect()
+}
+
+/// Removes the nodes of an earlier run, and nothing else.
+fn remove(dir: &Path) -> Result<(), Failure> {
+    for home in (0..16).map(|index| Home::new(node_dir(dir, index))).filter(|h| h.dir.exists()) {
+        // A directory that another program made stays.
+        let ours = !home.is_founded() || home.spec().is_ok_and(|spec| spec.name == CHAIN_NAME);
+        if !ours {
+            let what = format!("{} holds a network that no devnet made", home.dir.display());
+            return Err(Failure::told(what, "choose another --dir, or remove it yourself"));
+        }
+        fs::remove_dir_all(&home.dir).map_err(|e| Failure::file("remove", &home.dir, e))?;
+    }
+    Ok(())
+}
+
+/// An earlier run may have used other ports.
+fn set_ports(homes: &[Home], ports: &[Ports]) -> Result<(), Failure> {
+    let peers = homes.iter().zip(ports).map(|(home, ports)| {
+        let file = keys::path(&home.dir, KeyKind::Node, "");
+        let peer = keys::describe(&file)?.public.parse().map_err(|e| {
+            Failure::told(format!("{}: {e}", file.display()), "give --reset to start again")
+        })?;
+        Ok(PeerAddress { peer, address: ports.p2p })
+    });
+    let peers = peers.collect::<Result<Vec<_>, Failure>>()?;
+    for (index, (home, ports)) in homes.iter().zip(ports).enumerate() {
+        let mut settings = ports.settings();
+        settings.p2p.peers = peers.clone();
+        settings.p2p.peers.remove(index);
+        write(&home.settings_file(), &settings.to_toml())?;
+    }
+    Ok(())
+}
+
+/// Starts the nodes and looks after them until a signal.
+async fn supervise(
+    dir: &Path,
+    spec: &ChainSpec,
+    homes: &[Home],
+    ports: &[Ports],
+    accounts: &[Account],
+) -> Result<(), Failure> {
+    let mut terminate = signal(SignalKind::terminate()).expect("signals can be listened to");
+    let mut interrupt = signal(SignalKind::interrupt()).expect("signals can be listened to");
+    let children = homes.iter().map(|home| Child::start(home.clone(), PASSWORD));
+    let mut children = children.collect::<Result<Vec<_>, Failure>>()?;
+    introduce(dir, spec, &children, ports, accounts);
+    let mut live = Live::new(ports.iter().map(|ports| ports.rpc));
+    let work = async {
+        let mut watch = tokio::time::interval(WATCH);
+        loop {
+            watch.tick().await;
+            for (index, child) in children.iter_mut().enumerate() {
+                if let Some(news) = child.look_after()? {
+                    live.say(&format!("node {index}: {news}"));
+                }
+            }
+            live.refresh();
+        }
+    };
+    let ended: Result<(), Failure> = tokio::select! {
+        ended = work => ended,
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+    };
+    live.say("stopping the nodes …");
+    futures::future::join_all(children.into_iter().map(Child::stop)).await;
+    println!("stopped; `trefoil devnet` goes on from here, --reset starts again");
+    ended
+}
+
+fn introduce(
+    dir: &Path,
+    spec: &ChainSpec,
+    children: &[Child],
+    ports: &[Ports],
+    accounts: &[Account],
+) {
+    println!(
+        "chain id {}, {:?}, blocks each {} ms",
+        spec.chain_id, spec.kind, spec.block_interval_ms
+    );
+    println!("kept in {}", dir.display());
+    println!();
+    for (index, (child, ports)) in children.iter().zip(ports).enumerate() {
+        println!("node {index}  http://{0}  ws://{0}  pid {1}", ports.rpc, child.id());
+    }
+    println!();
+    println!("accounts with 10000 ETH each, of the mnemonic \"{}\"", accounts::MNEMONIC);
+    println!("(these keys are known to everyone: never use them elsewhere)");
+    for (index, account) in accounts.iter().enumerate() {
+        println!("  {index}  {}  {}", account.address, account.key);
+    }
+    println!();
+}

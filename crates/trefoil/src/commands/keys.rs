@@ -1,0 +1,126 @@
+//! `trefoil keys`.
+
+use std::{
+    io::{self, Read as _},
+    path::PathBuf,
+};
+
+use clap::Subcommand;
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use super::{Dir, Password};
+use crate::{
+    failure::Failure,
+    keys::{self, KeyFile, KeyKind},
+};
+
+#[derive(Debug, Subcommand)]
+pub enum Keys {
+    /// Make a new key
+    New {
+        kind: KeyKind,
+        #[command(flatten)]
+        dir: Dir,
+        #[command(flatten)]
+        password: Password,
+    },
+    /// List the keys of a node's directory
+    List {
+        #[command(flatten)]
+        dir: Dir,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Take in a key: hex on stdin, or a keystore file
+    Import {
+        kind: KeyKind,
+        /// A keystore v3 file, of which the same password opens both ends; without it, 32 bytes of hex are read from stdin
+        #[arg(long, value_name = "FILE")]
+        keystore: Option<PathBuf>,
+        #[command(flatten)]
+        dir: Dir,
+        #[command(flatten)]
+        password: Password,
+    },
+    /// Print a key's secret, in the clear (its keystore file can be copied as it is)
+    Export {
+        kind: KeyKind,
+        /// Which account
+        #[arg(long, value_name = "ADDRESS", default_value = "")]
+        address: String,
+        #[command(flatten)]
+        dir: Dir,
+        #[command(flatten)]
+        password: Password,
+    },
+}
+
+/// 64 digits with room for a prefix and line ends.
+const HEX_BYTES_MAX: u64 = 128;
+
+impl Keys {
+    pub fn run(self) -> Result<(), Failure> {
+        match self {
+            Self::New { kind, dir, password } => {
+                let password = password.source().choose(&format!("the new {kind} key"))?;
+                let secret = keys::generate(kind);
+                told(&keys::store(&dir.dir, kind, &secret, &password)?);
+            }
+            Self::List { dir, json } => list(&keys::list(&dir.dir)?, json),
+            Self::Import { kind, keystore, dir, password } => {
+                let secret = match keystore {
+                    Some(path) => {
+                        let password = password.source().get(&path.display().to_string())?;
+                        let secret = keys::open(&path, &password)?;
+                        keys::public(kind, &secret)?;
+                        secret
+                    }
+                    None => keys::parse_secret(kind, &read_stdin()?)?,
+                };
+                let password = password.source().choose(&format!("the imported {kind} key"))?;
+                told(&keys::store(&dir.dir, kind, &secret, &password)?);
+            }
+            Self::Export { kind, address, dir, password } => {
+                if kind == KeyKind::Account && address.is_empty() {
+                    return Err(Failure::told(
+                        "there may be many accounts",
+                        "name one with --address; `trefoil keys list` shows them",
+                    ));
+                }
+                let path = keys::path(&dir.dir, kind, &address);
+                let password = password.source().get(&path.display().to_string())?;
+                let secret = keys::open(&path, &password)?;
+                println!("0x{}", &*Zeroizing::new(hex::encode(*secret)));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn read_stdin() -> Result<Zeroizing<String>, Failure> {
+    let mut text = Zeroizing::new(String::new());
+    io::stdin()
+        .take(HEX_BYTES_MAX)
+        .read_to_string(&mut text)
+        .map_err(|e| Failure::told(format!("stdin cannot be read: {e}"), "give 32 bytes of hex"))?;
+    Ok(text)
+}
+
+fn told(file: &KeyFile) {
+    println!("{} {}\n{}", file.kind, file.public, file.path.display());
+}
+
+fn list(files: &[KeyFile], as_json: bool) {
+    if as_json {
+        let files = files.iter().map(|file| {
+            json!({ "kind": file.kind.to_string(), "public": file.public, "path": file.path })
+        });
+        println!("{:#}", files.collect::<serde_json::Value>());
+        return;
+    }
+    for file in files {
+        println!("{:9}  {:66}  {}", file.kind.to_string(), file.public, file.path.display());
+    }
+}

@@ -1,0 +1,225 @@
+//! `trefoil network`: found one, invite others to it.
+
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, str::FromStr};
+
+use alloy_primitives::{U256, utils::parse_ether};
+use clap::{Args, Subcommand, ValueEnum};
+use trefoil_types::{Address, Kind};
+
+use super::{Dir, Password};
+use crate::{
+    failure::Failure,
+    founding::{self, Founder, Plan},
+    home::{self, Home},
+    invite::Invite,
+    keys::{self, KeyKind},
+    settings::{PeerAddress, Settings},
+};
+
+#[derive(Debug, Subcommand)]
+pub enum Network {
+    /// Found a network: chain.toml and a directory with keys for each founder
+    New(New),
+    /// Print an invite, with which others join
+    Invite(MakeInvite),
+}
+
+impl Network {
+    pub fn run(self) -> Result<(), Failure> {
+        match self {
+            Self::New(command) => command.run(),
+            Self::Invite(command) => command.run(),
+        }
+    }
+}
+
+/// [`Kind`] as a flag.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum KindFlag {
+    Public,
+    Private,
+    Consortium,
+}
+
+impl From<KindFlag> for Kind {
+    fn from(kind: KindFlag) -> Self {
+        match kind {
+            KindFlag::Public => Self::Public,
+            KindFlag::Private => Self::Private,
+            KindFlag::Consortium => Self::Consortium,
+        }
+    }
+}
+
+/// Money at genesis, written `ADDRESS=ETHER`.
+#[derive(Clone, Debug)]
+struct Fund {
+    address: Address,
+    wei: U256,
+}
+
+impl FromStr for Fund {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (address, ether) = text.split_once('=').ok_or("write ADDRESS=ETHER")?;
+        let address = address.parse().map_err(|_| format!("{address:?} is no address"))?;
+        let wei = parse_ether(ether).map_err(|_| format!("{ether:?} is no amount of ether"))?;
+        Ok(Self { address, wei })
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct New {
+    /// Who may connect, and who decides who validates
+    #[arg(long, value_enum)]
+    kind: KindFlag,
+    /// EIP-155 chain id, which wallets sign for
+    #[arg(long)]
+    chain_id: u64,
+    #[arg(long, default_value = "trefoil")]
+    name: String,
+    /// Number of founders
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=128))]
+    validators: u16,
+    /// An organisation; founders' directories are named after them in turn
+    #[arg(long = "org", value_name = "NAME")]
+    orgs: Vec<String>,
+    /// Where the founders are reached, one for each; without: ports of this machine
+    #[arg(long = "at", value_name = "IP:PORT")]
+    addresses: Vec<SocketAddr>,
+    /// An account that owns ether at genesis; may be given many times
+    #[arg(long = "fund", value_name = "ADDRESS=ETHER")]
+    funds: Vec<Fund>,
+    /// First base fee in wei; 0: nobody ever pays for gas
+    #[arg(long, value_name = "WEI", default_value_t = founding::BASE_FEE)]
+    base_fee: u64,
+    /// A block is not made oftener than this
+    #[arg(long, value_name = "MS", default_value_t = 500)]
+    block_time: u64,
+    /// An idle chain makes a block this often; 0: never
+    #[arg(long, value_name = "S", default_value_t = 60)]
+    idle_block_s: u64,
+    #[command(flatten)]
+    password: Password,
+    /// Where to write: DIR/chain.toml and DIR/NAME-0, DIR/NAME-1, …
+    dir: PathBuf,
+}
+
+impl New {
+    fn run(self) -> Result<(), Failure> {
+        if self.dir.join("chain.toml").exists() {
+            return Err(Failure::told(
+                format!("{} holds a network already", self.dir.display()),
+                "name another directory, or remove that one",
+            ));
+        }
+        let founders = self.founders()?;
+        let password = self.password.source().choose("the founders' keys")?;
+        if self.funds.is_empty() && self.base_fee > 0 {
+            eprintln!(
+                "note: no account owns anything, so nobody can pay for gas; give --fund ADDRESS=ETHER, or --base-fee 0"
+            );
+        }
+        let plan = Plan {
+            name: self.name,
+            kind: self.kind.into(),
+            chain_id: self.chain_id,
+            base_fee: self.base_fee,
+            block_interval_ms: self.block_time,
+            idle_block_s: self.idle_block_s,
+            funds: self
+                .funds
+                .iter()
+                .map(|fund| (fund.address, fund.wei))
+                .collect::<BTreeMap<_, _>>(),
+        };
+        let spec = founding::found(plan, &founders, &password)?;
+        home::write(&self.dir.join("chain.toml"), &spec.to_toml())?;
+        println!("{}", self.dir.join("chain.toml").display());
+        for founder in founders {
+            let dir = founder.home.dir.display();
+            println!(
+                "{dir}  at {}: copy it there, then `trefoil run --dir {dir}`",
+                founder.address
+            );
+        }
+        Ok(())
+    }
+
+    /// Names, addresses and ports of the founders.
+    fn founders(&self) -> Result<Vec<Founder>, Failure> {
+        let count = usize::from(self.validators);
+        if !self.addresses.is_empty() && self.addresses.len() != count {
+            return Err(Failure::told(
+                format!("--at is given {} times for {count} founders", self.addresses.len()),
+                "give it once for each founder, or not at all",
+            ));
+        }
+        let founder = |index: u16| {
+            let i = usize::from(index);
+            let org = match self.orgs.len() {
+                0 => "node",
+                orgs => &self.orgs[i % orgs],
+            };
+            let mut settings = Settings::default();
+            let address = match self.addresses.get(i) {
+                // Elsewhere: listen on every address of that machine.
+                Some(address) => {
+                    settings.p2p.listen.set_port(address.port());
+                    *address
+                }
+                None => {
+                    settings.rpc.listen.set_port(8545 + index);
+                    settings.p2p.listen = SocketAddr::from(([127, 0, 0, 1], 30303 + index));
+                    settings.p2p.listen
+                }
+            };
+            let home = Home::new(self.dir.join(format!("{org}-{index}")));
+            Founder { home, address, settings, fee_recipient: Address::ZERO }
+        };
+        if let Some(org) = self.orgs.iter().find(|org| !is_name(org)) {
+            let what = format!("--org {org:?} cannot name a directory");
+            return Err(Failure::told(what, "use letters, digits, - and _"));
+        }
+        Ok((0..self.validators).map(founder).collect())
+    }
+}
+
+fn is_name(text: &str) -> bool {
+    let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    !text.is_empty() && text.len() <= 32 && text.chars().all(fits)
+}
+
+#[derive(Debug, Args)]
+pub struct MakeInvite {
+    #[command(flatten)]
+    dir: Dir,
+    /// Where others reach this node, if it listens on every address (0.0.0.0)
+    #[arg(long, value_name = "IP:PORT")]
+    at: Option<SocketAddr>,
+}
+
+impl MakeInvite {
+    fn run(self) -> Result<(), Failure> {
+        let home = self.dir.home();
+        let spec = home.spec()?;
+        let p2p = home.settings(&[])?.settings.p2p;
+        let me = keys::describe(&keys::path(&home.dir, KeyKind::Node, ""))?.public;
+        let listen = Some(p2p.listen).filter(|address| !address.ip().is_unspecified());
+        let address = self.at.or(listen).ok_or_else(|| {
+            Failure::told(
+                format!("this node listens on {}, which is no address to dial", p2p.listen),
+                "say where others reach it with --at IP:PORT",
+            )
+        })?;
+        let peer = me.parse().map_err(|e| {
+            Failure::told(format!("this node's key has no peer id: {e}"), "restore keys/node.json")
+        })?;
+        let mut peers = vec![PeerAddress { peer, address }];
+        peers.extend(p2p.peers);
+        peers.truncate(crate::invite::PEERS_MAX);
+        println!("{}", Invite { spec: (*spec).clone(), peers });
+        Ok(())
+    }
+}

@@ -1,0 +1,129 @@
+//! `trefoil repair`: for a journal or a database that something other than a
+//! crash changed.
+//!
+//! The blocks are fetched again from peers. What cannot be fetched is this
+//! validator's memory of what it signed at the height that was being decided:
+//! so what is damaged is kept, and the command says what to wait for.
+
+use std::{fs, path::PathBuf, sync::Arc};
+
+use clap::Args;
+use trefoil_ledger::{DATABASE_FILE, History, Journal, JournalError, Ledger, LedgerError};
+use trefoil_types::Disk as _;
+
+use super::Dir;
+use crate::{
+    clock,
+    disk::FileDisk,
+    failure::Failure,
+    keys::{self, KeyKind},
+};
+
+#[derive(Debug, Args)]
+pub struct Repair {
+    #[command(flatten)]
+    dir: Dir,
+}
+
+/// How the journal's files are called.
+const JOURNAL_PREFIX: &str = "journal-";
+
+impl Repair {
+    pub fn run(self) -> Result<(), Failure> {
+        let home = self.dir.home();
+        let spec = home.spec()?;
+        let disk = Arc::new(FileDisk::open(&home.data())?);
+        let ledger = Ledger::open(disk.clone(), spec, History::Archive).map(drop);
+        let journal = Journal::open(disk.clone()).map(drop);
+        // The journal continues the database, so it is of no use without it.
+        let with_database = match (ledger, journal) {
+            (Err(error @ LedgerError::Damaged(_)), _) => {
+                println!("{error}");
+                true
+            }
+            (Err(error), _) => return Err(error.into()),
+            (Ok(()), Err(error @ JournalError::Damaged { .. })) => {
+                println!("{error}");
+                false
+            }
+            (Ok(()), Err(error)) => return Err(error.into()),
+            (Ok(()), Ok(())) => {
+                println!("the database and the journal are whole: there is nothing to repair");
+                return Ok(());
+            }
+        };
+        let names = disk.list().map_err(|e| Failure::file("read", &home.data(), e))?;
+        let moved = |name: &&String| {
+            name.starts_with(JOURNAL_PREFIX) || with_database && *name == DATABASE_FILE
+        };
+        let aside = home.dir.join(format!("damaged-{}", clock::wall().as_secs()));
+        fs::create_dir_all(&aside).map_err(|e| Failure::file("make", &aside, e))?;
+        for name in names.iter().filter(moved) {
+            let from: PathBuf = home.data().join(name);
+            fs::rename(&from, aside.join(name)).map_err(|e| Failure::file("move", &from, e))?;
+        }
+        println!("moved to {}", aside.display());
+        println!("`trefoil run` now fetches the missing blocks from the node's peers");
+        if keys::path(&home.dir, KeyKind::Validator, "").exists() {
+            println!(
+                "this node validates, and no longer knows what it signed last: start it only when \
+                 the other nodes have made at least one more block (`trefoil status --rpc URL` of \
+                 one of them), or it may sign twice"
+            );
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use trefoil_types::{Address, ChainSpec, Validator};
+
+    use super::*;
+
+    fn names(dir: &std::path::Path) -> Vec<String> {
+        let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut names: Vec<_> = entries.map(|name| name.into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_damaged_database_goes_aside_with_its_journal() {
+        let dir = tempfile::tempdir().unwrap();
+        let key = trefoil_crypto::SecretKey::from_seed(&[1; 32]).public();
+        let validator = Validator { key, power: 1, fee_recipient: Address::ZERO };
+        let spec = ChainSpec::from_toml(&format!(
+            "name = \"t\"\nkind = \"private\"\nchain_id = 5\ngenesis_time = 1\n\
+             gas_limit = 30000000\nbase_fee = 0\n[forks]\ncancun = 0\n[[validators]]\n{}",
+            toml::to_string(&validator).unwrap()
+        ));
+        let spec = Arc::new(spec.unwrap());
+        fs::write(dir.path().join("chain.toml"), spec.to_toml()).unwrap();
+        let data = dir.path().join("data");
+        let open = || {
+            let disk = Arc::new(FileDisk::open(&data).unwrap());
+            Journal::open(disk.clone()).unwrap();
+            Ledger::open(disk, spec.clone(), History::Archive).map(drop)
+        };
+        let repair = || {
+            let dir = Dir { dir: dir.path().into() };
+            Repair { dir }.run().unwrap();
+        };
+        open().unwrap();
+        repair();
+        assert_eq!(names(dir.path()), ["chain.toml", "data"], "it was whole");
+
+        let file = data.join(DATABASE_FILE);
+        let mut bytes = fs::read(&file).unwrap();
+        bytes.iter_mut().for_each(|byte| *byte ^= 1);
+        fs::write(&file, bytes).unwrap();
+        let error = open().unwrap_err().to_string();
+        assert!(error.contains(DATABASE_FILE) && error.contains("trefoil repair"), "{error}");
+        repair();
+        let aside = names(dir.path()).into_iter().find(|name| name.starts_with("damaged-"));
+        let aside = names(&dir.path().join(aside.unwrap()));
+        assert_eq!(aside, ["journal-00000001", DATABASE_FILE]);
+        open().unwrap();
+    }
+}

@@ -1,0 +1,107 @@
+//! `trefoil run`: a node in the foreground, until a signal.
+
+use std::{future::pending, io::Read as _, thread};
+
+use clap::Args;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::oneshot,
+};
+
+use super::{Dir, SettingFlags, block_on};
+use crate::{
+    failure::Failure,
+    home::Home,
+    host::{Host, NodeKeys},
+    keys::{self, KeyKind, PasswordSource},
+    logging,
+    settings::Settings,
+};
+
+#[derive(Debug, Args)]
+pub struct Run {
+    #[command(flatten)]
+    dir: Dir,
+    #[command(flatten)]
+    flags: SettingFlags,
+    /// Stop when stdin closes: the parent holds its other end
+    #[arg(long, hide = true)]
+    exit_with_parent: bool,
+}
+
+impl Run {
+    pub fn run(self) -> Result<(), Failure> {
+        let home = self.dir.home();
+        let spec = home.spec()?;
+        let settings = home.settings(&self.flags.given())?.settings;
+        logging::start(&settings.log)?;
+        let keys = open_keys(&home, &settings)?;
+        block_on(async {
+            let ended = end_asked(self.exit_with_parent);
+            let host = Host::start(&home, spec, &settings, keys).await?;
+            announce(&host, &settings);
+            let why = ended.await;
+            tracing::info!("{why}: stopping");
+            host.stop().await;
+            Ok(())
+        })
+    }
+}
+
+/// Opens the node's keys with one password.
+fn open_keys(home: &Home, settings: &Settings) -> Result<NodeKeys, Failure> {
+    let file = &settings.keys.password_file;
+    let file = (!file.as_os_str().is_empty()).then(|| file.clone());
+    let password = PasswordSource { file }.get("this node's keys")?;
+    let validates = keys::path(&home.dir, KeyKind::Validator, "").exists();
+    Ok(NodeKeys {
+        identity: keys::open_ed25519(&home.dir, KeyKind::Node, &password)?,
+        validator: validates
+            .then(|| keys::open_ed25519(&home.dir, KeyKind::Validator, &password))
+            .transpose()?,
+    })
+}
+
+fn announce(host: &Host, settings: &Settings) {
+    let (backend, spec) = (&host.backend, &host.backend.spec);
+    let kind = format!("{:?}", spec.kind).to_lowercase();
+    println!(
+        "chain      {} ({kind}), id {}, genesis {}",
+        spec.name, spec.chain_id, backend.genesis_hash
+    );
+    println!("node       {}@{}", backend.peer, settings.p2p.listen);
+    match backend.validator {
+        Some(key) => println!("validator  {key}"),
+        None => println!("validator  none: a full node, which checks and serves"),
+    }
+    println!("rpc        http://{0} ws://{0}", host.rpc);
+    println!("height     {}", backend.snapshot().tip().number);
+}
+
+/// Resolves, with the reason, when the process is asked to end.
+fn end_asked(with_parent: bool) -> impl Future<Output = &'static str> {
+    let mut terminate = signal(SignalKind::terminate()).expect("signals can be listened to");
+    let mut interrupt = signal(SignalKind::interrupt()).expect("signals can be listened to");
+    let (orphan, orphaned) = oneshot::channel();
+    if with_parent {
+        thread::spawn(move || {
+            // Nothing is ever written there: this returns when the parent closes
+            // its end, or dies.
+            let _ = std::io::stdin().read_to_end(&mut Vec::new());
+            let _ = orphan.send(());
+        });
+    }
+    async move {
+        let parent = async {
+            match orphaned.await {
+                Ok(()) => {}
+                Err(_) => pending().await,
+            }
+        };
+        tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "interrupted",
+            () = parent => "the parent process is gone",
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! The process around a node: opens its directory, starts its threads and its
+//! servers, and ends them in order.
+
+use std::{net::SocketAddr, sync::Arc, thread, time::Duration};
+
+use rayon::{ThreadPool, ThreadPoolBuilder};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use trefoil_crypto::SecretKey;
+use trefoil_ledger::{Journal, Ledger};
+use trefoil_net::Network;
+use trefoil_types::{B256, ChainSpec, Disk, PeerId, keccak256, spec::Fork};
+
+use crate::{
+    backend::{Backend, CALLS_MAX, EVENTS_MAX, READERS},
+    disk::FileDisk,
+    failure::Failure,
+    home::Home,
+    lanes::{DONE_MAX, Lanes},
+    rpc,
+    run::{self, Parts},
+    settings::Settings,
+};
+
+/// How long a stopping node may take to make its ledger durable; the journal
+/// holds whatever is left.
+const CLOSE_MAX: Duration = Duration::from_secs(20);
+
+/// A node's secrets.
+pub struct NodeKeys {
+    pub identity: SecretKey,
+    /// None: a full node, which checks and serves and does not vote.
+    pub validator: Option<SecretKey>,
+}
+
+/// A running node.
+pub struct Host {
+    pub backend: Backend,
+    pub rpc: SocketAddr,
+    stop: oneshot::Sender<()>,
+    /// Ends when the node's thread has.
+    ended: oneshot::Receiver<()>,
+}
+
+impl Host {
+    /// Starts a node on the current tokio runtime. On return its journal has
+    /// been replayed and its servers listen.
+    ///
+    /// # Errors
+    /// A directory in use or damaged or of another chain; a port in use.
+    pub async fn start(
+        home: &Home,
+        spec: Arc<ChainSpec>,
+        settings: &Settings,
+        keys: NodeKeys,
+    ) -> Result<Self, Failure> {
+        let disk: Arc<dyn Disk> = Arc::new(FileDisk::open(&home.data())?);
+        let ledger = Ledger::open(disk.clone(), spec.clone(), settings.history.0)?;
+        let (journal, recovered) = Journal::open(disk)?;
+        if recovered.cut_bytes > 0 {
+            let bytes = recovered.cut_bytes;
+            tracing::warn!(bytes, "cut the journal's torn tail: the last write before a crash");
+        }
+        let genesis_hash = ledger.genesis_hash();
+        let peer = PeerId(keys.identity.public());
+        let validator = keys.validator.as_ref().map(SecretKey::public);
+        let (net, net_lanes) = trefoil_net::start(trefoil_net::Config {
+            identity: keys.identity,
+            listen: settings.p2p.listen,
+            peers: settings.p2p.peers.iter().map(|known| (known.peer, known.address)).collect(),
+            network: Network {
+                kind: spec.kind,
+                genesis: genesis_hash,
+                fork_id: fork_id(&spec, &genesis_hash),
+            },
+            inbound_max: settings.p2p.inbound_max,
+        })
+        .await?;
+
+        let (stop, stopped) = oneshot::channel();
+        let (done, finished) = mpsc::channel(DONE_MAX);
+        let (calls, requests) = mpsc::channel(CALLS_MAX);
+        let (snapshot, published) = watch::channel(ledger.snapshot());
+        let (status, watched) = watch::channel(Arc::default());
+        let events = broadcast::Sender::new(EVENTS_MAX);
+        let workers = pool("worker");
+        let backend = Backend {
+            spec,
+            genesis_hash,
+            peer,
+            validator,
+            net: net.clone(),
+            readers: pool(READERS),
+            workers: workers.clone(),
+            snapshot: published,
+            status: watched,
+            events: events.clone(),
+            calls,
+        };
+        let config = trefoil_node::Config {
+            validator_key: keys.validator,
+            peer,
+            pool: settings.pool.limits(),
+        };
+        let lanes = Lanes { stop: stopped, done: finished, net: net_lanes, calls: requests };
+        let records = recovered.records;
+        let parts = Parts {
+            config,
+            ledger,
+            journal,
+            records,
+            net,
+            lanes,
+            workers,
+            done,
+            snapshot,
+            status,
+            events,
+        };
+        let ended = start_thread(parts).await;
+        let address = settings.rpc.listen;
+        let access = rpc::Access {
+            hosts: settings.rpc.hosts.clone(),
+            origins: settings.rpc.origins.clone(),
+        };
+        let (rpc, _server) = rpc::serve(backend.clone(), address, access, rpc::Limits::default())
+            .await
+            .map_err(|source| Failure::RpcListen { address, source })?;
+        Ok(Self { backend, rpc, stop, ended })
+    }
+
+    /// Stops taking inputs, makes the ledger durable and ends the node's
+    /// thread, within a bounded time.
+    pub async fn stop(self) {
+        self.backend.net.shutdown();
+        // An ended thread hears nothing.
+        let _ = self.stop.send(());
+        if tokio::time::timeout(CLOSE_MAX, self.ended).await.is_err() {
+            tracing::warn!("the last checkpoint is not finished; the journal has what it lacks");
+        }
+    }
+}
+
+/// Starts the node's thread and waits until the journal is replayed.
+async fn start_thread(parts: Parts) -> oneshot::Receiver<()> {
+    let (ready, replayed) = oneshot::channel();
+    let (end, ended) = oneshot::channel();
+    let node = run::spawn(parts, ready);
+    thread::spawn(move || {
+        // A panic there has ended the process already.
+        let _ = node.join();
+        let _ = end.send(());
+    });
+    replayed.await.expect("the node's thread replays the journal, or ends the process");
+    ended
+}
+
+fn pool(name: &'static str) -> Arc<ThreadPool> {
+    let threads = thread::available_parallelism().map_or(2, usize::from);
+    let pool = ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .thread_name(move |index| format!("{name}-{index}"))
+        .build()
+        .expect("the system starts threads");
+    Arc::new(pool)
+}
+
+/// The first four bytes of keccak256 over the genesis hash and every fork's
+/// height: what EIP-2124 has a checksum for.
+fn fork_id(spec: &ChainSpec, genesis: &B256) -> [u8; 4] {
+    let mut bytes = genesis.to_vec();
+    for fork in [Fork::Cancun, Fork::Prague, Fork::Osaka] {
+        let height = spec.forks.get(&fork).copied().unwrap_or(u64::MAX);
+        bytes.extend_from_slice(&height.to_be_bytes());
+    }
+    let hash = keccak256(bytes);
+    [hash[0], hash[1], hash[2], hash[3]]
+}

@@ -1,0 +1,88 @@
+use super::*;
+
+#[test]
+fn a_key_comes_back_with_its_password_only() {
+    let dir = tempfile::tempdir().unwrap();
+    for kind in [KeyKind::Validator, KeyKind::Node, KeyKind::Account] {
+        let secret = generate(kind);
+        let file = store(dir.path(), kind, &secret, "right").unwrap();
+        assert_eq!(*open(&file.path, "right").unwrap(), *secret);
+        assert!(matches!(open(&file.path, "wrong"), Err(KeysError::Password { .. })));
+        assert_eq!(describe(&file.path).unwrap(), file);
+        let text = fs::read_to_string(&file.path).unwrap();
+        assert!(!text.contains(&hex::encode(*secret)), "the secret stands in the file");
+        let mode = std::os::unix::fs::PermissionsExt::mode(
+            &fs::metadata(&file.path).unwrap().permissions(),
+        );
+        assert_eq!(mode & 0o777, 0o600);
+        let again = store(dir.path(), kind, &secret, "other");
+        assert!(matches!(again, Err(KeysError::Exists { .. })));
+    }
+    let kinds: Vec<_> = list(dir.path()).unwrap().into_iter().map(|file| file.kind).collect();
+    assert_eq!(kinds, [KeyKind::Account, KeyKind::Node, KeyKind::Validator]);
+    assert_eq!(fs::read_dir(dir.path().join("keys")).unwrap().count(), 3, "no drafts stay");
+}
+
+#[test]
+fn the_address_of_a_known_key() {
+    let key = "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80";
+    let secret = parse_secret(KeyKind::Account, key).unwrap();
+    let address = public(KeyKind::Account, &secret).unwrap();
+    assert_eq!(address, "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266");
+    for bad in ["", "0x12", &"0".repeat(64), &"f".repeat(64), &"g".repeat(64)] {
+        assert!(parse_secret(KeyKind::Account, bad).is_err(), "{bad:?}");
+    }
+}
+
+/// The library panics or allocates without bound on each of these.
+#[test]
+fn a_hostile_file_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = store(dir.path(), KeyKind::Node, &[7; 32], "x").unwrap();
+    let good: Value = serde_json::from_str(&fs::read_to_string(&file.path).unwrap()).unwrap();
+    let edits: [(&str, Value); 7] = [
+        ("/crypto/kdfparams/n", 2_147_483_648u64.into()),
+        ("/crypto/kdfparams/n", 3.into()),
+        ("/crypto/kdfparams/dklen", 8.into()),
+        ("/crypto/kdfparams/r", 1_000_000.into()),
+        ("/crypto/cipherparams/iv", "00".into()),
+        ("/crypto/ciphertext", "00".into()),
+        ("/version", 4.into()),
+    ];
+    for (pointer, value) in edits {
+        let mut bad = good.clone();
+        *bad.pointer_mut(pointer).unwrap() = value;
+        fs::write(&file.path, bad.to_string()).unwrap();
+        let result = open(&file.path, "x");
+        assert!(matches!(result, Err(KeysError::Malformed { .. })), "{pointer}: {result:?}");
+    }
+    fs::write(&file.path, "x".repeat(20_000)).unwrap();
+    assert!(matches!(describe(&file.path), Err(KeysError::Malformed { .. })));
+}
+
+/// As others write them, and cheap: PBKDF2 with one iteration.
+const FOREIGN: &str = r#"{"version":3,"id":"00000000-0000-4000-8000-000000000000",
+    "trefoil":{"kind":"node","public":"x"},"crypto":{"cipher":"aes-128-ctr",
+    "cipherparams":{"iv":"6087dab2f9fdbbfaddc31a909735c1e6"},
+    "ciphertext":"5318b4d5bcd28de64ee5559e671353e16f075ecae9f99c7a79a38af5f869aa46",
+    "kdf":"pbkdf2","kdfparams":{"c":1,"dklen":32,"prf":"hmac-sha256",
+    "salt":"ae3cd4e7013836a3df6bd7241b12db061dbe2c6785853cce422d148a624ce0bd"},
+    "mac":"517ead924a9d0dc3124507e3393d175ce3ff7c1e96529c6c555ce9e51205e9b2"}}"#;
+
+proptest::proptest! {
+    #[test]
+    fn a_changed_key_file_is_opened_or_refused(
+        changes in proptest::collection::vec((0usize..1_000, proptest::num::u8::ANY), 1..4),
+    ) {
+        let mut text = FOREIGN.as_bytes().to_vec();
+        for (at, change) in changes {
+            let at = at % text.len();
+            text[at] = change;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("node.json");
+        fs::write(&path, text).unwrap();
+        let _ = describe(&path);
+        let _ = open(&path, "x");
+    }
+}

@@ -1,0 +1,19 @@
+//! The trefoil node: settings, clock, threads, JSON-RPC and command line.
+
+pub mod backend;
+pub mod client;
+pub mod clock;
+pub mod commands;
+pub mod connect;
+pub mod disk;
+pub mod failure;
+pub mod founding;
+pub mod home;
+pub mod host;
+pub mod invite;
+pub mod keys;
+pub mod lanes;
+pub mod logging;
+pub mod rpc;
+pub mod run;
+pub mod settings;

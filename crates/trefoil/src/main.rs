@@ -1,0 +1,16 @@
+//! The `trefoil` command.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    trefoil::logging::end_on_panic();
+    match trefoil::commands::Cli::parse().run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("trefoil: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}

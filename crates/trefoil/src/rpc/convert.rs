@@ -1,0 +1,262 @@
+//! The chain's types as JSON: our own structures where the execution-apis
+//! schema allows no other member, alloy's where they match it.
+
+use alloy_consensus::{Transaction as _, constants::EMPTY_OMMER_ROOT_HASH};
+use alloy_eips::{eip2718::Typed2718 as _, eip4895::Withdrawals};
+use alloy_primitives::{Address, B64, B256, Bloom, Bytes, TxKind, U64, U128, U256};
+use alloy_rlp::Encodable as _;
+use serde::Serialize;
+use trefoil_ledger::StoredBlock;
+use trefoil_types::{Header, Receipt, RecoveredBlock, Transaction};
+
+/// A number as JSON-RPC writes it: hex without leading zeros.
+pub fn quantity(number: u64) -> U64 {
+    U64::from(number)
+}
+
+pub type TxJson = alloy_rpc_types_eth::Transaction<trefoil_types::TxEnvelope>;
+
+/// A transaction in a block.
+pub fn mined_tx(block: &RecoveredBlock, index: usize) -> TxJson {
+    let tx = &block.transactions[index];
+    TxJson {
+        inner: (**tx).clone(),
+        block_hash: Some(block.hash),
+        block_number: Some(block.header.number),
+        transaction_index: Some(index as u64),
+        effective_gas_price: Some(gas_price_paid(tx, &block.header)),
+        block_timestamp: Some(block.header.timestamp),
+    }
+}
+
+/// What a mined transaction paid for a gas, in wei: nothing on a gas-free
+/// network, whatever it offered. Its base fee is 0 for ever; elsewhere it never
+/// falls to 0 (EIP-1559 takes off an eighth, rounded down).
+pub fn gas_price_paid(tx: &Transaction, header: &Header) -> u128 {
+    match header.base_fee_per_gas {
+        Some(0) => 0,
+        base_fee => tx.effective_gas_price(base_fee),
+    }
+}
+
+/// A transaction that waits in the pool.
+pub fn pooled_tx(tx: &Transaction) -> TxJson {
+    TxJson {
+        inner: (**tx).clone(),
+        block_hash: None,
+        block_number: None,
+        transaction_index: None,
+        effective_gas_price: Some(tx.max_fee_per_gas()),
+        block_timestamp: None,
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LogJson<'a> {
+    address: Address,
+    topics: &'a [B256],
+    data: &'a Bytes,
+    block_number: U64,
+    transaction_hash: B256,
+    transaction_index: U64,
+    block_hash: B256,
+    block_timestamp: U64,
+    log_index: U64,
+    /// Always false: a final block is never taken back.
+    removed: bool,
+}
+
+/// The logs of a block in order, each with its place.
+pub fn logs(stored: &StoredBlock) -> impl Iterator<Item = (&alloy_primitives::Log, LogJson<'_>)> {
+    let pairs = stored.block.transactions.iter().zip(stored.receipts.iter()).enumerate();
+    let all = pairs.flat_map(|(at, (tx, receipt))| {
+        receipt.logs().iter().map(move |log| (at, *tx.tx_hash(), log))
+    });
+    all.enumerate()
+        .map(|(index, (at, tx_hash, log))| (log, log_json(&stored.block, at, tx_hash, index, log)))
+}
+
+fn log_json<'a>(
+    block: &RecoveredBlock,
+    tx_index: usize,
+    transaction_hash: B256,
+    log_index: usize,
+    log: &'a alloy_primitives::Log,
+) -> LogJson<'a> {
+    LogJson {
+        address: log.address,
+        topics: log.data.topics(),
+        data: &log.data.data,
+        block_number: quantity(block.header.number),
+        transaction_hash,
+        transaction_index: quantity(tx_index as u64),
+        block_hash: block.hash,
+        block_timestamp: quantity(block.header.timestamp),
+        log_index: quantity(log_index as u64),
+        removed: false,
+    }
+}
+
+/// A receipt as the schema has it: no member besides these.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReceiptJson<'a> {
+    #[serde(rename = "type")]
+    kind: U64,
+    status: U64,
+    transaction_hash: B256,
+    transaction_index: U64,
+    block_hash: B256,
+    block_number: U64,
+    from: Address,
+    to: Option<Address>,
+    cumulative_gas_used: U64,
+    gas_used: U64,
+    contract_address: Option<Address>,
+    logs: Vec<LogJson<'a>>,
+    logs_bloom: &'a Bloom,
+    effective_gas_price: U128,
+}
+
+/// The receipt of the block's transaction `index`, whose first log is the
+/// block's log `first_log`.
+fn receipt_json(stored: &StoredBlock, index: usize, first_log: usize) -> ReceiptJson<'_> {
+    let StoredBlock { block, receipts } = stored;
+    let (tx, receipt) = (&block.transactions[index], &receipts[index]);
+    let hash = *tx.tx_hash();
+    let before = index.checked_sub(1).map_or(0, |i| receipts[i].cumulative_gas_used());
+    let logs = receipt.logs().iter().enumerate();
+    let logs = logs.map(|(i, log)| log_json(block, index, hash, first_log + i, log)).collect();
+    let created = match tx.kind() {
+        TxKind::Create => Some(tx.signer().create(tx.nonce())),
+        TxKind::Call(_) => None,
+    };
+    ReceiptJson {
+        kind: quantity(tx.ty().into()),
+        status: quantity(receipt.status().into()),
+        transaction_hash: hash,
+        transaction_index: quantity(index as u64),
+        block_hash: block.hash,
+        block_number: quantity(block.header.number),
+        from: tx.signer(),
+        to: tx.to(),
+        cumulative_gas_used: quantity(receipt.cumulative_gas_used()),
+        gas_used: quantity(receipt.cumulative_gas_used().saturating_sub(before)),
+        contract_address: created,
+        logs,
+        logs_bloom: receipt.logs_bloom(),
+        effective_gas_price: U128::from(gas_price_paid(tx, &block.header)),
+    }
+}
+
+pub fn receipt(stored: &StoredBlock, index: usize) -> ReceiptJson<'_> {
+    let before = stored.receipts[..index].iter().map(|r| r.logs().len()).sum();
+    receipt_json(stored, index, before)
+}
+
+pub fn receipts(stored: &StoredBlock) -> Vec<ReceiptJson<'_>> {
+    let mut first_log = 0;
+    let mut next = |(index, receipt): (usize, &Receipt)| {
+        let json = receipt_json(stored, index, first_log);
+        first_log += receipt.logs().len();
+        json
+    };
+    stored.receipts.iter().enumerate().map(&mut next).collect()
+}
+
+/// A header as `newHeads` pushes it, and as a block begins.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HeaderJson<'a> {
+    hash: B256,
+    parent_hash: B256,
+    sha3_uncles: B256,
+    miner: Address,
+    state_root: B256,
+    transactions_root: B256,
+    receipts_root: B256,
+    logs_bloom: &'a Bloom,
+    difficulty: U256,
+    number: U64,
+    gas_limit: U64,
+    gas_used: U64,
+    timestamp: U64,
+    extra_data: &'a Bytes,
+    mix_hash: B256,
+    nonce: B64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    base_fee_per_gas: Option<U64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    withdrawals_root: Option<B256>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    blob_gas_used: Option<U64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    excess_blob_gas: Option<U64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parent_beacon_block_root: Option<B256>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    requests_hash: Option<B256>,
+}
+
+pub fn header(hash: B256, header: &Header) -> HeaderJson<'_> {
+    HeaderJson {
+        hash,
+        parent_hash: header.parent_hash,
+        sha3_uncles: header.ommers_hash,
+        miner: header.beneficiary,
+        state_root: header.state_root,
+        transactions_root: header.transactions_root,
+        receipts_root: header.receipts_root,
+        logs_bloom: &header.logs_bloom,
+        difficulty: header.difficulty,
+        number: quantity(header.number),
+        gas_limit: quantity(header.gas_limit),
+        gas_used: quantity(header.gas_used),
+        timestamp: quantity(header.timestamp),
+        extra_data: &header.extra_data,
+        mix_hash: header.mix_hash,
+        nonce: header.nonce,
+        base_fee_per_gas: header.base_fee_per_gas.map(quantity),
+        withdrawals_root: header.withdrawals_root,
+        blob_gas_used: header.blob_gas_used.map(quantity),
+        excess_blob_gas: header.excess_blob_gas.map(quantity),
+        parent_beacon_block_root: header.parent_beacon_block_root,
+        requests_hash: header.requests_hash,
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BlockJson<'a> {
+    #[serde(flatten)]
+    header: HeaderJson<'a>,
+    size: U64,
+    transactions: TxsJson,
+    uncles: [B256; 0],
+    withdrawals: Withdrawals,
+}
+
+/// Hashes only, or whole transactions.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum TxsJson {
+    Hashes(Vec<B256>),
+    Whole(Vec<TxJson>),
+}
+
+pub fn block(block: &RecoveredBlock, whole: bool) -> BlockJson<'_> {
+    let transactions = if whole {
+        TxsJson::Whole((0..block.transactions.len()).map(|i| mined_tx(block, i)).collect())
+    } else {
+        TxsJson::Hashes(block.transactions.iter().map(|tx| *tx.tx_hash()).collect())
+    };
+    debug_assert_eq!(block.header.ommers_hash, EMPTY_OMMER_ROOT_HASH);
+    BlockJson {
+        header: header(block.hash, &block.header),
+        size: quantity(block.to_block().length() as u64),
+        transactions,
+        uncles: [],
+        withdrawals: Withdrawals::default(),
+    }
+}

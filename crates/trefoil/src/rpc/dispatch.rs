@@ -1,0 +1,274 @@
+//! From a request's bytes to an answer's: JSON-RPC 2.0, and the one table
+//! that says which function answers which method.
+
+use std::{
+    borrow::Cow,
+    panic::{self, AssertUnwindSafe},
+    sync::Arc,
+};
+
+use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
+use super::{
+    Rpc, debug,
+    error::{RpcError, RpcResult},
+    eth::{blocks, config, execute, fees, filters, logs, send, state},
+    json, net,
+    params::Params,
+    subscriptions::{self, Frame},
+    trace, trefoil, txpool,
+};
+
+/// Requests of one batch that are worked on at once.
+const BATCH_WIDTH: usize = 16;
+/// Characters of an unknown method's name that are told back.
+const NAME_CHARS_MAX: usize = 64;
+
+/// One method: its name, how many parameters it takes at most, what answers.
+pub(super) struct Method {
+    pub name: &'static str,
+    params_max: usize,
+    handler: Handler,
+}
+
+type Wait = for<'a> fn(&'a Arc<Rpc>, &'a Params) -> BoxFuture<'a, RpcResult>;
+
+enum Handler {
+    /// Answers at once: memory, or a few reads.
+    Now(fn(&Rpc, &Params) -> RpcResult),
+    /// Scans or executes: on the readers' pool, so many at once, so long.
+    Heavy(fn(&Rpc, &Params) -> RpcResult),
+    /// Asks the node's thread, or waits for a block.
+    Wait(Wait),
+    /// Belongs to a WebSocket.
+    Socket(fn(&Rpc, &Frame, &Params) -> RpcResult),
+}
+
+use Handler::{Heavy, Now, Socket, Wait as Ask};
+
+macro_rules! table {
+    ($($name:literal $max:literal $kind:ident $handler:expr;)*) => {
+        &[$(Method { name: $name, params_max: $max, handler: $kind($handler) },)*]
+    };
+}
+
+/// Every method there is, sorted by name.
+pub(super) static METHODS: &[Method] = table! {
+    "debug_getRawBlock" 1 Heavy debug::raw_block;
+    "debug_getRawHeader" 1 Heavy debug::raw_header;
+    "debug_getRawReceipts" 1 Heavy debug::raw_receipts;
+    "debug_getRawTransaction" 1 Ask |rpc, p| Box::pin(debug::raw_transaction(rpc, p));
+    "debug_traceBlockByHash" 2 Heavy trace::block;
+    "debug_traceBlockByNumber" 2 Heavy trace::block;
+    "debug_traceTransaction" 2 Heavy trace::transaction;
+    "eth_accounts" 0 Now |_, _| json(&[(); 0]);
+    "eth_baseFee" 0 Now fees::base_fee;
+    "eth_blobBaseFee" 0 Now fees::blob_base_fee;
+    "eth_blockNumber" 0 Now blocks::number;
+    "eth_call" 4 Heavy execute::call;
+    "eth_capabilities" 0 Heavy config::capabilities;
+    "eth_chainId" 0 Now net::chain_id;
+    "eth_config" 0 Now config::config;
+    "eth_createAccessList" 3 Heavy execute::create_access_list;
+    "eth_estimateGas" 4 Heavy execute::estimate_gas;
+    "eth_feeHistory" 3 Heavy fees::history;
+    "eth_gasPrice" 0 Now fees::gas_price;
+    "eth_getBalance" 2 Now state::balance;
+    "eth_getBlockByHash" 2 Heavy blocks::by_hash;
+    "eth_getBlockByNumber" 2 Ask |rpc, p| Box::pin(blocks::by_number(rpc, p));
+    "eth_getBlockReceipts" 1 Heavy blocks::receipts;
+    "eth_getBlockTransactionCountByHash" 1 Now blocks::transaction_count;
+    "eth_getBlockTransactionCountByNumber" 1 Now blocks::transaction_count;
+    "eth_getCode" 2 Now state::code;
+    "eth_getFilterChanges" 1 Heavy filters::changes;
+    "eth_getFilterLogs" 1 Heavy filters::logs;
+    "eth_getLogs" 1 Heavy logs::get;
+    "eth_getProof" 3 Heavy state::proof;
+    "eth_getStorageAt" 3 Now state::storage_at;
+    "eth_getStorageValues" 2 Heavy state::storage_values;
+    "eth_getTransactionByBlockHashAndIndex" 2 Now blocks::transaction_at;
+    "eth_getTransactionByBlockNumberAndIndex" 2 Now blocks::transaction_at;
+    "eth_getTransactionByHash" 1 Ask |rpc, p| Box::pin(send::transaction(rpc, p));
+    "eth_getTransactionCount" 2 Ask |rpc, p| Box::pin(state::nonce(rpc, p));
+    "eth_getTransactionReceipt" 1 Now blocks::receipt;
+    "eth_getUncleByBlockHashAndIndex" 2 Now blocks::no_uncle;
+    "eth_getUncleByBlockNumberAndIndex" 2 Now blocks::no_uncle;
+    "eth_getUncleCountByBlockHash" 1 Now blocks::uncle_count;
+    "eth_getUncleCountByBlockNumber" 1 Now blocks::uncle_count;
+    "eth_maxPriorityFeePerGas" 0 Now fees::max_priority_fee;
+    "eth_newBlockFilter" 0 Now filters::new_blocks;
+    "eth_newFilter" 1 Now filters::new_logs;
+    "eth_newPendingTransactionFilter" 1 Now filters::new_pending;
+    "eth_sendRawTransaction" 1 Ask |rpc, p| Box::pin(send::raw(rpc, p));
+    "eth_sendRawTransactionSync" 2 Ask |rpc, p| Box::pin(send::raw_sync(rpc, p));
+    "eth_subscribe" 2 Socket subscriptions::subscribe;
+    "eth_syncing" 0 Now net::syncing;
+    "eth_uninstallFilter" 1 Now filters::uninstall;
+    "eth_unsubscribe" 1 Socket subscriptions::unsubscribe;
+    "net_listening" 0 Now |_, _| json(&true);
+    "net_peerCount" 0 Now net::peer_count;
+    "net_version" 0 Now net::version;
+    "rpc_modules" 0 Now net::modules;
+    "trefoil_getCertificate" 1 Now trefoil::certificate;
+    "trefoil_peers" 0 Ask |rpc, _| Box::pin(trefoil::peers(rpc));
+    "trefoil_status" 0 Now trefoil::status;
+    "txpool_content" 0 Ask |rpc, _| Box::pin(txpool::content(rpc));
+    "txpool_contentFrom" 1 Ask |rpc, p| Box::pin(txpool::content_from(rpc, p));
+    "txpool_inspect" 0 Ask |rpc, _| Box::pin(txpool::inspect(rpc));
+    "txpool_status" 0 Now txpool::status;
+    "web3_clientVersion" 0 Now net::client_version;
+    "web3_sha3" 1 Now net::sha3;
+};
+
+/// Place of a method in [`METHODS`].
+fn find(name: &str) -> Option<usize> {
+    METHODS.binary_search_by_key(&name, |method| method.name).ok()
+}
+
+#[derive(Deserialize)]
+struct Request<'a> {
+    #[serde(borrow, default)]
+    jsonrpc: Option<Cow<'a, str>>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    method: Cow<'a, str>,
+    #[serde(borrow, default)]
+    params: Option<&'a RawValue>,
+}
+
+/// An `id` that is there, be it `null`.
+fn present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(from).map(Some)
+}
+
+/// Answers a body: a request, a notification (no answer) or a batch.
+/// `frame` is there if it came over a WebSocket.
+pub(super) async fn answer(rpc: &Arc<Rpc>, frame: Option<&Frame>, body: &[u8]) -> Option<String> {
+    let is_batch = body.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'[');
+    if is_batch { batch(rpc, frame, body).await } else { single(rpc, frame, body).await }
+}
+
+async fn single(rpc: &Arc<Rpc>, frame: Option<&Frame>, body: &[u8]) -> Option<String> {
+    match serde_json::from_slice::<&RawValue>(body) {
+        Ok(raw) => one(rpc, frame, raw).await,
+        Err(_) => Some(write(RawValue::NULL, &Err(RpcError::Parse))),
+    }
+}
+
+async fn batch(rpc: &Arc<Rpc>, frame: Option<&Frame>, body: &[u8]) -> Option<String> {
+    let refuse = |error| Some(write(RawValue::NULL, &Err(error)));
+    let Ok(items) = serde_json::from_slice::<Vec<&RawValue>>(body) else {
+        return refuse(RpcError::Parse);
+    };
+    let max = rpc.limits.batch;
+    if items.is_empty() {
+        return refuse(RpcError::InvalidRequest("the batch is empty".into()));
+    }
+    if items.len() > max {
+        let text = format!("the batch has {} requests, at most {max} are taken", items.len());
+        return refuse(RpcError::InvalidRequest(text));
+    }
+    let work: Vec<BoxFuture<'_, _>> =
+        items.into_iter().map(|raw| one(rpc, frame, raw).boxed()).collect();
+    let mut answers = stream::iter(work).buffered(BATCH_WIDTH);
+    let mut out = String::from("[");
+    while let Some(answer) = answers.next().await {
+        let Some(answer) = answer else { continue };
+        if out.len() + answer.len() > rpc.limits.batch_reply_bytes {
+            let max = rpc.limits.batch_reply_bytes;
+            let text = format!("the batch's answers are over {max} bytes; ask for less at once");
+            return refuse(RpcError::InvalidRequest(text));
+        }
+        if out.len() > 1 {
+            out.push(',');
+        }
+        out.push_str(&answer);
+    }
+    out.push(']');
+    (out.len() > 2).then_some(out)
+}
+
+/// Answers one request; `None` if it was a notification.
+async fn one(rpc: &Arc<Rpc>, frame: Option<&Frame>, raw: &RawValue) -> Option<String> {
+    let Ok(request) = serde_json::from_str::<Request<'_>>(raw.get()) else {
+        let text = "want an object with jsonrpc, id, method and params".into();
+        return Some(write(RawValue::NULL, &Err(RpcError::InvalidRequest(text))));
+    };
+    let id = request.id.unwrap_or(RawValue::NULL);
+    if !matches!(id.get().as_bytes().first(), Some(b'"' | b'-' | b'0'..=b'9' | b'n')) {
+        let text = "id must be a number, a string or null".into();
+        return Some(write(RawValue::NULL, &Err(RpcError::InvalidRequest(text))));
+    }
+    let outcome = run(rpc, frame, &request).await;
+    request.id.map(|id| write(id, &outcome))
+}
+
+async fn run(rpc: &Arc<Rpc>, frame: Option<&Frame>, request: &Request<'_>) -> RpcResult {
+    if request.jsonrpc.as_deref().is_some_and(|version| version != "2.0") {
+        return Err(RpcError::InvalidRequest("jsonrpc must be \"2.0\"".into()));
+    }
+    let Some(at) = find(&request.method) else {
+        rpc.metrics.unknown();
+        return Err(RpcError::UnknownMethod(request.method.chars().take(NAME_CHARS_MAX).collect()));
+    };
+    let method = &METHODS[at];
+    let result = match Params::parse(request.params, method.params_max) {
+        Ok(params) => call(rpc, frame, method, params).await,
+        Err(error) => Err(error),
+    };
+    rpc.metrics.answered(at, result.is_ok());
+    result
+}
+
+async fn call(rpc: &Arc<Rpc>, frame: Option<&Frame>, method: &Method, params: Params) -> RpcResult {
+    match method.handler {
+        Now(answer) => answer(rpc, &params),
+        Ask(answer) => answer(rpc, &params).await,
+        Heavy(answer) => heavy(rpc, answer, params).await,
+        Socket(answer) => match frame {
+            Some(frame) => answer(rpc, frame, &params),
+            None => {
+                Err(RpcError::UnknownMethod(format!("{} over HTTP (use a WebSocket)", method.name)))
+            }
+        },
+    }
+}
+
+/// Runs a scan or an execution. Its permit goes with it, so that work whose
+/// caller gave up still counts against the limit. A panic in it is this
+/// request's end, not the node's.
+pub(super) async fn heavy(
+    rpc: &Arc<Rpc>,
+    work: fn(&Rpc, &Params) -> RpcResult,
+    params: Params,
+) -> RpcResult {
+    let limit = rpc.limits.heavy_time;
+    let run = async {
+        let permit = rpc.heavy.clone().acquire_owned().await.expect("never closed");
+        let inner = rpc.clone();
+        rpc.backend
+            .read(move || {
+                let _permit = permit;
+                // Reads change nothing, so none can leave half of a change.
+                panic::catch_unwind(AssertUnwindSafe(|| work(&inner, &params))).unwrap_or_else(
+                    |_| Err(RpcError::Internal("the request failed inside the node".into())),
+                )
+            })
+            .await
+    };
+    let late = || RpcError::Busy(format!("the request took longer than {} s", limit.as_secs()));
+    tokio::time::timeout(limit, run).await.unwrap_or_else(|_| Err(late()))
+}
+
+fn write(id: &RawValue, outcome: &RpcResult) -> String {
+    match outcome {
+        Ok(result) => format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#),
+        Err(error) => {
+            let error = serde_json::to_string(error).expect("an error is plain data");
+            format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{error}}}"#)
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! What a caller is told when a request fails: one enum, mapped once to codes.
+//!
+//! Clients classify errors by their text, hardly by code, so the texts are
+//! geth's words where geth has some (docs/rpc.md has the table). Nothing here
+//! names a Rust type.
+
+use alloy_primitives::{B256, Bytes, U256, hex};
+use serde::{Serialize, Serializer, ser::SerializeMap};
+use trefoil_ledger::LedgerError;
+use trefoil_node::CallError;
+use trefoil_types::{Height, TxError};
+
+use super::Json;
+use crate::backend::Unanswered;
+
+pub type RpcResult<T = Json> = Result<T, RpcError>;
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RpcError {
+    #[error("parse error: the body is not valid JSON")]
+    Parse,
+    #[error("invalid request: {0}")]
+    InvalidRequest(String),
+    #[error("the method {0} does not exist/is not available")]
+    UnknownMethod(String),
+    #[error("{0}")]
+    InvalidParams(String),
+    /// The caller's own doing, in a plain sentence.
+    #[error("{0}")]
+    Rejected(String),
+    #[error("block not found: {asked} (the head is {head})")]
+    BlockNotFound { asked: String, head: Height },
+    /// The call ran and reverted with this data.
+    #[error("{}", revert_text(.0))]
+    Reverted(Bytes),
+    /// EIP-7966: the transaction is in the pool but in no block yet.
+    #[error("the transaction was added to the pool but was in no block within {waited_ms} ms")]
+    NotIncluded { hash: B256, waited_ms: u64 },
+    /// Too much at once; the same request may work later.
+    #[error("{0}")]
+    Busy(String),
+    /// The node's fault.
+    #[error("{0}")]
+    Internal(String),
+}
+
+impl RpcError {
+    pub fn code(&self) -> i64 {
+        match self {
+            Self::Parse => -32700,
+            Self::InvalidRequest(_) => -32600,
+            Self::UnknownMethod(_) => -32601,
+            Self::InvalidParams(_) => -32602,
+            Self::Rejected(_) | Self::BlockNotFound { .. } => -32000,
+            Self::Reverted(_) => 3,
+            Self::NotIncluded { .. } => 4,
+            Self::Busy(_) => -32005,
+            Self::Internal(_) => -32603,
+        }
+    }
+
+    /// Hex text that goes with the message, if any.
+    pub fn data(&self) -> Option<String> {
+        match self {
+            Self::Reverted(data) => Some(data.to_string()),
+            Self::NotIncluded { hash, .. } => Some(hash.to_string()),
+            _ => None,
+        }
+    }
+}
+
+impl Serialize for RpcError {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("code", &self.code())?;
+        map.serialize_entry("message", &self.to_string())?;
+        if let Some(data) = self.data() {
+            map.serialize_entry("data", &data)?;
+        }
+        map.end()
+    }
+}
+
+impl From<LedgerError> for RpcError {
+    fn from(error: LedgerError) -> Self {
+        match error {
+            LedgerError::Unknown { .. }
+            | LedgerError::Pruned { .. }
+            | LedgerError::Unproven { .. } => Self::Rejected(error.to_string()),
+            LedgerError::OtherChain { .. } | LedgerError::Storage(_) | LedgerError::Damaged(_) => {
+                Self::Internal(error.to_string())
+            }
+        }
+    }
+}
+
+impl From<Unanswered> for RpcError {
+    fn from(error: Unanswered) -> Self {
+        match error {
+            Unanswered::Overloaded => Self::Busy(error.to_string()),
+            Unanswered::Stopping => Self::Internal(error.to_string()),
+        }
+    }
+}
+
+impl From<CallError> for RpcError {
+    fn from(error: CallError) -> Self {
+        Self::Rejected(error.to_string())
+    }
+}
+
+impl From<TxError> for RpcError {
+    fn from(error: TxError) -> Self {
+        match error {
+            TxError::Malformed(_) => Self::InvalidParams(error.to_string()),
+            TxError::TooLarge(_) | TxError::Blob | TxError::Signature => {
+                Self::Rejected(error.to_string())
+            }
+        }
+    }
+}
+
+/// `execution reverted`, with the reason that Solidity encoded, if it did.
+fn revert_text(data: &Bytes) -> String {
+    match revert_reason(data) {
+        Some(reason) => format!("execution reverted: {reason}"),
+        None => "execution reverted".into(),
+    }
+}
+
+/// Decodes `Error(string)` and `Panic(uint256)` (Solidity ABI).
+fn revert_reason(data: &[u8]) -> Option<String> {
+    const ERROR: [u8; 4] = hex!("08c379a0");
+    const PANIC: [u8; 4] = hex!("4e487b71");
+    let (selector, args) = data.split_first_chunk::<4>()?;
+    let word = |at: usize| {
+        let bytes = args.get(at..at.checked_add(32)?)?;
+        usize::try_from(U256::from_be_slice(bytes)).ok()
+    };
+    match *selector {
+        ERROR => {
+            let at = word(0)?;
+            let len = word(at)?;
+            let start = at.checked_add(32)?;
+            let text = args.get(start..start.checked_add(len)?)?;
+            String::from_utf8(text.to_vec()).ok()
+        }
+        PANIC => Some(panic_text(word(0)?)),
+        _ => None,
+    }
+}
+
+/// What Solidity's panic codes mean (Solidity documentation, "Panic via assert").
+fn panic_text(code: usize) -> String {
+    let known = match code {
+        0x00 => "generic panic",
+        0x01 => "assert(false)",
+        0x11 => "arithmetic underflow or overflow",
+        0x12 => "division or modulo by zero",
+        0x21 => "enum overflow",
+        0x22 => "invalid encoded storage byte array accessed",
+        0x31 => "out-of-bounds array access; popping on an empty array",
+        0x32 => "out-of-bounds access of an array or bytesN",
+        0x41 => "out of memory",
+        0x51 => "uninitialized function",
+        _ => return format!("unknown panic code: {code:#x}"),
+    };
+    known.into()
+}

@@ -1,0 +1,178 @@
+//! The port: connections, who may call, POST, WebSocket upgrade, health.
+//!
+//! POST is JSON-RPC on any path; GET is health, metrics or a WebSocket.
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    body::{Body, Bytes, to_bytes},
+    extract::{FromRequestParts as _, Request, State, WebSocketUpgrade},
+    http::{
+        HeaderMap, Method, StatusCode,
+        header::{CONTENT_TYPE, HOST, ORIGIN},
+    },
+    middleware::{self, Next},
+    response::{IntoResponse as _, Response},
+    routing::get,
+};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::conn::auto::Builder,
+    service::TowerToHyperService,
+};
+use tokio::{net::TcpListener, sync::Semaphore};
+use tower_http::{
+    CompressionLevel,
+    compression::{CompressionLayer, predicate::SizeAbove},
+    cors::{AllowOrigin, Any, CorsLayer},
+};
+
+use super::{Access, Rpc, dispatch, metrics, net, ws};
+
+/// Answers smaller than this are not worth compressing, bytes.
+const GZIP_BYTES_MIN: u16 = 1_024;
+/// A pause after the system refused a socket (too many open files).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Accepts connections for ever, so many at once.
+pub async fn accept(rpc: Arc<Rpc>, listener: TcpListener) {
+    let open = Arc::new(Semaphore::new(rpc.limits.connections));
+    let read_time = rpc.limits.read_time;
+    let service = TowerToHyperService::new(router(rpc));
+    loop {
+        let permit = open.clone().acquire_owned().await.expect("never closed");
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        // Small answers must not wait for Nagle; a refusal costs latency only.
+        let _ = stream.set_nodelay(true);
+        let service = service.clone();
+        tokio::spawn(async move {
+            let _permit = permit;
+            let mut builder = Builder::new(TokioExecutor::new());
+            builder.http1().timer(TokioTimer::new()).header_read_timeout(read_time);
+            // A connection that fails is the client's business.
+            let _ = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).await;
+        });
+    }
+}
+
+pub fn router(rpc: Arc<Rpc>) -> Router {
+    let gzip = CompressionLayer::new()
+        .quality(CompressionLevel::Fastest)
+        .compress_when(SizeAbove::new(GZIP_BYTES_MIN));
+    let calls = Router::new()
+        .route("/livez", get(live).post(call))
+        .route("/readyz", get(ready).post(call))
+        .route("/metrics", get(numbers).post(call))
+        .fallback(call)
+        .layer(gzip)
+        .layer(cors(&rpc.access));
+    calls.layer(middleware::from_fn_with_state(rpc.clone(), admit)).with_state(rpc)
+}
+
+fn cors(access: &Access) -> CorsLayer {
+    let layer = CorsLayer::new().allow_methods([Method::GET, Method::POST]).allow_headers(Any);
+    if access.origins.is_empty() {
+        return layer.allow_origin(Any);
+    }
+    let origins = access.origins.iter().filter_map(|origin| origin.parse().ok());
+    layer.allow_origin(AllowOrigin::list(origins))
+}
+
+/// Turns away pages that reached us under a foreign name (DNS rebinding), and
+/// origins that are not on the operator's list.
+async fn admit(State(rpc): State<Arc<Rpc>>, request: Request, next: Next) -> Response {
+    let headers = request.headers();
+    let host = text(headers, HOST).or(request.uri().host());
+    if let Some(host) = host.filter(|host| !host_allowed(&rpc.access, host)) {
+        let text = format!(
+            "host {host:?} is not allowed; use an IP address or localhost, or add the name to `rpc.hosts`\n"
+        );
+        return (StatusCode::FORBIDDEN, text).into_response();
+    }
+    let origins = &rpc.access.origins;
+    let origin = text(headers, ORIGIN);
+    if origin.is_some_and(|origin| !origins.is_empty() && !origins.iter().any(|o| o == origin)) {
+        let text = "this origin is not allowed; add it to `rpc.origins`\n";
+        return (StatusCode::FORBIDDEN, text).into_response();
+    }
+    next.run(request).await
+}
+
+fn text(headers: &HeaderMap, name: axum::http::HeaderName) -> Option<&str> {
+    headers.get(name).map(|value| value.to_str().unwrap_or("(not text)"))
+}
+
+fn host_allowed(access: &Access, host: &str) -> bool {
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or(rest),
+        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+    };
+    name.parse::<IpAddr>().is_ok()
+        || name.eq_ignore_ascii_case("localhost")
+        || access.hosts.iter().any(|allowed| allowed.eq_ignore_ascii_case(name))
+}
+
+/// JSON-RPC by POST, or the upgrade to a WebSocket.
+async fn call(State(rpc): State<Arc<Rpc>>, request: Request) -> Response {
+    match *request.method() {
+        Method::POST => post(&rpc, request.into_body()).await,
+        Method::GET => upgrade(rpc, request).await,
+        _ => (StatusCode::METHOD_NOT_ALLOWED, "use POST, or open a WebSocket\n").into_response(),
+    }
+}
+
+async fn post(rpc: &Arc<Rpc>, body: Body) -> Response {
+    let max = rpc.limits.body_bytes;
+    let body: Bytes = match tokio::time::timeout(rpc.limits.read_time, to_bytes(body, max)).await {
+        Ok(Ok(body)) => body,
+        Ok(Err(_)) => {
+            let text = format!("the request was cut off, or is over {max} bytes\n");
+            return (StatusCode::PAYLOAD_TOO_LARGE, text).into_response();
+        }
+        Err(_) => return StatusCode::REQUEST_TIMEOUT.into_response(),
+    };
+    match dispatch::answer(rpc, None, &body).await {
+        Some(answer) => ([(CONTENT_TYPE, "application/json")], answer).into_response(),
+        None => StatusCode::NO_CONTENT.into_response(),
+    }
+}
+
+async fn upgrade(rpc: Arc<Rpc>, request: Request) -> Response {
+    let (mut parts, _) = request.into_parts();
+    match WebSocketUpgrade::from_request_parts(&mut parts, &()).await {
+        Ok(upgrade) => ws::open(rpc, upgrade),
+        Err(_) => {
+            let text = "Trefoil JSON-RPC: POST a request here, or open a WebSocket.\n";
+            (StatusCode::OK, text).into_response()
+        }
+    }
+}
+
+/// The process answers.
+async fn live() -> &'static str {
+    "ok\n"
+}
+
+/// The node follows the chain's tip and has someone to follow it with.
+async fn ready(State(rpc): State<Arc<Rpc>>) -> Response {
+    let status = rpc.backend.status();
+    let alone = status.validators <= 1 && status.validating;
+    let reason = match net::behind(&status) {
+        Some(to) => format!("syncing: at block {}, the chain is at {to}\n", status.height),
+        None if status.peers == 0 && !alone => "no peers\n".into(),
+        None => return "ok\n".into_response(),
+    };
+    (StatusCode::SERVICE_UNAVAILABLE, reason).into_response()
+}
+
+async fn numbers(State(rpc): State<Arc<Rpc>>) -> Response {
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4")], metrics::text(&rpc)).into_response()
+}

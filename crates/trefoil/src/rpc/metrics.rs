@@ -1,0 +1,121 @@
+//! `/metrics` in Prometheus' text format.
+//!
+//! What always holds: no label comes from a caller; the methods are those of
+//! the table, and all unknown ones count as one.
+
+use std::{
+    fmt::{Display, Write as _},
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use super::{Rpc, dispatch::METHODS, net};
+
+/// Requests by method and outcome.
+pub struct Metrics {
+    ok: Vec<AtomicU64>,
+    failed: Vec<AtomicU64>,
+    unknown: AtomicU64,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let zeros = || METHODS.iter().map(|_| AtomicU64::default()).collect();
+        Self { ok: zeros(), failed: zeros(), unknown: AtomicU64::default() }
+    }
+}
+
+impl Metrics {
+    /// A request for the method at `at` in the table was answered.
+    pub fn answered(&self, at: usize, ok: bool) {
+        let counters = if ok { &self.ok } else { &self.failed };
+        counters[at].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn unknown(&self) {
+        self.unknown.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Metrics as they are written, family by family.
+struct Page(String);
+
+impl Page {
+    fn family(&mut self, name: &str, kind: &str, help: &str) {
+        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    }
+
+    fn sample(&mut self, name: &str, labels: &str, value: impl Display) {
+        let _ = writeln!(self.0, "{name}{labels} {value}");
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
+        self.family(name, "gauge", help);
+        self.sample(name, "", value);
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: impl Display) {
+        self.family(name, "counter", help);
+        self.sample(name, "", value);
+    }
+}
+
+pub fn text(rpc: &Rpc) -> String {
+    let mut page = Page(String::new());
+    node(rpc, &mut page);
+    requests(rpc, &mut page);
+    if let Some(bytes) = resident_bytes() {
+        page.gauge("process_resident_memory_bytes", "Memory of the process.", bytes);
+    }
+    page.0
+}
+
+fn node(rpc: &Rpc, page: &mut Page) {
+    let status = rpc.backend.status();
+    let seconds = status.tip_at.0 as f64 / 1000.0;
+    page.gauge("trefoil_height", "Height of the newest final block.", status.height);
+    page.gauge("trefoil_tip_time_seconds", "When it was committed here, Unix time.", seconds);
+    page.gauge("trefoil_round", "Consensus round of the next height.", status.round);
+    page.gauge("trefoil_peers", "Connected peers.", status.peers);
+    page.gauge("trefoil_validators", "Validators of the next height.", status.validators);
+    page.gauge("trefoil_signers", "Signatures in the tip's certificate.", status.signers);
+    let syncing = u8::from(net::behind(&status).is_some());
+    page.gauge("trefoil_syncing", "1 while well behind the peers' tip.", syncing);
+    page.family("trefoil_pool_transactions", "gauge", "Transactions in the pool.");
+    page.sample("trefoil_pool_transactions", "{kind=\"pending\"}", status.pool_pending);
+    page.sample("trefoil_pool_transactions", "{kind=\"queued\"}", status.pool_queued);
+    page.gauge("trefoil_pool_bytes", "Bytes of transactions in the pool.", status.pool_bytes);
+    let committed = rpc.news.committed_txs();
+    page.counter(
+        "trefoil_transactions_total",
+        "Transactions committed since the start.",
+        committed,
+    );
+    page.family("trefoil_net_dropped_total", "counter", "Messages dropped from full lanes.");
+    for (lane, dropped) in rpc.backend.net.dropped() {
+        page.sample("trefoil_net_dropped_total", &format!("{{lane={lane:?}}}"), dropped);
+    }
+}
+
+fn requests(rpc: &Rpc, page: &mut Page) {
+    const NAME: &str = "trefoil_rpc_requests_total";
+    page.family(NAME, "counter", "JSON-RPC requests answered.");
+    let metrics = &rpc.metrics;
+    for (at, method) in METHODS.iter().enumerate() {
+        for (outcome, counters) in [("ok", &metrics.ok), ("error", &metrics.failed)] {
+            let count = counters[at].load(Ordering::Relaxed);
+            if count > 0 {
+                let labels = format!("{{method=\"{}\",outcome=\"{outcome}\"}}", method.name);
+                page.sample(NAME, &labels, count);
+            }
+        }
+    }
+    let unknown = metrics.unknown.load(Ordering::Relaxed);
+    page.sample(NAME, "{method=\"(unknown)\",outcome=\"error\"}", unknown);
+}
+
+/// Resident memory, where the system tells it (Linux: field 2 of statm, pages
+/// of 4 KiB).
+fn resident_bytes() -> Option<u64> {
+    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
+    statm.split_ascii_whitespace().nth(1)?.parse::<u64>().ok()?.checked_mul(4096)
+}

@@ -1,0 +1,306 @@
+//! A request's parameters: hand-written readers, so that what a caller reads
+//! about a wrong one is about the parameter and never about this program.
+
+use alloy_primitives::{Address, B256, Bytes, U256, hex};
+use serde_json::{Map, Value, value::RawValue};
+use trefoil_types::Height;
+
+use super::error::{RpcError, RpcResult};
+
+/// The most addresses, or alternatives for one topic, in a log filter.
+const FILTER_ALTERNATIVES_MAX: usize = 1_000;
+/// Topics that a log can have (LOG4).
+const TOPICS_MAX: usize = 4;
+
+/// Positional parameters. Absent, `null` and `[]` are the same; trailing ones
+/// may be absent or `null`.
+#[derive(Clone, Debug, Default)]
+pub struct Params(Vec<Value>);
+
+impl Params {
+    /// # Errors
+    /// Something other than a list, or more than `max` of them.
+    pub fn parse(raw: Option<&RawValue>, max: usize) -> RpcResult<Self> {
+        let Some(raw) = raw else { return Ok(Self::default()) };
+        let values = match serde_json::from_str(raw.get()) {
+            Ok(Value::Null) => vec![],
+            Ok(Value::Array(values)) => values,
+            _ => return Err(RpcError::InvalidParams("params must be a list".into())),
+        };
+        if values.len() > max {
+            let text = format!("too many arguments, want at most {max}");
+            return Err(RpcError::InvalidParams(text));
+        }
+        Ok(Self(values))
+    }
+
+    /// # Errors
+    /// The parameter is absent or wrong.
+    pub fn get<T: Arg>(&self, at: usize) -> RpcResult<T> {
+        self.opt(at)?.ok_or_else(|| {
+            RpcError::InvalidParams(format!("missing value for required argument {at}"))
+        })
+    }
+
+    /// # Errors
+    /// The parameter is wrong; absent is fine.
+    pub fn opt<T: Arg>(&self, at: usize) -> RpcResult<Option<T>> {
+        match self.0.get(at) {
+            None | Some(Value::Null) => Ok(None),
+            Some(value) => T::parse(value)
+                .map(Some)
+                .map_err(|why| RpcError::InvalidParams(format!("invalid argument {at}: {why}"))),
+        }
+    }
+}
+
+/// What a parameter can be read as; the error says what is wrong with it.
+pub trait Arg: Sized {
+    fn parse(value: &Value) -> Result<Self, String>;
+}
+
+/// A member of an object; absent and `null` are the same.
+pub fn member<T: Arg>(object: &Map<String, Value>, key: &str) -> Result<Option<T>, String> {
+    match object.get(key) {
+        None | Some(Value::Null) => Ok(None),
+        Some(value) => T::parse(value).map(Some).map_err(|why| format!("{key}: {why}")),
+    }
+}
+
+/// The digits after `0x`.
+fn digits(value: &Value) -> Result<&str, String> {
+    let text = value.as_str().ok_or_else(|| format!("want a hex string, got {}", kind(value)))?;
+    text.strip_prefix("0x").ok_or_else(|| "hex string without 0x prefix".into())
+}
+
+/// How JSON calls what `value` is.
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}
+
+/// Exactly `N` bytes of hex.
+fn fixed<const N: usize>(value: &Value, what: &str) -> Result<[u8; N], String> {
+    let digits = digits(value)?;
+    if digits.len() != 2 * N {
+        return Err(format!("hex string has length {}, want {} for {what}", digits.len(), 2 * N));
+    }
+    hex::decode_to_array(digits).map_err(|_| "invalid hex string".into())
+}
+
+impl Arg for Value {
+    fn parse(value: &Value) -> Result<Self, String> {
+        Ok(value.clone())
+    }
+}
+
+impl Arg for Map<String, Value> {
+    fn parse(value: &Value) -> Result<Self, String> {
+        value.as_object().cloned().ok_or_else(|| format!("want an object, got {}", kind(value)))
+    }
+}
+
+impl Arg for bool {
+    fn parse(value: &Value) -> Result<Self, String> {
+        value.as_bool().ok_or_else(|| format!("want true or false, got {}", kind(value)))
+    }
+}
+
+impl Arg for f64 {
+    fn parse(value: &Value) -> Result<Self, String> {
+        value.as_f64().ok_or_else(|| format!("want a number, got {}", kind(value)))
+    }
+}
+
+impl Arg for String {
+    fn parse(value: &Value) -> Result<Self, String> {
+        Ok(value.as_str().ok_or_else(|| format!("want a string, got {}", kind(value)))?.to_owned())
+    }
+}
+
+impl Arg for Address {
+    fn parse(value: &Value) -> Result<Self, String> {
+        fixed(value, "an address").map(Self::new)
+    }
+}
+
+impl Arg for B256 {
+    fn parse(value: &Value) -> Result<Self, String> {
+        fixed(value, "a hash").map(Self::new)
+    }
+}
+
+impl Arg for Bytes {
+    fn parse(value: &Value) -> Result<Self, String> {
+        let digits = digits(value)?;
+        if digits.len() % 2 == 1 {
+            return Err("hex string of odd length".into());
+        }
+        hex::decode(digits).map(Self::from).map_err(|_| "invalid hex string".into())
+    }
+}
+
+/// A quantity: hex, or a JSON number as some clients send it.
+impl Arg for U256 {
+    fn parse(value: &Value) -> Result<Self, String> {
+        if let Some(number) = value.as_u64() {
+            return Ok(Self::from(number));
+        }
+        match digits(value)? {
+            "" => Err("hex string \"0x\" is no number; zero is \"0x0\"".into()),
+            digits if !digits.bytes().all(|b| b.is_ascii_hexdigit()) => {
+                Err("invalid hex string".into())
+            }
+            digits => Self::from_str_radix(digits, 16)
+                .map_err(|_| "number is larger than 256 bits".into()),
+        }
+    }
+}
+
+impl Arg for u64 {
+    fn parse(value: &Value) -> Result<Self, String> {
+        U256::parse(value)?.try_into().map_err(|_| "number is larger than 64 bits".into())
+    }
+}
+
+impl Arg for u128 {
+    fn parse(value: &Value) -> Result<Self, String> {
+        U256::parse(value)?.try_into().map_err(|_| "number is larger than 128 bits".into())
+    }
+}
+
+impl Arg for usize {
+    fn parse(value: &Value) -> Result<Self, String> {
+        u64::parse(value)?.try_into().map_err(|_| "number is too large".into())
+    }
+}
+
+impl<T: Arg> Arg for Vec<T> {
+    fn parse(value: &Value) -> Result<Self, String> {
+        let list = value.as_array().ok_or_else(|| format!("want a list, got {}", kind(value)))?;
+        list.iter().map(T::parse).collect()
+    }
+}
+
+/// Which block a caller means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BlockRef {
+    /// `latest`, `safe` and `finalized`: all the same, a final block.
+    Latest,
+    Pending,
+    Number(Height),
+    Hash(B256),
+}
+
+/// A tag, a number, a hash, or an object with either (EIP-1898).
+impl Arg for BlockRef {
+    fn parse(value: &Value) -> Result<Self, String> {
+        if let Some(object) = value.as_object() {
+            let (number, hash) = (member(object, "blockNumber")?, member(object, "blockHash")?);
+            return match (number, hash) {
+                (Some(number), None) => Ok(number),
+                (None, Some(hash)) => Ok(Self::Hash(hash)),
+                (Some(_), Some(_)) => {
+                    Err("cannot specify both blockHash and blockNumber, choose one".into())
+                }
+                (None, None) => Err("want blockNumber or blockHash".into()),
+            };
+        }
+        match value.as_str() {
+            Some("latest" | "safe" | "finalized") => Ok(Self::Latest),
+            Some("pending") => Ok(Self::Pending),
+            Some("earliest") => Ok(Self::Number(0)),
+            Some(text) if text.len() == 66 => B256::parse(value).map(Self::Hash),
+            Some(_) => u64::parse(value).map(Self::Number),
+            None => Err(format!("want a block number, tag or hash, got {}", kind(value))),
+        }
+    }
+}
+
+/// A storage slot's key: up to 32 bytes of hex, an odd number of digits too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slot {
+    pub key: B256,
+    /// Whether it was written with all its 64 digits.
+    pub whole: bool,
+}
+
+impl Arg for Slot {
+    fn parse(value: &Value) -> Result<Self, String> {
+        let digits = digits(value)?;
+        if digits.len() > 64 {
+            return Err(format!("storage key too long (want at most 32 bytes): {value}"));
+        }
+        let key = hex::decode_to_array(format!("{digits:0>64}"))
+            .map_err(|_| format!("invalid hex in storage key: {value}"))?;
+        Ok(Self { key: B256::new(key), whole: digits.len() == 64 })
+    }
+}
+
+/// One value or a list of them; absent or `null` is the empty list.
+fn alternatives<T: Arg>(value: Option<&Value>, what: &str) -> Result<Vec<T>, String> {
+    let list: Vec<T> = match value {
+        None | Some(Value::Null) => vec![],
+        Some(list @ Value::Array(_)) => Vec::parse(list)?,
+        Some(one) => vec![T::parse(one)?],
+    };
+    if list.len() > FILTER_ALTERNATIVES_MAX {
+        return Err(format!("{} {what}, at most {FILTER_ALTERNATIVES_MAX}", list.len()));
+    }
+    Ok(list)
+}
+
+/// Which logs a caller wants.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogFilter {
+    pub from: Option<BlockRef>,
+    pub to: Option<BlockRef>,
+    pub block: Option<B256>,
+    pub matcher: LogMatcher,
+}
+
+/// Any of `addresses` (empty: any), and at each position any of the topics
+/// listed (empty: any).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogMatcher {
+    pub addresses: Vec<Address>,
+    pub topics: Vec<Vec<B256>>,
+}
+
+impl LogMatcher {
+    pub fn matches(&self, log: &alloy_primitives::Log) -> bool {
+        let topics = log.data.topics();
+        (self.addresses.is_empty() || self.addresses.contains(&log.address))
+            && self.topics.len() <= topics.len()
+            && self.topics.iter().zip(topics).all(|(any, t)| any.is_empty() || any.contains(t))
+    }
+}
+
+impl Arg for LogFilter {
+    fn parse(value: &Value) -> Result<Self, String> {
+        let object = Map::parse(value)?;
+        let (from, to) = (member(&object, "fromBlock")?, member(&object, "toBlock")?);
+        let block = member(&object, "blockHash")?;
+        if block.is_some() && (from.is_some() || to.is_some()) {
+            return Err(
+                "cannot specify both BlockHash and FromBlock/ToBlock, choose one or the other"
+                    .into(),
+            );
+        }
+        let addresses = alternatives(object.get("address"), "addresses")
+            .map_err(|why| format!("address: {why}"))?;
+        let positions: Vec<Value> = member(&object, "topics")?.unwrap_or_default();
+        if positions.len() > TOPICS_MAX {
+            return Err(format!("topics: {} positions, at most {TOPICS_MAX}", positions.len()));
+        }
+        let topics = positions.iter().map(|any| alternatives(Some(any), "topics"));
+        let topics = topics.collect::<Result<_, _>>().map_err(|why| format!("topics: {why}"))?;
+        Ok(Self { from, to, block, matcher: LogMatcher { addresses, topics } })
+    }
+}

@@ -1,0 +1,230 @@
+//! `eth_subscribe`: what a WebSocket is told without asking again.
+//!
+//! What always holds: the answer to `eth_subscribe` goes out before the first
+//! notification, nothing between the two is missed, and a socket that does not
+//! read is dropped rather than waited for.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use alloy_primitives::U128;
+use axum::extract::ws::Message;
+use futures::future::BoxFuture;
+use serde_json::{Value, json as value, value::RawValue};
+use tokio::{
+    sync::{Notify, mpsc},
+    task::AbortHandle,
+};
+
+use super::{
+    Rpc, convert,
+    error::{RpcError, RpcResult},
+    json, net,
+    news::News,
+    params::{Arg as _, LogFilter, LogMatcher, Params},
+};
+use crate::backend::Backend;
+
+/// A subscription's name within its socket: random, so that it says nothing.
+pub type SubscriptionId = u128;
+
+/// What the requests of one WebSocket share.
+pub struct Session {
+    /// To the socket's writer; full means that the client does not read.
+    pub out: mpsc::Sender<Message>,
+    /// Told when the socket is to be dropped, since it cannot keep up.
+    pub stalled: Arc<Notify>,
+    max: usize,
+    running: Mutex<BTreeMap<SubscriptionId, AbortHandle>>,
+}
+
+/// One message from a WebSocket while it is being answered.
+pub struct Frame {
+    session: Arc<Session>,
+    /// Subscriptions that start when the answer is on its way.
+    created: Mutex<Vec<(SubscriptionId, BoxFuture<'static, ()>)>>,
+}
+
+impl Session {
+    pub fn new(out: mpsc::Sender<Message>, max: usize) -> Arc<Self> {
+        Arc::new(Self { out, stalled: Arc::default(), max, running: Mutex::default() })
+    }
+
+    fn running(&self) -> MutexGuard<'_, BTreeMap<SubscriptionId, AbortHandle>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.running().values().for_each(AbortHandle::abort);
+    }
+}
+
+impl Frame {
+    pub fn new(session: Arc<Session>) -> Self {
+        Self { session, created: Mutex::default() }
+    }
+
+    fn created(&self) -> MutexGuard<'_, Vec<(SubscriptionId, BoxFuture<'static, ()>)>> {
+        self.created.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts what the frame subscribed to; call when its answer is queued. A
+    /// subscription ends by itself only when its client does not keep up.
+    pub fn start(self) {
+        let created = std::mem::take(&mut *self.created());
+        let mut running = self.session.running();
+        for (id, work) in created {
+            let stalled = self.session.stalled.clone();
+            let task = tokio::spawn(async move {
+                work.await;
+                stalled.notify_one();
+            });
+            running.insert(id, task.abort_handle());
+        }
+    }
+}
+
+pub fn subscribe(rpc: &Rpc, frame: &Frame, params: &Params) -> RpcResult {
+    let mut created = frame.created();
+    let max = frame.session.max;
+    if created.len() + frame.session.running().len() >= max {
+        let text = format!("this connection has {max} subscriptions, the most that are allowed");
+        return Err(RpcError::Rejected(text));
+    }
+    let id = rand::random::<SubscriptionId>();
+    let feed = Feed { id, out: frame.session.out.clone() };
+    let (news, backend) = (rpc.news.clone(), rpc.backend.clone());
+    let work: BoxFuture<'static, ()> = match params.get::<String>(0)?.as_str() {
+        "newHeads" => Box::pin(heads(feed, &news)),
+        "logs" => {
+            Box::pin(logs(feed, &news, params.opt::<LogFilter>(1)?.unwrap_or_default().matcher))
+        }
+        "newPendingTransactions" => Box::pin(pending(feed, &news, wants_whole(params)?)),
+        "syncing" => Box::pin(syncing(feed, backend)),
+        other => {
+            let name: String = other.chars().take(64).collect();
+            let text = format!(
+                "no {name:?} subscription; there are newHeads, logs, newPendingTransactions and syncing"
+            );
+            return Err(RpcError::InvalidParams(text));
+        }
+    };
+    created.push((id, work));
+    json(&U128::from(id))
+}
+
+pub fn unsubscribe(_: &Rpc, frame: &Frame, params: &Params) -> RpcResult {
+    let id: SubscriptionId = params.get(0)?;
+    let task = frame.session.running().remove(&id);
+    match task {
+        Some(task) => {
+            task.abort();
+            json(&true)
+        }
+        None => Err(RpcError::Rejected("subscription not found".into())),
+    }
+}
+
+/// Whether `newPendingTransactions` sends whole transactions: `true`, or
+/// `{"hashesOnly": false}`.
+fn wants_whole(params: &Params) -> RpcResult<bool> {
+    match params.opt::<Value>(1)? {
+        None => Ok(false),
+        Some(Value::Object(options)) => Ok(super::params::member::<bool>(&options, "hashesOnly")
+            .map_err(|why| RpcError::InvalidParams(format!("invalid argument 1: {why}")))?
+            .is_some_and(|hashes| !hashes)),
+        Some(value) => bool::parse(&value)
+            .map_err(|why| RpcError::InvalidParams(format!("invalid argument 1: {why}"))),
+    }
+}
+
+/// Where one subscription's notifications go.
+struct Feed {
+    id: SubscriptionId,
+    out: mpsc::Sender<Message>,
+}
+
+/// The client does not read, or is gone.
+struct Stalled;
+
+impl Feed {
+    fn send(&self, result: &RawValue) -> Result<(), Stalled> {
+        let id = self.id;
+        let text = format!(
+            r#"{{"jsonrpc":"2.0","method":"eth_subscription","params":{{"subscription":"{id:#x}","result":{result}}}}}"#
+        );
+        self.out.try_send(Message::text(text)).map_err(|_| Stalled)
+    }
+
+    fn send_value(&self, value: &impl serde::Serialize) -> Result<(), Stalled> {
+        json(value).map_err(|_| Stalled).and_then(|json| self.send(&json))
+    }
+}
+
+/// Each new block's header. The receiver is made now, not when first polled:
+/// nothing between the answer and the first poll may be missed.
+fn heads(feed: Feed, news: &News) -> impl Future<Output = ()> + Send + 'static {
+    let mut blocks = news.blocks();
+    async move {
+        while let Ok(block) = blocks.recv().await {
+            if feed.send(block.head()).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+fn logs(feed: Feed, news: &News, matcher: LogMatcher) -> impl Future<Output = ()> + Send + 'static {
+    let mut blocks = news.blocks();
+    async move {
+        while let Ok(block) = blocks.recv().await {
+            let mut wanted = convert::logs(&block.stored).filter(|(log, _)| matcher.matches(log));
+            if wanted.try_for_each(|(_, json)| feed.send_value(&json)).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+fn pending(feed: Feed, news: &News, whole: bool) -> impl Future<Output = ()> + Send + 'static {
+    let mut txs = news.txs();
+    async move {
+        while let Ok(tx) = txs.recv().await {
+            let sent = if whole {
+                feed.send_value(&convert::pooled_tx(&tx))
+            } else {
+                feed.send_value(tx.tx_hash())
+            };
+            if sent.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Whether the node is catching up: now, and whenever that changes.
+async fn syncing(feed: Feed, backend: Backend) {
+    let mut statuses = backend.status.clone();
+    let mut told = None;
+    loop {
+        let status = statuses.borrow_and_update().clone();
+        let now = net::behind(&status).is_some();
+        if told != Some(now) {
+            told = Some(now);
+            let value = match now {
+                false => value!(false),
+                true => value!({ "syncing": true, "status": net::sync_progress(&status) }),
+            };
+            if feed.send_value(&value).is_err() {
+                return;
+            }
+        }
+        if statuses.changed().await.is_err() {
+            return;
+        }
+    }
+}

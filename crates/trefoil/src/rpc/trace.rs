@@ -1,0 +1,73 @@
+//! What a transaction did, step by step, as geth's tracers tell it.
+
+use alloy_primitives::B256;
+use alloy_rpc_types_trace::geth::{GethDebugTracingOptions, GethTrace};
+use serde::Serialize;
+use serde_json::Value;
+use trefoil_ledger::trace::{TraceError, trace_block, trace_transaction};
+
+use super::{
+    Rpc,
+    error::{RpcError, RpcResult},
+    json,
+    params::Params,
+};
+
+/// Steps that one answer holds, without and with memory: a block can take
+/// millions of steps, each with its stack.
+const STEPS_MAX: u64 = 200_000;
+const STEPS_WITH_MEMORY_MAX: u64 = 10_000;
+
+impl From<TraceError> for RpcError {
+    fn from(error: TraceError) -> Self {
+        match error {
+            TraceError::Ledger(error) => error.into(),
+            TraceError::Genesis | TraceError::NoBlock(_) | TraceError::Tracer(_) => {
+                Self::Rejected(error.to_string())
+            }
+        }
+    }
+}
+
+/// The tracing options at argument 1, with the steps of `txs` transactions
+/// together capped. Execution goes on when the capture has stopped.
+fn options(params: &Params, txs: usize) -> RpcResult<GethDebugTracingOptions> {
+    let wrong = |_| {
+        let wants = "want {tracer, tracerConfig, enableMemory, disableStack, disableStorage, enableReturnData, limit}";
+        RpcError::InvalidParams(format!("invalid argument 1: {wants}"))
+    };
+    let given = params.opt::<Value>(1)?.map(serde_json::from_value).transpose().map_err(wrong)?;
+    let mut options: GethDebugTracingOptions = given.unwrap_or_default();
+    let memory = options.config.enable_memory.unwrap_or(false);
+    let all = if memory { STEPS_WITH_MEMORY_MAX } else { STEPS_MAX };
+    let each = (all / txs.max(1) as u64).max(1);
+    // 0 is "unlimited" in geth's words.
+    let asked = options.config.limit.filter(|limit| *limit > 0);
+    options.config.limit = Some(asked.map_or(each, |limit| limit.min(each)));
+    Ok(options)
+}
+
+pub fn transaction(rpc: &Rpc, params: &Params) -> RpcResult {
+    let hash: B256 = params.get(0)?;
+    let snapshot = rpc.backend.snapshot();
+    let Some((height, index)) = snapshot.transaction(&hash)? else {
+        return Err(RpcError::Rejected(format!("transaction {hash} not found")));
+    };
+    let options = options(params, 1)?;
+    json(&trace_transaction(&rpc.backend.spec, &snapshot, height, index, options)?)
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct TracedJson {
+    tx_hash: B256,
+    result: GethTrace,
+}
+
+pub fn block(rpc: &Rpc, params: &Params) -> RpcResult {
+    let (snapshot, height) = rpc.at(Some(params.get(0)?))?;
+    let txs = snapshot.block(height)?.map_or(0, |stored| stored.block.transactions.len());
+    let traces = trace_block(&rpc.backend.spec, &snapshot, height, options(params, txs)?)?;
+    let traces = traces.into_iter().map(|(tx_hash, result)| TracedJson { tx_hash, result });
+    json(&traces.collect::<Vec<_>>())
+}

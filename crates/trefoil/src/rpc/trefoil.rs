@@ -1,0 +1,97 @@
+//! What Ethereum's methods have no word for: finality, validators, peers.
+
+use alloy_primitives::Bytes;
+use serde::Serialize;
+use serde_json::json as value;
+use trefoil_node::{Call, Reply};
+use trefoil_types::{Certificate, Time};
+
+use super::{
+    Rpc, convert,
+    error::{RpcError, RpcResult},
+    json, net,
+    params::Params,
+};
+
+/// The commit certificate of a block, as this node holds it. Certificates of
+/// one block may differ between nodes in which signatures they hold, until the
+/// next block binds one of them.
+pub fn certificate(rpc: &Rpc, params: &Params) -> RpcResult {
+    let (snapshot, height) = rpc.at(params.opt(0)?)?;
+    match snapshot.certificate(height)? {
+        Some(certificate) => json(&certificate_json(&certificate)),
+        // Genesis has none.
+        None => json(&()),
+    }
+}
+
+fn certificate_json(certificate: &Certificate) -> impl Serialize {
+    let signatures = certificate.signatures.iter().map(|signed| {
+        value!({ "validator": signed.validator, "signature": Bytes::from(signed.signature.0) })
+    });
+    value!({
+        "height": convert::quantity(certificate.height),
+        "round": convert::quantity(certificate.round.into()),
+        "blockHash": certificate.block,
+        "signatures": signatures.collect::<Vec<_>>(),
+        "hash": certificate.hash(),
+        "rlp": Bytes::from(alloy_rlp::encode(certificate)),
+    })
+}
+
+/// The chain and where this node stands. Numbers are plain JSON numbers: this
+/// is for people and scripts.
+pub fn status(rpc: &Rpc, _: &Params) -> RpcResult {
+    let (backend, status) = (&rpc.backend, rpc.backend.status());
+    let spec = &backend.spec;
+    json(&value!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "chain": spec.name,
+        "kind": spec.kind,
+        "chainId": spec.chain_id,
+        "genesisHash": backend.genesis_hash,
+        "blockIntervalMs": spec.block_interval_ms,
+        "idleBlockS": spec.idle_block_s,
+        "gasFree": spec.is_gas_free(),
+        "peerId": backend.peer.to_string(),
+        "validator": backend.validator,
+        "validating": status.validating,
+        "height": status.height,
+        "blockHash": status.hash,
+        "committedAtMs": status.tip_at.0,
+        "round": status.round,
+        "peers": status.peers,
+        "validators": status.validators,
+        "signers": status.signers,
+        "syncingTo": net::behind(&status),
+        "pool": {
+            "pending": status.pool_pending,
+            "queued": status.pool_queued,
+            "bytes": status.pool_bytes,
+        },
+    }))
+}
+
+/// Connected peers: what the node knows of their chain, and the network of
+/// their connection.
+pub async fn peers(rpc: &Rpc) -> RpcResult {
+    let Reply::Peers(known) = rpc.backend.call(Call::Peers).await? else {
+        return Err(RpcError::Internal("the node did not list its peers".into()));
+    };
+    let links = rpc.backend.net.peers();
+    let peers = known.iter().map(|peer| {
+        let link = links.iter().find(|link| link.peer == peer.peer);
+        let Time(connected_ms) = peer.connected_since;
+        value!({
+            "peerId": peer.peer.to_string(),
+            "height": peer.height,
+            "connectedSinceMs": connected_ms,
+            "address": link.map(|link| &link.address),
+            "inbound": link.map(|link| link.inbound),
+            "score": link.map(|link| link.score),
+            "bytesIn": link.map(|link| link.bytes_in),
+            "bytesOut": link.map(|link| link.bytes_out),
+        })
+    });
+    json(&peers.collect::<Vec<_>>())
+}

@@ -1,0 +1,74 @@
+//! What waits in this node's pool.
+
+use std::collections::BTreeMap;
+
+use alloy_consensus::Transaction as _;
+use alloy_primitives::Address;
+use serde::Serialize;
+use trefoil_node::{Call, Reply};
+use trefoil_types::Transaction;
+
+use super::{Rpc, convert, error::RpcResult, json, params::Params};
+
+/// Transactions by their sender, then by nonce (in decimal, as geth has it).
+type BySender<T> = BTreeMap<Address, BTreeMap<String, T>>;
+
+#[derive(Serialize)]
+struct Content<T> {
+    /// May enter the next block.
+    pending: T,
+    /// Wait for a nonce before theirs.
+    queued: T,
+}
+
+async fn pool(rpc: &Rpc) -> RpcResult<Content<Vec<Transaction>>> {
+    Ok(match rpc.backend.call(Call::PoolContent).await? {
+        Reply::PoolContent { pending, queued } => Content { pending, queued },
+        _ => Content { pending: vec![], queued: vec![] },
+    })
+}
+
+fn by_sender<T>(txs: &[Transaction], show: impl Fn(&Transaction) -> T) -> BySender<T> {
+    let mut senders = BySender::new();
+    for tx in txs {
+        senders.entry(tx.signer()).or_default().insert(tx.nonce().to_string(), show(tx));
+    }
+    senders
+}
+
+pub fn status(rpc: &Rpc, _: &Params) -> RpcResult {
+    let status = rpc.backend.status();
+    json(&Content {
+        pending: convert::quantity(status.pool_pending as u64),
+        queued: convert::quantity(status.pool_queued as u64),
+    })
+}
+
+pub async fn content(rpc: &Rpc) -> RpcResult {
+    let Content { pending, queued } = pool(rpc).await?;
+    json(&Content {
+        pending: by_sender(&pending, convert::pooled_tx),
+        queued: by_sender(&queued, convert::pooled_tx),
+    })
+}
+
+pub async fn content_from(rpc: &Rpc, params: &Params) -> RpcResult {
+    let sender: Address = params.get(0)?;
+    let Content { pending, queued } = pool(rpc).await?;
+    let show = |txs: &[Transaction]| {
+        let own = txs.iter().filter(|tx| tx.signer() == sender);
+        own.map(|tx| (tx.nonce().to_string(), convert::pooled_tx(tx))).collect::<BTreeMap<_, _>>()
+    };
+    json(&Content { pending: show(&pending), queued: show(&queued) })
+}
+
+/// One line for each transaction, as geth words it.
+pub async fn inspect(rpc: &Rpc) -> RpcResult {
+    let line = |tx: &Transaction| {
+        let to = tx.to().map_or("contract creation".into(), |to| to.to_string());
+        let (value, gas, price) = (tx.value(), tx.gas_limit(), tx.max_fee_per_gas());
+        format!("{to}: {value} wei + {gas} gas × {price} wei")
+    };
+    let Content { pending, queued } = pool(rpc).await?;
+    json(&Content { pending: by_sender(&pending, line), queued: by_sender(&queued, line) })
+}

@@ -1,0 +1,91 @@
+use super::*;
+
+fn load(
+    file: &str,
+    env: &[(&str, &str)],
+    flags: &[(&'static str, &str)],
+) -> Result<Effective, SettingsError> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(FILE);
+    std::fs::write(&path, file).unwrap();
+    let env = env.iter().map(|(k, v)| (k.to_string(), v.to_string()));
+    let flags: Vec<_> = flags.iter().map(|(k, v)| (*k, v.to_string())).collect();
+    Effective::load(&path, env, &flags)
+}
+
+#[test]
+fn later_sources_override_earlier_ones() {
+    let file = "log = \"debug\"\n[rpc]\nlisten = \"127.0.0.1:1\"\n[p2p]\ninbound_max = 7\n";
+    let env = [("TREFOIL_RPC_LISTEN", "127.0.0.1:2"), ("TREFOIL_PASSWORD", "x"), ("HOME", "/")];
+    let effective = load(file, &env, &[("log", "warn")]).unwrap();
+    assert_eq!(effective.settings.log, "warn");
+    assert_eq!(effective.settings.rpc.listen.port(), 2);
+    assert_eq!(effective.settings.p2p.inbound_max, 7);
+    assert_eq!(effective.settings.pool, PoolSettings::default());
+    assert_eq!(effective.keys["log"].1, Source::Flag);
+    assert_eq!(effective.keys["rpc.listen"].1.to_string(), "TREFOIL_RPC_LISTEN");
+    assert!(matches!(effective.keys["p2p.inbound_max"].1, Source::File(_)));
+    assert_eq!(effective.keys["history"].1, Source::Default);
+}
+
+#[test]
+fn lists_and_history_have_forms_for_people() {
+    let peer = PeerId(trefoil_crypto::SecretKey::from_seed(&[1; 32]).public());
+    let peers = format!("{peer}@1.2.3.4:5, {peer}@[::1]:6");
+    let effective = load("history = 9", &[("TREFOIL_P2P_PEERS", &peers)], &[]).unwrap();
+    let ports: Vec<_> = effective.settings.p2p.peers.iter().map(|p| p.address.port()).collect();
+    assert_eq!(ports, [5, 6]);
+    assert_eq!(effective.settings.history.0, History::Window(9));
+    let effective = load("history = 9", &[("TREFOIL_HISTORY", "archive")], &[]).unwrap();
+    assert_eq!(effective.settings.history.0, History::Archive);
+}
+
+#[test]
+fn errors_name_the_key_and_where_it_stands() {
+    let table: [(&str, &[&str]); 6] = [
+        ("colour = 1", &["`colour`", FILE, "known settings"]),
+        ("[rpc]\nlisten = 3", &["`rpc.listen`", FILE]),
+        ("[rpc]\nlisten = \"nowhere\"", &["`rpc.listen`"]),
+        ("[p2p]\npeers = [\"x\"]", &["`p2p.peers`", "PEERID@ip:port"]),
+        ("history = 0", &["`history`", "archive"]),
+        ("x = [", &["not TOML"]),
+    ];
+    for (file, words) in table {
+        let error = load(file, &[], &[]).unwrap_err().to_string();
+        for word in words {
+            assert!(error.contains(word), "{word:?} is not in {error:?}");
+        }
+    }
+    let error = load("", &[("TREFOIL_RPC_LISTN", "1")], &[]).unwrap_err().to_string();
+    assert!(error.contains("TREFOIL_RPC_LISTN") && error.contains("trefoil config"), "{error}");
+}
+
+#[test]
+fn a_written_file_reads_back() {
+    let mut settings = Settings::default();
+    settings.p2p.listen.set_port(4);
+    settings.history = HistorySetting(History::Window(10));
+    let effective = load(&settings.to_toml(), &[], &[]).unwrap();
+    assert_eq!(effective.settings, settings);
+    assert_eq!(load("", &[], &[]).unwrap().settings, Settings::default());
+}
+
+proptest::proptest! {
+    /// What is read after any change is written so that it reads back.
+    #[test]
+    fn a_changed_file_is_read_or_refused(
+        changes in proptest::collection::vec((0usize..200, proptest::char::any()), 1..4),
+    ) {
+        let good = "log = \"debug\"\nhistory = 9\n[rpc]\nlisten = \"127.0.0.1:1\"\n\
+                    hosts = [\"a\"]\n[p2p]\ninbound_max = 7\npeers = []\n";
+        let mut text: Vec<char> = good.chars().collect();
+        for (at, change) in changes {
+            let at = at % text.len();
+            text[at] = change;
+        }
+        if let Ok(effective) = load(&text.iter().collect::<String>(), &[], &[]) {
+            let again = load(&effective.settings.to_toml(), &[], &[]).unwrap();
+            proptest::prop_assert_eq!(again.settings, effective.settings);
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! The commit certificate: a quorum's word that a block is final.
+
+use std::collections::BTreeSet;
+
+use alloy_rlp::{Encodable, RlpDecodable, RlpEncodable};
+use trefoil_crypto::{B256, Domain, PublicKey, keccak256};
+
+use crate::{Height, Round, ValidatorSet, ValidatorSignature, Vote, VoteKind};
+
+/// Precommits of more than two thirds of a height's voting power for one block.
+/// Certificates of the same block may differ in which signatures they hold.
+#[derive(Clone, Debug, PartialEq, Eq, RlpEncodable, RlpDecodable)]
+pub struct Certificate {
+    pub height: Height,
+    pub round: Round,
+    pub block: B256,
+    /// In order of validator key, each once.
+    pub signatures: Vec<ValidatorSignature>,
+}
+
+/// Why a certificate proves nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CertificateError {
+    #[error("certificate of height {height}: {validator} is not in that height's validator set")]
+    Stranger { height: Height, validator: PublicKey },
+    #[error("certificate of height {height}: {validator} signs twice")]
+    Twice { height: Height, validator: PublicKey },
+    #[error("certificate of height {height}: the signature of {validator} is wrong")]
+    Signature { height: Height, validator: PublicKey },
+    #[error("certificate of height {height}: power {power} of {total} is not more than two thirds")]
+    NoQuorum { height: Height, power: u64, total: u64 },
+}
+
+impl Certificate {
+    /// keccak256 of the encoding; the next block's `parent_beacon_block_root`.
+    pub fn hash(&self) -> B256 {
+        let mut bytes = Vec::new();
+        self.encode(&mut bytes);
+        keccak256(bytes)
+    }
+
+    /// Checks that a quorum of `set`, the validators of this height, signed
+    /// precommits for the block on the network whose genesis hash is `network`.
+    ///
+    /// # Errors
+    /// The first signature that does not count, or the power that is missing.
+    pub fn verify(&self, set: &ValidatorSet, network: &B256) -> Result<(), CertificateError> {
+        let height = self.height;
+        let bytes = Vote::signed_bytes(VoteKind::Precommit, height, self.round, Some(self.block));
+        let (mut seen, mut power) = (BTreeSet::new(), 0u64);
+        for ValidatorSignature { validator, signature } in &self.signatures {
+            let validator = *validator;
+            let member =
+                set.get(&validator).ok_or(CertificateError::Stranger { height, validator })?;
+            if !seen.insert(validator) {
+                return Err(CertificateError::Twice { height, validator });
+            }
+            if !validator.verify(Domain::Vote, network, &bytes, signature) {
+                return Err(CertificateError::Signature { height, validator });
+            }
+            power += member.power;
+        }
+        if set.is_quorum(power) {
+            Ok(())
+        } else {
+            Err(CertificateError::NoQuorum { height, power, total: set.total_power() })
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! The border to storage: the one trait between the node and its machine, so
+//! that the simulator can pretend a disk that tears, fills and forgets.
+
+use std::{
+    collections::BTreeMap,
+    fmt, io,
+    sync::{Arc, Mutex, MutexGuard},
+};
+
+/// A directory of files. Names are flat, without separators.
+pub trait Disk: Send + Sync + fmt::Debug {
+    /// Opens a file, making it empty if it is not there.
+    fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>>;
+
+    /// The names of all files, sorted.
+    fn list(&self) -> io::Result<Vec<String>>;
+
+    /// Removes a file durably. Removing what is not there is no error.
+    fn remove(&self, name: &str) -> io::Result<()>;
+}
+
+/// A file. What was written is durable only after [`DiskFile::sync`]; a crash
+/// before it may keep any part of the writes, in any order.
+pub trait DiskFile: Send + Sync + fmt::Debug {
+    /// The length in bytes.
+    fn len(&self) -> io::Result<u64>;
+
+    fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+
+    /// Fills `buf` from `offset`; an error if the file ends before that.
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()>;
+
+    /// Writes all of `data` at `offset`, lengthening the file if needed.
+    fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()>;
+
+    /// Cuts or lengthens (with zeros) the file.
+    fn set_len(&self, len: u64) -> io::Result<()>;
+
+    /// Makes everything written so far, and the file's length, durable.
+    fn sync(&self) -> io::Result<()>;
+}
+
+/// A disk in memory, for tests: no faults, and all is gone when it is dropped.
+/// Clones are the same disk.
+#[derive(Clone, Debug, Default)]
+pub struct MemDisk {
+    files: Arc<Mutex<BTreeMap<String, Arc<MemFile>>>>,
+}
+
+#[derive(Debug, Default)]
+struct MemFile {
+    bytes: Mutex<Vec<u8>>,
+}
+
+impl Disk for MemDisk {
+    fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        let mut files = self.files.lock().expect("no holder panics");
+        Ok(files.entry(name.to_owned()).or_default().clone())
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        Ok(self.files.lock().expect("no holder panics").keys().cloned().collect())
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.files.lock().expect("no holder panics").remove(name);
+        Ok(())
+    }
+}
+
+impl MemFile {
+    fn bytes(&self) -> MutexGuard<'_, Vec<u8>> {
+        self.bytes.lock().expect("no holder panics")
+    }
+}
+
+impl DiskFile for MemFile {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.bytes().len() as u64)
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        let bytes = self.bytes();
+        let from = usize::try_from(offset).unwrap_or(usize::MAX);
+        let part = from.checked_add(buf.len()).and_then(|to| bytes.get(from..to));
+        buf.copy_from_slice(part.ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+
+    fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let mut bytes = self.bytes();
+        let from = usize::try_from(offset).map_err(|_| io::ErrorKind::StorageFull)?;
+        let to = from.checked_add(data.len()).ok_or(io::ErrorKind::StorageFull)?;
+        if bytes.len() < to {
+            bytes.resize(to, 0);
+        }
+        bytes[from..to].copy_from_slice(data);
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        let len = usize::try_from(len).map_err(|_| io::ErrorKind::StorageFull)?;
+        self.bytes().resize(len, 0);
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,44 @@
+//! The words the chain is written in, and their one encoding.
+//!
+//! Owns: transactions and blocks (Ethereum's own types, from alloy), votes,
+//! proposals and certificates, the validator set, the chain specification,
+//! every message between nodes, the limits on all of them, and the [`Disk`]
+//! trait. What always holds: one value has one encoding (RLP), and a decoder
+//! checks every length against a limit before it takes memory.
+
+pub mod block;
+pub mod certificate;
+pub mod disk;
+pub mod limits;
+pub mod message;
+pub mod offence;
+pub mod spec;
+pub mod time;
+pub mod validator;
+pub mod vote;
+
+pub use block::{
+    Block, CertifiedBlock, Header, Receipt, RecoveredBlock, Transaction, TxEnvelope, TxError,
+    decode_tx,
+};
+pub use certificate::{Certificate, CertificateError};
+pub use disk::{Disk, DiskFile, MemDisk};
+pub use message::{Message, MessageError, ProposedBlock};
+pub use offence::Offence;
+pub use spec::{ChainSpec, Kind, SpecError};
+pub use time::{Millis, Time};
+pub use validator::{Validator, ValidatorSet};
+pub use vote::{
+    PolkaCertificate, Proposal, RoundCertificate, RoundVote, ValidatorSignature, Vote, VoteKind,
+};
+
+pub use trefoil_crypto::{Address, B256, PeerId, PublicKey, Signature, keccak256};
+
+/// A block's place in the chain; genesis is 0.
+pub type Height = u64;
+
+/// A consensus round within a height, from 0.
+pub type Round = u32;
+
+#[cfg(test)]
+mod tests;

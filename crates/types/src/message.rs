@@ -1,0 +1,219 @@
+//! Every message between nodes, and its encoding: one type byte, then RLP.
+
+use alloy_primitives::Bytes;
+use alloy_rlp::{Decodable, Encodable, RlpDecodable, RlpEncodable};
+use trefoil_crypto::B256;
+
+use crate::{
+    Certificate, CertifiedBlock, Header, Height, PolkaCertificate, Proposal, RoundCertificate,
+    Vote, limits,
+};
+
+/// A proposal with what a receiver needs to rebuild the block: the header and
+/// the hashes of its transactions, whose bodies it mostly holds already.
+#[derive(Clone, Debug, PartialEq, Eq, RlpEncodable, RlpDecodable)]
+#[rlp(trailing)]
+pub struct ProposedBlock {
+    pub proposal: Proposal,
+    pub header: Header,
+    pub tx_hashes: Vec<B256>,
+    /// The certificate that the header's `parent_beacon_block_root` is the
+    /// hash of; absent at height 1 only.
+    pub parent_certificate: Option<Certificate>,
+}
+
+/// What one node says to another. A lane (see [`Message::lane`]) keeps its order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// Consensus.
+    Vote(Vote),
+    Proposal(Box<ProposedBlock>),
+    PolkaCertificate(PolkaCertificate),
+    RoundCertificate(RoundCertificate),
+
+    /// The sender's newest final block: sent on connecting and on each commit.
+    Tip(Tip),
+    /// Asks for final blocks `from`, at most `count` of them.
+    GetBlocks(GetBlocks),
+    /// Consecutive final blocks, as many as the sender cares to give; none if
+    /// it has none of those asked for.
+    Blocks(Blocks),
+
+    /// Asks for the transactions of a proposed block that the sender lacks.
+    GetBodies(GetBodies),
+    /// Raw EIP-2718 transactions of a proposed block, in the order asked for.
+    Bodies(Bodies),
+
+    /// Hashes of transactions that the sender's pool holds.
+    TxHashes(Vec<B256>),
+    /// Asks for announced transactions.
+    GetTxs(Vec<B256>),
+    /// Raw EIP-2718 transactions.
+    Txs(Vec<Bytes>),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, RlpEncodable, RlpDecodable)]
+pub struct Tip {
+    pub height: Height,
+    pub hash: B256,
+    /// The consensus round the sender is in at `height + 1`, for lag repair.
+    pub round: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, RlpEncodable, RlpDecodable)]
+pub struct GetBlocks {
+    pub from: Height,
+    pub count: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, RlpEncodable, RlpDecodable)]
+pub struct Blocks {
+    pub from: Height,
+    pub blocks: Vec<CertifiedBlock>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, RlpEncodable, RlpDecodable)]
+pub struct GetBodies {
+    pub block: B256,
+    pub tx_hashes: Vec<B256>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, RlpEncodable, RlpDecodable)]
+pub struct Bodies {
+    pub block: B256,
+    pub txs: Vec<Bytes>,
+}
+
+/// Which queue a message waits in, most urgent first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Lane {
+    Consensus,
+    CatchUp,
+    Gossip,
+}
+
+/// Why bytes are no message.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MessageError {
+    #[error("message of {0} bytes is over the limit of {max}", max = limits::MESSAGE_BYTES_MAX)]
+    TooLarge(usize),
+    #[error("message of unknown type {0}")]
+    UnknownType(u8),
+    #[error("message of type {kind} cannot be decoded: {reason}")]
+    Malformed { kind: u8, reason: alloy_rlp::Error },
+    #[error("message of type {kind} holds {count} items, more than {max}")]
+    TooMany { kind: u8, count: usize, max: usize },
+    #[error("message of type {0} in an encoding that is not the one")]
+    NotCanonical(u8),
+    #[error("an empty message")]
+    Empty,
+}
+
+const VOTE: u8 = 1;
+const PROPOSAL: u8 = 2;
+const POLKA: u8 = 3;
+const ROUND: u8 = 4;
+const TIP: u8 = 16;
+const GET_BLOCKS: u8 = 17;
+const BLOCKS: u8 = 18;
+const GET_BODIES: u8 = 19;
+const BODIES: u8 = 20;
+const TX_HASHES: u8 = 32;
+const GET_TXS: u8 = 33;
+const TXS: u8 = 34;
+
+impl Message {
+    pub const fn lane(&self) -> Lane {
+        match self {
+            Self::Vote(_)
+            | Self::Proposal(_)
+            | Self::PolkaCertificate(_)
+            | Self::RoundCertificate(_)
+            | Self::Tip(_)
+            | Self::GetBodies(_)
+            | Self::Bodies(_) => Lane::Consensus,
+            Self::GetBlocks(_) | Self::Blocks(_) => Lane::CatchUp,
+            Self::TxHashes(_) | Self::GetTxs(_) | Self::Txs(_) => Lane::Gossip,
+        }
+    }
+
+    pub fn encode(&self) -> Vec<u8> {
+        fn with(kind: u8, body: &dyn Encodable) -> Vec<u8> {
+            let mut out = Vec::with_capacity(1 + body.length());
+            out.push(kind);
+            body.encode(&mut out);
+            out
+        }
+        match self {
+            Self::Vote(m) => with(VOTE, m),
+            Self::Proposal(m) => with(PROPOSAL, m.as_ref()),
+            Self::PolkaCertificate(m) => with(POLKA, m),
+            Self::RoundCertificate(m) => with(ROUND, m),
+            Self::Tip(m) => with(TIP, m),
+            Self::GetBlocks(m) => with(GET_BLOCKS, m),
+            Self::Blocks(m) => with(BLOCKS, m),
+            Self::GetBodies(m) => with(GET_BODIES, m),
+            Self::Bodies(m) => with(BODIES, m),
+            Self::TxHashes(m) => with(TX_HASHES, m),
+            Self::GetTxs(m) => with(GET_TXS, m),
+            Self::Txs(m) => with(TXS, m),
+        }
+    }
+
+    /// Decodes exactly one message.
+    ///
+    /// # Errors
+    /// Over a limit, of an unknown type, malformed, not in its one encoding, or
+    /// followed by more bytes.
+    pub fn decode(bytes: &[u8]) -> Result<Self, MessageError> {
+        if bytes.len() > limits::MESSAGE_BYTES_MAX {
+            return Err(MessageError::TooLarge(bytes.len()));
+        }
+        let (&kind, mut body) = bytes.split_first().ok_or(MessageError::Empty)?;
+        let malformed = |reason| MessageError::Malformed { kind, reason };
+        let buf = &mut body;
+        let message = match kind {
+            VOTE => Vote::decode(buf).map(Self::Vote),
+            PROPOSAL => ProposedBlock::decode(buf).map(|m| Self::Proposal(Box::new(m))),
+            POLKA => PolkaCertificate::decode(buf).map(Self::PolkaCertificate),
+            ROUND => RoundCertificate::decode(buf).map(Self::RoundCertificate),
+            TIP => Tip::decode(buf).map(Self::Tip),
+            GET_BLOCKS => GetBlocks::decode(buf).map(Self::GetBlocks),
+            BLOCKS => Blocks::decode(buf).map(Self::Blocks),
+            GET_BODIES => GetBodies::decode(buf).map(Self::GetBodies),
+            BODIES => Bodies::decode(buf).map(Self::Bodies),
+            TX_HASHES => Vec::decode(buf).map(Self::TxHashes),
+            GET_TXS => Vec::decode(buf).map(Self::GetTxs),
+            TXS => Vec::decode(buf).map(Self::Txs),
+            _ => return Err(MessageError::UnknownType(kind)),
+        }
+        .map_err(malformed)?;
+        if !body.is_empty() {
+            return Err(malformed(alloy_rlp::Error::UnexpectedLength));
+        }
+        message.check_counts(kind)?;
+        // Ethereum's decoders forgive some lengths inside a block (fuzzing found
+        // it), and one value must have one encoding. Writing is cheap beside reading.
+        if message.encode() != bytes {
+            return Err(MessageError::NotCanonical(kind));
+        }
+        Ok(message)
+    }
+
+    /// RLP takes memory in proportion to the bytes received, which the frame
+    /// limit bounds; these counts bound the work that a message asks for.
+    fn check_counts(&self, kind: u8) -> Result<(), MessageError> {
+        let (count, max) = match self {
+            Self::Proposal(m) => (m.tx_hashes.len(), limits::BLOCK_TXS_MAX),
+            Self::PolkaCertificate(m) => (m.signatures.len(), limits::VALIDATORS_MAX),
+            Self::RoundCertificate(m) => (m.votes.len(), 2 * limits::VALIDATORS_MAX),
+            Self::Blocks(m) => (m.blocks.len(), limits::CATCH_UP_BLOCKS_MAX as usize),
+            Self::GetBodies(m) => (m.tx_hashes.len(), limits::BLOCK_TXS_MAX),
+            Self::Bodies(m) => (m.txs.len(), limits::BLOCK_TXS_MAX),
+            Self::TxHashes(m) | Self::GetTxs(m) => (m.len(), limits::TX_HASHES_MAX),
+            Self::Txs(m) => (m.len(), limits::TX_HASHES_MAX),
+            Self::Vote(_) | Self::Tip(_) | Self::GetBlocks(_) => (0, 0),
+        };
+        if count > max { Err(MessageError::TooMany { kind, count, max }) } else { Ok(()) }
+    }
+}

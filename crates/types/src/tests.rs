@@ -1,0 +1,182 @@
+use alloy_primitives::Bytes;
+use proptest::prelude::*;
+use trefoil_crypto::SecretKey;
+
+use super::{message::*, *};
+
+const NETWORK: B256 = B256::repeat_byte(7);
+
+fn key(n: u8) -> SecretKey {
+    SecretKey::from_seed(&[n; 32])
+}
+
+fn set(powers: &[u64]) -> ValidatorSet {
+    let validator = |(i, power): (usize, &u64)| Validator {
+        key: key(i as u8 + 1).public(),
+        power: *power,
+        fee_recipient: Address::ZERO,
+    };
+    ValidatorSet::new(powers.iter().enumerate().map(validator).collect()).unwrap()
+}
+
+fn certificate(signers: &[u8]) -> Certificate {
+    let block = B256::repeat_byte(9);
+    let sign = |n: &u8| {
+        let vote = Vote::sign(&key(*n), &NETWORK, VoteKind::Precommit, 5, 0, Some(block));
+        ValidatorSignature { validator: vote.validator, signature: vote.signature }
+    };
+    Certificate { height: 5, round: 0, block, signatures: signers.iter().map(sign).collect() }
+}
+
+#[test]
+fn a_certificate_needs_more_than_two_thirds_each_signer_once() {
+    let four = set(&[1, 1, 1, 1]);
+    assert_eq!(certificate(&[1, 2, 3]).verify(&four, &NETWORK), Ok(()));
+    assert!(matches!(
+        certificate(&[1, 2]).verify(&four, &NETWORK),
+        Err(CertificateError::NoQuorum { power: 2, total: 4, .. })
+    ));
+    assert!(matches!(
+        certificate(&[1, 2, 2]).verify(&four, &NETWORK),
+        Err(CertificateError::Twice { .. })
+    ));
+    assert!(matches!(
+        certificate(&[1, 2, 9]).verify(&four, &NETWORK),
+        Err(CertificateError::Stranger { .. })
+    ));
+    assert!(matches!(
+        certificate(&[1, 2, 3]).verify(&four, &B256::ZERO),
+        Err(CertificateError::Signature { .. })
+    ));
+    // Exactly two thirds is not enough.
+    assert!(certificate(&[1, 2]).verify(&set(&[1, 1, 1]), &NETWORK).is_err());
+}
+
+#[test]
+fn a_validator_set_refuses_what_is_no_set() {
+    let v = |n, power| Validator { key: key(n).public(), power, fee_recipient: Address::ZERO };
+    assert!(ValidatorSet::new(vec![]).is_err());
+    assert!(ValidatorSet::new(vec![v(1, 1), v(1, 1)]).is_err());
+    assert!(ValidatorSet::new(vec![v(1, 0)]).is_err());
+    assert!(ValidatorSet::new(vec![v(1, u64::MAX), v(2, 2)]).is_err());
+}
+
+#[test]
+fn every_message_reads_back_what_it_writes() {
+    let vote = Vote::sign(&key(1), &NETWORK, VoteKind::Prevote, 3, 2, None);
+    let proposal = Proposal::sign(&key(1), &NETWORK, 3, 2, B256::ZERO, Some(0));
+    let round_vote = RoundVote {
+        kind: VoteKind::Precommit,
+        block: Some(B256::ZERO),
+        validator: vote.validator,
+        signature: vote.signature,
+    };
+    let messages = [
+        Message::Vote(vote),
+        Message::Proposal(Box::new(ProposedBlock {
+            proposal,
+            header: Header::default(),
+            tx_hashes: vec![B256::ZERO],
+            parent_certificate: None,
+        })),
+        Message::PolkaCertificate(PolkaCertificate {
+            height: 1,
+            round: 2,
+            block: B256::ZERO,
+            signatures: certificate(&[1]).signatures,
+        }),
+        Message::RoundCertificate(RoundCertificate {
+            height: 1,
+            round: 2,
+            skip: true,
+            votes: vec![round_vote],
+        }),
+        Message::Tip(Tip { height: 1, hash: B256::ZERO, round: 0 }),
+        Message::GetBlocks(GetBlocks { from: 1, count: 2 }),
+        Message::Blocks(Blocks {
+            from: 1,
+            blocks: vec![CertifiedBlock {
+                block: Block::default(),
+                certificate: certificate(&[1]),
+                parent_certificate: Some(certificate(&[2])),
+            }],
+        }),
+        Message::GetBodies(GetBodies { block: B256::ZERO, tx_hashes: vec![B256::ZERO] }),
+        Message::Bodies(Bodies { block: B256::ZERO, txs: vec![Bytes::from_static(b"tx")] }),
+        Message::TxHashes(vec![B256::ZERO]),
+        Message::GetTxs(vec![]),
+        Message::Txs(vec![Bytes::from_static(b"tx")]),
+    ];
+    for message in messages {
+        let bytes = message.encode();
+        assert_eq!(Message::decode(&bytes), Ok(message));
+        for cut in 0..bytes.len() {
+            assert!(Message::decode(&bytes[..cut]).is_err(), "cut at {cut}");
+        }
+        assert!(Message::decode(&[bytes.as_slice(), &[0]].concat()).is_err());
+    }
+}
+
+#[test]
+fn counts_are_bounded() {
+    let message = Message::TxHashes(vec![B256::ZERO; limits::TX_HASHES_MAX + 1]);
+    assert!(matches!(Message::decode(&message.encode()), Err(MessageError::TooMany { .. })));
+}
+
+proptest! {
+    #[test]
+    fn decoding_any_bytes_never_panics(kind in 0u8..40, body in proptest::collection::vec(any::<u8>(), 0..300)) {
+        let _ = Message::decode(&[&[kind], body.as_slice()].concat());
+        let _ = block::decode_tx(&body);
+    }
+}
+
+fn spec() -> ChainSpec {
+    ChainSpec::from_toml(&format!(
+        "name = \"t\"\nkind = \"consortium\"\nchain_id = 7331\ngenesis_time = 0\ngas_limit = 30000000\n\
+         base_fee = 1\n[forks]\ncancun = 0\n[[validators]]\nkey = \"{}\"\npower = 1\n\
+         fee_recipient = \"0x0000000000000000000000000000000000000001\"\n",
+        key(1).public()
+    ))
+    .unwrap()
+}
+
+#[test]
+fn a_spec_reads_back_what_it_prints() {
+    let spec = spec();
+    assert_eq!(ChainSpec::from_toml(&spec.to_toml()), Ok(spec));
+}
+
+#[test]
+fn every_field_of_a_spec_changes_its_hash() {
+    let base = spec();
+    let changes: [fn(&mut ChainSpec); 10] = [
+        |s| s.name = "u".into(),
+        |s| s.kind = Kind::Public,
+        |s| s.chain_id += 1,
+        |s| s.genesis_time += 1,
+        |s| s.gas_limit += 1,
+        |s| s.base_fee += 1,
+        |s| s.block_interval_ms += 1,
+        |s| s.idle_block_s += 1,
+        |s| _ = s.forks.insert(spec::Fork::Prague, 9),
+        |s| s.validators[0].power += 1,
+    ];
+    for (i, change) in changes.iter().enumerate() {
+        let mut changed = base.clone();
+        change(&mut changed);
+        assert_ne!(changed.hash(), base.hash(), "change {i}");
+    }
+}
+
+#[test]
+fn a_wrong_spec_names_the_key_and_the_cure() {
+    let mut wrong = spec();
+    wrong.chain_id = 0;
+    assert_eq!(
+        wrong.check().unwrap_err().to_string(),
+        "chain specification: `chain_id` is 0; use 1 to 9007199254740991 (wallets read it as a double)"
+    );
+    let unknown = format!("chain_idd = 1\n{}", spec().to_toml());
+    assert!(ChainSpec::from_toml(&unknown).unwrap_err().to_string().contains("chain_idd"));
+}

@@ -1,0 +1,112 @@
+//! Who validates, with what weight.
+
+use alloy_rlp::{RlpDecodable, RlpEncodable};
+use serde::{Deserialize, Serialize};
+use trefoil_crypto::{Address, PublicKey};
+
+use crate::{Height, Round, limits};
+
+/// One validator: its consensus key names it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, RlpEncodable, RlpDecodable)]
+#[serde(deny_unknown_fields)]
+pub struct Validator {
+    /// Ed25519 consensus key.
+    pub key: PublicKey,
+    /// Voting power, at least 1.
+    pub power: u64,
+    /// Where the fees of its blocks go (the header's `beneficiary`).
+    pub fee_recipient: Address,
+}
+
+/// The validators of one height, ordered by key, each key once.
+#[derive(Clone, Debug, PartialEq, Eq, RlpEncodable)]
+pub struct ValidatorSet {
+    validators: Vec<Validator>,
+}
+
+/// Why a list of validators is no set.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ValidatorSetError {
+    #[error("a validator set holds 1 to {max} validators, got {0}", max = limits::VALIDATORS_MAX)]
+    Size(usize),
+    #[error("validator {0} is listed twice")]
+    Twice(PublicKey),
+    #[error("validator {0} has no voting power; leave it out instead")]
+    NoPower(PublicKey),
+    #[error("the total voting power exceeds {max}", max = limits::POWER_MAX)]
+    Power,
+}
+
+impl ValidatorSet {
+    /// # Errors
+    /// When the list is empty, too long, has a key twice, a power of 0, or too
+    /// much power in all.
+    pub fn new(mut validators: Vec<Validator>) -> Result<Self, ValidatorSetError> {
+        if validators.is_empty() || validators.len() > limits::VALIDATORS_MAX {
+            return Err(ValidatorSetError::Size(validators.len()));
+        }
+        validators.sort_by_key(|v| v.key);
+        if let Some(pair) = validators.windows(2).find(|pair| pair[0].key == pair[1].key) {
+            return Err(ValidatorSetError::Twice(pair[0].key));
+        }
+        if let Some(v) = validators.iter().find(|v| v.power == 0) {
+            return Err(ValidatorSetError::NoPower(v.key));
+        }
+        let total = validators.iter().try_fold(0u64, |sum, v| sum.checked_add(v.power));
+        if total.is_none_or(|total| total > limits::POWER_MAX) {
+            return Err(ValidatorSetError::Power);
+        }
+        Ok(Self { validators })
+    }
+
+    /// In order of key.
+    pub fn iter(&self) -> impl Iterator<Item = &Validator> {
+        self.validators.iter()
+    }
+
+    pub fn as_slice(&self) -> &[Validator] {
+        &self.validators
+    }
+
+    pub fn len(&self) -> usize {
+        self.validators.len()
+    }
+
+    /// Never true: a set has at least one validator.
+    pub fn is_empty(&self) -> bool {
+        self.validators.is_empty()
+    }
+
+    pub fn get(&self, key: &PublicKey) -> Option<&Validator> {
+        let at = self.validators.binary_search_by_key(key, |v| v.key).ok()?;
+        self.validators.get(at)
+    }
+
+    pub fn total_power(&self) -> u64 {
+        self.validators.iter().map(|v| v.power).sum()
+    }
+
+    /// Whether `power` is more than two thirds of the whole (Tendermint's
+    /// quorum, arXiv:1807.04938).
+    pub fn is_quorum(&self, power: u64) -> bool {
+        u128::from(power) * 3 > u128::from(self.total_power()) * 2
+    }
+
+    /// The proposer of a round: validators take turns by height and round.
+    /// Turns are equal, whatever the power; power weighs votes.
+    pub fn proposer(&self, height: Height, round: Round) -> &Validator {
+        let turn = height.wrapping_add(u64::from(round)) % self.validators.len() as u64;
+        &self.validators[turn as usize]
+    }
+}
+
+impl alloy_rlp::Decodable for ValidatorSet {
+    fn decode(buf: &mut &[u8]) -> alloy_rlp::Result<Self> {
+        #[derive(RlpDecodable)]
+        struct Wire {
+            validators: Vec<Validator>,
+        }
+        let wire = Wire::decode(buf)?;
+        Self::new(wire.validators).map_err(|_| alloy_rlp::Error::Custom("not a validator set"))
+    }
+}

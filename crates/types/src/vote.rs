@@ -1,0 +1,289 @@
+//! What validators sign: votes and proposals, and what they add up to.
+
+use alloy_rlp::{Decodable, Encodable, RlpDecodable, RlpEncodable};
+use trefoil_crypto::{B256, Domain, PublicKey, SecretKey, Signature};
+
+use crate::{Height, Round};
+
+/// Tendermint's two votes (arXiv:1807.04938).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum VoteKind {
+    Prevote,
+    Precommit,
+}
+
+/// A validator's signed vote for a block, or for none.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Vote {
+    pub kind: VoteKind,
+    pub height: Height,
+    pub round: Round,
+    /// The block's hash; `None` is a vote for no block ("nil").
+    pub block: Option<B256>,
+    pub validator: PublicKey,
+    pub signature: Signature,
+}
+
+/// A proposer's signed choice of a block for a round. The body travels apart.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Proposal {
+    pub height: Height,
+    pub round: Round,
+    pub block: B256,
+    /// The earlier round in which this block got a quorum of prevotes, if any.
+    pub pol_round: Option<Round>,
+    pub proposer: PublicKey,
+    pub signature: Signature,
+}
+
+/// Who signed, and the signature; what was signed is told beside it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, RlpEncodable, RlpDecodable)]
+pub struct ValidatorSignature {
+    pub validator: PublicKey,
+    pub signature: Signature,
+}
+
+/// A quorum of prevotes for a block in one round: proof that it may be locked.
+#[derive(Clone, Debug, PartialEq, Eq, RlpEncodable, RlpDecodable)]
+pub struct PolkaCertificate {
+    pub height: Height,
+    pub round: Round,
+    pub block: B256,
+    /// Prevotes for `block`, each validator once.
+    pub signatures: Vec<ValidatorSignature>,
+}
+
+/// Votes that justify leaving for, or staying in, a round.
+#[derive(Clone, Debug, PartialEq, Eq, RlpEncodable, RlpDecodable)]
+pub struct RoundCertificate {
+    pub height: Height,
+    pub round: Round,
+    /// `true`: more than a third voted in `round`, so skip to it;
+    /// `false`: a quorum of precommits ended it.
+    pub skip: bool,
+    pub votes: Vec<RoundVote>,
+}
+
+/// A vote inside a [`RoundCertificate`], whose height and round it shares.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoundVote {
+    pub kind: VoteKind,
+    pub block: Option<B256>,
+    pub validator: PublicKey,
+    pub signature: Signature,
+}
+
+impl Vote {
+    /// The bytes that the validator signs: the vote without its signer.
+    pub fn signed_bytes(
+        kind: VoteKind,
+        height: Height,
+        round: Round,
+        block: Option<B256>,
+    ) -> Vec<u8> {
+        let mut out = Vec::with_capacity(48);
+        VoteBody { kind: kind.code(), height, round, block: block.into_iter().collect() }
+            .encode(&mut out);
+        out
+    }
+
+    /// A vote signed by `key` for the network whose genesis hash is `network`.
+    pub fn sign(
+        key: &SecretKey,
+        network: &B256,
+        kind: VoteKind,
+        height: Height,
+        round: Round,
+        block: Option<B256>,
+    ) -> Self {
+        let signature =
+            key.sign(Domain::Vote, network, &Self::signed_bytes(kind, height, round, block));
+        Self { kind, height, round, block, validator: key.public(), signature }
+    }
+
+    pub fn verify(&self, network: &B256) -> bool {
+        let bytes = Self::signed_bytes(self.kind, self.height, self.round, self.block);
+        self.validator.verify(Domain::Vote, network, &bytes, &self.signature)
+    }
+}
+
+impl Proposal {
+    /// The bytes that the proposer signs: the proposal without its signer.
+    pub fn signed_bytes(
+        height: Height,
+        round: Round,
+        block: B256,
+        pol_round: Option<Round>,
+    ) -> Vec<u8> {
+        let mut out = Vec::with_capacity(48);
+        ProposalBody { height, round, block, pol_round: pol_round.into_iter().collect() }
+            .encode(&mut out);
+        out
+    }
+
+    /// A proposal signed by `key` for the network whose genesis hash is `network`.
+    pub fn sign(
+        key: &SecretKey,
+        network: &B256,
+        height: Height,
+        round: Round,
+        block: B256,
+        pol_round: Option<Round>,
+    ) -> Self {
+        let bytes = Self::signed_bytes(height, round, block, pol_round);
+        let signature = key.sign(Domain::Proposal, network, &bytes);
+        Self { height, round, block, pol_round, proposer: key.public(), signature }
+    }
+
+    pub fn verify(&self, network: &B256) -> bool {
+        let bytes = Self::signed_bytes(self.height, self.round, self.block, self.pol_round);
+        self.proposer.verify(Domain::Proposal, network, &bytes, &self.signature)
+    }
+}
+
+impl VoteKind {
+    const fn code(self) -> u8 {
+        match self {
+            Self::Prevote => 1,
+            Self::Precommit => 2,
+        }
+    }
+
+    fn from_code(code: u8) -> alloy_rlp::Result<Self> {
+        match code {
+            1 => Ok(Self::Prevote),
+            2 => Ok(Self::Precommit),
+            _ => Err(alloy_rlp::Error::Custom("a vote's kind is 1 (prevote) or 2 (precommit)")),
+        }
+    }
+}
+
+/// An option is a list of nothing or one thing, so that nil has one encoding.
+fn option_of<T>(list: Vec<T>) -> alloy_rlp::Result<Option<T>> {
+    if list.len() > 1 {
+        return Err(alloy_rlp::Error::Custom("an optional field holds at most one value"));
+    }
+    Ok(list.into_iter().next())
+}
+
+#[derive(RlpEncodable, RlpDecodable)]
+struct VoteBody {
+    kind: u8,
+    height: Height,
+    round: Round,
+    block: Vec<B256>,
+}
+
+#[derive(RlpEncodable, RlpDecodable)]
+struct VoteWire {
+    body: VoteBody,
+    validator: PublicKey,
+    signature: Signature,
+}
+
+impl Encodable for Vote {
+    fn encode(&self, out: &mut dyn alloy_rlp::BufMut) {
+        VoteWire {
+            body: VoteBody {
+                kind: self.kind.code(),
+                height: self.height,
+                round: self.round,
+                block: self.block.into_iter().collect(),
+            },
+            validator: self.validator,
+            signature: self.signature,
+        }
+        .encode(out);
+    }
+}
+
+impl Decodable for Vote {
+    fn decode(buf: &mut &[u8]) -> alloy_rlp::Result<Self> {
+        let VoteWire { body, validator, signature } = VoteWire::decode(buf)?;
+        Ok(Self {
+            kind: VoteKind::from_code(body.kind)?,
+            height: body.height,
+            round: body.round,
+            block: option_of(body.block)?,
+            validator,
+            signature,
+        })
+    }
+}
+
+#[derive(RlpEncodable, RlpDecodable)]
+struct ProposalBody {
+    height: Height,
+    round: Round,
+    block: B256,
+    pol_round: Vec<Round>,
+}
+
+#[derive(RlpEncodable, RlpDecodable)]
+struct ProposalWire {
+    body: ProposalBody,
+    proposer: PublicKey,
+    signature: Signature,
+}
+
+impl Encodable for Proposal {
+    fn encode(&self, out: &mut dyn alloy_rlp::BufMut) {
+        ProposalWire {
+            body: ProposalBody {
+                height: self.height,
+                round: self.round,
+                block: self.block,
+                pol_round: self.pol_round.into_iter().collect(),
+            },
+            proposer: self.proposer,
+            signature: self.signature,
+        }
+        .encode(out);
+    }
+}
+
+impl Decodable for Proposal {
+    fn decode(buf: &mut &[u8]) -> alloy_rlp::Result<Self> {
+        let ProposalWire { body, proposer, signature } = ProposalWire::decode(buf)?;
+        Ok(Self {
+            height: body.height,
+            round: body.round,
+            block: body.block,
+            pol_round: option_of(body.pol_round)?,
+            proposer,
+            signature,
+        })
+    }
+}
+
+#[derive(RlpEncodable, RlpDecodable)]
+struct RoundVoteWire {
+    kind: u8,
+    block: Vec<B256>,
+    validator: PublicKey,
+    signature: Signature,
+}
+
+impl Encodable for RoundVote {
+    fn encode(&self, out: &mut dyn alloy_rlp::BufMut) {
+        RoundVoteWire {
+            kind: self.kind.code(),
+            block: self.block.into_iter().collect(),
+            validator: self.validator,
+            signature: self.signature,
+        }
+        .encode(out);
+    }
+}
+
+impl Decodable for RoundVote {
+    fn decode(buf: &mut &[u8]) -> alloy_rlp::Result<Self> {
+        let wire = RoundVoteWire::decode(buf)?;
+        Ok(Self {
+            kind: VoteKind::from_code(wire.kind)?,
+            block: option_of(wire.block)?,
+            validator: wire.validator,
+            signature: wire.signature,
+        })
+    }
+}

@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Cargo's compiler, with libFuzzer's coverage for the crates that decode.
+rustc=$1; shift
+coverage=(
+  -Cpasses=sancov-module
+  -Cllvm-args=-sanitizer-coverage-level=4
+  -Cllvm-args=-sanitizer-coverage-inline-8bit-counters
+  -Cllvm-args=-sanitizer-coverage-pc-table
+  -Cllvm-args=-sanitizer-coverage-trace-compares
+)
+case " $* " in
+  # The compiler itself loads these, and has no fuzzer in it.
+  *" --crate-type proc-macro "* | *" --crate-name alloy_sol_macro"*) exec "$rustc" "$@" ;;
+  *" --crate-name trefoil"* | *" --crate-name alloy_"* | *" --crate-name toml"* | *" fuzz_targets/"* | \
+  *" --crate-name redb "* | *" --crate-name serde_json "* | *" --crate-name arc_malachitebft_"*)
+    exec "$rustc" "$@" "${coverage[@]}" ;;
+esac
+exec "$rustc" "$@"

@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Runs each fuzz target, or those named, for a minute (or SECONDS_EACH), on the
+# product's own stable toolchain: what cargo-fuzz does, without cargo-fuzz.
+#   fuzz/run.sh [TARGET…]        SECONDS_EACH=600 fuzz/run.sh message
+# Seeds are in corpus/TARGET; what is found goes to the build directory. A crash
+# leaves its input in artifacts/TARGET and ends the run with an error.
+set -euo pipefail
+cd "$(dirname "$0")"
+export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$PWD/../target}/fuzz"
+# Coverage in our crates and those whose decoders we call; the rest stays fast.
+export RUSTC_WRAPPER="$PWD/instrument.sh"
+cargo build --release --quiet
+targets=("$@")
+if [ ${#targets[@]} = 0 ]; then
+  for source in fuzz_targets/*.rs; do targets+=("$(basename "$source" .rs)"); done
+fi
+for target in "${targets[@]}"; do
+  found="$CARGO_TARGET_DIR/corpus/$target"
+  mkdir -p "$found" "artifacts/$target"
+  echo "== $target"
+  "$CARGO_TARGET_DIR/release/$target" "$found" "corpus/$target" \
+    -max_total_time="${SECONDS_EACH:-60}" -timeout=10 -rss_limit_mb=2048 -max_len=65536 \
+    -artifact_prefix="artifacts/$target/" -print_final_stats=1 2>"$found.log" || {
+      tail -40 "$found.log"; echo "$target: crashed; see fuzz/artifacts/$target"; exit 1; }
+  grep -E 'Done|stat::(number_of_executed_units|peak_rss_mb)' "$found.log"
+done

@@ -1,0 +1,80 @@
+//! A small sound chain, to be damaged by the targets.
+
+use std::sync::{Arc, LazyLock};
+
+use trefoil::backend::recover;
+use trefoil_ledger::{Draft, History, Ledger, LedgerError, Snapshot};
+use trefoil_types::{
+    Address, B256, Certificate, ChainSpec, Disk, DiskFile, Height, MemDisk, Transaction,
+};
+
+/// The database's file.
+pub const FILE: &str = "ledger.redb";
+
+/// The newest block.
+const TIP: Height = 3;
+
+static TX: LazyLock<Transaction> = LazyLock::new(|| {
+    recover(include_bytes!("../corpus/transaction/legacy")).expect("a sound transaction")
+});
+
+/// Its allocation holds a contract, and an account that sends [`TX`].
+static SPEC: LazyLock<Arc<ChainSpec>> = LazyLock::new(|| {
+    let text = include_str!("../corpus/chain_spec/consortium");
+    let mut spec = ChainSpec::from_toml(text).expect("a sound specification");
+    let mut sender = spec.alloc.values().next().expect("a contract").clone();
+    // It is the example of EIP-155.
+    (sender.code, sender.nonce) = (None, Some(9));
+    spec.chain_id = 1;
+    spec.alloc.insert(TX.signer(), sender);
+    Arc::new(spec)
+});
+
+static SOUND: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let disk = MemDisk::default();
+    let mut ledger = open(&disk).expect("a new chain");
+    for height in 1..=TIP {
+        let parent_certificate = ledger.tip_certificate().cloned();
+        let timestamp = ledger.tip().timestamp + 1;
+        let draft = Draft { timestamp, fee_recipient: Address::ZERO, parent_certificate };
+        let (outcome, refused) =
+            ledger.build(draft, &mut (height == 1).then(|| TX.clone()).into_iter());
+        assert_eq!(refused, []);
+        let block = outcome.block().hash;
+        ledger.commit(outcome, Certificate { height, round: 0, block, signatures: vec![] });
+    }
+    let checkpoint = ledger.checkpoint(true).expect("there are new blocks");
+    ledger.checkpointed(checkpoint.run().expect("memory does not fail"));
+    drop(ledger);
+    let file = disk.open(FILE).expect("it was just written");
+    let mut bytes = vec![0; file.len().expect("memory does not fail") as usize];
+    file.read_at(0, &mut bytes).expect("all of it");
+    bytes
+});
+
+/// A disk with the chain's database.
+pub fn sound() -> (MemDisk, Arc<dyn DiskFile>) {
+    let disk = MemDisk::default();
+    let file = disk.open(FILE).expect("memory does not fail");
+    file.write_at(0, &SOUND).expect("memory does not fail");
+    (disk, file)
+}
+
+pub fn open(disk: &MemDisk) -> Result<Ledger, LedgerError> {
+    Ledger::open(Arc::new(disk.clone()), SPEC.clone(), History::Archive)
+}
+
+/// Asks for all of the chain that callers and peers may ask for; the answers
+/// may be errors.
+pub fn ask(chain: &Snapshot) {
+    for height in 0..=TIP + 1 {
+        let _ = (chain.header(height), chain.certified_block(height), chain.validators(height));
+        let _ = chain.log_candidates(height..=TIP, &[Address::ZERO], &[]);
+        for address in SPEC.alloc.keys() {
+            if let Ok(proof) = chain.proof(height, address, &[B256::with_last_byte(1)]) {
+                let _ = proof.account.map(|account| chain.code(&account.code_hash));
+            }
+        }
+    }
+    let _ = (chain.transaction(TX.tx_hash()), chain.height_of(&chain.tip_hash()));
+}
