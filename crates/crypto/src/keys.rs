@@ -107,6 +107,15 @@ impl PublicKey {
         })
     }
 
+    /// Strict verification of a signature that other standards define, without
+    /// a domain of ours: X.509's (RFC 8410).
+    pub(crate) fn verify_plain(&self, message: &[u8], signature: &[u8; 64]) -> bool {
+        VerifyingKey::from_bytes(&self.0.0).is_ok_and(|key| {
+            let signature = ed25519_dalek::Signature::from_bytes(signature);
+            key.verify_strict(message, &signature).is_ok()
+        })
+    }
+
     /// Whether the bytes are a usable key.
     ///
     /// # Errors

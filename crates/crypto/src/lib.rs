@@ -1,4 +1,4 @@
-//! Hashes, keys and signatures with domain separation.
+//! Hashes, keys, signatures with domain separation, and node certificates.
 //!
 //! Owns every secret-key operation outside TLS. What always holds: a signature
 //! is made and checked under a [`Domain`] and a network id (the genesis hash),
@@ -6,9 +6,11 @@
 //! verification is strict (RFC 8032 with small-order and non-canonical keys
 //! refused).
 
+mod certificate;
 mod keys;
 
 pub use alloy_primitives::{Address, B256, keccak256};
+pub use certificate::{NodeCertificate, Role, Serial};
 pub use keys::{Domain, KeyError, PeerId, PublicKey, SecretKey, Signature, verify_batch};
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ pub mod block;
 pub mod certificate;
 pub mod disk;
 pub mod limits;
+pub mod members;
 pub mod message;
 pub mod offence;
 pub mod spec;
@@ -23,6 +24,9 @@ pub use block::{
 };
 pub use certificate::{Certificate, CertificateError};
 pub use disk::{Disk, DiskFile, MemDisk};
+pub use members::{
+    Admission, CaKey, MemberNode, Members, NotAMember, Organisation, OrganisationId,
+};
 pub use message::{Message, MessageError, ProposedBlock};
 pub use offence::Offence;
 pub use spec::{ChainSpec, Kind, SpecError};

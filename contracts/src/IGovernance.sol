@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity ^0.8.30;
+
+import "./IMembership.sol";
+
+/// Organisations that decide together (consortium), or one that decides alone
+/// (private): who may connect, who validates, who may transact, how much gas.
+///
+/// Storage that nodes read by slot, besides slot 0:
+/// slot 1: `mapping(address => uint256) permissions`, bit 0: may send transactions,
+/// bit 1: may deploy contracts.
+interface IGovernance is IMembership {
+    enum Status { None, Active, Suspended, Removed }
+    enum Role { None, Full, Validator }
+
+    /// An Ed25519 key whose certificates count at heights `from <= h < until`; 0: no end.
+    struct CaKey {
+        bytes32 key;
+        uint64 from;
+        uint64 until;
+    }
+
+    struct Organisation {
+        /// From 1, never used again.
+        uint32 id;
+        Status status;
+        /// So many of `keys` speak for it.
+        uint8 threshold;
+        string name;
+        address[] keys;
+        /// At most 4 at a time.
+        CaKey[] caKeys;
+    }
+
+    /// A node that the network knows by its key. A full node needs no entry: its
+    /// certificate is enough. A validator needs one, and so does what was revoked.
+    struct Node {
+        /// Ed25519 identity key, which its peer id is made of.
+        bytes32 peer;
+        uint32 organisation;
+        Role role;
+        /// For ever: this key is never admitted again.
+        bool revoked;
+        /// Of a validator: its consensus key, power, and where its fees go.
+        bytes32 validatorKey;
+        uint64 power;
+        address feeRecipient;
+        /// It validates blocks `from <= h < until`; until 0: no end.
+        uint64 from;
+        uint64 until;
+    }
+
+    /// A certificate that was taken back: an organisation's X.509 serial number.
+    struct Serial {
+        uint32 organisation;
+        uint160 serial;
+    }
+
+    /// A rule set of the chain (`prague`, `osaka`, …) and the height it begins at.
+    struct Fork {
+        string name;
+        uint64 height;
+    }
+
+    struct Settings {
+        /// Gas that one block may use.
+        uint64 gasLimit;
+        /// The base fee never falls below this, in wei; 0: gas is free.
+        uint64 minBaseFee;
+        /// Whether only accounts with permission bit 0 may send transactions.
+        bool accountsListed;
+        /// Whether only accounts with permission bit 1 may deploy contracts.
+        bool deployersListed;
+    }
+
+    /// What `found` decodes: `abi.decode(founding, (Founding))`. Nodes' `from` is 1.
+    struct Founding {
+        Organisation[] organisations;
+        Node[] nodes;
+        Settings settings;
+        Fork[] forks;
+        /// A vote passes with more than `quorumNumerator / quorumDenominator` of
+        /// the active organisations (2/3 by default).
+        uint16 quorumNumerator;
+        uint16 quorumDenominator;
+        /// A change of validators that is no punishment holds so many blocks later.
+        uint64 validatorDelay;
+    }
+
+    function organisations() external view returns (Organisation[] memory);
+    function nodes() external view returns (Node[] memory);
+    function revokedSerials() external view returns (Serial[] memory);
+    function settings() external view returns (Settings memory);
+    function forks() external view returns (Fork[] memory);
+    function permissions(address account) external view returns (uint256);
+}

@@ -1,0 +1,219 @@
+//! Who belongs to a network that is not public, as its chain says.
+//!
+//! Owns: organisations, their CA keys, nodes, what was revoked; and the
+//! judgement on a node that asks to be let in. What always holds: the answer
+//! follows from the chain's state and time alone, so every honest node gives
+//! the same one.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use trefoil_crypto::{Address, B256, NodeCertificate, PeerId, PublicKey, Role, Serial};
+
+use crate::Height;
+
+/// An organisation's number on its chain: from 1, never used again.
+pub type OrganisationId = u32;
+
+/// Whether an organisation takes part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    Active,
+    /// Its nodes are refused and do not validate, until a vote takes it back.
+    Suspended,
+    /// For ever.
+    Removed,
+}
+
+/// A key that signs an organisation's node certificates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CaKey {
+    pub key: PublicKey,
+    /// Its certificates count at heights `from <= h < until`.
+    pub from: Height,
+    /// `Height::MAX`: no end.
+    pub until: Height,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Organisation {
+    pub id: OrganisationId,
+    pub status: Status,
+    pub name: String,
+    /// So many of `keys` speak for it.
+    pub threshold: u8,
+    /// The accounts that vote for it.
+    pub keys: Vec<Address>,
+    pub ca_keys: Vec<CaKey>,
+}
+
+/// A node that the chain knows by its identity key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemberNode {
+    pub organisation: OrganisationId,
+    pub role: Role,
+    /// For ever: this key is never admitted again.
+    pub revoked: bool,
+    /// Its consensus key, if it is a validator.
+    pub validator: Option<PublicKey>,
+    /// It validates at heights `from <= h < until`.
+    pub from: Height,
+    pub until: Height,
+}
+
+/// The members of a network after one block.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Members {
+    pub organisations: BTreeMap<OrganisationId, Organisation>,
+    pub nodes: BTreeMap<PeerId, MemberNode>,
+    /// Certificates that were taken back.
+    pub revoked_serials: BTreeSet<(OrganisationId, Serial)>,
+}
+
+/// Why a node is not let in. The code goes to the peer, the text to the operator.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotAMember {
+    #[error("its certificate is for another network, {0}")]
+    Genesis(B256),
+    #[error("its certificate names {named}, but it proved to be {proven}")]
+    Peer { named: PeerId, proven: PeerId },
+    #[error("its key was revoked")]
+    Revoked,
+    #[error("organisation {0} is not a member")]
+    NoOrganisation(OrganisationId),
+    #[error("organisation {id} ({name}) is {status:?}")]
+    Organisation { id: OrganisationId, name: String, status: Status },
+    #[error("it belongs to organisation {registered}, its certificate says {claimed}")]
+    OtherOrganisation { registered: OrganisationId, claimed: OrganisationId },
+    #[error("its certificate is not signed by a CA key of organisation {0} that counts now")]
+    Issuer(OrganisationId),
+    #[error("its certificate {0} was revoked")]
+    Serial(Serial),
+    #[error("its certificate is valid from {from} (Unix seconds), and the chain's time is {now}")]
+    NotYet { from: u64, now: u64 },
+    #[error("its certificate expired at {until} (Unix seconds), and the chain's time is {now}")]
+    Expired { until: u64, now: u64 },
+    #[error("its certificate says {0}, which the chain has not given it")]
+    Role(Role),
+}
+
+impl NotAMember {
+    /// What the refused peer learns.
+    pub const fn code(&self) -> u8 {
+        match self {
+            Self::Genesis(_) => 1,
+            Self::Peer { .. } => 2,
+            Self::Revoked => 3,
+            Self::NoOrganisation(_) => 4,
+            Self::Organisation { .. } => 5,
+            Self::OtherOrganisation { .. } => 6,
+            Self::Issuer(_) => 7,
+            Self::Serial(_) => 8,
+            Self::NotYet { .. } => 9,
+            Self::Expired { .. } => 10,
+            Self::Role(_) => 11,
+        }
+    }
+}
+
+/// The chain as who judges a newcomer sees it.
+#[derive(Clone, Debug)]
+pub struct Admission {
+    pub genesis: B256,
+    /// The tip's height: judgement is for the block after it.
+    pub height: Height,
+    /// The tip's timestamp, Unix seconds: consensus time.
+    pub time: u64,
+    pub members: Arc<Members>,
+}
+
+impl Admission {
+    /// Whether the node that proved to hold `peer`'s key may connect now.
+    ///
+    /// Checks run from the cheapest to the signature. Expiry is not held
+    /// against a node that validates the next block, so that certificates
+    /// cannot stop the chain.
+    ///
+    /// # Errors
+    /// The first thing that speaks against it.
+    pub fn judge(&self, peer: PeerId, certificate: &NodeCertificate) -> Result<(), NotAMember> {
+        let next = self.height + 1;
+        if certificate.genesis != self.genesis {
+            return Err(NotAMember::Genesis(certificate.genesis));
+        }
+        if certificate.peer != peer {
+            return Err(NotAMember::Peer { named: certificate.peer, proven: peer });
+        }
+        let id = certificate.organisation;
+        let node = self.members.nodes.get(&peer);
+        if node.is_some_and(|node| node.revoked) {
+            return Err(NotAMember::Revoked);
+        }
+        let organisation = self.members.active(id)?;
+        if let Some(node) = node.filter(|node| node.organisation != id) {
+            let registered = node.organisation;
+            return Err(NotAMember::OtherOrganisation { registered, claimed: id });
+        }
+        if self.members.revoked_serials.contains(&(id, certificate.serial)) {
+            return Err(NotAMember::Serial(certificate.serial));
+        }
+        let validates = node.is_some_and(|node| node.validates(next));
+        if certificate.role == Role::Validator && node.is_none_or(|n| n.role != Role::Validator) {
+            return Err(NotAMember::Role(certificate.role));
+        }
+        if self.time < certificate.not_before {
+            return Err(NotAMember::NotYet { from: certificate.not_before, now: self.time });
+        }
+        if self.time >= certificate.not_after && !validates {
+            return Err(NotAMember::Expired { until: certificate.not_after, now: self.time });
+        }
+        let mut issuers = organisation.ca_keys.iter().filter(|ca| ca.counts(next));
+        if issuers.any(|ca| certificate.is_signed_by(&ca.key)) {
+            Ok(())
+        } else {
+            Err(NotAMember::Issuer(id))
+        }
+    }
+
+    /// Whether a connection that was let in may stay: as [`Self::judge`], but
+    /// time does not end what it began.
+    ///
+    /// # Errors
+    /// What speaks against it now.
+    pub fn judge_again(
+        &self,
+        peer: PeerId,
+        certificate: &NodeCertificate,
+    ) -> Result<(), NotAMember> {
+        match self.judge(peer, certificate) {
+            Err(NotAMember::Expired { .. } | NotAMember::NotYet { .. }) => Ok(()),
+            judged => judged,
+        }
+    }
+}
+
+impl Members {
+    fn active(&self, id: OrganisationId) -> Result<&Organisation, NotAMember> {
+        let organisation = self.organisations.get(&id).ok_or(NotAMember::NoOrganisation(id))?;
+        match organisation.status {
+            Status::Active => Ok(organisation),
+            status => Err(NotAMember::Organisation { id, name: organisation.name.clone(), status }),
+        }
+    }
+}
+
+impl CaKey {
+    /// Whether its certificates count at `height`.
+    pub fn counts(&self, height: Height) -> bool {
+        self.from <= height && height < self.until
+    }
+}
+
+impl MemberNode {
+    /// Whether it is a validator of `height`.
+    pub fn validates(&self, height: Height) -> bool {
+        self.validator.is_some() && !self.revoked && self.from <= height && height < self.until
+    }
+}
