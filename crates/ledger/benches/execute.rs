@@ -84,8 +84,7 @@ fn benches(c: &mut Criterion) {
         assert_eq!(block.transactions.len() as u64, TXS);
         group.bench_function(format!("{name}: execute"), |b| {
             b.iter(|| {
-                execute(&chain.spec, chain.tip_hash, &chain.tip, &chain.world, &block)
-                    .expect("valid")
+                execute(&chain.parent(), &block).expect("valid")
             });
         });
         group.bench_function(format!("{name}: build"), |b| {
@@ -93,16 +92,8 @@ fn benches(c: &mut Criterion) {
                 || block.transactions.clone().into_iter(),
                 |mut txs| {
                     let (draft, root) = (chain.draft(), no_root);
-                    trefoil_ledger::build(
-                        &chain.spec,
-                        chain.tip_hash,
-                        &chain.tip,
-                        &chain.world,
-                        draft,
-                        &mut txs,
-                        root,
-                    )
-                    .expect("memory can be read")
+                    trefoil_ledger::build(&chain.parent(), draft, &mut txs, root)
+                        .expect("memory can be read")
                 },
                 BatchSize::LargeInput,
             );
