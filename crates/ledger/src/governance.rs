@@ -17,8 +17,7 @@ use revm::{
     handler::SYSTEM_ADDRESS,
 };
 use trefoil_types::{
-    Address, B256, Certificate, ChainSpec, Header, Height, Kind, Members, PublicKey, ValidatorSet,
-    keccak256,
+    Address, Certificate, ChainSpec, Header, Height, Members, PublicKey, ValidatorSet, keccak256,
     spec::{Fork, Forks, GOVERNING_CONTRACT, fork_at},
 };
 

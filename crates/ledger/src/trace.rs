@@ -99,13 +99,14 @@ fn traces(
     let before = height.checked_sub(1).ok_or(TraceError::Genesis)?;
     let stored = snapshot.block(height)?.ok_or(TraceError::NoBlock(height))?;
     let (hash, header) = snapshot.header(before)?.ok_or(TraceError::NoBlock(before))?;
+    let (state, validators) = (snapshot.state(before)?, snapshot.validators(before)?);
     let parent = Parent {
         spec,
         hash,
         header: &header,
-        state: &snapshot.state(before)?,
+        state: &state,
         governed: snapshot.governed(),
-        validators: snapshot.validators(before)?.as_ref(),
+        validators: validators.as_ref(),
     };
     replay(&parent, &stored.block, only, options)
 }
