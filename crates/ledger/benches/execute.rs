@@ -83,9 +83,7 @@ fn benches(c: &mut Criterion) {
         let block = chain.build(txs).block;
         assert_eq!(block.transactions.len() as u64, TXS);
         group.bench_function(format!("{name}: execute"), |b| {
-            b.iter(|| {
-                execute(&chain.parent(), &block).expect("valid")
-            });
+            b.iter(|| execute(&chain.parent(), &block).expect("valid"));
         });
         group.bench_function(format!("{name}: build"), |b| {
             b.iter_batched(

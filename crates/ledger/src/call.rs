@@ -10,9 +10,7 @@ use std::sync::Arc;
 
 use trefoil_types::{ChainSpec, Header, Height};
 
-use crate::{
-    Draft, Governed, LedgerError, Rules, Snapshot, StateAt, header, simulate::Simulation,
-};
+use crate::{Draft, Governed, LedgerError, Rules, Snapshot, StateAt, header, simulate::Simulation};
 
 /// Where a call is run: in the context of a block, on a state.
 #[derive(Debug)]

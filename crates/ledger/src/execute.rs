@@ -336,11 +336,7 @@ impl<'a, S: StateReader> BlockRun<'a, S> {
 
     /// The system calls that open a block. Ethereum's may fail: nothing comes of
     /// it. The governing contract's must succeed.
-    pub(crate) fn open(
-        &mut self,
-        header: &Header,
-        governing: Option<Bytes>,
-    ) -> Result<(), Fault> {
+    pub(crate) fn open(&mut self, header: &Header, governing: Option<Bytes>) -> Result<(), Fault> {
         for (contract, input) in opening_calls(&self.rules, header, governing) {
             let result = self.system_call(contract, input)?;
             if contract == GOVERNING_CONTRACT && !result.is_success() {

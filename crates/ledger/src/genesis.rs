@@ -10,8 +10,7 @@ use alloy_eips::{eip2935, eip4788, eip7002, eip7251, eip7685::EMPTY_REQUESTS_HAS
 use alloy_genesis::GenesisAccount;
 use alloy_primitives::{Bytes, U256};
 use trefoil_types::{
-    Address, B256, ChainSpec, Header, Height, RecoveredBlock, keccak256,
-    spec::{Fork, GOVERNING_CONTRACT},
+    Address, B256, ChainSpec, Header, Height, RecoveredBlock, keccak256, spec::Fork,
 };
 
 use crate::{
@@ -89,7 +88,7 @@ fn state(spec: &ChainSpec) -> StateDiff {
     for (address, account) in system_contracts() {
         alloc.entry(address).or_insert(account);
     }
-    alloc.insert(GOVERNING_CONTRACT, contract(&governance::code(spec)));
+    alloc.extend(governance::contracts(spec));
     let mut diff = StateDiff::default();
     for (address, account) in alloc {
         let code = account.code.unwrap_or_default();
@@ -111,14 +110,15 @@ fn state(spec: &ChainSpec) -> StateDiff {
     diff
 }
 
-fn contract(code: &Bytes) -> GenesisAccount {
-    GenesisAccount { nonce: Some(1), code: Some(code.clone()), ..Default::default() }
-}
-
 /// The contracts that the rules of Cancun and Prague call, as their EIPs
 /// deploy them. Those of EIP-7002 and EIP-7251 begin with an excess of
 /// 2^256 − 1, which refuses requests until the first system call.
 fn system_contracts() -> BTreeMap<Address, GenesisAccount> {
+    let contract = |code: &Bytes| GenesisAccount {
+        nonce: Some(1),
+        code: Some(code.clone()),
+        ..Default::default()
+    };
     let inhibited = |code: &Bytes| GenesisAccount {
         storage: Some([(B256::ZERO, B256::repeat_byte(0xff))].into()),
         ..contract(code)

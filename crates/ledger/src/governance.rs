@@ -23,10 +23,11 @@ use trefoil_types::{
 
 use crate::{LedgerError, Rules, StateDiff, StateReader, evm::Machine, execute::TxFault};
 
-pub(crate) use founding::{code, found};
+pub(crate) use founding::{contracts, found};
 
 sol!("../../contracts/src/IMembership.sol");
 sol!("../../contracts/src/IGovernance.sol");
+sol!("../../contracts/src/IStaking.sol");
 
 /// The slot of the contract's `version`: a block that changes it changes what
 /// nodes act on.

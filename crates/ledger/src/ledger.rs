@@ -9,8 +9,8 @@ use trefoil_types::{
 };
 
 use crate::{
-    Built, Checkpoint, CheckpointDone, ExecuteError, Executed, Governed, Parent, Snapshot,
-    StateAt, StateDiff, build, checkpoint, execute,
+    Built, Checkpoint, CheckpointDone, ExecuteError, Executed, Governed, Parent, Snapshot, StateAt,
+    StateDiff, build, checkpoint, execute,
     genesis::genesis,
     overlay::{Committed, Generation},
     snapshot::View,
@@ -175,8 +175,7 @@ impl Ledger {
         let tip_validators = view.validators(height)?;
         if height > 0 {
             let snapshot = Snapshot { view: Arc::new(view.clone()) };
-            governed =
-                Arc::new(Governed::read(&spec, snapshot.tip(), &snapshot.state(height)?)?);
+            governed = Arc::new(Governed::read(&spec, snapshot.tip(), &snapshot.state(height)?)?);
         }
         // Kept by height too, so that it can be known of blocks of the past.
         if view.validators(height + 1)?.as_ref() != Some(&governed.validators) {

@@ -29,7 +29,9 @@ mod trie;
 pub use build::{Built, build};
 pub use call::{AccessListOutcome, CallError, CallOptions, CallOutcome, CallSite, Estimate};
 pub use checkpoint::{Checkpoint, CheckpointDone, PROOFS_WINDOW};
-pub use execute::{BlockRun, EthereumBlock, ExecuteError, Executed, Parent, execute, execute_ethereum};
+pub use execute::{
+    BlockRun, EthereumBlock, ExecuteError, Executed, Parent, execute, execute_ethereum,
+};
 pub use governance::{ChainSettings, Governed, Permissions};
 pub use header::next_base_fee;
 pub use journal::{Journal, JournalError, Record, Recovered};

@@ -40,8 +40,7 @@ fn with<T>(
     run: impl FnOnce(&Simulation<'_, World>) -> Result<T, CallError>,
 ) -> Result<T, String> {
     let settings = &chain.governed.settings;
-    let header: Header =
-        header::draft_header(settings, chain.tip_hash, &chain.tip, &chain.draft());
+    let header: Header = header::draft_header(settings, chain.tip_hash, &chain.tip, &chain.draft());
     let rules = Rules::of_chain(&chain.spec, &chain.governed, &header).expect("known rules");
     let simulation = Simulation::new(rules, &header, &chain.world, options);
     simulation.and_then(|simulation| run(&simulation)).map_err(|error| error.to_string())

@@ -132,8 +132,7 @@ impl Chain {
             Ok(world.root())
         };
         let (draft, txs) = (self.draft(), &mut txs.into_iter());
-        build(&self.parent(), draft, txs, root)
-            .expect("memory can be read")
+        build(&self.parent(), draft, txs, root).expect("memory can be read")
     }
 
     pub fn extend(&mut self, built: Built) {

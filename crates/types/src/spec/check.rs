@@ -2,9 +2,13 @@
 
 use std::{collections::BTreeSet, fmt::Display};
 
+use alloy_primitives::U256;
 use trefoil_crypto::Address;
 
-use super::{ChainSpec, Fork, GOVERNING_CONTRACT, Kind, Organisation, Staking};
+use super::{
+    ChainSpec, Fork, FoundingValidator, GOVERNING_ACTIONS, GOVERNING_CONTRACT, Kind, Organisation,
+    Staking,
+};
 use crate::{limits, validator::ValidatorSetError};
 
 /// What is wrong with a `chain.toml`, with the key and the cure.
@@ -19,6 +23,10 @@ pub enum SpecError {
     #[error("chain specification: {0}")]
     Key(#[from] trefoil_crypto::KeyError),
 }
+
+/// A floor beyond what accounts own would stop all votes too; the governing
+/// contract has the same bound. Wei.
+const MIN_BASE_FEE_MAX: u64 = 1_000_000_000_000;
 
 /// Refuses unless `sound`.
 fn require(
@@ -53,12 +61,14 @@ impl ChainSpec {
         self.check_forks()?;
         self.validators.iter().try_for_each(|v| v.key.check())?;
         self.validator_set()?;
-        require(
-            !self.alloc.contains_key(&GOVERNING_CONTRACT),
-            "alloc",
-            format_args!("setting {GOVERNING_CONTRACT}"),
-            "leave that address out: the governing contract lies there",
-        )?;
+        for reserved in [GOVERNING_CONTRACT, GOVERNING_ACTIONS] {
+            require(
+                !self.alloc.contains_key(&reserved),
+                "alloc",
+                format_args!("setting {reserved}"),
+                "leave that address out: the governing contract lies there",
+            )?;
+        }
         match self.kind {
             Kind::Public => self.check_public(),
             Kind::Private | Kind::Consortium => self.check_members(),
@@ -92,7 +102,9 @@ impl ChainSpec {
             floor,
             "use 0 if and only if `base_fee` is 0, which makes gas free",
         )?;
-        require(floor <= self.base_fee, "min_base_fee", floor, "use at most `base_fee`")
+        require(floor <= self.base_fee, "min_base_fee", floor, "use at most `base_fee`")?;
+        let cure = "use at most 1000000000000 (1000 gwei)";
+        require(floor <= MIN_BASE_FEE_MAX, "min_base_fee", floor, cure)
     }
 
     fn check_forks(&self) -> Result<(), SpecError> {
@@ -128,8 +140,19 @@ impl ChainSpec {
             "naming nodes or organisations on a public network",
             "leave `node` and `organisation` out, or make the network private or consortium",
         )?;
-        let staking = self.staking.clone().unwrap_or_default();
-        staking.check(self.validators.len())
+        for validator in &self.validators {
+            require(
+                validator.owner.is_some_and(|owner| owner != Address::ZERO),
+                "validators.owner",
+                validator.owner.map_or("missing".into(), |owner| owner.to_string()),
+                "write the account that owns the validator's stake",
+            )?;
+        }
+        if let Some(owner) = twice(self.validators.iter().filter_map(|v| v.owner)) {
+            let cure = "give each validator an owner of its own";
+            require(false, "validators.owner", format!("{owner} twice"), cure)?;
+        }
+        self.staking.clone().unwrap_or_default().check(&self.validators)
     }
 
     fn check_members(&self) -> Result<(), SpecError> {
@@ -158,10 +181,10 @@ impl ChainSpec {
         self.check_apart()?;
         self.check_seats()?;
         require(
-            (1..=100_000).contains(&self.validator_delay),
+            (1..=10_000).contains(&self.validator_delay),
             "validator_delay",
             self.validator_delay,
-            "use 1 to 100000 blocks",
+            "use 1 to 10000 blocks",
         )?;
         let [numerator, denominator] = self.quorum;
         require(
@@ -203,6 +226,12 @@ impl ChainSpec {
                 name.map_or("missing".into(), |name| format!("{name:?}")),
                 "write the name of one of the [[organisations]]",
             )?;
+            require(
+                validator.owner.is_none(),
+                "validators.owner",
+                "set on a network of members",
+                "leave it out: nobody stakes here",
+            )?;
         }
         let nodes = self.validators.iter().filter_map(|v| v.node);
         if let Some(node) = twice(nodes) {
@@ -218,7 +247,8 @@ impl Organisation {
         let Self { name, threshold, keys, ca_keys } = self;
         require(is_name(name), "organisations.name", format_args!("{name:?}"), NAME_CURE)?;
         require(
-            (1..=limits::GOVERNANCE_KEYS_MAX).contains(&keys.len()) && !keys.contains(&Address::ZERO),
+            (1..=limits::GOVERNANCE_KEYS_MAX).contains(&keys.len())
+                && !keys.contains(&Address::ZERO),
             "organisations.keys",
             format_args!("{} accounts of {name}", keys.len()),
             "write 1 to 16 accounts that vote for it, none of them zero",
@@ -245,26 +275,40 @@ impl Organisation {
 }
 
 impl Staking {
-    fn check(&self, validators: usize) -> Result<(), SpecError> {
+    fn check(&self, validators: &[FoundingValidator]) -> Result<(), SpecError> {
         let blocks = [
             ("staking.epoch_blocks", self.epoch_blocks),
             ("staking.unbonding_blocks", self.unbonding_blocks),
-            ("staking.absent_blocks_max", self.absent_blocks_max),
+            ("staking.jail_misses", self.jail_misses.into()),
             ("staking.jail_blocks", self.jail_blocks),
         ];
         for (key, number) in blocks {
             let in_range = (1..=100_000_000).contains(&number);
             require(in_range, key, number, "use 1 to 100000000 blocks")?;
         }
-        let least = self.min_stake;
-        require(!least.is_zero(), "staking.min_stake", least, "use at least 1 wei")?;
+        let range = U256::ONE..=U256::from(u64::MAX);
+        for (key, wei) in
+            [("staking.stake_unit", self.stake_unit), ("staking.min_stake", self.min_stake)]
+        {
+            require(range.contains(&wei), key, wei, "use 1 to 18446744073709551615 wei")?;
+        }
         require(
-            (validators..=limits::VALIDATORS_MAX).contains(&self.validators_max.into()),
+            (validators.len()..=limits::VALIDATORS_MAX).contains(&self.validators_max.into()),
             "staking.validators_max",
             self.validators_max,
             "use the number of founding validators to 128",
         )?;
-        let percent = self.slash_percent;
-        require(percent <= 100, "staking.slash_percent", percent, "use 0 to 100")
+        let parts = self.slash_parts;
+        require(parts <= 10_000, "staking.slash_parts", parts, "use 0 to 10000")?;
+        for validator in validators {
+            let stake = self.stake_unit * U256::from(validator.power);
+            require(
+                stake >= self.min_stake,
+                "validators.power",
+                format_args!("{}, a stake of {stake} wei", validator.power),
+                "use a power whose stake is at least `staking.min_stake`",
+            )?;
+        }
+        Ok(())
     }
 }

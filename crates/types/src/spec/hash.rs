@@ -47,13 +47,14 @@ impl ChainSpec {
 fn encode_staking(staking: Option<&Staking>, out: &mut Vec<u8>) {
     staking.is_some().encode(out);
     let Some(staking) = staking else { return };
+    staking.stake_unit.encode(out);
     staking.min_stake.encode(out);
     for number in [
         staking.epoch_blocks,
         staking.unbonding_blocks,
         staking.validators_max.into(),
-        staking.slash_percent.into(),
-        staking.absent_blocks_max,
+        staking.slash_parts.into(),
+        staking.jail_misses.into(),
         staking.jail_blocks,
     ] {
         number.encode(out);
@@ -81,5 +82,6 @@ fn encode_validators(validators: &[FoundingValidator], out: &mut Vec<u8>) {
         let node: Vec<_> = validator.node.iter().map(|peer| peer.0).collect();
         node.encode(out);
         validator.organisation.as_deref().unwrap_or_default().encode(out);
+        validator.owner.unwrap_or_default().encode(out);
     }
 }

@@ -24,6 +24,10 @@ pub use parties::{FoundingValidator, Organisation, Staking};
 /// its kind: "trefoil" in ASCII, and 1.
 pub const GOVERNING_CONTRACT: Address = address!("747265666f696c00000000000000000000000001");
 
+/// Where the part of a members' governing contract lies that one contract has no
+/// room for (`contracts/src/GovernanceActions.sol`).
+pub const GOVERNING_ACTIONS: Address = address!("747265666f696c00000000000000000000000101");
+
 /// Who may connect, and who decides who validates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -33,9 +33,12 @@ pub struct FoundingValidator {
     pub key: PublicKey,
     /// Voting power, at least 1.
     pub power: u64,
-    /// Where the fees of its blocks go (the header's `beneficiary`). On a
-    /// public network also who owns the stake.
+    /// Where the fees of its blocks go (the header's `beneficiary`).
     pub fee_recipient: Address,
+    /// On a public network: the account that owns its stake, which genesis
+    /// grants: `staking.stake_unit` for each unit of power.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<Address>,
     /// In a network of members: the node that it runs on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<PeerId>,
@@ -51,35 +54,43 @@ impl FoundingValidator {
     }
 }
 
-/// How a public network is validated by stake. Amounts in wei.
+/// How a public network is validated by stake (`contracts/src/IStaking.sol`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Staking {
-    /// The set of validators changes at heights that this divides.
+    /// The set of validators is chosen anew after each block whose height this
+    /// divides.
     pub epoch_blocks: u64,
     /// Blocks from leaving until the stake can be withdrawn.
     pub unbonding_blocks: u64,
-    /// The least stake of a validator.
+    /// Wei of stake for one unit of voting power.
+    pub stake_unit: U256,
+    /// The least stake of a validator, wei.
     pub min_stake: U256,
     /// The most validators.
     pub validators_max: u16,
-    /// What a convicted equivocator loses of its stake, percent.
-    pub slash_percent: u8,
+    /// What an equivocator loses of its stake, in ten thousandths.
+    pub slash_parts: u16,
     /// So many blocks in a row without its signature jail a validator.
-    pub absent_blocks_max: u64,
+    pub jail_misses: u32,
     /// Blocks that a jailed validator stays out at least.
     pub jail_blocks: u64,
 }
+
+/// 10^18 wei.
+const ETHER: U256 = U256::from_limbs([1_000_000_000_000_000_000, 0, 0, 0]);
 
 impl Default for Staking {
     fn default() -> Self {
         Self {
             epoch_blocks: 120,
-            unbonding_blocks: 172_800,
-            min_stake: U256::from(1_000_000_000_000_000_000u64),
+            // Two weeks of half-second blocks.
+            unbonding_blocks: 2_419_200,
+            stake_unit: ETHER,
+            min_stake: ETHER,
             validators_max: 64,
-            slash_percent: 10,
-            absent_blocks_max: 1_200,
+            slash_parts: 1_000,
+            jail_misses: 1_200,
             jail_blocks: 1_200,
         }
     }

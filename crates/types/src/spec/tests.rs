@@ -19,6 +19,7 @@ fn spec() -> ChainSpec {
         fee_recipient: Address::repeat_byte(n),
         node: Some(PeerId(key(50 + n))),
         organisation: Some(format!("org-{n}")),
+        owner: None,
     };
     ChainSpec {
         name: "t".into(),
@@ -50,6 +51,7 @@ fn public() -> ChainSpec {
     };
     for validator in &mut spec.validators {
         (validator.node, validator.organisation) = (None, None);
+        validator.owner = Some(validator.fee_recipient);
     }
     spec
 }
@@ -65,7 +67,7 @@ type Change = fn(&mut ChainSpec);
 
 #[test]
 fn every_field_of_a_spec_changes_its_hash() {
-    let changes: [Change; 22] = [
+    let changes: [Change; 23] = [
         |s| s.name = "u".into(),
         |s| s.kind = Kind::Private,
         |s| s.chain_id += 1,
@@ -78,7 +80,7 @@ fn every_field_of_a_spec_changes_its_hash() {
         |s| s.validator_delay += 1,
         |s| s.quorum = [1, 2],
         |s| s.staking = Some(Staking::default()),
-        |s| s.staking = Some(Staking { slash_percent: 11, ..Staking::default() }),
+        |s| s.staking = Some(Staking { slash_parts: 11, ..Staking::default() }),
         |s| _ = s.forks.insert(Fork::Prague, 9),
         |s| s.organisations[0].name = "other".into(),
         |s| s.organisations[0].threshold = 2,
@@ -88,6 +90,7 @@ fn every_field_of_a_spec_changes_its_hash() {
         |s| s.validators[0].power += 1,
         |s| s.validators[0].node = None,
         |s| s.validators[0].organisation = Some("org-2".into()),
+        |s| s.validators[0].owner = Some(Address::repeat_byte(7)),
     ];
     let mut hashes = vec![spec().hash()];
     for change in changes {
@@ -161,11 +164,12 @@ fn a_wrong_spec_names_the_key_and_the_cure() {
 
 #[test]
 fn the_terms_of_staking_are_bounded() {
-    let wrong: [(&str, fn(&mut Staking)); 4] = [
+    let wrong: [(&str, fn(&mut Staking)); 5] = [
         ("`staking.epoch_blocks` is 0", |s| s.epoch_blocks = 0),
         ("`staking.min_stake` is 0", |s| s.min_stake = Default::default()),
         ("`staking.validators_max` is 1", |s| s.validators_max = 1),
-        ("`staking.slash_percent` is 101", |s| s.slash_percent = 101),
+        ("`staking.slash_parts` is 10001", |s| s.slash_parts = 10_001),
+        ("at least `staking.min_stake`", |s| s.min_stake *= alloy_primitives::U256::from(2)),
     ];
     assert_eq!(public().check(), Ok(()));
     for (text, change) in wrong {
@@ -174,4 +178,8 @@ fn the_terms_of_staking_are_bounded() {
         let error = ChainSpec { staking: Some(staking), ..public() }.check().expect_err(text);
         assert!(error.to_string().contains(text), "{error} should say {text:?}");
     }
+    let mut nobodys = public();
+    nobodys.validators[0].owner = None;
+    let error = nobodys.check().expect_err("nobody owns its stake").to_string();
+    assert!(error.contains("`validators.owner` is missing"), "{error}");
 }
