@@ -24,15 +24,17 @@ const BLOCKS: u64 = 64;
 const SENDER: Address = Address::repeat_byte(0xaa);
 
 fn ledger() -> Ledger {
-    let key = SecretKey::from_seed(&[1; 32]).public();
+    let key = |n| SecretKey::from_seed(&[n; 32]).public();
     let text = format!(
         "name = \"bench\"\nkind = \"consortium\"\nchain_id = 7331\ngenesis_time = 0\n\
          gas_limit = 30000000\nbase_fee = 0\n[forks]\ncancun = 0\n[[organisations]]\nname = \"one\"\n\
-         keys = [\"{0}\"]\nca_keys = [\"{key}\"]\n[[validators]]\nkey = \"{key}\"\npower = 1\n\
+         keys = [\"{0}\"]\nca_keys = [\"{ca}\"]\n[[validators]]\nkey = \"{key}\"\npower = 1\n\
          fee_recipient = \"{0}\"\nnode = \"{peer}\"\norganisation = \"one\"\n\
          [alloc.\"{SENDER}\"]\nbalance = \"0xffffffffffffffff\"\n",
         Address::repeat_byte(1),
-        peer = PeerId(key),
+        key = key(1),
+        ca = key(2),
+        peer = PeerId(key(3)),
     );
     let spec = ChainSpec::from_toml(&text).expect("a specification");
     Ledger::open(Arc::new(MemDisk::default()), Arc::new(spec), History::Archive).expect("a ledger")

@@ -139,6 +139,9 @@ impl Governed {
 pub struct Permissions(U256);
 
 impl Permissions {
+    /// What everyone may where no list is in force.
+    pub const ALL: Self = Self(U256::MAX);
+
     /// Those of `account` in `state`; asked only on networks that list accounts.
     ///
     /// # Errors
@@ -146,6 +149,17 @@ impl Permissions {
     pub fn read<S: StateReader>(state: &S, account: &Address) -> Result<Self, LedgerError> {
         let key = [account.into_word().0, PERMISSIONS_SLOT.to_be_bytes()].concat();
         state.storage(&GOVERNING_CONTRACT, keccak256(key).into()).map(Self)
+    }
+
+    /// With what needs no permission under these settings.
+    pub(crate) fn under(mut self, settings: &ChainSettings) -> Self {
+        if !settings.accounts_listed {
+            self.0.set_bit(MAY_SEND, true);
+        }
+        if !settings.deployers_listed {
+            self.0.set_bit(MAY_DEPLOY, true);
+        }
+        self
     }
 
     pub fn may_send(self) -> bool {
@@ -224,3 +238,6 @@ pub(crate) fn failure(result: &ExecutionResult) -> String {
         other => format!("{other:?}"),
     }
 }
+
+#[cfg(test)]
+mod tests;

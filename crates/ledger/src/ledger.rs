@@ -9,7 +9,7 @@ use trefoil_types::{
 };
 
 use crate::{
-    Built, Checkpoint, CheckpointDone, ExecuteError, Executed, Governed, Parent, Snapshot, StateAt,
+    Built, Checkpoint, CheckpointDone, ExecuteError, Executed, Governed, Parent, Permissions, Snapshot, StateAt,
     StateDiff, build, checkpoint, execute,
     genesis::genesis,
     overlay::{Committed, Generation},
@@ -235,6 +235,18 @@ impl Ledger {
     /// If the disk fails.
     pub fn account(&self, address: &Address) -> Option<Account> {
         readable(self.view.account(address))
+    }
+
+    /// What an account may do in the block after the tip.
+    ///
+    /// # Panics
+    /// If the disk fails.
+    pub fn permissions(&self, account: &Address) -> Permissions {
+        let settings = &self.view.governed.settings;
+        if !settings.accounts_listed && !settings.deployers_listed {
+            return Permissions::ALL;
+        }
+        readable(Permissions::read(&self.state(), account)).under(settings)
     }
 
     /// Base fee of the block after the tip, in wei.

@@ -118,6 +118,7 @@ impl Node {
             equivocations: VecDeque::new(),
         };
         node.recover(now, records, effects);
+        effects.orders.extend(node.admission().map(Order::Admission));
         node.timers(now, effects);
         node
     }
@@ -209,6 +210,10 @@ impl Node {
     }
 
     fn message(&mut self, now: Time, peer: PeerId, message: Message, fx: &mut Effects) {
+        // Its connection ends; what it sent until then is not read.
+        if self.ledger.governed().members.shuns(&peer) {
+            return;
+        }
         match message {
             Message::Vote(_)
             | Message::Proposal(_)

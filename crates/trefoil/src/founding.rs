@@ -1,11 +1,18 @@
 //! Founds a network: one chain specification, one directory for each founder.
+//!
+//! What always holds: a secret is written, encrypted, into the directory of the
+//! founder who holds it and nowhere else. An organisation's first founder keeps
+//! its CA key, and the account that votes for it unless accounts were named.
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
 use alloy_genesis::GenesisAccount;
 use alloy_primitives::U256;
 use trefoil_crypto::SecretKey;
-use trefoil_types::{Address, ChainSpec, Kind, PeerId, Validator, spec::Fork};
+use trefoil_types::{
+    Address, ChainSpec, Kind, PeerId,
+    spec::{self, Fork, FoundingValidator},
+};
 
 use crate::{
     clock,
@@ -33,8 +40,18 @@ pub struct Plan {
     pub base_fee: u64,
     pub block_interval_ms: u64,
     pub idle_block_s: u64,
+    /// Of a network of members; founders are theirs in turn.
+    pub organisations: Vec<Party>,
     /// Who owns how much at genesis, in wei.
     pub funds: BTreeMap<Address, U256>,
+}
+
+/// An organisation among the founders.
+#[derive(Clone, Debug)]
+pub struct Party {
+    pub name: String,
+    /// The accounts that vote for it, each alone; none: one is made.
+    pub accounts: Vec<Address>,
 }
 
 /// One of the first validators.
@@ -45,8 +62,9 @@ pub struct Founder {
     pub address: SocketAddr,
     /// Its peers are filled in.
     pub settings: Settings,
-    /// Where its fees go.
-    pub fee_recipient: Address,
+    /// Where its fees go; `None`: on a public network to an account that is made,
+    /// which owns its stake; else nowhere.
+    pub fee_recipient: Option<Address>,
 }
 
 /// Makes keys for every founder and writes their directories; the keys are
@@ -56,14 +74,31 @@ pub struct Founder {
 /// A value outside its range, or a directory that cannot be written or holds a
 /// node already.
 pub fn found(plan: Plan, founders: &[Founder], password: &str) -> Result<ChainSpec, Failure> {
+    if let Some(founder) = founders.iter().find(|founder| founder.home.is_founded()) {
+        return Err(founder.home.taken());
+    }
     let secrets = || (0..founders.len()).map(|_| keys::generate(KeyKind::Node)).collect::<Vec<_>>();
     let (identities, votes) = (secrets(), secrets());
-    let validators = founders.iter().zip(&votes).map(|(founder, secret)| Validator {
-        key: SecretKey::from_seed(secret).public(),
-        power: 1,
-        fee_recipient: founder.fee_recipient,
-    });
-    let spec = spec(plan, validators.collect());
+    let mut validators = Vec::new();
+    for (index, founder) in founders.iter().enumerate() {
+        let public = !plan.kind.has_members();
+        let account = founder.fee_recipient.map_or_else(
+            || if public { make_account(founder, password) } else { Ok(Address::ZERO) },
+            Ok,
+        )?;
+        let party = plan.organisations.get(index % plan.organisations.len().max(1));
+        validators.push(FoundingValidator {
+            key: SecretKey::from_seed(&votes[index]).public(),
+            power: 1,
+            fee_recipient: account,
+            owner: public.then_some(account),
+            node: (!public).then(|| PeerId(SecretKey::from_seed(&identities[index]).public())),
+            organisation: party.map(|party| party.name.clone()),
+        });
+    }
+    let parties = plan.organisations.iter().zip(founders);
+    let organisations = parties.map(|(party, first)| organise(party, first, password));
+    let spec = spec(&plan, organisations.collect::<Result<_, Failure>>()?, validators);
     spec.check()?;
     let peers: Vec<PeerAddress> = founders
         .iter()
@@ -85,22 +120,57 @@ pub fn found(plan: Plan, founders: &[Founder], password: &str) -> Result<ChainSp
     Ok(spec)
 }
 
-fn spec(plan: Plan, validators: Vec<Validator>) -> ChainSpec {
+/// An organisation with its CA key, and an account if it named none; the secrets
+/// go to its first founder.
+fn organise(
+    party: &Party,
+    first: &Founder,
+    password: &str,
+) -> Result<spec::Organisation, Failure> {
+    let ca = keys::generate(KeyKind::Ca);
+    keys::store(&first.home.dir, KeyKind::Ca, &ca, password)?;
+    let accounts = match &party.accounts[..] {
+        [] => vec![make_account(first, password)?],
+        named => named.to_vec(),
+    };
+    Ok(spec::Organisation {
+        name: party.name.clone(),
+        threshold: 1,
+        keys: accounts,
+        ca_keys: vec![SecretKey::from_seed(&ca).public()],
+    })
+}
+
+/// A new account, its key in the founder's directory.
+fn make_account(founder: &Founder, password: &str) -> Result<Address, Failure> {
+    let secret = keys::generate(KeyKind::Account);
+    keys::store(&founder.home.dir, KeyKind::Account, &secret, password)?;
+    Ok(keys::account_address(&secret)?)
+}
+
+fn spec(
+    plan: &Plan,
+    organisations: Vec<spec::Organisation>,
+    validators: Vec<FoundingValidator>,
+) -> ChainSpec {
     let account = |balance| GenesisAccount { balance, ..GenesisAccount::default() };
+    let funds = plan.funds.iter().map(|(address, wei)| (*address, account(*wei)));
     ChainSpec {
-        name: plan.name,
+        name: plan.name.clone(),
         kind: plan.kind,
         chain_id: plan.chain_id,
         genesis_time: clock::wall().as_secs(),
         gas_limit: GAS_LIMIT,
         base_fee: plan.base_fee,
+        min_base_fee: None,
         block_interval_ms: plan.block_interval_ms,
         idle_block_s: plan.idle_block_s,
-        forks: [Fork::Cancun, Fork::Prague, Fork::Osaka]
-            .into_iter()
-            .map(|fork| (fork, 0))
-            .collect(),
+        validator_delay: spec::default_validator_delay(),
+        quorum: spec::default_quorum(),
+        staking: (!plan.kind.has_members()).then(spec::Staking::default),
+        forks: Fork::ALL.into_iter().map(|fork| (fork, 0)).collect(),
+        organisations,
         validators,
-        alloc: plan.funds.into_iter().map(|(address, wei)| (address, account(wei))).collect(),
+        alloc: funds.collect(),
     }
 }

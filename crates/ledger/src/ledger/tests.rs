@@ -13,16 +13,18 @@ use crate::{AccountDiff, Journal, Record, StateReader};
 mod crash;
 
 fn spec() -> Arc<ChainSpec> {
-    let key = SecretKey::from_seed(&[1; 32]).public();
+    let key = |n| SecretKey::from_seed(&[n; 32]).public();
     let text = format!(
         "name = \"t\"\nkind = \"consortium\"\nchain_id = 7331\ngenesis_time = 5\n\
          gas_limit = 30000000\nbase_fee = 0\n[forks]\ncancun = 0\nprague = 0\n[[organisations]]\nname = \"one\"\n\
-         keys = [\"{0}\"]\nca_keys = [\"{key}\"]\n[[validators]]\nkey = \"{key}\"\npower = 1\n\
+         keys = [\"{0}\"]\nca_keys = [\"{ca}\"]\n[[validators]]\nkey = \"{key}\"\npower = 1\n\
          fee_recipient = \"{0}\"\nnode = \"{peer}\"\norganisation = \"one\"\n\
          [alloc.\"{1}\"]\nbalance = \"0xffffffff\"\n",
         Address::repeat_byte(9),
         Address::repeat_byte(0xaa),
-        peer = PeerId(key),
+        key = key(1),
+        ca = key(2),
+        peer = PeerId(key(3)),
     );
     Arc::new(ChainSpec::from_toml(&text).unwrap())
 }

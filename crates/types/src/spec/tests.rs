@@ -114,7 +114,7 @@ fn the_order_of_validators_does_not_matter() {
 /// Each wrong value is refused with its key, and what to write instead.
 #[test]
 fn a_wrong_spec_names_the_key_and_the_cure() {
-    let wrong: [(&str, Change); 24] = [
+    let wrong: [(&str, Change); 25] = [
         ("`chain_id` is 0; use 1", |s| s.chain_id = 0),
         ("`name` is \"a b\"", |s| s.name = "a b".into()),
         ("`gas_limit` is 5", |s| s.gas_limit = 5),
@@ -138,11 +138,14 @@ fn a_wrong_spec_names_the_key_and_the_cure() {
         ("0 accounts of org-1", |s| s.organisations[0].keys.clear()),
         ("`organisations.threshold` is 2 of 1 keys of org-1", |s| s.organisations[0].threshold = 2),
         ("0 keys of org-1; write 1 to 4 Ed25519", |s| s.organisations[0].ca_keys.clear()),
-        ("twice; give each organisation its own CA keys", |s| {
+        ("which is used twice; give each CA", |s| {
             s.organisations[1].ca_keys = s.organisations[0].ca_keys.clone();
         }),
+        ("twice; let each account vote for one", |s| {
+            s.organisations[1].keys = s.organisations[0].keys.clone();
+        }),
         ("`validators.node` is missing; write the peer id", |s| s.validators[0].node = None),
-        ("twice; give each validator its own node", |s| {
+        ("which is used twice; give each CA, validator and node", |s| {
             s.validators[1].node = s.validators[0].node;
         }),
         ("`validators.organisation` is \"org-9\"", |s| {
