@@ -137,10 +137,16 @@ abstract contract Stakes is IStaking, Membership {
         } else if (o.key != key) {
             revert OtherKey(o.key);
         }
-        o.feeRecipient = feeRecipient;
+        _payTo(o, feeRecipient);
         _places.push(Place(owner, _wei(amount)));
         o.place = uint16(_places.length);
         emit Deposited(owner, key, feeRecipient, amount);
+    }
+
+    function _payTo(Owner storage o, address feeRecipient) internal {
+        // Also one that left and came back within an epoch is in the set.
+        if (o.elected != 0 && o.feeRecipient != feeRecipient) _changed();
+        o.feeRecipient = feeRecipient;
     }
 
     /// Burns its part of all that `owner` has here, and unbonds the rest.

@@ -72,9 +72,8 @@ contract Staking is Stakes {
         Owner storage o = _owners[msg.sender];
         if (o.number == 0) revert NoCandidate(msg.sender);
         if (o.feeRecipient == feeRecipient) revert NothingToChange();
-        o.feeRecipient = feeRecipient;
+        _payTo(o, feeRecipient);
         emit FeeRecipientChanged(msg.sender, feeRecipient);
-        if (o.elected != 0) _changed();
     }
 
     function version() external view returns (uint64) {

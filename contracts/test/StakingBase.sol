@@ -35,7 +35,7 @@ abstract contract StakingBase is Base {
         nextBlock(new bytes32[](0), new bytes32[](0));
     }
 
-    function nextBlock(bytes32[] memory absent, bytes32[] memory equivocators) internal {
+    function nextBlock(bytes32[] memory absent, bytes32[] memory equivocators) internal virtual {
         vm.roll(block.number + 1);
         vm.prank(NODE);
         staking.open(absent, equivocators);
