@@ -12,6 +12,7 @@ contract StakingWalkTest is StakingBase {
     bytes32[PEOPLE] private _keys;
     bool[PEOPLE] private _convicted;
 
+    /// forge-config: default.fuzz.runs = 100
     function testFuzzWalk(uint256 seed) public {
         start(3, 4);
         for (uint256 i = 0; i < PEOPLE; i++) {
