@@ -14,7 +14,7 @@ contract GovernanceWalkTest is GovernanceBase {
     bool[PEERS] private _revoked;
     uint32 private _added;
 
-    /// forge-config: default.fuzz.runs = 600
+    /// forge-config: default.fuzz.runs = 30
     function testFuzzWalk(uint256 seed) public {
         start(3);
         _added = 3;
