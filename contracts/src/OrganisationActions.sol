@@ -123,6 +123,7 @@ abstract contract OrganisationActions is Acting, State {
         uint256 i = 0;
         while (i < cas.length && cas[i].key != key) i++;
         if (i == cas.length || (cas[i].until != 0 && cas[i].until <= _next())) revert NoCaKey(key);
+        if (cas[i].until == until) revert NothingToChange();
         cas[i].until = until;
         _note(until);
         _checkCaKeys(cas);
