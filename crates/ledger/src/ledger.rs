@@ -9,8 +9,8 @@ use trefoil_types::{
 };
 
 use crate::{
-    Built, Checkpoint, CheckpointDone, ExecuteError, Executed, Governed, Parent, Permissions, Snapshot, StateAt,
-    StateDiff, build, checkpoint, execute,
+    Built, Checkpoint, CheckpointDone, ExecuteError, Executed, Governed, Parent, Permissions,
+    Snapshot, StateAt, StateDiff, build, checkpoint, execute,
     genesis::genesis,
     overlay::{Committed, Generation},
     snapshot::View,

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use alloy_primitives::Bytes;
 use trefoil_ledger::{Checkpoint, CheckpointDone, Record, Snapshot};
 use trefoil_types::{
-    Address, Admission, B256, Height, Message, Offence, PeerId, PublicKey, Receipt, RecoveredBlock, Round,
-    Time, Transaction, TxError,
+    Address, Admission, B256, Height, Message, Offence, PeerId, PublicKey, Receipt, RecoveredBlock,
+    Round, Time, Transaction, TxError,
 };
 
 /// Names a caller's request so that its reply finds it.

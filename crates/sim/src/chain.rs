@@ -52,10 +52,7 @@ pub fn spec(plan: &Plan) -> ChainSpec {
         forks: BTreeMap::from([(Fork::Cancun, 0), (Fork::Prague, 0), (Fork::Osaka, 0)]),
         organisations: (0..plan.validators).map(organisation).collect(),
         validators: (0..plan.validators).map(validator).collect(),
-        alloc: Workload::funded()
-            .chain(Governors::funded(plan.validators))
-            .map(account)
-            .collect(),
+        alloc: Workload::funded().chain(Governors::funded(plan.validators)).map(account).collect(),
     }
 }
 

@@ -168,7 +168,8 @@ impl Judges {
         if !self.checked.insert(certificate.hash()) {
             return;
         }
-        let verified = self.set_at(certificate.height).map(|s| certificate.verify(s, &self.network));
+        let verified =
+            self.set_at(certificate.height).map(|s| certificate.verify(s, &self.network));
         if let Some(Err(e)) = verified {
             self.accuse("certificate", format!("machine {id} holds a bad one: {e}"));
         }

@@ -4,15 +4,16 @@
 //! founder who holds it and nowhere else. An organisation's first founder keeps
 //! its CA key, and the account that votes for it unless accounts were named.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
 use alloy_genesis::GenesisAccount;
 use alloy_primitives::U256;
 use trefoil_crypto::SecretKey;
 use trefoil_types::{
-    Address, ChainSpec, Kind, PeerId,
+    Address, ChainSpec, Kind, PeerId, PublicKey,
     spec::{self, Fork, FoundingValidator},
 };
+use zeroize::Zeroizing;
 
 use crate::{
     clock,
@@ -67,6 +68,9 @@ pub struct Founder {
     pub fee_recipient: Option<Address>,
 }
 
+/// A secret, and the directory of who will hold it.
+type Secret = (PathBuf, KeyKind, Zeroizing<[u8; 32]>);
+
 /// Makes keys for every founder and writes their directories; the keys are
 /// encrypted with one password.
 ///
@@ -77,75 +81,81 @@ pub fn found(plan: Plan, founders: &[Founder], password: &str) -> Result<ChainSp
     if let Some(founder) = founders.iter().find(|founder| founder.home.is_founded()) {
         return Err(founder.home.taken());
     }
-    let secrets = || (0..founders.len()).map(|_| keys::generate(KeyKind::Node)).collect::<Vec<_>>();
-    let (identities, votes) = (secrets(), secrets());
-    let mut validators = Vec::new();
-    for (index, founder) in founders.iter().enumerate() {
-        let public = !plan.kind.has_members();
-        let account = founder.fee_recipient.map_or_else(
-            || if public { make_account(founder, password) } else { Ok(Address::ZERO) },
-            Ok,
-        )?;
+    let mut secrets = Vec::new();
+    let seats = founders.iter().enumerate().map(|(index, founder)| {
         let party = plan.organisations.get(index % plan.organisations.len().max(1));
-        validators.push(FoundingValidator {
-            key: SecretKey::from_seed(&votes[index]).public(),
-            power: 1,
-            fee_recipient: account,
-            owner: public.then_some(account),
-            node: (!public).then(|| PeerId(SecretKey::from_seed(&identities[index]).public())),
-            organisation: party.map(|party| party.name.clone()),
-        });
-    }
+        seat(founder, party, &mut secrets)
+    });
+    let seats: Vec<(PeerId, FoundingValidator)> = seats.collect();
     let parties = plan.organisations.iter().zip(founders);
-    let organisations = parties.map(|(party, first)| organise(party, first, password));
-    let spec = spec(&plan, organisations.collect::<Result<_, Failure>>()?, validators);
+    let organisations = parties.map(|(party, first)| organise(party, first, &mut secrets));
+    let organisations = organisations.collect();
+    let peers = seats.iter().zip(founders);
+    let peers: Vec<PeerAddress> =
+        peers.map(|((peer, _), f)| PeerAddress { peer: *peer, address: f.address }).collect();
+    let spec = spec(&plan, organisations, seats.into_iter().map(|(_, seat)| seat).collect());
     spec.check()?;
-    let peers: Vec<PeerAddress> = founders
-        .iter()
-        .zip(&identities)
-        .map(|(founder, secret)| PeerAddress {
-            peer: PeerId(SecretKey::from_seed(secret).public()),
-            address: founder.address,
-        })
-        .collect();
+    for (dir, kind, secret) in &secrets {
+        keys::store(dir, *kind, secret, password)?;
+    }
     for (index, founder) in founders.iter().enumerate() {
         let mut settings = founder.settings.clone();
         settings.p2p.peers = peers.clone();
         settings.p2p.peers.remove(index);
-        let dir = &founder.home.dir;
-        keys::store(dir, KeyKind::Node, &identities[index], password)?;
-        keys::store(dir, KeyKind::Validator, &votes[index], password)?;
         founder.home.found(&spec, &settings)?;
     }
     Ok(spec)
 }
 
-/// An organisation with its CA key, and an account if it named none; the secrets
-/// go to its first founder.
-fn organise(
-    party: &Party,
-    first: &Founder,
-    password: &str,
-) -> Result<spec::Organisation, Failure> {
-    let ca = keys::generate(KeyKind::Ca);
-    keys::store(&first.home.dir, KeyKind::Ca, &ca, password)?;
-    let accounts = match &party.accounts[..] {
-        [] => vec![make_account(first, password)?],
-        named => named.to_vec(),
+/// A founder's node and validator; of `party` in a network of members.
+fn seat(
+    founder: &Founder,
+    party: Option<&Party>,
+    secrets: &mut Vec<Secret>,
+) -> (PeerId, FoundingValidator) {
+    let peer = PeerId(make_key(founder, KeyKind::Node, secrets));
+    let key = make_key(founder, KeyKind::Validator, secrets);
+    let account = match (founder.fee_recipient, party) {
+        (Some(account), _) => account,
+        (None, Some(_)) => Address::ZERO,
+        (None, None) => make_account(founder, secrets),
     };
-    Ok(spec::Organisation {
-        name: party.name.clone(),
-        threshold: 1,
-        keys: accounts,
-        ca_keys: vec![SecretKey::from_seed(&ca).public()],
-    })
+    let validator = FoundingValidator {
+        key,
+        power: 1,
+        fee_recipient: account,
+        owner: party.is_none().then_some(account),
+        node: party.map(|_| peer),
+        organisation: party.map(|party| party.name.clone()),
+    };
+    (peer, validator)
 }
 
-/// A new account, its key in the founder's directory.
-fn make_account(founder: &Founder, password: &str) -> Result<Address, Failure> {
+/// An organisation with its CA key, and an account if it named none; the secrets
+/// go to its first founder.
+fn organise(party: &Party, first: &Founder, secrets: &mut Vec<Secret>) -> spec::Organisation {
+    let ca = make_key(first, KeyKind::Ca, secrets);
+    let keys = match &party.accounts[..] {
+        [] => vec![make_account(first, secrets)],
+        named => named.to_vec(),
+    };
+    spec::Organisation { name: party.name.clone(), threshold: 1, keys, ca_keys: vec![ca] }
+}
+
+/// A new Ed25519 key for a founder to hold.
+fn make_key(founder: &Founder, kind: KeyKind, secrets: &mut Vec<Secret>) -> PublicKey {
+    let secret = keys::generate(kind);
+    let public = SecretKey::from_seed(&secret).public();
+    secrets.push((founder.home.dir.clone(), kind, secret));
+    public
+}
+
+/// A new account for a founder to hold.
+fn make_account(founder: &Founder, secrets: &mut Vec<Secret>) -> Address {
     let secret = keys::generate(KeyKind::Account);
-    keys::store(&founder.home.dir, KeyKind::Account, &secret, password)?;
-    Ok(keys::account_address(&secret)?)
+    let address = keys::account_address(&secret).expect("a generated key is one");
+    secrets.push((founder.home.dir.clone(), KeyKind::Account, secret));
+    address
 }
 
 fn spec(

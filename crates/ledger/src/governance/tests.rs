@@ -221,8 +221,13 @@ fn founders_whom_the_contract_refuses_found_nothing() {
 fn a_validator_begins_and_ends_at_the_exact_height() {
     let mut net = Net::new(spec());
     let (peer, key3) = (peer(3).0.0, key(3).0);
-    let voted =
-        net.decide(addValidatorCall { peer, organisation: 1, key: key3, power: 1, fees: address(3) });
+    let voted = net.decide(addValidatorCall {
+        peer,
+        organisation: 1,
+        key: key3,
+        power: 1,
+        fees: address(3),
+    });
     // The specification's delay is two blocks.
     net.reach(voted + 3);
     let (two, three) = (sorted(vec![key(1), key(2)]), sorted(vec![key(1), key(2), key(3)]));
@@ -407,10 +412,8 @@ fn a_restart_in_the_middle_reads_the_same() {
 #[test]
 fn the_opening_call_names_whose_signature_the_certificate_lacks() {
     let set = spec().validator_set().expect("a set");
-    let signature = |n| ValidatorSignature {
-        validator: key(n),
-        signature: trefoil_types::Signature([0; 64]),
-    };
+    let signature =
+        |n| ValidatorSignature { validator: key(n), signature: trefoil_types::Signature([0; 64]) };
     let certificate =
         Certificate { height: 1, round: 0, block: B256::ZERO, signatures: vec![signature(2)] };
     let decode = |input: Bytes| IMembership::openCall::abi_decode(&input).expect("our own call");

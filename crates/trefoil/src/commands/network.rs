@@ -206,7 +206,7 @@ impl New {
         }
         let founder = |index: u16| {
             let i = usize::from(index);
-            let org = match organisations.len() {
+            let org = match self.orgs.len() {
                 0 => "node",
                 count => &organisations[i % count].name,
             };

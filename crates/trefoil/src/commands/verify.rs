@@ -21,7 +21,8 @@ use clap::Args;
 use serde_json::{Value, json};
 use trefoil_ledger::{History, Ledger};
 use trefoil_types::{
-    B256, Block, Certificate, CertificateError, CertifiedBlock, ChainSpec, Height, MemDisk, ValidatorSet, limits,
+    B256, Block, Certificate, CertificateError, CertifiedBlock, ChainSpec, Height, MemDisk,
+    ValidatorSet, limits,
 };
 
 use super::block_on;

@@ -186,3 +186,13 @@ fn the_terms_of_staking_are_bounded() {
     let error = nobodys.check().expect_err("nobody owns its stake").to_string();
     assert!(error.contains("`validators.owner` is missing"), "{error}");
 }
+
+#[test]
+fn the_fuzzers_examples_are_sound() {
+    for text in [
+        include_str!("../../../../fuzz/corpus/chain_spec/consortium"),
+        include_str!("../../../../fuzz/corpus/chain_spec/public"),
+    ] {
+        ChainSpec::from_toml(text).expect("an example");
+    }
+}

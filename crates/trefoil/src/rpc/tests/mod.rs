@@ -26,7 +26,9 @@ use trefoil_crypto::SecretKey;
 use trefoil_ledger::{Draft, History, Ledger};
 use trefoil_node::{Call, CallError, Event, Reply, Status};
 use trefoil_types::{
-    Certificate, ChainSpec, Kind, PeerId, Transaction, disk::MemDisk, spec::{Fork, FoundingValidator, Organisation},
+    Certificate, ChainSpec, Kind, PeerId, Transaction,
+    disk::MemDisk,
+    spec::{Fork, FoundingValidator, Organisation},
 };
 
 use super::{Access, Limits, Rpc, http, news};
