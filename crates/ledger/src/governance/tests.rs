@@ -7,7 +7,7 @@ use alloy_primitives::{TxKind, U256, bytes};
 use alloy_sol_types::sol;
 use trefoil_crypto::SecretKey;
 use trefoil_types::{
-    Certificate, Kind, MemDisk, PeerId, RecoveredBlock, Transaction, ValidatorSignature,
+    B256, Kind, MemDisk, PeerId, RecoveredBlock, Transaction, ValidatorSignature,
     spec::{FoundingValidator, Organisation, Staking},
 };
 
