@@ -219,9 +219,6 @@ impl Ledger {
     ///
     /// # Errors
     /// [`Offence::BadSignature`] of a vote that its validator did not sign.
-    ///
-    /// # Panics
-    /// If the disk fails.
     pub fn add_precommit(&mut self, vote: &Vote) -> Result<(), Offence> {
         let Some(certificate) = &mut self.certificate else { return Ok(()) };
         let same = (VoteKind::Precommit, certificate.height, certificate.round)
@@ -230,7 +227,7 @@ impl Ledger {
         let (true, Err(at)) = (same && vote.block == Some(certificate.block), at) else {
             return Ok(());
         };
-        let set = readable(self.view.validators(vote.height));
+        let set = self.tip_validators.as_ref();
         if set.is_none_or(|set| set.get(&vote.validator).is_none()) {
             return Ok(());
         }

@@ -55,7 +55,7 @@ impl Node {
     pub(crate) fn hear(&mut self, now: Time, peer: PeerId, message: Message, fx: &mut Effects) {
         let (height, next) = (height_of(&message), self.next_height());
         if height != next {
-            if let (Message::Vote(vote), true) = (&message, height + 1 == next)
+            if let (Message::Vote(vote), true) = (&message, height == next - 1)
                 && let Err(offence) = self.ledger.add_precommit(vote)
             {
                 fx.blame(peer, offence);

@@ -373,10 +373,10 @@ fn restart_across_change(name: &str, seed: u64) -> Plan {
     let moments = [Moment::Kill, Moment::PowerCut, Moment::AfterSync];
     let mut plan = with_reserve(voting(name, seed, 4, 70_000))
         .at(4_000, Act::Vote(Motion::AddValidator(4)))
-        .at(5_000, Act::Vote(Motion::SetGasLimit(25_000_000)));
+        .at(4_300, Act::Vote(Motion::SetGasLimit(25_000_000)));
     for (turn, moment) in moments.into_iter().enumerate() {
-        // The approvals are in a block at 7 and 8 seconds, and hold a little later.
-        let at = 8_100 + turn as u64 * 12_000;
+        // The approvals are final at about 8 s; what they change holds a little later.
+        let at = 8_300 + turn as u64 * 12_000;
         for id in 0..5 {
             plan = plan
                 .at(at, Act::Crash(id, moment))
