@@ -286,22 +286,4 @@ contract DecisionsTest is GovernanceBase {
         }
         check("all are enough", false);
     }
-
-    /// A consortium of the largest size can raise the smallest gas limit again.
-    function testTheLargestConsortiumVotesWithinTheSmallestBlock() public {
-        start(128);
-        decide(abi.encodeCall(RuleActions.setGasLimit, (1_000_000)));
-        uint256 id = propose(1, 0, _raise);
-        approve(1, 1, id);
-        uint256 most = 0;
-        for (uint32 o = 2; isOpen(id); o++) {
-            approve(o, 0, id);
-            uint256 before = gasleft();
-            approve(o, 1, id);
-            if (before - gasleft() > most) most = before - gasleft();
-        }
-        same("raised", gov.settings().gasLimit, 40_000_000);
-        // Warm reads here; cold ones add 2,000 for each of 2 words of 86 organisations.
-        check("under 600,000 gas with cold reads", most + 86 * 2 * 2_000 < 600_000);
-    }
 }
