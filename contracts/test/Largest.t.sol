@@ -12,7 +12,9 @@ contract LargestTest is GovernanceBase {
         IGovernance.Founding memory f = founding(128);
         for (uint32 o = 0; o < 128; o++) {
             address[] memory keys = new address[](16);
-            for (uint256 i = 0; i < 16; i++) keys[i] = govKey(o + 1, i);
+            for (uint256 i = 0; i < 16; i++) {
+                keys[i] = govKey(o + 1, i);
+            }
             f.organisations[o].keys = keys;
             IGovernance.CaKey[] memory cas = new IGovernance.CaKey[](4);
             for (uint256 i = 0; i < 4; i++) {
@@ -52,7 +54,9 @@ contract LargestTest is GovernanceBase {
         decide(abi.encodeCall(RuleActions.setGasLimit, (1_000_000)));
         uint256 id = propose(1, 0, abi.encodeCall(RuleActions.setGasLimit, (40_000_000)));
         approve(1, 1, id);
-        for (uint32 o = 2; o < 86; o++) vote(o, id);
+        for (uint32 o = 2; o < 86; o++) {
+            vote(o, id);
+        }
         approve(86, 0, id);
         uint256 used = cost(govKey(86, 1), abi.encodeCall(Decisions.approve, (id)));
         same("raised", gov.settings().gasLimit, 40_000_000);
@@ -62,10 +66,13 @@ contract LargestTest is GovernanceBase {
     function testAddingAValidatorIsTheDearestDecision() public {
         startLargest();
         decide(abi.encodeCall(ValidatorActions.removeValidator, (peer(5))));
-        bytes memory action = abi.encodeCall(ValidatorActions.addValidator, (peer(200), 1, validatorKey(200), 1, account(1)));
+        bytes memory action =
+            abi.encodeCall(ValidatorActions.addValidator, (peer(200), 1, validatorKey(200), 1, account(1)));
         uint256 id = propose(1, 0, action);
         approve(1, 1, id);
-        for (uint32 o = 2; o < 86; o++) vote(o, id);
+        for (uint32 o = 2; o < 86; o++) {
+            vote(o, id);
+        }
         approve(86, 0, id);
         within("gas of the last approval", cost(govKey(86, 1), abi.encodeCall(Decisions.approve, (id))), 1_700_000);
     }
@@ -82,7 +89,9 @@ contract LargestTest is GovernanceBase {
     function testConvictingAThird() public {
         startLargest();
         bytes32[] memory third = new bytes32[](42);
-        for (uint32 i = 0; i < 42; i++) third[i] = validatorKey(1 + i);
+        for (uint32 i = 0; i < 42; i++) {
+            third[i] = validatorKey(1 + i);
+        }
         vm.roll(block.number + 1);
         within("gas to open", cost(NODE, abi.encodeCall(gov.open, (new bytes32[](0), third))), 11_000_000);
         same("out", gov.validators().length, 86);
@@ -99,7 +108,9 @@ contract LargestTest is GovernanceBase {
     function testReadingSerials() public {
         startLargest();
         for (uint32 o = 1; o <= 4; o++) {
-            for (uint160 i = 0; i < 64; i++) decideOwn(o, abi.encodeCall(OrganisationActions.revokeSerial, (o, i)));
+            for (uint160 i = 0; i < 64; i++) {
+                decideOwn(o, abi.encodeCall(OrganisationActions.revokeSerial, (o, i)));
+            }
         }
         within("serials", cost(NODE, abi.encodeCall(gov.revokedSerials, ())), 1_300_000);
     }

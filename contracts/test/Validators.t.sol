@@ -123,9 +123,7 @@ contract ValidatorsTest is GovernanceBase {
         start(4);
         refusedOwn(2, addition(NEW, 2, 7), abi.encodePacked(OnlyByAll.selector));
         refusedOwn(2, removal(2), abi.encodePacked(OnlyByAll.selector));
-        refusedOwn(
-            2, abi.encodeCall(ValidatorActions.setPower, (peer(2), 99)), abi.encodePacked(OnlyByAll.selector)
-        );
+        refusedOwn(2, abi.encodeCall(ValidatorActions.setPower, (peer(2), 99)), abi.encodePacked(OnlyByAll.selector));
         refusedOwn(
             2,
             abi.encodeCall(ValidatorActions.rotateValidatorKey, (peer(3), ed(77))),
