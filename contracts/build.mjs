@@ -1,8 +1,19 @@
 // Compiles contracts/src/*.sol with the npm compiler of clients/ and writes
 // contracts/artifacts/*.json; with --check it compares instead and fails on a
-// difference.
+// difference. It fails also on a warning, on code over EIP-170's limit, when a
+// storage slot that nodes read is not where they read it, and when Governance and
+// GovernanceActions, which share storage, differ about it.
 import { createRequire } from "node:module";
 import { readFileSync, readdirSync, writeFileSync } from "node:fs";
+
+/// What is deployed, with the slots that nodes read: [slot, offset, variable, bytes].
+const DEPLOYED = {
+  Governance: [[0, 0, "_version", 32], [1, 0, "_permissions", 32]],
+  GovernanceActions: [[0, 0, "_version", 32], [1, 0, "_permissions", 32]],
+  Staking: [[0, 0, "_version", 32]],
+  Token: [],
+};
+const CODE_BYTES_MAX = 24576; // EIP-170
 
 const here = new URL("./", import.meta.url);
 const solc = createRequire(new URL("../clients/", here))("solc");
@@ -10,37 +21,56 @@ const sources = {};
 for (const file of readdirSync(new URL("src/", here)).sort()) {
   sources[file] = { content: readFileSync(new URL(`src/${file}`, here), "utf8") };
 }
+const outputs = ["abi", "evm.bytecode.object", "evm.deployedBytecode.object", "storageLayout"];
 const settings = {
   optimizer: { enabled: true, runs: 200 },
   metadata: { bytecodeHash: "none", appendCBOR: false },
   evmVersion: "cancun",
-  outputSelection: { "*": { "*": ["abi", "evm.bytecode.object", "evm.deployedBytecode.object"] } },
+  outputSelection: { "*": { "*": outputs } },
 };
 const output = JSON.parse(solc.compile(JSON.stringify({ language: "Solidity", sources, settings })));
-const errors = (output.errors ?? []).filter((e) => e.severity === "error");
-if (errors.length) {
-  console.error(errors.map((e) => e.formattedMessage).join("\n"));
+if (output.errors?.length) {
+  console.error(output.errors.map((e) => e.formattedMessage).join("\n"));
   process.exit(1);
 }
-let different = 0;
-for (const [file, contracts] of Object.entries(output.contracts)) {
-  for (const [name, { abi, evm }] of Object.entries(contracts)) {
-    const artifact = {
-      contract: name,
-      source: `contracts/src/${file}`,
-      compiler: solc.version(),
-      abi,
-      bytecode: "0x" + evm.bytecode.object,
-      deployedBytecode: "0x" + evm.deployedBytecode.object,
-    };
-    const text = JSON.stringify(artifact, null, 2) + "\n";
-    const path = new URL(`artifacts/${name}.json`, here);
-    if (!process.argv.includes("--check")) {
-      writeFileSync(path, text);
-    } else if (readFileSync(path, "utf8") !== text) {
-      console.error(`contracts/artifacts/${name}.json is not what the compiler makes: run node contracts/build.mjs`);
-      different += 1;
+
+let wrong = 0;
+const complain = (text) => {
+  console.error(text);
+  wrong += 1;
+};
+for (const [name, promised] of Object.entries(DEPLOYED)) {
+  const { abi, evm, storageLayout } = output.contracts[`${name}.sol`][name];
+  const size = evm.deployedBytecode.object.length / 2;
+  if (size > CODE_BYTES_MAX) complain(`${name} is ${size} bytes, over EIP-170's ${CODE_BYTES_MAX}: make it smaller`);
+  for (const [slot, offset, label, bytes] of promised) {
+    const inSlot = storageLayout.storage.filter((v) => v.slot === String(slot));
+    const [v] = inSlot;
+    const width = v && Number(storageLayout.types[v.type].numberOfBytes);
+    if (inSlot.length !== 1 || v.offset !== offset || v.label !== label || width !== bytes) {
+      complain(`${name}: slot ${slot} must hold ${label} alone, ${bytes} bytes wide: nodes read it there`);
     }
   }
+  const artifact = {
+    contract: name,
+    source: `contracts/src/${name}.sol`,
+    compiler: solc.version(),
+    abi,
+    bytecode: "0x" + evm.bytecode.object,
+    deployedBytecode: "0x" + evm.deployedBytecode.object,
+  };
+  const text = JSON.stringify(artifact, null, 2) + "\n";
+  const path = new URL(`artifacts/${name}.json`, here);
+  if (!process.argv.includes("--check")) {
+    writeFileSync(path, text);
+  } else if (readFileSync(path, "utf8") !== text) {
+    complain(`contracts/artifacts/${name}.json is not what the compiler makes: run node contracts/build.mjs`);
+  }
 }
-process.exit(different ? 1 : 0);
+// GovernanceActions runs on Governance's storage: each variable must lie where that one has it.
+const layout = (name) => output.contracts[`${name}.sol`][name].storageLayout.storage.map((v) => `${v.label} ${v.type} ${v.slot}:${v.offset}`);
+const governance = layout("Governance");
+layout("GovernanceActions").forEach((v, i) => {
+  if (governance[i] !== v) complain(`GovernanceActions has ${v} where Governance has ${governance[i]}`);
+});
+process.exit(wrong ? 1 : 0);

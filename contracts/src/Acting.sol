@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity ^0.8.30;
+
+/// This is an action: `propose` its calldata, it runs when the vote passes.
+error OnlyByDecision();
+/// This is for all to decide: use `propose`.
+error OnlyByAll();
+/// Not this organisation's affair: it, or all, must decide.
+error NotYourAffair(uint32 organisation, uint32 acting);
+/// Choose a number from `least` to `most`.
+error OutOfRange(string what, uint256 got, uint256 least, uint256 most);
+/// Genesis lacks the code at `ACTIONS`: place GovernanceActions there.
+error NoActions();
+
+/// On whose behalf an action runs just now.
+///
+/// Always: nobody acts outside of `_act`, so actions refuse whoever calls them
+/// directly; an action calls no foreign code, so nobody else runs meanwhile.
+abstract contract Acting {
+    /// Where genesis places GovernanceActions: code only, of which Governance borrows.
+    address public constant ACTIONS = 0x747265666f696c00000000000000000000000101;
+
+    uint32 internal constant NOBODY = 0;
+    uint32 internal constant ALL = type(uint32).max;
+
+    uint32 private transient _acting;
+
+    modifier byAll() {
+        _requireAll();
+        _;
+    }
+
+    modifier by(uint32 organisation) {
+        _requireAllOr(organisation);
+        _;
+    }
+
+    /// Runs `action` of GovernanceActions on this contract's storage.
+    function _act(uint32 actor, bytes memory action) internal returns (bool passed, bytes memory result) {
+        if (ACTIONS.code.length == 0) revert NoActions();
+        _acting = actor;
+        (passed, result) = ACTIONS.delegatecall(action);
+        _acting = NOBODY;
+    }
+
+    function _allAct() internal view returns (bool) {
+        return _acting == ALL;
+    }
+
+    function _requireAll() private view {
+        if (_acting == NOBODY) revert OnlyByDecision();
+        if (!_allAct()) revert OnlyByAll();
+    }
+
+    function _requireAllOr(uint32 organisation) private view {
+        if (_acting == NOBODY) revert OnlyByDecision();
+        if (!_allAct() && _acting != organisation) revert NotYourAffair(organisation, _acting);
+    }
+}

@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity ^0.8.30;
+
+import "./Acting.sol";
+import "./State.sol";
+
+/// The sender speaks for no organisation: send from a governance key.
+error NotAGovernanceKey(address sender);
+/// No such proposal, or it was executed, taken back, or expired: propose again.
+error ProposalClosed(uint256 id);
+/// It is for organisation `decider` alone.
+error NotYourDecision(uint256 id, uint32 decider);
+/// The account has so many proposals open: withdraw one, or wait until one expires.
+error TooManyProposals(uint256 most);
+/// An action is a call of this contract, at most `most` bytes long.
+error BadAction(uint256 bytesGot, uint256 most);
+/// The action was refused without a reason: it is no action of this contract, or ran out of gas.
+error ActionFailed();
+
+/// Proposals and approvals: how organisations decide.
+///
+/// An action is a call of this contract in its own name. One for all passes when of
+/// the organisations that are active at that moment more than numerator/denominator
+/// approve, each by `threshold` of the keys that it has at that moment; one for an
+/// organisation alone, when that one approves. It then runs in the same transaction.
+///
+/// Always: a key counts once and an organisation counts once in a proposal; what
+/// ran or closed never runs again; an account has at most 4 proposals open, so one
+/// that spams stops nobody else, and storage is bounded by the number of keys.
+abstract contract Decisions is Acting, State {
+    /// A proposal may be approved for so many blocks: a week of half-second blocks.
+    uint64 public constant PROPOSAL_BLOCKS = 1_209_600;
+    uint256 public constant OPEN_MAX = 4;
+    uint256 public constant ACTION_BYTES_MAX = 4096;
+
+    struct Proposal {
+        /// The organisation that decides alone; 0: all.
+        uint32 decider;
+        /// The last block in which it may be approved; 0: closed.
+        uint64 closes;
+        address proposer;
+        bytes action;
+        /// Organisations with a ballot.
+        uint32[] voters;
+    }
+
+    /// An organisation's approvals of one proposal.
+    struct Ballot {
+        /// Of the organisation's keys, when it was cast; 0: none.
+        uint32 generation;
+        /// Bit i: key i approves.
+        uint16 approvals;
+    }
+
+    mapping(uint256 => Proposal) private _proposals;
+    mapping(uint256 => mapping(uint32 => Ballot)) private _ballots;
+    mapping(address => uint64[OPEN_MAX]) private _open;
+    uint64 public proposalCount;
+
+    event Proposed(uint256 indexed id, address indexed proposer, uint32 indexed decider, uint64 closes, bytes action);
+    event Approved(uint256 indexed id, uint32 indexed organisation, address indexed key);
+    event ApprovalWithdrawn(uint256 indexed id, uint32 indexed organisation, address indexed key);
+    event ProposalWithdrawn(uint256 indexed id);
+    event Executed(uint256 indexed id);
+
+    /// For all to decide. The sender approves with it.
+    function propose(bytes calldata action) external returns (uint256 id) {
+        _speaker();
+        return _propose(0, action);
+    }
+
+    /// For the sender's organisation alone to decide. The sender approves with it.
+    function proposeOwn(bytes calldata action) external returns (uint256 id) {
+        return _propose(_speaker().organisation, action);
+    }
+
+    /// Approves, and runs the action if that is enough. May be repeated, since also a
+    /// change of the organisations may have made the approvals enough.
+    function approve(uint256 id) public {
+        Seat memory seat = _speaker();
+        Proposal storage p = _opened(id);
+        if (p.decider != 0 && p.decider != seat.organisation) revert NotYourDecision(id, p.decider);
+        Ballot storage b = _ballots[id][seat.organisation];
+        if (b.generation == 0) p.voters.push(seat.organisation);
+        uint32 generation = _members[seat.organisation].generation;
+        if (b.generation != generation) (b.generation, b.approvals) = (generation, 0);
+        b.approvals |= uint16(1) << seat.index;
+        emit Approved(id, seat.organisation, msg.sender);
+        if (_passes(id, p)) _execute(id, p);
+    }
+
+    /// Takes the sender's approval back; the proposer's ends the proposal.
+    function withdraw(uint256 id) external {
+        Proposal storage p = _opened(id);
+        if (p.proposer == msg.sender) {
+            delete _proposals[id];
+            emit ProposalWithdrawn(id);
+            return;
+        }
+        Seat memory seat = _speaker();
+        Ballot storage b = _ballots[id][seat.organisation];
+        uint16 bit = uint16(1) << seat.index;
+        if (b.generation != _members[seat.organisation].generation || b.approvals & bit == 0) revert NothingToChange();
+        b.approvals &= ~bit;
+        emit ApprovalWithdrawn(id, seat.organisation, msg.sender);
+    }
+
+    /// `approving` of `deciding` organisations approve just now. `closes` 0: there is no such open proposal.
+    function proposal(uint256 id)
+        external
+        view
+        returns (
+            address proposer,
+            uint32 decider,
+            uint64 closes,
+            bytes memory action,
+            uint32[] memory approving,
+            uint256 deciding
+        )
+    {
+        Proposal storage p = _proposals[id];
+        if (p.closes < block.number) return (address(0), 0, 0, "", new uint32[](0), 0);
+        approving = new uint32[](p.voters.length);
+        uint256 count = 0;
+        for (uint256 i = 0; i < approving.length; i++) {
+            if (_hasVoted(id, p.voters[i])) approving[count++] = p.voters[i];
+        }
+        assembly ("memory-safe") {
+            mstore(approving, count)
+        }
+        return (p.proposer, p.decider, p.closes, p.action, approving, p.decider == 0 ? _active : 1);
+    }
+
+    function quorum() external view returns (uint16 numerator, uint16 denominator) {
+        return (_quorumNumerator, _quorumDenominator);
+    }
+
+    /// The proposals of one account that are open; 0: a free place.
+    function openProposals(address proposer) external view returns (uint64[OPEN_MAX] memory ids) {
+        ids = _open[proposer];
+        for (uint256 i = 0; i < OPEN_MAX; i++) {
+            if (_proposals[ids[i]].closes < block.number) ids[i] = 0;
+        }
+    }
+
+    /// Whether the key's approval of the proposal counts just now.
+    function hasApproved(uint256 id, address key) external view returns (bool) {
+        Seat memory seat = _seats[key];
+        Ballot memory b = _ballots[id][seat.organisation];
+        return b.generation != 0 && b.generation == _members[seat.organisation].generation
+            && b.approvals & (uint16(1) << seat.index) != 0;
+    }
+
+    function _speaker() private view returns (Seat memory seat) {
+        seat = _seats[msg.sender];
+        if (seat.organisation == 0) revert NotAGovernanceKey(msg.sender);
+        _requireActive(seat.organisation);
+    }
+
+    function _opened(uint256 id) private view returns (Proposal storage p) {
+        p = _proposals[id];
+        if (p.closes < block.number) revert ProposalClosed(id);
+    }
+
+    function _propose(uint32 decider, bytes calldata action) private returns (uint256 id) {
+        if (action.length < 4 || action.length > ACTION_BYTES_MAX) revert BadAction(action.length, ACTION_BYTES_MAX);
+        uint64[OPEN_MAX] storage places = _open[msg.sender];
+        uint256 place = 0;
+        while (_proposals[places[place]].closes >= block.number) {
+            if (++place == OPEN_MAX) revert TooManyProposals(OPEN_MAX);
+        }
+        delete _proposals[places[place]];
+        id = ++proposalCount;
+        places[place] = uint64(id);
+        uint64 closes = uint64(block.number) + PROPOSAL_BLOCKS;
+        Proposal storage p = _proposals[id];
+        (p.decider, p.closes, p.proposer, p.action) = (decider, closes, msg.sender, action);
+        emit Proposed(id, msg.sender, decider, closes, action);
+        approve(id);
+    }
+
+    function _passes(uint256 id, Proposal storage p) private view returns (bool) {
+        if (p.decider != 0) return _hasVoted(id, p.decider);
+        uint256 voted = 0;
+        for (uint256 i = 0; i < p.voters.length; i++) {
+            if (_hasVoted(id, p.voters[i])) voted += 1;
+        }
+        return voted * _quorumDenominator > uint256(_active) * _quorumNumerator;
+    }
+
+    /// Whether enough of the keys that the organisation has now approve, and it is active.
+    function _hasVoted(uint256 id, uint32 organisation) private view returns (bool) {
+        Member storage m = _members[organisation];
+        Ballot memory b = _ballots[id][organisation];
+        if (m.status != IGovernance.Status.Active || b.generation != m.generation) return false;
+        uint256 approvals = 0;
+        for (uint16 bits = b.approvals; bits != 0; bits &= bits - 1) {
+            approvals += 1;
+        }
+        return approvals >= m.threshold;
+    }
+
+    function _execute(uint256 id, Proposal storage p) private {
+        (uint32 decider, bytes memory action) = (p.decider, p.action);
+        // First, so that nothing that the action does can run it again.
+        delete _proposals[id];
+        _run(decider == 0 ? ALL : decider, action);
+        emit Executed(id);
+    }
+
+    function _run(uint32 actor, bytes memory action) internal {
+        (bool passed, bytes memory reason) = _act(actor, action);
+        if (passed) return;
+        if (reason.length == 0) revert ActionFailed();
+        assembly ("memory-safe") {
+            revert(add(reason, 32), mload(reason))
+        }
+    }
+}

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity ^0.8.30;
+
+import "./Decisions.sol";
+import "./Views.sol";
+
+/// Organisations that decide together. See IGovernance.sol for what nodes read and
+/// docs/governance.md for who may do what, when it takes effect, and why it is safe.
+///
+/// It has no constructor and no owner: genesis places the code and calls `found`;
+/// from then on nothing changes but by `open` and by decisions.
+contract Governance is Views, Decisions {
+    /// Actions have no way in but a decision.
+    fallback() external {
+        revert OnlyByDecision();
+    }
+
+    function found(bytes calldata) external onlyNode {
+        _run(ALL, msg.data);
+    }
+
+    /// Applies what is due at the next block, and convicts. It never refuses.
+    ///
+    /// Nothing is kept of `absent`: here the organisations know each other, and one
+    /// votes out a validator that is gone. A rule would take a vote that nobody cast.
+    function open(bytes32[] calldata, bytes32[] calldata equivocators) external onlyNode {
+        if (_due()) {
+            // Each must look, so no `||` that stops at the first.
+            bool arrived = _forksArrive();
+            arrived = _caKeysArrive() || arrived;
+            arrived = _validatorsArrive() || arrived;
+            if (arrived) _changed();
+        }
+        for (uint256 i = 0; i < equivocators.length; i++) {
+            _convict(equivocators[i]);
+        }
+    }
+}

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity ^0.8.30;
+
+import "./IMembership.sol";
+
+/// Who stakes most validates: anyone may, nobody decides. Heights count time.
+///
+/// A block's fees go to its proposer's `feeRecipient` at once, as the header's
+/// beneficiary; the base fee is burned. So there are no rewards to claim here.
+interface IStaking is IMembership {
+    struct Founder {
+        bytes32 key;
+        /// Its stake is `power * stakeUnit`; genesis gives this contract that balance.
+        uint64 power;
+        /// The account that owns the stake.
+        address owner;
+        address feeRecipient;
+    }
+
+    struct Parameters {
+        /// The set is chosen anew after each block whose height this divides.
+        uint64 epochBlocks;
+        /// Stake leaves so many blocks after `unbond`, and can be slashed until then.
+        uint64 unbondingBlocks;
+        /// Wei of stake for one unit of voting power.
+        uint96 stakeUnit;
+        /// The least stake of a candidate, wei.
+        uint96 minStake;
+        uint16 maxValidators;
+        /// The part of its stake that an equivocator loses, in ten thousandths.
+        uint16 slashParts;
+        /// A validator that misses so many blocks one after another is jailed …
+        uint32 jailMisses;
+        /// … for at least so many blocks.
+        uint64 jailBlocks;
+    }
+
+    /// What `found` decodes: `abi.decode(founding, (Founding))`.
+    struct Founding {
+        Founder[] founders;
+        Parameters parameters;
+    }
+
+    struct Candidate {
+        address owner;
+        bytes32 key;
+        address feeRecipient;
+        /// Wei.
+        uint96 stake;
+        /// In the set of the next block; 0: not in it.
+        uint64 power;
+        /// `unjail` works from this height on; 0: not jailed; 2^64 - 1: never.
+        uint64 jailedUntil;
+    }
+
+    struct Unbonding {
+        uint128 amount;
+        /// `withdraw` pays it from this height on.
+        uint64 release;
+    }
+
+    /// Registers the sender as a candidate with `msg.value` as its stake. A key and an
+    /// owner belong together for ever.
+    function deposit(bytes32 validatorKey, address feeRecipient) external payable;
+    /// Adds `msg.value` to the sender's stake.
+    function addStake() external payable;
+    /// Takes `amount` of the sender's stake back; all of it, or at least `minStake` stays.
+    function unbond(uint96 amount) external;
+    /// Pays the sender what was unbonded long enough ago.
+    function withdraw() external;
+    /// Ends the sender's jail; it is eligible again at the next epoch's end.
+    function unjail() external;
+    function setFeeRecipient(address feeRecipient) external;
+
+    function parameters() external view returns (Parameters memory);
+    function candidates() external view returns (Candidate[] memory);
+    /// Also of one that is no candidate any more.
+    function candidate(address owner) external view returns (Candidate memory);
+    function unbonding(address owner) external view returns (Unbonding[] memory);
+    /// Wei that equivocators lost: it stays here for ever.
+    function burned() external view returns (uint256);
+}

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity ^0.8.30;
+
+/// Only the node calls this, with the blocks that it makes.
+error OnlyTheNode();
+/// A network is founded once, in its genesis.
+error AlreadyFounded();
+/// Everything is already as asked: take the proposal back.
+error NothingToChange();
+
+// The most validators of one block (crates/types/src/limits.rs).
+uint256 constant VALIDATORS_MAX = 128;
+// The most voting power of all validators together (limits.rs): 2^60.
+uint256 constant POWER_MAX = 1 << 60;
+
+/// What both governing contracts share: the version in slot 0, and who the node is.
+abstract contract Membership {
+    /// From whom the node's own calls come (EIP-4788's system address).
+    address internal constant NODE = 0xffffFFFfFFffffffffffffffFfFFFfffFFFfFFfE;
+
+    /// Slot 0, a whole word of it. 0: not founded.
+    uint256 internal _version;
+
+    modifier onlyNode() {
+        if (msg.sender != NODE) revert OnlyTheNode();
+        _;
+    }
+
+    /// Something differs from the next block on that nodes act on.
+    function _changed() internal {
+        _version += 1;
+    }
+
+    /// The height that a change in this block can first hold at.
+    function _next() internal view returns (uint64) {
+        return uint64(block.number) + 1;
+    }
+
+    modifier onlyOnce() {
+        if (_version != 0) revert AlreadyFounded();
+        _;
+        _version = 1;
+    }
+}

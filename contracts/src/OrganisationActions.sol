@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity ^0.8.30;
+
+import "./Acting.sol";
+import "./Names.sol";
+import "./State.sol";
+
+/// Choose another name.
+error NameInUse(string name);
+/// Use a threshold from 1 to the number of keys.
+error BadThreshold(uint256 threshold, uint256 keys);
+/// The account speaks for an organisation already (0: it can never speak): use another.
+error AccountInUse(address account, uint32 organisation);
+/// Add or resume another organisation first.
+error LastOrganisation(uint32 id);
+/// At most `most` organisations at a time: remove one first.
+error TooManyOrganisations(uint256 most);
+/// The organisation has no such CA key, or it ended already.
+error NoCaKey(bytes32 key);
+/// At most `most` CA keys at a time: end one first.
+error TooManyCaKeys(uint256 most);
+/// At `height` no CA key would count: add the new key first, from an earlier height.
+error NoCaKeyAt(uint64 height);
+/// At most `most` serials an organisation: end the CA key that signed them, then `forgetSerials`.
+error TooManySerials(uint256 most);
+/// Heights from the next block on can be chosen.
+error TooEarly(uint64 height, uint64 least);
+
+/// A quorum is at least half and less than all: 1/2 <= numerator/denominator < 1.
+error BadQuorum(uint16 numerator, uint16 denominator);
+
+/// What all decide about organisations, and what each decides about itself.
+abstract contract OrganisationActions is Acting, State {
+    uint256 public constant ORGANISATIONS_MAX = 128;
+    uint256 public constant KEYS_MAX = 16;
+    uint256 public constant CA_KEYS_MAX = 4;
+    uint256 public constant SERIALS_MAX = 64;
+
+    // What all decide.
+
+    /// `caKeys` count from the next block on.
+    function addOrganisation(string calldata name, uint8 threshold, address[] calldata keys, bytes32[] calldata caKeys)
+        external
+        byAll
+    {
+        IGovernance.CaKey[] memory cas = new IGovernance.CaKey[](caKeys.length);
+        for (uint256 i = 0; i < cas.length; i++) {
+            cas[i] = IGovernance.CaKey(caKeys[i], _next(), 0);
+        }
+        _addOrganisation(name, threshold, keys, cas);
+        _changed();
+    }
+
+    /// For ever. Its nodes, certificates and votes count no more from the next block on.
+    function removeOrganisation(uint32 id) external byAll {
+        Member storage m = _existing(id);
+        if (m.status == IGovernance.Status.Active) _deactivate(id);
+        m.status = IGovernance.Status.Removed;
+        _remaining -= 1;
+        _names[m.name] = false;
+        _releaseKeys(m);
+        delete m.threshold;
+        delete m.caKeys;
+        delete m.serials;
+        for (uint256 i = _listed.length; i > 0; i--) {
+            bytes32 peer = _listed[i - 1];
+            if (_entries[peer].organisation == id) _unlist(peer);
+        }
+        _checkValidators();
+        emit OrganisationRemoved(id);
+        _changed();
+    }
+
+    /// Its nodes are refused and do not validate, and it has no vote, until `resumeOrganisation`.
+    function suspendOrganisation(uint32 id) external byAll {
+        Member storage m = _existing(id);
+        if (m.status == IGovernance.Status.Suspended) revert NothingToChange();
+        _deactivate(id);
+        m.status = IGovernance.Status.Suspended;
+        _checkValidators();
+        emit OrganisationSuspendedSince(id);
+        _changed();
+    }
+
+    function resumeOrganisation(uint32 id) external byAll {
+        Member storage m = _existing(id);
+        if (m.status == IGovernance.Status.Active) revert NothingToChange();
+        m.status = IGovernance.Status.Active;
+        _active += 1;
+        _checkValidators();
+        emit OrganisationResumed(id);
+        _changed();
+    }
+
+    function setQuorum(uint16 numerator, uint16 denominator) external byAll {
+        _setQuorum(numerator, denominator);
+    }
+
+    // What an organisation decides for itself.
+
+    /// All its approvals so far are void.
+    function setKeys(uint32 id, uint8 threshold, address[] calldata keys) external by(id) {
+        Member storage m = _existing(id);
+        _releaseKeys(m);
+        _seat(id, threshold, keys);
+        emit KeysChanged(id, threshold, keys);
+        _changed();
+    }
+
+    /// Its certificates count from height `from` on (0: the next block).
+    function addCaKey(uint32 id, bytes32 key, uint64 from) external by(id) {
+        IGovernance.CaKey[] storage cas = _existing(id).caKeys;
+        if (from == 0) from = _next();
+        if (from < _next()) revert TooEarly(from, _next());
+        _dropEnded(cas);
+        _addCaKey(id, IGovernance.CaKey(key, from, 0));
+        _changed();
+    }
+
+    /// Its certificates count up to height `until` (0: the next block), not at it.
+    function endCaKey(uint32 id, bytes32 key, uint64 until) external by(id) {
+        IGovernance.CaKey[] storage cas = _existing(id).caKeys;
+        if (until == 0) until = _next();
+        if (until < _next()) revert TooEarly(until, _next());
+        uint256 i = 0;
+        while (i < cas.length && cas[i].key != key) i++;
+        if (i == cas.length || (cas[i].until != 0 && cas[i].until <= _next())) revert NoCaKey(key);
+        if (cas[i].until == until) revert NothingToChange();
+        cas[i].until = until;
+        _note(until);
+        _checkCaKeys(cas);
+        emit CaKeyEnds(id, key, until);
+        _changed();
+    }
+
+    function revokeSerial(uint32 id, uint160 serial) external by(id) {
+        uint160[] storage serials = _existing(id).serials;
+        if (serials.length == SERIALS_MAX) revert TooManySerials(SERIALS_MAX);
+        for (uint256 i = 0; i < serials.length; i++) {
+            if (serials[i] == serial) revert NothingToChange();
+        }
+        serials.push(serial);
+        emit SerialRevoked(id, serial);
+        _changed();
+    }
+
+    /// For certificates that expired, or whose CA key ended.
+    function forgetSerials(uint32 id) external by(id) {
+        uint160[] storage serials = _existing(id).serials;
+        if (serials.length == 0) revert NothingToChange();
+        while (serials.length != 0) {
+            emit SerialForgotten(id, serials[serials.length - 1]);
+            serials.pop();
+        }
+        _changed();
+    }
+
+    // Parts.
+
+    function _setQuorum(uint16 numerator, uint16 denominator) internal {
+        if (numerator >= denominator || 2 * uint256(numerator) < denominator) revert BadQuorum(numerator, denominator);
+        (_quorumNumerator, _quorumDenominator) = (numerator, denominator);
+        emit QuorumChanged(numerator, denominator);
+    }
+
+    function _foundOrganisations(IGovernance.Organisation[] memory founders) internal {
+        for (uint256 i = 0; i < founders.length; i++) {
+            IGovernance.Organisation memory o = founders[i];
+            if (o.id != i + 1) revert NoOrganisation(o.id);
+            _addOrganisation(o.name, o.threshold, o.keys, o.caKeys);
+        }
+        if (founders.length == 0) revert LastOrganisation(0);
+    }
+
+    function _addOrganisation(
+        string memory name,
+        uint8 threshold,
+        address[] memory keys,
+        IGovernance.CaKey[] memory cas
+    ) private {
+        if (_remaining == ORGANISATIONS_MAX) {
+            revert TooManyOrganisations(ORGANISATIONS_MAX);
+        }
+        bytes32 packed = Names.pack(name);
+        if (_names[packed]) revert NameInUse(name);
+        _names[packed] = true;
+        uint32 id = ++_organisations;
+        _active += 1;
+        _remaining += 1;
+        Member storage m = _members[id];
+        m.status = IGovernance.Status.Active;
+        m.name = packed;
+        _seat(id, threshold, keys);
+        emit OrganisationAdded(id, name, threshold, keys);
+        for (uint256 i = 0; i < cas.length; i++) {
+            _addCaKey(id, cas[i]);
+        }
+        _checkCaKeys(m.caKeys);
+    }
+
+    function _deactivate(uint32 id) private {
+        if (_active == 1) revert LastOrganisation(id);
+        _active -= 1;
+    }
+
+    function _seat(uint32 id, uint8 threshold, address[] memory keys) private {
+        if (keys.length == 0 || keys.length > KEYS_MAX) revert OutOfRange("keys", keys.length, 1, KEYS_MAX);
+        if (threshold == 0 || threshold > keys.length) revert BadThreshold(threshold, keys.length);
+        Member storage m = _members[id];
+        m.threshold = threshold;
+        m.generation += 1;
+        m.keys = keys;
+        for (uint8 i = 0; i < keys.length; i++) {
+            address key = keys[i];
+            uint32 taken = _seats[key].organisation;
+            if (taken != 0 || key == address(0) || key == address(this) || key == NODE) {
+                revert AccountInUse(key, taken);
+            }
+            _seats[key] = Seat(id, i);
+            _keyAdded(key);
+        }
+    }
+
+    function _releaseKeys(Member storage m) private {
+        for (uint256 i = 0; i < m.keys.length; i++) {
+            delete _seats[m.keys[i]];
+            _keyRemoved(m.keys[i]);
+        }
+        delete m.keys;
+    }
+
+    function _addCaKey(uint32 id, IGovernance.CaKey memory ca) private {
+        IGovernance.CaKey[] storage cas = _members[id].caKeys;
+        if (cas.length == CA_KEYS_MAX) revert TooManyCaKeys(CA_KEYS_MAX);
+        _claimOnce(ca.key, Use.Ca, bytes32(uint256(id)));
+        cas.push(ca);
+        _note(ca.from);
+        _note(ca.until);
+        emit CaKeyAdded(id, ca.key, ca.from, ca.until);
+    }
+
+    function _dropEnded(IGovernance.CaKey[] storage cas) private {
+        for (uint256 i = cas.length; i > 0; i--) {
+            uint64 until = cas[i - 1].until;
+            if (until == 0 || until > _next()) continue;
+            cas[i - 1] = cas[cas.length - 1];
+            cas.pop();
+        }
+    }
+
+    /// Coverage can only end where a key ends: it is enough to look there.
+    function _checkCaKeys(IGovernance.CaKey[] storage cas) private view {
+        _checkCaKeysAt(cas, _next());
+        for (uint256 i = 0; i < cas.length; i++) {
+            if (cas[i].until > _next()) _checkCaKeysAt(cas, cas[i].until);
+        }
+    }
+
+    function _checkCaKeysAt(IGovernance.CaKey[] storage cas, uint64 height) private view {
+        for (uint256 i = 0; i < cas.length; i++) {
+            if (cas[i].from <= height && (cas[i].until == 0 || height < cas[i].until)) return;
+        }
+        revert NoCaKeyAt(height);
+    }
+}

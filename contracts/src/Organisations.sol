@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity ^0.8.30;
+
+import "./Calendar.sol";
+import "./IGovernance.sol";
+import "./Permissions.sol";
+
+/// No such organisation, or it was removed.
+error NoOrganisation(uint32 id);
+/// A vote must resume it first.
+error OrganisationSuspended(uint32 id);
+
+/// The organisations, who speaks for them, and which keys sign their certificates.
+///
+/// Always: at least one is active; an account speaks for at most one; each that
+/// was not removed has 1 ≤ threshold ≤ keys ≤ 16 and a CA key that counts at
+/// every height to come.
+abstract contract Organisations is Permissions, Calendar {
+    struct Member {
+        IGovernance.Status status;
+        uint8 threshold;
+        /// Grows when `keys` change: approvals by earlier keys do not count.
+        uint32 generation;
+        bytes32 name;
+        address[] keys;
+        IGovernance.CaKey[] caKeys;
+        uint160[] serials;
+    }
+
+    struct Seat {
+        uint32 organisation;
+        /// In the organisation's `keys`.
+        uint8 index;
+    }
+
+    mapping(uint32 => Member) internal _members;
+    mapping(address => Seat) internal _seats;
+    mapping(bytes32 => bool) internal _names;
+    /// Ids are 1 to this.
+    uint32 internal _organisations;
+    uint32 internal _active;
+    /// Active and suspended.
+    uint32 internal _remaining;
+
+    /// All decide with more than this part of the active organisations.
+    uint16 internal _quorumNumerator;
+    uint16 internal _quorumDenominator;
+
+    event OrganisationAdded(uint32 indexed id, string name, uint8 threshold, address[] keys);
+    event OrganisationRemoved(uint32 indexed id);
+    event OrganisationSuspendedSince(uint32 indexed id);
+    event OrganisationResumed(uint32 indexed id);
+    event QuorumChanged(uint16 numerator, uint16 denominator);
+    event KeysChanged(uint32 indexed id, uint8 threshold, address[] keys);
+    event CaKeyAdded(uint32 indexed id, bytes32 indexed key, uint64 from, uint64 until);
+    event CaKeyEnds(uint32 indexed id, bytes32 indexed key, uint64 until);
+    event SerialRevoked(uint32 indexed id, uint160 indexed serial);
+    event SerialForgotten(uint32 indexed id, uint160 indexed serial);
+
+    function _isActive(uint32 id) internal view returns (bool) {
+        return _members[id].status == IGovernance.Status.Active;
+    }
+
+    function _requireActive(uint32 id) internal view {
+        if (_existing(id).status != IGovernance.Status.Active) revert OrganisationSuspended(id);
+    }
+
+    function _isGovernanceKey(address account) internal view override returns (bool) {
+        return _seats[account].organisation != 0;
+    }
+
+    /// Whether a CA key begins or ends to count with the next block.
+    function _caKeysArrive() internal returns (bool arrived) {
+        uint64 next = _next();
+        for (uint32 id = 1; id <= _organisations; id++) {
+            IGovernance.CaKey[] storage cas = _members[id].caKeys;
+            for (uint256 i = 0; i < cas.length; i++) {
+                (uint64 from, uint64 until) = (cas[i].from, cas[i].until);
+                arrived = arrived || from == next || until == next;
+                _note(from);
+                _note(until);
+            }
+        }
+    }
+
+    function _existing(uint32 id) internal view returns (Member storage m) {
+        m = _members[id];
+        if (m.status != IGovernance.Status.Active && m.status != IGovernance.Status.Suspended) {
+            revert NoOrganisation(id);
+        }
+    }
+}

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity ^0.8.30;
+
+import "./Acting.sol";
+import "./Names.sol";
+import "./State.sol";
+
+/// The rule set is scheduled already: `cancelFork` it first.
+error ForkScheduled(string name);
+/// Rule sets come in order: schedule `first` before.
+error ForkOrder(string name, string first);
+/// The rule sets before it begin at `least`: choose that height or a later one.
+error ForkTooEarly(uint64 height, uint64 least);
+/// Only the last scheduled rule set can be called off, before it begins.
+error ForkNotCancellable(string name);
+/// A chain has at most so many.
+error TooManyForks(uint256 most);
+
+/// What all decide about gas, fees, permissions and rule sets.
+abstract contract RuleActions is Acting, State {
+    uint64 public constant GAS_LIMIT_MIN = 1_000_000;
+    uint64 public constant GAS_LIMIT_MAX = 600_000_000;
+    /// 1,000 gwei: a floor beyond what accounts own would stop all votes too.
+    uint64 public constant BASE_FEE_MAX = 1_000_000_000_000;
+    /// A fork is announced so many blocks before, so that every node can be updated.
+    uint64 public constant FORK_NOTICE = 100;
+    uint256 public constant FORKS_MAX = 16;
+
+    /// Where every chain begins.
+    bytes32 private constant CANCUN = "cancun";
+    bytes32 private constant PRAGUE = "prague";
+    bytes32 private constant OSAKA = "osaka";
+
+    function setGasLimit(uint64 gasLimit) external byAll {
+        IGovernance.Settings memory s = _settings;
+        s.gasLimit = gasLimit;
+        _change(s);
+    }
+
+    function setMinBaseFee(uint64 minBaseFee) external byAll {
+        IGovernance.Settings memory s = _settings;
+        s.minBaseFee = minBaseFee;
+        _change(s);
+    }
+
+    function setAccountsListed(bool listed) external byAll {
+        IGovernance.Settings memory s = _settings;
+        s.accountsListed = listed;
+        _change(s);
+    }
+
+    function setDeployersListed(bool listed) external byAll {
+        IGovernance.Settings memory s = _settings;
+        s.deployersListed = listed;
+        _change(s);
+    }
+
+    function setPermissions(address[] calldata accounts, uint256[] calldata granted) external byAll {
+        _setPermissions(accounts, granted);
+    }
+
+    /// `height` is at least `FORK_NOTICE` blocks ahead. Nodes that do not know the
+    /// rule set stop before `height` and say so.
+    function scheduleFork(string calldata name, uint64 height) external byAll {
+        uint64 least = _next() + FORK_NOTICE;
+        if (height < least) revert ForkTooEarly(height, least);
+        _schedule(name, height);
+        _changed();
+    }
+
+    function cancelFork(string calldata name) external byAll {
+        uint256 count = _forks.length;
+        if (count == 0) revert ForkNotCancellable(name);
+        Scheduled memory last = _forks[count - 1];
+        if (last.name != Names.pack(name) || last.height <= _next()) revert ForkNotCancellable(name);
+        _forks.pop();
+        emit ForkCancelled(name);
+        _changed();
+    }
+
+    function _foundRules(IGovernance.Settings memory s, IGovernance.Fork[] memory founding) internal {
+        _change(s);
+        for (uint256 i = 0; i < founding.length; i++) {
+            _schedule(founding[i].name, founding[i].height);
+        }
+    }
+
+    function _change(IGovernance.Settings memory s) private {
+        if (s.gasLimit < GAS_LIMIT_MIN || s.gasLimit > GAS_LIMIT_MAX) {
+            revert OutOfRange("gasLimit", s.gasLimit, GAS_LIMIT_MIN, GAS_LIMIT_MAX);
+        }
+        if (s.minBaseFee > BASE_FEE_MAX) revert OutOfRange("minBaseFee", s.minBaseFee, 0, BASE_FEE_MAX);
+        if (keccak256(abi.encode(s)) == keccak256(abi.encode(_settings))) revert NothingToChange();
+        _settings = s;
+        emit SettingsChanged(s);
+        _changed();
+    }
+
+    function _schedule(string memory name, uint64 height) private {
+        bytes32 packed = Names.pack(name);
+        uint256 count = _forks.length;
+        if (count == FORKS_MAX) revert TooManyForks(FORKS_MAX);
+        if (count > 0 && height < _forks[count - 1].height) revert ForkTooEarly(height, _forks[count - 1].height);
+        bool prague = false;
+        bool osaka = false;
+        for (uint256 i = 0; i < count; i++) {
+            bytes32 known = _forks[i].name;
+            if (known == packed) revert ForkScheduled(name);
+            prague = prague || known == PRAGUE;
+            osaka = osaka || known == OSAKA;
+        }
+        // `cancun` is where every chain begins; names after osaka are the future's.
+        if (packed == OSAKA && !prague) revert ForkOrder(name, "prague");
+        if (packed != "cancun" && packed != PRAGUE && packed != OSAKA && !osaka) revert ForkOrder(name, "osaka");
+        if (packed == "cancun" && count != 0) revert ForkScheduled(name);
+        _forks.push(Scheduled(packed, height));
+        _note(height);
+        emit ForkScheduledAt(name, height);
+    }
+}

@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity ^0.8.30;
+
+import "./Ed25519.sol";
+import "./IStaking.sol";
+import "./Membership.sol";
+
+/// Not a canonical Ed25519 point of large order: check the bytes.
+error NotAKey(bytes32 key);
+/// The key is or was another account's: make a new key.
+error KeyInUse(bytes32 key);
+/// The account registered with `key` and keeps it: use that key, or another account.
+error OtherKey(bytes32 key);
+/// The account is a candidate already: use `addStake`.
+error AlreadyCandidate(address owner);
+/// The account is no candidate: `deposit` first.
+error NoCandidate(address owner);
+/// It equivocated: use another account and another key.
+error JailedForEver(address owner);
+/// Stake at least `least` wei; with all places taken that is more than the smallest stake.
+error TooLittleStake(uint256 got, uint256 least);
+/// More wei than there can be.
+error TooMuchStake(uint256 got, uint256 most);
+/// At most `most` parts unbond at a time: `withdraw`, or wait.
+error TooManyUnbondings(uint256 most);
+/// Nothing is due before height `first` (0: nothing unbonds).
+error NothingDue(uint64 first);
+/// The account did not take the payment.
+error NotPaid(address owner, uint256 amount);
+
+/// The candidates and their money.
+///
+/// Always: the balance is at least all stakes, all that unbonds, and what was
+/// burned; an owner has one key and a key one owner, for ever; at most 192 are
+/// candidates, so that an election fits into the node's call.
+///
+/// That an owner holds a key's secret cannot be checked here. Who registers another's
+/// key locks stake for a key that never signs, earns nothing by it and is jailed; the
+/// other makes a new key, which costs nothing.
+abstract contract Stakes is IStaking, Membership {
+    uint256 public constant CANDIDATES_MAX = 192;
+    uint256 public constant UNBONDINGS_MAX = 8;
+    uint64 internal constant FOR_EVER = type(uint64).max;
+
+    /// A candidate's place in the list, in one word, since all are read at an election.
+    struct Place {
+        address owner;
+        uint96 stake;
+    }
+
+    struct Owner {
+        bytes32 key;
+        address feeRecipient;
+        /// Its number by first deposit: who came first wins a tie.
+        uint32 number;
+        /// Index + 1 in `_places`; 0: no candidate.
+        uint16 place;
+        /// Index + 1 in the set; 0: no validator.
+        uint16 elected;
+        uint64 jailedUntil;
+        /// The block that told of its newest miss, and how many in a row led to it.
+        uint64 missed;
+        uint32 misses;
+        Unbonding[] unbonding;
+    }
+
+    Parameters internal _parameters;
+    Place[] internal _places;
+    mapping(address => Owner) internal _owners;
+    mapping(bytes32 => address) internal _ownerOf;
+    uint32 private _ownersEver;
+    uint256 public burned;
+
+    event Deposited(address indexed owner, bytes32 indexed key, address feeRecipient, uint256 amount);
+    event StakeAdded(address indexed owner, uint256 amount, uint256 stake);
+    event Unbonded(address indexed owner, uint256 amount, uint256 stake, uint64 release);
+    event Evicted(address indexed owner, address indexed by);
+    event Withdrawn(address indexed owner, uint256 amount);
+    event Slashed(address indexed owner, bytes32 indexed key, uint256 amount);
+
+    function deposit(bytes32 validatorKey, address feeRecipient) external payable {
+        uint256 least = _parameters.minStake;
+        if (msg.value < least) revert TooLittleStake(msg.value, least);
+        if (_places.length == CANDIDATES_MAX) _evictFor(msg.value);
+        _register(msg.sender, validatorKey, feeRecipient, msg.value);
+    }
+
+    function addStake() external payable {
+        Place storage p = _placeOf(msg.sender);
+        if (msg.value == 0) revert TooLittleStake(0, 1);
+        p.stake = _wei(p.stake + msg.value);
+        emit StakeAdded(msg.sender, msg.value, p.stake);
+    }
+
+    function unbond(uint96 amount) external {
+        Place storage p = _placeOf(msg.sender);
+        if (amount == 0) revert TooLittleStake(0, 1);
+        if (amount > p.stake) revert TooMuchStake(amount, p.stake);
+        uint96 rest = p.stake - amount;
+        if (rest != 0 && rest < _parameters.minStake) revert TooLittleStake(rest, _parameters.minStake);
+        if (_owners[msg.sender].unbonding.length == UNBONDINGS_MAX) revert TooManyUnbondings(UNBONDINGS_MAX);
+        p.stake = rest;
+        _unbond(msg.sender, amount, rest);
+        if (rest == 0) _leave(msg.sender);
+    }
+
+    function withdraw() external {
+        Unbonding[] storage parts = _owners[msg.sender].unbonding;
+        uint256 due = 0;
+        uint64 first = 0;
+        for (uint256 i = parts.length; i > 0; i--) {
+            Unbonding memory part = parts[i - 1];
+            if (part.release > block.number) {
+                if (first == 0 || part.release < first) first = part.release;
+                continue;
+            }
+            due += part.amount;
+            parts[i - 1] = parts[parts.length - 1];
+            parts.pop();
+        }
+        if (due == 0) revert NothingDue(first);
+        emit Withdrawn(msg.sender, due);
+        // Last, when all is written: the receiver may call again.
+        (bool paid,) = msg.sender.call{value: due}("");
+        if (!paid) revert NotPaid(msg.sender, due);
+    }
+
+    function _register(address owner, bytes32 key, address feeRecipient, uint256 amount) internal {
+        Owner storage o = _owners[owner];
+        if (o.place != 0) revert AlreadyCandidate(owner);
+        if (o.jailedUntil == FOR_EVER) revert JailedForEver(owner);
+        if (o.number == 0) {
+            if (_ownerOf[key] != address(0)) revert KeyInUse(key);
+            if (!Ed25519.isUsable(key)) revert NotAKey(key);
+            _ownerOf[key] = owner;
+            (o.key, o.number) = (key, ++_ownersEver);
+        } else if (o.key != key) {
+            revert OtherKey(o.key);
+        }
+        _payTo(o, feeRecipient);
+        _places.push(Place(owner, _wei(amount)));
+        o.place = uint16(_places.length);
+        emit Deposited(owner, key, feeRecipient, amount);
+    }
+
+    function _payTo(Owner storage o, address feeRecipient) internal {
+        // Also one that left and came back within an epoch is in the set.
+        if (o.elected != 0 && o.feeRecipient != feeRecipient) _changed();
+        o.feeRecipient = feeRecipient;
+    }
+
+    /// Burns its part of all that `owner` has here, and unbonds the rest.
+    function _slash(address owner) internal {
+        Owner storage o = _owners[owner];
+        uint256 lost = 0;
+        for (uint256 i = 0; i < o.unbonding.length; i++) {
+            uint128 part = _slashed(o.unbonding[i].amount);
+            o.unbonding[i].amount -= part;
+            lost += part;
+        }
+        if (o.place != 0) {
+            Place storage p = _places[o.place - 1];
+            uint96 part = uint96(_slashed(p.stake));
+            p.stake -= part;
+            lost += part;
+            _unbondAll(owner);
+        }
+        burned += lost;
+        emit Slashed(owner, o.key, lost);
+    }
+
+    function _placeOf(address owner) private view returns (Place storage) {
+        uint256 place = _owners[owner].place;
+        if (place == 0) revert NoCandidate(owner);
+        return _places[place - 1];
+    }
+
+    /// The smallest stake makes place for a larger one; of equals, who came last.
+    function _evictFor(uint256 amount) private {
+        Place memory smallest = _places[0];
+        for (uint256 i = 1; i < _places.length; i++) {
+            Place memory p = _places[i];
+            bool less = p.stake == smallest.stake
+                ? _owners[p.owner].number > _owners[smallest.owner].number
+                : p.stake < smallest.stake;
+            if (less) smallest = p;
+        }
+        if (amount <= smallest.stake) revert TooLittleStake(amount, uint256(smallest.stake) + 1);
+        emit Evicted(smallest.owner, msg.sender);
+        _unbondAll(smallest.owner);
+    }
+
+    function _unbondAll(address owner) private {
+        uint96 amount = _places[_owners[owner].place - 1].stake;
+        _leave(owner);
+        if (amount != 0) _unbond(owner, amount, 0);
+    }
+
+    function _unbond(address owner, uint96 amount, uint96 rest) private {
+        Unbonding[] storage parts = _owners[owner].unbonding;
+        uint64 release = uint64(block.number) + _parameters.unbondingBlocks;
+        if (parts.length < UNBONDINGS_MAX) {
+            parts.push(Unbonding(amount, release));
+        } else {
+            // Evicted or slashed: the call must not fail, and the later release holds for both.
+            Unbonding storage newest = parts[parts.length - 1];
+            (newest.amount, newest.release) = (newest.amount + amount, release);
+        }
+        emit Unbonded(owner, amount, rest, release);
+    }
+
+    function _leave(address owner) private {
+        uint16 place = _owners[owner].place;
+        Place memory last = _places[_places.length - 1];
+        _places[place - 1] = last;
+        _owners[last.owner].place = place;
+        _places.pop();
+        _owners[owner].place = 0;
+    }
+
+    function _slashed(uint128 amount) private view returns (uint128) {
+        return uint128(uint256(amount) * _parameters.slashParts / 10_000);
+    }
+
+    function _wei(uint256 amount) private pure returns (uint96) {
+        if (amount > type(uint96).max) revert TooMuchStake(amount, type(uint96).max);
+        return uint96(amount);
+    }
+}

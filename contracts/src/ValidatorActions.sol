@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity ^0.8.30;
+
+import "./Acting.sol";
+import "./State.sol";
+
+/// The peer was revoked for ever: make a new node key.
+error PeerRevoked(bytes32 peer);
+/// The peer validates already: remove it first.
+error PeerInUse(bytes32 peer);
+/// No validator with this peer.
+error NoValidator(bytes32 peer);
+/// The chain does not know this peer as the organisation's: `revokeSerial` takes a
+/// full node's certificate back, and all together can revoke any peer.
+error NotItsNode(bytes32 peer, uint32 organisation);
+/// The validator changes at `height` already: wait until then.
+error ChangePending(bytes32 peer, uint64 height);
+
+/// What all decide about validators, and what an organisation decides about its own nodes.
+abstract contract ValidatorActions is Acting, State {
+    /// Validators that are listed: also those of suspended organisations, and
+    /// those that leave or begin later.
+    uint256 public constant LISTED_MAX = 256;
+    uint64 public constant DELAY_MAX = 10_000;
+
+    // What all decide.
+
+    /// Validates from `validatorDelay` blocks on.
+    function addValidator(bytes32 peer, uint32 organisation, bytes32 validatorKey, uint64 power, address feeRecipient)
+        external
+        byAll
+    {
+        _add(
+            IGovernance.Node(
+                peer,
+                organisation,
+                IGovernance.Role.Validator,
+                false,
+                validatorKey,
+                power,
+                feeRecipient,
+                _effective(),
+                0
+            )
+        );
+        _checkValidators();
+        _changed();
+    }
+
+    /// It validates for `validatorDelay` blocks yet. A key change that was pending is called off.
+    function removeValidator(bytes32 peer) external byAll {
+        Entry storage e = _validator(peer);
+        if (e.changes != 0 && e.nextPower == 0) revert ChangePending(peer, e.changes);
+        uint64 until = _effective();
+        emit ValidatorRemoved(peer, e.organisation, until);
+        // One that has not begun never does.
+        if (e.from > _next()) _unlist(peer);
+        else _schedule(peer, e.key, 0, until);
+        _checkValidators();
+        _changed();
+    }
+
+    /// A key change that was pending comes together with the new power.
+    function setPower(bytes32 peer, uint64 power) external byAll {
+        Entry storage e = _validator(peer);
+        _requirePower(power);
+        if (e.changes != 0 && e.nextPower == 0) revert ChangePending(peer, e.changes);
+        if (power == (e.changes == 0 ? e.power : e.nextPower)) revert NothingToChange();
+        bytes32 key = e.changes == 0 ? e.key : e.nextKey;
+        if (e.from > _next()) {
+            e.power = power;
+            emit ValidatorChanges(peer, key, power, e.from);
+            _changed();
+        } else {
+            _schedule(peer, key, power, _effective());
+            emit ValidatorChanges(peer, key, power, _effective());
+        }
+        _checkValidators();
+    }
+
+    function setValidatorDelay(uint64 blocks) external byAll {
+        if (blocks == _delay) revert NothingToChange();
+        _setDelay(blocks);
+    }
+
+    // What an organisation decides for its own nodes.
+
+    /// From the next block on no honest node talks to `peer`, ever again. All may revoke
+    /// any peer, also one that the chain does not know: in the name of `organisation`.
+    function revokeNode(bytes32 peer, uint32 organisation) external by(organisation) {
+        Entry storage e = _entries[peer];
+        if (e.revoked) revert NothingToChange();
+        if (e.organisation == 0) {
+            // An organisation could otherwise shut out another's node by its peer id.
+            if (!_allAct()) revert NotItsNode(peer, organisation);
+            if (_members[organisation].status == IGovernance.Status.None) revert NoOrganisation(organisation);
+            _claim(peer, Use.Peer, peer);
+            e.organisation = organisation;
+        } else if (e.organisation != organisation) {
+            revert NotItsNode(peer, organisation);
+        }
+        if (e.power != 0) _unlist(peer);
+        e.revoked = true;
+        e.changes = _next();
+        e.nextPower = 0;
+        _revoked.push(peer);
+        _checkValidators();
+        emit NodeRevoked(peer, organisation);
+        _changed();
+    }
+
+    function setFeeRecipient(bytes32 peer, address feeRecipient) external by(_entries[peer].organisation) {
+        Entry storage e = _validator(peer);
+        if (e.feeRecipient == feeRecipient) revert NothingToChange();
+        e.feeRecipient = feeRecipient;
+        emit FeeRecipientChanged(peer, feeRecipient);
+        _changed();
+    }
+
+    /// The validator signs with `validatorKey` from `validatorDelay` blocks on.
+    function rotateValidatorKey(bytes32 peer, bytes32 validatorKey) external by(_entries[peer].organisation) {
+        Entry storage e = _validator(peer);
+        // Were it allowed, an organisation could put off for ever what all decided.
+        if (e.changes != 0) revert ChangePending(peer, e.changes);
+        if (e.from > _next()) revert ChangePending(peer, e.from);
+        if (e.key == validatorKey) revert NothingToChange();
+        _claimValidatorKey(validatorKey, peer);
+        _schedule(peer, validatorKey, e.power, _effective());
+        emit ValidatorChanges(peer, validatorKey, e.power, _effective());
+    }
+
+    // Parts.
+
+    function _foundValidators(IGovernance.Node[] memory founders, uint64 delay) internal {
+        _setDelay(delay);
+        for (uint256 i = 0; i < founders.length; i++) {
+            if (founders[i].role != IGovernance.Role.Validator) revert NoValidator(founders[i].peer);
+            _add(founders[i]);
+        }
+        _checkValidators();
+    }
+
+    function _setDelay(uint64 blocks) private {
+        if (blocks == 0 || blocks > DELAY_MAX) revert OutOfRange("validatorDelay", blocks, 1, DELAY_MAX);
+        _delay = blocks;
+        emit ValidatorDelayChanged(blocks);
+    }
+
+    function _effective() private view returns (uint64) {
+        return uint64(block.number) + _delay;
+    }
+
+    function _requirePower(uint64 power) private pure {
+        if (power == 0 || power > POWER_MAX) revert TooMuchPower(power, POWER_MAX);
+    }
+
+    function _validator(bytes32 peer) private view returns (Entry storage e) {
+        e = _entries[peer];
+        if (e.power == 0) revert NoValidator(peer);
+    }
+
+    function _claimValidatorKey(bytes32 key, bytes32 peer) private {
+        _claim(key, Use.Validator, peer);
+        _peerOf[key] = peer;
+    }
+
+    function _add(IGovernance.Node memory n) private {
+        _requireActive(n.organisation);
+        _requirePower(n.power);
+        Entry storage e = _entries[n.peer];
+        if (e.revoked) revert PeerRevoked(n.peer);
+        if (e.power != 0) revert PeerInUse(n.peer);
+        if (_listed.length == LISTED_MAX) revert TooManyValidators(LISTED_MAX);
+        _claim(n.peer, Use.Peer, n.peer);
+        _claimValidatorKey(n.validatorKey, n.peer);
+        e.organisation = n.organisation;
+        e.index = uint16(_listed.length);
+        e.power = n.power;
+        e.from = n.from;
+        e.key = n.validatorKey;
+        e.feeRecipient = n.feeRecipient;
+        _listed.push(n.peer);
+        _note(n.from);
+        emit ValidatorAdded(n.peer, n.organisation, n.validatorKey, n.power, n.feeRecipient, n.from);
+    }
+
+    /// Nodes act on a change of key or power when it comes, so `version` grows then.
+    function _schedule(bytes32 peer, bytes32 key, uint64 power, uint64 height) private {
+        Entry storage e = _entries[peer];
+        e.changes = height;
+        e.nextKey = key;
+        e.nextPower = power;
+        if (height > _next()) return _note(height);
+        _apply(peer);
+        _changed();
+    }
+}

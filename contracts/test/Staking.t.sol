@@ -1,0 +1,419 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity ^0.8.30;
+
+import "./StakingBase.sol";
+
+contract StakingTest is StakingBase {
+    function testFoundersValidate() public {
+        start(4, 128);
+        same("version", staking.version(), 1);
+        same("slot 0", uint256(vm.load(CONTRACT, 0)), 1);
+        same("validators", staking.validators().length, 4);
+        same("power", power(2), 100);
+        same("fee recipient", staking.validators()[2].feeRecipient, account(502));
+        same("stake", staking.candidate(account(2)).stake, 100 ether);
+    }
+
+    function testFoundingMustBeFunded() public {
+        vm.etch(CONTRACT, type(Staking).runtimeCode);
+        bytes memory f = abi.encode(founding(2, 128));
+        vm.deal(CONTRACT, 199 ether);
+        vm.prank(NODE);
+        vm.expectRevert(abi.encodeWithSelector(Unfunded.selector, 199 ether, 200 ether));
+        staking.found(f);
+    }
+
+    function testParametersHaveRanges() public {
+        vm.etch(CONTRACT, type(Staking).runtimeCode);
+        vm.deal(CONTRACT, 1000 ether);
+        IStaking.Founding memory f = founding(2, 129);
+        refusedFounding(f, "maxValidators", 129, 1, 128);
+        f = founding(2, 1);
+        refusedFounding(f, "founders", 2, 1, 1);
+        f = founding(2, 4);
+        f.parameters.unbondingBlocks = 2 * EPOCH - 1;
+        refusedFounding(f, "unbondingBlocks", 2 * EPOCH - 1, 2 * EPOCH, 1_000_000_000);
+        f = founding(2, 4);
+        f.parameters.minStake = 1 ether - 1;
+        refusedFounding(f, "minStake", 1 ether - 1, 1 ether, type(uint96).max);
+        f = founding(2, 4);
+        f.parameters.jailMisses = 9;
+        refusedFounding(f, "jailMisses", 9, 10, type(uint32).max);
+        f = founding(2, 4);
+        f.founders[0].power = 0;
+        refusedFounding(f, "power", 0, 1, staking.VALIDATOR_POWER_MAX());
+    }
+
+    function refusedFounding(IStaking.Founding memory f, string memory what, uint256 got, uint256 least, uint256 most)
+        private
+    {
+        bytes memory encoded = abi.encode(f);
+        vm.prank(NODE);
+        vm.expectRevert(abi.encodeWithSelector(OutOfRange.selector, what, got, least, most));
+        staking.found(encoded);
+    }
+
+    function testOnlyTheNodeFoundsOnceAndOpens() public {
+        start(1, 4);
+        bytes memory f = abi.encode(founding(1, 4));
+        vm.expectRevert(abi.encodePacked(OnlyTheNode.selector));
+        staking.found(f);
+        vm.expectRevert(abi.encodePacked(OnlyTheNode.selector));
+        staking.open(new bytes32[](0), new bytes32[](0));
+        vm.prank(NODE);
+        vm.expectRevert(abi.encodePacked(AlreadyFounded.selector));
+        staking.found(f);
+    }
+
+    // The set.
+
+    function testDepositValidatesAfterTheEpoch() public {
+        start(2, 128);
+        deposit(7, 50 ether);
+        same("not yet", power(7), 0);
+        same("version", staking.version(), 1);
+        epoch();
+        same("elected", power(7), 50);
+        same("version", staking.version(), 2);
+        epoch();
+        same("same set, same version", staking.version(), 2);
+    }
+
+    function testAddedStakeCountsAfterTheEpoch() public {
+        start(2, 128);
+        vm.deal(account(1), 5.9 ether);
+        vm.prank(account(1));
+        staking.addStake{value: 5.9 ether}();
+        same("not yet", power(1), 100);
+        epoch();
+        same("whole units", power(1), 105);
+    }
+
+    function testTheLargestStakesWinAndTiesGoToTheEarlier() public {
+        start(3, 3);
+        deposit(7, 100 ether);
+        epoch();
+        same("a tie stays out", power(7), 0);
+        deposit(8, 101 ether);
+        epoch();
+        same("more wins", power(8), 101);
+        same("the newest of equals went", power(2), 0);
+        same("count", staking.validators().length, 3);
+    }
+
+    function testPowerIsCapped() public {
+        vm.etch(CONTRACT, type(Staking).runtimeCode);
+        vm.roll(0);
+        IStaking.Founding memory f = founding(1, 4);
+        f.parameters.stakeUnit = 1;
+        f.parameters.minStake = 1;
+        f.founders[0].power = 5;
+        vm.deal(CONTRACT, 5);
+        bytes memory encoded = abi.encode(f);
+        vm.prank(NODE);
+        staking.found(encoded);
+        deposit(7, type(uint96).max);
+        epoch();
+        same("capped", power(7), POWER_MAX / VALIDATORS_MAX);
+    }
+
+    function testEverybodyGoneKeepsTheOldSet() public {
+        start(2, 4);
+        for (uint256 i = 0; i < 2; i++) {
+            vm.prank(account(i));
+            staking.unbond(100 ether);
+        }
+        same("candidates", staking.candidates().length, 0);
+        epoch();
+        same("set", staking.validators().length, 2);
+        deposit(7, 20 ether);
+        epoch();
+        same("the new one alone", staking.validators().length, 1);
+        same("power", power(7), 20);
+    }
+
+    // Money.
+
+    function testUnbondAndWithdraw() public {
+        start(2, 4);
+        vm.prank(account(0));
+        staking.unbond(30 ether);
+        uint64 release = uint64(block.number) + UNBONDING;
+        vm.prank(account(0));
+        vm.expectRevert(abi.encodeWithSelector(NothingDue.selector, release));
+        staking.withdraw();
+        epoch();
+        same("less power", power(0), 70);
+        while (block.number < release) nextBlock();
+        uint256 before = account(0).balance;
+        vm.prank(account(0));
+        staking.withdraw();
+        same("paid", account(0).balance - before, 30 ether);
+        vm.prank(account(0));
+        vm.expectRevert(abi.encodeWithSelector(NothingDue.selector, 0));
+        staking.withdraw();
+    }
+
+    function testUnbondLeavesAllOrTheLeastStake() public {
+        start(2, 4);
+        vm.prank(account(0));
+        vm.expectRevert(abi.encodeWithSelector(TooLittleStake.selector, 9 ether, 10 ether));
+        staking.unbond(91 ether);
+        vm.prank(account(0));
+        vm.expectRevert(abi.encodeWithSelector(TooMuchStake.selector, 101 ether, 100 ether));
+        staking.unbond(101 ether);
+        vm.prank(account(0));
+        vm.expectRevert(abi.encodeWithSelector(TooLittleStake.selector, 0, 1));
+        staking.unbond(0);
+        vm.prank(account(0));
+        staking.unbond(100 ether);
+        same("candidates", staking.candidates().length, 1);
+        vm.prank(account(0));
+        vm.expectRevert(abi.encodeWithSelector(NoCandidate.selector, account(0)));
+        staking.unbond(1);
+    }
+
+    function testUnbondingsAreBounded() public {
+        start(2, 4);
+        for (uint256 i = 0; i < 8; i++) {
+            vm.prank(account(0));
+            staking.unbond(1 ether);
+        }
+        vm.prank(account(0));
+        vm.expectRevert(abi.encodeWithSelector(TooManyUnbondings.selector, 8));
+        staking.unbond(1 ether);
+        // A conviction does not fail for it.
+        convict(ed(0));
+        same("parts", staking.unbonding(account(0)).length, 8);
+        same("out", power(0), 0);
+    }
+
+    function testComesBackWithItsKeyOnly() public {
+        start(2, 4);
+        (bytes32 own, bytes32 other) = (ed(0), ed(77));
+        vm.prank(account(0));
+        staking.unbond(100 ether);
+        vm.deal(account(0), 20 ether);
+        vm.prank(account(0));
+        vm.expectRevert(abi.encodeWithSelector(OtherKey.selector, own));
+        staking.deposit{value: 20 ether}(other, account(0));
+        deposit(0, 20 ether);
+        epoch();
+        same("back", power(0), 20);
+    }
+
+    function testRefusedDeposits() public {
+        start(2, 4);
+        bytes32 taken = ed(1);
+        bytes32 fresh = ed(7);
+        vm.deal(account(7), 1000 ether);
+        vm.prank(account(7));
+        vm.expectRevert(abi.encodeWithSelector(KeyInUse.selector, taken));
+        staking.deposit{value: 10 ether}(taken, account(7));
+        vm.prank(account(7));
+        vm.expectRevert(abi.encodeWithSelector(NotAKey.selector, bytes32(uint256(1) << 248)));
+        staking.deposit{value: 10 ether}(bytes32(uint256(1) << 248), account(7));
+        vm.prank(account(7));
+        vm.expectRevert(abi.encodeWithSelector(TooLittleStake.selector, 10 ether - 1, 10 ether));
+        staking.deposit{value: 10 ether - 1}(fresh, account(7));
+        vm.prank(account(7));
+        staking.deposit{value: 10 ether}(fresh, account(7));
+        vm.prank(account(7));
+        vm.expectRevert(abi.encodeWithSelector(AlreadyCandidate.selector, account(7)));
+        staking.deposit{value: 10 ether}(fresh, account(7));
+        vm.prank(account(8));
+        vm.expectRevert(abi.encodeWithSelector(NoCandidate.selector, account(8)));
+        staking.addStake();
+        vm.prank(account(8));
+        vm.expectRevert(abi.encodeWithSelector(NoCandidate.selector, account(8)));
+        staking.setFeeRecipient(account(8));
+    }
+
+    function testALargerDepositEvictsTheSmallest() public {
+        start(1, 128);
+        for (uint256 i = 1; i < staking.CANDIDATES_MAX(); i++) {
+            deposit(1000 + i, 10 ether + i);
+        }
+        same("full", staking.candidates().length, staking.CANDIDATES_MAX());
+        bytes32 key = ed(7);
+        vm.deal(account(7), 10 ether + 1);
+        vm.prank(account(7));
+        vm.expectRevert(abi.encodeWithSelector(TooLittleStake.selector, 10 ether + 1, 10 ether + 2));
+        staking.deposit{value: 10 ether + 1}(key, account(7));
+        deposit(8, 10 ether + 2);
+        same("still full", staking.candidates().length, staking.CANDIDATES_MAX());
+        same("evicted", staking.candidate(account(1001)).stake, 0);
+        same("its money unbonds", staking.unbonding(account(1001))[0].amount, 10 ether + 1);
+    }
+
+    function testTheDearestElectionFitsTheNodesCall() public {
+        start(1, 128);
+        // Rising stakes are the worst order for the ranking.
+        for (uint256 i = 1; i < staking.CANDIDATES_MAX(); i++) {
+            deposit(1000 + i, (10 + i) * 1 ether);
+        }
+        while (block.number % EPOCH != EPOCH - 1) nextBlock();
+        vm.roll(block.number + 1);
+        vm.cool(CONTRACT);
+        vm.prank(NODE);
+        uint256 before = gasleft();
+        staking.open(new bytes32[](0), new bytes32[](0));
+        uint256 used = before - gasleft();
+        same("elected", staking.validators().length, 128);
+        check("12.1 million gas", used > 6_000_000 && used < 12_200_000);
+    }
+
+    // Punishment.
+
+    function testEquivocatorIsSlashedAndOutForEver() public {
+        start(3, 4);
+        vm.prank(account(0));
+        staking.unbond(40 ether);
+        convict(ed(0));
+        same("out at the next height", power(0), 0);
+        same("version", staking.version(), 2);
+        same("burned", staking.burned(), 5 ether);
+        IStaking.Unbonding[] memory parts = staking.unbonding(account(0));
+        same("slashed unbonding", parts[0].amount, 38 ether);
+        same("the rest unbonds", parts[1].amount, 57 ether);
+        same("for ever", staking.candidate(account(0)).jailedUntil, type(uint64).max);
+        vm.prank(account(0));
+        vm.expectRevert(abi.encodeWithSelector(JailedForEver.selector, account(0)));
+        staking.unjail();
+        bytes32 key = ed(0);
+        vm.deal(account(0), 20 ether);
+        vm.prank(account(0));
+        vm.expectRevert(abi.encodeWithSelector(JailedForEver.selector, account(0)));
+        staking.deposit{value: 20 ether}(key, account(0));
+        vm.deal(account(9), 20 ether);
+        vm.prank(account(9));
+        vm.expectRevert(abi.encodeWithSelector(KeyInUse.selector, key));
+        staking.deposit{value: 20 ether}(key, account(9));
+    }
+
+    function testConvictedOnce() public {
+        start(3, 4);
+        bytes32[] memory twice = new bytes32[](2);
+        (twice[0], twice[1]) = (ed(0), ed(0));
+        nextBlock(new bytes32[](0), twice);
+        convict(ed(0));
+        convict(ed(4711));
+        same("burned once", staking.burned(), 5 ether);
+        same("version", staking.version(), 2);
+    }
+
+    function testTheLastValidatorStays() public {
+        start(1, 4);
+        convict(ed(0));
+        same("slashed", staking.burned(), 5 ether);
+        same("kept", power(0), 100);
+        same("version", staking.version(), 1);
+        deposit(7, 20 ether);
+        epoch();
+        same("replaced", power(0), 0);
+        same("by", power(7), 20);
+    }
+
+    function testSlashedAfterItUnbondedAll() public {
+        start(2, 4);
+        vm.prank(account(0));
+        staking.unbond(100 ether);
+        epoch();
+        convict(ed(0));
+        same("burned", staking.burned(), 5 ether);
+    }
+
+    function testJailedAfterMissesInARow() public {
+        start(3, 4);
+        blocksWithout(ed(0), MISSES - 1);
+        same("not yet", power(0), 100);
+        nextBlock();
+        blocksWithout(ed(0), MISSES - 1);
+        same("a row was broken", power(0), 100);
+        blocksWithout(ed(0), 1);
+        same("jailed", power(0), 0);
+        same("version", staking.version(), 2);
+        same("nothing lost", staking.candidate(account(0)).stake, 100 ether);
+        uint64 until = uint64(block.number) + JAIL;
+        vm.prank(account(0));
+        vm.expectRevert(abi.encodeWithSelector(JailedYet.selector, until));
+        staking.unjail();
+        epoch();
+        same("not elected in jail", power(0), 0);
+        while (block.number < until) nextBlock();
+        vm.prank(account(0));
+        staking.unjail();
+        epoch();
+        same("back", power(0), 100);
+        vm.prank(account(0));
+        vm.expectRevert(abi.encodeWithSelector(NotJailed.selector, account(0)));
+        staking.unjail();
+    }
+
+    function testTheLastValidatorIsNotJailedOut() public {
+        start(1, 4);
+        blocksWithout(ed(0), MISSES + 1);
+        same("kept", power(0), 100);
+    }
+
+    function testASquatterIsJailedAndItsKeyIsNobodysLoss() public {
+        start(3, 4);
+        // Account 7 registers a key that it does not hold: the holder makes another key.
+        deposit(7, 20 ether);
+        epoch();
+        blocksWithout(ed(7), MISSES);
+        same("out", power(7), 0);
+    }
+
+    function testFeeRecipient() public {
+        start(2, 4);
+        vm.prank(account(0));
+        staking.setFeeRecipient(account(999));
+        same("version", staking.version(), 2);
+        same("fee recipient", staking.validators()[0].feeRecipient, account(999));
+        vm.prank(account(0));
+        vm.expectRevert(abi.encodePacked(NothingToChange.selector));
+        staking.setFeeRecipient(account(999));
+        deposit(7, 20 ether);
+        vm.prank(account(7));
+        staking.setFeeRecipient(account(999));
+        same("nodes do not care yet", staking.version(), 2);
+    }
+
+    function testReentrantWithdrawalGetsNothingMore() public {
+        start(2, 4);
+        Reenters thief = new Reenters();
+        vm.deal(address(thief), 20 ether);
+        thief.deposit(staking, ed(7));
+        thief.unbond(staking);
+        for (uint256 i = 0; i < UNBONDING; i++) {
+            nextBlock();
+        }
+        thief.withdraw(staking);
+        same("once", address(thief).balance, 20 ether);
+        check("tried", thief.tried());
+        same("the others' stakes", CONTRACT.balance, 200 ether);
+    }
+}
+
+/// Calls `withdraw` again while it is paid.
+contract Reenters {
+    bool public tried;
+
+    function deposit(Staking staking, bytes32 key) external {
+        staking.deposit{value: 20 ether}(key, address(this));
+    }
+
+    function unbond(Staking staking) external {
+        staking.unbond(20 ether);
+    }
+
+    function withdraw(Staking staking) external {
+        staking.withdraw();
+    }
+
+    receive() external payable {
+        tried = true;
+        try Staking(msg.sender).withdraw() {} catch {}
+    }
+}

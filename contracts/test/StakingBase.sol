@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity ^0.8.30;
+
+import "../src/Staking.sol";
+import "./Base.sol";
+
+/// A public network of a few founders, each with 100 units of stake, one ether a unit.
+abstract contract StakingBase is Base {
+    Staking internal constant staking = Staking(CONTRACT);
+    uint64 internal constant EPOCH = 10;
+    uint64 internal constant UNBONDING = 30;
+    uint32 internal constant MISSES = 12;
+    uint64 internal constant JAIL = 15;
+
+    function start(uint256 founders, uint16 maxValidators) internal {
+        vm.etch(CONTRACT, type(Staking).runtimeCode);
+        vm.roll(0);
+        IStaking.Founding memory f = founding(founders, maxValidators);
+        vm.deal(CONTRACT, founders * 100 ether);
+        bytes memory encoded = abi.encode(f);
+        vm.prank(NODE);
+        staking.found(encoded);
+        nextBlock();
+    }
+
+    function founding(uint256 founders, uint16 maxValidators) internal view returns (IStaking.Founding memory f) {
+        f.founders = new IStaking.Founder[](founders);
+        for (uint256 i = 0; i < founders; i++) {
+            f.founders[i] = IStaking.Founder(ed(i), 100, account(i), account(500 + i));
+        }
+        f.parameters = IStaking.Parameters(EPOCH, UNBONDING, 1 ether, 10 ether, maxValidators, 500, MISSES, JAIL);
+    }
+
+    function nextBlock() internal {
+        nextBlock(new bytes32[](0), new bytes32[](0));
+    }
+
+    function nextBlock(bytes32[] memory absent, bytes32[] memory equivocators) internal virtual {
+        vm.roll(block.number + 1);
+        vm.prank(NODE);
+        staking.open(absent, equivocators);
+    }
+
+    function epoch() internal {
+        do {
+            nextBlock();
+        } while (block.number % EPOCH != 0);
+    }
+
+    function blocksWithout(bytes32 key, uint256 count) internal {
+        for (uint256 i = 0; i < count; i++) {
+            nextBlock(one(key), new bytes32[](0));
+        }
+    }
+
+    function convict(bytes32 key) internal {
+        nextBlock(new bytes32[](0), one(key));
+    }
+
+    function one(bytes32 key) internal pure returns (bytes32[] memory keys) {
+        keys = new bytes32[](1);
+        keys[0] = key;
+    }
+
+    function deposit(uint256 n, uint256 amount) internal {
+        bytes32 key = ed(n);
+        vm.deal(account(n), amount);
+        vm.prank(account(n));
+        staking.deposit{value: amount}(key, account(500 + n));
+    }
+
+    function power(uint256 n) internal view returns (uint64) {
+        IMembership.Validator[] memory set = staking.validators();
+        bytes32 key = ed(n);
+        for (uint256 i = 0; i < set.length; i++) {
+            if (set[i].key == key) return set[i].power;
+        }
+        return 0;
+    }
+
+    /// The set as a hash that does not depend on its order.
+    function seen() internal view returns (uint256 sum) {
+        IMembership.Validator[] memory set = staking.validators();
+        for (uint256 i = 0; i < set.length; i++) {
+            unchecked {
+                sum += uint256(keccak256(abi.encode(set[i])));
+            }
+        }
+    }
+}

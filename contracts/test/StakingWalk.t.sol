@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity ^0.8.30;
+
+import "./StakingBase.sol";
+
+/// Random walks: ten accounts, some of them founders, do whatever they can think of
+/// while blocks go on; after every step what must always hold is looked at.
+contract StakingWalkTest is StakingBase {
+    uint256 private constant PEOPLE = 10;
+    uint256 private constant STEPS = 80;
+
+    bytes32[PEOPLE] private _keys;
+    bool[PEOPLE] private _convicted;
+
+    /// forge-config: default.fuzz.runs = 100
+    function testFuzzWalk(uint256 seed) public {
+        start(3, 4);
+        for (uint256 i = 0; i < PEOPLE; i++) {
+            _keys[i] = ed(i);
+            vm.deal(account(i), 1000 ether);
+        }
+        uint256 started = CONTRACT.balance + PEOPLE * 1000 ether;
+        for (uint256 i = 0; i < STEPS; i++) {
+            seed = uint256(keccak256(abi.encode(seed)));
+            step(seed);
+            checkAlways(started);
+        }
+    }
+
+    modifier versioned() {
+        (uint64 version, uint256 before) = (staking.version(), seen());
+        _;
+        check("version grows iff the set differs", (staking.version() > version) == (seen() != before));
+    }
+
+    function nextBlock(bytes32[] memory absent, bytes32[] memory equivocators) internal override versioned {
+        super.nextBlock(absent, equivocators);
+    }
+
+    function step(uint256 dice) private {
+        uint256 n = (dice >> 8) % PEOPLE;
+        uint256 amount = ((dice >> 16) % 120) * 1 ether;
+        uint256 what = dice % 16;
+        if (what == 0) attempt(n, amount, abi.encodeCall(IStaking.deposit, (_keys[n], account(dice >> 64))));
+        else if (what == 1) attempt(n, amount, abi.encodeCall(IStaking.addStake, ()));
+        else if (what == 2) attempt(n, 0, abi.encodeCall(IStaking.unbond, (uint96(amount))));
+        else if (what == 3) attempt(n, 0, abi.encodeCall(IStaking.unbond, (staking.candidate(account(n)).stake)));
+        else if (what == 4) attempt(n, 0, abi.encodeCall(IStaking.withdraw, ()));
+        else if (what == 5) attempt(n, 0, abi.encodeCall(IStaking.unjail, ()));
+        else if (what == 6) attempt(n, 0, abi.encodeCall(IStaking.setFeeRecipient, (account(dice >> 64))));
+        // Another's key.
+        else if (what == 7) attempt(n, amount, abi.encodeCall(IStaking.deposit, (_keys[(n + 1) % PEOPLE], account(n))));
+        else if (what == 8 && (dice >> 32) % 4 == 0) equivocate(n);
+        else if (what == 9) blocksWithout(_keys[n], MISSES);
+        else if (what == 10) epoch();
+        else nextBlock(one(_keys[n]), new bytes32[](0));
+    }
+
+    function attempt(uint256 n, uint256 value, bytes memory call) private versioned {
+        vm.prank(account(n));
+        (bool done,) = CONTRACT.call{value: value > account(n).balance ? 0 : value}(call);
+        done;
+    }
+
+    function equivocate(uint256 n) private {
+        convict(_keys[n]);
+        _convicted[n] = _convicted[n] || staking.candidate(account(n)).jailedUntil == type(uint64).max;
+    }
+
+    function checkAlways(uint256 started) private view {
+        IMembership.Validator[] memory set = staking.validators();
+        check("a set is never empty nor too large", set.length >= 1 && set.length <= 4);
+        for (uint256 i = 0; i < set.length; i++) {
+            check("power", set[i].power >= 1 && set[i].power <= staking.VALIDATOR_POWER_MAX());
+            for (uint256 j = 0; j < i; j++) {
+                check("each key once", set[i].key != set[j].key);
+            }
+        }
+        uint256 owed = staking.burned();
+        uint256 all = CONTRACT.balance;
+        for (uint256 n = 0; n < PEOPLE; n++) {
+            IStaking.Candidate memory c = staking.candidate(account(n));
+            owed += c.stake;
+            all += account(n).balance;
+            check("a stake is none or enough", c.stake == 0 || c.stake >= 10 ether);
+            check("the convicted stay out", !_convicted[n] || (c.stake == 0 && (c.power == 0 || set.length == 1)));
+            IStaking.Unbonding[] memory parts = staking.unbonding(account(n));
+            check("few parts unbond", parts.length <= 8);
+            for (uint256 i = 0; i < parts.length; i++) {
+                owed += parts[i].amount;
+            }
+        }
+        same("the balance is what is owed", CONTRACT.balance, owed);
+        same("no wei came or went", all, started);
+    }
+}
