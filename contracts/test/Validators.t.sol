@@ -262,6 +262,19 @@ contract ValidatorsTest is GovernanceBase {
         same("the new one", power(validatorKey(NEW)), 1);
     }
 
+    /// The list has them in another order: 1 leaves last, 2 first, the new one begins between.
+    function testChangesAreJudgedInTheOrderOfTheirHeights() public {
+        start(2);
+        decide(removal(2));
+        nextBlock();
+        decide(addition(NEW, 1, 1));
+        nextBlock();
+        decide(removal(1));
+        blocks(DELAY);
+        same("set", gov.validators().length, 1);
+        same("the new one", power(validatorKey(NEW)), 1);
+    }
+
     // Revocation.
 
     function testRevokedAtTheNextBlockForEver() public {
