@@ -1,5 +1,6 @@
 //! Nodes and rogues on loopback. Waits are for events, under one long limit.
 
+mod clear;
 mod pure;
 mod rogue;
 mod wire;
