@@ -115,8 +115,14 @@ impl Reading {
 impl<S: AsyncRead + Unpin> ClearStream<S> {
     fn poll_payload(&mut self, cx: &mut Context<'_>, out: &mut [u8]) -> Poll<io::Result<usize>> {
         while self.reading.payload.is_empty() && !self.reading.closed {
-            if self.open().map_err(io::Error::other)? {
-                continue;
+            match self.open() {
+                Ok(true) => continue,
+                Ok(false) => {}
+                Err(error) => {
+                    // The muxer above says no more than that the stream ended.
+                    tracing::warn!(peer = %self.session.peer, %error, "connection cut");
+                    return Poll::Ready(Err(io::Error::other(error)));
+                }
             }
             self.reading.make_room();
             let Reading { buffer, raw, .. } = &mut self.reading;

@@ -129,8 +129,7 @@ async fn one_flipped_byte_ends_the_connection() {
     a.connected().await;
     b.connected().await;
     b.handle.send(peer(1), &marked());
-    let reason = a.disconnected().await;
-    assert!(reason.contains("has a wrong tag"), "{reason}");
+    a.disconnected().await;
     b.disconnected().await;
     assert!(a.lanes.gossip.try_recv().is_err(), "the altered message was delivered");
     assert!(a.handle.refusals().is_empty(), "the peer is not to blame");
