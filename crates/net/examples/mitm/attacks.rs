@@ -3,15 +3,14 @@
 use std::{io, net::SocketAddr};
 
 use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, copy},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, copy, copy_bidirectional},
     net::{TcpListener, TcpStream},
+    task::JoinHandle,
 };
 use trefoil_crypto::SecretKey;
+use trefoil_net::transport;
 
-use crate::{
-    scene::Scene,
-    shared,
-};
+use crate::{scene::Scene, shared};
 
 /// What Alice tells Bob.
 const WORDS: usize = 4096;
@@ -39,7 +38,7 @@ async fn record(scene: Scene) -> io::Result<Recording> {
 async fn between(
     scene: Scene,
     words: Vec<u8>,
-) -> io::Result<(TcpStream, tokio::task::JoinHandle<io::Result<()>>)> {
+) -> io::Result<(TcpStream, JoinHandle<io::Result<()>>)> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let said = scene.say(listener.local_addr()?, words);
     Ok((listener.accept().await?.0, said))
@@ -55,6 +54,18 @@ async fn keep(from: &mut (impl AsyncRead + Unpin), to: &mut (impl AsyncWrite + U
         }
     }
     kept
+}
+
+/// Nobody does anything: whether Alice finds Bob and Bob takes her for Alice.
+/// Without this, no number of refusals would mean anything.
+pub async fn undisturbed(scene: Scene) -> io::Result<bool> {
+    let (address, called) = scene.listen().await?;
+    let (mut alice, dialled) = scene.lure().await?;
+    let mut bob = TcpStream::connect(address).await?;
+    let relay = tokio::spawn(async move { copy_bidirectional(&mut alice, &mut bob).await });
+    let taken = called.await? & dialled.await?;
+    relay.abort();
+    Ok(taken)
 }
 
 /// Says all of `words` to a victim, and leaves once it has answered or gone.
@@ -114,14 +125,21 @@ pub fn line(protocol: &str) -> Vec<u8> {
 
 pub const HEADER: &str = "/multistream/1.0.0";
 
-/// Names that a hasty node might take, and what would follow if it did.
-const WEAKER: [&str; 6] =
-    ["/plaintext/2.0.0", "/plaintext/1.0.0", "/trefoil/clear/0", "/secio/1.0.0", "", "/yamux/1.0.0"];
+/// Names that a hasty node might take.
+const WEAKER: [&str; 6] = [
+    "/plaintext/2.0.0",
+    "/plaintext/1.0.0",
+    "/trefoil/clear/0",
+    "/secio/1.0.0",
+    "",
+    "/yamux/1.0.0",
+];
 
 pub async fn offer_weaker(scene: Scene) -> io::Result<bool> {
     let (address, called) = scene.listen().await?;
     let offers = WEAKER.iter().flat_map(|protocol| line(protocol));
-    let words: Vec<u8> = line(HEADER).into_iter().chain(offers).chain(line("/yamux/1.0.0")).collect();
+    let words: Vec<u8> =
+        line(HEADER).into_iter().chain(offers).chain(line("/yamux/1.0.0")).collect();
     play(TcpStream::connect(address).await?, &words).await;
     Ok(called.await?)
 }
@@ -143,18 +161,19 @@ pub async fn pose(scene: Scene) -> io::Result<bool> {
     let mallory = SecretKey::from_seed(&[3; 32]);
     let (address, called) = scene.listen().await?;
     let mut wire = scene.wire(&mallory);
-    let _ = shared::dial(&mut wire, trefoil_net::transport::to_multiaddr(address)).await;
+    let _ = shared::dial(&mut wire, transport::to_multiaddr(address)).await;
     let mut wire = scene.wire(&mallory);
     let own = shared::listen(&mut wire).await;
     let (victim, dialled) = scene.lure().await?;
     let server = tokio::spawn(async move { shared::accept(&mut wire).await.await });
-    let own: SocketAddr = trefoil_net::transport::to_socket(&own).expect("TCP");
+    let own: SocketAddr = transport::to_socket(&own).expect("TCP");
     let (mut victim, mut server_end) = (victim, TcpStream::connect(own).await?);
     let relay = tokio::spawn(async move {
-        let _ = tokio::io::copy_bidirectional(&mut victim, &mut server_end).await;
+        let _ = copy_bidirectional(&mut victim, &mut server_end).await;
     });
     let accepted = [called.await?, dialled.await?];
-    (relay.abort(), server.abort());
+    relay.abort();
+    server.abort();
     Ok(accepted.contains(&true))
 }
 
@@ -188,7 +207,8 @@ pub async fn tamper(scene: Scene) -> io::Result<bool> {
         tokio::join!(forth, back)
     });
     let heard = heard.await?;
-    (relay.abort(), said.abort());
+    relay.abort();
+    said.abort();
     Ok(!words.starts_with(&heard))
 }
 

@@ -9,14 +9,18 @@ use tokio::{
     net::TcpStream,
 };
 use trefoil_crypto::{B256, Domain, PublicKey, SecretKey};
-use trefoil_net::clear::{
-    PROTOCOL,
-    handshake::{FIRST_BYTES, PAYLOAD_BYTES, SECOND_BYTES, THIRD_BYTES},
+use trefoil_net::{
+    clear::{
+        PROTOCOL,
+        handshake::{FIRST_BYTES, PAYLOAD_BYTES, SECOND_BYTES, THIRD_BYTES},
+    },
+    transport,
 };
 
 use crate::{
     attacks::{HEADER, line},
     scene::{Scene, alice, bob},
+    shared,
 };
 
 /// What a victim tells whoever calls: its payload, and the key that it signed.
@@ -66,10 +70,10 @@ async fn call(victim: &mut TcpStream) -> io::Result<(Mallory, Told)> {
 /// What a victim tells a caller.
 async fn told_by(scene: Scene, identity: SecretKey) -> io::Result<Told> {
     let mut wire = scene.wire(&identity);
-    let address = crate::shared::listen(&mut wire).await;
-    let address = trefoil_net::transport::to_socket(&address).expect("TCP");
+    let address = shared::listen(&mut wire).await;
+    let address = transport::to_socket(&address).expect("TCP");
     let listening = tokio::spawn(async move {
-        let _ = crate::shared::accept(&mut wire).await.await;
+        let _ = shared::accept(&mut wire).await.await;
     });
     let (_, told) = call(&mut TcpStream::connect(address).await?).await?;
     listening.abort();
@@ -96,7 +100,8 @@ pub async fn forged(scene: Scene) -> io::Result<bool> {
         false => {
             // A good signature of someone else.
             let mallory = SecretKey::from_seed(&[3; 32]);
-            let signature = mallory.sign(Domain::ClearKey, &B256::ZERO, &rand::random::<[u8; 32]>());
+            let signature =
+                mallory.sign(Domain::ClearKey, &B256::ZERO, &rand::random::<[u8; 32]>());
             payload[32..].copy_from_slice(&signature.0);
         }
     }

@@ -15,7 +15,7 @@ use trefoil_types::spec::Kind;
 use crate::shared::{self, Connection, Wire};
 
 /// A victim that waits longer than this waits for the attacker in vain.
-const PATIENCE: Duration = Duration::from_millis(300);
+const PATIENCE: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Copy, Debug)]
 pub enum Wires {

@@ -195,10 +195,7 @@ fn hear_identity(
 ///
 /// # Errors
 /// [`HandshakeError::Signature`] otherwise.
-pub fn judge(
-    payload: &[u8; PAYLOAD_BYTES],
-    static_key: &[u8],
-) -> Result<PeerId, HandshakeError> {
+pub fn judge(payload: &[u8; PAYLOAD_BYTES], static_key: &[u8]) -> Result<PeerId, HandshakeError> {
     let (identity, signature) = payload.split_at(32);
     let identity = PublicKey(B256::from_slice(identity));
     let signature = Signature(signature.try_into().expect("64 bytes are left"));

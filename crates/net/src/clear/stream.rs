@@ -58,12 +58,8 @@ struct Writing {
 
 impl<S> ClearStream<S> {
     pub fn new(socket: S, session: Session) -> Self {
-        let reading = Reading {
-            buffer: vec![0; READ_BYTES].into(),
-            payload: 0..0,
-            raw: 0..0,
-            closed: false,
-        };
+        let reading =
+            Reading { buffer: vec![0; READ_BYTES].into(), payload: 0..0, raw: 0..0, closed: false };
         let writing =
             Writing { buffer: vec![0; FRAME_MAX].into(), filled: 0, leaving: 0..0, closed: false };
         Self { socket, session, reading, writing, broken: false }
