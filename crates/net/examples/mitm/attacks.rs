@@ -138,8 +138,9 @@ const WEAKER: [&str; 6] = [
 pub async fn offer_weaker(scene: Scene) -> io::Result<bool> {
     let (address, called) = scene.listen().await?;
     let offers = WEAKER.iter().flat_map(|protocol| line(protocol));
-    let words: Vec<u8> =
-        line(HEADER).into_iter().chain(offers).chain(line("/yamux/1.0.0")).collect();
+    // What would come next if one of them were taken.
+    let muxer = [line(HEADER), line("/yamux/1.0.0")].concat();
+    let words: Vec<u8> = line(HEADER).into_iter().chain(offers).chain(muxer).collect();
     play(TcpStream::connect(address).await?, &words).await;
     Ok(called.await?)
 }
@@ -148,10 +149,9 @@ pub async fn offer_weaker(scene: Scene) -> io::Result<bool> {
 pub async fn answer_weaker(scene: Scene) -> io::Result<bool> {
     let (victim, dialled) = scene.lure().await?;
     let answers = WEAKER[rand::random_range(0..WEAKER.len())];
-    let words = match rand::random() {
-        true => [line(HEADER), line(answers), line("/yamux/1.0.0")].concat(),
-        false => [line(HEADER), line("na"), line(answers), line("/yamux/1.0.0")].concat(),
-    };
+    let refusal = if rand::random() { line("na") } else { vec![] };
+    let muxer = [line(HEADER), line("/yamux/1.0.0")].concat();
+    let words = [line(HEADER), refusal, line(answers), muxer].concat();
     play(victim, &words).await;
     Ok(dialled.await?)
 }

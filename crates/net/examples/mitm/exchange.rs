@@ -12,6 +12,7 @@ use trefoil_crypto::{B256, Domain, PublicKey, SecretKey};
 use trefoil_net::{
     clear::{
         PROTOCOL,
+        frames::{LENGTH_BYTES, Sealer, TAG_BYTES},
         handshake::{FIRST_BYTES, PAYLOAD_BYTES, SECOND_BYTES, THIRD_BYTES},
     },
     transport,
@@ -67,6 +68,16 @@ async fn call(victim: &mut TcpStream) -> io::Result<(Mallory, Told)> {
     Ok((mallory, Told { payload, static_key }))
 }
 
+/// The frame that names the muxer: a victim that believed the exchange takes it.
+fn muxer(state: &mut HandshakeState) -> Vec<u8> {
+    let (initiators, responders) = state.dangerously_get_raw_split();
+    let key = if state.is_initiator() { initiators } else { responders };
+    let words = [line(HEADER), line("/yamux/1.0.0")].concat();
+    let mut frame = [&[0; LENGTH_BYTES], words.as_slice(), &[0; TAG_BYTES]].concat();
+    Sealer::new(&key).seal(&mut frame).expect("the first frame");
+    frame
+}
+
 /// What a victim tells a caller.
 async fn told_by(scene: Scene, identity: SecretKey) -> io::Result<Told> {
     let mut wire = scene.wire(&identity);
@@ -87,7 +98,8 @@ async fn call_saying(scene: Scene, payload: &[u8]) -> io::Result<bool> {
     let (mut mallory, _) = call(&mut victim).await?;
     let mut message = [0; 512];
     mallory.state.write_message(payload, &mut message).map_err(io::Error::other)?;
-    victim.write_all(&message[..THIRD_BYTES]).await?;
+    let words = [&message[..THIRD_BYTES], &muxer(&mut mallory.state)].concat();
+    victim.write_all(&words).await?;
     Ok(called.await?)
 }
 
@@ -124,6 +136,12 @@ pub async fn stolen_answering(scene: Scene) -> io::Result<bool> {
     state.read_message(&first, &mut []).map_err(io::Error::other)?;
     state.write_message(&told.payload, &mut message).map_err(io::Error::other)?;
     victim.write_all(&message[..SECOND_BYTES]).await?;
+    // Alice goes on only if she believes it.
+    let mut third = [0; THIRD_BYTES];
+    if victim.read_exact(&mut third).await.is_ok() {
+        state.read_message(&third, &mut message).map_err(io::Error::other)?;
+        victim.write_all(&muxer(&mut state)).await?;
+    }
     Ok(dialled.await?)
 }
 
@@ -141,21 +159,19 @@ pub async fn claimed(scene: Scene) -> io::Result<bool> {
     for (byte, (own, theirs)) in message.iter_mut().zip(keys) {
         *byte ^= own ^ theirs;
     }
-    victim.write_all(&message[..THIRD_BYTES]).await?;
+    let words = [&message[..THIRD_BYTES], &muxer(&mut mallory.state)].concat();
+    victim.write_all(&words).await?;
     Ok(called.await?)
 }
 
-/// Bob speaks only Noise, and is spoken to in the clear.
+/// Bob speaks only Noise, and is asked to speak in the clear.
 pub async fn offered_clear(scene: Scene) -> io::Result<bool> {
-    let scene = Scene { encrypt: true, ..scene };
-    let (address, called) = scene.listen().await?;
+    let (address, called) = Scene { encrypt: true, ..scene }.listen().await?;
     let mut victim = TcpStream::connect(address).await?;
     victim.write_all(&[line(HEADER), line(PROTOCOL)].concat()).await?;
-    let mut state = noise(true).state;
-    let mut message = [0; 512];
-    state.write_message(&[], &mut message).map_err(io::Error::other)?;
-    victim.write_all(&message[..FIRST_BYTES]).await?;
     victim.shutdown().await?;
-    let _ = victim.read_to_end(&mut Vec::new()).await;
-    Ok(called.await?)
+    let mut answers = Vec::new();
+    victim.read_to_end(&mut answers).await?;
+    called.await?;
+    Ok(answers != [line(HEADER), line("na")].concat())
 }
