@@ -54,7 +54,8 @@ fn padded<const N: usize>(bytes: &[u8]) -> ([u8; N], &[u8]) {
 fn frames(mut pieces: &[u8]) {
     let key = [7; 32];
     let mut sealer = Sealer::new(&key);
-    let (mut wire, mut sealed, mut sound, mut closed) = (vec![], vec![], true, false);
+    let (mut wire, mut sealed) = (Vec::<u8>::new(), Vec::<u8>::new());
+    let (mut sound, mut closed) = (true, false);
     while let Some((length, rest)) = pieces.split_first() {
         let (piece, rest) = rest.split_at(rest.len().min(usize::from(*length)));
         pieces = rest;
