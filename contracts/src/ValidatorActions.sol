@@ -30,7 +30,19 @@ abstract contract ValidatorActions is Acting, State {
         external
         byAll
     {
-        _add(IGovernance.Node(peer, organisation, IGovernance.Role.Validator, false, validatorKey, power, feeRecipient, _effective(), 0));
+        _add(
+            IGovernance.Node(
+                peer,
+                organisation,
+                IGovernance.Role.Validator,
+                false,
+                validatorKey,
+                power,
+                feeRecipient,
+                _effective(),
+                0
+            )
+        );
         _checkValidators();
         _changed();
     }

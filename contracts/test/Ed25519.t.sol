@@ -6,7 +6,9 @@ import "./Base.sol";
 contract Ed25519Test is Base {
     function key(uint256 y) private pure returns (bytes32) {
         uint256 reversed = 0;
-        for (uint256 i = 0; i < 32; i++) reversed = (reversed << 8) | ((y >> (8 * i)) & 0xff);
+        for (uint256 i = 0; i < 32; i++) {
+            reversed = (reversed << 8) | ((y >> (8 * i)) & 0xff);
+        }
         return bytes32(reversed);
     }
 
@@ -32,12 +34,16 @@ contract Ed25519Test is Base {
 
     function testNonCanonicalIsRefused() public view {
         // 18 encodings of y from P to 2^255 - 1 name points that have another encoding.
-        for (uint256 y = (1 << 255) - 19; y < 1 << 255; y++) check("not canonical", !Ed25519.isUsable(key(y)));
+        for (uint256 y = (1 << 255) - 19; y < 1 << 255; y++) {
+            check("not canonical", !Ed25519.isUsable(key(y)));
+        }
     }
 
     function testNoPointIsRefused() public view {
         // y = 2 and 7 are on no point of the curve; 3 to 6 are.
-        for (uint256 y = 2; y <= 7; y++) check("point", Ed25519.isUsable(key(y)) == (y > 2 && y < 7));
+        for (uint256 y = 2; y <= 7; y++) {
+            check("point", Ed25519.isUsable(key(y)) == (y > 2 && y < 7));
+        }
     }
 
     /// The curve's own equation, with a square root, says the same.
@@ -58,7 +64,8 @@ contract Ed25519Test is Base {
     }
 
     function pow(uint256 base, uint256 exponent, uint256 modulus) private view returns (uint256) {
-        (, bytes memory r) = address(5).staticcall(abi.encode(uint256(32), uint256(32), uint256(32), base, exponent, modulus));
+        (, bytes memory r) =
+            address(5).staticcall(abi.encode(uint256(32), uint256(32), uint256(32), base, exponent, modulus));
         return abi.decode(r, (uint256));
     }
 }

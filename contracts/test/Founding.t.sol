@@ -89,16 +89,4 @@ contract FoundingTest is GovernanceBase {
         vm.etch(CONTRACT, type(Governance).runtimeCode);
         refusedFounding(founding(1), abi.encodePacked(NoActions.selector));
     }
-
-    /// The largest network that can be founded, in the gas that the node's call may use.
-    function testTheLargestFoundingFits() public {
-        place();
-        vm.roll(0);
-        bytes memory encoded = abi.encode(founding(128));
-        vm.prank(NODE);
-        uint256 before = gasleft();
-        gov.found(encoded);
-        check("under 90 million gas", before - gasleft() < 90_000_000);
-        same("validators", gov.validators().length, 128);
-    }
 }

@@ -18,8 +18,12 @@ contract GovernanceWalkTest is GovernanceBase {
     function testFuzzWalk(uint256 seed) public {
         start(3);
         _added = 3;
-        for (uint32 i = 0; i < PEERS; i++) _peers[i] = peer(i + 1);
-        for (uint32 i = 0; i < 3 * PEERS; i++) _some[i] = i < PEERS ? validatorKey(i + 1) : ed(5000 + i);
+        for (uint32 i = 0; i < PEERS; i++) {
+            _peers[i] = peer(i + 1);
+        }
+        for (uint32 i = 0; i < 3 * PEERS; i++) {
+            _some[i] = i < PEERS ? validatorKey(i + 1) : ed(5000 + i);
+        }
         for (uint256 i = 0; i < STEPS; i++) {
             seed = uint256(keccak256(abi.encode(seed)));
             step(seed);
@@ -65,9 +69,7 @@ contract GovernanceWalkTest is GovernanceBase {
         if (what == 10) {
             bytes32[] memory cas = new bytes32[](1);
             cas[0] = ca(_added + 1);
-            return abi.encodeCall(
-                OrganisationActions.addOrganisation, (name(_added + 1), 2, keysOf(_added + 1), cas)
-            );
+            return abi.encodeCall(OrganisationActions.addOrganisation, (name(_added + 1), 2, keysOf(_added + 1), cas));
         }
         if (what == 11) return abi.encodeCall(OrganisationActions.addCaKey, (id, key, height));
         if (what == 12) return abi.encodeCall(OrganisationActions.endCaKey, (id, ca(id), height));
@@ -129,7 +131,9 @@ contract GovernanceWalkTest is GovernanceBase {
             if (!ns[i].revoked) hash = keccak256(abi.encode(hash, ns[i].from <= next));
         }
         IGovernance.Fork[] memory fs = gov.forks();
-        for (uint256 i = 0; i < fs.length; i++) hash = keccak256(abi.encode(hash, fs[i].height <= next));
+        for (uint256 i = 0; i < fs.length; i++) {
+            hash = keccak256(abi.encode(hash, fs[i].height <= next));
+        }
     }
 
     function checkAlways() private {
@@ -182,7 +186,9 @@ contract GovernanceWalkTest is GovernanceBase {
             if (os[i].status == IGovernance.Status.Removed) continue;
             check("threshold", os[i].threshold >= 1 && os[i].threshold <= os[i].keys.length);
             checkCaKeys(os[i].caKeys, block.number + 1);
-            for (uint256 j = 0; j < os[i].caKeys.length; j++) checkCaKeys(os[i].caKeys, os[i].caKeys[j].until);
+            for (uint256 j = 0; j < os[i].caKeys.length; j++) {
+                checkCaKeys(os[i].caKeys, os[i].caKeys[j].until);
+            }
             check("may transact", gov.permissions(os[i].keys[0]) & 1 == 1);
         }
         check("one is active", active >= 1);

@@ -61,7 +61,9 @@ contract OrganisationsTest is GovernanceBase {
         refused(bad, abi.encodeWithSelector(NoCaKeyAt.selector, block.number + 1));
         bad = add("new", 2, keysOf(3), new bytes32[](5));
         bytes32[] memory five = new bytes32[](5);
-        for (uint256 i = 0; i < 5; i++) five[i] = ed(i);
+        for (uint256 i = 0; i < 5; i++) {
+            five[i] = ed(i);
+        }
         bad = add("new", 2, keysOf(3), five);
         refused(bad, abi.encodeWithSelector(TooManyCaKeys.selector, 4));
         bad = add("new", 2, keysOf(3), new bytes32[](1));
@@ -110,7 +112,8 @@ contract OrganisationsTest is GovernanceBase {
         vm.expectRevert(abi.encodeWithSelector(NotAGovernanceKey.selector, speaker));
         gov.propose(hex"00000000");
         refused(
-            abi.encodeCall(OrganisationActions.resumeOrganisation, (4)), abi.encodeWithSelector(NoOrganisation.selector, 4)
+            abi.encodeCall(OrganisationActions.resumeOrganisation, (4)),
+            abi.encodeWithSelector(NoOrganisation.selector, 4)
         );
         // Its name and accounts are free; its id and its CA keys never are.
         bytes memory again = add("org-004", 2, keysOf(4), oneCa(4));
@@ -148,7 +151,8 @@ contract OrganisationsTest is GovernanceBase {
         refused(abi.encodeCall(OrganisationActions.removeOrganisation, (1)), last);
         refused(abi.encodeCall(OrganisationActions.suspendOrganisation, (1)), last);
         refused(
-            abi.encodeCall(OrganisationActions.removeOrganisation, (2)), abi.encodeWithSelector(NoOrganisation.selector, 2)
+            abi.encodeCall(OrganisationActions.removeOrganisation, (2)),
+            abi.encodeWithSelector(NoOrganisation.selector, 2)
         );
     }
 
@@ -228,7 +232,9 @@ contract OrganisationsTest is GovernanceBase {
 
     function testFourCaKeysAtATime() public {
         start(1);
-        for (uint256 i = 1; i < 4; i++) decideOwn(1, abi.encodeCall(OrganisationActions.addCaKey, (1, ed(70 + i), 0)));
+        for (uint256 i = 1; i < 4; i++) {
+            decideOwn(1, abi.encodeCall(OrganisationActions.addCaKey, (1, ed(70 + i), 0)));
+        }
         bytes memory fifth = abi.encodeCall(OrganisationActions.addCaKey, (1, ed(79), 0));
         refusedOwn(1, fifth, abi.encodeWithSelector(TooManyCaKeys.selector, 4));
         decideOwn(1, abi.encodeCall(OrganisationActions.endCaKey, (1, ca(1), 0)));
@@ -255,7 +261,9 @@ contract OrganisationsTest is GovernanceBase {
 
     function testSerials() public {
         start(2);
-        for (uint160 i = 0; i < 64; i++) decideOwn(1, abi.encodeCall(OrganisationActions.revokeSerial, (1, i)));
+        for (uint160 i = 0; i < 64; i++) {
+            decideOwn(1, abi.encodeCall(OrganisationActions.revokeSerial, (1, i)));
+        }
         bytes memory more = abi.encodeCall(OrganisationActions.revokeSerial, (1, 64));
         refusedOwn(1, more, abi.encodeWithSelector(TooManySerials.selector, 64));
         // The others have room of their own.

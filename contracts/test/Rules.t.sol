@@ -103,7 +103,9 @@ contract RulesTest is GovernanceBase {
         decide(fork("osaka", height));
         refused(fork("amsterdam", height - 1), abi.encodeWithSelector(ForkTooEarly.selector, height - 1, height));
         decide(fork("amsterdam", height));
-        for (uint64 i = 4; i < 16; i++) decide(fork(name(uint32(i)), height));
+        for (uint64 i = 4; i < 16; i++) {
+            decide(fork(name(uint32(i)), height));
+        }
         refused(fork("more", height), abi.encodeWithSelector(TooManyForks.selector, 16));
     }
 

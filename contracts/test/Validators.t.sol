@@ -123,9 +123,7 @@ contract ValidatorsTest is GovernanceBase {
         start(4);
         refusedOwn(2, addition(NEW, 2, 7), abi.encodePacked(OnlyByAll.selector));
         refusedOwn(2, removal(2), abi.encodePacked(OnlyByAll.selector));
-        refusedOwn(
-            2, abi.encodeCall(ValidatorActions.setPower, (peer(2), 99)), abi.encodePacked(OnlyByAll.selector)
-        );
+        refusedOwn(2, abi.encodeCall(ValidatorActions.setPower, (peer(2), 99)), abi.encodePacked(OnlyByAll.selector));
         refusedOwn(
             2,
             abi.encodeCall(ValidatorActions.rotateValidatorKey, (peer(3), ed(77))),
@@ -259,6 +257,19 @@ contract ValidatorsTest is GovernanceBase {
         decide(addition(NEW, 1, 1));
         decide(removal(2));
         refused(removal(NEW), abi.encodeWithSelector(NoValidatorAt.selector, block.number + DELAY));
+        blocks(DELAY);
+        same("set", gov.validators().length, 1);
+        same("the new one", power(validatorKey(NEW)), 1);
+    }
+
+    /// The list has them in another order: 1 leaves last, 2 first, the new one begins between.
+    function testChangesAreJudgedInTheOrderOfTheirHeights() public {
+        start(2);
+        decide(removal(2));
+        nextBlock();
+        decide(addition(NEW, 1, 1));
+        nextBlock();
+        decide(removal(1));
         blocks(DELAY);
         same("set", gov.validators().length, 1);
         same("the new one", power(validatorKey(NEW)), 1);

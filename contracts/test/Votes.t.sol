@@ -76,7 +76,9 @@ contract VotesTest is GovernanceBase {
             keys[i] = (dice >> (8 + i)) & 1 == 0 && i < org.keys.length ? org.keys[i] : account(dice ^ i);
         }
         uint8 threshold = uint8(1 + (dice >> 32) % 2);
-        for (uint256 i = 0; i < org.keys.length; i++) _approved[org.keys[i]] = false;
+        for (uint256 i = 0; i < org.keys.length; i++) {
+            _approved[org.keys[i]] = false;
+        }
         speak(org, true, abi.encodeCall(OrganisationActions.setKeys, (org.id, threshold, keys)));
     }
 

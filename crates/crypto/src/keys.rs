@@ -15,6 +15,10 @@ pub enum Domain {
     Vote,
     /// A consensus proposal.
     Proposal,
+    /// The static key of a `/trefoil/clear/1` key exchange. It belongs to no
+    /// network (zero): the hello that follows names one, so that a peer of
+    /// another can be told of the difference.
+    ClearKey,
 }
 
 impl Domain {
@@ -22,6 +26,7 @@ impl Domain {
         match self {
             Self::Vote => b"trefoil/vote/1\0",
             Self::Proposal => b"trefoil/proposal/1\0",
+            Self::ClearKey => b"trefoil/clear-key/1\0",
         }
     }
 

@@ -82,7 +82,7 @@ struct Engine {
 pub(crate) async fn start(config: Config, timing: Timing) -> Result<(NetHandle, Lanes), NetError> {
     let me = PeerId(config.identity.public());
     let mut swarm = Swarm::new(
-        transport::upgrade(config.network.kind, &config.identity),
+        transport::upgrade(config.network.kind, &config.identity, config.encrypt),
         Behaviour::new(config.inbound_max + config.peers.len() + GREETING_MAX),
         transport::to_libp2p(me),
         swarm::Config::with_tokio_executor().with_max_negotiating_inbound_streams(8),

@@ -8,6 +8,7 @@
 //! connection. `docs/wire.md` states the protocol.
 
 mod behaviour;
+pub mod clear;
 mod dial;
 mod engine;
 pub mod frame;
@@ -17,8 +18,9 @@ mod lane;
 mod link;
 mod mux;
 mod outbox;
+mod public;
 mod reputation;
-mod transport;
+pub mod transport;
 
 #[cfg(test)]
 mod tests;
@@ -39,6 +41,8 @@ pub struct Config {
     pub network: Network,
     /// The most peers that dialled us and are not among `peers`.
     pub inbound_max: usize,
+    /// A public node's: speak Noise only. The other kinds always encrypt.
+    pub encrypt: bool,
 }
 
 /// What two nodes must agree on before they speak.

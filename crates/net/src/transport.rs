@@ -3,13 +3,20 @@
 //! and addresses into libp2p's.
 
 use std::{
+    error::Error,
     net::{IpAddr, SocketAddr},
     time::Duration,
 };
 
+use futures::{AsyncRead, AsyncWrite};
 use libp2p::{
     Multiaddr, Transport as _,
-    core::{muxing::StreamMuxerBox, transport::Boxed, upgrade},
+    core::{
+        Negotiated,
+        muxing::StreamMuxerBox,
+        transport::Boxed,
+        upgrade::{self, InboundConnectionUpgrade, OutboundConnectionUpgrade, UpgradeInfo},
+    },
     identity::Keypair,
     multiaddr::Protocol,
     multihash::Multihash,
@@ -18,21 +25,47 @@ use libp2p::{
 use trefoil_crypto::SecretKey;
 use trefoil_types::{PeerId, spec::Kind};
 
-use crate::mux::Yamux;
+use crate::{mux::Yamux, public::Public};
+
+/// What a security protocol is laid over.
+type Socket = Negotiated<tcp::tokio::TcpStream>;
 
 /// From the first byte to an authenticated connection, either way.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
 
-/// How a network of `kind` protects its connections. Each kind offers exactly
-/// one security protocol, so that there is nothing to downgrade to. All three
-/// speak Noise XX for now; `/trefoil/clear/1` (public) and `/trefoil/member/1`
-/// (private, consortium) take their arms here.
-pub(crate) fn upgrade(kind: Kind, identity: &SecretKey) -> Boxed<(libp2p::PeerId, StreamMuxerBox)> {
-    let security = match kind {
-        Kind::Public | Kind::Private | Kind::Consortium => {
-            noise::Config::new(&keypair(identity)).expect("an ed25519 key signs the static key")
+/// How a network of `kind` protects its connections; `encrypt` makes a public
+/// node speak Noise only ([`Public`]), the other kinds always encrypt.
+/// `/trefoil/member/1` (private, consortium) takes Noise's place here.
+pub fn upgrade(
+    kind: Kind,
+    identity: &SecretKey,
+    encrypt: bool,
+) -> Boxed<(libp2p::PeerId, StreamMuxerBox)> {
+    let keypair = keypair(identity);
+    match kind {
+        Kind::Public => over(Public::new(identity, &keypair, encrypt)),
+        Kind::Private | Kind::Consortium => {
+            over(noise::Config::new(&keypair).expect("an ed25519 key signs the static key"))
         }
-    };
+    }
+}
+
+/// TCP, a security protocol, and streams over it. Public for the programs that
+/// measure and attack the wires.
+pub fn over<S, D, E>(security: S) -> Boxed<(libp2p::PeerId, StreamMuxerBox)>
+where
+    S: InboundConnectionUpgrade<Socket, Output = (libp2p::PeerId, D), Error = E>
+        + OutboundConnectionUpgrade<Socket, Output = (libp2p::PeerId, D), Error = E>
+        + Clone
+        + Send
+        + 'static,
+    <S as InboundConnectionUpgrade<Socket>>::Future: Send,
+    <S as OutboundConnectionUpgrade<Socket>>::Future: Send,
+    <S as UpgradeInfo>::Info: Send,
+    <<S as UpgradeInfo>::InfoIter as IntoIterator>::IntoIter: Send,
+    D: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    E: Error + Send + Sync + 'static,
+{
     tcp::tokio::Transport::new(tcp::Config::new().nodelay(true))
         .upgrade(upgrade::Version::V1)
         .authenticate(security)
@@ -42,27 +75,28 @@ pub(crate) fn upgrade(kind: Kind, identity: &SecretKey) -> Boxed<(libp2p::PeerId
         .boxed()
 }
 
-fn keypair(identity: &SecretKey) -> Keypair {
+/// libp2p's word for an identity with its secret.
+pub fn keypair(identity: &SecretKey) -> Keypair {
     Keypair::ed25519_from_bytes(*identity.seed()).expect("32 bytes are an ed25519 seed")
 }
 
 /// libp2p's word for a peer.
-pub(crate) fn to_libp2p(peer: PeerId) -> libp2p::PeerId {
+pub fn to_libp2p(peer: PeerId) -> libp2p::PeerId {
     let multihash = Multihash::from_bytes(&peer.multihash()).expect("an identity multihash");
     libp2p::PeerId::from_multihash(multihash).expect("an identity multihash names a peer")
 }
 
 /// Our word for a peer; `None` unless it is an Ed25519 identity.
-pub(crate) fn from_libp2p(peer: &libp2p::PeerId) -> Option<PeerId> {
+pub fn from_libp2p(peer: &libp2p::PeerId) -> Option<PeerId> {
     PeerId::from_multihash(&peer.to_bytes())
 }
 
-pub(crate) fn to_multiaddr(address: SocketAddr) -> Multiaddr {
+pub fn to_multiaddr(address: SocketAddr) -> Multiaddr {
     Multiaddr::from(address.ip()).with(Protocol::Tcp(address.port()))
 }
 
 /// The socket address in a TCP multiaddress, if it is one.
-pub(crate) fn to_socket(address: &Multiaddr) -> Option<SocketAddr> {
+pub fn to_socket(address: &Multiaddr) -> Option<SocketAddr> {
     let mut parts = address.iter();
     let ip = match parts.next()? {
         Protocol::Ip4(ip) => IpAddr::from(ip),

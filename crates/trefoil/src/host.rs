@@ -46,13 +46,15 @@ impl Host {
     /// been replayed and its servers listen.
     ///
     /// # Errors
-    /// A directory in use or damaged or of another chain; a port in use.
+    /// A directory in use or damaged or of another chain; a port in use; a
+    /// setting that does not fit the kind of network.
     pub async fn start(
         home: &Home,
         spec: Arc<ChainSpec>,
         settings: &Settings,
         keys: NodeKeys,
     ) -> Result<Self, Failure> {
+        let encrypt = settings.p2p.encrypts(spec.kind)?;
         let disk: Arc<dyn Disk> = Arc::new(FileDisk::open(&home.data())?);
         let ledger = Ledger::open(disk.clone(), spec.clone(), settings.history.0)?;
         let (journal, recovered) = Journal::open(disk)?;
@@ -73,6 +75,7 @@ impl Host {
                 fork_id: fork_id(&spec, &genesis_hash),
             },
             inbound_max: settings.p2p.inbound_max,
+            encrypt,
         })
         .await?;
 

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 use trefoil_ledger::History;
 use trefoil_node::PoolLimits;
-use trefoil_types::PeerId;
+use trefoil_types::{PeerId, spec::Kind};
 
 /// The file in a node's directory.
 pub const FILE: &str = "node.toml";
@@ -47,6 +47,18 @@ pub struct P2pSettings {
     pub peers: Vec<PeerAddress>,
     /// Connections that others opened, at most.
     pub inbound_max: usize,
+    /// Whether a public network's node hides what it says.
+    pub encrypt: Encrypt,
+}
+
+/// Public networks are readable on the wire unless a node says otherwise; the
+/// other kinds always encrypt.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Encrypt {
+    #[default]
+    Never,
+    Always,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,7 +107,21 @@ impl Default for Settings {
 impl Default for P2pSettings {
     fn default() -> Self {
         let listen = SocketAddr::from(([0, 0, 0, 0], 30303));
-        Self { listen, peers: Vec::new(), inbound_max: 128 }
+        Self { listen, peers: Vec::new(), inbound_max: 128, encrypt: Encrypt::Never }
+    }
+}
+
+impl P2pSettings {
+    /// Whether `always` is asked for, where it can be.
+    ///
+    /// # Errors
+    /// On a network whose wire has no other way.
+    pub fn encrypts(&self, kind: Kind) -> Result<bool, SettingsError> {
+        match (self.encrypt, kind) {
+            (Encrypt::Never, _) => Ok(false),
+            (Encrypt::Always, Kind::Public) => Ok(true),
+            (Encrypt::Always, kind) => Err(SettingsError::Encrypted { kind }),
+        }
     }
 }
 
@@ -240,6 +266,10 @@ pub enum SettingsError {
     Unknown { key: String, source_: Source, hint: String },
     #[error("setting `{key}` in {source_} is wrong: {message}")]
     Value { key: String, source_: Source, message: String },
+    #[error(
+        "setting `p2p.encrypt` is for public networks and this one is {kind:?}: its wire is always encrypted; remove the setting"
+    )]
+    Encrypted { kind: Kind },
 }
 
 /// The settings in force, and each key's value with its source.

@@ -61,10 +61,28 @@ fn errors_name_the_key_and_where_it_stands() {
 }
 
 #[test]
+fn encryption_is_a_public_nodes_choice() {
+    let settings = |file| load(file, &[], &[]).map(|effective| effective.settings.p2p);
+    let never = settings("").unwrap();
+    let always = settings("[p2p]\nencrypt = \"always\"").unwrap();
+    assert!(!never.encrypts(Kind::Public).unwrap());
+    assert!(!never.encrypts(Kind::Consortium).unwrap());
+    assert!(always.encrypts(Kind::Public).unwrap());
+    for kind in [Kind::Private, Kind::Consortium] {
+        let error = always.encrypts(kind).unwrap_err().to_string();
+        let words = ["`p2p.encrypt`", &format!("{kind:?}"), "always encrypted", "remove"];
+        assert!(words.iter().all(|word| error.contains(word)), "{error}");
+    }
+    let error = settings("[p2p]\nencrypt = \"maybe\"").unwrap_err().to_string();
+    assert!(error.contains("`p2p.encrypt`") && error.contains("always"), "{error}");
+}
+
+#[test]
 fn a_written_file_reads_back() {
     let mut settings = Settings::default();
     settings.p2p.listen.set_port(4);
     settings.history = HistorySetting(History::Window(10));
+    settings.p2p.encrypt = Encrypt::Always;
     let effective = load(&settings.to_toml(), &[], &[]).unwrap();
     assert_eq!(effective.settings, settings);
     assert_eq!(load("", &[], &[]).unwrap().settings, Settings::default());
@@ -77,7 +95,7 @@ proptest::proptest! {
         changes in proptest::collection::vec((0usize..200, proptest::char::any()), 1..4),
     ) {
         let good = "log = \"debug\"\nhistory = 9\n[rpc]\nlisten = \"127.0.0.1:1\"\n\
-                    hosts = [\"a\"]\n[p2p]\ninbound_max = 7\npeers = []\n";
+                    hosts = [\"a\"]\n[p2p]\ninbound_max = 7\npeers = []\nencrypt = \"always\"\n";
         let mut text: Vec<char> = good.chars().collect();
         for (at, change) in changes {
             let at = at % text.len();

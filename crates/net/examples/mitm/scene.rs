@@ -1,0 +1,125 @@
+//! The victims, Alice and Bob, and the sockets between them.
+
+use std::{io, net::SocketAddr, time::Duration};
+
+use futures::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::JoinHandle,
+    time::timeout,
+};
+use trefoil_crypto::{PeerId, SecretKey};
+use trefoil_net::transport;
+use trefoil_types::spec::Kind;
+
+use crate::shared::{self, Connection, Wire};
+
+/// A victim that waits longer than this waits for the attacker in vain.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+#[derive(Clone, Copy, Debug)]
+pub enum Wires {
+    Clear,
+    Member,
+}
+
+/// One try.
+#[derive(Clone, Copy)]
+pub struct Scene {
+    pub wires: Wires,
+    /// Whether the victims encrypt on a public network.
+    pub encrypt: bool,
+}
+
+pub fn alice() -> SecretKey {
+    SecretKey::from_seed(&[1; 32])
+}
+
+pub fn bob() -> SecretKey {
+    SecretKey::from_seed(&[2; 32])
+}
+
+impl Scene {
+    pub fn new(wires: Wires) -> Self {
+        Self { wires, encrypt: false }
+    }
+
+    pub fn wire(&self, identity: &SecretKey) -> Wire {
+        let kind = match self.wires {
+            Wires::Clear => Kind::Public,
+            Wires::Member => Kind::Consortium,
+        };
+        transport::upgrade(kind, identity, self.encrypt)
+    }
+
+    /// Alice dials where she believes Bob to be: the attacker's end of her
+    /// call, and whom she finds there.
+    pub async fn lure(&self) -> io::Result<(TcpStream, JoinHandle<bool>)> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = transport::to_multiaddr(listener.local_addr()?);
+        let mut wire = self.wire(&alice());
+        let dialled = tokio::spawn(async move {
+            let reached = timeout(PATIENCE, shared::dial(&mut wire, address)).await;
+            is(&reached.unwrap_or_else(|late| Err(late.into())), &bob())
+        });
+        Ok((listener.accept().await?.0, dialled))
+    }
+
+    /// Bob listens; whether he takes his caller for Alice.
+    pub async fn listen(&self) -> io::Result<(SocketAddr, JoinHandle<bool>)> {
+        let mut wire = self.wire(&bob());
+        let address = shared::listen(&mut wire).await;
+        let address = transport::to_socket(&address).expect("TCP");
+        let called = tokio::spawn(async move {
+            let caller = timeout(PATIENCE, async { shared::accept(&mut wire).await.await }).await;
+            is(&caller.unwrap_or_else(|late| Err(late.into())), &alice())
+        });
+        Ok((address, called))
+    }
+
+    /// Alice says `words` to whoever is at `address`, if that is Bob.
+    pub fn say(&self, address: SocketAddr, words: Vec<u8>) -> JoinHandle<io::Result<()>> {
+        let mut wire = self.wire(&alice());
+        tokio::spawn(async move {
+            let (peer, mut mux) = shared::dial(&mut wire, transport::to_multiaddr(address)).await?;
+            if peer != transport::to_libp2p(PeerId(bob().public())) {
+                return Err(io::ErrorKind::PermissionDenied.into());
+            }
+            let mut stream = shared::open(&mut mux).await?;
+            let driver = tokio::spawn(shared::drive(mux));
+            stream.write_all(&words).await?;
+            stream.close().await?;
+            Err(driver.await.expect("it does not panic"))
+        })
+    }
+
+    /// Bob listens; what a caller whom he takes for Alice says to him.
+    pub async fn hear(&self) -> io::Result<(SocketAddr, JoinHandle<Vec<u8>>)> {
+        let mut wire = self.wire(&bob());
+        let address = shared::listen(&mut wire).await;
+        let address = transport::to_socket(&address).expect("TCP");
+        let heard = tokio::spawn(async move {
+            let mut words = Vec::new();
+            let hear = async {
+                let (peer, mut mux) = shared::accept(&mut wire).await.await?;
+                if peer != transport::to_libp2p(PeerId(alice().public())) {
+                    return Err(io::ErrorKind::PermissionDenied.into());
+                }
+                let mut stream = shared::opened(&mut mux).await?;
+                let driver = tokio::spawn(shared::drive(mux));
+                stream.read_to_end(&mut words).await?;
+                driver.abort();
+                io::Result::Ok(())
+            };
+            // However it ends, what counts is what was handed out.
+            let _ = timeout(PATIENCE, hear).await;
+            words
+        });
+        Ok((address, heard))
+    }
+}
+
+fn is(reached: &io::Result<Connection>, identity: &SecretKey) -> bool {
+    let name = transport::to_libp2p(PeerId(identity.public()));
+    reached.as_ref().is_ok_and(|(peer, _)| *peer == name)
+}

@@ -1,0 +1,98 @@
+//! Which security protocols a node of a public network offers.
+//!
+//! Every node takes Noise; one that must be encrypted takes nothing else, and
+//! the others offer `/trefoil/clear/1` first. Nobody signs what is offered, so
+//! a man in the middle may strike an offer out: two that would have spoken in
+//! the clear then speak Noise or not at all, and a node that must be encrypted
+//! never speaks in the clear, whatever it is told.
+
+use futures::{
+    AsyncRead, AsyncWrite, FutureExt as _, TryFutureExt as _,
+    future::{BoxFuture, Either},
+};
+use libp2p::{
+    core::upgrade::{InboundConnectionUpgrade, OutboundConnectionUpgrade, UpgradeInfo},
+    identity::Keypair,
+    noise,
+};
+use trefoil_crypto::SecretKey;
+
+use crate::clear::{self, Clear, ClearError, stream::ClearStream};
+
+const NOISE: &str = "/noise";
+
+/// Agrees on one of the offered protocols.
+#[derive(Clone)]
+pub(crate) struct Public {
+    clear: Clear,
+    noise: noise::Config,
+    offers: &'static [&'static str],
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PublicError {
+    #[error(transparent)]
+    Clear(#[from] ClearError),
+    #[error(transparent)]
+    Noise(#[from] noise::Error),
+}
+
+type Secured<S> = (libp2p::PeerId, Either<ClearStream<S>, noise::Output<S>>);
+
+impl Public {
+    /// `encrypt`: only Noise.
+    pub fn new(identity: &SecretKey, keypair: &Keypair, encrypt: bool) -> Self {
+        Self {
+            clear: Clear::new(identity),
+            noise: noise::Config::new(keypair).expect("an ed25519 key signs the static key"),
+            offers: if encrypt { &[NOISE] } else { &[clear::PROTOCOL, NOISE] },
+        }
+    }
+}
+
+impl UpgradeInfo for Public {
+    type Info = &'static str;
+    type InfoIter = std::iter::Copied<std::slice::Iter<'static, &'static str>>;
+
+    fn protocol_info(&self) -> Self::InfoIter {
+        self.offers.iter().copied()
+    }
+}
+
+impl<S> InboundConnectionUpgrade<S> for Public
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    type Output = Secured<S>;
+    type Error = PublicError;
+    type Future = BoxFuture<'static, Result<Self::Output, Self::Error>>;
+
+    fn upgrade_inbound(self, socket: S, agreed: Self::Info) -> Self::Future {
+        if agreed == NOISE {
+            let noise = self.noise.upgrade_inbound(socket, agreed);
+            noise.map_ok(|(peer, stream)| (peer, Either::Right(stream))).err_into().boxed()
+        } else {
+            let clear = self.clear.upgrade_inbound(socket, agreed);
+            clear.map_ok(|(peer, stream)| (peer, Either::Left(stream))).err_into().boxed()
+        }
+    }
+}
+
+impl<S> OutboundConnectionUpgrade<S> for Public
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    type Output = Secured<S>;
+    type Error = PublicError;
+    type Future = BoxFuture<'static, Result<Self::Output, Self::Error>>;
+
+    fn upgrade_outbound(self, socket: S, agreed: Self::Info) -> Self::Future {
+        if agreed == NOISE {
+            let noise = self.noise.upgrade_outbound(socket, agreed);
+            noise.map_ok(|(peer, stream)| (peer, Either::Right(stream))).err_into().boxed()
+        } else {
+            let clear = self.clear.upgrade_outbound(socket, agreed);
+            clear.map_ok(|(peer, stream)| (peer, Either::Left(stream))).err_into().boxed()
+        }
+    }
+}
