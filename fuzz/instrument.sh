@@ -12,7 +12,8 @@ case " $* " in
   # The compiler itself loads these, and has no fuzzer in it.
   *" --crate-type proc-macro "* | *" --crate-name alloy_sol_macro"*) exec "$rustc" "$@" ;;
   *" --crate-name trefoil"* | *" --crate-name alloy_"* | *" --crate-name toml"* | *" fuzz_targets/"* | \
-  *" --crate-name redb "* | *" --crate-name serde_json "* | *" --crate-name arc_malachitebft_"*)
+  *" --crate-name redb "* | *" --crate-name serde_json "* | *" --crate-name arc_malachitebft_"* | \
+  *" --crate-name der "* | *" --crate-name x509_cert "*)
     exec "$rustc" "$@" "${coverage[@]}" ;;
 esac
 exec "$rustc" "$@"

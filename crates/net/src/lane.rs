@@ -8,7 +8,7 @@ use tokio::sync::{
 };
 use trefoil_types::{limits, message::Lane};
 
-use crate::NetEvent;
+use crate::{NetEvent, cut::Switch};
 
 /// Every lane, most urgent first; `lane as usize` is its place here.
 pub(crate) const LANES: [Lane; 3] = [Lane::Consensus, Lane::CatchUp, Lane::Gossip];
@@ -94,13 +94,21 @@ pub struct Inbox(mpsc::Receiver<Parcel>);
 impl Inbox {
     /// Waits for the next event; `None` when the network has ended.
     pub async fn recv(&mut self) -> Option<NetEvent> {
-        self.0.recv().await.map(|parcel| parcel.event)
+        loop {
+            if let Some(event) = self.0.recv().await?.open() {
+                return Some(event);
+            }
+        }
     }
 
     /// # Errors
     /// When nothing waits, or the network has ended.
     pub fn try_recv(&mut self) -> Result<NetEvent, TryRecvError> {
-        self.0.try_recv().map(|parcel| parcel.event)
+        loop {
+            if let Some(event) = self.0.try_recv()?.open() {
+                return Ok(event);
+            }
+        }
     }
 }
 
@@ -109,6 +117,15 @@ impl Inbox {
 struct Parcel {
     event: NetEvent,
     _room: Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)>,
+    /// Of the connection that it came over: once that is cut, it is void.
+    switch: Option<Arc<Switch>>,
+}
+
+impl Parcel {
+    fn open(self) -> Option<NetEvent> {
+        let void = self.switch.is_some_and(|switch| switch.reason().is_some());
+        (!void).then_some(self.event)
+    }
 }
 
 /// The node no longer listens.
@@ -127,6 +144,7 @@ pub(crate) struct Outlet {
 pub(crate) struct Share {
     outlet: Outlet,
     messages: Arc<Semaphore>,
+    switch: Option<Arc<Switch>>,
 }
 
 /// A fresh lane.
@@ -137,19 +155,19 @@ pub(crate) fn lane(lane: Lane) -> (Outlet, Inbox) {
 }
 
 impl Outlet {
-    pub fn share(&self) -> Share {
+    pub fn share(&self, switch: Option<Arc<Switch>>) -> Share {
         let messages = Arc::new(Semaphore::new(limits(self.lane).in_messages_per_peer));
-        Share { outlet: self.clone(), messages }
+        Share { outlet: self.clone(), messages, switch }
     }
 
     /// Tells the node of a connection; waits for room.
     pub async fn tell(&self, event: NetEvent) -> Result<(), NodeGone> {
-        self.parcels.send(Parcel { event, _room: None }).await.map_err(|_| NodeGone)
+        self.parcels.send(Parcel { event, _room: None, switch: None }).await.map_err(|_| NodeGone)
     }
 
     /// Tells the node if there is room.
     pub fn try_tell(&self, event: NetEvent) {
-        let _ = self.parcels.try_send(Parcel { event, _room: None });
+        let _ = self.parcels.try_send(Parcel { event, _room: None, switch: None });
     }
 }
 
@@ -162,6 +180,7 @@ impl Share {
         let own = self.messages.clone().acquire_owned().await.map_err(|_| NodeGone)?;
         let all = self.outlet.bytes.clone().acquire_many_owned(bytes).await;
         let room = Some((own, all.map_err(|_| NodeGone)?));
-        self.outlet.parcels.send(Parcel { event, _room: room }).await.map_err(|_| NodeGone)
+        let parcel = Parcel { event, _room: room, switch: self.switch.clone() };
+        self.outlet.parcels.send(parcel).await.map_err(|_| NodeGone)
     }
 }

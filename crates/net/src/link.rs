@@ -18,6 +18,7 @@ use trefoil_types::{Offence, PeerId, message::Lane};
 use crate::{
     NetEvent, Timing,
     behaviour::Opened,
+    cut::Switch,
     frame::{self, CONTROL_BYTES_MAX, Control, Frame, FrameError, ReadError},
     hello::{Hello, HelloError},
     lane::{LANES, Outlet, Share, limits},
@@ -37,6 +38,8 @@ pub(crate) struct Link {
     pub opened: mpsc::Receiver<Opened>,
     /// The engine's order to end.
     pub stopped: watch::Receiver<Option<String>>,
+    /// The socket's, in a network of members.
+    pub switch: Option<Arc<Switch>>,
     pub reports: mpsc::Sender<Report>,
     /// To the node, by lane.
     pub outlets: [Outlet; 3],
@@ -160,6 +163,9 @@ impl Link {
             end = self.speak(streams, outbox) => end,
             reason = stop => End::Closed(reason),
         };
+        // Of a socket that was cut, whoever noticed first.
+        let cut = self.switch.as_ref().and_then(|switch| switch.reason());
+        let end = cut.map_or(end, |reason| End::Closed(reason.into()));
         let _ = node.tell(NetEvent::Disconnected { peer, reason: end.reason() }).await;
         end
     }
@@ -230,7 +236,7 @@ impl Link {
         let mut tasks = JoinSet::new();
         let lanes = LANES.into_iter().zip(streams.read).zip(streams.write);
         for ((lane, read), write) in lanes {
-            let share = self.outlets[lane as usize].share();
+            let share = self.outlets[lane as usize].share(self.switch.clone());
             tasks.spawn(listen(self.peer, lane, read, share, outbox.clone(), self.timing));
             tasks.spawn(talk(lane, write, outbox.clone(), self.timing));
         }

@@ -55,6 +55,7 @@ fn config(n: u8, peers: &[(u8, SocketAddr)]) -> Config {
         network: network(),
         inbound_max: 8,
         encrypt: false,
+        membership: None,
     }
 }
 

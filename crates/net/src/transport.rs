@@ -5,6 +5,7 @@
 use std::{
     error::Error,
     net::{IpAddr, SocketAddr},
+    sync::Arc,
     time::Duration,
 };
 
@@ -14,18 +15,18 @@ use libp2p::{
     core::{
         Negotiated,
         muxing::StreamMuxerBox,
-        transport::Boxed,
+        transport::{Boxed, timeout::TransportTimeout},
         upgrade::{self, InboundConnectionUpgrade, OutboundConnectionUpgrade, UpgradeInfo},
     },
     identity::Keypair,
     multiaddr::Protocol,
     multihash::Multihash,
-    noise, tcp,
+    noise, tcp, tls,
 };
 use trefoil_crypto::SecretKey;
 use trefoil_types::{PeerId, spec::Kind};
 
-use crate::{mux::Yamux, public::Public};
+use crate::{board::Board, member::Member, mux::Yamux, public::Public};
 
 /// What a security protocol is laid over.
 type Socket = Negotiated<tcp::tokio::TcpStream>;
@@ -35,7 +36,7 @@ const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
 
 /// How a network of `kind` protects its connections; `encrypt` makes a public
 /// node speak Noise only ([`Public`]), the other kinds always encrypt.
-/// `/trefoil/member/1` (private, consortium) takes Noise's place here.
+/// Networks with a board of their members have a wire of their own: [`members`].
 pub fn upgrade(
     kind: Kind,
     identity: &SecretKey,
@@ -71,6 +72,20 @@ where
         .authenticate(security)
         .multiplex(Yamux)
         .timeout(HANDSHAKE_MAX)
+        .map(|(peer, mux), _| (peer, StreamMuxerBox::new(mux)))
+        .boxed()
+}
+
+/// The wire of private and consortium networks, `/trefoil/member/1`.
+pub(crate) fn members(
+    identity: &SecretKey,
+    board: Arc<Board>,
+) -> Boxed<(libp2p::PeerId, StreamMuxerBox)> {
+    let tls = tls::Config::new(&keypair(identity)).expect("an ed25519 key signs the TLS key");
+    let member = Member { tls, board };
+    let connections = tcp::tokio::Transport::new(tcp::Config::new().nodelay(true))
+        .and_then(move |socket, point| member.establish(socket, point));
+    TransportTimeout::new(connections, HANDSHAKE_MAX)
         .map(|(peer, mux), _| (peer, StreamMuxerBox::new(mux)))
         .boxed()
 }

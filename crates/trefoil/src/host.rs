@@ -76,6 +76,7 @@ impl Host {
             },
             inbound_max: settings.p2p.inbound_max,
             encrypt,
+            membership: None,
         })
         .await?;
 

@@ -258,6 +258,7 @@ async fn net() -> trefoil_net::NetHandle {
         },
         inbound_max: 1,
         encrypt: false,
+        membership: None,
     };
     trefoil_net::start(config).await.expect("a loopback port").0
 }
