@@ -63,6 +63,14 @@ pub(crate) fn genesis(spec: &ChainSpec) -> Result<Committed, LedgerError> {
     Ok(Committed { block, receipts: Arc::default(), diff, trie, governed })
 }
 
+/// The hash of the genesis block that a specification founds.
+///
+/// # Errors
+/// [`LedgerError::Founding`] if the governing contract refuses the founders.
+pub fn genesis_hash(spec: &ChainSpec) -> Result<B256, LedgerError> {
+    genesis(spec).map(|founded| founded.block.hash)
+}
+
 fn header(spec: &ChainSpec, state_root: B256) -> Header {
     let prague = spec.fork_at(0) >= Fork::Prague;
     Header {

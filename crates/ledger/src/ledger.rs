@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use alloy_primitives::U256;
 use trefoil_types::{
-    Address, B256, Certificate, ChainSpec, Disk, Header, Height, Offence, Receipt, RecoveredBlock,
-    Transaction, ValidatorSet, ValidatorSignature, Vote, VoteKind,
+    Address, Admission, B256, Certificate, ChainSpec, Disk, Header, Height, Offence, Receipt,
+    RecoveredBlock, Transaction, ValidatorSet, ValidatorSignature, Vote, VoteKind,
 };
 
 use crate::{
@@ -199,6 +199,17 @@ impl Ledger {
 
     pub fn genesis_hash(&self) -> B256 {
         self.view.genesis
+    }
+
+    /// Who may connect by the tip's state; `None` on a public network: everyone.
+    pub fn admission(&self) -> Option<Admission> {
+        let (tip, governed) = (self.tip(), self.governed());
+        self.spec.kind.has_members().then(|| Admission {
+            genesis: self.genesis_hash(),
+            height: tip.number,
+            time: tip.timestamp,
+            members: governed.members.clone(),
+        })
     }
 
     pub fn tip(&self) -> &Header {

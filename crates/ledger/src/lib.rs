@@ -32,6 +32,7 @@ pub use checkpoint::{Checkpoint, CheckpointDone, PROOFS_WINDOW};
 pub use execute::{
     BlockRun, EthereumBlock, ExecuteError, Executed, Parent, execute, execute_ethereum,
 };
+pub use genesis::genesis_hash;
 pub use governance::{ChainSettings, Governed, Permissions};
 pub use header::next_base_fee;
 pub use journal::{Journal, JournalError, Record, Recovered};

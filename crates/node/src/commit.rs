@@ -60,7 +60,7 @@ impl Node {
         self.apply(now, outcome, certificate, fx);
         self.settle_pool(now, &block);
         self.shut_out();
-        fx.orders.extend(self.admission().map(Order::Admission));
+        fx.orders.extend(self.ledger.admission().map(Order::Admission));
         let snapshot = self.ledger.snapshot();
         fx.events.push(Event::Committed { block, receipts, snapshot });
         self.tell_tip(now, fx);

@@ -118,7 +118,7 @@ impl Node {
             equivocations: VecDeque::new(),
         };
         node.recover(now, records, effects);
-        effects.orders.extend(node.admission().map(Order::Admission));
+        effects.orders.extend(node.ledger.admission().map(Order::Admission));
         node.timers(now, effects);
         node
     }

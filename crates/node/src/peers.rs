@@ -1,6 +1,6 @@
 //! What is known of each connected peer.
 
-use trefoil_types::{Admission, Height, Message, Millis, PeerId, Time, message::Tip};
+use trefoil_types::{Height, Message, Millis, PeerId, Time, message::Tip};
 
 use crate::{Effects, node::Node};
 
@@ -60,17 +60,6 @@ impl Node {
         self.peers.remove(peer);
         self.early.forget(peer);
         self.catch_up.forget(peer);
-    }
-
-    /// Who may connect by the tip's state; everyone, on a public network.
-    pub(crate) fn admission(&self) -> Option<Admission> {
-        let (tip, governed) = (self.ledger.tip(), self.ledger.governed());
-        self.ledger.spec().kind.has_members().then(|| Admission {
-            genesis: self.ledger.genesis_hash(),
-            height: tip.number,
-            time: tip.timestamp,
-            members: governed.members.clone(),
-        })
     }
 
     /// Forgets the peers that the newest block shut out.

@@ -10,6 +10,7 @@ use alloy_consensus::transaction::SignerRecoverable;
 use alloy_primitives::Bytes;
 use rayon::ThreadPool;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use trefoil_crypto::NodeCertificate;
 use trefoil_ledger::Snapshot;
 use trefoil_net::NetHandle;
 use trefoil_node::{Call, Event, Reply, Status};
@@ -43,6 +44,8 @@ pub struct Backend {
     pub(crate) status: watch::Receiver<Arc<Status>>,
     pub(crate) events: broadcast::Sender<Event>,
     pub(crate) calls: mpsc::Sender<Request>,
+    /// This node's certificate, on a network of members.
+    pub(crate) certificate: Option<watch::Receiver<NodeCertificate>>,
 }
 
 /// A call on its way to the node's thread, with where its reply goes.
@@ -65,6 +68,11 @@ impl Backend {
     /// The chain as of the newest committed block; cheap.
     pub fn snapshot(&self) -> Snapshot {
         self.snapshot.borrow().clone()
+    }
+
+    /// This node's certificate, on a network of members.
+    pub fn certificate(&self) -> Option<NodeCertificate> {
+        self.certificate.as_ref().map(|held| held.borrow().clone())
     }
 
     /// Where the node stands; renewed after each batch of inputs.

@@ -2,20 +2,22 @@
 //!
 //! What always holds: a secret is written, encrypted, into the directory of the
 //! founder who holds it and nowhere else. An organisation's first founder keeps
-//! its CA key, and the account that votes for it unless accounts were named.
+//! its CA key, and the account that votes for it unless accounts were named;
+//! that key has certified the nodes of all its founders.
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
 use alloy_genesis::GenesisAccount;
 use alloy_primitives::U256;
-use trefoil_crypto::SecretKey;
+use trefoil_crypto::{Role, SecretKey};
 use trefoil_types::{
-    Address, ChainSpec, Kind, PeerId, PublicKey,
+    Address, ChainSpec, Kind, PeerId,
     spec::{self, Fork, FoundingValidator},
 };
 use zeroize::Zeroizing;
 
 use crate::{
+    certificate::{self, Ca},
     clock,
     failure::Failure,
     home::Home,
@@ -88,8 +90,8 @@ pub fn found(plan: Plan, founders: &[Founder], password: &str) -> Result<ChainSp
     });
     let seats: Vec<(PeerId, FoundingValidator)> = seats.collect();
     let parties = plan.organisations.iter().zip(founders);
-    let organisations = parties.map(|(party, first)| organise(party, first, &mut secrets));
-    let organisations = organisations.collect();
+    let organised = parties.map(|(party, first)| organise(party, first, &mut secrets));
+    let (organisations, cas): (_, Vec<Ca>) = organised.unzip();
     let peers = seats.iter().zip(founders);
     let peers: Vec<PeerAddress> =
         peers.map(|((peer, _), f)| PeerAddress { peer: *peer, address: f.address }).collect();
@@ -97,6 +99,9 @@ pub fn found(plan: Plan, founders: &[Founder], password: &str) -> Result<ChainSp
     spec.check()?;
     for (dir, kind, secret) in &secrets {
         keys::store(dir, *kind, secret, password)?;
+    }
+    if !cas.is_empty() {
+        certify(&spec, &cas, &peers, founders)?;
     }
     for (index, founder) in founders.iter().enumerate() {
         let mut settings = founder.settings.clone();
@@ -107,14 +112,34 @@ pub fn found(plan: Plan, founders: &[Founder], password: &str) -> Result<ChainSp
     Ok(spec)
 }
 
+/// Certifies each founder's node with the CA key of its organisation.
+fn certify(
+    spec: &ChainSpec,
+    cas: &[Ca],
+    peers: &[PeerAddress],
+    founders: &[Founder],
+) -> Result<(), Failure> {
+    let genesis = trefoil_ledger::genesis_hash(spec)?;
+    for (index, (founder, peer)) in founders.iter().zip(peers).enumerate() {
+        let party = index % cas.len();
+        // Organisations are numbered from 1 in the order of the specification.
+        let (organisation, now) = (party as u32 + 1, spec.genesis_time);
+        let (role, days) = (Role::Validator, certificate::DAYS);
+        let claims = certificate::claims(genesis, organisation, peer.peer, role, now, days);
+        let path = certificate::path(&founder.home.dir);
+        certificate::store(&path, &cas[party].certify(&claims)?)?;
+    }
+    Ok(())
+}
+
 /// A founder's node and validator; of `party` in a network of members.
 fn seat(
     founder: &Founder,
     party: Option<&Party>,
     secrets: &mut Vec<Secret>,
 ) -> (PeerId, FoundingValidator) {
-    let peer = PeerId(make_key(founder, KeyKind::Node, secrets));
-    let key = make_key(founder, KeyKind::Validator, secrets);
+    let peer = PeerId(make_key(founder, KeyKind::Node, secrets).public());
+    let key = make_key(founder, KeyKind::Validator, secrets).public();
     let account = match (founder.fee_recipient, party) {
         (Some(account), _) => account,
         (None, Some(_)) => Address::ZERO,
@@ -133,21 +158,22 @@ fn seat(
 
 /// An organisation with its CA key, and an account if it named none; the secrets
 /// go to its first founder.
-fn organise(party: &Party, first: &Founder, secrets: &mut Vec<Secret>) -> spec::Organisation {
+fn organise(party: &Party, first: &Founder, secrets: &mut Vec<Secret>) -> (spec::Organisation, Ca) {
     let ca = make_key(first, KeyKind::Ca, secrets);
     let keys = match &party.accounts[..] {
         [] => vec![make_account(first, secrets)],
         named => named.to_vec(),
     };
-    spec::Organisation { name: party.name.clone(), threshold: 1, keys, ca_keys: vec![ca] }
+    let (name, ca_keys) = (party.name.clone(), vec![ca.public()]);
+    (spec::Organisation { name, threshold: 1, keys, ca_keys }, Ca::Key(ca))
 }
 
 /// A new Ed25519 key for a founder to hold.
-fn make_key(founder: &Founder, kind: KeyKind, secrets: &mut Vec<Secret>) -> PublicKey {
+fn make_key(founder: &Founder, kind: KeyKind, secrets: &mut Vec<Secret>) -> SecretKey {
     let secret = keys::generate(kind);
-    let public = SecretKey::from_seed(&secret).public();
+    let key = SecretKey::from_seed(&secret);
     secrets.push((founder.home.dir.clone(), kind, secret));
-    public
+    key
 }
 
 /// A new account for a founder to hold.

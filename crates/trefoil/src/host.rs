@@ -7,15 +7,17 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use trefoil_crypto::SecretKey;
 use trefoil_ledger::{Journal, Ledger};
-use trefoil_net::Network;
+use trefoil_net::{Membership, Network};
 use trefoil_types::{B256, ChainSpec, Disk, PeerId, keccak256, spec::Fork};
 
 use crate::{
     backend::{Backend, CALLS_MAX, EVENTS_MAX, READERS},
+    certificate::{self, Ca},
     disk::FileDisk,
     failure::Failure,
     home::Home,
     lanes::{DONE_MAX, Lanes},
+    renewal::Renewal,
     rpc,
     run::{self, Parts},
     settings::Settings,
@@ -30,6 +32,8 @@ pub struct NodeKeys {
     pub identity: SecretKey,
     /// None: a full node, which checks and serves and does not vote.
     pub validator: Option<SecretKey>,
+    /// Renews this node's certificate, where it is at hand.
+    pub ca: Option<Ca>,
 }
 
 /// A running node.
@@ -64,6 +68,8 @@ impl Host {
         }
         let genesis_hash = ledger.genesis_hash();
         let peer = PeerId(keys.identity.public());
+        let membership = membership(home, &ledger)?;
+        let certificate = membership.as_ref().map(|m| watch::Sender::new(m.certificate.clone()));
         let validator = keys.validator.as_ref().map(SecretKey::public);
         let (net, net_lanes) = trefoil_net::start(trefoil_net::Config {
             identity: keys.identity,
@@ -76,7 +82,7 @@ impl Host {
             },
             inbound_max: settings.p2p.inbound_max,
             encrypt,
-            membership: None,
+            membership,
         })
         .await?;
 
@@ -99,7 +105,13 @@ impl Host {
             status: watched,
             events: events.clone(),
             calls,
+            certificate: certificate.as_ref().map(watch::Sender::subscribe),
         };
+        if let Some(held) = certificate {
+            let (dir, snapshot) = (home.dir.clone(), backend.snapshot.clone());
+            let renewal = Renewal { dir, net: net.clone(), snapshot, ca: keys.ca, held };
+            tokio::spawn(renewal.run());
+        }
         let config = trefoil_node::Config {
             validator_key: keys.validator,
             peer,
@@ -142,6 +154,14 @@ impl Host {
             tracing::warn!("the last checkpoint is not finished; the journal has what it lacks");
         }
     }
+}
+
+/// What this node shows, and whom it lets in, on a network of members. As of
+/// the last checkpoint: the node tells of what came after when it has replayed
+/// its journal.
+fn membership(home: &Home, ledger: &Ledger) -> Result<Option<Membership>, Failure> {
+    let Some(admission) = ledger.admission() else { return Ok(None) };
+    Ok(Some(Membership { certificate: certificate::load(&home.dir)?, admission }))
 }
 
 /// Starts the node's thread and waits until the journal is replayed.

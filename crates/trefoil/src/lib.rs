@@ -1,6 +1,7 @@
 //! The trefoil node: settings, clock, threads, JSON-RPC and command line.
 
 pub mod backend;
+pub mod certificate;
 pub mod client;
 pub mod clock;
 pub mod commands;
@@ -14,6 +15,7 @@ pub mod invite;
 pub mod keys;
 pub mod lanes;
 pub mod logging;
+pub mod renewal;
 pub mod rpc;
 pub mod run;
 pub mod settings;

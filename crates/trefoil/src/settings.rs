@@ -18,6 +18,8 @@ use trefoil_ledger::History;
 use trefoil_node::PoolLimits;
 use trefoil_types::{PeerId, spec::Kind};
 
+use crate::{certificate::Ca, failure::Failure, keys::Password};
+
 /// The file in a node's directory.
 pub const FILE: &str = "node.toml";
 
@@ -89,6 +91,28 @@ pub struct KeySettings {
     /// A file whose first line is the password of this node's keys. Empty: the
     /// password is in `TREFOIL_PASSWORD`, or asked for.
     pub password_file: PathBuf,
+    /// A shell command that signs this node's next certificate, as
+    /// `trefoil node certify --ca-command` has it, and the public key that it
+    /// signs with. Empty: `keys/ca.json`, if it is there.
+    pub ca_command: String,
+    pub ca: String,
+}
+
+impl KeySettings {
+    /// Where the CA key is that renews this node's certificate, if it is at hand.
+    ///
+    /// # Errors
+    /// A command without its key, or a CA key file that cannot be opened.
+    pub fn ca(&self, dir: &Path, password: &Password) -> Result<Option<Ca>, Failure> {
+        if self.ca_command.is_empty() {
+            return Ok(Ca::open(dir, password)?);
+        }
+        let key = self.ca.parse().map_err(|e| {
+            let what = format!("setting `keys.ca` is no public key: {e}");
+            Failure::told(what, "name the key that `keys.ca_command` signs with")
+        })?;
+        Ok(Some(Ca::Command { command: self.ca_command.clone(), key }))
+    }
 }
 
 impl Default for Settings {

@@ -62,6 +62,15 @@ impl Status {
             Some(key) if status["validating"] == true => println!("validating  yes, as {key}"),
             Some(key) => println!("validating  no: {key} is not in the validator set"),
         }
+        let certificate = &status["certificate"];
+        if certificate.is_object() {
+            let [organisation, role] = ["organisation", "role"].map(|key| plain(&certificate[key]));
+            let left = match certificate["daysLeft"].as_u64() {
+                Some(days) => format!("{days} days left"),
+                None => "EXPIRED: nobody admits this node anew".into(),
+            };
+            println!("certificate {role} of organisation {organisation}, {left}");
+        }
         println!("peers       {}", text("peers"));
         match status["syncingTo"].as_u64() {
             Some(height) => println!("catching up to {height}"),

@@ -59,6 +59,7 @@ fn open_keys(home: &Home, settings: &Settings) -> Result<NodeKeys, Failure> {
         validator: validates
             .then(|| keys::open_ed25519(&home.dir, KeyKind::Validator, &password))
             .transpose()?,
+        ca: settings.keys.ca(&home.dir, &password)?,
     })
 }
 

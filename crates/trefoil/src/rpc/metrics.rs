@@ -77,6 +77,11 @@ fn node(rpc: &Rpc, page: &mut Page) {
     page.gauge("trefoil_round", "Consensus round of the next height.", status.round);
     page.gauge("trefoil_peers", "Connected peers.", status.peers);
     page.gauge("trefoil_validators", "Validators of the next height.", status.validators);
+    if let Some(held) = rpc.backend.certificate() {
+        let left = held.not_after.saturating_sub(rpc.backend.snapshot().tip().timestamp);
+        let help = "Seconds until this node's certificate ends, by the chain's time.";
+        page.gauge("trefoil_certificate_seconds_left", help, left);
+    }
     page.gauge("trefoil_signers", "Signatures in the tip's certificate.", status.signers);
     let syncing = u8::from(net::behind(&status).is_some());
     page.gauge("trefoil_syncing", "1 while well behind the peers' tip.", syncing);

@@ -12,6 +12,7 @@ use super::{
     json, net,
     params::Params,
 };
+use crate::renewal;
 
 /// The commit certificate of a block, as this node holds it. Certificates of
 /// one block may differ between nodes in which signatures they hold, until the
@@ -44,7 +45,17 @@ fn certificate_json(certificate: &Certificate) -> impl Serialize {
 pub fn status(rpc: &Rpc, _: &Params) -> RpcResult {
     let (backend, status) = (&rpc.backend, rpc.backend.status());
     let spec = &backend.spec;
-    let settings = backend.snapshot().governed().settings;
+    let snapshot = backend.snapshot();
+    let settings = snapshot.governed().settings;
+    let certificate = backend.certificate().map(|held| {
+        value!({
+            "organisation": held.organisation,
+            "role": held.role.name(),
+            "serial": held.serial.to_string(),
+            "notAfter": held.not_after,
+            "daysLeft": renewal::days_left(&held, snapshot.tip().timestamp),
+        })
+    });
     json(&value!({
         "version": env!("CARGO_PKG_VERSION"),
         "chain": spec.name,
@@ -57,6 +68,7 @@ pub fn status(rpc: &Rpc, _: &Params) -> RpcResult {
         "peerId": backend.peer.to_string(),
         "validator": backend.validator,
         "validating": status.validating,
+        "certificate": certificate,
         "height": status.height,
         "blockHash": status.hash,
         "committedAtMs": status.tip_at.0,

@@ -134,6 +134,7 @@ impl Stage {
             status: statuses,
             events: events.clone(),
             calls,
+            certificate: None,
         };
         let rpc = Rpc::new(backend.clone(), access, limits);
         tokio::spawn(news::follow(rpc.news.clone(), backend));
