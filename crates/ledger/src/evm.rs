@@ -12,22 +12,25 @@ use alloy_primitives::{
     map::{AddressMap, Entry, HashMap},
 };
 use revm::{
-    Database, DatabaseRef, MainBuilder, MainnetEvm,
+    Database, DatabaseRef, Inspector, MainBuilder,
     context::{
-        BlockEnv, CfgEnv, Context, FrameStack, Journal, JournalTr, TxEnv,
+        BlockEnv, CfgEnv, Context, Evm, FrameStack, Journal, JournalTr, TxEnv,
         result::{EVMError, ExecutionResult},
     },
     handler::{
-        EthFrame, EthPrecompiles, EvmTr, FrameInitOrResult, FrameTr, Handler, ItemOrResult,
-        MainnetHandler, evm::ContextDbError, evm::FrameInitResult, instructions::EthInstructions,
+        EthFrame, EvmTr, FrameInitOrResult, FrameTr, Handler, ItemOrResult, MainnetHandler,
+        evm::ContextDbError, evm::FrameInitResult, instructions::EthInstructions,
     },
+    inspector::{InspectorEvmTr, InspectorHandler},
     interpreter::{FrameInput, interpreter::EthInterpreter, interpreter_action::FrameInit},
     primitives::KECCAK_EMPTY,
     state::{Account as Loaded, AccountInfo, Bytecode, EvmState},
 };
 use trefoil_types::{Address, B256};
 
-use crate::{Account, AccountDiff, LedgerError, StateDiff, StateReader};
+use crate::{
+    Account, AccountDiff, LedgerError, StateDiff, StateReader, precompiles::Precompiles,
+};
 
 /// A failed read, as revm wants errors.
 #[derive(Debug)]
@@ -130,11 +133,15 @@ pub(crate) type Ctx<'a, S> = Context<BlockEnv, TxEnv, CfgEnv, Reads<'a, S>>;
 
 pub(crate) type EvmFault = EVMError<ReadError>;
 
-/// revm, with Ethereum's rule that no contract is created where storage is
-/// (EIP-7610), which revm itself does not know.
-pub(crate) struct Machine<'a, S: StateReader>(MainnetEvm<Ctx<'a, S>>);
+type Instructions<'a, S> = EthInstructions<EthInterpreter, Ctx<'a, S>>;
 
-impl<S: StateReader> fmt::Debug for Machine<'_, S> {
+/// revm, with Ethereum's rule that no contract is created where storage is
+/// (EIP-7610), which revm itself does not know. `I` may look on as it runs.
+pub(crate) struct Machine<'a, S: StateReader, I = ()>(
+    Evm<Ctx<'a, S>, I, Instructions<'a, S>, Precompiles, EthFrame<EthInterpreter>>,
+);
+
+impl<S: StateReader, I> fmt::Debug for Machine<'_, S, I> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Machine").finish_non_exhaustive()
     }
@@ -142,9 +149,20 @@ impl<S: StateReader> fmt::Debug for Machine<'_, S> {
 
 impl<'a, S: StateReader> Machine<'a, S> {
     pub(crate) fn new(state: &'a S, cfg: CfgEnv, block: BlockEnv) -> Self {
-        Self(context(state, cfg, block).build_mainnet())
+        let precompiles = Precompiles::new(cfg.spec);
+        Self(context(state, cfg, block).build_mainnet().with_precompiles(precompiles))
     }
 
+    pub(crate) fn with_precompiles(self, precompiles: Precompiles) -> Self {
+        Self(self.0.with_precompiles(precompiles))
+    }
+
+    pub(crate) fn with_inspector<I>(self, inspector: I) -> Machine<'a, S, I> {
+        Machine(self.0.with_inspector(inspector))
+    }
+}
+
+impl<'a, S: StateReader, I> Machine<'a, S, I> {
     /// Runs a transaction on top of those before it. An error changes nothing.
     pub(crate) fn transact(&mut self, tx: TxEnv) -> Result<ExecutionResult, EvmFault> {
         self.0.ctx.tx = tx;
@@ -155,6 +173,26 @@ impl<'a, S: StateReader> Machine<'a, S> {
     pub(crate) fn system_call(&mut self, tx: TxEnv) -> Result<ExecutionResult, EvmFault> {
         self.0.ctx.tx = tx;
         MainnetHandler::default().run_system_call(self)
+    }
+
+    /// As [`Machine::transact`], with the inspector looking on.
+    pub(crate) fn inspect(&mut self, tx: TxEnv) -> Result<ExecutionResult, EvmFault>
+    where
+        I: Inspector<Ctx<'a, S>>,
+    {
+        self.0.ctx.tx = tx;
+        MainnetHandler::<_, EvmFault, _>::default().inspect_run(self)
+    }
+
+    pub(crate) fn inspector(&mut self) -> &mut I {
+        &mut self.0.inspector
+    }
+
+    /// An account as the transactions so far left it.
+    pub(crate) fn account(&mut self, address: Address) -> Result<Account, ReadError> {
+        let info = &self.0.ctx.journaled_state.load_account(address)?.data.info;
+        let AccountInfo { nonce, balance, code_hash, .. } = *info;
+        Ok(Account { nonce, balance, code_hash })
     }
 
     /// Adds to a balance, outside of any transaction.
@@ -198,9 +236,10 @@ impl<'a, S: StateReader> Machine<'a, S> {
         Ok((info.nonce == 0 && info.is_empty_code_hash()).then_some(address))
     }
 
-    fn set_nonce(&mut self, address: Address, nonce: u64) {
+    /// Sets the nonce of an account that was loaded before.
+    pub(crate) fn set_nonce(&mut self, address: Address, nonce: u64) {
         let account = self.0.ctx.journaled_state.inner.state.get_mut(&address);
-        account.expect("loaded by storage_only").info.nonce = nonce;
+        account.expect("loaded before").info.nonce = nonce;
     }
 }
 
@@ -211,10 +250,10 @@ pub(crate) fn context<S: StateReader>(state: &S, cfg: CfgEnv, block: BlockEnv) -
     context
 }
 
-impl<'a, S: StateReader> EvmTr for Machine<'a, S> {
+impl<'a, S: StateReader, I> EvmTr for Machine<'a, S, I> {
     type Context = Ctx<'a, S>;
-    type Instructions = EthInstructions<EthInterpreter, Ctx<'a, S>>;
-    type Precompiles = EthPrecompiles;
+    type Instructions = Instructions<'a, S>;
+    type Precompiles = Precompiles;
     type Frame = EthFrame<EthInterpreter>;
 
     fn all(
@@ -260,6 +299,34 @@ impl<'a, S: StateReader> EvmTr for Machine<'a, S> {
         result: <Self::Frame as FrameTr>::FrameResult,
     ) -> Result<Option<<Self::Frame as FrameTr>::FrameResult>, ContextDbError<Self::Context>> {
         self.0.frame_return_result(result)
+    }
+}
+
+impl<'a, S: StateReader, I: Inspector<Ctx<'a, S>>> InspectorEvmTr for Machine<'a, S, I> {
+    type Inspector = I;
+
+    fn all_inspector(
+        &self,
+    ) -> (
+        &Self::Context,
+        &Self::Instructions,
+        &Self::Precompiles,
+        &FrameStack<Self::Frame>,
+        &Self::Inspector,
+    ) {
+        self.0.all_inspector()
+    }
+
+    fn all_mut_inspector(
+        &mut self,
+    ) -> (
+        &mut Self::Context,
+        &mut Self::Instructions,
+        &mut Self::Precompiles,
+        &mut FrameStack<Self::Frame>,
+        &mut Self::Inspector,
+    ) {
+        self.0.all_mut_inspector()
     }
 }
 
