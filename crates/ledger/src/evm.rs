@@ -28,9 +28,7 @@ use revm::{
 };
 use trefoil_types::{Address, B256};
 
-use crate::{
-    Account, AccountDiff, LedgerError, StateDiff, StateReader, precompiles::Precompiles,
-};
+use crate::{Account, AccountDiff, LedgerError, StateDiff, StateReader, precompiles::Precompiles};
 
 /// A failed read, as revm wants errors.
 #[derive(Debug)]

@@ -375,3 +375,6 @@ fn broken(fault: Fault) -> SimulateError {
         Fault::Ledger(error) => CallError::Ledger(error).into(),
     }
 }
+
+#[cfg(test)]
+mod tests;

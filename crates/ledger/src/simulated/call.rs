@@ -94,8 +94,11 @@ impl Terms<'_> {
         let fees = Fees::of(request)?;
         let gas = gas.min(self.gas_left);
         let nonce = request.nonce.unwrap_or(self.sender.nonce);
-        self.check(request, &fees, nonce, gas)
-            .map_err(|(kind, text)| SimulateError::Refused { kind, text, gas })?;
+        self.check(request, &fees, nonce, gas).map_err(|(kind, text)| SimulateError::Refused {
+            kind,
+            text,
+            gas,
+        })?;
         let envelope = self.envelope(request, &fees, nonce, gas);
         let raw = match &envelope {
             EthereumTxEnvelope::Legacy(signed) => unsigned_legacy(signed.tx()),

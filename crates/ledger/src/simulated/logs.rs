@@ -12,9 +12,8 @@ use trefoil_types::{Address, B256};
 const CURRENCY: Address = alloy_primitives::address!("eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee");
 
 /// `Transfer(address,address,uint256)` (ERC-20).
-const TRANSFER: B256 = alloy_primitives::b256!(
-    "ddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"
-);
+const TRANSFER: B256 =
+    alloy_primitives::b256!("ddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef");
 
 /// Collects as the EVM runs; what a frame that fails logged is forgotten.
 #[derive(Debug)]
