@@ -23,7 +23,7 @@ use revm::{
     },
     inspector::{InspectorEvmTr, InspectorHandler},
     interpreter::{FrameInput, interpreter::EthInterpreter, interpreter_action::FrameInit},
-    primitives::KECCAK_EMPTY,
+    primitives::{KECCAK_EMPTY, hardfork::SpecId},
     state::{Account as Loaded, AccountInfo, Bytecode, EvmState},
 };
 use trefoil_types::{Address, B256};
@@ -210,8 +210,9 @@ impl<'a, S: StateReader, I> Machine<'a, S, I> {
 
     /// What has changed since the state that is read.
     pub(crate) fn finish(mut self) -> StateDiff {
+        let clears = self.0.ctx.cfg.spec.is_enabled_in(SpecId::SPURIOUS_DRAGON);
         let state = self.0.ctx.journaled_state.finalize();
-        diff(state, &self.0.ctx.journaled_state.database)
+        diff(state, &self.0.ctx.journaled_state.database, clears)
     }
 
     /// The address that this frame would create although the state has storage
@@ -328,11 +329,12 @@ impl<'a, S: StateReader, I: Inspector<Ctx<'a, S>>> InspectorEvmTr for Machine<'a
     }
 }
 
-/// What differs between a finished journal and what was read.
-fn diff<S: StateReader>(state: EvmState, reads: &Reads<'_, S>) -> StateDiff {
+/// What differs between a finished journal and what was read; `clears`: whether
+/// empty accounts that are touched go (EIP-161).
+fn diff<S: StateReader>(state: EvmState, reads: &Reads<'_, S>, clears: bool) -> StateDiff {
     let mut codes = BTreeMap::new();
     let changed = state.into_iter().filter_map(|(address, loaded)| {
-        let diff = account_diff(address, &loaded, reads)?;
+        let diff = account_diff(address, &loaded, reads, clears)?;
         let hash = |account: Option<Account>| account.map(|account| account.code_hash);
         if diff.after.is_some()
             && hash(diff.after) != hash(diff.before)
@@ -350,6 +352,7 @@ fn account_diff<S: StateReader>(
     address: Address,
     loaded: &Loaded,
     reads: &Reads<'_, S>,
+    clears: bool,
 ) -> Option<AccountDiff> {
     if !loaded.is_touched() {
         return None;
@@ -358,7 +361,7 @@ fn account_diff<S: StateReader>(
     // A local mark is of the account's last transaction: nothing revived it since.
     let gone = loaded.is_selfdestructed_locally();
     let info = &loaded.info;
-    let after = (!gone && !info.is_empty()).then_some(Account {
+    let after = (!gone && !(clears && info.is_empty())).then_some(Account {
         nonce: info.nonce,
         balance: info.balance,
         code_hash: info.code_hash,

@@ -80,6 +80,8 @@ pub struct SimulatedBlock {
 #[derive(Clone, Debug)]
 pub struct SimulatedCall {
     pub outcome: CallOutcome,
+    /// The number in the block of each log in `outcome`.
+    pub log_numbers: Vec<u64>,
     /// The most gas that it had used, before refunds.
     pub gas_max: u64,
 }
@@ -338,12 +340,12 @@ fn simulate_call<S: StateReader>(
         run.machine().set_nonce(call.env.caller, 0);
     }
     let gas_max = result.gas().total_gas_spent().max(result.gas().floor_gas());
-    let traced = run.machine().inspector().take();
+    let (log_numbers, traced) = run.machine().inspector().take();
     let mut outcome = outcome(result);
     if let CallOutcome::Success { logs, .. } = &mut outcome {
         *logs = traced;
     }
-    Ok(SimulatedCall { outcome, gas_max })
+    Ok(SimulatedCall { outcome, log_numbers, gas_max })
 }
 
 impl SimulatedCall {

@@ -15,24 +15,33 @@ const CURRENCY: Address = alloy_primitives::address!("eeeeeeeeeeeeeeeeeeeeeeeeee
 const TRANSFER: B256 =
     alloy_primitives::b256!("ddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef");
 
-/// Collects as the EVM runs; what a frame that fails logged is forgotten.
+/// Collects the logs of a block's calls as the EVM runs. What a frame that fails
+/// logged is forgotten, but its numbers are not given again (as in geth).
 #[derive(Debug)]
 pub(super) struct LogTrace {
     /// Whether transfers of value are logged.
     transfers: bool,
-    logs: Vec<Log>,
+    /// The next log's number in the block.
+    next: u64,
+    /// Each with its number.
+    logs: Vec<(u64, Log)>,
     /// Of each open frame, how many logs there were before it.
     frames: Vec<usize>,
 }
 
 impl LogTrace {
     pub fn new(transfers: bool) -> Self {
-        Self { transfers, logs: Vec::new(), frames: Vec::new() }
+        Self { transfers, next: 0, logs: Vec::new(), frames: Vec::new() }
     }
 
-    /// The logs of the transaction that ended.
-    pub fn take(&mut self) -> Vec<Log> {
-        std::mem::take(&mut self.logs)
+    /// The logs of the transaction that ended, and their numbers.
+    pub fn take(&mut self) -> (Vec<u64>, Vec<Log>) {
+        std::mem::take(&mut self.logs).into_iter().unzip()
+    }
+
+    fn push(&mut self, log: Log) {
+        self.logs.push((self.next, log));
+        self.next += 1;
     }
 
     fn enter(&mut self, transfer: Option<(Address, Address, U256)>) {
@@ -53,14 +62,14 @@ impl LogTrace {
         if self.transfers && !value.is_zero() {
             let topics = vec![TRANSFER, from.into_word(), to.into_word()];
             let data = LogData::new_unchecked(topics, B256::from(value).into());
-            self.logs.push(Log { address: CURRENCY, data });
+            self.push(Log { address: CURRENCY, data });
         }
     }
 }
 
 impl<C: ContextTr> Inspector<C> for LogTrace {
     fn log(&mut self, _: &mut C, log: Log) {
-        self.logs.push(log);
+        self.push(log);
     }
 
     fn call(&mut self, _: &mut C, inputs: &mut CallInputs) -> Option<CallOutcome> {

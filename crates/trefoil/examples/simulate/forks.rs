@@ -17,7 +17,7 @@ pub struct Config {
     eip150_block: u64,
     eip158_block: u64,
     byzantium_block: u64,
-    petersburg_block: u64,
+    constantinople_block: u64,
     istanbul_block: u64,
     berlin_block: u64,
     london_block: u64,
@@ -66,7 +66,8 @@ impl Config {
             (self.london_block, SpecId::LONDON),
             (self.berlin_block, SpecId::BERLIN),
             (self.istanbul_block, SpecId::ISTANBUL),
-            (self.petersburg_block, SpecId::PETERSBURG),
+            // revm knows Constantinople without EIP-1283 only, which Petersburg took back.
+            (self.constantinople_block, SpecId::PETERSBURG),
             (self.byzantium_block, SpecId::BYZANTIUM),
             (self.eip158_block, SpecId::SPURIOUS_DRAGON),
             (self.eip150_block, SpecId::TANGERINE),

@@ -167,14 +167,9 @@ struct SimulatedJson<'a> {
 }
 
 fn block_json(simulated: &SimulatedBlock, whole: bool, gas_free: bool) -> SimulatedJson<'_> {
-    let mut first_log = 0;
-    let calls = simulated.calls.iter().enumerate().map(|(index, call)| {
-        let json = call_json(simulated, index, call, first_log);
-        first_log += json.logs.len();
-        json
-    });
+    let calls = simulated.calls.iter().enumerate();
     SimulatedJson {
-        calls: calls.collect(),
+        calls: calls.map(|(index, call)| call_json(simulated, index, call)).collect(),
         block: convert::simulated_block(simulated, whole, gas_free),
     }
 }
@@ -204,7 +199,6 @@ fn call_json<'a>(
     simulated: &'a SimulatedBlock,
     index: usize,
     call: &'a SimulatedCall,
-    first_log: usize,
 ) -> CallJson<'a> {
     let (return_data, logs, error) = match &call.outcome {
         CallOutcome::Success { output, logs, .. } => (output.clone(), &logs[..], None),
@@ -218,8 +212,9 @@ fn call_json<'a>(
             (Bytes::new(), &[][..], Some(FailureJson { message, code, data }))
         }
     };
-    let logs = logs.iter().enumerate();
-    let logs = logs.map(|(i, log)| convert::log_json(&simulated.block, index, first_log + i, log));
+    let numbered = call.log_numbers.iter().zip(logs);
+    let logs = numbered
+        .map(|(number, log)| convert::log_json(&simulated.block, index, *number as usize, log));
     CallJson {
         return_data,
         logs: logs.collect(),
