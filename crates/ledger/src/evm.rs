@@ -361,7 +361,7 @@ fn account_diff<S: StateReader>(
     // A local mark is of the account's last transaction: nothing revived it since.
     let gone = loaded.is_selfdestructed_locally();
     let info = &loaded.info;
-    let after = (!gone && !(clears && info.is_empty())).then_some(Account {
+    let after = (!(gone || clears && info.is_empty())).then_some(Account {
         nonce: info.nonce,
         balance: info.balance,
         code_hash: info.code_hash,

@@ -25,7 +25,8 @@ fn ground(base_fee: u64) -> Ground<'static, World> {
     let mut world = world();
     fund(&mut world, RICH, U256::from(10u64.pow(18)));
     world.set(CONTRACT, 1, U256::ZERO, &Bytes::new(), [(U256::from(1), U256::from(7))]);
-    let Chain { spec, world, tip, .. } = Chain::new(spec(base_fee), world);
+    let Chain { spec, mut world, tip, tip_hash } = Chain::new(spec(base_fee), world);
+    world.blocks.insert(tip.number, tip_hash);
     let mut trie = MemoryTrie::default();
     let mut diff = StateDiff::default();
     for (address, (account, storage)) in &world.accounts {
@@ -246,8 +247,8 @@ fn what_is_too_much_is_refused() {
     let tight = SimulateOptions { gas_cap: 60_000, ..OPTIONS };
     let got = refused(vec![calls(vec![call(RICH, POOR, 0); 3])], tight);
     assert!(got.contains("intrinsic gas too low: have 18000"), "{got}");
-    // Returns a mebibyte of zeros, in each of twenty calls.
-    let code = bytes!("621000005ff3");
-    let loud = with_code(code, vec![call(RICH, CONTRACT, 0); 20]);
+    // Returns 128 KiB of zeros, in each of two hundred calls.
+    let code = bytes!("620200005ff3");
+    let loud = with_code(code, vec![call(RICH, CONTRACT, 0); 200]);
     assert!(refused(vec![loud], OPTIONS).contains("ask for less at once"));
 }
