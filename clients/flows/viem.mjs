@@ -44,6 +44,27 @@ const error = await read
   .catch((e) => e.walk((inner) => inner instanceof ContractFunctionRevertedError));
 t.check(error?.data?.errorName === "TooMuch", `custom error: ${error}`);
 
+// Two calls, the second on what the first would change; nothing of it stays.
+const { results } = await read.simulateCalls({
+  account,
+  calls: [
+    { to: address, abi, functionName: "increment", args: [5n] },
+    { to: address, abi, functionName: "value" },
+  ],
+});
+t.check(results[1].result === 15n, `simulated value: ${results[1].result}`);
+const [block] = await read.simulateBlocks({
+  blocks: [{
+    blockOverrides: { number: 1n + (await read.getBlockNumber()) },
+    stateOverrides: [{ address: t.someone, balance: 10n }],
+    calls: [{ account: t.someone, to: account.address, value: 7n }],
+  }],
+  traceTransfers: true,
+});
+t.check(block.calls[0].status === "success", "simulated transfer");
+t.check(block.calls[0].logs.length === 1, "the transfer's log");
+t.check((await read.readContract({ address, abi, functionName: "value" })) === 10n, "kept state");
+
 const proof = await read.getProof({ address, storageKeys: ["0x" + "0".repeat(64)] });
 t.check(proof.storageProof[0].value === 10n, "proof");
 

@@ -12,22 +12,23 @@ use alloy_primitives::{
     map::{AddressMap, Entry, HashMap},
 };
 use revm::{
-    Database, DatabaseRef, MainBuilder, MainnetEvm,
+    Database, DatabaseRef, Inspector, MainBuilder,
     context::{
-        BlockEnv, CfgEnv, Context, FrameStack, Journal, JournalTr, TxEnv,
+        BlockEnv, CfgEnv, Context, Evm, FrameStack, Journal, JournalTr, TxEnv,
         result::{EVMError, ExecutionResult},
     },
     handler::{
-        EthFrame, EthPrecompiles, EvmTr, FrameInitOrResult, FrameTr, Handler, ItemOrResult,
-        MainnetHandler, evm::ContextDbError, evm::FrameInitResult, instructions::EthInstructions,
+        EthFrame, EvmTr, FrameInitOrResult, FrameTr, Handler, ItemOrResult, MainnetHandler,
+        evm::ContextDbError, evm::FrameInitResult, instructions::EthInstructions,
     },
+    inspector::{InspectorEvmTr, InspectorHandler},
     interpreter::{FrameInput, interpreter::EthInterpreter, interpreter_action::FrameInit},
-    primitives::KECCAK_EMPTY,
+    primitives::{KECCAK_EMPTY, hardfork::SpecId},
     state::{Account as Loaded, AccountInfo, Bytecode, EvmState},
 };
 use trefoil_types::{Address, B256};
 
-use crate::{Account, AccountDiff, LedgerError, StateDiff, StateReader};
+use crate::{Account, AccountDiff, LedgerError, StateDiff, StateReader, precompiles::Precompiles};
 
 /// A failed read, as revm wants errors.
 #[derive(Debug)]
@@ -130,11 +131,15 @@ pub(crate) type Ctx<'a, S> = Context<BlockEnv, TxEnv, CfgEnv, Reads<'a, S>>;
 
 pub(crate) type EvmFault = EVMError<ReadError>;
 
-/// revm, with Ethereum's rule that no contract is created where storage is
-/// (EIP-7610), which revm itself does not know.
-pub(crate) struct Machine<'a, S: StateReader>(MainnetEvm<Ctx<'a, S>>);
+type Instructions<'a, S> = EthInstructions<EthInterpreter, Ctx<'a, S>>;
 
-impl<S: StateReader> fmt::Debug for Machine<'_, S> {
+/// revm, with Ethereum's rule that no contract is created where storage is
+/// (EIP-7610), which revm itself does not know. `I` may look on as it runs.
+pub(crate) struct Machine<'a, S: StateReader, I = ()>(
+    Evm<Ctx<'a, S>, I, Instructions<'a, S>, Precompiles, EthFrame<EthInterpreter>>,
+);
+
+impl<S: StateReader, I> fmt::Debug for Machine<'_, S, I> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Machine").finish_non_exhaustive()
     }
@@ -142,9 +147,20 @@ impl<S: StateReader> fmt::Debug for Machine<'_, S> {
 
 impl<'a, S: StateReader> Machine<'a, S> {
     pub(crate) fn new(state: &'a S, cfg: CfgEnv, block: BlockEnv) -> Self {
-        Self(context(state, cfg, block).build_mainnet())
+        let precompiles = Precompiles::new(cfg.spec);
+        Self(context(state, cfg, block).build_mainnet().with_precompiles(precompiles))
     }
 
+    pub(crate) fn with_precompiles(self, precompiles: Precompiles) -> Self {
+        Self(self.0.with_precompiles(precompiles))
+    }
+
+    pub(crate) fn with_inspector<I>(self, inspector: I) -> Machine<'a, S, I> {
+        Machine(self.0.with_inspector(inspector))
+    }
+}
+
+impl<'a, S: StateReader, I> Machine<'a, S, I> {
     /// Runs a transaction on top of those before it. An error changes nothing.
     pub(crate) fn transact(&mut self, tx: TxEnv) -> Result<ExecutionResult, EvmFault> {
         self.0.ctx.tx = tx;
@@ -155,6 +171,26 @@ impl<'a, S: StateReader> Machine<'a, S> {
     pub(crate) fn system_call(&mut self, tx: TxEnv) -> Result<ExecutionResult, EvmFault> {
         self.0.ctx.tx = tx;
         MainnetHandler::default().run_system_call(self)
+    }
+
+    /// As [`Machine::transact`], with the inspector looking on.
+    pub(crate) fn inspect(&mut self, tx: TxEnv) -> Result<ExecutionResult, EvmFault>
+    where
+        I: Inspector<Ctx<'a, S>>,
+    {
+        self.0.ctx.tx = tx;
+        MainnetHandler::<_, EvmFault, _>::default().inspect_run(self)
+    }
+
+    pub(crate) fn inspector(&mut self) -> &mut I {
+        &mut self.0.inspector
+    }
+
+    /// An account as the transactions so far left it.
+    pub(crate) fn account(&mut self, address: Address) -> Result<Account, ReadError> {
+        let info = &self.0.ctx.journaled_state.load_account(address)?.data.info;
+        let AccountInfo { nonce, balance, code_hash, .. } = *info;
+        Ok(Account { nonce, balance, code_hash })
     }
 
     /// Adds to a balance, outside of any transaction.
@@ -174,8 +210,9 @@ impl<'a, S: StateReader> Machine<'a, S> {
 
     /// What has changed since the state that is read.
     pub(crate) fn finish(mut self) -> StateDiff {
+        let clears = self.0.ctx.cfg.spec.is_enabled_in(SpecId::SPURIOUS_DRAGON);
         let state = self.0.ctx.journaled_state.finalize();
-        diff(state, &self.0.ctx.journaled_state.database)
+        diff(state, &self.0.ctx.journaled_state.database, clears)
     }
 
     /// The address that this frame would create although the state has storage
@@ -198,9 +235,10 @@ impl<'a, S: StateReader> Machine<'a, S> {
         Ok((info.nonce == 0 && info.is_empty_code_hash()).then_some(address))
     }
 
-    fn set_nonce(&mut self, address: Address, nonce: u64) {
+    /// Sets the nonce of an account that was loaded before.
+    pub(crate) fn set_nonce(&mut self, address: Address, nonce: u64) {
         let account = self.0.ctx.journaled_state.inner.state.get_mut(&address);
-        account.expect("loaded by storage_only").info.nonce = nonce;
+        account.expect("loaded before").info.nonce = nonce;
     }
 }
 
@@ -211,10 +249,10 @@ pub(crate) fn context<S: StateReader>(state: &S, cfg: CfgEnv, block: BlockEnv) -
     context
 }
 
-impl<'a, S: StateReader> EvmTr for Machine<'a, S> {
+impl<'a, S: StateReader, I> EvmTr for Machine<'a, S, I> {
     type Context = Ctx<'a, S>;
-    type Instructions = EthInstructions<EthInterpreter, Ctx<'a, S>>;
-    type Precompiles = EthPrecompiles;
+    type Instructions = Instructions<'a, S>;
+    type Precompiles = Precompiles;
     type Frame = EthFrame<EthInterpreter>;
 
     fn all(
@@ -263,11 +301,40 @@ impl<'a, S: StateReader> EvmTr for Machine<'a, S> {
     }
 }
 
-/// What differs between a finished journal and what was read.
-fn diff<S: StateReader>(state: EvmState, reads: &Reads<'_, S>) -> StateDiff {
+impl<'a, S: StateReader, I: Inspector<Ctx<'a, S>>> InspectorEvmTr for Machine<'a, S, I> {
+    type Inspector = I;
+
+    fn all_inspector(
+        &self,
+    ) -> (
+        &Self::Context,
+        &Self::Instructions,
+        &Self::Precompiles,
+        &FrameStack<Self::Frame>,
+        &Self::Inspector,
+    ) {
+        self.0.all_inspector()
+    }
+
+    fn all_mut_inspector(
+        &mut self,
+    ) -> (
+        &mut Self::Context,
+        &mut Self::Instructions,
+        &mut Self::Precompiles,
+        &mut FrameStack<Self::Frame>,
+        &mut Self::Inspector,
+    ) {
+        self.0.all_mut_inspector()
+    }
+}
+
+/// What differs between a finished journal and what was read; `clears`: whether
+/// empty accounts that are touched go (EIP-161).
+fn diff<S: StateReader>(state: EvmState, reads: &Reads<'_, S>, clears: bool) -> StateDiff {
     let mut codes = BTreeMap::new();
     let changed = state.into_iter().filter_map(|(address, loaded)| {
-        let diff = account_diff(address, &loaded, reads)?;
+        let diff = account_diff(address, &loaded, reads, clears)?;
         let hash = |account: Option<Account>| account.map(|account| account.code_hash);
         if diff.after.is_some()
             && hash(diff.after) != hash(diff.before)
@@ -285,6 +352,7 @@ fn account_diff<S: StateReader>(
     address: Address,
     loaded: &Loaded,
     reads: &Reads<'_, S>,
+    clears: bool,
 ) -> Option<AccountDiff> {
     if !loaded.is_touched() {
         return None;
@@ -293,7 +361,7 @@ fn account_diff<S: StateReader>(
     // A local mark is of the account's last transaction: nothing revived it since.
     let gone = loaded.is_selfdestructed_locally();
     let info = &loaded.info;
-    let after = (!gone && !info.is_empty()).then_some(Account {
+    let after = (!(gone || clears && info.is_empty())).then_some(Account {
         nonce: info.nonce,
         balance: info.balance,
         code_hash: info.code_hash,

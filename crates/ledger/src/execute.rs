@@ -15,6 +15,7 @@ use alloy_primitives::{Bloom, Bytes, TxKind};
 use alloy_rlp::Encodable;
 use alloy_trie::root::ordered_trie_root_with_encoder;
 use revm::{
+    Inspector,
     context::{
         TxEnv,
         result::{EVMError, ExecutionResult, InvalidTransaction},
@@ -29,7 +30,7 @@ use trefoil_types::{
 
 use crate::{
     BlockError, Governed, LedgerError, Permissions, Rules, StateDiff, StateReader,
-    evm::{EvmFault, Machine, ReadError},
+    evm::{Ctx, EvmFault, Machine, ReadError},
     governance, header, requests,
 };
 
@@ -187,8 +188,18 @@ pub(crate) fn tx_bytes(tx: &Transaction) -> usize {
 /// The length of a block of ours, bytes: header, transactions, and the empty
 /// lists of ommers and withdrawals.
 pub(crate) fn block_bytes(header: &Header, txs_bytes: usize) -> usize {
+    block_bytes_with(header, txs_bytes, &[])
+}
+
+/// The length of a block with withdrawals and no ommers, bytes.
+pub(crate) fn block_bytes_with(
+    header: &Header,
+    txs_bytes: usize,
+    withdrawals: &[Withdrawal],
+) -> usize {
     let list = |payload| payload + alloy_rlp::length_of_length(payload);
-    list(header.length() + list(txs_bytes) + 2)
+    let withdrawals = withdrawals.iter().map(Encodable::length).sum();
+    list(header.length() + list(txs_bytes) + list(0) + list(withdrawals))
 }
 
 fn too_long(bytes: usize) -> String {
@@ -224,9 +235,7 @@ fn run_block<S: StateReader>(
             rule => Fault::Rule(format!("transaction {index} ({}): {rule}", tx.tx_hash())),
         })?;
     }
-    for withdrawal in withdrawals {
-        run.machine.credit(withdrawal.address, withdrawal.amount_wei())?;
-    }
+    run.pay(withdrawals)?;
     run.close()
 }
 
@@ -299,8 +308,8 @@ pub(crate) fn opening_calls(
 
 /// One block being executed, transaction by transaction.
 #[derive(Debug)]
-pub struct BlockRun<'a, S: StateReader> {
-    machine: Machine<'a, S>,
+pub struct BlockRun<'a, S: StateReader, I = ()> {
+    machine: Machine<'a, S, I>,
     /// Before the block.
     state: &'a S,
     rules: Rules,
@@ -314,16 +323,8 @@ pub struct BlockRun<'a, S: StateReader> {
 impl<'a, S: StateReader> BlockRun<'a, S> {
     /// Of `header` only what the EVM can see is looked at.
     pub fn new(rules: Rules, header: &Header, state: &'a S) -> Self {
-        Self {
-            machine: Machine::new(state, rules.cfg(), rules.block_env(header)),
-            state,
-            gas_limit: header.gas_limit,
-            rules,
-            receipts: Vec::new(),
-            gas_used: 0,
-            blob_gas_used: 0,
-            bloom: Bloom::ZERO,
-        }
+        let machine = Machine::new(state, rules.cfg(), rules.block_env(header));
+        Self::on(machine, state, rules, header.gas_limit)
     }
 
     /// Executes the next transaction.
@@ -332,6 +333,67 @@ impl<'a, S: StateReader> BlockRun<'a, S> {
     /// Why it cannot follow; the run is then as it was.
     pub fn include(&mut self, tx: &Transaction) -> Result<(), String> {
         self.transact(tx).map_err(|fault| fault.to_string())
+    }
+
+    /// Executes the next transaction. An error leaves the run as it was.
+    pub(crate) fn transact(&mut self, tx: &Transaction) -> Result<(), TxFault> {
+        let (gas, room) = (tx.gas_limit(), self.room());
+        if gas > room {
+            return Err(TxFault::NoRoom { gas, room });
+        }
+        self.check_lists(tx)?;
+        let blob_gas = self.check_blobs(tx)?;
+        let result = self.machine.transact(tx_env(&self.rules, tx))?;
+        self.blob_gas_used += blob_gas;
+        self.record(tx, result);
+        Ok(())
+    }
+}
+
+impl<'a, S: StateReader, I> BlockRun<'a, S, I> {
+    /// On a machine that is set up for the block.
+    pub(crate) fn on(
+        machine: Machine<'a, S, I>,
+        state: &'a S,
+        rules: Rules,
+        gas_limit: u64,
+    ) -> Self {
+        Self {
+            machine,
+            state,
+            gas_limit,
+            rules,
+            receipts: Vec::new(),
+            gas_used: 0,
+            blob_gas_used: 0,
+            bloom: Bloom::ZERO,
+        }
+    }
+
+    /// Executes a pretended transaction, `env`, which is in the block as `tx`,
+    /// with the inspector looking on. Whether it may follow is for the caller
+    /// to know, as far as the EVM does not.
+    pub(crate) fn pretend(
+        &mut self,
+        tx: &Transaction,
+        env: TxEnv,
+    ) -> Result<ExecutionResult, EvmFault>
+    where
+        I: Inspector<Ctx<'a, S>>,
+    {
+        let result = self.machine.inspect(env)?;
+        self.blob_gas_used += tx.blob_gas_used().unwrap_or(0);
+        self.record(tx, result.clone());
+        Ok(result)
+    }
+
+    /// The state as it is now, between transactions.
+    pub(crate) fn machine(&mut self) -> &mut Machine<'a, S, I> {
+        &mut self.machine
+    }
+
+    pub(crate) fn gas_used(&self) -> u64 {
+        self.gas_used
     }
 
     /// The system calls that open a block. Ethereum's may fail: nothing comes of
@@ -352,21 +414,11 @@ impl<'a, S: StateReader> BlockRun<'a, S> {
         self.gas_limit - self.gas_used
     }
 
-    /// Executes the next transaction. An error leaves the run as it was.
-    pub(crate) fn transact(&mut self, tx: &Transaction) -> Result<(), TxFault> {
-        let (gas, room) = (tx.gas_limit(), self.room());
-        if gas > room {
-            return Err(TxFault::NoRoom { gas, room });
-        }
-        self.check_lists(tx)?;
-        let blob_gas = self.check_blobs(tx)?;
-        let result = self.machine.transact(tx_env(&self.rules, tx))?;
+    fn record(&mut self, tx: &Transaction, result: ExecutionResult) {
         self.gas_used += result.tx_gas_used();
-        self.blob_gas_used += blob_gas;
         let receipt = self.receipt(tx, result);
         self.bloom.accrue_bloom(receipt.logs_bloom());
         self.receipts.push(receipt);
-        Ok(())
     }
 
     /// Whether the sender may send it, by the lists as they were before the block.
@@ -416,6 +468,14 @@ impl<'a, S: StateReader> BlockRun<'a, S> {
             3 => Receipt::Eip4844(receipt),
             _ => Receipt::Eip7702(receipt),
         }
+    }
+
+    /// Pays withdrawals (EIP-4895), after the transactions.
+    pub(crate) fn pay(&mut self, withdrawals: &[Withdrawal]) -> Result<(), Fault> {
+        for withdrawal in withdrawals {
+            self.machine.credit(withdrawal.address, withdrawal.amount_wei())?;
+        }
+        Ok(())
     }
 
     /// The system calls that close a block, and what it all came to.

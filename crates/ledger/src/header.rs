@@ -223,7 +223,7 @@ fn check_gas_limit(parent: u64, limit: u64) -> Result<(), String> {
 }
 
 /// EIP-4844, and EIP-7918 from Osaka: the excess blob gas of `parent`'s child.
-fn excess_blob_gas(rules: &Rules, parent: &Header) -> Option<u64> {
+pub(crate) fn excess_blob_gas(rules: &Rules, parent: &Header) -> Option<u64> {
     let blobs = rules.blobs.as_ref()?;
     let (excess, used) = (parent.excess_blob_gas.unwrap_or(0), parent.blob_gas_used.unwrap_or(0));
     if rules.is(SpecId::OSAKA) {

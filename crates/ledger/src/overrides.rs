@@ -1,5 +1,5 @@
-//! A state with what a caller pretends laid over it (`eth_call`'s third and
-//! fourth parameters).
+//! A state with what a caller pretends laid over it: `eth_call`'s third and
+//! fourth parameters, and the blocks of a simulation.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,27 +9,44 @@ use alloy_rpc_types_eth::{
     state::{AccountOverride, StateOverride},
 };
 use revm::{
-    context::BlockEnv, context_interface::block::BlobExcessGasAndPrice, primitives::KECCAK_EMPTY,
+    context::BlockEnv,
+    context_interface::block::BlobExcessGasAndPrice,
+    primitives::{KECCAK_EMPTY, hardfork::SpecId},
 };
 use trefoil_types::{Address, B256, Height, keccak256};
 
-use crate::{Account, CallError, LedgerError, StateReader};
+use crate::{
+    Account, AccountDiff, CallError, LedgerError, StateDiff, StateReader, precompiles::Precompiles,
+};
 
 /// Reads what is pretended first, then the state below.
 #[derive(Debug)]
 pub(crate) struct Overridden<'a, S> {
     state: &'a S,
-    accounts: BTreeMap<Address, Account>,
+    accounts: BTreeMap<Address, Option<Account>>,
     slots: BTreeMap<(Address, U256), U256>,
     /// All storage of these is pretended: the state below has none of it.
     replaced: BTreeSet<Address>,
     codes: BTreeMap<B256, Bytes>,
     hashes: BTreeMap<Height, B256>,
+    precompiles: Precompiles,
+    /// What was laid over since [`Overridden::take_changes`].
+    news: Changes,
+}
+
+/// Places in a state whose values may differ.
+#[derive(Debug, Default)]
+pub(crate) struct Changes {
+    /// Accounts whose storage as it was is gone.
+    pub wiped: BTreeSet<Address>,
+    pub slots: BTreeMap<Address, BTreeSet<U256>>,
 }
 
 impl<'a, S: StateReader> Overridden<'a, S> {
-    pub(crate) fn new(state: &'a S) -> Self {
+    pub(crate) fn new(state: &'a S, fork: SpecId) -> Self {
         Self {
+            precompiles: Precompiles::new(fork),
+            news: Changes::default(),
             state,
             accounts: BTreeMap::new(),
             slots: BTreeMap::new(),
@@ -44,23 +61,64 @@ impl<'a, S: StateReader> Overridden<'a, S> {
     /// # Errors
     /// An override that contradicts itself or is not supported.
     pub(crate) fn apply(&mut self, overrides: &StateOverride) -> Result<(), CallError> {
+        self.precompiles.apply(overrides).map_err(CallError::Invalid)?;
         overrides.iter().try_for_each(|(address, over)| self.apply_account(*address, over))
     }
 
-    fn apply_account(&mut self, address: Address, over: &AccountOverride) -> Result<(), CallError> {
-        if over.move_precompile_to.is_some() {
-            return Err(CallError::Invalid("movePrecompileToAddress is not supported".into()));
+    pub(crate) fn precompiles(&self) -> Precompiles {
+        self.precompiles.clone()
+    }
+
+    /// Puts the precompiles back to where Ethereum has them.
+    pub(crate) fn reset_precompiles(&mut self, fork: SpecId) {
+        self.precompiles = Precompiles::new(fork);
+    }
+
+    /// Lets BLOCKHASH find a simulated block.
+    pub(crate) fn set_block_hash(&mut self, height: Height, hash: B256) {
+        self.hashes.insert(height, hash);
+    }
+
+    /// Lays over what a simulated block changed.
+    pub(crate) fn absorb(&mut self, diff: StateDiff) {
+        self.codes.extend(diff.codes);
+        for (address, change) in diff.accounts {
+            self.absorb_account(address, change);
         }
-        if over.balance.is_some() || over.nonce.is_some() || over.code.is_some() {
-            let empty = Account { nonce: 0, balance: U256::ZERO, code_hash: KECCAK_EMPTY };
-            let mut account = self.account(&address)?.unwrap_or(empty);
-            account.balance = over.balance.unwrap_or(account.balance);
-            account.nonce = over.nonce.unwrap_or(account.nonce);
-            if let Some(code) = &over.code {
-                account.code_hash = keccak256(code);
-                self.codes.insert(account.code_hash, code.clone());
-            }
-            self.accounts.insert(address, account);
+    }
+
+    fn absorb_account(&mut self, address: Address, change: AccountDiff) {
+        if change.wiped || change.after.is_none() {
+            self.wipe(address);
+        }
+        let slots = self.news.slots.entry(address).or_default();
+        for (slot, (_, after)) in change.storage {
+            slots.insert(slot);
+            self.slots.insert((address, slot), after);
+        }
+        self.accounts.insert(address, change.after);
+    }
+
+    /// The places laid over since the last call, for the state root.
+    pub(crate) fn take_changes(&mut self) -> Changes {
+        std::mem::take(&mut self.news)
+    }
+
+    fn wipe(&mut self, address: Address) {
+        self.slots.retain(|(of, _), _| *of != address);
+        self.replaced.insert(address);
+        self.news.wiped.insert(address);
+    }
+
+    fn apply_account(&mut self, address: Address, over: &AccountOverride) -> Result<(), CallError> {
+        let empty = Account { nonce: 0, balance: U256::ZERO, code_hash: KECCAK_EMPTY };
+        // An account that is overridden is there, be it empty.
+        let mut account = self.account(&address)?.unwrap_or(empty);
+        account.balance = over.balance.unwrap_or(account.balance);
+        account.nonce = over.nonce.unwrap_or(account.nonce);
+        if let Some(code) = &over.code {
+            account.code_hash = keccak256(code);
+            self.codes.insert(account.code_hash, code.clone());
         }
         let slots = match (&over.state, &over.state_diff) {
             (Some(_), Some(_)) => {
@@ -68,16 +126,21 @@ impl<'a, S: StateReader> Overridden<'a, S> {
                 return Err(CallError::Invalid(text));
             }
             (Some(state), None) => {
-                self.slots.retain(|(of, _), _| *of != address);
-                self.replaced.insert(address);
-                state
+                self.wipe(address);
+                Some(state)
             }
-            (None, Some(diff)) => diff,
-            (None, None) => return Ok(()),
+            (None, diff) => diff.as_ref(),
         };
-        let slots = slots.iter().map(|(slot, value)| (U256::from_be_bytes(slot.0), value));
-        self.slots
-            .extend(slots.map(|(slot, value)| ((address, slot), U256::from_be_bytes(value.0))));
+        let says_something = over.balance.is_some() || over.nonce.is_some() || over.code.is_some();
+        if says_something || slots.is_some_and(|slots| !slots.is_empty()) {
+            self.accounts.insert(address, Some(account));
+            self.news.slots.entry(address).or_default();
+        }
+        for (slot, value) in slots.into_iter().flatten() {
+            let slot = U256::from_be_bytes(slot.0);
+            self.news.slots.entry(address).or_default().insert(slot);
+            self.slots.insert((address, slot), U256::from_be_bytes(value.0));
+        }
         Ok(())
     }
 
@@ -104,7 +167,7 @@ impl<'a, S: StateReader> Overridden<'a, S> {
 impl<S: StateReader> StateReader for Overridden<'_, S> {
     fn account(&self, address: &Address) -> Result<Option<Account>, LedgerError> {
         match self.accounts.get(address) {
-            Some(account) => Ok(Some(*account)),
+            Some(account) => Ok(*account),
             None => self.state.account(address),
         }
     }
@@ -133,7 +196,7 @@ impl<S: StateReader> StateReader for Overridden<'_, S> {
 
     fn has_storage(&self, address: &Address) -> Result<bool, LedgerError> {
         if self.replaced.contains(address) {
-            return Ok(self.slots.keys().any(|(of, _)| of == address));
+            return Ok(self.slots.iter().any(|((of, _), value)| of == address && !value.is_zero()));
         }
         self.state.has_storage(address)
     }

@@ -50,7 +50,7 @@ impl<'a, S: StateReader> Simulation<'a, S> {
         state: &'a S,
         options: &CallOptions,
     ) -> Result<Self, CallError> {
-        let mut state = Overridden::new(state);
+        let mut state = Overridden::new(state, rules.fork);
         if let Some(overrides) = &options.state {
             state.apply(overrides)?;
         }
@@ -260,7 +260,8 @@ impl<'a, S: StateReader> Simulation<'a, S> {
 
     fn run(&self, tx: TxEnv) -> Result<ExecutionResult, Refused> {
         let (cfg, block) = self.env(&tx);
-        Ok(Machine::new(&self.state, cfg, block).transact(tx)?)
+        let machine = Machine::new(&self.state, cfg, block);
+        Ok(machine.with_precompiles(self.state.precompiles()).transact(tx)?)
     }
 
     /// The accounts and slots that a run touches, beside those that every
@@ -269,7 +270,8 @@ impl<'a, S: StateReader> Simulation<'a, S> {
         let (cfg, block) = self.env(tx);
         let inspector = AccessListInspector::new(tx.access_list.clone());
         let context = context(&self.state, cfg, block);
-        let mut evm = context.build_mainnet_with_inspector(inspector);
+        let evm = context.build_mainnet_with_inspector(inspector);
+        let mut evm = evm.with_precompiles(self.state.precompiles());
         evm.inspect_one_tx(tx.clone())?;
         Ok(evm.into_inspector().into_access_list())
     }
@@ -329,34 +331,40 @@ impl From<EvmFault> for Refused {
 impl From<InvalidTransaction> for Refused {
     fn from(invalid: InvalidTransaction) -> Self {
         use InvalidTransaction as Tx;
-        let text = match invalid {
-            Tx::CallGasCostMoreThanGasLimit { initial_gas, gas_limit } => {
-                let text = format!("intrinsic gas too low: have {gas_limit}, want {initial_gas}");
-                return Self::GasTooLow(text);
+        let text = refusal_text(&invalid);
+        match invalid {
+            Tx::CallGasCostMoreThanGasLimit { .. } | Tx::GasFloorMoreThanGasLimit { .. } => {
+                Self::GasTooLow(text)
             }
-            Tx::GasFloorMoreThanGasLimit { gas_floor, gas_limit } => {
-                return Self::GasTooLow(format!(
-                    "insufficient gas for floor data gas cost: have {gas_limit}, want {gas_floor}"
-                ));
-            }
-            Tx::LackOfFundForMaxFee { fee, balance } => {
-                return Self::Other(insufficient(*balance, *fee));
-            }
-            Tx::OverflowPaymentInTransaction => {
-                "insufficient funds for gas * price + value: want more than 2^256".into()
-            }
-            Tx::CreateInitCodeSizeLimit => {
-                let limit = revm::primitives::eip3860::MAX_INITCODE_SIZE;
-                format!("max initcode size exceeded: limit {limit}")
-            }
-            Tx::EmptyAuthorizationList => "EIP-7702 transaction with empty auth list".into(),
-            other => other.to_string(),
-        };
-        Self::Other(CallError::Invalid(text))
+            _ => Self::Other(CallError::Invalid(text)),
+        }
     }
 }
 
-fn outcome(result: ExecutionResult) -> CallOutcome {
+/// geth's words for why a transaction cannot be run.
+pub(crate) fn refusal_text(invalid: &InvalidTransaction) -> String {
+    use InvalidTransaction as Tx;
+    match invalid {
+        Tx::CallGasCostMoreThanGasLimit { initial_gas, gas_limit } => {
+            format!("intrinsic gas too low: have {gas_limit}, want {initial_gas}")
+        }
+        Tx::GasFloorMoreThanGasLimit { gas_floor, gas_limit } => {
+            format!("insufficient gas for floor data gas cost: have {gas_limit}, want {gas_floor}")
+        }
+        Tx::LackOfFundForMaxFee { fee, balance } => insufficient(**balance, **fee).to_string(),
+        Tx::OverflowPaymentInTransaction => {
+            "insufficient funds for gas * price + value: want more than 2^256".into()
+        }
+        Tx::CreateInitCodeSizeLimit => {
+            let limit = revm::primitives::eip3860::MAX_INITCODE_SIZE;
+            format!("max initcode size exceeded: limit {limit}")
+        }
+        Tx::EmptyAuthorizationList => "EIP-7702 transaction with empty auth list".into(),
+        other => other.to_string(),
+    }
+}
+
+pub(crate) fn outcome(result: ExecutionResult) -> CallOutcome {
     let gas_used = result.tx_gas_used();
     match result {
         ExecutionResult::Success { output, logs, .. } => {

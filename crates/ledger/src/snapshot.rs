@@ -389,7 +389,7 @@ impl View {
 
     /// The trie after the block at `height`: that of the tip, and what later
     /// blocks replaced in it.
-    fn trie_at(&self, height: Height) -> Result<TrieAt<'_>, LedgerError> {
+    pub(crate) fn trie_at(&self, height: Height) -> Result<TrieAt<'_>, LedgerError> {
         let oldest = self.base.proofs_from;
         if height < oldest {
             return Err(LedgerError::Unproven { height, oldest });
@@ -422,7 +422,7 @@ impl NodeReader for View {
 }
 
 /// The trie after an earlier block.
-struct TrieAt<'a> {
+pub(crate) struct TrieAt<'a> {
     view: &'a View,
     undo: BTreeMap<Vec<u8>, Option<Bytes>>,
 }

@@ -9,6 +9,7 @@
 
 mod memory;
 mod node;
+mod pretended;
 mod proof;
 mod update;
 
@@ -21,6 +22,7 @@ use node::Child;
 use update::{LeafChange, Target, Update};
 
 pub use memory::MemoryTrie;
+pub(crate) use pretended::PretendedTrie;
 pub(crate) use proof::prove;
 
 /// Where a row lies: which trie, and which branch in it.

@@ -8,8 +8,8 @@ use crate::{fixture::Alloc, world::World};
 #[derive(Clone, Debug)]
 pub struct State {
     pub world: World,
-    trie: MemoryTrie,
-    root: B256,
+    pub trie: MemoryTrie,
+    pub root: B256,
 }
 
 impl State {

@@ -6,7 +6,7 @@ use alloy_eips::{eip2718::Typed2718 as _, eip4895::Withdrawals};
 use alloy_primitives::{Address, B64, B256, Bloom, Bytes, TxKind, U64, U128, U256};
 use alloy_rlp::Encodable as _;
 use serde::Serialize;
-use trefoil_ledger::StoredBlock;
+use trefoil_ledger::{StoredBlock, simulated::SimulatedBlock};
 use trefoil_types::{Header, Receipt, RecoveredBlock, Transaction};
 
 /// A number as JSON-RPC writes it: hex without leading zeros.
@@ -69,18 +69,18 @@ pub struct LogJson<'a> {
 
 /// The logs of a block in order, each with its place.
 pub fn logs(stored: &StoredBlock) -> impl Iterator<Item = (&alloy_primitives::Log, LogJson<'_>)> {
-    let pairs = stored.block.transactions.iter().zip(stored.receipts.iter()).enumerate();
-    let all = pairs.flat_map(|(at, (tx, receipt))| {
-        receipt.logs().iter().map(move |log| (at, *tx.tx_hash(), log))
-    });
-    all.enumerate()
-        .map(|(index, (at, tx_hash, log))| (log, log_json(&stored.block, at, tx_hash, index, log)))
+    let all = stored
+        .receipts
+        .iter()
+        .enumerate()
+        .flat_map(|(at, receipt)| receipt.logs().iter().map(move |log| (at, log)));
+    all.enumerate().map(|(index, (at, log))| (log, log_json(&stored.block, at, index, log)))
 }
 
-fn log_json<'a>(
+/// A log of the block's transaction `tx_index`.
+pub fn log_json<'a>(
     block: &RecoveredBlock,
     tx_index: usize,
-    transaction_hash: B256,
     log_index: usize,
     log: &'a alloy_primitives::Log,
 ) -> LogJson<'a> {
@@ -89,7 +89,7 @@ fn log_json<'a>(
         topics: log.data.topics(),
         data: &log.data.data,
         block_number: quantity(block.header.number),
-        transaction_hash,
+        transaction_hash: *block.transactions[tx_index].tx_hash(),
         transaction_index: quantity(tx_index as u64),
         block_hash: block.hash,
         block_timestamp: quantity(block.header.timestamp),
@@ -124,10 +124,9 @@ pub struct ReceiptJson<'a> {
 fn receipt_json(stored: &StoredBlock, index: usize, first_log: usize) -> ReceiptJson<'_> {
     let StoredBlock { block, receipts } = stored;
     let (tx, receipt) = (&block.transactions[index], &receipts[index]);
-    let hash = *tx.tx_hash();
     let before = index.checked_sub(1).map_or(0, |i| receipts[i].cumulative_gas_used());
     let logs = receipt.logs().iter().enumerate();
-    let logs = logs.map(|(i, log)| log_json(block, index, hash, first_log + i, log)).collect();
+    let logs = logs.map(|(i, log)| log_json(block, index, first_log + i, log)).collect();
     let created = match tx.kind() {
         TxKind::Create => Some(tx.signer().create(tx.nonce())),
         TxKind::Call(_) => None,
@@ -135,7 +134,7 @@ fn receipt_json(stored: &StoredBlock, index: usize, first_log: usize) -> Receipt
     ReceiptJson {
         kind: quantity(tx.ty().into()),
         status: quantity(receipt.status().into()),
-        transaction_hash: hash,
+        transaction_hash: *tx.tx_hash(),
         transaction_index: quantity(index as u64),
         block_hash: block.hash,
         block_number: quantity(block.header.number),
@@ -245,11 +244,17 @@ enum TxsJson {
     Whole(Vec<TxJson>),
 }
 
+impl TxsJson {
+    fn hashes(block: &RecoveredBlock) -> Self {
+        Self::Hashes(block.transactions.iter().map(|tx| *tx.tx_hash()).collect())
+    }
+}
+
 pub fn block(block: &RecoveredBlock, whole: bool) -> BlockJson<'_> {
     let transactions = if whole {
         TxsJson::Whole((0..block.transactions.len()).map(|i| mined_tx(block, i)).collect())
     } else {
-        TxsJson::Hashes(block.transactions.iter().map(|tx| *tx.tx_hash()).collect())
+        TxsJson::hashes(block)
     };
     debug_assert_eq!(block.header.ommers_hash, EMPTY_OMMER_ROOT_HASH);
     BlockJson {
@@ -258,5 +263,26 @@ pub fn block(block: &RecoveredBlock, whole: bool) -> BlockJson<'_> {
         transactions,
         uncles: [],
         withdrawals: Withdrawals::default(),
+    }
+}
+
+/// A block of a simulation, where the base fee may be 0 on any network.
+pub fn simulated_block(simulated: &SimulatedBlock, whole: bool, gas_free: bool) -> BlockJson<'_> {
+    let SimulatedBlock { block, withdrawals, bytes, .. } = simulated;
+    let tx = |(index, tx): (usize, &Transaction)| {
+        let paid = if gas_free { 0 } else { tx.effective_gas_price(block.header.base_fee_per_gas) };
+        TxJson { effective_gas_price: Some(paid), ..mined_tx(block, index) }
+    };
+    let transactions = if whole {
+        TxsJson::Whole(block.transactions.iter().enumerate().map(tx).collect())
+    } else {
+        TxsJson::hashes(block)
+    };
+    BlockJson {
+        header: header(block.hash, &block.header),
+        size: quantity(*bytes as u64),
+        transactions,
+        uncles: [],
+        withdrawals: Withdrawals::new(withdrawals.clone()),
     }
 }

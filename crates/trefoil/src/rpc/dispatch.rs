@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use super::{
     Rpc, debug,
     error::{RpcError, RpcResult},
-    eth::{blocks, config, execute, fees, filters, logs, send, state},
+    eth::{blocks, config, execute, fees, filters, logs, send, simulate, state},
     json, net,
     params::Params,
     subscriptions::{self, Frame},
@@ -103,6 +103,7 @@ pub(super) static METHODS: &[Method] = table! {
     "eth_newPendingTransactionFilter" 1 Now filters::new_pending;
     "eth_sendRawTransaction" 1 Ask |rpc, p| Box::pin(send::raw(rpc, p));
     "eth_sendRawTransactionSync" 2 Ask |rpc, p| Box::pin(send::raw_sync(rpc, p));
+    "eth_simulateV1" 2 Heavy simulate::simulate;
     "eth_subscribe" 2 Socket subscriptions::subscribe;
     "eth_syncing" 0 Now net::syncing;
     "eth_uninstallFilter" 1 Now filters::uninstall;

@@ -33,6 +33,9 @@ pub enum RpcError {
     /// The call ran and reverted with this data.
     #[error("{}", revert_text(.0))]
     Reverted(Bytes),
+    /// A code that only `eth_simulateV1` knows (execution-apis).
+    #[error("{text}")]
+    Simulation { code: i64, text: String },
     /// EIP-7966: the transaction is in the pool but in no block yet.
     #[error("the transaction was added to the pool but was in no block within {waited_ms} ms")]
     NotIncluded { hash: B256, waited_ms: u64 },
@@ -53,6 +56,7 @@ impl RpcError {
             Self::InvalidParams(_) => -32602,
             Self::Rejected(_) | Self::BlockNotFound { .. } => -32000,
             Self::Reverted(_) => 3,
+            Self::Simulation { code, .. } => *code,
             Self::NotIncluded { .. } => 4,
             Self::Busy(_) => -32005,
             Self::Internal(_) => -32603,

@@ -33,6 +33,7 @@ use tokio::sync::Semaphore;
 use trefoil_ledger::Snapshot;
 use trefoil_types::Height;
 
+pub use self::eth::simulate::simulate_on;
 use self::{
     error::{RpcError, RpcResult},
     eth::{blocks::BlockCache, fees::TipCache, filters::Filters},

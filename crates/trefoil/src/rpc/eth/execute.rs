@@ -121,7 +121,7 @@ pub fn create_access_list(rpc: &Rpc, params: &Params) -> RpcResult {
 }
 
 /// A transaction as a caller describes it, unsigned and perhaps incomplete.
-struct Request(TransactionRequest);
+pub struct Request(pub TransactionRequest);
 
 impl Arg for Request {
     fn parse(value: &Value) -> Result<Self, String> {

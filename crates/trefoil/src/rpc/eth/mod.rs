@@ -7,4 +7,5 @@ pub mod fees;
 pub mod filters;
 pub mod logs;
 pub mod send;
+pub mod simulate;
 pub mod state;

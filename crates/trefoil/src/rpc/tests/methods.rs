@@ -291,6 +291,82 @@ async fn calls_run_and_reverts_carry_reason_and_data() {
 }
 
 #[tokio::test]
+async fn a_simulation_answers_with_whole_blocks() {
+    let Chain { stage, contract, .. } = chain().await;
+    let head = stage.call("eth_getBlockByNumber", value!(["latest", false])).await;
+    let reverts = value!({ "from": SENDER, "to": contract, "input": hex::encode_prefixed(REASON) });
+    let blocks = value!([
+        { "calls": [
+            { "from": SENDER, "to": SOMEONE, "value": "0x5" },
+            { "from": SENDER, "to": contract },
+            reverts,
+        ] },
+        { "blockOverrides": { "number": "0x5", "feeRecipient": SOMEONE }, "calls": [] },
+    ]);
+    let asks = value!({
+        "blockStateCalls": blocks, "traceTransfers": true, "returnFullTransactions": true,
+    });
+    let answer = stage.call("eth_simulateV1", value!([asks, "latest"])).await;
+    let numbers: Vec<_> = answer.as_array().unwrap().iter().map(|b| &b["number"]).collect();
+    assert_eq!(numbers, ["0x3", "0x4", "0x5"]);
+    let [first, second, third] = &answer.as_array().unwrap()[..] else { panic!("three blocks") };
+    assert_eq!(first["parentHash"], head["hash"]);
+    assert_eq!((&third["parentHash"], &third["miner"]), (&second["hash"], &value!(SOMEONE)));
+    assert_eq!(first["transactions"][0]["from"], value!(SENDER));
+    assert_eq!(first["transactions"][0]["nonce"], "0x5");
+    let [paid, logged, reverted] = &first["calls"].as_array().unwrap()[..] else { panic!("3") };
+    assert_eq!((&paid["status"], &paid["gasUsed"]), (&value!("0x1"), &value!("0x5208")));
+    let log = &paid["logs"][0];
+    assert_eq!(log["address"], value!(Address::repeat_byte(0xee)));
+    assert_eq!(log["blockHash"], first["hash"]);
+    assert_eq!(log["transactionHash"], first["transactions"][0]["hash"]);
+    assert_eq!(logged["logs"][0]["logIndex"], "0x1");
+    assert_eq!(reverted["error"]["message"], "execution reverted: user error");
+    assert_eq!((&reverted["error"]["code"], &reverted["status"]), (&value!(3), &value!("0x0")));
+    // Nothing of it happened.
+    assert_eq!(stage.call("eth_blockNumber", value!([])).await, "0x2");
+}
+
+#[tokio::test]
+async fn a_simulation_that_is_wrong_says_why() {
+    let Chain { stage, contract, .. } = chain().await;
+    let number = |number: &str| value!({ "blockOverrides": { "number": number } });
+    let call = |call: Value| value!({ "blockStateCalls": [{ "calls": [call] }] });
+    for (asks, code, text) in [
+        (value!({}), -32602, "empty input"),
+        (value!({ "blockStateCalls": vec![value!({}); 257] }), -38026, "too many blocks"),
+        (
+            value!({ "blockStateCalls": [number("0x4"), number("0x4")] }),
+            -38020,
+            "block numbers must be in order: 4 <= 4",
+        ),
+        (
+            call(value!({ "from": contract, "to": SOMEONE, "value": "0x1" })),
+            -38014,
+            "err: insufficient funds for gas * price + value: address",
+        ),
+        (call(value!({ "to": SOMEONE, "gas": "0x1" })), -38013, "err: intrinsic gas too low"),
+        (call(value!({ "to": SOMEONE, "blobVersionedHashes": [] })), -32000, "type 3"),
+        (
+            call(value!({ "to": "0x1" })),
+            -32602,
+            "invalid argument 0: blockStateCalls: calls: to: hex string has length 1, want 40",
+        ),
+        (
+            value!({ "blockStateCalls": [{ "blockOverrides": { "time": "soon" } }] }),
+            -32602,
+            "invalid argument 0: blockStateCalls: blockOverrides: want {number, time,",
+        ),
+    ] {
+        let (got, message) = stage.error("eth_simulateV1", value!([asks])).await;
+        assert!(got == code && message.contains(text), "{got} {message}");
+    }
+    let missing = value!([{ "blockStateCalls": [{}] }, "0x63"]);
+    let missing = stage.error("eth_simulateV1", missing).await;
+    assert_eq!(missing, (-32000, "header not found".into()));
+}
+
+#[tokio::test]
 async fn a_trace_shows_the_steps_and_no_more_than_asked() {
     let Chain { stage, hashes, .. } = chain().await;
     let trace = stage.call("debug_traceTransaction", value!([hashes[2]])).await;

@@ -1,0 +1,387 @@
+//! Blocks that a caller pretends (`eth_simulateV1`): each with overrides and
+//! calls, one after the other, on the state after a block of the chain.
+//!
+//! What always holds: nothing here changes the chain; a simulated block is
+//! whole, its hash and roots are those that it would have; order, defaults,
+//! refusals and their texts are geth's.
+
+mod call;
+mod ground;
+mod logs;
+
+use alloy_consensus::EMPTY_OMMER_ROOT_HASH;
+use alloy_eips::{eip1559::BaseFeeParams, eip4895::Withdrawal};
+use alloy_primitives::Bytes;
+use alloy_rpc_types_eth::{BlockOverrides, TransactionRequest, state::StateOverride};
+use alloy_trie::root::ordered_trie_root_with_encoder;
+use revm::{
+    context::{BlockEnv, CfgEnv},
+    primitives::hardfork::SpecId,
+};
+use trefoil_types::{B256, Header, RecoveredBlock};
+
+use crate::{
+    AccountDiff, CallError, CallOutcome, Rules, StateDiff, StateReader,
+    evm::Machine,
+    execute::{BlockRun, Fault, block_bytes_with},
+    header,
+    overrides::{Changes, Overridden},
+    simulate::outcome,
+    trie::PretendedTrie,
+};
+use call::{Pretended, Terms};
+pub use ground::Ground;
+use logs::LogTrace;
+
+/// Blocks in one simulation, those that fill gaps included.
+pub const BLOCKS_MAX: u64 = 256;
+
+/// Calls in one block. (All calls of a simulation share one gas cap, so far
+/// fewer than `BLOCKS_MAX` times this can run.)
+pub const CALLS_MAX: usize = 5_000;
+
+/// What the calls of a simulation may return and log, bytes.
+const OUTPUT_BYTES_MAX: usize = 16 << 20;
+
+/// What a log counts for in [`OUTPUT_BYTES_MAX`], besides its data.
+const LOG_BYTES: usize = 256;
+
+/// From a block to the next, unless the caller says when it is.
+const BLOCK_SECONDS: u64 = 12;
+
+/// One block as the caller describes it.
+#[derive(Clone, Debug, Default)]
+pub struct PretendedBlock {
+    pub block: BlockOverrides,
+    pub withdrawals: Vec<Withdrawal>,
+    pub state: StateOverride,
+    pub calls: Vec<TransactionRequest>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct SimulateOptions {
+    /// Whether nonces and the base fee count, as for real transactions.
+    pub validation: bool,
+    /// Whether transfers of value are told as logs.
+    pub transfers: bool,
+    /// Gas of all calls together.
+    pub gas_cap: u64,
+}
+
+#[derive(Clone, Debug)]
+pub struct SimulatedBlock {
+    pub block: RecoveredBlock,
+    pub withdrawals: Vec<Withdrawal>,
+    /// The length of its RLP, bytes.
+    pub bytes: usize,
+    pub calls: Vec<SimulatedCall>,
+}
+
+#[derive(Clone, Debug)]
+pub struct SimulatedCall {
+    pub outcome: CallOutcome,
+    /// The number in the block of each log in `outcome`.
+    pub log_numbers: Vec<u64>,
+    /// The most gas that it had used, before refunds.
+    pub gas_max: u64,
+}
+
+/// Why there is no simulation.
+#[derive(Debug, thiserror::Error)]
+pub enum SimulateError {
+    #[error("empty input")]
+    Empty,
+    #[error("too many blocks")]
+    TooManyBlocks,
+    #[error("too many calls in block: {0} > {CALLS_MAX}")]
+    TooManyCalls(usize),
+    #[error("what the calls return and log is over {OUTPUT_BYTES_MAX} bytes; ask for less at once")]
+    TooMuchOutput,
+    #[error("block numbers must be in order: {number} <= {before}")]
+    Number { number: u64, before: u64 },
+    #[error("block timestamps must be in order: {time} <= {before}")]
+    Timestamp { time: u64, before: u64 },
+    #[error("block gas limit reached: {used} >= {limit}")]
+    BlockGas { used: u64, limit: u64 },
+    /// A call that could be no transaction here.
+    #[error("err: {text} (supplied gas {gas})")]
+    Refused { kind: RefusedFor, text: String, gas: u64 },
+    #[error(transparent)]
+    Call(#[from] CallError),
+}
+
+/// What was wrong with a call that was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefusedFor {
+    NonceTooLow,
+    NonceTooHigh,
+    BaseFee,
+    TipAboveCap,
+    IntrinsicGas,
+    Funds,
+    InitCode,
+    Other,
+}
+
+/// Simulates `blocks` on `ground`.
+///
+/// # Errors
+/// The first thing that is wrong with any of them: there is no half an answer.
+pub fn simulate_blocks<S: StateReader>(
+    ground: &Ground<'_, S>,
+    blocks: Vec<PretendedBlock>,
+    options: SimulateOptions,
+) -> Result<Vec<SimulatedBlock>, SimulateError> {
+    let blocks = in_order(&ground.header, blocks)?;
+    let mut simulator = Simulator {
+        ground,
+        state: Overridden::new(&ground.state, ground.rules(&ground.header)?.fork),
+        trie: ground.trie(),
+        parent_hash: ground.hash,
+        parent: ground.header.clone(),
+        gas_left: options.gas_cap,
+        output_left: OUTPUT_BYTES_MAX,
+        options,
+    };
+    blocks.into_iter().map(|block| simulator.block(block)).collect()
+}
+
+/// Gives each block its number and time, and fills gaps with empty blocks.
+fn in_order(
+    base: &Header,
+    blocks: Vec<PretendedBlock>,
+) -> Result<Vec<PretendedBlock>, SimulateError> {
+    if blocks.is_empty() {
+        return Err(SimulateError::Empty);
+    }
+    if blocks.len() as u64 > BLOCKS_MAX {
+        return Err(SimulateError::TooManyBlocks);
+    }
+    let mut all: Vec<PretendedBlock> = Vec::with_capacity(blocks.len());
+    let (mut last, mut last_time) = (base.number, base.timestamp);
+    for mut block in blocks {
+        if block.calls.len() > CALLS_MAX {
+            return Err(SimulateError::TooManyCalls(block.calls.len()));
+        }
+        let number = block.block.number.map_or(last + 1, |number| number.saturating_to());
+        if number <= last {
+            return Err(SimulateError::Number { number, before: last });
+        }
+        if number - base.number > BLOCKS_MAX {
+            return Err(SimulateError::TooManyBlocks);
+        }
+        for number in last + 1..number {
+            last_time = last_time.saturating_add(BLOCK_SECONDS);
+            let mut empty = PretendedBlock::default();
+            empty.block = empty.block.with_number(alloy_primitives::U256::from(number));
+            all.push(PretendedBlock { block: empty.block.with_time(last_time), ..empty });
+        }
+        let time = block.block.time.unwrap_or(last_time.saturating_add(BLOCK_SECONDS));
+        if time <= last_time {
+            return Err(SimulateError::Timestamp { time, before: last_time });
+        }
+        block.block.number = Some(alloy_primitives::U256::from(number));
+        block.block.time = Some(time);
+        (last, last_time) = (number, time);
+        all.push(block);
+    }
+    Ok(all)
+}
+
+struct Simulator<'a, S> {
+    ground: &'a Ground<'a, S>,
+    state: Overridden<'a, S>,
+    trie: PretendedTrie<'a>,
+    parent_hash: B256,
+    parent: Header,
+    gas_left: u64,
+    output_left: usize,
+    options: SimulateOptions,
+}
+
+impl<S: StateReader> Simulator<'_, S> {
+    fn block(&mut self, pretended: PretendedBlock) -> Result<SimulatedBlock, SimulateError> {
+        let PretendedBlock { block: over, withdrawals, state, calls } = pretended;
+        let (rules, mut header) = self.draft(&over, &withdrawals)?;
+        self.state.reset_precompiles(rules.fork);
+        self.state.apply(&state)?;
+        let mut env = rules.block_env(&header);
+        self.state.apply_block(&over, &mut env);
+        let (executed, ran) = self.run(&rules, &header, env, &withdrawals, &calls)?;
+        let raw: Vec<&Bytes> = ran.iter().map(|(call, _)| &call.raw).collect();
+        let root = ordered_trie_root_with_encoder(&raw, |raw, out| out.extend_from_slice(raw));
+        header::seal(&mut header, &executed, root);
+        header.state_root = self.state_root(executed.diff)?;
+        let txs_bytes = ran.iter().map(|(call, _)| call.bytes()).sum();
+        let bytes = block_bytes_with(&header, txs_bytes, &withdrawals);
+        let (txs, calls) = ran.into_iter().map(|(call, outcome)| (call.tx, outcome)).unzip();
+        let block = RecoveredBlock::new(header, txs, None);
+        self.state.set_block_hash(block.header.number, block.hash);
+        (self.parent_hash, self.parent) = (block.hash, block.header.clone());
+        Ok(SimulatedBlock { block, withdrawals, bytes, calls })
+    }
+
+    /// The header before the block is executed, and the block's rules.
+    fn draft(
+        &self,
+        over: &BlockOverrides,
+        withdrawals: &[Withdrawal],
+    ) -> Result<(Rules, Header), CallError> {
+        let parent = &self.parent;
+        let mut header = Header {
+            parent_hash: self.parent_hash,
+            ommers_hash: EMPTY_OMMER_ROOT_HASH,
+            beneficiary: over.coinbase.unwrap_or(parent.beneficiary),
+            number: over.number.map_or(parent.number + 1, |number| number.saturating_to()),
+            timestamp: over.time.unwrap_or(parent.timestamp),
+            gas_limit: over.gas_limit.unwrap_or(parent.gas_limit),
+            mix_hash: over.random.unwrap_or_default(),
+            ..Default::default()
+        };
+        let rules = self.ground.rules(&header)?;
+        if rules.is(SpecId::LONDON) {
+            let next = || match self.options.validation && !rules.gas_free {
+                true => parent.next_block_base_fee(BaseFeeParams::ethereum()).unwrap_or(0),
+                false => 0,
+            };
+            let fee = over.base_fee.map_or_else(next, |fee| fee.saturating_to());
+            header.base_fee_per_gas = Some(fee);
+        }
+        if rules.is(SpecId::SHANGHAI) {
+            let root = alloy_consensus::proofs::calculate_withdrawals_root(withdrawals);
+            header.withdrawals_root = Some(root);
+        }
+        if rules.is(SpecId::CANCUN) {
+            header.parent_beacon_block_root = Some(over.beacon_root.unwrap_or_default());
+            header.excess_blob_gas = header::excess_blob_gas(&rules, parent);
+        }
+        Ok((rules, header))
+    }
+
+    fn run(
+        &mut self,
+        rules: &Rules,
+        header: &Header,
+        env: BlockEnv,
+        withdrawals: &[Withdrawal],
+        calls: &[TransactionRequest],
+    ) -> Result<(crate::Executed, Vec<(Pretended, SimulatedCall)>), SimulateError> {
+        let blob_price = env.blob_excess_gas_and_price.map_or(0, |blobs| blobs.blob_gasprice);
+        let machine = Machine::new(&self.state, cfg(rules), env)
+            .with_precompiles(self.state.precompiles())
+            .with_inspector(LogTrace::new(self.options.transfers));
+        let mut run = BlockRun::on(machine, &self.state, rules.clone(), header.gas_limit);
+        // The contract that governs the chain has nothing to say of a block that is none.
+        run.open(header, None).map_err(broken)?;
+        let mut ran = Vec::with_capacity(calls.len());
+        for request in calls {
+            let from = request.from.unwrap_or_default();
+            let sender = run.machine().account(from).map_err(|error| broken(error.into()))?;
+            let terms = Terms {
+                rules,
+                header,
+                blob_price,
+                validation: self.options.validation,
+                sender,
+                gas_used: run.gas_used(),
+                gas_left: self.gas_left,
+            };
+            let call = terms.complete(request)?;
+            let done = simulate_call(&mut run, &call, sender.nonce)?;
+            self.gas_left -= done.gas_used();
+            let output = self.output_left.checked_sub(done.output_bytes());
+            self.output_left = output.ok_or(SimulateError::TooMuchOutput)?;
+            ran.push((call, done));
+        }
+        run.pay(withdrawals).map_err(broken)?;
+        Ok((run.close().map_err(broken)?, ran))
+    }
+
+    /// The state root after the overrides and the block that made `diff`.
+    fn state_root(&mut self, diff: StateDiff) -> Result<B256, SimulateError> {
+        self.state.absorb(diff);
+        let Changes { wiped, slots } = self.state.take_changes();
+        wiped.iter().for_each(|address| self.trie.wipe(*address));
+        let mut diff = StateDiff::default();
+        for (address, mut slots) in slots {
+            if wiped.contains(&address) {
+                // Nothing may be left to write, but the storage root is another.
+                slots.insert(Default::default());
+            }
+            let value = |slot| {
+                let value = self.state.storage(&address, slot).map_err(CallError::Ledger)?;
+                Ok((slot, (Default::default(), value)))
+            };
+            let storage = slots.into_iter().map(value).collect::<Result<_, CallError>>()?;
+            let after = self.state.account(&address).map_err(CallError::Ledger)?;
+            diff.accounts.insert(address, AccountDiff { after, storage, ..Default::default() });
+        }
+        Ok(self.trie.apply(&diff).map_err(CallError::Ledger)?)
+    }
+}
+
+/// The EVM asks for nothing that [`Terms::complete`] has to judge, so that the
+/// words are geth's.
+fn cfg(rules: &Rules) -> CfgEnv {
+    let mut cfg = rules.cfg();
+    cfg.disable_nonce_check = true;
+    cfg.disable_eip3607 = true;
+    cfg.disable_block_gas_limit = true;
+    cfg.disable_base_fee = true;
+    cfg.tx_gas_limit_cap = Some(u64::MAX);
+    cfg
+}
+
+fn simulate_call<S: StateReader>(
+    run: &mut BlockRun<'_, S, LogTrace>,
+    call: &Pretended,
+    nonce: u64,
+) -> Result<SimulatedCall, SimulateError> {
+    let gas = call.env.gas_limit;
+    let result =
+        run.pretend(&call.tx, call.env.clone()).map_err(|fault| call::refused(fault, gas))?;
+    if nonce == u64::MAX && call.env.kind.is_call() {
+        // Only a caller can pretend such a nonce; geth's wraps around.
+        run.machine().set_nonce(call.env.caller, 0);
+    }
+    let gas_max = result.gas().total_gas_spent().max(result.gas().floor_gas());
+    let (log_numbers, traced) = run.machine().inspector().take();
+    let mut outcome = outcome(result);
+    if let CallOutcome::Success { logs, .. } = &mut outcome {
+        *logs = traced;
+    }
+    Ok(SimulatedCall { outcome, log_numbers, gas_max })
+}
+
+impl SimulatedCall {
+    pub fn gas_used(&self) -> u64 {
+        match &self.outcome {
+            CallOutcome::Success { gas_used, .. }
+            | CallOutcome::Revert { gas_used, .. }
+            | CallOutcome::Halt { gas_used, .. } => *gas_used,
+        }
+    }
+
+    fn output_bytes(&self) -> usize {
+        match &self.outcome {
+            CallOutcome::Success { output, logs, .. } => {
+                let logs = logs.iter().map(|log| log.data.data.len() + LOG_BYTES);
+                output.len() + logs.sum::<usize>()
+            }
+            CallOutcome::Revert { output, .. } => output.len(),
+            CallOutcome::Halt { .. } => 0,
+        }
+    }
+}
+
+/// A block that cannot be begun or closed: the caller took a system contract
+/// away, if the state could be read.
+fn broken(fault: Fault) -> SimulateError {
+    match fault {
+        Fault::Rule(rule) => CallError::Invalid(rule).into(),
+        Fault::Ledger(error) => CallError::Ledger(error).into(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,353 @@
+//! A call as the transaction that it pretends to be: what is not said is
+//! filled in, and what geth would refuse is refused in its words.
+
+use alloy_consensus::{
+    EthereumTxEnvelope, Signed, TxEip1559, TxEip4844, TxEip7702, TxLegacy,
+    transaction::{Recovered, RlpEcdsaEncodableTx},
+};
+use alloy_eips::{Encodable2718, eip4844::DATA_GAS_PER_BLOB};
+use alloy_primitives::{Bytes, Signature, TxKind, U256, keccak256};
+use alloy_rpc_types_eth::TransactionRequest;
+use revm::context::{
+    TxEnv,
+    either::Either,
+    result::{EVMError, InvalidTransaction},
+};
+use trefoil_types::{Header, Transaction, TxEnvelope};
+
+use super::{RefusedFor, SimulateError};
+use crate::{
+    Account, CallError, LedgerError, Rules,
+    evm::EvmFault,
+    execute::{TxFault, tx_bytes},
+    simulate::refusal_text,
+};
+
+/// What a call meets: its block, and what the calls before it left.
+pub(super) struct Terms<'a> {
+    pub rules: &'a Rules,
+    pub header: &'a Header,
+    /// What a blob's gas costs, wei.
+    pub blob_price: u128,
+    /// Whether nonces and the base fee count.
+    pub validation: bool,
+    pub sender: Account,
+    /// Gas used in the block.
+    pub gas_used: u64,
+    /// Gas left to all calls of the request.
+    pub gas_left: u64,
+}
+
+/// A call that can be run.
+pub(super) struct Pretended {
+    pub tx: Transaction,
+    /// The transaction as the transactions root binds it.
+    pub raw: Bytes,
+    pub env: TxEnv,
+}
+
+impl Pretended {
+    /// The length of the transaction in a block's body, bytes.
+    pub fn bytes(&self) -> usize {
+        match self.tx.inner() {
+            TxEnvelope::Legacy(_) => self.raw.len(),
+            _ => tx_bytes(&self.tx),
+        }
+    }
+}
+
+/// What a call offers, wei: nothing unless it says so.
+struct Fees {
+    cap: u128,
+    tip: u128,
+    blob_cap: u128,
+    legacy: bool,
+}
+
+impl Fees {
+    fn of(request: &TransactionRequest) -> Result<Self, CallError> {
+        let blob_cap = request.max_fee_per_blob_gas.unwrap_or(0);
+        let (cap, tip) = (request.max_fee_per_gas, request.max_priority_fee_per_gas);
+        match request.gas_price {
+            Some(_) if cap.is_some() || tip.is_some() => Err(CallError::Invalid(
+                "both gasPrice and (maxFeePerGas or maxPriorityFeePerGas) specified".into(),
+            )),
+            Some(price) => Ok(Self { cap: price, tip: price, blob_cap, legacy: true }),
+            None => {
+                let (cap, tip) = (cap.unwrap_or(0), tip.unwrap_or(0));
+                Ok(Self { cap, tip, blob_cap, legacy: false })
+            }
+        }
+    }
+}
+
+impl Terms<'_> {
+    /// The transaction that `request` pretends to be.
+    pub fn complete(&self, request: &TransactionRequest) -> Result<Pretended, SimulateError> {
+        let (used, limit) = (self.gas_used, self.header.gas_limit);
+        let room = limit - used;
+        let gas = request.gas.unwrap_or(room);
+        if gas > room {
+            return Err(SimulateError::BlockGas { used, limit });
+        }
+        self.check_network(request)?;
+        let fees = Fees::of(request)?;
+        let gas = gas.min(self.gas_left);
+        let nonce = request.nonce.unwrap_or(self.sender.nonce);
+        self.check(request, &fees, nonce, gas).map_err(|(kind, text)| SimulateError::Refused {
+            kind,
+            text,
+            gas,
+        })?;
+        let envelope = self.envelope(request, &fees, nonce, gas);
+        let raw = match &envelope {
+            EthereumTxEnvelope::Legacy(signed) => unsigned_legacy(signed.tx()),
+            typed => typed.encoded_2718().into(),
+        };
+        let tx = Recovered::new_unchecked(envelope, request.from.unwrap_or_default());
+        Ok(Pretended { tx: tx.into(), raw, env: self.env(request, &fees, gas) })
+    }
+
+    fn check_network(&self, request: &TransactionRequest) -> Result<(), CallError> {
+        let want = self.rules.chain_id;
+        if let Some(have) = request.chain_id.filter(|id| *id != want) {
+            let text = format!("chainId does not match node's (have={have}, want={want})");
+            return Err(CallError::Invalid(text));
+        }
+        if is_blob(request) && !self.rules.blob_txs {
+            return Err(CallError::Invalid(TxFault::Blob.to_string()));
+        }
+        Ok(())
+    }
+
+    /// What geth checks before a transaction is run, in its order.
+    fn check(
+        &self,
+        request: &TransactionRequest,
+        fees: &Fees,
+        nonce: u64,
+        gas: u64,
+    ) -> Result<(), (RefusedFor, String)> {
+        let from = request.from.unwrap_or_default();
+        let state = self.sender.nonce;
+        let about = format!("address {from}, tx: {nonce} state: {state}");
+        if self.validation && nonce > state {
+            return Err((RefusedFor::NonceTooHigh, format!("nonce too high: {about}")));
+        }
+        if self.validation && nonce < state {
+            return Err((RefusedFor::NonceTooLow, format!("nonce too low: {about}")));
+        }
+        if self.validation && nonce == u64::MAX {
+            let text = format!("nonce has max value: address {from}, nonce: {nonce}");
+            return Err((RefusedFor::Other, text));
+        }
+        self.check_fees(request, fees)?;
+        if !matches!(request.to, Some(TxKind::Call(_))) {
+            if is_blob(request) {
+                return Err((RefusedFor::Other, "blob transaction of type create".into()));
+            }
+            if request.authorization_list.is_some() {
+                let text = "EIP-7702 transaction cannot be used to create contract".into();
+                return Err((RefusedFor::Other, text));
+            }
+        }
+        self.check_funds(request, fees, gas)
+    }
+
+    fn check_fees(
+        &self,
+        request: &TransactionRequest,
+        fees: &Fees,
+    ) -> Result<(), (RefusedFor, String)> {
+        let Fees { cap, tip, blob_cap, .. } = fees;
+        let from = request.from.unwrap_or_default();
+        let base_fee = self.header.base_fee_per_gas.unwrap_or(0);
+        if tip > cap {
+            return Err((
+                RefusedFor::TipAboveCap,
+                format!(
+                    "max priority fee per gas higher than max fee per gas: address {from}, maxPriorityFeePerGas: {tip}, maxFeePerGas: {cap}"
+                ),
+            ));
+        }
+        // Without validation, who offers nothing is asked for nothing.
+        let asked = |cap: u128| (self.validation || cap > 0) && !self.rules.gas_free;
+        if asked(*cap) && *cap < u128::from(base_fee) {
+            return Err((
+                RefusedFor::BaseFee,
+                format!(
+                    "max fee per gas less than block base fee: address {from}, maxFeePerGas: {cap}, baseFee: {base_fee}"
+                ),
+            ));
+        }
+        if is_blob(request) && asked(*blob_cap) && *blob_cap < self.blob_price {
+            let price = self.blob_price;
+            return Err((
+                RefusedFor::Other,
+                format!(
+                    "max fee per blob gas less than block blob gas fee: address {from} blobGasFeeCap: {blob_cap}, blobBaseFee: {price}"
+                ),
+            ));
+        }
+        Ok(())
+    }
+
+    fn check_funds(
+        &self,
+        request: &TransactionRequest,
+        fees: &Fees,
+        gas: u64,
+    ) -> Result<(), (RefusedFor, String)> {
+        let blobs = request.blob_versioned_hashes.as_ref().map_or(0, Vec::len) as u64;
+        let cap = if self.rules.gas_free { 0 } else { fees.cap };
+        let blob_fee = U256::from(blobs * DATA_GAS_PER_BLOB) * U256::from(fees.blob_cap);
+        let fee = U256::from(gas) * U256::from(cap) + blob_fee;
+        let have = self.sender.balance;
+        let from = request.from.unwrap_or_default();
+        let text = match fee.checked_add(request.value.unwrap_or_default()) {
+            Some(want) if want <= have => return Ok(()),
+            Some(want) => format!("address {from} have {have} want {want}"),
+            None => format!("address {from} required balance exceeds 256 bits"),
+        };
+        let text = format!("insufficient funds for gas * price + value: {text}");
+        Err((RefusedFor::Funds, text))
+    }
+
+    /// With a signature of zeros, as geth has it.
+    fn envelope(
+        &self,
+        request: &TransactionRequest,
+        fees: &Fees,
+        nonce: u64,
+        gas_limit: u64,
+    ) -> TxEnvelope {
+        let signature = Signature::new(U256::ZERO, U256::ZERO, false);
+        let (chain_id, kind) = (self.rules.chain_id, request.to.unwrap_or(TxKind::Create));
+        let (value, input) = (request.value.unwrap_or_default(), input(request));
+        let access_list = request.access_list.clone().unwrap_or_default();
+        let (max_fee_per_gas, max_priority_fee_per_gas) = (fees.cap, fees.tip);
+        // Blobs and authorizations are of a call to someone: `check` saw to it.
+        let to = kind.to().copied().unwrap_or_default();
+        if fees.legacy {
+            let (chain_id, gas_price, to) = (None, fees.cap, kind);
+            let tx = TxLegacy { chain_id, nonce, gas_price, gas_limit, to, value, input };
+            let hash = keccak256(unsigned_legacy(&tx));
+            return Signed::new_unchecked(tx, signature, hash).into();
+        }
+        if let Some(authorization_list) = request.authorization_list.clone() {
+            let tx = TxEip7702 {
+                chain_id,
+                nonce,
+                gas_limit,
+                max_fee_per_gas,
+                max_priority_fee_per_gas,
+                to,
+                value,
+                access_list,
+                authorization_list,
+                input,
+            };
+            return Signed::new_unhashed(tx, signature).into();
+        }
+        if let Some(blob_versioned_hashes) = request.blob_versioned_hashes.clone() {
+            let tx = TxEip4844 {
+                chain_id,
+                nonce,
+                gas_limit,
+                max_fee_per_gas,
+                max_priority_fee_per_gas,
+                to,
+                value,
+                access_list,
+                blob_versioned_hashes,
+                max_fee_per_blob_gas: fees.blob_cap,
+                input,
+            };
+            return Signed::new_unhashed(tx, signature).into();
+        }
+        let tx = TxEip1559 {
+            chain_id,
+            nonce,
+            gas_limit,
+            max_fee_per_gas,
+            max_priority_fee_per_gas,
+            to: kind,
+            value,
+            access_list,
+            input,
+        };
+        Signed::new_unhashed(tx, signature).into()
+    }
+
+    fn env(&self, request: &TransactionRequest, fees: &Fees, gas_limit: u64) -> TxEnv {
+        let access_list = request.access_list.clone().unwrap_or_default();
+        let tx_type = match request {
+            _ if fees.legacy => u8::from(!access_list.0.is_empty()),
+            TransactionRequest { authorization_list: Some(_), .. } => 4,
+            TransactionRequest { blob_versioned_hashes: Some(_), .. } => 3,
+            _ => 2,
+        };
+        let (cap, tip) = if self.rules.gas_free { (0, 0) } else { (fees.cap, fees.tip) };
+        let authorizations = request.authorization_list.iter().flatten().cloned();
+        TxEnv {
+            tx_type,
+            caller: request.from.unwrap_or_default(),
+            gas_limit,
+            gas_price: cap,
+            gas_priority_fee: (!fees.legacy).then_some(tip),
+            kind: request.to.unwrap_or(TxKind::Create),
+            value: request.value.unwrap_or_default(),
+            data: input(request),
+            chain_id: Some(self.rules.chain_id),
+            access_list,
+            authorization_list: authorizations.map(Either::Left).collect(),
+            blob_hashes: request.blob_versioned_hashes.clone().unwrap_or_default(),
+            // `check_fees` let those through who offer nothing; the EVM would not.
+            max_fee_per_blob_gas: match fees.blob_cap {
+                0 => self.blob_price,
+                cap => cap,
+            },
+            ..Default::default()
+        }
+    }
+}
+
+fn is_blob(request: &TransactionRequest) -> bool {
+    request.blob_versioned_hashes.is_some()
+}
+
+fn input(request: &TransactionRequest) -> Bytes {
+    request.input.input().cloned().unwrap_or_default()
+}
+
+/// A legacy transaction whose `v`, `r` and `s` are all zero, which no signature
+/// makes.
+fn unsigned_legacy(tx: &TxLegacy) -> Bytes {
+    let mut fields = Vec::new();
+    tx.rlp_encode_fields(&mut fields);
+    fields.extend([alloy_rlp::EMPTY_STRING_CODE; 3]);
+    let mut out = Vec::with_capacity(fields.len() + 4);
+    alloy_rlp::Header { list: true, payload_length: fields.len() }.encode(&mut out);
+    out.extend(fields);
+    out.into()
+}
+
+/// Why the EVM did not run a call that passed our own checks.
+pub(super) fn refused(fault: EvmFault, gas: u64) -> SimulateError {
+    use InvalidTransaction as Tx;
+    let invalid = match fault {
+        EVMError::Transaction(invalid) => invalid,
+        EVMError::Database(error) => return CallError::Ledger(error.0).into(),
+        other => {
+            let text = format!("the EVM gave up: {other}");
+            return CallError::Ledger(LedgerError::Storage(text)).into();
+        }
+    };
+    let kind = match &invalid {
+        Tx::CallGasCostMoreThanGasLimit { .. } => RefusedFor::IntrinsicGas,
+        Tx::LackOfFundForMaxFee { .. } | Tx::OverflowPaymentInTransaction => RefusedFor::Funds,
+        Tx::CreateInitCodeSizeLimit => RefusedFor::InitCode,
+        _ => RefusedFor::Other,
+    };
+    SimulateError::Refused { kind, text: refusal_text(&invalid), gas }
+}

@@ -1,0 +1,69 @@
+//! What pretended blocks stand on: a block of the chain and the state after it.
+
+use std::fmt;
+
+use trefoil_types::{B256, ChainSpec, Header, Height};
+
+use crate::{
+    CallError, LedgerError, MemoryTrie, Rules, Snapshot, StateAt,
+    trie::{NodeReader, PretendedTrie},
+};
+
+/// A block, the state after it, and the rules of the blocks to come.
+pub struct Ground<'a, S> {
+    pub(super) hash: B256,
+    pub(super) header: Header,
+    pub(super) state: S,
+    trie: Box<dyn NodeReader + 'a>,
+    rules: Box<dyn Fn(&Header) -> Result<Rules, LedgerError> + 'a>,
+}
+
+impl<S> fmt::Debug for Ground<'_, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ground").field("hash", &self.hash).finish_non_exhaustive()
+    }
+}
+
+impl<'a> Ground<'a, StateAt> {
+    /// The block at `height` of a chain of ours.
+    ///
+    /// # Errors
+    /// There is none, or its state or state trie is no longer kept.
+    pub fn at(
+        spec: &'a ChainSpec,
+        snapshot: &'a Snapshot,
+        height: Height,
+    ) -> Result<Self, CallError> {
+        let (hash, header) = snapshot.header(height)?.ok_or(CallError::NoBlock(height))?;
+        Ok(Self {
+            hash,
+            header,
+            state: snapshot.state(height)?,
+            trie: Box::new(snapshot.view.trie_at(height)?),
+            rules: Box::new(|header| Rules::of_chain(spec, snapshot.governed(), header)),
+        })
+    }
+}
+
+impl<'a, S> Ground<'a, S> {
+    /// A block of any chain, with its state in memory; `rules` tells those of a
+    /// block of which number and timestamp are known.
+    pub fn in_memory(
+        header: Header,
+        state: S,
+        trie: MemoryTrie,
+        rules: impl Fn(&Header) -> Rules + 'a,
+    ) -> Self {
+        let hash = header.hash_slow();
+        let rules = Box::new(move |header: &Header| Ok(rules(header)));
+        Self { hash, header, state, trie: Box::new(trie), rules }
+    }
+
+    pub(super) fn trie(&self) -> PretendedTrie<'_> {
+        PretendedTrie::new(&*self.trie)
+    }
+
+    pub(super) fn rules(&self, header: &Header) -> Result<Rules, CallError> {
+        Ok((self.rules)(header)?)
+    }
+}
