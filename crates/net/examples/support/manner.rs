@@ -48,7 +48,7 @@ pub const MANNERS: [Manner; 5] = [
 /// What the peer holds on to.
 enum Hold {
     Session(Session),
-    Wire(Wire),
+    Wire(Box<Wire>),
     Loop(Reconnects),
 }
 
@@ -108,18 +108,18 @@ async fn cling(node: &Node, n: u8, manner: Manner) -> Vec<Hold> {
         Manner::HalfClosed => {
             let mut wire = admitted(node, n).await;
             wire.close().await.expect("an open wire");
-            vec![Hold::Wire(wire)]
+            vec![Hold::Wire(Box::new(wire))]
         }
         Manner::MidHandshake => {
             let wire = peer::dial(node.address(), &key(n)).await.expect("TLS");
             // The node knows it when its own proof is under way.
             tokio::time::sleep(Duration::from_millis(20)).await;
-            vec![Hold::Wire(wire)]
+            vec![Hold::Wire(Box::new(wire))]
         }
         Manner::TwoConnections => {
             let mut session = session(node, n).await;
             chat(&mut session).await;
-            vec![Hold::Session(session), Hold::Wire(admitted(node, n).await)]
+            vec![Hold::Session(session), Hold::Wire(Box::new(admitted(node, n).await))]
         }
         Manner::Reconnecting => vec![Hold::Loop(Reconnects::start(node, n))],
     }
