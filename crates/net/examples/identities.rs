@@ -15,7 +15,7 @@ use support::{
     serial,
 };
 use tokio::{net::TcpListener, time::timeout};
-use trefoil_crypto::{B256, Claims, NodeCertificate, SecretKey};
+use trefoil_crypto::{B256, CertificateError, Claims, NodeCertificate, SecretKey};
 
 /// A node dials at once; who is not dialled in this time is not.
 const DIALLED: Duration = Duration::from_millis(200);
@@ -111,6 +111,7 @@ fn tlv(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
 
 #[tokio::main]
 async fn main() {
+    assert_eq!(NodeCertificate::decode(&two_uris()), Err(CertificateError::Names(2)));
     let times: usize = std::env::args().nth(1).map_or(50, |n| n.parse().expect("a number"));
     let (mut admitted, mut streams, mut wrong, mut all) = (0, 0, 0, vec![]);
     println!("{:34} {:>5}  inbound, outbound", "identity", "code");

@@ -2,7 +2,9 @@
 //! that attack it. What is not used in one of them is in another.
 #![allow(dead_code)]
 
+pub mod manner;
 pub mod peer;
+pub mod weak;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
