@@ -50,7 +50,11 @@ pub async fn connect(to: SocketAddr) -> io::Result<TcpStream> {
 
 /// Negotiates and makes TLS, as the side that dialled.
 pub async fn dial(to: SocketAddr, identity: &SecretKey) -> io::Result<Wire> {
-    let socket = connect(to).await?;
+    secure(connect(to).await?, identity).await
+}
+
+/// The same on a connection that is there.
+pub async fn secure(socket: TcpStream, identity: &SecretKey) -> io::Result<Wire> {
     let selected = dialer_select_proto(socket, [PROTOCOL], Version::V1).await;
     let (_, socket) = selected.map_err(io::Error::other)?;
     let upgraded = tls(identity).upgrade_outbound(socket, "/tls/1.0.0").await;

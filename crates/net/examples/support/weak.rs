@@ -16,8 +16,6 @@ use trefoil_crypto::SecretKey;
 
 use super::peer::{self, PROTOCOL};
 
-pub use rustls::crypto::aws_lc_rs::kx_group::{X25519, X25519MLKEM768};
-
 /// Dials and offers one key exchange, showing the certificate of `identity`, in
 /// which `posing` stands for its own key.
 ///
