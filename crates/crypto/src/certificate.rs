@@ -1,10 +1,22 @@
 //! Node certificates: an organisation's word that a node is its own.
+//!
+//! Owns the profile (`docs/wire.md`), reading it and issuing by it. What always
+//! holds: a [`NodeCertificate`] keeps the profile; no two encodings say
+//! the same.
 
-use std::{fmt, str::FromStr};
+mod profile;
+#[cfg(test)]
+mod tests;
+mod uri;
+
+use std::{fmt, ops::Deref, str::FromStr};
 
 use alloy_primitives::B256;
 
-use crate::{PeerId, PublicKey};
+use crate::{PeerId, PublicKey, SecretKey};
+
+/// The longest certificate, bytes of DER.
+pub const CERTIFICATE_BYTES_MAX: usize = 1024;
 
 /// What a node may be within its organisation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -59,10 +71,50 @@ impl fmt::Debug for Serial {
     }
 }
 
-/// A node certificate that keeps the profile (`docs/wire.md`), taken apart.
-/// Whether it counts is for the chain to say (`trefoil_types::Admission`).
+/// Why bytes are no node certificate, or why none can be issued.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CertificateError {
+    #[error("it has {0} bytes; at most {CERTIFICATE_BYTES_MAX} are allowed")]
+    TooLong(usize),
+    #[error("it is no DER of an X.509 certificate: {0}")]
+    Der(String),
+    #[error("its DER has a shorter or another encoding of the same")]
+    NotCanonical,
+    #[error("it is not of version 3")]
+    Version,
+    #[error("its {0} is not Ed25519 (RFC 8410)")]
+    Algorithm(&'static str),
+    #[error("its serial number is not 1 to 20 bytes and positive")]
+    Serial,
+    #[error("its {0} name has {1} bytes; 1 to {max} are allowed", max = profile::NAME_BYTES_MAX)]
+    Name(&'static str, usize),
+    #[error("it is valid from {from} until {until} (Unix seconds); the end must be later")]
+    Validity { from: u64, until: u64 },
+    #[error("a time of {0} (Unix seconds) is after the year 9999")]
+    Time(u64),
+    #[error("it has the extension {0} twice")]
+    Twice(String),
+    #[error("it has the critical extension {0}, which this node does not know")]
+    Critical(String),
+    #[error("it is a CA's certificate; a node's must not sign others")]
+    Authority,
+    #[error("its key may not make signatures")]
+    KeyUsage,
+    #[error("it has {0} subject alternative names; exactly one, a URI, is allowed")]
+    Names(usize),
+    #[error("its subject alternative name is no URI")]
+    NotUri,
+    #[error(
+        "its URI is not trefoil://<genesis>/org/<id>/node/<peer id>/role/<full|validator>: {0:?}"
+    )]
+    Uri(String),
+    #[error("its URI names {named}, but its key is that of {key}")]
+    Key { named: PeerId, key: PeerId },
+}
+
+/// What a node certificate says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NodeCertificate {
+pub struct Claims {
     /// The network it is for.
     pub genesis: B256,
     pub organisation: u32,
@@ -73,12 +125,71 @@ pub struct NodeCertificate {
     /// It is valid at `not_before <= time < not_after`, Unix seconds.
     pub not_before: u64,
     pub not_after: u64,
+}
+
+impl Claims {
+    /// The bytes that a CA key signs, wherever that key is; then
+    /// [`NodeCertificate::assemble`].
+    ///
+    /// # Errors
+    /// A serial number or times that X.509 cannot say.
+    pub fn to_be_signed(&self) -> Result<Vec<u8>, CertificateError> {
+        profile::to_be_signed(self)
+    }
+}
+
+/// A node certificate that keeps the profile. Whether it counts is for the
+/// chain to say (`trefoil_types::Admission`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeCertificate {
+    claims: Claims,
     /// The DER that is signed, and the Ed25519 signature.
-    pub(crate) signed: Vec<u8>,
-    pub(crate) signature: [u8; 64],
+    signed: Vec<u8>,
+    signature: [u8; 64],
+}
+
+/// A certificate is read for what it says.
+impl Deref for NodeCertificate {
+    type Target = Claims;
+
+    fn deref(&self) -> &Claims {
+        &self.claims
+    }
 }
 
 impl NodeCertificate {
+    /// Reads a certificate. Says nothing about who signed it.
+    ///
+    /// # Errors
+    /// The first way in which it does not keep the profile.
+    pub fn decode(der: &[u8]) -> Result<Self, CertificateError> {
+        profile::decode(der)
+    }
+
+    /// Issues a certificate with a CA key that is at hand.
+    ///
+    /// # Errors
+    /// See [`Claims::to_be_signed`].
+    pub fn issue(claims: &Claims, ca: &SecretKey) -> Result<Self, CertificateError> {
+        let signed = claims.to_be_signed()?;
+        let signature = ca.sign_plain(&signed);
+        Self::assemble(&signed, &signature)
+    }
+
+    /// A certificate of what was signed elsewhere (by a command, a token) and
+    /// its Ed25519 signature. [`Self::is_signed_by`] tells whether it is one.
+    ///
+    /// # Errors
+    /// When `signed` does not keep the profile.
+    pub fn assemble(signed: &[u8], signature: &[u8; 64]) -> Result<Self, CertificateError> {
+        Self::decode(&profile::join(signed, signature))
+    }
+
+    /// The certificate's bytes.
+    pub fn to_der(&self) -> Vec<u8> {
+        profile::join(&self.signed, &self.signature)
+    }
+
     /// Whether `key` signed it (RFC 8410, strict verification).
     pub fn is_signed_by(&self, key: &PublicKey) -> bool {
         key.verify_plain(&self.signed, &self.signature)

@@ -65,6 +65,12 @@ impl SecretKey {
     pub fn sign(&self, domain: Domain, network: &B256, message: &[u8]) -> Signature {
         Signature(self.0.sign(&domain.preimage(network, message)).to_bytes())
     }
+
+    /// Signs what another standard defines: X.509's DER, which begins like no
+    /// domain of ours.
+    pub(crate) fn sign_plain(&self, message: &[u8]) -> [u8; 64] {
+        self.0.sign(message).to_bytes()
+    }
 }
 
 impl fmt::Debug for SecretKey {

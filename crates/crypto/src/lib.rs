@@ -10,7 +10,9 @@ mod certificate;
 mod keys;
 
 pub use alloy_primitives::{Address, B256, keccak256};
-pub use certificate::{NodeCertificate, Role, Serial};
+pub use certificate::{
+    CERTIFICATE_BYTES_MAX, CertificateError, Claims, NodeCertificate, Role, Serial,
+};
 pub use keys::{Domain, KeyError, PeerId, PublicKey, SecretKey, Signature, verify_batch};
 
 #[cfg(test)]

@@ -22,11 +22,12 @@ use tokio::{
     task::{self, JoinError, JoinSet},
     time::{sleep_until, timeout},
 };
-use trefoil_types::{PeerId, message::Lane};
+use trefoil_types::{PeerId, message::Lane, spec::Kind};
 
 use crate::{
     Config, Lanes, NetError, NetEvent, NetHandle, Timing,
     behaviour::Behaviour,
+    board::{Board, Notice, Place},
     dial::Dialler,
     handle::{Admitted, Shared},
     hello::{Hello, SOFTWARE_BYTES_MAX},
@@ -52,8 +53,7 @@ const GOODBYE_MAX: Duration = Duration::from_secs(1);
 /// A connection, from its authentication to its link's end.
 struct Connection {
     peer: PeerId,
-    address: String,
-    inbound: bool,
+    place: Place,
     stop: Stop,
     /// The peer's instance, once admitted.
     admitted: Option<u64>,
@@ -76,19 +76,22 @@ struct Engine {
     link_of: BTreeMap<task::Id, ConnectionId>,
     reports: mpsc::Receiver<Report>,
     report_to: mpsc::Sender<Report>,
+    /// From the board; ends at once where there is none.
+    notices: mpsc::Receiver<Notice>,
     outlets: [Outlet; 3],
 }
 
 pub(crate) async fn start(config: Config, timing: Timing) -> Result<(NetHandle, Lanes), NetError> {
     let me = PeerId(config.identity.public());
+    let (board, notices) = board(&config)?;
     let mut swarm = Swarm::new(
-        transport::upgrade(config.network.kind, &config.identity),
+        transport::upgrade(config.network.kind, &config.identity, board.clone()),
         Behaviour::new(config.inbound_max + config.peers.len() + GREETING_MAX),
         transport::to_libp2p(me),
         swarm::Config::with_tokio_executor().with_max_negotiating_inbound_streams(8),
     );
     let listen = bind(&mut swarm, config.listen).await?;
-    let shared = Arc::new(Shared::new(listen));
+    let shared = Arc::new(Shared::new(listen, board));
     let (consensus, consensus_in) = lane::lane(Lane::Consensus);
     let (catch_up, catch_up_in) = lane::lane(Lane::CatchUp);
     let (gossip, gossip_in) = lane::lane(Lane::Gossip);
@@ -114,11 +117,28 @@ pub(crate) async fn start(config: Config, timing: Timing) -> Result<(NetHandle, 
         link_of: BTreeMap::new(),
         reports,
         report_to,
+        notices,
         outlets: [consensus, catch_up, gossip],
     };
     tokio::spawn(engine.run(shared.stopping.subscribe()));
     let lanes = Lanes { consensus: consensus_in, catch_up: catch_up_in, gossip: gossip_in };
     Ok((NetHandle(shared), lanes))
+}
+
+/// The switchboard, if the network is one of members.
+fn board(config: &Config) -> Result<(Option<Arc<Board>>, mpsc::Receiver<Notice>), NetError> {
+    let members_only = config.network.kind != Kind::Public;
+    let Some(membership) = config.membership.clone().filter(|_| members_only) else {
+        return Ok((None, mpsc::channel(1).1));
+    };
+    // libp2p's TLS obeys it, whoever set it.
+    if std::env::var_os("SSLKEYLOGFILE").is_some() {
+        return Err(NetError::KeyLog);
+    }
+    let me = PeerId(config.identity.public());
+    let named = config.peers.iter().map(|(peer, _)| *peer);
+    let (board, notices) = Board::new(me, config.network.clone(), named, membership);
+    Ok((Some(board), notices))
 }
 
 /// Listens, and returns the address with its actual port.
@@ -155,6 +175,7 @@ impl Engine {
                 _ = stopping.wait_for(|stop| *stop) => break,
                 event = self.swarm.select_next_some() => self.on_swarm(event),
                 Some(report) = self.reports.recv() => self.on_report(report),
+                Some(notice) = self.notices.recv() => self.on_notice(notice),
                 Some(ended) = self.links.join_next_with_id() => self.on_link_end(ended),
                 () = due => self.dial(),
             }
@@ -172,7 +193,7 @@ impl Engine {
 
     fn dial(&mut self) {
         for (peer, address) in self.dialler.due(Instant::now()) {
-            if self.shared.banned_for(peer).is_some() {
+            if self.shared.banned_for(peer).is_some() || self.shared.is_revoked(peer) {
                 self.retry(peer);
                 continue;
             }
@@ -244,28 +265,30 @@ impl Engine {
         self.dialler.hold(peer);
         let (stop, stopped) = Stop::new();
         let inbound = at.is_listener();
+        let place = Place { address: address.clone(), inbound };
         let link = Link {
             id,
             peer,
-            address: address.clone(),
+            address,
             inbound,
             last_word: self.me < peer,
             hello: self.hello.clone(),
             timing: self.timing,
             opened,
             stopped,
+            cut: stop.is_cut(),
             reports: self.report_to.clone(),
             outlets: self.outlets.clone(),
         };
-        self.connections.insert(id, Connection { peer, address, inbound, stop, admitted: None });
+        self.connections.insert(id, Connection { peer, place, stop, admitted: None });
         let task = self.links.spawn(link.run());
         self.link_of.insert(task.id(), id);
     }
 
     fn on_report(&mut self, report: Report) {
         let Some(connection) = self.connections.get(&report.link) else { return };
-        let (peer, inbound) = (connection.peer, connection.inbound);
-        if let Some(reason) = self.objection(peer, inbound) {
+        let (peer, inbound) = (connection.peer, connection.place.inbound);
+        if let Some(reason) = self.objection(peer, &connection.place) {
             answer(report.verdict, Verdict::Refuse(reason));
             return;
         }
@@ -280,7 +303,7 @@ impl Engine {
         // The same process dialled us while we dialled it: one is enough. If it
         // came back, or dialled again, it has lost the connection that we know.
         let same_process = current.admitted == Some(report.hello.instance);
-        let crossed = current.inbound != inbound;
+        let crossed = current.place.inbound != inbound;
         if self.me < peer && same_process && crossed {
             answer(report.verdict, Verdict::Duplicate);
             return;
@@ -292,18 +315,26 @@ impl Engine {
     }
 
     /// What we hold against a peer whose hello was good.
-    fn objection(&self, peer: PeerId, inbound: bool) -> Option<String> {
+    fn objection(&self, peer: PeerId, place: &Place) -> Option<String> {
+        if let Some(reason) = self.is_cut(peer, place) {
+            return Some(reason);
+        }
         if let Some(left) = self.shared.banned_for(peer) {
             return Some(format!("banned for another {} s", left.as_secs() + 1));
         }
         let stranger = |id: &ConnectionId| {
             let connection = &self.connections[id];
-            connection.inbound && !self.dialler.is_configured(connection.peer)
+            connection.place.inbound && !self.dialler.is_configured(connection.peer)
         };
         let strangers = self.admitted.values().filter(|id| stranger(id)).count();
         let known = self.dialler.is_configured(peer) || self.admitted.contains_key(&peer);
-        (inbound && !known && strangers >= self.inbound_max)
+        (place.inbound && !known && strangers >= self.inbound_max)
             .then(|| format!("no room: it has {strangers} inbound peers already"))
+    }
+
+    /// What the chain holds against the peer of a connection that it let in.
+    fn is_cut(&self, peer: PeerId, place: &Place) -> Option<String> {
+        self.shared.board.as_ref().and_then(|board| board.objection(peer, place))
     }
 
     fn admit(&mut self, peer: PeerId, report: Report) {
@@ -311,19 +342,42 @@ impl Engine {
         connection.admitted = Some(report.hello.instance);
         self.admitted.insert(peer, report.link);
         self.dialler.succeeded(peer);
-        tracing::info!(%peer, address = connection.address, inbound = connection.inbound, "connected");
+        let place = connection.place.clone();
         let outbox = Arc::new(Outbox::default());
         self.shared.admit(
             peer,
             Admitted {
                 outbox: outbox.clone(),
                 stop: connection.stop.clone(),
-                address: connection.address.clone(),
-                inbound: connection.inbound,
+                place: place.clone(),
                 software: report.hello.software,
             },
         );
+        // It may have been cut since it asked. Whoever cuts it now finds it among
+        // the peers.
+        if let Some(reason) = self.is_cut(peer, &place) {
+            answer(report.verdict, Verdict::Refuse(reason));
+            return;
+        }
+        tracing::info!(%peer, address = place.address, inbound = place.inbound, "connected");
         answer(report.verdict, Verdict::Admit(outbox));
+    }
+
+    fn on_notice(&mut self, notice: Notice) {
+        match notice {
+            Notice::Refused { peer, place, reason } => {
+                self.refused(Some(peer), &place.address, &reason);
+            }
+            Notice::Cut { peer, place, reason } => {
+                let cut = |c: &&Connection| c.peer == peer && c.place == place;
+                for connection in self.connections.values().filter(cut) {
+                    connection.stop.cut(&reason);
+                }
+                if self.shared.note_refusal(Some(peer), &place.address, &reason) {
+                    tracing::warn!(%peer, address = place.address, reason, "cut");
+                }
+            }
+        }
     }
 
     fn on_link_end(&mut self, ended: Result<(task::Id, End), JoinError>) {
@@ -341,7 +395,7 @@ impl Engine {
         }
         match (&end, connection.admitted) {
             (End::Refused(_) | End::RefusedByPeer(_), _) | (End::Offence(..), None) => {
-                self.refused(Some(peer), &connection.address, &end.reason());
+                self.refused(Some(peer), &connection.place.address, &end.reason());
             }
             (_, Some(_)) => tracing::info!(%peer, reason = end.reason(), "disconnected"),
             (_, None) => tracing::debug!(%peer, reason = end.reason(), "not connected"),

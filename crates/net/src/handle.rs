@@ -12,9 +12,11 @@ use std::{
 
 use alloy_primitives::bytes::Bytes;
 use tokio::sync::watch;
-use trefoil_types::{Message, Offence, PeerId, message::Lane};
+use trefoil_crypto::NodeCertificate;
+use trefoil_types::{Admission, Message, Offence, PeerId, message::Lane};
 
 use crate::{
+    board::{Board, Place},
     frame,
     lane::{LANES, limits},
     link::Stop,
@@ -61,6 +63,8 @@ pub struct Refusal {
 pub(crate) struct Shared {
     pub listen: SocketAddr,
     pub stopping: watch::Sender<bool>,
+    /// Of a network of members.
+    pub board: Option<Arc<Board>>,
     dropped: [AtomicU64; 3],
     state: Mutex<State>,
 }
@@ -78,8 +82,7 @@ struct State {
 pub(crate) struct Admitted {
     pub outbox: Arc<Outbox>,
     pub stop: Stop,
-    pub address: String,
-    pub inbound: bool,
+    pub place: Place,
     pub software: String,
 }
 
@@ -107,13 +110,30 @@ impl NetHandle {
         self.0.blame(peer, offence);
     }
 
+    /// Who belongs to a network of members from now on. Whoever does not any
+    /// more is cut before this returns: nothing is sent to it, and what waits
+    /// of it is not delivered.
+    pub fn set_admission(&self, admission: Admission) {
+        let Some(board) = &self.0.board else { return };
+        for (peer, place, reason) in board.renew(admission) {
+            self.0.cut(peer, &place, reason);
+        }
+    }
+
+    /// What this node shows of itself from now on, in a network of members.
+    pub fn set_certificate(&self, certificate: NodeCertificate) {
+        if let Some(board) = &self.0.board {
+            board.set_certificate(certificate);
+        }
+    }
+
     /// Connected peers, in order of peer id.
     pub fn peers(&self) -> Vec<NetPeer> {
         let (state, now) = (self.0.lock(), Instant::now());
         let seen = |(peer, admitted): (&PeerId, &Admitted)| NetPeer {
             peer: *peer,
-            address: admitted.address.clone(),
-            inbound: admitted.inbound,
+            address: admitted.place.address.clone(),
+            inbound: admitted.place.inbound,
             software: admitted.software.clone(),
             score: state.reputation.score(*peer, now),
             bytes_in: admitted.outbox.bytes_in.load(Ordering::Relaxed),
@@ -162,9 +182,9 @@ impl NetHandle {
 }
 
 impl Shared {
-    pub fn new(listen: SocketAddr) -> Self {
+    pub fn new(listen: SocketAddr, board: Option<Arc<Board>>) -> Self {
         let stopping = watch::Sender::new(false);
-        Self { listen, stopping, dropped: Default::default(), state: Mutex::default() }
+        Self { listen, stopping, board, dropped: Default::default(), state: Mutex::default() }
     }
 
     /// Held only for look-ups and pushes, never across a wait.
@@ -186,6 +206,20 @@ impl Shared {
 
     pub fn dismiss(&self, peer: PeerId) {
         self.lock().peers.remove(&peer);
+    }
+
+    /// Lets nothing pass to or from a peer over the connection at `place`.
+    fn cut(&self, peer: PeerId, place: &Place, reason: String) {
+        let mut state = self.lock();
+        if let Some(admitted) = state.peers.get(&peer).filter(|a| a.place == *place) {
+            admitted.stop.cut(reason);
+            state.peers.remove(&peer);
+        }
+    }
+
+    /// Whether the chain will never let the peer in again.
+    pub fn is_revoked(&self, peer: PeerId) -> bool {
+        self.board.as_ref().is_some_and(|board| board.is_revoked(peer))
     }
 
     pub fn blame(&self, peer: PeerId, offence: Offence) {

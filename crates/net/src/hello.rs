@@ -56,7 +56,7 @@ impl Hello {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = VERSION.to_be_bytes().to_vec();
         HelloWire {
-            kind: code(self.network.kind),
+            kind: kind_code(self.network.kind),
             genesis: self.network.genesis,
             fork_id: self.network.fork_id,
             instance: self.instance,
@@ -119,6 +119,8 @@ impl Network {
     }
 }
 
+impl std::error::Error for Difference {}
+
 impl fmt::Display for Difference {
     /// Names sides by whose they are in a way that is true at both ends.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -139,7 +141,8 @@ impl fmt::Display for Difference {
     }
 }
 
-const fn code(kind: Kind) -> u8 {
+/// What stands for a kind on the wire.
+pub(crate) const fn kind_code(kind: Kind) -> u8 {
     match kind {
         Kind::Public => 1,
         Kind::Private => 2,
@@ -147,7 +150,7 @@ const fn code(kind: Kind) -> u8 {
     }
 }
 
-const fn kind(code: u8) -> Option<Kind> {
+pub(crate) const fn kind(code: u8) -> Option<Kind> {
     match code {
         1 => Some(Kind::Public),
         2 => Some(Kind::Private),

@@ -1,6 +1,9 @@
 //! Lanes: what each may hold, and the bounded way of messages to the node.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use tokio::sync::{
     OwnedSemaphorePermit, Semaphore,
@@ -94,13 +97,21 @@ pub struct Inbox(mpsc::Receiver<Parcel>);
 impl Inbox {
     /// Waits for the next event; `None` when the network has ended.
     pub async fn recv(&mut self) -> Option<NetEvent> {
-        self.0.recv().await.map(|parcel| parcel.event)
+        loop {
+            if let Some(event) = self.0.recv().await?.open() {
+                return Some(event);
+            }
+        }
     }
 
     /// # Errors
     /// When nothing waits, or the network has ended.
     pub fn try_recv(&mut self) -> Result<NetEvent, TryRecvError> {
-        self.0.try_recv().map(|parcel| parcel.event)
+        loop {
+            if let Some(event) = self.0.try_recv()?.open() {
+                return Ok(event);
+            }
+        }
     }
 }
 
@@ -109,6 +120,15 @@ impl Inbox {
 struct Parcel {
     event: NetEvent,
     _room: Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)>,
+    /// Set once its peer was cut: then it is void.
+    cut: Option<Arc<AtomicBool>>,
+}
+
+impl Parcel {
+    fn open(self) -> Option<NetEvent> {
+        let void = self.cut.is_some_and(|cut| cut.load(Ordering::Acquire));
+        (!void).then_some(self.event)
+    }
 }
 
 /// The node no longer listens.
@@ -127,6 +147,7 @@ pub(crate) struct Outlet {
 pub(crate) struct Share {
     outlet: Outlet,
     messages: Arc<Semaphore>,
+    cut: Arc<AtomicBool>,
 }
 
 /// A fresh lane.
@@ -137,19 +158,19 @@ pub(crate) fn lane(lane: Lane) -> (Outlet, Inbox) {
 }
 
 impl Outlet {
-    pub fn share(&self) -> Share {
+    pub fn share(&self, cut: Arc<AtomicBool>) -> Share {
         let messages = Arc::new(Semaphore::new(limits(self.lane).in_messages_per_peer));
-        Share { outlet: self.clone(), messages }
+        Share { outlet: self.clone(), messages, cut }
     }
 
     /// Tells the node of a connection; waits for room.
     pub async fn tell(&self, event: NetEvent) -> Result<(), NodeGone> {
-        self.parcels.send(Parcel { event, _room: None }).await.map_err(|_| NodeGone)
+        self.parcels.send(Parcel { event, _room: None, cut: None }).await.map_err(|_| NodeGone)
     }
 
     /// Tells the node if there is room.
     pub fn try_tell(&self, event: NetEvent) {
-        let _ = self.parcels.try_send(Parcel { event, _room: None });
+        let _ = self.parcels.try_send(Parcel { event, _room: None, cut: None });
     }
 }
 
@@ -162,6 +183,7 @@ impl Share {
         let own = self.messages.clone().acquire_owned().await.map_err(|_| NodeGone)?;
         let all = self.outlet.bytes.clone().acquire_many_owned(bytes).await;
         let room = Some((own, all.map_err(|_| NodeGone)?));
-        self.outlet.parcels.send(Parcel { event, _room: room }).await.map_err(|_| NodeGone)
+        let parcel = Parcel { event, _room: room, cut: Some(self.cut.clone()) };
+        self.outlet.parcels.send(parcel).await.map_err(|_| NodeGone)
     }
 }

@@ -5,9 +5,12 @@
 //! What always holds: a frame's length is checked before memory is taken;
 //! every queue has a bound and says what it does when full; no message passes
 //! before both sides said a hello of the same network; a peer has one
-//! connection. `docs/wire.md` states the protocol.
+//! connection; what the chain revokes is cut, and nothing of it is read or sent
+//! any more. `docs/wire.md` states the protocol.
 
 mod behaviour;
+mod board;
+mod cut;
 mod dial;
 mod engine;
 pub mod frame;
@@ -15,8 +18,10 @@ mod handle;
 pub mod hello;
 mod lane;
 mod link;
+mod member;
 mod mux;
 mod outbox;
+pub mod proof;
 mod reputation;
 mod transport;
 
@@ -25,8 +30,8 @@ mod tests;
 
 use std::{net::SocketAddr, time::Duration};
 
-use trefoil_crypto::SecretKey;
-use trefoil_types::{B256, Message, PeerId, spec::Kind};
+use trefoil_crypto::{NodeCertificate, SecretKey};
+use trefoil_types::{Admission, B256, Message, PeerId, spec::Kind};
 
 pub use handle::{NetHandle, NetPeer, Refusal};
 pub use lane::{Inbox, Lanes};
@@ -39,6 +44,17 @@ pub struct Config {
     pub network: Network,
     /// The most peers that dialled us and are not among `peers`.
     pub inbound_max: usize,
+    /// Who may connect to a private or consortium network. Without it, and in
+    /// a public network, anyone may.
+    pub membership: Option<Membership>,
+}
+
+/// What a node of a private or consortium network shows and judges by. Both
+/// change as it runs: [`NetHandle::set_certificate`], [`NetHandle::set_admission`].
+#[derive(Clone, Debug)]
+pub struct Membership {
+    pub certificate: NodeCertificate,
+    pub admission: Admission,
 }
 
 /// What two nodes must agree on before they speak.
@@ -52,7 +68,8 @@ pub struct Network {
 
 /// What the network tells the node. `Message`s arrive in lane order per peer,
 /// between its `Connected` and its `Disconnected` (both on the consensus lane;
-/// what still waits on the other lanes may be read after `Disconnected`).
+/// what still waits on the other lanes may be read after `Disconnected`). Of a peer
+/// that the chain has revoked no `Message` arrives after `set_admission`.
 #[derive(Debug)]
 pub enum NetEvent {
     Connected {
@@ -83,6 +100,10 @@ pub enum NetError {
         "cannot listen on {address}: {reason}; another program may use the port: choose another with --p2p or stop it"
     )]
     Listen { address: SocketAddr, reason: String },
+    #[error(
+        "SSLKEYLOGFILE is set, and TLS would write the keys of every connection there for others to read; unset it and start again"
+    )]
+    KeyLog,
 }
 
 /// How long things may take.

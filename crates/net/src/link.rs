@@ -5,7 +5,13 @@
 //! were dialled at the same time: a connection without its welcome carries no
 //! message.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use libp2p::{Stream, swarm::ConnectionId};
 use tokio::{
@@ -37,6 +43,8 @@ pub(crate) struct Link {
     pub opened: mpsc::Receiver<Opened>,
     /// The engine's order to end.
     pub stopped: watch::Receiver<Option<String>>,
+    /// Whether the node must not hear of the peer any more.
+    pub cut: Arc<AtomicBool>,
     pub reports: mpsc::Sender<Report>,
     /// To the node, by lane.
     pub outlets: [Outlet; 3],
@@ -44,16 +52,31 @@ pub(crate) struct Link {
 
 /// Ends a link from elsewhere. The first reason counts.
 #[derive(Clone, Debug)]
-pub(crate) struct Stop(watch::Sender<Option<String>>);
+pub(crate) struct Stop {
+    reason: watch::Sender<Option<String>>,
+    cut: Arc<AtomicBool>,
+}
 
 impl Stop {
     pub fn new() -> (Self, watch::Receiver<Option<String>>) {
-        let (sender, receiver) = watch::channel(None);
-        (Self(sender), receiver)
+        let (reason, receiver) = watch::channel(None);
+        (Self { reason, cut: Arc::default() }, receiver)
+    }
+
+    /// Set once the peer was cut: see [`Self::cut`].
+    pub fn is_cut(&self) -> Arc<AtomicBool> {
+        self.cut.clone()
+    }
+
+    /// Ends the link of a peer that has no place here any more: what it said
+    /// and the node has not read yet is dropped.
+    pub fn cut(&self, reason: impl Into<String>) {
+        self.cut.store(true, Ordering::Release);
+        self.now(reason);
     }
 
     pub fn now(&self, reason: impl Into<String>) {
-        self.0.send_if_modified(|stop| {
+        self.reason.send_if_modified(|stop| {
             let first = stop.is_none();
             if first {
                 *stop = Some(reason.into());
@@ -230,7 +253,7 @@ impl Link {
         let mut tasks = JoinSet::new();
         let lanes = LANES.into_iter().zip(streams.read).zip(streams.write);
         for ((lane, read), write) in lanes {
-            let share = self.outlets[lane as usize].share();
+            let share = self.outlets[lane as usize].share(self.cut.clone());
             tasks.spawn(listen(self.peer, lane, read, share, outbox.clone(), self.timing));
             tasks.spawn(talk(lane, write, outbox.clone(), self.timing));
         }

@@ -28,7 +28,10 @@ const STREAMS_MAX: usize = 8;
 const WINDOW_BYTES_MAX: usize = STREAMS_MAX * 256 * 1024 + 4 * 1024 * 1024;
 
 /// How long a close may take to send what is left, a refusal for example.
-const CLOSE_MAX: Duration = Duration::from_secs(1);
+pub(crate) const CLOSE_MAX: Duration = Duration::from_secs(1);
+
+/// yamux, as multistream-select has it.
+pub(crate) const PROTOCOL: &str = "/yamux/1.0.0";
 
 /// Turns an authenticated connection into one with streams.
 #[derive(Clone, Debug)]
@@ -50,7 +53,7 @@ impl UpgradeInfo for Yamux {
     type InfoIter = iter::Once<Self::Info>;
 
     fn protocol_info(&self) -> Self::InfoIter {
-        iter::once("/yamux/1.0.0")
+        iter::once(PROTOCOL)
     }
 }
 

@@ -53,6 +53,7 @@ fn config(n: u8, peers: &[(u8, SocketAddr)]) -> Config {
         peers: peers.iter().map(|(n, address)| (peer(*n), *address)).collect(),
         network: network(),
         inbound_max: 8,
+        membership: None,
     }
 }
 

@@ -4,30 +4,42 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
+    sync::Arc,
     time::Duration,
 };
 
 use libp2p::{
     Multiaddr, Transport as _,
-    core::{muxing::StreamMuxerBox, transport::Boxed, upgrade},
+    core::{
+        muxing::StreamMuxerBox,
+        transport::{Boxed, timeout::TransportTimeout},
+        upgrade,
+    },
     identity::Keypair,
     multiaddr::Protocol,
     multihash::Multihash,
-    noise, tcp,
+    noise, tcp, tls,
 };
 use trefoil_crypto::SecretKey;
 use trefoil_types::{PeerId, spec::Kind};
 
-use crate::mux::Yamux;
+use crate::{board::Board, member::Member, mux::Yamux};
 
 /// From the first byte to an authenticated connection, either way.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
 
 /// How a network of `kind` protects its connections. Each kind offers exactly
-/// one security protocol, so that there is nothing to downgrade to. All three
-/// speak Noise XX for now; `/trefoil/clear/1` (public) and `/trefoil/member/1`
-/// (private, consortium) take their arms here.
-pub(crate) fn upgrade(kind: Kind, identity: &SecretKey) -> Boxed<(libp2p::PeerId, StreamMuxerBox)> {
+/// one security protocol, so that there is nothing to downgrade to: a network
+/// with a `board` of its members `/trefoil/member/1`, others Noise XX, until
+/// `/trefoil/clear/1` takes its arm here.
+pub(crate) fn upgrade(
+    kind: Kind,
+    identity: &SecretKey,
+    board: Option<Arc<Board>>,
+) -> Boxed<(libp2p::PeerId, StreamMuxerBox)> {
+    if let Some(board) = board {
+        return members(identity, board);
+    }
     let security = match kind {
         Kind::Public | Kind::Private | Kind::Consortium => {
             noise::Config::new(&keypair(identity)).expect("an ed25519 key signs the static key")
@@ -38,6 +50,16 @@ pub(crate) fn upgrade(kind: Kind, identity: &SecretKey) -> Boxed<(libp2p::PeerId
         .authenticate(security)
         .multiplex(Yamux)
         .timeout(HANDSHAKE_MAX)
+        .map(|(peer, mux), _| (peer, StreamMuxerBox::new(mux)))
+        .boxed()
+}
+
+fn members(identity: &SecretKey, board: Arc<Board>) -> Boxed<(libp2p::PeerId, StreamMuxerBox)> {
+    let tls = tls::Config::new(&keypair(identity)).expect("an ed25519 key signs the TLS key");
+    let member = Member { tls, board };
+    let connections = tcp::tokio::Transport::new(tcp::Config::new().nodelay(true))
+        .and_then(move |socket, point| member.establish(socket, point));
+    TransportTimeout::new(connections, HANDSHAKE_MAX)
         .map(|(peer, mux), _| (peer, StreamMuxerBox::new(mux)))
         .boxed()
 }

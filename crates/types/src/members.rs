@@ -132,49 +132,14 @@ pub struct Admission {
 impl Admission {
     /// Whether the node that proved to hold `peer`'s key may connect now.
     ///
-    /// Checks run from the cheapest to the signature. Expiry is not held
-    /// against a node that validates the next block, so that certificates
-    /// cannot stop the chain.
+    /// Checks run from the cheapest to the signature.
     ///
     /// # Errors
     /// The first thing that speaks against it.
     pub fn judge(&self, peer: PeerId, certificate: &NodeCertificate) -> Result<(), NotAMember> {
-        let next = self.height + 1;
-        if certificate.genesis != self.genesis {
-            return Err(NotAMember::Genesis(certificate.genesis));
-        }
-        if certificate.peer != peer {
-            return Err(NotAMember::Peer { named: certificate.peer, proven: peer });
-        }
-        let id = certificate.organisation;
-        let node = self.members.nodes.get(&peer);
-        if node.is_some_and(|node| node.revoked) {
-            return Err(NotAMember::Revoked);
-        }
-        let organisation = self.members.active(id)?;
-        if let Some(node) = node.filter(|node| node.organisation != id) {
-            let registered = node.organisation;
-            return Err(NotAMember::OtherOrganisation { registered, claimed: id });
-        }
-        if self.members.revoked_serials.contains(&(id, certificate.serial)) {
-            return Err(NotAMember::Serial(certificate.serial));
-        }
-        let validates = node.is_some_and(|node| node.validates(next));
-        if certificate.role == Role::Validator && node.is_none_or(|n| n.role != Role::Validator) {
-            return Err(NotAMember::Role(certificate.role));
-        }
-        if self.time < certificate.not_before {
-            return Err(NotAMember::NotYet { from: certificate.not_before, now: self.time });
-        }
-        if self.time >= certificate.not_after && !validates {
-            return Err(NotAMember::Expired { until: certificate.not_after, now: self.time });
-        }
-        let mut issuers = organisation.ca_keys.iter().filter(|ca| ca.counts(next));
-        if issuers.any(|ca| certificate.is_signed_by(&ca.key)) {
-            Ok(())
-        } else {
-            Err(NotAMember::Issuer(id))
-        }
+        self.check_registry(peer, certificate)?;
+        self.check_time(peer, certificate)?;
+        self.check_issuer(certificate)
     }
 
     /// Whether a connection that was let in may stay: as [`Self::judge`], but
@@ -187,14 +152,94 @@ impl Admission {
         peer: PeerId,
         certificate: &NodeCertificate,
     ) -> Result<(), NotAMember> {
-        match self.judge(peer, certificate) {
-            Err(NotAMember::Expired { .. } | NotAMember::NotYet { .. }) => Ok(()),
-            judged => judged,
+        self.check_registry(peer, certificate)?;
+        self.check_issuer(certificate)
+    }
+
+    /// What the chain says of the node and its organisation.
+    fn check_registry(
+        &self,
+        peer: PeerId,
+        certificate: &NodeCertificate,
+    ) -> Result<(), NotAMember> {
+        if certificate.genesis != self.genesis {
+            return Err(NotAMember::Genesis(certificate.genesis));
         }
+        if certificate.peer != peer {
+            return Err(NotAMember::Peer { named: certificate.peer, proven: peer });
+        }
+        let id = certificate.organisation;
+        let node = self.members.nodes.get(&peer);
+        if self.members.is_revoked(peer) {
+            return Err(NotAMember::Revoked);
+        }
+        self.members.active(id)?;
+        if let Some(node) = node.filter(|node| node.organisation != id) {
+            let registered = node.organisation;
+            return Err(NotAMember::OtherOrganisation { registered, claimed: id });
+        }
+        if self.members.revoked_serials.contains(&(id, certificate.serial)) {
+            return Err(NotAMember::Serial(certificate.serial));
+        }
+        if certificate.role == Role::Validator && node.is_none_or(|n| n.role != Role::Validator) {
+            return Err(NotAMember::Role(certificate.role));
+        }
+        Ok(())
+    }
+
+    /// Expiry is not held against a node that validates the next block, so that
+    /// certificates cannot stop the chain.
+    fn check_time(&self, peer: PeerId, certificate: &NodeCertificate) -> Result<(), NotAMember> {
+        let next = self.height.saturating_add(1);
+        let validates = self.members.nodes.get(&peer).is_some_and(|node| node.validates(next));
+        if self.time < certificate.not_before {
+            return Err(NotAMember::NotYet { from: certificate.not_before, now: self.time });
+        }
+        if self.time >= certificate.not_after && !validates {
+            return Err(NotAMember::Expired { until: certificate.not_after, now: self.time });
+        }
+        Ok(())
+    }
+
+    fn check_issuer(&self, certificate: &NodeCertificate) -> Result<(), NotAMember> {
+        let (next, id) = (self.height.saturating_add(1), certificate.organisation);
+        let organisation = self.members.active(id)?;
+        let mut issuers = organisation.ca_keys.iter().filter(|ca| ca.counts(next));
+        if issuers.any(|ca| certificate.is_signed_by(&ca.key)) {
+            Ok(())
+        } else {
+            Err(NotAMember::Issuer(id))
+        }
+    }
+
+    /// Whether what speaks against a node may only be that our list of members
+    /// is old: the node says that it is further, and nothing that we know would
+    /// make it no member. For nodes that the operator named, so that one who was
+    /// away while keys were changed can catch up again.
+    pub fn is_behind(
+        &self,
+        height: Height,
+        certificate: &NodeCertificate,
+        reason: &NotAMember,
+    ) -> bool {
+        let curable = match reason {
+            NotAMember::NoOrganisation(_) | NotAMember::Role(_) | NotAMember::NotYet { .. } => true,
+            // A key that we know to have ended does not begin again.
+            NotAMember::Issuer(id) => self.members.organisations.get(id).is_none_or(|known| {
+                !known.ca_keys.iter().any(|ca| certificate.is_signed_by(&ca.key))
+            }),
+            _ => false,
+        };
+        curable && height > self.height
     }
 }
 
 impl Members {
+    /// Whether the node's key is never admitted again.
+    pub fn is_revoked(&self, peer: PeerId) -> bool {
+        self.nodes.get(&peer).is_some_and(|node| node.revoked)
+    }
+
     fn active(&self, id: OrganisationId) -> Result<&Organisation, NotAMember> {
         let organisation = self.organisations.get(&id).ok_or(NotAMember::NoOrganisation(id))?;
         match organisation.status {

@@ -1,3 +1,5 @@
+mod members;
+
 use alloy_primitives::Bytes;
 use proptest::prelude::*;
 use trefoil_crypto::SecretKey;

@@ -33,7 +33,7 @@ impl Rogue {
     /// Connects as peer `n` to peer `to` and opens the streams; says nothing.
     pub async fn connect(n: u8, to: u8, address: SocketAddr) -> Self {
         let mut swarm = Swarm::new(
-            transport::upgrade(network().kind, &key(n)),
+            transport::upgrade(network().kind, &key(n), None),
             Behaviour::new(8),
             transport::to_libp2p(peer(n)),
             swarm::Config::with_tokio_executor(),

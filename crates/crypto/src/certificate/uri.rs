@@ -1,0 +1,40 @@
+//! The one name in a node certificate:
+//! `trefoil://<genesis>/org/<id>/node/<peer id>/role/<role>`.
+
+use alloy_primitives::{B256, hex};
+
+use super::{CertificateError, Claims, Role};
+use crate::PeerId;
+
+/// What the URI says: genesis, organisation, peer, role.
+pub(super) type Named = (B256, u32, PeerId, Role);
+
+/// The URI of a certificate: genesis as 64 small hex digits, numbers without
+/// leading zeros.
+pub(super) fn of(claims: &Claims) -> String {
+    write((claims.genesis, claims.organisation, claims.peer, claims.role))
+}
+
+fn write((genesis, organisation, peer, role): Named) -> String {
+    let genesis = hex::encode(genesis);
+    format!("trefoil://{genesis}/org/{organisation}/node/{peer}/role/{role}")
+}
+
+/// Reads a URI. A name has one spelling: what would be written differently is
+/// refused.
+pub(super) fn read(text: &str) -> Result<Named, CertificateError> {
+    let named = parts(text).filter(|named| write(*named) == text && named.1 > 0);
+    named.ok_or_else(|| CertificateError::Uri(text.chars().take(200).collect()))
+}
+
+fn parts(text: &str) -> Option<Named> {
+    let (genesis, rest) = text.strip_prefix("trefoil://")?.split_once("/org/")?;
+    let (organisation, rest) = rest.split_once("/node/")?;
+    let (peer, role) = rest.split_once("/role/")?;
+    Some((
+        genesis.parse().ok()?,
+        organisation.parse().ok()?,
+        peer.parse().ok()?,
+        role.parse().ok()?,
+    ))
+}

@@ -1,0 +1,236 @@
+//! A peer that speaks `/trefoil/member/1` as a test likes: written from
+//! docs/wire.md, with none of the node's handshake.
+
+use std::{
+    future::poll_fn,
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::Poll,
+    time::Duration,
+};
+
+use alloy_rlp::{Encodable, RlpEncodable};
+use futures::{AsyncReadExt as _, AsyncWriteExt as _};
+use libp2p::{
+    core::upgrade::{InboundConnectionUpgrade as _, OutboundConnectionUpgrade as _},
+    identity::Keypair,
+    tcp::tokio::TcpStream,
+    tls::{Config, TlsStream},
+};
+use multistream_select::{Negotiated, Version, dialer_select_proto, listener_select_proto};
+use tokio::{net, sync::mpsc, task::JoinHandle};
+use trefoil_crypto::{B256, SecretKey};
+use trefoil_net::{
+    frame::{self, CONTROL_BYTES_MAX, Control, Frame},
+    hello::Hello,
+};
+
+use super::network;
+
+pub const PROTOCOL: &str = "/trefoil/member/1";
+const YAMUX: &str = "/yamux/1.0.0";
+const LANES: [&str; 3] = ["/trefoil/consensus/1", "/trefoil/catch-up/1", "/trefoil/gossip/1"];
+
+pub type Wire = TlsStream<Negotiated<TcpStream>>;
+
+pub fn tls(identity: &SecretKey) -> Config {
+    let keypair = Keypair::ed25519_from_bytes(*identity.seed()).expect("32 bytes");
+    Config::new(&keypair).expect("an ed25519 key signs")
+}
+
+pub async fn connect(to: SocketAddr) -> io::Result<TcpStream> {
+    let stream = net::TcpStream::connect(to).await?;
+    stream.set_nodelay(true)?;
+    Ok(TcpStream(stream))
+}
+
+/// Negotiates and makes TLS, as the side that dialled.
+pub async fn dial(to: SocketAddr, identity: &SecretKey) -> io::Result<Wire> {
+    secure(connect(to).await?, identity).await
+}
+
+/// The same on a connection that is there.
+pub async fn secure(socket: TcpStream, identity: &SecretKey) -> io::Result<Wire> {
+    let selected = dialer_select_proto(socket, [PROTOCOL], Version::V1).await;
+    let (_, socket) = selected.map_err(io::Error::other)?;
+    let upgraded = tls(identity).upgrade_outbound(socket, "/tls/1.0.0").await;
+    Ok(upgraded.map_err(io::Error::other)?.1)
+}
+
+/// The same as the side that was dialled.
+pub async fn accept(listener: &net::TcpListener, identity: &SecretKey) -> io::Result<Wire> {
+    let (stream, _) = listener.accept().await?;
+    stream.set_nodelay(true)?;
+    let selected = listener_select_proto(TcpStream(stream), [PROTOCOL]).await;
+    let (_, socket) = selected.map_err(io::Error::other)?;
+    let upgraded = tls(identity).upgrade_inbound(socket, "/tls/1.0.0").await;
+    Ok(upgraded.map_err(io::Error::other)?.1)
+}
+
+#[derive(RlpEncodable)]
+struct Body {
+    kind: u8,
+    genesis: B256,
+    fork_id: [u8; 4],
+    height: u64,
+    certificate: alloy_primitives::Bytes,
+}
+
+/// A proof of the test's network with whatever stands for a certificate.
+pub fn proof(certificate: &[u8]) -> Vec<u8> {
+    let network = network();
+    proof_of(1, 3, network.genesis, network.fork_id, certificate)
+}
+
+pub fn proof_of(
+    version: u16,
+    kind: u8,
+    genesis: B256,
+    fork_id: [u8; 4],
+    certificate: &[u8],
+) -> Vec<u8> {
+    let mut body = version.to_be_bytes().to_vec();
+    let certificate = certificate.to_vec().into();
+    Body { kind, genesis, fork_id, height: super::HEIGHT, certificate }.encode(&mut body);
+    [(body.len() as u16).to_be_bytes().as_slice(), &body].concat()
+}
+
+/// What became of a proof.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    Admitted,
+    Refused(u8),
+    /// Closed without a word.
+    Closed,
+}
+
+/// Shows a proof and takes the node's whatever it says; what the node says of us.
+pub async fn show(wire: &mut Wire, proof: &[u8]) -> Told {
+    let told = async {
+        wire.write_all(proof).await?;
+        wire.write_all(&[0]).await?;
+        wire.flush().await?;
+        let mut length = [0; 2];
+        wire.read_exact(&mut length).await?;
+        // None of a node that refuses us by our key alone.
+        let mut theirs = vec![0; usize::from(u16::from_be_bytes(length))];
+        wire.read_exact(&mut theirs).await?;
+        let mut verdict = [0];
+        wire.read_exact(&mut verdict).await?;
+        io::Result::Ok(verdict[0])
+    };
+    match told.await {
+        Ok(0) => Told::Admitted,
+        Ok(code) => Told::Refused(code),
+        Err(_) => Told::Closed,
+    }
+}
+
+/// Waits until the node has closed the connection; `false` if it has not in time.
+pub async fn ends(wire: &mut Wire, limit: Duration) -> bool {
+    let ended = async {
+        let mut buf = [0; 4096];
+        while wire.read(&mut buf).await.is_ok_and(|n| n > 0) {}
+    };
+    tokio::time::timeout(limit, ended).await.is_ok()
+}
+
+/// Tries to open a stream on a connection, refused or not.
+pub async fn opens_a_stream(wire: &mut Wire) -> bool {
+    let selected = dialer_select_proto(wire, [YAMUX], Version::V1);
+    tokio::time::timeout(Duration::from_secs(5), selected).await.is_ok_and(|s| s.is_ok())
+}
+
+/// A peer at the end of its hello.
+pub struct Session {
+    pub write: Vec<Negotiated<yamux::Stream>>,
+    pub read: Vec<Negotiated<yamux::Stream>>,
+    /// While set, nothing is read from or written to the socket.
+    pub frozen: Arc<AtomicBool>,
+    driver: JoinHandle<()>,
+}
+
+impl Session {
+    /// From an admitted wire, as the side that dialled, to messages.
+    pub async fn greet(wire: Wire) -> io::Result<Self> {
+        let selected = dialer_select_proto(wire, [YAMUX], Version::V1).await;
+        let (_, wire) = selected.map_err(io::Error::other)?;
+        let mut muxer = yamux::Connection::new(wire, yamux::Config::default(), yamux::Mode::Client);
+        let mut ours = vec![];
+        for _ in LANES {
+            ours.push(poll_fn(|cx| muxer.poll_new_outbound(cx)).await.map_err(io::Error::other)?);
+        }
+        let frozen = Arc::new(AtomicBool::new(false));
+        let (arrived, mut arrivals) = mpsc::channel(8);
+        let driver = tokio::spawn(drive(muxer, frozen.clone(), arrived));
+        let (mut write, mut read) = (vec![], vec![]);
+        for (stream, lane) in ours.into_iter().zip(LANES) {
+            let selected = dialer_select_proto(stream, [lane], Version::V1).await;
+            write.push(selected.map_err(io::Error::other)?.1);
+        }
+        let mut lanes = vec![];
+        for _ in LANES {
+            let stream = arrivals.recv().await.ok_or(io::ErrorKind::UnexpectedEof)?;
+            let selected = listener_select_proto(stream, LANES).await;
+            let (lane, stream) = selected.map_err(io::Error::other)?;
+            lanes.push((lane, stream));
+        }
+        lanes.sort_by_key(|(lane, _)| LANES.iter().position(|l| l == lane));
+        read.extend(lanes.into_iter().map(|(_, stream)| stream));
+        let mut session = Self { write, read, frozen, driver };
+        session.say(&Control::Hello(hello())).await?;
+        session.say(&Control::Welcome).await?;
+        session.hear().await?;
+        session.hear().await?;
+        Ok(session)
+    }
+
+    async fn say(&mut self, control: &Control) -> io::Result<()> {
+        self.write[0].write_all(&control.encode()).await?;
+        self.write[0].flush().await
+    }
+
+    async fn hear(&mut self) -> io::Result<()> {
+        let limit = Duration::from_secs(10);
+        let bytes = frame::read(&mut self.read[0], CONTROL_BYTES_MAX, limit).await;
+        match Frame::decode(&bytes.map_err(io::Error::other)?) {
+            Ok(Frame::Control(Control::Hello(_) | Control::Welcome)) => Ok(()),
+            other => Err(io::Error::other(format!("{other:?}"))),
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+pub fn hello() -> Hello {
+    Hello { network: network(), instance: 7, software: "rogue/1".into(), listen_port: 0 }
+}
+
+/// Moves a muxer's bytes until the connection ends.
+async fn drive(
+    mut muxer: yamux::Connection<Negotiated<Wire>>,
+    frozen: Arc<AtomicBool>,
+    arrived: mpsc::Sender<yamux::Stream>,
+) {
+    loop {
+        let next = poll_fn(|cx| {
+            if frozen.load(Ordering::Acquire) {
+                // For good: nobody wakes it.
+                return Poll::Pending;
+            }
+            muxer.poll_next_inbound(cx)
+        });
+        match next.await {
+            Some(Ok(stream)) => _ = arrived.send(stream).await,
+            Some(Err(_)) | None => return,
+        }
+    }
+}

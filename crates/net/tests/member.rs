@@ -1,0 +1,273 @@
+//! `/trefoil/member/1` between nodes, and with peers that do not keep it.
+
+#[path = "../examples/support/mod.rs"]
+mod support;
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use futures::{AsyncReadExt as _, AsyncWriteExt as _};
+use rustls::crypto::aws_lc_rs::kx_group::{X25519, X25519MLKEM768};
+use support::{
+    HEIGHT, MEMBER, NODE, NOW, Node, admission, ca, certificate, claims, config, key, members,
+    network,
+    peer::{self, Told},
+    peer_id, weak,
+};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+};
+use trefoil_crypto::{B256, Claims, NodeCertificate};
+use trefoil_net::{Config, Membership, NetEvent, Network, proof::Proof};
+use trefoil_types::{Admission, Message, spec::Kind};
+
+#[test]
+fn a_proof_has_the_bytes_that_are_checked_in() {
+    let proof = Proof { network: network(), height: HEIGHT, certificate: certificate(MEMBER) };
+    let bytes = proof.encode();
+    let golden: String =
+        include_str!("../../../vectors/wire/member-proof.hex").split_whitespace().collect();
+    assert_eq!(alloy_primitives::hex::encode(&bytes), golden, "vectors/wire/member-proof.hex");
+    // Another implementation writes the same.
+    assert_eq!(peer::proof(&certificate(MEMBER).to_der()), bytes);
+    assert_eq!(Proof::decode(&bytes[2..], &network()), Ok(proof));
+}
+
+#[tokio::test]
+async fn members_connect_and_a_new_certificate_is_shown_from_then_on() {
+    let mut a = Node::start(config(NODE, &[])).await;
+    let mut b = Node::start(config(MEMBER, &[(NODE, a.address())])).await;
+    assert!(matches!(a.event().await, NetEvent::Connected { inbound: true, .. }));
+    assert!(matches!(b.event().await, NetEvent::Connected { inbound: false, .. }));
+    let fresh = Claims { serial: support::serial(77), ..claims(NODE) };
+    let fresh = NodeCertificate::issue(&fresh, &ca(1)).unwrap();
+    a.handle.set_certificate(fresh.clone());
+    let mut wire = peer::dial(a.address(), &key(5)).await.unwrap();
+    let mut shown = vec![0; peer::proof(&fresh.to_der()).len()];
+    wire.read_exact(&mut shown).await.unwrap();
+    assert_eq!(shown, peer::proof(&fresh.to_der()));
+}
+
+#[tokio::test]
+async fn another_network_is_named_on_both_sides() {
+    let others = [
+        (Network { genesis: B256::ZERO, ..network() }, "different genesis: 0x", 17),
+        (Network { kind: Kind::Private, ..network() }, "different kind of network: ", 18),
+        (Network { fork_id: [9; 4], ..network() }, "different fork schedule: fork id ", 19),
+    ];
+    for (other, difference, code) in others {
+        let mut a = Node::start(config(NODE, &[])).await;
+        let stranger = config(MEMBER, &[(NODE, a.address())]);
+        let mut b = Node::start(Config { network: other.clone(), ..stranger }).await;
+        for node in [&mut a, &mut b] {
+            match node.event().await {
+                NetEvent::Refused { reason, .. } => {
+                    assert!(reason.contains(difference), "{reason}")
+                }
+                event => panic!("{event:?}"),
+            }
+            assert!(node.handle.refusals()[0].reason.contains(difference));
+        }
+        let kind = if other.kind == Kind::Private { 2 } else { 3 };
+        let der = certificate(MEMBER).to_der();
+        let proof = peer::proof_of(1, kind, other.genesis, other.fork_id, &der);
+        assert_eq!(told(&a, MEMBER, &proof).await, Told::Refused(code));
+    }
+    let mut node = Node::start(config(NODE, &[])).await;
+    let proof = peer::proof_of(9, 3, B256::ZERO, [0; 4], &[]);
+    assert_eq!(told(&node, MEMBER, &proof).await, Told::Refused(16));
+    let NetEvent::Refused { reason, .. } = node.event().await else { panic!("no refusal") };
+    assert!(reason.contains("version 9 of the membership proof, this node version 1"), "{reason}");
+}
+
+async fn told(node: &Node, n: u8, proof: &[u8]) -> Told {
+    let mut wire = peer::dial(node.address(), &key(n)).await.expect("TLS");
+    peer::show(&mut wire, proof).await
+}
+
+#[tokio::test]
+async fn what_is_no_proof_is_refused() {
+    let node = Node::start(config(NODE, &[])).await;
+    let proof = peer::proof(&certificate(MEMBER).to_der());
+    // One byte more than its RLP, with its length.
+    let mut tail = proof.clone();
+    tail.push(0);
+    let length = (tail.len() - 2) as u16;
+    tail[..2].copy_from_slice(&length.to_be_bytes());
+    let refused: [(&str, Vec<u8>, u8); 6] = [
+        ("too long", [&2049_u16.to_be_bytes(), [0; 2049].as_slice()].concat(), 20),
+        ("one byte", vec![0, 1, 0], 20),
+        ("no RLP", vec![0, 3, 0, 1, 0xff], 20),
+        ("a tail", tail, 20),
+        ("unknown kind", peer::proof_of(1, 9, network().genesis, [1, 2, 3, 4], &[]), 20),
+        ("no certificate", peer::proof(&[]), 21),
+    ];
+    for (what, bytes, code) in refused {
+        assert_eq!(told(&node, MEMBER, &bytes).await, Told::Refused(code), "{what}");
+    }
+    assert!(!node.stop().await);
+}
+
+#[tokio::test]
+async fn a_peer_that_stalls_within_the_handshake_is_closed_at_its_deadline() {
+    let node = Node::start(config(NODE, &[])).await;
+    let start = Instant::now();
+    let mut silent = peer::dial(node.address(), &key(MEMBER)).await.unwrap();
+    let mut slow = peer::dial(node.address(), &key(MEMBER)).await.unwrap();
+    slow.write_all(&[2, 0, 0]).await.unwrap();
+    slow.flush().await.unwrap();
+    for wire in [&mut silent, &mut slow] {
+        assert!(peer::ends(wire, Duration::from_secs(7)).await);
+    }
+    assert!(start.elapsed() > Duration::from_secs(4), "{:?}", start.elapsed());
+    assert!(!node.stop().await);
+}
+
+#[tokio::test]
+async fn only_x25519mlkem768_is_taken() {
+    let node = Node::start(config(NODE, &[])).await;
+    let dial = async |key_exchange| {
+        let wire = weak::dial(node.address(), &key(MEMBER), None, key_exchange).await;
+        let mut first = [0; 3];
+        wire.expect("TLS would do").read_exact(&mut first).await.unwrap();
+        first
+    };
+    assert_eq!(dial(X25519).await, [0, 0, 22]);
+    assert_ne!(dial(X25519MLKEM768).await[..2], [0, 0], "a proof");
+}
+
+/// A node whose list of members is old believes those that its operator named,
+/// and nobody else, that they are further.
+#[tokio::test]
+async fn a_node_that_is_behind_lets_in_whom_its_operator_named() {
+    let newer = |n: u8| NodeCertificate::issue(&claims(n), &ca(9)).unwrap();
+    let mut ahead = members();
+    ahead.organisations.get_mut(&1).unwrap().ca_keys[0].key = ca(9).public();
+    let member = |n: u8, peers: &[(u8, SocketAddr)]| Config {
+        membership: Some(Membership {
+            certificate: newer(n),
+            admission: Admission { height: HEIGHT + 50, ..admission(ahead.clone()) },
+        }),
+        ..config(n, peers)
+    };
+    // It was away while the CA key was changed, and got a new certificate.
+    let behind = |peers: &[(u8, SocketAddr)]| Config {
+        membership: Some(Membership {
+            certificate: newer(MEMBER),
+            admission: admission(members()),
+        }),
+        ..config(MEMBER, peers)
+    };
+    let named = Node::start(member(NODE, &[])).await;
+    let stranger = Node::start(member(5, &[])).await;
+    let mut node = Node::start(behind(&[(NODE, named.address())])).await;
+    assert!(
+        matches!(node.event().await, NetEvent::Connected { peer, .. } if peer == peer_id(NODE))
+    );
+    let proof = peer::proof(&newer(5).to_der());
+    assert_eq!(told(&node, 5, &proof).await, Told::Refused(7));
+    // Once it has caught up to what the other claimed, it judges for itself.
+    let old = Admission { height: HEIGHT + 50, time: NOW, ..admission(members()) };
+    node.handle.set_admission(old);
+    while !matches!(node.event().await, NetEvent::Disconnected { .. }) {}
+    stranger.stop().await;
+}
+
+/// libp2p's TLS would write every session's keys there.
+#[test]
+fn a_node_does_not_start_with_sslkeylogfile_set() {
+    if std::env::var_os("SSLKEYLOGFILE").is_some() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let error = runtime.block_on(trefoil_net::start(config(NODE, &[]))).unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("SSLKEYLOGFILE") && text.contains("unset it"), "{text}");
+        return;
+    }
+    // A variable of this process would be the other tests' too.
+    let again = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "a_node_does_not_start_with_sslkeylogfile_set"])
+        .env("SSLKEYLOGFILE", "/nonexistent/keys")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&again.stdout);
+    assert!(again.status.success() && text.contains("1 passed"), "{text}");
+}
+
+/// What a tap sees, each way.
+type Seen = Arc<Mutex<[Vec<u8>; 2]>>;
+
+/// Forwards one connection and keeps all its bytes.
+async fn tap(to: SocketAddr) -> (SocketAddr, Seen) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let seen = Seen::default();
+    let keep = seen.clone();
+    tokio::spawn(async move {
+        let (dialler, _) = listener.accept().await.unwrap();
+        let dialled = TcpStream::connect(to).await.unwrap();
+        let (from, back) = dialler.into_split();
+        let (answers, forward) = dialled.into_split();
+        for (way, mut read, mut write) in [(0, from, forward), (1, answers, back)] {
+            let keep = keep.clone();
+            tokio::spawn(async move {
+                let mut buf = [0; 16384];
+                while let Ok(n @ 1..) = read.read(&mut buf).await {
+                    keep.lock().unwrap()[way].extend_from_slice(&buf[..n]);
+                    if write.write_all(&buf[..n]).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    (address, seen)
+}
+
+#[tokio::test]
+async fn a_tap_sees_the_key_exchange_and_nothing_that_was_said() {
+    let marker = b"a marker that anyone would recognise".repeat(4);
+    let mut a = Node::start(config(NODE, &[])).await;
+    let (through, seen) = tap(a.address()).await;
+    let mut b = Node::start(config(MEMBER, &[(NODE, through)])).await;
+    for node in [&mut a, &mut b] {
+        assert!(matches!(node.event().await, NetEvent::Connected { .. }));
+    }
+    let message = Arc::new(Message::Txs(vec![marker.clone().into(); 100]));
+    for (from, to) in [(&a, MEMBER), (&b, NODE)] {
+        from.handle.send(peer_id(to), &message);
+    }
+    for node in [&mut a, &mut b] {
+        let event = node.lanes.gossip.recv().await;
+        assert!(matches!(event, Some(NetEvent::Message { .. })));
+    }
+    let [there, back] = seen.lock().unwrap().clone();
+    let holds = |bytes: &[u8], what: &[u8]| bytes.windows(what.len()).any(|window| window == what);
+    for (way, other) in [(&there, MEMBER), (&back, NODE)] {
+        assert!(way.len() > 100 * marker.len());
+        // The tap works: what is in the clear it sees.
+        assert!(holds(way, b"/trefoil/member/1"));
+        let genesis = network().genesis;
+        let uri = format!("trefoil://{}", alloy_primitives::hex::encode(genesis));
+        let id = peer_id(other);
+        let said: [&[u8]; 8] = [
+            &marker[..16],
+            b"trefoil/0",
+            b"trefoil/consensus",
+            b"/yamux",
+            uri.as_bytes(),
+            genesis.as_slice(),
+            id.0.0.as_slice(),
+            &certificate(other).to_der()[..24],
+        ];
+        for (i, words) in said.into_iter().enumerate() {
+            assert!(!holds(way, words), "secret {i} of peer {other} is on the wire");
+        }
+    }
+    // key_share, X25519MLKEM768 and its length: 1216 bytes there, 1120 back.
+    assert!(holds(&there, &[0x11, 0xec, 0x04, 0xc0]), "the offer");
+    assert!(holds(&back, &[0x00, 0x33, 0x04, 0x64, 0x11, 0xec, 0x04, 0x60]), "the choice");
+}

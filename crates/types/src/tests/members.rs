@@ -1,0 +1,228 @@
+//! Who is let in, who may stay: one row a rule.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use trefoil_crypto::{B256, Claims, NodeCertificate, PeerId, Role, SecretKey, Serial};
+
+use crate::{
+    Admission, CaKey, Height, MemberNode, Members, NotAMember, Organisation, members::Status,
+};
+
+const NOW: u64 = 1_000;
+const TIP: Height = 10;
+
+fn key(n: u8) -> SecretKey {
+    SecretKey::from_seed(&[n; 32])
+}
+
+fn peer(n: u8) -> PeerId {
+    PeerId(key(n).public())
+}
+
+fn ca_key(n: u8, from: Height, until: Height) -> CaKey {
+    CaKey { key: key(n).public(), from, until }
+}
+
+/// Organisation 1 with CA keys 101 and, for heights from 50, 102; organisation 2
+/// with 103. Node 7 is validator of organisation 1 at heights 5 to 20.
+fn members() -> Members {
+    let organisation = |id, ca_keys| Organisation {
+        id,
+        status: Status::Active,
+        name: format!("org {id}"),
+        threshold: 1,
+        keys: vec![],
+        ca_keys,
+    };
+    let first = organisation(1, vec![ca_key(101, 0, Height::MAX), ca_key(102, 50, Height::MAX)]);
+    let second = organisation(2, vec![ca_key(103, 0, Height::MAX)]);
+    let validator = MemberNode {
+        organisation: 1,
+        role: Role::Validator,
+        revoked: false,
+        validator: Some(key(70).public()),
+        from: 5,
+        until: 20,
+    };
+    Members {
+        organisations: BTreeMap::from([(1, first), (2, second)]),
+        nodes: BTreeMap::from([(peer(7), validator)]),
+        revoked_serials: BTreeSet::new(),
+    }
+}
+
+fn admission(members: Members) -> Admission {
+    Admission { genesis: B256::ZERO, height: TIP, time: NOW, members: Arc::new(members) }
+}
+
+fn claims(n: u8) -> Claims {
+    Claims {
+        genesis: B256::ZERO,
+        organisation: 1,
+        peer: peer(n),
+        role: Role::Full,
+        serial: Serial([n; 20]),
+        not_before: 500,
+        not_after: 2_000,
+    }
+}
+
+fn issue(claims: &Claims, ca: u8) -> NodeCertificate {
+    NodeCertificate::issue(claims, &key(ca)).expect("sound claims")
+}
+
+/// A rule: what is changed about a sound certificate of node `n`, or about the
+/// chain, and what a newcomer and a standing connection are told.
+struct Row {
+    what: &'static str,
+    n: u8,
+    certificate: fn(Claims) -> Claims,
+    ca: u8,
+    chain: fn(&mut Admission, &mut Members),
+    newcomer: Option<u8>,
+    standing: Option<u8>,
+}
+
+fn row(what: &'static str, newcomer: Option<u8>, standing: Option<u8>) -> Row {
+    Row { what, n: 2, certificate: |c| c, ca: 101, chain: |_, _| {}, newcomer, standing }
+}
+
+fn both(what: &'static str, code: u8) -> Row {
+    row(what, Some(code), Some(code))
+}
+
+fn organisation(members: &mut Members) -> &mut Organisation {
+    members.organisations.get_mut(&1).expect("it is there")
+}
+
+fn table() -> Vec<Row> {
+    vec![
+        row("a member that the registry does not name", None, None),
+        Row {
+            n: 7,
+            certificate: |c| Claims { role: Role::Validator, ..c },
+            ..row("a validator", None, None)
+        },
+        Row { n: 7, ..row("a validator with a full node's certificate", None, None) },
+        Row {
+            certificate: |c| Claims { genesis: B256::repeat_byte(1), ..c },
+            ..both("genesis", 1)
+        },
+        Row {
+            chain: |_, m| {
+                let node = m.nodes[&peer(7)].clone();
+                m.nodes.insert(peer(2), MemberNode { revoked: true, ..node });
+            },
+            ..both("revoked", 3)
+        },
+        Row { certificate: |c| Claims { organisation: 9, ..c }, ..both("no organisation", 4) },
+        Row { chain: |_, m| organisation(m).status = Status::Suspended, ..both("suspended", 5) },
+        Row { chain: |_, m| organisation(m).status = Status::Removed, ..both("removed", 5) },
+        Row {
+            n: 7,
+            certificate: |c| Claims { organisation: 2, ..c },
+            ca: 103,
+            ..both("another organisation than the registry's", 6)
+        },
+        Row { ca: 103, ..both("CA of A naming B", 7) },
+        Row { ca: 102, ..both("a CA key before its height", 7) },
+        Row { ca: 102, chain: |a, _| a.height = 49, ..row("a CA key at its height", None, None) },
+        Row { chain: |_, m| organisation(m).ca_keys[0].until = TIP + 1, ..both("CA key ended", 7) },
+        Row {
+            chain: |_, m| organisation(m).ca_keys[0].until = TIP + 2,
+            ..row("CA key's last", None, None)
+        },
+        Row {
+            chain: |_, m| _ = m.revoked_serials.insert((1, Serial([2; 20]))),
+            ..both("serial", 8)
+        },
+        Row {
+            chain: |_, m| _ = m.revoked_serials.insert((2, Serial([2; 20]))),
+            ..row("the serial of another organisation", None, None)
+        },
+        Row { chain: |a, _| a.time = 499, ..row("not yet", Some(9), None) },
+        Row { chain: |a, _| a.time = 500, ..row("its first second", None, None) },
+        Row { chain: |a, _| a.time = 1_999, ..row("its last second", None, None) },
+        Row { chain: |a, _| a.time = 2_000, ..row("expired", Some(10), None) },
+        Row { n: 7, chain: |a, _| a.time = 2_000, ..row("expired, validates", None, None) },
+        Row {
+            n: 7,
+            chain: |a, _| (a.time, a.height) = (2_000, 19),
+            ..row("expired, validated until now", Some(10), None)
+        },
+        Row {
+            ca: 103,
+            chain: |a, _| a.time = 2_000,
+            ..row("expired, and its CA key does not count", Some(10), Some(7))
+        },
+        Row { certificate: |c| Claims { role: Role::Validator, ..c }, ..both("role", 11) },
+        Row { chain: |a, _| a.height = Height::MAX, ..row("the last height", Some(7), Some(7)) },
+    ]
+}
+
+#[test]
+fn the_chain_decides_who_is_let_in_and_who_stays() {
+    for row in table() {
+        let mut members = members();
+        let mut admission = admission(members.clone());
+        (row.chain)(&mut admission, &mut members);
+        admission.members = Arc::new(members);
+        let certificate = issue(&(row.certificate)(claims(row.n)), row.ca);
+        let code = |judged: Result<(), NotAMember>| judged.err().map(|reason| reason.code());
+        let judged = code(admission.judge(peer(row.n), &certificate));
+        assert_eq!(judged, row.newcomer, "newcomer: {}", row.what);
+        let judged = code(admission.judge_again(peer(row.n), &certificate));
+        assert_eq!(judged, row.standing, "standing: {}", row.what);
+    }
+}
+
+#[test]
+fn a_certificate_counts_for_its_own_key_only() {
+    let stolen = admission(members()).judge(peer(3), &issue(&claims(2), 101));
+    assert_eq!(stolen, Err(NotAMember::Peer { named: peer(2), proven: peer(3) }));
+}
+
+#[test]
+fn only_what_newer_blocks_may_cure_is_excused_and_only_of_who_is_further() {
+    let chain = admission(members());
+    let judge = |claims: &Claims, ca| {
+        let certificate = issue(claims, ca);
+        (chain.judge(claims.peer, &certificate).unwrap_err(), certificate)
+    };
+    let unknown_ca = judge(&claims(2), 104);
+    let new_organisation = judge(&Claims { organisation: 9, ..claims(2) }, 104);
+    let new_validator = judge(&Claims { role: Role::Validator, ..claims(2) }, 101);
+    for (reason, certificate) in [&unknown_ca, &new_organisation, &new_validator] {
+        assert!(chain.is_behind(TIP + 1, certificate, reason), "{reason}");
+        assert!(!chain.is_behind(TIP, certificate, reason), "{reason}");
+    }
+    // 102 is a key that we know, and it does not count now.
+    let (reason, certificate) = judge(&claims(2), 102);
+    assert!(!chain.is_behind(TIP + 1, &certificate, &reason));
+    for reason in [NotAMember::Revoked, NotAMember::Serial(Serial([2; 20]))] {
+        assert!(!chain.is_behind(TIP + 1, &certificate, &reason), "{reason}");
+    }
+}
+
+#[test]
+fn every_reason_has_a_code_of_its_own() {
+    let id = peer(1);
+    let reasons = [
+        NotAMember::Genesis(B256::ZERO),
+        NotAMember::Peer { named: id, proven: id },
+        NotAMember::Revoked,
+        NotAMember::NoOrganisation(1),
+        NotAMember::Organisation { id: 1, name: String::new(), status: Status::Removed },
+        NotAMember::OtherOrganisation { registered: 1, claimed: 2 },
+        NotAMember::Issuer(1),
+        NotAMember::Serial(Serial([1; 20])),
+        NotAMember::NotYet { from: 1, now: 0 },
+        NotAMember::Expired { until: 1, now: 2 },
+        NotAMember::Role(Role::Full),
+    ];
+    let codes: Vec<u8> = reasons.iter().map(NotAMember::code).collect();
+    assert_eq!(codes, (1..=11).collect::<Vec<u8>>());
+}
