@@ -1,6 +1,7 @@
 //! The command line: one file for each group of commands.
 
 mod arguments;
+mod certify;
 mod config;
 mod devnet;
 mod govern;
@@ -54,10 +55,10 @@ enum Command {
         #[command(subcommand)]
         command: Box<org::Org>,
     },
-    /// Nodes that the chain knows: list them, revoke them
+    /// A network's nodes: certify them, list them, revoke them
     Node {
         #[command(subcommand)]
-        command: node::Node,
+        command: Box<node::Node>,
     },
     /// Who validates: list, propose, stake
     Validator {

@@ -10,7 +10,8 @@ pub fn account(text: &str) -> Result<Address, String> {
     if digits.len() != 40 || !digits.chars().all(|c| c.is_ascii_hexdigit()) {
         return Err("an account is 0x and 40 hexadecimal digits".into());
     }
-    let one_case = |c: fn(&char) -> bool| digits.chars().filter(char::is_ascii_alphabetic).all(|d| c(&d));
+    let one_case =
+        |c: fn(&char) -> bool| digits.chars().filter(char::is_ascii_alphabetic).all(|d| c(&d));
     if one_case(char::is_ascii_lowercase) || one_case(char::is_ascii_uppercase) {
         return Ok(text.parse().expect("40 hexadecimal digits"));
     }

@@ -146,13 +146,16 @@ impl Writer<'_> {
             (None, false) => "taken back",
         };
         if self.args.json {
-            self.print(&receipt, json!({
-                "proposal": concerned,
-                "state": state,
-                "approving": open.as_ref().map(|open| &open.approving),
-                "missing": open.as_ref().map(|open| open.missing),
-                "closes": open.as_ref().map(|open| open.closes),
-            }));
+            self.print(
+                &receipt,
+                json!({
+                    "proposal": concerned,
+                    "state": state,
+                    "approving": open.as_ref().map(|open| &open.approving),
+                    "missing": open.as_ref().map(|open| open.missing),
+                    "closes": open.as_ref().map(|open| open.closes),
+                }),
+            );
             return Ok(());
         }
         let id = concerned.map_or("?".into(), |id| id.to_string());
@@ -226,12 +229,16 @@ fn staked(log: &alloy_primitives::LogData) -> Option<String> {
     Some(match E::decode_raw_log(log.topics(), &log.data).ok()? {
         E::Deposited(e) => format!(
             "{} stakes {} ether for key {}; it validates from the end of an epoch on if its stake is among the largest",
-            e.owner, ether(e.amount), e.key
+            e.owner,
+            ether(e.amount),
+            e.key
         ),
         E::StakeAdded(e) => format!("{} stakes {} ether now", e.owner, ether(e.stake)),
         E::Unbonded(e) => format!(
             "{} ether are on their way out: `trefoil validator withdraw` from height {} on; {} ether stay",
-            ether(e.amount), e.release, ether(e.stake)
+            ether(e.amount),
+            e.release,
+            ether(e.stake)
         ),
         E::Withdrawn(e) => format!("{} ether were paid to {}", ether(e.amount), e.owner),
         E::Evicted(e) => format!("{} made place, for the smallest stake leaves", e.owner),

@@ -7,6 +7,7 @@ use trefoil_types::{PeerId, PublicKey};
 use super::{
     arguments::{Revoked, revoked},
     block_on,
+    certify::Certify,
     govern::Write,
     org::Whose,
     report,
@@ -29,6 +30,8 @@ pub enum Node {
     List(List),
     /// Shut a node out for ever, or take one certificate back
     Revoke(Revoke),
+    /// Issue a node's certificate with your organisation's CA key
+    Certify(Certify),
     /// Forget the revoked certificates of a CA key that ended
     ForgetSerials(ForgetSerials),
 }
@@ -38,6 +41,7 @@ impl Node {
         match self {
             Self::List(command) => block_on(command.run()),
             Self::Revoke(command) => block_on(command.run()),
+            Self::Certify(command) => block_on(command.run()),
             Self::ForgetSerials(command) => block_on(command.run()),
         }
     }
@@ -65,14 +69,15 @@ impl List {
                     "revoked": node.revoked,
                 })
             };
-            let serial = |(organisation, serial): (u32, String)| {
-                json!({ "organisation": organisation, "serial": serial })
-            };
+            let serial = |(organisation, serial): (u32, String)| json!({ "organisation": organisation, "serial": serial });
             let serials = serials.iter().map(|s| (s.organisation, format!("{:#x}", s.serial)));
-            println!("{:#}", json!({
-                "nodes": nodes.iter().map(node).collect::<Vec<_>>(),
-                "revokedSerials": serials.map(serial).collect::<Vec<_>>(),
-            }));
+            println!(
+                "{:#}",
+                json!({
+                    "nodes": nodes.iter().map(node).collect::<Vec<_>>(),
+                    "revokedSerials": serials.map(serial).collect::<Vec<_>>(),
+                })
+            );
             return Ok(());
         }
         for node in &nodes {

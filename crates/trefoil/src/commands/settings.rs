@@ -56,22 +56,21 @@ impl Settings {
         }
         let quorum = format!("{}/{}", quorum.numerator, quorum.denominator);
         if self.node.json {
-            let fork = |fork: &crate::governance::abi::IGovernance::Fork| {
-                json!({ "name": fork.name, "height": fork.height })
-            };
-            let account = |(account, transact, deploy): &(Address, bool, bool)| {
-                json!({ "account": account, "mayTransact": transact, "mayDeploy": deploy })
-            };
-            println!("{:#}", json!({
-                "gasLimit": settings.gasLimit,
-                "minBaseFee": settings.minBaseFee,
-                "accountsListed": settings.accountsListed,
-                "deployersListed": settings.deployersListed,
-                "forks": forks.iter().map(fork).collect::<Vec<_>>(),
-                "quorum": quorum,
-                "validatorDelay": delay,
-                "permissions": permissions.iter().map(account).collect::<Vec<_>>(),
-            }));
+            let fork = |fork: &crate::governance::abi::IGovernance::Fork| json!({ "name": fork.name, "height": fork.height });
+            let account = |(account, transact, deploy): &(Address, bool, bool)| json!({ "account": account, "mayTransact": transact, "mayDeploy": deploy });
+            println!(
+                "{:#}",
+                json!({
+                    "gasLimit": settings.gasLimit,
+                    "minBaseFee": settings.minBaseFee,
+                    "accountsListed": settings.accountsListed,
+                    "deployersListed": settings.deployersListed,
+                    "forks": forks.iter().map(fork).collect::<Vec<_>>(),
+                    "quorum": quorum,
+                    "validatorDelay": delay,
+                    "permissions": permissions.iter().map(account).collect::<Vec<_>>(),
+                })
+            );
             return Ok(());
         }
         let who = |listed| if listed { "listed accounts only" } else { "all accounts" };

@@ -77,16 +77,16 @@ impl Validator {
             Self::RotateKey(command) => block_on(command.run()),
             Self::SetFeeRecipient(command) => block_on(command.run()),
             Self::Stake(command) => block_on(command.run()),
-            Self::AddStake(Amount { amount, write }) => block_on(async {
-                write.for_stake().await?.act(addStakeCall {}, amount).await
-            }),
+            Self::AddStake(Amount { amount, write }) => {
+                block_on(async { write.for_stake().await?.act(addStakeCall {}, amount).await })
+            }
             Self::Unstake(command) => block_on(command.run()),
-            Self::Withdraw(Own { write }) => block_on(async {
-                write.for_stake().await?.act(withdrawCall {}, U256::ZERO).await
-            }),
-            Self::Unjail(Own { write }) => block_on(async {
-                write.for_stake().await?.act(unjailCall {}, U256::ZERO).await
-            }),
+            Self::Withdraw(Own { write }) => {
+                block_on(async { write.for_stake().await?.act(withdrawCall {}, U256::ZERO).await })
+            }
+            Self::Unjail(Own { write }) => {
+                block_on(async { write.for_stake().await?.act(unjailCall {}, U256::ZERO).await })
+            }
         }
     }
 }

@@ -82,6 +82,11 @@ impl Verify {
     }
 }
 
+/// The hash of the genesis block that a specification founds.
+pub(super) fn genesis(spec: &Arc<ChainSpec>) -> Result<B256, Failure> {
+    Trusted::of(spec).map(|trusted| trusted.genesis)
+}
+
 /// What follows from the chain specification alone.
 struct Trusted {
     genesis: B256,

@@ -12,5 +12,5 @@ mod public {
 }
 
 pub use actions::GovernanceActions;
-pub use members::{Governance, IGovernance};
+pub use members::{Governance, IGovernance, IMembership};
 pub use public::{IStaking, Staking};

@@ -219,11 +219,7 @@ impl Contract {
         self.parse::<U64>(method, value).map(|number| number.to())
     }
 
-    fn parse<T: DeserializeOwned>(
-        &self,
-        method: &str,
-        value: Value,
-    ) -> Result<T, GovernanceError> {
+    fn parse<T: DeserializeOwned>(&self, method: &str, value: Value) -> Result<T, GovernanceError> {
         serde_json::from_value(value).map_err(|_| self.client.odd(method).into())
     }
 

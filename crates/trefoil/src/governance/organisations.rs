@@ -1,6 +1,6 @@
 //! The organisations of a network, by number, name and key.
 
-use trefoil_types::Address;
+use trefoil_types::{Address, B256};
 
 use super::{
     Contract, GovernanceError,
@@ -12,7 +12,7 @@ use crate::failure::Failure;
 const STATUSES: [&str; 4] = ["none", "active", "suspended", "removed"];
 
 /// All that there ever were, in order of their numbers.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Organisations(pub Vec<Organisation>);
 
 impl Organisations {
@@ -41,6 +41,11 @@ impl Organisations {
     /// Whom an account speaks for.
     pub fn of_key(&self, account: Address) -> Option<&Organisation> {
         self.0.iter().find(|organisation| organisation.keys.contains(&account))
+    }
+
+    /// Whose certificates a key signs, now or at another time.
+    pub fn of_ca_key(&self, key: &B256) -> Option<&Organisation> {
+        self.0.iter().find(|organisation| organisation.caKeys.iter().any(|ca| ca.key == *key))
     }
 
     /// The one that a person means by a name or a number. A name may look like a

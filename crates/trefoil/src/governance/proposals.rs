@@ -38,7 +38,10 @@ impl Proposal {
             let threshold = organisations.get(self.decider).map_or(0, |o| o.threshold);
             let given = self.partly.get(&self.decider).copied().unwrap_or(0);
             let more = usize::from(threshold).saturating_sub(given);
-            return format!("{more} more of {}'s keys must approve", organisations.label(self.decider));
+            return format!(
+                "{more} more of {}'s keys must approve",
+                organisations.label(self.decider)
+            );
         }
         match self.missing {
             0 => "enough approve now: one who votes again carries it out".into(),

@@ -31,14 +31,19 @@ fn action_refusal(error: &GovernanceActionsErrors) -> String {
     use GovernanceActionsErrors as E;
     match error {
         E::AccountInUse(e) if e.organisation == 0 => {
-            format!("AccountInUse: {} can never speak for an organisation; name another account", e.account)
+            format!(
+                "AccountInUse: {} can never speak for an organisation; name another account",
+                e.account
+            )
         }
         E::AccountInUse(e) => format!(
             "AccountInUse: {} speaks for organisation {} already, or is named twice; name another account",
             e.account, e.organisation
         ),
         E::AlreadyFounded(_) => "AlreadyFounded: a network is founded once, in its genesis".into(),
-        E::BadName(e) => format!("BadName: {:?} is no name; use 1 to 32 letters, digits, - or _", e.name),
+        E::BadName(e) => {
+            format!("BadName: {:?} is no name; use 1 to 32 letters, digits, - or _", e.name)
+        }
         E::BadQuorum(e) => format!(
             "BadQuorum: {}/{} is no quorum; use at least half and less than all, such as 2/3",
             e.numerator, e.denominator
@@ -49,13 +54,16 @@ fn action_refusal(error: &GovernanceActionsErrors) -> String {
         ),
         E::ChangePending(e) => format!(
             "ChangePending: validator {} changes at height {} already; wait until then",
-            peer(&e.peer), e.height
+            peer(&e.peer),
+            e.height
         ),
         E::ForkNotCancellable(e) => format!(
             "ForkNotCancellable: {} is not the last rule set that is scheduled, or has begun; only that one can be called off",
             e.name
         ),
-        E::ForkOrder(e) => format!("ForkOrder: {} follows {}; schedule {} first", e.name, e.first, e.first),
+        E::ForkOrder(e) => {
+            format!("ForkOrder: {} follows {}; schedule {} first", e.name, e.first, e.first)
+        }
         E::ForkScheduled(e) => format!(
             "ForkScheduled: {} is scheduled already; call it off first with `trefoil org set cancel-fork {}`",
             e.name, e.name
@@ -72,9 +80,16 @@ fn action_refusal(error: &GovernanceActionsErrors) -> String {
             "LastOrganisation: {} is the only active organisation; add or resume another first",
             e.id
         ),
-        E::ModexpFailed(_) => "ModexpFailed: the key could not be checked; give the transaction more gas".into(),
-        E::NameInUse(e) => format!("NameInUse: there is an organisation {}; choose another name", e.name),
-        E::NoCaKey(e) => format!("NoCaKey: the organisation has no CA key {}, or it ended; see `trefoil org list`", e.key),
+        E::ModexpFailed(_) => {
+            "ModexpFailed: the key could not be checked; give the transaction more gas".into()
+        }
+        E::NameInUse(e) => {
+            format!("NameInUse: there is an organisation {}; choose another name", e.name)
+        }
+        E::NoCaKey(e) => format!(
+            "NoCaKey: the organisation has no CA key {}, or it ended; see `trefoil org list`",
+            e.key
+        ),
         E::NoCaKeyAt(e) => format!(
             "NoCaKeyAt: at height {} the organisation would have no CA key; add the new one first, with `trefoil org rotate-ca --add KEY`",
             e.height
@@ -83,42 +98,73 @@ fn action_refusal(error: &GovernanceActionsErrors) -> String {
             "NoOrganisation: there is no organisation {}, or it was removed; see `trefoil org list`",
             e.id
         ),
-        E::NoValidator(e) => format!("NoValidator: {} is no validator; see `trefoil validator list`", peer(&e.peer)),
+        E::NoValidator(e) => {
+            format!("NoValidator: {} is no validator; see `trefoil validator list`", peer(&e.peer))
+        }
         E::NoValidatorAt(e) => format!(
             "NoValidatorAt: block {} would have no validator; add one that begins earlier",
             e.height
         ),
-        E::NotAKey(e) => format!("NotAKey: {} is no Ed25519 key that can be used; check its digits", e.key),
+        E::NotAKey(e) => {
+            format!("NotAKey: {} is no Ed25519 key that can be used; check its digits", e.key)
+        }
         E::NotItsNode(e) => format!(
             "NotItsNode: the chain does not know {} as a node of organisation {}; revoke a full node's certificate by its serial, or let all vote: `trefoil node revoke PEER --vote`",
-            peer(&e.peer), e.organisation
+            peer(&e.peer),
+            e.organisation
         ),
         E::NotYourAffair(e) => format!(
             "NotYourAffair: it is for organisation {} or all to decide, not for {}; let all vote",
             e.organisation, e.acting
         ),
-        E::NothingToChange(_) => "NothingToChange: everything is already as asked; there is nothing to do".into(),
+        E::NothingToChange(_) => {
+            "NothingToChange: everything is already as asked; there is nothing to do".into()
+        }
         E::OnlyByAll(_) => "OnlyByAll: all decide about this; let all vote".into(),
-        E::OnlyByDecision(_) => "OnlyByDecision: this is an action; propose it, and it runs when the vote passes".into(),
+        E::OnlyByDecision(_) => {
+            "OnlyByDecision: this is an action; propose it, and it runs when the vote passes".into()
+        }
         E::OrganisationSuspended(e) => format!(
             "OrganisationSuspended: organisation {} is suspended; a vote must resume it first: `trefoil org propose-resume`",
             e.id
         ),
         E::OutOfRange(e) => out_of_range(&e.what, &e.got, &e.least, &e.most),
-        E::PeerInUse(e) => format!("PeerInUse: {} validates already; remove it first", peer(&e.peer)),
-        E::PeerRevoked(e) => format!("PeerRevoked: {} was revoked for ever; make a new node key", peer(&e.peer)),
-        E::TooEarly(e) => format!("TooEarly: height {} is past; choose {} or later", e.height, e.least),
-        E::TooManyCaKeys(e) => format!("TooManyCaKeys: at most {} at a time; end one first", e.most),
-        E::TooManyForks(e) => format!("TooManyForks: a chain has at most {}; no more can be scheduled", e.most),
-        E::TooManyOrganisations(e) => format!("TooManyOrganisations: at most {} at a time; remove one first", e.most),
+        E::PeerInUse(e) => {
+            format!("PeerInUse: {} validates already; remove it first", peer(&e.peer))
+        }
+        E::PeerRevoked(e) => {
+            format!("PeerRevoked: {} was revoked for ever; make a new node key", peer(&e.peer))
+        }
+        E::TooEarly(e) => {
+            format!("TooEarly: height {} is past; choose {} or later", e.height, e.least)
+        }
+        E::TooManyCaKeys(e) => {
+            format!("TooManyCaKeys: at most {} at a time; end one first", e.most)
+        }
+        E::TooManyForks(e) => {
+            format!("TooManyForks: a chain has at most {}; no more can be scheduled", e.most)
+        }
+        E::TooManyOrganisations(e) => {
+            format!("TooManyOrganisations: at most {} at a time; remove one first", e.most)
+        }
         E::TooManySerials(e) => format!(
             "TooManySerials: at most {} an organisation; end the CA key that signed them, then `trefoil node forget-serials`",
             e.most
         ),
-        E::TooManyValidators(e) => format!("TooManyValidators: at most {} at a time; remove one first", e.most),
-        E::TooMuchPower(e) => format!("TooMuchPower: {} together; at most {} is possible, and at least 1 each", e.got, e.most),
-        E::UnequalLengths(e) => format!("UnequalLengths: {} accounts and {} permissions; give one for each", e.accounts, e.permissions),
-        E::UnknownPermission(e) => format!("UnknownPermission: {} for {}; use 0 to 3", e.permissions, e.account),
+        E::TooManyValidators(e) => {
+            format!("TooManyValidators: at most {} at a time; remove one first", e.most)
+        }
+        E::TooMuchPower(e) => format!(
+            "TooMuchPower: {} together; at most {} is possible, and at least 1 each",
+            e.got, e.most
+        ),
+        E::UnequalLengths(e) => format!(
+            "UnequalLengths: {} accounts and {} permissions; give one for each",
+            e.accounts, e.permissions
+        ),
+        E::UnknownPermission(e) => {
+            format!("UnknownPermission: {} for {}; use 0 to 3", e.permissions, e.account)
+        }
     }
 }
 
@@ -151,25 +197,71 @@ fn decision_refusal(error: &GovernanceErrors) -> Option<String> {
 fn stake_refusal(error: &StakingErrors) -> Option<String> {
     use StakingErrors as E;
     Some(match error {
-        E::AlreadyCandidate(e) => format!("AlreadyCandidate: {} stakes already; use `trefoil validator add-stake`", e.owner),
-        E::JailedForEver(e) => format!("JailedForEver: {} signed twice and never validates again; use another account and another key", e.owner),
-        E::JailedYet(e) => format!("JailedYet: the jail lasts until height {}; try again then", e.height),
-        E::NoCandidate(e) => format!("NoCandidate: {} has no stake; use `trefoil validator stake` first", e.owner),
+        E::AlreadyCandidate(e) => format!(
+            "AlreadyCandidate: {} stakes already; use `trefoil validator add-stake`",
+            e.owner
+        ),
+        E::JailedForEver(e) => format!(
+            "JailedForEver: {} signed twice and never validates again; use another account and another key",
+            e.owner
+        ),
+        E::JailedYet(e) => {
+            format!("JailedYet: the jail lasts until height {}; try again then", e.height)
+        }
+        E::NoCandidate(e) => {
+            format!("NoCandidate: {} has no stake; use `trefoil validator stake` first", e.owner)
+        }
         E::NotJailed(e) => format!("NotJailed: {} is not jailed; there is nothing to do", e.owner),
-        E::NotPaid(e) => format!("NotPaid: {} did not take {} ether; it is a contract that refuses payments", e.owner, format_ether(e.amount)),
-        E::NothingDue(e) if e.first == 0 => "NothingDue: nothing is on its way out; use `trefoil validator unstake` first".into(),
-        E::NothingDue(e) => format!("NothingDue: nothing can be withdrawn before height {}; try again then", e.first),
-        E::OtherKey(e) => format!("OtherKey: the account registered with key {} and keeps it; use that key, or another account", e.key),
-        E::TooLittleStake(e) => format!("TooLittleStake: {} ether; at least {} ether is needed", format_ether(e.got), format_ether(e.least)),
-        E::TooManyUnbondings(e) => format!("TooManyUnbondings: {} parts are on their way out; withdraw, or wait", e.most),
-        E::TooMuchStake(e) => format!("TooMuchStake: {} ether; there are at most {} ether", format_ether(e.got), format_ether(e.most)),
-        E::Unfunded(e) => format!("Unfunded: genesis gives {} ether for stakes of {}; correct its balance", format_ether(e.got), format_ether(e.wanted)),
-        E::AlreadyFounded(_) | E::KeyInUse(_) | E::ModexpFailed(_) | E::NotAKey(_) | E::NothingToChange(_) | E::OnlyTheNode(_)
+        E::NotPaid(e) => format!(
+            "NotPaid: {} did not take {} ether; it is a contract that refuses payments",
+            e.owner,
+            format_ether(e.amount)
+        ),
+        E::NothingDue(e) if e.first == 0 => {
+            "NothingDue: nothing is on its way out; use `trefoil validator unstake` first".into()
+        }
+        E::NothingDue(e) => format!(
+            "NothingDue: nothing can be withdrawn before height {}; try again then",
+            e.first
+        ),
+        E::OtherKey(e) => format!(
+            "OtherKey: the account registered with key {} and keeps it; use that key, or another account",
+            e.key
+        ),
+        E::TooLittleStake(e) => format!(
+            "TooLittleStake: {} ether; at least {} ether is needed",
+            format_ether(e.got),
+            format_ether(e.least)
+        ),
+        E::TooManyUnbondings(e) => {
+            format!("TooManyUnbondings: {} parts are on their way out; withdraw, or wait", e.most)
+        }
+        E::TooMuchStake(e) => format!(
+            "TooMuchStake: {} ether; there are at most {} ether",
+            format_ether(e.got),
+            format_ether(e.most)
+        ),
+        E::Unfunded(e) => format!(
+            "Unfunded: genesis gives {} ether for stakes of {}; correct its balance",
+            format_ether(e.got),
+            format_ether(e.wanted)
+        ),
+        E::AlreadyFounded(_)
+        | E::KeyInUse(_)
+        | E::ModexpFailed(_)
+        | E::NotAKey(_)
+        | E::NothingToChange(_)
+        | E::OnlyTheNode(_)
         | E::OutOfRange(_) => return None,
     })
 }
 
-fn out_of_range(what: &str, got: &impl ToString, least: &impl ToString, most: &impl ToString) -> String {
+fn out_of_range(
+    what: &str,
+    got: &impl ToString,
+    least: &impl ToString,
+    most: &impl ToString,
+) -> String {
     let [got, least, most] = [got.to_string(), least.to_string(), most.to_string()];
     format!("OutOfRange: {what} is {got}; choose {least} to {most}")
 }
