@@ -421,7 +421,7 @@ async fn main() -> Result<()> {
     let terms = Terms::of(&first).await?;
     // New keys each time, so that a network can be measured again.
     let salt = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_nanos();
-    let key = |i: usize| Wallet::new(&keccak256(format!("load {salt} {i}")).0);
+    let key = |i: usize| Ok(Wallet::new(&keccak256(format!("load {salt} {i}")).0)?);
     let senders: Vec<_> =
         (0..args.senders.clamp(1, args.txs.max(1))).map(key).collect::<Result<_>>()?;
     let token = prepare(&first, &args, terms, &senders).await?;

@@ -12,7 +12,7 @@ use clap::Args;
 use rand_08::{RngCore as _, rngs::OsRng};
 use serde_json::json;
 use trefoil_crypto::{CertificateError, Claims, NodeCertificate, Role, SecretKey, Serial};
-use trefoil_types::{B256, PeerId, PublicKey};
+use trefoil_types::{PeerId, PublicKey};
 
 use super::{Dir, Password, report, verify};
 use crate::{
@@ -212,6 +212,8 @@ fn ask(command: &str, signed: &[u8]) -> Result<[u8; 64], Failure> {
 
 #[cfg(test)]
 mod tests {
+    use trefoil_types::B256;
+
     use super::*;
 
     fn claims() -> Claims {

@@ -10,8 +10,8 @@ use trefoil_types::Address;
 use super::{
     abi::{
         Governance::{
-            self, NotAGovernanceKey, approveCall, proposalCall, proposalReturn, proposeCall,
-            quorumReturn,
+            self, NotAGovernanceKey, ProposalClosed, approveCall, proposalCall, proposalReturn,
+            proposeCall, quorumReturn,
         },
         GovernanceActions::*,
         IGovernance::Organisation,
