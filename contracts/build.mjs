@@ -1,7 +1,8 @@
 // Compiles contracts/src/*.sol with the npm compiler of clients/ and writes
 // contracts/artifacts/*.json; with --check it compares instead and fails on a
-// difference. It fails also on a warning, on code over EIP-170's limit, and when
-// a storage slot that nodes read is not where they read it.
+// difference. It fails also on a warning, on code over EIP-170's limit, when a
+// storage slot that nodes read is not where they read it, and when Governance and
+// GovernanceActions, which share storage, differ about it.
 import { createRequire } from "node:module";
 import { readFileSync, readdirSync, writeFileSync } from "node:fs";
 
@@ -66,4 +67,10 @@ for (const [name, promised] of Object.entries(DEPLOYED)) {
     complain(`contracts/artifacts/${name}.json is not what the compiler makes: run node contracts/build.mjs`);
   }
 }
+// GovernanceActions runs on Governance's storage: each variable must lie where that one has it.
+const layout = (name) => output.contracts[`${name}.sol`][name].storageLayout.storage.map((v) => `${v.label} ${v.type} ${v.slot}:${v.offset}`);
+const governance = layout("Governance");
+layout("GovernanceActions").forEach((v, i) => {
+  if (governance[i] !== v) complain(`GovernanceActions has ${v} where Governance has ${governance[i]}`);
+});
 process.exit(wrong ? 1 : 0);

@@ -194,7 +194,9 @@ abstract contract Decisions is Acting, State {
         Ballot memory b = _ballots[id][organisation];
         if (m.status != IGovernance.Status.Active || b.generation != m.generation) return false;
         uint256 approvals = 0;
-        for (uint16 bits = b.approvals; bits != 0; bits &= bits - 1) approvals += 1;
+        for (uint16 bits = b.approvals; bits != 0; bits &= bits - 1) {
+            approvals += 1;
+        }
         return approvals >= m.threshold;
     }
 

@@ -31,6 +31,8 @@ contract Governance is Views, Decisions {
             arrived = _validatorsArrive() || arrived;
             if (arrived) _changed();
         }
-        for (uint256 i = 0; i < equivocators.length; i++) _convict(equivocators[i]);
+        for (uint256 i = 0; i < equivocators.length; i++) {
+            _convict(equivocators[i]);
+        }
     }
 }

@@ -10,8 +10,17 @@ import "./IMembership.sol";
 /// slot 1: `mapping(address => uint256) permissions`, bit 0: may send transactions,
 /// bit 1: may deploy contracts.
 interface IGovernance is IMembership {
-    enum Status { None, Active, Suspended, Removed }
-    enum Role { None, Full, Validator }
+    enum Status {
+        None,
+        Active,
+        Suspended,
+        Removed
+    }
+    enum Role {
+        None,
+        Full,
+        Validator
+    }
 
     /// An Ed25519 key whose certificates count at heights `from <= h < until`; 0: no end.
     struct CaKey {

@@ -12,7 +12,11 @@ error KeyInUse(bytes32 key);
 ///
 /// Always: a key has one use by one owner, also after that use ended.
 abstract contract Keys {
-    enum Use { Peer, Validator, Ca }
+    enum Use {
+        Peer,
+        Validator,
+        Ca
+    }
 
     /// A use that nobody can claim again.
     bytes32 private constant BURNT = bytes32(uint256(1));

@@ -23,7 +23,9 @@ library Names {
         uint256 length = 0;
         while (length < 32 && packed[length] != 0) length++;
         bytes memory text = new bytes(length);
-        for (uint256 i = 0; i < length; i++) text[i] = packed[i];
+        for (uint256 i = 0; i < length; i++) {
+            text[i] = packed[i];
+        }
         return string(text);
     }
 

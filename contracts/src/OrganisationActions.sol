@@ -44,7 +44,9 @@ abstract contract OrganisationActions is Acting, State {
         byAll
     {
         IGovernance.CaKey[] memory cas = new IGovernance.CaKey[](caKeys.length);
-        for (uint256 i = 0; i < cas.length; i++) cas[i] = IGovernance.CaKey(caKeys[i], _next(), 0);
+        for (uint256 i = 0; i < cas.length; i++) {
+            cas[i] = IGovernance.CaKey(caKeys[i], _next(), 0);
+        }
         _addOrganisation(name, threshold, keys, cas);
         _changed();
     }
@@ -123,6 +125,7 @@ abstract contract OrganisationActions is Acting, State {
         uint256 i = 0;
         while (i < cas.length && cas[i].key != key) i++;
         if (i == cas.length || (cas[i].until != 0 && cas[i].until <= _next())) revert NoCaKey(key);
+        if (cas[i].until == until) revert NothingToChange();
         cas[i].until = until;
         _note(until);
         _checkCaKeys(cas);
@@ -169,8 +172,15 @@ abstract contract OrganisationActions is Acting, State {
         if (founders.length == 0) revert LastOrganisation(0);
     }
 
-    function _addOrganisation(string memory name, uint8 threshold, address[] memory keys, IGovernance.CaKey[] memory cas) private {
-        if (_remaining == ORGANISATIONS_MAX) revert TooManyOrganisations(ORGANISATIONS_MAX);
+    function _addOrganisation(
+        string memory name,
+        uint8 threshold,
+        address[] memory keys,
+        IGovernance.CaKey[] memory cas
+    ) private {
+        if (_remaining == ORGANISATIONS_MAX) {
+            revert TooManyOrganisations(ORGANISATIONS_MAX);
+        }
         bytes32 packed = Names.pack(name);
         if (_names[packed]) revert NameInUse(name);
         _names[packed] = true;
@@ -182,7 +192,9 @@ abstract contract OrganisationActions is Acting, State {
         m.name = packed;
         _seat(id, threshold, keys);
         emit OrganisationAdded(id, name, threshold, keys);
-        for (uint256 i = 0; i < cas.length; i++) _addCaKey(id, cas[i]);
+        for (uint256 i = 0; i < cas.length; i++) {
+            _addCaKey(id, cas[i]);
+        }
         _checkCaKeys(m.caKeys);
     }
 
@@ -201,7 +213,9 @@ abstract contract OrganisationActions is Acting, State {
         for (uint8 i = 0; i < keys.length; i++) {
             address key = keys[i];
             uint32 taken = _seats[key].organisation;
-            if (taken != 0 || key == address(0) || key == address(this) || key == NODE) revert AccountInUse(key, taken);
+            if (taken != 0 || key == address(0) || key == address(this) || key == NODE) {
+                revert AccountInUse(key, taken);
+            }
             _seats[key] = Seat(id, i);
             _keyAdded(key);
         }

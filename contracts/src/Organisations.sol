@@ -85,7 +85,8 @@ abstract contract Organisations is Permissions, Calendar {
 
     function _existing(uint32 id) internal view returns (Member storage m) {
         m = _members[id];
-        if (m.status != IGovernance.Status.Active && m.status != IGovernance.Status.Suspended) revert NoOrganisation(id);
+        if (m.status != IGovernance.Status.Active && m.status != IGovernance.Status.Suspended) {
+            revert NoOrganisation(id);
+        }
     }
-
 }

@@ -31,5 +31,4 @@ abstract contract Rules is Permissions, Calendar {
             _note(height);
         }
     }
-
 }

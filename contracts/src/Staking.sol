@@ -54,8 +54,12 @@ contract Staking is Stakes {
 
     /// It never refuses, and its cost is bounded by 192 candidates and 128 validators.
     function open(bytes32[] calldata absent, bytes32[] calldata equivocators) external onlyNode {
-        for (uint256 i = 0; i < equivocators.length; i++) _convict(equivocators[i]);
-        for (uint256 i = 0; i < absent.length; i++) _miss(absent[i]);
+        for (uint256 i = 0; i < equivocators.length; i++) {
+            _convict(equivocators[i]);
+        }
+        for (uint256 i = 0; i < absent.length; i++) {
+            _miss(absent[i]);
+        }
         if (block.number % _parameters.epochBlocks == 0) _elect();
     }
 
@@ -94,7 +98,9 @@ contract Staking is Stakes {
 
     function candidates() external view returns (Candidate[] memory all) {
         all = new Candidate[](_places.length);
-        for (uint256 i = 0; i < all.length; i++) all[i] = candidate(_places[i].owner);
+        for (uint256 i = 0; i < all.length; i++) {
+            all[i] = candidate(_places[i].owner);
+        }
     }
 
     function candidate(address owner) public view returns (Candidate memory) {
@@ -153,7 +159,9 @@ contract Staking is Stakes {
     function _elect() private {
         uint256[] memory ranked = _ranked();
         if (ranked.length == 0 || _isElected(ranked)) return;
-        for (uint256 i = 0; i < _set.length; i++) _owners[_set[i].owner].elected = 0;
+        for (uint256 i = 0; i < _set.length; i++) {
+            _owners[_set[i].owner].elected = 0;
+        }
         while (_set.length > ranked.length) _set.pop();
         for (uint256 i = 0; i < ranked.length; i++) {
             Elected memory e = _electedBy(ranked[i]);
@@ -179,7 +187,9 @@ contract Staking is Stakes {
             if (count == most && rank <= best[count - 1]) continue;
             if (count < most) count++;
             uint256 j = count - 1;
-            for (; j > 0 && best[j - 1] < rank; j--) best[j] = best[j - 1];
+            for (; j > 0 && best[j - 1] < rank; j--) {
+                best[j] = best[j - 1];
+            }
             best[j] = rank;
         }
         assembly ("memory-safe") {

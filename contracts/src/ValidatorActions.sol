@@ -30,7 +30,19 @@ abstract contract ValidatorActions is Acting, State {
         external
         byAll
     {
-        _add(IGovernance.Node(peer, organisation, IGovernance.Role.Validator, false, validatorKey, power, feeRecipient, _effective(), 0));
+        _add(
+            IGovernance.Node(
+                peer,
+                organisation,
+                IGovernance.Role.Validator,
+                false,
+                validatorKey,
+                power,
+                feeRecipient,
+                _effective(),
+                0
+            )
+        );
         _checkValidators();
         _changed();
     }
@@ -58,12 +70,12 @@ abstract contract ValidatorActions is Acting, State {
         if (e.from > _next()) {
             e.power = power;
             emit ValidatorChanges(peer, key, power, e.from);
+            _changed();
         } else {
             _schedule(peer, key, power, _effective());
             emit ValidatorChanges(peer, key, power, _effective());
         }
         _checkValidators();
-        _changed();
     }
 
     function setValidatorDelay(uint64 blocks) external byAll {
@@ -115,7 +127,6 @@ abstract contract ValidatorActions is Acting, State {
         _claimValidatorKey(validatorKey, peer);
         _schedule(peer, validatorKey, e.power, _effective());
         emit ValidatorChanges(peer, validatorKey, e.power, _effective());
-        _changed();
     }
 
     // Parts.
@@ -173,12 +184,14 @@ abstract contract ValidatorActions is Acting, State {
         emit ValidatorAdded(n.peer, n.organisation, n.validatorKey, n.power, n.feeRecipient, n.from);
     }
 
+    /// Nodes act on a change of key or power when it comes, so `version` grows then.
     function _schedule(bytes32 peer, bytes32 key, uint64 power, uint64 height) private {
         Entry storage e = _entries[peer];
         e.changes = height;
         e.nextKey = key;
         e.nextPower = power;
-        if (height <= _next()) _apply(peer);
-        else _note(height);
+        if (height > _next()) return _note(height);
+        _apply(peer);
+        _changed();
     }
 }

@@ -162,7 +162,9 @@ abstract contract Validators is Organisations, Keys {
         for (uint256 i = 1; i < count; i++) {
             uint256 item = items[i];
             uint256 j = i;
-            for (; j > 0 && items[j - 1] > item; j--) items[j] = items[j - 1];
+            for (; j > 0 && items[j - 1] > item; j--) {
+                items[j] = items[j - 1];
+            }
             items[j] = item;
         }
     }

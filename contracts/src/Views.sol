@@ -51,12 +51,16 @@ abstract contract Views is IGovernance, State {
 
     function revokedSerials() external view returns (Serial[] memory all) {
         uint256 count = 0;
-        for (uint32 id = 1; id <= _organisations; id++) count += _members[id].serials.length;
+        for (uint32 id = 1; id <= _organisations; id++) {
+            count += _members[id].serials.length;
+        }
         all = new Serial[](count);
         count = 0;
         for (uint32 id = 1; id <= _organisations; id++) {
             uint160[] storage serials = _members[id].serials;
-            for (uint256 i = 0; i < serials.length; i++) all[count++] = Serial(id, serials[i]);
+            for (uint256 i = 0; i < serials.length; i++) {
+                all[count++] = Serial(id, serials[i]);
+            }
         }
     }
 

@@ -12,6 +12,8 @@ interface Vm {
     function load(address account, bytes32 slot) external view returns (bytes32);
     function store(address account, bytes32 slot, bytes32 value) external;
     function expectRevert(bytes calldata reason) external;
+    /// Makes the storage cold again, as at a transaction's beginning.
+    function cool(address account) external;
     function recordLogs() external;
     function getRecordedLogs() external returns (Log[] memory);
 

@@ -55,4 +55,38 @@ contract FoundingTest is GovernanceBase {
         // Nor does a vote found again.
         refused(abi.encodeCall(GovernanceActions.found, (again)), abi.encodePacked(AlreadyFounded.selector));
     }
+
+    function testNobodyIsNoFounder() public {
+        place();
+        IGovernance.Founding memory f = founding(1);
+        f.nodes = new IGovernance.Node[](0);
+        refusedFounding(f, abi.encodeWithSelector(NoValidatorAt.selector, block.number + 1));
+        f = founding(1);
+        f.organisations = new IGovernance.Organisation[](0);
+        refusedFounding(f, abi.encodeWithSelector(LastOrganisation.selector, 0));
+        f = founding(2);
+        f.organisations[1].id = 1;
+        refusedFounding(f, abi.encodeWithSelector(NoOrganisation.selector, 1));
+        f = founding(1);
+        f.nodes[0].role = IGovernance.Role.Full;
+        refusedFounding(f, abi.encodeWithSelector(NoValidator.selector, f.nodes[0].peer));
+        f = founding(1);
+        f.settings.gasLimit = 1;
+        refusedFounding(f, abi.encodeWithSelector(OutOfRange.selector, "gasLimit", 1, 1_000_000, 600_000_000));
+        f = founding(1);
+        f.validatorDelay = 0;
+        refusedFounding(f, abi.encodeWithSelector(OutOfRange.selector, "validatorDelay", 0, 1, 10_000));
+    }
+
+    function refusedFounding(IGovernance.Founding memory f, bytes memory reason) private {
+        bytes memory encoded = abi.encode(f);
+        vm.prank(NODE);
+        vm.expectRevert(reason);
+        gov.found(encoded);
+    }
+
+    function testGenesisMustPlaceTheActions() public {
+        vm.etch(CONTRACT, type(Governance).runtimeCode);
+        refusedFounding(founding(1), abi.encodePacked(NoActions.selector));
+    }
 }

@@ -42,12 +42,15 @@ abstract contract StakingBase is Base {
     }
 
     function epoch() internal {
-        do nextBlock();
-        while (block.number % EPOCH != 0);
+        do {
+            nextBlock();
+        } while (block.number % EPOCH != 0);
     }
 
     function blocksWithout(bytes32 key, uint256 count) internal {
-        for (uint256 i = 0; i < count; i++) nextBlock(one(key), new bytes32[](0));
+        for (uint256 i = 0; i < count; i++) {
+            nextBlock(one(key), new bytes32[](0));
+        }
     }
 
     function convict(bytes32 key) internal {

@@ -12,6 +12,7 @@ contract StakingWalkTest is StakingBase {
     bytes32[PEOPLE] private _keys;
     bool[PEOPLE] private _convicted;
 
+    /// forge-config: default.fuzz.runs = 100
     function testFuzzWalk(uint256 seed) public {
         start(3, 4);
         for (uint256 i = 0; i < PEOPLE; i++) {
@@ -71,7 +72,9 @@ contract StakingWalkTest is StakingBase {
         check("a set is never empty nor too large", set.length >= 1 && set.length <= 4);
         for (uint256 i = 0; i < set.length; i++) {
             check("power", set[i].power >= 1 && set[i].power <= staking.VALIDATOR_POWER_MAX());
-            for (uint256 j = 0; j < i; j++) check("each key once", set[i].key != set[j].key);
+            for (uint256 j = 0; j < i; j++) {
+                check("each key once", set[i].key != set[j].key);
+            }
         }
         uint256 owed = staking.burned();
         uint256 all = CONTRACT.balance;
@@ -83,7 +86,9 @@ contract StakingWalkTest is StakingBase {
             check("the convicted stay out", !_convicted[n] || (c.stake == 0 && (c.power == 0 || set.length == 1)));
             IStaking.Unbonding[] memory parts = staking.unbonding(account(n));
             check("few parts unbond", parts.length <= 8);
-            for (uint256 i = 0; i < parts.length; i++) owed += parts[i].amount;
+            for (uint256 i = 0; i < parts.length; i++) {
+                owed += parts[i].amount;
+            }
         }
         same("the balance is what is owed", CONTRACT.balance, owed);
         same("no wei came or went", all, started);

@@ -35,7 +35,9 @@ pub struct Recovered {
 
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
-    #[error("journal {file}: {source}")]
+    #[error(
+        "journal {file}: {source}; nothing that this node said is lost: mend the disk or make room, then start it again"
+    )]
     Disk { file: String, source: std::io::Error },
     /// Damage before the tail: something other than a crash changed the file.
     #[error(

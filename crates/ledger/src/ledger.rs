@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use alloy_primitives::U256;
 use trefoil_types::{
-    Address, B256, Certificate, ChainSpec, Disk, Header, Height, Receipt, RecoveredBlock,
-    Transaction, ValidatorSet,
+    Address, B256, Certificate, ChainSpec, Disk, Header, Height, Offence, Receipt, RecoveredBlock,
+    Transaction, ValidatorSet, ValidatorSignature, Vote, VoteKind,
 };
 
 use crate::{
@@ -194,6 +194,36 @@ impl Ledger {
     /// The tip's certificate as this node holds it; `None` at genesis.
     pub fn tip_certificate(&self) -> Option<&Certificate> {
         self.certificate.as_ref()
+    }
+
+    /// Adds to the tip's certificate a precommit that came after the quorum was
+    /// full: the fuller it is, the better it tells who is there.
+    ///
+    /// # Errors
+    /// [`Offence::BadSignature`] of a vote that its validator did not sign.
+    ///
+    /// # Panics
+    /// If the disk fails.
+    pub fn add_precommit(&mut self, vote: &Vote) -> Result<(), Offence> {
+        let Some(certificate) = &mut self.certificate else { return Ok(()) };
+        let same = (VoteKind::Precommit, certificate.height, certificate.round)
+            == (vote.kind, vote.height, vote.round);
+        let at = certificate.signatures.binary_search_by_key(&vote.validator, |s| s.validator);
+        let (true, Err(at)) = (same && vote.block == Some(certificate.block), at) else {
+            return Ok(());
+        };
+        let set = readable(self.view.validators(vote.height));
+        if set.is_none_or(|set| set.get(&vote.validator).is_none()) {
+            return Ok(());
+        }
+        if !vote.verify(&self.view.genesis) {
+            return Err(Offence::BadSignature);
+        }
+        let Vote { validator, signature, .. } = *vote;
+        certificate.signatures.insert(at, ValidatorSignature { validator, signature });
+        let certificates = &mut Arc::make_mut(&mut self.view).current.certificates;
+        certificates.insert(vote.height, certificate.clone());
+        Ok(())
     }
 
     /// Who validates the block after the tip.

@@ -55,6 +55,11 @@ impl Node {
     pub(crate) fn hear(&mut self, now: Time, peer: PeerId, message: Message, fx: &mut Effects) {
         let (height, next) = (height_of(&message), self.next_height());
         if height != next {
+            if let (Message::Vote(vote), true) = (&message, height + 1 == next)
+                && let Err(offence) = self.ledger.add_precommit(vote)
+            {
+                fx.blame(peer, offence);
+            }
             // Of what is farther ahead, catch-up makes good the whole height.
             if height == next + 1 && self.peers.contains_key(&peer) {
                 self.early.keep(peer, message);

@@ -60,7 +60,51 @@ fn four_nodes_make_blocks_of_transfers_and_agree() {
     // Pace: 12 seconds hold at most 24 blocks of half a second, and one of genesis.
     assert!((12..=25).contains(&cluster.height(0)), "{}", cluster.height(0));
     assert!(cluster.blames.is_empty(), "{:?}", cluster.blames);
-    assert!(cluster.node(0).status().signers >= 3);
+    // The certificate is made by the first three; who comes later is added to it.
+    for n in 0..4 {
+        assert_eq!(cluster.node(n).status().signers, 4);
+    }
+}
+
+#[test]
+fn only_the_signer_of_a_late_precommit_is_added_to_the_certificate() {
+    let mut cluster = Cluster::new(4, 3);
+    cluster.reach(1, SECOND);
+    cluster.run_for(SECOND);
+    let (tip, network) = {
+        let ledger = cluster.node(0).ledger();
+        (ledger.tip_certificate().unwrap().clone(), ledger.genesis_hash())
+    };
+    assert_eq!(tip.signatures.len(), 3);
+    let sign =
+        |n, kind, round, block| Vote::sign(&validator_key(n), &network, kind, 1, round, block);
+    let late = sign(3, VoteKind::Precommit, tip.round, Some(tip.block));
+    for other in [
+        sign(3, VoteKind::Prevote, tip.round, Some(tip.block)),
+        sign(3, VoteKind::Precommit, tip.round + 1, Some(tip.block)),
+        sign(3, VoteKind::Precommit, tip.round, None),
+        sign(9, VoteKind::Precommit, tip.round, Some(tip.block)),
+        sign(0, VoteKind::Precommit, tip.round, Some(tip.block)),
+    ] {
+        cluster.forge(1, 0, Message::Vote(other));
+    }
+    cluster.run_for(SECOND);
+    assert_eq!(cluster.node(0).status().signers, 3);
+    assert!(cluster.blames.is_empty(), "{:?}", cluster.blames);
+    let forged = Vote { signature: Signature([7; 64]), ..late.clone() };
+    cluster.forge(1, 0, Message::Vote(forged));
+    cluster.run_for(SECOND);
+    let blame = Order::Blame { peer: peer(1), offence: Offence::BadSignature };
+    assert_eq!((cluster.node(0).status().signers, &cluster.blames), (3, &vec![blame]));
+    cluster.forge(1, 0, Message::Vote(late));
+    cluster.run_for(SECOND);
+    let filled = cluster.node(0).ledger().tip_certificate().unwrap().clone();
+    let set = cluster.node(0).ledger().snapshot().validators(1).unwrap().unwrap();
+    assert_eq!((filled.signatures.len(), filled.verify(&set, &network)), (4, Ok(())));
+    // The next block binds the fuller one, and all take it.
+    cluster.reach(2, Millis(70_000));
+    cluster.run_for(SECOND);
+    assert_agreed(&cluster);
 }
 
 #[test]

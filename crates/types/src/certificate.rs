@@ -1,6 +1,6 @@
 //! The commit certificate: a quorum's word that a block is final.
 
-use std::collections::BTreeSet;
+use std::cmp::Ordering;
 
 use alloy_rlp::{Encodable, RlpDecodable, RlpEncodable};
 use trefoil_crypto::{B256, Domain, PublicKey, keccak256};
@@ -25,6 +25,8 @@ pub enum CertificateError {
     Stranger { height: Height, validator: PublicKey },
     #[error("certificate of height {height}: {validator} signs twice")]
     Twice { height: Height, validator: PublicKey },
+    #[error("certificate of height {height}: {validator} is not in order of key")]
+    Order { height: Height, validator: PublicKey },
     #[error("certificate of height {height}: the signature of {validator} is wrong")]
     Signature { height: Height, validator: PublicKey },
     #[error("certificate of height {height}: power {power} of {total} is not more than two thirds")]
@@ -47,13 +49,15 @@ impl Certificate {
     pub fn verify(&self, set: &ValidatorSet, network: &B256) -> Result<(), CertificateError> {
         let height = self.height;
         let bytes = Vote::signed_bytes(VoteKind::Precommit, height, self.round, Some(self.block));
-        let (mut seen, mut power) = (BTreeSet::new(), 0u64);
+        let (mut before, mut power) = (None, 0u64);
         for ValidatorSignature { validator, signature } in &self.signatures {
             let validator = *validator;
             let member =
                 set.get(&validator).ok_or(CertificateError::Stranger { height, validator })?;
-            if !seen.insert(validator) {
-                return Err(CertificateError::Twice { height, validator });
+            match before.replace(validator).cmp(&Some(validator)) {
+                Ordering::Less => {}
+                Ordering::Equal => return Err(CertificateError::Twice { height, validator }),
+                Ordering::Greater => return Err(CertificateError::Order { height, validator }),
             }
             if !validator.verify(Domain::Vote, network, &bytes, signature) {
                 return Err(CertificateError::Signature { height, validator });

@@ -27,7 +27,9 @@ fn certificate(signers: &[u8]) -> Certificate {
         let vote = Vote::sign(&key(*n), &NETWORK, VoteKind::Precommit, 5, 0, Some(block));
         ValidatorSignature { validator: vote.validator, signature: vote.signature }
     };
-    Certificate { height: 5, round: 0, block, signatures: signers.iter().map(sign).collect() }
+    let mut signatures: Vec<_> = signers.iter().map(sign).collect();
+    signatures.sort_by_key(|s| s.validator);
+    Certificate { height: 5, round: 0, block, signatures }
 }
 
 #[test]
@@ -50,6 +52,10 @@ fn a_certificate_needs_more_than_two_thirds_each_signer_once() {
         certificate(&[1, 2, 3]).verify(&four, &B256::ZERO),
         Err(CertificateError::Signature { .. })
     ));
+    let mut turned = certificate(&[1, 2, 3]);
+    turned.signatures.reverse();
+    let judged = turned.verify(&four, &NETWORK);
+    assert!(matches!(judged, Err(CertificateError::Order { .. })), "{judged:?}");
     // Exactly two thirds is not enough.
     assert!(certificate(&[1, 2]).verify(&set(&[1, 1, 1]), &NETWORK).is_err());
 }

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity ^0.8.30;
+
+import "./GovernanceBase.sol";
+
+/// What the largest consortium costs, with nothing read before: docs/governance.md quotes these.
+contract LargestTest is GovernanceBase {
+    /// 128 organisations of 16 keys, 4 CA keys; 128 validators.
+    function startLargest() private {
+        place();
+        vm.roll(0);
+        IGovernance.Founding memory f = founding(128);
+        for (uint32 o = 0; o < 128; o++) {
+            address[] memory keys = new address[](16);
+            for (uint256 i = 0; i < 16; i++) {
+                keys[i] = govKey(o + 1, i);
+            }
+            f.organisations[o].keys = keys;
+            IGovernance.CaKey[] memory cas = new IGovernance.CaKey[](4);
+            for (uint256 i = 0; i < 4; i++) {
+                cas[i] = IGovernance.CaKey(i == 0 ? ca(o + 1) : ed(10_000 + 4 * o + i), i == 0 ? 1 : uint64(50 + o), 0);
+            }
+            f.organisations[o].caKeys = cas;
+        }
+        foundWith(f);
+        nextBlock();
+    }
+
+    /// Gas of `call` by `sender`, all storage cold, with the transaction's own 21,000.
+    function cost(address sender, bytes memory call) private returns (uint256 used) {
+        vm.cool(CONTRACT);
+        vm.cool(gov.ACTIONS());
+        vm.prank(sender);
+        uint256 before = gasleft();
+        (bool done,) = CONTRACT.call(call);
+        used = before - gasleft() + 21_000;
+        check("done", done);
+    }
+
+    function within(string memory what, uint256 used, uint256 most) private pure {
+        if (used > most || used < most / 2) revert Different(what, used, most);
+    }
+
+    function testFounding() public {
+        place();
+        vm.roll(0);
+        bytes memory call = abi.encodeCall(gov.found, (abi.encode(founding(128))));
+        within("gas to found", cost(NODE, call), 75_000_000);
+    }
+
+    /// So the smallest gas limit does not stop votes: also the one that raises it.
+    function testTheLastApproval() public {
+        startLargest();
+        decide(abi.encodeCall(RuleActions.setGasLimit, (1_000_000)));
+        uint256 id = propose(1, 0, abi.encodeCall(RuleActions.setGasLimit, (40_000_000)));
+        approve(1, 1, id);
+        for (uint32 o = 2; o < 86; o++) {
+            vote(o, id);
+        }
+        approve(86, 0, id);
+        uint256 used = cost(govKey(86, 1), abi.encodeCall(Decisions.approve, (id)));
+        same("raised", gov.settings().gasLimit, 40_000_000);
+        within("gas of the last approval", used, 650_000);
+    }
+
+    function testAddingAValidatorIsTheDearestDecision() public {
+        startLargest();
+        decide(abi.encodeCall(ValidatorActions.removeValidator, (peer(5))));
+        bytes memory action =
+            abi.encodeCall(ValidatorActions.addValidator, (peer(200), 1, validatorKey(200), 1, account(1)));
+        uint256 id = propose(1, 0, action);
+        approve(1, 1, id);
+        for (uint32 o = 2; o < 86; o++) {
+            vote(o, id);
+        }
+        approve(86, 0, id);
+        within("gas of the last approval", cost(govKey(86, 1), abi.encodeCall(Decisions.approve, (id))), 1_700_000);
+    }
+
+    function testOpenBeforeAHeight() public {
+        startLargest();
+        vm.roll(48);
+        bytes memory call = abi.encodeCall(gov.open, (new bytes32[](0), new bytes32[](0)));
+        cost(NODE, call);
+        vm.roll(49);
+        within("gas to open", cost(NODE, call), 3_000_000);
+    }
+
+    function testConvictingAThird() public {
+        startLargest();
+        bytes32[] memory third = new bytes32[](42);
+        for (uint32 i = 0; i < 42; i++) {
+            third[i] = validatorKey(1 + i);
+        }
+        vm.roll(block.number + 1);
+        within("gas to open", cost(NODE, abi.encodeCall(gov.open, (new bytes32[](0), third))), 11_000_000);
+        same("out", gov.validators().length, 86);
+    }
+
+    function testReadingOrganisationsAndNodes() public {
+        startLargest();
+        within("organisations", cost(NODE, abi.encodeCall(gov.organisations, ())), 9_100_000);
+        within("nodes", cost(NODE, abi.encodeCall(gov.nodes, ())), 1_500_000);
+        within("validators", cost(NODE, abi.encodeCall(gov.validators, ())), 1_700_000);
+    }
+
+    /// A 32nd of the most, 128 times 64.
+    function testReadingSerials() public {
+        startLargest();
+        for (uint32 o = 1; o <= 4; o++) {
+            for (uint160 i = 0; i < 64; i++) {
+                decideOwn(o, abi.encodeCall(OrganisationActions.revokeSerial, (o, i)));
+            }
+        }
+        within("serials", cost(NODE, abi.encodeCall(gov.revokedSerials, ())), 1_300_000);
+    }
+}
