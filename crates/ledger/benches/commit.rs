@@ -15,19 +15,26 @@ use alloy_primitives::{Signature, TxKind, U256};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use trefoil_crypto::SecretKey;
 use trefoil_ledger::{Checkpoint, Draft, History, Ledger, Outcome};
-use trefoil_types::{Address, Certificate, ChainSpec, MemDisk, Transaction, TxEnvelope, keccak256};
+use trefoil_types::{
+    Address, Certificate, ChainSpec, MemDisk, PeerId, Transaction, TxEnvelope, keccak256,
+};
 
 const TXS: u64 = 500;
 const BLOCKS: u64 = 64;
 const SENDER: Address = Address::repeat_byte(0xaa);
 
 fn ledger() -> Ledger {
-    let key = SecretKey::from_seed(&[1; 32]).public();
+    let key = |n| SecretKey::from_seed(&[n; 32]).public();
     let text = format!(
         "name = \"bench\"\nkind = \"consortium\"\nchain_id = 7331\ngenesis_time = 0\n\
-         gas_limit = 30000000\nbase_fee = 0\n[forks]\ncancun = 0\n[[validators]]\nkey = \"{key}\"\n\
-         power = 1\nfee_recipient = \"{}\"\n[alloc.\"{SENDER}\"]\nbalance = \"0xffffffffffffffff\"\n",
-        Address::ZERO
+         gas_limit = 30000000\nbase_fee = 0\n[forks]\ncancun = 0\n[[organisations]]\nname = \"one\"\n\
+         keys = [\"{0}\"]\nca_keys = [\"{ca}\"]\n[[validators]]\nkey = \"{key}\"\npower = 1\n\
+         fee_recipient = \"{0}\"\nnode = \"{peer}\"\norganisation = \"one\"\n\
+         [alloc.\"{SENDER}\"]\nbalance = \"0xffffffffffffffff\"\n",
+        Address::repeat_byte(1),
+        key = key(1),
+        ca = key(2),
+        peer = PeerId(key(3)),
     );
     let spec = ChainSpec::from_toml(&text).expect("a specification");
     Ledger::open(Arc::new(MemDisk::default()), Arc::new(spec), History::Archive).expect("a ledger")

@@ -83,26 +83,15 @@ fn benches(c: &mut Criterion) {
         let block = chain.build(txs).block;
         assert_eq!(block.transactions.len() as u64, TXS);
         group.bench_function(format!("{name}: execute"), |b| {
-            b.iter(|| {
-                execute(&chain.spec, chain.tip_hash, &chain.tip, &chain.world, &block)
-                    .expect("valid")
-            });
+            b.iter(|| execute(&chain.parent(), &block).expect("valid"));
         });
         group.bench_function(format!("{name}: build"), |b| {
             b.iter_batched(
                 || block.transactions.clone().into_iter(),
                 |mut txs| {
                     let (draft, root) = (chain.draft(), no_root);
-                    trefoil_ledger::build(
-                        &chain.spec,
-                        chain.tip_hash,
-                        &chain.tip,
-                        &chain.world,
-                        draft,
-                        &mut txs,
-                        root,
-                    )
-                    .expect("memory can be read")
+                    trefoil_ledger::build(&chain.parent(), draft, &mut txs, root)
+                        .expect("memory can be read")
                 },
                 BatchSize::LargeInput,
             );

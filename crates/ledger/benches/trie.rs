@@ -12,7 +12,7 @@ use alloy_primitives::U256;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use trefoil_crypto::SecretKey;
 use trefoil_ledger::{AccountDiff, History, Ledger, StateDiff};
-use trefoil_types::{Address, ChainSpec, MemDisk, keccak256};
+use trefoil_types::{Address, ChainSpec, MemDisk, PeerId, keccak256};
 
 const CHANGED: u64 = 5_000;
 
@@ -21,12 +21,16 @@ fn address(n: u64) -> Address {
 }
 
 fn ledger(accounts: u64) -> Ledger {
-    let key = SecretKey::from_seed(&[1; 32]).public();
+    let key = |n| SecretKey::from_seed(&[n; 32]).public();
     let text = format!(
         "name = \"bench\"\nkind = \"consortium\"\nchain_id = 7331\ngenesis_time = 0\n\
-         gas_limit = 30000000\nbase_fee = 0\n[forks]\ncancun = 0\n[[validators]]\nkey = \"{key}\"\n\
-         power = 1\nfee_recipient = \"{}\"\n",
-        Address::ZERO
+         gas_limit = 30000000\nbase_fee = 0\n[forks]\ncancun = 0\n[[organisations]]\nname = \"one\"\n\
+         keys = [\"{0}\"]\nca_keys = [\"{ca}\"]\n[[validators]]\nkey = \"{key}\"\npower = 1\n\
+         fee_recipient = \"{0}\"\nnode = \"{peer}\"\norganisation = \"one\"\n",
+        Address::repeat_byte(1),
+        key = key(1),
+        ca = key(2),
+        peer = PeerId(key(3)),
     );
     let mut spec = ChainSpec::from_toml(&text).expect("a specification");
     let rich = GenesisAccount { balance: U256::from(1u64 << 60), ..Default::default() };

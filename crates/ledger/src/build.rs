@@ -4,11 +4,11 @@
 //! is executed while it is built, once, and that outcome is the one committed.
 
 use revm::context::result::InvalidTransaction;
-use trefoil_types::{B256, ChainSpec, Header, RecoveredBlock, Transaction, limits};
+use trefoil_types::{B256, Header, RecoveredBlock, Transaction, limits};
 
 use crate::{
     Draft, Executed, LedgerError, Refusal, Rules, StateDiff, StateReader,
-    execute::{BlockRun, Fault, TxFault, block_bytes, tx_bytes},
+    execute::{BlockRun, Fault, Parent, TxFault, block_bytes, tx_bytes},
     header,
 };
 
@@ -34,17 +34,17 @@ pub struct Built {
 /// # Errors
 /// Only when the state cannot be read.
 pub fn build<S: StateReader>(
-    spec: &ChainSpec,
-    parent_hash: B256,
-    parent: &Header,
-    state: &S,
+    parent: &Parent<'_, S>,
     draft: Draft,
     txs: &mut dyn Iterator<Item = Transaction>,
     state_root: impl FnOnce(&mut StateDiff) -> Result<B256, LedgerError>,
 ) -> Result<Built, LedgerError> {
-    let mut header = header::draft_header(spec, parent_hash, parent, &draft);
-    let mut run = BlockRun::new(Rules::of_chain(spec, header.number), &header, state);
-    run.open(&header).map_err(broken)?;
+    let settings = &parent.governed.settings;
+    let mut header = header::draft_header(settings, parent.hash, parent.header, &draft);
+    let rules = Rules::of_chain(parent.spec, parent.governed, &header)?;
+    let mut run = BlockRun::new(rules, &header, parent.state);
+    let opening = parent.opening(draft.parent_certificate.as_ref());
+    run.open(&header, Some(opening)).map_err(broken)?;
     let filled = fill(&mut run, &header, txs)?;
     let mut executed = run.close().map_err(broken)?;
     let transactions_root = header::transactions_root(&filled.transactions);

@@ -6,14 +6,17 @@
 
 use alloy_primitives::{Bytes, Log};
 use alloy_rpc_types_eth::{AccessList, BlockOverrides, TransactionRequest, state::StateOverride};
+use std::sync::Arc;
+
 use trefoil_types::{ChainSpec, Header, Height};
 
-use crate::{Draft, LedgerError, Rules, Snapshot, StateAt, header, simulate::Simulation};
+use crate::{Draft, Governed, LedgerError, Rules, Snapshot, StateAt, header, simulate::Simulation};
 
 /// Where a call is run: in the context of a block, on a state.
 #[derive(Debug)]
 pub struct CallSite<'a> {
     spec: &'a ChainSpec,
+    governed: Arc<Governed>,
     state: StateAt,
     /// The block that the call sees as its own.
     header: Header,
@@ -76,7 +79,8 @@ impl<'a> CallSite<'a> {
     /// On the state after the block at `height`, in that block's context.
     pub fn at(spec: &'a ChainSpec, snapshot: &Snapshot, height: Height) -> Result<Self, CallError> {
         let (_, header) = snapshot.header(height)?.ok_or(CallError::NoBlock(height))?;
-        Ok(Self { spec, state: snapshot.state(height)?, header })
+        let governed = snapshot.governed().clone();
+        Ok(Self { spec, governed, state: snapshot.state(height)?, header })
     }
 
     /// On the tip's state, in the context of the block after it ("pending"),
@@ -89,9 +93,11 @@ impl<'a> CallSite<'a> {
             fee_recipient: tip.beneficiary,
             parent_certificate: None,
         };
-        let mut header = header::draft_header(spec, snapshot.tip_hash(), tip, &draft);
+        let governed = snapshot.governed().clone();
+        let hash = snapshot.tip_hash();
+        let mut header = header::draft_header(&governed.settings, hash, tip, &draft);
         header.mix_hash = tip.mix_hash;
-        Ok(Self { spec, state: snapshot.state(tip.number)?, header })
+        Ok(Self { spec, governed, state: snapshot.state(tip.number)?, header })
     }
 
     /// `eth_call`. The nonce is not looked at; without a fee none is charged;
@@ -128,7 +134,7 @@ impl<'a> CallSite<'a> {
     }
 
     fn simulation(&self, options: &CallOptions) -> Result<Simulation<'_, StateAt>, CallError> {
-        let rules = Rules::of_chain(self.spec, self.header.number);
+        let rules = Rules::of_chain(self.spec, &self.governed, &self.header)?;
         Simulation::new(rules, &self.header, &self.state, options)
     }
 }

@@ -23,13 +23,14 @@ use revm::{
     primitives::hardfork::SpecId,
 };
 use trefoil_types::{
-    Address, B256, ChainSpec, Header, Receipt, RecoveredBlock, Transaction, limits,
+    Address, B256, Certificate, ChainSpec, Header, Receipt, RecoveredBlock, Transaction,
+    ValidatorSet, limits, spec::GOVERNING_CONTRACT,
 };
 
 use crate::{
-    BlockError, LedgerError, Rules, StateDiff, StateReader,
+    BlockError, Governed, LedgerError, Permissions, Rules, StateDiff, StateReader,
     evm::{EvmFault, Machine, ReadError},
-    header, requests,
+    governance, header, requests,
 };
 
 /// Gas of a system call (EIP-4788, EIP-2935, EIP-7002, EIP-7251).
@@ -81,6 +82,12 @@ impl From<ReadError> for Fault {
     }
 }
 
+impl From<LedgerError> for Fault {
+    fn from(error: LedgerError) -> Self {
+        Self::Ledger(error)
+    }
+}
+
 impl From<String> for Fault {
     fn from(rule: String) -> Self {
         Self::Rule(rule)
@@ -96,21 +103,41 @@ impl Fault {
     }
 }
 
+/// The block that a block of ours follows, and what its state demands.
+#[derive(Debug)]
+pub struct Parent<'a, S> {
+    pub spec: &'a ChainSpec,
+    pub hash: B256,
+    pub header: &'a Header,
+    /// After it.
+    pub state: &'a S,
+    /// What `state` says of the block that follows.
+    pub governed: &'a Governed,
+    /// Who validated it; `None` if it is genesis.
+    pub validators: Option<&'a ValidatorSet>,
+}
+
+impl<S: StateReader> Parent<'_, S> {
+    /// The input of the call that opens the block after it.
+    pub(crate) fn opening(&self, certificate: Option<&Certificate>) -> Bytes {
+        governance::opening(self.validators, certificate, &[])
+    }
+}
+
 /// Executes a block of ours on the state of its parent and checks all of it
 /// but the state root (which the caller computes from the diff) and the
 /// signatures of the parent's certificate.
 pub fn execute<S: StateReader>(
-    spec: &ChainSpec,
-    parent_hash: B256,
-    parent: &Header,
-    state: &S,
+    parent: &Parent<'_, S>,
     block: &RecoveredBlock,
 ) -> Result<Executed, ExecuteError> {
-    let rules = Rules::of_chain(spec, block.header.number);
+    let RecoveredBlock { header, transactions, .. } = block;
     let run = || -> Result<Executed, Fault> {
-        header::check_draft(spec, parent_hash, parent, block)?;
+        header::check_draft(&parent.governed.settings, parent.hash, parent.header, block)?;
         check_size(block)?;
-        let executed = run_block(&rules, &block.header, &block.transactions, &[], state)?;
+        let rules = Rules::of_chain(parent.spec, parent.governed, header)?;
+        let opening = Some(parent.opening(block.parent_certificate.as_ref()));
+        let executed = run_block(&rules, header, transactions, &[], opening, parent.state)?;
         check_executed(&block.header, &executed, &block.transactions)?;
         Ok(executed)
     };
@@ -145,7 +172,7 @@ pub fn execute_ethereum<S: StateReader>(
             return Err(too_long(bytes).into());
         }
         let withdrawals = withdrawals.unwrap_or_default();
-        let executed = run_block(rules, header, transactions, withdrawals, state)?;
+        let executed = run_block(rules, header, transactions, withdrawals, None, state)?;
         check_executed(header, &executed, transactions)?;
         Ok(executed)
     };
@@ -186,10 +213,11 @@ fn run_block<S: StateReader>(
     header: &Header,
     transactions: &[Transaction],
     withdrawals: &[Withdrawal],
+    governing: Option<Bytes>,
     state: &S,
 ) -> Result<Executed, Fault> {
     let mut run = BlockRun::new(rules.clone(), header, state);
-    run.open(header)?;
+    run.open(header, governing)?;
     for (index, tx) in transactions.iter().enumerate() {
         run.transact(tx).map_err(|fault| match fault {
             TxFault::Ledger(error) => Fault::Ledger(error),
@@ -223,6 +251,10 @@ pub(crate) enum TxFault {
     TooManyBlobs { max: u64 },
     #[error("blob transactions (type 3) are not supported by this network")]
     Blob,
+    #[error("sender {0} is not admitted to this network")]
+    NotAdmitted(Address),
+    #[error("sender {0} may not deploy contracts on this network")]
+    NoDeployer(Address),
     #[error(transparent)]
     Ledger(LedgerError),
 }
@@ -249,22 +281,28 @@ pub(crate) fn tx_env(rules: &Rules, tx: &Transaction) -> TxEnv {
     env
 }
 
-/// The system calls that open a block: contract and input.
+/// The system calls that open a block: contract and input. In a block of ours
+/// the governing contract's comes first, with the input `governing`: it settles
+/// who takes part before anything else happens.
 pub(crate) fn opening_calls(
     rules: &Rules,
     header: &Header,
+    governing: Option<Bytes>,
 ) -> impl Iterator<Item = (Address, Bytes)> + use<> {
+    let governing = governing.map(|input| (GOVERNING_CONTRACT, input));
     let root = header.parent_beacon_block_root.unwrap_or_default();
     let beacon = rules.is(SpecId::CANCUN).then(|| (BEACON_ROOTS_ADDRESS, root.into()));
     let parent = header.parent_hash;
     let history = rules.is(SpecId::PRAGUE).then(|| (HISTORY_STORAGE_ADDRESS, parent.into()));
-    beacon.into_iter().chain(history)
+    governing.into_iter().chain(beacon).chain(history)
 }
 
 /// One block being executed, transaction by transaction.
 #[derive(Debug)]
 pub struct BlockRun<'a, S: StateReader> {
     machine: Machine<'a, S>,
+    /// Before the block.
+    state: &'a S,
     rules: Rules,
     gas_limit: u64,
     receipts: Vec<Receipt>,
@@ -278,6 +316,7 @@ impl<'a, S: StateReader> BlockRun<'a, S> {
     pub fn new(rules: Rules, header: &Header, state: &'a S) -> Self {
         Self {
             machine: Machine::new(state, rules.cfg(), rules.block_env(header)),
+            state,
             gas_limit: header.gas_limit,
             rules,
             receipts: Vec::new(),
@@ -295,10 +334,15 @@ impl<'a, S: StateReader> BlockRun<'a, S> {
         self.transact(tx).map_err(|fault| fault.to_string())
     }
 
-    /// The system calls that open a block. They may fail: nothing comes of it.
-    pub(crate) fn open(&mut self, header: &Header) -> Result<(), Fault> {
-        for (contract, input) in opening_calls(&self.rules, header) {
-            self.system_call(contract, input)?;
+    /// The system calls that open a block. Ethereum's may fail: nothing comes of
+    /// it. The governing contract's must succeed.
+    pub(crate) fn open(&mut self, header: &Header, governing: Option<Bytes>) -> Result<(), Fault> {
+        for (contract, input) in opening_calls(&self.rules, header, governing) {
+            let result = self.system_call(contract, input)?;
+            if contract == GOVERNING_CONTRACT && !result.is_success() {
+                let why = governance::failure(&result);
+                return Err(format!("the governing contract does not open the block: {why}").into());
+            }
         }
         Ok(())
     }
@@ -314,6 +358,7 @@ impl<'a, S: StateReader> BlockRun<'a, S> {
         if gas > room {
             return Err(TxFault::NoRoom { gas, room });
         }
+        self.check_lists(tx)?;
         let blob_gas = self.check_blobs(tx)?;
         let result = self.machine.transact(tx_env(&self.rules, tx))?;
         self.gas_used += result.tx_gas_used();
@@ -321,6 +366,24 @@ impl<'a, S: StateReader> BlockRun<'a, S> {
         let receipt = self.receipt(tx, result);
         self.bloom.accrue_bloom(receipt.logs_bloom());
         self.receipts.push(receipt);
+        Ok(())
+    }
+
+    /// Whether the sender may send it, by the lists as they were before the block.
+    /// What a contract creates while it runs is the doing of who deployed that.
+    fn check_lists(&self, tx: &Transaction) -> Result<(), TxFault> {
+        let creates = self.rules.deployers_listed && tx.is_create();
+        if !self.rules.accounts_listed && !creates {
+            return Ok(());
+        }
+        let sender = tx.signer();
+        let permissions = Permissions::read(self.state, &sender).map_err(TxFault::Ledger)?;
+        if self.rules.accounts_listed && !permissions.may_send() {
+            return Err(TxFault::NotAdmitted(sender));
+        }
+        if creates && !permissions.may_deploy() {
+            return Err(TxFault::NoDeployer(sender));
+        }
         Ok(())
     }
 

@@ -9,11 +9,14 @@ use alloy_consensus::{
 use alloy_eips::{eip2935, eip4788, eip7002, eip7251, eip7685::EMPTY_REQUESTS_HASH};
 use alloy_genesis::GenesisAccount;
 use alloy_primitives::{Bytes, U256};
-use trefoil_types::{Address, B256, ChainSpec, Header, RecoveredBlock, keccak256, spec::Fork};
+use trefoil_types::{
+    Address, B256, ChainSpec, Header, Height, RecoveredBlock, keccak256, spec::Fork,
+};
 
 use crate::{
-    Account, AccountDiff, LedgerError, StateDiff,
+    Account, AccountDiff, Governed, LedgerError, StateDiff, StateReader, governance,
     overlay::Committed,
+    state::After,
     trie::{self, NodeKey, NodeReader},
 };
 
@@ -26,12 +29,38 @@ impl NodeReader for Nothing {
     }
 }
 
-/// The genesis block of a chain with its whole state.
+impl StateReader for Nothing {
+    fn account(&self, _: &Address) -> Result<Option<Account>, LedgerError> {
+        Ok(None)
+    }
+
+    fn storage(&self, _: &Address, _: U256) -> Result<U256, LedgerError> {
+        Ok(U256::ZERO)
+    }
+
+    fn code(&self, _: &B256) -> Result<Option<Bytes>, LedgerError> {
+        Ok(None)
+    }
+
+    fn block_hash(&self, _: Height) -> Result<Option<B256>, LedgerError> {
+        Ok(None)
+    }
+}
+
+/// The genesis block of a chain with its whole state: the accounts of the
+/// specification, and the governing contract after it was told of the founders.
+///
+/// # Errors
+/// [`LedgerError::Founding`] if the contract refuses the founders.
 pub(crate) fn genesis(spec: &ChainSpec) -> Result<Committed, LedgerError> {
-    let diff = state(spec);
+    let mut diff = state(spec);
+    let draft = header(spec, B256::ZERO);
+    diff.then(governance::found(spec, &draft, &After { state: &Nothing, diff: &diff })?);
+    let governed = Governed::read(spec, &draft, &After { state: &Nothing, diff: &diff })?;
     let (state_root, trie) = trie::state_root(&Nothing, &diff)?;
     let block = Arc::new(RecoveredBlock::new(header(spec, state_root), vec![], None));
-    Ok(Committed { block, receipts: Arc::default(), diff, trie })
+    let governed = Some(Arc::new(governed));
+    Ok(Committed { block, receipts: Arc::default(), diff, trie, governed })
 }
 
 fn header(spec: &ChainSpec, state_root: B256) -> Header {
@@ -59,6 +88,7 @@ fn state(spec: &ChainSpec) -> StateDiff {
     for (address, account) in system_contracts() {
         alloc.entry(address).or_insert(account);
     }
+    alloc.extend(governance::contracts(spec));
     let mut diff = StateDiff::default();
     for (address, account) in alloc {
         let code = account.code.unwrap_or_default();

@@ -10,26 +10,28 @@ use alloy_eips::{Encodable2718, eip1559::BaseFeeParams, eip4895::Withdrawal};
 use alloy_primitives::{B64, U256};
 use alloy_trie::root::ordered_trie_root_with_encoder;
 use revm::primitives::hardfork::SpecId;
-use trefoil_types::{B256, ChainSpec, Header, RecoveredBlock, Transaction, keccak256};
+use trefoil_types::{B256, Header, RecoveredBlock, Transaction, keccak256};
 
-use crate::{Draft, Executed, Rules};
+use crate::{ChainSettings, Draft, Executed, Rules};
 
 /// The longest `extra_data`, bytes (yellow paper, section 4.3).
 const EXTRA_DATA_BYTES_MAX: usize = 32;
 
 /// Base fee of the block after `parent`, wei (EIP-1559 with elasticity 2 and
-/// denominator 8; always 0 on a gas-free network).
-pub fn next_base_fee(spec: &ChainSpec, parent: &Header) -> u64 {
-    if spec.is_gas_free() {
+/// denominator 8, and a floor; 0 where gas is free), under the settings of
+/// `parent`'s state.
+pub fn next_base_fee(settings: &ChainSettings, parent: &Header) -> u64 {
+    if settings.is_gas_free() {
         return 0;
     }
-    parent.next_block_base_fee(BaseFeeParams::ethereum()).unwrap_or(spec.base_fee)
+    let free = parent.next_block_base_fee(BaseFeeParams::ethereum()).unwrap_or(0);
+    free.max(settings.min_base_fee)
 }
 
 /// The header of a block of ours before it is executed: all but what the body
 /// and its execution give ([`seal`]).
 pub(crate) fn draft_header(
-    spec: &ChainSpec,
+    settings: &ChainSettings,
     parent_hash: B256,
     parent: &Header,
     draft: &Draft,
@@ -41,11 +43,11 @@ pub(crate) fn draft_header(
         beneficiary: draft.fee_recipient,
         difficulty: U256::ZERO,
         number: parent.number + 1,
-        gas_limit: spec.gas_limit,
+        gas_limit: settings.gas_limit,
         timestamp: draft.timestamp,
         mix_hash: randao(parent_hash, certificate),
         nonce: B64::ZERO,
-        base_fee_per_gas: Some(next_base_fee(spec, parent)),
+        base_fee_per_gas: Some(next_base_fee(settings, parent)),
         withdrawals_root: Some(EMPTY_WITHDRAWALS),
         blob_gas_used: Some(0),
         excess_blob_gas: Some(0),
@@ -79,7 +81,7 @@ pub(crate) fn transactions_root(transactions: &[Transaction]) -> B256 {
 
 /// What a header of ours breaks that can be told without executing it.
 pub(crate) fn check_draft(
-    spec: &ChainSpec,
+    settings: &ChainSettings,
     parent_hash: B256,
     parent: &Header,
     block: &RecoveredBlock,
@@ -109,7 +111,7 @@ pub(crate) fn check_draft(
         ));
     }
     check_extra_data(header)?;
-    let mut wanted = draft_header(spec, parent_hash, parent, &draft);
+    let mut wanted = draft_header(settings, parent_hash, parent, &draft);
     // The proposer's own, and what execution will give.
     wanted.extra_data = header.extra_data.clone();
     wanted.state_root = header.state_root;

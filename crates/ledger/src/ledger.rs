@@ -9,10 +9,9 @@ use trefoil_types::{
 };
 
 use crate::{
-    Built, Checkpoint, CheckpointDone, ExecuteError, Snapshot, StateDiff, build, checkpoint,
-    execute,
+    Built, Checkpoint, CheckpointDone, ExecuteError, Executed, Governed, Parent, Permissions,
+    Snapshot, StateAt, StateDiff, build, checkpoint, execute,
     genesis::genesis,
-    header,
     overlay::{Committed, Generation},
     snapshot::View,
     store::Store,
@@ -84,6 +83,18 @@ pub enum LedgerError {
         checkpoint::PROOFS_WINDOW
     )]
     Unproven { height: Height, oldest: Height },
+    #[error("the governing contract refuses the founders of chain.toml: {0}")]
+    Founding(String),
+    #[error(
+        "the governing contract is broken, which nothing on the chain can cause: {0}; \
+         is the database of another version of trefoil?"
+    )]
+    Governing(String),
+    #[error(
+        "this network has the rules `{name}` from block {height} on, by its own vote, and this \
+         program does not know them; install a newer trefoil"
+    )]
+    UnknownFork { name: String, height: Height },
 }
 
 impl LedgerError {
@@ -120,7 +131,8 @@ pub struct Ledger {
     store: Arc<Store>,
     view: Arc<View>,
     certificate: Option<Certificate>,
-    next_validators: ValidatorSet,
+    /// Who validated the tip; `None` at genesis.
+    tip_validators: Option<ValidatorSet>,
     checkpoint_blocks: usize,
 }
 
@@ -129,10 +141,8 @@ impl Ledger {
     /// empty. Blocks after it come back from the journal: `execute`, `commit`.
     ///
     /// # Errors
-    /// A disk of another chain, a failed disk or a damaged database.
-    ///
-    /// # Panics
-    /// If the specification's validators are no set: it was not checked.
+    /// A disk of another chain, a failed disk or a damaged database, or founders
+    /// whom the governing contract refuses.
     pub fn open(
         disk: Arc<dyn Disk>,
         spec: Arc<ChainSpec>,
@@ -141,10 +151,10 @@ impl Ledger {
         let store = Store::open(&*disk)?;
         let genesis = genesis(&spec)?;
         let wanted = genesis.block.hash;
+        let mut governed = genesis.governed.clone().expect("genesis has read what it founds");
         let mut base = store.base()?;
         if base.genesis.is_none() {
-            let validators = spec.validator_set().expect("the specification was checked");
-            checkpoint::found(&store, genesis, validators)?;
+            checkpoint::found(&store, genesis, governed.validators.clone())?;
             base = store.base()?;
         }
         if let Some(found) = base.genesis.filter(|found| *found != wanted) {
@@ -154,6 +164,7 @@ impl Ledger {
         let mut view = View {
             genesis: wanted,
             tip: Arc::new((B256::ZERO, Header { number: Height::MAX, ..Default::default() })),
+            governed: governed.clone(),
             current: Generation::default(),
             flushing: None,
             base: Arc::new(base),
@@ -161,12 +172,19 @@ impl Ledger {
         let tip = view.header(height)?;
         view.tip = Arc::new(tip.ok_or_else(|| LedgerError::damaged("the tip has no header"))?);
         let certificate = view.certificate(height)?;
-        let next_validators = view.validators(height + 1)?;
-        let next_validators =
-            next_validators.ok_or_else(|| LedgerError::damaged("the tip has no validators"))?;
+        let tip_validators = view.validators(height)?;
+        if height > 0 {
+            let snapshot = Snapshot { view: Arc::new(view.clone()) };
+            governed = Arc::new(Governed::read(&spec, snapshot.tip(), &snapshot.state(height)?)?);
+        }
+        // Kept by height too, so that it can be known of blocks of the past.
+        if view.validators(height + 1)?.as_ref() != Some(&governed.validators) {
+            return Err(LedgerError::damaged("table `validators`"));
+        }
+        view.governed = governed;
         let (store, view) = (Arc::new(store), Arc::new(view));
         let checkpoint_blocks = CHECKPOINT_BLOCKS;
-        Ok(Self { spec, history, store, view, certificate, next_validators, checkpoint_blocks })
+        Ok(Self { spec, history, store, view, certificate, tip_validators, checkpoint_blocks })
     }
 
     /// Makes a checkpoint due after so many blocks (64 if this is not called):
@@ -228,7 +246,12 @@ impl Ledger {
 
     /// Who validates the block after the tip.
     pub fn next_validators(&self) -> &ValidatorSet {
-        &self.next_validators
+        &self.view.governed.validators
+    }
+
+    /// What the tip's state demands of the block after it.
+    pub fn governed(&self) -> &Arc<Governed> {
+        &self.view.governed
     }
 
     /// A view of the tip for readers on any thread; cheap to make and to clone.
@@ -244,9 +267,21 @@ impl Ledger {
         readable(self.view.account(address))
     }
 
+    /// What an account may do in the block after the tip.
+    ///
+    /// # Panics
+    /// If the disk fails.
+    pub fn permissions(&self, account: &Address) -> Permissions {
+        let settings = &self.view.governed.settings;
+        if !settings.accounts_listed && !settings.deployers_listed {
+            return Permissions::ALL;
+        }
+        readable(Permissions::read(&self.state(), account)).under(settings)
+    }
+
     /// Base fee of the block after the tip, in wei.
     pub fn next_base_fee(&self) -> u64 {
-        header::next_base_fee(&self.spec, self.tip())
+        self.snapshot().next_base_fee()
     }
 
     /// Builds a block on the tip from `txs` in the order given, until full.
@@ -259,17 +294,15 @@ impl Ledger {
         draft: Draft,
         txs: &mut dyn Iterator<Item = Transaction>,
     ) -> (Outcome, Vec<(B256, Refusal)>) {
-        let (hash, parent) = &*self.view.tip;
-        let state = readable(self.snapshot().state(parent.number));
+        let state = self.state();
         let mut trie = TrieChange::new();
-        let built = build::build(&self.spec, *hash, parent, &state, draft, txs, |diff| {
+        let built = build::build(&self.parent(&state), draft, txs, |diff| {
             let (root, changed) = self.effect(diff)?;
             trie = changed;
             Ok(root)
         });
         let Built { block, executed, refused } = readable(built);
-        let (block, receipts) = (Arc::new(block), Arc::new(executed.receipts));
-        (Outcome { committed: Committed { block, receipts, diff: executed.diff, trie } }, refused)
+        (self.outcome(Arc::new(block), &state, executed, trie), refused)
     }
 
     /// Executes a block on the tip and checks every header field against it.
@@ -280,9 +313,8 @@ impl Ledger {
     /// # Panics
     /// If the disk fails.
     pub fn execute(&self, block: Arc<RecoveredBlock>) -> Result<Outcome, BlockError> {
-        let (hash, parent) = &*self.view.tip;
-        let state = readable(self.snapshot().state(parent.number));
-        let mut executed = match execute::execute(&self.spec, *hash, parent, &state, &block) {
+        let state = self.state();
+        let mut executed = match execute::execute(&self.parent(&state), &block) {
             Ok(executed) => executed,
             Err(ExecuteError::Block(error)) => return Err(error),
             Err(ExecuteError::Ledger(error)) => readable(Err(error)),
@@ -292,8 +324,37 @@ impl Ledger {
             let reason = format!("state_root is {}, must be {root}", block.header.state_root);
             return Err(BlockError { height: block.header.number, hash: block.hash, reason });
         }
-        let receipts = Arc::new(executed.receipts);
-        Ok(Outcome { committed: Committed { block, receipts, diff: executed.diff, trie } })
+        Ok(self.outcome(block, &state, executed, trie))
+    }
+
+    /// The state after the tip.
+    fn state(&self) -> StateAt {
+        readable(self.snapshot().state(self.tip().number))
+    }
+
+    /// The tip, as what follows it needs it.
+    fn parent<'a>(&'a self, state: &'a StateAt) -> Parent<'a, StateAt> {
+        Parent {
+            spec: &self.spec,
+            hash: self.tip_hash(),
+            header: self.tip(),
+            state,
+            governed: &self.view.governed,
+            validators: self.tip_validators.as_ref(),
+        }
+    }
+
+    fn outcome(
+        &self,
+        block: Arc<RecoveredBlock>,
+        state: &StateAt,
+        executed: Executed,
+        trie: TrieChange,
+    ) -> Outcome {
+        let Executed { diff, receipts, .. } = executed;
+        let governed = Governed::read_if_changed(&self.spec, &block.header, state, &diff);
+        let (receipts, governed) = (Arc::new(receipts), readable(governed));
+        Outcome { committed: Committed { block, receipts, diff, trie, governed } }
     }
 
     /// The state root after `diff` on the tip.
@@ -331,6 +392,13 @@ impl Ledger {
         assert_eq!(certificate.block, block.hash, "the certificate is of another block");
         let view = Arc::make_mut(&mut self.view);
         view.tip = Arc::new((block.hash, block.header.clone()));
+        self.tip_validators = Some(view.governed.validators.clone());
+        if let Some(governed) = &outcome.committed.governed {
+            if governed.validators != view.governed.validators {
+                view.current.validators.insert(height + 1, governed.validators.clone());
+            }
+            view.governed = governed.clone();
+        }
         view.current.insert(Arc::new(outcome.committed));
         view.current.certificates.insert(height, certificate.clone());
         // The certificate that the block binds is the parent's, whichever this

@@ -10,6 +10,7 @@ mod codec;
 mod evm;
 pub mod execute;
 mod genesis;
+pub mod governance;
 mod header;
 pub mod journal;
 pub mod ledger;
@@ -28,7 +29,10 @@ mod trie;
 pub use build::{Built, build};
 pub use call::{AccessListOutcome, CallError, CallOptions, CallOutcome, CallSite, Estimate};
 pub use checkpoint::{Checkpoint, CheckpointDone, PROOFS_WINDOW};
-pub use execute::{BlockRun, EthereumBlock, ExecuteError, Executed, execute, execute_ethereum};
+pub use execute::{
+    BlockRun, EthereumBlock, ExecuteError, Executed, Parent, execute, execute_ethereum,
+};
+pub use governance::{ChainSettings, Governed, Permissions};
 pub use header::next_base_fee;
 pub use journal::{Journal, JournalError, Record, Recovered};
 pub use ledger::{Account, BlockError, Draft, History, Ledger, LedgerError, Outcome, Refusal};

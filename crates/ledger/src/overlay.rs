@@ -11,7 +11,7 @@ use imbl::OrdMap;
 use trefoil_types::{Address, B256, Certificate, Height, Receipt, RecoveredBlock, ValidatorSet};
 
 use crate::{
-    Account, StateDiff,
+    Account, Governed, StateDiff,
     trie::{NodeKey, TrieChange},
 };
 
@@ -23,6 +23,8 @@ pub(crate) struct Committed {
     /// Accounts that go have all their storage listed as zeros.
     pub diff: StateDiff,
     pub trie: TrieChange,
+    /// What the state after it demands, if it is not what that before it did.
+    pub governed: Option<Arc<Governed>>,
 }
 
 /// Consecutive blocks and the newest value of all that they changed.

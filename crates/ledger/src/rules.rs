@@ -10,7 +10,9 @@ use revm::{
     context_interface::block::BlobExcessGasAndPrice,
     primitives::hardfork::SpecId,
 };
-use trefoil_types::{Address, ChainSpec, Header, Height, spec::Fork};
+use trefoil_types::{Address, ChainSpec, Header, spec::Fork};
+
+use crate::{Governed, LedgerError};
 
 /// The rules of one block.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,23 +27,50 @@ pub struct Rules {
     pub gas_free: bool,
     /// The EIP-6110 deposit contract, if the network has one.
     pub deposits: Option<Address>,
+    /// Whether only listed accounts may send transactions.
+    pub accounts_listed: bool,
+    /// Whether only listed accounts may send transactions that create contracts.
+    pub deployers_listed: bool,
 }
 
 impl Rules {
-    /// The rules of a network of ours at `height`.
-    pub fn of_chain(spec: &ChainSpec, height: Height) -> Self {
-        let (fork, blobs) = match spec.fork_at(height) {
+    /// The rules of the block of ours with this header, of which height and base
+    /// fee are looked at. `governed` is of its parent's state; for a block that
+    /// is final already, of any later state (then the lists are not its own).
+    ///
+    /// # Errors
+    /// [`LedgerError::UnknownFork`].
+    pub(crate) fn of_chain(
+        spec: &ChainSpec,
+        governed: &Governed,
+        header: &Header,
+    ) -> Result<Self, LedgerError> {
+        let settings = &governed.settings;
+        Ok(Self {
+            // The base fee is 0 where gas is free, and only there.
+            gas_free: header.base_fee_per_gas == Some(0),
+            accounts_listed: settings.accounts_listed,
+            deployers_listed: settings.deployers_listed,
+            ..Self::of_fork(spec.chain_id, governed.fork_at(header.number)?)
+        })
+    }
+
+    /// The rules of a network of ours by its rule set alone.
+    pub(crate) fn of_fork(chain_id: u64, fork: Fork) -> Self {
+        let (fork, blobs) = match fork {
             Fork::Cancun => (SpecId::CANCUN, BlobParams::cancun()),
             Fork::Prague => (SpecId::PRAGUE, BlobParams::prague()),
             Fork::Osaka => (SpecId::OSAKA, BlobParams::osaka()),
         };
         Self {
-            chain_id: spec.chain_id,
+            chain_id,
             fork,
             blobs: Some(blobs),
             blob_txs: false,
-            gas_free: spec.is_gas_free(),
+            gas_free: false,
             deposits: None,
+            accounts_listed: false,
+            deployers_listed: false,
         }
     }
 

@@ -13,7 +13,7 @@ use trefoil_types::{
 };
 
 use crate::{
-    Account, LedgerError, StateReader, codec,
+    Account, Governed, LedgerError, StateReader, codec, header,
     logs::Wanted,
     overlay::{Committed, Generation},
     store::{Base, Table},
@@ -50,6 +50,8 @@ pub struct Snapshot {
 pub(crate) struct View {
     pub genesis: B256,
     pub tip: Arc<(B256, Header)>,
+    /// What the tip's state demands of the block after it.
+    pub governed: Arc<Governed>,
     pub current: Generation,
     pub flushing: Option<Generation>,
     pub base: Arc<Base>,
@@ -66,6 +68,16 @@ impl Snapshot {
 
     pub fn genesis_hash(&self) -> B256 {
         self.view.genesis
+    }
+
+    /// What the tip's state demands of the block after it.
+    pub fn governed(&self) -> &Arc<Governed> {
+        &self.view.governed
+    }
+
+    /// Base fee of the block after the tip, in wei.
+    pub fn next_base_fee(&self) -> u64 {
+        header::next_base_fee(&self.view.governed.settings, self.tip())
     }
 
     pub fn header(&self, height: Height) -> Result<Option<(B256, Header)>, LedgerError> {

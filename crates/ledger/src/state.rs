@@ -44,3 +44,59 @@ pub struct AccountDiff {
     /// Slot to its value before and after.
     pub storage: BTreeMap<U256, (U256, U256)>,
 }
+
+impl StateDiff {
+    /// Adds what a later diff changes, as if both were one.
+    pub(crate) fn then(&mut self, later: Self) {
+        for (address, change) in later.accounts {
+            let Some(first) = self.accounts.get_mut(&address) else {
+                self.accounts.insert(address, change);
+                continue;
+            };
+            first.after = change.after;
+            first.wiped |= change.wiped;
+            for (slot, (before, after)) in change.storage {
+                first.storage.entry(slot).or_insert((before, after)).1 = after;
+            }
+        }
+        self.codes.extend(later.codes);
+    }
+}
+
+/// A state, and what a block made of it.
+#[derive(Debug)]
+pub(crate) struct After<'a, S> {
+    pub state: &'a S,
+    pub diff: &'a StateDiff,
+}
+
+impl<S: StateReader> StateReader for After<'_, S> {
+    fn account(&self, address: &Address) -> Result<Option<Account>, LedgerError> {
+        match self.diff.accounts.get(address) {
+            Some(change) => Ok(change.after),
+            None => self.state.account(address),
+        }
+    }
+
+    fn storage(&self, address: &Address, slot: U256) -> Result<U256, LedgerError> {
+        let Some(change) = self.diff.accounts.get(address) else {
+            return self.state.storage(address, slot);
+        };
+        match change.storage.get(&slot) {
+            Some((_, after)) => Ok(*after),
+            None if change.wiped || change.after.is_none() => Ok(U256::ZERO),
+            None => self.state.storage(address, slot),
+        }
+    }
+
+    fn code(&self, hash: &B256) -> Result<Option<Bytes>, LedgerError> {
+        match self.diff.codes.get(hash) {
+            Some(code) => Ok(Some(code.clone())),
+            None => self.state.code(hash),
+        }
+    }
+
+    fn block_hash(&self, height: Height) -> Result<Option<B256>, LedgerError> {
+        self.state.block_hash(height)
+    }
+}

@@ -15,7 +15,7 @@ use revm_inspectors::tracing::{DebugInspector, DebugInspectorError, TransactionC
 use trefoil_types::{B256, ChainSpec, Height, RecoveredBlock};
 
 use crate::{
-    LedgerError, Rules, Snapshot, StateReader,
+    LedgerError, Parent, Rules, Snapshot, StateReader,
     evm::{ReadError, StateRef},
     execute::{opening_calls, tx_env},
 };
@@ -96,27 +96,38 @@ fn traces(
     only: Option<usize>,
     options: GethDebugTracingOptions,
 ) -> Result<Vec<(B256, GethTrace)>, TraceError> {
-    let parent = height.checked_sub(1).ok_or(TraceError::Genesis)?;
+    let before = height.checked_sub(1).ok_or(TraceError::Genesis)?;
     let stored = snapshot.block(height)?.ok_or(TraceError::NoBlock(height))?;
-    replay(spec, &stored.block, &snapshot.state(parent)?, only, options)
+    let (hash, header) = snapshot.header(before)?.ok_or(TraceError::NoBlock(before))?;
+    let (state, validators) = (snapshot.state(before)?, snapshot.validators(before)?);
+    let parent = Parent {
+        spec,
+        hash,
+        header: &header,
+        state: &state,
+        governed: snapshot.governed(),
+        validators: validators.as_ref(),
+    };
+    replay(&parent, &stored.block, only, options)
 }
 
 /// Executes a block again on its parent's state, up to and with the transaction
-/// at `only` if that is given, and traces that one or all.
+/// at `only` if that is given, and traces that one or all. The parent's
+/// `governed` may be of a later state.
 fn replay<S: StateReader>(
-    spec: &ChainSpec,
+    parent: &Parent<'_, S>,
     block: &RecoveredBlock,
-    state: &S,
     only: Option<usize>,
     options: GethDebugTracingOptions,
 ) -> Result<Vec<(B256, GethTrace)>, TraceError> {
-    let rules = Rules::of_chain(spec, block.header.number);
+    let rules = Rules::of_chain(parent.spec, parent.governed, &block.header)?;
     let mut evm = Context::mainnet()
-        .with_db(CacheDB::new(StateRef(state)))
+        .with_db(CacheDB::new(StateRef(parent.state)))
         .with_cfg(rules.cfg())
         .with_block(rules.block_env(&block.header))
         .build_mainnet_with_inspector(DebugInspector::new(options)?);
-    for (contract, input) in opening_calls(&rules, &block.header) {
+    let governing = parent.opening(block.parent_certificate.as_ref());
+    for (contract, input) in opening_calls(&rules, &block.header, Some(governing)) {
         let opened = evm.system_call(contract, input)?;
         evm.ctx.journaled_state.database.commit(opened.state);
     }

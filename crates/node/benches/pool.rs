@@ -21,7 +21,7 @@ fn sender(n: u64) -> Address {
 }
 
 fn state(nonce: u64) -> SenderState {
-    SenderState { nonce, balance: U256::from(u128::MAX), is_contract: false }
+    SenderState { nonce, balance: U256::from(u128::MAX), ..SenderState::default() }
 }
 
 /// `count` transfers of as many senders as it takes at `each` from one.

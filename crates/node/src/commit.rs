@@ -10,7 +10,7 @@ use trefoil_ledger::{Outcome, Record};
 use trefoil_types::{Address, B256, Certificate, RecoveredBlock, Time};
 
 use crate::{
-    Effects, Event, Job,
+    Effects, Event, Job, Order,
     candidates::{Body, Candidate},
     node::Node,
 };
@@ -59,6 +59,8 @@ impl Node {
         let receipts = outcome.receipts().clone();
         self.apply(now, outcome, certificate, fx);
         self.settle_pool(now, &block);
+        self.shut_out();
+        fx.orders.extend(self.admission().map(Order::Admission));
         let snapshot = self.ledger.snapshot();
         fx.events.push(Event::Committed { block, receipts, snapshot });
         self.tell_tip(now, fx);

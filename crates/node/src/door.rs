@@ -38,6 +38,10 @@ pub struct SenderState {
     pub balance: U256,
     /// It has code other than an EIP-7702 delegation (EIP-3607).
     pub is_contract: bool,
+    /// The network lists who may send transactions, and this account is not listed.
+    pub is_barred: bool,
+    /// The network lists who may deploy contracts, and this account is not listed.
+    pub deploys_nothing: bool,
 }
 
 impl Rules {
@@ -113,11 +117,18 @@ impl Rules {
         if self.fork >= Fork::Prague { gas.max(21_000 + 10 * tokens) } else { gas }
     }
 
-    /// Checks the sender's nonce, funds and nature.
+    /// Checks the sender's permissions, nonce, funds and nature.
     ///
     /// # Errors
     /// The first rule that the transaction breaks on this account.
-    pub fn check_sender(&self, tx: &TxEnvelope, sender: &SenderState) -> Result<(), CallError> {
+    pub fn check_sender(&self, tx: &Transaction, sender: &SenderState) -> Result<(), CallError> {
+        let address = tx.signer();
+        if sender.is_barred {
+            return Err(CallError::NotAdmitted { sender: address });
+        }
+        if sender.deploys_nothing && tx.is_create() {
+            return Err(CallError::NoDeployer { sender: address });
+        }
         let (next, got) = (sender.nonce, tx.nonce());
         if got < next {
             return Err(CallError::NonceTooLow { next, got });

@@ -15,6 +15,7 @@ use alloy_eips::Encodable2718;
 use alloy_primitives::{Bytes, map::B256Set};
 use trefoil_types::{
     B256, Message, Millis, Offence, PeerId, Time, Transaction, TxError, keccak256, limits,
+    spec::fork_at,
 };
 
 use crate::{
@@ -130,26 +131,30 @@ impl Node {
 
     /// What the block after the tip demands of its transactions.
     fn rules(&self) -> Rules {
-        let spec = self.ledger.spec();
+        let governed = self.ledger.governed();
         Rules {
-            chain_id: spec.chain_id,
-            fork: spec.fork_at(self.next_height()),
-            gas_limit: spec.gas_limit,
+            chain_id: self.ledger.spec().chain_id,
+            fork: fork_at(&governed.forks, self.next_height()),
+            gas_limit: governed.settings.gas_limit,
             base_fee: self.ledger.next_base_fee(),
-            gas_free: spec.is_gas_free(),
+            gas_free: governed.settings.is_gas_free(),
         }
     }
 
     fn sender_state(&self, tx: &Transaction) -> SenderState {
-        let Some(account) = self.ledger.account(&tx.signer()) else {
-            return SenderState::default();
+        let permissions = self.ledger.permissions(&tx.signer());
+        let nobody = SenderState {
+            is_barred: !permissions.may_send(),
+            deploys_nothing: !permissions.may_deploy(),
+            ..SenderState::default()
         };
+        let Some(account) = self.ledger.account(&tx.signer()) else { return nobody };
         let is_contract = account.code_hash != alloy_primitives::KECCAK256_EMPTY && {
             let code = self.ledger.snapshot().code(&account.code_hash);
             let code = code.unwrap_or_else(|e| panic!("code {}: {e}", account.code_hash));
             !code.is_some_and(|code| is_delegation(&code))
         };
-        SenderState { nonce: account.nonce, balance: account.balance, is_contract }
+        SenderState { nonce: account.nonce, balance: account.balance, is_contract, ..nobody }
     }
 
     fn spread(&mut self, now: Time, tx: &Transaction, source: Option<PeerId>) {

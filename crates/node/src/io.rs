@@ -5,8 +5,8 @@ use std::sync::Arc;
 use alloy_primitives::Bytes;
 use trefoil_ledger::{Checkpoint, CheckpointDone, Record, Snapshot};
 use trefoil_types::{
-    Address, B256, Height, Message, Offence, PeerId, PublicKey, Receipt, RecoveredBlock, Round,
-    Time, Transaction, TxError,
+    Address, Admission, B256, Height, Message, Offence, PeerId, PublicKey, Receipt, RecoveredBlock,
+    Round, Time, Transaction, TxError,
 };
 
 /// Names a caller's request so that its reply finds it.
@@ -103,6 +103,14 @@ pub enum CallError {
     ChainId { got: u64, want: u64 },
     #[error("only replay-protected (EIP-155) transactions allowed over RPC")]
     Unprotected,
+    #[error(
+        "sender {sender} is not admitted to this network; ask one of its organisations to have it listed"
+    )]
+    NotAdmitted { sender: Address },
+    #[error(
+        "sender {sender} may not deploy contracts on this network; ask one of its organisations to have it listed"
+    )]
+    NoDeployer { sender: Address },
     #[error("txpool is full")]
     PoolFull,
     #[error("{0}")]
@@ -131,9 +139,12 @@ pub enum To {
     AllBut(Option<PeerId>),
 }
 
-/// What the network should do about a peer.
+/// What the network should do about peers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Order {
+    /// Who may connect, and stay connected, from now on. Comes when the node
+    /// opens and with each block, on networks of members.
+    Admission(Admission),
     /// The shell keeps the score and bans.
     Blame { peer: PeerId, offence: Offence },
 }

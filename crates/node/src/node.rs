@@ -118,6 +118,7 @@ impl Node {
             equivocations: VecDeque::new(),
         };
         node.recover(now, records, effects);
+        effects.orders.extend(node.admission().map(Order::Admission));
         node.timers(now, effects);
         node
     }
@@ -209,6 +210,10 @@ impl Node {
     }
 
     fn message(&mut self, now: Time, peer: PeerId, message: Message, fx: &mut Effects) {
+        // Its connection ends; what it sent until then is not read.
+        if self.ledger.governed().members.shuns(&peer) {
+            return;
+        }
         match message {
             Message::Vote(_)
             | Message::Proposal(_)
@@ -254,8 +259,17 @@ impl Node {
     /// Whether every validator is surely connected to every other, as far as
     /// this node can see: it is one itself and has just the others as peers.
     /// Then everybody hears everything at first hand and nothing need be relayed.
+    /// A public chain does not say which peer is which validator; there the
+    /// number must do.
     pub(crate) fn is_meshed(&self) -> bool {
-        self.is_validator() && self.peers.len() + 1 == self.ledger.next_validators().len()
+        let (governed, next) = (self.ledger.governed(), self.next_height());
+        let anonymous = !self.ledger.spec().kind.has_members();
+        let nodes = &governed.members.nodes;
+        let validates =
+            |peer| anonymous || nodes.get(peer).is_some_and(|node| node.validates(next));
+        self.is_validator()
+            && self.peers.len() + 1 == governed.validators.len()
+            && self.peers.keys().all(validates)
     }
 }
 

@@ -1,6 +1,6 @@
 //! What is known of each connected peer.
 
-use trefoil_types::{Height, Message, Millis, PeerId, Time, message::Tip};
+use trefoil_types::{Admission, Height, Message, Millis, PeerId, Time, message::Tip};
 
 use crate::{Effects, node::Node};
 
@@ -47,7 +47,7 @@ impl Peer {
 
 impl Node {
     pub(crate) fn connected(&mut self, now: Time, peer: PeerId, fx: &mut Effects) {
-        if peer == self.me {
+        if peer == self.me || self.ledger.governed().members.shuns(&peer) {
             return;
         }
         self.peers.insert(peer, Peer::new(now));
@@ -60,6 +60,24 @@ impl Node {
         self.peers.remove(peer);
         self.early.forget(peer);
         self.catch_up.forget(peer);
+    }
+
+    /// Who may connect by the tip's state; everyone, on a public network.
+    pub(crate) fn admission(&self) -> Option<Admission> {
+        let (tip, governed) = (self.ledger.tip(), self.ledger.governed());
+        self.ledger.spec().kind.has_members().then(|| Admission {
+            genesis: self.ledger.genesis_hash(),
+            height: tip.number,
+            time: tip.timestamp,
+            members: governed.members.clone(),
+        })
+    }
+
+    /// Forgets the peers that the newest block shut out.
+    pub(crate) fn shut_out(&mut self) {
+        let members = &self.ledger.governed().members;
+        let out: Vec<PeerId> = self.peers.keys().copied().filter(|p| members.shuns(p)).collect();
+        out.iter().for_each(|peer| self.disconnected(peer));
     }
 
     pub(crate) fn tip_message(&self) -> Tip {

@@ -8,16 +8,17 @@ use std::{
 
 use trefoil_crypto::{B256, PeerId};
 use trefoil_ledger::{History, Ledger, Record};
-use trefoil_node::{Done, Effects, Event as News, Input, Job, Order};
-use trefoil_types::{ChainSpec, Message, Millis, Time};
+use trefoil_node::{Call, Done, Effects, Event as News, Input, Job, Order};
+use trefoil_types::{Admission, ChainSpec, Message, Millis, Time, Transaction};
 
 use crate::{
     byzantine::Villain,
     chain,
     disk::SimDisk,
+    governors::Governors,
     judges::Judges,
     machine::{Death, Machine, Turn, quietly, secret},
-    plan::{Act, Moment, Plan},
+    plan::{Act, Moment, Motion, Plan},
     plant::{LockSkipper, Plant},
     queue::Queue,
     rng::Rng,
@@ -46,6 +47,8 @@ pub(crate) enum Event {
     Finish(Id, u64, Job),
     /// A wallet submits.
     Submit,
+    /// Organisations approve a proposal.
+    Approve(u64),
 }
 
 pub struct Cluster {
@@ -56,6 +59,9 @@ pub struct Cluster {
     pub machines: Vec<Machine>,
     pub wire: Wire,
     pub workload: Workload,
+    governors: Governors,
+    /// Whom each machine lets in, as its chain said last.
+    pub(crate) admissions: BTreeMap<Id, Admission>,
     pub(crate) now: Time,
     pub(crate) queue: Queue<Event>,
     pub(crate) rng: Rng,
@@ -100,6 +106,8 @@ impl Cluster {
             machines,
             wire: Wire::new(plan.weather, Rng::new(plan.seed, "wire")),
             workload: Workload::new(plan.chain, Rng::new(plan.seed, "workload")),
+            governors: Governors::new(plan.validators, plan.chain),
+            admissions: BTreeMap::new(),
             now: start,
             queue: Queue::default(),
             rng: Rng::new(plan.seed, "cluster"),
@@ -160,6 +168,10 @@ impl Cluster {
             }
             Event::Finish(id, life, job) => self.finish(id, life, job),
             Event::Submit => self.submit(),
+            Event::Approve(proposal) => {
+                let approvals = self.governors.approve(proposal);
+                approvals.into_iter().for_each(|tx| self.hand_in(tx));
+            }
         }
     }
 
@@ -180,6 +192,7 @@ impl Cluster {
                 self.workload.every = every;
                 self.next_submission();
             }
+            Act::Vote(motion) => self.vote(motion),
             Act::Calm => self.calm(),
             Act::Expect(expect) => self.expect(expect),
         }
@@ -313,8 +326,11 @@ impl Cluster {
         for news in events {
             self.news(id, news);
         }
-        for Order::Blame { peer, offence } in orders {
-            self.blame(id, peer, offence);
+        for order in orders {
+            match order {
+                Order::Blame { peer, offence } => self.blame(id, peer, offence),
+                Order::Admission(admission) => self.admit(id, admission),
+            }
         }
         for job in jobs {
             let due = self.now + Millis(self.rng.range(0, 30));
@@ -414,6 +430,22 @@ impl Cluster {
         }
     }
 
+    /// Proposes at once; once that is surely final, the others approve.
+    fn vote(&mut self, motion: Motion) {
+        let (proposal, tx) = self.governors.propose(motion);
+        self.hand_in(tx);
+        self.queue.put(self.now + Millis(3_000), Event::Approve(proposal));
+    }
+
+    /// An organisation submits to a machine that runs.
+    fn hand_in(&mut self, tx: Transaction) {
+        let up = self.machines.iter().find(|machine| machine.is_up());
+        if let Some(id) = up.map(|machine| machine.id) {
+            let call = self.workload.no_reply();
+            self.give(id, Input::Call { id: call, call: Call::Submit(tx) });
+        }
+    }
+
     fn submit(&mut self) {
         self.submitting = false;
         let up: Vec<Id> =
@@ -427,7 +459,8 @@ impl Cluster {
 }
 
 fn machine(plan: &Plan, spec: &Arc<ChainSpec>, id: Id) -> Machine {
-    let key = (id < plan.validators).then(|| secret("validator", id));
+    let has_key = id < plan.validators || plan.reserves.contains(&id);
+    let key = has_key.then(|| secret("validator", id));
     let skew = plan.skew_ms.get(&id).copied().unwrap_or_default();
     let rng = Rng::new(plan.seed, &format!("disk {id}"));
     Machine::new(id, key, spec.clone(), skew, plan.planted, rng)

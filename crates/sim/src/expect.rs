@@ -1,5 +1,6 @@
 //! Whether what a plan expects at an instant is so.
 
+use trefoil_node::Node;
 use trefoil_types::{Height, Millis, Time};
 
 use crate::{cluster::Cluster, machine::Machine, plan::Expect};
@@ -43,6 +44,19 @@ impl Cluster {
                 let off = stamps.map(|at| at.since(now).max(now.since(at))).max();
                 require(off.is_some_and(|off| off <= range), format!("{off:?}"))
             }
+            Expect::Validators(count) => self.each_at(|node| {
+                let found = node.ledger().next_validators().len();
+                require(found == count, format!("{found}"))
+            }),
+            Expect::GasLimit(limit) => self.each_at(|node| {
+                let found = node.ledger().tip().gas_limit;
+                require(found == limit, format!("{found}"))
+            }),
+            Expect::CutOff(id) => {
+                let mut others = self.machines.iter().filter(|m| self.plan.is_honest(m.id));
+                let friend = others.find(|other| self.wire.session(other.id, id).is_some());
+                require(friend.is_none(), format!("{:?} has not", friend.map(|m| m.id)))
+            }
             Expect::CaughtUp(id, lag) => self.caught_up(&self.machines[id], now, lag),
             Expect::Down(id) => require(!self.machines[id].is_up(), "it runs".into()),
             Expect::Banned(id) => {
@@ -60,6 +74,19 @@ impl Cluster {
                 require(found >= txs, format!("{found} transactions"))
             }
         }
+    }
+
+    /// Checks each honest machine that runs and that nobody shuns.
+    fn each_at(&self, check: impl Fn(&Node) -> Result<(), String>) -> Result<(), String> {
+        let everyone = 0..self.machines.len();
+        let shunned = |id| everyone.clone().any(|other| other != id && self.shuns(other, id));
+        let honest = self.machines.iter().filter(|m| self.plan.is_honest(m.id));
+        for machine in honest.filter(|machine| !shunned(machine.id)) {
+            if let Some(node) = machine.node() {
+                check(node).map_err(|found| format!("machine {}: {found}", machine.id))?;
+            }
+        }
+        Ok(())
     }
 
     fn caught_up(&self, machine: &Machine, now: Time, lag: Millis) -> Result<(), String> {

@@ -44,7 +44,8 @@ pub struct Final {
 }
 
 pub struct Judges {
-    set: ValidatorSet,
+    /// Who validates which height, as the first machine that knew said.
+    sets: BTreeMap<Height, ValidatorSet>,
     network: B256,
     pub now: Time,
     pub violations: Vec<Violation>,
@@ -70,7 +71,7 @@ impl Judges {
     /// `honest`: the validators that keep to the rules.
     pub fn new(set: ValidatorSet, network: B256, honest: BTreeMap<PublicKey, Id>) -> Self {
         Self {
-            set,
+            sets: BTreeMap::from([(1, set)]),
             network,
             now: Time(0),
             violations: vec![],
@@ -131,6 +132,13 @@ impl Judges {
     }
 
     fn certified(&mut self, id: Id, height: Height, snapshot: &Snapshot) {
+        for height in [height, height + 1] {
+            match snapshot.validators(height) {
+                Ok(Some(set)) => self.know_set(id, height, set),
+                Ok(None) => {}
+                Err(e) => self.accuse("storage", format!("machine {id}: {e}")),
+            }
+        }
         match snapshot.certificate(height) {
             Ok(Some(certificate)) => self.certificate(id, &certificate),
             Ok(None) if height == 0 => {}
@@ -141,12 +149,28 @@ impl Judges {
         }
     }
 
+    /// A machine says who validates a height.
+    fn know_set(&mut self, id: Id, height: Height, set: ValidatorSet) {
+        let known = self.sets.entry(height).or_insert_with(|| set.clone());
+        if *known != set {
+            let text = format!("height {height}: machine {id} has {set:?}, another {known:?}");
+            self.accuse("validators", text);
+        }
+    }
+
+    /// Who validates a height, as far as any machine knows.
+    fn set_at(&self, height: Height) -> Option<&ValidatorSet> {
+        self.sets.range(..=height).next_back().map(|(_, set)| set)
+    }
+
     /// A certificate that an honest machine holds.
     pub fn certificate(&mut self, id: Id, certificate: &Certificate) {
         if !self.checked.insert(certificate.hash()) {
             return;
         }
-        if let Err(e) = certificate.verify(&self.set, &self.network) {
+        let verified =
+            self.set_at(certificate.height).map(|s| certificate.verify(s, &self.network));
+        if let Some(Err(e)) = verified {
             self.accuse("certificate", format!("machine {id} holds a bad one: {e}"));
         }
         let known = self.chain.get(&certificate.height).map(|block| block.hash);
@@ -224,10 +248,11 @@ impl Judges {
         if height != vote.height || vote.round <= round || locked == block {
             return;
         }
+        let Some(set) = self.set_at(height) else { return };
         let freed = (round..vote.round).any(|round| {
             let voters = self.prevotes.get(&(height, round, block));
-            let powers = voters.into_iter().flatten().filter_map(|key| self.set.get(key));
-            self.set.is_quorum(powers.map(|validator| validator.power).sum())
+            let powers = voters.into_iter().flatten().filter_map(|key| set.get(key));
+            set.is_quorum(powers.map(|validator| validator.power).sum())
         });
         if !freed {
             let text = format!("{vote:?}, while locked on {locked} since round {round}");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use trefoil_crypto::PeerId;
 use trefoil_node::{Input, To};
-use trefoil_types::{Message, Millis, Offence, message::Lane};
+use trefoil_types::{Admission, Message, Millis, Offence, message::Lane};
 
 use crate::{
     cluster::{Cluster, Event},
@@ -116,12 +116,31 @@ impl Cluster {
         }
     }
 
+    /// A machine lets in whom its chain lets in, from now on.
+    pub(crate) fn admit(&mut self, id: Id, admission: Admission) {
+        self.admissions.insert(id, admission);
+        for other in 0..self.machines.len() {
+            if self.shuns(id, other) && self.wire.session(id, other).is_some() {
+                self.count("cut off");
+                self.hang_up(id, other);
+            }
+        }
+    }
+
+    /// Whether a machine, being honest, has nothing to do with another.
+    pub(crate) fn shuns(&self, id: Id, other: Id) -> bool {
+        let peer = &self.machines[other].peer;
+        let admission = self.admissions.get(&id).filter(|_| self.plan.is_honest(id));
+        admission.is_some_and(|admission| admission.members.shuns(peer))
+    }
+
     pub(crate) fn dial(&mut self, a: Id, b: Id) {
         self.dialling.remove(&(a, b));
         let up = self.machines[a].is_up() && self.machines[b].is_up();
         let banned = self.judges.is_banned(a, b) || self.judges.is_banned(b, a);
         let strangers = self.plan.strangers.contains(&(a, b));
-        if !up || banned || strangers {
+        let refused = self.shuns(a, b) || self.shuns(b, a);
+        if !up || banned || strangers || refused {
             return;
         }
         if self.wire.connect(a, b) {

@@ -22,6 +22,8 @@ pub struct Plan {
     pub full_nodes: usize,
     /// The dishonest; fewer than a third of the validators.
     pub vices: BTreeMap<Id, Vice>,
+    /// Full nodes with a validator's key, which a vote may make validators.
+    pub reserves: BTreeSet<Id>,
     /// These do not start by themselves.
     pub late: BTreeSet<Id>,
     /// Pairs that can never connect, as behind firewalls.
@@ -44,6 +46,26 @@ pub struct Chain {
     pub idle_block_s: u64,
     /// First base fee, wei.
     pub base_fee: u64,
+    pub gas_limit: u64,
+}
+
+/// Ten transfers, or a contract and a few.
+const GAS_LIMIT: u64 = 1_000_000;
+
+impl Default for Chain {
+    fn default() -> Self {
+        let (block_interval_ms, idle_block_s) = (500, 1);
+        Self { block_interval_ms, idle_block_s, base_fee: 1_000_000_000, gas_limit: GAS_LIMIT }
+    }
+}
+
+/// What the organisations vote for: an action of the governing contract.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Motion {
+    AddValidator(Id),
+    RemoveValidator(Id),
+    RevokeNode(Id),
+    SetGasLimit(u64),
 }
 
 /// One thing done to the cluster.
@@ -73,6 +95,8 @@ pub enum Act {
     FreeDisks(Id),
     /// A transaction is submitted somewhere each so often.
     Load(Option<Millis>),
+    /// The organisations propose it and, a moment later, enough of them approve.
+    Vote(Motion),
     /// The faults end: mend, free, fair weather, start all who are down. The
     /// dishonest stay dishonest.
     Calm,
@@ -119,6 +143,13 @@ pub enum Expect {
     Down(Id),
     /// All honest running machines cut this one off for its offences.
     Banned(Id),
+    /// Each honest running machine that is not cut off knows so many validators
+    /// of the next block.
+    Validators(usize),
+    /// No honest machine is connected with this one.
+    CutOff(Id),
+    /// The gas limit of the tip, wherever a machine is not cut off.
+    GasLimit(u64),
     /// Somebody holds proof that this validator signed two things.
     Convicted(Id),
     /// So many transactions or more became final since then.
@@ -134,10 +165,11 @@ impl Plan {
             validators,
             full_nodes: 0,
             vices: BTreeMap::new(),
+            reserves: BTreeSet::new(),
             late: BTreeSet::new(),
             strangers: vec![],
             skew_ms: BTreeMap::new(),
-            chain: Chain { block_interval_ms: 500, idle_block_s: 1, base_fee: 1_000_000_000 },
+            chain: Chain::default(),
             weather: Weather::FAIR,
             script: vec![],
             ends,

@@ -91,6 +91,7 @@ pub fn plan(seed: u64, faults: &[Fault]) -> Plan {
         block_interval_ms: *rng.pick(&[250, 500, 1000]),
         idle_block_s: *rng.pick(&[1, 2]),
         base_fee: *rng.pick(&[0, 1_000_000_000]),
+        ..Chain::default()
     };
     if has(Fault::Byzantine) {
         let dishonest = rng.range(0, Plan::faulty_max(validators) as u64) as usize;

@@ -4,7 +4,7 @@ use trefoil_types::Millis;
 
 use crate::{
     byzantine::Vice,
-    plan::{Act, Expect, Moment, Plan},
+    plan::{Act, Expect, Moment, Motion, Plan},
     wire::Weather,
 };
 
@@ -15,7 +15,7 @@ pub struct Scenario {
     pub plan: fn(&str, u64) -> Plan,
 }
 
-pub const ALL: [Scenario; 20] = [
+pub const ALL: [Scenario; 24] = [
     Scenario { name: "fair", about: "four machines and nothing wrong", plan: fair },
     Scenario { name: "alone", about: "one validator is a chain", plan: alone },
     Scenario {
@@ -95,6 +95,26 @@ pub const ALL: [Scenario; 20] = [
         name: "idle-chain",
         about: "nothing to do: a block a minute; the first transaction wakes it",
         plan: idle_chain,
+    },
+    Scenario {
+        name: "validator-added",
+        about: "a fifth is voted in: from the same height on for all, and its vote counts",
+        plan: validator_added,
+    },
+    Scenario {
+        name: "validator-removed",
+        about: "one is voted out: nobody waits for it any more, and it follows",
+        plan: validator_removed,
+    },
+    Scenario {
+        name: "leaders-revoked",
+        about: "two of seven nodes are revoked while their turns to propose come: cut off at once",
+        plan: leaders_revoked,
+    },
+    Scenario {
+        name: "restart-across-change",
+        about: "all are killed, over and over, while validators and gas limit change",
+        plan: restart_across_change,
     },
 ];
 
@@ -298,4 +318,73 @@ fn idle_chain(name: &str, seed: u64) -> Plan {
         .at(180_000, LOAD)
         .expect(183_000, Expect::ResumedWithin { since: Millis(180_000), within: Millis(2_500) })
         .expect(183_000, Expect::Included { since: Millis(180_000), txs: 1 })
+}
+
+/// Machines under load whose organisations vote.
+fn voting(name: &str, seed: u64, validators: usize, ends: u64) -> Plan {
+    let mut plan = Plan::quiet(name, seed, validators, Millis(ends)).at(0, LOAD);
+    plan.chain.gas_limit = 30_000_000;
+    plan
+}
+
+/// With a full node that a vote may make a validator.
+fn with_reserve(mut plan: Plan) -> Plan {
+    plan.full_nodes = 1;
+    plan.reserves.insert(plan.validators);
+    plan
+}
+
+fn validator_added(name: &str, seed: u64) -> Plan {
+    with_reserve(voting(name, seed, 4, 50_000))
+        .at(4_000, Act::Vote(Motion::AddValidator(4)))
+        .expect(20_000, Expect::Validators(5))
+        // Four of five are a quorum only with the new one among them.
+        .at(20_000, Act::Crash(0, Moment::Kill))
+        .expect(35_000, grew(20_000, 5))
+        .at(35_000, Act::Start(0))
+        .expect(49_000, Expect::AllWithin(Millis(2_000)))
+}
+
+fn validator_removed(name: &str, seed: u64) -> Plan {
+    voting(name, seed, 4, 50_000)
+        .at(4_000, Act::Vote(Motion::RemoveValidator(3)))
+        .expect(20_000, Expect::Validators(3))
+        .at(20_000, Act::Crash(3, Moment::Kill))
+        .expect(35_000, Expect::GapAtMost { since: Millis(20_000), gap: Millis(1_500) })
+        .at(35_000, Act::Start(3))
+        .expect(49_000, Expect::AllWithin(Millis(2_000)))
+}
+
+fn leaders_revoked(name: &str, seed: u64) -> Plan {
+    let mut plan = voting(name, seed, 7, 50_000);
+    for (at, id) in [(4_000, 2), (14_000, 5)] {
+        plan = plan
+            .at(at, Act::Vote(Motion::RevokeNode(id)))
+            .expect(at + 9_000, Expect::CutOff(id))
+            .expect(at + 9_000, Expect::GapAtMost { since: Millis(at), gap: Millis(3_000) });
+    }
+    for id in [0, 1, 3, 4, 6] {
+        plan = plan.expect(49_000, Expect::CaughtUp(id, Millis(1_500)));
+    }
+    plan.expect(49_000, Expect::Validators(5)).expect(49_000, grew(25_000, 20))
+}
+
+fn restart_across_change(name: &str, seed: u64) -> Plan {
+    let moments = [Moment::Kill, Moment::PowerCut, Moment::AfterSync];
+    let mut plan = with_reserve(voting(name, seed, 4, 70_000))
+        .at(4_000, Act::Vote(Motion::AddValidator(4)))
+        .at(5_000, Act::Vote(Motion::SetGasLimit(25_000_000)));
+    for (turn, moment) in moments.into_iter().enumerate() {
+        // The approvals are in a block at 7 and 8 seconds, and hold a little later.
+        let at = 8_100 + turn as u64 * 12_000;
+        for id in 0..5 {
+            plan = plan
+                .at(at, Act::Crash(id, moment))
+                .at(at + 1_500 + id as u64 * 100, Act::Start(id));
+        }
+    }
+    plan.expect(60_000, Expect::Validators(5))
+        .expect(60_000, Expect::GasLimit(25_000_000))
+        .expect(69_000, grew(50_000, 10))
+        .expect(69_000, Expect::AllWithin(Millis(2_000)))
 }

@@ -48,10 +48,11 @@ pub struct Workload {
     next_call: u64,
 }
 
+/// An account and its key.
 #[derive(Debug)]
-struct Wallet {
+pub(crate) struct Wallet {
     key: EthKey,
-    address: Address,
+    pub address: Address,
 }
 
 #[derive(Debug)]
@@ -65,7 +66,7 @@ impl Workload {
         Self {
             rng,
             chain,
-            wallets: (0..WALLETS).map(Wallet::new).collect(),
+            wallets: (0..WALLETS).map(|i| Wallet::new("wallet", i)).collect(),
             every: None,
             calls: BTreeMap::new(),
             contracts: vec![],
@@ -81,7 +82,7 @@ impl Workload {
 
     /// The accounts of genesis.
     pub fn funded() -> impl Iterator<Item = (Address, u128)> {
-        let wallets = (0..WALLETS).map(|i| (Wallet::new(i).address, WALLET_BALANCE));
+        let wallets = (0..WALLETS).map(|i| (Wallet::new("wallet", i).address, WALLET_BALANCE));
         wallets.chain([(MISER, MISER_BALANCE)])
     }
 
@@ -118,6 +119,11 @@ impl Workload {
             known.or_insert_with(|| recover(bytes)).clone()
         };
         txs.iter().map(&mut one).collect()
+    }
+
+    /// The name of a call whose reply interests nobody.
+    pub fn no_reply(&mut self) -> CallId {
+        self.ask(Asked::Submit)
     }
 
     fn ask(&mut self, asked: Asked) -> CallId {
@@ -170,14 +176,14 @@ impl Workload {
 }
 
 impl Wallet {
-    fn new(index: usize) -> Self {
-        let secret = keccak256(format!("trefoil-sim/wallet/{index}"));
+    pub fn new(purpose: &str, index: usize) -> Self {
+        let secret = keccak256(format!("trefoil-sim/{purpose}/{index}"));
         let key = EthKey::from_byte_array(secret.0).expect("a hash is a key");
         let public = key.public_key(&Secp256k1::signing_only()).serialize_uncompressed();
         Self { key, address: Address::from_slice(&keccak256(&public[1..])[12..]) }
     }
 
-    fn sign<T>(&self, tx: T) -> TxEnvelope
+    pub fn sign<T>(&self, tx: T) -> TxEnvelope
     where
         T: alloy_consensus::SignableTransaction<Signature>,
         TxEnvelope: From<alloy_consensus::Signed<T>>,
@@ -205,7 +211,7 @@ mod tests {
 
     #[test]
     fn a_worker_recovers_the_sender_that_a_wallet_signed_as() {
-        let chain = Chain { block_interval_ms: 500, idle_block_s: 1, base_fee: 7 };
+        let chain = Chain { base_fee: 7, ..Chain::default() };
         let mut workload = Workload::new(chain, Rng::new(1, "workload"));
         for nonce in 0..50 {
             let tx = workload.transaction(nonce as usize % WALLETS, nonce);

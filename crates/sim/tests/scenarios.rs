@@ -45,4 +45,8 @@ scenarios! {
     slow_clock: "slow-clock",
     late_joiner: "late-joiner",
     idle_chain: "idle-chain",
+    validator_added: "validator-added",
+    validator_removed: "validator-removed",
+    leaders_revoked: "leaders-revoked",
+    restart_across_change: "restart-across-change",
 }

@@ -1,11 +1,19 @@
 //! Founds a network: one chain specification, one directory for each founder.
+//!
+//! What always holds: a secret is written, encrypted, into the directory of the
+//! founder who holds it and nowhere else. An organisation's first founder keeps
+//! its CA key, and the account that votes for it unless accounts were named.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
 use alloy_genesis::GenesisAccount;
 use alloy_primitives::U256;
 use trefoil_crypto::SecretKey;
-use trefoil_types::{Address, ChainSpec, Kind, PeerId, Validator, spec::Fork};
+use trefoil_types::{
+    Address, ChainSpec, Kind, PeerId, PublicKey,
+    spec::{self, Fork, FoundingValidator},
+};
+use zeroize::Zeroizing;
 
 use crate::{
     clock,
@@ -33,8 +41,18 @@ pub struct Plan {
     pub base_fee: u64,
     pub block_interval_ms: u64,
     pub idle_block_s: u64,
+    /// Of a network of members; founders are theirs in turn.
+    pub organisations: Vec<Party>,
     /// Who owns how much at genesis, in wei.
     pub funds: BTreeMap<Address, U256>,
+}
+
+/// An organisation among the founders.
+#[derive(Clone, Debug)]
+pub struct Party {
+    pub name: String,
+    /// The accounts that vote for it, each alone; none: one is made.
+    pub accounts: Vec<Address>,
 }
 
 /// One of the first validators.
@@ -45,9 +63,13 @@ pub struct Founder {
     pub address: SocketAddr,
     /// Its peers are filled in.
     pub settings: Settings,
-    /// Where its fees go.
-    pub fee_recipient: Address,
+    /// Where its fees go; `None`: on a public network to an account that is made,
+    /// which owns its stake; else nowhere.
+    pub fee_recipient: Option<Address>,
 }
+
+/// A secret, and the directory of who will hold it.
+type Secret = (PathBuf, KeyKind, Zeroizing<[u8; 32]>);
 
 /// Makes keys for every founder and writes their directories; the keys are
 /// encrypted with one password.
@@ -56,51 +78,109 @@ pub struct Founder {
 /// A value outside its range, or a directory that cannot be written or holds a
 /// node already.
 pub fn found(plan: Plan, founders: &[Founder], password: &str) -> Result<ChainSpec, Failure> {
-    let secrets = || (0..founders.len()).map(|_| keys::generate(KeyKind::Node)).collect::<Vec<_>>();
-    let (identities, votes) = (secrets(), secrets());
-    let validators = founders.iter().zip(&votes).map(|(founder, secret)| Validator {
-        key: SecretKey::from_seed(secret).public(),
-        power: 1,
-        fee_recipient: founder.fee_recipient,
+    if let Some(founder) = founders.iter().find(|founder| founder.home.is_founded()) {
+        return Err(founder.home.taken());
+    }
+    let mut secrets = Vec::new();
+    let seats = founders.iter().enumerate().map(|(index, founder)| {
+        let party = plan.organisations.get(index % plan.organisations.len().max(1));
+        seat(founder, party, &mut secrets)
     });
-    let spec = spec(plan, validators.collect());
+    let seats: Vec<(PeerId, FoundingValidator)> = seats.collect();
+    let parties = plan.organisations.iter().zip(founders);
+    let organisations = parties.map(|(party, first)| organise(party, first, &mut secrets));
+    let organisations = organisations.collect();
+    let peers = seats.iter().zip(founders);
+    let peers: Vec<PeerAddress> =
+        peers.map(|((peer, _), f)| PeerAddress { peer: *peer, address: f.address }).collect();
+    let spec = spec(&plan, organisations, seats.into_iter().map(|(_, seat)| seat).collect());
     spec.check()?;
-    let peers: Vec<PeerAddress> = founders
-        .iter()
-        .zip(&identities)
-        .map(|(founder, secret)| PeerAddress {
-            peer: PeerId(SecretKey::from_seed(secret).public()),
-            address: founder.address,
-        })
-        .collect();
+    for (dir, kind, secret) in &secrets {
+        keys::store(dir, *kind, secret, password)?;
+    }
     for (index, founder) in founders.iter().enumerate() {
         let mut settings = founder.settings.clone();
         settings.p2p.peers = peers.clone();
         settings.p2p.peers.remove(index);
-        let dir = &founder.home.dir;
-        keys::store(dir, KeyKind::Node, &identities[index], password)?;
-        keys::store(dir, KeyKind::Validator, &votes[index], password)?;
         founder.home.found(&spec, &settings)?;
     }
     Ok(spec)
 }
 
-fn spec(plan: Plan, validators: Vec<Validator>) -> ChainSpec {
+/// A founder's node and validator; of `party` in a network of members.
+fn seat(
+    founder: &Founder,
+    party: Option<&Party>,
+    secrets: &mut Vec<Secret>,
+) -> (PeerId, FoundingValidator) {
+    let peer = PeerId(make_key(founder, KeyKind::Node, secrets));
+    let key = make_key(founder, KeyKind::Validator, secrets);
+    let account = match (founder.fee_recipient, party) {
+        (Some(account), _) => account,
+        (None, Some(_)) => Address::ZERO,
+        (None, None) => make_account(founder, secrets),
+    };
+    let validator = FoundingValidator {
+        key,
+        power: 1,
+        fee_recipient: account,
+        owner: party.is_none().then_some(account),
+        node: party.map(|_| peer),
+        organisation: party.map(|party| party.name.clone()),
+    };
+    (peer, validator)
+}
+
+/// An organisation with its CA key, and an account if it named none; the secrets
+/// go to its first founder.
+fn organise(party: &Party, first: &Founder, secrets: &mut Vec<Secret>) -> spec::Organisation {
+    let ca = make_key(first, KeyKind::Ca, secrets);
+    let keys = match &party.accounts[..] {
+        [] => vec![make_account(first, secrets)],
+        named => named.to_vec(),
+    };
+    spec::Organisation { name: party.name.clone(), threshold: 1, keys, ca_keys: vec![ca] }
+}
+
+/// A new Ed25519 key for a founder to hold.
+fn make_key(founder: &Founder, kind: KeyKind, secrets: &mut Vec<Secret>) -> PublicKey {
+    let secret = keys::generate(kind);
+    let public = SecretKey::from_seed(&secret).public();
+    secrets.push((founder.home.dir.clone(), kind, secret));
+    public
+}
+
+/// A new account for a founder to hold.
+fn make_account(founder: &Founder, secrets: &mut Vec<Secret>) -> Address {
+    let secret = keys::generate(KeyKind::Account);
+    let address = keys::account_address(&secret).expect("a generated key is one");
+    secrets.push((founder.home.dir.clone(), KeyKind::Account, secret));
+    address
+}
+
+fn spec(
+    plan: &Plan,
+    organisations: Vec<spec::Organisation>,
+    validators: Vec<FoundingValidator>,
+) -> ChainSpec {
     let account = |balance| GenesisAccount { balance, ..GenesisAccount::default() };
+    let funds = plan.funds.iter().map(|(address, wei)| (*address, account(*wei)));
     ChainSpec {
-        name: plan.name,
+        name: plan.name.clone(),
         kind: plan.kind,
         chain_id: plan.chain_id,
         genesis_time: clock::wall().as_secs(),
         gas_limit: GAS_LIMIT,
         base_fee: plan.base_fee,
+        min_base_fee: None,
         block_interval_ms: plan.block_interval_ms,
         idle_block_s: plan.idle_block_s,
-        forks: [Fork::Cancun, Fork::Prague, Fork::Osaka]
-            .into_iter()
-            .map(|fork| (fork, 0))
-            .collect(),
+        validator_delay: spec::default_validator_delay(),
+        quorum: spec::default_quorum(),
+        staking: (!plan.kind.has_members()).then(spec::Staking::default),
+        forks: Fork::ALL.into_iter().map(|fork| (fork, 0)).collect(),
+        organisations,
         validators,
-        alloc: plan.funds.into_iter().map(|(address, wei)| (address, account(wei))).collect(),
+        alloc: funds.collect(),
     }
 }

@@ -80,16 +80,21 @@ impl Home {
         Ok(Effective::load(&self.settings_file(), env, flags)?)
     }
 
+    /// That there is a node here already.
+    pub fn taken(&self) -> Failure {
+        Failure::told(
+            format!("{} holds a node already", self.dir.display()),
+            "choose another directory with --dir, or remove that one",
+        )
+    }
+
     /// Founds a node's directory: its chain and its settings.
     ///
     /// # Errors
     /// When there is a node already, or the directory cannot be written.
     pub fn found(&self, spec: &ChainSpec, settings: &Settings) -> Result<(), Failure> {
         if self.is_founded() {
-            return Err(Failure::told(
-                format!("{} holds a node already", self.dir.display()),
-                "choose another directory with --dir, or remove that one",
-            ));
+            return Err(self.taken());
         }
         write(&self.settings_file(), &settings.to_toml())?;
         // Last, since it makes the directory a node's.

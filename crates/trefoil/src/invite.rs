@@ -82,12 +82,15 @@ mod tests {
     use std::collections::BTreeMap;
 
     use trefoil_crypto::SecretKey;
-    use trefoil_types::{Address, Kind, PeerId, Validator, spec::Fork};
+    use trefoil_types::{
+        Address, Kind, PeerId,
+        spec::{Fork, FoundingValidator, Organisation},
+    };
 
     use super::*;
 
     fn invite() -> Invite {
-        let key = SecretKey::from_seed(&[3; 32]).public();
+        let key = |n| SecretKey::from_seed(&[n; 32]).public();
         let address = "10.1.2.3:30303".parse().unwrap();
         let spec = ChainSpec {
             name: "example".into(),
@@ -96,13 +99,30 @@ mod tests {
             genesis_time: 1,
             gas_limit: 30_000_000,
             base_fee: 1,
+            min_base_fee: None,
             block_interval_ms: 500,
             idle_block_s: 60,
+            validator_delay: 2,
+            quorum: [2, 3],
+            staking: None,
             forks: BTreeMap::from([(Fork::Cancun, 0)]),
-            validators: vec![Validator { key, power: 1, fee_recipient: Address::ZERO }],
+            organisations: vec![Organisation {
+                name: "acme".into(),
+                threshold: 1,
+                keys: vec![Address::repeat_byte(1)],
+                ca_keys: vec![key(5)],
+            }],
+            validators: vec![FoundingValidator {
+                key: key(3),
+                power: 1,
+                fee_recipient: Address::ZERO,
+                owner: None,
+                node: Some(PeerId(key(4))),
+                organisation: Some("acme".into()),
+            }],
             alloc: BTreeMap::new(),
         };
-        Invite { spec, peers: vec![PeerAddress { peer: PeerId(key), address }] }
+        Invite { spec, peers: vec![PeerAddress { peer: PeerId(key(4)), address }] }
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Keys in files: Web3 Secret Storage (keystore v3), encrypted by a password.
 //!
 //! A node's directory holds `keys/node.json` (its name on the network), if it
-//! may validate `keys/validator.json`, and any accounts. What always holds: a
+//! may validate `keys/validator.json`, if it keeps its organisation's CA key
+//! `keys/ca.json`, and any accounts. What always holds: a
 //! secret is never written in the clear, a key file is readable by its owner
 //! only, and a file from outside is checked before its numbers cost anything.
 //!
@@ -34,6 +35,8 @@ pub enum KeyKind {
     Validator,
     /// Ed25519: the node's name on the network (libp2p identity).
     Node,
+    /// Ed25519: signs the certificates of an organisation's nodes.
+    Ca,
     /// secp256k1: an Ethereum account.
     Account,
 }
@@ -43,6 +46,7 @@ impl fmt::Display for KeyKind {
         f.write_str(match self {
             Self::Validator => "validator",
             Self::Node => "node",
+            Self::Ca => "ca",
             Self::Account => "account",
         })
     }
@@ -52,7 +56,7 @@ impl fmt::Display for KeyKind {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyFile {
     pub kind: KeyKind,
-    /// Validator: public key; node: peer id; account: address.
+    /// Validator and CA: public key; node: peer id; account: address.
     pub public: String,
     pub path: PathBuf,
 }
@@ -151,7 +155,7 @@ pub fn generate(kind: KeyKind) -> Zeroizing<[u8; 32]> {
 /// When the bytes are no secp256k1 key (account).
 pub fn public(kind: KeyKind, secret: &[u8; 32]) -> Result<String, KeysError> {
     Ok(match kind {
-        KeyKind::Validator => SecretKey::from_seed(secret).public().to_string(),
+        KeyKind::Validator | KeyKind::Ca => SecretKey::from_seed(secret).public().to_string(),
         KeyKind::Node => PeerId(SecretKey::from_seed(secret).public()).to_string(),
         KeyKind::Account => account_address(secret)?.to_string(),
     })
@@ -187,7 +191,7 @@ pub fn parse_secret(kind: KeyKind, text: &str) -> Result<Zeroizing<[u8; 32]>, Ke
 pub fn path(dir: &Path, kind: KeyKind, public: &str) -> PathBuf {
     let keys = dir.join("keys");
     match kind {
-        KeyKind::Validator | KeyKind::Node => keys.join(format!("{kind}.json")),
+        KeyKind::Validator | KeyKind::Node | KeyKind::Ca => keys.join(format!("{kind}.json")),
         KeyKind::Account => keys.join(format!("account-{}.json", public.to_lowercase())),
     }
 }
@@ -328,6 +332,7 @@ pub fn describe(path: &Path) -> Result<KeyFile, KeysError> {
     let kind = match ours["kind"].as_str() {
         Some("validator") => KeyKind::Validator,
         Some("node") => KeyKind::Node,
+        Some("ca") => KeyKind::Ca,
         Some("account") => KeyKind::Account,
         _ => return Err(malformed("it does not say what it is for; use `trefoil keys import`")),
     };

@@ -22,6 +22,7 @@ use trefoil_net::{NetEvent, NetHandle};
 use trefoil_node::{
     Config, Done, Effects, Event, Input, Job, Node, Order, Reply, Status, To, io::CallId,
 };
+use trefoil_types::Admission;
 
 use crate::{
     backend::{Request, recover},
@@ -215,12 +216,23 @@ impl Shell {
             // Without subscribers there is nobody to tell.
             let _ = self.events.send(event);
         }
-        for Order::Blame { peer, offence } in effects.orders {
-            tracing::warn!(%peer, ?offence, "a peer misbehaved");
-            self.net.blame(peer, offence);
+        for order in effects.orders {
+            match order {
+                Order::Blame { peer, offence } => {
+                    tracing::warn!(%peer, ?offence, "a peer misbehaved");
+                    self.net.blame(peer, offence);
+                }
+                Order::Admission(admission) => self.tell_admission(&admission),
+            }
         }
         effects.jobs.into_iter().for_each(|job| self.start(job));
         effects.prune_journal.map_or(Ok(()), |height| self.journal.prune(height))
+    }
+
+    /// Whom the chain lets in from now on.
+    fn tell_admission(&self, admission: &Admission) {
+        let Admission { height, members, .. } = admission;
+        tracing::trace!(height, nodes = members.nodes.len(), "who may connect");
     }
 
     /// Shows readers the newest block, before anyone is told of it.

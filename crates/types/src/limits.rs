@@ -31,3 +31,12 @@ pub const VALIDATORS_MAX: usize = 128;
 
 /// The most total voting power, so that sums and ratios cannot overflow.
 pub const POWER_MAX: u64 = 1 << 60;
+
+/// The most organisations of a network.
+pub const ORGANISATIONS_MAX: usize = 64;
+
+/// The most accounts that vote for one organisation.
+pub const GOVERNANCE_KEYS_MAX: usize = 16;
+
+/// The most CA keys of one organisation at a time.
+pub const CA_KEYS_MAX: usize = 4;

@@ -119,7 +119,7 @@ impl NotAMember {
 }
 
 /// The chain as who judges a newcomer sees it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admission {
     pub genesis: B256,
     /// The tip's height: judgement is for the block after it.
@@ -238,6 +238,13 @@ impl Members {
     /// Whether the node's key is never admitted again.
     pub fn is_revoked(&self, peer: PeerId) -> bool {
         self.nodes.get(&peer).is_some_and(|node| node.revoked)
+    }
+
+    /// Whether nobody may talk with `peer`, whatever its certificate says: it was
+    /// revoked, or the organisation that the chain knows it by is not active.
+    pub fn shuns(&self, peer: &PeerId) -> bool {
+        let node = self.nodes.get(peer);
+        node.is_some_and(|node| node.revoked || self.active(node.organisation).is_err())
     }
 
     fn active(&self, id: OrganisationId) -> Result<&Organisation, NotAMember> {

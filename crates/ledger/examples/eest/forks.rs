@@ -55,6 +55,8 @@ impl<'a> Schedule<'a> {
             blob_txs: true,
             gas_free: false,
             deposits: Some(MAINNET_DEPOSIT_CONTRACT_ADDRESS),
+            accounts_listed: false,
+            deployers_listed: false,
         }
     }
 }

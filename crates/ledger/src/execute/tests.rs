@@ -26,7 +26,7 @@ fn chain(base_fee: u64) -> Chain {
 }
 
 fn rerun(chain: &Chain, block: &RecoveredBlock) -> Result<Executed, ExecuteError> {
-    execute(&chain.spec, chain.tip_hash, &chain.tip, &chain.world, block)
+    execute(&chain.parent(), block)
 }
 
 #[test]
@@ -164,7 +164,7 @@ fn blob_transactions_are_refused() {
 #[test]
 fn a_full_block_keeps_what_finds_no_room_for_later() {
     let mut chain = chain(0);
-    chain.spec.gas_limit = 1_000_000;
+    chain.governed.settings.gas_limit = 1_000_000;
     chain.tip.gas_limit = 1_000_000;
     let tx = |nonce, gas| {
         sent(TxEip1559 { nonce, gas_limit: gas, ..transfer(address(2), 1) }, address(1))

@@ -5,7 +5,7 @@ use alloy_primitives::{Bytes, Log, Signature, TxKind};
 use alloy_trie::{Nibbles, TrieAccount, proof::verify_proof};
 use proptest::prelude::*;
 use trefoil_crypto::SecretKey;
-use trefoil_types::{MemDisk, TxEnvelope, keccak256};
+use trefoil_types::{MemDisk, PeerId, TxEnvelope, keccak256};
 
 use super::*;
 use crate::{AccountDiff, Journal, Record, StateReader};
@@ -13,13 +13,18 @@ use crate::{AccountDiff, Journal, Record, StateReader};
 mod crash;
 
 fn spec() -> Arc<ChainSpec> {
-    let key = SecretKey::from_seed(&[1; 32]).public();
+    let key = |n| SecretKey::from_seed(&[n; 32]).public();
     let text = format!(
         "name = \"t\"\nkind = \"consortium\"\nchain_id = 7331\ngenesis_time = 5\n\
-         gas_limit = 30000000\nbase_fee = 0\n[forks]\ncancun = 0\nprague = 0\n[[validators]]\n\
-         key = \"{key}\"\npower = 1\nfee_recipient = \"{}\"\n[alloc.\"{}\"]\nbalance = \"0xffffffff\"\n",
+         gas_limit = 30000000\nbase_fee = 0\n[forks]\ncancun = 0\nprague = 0\n[[organisations]]\nname = \"one\"\n\
+         keys = [\"{0}\"]\nca_keys = [\"{ca}\"]\n[[validators]]\nkey = \"{key}\"\npower = 1\n\
+         fee_recipient = \"{0}\"\nnode = \"{peer}\"\norganisation = \"one\"\n\
+         [alloc.\"{1}\"]\nbalance = \"0xffffffff\"\n",
         Address::repeat_byte(9),
         Address::repeat_byte(0xaa),
+        key = key(1),
+        ca = key(2),
+        peer = PeerId(key(3)),
     );
     Arc::new(ChainSpec::from_toml(&text).unwrap())
 }
@@ -47,7 +52,8 @@ fn outcome(ledger: &Ledger, mut diff: StateDiff, receipts: Vec<Receipt>) -> Outc
     let tx = Recovered::new_unchecked(TxEnvelope::Legacy(signed), Address::ZERO);
     let parent = ledger.tip_certificate().map(|c| Certificate { round: 77, ..c.clone() });
     let block = Arc::new(RecoveredBlock::new(header, vec![Arc::new(tx)], parent));
-    Outcome { committed: Committed { block, receipts: Arc::new(receipts), diff, trie } }
+    let receipts = Arc::new(receipts);
+    Outcome { committed: Committed { block, receipts, diff, trie, governed: None } }
 }
 
 fn commit(ledger: &mut Ledger, diff: StateDiff) {

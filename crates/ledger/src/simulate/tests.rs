@@ -39,9 +39,9 @@ fn with<T>(
     options: &CallOptions,
     run: impl FnOnce(&Simulation<'_, World>) -> Result<T, CallError>,
 ) -> Result<T, String> {
-    let header: Header =
-        header::draft_header(&chain.spec, chain.tip_hash, &chain.tip, &chain.draft());
-    let rules = Rules::of_chain(&chain.spec, header.number);
+    let settings = &chain.governed.settings;
+    let header: Header = header::draft_header(settings, chain.tip_hash, &chain.tip, &chain.draft());
+    let rules = Rules::of_chain(&chain.spec, &chain.governed, &header).expect("known rules");
     let simulation = Simulation::new(rules, &header, &chain.world, options);
     simulation.and_then(|simulation| run(&simulation)).map_err(|error| error.to_string())
 }

@@ -5,8 +5,12 @@ use std::sync::Arc;
 use alloy_consensus::{Signed, TxEip1559, transaction::Recovered};
 use alloy_eips::{eip2935, eip4788, eip7002, eip7251};
 use alloy_primitives::{Address, B256, Bytes, Signature, TxKind, U256};
-use trefoil_ledger::{Built, Draft, build};
-use trefoil_types::{Certificate, ChainSpec, Header, Kind, Transaction, TxEnvelope, spec::Fork};
+use trefoil_crypto::PublicKey;
+use trefoil_ledger::{Built, ChainSettings, Draft, Governed, Parent, build};
+use trefoil_types::{
+    Certificate, ChainSpec, Header, Kind, Transaction, TxEnvelope, Validator, ValidatorSet,
+    spec::Fork,
+};
 
 use super::world::World;
 
@@ -21,8 +25,13 @@ pub fn spec(base_fee: u64) -> ChainSpec {
         genesis_time: 1_000,
         gas_limit: 30_000_000,
         base_fee,
+        min_base_fee: None,
         block_interval_ms: 500,
         idle_block_s: 60,
+        validator_delay: 2,
+        quorum: [2, 3],
+        staking: None,
+        organisations: vec![],
         forks: [(Fork::Cancun, 0), (Fork::Prague, 0), (Fork::Osaka, 0)].into(),
         validators: vec![],
         alloc: Default::default(),
@@ -57,9 +66,11 @@ pub fn address(byte: u8) -> Address {
     Address::repeat_byte(byte)
 }
 
-/// A chain whose state is a [`World`].
+/// A chain whose state is a [`World`], without a governing contract: what that
+/// would say is set by hand.
 pub struct Chain {
     pub spec: ChainSpec,
+    pub governed: Governed,
     pub world: World,
     pub tip: Header,
     pub tip_hash: B256,
@@ -76,7 +87,28 @@ impl Chain {
             blob_gas_used: Some(0),
             ..Default::default()
         };
-        Self { spec, world, tip_hash: tip.hash_slow(), tip }
+        let (power, fee_recipient) = (1, address(0xfe));
+        let validator = Validator { key: PublicKey::default(), power, fee_recipient };
+        let governed = Governed {
+            validators: ValidatorSet::new(vec![validator]).expect("one validator is a set"),
+            members: Default::default(),
+            settings: ChainSettings::of_founding(&spec),
+            forks: spec.forks.clone(),
+            unknown_fork: None,
+        };
+        Self { spec, governed, world, tip_hash: tip.hash_slow(), tip }
+    }
+
+    /// The tip, as the next block sees it.
+    pub fn parent(&self) -> Parent<'_, World> {
+        Parent {
+            spec: &self.spec,
+            hash: self.tip_hash,
+            header: &self.tip,
+            state: &self.world,
+            governed: &self.governed,
+            validators: (self.tip.number > 0).then_some(&self.governed.validators),
+        }
     }
 
     pub fn draft(&self) -> Draft {
@@ -100,8 +132,7 @@ impl Chain {
             Ok(world.root())
         };
         let (draft, txs) = (self.draft(), &mut txs.into_iter());
-        build(&self.spec, self.tip_hash, &self.tip, &self.world, draft, txs, root)
-            .expect("memory can be read")
+        build(&self.parent(), draft, txs, root).expect("memory can be read")
     }
 
     pub fn extend(&mut self, built: Built) {

@@ -22,7 +22,7 @@ fn chain() -> (Chain, crate::Built) {
 
 fn traced(only: Option<usize>, options: GethDebugTracingOptions) -> Vec<GethTrace> {
     let (chain, built) = chain();
-    let traces = replay(&chain.spec, &built.block, &chain.world, only, options).expect("runs");
+    let traces = replay(&chain.parent(), &built.block, only, options).expect("runs");
     traces.into_iter().map(|(_, trace)| trace).collect()
 }
 
@@ -67,6 +67,6 @@ fn tracers_in_javascript_are_refused_with_a_reason() {
         tracer: Some(alloy_rpc_types_trace::geth::GethDebugTracerType::JsTracer("{}".into())),
         ..Default::default()
     };
-    let error = replay(&chain.spec, &built.block, &chain.world, None, options);
+    let error = replay(&chain.parent(), &built.block, None, options);
     assert!(matches!(&error, Err(TraceError::Tracer(text)) if text.contains("JS")), "{error:?}");
 }

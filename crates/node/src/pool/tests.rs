@@ -18,7 +18,7 @@ fn rules() -> Rules {
 }
 
 fn rich(nonce: u64) -> SenderState {
-    SenderState { nonce, balance: U256::from(ETHER), is_contract: false }
+    SenderState { nonce, balance: U256::from(ETHER), ..SenderState::default() }
 }
 
 fn template() -> TxEip1559 {

@@ -92,10 +92,15 @@ pub fn spec(validators: usize) -> ChainSpec {
          [forks]\ncancun = 0\nprague = 0\nosaka = 0\n",
     );
     for n in 0..validators {
+        let ca = SecretKey::from_seed(&[n as u8 + 201; 32]).public();
         text += &format!(
-            "[[validators]]\nkey = \"{}\"\npower = 1\nfee_recipient = \"{}\"\n",
+            "[[organisations]]\nname = \"org-{n}\"\nkeys = [\"{}\"]\nca_keys = [\"{ca}\"]\n\
+             [[validators]]\nkey = \"{}\"\npower = 1\nfee_recipient = \"{}\"\n\
+             node = \"{}\"\norganisation = \"org-{n}\"\n",
+            wallet(n as u8),
             validator_key(n).public(),
-            Address::repeat_byte(n as u8 + 1)
+            Address::repeat_byte(n as u8 + 1),
+            peer(n),
         );
     }
     for n in 0..10 {
@@ -282,7 +287,8 @@ impl Cluster {
             }
         }
         self.replies.extend(effects.replies.into_iter().map(|(_, reply)| reply));
-        self.blames.extend(effects.orders);
+        let blames = effects.orders.into_iter().filter(|o| matches!(o, Order::Blame { .. }));
+        self.blames.extend(blames);
         for event in effects.events {
             match event {
                 Event::Committed { block, .. } => self.committed(n, block),

@@ -26,7 +26,7 @@ use self::{accounts::Account, child::Child, live::Live};
 use super::{block_on, network::KindFlag};
 use crate::{
     failure::Failure,
-    founding::{self, ETHER, Founder, Plan},
+    founding::{self, ETHER, Founder, Party, Plan},
     home::{Home, write},
     keys::{self, KeyKind},
     settings::{PeerAddress, Settings},
@@ -36,6 +36,9 @@ use crate::{
 const PASSWORD: &str = "devnet";
 
 const CHAIN_NAME: &str = "devnet";
+
+/// The most organisations of a consortium that is made here.
+const ORGANISATIONS: usize = 4;
 
 /// How often the children are looked after.
 const WATCH: Duration = Duration::from_millis(100);
@@ -150,6 +153,21 @@ impl Devnet {
             .collect()
     }
 
+    /// Up to four organisations, each with one of the well-known accounts to vote
+    /// with; a private network is one's own, and a public one nobody's.
+    fn organisations(&self, founders: usize, accounts: &[Account]) -> Vec<Party> {
+        let count = match self.kind {
+            KindFlag::Public => 0,
+            KindFlag::Private => 1,
+            KindFlag::Consortium => founders.min(ORGANISATIONS),
+        };
+        let party = |(index, account): (usize, &Account)| Party {
+            name: format!("org-{}", index + 1),
+            accounts: vec![account.address],
+        };
+        accounts.iter().take(count).enumerate().map(party).collect()
+    }
+
     fn found(&self, homes: &[Home], ports: &[Ports], accounts: &[Account]) -> Result<(), Failure> {
         let founders: Vec<Founder> = homes
             .iter()
@@ -160,7 +178,7 @@ impl Devnet {
                 address: ports.p2p,
                 settings: ports.settings(),
                 // Not one of the ten: theirs change by their own transactions only.
-                fee_recipient: accounts::derive(10 + index as u32).address,
+                fee_recipient: Some(accounts::derive(10 + index as u32).address),
             })
             .collect();
         let ether = U256::from(10_000) * U256::from(ETHER);
@@ -171,6 +189,7 @@ impl Devnet {
             base_fee: self.base_fee,
             block_interval_ms: self.block_time,
             idle_block_s: self.idle_block_s,
+            organisations: self.organisations(founders.len(), accounts),
             funds: accounts
                 .iter()
                 .map(|account| (account.address, ether))
@@ -308,6 +327,13 @@ fn introduce(
     println!("(these keys are known to everyone: never use them elsewhere)");
     for (index, account) in accounts.iter().enumerate() {
         println!("  {index}  {}  {}", account.address, account.key);
+    }
+    for organisation in &spec.organisations {
+        let keys = organisation.keys.iter();
+        let accounts = keys.filter_map(|key| accounts.iter().position(|a| a.address == *key));
+        for account in accounts {
+            println!("account {account} votes for {}", organisation.name);
+        }
     }
     println!();
 }

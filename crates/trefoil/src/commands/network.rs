@@ -9,7 +9,7 @@ use trefoil_types::{Address, Kind};
 use super::{Dir, Password};
 use crate::{
     failure::Failure,
-    founding::{self, Founder, Plan},
+    founding::{self, Founder, Party, Plan},
     home::{self, Home},
     invite::Invite,
     keys::{self, KeyKind},
@@ -69,6 +69,24 @@ impl FromStr for Fund {
     }
 }
 
+/// An organisation, written `NAME` or `NAME=ADDRESS,…`.
+#[derive(Clone, Debug)]
+struct Org(Party);
+
+impl FromStr for Org {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, accounts) = text.split_once('=').unwrap_or((text, ""));
+        if !is_name(name) {
+            return Err(format!("{name:?} is no name: use 1 to 32 letters, digits, - and _"));
+        }
+        let account = |text: &str| text.parse().map_err(|_| format!("{text:?} is no address"));
+        let accounts = accounts.split(',').filter(|text| !text.is_empty()).map(account);
+        Ok(Self(Party { name: name.into(), accounts: accounts.collect::<Result<_, _>>()? }))
+    }
+}
+
 #[derive(Debug, Args)]
 pub struct New {
     /// Who may connect, and who decides who validates
@@ -82,9 +100,10 @@ pub struct New {
     /// Number of founders
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=128))]
     validators: u16,
-    /// An organisation; founders' directories are named after them in turn
-    #[arg(long = "org", value_name = "NAME")]
-    orgs: Vec<String>,
+    /// An organisation and the accounts that vote for it; without accounts one is
+    /// made. Founders are theirs in turn. A private network has one
+    #[arg(long = "org", value_name = "NAME[=ADDRESS,…]")]
+    orgs: Vec<Org>,
     /// Where the founders are reached, one for each; without: ports of this machine
     #[arg(long = "at", value_name = "IP:PORT")]
     addresses: Vec<SocketAddr>,
@@ -114,7 +133,8 @@ impl New {
                 "name another directory, or remove that one",
             ));
         }
-        let founders = self.founders()?;
+        let organisations = self.organisations()?;
+        let founders = self.founders(&organisations)?;
         let password = self.password.source().choose("the founders' keys")?;
         if self.funds.is_empty() && self.base_fee > 0 {
             eprintln!(
@@ -128,6 +148,7 @@ impl New {
             base_fee: self.base_fee,
             block_interval_ms: self.block_time,
             idle_block_s: self.idle_block_s,
+            organisations,
             funds: self
                 .funds
                 .iter()
@@ -147,8 +168,35 @@ impl New {
         Ok(())
     }
 
+    /// Those named; a private network without one is its own name's.
+    fn organisations(&self) -> Result<Vec<Party>, Failure> {
+        let named: Vec<Party> = self.orgs.iter().map(|org| org.0.clone()).collect();
+        let count = named.len();
+        let wrong = |what: String, cure: &str| Err(Failure::told(what, cure));
+        match self.kind {
+            KindFlag::Public if count > 0 => {
+                wrong("a public network has no organisations".into(), "leave --org out")
+            }
+            KindFlag::Private if count > 1 => wrong(
+                format!("--org is given {count} times for a private network"),
+                "give it once: others are voted in later; or found a consortium",
+            ),
+            KindFlag::Private if count == 0 => {
+                Ok(vec![Party { name: self.name.clone(), accounts: vec![] }])
+            }
+            KindFlag::Consortium if count == 0 => {
+                wrong("a consortium has organisations".into(), "give --org NAME for each of them")
+            }
+            KindFlag::Consortium if count > usize::from(self.validators) => wrong(
+                format!("{count} organisations for {} founders", self.validators),
+                "let each organisation have a founder: raise --validators",
+            ),
+            _ => Ok(named),
+        }
+    }
+
     /// Names, addresses and ports of the founders.
-    fn founders(&self) -> Result<Vec<Founder>, Failure> {
+    fn founders(&self, organisations: &[Party]) -> Result<Vec<Founder>, Failure> {
         let count = usize::from(self.validators);
         if !self.addresses.is_empty() && self.addresses.len() != count {
             return Err(Failure::told(
@@ -160,7 +208,7 @@ impl New {
             let i = usize::from(index);
             let org = match self.orgs.len() {
                 0 => "node",
-                orgs => &self.orgs[i % orgs],
+                count => &organisations[i % count].name,
             };
             let mut settings = Settings::default();
             let address = match self.addresses.get(i) {
@@ -176,12 +224,8 @@ impl New {
                 }
             };
             let home = Home::new(self.dir.join(format!("{org}-{index}")));
-            Founder { home, address, settings, fee_recipient: Address::ZERO }
+            Founder { home, address, settings, fee_recipient: None }
         };
-        if let Some(org) = self.orgs.iter().find(|org| !is_name(org)) {
-            let what = format!("--org {org:?} cannot name a directory");
-            return Err(Failure::told(what, "use letters, digits, - and _"));
-        }
         Ok((0..self.validators).map(founder).collect())
     }
 }

@@ -5,7 +5,9 @@
 //! this block on this network, and its header fits its transactions and (with
 //! `--from`) its ancestors. What it does not: it executes nothing, so whether
 //! the state root follows from the transactions is the signers' word.
-//! Validators are those of `chain.toml`, as long as a chain's set is fixed.
+//! Validators are those that `chain.toml` founds: blocks do not say who came and
+//! went since, so from the first change of the set on nothing is proven here, and
+//! the command says so.
 
 use std::{
     fs,
@@ -19,7 +21,8 @@ use clap::Args;
 use serde_json::{Value, json};
 use trefoil_ledger::{History, Ledger};
 use trefoil_types::{
-    B256, Block, Certificate, CertifiedBlock, ChainSpec, Height, MemDisk, ValidatorSet, limits,
+    B256, Block, Certificate, CertificateError, CertifiedBlock, ChainSpec, Height, MemDisk,
+    ValidatorSet, limits,
 };
 
 use super::block_on;
@@ -28,6 +31,10 @@ use crate::{
     failure::Failure,
     home::read_spec,
 };
+
+/// Why a block that is good may fail here.
+const CHANGED: &str = "The set is the one that chain.toml founds; if validators were voted in or \
+     out since, only a node that has executed every block knows them";
 
 /// The largest file of blocks that is read, bytes.
 const FILE_BYTES_MAX: u64 = 1 << 30;
@@ -124,7 +131,12 @@ impl Trusted {
                 certificate.height, certificate.block
             ));
         }
-        certificate.verify(&self.set, &self.genesis).map_err(|e| e.to_string())?;
+        certificate.verify(&self.set, &self.genesis).map_err(|e| match e {
+            CertificateError::Stranger { .. } | CertificateError::NoQuorum { .. } => {
+                format!("{e}. {CHANGED}")
+            }
+            CertificateError::Twice { .. } | CertificateError::Signature { .. } => e.to_string(),
+        })?;
         let root = calculate_transaction_root(&block.body.transactions);
         if root != block.header.transactions_root {
             return Err(format!("its transactions have the root {root}, its header says another"));

@@ -3,7 +3,7 @@ use super::*;
 #[test]
 fn a_key_comes_back_with_its_password_only() {
     let dir = tempfile::tempdir().unwrap();
-    for kind in [KeyKind::Validator, KeyKind::Node, KeyKind::Account] {
+    for kind in [KeyKind::Validator, KeyKind::Node, KeyKind::Ca, KeyKind::Account] {
         let secret = generate(kind);
         let file = store(dir.path(), kind, &secret, "right").unwrap();
         assert_eq!(*open(&file.path, "right").unwrap(), *secret);
@@ -19,7 +19,7 @@ fn a_key_comes_back_with_its_password_only() {
         assert!(matches!(again, Err(KeysError::Exists { .. })));
     }
     let kinds: Vec<_> = list(dir.path()).unwrap().into_iter().map(|file| file.kind).collect();
-    assert_eq!(kinds, [KeyKind::Account, KeyKind::Node, KeyKind::Validator]);
+    assert_eq!(kinds, [KeyKind::Account, KeyKind::Ca, KeyKind::Node, KeyKind::Validator]);
     assert_eq!(fs::read_dir(dir.path().join("keys")).unwrap().count(), 3, "no drafts stay");
 }
 

@@ -44,6 +44,7 @@ fn certificate_json(certificate: &Certificate) -> impl Serialize {
 pub fn status(rpc: &Rpc, _: &Params) -> RpcResult {
     let (backend, status) = (&rpc.backend, rpc.backend.status());
     let spec = &backend.spec;
+    let settings = backend.snapshot().governed().settings;
     json(&value!({
         "version": env!("CARGO_PKG_VERSION"),
         "chain": spec.name,
@@ -52,7 +53,7 @@ pub fn status(rpc: &Rpc, _: &Params) -> RpcResult {
         "genesisHash": backend.genesis_hash,
         "blockIntervalMs": spec.block_interval_ms,
         "idleBlockS": spec.idle_block_s,
-        "gasFree": spec.is_gas_free(),
+        "gasFree": settings.is_gas_free(),
         "peerId": backend.peer.to_string(),
         "validator": backend.validator,
         "validating": status.validating,

@@ -138,7 +138,7 @@ proptest! {
                 Op::Admit { sender, nonce, cap, tip } => {
                     let (next, balance) = model.account(sender);
                     let balance = U256::from(balance);
-                    let state = SenderState { nonce: next, balance, is_contract: false };
+                    let state = SenderState { nonce: next, balance, ..SenderState::default() };
                     let tx = tx(sender, nonce, cap, tip);
                     let entry = Entry { sender, nonce, cap, tip, arrival: 0, tx: tx.clone() };
                     let taken = pool.admit(Time(0), tx, None, &rules(), &state);

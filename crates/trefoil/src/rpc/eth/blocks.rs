@@ -19,7 +19,6 @@ use super::super::{
     json,
     params::{BlockRef, Params},
 };
-use super::fees::next_base_fee;
 
 /// Blocks that stay decoded: callers wait for the receipts of a block one by
 /// one, and decoding a large block takes milliseconds.
@@ -134,7 +133,8 @@ pub fn mined(rpc: &Rpc, hash: &B256) -> RpcResult<Option<(StoredBlock, usize)>> 
 async fn pending(rpc: &Rpc) -> RpcResult<RecoveredBlock> {
     let snapshot = rpc.backend.snapshot();
     let tip = snapshot.tip();
-    let mut room = tip.gas_limit;
+    let gas_limit = snapshot.governed().settings.gas_limit;
+    let mut room = gas_limit;
     let fits = |tx: &Transaction| match room.checked_sub(tx.gas_limit()) {
         Some(rest) => {
             room = rest;
@@ -152,11 +152,12 @@ async fn pending(rpc: &Rpc) -> RpcResult<RecoveredBlock> {
         parent_hash: snapshot.tip_hash(),
         number: tip.number + 1,
         timestamp: now.max(tip.timestamp),
-        base_fee_per_gas: Some(next_base_fee(&rpc.backend.spec, tip)),
+        base_fee_per_gas: Some(snapshot.next_base_fee()),
         transactions_root: calculate_transaction_root(&envelopes),
         receipts_root: EMPTY_ROOT_HASH,
         logs_bloom: Bloom::ZERO,
-        gas_used: tip.gas_limit - room,
+        gas_limit,
+        gas_used: gas_limit - room,
         extra_data: Bytes::new(),
         parent_beacon_block_root: Some(B256::ZERO),
         ..tip.clone()

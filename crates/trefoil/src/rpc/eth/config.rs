@@ -52,8 +52,8 @@ const SYSTEM_CONTRACTS: [(&str, Fork, Address); 4] = [
 /// set for heights here, and the time of a height to come is not known.
 pub fn config(rpc: &Rpc, _: &Params) -> RpcResult {
     let snapshot = rpc.backend.snapshot();
-    let spec = &rpc.backend.spec;
-    let reached = spec.forks.iter().filter(|(_, from)| **from <= snapshot.tip().number);
+    let (spec, forks) = (&rpc.backend.spec, &snapshot.governed().forks);
+    let reached = forks.iter().filter(|(_, from)| **from <= snapshot.tip().number);
     // Forks at one height come into force together: the newest counts.
     let mut eras: Vec<(Fork, Height)> = vec![];
     for (fork, from) in reached {

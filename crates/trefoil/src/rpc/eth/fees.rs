@@ -2,11 +2,10 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use alloy_eips::eip1559::BaseFeeParams;
 use alloy_primitives::{B256, U64, U128};
 use serde::Serialize;
 use trefoil_ledger::{Snapshot, StoredBlock};
-use trefoil_types::{ChainSpec, Header, Height};
+use trefoil_types::Height;
 
 use super::super::{
     Rpc, convert,
@@ -30,21 +29,13 @@ const HISTORY_MAX: u64 = 1_024;
 /// Percentiles in one `eth_feeHistory`.
 const PERCENTILES_MAX: usize = 100;
 
-/// The base fee of the block after `parent` (EIP-1559).
-pub fn next_base_fee(spec: &ChainSpec, parent: &Header) -> u64 {
-    if spec.is_gas_free() {
-        return 0;
-    }
-    parent.next_block_base_fee(BaseFeeParams::ethereum()).unwrap_or(spec.base_fee)
-}
-
 /// The suggestion as of one block, so that it is worked out once a block.
 #[derive(Default)]
 pub struct TipCache(Mutex<Option<(B256, u128)>>);
 
 /// A tip with which a transaction is soon in a block, wei.
 fn suggested_tip(rpc: &Rpc, snapshot: &Snapshot) -> RpcResult<u128> {
-    if rpc.backend.spec.is_gas_free() {
+    if is_gas_free(snapshot) {
         return Ok(0);
     }
     let hash = snapshot.tip_hash();
@@ -82,22 +73,27 @@ pub fn max_priority_fee(rpc: &Rpc, _: &Params) -> RpcResult {
 
 pub fn gas_price(rpc: &Rpc, _: &Params) -> RpcResult {
     let snapshot = rpc.backend.snapshot();
-    let base_fee = next_base_fee(&rpc.backend.spec, snapshot.tip());
+    let base_fee = snapshot.next_base_fee();
     json(&U128::from(suggested_tip(rpc, &snapshot)?.saturating_add(base_fee.into())))
 }
 
 /// Of the next block.
 pub fn base_fee(rpc: &Rpc, _: &Params) -> RpcResult {
-    json(&convert::quantity(next_base_fee(&rpc.backend.spec, rpc.backend.snapshot().tip())))
+    json(&convert::quantity(rpc.backend.snapshot().next_base_fee()))
 }
 
 /// There are no blobs here; the least price of EIP-4844, or 0 if gas is free.
 pub fn blob_base_fee(rpc: &Rpc, _: &Params) -> RpcResult {
-    json(&convert::quantity(blob_price(&rpc.backend.spec)))
+    json(&convert::quantity(blob_price(&rpc.backend.snapshot())))
 }
 
-fn blob_price(spec: &ChainSpec) -> u64 {
-    if spec.is_gas_free() { 0 } else { 1 }
+fn blob_price(snapshot: &Snapshot) -> u64 {
+    if is_gas_free(snapshot) { 0 } else { 1 }
+}
+
+/// Whether no fee is required or charged in the next block.
+fn is_gas_free(snapshot: &Snapshot) -> bool {
+    snapshot.governed().settings.is_gas_free()
 }
 
 #[derive(Serialize)]
@@ -118,7 +114,7 @@ pub fn history(rpc: &Rpc, params: &Params) -> RpcResult {
     let percentiles = params.opt::<Vec<f64>>(2)?;
     check_percentiles(percentiles.as_deref().unwrap_or_default())?;
     let count = count.min(newest + 1);
-    let blob_price = convert::quantity(blob_price(&rpc.backend.spec));
+    let blob_price = convert::quantity(blob_price(&snapshot));
     let mut history = HistoryJson {
         oldest_block: convert::quantity(if count == 0 { 0 } else { newest + 1 - count }),
         base_fee_per_gas: vec![],
@@ -152,7 +148,10 @@ fn add_block(
     let (_, header) = snapshot.header(height)?.ok_or_else(lost)?;
     // The last entry was a forecast of this block: replace it.
     history.base_fee_per_gas.truncate(history.gas_used_ratio.len());
-    let next = next_base_fee(&rpc.backend.spec, &header);
+    let next = match snapshot.header(height + 1)? {
+        Some((_, child)) => child.base_fee_per_gas.unwrap_or(0),
+        None => snapshot.next_base_fee(),
+    };
     let base_fee = header.base_fee_per_gas.unwrap_or(0);
     history.base_fee_per_gas.extend([convert::quantity(base_fee), convert::quantity(next)]);
     history.gas_used_ratio.push(header.gas_used as f64 / header.gas_limit as f64);

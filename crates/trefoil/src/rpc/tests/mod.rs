@@ -26,7 +26,9 @@ use trefoil_crypto::SecretKey;
 use trefoil_ledger::{Draft, History, Ledger};
 use trefoil_node::{Call, CallError, Event, Reply, Status};
 use trefoil_types::{
-    Certificate, ChainSpec, Kind, PeerId, Transaction, Validator, disk::MemDisk, spec::Fork,
+    Certificate, ChainSpec, Kind, PeerId, Transaction,
+    disk::MemDisk,
+    spec::{Fork, FoundingValidator, Organisation},
 };
 
 use super::{Access, Limits, Rpc, http, news};
@@ -61,7 +63,7 @@ pub struct Stage {
 pub const SENDER: Address = address!("f39Fd6e51aad88F6F4ce6aB8827279cffFb92266");
 
 fn spec() -> ChainSpec {
-    let key = SecretKey::from_seed(&[1; 32]).public();
+    let key = |n| SecretKey::from_seed(&[n; 32]).public();
     let rich = GenesisAccount::default().with_balance(U256::from(10).pow(U256::from(24)));
     ChainSpec {
         name: "test".into(),
@@ -70,10 +72,27 @@ fn spec() -> ChainSpec {
         genesis_time: 1_700_000_000,
         gas_limit: 30_000_000,
         base_fee: 1_000_000_000,
+        min_base_fee: None,
         block_interval_ms: 500,
         idle_block_s: 1,
+        validator_delay: 2,
+        quorum: [2, 3],
+        staking: None,
         forks: BTreeMap::from([(Fork::Cancun, 0), (Fork::Prague, 0), (Fork::Osaka, 0)]),
-        validators: vec![Validator { key, power: 1, fee_recipient: Address::repeat_byte(9) }],
+        organisations: vec![Organisation {
+            name: "one".into(),
+            threshold: 1,
+            keys: vec![SENDER],
+            ca_keys: vec![key(7)],
+        }],
+        validators: vec![FoundingValidator {
+            key: key(1),
+            power: 1,
+            fee_recipient: Address::repeat_byte(9),
+            owner: None,
+            node: Some(PeerId(key(2))),
+            organisation: Some("one".into()),
+        }],
         alloc: BTreeMap::from([(SENDER, rich)]),
     }
 }

@@ -1,0 +1,243 @@
+//! What the contract that governs a network says to those who run it.
+//!
+//! Owns: every call into that contract (founding it, opening a block, reading
+//! its views) and what the views said, as one value. What always holds: a
+//! [`Governed`] follows from the state after one block alone, so it can be read
+//! again at any time, and every node reads the same.
+
+mod founding;
+mod views;
+
+use std::sync::Arc;
+
+use alloy_primitives::{Bytes, U256};
+use alloy_sol_types::{SolCall, sol};
+use revm::{
+    context::{TxEnv, result::ExecutionResult},
+    handler::SYSTEM_ADDRESS,
+};
+use trefoil_types::{
+    Address, Certificate, ChainSpec, Header, Height, Members, PublicKey, ValidatorSet, keccak256,
+    spec::{Fork, Forks, GOVERNING_CONTRACT, fork_at},
+};
+
+use crate::{LedgerError, Rules, StateDiff, StateReader, evm::Machine, execute::TxFault};
+
+pub(crate) use founding::{contracts, found};
+
+sol!("../../contracts/src/IMembership.sol");
+sol!("../../contracts/src/IGovernance.sol");
+sol!("../../contracts/src/IStaking.sol");
+
+/// The slot of the contract's `version`: a block that changes it changes what
+/// nodes act on.
+const VERSION_SLOT: U256 = U256::ZERO;
+
+/// The slot of `mapping(address => uint256) permissions`.
+const PERMISSIONS_SLOT: U256 = U256::ONE;
+
+/// Permission to send transactions.
+const MAY_SEND: usize = 0;
+/// Permission to deploy contracts.
+const MAY_DEPLOY: usize = 1;
+
+/// What one read of the views may cost. The contract bounds its own lists; this
+/// is far above what they take.
+const VIEW_GAS: u64 = 10_000_000_000;
+
+/// What the state after a block demands of the block after it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Governed {
+    /// Who validates it.
+    pub validators: ValidatorSet,
+    /// Who may connect; nobody is listed on a public network.
+    pub members: Arc<Members>,
+    pub settings: ChainSettings,
+    /// From which height each rule set holds. Votes change it for heights to
+    /// come only, so that it is right of every block of the past.
+    pub forks: Forks,
+    /// The first rule set that was voted for and that this program does not know.
+    pub unknown_fork: Option<(Height, String)>,
+}
+
+/// What a network may vote to change of how its blocks are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChainSettings {
+    /// Gas that one block may use.
+    pub gas_limit: u64,
+    /// The base fee never falls below this, in wei; 0: gas is free.
+    pub min_base_fee: u64,
+    /// Whether only accounts on a list may send transactions.
+    pub accounts_listed: bool,
+    /// Whether only accounts on a list may deploy contracts.
+    pub deployers_listed: bool,
+}
+
+impl ChainSettings {
+    /// Whether no fee is required or charged.
+    pub fn is_gas_free(&self) -> bool {
+        self.min_base_fee == 0
+    }
+
+    /// What a network begins with.
+    pub fn of_founding(spec: &ChainSpec) -> Self {
+        Self {
+            gas_limit: spec.gas_limit,
+            min_base_fee: spec.min_base_fee(),
+            accounts_listed: false,
+            deployers_listed: false,
+        }
+    }
+}
+
+impl Governed {
+    /// Reads the contract in `state`, which is that after the block with `header`.
+    ///
+    /// # Errors
+    /// A failed disk, or [`LedgerError::Governing`] if the contract does not
+    /// answer or says what cannot be: its code is fixed at genesis, so either is
+    /// a broken invariant.
+    pub(crate) fn read<S: StateReader>(
+        spec: &ChainSpec,
+        header: &Header,
+        state: &S,
+    ) -> Result<Self, LedgerError> {
+        views::read(&mut Contract::new(spec, header, state), spec)
+    }
+
+    /// As [`Self::read`], if the block that `diff` is of changed what it says.
+    pub(crate) fn read_if_changed<S: StateReader>(
+        spec: &ChainSpec,
+        header: &Header,
+        state: &S,
+        diff: &StateDiff,
+    ) -> Result<Option<Arc<Self>>, LedgerError> {
+        let change = diff.accounts.get(&GOVERNING_CONTRACT);
+        if change.is_none_or(|change| !change.storage.contains_key(&VERSION_SLOT)) {
+            return Ok(None);
+        }
+        let after = crate::state::After { state, diff };
+        Self::read(spec, header, &after).map(|governed| Some(Arc::new(governed)))
+    }
+
+    /// The rule set of the block at `height`.
+    ///
+    /// # Errors
+    /// [`LedgerError::UnknownFork`] if it is one that this program does not know.
+    pub(crate) fn fork_at(&self, height: Height) -> Result<Fork, LedgerError> {
+        match &self.unknown_fork {
+            Some((from, name)) if *from <= height => {
+                Err(LedgerError::UnknownFork { name: name.clone(), height: *from })
+            }
+            _ => Ok(fork_at(&self.forks, height)),
+        }
+    }
+}
+
+/// What an account may do, by its word of permissions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Permissions(U256);
+
+impl Permissions {
+    /// What everyone may where no list is in force.
+    pub const ALL: Self = Self(U256::MAX);
+
+    /// Those of `account` in `state`; asked only on networks that list accounts.
+    ///
+    /// # Errors
+    /// A failed disk.
+    pub fn read<S: StateReader>(state: &S, account: &Address) -> Result<Self, LedgerError> {
+        let key = [account.into_word().0, PERMISSIONS_SLOT.to_be_bytes()].concat();
+        state.storage(&GOVERNING_CONTRACT, keccak256(key).into()).map(Self)
+    }
+
+    /// With what needs no permission under these settings.
+    pub(crate) fn under(mut self, settings: &ChainSettings) -> Self {
+        if !settings.accounts_listed {
+            self.0.set_bit(MAY_SEND, true);
+        }
+        if !settings.deployers_listed {
+            self.0.set_bit(MAY_DEPLOY, true);
+        }
+        self
+    }
+
+    pub fn may_send(self) -> bool {
+        self.0.bit(MAY_SEND)
+    }
+
+    pub fn may_deploy(self) -> bool {
+        self.0.bit(MAY_DEPLOY)
+    }
+}
+
+/// The input of the call that opens a block: who of the parent's `validators`
+/// did not sign the `certificate` that the block binds, and who was convicted of
+/// signing twice.
+pub(crate) fn opening(
+    validators: Option<&ValidatorSet>,
+    certificate: Option<&Certificate>,
+    equivocators: &[PublicKey],
+) -> Bytes {
+    let signed = |key: &PublicKey| {
+        let mut signatures = certificate.iter().flat_map(|c| &c.signatures);
+        signatures.any(|signature| signature.validator == *key)
+    };
+    let validators = validators.into_iter().flat_map(ValidatorSet::iter);
+    let absent = validators.map(|validator| validator.key).filter(|key| !signed(key));
+    let call = IMembership::openCall {
+        absent: absent.map(|key| key.0).collect(),
+        equivocators: equivocators.iter().map(|key| key.0).collect(),
+    };
+    call.abi_encode().into()
+}
+
+/// The contract on one state, to be called as the node itself calls it.
+struct Contract<'a, S: StateReader>(Machine<'a, S>);
+
+impl<'a, S: StateReader> Contract<'a, S> {
+    fn new(spec: &ChainSpec, header: &Header, state: &'a S) -> Self {
+        // Which rules hold makes no difference to code of Cancun.
+        let rules = Rules::of_fork(spec.chain_id, Fork::Cancun);
+        Self(Machine::new(state, rules.cfg(), rules.block_env(header)))
+    }
+
+    /// What a call returned; `None` if it failed, with why.
+    fn call(&mut self, input: Bytes) -> Result<Result<Bytes, String>, LedgerError> {
+        let env = TxEnv {
+            caller: SYSTEM_ADDRESS,
+            kind: GOVERNING_CONTRACT.into(),
+            data: input,
+            gas_limit: VIEW_GAS,
+            ..Default::default()
+        };
+        match self.0.system_call(env).map_err(TxFault::from) {
+            Ok(ExecutionResult::Success { output, .. }) => Ok(Ok(output.into_data())),
+            Ok(failed) => Ok(Err(failure(&failed))),
+            Err(TxFault::Ledger(error)) => Err(error),
+            Err(fault) => Ok(Err(fault.to_string())),
+        }
+    }
+
+    fn view<C: SolCall>(&mut self, call: C) -> Result<C::Return, LedgerError> {
+        let broken = |why: String| LedgerError::Governing(format!("{}: {why}", C::SIGNATURE));
+        let output = self.call(call.abi_encode().into())?.map_err(broken)?;
+        C::abi_decode_returns_validate(&output).map_err(|e| broken(e.to_string()))
+    }
+}
+
+/// Why a call failed, in words if the contract gave some.
+pub(crate) fn failure(result: &ExecutionResult) -> String {
+    match result {
+        ExecutionResult::Revert { output, .. } => {
+            match alloy_sol_types::decode_revert_reason(output) {
+                Some(reason) => reason,
+                None => format!("it reverted with {output}"),
+            }
+        }
+        other => format!("{other:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,141 @@
+//! Founding the contract: its code, and what a specification tells it.
+
+use alloy_genesis::GenesisAccount;
+use alloy_primitives::{Bytes, U256};
+use alloy_sol_types::{SolCall, SolValue};
+use serde::Deserialize;
+use trefoil_types::{
+    Address, B256, ChainSpec, Header, Height, PublicKey,
+    spec::{Fork, FoundingValidator, GOVERNING_ACTIONS, GOVERNING_CONTRACT, Organisation},
+};
+
+use super::{Contract, IGovernance, IMembership, IStaking};
+use crate::{LedgerError, StateDiff, StateReader};
+
+/// What `contracts/build.mjs` wrote.
+const GOVERNANCE: &str = include_str!("../../../../contracts/artifacts/Governance.json");
+const ACTIONS: &str = include_str!("../../../../contracts/artifacts/GovernanceActions.json");
+const STAKING: &str = include_str!("../../../../contracts/artifacts/Staking.json");
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Artifact {
+    deployed_bytecode: Bytes,
+}
+
+fn contract(artifact: &str, balance: U256) -> GenesisAccount {
+    let artifact: Artifact = serde_json::from_str(artifact).expect("a checked-in artifact");
+    let code = Some(artifact.deployed_bytecode);
+    GenesisAccount { nonce: Some(1), balance, code, ..Default::default() }
+}
+
+/// The contracts that govern a network of this kind, as they lie in genesis
+/// before they are told of the founders.
+pub(crate) fn contracts(spec: &ChainSpec) -> Vec<(Address, GenesisAccount)> {
+    if spec.kind.has_members() {
+        return vec![
+            (GOVERNING_CONTRACT, contract(GOVERNANCE, U256::ZERO)),
+            (GOVERNING_ACTIONS, contract(ACTIONS, U256::ZERO)),
+        ];
+    }
+    let unit = spec.staking.clone().unwrap_or_default().stake_unit;
+    let power: U256 = spec.validators.iter().map(|v| U256::from(v.power)).sum();
+    vec![(GOVERNING_CONTRACT, contract(STAKING, power * unit))]
+}
+
+/// Tells the contract in `state` who founds the network; what changes by it.
+///
+/// # Errors
+/// [`LedgerError::Founding`] if the contract refuses.
+pub(crate) fn found<S: StateReader>(
+    spec: &ChainSpec,
+    genesis: &Header,
+    state: &S,
+) -> Result<StateDiff, LedgerError> {
+    let mut contract = Contract::new(spec, genesis, state);
+    let founding = match spec.kind.has_members() {
+        true => founding(spec).abi_encode(),
+        false => staking(spec).abi_encode(),
+    };
+    let call = IMembership::foundCall { founding: founding.into() };
+    let founded = contract.call(call.abi_encode().into())?;
+    founded.map_err(LedgerError::Founding)?;
+    Ok(contract.0.finish())
+}
+
+/// The specification's check has bounded the amounts.
+fn staking(spec: &ChainSpec) -> IStaking::Founding {
+    let terms = spec.staking.clone().unwrap_or_default();
+    let founder = |validator: &FoundingValidator| IStaking::Founder {
+        key: validator.key.0,
+        power: validator.power,
+        owner: validator.owner.unwrap_or_default(),
+        feeRecipient: validator.fee_recipient,
+    };
+    IStaking::Founding {
+        founders: spec.validators.iter().map(founder).collect(),
+        parameters: IStaking::Parameters {
+            epochBlocks: terms.epoch_blocks,
+            unbondingBlocks: terms.unbonding_blocks,
+            stakeUnit: terms.stake_unit.to(),
+            minStake: terms.min_stake.to(),
+            maxValidators: terms.validators_max,
+            slashParts: terms.slash_parts,
+            jailMisses: terms.jail_misses,
+            jailBlocks: terms.jail_blocks,
+        },
+    }
+}
+
+fn founding(spec: &ChainSpec) -> IGovernance::Founding {
+    let forks = spec.forks.iter();
+    let fork = |(fork, height): (&Fork, &Height)| IGovernance::Fork {
+        name: fork.name().into(),
+        height: *height,
+    };
+    IGovernance::Founding {
+        organisations: (1..).zip(&spec.organisations).map(organisation).collect(),
+        nodes: spec.validators.iter().map(|validator| node(spec, validator)).collect(),
+        settings: IGovernance::Settings {
+            gasLimit: spec.gas_limit,
+            minBaseFee: spec.min_base_fee(),
+            accountsListed: false,
+            deployersListed: false,
+        },
+        forks: forks.map(fork).collect(),
+        quorumNumerator: spec.quorum[0],
+        quorumDenominator: spec.quorum[1],
+        validatorDelay: spec.validator_delay,
+    }
+}
+
+/// Organisations are numbered from 1 in the order of the specification.
+fn organisation((id, organisation): (u32, &Organisation)) -> IGovernance::Organisation {
+    let ca_key = |key: &PublicKey| IGovernance::CaKey { key: key.0, from: 0, until: 0 };
+    IGovernance::Organisation {
+        id,
+        status: IGovernance::Status::Active,
+        threshold: organisation.threshold,
+        name: organisation.name.clone(),
+        keys: organisation.keys.clone(),
+        caKeys: organisation.ca_keys.iter().map(ca_key).collect(),
+    }
+}
+
+fn node(spec: &ChainSpec, validator: &FoundingValidator) -> IGovernance::Node {
+    let name = validator.organisation.as_deref();
+    let at = spec.organisations.iter().position(|o| Some(o.name.as_str()) == name);
+    IGovernance::Node {
+        peer: validator.node.map_or(B256::ZERO, |peer| peer.0.0),
+        // 0 is no organisation's: the contract refuses it, as the check of the
+        // specification does.
+        organisation: at.map_or(0, |at| at as u32 + 1),
+        role: IGovernance::Role::Validator,
+        revoked: false,
+        validatorKey: validator.key.0,
+        power: validator.power,
+        feeRecipient: validator.fee_recipient,
+        from: 1,
+        until: 0,
+    }
+}

@@ -1,0 +1,132 @@
+//! The contract's views, read and taken apart.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use trefoil_crypto::{Role, Serial};
+use trefoil_types::{
+    B256, CaKey, ChainSpec, Height, MemberNode, Members, Organisation, PeerId, PublicKey,
+    Validator, ValidatorSet, members::Status, spec::Forks,
+};
+
+use super::{ChainSettings, Contract, Governed, IGovernance, IMembership};
+use crate::{LedgerError, StateReader};
+
+fn broken(what: impl Into<String>) -> LedgerError {
+    LedgerError::Governing(what.into())
+}
+
+/// Heights of the contract have 0 for no end.
+fn end(until: u64) -> Height {
+    if until == 0 { Height::MAX } else { until }
+}
+
+pub(super) fn read<S: StateReader>(
+    contract: &mut Contract<'_, S>,
+    spec: &ChainSpec,
+) -> Result<Governed, LedgerError> {
+    let validators = validators(contract.view(IMembership::validatorsCall {})?)?;
+    if !spec.kind.has_members() {
+        return Ok(Governed {
+            validators,
+            members: Arc::default(),
+            settings: ChainSettings::of_founding(spec),
+            forks: spec.forks.clone(),
+            unknown_fork: None,
+        });
+    }
+    let (forks, unknown_fork) = forks(contract.view(IGovernance::forksCall {})?);
+    Ok(Governed {
+        validators,
+        members: Arc::new(members(contract)?),
+        settings: settings(&contract.view(IGovernance::settingsCall {})?),
+        forks,
+        unknown_fork,
+    })
+}
+
+fn validators(list: Vec<IMembership::Validator>) -> Result<ValidatorSet, LedgerError> {
+    let validator = |v: IMembership::Validator| Validator {
+        key: PublicKey(v.key),
+        power: v.power,
+        fee_recipient: v.feeRecipient,
+    };
+    let set = ValidatorSet::new(list.into_iter().map(validator).collect());
+    set.map_err(|e| broken(format!("its validators are no set: {e}")))
+}
+
+fn settings(settings: &IGovernance::Settings) -> ChainSettings {
+    ChainSettings {
+        gas_limit: settings.gasLimit,
+        min_base_fee: settings.minBaseFee,
+        accounts_listed: settings.accountsListed,
+        deployers_listed: settings.deployersListed,
+    }
+}
+
+/// The rule sets that are known here, and the first that is not.
+fn forks(list: Vec<IGovernance::Fork>) -> (Forks, Option<(Height, String)>) {
+    let (mut forks, mut unknown) = (Forks::new(), None::<(Height, String)>);
+    for IGovernance::Fork { name, height } in list {
+        match name.parse() {
+            Ok(fork) => _ = forks.insert(fork, height),
+            Err(_) if unknown.as_ref().is_some_and(|(first, _)| *first <= height) => {}
+            Err(_) => unknown = Some((height, name)),
+        }
+    }
+    (forks, unknown)
+}
+
+fn members<S: StateReader>(contract: &mut Contract<'_, S>) -> Result<Members, LedgerError> {
+    let organisations = contract.view(IGovernance::organisationsCall {})?.into_iter();
+    let nodes = contract.view(IGovernance::nodesCall {})?.into_iter();
+    let serials = contract.view(IGovernance::revokedSerialsCall {})?.into_iter();
+    Ok(Members {
+        organisations: organisations.map(organisation).collect::<Result<BTreeMap<_, _>, _>>()?,
+        nodes: nodes.map(node).collect(),
+        revoked_serials: serials.map(|s| (s.organisation, serial(&s.serial))).collect(),
+    })
+}
+
+fn organisation(o: IGovernance::Organisation) -> Result<(u32, Organisation), LedgerError> {
+    let status = match o.status {
+        IGovernance::Status::Active => Status::Active,
+        IGovernance::Status::Suspended => Status::Suspended,
+        IGovernance::Status::Removed => Status::Removed,
+        _ => return Err(broken(format!("organisation {} has no status", o.id))),
+    };
+    let ca_keys = o.caKeys.iter().map(|ca| CaKey {
+        key: PublicKey(ca.key),
+        from: ca.from,
+        until: end(ca.until),
+    });
+    let organisation = Organisation {
+        id: o.id,
+        status,
+        name: o.name,
+        threshold: o.threshold,
+        keys: o.keys,
+        ca_keys: ca_keys.collect(),
+    };
+    Ok((o.id, organisation))
+}
+
+fn node(node: IGovernance::Node) -> (PeerId, MemberNode) {
+    let role = match node.role {
+        IGovernance::Role::Validator => Role::Validator,
+        // What was only ever revoked has no role: it is no validator.
+        _ => Role::Full,
+    };
+    let member = MemberNode {
+        organisation: node.organisation,
+        role,
+        revoked: node.revoked,
+        validator: (node.validatorKey != B256::ZERO).then_some(PublicKey(node.validatorKey)),
+        from: node.from,
+        until: end(node.until),
+    };
+    (PeerId(PublicKey(node.peer)), member)
+}
+
+fn serial(serial: &alloy_primitives::Uint<160, 3>) -> Serial {
+    Serial(serial.to_be_bytes())
+}

@@ -1,0 +1,107 @@
+//! The accounts that vote for organisations, one for each founding validator.
+
+use std::sync::Arc;
+
+use alloy_consensus::{TxEip1559, transaction::Recovered};
+use alloy_primitives::{Bytes, TxKind, U256};
+use alloy_sol_types::{SolCall, sol};
+use trefoil_crypto::{Address, PeerId, PublicKey};
+use trefoil_types::{Transaction, spec::GOVERNING_CONTRACT};
+
+use crate::{
+    machine::secret,
+    plan::{Chain, Motion},
+    wire::Id,
+    workload::{CHAIN_ID, WALLET_BALANCE, Wallet},
+};
+
+// Of contracts/src/Decisions.sol and its actions.
+sol! {
+    function propose(bytes action) external returns (uint256 id);
+    function approve(uint256 id) external;
+    function addValidator(bytes32 peer, uint32 organisation, bytes32 key, uint64 power, address fees) external;
+    function removeValidator(bytes32 peer) external;
+    function revokeNode(bytes32 peer, uint32 organisation) external;
+    function setGasLimit(uint64 gasLimit) external;
+}
+
+/// What a vote may cost: adding a validator checks two keys to be points.
+const VOTE_GAS: u64 = 5_000_000;
+
+#[derive(Debug)]
+pub struct Governors {
+    accounts: Vec<(Wallet, u64)>,
+    chain: Chain,
+    proposals: u64,
+}
+
+impl Governors {
+    /// One for each of so many organisations.
+    pub fn new(organisations: usize, chain: Chain) -> Self {
+        let accounts = (0..organisations).map(|id| (governor(id), 0)).collect();
+        Self { accounts, chain, proposals: 0 }
+    }
+
+    /// What they own at genesis, wei.
+    pub fn funded(organisations: usize) -> impl Iterator<Item = (Address, u128)> {
+        (0..organisations).map(|id| (governor(id).address, WALLET_BALANCE))
+    }
+
+    /// The proposal of a motion, and its number.
+    pub fn propose(&mut self, motion: Motion) -> (u64, Transaction) {
+        self.proposals += 1;
+        let call = proposeCall { action: action(motion).into() };
+        (self.proposals, self.sign(0, call.abi_encode()))
+    }
+
+    /// As many approvals as a proposal lacks yet: more than two thirds decide.
+    pub fn approve(&mut self, proposal: u64) -> Vec<Transaction> {
+        let enough = self.accounts.len() * 2 / 3 + 1;
+        let call = approveCall { id: U256::from(proposal) }.abi_encode();
+        (1..enough).map(|id| self.sign(id, call.clone())).collect()
+    }
+
+    fn sign(&mut self, id: usize, input: Vec<u8>) -> Transaction {
+        let fee = u128::from(self.chain.base_fee) * 4;
+        let (wallet, nonce) = &mut self.accounts[id];
+        let tx = TxEip1559 {
+            chain_id: CHAIN_ID,
+            nonce: *nonce,
+            gas_limit: VOTE_GAS,
+            max_fee_per_gas: fee,
+            max_priority_fee_per_gas: fee / 4,
+            to: TxKind::Call(GOVERNING_CONTRACT),
+            value: U256::ZERO,
+            access_list: Default::default(),
+            input: Bytes::from(input),
+        };
+        *nonce += 1;
+        Arc::new(Recovered::new_unchecked(wallet.sign(tx), wallet.address))
+    }
+}
+
+fn governor(organisation: usize) -> Wallet {
+    Wallet::new("governor", organisation)
+}
+
+/// The account that votes for an organisation.
+pub fn address(organisation: usize) -> Address {
+    governor(organisation).address
+}
+
+fn action(motion: Motion) -> Vec<u8> {
+    let peer = |id: Id| PeerId(secret("node", id).public()).0.0;
+    match motion {
+        Motion::AddValidator(id) => {
+            let PublicKey(key) = secret("validator", id).public();
+            let fees = Address::with_last_byte(id as u8 + 1);
+            addValidatorCall { peer: peer(id), organisation: 1, key, power: 1, fees }.abi_encode()
+        }
+        Motion::RemoveValidator(id) => removeValidatorCall { peer: peer(id) }.abi_encode(),
+        // A founder's organisation has its number, counted from 1.
+        Motion::RevokeNode(id) => {
+            revokeNodeCall { peer: peer(id), organisation: id as u32 + 1 }.abi_encode()
+        }
+        Motion::SetGasLimit(gas) => setGasLimitCall { gasLimit: gas }.abi_encode(),
+    }
+}

@@ -1,0 +1,312 @@
+//! What a specification must be.
+
+use std::{collections::BTreeSet, fmt::Display};
+
+use alloy_primitives::U256;
+use trefoil_crypto::Address;
+
+use super::{
+    ChainSpec, Fork, FoundingValidator, GOVERNING_ACTIONS, GOVERNING_CONTRACT, Kind, Organisation,
+    Staking,
+};
+use crate::{limits, validator::ValidatorSetError};
+
+/// What is wrong with a `chain.toml`, with the key and the cure.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SpecError {
+    #[error("chain specification: {0}")]
+    Toml(String),
+    #[error("chain specification: `{key}` is {got}; {cure}")]
+    Value { key: &'static str, got: String, cure: &'static str },
+    #[error("chain specification: `validators`: {0}")]
+    Validators(#[from] ValidatorSetError),
+    #[error("chain specification: {0}")]
+    Key(#[from] trefoil_crypto::KeyError),
+}
+
+/// A floor beyond what accounts own would stop all votes too; the governing
+/// contract has the same bound. Wei.
+const MIN_BASE_FEE_MAX: u64 = 1_000_000_000_000;
+
+/// Refuses unless `sound`.
+fn require(
+    sound: bool,
+    key: &'static str,
+    got: impl Display,
+    cure: &'static str,
+) -> Result<(), SpecError> {
+    if sound { Ok(()) } else { Err(SpecError::Value { key, got: got.to_string(), cure }) }
+}
+
+/// Whether `text` may name a network or an organisation.
+fn is_name(text: &str) -> bool {
+    let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    !text.is_empty() && text.len() <= 32 && text.chars().all(fits)
+}
+
+const NAME_CURE: &str = "use 1 to 32 letters, digits, - or _";
+
+/// The first of `items` that is there twice.
+fn twice<T: Ord + Copy>(items: impl IntoIterator<Item = T>) -> Option<T> {
+    let mut seen = BTreeSet::new();
+    items.into_iter().find(|item| !seen.insert(*item))
+}
+
+impl ChainSpec {
+    /// # Errors
+    /// A value outside its range, or parties that do not fit the kind.
+    pub fn check(&self) -> Result<(), SpecError> {
+        self.check_numbers()?;
+        self.check_fees()?;
+        self.check_forks()?;
+        self.validators.iter().try_for_each(|v| v.key.check())?;
+        self.validator_set()?;
+        for reserved in [GOVERNING_CONTRACT, GOVERNING_ACTIONS] {
+            require(
+                !self.alloc.contains_key(&reserved),
+                "alloc",
+                format_args!("setting {reserved}"),
+                "leave that address out: the governing contract lies there",
+            )?;
+        }
+        match self.kind {
+            Kind::Public => self.check_public(),
+            Kind::Private | Kind::Consortium => self.check_members(),
+        }
+    }
+
+    fn check_numbers(&self) -> Result<(), SpecError> {
+        require(is_name(&self.name), "name", format_args!("{:?}", self.name), NAME_CURE)?;
+        require(
+            (1..1 << 53).contains(&self.chain_id),
+            "chain_id",
+            self.chain_id,
+            "use 1 to 9007199254740991 (wallets read it as a double)",
+        )?;
+        require(
+            (1_000_000..=600_000_000).contains(&self.gas_limit),
+            "gas_limit",
+            self.gas_limit,
+            "use 1000000 to 600000000",
+        )?;
+        let interval = self.block_interval_ms;
+        let in_range = (10..=60_000).contains(&interval);
+        require(in_range, "block_interval_ms", interval, "use 10 to 60000")
+    }
+
+    fn check_fees(&self) -> Result<(), SpecError> {
+        let floor = self.min_base_fee();
+        require(
+            (floor == 0) == (self.base_fee == 0),
+            "min_base_fee",
+            floor,
+            "use 0 if and only if `base_fee` is 0, which makes gas free",
+        )?;
+        require(floor <= self.base_fee, "min_base_fee", floor, "use at most `base_fee`")?;
+        let cure = "use at most 1000000000000 (1000 gwei)";
+        require(floor <= MIN_BASE_FEE_MAX, "min_base_fee", floor, cure)
+    }
+
+    fn check_forks(&self) -> Result<(), SpecError> {
+        require(
+            self.forks.get(&Fork::Cancun) == Some(&0),
+            "forks.cancun",
+            "not 0",
+            "write `cancun = 0`: a chain starts at Cancun or later",
+        )?;
+        for pair in Fork::ALL.windows(2) {
+            let (a, b) = (self.forks.get(&pair[0]), self.forks.get(&pair[1]));
+            require(
+                b.is_none() || (a.is_some() && a <= b),
+                "forks",
+                format_args!("{} before {}", pair[1], pair[0]),
+                "order them cancun, prague, osaka",
+            )?;
+        }
+        Ok(())
+    }
+
+    fn check_public(&self) -> Result<(), SpecError> {
+        require(
+            self.organisations.is_empty(),
+            "organisations",
+            "set on a public network",
+            "leave it out, or make the network private or consortium",
+        )?;
+        let members = self.validators.iter().any(|v| v.node.is_some() || v.organisation.is_some());
+        require(
+            !members,
+            "validators",
+            "naming nodes or organisations on a public network",
+            "leave `node` and `organisation` out, or make the network private or consortium",
+        )?;
+        for validator in &self.validators {
+            require(
+                validator.owner.is_some_and(|owner| owner != Address::ZERO),
+                "validators.owner",
+                validator.owner.map_or("missing".into(), |owner| owner.to_string()),
+                "write the account that owns the validator's stake",
+            )?;
+        }
+        if let Some(owner) = twice(self.validators.iter().filter_map(|v| v.owner)) {
+            let cure = "give each validator an owner of its own";
+            require(false, "validators.owner", format!("{owner} twice"), cure)?;
+        }
+        self.staking.clone().unwrap_or_default().check(&self.validators)
+    }
+
+    fn check_members(&self) -> Result<(), SpecError> {
+        require(
+            self.staking.is_none(),
+            "staking",
+            "set on a network of members",
+            "leave it out, or make the network public",
+        )?;
+        let count = self.organisations.len();
+        match self.kind {
+            Kind::Private => require(
+                count == 1,
+                "organisations",
+                format_args!("{count} entries on a private network"),
+                "write exactly one [[organisations]], its owner; a second one is voted in later",
+            )?,
+            _ => require(
+                (1..=limits::ORGANISATIONS_MAX).contains(&count),
+                "organisations",
+                format_args!("{count} entries on a consortium"),
+                "write 1 to 64 [[organisations]] with name, keys and ca_keys",
+            )?,
+        }
+        self.organisations.iter().try_for_each(Organisation::check)?;
+        self.check_apart()?;
+        self.check_seats()?;
+        require(
+            (1..=10_000).contains(&self.validator_delay),
+            "validator_delay",
+            self.validator_delay,
+            "use 1 to 10000 blocks",
+        )?;
+        let [numerator, denominator] = self.quorum;
+        require(
+            numerator < denominator && u32::from(numerator) * 2 >= denominator.into(),
+            "quorum",
+            format_args!("[{numerator}, {denominator}]"),
+            "use a share of at least a half and less than the whole, such as [2, 3]",
+        )
+    }
+
+    /// Organisations share no name and no account, and each Ed25519 key has one use.
+    fn check_apart(&self) -> Result<(), SpecError> {
+        let names = self.organisations.iter().map(|o| o.name.as_str());
+        if let Some(name) = twice(names) {
+            let got = format!("{name:?} twice");
+            require(false, "organisations.name", got, "give each organisation its own name")?;
+        }
+        let accounts = self.organisations.iter().flat_map(|o| o.keys.iter().copied());
+        if let Some(account) = twice(accounts) {
+            let cure = "let each account vote for one organisation";
+            require(false, "organisations.keys", format!("{account} twice"), cure)?;
+        }
+        let cas = self.organisations.iter().flat_map(|o| o.ca_keys.iter().copied());
+        let validators = self.validators.iter().map(|v| v.key);
+        let nodes = self.validators.iter().filter_map(|v| v.node.map(|peer| peer.0));
+        if let Some(key) = twice(cas.chain(validators).chain(nodes)) {
+            let cure = "give each CA, validator and node a key of its own";
+            require(false, "organisations.ca_keys", format!("{key}, which is used twice"), cure)?;
+        }
+        Ok(())
+    }
+
+    /// Each validator runs on a node of its own, of an organisation that is there.
+    fn check_seats(&self) -> Result<(), SpecError> {
+        for validator in &self.validators {
+            require(
+                validator.node.is_some(),
+                "validators.node",
+                "missing",
+                "write the peer id of the node that the validator runs on (12D3KooW…)",
+            )?;
+            let name = validator.organisation.as_deref();
+            require(
+                name.is_some_and(|name| self.organisations.iter().any(|o| o.name == name)),
+                "validators.organisation",
+                name.map_or("missing".into(), |name| format!("{name:?}")),
+                "write the name of one of the [[organisations]]",
+            )?;
+            require(
+                validator.owner.is_none(),
+                "validators.owner",
+                "set on a network of members",
+                "leave it out: nobody stakes here",
+            )?;
+        }
+        Ok(())
+    }
+}
+
+impl Organisation {
+    fn check(&self) -> Result<(), SpecError> {
+        let Self { name, threshold, keys, ca_keys } = self;
+        require(is_name(name), "organisations.name", format_args!("{name:?}"), NAME_CURE)?;
+        require(
+            (1..=limits::GOVERNANCE_KEYS_MAX).contains(&keys.len())
+                && !keys.contains(&Address::ZERO),
+            "organisations.keys",
+            format_args!("{} accounts of {name}", keys.len()),
+            "write 1 to 16 accounts that vote for it, none of them zero",
+        )?;
+        require(
+            (1..=keys.len()).contains(&usize::from(*threshold)),
+            "organisations.threshold",
+            format_args!("{threshold} of {} keys of {name}", keys.len()),
+            "use 1 to the number of its keys",
+        )?;
+        require(
+            (1..=limits::CA_KEYS_MAX).contains(&ca_keys.len()),
+            "organisations.ca_keys",
+            format_args!("{} keys of {name}", ca_keys.len()),
+            "write 1 to 4 Ed25519 keys that sign its nodes' certificates",
+        )?;
+        ca_keys.iter().try_for_each(|key| key.check())?;
+        Ok(())
+    }
+}
+
+impl Staking {
+    fn check(&self, validators: &[FoundingValidator]) -> Result<(), SpecError> {
+        let blocks = [
+            ("staking.epoch_blocks", self.epoch_blocks),
+            ("staking.unbonding_blocks", self.unbonding_blocks),
+            ("staking.jail_misses", self.jail_misses.into()),
+            ("staking.jail_blocks", self.jail_blocks),
+        ];
+        for (key, number) in blocks {
+            let in_range = (1..=100_000_000).contains(&number);
+            require(in_range, key, number, "use 1 to 100000000 blocks")?;
+        }
+        let range = U256::ONE..=U256::from(u64::MAX);
+        for (key, wei) in
+            [("staking.stake_unit", self.stake_unit), ("staking.min_stake", self.min_stake)]
+        {
+            require(range.contains(&wei), key, wei, "use 1 to 18446744073709551615 wei")?;
+        }
+        require(
+            (validators.len()..=limits::VALIDATORS_MAX).contains(&self.validators_max.into()),
+            "staking.validators_max",
+            self.validators_max,
+            "use the number of founding validators to 128",
+        )?;
+        let parts = self.slash_parts;
+        require(parts <= 10_000, "staking.slash_parts", parts, "use 0 to 10000")?;
+        for validator in validators {
+            let stake = self.stake_unit * U256::from(validator.power);
+            require(
+                stake >= self.min_stake,
+                "validators.power",
+                format_args!("{}, a stake of {stake} wei", validator.power),
+                "use a power whose stake is at least `staking.min_stake`",
+            )?;
+        }
+        Ok(())
+    }
+}

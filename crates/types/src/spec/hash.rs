@@ -1,0 +1,87 @@
+//! The hash of a specification, which genesis binds.
+
+use alloy_rlp::Encodable;
+use trefoil_crypto::{B256, keccak256};
+
+use super::{ChainSpec, Fork, FoundingValidator, Kind, Organisation, Staking};
+
+impl ChainSpec {
+    /// keccak256 over everything that the genesis state root does not cover;
+    /// the genesis header carries it in `extra_data`.
+    pub fn hash(&self) -> B256 {
+        let mut out = Vec::new();
+        b"trefoil/spec/2".as_slice().encode(&mut out);
+        self.name.as_str().encode(&mut out);
+        (match self.kind {
+            Kind::Public => 1u8,
+            Kind::Private => 2,
+            Kind::Consortium => 3,
+        })
+        .encode(&mut out);
+        for number in [
+            self.chain_id,
+            self.genesis_time,
+            self.gas_limit,
+            self.base_fee,
+            self.min_base_fee(),
+            self.block_interval_ms,
+            self.idle_block_s,
+            self.validator_delay,
+            self.quorum[0].into(),
+            self.quorum[1].into(),
+        ] {
+            number.encode(&mut out);
+        }
+        for fork in Fork::ALL {
+            // A fork that is not scheduled encodes as one beyond any height.
+            self.forks.get(&fork).copied().unwrap_or(u64::MAX).encode(&mut out);
+        }
+        encode_staking(self.staking.as_ref(), &mut out);
+        encode_organisations(&self.organisations, &mut out);
+        encode_validators(&self.validators, &mut out);
+        keccak256(out)
+    }
+}
+
+/// Nothing, or each field.
+fn encode_staking(staking: Option<&Staking>, out: &mut Vec<u8>) {
+    staking.is_some().encode(out);
+    let Some(staking) = staking else { return };
+    staking.stake_unit.encode(out);
+    staking.min_stake.encode(out);
+    for number in [
+        staking.epoch_blocks,
+        staking.unbonding_blocks,
+        staking.validators_max.into(),
+        staking.slash_parts.into(),
+        staking.jail_misses.into(),
+        staking.jail_blocks,
+    ] {
+        number.encode(out);
+    }
+}
+
+/// In the order of the file, which gives organisations their numbers.
+fn encode_organisations(organisations: &[Organisation], out: &mut Vec<u8>) {
+    organisations.len().encode(out);
+    for Organisation { name, threshold, keys, ca_keys } in organisations {
+        name.as_str().encode(out);
+        threshold.encode(out);
+        keys.encode(out);
+        ca_keys.encode(out);
+    }
+}
+
+/// In order of key, so that the order in the file does not matter.
+fn encode_validators(validators: &[FoundingValidator], out: &mut Vec<u8>) {
+    let mut validators: Vec<&FoundingValidator> = validators.iter().collect();
+    validators.sort_by_key(|validator| validator.key);
+    validators.len().encode(out);
+    for validator in validators {
+        validator.validator().encode(out);
+        let node: Vec<_> = validator.node.iter().map(|peer| peer.0).collect();
+        node.encode(out);
+        validator.organisation.as_deref().unwrap_or_default().encode(out);
+        validator.owner.unwrap_or_default().encode(out);
+    }
+}

@@ -1,0 +1,208 @@
+//! The chain specification: the one file that founds a network.
+//!
+//! What always holds: a [`ChainSpec`] that was read has been checked, all of it
+//! enters the genesis hash, and it says of a network's beginning only. What may
+//! change later (members, validators, gas, forks) is the chain's to say.
+
+mod check;
+mod hash;
+mod parties;
+
+use std::{collections::BTreeMap, fmt, str::FromStr};
+
+use alloy_genesis::GenesisAccount;
+use alloy_primitives::address;
+use serde::{Deserialize, Serialize};
+use trefoil_crypto::Address;
+
+use crate::{Height, Millis, ValidatorSet, validator::ValidatorSetError};
+
+pub use check::SpecError;
+pub use parties::{FoundingValidator, Organisation, Staking};
+
+/// Where the contract that governs a network lies, from genesis on, whatever
+/// its kind: "trefoil" in ASCII, and 1.
+pub const GOVERNING_CONTRACT: Address = address!("747265666f696c00000000000000000000000001");
+
+/// Where the part of a members' governing contract lies that one contract has no
+/// room for (`contracts/src/GovernanceActions.sol`).
+pub const GOVERNING_ACTIONS: Address = address!("747265666f696c00000000000000000000000101");
+
+/// Who may connect, and who decides who validates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    Public,
+    Private,
+    Consortium,
+}
+
+impl Kind {
+    /// Whether only members may connect, whom organisations vouch for.
+    pub const fn has_members(self) -> bool {
+        matches!(self, Self::Private | Self::Consortium)
+    }
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Public => "public",
+            Self::Private => "private",
+            Self::Consortium => "consortium",
+        }
+    }
+}
+
+/// The Ethereum rule sets that a chain can start from or change to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Fork {
+    Cancun,
+    Prague,
+    Osaka,
+}
+
+impl Fork {
+    /// Oldest first.
+    pub const ALL: [Self; 3] = [Self::Cancun, Self::Prague, Self::Osaka];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Cancun => "cancun",
+            Self::Prague => "prague",
+            Self::Osaka => "osaka",
+        }
+    }
+}
+
+impl fmt::Display for Fork {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Fork {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|fork| fork.name() == text);
+        found.ok_or_else(|| format!("a rule set is cancun, prague or osaka, got {text:?}"))
+    }
+}
+
+/// From which height each rule set holds.
+pub type Forks = BTreeMap<Fork, Height>;
+
+/// The newest of `forks` that holds at `height`; Cancun at the least.
+pub fn fork_at(forks: &Forks, height: Height) -> Fork {
+    let active = forks.iter().filter(|(_, from)| **from <= height);
+    active.map(|(fork, _)| *fork).max().unwrap_or(Fork::Cancun)
+}
+
+/// A chain, as `chain.toml` states it. All of it enters the genesis hash, so
+/// that two specifications that differ in anything are two networks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChainSpec {
+    /// For people; letters, digits, `-` and `_`.
+    pub name: String,
+    pub kind: Kind,
+    /// EIP-155 chain id, 1 to 2^53 − 1.
+    pub chain_id: u64,
+    /// The genesis block's timestamp, seconds since the Unix epoch.
+    pub genesis_time: u64,
+    /// Gas that one block may use.
+    pub gas_limit: u64,
+    /// The first block's EIP-1559 base fee in wei. 0 makes the network
+    /// gas-free: no fee is required or charged.
+    pub base_fee: u64,
+    /// The base fee never falls below this, in wei. Without: 1, and 0 on a
+    /// gas-free network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_base_fee: Option<u64>,
+    /// A block is not made oftener than this.
+    #[serde(default = "default_block_interval_ms")]
+    pub block_interval_ms: u64,
+    /// An idle chain makes a block this often, in seconds; 0: never.
+    #[serde(default = "default_idle_block_s")]
+    pub idle_block_s: u64,
+    /// A change of validators that was voted for holds so many blocks later.
+    #[serde(default = "default_validator_delay")]
+    pub validator_delay: u64,
+    /// A vote passes with more than this share of the organisations:
+    /// numerator, denominator.
+    #[serde(default = "default_quorum")]
+    pub quorum: [u16; 2],
+    /// Of a public network only: how it is validated by stake.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub staking: Option<Staking>,
+    /// From which height each rule set holds. Cancun at 0 is the floor.
+    pub forks: Forks,
+    /// Those who found a network of members; one, if it is private.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub organisations: Vec<Organisation>,
+    /// The validators of height 1; a set.
+    pub validators: Vec<FoundingValidator>,
+    /// The accounts that exist at genesis.
+    #[serde(default)]
+    pub alloc: BTreeMap<Address, GenesisAccount>,
+}
+
+fn default_block_interval_ms() -> u64 {
+    500
+}
+
+fn default_idle_block_s() -> u64 {
+    60
+}
+
+/// Blocks that a change of validators is known beforehand. One would do for
+/// consensus; two give a new validator's operator time to see it coming.
+pub const fn default_validator_delay() -> u64 {
+    2
+}
+
+/// More than two thirds.
+pub const fn default_quorum() -> [u16; 2] {
+    [2, 3]
+}
+
+impl ChainSpec {
+    /// Reads and checks a `chain.toml`.
+    ///
+    /// # Errors
+    /// Bad TOML, an unknown key, or a value outside its range.
+    pub fn from_toml(text: &str) -> Result<Self, SpecError> {
+        let spec: Self = toml::from_str(text).map_err(|e| SpecError::Toml(e.to_string()))?;
+        spec.check()?;
+        Ok(spec)
+    }
+
+    pub fn to_toml(&self) -> String {
+        toml::to_string_pretty(self).expect("a chain specification is plain data")
+    }
+
+    /// The validators of height 1.
+    ///
+    /// # Errors
+    /// When they are no set (see [`ValidatorSet::new`]).
+    pub fn validator_set(&self) -> Result<ValidatorSet, ValidatorSetError> {
+        ValidatorSet::new(self.validators.iter().map(FoundingValidator::validator).collect())
+    }
+
+    /// The rule set that holds at `height` as long as no vote changes it.
+    pub fn fork_at(&self, height: Height) -> Fork {
+        fork_at(&self.forks, height)
+    }
+
+    /// Below which the base fee does not fall at first, wei; 0: gas is free.
+    pub fn min_base_fee(&self) -> u64 {
+        self.min_base_fee.unwrap_or(self.base_fee.min(1))
+    }
+
+    pub fn block_interval(&self) -> Millis {
+        Millis(self.block_interval_ms)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,97 @@
+//! Who founds a network: organisations, validators, the terms of staking.
+
+use alloy_primitives::U256;
+use serde::{Deserialize, Serialize};
+use trefoil_crypto::{Address, PeerId, PublicKey};
+
+use crate::Validator;
+
+/// An organisation that founds a network of members.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Organisation {
+    /// For people; letters, digits, `-` and `_`.
+    pub name: String,
+    /// So many of `keys` speak for it.
+    #[serde(default = "one")]
+    pub threshold: u8,
+    /// The accounts that vote for it.
+    pub keys: Vec<Address>,
+    /// Ed25519 keys that sign its nodes' certificates, 1 to 4.
+    pub ca_keys: Vec<PublicKey>,
+}
+
+fn one() -> u8 {
+    1
+}
+
+/// A validator of height 1.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FoundingValidator {
+    /// Ed25519 consensus key.
+    pub key: PublicKey,
+    /// Voting power, at least 1.
+    pub power: u64,
+    /// Where the fees of its blocks go (the header's `beneficiary`).
+    pub fee_recipient: Address,
+    /// On a public network: the account that owns its stake, which genesis
+    /// grants: `staking.stake_unit` for each unit of power.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<Address>,
+    /// In a network of members: the node that it runs on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<PeerId>,
+    /// In a network of members: the name of the organisation whose node it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub organisation: Option<String>,
+}
+
+impl FoundingValidator {
+    /// What consensus needs of it.
+    pub fn validator(&self) -> Validator {
+        Validator { key: self.key, power: self.power, fee_recipient: self.fee_recipient }
+    }
+}
+
+/// How a public network is validated by stake (`contracts/src/IStaking.sol`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Staking {
+    /// The set of validators is chosen anew after each block whose height this
+    /// divides.
+    pub epoch_blocks: u64,
+    /// Blocks from leaving until the stake can be withdrawn.
+    pub unbonding_blocks: u64,
+    /// Wei of stake for one unit of voting power.
+    pub stake_unit: U256,
+    /// The least stake of a validator, wei.
+    pub min_stake: U256,
+    /// The most validators.
+    pub validators_max: u16,
+    /// What an equivocator loses of its stake, in ten thousandths.
+    pub slash_parts: u16,
+    /// So many blocks in a row without its signature jail a validator.
+    pub jail_misses: u32,
+    /// Blocks that a jailed validator stays out at least.
+    pub jail_blocks: u64,
+}
+
+/// 10^18 wei.
+const ETHER: U256 = U256::from_limbs([1_000_000_000_000_000_000, 0, 0, 0]);
+
+impl Default for Staking {
+    fn default() -> Self {
+        Self {
+            epoch_blocks: 120,
+            // Two weeks of half-second blocks.
+            unbonding_blocks: 2_419_200,
+            stake_unit: ETHER,
+            min_stake: ETHER,
+            validators_max: 64,
+            slash_parts: 1_000,
+            jail_misses: 1_200,
+            jail_blocks: 1_200,
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! What a specification says, what it must be, and what its hash covers.
+
+use trefoil_crypto::{PeerId, SecretKey};
+
+use super::*;
+
+/// A consortium of two, with a validator each.
+fn spec() -> ChainSpec {
+    let key = |n: u8| SecretKey::from_seed(&[n; 32]).public();
+    let organisation = |n: u8| Organisation {
+        name: format!("org-{n}"),
+        threshold: 1,
+        keys: vec![Address::repeat_byte(n)],
+        ca_keys: vec![key(100 + n)],
+    };
+    let validator = |n: u8| FoundingValidator {
+        key: key(n),
+        power: 1,
+        fee_recipient: Address::repeat_byte(n),
+        node: Some(PeerId(key(50 + n))),
+        organisation: Some(format!("org-{n}")),
+        owner: None,
+    };
+    ChainSpec {
+        name: "t".into(),
+        kind: Kind::Consortium,
+        chain_id: 7331,
+        genesis_time: 0,
+        gas_limit: 30_000_000,
+        base_fee: 5,
+        min_base_fee: None,
+        block_interval_ms: 500,
+        idle_block_s: 60,
+        validator_delay: 2,
+        quorum: [2, 3],
+        staking: None,
+        forks: [(Fork::Cancun, 0)].into(),
+        organisations: [1, 2].map(organisation).into(),
+        validators: [1, 2].map(validator).into(),
+        alloc: BTreeMap::new(),
+    }
+}
+
+/// The same chain without members.
+fn public() -> ChainSpec {
+    let mut spec = ChainSpec {
+        kind: Kind::Public,
+        organisations: vec![],
+        staking: Some(Staking::default()),
+        ..spec()
+    };
+    for validator in &mut spec.validators {
+        (validator.node, validator.organisation) = (None, None);
+        validator.owner = Some(validator.fee_recipient);
+    }
+    spec
+}
+
+#[test]
+fn a_spec_reads_back_what_it_prints() {
+    for spec in [spec(), public()] {
+        assert_eq!(ChainSpec::from_toml(&spec.to_toml()), Ok(spec));
+    }
+}
+
+type Change = fn(&mut ChainSpec);
+
+#[test]
+fn every_field_of_a_spec_changes_its_hash() {
+    let changes: [Change; 23] = [
+        |s| s.name = "u".into(),
+        |s| s.kind = Kind::Private,
+        |s| s.chain_id += 1,
+        |s| s.genesis_time += 1,
+        |s| s.gas_limit += 1,
+        |s| s.base_fee += 1,
+        |s| s.min_base_fee = Some(2),
+        |s| s.block_interval_ms += 1,
+        |s| s.idle_block_s += 1,
+        |s| s.validator_delay += 1,
+        |s| s.quorum = [1, 2],
+        |s| s.staking = Some(Staking::default()),
+        |s| s.staking = Some(Staking { slash_parts: 11, ..Staking::default() }),
+        |s| _ = s.forks.insert(Fork::Prague, 9),
+        |s| s.organisations[0].name = "other".into(),
+        |s| s.organisations[0].threshold = 2,
+        |s| s.organisations[0].keys.push(Address::ZERO),
+        |s| _ = s.organisations[1].ca_keys.pop(),
+        |s| s.organisations.swap(0, 1),
+        |s| s.validators[0].power += 1,
+        |s| s.validators[0].node = None,
+        |s| s.validators[0].organisation = Some("org-2".into()),
+        |s| s.validators[0].owner = Some(Address::repeat_byte(7)),
+    ];
+    let mut hashes = vec![spec().hash()];
+    for change in changes {
+        let mut changed = spec();
+        change(&mut changed);
+        hashes.push(changed.hash());
+    }
+    let count = hashes.len();
+    hashes.sort();
+    hashes.dedup();
+    assert_eq!(hashes.len(), count);
+}
+
+#[test]
+fn the_order_of_validators_does_not_matter() {
+    let mut other = spec();
+    other.validators.reverse();
+    assert_eq!(other.hash(), spec().hash());
+}
+
+/// Each wrong value is refused with its key, and what to write instead.
+#[test]
+fn a_wrong_spec_names_the_key_and_the_cure() {
+    let wrong: [(&str, Change); 25] = [
+        ("`chain_id` is 0; use 1", |s| s.chain_id = 0),
+        ("`name` is \"a b\"", |s| s.name = "a b".into()),
+        ("`gas_limit` is 5", |s| s.gas_limit = 5),
+        ("`min_base_fee` is 0; use 0 if and only if", |s| s.min_base_fee = Some(0)),
+        ("`min_base_fee` is 6; use at most", |s| s.min_base_fee = Some(6)),
+        ("`forks.cancun`", |s| s.forks.clear()),
+        ("osaka before prague", |s| _ = s.forks.insert(Fork::Osaka, 1)),
+        ("the governing contract lies there", |s| {
+            s.alloc.insert(GOVERNING_CONTRACT, GenesisAccount::default());
+        }),
+        ("0 entries on a consortium; write 1 to 64", |s| s.organisations.clear()),
+        ("2 entries on a private network; write exactly one", |s| s.kind = Kind::Private),
+        ("set on a public network; leave it out", |s| s.kind = Kind::Public),
+        ("naming nodes or organisations on a public network", |s| {
+            s.kind = Kind::Public;
+            s.organisations.clear();
+        }),
+        ("`staking` is set on a network of members", |s| s.staking = Some(Staking::default())),
+        ("\"org-1\" twice", |s| s.organisations[1].name = "org-1".into()),
+        ("`organisations.name` is \"\"", |s| s.organisations[0].name.clear()),
+        ("0 accounts of org-1", |s| s.organisations[0].keys.clear()),
+        ("`organisations.threshold` is 2 of 1 keys of org-1", |s| s.organisations[0].threshold = 2),
+        ("0 keys of org-1; write 1 to 4 Ed25519", |s| s.organisations[0].ca_keys.clear()),
+        ("which is used twice; give each CA", |s| {
+            s.organisations[1].ca_keys = s.organisations[0].ca_keys.clone();
+        }),
+        ("twice; let each account vote for one", |s| {
+            s.organisations[1].keys = s.organisations[0].keys.clone();
+        }),
+        ("`validators.node` is missing; write the peer id", |s| s.validators[0].node = None),
+        ("which is used twice; give each CA, validator and node", |s| {
+            s.validators[1].node = s.validators[0].node;
+        }),
+        ("`validators.organisation` is \"org-9\"", |s| {
+            s.validators[0].organisation = Some("org-9".into());
+        }),
+        ("`validator_delay` is 0", |s| s.validator_delay = 0),
+        ("`quorum` is [3, 3]", |s| s.quorum = [3, 3]),
+    ];
+    assert_eq!(spec().check(), Ok(()));
+    for (text, change) in wrong {
+        let mut changed = spec();
+        change(&mut changed);
+        let error = changed.check().expect_err(text).to_string();
+        assert!(error.contains(text), "{error:?} should say {text:?}");
+    }
+    let unknown = format!("chain_idd = 1\n{}", spec().to_toml());
+    assert!(ChainSpec::from_toml(&unknown).unwrap_err().to_string().contains("chain_idd"));
+}
+
+#[test]
+fn the_terms_of_staking_are_bounded() {
+    let wrong: [(&str, fn(&mut Staking)); 5] = [
+        ("`staking.epoch_blocks` is 0", |s| s.epoch_blocks = 0),
+        ("`staking.min_stake` is 0", |s| s.min_stake = Default::default()),
+        ("`staking.validators_max` is 1", |s| s.validators_max = 1),
+        ("`staking.slash_parts` is 10001", |s| s.slash_parts = 10_001),
+        ("at least `staking.min_stake`", |s| s.min_stake *= alloy_primitives::U256::from(2)),
+    ];
+    assert_eq!(public().check(), Ok(()));
+    for (text, change) in wrong {
+        let mut staking = Staking::default();
+        change(&mut staking);
+        let error = ChainSpec { staking: Some(staking), ..public() }.check().expect_err(text);
+        assert!(error.to_string().contains(text), "{error} should say {text:?}");
+    }
+    let mut nobodys = public();
+    nobodys.validators[0].owner = None;
+    let error = nobodys.check().expect_err("nobody owns its stake").to_string();
+    assert!(error.contains("`validators.owner` is missing"), "{error}");
+}
+
+#[test]
+fn the_fuzzers_examples_are_sound() {
+    for text in [
+        include_str!("../../../../fuzz/corpus/chain_spec/consortium"),
+        include_str!("../../../../fuzz/corpus/chain_spec/public"),
+    ] {
+        ChainSpec::from_toml(text).expect("an example");
+    }
+}
