@@ -12,7 +12,7 @@ mod proposals;
 mod refusal;
 mod words;
 
-pub use contract::{ADDRESS, Contract, GovernanceError, Receipt};
+pub use contract::{Contract, GovernanceError, Receipt};
 pub use organisations::{Organisations, status};
 pub use proposals::Proposal;
 pub use refusal::refusal;

@@ -19,11 +19,9 @@ use crate::{
     clock,
     failure::Failure,
     governance::{Contract, Organisations},
-    keys,
+    keys::{self, KeyKind},
 };
 
-/// The CA key's place in a directory.
-const CA_FILE: &str = "keys/ca.json";
 /// It is valid from so long before now, seconds: the chain's time may be behind.
 const BACKDATED_S: u64 = 300;
 const DAY_S: u64 = 24 * 60 * 60;
@@ -91,7 +89,7 @@ impl Certify {
         if let (Some(command), Some(key)) = (&self.ca_command, self.ca) {
             return Ok(Ca::Command { command: command.clone(), key });
         }
-        let path = self.dir.dir.join(CA_FILE);
+        let path = keys::path(&self.dir.dir, KeyKind::Ca, "");
         let password = self.password.source().get(&path.display().to_string())?;
         Ok(Ca::Key(SecretKey::from_seed(&*keys::open(&path, &password)?)))
     }

@@ -7,13 +7,13 @@ use alloy_primitives::{Bytes, U256};
 use alloy_sol_types::{SolCall, SolEvent as _, SolEventInterface as _};
 use clap::Args;
 use serde_json::{Value, json};
-use trefoil_types::Address;
+use trefoil_types::{Address, spec::GOVERNING_CONTRACT};
 
 use super::{Password, arguments::account, report};
 use crate::{
     failure::Failure,
     governance::{
-        ADDRESS, Contract, Organisations, Receipt,
+        Contract, Organisations, Receipt,
         abi::{
             Governance::{Executed, GovernanceEvents, proposeCall, proposeOwnCall},
             Staking::StakingEvents,
@@ -195,10 +195,10 @@ impl Writer<'_> {
 
     fn print_call(&self, data: &Bytes, value: U256) {
         if self.args.json {
-            println!("{:#}", json!({ "to": ADDRESS, "data": data, "value": value }));
+            println!("{:#}", json!({ "to": GOVERNING_CONTRACT, "data": data, "value": value }));
             return;
         }
-        println!("to    {ADDRESS}\ndata  {data}\nvalue {value}");
+        println!("to    {GOVERNING_CONTRACT}\ndata  {data}\nvalue {value}");
     }
 
     fn print(&self, receipt: &Receipt, mut told: Value) {

@@ -3,21 +3,18 @@
 use std::time::Duration;
 
 use alloy_consensus::TxEip1559;
-use alloy_primitives::{B256, Bytes, Log, TxKind, U64, U256, address};
+use alloy_primitives::{B256, Bytes, Log, TxKind, U64, U256};
 use alloy_sol_types::SolCall;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
-use trefoil_types::{Address, Kind};
+use trefoil_types::{Address, Kind, spec::GOVERNING_CONTRACT};
 
 use super::refusal;
 use crate::{
     client::{Client, ClientError},
     wallet::Wallet,
 };
-
-/// Where it lies from genesis on, whatever the network's kind.
-pub const ADDRESS: Address = address!("747265666f696c00000000000000000000000001");
 
 /// A transaction's receipt must come within this: block intervals are a minute at most.
 const RECEIPT_WAIT: Duration = Duration::from_secs(120);
@@ -36,7 +33,7 @@ pub enum GovernanceError {
     #[error("the governing contract refuses: {0}")]
     Refused(String),
     #[error(
-        "the chain of {url} has no governing contract at {ADDRESS}; name a node of a network that has one with --rpc or --dir"
+        "the chain of {url} has no governing contract at {GOVERNING_CONTRACT}; name a node of a network that has one with --rpc or --dir"
     )]
     NoContract { url: String },
     #[error(
@@ -132,7 +129,7 @@ impl Contract {
         block: Value,
     ) -> Result<C::Return, GovernanceError> {
         let url = || self.client.url().to_owned();
-        let request = json!({ "to": ADDRESS, "input": Bytes::from(call.abi_encode()) });
+        let request = json!({ "to": GOVERNING_CONTRACT, "input": Bytes::from(call.abi_encode()) });
         let answer = self.call("eth_call", json!([request, block])).await?;
         let output: Bytes = self.parse("eth_call", answer)?;
         if output.is_empty() {
@@ -172,7 +169,8 @@ impl Contract {
         input: Bytes,
         value: U256,
     ) -> Result<TxEip1559, GovernanceError> {
-        let call = json!({ "from": from, "to": ADDRESS, "input": input, "value": value });
+        let call =
+            json!({ "from": from, "to": GOVERNING_CONTRACT, "input": input, "value": value });
         let gas = self.number("eth_estimateGas", json!([call])).await?;
         let latest = self.call("eth_getBlockByNumber", json!(["latest", false])).await?;
         let quantity = |key: &str| self.quantity("eth_getBlockByNumber", latest[key].clone());
@@ -188,7 +186,7 @@ impl Contract {
             gas_limit: gas.saturating_add(SPARE_GAS).min(block_gas).min(GAS_MAX),
             max_fee_per_gas: u128::from(base_fee) * 2 + u128::from(tip),
             max_priority_fee_per_gas: tip.into(),
-            to: TxKind::Call(ADDRESS),
+            to: TxKind::Call(GOVERNING_CONTRACT),
             value,
             input,
             ..Default::default()

@@ -5,7 +5,7 @@ use alloy_sol_types::{SolCall as _, SolError as _};
 use axum::{Json, Router, routing::post};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use trefoil_types::Address;
+use trefoil_types::{Address, spec::GOVERNING_CONTRACT};
 
 use super::{
     abi::{
@@ -348,7 +348,7 @@ fn check_sent(raw: &str) {
     assert_eq!(tx.recover_signer().unwrap(), wallet().address());
     assert_eq!((tx.chain_id(), tx.nonce(), tx.gas_limit()), (Some(7), 5, 1_000_000));
     assert_eq!((tx.max_fee_per_gas(), tx.max_priority_fee_per_gas()), (0, Some(0)));
-    assert_eq!((tx.kind(), tx.value()), (TxKind::Call(ADDRESS), U256::from(2)));
+    assert_eq!((tx.kind(), tx.value()), (TxKind::Call(GOVERNING_CONTRACT), U256::from(2)));
     assert_eq!(tx.input().as_ref(), hex!("abcd"));
 }
 
