@@ -91,6 +91,8 @@ fn each_broken_rule_has_its_words() {
     };
     let poor = SenderState { balance: U256::from(2_099_999), ..rich(0) };
     let contract = SenderState { is_contract: true, ..rich(0) };
+    let barred = SenderState { is_barred: true, ..rich(0) };
+    let no_deployer = SenderState { deploys_nothing: true, ..rich(0) };
     let cases: Vec<(Transaction, SenderState, &str)> = vec![
         (with(|t| t.chain_id = 8), rich(0), "invalid chain id for signer: have 8 want 7"),
         (
@@ -117,6 +119,16 @@ fn each_broken_rule_has_its_words() {
             with(|t| (t.max_fee_per_gas, t.max_priority_fee_per_gas) = (9, 0)),
             rich(0),
             "max fee per gas less than block base fee: maxFeePerGas: 9, baseFee: 10",
+        ),
+        (
+            tx(1, 0, 100, 5),
+            barred,
+            "sender 0x0101010101010101010101010101010101010101 is not admitted to this network; ask one of its organisations to have it listed",
+        ),
+        (
+            from(1, sign(create(vec![], 100_000))),
+            no_deployer,
+            "sender 0x0101010101010101010101010101010101010101 may not deploy contracts on this network; ask one of its organisations to have it listed",
         ),
         (tx(1, 4, 100, 5), rich(5), "nonce too low: next nonce 5, tx nonce 4"),
         (

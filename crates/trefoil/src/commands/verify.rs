@@ -135,7 +135,7 @@ impl Trusted {
             CertificateError::Stranger { .. } | CertificateError::NoQuorum { .. } => {
                 format!("{e}. {CHANGED}")
             }
-            CertificateError::Twice { .. } | CertificateError::Signature { .. } => e.to_string(),
+            _ => e.to_string(),
         })?;
         let root = calculate_transaction_root(&block.body.transactions);
         if root != block.header.transactions_root {

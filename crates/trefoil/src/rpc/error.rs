@@ -86,10 +86,13 @@ impl From<LedgerError> for RpcError {
         match error {
             LedgerError::Unknown { .. }
             | LedgerError::Pruned { .. }
-            | LedgerError::Unproven { .. } => Self::Rejected(error.to_string()),
-            LedgerError::OtherChain { .. } | LedgerError::Storage(_) | LedgerError::Damaged(_) => {
-                Self::Internal(error.to_string())
-            }
+            | LedgerError::Unproven { .. }
+            | LedgerError::UnknownFork { .. } => Self::Rejected(error.to_string()),
+            LedgerError::OtherChain { .. }
+            | LedgerError::Storage(_)
+            | LedgerError::Damaged(_)
+            | LedgerError::Founding(_)
+            | LedgerError::Governing(_) => Self::Internal(error.to_string()),
         }
     }
 }

@@ -127,7 +127,7 @@ pub fn history(rpc: &Rpc, params: &Params) -> RpcResult {
         if count == 0 {
             break;
         }
-        add_block(rpc, &snapshot, height, percentiles.as_deref(), &mut history)?;
+        add_block(&snapshot, height, percentiles.as_deref(), &mut history)?;
     }
     if count > 0 {
         history.base_fee_per_blob_gas = vec![blob_price; history.base_fee_per_gas.len()];
@@ -138,7 +138,6 @@ pub fn history(rpc: &Rpc, params: &Params) -> RpcResult {
 /// Adds a block to the history; for the newest the next base fee too, since it
 /// always stands last.
 fn add_block(
-    rpc: &Rpc,
     snapshot: &Snapshot,
     height: Height,
     percentiles: Option<&[f64]>,
