@@ -30,7 +30,10 @@ pub fn name(text: &str) -> Result<String, String> {
 
 /// An amount of ether, in wei.
 pub fn ether(text: &str) -> Result<U256, String> {
-    let plain = text.chars().all(|c| c.is_ascii_digit() || c == '.');
+    // What the library would cut off or read as zero is refused.
+    let (whole, places) = text.split_once('.').unwrap_or((text, "0"));
+    let digits = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_digit());
+    let plain = digits(whole) && digits(places) && places.len() <= 18;
     match parse_ether(text) {
         Ok(wei) if plain && wei < U256::from(1u128 << 96) => Ok(wei),
         _ => Err("give ether as a decimal number such as 32 or 0.5, at most 18 places".into()),

@@ -4,7 +4,7 @@
 //! compile before it has words here.
 
 use alloy_primitives::{B256, hex, utils::format_ether};
-use alloy_sol_types::SolInterface as _;
+use alloy_sol_types::{Revert, SolError as _, SolInterface as _};
 use trefoil_types::{PeerId, PublicKey};
 
 use super::abi::{
@@ -18,7 +18,7 @@ pub fn refusal(data: &[u8]) -> String {
     let decision = || GovernanceErrors::abi_decode(data).ok().and_then(|e| decision_refusal(&e));
     let stake = || StakingErrors::abi_decode(data).ok().and_then(|e| stake_refusal(&e));
     action().or_else(decision).or_else(stake).unwrap_or_else(|| {
-        let reason = alloy_sol_types::decode_revert_reason(data);
+        let reason = Revert::abi_decode(data).ok().map(|revert| revert.reason);
         reason.unwrap_or_else(|| format!("it reverted with {}", hex::encode_prefixed(data)))
     })
 }
