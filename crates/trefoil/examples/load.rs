@@ -13,14 +13,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use alloy_consensus::{SignableTransaction, TxEip1559, TxEnvelope, transaction::SignerRecoverable};
-use alloy_eips::{Decodable2718, Encodable2718};
-use alloy_primitives::{Address, B256, Bytes, Signature, TxKind, U256, hex, keccak256};
+use alloy_consensus::{TxEip1559, TxEnvelope, transaction::SignerRecoverable};
+use alloy_eips::Decodable2718;
+use alloy_primitives::{Address, B256, Bytes, TxKind, U256, hex, keccak256};
 use clap::{Parser, ValueEnum};
 use rayon::prelude::*;
-use secp256k1::{Message, PublicKey, SECP256K1, SecretKey};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
+use trefoil::wallet::{SignedTx, Wallet};
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
@@ -75,34 +75,6 @@ const OUTSTANDING_MAX: usize = 20_000;
 const PATIENCE: Duration = Duration::from_secs(60);
 const ETHER: u128 = 1_000_000_000_000_000_000;
 
-struct Key {
-    secret: SecretKey,
-    address: Address,
-}
-
-impl Key {
-    fn new(secret: [u8; 32]) -> Result<Self> {
-        let secret = SecretKey::from_byte_array(secret)?;
-        let public = PublicKey::from_secret_key(SECP256K1, &secret).serialize_uncompressed();
-        Ok(Self { secret, address: Address::from_slice(&keccak256(&public[1..])[12..]) })
-    }
-
-    fn sign(&self, tx: TxEip1559) -> Signed {
-        let digest = Message::from_digest(tx.signature_hash().0);
-        let (id, bytes) =
-            SECP256K1.sign_ecdsa_recoverable(digest, &self.secret).serialize_compact();
-        let signature = Signature::from_bytes_and_parity(&bytes, i32::from(id) == 1);
-        let envelope = TxEnvelope::from(tx.into_signed(signature));
-        Signed { hash: *envelope.tx_hash(), raw: hex::encode_prefixed(envelope.encoded_2718()) }
-    }
-}
-
-#[derive(Clone)]
-struct Signed {
-    hash: B256,
-    raw: String,
-}
-
 /// One JSON-RPC endpoint.
 #[derive(Clone)]
 struct Rpc {
@@ -129,8 +101,8 @@ impl Rpc {
     }
 
     /// Submits in one batch; says of each whether it was taken, or why not.
-    async fn submit(&self, txs: &[Signed]) -> Result<Vec<std::result::Result<(), String>>> {
-        let one = |(id, tx): (usize, &Signed)| json!({"jsonrpc": "2.0", "id": id, "method": "eth_sendRawTransaction", "params": [tx.raw]});
+    async fn submit(&self, txs: &[SignedTx]) -> Result<Vec<std::result::Result<(), String>>> {
+        let one = |(id, tx): (usize, &SignedTx)| json!({"jsonrpc": "2.0", "id": id, "method": "eth_sendRawTransaction", "params": [tx.raw]});
         let answers = self.post(&Value::Array(txs.iter().enumerate().map(one).collect())).await?;
         let mut results = vec![Err("no answer".to_string()); txs.len()];
         for answer in answers.as_array().ok_or("a batch was not answered with a list")? {
@@ -195,7 +167,7 @@ async fn receipt(rpc: &Rpc, hash: B256) -> Result<Value> {
     Err(format!("no receipt of {hash} after {PATIENCE:?}").into())
 }
 
-async fn send_all(rpc: &Rpc, txs: &[Signed]) -> Result<()> {
+async fn send_all(rpc: &Rpc, txs: &[SignedTx]) -> Result<()> {
     for batch in txs.chunks(BATCH) {
         for result in rpc.submit(batch).await? {
             result?;
@@ -205,10 +177,15 @@ async fn send_all(rpc: &Rpc, txs: &[Signed]) -> Result<()> {
 }
 
 /// Funds the senders and, for ERC-20, deploys the token and mints; returns its address.
-async fn prepare(rpc: &Rpc, args: &Args, terms: Terms, senders: &[Key]) -> Result<Option<Address>> {
-    let funder = Key::new(hex::decode_to_array(&args.funder)?)?;
+async fn prepare(
+    rpc: &Rpc,
+    args: &Args,
+    terms: Terms,
+    senders: &[Wallet],
+) -> Result<Option<Address>> {
+    let funder = Wallet::new(&hex::decode_to_array(&args.funder)?)?;
     let mut nonce =
-        rpc.number("eth_getTransactionCount", json!([funder.address, "pending"])).await?;
+        rpc.number("eth_getTransactionCount", json!([funder.address(), "pending"])).await?;
     let mut next = || {
         nonce += 1;
         nonce - 1
@@ -216,8 +193,8 @@ async fn prepare(rpc: &Rpc, args: &Args, terms: Terms, senders: &[Key]) -> Resul
     // What its transactions can cost at most, and the token's mint.
     let each = args.txs.div_ceil(senders.len()) as u128 + 1;
     let purse = each * (terms.max_fee * args.kind.gas() as u128 + 1);
-    let fund = |key: &Key| {
-        funder.sign(terms.tx(next(), TxKind::Call(key.address), purse, 21_000, Bytes::new()))
+    let fund = |key: &Wallet| {
+        funder.sign(terms.tx(next(), TxKind::Call(key.address()), purse, 21_000, Bytes::new()))
     };
     let funding: Vec<_> = senders.iter().map(fund).collect();
     send_all(rpc, &funding).await?;
@@ -254,9 +231,9 @@ fn call_data(signature: &str, words: &[U256]) -> Bytes {
 fn sign_load(
     args: &Args,
     terms: Terms,
-    senders: &[Key],
+    senders: &[Wallet],
     token: Option<Address>,
-) -> Vec<Vec<Signed>> {
+) -> Vec<Vec<SignedTx>> {
     let each = args.txs.div_ceil(senders.len());
     senders
         .par_iter()
@@ -284,7 +261,7 @@ fn sign_load(
 
 /// Senders that one core recovers in a second: what bounds any node, since each
 /// must recover every sender once.
-fn recoveries(load: &[Vec<Signed>]) -> Result<f64> {
+fn recoveries(load: &[Vec<SignedTx>]) -> Result<f64> {
     let some: Vec<_> = load.iter().flatten().take(2_000).collect();
     let start = Instant::now();
     for tx in &some {
@@ -317,10 +294,10 @@ struct Submitter {
 
 impl Submitter {
     /// Sends its senders' transactions, one of each sender in turn.
-    async fn run(self, senders: Vec<Vec<Signed>>) -> Result<()> {
+    async fn run(self, senders: Vec<Vec<SignedTx>>) -> Result<()> {
         let longest = senders.iter().map(Vec::len).max().unwrap_or(0);
         let order = (0..longest).flat_map(|n| senders.iter().filter_map(move |txs| txs.get(n)));
-        let order: Vec<Signed> = order.cloned().collect();
+        let order: Vec<SignedTx> = order.cloned().collect();
         for (i, batch) in order.chunks(BATCH).enumerate() {
             match self.pause {
                 Some(pause) => {
@@ -334,7 +311,7 @@ impl Submitter {
         Ok(())
     }
 
-    async fn submit(&self, batch: &[Signed]) -> Result<()> {
+    async fn submit(&self, batch: &[SignedTx]) -> Result<()> {
         let now = Instant::now();
         self.ledger.waiting.lock().unwrap().extend(batch.iter().map(|tx| (tx.hash, now)));
         for (tx, result) in batch.iter().zip(self.rpc.submit(batch).await?) {
@@ -444,7 +421,7 @@ async fn main() -> Result<()> {
     let terms = Terms::of(&first).await?;
     // New keys each time, so that a network can be measured again.
     let salt = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_nanos();
-    let key = |i: usize| Key::new(keccak256(format!("load {salt} {i}")).0);
+    let key = |i: usize| Ok(Wallet::new(&keccak256(format!("load {salt} {i}")).0)?);
     let senders: Vec<_> =
         (0..args.senders.clamp(1, args.txs.max(1))).map(key).collect::<Result<_>>()?;
     let token = prepare(&first, &args, terms, &senders).await?;

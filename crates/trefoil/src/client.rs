@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use alloy_primitives::Bytes;
 use serde_json::{Value, json};
 
 /// A node on this machine answers within milliseconds.
@@ -21,9 +22,21 @@ pub enum ClientError {
     )]
     NoAnswer { url: String, reason: String },
     #[error("{url} answers to {method}: {message}")]
-    Refused { url: String, method: String, message: String },
+    Refused { url: String, method: String, message: String, data: Option<Bytes> },
     #[error("{url} answers to {method} with something else than was asked; is it a trefoil node?")]
     Odd { url: String, method: String },
+}
+
+impl ClientError {
+    /// What a contract answered, if that is why it was refused.
+    pub fn reverted(&self) -> Option<Bytes> {
+        match self {
+            Self::Refused { message, data: Some(data), .. } => {
+                message.contains("revert").then(|| data.clone())
+            }
+            _ => None,
+        }
+    }
 }
 
 impl Client {
@@ -53,7 +66,8 @@ impl Client {
         if let Some(error) = answer.get("error").filter(|error| !error.is_null()) {
             let (url, method) = (self.url.clone(), method.into());
             let message = error["message"].as_str().unwrap_or("an error").into();
-            return Err(ClientError::Refused { url, method, message });
+            let data = error["data"].as_str().and_then(|data| data.parse().ok());
+            return Err(ClientError::Refused { url, method, message, data });
         }
         match answer.get_mut("result") {
             Some(result) => Ok(result.take()),

@@ -1,13 +1,20 @@
 //! The command line: one file for each group of commands.
 
+mod arguments;
+mod certify;
 mod config;
 mod devnet;
+mod govern;
 mod init;
 mod keys;
 mod network;
+mod node;
+mod org;
 mod repair;
 mod report;
 mod run;
+mod settings;
+mod validator;
 mod verify;
 
 use std::{net::SocketAddr, path::PathBuf};
@@ -43,6 +50,21 @@ enum Command {
     Status(report::Status),
     /// Whom a running node is connected to
     Peers(report::Peers),
+    /// The organisations of a private or consortium network, and their votes
+    Org {
+        #[command(subcommand)]
+        command: Box<org::Org>,
+    },
+    /// A network's nodes: certify them, list them, revoke them
+    Node {
+        #[command(subcommand)]
+        command: Box<node::Node>,
+    },
+    /// Who validates: list, propose, stake
+    Validator {
+        #[command(subcommand)]
+        command: Box<validator::Validator>,
+    },
     /// A node's keys and accounts (encrypted keystore v3)
     Keys {
         #[command(subcommand)]
@@ -70,6 +92,9 @@ impl Cli {
             Command::Run(command) => command.run(),
             Command::Status(command) => command.run(),
             Command::Peers(command) => command.run(),
+            Command::Org { command } => command.run(),
+            Command::Node { command } => command.run(),
+            Command::Validator { command } => command.run(),
             Command::Keys { command } => command.run(),
             Command::Config(command) => command.run(),
             Command::Verify(command) => command.run(),

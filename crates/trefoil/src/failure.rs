@@ -14,6 +14,7 @@ use trefoil_types::SpecError;
 use crate::{
     client::ClientError,
     disk::{DiskError, cure},
+    governance::GovernanceError,
     invite::InviteError,
     keys::KeysError,
     settings::SettingsError,
@@ -39,6 +40,8 @@ pub enum Failure {
     Invite(#[from] InviteError),
     #[error(transparent)]
     Client(#[from] ClientError),
+    #[error(transparent)]
+    Governance(#[from] GovernanceError),
     #[error(
         "cannot listen for RPC on {address}: {source}; another program may use the port: choose another with --rpc or stop it"
     )]

@@ -49,6 +49,8 @@ impl Config {
             blobs: self.blobs(fork, time),
             blob_txs: true,
             gas_free: false,
+            accounts_listed: false,
+            deployers_listed: false,
             deposits: Some(self.deposit_contract_address),
         }
     }

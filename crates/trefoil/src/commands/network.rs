@@ -6,7 +6,7 @@ use alloy_primitives::{U256, utils::parse_ether};
 use clap::{Args, Subcommand, ValueEnum};
 use trefoil_types::{Address, Kind};
 
-use super::{Dir, Password};
+use super::{Dir, Password, arguments};
 use crate::{
     failure::Failure,
     founding::{self, Founder, Party, Plan},
@@ -78,12 +78,9 @@ impl FromStr for Org {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (name, accounts) = text.split_once('=').unwrap_or((text, ""));
-        if !is_name(name) {
-            return Err(format!("{name:?} is no name: use 1 to 32 letters, digits, - and _"));
-        }
-        let account = |text: &str| text.parse().map_err(|_| format!("{text:?} is no address"));
-        let accounts = accounts.split(',').filter(|text| !text.is_empty()).map(account);
-        Ok(Self(Party { name: name.into(), accounts: accounts.collect::<Result<_, _>>()? }))
+        let name = arguments::name(name)?;
+        let accounts = accounts.split(',').filter(|text| !text.is_empty()).map(arguments::account);
+        Ok(Self(Party { name, accounts: accounts.collect::<Result<_, _>>()? }))
     }
 }
 
@@ -228,11 +225,6 @@ impl New {
         };
         Ok((0..self.validators).map(founder).collect())
     }
-}
-
-fn is_name(text: &str) -> bool {
-    let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-    !text.is_empty() && text.len() <= 32 && text.chars().all(fits)
 }
 
 #[derive(Debug, Args)]

@@ -1,6 +1,6 @@
 //! `trefoil status` and `trefoil peers`: what a running node says of itself.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -19,16 +19,22 @@ pub struct Node {
     dir: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
+}
+
+/// The node at `rpc`, or else the one whose directory is `dir`, or else one on
+/// this machine.
+pub(super) fn client(rpc: Option<&str>, dir: Option<&Path>) -> Result<Client, Failure> {
+    Ok(Client::new(&match (rpc, dir) {
+        (Some(url), _) => url.into(),
+        (None, Some(dir)) => Home::new(dir).settings(&[])?.settings.rpc.listen.to_string(),
+        (None, None) => "127.0.0.1:8545".into(),
+    }))
 }
 
 impl Node {
-    fn client(&self) -> Result<Client, Failure> {
-        Ok(Client::new(&match (&self.rpc, &self.dir) {
-            (Some(url), _) => url.clone(),
-            (None, Some(dir)) => Home::new(dir).settings(&[])?.settings.rpc.listen.to_string(),
-            (None, None) => "127.0.0.1:8545".into(),
-        }))
+    pub(super) fn client(&self) -> Result<Client, Failure> {
+        client(self.rpc.as_deref(), self.dir.as_deref())
     }
 
     fn ask(&self, method: &str) -> Result<Value, Failure> {

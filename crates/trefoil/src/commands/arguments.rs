@@ -1,0 +1,145 @@
+//! Arguments that several commands take: read strictly, refused with the cure.
+
+use alloy_primitives::{U160, U256, utils::parse_ether};
+use clap::ValueEnum;
+use trefoil_types::{Address, PeerId};
+
+/// An account. Capitals are a checksum (EIP-55) and must fit, if there are any.
+pub fn account(text: &str) -> Result<Address, String> {
+    let digits = text.strip_prefix("0x").unwrap_or_default();
+    if digits.len() != 40 || !digits.chars().all(|c| c.is_ascii_hexdigit()) {
+        return Err("an account is 0x and 40 hexadecimal digits".into());
+    }
+    let one_case =
+        |c: fn(&char) -> bool| digits.chars().filter(char::is_ascii_alphabetic).all(|d| c(&d));
+    if one_case(char::is_ascii_lowercase) || one_case(char::is_ascii_uppercase) {
+        return Ok(text.parse().expect("40 hexadecimal digits"));
+    }
+    Address::parse_checksummed(text, None)
+        .map_err(|_| "its capitals do not fit its digits: copy it again, one may be wrong".into())
+}
+
+/// The name of an organisation or rule set.
+pub fn name(text: &str) -> Result<String, String> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    match (1..=32).contains(&text.len()) && text.chars().all(fits) {
+        true => Ok(text.into()),
+        false => Err("use 1 to 32 letters, digits, - and _".into()),
+    }
+}
+
+/// An amount of ether, in wei.
+pub fn ether(text: &str) -> Result<U256, String> {
+    // What the library would cut off or read as zero is refused.
+    let (whole, places) = text.split_once('.').unwrap_or((text, "0"));
+    let digits = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_digit());
+    let plain = digits(whole) && digits(places) && places.len() <= 18;
+    match parse_ether(text) {
+        Ok(wei) if plain && wei < U256::from(1u128 << 96) => Ok(wei),
+        _ => Err("give ether as a decimal number such as 32 or 0.5, at most 18 places".into()),
+    }
+}
+
+/// What passes a vote: more than this part of the organisations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quorum {
+    pub numerator: u16,
+    pub denominator: u16,
+}
+
+pub fn quorum(text: &str) -> Result<Quorum, String> {
+    let parts = text.split_once('/').and_then(|(n, d)| Some((n.parse().ok()?, d.parse().ok()?)));
+    match parts {
+        Some((numerator, denominator))
+            if numerator < denominator && u32::from(numerator) * 2 >= u32::from(denominator) =>
+        {
+            Ok(Quorum { numerator, denominator })
+        }
+        _ => Err("write a part such as 2/3: at least 1/2 and less than 1".into()),
+    }
+}
+
+/// What can be revoked: a node by its key, or one certificate by its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Revoked {
+    Peer(PeerId),
+    Serial(U160),
+}
+
+pub fn revoked(text: &str) -> Result<Revoked, String> {
+    let digits = text.strip_prefix("0x").unwrap_or(text);
+    if (1..=40).contains(&digits.len()) && digits.chars().all(|c| c.is_ascii_hexdigit()) {
+        let serial = U160::from_str_radix(digits, 16).expect("hexadecimal digits");
+        return match serial.is_zero() {
+            true => Err("a serial number is above zero".into()),
+            false => Ok(Revoked::Serial(serial)),
+        };
+    }
+    text.parse().map(Revoked::Peer).map_err(|_| {
+        "name a peer id (12D3KooW…), or a serial number of 1 to 40 hexadecimal digits as `openssl x509 -serial` prints it".into()
+    })
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Switch {
+    On,
+    Off,
+}
+
+impl Switch {
+    pub fn is_on(self) -> bool {
+        self == Self::On
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_account_is_read_with_its_checksum() {
+        let good = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8";
+        for text in [good, &good.to_lowercase(), &good.to_uppercase().replace("0X", "0x")] {
+            assert_eq!(account(text).unwrap().to_string(), good);
+        }
+        let swapped = "0x70997970c51812dc3A010C7d01b50e0d17dc79C8";
+        assert!(account(swapped).unwrap_err().contains("capitals"));
+        for text in ["", "0x", "70997970c51812dc3a010c7d01b50e0d17dc79c8", &good[..41], "0xg"] {
+            assert!(account(text).unwrap_err().contains("40 hexadecimal"), "{text}");
+        }
+    }
+
+    #[test]
+    fn amounts_and_parts() {
+        assert_eq!(ether("0.5").unwrap(), U256::from(500_000_000_000_000_000u64));
+        for bad in ["", "-1", "1e3", "0x10", "1 ether", "80000000000", "0.0000000000000000001"] {
+            assert!(ether(bad).is_err(), "{bad:?}");
+        }
+        assert_eq!(quorum("2/3"), Ok(Quorum { numerator: 2, denominator: 3 }));
+        assert!(quorum("1/2").is_ok());
+        for bad in ["", "1", "1/3", "3/3", "4/3", "2/0", "2/3/4", "-2/3", "1/70000"] {
+            assert!(quorum(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_peer_or_a_serial_is_revoked() {
+        let peer = PeerId(trefoil_crypto::SecretKey::from_seed(&[1; 32]).public());
+        assert_eq!(revoked(&peer.to_string()), Ok(Revoked::Peer(peer)));
+        assert_eq!(revoked("0x0aF1"), Ok(Revoked::Serial(U160::from(0x0af1))));
+        assert_eq!(revoked("0AF1"), revoked("0x0aF1"));
+        for bad in ["", "0x", "0", "12D3", "12D3KooW", "xyz", &"f".repeat(41)] {
+            let known = revoked(bad);
+            // Four digits of a peer id are a serial number too.
+            assert!(known.is_err() || bad == "12D3", "{bad:?}: {known:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_what_the_contract_takes() {
+        assert!(name("acme-1_B").is_ok() && name(&"a".repeat(32)).is_ok());
+        for bad in ["", "a b", "ä", "a/b", &"a".repeat(33)] {
+            assert!(name(bad).is_err(), "{bad:?}");
+        }
+    }
+}

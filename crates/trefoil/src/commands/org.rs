@@ -1,0 +1,324 @@
+//! `trefoil org`: the organisations that govern a network, and their decisions.
+
+use alloy_primitives::U256;
+use clap::{Args, Subcommand};
+use serde_json::json;
+use trefoil_types::{Address, PublicKey};
+
+use super::{
+    arguments::{account, name},
+    block_on,
+    govern::Write,
+    report::Node,
+    settings::{Set, Settings},
+};
+use crate::{
+    failure::Failure,
+    governance::{
+        self, Contract, Organisations, Proposal,
+        abi::{
+            Governance::{approveCall, nodesCall, withdrawCall},
+            GovernanceActions::{
+                addCaKeyCall, addOrganisationCall, endCaKeyCall, removeOrganisationCall,
+                resumeOrganisationCall, setKeysCall, suspendOrganisationCall,
+            },
+            IGovernance::{CaKey, Node as Entry, Organisation},
+        },
+    },
+};
+
+#[derive(Debug, Subcommand)]
+pub enum Org {
+    /// The organisations, who speaks for them, and their CA keys
+    List(List),
+    /// The open proposals, who approves, and what is missing
+    Proposals(Proposals),
+    /// Approve a proposal; with enough approvals it is carried out at once
+    Vote(Vote),
+    /// Take your approval back; the proposer's ends the proposal
+    Unvote(Vote),
+    /// Propose a new organisation
+    ProposeAdd(ProposeAdd),
+    /// Propose to remove an organisation, for ever
+    ProposeRemove(About),
+    /// Propose to suspend an organisation: its nodes are refused, it has no vote
+    ProposeSuspend(About),
+    /// Propose to take a suspension back
+    ProposeResume(About),
+    /// Change who speaks for your organisation
+    RotateKeys(RotateKeys),
+    /// Add or end a CA key of your organisation
+    RotateCa(RotateCa),
+    /// Gas, fees, lists of accounts, rule sets, and how votes pass
+    Settings(Settings),
+    /// Propose to change one of these
+    Set {
+        #[command(subcommand)]
+        command: Set,
+    },
+}
+
+impl Org {
+    pub fn run(self) -> Result<(), Failure> {
+        match self {
+            Self::List(command) => block_on(command.run()),
+            Self::Proposals(command) => block_on(command.run()),
+            Self::Vote(Vote { id, write }) => block_on(async {
+                write.for_members().await?.decision(approveCall { id: U256::from(id) }).await
+            }),
+            Self::Unvote(Vote { id, write }) => block_on(async {
+                write.for_members().await?.decision(withdrawCall { id: U256::from(id) }).await
+            }),
+            Self::ProposeAdd(command) => block_on(command.run()),
+            Self::ProposeRemove(About { org, write }) => block_on(async {
+                let writer = write.for_members().await?;
+                let id = writer.organisation(Some(&org)).await?;
+                writer.propose(removeOrganisationCall { id }).await
+            }),
+            Self::ProposeSuspend(About { org, write }) => block_on(async {
+                let writer = write.for_members().await?;
+                let id = writer.organisation(Some(&org)).await?;
+                writer.propose(suspendOrganisationCall { id }).await
+            }),
+            Self::ProposeResume(About { org, write }) => block_on(async {
+                let writer = write.for_members().await?;
+                let id = writer.organisation(Some(&org)).await?;
+                writer.propose(resumeOrganisationCall { id }).await
+            }),
+            Self::RotateKeys(command) => block_on(command.run()),
+            Self::RotateCa(command) => block_on(command.run()),
+            Self::Settings(command) => block_on(command.run()),
+            Self::Set { command } => block_on(command.run()),
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct List {
+    #[command(flatten)]
+    node: Node,
+}
+
+impl List {
+    async fn run(self) -> Result<(), Failure> {
+        let contract = Contract::new(self.node.client()?);
+        contract.expect_members().await?;
+        let organisations = Organisations::read(&contract).await?;
+        let nodes = contract.view(nodesCall {}).await?;
+        if self.node.json {
+            let list: Vec<_> = organisations.0.iter().map(|o| as_json(o, &nodes)).collect();
+            println!("{:#}", json!(list));
+            return Ok(());
+        }
+        for o in &organisations.0 {
+            println!("{:>3}  {}  {}", o.id, o.name, governance::status(o));
+            if !o.keys.is_empty() {
+                println!("     votes with {}", governance::keys(o.threshold, &o.keys));
+            }
+            for ca in &o.caKeys {
+                println!("     CA key {}, {}", ca.key, validity(ca));
+            }
+            let (known, revoked) = counts(o.id, &nodes);
+            println!("     {known} validators, {revoked} revoked nodes");
+        }
+        Ok(())
+    }
+}
+
+fn as_json(o: &Organisation, nodes: &[Entry]) -> serde_json::Value {
+    let (validators, revoked) = counts(o.id, nodes);
+    let ca = |ca: &CaKey| json!({ "key": ca.key, "from": ca.from, "until": end(ca.until) });
+    json!({
+        "id": o.id,
+        "name": o.name,
+        "status": governance::status(o),
+        "threshold": o.threshold,
+        "keys": o.keys,
+        "caKeys": o.caKeys.iter().map(ca).collect::<Vec<_>>(),
+        "validators": validators,
+        "revokedNodes": revoked,
+    })
+}
+
+/// An organisation's nodes that the chain knows: validators, and what was revoked.
+fn counts(id: u32, nodes: &[Entry]) -> (usize, usize) {
+    let own = nodes.iter().filter(|node| node.organisation == id);
+    let (revoked, validators): (Vec<_>, Vec<_>) = own.partition(|node| node.revoked);
+    (validators.len(), revoked.len())
+}
+
+/// The contract's 0 is no end.
+fn end(until: u64) -> Option<u64> {
+    (until != 0).then_some(until)
+}
+
+fn validity(ca: &CaKey) -> String {
+    match end(ca.until) {
+        None => format!("from height {} on", ca.from),
+        Some(until) => format!("from height {} to {}", ca.from, until.saturating_sub(1)),
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct Proposals {
+    #[command(flatten)]
+    node: Node,
+}
+
+impl Proposals {
+    async fn run(self) -> Result<(), Failure> {
+        let contract = Contract::new(self.node.client()?);
+        contract.expect_members().await?;
+        let organisations = Organisations::read(&contract).await?;
+        let open = contract.open_proposals(&organisations).await?;
+        if self.node.json {
+            let list: Vec<_> = open.iter().map(|p| proposal_json(p, &organisations)).collect();
+            println!("{:#}", json!(list));
+            return Ok(());
+        }
+        open.iter().for_each(|proposal| print(proposal, &organisations));
+        println!("{} open", open.len());
+        Ok(())
+    }
+}
+
+fn print(p: &Proposal, organisations: &Organisations) {
+    let decider = match p.decider {
+        0 => "all".into(),
+        decider => organisations.label(decider),
+    };
+    println!("{:>3}  {}", p.id, governance::words(&p.action, organisations));
+    println!("     for {decider} to decide, until block {}", p.closes);
+    let by = organisations.of_key(p.proposer).map(|o| organisations.label(o.id));
+    println!("     proposed by {} of {}", p.proposer, by.as_deref().unwrap_or("no organisation"));
+    println!("     approve: {}", organisations.labels(&p.approving));
+    for (id, given) in &p.partly {
+        let threshold = organisations.get(*id).map_or(0, |o| o.threshold);
+        println!("     partly: {}, {given} of {threshold} keys", organisations.label(*id));
+    }
+    println!("     {}", p.waits_for(organisations));
+}
+
+fn proposal_json(p: &Proposal, organisations: &Organisations) -> serde_json::Value {
+    json!({
+        "id": p.id,
+        "action": governance::words(&p.action, organisations),
+        "actionData": p.action,
+        "proposer": p.proposer,
+        "decider": (p.decider != 0).then_some(p.decider),
+        "closes": p.closes,
+        "approving": p.approving,
+        "partly": p.partly,
+        "missing": p.missing,
+        "waitsFor": p.waits_for(organisations),
+    })
+}
+
+#[derive(Debug, Args)]
+pub struct Vote {
+    /// The proposal's number; `trefoil org proposals` shows them
+    id: u64,
+    #[command(flatten)]
+    write: Write,
+}
+
+#[derive(Debug, Args)]
+pub struct ProposeAdd {
+    #[arg(value_parser = name)]
+    name: String,
+    /// An account that votes for it; give it once for each
+    #[arg(long = "key", value_name = "ADDRESS", required = true, value_parser = account)]
+    keys: Vec<Address>,
+    /// So many of its keys speak for it
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
+    threshold: u8,
+    /// An Ed25519 key that signs its nodes' certificates; give it once for each
+    #[arg(long = "ca", value_name = "KEY", required = true)]
+    ca_keys: Vec<PublicKey>,
+    #[command(flatten)]
+    write: Write,
+}
+
+impl ProposeAdd {
+    async fn run(self) -> Result<(), Failure> {
+        let action = addOrganisationCall {
+            name: self.name,
+            threshold: self.threshold,
+            keys: self.keys,
+            caKeys: self.ca_keys.iter().map(|key| key.0).collect(),
+        };
+        self.write.for_members().await?.propose(action).await
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct About {
+    /// Its name or number
+    org: String,
+    #[command(flatten)]
+    write: Write,
+}
+
+#[derive(Debug, Args)]
+pub struct RotateKeys {
+    /// An account that votes from now on; give it once for each, the old ones go
+    #[arg(long = "key", value_name = "ADDRESS", required = true, value_parser = account)]
+    keys: Vec<Address>,
+    /// So many of the keys speak for it
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
+    threshold: u8,
+    #[command(flatten)]
+    whose: Whose,
+    #[command(flatten)]
+    write: Write,
+}
+
+impl RotateKeys {
+    async fn run(self) -> Result<(), Failure> {
+        let writer = self.write.for_members().await?;
+        let id = writer.organisation(self.whose.org.as_deref()).await?;
+        let action = setKeysCall { id, threshold: self.threshold, keys: self.keys };
+        writer.decide(id, action).await
+    }
+}
+
+/// Whose affair it is.
+#[derive(Debug, Args)]
+pub struct Whose {
+    /// Its name or number; without: the organisation of the account that signs.
+    /// Another's affair is put to the vote of all
+    #[arg(long, value_name = "ORG")]
+    pub org: Option<String>,
+}
+
+/// First add the new key, then certify every node anew, then end the old one.
+#[derive(Debug, Args)]
+pub struct RotateCa {
+    /// A new Ed25519 key whose certificates count
+    #[arg(long, value_name = "KEY", required_unless_present = "end", conflicts_with = "end")]
+    add: Option<PublicKey>,
+    /// A key whose certificates count no more
+    #[arg(long, value_name = "KEY")]
+    end: Option<PublicKey>,
+    /// The first height at which that holds; 0: the next block
+    #[arg(long, value_name = "HEIGHT", default_value_t = 0)]
+    at: u64,
+    #[command(flatten)]
+    whose: Whose,
+    #[command(flatten)]
+    write: Write,
+}
+
+impl RotateCa {
+    async fn run(self) -> Result<(), Failure> {
+        let writer = self.write.for_members().await?;
+        let id = writer.organisation(self.whose.org.as_deref()).await?;
+        if let Some(PublicKey(key)) = self.add {
+            writer.decide(id, addCaKeyCall { id, key, from: self.at }).await?;
+        }
+        if let Some(PublicKey(key)) = self.end {
+            writer.decide(id, endCaKeyCall { id, key, until: self.at }).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,152 @@
+//! What docs/operations.md tells organisations to do on a running network: admit
+//! one, change a setting, revoke, rotate, remove; by commands alone.
+
+mod common;
+
+use common::{Process, free_ports, reach, refuse, succeed};
+use serde_json::{Value, json};
+use tempfile::tempdir;
+
+/// A network of three organisations on one machine, gas-free, with short blocks.
+struct Network {
+    dirs: Vec<String>,
+    rpcs: Vec<String>,
+    nodes: Vec<Process>,
+}
+
+impl Network {
+    fn found(path: &str) -> Self {
+        let names = ["acme", "bolt", "cora"];
+        let ports = free_ports(6);
+        let mut args = vec!["network", "new", "--kind", "consortium", "--chain-id", "77"];
+        args.extend(["--validators", "3", "--base-fee", "0", "--block-time", "50"]);
+        let addresses: Vec<String> = (0..3).map(|i| format!("127.0.0.1:{}", ports + i)).collect();
+        for (name, address) in names.iter().zip(&addresses) {
+            args.extend(["--org", name, "--at", address]);
+        }
+        args.push(path);
+        succeed(&args);
+        let dirs: Vec<String> =
+            (0..3).map(|i| format!("{path}/{}-{i}", names[i as usize])).collect();
+        let rpcs: Vec<String> = (3..6).map(|i| format!("127.0.0.1:{}", ports + i)).collect();
+        let run =
+            |(dir, rpc): (&String, &String)| Process::start(&["run", "--dir", dir, "--rpc", rpc]);
+        let nodes: Vec<Process> = dirs.iter().zip(&rpcs).map(run).collect();
+        for (i, node) in (3..).zip(&nodes) {
+            reach(ports + i, 1, || node.said());
+        }
+        Self { dirs, rpcs, nodes }
+    }
+
+    fn read(&self, args: &[&str]) -> Value {
+        let args = [args, &["--json", "--rpc", &self.rpcs[0]]].concat();
+        serde_json::from_str(&succeed(&args)).unwrap()
+    }
+
+    /// Organisation `who` sends it; what came of it.
+    fn write(&self, who: usize, args: &[&str]) -> Value {
+        let at = ["--json", "--dir", &self.dirs[who], "--rpc", &self.rpcs[who]];
+        serde_json::from_str(&succeed(&[args, &at].concat())).unwrap()
+    }
+
+    fn refuse(&self, who: usize, args: &[&str], words: &[&str]) {
+        let at = ["--dir", &self.dirs[who], "--rpc", &self.rpcs[who]];
+        refuse(&[args, &at].concat(), words);
+    }
+
+    /// Proposed by the first, approved by the others until it is carried out.
+    fn decide(&self, args: &[&str]) {
+        let proposed = self.write(0, args);
+        assert_eq!(proposed["state"], "open", "{args:?}");
+        let id = proposed["proposal"].to_string();
+        assert_eq!(self.write(1, &["org", "vote", &id])["state"], "open", "{args:?}");
+        assert_eq!(self.write(2, &["org", "vote", &id])["state"], "executed", "{args:?}");
+    }
+}
+
+/// The public key of a new CA key in a directory of its own.
+fn new_ca(dir: &str) -> String {
+    let said = succeed(&["keys", "new", "ca", "--dir", dir]);
+    said.split_whitespace().nth(1).unwrap().into()
+}
+
+#[test]
+fn organisations_govern_by_commands() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().to_str().unwrap();
+    let network = Network::found(&format!("{path}/net"));
+    let organisations = network.read(&["org", "list"]);
+    assert_eq!(organisations.as_array().unwrap().len(), 3, "{organisations}");
+    assert_eq!(organisations[1]["name"], "bolt");
+
+    admit(&network, path);
+    settings(&network);
+    revoke_and_rotate(&network, path);
+    certify(&network, path);
+
+    network.decide(&["org", "propose-remove", "dora"]);
+    assert_eq!(network.read(&["org", "list"])[3]["status"], "removed");
+    let validators = network.read(&["validator", "list"]);
+    assert_eq!(validators.as_array().unwrap().len(), 3, "{validators}");
+    drop(network.nodes);
+}
+
+fn admit(network: &Network, path: &str) {
+    let ca = new_ca(&format!("{path}/dora"));
+    let key = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8";
+    let add = ["org", "propose-add", "dora", "--key", key, "--ca", &ca];
+    // A wallet is told the same call as is sent.
+    let call = network.write(0, &[&add[..], &["--dry-run"]].concat());
+    assert!(call["data"].as_str().unwrap().starts_with("0x37558af5"), "{call}");
+
+    let proposed = network.write(0, &add);
+    assert_eq!((&proposed["state"], &proposed["missing"]), (&json!("open"), &json!(2)));
+    let open = network.read(&["org", "proposals"]);
+    assert_eq!(open[0]["approving"], json!([1]));
+    assert!(open[0]["action"].as_str().unwrap().starts_with("add organisation dora: 1 of 1"));
+    let id = proposed["proposal"].to_string();
+    assert_eq!(network.write(1, &["org", "vote", &id])["missing"], 1);
+    assert_eq!(network.write(1, &["org", "unvote", &id])["missing"], 2);
+    assert_eq!(network.write(1, &["org", "vote", &id])["missing"], 1);
+    assert_eq!(network.write(2, &["org", "vote", &id])["state"], "executed");
+    assert_eq!(network.read(&["org", "list"])[3]["name"], "dora");
+    assert_eq!(network.read(&["org", "proposals"]), json!([]));
+    network.refuse(1, &["org", "vote", &id], &["ProposalClosed", "trefoil org proposals"]);
+    network.refuse(0, &["org", "propose-remove", "eve"], &["\"eve\"", "trefoil org list"]);
+    network.refuse(0, &["validator", "stake", "1"], &["consortium", "propose-add"]);
+    let account = ["org", "vote", "1", "--account", key];
+    network.refuse(0, &account, &["no key of account", "--dry-run"]);
+}
+
+/// Four organisations now, of which three agree.
+fn settings(network: &Network) {
+    network.decide(&["org", "set", "gas-limit", "40000000"]);
+    assert_eq!(network.read(&["org", "settings"])["gasLimit"], 40_000_000);
+}
+
+fn revoke_and_rotate(network: &Network, path: &str) {
+    let revoke = ["node", "revoke", "0x0aF1"];
+    assert_eq!(network.write(1, &revoke)["state"], "executed", "its own affair");
+    let nodes = network.read(&["node", "list"]);
+    assert_eq!(nodes["revokedSerials"], json!([{ "organisation": 2, "serial": "0xaf1" }]));
+    network.refuse(1, &revoke, &["NothingToChange"]);
+
+    let old = network.read(&["org", "list"])[1]["caKeys"][0]["key"].clone();
+    let old = old.as_str().unwrap();
+    network.refuse(1, &["org", "rotate-ca", "--end", old], &["NoCaKeyAt", "--add"]);
+    let new = new_ca(&format!("{path}/bolt"));
+    network.write(1, &["org", "rotate-ca", "--add", &new]);
+    assert_eq!(network.write(1, &["org", "rotate-ca", "--end", old])["state"], "executed");
+}
+
+/// With the organisation's CA key, whose number the chain knows.
+fn certify(network: &Network, path: &str) {
+    let validators = network.read(&["validator", "list"]);
+    let peer = validators[0]["peer"].as_str().unwrap();
+    let file = format!("{path}/node.der");
+    let args = ["node", "certify", peer, "--role", "validator", "--out", &file];
+    let told = network.write(0, &args);
+    assert_eq!((&told["organisation"], &told["role"]), (&json!(1), &json!("validator")));
+    let certificate = trefoil_crypto::NodeCertificate::decode(&std::fs::read(file).unwrap());
+    assert_eq!(certificate.unwrap().peer.to_string(), peer);
+}
