@@ -28,6 +28,8 @@ use crate::{
     Config, Lanes, NetError, NetEvent, NetHandle, Timing,
     behaviour::Behaviour,
     dial::Dialler,
+    gate::Gate,
+    guard::Door,
     handle::{Admitted, Shared},
     hello::{Hello, SOFTWARE_BYTES_MAX},
     lane::{self, Outlet},
@@ -40,9 +42,6 @@ use crate::{
 const SOFTWARE: &str = concat!("trefoil/", env!("CARGO_PKG_VERSION"));
 const _: () = assert!(SOFTWARE.len() <= SOFTWARE_BYTES_MAX);
 
-/// Authenticated strangers that may be at their hello besides the admitted.
-const GREETING_MAX: usize = 64;
-
 /// Reports that wait for the engine.
 const REPORTS_MAX: usize = 64;
 
@@ -54,6 +53,8 @@ struct Connection {
     peer: PeerId,
     address: String,
     inbound: bool,
+    /// Where an inbound connection comes from.
+    from: Option<SocketAddr>,
     stop: Stop,
     /// The peer's instance, once admitted.
     admitted: Option<u64>,
@@ -63,7 +64,7 @@ struct Engine {
     me: PeerId,
     hello: Arc<Hello>,
     timing: Timing,
-    inbound_max: usize,
+    door: Door,
     swarm: Swarm<Behaviour>,
     shared: Arc<Shared>,
     dialler: Dialler,
@@ -81,14 +82,16 @@ struct Engine {
 
 pub(crate) async fn start(config: Config, timing: Timing) -> Result<(NetHandle, Lanes), NetError> {
     let me = PeerId(config.identity.public());
+    let (strangers, of_source) = (config.inbound_max, config.inbound_per_source_max);
+    let door = Door::new(Gate::new(strangers, of_source, config.peers.iter().copied()));
     let mut swarm = Swarm::new(
-        transport::upgrade(config.network.kind, &config.identity),
-        Behaviour::new(config.inbound_max + config.peers.len() + GREETING_MAX),
+        transport::upgrade(config.network.kind, &config.identity, door.clone()),
+        Behaviour::new(door.clone()),
         transport::to_libp2p(me),
         swarm::Config::with_tokio_executor().with_max_negotiating_inbound_streams(8),
     );
     let listen = bind(&mut swarm, config.listen).await?;
-    let shared = Arc::new(Shared::new(listen));
+    let shared = Arc::new(Shared::new(listen, door.clone()));
     let (consensus, consensus_in) = lane::lane(Lane::Consensus);
     let (catch_up, catch_up_in) = lane::lane(Lane::CatchUp);
     let (gossip, gossip_in) = lane::lane(Lane::Gossip);
@@ -103,7 +106,7 @@ pub(crate) async fn start(config: Config, timing: Timing) -> Result<(NetHandle, 
             listen_port: listen.port(),
         }),
         timing,
-        inbound_max: config.inbound_max,
+        door,
         swarm,
         shared: shared.clone(),
         dialler: Dialler::new(peers, &timing, Instant::now()),
@@ -257,7 +260,9 @@ impl Engine {
             reports: self.report_to.clone(),
             outlets: self.outlets.clone(),
         };
-        self.connections.insert(id, Connection { peer, address, inbound, stop, admitted: None });
+        let from = inbound.then(|| transport::to_socket(remote)).flatten();
+        let connection = Connection { peer, address, inbound, from, stop, admitted: None };
+        self.connections.insert(id, connection);
         let task = self.links.spawn(link.run());
         self.link_of.insert(task.id(), id);
     }
@@ -265,7 +270,7 @@ impl Engine {
     fn on_report(&mut self, report: Report) {
         let Some(connection) = self.connections.get(&report.link) else { return };
         let (peer, inbound) = (connection.peer, connection.inbound);
-        if let Some(reason) = self.objection(peer, inbound) {
+        if let Some(reason) = self.objection(peer, connection.from) {
             answer(report.verdict, Verdict::Refuse(reason));
             return;
         }
@@ -292,24 +297,23 @@ impl Engine {
     }
 
     /// What we hold against a peer whose hello was good.
-    fn objection(&self, peer: PeerId, inbound: bool) -> Option<String> {
+    fn objection(&self, peer: PeerId, from: Option<SocketAddr>) -> Option<String> {
         if let Some(left) = self.shared.banned_for(peer) {
             return Some(format!("banned for another {} s", left.as_secs() + 1));
         }
-        let stranger = |id: &ConnectionId| {
-            let connection = &self.connections[id];
-            connection.inbound && !self.dialler.is_configured(connection.peer)
-        };
-        let strangers = self.admitted.values().filter(|id| stranger(id)).count();
-        let known = self.dialler.is_configured(peer) || self.admitted.contains_key(&peer);
-        (inbound && !known && strangers >= self.inbound_max)
-            .then(|| format!("no room: it has {strangers} inbound peers already"))
+        // A peer that is here takes its own former place.
+        if self.admitted.contains_key(&peer) {
+            return None;
+        }
+        let full = self.door.room(from?, None).err()?;
+        Some(format!("no room: {full}"))
     }
 
     fn admit(&mut self, peer: PeerId, report: Report) {
         let Some(connection) = self.connections.get_mut(&report.link) else { return };
         connection.admitted = Some(report.hello.instance);
         self.admitted.insert(peer, report.link);
+        connection.from.into_iter().for_each(|from| self.door.admit(from, None));
         self.dialler.succeeded(peer);
         tracing::info!(%peer, address = connection.address, inbound = connection.inbound, "connected");
         let outbox = Arc::new(Outbox::default());

@@ -16,10 +16,11 @@ use trefoil_types::{Message, Offence, PeerId, message::Lane};
 
 use crate::{
     frame,
+    guard::Door,
     lane::{LANES, limits},
     link::Stop,
     outbox::Outbox,
-    reputation::{BAN, Reputation},
+    reputation::{Record, Reputation},
 };
 
 /// The most refusals that are remembered.
@@ -44,6 +45,32 @@ pub struct NetPeer {
     pub bytes_out: u64,
 }
 
+/// What is remembered against a peer, or the source of failed handshakes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Misdeeds {
+    /// A peer id, an IPv4 address or an IPv6 /64.
+    pub who: String,
+    /// At 100 it is banned.
+    pub score: u32,
+    pub banned_for: Option<Duration>,
+    /// Each kind, how often, and how long ago it last was.
+    pub offences: Vec<(Offence, u32, Duration)>,
+}
+
+impl Misdeeds {
+    pub(crate) fn of(who: String, record: &Record, now: Instant) -> Self {
+        let offences = record.tallies.iter().map(|(offence, tally)| {
+            (*offence, tally.times, now.saturating_duration_since(tally.last))
+        });
+        Self {
+            who,
+            score: record.score(now),
+            banned_for: record.banned_for(now),
+            offences: offences.collect(),
+        }
+    }
+}
+
 /// A connection that was not made, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
@@ -61,6 +88,7 @@ pub struct Refusal {
 pub(crate) struct Shared {
     pub listen: SocketAddr,
     pub stopping: watch::Sender<bool>,
+    door: Door,
     dropped: [AtomicU64; 3],
     state: Mutex<State>,
 }
@@ -68,7 +96,7 @@ pub(crate) struct Shared {
 #[derive(Debug, Default)]
 struct State {
     peers: BTreeMap<PeerId, Admitted>,
-    reputation: Reputation,
+    reputation: Reputation<PeerId>,
     /// The oldest first.
     refusals: VecDeque<Refusal>,
 }
@@ -107,6 +135,17 @@ impl NetHandle {
         self.0.blame(peer, offence);
     }
 
+    /// Keeps places for these peers besides the configured: the validators.
+    pub fn favour(&self, validators: impl IntoIterator<Item = PeerId>) {
+        self.0.door.favour(validators);
+    }
+
+    /// Connections that were closed as soon as they were accepted, since the
+    /// start: there was no room for where they came from.
+    pub fn turned_away(&self) -> u64 {
+        self.0.door.turned_away()
+    }
+
     /// Connected peers, in order of peer id.
     pub fn peers(&self) -> Vec<NetPeer> {
         let (state, now) = (self.0.lock(), Instant::now());
@@ -120,6 +159,18 @@ impl NetHandle {
             bytes_out: admitted.outbox.bytes_out.load(Ordering::Relaxed),
         };
         state.peers.iter().map(seen).collect()
+    }
+
+    /// Who did what wrong, as far as it is remembered: peers, connected or not,
+    /// then sources whose handshakes failed.
+    pub fn misdeeds(&self) -> Vec<Misdeeds> {
+        let (state, now) = (self.0.lock(), Instant::now());
+        let peers = state.reputation.records();
+        let peers = peers.map(|(peer, record)| Misdeeds::of(peer.to_string(), record, now));
+        let mut misdeeds: Vec<_> = peers.collect();
+        drop(state);
+        misdeeds.extend(self.0.door.failed());
+        misdeeds
     }
 
     /// The latest refusals, the newest last.
@@ -162,9 +213,9 @@ impl NetHandle {
 }
 
 impl Shared {
-    pub fn new(listen: SocketAddr) -> Self {
+    pub fn new(listen: SocketAddr, door: Door) -> Self {
         let stopping = watch::Sender::new(false);
-        Self { listen, stopping, dropped: Default::default(), state: Mutex::default() }
+        Self { listen, stopping, door, dropped: Default::default(), state: Mutex::default() }
     }
 
     /// Held only for look-ups and pushes, never across a wait.
@@ -190,10 +241,8 @@ impl Shared {
 
     pub fn blame(&self, peer: PeerId, offence: Offence) {
         let mut state = self.lock();
-        if !state.reputation.blame(peer, offence, Instant::now()) {
-            return;
-        }
-        tracing::warn!(%peer, ?offence, "banned for {BAN:?}");
+        let Some(ban) = state.reputation.blame(peer, offence, Instant::now()) else { return };
+        tracing::warn!(%peer, ?offence, "banned for {ban:?}");
         if let Some(admitted) = state.peers.get(&peer) {
             admitted.stop.now(format!("banned: {offence:?}"));
         }

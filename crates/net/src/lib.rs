@@ -8,9 +8,12 @@
 //! connection. `docs/wire.md` states the protocol.
 
 mod behaviour;
+mod crowd;
 mod dial;
 mod engine;
 pub mod frame;
+mod gate;
+mod guard;
 mod handle;
 pub mod hello;
 mod lane;
@@ -18,6 +21,7 @@ mod link;
 mod mux;
 mod outbox;
 mod reputation;
+mod source;
 mod transport;
 
 #[cfg(test)]
@@ -28,7 +32,7 @@ use std::{net::SocketAddr, time::Duration};
 use trefoil_crypto::SecretKey;
 use trefoil_types::{B256, Message, PeerId, spec::Kind};
 
-pub use handle::{NetHandle, NetPeer, Refusal};
+pub use handle::{Misdeeds, NetHandle, NetPeer, Refusal};
 pub use lane::{Inbox, Lanes};
 
 pub struct Config {
@@ -37,8 +41,11 @@ pub struct Config {
     /// Peers to keep connected to: `(peer, address)`; dialled for ever with backoff.
     pub peers: Vec<(PeerId, SocketAddr)>,
     pub network: Network,
-    /// The most peers that dialled us and are not among `peers`.
+    /// The most peers that dialled us and are not favoured.
     pub inbound_max: usize,
+    /// The most of those from one IPv4 address or IPv6 /64; twice as many from
+    /// one /24 or /48.
+    pub inbound_per_source_max: usize,
 }
 
 /// What two nodes must agree on before they speak.

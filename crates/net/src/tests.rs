@@ -1,5 +1,6 @@
 //! Nodes and rogues on loopback. Waits are for events, under one long limit.
 
+mod gate;
 mod pure;
 mod rogue;
 mod wire;
@@ -53,6 +54,7 @@ fn config(n: u8, peers: &[(u8, SocketAddr)]) -> Config {
         peers: peers.iter().map(|(n, address)| (peer(*n), *address)).collect(),
         network: network(),
         inbound_max: 8,
+        inbound_per_source_max: 8,
     }
 }
 

@@ -18,7 +18,10 @@ use libp2p::{
 use trefoil_crypto::SecretKey;
 use trefoil_types::{PeerId, spec::Kind};
 
-use crate::mux::Yamux;
+use crate::{
+    guard::{Door, Guarded},
+    mux::Yamux,
+};
 
 /// From the first byte to an authenticated connection, either way.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
@@ -27,13 +30,18 @@ const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
 /// one security protocol, so that there is nothing to downgrade to. All three
 /// speak Noise XX for now; `/trefoil/clear/1` (public) and `/trefoil/member/1`
 /// (private, consortium) take their arms here.
-pub(crate) fn upgrade(kind: Kind, identity: &SecretKey) -> Boxed<(libp2p::PeerId, StreamMuxerBox)> {
+pub(crate) fn upgrade(
+    kind: Kind,
+    identity: &SecretKey,
+    door: Door,
+) -> Boxed<(libp2p::PeerId, StreamMuxerBox)> {
     let security = match kind {
         Kind::Public | Kind::Private | Kind::Consortium => {
             noise::Config::new(&keypair(identity)).expect("an ed25519 key signs the static key")
         }
     };
-    tcp::tokio::Transport::new(tcp::Config::new().nodelay(true))
+    let tcp = tcp::tokio::Transport::new(tcp::Config::new().nodelay(true));
+    Guarded::new(tcp, door)
         .upgrade(upgrade::Version::V1)
         .authenticate(security)
         .multiplex(Yamux)

@@ -73,6 +73,7 @@ impl Host {
                 fork_id: fork_id(&spec, &genesis_hash),
             },
             inbound_max: settings.p2p.inbound_max,
+            inbound_per_source_max: settings.p2p.inbound_per_source_max,
         })
         .await?;
 

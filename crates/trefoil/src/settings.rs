@@ -45,8 +45,11 @@ pub struct P2pSettings {
     pub listen: SocketAddr,
     /// Nodes to keep connected to, `PEERID@ip:port` each.
     pub peers: Vec<PeerAddress>,
-    /// Connections that others opened, at most.
+    /// Connections that strangers opened, at most; configured peers and
+    /// validators always have room.
     pub inbound_max: usize,
+    /// Of those, from one IPv4 address or IPv6 /64, at most.
+    pub inbound_per_source_max: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,7 +98,7 @@ impl Default for Settings {
 impl Default for P2pSettings {
     fn default() -> Self {
         let listen = SocketAddr::from(([0, 0, 0, 0], 30303));
-        Self { listen, peers: Vec::new(), inbound_max: 128 }
+        Self { listen, peers: Vec::new(), inbound_max: 128, inbound_per_source_max: 16 }
     }
 }
 

@@ -14,6 +14,8 @@ use super::{LIMIT, key, network, peer};
 use crate::{
     behaviour::{Behaviour, Opened},
     frame::{self, CONTROL_BYTES_MAX, Control, Frame},
+    gate::Gate,
+    guard::Door,
     hello::Hello,
     transport,
 };
@@ -32,9 +34,10 @@ pub fn hello() -> Hello {
 impl Rogue {
     /// Connects as peer `n` to peer `to` and opens the streams; says nothing.
     pub async fn connect(n: u8, to: u8, address: SocketAddr) -> Self {
+        let door = Door::new(Gate::new(0, 0, []));
         let mut swarm = Swarm::new(
-            transport::upgrade(network().kind, &key(n)),
-            Behaviour::new(8),
+            transport::upgrade(network().kind, &key(n), door.clone()),
+            Behaviour::new(door),
             transport::to_libp2p(peer(n)),
             swarm::Config::with_tokio_executor(),
         );

@@ -238,6 +238,7 @@ async fn net() -> trefoil_net::NetHandle {
             fork_id: [0; 4],
         },
         inbound_max: 1,
+        inbound_per_source_max: 1,
     };
     trefoil_net::start(config).await.expect("a loopback port").0
 }
