@@ -32,7 +32,7 @@ use crate::{
     guard::Door,
     handle::{Admitted, Shared},
     hello::{Hello, SOFTWARE_BYTES_MAX},
-    lane::{self, Outlet},
+    lane::{self, Outlet, StrangersRoom},
     link::{End, Link, Report, Stop, Verdict},
     outbox::Outbox,
     transport,
@@ -65,6 +65,8 @@ struct Engine {
     hello: Arc<Hello>,
     timing: Timing,
     door: Door,
+    strangers_in: StrangersRoom,
+    strangers_out: StrangersRoom,
     swarm: Swarm<Behaviour>,
     shared: Arc<Shared>,
     dialler: Dialler,
@@ -107,6 +109,8 @@ pub(crate) async fn start(config: Config, timing: Timing) -> Result<(NetHandle, 
         }),
         timing,
         door,
+        strangers_in: StrangersRoom::default(),
+        strangers_out: StrangersRoom::default(),
         swarm,
         shared: shared.clone(),
         dialler: Dialler::new(peers, &timing, Instant::now()),
@@ -247,6 +251,7 @@ impl Engine {
         self.dialler.hold(peer);
         let (stop, stopped) = Stop::new();
         let inbound = at.is_listener();
+        let stranger = inbound && !self.door.is_favoured(peer);
         let link = Link {
             id,
             peer,
@@ -259,6 +264,8 @@ impl Engine {
             stopped,
             reports: self.report_to.clone(),
             outlets: self.outlets.clone(),
+            shared: self.shared.clone(),
+            strangers: stranger.then(|| self.strangers_in.clone()),
         };
         let from = inbound.then(|| transport::to_socket(remote)).flatten();
         let connection = Connection { peer, address, inbound, from, stop, admitted: None };
@@ -316,7 +323,8 @@ impl Engine {
         connection.from.into_iter().for_each(|from| self.door.admit(from, None));
         self.dialler.succeeded(peer);
         tracing::info!(%peer, address = connection.address, inbound = connection.inbound, "connected");
-        let outbox = Arc::new(Outbox::default());
+        let stranger = connection.inbound && !self.door.is_favoured(peer);
+        let outbox = Arc::new(Outbox::new(stranger.then(|| self.strangers_out.clone())));
         self.shared.admit(
             peer,
             Admitted {

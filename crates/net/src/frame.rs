@@ -27,6 +27,11 @@ pub const REASON_BYTES_MAX: usize = 400;
 /// Memory is taken in steps of this many bytes, as they arrive.
 const READ_STEP_BYTES: usize = 64 * 1024;
 
+/// A frame that has begun must end after this, and a second more for each
+/// [`SLOWEST_BYTES`] of it.
+const BODY_GRACE: Duration = Duration::from_secs(10);
+const SLOWEST_BYTES: usize = 64 * 1024;
+
 /// What a frame holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Frame {
@@ -72,6 +77,8 @@ pub enum ReadError {
     Closed,
     #[error("nothing heard for {0:?}")]
     Silence(Duration),
+    #[error("a frame of {bytes} bytes took longer than {limit:?}")]
+    Slow { bytes: usize, limit: Duration },
     #[error("connection lost: {0}")]
     Io(io::Error),
 }
@@ -146,6 +153,16 @@ pub async fn read(
     max: usize,
     silence: Duration,
 ) -> Result<Vec<u8>, ReadError> {
+    let length = read_length(stream, max, silence).await?;
+    read_body(stream, length, silence).await
+}
+
+/// Reads the length of a frame of at most `max` bytes.
+pub(crate) async fn read_length(
+    stream: &mut (impl AsyncRead + Unpin),
+    max: usize,
+    silence: Duration,
+) -> Result<usize, ReadError> {
     let mut length = [0; 4];
     fill(stream, &mut length, silence).await?;
     let length = u32::from_be_bytes(length) as usize;
@@ -155,13 +172,27 @@ pub async fn read(
     if length > max {
         return Err(FrameError::TooLarge { bytes: length, max }.into());
     }
-    let mut bytes = Vec::new();
-    while bytes.len() < length {
-        let start = bytes.len();
-        bytes.resize(length.min(start + READ_STEP_BYTES), 0);
-        fill(stream, &mut bytes[start..], silence).await?;
-    }
-    Ok(bytes)
+    Ok(length)
+}
+
+/// Reads what follows a length. It must come at [`SLOWEST_BYTES`] a second or
+/// faster, so that a byte now and then cannot hold the memory of a large frame.
+pub(crate) async fn read_body(
+    stream: &mut (impl AsyncRead + Unpin),
+    length: usize,
+    silence: Duration,
+) -> Result<Vec<u8>, ReadError> {
+    let limit = BODY_GRACE + Duration::from_secs((length / SLOWEST_BYTES) as u64);
+    let body = async {
+        let mut bytes = Vec::new();
+        while bytes.len() < length {
+            let start = bytes.len();
+            bytes.resize(length.min(start + READ_STEP_BYTES), 0);
+            fill(stream, &mut bytes[start..], silence).await?;
+        }
+        Ok(bytes)
+    };
+    timeout(limit, body).await.unwrap_or(Err(ReadError::Slow { bytes: length, limit }))
 }
 
 async fn fill(

@@ -123,6 +123,10 @@ impl Gate {
         self.favoured = validators.chain(configured).collect();
     }
 
+    pub fn is_favoured(&self, peer: PeerId) -> bool {
+        self.favoured.contains_key(&peer)
+    }
+
     /// A socket was accepted. Returns its ticket, and whose place it takes.
     ///
     /// # Errors

@@ -77,6 +77,10 @@ impl Door {
         self.lock().gate.favour(validators);
     }
 
+    pub fn is_favoured(&self, peer: PeerId) -> bool {
+        self.lock().gate.is_favoured(peer)
+    }
+
     /// The connection from `address` proved to be `peer`'s.
     pub fn authenticated(&self, address: SocketAddr, peer: PeerId) -> Result<(), Full> {
         let mut inside = self.lock();

@@ -117,7 +117,7 @@ impl NetHandle {
         let Some((lane, frame)) = self.encode(message) else { return };
         for (peer, admitted) in &self.0.lock().peers {
             if Some(*peer) != except {
-                self.0.push(admitted, lane, frame.clone());
+                self.0.count_dropped(lane, admitted.outbox.push(lane, frame.clone()));
             }
         }
     }
@@ -126,7 +126,7 @@ impl NetHandle {
     pub fn send(&self, peer: PeerId, message: &Arc<Message>) {
         let Some((lane, frame)) = self.encode(message) else { return };
         if let Some(admitted) = self.0.lock().peers.get(&peer) {
-            self.0.push(admitted, lane, frame);
+            self.0.count_dropped(lane, admitted.outbox.push_own(lane, frame));
         }
     }
 
@@ -221,10 +221,6 @@ impl Shared {
     /// Held only for look-ups and pushes, never across a wait.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn push(&self, admitted: &Admitted, lane: Lane, frame: Bytes) {
-        self.count_dropped(lane, admitted.outbox.push(lane, frame));
     }
 
     fn count_dropped(&self, lane: Lane, count: u64) {

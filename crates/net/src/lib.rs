@@ -20,6 +20,7 @@ mod lane;
 mod link;
 mod mux;
 mod outbox;
+mod pace;
 mod reputation;
 mod source;
 mod transport;

@@ -13,8 +13,9 @@ use crate::{
     dial::Dialler,
     frame::{self, Control, Frame, FrameError, ReadError},
     hello::{Hello, HelloError, VERSION},
-    lane::{LANES, limits},
+    lane::{LANES, StrangersRoom, limits},
     outbox::Outbox,
+    pace::Pace,
     reputation::{NAMES_MAX, Reputation},
 };
 
@@ -147,7 +148,7 @@ fn a_full_consensus_lane_drops_the_oldest_the_others_the_newest() {
         }
         assert_eq!(outbox.push(lane, frame(usize::MAX)), 1);
         let first = if lane == Lane::Consensus { 1 } else { 0 };
-        assert_eq!(outbox.try_next(lane), Some(frame(first)));
+        assert_eq!(outbox.try_next(lane).map(|next| next.bytes), Some(frame(first)));
         let mut count = 1;
         while outbox.try_next(lane).is_some() {
             count += 1;
@@ -170,6 +171,40 @@ fn a_lane_is_bounded_in_bytes_and_takes_one_frame_of_any_size() {
     assert_eq!(outbox.push(Lane::Consensus, frame(max / 2)), 0);
     assert_eq!(outbox.push(Lane::Consensus, frame(max / 2)), 0);
     assert_eq!(outbox.push(Lane::Consensus, frame(max)), 2);
+}
+
+#[test]
+fn large_answers_to_strangers_share_one_room_until_they_are_written() {
+    let room = StrangersRoom::default();
+    let [one, two] = [(); 2].map(|()| Outbox::new(Some(room.clone())));
+    let large = || Bytes::from(vec![0; 16 << 20]);
+    let lanes = [Lane::Consensus, Lane::CatchUp];
+    for outbox in [&one, &two] {
+        assert_eq!(lanes.map(|lane| outbox.push_own(lane, large())), [0, 0]);
+    }
+    let three = Outbox::new(Some(room));
+    assert_eq!(three.push_own(Lane::Gossip, large()), 1);
+    // What all get is held once, and what is small is the peer's own.
+    assert_eq!(three.push(Lane::Gossip, large()), 0);
+    assert_eq!(three.push_own(Lane::CatchUp, Bytes::from(vec![0; 1000])), 0);
+    // Whom we dialled or favour does not wait for strangers.
+    assert_eq!(Outbox::default().push_own(Lane::Gossip, large()), 0);
+    let written = one.try_next(Lane::Consensus).unwrap();
+    assert_eq!(three.push_own(Lane::Consensus, large()), 1);
+    drop(written);
+    assert_eq!(three.push_own(Lane::Consensus, large()), 0);
+}
+
+#[test]
+fn a_pace_allows_a_burst_and_then_its_rate() {
+    let (mut pace, start) = (Pace::new(100, 10), Instant::now());
+    let at = |ms| start + Duration::from_millis(ms);
+    assert_eq!((0..10).filter(|_| pace.take(at(0)).is_ok()).count(), 10);
+    assert_eq!(pace.take(at(0)), Err(Duration::from_millis(10)));
+    assert_eq!(pace.take(at(9)), Err(Duration::from_millis(1)));
+    assert_eq!((10..1010).filter(|ms| pace.take(at(*ms)).is_ok()).count(), 100);
+    // A pause fills no more than the burst.
+    assert_eq!((0..20).filter(|_| pace.take(at(60_000)).is_ok()).count(), 10);
 }
 
 #[test]
