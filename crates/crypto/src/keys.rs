@@ -15,6 +15,8 @@ pub enum Domain {
     Vote,
     /// A consensus proposal.
     Proposal,
+    /// Where a node says it can be reached.
+    PeerRecord,
 }
 
 impl Domain {
@@ -22,6 +24,7 @@ impl Domain {
         match self {
             Self::Vote => b"trefoil/vote/1\0",
             Self::Proposal => b"trefoil/proposal/1\0",
+            Self::PeerRecord => b"trefoil/peer-record/1\0",
         }
     }
 

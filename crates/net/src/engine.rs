@@ -20,14 +20,16 @@ use libp2p::{
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::{self, JoinError, JoinSet},
-    time::{sleep_until, timeout},
+    time::{interval, sleep_until, timeout},
 };
 use trefoil_types::{PeerId, message::Lane};
 
 use crate::{
     Config, Lanes, NetError, NetEvent, NetHandle, Timing,
     behaviour::Behaviour,
+    book::Candidate,
     dial::Dialler,
+    discovery::Finder,
     gate::Gate,
     guard::Door,
     handle::{Admitted, Shared},
@@ -35,12 +37,16 @@ use crate::{
     lane::{self, Outlet, StrangersRoom},
     link::{End, Link, Report, Stop, Verdict},
     outbox::Outbox,
+    seek::{self, Purpose},
     transport,
 };
 
 /// What this program calls itself in its hello.
 const SOFTWARE: &str = concat!("trefoil/", env!("CARGO_PKG_VERSION"));
 const _: () = assert!(SOFTWARE.len() <= SOFTWARE_BYTES_MAX);
+
+/// The address book is written this often, and at the end.
+const SAVE_EVERY: Duration = Duration::from_secs(60);
 
 /// Reports that wait for the engine.
 const REPORTS_MAX: usize = 64;
@@ -55,6 +61,8 @@ struct Connection {
     inbound: bool,
     /// Where an inbound connection comes from.
     from: Option<SocketAddr>,
+    /// The candidate that was dialled for it.
+    sought: Option<SocketAddr>,
     stop: Stop,
     /// The peer's instance, once admitted.
     admitted: Option<u64>,
@@ -70,6 +78,9 @@ struct Engine {
     swarm: Swarm<Behaviour>,
     shared: Arc<Shared>,
     dialler: Dialler,
+    finder: Option<Arc<Finder>>,
+    /// Dials to candidates of the address book.
+    sought: BTreeMap<ConnectionId, SocketAddr>,
     connections: BTreeMap<ConnectionId, Connection>,
     /// Which connection a peer's messages pass over.
     admitted: BTreeMap<PeerId, ConnectionId>,
@@ -98,6 +109,9 @@ pub(crate) async fn start(config: Config, timing: Timing) -> Result<(NetHandle, 
     let (catch_up, catch_up_in) = lane::lane(Lane::CatchUp);
     let (gossip, gossip_in) = lane::lane(Lane::Gossip);
     let (report_to, reports) = mpsc::channel(REPORTS_MAX);
+    let genesis = config.network.genesis;
+    let open = |discovery| Arc::new(Finder::open(discovery, &config.identity, genesis));
+    let finder = config.discovery.map(open);
     let peers = config.peers.into_iter().filter(|(peer, _)| *peer != me);
     let engine = Engine {
         me,
@@ -114,6 +128,8 @@ pub(crate) async fn start(config: Config, timing: Timing) -> Result<(NetHandle, 
         swarm,
         shared: shared.clone(),
         dialler: Dialler::new(peers, &timing, Instant::now()),
+        finder,
+        sought: BTreeMap::new(),
         connections: BTreeMap::new(),
         admitted: BTreeMap::new(),
         successors: BTreeMap::new(),
@@ -150,6 +166,8 @@ async fn bind(swarm: &mut Swarm<Behaviour>, address: SocketAddr) -> Result<Socke
 
 impl Engine {
     async fn run(mut self, mut stopping: watch::Receiver<bool>) {
+        let mut seek = interval(Duration::from_millis(seek::ROUND.0));
+        let mut save = interval(SAVE_EVERY);
         loop {
             let deadline = self.dialler.deadline();
             let due = async {
@@ -164,8 +182,12 @@ impl Engine {
                 Some(report) = self.reports.recv() => self.on_report(report),
                 Some(ended) = self.links.join_next_with_id() => self.on_link_end(ended),
                 () = due => self.dial(),
+                _ = seek.tick(), if self.finder.is_some() => self.seek(),
+                _ = save.tick(), if self.finder.is_some() => self.save(),
             }
         }
+        // Now, while the anchors are those that are connected.
+        self.finder.iter().for_each(|finder| finder.save());
         for connection in self.connections.values() {
             connection.stop.now("shutting down");
         }
@@ -194,6 +216,50 @@ impl Engine {
         }
     }
 
+    /// Dials candidates of the address book.
+    fn seek(&mut self) {
+        let Some(finder) = &self.finder else { return };
+        let dialled = self.connections.values().filter(|c| !c.inbound && c.sought.is_none());
+        let others = dialled.filter_map(|c| c.address.parse().ok()).collect();
+        let due = finder.due(others, |peer| {
+            peer == self.me
+                || self.admitted.contains_key(&peer)
+                || self.shared.banned_for(peer).is_some()
+        });
+        for Candidate { address, peer } in due {
+            let to = transport::to_multiaddr(address);
+            let opts = match peer {
+                Some(peer) => DialOpts::peer_id(transport::to_libp2p(peer))
+                    .addresses(vec![to])
+                    .condition(PeerCondition::Always)
+                    .allocate_new_port()
+                    .build(),
+                None => DialOpts::unknown_peer_id().address(to).allocate_new_port().build(),
+            };
+            let id = opts.connection_id();
+            self.sought.insert(id, address);
+            if self.swarm.dial(opts).is_err() {
+                self.unsought(id);
+            }
+        }
+    }
+
+    /// Whether the dial was to a candidate, which now is over.
+    fn unsought(&mut self, id: ConnectionId) -> bool {
+        let address = self.sought.remove(&id);
+        if let Some((finder, address)) = self.finder.as_ref().zip(address) {
+            finder.ended(address);
+        }
+        address.is_some()
+    }
+
+    /// Writes the address book, beside the loop.
+    fn save(&self) {
+        if let Some(finder) = self.finder.clone() {
+            task::spawn_blocking(move || finder.save());
+        }
+    }
+
     /// Plans the next dial, unless there is a connection still or already.
     fn retry(&mut self, peer: PeerId) -> u32 {
         if self.connections.values().any(|connection| connection.peer == peer) {
@@ -213,9 +279,12 @@ impl Engine {
                     connection.stop.now(format!("connection lost: {cause}"));
                 }
             }
-            SwarmEvent::OutgoingConnectionError { peer_id: Some(peer), error, .. } => {
-                if let Some(peer) = transport::from_libp2p(&peer) {
-                    self.on_dial_failure(peer, &error);
+            SwarmEvent::OutgoingConnectionError { connection_id, peer_id, error } => {
+                let peer = peer_id.as_ref().and_then(transport::from_libp2p);
+                match peer {
+                    _ if self.unsought(connection_id) => {}
+                    Some(peer) => self.on_dial_failure(peer, &error),
+                    None => {}
                 }
             }
             SwarmEvent::IncomingConnectionError { send_back_addr, error, .. } => {
@@ -266,9 +335,12 @@ impl Engine {
             outlets: self.outlets.clone(),
             shared: self.shared.clone(),
             strangers: stranger.then(|| self.strangers_in.clone()),
+            finder: self.finder.clone(),
+            from: transport::to_socket(remote),
         };
         let from = inbound.then(|| transport::to_socket(remote)).flatten();
-        let connection = Connection { peer, address, inbound, from, stop, admitted: None };
+        let sought = self.sought.remove(&id);
+        let connection = Connection { peer, address, inbound, from, sought, stop, admitted: None };
         self.connections.insert(id, connection);
         let task = self.links.spawn(link.run());
         self.link_of.insert(task.id(), id);
@@ -289,6 +361,13 @@ impl Engine {
             self.admit(peer, report);
             return;
         };
+        // A candidate that turns out to be someone we know.
+        let sought = self.connections.get(&report.link).and_then(|new| new.sought);
+        if let Some((finder, address)) = self.finder.as_ref().zip(sought) {
+            finder.met(address, peer);
+            answer(report.verdict, Verdict::Duplicate);
+            return;
+        }
         // The same process dialled us while we dialled it: one is enough. If it
         // came back, or dialled again, it has lost the connection that we know.
         let same_process = current.admitted == Some(report.hello.instance);
@@ -332,10 +411,26 @@ impl Engine {
                 stop: connection.stop.clone(),
                 address: connection.address.clone(),
                 inbound: connection.inbound,
-                software: report.hello.software,
+                software: report.hello.software.clone(),
             },
         );
+        if let Some(finder) = self.finder.clone() {
+            self.introduce(&finder, report.link, report.hello.listen_port);
+            outbox.ask_for_peers();
+        }
         answer(report.verdict, Verdict::Admit(outbox));
+    }
+
+    /// Notes in the address book who was met where. A feeler has done its work.
+    fn introduce(&self, finder: &Finder, id: ConnectionId, listen_port: u16) {
+        let Some(connection) = self.connections.get(&id) else { return };
+        if let Some(from) = connection.from {
+            finder.claimed(SocketAddr::new(from.ip(), listen_port), connection.peer);
+        }
+        let met = connection.sought.and_then(|address| finder.met(address, connection.peer));
+        if met == Some(Purpose::Feel) {
+            connection.stop.now("only to see who is there");
+        }
     }
 
     fn on_link_end(&mut self, ended: Result<(task::Id, End), JoinError>) {
@@ -348,6 +443,9 @@ impl Engine {
         self.swarm.close_connection(id);
         let Some(connection) = self.connections.remove(&id) else { return };
         let peer = connection.peer;
+        if let Some((finder, address)) = self.finder.as_ref().zip(connection.sought) {
+            finder.ended(address);
+        }
         if let End::Offence(offence, _) = &end {
             self.shared.blame(peer, *offence);
         }

@@ -8,7 +8,10 @@ use futures::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::timeout;
 use trefoil_types::{Message, MessageError};
 
-use crate::hello::{Hello, HelloError};
+use crate::{
+    hello::{Hello, HelloError},
+    record::{self, PeerRecord, RecordError},
+};
 
 /// Control frames are of this type or higher; messages are of lower ones.
 const CONTROL_MIN: u8 = 0xF0;
@@ -16,6 +19,8 @@ const HELLO: u8 = 0xF0;
 const WELCOME: u8 = 0xF1;
 const REFUSAL: u8 = 0xF2;
 const PING: u8 = 0xF3;
+const GET_PEERS: u8 = 0xF4;
+const PEERS: u8 = 0xF5;
 
 /// The longest control frame, bytes: all that is read of a peer before it is
 /// admitted.
@@ -39,7 +44,8 @@ pub enum Frame {
     Message(Message),
 }
 
-/// What two nodes say about their connection, on the consensus lane.
+/// What two nodes say about their connection, on the consensus lane; and about
+/// other nodes, on the gossip lane.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Control {
     Hello(Hello),
@@ -49,6 +55,10 @@ pub enum Control {
     Refusal(String),
     /// The sender is there.
     Ping,
+    /// Who else is there? On the gossip lane, once.
+    GetPeers,
+    /// The answer: what others signed, as the sender knows it.
+    Peers(Vec<PeerRecord>),
 }
 
 /// Why bytes are no frame.
@@ -64,6 +74,8 @@ pub enum FrameError {
     ControlBody(u8),
     #[error(transparent)]
     Hello(#[from] HelloError),
+    #[error(transparent)]
+    Record(#[from] RecordError),
     #[error(transparent)]
     Message(#[from] MessageError),
 }
@@ -107,6 +119,8 @@ impl Control {
             Self::Welcome => (WELCOME, vec![]),
             Self::Refusal(reason) => (REFUSAL, printable(reason).into_bytes()),
             Self::Ping => (PING, vec![]),
+            Self::GetPeers => (GET_PEERS, vec![]),
+            Self::Peers(records) => (PEERS, record::encode_all(records)),
         };
         with_length(&[&[kind], body.as_slice()].concat())
     }
@@ -116,10 +130,12 @@ impl Control {
             (HELLO, body) => Ok(Self::Hello(Hello::decode(body)?)),
             (WELCOME, []) => Ok(Self::Welcome),
             (PING, []) => Ok(Self::Ping),
+            (GET_PEERS, []) => Ok(Self::GetPeers),
+            (PEERS, body) => Ok(Self::Peers(record::decode_all(body)?)),
             (REFUSAL, body) if body.len() <= REASON_BYTES_MAX => {
                 Ok(Self::Refusal(printable(&String::from_utf8_lossy(body))))
             }
-            (WELCOME | PING | REFUSAL, _) => Err(FrameError::ControlBody(kind)),
+            (WELCOME | PING | GET_PEERS | REFUSAL, _) => Err(FrameError::ControlBody(kind)),
             _ => Err(FrameError::UnknownControl(kind)),
         }
     }
@@ -188,7 +204,7 @@ pub(crate) async fn read_body(
         while bytes.len() < length {
             let start = bytes.len();
             bytes.resize(length.min(start + READ_STEP_BYTES), 0);
-            fill(stream, &mut bytes[start..], silence).await?;
+            fill(stream, &mut bytes[start..], silence.min(BODY_GRACE)).await?;
         }
         Ok(bytes)
     };

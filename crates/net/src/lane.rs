@@ -1,10 +1,13 @@
 //! Lanes: what each may hold, and the bounded way of messages to the node.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use tokio::sync::{
-    OwnedSemaphorePermit, Semaphore,
-    mpsc::{self, error::TryRecvError},
+use tokio::{
+    sync::{
+        OwnedSemaphorePermit, Semaphore,
+        mpsc::{self, error::TryRecvError},
+    },
+    time::{error::Elapsed, timeout},
 };
 use trefoil_types::{limits, message::Lane};
 
@@ -22,6 +25,10 @@ pub(crate) const SMALL_BYTES_MAX: usize = 256 * 1024;
 /// way, bytes. Their large frames take turns; those of peers that we dialled
 /// or favour never wait for them.
 const STRANGERS_BYTES_MAX: usize = 64 * MIB;
+
+/// How long a stranger's large frame may wait for room. Honest strangers send
+/// them only when asked.
+const ROOM_WAIT: Duration = Duration::from_secs(10);
 
 /// Of one such stranger, small messages on one lane that the node has not read.
 const STRANGER_BYTES_MAX: usize = MIB;
@@ -212,9 +219,16 @@ impl Outlet {
 
 impl Share {
     /// Room for reading a frame, if it needs any: memory is not taken before.
-    pub async fn room(&self, bytes: usize) -> Option<Room> {
-        let strangers = self.strangers.as_ref().filter(|_| bytes > SMALL_BYTES_MAX)?;
-        strangers.take(bytes).await
+    ///
+    /// # Errors
+    /// Other strangers have all of it, and keep it.
+    pub async fn room(&self, bytes: usize) -> Result<Option<Room>, Elapsed> {
+        match &self.strangers {
+            Some(strangers) if bytes > SMALL_BYTES_MAX => {
+                timeout(ROOM_WAIT, strangers.take(bytes)).await
+            }
+            _ => Ok(None),
+        }
     }
 
     /// Hands over a message of `bytes` encoded bytes. Waits for room of this

@@ -8,8 +8,11 @@
 //! connection. `docs/wire.md` states the protocol.
 
 mod behaviour;
+pub mod book;
+pub mod book_file;
 mod crowd;
 mod dial;
+mod discovery;
 mod engine;
 pub mod frame;
 mod gate;
@@ -21,7 +24,9 @@ mod link;
 mod mux;
 mod outbox;
 mod pace;
+pub mod record;
 mod reputation;
+pub mod seek;
 mod source;
 mod transport;
 
@@ -33,8 +38,10 @@ use std::{net::SocketAddr, time::Duration};
 use trefoil_crypto::SecretKey;
 use trefoil_types::{B256, Message, PeerId, spec::Kind};
 
+pub use discovery::Discovery;
 pub use handle::{Misdeeds, NetHandle, NetPeer, Refusal};
 pub use lane::{Inbox, Lanes};
+pub use source::Provider;
 
 pub struct Config {
     pub identity: SecretKey,
@@ -47,6 +54,8 @@ pub struct Config {
     /// The most of those from one IPv4 address or IPv6 /64; twice as many from
     /// one /24 or /48.
     pub inbound_per_source_max: usize,
+    /// Without it only configured peers are dialled.
+    pub discovery: Option<Discovery>,
 }
 
 /// What two nodes must agree on before they speak.

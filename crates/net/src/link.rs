@@ -6,6 +6,7 @@
 //! message.
 
 use std::{
+    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -21,12 +22,14 @@ use trefoil_types::{Offence, PeerId, message::Lane};
 use crate::{
     NetEvent, Timing,
     behaviour::Opened,
+    discovery::Finder,
     frame::{self, CONTROL_BYTES_MAX, Control, Frame, FrameError, ReadError},
     handle::Shared,
     hello::{Hello, HelloError},
     lane::{LANES, Outlet, Share, StrangersRoom, limits},
     outbox::{Outbox, Waiting},
     pace::Pace,
+    record::PeerRecord,
 };
 
 /// A peer that sends too much is not read for this long, and blamed: a flood
@@ -52,6 +55,9 @@ pub(crate) struct Link {
     pub shared: Arc<Shared>,
     /// Where its large frames wait, if it is a stranger that dialled us.
     pub strangers: Option<StrangersRoom>,
+    pub finder: Option<Arc<Finder>>,
+    /// Where the peer is.
+    pub from: Option<SocketAddr>,
 }
 
 /// Ends a link from elsewhere. The first reason counts.
@@ -249,6 +255,8 @@ impl Link {
                 outbox: outbox.clone(),
                 shared: self.shared.clone(),
                 timing: self.timing,
+                finder: self.finder.clone().zip(self.from),
+                asked: false,
             };
             tasks.spawn(ear.listen(read));
             tasks.spawn(talk(lane, write, outbox.clone(), self.timing));
@@ -314,12 +322,16 @@ struct Ear {
     outbox: Arc<Outbox>,
     shared: Arc<Shared>,
     timing: Timing,
+    /// What hears of other nodes, and where this peer is.
+    finder: Option<(Arc<Finder>, SocketAddr)>,
+    /// Whether the peer has asked for other nodes.
+    asked: bool,
 }
 
 impl Ear {
     /// Reads for ever. Waits while the node is behind, so that the peer's
     /// sending stalls and not our memory grows.
-    async fn listen(self, mut stream: Stream) -> End {
+    async fn listen(mut self, mut stream: Stream) -> End {
         let limits = limits(self.lane);
         let mut pace = Pace::new(limits.in_rate, limits.in_burst);
         // Pings keep the consensus lane from silence; the others may be idle.
@@ -328,7 +340,9 @@ impl Ear {
         loop {
             match frame::read_length(&mut stream, limits.frame_bytes_max, silence).await {
                 Ok(length) => {
-                    let _room = self.share.room(length).await;
+                    let Ok(_room) = self.share.room(length).await else {
+                        return End::Closed("no room for its large frame".into());
+                    };
                     let body = frame::read_body(&mut stream, length, silence).await;
                     let taken = match body {
                         Ok(bytes) => self.take(bytes).await,
@@ -348,7 +362,7 @@ impl Ear {
     }
 
     /// Passes a frame on, or says why it ends the link.
-    async fn take(&self, bytes: Vec<u8>) -> Result<(), End> {
+    async fn take(&mut self, bytes: Vec<u8>) -> Result<(), End> {
         self.outbox.count_in(bytes.len() + 4);
         match Frame::decode(&bytes) {
             Ok(Frame::Message(message)) if message.lane() == self.lane => {
@@ -362,12 +376,46 @@ impl Ear {
             Ok(Frame::Control(Control::Refusal(reason))) if self.lane == Lane::Consensus => {
                 Err(End::RefusedByPeer(reason))
             }
+            Ok(Frame::Control(Control::GetPeers)) if self.lane == Lane::Gossip => {
+                self.tell_peers();
+                Ok(())
+            }
+            Ok(Frame::Control(Control::Peers(records))) if self.lane == Lane::Gossip => {
+                self.hear_peers(records)
+            }
             Ok(_) => {
                 let lane = limits(self.lane).name;
                 let what = format!("a frame that has no place on the {lane} lane");
                 Err(End::Offence(Offence::Malformed, what))
             }
             Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl Ear {
+    /// Answers the first question of a connection; more are too many.
+    fn tell_peers(&mut self) {
+        if std::mem::replace(&mut self.asked, true) {
+            self.shared.blame(self.peer, Offence::Flood);
+        } else if let Some((finder, _)) = &self.finder {
+            let answer = Control::Peers(finder.answer()).encode();
+            self.outbox.push_own(Lane::Gossip, answer);
+        }
+    }
+
+    /// Takes the one answer that was asked for.
+    fn hear_peers(&self, records: Vec<PeerRecord>) -> Result<(), End> {
+        match &self.finder {
+            Some((finder, from)) if self.outbox.answered() => {
+                finder.heard(records, *from).map_err(|offence| {
+                    End::Offence(offence, "a peer record that its peer did not sign".into())
+                })
+            }
+            _ => {
+                self.shared.blame(self.peer, Offence::Unsolicited);
+                Ok(())
+            }
         }
     }
 }

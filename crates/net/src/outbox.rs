@@ -4,7 +4,7 @@ use std::{
     collections::VecDeque,
     sync::{
         Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -12,7 +12,10 @@ use alloy_primitives::bytes::Bytes;
 use tokio::sync::Notify;
 use trefoil_types::message::Lane;
 
-use crate::lane::{Room, SMALL_BYTES_MAX, StrangersRoom, limits};
+use crate::{
+    frame::Control,
+    lane::{Room, SMALL_BYTES_MAX, StrangersRoom, limits},
+};
 
 /// One peer's queues and byte counts. Frames are whole, with their length.
 #[derive(Debug, Default)]
@@ -20,6 +23,8 @@ pub(crate) struct Outbox {
     /// Where its large answers count, if it is a stranger that dialled us.
     strangers: Option<StrangersRoom>,
     lanes: [Queue; 3],
+    /// Whether an answer to `GetPeers` is due.
+    asked: AtomicBool,
     pub bytes_in: AtomicU64,
     pub bytes_out: AtomicU64,
 }
@@ -53,6 +58,17 @@ struct Frames {
 impl Outbox {
     pub fn new(strangers: Option<StrangersRoom>) -> Self {
         Self { strangers, ..Self::default() }
+    }
+
+    /// Asks the peer for other nodes.
+    pub fn ask_for_peers(&self) {
+        self.asked.store(true, Ordering::Relaxed);
+        self.push(Lane::Gossip, Control::GetPeers.encode());
+    }
+
+    /// An answer came; whether it was asked for.
+    pub fn answered(&self) -> bool {
+        self.asked.swap(false, Ordering::Relaxed)
     }
 
     /// Puts a frame that is this peer's alone in its lane: one that is large

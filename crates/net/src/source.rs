@@ -18,7 +18,7 @@ pub(crate) struct Subnet(IpAddr);
 
 /// What one provider owns, roughly: an IPv4 /16, or an IPv6 /32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Provider(IpAddr);
+pub struct Provider(IpAddr);
 
 impl Source {
     pub fn of(ip: IpAddr) -> Self {
@@ -33,6 +33,11 @@ impl Source {
 impl Provider {
     pub fn of(ip: IpAddr) -> Self {
         Self(cut(ip, 16, 32))
+    }
+
+    /// Its first address.
+    pub fn ip(self) -> IpAddr {
+        self.0
     }
 
     /// Bytes that name it, for a hash.

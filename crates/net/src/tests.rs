@@ -1,6 +1,9 @@
 //! Nodes and rogues on loopback. Waits are for events, under one long limit.
 
+mod book;
+mod discovery;
 mod gate;
+mod hostile;
 mod pure;
 mod rogue;
 mod wire;
@@ -55,6 +58,7 @@ fn config(n: u8, peers: &[(u8, SocketAddr)]) -> Config {
         network: network(),
         inbound_max: 8,
         inbound_per_source_max: 8,
+        discovery: None,
     }
 }
 

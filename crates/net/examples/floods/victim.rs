@@ -34,6 +34,7 @@ pub fn config(n: usize, peers: Vec<(PeerId, SocketAddr)>) -> Config {
         network: Network { kind: Kind::Consortium, genesis: B256::ZERO, fork_id: [0; 4] },
         inbound_max: 128,
         inbound_per_source_max: 16,
+        discovery: None,
     }
 }
 

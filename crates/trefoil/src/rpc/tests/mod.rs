@@ -239,6 +239,7 @@ async fn net() -> trefoil_net::NetHandle {
         },
         inbound_max: 1,
         inbound_per_source_max: 1,
+        discovery: None,
     };
     trefoil_net::start(config).await.expect("a loopback port").0
 }
