@@ -177,6 +177,14 @@ impl Book {
         }
     }
 
+    /// Another was met at an address than we were told. Whoever told must not
+    /// keep us from asking who is there.
+    pub fn mistaken(&mut self, address: SocketAddr) {
+        if let Some(entry) = self.entries.get_mut(&address) {
+            (entry.peer, entry.record) = (None, None);
+        }
+    }
+
     /// `peer` was met at an address. It moves to the tried, unless another that
     /// was met there before has its place: that one is dialled first.
     pub fn met(&mut self, address: SocketAddr, peer: PeerId) {
@@ -325,8 +333,9 @@ impl Book {
     }
 }
 
-/// Whether an address may be dialled again.
+/// Whether an address may be dialled again. A dial in the future is one by a
+/// clock that was wrong.
 fn is_due(entry: &Entry, now: Time) -> bool {
     let wait = Millis(RETRY_MIN.0 << entry.failures.min(RETRY_DOUBLINGS_MAX));
-    entry.last_dial == Time(0) || now >= entry.last_dial + wait
+    now < entry.last_dial || entry.last_dial == Time(0) || now >= entry.last_dial + wait
 }

@@ -126,7 +126,7 @@ impl Crowd {
         subnet.and_then(|subnet| subnet.get(&source)).map_or(0, BTreeSet::len)
     }
 
-    fn of_subnet(&self, subnet: Subnet) -> usize {
+    pub fn of_subnet(&self, subnet: Subnet) -> usize {
         self.subnets.get(&subnet).map_or(0, total)
     }
 }

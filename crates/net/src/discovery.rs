@@ -96,6 +96,11 @@ impl Finder {
         seeker.ended(address, book);
     }
 
+    /// Another was met at an address than the book says.
+    pub fn mistaken(&self, address: SocketAddr) {
+        self.lock().book.mistaken(address);
+    }
+
     /// A peer that dialled us says that it listens at `address`.
     pub fn claimed(&self, address: SocketAddr, peer: PeerId) {
         let candidate = Candidate { address, peer: Some(peer) };

@@ -281,6 +281,10 @@ impl Engine {
             }
             SwarmEvent::OutgoingConnectionError { connection_id, peer_id, error } => {
                 let peer = peer_id.as_ref().and_then(transport::from_libp2p);
+                let sought = self.finder.as_ref().zip(self.sought.get(&connection_id));
+                if let (Some((finder, at)), DialError::WrongPeerId { .. }) = (sought, &error) {
+                    finder.mistaken(*at);
+                }
                 match peer {
                     _ if self.unsought(connection_id) => {}
                     Some(peer) => self.on_dial_failure(peer, &error),

@@ -222,11 +222,34 @@ impl Gate {
         if count >= ORGANISATION_MAX {
             return Err(Full::Organisation(count));
         }
-        self.admitted.judge(Source::of(address.ip()))
+        let source = Source::of(address.ip());
+        match self.admitted.judge(source) {
+            Err(Full::All(_)) if self.displaced(source).is_some() => Ok(()),
+            judged => judged,
+        }
     }
 
-    /// The connection from `address` is admitted. That there is [`room`] is for
-    /// the caller to see; who takes its own former place needs none.
+    /// The admitted stranger whose place one of `source` takes when all are
+    /// taken. The half of longest standing is never displaced, since time is
+    /// what an attacker cannot buy; of the others, the youngest of the most
+    /// crowded subnet, if that crowd is larger than the newcomer's.
+    fn displaced(&self, source: Source) -> Option<Ticket> {
+        let admitted = |socket: &Socket| matches!(socket.stage, Stage::Admitted(_));
+        let mut strangers: Vec<_> = self.sockets.iter().filter(|(_, s)| admitted(s)).collect();
+        strangers.sort_by_key(|(ticket, socket)| (socket.place.since, **ticket));
+        let young = strangers.split_off(strangers.len().div_ceil(2));
+        let mut crowds: BTreeMap<_, (usize, Ticket)> = BTreeMap::new();
+        for (ticket, socket) in young {
+            let crowd = crowds.entry(Source::of(socket.address.ip()).subnet()).or_default();
+            *crowd = (crowd.0 + 1, *ticket);
+        }
+        let (size, youngest) = crowds.into_values().max()?;
+        (size > self.admitted.of_subnet(source.subnet())).then_some(youngest)
+    }
+
+    /// The connection from `address` is admitted; returns whose place it takes.
+    /// That there is [`room`] is for the caller to see; who takes its own former
+    /// place needs none.
     ///
     /// [`room`]: Self::room
     pub fn admit(
@@ -234,8 +257,13 @@ impl Gate {
         address: SocketAddr,
         organisation: Option<OrganisationId>,
         now: Instant,
-    ) {
-        let Some(&ticket) = self.by_address.get(&address) else { return };
+    ) -> Option<Ticket> {
+        let ticket = *self.by_address.get(&address)?;
+        let source = Source::of(address.ip());
+        let greets = self.sockets.get(&ticket).is_some_and(|s| s.stage == Stage::Greeting);
+        let full = greets && matches!(self.admitted.judge(source), Err(Full::All(_)));
+        let evicted = full.then(|| self.displaced(source)).flatten();
+        evicted.into_iter().for_each(|ticket| self.evict(ticket));
         self.change(ticket, |socket| {
             socket.stage = match socket.stage {
                 Stage::Greeting => Stage::Admitted(organisation),
@@ -244,6 +272,7 @@ impl Gate {
             };
             socket.place.since = now;
         });
+        evicted
     }
 
     /// The socket is closed. Whoever made us begin a handshake, and did not end

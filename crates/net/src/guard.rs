@@ -102,7 +102,9 @@ impl Door {
     }
 
     pub fn admit(&self, address: SocketAddr, organisation: Option<OrganisationId>) {
-        self.lock().gate.admit(address, organisation, Instant::now());
+        let mut inside = self.lock();
+        let evicted = inside.gate.admit(address, organisation, Instant::now());
+        evicted.into_iter().for_each(|ticket| inside.cut(ticket));
     }
 
     /// Sources whose handshakes failed: what of it counts, and for how long they

@@ -125,9 +125,26 @@ fn an_address_is_not_dialled_again_at_once() {
         book.failed(address);
         let wait = Millis(60_000 << (failures + 1));
         assert_eq!(book.pick(Time((NOW.0 << failures) + wait.0 - 1), &none), None);
+        assert!(book.pick(Time(1), &none).is_some(), "the clock was wrong");
     }
     let taken = BTreeSet::from([Provider::of(address.ip())]);
     assert_eq!(book.pick(Time(u64::MAX), &taken), None, "its provider is taken");
+}
+
+#[test]
+fn a_false_name_for_an_address_does_not_keep_its_owner_from_being_found() {
+    let mut book = book();
+    let address = at(1, 2, 3, 4);
+    let lie = PeerRecord::sign(&key(6), &NETWORK, vec![address], 1);
+    book.hear(Candidate { address, peer: Some(peer(6)) }, Some(lie), at(9, 9, 9, 9));
+    book.dialled(address, NOW);
+    book.mistaken(address);
+    book.failed(address);
+    let later = NOW + Millis(120_000);
+    assert_eq!(book.pick(later, &BTreeSet::new()), Some(candidate(address)));
+    assert_eq!(book.records(9), [], "the lie is not told on");
+    book.met(address, peer(1));
+    assert_eq!(book.pick(later, &BTreeSet::new()).unwrap().peer, Some(peer(1)));
 }
 
 #[test]

@@ -184,6 +184,36 @@ fn one_peer_greets_twice_at_most_and_keeps_its_link() {
 }
 
 #[test]
+fn a_newcomer_displaces_the_young_of_a_crowd_never_those_of_long_standing() {
+    let start = Instant::now();
+    let mut gate = Gate::new(16, 8, []);
+    let admit = |gate: &mut Gate, from: SocketAddr, seconds: u64| {
+        let now = start + Duration::from_secs(seconds);
+        knock(gate, from, now).unwrap();
+        gate.authenticated(from, peer(1), now).unwrap();
+        gate.room(from, None)?;
+        let evicted = gate.admit(from, None, now);
+        evicted.into_iter().for_each(|ticket| gate.leave(ticket, now));
+        Ok::<_, Full>(evicted)
+    };
+    // Two honest peers, then an attacker who fills the rest from two subnets.
+    for n in 0..16u16 {
+        let from = if n < 2 { at(n as u8, 1, 1, n) } else { at(100, (n % 2) as u8, 0, n) };
+        assert_eq!(admit(&mut gate, from, n.into()), Ok(None));
+    }
+    // Its own newcomers find none smaller than they are.
+    assert_eq!(admit(&mut gate, at(100, 0, 1, 1), 20), Err(Full::All(16)));
+    // The honest newcomers do, until those that are left are as few as they.
+    let mut displaced = Vec::new();
+    for n in 0..20 {
+        displaced.extend(admit(&mut gate, at(200, n, 0, 1), 30 + u64::from(n)).unwrap_or(None));
+    }
+    assert!(displaced.len() >= 8, "{displaced:?}");
+    // The first eight stay.
+    assert!(displaced.iter().all(|ticket| *ticket >= 8), "{displaced:?}");
+}
+
+#[test]
 fn an_organisation_has_its_share() {
     let now = Instant::now();
     let mut gate = Gate::new(1000, 1000, []);
