@@ -292,7 +292,12 @@ proptest! {
                         }
                     }
                 }
-                3 if gate.room(from, Some(a.into())).is_ok() => gate.admit(from, Some(a.into()), now),
+                3 if gate.room(from, Some(a.into())).is_ok() => {
+                    if let Some(evicted) = gate.admit(from, Some(a.into()), now) {
+                        gate.leave(evicted, now);
+                        open.remove(&evicted);
+                    }
+                }
                 4 => if let Some((&ticket, _)) = open.iter().find(|(_, address)| **address == from) {
                     gate.leave(ticket, now);
                     open.remove(&ticket);
