@@ -76,9 +76,9 @@ impl World {
         let end = self.now + time;
         while self.now < end {
             for Candidate { address, .. } in seeker.due(book, [], self.now) {
-                if is_honest(address) && !self.up.contains(&address) {
-                    seeker.ended(address, book);
-                } else if seeker.met(address, self.peer, book) == Some(Purpose::Feel) {
+                let met = (!is_honest(address) || self.up.contains(&address))
+                    .then(|| seeker.met(address, self.peer, book));
+                if met.flatten() != Some(Purpose::Keep) {
                     seeker.ended(address, book);
                 }
             }

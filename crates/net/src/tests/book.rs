@@ -66,7 +66,7 @@ fn a_record_is_refused_for_what_it_may_not_hold() {
     let many = record::encode_all(&vec![record; RECORDS_MAX + 1]);
     assert_eq!(record::decode_all(&many), Err(RecordError::TooMany(RECORDS_MAX + 1)));
     assert!(matches!(record::decode_all(&vec![0; 1 << 20]), Err(RecordError::TooLarge(_))));
-    assert!(matches!(record::decode_all(&[0xf9, 0xff, 0xff]), Err(_)));
+    assert!(record::decode_all(&[0xf9, 0xff, 0xff]).is_err());
 }
 
 #[test]
