@@ -170,7 +170,7 @@ fn the_seeker_keeps_one_connection_a_provider_and_begins_with_anchors() {
     let providers: BTreeSet<_> = dialled.iter().map(|a| Provider::of(a.ip())).collect();
     assert_eq!(providers.len(), 8);
     assert!(!providers.contains(&Provider::of(at(3, 0, 0, 1).ip())), "taken by another");
-    assert_eq!(book.anchors()[0].address, anchor.address);
+    assert!(book.anchors().iter().any(|kept| kept.address == anchor.address));
     // One ends, another takes its place; a minute later a feeler looks around.
     seeker.ended(dialled[4], &mut book);
     assert_eq!(seeker.due(&mut book, [], now).len(), 1);

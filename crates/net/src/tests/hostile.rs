@@ -90,7 +90,8 @@ impl Victim {
 }
 
 /// Never reads. A third each: hold frames back that lack a byte; ask and ask;
-/// send as fast as it goes.
+/// say and say. The last two 2,000 times a second, which is above what their
+/// lanes allow; faster only starves the attackers of their own processor.
 async fn misbehave(n: u8, mut rogue: Rogue) {
     let kind = n % 3;
     let almost = |bytes: usize| {
@@ -107,10 +108,13 @@ async fn misbehave(n: u8, mut rogue: Rogue) {
         }
         std::future::pending::<()>().await;
     }
-    let message = if kind == 1 { get_blocks(1) } else { vote(1) };
+    let message = if kind == 1 { get_blocks(1) } else { hashes(1) };
     let lane = message.lane();
-    let frame = frame::of_message(&message);
-    while rogue.try_write(lane, &frame).await.is_ok() {}
+    let frames = frame::of_message(&message).repeat(100);
+    let mut ticks = interval(Duration::from_millis(50));
+    while rogue.try_write(lane, &frames).await.is_ok() {
+        ticks.tick().await;
+    }
     std::future::pending::<()>().await;
 }
 
