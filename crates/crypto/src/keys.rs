@@ -19,6 +19,8 @@ pub enum Domain {
     /// network (zero): the hello that follows names one, so that a peer of
     /// another can be told of the difference.
     ClearKey,
+    /// Where a node says it can be reached.
+    PeerRecord,
 }
 
 impl Domain {
@@ -27,6 +29,7 @@ impl Domain {
             Self::Vote => b"trefoil/vote/1\0",
             Self::Proposal => b"trefoil/proposal/1\0",
             Self::ClearKey => b"trefoil/clear-key/1\0",
+            Self::PeerRecord => b"trefoil/peer-record/1\0",
         }
     }
 

@@ -84,8 +84,8 @@ fn rates(samples: &mut [Sample], bytes: usize) -> (f64, f64) {
 fn wire(kind: Kinds, seed: u8) -> Wire {
     let identity = SecretKey::from_seed(&[seed; 32]);
     match kind {
-        Kinds::Noise => transport::upgrade(Kind::Public, &identity, true),
-        Kinds::Clear => transport::upgrade(Kind::Public, &identity, false),
+        Kinds::Noise => transport::ungated(Kind::Public, &identity, true),
+        Kinds::Clear => transport::ungated(Kind::Public, &identity, false),
         Kinds::Tls => {
             let keypair = transport::keypair(&identity);
             transport::over(tls::Config::new(&keypair).expect("a key signs a certificate"))

@@ -11,7 +11,6 @@ use std::{
     collections::BTreeMap,
     convert::Infallible,
     future::{Ready, ready},
-    net::IpAddr,
     task::{Context, Poll},
 };
 
@@ -30,17 +29,10 @@ use tokio::sync::mpsc;
 use trefoil_types::message::Lane;
 
 use crate::{
+    guard::Door,
     lane::{LANES, limits},
-    transport::to_socket,
+    transport::{from_libp2p, to_socket},
 };
-
-/// The most sockets at once that have not proven an identity, in all and of
-/// one address. The second keeps one address from taking all of the first.
-const PENDING_MAX: usize = 128;
-const PENDING_PER_IP_MAX: usize = 32;
-
-/// The most authenticated connections of one address.
-const ESTABLISHED_PER_IP_MAX: usize = 64;
 
 /// A connection's stream, or why there is none.
 pub(crate) enum Opened {
@@ -57,31 +49,16 @@ pub(crate) enum Opened {
 /// Room for three lanes each way and one reason to end.
 const OPENED_MAX: usize = 8;
 
-/// The behaviour of our swarm: the gate and the streams.
+/// The behaviour of our swarm: the gate's second look, and the streams.
 pub(crate) struct Behaviour {
-    gate: Gate,
+    door: Door,
     /// Streams of connections that the engine has not taken up yet.
     opened: BTreeMap<ConnectionId, mpsc::Receiver<Opened>>,
 }
 
-/// Counts connections that others made to us.
-#[derive(Debug)]
-struct Gate {
-    established_max: usize,
-    pending: BTreeMap<ConnectionId, IpAddr>,
-    established: BTreeMap<ConnectionId, IpAddr>,
-}
-
-/// Why a connection is not let in.
-#[derive(Debug, thiserror::Error)]
-#[error("too many connections: {0}")]
-struct Full(&'static str);
-
 impl Behaviour {
-    /// Lets at most `established_max` authenticated connections in.
-    pub fn new(established_max: usize) -> Self {
-        let gate = Gate { established_max, pending: BTreeMap::new(), established: BTreeMap::new() };
-        Self { gate, opened: BTreeMap::new() }
+    pub fn new(door: Door) -> Self {
+        Self { door, opened: BTreeMap::new() }
     }
 
     /// The streams of a connection that was just established.
@@ -96,57 +73,21 @@ impl Behaviour {
     }
 }
 
-impl Gate {
-    fn knock(&mut self, id: ConnectionId, address: &Multiaddr) -> Result<(), Full> {
-        let ip = to_socket(address).ok_or(Full("not TCP"))?.ip();
-        if self.pending.len() >= PENDING_MAX {
-            return Err(Full("unauthenticated"));
-        }
-        if of_ip(&self.pending, ip) >= PENDING_PER_IP_MAX {
-            return Err(Full("unauthenticated, of one address"));
-        }
-        self.pending.insert(id, ip);
-        Ok(())
-    }
-
-    fn enter(&mut self, id: ConnectionId) -> Result<(), Full> {
-        let ip = self.pending.remove(&id).ok_or(Full("unknown"))?;
-        if self.established.len() >= self.established_max {
-            return Err(Full("inbound"));
-        }
-        if of_ip(&self.established, ip) >= ESTABLISHED_PER_IP_MAX {
-            return Err(Full("of one address"));
-        }
-        self.established.insert(id, ip);
-        Ok(())
-    }
-}
-
-fn of_ip(connections: &BTreeMap<ConnectionId, IpAddr>, ip: IpAddr) -> usize {
-    connections.values().filter(|other| **other == ip).count()
-}
-
 impl NetworkBehaviour for Behaviour {
     type ConnectionHandler = Handler;
     type ToSwarm = Infallible;
 
-    fn handle_pending_inbound_connection(
-        &mut self,
-        id: ConnectionId,
-        _local: &Multiaddr,
-        remote: &Multiaddr,
-    ) -> Result<(), ConnectionDenied> {
-        self.gate.knock(id, remote).map_err(ConnectionDenied::new)
-    }
-
     fn handle_established_inbound_connection(
         &mut self,
         id: ConnectionId,
-        _peer: libp2p::PeerId,
+        peer: libp2p::PeerId,
         _local: &Multiaddr,
-        _remote: &Multiaddr,
+        remote: &Multiaddr,
     ) -> Result<Handler, ConnectionDenied> {
-        self.gate.enter(id).map_err(ConnectionDenied::new)?;
+        // Others than Ed25519 identities are turned away by the engine.
+        if let (Some(peer), Some(address)) = (from_libp2p(&peer), to_socket(remote)) {
+            self.door.authenticated(address, peer).map_err(ConnectionDenied::new)?;
+        }
         Ok(self.handler(id))
     }
 
@@ -167,8 +108,6 @@ impl NetworkBehaviour for Behaviour {
             FromSwarm::ListenFailure(event) => event.connection_id,
             _ => return,
         };
-        self.gate.pending.remove(&ended);
-        self.gate.established.remove(&ended);
         self.opened.remove(&ended);
     }
 

@@ -12,7 +12,8 @@ use std::{
 };
 
 use futures::{AsyncRead, AsyncWrite, task::AtomicWaker};
-use libp2p::tcp::tokio::TcpStream;
+
+use crate::guard::Socket;
 
 /// Cuts one socket.
 #[derive(Debug, Default)]
@@ -41,35 +42,33 @@ impl Switch {
 /// A socket under a switch, with what must be kept as long as it (`K`).
 pub(crate) struct Cuttable<K> {
     /// `None` once it was cut.
-    socket: Option<TcpStream>,
+    socket: Option<Socket>,
     switch: Arc<Switch>,
     _kept: K,
 }
 
 impl<K: Unpin> Cuttable<K> {
-    pub fn new(socket: TcpStream, switch: Arc<Switch>, kept: K) -> Self {
+    pub fn new(socket: Socket, switch: Arc<Switch>, kept: K) -> Self {
         Self { socket: Some(socket), switch, _kept: kept }
     }
 
     /// The socket, unless it is cut. The waker of `cx` must be in its place
     /// already: a cut that comes between is then not missed.
-    fn socket(&mut self) -> io::Result<Pin<&mut TcpStream>> {
+    fn socket(&mut self) -> io::Result<Pin<&mut Socket>> {
         if self.switch.reason().is_some()
             && let Some(socket) = self.socket.take()
         {
-            // With it the close is a reset, and the kernel drops what waits to
-            // be sent. A socket that is no longer connected has nothing.
-            let _ = socket.0.set_zero_linger();
+            socket.abort();
         }
         self.socket.as_mut().map(Pin::new).ok_or_else(|| io::ErrorKind::ConnectionAborted.into())
     }
 
-    fn reading(&mut self, cx: &Context<'_>) -> io::Result<Pin<&mut TcpStream>> {
+    fn reading(&mut self, cx: &Context<'_>) -> io::Result<Pin<&mut Socket>> {
         self.switch.reader.register(cx.waker());
         self.socket()
     }
 
-    fn writing(&mut self, cx: &Context<'_>) -> io::Result<Pin<&mut TcpStream>> {
+    fn writing(&mut self, cx: &Context<'_>) -> io::Result<Pin<&mut Socket>> {
         self.switch.writer.register(cx.waker());
         self.socket()
     }

@@ -20,7 +20,7 @@ use libp2p::{
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::{self, JoinError, JoinSet},
-    time::{sleep_until, timeout},
+    time::{interval, sleep_until, timeout},
 };
 use trefoil_types::{PeerId, message::Lane, spec::Kind};
 
@@ -28,12 +28,17 @@ use crate::{
     Config, Lanes, NetError, NetEvent, NetHandle, Timing,
     behaviour::Behaviour,
     board::{Board, Place, Refused},
+    book::Candidate,
     dial::Dialler,
+    discovery::Finder,
+    gate::Gate,
+    guard::Door,
     handle::{Admitted, Shared},
     hello::{Hello, SOFTWARE_BYTES_MAX},
-    lane::{self, Outlet},
+    lane::{self, Outlet, StrangersRoom},
     link::{End, Link, Report, Stop, Verdict},
     outbox::Outbox,
+    seek::{self, Purpose},
     transport,
 };
 
@@ -41,8 +46,8 @@ use crate::{
 const SOFTWARE: &str = concat!("trefoil/", env!("CARGO_PKG_VERSION"));
 const _: () = assert!(SOFTWARE.len() <= SOFTWARE_BYTES_MAX);
 
-/// Authenticated strangers that may be at their hello besides the admitted.
-const GREETING_MAX: usize = 64;
+/// The address book is written this often, and at the end.
+const SAVE_EVERY: Duration = Duration::from_secs(60);
 
 /// Reports that wait for the engine.
 const REPORTS_MAX: usize = 64;
@@ -54,6 +59,10 @@ const GOODBYE_MAX: Duration = Duration::from_secs(1);
 struct Connection {
     peer: PeerId,
     place: Place,
+    /// Where an inbound connection comes from.
+    from: Option<SocketAddr>,
+    /// The candidate that was dialled for it.
+    sought: Option<SocketAddr>,
     stop: Stop,
     /// The peer's instance, once admitted.
     admitted: Option<u64>,
@@ -63,10 +72,15 @@ struct Engine {
     me: PeerId,
     hello: Arc<Hello>,
     timing: Timing,
-    inbound_max: usize,
+    door: Door,
+    strangers_in: StrangersRoom,
+    strangers_out: StrangersRoom,
     swarm: Swarm<Behaviour>,
     shared: Arc<Shared>,
     dialler: Dialler,
+    finder: Option<Arc<Finder>>,
+    /// Dials to candidates of the address book.
+    sought: BTreeMap<ConnectionId, SocketAddr>,
     connections: BTreeMap<ConnectionId, Connection>,
     /// Which connection a peer's messages pass over.
     admitted: BTreeMap<PeerId, ConnectionId>,
@@ -84,21 +98,27 @@ struct Engine {
 pub(crate) async fn start(config: Config, timing: Timing) -> Result<(NetHandle, Lanes), NetError> {
     let me = PeerId(config.identity.public());
     let (board, refusals) = board(&config)?;
+    let (strangers, of_source) = (config.inbound_max, config.inbound_per_source_max);
+    let door = Door::new(Gate::new(strangers, of_source, config.peers.iter().copied()));
+    let (kind, identity) = (config.network.kind, &config.identity);
     let mut swarm = Swarm::new(
         match board.clone() {
-            Some(board) => transport::members(&config.identity, board),
-            None => transport::upgrade(config.network.kind, &config.identity, config.encrypt),
+            Some(board) => transport::members(identity, board, door.clone()),
+            None => transport::upgrade(kind, identity, config.encrypt, Some(door.clone())),
         },
-        Behaviour::new(config.inbound_max + config.peers.len() + GREETING_MAX),
+        Behaviour::new(door.clone()),
         transport::to_libp2p(me),
         swarm::Config::with_tokio_executor().with_max_negotiating_inbound_streams(8),
     );
     let listen = bind(&mut swarm, config.listen).await?;
-    let shared = Arc::new(Shared::new(listen, board));
+    let shared = Arc::new(Shared::new(listen, board, door.clone()));
     let (consensus, consensus_in) = lane::lane(Lane::Consensus);
     let (catch_up, catch_up_in) = lane::lane(Lane::CatchUp);
     let (gossip, gossip_in) = lane::lane(Lane::Gossip);
     let (report_to, reports) = mpsc::channel(REPORTS_MAX);
+    let genesis = config.network.genesis;
+    let open = |discovery| Arc::new(Finder::open(discovery, &config.identity, genesis));
+    let finder = config.discovery.map(open);
     let peers = config.peers.into_iter().filter(|(peer, _)| *peer != me);
     let engine = Engine {
         me,
@@ -109,10 +129,14 @@ pub(crate) async fn start(config: Config, timing: Timing) -> Result<(NetHandle, 
             listen_port: listen.port(),
         }),
         timing,
-        inbound_max: config.inbound_max,
+        door,
+        strangers_in: StrangersRoom::default(),
+        strangers_out: StrangersRoom::default(),
         swarm,
         shared: shared.clone(),
         dialler: Dialler::new(peers, &timing, Instant::now()),
+        finder,
+        sought: BTreeMap::new(),
         connections: BTreeMap::new(),
         admitted: BTreeMap::new(),
         successors: BTreeMap::new(),
@@ -166,6 +190,8 @@ async fn bind(swarm: &mut Swarm<Behaviour>, address: SocketAddr) -> Result<Socke
 
 impl Engine {
     async fn run(mut self, mut stopping: watch::Receiver<bool>) {
+        let mut seek = interval(Duration::from_millis(seek::ROUND.0));
+        let mut save = interval(SAVE_EVERY);
         loop {
             let deadline = self.dialler.deadline();
             let due = async {
@@ -183,8 +209,12 @@ impl Engine {
                 }
                 Some(ended) = self.links.join_next_with_id() => self.on_link_end(ended),
                 () = due => self.dial(),
+                _ = seek.tick(), if self.finder.is_some() => self.seek(),
+                _ = save.tick(), if self.finder.is_some() => self.save(),
             }
         }
+        // Now, while the anchors are those that are connected.
+        self.finder.iter().for_each(|finder| finder.save());
         for connection in self.connections.values() {
             connection.stop.now("shutting down");
         }
@@ -213,6 +243,50 @@ impl Engine {
         }
     }
 
+    /// Dials candidates of the address book.
+    fn seek(&mut self) {
+        let Some(finder) = &self.finder else { return };
+        let dialled = self.connections.values().filter(|c| !c.place.inbound && c.sought.is_none());
+        let others = dialled.filter_map(|c| c.place.address.parse().ok()).collect();
+        let due = finder.due(others, |peer| {
+            peer == self.me
+                || self.admitted.contains_key(&peer)
+                || self.shared.banned_for(peer).is_some()
+        });
+        for Candidate { address, peer } in due {
+            let to = transport::to_multiaddr(address);
+            let opts = match peer {
+                Some(peer) => DialOpts::peer_id(transport::to_libp2p(peer))
+                    .addresses(vec![to])
+                    .condition(PeerCondition::Always)
+                    .allocate_new_port()
+                    .build(),
+                None => DialOpts::unknown_peer_id().address(to).allocate_new_port().build(),
+            };
+            let id = opts.connection_id();
+            self.sought.insert(id, address);
+            if self.swarm.dial(opts).is_err() {
+                self.unsought(id);
+            }
+        }
+    }
+
+    /// Whether the dial was to a candidate, which now is over.
+    fn unsought(&mut self, id: ConnectionId) -> bool {
+        let address = self.sought.remove(&id);
+        if let Some((finder, address)) = self.finder.as_ref().zip(address) {
+            finder.ended(address);
+        }
+        address.is_some()
+    }
+
+    /// Writes the address book, beside the loop.
+    fn save(&self) {
+        if let Some(finder) = self.finder.clone() {
+            task::spawn_blocking(move || finder.save());
+        }
+    }
+
     /// Plans the next dial, unless there is a connection still or already.
     fn retry(&mut self, peer: PeerId) -> u32 {
         if self.connections.values().any(|connection| connection.peer == peer) {
@@ -232,9 +306,16 @@ impl Engine {
                     connection.stop.now(format!("connection lost: {cause}"));
                 }
             }
-            SwarmEvent::OutgoingConnectionError { peer_id: Some(peer), error, .. } => {
-                if let Some(peer) = transport::from_libp2p(&peer) {
-                    self.on_dial_failure(peer, &error);
+            SwarmEvent::OutgoingConnectionError { connection_id, peer_id, error } => {
+                let peer = peer_id.as_ref().and_then(transport::from_libp2p);
+                let sought = self.finder.as_ref().zip(self.sought.get(&connection_id));
+                if let (Some((finder, at)), DialError::WrongPeerId { .. }) = (sought, &error) {
+                    finder.mistaken(*at);
+                }
+                match peer {
+                    _ if self.unsought(connection_id) => {}
+                    Some(peer) => self.on_dial_failure(peer, &error),
+                    None => {}
                 }
             }
             SwarmEvent::IncomingConnectionError { send_back_addr, error, .. } => {
@@ -271,6 +352,7 @@ impl Engine {
         let (stop, stopped) = Stop::new();
         let inbound = at.is_listener();
         let place = Place { address: address.clone(), inbound };
+        let stranger = inbound && !self.door.is_favoured(peer);
         let link = Link {
             id,
             peer,
@@ -284,8 +366,15 @@ impl Engine {
             switch: self.shared.board.as_ref().map(|board| board.switch(peer, &place)),
             reports: self.report_to.clone(),
             outlets: self.outlets.clone(),
+            shared: self.shared.clone(),
+            strangers: stranger.then(|| self.strangers_in.clone()),
+            finder: self.finder.clone(),
+            from: transport::to_socket(remote),
         };
-        self.connections.insert(id, Connection { peer, place, stop, admitted: None });
+        let from = inbound.then(|| transport::to_socket(remote)).flatten();
+        let sought = self.sought.remove(&id);
+        let connection = Connection { peer, place, from, sought, stop, admitted: None };
+        self.connections.insert(id, connection);
         let task = self.links.spawn(link.run());
         self.link_of.insert(task.id(), id);
     }
@@ -293,7 +382,7 @@ impl Engine {
     fn on_report(&mut self, report: Report) {
         let Some(connection) = self.connections.get(&report.link) else { return };
         let (peer, inbound) = (connection.peer, connection.place.inbound);
-        if let Some(reason) = self.objection(peer, &connection.place) {
+        if let Some(reason) = self.objection(peer, connection) {
             answer(report.verdict, Verdict::Refuse(reason));
             return;
         }
@@ -305,6 +394,13 @@ impl Engine {
             self.admit(peer, report);
             return;
         };
+        // A candidate that turns out to be someone we know.
+        let sought = self.connections.get(&report.link).and_then(|new| new.sought);
+        if let Some((finder, address)) = self.finder.as_ref().zip(sought) {
+            finder.met(address, peer);
+            answer(report.verdict, Verdict::Duplicate);
+            return;
+        }
         // The same process dialled us while we dialled it: one is enough. If it
         // came back, or dialled again, it has lost the connection that we know.
         let same_process = current.admitted == Some(report.hello.instance);
@@ -320,21 +416,19 @@ impl Engine {
     }
 
     /// What we hold against a peer whose hello was good.
-    fn objection(&self, peer: PeerId, place: &Place) -> Option<String> {
-        if let Some(reason) = self.is_cut(peer, place) {
+    fn objection(&self, peer: PeerId, connection: &Connection) -> Option<String> {
+        if let Some(reason) = self.is_cut(peer, &connection.place) {
             return Some(reason);
         }
         if let Some(left) = self.shared.banned_for(peer) {
             return Some(format!("banned for another {} s", left.as_secs() + 1));
         }
-        let stranger = |id: &ConnectionId| {
-            let connection = &self.connections[id];
-            connection.place.inbound && !self.dialler.is_configured(connection.peer)
-        };
-        let strangers = self.admitted.values().filter(|id| stranger(id)).count();
-        let known = self.dialler.is_configured(peer) || self.admitted.contains_key(&peer);
-        (place.inbound && !known && strangers >= self.inbound_max)
-            .then(|| format!("no room: it has {strangers} inbound peers already"))
+        // A peer that is here takes its own former place.
+        if self.admitted.contains_key(&peer) {
+            return None;
+        }
+        let full = self.door.room(connection.from?, None).err()?;
+        Some(format!("no room: {full}"))
     }
 
     /// What the chain holds against the peer of a connection that it let in.
@@ -347,16 +441,18 @@ impl Engine {
         let Some(connection) = self.connections.get_mut(&report.link) else { return };
         connection.admitted = Some(report.hello.instance);
         self.admitted.insert(peer, report.link);
+        connection.from.into_iter().for_each(|from| self.door.admit(from, None));
         self.dialler.succeeded(peer);
         let place = connection.place.clone();
-        let outbox = Arc::new(Outbox::default());
+        let stranger = place.inbound && !self.door.is_favoured(peer);
+        let outbox = Arc::new(Outbox::new(stranger.then(|| self.strangers_out.clone())));
         self.shared.admit(
             peer,
             Admitted {
                 outbox: outbox.clone(),
                 stop: connection.stop.clone(),
                 place: place.clone(),
-                software: report.hello.software,
+                software: report.hello.software.clone(),
             },
         );
         // It may have been cut since it asked. Whoever cuts it now finds it among
@@ -366,7 +462,23 @@ impl Engine {
             return;
         }
         tracing::info!(%peer, address = place.address, inbound = place.inbound, "connected");
+        if let Some(finder) = self.finder.clone() {
+            self.introduce(&finder, report.link, report.hello.listen_port);
+            outbox.ask_for_peers();
+        }
         answer(report.verdict, Verdict::Admit(outbox));
+    }
+
+    /// Notes in the address book who was met where. A feeler has done its work.
+    fn introduce(&self, finder: &Finder, id: ConnectionId, listen_port: u16) {
+        let Some(connection) = self.connections.get(&id) else { return };
+        if let Some(from) = connection.from {
+            finder.claimed(SocketAddr::new(from.ip(), listen_port), connection.peer);
+        }
+        let met = connection.sought.and_then(|address| finder.met(address, connection.peer));
+        if met == Some(Purpose::Feel) {
+            connection.stop.now("only to see who is there");
+        }
     }
 
     fn on_link_end(&mut self, ended: Result<(task::Id, End), JoinError>) {
@@ -379,6 +491,9 @@ impl Engine {
         self.swarm.close_connection(id);
         let Some(connection) = self.connections.remove(&id) else { return };
         let peer = connection.peer;
+        if let Some((finder, address)) = self.finder.as_ref().zip(connection.sought) {
+            finder.ended(address);
+        }
         if let End::Offence(offence, _) = &end {
             self.shared.blame(peer, *offence);
         }

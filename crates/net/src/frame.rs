@@ -8,7 +8,10 @@ use futures::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::timeout;
 use trefoil_types::{Message, MessageError};
 
-use crate::hello::{Hello, HelloError};
+use crate::{
+    hello::{Hello, HelloError},
+    record::{self, PeerRecord, RecordError},
+};
 
 /// Control frames are of this type or higher; messages are of lower ones.
 const CONTROL_MIN: u8 = 0xF0;
@@ -16,6 +19,8 @@ const HELLO: u8 = 0xF0;
 const WELCOME: u8 = 0xF1;
 const REFUSAL: u8 = 0xF2;
 const PING: u8 = 0xF3;
+const GET_PEERS: u8 = 0xF4;
+const PEERS: u8 = 0xF5;
 
 /// The longest control frame, bytes: all that is read of a peer before it is
 /// admitted.
@@ -27,6 +32,11 @@ pub const REASON_BYTES_MAX: usize = 400;
 /// Memory is taken in steps of this many bytes, as they arrive.
 const READ_STEP_BYTES: usize = 64 * 1024;
 
+/// A frame that has begun must end after this, and a second more for each
+/// [`SLOWEST_BYTES`] of it.
+const BODY_GRACE: Duration = Duration::from_secs(10);
+const SLOWEST_BYTES: usize = 64 * 1024;
+
 /// What a frame holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Frame {
@@ -34,7 +44,8 @@ pub enum Frame {
     Message(Message),
 }
 
-/// What two nodes say about their connection, on the consensus lane.
+/// What two nodes say about their connection, on the consensus lane; and about
+/// other nodes, on the gossip lane.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Control {
     Hello(Hello),
@@ -44,6 +55,10 @@ pub enum Control {
     Refusal(String),
     /// The sender is there.
     Ping,
+    /// Who else is there? On the gossip lane, once.
+    GetPeers,
+    /// The answer: what others signed, as the sender knows it.
+    Peers(Vec<PeerRecord>),
 }
 
 /// Why bytes are no frame.
@@ -60,6 +75,8 @@ pub enum FrameError {
     #[error(transparent)]
     Hello(#[from] HelloError),
     #[error(transparent)]
+    Record(#[from] RecordError),
+    #[error(transparent)]
     Message(#[from] MessageError),
 }
 
@@ -72,6 +89,8 @@ pub enum ReadError {
     Closed,
     #[error("nothing heard for {0:?}")]
     Silence(Duration),
+    #[error("a frame of {bytes} bytes took longer than {limit:?}")]
+    Slow { bytes: usize, limit: Duration },
     #[error("connection lost: {0}")]
     Io(io::Error),
 }
@@ -100,6 +119,8 @@ impl Control {
             Self::Welcome => (WELCOME, vec![]),
             Self::Refusal(reason) => (REFUSAL, printable(reason).into_bytes()),
             Self::Ping => (PING, vec![]),
+            Self::GetPeers => (GET_PEERS, vec![]),
+            Self::Peers(records) => (PEERS, record::encode_all(records)),
         };
         with_length(&[&[kind], body.as_slice()].concat())
     }
@@ -109,10 +130,12 @@ impl Control {
             (HELLO, body) => Ok(Self::Hello(Hello::decode(body)?)),
             (WELCOME, []) => Ok(Self::Welcome),
             (PING, []) => Ok(Self::Ping),
+            (GET_PEERS, []) => Ok(Self::GetPeers),
+            (PEERS, body) => Ok(Self::Peers(record::decode_all(body)?)),
             (REFUSAL, body) if body.len() <= REASON_BYTES_MAX => {
                 Ok(Self::Refusal(printable(&String::from_utf8_lossy(body))))
             }
-            (WELCOME | PING | REFUSAL, _) => Err(FrameError::ControlBody(kind)),
+            (WELCOME | PING | GET_PEERS | REFUSAL, _) => Err(FrameError::ControlBody(kind)),
             _ => Err(FrameError::UnknownControl(kind)),
         }
     }
@@ -146,6 +169,16 @@ pub async fn read(
     max: usize,
     silence: Duration,
 ) -> Result<Vec<u8>, ReadError> {
+    let length = read_length(stream, max, silence).await?;
+    read_body(stream, length, silence).await
+}
+
+/// Reads the length of a frame of at most `max` bytes.
+pub(crate) async fn read_length(
+    stream: &mut (impl AsyncRead + Unpin),
+    max: usize,
+    silence: Duration,
+) -> Result<usize, ReadError> {
     let mut length = [0; 4];
     fill(stream, &mut length, silence).await?;
     let length = u32::from_be_bytes(length) as usize;
@@ -155,13 +188,27 @@ pub async fn read(
     if length > max {
         return Err(FrameError::TooLarge { bytes: length, max }.into());
     }
-    let mut bytes = Vec::new();
-    while bytes.len() < length {
-        let start = bytes.len();
-        bytes.resize(length.min(start + READ_STEP_BYTES), 0);
-        fill(stream, &mut bytes[start..], silence).await?;
-    }
-    Ok(bytes)
+    Ok(length)
+}
+
+/// Reads what follows a length. It must come at [`SLOWEST_BYTES`] a second or
+/// faster, so that a byte now and then cannot hold the memory of a large frame.
+pub(crate) async fn read_body(
+    stream: &mut (impl AsyncRead + Unpin),
+    length: usize,
+    silence: Duration,
+) -> Result<Vec<u8>, ReadError> {
+    let limit = BODY_GRACE + Duration::from_secs((length / SLOWEST_BYTES) as u64);
+    let body = async {
+        let mut bytes = Vec::new();
+        while bytes.len() < length {
+            let start = bytes.len();
+            bytes.resize(length.min(start + READ_STEP_BYTES), 0);
+            fill(stream, &mut bytes[start..], silence.min(BODY_GRACE)).await?;
+        }
+        Ok(bytes)
+    };
+    timeout(limit, body).await.unwrap_or(Err(ReadError::Slow { bytes: length, limit }))
 }
 
 async fn fill(

@@ -18,10 +18,11 @@ use trefoil_types::{Admission, Message, Offence, PeerId, message::Lane};
 use crate::{
     board::{Board, Place},
     frame,
+    guard::Door,
     lane::{LANES, limits},
     link::Stop,
     outbox::Outbox,
-    reputation::{BAN, Reputation},
+    reputation::{Record, Reputation},
 };
 
 /// The most refusals that are remembered.
@@ -46,6 +47,32 @@ pub struct NetPeer {
     pub bytes_out: u64,
 }
 
+/// What is remembered against a peer, or the source of failed handshakes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Misdeeds {
+    /// A peer id, an IPv4 address or an IPv6 /64.
+    pub who: String,
+    /// At 100 it is banned.
+    pub score: u32,
+    pub banned_for: Option<Duration>,
+    /// Each kind, how often, and how long ago it last was.
+    pub offences: Vec<(Offence, u32, Duration)>,
+}
+
+impl Misdeeds {
+    pub(crate) fn of(who: String, record: &Record, now: Instant) -> Self {
+        let offences = record.tallies.iter().map(|(offence, tally)| {
+            (*offence, tally.times, now.saturating_duration_since(tally.last))
+        });
+        Self {
+            who,
+            score: record.score(now),
+            banned_for: record.banned_for(now),
+            offences: offences.collect(),
+        }
+    }
+}
+
 /// A connection that was not made, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
@@ -65,6 +92,7 @@ pub(crate) struct Shared {
     pub stopping: watch::Sender<bool>,
     /// Of a network of members.
     pub board: Option<Arc<Board>>,
+    door: Door,
     dropped: [AtomicU64; 3],
     state: Mutex<State>,
 }
@@ -72,7 +100,7 @@ pub(crate) struct Shared {
 #[derive(Debug, Default)]
 struct State {
     peers: BTreeMap<PeerId, Admitted>,
-    reputation: Reputation,
+    reputation: Reputation<PeerId>,
     /// The oldest first.
     refusals: VecDeque<Refusal>,
 }
@@ -92,7 +120,7 @@ impl NetHandle {
         let Some((lane, frame)) = self.encode(message) else { return };
         for (peer, admitted) in &self.0.lock().peers {
             if Some(*peer) != except {
-                self.0.push(admitted, lane, frame.clone());
+                self.0.count_dropped(lane, admitted.outbox.push(lane, frame.clone()));
             }
         }
     }
@@ -101,7 +129,7 @@ impl NetHandle {
     pub fn send(&self, peer: PeerId, message: &Arc<Message>) {
         let Some((lane, frame)) = self.encode(message) else { return };
         if let Some(admitted) = self.0.lock().peers.get(&peer) {
-            self.0.push(admitted, lane, frame);
+            self.0.count_dropped(lane, admitted.outbox.push_own(lane, frame));
         }
     }
 
@@ -110,11 +138,17 @@ impl NetHandle {
         self.0.blame(peer, offence);
     }
 
+    /// Keeps places for these peers besides the configured: the validators.
+    pub fn favour(&self, validators: impl IntoIterator<Item = PeerId>) {
+        self.0.door.favour(validators);
+    }
+
     /// Who belongs to a network of members from now on. Whoever does not any
     /// more is cut before this returns: nothing is sent to it, and what waits
-    /// of it is not delivered.
+    /// of it is not delivered. Places are kept for the validators.
     pub fn set_admission(&self, admission: Admission) {
         let Some(board) = &self.0.board else { return };
+        self.favour(admission.validators());
         for (peer, place, reason) in board.renew(admission) {
             self.0.cut(peer, &place, reason);
         }
@@ -125,6 +159,12 @@ impl NetHandle {
         if let Some(board) = &self.0.board {
             board.set_certificate(certificate);
         }
+    }
+
+    /// Connections that were closed as soon as they were accepted, since the
+    /// start: there was no room for where they came from.
+    pub fn turned_away(&self) -> u64 {
+        self.0.door.turned_away()
     }
 
     /// Connected peers, in order of peer id.
@@ -140,6 +180,18 @@ impl NetHandle {
             bytes_out: admitted.outbox.bytes_out.load(Ordering::Relaxed),
         };
         state.peers.iter().map(seen).collect()
+    }
+
+    /// Who did what wrong, as far as it is remembered: peers, connected or not,
+    /// then sources whose handshakes failed.
+    pub fn misdeeds(&self) -> Vec<Misdeeds> {
+        let (state, now) = (self.0.lock(), Instant::now());
+        let peers = state.reputation.records();
+        let peers = peers.map(|(peer, record)| Misdeeds::of(peer.to_string(), record, now));
+        let mut misdeeds: Vec<_> = peers.collect();
+        drop(state);
+        misdeeds.extend(self.0.door.failed());
+        misdeeds
     }
 
     /// The latest refusals, the newest last.
@@ -182,18 +234,14 @@ impl NetHandle {
 }
 
 impl Shared {
-    pub fn new(listen: SocketAddr, board: Option<Arc<Board>>) -> Self {
+    pub fn new(listen: SocketAddr, board: Option<Arc<Board>>, door: Door) -> Self {
         let stopping = watch::Sender::new(false);
-        Self { listen, stopping, board, dropped: Default::default(), state: Mutex::default() }
+        Self { listen, stopping, board, door, dropped: Default::default(), state: Mutex::default() }
     }
 
     /// Held only for look-ups and pushes, never across a wait.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn push(&self, admitted: &Admitted, lane: Lane, frame: Bytes) {
-        self.count_dropped(lane, admitted.outbox.push(lane, frame));
     }
 
     fn count_dropped(&self, lane: Lane, count: u64) {
@@ -224,10 +272,8 @@ impl Shared {
 
     pub fn blame(&self, peer: PeerId, offence: Offence) {
         let mut state = self.lock();
-        if !state.reputation.blame(peer, offence, Instant::now()) {
-            return;
-        }
-        tracing::warn!(%peer, ?offence, "banned for {BAN:?}");
+        let Some(ban) = state.reputation.blame(peer, offence, Instant::now()) else { return };
+        tracing::warn!(%peer, ?offence, "banned for {ban:?}");
         if let Some(admitted) = state.peers.get(&peer) {
             admitted.stop.now(format!("banned: {offence:?}"));
         }

@@ -1,10 +1,13 @@
 //! Lanes: what each may hold, and the bounded way of messages to the node.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use tokio::sync::{
-    OwnedSemaphorePermit, Semaphore,
-    mpsc::{self, error::TryRecvError},
+use tokio::{
+    sync::{
+        OwnedSemaphorePermit, Semaphore,
+        mpsc::{self, error::TryRecvError},
+    },
+    time::{error::Elapsed, timeout},
 };
 use trefoil_types::{limits, message::Lane};
 
@@ -14,6 +17,21 @@ use crate::{NetEvent, cut::Switch};
 pub(crate) const LANES: [Lane; 3] = [Lane::Consensus, Lane::CatchUp, Lane::Gossip];
 
 const MIB: usize = 1024 * 1024;
+
+/// A frame up to this size is small: a stranger needs no common room for it.
+pub(crate) const SMALL_BYTES_MAX: usize = 256 * 1024;
+
+/// What all strangers that dialled us may make us hold of large frames, each
+/// way, bytes. Their large frames take turns; those of peers that we dialled
+/// or favour never wait for them.
+const STRANGERS_BYTES_MAX: usize = 64 * MIB;
+
+/// How long a stranger's large frame may wait for room. Honest strangers send
+/// them only when asked.
+const ROOM_WAIT: Duration = Duration::from_secs(10);
+
+/// Of one such stranger, small messages on one lane that the node has not read.
+const STRANGER_BYTES_MAX: usize = MIB;
 
 /// The bounds of one lane.
 pub(crate) struct LaneLimits {
@@ -31,6 +49,11 @@ pub(crate) struct LaneLimits {
     pub in_messages_max: usize,
     pub in_bytes_max: usize,
     pub in_messages_per_peer: usize,
+    /// Messages a second that a peer may send, and at once. Honest nodes stay
+    /// far below: votes of 128 validators at two blocks a second are 512,
+    /// transactions are sent on in batches every 10 ms.
+    pub in_rate: u32,
+    pub in_burst: u32,
 }
 
 const CONSENSUS: LaneLimits = LaneLimits {
@@ -43,6 +66,8 @@ const CONSENSUS: LaneLimits = LaneLimits {
     in_messages_max: 8192,
     in_bytes_max: 64 * MIB,
     in_messages_per_peer: 1024,
+    in_rate: 4000,
+    in_burst: 16000,
 };
 
 const CATCH_UP: LaneLimits = LaneLimits {
@@ -55,6 +80,8 @@ const CATCH_UP: LaneLimits = LaneLimits {
     in_messages_max: 256,
     in_bytes_max: 32 * MIB,
     in_messages_per_peer: 16,
+    in_rate: 500,
+    in_burst: 1000,
 };
 
 const GOSSIP: LaneLimits = LaneLimits {
@@ -67,6 +94,8 @@ const GOSSIP: LaneLimits = LaneLimits {
     in_messages_max: 1024,
     in_bytes_max: 16 * MIB,
     in_messages_per_peer: 64,
+    in_rate: 1000,
+    in_burst: 4000,
 };
 
 pub(crate) const fn limits(lane: Lane) -> &'static LaneLimits {
@@ -116,7 +145,7 @@ impl Inbox {
 #[derive(Debug)]
 struct Parcel {
     event: NetEvent,
-    _room: Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)>,
+    _room: Option<[OwnedSemaphorePermit; 3]>,
     /// Of the connection that it came over: once that is cut, it is void.
     switch: Option<Arc<Switch>>,
 }
@@ -145,6 +174,37 @@ pub(crate) struct Share {
     outlet: Outlet,
     messages: Arc<Semaphore>,
     switch: Option<Arc<Switch>>,
+    bytes: Arc<Semaphore>,
+    bytes_max: usize,
+    /// For the large frames of a stranger.
+    strangers: Option<StrangersRoom>,
+}
+
+/// Room for large frames that all strangers share, one way.
+#[derive(Clone, Debug)]
+pub(crate) struct StrangersRoom(Arc<Semaphore>);
+
+/// Room that is taken until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Room(#[expect(dead_code, reason = "held, not read")] OwnedSemaphorePermit);
+
+impl Default for StrangersRoom {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(STRANGERS_BYTES_MAX)))
+    }
+}
+
+impl StrangersRoom {
+    /// Waits for room.
+    async fn take(&self, bytes: usize) -> Option<Room> {
+        let bytes = bytes.min(STRANGERS_BYTES_MAX) as u32;
+        self.0.clone().acquire_many_owned(bytes).await.ok().map(Room)
+    }
+
+    /// Room, if there is some now.
+    pub fn try_take(&self, bytes: usize) -> Option<Room> {
+        self.0.clone().try_acquire_many_owned(u32::try_from(bytes).ok()?).ok().map(Room)
+    }
 }
 
 /// A fresh lane.
@@ -155,9 +215,14 @@ pub(crate) fn lane(lane: Lane) -> (Outlet, Inbox) {
 }
 
 impl Outlet {
-    pub fn share(&self, switch: Option<Arc<Switch>>) -> Share {
-        let messages = Arc::new(Semaphore::new(limits(self.lane).in_messages_per_peer));
-        Share { outlet: self.clone(), messages, switch }
+    /// The part of one peer; `strangers` if it is one that dialled us, `switch`
+    /// if its connection can be cut.
+    pub fn share(&self, strangers: Option<StrangersRoom>, switch: Option<Arc<Switch>>) -> Share {
+        let limits = limits(self.lane);
+        let messages = Arc::new(Semaphore::new(limits.in_messages_per_peer));
+        let bytes_max = if strangers.is_some() { STRANGER_BYTES_MAX } else { limits.in_bytes_max };
+        let bytes = Arc::new(Semaphore::new(bytes_max));
+        Share { outlet: self.clone(), messages, switch, bytes, bytes_max, strangers }
     }
 
     /// Tells the node of a connection; waits for room.
@@ -172,14 +237,30 @@ impl Outlet {
 }
 
 impl Share {
+    /// Room for reading a frame, if it needs any: memory is not taken before.
+    ///
+    /// # Errors
+    /// Other strangers have all of it, and keep it.
+    pub async fn room(&self, bytes: usize) -> Result<Option<Room>, Elapsed> {
+        match &self.strangers {
+            Some(strangers) if bytes > SMALL_BYTES_MAX => {
+                timeout(ROOM_WAIT, strangers.take(bytes)).await
+            }
+            _ => Ok(None),
+        }
+    }
+
     /// Hands over a message of `bytes` encoded bytes. Waits for room of this
     /// peer first, so that one peer's flood takes its own room only, then for
     /// room among all, where waiting peers take turns.
     pub async fn deliver(&self, event: NetEvent, bytes: usize) -> Result<(), NodeGone> {
-        let bytes = bytes.min(limits(self.outlet.lane).in_bytes_max) as u32;
-        let own = self.messages.clone().acquire_owned().await.map_err(|_| NodeGone)?;
-        let all = self.outlet.bytes.clone().acquire_many_owned(bytes).await;
-        let room = Some((own, all.map_err(|_| NodeGone)?));
+        let gone = |_| NodeGone;
+        let own = self.messages.clone().acquire_owned().await.map_err(gone)?;
+        let of_own = bytes.min(self.bytes_max) as u32;
+        let own_bytes = self.bytes.clone().acquire_many_owned(of_own).await.map_err(gone)?;
+        let of_all = bytes.min(limits(self.outlet.lane).in_bytes_max) as u32;
+        let all = self.outlet.bytes.clone().acquire_many_owned(of_all).await.map_err(gone)?;
+        let room = Some([own, own_bytes, all]);
         let parcel = Parcel { event, _room: room, switch: self.switch.clone() };
         self.outlet.parcels.send(parcel).await.map_err(|_| NodeGone)
     }

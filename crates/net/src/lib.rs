@@ -10,11 +10,17 @@
 
 mod behaviour;
 mod board;
+pub mod book;
+pub mod book_file;
 pub mod clear;
+mod crowd;
 mod cut;
 mod dial;
+mod discovery;
 mod engine;
 pub mod frame;
+mod gate;
+mod guard;
 mod handle;
 pub mod hello;
 mod lane;
@@ -22,9 +28,13 @@ mod link;
 mod member;
 mod mux;
 mod outbox;
+mod pace;
 pub mod proof;
 mod public;
+pub mod record;
 mod reputation;
+pub mod seek;
+mod source;
 pub mod transport;
 
 #[cfg(test)]
@@ -35,8 +45,10 @@ use std::{net::SocketAddr, time::Duration};
 use trefoil_crypto::{NodeCertificate, SecretKey};
 use trefoil_types::{Admission, B256, Message, PeerId, spec::Kind};
 
-pub use handle::{NetHandle, NetPeer, Refusal};
+pub use discovery::Discovery;
+pub use handle::{Misdeeds, NetHandle, NetPeer, Refusal};
 pub use lane::{Inbox, Lanes};
+pub use source::Provider;
 
 pub struct Config {
     pub identity: SecretKey,
@@ -44,8 +56,13 @@ pub struct Config {
     /// Peers to keep connected to: `(peer, address)`; dialled for ever with backoff.
     pub peers: Vec<(PeerId, SocketAddr)>,
     pub network: Network,
-    /// The most peers that dialled us and are not among `peers`.
+    /// The most peers that dialled us and are not favoured.
     pub inbound_max: usize,
+    /// The most of those from one IPv4 address or IPv6 /64; twice as many from
+    /// one /24 or /48.
+    pub inbound_per_source_max: usize,
+    /// Without it only configured peers are dialled.
+    pub discovery: Option<Discovery>,
     /// A public node's: speak Noise only. The other kinds always encrypt.
     pub encrypt: bool,
     /// Who may connect to a private or consortium network. Without it, and in

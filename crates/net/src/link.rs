@@ -5,13 +5,17 @@
 //! were dialled at the same time: a connection without its welcome carries no
 //! message.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use libp2p::{Stream, swarm::ConnectionId};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::JoinSet,
-    time::timeout,
+    time::{sleep, timeout},
 };
 use trefoil_types::{Offence, PeerId, message::Lane};
 
@@ -19,11 +23,19 @@ use crate::{
     NetEvent, Timing,
     behaviour::Opened,
     cut::Switch,
+    discovery::Finder,
     frame::{self, CONTROL_BYTES_MAX, Control, Frame, FrameError, ReadError},
+    handle::Shared,
     hello::{Hello, HelloError},
-    lane::{LANES, Outlet, Share, limits},
-    outbox::Outbox,
+    lane::{LANES, Outlet, Share, StrangersRoom, limits},
+    outbox::{Outbox, Waiting},
+    pace::Pace,
+    record::PeerRecord,
 };
+
+/// A peer that sends too much is not read for this long, and blamed: a flood
+/// that goes on is banned after five seconds.
+const FLOOD_PAUSE: Duration = Duration::from_millis(100);
 
 /// Everything that one connection needs.
 pub(crate) struct Link {
@@ -43,6 +55,12 @@ pub(crate) struct Link {
     pub reports: mpsc::Sender<Report>,
     /// To the node, by lane.
     pub outlets: [Outlet; 3],
+    pub shared: Arc<Shared>,
+    /// Where its large frames wait, if it is a stranger that dialled us.
+    pub strangers: Option<StrangersRoom>,
+    pub finder: Option<Arc<Finder>>,
+    /// Where the peer is.
+    pub from: Option<SocketAddr>,
 }
 
 /// Ends a link from elsewhere. The first reason counts.
@@ -236,8 +254,18 @@ impl Link {
         let mut tasks = JoinSet::new();
         let lanes = LANES.into_iter().zip(streams.read).zip(streams.write);
         for ((lane, read), write) in lanes {
-            let share = self.outlets[lane as usize].share(self.switch.clone());
-            tasks.spawn(listen(self.peer, lane, read, share, outbox.clone(), self.timing));
+            let ear = Ear {
+                peer: self.peer,
+                lane,
+                share: self.outlets[lane as usize]
+                    .share(self.strangers.clone(), self.switch.clone()),
+                outbox: outbox.clone(),
+                shared: self.shared.clone(),
+                timing: self.timing,
+                finder: self.finder.clone().zip(self.from),
+                asked: false,
+            };
+            tasks.spawn(ear.listen(read));
             tasks.spawn(talk(lane, write, outbox.clone(), self.timing));
         }
         tokio::select! {
@@ -293,41 +321,108 @@ async fn hear_welcome(streams: &mut Streams, limit: Duration) -> Result<(), End>
     }
 }
 
-/// Reads a lane for ever. Waits while the node is behind, so that the peer's
-/// sending stalls and not our memory grows.
-async fn listen(
+/// The reading end of a lane.
+struct Ear {
     peer: PeerId,
     lane: Lane,
-    mut stream: Stream,
     share: Share,
     outbox: Arc<Outbox>,
+    shared: Arc<Shared>,
     timing: Timing,
-) -> End {
-    // Pings keep the consensus lane from silence; the others may be idle.
-    let silence = if lane == Lane::Consensus { timing.silence } else { Duration::MAX };
-    loop {
-        let bytes = match frame::read(&mut stream, limits(lane).frame_bytes_max, silence).await {
-            Ok(bytes) => bytes,
-            Err(error) => return error.into(),
-        };
-        outbox.count_in(bytes.len() + 4);
+    /// What hears of other nodes, and where this peer is.
+    finder: Option<(Arc<Finder>, SocketAddr)>,
+    /// Whether the peer has asked for other nodes.
+    asked: bool,
+}
+
+impl Ear {
+    /// Reads for ever. Waits while the node is behind, so that the peer's
+    /// sending stalls and not our memory grows.
+    async fn listen(mut self, mut stream: Stream) -> End {
+        let limits = limits(self.lane);
+        let mut pace = Pace::new(limits.in_rate, limits.in_burst);
+        // Pings keep the consensus lane from silence; the others may be idle.
+        let silence =
+            if self.lane == Lane::Consensus { self.timing.silence } else { Duration::MAX };
+        loop {
+            match frame::read_length(&mut stream, limits.frame_bytes_max, silence).await {
+                Ok(length) => {
+                    let Ok(_room) = self.share.room(length).await else {
+                        return End::Closed("no room for its large frame".into());
+                    };
+                    let body = frame::read_body(&mut stream, length, silence).await;
+                    let taken = match body {
+                        Ok(bytes) => self.take(bytes).await,
+                        Err(error) => Err(error.into()),
+                    };
+                    if let Err(end) = taken {
+                        return end;
+                    }
+                }
+                Err(error) => return error.into(),
+            }
+            if let Err(early) = pace.take(Instant::now()) {
+                self.shared.blame(self.peer, Offence::Flood);
+                sleep(early.max(FLOOD_PAUSE)).await;
+            }
+        }
+    }
+
+    /// Passes a frame on, or says why it ends the link.
+    async fn take(&mut self, bytes: Vec<u8>) -> Result<(), End> {
+        self.outbox.count_in(bytes.len() + 4);
         match Frame::decode(&bytes) {
-            Ok(Frame::Message(message)) if message.lane() == lane => {
+            Ok(Frame::Message(message)) if message.lane() == self.lane => {
                 let size = bytes.len();
                 drop(bytes);
-                if share.deliver(NetEvent::Message { peer, message }, size).await.is_err() {
-                    return End::Closed("the node has ended".into());
-                }
+                let event = NetEvent::Message { peer: self.peer, message };
+                let gone = |_| End::Closed("the node has ended".into());
+                self.share.deliver(event, size).await.map_err(gone)
             }
-            Ok(Frame::Control(Control::Ping)) if lane == Lane::Consensus => {}
-            Ok(Frame::Control(Control::Refusal(reason))) if lane == Lane::Consensus => {
-                return End::RefusedByPeer(reason);
+            Ok(Frame::Control(Control::Ping)) if self.lane == Lane::Consensus => Ok(()),
+            Ok(Frame::Control(Control::Refusal(reason))) if self.lane == Lane::Consensus => {
+                Err(End::RefusedByPeer(reason))
+            }
+            Ok(Frame::Control(Control::GetPeers)) if self.lane == Lane::Gossip => {
+                self.tell_peers();
+                Ok(())
+            }
+            Ok(Frame::Control(Control::Peers(records))) if self.lane == Lane::Gossip => {
+                self.hear_peers(records)
             }
             Ok(_) => {
-                let what = format!("a frame that has no place on the {} lane", limits(lane).name);
-                return End::Offence(Offence::Malformed, what);
+                let lane = limits(self.lane).name;
+                let what = format!("a frame that has no place on the {lane} lane");
+                Err(End::Offence(Offence::Malformed, what))
             }
-            Err(error) => return error.into(),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl Ear {
+    /// Answers the first question of a connection; more are too many.
+    fn tell_peers(&mut self) {
+        if std::mem::replace(&mut self.asked, true) {
+            self.shared.blame(self.peer, Offence::Flood);
+        } else if let Some((finder, _)) = &self.finder {
+            let answer = Control::Peers(finder.answer()).encode();
+            self.outbox.push_own(Lane::Gossip, answer);
+        }
+    }
+
+    /// Takes the one answer that was asked for.
+    fn hear_peers(&self, records: Vec<PeerRecord>) -> Result<(), End> {
+        match &self.finder {
+            Some((finder, from)) if self.outbox.answered() => {
+                finder.heard(records, *from).map_err(|offence| {
+                    End::Offence(offence, "a peer record that its peer did not sign".into())
+                })
+            }
+            _ => {
+                self.shared.blame(self.peer, Offence::Unsolicited);
+                Ok(())
+            }
         }
     }
 }
@@ -337,15 +432,15 @@ async fn talk(lane: Lane, mut stream: Stream, outbox: Arc<Outbox>, timing: Timin
     let ping = Control::Ping.encode();
     loop {
         let mut frame = match lane {
-            Lane::Consensus => {
-                timeout(timing.ping, outbox.next(lane)).await.unwrap_or_else(|_| ping.clone())
-            }
+            Lane::Consensus => timeout(timing.ping, outbox.next(lane))
+                .await
+                .unwrap_or_else(|_| Waiting::shared(ping.clone())),
             Lane::CatchUp | Lane::Gossip => outbox.next(lane).await,
         };
         let sent = async {
             loop {
-                frame::write(&mut stream, &frame, timing.stall).await?;
-                outbox.count_out(frame.len());
+                frame::write(&mut stream, &frame.bytes, timing.stall).await?;
+                outbox.count_out(frame.bytes.len());
                 match outbox.try_next(lane) {
                     Some(next) => frame = next,
                     None => return frame::flush(&mut stream, timing.stall).await,

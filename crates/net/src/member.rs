@@ -15,7 +15,6 @@ use libp2p::{
         upgrade::{InboundConnectionUpgrade as _, OutboundConnectionUpgrade as _, Version},
     },
     multiaddr::Protocol,
-    tcp::tokio::TcpStream,
     tls,
 };
 use multistream_select::{
@@ -27,6 +26,7 @@ use trefoil_types::PeerId;
 use crate::{
     board::{Board, Place, Refused, Seat},
     cut::Cuttable,
+    guard,
     mux::{self, CLOSE_MAX, Mux, Yamux},
     proof::{ADMITTED, Objection, PROOF_BYTES_MAX, Proof, meaning},
     transport,
@@ -76,7 +76,7 @@ impl Member {
     /// From a TCP connection to a peer with streams.
     pub async fn establish(
         self,
-        socket: TcpStream,
+        socket: guard::Socket,
         point: ConnectedPoint,
     ) -> Result<(libp2p::PeerId, MemberMux), MemberError> {
         let inbound = point.is_listener();

@@ -24,8 +24,8 @@ use tokio::time::Sleep;
 const STREAMS_MAX: usize = 8;
 
 /// What a peer may make us hold unread on one connection, bytes: the 256 KiB
-/// that each stream starts with, and 4 MiB for streams that a long way needs.
-const WINDOW_BYTES_MAX: usize = STREAMS_MAX * 256 * 1024 + 4 * 1024 * 1024;
+/// that each stream starts with, and 2 MiB for streams that a long way needs.
+const WINDOW_BYTES_MAX: usize = STREAMS_MAX * 256 * 1024 + 2 * 1024 * 1024;
 
 /// How long a close may take to send what is left, a refusal for example.
 pub(crate) const CLOSE_MAX: Duration = Duration::from_secs(1);

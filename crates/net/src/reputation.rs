@@ -1,71 +1,114 @@
-//! Peers' good names: scores that fade, and bans that end. Time is handed in.
+//! Good names: what was done wrong, how that fades, and bans that end. Kept of
+//! peers, and of the sources of sockets that never proved an identity. Time is
+//! handed in. The table of misdeeds is in `types/src/offence.rs`.
 
 use std::{
     collections::BTreeMap,
     time::{Duration, Instant},
 };
 
-use trefoil_types::{Offence, PeerId};
+use trefoil_types::{BAN_AT, Millis, Offence};
 
-/// The score at which a peer is banned (see [`Offence::cost`]).
-pub(crate) const SCORE_MAX: u32 = 100;
+/// The most names that are remembered.
+pub(crate) const NAMES_MAX: usize = 1024;
 
-/// How long a ban lasts.
-pub(crate) const BAN: Duration = Duration::from_secs(600);
+/// Misdeeds by name: a peer's id, or a source.
+#[derive(Debug)]
+pub(crate) struct Reputation<K>(BTreeMap<K, Record>);
 
-/// One point of a score fades in this time, so that a rare misdeed of a peer
-/// that stays for weeks does not add up: ten bad transactions a quarter of an
-/// hour are forgiven, more are not.
-const POINT_FADES: Duration = Duration::from_secs(10);
-
-/// The most peers that are remembered, for scores and for bans.
-pub(crate) const PEERS_MAX: usize = 1024;
-
-#[derive(Debug, Default)]
-pub(crate) struct Reputation {
-    /// Score, and when it was that.
-    scores: BTreeMap<PeerId, (u32, Instant)>,
-    /// When a ban ends.
-    bans: BTreeMap<PeerId, Instant>,
+/// What one name did. At most one tally for each kind of misdeed.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Record {
+    pub tallies: BTreeMap<Offence, Tally>,
+    pub banned_until: Option<Instant>,
 }
 
-impl Reputation {
-    /// Adds a misdeed; `true` if the peer is banned for it.
-    pub fn blame(&mut self, peer: PeerId, offence: Offence, now: Instant) -> bool {
-        let score = self.score(peer, now).saturating_add(offence.cost());
-        if score >= SCORE_MAX {
-            self.scores.remove(&peer);
-            insert_bounded(&mut self.bans, peer, now + BAN, |until| *until);
-            return true;
+/// One kind of misdeed of one name.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tally {
+    /// How often, as long as the name is remembered.
+    pub times: u32,
+    /// When it last was.
+    pub last: Instant,
+    /// What it amounted to then.
+    points: u32,
+}
+
+impl<K> Default for Reputation<K> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+impl<K: Copy + Ord> Reputation<K> {
+    /// Adds a misdeed; the length of the ban if that is what it leads to.
+    pub fn blame(&mut self, name: K, offence: Offence, now: Instant) -> Option<Duration> {
+        if self.0.len() >= NAMES_MAX && !self.0.contains_key(&name) {
+            self.forget_one(now);
         }
-        insert_bounded(&mut self.scores, peer, (score, now), |(score, _)| *score);
-        false
+        let record = self.0.entry(name).or_default();
+        let tally = record.tallies.entry(offence);
+        let tally = tally.or_insert(Tally { times: 0, last: now, points: 0 });
+        *tally = Tally {
+            times: tally.times.saturating_add(1),
+            last: now,
+            points: tally.points(offence, now).saturating_add(offence.cost()),
+        };
+        if record.score(now) < BAN_AT {
+            return None;
+        }
+        // Served with the ban.
+        record.tallies.values_mut().for_each(|tally| tally.points = 0);
+        let ban = duration(offence.rule().ban);
+        record.banned_until = Some(now + ban);
+        Some(ban)
     }
 
-    /// What a peer's misdeeds amount to now.
-    pub fn score(&self, peer: PeerId, now: Instant) -> u32 {
-        let Some((score, at)) = self.scores.get(&peer) else { return 0 };
-        let faded = now.saturating_duration_since(*at).as_secs() / POINT_FADES.as_secs();
-        score.saturating_sub(u32::try_from(faded).unwrap_or(u32::MAX))
+    /// What a name's misdeeds amount to now.
+    pub fn score(&self, name: K, now: Instant) -> u32 {
+        self.0.get(&name).map_or(0, |record| record.score(now))
     }
 
-    /// How long a peer stays banned, if it is.
-    pub fn banned_for(&self, peer: PeerId, now: Instant) -> Option<Duration> {
-        let left = self.bans.get(&peer)?.saturating_duration_since(now);
+    /// How long a name stays banned, if it is.
+    pub fn banned_for(&self, name: K, now: Instant) -> Option<Duration> {
+        self.0.get(&name)?.banned_for(now)
+    }
+
+    /// Everyone that is remembered.
+    pub fn records(&self) -> impl Iterator<Item = (&K, &Record)> {
+        self.0.iter()
+    }
+
+    /// Of a crowd, who matters least goes: those that are not banned first, of
+    /// them the lowest score; then whose ban ends next. So names that are free
+    /// cannot push out a ban, only other bans of their own kind.
+    fn forget_one(&mut self, now: Instant) {
+        let weight = |record: &Record| (record.banned_for(now), record.score(now));
+        let least = self.0.iter().min_by_key(|(_, record)| weight(record)).map(|(name, _)| *name);
+        least.and_then(|name| self.0.remove(&name));
+    }
+}
+
+impl Record {
+    pub fn score(&self, now: Instant) -> u32 {
+        let points = self.tallies.iter().map(|(offence, tally)| tally.points(*offence, now));
+        points.fold(0, u32::saturating_add)
+    }
+
+    pub fn banned_for(&self, now: Instant) -> Option<Duration> {
+        let left = self.banned_until?.saturating_duration_since(now);
         (!left.is_zero()).then_some(left)
     }
 }
 
-/// Inserts; a full map first forgets the peer that matters least.
-fn insert_bounded<V, K: Ord>(
-    map: &mut BTreeMap<PeerId, V>,
-    peer: PeerId,
-    value: V,
-    weight: impl Fn(&V) -> K,
-) {
-    if map.len() >= PEERS_MAX && !map.contains_key(&peer) {
-        let least = map.iter().min_by_key(|(_, value)| weight(value)).map(|(peer, _)| *peer);
-        least.and_then(|peer| map.remove(&peer));
+impl Tally {
+    fn points(&self, offence: Offence, now: Instant) -> u32 {
+        let since = now.saturating_duration_since(self.last).as_millis();
+        let faded = since / u128::from(offence.rule().point_fades.0.max(1));
+        self.points.saturating_sub(u32::try_from(faded).unwrap_or(u32::MAX))
     }
-    map.insert(peer, value);
+}
+
+fn duration(millis: Millis) -> Duration {
+    Duration::from_millis(millis.0)
 }

@@ -1,6 +1,10 @@
 //! Nodes and rogues on loopback. Waits are for events, under one long limit.
 
+mod book;
 mod clear;
+mod discovery;
+mod gate;
+mod hostile;
 mod pure;
 mod rogue;
 mod wire;
@@ -56,6 +60,8 @@ fn config(n: u8, peers: &[(u8, SocketAddr)]) -> Config {
         inbound_max: 8,
         encrypt: false,
         membership: None,
+        inbound_per_source_max: 8,
+        discovery: None,
     }
 }
 

@@ -21,15 +21,21 @@ use libp2p::{
     identity::Keypair,
     multiaddr::Protocol,
     multihash::Multihash,
-    noise, tcp, tls,
+    noise, tls,
 };
 use trefoil_crypto::SecretKey;
 use trefoil_types::{PeerId, spec::Kind};
 
-use crate::{board::Board, member::Member, mux::Yamux, public::Public};
+use crate::{
+    board::Board,
+    guard::{self, Door, Guarded},
+    member::Member,
+    mux::Yamux,
+    public::Public,
+};
 
 /// What a security protocol is laid over.
-type Socket = Negotiated<tcp::tokio::TcpStream>;
+type Socket = Negotiated<guard::Socket>;
 
 /// From the first byte to an authenticated connection, either way.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
@@ -37,22 +43,33 @@ const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
 /// How a network of `kind` protects its connections; `encrypt` makes a public
 /// node speak Noise only ([`Public`]), the other kinds always encrypt.
 /// Networks with a board of their members have a wire of their own: [`members`].
-pub fn upgrade(
+pub(crate) fn upgrade(
     kind: Kind,
     identity: &SecretKey,
     encrypt: bool,
+    door: Option<Door>,
 ) -> Boxed<(libp2p::PeerId, StreamMuxerBox)> {
     let keypair = keypair(identity);
     match kind {
-        Kind::Public => over(Public::new(identity, &keypair, encrypt)),
+        Kind::Public => behind(door, Public::new(identity, &keypair, encrypt)),
         Kind::Private | Kind::Consortium => {
-            over(noise::Config::new(&keypair).expect("an ed25519 key signs the static key"))
+            behind(door, noise::Config::new(&keypair).expect("an ed25519 key signs the static key"))
         }
     }
 }
 
-/// TCP, a security protocol, and streams over it. Public for the programs that
-/// measure and attack the wires.
+/// As a network of `kind` does it, without a gate: for the programs that attack
+/// the wires.
+pub fn ungated(
+    kind: Kind,
+    identity: &SecretKey,
+    encrypt: bool,
+) -> Boxed<(libp2p::PeerId, StreamMuxerBox)> {
+    upgrade(kind, identity, encrypt, None)
+}
+
+/// TCP without a gate, a security protocol, and streams over it: for the
+/// programs that measure and attack the wires.
 pub fn over<S, D, E>(security: S) -> Boxed<(libp2p::PeerId, StreamMuxerBox)>
 where
     S: InboundConnectionUpgrade<Socket, Output = (libp2p::PeerId, D), Error = E>
@@ -67,7 +84,24 @@ where
     D: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     E: Error + Send + Sync + 'static,
 {
-    tcp::tokio::Transport::new(tcp::Config::new().nodelay(true))
+    behind(None, security)
+}
+
+fn behind<S, D, E>(door: Option<Door>, security: S) -> Boxed<(libp2p::PeerId, StreamMuxerBox)>
+where
+    S: InboundConnectionUpgrade<Socket, Output = (libp2p::PeerId, D), Error = E>
+        + OutboundConnectionUpgrade<Socket, Output = (libp2p::PeerId, D), Error = E>
+        + Clone
+        + Send
+        + 'static,
+    <S as InboundConnectionUpgrade<Socket>>::Future: Send,
+    <S as OutboundConnectionUpgrade<Socket>>::Future: Send,
+    <S as UpgradeInfo>::Info: Send,
+    <<S as UpgradeInfo>::InfoIter as IntoIterator>::IntoIter: Send,
+    D: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    E: Error + Send + Sync + 'static,
+{
+    Guarded::new(door)
         .upgrade(upgrade::Version::V1)
         .authenticate(security)
         .multiplex(Yamux)
@@ -80,11 +114,12 @@ where
 pub(crate) fn members(
     identity: &SecretKey,
     board: Arc<Board>,
+    door: Door,
 ) -> Boxed<(libp2p::PeerId, StreamMuxerBox)> {
     let tls = tls::Config::new(&keypair(identity)).expect("an ed25519 key signs the TLS key");
     let member = Member { tls, board };
-    let connections = tcp::tokio::Transport::new(tcp::Config::new().nodelay(true))
-        .and_then(move |socket, point| member.establish(socket, point));
+    let connections =
+        Guarded::new(Some(door)).and_then(move |socket, point| member.establish(socket, point));
     TransportTimeout::new(connections, HANDSHAKE_MAX)
         .map(|(peer, mux), _| (peer, StreamMuxerBox::new(mux)))
         .boxed()

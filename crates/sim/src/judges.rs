@@ -12,8 +12,8 @@ use trefoil_crypto::{Address, B256, PublicKey};
 use trefoil_ledger::{LedgerError, Snapshot};
 use trefoil_node::{Node, Status};
 use trefoil_types::{
-    Certificate, Header, Height, Message, Millis, Offence, Proposal, Receipt, RecoveredBlock,
-    Round, Time, ValidatorSet, Vote, VoteKind,
+    BAN_AT, Certificate, Header, Height, Message, Millis, Offence, Proposal, Receipt,
+    RecoveredBlock, Round, Time, ValidatorSet, Vote, VoteKind,
 };
 
 use crate::{machine::POOL, wire::Id};
@@ -277,7 +277,7 @@ impl Judges {
     pub fn blamed(&mut self, by: Id, peer: Id, honest: bool, offence: Offence) -> bool {
         let score = self.scores.entry((by, peer)).or_default();
         *score += offence.cost();
-        let banned = *score >= 100;
+        let banned = *score >= BAN_AT;
         if banned && honest {
             let text = format!("machine {by} bans the honest {peer}, last for {offence:?}");
             self.accuse("honest-peer", text);
@@ -286,7 +286,7 @@ impl Judges {
     }
 
     pub fn is_banned(&self, by: Id, peer: Id) -> bool {
-        self.scores.get(&(by, peer)).is_some_and(|score| *score >= 100)
+        self.scores.get(&(by, peer)).is_some_and(|score| *score >= BAN_AT)
     }
 
     /// Somebody says that a validator signed two things.

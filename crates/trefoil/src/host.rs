@@ -7,8 +7,8 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use trefoil_crypto::SecretKey;
 use trefoil_ledger::{Journal, Ledger};
-use trefoil_net::{Membership, Network};
-use trefoil_types::{B256, ChainSpec, Disk, PeerId, keccak256, spec::Fork};
+use trefoil_net::{Discovery, Membership, Network, book::Candidate};
+use trefoil_types::{B256, ChainSpec, Disk, Kind, PeerId, keccak256, spec::Fork};
 
 use crate::{
     backend::{Backend, CALLS_MAX, EVENTS_MAX, READERS},
@@ -20,7 +20,7 @@ use crate::{
     renewal::Renewal,
     rpc,
     run::{self, Parts},
-    settings::Settings,
+    settings::{P2pSettings, Settings},
 };
 
 /// How long a stopping node may take to make its ledger durable; the journal
@@ -83,6 +83,8 @@ impl Host {
             inbound_max: settings.p2p.inbound_max,
             encrypt,
             membership,
+            inbound_per_source_max: settings.p2p.inbound_per_source_max,
+            discovery: Some(discovery(home, spec.kind, &settings.p2p)),
         })
         .await?;
 
@@ -162,6 +164,23 @@ impl Host {
 fn membership(home: &Home, ledger: &Ledger) -> Result<Option<Membership>, Failure> {
     let Some(admission) = ledger.admission() else { return Ok(None) };
     Ok(Some(Membership { certificate: certificate::load(&home.dir)?, admission }))
+}
+
+/// How this node learns of others. Where membership is proven, the operators
+/// say who connects to whom, and the book only remembers.
+fn discovery(home: &Home, kind: Kind, p2p: &P2pSettings) -> Discovery {
+    let bootstrap = p2p.bootstrap.iter().map(|at| Candidate { address: at.address, peer: at.peer });
+    let listen = Some(p2p.listen).filter(|at| !at.ip().is_unspecified() && at.port() != 0);
+    Discovery {
+        file: home.data().join("peers"),
+        bootstrap: bootstrap.collect(),
+        outbound: if kind == Kind::Public { p2p.outbound } else { 0 },
+        advertise: if p2p.advertise.is_empty() {
+            listen.into_iter().collect()
+        } else {
+            p2p.advertise.clone()
+        },
+    }
 }
 
 /// Starts the node's thread and waits until the journal is replayed.

@@ -47,8 +47,19 @@ pub struct P2pSettings {
     pub listen: SocketAddr,
     /// Nodes to keep connected to, `PEERID@ip:port` each.
     pub peers: Vec<PeerAddress>,
-    /// Connections that others opened, at most.
+    /// Connections that strangers opened, at most; configured peers and
+    /// validators always have room.
     pub inbound_max: usize,
+    /// Of those, from one IPv4 address or IPv6 /64, at most.
+    pub inbound_per_source_max: usize,
+    /// Where to begin looking for other nodes, `PEERID@ip:port` or `ip:port`.
+    pub bootstrap: Vec<Bootstrap>,
+    /// Connections to nodes that were found, besides `peers`; in public
+    /// networks only.
+    pub outbound: usize,
+    /// Where other nodes can reach this one, `ip:port`; told to all. Empty:
+    /// `listen`, unless that is all addresses.
+    pub advertise: Vec<SocketAddr>,
     /// Whether a public network's node hides what it says.
     pub encrypt: Encrypt,
 }
@@ -131,7 +142,16 @@ impl Default for Settings {
 impl Default for P2pSettings {
     fn default() -> Self {
         let listen = SocketAddr::from(([0, 0, 0, 0], 30303));
-        Self { listen, peers: Vec::new(), inbound_max: 128, encrypt: Encrypt::Never }
+        Self {
+            listen,
+            peers: Vec::new(),
+            inbound_max: 128,
+            inbound_per_source_max: 16,
+            bootstrap: Vec::new(),
+            outbound: 8,
+            advertise: Vec::new(),
+            encrypt: Encrypt::Never,
+        }
     }
 }
 
@@ -219,6 +239,36 @@ impl TryFrom<String> for PeerAddress {
 impl From<PeerAddress> for String {
     fn from(peer: PeerAddress) -> String {
         peer.to_string()
+    }
+}
+
+/// Where to begin: `PEERID@ip:port`, or `ip:port`, whoever is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Bootstrap {
+    pub peer: Option<PeerId>,
+    pub address: SocketAddr,
+}
+
+impl TryFrom<String> for Bootstrap {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        if let Ok(address) = text.parse() {
+            return Ok(Self { peer: None, address });
+        }
+        let known = text.parse::<PeerAddress>();
+        let known = known.map_err(|e| format!("{e}; or write ip:port alone"))?;
+        Ok(Self { peer: Some(known.peer), address: known.address })
+    }
+}
+
+impl From<Bootstrap> for String {
+    fn from(bootstrap: Bootstrap) -> String {
+        match bootstrap.peer {
+            Some(peer) => PeerAddress { peer, address: bootstrap.address }.to_string(),
+            None => bootstrap.address.to_string(),
+        }
     }
 }
 

@@ -28,7 +28,7 @@ pub use members::{
     Admission, CaKey, MemberNode, Members, NotAMember, Organisation, OrganisationId,
 };
 pub use message::{Message, MessageError, ProposedBlock};
-pub use offence::Offence;
+pub use offence::{BAN_AT, Offence};
 pub use spec::{ChainSpec, Kind, SpecError};
 pub use time::{Millis, Time};
 pub use validator::{Validator, ValidatorSet};

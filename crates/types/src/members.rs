@@ -142,6 +142,12 @@ impl Admission {
         self.check_issuer(certificate)
     }
 
+    /// Who validates the next block.
+    pub fn validators(&self) -> impl Iterator<Item = PeerId> {
+        let next = self.height.saturating_add(1);
+        self.members.nodes.iter().filter(move |(_, node)| node.validates(next)).map(|(p, _)| *p)
+    }
+
     /// Whether a connection that was let in may stay: as [`Self::judge`], but
     /// time does not end what it began.
     ///

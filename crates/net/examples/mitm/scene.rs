@@ -49,7 +49,7 @@ impl Scene {
             Wires::Clear => Kind::Public,
             Wires::Member => Kind::Consortium,
         };
-        transport::upgrade(kind, identity, self.encrypt)
+        transport::ungated(kind, identity, self.encrypt)
     }
 
     /// Alice dials where she believes Bob to be: the attacker's end of her

@@ -121,6 +121,8 @@ pub fn config(n: u8, peers: &[(u8, SocketAddr)]) -> Config {
         peers: peers.iter().map(|(n, address)| (peer_id(*n), *address)).collect(),
         network: network(),
         inbound_max: 64,
+        inbound_per_source_max: 1_000,
+        discovery: None,
         encrypt: false,
         membership: Some(Membership {
             certificate: certificate(n),

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use alloy_primitives::bytes::Bytes;
 use futures::{executor::block_on, io::Cursor};
 use proptest::prelude::*;
-use trefoil_types::{B256, Offence, message::Lane, spec::Kind};
+use trefoil_types::{B256, BAN_AT, Offence, message::Lane, offence::RULES, spec::Kind};
 
 use super::{LIMIT, TIMING, network, peer};
 use crate::{
@@ -13,9 +13,10 @@ use crate::{
     dial::Dialler,
     frame::{self, Control, Frame, FrameError, ReadError},
     hello::{Hello, HelloError, VERSION},
-    lane::{LANES, limits},
+    lane::{LANES, StrangersRoom, limits},
     outbox::Outbox,
-    reputation::{BAN, PEERS_MAX, Reputation},
+    pace::Pace,
+    reputation::{NAMES_MAX, Reputation},
 };
 
 fn hello() -> Hello {
@@ -147,7 +148,7 @@ fn a_full_consensus_lane_drops_the_oldest_the_others_the_newest() {
         }
         assert_eq!(outbox.push(lane, frame(usize::MAX)), 1);
         let first = if lane == Lane::Consensus { 1 } else { 0 };
-        assert_eq!(outbox.try_next(lane), Some(frame(first)));
+        assert_eq!(outbox.try_next(lane).map(|next| next.bytes), Some(frame(first)));
         let mut count = 1;
         while outbox.try_next(lane).is_some() {
             count += 1;
@@ -173,37 +174,86 @@ fn a_lane_is_bounded_in_bytes_and_takes_one_frame_of_any_size() {
 }
 
 #[test]
+fn large_answers_to_strangers_share_one_room_until_they_are_written() {
+    let room = StrangersRoom::default();
+    let [one, two] = [(); 2].map(|()| Outbox::new(Some(room.clone())));
+    let large = || Bytes::from(vec![0; 16 << 20]);
+    let lanes = [Lane::Consensus, Lane::CatchUp];
+    for outbox in [&one, &two] {
+        assert_eq!(lanes.map(|lane| outbox.push_own(lane, large())), [0, 0]);
+    }
+    let three = Outbox::new(Some(room));
+    assert_eq!(three.push_own(Lane::Gossip, large()), 1);
+    // What all get is held once, and what is small is the peer's own.
+    assert_eq!(three.push(Lane::Gossip, large()), 0);
+    assert_eq!(three.push_own(Lane::CatchUp, Bytes::from(vec![0; 1000])), 0);
+    // Whom we dialled or favour does not wait for strangers.
+    assert_eq!(Outbox::default().push_own(Lane::Gossip, large()), 0);
+    let written = one.try_next(Lane::Consensus).unwrap();
+    assert_eq!(three.push_own(Lane::Consensus, large()), 1);
+    drop(written);
+    assert_eq!(three.push_own(Lane::Consensus, large()), 0);
+}
+
+#[test]
+fn a_pace_allows_a_burst_and_then_its_rate() {
+    let (mut pace, start) = (Pace::new(100, 10), Instant::now());
+    let at = |ms| start + Duration::from_millis(ms);
+    assert_eq!((0..10).filter(|_| pace.take(at(0)).is_ok()).count(), 10);
+    assert_eq!(pace.take(at(0)), Err(Duration::from_millis(10)));
+    assert_eq!(pace.take(at(9)), Err(Duration::from_millis(1)));
+    assert_eq!((10..1010).filter(|ms| pace.take(at(*ms)).is_ok()).count(), 100);
+    // A pause fills no more than the burst.
+    assert_eq!((0..20).filter(|_| pace.take(at(60_000)).is_ok()).count(), 10);
+}
+
+#[test]
 fn misdeeds_add_up_fade_and_end_in_a_ban_that_ends() {
     let (mut reputation, start) = (Reputation::default(), Instant::now());
     let at = |s: u64| start + Duration::from_secs(s);
+    let ban = Duration::from_secs(600);
     for _ in 0..9 {
-        assert!(!reputation.blame(peer(1), Offence::InvalidTransaction, at(0)));
+        assert_eq!(reputation.blame(peer(1), Offence::InvalidTransaction, at(0)), None);
     }
     assert_eq!(reputation.score(peer(1), at(0)), 90);
     assert_eq!(reputation.score(peer(1), at(100)), 80);
-    assert!(!reputation.blame(peer(1), Offence::InvalidTransaction, at(100)));
-    assert!(reputation.blame(peer(1), Offence::InvalidTransaction, at(100)));
+    assert_eq!(reputation.blame(peer(1), Offence::InvalidTransaction, at(100)), None);
+    // Another kind adds to it.
+    assert_eq!(reputation.blame(peer(1), Offence::Flood, at(100)), None);
+    assert_eq!(reputation.blame(peer(1), Offence::InvalidTransaction, at(100)), Some(ban));
     assert_eq!(reputation.score(peer(1), at(100)), 0);
-    assert_eq!(reputation.banned_for(peer(1), at(101)), Some(BAN - Duration::from_secs(1)));
-    assert_eq!(reputation.banned_for(peer(1), at(100) + BAN), None);
+    assert_eq!(reputation.banned_for(peer(1), at(101)), Some(ban - Duration::from_secs(1)));
+    assert_eq!(reputation.banned_for(peer(1), at(100) + ban), None);
     assert_eq!(reputation.banned_for(peer(2), at(100)), None);
+    let (_, record) = reputation.records().next().unwrap();
+    let times = |offence| record.tallies[&offence].times;
+    assert_eq!((times(Offence::InvalidTransaction), times(Offence::Flood)), (11, 1));
+}
+
+#[test]
+fn every_misdeed_has_its_row_and_is_forgiven_in_bounded_time() {
+    for rule in &RULES {
+        assert_eq!(rule.offence.rule(), rule);
+        let (mut reputation, start) = (Reputation::default(), Instant::now());
+        // As often as it takes, in one moment.
+        let times = BAN_AT.div_ceil(rule.cost);
+        let bans = (0..times).filter_map(|_| reputation.blame(7, rule.offence, start));
+        assert_eq!(bans.collect::<Vec<_>>(), [Duration::from_millis(rule.ban.0)]);
+        assert!(rule.ban.0 <= 3_600_000 && rule.point_fades.0 <= 10_000, "{}", rule.name);
+    }
 }
 
 #[test]
 fn a_crowd_of_names_cannot_fill_the_memory_of_misdeeds() {
     let (mut reputation, now) = (Reputation::default(), Instant::now());
-    let stranger = |n: usize| {
-        let mut seed = [0; 32];
-        seed[..8].copy_from_slice(&n.to_be_bytes());
-        trefoil_types::PeerId(trefoil_types::PublicKey(seed.into()))
-    };
-    reputation.blame(peer(1), Offence::InvalidTransaction, now);
-    for n in 0..2 * PEERS_MAX {
-        reputation.blame(stranger(n), Offence::Flood, now);
+    reputation.blame(usize::MAX, Offence::InvalidTransaction, now);
+    reputation.blame(usize::MAX - 1, Offence::Malformed, now);
+    for n in 0..2 * NAMES_MAX {
+        reputation.blame(n, Offence::Flood, now);
     }
-    assert_eq!(reputation.score(peer(1), now), 10, "the worst is remembered longest");
-    let remembered = (0..2 * PEERS_MAX).filter(|n| reputation.score(stranger(*n), now) > 0);
-    assert_eq!(remembered.count(), PEERS_MAX - 1);
+    assert_eq!(reputation.score(usize::MAX, now), 10, "the worst is remembered longest");
+    assert!(reputation.banned_for(usize::MAX - 1, now).is_some());
+    assert_eq!(reputation.records().count(), NAMES_MAX);
 }
 
 #[test]
@@ -225,5 +275,6 @@ fn redialling_backs_off_to_a_bound_and_starts_afresh_after_a_hello() {
     assert_eq!(waits(&mut dialler, 0.5).as_millis(), 200);
     assert!(dialler.due(now).is_empty());
     dialler.retry(peer(2), now, 0.5);
-    assert!(!dialler.is_configured(peer(2)), "a stranger is never dialled");
+    let due = dialler.due(now + LIMIT);
+    assert_eq!(due, [(peer(1), address)], "a stranger is never dialled");
 }

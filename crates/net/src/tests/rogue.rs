@@ -14,6 +14,8 @@ use super::{LIMIT, key, network, peer};
 use crate::{
     behaviour::{Behaviour, Opened},
     frame::{self, CONTROL_BYTES_MAX, Control, Frame},
+    gate::Gate,
+    guard::Door,
     hello::Hello,
     transport,
 };
@@ -32,9 +34,10 @@ pub fn hello() -> Hello {
 impl Rogue {
     /// Connects as peer `n` to peer `to` and opens the streams; says nothing.
     pub async fn connect(n: u8, to: u8, address: SocketAddr) -> Self {
+        let door = Door::new(Gate::new(0, 0, []));
         let mut swarm = Swarm::new(
-            transport::upgrade(network().kind, &key(n), false),
-            Behaviour::new(8),
+            transport::upgrade(network().kind, &key(n), false, Some(door.clone())),
+            Behaviour::new(door),
             transport::to_libp2p(peer(n)),
             swarm::Config::with_tokio_executor(),
         );
@@ -84,9 +87,13 @@ impl Rogue {
     }
 
     pub async fn write(&mut self, lane: Lane, bytes: &[u8]) {
+        self.try_write(lane, bytes).await.unwrap();
+    }
+
+    pub async fn try_write(&mut self, lane: Lane, bytes: &[u8]) -> std::io::Result<()> {
         let stream = &mut self.write[lane as usize];
-        stream.write_all(bytes).await.unwrap();
-        stream.flush().await.unwrap();
+        stream.write_all(bytes).await?;
+        stream.flush().await
     }
 
     pub async fn hear(&mut self) -> Control {

@@ -93,10 +93,16 @@ impl Status {
 pub struct Peers {
     #[command(flatten)]
     node: Node,
+    /// What peers can do wrong and what it costs, and who did it
+    #[arg(long)]
+    offences: bool,
 }
 
 impl Peers {
     pub fn run(self) -> Result<(), Failure> {
+        if self.offences {
+            return self.offences();
+        }
         let peers = self.node.ask("trefoil_peers")?;
         if self.node.json {
             println!("{peers:#}");
@@ -111,6 +117,41 @@ impl Peers {
             println!("{id:52}  {height:>9}  {way:3}  {score:>5}  {address}");
         }
         println!("{} connected", peers.len());
+        Ok(())
+    }
+}
+
+impl Peers {
+    fn offences(self) -> Result<(), Failure> {
+        let offences = self.node.ask("trefoil_offences")?;
+        if self.node.json {
+            println!("{offences:#}");
+            return Ok(());
+        }
+        let rows = |key: &str| offences[key].as_array().cloned().unwrap_or_default();
+        let seconds =
+            |value: &Value| value.as_u64().map_or("-".into(), |ms| (ms / 1000).to_string());
+        println!("{:20}  {:>4}  {:>13}  {:>6}", "offence", "cost", "a point fades", "ban");
+        for row in rows("table") {
+            let (fades, ban) = (seconds(&row["pointFadesMs"]), seconds(&row["banMs"]));
+            let [name, cost, what] = ["offence", "cost", "what"].map(|key| plain(&row[key]));
+            println!("{name:20}  {cost:>4}  {fades:>11} s  {ban:>4} s  {what}");
+        }
+        println!("A score of {} is a ban.\n", plain(&offences["banAt"]));
+        println!("{:52}  {:>5}  {:>6}  did", "peer or address", "score", "banned");
+        let peers = rows("peers");
+        for peer in &peers {
+            let did = peer["offences"].as_array().cloned().unwrap_or_default();
+            let did = did.iter().map(|row| {
+                let (name, times) = (plain(&row["offence"]), plain(&row["times"]));
+                format!("{name} ×{times}, {} s ago", seconds(&row["lastAgoMs"]))
+            });
+            let did = did.collect::<Vec<_>>().join("; ");
+            let (who, score) = (plain(&peer["who"]), plain(&peer["score"]));
+            println!("{who:52}  {score:>5}  {:>4} s  {did}", seconds(&peer["bannedForMs"]));
+        }
+        let turned_away = plain(&offences["turnedAway"]);
+        println!("{} remembered; {turned_away} connections turned away at the gate", peers.len());
         Ok(())
     }
 }

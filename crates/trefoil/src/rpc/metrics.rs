@@ -99,6 +99,11 @@ fn node(rpc: &Rpc, page: &mut Page) {
     for (lane, dropped) in rpc.backend.net.dropped() {
         page.sample("trefoil_net_dropped_total", &format!("{{lane={lane:?}}}"), dropped);
     }
+    page.counter(
+        "trefoil_net_turned_away_total",
+        "Connections closed when they were accepted: no room for where they came from.",
+        rpc.backend.net.turned_away(),
+    );
 }
 
 fn requests(rpc: &Rpc, page: &mut Page) {

@@ -1,10 +1,12 @@
 //! What Ethereum's methods have no word for: finality, validators, peers.
 
+use std::time::Duration;
+
 use alloy_primitives::Bytes;
 use serde::Serialize;
 use serde_json::json as value;
 use trefoil_node::{Call, Reply};
-use trefoil_types::{Certificate, Time};
+use trefoil_types::{BAN_AT, Certificate, Time, offence::RULES};
 
 use super::{
     Rpc, convert,
@@ -107,4 +109,41 @@ pub async fn peers(rpc: &Rpc) -> RpcResult {
         })
     });
     json(&peers.collect::<Vec<_>>())
+}
+
+/// What peers can do wrong, and who did.
+pub fn offences(rpc: &Rpc, _: &Params) -> RpcResult {
+    let table = RULES.iter().map(|rule| {
+        value!({
+            "offence": rule.name,
+            "what": rule.what,
+            "cost": rule.cost,
+            "pointFadesMs": rule.point_fades.0,
+            "banMs": rule.ban.0,
+        })
+    });
+    let net = &rpc.backend.net;
+    let misdeeds = net.misdeeds();
+    let peers = misdeeds.iter().map(|misdeeds| {
+        let offences = misdeeds.offences.iter().map(|(offence, times, ago)| {
+            let name = offence.rule().name;
+            value!({ "offence": name, "times": times, "lastAgoMs": ms(*ago) })
+        });
+        value!({
+            "who": misdeeds.who,
+            "score": misdeeds.score,
+            "bannedForMs": misdeeds.banned_for.map(ms),
+            "offences": offences.collect::<Vec<_>>(),
+        })
+    });
+    json(&value!({
+        "banAt": BAN_AT,
+        "table": table.collect::<Vec<_>>(),
+        "peers": peers.collect::<Vec<_>>(),
+        "turnedAway": net.turned_away(),
+    }))
+}
+
+fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -36,17 +36,22 @@ fn lists_and_history_have_forms_for_people() {
     let ports: Vec<_> = effective.settings.p2p.peers.iter().map(|p| p.address.port()).collect();
     assert_eq!(ports, [5, 6]);
     assert_eq!(effective.settings.history.0, History::Window(9));
+    let both = format!("1.2.3.4:5, {peer}@[::1]:6");
+    let effective = load("", &[("TREFOIL_P2P_BOOTSTRAP", &both)], &[]).unwrap();
+    let known: Vec<_> = effective.settings.p2p.bootstrap.iter().map(|at| at.peer).collect();
+    assert_eq!(known, [None, Some(peer)]);
     let effective = load("history = 9", &[("TREFOIL_HISTORY", "archive")], &[]).unwrap();
     assert_eq!(effective.settings.history.0, History::Archive);
 }
 
 #[test]
 fn errors_name_the_key_and_where_it_stands() {
-    let table: [(&str, &[&str]); 6] = [
+    let table: [(&str, &[&str]); 7] = [
         ("colour = 1", &["`colour`", FILE, "known settings"]),
         ("[rpc]\nlisten = 3", &["`rpc.listen`", FILE]),
         ("[rpc]\nlisten = \"nowhere\"", &["`rpc.listen`"]),
         ("[p2p]\npeers = [\"x\"]", &["`p2p.peers`", "PEERID@ip:port"]),
+        ("[p2p]\nbootstrap = [\"x\"]", &["`p2p.bootstrap`", "or write ip:port alone"]),
         ("history = 0", &["`history`", "archive"]),
         ("x = [", &["not TOML"]),
     ];

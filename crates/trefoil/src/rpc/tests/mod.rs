@@ -260,6 +260,8 @@ async fn net() -> trefoil_net::NetHandle {
         inbound_max: 1,
         encrypt: false,
         membership: None,
+        inbound_per_source_max: 1,
+        discovery: None,
     };
     trefoil_net::start(config).await.expect("a loopback port").0
 }

@@ -1,0 +1,187 @@
+//! A node that restarts with a poisoned address book: whom does it dial?
+//!
+//!     cargo run --release -p trefoil-net --example poisoned [RUNS]
+//!
+//! Through the real book, its file and the real seeker, in virtual time. Each
+//! of 100 nodes lives a while among 60 honest nodes of 60 providers, of which
+//! three in four are up at a time. Then an attacker with 32 providers tells it
+//! 20,000 addresses from all of them, over and over, for a day; whoever dials
+//! one of them meets the attacker, who keeps the connection. Then the node
+//! restarts, and has a minute. Exits with an error unless each has an honest
+//! connection, and 95 of 100 have four. The same is printed for a restart without
+//! anchors, and for one that lost its book, to show what each is worth.
+
+use std::{collections::BTreeSet, net::SocketAddr, process::ExitCode};
+
+use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
+use trefoil_crypto::SecretKey;
+use trefoil_net::{
+    Provider,
+    book::{Book, Candidate},
+    book_file,
+    seek::{Purpose, Seeker},
+};
+use trefoil_types::{Millis, PeerId, Time};
+
+const RUNS: u64 = 100;
+const POISON: usize = 20_000;
+const PROVIDERS: usize = 32;
+const HONEST: usize = 60;
+/// Honest nodes whose addresses every node knows: the bootstrap setting.
+const BOOTSTRAP: usize = 2;
+const OUTBOUND: usize = 8;
+/// An honest node is up or down for half a day, then may change.
+const CHURN: u32 = 12;
+const STEP: Millis = Millis(500);
+const HOUR: Millis = Millis(3_600_000);
+
+/// The honest live at 20.n, the attacker at 100.n.
+fn honest(n: usize) -> SocketAddr {
+    SocketAddr::from(([20, n as u8, 0, 1], 30303))
+}
+
+fn poison(n: usize) -> SocketAddr {
+    let (provider, host) = (n % PROVIDERS, n / PROVIDERS);
+    SocketAddr::from(([100, provider as u8, (host >> 8) as u8, host as u8], 30303))
+}
+
+fn is_honest(address: SocketAddr) -> bool {
+    matches!(address, SocketAddr::V4(v4) if v4.ip().octets()[0] == 20)
+}
+
+fn candidate(address: SocketAddr) -> Candidate {
+    Candidate { address, peer: None }
+}
+
+struct World {
+    random: StdRng,
+    peer: PeerId,
+    now: Time,
+    up: BTreeSet<SocketAddr>,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let peer = PeerId(SecretKey::from_seed(&[1; 32]).public());
+        let random = StdRng::seed_from_u64(seed);
+        Self { random, peer, now: Time(1_700_000_000_000), up: BTreeSet::new() }
+    }
+
+    /// Each honest node may come or go, one in `every`; three in four are up.
+    fn shuffle(&mut self, every: u32) {
+        for address in (0..HONEST).map(honest) {
+            if self.random.random_ratio(1, every) {
+                self.up.remove(&address);
+                if self.random.random_bool(0.75) {
+                    self.up.insert(address);
+                }
+            }
+        }
+    }
+
+    /// Runs the node for a time, with an hour between changes of who is up.
+    fn run(&mut self, book: &mut Book, seeker: &mut Seeker, time: Millis, step: Millis) {
+        let end = self.now + time;
+        while self.now < end {
+            for Candidate { address, .. } in seeker.due(book, [], self.now) {
+                let met = (!is_honest(address) || self.up.contains(&address))
+                    .then(|| seeker.met(address, self.peer, book));
+                if met.flatten() != Some(Purpose::Keep) {
+                    seeker.ended(address, book);
+                }
+            }
+            self.now = self.now + step;
+        }
+    }
+
+    /// Those that went down since.
+    fn lose(&self, book: &mut Book, seeker: &mut Seeker) {
+        for Candidate { address, .. } in seeker.kept() {
+            if is_honest(address) && !self.up.contains(&address) {
+                seeker.ended(address, book);
+            }
+        }
+    }
+}
+
+fn bootstrap(book: &mut Book) {
+    for n in 0..BOOTSTRAP {
+        book.hear(candidate(honest(n)), None, honest(n));
+    }
+}
+
+/// What a restarted node's file holds: a life, and then the poison.
+fn poisoned(world: &mut World, seed: u8) -> Vec<u8> {
+    let mut book = Book::new([seed; 32], [seed ^ 0xFF; 32]);
+    bootstrap(&mut book);
+    for n in 0..HONEST {
+        book.hear(candidate(honest(n)), None, honest(world.random.random_range(0..HONEST)));
+    }
+    world.shuffle(1);
+    let mut seeker = Seeker::new(OUTBOUND, &book, world.now);
+    for _ in 0..24 {
+        world.run(&mut book, &mut seeker, HOUR, Millis(10_000));
+        world.shuffle(CHURN);
+        world.lose(&mut book, &mut seeker);
+    }
+    for hour in 0..24 {
+        for n in 0..POISON {
+            book.hear(candidate(poison(n)), None, poison(hour + n / PROVIDERS));
+        }
+        world.run(&mut book, &mut seeker, HOUR, Millis(10_000));
+        world.shuffle(CHURN);
+        world.lose(&mut book, &mut seeker);
+    }
+    book_file::encode(&book)
+}
+
+/// Honest connections a minute after a restart, and providers of all.
+fn restart(world: &mut World, mut book: Book) -> (usize, usize) {
+    bootstrap(&mut book);
+    let mut seeker = Seeker::new(OUTBOUND, &book, world.now);
+    world.run(&mut book, &mut seeker, Millis(60_000), STEP);
+    let kept = seeker.kept();
+    let providers: BTreeSet<_> = kept.iter().map(|kept| Provider::of(kept.address.ip())).collect();
+    assert_eq!(providers.len(), kept.len(), "one connection a provider");
+    (kept.iter().filter(|kept| is_honest(kept.address)).count(), kept.len())
+}
+
+fn main() -> ExitCode {
+    let runs = std::env::args().nth(1).map_or(RUNS, |runs| runs.parse().expect("a number"));
+    let mut counts = [const { Vec::new() }; 3];
+    for run in 0..runs {
+        let mut world = World::new(run);
+        let bytes = poisoned(&mut world, run as u8);
+        let read = || book_file::decode(&bytes, [run as u8 ^ 0x55; 32]).expect("it was written");
+        counts[0].push(restart(&mut world, read()).0);
+        let mut without = read();
+        without.set_anchors(vec![]);
+        counts[1].push(restart(&mut world, without).0);
+        // Nothing but the bootstrap addresses, and what the attacker tells next.
+        let mut lost = Book::new([run as u8 ^ 0xAA; 32], [run as u8; 32]);
+        for n in 0..POISON {
+            lost.hear(candidate(poison(n)), None, poison(n));
+        }
+        counts[2].push(restart(&mut world, lost).0);
+    }
+    let names = ["as written", "without anchors", "without its book"];
+    println!("{:18} {:>10} {:>10} {:>6} {:>7}", "restart", "one honest", "four", "least", "median");
+    for (name, counts) in names.iter().zip(&mut counts) {
+        counts.sort_unstable();
+        let at_least = |n: usize| counts.iter().filter(|count| **count >= n).count();
+        println!(
+            "{name:18} {:>10} {:>10} {:>6} {:>7}",
+            format!("{}/{runs}", at_least(1)),
+            format!("{}/{runs}", at_least(4)),
+            counts[0],
+            counts[counts.len() / 2],
+        );
+    }
+    let promised = &counts[0];
+    let four = promised.iter().filter(|count| **count >= 4).count();
+    if promised[0] >= 1 && four * 100 >= counts[0].len() * 95 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}

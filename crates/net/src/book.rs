@@ -1,0 +1,341 @@
+//! The address book: who might be dialled, so that whoever fills it cannot
+//! choose whom we dial.
+//!
+//! Owns two bounded tables: *new* (heard of) and *tried* (met there). A place
+//! in a table is a hash, under a secret key, of the address's provider (/16,
+//! /32) and, for new ones, of the provider of who told. What always holds: what
+//! one provider tells reaches at most [`NEW_PER_SOURCE`] of the new buckets,
+//! and what lives at one provider at most [`TRIED_PER_PROVIDER`] of the tried;
+//! who was met keeps its place until a dial to it fails; all follows from the
+//! key, the seed and the calls.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+};
+
+use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::IteratorRandom as _};
+use trefoil_types::{Millis, PeerId, Time, keccak256};
+
+use crate::{
+    record::{PeerRecord, is_reachable},
+    source::Provider,
+};
+
+/// Places in a bucket.
+const SLOTS: u64 = 16;
+const NEW_BUCKETS: u64 = 256;
+const TRIED_BUCKETS: u64 = 64;
+/// Buckets that one provider can fill with what it tells, and with its own.
+const NEW_PER_SOURCE: u64 = 16;
+const TRIED_PER_PROVIDER: u64 = 4;
+
+/// So many dials that failed in a row make a new address worthless.
+const FAILURES_MAX: u32 = 3;
+
+/// The wait after a dial, doubled for each failure in a row, up to the longest.
+const RETRY_MIN: Millis = Millis(60_000);
+const RETRY_DOUBLINGS_MAX: u32 = 10;
+
+/// Met addresses that wait for the place of another until that is dialled.
+const WAITING_MAX: usize = 32;
+
+/// Peers that are dialled first after a restart.
+pub const ANCHORS_MAX: usize = 4;
+
+/// An address that may be dialled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    pub address: SocketAddr,
+    /// Who should be there, if we know.
+    pub peer: Option<PeerId>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Table {
+    New,
+    Tried,
+}
+
+type Slot = (Table, u64, u64);
+
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub peer: Option<PeerId>,
+    /// To be passed on; only what its peer signed is.
+    pub record: Option<PeerRecord>,
+    /// Who told.
+    pub source: Provider,
+    pub tried: bool,
+    pub last_dial: Time,
+    pub failures: u32,
+    slot: Slot,
+}
+
+#[derive(Debug)]
+pub struct Book {
+    key: [u8; 32],
+    random: StdRng,
+    entries: BTreeMap<SocketAddr, Entry>,
+    slots: BTreeMap<Slot, SocketAddr>,
+    /// Met, and waiting for the place of one that was met before.
+    waiting: BTreeMap<SocketAddr, PeerId>,
+    anchors: Vec<Candidate>,
+}
+
+impl Entry {
+    /// An entry without a place; [`Book::restore`] finds it one.
+    pub fn new(
+        peer: Option<PeerId>,
+        record: Option<PeerRecord>,
+        source: Provider,
+        tried: bool,
+        last_dial: Time,
+        failures: u32,
+    ) -> Self {
+        Self { peer, record, source, tried, last_dial, failures, slot: (Table::New, 0, 0) }
+    }
+}
+
+impl Book {
+    /// An empty book. `key` must be secret and stay the same as long as the
+    /// book; `seed` is fresh randomness.
+    pub fn new(key: [u8; 32], seed: [u8; 32]) -> Self {
+        Self {
+            key,
+            random: StdRng::from_seed(seed),
+            entries: BTreeMap::new(),
+            slots: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            anchors: Vec::new(),
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Notes an address that `source` told of; whether it is new and has a place.
+    pub fn hear(
+        &mut self,
+        candidate: Candidate,
+        record: Option<PeerRecord>,
+        source: SocketAddr,
+    ) -> bool {
+        let Candidate { address, peer } = candidate;
+        if !is_reachable(address) {
+            return false;
+        }
+        if let Some(entry) = self.entries.get_mut(&address) {
+            // A newer word of the same peer; others cannot change what is known.
+            let before = entry.record.as_ref().map_or(0, |record| record.sequence);
+            if record.as_ref().is_some_and(|r| Some(r.peer) == entry.peer && r.sequence > before) {
+                entry.record = record;
+            }
+            return false;
+        }
+        let source = Provider::of(source.ip());
+        let slot = self.new_slot(address, source);
+        if let Some(holder) = self.slots.get(&slot).copied() {
+            if self.entries[&holder].failures < FAILURES_MAX {
+                return false;
+            }
+            self.remove(holder);
+        }
+        let (last_dial, failures) = (Time(0), 0);
+        let entry = Entry { peer, record, source, tried: false, last_dial, failures, slot };
+        self.insert(address, entry);
+        true
+    }
+
+    /// A dial to an address begins.
+    pub fn dialled(&mut self, address: SocketAddr, now: Time) {
+        if let Some(entry) = self.entries.get_mut(&address) {
+            entry.last_dial = now;
+        }
+    }
+
+    /// A dial failed, or met another than it should.
+    pub fn failed(&mut self, address: SocketAddr) {
+        let Some(entry) = self.entries.get_mut(&address) else { return };
+        entry.failures = entry.failures.saturating_add(1);
+        let slot = entry.slot;
+        if !entry.tried {
+            return;
+        }
+        // Its place is wanted by one that was met meanwhile.
+        let heir = self.waiting.keys().copied().find(|heir| self.tried_slot(*heir) == slot);
+        if let Some(heir) = heir {
+            self.demote(address);
+            if let Some(peer) = self.waiting.remove(&heir) {
+                self.met(heir, peer);
+            }
+        }
+    }
+
+    /// Another was met at an address than we were told. Whoever told must not
+    /// keep us from asking who is there.
+    pub fn mistaken(&mut self, address: SocketAddr) {
+        if let Some(entry) = self.entries.get_mut(&address) {
+            (entry.peer, entry.record) = (None, None);
+        }
+    }
+
+    /// `peer` was met at an address. It moves to the tried, unless another that
+    /// was met there before has its place: that one is dialled first.
+    pub fn met(&mut self, address: SocketAddr, peer: PeerId) {
+        let slot = self.tried_slot(address);
+        let Some(entry) = self.entries.get_mut(&address) else { return };
+        (entry.peer, entry.failures) = (Some(peer), 0);
+        if entry.tried {
+            return;
+        }
+        match self.slots.get(&slot).copied() {
+            Some(_) if self.waiting.len() < WAITING_MAX => {
+                self.waiting.insert(address, peer);
+            }
+            Some(_) => {}
+            None => self.promote(address, slot),
+        }
+    }
+
+    /// Someone to dial, of none of the `taken` providers. A coin decides
+    /// between heard of and met, then every provider has the same chance, then
+    /// every address of it: many addresses of few providers gain nothing.
+    pub fn pick(&mut self, now: Time, taken: &BTreeSet<Provider>) -> Option<Candidate> {
+        let met_first = self.random.random::<bool>();
+        [met_first, !met_first].into_iter().find_map(|tried| self.pick_of(tried, now, taken))
+    }
+
+    /// Someone to dial only to see whether it is there: whose place is wanted,
+    /// or who was only heard of.
+    pub fn pick_to_test(&mut self, now: Time, taken: &BTreeSet<Provider>) -> Option<Candidate> {
+        let wanted = self.waiting.keys().filter_map(|heir| self.slots.get(&self.tried_slot(*heir)));
+        let wanted = wanted.copied().find(|address| is_due(&self.entries[address], now));
+        match wanted {
+            Some(address) => Some(Candidate { address, peer: self.entries[&address].peer }),
+            None => self.pick_of(false, now, taken),
+        }
+    }
+
+    fn pick_of(&mut self, tried: bool, now: Time, taken: &BTreeSet<Provider>) -> Option<Candidate> {
+        let fits = |(address, entry): &(&SocketAddr, &Entry)| {
+            entry.tried == tried
+                && is_due(entry, now)
+                && !taken.contains(&Provider::of(address.ip()))
+        };
+        let fitting: Vec<_> = self.entries.iter().filter(fits).collect();
+        let providers: BTreeSet<_> =
+            fitting.iter().map(|(address, _)| Provider::of(address.ip())).collect();
+        let provider = providers.into_iter().choose(&mut self.random)?;
+        let of_provider =
+            fitting.into_iter().filter(|(address, _)| Provider::of(address.ip()) == provider);
+        let (address, entry) = of_provider.choose(&mut self.random)?;
+        Some(Candidate { address: *address, peer: entry.peer })
+    }
+
+    /// Signed records to tell a peer that asks, at most `count`.
+    pub fn records(&mut self, count: usize) -> Vec<PeerRecord> {
+        let records = self.entries.values().filter_map(|entry| entry.record.clone());
+        records.choose_multiple(&mut self.random, count)
+    }
+
+    /// Remembers whom to dial first after a restart.
+    pub fn set_anchors(&mut self, anchors: Vec<Candidate>) {
+        self.anchors = anchors;
+        self.anchors.truncate(ANCHORS_MAX);
+    }
+
+    pub fn anchors(&self) -> &[Candidate] {
+        &self.anchors
+    }
+
+    pub(crate) fn key(&self) -> &[u8; 32] {
+        &self.key
+    }
+
+    pub(crate) fn entries(&self) -> &BTreeMap<SocketAddr, Entry> {
+        &self.entries
+    }
+
+    /// Places that are taken.
+    #[cfg(test)]
+    pub(crate) fn slots(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Puts back an entry that was read from disk, if its place is free.
+    pub(crate) fn restore(&mut self, address: SocketAddr, entry: Entry) {
+        let slot = match entry.tried {
+            true => self.tried_slot(address),
+            false => self.new_slot(address, entry.source),
+        };
+        if !self.slots.contains_key(&slot) && !self.entries.contains_key(&address) {
+            self.insert(address, Entry { slot, ..entry });
+        }
+    }
+
+    fn insert(&mut self, address: SocketAddr, entry: Entry) {
+        self.slots.insert(entry.slot, address);
+        self.entries.insert(address, entry);
+    }
+
+    fn remove(&mut self, address: SocketAddr) -> Option<Entry> {
+        let entry = self.entries.remove(&address)?;
+        self.slots.remove(&entry.slot);
+        self.waiting.remove(&address);
+        Some(entry)
+    }
+
+    fn promote(&mut self, address: SocketAddr, slot: Slot) {
+        if let Some(entry) = self.remove(address) {
+            self.insert(address, Entry { tried: true, slot, ..entry });
+        }
+    }
+
+    /// Back among the new, if there is a place.
+    fn demote(&mut self, address: SocketAddr) {
+        if let Some(entry) = self.remove(address) {
+            self.restore(address, Entry { tried: false, ..entry });
+        }
+    }
+
+    fn new_slot(&self, address: SocketAddr, source: Provider) -> Slot {
+        let provider = Provider::of(address.ip());
+        let within = self.hash(&[&source.bytes(), &provider.bytes()]) % NEW_PER_SOURCE;
+        let bucket = self.hash(&[&source.bytes(), &within.to_be_bytes()]) % NEW_BUCKETS;
+        (Table::New, bucket, self.slot_in(bucket, address))
+    }
+
+    fn tried_slot(&self, address: SocketAddr) -> Slot {
+        let provider = Provider::of(address.ip()).bytes();
+        let within = self.hash(&[address.to_string().as_bytes()]) % TRIED_PER_PROVIDER;
+        let bucket = self.hash(&[&provider, &within.to_be_bytes(), b"tried"]) % TRIED_BUCKETS;
+        (Table::Tried, bucket, self.slot_in(bucket, address))
+    }
+
+    fn slot_in(&self, bucket: u64, address: SocketAddr) -> u64 {
+        self.hash(&[&bucket.to_be_bytes(), address.to_string().as_bytes()]) % SLOTS
+    }
+
+    /// Nobody without the key can aim at a place.
+    fn hash(&self, parts: &[&[u8]]) -> u64 {
+        let mut bytes = self.key.to_vec();
+        for part in parts {
+            bytes.extend_from_slice(&(part.len() as u64).to_be_bytes());
+            bytes.extend_from_slice(part);
+        }
+        u64::from_be_bytes(keccak256(bytes)[..8].try_into().expect("eight bytes"))
+    }
+}
+
+/// Whether an address may be dialled again. A dial in the future is one by a
+/// clock that was wrong.
+fn is_due(entry: &Entry, now: Time) -> bool {
+    let wait = Millis(RETRY_MIN.0 << entry.failures.min(RETRY_DOUBLINGS_MAX));
+    now < entry.last_dial || entry.last_dial == Time(0) || now >= entry.last_dial + wait
+}

@@ -1,0 +1,151 @@
+//! Sockets at one stage, counted by where they come from; and whose place a
+//! newcomer takes when there is none left.
+//!
+//! What always holds: a newcomer displaces only a crowd that is larger than
+//! its own, or one that says nothing. So a flood from few places displaces
+//! itself, and from many it must outpace a whole stage within one handshake.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
+
+use crate::source::{Source, Subnet};
+
+/// A socket's number; later ones are larger.
+pub(crate) type Ticket = u64;
+
+/// A socket that has said nothing for so long gives its place to a newcomer
+/// even of its own source: who dials speaks at once.
+pub(crate) const SILENT: Duration = Duration::from_millis(500);
+
+/// The most sockets of one stage.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Caps {
+    pub source: usize,
+    pub subnet: usize,
+    pub all: usize,
+}
+
+/// Why there is no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Full {
+    #[error("{0} connections of its address are here already")]
+    Source(usize),
+    #[error("{0} connections of its network (/24 or /48) are here already")]
+    Subnet(usize),
+    #[error("{0} inbound peers are here already")]
+    All(usize),
+    #[error("{0} connections of its organisation are here already")]
+    Organisation(usize),
+    #[error("{0} connections are being closed")]
+    Leaving(usize),
+    #[error("its address is banned for another {0} s: handshakes failed")]
+    Banned(u64),
+}
+
+/// One socket. The silent come before those that spoke, then the oldest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place {
+    pub spoke: bool,
+    pub ticket: Ticket,
+    pub since: Instant,
+}
+
+#[derive(Debug)]
+pub(crate) struct Crowd {
+    caps: Caps,
+    all: usize,
+    subnets: BTreeMap<Subnet, BTreeMap<Source, BTreeSet<Place>>>,
+}
+
+impl Crowd {
+    pub fn new(caps: Caps) -> Self {
+        Self { caps, all: 0, subnets: BTreeMap::new() }
+    }
+
+    pub fn insert(&mut self, source: Source, place: Place) {
+        let subnet = self.subnets.entry(source.subnet()).or_default();
+        if subnet.entry(source).or_default().insert(place) {
+            self.all += 1;
+        }
+    }
+
+    pub fn remove(&mut self, source: Source, place: Place) {
+        let Some(subnet) = self.subnets.get_mut(&source.subnet()) else { return };
+        let Some(places) = subnet.get_mut(&source) else { return };
+        if places.remove(&place) {
+            self.all -= 1;
+        }
+        subnet.retain(|_, places| !places.is_empty());
+        self.subnets.retain(|_, subnet| !subnet.is_empty());
+    }
+
+    /// Whether there is room for one more.
+    pub fn judge(&self, source: Source) -> Result<(), Full> {
+        let Caps { source: of_source, subnet: of_subnet, all } = self.caps;
+        if self.of_source(source) >= of_source {
+            Err(Full::Source(of_source))
+        } else if self.of_subnet(source.subnet()) >= of_subnet {
+            Err(Full::Subnet(of_subnet))
+        } else if self.all >= all {
+            Err(Full::All(all))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Room for one more, or whose place it takes.
+    pub fn make_room(&self, source: Source, now: Instant) -> Result<Option<Ticket>, Full> {
+        let Err(full) = self.judge(source) else { return Ok(None) };
+        let (crowd, larger) = match full {
+            Full::Source(_) => (self.subnets[&source.subnet()].get(&source), false),
+            Full::Subnet(_) => {
+                let crowd = largest_source(&self.subnets[&source.subnet()]);
+                (crowd, crowd.map_or(0, BTreeSet::len) > self.of_source(source))
+            }
+            _ => {
+                let subnet = largest_subnet(&self.subnets);
+                let larger = subnet.map_or(0, total) > self.of_subnet(source.subnet());
+                (subnet.and_then(largest_source), larger)
+            }
+        };
+        let first = crowd.and_then(BTreeSet::first).ok_or(full)?;
+        let silent = !first.spoke && now.saturating_duration_since(first.since) >= SILENT;
+        if larger || silent { Ok(Some(first.ticket)) } else { Err(full) }
+    }
+
+    #[cfg(test)]
+    pub fn is_empty(&self) -> bool {
+        self.all == 0 && self.subnets.is_empty()
+    }
+
+    fn of_source(&self, source: Source) -> usize {
+        let subnet = self.subnets.get(&source.subnet());
+        subnet.and_then(|subnet| subnet.get(&source)).map_or(0, BTreeSet::len)
+    }
+
+    pub fn of_subnet(&self, subnet: Subnet) -> usize {
+        self.subnets.get(&subnet).map_or(0, total)
+    }
+}
+
+fn total(subnet: &BTreeMap<Source, BTreeSet<Place>>) -> usize {
+    subnet.values().map(BTreeSet::len).sum()
+}
+
+/// The source with the most; of several, that of the silent and oldest.
+fn largest_source(subnet: &BTreeMap<Source, BTreeSet<Place>>) -> Option<&BTreeSet<Place>> {
+    subnet.values().max_by_key(|places| (places.len(), Reverse(places.first())))
+}
+
+/// The subnet with the most; of several, that of the silent and oldest.
+fn largest_subnet(
+    subnets: &BTreeMap<Subnet, BTreeMap<Source, BTreeSet<Place>>>,
+) -> Option<&BTreeMap<Source, BTreeSet<Place>>> {
+    let first = |subnet: &BTreeMap<Source, BTreeSet<Place>>| {
+        subnet.values().filter_map(|places| places.first().copied()).min()
+    };
+    subnets.values().max_by_key(|subnet| (total(subnet), Reverse(first(subnet))))
+}

@@ -1,0 +1,152 @@
+//! Learning of other nodes: the address book in use, shared by the engine
+//! (which dials) and the links (which hear and tell).
+//!
+//! What always holds: what peers tell is a candidate and nothing more; they
+//! are asked once a connection, and answer once; an answer that nobody asked
+//! for is not looked at.
+
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::SystemTime,
+};
+
+use trefoil_crypto::SecretKey;
+use trefoil_types::{B256, Offence, PeerId, Time};
+
+use crate::{
+    book::{Book, Candidate},
+    book_file,
+    record::{ADDRESSES_MAX, PeerRecord, RECORDS_MAX},
+    seek::{Purpose, Seeker},
+};
+
+/// How a node learns of others.
+#[derive(Clone, Debug)]
+pub struct Discovery {
+    /// Where the address book is kept.
+    pub file: PathBuf,
+    /// Where to begin when the book is empty.
+    pub bootstrap: Vec<Candidate>,
+    /// Connections to keep, besides the configured peers.
+    pub outbound: usize,
+    /// Where others can reach this node; it tells nobody if there is none.
+    pub advertise: Vec<SocketAddr>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Finder {
+    file: PathBuf,
+    network: B256,
+    /// What this node says of itself.
+    own: Option<PeerRecord>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    book: Book,
+    seeker: Seeker,
+}
+
+impl Finder {
+    pub fn open(config: Discovery, identity: &SecretKey, network: B256) -> Self {
+        let mut book = book_file::load(&config.file, rand::random(), rand::random());
+        for candidate in config.bootstrap {
+            let source = candidate.address;
+            book.hear(candidate, None, source);
+        }
+        let now = wall();
+        let mut addresses = config.advertise;
+        addresses.truncate(ADDRESSES_MAX);
+        let own = (!addresses.is_empty())
+            .then(|| PeerRecord::sign(identity, &network, addresses, now.as_secs()));
+        let seeker = Seeker::new(config.outbound, &book, now);
+        Self { file: config.file, network, own, state: Mutex::new(State { book, seeker }) }
+    }
+
+    /// Whom to dial now; see [`Seeker::due`]. Peers that are `connected` are
+    /// no candidates.
+    pub fn due(
+        &self,
+        others: Vec<SocketAddr>,
+        connected: impl Fn(PeerId) -> bool,
+    ) -> Vec<Candidate> {
+        let State { book, seeker } = &mut *self.lock();
+        let mut due = seeker.due(book, others, wall());
+        due.retain(|candidate| {
+            let here = candidate.peer.is_some_and(&connected);
+            if here {
+                // It is there, as its other connection shows: no failure.
+                seeker.dropped(candidate.address);
+            }
+            !here
+        });
+        due
+    }
+
+    pub fn met(&self, address: SocketAddr, peer: PeerId) -> Option<Purpose> {
+        let State { book, seeker } = &mut *self.lock();
+        seeker.met(address, peer, book)
+    }
+
+    pub fn ended(&self, address: SocketAddr) {
+        let State { book, seeker } = &mut *self.lock();
+        seeker.ended(address, book);
+    }
+
+    /// Another was met at an address than the book says.
+    pub fn mistaken(&self, address: SocketAddr) {
+        self.lock().book.mistaken(address);
+    }
+
+    /// A peer that dialled us says that it listens at `address`.
+    pub fn claimed(&self, address: SocketAddr, peer: PeerId) {
+        let candidate = Candidate { address, peer: Some(peer) };
+        self.lock().book.hear(candidate, None, address);
+    }
+
+    /// Records that a peer at `source` sent, as asked.
+    ///
+    /// # Errors
+    /// One is not signed by whom it names.
+    pub fn heard(&self, records: Vec<PeerRecord>, source: SocketAddr) -> Result<(), Offence> {
+        if !records.iter().all(|record| record.verify(&self.network)) {
+            return Err(Offence::BadSignature);
+        }
+        let me = self.own.as_ref().map(|own| own.peer);
+        let book = &mut self.lock().book;
+        for record in records.into_iter().filter(|record| Some(record.peer) != me) {
+            for address in record.addresses.clone() {
+                let candidate = Candidate { address, peer: Some(record.peer) };
+                book.hear(candidate, Some(record.clone()), source);
+            }
+        }
+        Ok(())
+    }
+
+    /// What to tell a peer that asks: this node's own record, and others'.
+    pub fn answer(&self) -> Vec<PeerRecord> {
+        let mut records: Vec<_> = self.own.iter().cloned().collect();
+        records.extend(self.lock().book.records(RECORDS_MAX - records.len()));
+        records
+    }
+
+    /// Writes the book. Without it a restart knows less, and works.
+    pub fn save(&self) {
+        let bytes = book_file::encode(&self.lock().book);
+        if let Err(error) = book_file::save(&self.file, &bytes) {
+            tracing::warn!(file = %self.file.display(), %error, "cannot write the address book");
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn wall() -> Time {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    Time(since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX)))
+}

@@ -1,0 +1,356 @@
+//! Who may take a socket of ours: judged when it is accepted, before any
+//! cryptography, and again at each stage.
+//!
+//! Owns the count of connections that others made to us, by stage and by
+//! where they come from. What always holds: no source and no subnet has more
+//! than its share of any stage; a full stage gives a newcomer the place of the
+//! most crowded subnet's oldest; who proved to be a favoured peer (configured,
+//! or a validator) is never refused for want of room. Loopback is like any
+//! other place. Time is handed in.
+
+use std::{collections::BTreeMap, net::SocketAddr, time::Instant};
+
+use trefoil_types::{Offence, OrganisationId, PeerId};
+
+use crate::{
+    crowd::{Caps, Crowd, Full, Place, Ticket},
+    reputation::Reputation,
+    source::Source,
+};
+
+/// Sockets that have not proven an identity.
+///
+/// All stages together bound the file descriptors that others can make us
+/// hold: 160 + 32 half-open, 64 greeting, 128 strangers (`inbound_max`), 64 on
+/// their way out, and three for each favoured peer. With 64 of those that is
+/// 640, which leaves 384 of 1,024 for the disk, the RPC and our own dials.
+const HALF_OPEN: Caps = Caps { source: 8, subnet: 32, all: 160 };
+
+/// The same, from where a favoured peer is known to live.
+const HALF_OPEN_FAVOURED: Caps = Caps { source: 16, subnet: 32, all: 32 };
+
+/// Authenticated strangers that are at their hello.
+const GREETING: Caps = Caps { source: 8, subnet: 16, all: 64 };
+
+/// Sockets that lost their place and are being closed.
+const LEAVING_MAX: usize = 64;
+
+/// Connections that one peer may have at their hello: it may dial again before
+/// it knows that its last dial was lost.
+const GREETING_PER_PEER: usize = 2;
+
+/// Admitted nodes of one organisation that are not favoured.
+const ORGANISATION_MAX: usize = 64;
+
+/// How far a connection has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    HalfOpen,
+    HalfOpenFavoured,
+    Greeting,
+    /// A favoured peer's: it takes nobody's place.
+    GreetingFavoured,
+    Admitted(Option<OrganisationId>),
+    AdmittedFavoured,
+    /// It lost its place, and its socket is being closed.
+    Leaving,
+}
+
+#[derive(Debug)]
+struct Socket {
+    address: SocketAddr,
+    stage: Stage,
+    place: Place,
+    peer: Option<PeerId>,
+}
+
+/// Counts connections that others made to us.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    half_open: Crowd,
+    half_open_favoured: Crowd,
+    greeting: Crowd,
+    admitted: Crowd,
+    organisations: BTreeMap<OrganisationId, usize>,
+    sockets: BTreeMap<Ticket, Socket>,
+    by_address: BTreeMap<SocketAddr, Ticket>,
+    leaving: usize,
+    next: Ticket,
+    /// Sources of handshakes that proved no identity.
+    failed: Reputation<Source>,
+    configured: BTreeMap<PeerId, Source>,
+    /// Configured peers and validators, and where each was last known to be.
+    favoured: BTreeMap<PeerId, Option<Source>>,
+}
+
+impl Gate {
+    /// Admits `inbound_max` strangers, of one source at most `of_source`, and
+    /// all `configured` peers.
+    pub fn new(
+        inbound_max: usize,
+        of_source: usize,
+        configured: impl IntoIterator<Item = (PeerId, SocketAddr)>,
+    ) -> Self {
+        let admitted = Caps { source: of_source, subnet: 2 * of_source, all: inbound_max };
+        let configured =
+            configured.into_iter().map(|(peer, address)| (peer, Source::of(address.ip())));
+        let mut gate = Self {
+            half_open: Crowd::new(HALF_OPEN),
+            half_open_favoured: Crowd::new(HALF_OPEN_FAVOURED),
+            greeting: Crowd::new(GREETING),
+            admitted: Crowd::new(admitted),
+            organisations: BTreeMap::new(),
+            sockets: BTreeMap::new(),
+            by_address: BTreeMap::new(),
+            leaving: 0,
+            next: 0,
+            failed: Reputation::default(),
+            configured: configured.collect(),
+            favoured: BTreeMap::new(),
+        };
+        gate.favour([]);
+        gate
+    }
+
+    /// Keeps places for the configured peers and these from now on. Who is
+    /// connected keeps what it has.
+    pub fn favour(&mut self, validators: impl IntoIterator<Item = PeerId>) {
+        let known = std::mem::take(&mut self.favoured);
+        let proven = |peer: &PeerId| known.get(peer).copied().flatten();
+        let validators = validators.into_iter().map(|peer| (peer, proven(&peer)));
+        let configured = self.configured.iter();
+        let configured = configured.map(|(peer, source)| (*peer, proven(peer).or(Some(*source))));
+        self.favoured = validators.chain(configured).collect();
+    }
+
+    pub fn is_favoured(&self, peer: PeerId) -> bool {
+        self.favoured.contains_key(&peer)
+    }
+
+    /// A socket was accepted. Returns its ticket, and whose place it takes.
+    ///
+    /// # Errors
+    /// There is no room: close it.
+    pub fn knock(
+        &mut self,
+        address: SocketAddr,
+        now: Instant,
+    ) -> Result<(Ticket, Option<Ticket>), Full> {
+        if self.leaving >= LEAVING_MAX {
+            return Err(Full::Leaving(self.leaving));
+        }
+        let source = Source::of(address.ip());
+        let (stage, crowd) = if self.favoured.values().any(|known| *known == Some(source)) {
+            (Stage::HalfOpenFavoured, &self.half_open_favoured)
+        } else if let Some(left) = self.failed.banned_for(source, now) {
+            return Err(Full::Banned(left.as_secs()));
+        } else {
+            (Stage::HalfOpen, &self.half_open)
+        };
+        let evicted = crowd.make_room(source, now)?;
+        evicted.into_iter().for_each(|ticket| self.evict(ticket));
+        let ticket = self.next;
+        self.next += 1;
+        let place = Place { spoke: false, ticket, since: now };
+        self.by_address.insert(address, ticket);
+        self.insert(ticket, Socket { address, stage, place, peer: None });
+        Ok((ticket, evicted))
+    }
+
+    /// The first byte of a socket has come.
+    pub fn spoke(&mut self, ticket: Ticket) {
+        self.change(ticket, |socket| socket.place.spoke = true);
+    }
+
+    /// The connection from `address` proved to be `peer`'s. Returns its ticket
+    /// and whose places it takes. A connection that we dialled has no ticket.
+    ///
+    /// # Errors
+    /// There is no room: close it.
+    pub fn authenticated(
+        &mut self,
+        address: SocketAddr,
+        peer: PeerId,
+        now: Instant,
+    ) -> Result<(Option<Ticket>, Vec<Ticket>), Full> {
+        let Some(&ticket) = self.by_address.get(&address) else { return Ok((None, vec![])) };
+        let source = Source::of(address.ip());
+        let mut evicted = Vec::from_iter(self.lost_dial(peer));
+        let stage = match self.favoured.get_mut(&peer) {
+            Some(known) => {
+                *known = Some(source);
+                Stage::GreetingFavoured
+            }
+            None => {
+                evicted.extend(self.greeting.make_room(source, now)?);
+                Stage::Greeting
+            }
+        };
+        evicted.iter().for_each(|ticket| self.evict(*ticket));
+        self.change(ticket, |socket| {
+            socket.peer = Some(peer);
+            socket.stage = stage;
+            socket.place = Place { spoke: true, ticket, since: now };
+        });
+        Ok((Some(ticket), evicted))
+    }
+
+    /// The oldest of a peer's connections at their hello, if there are too many.
+    fn lost_dial(&self, peer: PeerId) -> Option<Ticket> {
+        let greets = |socket: &Socket| {
+            socket.peer == Some(peer)
+                && matches!(socket.stage, Stage::Greeting | Stage::GreetingFavoured)
+        };
+        let mut own = self.sockets.iter().filter(|(_, socket)| greets(socket));
+        own.nth_back(GREETING_PER_PEER - 1).map(|(ticket, _)| *ticket)
+    }
+
+    /// Whether the connection from `address` may be admitted now.
+    ///
+    /// # Errors
+    /// There is no room.
+    pub fn room(
+        &self,
+        address: SocketAddr,
+        organisation: Option<OrganisationId>,
+    ) -> Result<(), Full> {
+        let socket = self.by_address.get(&address).and_then(|ticket| self.sockets.get(ticket));
+        if socket.is_none_or(|socket| socket.stage != Stage::Greeting) {
+            return Ok(());
+        }
+        let count = organisation.and_then(|id| self.organisations.get(&id)).copied().unwrap_or(0);
+        if count >= ORGANISATION_MAX {
+            return Err(Full::Organisation(count));
+        }
+        let source = Source::of(address.ip());
+        match self.admitted.judge(source) {
+            Err(Full::All(_)) if self.displaced(source).is_some() => Ok(()),
+            judged => judged,
+        }
+    }
+
+    /// The admitted stranger whose place one of `source` takes when all are
+    /// taken. The half of longest standing is never displaced, since time is
+    /// what an attacker cannot buy; of the others, the youngest of the most
+    /// crowded subnet, if that crowd is larger than the newcomer's.
+    fn displaced(&self, source: Source) -> Option<Ticket> {
+        let admitted = |socket: &Socket| matches!(socket.stage, Stage::Admitted(_));
+        let mut strangers: Vec<_> = self.sockets.iter().filter(|(_, s)| admitted(s)).collect();
+        strangers.sort_by_key(|(ticket, socket)| (socket.place.since, **ticket));
+        let young = strangers.split_off(strangers.len().div_ceil(2));
+        let mut crowds: BTreeMap<_, (usize, Ticket)> = BTreeMap::new();
+        for (ticket, socket) in young {
+            let crowd = crowds.entry(Source::of(socket.address.ip()).subnet()).or_default();
+            *crowd = (crowd.0 + 1, *ticket);
+        }
+        let (size, youngest) = crowds.into_values().max()?;
+        (size > self.admitted.of_subnet(source.subnet())).then_some(youngest)
+    }
+
+    /// The connection from `address` is admitted; returns whose place it takes.
+    /// That there is [`room`] is for the caller to see; who takes its own former
+    /// place needs none.
+    ///
+    /// [`room`]: Self::room
+    pub fn admit(
+        &mut self,
+        address: SocketAddr,
+        organisation: Option<OrganisationId>,
+        now: Instant,
+    ) -> Option<Ticket> {
+        let ticket = *self.by_address.get(&address)?;
+        let source = Source::of(address.ip());
+        let greets = self.sockets.get(&ticket).is_some_and(|s| s.stage == Stage::Greeting);
+        let full = greets && matches!(self.admitted.judge(source), Err(Full::All(_)));
+        let evicted = full.then(|| self.displaced(source)).flatten();
+        evicted.into_iter().for_each(|ticket| self.evict(ticket));
+        self.change(ticket, |socket| {
+            socket.stage = match socket.stage {
+                Stage::Greeting => Stage::Admitted(organisation),
+                Stage::GreetingFavoured => Stage::AdmittedFavoured,
+                stage => stage,
+            };
+            socket.place.since = now;
+        });
+        evicted
+    }
+
+    /// The socket is closed. Whoever made us begin a handshake, and did not end
+    /// it, has had our cryptography for nothing.
+    pub fn leave(&mut self, ticket: Ticket, now: Instant) {
+        let Some(socket) = self.remove(ticket) else { return };
+        if socket.place.spoke && socket.stage == Stage::HalfOpen {
+            self.failed.blame(Source::of(socket.address.ip()), Offence::Handshake, now);
+        }
+        // The same address may have come again before we saw this one close.
+        if self.by_address.get(&socket.address) == Some(&ticket) {
+            self.by_address.remove(&socket.address);
+        }
+    }
+
+    /// Sources whose handshakes failed, and what is held against them.
+    pub fn failed(&self) -> &Reputation<Source> {
+        &self.failed
+    }
+
+    /// Whether nothing is counted.
+    #[cfg(test)]
+    pub fn is_empty(&self) -> bool {
+        let crowds = [&self.half_open, &self.half_open_favoured, &self.greeting, &self.admitted];
+        let none = self.sockets.is_empty() && self.by_address.is_empty() && self.leaving == 0;
+        none && self.organisations.is_empty() && crowds.iter().all(|crowd| crowd.is_empty())
+    }
+
+    fn evict(&mut self, ticket: Ticket) {
+        self.change(ticket, |socket| socket.stage = Stage::Leaving);
+    }
+
+    fn change(&mut self, ticket: Ticket, change: impl FnOnce(&mut Socket)) {
+        if let Some(mut socket) = self.remove(ticket) {
+            change(&mut socket);
+            self.insert(ticket, socket);
+        }
+    }
+
+    /// Puts a socket in and counts it.
+    fn insert(&mut self, ticket: Ticket, socket: Socket) {
+        let source = Source::of(socket.address.ip());
+        match self.crowd(socket.stage) {
+            Some(crowd) => crowd.insert(source, socket.place),
+            None if socket.stage == Stage::Leaving => self.leaving += 1,
+            None => {}
+        }
+        if let Stage::Admitted(Some(id)) = socket.stage {
+            *self.organisations.entry(id).or_default() += 1;
+        }
+        self.sockets.insert(ticket, socket);
+    }
+
+    /// Takes a socket out of all counts.
+    fn remove(&mut self, ticket: Ticket) -> Option<Socket> {
+        let socket = self.sockets.remove(&ticket)?;
+        let source = Source::of(socket.address.ip());
+        match self.crowd(socket.stage) {
+            Some(crowd) => crowd.remove(source, socket.place),
+            None if socket.stage == Stage::Leaving => self.leaving -= 1,
+            None => {}
+        }
+        if let Stage::Admitted(Some(id)) = socket.stage {
+            if let Some(count) = self.organisations.get_mut(&id) {
+                *count -= 1;
+            }
+            self.organisations.retain(|_, count| *count > 0);
+        }
+        Some(socket)
+    }
+
+    fn crowd(&mut self, stage: Stage) -> Option<&mut Crowd> {
+        match stage {
+            Stage::HalfOpen => Some(&mut self.half_open),
+            Stage::HalfOpenFavoured => Some(&mut self.half_open_favoured),
+            Stage::Greeting => Some(&mut self.greeting),
+            Stage::Admitted(_) => Some(&mut self.admitted),
+            Stage::GreetingFavoured | Stage::AdmittedFavoured | Stage::Leaving => None,
+        }
+    }
+}

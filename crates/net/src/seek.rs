@@ -1,0 +1,149 @@
+//! Whom to dial besides the configured peers: keeps a number of connections
+//! to candidates of the address book, of different providers, and looks now
+//! and then whether an address is what it is said to be.
+//!
+//! Pure: time is handed in, dials are data. What always holds: at most
+//! `target` connections of this kind, at most one a provider.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    net::SocketAddr,
+};
+
+use trefoil_types::{Millis, PeerId, Time};
+
+use crate::{
+    book::{Book, Candidate},
+    source::Provider,
+};
+
+/// Between two rounds of dials.
+pub(crate) const ROUND: Millis = Millis(500);
+
+/// Dials at once.
+const DIALLING_MAX: usize = 4;
+
+/// Between two feelers: short dials that only see who is there.
+const FEELER: Millis = Millis(60_000);
+
+/// What a connection that we dialled is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To stay.
+    Keep,
+    /// To see who is there.
+    Feel,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Dial {
+    purpose: Purpose,
+    since: Time,
+    /// Whom it met, once it did.
+    met: Option<PeerId>,
+}
+
+#[derive(Debug)]
+pub struct Seeker {
+    target: usize,
+    /// Under way or there.
+    dials: BTreeMap<SocketAddr, Dial>,
+    /// Not dialled yet since the start.
+    anchors: VecDeque<Candidate>,
+    next_round: Time,
+    next_feeler: Time,
+}
+
+impl Seeker {
+    /// Keeps `target` connections, to the book's anchors first.
+    pub fn new(target: usize, book: &Book, now: Time) -> Self {
+        Self {
+            target,
+            dials: BTreeMap::new(),
+            anchors: book.anchors().iter().cloned().collect(),
+            next_round: now,
+            next_feeler: now + FEELER,
+        }
+    }
+
+    /// Whom to dial now. `others` are where this node is connected, or will
+    /// be, by other means: their providers are taken.
+    pub fn due(
+        &mut self,
+        book: &mut Book,
+        others: impl IntoIterator<Item = SocketAddr>,
+        now: Time,
+    ) -> Vec<Candidate> {
+        if self.target == 0 || now < self.next_round {
+            return Vec::new();
+        }
+        self.next_round = now + ROUND;
+        let mut taken: BTreeSet<_> =
+            others.into_iter().chain(self.dials.keys().copied()).map(provider).collect();
+        let mut due = Vec::new();
+        while self.wants_more() {
+            let anchor = self.anchors.pop_front();
+            let Some(candidate) = anchor.or_else(|| book.pick(now, &taken)) else { break };
+            if taken.insert(provider(candidate.address)) {
+                self.begin(&candidate, Purpose::Keep, book, now);
+                due.push(candidate);
+            }
+        }
+        if now >= self.next_feeler {
+            self.next_feeler = now + FEELER;
+            if let Some(candidate) = book.pick_to_test(now, &taken) {
+                self.begin(&candidate, Purpose::Feel, book, now);
+                due.push(candidate);
+            }
+        }
+        due
+    }
+
+    fn begin(&mut self, candidate: &Candidate, purpose: Purpose, book: &mut Book, now: Time) {
+        book.dialled(candidate.address, now);
+        self.dials.insert(candidate.address, Dial { purpose, since: now, met: None });
+    }
+
+    fn wants_more(&self) -> bool {
+        let kept = self.dials.values().filter(|dial| dial.purpose == Purpose::Keep);
+        let under_way = self.dials.values().filter(|dial| dial.met.is_none());
+        kept.count() < self.target && under_way.count() < DIALLING_MAX
+    }
+
+    /// `peer` said a good hello at an address; what the connection is for, if
+    /// it is one of ours.
+    pub fn met(&mut self, address: SocketAddr, peer: PeerId, book: &mut Book) -> Option<Purpose> {
+        let dial = self.dials.get_mut(&address)?;
+        dial.met = Some(peer);
+        book.met(address, peer);
+        book.set_anchors(self.kept());
+        Some(self.dials[&address].purpose)
+    }
+
+    /// A dial failed, or its connection ended.
+    pub fn ended(&mut self, address: SocketAddr, book: &mut Book) {
+        let Some(dial) = self.dials.remove(&address) else { return };
+        if dial.met.is_none() {
+            book.failed(address);
+        }
+    }
+
+    /// A dial was not made after all: nothing was learnt.
+    pub fn dropped(&mut self, address: SocketAddr) {
+        self.dials.remove(&address);
+    }
+
+    /// Peers that this keeps a connection with, the longest first.
+    pub fn kept(&self) -> Vec<Candidate> {
+        let kept = |dial: &Dial| dial.purpose == Purpose::Keep && dial.met.is_some();
+        let mut kept: Vec<_> = self.dials.iter().filter(|(_, dial)| kept(dial)).collect();
+        kept.sort_by_key(|(address, dial)| (dial.since, **address));
+        let candidate =
+            |(address, dial): (&SocketAddr, &Dial)| Candidate { address: *address, peer: dial.met };
+        kept.into_iter().map(candidate).collect()
+    }
+}
+
+fn provider(address: SocketAddr) -> Provider {
+    Provider::of(address.ip())
+}

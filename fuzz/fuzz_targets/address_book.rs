@@ -1,0 +1,23 @@
+//! The address book's file, whose checksum is made to fit: refused, or a book
+//! that is sound, can be used, and is written as it is read.
+#![no_main]
+
+use std::collections::BTreeSet;
+
+use libfuzzer_sys::fuzz_target;
+use trefoil_net::book_file;
+use trefoil_types::{Time, keccak256};
+
+fuzz_target!(|body: &[u8]| {
+    let mut bytes = [b"trefoil/peers/1\n", body].concat();
+    let checksum = keccak256(&bytes);
+    bytes.extend_from_slice(checksum.as_slice());
+    let Ok(mut book) = book_file::decode(&bytes, [1; 32]) else { return };
+    let written = book_file::encode(&book);
+    let again = book_file::decode(&written, [1; 32]).expect("our own file");
+    assert_eq!(book_file::encode(&again), written);
+    if let Some(found) = book.pick(Time(u64::MAX / 2), &BTreeSet::new()) {
+        book.dialled(found.address, Time(u64::MAX / 2));
+        book.failed(found.address);
+    }
+});
