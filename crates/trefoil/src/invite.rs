@@ -1,13 +1,14 @@
 //! An invite: one line of text that is enough to join a network.
 //!
-//! It holds the chain specification and some nodes' addresses, and nothing
-//! secret. Whoever gives it says which network this is: whoever takes it
+//! It holds the chain specification, some nodes' addresses and, on a network of
+//! members, the newcomer's certificate; and nothing secret. Whoever gives it says which network this is: whoever takes it
 //! compares the genesis hash with the giver's by another way if that matters.
 
 use std::{fmt, str::FromStr};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
+use trefoil_crypto::{CERTIFICATE_BYTES_MAX, CertificateError, NodeCertificate};
 use trefoil_types::{ChainSpec, SpecError};
 
 use crate::settings::PeerAddress;
@@ -24,6 +25,8 @@ pub const PEERS_MAX: usize = 64;
 pub struct Invite {
     pub spec: ChainSpec,
     pub peers: Vec<PeerAddress>,
+    /// Of the one node that it is for.
+    pub certificate: Option<NodeCertificate>,
 }
 
 /// The text within, as TOML.
@@ -31,6 +34,9 @@ pub struct Invite {
 #[serde(deny_unknown_fields)]
 struct Content {
     peers: Vec<PeerAddress>,
+    /// DER, in hex.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    certificate: Option<String>,
     chain: ChainSpec,
 }
 
@@ -44,13 +50,16 @@ pub enum InviteError {
     Damaged(String),
     #[error("the invite names {0} nodes, 1 to {PEERS_MAX} are possible; ask for another one")]
     Peers(usize),
+    #[error("the invite's certificate is none: {0}; ask for another one")]
+    Certificate(#[from] CertificateError),
     #[error(transparent)]
     Spec(#[from] SpecError),
 }
 
 impl fmt::Display for Invite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let content = Content { peers: self.peers.clone(), chain: self.spec.clone() };
+        let certificate = self.certificate.as_ref().map(|held| hex::encode(held.to_der()));
+        let content = Content { peers: self.peers.clone(), certificate, chain: self.spec.clone() };
         let text = toml::to_string(&content).expect("an invite is plain data");
         write!(f, "{PREFIX}{}", URL_SAFE_NO_PAD.encode(text))
     }
@@ -73,17 +82,26 @@ impl FromStr for Invite {
             return Err(InviteError::Peers(content.peers.len()));
         }
         content.chain.check()?;
-        Ok(Self { spec: content.chain, peers: content.peers })
+        let certificate = content.certificate.map(|text| certificate(&text)).transpose()?;
+        Ok(Self { spec: content.chain, peers: content.peers, certificate })
     }
+}
+
+fn certificate(text: &str) -> Result<NodeCertificate, InviteError> {
+    if text.len() > 2 * CERTIFICATE_BYTES_MAX {
+        return Err(CertificateError::TooLong(text.len() / 2).into());
+    }
+    let der = hex::decode(text).map_err(|e| InviteError::Damaged(e.to_string()))?;
+    Ok(NodeCertificate::decode(&der)?)
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 
-    use trefoil_crypto::SecretKey;
+    use trefoil_crypto::{Role, SecretKey};
     use trefoil_types::{
-        Address, Kind, PeerId,
+        Address, B256, Kind, PeerId,
         spec::{Fork, FoundingValidator, Organisation},
     };
 
@@ -122,13 +140,23 @@ mod tests {
             }],
             alloc: BTreeMap::new(),
         };
-        Invite { spec, peers: vec![PeerAddress { peer: PeerId(key(4)), address }] }
+        let peers = vec![PeerAddress { peer: PeerId(key(4)), address }];
+        Invite { spec, peers, certificate: None }
+    }
+
+    fn certified() -> Invite {
+        let peer = PeerId(SecretKey::from_seed(&[6; 32]).public());
+        let claims = crate::certificate::claims(B256::ZERO, 1, peer, Role::Full, 1_700_000_000, 9);
+        let ca = SecretKey::from_seed(&[5; 32]);
+        let certificate = Some(NodeCertificate::issue(&claims, &ca).unwrap());
+        Invite { certificate, ..invite() }
     }
 
     #[test]
     fn an_invite_reads_back() {
-        let invite = invite();
-        assert_eq!(format!(" {invite}\n").parse(), Ok(invite));
+        for invite in [invite(), certified()] {
+            assert_eq!(format!(" {invite}\n").parse(), Ok(invite));
+        }
     }
 
     #[test]
@@ -152,7 +180,7 @@ mod tests {
             changes in proptest::collection::vec((0usize..1_000, proptest::char::any()), 1..4),
         ) {
             // Changed as sent, and changed in the TOML within.
-            let sent = invite().to_string();
+            let sent = certified().to_string();
             let within = URL_SAFE_NO_PAD.decode(sent.strip_prefix(PREFIX).unwrap()).unwrap();
             let changed = |text: &str| {
                 let mut text: Vec<char> = text.chars().collect();

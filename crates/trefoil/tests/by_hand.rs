@@ -61,10 +61,16 @@ fn four_founders_run_a_network_and_a_fifth_node_joins() {
         node.reach(2);
     }
 
-    let invite =
-        succeed(&["network", "invite", "--dir", &nodes[0].dir, "--at", &own_address(&nodes[0])]);
     let fifth = format!("{path}/fifth");
     let p2p = format!("127.0.0.1:{ports}");
+    let made = succeed(&["keys", "new", "node", "--dir", &fifth]);
+    let peer = made.split_whitespace().find(|word| word.starts_with("12D3KooW")).unwrap();
+    let at = own_address(&nodes[0]);
+    let invite =
+        succeed(&["network", "invite", "--dir", &nodes[0].dir, "--at", &at, "--for", peer]);
+    // It is for that node alone.
+    let other = format!("{path}/other");
+    common::refuse(&["join", invite.trim(), "--dir", &other], &["the invite is for node", peer]);
     succeed(&["join", invite.trim(), "--dir", &fifth, "--p2p", &p2p]);
     let fifth = Node::run(fifth, ports + 1);
     let tip = nodes[0].reach(3);
@@ -77,7 +83,7 @@ fn four_founders_run_a_network_and_a_fifth_node_joins() {
     let peers = json(&["peers", "--rpc", &rpc, "--json"]);
     assert_eq!(peers.as_array().unwrap().len(), 4, "{peers:#}");
     assert!(succeed(&["status", "--rpc", &rpc]).contains("no validator key"));
-    let keys = json(&["keys", "list", "--dir", &nodes[1].dir, "--json"]);
+    let keys = json(&["keys", "list", "--dir", &nodes[2].dir, "--json"]);
     assert_eq!((&keys[0]["kind"], &keys[1]["kind"]), (&"node".into(), &"validator".into()));
 
     // One node stops in order: the others go on without it, and it catches up.

@@ -9,13 +9,16 @@ use crate::{
     trie::{NodeReader, PretendedTrie},
 };
 
+/// Tells the rules of a block of which number and timestamp are known.
+type RulesOf<'a> = dyn Fn(&Header) -> Result<Rules, LedgerError> + 'a;
+
 /// A block, the state after it, and the rules of the blocks to come.
 pub struct Ground<'a, S> {
     pub(super) hash: B256,
     pub(super) header: Header,
     pub(super) state: S,
     trie: Box<dyn NodeReader + 'a>,
-    rules: Box<dyn Fn(&Header) -> Result<Rules, LedgerError> + 'a>,
+    rules: Box<RulesOf<'a>>,
 }
 
 impl<S> fmt::Debug for Ground<'_, S> {

@@ -3,10 +3,12 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use trefoil_crypto::NodeCertificate;
 use trefoil_types::ChainSpec;
 
 use super::{Dir, SettingFlags};
 use crate::{
+    certificate,
     failure::Failure,
     home::{self, Home},
     invite::{self, Invite},
@@ -30,7 +32,8 @@ pub struct Init {
 impl Init {
     pub fn run(self) -> Result<(), Failure> {
         let spec = home::read_spec(&self.chain)?;
-        make(&self.dir.home(), &spec, &self.flags, self.validator, Vec::new())
+        make(&self.dir.home(), &spec, &self.flags, self.validator, Vec::new())?;
+        advise(&self.dir.home(), &spec)
     }
 }
 
@@ -52,10 +55,45 @@ impl Join {
         } else {
             self.invite
         };
-        let invite: Invite = text.parse()?;
-        let peers = invite.peers.iter().map(ToString::to_string).collect();
-        make(&self.dir.home(), &invite.spec, &self.flags, false, peers)
+        let Invite { spec, peers, certificate }: Invite = text.parse()?;
+        let home = self.dir.home();
+        if let Some(certificate) = &certificate {
+            check_ours(&home, certificate)?;
+        }
+        let peers = peers.iter().map(ToString::to_string).collect();
+        make(&home, &spec, &self.flags, false, peers)?;
+        if let Some(certificate) = &certificate {
+            certificate::store(&certificate::path(&home.dir), certificate)?;
+        }
+        advise(&home, &spec)
     }
+}
+
+/// An invite with a certificate is for the one node whose key it names.
+fn check_ours(home: &Home, certificate: &NodeCertificate) -> Result<(), Failure> {
+    let file = keys::path(&home.dir, KeyKind::Node, "");
+    let here = if file.exists() { keys::describe(&file)?.public } else { "missing".into() };
+    if here == certificate.peer.to_string() {
+        return Ok(());
+    }
+    Err(Failure::told(
+        format!("the invite is for node {}, and {} is {here}", certificate.peer, file.display()),
+        "name the directory in which you ran `trefoil keys new node`, or ask for an invite for this key",
+    ))
+}
+
+/// What is left to be done before the node can run.
+fn advise(home: &Home, spec: &ChainSpec) -> Result<(), Failure> {
+    let dir = home.dir.display();
+    let path = certificate::path(&home.dir);
+    if spec.kind.has_members() && !path.exists() {
+        let peer = keys::describe(&keys::path(&home.dir, KeyKind::Node, ""))?.public;
+        println!("this network lets certified nodes in only: ask your organisation for");
+        println!("  trefoil node certify {peer} --out node.der");
+        println!("and put the file at {}", path.display());
+    }
+    println!("then start it with `trefoil run --dir {dir}`");
+    Ok(())
 }
 
 /// Makes a node's directory; `peers` count unless a flag names others.
@@ -80,14 +118,15 @@ fn make(
     let password = flags.password.source().choose("the new node's keys")?;
     let kinds = [KeyKind::Node, KeyKind::Validator];
     for kind in kinds.into_iter().take(if validator { 2 } else { 1 }) {
-        let file = keys::store(&home.dir, kind, &keys::generate(kind), &password)?;
+        let path = keys::path(&home.dir, kind, "");
+        let file = match path.exists() {
+            // Made before, so that it could be certified.
+            true => keys::describe(&path)?,
+            false => keys::store(&home.dir, kind, &keys::generate(kind), &password)?,
+        };
         println!("{:9}  {}", kind.to_string(), file.public);
     }
     home.found(spec, &settings)?;
-    let dir = home.dir.display();
-    println!(
-        "{dir} is a node of {} (id {}); start it with `trefoil run --dir {dir}`",
-        spec.name, spec.chain_id
-    );
+    println!("{} is a node of {} (id {})", home.dir.display(), spec.name, spec.chain_id);
     Ok(())
 }

@@ -4,10 +4,13 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, str::FromStr};
 
 use alloy_primitives::{U256, utils::parse_ether};
 use clap::{Args, Subcommand, ValueEnum};
-use trefoil_types::{Address, Kind};
+use trefoil_crypto::{NodeCertificate, Role};
+use trefoil_types::{Address, Kind, PeerId};
 
 use super::{Dir, Password, arguments};
 use crate::{
+    certificate::{self, Ca},
+    clock,
     failure::Failure,
     founding::{self, Founder, Party, Plan},
     home::{self, Home},
@@ -234,6 +237,15 @@ pub struct MakeInvite {
     /// Where others reach this node, if it listens on every address (0.0.0.0)
     #[arg(long, value_name = "IP:PORT")]
     at: Option<SocketAddr>,
+    /// The newcomer's peer id (`trefoil keys new node` prints it): certify it with
+    /// the CA key in DIR/keys/ca.json, and put the certificate into the invite
+    #[arg(long = "for", value_name = "PEERID")]
+    newcomer: Option<PeerId>,
+    /// What the newcomer may be: full, or validator
+    #[arg(long, default_value_t = Role::Full, requires = "newcomer")]
+    role: Role,
+    #[command(flatten)]
+    password: Password,
 }
 
 impl MakeInvite {
@@ -255,7 +267,25 @@ impl MakeInvite {
         let mut peers = vec![PeerAddress { peer, address }];
         peers.extend(p2p.peers);
         peers.truncate(crate::invite::PEERS_MAX);
-        println!("{}", Invite { spec: (*spec).clone(), peers });
+        let certificate =
+            self.newcomer.map(|newcomer| self.certify(&home, newcomer)).transpose()?;
+        println!("{}", Invite { spec: (*spec).clone(), peers, certificate });
         Ok(())
+    }
+
+    /// With the CA key that is here, for the organisation of this node.
+    fn certify(&self, home: &Home, newcomer: PeerId) -> Result<NodeCertificate, Failure> {
+        let password = self.password.source().get("the CA key")?;
+        let ca = Ca::open(&home.dir, &password)?.ok_or_else(|| {
+            Failure::told(
+                format!("there is no CA key in {}", home.dir.display()),
+                "invite from the directory that holds your organisation's keys/ca.json, or leave --for out and use `trefoil node certify`",
+            )
+        })?;
+        let own = certificate::load(&home.dir)?;
+        let (now, days) = (clock::wall().as_secs(), certificate::DAYS);
+        let claims =
+            certificate::claims(own.genesis, own.organisation, newcomer, self.role, now, days);
+        ca.certify(&claims)
     }
 }

@@ -77,7 +77,7 @@ impl Repair {
 
 #[cfg(test)]
 mod tests {
-    use trefoil_types::{Address, ChainSpec, Validator};
+    use trefoil_types::{Address, ChainSpec, PeerId};
 
     use super::*;
 
@@ -91,12 +91,16 @@ mod tests {
     #[test]
     fn a_damaged_database_goes_aside_with_its_journal() {
         let dir = tempfile::tempdir().unwrap();
-        let key = trefoil_crypto::SecretKey::from_seed(&[1; 32]).public();
-        let validator = Validator { key, power: 1, fee_recipient: Address::ZERO };
+        let key = |n| trefoil_crypto::SecretKey::from_seed(&[n; 32]).public();
         let spec = ChainSpec::from_toml(&format!(
             "name = \"t\"\nkind = \"private\"\nchain_id = 5\ngenesis_time = 1\n\
-             gas_limit = 30000000\nbase_fee = 0\n[forks]\ncancun = 0\n[[validators]]\n{}",
-            toml::to_string(&validator).unwrap()
+             gas_limit = 30000000\nbase_fee = 0\n[forks]\ncancun = 0\n\
+             [[organisations]]\nname = \"one\"\nthreshold = 1\nkeys = [\"{0}\"]\nca_keys = [\"{1}\"]\n\
+             [[validators]]\nkey = \"{2}\"\npower = 1\nfee_recipient = \"{0}\"\nnode = \"{3}\"\norganisation = \"one\"\n",
+            Address::repeat_byte(1),
+            key(1),
+            key(2),
+            PeerId(key(3)),
         ));
         let spec = Arc::new(spec.unwrap());
         fs::write(dir.path().join("chain.toml"), spec.to_toml()).unwrap();

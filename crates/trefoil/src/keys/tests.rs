@@ -20,7 +20,7 @@ fn a_key_comes_back_with_its_password_only() {
     }
     let kinds: Vec<_> = list(dir.path()).unwrap().into_iter().map(|file| file.kind).collect();
     assert_eq!(kinds, [KeyKind::Account, KeyKind::Ca, KeyKind::Node, KeyKind::Validator]);
-    assert_eq!(fs::read_dir(dir.path().join("keys")).unwrap().count(), 3, "no drafts stay");
+    assert_eq!(fs::read_dir(dir.path().join("keys")).unwrap().count(), 4, "no drafts stay");
 }
 
 #[test]

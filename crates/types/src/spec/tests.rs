@@ -167,7 +167,8 @@ fn a_wrong_spec_names_the_key_and_the_cure() {
 
 #[test]
 fn the_terms_of_staking_are_bounded() {
-    let wrong: [(&str, fn(&mut Staking)); 5] = [
+    type Change = fn(&mut Staking);
+    let wrong: [(&str, Change); 5] = [
         ("`staking.epoch_blocks` is 0", |s| s.epoch_blocks = 0),
         ("`staking.min_stake` is 0", |s| s.min_stake = Default::default()),
         ("`staking.validators_max` is 1", |s| s.validators_max = 1),
