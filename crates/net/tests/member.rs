@@ -123,7 +123,8 @@ async fn a_peer_that_stalls_within_the_handshake_is_closed_at_its_deadline() {
     for wire in [&mut silent, &mut slow] {
         assert!(peer::ends(wire, Duration::from_secs(7)).await);
     }
-    assert!(start.elapsed() > Duration::from_secs(4), "{:?}", start.elapsed());
+    // The gate's bound on silence comes before the handshake's deadline.
+    assert!(start.elapsed() > Duration::from_secs(1), "{:?}", start.elapsed());
     assert!(!node.stop().await);
 }
 

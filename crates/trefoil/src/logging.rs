@@ -39,6 +39,11 @@ pub fn start(filter: &str) -> Result<(), Failure> {
 pub fn end_on_panic() {
     let report = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
+        // The reader of a pipe has seen enough: `trefoil status | head -1`.
+        let said = info.payload_as_str().unwrap_or_default();
+        if said.starts_with("failed printing to stdout") {
+            std::process::exit(0);
+        }
         report(info);
         if thread::current().name().is_some_and(|name| name.starts_with(READERS)) {
             return;

@@ -5,7 +5,7 @@ use std::fmt;
 use trefoil_types::{B256, ChainSpec, Header, Height};
 
 use crate::{
-    CallError, LedgerError, MemoryTrie, Rules, Snapshot, StateAt,
+    CallError, Governed, LedgerError, MemoryTrie, Rules, Snapshot, StateAt,
     trie::{NodeReader, PretendedTrie},
 };
 
@@ -43,9 +43,19 @@ impl<'a> Ground<'a, StateAt> {
             header,
             state: snapshot.state(height)?,
             trie: Box::new(snapshot.view.trie_at(height)?),
-            rules: Box::new(|header| Rules::of_chain(spec, snapshot.governed(), header)),
+            rules: Box::new(|header| rules_of_chain(spec, snapshot.governed(), header)),
         })
     }
+}
+
+/// A pretended block has no base fee yet when its rules are asked for.
+pub(super) fn rules_of_chain(
+    spec: &ChainSpec,
+    governed: &Governed,
+    header: &Header,
+) -> Result<Rules, LedgerError> {
+    let gas_free = governed.settings.is_gas_free();
+    Ok(Rules { gas_free, ..Rules::of_chain(spec, governed, header)? })
 }
 
 impl<'a, S> Ground<'a, S> {

@@ -36,7 +36,7 @@ fn ground(base_fee: u64) -> Ground<'static, World> {
     }
     assert_eq!(trie.apply(&diff).unwrap(), tip.state_root);
     Ground::in_memory(tip, world, trie, move |header| {
-        Rules::of_chain(&spec, &governed, header).unwrap()
+        ground::rules_of_chain(&spec, &governed, header).unwrap()
     })
 }
 

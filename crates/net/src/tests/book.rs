@@ -173,7 +173,9 @@ fn the_seeker_keeps_one_connection_a_provider_and_begins_with_anchors() {
     assert!(book.anchors().iter().any(|kept| kept.address == anchor.address));
     // One ends, another takes its place; a minute later a feeler looks around.
     seeker.ended(dialled[4], &mut book);
-    assert_eq!(seeker.due(&mut book, [], now).len(), 1);
+    let next = seeker.due(&mut book, [], now);
+    assert_eq!(next.len(), 1);
+    assert_eq!(seeker.met(next[0].address, peer(1), &mut book), Some(Purpose::Keep));
     let feeler = seeker.due(&mut book, [], now + Millis(60_000));
     assert_eq!(feeler.len(), 1);
     assert_eq!(seeker.met(feeler[0].address, peer(1), &mut book), Some(Purpose::Feel));

@@ -157,12 +157,15 @@ fn print(row: &Row) {
     println!("    {}", known.join("  "));
 }
 
-/// Of each validator of the newest block: whether its certificate, as the node
-/// holds it, has its signature.
+/// Of each validator of the block before the newest: whether the certificate that
+/// the newest one binds has its signature. (The newest's own may still grow.)
 async fn last_signatures(contract: &Contract) -> Result<BTreeMap<PublicKey, bool>, Failure> {
     let client = contract.client();
     let method = "trefoil_getCertificate";
-    let certificate = client.call(method, json!(["latest"])).await?;
+    let newest = client.call("eth_blockNumber", json!([])).await?;
+    let newest = newest.as_str().and_then(|hex| u64::from_str_radix(hex.get(2..)?, 16).ok());
+    let before = newest.ok_or_else(|| client.odd("eth_blockNumber"))?.saturating_sub(1);
+    let certificate = client.call(method, json!([format!("{before:#x}")])).await?;
     // Genesis has none.
     let Some(height) = certificate["height"].as_str() else { return Ok(BTreeMap::new()) };
     let odd = || client.odd(method);
