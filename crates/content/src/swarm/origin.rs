@@ -129,16 +129,21 @@ impl Transfer {
     }
 }
 
-/// The part of a name that lots are drawn with.
+/// What of a name lots are drawn with.
 fn word(peer: &PeerId) -> u64 {
     let bytes: [u8; 8] = peer.0.0[..8].try_into().expect("a key has 32 bytes");
-    u64::from_le_bytes(bytes)
+    mix(u64::from_le_bytes(bytes))
 }
 
-/// A peer's lot for a piece: any even mixing does, nothing hangs on secrecy
-/// (SplitMix64's finalizer, Steele, Lea and Flood 2014).
+/// A peer's lot for a piece.
 fn lot(peer: u64, piece: u32) -> u64 {
-    let mut mixed = peer ^ u64::from(piece).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mix(peer ^ mix(piece.into()))
+}
+
+/// Any even mixing does: nothing hangs on secrecy. This is SplitMix64's
+/// (Steele, Lea and Flood 2014).
+fn mix(number: u64) -> u64 {
+    let mut mixed = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     mixed ^ (mixed >> 31)

@@ -1,5 +1,7 @@
 //! What is played, and what came of it.
 
+use rand::{SeedableRng as _, seq::SliceRandom as _};
+use rand_chacha::ChaCha8Rng;
 use trefoil_content::{Bits, Layout, swarm::{Manner, Rates}};
 
 use super::net::{Conduct, Micros, Net, Rate};
@@ -131,8 +133,10 @@ impl Scenario {
         };
         let mut origin_lives = true;
         let started_late = self.clients as u64 * self.stagger_ms * 1_000;
+        let mut shown = 0;
         loop {
             let next = net.run(|net| {
+                if std::env::var("DBG").is_ok() && net.now / 2_000_000 > shown { shown = net.now / 2_000_000; let v: Vec<_> = net.machines.iter().map(|m| format!("{:.2}/{:.2}", m.sent as f64 / self.bytes as f64, m.here.count() as f64 / m.here.len() as f64)).collect(); eprintln!("{} {}", net.now / 1000, v.join(" ")); }
                 if let Some(at) = victims.iter().position(|at| self.has_share(net, *at, 30)) {
                     let victim = victims.remove(at);
                     net.kill(victim);
@@ -157,14 +161,14 @@ impl Scenario {
         if origin_lives && net.machines[ORIGIN].neighbours.len() < slots {
             net.connect(client, ORIGIN, Some(ORIGIN));
         }
-        let others: Vec<usize> = (1..=self.clients)
-            .filter(|other| *other != client && net.machines[*other].swarm.is_some())
-            .collect();
-        let degree = if self.degree == 0 { others.len() } else { self.degree.min(others.len()) };
-        // Spread over those who are there, another set for each client.
-        let step = others.len() / degree.max(1);
-        for k in 0..degree {
-            let other = others[(client * 7 + k * step.max(1) + k * k) % others.len()];
+        let there = |other: &usize| *other != client && net.machines[*other].swarm.is_some();
+        let mut others: Vec<usize> = (1..=self.clients).filter(there).collect();
+        if self.degree > 0 {
+            let mut rng = ChaCha8Rng::seed_from_u64(self.seed ^ (client as u64) << 32);
+            others.shuffle(&mut rng);
+            others.truncate(self.degree);
+        }
+        for other in others {
             net.connect(client, other, None);
         }
     }
