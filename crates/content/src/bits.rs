@@ -71,6 +71,13 @@ impl Bits {
         }
     }
 
+    /// Adds all that is in `other`, which is as long.
+    pub fn insert_all(&mut self, other: &Bits) {
+        for (word, other) in self.words.iter_mut().zip(&other.words) {
+            *word |= other;
+        }
+    }
+
     /// The numbers in it, ascending.
     pub fn iter(&self) -> impl Iterator<Item = u64> + '_ {
         ones(self.words.iter().copied())
@@ -101,6 +108,28 @@ impl Bits {
     pub fn prefix(&self, range: Range<u64>) -> u64 {
         let gap = self.next(range.start, false).unwrap_or(self.len);
         gap.min(range.end).saturating_sub(range.start)
+    }
+
+    /// `len / 8` bytes, the lowest number in the lowest bit of the first.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let bytes = self.words.iter().flat_map(|word| word.to_le_bytes());
+        bytes.take(self.len.div_ceil(8) as usize).collect()
+    }
+
+    /// What [`Bits::to_bytes`] gave; `None` for anything else.
+    pub fn from_bytes(len: u64, bytes: &[u8]) -> Option<Self> {
+        if bytes.len() as u64 != len.div_ceil(8) {
+            return None;
+        }
+        let word = |part: &[u8]| {
+            let mut word = [0; 8];
+            word[..part.len()].copy_from_slice(part);
+            u64::from_le_bytes(word)
+        };
+        let bits = Self { len, words: bytes.chunks(8).map(word).collect() };
+        // Nothing beyond the end.
+        let last = bits.words.last().copied().unwrap_or_default();
+        (len.is_multiple_of(64) || last >> (len % 64) == 0).then_some(bits)
     }
 
     /// The first number from `from` on that is in it (or is not).

@@ -9,7 +9,7 @@
 use trefoil_types::{Millis, PeerId, Time};
 
 use super::{
-    Common, Effect, Source,
+    Common, Effect, Manner, Source,
     transfer::{Transfer, insert_sorted},
 };
 use crate::Bits;
@@ -22,6 +22,10 @@ const CLAIMS_MAX: u32 = 64;
 
 /// The origin gives even what others have, when they gave nothing for so long.
 const STARVED: Millis = Millis(3_000);
+
+/// Who chokes us for so long and never gave us anything is thought to give
+/// nothing.
+const WITHHELD: Millis = Millis(2_000);
 
 impl Transfer {
     pub(super) fn pick_of_origin(&mut self, now: Time, common: &mut Common) -> Option<u32> {
@@ -39,11 +43,30 @@ impl Transfer {
         if others.is_some() {
             return others;
         }
+        if let Some(piece) = self.withheld(now, common) {
+            return Some(piece);
+        }
         let from_peers = self.requests.values().any(|request| !request.claim);
         if from_peers || now.since(self.fed_at) < STARVED {
             return None;
         }
         self.rarest(self.wanted.minus([&self.have, &self.busy]), common)
+    }
+
+    /// A piece that only strangers have who never gave us anything.
+    fn withheld(&self, now: Time, common: &mut Common) -> Option<u32> {
+        if self.manner == Manner::Fair {
+            return None;
+        }
+        let mut reachable = Bits::none(self.layout.pieces().into());
+        for peer in self.peers.values().filter(|peer| !peer.is_origin()) {
+            let may_give = !peer.chokes_us || peer.ever_gave;
+            if may_give || now.since(peer.choking_since) < WITHHELD {
+                reachable.insert_all(&peer.have);
+            }
+        }
+        let taken = [&self.have, &self.busy, &self.claimed, &reachable];
+        self.rarest(self.wanted.minus(taken), common)
     }
 
     /// The pieces for which no one who still needs pieces has a higher lot.

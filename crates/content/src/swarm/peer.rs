@@ -32,6 +32,7 @@ pub(crate) struct Peer {
     pub turn: u64,
     /// Bytes that came from it, halved at each choosing.
     pub given: u64,
+    pub ever_gave: bool,
     /// Bytes that it took from us.
     pub taken: u64,
     /// How many of the pieces that it had first from us came to others.
@@ -70,6 +71,7 @@ impl Peer {
             serving: None,
             turn: 0,
             given: 0,
+            ever_gave: false,
             taken: 0,
             spread: 0,
             claims: 0,

@@ -274,6 +274,7 @@ impl Transfer {
         if let Some(peer) = self.peers.get_mut(&source) {
             peer.open -= bytes;
             peer.given += bytes;
+            peer.ever_gave = true;
             peer.strikes = 0;
             if !peer.is_origin() {
                 self.fed_at = now;

@@ -67,8 +67,8 @@ enum Event {
     Tick { at: usize },
     /// Something for a swarm.
     Input { to: usize, life: u32, input: Input },
-    /// A part has wholly come (the connection it came on ended with `from_life`).
-    Delivered { to: usize, life: u32, from: usize, request: RequestId, part: Part, bad: bool },
+    /// A part has wholly come.
+    Delivered { to: usize, life: u32, request: RequestId, part: Part, bad: bool },
     /// A web server's uplink is free.
     WebFree { at: usize },
     WebAsk { at: usize, from: usize, request: RequestId, part: Part },
@@ -232,9 +232,9 @@ impl Net {
                     self.input(to, input);
                 }
             }
-            Event::Delivered { to, life, from, request, part, bad } => {
+            Event::Delivered { to, life, request, part, bad } => {
                 if self.machines[to].life == life {
-                    self.delivered(to, from, request, part, bad);
+                    self.delivered(to, request, part, bad);
                 }
             }
             Event::WebAsk { at, from, request, part } => {
@@ -251,16 +251,15 @@ impl Net {
         None
     }
 
-    fn delivered(&mut self, to: usize, from: usize, request: RequestId, part: Part, bad: bool) {
+    fn delivered(&mut self, to: usize, request: RequestId, part: Part, bad: bool) {
         let bytes = self.layout.part_bytes(&part);
         let machine = &mut self.machines[to];
         if machine.open.remove(&request).is_none() {
             machine.wasted += bytes;
             return;
         }
-        let input = if bad && machine.conduct == Conduct::Honest {
+        let input = if bad && machine.conduct != Conduct::Poisoner {
             machine.poisoned += 1;
-            let _ = from;
             let failure = Failure::Corrupt { group: part.groups.start };
             Input::Failed { resource: RESOURCE, request, failure }
         } else {
@@ -408,7 +407,7 @@ impl Net {
         receiver.down_free = begin + wire * 1_000_000 / receiver.rate.down.max(1);
         let there = receiver.down_free.max(sent + self.delay);
         let life = receiver.life;
-        self.push(there, Event::Delivered { to, life, from: at, request, part, bad });
+        self.push(there, Event::Delivered { to, life, request, part, bad });
         sent
     }
 
