@@ -85,6 +85,8 @@ pub struct Net {
     pub manner: Manner,
     pub rates: Rates,
     pub banned: BTreeSet<(usize, usize)>,
+    /// How many honest nodes have all.
+    pub honest_done: usize,
     seed: u64,
     events: BinaryHeap<Reverse<(Micros, u64)>>,
     bodies: BTreeMap<u64, Event>,
@@ -114,6 +116,7 @@ impl Net {
             manner,
             rates: Rates::default(),
             banned: BTreeSet::new(),
+            honest_done: 0,
             seed,
             events: BinaryHeap::new(),
             bodies: BTreeMap::new(),
@@ -344,8 +347,12 @@ impl Net {
             }
             Effect::Leave { .. } => {}
             Effect::Done { .. } => {
-                let now = self.now;
-                self.machines[at].done_at.get_or_insert(now);
+                let machine = &mut self.machines[at];
+                let first = machine.done_at.is_none() && at != 0;
+                machine.done_at.get_or_insert(self.now);
+                if first && machine.conduct == Conduct::Honest {
+                    self.honest_done += 1;
+                }
             }
         }
     }

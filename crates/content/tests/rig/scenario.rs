@@ -75,6 +75,8 @@ pub struct Outcome {
     pub copies: f64,
     /// Bytes that came and were not wanted, in files, all clients together.
     pub wasted: f64,
+    /// What the luckiest free rider had when the honest had all, in files.
+    pub free_rider_share: f64,
     /// The most bad pieces that one client met.
     pub poisoned: u64,
 }
@@ -133,10 +135,8 @@ impl Scenario {
         };
         let mut origin_lives = true;
         let started_late = self.clients as u64 * self.stagger_ms * 1_000;
-        let mut shown = 0;
         loop {
             let next = net.run(|net| {
-                if std::env::var("DBG").is_ok() && net.now / 2_000_000 > shown { shown = net.now / 2_000_000; let v: Vec<_> = net.machines.iter().map(|m| format!("{:.2}/{:.2}", m.sent as f64 / self.bytes as f64, m.here.count() as f64 / m.here.len() as f64)).collect(); eprintln!("{} {}", net.now / 1000, v.join(" ")); }
                 if let Some(at) = victims.iter().position(|at| self.has_share(net, *at, 30)) {
                     let victim = victims.remove(at);
                     net.kill(victim);
@@ -183,9 +183,7 @@ impl Scenario {
     }
 
     fn all_done(&self, net: &Net) -> bool {
-        net.machines[1..]
-            .iter()
-            .all(|machine| machine.conduct != Conduct::Honest || machine.done_at.is_some())
+        net.honest_done == self.clients - self.free_riders - self.poisoners
     }
 
     /// Seconds.
@@ -213,6 +211,12 @@ impl Scenario {
         Outcome {
             time: honest.iter().fold(Some(0.0), latest),
             free_riders: times(Conduct::FreeRider),
+            free_rider_share: net
+                .machines
+                .iter()
+                .filter(|machine| machine.conduct == Conduct::FreeRider)
+                .map(|machine| machine.here.count() as f64 / machine.here.len() as f64)
+                .fold(0.0, f64::max),
             bound: self.bound(),
             copies: net.machines[ORIGIN].sent as f64 / self.bytes as f64,
             wasted: net.machines.iter().map(|machine| machine.wasted).sum::<u64>() as f64
