@@ -69,6 +69,7 @@ impl Swarm {
     /// it may have been closed while the news was under way.
     pub fn step(&mut self, now: Time, input: Input, effects: &mut Vec<Effect>) {
         let common = &mut self.common;
+        let mut only = None;
         let resource = match input {
             Input::Tick => return self.pump_all(now, effects),
             Input::Left { source } => {
@@ -98,12 +99,12 @@ impl Swarm {
             | Input::Unasked { resource, .. }
             | Input::Served { resource, .. } => {
                 let Some(transfer) = self.transfers.get_mut(&resource) else { return };
-                transfer.input(now, input, common, effects);
+                only = transfer.input(now, input, common, effects);
                 resource
             }
         };
         if let Some(transfer) = self.transfers.get_mut(&resource) {
-            transfer.pump(now, common, effects);
+            transfer.pump(now, only, common, effects);
         }
     }
 
@@ -120,7 +121,7 @@ impl Swarm {
 
     fn pump_all(&mut self, now: Time, effects: &mut Vec<Effect>) {
         for transfer in self.transfers.values_mut() {
-            transfer.pump(now, &mut self.common, effects);
+            transfer.pump(now, None, &mut self.common, effects);
         }
     }
 }

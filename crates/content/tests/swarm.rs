@@ -84,6 +84,19 @@ fn late_comers_and_slow_links_hold_nobody_up() {
     assert_eq!(fast, 7, "one slow client slows only itself: {slow:?}");
 }
 
+/// Each knows a few dozen others, and the origin takes sixteen.
+#[test]
+fn a_crowd_costs_the_origin_one_copy() {
+    let crowd = Scenario {
+        clients: 300,
+        bytes: 16 << 20,
+        degree: 8,
+        origin_slots: 16,
+        ..Scenario::default()
+    };
+    reaches(&crowd, 2.0, 1.15);
+}
+
 #[test]
 fn rates_are_kept() {
     let half = Rates { up: None, down: Some(25 * 125_000) };

@@ -32,8 +32,12 @@ impl Transfer {
         others.sort_by_key(|source| std::cmp::Reverse(self.merit(source)));
         let givers = others.iter().take_while(|source| self.merit(source) > 0).count();
         let mut chosen: Vec<Source> = others.drain(..givers.min(SLOTS)).collect();
-        let (new, takers): (Vec<_>, Vec<_>) =
+        let (new, mut takers): (Vec<_>, Vec<_>) =
             others.into_iter().partition(|source| self.has_credit(source));
+        // Who still needs pieces lets chance favour takers half of the time only.
+        if !self.have.is_full() && !(self.choosings / OPTIMISTIC).is_multiple_of(2) {
+            takers.clear();
+        }
         let free = SLOTS - chosen.len();
         chosen.extend(new.iter().take(free));
         let chance: Vec<Source> = new.into_iter().skip(free).chain(takers).collect();

@@ -21,11 +21,20 @@ const UNTRIED: Millis = Millis(1_000);
 impl Transfer {
     /// Asks every source for as much as its window takes, emptiest first, one
     /// piece each at a time so that all get a share of what is rare.
-    pub fn fill(&mut self, now: Time, common: &mut Common, effects: &mut Vec<Effect>) {
+    /// With `only`, nothing changed but at this source.
+    pub fn fill(
+        &mut self,
+        now: Time,
+        only: Option<Source>,
+        common: &mut Common,
+        effects: &mut Vec<Effect>,
+    ) {
         if self.done {
             return;
         }
-        let roomy = self.peers.iter().filter(|(_, peer)| peer.has_room(now));
+        let roomy = self.peers.iter().filter(|(source, peer)| {
+            only.is_none_or(|only| only == **source) && peer.has_room(now)
+        });
         let mut sources: Vec<_> = roomy.map(|(source, peer)| (peer.fill(), *source)).collect();
         sources.sort_unstable();
         while !sources.is_empty() {

@@ -6,7 +6,7 @@ use trefoil_types::{Millis, Offence, PeerId, Time};
 
 use super::{
     Common, Effect, Failure, Input, Manner, Rates, Refusal, RequestId, Resource, Role, Source,
-    bucket::Bucket, io::sooner, peer::{Asked, Peer},
+    bucket::Bucket, io::sooner, peer::{Asked, Peer}, upload::Given,
 };
 use crate::{Bits, Layout, News, Part};
 
@@ -60,8 +60,8 @@ pub(crate) struct Transfer {
     pub choosings: u64,
     pub turns: u64,
     pub serving: usize,
-    /// To whom a piece was served first, while it is with nobody else.
-    pub first: BTreeMap<u32, (Source, Time)>,
+    /// To whom pieces went that nobody else had.
+    pub given: BTreeMap<u32, Given>,
     /// When a peer last gave something.
     pub fed_at: Time,
     pub up: Bucket,
@@ -119,7 +119,7 @@ impl Transfer {
             choosings: 0,
             turns: 0,
             serving: 0,
-            first: BTreeMap::new(),
+            given: BTreeMap::new(),
             fed_at: Time(0),
             up: Bucket::new(rates.up),
             down: Bucket::new(rates.down),
@@ -128,44 +128,61 @@ impl Transfer {
         }
     }
 
+    /// Tells at which source alone something changed, if that is so.
     pub fn input(
         &mut self,
         now: Time,
         input: Input,
         common: &mut Common,
         effects: &mut Vec<Effect>,
-    ) {
+    ) -> Option<Source> {
         match input {
             Input::Want { pieces, sequential, .. } => {
                 self.want(now, pieces, sequential, common, effects);
             }
             Input::Joined { source, role, .. } => self.joined(now, source, role, effects),
-            Input::Told { peer, news, .. } => self.told(now, peer, &news, common, effects),
+            Input::Told { peer, news, .. } => {
+                self.told(now, peer, &news, common, effects);
+                return Some(Source::Peer(peer));
+            }
             Input::Choked { peer, choked, .. } => self.choked(now, peer, choked, common),
             Input::Arrived { request, groups, .. } => {
-                self.arrived(now, request, groups, effects);
+                return self.arrived(now, request, groups, effects);
             }
             Input::Failed { request, failure, .. } => {
                 self.failed(now, request, failure, common, effects);
             }
             Input::Asked { peer, ticket, piece, from, .. } => {
                 self.asked(now, peer, Asked { ticket, piece, from }, effects);
+                return Some(Source::Peer(peer));
             }
             Input::Unasked { peer, ticket, .. } => self.unasked(peer, ticket),
-            Input::Served { peer, ticket, .. } => self.served(peer, ticket),
+            Input::Served { peer, ticket, .. } => {
+                self.served(peer, ticket);
+                return Some(Source::Peer(peer));
+            }
             Input::Tick | Input::Open { .. } | Input::Left { .. } | Input::Close { .. } => {}
         }
+        None
     }
 
-    /// Does whatever can be done now.
-    pub fn pump(&mut self, now: Time, common: &mut Common, effects: &mut Vec<Effect>) {
+    /// Does whatever can be done now. With `only`, nothing changed but at this
+    /// source.
+    pub fn pump(
+        &mut self,
+        now: Time,
+        mut only: Option<Source>,
+        common: &mut Common,
+        effects: &mut Vec<Effect>,
+    ) {
         if self.look_at <= now {
+            only = None;
             self.look_at = now + LOOK;
             self.look(now, common, effects);
         }
         self.choose(now, common, effects);
         self.serve(now, common, effects);
-        self.fill(now, common, effects);
+        self.fill(now, only, common, effects);
         self.tell(now, effects);
     }
 
@@ -252,7 +269,7 @@ impl Transfer {
             }
         }
         self.drop_claims(|holder| holder == source);
-        self.first.retain(|_, (first, _)| *first != source);
+        self.given.retain(|_, given| given.to != source);
         let open = self.requests.iter().filter(|(_, request)| request.source == source);
         for id in open.map(|(id, _)| *id).collect::<Vec<_>>() {
             self.end_request(now, id);
@@ -260,9 +277,15 @@ impl Transfer {
         self.share = None;
     }
 
-    fn arrived(&mut self, now: Time, id: RequestId, groups: u64, effects: &mut Vec<Effect>) {
+    fn arrived(
+        &mut self,
+        now: Time,
+        id: RequestId,
+        groups: u64,
+        effects: &mut Vec<Effect>,
+    ) -> Option<Source> {
         // It may have been taken back meanwhile.
-        let Some(request) = self.requests.get_mut(&id) else { return };
+        let request = self.requests.get_mut(&id)?;
         let groups = groups.min(request.part.groups.end - request.part.groups.start);
         let came = request.part.groups.start..request.part.groups.start + groups;
         let bytes =
@@ -283,6 +306,7 @@ impl Transfer {
         if left.is_empty() {
             self.finished(now, id, effects);
         }
+        Some(source)
     }
 
     fn finished(&mut self, now: Time, id: RequestId, effects: &mut Vec<Effect>) {

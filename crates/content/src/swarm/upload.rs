@@ -16,6 +16,15 @@ const SERVING_MAX: usize = 4;
 /// before it gives it to another.
 const SPREADS: Millis = Millis(3_000);
 
+/// A piece that someone had from us before others had it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Given {
+    pub to: Source,
+    pub at: Time,
+    /// It came to another since.
+    pub spread: bool,
+}
+
 impl Transfer {
     pub(super) fn asked(
         &mut self,
@@ -55,8 +64,8 @@ impl Transfer {
     /// Whether another had this piece from us, the origin, and may still pass
     /// it on.
     fn was_given(&self, now: Time, piece: u32, source: Source) -> bool {
-        let Some((first, at)) = self.first.get(&piece) else { return false };
-        self.origin && *first != source && now.since(*at) < SPREADS
+        let Some(given) = self.given.get(&piece) else { return false };
+        self.origin && given.to != source && now.since(given.at) < SPREADS
     }
 
     pub(super) fn unasked(&mut self, from: PeerId, ticket: Ticket) {
@@ -90,8 +99,9 @@ impl Transfer {
             self.serving += 1;
             self.up.take(bytes);
             common.up.take(bytes);
-            if !self.held.has(asked.piece.into()) {
-                self.first.insert(asked.piece, (*source, now));
+            if self.origin || !self.held.has(asked.piece.into()) {
+                let given = Given { to: *source, at: now, spread: false };
+                self.given.insert(asked.piece, given);
             }
             let (resource, ticket) = (self.resource, asked.ticket);
             effects.push(Effect::Serve { resource, peer: to, ticket, part });
@@ -100,13 +110,13 @@ impl Transfer {
 
     /// A peer has a piece now: whoever had it first from us passed it on.
     pub(super) fn note_spread(&mut self, piece: u32, source: Source) {
-        let Some((first, _)) = self.first.get(&piece) else { return };
-        if *first == source {
+        let Some(given) = self.given.get_mut(&piece) else { return };
+        if given.to == source || given.spread {
             return;
         }
-        if let Some(peer) = self.peers.get_mut(first) {
+        given.spread = true;
+        if let Some(peer) = self.peers.get_mut(&given.to) {
             peer.spread += 1;
         }
-        self.first.remove(&piece);
     }
 }
