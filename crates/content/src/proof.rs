@@ -86,8 +86,14 @@ pub fn encode(
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verified {
     /// Two hashes of the tree and their place in the hashes' file.
-    Pair { offset: u64, pair: [u8; PAIR_BYTES as usize] },
-    Group { group: u64, bytes: Vec<u8> },
+    Pair {
+        offset: u64,
+        pair: [u8; PAIR_BYTES as usize],
+    },
+    Group {
+        group: u64,
+        bytes: Vec<u8>,
+    },
 }
 
 /// Checks a part with its proof as it comes. After an error nothing follows.

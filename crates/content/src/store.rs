@@ -47,8 +47,7 @@ impl PartialStore {
             return Err(ProofError::TooLarge(size));
         }
         let none = Bits::none(groups(size));
-        let mut store =
-            Self { root, size, files, here: none.clone(), written: none, sequence: 0 };
+        let mut store = Self { root, size, files, here: none.clone(), written: none, sequence: 0 };
         for slot in 0..2 {
             if let Some((sequence, here)) = store.read_map(slot)?
                 && sequence > store.sequence

@@ -100,7 +100,8 @@ fn a_crowd_costs_the_origin_one_copy() {
 #[test]
 fn rates_are_kept() {
     let half = Rates { up: None, down: Some(25 * 125_000) };
-    let outcome = Scenario { rates: half, clients: 4, bytes: 32 << 20, ..Scenario::default() }.run();
+    let outcome =
+        Scenario { rates: half, clients: 4, bytes: 32 << 20, ..Scenario::default() }.run();
     let least = (32 << 20) as f64 / (25.0 * 125_000.0);
     let time = outcome.time.expect("all finish");
     assert!(time >= 0.98 * least && time <= 1.15 * least, "{time} s, {least} s at least");

@@ -82,44 +82,129 @@ pub enum Input {
     Tick,
     /// A resource to fetch and serve. `have` are the pieces that are here;
     /// `origin`: this node is the one that the others should spare.
-    Open { resource: Resource, layout: Layout, have: Bits, manner: Manner, rates: Rates, origin: bool },
+    Open {
+        resource: Resource,
+        layout: Layout,
+        have: Bits,
+        manner: Manner,
+        rates: Rates,
+        origin: bool,
+    },
     /// The user wants these pieces; nothing else is fetched. The newest wins.
-    Want { resource: Resource, pieces: Range<u32>, sequential: bool },
+    Want {
+        resource: Resource,
+        pieces: Range<u32>,
+        sequential: bool,
+    },
     /// The user gave up, or the resource was removed.
-    Close { resource: Resource },
-    Joined { resource: Resource, source: Source, role: Role },
+    Close {
+        resource: Resource,
+    },
+    Joined {
+        resource: Resource,
+        source: Source,
+        role: Role,
+    },
     /// The source is gone, for every resource.
-    Left { source: Source },
+    Left {
+        source: Source,
+    },
     /// A peer's news of what it has.
-    Told { resource: Resource, peer: PeerId, news: News },
-    Choked { resource: Resource, peer: PeerId, choked: bool },
+    Told {
+        resource: Resource,
+        peer: PeerId,
+        news: News,
+    },
+    Choked {
+        resource: Resource,
+        peer: PeerId,
+        choked: bool,
+    },
     /// So many more groups of a request came, were verified and written.
-    Arrived { resource: Resource, request: RequestId, groups: u64 },
-    Failed { resource: Resource, request: RequestId, failure: Failure },
+    Arrived {
+        resource: Resource,
+        request: RequestId,
+        groups: u64,
+    },
+    Failed {
+        resource: Resource,
+        request: RequestId,
+        failure: Failure,
+    },
     /// A peer asks for a piece, from a group of it on.
-    Asked { resource: Resource, peer: PeerId, ticket: Ticket, piece: u32, from: u64 },
+    Asked {
+        resource: Resource,
+        peer: PeerId,
+        ticket: Ticket,
+        piece: u32,
+        from: u64,
+    },
     /// A peer takes its request back.
-    Unasked { resource: Resource, peer: PeerId, ticket: Ticket },
+    Unasked {
+        resource: Resource,
+        peer: PeerId,
+        ticket: Ticket,
+    },
     /// What [`Effect::Serve`] asked for is sent, or could not be.
-    Served { resource: Resource, peer: PeerId, ticket: Ticket },
+    Served {
+        resource: Resource,
+        peer: PeerId,
+        ticket: Ticket,
+    },
 }
 
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
-    Ask { request: RequestId, resource: Resource, source: Source, piece: u32, part: Part },
-    Cancel { request: RequestId, source: Source },
+    Ask {
+        request: RequestId,
+        resource: Resource,
+        source: Source,
+        piece: u32,
+        part: Part,
+    },
+    Cancel {
+        request: RequestId,
+        source: Source,
+    },
     /// `None`: to every peer of this resource.
-    Tell { resource: Resource, to: Option<PeerId>, news: News },
-    Choke { resource: Resource, peer: PeerId, choked: bool },
+    Tell {
+        resource: Resource,
+        to: Option<PeerId>,
+        news: News,
+    },
+    Choke {
+        resource: Resource,
+        peer: PeerId,
+        choked: bool,
+    },
     /// To be sent now; the answer is [`Input::Served`].
-    Serve { resource: Resource, peer: PeerId, ticket: Ticket, part: Part },
-    Refuse { resource: Resource, peer: PeerId, ticket: Ticket, why: Refusal },
-    Blame { peer: PeerId, offence: Offence },
+    Serve {
+        resource: Resource,
+        peer: PeerId,
+        ticket: Ticket,
+        part: Part,
+    },
+    Refuse {
+        resource: Resource,
+        peer: PeerId,
+        ticket: Ticket,
+        why: Refusal,
+    },
+    Blame {
+        peer: PeerId,
+        offence: Offence,
+    },
     /// The source is asked for nothing any more.
-    Leave { resource: Resource, source: Source, failure: Failure },
+    Leave {
+        resource: Resource,
+        source: Source,
+        failure: Failure,
+    },
     /// All that was wanted is here.
-    Done { resource: Resource },
+    Done {
+        resource: Resource,
+    },
 }
 
 /// The earlier of two deadlines.

@@ -126,14 +126,18 @@ impl Transfer {
 
     pub(super) fn drop_claims(&mut self, ends: impl Fn(Source) -> bool) {
         let ended = self.claims.iter().filter(|(_, (source, _))| ends(*source));
-        for (piece, source) in ended.map(|(piece, (source, _))| (*piece, *source)).collect::<Vec<_>>() {
+        for (piece, source) in
+            ended.map(|(piece, (source, _))| (*piece, *source)).collect::<Vec<_>>()
+        {
             self.drop_claim(piece, source);
         }
     }
 
     pub(super) fn expire_claims(&mut self, now: Time) {
         let ended = self.claims.iter().filter(|(_, (_, at))| now.since(*at) > CLAIM);
-        for (piece, source) in ended.map(|(piece, (source, _))| (*piece, *source)).collect::<Vec<_>>() {
+        for (piece, source) in
+            ended.map(|(piece, (source, _))| (*piece, *source)).collect::<Vec<_>>()
+        {
             self.drop_claim(piece, source);
         }
     }

@@ -126,9 +126,10 @@ impl Transfer {
     /// Where a peer sits idle though pieces that it has are open elsewhere, the
     /// one that would come last is asked of it instead.
     pub fn steal(&mut self, now: Time, common: &mut Common, effects: &mut Vec<Effect>) {
-        let idle = self.peers.iter().filter(|(_, peer)| {
-            !peer.is_origin() && peer.has_room(now) && peer.fill() < 500
-        });
+        let idle = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| !peer.is_origin() && peer.has_room(now) && peer.fill() < 500);
         let idle: Vec<Source> = idle.map(|(source, _)| *source).collect();
         if idle.is_empty() || self.requests.is_empty() {
             return;
@@ -142,13 +143,12 @@ impl Transfer {
                 0 => UNTRIED,
                 _ => peer.window.wait(peer.open + piece),
             };
-            let slowest = waits.iter().filter(|(_, id, _)| !moved.contains(id)).find(
-                |(wait, _, request)| {
+            let slowest =
+                waits.iter().filter(|(_, id, _)| !moved.contains(id)).find(|(wait, _, request)| {
                     request.0 != thief
                         && peer.have.has(request.1.into())
                         && wait.0 > 2 * mine.0 + STEAL_MARGIN.0
-                },
-            );
+                });
             let Some((_, id, (_, piece))) = slowest else { continue };
             moved.push(*id);
             self.cancel(now, *id, common, effects);

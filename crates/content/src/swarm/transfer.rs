@@ -6,7 +6,10 @@ use trefoil_types::{Millis, Offence, PeerId, Time};
 
 use super::{
     Common, Effect, Failure, Input, Manner, Rates, Refusal, RequestId, Resource, Role, Source,
-    bucket::Bucket, io::sooner, peer::{Asked, Peer}, upload::Given,
+    bucket::Bucket,
+    io::sooner,
+    peer::{Asked, Peer},
+    upload::Given,
 };
 use crate::{Bits, Layout, News, Part};
 
@@ -189,8 +192,8 @@ impl Transfer {
     pub fn deadline(&self, common: &Common) -> Option<Time> {
         let busy = !self.requests.is_empty() || !self.done;
         let look = (busy && !self.peers.is_empty()).then_some(self.look_at);
-        let choose = (self.manner == Manner::TitForTat && !self.peers.is_empty())
-            .then_some(self.choose_at);
+        let choose =
+            (self.manner == Manner::TitForTat && !self.peers.is_empty()).then_some(self.choose_at);
         let up = sooner(self.up.opens(), common.up.opens());
         let down = sooner(self.down.opens(), common.down.opens()).filter(|_| !self.done);
         let up = up.filter(|_| self.peers.values().any(|peer| !peer.asked.is_empty()));
@@ -288,8 +291,7 @@ impl Transfer {
         let request = self.requests.get_mut(&id)?;
         let groups = groups.min(request.part.groups.end - request.part.groups.start);
         let came = request.part.groups.start..request.part.groups.start + groups;
-        let bytes =
-            self.layout.part_bytes(&Part { file: request.part.file, groups: came.clone() });
+        let bytes = self.layout.part_bytes(&Part { file: request.part.file, groups: came.clone() });
         request.part.groups.start = came.end;
         request.moved_at = now;
         let (piece, source, left) = (request.piece, request.source, request.part.groups.clone());

@@ -57,7 +57,13 @@ impl Transfer {
                 let (resource, ticket) = (self.resource, asked.ticket);
                 effects.push(Effect::Refuse { resource, peer: from, ticket, why });
             }
-            None => peer.asked.push_back(asked),
+            None => {
+                if self.origin || !self.held.has(asked.piece.into()) {
+                    let given = Given { to: source, at: now, spread: false };
+                    self.given.insert(asked.piece, given);
+                }
+                peer.asked.push_back(asked);
+            }
         }
     }
 
@@ -69,8 +75,13 @@ impl Transfer {
     }
 
     pub(super) fn unasked(&mut self, from: PeerId, ticket: Ticket) {
-        if let Some(peer) = self.peers.get_mut(&Source::Peer(from)) {
-            peer.asked.retain(|asked| asked.ticket != ticket);
+        let source = Source::Peer(from);
+        let Some(peer) = self.peers.get_mut(&source) else { return };
+        let Some(at) = peer.asked.iter().position(|asked| asked.ticket == ticket) else { return };
+        if let Some(asked) = peer.asked.remove(at)
+            && self.given.get(&asked.piece).is_some_and(|given| given.to == source)
+        {
+            self.given.remove(&asked.piece);
         }
     }
 
@@ -99,10 +110,6 @@ impl Transfer {
             self.serving += 1;
             self.up.take(bytes);
             common.up.take(bytes);
-            if self.origin || !self.held.has(asked.piece.into()) {
-                let given = Given { to: *source, at: now, spread: false };
-                self.given.insert(asked.piece, given);
-            }
             let (resource, ticket) = (self.resource, asked.ticket);
             effects.push(Effect::Serve { resource, peer: to, ticket, part });
         }

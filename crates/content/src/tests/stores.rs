@@ -112,11 +112,8 @@ fn a_hundred_crashes_lose_no_group_that_counted_and_count_no_lost_one() {
     for seed in 0..20 {
         let rng = &mut ChaCha8Rng::seed_from_u64(seed);
         let disk: Vec<Arc<Forgetful>> = (0..3).map(|_| Arc::default()).collect();
-        let files = || Files {
-            data: disk[0].clone(),
-            hashes: disk[1].clone(),
-            map: disk[2].clone(),
-        };
+        let files =
+            || Files { data: disk[0].clone(), hashes: disk[1].clone(), map: disk[2].clone() };
         let mut counted = crate::Bits::none(groups(SIZE));
         for _ in 0..5 {
             let start = rng.random_range(0..groups(SIZE));

@@ -64,15 +64,38 @@ pub struct Machine {
 }
 
 enum Event {
-    Tick { at: usize },
+    Tick {
+        at: usize,
+    },
     /// Something for a swarm.
-    Input { to: usize, life: u32, input: Input },
+    Input {
+        to: usize,
+        life: u32,
+        input: Input,
+    },
     /// A part has wholly come.
-    Delivered { to: usize, life: u32, request: RequestId, part: Part, bad: bool },
+    Delivered {
+        to: usize,
+        life: u32,
+        request: RequestId,
+        part: Part,
+        bad: bool,
+    },
     /// A web server's uplink is free.
-    WebFree { at: usize },
-    WebAsk { at: usize, from: usize, request: RequestId, part: Part },
-    WebUnask { at: usize, from: usize, request: RequestId },
+    WebFree {
+        at: usize,
+    },
+    WebAsk {
+        at: usize,
+        from: usize,
+        request: RequestId,
+        part: Part,
+    },
+    WebUnask {
+        at: usize,
+        from: usize,
+        request: RequestId,
+    },
     /// The scenario's own business.
     Plan(usize),
 }
@@ -450,4 +473,3 @@ impl Net {
         self.bodies.insert(self.next, event);
     }
 }
-

@@ -2,7 +2,10 @@
 
 use rand::{SeedableRng as _, seq::SliceRandom as _};
 use rand_chacha::ChaCha8Rng;
-use trefoil_content::{Bits, Layout, swarm::{Manner, Rates}};
+use trefoil_content::{
+    Bits, Layout,
+    swarm::{Manner, Rates},
+};
 
 use super::net::{Conduct, Micros, Net, Rate};
 
