@@ -11,6 +11,7 @@ mod io;
 mod origin;
 mod peer;
 mod pick;
+mod talk;
 mod transfer;
 mod upload;
 mod window;

@@ -6,12 +6,11 @@
 //! same ask for disjoint pieces without a word. Who has asked says so (a
 //! *claim*), so that who is through with its own share can take from others'.
 
+use std::collections::btree_map::Entry;
+
 use trefoil_types::{Millis, PeerId, Time};
 
-use super::{
-    Common, Effect, Manner, Source,
-    transfer::{Transfer, insert_sorted},
-};
+use super::{Common, Effect, Manner, Source, transfer::Transfer};
 use crate::Bits;
 
 /// A claim holds for so long, if its peer stays.
@@ -124,35 +123,26 @@ impl Transfer {
         }
     }
 
-    pub(super) fn drop_claims(&mut self, ends: impl Fn(Source) -> bool) {
-        let ended = self.claims.iter().filter(|(_, (source, _))| ends(*source));
-        for (piece, source) in
-            ended.map(|(piece, (source, _))| (*piece, *source)).collect::<Vec<_>>()
-        {
+    pub(super) fn drop_claims(&mut self, ends: impl Fn(Source, Time) -> bool) {
+        let claims = self.claims.iter().map(|(piece, (source, at))| (*piece, *source, *at));
+        let ended: Vec<_> = claims.filter(|(_, source, at)| ends(*source, *at)).collect();
+        for (piece, source, _) in ended {
             self.drop_claim(piece, source);
         }
     }
 
     pub(super) fn expire_claims(&mut self, now: Time) {
-        let ended = self.claims.iter().filter(|(_, (_, at))| now.since(*at) > CLAIM);
-        for (piece, source) in
-            ended.map(|(piece, (source, _))| (*piece, *source)).collect::<Vec<_>>()
-        {
-            self.drop_claim(piece, source);
-        }
+        self.drop_claims(|_, at| now.since(at) > CLAIM);
     }
 
     /// The origin itself gave this piece to another, which will pass it on.
     pub(super) fn note_given(&mut self, now: Time, piece: u32, source: Source) {
-        self.claims.insert(piece, (source, now));
-        self.claimed.insert(piece.into());
-        if let Some(peer) = self.peers.get_mut(&source) {
+        let Some(peer) = self.peers.get_mut(&source) else { return };
+        if let Entry::Vacant(claim) = self.claims.entry(piece) {
+            claim.insert((source, now));
             peer.claims += 1;
+            self.claimed.insert(piece.into());
         }
-        self.say(now, |news| {
-            news.claims.retain(|other| *other != piece);
-            insert_sorted(&mut news.released, piece);
-        });
     }
 }
 

@@ -117,7 +117,7 @@ impl Transfer {
         if claim {
             self.say(now, |news| {
                 news.released.retain(|other| *other != piece);
-                super::transfer::insert_sorted(&mut news.claims, piece);
+                super::talk::insert_sorted(&mut news.claims, piece);
             });
         }
         effects.push(Effect::Ask { request, resource: self.resource, source, piece, part });
@@ -134,7 +134,7 @@ impl Transfer {
         if idle.is_empty() || self.requests.is_empty() {
             return;
         }
-        let waits = self.waits();
+        let waits = self.waits(now);
         let mut moved = Vec::new();
         for thief in idle {
             let Some(peer) = self.peers.get(&thief) else { continue };
@@ -157,7 +157,7 @@ impl Transfer {
     }
 
     /// How long each open request will take, the longest first.
-    fn waits(&self) -> Vec<(Millis, RequestId, (Source, u32))> {
+    fn waits(&self, now: Time) -> Vec<(Millis, RequestId, (Source, u32))> {
         let mut ahead = std::collections::BTreeMap::<Source, u64>::new();
         // Ids ascend with time, and a source serves in the order asked.
         let waits = self.requests.iter().map(|(id, request)| {
@@ -165,7 +165,8 @@ impl Transfer {
             *before += self.layout.part_bytes(&request.part);
             let wait = match self.peers.get(&request.source) {
                 Some(peer) if peer.window.rate > 0 => peer.window.wait(*before),
-                _ => Millis(now_wait(request)),
+                // An untried source's is thought to take as long again as it lay.
+                _ => Millis(UNTRIED.0 + now.since(request.moved_at).0),
             };
             (wait, *id, (request.source, request.piece))
         });
@@ -173,9 +174,4 @@ impl Transfer {
         waits.sort_by_key(|(wait, id, _)| (std::cmp::Reverse(*wait), *id));
         waits
     }
-}
-
-/// An untried source's request is thought to take as long as it has not moved.
-fn now_wait(request: &Request) -> u64 {
-    UNTRIED.0 + request.moved_at.since(request.asked_at).0
 }

@@ -9,15 +9,13 @@ use super::{
     bucket::Bucket,
     io::sooner,
     peer::{Asked, Peer},
+    talk::{GATHER, push_piece},
     upload::Given,
 };
 use crate::{Bits, Layout, News, Part};
 
 /// The most sources of one resource; a newcomer beyond it is not used.
 pub const SOURCES_MAX: usize = 256;
-
-/// News are gathered for so long, so that they are few.
-const GATHER: Millis = Millis(30);
 
 /// How often requests are looked after while there are any.
 pub(super) const LOOK: Millis = Millis(100);
@@ -271,7 +269,7 @@ impl Transfer {
                 self.lose_holder(piece);
             }
         }
-        self.drop_claims(|holder| holder == source);
+        self.drop_claims(|holder, _| holder == source);
         self.given.retain(|_, given| given.to != source);
         let open = self.requests.iter().filter(|(_, request)| request.source == source);
         for id in open.map(|(id, _)| *id).collect::<Vec<_>>() {
@@ -393,7 +391,8 @@ impl Transfer {
     fn look(&mut self, now: Time, common: &mut Common, effects: &mut Vec<Effect>) {
         let stalled = self.requests.iter().filter(|(_, request)| {
             let peer = self.peers.get(&request.source);
-            let expected = peer.map_or(0, |peer| peer.window.wait(request.open).0);
+            let expected = peer.filter(|peer| peer.window.rate > 0);
+            let expected = expected.map_or(0, |peer| peer.window.wait(request.open).0);
             now.since(request.moved_at).0 > STALL.0.max(4 * expected.min(60_000))
         });
         let stalled: Vec<_> = stalled.map(|(id, request)| (*id, request.source)).collect();
@@ -438,110 +437,5 @@ impl Transfer {
             });
         }
         Some(request)
-    }
-
-    fn told(
-        &mut self,
-        now: Time,
-        from: PeerId,
-        news: &News,
-        common: &mut Common,
-        effects: &mut Vec<Effect>,
-    ) {
-        let source = Source::Peer(from);
-        let Some(peer) = self.peers.get_mut(&source) else { return };
-        let pieces = self.layout.pieces();
-        if news.have.iter().any(|run| run.end > pieces)
-            || news.claims.iter().chain(&news.released).any(|piece| *piece >= pieces)
-        {
-            effects.push(Effect::Blame { peer: from, offence: Offence::Malformed });
-            return;
-        }
-        let was_full = peer.have.is_full();
-        for piece in news.have.iter().cloned().flatten() {
-            let Some(peer) = self.peers.get_mut(&source) else { return };
-            if peer.have.insert(piece.into()) && !peer.is_origin() {
-                self.holders[piece as usize] += 1;
-                self.held.insert(piece.into());
-                self.note_spread(piece, source);
-            }
-            self.drop_claim(piece, source);
-        }
-        for piece in &news.released {
-            self.drop_claim(*piece, source);
-        }
-        for piece in &news.claims {
-            self.note_claim(now, *piece, source, common, effects);
-        }
-        if self.peers.get(&source).is_some_and(|peer| peer.have.is_full()) && !was_full {
-            self.share = None;
-        }
-    }
-
-    fn choked(&mut self, now: Time, from: PeerId, choked: bool, common: &mut Common) {
-        let source = Source::Peer(from);
-        let Some(peer) = self.peers.get_mut(&source) else { return };
-        if peer.chokes_us != choked {
-            (peer.chokes_us, peer.choking_since) = (choked, now);
-        }
-        if !choked {
-            return;
-        }
-        // It will serve none of what is open there.
-        let open = self.requests.iter().filter(|(_, request)| request.source == source);
-        for id in open.map(|(id, _)| *id).collect::<Vec<_>>() {
-            if let Some(request) = self.end_request(now, id) {
-                let left = self.layout.part_bytes(&request.part);
-                self.down.give_back(left);
-                common.down.give_back(left);
-            }
-        }
-    }
-
-    fn lose_holder(&mut self, piece: u64) {
-        let count = &mut self.holders[piece as usize];
-        *count -= 1;
-        if *count == 0 {
-            self.held.remove(piece);
-        }
-    }
-
-    /// Adds to the news that go out soon.
-    pub fn say(&mut self, now: Time, change: impl FnOnce(&mut News)) {
-        change(&mut self.news);
-        if self.tell_at.is_none() {
-            self.tell_at = Some(now.max(self.told_at + GATHER));
-        }
-    }
-
-    fn tell(&mut self, now: Time, effects: &mut Vec<Effect>) {
-        if self.tell_at.is_none_or(|at| at > now) {
-            return;
-        }
-        (self.tell_at, self.told_at) = (None, now);
-        let news = std::mem::take(&mut self.news);
-        if self.peers.keys().any(|source| matches!(source, Source::Peer(_))) {
-            effects.push(Effect::Tell { resource: self.resource, to: None, news });
-        }
-    }
-}
-
-/// Adds a piece to runs that are ascending and apart.
-fn push_piece(runs: &mut Vec<Range<u32>>, piece: u32) {
-    let at = runs.partition_point(|run| run.end < piece);
-    match runs.get_mut(at) {
-        Some(run) if run.contains(&piece) => return,
-        Some(run) if run.end == piece => run.end += 1,
-        Some(run) if run.start == piece + 1 => run.start -= 1,
-        _ => runs.insert(at, piece..piece + 1),
-    }
-    if runs.get(at + 1).is_some_and(|next| next.start == runs[at].end) {
-        runs[at].end = runs.remove(at + 1).end;
-    }
-}
-
-pub(super) fn insert_sorted(pieces: &mut Vec<u32>, piece: u32) {
-    if let Err(at) = pieces.binary_search(&piece) {
-        pieces.insert(at, piece);
     }
 }

@@ -41,9 +41,8 @@ impl Transfer {
             return;
         }
         let part = self.layout.part(asked.piece);
-        let why = if asked.from >= part.groups.end - part.groups.start {
-            Some(Refusal::Missing)
-        } else if !self.have.has(asked.piece.into()) {
+        let beyond = asked.from >= part.groups.end - part.groups.start;
+        let why = if beyond || !self.have.has(asked.piece.into()) {
             Some(Refusal::Missing)
         } else if peer.choked || peer.asked.len() >= ASKED_MAX {
             Some(Refusal::Choked)

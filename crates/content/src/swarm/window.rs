@@ -45,7 +45,8 @@ impl Window {
         (self.bytes, self.rate) = (piece, self.rate / 2);
     }
 
-    /// How long until `bytes` will have come, if they are open now.
+    /// How long until `bytes` will have come, if they are open now; very long
+    /// if nothing ever came.
     pub fn wait(&self, bytes: u64) -> Millis {
         let rate = self.rate.max(1);
         Millis(self.base.unwrap_or_default().0.saturating_add(bytes.saturating_mul(1_000) / rate))

@@ -20,13 +20,16 @@ fn proof(size: u64, part: &Part) -> ([u8; 32], Vec<u8>) {
     (root, out)
 }
 
+/// A group and its bytes.
+type Came = (u64, Vec<u8>);
+
 /// The groups that were verified before the end or the error.
 fn verify(
     root: [u8; 32],
     size: u64,
     part: &Part,
     stream: &[u8],
-) -> (Vec<(u64, Vec<u8>)>, Result<(), ProofError>) {
+) -> (Vec<Came>, Result<(), ProofError>) {
     let mut came = Vec::new();
     let verifier = Verifier::new(root, size, part, stream).expect("of sane size");
     let end = verifier.run(|step| {
