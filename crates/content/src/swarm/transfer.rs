@@ -2,14 +2,14 @@
 
 use std::{collections::BTreeMap, ops::Range};
 
-use trefoil_types::{Millis, Offence, PeerId, Time};
+use trefoil_types::{Millis, Offence, Time};
 
 use super::{
     Common, Effect, Failure, Input, Manner, Rates, Refusal, RequestId, Resource, Role, Source,
     bucket::Bucket,
     io::sooner,
     peer::{Asked, Peer},
-    talk::{GATHER, push_piece},
+    talk::{GATHER, insert_sorted, push_piece},
     upload::Given,
 };
 use crate::{Bits, Layout, News, Part};
@@ -424,7 +424,7 @@ impl Transfer {
     }
 
     /// Forgets a request that will bring nothing more.
-    fn end_request(&mut self, now: Time, id: RequestId) -> Option<Request> {
+    pub(super) fn end_request(&mut self, now: Time, id: RequestId) -> Option<Request> {
         let request = self.requests.remove(&id)?;
         self.busy.remove(request.piece.into());
         if let Some(peer) = self.peers.get_mut(&request.source) {
