@@ -134,7 +134,7 @@ impl Transfer {
         if idle.is_empty() || self.requests.is_empty() {
             return;
         }
-        let waits = self.waits(now);
+        let waits = self.waits();
         let mut moved = Vec::new();
         for thief in idle {
             let Some(peer) = self.peers.get(&thief) else { continue };
@@ -157,7 +157,7 @@ impl Transfer {
     }
 
     /// How long each open request will take, the longest first.
-    fn waits(&self, now: Time) -> Vec<(Millis, RequestId, (Source, u32))> {
+    fn waits(&self) -> Vec<(Millis, RequestId, (Source, u32))> {
         let mut ahead = std::collections::BTreeMap::<Source, u64>::new();
         // Ids ascend with time, and a source serves in the order asked.
         let waits = self.requests.iter().map(|(id, request)| {
@@ -165,8 +165,7 @@ impl Transfer {
             *before += self.layout.part_bytes(&request.part);
             let wait = match self.peers.get(&request.source) {
                 Some(peer) if peer.window.rate > 0 => peer.window.wait(*before),
-                // An untried source's is thought to take as long again as it lay.
-                _ => Millis(UNTRIED.0 + now.since(request.moved_at).0),
+                _ => UNTRIED,
             };
             (wait, *id, (request.source, request.piece))
         });

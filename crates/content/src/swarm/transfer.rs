@@ -23,6 +23,9 @@ pub(super) const LOOK: Millis = Millis(100);
 /// A request at which nothing arrives for so long was let lie.
 const STALL: Millis = Millis(3_000);
 
+/// Bytes a second that an untried source is thought to give.
+const SLOWEST: u64 = 64 * 1024;
+
 /// How long a source that failed is left alone, times its strikes in a row.
 const REST: Millis = Millis(500);
 const STRIKES_MAX: u32 = 16;
@@ -391,9 +394,12 @@ impl Transfer {
     fn look(&mut self, now: Time, common: &mut Common, effects: &mut Vec<Effect>) {
         let stalled = self.requests.iter().filter(|(_, request)| {
             let peer = self.peers.get(&request.source);
-            let expected = peer.filter(|peer| peer.window.rate > 0);
-            let expected = expected.map_or(0, |peer| peer.window.wait(request.open).0);
-            now.since(request.moved_at).0 > STALL.0.max(4 * expected.min(60_000))
+            let slowest = request.open * 1_000 / SLOWEST;
+            let expected = match peer.filter(|peer| peer.window.rate > 0) {
+                Some(peer) => peer.window.wait(request.open).0.min(slowest),
+                None => slowest,
+            };
+            now.since(request.moved_at).0 > STALL.0.max(4 * expected)
         });
         let stalled: Vec<_> = stalled.map(|(id, request)| (*id, request.source)).collect();
         for (id, source) in stalled {

@@ -92,6 +92,8 @@ impl Outcome {
 }
 
 const ORIGIN: usize = 0;
+/// A point of the plan, beside the clients' joining.
+const KILL_ORIGIN: usize = usize::MAX;
 /// Nobody waits longer, in bounds.
 const PATIENCE: f64 = 20.0;
 
@@ -147,12 +149,14 @@ impl Scenario {
                 }
                 if origin_lives && self.origin_is_spent(net) {
                     origin_lives = false;
-                    net.kill(ORIGIN);
+                    // What it was sending has left by then.
+                    net.plan(net.now + 100_000, KILL_ORIGIN);
                 }
                 net.now > end || (net.now >= started_late && self.all_done(net))
             });
             match next {
                 None => return,
+                Some(KILL_ORIGIN) => net.kill(ORIGIN),
                 Some(client) => self.join(net, client, origin_lives),
             }
         }
