@@ -6,8 +6,6 @@
 //! same ask for disjoint pieces without a word. Who has asked says so (a
 //! *claim*), so that who is through with its own share can take from others'.
 
-use std::collections::btree_map::Entry;
-
 use trefoil_types::{Millis, PeerId, Time};
 
 use super::{Common, Effect, Manner, Source, transfer::Transfer};
@@ -135,14 +133,16 @@ impl Transfer {
         self.drop_claims(|_, at| now.since(at) > CLAIM);
     }
 
-    /// The origin itself gave this piece to another, which will pass it on.
+    /// The origin itself gave this piece to another, which will pass it on. Its word
+    /// counts more than a claim, which the other may yet let go.
     pub(super) fn note_given(&mut self, now: Time, piece: u32, source: Source) {
-        let Some(peer) = self.peers.get_mut(&source) else { return };
-        if let Entry::Vacant(claim) = self.claims.entry(piece) {
-            claim.insert((source, now));
-            peer.claims += 1;
-            self.claimed.insert(piece.into());
+        if let Some((holder, _)) = self.claims.get(&piece).copied() {
+            self.drop_claim(piece, holder);
         }
+        let Some(peer) = self.peers.get_mut(&source) else { return };
+        peer.claims += 1;
+        self.claims.insert(piece, (source, now));
+        self.claimed.insert(piece.into());
     }
 }
 
