@@ -1,1 +1,32 @@
-//! Content-addressed resources: manifests, who has which part, what to ask whom next.
+//! Content-addressed resources: what they are called, how they are verified,
+//! and what to ask whom next.
+//!
+//! Owns: ids, links and manifests; groups with their proofs; stores that are
+//! here in part; and the swarm's choices ([`swarm::Swarm`]), as a value that
+//! reads no clock and touches no socket. What always holds: bytes count only
+//! when their hash was found right; every decoder is bounded; one value has
+//! one encoding. `docs/content.md` tells the ideas and the measured figures.
+
+mod bits;
+mod id;
+mod layout;
+mod link;
+mod manifest;
+mod news;
+mod path;
+pub mod proof;
+mod store;
+pub mod swarm;
+mod varint;
+
+pub use bits::Bits;
+pub use id::{ContentId, IdError, Kind};
+pub use layout::{BYTES_MAX, FILES_MAX, GROUP_BYTES, Layout, LayoutError, Part, groups};
+pub use link::{LINK_BYTES_MAX, Link, LinkError};
+pub use manifest::{Entry, MANIFEST_BYTES_MAX, Manifest, ManifestError};
+pub use news::{News, NewsError};
+pub use path::PathError;
+pub use store::{Files, PartialStore};
+
+#[cfg(test)]
+mod tests;

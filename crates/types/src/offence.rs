@@ -19,6 +19,9 @@ pub enum Offence {
     InvalidTransaction,
     /// An answer that nobody asked for, or not what was asked.
     Unsolicited,
+    /// Bytes of a resource that are not what its hash says. A node verifies what
+    /// it serves, so nobody honest sends them.
+    BadContent,
     /// More messages than the lane allows.
     Flood,
     /// A handshake that was begun and proved no identity. Held against the
@@ -48,7 +51,7 @@ const MIN: u64 = 60 * S;
 /// place at once. What may happen to it by accident (its view of the chain is
 /// a little behind ours, a question was answered late) fades: ten bad
 /// transactions in a quarter of an hour are forgiven, more are not.
-pub const RULES: [Rule; 7] = [
+pub const RULES: [Rule; 8] = [
     Rule {
         offence: Offence::InvalidBlock,
         name: "invalid block",
@@ -72,6 +75,14 @@ pub const RULES: [Rule; 7] = [
         cost: 100,
         point_fades: Millis(10 * S),
         ban: Millis(10 * MIN),
+    },
+    Rule {
+        offence: Offence::BadContent,
+        name: "bad content",
+        what: "bytes of a resource that are not what its hash says",
+        cost: 100,
+        point_fades: Millis(10 * S),
+        ban: Millis(60 * MIN),
     },
     Rule {
         offence: Offence::InvalidTransaction,

@@ -1,0 +1,167 @@
+//! A set of small numbers, one bit each: which pieces or groups are here.
+
+use std::ops::Range;
+
+/// A set of numbers below `len`. Takes `len / 8` bytes, whatever is in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Bits {
+    len: u64,
+    words: Vec<u64>,
+}
+
+impl Bits {
+    /// None of the numbers below `len`.
+    pub fn none(len: u64) -> Self {
+        Self { len, words: vec![0; len.div_ceil(64) as usize] }
+    }
+
+    /// All of the numbers below `len`.
+    pub fn all(len: u64) -> Self {
+        let mut bits = Self::none(len);
+        bits.insert_range(0..len);
+        bits
+    }
+
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.words.iter().all(|word| *word == 0)
+    }
+
+    pub fn is_full(&self) -> bool {
+        self.count() == self.len
+    }
+
+    /// How many numbers are in it.
+    pub fn count(&self) -> u64 {
+        self.words.iter().map(|word| u64::from(word.count_ones())).sum()
+    }
+
+    /// Whether `at` is in it; what is not below `len` is not.
+    pub fn has(&self, at: u64) -> bool {
+        let word = self.words.get((at / 64) as usize);
+        word.is_some_and(|word| word & bit(at) != 0)
+    }
+
+    /// Whether it was not there. `at` is below `len`.
+    pub fn insert(&mut self, at: u64) -> bool {
+        assert!(at < self.len, "{at} is not below {}", self.len);
+        let word = &mut self.words[(at / 64) as usize];
+        let new = *word & bit(at) == 0;
+        *word |= bit(at);
+        new
+    }
+
+    pub fn remove(&mut self, at: u64) {
+        if let Some(word) = self.words.get_mut((at / 64) as usize) {
+            *word &= !bit(at);
+        }
+    }
+
+    /// `range` ends at `len` or before.
+    pub fn insert_range(&mut self, range: Range<u64>) {
+        assert!(range.end <= self.len, "{} is beyond {}", range.end, self.len);
+        let mut at = range.start;
+        while at < range.end {
+            let upto = range.end.min((at / 64 + 1) * 64);
+            self.words[(at / 64) as usize] |= mask(at % 64, upto - at);
+            at = upto;
+        }
+    }
+
+    /// Adds all that is in `other`, which is as long.
+    pub fn insert_all(&mut self, other: &Bits) {
+        for (word, other) in self.words.iter_mut().zip(&other.words) {
+            *word |= other;
+        }
+    }
+
+    /// The numbers in it, ascending.
+    pub fn iter(&self) -> impl Iterator<Item = u64> + '_ {
+        ones(self.words.iter().copied())
+    }
+
+    /// The runs of neighbours in it, ascending and apart.
+    pub fn runs(&self) -> impl Iterator<Item = Range<u64>> + '_ {
+        let mut from = 0;
+        std::iter::from_fn(move || {
+            let start = self.next(from, true)?;
+            let end = self.next(start, false).unwrap_or(self.len);
+            from = end;
+            Some(start..end)
+        })
+    }
+
+    /// The numbers in this and in no one of `others`, ascending.
+    pub fn minus<'a, const N: usize>(
+        &'a self,
+        others: [&'a Bits; N],
+    ) -> impl Iterator<Item = u64> + 'a {
+        ones(self.words.iter().enumerate().map(move |(at, word)| {
+            others.iter().fold(*word, |left, other| left & !other.words.get(at).unwrap_or(&0))
+        }))
+    }
+
+    /// How many of `range` are in it from its start, without a gap.
+    pub fn prefix(&self, range: Range<u64>) -> u64 {
+        let gap = self.next(range.start, false).unwrap_or(self.len);
+        gap.min(range.end).saturating_sub(range.start)
+    }
+
+    /// `len / 8` bytes, the lowest number in the lowest bit of the first.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let bytes = self.words.iter().flat_map(|word| word.to_le_bytes());
+        bytes.take(self.len.div_ceil(8) as usize).collect()
+    }
+
+    /// What [`Bits::to_bytes`] gave; `None` for anything else.
+    pub fn from_bytes(len: u64, bytes: &[u8]) -> Option<Self> {
+        if bytes.len() as u64 != len.div_ceil(8) {
+            return None;
+        }
+        let word = |part: &[u8]| {
+            let mut word = [0; 8];
+            word[..part.len()].copy_from_slice(part);
+            u64::from_le_bytes(word)
+        };
+        let bits = Self { len, words: bytes.chunks(8).map(word).collect() };
+        // Nothing beyond the end.
+        let last = bits.words.last().copied().unwrap_or_default();
+        (len.is_multiple_of(64) || last >> (len % 64) == 0).then_some(bits)
+    }
+
+    /// The first number from `from` on that is in it (or is not).
+    fn next(&self, from: u64, present: bool) -> Option<u64> {
+        let mut at = (from / 64) as usize;
+        let mut keep = !0 << (from % 64);
+        while let Some(word) = self.words.get(at) {
+            let word = (if present { *word } else { !*word }) & keep;
+            if word != 0 {
+                let found = at as u64 * 64 + u64::from(word.trailing_zeros());
+                return (found < self.len).then_some(found);
+            }
+            (at, keep) = (at + 1, !0);
+        }
+        None
+    }
+}
+
+fn bit(at: u64) -> u64 {
+    1 << (at % 64)
+}
+
+/// `count` ones from bit `from` on; together they are 64 or less.
+fn mask(from: u64, count: u64) -> u64 {
+    (!0 >> (64 - count)) << from
+}
+
+fn ones(words: impl Iterator<Item = u64>) -> impl Iterator<Item = u64> {
+    words.enumerate().filter(|(_, word)| *word != 0).flat_map(|(at, word)| {
+        let base = at as u64 * 64;
+        std::iter::successors(Some(word), |left| left.checked_sub(1).map(|less| left & less))
+            .take_while(|left| *left != 0)
+            .map(move |left| base + u64::from(left.trailing_zeros()))
+    })
+}

@@ -1,0 +1,86 @@
+//! The name of a resource: its BLAKE3 root and what it is, printed as a CIDv1.
+//!
+//! Codes are those of <https://github.com/multiformats/multicodec> (table.csv).
+
+use std::{fmt, str::FromStr};
+
+use data_encoding::BASE32_NOPAD;
+
+use crate::varint;
+
+/// `raw`: plain bytes.
+const RAW: u64 = 0x55;
+/// Of the range for private use (0x300000 to 0x3fffff): a [`crate::Manifest`].
+/// The table has no code for a list of names and BLAKE3 roots.
+const DIRECTORY: u64 = 0x30_7466;
+/// `blake3`, as a multihash, and its length.
+const BLAKE3: u64 = 0x1e;
+const DIGEST_BYTES: u64 = 32;
+/// Multibase: base 32, lower case, no padding.
+const BASE32_PREFIX: char = 'b';
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    File,
+    /// The bytes are a manifest.
+    Directory,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ContentId {
+    pub kind: Kind,
+    pub root: [u8; 32],
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum IdError {
+    #[error("a content id starts with 'b' and is base 32 in lower case")]
+    NotBase32,
+    #[error("this content id is not a CIDv1 of a BLAKE3 root: nothing here can verify it")]
+    NotBlake3,
+    #[error("content of codec {0:#x}: only files (0x55) and directories (0x307466) are known")]
+    UnknownCodec(u64),
+}
+
+impl fmt::Display for ContentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut bytes = vec![1];
+        let codec = match self.kind {
+            Kind::File => RAW,
+            Kind::Directory => DIRECTORY,
+        };
+        for number in [codec, BLAKE3, DIGEST_BYTES] {
+            varint::put(&mut bytes, number);
+        }
+        bytes.extend(self.root);
+        write!(f, "{BASE32_PREFIX}{}", BASE32_NOPAD.encode(&bytes).to_ascii_lowercase())
+    }
+}
+
+impl FromStr for ContentId {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let digits = text.strip_prefix(BASE32_PREFIX).ok_or(IdError::NotBase32)?;
+        if digits.len() > 80 || digits.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            return Err(IdError::NotBase32);
+        }
+        let bytes = BASE32_NOPAD.decode(digits.to_ascii_uppercase().as_bytes());
+        let bytes = bytes.map_err(|_| IdError::NotBase32)?;
+        let rest = &mut &bytes[..];
+        if varint::take(rest) != Some(1) {
+            return Err(IdError::NotBlake3);
+        }
+        let codec = varint::take(rest).ok_or(IdError::NotBlake3)?;
+        if varint::take(rest) != Some(BLAKE3) || varint::take(rest) != Some(DIGEST_BYTES) {
+            return Err(IdError::NotBlake3);
+        }
+        let root = <[u8; 32]>::try_from(*rest).map_err(|_| IdError::NotBlake3)?;
+        let kind = match codec {
+            RAW => Kind::File,
+            DIRECTORY => Kind::Directory,
+            other => return Err(IdError::UnknownCodec(other)),
+        };
+        Ok(Self { kind, root })
+    }
+}

@@ -1,0 +1,128 @@
+//! How a resource is cut: files into groups, groups into pieces.
+//!
+//! A *group* is what is verified, a *piece* what is asked for and announced.
+//! Pieces of all files of a directory are numbered in one row, in the order of
+//! its manifest; no piece spans two files.
+
+use std::ops::Range;
+
+/// Bytes of a group: 16 chunks of BLAKE3 (1 KiB each).
+pub const GROUP_BYTES: u64 = 16 * 1024;
+
+/// Pieces of a large file, at most: its have-map is 256 bytes.
+const PIECES_AIM: u64 = 2_048;
+
+/// Groups of the smallest piece: 64 KiB, so that the hashes that come with a
+/// piece are little beside it (64 bytes for each level of the tree).
+const PIECE_GROUPS_MIN: u64 = 4;
+
+/// The most files that one resource has (a directory of more is refused).
+pub const FILES_MAX: usize = 1 << 17;
+
+/// The largest sum of file sizes: 2^50 bytes, so that no sum overflows.
+pub const BYTES_MAX: u64 = 1 << 50;
+
+/// How many groups `bytes` have. No bytes are one empty group: that a file is
+/// empty is proven too.
+pub fn groups(bytes: u64) -> u64 {
+    bytes.div_ceil(GROUP_BYTES).max(1)
+}
+
+/// A run of groups of one file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    pub file: u32,
+    pub groups: Range<u64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layout {
+    piece_groups: u64,
+    files: Vec<Span>,
+    pieces: u32,
+    bytes: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Span {
+    first_piece: u32,
+    bytes: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LayoutError {
+    #[error("a resource of {0} files; at most {FILES_MAX} are taken: split the directory")]
+    TooManyFiles(usize),
+    #[error("a resource of more than {BYTES_MAX} bytes: split it")]
+    TooLarge,
+}
+
+impl Layout {
+    /// For one file.
+    pub fn file(bytes: u64) -> Result<Self, LayoutError> {
+        Self::files(&[bytes])
+    }
+
+    /// For files of these sizes in this order.
+    pub fn files(sizes: &[u64]) -> Result<Self, LayoutError> {
+        if sizes.len() > FILES_MAX {
+            return Err(LayoutError::TooManyFiles(sizes.len()));
+        }
+        let total = sizes.iter().try_fold(0u64, |sum, size| sum.checked_add(*size));
+        let bytes = total.filter(|sum| *sum <= BYTES_MAX).ok_or(LayoutError::TooLarge)?;
+        let aim = groups(bytes).div_ceil(PIECES_AIM);
+        let piece_groups = aim.next_power_of_two().max(PIECE_GROUPS_MIN);
+        let mut pieces = 0u32;
+        let files = sizes.iter().map(|bytes| {
+            let span = Span { first_piece: pieces, bytes: *bytes };
+            // At most PIECES_AIM and one more for each file.
+            pieces += groups(*bytes).div_ceil(piece_groups) as u32;
+            span
+        });
+        Ok(Self { piece_groups, files: files.collect(), pieces, bytes })
+    }
+
+    pub fn pieces(&self) -> u32 {
+        self.pieces
+    }
+
+    /// Bytes of all files.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Bytes of a whole piece; the last one of a file may have fewer.
+    pub fn piece_bytes_max(&self) -> u64 {
+        self.piece_groups * GROUP_BYTES
+    }
+
+    /// The groups of a piece. `piece` is below [`Layout::pieces`].
+    pub fn part(&self, piece: u32) -> Part {
+        let file = self.files.partition_point(|span| span.first_piece <= piece) - 1;
+        let span = &self.files[file];
+        let start = u64::from(piece - span.first_piece) * self.piece_groups;
+        let end = (start + self.piece_groups).min(groups(span.bytes));
+        Part { file: file as u32, groups: start..end }
+    }
+
+    /// How many bytes a part has.
+    pub fn part_bytes(&self, part: &Part) -> u64 {
+        let bytes = self.files[part.file as usize].bytes;
+        (part.groups.end * GROUP_BYTES).min(bytes) - (part.groups.start * GROUP_BYTES).min(bytes)
+    }
+
+    /// How many bytes a piece has.
+    pub fn piece_bytes(&self, piece: u32) -> u64 {
+        self.part_bytes(&self.part(piece))
+    }
+
+    /// The pieces that hold these bytes of a file. What lies beyond it is cut.
+    pub fn pieces_of(&self, file: u32, bytes: Range<u64>) -> Range<u32> {
+        let Some(span) = self.files.get(file as usize) else { return 0..0 };
+        let piece = self.piece_bytes_max();
+        let last = groups(span.bytes).div_ceil(self.piece_groups);
+        let start = (bytes.start / piece).min(last);
+        let end = bytes.end.div_ceil(piece).clamp(start, last);
+        span.first_piece + start as u32..span.first_piece + end as u32
+    }
+}

@@ -1,0 +1,111 @@
+//! What people pass on: `trefoil:<id>?name=…&size=…`.
+//!
+//! One link has one spelling. Name and size are hints: only the id is proven,
+//! the size when the last group is here.
+
+use std::{fmt, str::FromStr};
+
+use crate::{
+    BYTES_MAX, ContentId, IdError,
+    path::{self, PathError},
+};
+
+const SCHEME: &str = "trefoil:";
+
+/// The longest link: an id, and a name of which every byte is escaped.
+pub const LINK_BYTES_MAX: usize = 1_024;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    pub id: ContentId,
+    /// A file name: no separators, 255 bytes at most.
+    pub name: Option<String>,
+    /// Bytes.
+    pub size: Option<u64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LinkError {
+    #[error("a link of {0} bytes; at most {LINK_BYTES_MAX} are taken")]
+    TooLong(usize),
+    #[error("a link starts with \"trefoil:\"")]
+    NoScheme,
+    #[error(transparent)]
+    Id(#[from] IdError),
+    #[error("the link's name: {0}")]
+    Name(#[from] PathError),
+    #[error("a link says ?name=…&size=… in this order, escaped as a URL, sizes to {BYTES_MAX}")]
+    Parameters,
+}
+
+impl fmt::Display for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{SCHEME}{}", self.id)?;
+        let mut mark = '?';
+        if let Some(name) = &self.name {
+            write!(f, "{mark}name=")?;
+            mark = '&';
+            for byte in name.bytes() {
+                match is_plain(byte) {
+                    true => write!(f, "{}", char::from(byte))?,
+                    false => write!(f, "%{byte:02X}")?,
+                }
+            }
+        }
+        match self.size {
+            Some(size) => write!(f, "{mark}size={size}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl FromStr for Link {
+    type Err = LinkError;
+
+    fn from_str(text: &str) -> Result<Self, LinkError> {
+        if text.len() > LINK_BYTES_MAX {
+            return Err(LinkError::TooLong(text.len()));
+        }
+        let rest = text.strip_prefix(SCHEME).ok_or(LinkError::NoScheme)?;
+        let (id, parameters) = rest.split_once('?').unwrap_or((rest, ""));
+        let mut link = Self { id: id.parse()?, name: None, size: None };
+        for parameter in parameters.split('&').filter(|parameter| !parameter.is_empty()) {
+            match parameter.split_once('=') {
+                Some(("name", name)) => link.name = Some(unescape(name)?),
+                Some(("size", size)) => link.size = size.parse().ok(),
+                _ => return Err(LinkError::Parameters),
+            }
+        }
+        if let Some(name) = &link.name {
+            path::check_name(name)?;
+        }
+        // Whatever was said twice, in another order or otherwise escaped is seen here.
+        let sane = link.size.is_none_or(|size| size <= BYTES_MAX) && link.to_string() == text;
+        if sane { Ok(link) } else { Err(LinkError::Parameters) }
+    }
+}
+
+/// Unreserved in a URL (RFC 3986, section 2.3).
+fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)
+}
+
+fn unescape(text: &str) -> Result<String, LinkError> {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while let Some((byte, after)) = rest.split_first() {
+        rest = after;
+        if *byte != b'%' {
+            bytes.push(*byte);
+            continue;
+        }
+        let digits = rest.split_at_checked(2).ok_or(LinkError::Parameters)?;
+        let digit = |at: usize| char::from(digits.0[at]).to_digit(16);
+        let (Some(high), Some(low)) = (digit(0), digit(1)) else {
+            return Err(LinkError::Parameters);
+        };
+        bytes.push((high * 16 + low) as u8);
+        rest = digits.1;
+    }
+    String::from_utf8(bytes).map_err(|_| LinkError::Parameters)
+}

@@ -1,0 +1,87 @@
+//! What a peer says of a resource: pieces that it has now, pieces that it is
+//! fetching from the origin, and pieces that it gave up fetching there.
+//!
+//! Encoded as three lists of runs, each a count and then a gap and a length
+//! for each run: a whole file is 4 bytes, one new piece about 6.
+
+use std::ops::Range;
+
+use crate::varint;
+
+/// A change since the last news; the first news of a connection is all of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct News {
+    /// Ascending and apart.
+    pub have: Vec<Range<u32>>,
+    /// Ascending. Others leave these pieces at the origin alone.
+    pub claims: Vec<u32>,
+    /// Ascending.
+    pub released: Vec<u32>,
+}
+
+/// News that do not decode, or speak of pieces that the resource does not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("malformed news of a resource")]
+pub struct NewsError;
+
+impl News {
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        put_runs(&mut out, &self.have);
+        put_runs(&mut out, &runs(&self.claims));
+        put_runs(&mut out, &runs(&self.released));
+        out
+    }
+
+    /// News of a resource of so many pieces.
+    pub fn decode(mut bytes: &[u8], pieces: u32) -> Result<Self, NewsError> {
+        let mut list = || take_runs(&mut bytes, pieces).ok_or(NewsError);
+        let (have, claims, released) = (list()?, list()?, list()?);
+        let each = |runs: Vec<Range<u32>>| runs.into_iter().flatten().collect();
+        let news = Self { have, claims: each(claims), released: each(released) };
+        if bytes.is_empty() { Ok(news) } else { Err(NewsError) }
+    }
+}
+
+fn runs(pieces: &[u32]) -> Vec<Range<u32>> {
+    let mut runs: Vec<Range<u32>> = Vec::new();
+    for piece in pieces {
+        match runs.last_mut() {
+            Some(run) if run.end == *piece => run.end += 1,
+            _ => runs.push(*piece..piece + 1),
+        }
+    }
+    runs
+}
+
+fn put_runs(out: &mut Vec<u8>, runs: &[Range<u32>]) {
+    varint::put(out, runs.len() as u64);
+    let mut from = 0;
+    for run in runs {
+        varint::put(out, u64::from(run.start - from));
+        varint::put(out, u64::from(run.end - run.start));
+        from = run.end;
+    }
+}
+
+fn take_runs(bytes: &mut &[u8], pieces: u32) -> Option<Vec<Range<u32>>> {
+    let count = varint::take(bytes)?;
+    // Each run takes two bytes at least.
+    if count > bytes.len() as u64 / 2 {
+        return None;
+    }
+    let mut runs = Vec::new();
+    let mut from = 0u64;
+    for at in 0..count {
+        let gap = varint::take(bytes)?;
+        let len = varint::take(bytes)?;
+        if len == 0 || (gap == 0 && at > 0) {
+            return None;
+        }
+        let start = from.checked_add(gap)?;
+        let end = start.checked_add(len).filter(|end| *end <= u64::from(pieces))?;
+        runs.push(start as u32..end as u32);
+        from = end;
+    }
+    Some(runs)
+}

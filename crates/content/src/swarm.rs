@@ -1,0 +1,128 @@
+//! The swarm as a value: what to ask whom next, whom to serve, what to say.
+//!
+//! Owns: for each resource, which pieces are here, who has which, what is asked
+//! of whom and who waits for what. What always holds: a piece is asked of one
+//! source at a time; what a peer says takes bounded memory; the same inputs
+//! with the same seed give the same effects. `docs/content.md` has the ideas.
+
+mod bucket;
+mod choke;
+mod io;
+mod origin;
+mod peer;
+mod pick;
+mod talk;
+mod transfer;
+mod upload;
+mod window;
+
+use std::collections::BTreeMap;
+
+use rand::SeedableRng as _;
+use rand_chacha::ChaCha8Rng;
+use trefoil_types::{PeerId, Time};
+
+use bucket::Bucket;
+pub use io::{
+    Effect, Failure, Input, Manner, Rates, Refusal, RequestId, Resource, Role, Source, Ticket,
+};
+use transfer::Transfer;
+
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub me: PeerId,
+    /// All the chance there is in the swarm's choices.
+    pub seed: u64,
+    /// Over all resources.
+    pub rates: Rates,
+}
+
+/// All that this node fetches and serves.
+#[derive(Debug)]
+pub struct Swarm {
+    transfers: BTreeMap<Resource, Transfer>,
+    common: Common,
+}
+
+/// What all transfers share.
+#[derive(Debug)]
+pub(crate) struct Common {
+    pub me: PeerId,
+    pub rng: ChaCha8Rng,
+    pub up: Bucket,
+    pub down: Bucket,
+    pub last_request: u64,
+}
+
+impl Swarm {
+    pub fn new(config: Config) -> Self {
+        let common = Common {
+            me: config.me,
+            rng: ChaCha8Rng::seed_from_u64(config.seed),
+            up: Bucket::new(config.rates.up),
+            down: Bucket::new(config.rates.down),
+            last_request: 0,
+        };
+        Self { transfers: BTreeMap::new(), common }
+    }
+
+    /// One thing happened. What is known of no resource here changes nothing:
+    /// it may have been closed while the news was under way.
+    pub fn step(&mut self, now: Time, input: Input, effects: &mut Vec<Effect>) {
+        let common = &mut self.common;
+        let mut only = None;
+        let resource = match input {
+            Input::Tick => return self.pump_all(now, effects),
+            Input::Left { source } => {
+                for transfer in self.transfers.values_mut() {
+                    transfer.left(now, source);
+                }
+                return self.pump_all(now, effects);
+            }
+            Input::Open { resource, layout, have, manner, rates, origin } => {
+                let transfer = Transfer::new(resource, layout, have, manner, rates, origin);
+                self.transfers.insert(resource, transfer);
+                resource
+            }
+            Input::Close { resource } => {
+                if let Some(transfer) = self.transfers.remove(&resource) {
+                    transfer.close(effects);
+                }
+                return;
+            }
+            Input::Want { resource, .. }
+            | Input::Joined { resource, .. }
+            | Input::Told { resource, .. }
+            | Input::Choked { resource, .. }
+            | Input::Arrived { resource, .. }
+            | Input::Failed { resource, .. }
+            | Input::Asked { resource, .. }
+            | Input::Unasked { resource, .. }
+            | Input::Served { resource, .. } => {
+                let Some(transfer) = self.transfers.get_mut(&resource) else { return };
+                only = transfer.input(now, input, common, effects);
+                resource
+            }
+        };
+        if let Some(transfer) = self.transfers.get_mut(&resource) {
+            transfer.pump(now, only, common, effects);
+        }
+    }
+
+    /// When [`Input::Tick`] is due, if nothing else happens.
+    pub fn deadline(&self) -> Option<Time> {
+        let transfers = self.transfers.values();
+        transfers.filter_map(|transfer| transfer.deadline(&self.common)).min()
+    }
+
+    /// How many pieces of a resource are here.
+    pub fn pieces_here(&self, resource: Resource) -> Option<u64> {
+        self.transfers.get(&resource).map(|transfer| transfer.have.count())
+    }
+
+    fn pump_all(&mut self, now: Time, effects: &mut Vec<Effect>) {
+        for transfer in self.transfers.values_mut() {
+            transfer.pump(now, None, &mut self.common, effects);
+        }
+    }
+}

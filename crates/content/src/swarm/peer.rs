@@ -1,0 +1,95 @@
+//! What is known of one source of one resource.
+
+use std::collections::VecDeque;
+
+use trefoil_types::Time;
+
+use super::{Role, Ticket, window::Window};
+use crate::Bits;
+
+/// Requests of one peer that wait here, at most; more are refused.
+pub(crate) const ASKED_MAX: usize = 1_024;
+
+#[derive(Clone, Debug)]
+pub(crate) struct Peer {
+    pub role: Role,
+    pub have: Bits,
+    pub window: Window,
+    /// Bytes asked of it and not come.
+    pub open: u64,
+    /// It serves us nothing just now.
+    pub chokes_us: bool,
+    /// We serve it nothing just now.
+    pub choked: bool,
+    /// It is asked for nothing before this.
+    pub resting_until: Time,
+    /// How often in a row it failed us.
+    pub strikes: u32,
+    /// What it asked and was not served yet, oldest first.
+    pub asked: VecDeque<Asked>,
+    pub serving: Option<Ticket>,
+    /// The turn in which it was served last.
+    pub turn: u64,
+    /// Bytes that came from it, halved at each choosing.
+    pub given: u64,
+    pub ever_gave: bool,
+    /// Bytes that it took from us.
+    pub taken: u64,
+    /// How many of the pieces that it had first from us came to others.
+    pub spread: u64,
+    /// How many pieces it claims at the origin.
+    pub claims: u32,
+    /// Since when it chokes us.
+    pub choking_since: Time,
+}
+
+/// One request of a peer to us.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    pub ticket: Ticket,
+    pub piece: u32,
+    /// The first group of the piece that it lacks.
+    pub from: u64,
+}
+
+impl Peer {
+    pub fn new(role: Role, pieces: u32, piece: u64, choked: bool, now: Time) -> Self {
+        let have = match role {
+            Role::Origin => Bits::all(pieces.into()),
+            Role::Peer => Bits::none(pieces.into()),
+        };
+        Self {
+            role,
+            have,
+            window: Window::new(piece),
+            open: 0,
+            chokes_us: false,
+            choked,
+            resting_until: Time(0),
+            strikes: 0,
+            asked: VecDeque::new(),
+            serving: None,
+            turn: 0,
+            given: 0,
+            ever_gave: false,
+            taken: 0,
+            spread: 0,
+            claims: 0,
+            choking_since: now,
+        }
+    }
+
+    pub fn is_origin(&self) -> bool {
+        self.role == Role::Origin
+    }
+
+    /// Whether it may be asked for one more piece.
+    pub fn has_room(&self, now: Time) -> bool {
+        !self.chokes_us && self.resting_until <= now && self.open < self.window.bytes
+    }
+
+    /// How full its window is, in thousandths.
+    pub fn fill(&self) -> u64 {
+        self.open * 1_000 / self.window.bytes.max(1)
+    }
+}

@@ -1,0 +1,176 @@
+//! Which piece of whom: rarest first, the origin only for what nobody has, and
+//! what waits at a slow source moved to an idle one.
+
+use rand::Rng as _;
+use trefoil_types::{Millis, Time};
+
+use super::{
+    Common, Effect, RequestId, Source,
+    transfer::{Request, Transfer},
+};
+
+/// A sequential reader's next pieces come before rare ones.
+const READ_AHEAD: u64 = 16;
+
+/// A request moves if it would take twice as long where it is, and this.
+const STEAL_MARGIN: Millis = Millis(100);
+
+/// What an untried source is thought to take.
+const UNTRIED: Millis = Millis(1_000);
+
+impl Transfer {
+    /// Asks every source for as much as its window takes, emptiest first, one
+    /// piece each at a time so that all get a share of what is rare.
+    /// With `only`, nothing changed but at this source.
+    pub fn fill(
+        &mut self,
+        now: Time,
+        only: Option<Source>,
+        common: &mut Common,
+        effects: &mut Vec<Effect>,
+    ) {
+        if self.done {
+            return;
+        }
+        let roomy = self.peers.iter().filter(|(source, peer)| {
+            only.is_none_or(|only| only == **source) && peer.has_room(now)
+        });
+        let mut sources: Vec<_> = roomy.map(|(source, peer)| (peer.fill(), *source)).collect();
+        sources.sort_unstable();
+        while !sources.is_empty() {
+            sources.retain(|(_, source)| {
+                if !self.down.is_open(now) || !common.down.is_open(now) {
+                    return false;
+                }
+                let Some(piece) = self.pick(now, *source, common) else { return false };
+                self.ask(now, *source, piece, common, effects);
+                self.peers.get(source).is_some_and(|peer| peer.has_room(now))
+            });
+        }
+    }
+
+    fn pick(&mut self, now: Time, source: Source, common: &mut Common) -> Option<u32> {
+        let peer = self.peers.get(&source)?;
+        if peer.is_origin() {
+            return self.pick_of_origin(now, common);
+        }
+        let offered = peer.have.minus([&self.have, &self.busy]);
+        self.rarest(offered.filter(|piece| self.wanted.has(*piece)), common)
+    }
+
+    /// The piece that the fewest peers have; among equals by chance, so that
+    /// nodes that see the same do not all do the same. Pieces that are partly
+    /// here come first. The very first piece is any: it should come soon, and
+    /// what is rare comes slowly.
+    pub fn rarest(&self, pieces: impl Iterator<Item = u64>, common: &mut Common) -> Option<u32> {
+        let count = u64::from(self.layout.pieces());
+        let turn = common.rng.random_range(0..count.max(1));
+        let first = self.have.is_empty();
+        let soon = self.soon();
+        let key = |piece: &u64| {
+            let late = !soon.contains(piece);
+            let order = if late { (*piece + count - turn) % count } else { *piece };
+            let whole = !self.begun.contains_key(&(*piece as u32));
+            let holders = if first || !late { 0 } else { self.holders[*piece as usize] };
+            (late, whole, holders, order)
+        };
+        pieces.min_by_key(key).map(|piece| piece as u32)
+    }
+
+    /// What a sequential reader will read next.
+    fn soon(&self) -> std::ops::Range<u64> {
+        let next = if self.sequential { self.wanted.minus([&self.have]).next() } else { None };
+        next.map_or(0..0, |next| next..next + READ_AHEAD)
+    }
+
+    fn ask(
+        &mut self,
+        now: Time,
+        source: Source,
+        piece: u32,
+        common: &mut Common,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(peer) = self.peers.get_mut(&source) else { return };
+        let mut part = self.layout.part(piece);
+        part.groups.start += self.begun.get(&piece).copied().unwrap_or_default();
+        let bytes = self.layout.part_bytes(&part);
+        peer.open += bytes;
+        let (open, claim) = (peer.open, peer.is_origin());
+        self.busy.insert(piece.into());
+        self.down.take(bytes);
+        common.down.take(bytes);
+        common.last_request += 1;
+        let request = RequestId(common.last_request);
+        self.requests.insert(
+            request,
+            Request {
+                source,
+                piece,
+                part: part.clone(),
+                asked_at: now,
+                moved_at: now,
+                open,
+                claim,
+            },
+        );
+        if claim {
+            self.say(now, |news| {
+                news.released.retain(|other| *other != piece);
+                super::talk::insert_sorted(&mut news.claims, piece);
+            });
+        }
+        effects.push(Effect::Ask { request, resource: self.resource, source, piece, part });
+    }
+
+    /// Where a peer sits idle though pieces that it has are open elsewhere, the
+    /// one that would come last is asked of it instead.
+    pub fn steal(&mut self, now: Time, common: &mut Common, effects: &mut Vec<Effect>) {
+        let idle = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| !peer.is_origin() && peer.has_room(now) && peer.fill() < 500);
+        let idle: Vec<Source> = idle.map(|(source, _)| *source).collect();
+        if idle.is_empty() || self.requests.is_empty() {
+            return;
+        }
+        let waits = self.waits();
+        let mut moved = Vec::new();
+        for thief in idle {
+            let Some(peer) = self.peers.get(&thief) else { continue };
+            let piece = self.layout.piece_bytes_max();
+            let mine = match peer.window.rate {
+                0 => UNTRIED,
+                _ => peer.window.wait(peer.open + piece),
+            };
+            let slowest =
+                waits.iter().filter(|(_, id, _)| !moved.contains(id)).find(|(wait, _, request)| {
+                    request.0 != thief
+                        && peer.have.has(request.1.into())
+                        && wait.0 > 2 * mine.0 + STEAL_MARGIN.0
+                });
+            let Some((_, id, (_, piece))) = slowest else { continue };
+            moved.push(*id);
+            self.cancel(now, *id, common, effects);
+            self.ask(now, thief, *piece, common, effects);
+        }
+    }
+
+    /// How long each open request will take, the longest first.
+    fn waits(&self) -> Vec<(Millis, RequestId, (Source, u32))> {
+        let mut ahead = std::collections::BTreeMap::<Source, u64>::new();
+        // Ids ascend with time, and a source serves in the order asked.
+        let waits = self.requests.iter().map(|(id, request)| {
+            let before = ahead.entry(request.source).or_default();
+            *before += self.layout.part_bytes(&request.part);
+            let wait = match self.peers.get(&request.source) {
+                Some(peer) if peer.window.rate > 0 => peer.window.wait(*before),
+                _ => UNTRIED,
+            };
+            (wait, *id, (request.source, request.piece))
+        });
+        let mut waits: Vec<_> = waits.collect();
+        waits.sort_by_key(|(wait, id, _)| (std::cmp::Reverse(*wait), *id));
+        waits
+    }
+}

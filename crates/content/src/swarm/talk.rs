@@ -1,0 +1,118 @@
+//! What peers say of themselves, and what is said to them.
+
+use std::ops::Range;
+
+use trefoil_types::{Millis, Offence, PeerId, Time};
+
+use super::{Common, Effect, Source, transfer::Transfer};
+use crate::News;
+
+/// News are gathered for so long, so that they are few.
+pub(super) const GATHER: Millis = Millis(30);
+
+impl Transfer {
+    pub(super) fn told(
+        &mut self,
+        now: Time,
+        from: PeerId,
+        news: &News,
+        common: &mut Common,
+        effects: &mut Vec<Effect>,
+    ) {
+        let source = Source::Peer(from);
+        let Some(peer) = self.peers.get_mut(&source) else { return };
+        let pieces = self.layout.pieces();
+        if news.have.iter().any(|run| run.end > pieces)
+            || news.claims.iter().chain(&news.released).any(|piece| *piece >= pieces)
+        {
+            effects.push(Effect::Blame { peer: from, offence: Offence::Malformed });
+            return;
+        }
+        let was_full = peer.have.is_full();
+        for piece in news.have.iter().cloned().flatten() {
+            let Some(peer) = self.peers.get_mut(&source) else { return };
+            if peer.have.insert(piece.into()) && !peer.is_origin() {
+                self.holders[piece as usize] += 1;
+                self.held.insert(piece.into());
+                self.note_spread(piece, source);
+            }
+            self.drop_claim(piece, source);
+        }
+        for piece in &news.released {
+            self.drop_claim(*piece, source);
+        }
+        for piece in &news.claims {
+            self.note_claim(now, *piece, source, common, effects);
+        }
+        if self.peers.get(&source).is_some_and(|peer| peer.have.is_full()) && !was_full {
+            self.share = None;
+        }
+    }
+
+    pub(super) fn choked(&mut self, now: Time, from: PeerId, choked: bool, common: &mut Common) {
+        let source = Source::Peer(from);
+        let Some(peer) = self.peers.get_mut(&source) else { return };
+        if peer.chokes_us != choked {
+            (peer.chokes_us, peer.choking_since) = (choked, now);
+        }
+        if !choked {
+            return;
+        }
+        // It will serve none of what is open there.
+        let open = self.requests.iter().filter(|(_, request)| request.source == source);
+        for id in open.map(|(id, _)| *id).collect::<Vec<_>>() {
+            if let Some(request) = self.end_request(now, id) {
+                let left = self.layout.part_bytes(&request.part);
+                self.down.give_back(left);
+                common.down.give_back(left);
+            }
+        }
+    }
+
+    pub(super) fn lose_holder(&mut self, piece: u64) {
+        let count = &mut self.holders[piece as usize];
+        *count -= 1;
+        if *count == 0 {
+            self.held.remove(piece);
+        }
+    }
+
+    /// Adds to the news that go out soon.
+    pub(super) fn say(&mut self, now: Time, change: impl FnOnce(&mut News)) {
+        change(&mut self.news);
+        if self.tell_at.is_none() {
+            self.tell_at = Some(now.max(self.told_at + GATHER));
+        }
+    }
+
+    pub(super) fn tell(&mut self, now: Time, effects: &mut Vec<Effect>) {
+        if self.tell_at.is_none_or(|at| at > now) {
+            return;
+        }
+        (self.tell_at, self.told_at) = (None, now);
+        let news = std::mem::take(&mut self.news);
+        if self.peers.keys().any(|source| matches!(source, Source::Peer(_))) {
+            effects.push(Effect::Tell { resource: self.resource, to: None, news });
+        }
+    }
+}
+
+/// Adds a piece to runs that are ascending and apart.
+pub(super) fn push_piece(runs: &mut Vec<Range<u32>>, piece: u32) {
+    let at = runs.partition_point(|run| run.end < piece);
+    match runs.get_mut(at) {
+        Some(run) if run.contains(&piece) => return,
+        Some(run) if run.end == piece => run.end += 1,
+        Some(run) if run.start == piece + 1 => run.start -= 1,
+        _ => runs.insert(at, piece..piece + 1),
+    }
+    if runs.get(at + 1).is_some_and(|next| next.start == runs[at].end) {
+        runs[at].end = runs.remove(at + 1).end;
+    }
+}
+
+pub(super) fn insert_sorted(pieces: &mut Vec<u32>, piece: u32) {
+    if let Err(at) = pieces.binary_search(&piece) {
+        pieces.insert(at, piece);
+    }
+}

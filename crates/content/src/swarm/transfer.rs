@@ -1,0 +1,447 @@
+//! One resource: its state, and how one input changes it.
+
+use std::{collections::BTreeMap, ops::Range};
+
+use trefoil_types::{Millis, Offence, Time};
+
+use super::{
+    Common, Effect, Failure, Input, Manner, Rates, Refusal, RequestId, Resource, Role, Source,
+    bucket::Bucket,
+    io::sooner,
+    peer::{Asked, Peer},
+    talk::{GATHER, insert_sorted, push_piece},
+    upload::Given,
+};
+use crate::{Bits, Layout, News, Part};
+
+/// The most sources of one resource; a newcomer beyond it is not used.
+pub const SOURCES_MAX: usize = 256;
+
+/// How often requests are looked after while there are any.
+pub(super) const LOOK: Millis = Millis(100);
+
+/// A request at which nothing arrives for so long was let lie.
+const STALL: Millis = Millis(3_000);
+
+/// Bytes a second that an untried source is thought to give.
+const SLOWEST: u64 = 64 * 1024;
+
+/// How long a source that failed is left alone, times its strikes in a row.
+const REST: Millis = Millis(500);
+const STRIKES_MAX: u32 = 16;
+
+#[derive(Debug)]
+pub(crate) struct Transfer {
+    pub resource: Resource,
+    pub layout: Layout,
+    pub manner: Manner,
+    /// The others spare this node, and it gives a piece once if it can.
+    pub origin: bool,
+    pub have: Bits,
+    pub wanted: Bits,
+    pub sequential: bool,
+    /// Pieces with a request open.
+    pub busy: Bits,
+    /// Groups that are here of pieces that are not, from the piece's start.
+    pub begun: BTreeMap<u32, u64>,
+    pub peers: BTreeMap<Source, Peer>,
+    pub requests: BTreeMap<RequestId, Request>,
+    /// How many peers have each piece, origins not counted.
+    pub holders: Vec<u16>,
+    /// Pieces that some peer has.
+    pub held: Bits,
+    /// Pieces that a peer is fetching from the origin, and since when.
+    pub claims: BTreeMap<u32, (Source, Time)>,
+    pub claimed: Bits,
+    /// Pieces that this node should take from the origin before others do;
+    /// `None` when peers came or went since it was drawn.
+    pub share: Option<Bits>,
+    pub news: News,
+    pub tell_at: Option<Time>,
+    pub told_at: Time,
+    pub look_at: Time,
+    pub choose_at: Time,
+    pub choosings: u64,
+    pub turns: u64,
+    pub serving: usize,
+    /// To whom pieces went that nobody else had.
+    pub given: BTreeMap<u32, Given>,
+    /// When a peer last gave something.
+    pub fed_at: Time,
+    pub up: Bucket,
+    pub down: Bucket,
+    pub done: bool,
+}
+
+/// One open request.
+#[derive(Clone, Debug)]
+pub(crate) struct Request {
+    pub source: Source,
+    pub piece: u32,
+    /// What has not arrived of it.
+    pub part: Part,
+    pub asked_at: Time,
+    pub moved_at: Time,
+    /// Bytes open at the source with this request, when it was made.
+    pub open: u64,
+    /// Whether others were told that it is fetched from the origin.
+    pub claim: bool,
+}
+
+impl Transfer {
+    pub fn new(
+        resource: Resource,
+        layout: Layout,
+        have: Bits,
+        manner: Manner,
+        rates: Rates,
+        origin: bool,
+    ) -> Self {
+        let pieces = u64::from(layout.pieces());
+        let none = Bits::none(pieces);
+        Self {
+            resource,
+            manner,
+            origin,
+            have,
+            wanted: none.clone(),
+            sequential: false,
+            busy: none.clone(),
+            begun: BTreeMap::new(),
+            peers: BTreeMap::new(),
+            requests: BTreeMap::new(),
+            holders: vec![0; pieces as usize],
+            held: none.clone(),
+            claims: BTreeMap::new(),
+            claimed: none,
+            share: None,
+            news: News::default(),
+            tell_at: None,
+            told_at: Time(0),
+            look_at: Time(0),
+            choose_at: Time(0),
+            choosings: 0,
+            turns: 0,
+            serving: 0,
+            given: BTreeMap::new(),
+            fed_at: Time(0),
+            up: Bucket::new(rates.up),
+            down: Bucket::new(rates.down),
+            done: false,
+            layout,
+        }
+    }
+
+    /// Tells at which source alone something changed, if that is so.
+    pub fn input(
+        &mut self,
+        now: Time,
+        input: Input,
+        common: &mut Common,
+        effects: &mut Vec<Effect>,
+    ) -> Option<Source> {
+        match input {
+            Input::Want { pieces, sequential, .. } => {
+                self.want(now, pieces, sequential, common, effects);
+            }
+            Input::Joined { source, role, .. } => self.joined(now, source, role, effects),
+            Input::Told { peer, news, .. } => {
+                self.told(now, peer, &news, common, effects);
+                return Some(Source::Peer(peer));
+            }
+            Input::Choked { peer, choked, .. } => self.choked(now, peer, choked, common),
+            Input::Arrived { request, groups, .. } => {
+                return self.arrived(now, request, groups, effects);
+            }
+            Input::Failed { request, failure, .. } => {
+                self.failed(now, request, failure, common, effects);
+            }
+            Input::Asked { peer, ticket, piece, from, .. } => {
+                self.asked(now, peer, Asked { ticket, piece, from }, effects);
+                return Some(Source::Peer(peer));
+            }
+            Input::Unasked { peer, ticket, .. } => self.unasked(peer, ticket),
+            Input::Served { peer, ticket, .. } => {
+                self.served(peer, ticket);
+                return Some(Source::Peer(peer));
+            }
+            Input::Tick | Input::Open { .. } | Input::Left { .. } | Input::Close { .. } => {}
+        }
+        None
+    }
+
+    /// Does whatever can be done now. With `only`, nothing changed but at this
+    /// source.
+    pub fn pump(
+        &mut self,
+        now: Time,
+        mut only: Option<Source>,
+        common: &mut Common,
+        effects: &mut Vec<Effect>,
+    ) {
+        if self.look_at <= now {
+            only = None;
+            self.look_at = now + LOOK;
+            self.look(now, common, effects);
+        }
+        self.choose(now, common, effects);
+        self.serve(now, common, effects);
+        self.fill(now, only, common, effects);
+        self.tell(now, effects);
+    }
+
+    pub fn deadline(&self, common: &Common) -> Option<Time> {
+        let busy = !self.requests.is_empty() || !self.done;
+        let look = (busy && !self.peers.is_empty()).then_some(self.look_at);
+        let choose =
+            (self.manner == Manner::TitForTat && !self.peers.is_empty()).then_some(self.choose_at);
+        let up = sooner(self.up.opens(), common.up.opens());
+        let down = sooner(self.down.opens(), common.down.opens()).filter(|_| !self.done);
+        let up = up.filter(|_| self.peers.values().any(|peer| !peer.asked.is_empty()));
+        [self.tell_at, look, choose, up, down].into_iter().flatten().min()
+    }
+
+    /// Takes back all that is open.
+    pub fn close(self, effects: &mut Vec<Effect>) {
+        for (request, open) in self.requests {
+            effects.push(Effect::Cancel { request, source: open.source });
+        }
+        for (source, peer) in self.peers {
+            let Source::Peer(to) = source else { continue };
+            effects.extend(peer.asked.into_iter().map(|asked| Effect::Refuse {
+                resource: self.resource,
+                peer: to,
+                ticket: asked.ticket,
+                why: Refusal::Missing,
+            }));
+        }
+    }
+
+    fn want(
+        &mut self,
+        now: Time,
+        pieces: Range<u32>,
+        sequential: bool,
+        common: &mut Common,
+        effects: &mut Vec<Effect>,
+    ) {
+        let end = pieces.end.min(self.layout.pieces());
+        self.wanted = Bits::none(self.layout.pieces().into());
+        self.wanted.insert_range(u64::from(pieces.start.min(end))..u64::from(end));
+        (self.sequential, self.done, self.fed_at) = (sequential, false, now);
+        let unwanted = |request: &Request| !self.wanted.has(request.piece.into());
+        let open = self.requests.iter().filter(|(_, request)| unwanted(request));
+        for id in open.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.cancel(now, id, common, effects);
+        }
+        self.finish_if_all(effects);
+    }
+
+    fn joined(&mut self, now: Time, source: Source, role: Role, effects: &mut Vec<Effect>) {
+        if self.peers.len() >= SOURCES_MAX || self.peers.contains_key(&source) {
+            return;
+        }
+        let choked = self.manner == Manner::TitForTat;
+        let piece = self.layout.piece_bytes_max();
+        let peer = Peer::new(role, self.layout.pieces(), piece, choked, now);
+        self.peers.insert(source, peer);
+        self.share = None;
+        // A newcomer should not wait for the next choosing.
+        self.choose_at = self.choose_at.min(now + GATHER);
+        let Source::Peer(to) = source else { return };
+        if choked {
+            effects.push(Effect::Choke { resource: self.resource, peer: to, choked });
+        }
+        let runs = self.have.runs().map(|run| run.start as u32..run.end as u32);
+        let claims = self.requests.values().filter(|request| request.claim);
+        let mut claims: Vec<u32> = claims.map(|request| request.piece).collect();
+        claims.sort_unstable();
+        let news = News { have: runs.collect(), claims, released: vec![] };
+        if news != News::default() {
+            effects.push(Effect::Tell { resource: self.resource, to: Some(to), news });
+        }
+    }
+
+    pub fn left(&mut self, now: Time, source: Source) {
+        let Some(peer) = self.peers.remove(&source) else { return };
+        if peer.serving.is_some() {
+            self.serving -= 1;
+        }
+        if !peer.is_origin() {
+            for piece in peer.have.iter() {
+                self.lose_holder(piece);
+            }
+        }
+        self.drop_claims(|holder, _| holder == source);
+        self.given.retain(|_, given| given.to != source);
+        let open = self.requests.iter().filter(|(_, request)| request.source == source);
+        for id in open.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.end_request(now, id);
+        }
+        self.share = None;
+    }
+
+    fn arrived(
+        &mut self,
+        now: Time,
+        id: RequestId,
+        groups: u64,
+        effects: &mut Vec<Effect>,
+    ) -> Option<Source> {
+        // It may have been taken back meanwhile.
+        let request = self.requests.get_mut(&id)?;
+        let groups = groups.min(request.part.groups.end - request.part.groups.start);
+        let came = request.part.groups.start..request.part.groups.start + groups;
+        let bytes = self.layout.part_bytes(&Part { file: request.part.file, groups: came.clone() });
+        request.part.groups.start = came.end;
+        request.moved_at = now;
+        let (piece, source, left) = (request.piece, request.source, request.part.groups.clone());
+        *self.begun.entry(piece).or_default() += groups;
+        if let Some(peer) = self.peers.get_mut(&source) {
+            peer.open -= bytes;
+            peer.given += bytes;
+            peer.ever_gave = true;
+            peer.strikes = 0;
+            if !peer.is_origin() {
+                self.fed_at = now;
+            }
+        }
+        if left.is_empty() {
+            self.finished(now, id, effects);
+        }
+        Some(source)
+    }
+
+    fn finished(&mut self, now: Time, id: RequestId, effects: &mut Vec<Effect>) {
+        let Some(request) = self.requests.remove(&id) else { return };
+        if let Some(peer) = self.peers.get_mut(&request.source) {
+            let piece = self.layout.piece_bytes_max();
+            peer.window.finished(request.open, now.since(request.asked_at), piece);
+        }
+        self.busy.remove(request.piece.into());
+        self.begun.remove(&request.piece);
+        self.have.insert(request.piece.into());
+        self.say(now, |news| push_piece(&mut news.have, request.piece));
+        self.finish_if_all(effects);
+    }
+
+    fn finish_if_all(&mut self, effects: &mut Vec<Effect>) {
+        if !self.done && self.wanted.minus([&self.have]).next().is_none() {
+            self.done = true;
+            effects.push(Effect::Done { resource: self.resource });
+        }
+    }
+
+    fn failed(
+        &mut self,
+        now: Time,
+        id: RequestId,
+        failure: Failure,
+        common: &mut Common,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(request) = self.end_request(now, id) else { return };
+        let source = request.source;
+        match failure {
+            Failure::Corrupt { .. } | Failure::Changed => {
+                if let Source::Peer(peer) = source {
+                    effects.push(Effect::Blame { peer, offence: Offence::BadContent });
+                }
+                self.leave(now, source, failure, common, effects);
+            }
+            Failure::Refused(Refusal::Missing) => {
+                let lied = self.peers.get_mut(&source).is_some_and(|peer| {
+                    let had = peer.have.has(request.piece.into()) && !peer.is_origin();
+                    peer.have.remove(request.piece.into());
+                    had
+                });
+                if lied {
+                    self.lose_holder(request.piece.into());
+                }
+                self.strike(now, source);
+            }
+            Failure::Refused(Refusal::Given) => self.note_given(now, request.piece, source),
+            Failure::Refused(Refusal::Choked) | Failure::Closed => self.strike(now, source),
+        }
+    }
+
+    /// A source that is worth nothing any more is forgotten.
+    fn leave(
+        &mut self,
+        now: Time,
+        source: Source,
+        failure: Failure,
+        common: &mut Common,
+        effects: &mut Vec<Effect>,
+    ) {
+        let open = self.requests.iter().filter(|(_, request)| request.source == source);
+        for id in open.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.cancel(now, id, common, effects);
+        }
+        self.left(now, source);
+        effects.push(Effect::Leave { resource: self.resource, source, failure });
+    }
+
+    fn strike(&mut self, now: Time, source: Source) {
+        if let Some(peer) = self.peers.get_mut(&source) {
+            peer.strikes = (peer.strikes + 1).min(STRIKES_MAX);
+            peer.resting_until = now + Millis(REST.0 * u64::from(peer.strikes));
+        }
+    }
+
+    /// Ends what was let lie, forgets old claims, and moves what waits at slow
+    /// sources to idle ones.
+    fn look(&mut self, now: Time, common: &mut Common, effects: &mut Vec<Effect>) {
+        let stalled = self.requests.iter().filter(|(_, request)| {
+            let peer = self.peers.get(&request.source);
+            let slowest = request.open * 1_000 / SLOWEST;
+            let expected = match peer.filter(|peer| peer.window.rate > 0) {
+                Some(peer) => peer.window.wait(request.open).0.min(slowest),
+                None => slowest,
+            };
+            now.since(request.moved_at).0 > STALL.0.max(4 * expected)
+        });
+        let stalled: Vec<_> = stalled.map(|(id, request)| (*id, request.source)).collect();
+        for (id, source) in stalled {
+            self.cancel(now, id, common, effects);
+            self.strike(now, source);
+            if let Some(peer) = self.peers.get_mut(&source) {
+                peer.window.stalled(self.layout.piece_bytes_max());
+            }
+        }
+        self.expire_claims(now);
+        self.steal(now, common, effects);
+    }
+
+    /// Takes a request back.
+    pub fn cancel(
+        &mut self,
+        now: Time,
+        id: RequestId,
+        common: &mut Common,
+        effects: &mut Vec<Effect>,
+    ) {
+        if let Some(request) = self.end_request(now, id) {
+            let left = self.layout.part_bytes(&request.part);
+            self.down.give_back(left);
+            common.down.give_back(left);
+            effects.push(Effect::Cancel { request: id, source: request.source });
+        }
+    }
+
+    /// Forgets a request that will bring nothing more.
+    pub(super) fn end_request(&mut self, now: Time, id: RequestId) -> Option<Request> {
+        let request = self.requests.remove(&id)?;
+        self.busy.remove(request.piece.into());
+        if let Some(peer) = self.peers.get_mut(&request.source) {
+            peer.open -= self.layout.part_bytes(&request.part);
+        }
+        if request.claim {
+            self.say(now, |news| {
+                news.claims.retain(|piece| *piece != request.piece);
+                insert_sorted(&mut news.released, request.piece);
+            });
+        }
+        Some(request)
+    }
+}

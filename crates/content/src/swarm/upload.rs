@@ -1,0 +1,128 @@
+//! Whom to serve next: everyone in turn, a piece at a time.
+
+use trefoil_types::{Millis, Offence, PeerId, Time};
+
+use super::{
+    Common, Effect, Refusal, Source, Ticket,
+    peer::{ASKED_MAX, Asked},
+    transfer::Transfer,
+};
+
+/// Pieces being sent at once, each to another peer: enough that one slow
+/// receiver does not leave the uplink idle.
+const SERVING_MAX: usize = 4;
+
+/// How long the origin waits for a piece to spread from whom it gave it to,
+/// before it gives it to another.
+const SPREADS: Millis = Millis(3_000);
+
+/// A piece that someone had from us before others had it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Given {
+    pub to: Source,
+    pub at: Time,
+    /// It came to another since.
+    pub spread: bool,
+}
+
+impl Transfer {
+    pub(super) fn asked(
+        &mut self,
+        now: Time,
+        from: PeerId,
+        asked: Asked,
+        effects: &mut Vec<Effect>,
+    ) {
+        let source = Source::Peer(from);
+        let given = self.was_given(now, asked.piece, source);
+        let Some(peer) = self.peers.get_mut(&source) else { return };
+        if asked.piece >= self.layout.pieces() {
+            effects.push(Effect::Blame { peer: from, offence: Offence::Malformed });
+            return;
+        }
+        let part = self.layout.part(asked.piece);
+        let beyond = asked.from >= part.groups.end - part.groups.start;
+        let why = if beyond || !self.have.has(asked.piece.into()) {
+            Some(Refusal::Missing)
+        } else if peer.choked || peer.asked.len() >= ASKED_MAX {
+            Some(Refusal::Choked)
+        } else if given {
+            Some(Refusal::Given)
+        } else {
+            None
+        };
+        match why {
+            Some(why) => {
+                let (resource, ticket) = (self.resource, asked.ticket);
+                effects.push(Effect::Refuse { resource, peer: from, ticket, why });
+            }
+            None => {
+                if self.origin || !self.held.has(asked.piece.into()) {
+                    let given = Given { to: source, at: now, spread: false };
+                    self.given.insert(asked.piece, given);
+                }
+                peer.asked.push_back(asked);
+            }
+        }
+    }
+
+    /// Whether another had this piece from us, the origin, and may still pass
+    /// it on.
+    fn was_given(&self, now: Time, piece: u32, source: Source) -> bool {
+        let Some(given) = self.given.get(&piece) else { return false };
+        self.origin && given.to != source && now.since(given.at) < SPREADS
+    }
+
+    pub(super) fn unasked(&mut self, from: PeerId, ticket: Ticket) {
+        let source = Source::Peer(from);
+        let Some(peer) = self.peers.get_mut(&source) else { return };
+        let Some(at) = peer.asked.iter().position(|asked| asked.ticket == ticket) else { return };
+        if let Some(asked) = peer.asked.remove(at)
+            && self.given.get(&asked.piece).is_some_and(|given| given.to == source)
+        {
+            self.given.remove(&asked.piece);
+        }
+    }
+
+    pub(super) fn served(&mut self, from: PeerId, ticket: Ticket) {
+        let Some(peer) = self.peers.get_mut(&Source::Peer(from)) else { return };
+        if peer.serving == Some(ticket) {
+            peer.serving = None;
+            self.serving -= 1;
+        }
+    }
+
+    pub(super) fn serve(&mut self, now: Time, common: &mut Common, effects: &mut Vec<Effect>) {
+        while self.serving < SERVING_MAX && self.up.is_open(now) && common.up.is_open(now) {
+            let waiting = self.peers.iter_mut().filter(|(_, peer)| {
+                !peer.choked && peer.serving.is_none() && !peer.asked.is_empty()
+            });
+            let Some((source, peer)) = waiting.min_by_key(|(_, peer)| peer.turn) else { return };
+            let Source::Peer(to) = *source else { return };
+            let Some(asked) = peer.asked.pop_front() else { return };
+            let mut part = self.layout.part(asked.piece);
+            part.groups.start += asked.from;
+            let bytes = self.layout.part_bytes(&part);
+            self.turns += 1;
+            (peer.turn, peer.serving) = (self.turns, Some(asked.ticket));
+            peer.taken += bytes;
+            self.serving += 1;
+            self.up.take(bytes);
+            common.up.take(bytes);
+            let (resource, ticket) = (self.resource, asked.ticket);
+            effects.push(Effect::Serve { resource, peer: to, ticket, part });
+        }
+    }
+
+    /// A peer has a piece now: whoever had it first from us passed it on.
+    pub(super) fn note_spread(&mut self, piece: u32, source: Source) {
+        let Some(given) = self.given.get_mut(&piece) else { return };
+        if given.to == source || given.spread {
+            return;
+        }
+        given.spread = true;
+        if let Some(peer) = self.peers.get_mut(&given.to) {
+            peer.spread += 1;
+        }
+    }
+}

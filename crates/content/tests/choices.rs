@@ -1,0 +1,205 @@
+//! Single choices of the swarm, seen from outside: inputs in, effects out.
+
+use trefoil_content::{
+    Bits, Layout, News,
+    swarm::{
+        Config, Effect, Failure, Input, Manner, Rates, Refusal, RequestId, Resource, Role, Source,
+        Swarm, Ticket,
+    },
+};
+use trefoil_types::{Offence, PeerId, PublicKey, Time};
+
+const RESOURCE: Resource = Resource([1; 32]);
+const PIECES: u32 = 32;
+
+fn peer(name: u8) -> PeerId {
+    PeerId(PublicKey([name; 32].into()))
+}
+
+struct Bench {
+    swarm: Swarm,
+    now: u64,
+}
+
+impl Bench {
+    /// A swarm that has these pieces of 32 and wants all.
+    fn new(have: Bits) -> Self {
+        let config = Config { me: peer(0), seed: 1, rates: Rates::default() };
+        let mut bench = Self { swarm: Swarm::new(config), now: 1_000 };
+        let layout = Layout::file(u64::from(PIECES) * 65_536).expect("of sane size");
+        assert_eq!(layout.pieces(), PIECES);
+        let (manner, rates) = (Manner::Fair, Rates::default());
+        let resource = RESOURCE;
+        bench.step(Input::Open { resource, layout, have, manner, rates, origin: false });
+        bench.step(Input::Want { resource, pieces: 0..PIECES, sequential: false });
+        bench
+    }
+
+    fn empty() -> Self {
+        Self::new(Bits::none(PIECES.into()))
+    }
+
+    fn step(&mut self, input: Input) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        self.swarm.step(Time(self.now), input, &mut effects);
+        effects
+    }
+
+    fn join(&mut self, source: Source, role: Role) -> Vec<Effect> {
+        self.step(Input::Joined { resource: RESOURCE, source, role })
+    }
+
+    /// A peer that has these pieces.
+    fn holder(&mut self, name: u8, have: std::ops::Range<u32>) -> Vec<Effect> {
+        self.join(Source::Peer(peer(name)), Role::Peer);
+        self.told(name, News { have: vec![have], ..News::default() })
+    }
+
+    fn told(&mut self, name: u8, news: News) -> Vec<Effect> {
+        self.step(Input::Told { resource: RESOURCE, peer: peer(name), news })
+    }
+}
+
+fn asks(effects: &[Effect]) -> Vec<(RequestId, Source, u32)> {
+    let ask = |effect: &Effect| match effect {
+        Effect::Ask { request, source, piece, .. } => Some((*request, *source, *piece)),
+        _ => None,
+    };
+    effects.iter().filter_map(ask).collect()
+}
+
+#[test]
+fn the_origin_is_asked_for_nothing_that_a_peer_has_or_fetches() {
+    let mut bench = Bench::empty();
+    bench.holder(1, 0..20);
+    bench.told(1, News { claims: (20..28).collect(), ..News::default() });
+    let asked = asks(&bench.join(Source::Web(0), Role::Origin));
+    assert!(!asked.is_empty());
+    assert!(asked.iter().all(|(_, source, piece)| *source == Source::Web(0) && *piece >= 28));
+}
+
+#[test]
+fn rare_pieces_come_first() {
+    let mut bench = Bench::empty();
+    bench.join(Source::Peer(peer(3)), Role::Peer);
+    // Something is here, so that the first piece is not the one by chance.
+    let have = |run| News { have: vec![run], ..News::default() };
+    let (first, _, _) = asks(&bench.told(3, have(0..1)))[0];
+    bench.step(Input::Arrived { resource: RESOURCE, request: first, groups: 4 });
+    for name in 1..=2 {
+        bench.join(Source::Peer(peer(name)), Role::Peer);
+        bench.step(Input::Choked { resource: RESOURCE, peer: peer(name), choked: true });
+        bench.told(name, have(1..30));
+    }
+    let asked = asks(&bench.told(3, have(1..32)));
+    let mut pieces: Vec<u32> = asked.iter().map(|(_, _, piece)| *piece).take(2).collect();
+    pieces.sort_unstable();
+    assert_eq!(pieces, [30, 31]);
+}
+
+#[test]
+fn who_sends_bad_bytes_is_blamed_and_left_and_the_piece_asked_of_another() {
+    let mut bench = Bench::empty();
+    let (request, source, piece) = asks(&bench.holder(1, 0..1))[0];
+    bench.holder(2, 0..1);
+    let failure = Failure::Corrupt { group: 2 };
+    let effects = bench.step(Input::Failed { resource: RESOURCE, request, failure });
+    let blame = Effect::Blame { peer: peer(1), offence: Offence::BadContent };
+    assert!(effects.contains(&blame));
+    assert!(effects.contains(&Effect::Leave { resource: RESOURCE, source, failure }));
+    let again = asks(&effects);
+    assert_eq!((again[0].1, again[0].2), (Source::Peer(peer(2)), piece));
+}
+
+#[test]
+fn what_a_lost_peer_sent_in_part_is_not_asked_again() {
+    let mut bench = Bench::empty();
+    let (request, source, _) = asks(&bench.holder(1, 0..1))[0];
+    bench.step(Input::Arrived { resource: RESOURCE, request, groups: 3 });
+    bench.step(Input::Left { source });
+    let effects = bench.holder(2, 0..1);
+    let part = effects.iter().find_map(|effect| match effect {
+        Effect::Ask { part, .. } => Some(part.groups.clone()),
+        _ => None,
+    });
+    assert_eq!(part, Some(3..4));
+}
+
+#[test]
+fn a_stalled_source_loses_its_request() {
+    let mut bench = Bench::empty();
+    let (request, source, _) = asks(&bench.holder(1, 0..1))[0];
+    bench.holder(2, 0..1);
+    let mut cancelled = false;
+    for _ in 0..200 {
+        bench.now += 100;
+        let effects = bench.step(Input::Tick);
+        if effects.contains(&Effect::Cancel { request, source }) {
+            assert_eq!(asks(&effects)[0].1, Source::Peer(peer(2)));
+            cancelled = true;
+        }
+    }
+    assert!(cancelled);
+}
+
+#[test]
+fn a_reader_in_order_gets_the_next_pieces_first_and_only_what_it_wants() {
+    let mut bench = Bench::empty();
+    bench.step(Input::Want { resource: RESOURCE, pieces: 5..7, sequential: true });
+    let asked = asks(&bench.holder(1, 0..32));
+    assert_eq!(asked.iter().map(|(_, _, piece)| *piece).collect::<Vec<_>>(), [5, 6]);
+    bench.step(Input::Arrived { resource: RESOURCE, request: asked[0].0, groups: 4 });
+    let effects = bench.step(Input::Arrived { resource: RESOURCE, request: asked[1].0, groups: 4 });
+    assert!(effects.contains(&Effect::Done { resource: RESOURCE }));
+}
+
+#[test]
+fn nothing_is_asked_for_what_is_here_and_closing_takes_all_back() {
+    let mut bench = Bench::new(Bits::all(PIECES.into()));
+    assert!(asks(&bench.holder(1, 0..32)).is_empty());
+    let mut bench = Bench::empty();
+    let asked = asks(&bench.holder(1, 0..32));
+    let effects = bench.step(Input::Close { resource: RESOURCE });
+    let cancels = effects.iter().filter(|effect| matches!(effect, Effect::Cancel { .. })).count();
+    assert_eq!(cancels, asked.len());
+    assert_eq!(bench.swarm.deadline(), None);
+}
+
+#[test]
+fn strange_requests_and_news_get_an_answer_and_no_panic() {
+    let mut bench = Bench::new(Bits::none(PIECES.into()));
+    bench.join(Source::Peer(peer(1)), Role::Peer);
+    let malformed = Effect::Blame { peer: peer(1), offence: Offence::Malformed };
+    let ask = |piece, from| Input::Asked {
+        resource: RESOURCE,
+        peer: peer(1),
+        ticket: Ticket(7),
+        piece,
+        from,
+    };
+    assert!(bench.step(ask(PIECES, 0)).contains(&malformed));
+    let (resource, ticket, why) = (RESOURCE, Ticket(7), Refusal::Missing);
+    let refuse = Effect::Refuse { resource, peer: peer(1), ticket, why };
+    assert!(bench.step(ask(3, 0)).contains(&refuse));
+    assert!(bench.step(ask(3, u64::MAX)).contains(&refuse));
+    let beyond = News { claims: vec![PIECES], ..News::default() };
+    assert!(bench.told(1, beyond).contains(&malformed));
+    let nobody = Input::Served { resource, peer: peer(9), ticket };
+    assert!(bench.step(nobody).is_empty());
+}
+
+/// Who claims all keeps nobody from the origin.
+#[test]
+fn a_peer_that_claims_everything_is_believed_in_part_and_for_a_while() {
+    let config = Config { me: peer(0), seed: 1, rates: Rates::default() };
+    let mut bench = Bench { swarm: Swarm::new(config), now: 1_000 };
+    let layout = Layout::file(100 * 65_536).expect("of sane size");
+    let (manner, rates, resource) = (Manner::Fair, Rates::default(), RESOURCE);
+    let have = Bits::none(100);
+    bench.step(Input::Open { resource, layout, have, manner, rates, origin: false });
+    bench.step(Input::Want { resource, pieces: 0..100, sequential: false });
+    bench.join(Source::Peer(peer(1)), Role::Peer);
+    bench.told(1, News { claims: (0..100).collect(), ..News::default() });
+    let asked = asks(&bench.join(Source::Web(0), Role::Origin));
+    assert!(!asked.is_empty() && asked.iter().all(|(_, _, piece)| *piece >= 64));
+}
