@@ -21,7 +21,7 @@ use support::{
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
     sync::Mutex,
     time::timeout,
 };
@@ -109,7 +109,7 @@ async fn record(target: &Node) -> Vec<u8> {
     let (tap, to) = (said.clone(), target.address());
     let tapping = tokio::spawn(async move {
         let (mut member, _) = listener.accept().await.expect("a connection");
-        let mut node = TcpStream::connect(to).await.expect("a node");
+        let mut node = peer::socket(to).await.expect("a node");
         let ((mut from, mut back), (mut answers, mut forward)) = (member.split(), node.split());
         let forwarded = async {
             let mut buf = [0; 4096];
@@ -133,7 +133,7 @@ async fn record(target: &Node) -> Vec<u8> {
 /// He says again what the member said. Accepted would be a verdict, or anything
 /// after TLS but its alert.
 async fn replay(target: &Node, recorded: &[u8]) -> bool {
-    let mut socket = TcpStream::connect(target.address()).await.expect("a node");
+    let mut socket = peer::socket(target.address()).await.expect("a node");
     let _ = socket.write_all(recorded).await;
     let mut answer = vec![];
     // It must close by itself.
@@ -149,7 +149,7 @@ async fn reflect() -> bool {
     let itself = node.address();
     let reflected = async {
         let (mut out, _) = listener.accept().await.ok()?;
-        let mut back = TcpStream::connect(itself).await.ok()?;
+        let mut back = peer::socket(itself).await.ok()?;
         tokio::io::copy_bidirectional(&mut out, &mut back).await.ok()
     };
     let ended = timeout(LIMIT, reflected).await;

@@ -7,7 +7,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU16, Ordering},
     },
     task::Poll,
     time::Duration,
@@ -42,10 +42,20 @@ pub fn tls(identity: &SecretKey) -> Config {
     Config::new(&keypair).expect("an ed25519 key signs")
 }
 
-pub async fn connect(to: SocketAddr) -> io::Result<TcpStream> {
-    let stream = net::TcpStream::connect(to).await?;
+/// Each time from another /24 of loopback, as the gate counts by those and this
+/// is not about the gate.
+pub async fn socket(to: SocketAddr) -> io::Result<net::TcpStream> {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let [high, low] = NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+    let socket = net::TcpSocket::new_v4()?;
+    socket.bind(SocketAddr::from(([127, 16 | high & 0x0f, low, 1], 0)))?;
+    let stream = socket.connect(to).await?;
     stream.set_nodelay(true)?;
-    Ok(TcpStream(stream))
+    Ok(stream)
+}
+
+pub async fn connect(to: SocketAddr) -> io::Result<TcpStream> {
+    socket(to).await.map(TcpStream)
 }
 
 /// Negotiates and makes TLS, as the side that dialled.
