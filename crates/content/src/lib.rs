@@ -12,6 +12,7 @@ mod id;
 mod layout;
 mod link;
 mod manifest;
+pub mod message;
 mod news;
 mod path;
 pub mod proof;
@@ -26,7 +27,7 @@ pub use link::{LINK_BYTES_MAX, Link, LinkError};
 pub use manifest::{Entry, MANIFEST_BYTES_MAX, Manifest, ManifestError};
 pub use news::{News, NewsError};
 pub use path::PathError;
-pub use store::{Files, PartialStore};
+pub use store::{Content, Files, PartialStore};
 
 #[cfg(test)]
 mod tests;

@@ -1,35 +1,41 @@
-//! Verified chunks: a file's hashes, a part of it with its proof, and the proof
+//! Verified groups: a file's hashes, a part of it with its proof, and the proof
 //! checked group by group.
 //!
-//! The tree is bao's over groups of 16 KiB (<https://github.com/n0-computer/bao-tree>).
-//! What always holds: bytes leave [`Verifier`] only after their hash was found
-//! right, so that one bad byte costs one group; memory is one group and a path.
+//! The tree is bao's over groups of 16 KiB (<https://github.com/n0-computer/bao-tree>):
+//! a part travels as the pairs of hashes on the way to its groups and the groups
+//! themselves, in pre-order. bao-tree makes the hashes; it decodes only what it
+//! can pull from a reader, so that [`Verifier`], which is pushed what came, walks
+//! the tree itself, and [`Encoder`] with it. What always holds: bytes leave both
+//! only after their hash was found right, so that one bad byte costs one group;
+//! memory is one group and a path.
 
-use std::io::{self, Read, Write};
+use std::{
+    io::{self, Read},
+    ops::Range,
+};
 
 use bao_tree::{
-    BaoTree, BlockSize, ChunkNum, ChunkRanges, TreeNode,
-    io::{
-        BaoContentItem, DecodeError, EncodeError,
-        sync::{DecodeResponseIter, Outboard, OutboardMut, ReadAt, encode_ranges_validated},
-    },
+    BaoTree, BlockSize, TreeNode,
+    io::sync::{Outboard, OutboardMut},
 };
+use blake3::hazmat::{self, HasherExt as _, Mode};
 use trefoil_types::DiskFile;
 
-use crate::{BYTES_MAX, Part, groups};
+use crate::{BYTES_MAX, GROUP_BYTES, groups};
 
 /// 2^4 chunks of 1 KiB.
 const GROUP: BlockSize = BlockSize::from_chunk_log(4);
-const CHUNKS: u64 = 16;
 /// Two hashes.
-const PAIR_BYTES: u64 = 64;
+const PAIR_BYTES: usize = 64;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ProofError {
     #[error("group {group} is not what the resource's id says")]
     Corrupt { group: u64 },
-    #[error("the stream ended in group {group}")]
+    #[error("what came ends within group {group}")]
     Short { group: u64 },
+    #[error("more came than was asked for")]
+    Excess,
     #[error("group {group} is not here, or its bytes on disk have changed")]
     NotHere { group: u64 },
     #[error("{0} bytes; at most {BYTES_MAX} are taken")]
@@ -38,153 +44,44 @@ pub enum ProofError {
     Io(#[from] io::Error),
 }
 
-/// The file that holds the hashes of a resource's tree, pairs in pre-order.
-#[derive(Clone, Copy, Debug)]
-pub struct Hashes<'a> {
-    pub root: [u8; 32],
-    /// Bytes of the resource.
-    pub size: u64,
-    pub file: &'a dyn DiskFile,
-}
-
-/// Bytes of the file that holds the hashes of a resource of `size` bytes.
+/// Bytes of the hashes of a file of `size` bytes.
 pub fn hashes_bytes(size: u64) -> u64 {
-    (groups(size) - 1) * PAIR_BYTES
+    (groups(size) - 1) * PAIR_BYTES as u64
 }
 
-/// Reads a resource once; writes its hashes and tells its root.
-pub fn hash(data: impl Read, size: u64, file: &dyn DiskFile) -> Result<[u8; 32], ProofError> {
+/// Reads a file once; writes its hashes at `at` of `file` and tells its root.
+pub fn hash(
+    data: impl Read,
+    size: u64,
+    file: &dyn DiskFile,
+    at: u64,
+) -> Result<[u8; 32], ProofError> {
     if size > BYTES_MAX {
         return Err(ProofError::TooLarge(size));
     }
-    let mut hashes = Hashes { root: [0; 32], size, file };
+    let mut hashes = Hashes { size, file, at };
     let root = bao_tree::io::sync::outboard(data, BaoTree::new(size, GROUP), &mut hashes)?;
     Ok(*root.as_bytes())
 }
 
-/// Writes a part with its proof. What is on disk is verified first: nobody is
-/// ever served bytes that rotted.
-pub fn encode(
-    data: &dyn DiskFile,
-    hashes: Hashes<'_>,
-    part: &Part,
-    out: impl Write,
-) -> Result<(), ProofError> {
-    encode_ranges_validated(Bytes(data), hashes, &ranges(part), out).map_err(|error| match error {
-        EncodeError::ParentHashMismatch(node) | EncodeError::ParentWrite(node) => {
-            ProofError::NotHere { group: group_of(node) }
-        }
-        EncodeError::LeafHashMismatch(chunk) | EncodeError::LeafWrite(chunk) => {
-            ProofError::NotHere { group: chunk.0 / CHUNKS }
-        }
-        EncodeError::SizeMismatch => ProofError::NotHere { group: part.groups.start },
-        EncodeError::Io(error) => error.into(),
-    })
-}
-
-/// One verified step of a part that comes in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verified {
-    /// Two hashes of the tree and their place in the hashes' file.
-    Pair {
-        offset: u64,
-        pair: [u8; PAIR_BYTES as usize],
-    },
-    Group {
-        group: u64,
-        bytes: Vec<u8>,
-    },
-}
-
-/// Checks a part with its proof as it comes. After an error nothing follows.
-pub struct Verifier<R> {
-    root: [u8; 32],
-    tree: BaoTree,
-    ranges: ChunkRanges,
-    source: R,
-}
-
-impl<R: Read> Verifier<R> {
-    /// `size` may be a mere claim: with a wrong one, the last group is refused.
-    pub fn new(root: [u8; 32], size: u64, part: &Part, source: R) -> Result<Self, ProofError> {
-        if size > BYTES_MAX {
-            return Err(ProofError::TooLarge(size));
-        }
-        Ok(Self { root, tree: BaoTree::new(size, GROUP), ranges: ranges(part), source })
-    }
-
-    /// Hands each step to `take`, in the order of the stream.
-    pub fn run(
-        self,
-        mut take: impl FnMut(Verified) -> Result<(), ProofError>,
-    ) -> Result<(), ProofError> {
-        let root = blake3::Hash::from_bytes(self.root);
-        for item in DecodeResponseIter::new(root, self.tree, self.source, &self.ranges) {
-            match item.map_err(refusal)? {
-                BaoContentItem::Parent(parent) => {
-                    // Pairs below a group are not kept.
-                    let Some(place) = self.tree.pre_order_offset(parent.node) else { continue };
-                    let mut pair = [0; PAIR_BYTES as usize];
-                    pair[..32].copy_from_slice(parent.pair.0.as_bytes());
-                    pair[32..].copy_from_slice(parent.pair.1.as_bytes());
-                    take(Verified::Pair { offset: place * PAIR_BYTES, pair })?;
-                }
-                BaoContentItem::Leaf(leaf) => {
-                    let group = leaf.offset / crate::GROUP_BYTES;
-                    take(Verified::Group { group, bytes: leaf.data.to_vec() })?;
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-fn refusal(error: DecodeError) -> ProofError {
-    match error {
-        DecodeError::ParentHashMismatch(node) => ProofError::Corrupt { group: group_of(node) },
-        DecodeError::LeafHashMismatch(chunk) => ProofError::Corrupt { group: chunk.0 / CHUNKS },
-        DecodeError::ParentNotFound(node) => ProofError::Short { group: group_of(node) },
-        DecodeError::LeafNotFound(chunk) => ProofError::Short { group: chunk.0 / CHUNKS },
-        DecodeError::Io(error) => error.into(),
-    }
-}
-
-/// The first group below a node.
-fn group_of(node: TreeNode) -> u64 {
-    node.chunk_range().start.0 / CHUNKS
-}
-
-fn ranges(part: &Part) -> ChunkRanges {
-    let chunk = |group: u64| ChunkNum(group.saturating_mul(CHUNKS));
-    ChunkRanges::from(chunk(part.groups.start)..chunk(part.groups.end))
-}
-
-/// A file as bao-tree reads it.
-struct Bytes<'a>(&'a dyn DiskFile);
-
-impl ReadAt for Bytes<'_> {
-    fn read_at(&self, at: u64, buf: &mut [u8]) -> io::Result<usize> {
-        let there = self.0.len()?.saturating_sub(at);
-        let count = buf.len().min(usize::try_from(there).unwrap_or(usize::MAX));
-        self.0.read_at(at, &mut buf[..count])?;
-        Ok(count)
-    }
+/// Where bao-tree puts the hashes that it makes.
+struct Hashes<'a> {
+    size: u64,
+    file: &'a dyn DiskFile,
+    at: u64,
 }
 
 impl Outboard for Hashes<'_> {
     fn root(&self) -> blake3::Hash {
-        blake3::Hash::from_bytes(self.root)
+        blake3::Hash::from_bytes([0; 32])
     }
 
     fn tree(&self) -> BaoTree {
         BaoTree::new(self.size, GROUP)
     }
 
-    fn load(&self, node: TreeNode) -> io::Result<Option<(blake3::Hash, blake3::Hash)>> {
-        let Some(place) = self.tree().pre_order_offset(node) else { return Ok(None) };
-        let mut pair = [[0; 32]; 2];
-        self.file.read_at(place * PAIR_BYTES, pair.as_flattened_mut())?;
-        Ok(Some((blake3::Hash::from_bytes(pair[0]), blake3::Hash::from_bytes(pair[1]))))
+    fn load(&self, _: TreeNode) -> io::Result<Option<(blake3::Hash, blake3::Hash)>> {
+        Ok(None)
     }
 }
 
@@ -192,10 +89,224 @@ impl OutboardMut for Hashes<'_> {
     fn save(&mut self, node: TreeNode, pair: &(blake3::Hash, blake3::Hash)) -> io::Result<()> {
         let Some(place) = self.tree().pre_order_offset(node) else { return Ok(()) };
         let pair = [*pair.0.as_bytes(), *pair.1.as_bytes()];
-        self.file.write_at(place * PAIR_BYTES, pair.as_flattened())
+        self.file.write_at(self.at + place * PAIR_BYTES as u64, pair.as_flattened())
     }
 
     fn sync(&mut self) -> io::Result<()> {
         self.file.sync()
+    }
+}
+
+/// A node of the tree on the way to groups that are asked for.
+#[derive(Clone, Debug)]
+struct Node {
+    groups: Range<u64>,
+    hash: [u8; 32],
+    /// Its pair's place among the file's pairs, in pre-order.
+    place: u64,
+    is_root: bool,
+}
+
+/// What of the tree is still to come, in pre-order.
+#[derive(Clone, Debug)]
+struct Walk {
+    size: u64,
+    asked: Range<u64>,
+    /// The next node is the last.
+    ahead: Vec<Node>,
+}
+
+impl Walk {
+    fn new(root: [u8; 32], size: u64, asked: Range<u64>) -> Result<Self, ProofError> {
+        if size > BYTES_MAX {
+            return Err(ProofError::TooLarge(size));
+        }
+        let root = Node { groups: 0..groups(size), hash: root, place: 0, is_root: true };
+        let mut walk = Self { size, asked, ahead: Vec::new() };
+        walk.push(root);
+        Ok(walk)
+    }
+
+    fn push(&mut self, node: Node) {
+        if node.groups.start < self.asked.end && self.asked.start < node.groups.end {
+            self.ahead.push(node);
+        }
+    }
+
+    /// Takes a pair that was found to be `node`'s.
+    fn descend(&mut self, node: &Node, pair: &[u8; PAIR_BYTES]) {
+        // BLAKE3, section 2.1: the left subtree is the largest full one that leaves
+        // something to the right.
+        let count = node.groups.end - node.groups.start;
+        let left = 1 << (count - 1).ilog2();
+        let middle = node.groups.start + left;
+        let child = |groups, hash: &[u8], place| Node {
+            groups,
+            hash: hash.try_into().expect("half a pair"),
+            place,
+            is_root: false,
+        };
+        self.push(child(middle..node.groups.end, &pair[32..], node.place + left));
+        self.push(child(node.groups.start..middle, &pair[..32], node.place + 1));
+    }
+
+    /// How many bytes the next node takes; `None`: it is through.
+    fn next_bytes(&self) -> Option<usize> {
+        let node = self.ahead.last()?;
+        Some(if is_group(node) { self.group_bytes(node.groups.start) } else { PAIR_BYTES })
+    }
+
+    fn group_bytes(&self, group: u64) -> usize {
+        let start = group * GROUP_BYTES;
+        (self.size - start).min(GROUP_BYTES) as usize
+    }
+}
+
+fn is_group(node: &Node) -> bool {
+    node.groups.end - node.groups.start == 1
+}
+
+/// Whether these are the bytes of a group whose node says this hash.
+fn is_right(node: &Node, bytes: &[u8]) -> bool {
+    if !is_group(node) {
+        let left = bytes[..32].try_into().expect("a pair");
+        let right = bytes[32..].try_into().expect("a pair");
+        return if node.is_root {
+            *hazmat::merge_subtrees_root(left, right, Mode::Hash).as_bytes() == node.hash
+        } else {
+            hazmat::merge_subtrees_non_root(left, right, Mode::Hash) == node.hash
+        };
+    }
+    if node.is_root {
+        return *blake3::hash(bytes).as_bytes() == node.hash;
+    }
+    let mut hasher = blake3::Hasher::new();
+    hasher.set_input_offset(node.groups.start * GROUP_BYTES).update(bytes);
+    hasher.finalize_non_root() == node.hash
+}
+
+/// One verified step of a part that comes in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verified<'a> {
+    /// Two hashes of the tree and their place in the file's hashes.
+    Pair {
+        offset: u64,
+        pair: &'a [u8],
+    },
+    Group {
+        group: u64,
+        bytes: &'a [u8],
+    },
+}
+
+/// Checks a part with its proof as it comes. After an error nothing follows.
+#[derive(Clone, Debug)]
+pub struct Verifier(Walk);
+
+impl Verifier {
+    /// `size` may be a mere claim: with a wrong one, the last group is refused.
+    pub fn new(root: [u8; 32], size: u64, groups: Range<u64>) -> Result<Self, ProofError> {
+        Walk::new(root, size, groups).map(Self)
+    }
+
+    /// Takes what came, which ends where a group or a pair ends, and hands each
+    /// step to `take`.
+    pub fn feed(
+        &mut self,
+        mut bytes: &[u8],
+        mut take: impl FnMut(Verified<'_>) -> io::Result<()>,
+    ) -> Result<(), ProofError> {
+        let walk = &mut self.0;
+        while !bytes.is_empty() {
+            let count = walk.next_bytes().ok_or(ProofError::Excess)?;
+            let node = walk.ahead.pop().expect("a next node has bytes");
+            let group = node.groups.start;
+            let (item, rest) = bytes.split_at_checked(count).ok_or(ProofError::Short { group })?;
+            bytes = rest;
+            if !is_right(&node, item) {
+                return Err(ProofError::Corrupt { group });
+            }
+            if is_group(&node) {
+                take(Verified::Group { group, bytes: item })?;
+            } else {
+                take(Verified::Pair { offset: node.place * PAIR_BYTES as u64, pair: item })?;
+                walk.descend(&node, item.try_into().expect("a pair"));
+            }
+        }
+        // That a file is empty is a group of no bytes.
+        if let (Some(0), Some(node)) = (walk.next_bytes(), walk.ahead.last()) {
+            if !is_right(node, &[]) {
+                return Err(ProofError::Corrupt { group: 0 });
+            }
+            walk.ahead.clear();
+            take(Verified::Group { group: 0, bytes: &[] })?;
+        }
+        Ok(())
+    }
+
+    /// Whether all that was asked for came.
+    pub fn is_through(&self) -> bool {
+        self.0.ahead.is_empty()
+    }
+}
+
+/// One file of a resource, on disk among others.
+#[derive(Clone, Copy, Debug)]
+pub struct Source<'a> {
+    pub data: &'a dyn DiskFile,
+    /// Where in `data` the file begins.
+    pub data_at: u64,
+    pub hashes: &'a dyn DiskFile,
+    pub hashes_at: u64,
+}
+
+/// Makes a part with its proof, a piece at a time. What is on disk is verified
+/// first: nobody is ever served bytes that rotted.
+#[derive(Clone, Debug)]
+pub struct Encoder(Walk);
+
+impl Encoder {
+    pub fn new(root: [u8; 32], size: u64, groups: Range<u64>) -> Result<Self, ProofError> {
+        Walk::new(root, size, groups).map(Self)
+    }
+
+    /// Whether all was given.
+    pub fn is_through(&self) -> bool {
+        self.0.ahead.is_empty()
+    }
+
+    /// Appends whole groups and pairs to `out` until it has `enough` bytes or all
+    /// was given. `source` is the file that the encoder was made for.
+    pub fn fill(
+        &mut self,
+        source: &Source<'_>,
+        out: &mut Vec<u8>,
+        enough: usize,
+    ) -> Result<(), ProofError> {
+        while out.len() < enough {
+            let (Some(count), Some(node)) = (self.0.next_bytes(), self.0.ahead.pop()) else {
+                return Ok(());
+            };
+            let start = out.len();
+            out.resize(start + count, 0);
+            let (file, at) = if is_group(&node) {
+                (source.data, source.data_at + node.groups.start * GROUP_BYTES)
+            } else {
+                (source.hashes, source.hashes_at + node.place * PAIR_BYTES as u64)
+            };
+            let read = file.read_at(at, &mut out[start..]);
+            if read.is_err() || !is_right(&node, &out[start..]) {
+                out.truncate(start);
+                return Err(match read {
+                    Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => error.into(),
+                    _ => ProofError::NotHere { group: node.groups.start },
+                });
+            }
+            if !is_group(&node) {
+                let pair = <[u8; PAIR_BYTES]>::try_from(&out[start..]).expect("a pair");
+                self.0.descend(&node, &pair);
+            }
+        }
+        Ok(())
     }
 }

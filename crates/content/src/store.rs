@@ -1,25 +1,30 @@
 //! A resource that is here in part: its bytes, its hashes, and which groups
-//! count.
+//! are here.
 //!
-//! What always holds: a group counts only after its bytes and the hashes above
-//! it were synced, so that a crash at any point leaves groups that verify and
-//! loses only what came since the last sync. The map of groups is kept twice
-//! and written in turn, each under a hash: a torn one is not believed.
+//! A file, or the files of a directory one behind the other. What always holds:
+//! a group is believed after a restart only if its bytes and the hashes above it
+//! were synced, so that a crash at any point leaves groups that verify and loses
+//! only what came since the last sync. The map of groups is kept twice and
+//! written in turn, each under a hash: a torn one is not believed.
 
-use std::{io, sync::Arc};
+use std::{
+    io,
+    ops::Range,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use trefoil_types::DiskFile;
 
 use crate::{
     BYTES_MAX, Bits, GROUP_BYTES, Layout, Part, groups,
-    proof::{self, Hashes, ProofError, Verified},
+    proof::{self, Encoder, ProofError, Source, Verified, Verifier},
 };
 
 /// Sequence number before the map, hash behind it.
 const SEQUENCE_BYTES: usize = 8;
 const CHECK_BYTES: usize = 32;
 
-/// The three files of one resource.
+/// The files on disk of one resource.
 #[derive(Clone, Debug)]
 pub struct Files {
     pub data: Arc<dyn DiskFile>,
@@ -27,102 +32,218 @@ pub struct Files {
     pub map: Arc<dyn DiskFile>,
 }
 
-#[derive(Debug)]
-pub struct PartialStore {
+/// A file of a resource: its BLAKE3 root and bytes.
+pub type Content = ([u8; 32], u64);
+
+/// One file's places among all.
+#[derive(Clone, Copy, Debug)]
+struct Place {
     root: [u8; 32],
     size: u64,
-    files: Files,
-    /// What counts: synced.
-    here: Bits,
-    /// Written since the last sync.
-    written: Bits,
-    sequence: u64,
+    data_at: u64,
+    hashes_at: u64,
+    first_group: u64,
+}
+
+/// Writers and readers may share it.
+#[derive(Debug)]
+pub struct PartialStore {
+    /// Binds the map to its resource.
+    key: [u8; 32],
+    places: Vec<Place>,
+    groups: u64,
+    bytes: u64,
+    data: Arc<dyn DiskFile>,
+    hashes: Arc<dyn DiskFile>,
+    /// `None`: all is here, and stays.
+    map: Option<Arc<dyn DiskFile>>,
+    /// What is written, and can be served.
+    here: Mutex<Bits>,
+    /// What was synced, under the map's newest number.
+    synced: Mutex<(u64, Bits)>,
 }
 
 impl PartialStore {
-    /// Opens what an earlier life left, or begins anew. A file's length costs
-    /// nothing where files are sparse.
-    pub fn open(root: [u8; 32], size: u64, files: Files) -> Result<Self, ProofError> {
-        if size > BYTES_MAX {
-            return Err(ProofError::TooLarge(size));
-        }
-        let none = Bits::none(groups(size));
-        let mut store = Self { root, size, files, here: none.clone(), written: none, sequence: 0 };
+    /// Opens what an earlier life left, or begins anew. `key` names the resource.
+    /// A file's length costs nothing where files are sparse.
+    pub fn open(
+        key: [u8; 32],
+        contents: impl IntoIterator<Item = Content>,
+        files: Files,
+    ) -> Result<Self, ProofError> {
+        let mut store = Self::new(key, contents, files.data, files.hashes)?;
+        store.map = Some(files.map);
+        let mut newest = (0, Bits::none(store.groups));
         for slot in 0..2 {
             if let Some((sequence, here)) = store.read_map(slot)?
-                && sequence > store.sequence
+                && sequence > newest.0
             {
-                (store.sequence, store.here) = (sequence, here);
+                newest = (sequence, here);
             }
         }
+        store.here = Mutex::new(newest.1.clone());
+        store.synced = Mutex::new(newest);
         store.lengthen()?;
         Ok(store)
     }
 
-    /// The groups that count.
-    pub fn here(&self) -> &Bits {
-        &self.here
+    /// All is here: files that were hashed where they are.
+    pub fn whole(
+        key: [u8; 32],
+        contents: impl IntoIterator<Item = Content>,
+        data: Arc<dyn DiskFile>,
+        hashes: Arc<dyn DiskFile>,
+    ) -> Result<Self, ProofError> {
+        let mut store = Self::new(key, contents, data, hashes)?;
+        store.here = Mutex::new(Bits::all(store.groups));
+        Ok(store)
     }
 
-    /// Whether the size is proven: the last group verified under it.
-    pub fn size_is_proven(&self) -> bool {
-        self.here.has(groups(self.size) - 1)
+    fn new(
+        key: [u8; 32],
+        contents: impl IntoIterator<Item = Content>,
+        data: Arc<dyn DiskFile>,
+        hashes: Arc<dyn DiskFile>,
+    ) -> Result<Self, ProofError> {
+        let mut places = Vec::new();
+        let (mut bytes, mut hashes_at, mut first_group) = (0u64, 0, 0);
+        for (root, size) in contents {
+            places.push(Place { root, size, data_at: bytes, hashes_at, first_group });
+            let sum = bytes.checked_add(size).filter(|sum| *sum <= BYTES_MAX);
+            bytes = sum.ok_or(ProofError::TooLarge(size))?;
+            hashes_at += proof::hashes_bytes(size);
+            first_group += groups(size);
+        }
+        let none = Bits::none(first_group);
+        let (here, synced) = (Mutex::new(none.clone()), Mutex::new((0, none)));
+        Ok(Self { key, places, groups: first_group, bytes, data, hashes, map: None, here, synced })
     }
 
-    /// The pieces of a layout of this one file all of whose groups count.
+    /// Bytes of all files.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The groups that are here, synced or not; those of all files in one row.
+    pub fn here(&self) -> Bits {
+        lock(&self.here).clone()
+    }
+
+    /// The groups that a crash leaves.
+    pub fn synced(&self) -> Bits {
+        lock(&self.synced).1.clone()
+    }
+
+    /// All of it was written where it is, with its hashes.
+    pub fn all_is_here(&self) {
+        *lock(&self.here) = Bits::all(self.groups);
+    }
+
+    pub fn is_whole(&self) -> bool {
+        lock(&self.here).is_full()
+    }
+
+    /// How many groups of a part are here from its start, without a gap.
+    pub fn prefix(&self, part: &Part) -> u64 {
+        lock(&self.here).prefix(self.row(part))
+    }
+
+    /// The pieces all of whose groups are here.
     pub fn pieces(&self, layout: &Layout) -> Bits {
+        let here = lock(&self.here);
         let mut pieces = Bits::none(layout.pieces().into());
         for piece in 0..layout.pieces() {
-            let groups = layout.part(piece).groups;
-            if self.here.prefix(groups.clone()) == groups.end - groups.start {
+            let row = self.row(&layout.part(piece));
+            if here.prefix(row.clone()) == row.end - row.start {
                 pieces.insert(piece.into());
             }
         }
         pieces
     }
 
-    /// Writes one step of a [`proof::Verifier`]; it counts after the next sync.
-    pub fn write(&mut self, verified: &Verified) -> io::Result<()> {
+    /// Checks a part of this resource that is about to come.
+    pub fn verifier(&self, part: &Part) -> Result<Verifier, ProofError> {
+        let place = self.place(part);
+        Verifier::new(place.root, place.size, part.groups.clone())
+    }
+
+    /// Writes one step of a verifier of a part of `file`.
+    pub fn write(&self, file: u32, verified: Verified<'_>) -> io::Result<()> {
+        let place = self.places[file as usize];
         match verified {
-            Verified::Pair { offset, pair } => self.files.hashes.write_at(*offset, pair),
+            Verified::Pair { offset, pair } => self.hashes.write_at(place.hashes_at + offset, pair),
             Verified::Group { group, bytes } => {
-                self.files.data.write_at(group * GROUP_BYTES, bytes)?;
-                self.written.insert(*group);
+                self.data.write_at(place.data_at + group * GROUP_BYTES, bytes)?;
+                lock(&self.here).insert(place.first_group + group);
                 Ok(())
             }
         }
     }
 
-    /// Makes all that was written count: bytes and hashes first, then the map.
-    pub fn sync(&mut self) -> io::Result<()> {
-        if self.written.is_empty() {
+    /// Makes all that was written last: bytes and hashes first, then the map.
+    pub fn sync(&self) -> io::Result<()> {
+        let Some(map) = &self.map else { return Ok(()) };
+        let mut synced = lock(&self.synced);
+        let here = self.here();
+        if here == synced.1 {
             return Ok(());
         }
-        self.files.data.sync()?;
-        self.files.hashes.sync()?;
-        let mut here = self.here.clone();
-        here.insert_all(&self.written);
-        let sequence = self.sequence + 1;
-        self.files.map.write_at(self.slot_at(sequence % 2), &self.map_bytes(sequence, &here))?;
-        self.files.map.sync()?;
-        (self.sequence, self.here) = (sequence, here);
-        self.written = Bits::none(groups(self.size));
+        self.data.sync()?;
+        self.hashes.sync()?;
+        let sequence = synced.0 + 1;
+        map.write_at(self.slot_at(sequence % 2), &self.map_bytes(sequence, &here))?;
+        map.sync()?;
+        *synced = (sequence, here);
         Ok(())
     }
 
-    /// Writes a part that counts, with its proof.
-    pub fn encode(&self, part: &Part, out: impl io::Write) -> Result<(), ProofError> {
-        let here = self.here.prefix(part.groups.clone());
+    /// Gives a part that is here, with its proof: see [`PartialStore::encode`].
+    pub fn encoder(&self, part: &Part) -> Result<Encoder, ProofError> {
+        let here = self.prefix(part);
         if part.groups.start + here < part.groups.end {
             return Err(ProofError::NotHere { group: part.groups.start + here });
         }
-        let hashes = Hashes { root: self.root, size: self.size, file: &*self.files.hashes };
-        proof::encode(&*self.files.data, hashes, part, out)
+        let place = self.place(part);
+        Encoder::new(place.root, place.size, part.groups.clone())
+    }
+
+    /// Appends to `out` what an encoder of a part of `file` gives next, until
+    /// there are `enough` bytes.
+    pub fn encode(
+        &self,
+        file: u32,
+        encoder: &mut Encoder,
+        out: &mut Vec<u8>,
+        enough: usize,
+    ) -> Result<(), ProofError> {
+        let place = self.places[file as usize];
+        let source = Source {
+            data: &*self.data,
+            data_at: place.data_at,
+            hashes: &*self.hashes,
+            hashes_at: place.hashes_at,
+        };
+        encoder.fill(&source, out, enough)
+    }
+
+    /// Reads bytes of a file, all of which are here.
+    pub fn read(&self, file: u32, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        self.data.read_at(self.places[file as usize].data_at + offset, buf)
+    }
+
+    fn place(&self, part: &Part) -> &Place {
+        &self.places[part.file as usize]
+    }
+
+    /// A part's groups in the row of all.
+    fn row(&self, part: &Part) -> Range<u64> {
+        let first = self.place(part).first_group;
+        first + part.groups.start..first + part.groups.end
     }
 
     fn lengthen(&self) -> io::Result<()> {
-        let hashes = proof::hashes_bytes(self.size);
-        for (file, len) in [(&self.files.data, self.size), (&self.files.hashes, hashes)] {
+        let hashes = self.places.iter().map(|place| proof::hashes_bytes(place.size)).sum();
+        for (file, len) in [(&self.data, self.bytes), (&self.hashes, hashes)] {
             if file.len()? != len {
                 file.set_len(len)?;
             }
@@ -131,7 +252,7 @@ impl PartialStore {
     }
 
     fn slot_bytes(&self) -> usize {
-        SEQUENCE_BYTES + self.here.to_bytes().len() + CHECK_BYTES
+        SEQUENCE_BYTES + self.groups.div_ceil(8) as usize + CHECK_BYTES
     }
 
     fn slot_at(&self, slot: u64) -> u64 {
@@ -148,14 +269,15 @@ impl PartialStore {
 
     /// Binds a map to its resource, so that no other's is believed.
     fn check(&self, bytes: &[u8]) -> [u8; CHECK_BYTES] {
-        let mut hasher = blake3::Hasher::new_keyed(&self.root);
-        hasher.update(&self.size.to_le_bytes()).update(bytes);
+        let mut hasher = blake3::Hasher::new_keyed(&self.key);
+        hasher.update(&self.bytes.to_le_bytes()).update(bytes);
         *hasher.finalize().as_bytes()
     }
 
     fn read_map(&self, slot: u64) -> io::Result<Option<(u64, Bits)>> {
+        let Some(map) = &self.map else { return Ok(None) };
         let mut bytes = vec![0; self.slot_bytes()];
-        match self.files.map.read_at(self.slot_at(slot), &mut bytes) {
+        match map.read_at(self.slot_at(slot), &mut bytes) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
             Err(error) => return Err(error),
@@ -166,6 +288,11 @@ impl PartialStore {
         }
         let (sequence, map) = body.split_at(SEQUENCE_BYTES);
         let sequence = u64::from_le_bytes(sequence.try_into().expect("8 bytes"));
-        Ok(Bits::from_bytes(groups(self.size), map).map(|here| (sequence, here)))
+        Ok(Bits::from_bytes(self.groups, map).map(|here| (sequence, here)))
     }
+}
+
+/// Bits are changed by single steps: a panic elsewhere leaves them whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,5 +1,6 @@
 //! What is named, listed, verified and stored, each by itself.
 
+mod messages;
 mod names;
 mod proofs;
 mod stores;

@@ -1,7 +1,7 @@
 //! What libp2p's swarm asks us about each connection: whether to let it in,
 //! and which streams it carries.
 //!
-//! Every connection opens one stream per lane and takes one per lane; they
+//! Every connection opens one stream per [`Use`] and takes one per use; they
 //! go to the connection's [`link`](crate::link) through a channel of its own.
 //! (libp2p-stream is not used: it opens streams on any connection of a peer,
 //! drops those that arrive while another waits, and never forgets a
@@ -34,20 +34,59 @@ use crate::{
     transport::{from_libp2p, to_socket},
 };
 
+/// What a stream is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Use {
+    /// Messages to and from the node.
+    Lane(Lane),
+    /// The swarm: its messages and its bytes.
+    Content,
+}
+
+/// Every use, the most urgent first.
+const USES: [Use; 4] =
+    [Use::Lane(Lane::Consensus), Use::Lane(Lane::CatchUp), Use::Lane(Lane::Gossip), Use::Content];
+
+impl Use {
+    /// Its place in [`USES`].
+    fn index(self) -> usize {
+        match self {
+            Self::Lane(lane) => lane as usize,
+            Self::Content => LANES.len(),
+        }
+    }
+
+    /// For people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Lane(lane) => limits(lane).name,
+            Self::Content => "content",
+        }
+    }
+
+    /// The libp2p protocol of its stream.
+    fn protocol(self) -> &'static str {
+        match self {
+            Self::Lane(lane) => limits(lane).protocol,
+            Self::Content => "/trefoil/content/1",
+        }
+    }
+}
+
 /// A connection's stream, or why there is none.
 pub(crate) enum Opened {
     /// Ours to write.
-    Outbound(Lane, Stream),
+    Outbound(Use, Stream),
     /// The peer's, ours to read.
-    Inbound(Lane, Stream),
-    /// The peer does not take a lane.
-    Failed(Lane, String),
-    /// The peer opened a lane twice.
-    Twice(Lane),
+    Inbound(Use, Stream),
+    /// The peer does not take a stream.
+    Failed(Use, String),
+    /// The peer opened a stream twice.
+    Twice(Use),
 }
 
-/// Room for three lanes each way and one reason to end.
-const OPENED_MAX: usize = 8;
+/// Room for every stream each way and two reasons to end.
+const OPENED_MAX: usize = 2 * USES.len() + 2;
 
 /// The behaviour of our swarm: the gate's second look, and the streams.
 pub(crate) struct Behaviour {
@@ -69,7 +108,11 @@ impl Behaviour {
     fn handler(&mut self, id: ConnectionId) -> Handler {
         let (opened, receiver) = mpsc::channel(OPENED_MAX);
         self.opened.insert(id, receiver);
-        Handler { to_open: LANES.iter().rev().copied().collect(), inbound: [false; 3], opened }
+        Handler {
+            to_open: USES.iter().rev().copied().collect(),
+            inbound: Default::default(),
+            opened,
+        }
     }
 }
 
@@ -127,10 +170,10 @@ impl NetworkBehaviour for Behaviour {
 
 /// One connection's streams as they come to be.
 pub(crate) struct Handler {
-    /// Lanes whose stream is not asked for yet, the most urgent last.
-    to_open: Vec<Lane>,
-    /// Lanes that the peer opened.
-    inbound: [bool; 3],
+    /// Streams that are not asked for yet, the most urgent last.
+    to_open: Vec<Use>,
+    /// Which streams the peer opened.
+    inbound: [bool; USES.len()],
     opened: mpsc::Sender<Opened>,
 }
 
@@ -145,13 +188,13 @@ impl Handler {
 impl ConnectionHandler for Handler {
     type FromBehaviour = Infallible;
     type ToBehaviour = Infallible;
-    type InboundProtocol = LaneUpgrade;
-    type OutboundProtocol = LaneUpgrade;
+    type InboundProtocol = UseUpgrade;
+    type OutboundProtocol = UseUpgrade;
     type InboundOpenInfo = ();
-    type OutboundOpenInfo = Lane;
+    type OutboundOpenInfo = Use;
 
-    fn listen_protocol(&self) -> SubstreamProtocol<LaneUpgrade> {
-        SubstreamProtocol::new(LaneUpgrade(LANES.to_vec()), ())
+    fn listen_protocol(&self) -> SubstreamProtocol<UseUpgrade> {
+        SubstreamProtocol::new(UseUpgrade(USES.to_vec()), ())
     }
 
     /// The link decides when a connection ends, not idleness.
@@ -162,10 +205,10 @@ impl ConnectionHandler for Handler {
     fn poll(
         &mut self,
         _cx: &mut Context<'_>,
-    ) -> Poll<ConnectionHandlerEvent<LaneUpgrade, Lane, Infallible>> {
+    ) -> Poll<ConnectionHandlerEvent<UseUpgrade, Use, Infallible>> {
         match self.to_open.pop() {
-            Some(lane) => {
-                let protocol = SubstreamProtocol::new(LaneUpgrade(vec![lane]), lane);
+            Some(for_what) => {
+                let protocol = SubstreamProtocol::new(UseUpgrade(vec![for_what]), for_what);
                 Poll::Ready(ConnectionHandlerEvent::OutboundSubstreamRequest { protocol })
             }
             None => Poll::Pending,
@@ -176,66 +219,68 @@ impl ConnectionHandler for Handler {
         match event {}
     }
 
-    fn on_connection_event(
-        &mut self,
-        event: ConnectionEvent<'_, LaneUpgrade, LaneUpgrade, (), Lane>,
-    ) {
+    fn on_connection_event(&mut self, event: ConnectionEvent<'_, UseUpgrade, UseUpgrade, (), Use>) {
         match event {
             ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound {
-                protocol: (lane, stream),
+                protocol: (for_what, stream),
                 ..
             }) => {
-                let before = std::mem::replace(&mut self.inbound[lane as usize], true);
-                self.tell(if before { Opened::Twice(lane) } else { Opened::Inbound(lane, stream) });
+                let before = std::mem::replace(&mut self.inbound[for_what.index()], true);
+                let opened = if before {
+                    Opened::Twice(for_what)
+                } else {
+                    Opened::Inbound(for_what, stream)
+                };
+                self.tell(opened);
             }
             ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound {
-                protocol: (lane, stream),
+                protocol: (for_what, stream),
                 ..
-            }) => self.tell(Opened::Outbound(lane, stream)),
-            ConnectionEvent::DialUpgradeError(DialUpgradeError { info: lane, error }) => {
-                self.tell(Opened::Failed(lane, error.to_string()));
+            }) => self.tell(Opened::Outbound(for_what, stream)),
+            ConnectionEvent::DialUpgradeError(DialUpgradeError { info: for_what, error }) => {
+                self.tell(Opened::Failed(for_what, error.to_string()));
             }
             _ => {}
         }
     }
 }
 
-/// Agrees on which lane a stream is for.
+/// Agrees on what a stream is for.
 #[derive(Debug)]
-pub(crate) struct LaneUpgrade(Vec<Lane>);
+pub(crate) struct UseUpgrade(Vec<Use>);
 
-impl LaneUpgrade {
-    fn lane(protocol: &StreamProtocol) -> Lane {
-        let is = |lane: &&Lane| limits(**lane).protocol == protocol.as_ref();
-        *LANES.iter().find(is).expect("only protocols that we named are agreed on")
+impl UseUpgrade {
+    fn of(protocol: &StreamProtocol) -> Use {
+        let is = |each: &&Use| each.protocol() == protocol.as_ref();
+        *USES.iter().find(is).expect("only protocols that we named are agreed on")
     }
 }
 
-impl UpgradeInfo for LaneUpgrade {
+impl UpgradeInfo for UseUpgrade {
     type Info = StreamProtocol;
     type InfoIter = Vec<StreamProtocol>;
 
     fn protocol_info(&self) -> Vec<StreamProtocol> {
-        self.0.iter().map(|lane| StreamProtocol::new(limits(*lane).protocol)).collect()
+        self.0.iter().map(|each| StreamProtocol::new(each.protocol())).collect()
     }
 }
 
-impl InboundUpgrade<Stream> for LaneUpgrade {
-    type Output = (Lane, Stream);
+impl InboundUpgrade<Stream> for UseUpgrade {
+    type Output = (Use, Stream);
     type Error = Infallible;
-    type Future = Ready<Result<(Lane, Stream), Infallible>>;
+    type Future = Ready<Result<(Use, Stream), Infallible>>;
 
     fn upgrade_inbound(self, stream: Stream, protocol: StreamProtocol) -> Self::Future {
-        ready(Ok((Self::lane(&protocol), stream)))
+        ready(Ok((Self::of(&protocol), stream)))
     }
 }
 
-impl OutboundUpgrade<Stream> for LaneUpgrade {
-    type Output = (Lane, Stream);
+impl OutboundUpgrade<Stream> for UseUpgrade {
+    type Output = (Use, Stream);
     type Error = Infallible;
-    type Future = Ready<Result<(Lane, Stream), Infallible>>;
+    type Future = Ready<Result<(Use, Stream), Infallible>>;
 
     fn upgrade_outbound(self, stream: Stream, protocol: StreamProtocol) -> Self::Future {
-        ready(Ok((Self::lane(&protocol), stream)))
+        ready(Ok((Self::of(&protocol), stream)))
     }
 }

@@ -29,6 +29,7 @@ use crate::{
     behaviour::Behaviour,
     board::{Board, Place, Refused},
     book::Candidate,
+    content::ContentLink,
     dial::Dialler,
     discovery::Finder,
     gate::Gate,
@@ -51,6 +52,12 @@ const SAVE_EVERY: Duration = Duration::from_secs(60);
 
 /// Reports that wait for the engine.
 const REPORTS_MAX: usize = 64;
+
+/// Peers to dial once that wait; more are dropped.
+const DIALS_MAX: usize = 64;
+
+/// Links whose content streams nobody has taken up yet.
+const CONTENT_LINKS_MAX: usize = 64;
 
 /// How long the node may take to hear of every `Disconnected` at the end.
 const GOODBYE_MAX: Duration = Duration::from_secs(1);
@@ -93,6 +100,9 @@ struct Engine {
     /// From the board; ends at once where there is none.
     refusals: mpsc::Receiver<Refused>,
     outlets: [Outlet; 3],
+    content: mpsc::Sender<ContentLink>,
+    /// Whom to dial once.
+    orders: mpsc::Receiver<(PeerId, SocketAddr)>,
 }
 
 pub(crate) async fn start(config: Config, timing: Timing) -> Result<(NetHandle, Lanes), NetError> {
@@ -111,10 +121,12 @@ pub(crate) async fn start(config: Config, timing: Timing) -> Result<(NetHandle, 
         swarm::Config::with_tokio_executor().with_max_negotiating_inbound_streams(8),
     );
     let listen = bind(&mut swarm, config.listen).await?;
-    let shared = Arc::new(Shared::new(listen, board, door.clone()));
+    let (dials, orders) = mpsc::channel(DIALS_MAX);
+    let shared = Arc::new(Shared::new(listen, board, door.clone(), dials));
     let (consensus, consensus_in) = lane::lane(Lane::Consensus);
     let (catch_up, catch_up_in) = lane::lane(Lane::CatchUp);
     let (gossip, gossip_in) = lane::lane(Lane::Gossip);
+    let (content, content_in) = mpsc::channel(CONTENT_LINKS_MAX);
     let (report_to, reports) = mpsc::channel(REPORTS_MAX);
     let genesis = config.network.genesis;
     let open = |discovery| Arc::new(Finder::open(discovery, &config.identity, genesis));
@@ -146,9 +158,16 @@ pub(crate) async fn start(config: Config, timing: Timing) -> Result<(NetHandle, 
         report_to,
         refusals,
         outlets: [consensus, catch_up, gossip],
+        content,
+        orders,
     };
     tokio::spawn(engine.run(shared.stopping.subscribe()));
-    let lanes = Lanes { consensus: consensus_in, catch_up: catch_up_in, gossip: gossip_in };
+    let lanes = Lanes {
+        consensus: consensus_in,
+        catch_up: catch_up_in,
+        gossip: gossip_in,
+        content: content_in,
+    };
     Ok((NetHandle(shared), lanes))
 }
 
@@ -166,6 +185,22 @@ fn board(config: &Config) -> Result<(Option<Arc<Board>>, mpsc::Receiver<Refused>
     let named = config.peers.iter().map(|(peer, _)| *peer);
     let (board, refusals) = Board::new(me, config.network.clone(), named, membership);
     Ok((Some(board), refusals))
+}
+
+/// Where others can dial a peer, as far as it can be known.
+fn reach(connection: &Connection, listen_port: u16) -> Option<SocketAddr> {
+    match connection.from {
+        Some(from) => (listen_port != 0).then(|| SocketAddr::new(from.ip(), listen_port)),
+        None => connection.place.address.parse().ok(),
+    }
+}
+
+fn to_peer(peer: PeerId, address: SocketAddr) -> DialOpts {
+    DialOpts::peer_id(transport::to_libp2p(peer))
+        .addresses(vec![transport::to_multiaddr(address)])
+        .condition(PeerCondition::Always)
+        .allocate_new_port()
+        .build()
 }
 
 /// Listens, and returns the address with its actual port.
@@ -209,6 +244,7 @@ impl Engine {
                 }
                 Some(ended) = self.links.join_next_with_id() => self.on_link_end(ended),
                 () = due => self.dial(),
+                Some((peer, address)) = self.orders.recv() => self.dial_once(peer, address),
                 _ = seek.tick(), if self.finder.is_some() => self.seek(),
                 _ = save.tick(), if self.finder.is_some() => self.save(),
             }
@@ -232,14 +268,22 @@ impl Engine {
                 self.retry(peer);
                 continue;
             }
-            let opts = DialOpts::peer_id(transport::to_libp2p(peer))
-                .addresses(vec![transport::to_multiaddr(address)])
-                .condition(PeerCondition::Always)
-                .allocate_new_port()
-                .build();
-            if let Err(error) = self.swarm.dial(opts) {
+            if let Err(error) = self.swarm.dial(to_peer(peer, address)) {
                 self.on_dial_failure(peer, &error);
             }
+        }
+    }
+
+    /// Dials a peer that somebody named, unless it is here or unwanted.
+    fn dial_once(&mut self, peer: PeerId, address: SocketAddr) {
+        let known = self.connections.values().any(|connection| connection.peer == peer);
+        let unwanted = self.shared.banned_for(peer).is_some() || self.shared.is_revoked(peer);
+        if peer != self.me
+            && !known
+            && !unwanted
+            && let Err(error) = self.swarm.dial(to_peer(peer, address))
+        {
+            tracing::debug!(%peer, %error, "cannot be reached");
         }
     }
 
@@ -254,14 +298,12 @@ impl Engine {
                 || self.shared.banned_for(peer).is_some()
         });
         for Candidate { address, peer } in due {
-            let to = transport::to_multiaddr(address);
             let opts = match peer {
-                Some(peer) => DialOpts::peer_id(transport::to_libp2p(peer))
-                    .addresses(vec![to])
-                    .condition(PeerCondition::Always)
-                    .allocate_new_port()
-                    .build(),
-                None => DialOpts::unknown_peer_id().address(to).allocate_new_port().build(),
+                Some(peer) => to_peer(peer, address),
+                None => {
+                    let to = transport::to_multiaddr(address);
+                    DialOpts::unknown_peer_id().address(to).allocate_new_port().build()
+                }
             };
             let id = opts.connection_id();
             self.sought.insert(id, address);
@@ -366,6 +408,7 @@ impl Engine {
             switch: self.shared.board.as_ref().map(|board| board.switch(peer, &place)),
             reports: self.report_to.clone(),
             outlets: self.outlets.clone(),
+            content: self.content.clone(),
             shared: self.shared.clone(),
             strangers: stranger.then(|| self.strangers_in.clone()),
             finder: self.finder.clone(),
@@ -453,6 +496,7 @@ impl Engine {
                 stop: connection.stop.clone(),
                 place: place.clone(),
                 software: report.hello.software.clone(),
+                reach: reach(connection, report.hello.listen_port),
             },
         );
         // It may have been cut since it asked. Whoever cuts it now finds it among

@@ -11,7 +11,7 @@ use std::{
 };
 
 use alloy_primitives::bytes::Bytes;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use trefoil_crypto::NodeCertificate;
 use trefoil_types::{Admission, Message, Offence, PeerId, message::Lane};
 
@@ -93,6 +93,7 @@ pub(crate) struct Shared {
     /// Of a network of members.
     pub board: Option<Arc<Board>>,
     door: Door,
+    dials: mpsc::Sender<(PeerId, SocketAddr)>,
     dropped: [AtomicU64; 3],
     state: Mutex<State>,
 }
@@ -112,6 +113,8 @@ pub(crate) struct Admitted {
     pub stop: Stop,
     pub place: Place,
     pub software: String,
+    /// Where others can dial it.
+    pub reach: Option<SocketAddr>,
 }
 
 impl NetHandle {
@@ -131,6 +134,17 @@ impl NetHandle {
         if let Some(admitted) = self.0.lock().peers.get(&peer) {
             self.0.count_dropped(lane, admitted.outbox.push_own(lane, frame));
         }
+    }
+
+    /// Dials a peer once, if it is not connected. Of many at a time some are
+    /// dropped.
+    pub fn dial(&self, peer: PeerId, address: SocketAddr) {
+        let _ = self.0.dials.try_send((peer, address));
+    }
+
+    /// Where others can dial a connected peer, as far as it can be known.
+    pub fn reach(&self, peer: PeerId) -> Option<SocketAddr> {
+        self.0.lock().peers.get(&peer)?.reach
     }
 
     /// Adds to a peer's misdeeds; at 100 it is disconnected and banned a while.
@@ -234,9 +248,21 @@ impl NetHandle {
 }
 
 impl Shared {
-    pub fn new(listen: SocketAddr, board: Option<Arc<Board>>, door: Door) -> Self {
-        let stopping = watch::Sender::new(false);
-        Self { listen, stopping, board, door, dropped: Default::default(), state: Mutex::default() }
+    pub fn new(
+        listen: SocketAddr,
+        board: Option<Arc<Board>>,
+        door: Door,
+        dials: mpsc::Sender<(PeerId, SocketAddr)>,
+    ) -> Self {
+        Self {
+            listen,
+            stopping: watch::Sender::new(false),
+            board,
+            door,
+            dials,
+            dropped: Default::default(),
+            state: Mutex::default(),
+        }
     }
 
     /// Held only for look-ups and pushes, never across a wait.

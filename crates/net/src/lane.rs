@@ -11,7 +11,7 @@ use tokio::{
 };
 use trefoil_types::{limits, message::Lane};
 
-use crate::{NetEvent, cut::Switch};
+use crate::{ContentLink, NetEvent, cut::Switch};
 
 /// Every lane, most urgent first; `lane as usize` is its place here.
 pub(crate) const LANES: [Lane; 3] = [Lane::Consensus, Lane::CatchUp, Lane::Gossip];
@@ -114,6 +114,8 @@ pub struct Lanes {
     pub consensus: Inbox,
     pub catch_up: Inbox,
     pub gossip: Inbox,
+    /// Admitted connections' streams of content.
+    pub content: mpsc::Receiver<ContentLink>,
 }
 
 /// The receiving end of one lane.

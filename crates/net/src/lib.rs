@@ -13,6 +13,7 @@ mod board;
 pub mod book;
 pub mod book_file;
 pub mod clear;
+mod content;
 mod crowd;
 mod cut;
 mod dial;
@@ -45,6 +46,7 @@ use std::{net::SocketAddr, time::Duration};
 use trefoil_crypto::{NodeCertificate, SecretKey};
 use trefoil_types::{Admission, B256, Message, PeerId, spec::Kind};
 
+pub use content::{ContentLink, ContentReader, ContentWriter};
 pub use discovery::Discovery;
 pub use handle::{Misdeeds, NetHandle, NetPeer, Refusal};
 pub use lane::{Inbox, Lanes};

@@ -21,7 +21,8 @@ use trefoil_types::{Offence, PeerId, message::Lane};
 
 use crate::{
     NetEvent, Timing,
-    behaviour::Opened,
+    behaviour::{Opened, Use},
+    content::ContentLink,
     cut::Switch,
     discovery::Finder,
     frame::{self, CONTROL_BYTES_MAX, Control, Frame, FrameError, ReadError},
@@ -55,6 +56,8 @@ pub(crate) struct Link {
     pub reports: mpsc::Sender<Report>,
     /// To the node, by lane.
     pub outlets: [Outlet; 3],
+    /// To whoever moves content.
+    pub content: mpsc::Sender<ContentLink>,
     pub shared: Arc<Shared>,
     /// Where its large frames wait, if it is a stranger that dialled us.
     pub strangers: Option<StrangersRoom>,
@@ -146,10 +149,37 @@ impl From<FrameError> for End {
     }
 }
 
-/// The streams of a link, by lane.
-struct Streams {
-    write: [Stream; 3],
-    read: [Stream; 3],
+/// The streams of a link.
+pub(crate) struct Streams {
+    /// By lane.
+    pub write: [Stream; 3],
+    pub read: [Stream; 3],
+    /// Ours to write, and the peer's.
+    pub content: [Stream; 2],
+}
+
+impl Streams {
+    /// Gathers a stream of each use each way.
+    pub async fn gather(opened: &mut mpsc::Receiver<Opened>) -> Result<Self, End> {
+        let (mut write, mut read) = ([const { None }; 3], [const { None }; 3]);
+        let mut content = [const { None }; 2];
+        while write.iter().chain(&read).chain(&content).any(Option::is_none) {
+            let (place, stream) = match opened.recv().await {
+                Some(Opened::Outbound(Use::Lane(lane), it)) => (&mut write[lane as usize], it),
+                Some(Opened::Inbound(Use::Lane(lane), it)) => (&mut read[lane as usize], it),
+                Some(Opened::Outbound(Use::Content, it)) => (&mut content[0], it),
+                Some(Opened::Inbound(Use::Content, it)) => (&mut content[1], it),
+                other => return Err(opened_wrongly(other)),
+            };
+            *place = Some(stream);
+        }
+        let all = "the loop ends when every stream is there";
+        Ok(Self {
+            write: write.map(|s| s.expect(all)),
+            read: read.map(|s| s.expect(all)),
+            content: content.map(|s| s.expect(all)),
+        })
+    }
 }
 
 impl Link {
@@ -190,7 +220,7 @@ impl Link {
 
     /// Streams, hello and welcome. The refusal that an error calls for is sent.
     async fn meet(&mut self) -> Result<(Streams, Arc<Outbox>), End> {
-        let mut streams = self.streams().await?;
+        let mut streams = Streams::gather(&mut self.opened).await?;
         let met = self.greet(&mut streams).await;
         if let Err(End::Refused(reason) | End::Offence(_, reason)) = &met {
             let refusal = Control::Refusal(reason.clone());
@@ -198,20 +228,6 @@ impl Link {
             let _ = say(&mut streams, &refusal, self.timing.hello).await;
         }
         met.map(|outbox| (streams, outbox))
-    }
-
-    /// Gathers three streams each way.
-    async fn streams(&mut self) -> Result<Streams, End> {
-        let (mut write, mut read) = ([const { None }; 3], [const { None }; 3]);
-        while write.iter().chain(&read).any(Option::is_none) {
-            match self.opened.recv().await {
-                Some(Opened::Outbound(lane, stream)) => write[lane as usize] = Some(stream),
-                Some(Opened::Inbound(lane, stream)) => read[lane as usize] = Some(stream),
-                other => return Err(opened_wrongly(other)),
-            }
-        }
-        let all = "the loop ends when every stream is there";
-        Ok(Streams { write: write.map(|s| s.expect(all)), read: read.map(|s| s.expect(all)) })
     }
 
     async fn greet(&mut self, streams: &mut Streams) -> Result<Arc<Outbox>, End> {
@@ -249,9 +265,13 @@ impl Link {
         }
     }
 
-    /// Six tasks, one a stream; the first to end ends all.
+    /// Six tasks, one a stream of a lane; the first to end ends all. Content
+    /// has its own tasks elsewhere, and no part in when a link ends.
     async fn speak(&mut self, streams: Streams, outbox: Arc<Outbox>) -> End {
         let mut tasks = JoinSet::new();
+        let content = ContentLink::new(self.peer, streams.content, outbox.clone());
+        // Where nobody moves content, or too many links came at once, it has none.
+        let _ = self.content.try_send(content);
         let lanes = LANES.into_iter().zip(streams.read).zip(streams.write);
         for ((lane, read), write) in lanes {
             let ear = Ear {
@@ -283,12 +303,12 @@ impl Link {
 fn opened_wrongly(opened: Option<Opened>) -> End {
     match opened {
         None => End::Closed("connection lost".into()),
-        Some(Opened::Failed(lane, reason)) => {
-            End::Closed(format!("no {} lane: {reason}", limits(lane).name))
+        Some(Opened::Failed(which, reason)) => {
+            End::Closed(format!("no {} stream: {reason}", which.name()))
         }
-        Some(Opened::Twice(lane) | Opened::Inbound(lane, _) | Opened::Outbound(lane, _)) => {
-            let lane = limits(lane).name;
-            End::Offence(Offence::Malformed, format!("it opened the {lane} lane twice"))
+        Some(Opened::Twice(which) | Opened::Inbound(which, _) | Opened::Outbound(which, _)) => {
+            let which = which.name();
+            End::Offence(Offence::Malformed, format!("it opened the {which} stream twice"))
         }
     }
 }

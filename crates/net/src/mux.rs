@@ -20,8 +20,8 @@ use libp2p::core::{
 };
 use tokio::time::Sleep;
 
-/// Streams of one connection: three lanes each way and room for two more.
-const STREAMS_MAX: usize = 8;
+/// Streams of one connection: four each way and room for two more.
+const STREAMS_MAX: usize = 10;
 
 /// What a peer may make us hold unread on one connection, bytes: the 256 KiB
 /// that each stream starts with, and 2 MiB for streams that a long way needs.

@@ -13,6 +13,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Client {
     url: String,
     http: reqwest::Client,
+    token: Option<String>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -46,7 +47,14 @@ impl Client {
             .timeout(TIMEOUT)
             .build()
             .expect("a client without TLS needs nothing of the system");
-        Self { url, http }
+        Self { url, http, token: None }
+    }
+
+    /// Shows a node's token with each call.
+    #[must_use]
+    pub fn with_token(mut self, token: String) -> Self {
+        self.token = Some(token);
+        self
     }
 
     pub fn url(&self) -> &str {
@@ -61,7 +69,11 @@ impl Client {
             url: self.url.clone(),
             reason: innermost(&e),
         };
-        let response = self.http.post(&self.url).json(&request).send().await.map_err(no_answer)?;
+        let mut post = self.http.post(&self.url).json(&request);
+        if let Some(token) = &self.token {
+            post = post.bearer_auth(token);
+        }
+        let response = post.send().await.map_err(no_answer)?;
         let mut answer: Value = response.json().await.map_err(|_| self.odd(method))?;
         if let Some(error) = answer.get("error").filter(|error| !error.is_null()) {
             let (url, method) = (self.url.clone(), method.into());

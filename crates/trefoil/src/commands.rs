@@ -3,6 +3,7 @@
 mod arguments;
 mod certify;
 mod config;
+mod content;
 mod devnet;
 mod govern;
 mod init;
@@ -10,10 +11,12 @@ mod keys;
 mod network;
 mod node;
 mod org;
+mod progress;
 mod repair;
 mod report;
 mod run;
 mod settings;
+mod share;
 mod validator;
 mod verify;
 
@@ -70,6 +73,22 @@ enum Command {
         #[command(subcommand)]
         command: keys::Keys,
     },
+    /// Share a file or directory with a network's nodes
+    Put(content::Put),
+    /// Fetch what was shared
+    Get(content::Get),
+    /// What a node shares and keeps
+    Ls(content::Ls),
+    /// Keep a resource for good
+    Pin(content::One),
+    /// Keep a resource only as long as there is room
+    Unpin(content::One),
+    /// Remove a resource from a node; never a user's own file
+    Rm(content::One),
+    /// Share without a chain, until Ctrl-C
+    Share(share::Share),
+    /// Fetch without a chain, from those who share
+    Fetch(share::Fetch),
     /// The settings in force and where each comes from
     Config(config::Config),
     /// Check a block and its certificate, without trusting anyone
@@ -96,6 +115,14 @@ impl Cli {
             Command::Node { command } => command.run(),
             Command::Validator { command } => command.run(),
             Command::Keys { command } => command.run(),
+            Command::Put(command) => command.run(),
+            Command::Get(command) => command.run(),
+            Command::Ls(command) => command.run(),
+            Command::Pin(command) => command.pin(),
+            Command::Unpin(command) => command.unpin(),
+            Command::Rm(command) => command.remove(),
+            Command::Share(command) => command.run(),
+            Command::Fetch(command) => command.run(),
             Command::Config(command) => command.run(),
             Command::Verify(command) => command.run(),
             Command::Repair(command) => command.run(),

@@ -13,6 +13,7 @@ use trefoil_types::SpecError;
 
 use crate::{
     client::ClientError,
+    content::{ExportError, FetchError, LibraryError},
     disk::{DiskError, cure},
     governance::GovernanceError,
     invite::InviteError,
@@ -38,6 +39,12 @@ pub enum Failure {
     Net(#[from] NetError),
     #[error(transparent)]
     Invite(#[from] InviteError),
+    #[error(transparent)]
+    Library(#[from] LibraryError),
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    #[error(transparent)]
+    Export(#[from] ExportError),
     #[error(transparent)]
     Client(#[from] ClientError),
     #[error(transparent)]

@@ -5,6 +5,7 @@ use std::{net::SocketAddr, sync::Arc, thread, time::Duration};
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use trefoil_content::swarm::Manner;
 use trefoil_crypto::SecretKey;
 use trefoil_ledger::{Journal, Ledger};
 use trefoil_net::{Discovery, Membership, Network, book::Candidate};
@@ -13,6 +14,7 @@ use trefoil_types::{B256, ChainSpec, Disk, Kind, PeerId, keccak256, spec::Fork};
 use crate::{
     backend::{Backend, CALLS_MAX, EVENTS_MAX, READERS},
     certificate::{self, Ca},
+    content::{Content, ContentConfig, gateway::Gateway, http::Admin},
     disk::FileDisk,
     failure::Failure,
     home::Home,
@@ -95,6 +97,17 @@ impl Host {
         let (status, watched) = watch::channel(Arc::default());
         let events = broadcast::Sender::new(EVENTS_MAX);
         let workers = pool("worker");
+        let content = Content::start(
+            ContentConfig {
+                me: peer,
+                dir: home.data().join("content"),
+                manner: manner(spec.kind),
+                rates: settings.content.rates(),
+                quota: settings.content.quota(),
+            },
+            net.clone(),
+            net_lanes.content,
+        )?;
         let backend = Backend {
             spec,
             genesis_hash,
@@ -119,7 +132,14 @@ impl Host {
             peer,
             pool: settings.pool.limits(),
         };
-        let lanes = Lanes { stop: stopped, done: finished, net: net_lanes, calls: requests };
+        let lanes = Lanes {
+            stop: stopped,
+            done: finished,
+            consensus: net_lanes.consensus,
+            calls: requests,
+            catch_up: net_lanes.catch_up,
+            gossip: net_lanes.gossip,
+        };
         let records = recovered.records;
         let parts = Parts {
             config,
@@ -140,7 +160,13 @@ impl Host {
             hosts: settings.rpc.hosts.clone(),
             origins: settings.rpc.origins.clone(),
         };
-        let (rpc, _server) = rpc::serve(backend.clone(), address, access, rpc::Limits::default())
+        let data = home.data();
+        let gateway = Gateway::new(content.clone(), settings.content.gateway).router();
+        let admin = Admin::new(content, &data)
+            .map_err(|source| Failure::file("write the token in", &data, source))?;
+        let beside = admin.router().merge(gateway);
+        let limits = rpc::Limits::default();
+        let (rpc, _server) = rpc::serve(backend.clone(), address, access, limits, beside)
             .await
             .map_err(|source| Failure::RpcListen { address, source })?;
         Ok(Self { backend, rpc, stop, ended })
@@ -155,6 +181,14 @@ impl Host {
         if tokio::time::timeout(CLOSE_MAX, self.ended).await.is_err() {
             tracing::warn!("the last checkpoint is not finished; the journal has what it lacks");
         }
+    }
+}
+
+/// Members serve each other in turn, strangers for what they get.
+fn manner(kind: Kind) -> Manner {
+    match kind {
+        Kind::Public => Manner::TitForTat,
+        Kind::Private | Kind::Consortium => Manner::Fair,
     }
 }
 

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
-use trefoil_net::NetEvent;
+use trefoil_net::{Inbox, NetEvent};
 use trefoil_node::Done;
 
 use crate::backend::Request;
@@ -20,8 +20,10 @@ pub struct Lanes {
     /// Told, or dropped: the process is to end.
     pub stop: oneshot::Receiver<()>,
     pub done: mpsc::Receiver<Done>,
-    pub net: trefoil_net::Lanes,
+    pub consensus: Inbox,
     pub calls: mpsc::Receiver<Request>,
+    pub catch_up: Inbox,
+    pub gossip: Inbox,
 }
 
 /// One thing that arrived.
@@ -66,10 +68,10 @@ impl Lanes {
             _ = &mut self.stop => Arrival::Stop,
             Some(done) = self.done.recv() => Arrival::Done(done),
             () = deadline => Arrival::Time,
-            Some(event) = self.net.consensus.recv() => Arrival::Net(event),
+            Some(event) = self.consensus.recv() => Arrival::Net(event),
             Some(request) = self.calls.recv() => Arrival::Call(request),
-            Some(event) = self.net.catch_up.recv() => Arrival::Net(event),
-            Some(event) = self.net.gossip.recv(), if budget.gossip > 0 => Arrival::Net(event),
+            Some(event) = self.catch_up.recv() => Arrival::Net(event),
+            Some(event) = self.gossip.recv(), if budget.gossip > 0 => Arrival::Net(event),
         }
     }
 
@@ -78,16 +80,16 @@ impl Lanes {
         if let Ok(done) = self.done.try_recv() {
             return Some(Arrival::Done(done));
         }
-        if let Some(event) = spend(&mut budget.consensus, || self.net.consensus.try_recv().ok()) {
+        if let Some(event) = spend(&mut budget.consensus, || self.consensus.try_recv().ok()) {
             return Some(Arrival::Net(event));
         }
         if let Some(request) = spend(&mut budget.calls, || self.calls.try_recv().ok()) {
             return Some(Arrival::Call(request));
         }
-        if let Some(event) = spend(&mut budget.catch_up, || self.net.catch_up.try_recv().ok()) {
+        if let Some(event) = spend(&mut budget.catch_up, || self.catch_up.try_recv().ok()) {
             return Some(Arrival::Net(event));
         }
-        spend(&mut budget.gossip, || self.net.gossip.try_recv().ok()).map(Arrival::Net)
+        spend(&mut budget.gossip, || self.gossip.try_recv().ok()).map(Arrival::Net)
     }
 }
 

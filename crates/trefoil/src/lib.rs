@@ -6,6 +6,7 @@ pub mod client;
 pub mod clock;
 pub mod commands;
 pub mod connect;
+pub mod content;
 pub mod disk;
 pub mod failure;
 pub mod founding;

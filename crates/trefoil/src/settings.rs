@@ -14,6 +14,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
+use trefoil_content::swarm::Rates;
 use trefoil_ledger::History;
 use trefoil_node::PoolLimits;
 use trefoil_types::{PeerId, spec::Kind};
@@ -37,6 +38,7 @@ pub struct Settings {
     pub p2p: P2pSettings,
     pub rpc: RpcSettings,
     pub pool: PoolSettings,
+    pub content: ContentSettings,
     pub keys: KeySettings,
 }
 
@@ -96,6 +98,42 @@ pub struct PoolSettings {
     pub txs_per_peer_max: usize,
 }
 
+/// Bounds on shared content.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ContentSettings {
+    /// Mebibytes that may be kept besides what is pinned; 0: no limit.
+    pub quota_mib: u64,
+    /// Kibibytes a second that are sent and taken, of all content together; 0:
+    /// no limit.
+    pub up_kib_s: u64,
+    pub down_kib_s: u64,
+    /// Who may read content over HTTP, on the RPC's port.
+    pub gateway: Gateway,
+}
+
+/// Whom the gateway serves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Gateway {
+    Off,
+    #[default]
+    Loopback,
+    All,
+}
+
+impl ContentSettings {
+    /// Bytes that may be kept.
+    pub fn quota(&self) -> Option<u64> {
+        (self.quota_mib > 0).then(|| self.quota_mib.saturating_mul(1 << 20))
+    }
+
+    pub fn rates(&self) -> Rates {
+        let rate = |kib: u64| (kib > 0).then(|| kib.saturating_mul(1 << 10));
+        Rates { up: rate(self.up_kib_s), down: rate(self.down_kib_s) }
+    }
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct KeySettings {
@@ -134,6 +172,7 @@ impl Default for Settings {
             p2p: P2pSettings::default(),
             rpc: RpcSettings::default(),
             pool: PoolSettings::default(),
+            content: ContentSettings::default(),
             keys: KeySettings::default(),
         }
     }

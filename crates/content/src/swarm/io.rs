@@ -6,9 +6,22 @@ use trefoil_types::{Offence, PeerId, Time};
 
 use crate::{Bits, Layout, News, Part};
 
-/// A resource by its BLAKE3 root.
+/// What peers call a resource: a file by its BLAKE3 root, the files of a
+/// directory by a hash of the manifest's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Resource(pub [u8; 32]);
+
+impl Resource {
+    /// A file, or a directory's manifest.
+    pub fn file(root: [u8; 32]) -> Self {
+        Self(root)
+    }
+
+    /// The files that a manifest lists.
+    pub fn tree(manifest: [u8; 32]) -> Self {
+        Self(blake3::derive_key("trefoil 2026-11 the files of a directory", &manifest))
+    }
+}
 
 /// Whom parts are asked of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,23 +1,47 @@
 //! Parts with their proofs: whole, damaged, cut short, and of a lying size.
 
+use std::{io, ops::Range};
+
+use bao_tree::{
+    BaoTree, BlockSize, ChunkNum, ChunkRanges,
+    io::{
+        outboard::PreOrderOutboard,
+        sync::{CreateOutboard as _, encode_ranges_validated},
+    },
+};
 use proptest::prelude::*;
 
 use super::{file, sample};
 use crate::{
-    GROUP_BYTES, Part, groups,
-    proof::{Hashes, ProofError, Verified, Verifier, encode, hash},
+    GROUP_BYTES, groups,
+    proof::{Encoder, ProofError, Source, Verified, Verifier, hash},
 };
 
-/// The proof of groups of a sample, and its root.
-fn proof(size: u64, part: &Part) -> ([u8; 32], Vec<u8>) {
+/// Bytes that the sample and its hashes begin at, as among other files.
+const AT: u64 = 77;
+
+/// The proof of groups of some bytes, and their root.
+fn prove(bytes: &[u8], asked: Range<u64>) -> ([u8; 32], Vec<u8>) {
     let (data, hashes) = (file(), file());
-    let bytes = sample(size);
-    data.write_at(0, &bytes).expect("memory does not fail");
-    let root = hash(&bytes[..], size, &*hashes).expect("it was read");
-    assert_eq!(root, *blake3::hash(&bytes).as_bytes());
+    let size = bytes.len() as u64;
+    data.write_at(AT, bytes).expect("memory does not fail");
+    let root = hash(bytes, size, &*hashes, AT).expect("it was read");
+    let source = Source { data: &*data, data_at: AT, hashes: &*hashes, hashes_at: AT };
     let mut out = Vec::new();
-    encode(&*data, Hashes { root, size, file: &*hashes }, part, &mut out).expect("all is here");
+    let mut encoder = Encoder::new(root, size, asked).expect("of sane size");
+    // In steps, as it is sent.
+    while !encoder.is_through() {
+        let enough = out.len() + 20_000;
+        encoder.fill(&source, &mut out, enough).expect("all is here");
+        if size == 0 {
+            break;
+        }
+    }
     (root, out)
+}
+
+fn proof(size: u64, asked: Range<u64>) -> ([u8; 32], Vec<u8>) {
+    prove(&sample(size), asked)
 }
 
 /// A group and its bytes.
@@ -27,33 +51,44 @@ type Came = (u64, Vec<u8>);
 fn verify(
     root: [u8; 32],
     size: u64,
-    part: &Part,
+    asked: Range<u64>,
     stream: &[u8],
 ) -> (Vec<Came>, Result<(), ProofError>) {
     let mut came = Vec::new();
-    let verifier = Verifier::new(root, size, part, stream).expect("of sane size");
-    let end = verifier.run(|step| {
+    let mut verifier = Verifier::new(root, size, asked).expect("of sane size");
+    let end = verifier.feed(stream, |step| {
         if let Verified::Group { group, bytes } = step {
-            came.push((group, bytes));
+            came.push((group, bytes.to_vec()));
         }
         Ok(())
     });
+    let end = match end {
+        Ok(()) if !verifier.is_through() => Err(ProofError::Short { group: u64::MAX }),
+        end => end,
+    };
     (came, end)
 }
 
-fn part(groups: std::ops::Range<u64>) -> Part {
-    Part { file: 0, groups }
-}
+const SIZES: [u64; 9] = [
+    0,
+    1,
+    GROUP_BYTES - 1,
+    GROUP_BYTES,
+    GROUP_BYTES + 1,
+    33_000,
+    7 * GROUP_BYTES,
+    130_000,
+    150_000,
+];
 
 #[test]
 fn a_part_of_any_size_verifies() {
-    for size in [0, 1, GROUP_BYTES - 1, GROUP_BYTES, GROUP_BYTES + 1, 7 * GROUP_BYTES, 130_000] {
+    for size in SIZES {
         for start in 0..groups(size) {
             for end in start + 1..=groups(size) {
-                let asked = part(start..end);
-                let (root, stream) = proof(size, &asked);
-                let (came, result) = verify(root, size, &asked, &stream);
-                result.expect("an honest stream");
+                let (root, stream) = proof(size, start..end);
+                let (came, result) = verify(root, size, start..end, &stream);
+                result.unwrap_or_else(|error| panic!("{size}, {start}..{end}: {error}"));
                 let bytes: Vec<u8> = came.into_iter().flat_map(|(_, bytes)| bytes).collect();
                 let to = (end * GROUP_BYTES).min(size) as usize;
                 assert_eq!(bytes, sample(size)[(start * GROUP_BYTES) as usize..to]);
@@ -62,24 +97,49 @@ fn a_part_of_any_size_verifies() {
     }
 }
 
+/// The oracle: bao-tree's own encoding of the same part.
+#[test]
+fn a_part_travels_as_bao_tree_encodes_it() {
+    for size in SIZES {
+        let bytes = sample(size);
+        let group = BlockSize::from_chunk_log(4);
+        let outboard =
+            PreOrderOutboard::<Vec<u8>>::create(io::Cursor::new(&bytes), group).expect("memory");
+        assert_eq!(outboard.tree, BaoTree::new(size, group));
+        for start in 0..groups(size) {
+            for end in start + 1..=groups(size) {
+                let chunks = ChunkRanges::from(ChunkNum(start * 16)..ChunkNum(end * 16));
+                let mut expected = Vec::new();
+                encode_ranges_validated(&bytes[..], &outboard, &chunks, &mut expected)
+                    .expect("all is here");
+                let (root, stream) = proof(size, start..end);
+                assert_eq!(root, *blake3::hash(&bytes).as_bytes());
+                assert!(stream == expected, "{size}, {start}..{end}");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_bad_byte_is_named_by_its_group_and_what_came_before_is_kept() {
-    let asked = part(0..8);
-    let (root, mut stream) = proof(8 * GROUP_BYTES, &asked);
+    let (root, mut stream) = proof(8 * GROUP_BYTES, 0..8);
     // The last byte of the stream is of group 7.
     *stream.last_mut().expect("not empty") ^= 1;
-    let (came, result) = verify(root, 8 * GROUP_BYTES, &asked, &stream);
+    let (came, result) = verify(root, 8 * GROUP_BYTES, 0..8, &stream);
     assert_eq!(came.len(), 7);
     assert!(matches!(result, Err(ProofError::Corrupt { group: 7 })), "{result:?}");
 }
 
 #[test]
-fn a_stream_that_ends_early_is_short_not_corrupt() {
-    let asked = part(2..4);
-    let (root, stream) = proof(8 * GROUP_BYTES, &asked);
-    let (came, result) = verify(root, 8 * GROUP_BYTES, &asked, &stream[..stream.len() - 1]);
+fn a_stream_that_ends_early_or_late_is_told_from_a_corrupt_one() {
+    let (root, mut stream) = proof(8 * GROUP_BYTES, 2..4);
+    let (came, result) = verify(root, 8 * GROUP_BYTES, 2..4, &stream[..stream.len() - 1]);
     assert_eq!(came.len(), 1);
     assert!(matches!(result, Err(ProofError::Short { group: 3 })), "{result:?}");
+    stream.push(0);
+    let (came, result) = verify(root, 8 * GROUP_BYTES, 2..4, &stream);
+    assert_eq!(came.len(), 2);
+    assert!(matches!(result, Err(ProofError::Excess)), "{result:?}");
 }
 
 /// Each size that is not the true one must be found out by its last group, however
@@ -87,17 +147,15 @@ fn a_stream_that_ends_early_is_short_not_corrupt() {
 #[test]
 fn a_size_that_lies_is_refused_by_its_last_group() {
     let size = 5 * GROUP_BYTES + 100;
-    let last = part(5..6);
-    let (root, stream) = proof(size, &last);
+    let (root, stream) = proof(size, 5..6);
     for lie in [size - 1, size + 1, 5 * GROUP_BYTES + 1, 6 * GROUP_BYTES] {
         let mut stream = stream.clone();
         stream.resize(stream.len() + 20_000, 0);
-        let (came, result) = verify(root, lie, &last, &stream);
+        let (came, result) = verify(root, lie, 5..6, &stream);
         assert!(came.is_empty() && matches!(result, Err(ProofError::Corrupt { .. })), "{lie}");
     }
     for lie in [0, 1, GROUP_BYTES, 3 * GROUP_BYTES, 9 * GROUP_BYTES, 1 << 40] {
-        let asked = part(groups(lie) - 1..groups(lie));
-        let (came, result) = verify(root, lie, &asked, &stream);
+        let (came, result) = verify(root, lie, groups(lie) - 1..groups(lie), &stream);
         assert!(came.is_empty() && result.is_err(), "{lie}");
     }
 }
@@ -105,15 +163,21 @@ fn a_size_that_lies_is_refused_by_its_last_group() {
 #[test]
 fn what_rotted_on_disk_is_not_served() {
     let (data, hashes) = (file(), file());
-    let bytes = sample(4 * GROUP_BYTES);
+    let (size, bytes) = (4 * GROUP_BYTES, sample(4 * GROUP_BYTES));
     data.write_at(0, &bytes).expect("memory does not fail");
-    let root = hash(&bytes[..], 4 * GROUP_BYTES, &*hashes).expect("it was read");
+    let root = hash(&bytes[..], size, &*hashes, 0).expect("it was read");
     data.write_at(2 * GROUP_BYTES, &[!bytes[2 * GROUP_BYTES as usize]]).expect("memory");
+    let source = Source { data: &*data, data_at: 0, hashes: &*hashes, hashes_at: 0 };
     let mut out = Vec::new();
-    let hashes = Hashes { root, size: 4 * GROUP_BYTES, file: &*hashes };
-    let result = encode(&*data, hashes, &part(0..4), &mut out);
+    let mut encoder = Encoder::new(root, size, 0..4).expect("of sane size");
+    let result = encoder.fill(&source, &mut out, usize::MAX);
     assert!(matches!(result, Err(ProofError::NotHere { group: 2 })), "{result:?}");
     assert!((out.len() as u64) < 3 * GROUP_BYTES, "the bad group was not sent");
+    // Nor what was cut off.
+    data.set_len(GROUP_BYTES).expect("memory does not fail");
+    let mut encoder = Encoder::new(root, size, 1..2).expect("of sane size");
+    let result = encoder.fill(&source, &mut out, usize::MAX);
+    assert!(matches!(result, Err(ProofError::NotHere { group: 1 })), "{result:?}");
 }
 
 proptest! {
@@ -124,18 +188,17 @@ proptest! {
         claim in 0u64..1 << 50,
         start in 0u64..6,
     ) {
-        let (size, asked) = (100_000, part(start..7));
-        let (root, mut stream) = proof(size, &asked);
+        let size = 100_000;
+        let (root, mut stream) = proof(size, start..7);
         let at = flip % stream.len();
         stream[at] ^= 0x10;
-        let (came, result) = verify(root, size, &asked, &stream);
+        let (came, result) = verify(root, size, start..7, &stream);
         prop_assert!(result.is_err());
         for (group, bytes) in came {
             let from = (group * GROUP_BYTES) as usize;
             prop_assert_eq!(&bytes[..], &sample(size)[from..from + bytes.len()]);
         }
-        let last = part(groups(claim) - 1..groups(claim));
-        let (came, result) = verify(root, claim, &last, &stream);
+        let (came, result) = verify(root, claim, groups(claim) - 1..groups(claim), &stream);
         prop_assert!(came.is_empty() && result.is_err());
     }
 }

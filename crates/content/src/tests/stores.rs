@@ -11,8 +11,8 @@ use trefoil_types::DiskFile;
 
 use super::{file, sample};
 use crate::{
-    Files, GROUP_BYTES, Layout, Part, PartialStore, groups,
-    proof::{Hashes, ProofError, Verified, Verifier, encode, hash},
+    Content, Files, GROUP_BYTES, Layout, Part, PartialStore, groups,
+    proof::{ProofError, hash, hashes_bytes},
 };
 
 /// A file that forgets at a crash any part of what was not synced.
@@ -88,51 +88,64 @@ impl DiskFile for Forgetful {
 
 const SIZE: u64 = 40 * GROUP_BYTES + 5;
 
-/// Verified steps of a part of the sample.
-fn steps(asked: &Part) -> ([u8; 32], Vec<Verified>) {
+/// A resource that is whole, to fetch from.
+fn origin(contents: &[u64]) -> (PartialStore, Vec<Content>) {
     let (data, hashes) = (file(), file());
-    let bytes = sample(SIZE);
-    data.write_at(0, &bytes).expect("memory does not fail");
-    let root = hash(&bytes[..], SIZE, &*hashes).expect("it was read");
-    let mut stream = Vec::new();
-    let all = Hashes { root, size: SIZE, file: &*hashes };
-    encode(&*data, all, asked, &mut stream).expect("all is here");
-    let mut steps = Vec::new();
-    let verifier = Verifier::new(root, SIZE, asked, &stream[..]).expect("of sane size");
-    let took = verifier.run(|step| {
-        steps.push(step);
-        Ok(())
+    let (mut data_at, mut hashes_at) = (0, 0);
+    let mut roots = Vec::new();
+    for size in contents {
+        let bytes = sample(*size);
+        data.write_at(data_at, &bytes).expect("memory does not fail");
+        roots.push((hash(&bytes[..], *size, &*hashes, hashes_at).expect("it was read"), *size));
+        data_at += size;
+        hashes_at += hashes_bytes(*size);
+    }
+    let store = PartialStore::whole([1; 32], roots.clone(), data, hashes).expect("of sane size");
+    (store, roots)
+}
+
+/// Fetches a part, and syncs after some groups by chance.
+fn fetch(from: &PartialStore, to: &PartialStore, part: &Part, rng: &mut ChaCha8Rng) {
+    let stream = serve(from, part).expect("all is here");
+    let mut verifier = to.verifier(part).expect("of sane size");
+    let took = verifier.feed(&stream, |step| {
+        to.write(part.file, step)?;
+        if rng.random_range(0..8) == 0 { to.sync() } else { Ok(()) }
     });
     took.expect("an honest stream");
-    (root, steps)
+    assert!(verifier.is_through());
+}
+
+fn serve(store: &PartialStore, part: &Part) -> Result<Vec<u8>, ProofError> {
+    let (mut out, mut encoder) = (Vec::new(), store.encoder(part)?);
+    store.encode(part.file, &mut encoder, &mut out, usize::MAX)?;
+    Ok(out)
 }
 
 #[test]
 fn a_hundred_crashes_lose_no_group_that_counted_and_count_no_lost_one() {
+    let (origin, contents) = origin(&[SIZE]);
     for seed in 0..20 {
         let rng = &mut ChaCha8Rng::seed_from_u64(seed);
         let disk: Vec<Arc<Forgetful>> = (0..3).map(|_| Arc::default()).collect();
-        let files =
-            || Files { data: disk[0].clone(), hashes: disk[1].clone(), map: disk[2].clone() };
+        let open = || {
+            let (data, hashes, map) = (disk[0].clone(), disk[1].clone(), disk[2].clone());
+            let files = Files { data, hashes, map };
+            PartialStore::open([1; 32], contents.clone(), files).expect("memory")
+        };
         let mut counted = crate::Bits::none(groups(SIZE));
         for _ in 0..5 {
             let start = rng.random_range(0..groups(SIZE));
             let end = rng.random_range(start..groups(SIZE)) + 1;
-            let (root, steps) = steps(&Part { file: 0, groups: start..end });
-            let mut store = PartialStore::open(root, SIZE, files()).expect("memory");
-            assert!(counted.minus([store.here()]).next().is_none(), "seed {seed}: lost groups");
-            for step in steps {
-                store.write(&step).expect("memory does not fail");
-                if rng.random_range(0..8) == 0 {
-                    store.sync().expect("memory does not fail");
-                }
-            }
-            counted = store.here().clone();
+            let store = open();
+            assert!(counted.minus([&store.here()]).next().is_none(), "seed {seed}: lost groups");
+            fetch(&origin, &store, &Part { file: 0, groups: start..end }, rng);
+            counted = store.synced();
             disk.iter().for_each(|file| file.crash(rng));
-            let store = PartialStore::open(root, SIZE, files()).expect("memory");
+            let store = open();
             // All that counts can be served with its proof.
             for run in store.here().runs() {
-                let served = store.encode(&Part { file: 0, groups: run }, io::sink());
+                let served = serve(&store, &Part { file: 0, groups: run });
                 served.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
             }
         }
@@ -140,21 +153,45 @@ fn a_hundred_crashes_lose_no_group_that_counted_and_count_no_lost_one() {
 }
 
 #[test]
-fn nothing_counts_before_the_sync_and_nothing_absent_is_served() {
-    let asked = Part { file: 0, groups: 4..8 };
-    let (root, steps) = steps(&asked);
+fn what_is_written_is_served_and_what_is_absent_is_not() {
+    let (origin, contents) = origin(&[SIZE]);
     let files = Files { data: file(), hashes: file(), map: file() };
-    let mut store = PartialStore::open(root, SIZE, files.clone()).expect("memory");
-    steps.iter().for_each(|step| store.write(step).expect("memory does not fail"));
-    assert!(store.here().is_empty());
-    let refused = store.encode(&asked, io::sink());
-    assert!(matches!(refused, Err(ProofError::NotHere { group: 4 })));
+    let store = PartialStore::open([1; 32], contents.clone(), files.clone()).expect("memory");
+    let asked = Part { file: 0, groups: 4..8 };
+    assert!(matches!(serve(&store, &asked), Err(ProofError::NotHere { group: 4 })));
+    let mut verifier = store.verifier(&asked).expect("of sane size");
+    let stream = serve(&origin, &asked).expect("all is here");
+    verifier.feed(&stream, |step| store.write(0, step)).expect("an honest stream");
+    assert_eq!(serve(&store, &asked).expect("it is here now"), stream);
+    assert!(store.synced().is_empty());
     store.sync().expect("memory does not fail");
-    store.encode(&asked, io::sink()).expect("it counts now");
-    assert!(!store.size_is_proven());
+    assert_eq!(store.synced(), store.here());
     let layout = Layout::file(SIZE).expect("of sane size");
     assert_eq!(store.pieces(&layout).iter().collect::<Vec<_>>(), [1]);
     // Another resource does not believe this one's map.
-    let other = PartialStore::open([9; 32], SIZE, files).expect("memory");
+    let other = PartialStore::open([9; 32], contents, files).expect("memory");
     assert!(other.here().is_empty());
+}
+
+#[test]
+fn the_files_of_a_directory_lie_one_behind_the_other() {
+    let sizes = [5, 0, 3 * GROUP_BYTES + 1, GROUP_BYTES];
+    let (origin, contents) = origin(&sizes);
+    let layout = Layout::files(&sizes).expect("of sane size");
+    let files = Files { data: file(), hashes: file(), map: file() };
+    let store = PartialStore::open([1; 32], contents.clone(), files.clone()).expect("memory");
+    let rng = &mut ChaCha8Rng::seed_from_u64(1);
+    for piece in [3, 0, 1, 2] {
+        assert!(!store.is_whole());
+        fetch(&origin, &store, &layout.part(piece), rng);
+    }
+    assert!(store.is_whole());
+    store.sync().expect("memory does not fail");
+    let store = PartialStore::open([1; 32], contents, files).expect("memory");
+    assert!(store.is_whole() && store.pieces(&layout).is_full());
+    for (file, size) in sizes.iter().enumerate() {
+        let mut bytes = vec![0; *size as usize];
+        store.read(file as u32, 0, &mut bytes).expect("it is here");
+        assert_eq!(bytes, sample(*size));
+    }
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use futures::{AsyncWriteExt as _, StreamExt as _};
 use libp2p::{
-    Stream, Swarm,
+    Swarm,
     swarm::{self, SwarmEvent, dial_opts::DialOpts},
 };
 use tokio::{sync::oneshot, task::JoinHandle, time::timeout};
@@ -12,17 +12,17 @@ use trefoil_types::message::Lane;
 
 use super::{LIMIT, key, network, peer};
 use crate::{
-    behaviour::{Behaviour, Opened},
+    behaviour::Behaviour,
     frame::{self, CONTROL_BYTES_MAX, Control, Frame},
     gate::Gate,
     guard::Door,
     hello::Hello,
+    link::Streams,
     transport,
 };
 
 pub struct Rogue {
-    write: [Stream; 3],
-    read: [Stream; 3],
+    streams: Streams,
     /// Drives the swarm.
     task: JoinHandle<()>,
 }
@@ -58,18 +58,10 @@ impl Rogue {
         });
         let streams = async {
             let mut opened = receiver.await.expect("a connection");
-            let (mut write, mut read) = ([const { None }; 3], [const { None }; 3]);
-            while write.iter().chain(&read).any(Option::is_none) {
-                match opened.recv().await.expect("streams") {
-                    Opened::Outbound(lane, stream) => write[lane as usize] = Some(stream),
-                    Opened::Inbound(lane, stream) => read[lane as usize] = Some(stream),
-                    Opened::Failed(..) | Opened::Twice(_) => panic!("a stream failed"),
-                }
-            }
-            (write.map(Option::unwrap), read.map(Option::unwrap))
+            Streams::gather(&mut opened).await
         };
-        let (write, read) = timeout(LIMIT, streams).await.expect("streams in time");
-        Self { write, read, task }
+        let streams = timeout(LIMIT, streams).await.expect("streams in time");
+        Self { streams: streams.unwrap_or_else(|end| panic!("{end:?}")), task }
     }
 
     /// Connects and is admitted.
@@ -91,13 +83,13 @@ impl Rogue {
     }
 
     pub async fn try_write(&mut self, lane: Lane, bytes: &[u8]) -> std::io::Result<()> {
-        let stream = &mut self.write[lane as usize];
+        let stream = &mut self.streams.write[lane as usize];
         stream.write_all(bytes).await?;
         stream.flush().await
     }
 
     pub async fn hear(&mut self) -> Control {
-        let stream = &mut self.read[Lane::Consensus as usize];
+        let stream = &mut self.streams.read[Lane::Consensus as usize];
         let bytes = frame::read(stream, CONTROL_BYTES_MAX, LIMIT).await.expect("a frame");
         match Frame::decode(&bytes).expect("a frame") {
             Frame::Control(control) => control,

@@ -217,7 +217,7 @@ impl Ports {
 
 /// `$XDG_DATA_HOME` or `~/.local/share`; without a home, the system's place
 /// for passing files.
-fn default_dir() -> Result<PathBuf, Failure> {
+pub(super) fn default_dir() -> Result<PathBuf, Failure> {
     let absolute =
         |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
     let data = absolute("XDG_DATA_HOME")
@@ -226,7 +226,7 @@ fn default_dir() -> Result<PathBuf, Failure> {
     Ok(data.join("trefoil").join("devnet"))
 }
 
-fn node_dir(dir: &Path, index: u16) -> PathBuf {
+pub(super) fn node_dir(dir: &Path, index: u16) -> PathBuf {
     dir.join(format!("node-{index}"))
 }
 

@@ -2,10 +2,14 @@
 //!
 //! POST is JSON-RPC on any path; GET is health, metrics or a WebSocket.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::{
-    Router,
+    Extension, Router,
     body::{Body, Bytes, to_bytes},
     extract::{FromRequestParts as _, Request, State, WebSocketUpgrade},
     http::{
@@ -35,15 +39,23 @@ const GZIP_BYTES_MIN: u16 = 1_024;
 /// A pause after the system refused a socket (too many open files).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Accepts connections for ever, so many at once.
-pub async fn accept(rpc: Arc<Rpc>, listener: TcpListener) {
-    let open = Arc::new(Semaphore::new(rpc.limits.connections));
-    let read_time = rpc.limits.read_time;
-    let service = TowerToHyperService::new(router(rpc));
+/// From where a request came: an extension of each.
+#[derive(Clone, Copy, Debug)]
+pub struct From(pub SocketAddr);
+
+/// Accepts connections for ever, so many at once; a request's head has
+/// `read_time` to arrive.
+pub async fn accept(
+    router: Router,
+    connections: usize,
+    read_time: Duration,
+    listener: TcpListener,
+) {
+    let open = Arc::new(Semaphore::new(connections));
     loop {
         let permit = open.clone().acquire_owned().await.expect("never closed");
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let (stream, from) = match listener.accept().await {
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -52,7 +64,7 @@ pub async fn accept(rpc: Arc<Rpc>, listener: TcpListener) {
         };
         // Small answers must not wait for Nagle; a refusal costs latency only.
         let _ = stream.set_nodelay(true);
-        let service = service.clone();
+        let service = TowerToHyperService::new(router.clone().layer(Extension(From(from))));
         tokio::spawn(async move {
             let _permit = permit;
             let mut builder = Builder::new(TokioExecutor::new());
@@ -63,7 +75,8 @@ pub async fn accept(rpc: Arc<Rpc>, listener: TcpListener) {
     }
 }
 
-pub fn router(rpc: Arc<Rpc>) -> Router {
+/// `content`: what is served of this node's content, on the same port.
+pub fn router(rpc: Arc<Rpc>, content: Router) -> Router {
     let gzip = CompressionLayer::new()
         .quality(CompressionLevel::Fastest)
         .compress_when(SizeAbove::new(GZIP_BYTES_MIN));
@@ -74,7 +87,8 @@ pub fn router(rpc: Arc<Rpc>) -> Router {
         .fallback(call)
         .layer(gzip)
         .layer(cors(&rpc.access));
-    calls.layer(middleware::from_fn_with_state(rpc.clone(), admit)).with_state(rpc)
+    let all = calls.with_state(rpc.clone()).merge(content.layer(cors(&rpc.access)));
+    all.layer(middleware::from_fn_with_state(rpc, admit))
 }
 
 fn cors(access: &Access) -> CorsLayer {

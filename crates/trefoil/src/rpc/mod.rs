@@ -27,19 +27,23 @@ mod tests;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
+use axum::Router;
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::Semaphore;
 use trefoil_ledger::Snapshot;
 use trefoil_types::Height;
 
-pub use self::eth::simulate::simulate_on;
 use self::{
     error::{RpcError, RpcResult},
     eth::{blocks::BlockCache, fees::TipCache, filters::Filters},
     metrics::Metrics,
     news::News,
     params::BlockRef,
+};
+pub use self::{
+    eth::simulate::simulate_on,
+    http::{From, accept},
 };
 use crate::backend::Backend;
 
@@ -136,7 +140,7 @@ struct Rpc {
     sockets: Arc<Semaphore>,
 }
 
-/// Serves on `address` until the node stops or the returned task is aborted;
+/// Serves on `address`, with `content` beside, until the node stops or the returned task is aborted;
 /// the address returned has the port, if 0 was asked for.
 ///
 /// # Errors
@@ -146,16 +150,19 @@ pub async fn serve(
     address: SocketAddr,
     access: Access,
     limits: Limits,
+    content: Router,
 ) -> io::Result<(SocketAddr, tokio::task::JoinHandle<()>)> {
     let listener = tokio::net::TcpListener::bind(address).await?;
     let address = listener.local_addr()?;
+    let (connections, read_time) = (limits.connections, limits.read_time);
     let rpc = Rpc::new(backend, access, limits);
+    let router = http::router(rpc.clone(), content);
     let server = tokio::spawn(async move {
         let news = news::follow(rpc.news.clone(), rpc.backend.clone());
         // The news end when the node stops, and the server with them.
         tokio::select! {
             () = news => {}
-            () = http::accept(rpc, listener) => {}
+            () = http::accept(router, connections, read_time, listener) => {}
         }
     });
     Ok((address, server))

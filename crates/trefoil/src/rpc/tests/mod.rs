@@ -142,7 +142,7 @@ impl Stage {
         while events.receiver_count() == 0 {
             tokio::task::yield_now().await;
         }
-        let router = http::router(rpc.clone());
+        let router = http::router(rpc.clone(), Router::new());
         Self { rpc, router, ledger: Mutex::new(ledger), pool, snapshot, status, events }
     }
 

@@ -1,6 +1,7 @@
 //! WebSockets on a loopback port, and the sends that wait for a block.
 
 use alloy_primitives::{Address, Bytes, TxKind};
+use axum::Router;
 use futures::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json as value};
 use tokio::{net::TcpListener, net::TcpStream};
@@ -14,7 +15,12 @@ impl Socket {
     async fn open(stage: &Stage) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("ws://{}/", listener.local_addr().unwrap());
-        tokio::spawn(http::accept(stage.rpc.clone(), listener));
+        tokio::spawn(http::accept(
+            http::router(stage.rpc.clone(), Router::new()),
+            stage.rpc.limits.connections,
+            stage.rpc.limits.read_time,
+            listener,
+        ));
         Self(connect_async(url).await.expect("an upgrade").0)
     }
 

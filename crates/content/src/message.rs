@@ -1,0 +1,261 @@
+//! What two swarms say to each other, and its bytes: `/trefoil/content/1`.
+//!
+//! Each side writes one stream of frames: a length of four bytes, big-endian,
+//! then a type byte and the fields (`docs/wire.md`). Numbers are LEB128 in the
+//! shortest form. What always holds: one message has one encoding; a decoder
+//! takes no more memory than bytes came.
+
+use std::net::{IpAddr, SocketAddr};
+
+use trefoil_types::{PeerId, PublicKey};
+
+use crate::{
+    GROUP_BYTES,
+    swarm::{Refusal, Resource, Ticket},
+    varint,
+};
+
+/// The longest body of a frame. News of the most pieces in the most runs take
+/// less.
+pub const FRAME_BYTES_MAX: usize = 512 * 1024;
+
+/// Content in one frame, about: the last group may go beyond it.
+pub const DATA_BYTES: usize = 128 * 1024;
+
+/// The proof of a last group: the group, and a pair for each level of the
+/// tallest tree.
+pub const PROOF_BYTES_MAX: usize = GROUP_BYTES as usize + 64 * 40;
+
+/// The most peers that one message names.
+pub const OTHERS_MAX: usize = 32;
+
+/// All but content itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// The sender wants this resource: who has some of it offers it.
+    Find {
+        resource: Resource,
+    },
+    /// The sender has some of it. `proof` is the last group with its proof, which
+    /// shows the size; empty for the files of a directory, whose sizes its
+    /// manifest says.
+    Offer {
+        resource: Resource,
+        size: u64,
+        origin: bool,
+        proof: Vec<u8>,
+    },
+    /// An encoded [`crate::News`]; how many pieces there are, the resource says.
+    News {
+        resource: Resource,
+        news: Vec<u8>,
+    },
+    Choke {
+        resource: Resource,
+        choked: bool,
+    },
+    /// Asks for a piece, from this group of it on.
+    Ask {
+        resource: Resource,
+        ticket: Ticket,
+        piece: u32,
+        from: u64,
+    },
+    Unask {
+        resource: Resource,
+        ticket: Ticket,
+    },
+    Refuse {
+        resource: Resource,
+        ticket: Ticket,
+        why: Refusal,
+    },
+    /// Whoever else wants or has it, and where to reach them.
+    Others {
+        resource: Resource,
+        others: Vec<(PeerId, SocketAddr)>,
+    },
+}
+
+/// What a frame holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Frame<'a> {
+    Message(Message),
+    /// What was asked for under this ticket goes on: whole groups with their
+    /// proof.
+    Data {
+        ticket: Ticket,
+        bytes: &'a [u8],
+    },
+}
+
+/// Bytes that are no message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("malformed message of the swarm")]
+pub struct MessageError;
+
+const FIND: u8 = 1;
+const OFFER: u8 = 2;
+const NEWS: u8 = 3;
+const CHOKE: u8 = 4;
+const ASK: u8 = 5;
+const UNASK: u8 = 6;
+const REFUSE: u8 = 7;
+const OTHERS: u8 = 8;
+const DATA: u8 = 9;
+
+impl Message {
+    /// The body of its frame.
+    pub fn encode(&self) -> Vec<u8> {
+        let start = |kind: u8, resource: &Resource| {
+            let mut out = vec![kind];
+            out.extend(resource.0);
+            out
+        };
+        match self {
+            Self::Find { resource } => start(FIND, resource),
+            Self::Offer { resource, size, origin, proof } => {
+                let mut out = start(OFFER, resource);
+                varint::put(&mut out, *size);
+                out.push((*origin).into());
+                out.extend(proof);
+                out
+            }
+            Self::News { resource, news } => {
+                let mut out = start(NEWS, resource);
+                out.extend(news);
+                out
+            }
+            Self::Choke { resource, choked } => {
+                let mut out = start(CHOKE, resource);
+                out.push((*choked).into());
+                out
+            }
+            Self::Ask { resource, ticket, piece, from } => {
+                let mut out = start(ASK, resource);
+                for number in [ticket.0, u64::from(*piece), *from] {
+                    varint::put(&mut out, number);
+                }
+                out
+            }
+            Self::Unask { resource, ticket } => {
+                let mut out = start(UNASK, resource);
+                varint::put(&mut out, ticket.0);
+                out
+            }
+            Self::Refuse { resource, ticket, why } => {
+                let mut out = start(REFUSE, resource);
+                varint::put(&mut out, ticket.0);
+                out.push(match why {
+                    Refusal::Choked => 0,
+                    Refusal::Missing => 1,
+                    Refusal::Given => 2,
+                });
+                out
+            }
+            Self::Others { resource, others } => {
+                let mut out = start(OTHERS, resource);
+                for (peer, address) in others {
+                    out.extend(peer.0.0);
+                    put_address(&mut out, address);
+                }
+                out
+            }
+        }
+    }
+}
+
+impl<'a> Frame<'a> {
+    /// Begins the body of a frame of data; the bytes follow.
+    pub fn data(ticket: Ticket) -> Vec<u8> {
+        let mut out = vec![DATA];
+        varint::put(&mut out, ticket.0);
+        out
+    }
+
+    /// Decodes the body of a frame.
+    pub fn decode(body: &'a [u8]) -> Result<Self, MessageError> {
+        let (kind, mut rest) = body.split_first().ok_or(MessageError)?;
+        let rest = &mut rest;
+        if *kind == DATA {
+            let ticket = Ticket(varint::take(rest).ok_or(MessageError)?);
+            return Ok(Self::Data { ticket, bytes: rest });
+        }
+        let message = take(*kind, rest).ok_or(MessageError)?;
+        if rest.is_empty() { Ok(Self::Message(message)) } else { Err(MessageError) }
+    }
+}
+
+fn take(kind: u8, rest: &mut &[u8]) -> Option<Message> {
+    let resource = Resource(varint::take_bytes(rest, 32)?.try_into().ok()?);
+    Some(match kind {
+        FIND => Message::Find { resource },
+        OFFER => {
+            let (size, origin) = (varint::take(rest)?, take_bool(rest)?);
+            let proof = std::mem::take(rest).to_vec();
+            let sane = proof.len() <= PROOF_BYTES_MAX;
+            sane.then_some(Message::Offer { resource, size, origin, proof })?
+        }
+        NEWS => Message::News { resource, news: std::mem::take(rest).to_vec() },
+        CHOKE => Message::Choke { resource, choked: take_bool(rest)? },
+        ASK => Message::Ask {
+            resource,
+            ticket: Ticket(varint::take(rest)?),
+            piece: varint::take(rest)?.try_into().ok()?,
+            from: varint::take(rest)?,
+        },
+        UNASK => Message::Unask { resource, ticket: Ticket(varint::take(rest)?) },
+        REFUSE => {
+            let ticket = Ticket(varint::take(rest)?);
+            let why = match varint::take_bytes(rest, 1)?[0] {
+                0 => Refusal::Choked,
+                1 => Refusal::Missing,
+                2 => Refusal::Given,
+                _ => return None,
+            };
+            Message::Refuse { resource, ticket, why }
+        }
+        OTHERS => {
+            let mut others = Vec::new();
+            while !rest.is_empty() && others.len() < OTHERS_MAX {
+                let key = <[u8; 32]>::try_from(varint::take_bytes(rest, 32)?).ok()?;
+                others.push((PeerId(PublicKey(key.into())), take_address(rest)?));
+            }
+            Message::Others { resource, others }
+        }
+        _ => return None,
+    })
+}
+
+fn take_bool(rest: &mut &[u8]) -> Option<bool> {
+    match varint::take_bytes(rest, 1)?[0] {
+        0 => Some(false),
+        1 => Some(true),
+        _ => None,
+    }
+}
+
+/// 4 or 6, the address's bytes, and the port, big-endian.
+fn put_address(out: &mut Vec<u8>, address: &SocketAddr) {
+    match address.ip() {
+        IpAddr::V4(ip) => {
+            out.push(4);
+            out.extend(ip.octets());
+        }
+        IpAddr::V6(ip) => {
+            out.push(6);
+            out.extend(ip.octets());
+        }
+    }
+    out.extend(address.port().to_be_bytes());
+}
+
+fn take_address(rest: &mut &[u8]) -> Option<SocketAddr> {
+    let ip: IpAddr = match varint::take_bytes(rest, 1)?[0] {
+        4 => <[u8; 4]>::try_from(varint::take_bytes(rest, 4)?).ok()?.into(),
+        6 => <[u8; 16]>::try_from(varint::take_bytes(rest, 16)?).ok()?.into(),
+        _ => return None,
+    };
+    let port = varint::take_bytes(rest, 2)?.try_into().ok()?;
+    Some(SocketAddr::new(ip, u16::from_be_bytes(port)))
+}

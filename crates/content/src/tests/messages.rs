@@ -1,0 +1,81 @@
+//! Messages between swarms: one encoding each, and nothing else decodes.
+
+use std::net::SocketAddr;
+
+use proptest::prelude::*;
+use trefoil_types::{PeerId, PublicKey};
+
+use crate::{
+    message::{Frame, Message, PROOF_BYTES_MAX},
+    swarm::{Refusal, Resource, Ticket},
+};
+
+const RESOURCE: Resource = Resource([7; 32]);
+
+fn others() -> Vec<(PeerId, SocketAddr)> {
+    let peer = |n| PeerId(PublicKey([n; 32].into()));
+    ["10.0.0.1:30303", "[2001:db8::1]:1"]
+        .into_iter()
+        .zip(1..)
+        .map(|(address, n)| (peer(n), address.parse().expect("an address")))
+        .collect()
+}
+
+fn samples() -> Vec<(&'static str, Message)> {
+    let (resource, ticket) = (RESOURCE, Ticket(300));
+    vec![
+        ("find", Message::Find { resource }),
+        ("offer", Message::Offer { resource, size: 1 << 40, origin: true, proof: vec![1, 2, 3] }),
+        ("news", Message::News { resource, news: vec![1, 0, 4, 0, 0] }),
+        ("choke", Message::Choke { resource, choked: true }),
+        ("ask", Message::Ask { resource, ticket, piece: 70_000, from: 128 }),
+        ("unask", Message::Unask { resource, ticket }),
+        ("refuse", Message::Refuse { resource, ticket, why: Refusal::Given }),
+        ("others", Message::Others { resource, others: others() }),
+    ]
+}
+
+/// `vectors/content/messages.txt`: a name, a space and hexadecimal digits a line.
+#[test]
+fn messages_have_their_golden_bytes() {
+    let mut lines = String::new();
+    for (name, message) in samples() {
+        let bytes = message.encode();
+        assert_eq!(Frame::decode(&bytes), Ok(Frame::Message(message)));
+        lines += &format!("{name} {}\n", hex::encode(&bytes));
+    }
+    let mut data = Frame::data(Ticket(300));
+    data.extend([9, 8, 7]);
+    assert_eq!(Frame::decode(&data), Ok(Frame::Data { ticket: Ticket(300), bytes: &[9, 8, 7] }));
+    lines += &format!("data {}\n", hex::encode(&data));
+    assert_eq!(lines, include_str!("../../../../vectors/content/messages.txt"));
+}
+
+#[test]
+fn what_is_cut_or_lengthened_is_refused() {
+    for (name, message) in samples() {
+        let bytes = message.encode();
+        let open_ended = matches!(message, Message::Offer { .. } | Message::News { .. });
+        for cut in 0..bytes.len() {
+            let cut_off = Frame::decode(&bytes[..cut]);
+            // A list may end after any of its items.
+            let shorter =
+                open_ended || (name == "others" && cut_off != Ok(Frame::Message(message.clone())));
+            assert!(cut_off.is_err() || shorter, "{name} of {cut} bytes");
+        }
+        let more = [&bytes[..], &[0]].concat();
+        assert!(Frame::decode(&more).is_err() || open_ended, "{name} with one byte more");
+    }
+    let (resource, proof) = (RESOURCE, vec![0; PROOF_BYTES_MAX + 1]);
+    let offer = Message::Offer { resource, size: 1, origin: false, proof };
+    assert!(Frame::decode(&offer.encode()).is_err());
+}
+
+proptest! {
+    #[test]
+    fn whatever_decodes_is_encoded_the_same(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
+        if let Ok(Frame::Message(message)) = Frame::decode(&bytes) {
+            prop_assert_eq!(message.encode(), bytes);
+        }
+    }
+}

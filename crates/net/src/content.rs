@@ -1,0 +1,82 @@
+//! The streams over which two peers' swarms speak: handed out whole, since bulk
+//! bytes cross no queue of this crate. They end with their connection.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::{Arc, atomic::AtomicU64, atomic::Ordering},
+    task::{Context, Poll},
+};
+
+use futures::{AsyncRead, AsyncWrite};
+use libp2p::Stream;
+use trefoil_types::PeerId;
+
+use crate::outbox::Outbox;
+
+/// An admitted connection's two streams of content.
+#[derive(Debug)]
+pub struct ContentLink {
+    pub peer: PeerId,
+    pub write: ContentWriter,
+    pub read: ContentReader,
+}
+
+impl ContentLink {
+    pub(crate) fn new(peer: PeerId, [write, read]: [Stream; 2], outbox: Arc<Outbox>) -> Self {
+        let write = ContentWriter { stream: write, traffic: outbox.clone() };
+        Self { peer, write, read: ContentReader { stream: read, traffic: outbox } }
+    }
+}
+
+/// What this node says to a peer's swarm.
+#[derive(Debug)]
+pub struct ContentWriter {
+    stream: Stream,
+    traffic: Arc<Outbox>,
+}
+
+/// What a peer's swarm says.
+#[derive(Debug)]
+pub struct ContentReader {
+    stream: Stream,
+    traffic: Arc<Outbox>,
+}
+
+fn count(counter: &AtomicU64, moved: &Poll<io::Result<usize>>) {
+    if let Poll::Ready(Ok(bytes)) = moved {
+        counter.fetch_add(*bytes as u64, Ordering::Relaxed);
+    }
+}
+
+impl AsyncRead for ContentReader {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let moved = Pin::new(&mut self.stream).poll_read(cx, buf);
+        count(&self.traffic.bytes_in, &moved);
+        moved
+    }
+}
+
+impl AsyncWrite for ContentWriter {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let moved = Pin::new(&mut self.stream).poll_write(cx, buf);
+        count(&self.traffic.bytes_out, &moved);
+        moved
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_close(cx)
+    }
+}

@@ -1,0 +1,285 @@
+//! `trefoil put`, `get`, `ls`, `pin`, `unpin`, `rm`: content by way of a running
+//! node, which does the work; these commands show how far it is.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use clap::Args;
+use serde_json::{Value, json};
+use trefoil_content::Link;
+
+use super::{
+    block_on,
+    devnet::{default_dir, node_dir},
+    progress::Bar,
+};
+use crate::{
+    client::Client,
+    content::{
+        About,
+        api::{self, Get as GetCall, JobStatus, Outcome, Put as PutCall},
+        http::token_file,
+    },
+    failure::Failure,
+    home::Home,
+};
+
+/// How often a job is asked after.
+const POLL: Duration = Duration::from_millis(100);
+
+/// Which running node does the work.
+#[derive(Debug, Args)]
+pub struct Worker {
+    /// The node's directory, or a devnet's with --node [default: the devnet's]
+    #[arg(long, value_name = "DIR", env = "TREFOIL_DIR")]
+    dir: Option<PathBuf>,
+    /// Node N of a devnet
+    #[arg(long, value_name = "N")]
+    node: Option<u16>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Worker {
+    /// The node's directory: the named one, or a node's of a devnet.
+    fn home(&self) -> Result<Home, Failure> {
+        let dir = match (&self.dir, self.node) {
+            (Some(dir), None) if Home::new(dir).is_founded() => dir.clone(),
+            (Some(dir), node) => node_dir(dir, node.unwrap_or(0)),
+            (None, node) => node_dir(&default_dir()?, node.unwrap_or(0)),
+        };
+        Ok(Home::new(dir))
+    }
+
+    /// A client that holds the node's token.
+    fn client(&self) -> Result<Client, Failure> {
+        let home = self.home()?;
+        let file = token_file(&home.data());
+        let token = std::fs::read_to_string(&file).map_err(|error| {
+            let what = format!("cannot read {}: {error}", file.display());
+            Failure::told(what, "start the node, or name its directory with --dir (and --node)")
+        })?;
+        let listen = home.settings(&[])?.settings.rpc.listen;
+        Ok(Client::new(&format!("http://{listen}/admin")).with_token(token))
+    }
+
+    async fn call(&self, client: &Client, method: &str, param: Value) -> Result<Value, Failure> {
+        Ok(client.call(method, json!([param])).await?)
+    }
+
+    /// Starts a job and waits for its end; Ctrl-C ends it, and what came stays.
+    async fn work(
+        &self,
+        method: &str,
+        param: Value,
+        mut show: impl FnMut(&JobStatus),
+    ) -> Result<Outcome, Failure> {
+        let client = self.client()?;
+        let job = self.call(&client, method, param).await?;
+        let odd = || Failure::from(client.odd(method));
+        loop {
+            let status = self.call(&client, "admin_job", job.clone()).await?;
+            let status: JobStatus = serde_json::from_value(status).map_err(|_| odd())?;
+            show(&status);
+            match status.ended {
+                Some(Ok(outcome)) => return Ok(outcome),
+                Some(Err(why)) => return Err(Failure::told(why, "try again when that is mended")),
+                None => {}
+            }
+            tokio::select! {
+                () = tokio::time::sleep(POLL) => {}
+                _ = tokio::signal::ctrl_c() => {
+                    self.call(&client, "admin_cancel", job).await?;
+                    let cure = "the same command goes on from there";
+                    return Err(Failure::told("interrupted: what came so far is kept", cure));
+                }
+            }
+        }
+    }
+
+    fn one(&self, method: &str, link: &str) -> Result<(), Failure> {
+        let client = self.client()?;
+        block_on(self.call(&client, method, json!(link))).map(drop)
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct Put {
+    /// A file or directory, which is shared from where it is
+    path: PathBuf,
+    /// What it is called in its link [default: its file name]
+    #[arg(long)]
+    name: Option<String>,
+    #[command(flatten)]
+    worker: Worker,
+}
+
+impl Put {
+    pub fn run(self) -> Result<(), Failure> {
+        let path = self.path.canonicalize().map_err(|e| Failure::file("find", &self.path, e))?;
+        let total = bytes_of(&path).map_err(|e| Failure::file("read", &path, e))?;
+        let mut bar = Bar::new(self.worker.json);
+        let call = json!(PutCall { path, name: self.name.clone() });
+        let work = self.worker.work("admin_put", call, |status| {
+            bar.show(status.read, Some(total), "hashed");
+        });
+        let outcome = block_on(work)?;
+        bar.end(total, "hashed");
+        tell(self.worker.json, &outcome, || println!("{}", outcome.link));
+        Ok(())
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct Get {
+    /// What `trefoil put` printed, or the id in it
+    link: String,
+    /// Where to write it [default: its name, here]
+    #[arg(short, long, value_name = "PATH")]
+    output: Option<PathBuf>,
+    /// Only this file of a directory
+    #[arg(long, value_name = "PATH")]
+    path: Option<String>,
+    /// Only the bytes from A to before B
+    #[arg(long, value_name = "A-B", value_parser = range)]
+    range: Option<(u64, u64)>,
+    /// In order, for who reads along
+    #[arg(long)]
+    sequential: bool,
+    #[command(flatten)]
+    worker: Worker,
+}
+
+impl Get {
+    pub fn run(self) -> Result<(), Failure> {
+        let link = parse(&self.link)?;
+        let output = output(self.output.as_deref(), self.path.as_deref(), &link)?;
+        let call = GetCall {
+            link: self.link.clone(),
+            output: Some(output),
+            path: self.path.clone(),
+            range: self.range,
+            sequential: self.sequential,
+        };
+        let mut bar = Bar::new(self.worker.json);
+        let work = self.worker.work("admin_get", json!(call), |status| bar.progress(status));
+        let outcome = block_on(work)?;
+        bar.fetched(outcome.progress.as_ref());
+        tell(self.worker.json, &outcome, || {
+            println!("{}", outcome.output.clone().unwrap_or_default().display());
+        });
+        Ok(())
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct Ls {
+    #[command(flatten)]
+    worker: Worker,
+}
+
+impl Ls {
+    pub fn run(self) -> Result<(), Failure> {
+        let client = self.worker.client()?;
+        let answer = block_on(client.call("admin_contents", json!([])))?;
+        if self.worker.json {
+            println!("{answer:#}");
+            return Ok(());
+        }
+        let abouts: Vec<About> =
+            serde_json::from_value(answer).map_err(|_| client.odd("admin_contents"))?;
+        if abouts.is_empty() {
+            println!("nothing yet: `trefoil put PATH`, or `trefoil get LINK`");
+        }
+        for about in abouts {
+            let bytes = super::progress::bytes(about.tree_bytes.unwrap_or(about.size));
+            let state = if about.whole { "whole" } else { "part" };
+            let pinned = if about.pinned { "pinned" } else { "" };
+            let name = about.name.unwrap_or_default();
+            println!("{}  {bytes:>10}  {state:5}  {pinned:6}  {name}", about.id);
+        }
+        Ok(())
+    }
+}
+
+/// One resource of a node.
+#[derive(Debug, Args)]
+pub struct One {
+    /// Its link or id
+    link: String,
+    #[command(flatten)]
+    worker: Worker,
+}
+
+impl One {
+    pub fn pin(self) -> Result<(), Failure> {
+        self.worker.one("admin_pin", &self.link)
+    }
+
+    pub fn unpin(self) -> Result<(), Failure> {
+        self.worker.one("admin_unpin", &self.link)
+    }
+
+    pub fn remove(self) -> Result<(), Failure> {
+        self.worker.one("admin_remove", &self.link)
+    }
+}
+
+fn tell(json: bool, outcome: &Outcome, words: impl FnOnce()) {
+    match json {
+        true => println!("{:#}", json!(outcome)),
+        false => words(),
+    }
+}
+
+pub(super) fn parse(text: &str) -> Result<Link, Failure> {
+    api::link(text).map_err(|error| {
+        let cure = "give what `trefoil put` printed: trefoil:<id>?name=…&size=…";
+        Failure::told(format!("{text:?} is no link: {error}"), cure)
+    })
+}
+
+/// Where a resource is written: absolute, and free.
+pub(super) fn output(
+    given: Option<&Path>,
+    path: Option<&str>,
+    link: &Link,
+) -> Result<PathBuf, Failure> {
+    let name = || match path.and_then(|path| path.rsplit('/').next()) {
+        Some(name) => name.to_owned(),
+        None => link.name.clone().unwrap_or_else(|| link.id.to_string()),
+    };
+    let output = given.map_or_else(|| PathBuf::from(name()), Path::to_path_buf);
+    let output = std::path::absolute(&output).map_err(|e| Failure::file("find", &output, e))?;
+    if output.exists() {
+        let what = format!("{} is there already", output.display());
+        return Err(Failure::told(what, "name another place with -o, or remove it"));
+    }
+    Ok(output)
+}
+
+/// `A-B`: two numbers of bytes.
+pub(super) fn range(text: &str) -> Result<(u64, u64), String> {
+    let (from, to) = text.split_once('-').ok_or("write A-B, as in 0-1000000")?;
+    let number = |text: &str| text.parse().map_err(|_| format!("{text:?} is no number of bytes"));
+    let (from, to) = (number(from)?, number(to)?);
+    if from < to { Ok((from, to)) } else { Err("it ends before it begins".into()) }
+}
+
+/// Bytes of a file, or of all below a directory.
+fn bytes_of(path: &Path) -> std::io::Result<u64> {
+    let meta = std::fs::metadata(path)?;
+    if !meta.is_dir() {
+        return Ok(meta.len());
+    }
+    std::fs::read_dir(path)?.try_fold(0, |sum, entry| {
+        let path = entry?.path();
+        // Links to directories are not followed.
+        let link = std::fs::symlink_metadata(&path)?.is_symlink();
+        let bytes = if link && path.is_dir() { 0 } else { bytes_of(&path)? };
+        Ok(sum + bytes)
+    })
+}

@@ -1,0 +1,275 @@
+//! `trefoil share`: a node that has no chain and only shares, and `trefoil
+//! fetch`, which is one for as long as a fetch takes.
+//!
+//! Both speak `/trefoil/clear/1` under a name of their own, so that nothing but
+//! another sharing node answers them.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
+
+use clap::Args;
+use tokio::{net::TcpListener, signal};
+use trefoil_content::swarm::Manner;
+use trefoil_crypto::SecretKey;
+use trefoil_net::{NetHandle, Network};
+use trefoil_types::{B256, Kind, PeerId, keccak256};
+
+use super::{
+    block_on,
+    content::{output, parse, range},
+    progress::Bar,
+};
+use crate::{
+    content::{Content, ContentConfig, Selection, api, gateway::Gateway, http::Admin},
+    failure::Failure,
+    logging, rpc,
+    settings::{self, ContentSettings, PeerAddress},
+};
+
+/// Connections that strangers open, at most.
+const INBOUND_MAX: usize = 256;
+
+/// What those who only share agree on instead of a chain.
+fn network() -> Network {
+    Network { kind: Kind::Public, genesis: name(), fork_id: [0; 4] }
+}
+
+fn name() -> B256 {
+    keccak256("trefoil share 1")
+}
+
+/// Where a sharing node is and whom it knows.
+#[derive(Debug, Args)]
+struct Place {
+    /// Where what comes is kept [default: trefoil/share in the user's data directory]
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// Where other nodes connect
+    #[arg(long, value_name = "IP:PORT", default_value = "0.0.0.0:30330")]
+    listen: SocketAddr,
+    /// A node to begin with; may be given many times
+    #[arg(long, value_name = "PEERID@IP:PORT")]
+    from: Vec<PeerAddress>,
+    /// What is logged: error, warn, info, debug, or MODULE=LEVEL,…
+    #[arg(long, value_name = "FILTER", default_value = "warn")]
+    log: String,
+    /// Kibibytes a second that are sent at most; 0: no limit
+    #[arg(long, value_name = "KIB", default_value_t = 0)]
+    up_kib_s: u64,
+}
+
+/// A running one.
+struct Sharing {
+    me: PeerId,
+    net: NetHandle,
+    content: Content,
+    data: PathBuf,
+    // The node's messages: nobody listens, and there are none.
+    _lanes: [trefoil_net::Inbox; 3],
+}
+
+impl Place {
+    async fn start(&self) -> Result<Sharing, Failure> {
+        logging::start(&self.log)?;
+        let data = self.dir.clone().map_or_else(default_dir, Ok)?;
+        std::fs::create_dir_all(&data).map_err(|e| Failure::file("make", &data, e))?;
+        let identity = identity(&data)?;
+        let me = PeerId(identity.public());
+        let (net, lanes) = trefoil_net::start(trefoil_net::Config {
+            identity,
+            listen: self.listen,
+            peers: self.from.iter().map(|known| (known.peer, known.address)).collect(),
+            network: network(),
+            inbound_max: INBOUND_MAX,
+            inbound_per_source_max: INBOUND_MAX,
+            discovery: None,
+            encrypt: false,
+            membership: None,
+        })
+        .await?;
+        let settings = ContentSettings { up_kib_s: self.up_kib_s, ..Default::default() };
+        let config = ContentConfig {
+            me,
+            dir: data.join("content"),
+            manner: Manner::Fair,
+            rates: settings.rates(),
+            quota: None,
+        };
+        let content = Content::start(config, net.clone(), lanes.content)?;
+        let lanes = [lanes.consensus, lanes.catch_up, lanes.gossip];
+        Ok(Sharing { me, net, content, data, _lanes: lanes })
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct Share {
+    /// Files and directories, which are shared from where they are
+    paths: Vec<PathBuf>,
+    #[command(flatten)]
+    place: Place,
+    /// Where the gateway and the admin methods are served
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:8580")]
+    rpc: SocketAddr,
+}
+
+impl Share {
+    pub fn run(self) -> Result<(), Failure> {
+        block_on(async {
+            let sharing = self.place.start().await?;
+            let at = reachable(sharing.net.listen_address());
+            println!("node  {}@{at}", sharing.me);
+            let listener = TcpListener::bind(self.rpc)
+                .await
+                .map_err(|source| Failure::RpcListen { address: self.rpc, source })?;
+            let admin = Admin::new(sharing.content.clone(), &sharing.data)
+                .map_err(|e| Failure::file("write the token in", &sharing.data, e))?;
+            let limits = rpc::Limits::default();
+            let gateway = Gateway::new(sharing.content.clone(), settings::Gateway::Loopback);
+            tokio::spawn(rpc::accept(
+                admin.router().merge(gateway.router()),
+                limits.connections,
+                limits.read_time,
+                listener,
+            ));
+            for path in &self.paths {
+                let id = put(&sharing.content, path).await?;
+                let link = api::link_of(&sharing.content, id);
+                println!("get   trefoil fetch '{link}' --from {}@{at}", sharing.me);
+            }
+            let mut terminate = signal::unix::signal(signal::unix::SignalKind::terminate())
+                .expect("signals can be listened to");
+            tokio::select! {
+                _ = signal::ctrl_c() => {}
+                _ = terminate.recv() => {}
+            }
+            sharing.net.shutdown();
+            Ok(())
+        })
+    }
+}
+
+async fn put(content: &Content, path: &Path) -> Result<trefoil_content::ContentId, Failure> {
+    let (mut bar, read) = (Bar::new(false), Arc::new(AtomicU64::new(0)));
+    let mut put = std::pin::pin!(content.put(path, None, read.clone()));
+    loop {
+        let hashed = || read.load(std::sync::atomic::Ordering::Relaxed);
+        tokio::select! {
+            id = &mut put => {
+                bar.end(hashed(), "hashed");
+                return Ok(id?);
+            }
+            () = tokio::time::sleep(Duration::from_millis(100)) => {
+                bar.show(hashed(), None, "hashing");
+            }
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct Fetch {
+    /// What `trefoil share` printed
+    link: String,
+    /// Where to write it [default: its name, here]
+    #[arg(short, long, value_name = "PATH")]
+    output: Option<PathBuf>,
+    /// Only this file of a directory
+    #[arg(long, value_name = "PATH")]
+    path: Option<String>,
+    /// Only the bytes from A to before B
+    #[arg(long, value_name = "A-B", value_parser = range)]
+    range: Option<(u64, u64)>,
+    /// Go on sharing it until Ctrl-C
+    #[arg(long)]
+    stay: bool,
+    #[command(flatten)]
+    place: Place,
+}
+
+impl Fetch {
+    pub fn run(self) -> Result<(), Failure> {
+        let link = parse(&self.link)?;
+        let output = output(self.output.as_deref(), self.path.as_deref(), &link)?;
+        block_on(async {
+            let sharing = self.place.start().await?;
+            let selection = Selection {
+                path: self.path.clone(),
+                range: self.range.map(|(from, to)| from..to),
+                sequential: false,
+            };
+            let content = &sharing.content;
+            let mut bar = Bar::new(false);
+            let mut get = std::pin::pin!(content.get(link.id, link.name.clone(), selection));
+            let held = loop {
+                tokio::select! {
+                    held = &mut get => break held?,
+                    () = tokio::time::sleep(Duration::from_millis(100)) => {
+                        let progress = content.progress(link.id).await?;
+                        bar.progress(&api::JobStatus { ended: None, read: 0, progress });
+                    }
+                }
+            };
+            bar.fetched(content.progress(link.id).await?.as_ref());
+            let call = api::Get {
+                link: self.link.clone(),
+                output: Some(output.clone()),
+                path: self.path.clone(),
+                range: self.range,
+                sequential: false,
+            };
+            tokio::task::block_in_place(|| api::write(&held, &call))
+                .map_err(|error| Failure::told(error.to_string(), "name another place with -o"))?;
+            println!("{}", output.display());
+            if self.stay {
+                // Until then it shares.
+                let _ = signal::ctrl_c().await;
+            }
+            sharing.net.shutdown();
+            Ok(())
+        })
+    }
+}
+
+/// An address that others can use, as far as this machine knows.
+fn reachable(listen: SocketAddr) -> SocketAddr {
+    match listen.ip().is_unspecified() {
+        true => SocketAddr::new(std::net::Ipv4Addr::LOCALHOST.into(), listen.port()),
+        false => listen,
+    }
+}
+
+fn default_dir() -> Result<PathBuf, Failure> {
+    super::devnet::default_dir().map(|dir| dir.with_file_name("share"))
+}
+
+/// The sharing node's name: a key that is made at the first start. It guards
+/// nothing but the name, and lies in a file that only its user reads.
+fn identity(dir: &Path) -> Result<SecretKey, Failure> {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let path = dir.join("identity");
+    match std::fs::read_to_string(&path) {
+        Ok(text) => {
+            let seed =
+                hex::decode(text.trim()).ok().and_then(|seed| <[u8; 32]>::try_from(seed).ok());
+            let seed = seed.ok_or_else(|| {
+                let what =
+                    format!("{} does not hold a key of 64 hexadecimal digits", path.display());
+                Failure::told(what, "remove it: a new one is made")
+            })?;
+            Ok(SecretKey::from_seed(&seed))
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let seed: [u8; 32] = rand::random();
+            let mut options = std::fs::OpenOptions::new();
+            let file = options.write(true).create_new(true).mode(0o600).open(&path);
+            file.and_then(|mut file| file.write_all(hex::encode(seed).as_bytes()))
+                .map_err(|e| Failure::file("write", &path, e))?;
+            Ok(SecretKey::from_seed(&seed))
+        }
+        Err(error) => Err(Failure::file("read", &path, error)),
+    }
+}

@@ -1,0 +1,320 @@
+//! Content in this node: what it shares and fetches, and the tasks that do it.
+//!
+//! [`Content`] is the hand for the RPC and the gateway. Behind it are the
+//! [`library`] (what is on disk), the driver (the swarm's choices) and two tasks
+//! for each peer (bulk bytes). `docs/content.md` has the ideas.
+
+pub mod api;
+mod driver;
+mod export;
+mod files;
+pub mod gateway;
+pub mod http;
+mod library;
+mod peer;
+mod topic;
+
+use std::{
+    collections::BTreeSet,
+    ops::Range,
+    path::{Path, PathBuf},
+    sync::{Arc, atomic::AtomicU64},
+};
+
+use serde::{Deserialize, Serialize};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::spawn_blocking,
+};
+use trefoil_content::{
+    ContentId, Kind,
+    swarm::{Manner, Rates, Resource},
+};
+use trefoil_net::{ContentLink, NetHandle};
+use trefoil_types::PeerId;
+
+use self::{
+    driver::{Command, Driver, EVENTS_MAX},
+    library::Library,
+    topic::{Seeking, Want},
+};
+pub use self::{
+    export::ExportError,
+    library::{About, Held, LibraryError},
+};
+
+/// Commands that wait.
+const COMMANDS_MAX: usize = 256;
+
+/// How a node shares.
+#[derive(Clone, Debug)]
+pub struct ContentConfig {
+    pub me: PeerId,
+    /// Where resources are kept.
+    pub dir: PathBuf,
+    pub manner: Manner,
+    pub rates: Rates,
+    /// Bytes that may be kept, besides what is pinned; `None`: no limit.
+    pub quota: Option<u64>,
+}
+
+/// Why something is not fetched.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FetchError {
+    #[error("it was closed or removed meanwhile")]
+    Removed,
+    #[error("{0}")]
+    Library(String),
+    #[error("the disk does not take what comes: {0}")]
+    Disk(String),
+    #[error("no file {0:?} in the directory")]
+    NoFile(String),
+    #[error("the node is stopping")]
+    Stopping,
+}
+
+impl From<LibraryError> for FetchError {
+    fn from(error: LibraryError) -> Self {
+        Self::Library(error.to_string())
+    }
+}
+
+/// How far a fetch is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Progress {
+    /// All of it; absent until somebody proved its size.
+    pub bytes: Option<u64>,
+    pub here: u64,
+    pub peers: usize,
+    pub from_peers: u64,
+    pub from_web: u64,
+    pub by_peer: Vec<(PeerId, u64)>,
+}
+
+/// Which part of a resource is fetched.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// One file of a directory.
+    pub path: Option<String>,
+    /// Bytes of the file; all if there is none.
+    pub range: Option<Range<u64>>,
+    /// In order, for who reads along.
+    pub sequential: bool,
+}
+
+/// The hand on this node's content; clone freely.
+#[derive(Clone, Debug)]
+pub struct Content {
+    commands: mpsc::Sender<Command>,
+    library: Arc<Library>,
+    quota: Option<u64>,
+}
+
+impl Content {
+    /// Opens what is here and starts the driver on the current tokio runtime. It
+    /// ends with the network.
+    ///
+    /// # Errors
+    /// When the directory cannot be used.
+    pub fn start(
+        config: ContentConfig,
+        net: NetHandle,
+        links: mpsc::Receiver<ContentLink>,
+    ) -> Result<Self, LibraryError> {
+        let library = Arc::new(Library::open(&config.dir)?);
+        let (event_to, events) = mpsc::channel(EVENTS_MAX);
+        let (commands, waiting) = mpsc::channel(COMMANDS_MAX);
+        let ContentConfig { me, manner, rates, quota, .. } = config;
+        let driver = Driver::new(me, manner, rates, net, library.clone(), event_to);
+        tokio::spawn(driver.run(links, events, waiting));
+        Ok(Self { commands, library, quota })
+    }
+
+    /// Hashes a file or directory and shares it where it is. `read` counts bytes.
+    ///
+    /// # Errors
+    /// What cannot be read or named.
+    pub async fn put(
+        &self,
+        path: &Path,
+        name: Option<String>,
+        read: Arc<AtomicU64>,
+    ) -> Result<ContentId, LibraryError> {
+        let (library, path) = (self.library.clone(), path.to_path_buf());
+        let put = spawn_blocking(move || library.put(&path, name, &read)).await;
+        let id = put.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
+        // What was open of it is opened anew, whole.
+        self.close(id).await;
+        // Whoever sought it already is told.
+        for resource in resources(id) {
+            let _ = self.ask(|reply| Command::Store { resource, reply }).await;
+        }
+        Ok(id)
+    }
+
+    /// Fetches a resource or part of it, and returns its store: the files' for a
+    /// directory. Dropping the future ends the fetch; what came stays.
+    ///
+    /// # Errors
+    /// When the disk fails, or it is removed meanwhile.
+    pub async fn get(
+        &self,
+        id: ContentId,
+        name: Option<String>,
+        selection: Selection,
+    ) -> Result<Arc<Held>, FetchError> {
+        let file = self.store(id, name).await?;
+        if id.kind == Kind::File {
+            let bytes = selection.range.unwrap_or(0..file.layout.bytes());
+            let pieces = match file.layout.bytes() {
+                0 => 0..file.layout.pieces(),
+                _ => file.layout.pieces_of(0, bytes),
+            };
+            self.fetch(&file, pieces, selection.sequential).await?;
+            return self.finished(file);
+        }
+        let tree = self.tree(&file).await?;
+        let pieces = match &selection.path {
+            None => 0..tree.layout.pieces(),
+            Some(path) => {
+                let (at, size) = tree.file(path).ok_or(FetchError::NoFile(path.clone()))?;
+                tree.layout.pieces_of(at, selection.range.unwrap_or(0..size.max(1)))
+            }
+        };
+        self.fetch(&tree, pieces, selection.sequential).await?;
+        self.finished(tree)
+    }
+
+    /// The store of a resource, found first if it is not here: the files' for a
+    /// directory.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub async fn open(&self, id: ContentId) -> Result<Arc<Held>, FetchError> {
+        let file = self.store(id, None).await?;
+        match id.kind {
+            Kind::File => Ok(file),
+            Kind::Directory => self.tree(&file).await,
+        }
+    }
+
+    /// The files of a directory, once its manifest is here.
+    async fn tree(&self, manifest: &Arc<Held>) -> Result<Arc<Held>, FetchError> {
+        let id = manifest.id;
+        self.fetch(manifest, 0..manifest.layout.pieces(), false).await?;
+        let resource = Resource::tree(id.root);
+        let tree = self.ask(|reply| Command::Store { resource, reply }).await?;
+        let tree = tree.ok_or_else(|| FetchError::Library("its manifest is malformed".into()))?;
+        let bytes = tree.layout.bytes();
+        self.library.change(id, |about| about.tree_bytes = Some(bytes))?;
+        Ok(tree)
+    }
+
+    /// The store of a file or manifest, which may have to be found first.
+    async fn store(&self, id: ContentId, name: Option<String>) -> Result<Arc<Held>, FetchError> {
+        let resource = Resource::file(id.root);
+        if let Some(held) = self.ask(|reply| Command::Store { resource, reply }).await? {
+            self.library.touch(id)?;
+            return Ok(held);
+        }
+        let command = |found| Command::Seek { resource, seeking: Seeking { id, name, found } };
+        self.ask(command).await?
+    }
+
+    async fn fetch(
+        &self,
+        held: &Arc<Held>,
+        pieces: Range<u32>,
+        sequential: bool,
+    ) -> Result<(), FetchError> {
+        let held = held.clone();
+        let fetch = |done| Command::Fetch { held, want: Want { pieces, sequential, done } };
+        self.ask(fetch).await?
+    }
+
+    /// Makes durable what was fetched, and makes room if it was too much.
+    fn finished(&self, held: Arc<Held>) -> Result<Arc<Held>, FetchError> {
+        tokio::task::block_in_place(|| {
+            held.store.sync()?;
+            let whole = held.store.is_whole();
+            self.library.change(held.id, |about| about.whole |= whole)?;
+            Ok(held)
+        })
+    }
+
+    /// How far the fetch of a resource is.
+    pub async fn progress(&self, id: ContentId) -> Result<Option<Progress>, FetchError> {
+        for resource in resources(id).into_iter().rev() {
+            let progress = self.ask(|reply| Command::Progress { resource, reply }).await?;
+            if progress.is_some() {
+                return Ok(progress);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Everything that is here, whole or in part.
+    pub fn list(&self) -> Vec<About> {
+        self.library.list()
+    }
+
+    pub fn about(&self, id: ContentId) -> Option<About> {
+        self.library.about(id)
+    }
+
+    /// # Errors
+    /// When it is not here or cannot be written down.
+    pub fn pin(&self, id: ContentId, pinned: bool) -> Result<(), LibraryError> {
+        match self.library.change(id, |about| about.pinned = pinned)? {
+            true => Ok(()),
+            false => Err(LibraryError::NotHere(id)),
+        }
+    }
+
+    /// Removes what is kept of a resource; never a user's file.
+    ///
+    /// # Errors
+    /// When it is not here or cannot be removed.
+    pub async fn remove(&self, id: ContentId) -> Result<(), LibraryError> {
+        self.close(id).await;
+        self.library.remove(id)
+    }
+
+    /// Removes what was not asked for the longest, if more is kept than may be.
+    ///
+    /// # Errors
+    /// When something cannot be removed.
+    pub async fn collect(&self) -> Result<Vec<ContentId>, FetchError> {
+        let Some(quota) = self.quota else { return Ok(Vec::new()) };
+        let open = self.ask(|reply| Command::Open { reply }).await?;
+        let busy = |id| resources(id).iter().any(|resource| open.contains(resource));
+        Ok(self.library.collect(quota, busy)?)
+    }
+
+    async fn close(&self, id: ContentId) {
+        for resource in resources(id) {
+            // A driver that has ended has closed everything.
+            let _ = self.ask(|reply| Command::Close { resource, reply }).await;
+        }
+    }
+
+    async fn ask<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<T>) -> Command,
+    ) -> Result<T, FetchError> {
+        let (reply, answer) = oneshot::channel();
+        let stopping = |_| FetchError::Stopping;
+        self.commands.send(command(reply)).await.map_err(|_| FetchError::Stopping)?;
+        answer.await.map_err(stopping)
+    }
+}
+
+/// What peers call the parts of a resource.
+fn resources(id: ContentId) -> BTreeSet<Resource> {
+    let mut resources = BTreeSet::from([Resource::file(id.root)]);
+    if id.kind == Kind::Directory {
+        resources.insert(Resource::tree(id.root));
+    }
+    resources
+}

@@ -1,0 +1,638 @@
+//! The task that owns the swarm: carries what happens to it, and what it decides
+//! to the peers' tasks.
+//!
+//! What always holds: it waits for nothing but its inbox (no disk, no peer), so
+//! that one slow peer delays nobody; what it keeps for a peer is bounded.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{
+    sync::{mpsc, oneshot},
+    task,
+    time::{Instant, MissedTickBehavior, interval, sleep},
+};
+use trefoil_content::{
+    News,
+    message::{Message, OTHERS_MAX},
+    swarm::{
+        Config, Effect, Failure, Input, Manner, Rates, Refusal, RequestId, Resource, Role, Source,
+        Swarm, Ticket,
+    },
+};
+use trefoil_net::{ContentLink, NetHandle};
+use trefoil_types::{Offence, PeerId};
+
+use super::{
+    FetchError, Progress,
+    library::{Held, Library},
+    peer::{Incoming, Peer, Serving},
+    topic::{Seeking, Topic, Want},
+};
+use crate::clock::Clock;
+
+/// What one peer seeks and this node does not have, at most.
+const WISHES_MAX: usize = 64;
+
+/// Stores are synced this often while something comes, and idle ones closed.
+const SYNC_EVERY: Duration = Duration::from_secs(1);
+
+/// Events that wait.
+pub const EVENTS_MAX: usize = 4_096;
+
+/// What happens to the driver.
+#[derive(Debug)]
+pub enum Event {
+    Gone {
+        peer: PeerId,
+        link: u64,
+        offence: Option<Offence>,
+    },
+    Heard {
+        peer: PeerId,
+        link: u64,
+        message: Message,
+    },
+    /// So many more groups came of a request, with so many bytes.
+    Arrived {
+        resource: Resource,
+        request: RequestId,
+        peer: PeerId,
+        groups: u64,
+        bytes: u64,
+    },
+    Failed {
+        resource: Resource,
+        request: RequestId,
+        failure: Failure,
+    },
+    /// The disk does not take what came.
+    Broken {
+        resource: Resource,
+        error: io::Error,
+    },
+    Served {
+        resource: Resource,
+        peer: PeerId,
+        ticket: Ticket,
+    },
+    Synced {
+        resource: Resource,
+        result: io::Result<()>,
+    },
+}
+
+/// What users of this node ask for.
+#[derive(Debug)]
+pub enum Command {
+    /// Fetches a resource of which nothing is known but its name.
+    Seek { resource: Resource, seeking: Seeking },
+    /// Fetches pieces of a resource whose store is open; `done` is told when
+    /// they are here. Dropping its other end ends the wish.
+    Fetch { held: Arc<Held>, want: Want },
+    /// The open store of a resource, if it is open.
+    Store { resource: Resource, reply: oneshot::Sender<Option<Arc<Held>>> },
+    /// How a fetch goes.
+    Progress { resource: Resource, reply: oneshot::Sender<Option<Progress>> },
+    /// Nothing of it is fetched or served any more.
+    Close { resource: Resource, reply: oneshot::Sender<()> },
+    /// What is open.
+    Open { reply: oneshot::Sender<BTreeSet<Resource>> },
+}
+
+struct Neighbour {
+    streams: Peer,
+    /// What it seeks and we did not have.
+    wishes: BTreeSet<Resource>,
+}
+
+pub struct Driver {
+    swarm: Swarm,
+    manner: Manner,
+    net: NetHandle,
+    library: Arc<Library>,
+    clock: Clock,
+    neighbours: BTreeMap<PeerId, Neighbour>,
+    topics: BTreeMap<Resource, Topic>,
+    links: u64,
+    event_to: mpsc::Sender<Event>,
+    inputs: VecDeque<Input>,
+    /// Whether [`Driver::input`] is at work.
+    stepping: bool,
+}
+
+impl Driver {
+    pub fn new(
+        me: PeerId,
+        manner: Manner,
+        rates: Rates,
+        net: NetHandle,
+        library: Arc<Library>,
+        event_to: mpsc::Sender<Event>,
+    ) -> Self {
+        Self {
+            swarm: Swarm::new(Config { me, seed: rand::random(), rates }),
+            manner,
+            net,
+            library,
+            clock: Clock::default(),
+            neighbours: BTreeMap::new(),
+            topics: BTreeMap::new(),
+            links: 0,
+            event_to,
+            inputs: VecDeque::new(),
+            stepping: false,
+        }
+    }
+
+    /// Until the network and all who give commands have ended.
+    pub async fn run(
+        mut self,
+        mut links: mpsc::Receiver<ContentLink>,
+        mut events: mpsc::Receiver<Event>,
+        mut commands: mpsc::Receiver<Command>,
+    ) {
+        let mut sync = interval(SYNC_EVERY);
+        sync.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let wait = self.swarm.deadline().map(|at| self.clock.until(at));
+            let due = async {
+                match wait {
+                    // The swarm's time has no finer than this.
+                    Some(wait) => sleep(wait.max(Duration::from_millis(1))).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                link = links.recv() => match link {
+                    Some(link) => self.connected(link),
+                    None => break,
+                },
+                Some(event) = events.recv() => self.event(event),
+                command = commands.recv() => match command {
+                    Some(command) => self.command(command),
+                    None => break,
+                },
+                () = due => self.input(Input::Tick),
+                _ = sync.tick() => self.tidy(),
+            }
+        }
+        for held in self.topics.values().filter_map(Topic::held) {
+            if let Err(error) = held.store.sync() {
+                tracing::warn!(%error, "what came last is not durable");
+            }
+        }
+    }
+
+    fn connected(&mut self, link: ContentLink) {
+        let peer = link.peer;
+        self.left(peer);
+        self.links += 1;
+        let streams = Peer::start(link, self.links, self.event_to.clone());
+        self.neighbours.insert(peer, Neighbour { streams, wishes: BTreeSet::new() });
+        let sought: Vec<Resource> =
+            self.topics.iter().filter(|(_, t)| t.seeks()).map(|t| *t.0).collect();
+        for resource in sought {
+            self.say(peer, Message::Find { resource });
+        }
+    }
+
+    /// The peer is gone for every resource.
+    fn left(&mut self, peer: PeerId) {
+        if self.neighbours.remove(&peer).is_none() {
+            return;
+        }
+        for topic in self.topics.values_mut() {
+            topic.peers.remove(&peer);
+        }
+        self.input(Input::Left { source: Source::Peer(peer) });
+    }
+
+    fn event(&mut self, event: Event) {
+        match event {
+            Event::Gone { peer, link, offence } => {
+                if let Some(offence) = offence {
+                    self.blame(peer, offence);
+                }
+                if self.neighbours.get(&peer).is_some_and(|n| n.streams.link == link) {
+                    self.left(peer);
+                }
+            }
+            Event::Heard { peer, link, message } => {
+                if self.neighbours.get(&peer).is_some_and(|n| n.streams.link == link) {
+                    self.heard(peer, message);
+                }
+            }
+            Event::Arrived { resource, request, peer, groups, bytes } => {
+                if let Some(topic) = self.topics.get_mut(&resource) {
+                    topic.came(Source::Peer(peer), bytes);
+                }
+                self.input(Input::Arrived { resource, request, groups });
+            }
+            Event::Failed { resource, request, failure } => {
+                self.input(Input::Failed { resource, request, failure });
+            }
+            Event::Broken { resource, error } => self.broken(resource, &error),
+            Event::Served { resource, peer, ticket } => {
+                if let Some(topic) = self.topics.get_mut(&resource) {
+                    topic.touch();
+                }
+                self.input(Input::Served { resource, peer, ticket });
+            }
+            Event::Synced { resource, result } => {
+                if let Some(topic) = self.topics.get_mut(&resource) {
+                    topic.syncing = false;
+                }
+                if let Err(error) = result {
+                    self.broken(resource, &error);
+                }
+            }
+        }
+    }
+
+    fn command(&mut self, command: Command) {
+        match command {
+            Command::Seek { resource, seeking } => self.seek(resource, seeking),
+            Command::Fetch { held, want } => self.fetch(held, want),
+            // Whoever asked may be gone.
+            Command::Store { resource, reply } => {
+                let _ = reply.send(self.store(resource));
+            }
+            Command::Progress { resource, reply } => {
+                let progress = self.topics.get(&resource).map(Topic::progress);
+                let _ = reply.send(progress);
+            }
+            Command::Close { resource, reply } => {
+                self.close(resource, &FetchError::Removed);
+                let _ = reply.send(());
+            }
+            Command::Open { reply } => {
+                let _ = reply.send(self.topics.keys().copied().collect());
+            }
+        }
+    }
+
+    fn seek(&mut self, resource: Resource, seeking: Seeking) {
+        match self.topics.get_mut(&resource) {
+            Some(topic) => topic.seek(seeking),
+            None => {
+                let mut topic = Topic::new();
+                topic.seek(seeking);
+                self.topics.insert(resource, topic);
+            }
+        }
+        self.find(resource);
+    }
+
+    fn fetch(&mut self, held: Arc<Held>, want: Want) {
+        let resource = held.resource;
+        self.open(&held);
+        if let Some(topic) = self.topics.get_mut(&resource) {
+            topic.want(want);
+            if let Some((pieces, sequential)) = topic.wanted() {
+                self.input(Input::Want { resource, pieces, sequential });
+            }
+        }
+        self.settle(resource);
+        self.find(resource);
+    }
+
+    /// Asks everyone for a resource.
+    fn find(&mut self, resource: Resource) {
+        if self.topics.get(&resource).is_some_and(Topic::seeks) {
+            for peer in self.neighbours.keys().copied().collect::<Vec<_>>() {
+                self.say(peer, Message::Find { resource });
+            }
+        }
+    }
+
+    /// Lets the swarm have a store, and tells those who wished for it.
+    fn open(&mut self, held: &Arc<Held>) {
+        let resource = held.resource;
+        let topic = self.topics.entry(resource).or_insert_with(Topic::new);
+        if !topic.open(held.clone()) {
+            return;
+        }
+        self.input(Input::Open {
+            resource,
+            layout: held.layout.clone(),
+            have: held.store.pieces(&held.layout),
+            manner: self.manner,
+            rates: Rates::default(),
+            origin: held.origin && held.store.is_whole(),
+        });
+        let wishing = self.neighbours.iter_mut();
+        let wishing = wishing.filter_map(|(peer, n)| n.wishes.remove(&resource).then_some(*peer));
+        for peer in wishing.collect::<Vec<_>>() {
+            self.offer(peer, resource);
+        }
+    }
+
+    /// The open store of a resource; opens it if it is on disk.
+    fn store(&mut self, resource: Resource) -> Option<Arc<Held>> {
+        if let Some(held) = self.topics.get(&resource).and_then(Topic::held) {
+            return Some(held.clone());
+        }
+        match self.library.open_store(resource) {
+            Ok(held) => {
+                let held = Arc::new(held?);
+                self.open(&held);
+                Some(held)
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot share what was here");
+                None
+            }
+        }
+    }
+
+    fn heard(&mut self, peer: PeerId, message: Message) {
+        match message {
+            Message::Find { resource } => self.sought(peer, resource),
+            Message::Offer { resource, size, origin, proof } => {
+                self.offered(peer, resource, size, origin, &proof);
+            }
+            Message::Others { resource, others } => self.others(resource, others),
+            Message::News { resource, news } => {
+                let Some(held) = self.topics.get(&resource).and_then(Topic::held) else { return };
+                match News::decode(&news, held.layout.pieces()) {
+                    Ok(news) => self.input(Input::Told { resource, peer, news }),
+                    Err(_) => self.blame(peer, Offence::Malformed),
+                }
+            }
+            Message::Choke { resource, choked } => {
+                self.input(Input::Choked { resource, peer, choked });
+            }
+            Message::Ask { resource, ticket, piece, from } => {
+                if self.topics.get(&resource).is_some_and(|t| t.peers.contains_key(&peer)) {
+                    self.input(Input::Asked { resource, peer, ticket, piece, from });
+                } else {
+                    self.say(peer, Message::Refuse { resource, ticket, why: Refusal::Missing });
+                }
+            }
+            Message::Unask { resource, ticket } => {
+                self.input(Input::Unasked { resource, peer, ticket });
+                let streams = self.neighbours.get(&peer).map(|n| n.streams.stop(ticket));
+                if streams == Some(false) {
+                    self.left(peer);
+                }
+            }
+            Message::Refuse { resource, ticket, why } => {
+                let neighbour = self.neighbours.get(&peer);
+                if neighbour.is_some_and(|n| n.streams.forget(ticket).is_some()) {
+                    let (request, failure) = (RequestId(ticket.0), Failure::Refused(why));
+                    self.input(Input::Failed { resource, request, failure });
+                }
+            }
+        }
+    }
+
+    /// A peer wants a resource.
+    fn sought(&mut self, peer: PeerId, resource: Resource) {
+        if self.store(resource).is_some() {
+            self.offer(peer, resource);
+        } else if let Some(neighbour) = self.neighbours.get_mut(&peer)
+            && neighbour.wishes.len() < WISHES_MAX
+        {
+            neighbour.wishes.insert(resource);
+        }
+        self.name_others(peer, resource);
+    }
+
+    /// Tells a peer of the others who have or want a resource.
+    fn name_others(&mut self, peer: PeerId, resource: Resource) {
+        let topic = self.topics.get(&resource);
+        let known = self.neighbours.iter().filter(|(other, neighbour)| {
+            let has = topic.is_some_and(|topic| topic.peers.contains_key(other));
+            **other != peer && (has || neighbour.wishes.contains(&resource))
+        });
+        let reachable = known.filter_map(|(other, _)| Some((*other, self.net.reach(*other)?)));
+        let others: Vec<_> = reachable.take(OTHERS_MAX).collect();
+        if !others.is_empty() {
+            self.say(peer, Message::Others { resource, others });
+        }
+    }
+
+    /// Connects to those who are said to have or want a resource.
+    fn others(&mut self, resource: Resource, others: Vec<(PeerId, SocketAddr)>) {
+        let Some(topic) = self.topics.get_mut(&resource).filter(|topic| topic.seeks()) else {
+            return;
+        };
+        for (peer, address) in others {
+            if !self.neighbours.contains_key(&peer) && topic.may_dial(peer) {
+                self.net.dial(peer, address);
+            }
+        }
+    }
+
+    fn offer(&mut self, peer: PeerId, resource: Resource) {
+        let Some(held) = self.topics.get(&resource).and_then(Topic::held).cloned() else { return };
+        match held.last_group() {
+            Ok(proof) => {
+                let (size, origin) = (held.layout.bytes(), held.origin && held.store.is_whole());
+                self.say(peer, Message::Offer { resource, size, origin, proof });
+                self.join(peer, resource, Role::Peer);
+            }
+            Err(error) => tracing::warn!(%error, "cannot offer what was here"),
+        }
+    }
+
+    fn join(&mut self, peer: PeerId, resource: Resource, role: Role) {
+        let Some(topic) = self.topics.get_mut(&resource).filter(|t| t.held().is_some()) else {
+            return;
+        };
+        if topic.peers.insert(peer, 0).is_none() {
+            self.input(Input::Joined { resource, source: Source::Peer(peer), role });
+        }
+    }
+
+    fn offered(&mut self, peer: PeerId, resource: Resource, size: u64, origin: bool, proof: &[u8]) {
+        let Some(topic) = self.topics.get_mut(&resource) else { return };
+        if topic.held().is_none() {
+            let Some(seeking) = topic.seeking() else { return };
+            match seeking.begin(&self.library, size, proof) {
+                Ok(Some(held)) => self.begun(&Arc::new(held)),
+                Ok(None) => return self.blame(peer, Offence::BadContent),
+                Err(error) => return self.close(resource, &FetchError::Library(error.to_string())),
+            }
+        }
+        let held = self.topics.get(&resource).and_then(Topic::held);
+        if held.is_some_and(|held| held.layout.bytes() == size) {
+            self.join(peer, resource, if origin { Role::Origin } else { Role::Peer });
+        }
+    }
+
+    /// The size of what was sought is proven, and there is a store for it.
+    fn begun(&mut self, held: &Arc<Held>) {
+        self.open(held);
+        if let Some(topic) = self.topics.get_mut(&held.resource) {
+            topic.found();
+        }
+    }
+
+    /// Hands an input to the swarm and carries out what follows. An input that
+    /// comes of that waits until the rest is carried out.
+    fn input(&mut self, input: Input) {
+        self.inputs.push_back(input);
+        if std::mem::replace(&mut self.stepping, true) {
+            return;
+        }
+        let mut effects = Vec::new();
+        while let Some(input) = self.inputs.pop_front() {
+            self.swarm.step(self.clock.now(), input, &mut effects);
+            effects.drain(..).for_each(|effect| self.carry_out(effect));
+        }
+        self.stepping = false;
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::Ask { request, resource, source, piece, part } => match source {
+                Source::Peer(peer) => self.ask(request, resource, peer, piece, part),
+                Source::Web(_) => {}
+            },
+            Effect::Cancel { request, source } => self.cancel(request, source),
+            Effect::Tell { resource, to, news } => self.tell(resource, to, &news),
+            Effect::Choke { resource, peer, choked } => {
+                self.say(peer, Message::Choke { resource, choked });
+            }
+            Effect::Serve { resource, peer, ticket, part } => {
+                let Some(held) = self.topics.get(&resource).and_then(Topic::held) else { return };
+                let serving = Serving { ticket, held: held.clone(), part };
+                let told = self.neighbours.get(&peer).map(|n| n.streams.serve(serving));
+                self.unless_slow(peer, told);
+            }
+            Effect::Refuse { resource, peer, ticket, why } => {
+                self.say(peer, Message::Refuse { resource, ticket, why });
+            }
+            Effect::Blame { peer, offence } => self.blame(peer, offence),
+            Effect::Leave { resource, source, failure } => {
+                tracing::info!(?source, ?failure, "a source of content is left");
+                if let (Source::Peer(peer), Some(topic)) = (source, self.topics.get_mut(&resource))
+                {
+                    topic.peers.remove(&peer);
+                }
+            }
+            Effect::Done { resource } => self.settle(resource),
+        }
+    }
+
+    fn ask(
+        &mut self,
+        request: RequestId,
+        resource: Resource,
+        peer: PeerId,
+        piece: u32,
+        part: trefoil_content::Part,
+    ) {
+        let ticket = Ticket(request.0);
+        let Some(held) = self.topics.get(&resource).and_then(Topic::held).cloned() else { return };
+        let Some(neighbour) = self.neighbours.get(&peer) else { return };
+        let from = part.groups.start - held.layout.part(piece).groups.start;
+        let verifier = held.store.verifier(&part).expect("a store's parts are of sane size");
+        neighbour.streams.expect(ticket, Incoming { held, file: part.file, verifier });
+        self.say(peer, Message::Ask { resource, ticket, piece, from });
+    }
+
+    fn cancel(&mut self, request: RequestId, source: Source) {
+        let ticket = Ticket(request.0);
+        let Source::Peer(peer) = source else { return };
+        let incoming = self.neighbours.get(&peer).and_then(|n| n.streams.forget(ticket));
+        if let Some(incoming) = incoming {
+            self.say(peer, Message::Unask { resource: incoming.held.resource, ticket });
+        }
+    }
+
+    fn tell(&mut self, resource: Resource, to: Option<PeerId>, news: &News) {
+        let news = news.encode();
+        let peers: Vec<PeerId> = match (to, self.topics.get(&resource)) {
+            (Some(peer), _) => vec![peer],
+            (None, Some(topic)) => topic.peers.keys().copied().collect(),
+            (None, None) => return,
+        };
+        for peer in peers {
+            self.say(peer, Message::News { resource, news: news.clone() });
+        }
+    }
+
+    fn say(&mut self, peer: PeerId, message: Message) {
+        let told = self.neighbours.get(&peer).map(|n| n.streams.say(message));
+        self.unless_slow(peer, told);
+    }
+
+    /// Who does not read is left, so that nothing piles up for it. Later, since
+    /// the swarm may be in the middle of a step.
+    fn unless_slow(&mut self, peer: PeerId, told: Option<bool>) {
+        let Some(neighbour) = self.neighbours.get(&peer).filter(|_| told == Some(false)) else {
+            return;
+        };
+        let gone = Event::Gone { peer, link: neighbour.streams.link, offence: None };
+        let events = self.event_to.clone();
+        task::spawn(async move { events.send(gone).await });
+    }
+
+    fn blame(&mut self, peer: PeerId, offence: Offence) {
+        tracing::warn!(%peer, ?offence, "a peer misbehaved in the swarm");
+        self.net.blame(peer, offence);
+    }
+
+    /// Tells those whose pieces are here.
+    fn settle(&mut self, resource: Resource) {
+        let Some(topic) = self.topics.get_mut(&resource) else { return };
+        let Some(held) = topic.held().cloned() else { return };
+        if topic.settle(&held.store.pieces(&held.layout))
+            && let Some((pieces, sequential)) = topic.wanted()
+        {
+            self.input(Input::Want { resource, pieces, sequential });
+        }
+    }
+
+    /// Our own disk failed: whoever waits is told.
+    fn broken(&mut self, resource: Resource, error: &io::Error) {
+        tracing::error!(%error, "cannot write content");
+        let cure = crate::disk::cure(error);
+        self.close(resource, &FetchError::Disk(format!("{error}; {cure}")));
+    }
+
+    fn close(&mut self, resource: Resource, why: &FetchError) {
+        self.input(Input::Close { resource });
+        if let Some(topic) = self.topics.remove(&resource) {
+            topic.fail(why);
+        }
+    }
+
+    /// Makes durable what came, ends what nobody waits for, and closes what
+    /// nobody used for a while.
+    fn tidy(&mut self) {
+        let now = Instant::now();
+        let mut idle = Vec::new();
+        let mut changed = Vec::new();
+        for (resource, topic) in &mut self.topics {
+            if topic.forget_unwanted() {
+                changed.push(*resource);
+            }
+            if topic.is_idle(now) {
+                idle.push(*resource);
+            }
+            let Some(held) = topic.to_sync() else { continue };
+            let (resource, events) = (*resource, self.event_to.clone());
+            task::spawn_blocking(move || {
+                let result = held.store.sync();
+                let _ = events.blocking_send(Event::Synced { resource, result });
+            });
+        }
+        for resource in changed {
+            let wanted = self.topics.get(&resource).map(Topic::wanted);
+            let (pieces, sequential) = wanted.flatten().unwrap_or((0..0, false));
+            self.input(Input::Want { resource, pieces, sequential });
+        }
+        for resource in idle {
+            self.close(resource, &FetchError::Removed);
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! Files as stores see them: our own, and those of the user that are shared
+//! where they are.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, ErrorKind},
+    os::unix::fs::FileExt as _,
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+};
+
+use trefoil_content::Manifest;
+use trefoil_types::DiskFile;
+
+/// A file of ours.
+#[derive(Debug)]
+pub struct OwnFile(File);
+
+impl OwnFile {
+    /// Opens it, or makes it empty.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        options.open(path).map(Self)
+    }
+}
+
+impl DiskFile for OwnFile {
+    fn len(&self) -> io::Result<u64> {
+        self.0.metadata().map(|meta| meta.len())
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        self.0.read_exact_at(buf, offset)
+    }
+
+    fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.0.write_all_at(data, offset)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+}
+
+fn read_only<T>() -> io::Result<T> {
+    Err(io::Error::new(ErrorKind::PermissionDenied, "a file of the user's is never written"))
+}
+
+/// A user's file, shared where it is.
+#[derive(Debug)]
+pub struct SharedFile(File);
+
+impl SharedFile {
+    pub fn open(path: &Path) -> io::Result<Self> {
+        File::open(path).map(Self)
+    }
+}
+
+impl DiskFile for SharedFile {
+    fn len(&self) -> io::Result<u64> {
+        self.0.metadata().map(|meta| meta.len())
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        self.0.read_exact_at(buf, offset)
+    }
+
+    fn write_at(&self, _: u64, _: &[u8]) -> io::Result<()> {
+        read_only()
+    }
+
+    fn set_len(&self, _: u64) -> io::Result<()> {
+        read_only()
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The files of a user's directory, one behind the other as its manifest lists
+/// them, shared where they are.
+#[derive(Debug)]
+pub struct SharedTree {
+    directory: PathBuf,
+    /// Where each file begins, and its path.
+    files: Vec<(u64, PathBuf)>,
+    bytes: u64,
+    /// The file that was read last.
+    last: Mutex<Option<(usize, File)>>,
+}
+
+impl SharedTree {
+    pub fn new(directory: &Path, manifest: &Manifest) -> Self {
+        let mut bytes = 0;
+        let files = manifest.entries().iter().map(|entry| {
+            let at = bytes;
+            bytes += entry.size;
+            (at, entry.path.clone().into())
+        });
+        let files = files.collect();
+        Self { directory: directory.into(), files, bytes, last: Mutex::new(None) }
+    }
+
+    /// Reads within one file.
+    fn read_of(&self, file: usize, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*last {
+            Some((open, handle)) if *open == file => handle.read_exact_at(buf, offset),
+            _ => {
+                let handle = File::open(self.directory.join(&self.files[file].1))?;
+                let read = handle.read_exact_at(buf, offset);
+                *last = Some((file, handle));
+                read
+            }
+        }
+    }
+}
+
+impl DiskFile for SharedTree {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.bytes)
+    }
+
+    fn read_at(&self, mut offset: u64, mut buf: &mut [u8]) -> io::Result<()> {
+        while !buf.is_empty() {
+            // The last of those that begin there: empty files have no bytes.
+            let file = self.files.partition_point(|(at, _)| *at <= offset);
+            let file = file.checked_sub(1).ok_or(ErrorKind::UnexpectedEof)?;
+            let end = self.files.get(file + 1).map_or(self.bytes, |(at, _)| *at);
+            let count = (end.saturating_sub(offset)).min(buf.len() as u64) as usize;
+            if count == 0 {
+                return Err(ErrorKind::UnexpectedEof.into());
+            }
+            let (now, rest) = buf.split_at_mut(count);
+            self.read_of(file, offset - self.files[file].0, now)?;
+            (offset, buf) = (offset + count as u64, rest);
+        }
+        Ok(())
+    }
+
+    fn write_at(&self, _: u64, _: &[u8]) -> io::Result<()> {
+        read_only()
+    }
+
+    fn set_len(&self, _: u64) -> io::Result<()> {
+        read_only()
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
+}

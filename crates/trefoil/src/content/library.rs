@@ -1,0 +1,486 @@
+//! The resources on this node's disk.
+//!
+//! ```text
+//! DIR/data/content/<id>/about.json   what it is, and whether it is kept
+//!                       data         its bytes, unless they are shared where they are
+//!                       hashes, map  see `trefoil_content::PartialStore`
+//!                       tree.*       the same for the files of a directory
+//! ```
+//!
+//! What always holds: `about.json` is whole or absent; a resource without it is
+//! not there, and what lies around of it is swept at the start.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{self, ErrorKind, Read, Write as _},
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use serde::{Deserialize, Serialize};
+use trefoil_content::{
+    Content, ContentId, Entry, Files, Kind, Layout, LayoutError, Manifest, ManifestError,
+    PartialStore,
+    proof::{self, ProofError},
+    swarm::Resource,
+};
+use trefoil_types::DiskFile;
+
+use super::files::{OwnFile, SharedFile, SharedTree};
+use crate::clock;
+
+const ABOUT: &str = "about.json";
+
+#[derive(Debug, thiserror::Error)]
+pub enum LibraryError {
+    #[error("cannot {act} {path}: {source}; {}", crate::disk::cure(.source))]
+    File { act: &'static str, path: PathBuf, source: io::Error },
+    #[error("{0} is neither a file nor a directory; name one")]
+    Odd(PathBuf),
+    #[error("{0:?} is no UTF-8: other systems could not write this name; rename it")]
+    Name(PathBuf),
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    #[error(transparent)]
+    Proof(#[from] ProofError),
+    #[error("{0} is not here")]
+    NotHere(ContentId),
+    #[error("{0} is not whole here yet; get it first")]
+    NotWhole(ContentId),
+}
+
+fn failed(act: &'static str, path: &Path) -> impl FnOnce(io::Error) -> LibraryError {
+    let path = path.to_path_buf();
+    move |source| LibraryError::File { act, path, source }
+}
+
+/// What is written of a resource beside it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct About {
+    pub id: String,
+    /// What people call it.
+    pub name: Option<String>,
+    /// Bytes of the file, or of the manifest.
+    pub size: u64,
+    /// Bytes of all files of a directory, once the manifest is here.
+    pub tree_bytes: Option<u64>,
+    /// Where it is shared from; ours if there is none.
+    pub shared: Option<PathBuf>,
+    /// Never removed to make room.
+    pub pinned: bool,
+    /// Whether this node spreads it first: the others spare it.
+    pub origin: bool,
+    /// When it was last asked for, seconds since 1970.
+    pub used_s: u64,
+    /// All of it was here.
+    pub whole: bool,
+}
+
+/// A resource, or the files of a directory, with its store open.
+#[derive(Debug)]
+pub struct Held {
+    pub id: ContentId,
+    pub resource: Resource,
+    pub store: PartialStore,
+    pub layout: Layout,
+    pub origin: bool,
+    /// Whose files these are.
+    pub manifest: Option<Manifest>,
+}
+
+#[derive(Debug)]
+pub struct Library {
+    dir: PathBuf,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    about: BTreeMap<ContentId, About>,
+    /// Both resources of a directory, and the one of a file.
+    ids: BTreeMap<Resource, ContentId>,
+}
+
+impl State {
+    fn insert(&mut self, id: ContentId, about: About) {
+        self.ids.insert(Resource::file(id.root), id);
+        if id.kind == Kind::Directory {
+            self.ids.insert(Resource::tree(id.root), id);
+        }
+        self.about.insert(id, about);
+    }
+}
+
+impl Library {
+    /// Opens the directory, and sweeps what a crash left of no use.
+    pub fn open(dir: &Path) -> Result<Self, LibraryError> {
+        fs::create_dir_all(dir).map_err(failed("make", dir))?;
+        let mut state = State::default();
+        for entry in fs::read_dir(dir).map_err(failed("read", dir))? {
+            let path = entry.map_err(failed("read", dir))?.path();
+            let about = fs::read(path.join(ABOUT)).ok();
+            let about = about.and_then(|bytes| serde_json::from_slice::<About>(&bytes).ok());
+            match about.and_then(|about| Some((about.id.parse::<ContentId>().ok()?, about))) {
+                Some((id, about)) => state.insert(id, about),
+                None => fs::remove_dir_all(&path).map_err(failed("remove", &path))?,
+            }
+        }
+        Ok(Self { dir: dir.into(), state: Mutex::new(state) })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn place(&self, id: ContentId) -> PathBuf {
+        self.dir.join(id.to_string())
+    }
+
+    /// Everything that is here, whole or in part.
+    pub fn list(&self) -> Vec<About> {
+        self.lock().about.values().cloned().collect()
+    }
+
+    pub fn about(&self, id: ContentId) -> Option<About> {
+        self.lock().about.get(&id).cloned()
+    }
+
+    pub fn id_of(&self, resource: Resource) -> Option<ContentId> {
+        self.lock().ids.get(&resource).copied()
+    }
+
+    /// Changes what is written of a resource; `false` if it is not here.
+    pub fn change(
+        &self,
+        id: ContentId,
+        change: impl FnOnce(&mut About),
+    ) -> Result<bool, LibraryError> {
+        let mut state = self.lock();
+        let Some(about) = state.about.get_mut(&id) else { return Ok(false) };
+        let mut changed = about.clone();
+        change(&mut changed);
+        if changed != *about {
+            write_about(&self.place(id), &changed)?;
+            *about = changed;
+        }
+        Ok(true)
+    }
+
+    /// Notes that it was asked for just now.
+    pub fn touch(&self, id: ContentId) -> Result<(), LibraryError> {
+        self.change(id, |about| about.used_s = now_s()).map(drop)
+    }
+
+    /// Opens the store of a resource, if it is here. The files of a directory are
+    /// here once its manifest is whole.
+    pub fn open_store(&self, resource: Resource) -> Result<Option<Held>, LibraryError> {
+        let Some(id) = self.id_of(resource) else { return Ok(None) };
+        let Some(about) = self.about(id) else { return Ok(None) };
+        let bytes = self.open_bytes(id, &about)?;
+        if resource == Resource::file(id.root) {
+            return Ok(Some(bytes));
+        }
+        if !bytes.store.is_whole() {
+            return Ok(None);
+        }
+        self.open_tree(id, &about, &bytes).map(Some)
+    }
+
+    fn open_bytes(&self, id: ContentId, about: &About) -> Result<Held, LibraryError> {
+        let place = self.place(id);
+        let content = [(id.root, about.size)];
+        // A directory's manifest is always ours.
+        let shared = about.shared.as_ref().filter(|_| id.kind == Kind::File);
+        let store = match shared {
+            Some(path) => {
+                let data = SharedFile::open(path).map_err(failed("open", path))?;
+                PartialStore::whole(id.root, content, Arc::new(data), own(&place, "hashes")?)?
+            }
+            None => PartialStore::open(id.root, content, own_files(&place, "")?)?,
+        };
+        let (resource, layout) = (Resource::file(id.root), Layout::file(about.size)?);
+        Ok(Held { id, resource, store, layout, origin: about.origin, manifest: None })
+    }
+
+    fn open_tree(&self, id: ContentId, about: &About, bytes: &Held) -> Result<Held, LibraryError> {
+        let place = self.place(id);
+        let mut encoded = vec![0; about.size as usize];
+        bytes.store.read(0, 0, &mut encoded).map_err(failed("read", &place))?;
+        let manifest = Manifest::decode(&encoded)?;
+        let contents: Vec<Content> =
+            manifest.entries().iter().map(|entry| (entry.root, entry.size)).collect();
+        let resource = Resource::tree(id.root);
+        let store = match &about.shared {
+            Some(path) => {
+                let data = Arc::new(SharedTree::new(path, &manifest));
+                PartialStore::whole(resource.0, contents, data, own(&place, "tree.hashes")?)?
+            }
+            None => PartialStore::open(resource.0, contents, own_files(&place, "tree.")?)?,
+        };
+        let layout = manifest.layout()?;
+        Ok(Held { id, resource, store, layout, origin: about.origin, manifest: Some(manifest) })
+    }
+
+    /// Makes room for a resource that is to be fetched, whose size is proven.
+    pub fn begin(
+        &self,
+        id: ContentId,
+        size: u64,
+        name: Option<String>,
+    ) -> Result<Held, LibraryError> {
+        let place = self.place(id);
+        fs::create_dir_all(&place).map_err(failed("make", &place))?;
+        let about = About {
+            id: id.to_string(),
+            name,
+            size,
+            tree_bytes: None,
+            shared: None,
+            pinned: false,
+            origin: false,
+            used_s: now_s(),
+            whole: false,
+        };
+        write_about(&place, &about)?;
+        let held = self.open_bytes(id, &about)?;
+        self.lock().insert(id, about);
+        Ok(held)
+    }
+
+    /// Hashes a file or directory where it is, and shares it from there. `read`
+    /// counts the bytes as they are read.
+    pub fn put(
+        &self,
+        path: &Path,
+        name: Option<String>,
+        read: &AtomicU64,
+    ) -> Result<ContentId, LibraryError> {
+        let path = path.canonicalize().map_err(failed("find", path))?;
+        let meta = fs::metadata(&path).map_err(failed("read", &path))?;
+        let staging = tempfile::Builder::new()
+            .prefix("put-")
+            .tempdir_in(&self.dir)
+            .map_err(failed("write in", &self.dir))?;
+        let name = name.or_else(|| Some(path.file_name()?.to_str()?.to_owned()));
+        let mut about = About {
+            id: String::new(),
+            name,
+            size: meta.len(),
+            tree_bytes: None,
+            shared: Some(path.clone()),
+            pinned: true,
+            origin: true,
+            used_s: now_s(),
+            whole: true,
+        };
+        let id = if meta.is_file() {
+            let hashes = own(staging.path(), "hashes")?;
+            let root = hash_file(&path, meta.len(), &*hashes, 0, read)?;
+            ContentId { kind: Kind::File, root }
+        } else if meta.is_dir() {
+            let manifest = hash_tree(&path, staging.path(), read)?;
+            let encoded = manifest.encode();
+            about.size = encoded.len() as u64;
+            about.tree_bytes = Some(manifest.layout()?.bytes());
+            write_manifest(staging.path(), &encoded)?
+        } else {
+            return Err(LibraryError::Odd(path));
+        };
+        about.id = id.to_string();
+        write_about(staging.path(), &about)?;
+        self.install(id, about, staging)?;
+        Ok(id)
+    }
+
+    /// Moves what was made into its place, over what was there of it.
+    fn install(
+        &self,
+        id: ContentId,
+        about: About,
+        staging: tempfile::TempDir,
+    ) -> Result<(), LibraryError> {
+        let place = self.place(id);
+        let mut state = self.lock();
+        if place.exists() {
+            fs::remove_dir_all(&place).map_err(failed("replace", &place))?;
+        }
+        fs::rename(staging.keep(), &place).map_err(failed("write", &place))?;
+        sync_directory(&self.dir)?;
+        state.insert(id, about);
+        Ok(())
+    }
+
+    /// Removes what is kept of a resource; never a user's file.
+    pub fn remove(&self, id: ContentId) -> Result<(), LibraryError> {
+        let mut state = self.lock();
+        if state.about.remove(&id).is_none() {
+            return Err(LibraryError::NotHere(id));
+        }
+        state.ids.retain(|_, other| *other != id);
+        let place = self.place(id);
+        // First what makes it a resource, so that a crash leaves no half of one.
+        fs::remove_file(place.join(ABOUT)).map_err(failed("remove", &place))?;
+        fs::remove_dir_all(&place).map_err(failed("remove", &place))
+    }
+
+    /// Bytes that the resources here take on disk, those shared in place aside.
+    pub fn bytes_kept(&self) -> u64 {
+        self.lock().about.values().map(kept).sum()
+    }
+
+    /// Removes what was not asked for the longest, until no more than `quota`
+    /// bytes are kept; what is pinned or `busy` stays.
+    pub fn collect(
+        &self,
+        quota: u64,
+        busy: impl Fn(ContentId) -> bool,
+    ) -> Result<Vec<ContentId>, LibraryError> {
+        let mut left = self.bytes_kept();
+        let mut candidates: Vec<(u64, u64, ContentId)> = {
+            let state = self.lock();
+            let idle = state.about.iter().filter(|(id, about)| !about.pinned && !busy(**id));
+            idle.map(|(id, about)| (about.used_s, kept(about), *id)).collect()
+        };
+        candidates.sort_unstable();
+        let mut removed = Vec::new();
+        for (_, bytes, id) in candidates {
+            if left <= quota {
+                break;
+            }
+            self.remove(id)?;
+            left -= bytes;
+            removed.push(id);
+        }
+        Ok(removed)
+    }
+}
+
+fn kept(about: &About) -> u64 {
+    if about.shared.is_some() { 0 } else { about.size + about.tree_bytes.unwrap_or(0) }
+}
+
+fn now_s() -> u64 {
+    clock::wall().0 / 1_000
+}
+
+fn own(dir: &Path, name: &str) -> Result<Arc<dyn DiskFile>, LibraryError> {
+    let path = dir.join(name);
+    Ok(Arc::new(OwnFile::open(&path).map_err(failed("open", &path))?))
+}
+
+fn own_files(dir: &Path, prefix: &str) -> Result<Files, LibraryError> {
+    let file = |name| own(dir, &format!("{prefix}{name}"));
+    Ok(Files { data: file("data")?, hashes: file("hashes")?, map: file("map")? })
+}
+
+fn write_about(dir: &Path, about: &About) -> Result<(), LibraryError> {
+    let (path, new) = (dir.join(ABOUT), dir.join("about.new"));
+    let text = serde_json::to_vec_pretty(about).expect("it is plain data");
+    let write = || {
+        let mut file = fs::File::create(&new)?;
+        file.write_all(&text)?;
+        file.sync_all()?;
+        fs::rename(&new, &path)
+    };
+    write().map_err(failed("write", &path))?;
+    sync_directory(dir)
+}
+
+fn sync_directory(dir: &Path) -> Result<(), LibraryError> {
+    fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed("sync", dir))
+}
+
+/// Counts what is read.
+struct Counted<'a, R>(R, &'a AtomicU64);
+
+impl<R: Read> Read for Counted<'_, R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let count = self.0.read(buf)?;
+        self.1.fetch_add(count as u64, Ordering::Relaxed);
+        Ok(count)
+    }
+}
+
+/// Hashes the bytes that a file has now, no more and no fewer.
+fn hash_file(
+    path: &Path,
+    size: u64,
+    hashes: &dyn DiskFile,
+    at: u64,
+    read: &AtomicU64,
+) -> Result<[u8; 32], LibraryError> {
+    let file = fs::File::open(path).map_err(failed("open", path))?;
+    let reader = io::BufReader::with_capacity(1 << 20, Counted(file, read));
+    proof::hash(reader, size, hashes, at).map_err(|error| match error {
+        ProofError::Io(source) if source.kind() == ErrorKind::UnexpectedEof => {
+            let source = io::Error::other("it became shorter while it was read");
+            LibraryError::File { act: "read", path: path.into(), source }
+        }
+        ProofError::Io(source) => LibraryError::File { act: "read", path: path.into(), source },
+        error => error.into(),
+    })
+}
+
+/// Hashes every file below a directory.
+fn hash_tree(directory: &Path, staging: &Path, read: &AtomicU64) -> Result<Manifest, LibraryError> {
+    let mut files = Vec::new();
+    walk(directory, String::new(), &mut files)?;
+    // In the order of the manifest, since the hashes lie in it.
+    files.sort_unstable();
+    let hashes = own(staging, "tree.hashes")?;
+    let mut at = 0;
+    let mut entries = Vec::with_capacity(files.len());
+    for (path, size) in files {
+        let root = hash_file(&directory.join(&path), size, &*hashes, at, read)?;
+        at += proof::hashes_bytes(size);
+        entries.push(Entry { path, size, root });
+    }
+    hashes.sync().map_err(failed("write", staging))?;
+    Ok(Manifest::new(entries)?)
+}
+
+/// Lists the files below a directory. Links are followed to files, not to
+/// directories, which could go round in circles.
+fn walk(
+    directory: &Path,
+    below: String,
+    files: &mut Vec<(String, u64)>,
+) -> Result<(), LibraryError> {
+    for entry in fs::read_dir(directory).map_err(failed("read", directory))? {
+        let entry = entry.map_err(failed("read", directory))?;
+        let path = entry.path();
+        let name = entry.file_name().into_string().map_err(|_| LibraryError::Name(path.clone()))?;
+        let relative = if below.is_empty() { name } else { format!("{below}/{name}") };
+        let kind = entry.file_type().map_err(failed("read", &path))?;
+        if kind.is_dir() {
+            walk(&path, relative, files)?;
+            continue;
+        }
+        let meta = fs::metadata(&path).map_err(failed("read", &path))?;
+        if !meta.is_file() {
+            return Err(LibraryError::Odd(path));
+        }
+        files.push((relative, meta.len()));
+    }
+    Ok(())
+}
+
+/// Writes a manifest as a resource that is whole.
+fn write_manifest(staging: &Path, encoded: &[u8]) -> Result<ContentId, LibraryError> {
+    let path = staging.join("data");
+    fs::write(&path, encoded).map_err(failed("write", &path))?;
+    let (size, none) = (encoded.len() as u64, AtomicU64::new(0));
+    let files = own_files(staging, "")?;
+    let root = hash_file(&path, size, &*files.hashes, 0, &none)?;
+    let store = PartialStore::open(root, [(root, size)], files)?;
+    store.all_is_here();
+    store.sync().map_err(failed("write", &path))?;
+    Ok(ContentId { kind: Kind::Directory, root })
+}

@@ -1,0 +1,266 @@
+//! One resource as the driver sees it: who waits for which of its pieces, and
+//! who of the peers has to do with it.
+
+use std::{collections::BTreeMap, io, ops::Range, sync::Arc, time::Duration};
+
+use tokio::{sync::oneshot, time::Instant};
+use trefoil_content::{
+    Bits, ContentId, groups,
+    proof::{ProofError, Verifier},
+    swarm::Source,
+};
+use trefoil_types::PeerId;
+
+use super::{
+    FetchError, Progress,
+    library::{Held, Library, LibraryError},
+};
+
+/// A store that nobody used for so long is closed.
+const IDLE: Duration = Duration::from_secs(300);
+
+/// Peers that are dialled for one resource because others named them.
+const DIALS_MAX: usize = 64;
+
+/// Somebody waits for a resource of which only the name is known.
+#[derive(Debug)]
+pub struct Seeking {
+    pub id: ContentId,
+    pub name: Option<String>,
+    pub found: oneshot::Sender<Result<Arc<Held>, FetchError>>,
+}
+
+impl Seeking {
+    /// Begins a store if the proof shows the size. `None`: it does not.
+    pub fn begin(
+        &self,
+        library: &Library,
+        size: u64,
+        proof: &[u8],
+    ) -> Result<Option<Held>, LibraryError> {
+        let last = groups(size) - 1..groups(size);
+        let shows = Verifier::new(self.id.root, size, last).is_ok_and(|mut verifier| {
+            verifier.feed(proof, |_| Ok(())).is_ok() && verifier.is_through()
+        });
+        if !shows {
+            return Ok(None);
+        }
+        let held = library.begin(self.id, size, self.name.clone())?;
+        held.write_last_group(proof)?;
+        Ok(Some(held))
+    }
+}
+
+/// Somebody waits for pieces.
+#[derive(Debug)]
+pub struct Want {
+    pub pieces: Range<u32>,
+    /// In order, soon: before what others want.
+    pub sequential: bool,
+    pub done: oneshot::Sender<Result<(), FetchError>>,
+}
+
+#[derive(Debug)]
+pub struct Topic {
+    held: Option<Arc<Held>>,
+    seeking: Vec<Seeking>,
+    wants: Vec<Want>,
+    /// Who has to do with it, and bytes that came from each.
+    pub peers: BTreeMap<PeerId, u64>,
+    /// Bytes that came from sources, also from those that are gone.
+    from_peers: u64,
+    from_web: u64,
+    dialled: Vec<PeerId>,
+    /// Something came since the last sync.
+    unsynced: bool,
+    pub syncing: bool,
+    used: Instant,
+}
+
+impl Topic {
+    pub fn new() -> Self {
+        Self {
+            held: None,
+            seeking: Vec::new(),
+            wants: Vec::new(),
+            peers: BTreeMap::new(),
+            from_peers: 0,
+            from_web: 0,
+            dialled: Vec::new(),
+            unsynced: false,
+            syncing: false,
+            used: Instant::now(),
+        }
+    }
+
+    pub fn held(&self) -> Option<&Arc<Held>> {
+        self.held.as_ref()
+    }
+
+    /// `false`: it is open already.
+    pub fn open(&mut self, held: Arc<Held>) -> bool {
+        let new = self.held.is_none();
+        if new {
+            self.held = Some(held);
+        }
+        new
+    }
+
+    pub fn seek(&mut self, seeking: Seeking) {
+        self.seeking.push(seeking);
+    }
+
+    /// For whom its store would be begun.
+    pub fn seeking(&self) -> Option<&Seeking> {
+        self.seeking.first()
+    }
+
+    /// Tells those who sought it.
+    pub fn found(&mut self) {
+        let Some(held) = &self.held else { return };
+        for seeking in self.seeking.drain(..) {
+            // Whoever sought it may have given up.
+            let _ = seeking.found.send(Ok(held.clone()));
+        }
+    }
+
+    /// Whether more of it is wanted than is here.
+    pub fn seeks(&self) -> bool {
+        !self.seeking.is_empty() || !self.wants.is_empty()
+    }
+
+    pub fn want(&mut self, want: Want) {
+        self.used = Instant::now();
+        self.wants.push(want);
+    }
+
+    /// What the swarm is to fetch now: who reads along goes first, the newest
+    /// before all.
+    pub fn wanted(&self) -> Option<(Range<u32>, bool)> {
+        let reader = self.wants.iter().rev().find(|want| want.sequential);
+        let want = reader.or(self.wants.last())?;
+        Some((want.pieces.clone(), want.sequential))
+    }
+
+    /// Tells those whose pieces are all here; `true`: others still wait.
+    pub fn settle(&mut self, here: &Bits) -> bool {
+        let done = |want: &mut Want| {
+            let pieces = u64::from(want.pieces.start)..u64::from(want.pieces.end);
+            here.prefix(pieces.clone()) == pieces.end - pieces.start
+        };
+        for want in self.wants.extract_if(.., done) {
+            // Whoever waited may have given up.
+            let _ = want.done.send(Ok(()));
+        }
+        !self.wants.is_empty()
+    }
+
+    /// Drops the wishes of those who gave up; `true`: there were some.
+    pub fn forget_unwanted(&mut self) -> bool {
+        let before = self.wants.len();
+        self.wants.retain(|want| !want.done.is_closed());
+        self.seeking.retain(|seeking| !seeking.found.is_closed());
+        before != self.wants.len()
+    }
+
+    /// Tells all who wait that it comes to nothing.
+    pub fn fail(self, why: &FetchError) {
+        for seeking in self.seeking {
+            let _ = seeking.found.send(Err(why.clone()));
+        }
+        for want in self.wants {
+            let _ = want.done.send(Err(why.clone()));
+        }
+    }
+
+    pub fn came(&mut self, source: Source, bytes: u64) {
+        self.unsynced = true;
+        match source {
+            Source::Peer(peer) => {
+                self.from_peers += bytes;
+                if let Some(given) = self.peers.get_mut(&peer) {
+                    *given += bytes;
+                }
+            }
+            Source::Web(_) => self.from_web += bytes,
+        }
+    }
+
+    pub fn touch(&mut self) {
+        self.used = Instant::now();
+    }
+
+    /// Whether its store may be closed.
+    pub fn is_idle(&self, now: Instant) -> bool {
+        !self.seeks() && !self.syncing && !self.unsynced && now - self.used > IDLE
+    }
+
+    /// Its store, if something came since the last sync.
+    pub fn to_sync(&mut self) -> Option<Arc<Held>> {
+        if self.syncing || !std::mem::take(&mut self.unsynced) {
+            return None;
+        }
+        self.syncing = true;
+        self.held.clone()
+    }
+
+    /// Whether a peer that others named may be dialled; it counts.
+    pub fn may_dial(&mut self, peer: PeerId) -> bool {
+        let may = self.dialled.len() < DIALS_MAX && !self.dialled.contains(&peer);
+        if may {
+            self.dialled.push(peer);
+        }
+        may
+    }
+
+    pub fn progress(&self) -> Progress {
+        let held = self.held.as_ref();
+        let bytes = held.map(|held| held.layout.bytes());
+        let here = held.map_or(0, |held| held.bytes_here());
+        Progress {
+            bytes,
+            here,
+            peers: self.peers.len(),
+            from_peers: self.from_peers,
+            from_web: self.from_web,
+            by_peer: self.peers.iter().map(|(peer, bytes)| (*peer, *bytes)).collect(),
+        }
+    }
+}
+
+impl Held {
+    /// The last group, which shows the size, with its proof. Nothing for the files
+    /// of a directory: its manifest says their sizes.
+    pub fn last_group(&self) -> Result<Vec<u8>, ProofError> {
+        let mut proof = Vec::new();
+        if self.manifest.is_none() {
+            let mut encoder = self.store.encoder(&self.last_part())?;
+            self.store.encode(0, &mut encoder, &mut proof, usize::MAX)?;
+        }
+        Ok(proof)
+    }
+
+    /// Writes what [`Held::last_group`] gave elsewhere.
+    fn write_last_group(&self, proof: &[u8]) -> Result<(), LibraryError> {
+        let mut verifier = self.store.verifier(&self.last_part())?;
+        Ok(verifier.feed(proof, |step| self.store.write(0, step))?)
+    }
+
+    fn last_part(&self) -> trefoil_content::Part {
+        let groups = groups(self.layout.bytes());
+        trefoil_content::Part { file: 0, groups: groups - 1..groups }
+    }
+
+    /// Bytes of whole pieces that are here.
+    fn bytes_here(&self) -> u64 {
+        let pieces = self.store.pieces(&self.layout);
+        pieces.iter().map(|piece| self.layout.piece_bytes(piece as u32)).sum()
+    }
+}
+
+/// For tests and logs: an error as the user sees it.
+impl From<io::Error> for FetchError {
+    fn from(error: io::Error) -> Self {
+        Self::Disk(error.to_string())
+    }
+}

@@ -1,0 +1,11 @@
+//! A frame of the swarm from a stranger: what decodes is encoded the same.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use trefoil_content::message::Frame;
+
+fuzz_target!(|bytes: &[u8]| {
+    if let Ok(Frame::Message(message)) = Frame::decode(bytes) {
+        assert_eq!(message.encode(), bytes);
+    }
+});
