@@ -4,7 +4,6 @@ mod book;
 mod clear;
 mod discovery;
 mod gate;
-mod hostile;
 mod pure;
 mod rogue;
 mod wire;

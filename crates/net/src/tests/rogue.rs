@@ -87,13 +87,9 @@ impl Rogue {
     }
 
     pub async fn write(&mut self, lane: Lane, bytes: &[u8]) {
-        self.try_write(lane, bytes).await.unwrap();
-    }
-
-    pub async fn try_write(&mut self, lane: Lane, bytes: &[u8]) -> std::io::Result<()> {
         let stream = &mut self.write[lane as usize];
-        stream.write_all(bytes).await?;
-        stream.flush().await
+        stream.write_all(bytes).await.unwrap();
+        stream.flush().await.unwrap();
     }
 
     pub async fn hear(&mut self) -> Control {
