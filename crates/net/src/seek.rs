@@ -88,8 +88,7 @@ impl Seeker {
         while self.wants_more() {
             let wants_old = self.wants_old();
             let anchor = self.anchors.pop_front();
-            let old =
-                anchor.or_else(|| wants_old.then(|| book.pick_old(now, &taken)).flatten());
+            let old = anchor.or_else(|| wants_old.then(|| book.pick_old(now, &taken)).flatten());
             let is_old = old.is_some();
             let Some(candidate) = old.or_else(|| book.pick(now, &taken)) else { break };
             if taken.insert(provider(candidate.address)) {

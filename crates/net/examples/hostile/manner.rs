@@ -57,8 +57,7 @@ impl Hostile {
     /// has no room for all.
     pub async fn admitted(n: u8, turn: u8, address: SocketAddr) -> Self {
         let claims = Claims { organisation: 1 + u32::from(turn % 2), ..claims(n) };
-        let certificate =
-            NodeCertificate::issue(&claims, &ca(1 + turn % 2)).expect("sound claims");
+        let certificate = NodeCertificate::issue(&claims, &ca(1 + turn % 2)).expect("sound claims");
         let mut wire = peer::dial(address, &key(n)).await.expect("TLS");
         let told = peer::show(&mut wire, &peer::proof(&certificate.to_der())).await;
         assert_eq!(told, Told::Admitted);

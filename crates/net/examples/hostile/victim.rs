@@ -9,9 +9,7 @@ use tokio::{
     time::interval,
 };
 use trefoil_net::{Config, NetEvent};
-use trefoil_types::{
-    B256, Message, Vote, VoteKind, limits::CATCH_UP_BYTES_MAX,
-};
+use trefoil_types::{B256, Message, Vote, VoteKind, limits::CATCH_UP_BYTES_MAX};
 
 use crate::support::{MEMBER, NODE, Node, config, key, network};
 
