@@ -9,7 +9,7 @@ use trefoil_net::book_file;
 use trefoil_types::{Time, keccak256};
 
 fuzz_target!(|body: &[u8]| {
-    let mut bytes = [b"trefoil/peers/1\n", body].concat();
+    let mut bytes = [b"trefoil/peers/2\n", body].concat();
     let checksum = keccak256(&bytes);
     bytes.extend_from_slice(checksum.as_slice());
     let Ok(mut book) = book_file::decode(&bytes, [1; 32]) else { return };
@@ -19,5 +19,8 @@ fuzz_target!(|body: &[u8]| {
     if let Some(found) = book.pick(Time(u64::MAX / 2), &BTreeSet::new()) {
         book.dialled(found.address, Time(u64::MAX / 2));
         book.failed(found.address);
+    }
+    if let Some(found) = book.pick_old(Time(u64::MAX / 2), &BTreeSet::new()) {
+        book.mistaken(found.address);
     }
 });

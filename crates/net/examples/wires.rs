@@ -7,6 +7,7 @@
 //! CPU is that of both ends together, kernel included.
 
 mod shared;
+mod support;
 
 use std::{
     env, fs, io,
@@ -14,15 +15,12 @@ use std::{
 };
 
 use futures::{AsyncReadExt as _, AsyncWriteExt as _};
-use libp2p::tls;
 use shared::Wire;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
 };
-use trefoil_crypto::SecretKey;
-use trefoil_net::transport;
-use trefoil_types::spec::Kind;
+use trefoil_net::{Access, Config, transport};
 
 /// What the sender writes at once, and the receiver reads.
 const CHUNK: usize = 64 * 1024;
@@ -32,14 +30,14 @@ enum Kinds {
     Tcp,
     Noise,
     Clear,
-    Tls,
+    Member,
 }
 
 const WIRES: [(&str, Kinds); 4] = [
     ("bare TCP", Kinds::Tcp),
     ("noise", Kinds::Noise),
     ("clear", Kinds::Clear),
-    ("tls", Kinds::Tls),
+    ("member", Kinds::Member),
 ];
 
 struct Sample {
@@ -82,16 +80,13 @@ fn rates(samples: &mut [Sample], bytes: usize) -> (f64, f64) {
 }
 
 fn wire(kind: Kinds, seed: u8) -> Wire {
-    let identity = SecretKey::from_seed(&[seed; 32]);
-    match kind {
-        Kinds::Noise => transport::ungated(Kind::Public, &identity, true),
-        Kinds::Clear => transport::ungated(Kind::Public, &identity, false),
-        Kinds::Tls => {
-            let keypair = transport::keypair(&identity);
-            transport::over(tls::Config::new(&keypair).expect("a key signs a certificate"))
-        }
+    let member = support::config(seed, &[]);
+    transport::ungated(&match kind {
+        Kinds::Noise => Config { access: Access::Public { encrypt: true }, ..member },
+        Kinds::Clear => Config { access: Access::Public { encrypt: false }, ..member },
+        Kinds::Member => member,
         Kinds::Tcp => unreachable!("it has no upgrade"),
-    }
+    })
 }
 
 /// Sends `bytes` over one stream; ends when the receiver has said that it has them.

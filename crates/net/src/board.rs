@@ -12,7 +12,7 @@ use std::{
 
 use tokio::sync::mpsc;
 use trefoil_crypto::NodeCertificate;
-use trefoil_types::{Admission, Height, NotAMember, PeerId};
+use trefoil_types::{Admission, Height, NotAMember, OrganisationId, PeerId};
 
 use crate::{
     Membership, Network,
@@ -186,14 +186,19 @@ impl Board {
     /// The switch of a peer's connection. Of one that has left the board
     /// meanwhile it is off.
     pub fn switch(&self, peer: PeerId, place: &Place) -> Arc<Switch> {
-        let state = self.lock();
-        let here = |sitting: &&Sitting| sitting.peer == Some(peer) && sitting.place == *place;
-        let found = state.seats.values().rev().find(here).map(|sitting| sitting.switch.clone());
-        found.unwrap_or_else(|| {
+        let switch = self.lock().sitting(peer, place).map(|sitting| sitting.switch.clone());
+        switch.unwrap_or_else(|| {
             let gone = Switch::default();
             gone.cut("connection lost".into());
             Arc::new(gone)
         })
+    }
+
+    /// The organisation of a peer that a connection was made with.
+    pub fn organisation(&self, peer: PeerId, place: &Place) -> Option<OrganisationId> {
+        let state = self.lock();
+        let ticket = state.sitting(peer, place)?.ticket.as_ref()?;
+        Some(ticket.certificate.organisation)
     }
 
     pub fn tell(&self, refused: Refused) {
@@ -202,6 +207,13 @@ impl Board {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn sitting(&self, peer: PeerId, place: &Place) -> Option<&Sitting> {
+        let here = |sitting: &&Sitting| sitting.peer == Some(peer) && sitting.place == *place;
+        self.seats.values().rev().find(here)
     }
 }
 

@@ -6,8 +6,8 @@
 //! /32) and, for new ones, of the provider of who told. What always holds: what
 //! one provider tells reaches at most [`NEW_PER_SOURCE`] of the new buckets,
 //! and what lives at one provider at most [`TRIED_PER_PROVIDER`] of the tried;
-//! who was met keeps its place until a dial to it fails; all follows from the
-//! key, the seed and the calls.
+//! who was met keeps its place until a dial to it fails; nobody can be known
+//! longer than it was there; all follows from the key, the seed and the calls.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -40,6 +40,9 @@ const RETRY_DOUBLINGS_MAX: u32 = 10;
 /// Met addresses that wait for the place of another until that is dialled.
 const WAITING_MAX: usize = 32;
 
+/// Old acquaintances are of the so many providers that are known longest.
+const OLD_PROVIDERS: usize = 16;
+
 /// Peers that are dialled first after a restart.
 pub const ANCHORS_MAX: usize = 4;
 
@@ -66,7 +69,8 @@ pub(crate) struct Entry {
     pub record: Option<PeerRecord>,
     /// Who told.
     pub source: Provider,
-    pub tried: bool,
+    /// When its peer was first met there; `None` among the new.
+    pub met: Option<Time>,
     pub last_dial: Time,
     pub failures: u32,
     slot: Slot,
@@ -79,7 +83,7 @@ pub struct Book {
     entries: BTreeMap<SocketAddr, Entry>,
     slots: BTreeMap<Slot, SocketAddr>,
     /// Met, and waiting for the place of one that was met before.
-    waiting: BTreeMap<SocketAddr, PeerId>,
+    waiting: BTreeMap<SocketAddr, (PeerId, Time)>,
     anchors: Vec<Candidate>,
 }
 
@@ -89,11 +93,11 @@ impl Entry {
         peer: Option<PeerId>,
         record: Option<PeerRecord>,
         source: Provider,
-        tried: bool,
+        met: Option<Time>,
         last_dial: Time,
         failures: u32,
     ) -> Self {
-        Self { peer, record, source, tried, last_dial, failures, slot: (Table::New, 0, 0) }
+        Self { peer, record, source, met, last_dial, failures, slot: (Table::New, 0, 0) }
     }
 }
 
@@ -147,7 +151,7 @@ impl Book {
             self.remove(holder);
         }
         let (last_dial, failures) = (Time(0), 0);
-        let entry = Entry { peer, record, source, tried: false, last_dial, failures, slot };
+        let entry = Entry { peer, record, source, met: None, last_dial, failures, slot };
         self.insert(address, entry);
         true
     }
@@ -164,15 +168,15 @@ impl Book {
         let Some(entry) = self.entries.get_mut(&address) else { return };
         entry.failures = entry.failures.saturating_add(1);
         let slot = entry.slot;
-        if !entry.tried {
+        if entry.met.is_none() {
             return;
         }
         // Its place is wanted by one that was met meanwhile.
         let heir = self.waiting.keys().copied().find(|heir| self.tried_slot(*heir) == slot);
         if let Some(heir) = heir {
             self.demote(address);
-            if let Some(peer) = self.waiting.remove(&heir) {
-                self.met(heir, peer);
+            if let Some((peer, at)) = self.waiting.remove(&heir) {
+                self.met(heir, peer, at);
             }
         }
     }
@@ -185,21 +189,24 @@ impl Book {
         }
     }
 
-    /// `peer` was met at an address. It moves to the tried, unless another that
+    /// `peer` was met at an address now. It moves to the tried, unless another that
     /// was met there before has its place: that one is dialled first.
-    pub fn met(&mut self, address: SocketAddr, peer: PeerId) {
+    pub fn met(&mut self, address: SocketAddr, peer: PeerId, now: Time) {
         let slot = self.tried_slot(address);
         let Some(entry) = self.entries.get_mut(&address) else { return };
-        (entry.peer, entry.failures) = (Some(peer), 0);
-        if entry.tried {
+        let before = entry.peer.replace(peer);
+        entry.failures = 0;
+        if let Some(since) = &mut entry.met {
+            // Another than was met there before begins anew.
+            *since = if before == Some(peer) { now.min(*since) } else { now };
             return;
         }
         match self.slots.get(&slot).copied() {
             Some(_) if self.waiting.len() < WAITING_MAX => {
-                self.waiting.insert(address, peer);
+                self.waiting.insert(address, (peer, now));
             }
             Some(_) => {}
-            None => self.promote(address, slot),
+            None => self.promote(address, slot, now),
         }
     }
 
@@ -209,6 +216,29 @@ impl Book {
     pub fn pick(&mut self, now: Time, taken: &BTreeSet<Provider>) -> Option<Candidate> {
         let met_first = self.random.random::<bool>();
         [met_first, !met_first].into_iter().find_map(|tried| self.pick_of(tried, now, taken))
+    }
+
+    /// An old acquaintance to dial: one of the providers at which someone was met
+    /// first, the longest ago. Whoever fills the book today is not among them, as
+    /// long as enough of them are there.
+    pub fn pick_old(&mut self, now: Time, taken: &BTreeSet<Provider>) -> Option<Candidate> {
+        let mut oldest: BTreeMap<Provider, (Time, SocketAddr)> = BTreeMap::new();
+        for (address, entry) in self.entries.iter().filter(|(_, entry)| is_due(entry, now)) {
+            let (provider, Some(met)) = (Provider::of(address.ip()), entry.met) else { continue };
+            let first = oldest.entry(provider).or_insert((met, *address));
+            *first = (met, *address).min(*first);
+        }
+        oldest.retain(|provider, _| !taken.contains(provider));
+        let mut oldest: Vec<_> = oldest.into_values().collect();
+        oldest.sort_unstable();
+        oldest.truncate(OLD_PROVIDERS);
+        let (_, address) = oldest.into_iter().choose(&mut self.random)?;
+        Some(Candidate { address, peer: self.entries[&address].peer })
+    }
+
+    /// When the peer at an address was first met there, if it was.
+    pub fn met_since(&self, address: SocketAddr) -> Option<Time> {
+        self.entries.get(&address)?.met
     }
 
     /// Someone to dial only to see whether it is there: whose place is wanted,
@@ -224,7 +254,7 @@ impl Book {
 
     fn pick_of(&mut self, tried: bool, now: Time, taken: &BTreeSet<Provider>) -> Option<Candidate> {
         let fits = |(address, entry): &(&SocketAddr, &Entry)| {
-            entry.tried == tried
+            entry.met.is_some() == tried
                 && is_due(entry, now)
                 && !taken.contains(&Provider::of(address.ip()))
         };
@@ -270,9 +300,9 @@ impl Book {
 
     /// Puts back an entry that was read from disk, if its place is free.
     pub(crate) fn restore(&mut self, address: SocketAddr, entry: Entry) {
-        let slot = match entry.tried {
-            true => self.tried_slot(address),
-            false => self.new_slot(address, entry.source),
+        let slot = match entry.met {
+            Some(_) => self.tried_slot(address),
+            None => self.new_slot(address, entry.source),
         };
         if !self.slots.contains_key(&slot) && !self.entries.contains_key(&address) {
             self.insert(address, Entry { slot, ..entry });
@@ -291,16 +321,16 @@ impl Book {
         Some(entry)
     }
 
-    fn promote(&mut self, address: SocketAddr, slot: Slot) {
+    fn promote(&mut self, address: SocketAddr, slot: Slot, now: Time) {
         if let Some(entry) = self.remove(address) {
-            self.insert(address, Entry { tried: true, slot, ..entry });
+            self.insert(address, Entry { met: Some(now), slot, ..entry });
         }
     }
 
     /// Back among the new, if there is a place.
     fn demote(&mut self, address: SocketAddr) {
         if let Some(entry) = self.remove(address) {
-            self.restore(address, Entry { tried: false, ..entry });
+            self.restore(address, Entry { met: None, ..entry });
         }
     }
 

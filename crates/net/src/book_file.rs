@@ -18,7 +18,7 @@ use crate::{
     source::Provider,
 };
 
-const MAGIC: [u8; 16] = *b"trefoil/peers/1\n";
+const MAGIC: [u8; 16] = *b"trefoil/peers/2\n";
 
 /// The largest file: every place taken by a record of the largest size.
 const FILE_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -55,7 +55,8 @@ struct EntryWire {
     at: CandidateWire,
     /// An address of the provider who told.
     source: Address,
-    tried: bool,
+    /// When its peer was first met there; none or one.
+    met: Vec<u64>,
     last_dial: u64,
     failures: u32,
     /// Empty, or a record.
@@ -86,7 +87,7 @@ pub fn encode(book: &Book) -> Vec<u8> {
         EntryWire {
             at: (&Candidate { address: *address, peer: entry.peer }).into(),
             source: SocketAddr::new(entry.source.ip(), 0).into(),
-            tried: entry.tried,
+            met: entry.met.iter().map(|met| met.0).collect(),
             last_dial: entry.last_dial.0,
             failures: entry.failures,
             record: record.into(),
@@ -135,7 +136,7 @@ pub fn decode(bytes: &[u8], seed: [u8; 32]) -> Result<Book, BookError> {
                 at.peer,
                 record,
                 Provider::of(source.ip()),
-                entry.tried,
+                entry.met.first().map(|met| Time(*met)),
                 Time(entry.last_dial),
                 entry.failures,
             ),

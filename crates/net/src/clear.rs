@@ -3,22 +3,20 @@
 //!
 //! [`handshake`] agrees on keys and proves both identities, [`frames`] puts a
 //! tag on every byte that follows, [`stream`] makes a stream of that; this
-//! file is what libp2p asks of a security protocol. `docs/wire.md` states the
+//! file puts them in order. `docs/wire.md` states the
 //! bytes, `docs/adr/0012-authenticated-but-readable.md` the reasons.
 
 pub mod frames;
 pub mod handshake;
 pub mod stream;
 
-use std::{io, iter, sync::Arc};
+use std::{io, sync::Arc};
 
-use futures::{
-    AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, FutureExt as _, future::BoxFuture,
-};
-use libp2p::core::upgrade::{InboundConnectionUpgrade, OutboundConnectionUpgrade, UpgradeInfo};
+use futures::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use libp2p::core::Endpoint;
 use trefoil_crypto::SecretKey;
+use trefoil_types::PeerId;
 
-use crate::transport::to_libp2p;
 use handshake::{
     Credentials, FIRST_BYTES, HandshakeError, Initiator, Responder, SECOND_BYTES, Session,
     THIRD_BYTES,
@@ -39,88 +37,55 @@ pub enum ClearError {
     Io(#[from] io::Error),
 }
 
-type Secured<S> = (libp2p::PeerId, ClearStream<S>);
-
 impl Clear {
     pub fn new(identity: &SecretKey) -> Self {
         Self(Arc::new(Credentials::new(identity)))
     }
-}
 
-async fn dial<S: AsyncRead + AsyncWrite + Unpin>(
-    socket: &mut S,
-    credentials: &Credentials,
-) -> Result<Session, ClearError> {
-    let (initiator, first) = Initiator::new(credentials);
-    send(socket, &first).await?;
-    let mut second = [0; SECOND_BYTES];
-    socket.read_exact(&mut second).await?;
-    let (third, session) = initiator.finish(credentials, &second)?;
-    send(socket, &third).await?;
-    Ok(session)
-}
+    /// The key exchange, from either end.
+    ///
+    /// # Errors
+    /// The socket is lost, or who is there proves nothing.
+    pub async fn secure<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        mut socket: S,
+        end: Endpoint,
+    ) -> Result<(PeerId, ClearStream<S>), ClearError> {
+        let session = match end {
+            Endpoint::Dialer => self.dial(&mut socket).await?,
+            Endpoint::Listener => self.answer(&mut socket).await?,
+        };
+        Ok((session.peer, ClearStream::new(socket, session)))
+    }
 
-async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
-    socket: &mut S,
-    credentials: &Credentials,
-) -> Result<Session, ClearError> {
-    let mut first = [0; FIRST_BYTES];
-    socket.read_exact(&mut first).await?;
-    let (responder, second) = Responder::new(credentials, &first)?;
-    send(socket, &second).await?;
-    let mut third = [0; THIRD_BYTES];
-    socket.read_exact(&mut third).await?;
-    Ok(responder.finish(credentials, &third)?)
+    async fn dial<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        socket: &mut S,
+    ) -> Result<Session, ClearError> {
+        let (initiator, first) = Initiator::new(&self.0);
+        send(socket, &first).await?;
+        let mut second = [0; SECOND_BYTES];
+        socket.read_exact(&mut second).await?;
+        let (third, session) = initiator.finish(&self.0, &second)?;
+        send(socket, &third).await?;
+        Ok(session)
+    }
+
+    async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        socket: &mut S,
+    ) -> Result<Session, ClearError> {
+        let mut first = [0; FIRST_BYTES];
+        socket.read_exact(&mut first).await?;
+        let (responder, second) = Responder::new(&self.0, &first)?;
+        send(socket, &second).await?;
+        let mut third = [0; THIRD_BYTES];
+        socket.read_exact(&mut third).await?;
+        Ok(responder.finish(&self.0, &third)?)
+    }
 }
 
 async fn send(socket: &mut (impl AsyncWrite + Unpin), message: &[u8]) -> io::Result<()> {
     socket.write_all(message).await?;
     socket.flush().await
-}
-
-fn secured<S>(socket: S, session: Session) -> Secured<S> {
-    (to_libp2p(session.peer), ClearStream::new(socket, session))
-}
-
-impl UpgradeInfo for Clear {
-    type Info = &'static str;
-    type InfoIter = iter::Once<Self::Info>;
-
-    fn protocol_info(&self) -> Self::InfoIter {
-        iter::once(PROTOCOL)
-    }
-}
-
-impl<S> InboundConnectionUpgrade<S> for Clear
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    type Output = Secured<S>;
-    type Error = ClearError;
-    type Future = BoxFuture<'static, Result<Self::Output, Self::Error>>;
-
-    fn upgrade_inbound(self, mut socket: S, _: Self::Info) -> Self::Future {
-        async move {
-            let session = answer(&mut socket, &self.0).await?;
-            Ok(secured(socket, session))
-        }
-        .boxed()
-    }
-}
-
-impl<S> OutboundConnectionUpgrade<S> for Clear
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    type Output = Secured<S>;
-    type Error = ClearError;
-    type Future = BoxFuture<'static, Result<Self::Output, Self::Error>>;
-
-    fn upgrade_outbound(self, mut socket: S, _: Self::Info) -> Self::Future {
-        async move {
-            let session = dial(&mut socket, &self.0).await?;
-            Ok(secured(socket, session))
-        }
-        .boxed()
-    }
 }

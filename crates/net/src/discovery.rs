@@ -88,7 +88,7 @@ impl Finder {
 
     pub fn met(&self, address: SocketAddr, peer: PeerId) -> Option<Purpose> {
         let State { book, seeker } = &mut *self.lock();
-        seeker.met(address, peer, book)
+        seeker.met(address, peer, book, wall())
     }
 
     pub fn ended(&self, address: SocketAddr) {

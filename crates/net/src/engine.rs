@@ -22,17 +22,18 @@ use tokio::{
     task::{self, JoinError, JoinSet},
     time::{interval, sleep_until, timeout},
 };
-use trefoil_types::{PeerId, message::Lane, spec::Kind};
+use trefoil_types::{OrganisationId, PeerId, message::Lane};
 
 use crate::{
     Config, Lanes, NetError, NetEvent, NetHandle, Timing,
     behaviour::Behaviour,
-    board::{Board, Place, Refused},
+    board::{Place, Refused},
     book::Candidate,
     content::ContentLink,
     dial::Dialler,
     discovery::Finder,
-    gate::Gate,
+    files,
+    gate::{self, Gate},
     guard::Door,
     handle::{Admitted, Shared},
     hello::{Hello, SOFTWARE_BYTES_MAX},
@@ -68,6 +69,8 @@ struct Connection {
     place: Place,
     /// Where an inbound connection comes from.
     from: Option<SocketAddr>,
+    /// Whose node the peer is, in a network of members.
+    organisation: Option<OrganisationId>,
     /// The candidate that was dialled for it.
     sought: Option<SocketAddr>,
     stop: Stop,
@@ -107,15 +110,21 @@ struct Engine {
 
 pub(crate) async fn start(config: Config, timing: Timing) -> Result<(NetHandle, Lanes), NetError> {
     let me = PeerId(config.identity.public());
-    let (board, refusals) = board(&config)?;
+    // libp2p's TLS obeys it, whoever set it.
+    if config.access.membership().is_some() && std::env::var_os("SSLKEYLOGFILE").is_some() {
+        return Err(NetError::KeyLog);
+    }
     let (strangers, of_source) = (config.inbound_max, config.inbound_per_source_max);
     let door = Door::new(Gate::new(strangers, of_source, config.peers.iter().copied()));
-    let (kind, identity) = (config.network.kind, &config.identity);
+    let members = config.access.membership();
+    let validators: Vec<_> = members.iter().flat_map(|m| m.admission.validators()).collect();
+    let favoured = config.peers.len().saturating_add(validators.len());
+    files::provide(gate::sockets_max(strangers, favoured))?;
+    door.favour(validators);
+    let (wire, members) = transport::wire(&config, Some(door.clone()));
+    let (board, refusals) = members.unzip();
     let mut swarm = Swarm::new(
-        match board.clone() {
-            Some(board) => transport::members(identity, board, door.clone()),
-            None => transport::upgrade(kind, identity, config.encrypt, Some(door.clone())),
-        },
+        wire,
         Behaviour::new(door.clone()),
         transport::to_libp2p(me),
         swarm::Config::with_tokio_executor().with_max_negotiating_inbound_streams(8),
@@ -128,14 +137,14 @@ pub(crate) async fn start(config: Config, timing: Timing) -> Result<(NetHandle, 
     let (gossip, gossip_in) = lane::lane(Lane::Gossip);
     let (content, content_in) = mpsc::channel(CONTENT_LINKS_MAX);
     let (report_to, reports) = mpsc::channel(REPORTS_MAX);
-    let genesis = config.network.genesis;
+    let (network, genesis) = (config.network(), config.genesis);
     let open = |discovery| Arc::new(Finder::open(discovery, &config.identity, genesis));
     let finder = config.discovery.map(open);
     let peers = config.peers.into_iter().filter(|(peer, _)| *peer != me);
     let engine = Engine {
         me,
         hello: Arc::new(Hello {
-            network: config.network,
+            network,
             instance: rand::random(),
             software: SOFTWARE.into(),
             listen_port: listen.port(),
@@ -156,7 +165,7 @@ pub(crate) async fn start(config: Config, timing: Timing) -> Result<(NetHandle, 
         link_of: BTreeMap::new(),
         reports,
         report_to,
-        refusals,
+        refusals: refusals.unwrap_or_else(|| mpsc::channel(1).1),
         outlets: [consensus, catch_up, gossip],
         content,
         orders,
@@ -169,22 +178,6 @@ pub(crate) async fn start(config: Config, timing: Timing) -> Result<(NetHandle, 
         content: content_in,
     };
     Ok((NetHandle(shared), lanes))
-}
-
-/// The switchboard, if the network is one of members.
-fn board(config: &Config) -> Result<(Option<Arc<Board>>, mpsc::Receiver<Refused>), NetError> {
-    let members_only = config.network.kind != Kind::Public;
-    let Some(membership) = config.membership.clone().filter(|_| members_only) else {
-        return Ok((None, mpsc::channel(1).1));
-    };
-    // libp2p's TLS obeys it, whoever set it.
-    if std::env::var_os("SSLKEYLOGFILE").is_some() {
-        return Err(NetError::KeyLog);
-    }
-    let me = PeerId(config.identity.public());
-    let named = config.peers.iter().map(|(peer, _)| *peer);
-    let (board, refusals) = Board::new(me, config.network.clone(), named, membership);
-    Ok((Some(board), refusals))
 }
 
 /// Where others can dial a peer, as far as it can be known.
@@ -416,7 +409,10 @@ impl Engine {
         };
         let from = inbound.then(|| transport::to_socket(remote)).flatten();
         let sought = self.sought.remove(&id);
-        let connection = Connection { peer, place, from, sought, stop, admitted: None };
+        let board = self.shared.board.as_ref();
+        let organisation = board.and_then(|board| board.organisation(peer, &place));
+        let connection =
+            Connection { peer, place, from, organisation, sought, stop, admitted: None };
         self.connections.insert(id, connection);
         let task = self.links.spawn(link.run());
         self.link_of.insert(task.id(), id);
@@ -470,7 +466,7 @@ impl Engine {
         if self.admitted.contains_key(&peer) {
             return None;
         }
-        let full = self.door.room(connection.from?, None).err()?;
+        let full = self.door.room(connection.from?, connection.organisation).err()?;
         Some(format!("no room: {full}"))
     }
 
@@ -484,7 +480,7 @@ impl Engine {
         let Some(connection) = self.connections.get_mut(&report.link) else { return };
         connection.admitted = Some(report.hello.instance);
         self.admitted.insert(peer, report.link);
-        connection.from.into_iter().for_each(|from| self.door.admit(from, None));
+        connection.from.into_iter().for_each(|from| self.door.admit(from, connection.organisation));
         self.dialler.succeeded(peer);
         let place = connection.place.clone();
         let stranger = place.inbound && !self.door.is_favoured(peer);

@@ -8,7 +8,12 @@
 //! or a validator) is never refused for want of room. Loopback is like any
 //! other place. Time is handed in.
 
-use std::{collections::BTreeMap, net::SocketAddr, time::Instant};
+use std::{
+    cmp::Reverse,
+    collections::BTreeMap,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use trefoil_types::{Offence, OrganisationId, PeerId};
 
@@ -19,11 +24,6 @@ use crate::{
 };
 
 /// Sockets that have not proven an identity.
-///
-/// All stages together bound the file descriptors that others can make us
-/// hold: 160 + 32 half-open, 64 greeting, 128 strangers (`inbound_max`), 64 on
-/// their way out, and three for each favoured peer. With 64 of those that is
-/// 640, which leaves 384 of 1,024 for the disk, the RPC and our own dials.
 const HALF_OPEN: Caps = Caps { source: 8, subnet: 32, all: 160 };
 
 /// The same, from where a favoured peer is known to live.
@@ -41,6 +41,22 @@ const GREETING_PER_PEER: usize = 2;
 
 /// Admitted nodes of one organisation that are not favoured.
 const ORGANISATION_MAX: usize = 64;
+
+/// One in so many strangers keeps its place for being near, and one in so many
+/// for having been useful.
+const FEW: usize = 16;
+
+/// Room for so many favoured peers is there in any case: the chain may name
+/// more validators any time.
+const FAVOURED_MIN: usize = 64;
+
+/// The most sockets that others can make us hold: all stages together, and of
+/// each favoured peer a link and two at their hello.
+pub(crate) fn sockets_max(inbound_max: usize, favoured: usize) -> usize {
+    let strangers = HALF_OPEN.all + HALF_OPEN_FAVOURED.all + GREETING.all + LEAVING_MAX;
+    let of_favoured = favoured.max(FAVOURED_MIN).saturating_mul(1 + GREETING_PER_PEER);
+    strangers.saturating_add(inbound_max).saturating_add(of_favoured)
+}
 
 /// How far a connection has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +78,16 @@ struct Socket {
     stage: Stage,
     place: Place,
     peer: Option<PeerId>,
+    /// How long its handshake took: it cannot be shorter than its way.
+    took: Duration,
+    /// When it last was the first to tell of something good.
+    useful: Option<Instant>,
+}
+
+impl Socket {
+    fn new(address: SocketAddr, stage: Stage, place: Place) -> Self {
+        Self { address, stage, place, peer: None, took: Duration::ZERO, useful: None }
+    }
 }
 
 /// Counts connections that others made to us.
@@ -153,7 +179,7 @@ impl Gate {
         self.next += 1;
         let place = Place { spoke: false, ticket, since: now };
         self.by_address.insert(address, ticket);
-        self.insert(ticket, Socket { address, stage, place, peer: None });
+        self.insert(ticket, Socket::new(address, stage, place));
         Ok((ticket, evicted))
     }
 
@@ -189,6 +215,7 @@ impl Gate {
         evicted.iter().for_each(|ticket| self.evict(*ticket));
         self.change(ticket, |socket| {
             socket.peer = Some(peer);
+            socket.took = now.saturating_duration_since(socket.place.since);
             socket.stage = stage;
             socket.place = Place { spoke: true, ticket, since: now };
         });
@@ -229,15 +256,29 @@ impl Gate {
         }
     }
 
+    /// A peer was the first to tell of something that it had to pay for.
+    pub fn useful(&mut self, peer: PeerId, now: Instant) {
+        let own = self.sockets.values_mut().filter(|socket| socket.peer == Some(peer));
+        own.for_each(|socket| socket.useful = Some(now));
+    }
+
     /// The admitted stranger whose place one of `source` takes when all are
-    /// taken. The half of longest standing is never displaced, since time is
-    /// what an attacker cannot buy; of the others, the youngest of the most
-    /// crowded subnet, if that crowd is larger than the newcomer's.
+    /// taken. Never displaced is who has what an attacker cannot have for
+    /// nothing: the half of longest standing; of the others, the nearest few
+    /// and those that were useful last. Of who is left, the youngest of the
+    /// most crowded subnet yields, if that crowd is larger than the newcomer's.
     fn displaced(&self, source: Source) -> Option<Ticket> {
         let admitted = |socket: &Socket| matches!(socket.stage, Stage::Admitted(_));
         let mut strangers: Vec<_> = self.sockets.iter().filter(|(_, s)| admitted(s)).collect();
         strangers.sort_by_key(|(ticket, socket)| (socket.place.since, **ticket));
-        let young = strangers.split_off(strangers.len().div_ceil(2));
+        let few = strangers.len() / FEW;
+        let mut young = strangers.split_off(strangers.len().div_ceil(2));
+        young.sort_by_key(|(ticket, socket)| (socket.took, *ticket));
+        young.drain(..few.min(young.len()));
+        young.sort_by_key(|(ticket, socket)| (Reverse(socket.useful), *ticket));
+        let useful = young.iter().take(few).filter(|(_, socket)| socket.useful.is_some()).count();
+        young.drain(..useful);
+        young.sort_by_key(|(ticket, socket)| (socket.place.since, **ticket));
         let mut crowds: BTreeMap<_, (usize, Ticket)> = BTreeMap::new();
         for (ticket, socket) in young {
             let crowd = crowds.entry(Source::of(socket.address.ip()).subnet()).or_default();

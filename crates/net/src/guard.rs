@@ -107,6 +107,11 @@ impl Door {
         evicted.into_iter().for_each(|ticket| inside.cut(ticket));
     }
 
+    /// The peer was the first to tell of something good.
+    pub fn useful(&self, peer: PeerId) {
+        self.lock().gate.useful(peer, Instant::now());
+    }
+
     /// Sources whose handshakes failed: what of it counts, and for how long they
     /// are refused.
     pub fn failed(&self) -> Vec<Misdeeds> {

@@ -152,6 +152,12 @@ impl NetHandle {
         self.0.blame(peer, offence);
     }
 
+    /// A peer was the first to tell of something that cost its maker: a
+    /// stranger that did so of late is not displaced by newcomers.
+    pub fn credit(&self, peer: PeerId) {
+        self.0.door.useful(peer);
+    }
+
     /// Keeps places for these peers besides the configured: the validators.
     pub fn favour(&self, validators: impl IntoIterator<Item = PeerId>) {
         self.0.door.favour(validators);

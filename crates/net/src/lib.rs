@@ -19,6 +19,7 @@ mod cut;
 mod dial;
 mod discovery;
 mod engine;
+mod files;
 pub mod frame;
 mod gate;
 mod guard;
@@ -57,7 +58,10 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Peers to keep connected to: `(peer, address)`; dialled for ever with backoff.
     pub peers: Vec<(PeerId, SocketAddr)>,
-    pub network: Network,
+    pub genesis: B256,
+    /// As in [`Network`].
+    pub fork_id: [u8; 4],
+    pub access: Access,
     /// The most peers that dialled us and are not favoured.
     pub inbound_max: usize,
     /// The most of those from one IPv4 address or IPv6 /64; twice as many from
@@ -65,11 +69,41 @@ pub struct Config {
     pub inbound_per_source_max: usize,
     /// Without it only configured peers are dialled.
     pub discovery: Option<Discovery>,
-    /// A public node's: speak Noise only. The other kinds always encrypt.
-    pub encrypt: bool,
-    /// Who may connect to a private or consortium network. Without it, and in
-    /// a public network, anyone may.
-    pub membership: Option<Membership>,
+}
+
+impl Config {
+    pub fn network(&self) -> Network {
+        Network { kind: self.access.kind(), genesis: self.genesis, fork_id: self.fork_id }
+    }
+}
+
+/// The kind of network, with who may connect and how the wire is protected.
+#[derive(Clone, Debug)]
+pub enum Access {
+    /// Anyone may connect, and read the wire. `encrypt`: speak Noise only.
+    Public { encrypt: bool },
+    /// Members only, always encrypted.
+    Private(Membership),
+    /// Members only, always encrypted.
+    Consortium(Membership),
+}
+
+impl Access {
+    pub const fn kind(&self) -> Kind {
+        match self {
+            Self::Public { .. } => Kind::Public,
+            Self::Private(_) => Kind::Private,
+            Self::Consortium(_) => Kind::Consortium,
+        }
+    }
+
+    /// Of a network of members.
+    pub const fn membership(&self) -> Option<&Membership> {
+        match self {
+            Self::Public { .. } => None,
+            Self::Private(membership) | Self::Consortium(membership) => Some(membership),
+        }
+    }
 }
 
 /// What a node of a private or consortium network shows and judges by. Both
@@ -127,6 +161,10 @@ pub enum NetError {
         "SSLKEYLOGFILE is set, and TLS would write the keys of every connection there for others to read; unset it and start again"
     )]
     KeyLog,
+    #[error(
+        "this node may need {needed} open files and the system allows it {allowed}; raise the limit (LimitNOFILE=, ulimit -Hn) or lower p2p.inbound_max"
+    )]
+    Files { needed: u64, allowed: u64 },
 }
 
 /// How long things may take.
@@ -157,7 +195,7 @@ const TIMING: Timing = Timing {
 /// Starts listening and dialling on the current tokio runtime.
 ///
 /// # Errors
-/// When the address cannot be listened on.
+/// When the address cannot be listened on, or too few files may be open.
 pub async fn start(config: Config) -> Result<(NetHandle, Lanes), NetError> {
     engine::start(config, TIMING).await
 }

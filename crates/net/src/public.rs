@@ -7,17 +7,22 @@
 //! never speaks in the clear, whatever it is told.
 
 use futures::{
-    AsyncRead, AsyncWrite, FutureExt as _, TryFutureExt as _,
+    AsyncRead, AsyncWrite, FutureExt as _,
     future::{BoxFuture, Either},
 };
 use libp2p::{
-    core::upgrade::{InboundConnectionUpgrade, OutboundConnectionUpgrade, UpgradeInfo},
-    identity::Keypair,
+    core::{
+        Endpoint,
+        upgrade::{InboundConnectionUpgrade, OutboundConnectionUpgrade, UpgradeInfo},
+    },
     noise,
 };
 use trefoil_crypto::SecretKey;
 
-use crate::clear::{self, Clear, ClearError, stream::ClearStream};
+use crate::{
+    clear::{self, Clear, ClearError, stream::ClearStream},
+    transport,
+};
 
 const NOISE: &str = "/noise";
 
@@ -41,12 +46,33 @@ type Secured<S> = (libp2p::PeerId, Either<ClearStream<S>, noise::Output<S>>);
 
 impl Public {
     /// `encrypt`: only Noise.
-    pub fn new(identity: &SecretKey, keypair: &Keypair, encrypt: bool) -> Self {
+    pub fn new(identity: &SecretKey, encrypt: bool) -> Self {
+        let keypair = transport::keypair(identity);
         Self {
             clear: Clear::new(identity),
-            noise: noise::Config::new(keypair).expect("an ed25519 key signs the static key"),
+            noise: noise::Config::new(&keypair).expect("an ed25519 key signs the static key"),
             offers: if encrypt { &[NOISE] } else { &[clear::PROTOCOL, NOISE] },
         }
+    }
+
+    async fn secure<S>(
+        self,
+        socket: S,
+        agreed: &'static str,
+        end: Endpoint,
+    ) -> Result<Secured<S>, PublicError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        if agreed == clear::PROTOCOL {
+            let (peer, stream) = self.clear.secure(socket, end).await?;
+            return Ok((transport::to_libp2p(peer), Either::Left(stream)));
+        }
+        let (peer, stream) = match end {
+            Endpoint::Dialer => self.noise.upgrade_outbound(socket, agreed).await?,
+            Endpoint::Listener => self.noise.upgrade_inbound(socket, agreed).await?,
+        };
+        Ok((peer, Either::Right(stream)))
     }
 }
 
@@ -68,13 +94,7 @@ where
     type Future = BoxFuture<'static, Result<Self::Output, Self::Error>>;
 
     fn upgrade_inbound(self, socket: S, agreed: Self::Info) -> Self::Future {
-        if agreed == NOISE {
-            let noise = self.noise.upgrade_inbound(socket, agreed);
-            noise.map_ok(|(peer, stream)| (peer, Either::Right(stream))).err_into().boxed()
-        } else {
-            let clear = self.clear.upgrade_inbound(socket, agreed);
-            clear.map_ok(|(peer, stream)| (peer, Either::Left(stream))).err_into().boxed()
-        }
+        self.secure(socket, agreed, Endpoint::Listener).boxed()
     }
 }
 
@@ -87,12 +107,6 @@ where
     type Future = BoxFuture<'static, Result<Self::Output, Self::Error>>;
 
     fn upgrade_outbound(self, socket: S, agreed: Self::Info) -> Self::Future {
-        if agreed == NOISE {
-            let noise = self.noise.upgrade_outbound(socket, agreed);
-            noise.map_ok(|(peer, stream)| (peer, Either::Right(stream))).err_into().boxed()
-        } else {
-            let clear = self.clear.upgrade_outbound(socket, agreed);
-            clear.map_ok(|(peer, stream)| (peer, Either::Left(stream))).err_into().boxed()
-        }
+        self.secure(socket, agreed, Endpoint::Dialer).boxed()
     }
 }

@@ -3,7 +3,9 @@
 //! and then whether an address is what it is said to be.
 //!
 //! Pure: time is handed in, dials are data. What always holds: at most
-//! `target` connections of this kind, at most one a provider.
+//! `target` connections of this kind, at most one a provider; half of them, if
+//! they are there, to those that are known longest. A connection that lasts is
+//! no sign of a friend: an attacker's never ends, and honest nodes come and go.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -38,6 +40,8 @@ pub enum Purpose {
 #[derive(Clone, Copy, Debug)]
 struct Dial {
     purpose: Purpose,
+    /// Among those that are known longest.
+    old: bool,
     since: Time,
     /// Whom it met, once it did.
     met: Option<PeerId>,
@@ -82,26 +86,40 @@ impl Seeker {
             others.into_iter().chain(self.dials.keys().copied()).map(provider).collect();
         let mut due = Vec::new();
         while self.wants_more() {
+            let wants_old = self.wants_old();
             let anchor = self.anchors.pop_front();
-            let Some(candidate) = anchor.or_else(|| book.pick(now, &taken)) else { break };
+            let old = anchor.or_else(|| wants_old.then(|| book.pick_old(now, &taken)).flatten());
+            let is_old = old.is_some();
+            let Some(candidate) = old.or_else(|| book.pick(now, &taken)) else { break };
             if taken.insert(provider(candidate.address)) {
-                self.begin(&candidate, Purpose::Keep, book, now);
+                self.begin(&candidate, Purpose::Keep, is_old, book, now);
                 due.push(candidate);
             }
         }
         if now >= self.next_feeler {
             self.next_feeler = now + FEELER;
             if let Some(candidate) = book.pick_to_test(now, &taken) {
-                self.begin(&candidate, Purpose::Feel, book, now);
+                self.begin(&candidate, Purpose::Feel, false, book, now);
                 due.push(candidate);
             }
         }
         due
     }
 
-    fn begin(&mut self, candidate: &Candidate, purpose: Purpose, book: &mut Book, now: Time) {
+    fn begin(
+        &mut self,
+        candidate: &Candidate,
+        purpose: Purpose,
+        old: bool,
+        book: &mut Book,
+        now: Time,
+    ) {
         book.dialled(candidate.address, now);
-        self.dials.insert(candidate.address, Dial { purpose, since: now, met: None });
+        self.dials.insert(candidate.address, Dial { purpose, old, since: now, met: None });
+    }
+
+    fn wants_old(&self) -> bool {
+        self.dials.values().filter(|dial| dial.old).count() < self.target.div_ceil(2)
     }
 
     fn wants_more(&self) -> bool {
@@ -112,12 +130,22 @@ impl Seeker {
 
     /// `peer` said a good hello at an address; what the connection is for, if
     /// it is one of ours.
-    pub fn met(&mut self, address: SocketAddr, peer: PeerId, book: &mut Book) -> Option<Purpose> {
+    pub fn met(
+        &mut self,
+        address: SocketAddr,
+        peer: PeerId,
+        book: &mut Book,
+        now: Time,
+    ) -> Option<Purpose> {
         let dial = self.dials.get_mut(&address)?;
         dial.met = Some(peer);
-        book.met(address, peer);
-        book.set_anchors(self.kept());
-        Some(self.dials[&address].purpose)
+        let purpose = dial.purpose;
+        book.met(address, peer, now);
+        let mut kept = self.kept();
+        // Those known longest first; it sorts stably.
+        kept.sort_by_key(|kept| book.met_since(kept.address).unwrap_or(now));
+        book.set_anchors(kept);
+        Some(purpose)
     }
 
     /// A dial failed, or its connection ended.

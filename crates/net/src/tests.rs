@@ -4,7 +4,6 @@ mod book;
 mod clear;
 mod discovery;
 mod gate;
-mod hostile;
 mod pure;
 mod rogue;
 mod wire;
@@ -16,10 +15,9 @@ use trefoil_crypto::SecretKey;
 use trefoil_types::{
     B256, Message, PeerId, Vote, VoteKind,
     message::{GetBlocks, Tip},
-    spec::Kind,
 };
 
-use crate::{Config, Inbox, Lanes, NetEvent, NetHandle, Network, TIMING, Timing, engine};
+use crate::{Access, Config, Inbox, Lanes, NetEvent, NetHandle, Network, TIMING, Timing, engine};
 
 /// Longer than anything here takes: a test that waits this long has failed.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -42,8 +40,10 @@ fn peer(n: u8) -> PeerId {
     PeerId(key(n).public())
 }
 
+/// A public one, where a peer needs no certificate; what is particular to
+/// members is in `tests/`.
 fn network() -> Network {
-    Network { kind: Kind::Consortium, genesis: B256::repeat_byte(1), fork_id: [1, 2, 3, 4] }
+    config(1, &[]).network()
 }
 
 struct Node {
@@ -56,10 +56,10 @@ fn config(n: u8, peers: &[(u8, SocketAddr)]) -> Config {
         identity: key(n),
         listen: ANY_PORT.parse().unwrap(),
         peers: peers.iter().map(|(n, address)| (peer(*n), *address)).collect(),
-        network: network(),
+        genesis: B256::repeat_byte(1),
+        fork_id: [1, 2, 3, 4],
+        access: Access::Public { encrypt: false },
         inbound_max: 8,
-        encrypt: false,
-        membership: None,
         inbound_per_source_max: 8,
         discovery: None,
     }

@@ -3,130 +3,88 @@
 //! and addresses into libp2p's.
 
 use std::{
-    error::Error,
     net::{IpAddr, SocketAddr},
     sync::Arc,
     time::Duration,
 };
 
-use futures::{AsyncRead, AsyncWrite};
 use libp2p::{
     Multiaddr, Transport as _,
     core::{
-        Negotiated,
         muxing::StreamMuxerBox,
         transport::{Boxed, timeout::TransportTimeout},
-        upgrade::{self, InboundConnectionUpgrade, OutboundConnectionUpgrade, UpgradeInfo},
+        upgrade,
     },
     identity::Keypair,
     multiaddr::Protocol,
     multihash::Multihash,
-    noise, tls,
+    tls,
 };
+use tokio::sync::mpsc;
 use trefoil_crypto::SecretKey;
-use trefoil_types::{PeerId, spec::Kind};
+use trefoil_types::PeerId;
 
 use crate::{
-    board::Board,
-    guard::{self, Door, Guarded},
+    Access, Config,
+    board::{Board, Refused},
+    guard::{Door, Guarded},
     member::Member,
     mux::Yamux,
     public::Public,
 };
 
-/// What a security protocol is laid over.
-type Socket = Negotiated<guard::Socket>;
+/// What swarms and examples know of a wire.
+pub type Wire = Boxed<(libp2p::PeerId, StreamMuxerBox)>;
+
+/// The board of a network of members, and what it refuses.
+pub(crate) type Members = (Arc<Board>, mpsc::Receiver<Refused>);
 
 /// From the first byte to an authenticated connection, either way.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
 
-/// How a network of `kind` protects its connections; `encrypt` makes a public
-/// node speak Noise only ([`Public`]), the other kinds always encrypt.
-/// Networks with a board of their members have a wire of their own: [`members`].
-pub(crate) fn upgrade(
-    kind: Kind,
-    identity: &SecretKey,
-    encrypt: bool,
-    door: Option<Door>,
-) -> Boxed<(libp2p::PeerId, StreamMuxerBox)> {
-    let keypair = keypair(identity);
-    match kind {
-        Kind::Public => behind(door, Public::new(identity, &keypair, encrypt)),
-        Kind::Private | Kind::Consortium => {
-            behind(door, noise::Config::new(&keypair).expect("an ed25519 key signs the static key"))
+/// How the network of this node protects its connections.
+pub(crate) fn wire(config: &Config, door: Option<Door>) -> (Wire, Option<Members>) {
+    match &config.access {
+        Access::Public { encrypt } => (public(&config.identity, *encrypt, door), None),
+        Access::Private(membership) | Access::Consortium(membership) => {
+            let named = config.peers.iter().map(|(peer, _)| *peer);
+            let me = PeerId(config.identity.public());
+            let (board, refusals) = Board::new(me, config.network(), named, membership.clone());
+            (members(&config.identity, board.clone(), door), Some((board, refusals)))
         }
     }
 }
 
-/// As a network of `kind` does it, without a gate: for the programs that attack
-/// the wires.
-pub fn ungated(
-    kind: Kind,
-    identity: &SecretKey,
-    encrypt: bool,
-) -> Boxed<(libp2p::PeerId, StreamMuxerBox)> {
-    upgrade(kind, identity, encrypt, None)
+/// The wire of a node without its gate, for the programs that measure and
+/// attack it.
+pub fn ungated(config: &Config) -> Wire {
+    wire(config, None).0
 }
 
-/// TCP without a gate, a security protocol, and streams over it: for the
-/// programs that measure and attack the wires.
-pub fn over<S, D, E>(security: S) -> Boxed<(libp2p::PeerId, StreamMuxerBox)>
-where
-    S: InboundConnectionUpgrade<Socket, Output = (libp2p::PeerId, D), Error = E>
-        + OutboundConnectionUpgrade<Socket, Output = (libp2p::PeerId, D), Error = E>
-        + Clone
-        + Send
-        + 'static,
-    <S as InboundConnectionUpgrade<Socket>>::Future: Send,
-    <S as OutboundConnectionUpgrade<Socket>>::Future: Send,
-    <S as UpgradeInfo>::Info: Send,
-    <<S as UpgradeInfo>::InfoIter as IntoIterator>::IntoIter: Send,
-    D: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    E: Error + Send + Sync + 'static,
-{
-    behind(None, security)
-}
-
-fn behind<S, D, E>(door: Option<Door>, security: S) -> Boxed<(libp2p::PeerId, StreamMuxerBox)>
-where
-    S: InboundConnectionUpgrade<Socket, Output = (libp2p::PeerId, D), Error = E>
-        + OutboundConnectionUpgrade<Socket, Output = (libp2p::PeerId, D), Error = E>
-        + Clone
-        + Send
-        + 'static,
-    <S as InboundConnectionUpgrade<Socket>>::Future: Send,
-    <S as OutboundConnectionUpgrade<Socket>>::Future: Send,
-    <S as UpgradeInfo>::Info: Send,
-    <<S as UpgradeInfo>::InfoIter as IntoIterator>::IntoIter: Send,
-    D: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    E: Error + Send + Sync + 'static,
-{
+/// `/trefoil/clear/1`, or Noise.
+fn public(identity: &SecretKey, encrypt: bool, door: Option<Door>) -> Wire {
     Guarded::new(door)
         .upgrade(upgrade::Version::V1)
-        .authenticate(security)
+        .authenticate(Public::new(identity, encrypt))
         .multiplex(Yamux)
         .timeout(HANDSHAKE_MAX)
         .map(|(peer, mux), _| (peer, StreamMuxerBox::new(mux)))
         .boxed()
 }
 
-/// The wire of private and consortium networks, `/trefoil/member/1`.
-pub(crate) fn members(
-    identity: &SecretKey,
-    board: Arc<Board>,
-    door: Door,
-) -> Boxed<(libp2p::PeerId, StreamMuxerBox)> {
+/// `/trefoil/member/1`.
+fn members(identity: &SecretKey, board: Arc<Board>, door: Option<Door>) -> Wire {
     let tls = tls::Config::new(&keypair(identity)).expect("an ed25519 key signs the TLS key");
     let member = Member { tls, board };
     let connections =
-        Guarded::new(Some(door)).and_then(move |socket, point| member.establish(socket, point));
+        Guarded::new(door).and_then(move |socket, point| member.establish(socket, point));
     TransportTimeout::new(connections, HANDSHAKE_MAX)
         .map(|(peer, mux), _| (peer, StreamMuxerBox::new(mux)))
         .boxed()
 }
 
 /// libp2p's word for an identity with its secret.
-pub fn keypair(identity: &SecretKey) -> Keypair {
+pub(crate) fn keypair(identity: &SecretKey) -> Keypair {
     Keypair::ed25519_from_bytes(*identity.seed()).expect("32 bytes are an ed25519 seed")
 }
 

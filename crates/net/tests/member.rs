@@ -12,9 +12,9 @@ use std::{
 use futures::{AsyncReadExt as _, AsyncWriteExt as _};
 use rustls::crypto::aws_lc_rs::kx_group::{X25519, X25519MLKEM768};
 use support::{
-    HEIGHT, MEMBER, NODE, NOW, Node, admission, ca, certificate, claims, config, key, members,
-    network,
-    peer::{self, Told},
+    HEIGHT, MEMBER, NODE, NOW, Node, Role, admission, ca, certificate, claims, config, key, member,
+    members, membership, network,
+    peer::{self, Session, Told},
     peer_id, weak,
 };
 use tokio::{
@@ -22,8 +22,8 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 use trefoil_crypto::{B256, Claims, NodeCertificate};
-use trefoil_net::{Config, Membership, NetEvent, Network, proof::Proof};
-use trefoil_types::{Admission, Message, spec::Kind};
+use trefoil_net::{Access, Config, Membership, NetEvent, proof::Proof};
+use trefoil_types::{Admission, MemberNode, Message, spec::Kind};
 
 #[test]
 fn a_proof_has_the_bytes_that_are_checked_in() {
@@ -54,15 +54,21 @@ async fn members_connect_and_a_new_certificate_is_shown_from_then_on() {
 
 #[tokio::test]
 async fn another_network_is_named_on_both_sides() {
-    let others = [
-        (Network { genesis: B256::ZERO, ..network() }, "different genesis: 0x", 17),
-        (Network { kind: Kind::Private, ..network() }, "different kind of network: ", 18),
-        (Network { fork_id: [9; 4], ..network() }, "different fork schedule: fork id ", 19),
+    type Other = fn(Config) -> Config;
+    let others: [(Other, &str, u8); 3] = [
+        (|config| Config { genesis: B256::ZERO, ..config }, "different genesis: 0x", 17),
+        (
+            |config| Config { access: Access::Private(membership(MEMBER)), ..config },
+            "different kind of network: ",
+            18,
+        ),
+        (|config| Config { fork_id: [9; 4], ..config }, "different fork schedule: fork id ", 19),
     ];
     for (other, difference, code) in others {
         let mut a = Node::start(config(NODE, &[])).await;
-        let stranger = config(MEMBER, &[(NODE, a.address())]);
-        let mut b = Node::start(Config { network: other.clone(), ..stranger }).await;
+        let stranger = other(config(MEMBER, &[(NODE, a.address())]));
+        let other = stranger.network();
+        let mut b = Node::start(stranger).await;
         for node in [&mut a, &mut b] {
             match node.event().await {
                 NetEvent::Refused { reason, .. } => {
@@ -149,7 +155,7 @@ async fn a_node_that_is_behind_lets_in_whom_its_operator_named() {
     let mut ahead = members();
     ahead.organisations.get_mut(&1).unwrap().ca_keys[0].key = ca(9).public();
     let member = |n: u8, peers: &[(u8, SocketAddr)]| Config {
-        membership: Some(Membership {
+        access: Access::Consortium(Membership {
             certificate: newer(n),
             admission: Admission { height: HEIGHT + 50, ..admission(ahead.clone()) },
         }),
@@ -157,7 +163,7 @@ async fn a_node_that_is_behind_lets_in_whom_its_operator_named() {
     };
     // It was away while the CA key was changed, and got a new certificate.
     let behind = |peers: &[(u8, SocketAddr)]| Config {
-        membership: Some(Membership {
+        access: Access::Consortium(Membership {
             certificate: newer(MEMBER),
             admission: admission(members()),
         }),
@@ -176,6 +182,87 @@ async fn a_node_that_is_behind_lets_in_whom_its_operator_named() {
     node.handle.set_admission(old);
     while !matches!(node.event().await, NetEvent::Disconnected { .. }) {}
     stranger.stop().await;
+}
+
+/// Of one organisation 64 nodes that are no validators may dial in. Who comes
+/// after them is told, and so is the operator.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_organisation_that_has_its_share_is_refused_on_both_sides() {
+    const SHARE: u8 = 64;
+    const FIRST: u8 = 20;
+    const OTHER: u8 = 5;
+    const VALIDATOR: u8 = 6;
+    let mut members = members();
+    let validator = MemberNode {
+        role: Role::Validator,
+        validator: Some(key(VALIDATOR).public()),
+        ..member(1, false)
+    };
+    members.nodes.insert(peer_id(VALIDATOR), validator);
+    let mut held = membership(NODE);
+    held.admission = admission(members);
+    let access = Access::Consortium(held);
+    let mut node = Node::start(Config { inbound_max: 128, access, ..config(NODE, &[]) }).await;
+    let address = node.address();
+    let arrive = async |n: u8, claims: Claims| {
+        let certificate = NodeCertificate::issue(&claims, &ca(claims.organisation as u8)).unwrap();
+        let mut wire = peer::dial(address, &key(n)).await.unwrap();
+        let told = peer::show(&mut wire, &peer::proof(&certificate.to_der())).await;
+        assert_eq!(told, Told::Admitted, "the certificate is good");
+        Session::greet(wire).await.map_err(|error| error.to_string())
+    };
+    let mut sessions = vec![];
+    for n in FIRST..FIRST + SHARE {
+        sessions.push(arrive(n, claims(n)).await.expect("there is room"));
+        assert!(matches!(node.event().await, NetEvent::Connected { .. }));
+    }
+    let reason = "no room: 64 connections of its organisation are here already";
+    let told = arrive(FIRST + SHARE, claims(FIRST + SHARE)).await.map(drop).unwrap_err();
+    assert!(told.contains(reason), "{told}");
+    match node.event().await {
+        NetEvent::Refused { reason: shown, .. } => assert_eq!(shown, reason),
+        other => panic!("{other:?}"),
+    }
+    // Another organisation's node finds room, and so does a validator.
+    let other = Claims { organisation: 2, ..claims(OTHER) };
+    sessions.push(arrive(OTHER, other).await.expect("another organisation's"));
+    sessions.push(arrive(VALIDATOR, claims(VALIDATOR)).await.expect("a validator"));
+    // A place that is left is free.
+    drop(sessions.remove(0));
+    while !matches!(node.event().await, NetEvent::Disconnected { .. }) {}
+    arrive(FIRST + SHARE, claims(FIRST + SHARE)).await.map(drop).expect("there is room again");
+}
+
+/// The soft limit of open files is raised as far as the hard one allows.
+#[test]
+fn a_node_sees_to_the_files_that_it_may_need() {
+    const CHILD: &str = "TREFOIL_TEST_FILES";
+    if std::env::var_os(CHILD).is_some() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        match runtime.block_on(trefoil_net::start(config(NODE, &[]))) {
+            Ok(_) => println!("it starts"),
+            Err(error) => println!("{error}"),
+        }
+        print!("{}", std::fs::read_to_string("/proc/self/limits").unwrap());
+        return;
+    }
+    let under = |limit: &str| {
+        let output = std::process::Command::new("sh")
+            .args(["-c", &format!("ulimit {limit} && exec \"$0\" --exact --nocapture \"$1\"")])
+            .arg(std::env::current_exe().unwrap())
+            .arg("a_node_sees_to_the_files_that_it_may_need")
+            .env(CHILD, "1")
+            .output()
+            .unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let raised = under("-S -n 200");
+    let soft = raised.lines().find_map(|line| line.strip_prefix("Max open files"));
+    let soft = soft.and_then(|rest| rest.split_whitespace().next()).expect("Linux tells it");
+    assert!(raised.contains("it starts") && soft.parse::<u64>().unwrap() > 700, "{raised}");
+    let refused = under("-n 200");
+    assert!(refused.contains("may need") && refused.contains("allows it 200"), "{refused}");
+    assert!(refused.contains("LimitNOFILE") && refused.contains("p2p.inbound_max"), "{refused}");
 }
 
 /// libp2p's TLS would write every session's keys there.

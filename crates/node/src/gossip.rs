@@ -19,7 +19,7 @@ use trefoil_types::{
 };
 
 use crate::{
-    CallError, Effects, Event, Job, To,
+    CallError, Effects, Event, Job, Order, To,
     door::{Rules, SenderState},
     node::{Node, Purpose},
 };
@@ -321,6 +321,7 @@ impl Node {
             self.gossip.recovering.remove(hash);
         }
         let mut sound = Vec::with_capacity(txs.len());
+        let mut useful = false;
         for tx in txs {
             let Ok(tx) = tx else {
                 // A node recovers before it tells.
@@ -330,9 +331,13 @@ impl Node {
             match self.admit(now, tx.clone(), Some(peer), fx) {
                 // What else is refused depends on where and when one stands.
                 Err(CallError::ChainId { .. }) => fx.blame(peer, Offence::InvalidTransaction),
-                Ok(()) | Err(_) => sound.push(tx),
+                admitted => {
+                    useful |= admitted.is_ok();
+                    sound.push(tx);
+                }
             }
         }
+        fx.orders.extend(useful.then_some(Order::Credit(peer)));
         self.fill_candidates(now, &sound, fx);
     }
 }

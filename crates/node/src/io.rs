@@ -147,6 +147,8 @@ pub enum Order {
     Admission(Admission),
     /// The shell keeps the score and bans.
     Blame { peer: PeerId, offence: Offence },
+    /// The peer was the first to tell of a transaction that entered the pool.
+    Credit(PeerId),
 }
 
 /// News for whoever watches: RPC subscriptions, metrics, the devnet's line.

@@ -8,7 +8,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use trefoil_content::swarm::Manner;
 use trefoil_crypto::SecretKey;
 use trefoil_ledger::{Journal, Ledger};
-use trefoil_net::{Discovery, Membership, Network, book::Candidate};
+use trefoil_net::{Access, Discovery, Membership, book::Candidate};
 use trefoil_types::{B256, ChainSpec, Disk, Kind, PeerId, keccak256, spec::Fork};
 
 use crate::{
@@ -60,7 +60,6 @@ impl Host {
         settings: &Settings,
         keys: NodeKeys,
     ) -> Result<Self, Failure> {
-        let encrypt = settings.p2p.encrypts(spec.kind)?;
         let disk: Arc<dyn Disk> = Arc::new(FileDisk::open(&home.data())?);
         let ledger = Ledger::open(disk.clone(), spec.clone(), settings.history.0)?;
         let (journal, recovered) = Journal::open(disk)?;
@@ -70,21 +69,18 @@ impl Host {
         }
         let genesis_hash = ledger.genesis_hash();
         let peer = PeerId(keys.identity.public());
-        let membership = membership(home, &ledger)?;
-        let certificate = membership.as_ref().map(|m| watch::Sender::new(m.certificate.clone()));
+        let access = access(home, &settings.p2p, &ledger)?;
+        let membership = access.membership();
+        let certificate = membership.map(|held| watch::Sender::new(held.certificate.clone()));
         let validator = keys.validator.as_ref().map(SecretKey::public);
         let (net, net_lanes) = trefoil_net::start(trefoil_net::Config {
             identity: keys.identity,
             listen: settings.p2p.listen,
             peers: settings.p2p.peers.iter().map(|known| (known.peer, known.address)).collect(),
-            network: Network {
-                kind: spec.kind,
-                genesis: genesis_hash,
-                fork_id: fork_id(&spec, &genesis_hash),
-            },
+            genesis: genesis_hash,
+            fork_id: fork_id(&spec, &genesis_hash),
+            access,
             inbound_max: settings.p2p.inbound_max,
-            encrypt,
-            membership,
             inbound_per_source_max: settings.p2p.inbound_per_source_max,
             discovery: Some(discovery(home, spec.kind, &settings.p2p)),
         })
@@ -192,12 +188,19 @@ fn manner(kind: Kind) -> Manner {
     }
 }
 
-/// What this node shows, and whom it lets in, on a network of members. As of
-/// the last checkpoint: the node tells of what came after when it has replayed
-/// its journal.
-fn membership(home: &Home, ledger: &Ledger) -> Result<Option<Membership>, Failure> {
-    let Some(admission) = ledger.admission() else { return Ok(None) };
-    Ok(Some(Membership { certificate: certificate::load(&home.dir)?, admission }))
+/// Who may connect; what this node shows, and whom it lets in, on a network of
+/// members. As of the last checkpoint: the node tells of what came after when it
+/// has replayed its journal.
+fn access(home: &Home, p2p: &P2pSettings, ledger: &Ledger) -> Result<Access, Failure> {
+    let kind = ledger.spec().kind;
+    let encrypt = p2p.encrypts(kind)?;
+    let Some(admission) = ledger.admission() else { return Ok(Access::Public { encrypt }) };
+    let membership = Membership { certificate: certificate::load(&home.dir)?, admission };
+    Ok(if kind == Kind::Private {
+        Access::Private(membership)
+    } else {
+        Access::Consortium(membership)
+    })
 }
 
 /// How this node learns of others. Where membership is proven, the operators

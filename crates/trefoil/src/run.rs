@@ -221,6 +221,7 @@ impl Shell {
                     tracing::warn!(%peer, ?offence, "a peer misbehaved");
                     self.net.blame(peer, offence);
                 }
+                Order::Credit(peer) => self.net.credit(peer),
                 Order::Admission(admission) => self.net.set_admission(admission),
             }
         }

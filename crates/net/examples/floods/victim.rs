@@ -7,8 +7,8 @@ use tokio::{
     process::{Child, Command},
 };
 use trefoil_crypto::SecretKey;
-use trefoil_net::{Config, Network};
-use trefoil_types::{B256, Kind, PeerId};
+use trefoil_net::{Access, Config};
+use trefoil_types::{B256, PeerId};
 
 const FILES: &str = "1024";
 
@@ -28,12 +28,12 @@ pub const VALIDATOR: usize = 1_000_001;
 
 pub fn config(n: usize, peers: Vec<(PeerId, SocketAddr)>) -> Config {
     Config {
-        encrypt: false,
-        membership: None,
         identity: key(n),
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         peers,
-        network: Network { kind: Kind::Consortium, genesis: B256::ZERO, fork_id: [0; 4] },
+        genesis: B256::ZERO,
+        fork_id: [0; 4],
+        access: Access::Public { encrypt: false },
         inbound_max: 128,
         inbound_per_source_max: 16,
         discovery: None,

@@ -7,10 +7,12 @@ use tokio::{
     net::{TcpListener, TcpStream},
     task::JoinHandle,
 };
-use trefoil_crypto::SecretKey;
 use trefoil_net::transport;
 
-use crate::{scene::Scene, shared};
+use crate::{
+    scene::{MALLORY, Scene},
+    shared,
+};
 
 /// What Alice tells Bob.
 const WORDS: usize = 4096;
@@ -158,11 +160,10 @@ pub async fn answer_weaker(scene: Scene) -> io::Result<bool> {
 
 /// The attacker is a node with a name of its own, and says nothing else.
 pub async fn pose(scene: Scene) -> io::Result<bool> {
-    let mallory = SecretKey::from_seed(&[3; 32]);
     let (address, called) = scene.listen().await?;
-    let mut wire = scene.wire(&mallory);
+    let mut wire = scene.wire(MALLORY);
     let _ = shared::dial(&mut wire, transport::to_multiaddr(address)).await;
-    let mut wire = scene.wire(&mallory);
+    let mut wire = scene.wire(MALLORY);
     let own = shared::listen(&mut wire).await;
     let (victim, dialled) = scene.lure().await?;
     let server = tokio::spawn(async move { shared::accept(&mut wire).await.await });

@@ -8,7 +8,7 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
 };
-use trefoil_crypto::{B256, Domain, PublicKey, SecretKey};
+use trefoil_crypto::{B256, Domain, PublicKey};
 use trefoil_net::{
     clear::{
         PROTOCOL,
@@ -20,8 +20,9 @@ use trefoil_net::{
 
 use crate::{
     attacks::{HEADER, line},
-    scene::{Scene, alice, bob},
+    scene::{ALICE, BOB, MALLORY, Scene},
     shared,
+    support::key,
 };
 
 /// What a victim tells whoever calls: its payload, and the key that it signed.
@@ -79,8 +80,8 @@ fn muxer(state: &mut HandshakeState) -> Vec<u8> {
 }
 
 /// What a victim tells a caller.
-async fn told_by(scene: Scene, identity: SecretKey) -> io::Result<Told> {
-    let mut wire = scene.wire(&identity);
+async fn told_by(scene: Scene, n: u8) -> io::Result<Told> {
+    let mut wire = scene.wire(n);
     let address = shared::listen(&mut wire).await;
     let address = transport::to_socket(&address).expect("TCP");
     let listening = tokio::spawn(async move {
@@ -106,12 +107,12 @@ async fn call_saying(scene: Scene, payload: &[u8]) -> io::Result<bool> {
 /// Alice's public key is all that is known.
 pub async fn forged(scene: Scene) -> io::Result<bool> {
     let mut payload = [0; PAYLOAD_BYTES];
-    payload[..32].copy_from_slice(alice().public().0.as_slice());
+    payload[..32].copy_from_slice(key(ALICE).public().0.as_slice());
     match rand::random() {
         true => rand::fill(&mut payload[32..]),
         false => {
             // A good signature of someone else.
-            let mallory = SecretKey::from_seed(&[3; 32]);
+            let mallory = key(MALLORY);
             let signature =
                 mallory.sign(Domain::ClearKey, &B256::ZERO, &rand::random::<[u8; 32]>());
             payload[32..].copy_from_slice(&signature.0);
@@ -121,14 +122,14 @@ pub async fn forged(scene: Scene) -> io::Result<bool> {
 }
 
 pub async fn stolen(scene: Scene) -> io::Result<bool> {
-    let told = told_by(scene, alice()).await?;
-    assert_eq!(PublicKey(B256::from_slice(&told.payload[..32])), alice().public());
+    let told = told_by(scene, ALICE).await?;
+    assert_eq!(PublicKey(B256::from_slice(&told.payload[..32])), key(ALICE).public());
     call_saying(scene, &told.payload).await
 }
 
 /// Alice calls; the answer is Bob's payload over another static key.
 pub async fn stolen_answering(scene: Scene) -> io::Result<bool> {
-    let told = told_by(scene, bob()).await?;
+    let told = told_by(scene, BOB).await?;
     let (mut victim, dialled) = scene.lure().await?;
     agree(&mut victim).await?;
     let (mut state, mut first, mut message) = (noise(false).state, [0; FIRST_BYTES], [0; 512]);
@@ -148,7 +149,7 @@ pub async fn stolen_answering(scene: Scene) -> io::Result<bool> {
 /// Says that his static key is Alice's, and has to make up what only its
 /// secret computes.
 pub async fn claimed(scene: Scene) -> io::Result<bool> {
-    let told = told_by(scene, alice()).await?;
+    let told = told_by(scene, ALICE).await?;
     let (address, called) = scene.listen().await?;
     let mut victim = TcpStream::connect(address).await?;
     let (mut mallory, _) = call(&mut victim).await?;

@@ -12,6 +12,8 @@ mod exchange;
 mod scene;
 #[path = "../shared/mod.rs"]
 mod shared;
+#[path = "../support/mod.rs"]
+mod support;
 
 use std::{env, future::Future, io, pin::Pin, process::ExitCode, time::Instant};
 

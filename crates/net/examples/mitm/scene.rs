@@ -8,11 +8,12 @@ use tokio::{
     task::JoinHandle,
     time::timeout,
 };
-use trefoil_crypto::{PeerId, SecretKey};
-use trefoil_net::transport;
-use trefoil_types::spec::Kind;
+use trefoil_net::{Access, Config, transport};
 
-use crate::shared::{self, Connection, Wire};
+use crate::{
+    shared::{self, Connection, Wire},
+    support::{config, peer_id},
+};
 
 /// A victim that waits longer than this waits for the attacker in vain.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -31,25 +32,22 @@ pub struct Scene {
     pub encrypt: bool,
 }
 
-pub fn alice() -> SecretKey {
-    SecretKey::from_seed(&[1; 32])
-}
-
-pub fn bob() -> SecretKey {
-    SecretKey::from_seed(&[2; 32])
-}
+/// Numbers of the victims' keys, and of the attacker's where he has one.
+pub const ALICE: u8 = 1;
+pub const BOB: u8 = 2;
+pub const MALLORY: u8 = 5;
 
 impl Scene {
     pub fn new(wires: Wires) -> Self {
         Self { wires, encrypt: false }
     }
 
-    pub fn wire(&self, identity: &SecretKey) -> Wire {
-        let kind = match self.wires {
-            Wires::Clear => Kind::Public,
-            Wires::Member => Kind::Consortium,
-        };
-        transport::ungated(kind, identity, self.encrypt)
+    pub fn wire(&self, n: u8) -> Wire {
+        let member = config(n, &[]);
+        transport::ungated(&match self.wires {
+            Wires::Clear => Config { access: Access::Public { encrypt: self.encrypt }, ..member },
+            Wires::Member => member,
+        })
     }
 
     /// Alice dials where she believes Bob to be: the attacker's end of her
@@ -57,32 +55,32 @@ impl Scene {
     pub async fn lure(&self) -> io::Result<(TcpStream, JoinHandle<bool>)> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = transport::to_multiaddr(listener.local_addr()?);
-        let mut wire = self.wire(&alice());
+        let mut wire = self.wire(ALICE);
         let dialled = tokio::spawn(async move {
             let reached = timeout(PATIENCE, shared::dial(&mut wire, address)).await;
-            is(&reached.unwrap_or_else(|late| Err(late.into())), &bob())
+            is(&reached.unwrap_or_else(|late| Err(late.into())), BOB)
         });
         Ok((listener.accept().await?.0, dialled))
     }
 
     /// Bob listens; whether he takes his caller for Alice.
     pub async fn listen(&self) -> io::Result<(SocketAddr, JoinHandle<bool>)> {
-        let mut wire = self.wire(&bob());
+        let mut wire = self.wire(BOB);
         let address = shared::listen(&mut wire).await;
         let address = transport::to_socket(&address).expect("TCP");
         let called = tokio::spawn(async move {
             let caller = timeout(PATIENCE, async { shared::accept(&mut wire).await.await }).await;
-            is(&caller.unwrap_or_else(|late| Err(late.into())), &alice())
+            is(&caller.unwrap_or_else(|late| Err(late.into())), ALICE)
         });
         Ok((address, called))
     }
 
     /// Alice says `words` to whoever is at `address`, if that is Bob.
     pub fn say(&self, address: SocketAddr, words: Vec<u8>) -> JoinHandle<io::Result<()>> {
-        let mut wire = self.wire(&alice());
+        let mut wire = self.wire(ALICE);
         tokio::spawn(async move {
             let (peer, mut mux) = shared::dial(&mut wire, transport::to_multiaddr(address)).await?;
-            if peer != transport::to_libp2p(PeerId(bob().public())) {
+            if peer != transport::to_libp2p(peer_id(BOB)) {
                 return Err(io::ErrorKind::PermissionDenied.into());
             }
             let mut stream = shared::open(&mut mux).await?;
@@ -95,14 +93,14 @@ impl Scene {
 
     /// Bob listens; what a caller whom he takes for Alice says to him.
     pub async fn hear(&self) -> io::Result<(SocketAddr, JoinHandle<Vec<u8>>)> {
-        let mut wire = self.wire(&bob());
+        let mut wire = self.wire(BOB);
         let address = shared::listen(&mut wire).await;
         let address = transport::to_socket(&address).expect("TCP");
         let heard = tokio::spawn(async move {
             let mut words = Vec::new();
             let hear = async {
                 let (peer, mut mux) = shared::accept(&mut wire).await.await?;
-                if peer != transport::to_libp2p(PeerId(alice().public())) {
+                if peer != transport::to_libp2p(peer_id(ALICE)) {
                     return Err(io::ErrorKind::PermissionDenied.into());
                 }
                 let mut stream = shared::opened(&mut mux).await?;
@@ -119,7 +117,7 @@ impl Scene {
     }
 }
 
-fn is(reached: &io::Result<Connection>, identity: &SecretKey) -> bool {
-    let name = transport::to_libp2p(PeerId(identity.public()));
+fn is(reached: &io::Result<Connection>, n: u8) -> bool {
+    let name = transport::to_libp2p(peer_id(n));
     reached.as_ref().is_ok_and(|(peer, _)| *peer == name)
 }

@@ -14,7 +14,7 @@ use std::{
 };
 
 use trefoil_crypto::{Claims, NodeCertificate, SecretKey};
-use trefoil_net::{Config, Lanes, Membership, NetEvent, NetHandle, Network};
+use trefoil_net::{Access, Config, Lanes, Membership, NetEvent, NetHandle, Network};
 use trefoil_types::{
     Admission, B256, CaKey, Height, MemberNode, Members, Organisation, OrganisationId, PeerId,
     members::Status, spec::Kind,
@@ -114,20 +114,21 @@ pub fn after_revoking(revoked: impl IntoIterator<Item = PeerId>) -> Admission {
     Admission { height: HEIGHT + 1, ..admission(members) }
 }
 
+pub fn membership(n: u8) -> Membership {
+    Membership { certificate: certificate(n), admission: admission(members()) }
+}
+
 pub fn config(n: u8, peers: &[(u8, SocketAddr)]) -> Config {
     Config {
         identity: key(n),
         listen: "127.0.0.1:0".parse().expect("an address"),
         peers: peers.iter().map(|(n, address)| (peer_id(*n), *address)).collect(),
-        network: network(),
+        genesis: network().genesis,
+        fork_id: network().fork_id,
+        access: Access::Consortium(membership(n)),
         inbound_max: 64,
         inbound_per_source_max: 1_000,
         discovery: None,
-        encrypt: false,
-        membership: Some(Membership {
-            certificate: certificate(n),
-            admission: admission(members()),
-        }),
     }
 }
 

@@ -14,7 +14,7 @@ use std::{
 };
 
 use alloy_rlp::{Encodable, RlpEncodable};
-use futures::{AsyncReadExt as _, AsyncWriteExt as _};
+use futures::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use libp2p::{
     core::upgrade::{InboundConnectionUpgrade as _, OutboundConnectionUpgrade as _},
     identity::Keypair,
@@ -166,7 +166,10 @@ pub struct Session {
 
 impl Session {
     /// From an admitted wire, as the side that dialled, to messages.
-    pub async fn greet(wire: Wire) -> io::Result<Self> {
+    pub async fn greet<W>(wire: W) -> io::Result<Self>
+    where
+        W: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let selected = dialer_select_proto(wire, [YAMUX], Version::V1).await;
         let (_, wire) = selected.map_err(io::Error::other)?;
         let mut muxer = yamux::Connection::new(wire, yamux::Config::default(), yamux::Mode::Client);
@@ -225,8 +228,8 @@ pub fn hello() -> Hello {
 }
 
 /// Moves a muxer's bytes until the connection ends.
-async fn drive(
-    mut muxer: yamux::Connection<Negotiated<Wire>>,
+async fn drive<W: AsyncRead + AsyncWrite + Unpin>(
+    mut muxer: yamux::Connection<Negotiated<W>>,
     frozen: Arc<AtomicBool>,
     arrived: mpsc::Sender<yamux::Stream>,
 ) {

@@ -95,10 +95,10 @@ fn who_was_met_keeps_its_place_until_a_dial_fails() {
     let all: Vec<_> = (0..=255).map(|d| at(1, 1, d, d.max(1))).collect();
     for (n, address) in all.iter().enumerate() {
         book.hear(candidate(*address), None, at(n as u8, 0, 0, 1));
-        book.met(*address, peer(1));
+        book.met(*address, peer(1), NOW);
     }
     let tried = |book: &Book| -> BTreeSet<SocketAddr> {
-        let tried = book.entries().iter().filter(|(_, entry)| entry.tried);
+        let tried = book.entries().iter().filter(|(_, entry)| entry.met.is_some());
         tried.map(|(address, _)| *address).collect()
     };
     let first = tried(&book);
@@ -143,7 +143,7 @@ fn a_false_name_for_an_address_does_not_keep_its_owner_from_being_found() {
     let later = NOW + Millis(120_000);
     assert_eq!(book.pick(later, &BTreeSet::new()), Some(candidate(address)));
     assert_eq!(book.records(9), [], "the lie is not told on");
-    book.met(address, peer(1));
+    book.met(address, peer(1), NOW);
     assert_eq!(book.pick(later, &BTreeSet::new()).unwrap().peer, Some(peer(1)));
 }
 
@@ -161,7 +161,7 @@ fn the_seeker_keeps_one_connection_a_provider_and_begins_with_anchors() {
         let due = seeker.due(&mut book, [at(3, 0, 200, 1)], now);
         assert!(due.len() <= 4);
         for Candidate { address, .. } in due {
-            assert_eq!(seeker.met(address, peer(1), &mut book), Some(Purpose::Keep));
+            assert_eq!(seeker.met(address, peer(1), &mut book, now), Some(Purpose::Keep));
             dialled.push(address);
         }
         now = now + ROUND;
@@ -175,11 +175,51 @@ fn the_seeker_keeps_one_connection_a_provider_and_begins_with_anchors() {
     seeker.ended(dialled[4], &mut book);
     let next = seeker.due(&mut book, [], now);
     assert_eq!(next.len(), 1);
-    assert_eq!(seeker.met(next[0].address, peer(1), &mut book), Some(Purpose::Keep));
+    assert_eq!(seeker.met(next[0].address, peer(1), &mut book, now), Some(Purpose::Keep));
     let feeler = seeker.due(&mut book, [], now + Millis(60_000));
     assert_eq!(feeler.len(), 1);
-    assert_eq!(seeker.met(feeler[0].address, peer(1), &mut book), Some(Purpose::Feel));
+    assert_eq!(seeker.met(feeler[0].address, peer(1), &mut book, now), Some(Purpose::Feel));
     assert_eq!(seeker.kept().len(), 8);
+}
+
+#[test]
+fn half_of_the_connections_are_to_those_known_longest() {
+    let mut book = book();
+    let day = |n: u64| NOW + Millis(n * 86_400_000);
+    // 20 providers are known from the first day, 100 from the second.
+    for n in 0..120u8 {
+        let address = at(n, 1, 1, 1);
+        book.hear(candidate(address), None, at(n, n, 0, 1));
+        book.met(address, peer(1), day((n >= 20).into()));
+    }
+    let known = book.entries().values().filter(|entry| entry.met == Some(day(0))).count();
+    assert!(known >= 16, "{known} found a place");
+    let old =
+        |address: &SocketAddr| matches!(address, SocketAddr::V4(at) if at.ip().octets()[0] < 20);
+    let again = book_file::decode(&book_file::encode(&book), [3; 32]).unwrap();
+    for mut book in [book, again] {
+        let (mut seeker, mut now) = (Seeker::new(8, &book, day(3)), day(3));
+        for round in 0..60 {
+            for Candidate { address, .. } in seeker.due(&mut book, [], now) {
+                if seeker.met(address, peer(1), &mut book, now) == Some(Purpose::Feel) {
+                    seeker.ended(address, &mut book);
+                }
+            }
+            let kept: Vec<_> = seeker.kept().into_iter().map(|kept| kept.address).collect();
+            if kept.len() == 8 {
+                assert!(kept.iter().filter(|at| old(at)).count() >= 4, "round {round}");
+                assert!(book.anchors().iter().all(|anchor| old(&anchor.address)));
+                // Whoever leaves is replaced by one of its kind.
+                seeker.ended(kept[round % 8], &mut book);
+            }
+            // So long that whoever was left may be dialled again.
+            now = now + Millis(60_000);
+        }
+        // Another that is met where an old acquaintance was is none.
+        let was = seeker.kept().into_iter().find(|kept| old(&kept.address)).unwrap();
+        book.met(was.address, peer(2), now);
+        assert_eq!(book.met_since(was.address), Some(now));
+    }
 }
 
 #[test]
@@ -221,7 +261,7 @@ proptest! {
                 let address = at(1 + a, *b, 0, *d);
                 match what {
                     0 | 1 => _ = book.hear(candidate(address), None, at(1 + b, *a, 0, 1)),
-                    2 => book.met(address, peer(1)),
+                    2 => book.met(address, peer(1), now),
                     3 => book.failed(address),
                     _ => if let Some(found) = book.pick(now, &BTreeSet::new()) {
                         book.dialled(found.address, now);

@@ -19,8 +19,7 @@ use super::*;
 const MARKER: &[u8] = b"a marker that anyone may read";
 
 fn public(n: u8, peers: &[(u8, SocketAddr)], encrypt: bool) -> Config {
-    let network = Network { kind: Kind::Public, ..network() };
-    Config { network, encrypt, ..config(n, peers) }
+    Config { access: Access::Public { encrypt }, ..config(n, peers) }
 }
 
 fn marked() -> Arc<Message> {
@@ -101,19 +100,6 @@ async fn every_pair_of_public_nodes_connects_and_only_two_that_need_not_hide_are
         assert_eq!(holds(&recorded, MARKER), clear, "listens {listens}, dials {dials}");
         assert_eq!(holds(&recorded, b"/trefoil/gossip/1"), clear);
     }
-}
-
-#[tokio::test]
-async fn the_wire_of_the_other_kinds_is_not_readable() {
-    let mut a = Node::start(config(1, &[]), QUICK).await;
-    let mut tap = Tap::on(a.address(), |_| {}).await;
-    let mut b = Node::start(config(2, &[(1, tap.address)]), QUICK).await;
-    a.connected().await;
-    b.connected().await;
-    b.handle.send(peer(1), &marked());
-    assert_eq!(message(&mut a.lanes.gossip).await, *marked());
-    let recorded = tap.recorded();
-    assert!(!holds(&recorded, MARKER) && !holds(&recorded, b"/trefoil/gossip/1"));
 }
 
 #[tokio::test]

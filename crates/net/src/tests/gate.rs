@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use super::peer;
 use crate::{
     crowd::{Full, SILENT, Ticket},
-    gate::Gate,
+    gate::{Gate, sockets_max},
     source::{Provider, Source},
 };
 
@@ -211,6 +211,52 @@ fn a_newcomer_displaces_the_young_of_a_crowd_never_those_of_long_standing() {
     assert!(displaced.len() >= 8, "{displaced:?}");
     // The first eight stay.
     assert!(displaced.iter().all(|ticket| *ticket >= 8), "{displaced:?}");
+}
+
+#[test]
+fn the_near_and_the_useful_keep_their_places() {
+    let start = Instant::now();
+    // Nobody, the nearest, the one that told of something, both; of a crowd of 32,
+    // in which the youngest yield first.
+    let cases: [(&[u8], &[u8]); 4] = [(&[], &[]), (&[31, 30], &[]), (&[], &[29]), (&[31], &[30])];
+    for (near, useful) in cases {
+        let mut gate = Gate::new(32, 32, []);
+        let mut admit = |from: SocketAddr, n: u8, took: u64| {
+            let now = start + Duration::from_secs(n.into());
+            knock(&mut gate, from, now).unwrap();
+            let then = now + Duration::from_millis(took);
+            gate.authenticated(from, peer(n), then).unwrap();
+            gate.room(from, None).unwrap();
+            if useful.contains(&n) {
+                gate.useful(peer(n), then);
+            }
+            let evicted = gate.admit(from, None, then);
+            evicted.into_iter().for_each(|ticket| gate.leave(ticket, then));
+            evicted
+        };
+        for n in 0..32 {
+            let took = if near.contains(&n) { 1 } else { 100 };
+            assert_eq!(admit(at(100, 0, 0, n.into()), n, took), None);
+        }
+        let displaced: Vec<_> =
+            (0..10).filter_map(|n| admit(at(200, n, 0, 1), 100 + n, 100)).collect();
+        let kept = |n: &u8| near.contains(n) || useful.contains(n);
+        let expected: Vec<_> =
+            (0..32).rev().filter(|n| !kept(n)).map(Ticket::from).take(10).collect();
+        assert_eq!(displaced, expected, "near {near:?}, useful {useful:?}");
+    }
+}
+
+#[test]
+fn a_node_asks_for_the_files_that_its_gate_can_fill() {
+    // As docs/operations.md has it: 1,024, less 256 of its own, are enough for 64
+    // favoured peers and 128 strangers; three more for each peer, one for a stranger.
+    let few = sockets_max(128, 4);
+    assert!(few + 256 <= 1024, "{few}");
+    assert_eq!(few, sockets_max(128, 64));
+    assert_eq!(sockets_max(128, 65) - few, 3);
+    assert_eq!(sockets_max(129, 64) - few, 1);
+    assert_eq!(sockets_max(usize::MAX, usize::MAX), usize::MAX);
 }
 
 #[test]

@@ -30,7 +30,7 @@ fn a_hello_reads_back_and_its_bytes_are_as_documented() {
     assert_eq!(Hello::decode(&bytes), Ok(hello()));
     // docs/wire.md: version ‖ RLP [kind, genesis, fork id, instance, software, port].
     let documented = format!(
-        "0001f83903a0{}840102030407{}{}82765f",
+        "0001f83901a0{}840102030407{}{}82765f",
         "01".repeat(32),
         "8d",
         alloy_primitives::hex::encode("trefoil/0.1.0"),
@@ -61,7 +61,7 @@ fn a_hello_is_refused_for_what_it_may_not_hold() {
 #[test]
 fn networks_differ_in_genesis_before_kind_before_forks() {
     let ours = network();
-    let far = Network { kind: Kind::Public, genesis: B256::ZERO, fork_id: [0; 4] };
+    let far = Network { kind: Kind::Private, genesis: B256::ZERO, fork_id: [0; 4] };
     let same_genesis = Network { genesis: ours.genesis, ..far.clone() };
     let same_kind = Network { kind: ours.kind, ..same_genesis.clone() };
     for (theirs, word) in [(far, "genesis"), (same_genesis, "kind"), (same_kind, "fork")] {
@@ -205,6 +205,38 @@ fn a_pace_allows_a_burst_and_then_its_rate() {
     assert_eq!((10..1010).filter(|ms| pace.take(at(*ms)).is_ok()).count(), 100);
     // A pause fills no more than the burst.
     assert_eq!((0..20).filter(|_| pace.take(at(60_000)).is_ok()).count(), 10);
+}
+
+/// What one honest peer says on each lane in a second, at the most that the chain
+/// can come to: 128 validators, two blocks a second, each of two rounds, with
+/// both votes of everyone relayed, and a proposal, its bodies, two certificates
+/// and a tip a round; fetching blocks as fast as 256 a question allow; and
+/// transactions in batches, each 10 ms, asked for and answered.
+#[test]
+fn honest_peers_stay_below_the_limits_of_their_lanes() {
+    const ROUNDS: u32 = 2 * 2;
+    const BATCHES: u32 = 100;
+    let a_second = [
+        (Lane::Consensus, ROUNDS * (2 * 128 + 5)),
+        (Lane::CatchUp, 2 * 50),
+        (Lane::Gossip, 3 * BATCHES),
+    ];
+    for (lane, messages) in a_second {
+        let limits = limits(lane);
+        let (start, mut pace) = (Instant::now(), Pace::new(limits.in_rate, limits.in_burst));
+        // First all that may have waited for us while its connection stood still,
+        // then ten minutes, each second's at once.
+        let waited = limits.out_messages_max as u32;
+        for second in 0..600 {
+            let now = start + Duration::from_secs(second);
+            let at_once = messages + if second == 0 { waited } else { 0 };
+            for n in 0..at_once {
+                assert_eq!(pace.take(now), Ok(()), "{}: {n} in second {second}", limits.name);
+            }
+        }
+        // And there is room for one that says twice as much.
+        assert!(2 * messages <= limits.in_rate, "{}", limits.name);
+    }
 }
 
 #[test]

@@ -6,15 +6,14 @@ use alloy_primitives::Bytes;
 use trefoil_types::{
     B256, Message, Offence, limits,
     message::{Bodies, Lane},
-    spec::Kind,
 };
 
 use super::{
-    Node, QUICK, config, get_blocks, hashes, message, network, pair, peer,
+    Node, QUICK, config, get_blocks, hashes, message, pair, peer,
     rogue::{self, Rogue},
     tip, vote,
 };
-use crate::{NetError, NetEvent, Network, Timing, frame::Control};
+use crate::{Config, NetError, NetEvent, Timing, frame::Control};
 
 #[tokio::test]
 async fn messages_pass_on_every_lane_in_order_both_ways() {
@@ -51,15 +50,15 @@ async fn the_largest_message_passes() {
 
 #[tokio::test]
 async fn another_network_is_refused_on_both_sides_with_the_difference() {
-    let others = [
-        (Network { genesis: B256::ZERO, ..network() }, "different genesis: 0x"),
-        (Network { kind: Kind::Public, ..network() }, "different kind of network: "),
-        (Network { fork_id: [9; 4], ..network() }, "different fork schedule: fork id "),
+    let stranger = |to| config(2, &[(1, to)]);
+    type Other = fn(Config) -> Config;
+    let others: [(Other, &str); 2] = [
+        (|config| Config { genesis: B256::ZERO, ..config }, "different genesis: 0x"),
+        (|config| Config { fork_id: [9; 4], ..config }, "different fork schedule: fork id "),
     ];
     for (other, difference) in others {
         let mut a = Node::start(config(1, &[]), QUICK).await;
-        let stranger = config(2, &[(1, a.address())]);
-        let mut b = Node::start(crate::Config { network: other, ..stranger }, QUICK).await;
+        let mut b = Node::start(other(stranger(a.address())), QUICK).await;
         for (node, of) in [(&mut a, peer(2)), (&mut b, peer(1))] {
             let (who, reason) = node.refused().await;
             assert_eq!(who, Some(of));
@@ -98,8 +97,8 @@ async fn nodes_that_dial_each_other_at_once_make_one_connection() {
     let ports = [(); 2].map(|()| TcpListener::bind(super::ANY_PORT).unwrap());
     let [first, second] = ports.map(|port| port.local_addr().unwrap());
     for round in 0..10 {
-        let one = crate::Config { listen: first, ..config(1, &[(2, second)]) };
-        let two = crate::Config { listen: second, ..config(2, &[(1, first)]) };
+        let one = Config { listen: first, ..config(1, &[(2, second)]) };
+        let two = Config { listen: second, ..config(2, &[(1, first)]) };
         let (mut a, mut b) = tokio::join!(Node::start(one, QUICK), Node::start(two, QUICK));
         let ((_, a_inbound), (_, b_inbound)) = (a.connected().await, b.connected().await);
         assert_ne!(a_inbound, b_inbound, "both name the same connection, round {round}");
@@ -125,7 +124,7 @@ async fn a_restarted_peer_is_connected_again() {
     a.stop().await;
     let mut b = b;
     b.disconnected().await;
-    let mut a = Node::start(crate::Config { listen, ..again }, QUICK).await;
+    let mut a = Node::start(Config { listen, ..again }, QUICK).await;
     a.connected().await;
     b.connected().await;
     a.handle.send(peer(2), &vote(2));
@@ -259,7 +258,7 @@ async fn a_node_that_is_behind_on_gossip_still_hears_votes() {
 
 #[tokio::test]
 async fn strangers_beyond_the_limit_are_told_that_there_is_no_room() {
-    let few = crate::Config { inbound_max: 2, ..config(1, &[(7, "127.0.0.1:9".parse().unwrap())]) };
+    let few = Config { inbound_max: 2, ..config(1, &[(7, "127.0.0.1:9".parse().unwrap())]) };
     let mut node = Node::start(few, QUICK).await;
     let _first = Rogue::admitted(2, 1, node.address()).await;
     let _second = Rogue::admitted(3, 1, node.address()).await;
@@ -284,7 +283,7 @@ async fn strangers_beyond_the_limit_are_told_that_there_is_no_room() {
 #[tokio::test]
 async fn a_port_in_use_is_named_with_the_cure() {
     let a = Node::start(config(1, &[]), QUICK).await;
-    let taken = crate::Config { listen: a.address(), ..config(2, &[]) };
+    let taken = Config { listen: a.address(), ..config(2, &[]) };
     let error = crate::start(taken).await.map(|_| ()).unwrap_err();
     assert!(matches!(error, NetError::Listen { address, .. } if address == a.address()));
     let text = error.to_string();

@@ -15,8 +15,8 @@ use clap::Args;
 use tokio::{net::TcpListener, signal};
 use trefoil_content::swarm::Manner;
 use trefoil_crypto::SecretKey;
-use trefoil_net::{NetHandle, Network};
-use trefoil_types::{B256, Kind, PeerId, keccak256};
+use trefoil_net::{Access, NetHandle};
+use trefoil_types::{B256, PeerId, keccak256};
 
 use super::{
     block_on,
@@ -34,10 +34,6 @@ use crate::{
 const INBOUND_MAX: usize = 256;
 
 /// What those who only share agree on instead of a chain.
-fn network() -> Network {
-    Network { kind: Kind::Public, genesis: name(), fork_id: [0; 4] }
-}
-
 fn name() -> B256 {
     keccak256("trefoil share 1")
 }
@@ -83,12 +79,12 @@ impl Place {
             identity,
             listen: self.listen,
             peers: self.from.iter().map(|known| (known.peer, known.address)).collect(),
-            network: network(),
+            genesis: name(),
+            fork_id: [0; 4],
+            access: Access::Public { encrypt: false },
             inbound_max: INBOUND_MAX,
             inbound_per_source_max: INBOUND_MAX,
             discovery: None,
-            encrypt: false,
-            membership: None,
         })
         .await?;
         let settings = ContentSettings { up_kib_s: self.up_kib_s, ..Default::default() };

@@ -252,14 +252,10 @@ async fn net() -> trefoil_net::NetHandle {
         identity: SecretKey::from_seed(&[2; 32]),
         listen: "127.0.0.1:0".parse().unwrap(),
         peers: vec![],
-        network: trefoil_net::Network {
-            kind: Kind::Consortium,
-            genesis: Default::default(),
-            fork_id: [0; 4],
-        },
+        genesis: Default::default(),
+        fork_id: [0; 4],
+        access: trefoil_net::Access::Public { encrypt: false },
         inbound_max: 1,
-        encrypt: false,
-        membership: None,
         inbound_per_source_max: 1,
         discovery: None,
     };
