@@ -21,6 +21,10 @@ interface IMembership {
     /// The validators of the block after this one, in no certain order.
     function validators() external view returns (Validator[] memory);
 
+    /// Whether evidence against this validator key has led to a conviction. It does once;
+    /// no block may carry more of it, and what `open` is told of it is ignored.
+    function convicted(bytes32 key) external view returns (bool);
+
     /// Called by the node itself (from 0xfffffffffffffffffffffffffffffffffffffffe)
     /// once, in genesis, with the founders; `founding` is ABI-encoded and differs by kind.
     function found(bytes calldata founding) external;

@@ -43,4 +43,8 @@ abstract contract Keys {
     function _burn(bytes32 key) internal {
         _uses[key] = BURNT;
     }
+
+    function _isBurnt(bytes32 key) internal view returns (bool) {
+        return _uses[key] == BURNT;
+    }
 }

@@ -92,6 +92,10 @@ contract Staking is Stakes {
         }
     }
 
+    function convicted(bytes32 key) external view returns (bool) {
+        return _owners[_ownerOf[key]].jailedUntil == FOR_EVER;
+    }
+
     function parameters() external view returns (Parameters memory) {
         return _parameters;
     }

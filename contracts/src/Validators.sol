@@ -71,7 +71,11 @@ abstract contract Validators is Organisations, Keys {
     }
 
     /// The validator, if it is one yet, is none from the next block on, and its key never again.
+    ///
+    /// Once for each key: its organisations may have voted the peer back with another.
     function _convict(bytes32 validatorKey) internal {
+        if (_isBurnt(validatorKey)) return;
+        _burn(validatorKey);
         bytes32 peer = _peerOf[validatorKey];
         Entry storage e = _entries[peer];
         if (e.power == 0) return;
@@ -79,7 +83,6 @@ abstract contract Validators is Organisations, Keys {
             emit EquivocatorKept(peer, validatorKey);
             return;
         }
-        _burn(validatorKey);
         _unlist(peer);
         emit EquivocatorRemoved(peer, validatorKey);
         _changed();

@@ -10,6 +10,10 @@ abstract contract Views is IGovernance, State {
         return uint64(_version);
     }
 
+    function convicted(bytes32 key) external view returns (bool) {
+        return _isBurnt(key);
+    }
+
     function permissions(address account) external view returns (uint256) {
         return _permissions[account] & (MAY_TRANSACT | MAY_DEPLOY);
     }

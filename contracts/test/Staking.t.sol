@@ -318,9 +318,12 @@ contract StakingTest is StakingBase {
         start(3, 4);
         bytes32[] memory twice = new bytes32[](2);
         (twice[0], twice[1]) = (ed(0), ed(0));
+        check("not yet", !staking.convicted(ed(0)));
         nextBlock(new bytes32[](0), twice);
         convict(ed(0));
         convict(ed(4711));
+        check("convicted", staking.convicted(ed(0)));
+        check("another is not", !staking.convicted(ed(1)) && !staking.convicted(ed(4711)));
         same("burned once", staking.burned(), 5 ether);
         same("version", staking.version(), 2);
     }

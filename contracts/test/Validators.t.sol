@@ -347,13 +347,20 @@ contract ValidatorsTest is GovernanceBase {
         decide(abi.encodeCall(ValidatorActions.addValidator, (peer(3), 3, ed(77), 1, account(1))));
         blocks(DELAY);
         same("set", gov.validators().length, 4);
+        // What it did with the old key was punished.
+        uint64 version = gov.version();
+        convict(validatorKey(3));
+        same("not twice", power(ed(77)), 1);
+        same("version", gov.version(), version);
     }
 
     function testConvictedByTheKeyItRotatedAwayFrom() public {
         start(4);
         decideOwn(3, abi.encodeCall(ValidatorActions.rotateValidatorKey, (peer(3), ed(77))));
         blocks(DELAY);
+        check("not yet", !gov.convicted(validatorKey(3)));
         convict(validatorKey(3));
+        check("convicted", gov.convicted(validatorKey(3)) && !gov.convicted(ed(77)));
         same("out", power(ed(77)), 0);
         uint64 version = gov.version();
         convict(validatorKey(3));
@@ -374,6 +381,11 @@ contract ValidatorsTest is GovernanceBase {
         same("removed", logs[0].topics[0], Validators.EquivocatorRemoved.selector);
         same("kept", logs[1].topics[0], Validators.EquivocatorKept.selector);
         same("version", gov.version(), 2);
+        // That is told once, and no block need carry the evidence again.
+        check("convicted", gov.convicted(validatorKey(2)));
+        vm.recordLogs();
+        nextBlock(both);
+        same("no more logs", vm.getRecordedLogs().length, 0);
     }
 
     function testAConvictionLeavesNoLaterHeightEmpty() public {

@@ -36,7 +36,7 @@ fuzz_target!(|bytes: &[u8]| {
 
 /// A file of whole frames (docs/disk.md); each body's length is its first byte.
 fn frames(mut bodies: &[u8]) -> Vec<u8> {
-    let mut file = b"trefoil-journal\x01".to_vec();
+    let mut file = b"trefoil-journal\x02".to_vec();
     while let Some((length, rest)) = bodies.split_first() {
         let (body, rest) = rest.split_at(rest.len().min(4 * usize::from(*length)));
         bodies = rest;

@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 use trefoil::backend::recover;
 use trefoil_ledger::{Draft, History, Ledger, LedgerError, Snapshot};
 use trefoil_types::{
-    Address, B256, Certificate, ChainSpec, Disk, DiskFile, Height, MemDisk, Transaction,
+    Address, Attached, B256, Certificate, ChainSpec, Disk, DiskFile, Height, MemDisk, Transaction,
 };
 
 /// The database's file.
@@ -35,8 +35,9 @@ static SOUND: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let mut ledger = open(&disk).expect("a new chain");
     for height in 1..=TIP {
         let parent_certificate = ledger.tip_certificate().cloned();
+        let attached = Attached { parent_certificate, evidence: vec![] };
         let timestamp = ledger.tip().timestamp + 1;
-        let draft = Draft { timestamp, fee_recipient: Address::ZERO, parent_certificate };
+        let draft = Draft { timestamp, fee_recipient: Address::ZERO, attached };
         let (outcome, refused) =
             ledger.build(draft, &mut (height == 1).then(|| TX.clone()).into_iter());
         assert_eq!(refused, []);

@@ -9,10 +9,10 @@ use arc_malachitebft_core_consensus::{
     Effect, LivenessMsg, MisbehaviorEvidence, Resumable, Resume, SignedConsensusMsg,
 };
 use arc_malachitebft_core_types::{DoubleProposal, DoubleVote, Timeout, TimeoutKind};
-use trefoil_types::{Certificate, Height, Millis, PublicKey, Round, Time, ValidatorSet};
+use trefoil_types::{Certificate, Evidence, Height, Millis, PublicKey, Round, Time, ValidatorSet};
 
 use crate::{
-    Evidence, Output, Speech,
+    Output, Speech,
     context::{self, Ctx, Name},
     pace::Pace,
     record,
@@ -203,8 +203,8 @@ impl Hands {
     pub fn tell_votes(&mut self, name: &Name, pairs: &[DoubleVote<Ctx>]) {
         let told = self.told_votes.entry(*name).or_default();
         for (a, b) in pairs.iter().skip(*told) {
-            let evidence = Evidence::Votes(context::vote_out(a), context::vote_out(b));
-            self.out.push(Output::Evidence(evidence));
+            let evidence = Evidence::of_votes(context::vote_out(a), context::vote_out(b));
+            self.out.extend(evidence.map(Output::Evidence));
         }
         *told = (*told).max(pairs.len());
     }
@@ -213,8 +213,8 @@ impl Hands {
     pub fn tell_proposals(&mut self, name: &Name, pairs: &[DoubleProposal<Ctx>]) {
         let told = self.told_proposals.entry(*name).or_default();
         for (a, b) in pairs.iter().skip(*told) {
-            let evidence = Evidence::Proposals(context::proposal_out(a), context::proposal_out(b));
-            self.out.push(Output::Evidence(evidence));
+            let (a, b) = (context::proposal_out(a), context::proposal_out(b));
+            self.out.extend(Evidence::of_proposals(a, b).map(Output::Evidence));
         }
         *told = (*told).max(pairs.len());
     }

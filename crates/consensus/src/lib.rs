@@ -14,8 +14,8 @@ mod signatures;
 
 use trefoil_crypto::SecretKey;
 use trefoil_types::{
-    B256, Certificate, Height, PolkaCertificate, Proposal, PublicKey, Round, RoundCertificate,
-    Time, Vote,
+    B256, Certificate, Evidence, Height, PolkaCertificate, Proposal, PublicKey, Round,
+    RoundCertificate, Time, Vote,
 };
 
 pub use engine::{Consensus, ReplayError};
@@ -60,7 +60,7 @@ pub enum Output {
     /// The height is decided; this is the last output of its call. Commit, then [`Consensus::start`] the next. Until then every
     /// input of this height is ignored and no timer runs.
     Decided(Certificate),
-    /// Proof that a validator signed two things where one is allowed.
+    /// Proof that a validator signed two things where one is allowed; each pair once.
     Evidence(Evidence),
 }
 
@@ -70,13 +70,6 @@ pub enum Speech {
     Proposal(Proposal),
     PolkaCertificate(PolkaCertificate),
     RoundCertificate(RoundCertificate),
-}
-
-/// Two conflicting signed statements of one validator.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Evidence {
-    Votes(Vote, Vote),
-    Proposals(Proposal, Proposal),
 }
 
 pub struct Config {

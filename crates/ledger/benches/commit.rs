@@ -16,7 +16,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use trefoil_crypto::SecretKey;
 use trefoil_ledger::{Checkpoint, Draft, History, Ledger, Outcome};
 use trefoil_types::{
-    Address, Certificate, ChainSpec, MemDisk, PeerId, Transaction, TxEnvelope, keccak256,
+    Address, Attached, Certificate, ChainSpec, MemDisk, PeerId, Transaction, TxEnvelope, keccak256,
 };
 
 const TXS: u64 = 500;
@@ -58,7 +58,10 @@ fn next(ledger: &Ledger) -> (Outcome, Certificate) {
     let draft = Draft {
         timestamp: height,
         fee_recipient: Address::ZERO,
-        parent_certificate: ledger.tip_certificate().cloned(),
+        attached: Attached {
+            parent_certificate: ledger.tip_certificate().cloned(),
+            ..Default::default()
+        },
     };
     let first = (height - 1) * TXS;
     let (outcome, _) = ledger.build(draft, &mut (first..first + TXS).map(transfer));

@@ -8,8 +8,9 @@ use trefoil_types::{B256, Header, RecoveredBlock, Transaction, limits};
 
 use crate::{
     Draft, Executed, LedgerError, Refusal, Rules, StateDiff, StateReader,
-    execute::{BlockRun, Fault, Parent, TxFault, block_bytes, tx_bytes},
+    execute::{Parent, block_bytes, tx_bytes},
     header,
+    run::{BlockRun, Fault, TxFault},
 };
 
 /// The least gas that a transaction takes (yellow paper, G_transaction).
@@ -43,14 +44,14 @@ pub fn build<S: StateReader>(
     let mut header = header::draft_header(settings, parent.hash, parent.header, &draft);
     let rules = Rules::of_chain(parent.spec, parent.governed, &header)?;
     let mut run = BlockRun::new(rules, &header, parent.state);
-    let opening = parent.opening(draft.parent_certificate.as_ref());
+    let opening = parent.opening(&draft.attached);
     run.open(&header, Some(opening)).map_err(broken)?;
     let filled = fill(&mut run, &header, txs)?;
     let mut executed = run.close().map_err(broken)?;
     let transactions_root = header::transactions_root(&filled.transactions);
     header::seal(&mut header, &executed, transactions_root);
     header.state_root = state_root(&mut executed.diff)?;
-    let block = RecoveredBlock::new(header, filled.transactions, draft.parent_certificate);
+    let block = RecoveredBlock::new(header, filled.transactions, draft.attached);
     Ok(Built { block, executed, refused: filled.refused })
 }
 

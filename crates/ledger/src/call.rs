@@ -8,7 +8,7 @@ use alloy_primitives::{Bytes, Log};
 use alloy_rpc_types_eth::{AccessList, BlockOverrides, TransactionRequest, state::StateOverride};
 use std::sync::Arc;
 
-use trefoil_types::{ChainSpec, Header, Height};
+use trefoil_types::{Attached, ChainSpec, Header, Height};
 
 use crate::{Draft, Governed, LedgerError, Rules, Snapshot, StateAt, header, simulate::Simulation};
 
@@ -91,7 +91,7 @@ impl<'a> CallSite<'a> {
         let draft = Draft {
             timestamp: tip.timestamp.saturating_add(1),
             fee_recipient: tip.beneficiary,
-            parent_certificate: None,
+            attached: Attached::default(),
         };
         let governed = snapshot.governed().clone();
         let hash = snapshot.tip_hash();

@@ -6,9 +6,7 @@ use std::sync::Arc;
 use alloy_consensus::{Eip658Value, Receipt as Bare, TxType, Typed2718, transaction::Recovered};
 use alloy_primitives::{Bytes, Log, U256};
 use alloy_rlp::{Decodable, Encodable, RlpDecodable, RlpEncodable};
-use trefoil_types::{
-    Address, B256, Certificate, Header, Height, Receipt, RecoveredBlock, TxEnvelope,
-};
+use trefoil_types::{Address, Attached, B256, Header, Height, Receipt, RecoveredBlock, TxEnvelope};
 
 use crate::{Account, StateDiff, trie::TrieChange};
 
@@ -24,28 +22,26 @@ pub(crate) fn decode_block(mut bytes: &[u8]) -> Option<RecoveredBlock> {
     decode_body(header, bytes)
 }
 
-/// Transactions, their senders, the parent's certificate (a list of none or
-/// one), one after the other.
+/// Transactions, their senders, what is attached, one after the other.
 pub(crate) fn encode_body(block: &RecoveredBlock, out: &mut Vec<u8>) {
     let txs: Vec<&TxEnvelope> = block.transactions.iter().map(|tx| tx.inner()).collect();
     alloy_rlp::encode_list::<&TxEnvelope, TxEnvelope>(&txs, out);
     let senders: Vec<Address> = block.transactions.iter().map(|tx| tx.signer()).collect();
     senders.encode(out);
-    let parent: Vec<&Certificate> = block.parent_certificate.iter().collect();
-    alloy_rlp::encode_list::<&Certificate, Certificate>(&parent, out);
+    block.attached.encode(out);
 }
 
 pub(crate) fn decode_body(header: Header, mut bytes: &[u8]) -> Option<RecoveredBlock> {
     let rest = &mut bytes;
     let txs = Vec::<TxEnvelope>::decode(rest).ok()?;
     let senders = Vec::<Address>::decode(rest).ok()?;
-    let mut parent = Vec::<Certificate>::decode(rest).ok()?;
-    if !rest.is_empty() || txs.len() != senders.len() || parent.len() > 1 {
+    let attached = Attached::decode(rest).ok()?;
+    if !rest.is_empty() || txs.len() != senders.len() {
         return None;
     }
     let known = txs.into_iter().zip(senders);
     let transactions = known.map(|(tx, sender)| Arc::new(Recovered::new_unchecked(tx, sender)));
-    Some(RecoveredBlock::new(header, transactions.collect(), parent.pop()))
+    Some(RecoveredBlock::new(header, transactions.collect(), attached))
 }
 
 /// A receipt without its bloom, which its logs tell again.

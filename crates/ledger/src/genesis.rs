@@ -10,7 +10,7 @@ use alloy_eips::{eip2935, eip4788, eip7002, eip7251, eip7685::EMPTY_REQUESTS_HAS
 use alloy_genesis::GenesisAccount;
 use alloy_primitives::{Bytes, U256};
 use trefoil_types::{
-    Address, B256, ChainSpec, Header, Height, RecoveredBlock, keccak256, spec::Fork,
+    Address, Attached, B256, ChainSpec, Header, Height, RecoveredBlock, keccak256, spec::Fork,
 };
 
 use crate::{
@@ -58,7 +58,8 @@ pub(crate) fn genesis(spec: &ChainSpec) -> Result<Committed, LedgerError> {
     diff.then(governance::found(spec, &draft, &After { state: &Nothing, diff: &diff })?);
     let governed = Governed::read(spec, &draft, &After { state: &Nothing, diff: &diff })?;
     let (state_root, trie) = trie::state_root(&Nothing, &diff)?;
-    let block = Arc::new(RecoveredBlock::new(header(spec, state_root), vec![], None));
+    let block =
+        Arc::new(RecoveredBlock::new(header(spec, state_root), vec![], Attached::default()));
     let governed = Some(Arc::new(governed));
     Ok(Committed { block, receipts: Arc::default(), diff, trie, governed })
 }

@@ -17,11 +17,11 @@ use revm::{
     handler::SYSTEM_ADDRESS,
 };
 use trefoil_types::{
-    Address, Certificate, ChainSpec, Header, Height, Members, PublicKey, ValidatorSet, keccak256,
+    Address, Attached, ChainSpec, Header, Height, Members, PublicKey, ValidatorSet, keccak256,
     spec::{Fork, Forks, GOVERNING_CONTRACT, fork_at},
 };
 
-use crate::{LedgerError, Rules, StateDiff, StateReader, evm::Machine, execute::TxFault};
+use crate::{LedgerError, Rules, StateDiff, StateReader, evm::Machine, run::TxFault};
 
 pub(crate) use founding::{contracts, found};
 
@@ -172,22 +172,18 @@ impl Permissions {
 }
 
 /// The input of the call that opens a block: who of the parent's `validators`
-/// did not sign the `certificate` that the block binds, and who was convicted of
-/// signing twice.
-pub(crate) fn opening(
-    validators: Option<&ValidatorSet>,
-    certificate: Option<&Certificate>,
-    equivocators: &[PublicKey],
-) -> Bytes {
+/// did not sign the certificate that the block binds, and who is convicted by
+/// the evidence that it carries.
+pub(crate) fn opening(validators: Option<&ValidatorSet>, attached: &Attached) -> Bytes {
     let signed = |key: &PublicKey| {
-        let mut signatures = certificate.iter().flat_map(|c| &c.signatures);
+        let mut signatures = attached.parent_certificate.iter().flat_map(|c| &c.signatures);
         signatures.any(|signature| signature.validator == *key)
     };
     let validators = validators.into_iter().flat_map(ValidatorSet::iter);
     let absent = validators.map(|validator| validator.key).filter(|key| !signed(key));
     let call = IMembership::openCall {
         absent: absent.map(|key| key.0).collect(),
-        equivocators: equivocators.iter().map(|key| key.0).collect(),
+        equivocators: attached.evidence.iter().map(|evidence| evidence.validator().0).collect(),
     };
     call.abi_encode().into()
 }
@@ -224,6 +220,21 @@ impl<'a, S: StateReader> Contract<'a, S> {
         let output = self.call(call.abi_encode().into())?.map_err(broken)?;
         C::abi_decode_returns_validate(&output).map_err(|e| broken(e.to_string()))
     }
+}
+
+/// Whether a validator was convicted of signing twice, by the `state` after the
+/// block with `header`.
+///
+/// # Errors
+/// As [`Governed::read`].
+pub(crate) fn is_convicted<S: StateReader>(
+    spec: &ChainSpec,
+    header: &Header,
+    state: &S,
+    validator: &PublicKey,
+) -> Result<bool, LedgerError> {
+    let view = IMembership::convictedCall { key: validator.0.into() };
+    Contract::new(spec, header, state).view(view)
 }
 
 /// Why a call failed, in words if the contract gave some.

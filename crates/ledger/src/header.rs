@@ -10,7 +10,7 @@ use alloy_eips::{Encodable2718, eip1559::BaseFeeParams, eip4895::Withdrawal};
 use alloy_primitives::{B64, U256};
 use alloy_trie::root::ordered_trie_root_with_encoder;
 use revm::primitives::hardfork::SpecId;
-use trefoil_types::{B256, Header, RecoveredBlock, Transaction, keccak256};
+use trefoil_types::{B256, Evidence, Header, RecoveredBlock, Transaction, keccak256, limits};
 
 use crate::{ChainSettings, Draft, Executed, Rules};
 
@@ -36,7 +36,7 @@ pub(crate) fn draft_header(
     parent: &Header,
     draft: &Draft,
 ) -> Header {
-    let certificate = draft.parent_certificate.as_ref().map_or(B256::ZERO, |c| c.hash());
+    let certificate = draft.attached.certificate_hash();
     Header {
         parent_hash,
         ommers_hash: EMPTY_OMMER_ROOT_HASH,
@@ -45,6 +45,7 @@ pub(crate) fn draft_header(
         number: parent.number + 1,
         gas_limit: settings.gas_limit,
         timestamp: draft.timestamp,
+        extra_data: draft.attached.extra_data(),
         mix_hash: randao(parent_hash, certificate),
         nonce: B64::ZERO,
         base_fee_per_gas: Some(next_base_fee(settings, parent)),
@@ -90,9 +91,9 @@ pub(crate) fn check_draft(
     let draft = Draft {
         timestamp: header.timestamp,
         fee_recipient: header.beneficiary,
-        parent_certificate: block.parent_certificate.clone(),
+        attached: block.attached.clone(),
     };
-    match &draft.parent_certificate {
+    match &draft.attached.parent_certificate {
         None if parent.number == 0 => {}
         None => return Err("the parent's certificate is missing".into()),
         Some(_) if parent.number == 0 => return Err("genesis has no certificate".into()),
@@ -110,10 +111,9 @@ pub(crate) fn check_draft(
             header.timestamp, parent.timestamp
         ));
     }
-    check_extra_data(header)?;
+    check_evidence_list(&draft.attached.evidence)?;
     let mut wanted = draft_header(settings, parent_hash, parent, &draft);
-    // The proposer's own, and what execution will give.
-    wanted.extra_data = header.extra_data.clone();
+    // What execution will give.
     wanted.state_root = header.state_root;
     wanted.transactions_root = header.transactions_root;
     wanted.receipts_root = header.receipts_root;
@@ -123,10 +123,14 @@ pub(crate) fn check_draft(
     same(header, &wanted)
 }
 
-fn check_extra_data(header: &Header) -> Result<(), String> {
-    let len = header.extra_data.len();
-    if len > EXTRA_DATA_BYTES_MAX {
-        return Err(format!("extra_data has {len} bytes, at most {EXTRA_DATA_BYTES_MAX}"));
+/// One list for each set of convictions.
+fn check_evidence_list(evidence: &[Evidence]) -> Result<(), String> {
+    let (count, max) = (evidence.len(), limits::BLOCK_EVIDENCE_MAX);
+    if count > max {
+        return Err(format!("evidence against {count} validators, at most {max}"));
+    }
+    if !evidence.is_sorted_by(|a, b| a.validator() < b.validator()) {
+        return Err("evidence that does not ascend by validator, each once".into());
     }
     Ok(())
 }
@@ -186,7 +190,10 @@ pub(crate) fn check_ethereum(
             header.timestamp, parent.timestamp
         ));
     }
-    check_extra_data(header)?;
+    let extra_bytes = header.extra_data.len();
+    if extra_bytes > EXTRA_DATA_BYTES_MAX {
+        return Err(format!("extra_data has {extra_bytes} bytes, at most {EXTRA_DATA_BYTES_MAX}"));
+    }
     check_gas_limit(parent.gas_limit, header.gas_limit)?;
     if header.gas_used > header.gas_limit {
         return Err(format!("gas used {} is over the limit {}", header.gas_used, header.gas_limit));

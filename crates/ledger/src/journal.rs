@@ -72,10 +72,10 @@ pub struct Journal {
 const SEGMENT_BYTES: u64 = 16 << 20;
 
 /// The version of the layout, the last byte of [`FILE_MAGIC`].
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 
 /// What each file begins with.
-const FILE_MAGIC: [u8; 16] = *b"trefoil-journal\x01";
+const FILE_MAGIC: [u8; 16] = *b"trefoil-journal\x02";
 
 /// What each frame begins with.
 const FRAME_MAGIC: [u8; 4] = *b"TFJR";

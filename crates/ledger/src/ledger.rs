@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use alloy_primitives::U256;
 use trefoil_types::{
-    Address, Admission, B256, Certificate, ChainSpec, Disk, Header, Height, Offence, Receipt,
-    RecoveredBlock, Transaction, ValidatorSet, ValidatorSignature, Vote, VoteKind,
+    Address, Admission, Attached, B256, Certificate, ChainSpec, Disk, Header, Height, Offence,
+    Receipt, RecoveredBlock, Transaction, ValidatorSet, ValidatorSignature, Vote, VoteKind,
 };
 
 use crate::{
@@ -40,8 +40,8 @@ pub struct Draft {
     /// Seconds since the Unix epoch, at least the parent's.
     pub timestamp: u64,
     pub fee_recipient: Address,
-    /// The parent's certificate; `None` at height 1 only.
-    pub parent_certificate: Option<Certificate>,
+    /// The parent's certificate, and evidence that `Ledger::check_evidence` takes.
+    pub attached: Attached,
 }
 
 /// Why a transaction stayed out of a block that was being built.
@@ -321,6 +321,7 @@ impl Ledger {
     /// # Panics
     /// If the disk fails.
     pub fn execute(&self, block: Arc<RecoveredBlock>) -> Result<Outcome, BlockError> {
+        self.check_block_evidence(&block)?;
         let state = self.state();
         let mut executed = match execute::execute(&self.parent(&state), &block) {
             Ok(executed) => executed,
@@ -336,7 +337,7 @@ impl Ledger {
     }
 
     /// The state after the tip.
-    fn state(&self) -> StateAt {
+    pub(crate) fn state(&self) -> StateAt {
         readable(self.snapshot().state(self.tip().number))
     }
 
@@ -411,7 +412,7 @@ impl Ledger {
         view.current.certificates.insert(height, certificate.clone());
         // The certificate that the block binds is the parent's, whichever this
         // node had for it.
-        if let Some(parent) = &block.parent_certificate {
+        if let Some(parent) = &block.attached.parent_certificate {
             view.current.certificates.insert(height - 1, parent.clone());
         }
         self.certificate = Some(certificate);
@@ -441,7 +442,7 @@ impl Ledger {
 }
 
 /// A node whose disk fails must end: it can vouch for nothing any more.
-fn readable<T>(read: Result<T, LedgerError>) -> T {
+pub(crate) fn readable<T>(read: Result<T, LedgerError>) -> T {
     read.unwrap_or_else(|error| panic!("the ledger cannot be read: {error}"))
 }
 

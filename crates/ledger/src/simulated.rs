@@ -18,14 +18,15 @@ use revm::{
     context::{BlockEnv, CfgEnv},
     primitives::hardfork::SpecId,
 };
-use trefoil_types::{B256, Header, RecoveredBlock};
+use trefoil_types::{Attached, B256, Header, RecoveredBlock};
 
 use crate::{
     AccountDiff, CallError, CallOutcome, Rules, StateDiff, StateReader,
     evm::Machine,
-    execute::{BlockRun, Fault, block_bytes_with},
+    execute::block_bytes_with,
     header,
     overrides::{Changes, Overridden},
+    run::{BlockRun, Fault},
     simulate::outcome,
     trie::PretendedTrie,
 };
@@ -215,7 +216,7 @@ impl<S: StateReader> Simulator<'_, S> {
         let txs_bytes = ran.iter().map(|(call, _)| call.bytes()).sum();
         let bytes = block_bytes_with(&header, txs_bytes, &withdrawals);
         let (txs, calls) = ran.into_iter().map(|(call, outcome)| (call.tx, outcome)).unzip();
-        let block = RecoveredBlock::new(header, txs, None);
+        let block = RecoveredBlock::new(header, txs, Attached::default());
         self.state.set_block_hash(block.header.number, block.hash);
         (self.parent_hash, self.parent) = (block.hash, block.header.clone());
         Ok(SimulatedBlock { block, withdrawals, bytes, calls })

@@ -112,14 +112,14 @@ impl Snapshot {
         self.view.certificate(height)
     }
 
-    /// What catch-up sends: raw block, certificate, parent's certificate.
+    /// What catch-up sends.
     pub fn certified_block(&self, height: Height) -> Result<Option<CertifiedBlock>, LedgerError> {
         let (Some(stored), Some(certificate)) = (self.block(height)?, self.certificate(height)?)
         else {
             return Ok(None);
         };
-        let parent_certificate = stored.block.parent_certificate.clone();
-        Ok(Some(CertifiedBlock { block: stored.block.to_block(), certificate, parent_certificate }))
+        let (block, attached) = (stored.block.to_block(), stored.block.attached.clone());
+        Ok(Some(CertifiedBlock { block, certificate, attached }))
     }
 
     /// Who validates the block at `height`; known up to the one after the tip.

@@ -37,7 +37,7 @@ pub(crate) enum Table {
     Undo,
     /// Height: header.
     Headers,
-    /// Height: transactions with senders, parent's certificate.
+    /// Height: transactions with senders, what is attached.
     Bodies,
     /// Height: receipts.
     Receipts,
@@ -79,7 +79,7 @@ type Definition = TableDefinition<'static, &'static [u8], &'static [u8]>;
 pub const FILE: &str = "ledger.redb";
 
 /// The version of the tables' layout, under `format` in [`Table::Meta`].
-pub(crate) const FORMAT: u8 = 1;
+pub(crate) const FORMAT: u8 = 2;
 
 /// Memory for pages of the database, bytes (64 MiB).
 const CACHE_BYTES: usize = 64 << 20;

@@ -17,7 +17,7 @@ use trefoil_types::{B256, ChainSpec, Height, RecoveredBlock};
 use crate::{
     LedgerError, Parent, Rules, Snapshot, StateReader,
     evm::{ReadError, StateRef},
-    execute::{opening_calls, tx_env},
+    run::{opening_calls, tx_env},
 };
 
 /// Why there is no trace.
@@ -126,7 +126,7 @@ fn replay<S: StateReader>(
         .with_cfg(rules.cfg())
         .with_block(rules.block_env(&block.header))
         .build_mainnet_with_inspector(DebugInspector::new(options)?);
-    let governing = parent.opening(block.parent_certificate.as_ref());
+    let governing = parent.opening(&block.attached);
     for (contract, input) in opening_calls(&rules, &block.header, Some(governing)) {
         let opened = evm.system_call(contract, input)?;
         evm.ctx.journaled_state.database.commit(opened.state);

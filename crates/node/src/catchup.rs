@@ -13,7 +13,7 @@ use alloy_primitives::Bytes;
 use alloy_rlp::Encodable;
 use trefoil_ledger::Record;
 use trefoil_types::{
-    B256, Certificate, CertifiedBlock, Header, Height, Message, Millis, Offence, PeerId,
+    Attached, Certificate, CertifiedBlock, Header, Height, Message, Millis, Offence, PeerId,
     RecoveredBlock, Time, Transaction, TxError, limits,
     message::{Blocks, GetBlocks},
 };
@@ -57,8 +57,8 @@ struct Asked {
 #[derive(Debug)]
 pub(crate) struct Fetched {
     peer: PeerId,
-    /// Header, number of transactions, certificate, parent's certificate.
-    blocks: Vec<(Header, usize, Certificate, Option<Certificate>)>,
+    /// Header, number of transactions, certificate, what is attached.
+    blocks: Vec<(Header, usize, Certificate, Attached)>,
 }
 
 impl CatchUp {
@@ -195,19 +195,18 @@ impl Node {
     fn check_links(
         &self,
         blocks: Vec<CertifiedBlock>,
-    ) -> Result<(Vec<Bytes>, Vec<(Header, usize, Certificate, Option<Certificate>)>), Offence> {
+    ) -> Result<(Vec<Bytes>, Vec<(Header, usize, Certificate, Attached)>), Offence> {
         let (mut parent, mut height) = (self.ledger.tip_hash(), self.ledger.tip().number);
         let (mut raw, mut parts) = (Vec::new(), Vec::new());
-        for CertifiedBlock { block, certificate, parent_certificate } in blocks {
+        for CertifiedBlock { block, certificate, attached } in blocks {
             let hash = block.header.hash_slow();
             height += 1;
-            let binding = parent_certificate.as_ref().map_or(B256::ZERO, Certificate::hash);
             let body = &block.body;
             let empty = body.ommers.is_empty()
                 && body.withdrawals.as_ref().is_some_and(|list| list.is_empty());
             let sound = block.header.number == height
                 && block.header.parent_hash == parent
-                && block.header.parent_beacon_block_root == Some(binding)
+                && attached.is_bound_by(&block.header)
                 && (certificate.height, certificate.block) == (height, hash)
                 && empty
                 && calculate_transaction_root(&body.transactions) == block.header.transactions_root;
@@ -219,7 +218,7 @@ impl Node {
             }
             raw.extend(body.transactions.iter().map(|tx| Bytes::from(tx.encoded_2718())));
             let count = body.transactions.len();
-            parts.push((block.header, count, certificate, parent_certificate));
+            parts.push((block.header, count, certificate, attached));
             parent = hash;
         }
         Ok((raw, parts))
@@ -239,11 +238,11 @@ impl Node {
     ) {
         self.catch_up.recovering = false;
         let mut txs = txs.into_iter();
-        for (header, count, certificate, parent_certificate) in fetched.blocks {
+        for (header, count, certificate, attached) in fetched.blocks {
             let body: Result<Vec<Transaction>, TxError> = txs.by_ref().take(count).collect();
             match body {
                 Ok(body) if body.len() == count => {
-                    let block = RecoveredBlock::new(header, body, parent_certificate);
+                    let block = RecoveredBlock::new(header, body, attached);
                     self.catch_up.ready.push_back((fetched.peer, Arc::new(block), certificate));
                 }
                 _ => {

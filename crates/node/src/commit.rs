@@ -58,6 +58,7 @@ impl Node {
         let block = outcome.block().clone();
         let receipts = outcome.receipts().clone();
         self.apply(now, outcome, certificate, fx);
+        self.settle_evidence(fx);
         self.settle_pool(now, &block);
         self.shut_out();
         fx.orders.extend(self.ledger.admission().map(Order::Admission));

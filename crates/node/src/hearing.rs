@@ -5,14 +5,14 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use trefoil_consensus::{Evidence, Input, Output, Speech};
+use trefoil_consensus::{Input, Output, Speech};
 use trefoil_ledger::Record;
 use trefoil_types::{
-    B256, Height, Message, Offence, PeerId, Round, Signature, Time, Vote, VoteKind, keccak256,
-    message::ProposedBlock,
+    B256, Evidence, Height, Message, Offence, PeerId, Round, Signature, Time, Vote, VoteKind,
+    keccak256, message::ProposedBlock,
 };
 
-use crate::{Effects, Event, To, node::Node};
+use crate::{Effects, To, node::Node};
 
 /// Messages of the height after next that are kept for each peer: two votes of
 /// each of so many validators, in a few rounds.
@@ -23,8 +23,6 @@ const EARLY_PROPOSALS_MAX: usize = 2;
 const SEEN_MAX: usize = 16_384;
 /// The newest own messages of a height that are repeated to new peers.
 const SAID_MAX: usize = 16;
-/// Proofs of double signing that are kept.
-const EQUIVOCATIONS_MAX: usize = 64;
 
 /// Messages of the height after next: the peer committed a moment before us.
 #[derive(Debug, Default)]
@@ -55,10 +53,8 @@ impl Node {
     pub(crate) fn hear(&mut self, now: Time, peer: PeerId, message: Message, fx: &mut Effects) {
         let (height, next) = (height_of(&message), self.next_height());
         if height != next {
-            if let (Message::Vote(vote), true) = (&message, height == next - 1)
-                && let Err(offence) = self.ledger.add_precommit(vote)
-            {
-                fx.blame(peer, offence);
+            if let (Message::Vote(vote), true) = (&message, height == next - 1) {
+                self.hear_late(now, peer, vote, fx);
             }
             // Of what is farther ahead, catch-up makes good the whole height.
             if height == next + 1 && self.peers.contains_key(&peer) {
@@ -99,6 +95,19 @@ impl Node {
         let hands_on = repeated || self.hands_on(round);
         if self.remember(key, hands_on) && hands_on {
             fx.sends.push((To::AllBut(Some(peer)), message.into()));
+        }
+    }
+
+    /// A vote of the tip's height, which is decided: it may still fill up the
+    /// certificate, or contradict it.
+    fn hear_late(&mut self, now: Time, peer: PeerId, vote: &Vote, fx: &mut Effects) {
+        if let Err(offence) = self.ledger.add_precommit(vote) {
+            return fx.blame(peer, offence);
+        }
+        let counted = self.ledger.tip_certificate().and_then(|c| c.vote_of(&vote.validator));
+        let evidence = counted.and_then(|counted| Evidence::of_votes(counted, vote.clone()));
+        if let Some(evidence) = evidence {
+            self.on_evidence(now, peer, evidence, fx);
         }
     }
 
@@ -184,7 +193,7 @@ impl Node {
                 // Our proposals always travel with their block.
                 Output::Restream { .. } => {}
                 Output::Decided(certificate) => self.finish(now, certificate, fx),
-                Output::Evidence(evidence) => self.note_evidence(&evidence, fx),
+                Output::Evidence(evidence) => self.witness(now, evidence, fx),
             }
         }
     }
@@ -202,7 +211,7 @@ impl Node {
                     proposal,
                     header: block.header.clone(),
                     tx_hashes: block.transactions.iter().map(|tx| *tx.tx_hash()).collect(),
-                    parent_certificate: block.parent_certificate.clone(),
+                    attached: block.attached.clone(),
                 }))
             }
         };
@@ -218,21 +227,6 @@ impl Node {
     /// there to hear it, and a proposal is said but once.
     pub(crate) fn repeat_speech(&self, peer: PeerId, fx: &mut Effects) {
         fx.sends.extend(self.said.iter().map(|message| (To::Peer(peer), message.clone())));
-    }
-
-    fn note_evidence(&mut self, evidence: &Evidence, fx: &mut Effects) {
-        let (height, validator) = match evidence {
-            Evidence::Votes(vote, _) => (vote.height, vote.validator),
-            Evidence::Proposals(proposal, _) => (proposal.height, proposal.proposer),
-        };
-        if self.equivocations.contains(&(height, validator)) {
-            return;
-        }
-        if self.equivocations.len() == EQUIVOCATIONS_MAX {
-            self.equivocations.pop_front();
-        }
-        self.equivocations.push_back((height, validator));
-        fx.events.push(Event::Equivocation { height, validator });
     }
 }
 

@@ -7,7 +7,9 @@
 use alloy_consensus::EMPTY_ROOT_HASH;
 use trefoil_consensus::Input;
 use trefoil_ledger::{Draft, Record, Refusal};
-use trefoil_types::{B256, ChainSpec, Header, Height, Millis, PublicKey, Round, Time, limits};
+use trefoil_types::{
+    Attached, B256, ChainSpec, Header, Height, Millis, PublicKey, Round, Time, limits,
+};
 
 use crate::{Effects, candidates::Candidate, node::Node};
 
@@ -39,7 +41,7 @@ pub(crate) struct Pace {
     begun: Option<Time>,
     /// No block of the next height is built before this.
     not_before: Time,
-    /// Since when the pool has had something to put in a block.
+    /// Since when there has been something to put in a block.
     pub pending_since: Option<Time>,
     asked: Option<Asked>,
     /// When the tip was last told to the peers.
@@ -109,7 +111,7 @@ impl Node {
         if self.pace.has_begun() || self.catch_up.is_busy() {
             return None;
         }
-        let reason = if self.pool.pending() > 0 { Some(Time(0)) } else { self.pace.idle_due() };
+        let reason = if self.has_content() { Some(Time(0)) } else { self.pace.idle_due() };
         reason.map(|due| due.max(self.pace.not_before))
     }
 
@@ -180,7 +182,10 @@ impl Node {
         let draft = Draft {
             timestamp: now.as_secs().max(self.ledger.tip().timestamp),
             fee_recipient: me.fee_recipient,
-            parent_certificate: self.ledger.tip_certificate().cloned(),
+            attached: Attached {
+                evidence: self.evidence.for_block(),
+                parent_certificate: self.ledger.tip_certificate().cloned(),
+            },
         };
         let ripe = if self.peers.is_empty() { now } else { Time(now.0.saturating_sub(SETTLE.0)) };
         let mut bytes = 0;
@@ -220,7 +225,11 @@ impl Node {
 
     /// Keeps in mind since when there is something to put in a block.
     pub(crate) fn note_pending(&mut self, now: Time) {
-        let pending = self.pool.pending() > 0;
-        self.pace.pending_since = pending.then(|| self.pace.pending_since.unwrap_or(now));
+        let since = self.pace.pending_since.unwrap_or(now);
+        self.pace.pending_since = self.has_content().then_some(since);
+    }
+
+    fn has_content(&self) -> bool {
+        self.pool.pending() > 0 || !self.evidence.is_empty()
     }
 }

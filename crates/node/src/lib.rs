@@ -12,6 +12,7 @@ mod candidates;
 mod catchup;
 mod commit;
 mod door;
+mod evidence;
 mod gossip;
 mod hearing;
 mod height;

@@ -16,6 +16,7 @@ use crate::{
     Done, Effects, Input, Order, PoolLimits, Status, To,
     candidates::Candidates,
     catchup::{CatchUp, Fetched},
+    evidence::Pending,
     gossip::Gossip,
     hearing::Early,
     height::Pace,
@@ -54,8 +55,8 @@ pub struct Node {
     pub(crate) catch_up: CatchUp,
     pub(crate) peers: BTreeMap<PeerId, Peer>,
     pub(crate) jobs: Jobs,
-    /// The newest proofs of double signing, newest last.
-    pub(crate) equivocations: VecDeque<(Height, PublicKey)>,
+    /// Evidence that no block has carried yet.
+    pub(crate) evidence: Pending,
 }
 
 /// What recovered transactions are for.
@@ -115,7 +116,7 @@ impl Node {
             catch_up: CatchUp::default(),
             peers: BTreeMap::new(),
             jobs: Jobs::default(),
-            equivocations: VecDeque::new(),
+            evidence: Pending::default(),
         };
         node.recover(now, records, effects);
         effects.orders.extend(node.ledger.admission().map(Order::Admission));
@@ -184,11 +185,6 @@ impl Node {
         self.ledger
     }
 
-    /// Proofs of double signing seen since the start, the newest last; bounded.
-    pub fn equivocations(&self) -> impl Iterator<Item = &(Height, PublicKey)> {
-        self.equivocations.iter()
-    }
-
     pub fn status(&self) -> Arc<Status> {
         let (tip, set) = (self.ledger.tip(), self.ledger.next_validators());
         let trusted = self.peers.values().filter(|peer| peer.failures == 0);
@@ -227,6 +223,7 @@ impl Node {
             Message::TxHashes(hashes) => self.on_tx_hashes(now, peer, hashes, fx),
             Message::GetTxs(hashes) => self.on_get_txs(peer, hashes, fx),
             Message::Txs(txs) => self.on_txs(peer, txs, fx),
+            Message::Evidence(evidence) => self.on_evidence(now, peer, *evidence, fx),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use trefoil_types::{Height, Message, Millis, PeerId, Time, message::Tip};
 
-use crate::{Effects, node::Node};
+use crate::{Effects, To, node::Node};
 
 /// How often a node repeats its tip, so that a lost one is made good.
 const TIP_EVERY: Millis = Millis(3_000);
@@ -53,6 +53,7 @@ impl Node {
         self.peers.insert(peer, Peer::new(now));
         fx.send(peer, Message::Tip(self.tip_message()));
         self.repeat_speech(peer, fx);
+        self.tell_evidence(&To::Peer(peer), fx);
         self.announce_pool(peer, fx);
     }
 

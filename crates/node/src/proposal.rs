@@ -12,8 +12,8 @@ use alloy_primitives::{Bytes, map::B256Map};
 use trefoil_consensus::Input;
 use trefoil_ledger::Record;
 use trefoil_types::{
-    B256, Certificate, Message, Offence, PeerId, RecoveredBlock, Time, Transaction, TxEnvelope,
-    TxError, keccak256, limits,
+    B256, Message, Offence, PeerId, RecoveredBlock, Time, Transaction, TxEnvelope, TxError,
+    keccak256, limits,
     message::{Bodies, GetBodies, ProposedBlock},
 };
 
@@ -41,8 +41,7 @@ impl Node {
         fx: &mut Effects,
     ) {
         let (proposal, header) = (&proposed.proposal, &proposed.header);
-        let binds = header.parent_beacon_block_root
-            == Some(proposed.parent_certificate.as_ref().map_or(B256::ZERO, Certificate::hash));
+        let binds = proposed.attached.is_bound_by(header);
         if header.number != proposal.height || header.hash_slow() != proposal.block || !binds {
             return fx.blame(peer, Offence::Malformed);
         }
@@ -117,7 +116,7 @@ impl Node {
         if proposed.header.parent_hash != tip_hash {
             return Err(format!("its parent is not the final block {tip_hash}"));
         }
-        match &proposed.parent_certificate {
+        match &proposed.attached.parent_certificate {
             None if tip.number == 0 => Ok(()),
             None => Err("it lacks its parent's certificate".into()),
             Some(certificate) if Some(certificate) == self.ledger.tip_certificate() => Ok(()),
@@ -143,8 +142,8 @@ impl Node {
                 let txs: Vec<Transaction> = missing.txs.drain(..).flatten().collect();
                 let timely = missing.timely;
                 let header = missing.proposed.header.clone();
-                let parent_certificate = missing.proposed.parent_certificate.clone();
-                let block = Arc::new(RecoveredBlock::new(header, txs, parent_certificate));
+                let attached = missing.proposed.attached.clone();
+                let block = Arc::new(RecoveredBlock::new(header, txs, attached));
                 candidate.body = match self.ledger.execute(block.clone()) {
                     Ok(outcome) => {
                         fx.records.push(Record::Block(block));

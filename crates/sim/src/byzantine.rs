@@ -8,7 +8,8 @@ use trefoil_crypto::{B256, SecretKey, Signature};
 use trefoil_ledger::Draft;
 use trefoil_node::Node;
 use trefoil_types::{
-    CertifiedBlock, Message, PolkaCertificate, Proposal, ProposedBlock, Vote, VoteKind,
+    CertifiedBlock, Evidence, Height, Message, PolkaCertificate, Proposal, ProposedBlock, Vote,
+    VoteKind,
     message::{Blocks, GetBlocks, Tip},
 };
 
@@ -143,7 +144,7 @@ impl Villain {
         let draft = Draft {
             timestamp: first.header.timestamp + 1,
             fee_recipient: first.header.beneficiary,
-            parent_certificate: first.parent_certificate.clone(),
+            attached: first.attached.clone(),
         };
         let (outcome, _) = node.ledger().build(draft, &mut std::iter::empty());
         let block = outcome.block();
@@ -158,7 +159,7 @@ impl Villain {
             ),
             header: block.header.clone(),
             tx_hashes: vec![],
-            parent_certificate: block.parent_certificate.clone(),
+            attached: block.attached.clone(),
         };
         self.twin = Some(twin.clone());
         Some(twin)
@@ -239,13 +240,18 @@ impl Villain {
         if proposed.proposal.proposer != self.key.public() {
             return;
         }
+        let forged = self.forged_evidence(proposed.proposal.height);
         let header = &mut proposed.header;
-        match self.rng.index(6) {
+        match self.rng.index(7) {
             0 => header.state_root = self.network,
             1 => header.gas_used += 1,
             2 => header.timestamp += 3_600,
             3 => header.parent_hash = self.network,
-            4 => proposed.parent_certificate = None,
+            4 => proposed.attached.parent_certificate = None,
+            5 => {
+                proposed.attached.evidence = vec![forged];
+                header.extra_data = proposed.attached.extra_data();
+            }
             _ => proposed.tx_hashes.push(self.network),
         }
         let Proposal { height, round, pol_round, .. } = proposed.proposal;
@@ -254,13 +260,22 @@ impl Villain {
             Proposal::sign(&self.key, &self.network, height, round, hash, pol_round);
     }
 
+    /// Against itself, since it has no other key, and half of it not signed.
+    fn forged_evidence(&self, height: Height) -> Evidence {
+        let vote =
+            |block| Vote::sign(&self.key, &self.network, VoteKind::Prevote, height, 0, block);
+        let (sound, mut forged) = (vote(None), vote(Some(self.network)));
+        forged.signature = sound.signature;
+        Evidence::of_votes(sound, forged).expect("they conflict")
+    }
+
     fn spoil_blocks(&mut self, blocks: &mut Vec<CertifiedBlock>) {
         let which = self.rng.index(4);
         let Some(block) = blocks.last_mut() else { return };
         match which {
             0 => _ = block.certificate.signatures.pop(),
             1 => block.block.header.gas_used += 1,
-            2 => block.parent_certificate = None,
+            2 => block.attached.parent_certificate = None,
             _ => blocks.clear(),
         }
     }

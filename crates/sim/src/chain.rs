@@ -6,8 +6,8 @@ use alloy_genesis::GenesisAccount;
 use alloy_primitives::U256;
 use trefoil_crypto::{Address, PeerId};
 use trefoil_types::{
-    ChainSpec, Kind, Time,
-    spec::{Fork, FoundingValidator, Organisation},
+    ChainSpec, Time,
+    spec::{Fork, FoundingValidator, Organisation, Staking},
 };
 
 use crate::{
@@ -17,15 +17,17 @@ use crate::{
     workload::{CHAIN_ID, Workload},
 };
 
-/// Each founding validator is a node of an organisation of its own.
+/// Each founding validator is a node of an organisation of its own; on a public
+/// network that organisation's account owns its stake.
 pub fn spec(plan: &Plan) -> ChainSpec {
+    let members = plan.chain.kind.has_members();
     let validator = |id| FoundingValidator {
         key: secret("validator", id).public(),
         power: 1,
         fee_recipient: Address::with_last_byte(id as u8 + 1),
-        node: Some(PeerId(secret("node", id).public())),
-        organisation: Some(format!("org-{id}")),
-        owner: None,
+        node: members.then(|| PeerId(secret("node", id).public())),
+        organisation: members.then(|| format!("org-{id}")),
+        owner: (!members).then(|| governors::address(id)),
     };
     let organisation = |id| Organisation {
         name: format!("org-{id}"),
@@ -38,7 +40,7 @@ pub fn spec(plan: &Plan) -> ChainSpec {
     };
     ChainSpec {
         name: "sim".into(),
-        kind: Kind::Consortium,
+        kind: plan.chain.kind,
         chain_id: CHAIN_ID,
         genesis_time: 1_800_000_000,
         gas_limit: plan.chain.gas_limit,
@@ -48,12 +50,17 @@ pub fn spec(plan: &Plan) -> ChainSpec {
         idle_block_s: plan.chain.idle_block_s,
         validator_delay: 2,
         quorum: [2, 3],
-        staking: None,
+        staking: (!members).then(terms),
         forks: BTreeMap::from([(Fork::Cancun, 0), (Fork::Prague, 0), (Fork::Osaka, 0)]),
-        organisations: (0..plan.validators).map(organisation).collect(),
+        organisations: (0..plan.validators).filter(|_| members).map(organisation).collect(),
         validators: (0..plan.validators).map(validator).collect(),
         alloc: Workload::funded().chain(Governors::funded(plan.validators)).map(account).collect(),
     }
+}
+
+/// Epochs so short that a run sees several.
+fn terms() -> Staking {
+    Staking { epoch_blocks: 10, ..Staking::default() }
 }
 
 /// The first instant of a run: some time after genesis.

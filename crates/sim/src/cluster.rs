@@ -391,10 +391,7 @@ impl Cluster {
                     self.judges.status(id, &node.status());
                 }
             }
-            News::Equivocation { height, validator } => {
-                self.count("convictions");
-                self.judges.convicted(id, height, validator);
-            }
+            News::Equivocation { .. } => self.count("equivocations"),
             News::Admitted(_) => {}
         }
     }

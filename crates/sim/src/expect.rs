@@ -1,9 +1,17 @@
 //! Whether what a plan expects at an instant is so.
 
+use alloy_primitives::U256;
+use alloy_rpc_types_eth::TransactionRequest;
+use alloy_sol_types::SolCall as _;
+use trefoil_ledger::{CallOptions, CallOutcome, CallSite, governance::IStaking};
 use trefoil_node::Node;
-use trefoil_types::{Height, Millis, Time};
+use trefoil_types::{Height, Millis, Time, spec::GOVERNING_CONTRACT};
 
-use crate::{cluster::Cluster, machine::Machine, plan::Expect};
+use crate::{
+    cluster::Cluster,
+    machine::{Machine, secret},
+    plan::Expect,
+};
 
 impl Cluster {
     pub(crate) fn expect(&mut self, expect: Expect) {
@@ -65,10 +73,17 @@ impl Cluster {
                 require(friend.is_none(), format!("{friend:?} did not ban it"))
             }
             Expect::Convicted(id) => {
-                let key = self.machines[id].key.as_ref().map(|key| key.public());
-                let convicted = key.is_some_and(|key| judges.convicted.contains(&key));
-                require(convicted, "nobody noticed".into())
+                let key = secret("validator", id).public();
+                require(judges.convicted.contains_key(&key), "no block carried it".into())?;
+                self.each_at(|node| {
+                    let set = node.ledger().next_validators();
+                    require(set.get(&key).is_none(), "it validates".into())
+                })
             }
+            Expect::Burned(wei) => self.each_at(|node| {
+                let found = burned(node)?;
+                require(found == U256::from(wei), format!("{found}"))
+            }),
             Expect::Included { since: from, txs } => {
                 let found = judges.txs_after(since(from));
                 require(found >= txs, format!("{found} transactions"))
@@ -96,5 +111,19 @@ impl Cluster {
             Some(tip) if tip >= wanted => Ok(()),
             _ => Err(format!("machine {} is at {tip:?} of {wanted}", machine.id)),
         }
+    }
+}
+
+/// What the stakes' contract says was burned, in wei.
+fn burned(node: &Node) -> Result<U256, String> {
+    let (spec, snapshot) = (node.ledger().spec(), node.ledger().snapshot());
+    let site = CallSite::at(spec, &snapshot, snapshot.tip().number).map_err(|e| e.to_string())?;
+    let input = IStaking::burnedCall {}.abi_encode();
+    let request = TransactionRequest::default().to(GOVERNING_CONTRACT).input(input.into());
+    match site.call(&request, &CallOptions::default()) {
+        Ok(CallOutcome::Success { output, .. }) => {
+            IStaking::burnedCall::abi_decode_returns(&output).map_err(|e| e.to_string())
+        }
+        other => Err(format!("{other:?}")),
     }
 }

@@ -64,7 +64,8 @@ pub struct Judges {
     checked: BTreeSet<B256>,
     honest: BTreeMap<PublicKey, Id>,
     scores: BTreeMap<(Id, Id), u32>,
-    pub convicted: BTreeSet<PublicKey>,
+    /// Who was convicted, and by which block.
+    pub convicted: BTreeMap<PublicKey, Height>,
 }
 
 impl Judges {
@@ -85,7 +86,7 @@ impl Judges {
             checked: BTreeSet::new(),
             honest,
             scores: BTreeMap::new(),
-            convicted: BTreeSet::new(),
+            convicted: BTreeMap::new(),
         }
     }
 
@@ -125,6 +126,9 @@ impl Judges {
             if *self.told_txs.entry(*tx.tx_hash()).or_insert(place) != place {
                 self.accuse("receipts", format!("{} is final twice", tx.tx_hash()));
             }
+        }
+        for evidence in &block.attached.evidence {
+            self.convict(height, evidence.validator());
         }
         let told = self.told.entry(id).or_default();
         *told = height.max(*told);
@@ -289,13 +293,16 @@ impl Judges {
         self.scores.get(&(by, peer)).is_some_and(|score| *score >= BAN_AT)
     }
 
-    /// Somebody says that a validator signed two things.
-    pub fn convicted(&mut self, by: Id, height: Height, validator: PublicKey) {
+    /// A block convicts a validator of signing two things.
+    fn convict(&mut self, height: Height, validator: PublicKey) {
+        let before = *self.convicted.entry(validator).or_insert(height);
         if self.honest.contains_key(&validator) {
-            let text = format!("machine {by} convicts {validator} at {height}");
+            let text = format!("block {height} convicts {validator}");
             self.accuse("honest-validator", text);
+        } else if before != height {
+            let text = format!("blocks {before} and {height} convict {validator}");
+            self.accuse("convicted-once", text);
         }
-        self.convicted.insert(validator);
     }
 
     /// What a machine shows of its memory.

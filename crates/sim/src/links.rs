@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use trefoil_crypto::PeerId;
 use trefoil_node::{Input, To};
-use trefoil_types::{Admission, Message, Millis, Offence, message::Lane};
+use trefoil_types::{Admission, Message, Millis, Offence, Vote, message::Lane};
 
 use crate::{
     cluster::{Cluster, Event},
+    machine::secret,
     plant::Plant,
     wire::Id,
 };
@@ -25,9 +26,12 @@ impl Cluster {
         };
         if !self.villains.contains_key(&from) {
             self.judges.said(from, true, &message);
-            let bytes = Arc::new(message.encode());
-            for target in targets {
-                self.transmit(from, target, message.lane(), &bytes);
+            let forged = self.signed_by_the_thief(from, &message);
+            for message in [Some(message), forged].into_iter().flatten() {
+                let bytes = Arc::new(message.encode());
+                for target in &targets {
+                    self.transmit(from, *target, message.lane(), &bytes);
+                }
             }
             return;
         }
@@ -36,6 +40,19 @@ impl Cluster {
                 self.lie(from, target, bytes);
             }
         }
+    }
+
+    /// What a thief of the first machine's key says beside its owner.
+    fn signed_by_the_thief(&self, from: Id, message: &Message) -> Option<Arc<Message>> {
+        let (Message::Vote(vote), Some(Plant::StolenKey), 0) = (message, self.plan.planted, from)
+        else {
+            return None;
+        };
+        let Vote { kind, height, round, .. } = *vote;
+        let block = if vote.block.is_none() { Some(self.network) } else { None };
+        let key = secret("validator", from);
+        let forged = Vote::sign(&key, &self.network, kind, height, round, block);
+        (vote.validator == key.public()).then(|| Arc::new(Message::Vote(forged)))
     }
 
     /// A dishonest machine says what may be no message at all.

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use trefoil_types::Millis;
+use trefoil_types::{Kind, Millis};
 
 use crate::{
     byzantine::Vice,
@@ -42,6 +42,8 @@ pub struct Plan {
 /// The few fields of the chain specification that plans vary.
 #[derive(Clone, Copy, Debug)]
 pub struct Chain {
+    /// On a public network the organisations' accounts own the stakes.
+    pub kind: Kind,
     pub block_interval_ms: u64,
     pub idle_block_s: u64,
     /// First base fee, wei.
@@ -54,8 +56,13 @@ const GAS_LIMIT: u64 = 1_000_000;
 
 impl Default for Chain {
     fn default() -> Self {
-        let (block_interval_ms, idle_block_s) = (500, 1);
-        Self { block_interval_ms, idle_block_s, base_fee: 1_000_000_000, gas_limit: GAS_LIMIT }
+        Self {
+            kind: Kind::Consortium,
+            block_interval_ms: 500,
+            idle_block_s: 1,
+            base_fee: 1_000_000_000,
+            gas_limit: GAS_LIMIT,
+        }
     }
 }
 
@@ -150,8 +157,11 @@ pub enum Expect {
     CutOff(Id),
     /// The gas limit of the tip, wherever a machine is not cut off.
     GasLimit(u64),
-    /// Somebody holds proof that this validator signed two things.
+    /// A block carried proof that this validator signed two things, and it is none
+    /// of the next block's wherever a machine is not cut off.
     Convicted(Id),
+    /// Of stakes so many wei are burned, wherever.
+    Burned(u128),
     /// So many transactions or more became final since then.
     Included { since: Millis, txs: u64 },
 }

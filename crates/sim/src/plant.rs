@@ -40,10 +40,12 @@ pub enum Plant {
     DeafTimers,
     /// What comes in the catch-up lane is thrown away.
     LostLane,
+    /// Somebody else signs with an honest validator's key.
+    StolenKey,
 }
 
 impl Plant {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::ForgottenSync,
         Self::SpeechFirst,
         Self::Amnesia,
@@ -56,6 +58,7 @@ impl Plant {
         Self::NoisyWire,
         Self::DeafTimers,
         Self::LostLane,
+        Self::StolenKey,
     ];
 
     pub const fn name(self) -> &'static str {
@@ -72,6 +75,7 @@ impl Plant {
             Self::NoisyWire => "noisy-wire",
             Self::DeafTimers => "deaf-timers",
             Self::LostLane => "lost-lane",
+            Self::StolenKey => "stolen-key",
         }
     }
 
@@ -85,7 +89,7 @@ impl Plant {
                 restless(seed, &[Moment::PowerCut])
             }
             Self::SkipLock => stormy(seed),
-            Self::NoisyWire => random::plan(seed, &[]),
+            Self::NoisyWire | Self::StolenKey => random::plan(seed, &[]),
             Self::DeafTimers => idle(seed),
             Self::LostLane => random::plan(seed, &[Fault::Crash]),
         };

@@ -1,6 +1,6 @@
 //! Named scenarios: what an operator fears, and what the node owes him then.
 
-use trefoil_types::Millis;
+use trefoil_types::{Kind, Millis};
 
 use crate::{
     byzantine::Vice,
@@ -15,7 +15,7 @@ pub struct Scenario {
     pub plan: fn(&str, u64) -> Plan,
 }
 
-pub const ALL: [Scenario; 24] = [
+pub const ALL: [Scenario; 25] = [
     Scenario { name: "fair", about: "four machines and nothing wrong", plan: fair },
     Scenario { name: "alone", about: "one validator is a chain", plan: alone },
     Scenario {
@@ -55,9 +55,14 @@ pub const ALL: [Scenario; 24] = [
     },
     Scenario { name: "slow-node", about: "one machine is slow", plan: slow_node },
     Scenario {
-        name: "equivocator",
-        about: "one signs two things, and somebody can prove it",
-        plan: equivocator,
+        name: "equivocator-convicted",
+        about: "one of a consortium signs two things: out at the same height for all",
+        plan: equivocator_convicted,
+    },
+    Scenario {
+        name: "equivocator-slashed",
+        about: "one of a public network does: a tenth of its stake burns, and it is out for ever",
+        plan: equivocator_slashed,
     },
     Scenario {
         name: "withholder",
@@ -239,12 +244,30 @@ fn slow_node(name: &str, seed: u64) -> Plan {
         .expect(39_000, Expect::AllWithin(Millis(2_000)))
 }
 
-fn equivocator(name: &str, seed: u64) -> Plan {
+/// One of four equivocates, an honest one is killed and replays what convicted it,
+/// and a full node learns of it by catching up.
+fn equivocating(name: &str, seed: u64, kind: Kind) -> Plan {
     let mut plan = four(name, seed, 40_000);
+    plan.chain.kind = kind;
     plan.vices.insert(1, Vice::Equivocator);
-    plan.expect(39_000, grew(0, 15))
+    plan.full_nodes = 1;
+    plan.late.insert(4);
+    plan.at(12_000, Act::Crash(2, Moment::PowerCut))
+        .at(15_000, Act::Start(2))
+        .at(18_000, Act::Start(4))
+        .expect(39_000, grew(0, 15))
         .expect(39_000, Expect::Convicted(1))
+        .expect(39_000, Expect::Validators(3))
         .expect(39_000, Expect::AllWithin(Millis(4_000)))
+}
+
+fn equivocator_convicted(name: &str, seed: u64) -> Plan {
+    equivocating(name, seed, Kind::Consortium)
+}
+
+fn equivocator_slashed(name: &str, seed: u64) -> Plan {
+    let tenth_of_an_ether = 100_000_000_000_000_000;
+    equivocating(name, seed, Kind::Public).expect(39_000, Expect::Burned(tenth_of_an_ether))
 }
 
 fn withholder(name: &str, seed: u64) -> Plan {

@@ -173,5 +173,8 @@ fn message_text(message: &Message) -> String {
         Message::TxHashes(hashes) => format!("{} tx hashes", hashes.len()),
         Message::GetTxs(hashes) => format!("get {} txs", hashes.len()),
         Message::Txs(txs) => format!("{} txs", txs.len()),
+        Message::Evidence(evidence) => {
+            format!("evidence of {} by {:?}", evidence.height(), evidence.validator())
+        }
     }
 }

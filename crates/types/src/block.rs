@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use alloy_consensus::{EthereumTxEnvelope, TxEip4844, transaction::Recovered};
 use alloy_eips::Decodable2718;
+use alloy_primitives::Bytes;
 use alloy_rlp::{RlpDecodable, RlpEncodable};
+use trefoil_crypto::{B256, keccak256};
 
-use trefoil_crypto::B256;
-
-use crate::{Certificate, limits};
+use crate::{Certificate, Evidence, limits};
 
 pub use alloy_consensus::Header;
 
@@ -24,16 +24,46 @@ pub type Block = alloy_consensus::Block<TxEnvelope>;
 /// A receipt with its bloom, as it enters the receipts root.
 pub type Receipt = alloy_consensus::ReceiptEnvelope;
 
-/// A final block with its certificate, and the certificate of its parent that
-/// its header binds: what catch-up sends.
-#[derive(Clone, Debug, PartialEq, Eq, RlpEncodable, RlpDecodable)]
+/// What lies beside a block, since Ethereum's encoding has no place for it, and
+/// is bound by the block's header.
+#[derive(Clone, Debug, Default, PartialEq, Eq, RlpEncodable, RlpDecodable)]
 #[rlp(trailing)]
-pub struct CertifiedBlock {
-    pub block: Block,
-    pub certificate: Certificate,
+pub struct Attached {
+    /// Who is convicted by this block, ascending by validator, each once. keccak256
+    /// of the list's RLP is the header's `extra_data`; for no evidence that is empty.
+    pub evidence: Vec<Evidence>,
     /// keccak256 of this is the header's `parent_beacon_block_root`.
     /// Absent at height 1 only: genesis needs no certificate.
     pub parent_certificate: Option<Certificate>,
+}
+
+impl Attached {
+    /// The header's `extra_data`.
+    pub fn extra_data(&self) -> Bytes {
+        if self.evidence.is_empty() {
+            return Bytes::new();
+        }
+        keccak256(alloy_rlp::encode(&self.evidence)).into()
+    }
+
+    /// The header's `parent_beacon_block_root`.
+    pub fn certificate_hash(&self) -> B256 {
+        self.parent_certificate.as_ref().map_or(B256::ZERO, Certificate::hash)
+    }
+
+    /// Whether it is what `header` binds.
+    pub fn is_bound_by(&self, header: &Header) -> bool {
+        header.parent_beacon_block_root == Some(self.certificate_hash())
+            && header.extra_data == self.extra_data()
+    }
+}
+
+/// A final block with its certificate: what catch-up sends.
+#[derive(Clone, Debug, PartialEq, Eq, RlpEncodable, RlpDecodable)]
+pub struct CertifiedBlock {
+    pub block: Block,
+    pub certificate: Certificate,
+    pub attached: Attached,
 }
 
 /// A block whose senders are known: what is executed, what the journal holds.
@@ -43,17 +73,12 @@ pub struct RecoveredBlock {
     pub hash: B256,
     pub header: Header,
     pub transactions: Vec<Transaction>,
-    /// See [`CertifiedBlock::parent_certificate`].
-    pub parent_certificate: Option<Certificate>,
+    pub attached: Attached,
 }
 
 impl RecoveredBlock {
-    pub fn new(
-        header: Header,
-        transactions: Vec<Transaction>,
-        parent_certificate: Option<Certificate>,
-    ) -> Self {
-        Self { hash: header.hash_slow(), header, transactions, parent_certificate }
+    pub fn new(header: Header, transactions: Vec<Transaction>, attached: Attached) -> Self {
+        Self { hash: header.hash_slow(), header, transactions, attached }
     }
 
     /// The block in Ethereum's encoding, without senders. Its body has an

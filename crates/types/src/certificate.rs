@@ -41,6 +41,19 @@ impl Certificate {
         keccak256(bytes)
     }
 
+    /// The precommit of `validator` that it holds, if any.
+    pub fn vote_of(&self, validator: &PublicKey) -> Option<Vote> {
+        let at = self.signatures.binary_search_by_key(validator, |s| s.validator).ok()?;
+        Some(Vote {
+            kind: VoteKind::Precommit,
+            height: self.height,
+            round: self.round,
+            block: Some(self.block),
+            validator: *validator,
+            signature: self.signatures[at].signature,
+        })
+    }
+
     /// Checks that a quorum of `set`, the validators of this height, signed
     /// precommits for the block on the network whose genesis hash is `network`.
     ///

@@ -9,6 +9,7 @@
 pub mod block;
 pub mod certificate;
 pub mod disk;
+pub mod evidence;
 pub mod limits;
 pub mod members;
 pub mod message;
@@ -19,11 +20,12 @@ pub mod validator;
 pub mod vote;
 
 pub use block::{
-    Block, CertifiedBlock, Header, Receipt, RecoveredBlock, Transaction, TxEnvelope, TxError,
-    decode_tx,
+    Attached, Block, CertifiedBlock, Header, Receipt, RecoveredBlock, Transaction, TxEnvelope,
+    TxError, decode_tx,
 };
 pub use certificate::{Certificate, CertificateError};
 pub use disk::{Disk, DiskFile, MemDisk};
+pub use evidence::{Evidence, EvidenceError};
 pub use members::{
     Admission, CaKey, MemberNode, Members, NotAMember, Organisation, OrganisationId,
 };

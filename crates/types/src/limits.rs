@@ -13,6 +13,14 @@ pub const TX_BYTES_MAX: usize = 128 * 1024;
 /// gas limit of 630 million.
 pub const BLOCK_TXS_MAX: usize = 30_000;
 
+/// The most validators that one block convicts: of a set of 128, a third that is
+/// dishonest is out within three blocks.
+pub const BLOCK_EVIDENCE_MAX: usize = 16;
+
+/// How many heights back a block of a network of members may convict: about six
+/// days of half-second blocks.
+pub const EVIDENCE_BLOCKS_MAX: u64 = 1_000_000;
+
 /// The most transaction hashes in one announcement or request.
 pub const TX_HASHES_MAX: usize = 4_096;
 

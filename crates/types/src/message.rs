@@ -5,21 +5,18 @@ use alloy_rlp::{Decodable, Encodable, RlpDecodable, RlpEncodable};
 use trefoil_crypto::B256;
 
 use crate::{
-    Certificate, CertifiedBlock, Header, Height, PolkaCertificate, Proposal, RoundCertificate,
-    Vote, limits,
+    Attached, CertifiedBlock, Evidence, Header, Height, PolkaCertificate, Proposal,
+    RoundCertificate, Vote, limits,
 };
 
 /// A proposal with what a receiver needs to rebuild the block: the header and
 /// the hashes of its transactions, whose bodies it mostly holds already.
 #[derive(Clone, Debug, PartialEq, Eq, RlpEncodable, RlpDecodable)]
-#[rlp(trailing)]
 pub struct ProposedBlock {
     pub proposal: Proposal,
     pub header: Header,
     pub tx_hashes: Vec<B256>,
-    /// The certificate that the header's `parent_beacon_block_root` is the
-    /// hash of; absent at height 1 only.
-    pub parent_certificate: Option<Certificate>,
+    pub attached: Attached,
 }
 
 /// What one node says to another. A lane (see [`Message::lane`]) keeps its order.
@@ -50,6 +47,9 @@ pub enum Message {
     GetTxs(Vec<B256>),
     /// Raw EIP-2718 transactions.
     Txs(Vec<Bytes>),
+
+    /// Proof of double signing that no block has carried yet.
+    Evidence(Box<Evidence>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, RlpEncodable, RlpDecodable)]
@@ -121,6 +121,7 @@ const BODIES: u8 = 20;
 const TX_HASHES: u8 = 32;
 const GET_TXS: u8 = 33;
 const TXS: u8 = 34;
+const EVIDENCE: u8 = 35;
 
 impl Message {
     pub const fn lane(&self) -> Lane {
@@ -133,7 +134,7 @@ impl Message {
             | Self::GetBodies(_)
             | Self::Bodies(_) => Lane::Consensus,
             Self::GetBlocks(_) | Self::Blocks(_) => Lane::CatchUp,
-            Self::TxHashes(_) | Self::GetTxs(_) | Self::Txs(_) => Lane::Gossip,
+            Self::TxHashes(_) | Self::GetTxs(_) | Self::Txs(_) | Self::Evidence(_) => Lane::Gossip,
         }
     }
 
@@ -157,6 +158,7 @@ impl Message {
             Self::TxHashes(m) => with(TX_HASHES, m),
             Self::GetTxs(m) => with(GET_TXS, m),
             Self::Txs(m) => with(TXS, m),
+            Self::Evidence(m) => with(EVIDENCE, m.as_ref()),
         }
     }
 
@@ -185,6 +187,7 @@ impl Message {
             TX_HASHES => Vec::decode(buf).map(Self::TxHashes),
             GET_TXS => Vec::decode(buf).map(Self::GetTxs),
             TXS => Vec::decode(buf).map(Self::Txs),
+            EVIDENCE => Evidence::decode(buf).map(|m| Self::Evidence(Box::new(m))),
             _ => return Err(MessageError::UnknownType(kind)),
         }
         .map_err(malformed)?;
@@ -204,6 +207,9 @@ impl Message {
     /// limit bounds; these counts bound the work that a message asks for.
     fn check_counts(&self, kind: u8) -> Result<(), MessageError> {
         let (count, max) = match self {
+            Self::Proposal(m) if m.attached.evidence.len() > limits::BLOCK_EVIDENCE_MAX => {
+                (m.attached.evidence.len(), limits::BLOCK_EVIDENCE_MAX)
+            }
             Self::Proposal(m) => (m.tx_hashes.len(), limits::BLOCK_TXS_MAX),
             Self::PolkaCertificate(m) => (m.signatures.len(), limits::VALIDATORS_MAX),
             Self::RoundCertificate(m) => (m.votes.len(), 2 * limits::VALIDATORS_MAX),
@@ -212,7 +218,7 @@ impl Message {
             Self::Bodies(m) => (m.txs.len(), limits::BLOCK_TXS_MAX),
             Self::TxHashes(m) | Self::GetTxs(m) => (m.len(), limits::TX_HASHES_MAX),
             Self::Txs(m) => (m.len(), limits::TX_HASHES_MAX),
-            Self::Vote(_) | Self::Tip(_) | Self::GetBlocks(_) => (0, 0),
+            Self::Vote(_) | Self::Tip(_) | Self::GetBlocks(_) | Self::Evidence(_) => (0, 0),
         };
         if count > max { Err(MessageError::TooMany { kind, count, max }) } else { Ok(()) }
     }

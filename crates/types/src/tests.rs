@@ -1,3 +1,4 @@
+mod evidence;
 mod members;
 
 use alloy_primitives::Bytes;
@@ -30,6 +31,11 @@ fn certificate(signers: &[u8]) -> Certificate {
     let mut signatures: Vec<_> = signers.iter().map(sign).collect();
     signatures.sort_by_key(|s| s.validator);
     Certificate { height: 5, round: 0, block, signatures }
+}
+
+fn evidence() -> Evidence {
+    let vote = |block| Vote::sign(&key(3), &NETWORK, VoteKind::Prevote, 4, 1, block);
+    Evidence::of_votes(vote(Some(B256::ZERO)), vote(None)).unwrap()
 }
 
 #[test]
@@ -85,7 +91,7 @@ fn every_message_reads_back_what_it_writes() {
             proposal,
             header: Header::default(),
             tx_hashes: vec![B256::ZERO],
-            parent_certificate: None,
+            attached: Attached { evidence: vec![evidence()], parent_certificate: None },
         })),
         Message::PolkaCertificate(PolkaCertificate {
             height: 1,
@@ -106,7 +112,10 @@ fn every_message_reads_back_what_it_writes() {
             blocks: vec![CertifiedBlock {
                 block: Block::default(),
                 certificate: certificate(&[1]),
-                parent_certificate: Some(certificate(&[2])),
+                attached: Attached {
+                    evidence: vec![],
+                    parent_certificate: Some(certificate(&[2])),
+                },
             }],
         }),
         Message::GetBodies(GetBodies { block: B256::ZERO, tx_hashes: vec![B256::ZERO] }),
@@ -114,6 +123,7 @@ fn every_message_reads_back_what_it_writes() {
         Message::TxHashes(vec![B256::ZERO]),
         Message::GetTxs(vec![]),
         Message::Txs(vec![Bytes::from_static(b"tx")]),
+        Message::Evidence(Box::new(evidence())),
     ];
     for message in messages {
         let bytes = message.encode();

@@ -142,6 +142,14 @@ impl Proposal {
 }
 
 impl VoteKind {
+    /// Its name for people and programs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Prevote => "prevote",
+            Self::Precommit => "precommit",
+        }
+    }
+
     const fn code(self) -> u8 {
         match self {
             Self::Prevote => 1,

@@ -13,7 +13,7 @@ macro_rules! golden {
 }
 
 /// One file a kind, two items in each list, 96 hex digits a line.
-const GOLDEN: [(&str, &str); 13] = golden![
+const GOLDEN: [(&str, &str); 15] = golden![
     "vote",
     "vote-nil",
     "proposal",
@@ -26,7 +26,9 @@ const GOLDEN: [(&str, &str); 13] = golden![
     "bodies",
     "tx-hashes",
     "get-txs",
-    "txs"
+    "txs",
+    "evidence-votes",
+    "evidence-proposals"
 ];
 
 #[test]

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use trefoil_crypto::SecretKey;
 use trefoil_types::{
-    Address, B256, Certificate, Height, Millis, PublicKey, Round, Time, Validator, ValidatorSet,
-    VoteKind, keccak256,
+    Address, B256, Certificate, Evidence, Height, Millis, PublicKey, Round, Time, Validator,
+    ValidatorSet, VoteKind, keccak256,
 };
 
-use crate::{Config, Consensus, Evidence, Input, Output, Speech, Timeouts};
+use crate::{Config, Consensus, Input, Output, Speech, Timeouts};
 
 pub const NETWORK: B256 = B256::repeat_byte(7);
 

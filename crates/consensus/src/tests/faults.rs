@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
-use trefoil_types::{B256, Millis, Proposal, Vote, VoteKind};
+use trefoil_types::{B256, Evidence, Millis, Proposal, Vote, VoteKind};
 
 use super::cluster::{Cluster, NETWORK, Random, good_wire, key, proposer};
-use crate::{Evidence, Speech};
+use crate::Speech;
 
 /// Three of four are up, so that each vote counts: one that nobody heard has
 /// to be said again.

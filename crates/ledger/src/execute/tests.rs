@@ -211,7 +211,7 @@ fn every_header_rule() {
         ("requests_hash", |b| b.header.requests_hash = None),
         ("block_access_list_hash", |b| b.header.block_access_list_hash = Some(B256::ZERO)),
         ("slot_number", |b| b.header.slot_number = Some(1)),
-        ("certificate is missing", |b| b.parent_certificate = None),
+        ("certificate is missing", |b| b.attached.parent_certificate = None),
         ("not of the parent", |b| certificate(b).block = B256::ZERO),
         ("not of the parent", |b| certificate(b).height = 9),
         // Another certificate of the same block is another binding.
@@ -231,14 +231,13 @@ fn every_header_rule() {
 }
 
 fn certificate(block: &mut RecoveredBlock) -> &mut Certificate {
-    block.parent_certificate.as_mut().expect("height 2 has one")
+    block.attached.parent_certificate.as_mut().expect("height 2 has one")
 }
 
 #[test]
-fn a_proposer_may_choose_extra_data_and_repeat_the_timestamp() {
+fn a_proposer_may_repeat_the_timestamp() {
     let chain = chain(0);
     let mut block = chain.build([]).block;
-    block.header.extra_data = vec![7; 32].into();
     block.header.timestamp = chain.tip.timestamp;
     rerun(&chain, &block).expect("valid");
 }
@@ -257,7 +256,7 @@ fn the_parents_certificate_can_be_read_by_contracts() {
     let mut chain = chain(0);
     chain.extend(chain.build([]));
     let built = chain.build([]);
-    let root = built.block.parent_certificate.as_ref().expect("height 2 has one").hash();
+    let root = built.block.attached.parent_certificate.as_ref().expect("height 2 has one").hash();
     assert_eq!(built.block.header.parent_beacon_block_root, Some(root));
     let timestamp = U256::from(built.block.header.timestamp);
     chain.extend(built);

@@ -7,11 +7,14 @@ use alloy_primitives::{TxKind, U256, bytes};
 use alloy_sol_types::sol;
 use trefoil_crypto::SecretKey;
 use trefoil_types::{
-    B256, Kind, MemDisk, PeerId, RecoveredBlock, Transaction, ValidatorSignature,
+    B256, Certificate, Kind, MemDisk, PeerId, RecoveredBlock, Transaction, ValidatorSignature,
     spec::{FoundingValidator, Organisation, Staking},
 };
 
 use super::*;
+
+mod evidence;
+
 use crate::{
     Draft, History, Ledger, Outcome, Refusal,
     testing::chain::{GWEI, address, sent, transfer},
@@ -37,8 +40,12 @@ const OWNER: u8 = 0x0f;
 /// An account with funds and no say.
 const STRANGER: u8 = 0x57;
 
+fn secret(n: u8) -> SecretKey {
+    SecretKey::from_seed(&[n; 32])
+}
+
 fn key(n: u8) -> PublicKey {
-    SecretKey::from_seed(&[n; 32]).public()
+    secret(n).public()
 }
 
 fn peer(n: u8) -> PeerId {
@@ -119,7 +126,10 @@ impl Net {
         Draft {
             timestamp: self.ledger.tip().timestamp + 1,
             fee_recipient: address(9),
-            parent_certificate: self.ledger.tip_certificate().cloned(),
+            attached: Attached {
+                parent_certificate: self.ledger.tip_certificate().cloned(),
+                ..Default::default()
+            },
         }
     }
 
@@ -135,6 +145,10 @@ impl Net {
         let block = outcome.block().clone();
         let failed = outcome.receipts().iter().position(|receipt| !receipt.status());
         assert_eq!(failed, None, "a transaction failed");
+        self.commit(block)
+    }
+
+    fn commit(&mut self, block: Arc<RecoveredBlock>) -> Height {
         let executed = self.ledger.execute(block.clone()).expect("valid");
         let height = block.header.number;
         let certificate = Certificate { height, round: 0, block: block.hash, signatures: vec![] };
@@ -417,10 +431,11 @@ fn the_opening_call_names_whose_signature_the_certificate_lacks() {
     let certificate =
         Certificate { height: 1, round: 0, block: B256::ZERO, signatures: vec![signature(2)] };
     let decode = |input: Bytes| IMembership::openCall::abi_decode(&input).expect("our own call");
-    let call = decode(opening(Some(&set), Some(&certificate), &[key(9)]));
-    assert_eq!((call.absent, call.equivocators), (vec![key(1).0], vec![key(9).0]));
+    let attached = Attached { parent_certificate: Some(certificate), evidence: vec![] };
+    let call = decode(opening(Some(&set), &attached));
+    assert_eq!((call.absent, call.equivocators), (vec![key(1).0], vec![]));
     // Genesis had no validators.
-    assert_eq!(decode(opening(None, None, &[])).absent, Vec::<B256>::new());
+    assert_eq!(decode(opening(None, &Attached::default())).absent, Vec::<B256>::new());
 }
 
 #[test]

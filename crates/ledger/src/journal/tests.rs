@@ -1,6 +1,7 @@
 use alloy_consensus::{Signed, TxLegacy, transaction::Recovered as Sent};
 use alloy_primitives::{B256, Signature, U256};
-use trefoil_types::{Address, Header, MemDisk, TxEnvelope};
+use trefoil_crypto::SecretKey;
+use trefoil_types::{Address, Attached, Evidence, Header, MemDisk, TxEnvelope, Vote, VoteKind};
 
 use super::*;
 
@@ -9,12 +10,21 @@ fn block(height: Height) -> Record {
     let signed = Signed::new_unhashed(tx, Signature::new(U256::ONE, U256::ONE, false));
     let tx = Sent::new_unchecked(TxEnvelope::Legacy(signed), Address::repeat_byte(7));
     let header = Header { number: height, ..Default::default() };
-    let parent = certificate(height - 1);
-    Record::Block(Arc::new(RecoveredBlock::new(header, vec![Arc::new(tx)], Some(parent))))
+    let attached = Attached {
+        parent_certificate: Some(certificate(height - 1)),
+        evidence: vec![evidence(height)],
+    };
+    Record::Block(Arc::new(RecoveredBlock::new(header, vec![Arc::new(tx)], attached)))
 }
 
 fn certificate(height: Height) -> Certificate {
     Certificate { height, round: 1, block: B256::repeat_byte(3), signatures: vec![] }
+}
+
+fn evidence(height: Height) -> Evidence {
+    let key = SecretKey::from_seed(&[1; 32]);
+    let vote = |block| Vote::sign(&key, &B256::ZERO, VoteKind::Prevote, height, 0, block);
+    Evidence::of_votes(vote(None), vote(Some(B256::ZERO))).unwrap()
 }
 
 fn consensus(height: Height, len: usize) -> Record {
@@ -55,7 +65,7 @@ fn it_reads_back_what_it_wrote() {
 
 #[test]
 fn the_bytes_are_the_golden_ones() {
-    let golden = include_str!("../../../../vectors/journal-1.hex").replace(['\n', ' '], "");
+    let golden = include_str!("../../../../vectors/journal-2.hex").replace(['\n', ' '], "");
     assert_eq!(
         alloy_primitives::hex::encode(bytes(&written(&records()), "journal-00000001")),
         golden
@@ -175,8 +185,8 @@ fn a_missing_segment_and_a_torn_old_one_are_damage() {
 #[test]
 fn a_journal_of_another_format_is_left_alone() {
     let disk = written(&records());
-    disk.open("journal-00000001").unwrap().write_at(15, &[2]).unwrap();
-    assert!(matches!(open(&disk), Err(JournalError::Format { found: 2, .. })));
+    disk.open("journal-00000001").unwrap().write_at(15, &[1]).unwrap();
+    assert!(matches!(open(&disk), Err(JournalError::Format { found: 1, .. })));
 }
 
 proptest::proptest! {

@@ -50,8 +50,10 @@ fn outcome(ledger: &Ledger, mut diff: StateDiff, receipts: Vec<Receipt>) -> Outc
     let tx = TxLegacy { nonce: header.number, ..Default::default() };
     let signed = Signed::new_unhashed(tx, Signature::new(U256::ONE, U256::ONE, false));
     let tx = Recovered::new_unchecked(TxEnvelope::Legacy(signed), Address::ZERO);
-    let parent = ledger.tip_certificate().map(|c| Certificate { round: 77, ..c.clone() });
-    let block = Arc::new(RecoveredBlock::new(header, vec![Arc::new(tx)], parent));
+    let parent_certificate =
+        ledger.tip_certificate().map(|c| Certificate { round: 77, ..c.clone() });
+    let attached = Attached { parent_certificate, ..Default::default() };
+    let block = Arc::new(RecoveredBlock::new(header, vec![Arc::new(tx)], attached));
     let receipts = Arc::new(receipts);
     Outcome { committed: Committed { block, receipts, diff, trie, governed: None } }
 }
@@ -295,7 +297,7 @@ fn blocks_and_all_that_belongs_to_them_are_found_in_memory_and_on_disk() {
             assert_eq!(s.certificate(height).unwrap().unwrap().round, round);
             let certified = s.certified_block(height).unwrap().unwrap();
             assert_eq!(certified.block.header.hash_slow(), hash);
-            assert_eq!(certified.parent_certificate.is_some(), height > 1);
+            assert_eq!(certified.attached.parent_certificate.is_some(), height > 1);
             assert_eq!(s.validators(height).unwrap(), Some(ledger.next_validators().clone()));
             seen.push((stored.block, stored.receipts));
         }
@@ -364,7 +366,10 @@ fn draft(ledger: &Ledger) -> Draft {
     Draft {
         timestamp: ledger.tip().timestamp + 1,
         fee_recipient: Address::repeat_byte(9),
-        parent_certificate: ledger.tip_certificate().cloned(),
+        attached: Attached {
+            parent_certificate: ledger.tip_certificate().cloned(),
+            ..Default::default()
+        },
     }
 }
 
@@ -378,7 +383,7 @@ fn a_built_block_executes_alike_elsewhere_and_a_wrong_root_is_told() {
         assert_eq!(refused.len(), 1, "a nonce gap");
         let mut wrong = RecoveredBlock::clone(built.block());
         wrong.header.state_root = B256::ZERO;
-        let wrong = RecoveredBlock::new(wrong.header, wrong.transactions, wrong.parent_certificate);
+        let wrong = RecoveredBlock::new(wrong.header, wrong.transactions, wrong.attached);
         let error = there.execute(Arc::new(wrong)).unwrap_err();
         assert!(error.reason.starts_with("state_root is"), "{error}");
         let executed = there.execute(built.block().clone()).unwrap();

@@ -8,8 +8,8 @@ use alloy_primitives::{Address, B256, Bytes, Signature, TxKind, U256};
 use trefoil_crypto::PublicKey;
 use trefoil_ledger::{Built, ChainSettings, Draft, Governed, Parent, build};
 use trefoil_types::{
-    Certificate, ChainSpec, Header, Kind, Transaction, TxEnvelope, Validator, ValidatorSet,
-    spec::Fork,
+    Attached, Certificate, ChainSpec, Header, Kind, Transaction, TxEnvelope, Validator,
+    ValidatorSet, spec::Fork,
 };
 
 use super::world::World;
@@ -121,7 +121,10 @@ impl Chain {
         Draft {
             timestamp: self.tip.timestamp + 1,
             fee_recipient: address(0xfe),
-            parent_certificate: (self.tip.number > 0).then_some(certificate),
+            attached: Attached {
+                parent_certificate: (self.tip.number > 0).then_some(certificate),
+                ..Default::default()
+            },
         }
     }
 

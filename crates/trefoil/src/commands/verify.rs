@@ -21,8 +21,8 @@ use clap::Args;
 use serde_json::{Value, json};
 use trefoil_ledger::{History, Ledger};
 use trefoil_types::{
-    B256, Block, Certificate, CertificateError, CertifiedBlock, ChainSpec, Height, MemDisk,
-    ValidatorSet, limits,
+    Attached, B256, Block, Certificate, CertificateError, CertifiedBlock, ChainSpec, Height,
+    MemDisk, ValidatorSet, limits,
 };
 
 use super::block_on;
@@ -118,7 +118,7 @@ impl Trusted {
     }
 
     fn check_one(&self, certified: &CertifiedBlock) -> Result<String, String> {
-        let CertifiedBlock { block, certificate, .. } = certified;
+        let CertifiedBlock { block, certificate, attached } = certified;
         let hash = block.header.hash_slow();
         if certificate.height != block.header.number || certificate.block != hash {
             return Err(format!(
@@ -135,6 +135,13 @@ impl Trusted {
         let root = calculate_transaction_root(&block.body.transactions);
         if root != block.header.transactions_root {
             return Err(format!("its transactions have the root {root}, its header says another"));
+        }
+        if block.header.extra_data != attached.extra_data() {
+            return Err("its header binds other evidence".into());
+        }
+        for evidence in &attached.evidence {
+            let convicts = evidence.verify(&self.set, &self.genesis);
+            convicts.map_err(|e| format!("its evidence convicts nobody: {e}. {CHANGED}"))?;
         }
         Ok(format!(
             "block {} ({hash}) is final: {} of {} validators signed it, {} transactions",
@@ -184,7 +191,12 @@ async fn fetch(
         let block = client.call(method, json!([height])).await?;
         let block = Block::decode(&mut raw(client, method, &block)?.as_slice())
             .map_err(|_| client.odd(method))?;
-        blocks.push(CertifiedBlock { block, certificate, parent_certificate: None });
+        let method = "trefoil_getEvidence";
+        let evidence = client.call(method, json!([height])).await?;
+        let evidence = Vec::decode(&mut raw(client, method, &evidence["rlp"])?.as_slice())
+            .map_err(|_| client.odd(method))?;
+        let attached = Attached { evidence, parent_certificate: None };
+        blocks.push(CertifiedBlock { block, certificate, attached });
     }
     Ok(blocks)
 }

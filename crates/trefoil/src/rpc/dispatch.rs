@@ -113,6 +113,7 @@ pub(super) static METHODS: &[Method] = table! {
     "net_version" 0 Now net::version;
     "rpc_modules" 0 Now net::modules;
     "trefoil_getCertificate" 1 Now trefoil::certificate;
+    "trefoil_getEvidence" 1 Now trefoil::evidence;
     "trefoil_offences" 0 Now trefoil::offences;
     "trefoil_peers" 0 Ask |rpc, _| Box::pin(trefoil::peers(rpc));
     "trefoil_status" 0 Now trefoil::status;

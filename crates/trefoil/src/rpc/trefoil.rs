@@ -6,7 +6,7 @@ use alloy_primitives::Bytes;
 use serde::Serialize;
 use serde_json::json as value;
 use trefoil_node::{Call, Reply};
-use trefoil_types::{BAN_AT, Certificate, Time, offence::RULES};
+use trefoil_types::{BAN_AT, Certificate, Evidence, Time, offence::RULES};
 
 use super::{
     Rpc, convert,
@@ -26,6 +26,32 @@ pub fn certificate(rpc: &Rpc, params: &Params) -> RpcResult {
         // Genesis has none.
         None => json(&()),
     }
+}
+
+/// Who was convicted by a block, and by what: keccak256 of `rlp` is the header's
+/// `extraData`, if that is not empty.
+pub fn evidence(rpc: &Rpc, params: &Params) -> RpcResult {
+    let (snapshot, height) = rpc.at(params.opt(0)?)?;
+    let block = snapshot.block(height)?.map(|stored| stored.block);
+    let evidence = block.map(|block| block.attached.evidence.clone()).unwrap_or_default();
+    json(&value!({
+        "evidence": evidence.iter().map(evidence_json).collect::<Vec<_>>(),
+        "rlp": Bytes::from(alloy_rlp::encode(&evidence)),
+    }))
+}
+
+fn evidence_json(evidence: &Evidence) -> impl Serialize {
+    let (kind, round, blocks) = match evidence {
+        Evidence::Votes(a, b) => (a.kind.name(), a.round, [a.block, b.block]),
+        Evidence::Proposals(a, b) => ("proposal", a.round, [Some(a.block), Some(b.block)]),
+    };
+    value!({
+        "kind": kind,
+        "height": convert::quantity(evidence.height()),
+        "round": convert::quantity(round.into()),
+        "validator": evidence.validator(),
+        "blockHashes": blocks,
+    })
 }
 
 fn certificate_json(certificate: &Certificate) -> impl Serialize {

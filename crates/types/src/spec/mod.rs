@@ -15,7 +15,7 @@ use alloy_primitives::address;
 use serde::{Deserialize, Serialize};
 use trefoil_crypto::Address;
 
-use crate::{Height, Millis, ValidatorSet, validator::ValidatorSetError};
+use crate::{Height, Millis, ValidatorSet, limits, validator::ValidatorSetError};
 
 pub use check::SpecError;
 pub use parties::{FoundingValidator, Organisation, Staking};
@@ -197,6 +197,15 @@ impl ChainSpec {
     /// Below which the base fee does not fall at first, wei; 0: gas is free.
     pub fn min_base_fee(&self) -> u64 {
         self.min_base_fee.unwrap_or(self.base_fee.min(1))
+    }
+
+    /// How many heights back a block may convict: on a public network, while what
+    /// its validators staked can still be slashed.
+    pub fn evidence_blocks_max(&self) -> u64 {
+        match self.kind {
+            Kind::Public => self.staking.clone().unwrap_or_default().unbonding_blocks,
+            Kind::Private | Kind::Consortium => limits::EVIDENCE_BLOCKS_MAX,
+        }
     }
 
     pub fn block_interval(&self) -> Millis {

@@ -5,8 +5,9 @@ use alloy_eips::Encodable2718 as _;
 use alloy_primitives::{Bytes, TxKind, U256};
 use trefoil_crypto::SecretKey;
 use trefoil_types::{
-    Address, B256, Block, Certificate, CertifiedBlock, Header, Message, PolkaCertificate, Proposal,
-    ProposedBlock, RoundCertificate, RoundVote, TxEnvelope, ValidatorSignature, Vote, VoteKind,
+    Address, Attached, B256, Block, Certificate, CertifiedBlock, Evidence, Header, Message,
+    PolkaCertificate, Proposal, ProposedBlock, RoundCertificate, RoundVote, TxEnvelope,
+    ValidatorSignature, Vote, VoteKind,
     message::{Blocks, Bodies, GetBlocks, GetBodies, Tip},
 };
 
@@ -34,6 +35,16 @@ fn certificate(signers: u8) -> Certificate {
     Certificate { height: 5, round: 1, block: BLOCK, signatures }
 }
 
+/// Two votes of validator 4.
+fn evidence() -> Evidence {
+    let [a, b] = [Some(BLOCK), None].map(|block| vote(4, VoteKind::Precommit, block));
+    Evidence::of_votes(a, b).expect("they conflict")
+}
+
+fn attached() -> Attached {
+    Attached { evidence: vec![evidence()], parent_certificate: Some(certificate(3)) }
+}
+
 fn header() -> Header {
     Header {
         parent_hash: B256::repeat_byte(1),
@@ -48,6 +59,7 @@ fn header() -> Header {
         withdrawals_root: Some(B256::repeat_byte(5)),
         blob_gas_used: Some(0),
         excess_blob_gas: Some(0),
+        extra_data: attached().extra_data(),
         parent_beacon_block_root: Some(certificate(3).hash()),
         requests_hash: Some(B256::repeat_byte(6)),
         ..Header::default()
@@ -88,13 +100,15 @@ fn block(txs: u64) -> CertifiedBlock {
     CertifiedBlock {
         block: Block { header: header(), body },
         certificate: certificate(3),
-        parent_certificate: Some(certificate(3)),
+        attached: attached(),
     }
 }
 
 /// Every kind of message by name; lists hold `n` items.
 pub fn messages(n: u64) -> Vec<(&'static str, Message)> {
     let proposal = Proposal::sign(&key(1), &NETWORK, 6, 1, BLOCK, Some(0));
+    let other = Proposal::sign(&key(1), &NETWORK, 6, 1, NETWORK, None);
+    let proposals = Evidence::of_proposals(proposal.clone(), other).expect("they conflict");
     let round_vote = |n, kind, block| {
         let vote = vote(n, kind, block);
         RoundVote { kind, block, validator: vote.validator, signature: vote.signature }
@@ -108,7 +122,7 @@ pub fn messages(n: u64) -> Vec<(&'static str, Message)> {
                 proposal,
                 header: header(),
                 tx_hashes: hashes(n),
-                parent_certificate: Some(certificate(3)),
+                attached: attached(),
             })),
         ),
         (
@@ -140,5 +154,7 @@ pub fn messages(n: u64) -> Vec<(&'static str, Message)> {
         ("tx-hashes", Message::TxHashes(hashes(n))),
         ("get-txs", Message::GetTxs(hashes(n))),
         ("txs", Message::Txs((0..n).map(raw).collect())),
+        ("evidence-votes", Message::Evidence(Box::new(evidence()))),
+        ("evidence-proposals", Message::Evidence(Box::new(proposals))),
     ]
 }

@@ -10,7 +10,7 @@ use alloy_consensus::{EMPTY_ROOT_HASH, Transaction as _, proofs::calculate_trans
 use alloy_primitives::{B256, Bloom, Bytes};
 use trefoil_ledger::{Snapshot, StoredBlock};
 use trefoil_node::{Call, Reply};
-use trefoil_types::{Header, Height, RecoveredBlock, Transaction};
+use trefoil_types::{Attached, Header, Height, RecoveredBlock, Transaction};
 
 use super::super::{
     Rpc, convert,
@@ -162,7 +162,7 @@ async fn pending(rpc: &Rpc) -> RpcResult<RecoveredBlock> {
         parent_beacon_block_root: Some(B256::ZERO),
         ..tip.clone()
     };
-    Ok(RecoveredBlock::new(header, txs, None))
+    Ok(RecoveredBlock::new(header, txs, Attached::default()))
 }
 
 /// A block that must be there, for the debug methods.

@@ -513,6 +513,9 @@ async fn certificates_and_raw_bytes_are_readable() {
     let certificate = stage.call("trefoil_getCertificate", value!(["0x2"])).await;
     assert_eq!(certificate["blockHash"], head["hash"]);
     assert_eq!(stage.call("trefoil_getCertificate", value!(["0x0"])).await, Value::Null);
+    assert_eq!(head["extraData"], "0x");
+    let nobody = value!({ "evidence": [], "rlp": "0xc0" });
+    assert_eq!(stage.call("trefoil_getEvidence", value!(["0x2"])).await, nobody);
     let keccak = |raw: &Value| {
         let raw: Bytes = serde_json::from_value(raw.clone()).unwrap();
         value!(alloy_primitives::keccak256(raw))

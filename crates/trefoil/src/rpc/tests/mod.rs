@@ -26,7 +26,7 @@ use trefoil_crypto::SecretKey;
 use trefoil_ledger::{Draft, History, Ledger};
 use trefoil_node::{Call, CallError, Event, Reply, Status};
 use trefoil_types::{
-    Certificate, ChainSpec, Kind, PeerId, Transaction,
+    Attached, Certificate, ChainSpec, Kind, PeerId, Transaction,
     disk::MemDisk,
     spec::{Fork, FoundingValidator, Organisation},
 };
@@ -158,7 +158,10 @@ impl Stage {
         let draft = Draft {
             timestamp: ledger.tip().timestamp + 1,
             fee_recipient: Address::repeat_byte(9),
-            parent_certificate: ledger.tip_certificate().cloned(),
+            attached: Attached {
+                parent_certificate: ledger.tip_certificate().cloned(),
+                ..Default::default()
+            },
         };
         let (outcome, refused) = ledger.build(draft, &mut txs.into_iter());
         assert!(refused.is_empty(), "{refused:?}");

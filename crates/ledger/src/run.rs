@@ -1,0 +1,382 @@
+//! One block being executed, from its opening calls to its closing ones.
+//!
+//! Owns: the order of things within a block (system calls, transactions,
+//! withdrawals, system calls). What always holds: a transaction that cannot
+//! follow leaves the run as it was.
+
+use alloy_consensus::{Receipt as PlainReceipt, Transaction as _, Typed2718};
+use alloy_eips::{
+    Encodable2718, eip2935::HISTORY_STORAGE_ADDRESS, eip4788::BEACON_ROOTS_ADDRESS,
+    eip4895::Withdrawal, eip7002, eip7251, eip7685::Requests,
+};
+use alloy_evm::FromRecoveredTx;
+use alloy_primitives::{Bloom, Bytes, TxKind};
+use alloy_trie::root::ordered_trie_root_with_encoder;
+use revm::{
+    Inspector,
+    context::{
+        TxEnv,
+        result::{EVMError, ExecutionResult, InvalidTransaction},
+    },
+    handler::SYSTEM_ADDRESS,
+    primitives::hardfork::SpecId,
+};
+use trefoil_types::{Address, B256, Header, Receipt, Transaction, spec::GOVERNING_CONTRACT};
+
+use crate::{
+    BlockError, ExecuteError, LedgerError, Permissions, Rules, StateDiff, StateReader,
+    evm::{Ctx, EvmFault, Machine, ReadError},
+    governance, requests,
+};
+
+/// Gas of a system call (EIP-4788, EIP-2935, EIP-7002, EIP-7251).
+const SYSTEM_CALL_GAS: u64 = 30_000_000;
+
+/// EIP-6110's type byte of deposits.
+const DEPOSIT_REQUEST: u8 = 0;
+
+/// A block's whole effect but for the state root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Executed {
+    pub diff: StateDiff,
+    pub receipts: Vec<Receipt>,
+    pub gas_used: u64,
+    /// From Cancun on.
+    pub blob_gas_used: Option<u64>,
+    /// EIP-7685, from Prague on.
+    pub requests_hash: Option<B256>,
+    pub bloom: Bloom,
+}
+
+impl Executed {
+    pub fn receipts_root(&self) -> B256 {
+        ordered_trie_root_with_encoder(&self.receipts, |receipt, out| receipt.encode_2718(out))
+    }
+}
+
+/// A rule broken, or a state that could not be read.
+#[derive(Debug)]
+pub(crate) enum Fault {
+    Rule(String),
+    Ledger(LedgerError),
+}
+
+impl From<ReadError> for Fault {
+    fn from(error: ReadError) -> Self {
+        Self::Ledger(error.0)
+    }
+}
+
+impl From<LedgerError> for Fault {
+    fn from(error: LedgerError) -> Self {
+        Self::Ledger(error)
+    }
+}
+
+impl From<String> for Fault {
+    fn from(rule: String) -> Self {
+        Self::Rule(rule)
+    }
+}
+
+impl Fault {
+    pub(crate) fn of(self, header: &Header, hash: B256) -> ExecuteError {
+        match self {
+            Self::Rule(reason) => BlockError { height: header.number, hash, reason }.into(),
+            Self::Ledger(error) => error.into(),
+        }
+    }
+}
+
+/// Why a transaction cannot follow those before it in a block.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TxFault {
+    #[error("{0}")]
+    Invalid(InvalidTransaction),
+    #[error("gas limit {gas} is more than the {room} left in the block")]
+    NoRoom { gas: u64, room: u64 },
+    #[error("the block's blobs are more than the {max} allowed")]
+    TooManyBlobs { max: u64 },
+    #[error("blob transactions (type 3) are not supported by this network")]
+    Blob,
+    #[error("sender {0} is not admitted to this network")]
+    NotAdmitted(Address),
+    #[error("sender {0} may not deploy contracts on this network")]
+    NoDeployer(Address),
+    #[error(transparent)]
+    Ledger(LedgerError),
+}
+
+impl From<EvmFault> for TxFault {
+    fn from(fault: EvmFault) -> Self {
+        match fault {
+            EVMError::Transaction(invalid) => Self::Invalid(invalid),
+            EVMError::Database(error) => Self::Ledger(error.0),
+            // The header fields that revm asks for are always given, and
+            // Ethereum's precompiles never fail for good.
+            other => Self::Ledger(LedgerError::Storage(format!("the EVM gave up: {other}"))),
+        }
+    }
+}
+
+/// A transaction as the EVM takes it.
+pub(crate) fn tx_env(rules: &Rules, tx: &Transaction) -> TxEnv {
+    let mut env = TxEnv::from_recovered_tx(tx.inner(), tx.signer());
+    if rules.gas_free {
+        env.gas_price = 0;
+        env.gas_priority_fee = env.gas_priority_fee.map(|_| 0);
+    }
+    env
+}
+
+/// The system calls that open a block: contract and input. In a block of ours
+/// the governing contract's comes first, with the input `governing`: it settles
+/// who takes part before anything else happens.
+pub(crate) fn opening_calls(
+    rules: &Rules,
+    header: &Header,
+    governing: Option<Bytes>,
+) -> impl Iterator<Item = (Address, Bytes)> + use<> {
+    let governing = governing.map(|input| (GOVERNING_CONTRACT, input));
+    let root = header.parent_beacon_block_root.unwrap_or_default();
+    let beacon = rules.is(SpecId::CANCUN).then(|| (BEACON_ROOTS_ADDRESS, root.into()));
+    let parent = header.parent_hash;
+    let history = rules.is(SpecId::PRAGUE).then(|| (HISTORY_STORAGE_ADDRESS, parent.into()));
+    governing.into_iter().chain(beacon).chain(history)
+}
+
+/// One block being executed, transaction by transaction.
+#[derive(Debug)]
+pub struct BlockRun<'a, S: StateReader, I = ()> {
+    machine: Machine<'a, S, I>,
+    /// Before the block.
+    state: &'a S,
+    rules: Rules,
+    gas_limit: u64,
+    receipts: Vec<Receipt>,
+    gas_used: u64,
+    blob_gas_used: u64,
+    bloom: Bloom,
+}
+
+impl<'a, S: StateReader> BlockRun<'a, S> {
+    /// Of `header` only what the EVM can see is looked at.
+    pub fn new(rules: Rules, header: &Header, state: &'a S) -> Self {
+        let machine = Machine::new(state, rules.cfg(), rules.block_env(header));
+        Self::on(machine, state, rules, header.gas_limit)
+    }
+
+    /// Executes the next transaction.
+    ///
+    /// # Errors
+    /// Why it cannot follow; the run is then as it was.
+    pub fn include(&mut self, tx: &Transaction) -> Result<(), String> {
+        self.transact(tx).map_err(|fault| fault.to_string())
+    }
+
+    /// Executes the next transaction. An error leaves the run as it was.
+    pub(crate) fn transact(&mut self, tx: &Transaction) -> Result<(), TxFault> {
+        let (gas, room) = (tx.gas_limit(), self.room());
+        if gas > room {
+            return Err(TxFault::NoRoom { gas, room });
+        }
+        self.check_lists(tx)?;
+        let blob_gas = self.check_blobs(tx)?;
+        let result = self.machine.transact(tx_env(&self.rules, tx))?;
+        self.blob_gas_used += blob_gas;
+        self.record(tx, result);
+        Ok(())
+    }
+}
+
+impl<'a, S: StateReader, I> BlockRun<'a, S, I> {
+    /// On a machine that is set up for the block.
+    pub(crate) fn on(
+        machine: Machine<'a, S, I>,
+        state: &'a S,
+        rules: Rules,
+        gas_limit: u64,
+    ) -> Self {
+        Self {
+            machine,
+            state,
+            gas_limit,
+            rules,
+            receipts: Vec::new(),
+            gas_used: 0,
+            blob_gas_used: 0,
+            bloom: Bloom::ZERO,
+        }
+    }
+
+    /// Executes a pretended transaction, `env`, which is in the block as `tx`,
+    /// with the inspector looking on. Whether it may follow is for the caller
+    /// to know, as far as the EVM does not.
+    pub(crate) fn pretend(
+        &mut self,
+        tx: &Transaction,
+        env: TxEnv,
+    ) -> Result<ExecutionResult, EvmFault>
+    where
+        I: Inspector<Ctx<'a, S>>,
+    {
+        let result = self.machine.inspect(env)?;
+        self.blob_gas_used += tx.blob_gas_used().unwrap_or(0);
+        self.record(tx, result.clone());
+        Ok(result)
+    }
+
+    /// The state as it is now, between transactions.
+    pub(crate) fn machine(&mut self) -> &mut Machine<'a, S, I> {
+        &mut self.machine
+    }
+
+    pub(crate) fn gas_used(&self) -> u64 {
+        self.gas_used
+    }
+
+    /// The system calls that open a block. Ethereum's may fail: nothing comes of
+    /// it. The governing contract's must succeed.
+    pub(crate) fn open(&mut self, header: &Header, governing: Option<Bytes>) -> Result<(), Fault> {
+        for (contract, input) in opening_calls(&self.rules, header, governing) {
+            let result = self.system_call(contract, input)?;
+            if contract == GOVERNING_CONTRACT && !result.is_success() {
+                let why = governance::failure(&result);
+                return Err(format!("the governing contract does not open the block: {why}").into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Gas left in the block.
+    pub(crate) fn room(&self) -> u64 {
+        self.gas_limit - self.gas_used
+    }
+
+    fn record(&mut self, tx: &Transaction, result: ExecutionResult) {
+        self.gas_used += result.tx_gas_used();
+        let receipt = self.receipt(tx, result);
+        self.bloom.accrue_bloom(receipt.logs_bloom());
+        self.receipts.push(receipt);
+    }
+
+    /// Whether the sender may send it, by the lists as they were before the block.
+    /// What a contract creates while it runs is the doing of who deployed that.
+    fn check_lists(&self, tx: &Transaction) -> Result<(), TxFault> {
+        let creates = self.rules.deployers_listed && tx.is_create();
+        if !self.rules.accounts_listed && !creates {
+            return Ok(());
+        }
+        let sender = tx.signer();
+        let permissions = Permissions::read(self.state, &sender).map_err(TxFault::Ledger)?;
+        if self.rules.accounts_listed && !permissions.may_send() {
+            return Err(TxFault::NotAdmitted(sender));
+        }
+        if creates && !permissions.may_deploy() {
+            return Err(TxFault::NoDeployer(sender));
+        }
+        Ok(())
+    }
+
+    /// The blob gas of a transaction, if the block may take it.
+    fn check_blobs(&self, tx: &Transaction) -> Result<u64, TxFault> {
+        let Some(blob_gas) = tx.blob_gas_used() else { return Ok(0) };
+        if !self.rules.blob_txs {
+            return Err(TxFault::Blob);
+        }
+        match &self.rules.blobs {
+            Some(blobs) if self.blob_gas_used + blob_gas > blobs.max_blob_gas_per_block() => {
+                Err(TxFault::TooManyBlobs { max: blobs.max_blob_count })
+            }
+            // Before Cancun revm refuses the type.
+            _ => Ok(blob_gas),
+        }
+    }
+
+    fn receipt(&self, tx: &Transaction, result: ExecutionResult) -> Receipt {
+        let receipt = PlainReceipt {
+            status: result.is_success().into(),
+            cumulative_gas_used: self.gas_used,
+            logs: result.into_logs(),
+        };
+        let receipt = receipt.with_bloom();
+        match tx.ty() {
+            0 => Receipt::Legacy(receipt),
+            1 => Receipt::Eip2930(receipt),
+            2 => Receipt::Eip1559(receipt),
+            3 => Receipt::Eip4844(receipt),
+            _ => Receipt::Eip7702(receipt),
+        }
+    }
+
+    /// Pays withdrawals (EIP-4895), after the transactions.
+    pub(crate) fn pay(&mut self, withdrawals: &[Withdrawal]) -> Result<(), Fault> {
+        for withdrawal in withdrawals {
+            self.machine.credit(withdrawal.address, withdrawal.amount_wei())?;
+        }
+        Ok(())
+    }
+
+    /// The system calls that close a block, and what it all came to.
+    pub(crate) fn close(mut self) -> Result<Executed, Fault> {
+        let prague = self.rules.is(SpecId::PRAGUE);
+        let requests_hash = if prague { Some(self.requests()?.requests_hash()) } else { None };
+        Ok(Executed { requests_hash, ..self.finish() })
+    }
+
+    /// What it came to without the closing system calls.
+    pub fn finish(self) -> Executed {
+        Executed {
+            diff: self.machine.finish(),
+            receipts: self.receipts,
+            gas_used: self.gas_used,
+            blob_gas_used: self.rules.blobs.map(|_| self.blob_gas_used),
+            requests_hash: None,
+            bloom: self.bloom,
+        }
+    }
+
+    fn requests(&mut self) -> Result<Requests, Fault> {
+        let mut requests = Requests::default();
+        let mut push = |kind, data: Bytes| {
+            if !data.is_empty() {
+                requests.push_request_with_type(kind, data);
+            }
+        };
+        if let Some(contract) = self.rules.deposits {
+            push(DEPOSIT_REQUEST, requests::deposits(contract, &self.receipts)?);
+        }
+        for (kind, contract) in [
+            (eip7002::WITHDRAWAL_REQUEST_TYPE, eip7002::WITHDRAWAL_REQUEST_PREDEPLOY_ADDRESS),
+            (eip7251::CONSOLIDATION_REQUEST_TYPE, eip7251::CONSOLIDATION_REQUEST_PREDEPLOY_ADDRESS),
+        ] {
+            push(kind, self.request_call(contract)?);
+        }
+        Ok(requests)
+    }
+
+    /// A closing system call, which must succeed (EIP-7002, EIP-7251).
+    fn request_call(&mut self, contract: Address) -> Result<Bytes, Fault> {
+        if !self.machine.has_code(contract)? {
+            return Err(format!("the system contract {contract} has no code").into());
+        }
+        match self.system_call(contract, Bytes::new())? {
+            ExecutionResult::Success { output, .. } => Ok(output.into_data()),
+            failed => Err(format!("the system call of {contract} failed: {failed:?}").into()),
+        }
+    }
+
+    fn system_call(&mut self, contract: Address, data: Bytes) -> Result<ExecutionResult, Fault> {
+        let env = TxEnv {
+            caller: SYSTEM_ADDRESS,
+            kind: TxKind::Call(contract),
+            data,
+            gas_limit: SYSTEM_CALL_GAS,
+            ..Default::default()
+        };
+        self.machine.system_call(env).map_err(|fault| match TxFault::from(fault) {
+            TxFault::Ledger(error) => Fault::Ledger(error),
+            rule => Fault::Rule(rule.to_string()),
+        })
+    }
+}
