@@ -21,7 +21,7 @@ import signal
 import sys
 import time
 
-from network import NODES, Network, Node, Trickle, Watch, percentile, trefoil
+from network import CHAIN_ID, NODES, Network, Node, Trickle, Watch, percentile, trefoil
 
 REPLACED_A_MINUTE = 0.3
 RATIO_MAX, JOIN_S_MAX = 1.5, 60
@@ -89,7 +89,7 @@ def main():
     for _ in range(args.nodes):
         crowd.join(lambda: watch.height)
     everyone = type("All", (), {"__iter__": lambda _: iter(network.nodes + crowd.nodes)})()
-    trickle = Trickle(everyone, 7331)
+    trickle = Trickle(everyone, CHAIN_ID)
     trickle.start()
     time.sleep(5)
 
