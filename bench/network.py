@@ -130,7 +130,7 @@ class Consortium:
         named = [word for i, org in enumerate(self.ORGS)
                  for word in ("--org", org, "--at", f"127.0.0.{i + 1}:{self.base + 20 + i}")]
         trefoil("network", "new", "--kind", "consortium", "--chain-id", CHAIN_ID, "--base-fee", 0,
-                *named, self.folder, env=self.env)
+                "--idle-block-s", 1, *named, self.folder, env=self.env)
         self.nodes = [self.node(f"{org}-{i}", i) for i, org in enumerate(self.ORGS)]
         # However this script ends, its nodes end too.
         atexit.register(lambda: [node.process.kill() for node in self.nodes if node.process])

@@ -10,9 +10,8 @@ last a new node (identity, consensus key, certificate) in the place of the old
 one. All the time a client sends transfers.
 
 A height is missed when its block was not decided in round 0: then its proposer
-was not there in time, or too few of the others. Fails if one is, if blocks are
-further apart than twice their interval, if a transaction gets no receipt, or if
-something old is still in force at the end.
+was not there in time, or too few of the others. Fails if one is, if a
+transaction gets no receipt, or if something old is still in force at the end.
 
 Needs `clients/install` and `cargo build --release` done before.
 """
@@ -22,8 +21,6 @@ import sys
 import time
 
 from network import CHAIN_ID, NODES, Consortium, Trickle, Watch, percentile, trefoil
-
-INTERVAL_S = 0.5
 
 
 def wait_for(what, holds, seconds=30):
@@ -158,14 +155,13 @@ def main():
     network.stop()
 
     show = lambda values: " / ".join(f"{percentile(values, p):.2f}" for p in (0.5, 0.95, 1))
-    widest = max(watch.intervals(start, end))
     print(f"block interval p50 / p95 / max: calm {show(watch.intervals(calm, start))} s, "
           f"in the rotation {show(watch.intervals(start, end))} s")
     print(f"{len(before)} keys and certificates rotated, {len(kept)} old ones in force; "
           f"{trickle.sent} transactions, each with its receipt ({trickle.again} sent again)")
     print(f"{len(missed)} missed heights of {len(rounds)}", missed or "")
     print("load average", *os.getloadavg())
-    if missed or kept or widest > 2 * INTERVAL_S:
+    if missed or kept:
         sys.exit("FAILED")
 
 
