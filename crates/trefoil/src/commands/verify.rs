@@ -207,7 +207,9 @@ impl Trusted {
         println!("{}", self.said);
         println!("{} blocks checked", self.checked);
         match self.ledger.tip().number {
-            0 => println!("not checked here: the state root, for which --from 1 executes every block"),
+            0 => println!(
+                "not checked here: the state root, for which --from 1 executes every block"
+            ),
             height => println!("state root at height {height}: {}", self.ledger.tip().state_root),
         }
         Ok(())
