@@ -15,81 +15,12 @@ import argparse
 import os
 import random
 import signal
-import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-VENV = ROOT / "clients/.venv/bin/python3"
-if VENV.exists() and not sys.prefix.startswith(str(ROOT / "clients")):
-    os.execv(VENV, [str(VENV), *sys.argv])
-sys.path.insert(0, str(ROOT / "clients"))
-from eth_account import Account  # noqa: E402
-from run import Devnet, request  # noqa: E402
-
-NODES = 4
-FUNDED = "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"
-RECOVERY_SECONDS_MAX = 60
-
-
-class Network:
-    """Four validators of a devnet's folder, each started and killed by hand."""
-
-    def __init__(self, *flags):
-        # An idle chain takes its time for the first block.
-        self.devnet = Devnet(*flags, height=0)
-        self.devnet.process.send_signal(signal.SIGINT)
-        self.devnet.process.wait(timeout=30)
-        target = os.environ.get("CARGO_TARGET_DIR", ROOT / "target")
-        self.binary = f"{target}/release/trefoil"
-        self.urls = [f"http://127.0.0.1:{self.devnet.base + i}" for i in range(NODES)]
-        self.processes = [None] * NODES
-        for i in range(NODES):
-            self.start(i)
-        self.wait_height(0, range(NODES))
-
-    def folder(self, i):
-        return Path(self.devnet.dir.name) / f"net/node-{i}"
-
-    def start(self, i):
-        log = open(Path(self.devnet.dir.name) / f"node-{i}.out", "a")
-        self.processes[i] = subprocess.Popen([self.binary, "run", "--dir", self.folder(i)],
-                                             env=os.environ | {"TREFOIL_PASSWORD": "devnet"},
-                                             stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-
-    def kill(self, i):
-        self.processes[i].send_signal(signal.SIGKILL)
-        self.processes[i].wait()
-
-    def height(self, i):
-        try:
-            return int(request(self.urls[i], "eth_blockNumber"), 16)
-        except (OSError, ValueError):
-            return -1
-
-    def wait_height(self, height, nodes, seconds=RECOVERY_SECONDS_MAX):
-        """Seconds until all of `nodes` are at `height`."""
-        start = time.monotonic()
-        while time.monotonic() - start < seconds:
-            if all(self.height(i) >= height for i in nodes):
-                return time.monotonic() - start
-            time.sleep(0.02)
-        for i in nodes:
-            print(f"node {i} at height {self.height(i)}", *self.tail(i), sep="\n  ")
-        sys.exit(f"FAILED: not at height {height} after {seconds} s")
-
-    def tail(self, i):
-        return (Path(self.devnet.dir.name) / f"node-{i}.out").read_text().splitlines()[-8:]
-
-    def stop(self):
-        for process in self.processes:
-            process.send_signal(signal.SIGINT)
-        codes = [process.wait(timeout=30) for process in self.processes]
-        self.devnet.dir.cleanup()
-        if any(codes):
-            sys.exit(f"FAILED: nodes ended with {codes}")
+from network import FUNDED, NODES, Account, Network, request
 
 
 class Load(threading.Thread):
@@ -100,16 +31,12 @@ class Load(threading.Thread):
         super().__init__(daemon=True)
         self.network, self.running, self.receipts = network, True, {}
         self.account = Account.from_key(FUNDED)
-        self.chain_id = int(request(network.urls[0], "eth_chainId"), 16)
+        self.chain_id = int(request(network.nodes[0].url, "eth_chainId"), 16)
 
     def ask(self, method, *params):
         """Whichever node answers."""
-        for i in random.sample(range(NODES), NODES):
-            try:
-                return request(self.network.urls[i], method, params)
-            except (OSError, ValueError, KeyError):
-                continue
-        return None
+        nodes = random.sample(self.network.nodes, NODES)
+        return next((a for a in (node.ask(method, *params) for node in nodes) if a), None)
 
     def run(self):
         while self.running:
@@ -139,28 +66,29 @@ class Load(threading.Thread):
     def check(self, known=frozenset()):
         """Every receipt given so far is still served, the same, by every node."""
         given = {h: b for h, b in list(self.receipts.items()) if h not in known}
-        for url in self.network.urls:
+        for node in self.network.nodes:
             for hash_, block in given.items():
-                receipt = request(url, "eth_getTransactionReceipt", (hash_,))
+                receipt = node.ask("eth_getTransactionReceipt", hash_)
                 if not receipt or receipt["blockHash"] != block:
-                    sys.exit(f"FAILED: receipt of {hash_} in block {block} is now {receipt} at {url}")
+                    sys.exit(f"FAILED: receipt of {hash_} in block {block} is now {receipt} "
+                             f"at {node.url}")
         return set(given)
 
 
 def equal_roots(network):
-    height = min(network.height(i) for i in range(NODES))
-    blocks = [request(url, "eth_getBlockByNumber", (hex(height), False)) for url in network.urls]
+    height = min(node.height() for node in network.nodes)
+    blocks = [node.ask("eth_getBlockByNumber", hex(height), False) for node in network.nodes]
     if len({(b["hash"], b["stateRoot"]) for b in blocks}) != 1:
         sys.exit(f"FAILED: nodes differ at height {height}: {[b['hash'] for b in blocks]}")
     return height
 
 
-def widest_gap(network, i, seconds):
-    """The longest time without a new block at node i during `seconds`."""
-    gap, last, height = 0.0, time.monotonic(), network.height(i)
+def widest_gap(node, seconds):
+    """The longest time without a new block at a node during `seconds`."""
+    gap, last, height = 0.0, time.monotonic(), node.height()
     until = last + seconds
     while time.monotonic() < until:
-        now_height = network.height(i)
+        now_height = node.height()
         now = time.monotonic()
         gap = max(gap, now - last)
         if now_height > height:
@@ -171,13 +99,13 @@ def widest_gap(network, i, seconds):
 
 def one(network, load, args):
     gaps, returns = [], []
-    for victim in range(NODES):
-        network.kill(victim)
-        gaps.append(widest_gap(network, (victim + 1) % NODES, args.seconds / NODES))
-        network.start(victim)
-        tip = network.height((victim + 1) % NODES)
-        returns.append(network.wait_height(tip, [victim]))
-        print(f"node {victim} killed: widest block gap {gaps[-1]:.2f} s; "
+    for i, victim in enumerate(network.nodes):
+        other = network.nodes[(i + 1) % NODES]
+        victim.end(signal.SIGKILL)
+        gaps.append(widest_gap(other, args.seconds / NODES))
+        tip = other.height()
+        returns.append(victim.start().reach(tip))
+        print(f"node {i} killed: widest block gap {gaps[-1]:.2f} s; "
               f"at the tip {returns[-1]:.2f} s after its restart", flush=True)
         load.check()
     equal_roots(network)
@@ -186,14 +114,15 @@ def one(network, load, args):
 
 
 def two(network, load, args):
-    for i in (0, 1):
-        network.kill(i)
+    first, second = network.nodes[:2]
+    first.end(signal.SIGKILL)
+    second.end(signal.SIGKILL)
     time.sleep(args.seconds)
-    tip = max(network.height(i) for i in (2, 3))
-    network.start(0)
+    tip = network.height()
+    first.start()
     time.sleep(1)
-    network.start(1)
-    took = network.wait_height(tip + 1, range(NODES))
+    second.start()
+    took = network.wait_height(tip + 1, network.nodes)
     time.sleep(3)
     load.check()
     equal_roots(network)
@@ -205,15 +134,14 @@ def kill_all(network, load, args):
     times, known = [], set()
     for n in range(args.times):
         time.sleep(random.uniform(0.2, 2.0))
-        for i in range(NODES):
-            network.processes[i].send_signal(signal.SIGKILL)
-        for process in network.processes:
-            process.wait()
-        for i in range(NODES):
-            network.start(i)
-        network.wait_height(0, range(NODES))
-        tip = max(network.height(i) for i in range(NODES))
-        times.append(network.wait_height(tip + 1, range(NODES)))
+        for node in network.nodes:
+            node.process.send_signal(signal.SIGKILL)
+        for node in network.nodes:
+            node.process.wait()
+        for node in network.nodes:
+            node.start()
+        network.wait_height(0, network.nodes)
+        times.append(network.wait_height(network.height() + 1, network.nodes))
         known |= load.check(known)
         height = equal_roots(network)
         if n % 10 == 9:
@@ -229,21 +157,21 @@ def idle(network, _load, args):
         fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
-    def disk(i):
-        return sum(f.stat().st_blocks * 512 for f in network.folder(i).rglob("*") if f.is_file())
+    def disk(node):
+        return sum(f.stat().st_blocks * 512 for f in node.folder.rglob("*") if f.is_file())
 
     time.sleep(5)
-    pids = [p.pid for p in network.processes]
-    cpus, disks = [cpu(p) for p in pids], [disk(i) for i in range(NODES)]
-    height = network.height(0)
+    pids = [node.process.pid for node in network.nodes]
+    cpus, disks = [cpu(p) for p in pids], [disk(node) for node in network.nodes]
+    height = network.height()
     time.sleep(args.seconds)
     for i, pid in enumerate(pids):
         rss = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines()
                    if line.startswith("VmRSS")).split()[1]
         print(f"node {i}: {100 * (cpu(pid) - cpus[i]) / args.seconds:.2f} % of a core, "
-              f"{int(rss) / 1024:.0f} MB resident, disk {disk(i) / 1e6:.2f} MB "
-              f"({(disk(i) - disks[i]) / 1e3:+.1f} kB)")
-    print(f"{network.height(0) - height} blocks in {args.seconds} s")
+              f"{int(rss) / 1024:.0f} MB resident, disk {disk(network.nodes[i]) / 1e6:.2f} MB "
+              f"({(disk(network.nodes[i]) - disks[i]) / 1e3:+.1f} kB)")
+    print(f"{network.height() - height} blocks in {args.seconds} s")
 
 
 def main():

@@ -8,7 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use arc_malachitebft_core_consensus::{
     Effect, LivenessMsg, MisbehaviorEvidence, Resumable, Resume, SignedConsensusMsg,
 };
-use arc_malachitebft_core_types::{DoubleProposal, DoubleVote, Timeout, TimeoutKind};
+use arc_malachitebft_core_types::{
+    CommitCertificate, Context as _, DoubleProposal, DoubleVote, NilOrVal, Timeout, TimeoutKind,
+};
 use trefoil_types::{Certificate, Evidence, Height, Millis, PublicKey, Round, Time, ValidatorSet};
 
 use crate::{
@@ -183,6 +185,7 @@ impl Hands {
             }
             Effect::WalAppend(height, input, _) => self.record(height, &input),
             Effect::Decide(certificate, ..) => {
+                self.vote_late(&certificate);
                 self.decided = Some(context::certificate_out(&certificate));
             }
             Effect::Finalize(_, _, evidence, _) => self.tell(&evidence),
@@ -230,6 +233,22 @@ impl Hands {
     fn tell(&mut self, evidence: &MisbehaviorEvidence<Ctx>) {
         evidence.votes.iter().for_each(|(name, pairs)| self.tell_votes(name, pairs));
         evidence.proposals.iter().for_each(|(name, pairs)| self.tell_proposals(name, pairs));
+    }
+
+    /// The block was final before this node could vote for it: it came late, or the
+    /// transactions that it names did. Its precommit is of use yet: the next proposer
+    /// binds the fullest certificate it has, and who is in none is taken for absent.
+    fn vote_late(&mut self, commit: &CommitCertificate<Ctx>) {
+        let (height, round) = (commit.height, context::round_out(commit.round));
+        if !self.active || self.signatures.has_precommitted(height.0, round) {
+            return;
+        }
+        let Some(name) = self.signatures.name() else { return };
+        let block = NilOrVal::Val(commit.value_id);
+        let ballot = Ctx.new_precommit(height, commit.round, block, Name(name));
+        let vote = self.signatures.sign_vote(ballot);
+        self.record(height, &context::Input::Vote(vote.clone()));
+        self.send(Speech::Vote(context::vote_out(&vote)));
     }
 
     fn begin_round(&mut self, round: Round, proposer: Name) {

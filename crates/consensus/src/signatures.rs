@@ -88,6 +88,11 @@ impl Signatures {
         }
     }
 
+    /// Whether this node has signed a precommit of a round, for a block or for none.
+    pub fn has_precommitted(&self, height: Height, round: Round) -> bool {
+        self.signed.contains_key(&(height, round, VoteKind::Precommit))
+    }
+
     /// This node's proposal of a round, if it made one.
     pub fn own_proposal(&self, height: Height, round: Round) -> Option<&Proposal> {
         self.proposed.get(&(height, round))

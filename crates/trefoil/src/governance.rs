@@ -16,7 +16,7 @@ pub use contract::{Contract, GovernanceError, Receipt};
 pub use organisations::{Organisations, status};
 pub use proposals::Proposal;
 pub use refusal::refusal;
-pub use words::{keys, words};
+pub use words::{ether, keys, words};
 
 #[cfg(test)]
 mod tests;

@@ -10,6 +10,7 @@ use tokio::{sync::watch, task};
 use trefoil_crypto::NodeCertificate;
 use trefoil_ledger::Snapshot;
 use trefoil_net::NetHandle;
+use trefoil_types::PublicKey;
 
 use crate::{
     certificate::{self, Ca},
@@ -69,39 +70,57 @@ impl Renewal {
         }
     }
 
-    /// Takes up another certificate if there is one, or makes one in time.
+    /// Takes up another certificate if there is one, and makes one in time.
     fn look(&self, now: u64) -> Result<(), Failure> {
-        let held = self.held.borrow().clone();
         let found = certificate::load(&self.dir)?;
-        let newest = match &self.ca {
+        self.take_up(&found)?;
+        match &self.ca {
             Some(ca) if found.not_after.saturating_sub(now) < RENEW_DAYS * DAY_S => {
-                self.renew(ca, &found, now)?
+                self.take_up(&self.renew(ca, &found, now)?)
             }
-            _ => found,
-        };
-        if newest == held {
+            _ => Ok(()),
+        }
+    }
+
+    fn take_up(&self, found: &NodeCertificate) -> Result<(), Failure> {
+        let held = self.held.borrow().clone();
+        if *found == held {
             return Ok(());
         }
-        if newest.peer != held.peer {
+        if found.peer != held.peer {
             let path = certificate::path(&self.dir);
             return Err(Failure::told(
-                format!("{} is of {}, which is another node", path.display(), newest.peer),
+                format!("{} is of {}, which is another node", path.display(), found.peer),
                 "put this node's own there",
             ));
         }
-        tracing::info!(serial = %newest.serial, until = newest.not_after, "certificate taken up");
-        self.net.set_certificate(newest.clone());
-        self.held.send_replace(newest);
+        tracing::info!(serial = %found.serial, until = found.not_after, "certificate taken up");
+        self.net.set_certificate(found.clone());
+        self.held.send_replace(found.clone());
         Ok(())
     }
 
     fn renew(&self, ca: &Ca, old: &NodeCertificate, now: u64) -> Result<NodeCertificate, Failure> {
-        let days = certificate::DAYS;
+        let (days, key) = (certificate::DAYS, ca.public());
+        if !self.counts(key, old.organisation) {
+            return Err(Failure::told(
+                format!("it cannot be renewed: CA key {key} counts for its organisation no more"),
+                "put the CA key that counts where this node looks for it, and restart the node",
+            ));
+        }
         let claims =
             certificate::claims(old.genesis, old.organisation, old.peer, old.role, now, days);
         let new = ca.certify(&claims)?;
         certificate::store(&certificate::path(&self.dir), &new)?;
         Ok(new)
+    }
+
+    /// Whether the chain goes by what `key` signs for an organisation.
+    fn counts(&self, key: PublicKey, organisation: u32) -> bool {
+        let snapshot = self.snapshot.borrow();
+        let next = snapshot.tip().number + 1;
+        let known = snapshot.governed().members.organisations.get(&organisation);
+        known.is_some_and(|known| known.ca_keys.iter().any(|ca| ca.key == key && ca.counts(next)))
     }
 }
 

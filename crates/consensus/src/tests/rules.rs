@@ -82,6 +82,54 @@ fn a_proposal_is_the_proposers_alone() {
     assert_eq!((result, out.len()), (Ok(()), 0), "the second time it is no news");
 }
 
+/// Others decided while this node still waited for the block: it is there all the
+/// same, and its precommit says so, unless it has said something else in that round.
+#[test]
+fn who_comes_late_to_a_decision_precommits_it() {
+    let turn = proposer(4, 5, 0);
+    let me = if turn == 0 { 1 } else { 0 };
+    let others: Vec<usize> = (0..4).filter(|i| *i != me).collect();
+    for said_nil in [false, true] {
+        let config = Config { key: Some(key(me)), network: NETWORK, timeouts: timeouts() };
+        let (mut node, mut out) = (Consensus::new(config), Vec::new());
+        node.start(Time(1_000), 5, set_of(4), &[], &mut out).unwrap();
+        let proposal = Proposal::sign(&key(turn), &NETWORK, 5, 0, BLOCK, None);
+        take(&mut node, Input::Proposal(proposal)).0.unwrap();
+        if said_nil {
+            // No block came in time, and then no polka: a prevote and a precommit for none.
+            others.iter().take(2).for_each(|i| {
+                take(&mut node, Input::Vote(vote(*i, VoteKind::Prevote, 5, 0, None))).0.unwrap();
+            });
+            node.tick(Time(2_100), &mut out);
+            node.tick(Time(2_600), &mut out);
+        }
+        for kind in [VoteKind::Prevote, VoteKind::Precommit] {
+            for i in others.iter().filter(|_| !said_nil || kind == VoteKind::Precommit) {
+                let vote = vote(*i, kind, 5, 0, Some(BLOCK));
+                assert!(take(&mut node, Input::Vote(vote)).0.is_ok());
+            }
+        }
+        let block = Input::Candidate {
+            height: 5,
+            round: 0,
+            block: BLOCK,
+            proposer: key(turn).public(),
+            valid: true,
+        };
+        out.extend(take(&mut node, block).1);
+        let own = |output: &Output| match output {
+            Output::Send(Speech::Vote(vote)) if vote.kind == VoteKind::Precommit => {
+                Some((vote.round, vote.block))
+            }
+            _ => None,
+        };
+        let own: Vec<_> = out.iter().filter_map(own).collect();
+        let expected = if said_nil { None } else { Some(BLOCK) };
+        assert_eq!(own, [(0, expected)], "{out:?}");
+        assert!(matches!(out.last(), Some(Output::Decided(c)) if c.block == BLOCK));
+    }
+}
+
 #[test]
 fn certificates_need_a_quorum_of_right_signatures() {
     let (mut node, _) = node();

@@ -18,6 +18,7 @@ use crate::{
             Governance::{Executed, GovernanceEvents, proposeCall, proposeOwnCall},
             Staking::StakingEvents,
         },
+        ether,
     },
     keys::{self, KeyFile},
     wallet::{self, Wallet},
@@ -225,7 +226,6 @@ fn concerned(log: &alloy_primitives::LogData) -> Option<u64> {
 /// What one did about its stake, in words.
 fn staked(log: &alloy_primitives::LogData) -> Option<String> {
     use StakingEvents as E;
-    use alloy_primitives::utils::format_ether as ether;
     Some(match E::decode_raw_log(log.topics(), &log.data).ok()? {
         E::Deposited(e) => format!(
             "{} stakes {} ether for key {}; it validates from the end of an epoch on if its stake is among the largest",

@@ -215,6 +215,7 @@ impl New {
                 // Elsewhere: listen on every address of that machine.
                 Some(address) => {
                     settings.p2p.listen.set_port(address.port());
+                    settings.p2p.advertise = vec![*address];
                     *address
                 }
                 None => {

@@ -14,13 +14,10 @@ use super::{
 };
 use crate::{
     failure::Failure,
-    governance::{
-        Contract, Organisations,
-        abi::{
-            Governance::{nodesCall, revokedSerialsCall},
-            GovernanceActions::{forgetSerialsCall, revokeNodeCall, revokeSerialCall},
-            IGovernance::Node as Entry,
-        },
+    governance::abi::{
+        Governance::{nodesCall, revokedSerialsCall},
+        GovernanceActions::{forgetSerialsCall, revokeNodeCall, revokeSerialCall},
+        IGovernance::Node as Entry,
     },
 };
 
@@ -55,9 +52,7 @@ pub struct List {
 
 impl List {
     async fn run(self) -> Result<(), Failure> {
-        let contract = Contract::new(self.node.client()?);
-        contract.expect_members().await?;
-        let organisations = Organisations::read(&contract).await?;
+        let (contract, organisations) = self.node.members().await?;
         let nodes = contract.view(nodesCall {}).await?;
         let serials = contract.view(revokedSerialsCall {}).await?;
         if self.node.json {

@@ -1,6 +1,7 @@
 //! `trefoil org`: the organisations that govern a network, and their decisions.
 
 use alloy_primitives::U256;
+use alloy_sol_types::SolCall;
 use clap::{Args, Subcommand};
 use serde_json::json;
 use trefoil_types::{Address, PublicKey};
@@ -15,7 +16,7 @@ use super::{
 use crate::{
     failure::Failure,
     governance::{
-        self, Contract, Organisations, Proposal,
+        self, Organisations, Proposal,
         abi::{
             Governance::{approveCall, nodesCall, withdrawCall},
             GovernanceActions::{
@@ -70,21 +71,15 @@ impl Org {
                 write.for_members().await?.decision(withdrawCall { id: U256::from(id) }).await
             }),
             Self::ProposeAdd(command) => block_on(command.run()),
-            Self::ProposeRemove(About { org, write }) => block_on(async {
-                let writer = write.for_members().await?;
-                let id = writer.organisation(Some(&org)).await?;
-                writer.propose(removeOrganisationCall { id }).await
-            }),
-            Self::ProposeSuspend(About { org, write }) => block_on(async {
-                let writer = write.for_members().await?;
-                let id = writer.organisation(Some(&org)).await?;
-                writer.propose(suspendOrganisationCall { id }).await
-            }),
-            Self::ProposeResume(About { org, write }) => block_on(async {
-                let writer = write.for_members().await?;
-                let id = writer.organisation(Some(&org)).await?;
-                writer.propose(resumeOrganisationCall { id }).await
-            }),
+            Self::ProposeRemove(about) => {
+                block_on(about.propose(|id| removeOrganisationCall { id }))
+            }
+            Self::ProposeSuspend(about) => {
+                block_on(about.propose(|id| suspendOrganisationCall { id }))
+            }
+            Self::ProposeResume(about) => {
+                block_on(about.propose(|id| resumeOrganisationCall { id }))
+            }
             Self::RotateKeys(command) => block_on(command.run()),
             Self::RotateCa(command) => block_on(command.run()),
             Self::Settings(command) => block_on(command.run()),
@@ -101,9 +96,7 @@ pub struct List {
 
 impl List {
     async fn run(self) -> Result<(), Failure> {
-        let contract = Contract::new(self.node.client()?);
-        contract.expect_members().await?;
-        let organisations = Organisations::read(&contract).await?;
+        let (contract, organisations) = self.node.members().await?;
         let nodes = contract.view(nodesCall {}).await?;
         if self.node.json {
             let list: Vec<_> = organisations.0.iter().map(|o| as_json(o, &nodes)).collect();
@@ -167,9 +160,7 @@ pub struct Proposals {
 
 impl Proposals {
     async fn run(self) -> Result<(), Failure> {
-        let contract = Contract::new(self.node.client()?);
-        contract.expect_members().await?;
-        let organisations = Organisations::read(&contract).await?;
+        let (contract, organisations) = self.node.members().await?;
         let open = contract.open_proposals(&organisations).await?;
         if self.node.json {
             let list: Vec<_> = open.iter().map(|p| proposal_json(p, &organisations)).collect();
@@ -257,6 +248,15 @@ pub struct About {
     org: String,
     #[command(flatten)]
     write: Write,
+}
+
+impl About {
+    /// Proposes to all what is to become of it.
+    async fn propose<C: SolCall>(self, action: impl FnOnce(u32) -> C) -> Result<(), Failure> {
+        let writer = self.write.for_members().await?;
+        let id = writer.organisation(Some(&self.org)).await?;
+        writer.propose(action(id)).await
+    }
 }
 
 #[derive(Debug, Args)]

@@ -6,13 +6,19 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::block_on;
-use crate::{client::Client, clock, failure::Failure, home::Home};
+use crate::{
+    client::Client,
+    clock,
+    failure::Failure,
+    governance::{Contract, Organisations},
+    home::Home,
+};
 
 /// Which running node to ask.
 #[derive(Debug, Args)]
 pub struct Node {
-    /// The node's RPC address
-    #[arg(long, value_name = "URL", conflicts_with = "dir")]
+    /// The node's RPC address; without: that of DIR
+    #[arg(long, value_name = "URL")]
     rpc: Option<String>,
     /// The node's directory, whose settings name the RPC address
     #[arg(long, value_name = "DIR", env = "TREFOIL_DIR")]
@@ -35,6 +41,14 @@ pub(super) fn client(rpc: Option<&str>, dir: Option<&Path>) -> Result<Client, Fa
 impl Node {
     pub(super) fn client(&self) -> Result<Client, Failure> {
         client(self.rpc.as_deref(), self.dir.as_deref())
+    }
+
+    /// What it says of a network that organisations govern.
+    pub(super) async fn members(&self) -> Result<(Contract, Organisations), Failure> {
+        let contract = Contract::new(self.client()?);
+        contract.expect_members().await?;
+        let organisations = Organisations::read(&contract).await?;
+        Ok((contract, organisations))
     }
 
     fn ask(&self, method: &str) -> Result<Value, Failure> {

@@ -3,11 +3,10 @@
 //!
 //! What it proves: validators with more than two thirds of the power signed
 //! this block on this network, and its header fits its transactions and (with
-//! `--from`) its ancestors. What it does not: it executes nothing, so whether
-//! the state root follows from the transactions is the signers' word.
-//! Validators are those that `chain.toml` founds: blocks do not say who came and
-//! went since, so from the first change of the set on nothing is proven here, and
-//! the command says so.
+//! `--from`) its ancestors. From block 1 on it executes each block, as a node does:
+//! it follows every change of the validators, and the state root is checked too.
+//! Without that the validators are those that `chain.toml` founds, so from the
+//! first change of the set on nothing is proven, and the command says so.
 
 use std::{
     fs,
@@ -16,25 +15,27 @@ use std::{
 };
 
 use alloy_consensus::proofs::calculate_transaction_root;
+use alloy_eips::Encodable2718 as _;
 use alloy_rlp::{Decodable as _, Encodable as _};
 use clap::Args;
 use serde_json::{Value, json};
 use trefoil_ledger::{History, Ledger};
 use trefoil_types::{
     Attached, B256, Block, Certificate, CertificateError, CertifiedBlock, ChainSpec, Height,
-    MemDisk, ValidatorSet, limits,
+    MemDisk, RecoveredBlock, limits,
 };
 
 use super::block_on;
 use crate::{
+    backend::recover,
     client::{Client, ClientError},
     failure::Failure,
     home::read_spec,
 };
 
 /// Why a block that is good may fail here.
-const CHANGED: &str = "The set is the one that chain.toml founds; if validators were voted in or \
-     out since, only a node that has executed every block knows them";
+const CHANGED: &str = "The set is the one that chain.toml founds; if validators came or went \
+     since, give --from 1, which executes every block and follows them";
 
 /// The largest file of blocks that is read, bytes.
 const FILE_BYTES_MAX: u64 = 1 << 30;
@@ -53,7 +54,8 @@ pub struct Verify {
     /// The block to check
     #[arg(long, conflicts_with = "file")]
     height: Option<Height>,
-    /// Check every block from this height on, and that each follows from the one before
+    /// Check every block from this height on, and that each follows from the one
+    /// before; from 1 on also what it does: state, and who validates next
     #[arg(long, value_name = "HEIGHT", requires = "height")]
     from: Option<Height>,
     /// Write the blocks with their certificates, to be checked elsewhere
@@ -64,57 +66,71 @@ pub struct Verify {
 impl Verify {
     pub fn run(self) -> Result<(), Failure> {
         let spec = read_spec(&self.chain)?;
-        let trusted = Trusted::of(&spec)?;
-        let blocks = match (&self.rpc, &self.file, self.height) {
-            (Some(url), _, Some(height)) => {
-                let first = self.from.unwrap_or(height);
-                block_on(fetch(&Client::new(url), first, height))?
+        let mut trusted = Trusted::of(&spec)?;
+        let mut kept = Vec::new();
+        let mut check = |block: CertifiedBlock| {
+            if self.save.is_some() {
+                block.encode(&mut kept);
             }
-            (_, Some(file), _) => read_blocks(file)?,
-            _ => {
-                return Err(Failure::told(
-                    "no blocks to check",
-                    "name --rpc and --height, or --file",
-                ));
-            }
+            trusted.check(block)
         };
-        let checked = trusted.check(&blocks)?;
+        match (&self.rpc, &self.file, self.height) {
+            (Some(url), _, Some(height)) => block_on(async {
+                let client = Client::new(url);
+                for height in self.from.unwrap_or(height)..=height {
+                    check(fetch(&client, height).await?)?;
+                }
+                Ok(())
+            }),
+            (_, Some(file), _) => read_blocks(file, check),
+            _ => Err(Failure::told("no blocks to check", "name --rpc and --height, or --file")),
+        }?;
         if let Some(path) = &self.save {
-            fs::write(path, encode(&blocks)).map_err(|e| Failure::file("write", path, e))?;
+            fs::write(path, kept).map_err(|e| Failure::file("write", path, e))?;
         }
-        println!("genesis  {}", trusted.genesis);
-        println!("{checked}");
-        println!("not checked here: the state root, for which a node executes every block");
-        Ok(())
+        trusted.tell()
     }
 }
 
 /// What follows from the chain specification alone.
 struct Trusted {
-    genesis: B256,
-    set: ValidatorSet,
+    /// At the block that was checked last, if all from block 1 on were; else at genesis.
+    ledger: Ledger,
+    /// The hash and the certificate of the block that was checked last.
+    before: Option<(B256, Certificate)>,
+    checked: u64,
+    /// What was found out about the block that was checked last.
+    said: String,
 }
 
 impl Trusted {
     fn of(spec: &Arc<ChainSpec>) -> Result<Self, Failure> {
-        let ledger = Ledger::open(Arc::new(MemDisk::default()), spec.clone(), History::Archive)?;
-        Ok(Self { genesis: ledger.genesis_hash(), set: ledger.next_validators().clone() })
+        let disk = Arc::new(MemDisk::default());
+        let ledger = Ledger::open(disk, spec.clone(), History::Window(1))?;
+        Ok(Self { ledger, before: None, checked: 0, said: String::new() })
     }
 
-    /// Checks each block by itself and each against the one before it.
-    fn check(&self, blocks: &[CertifiedBlock]) -> Result<String, Failure> {
-        let mut before: Option<&CertifiedBlock> = None;
-        let mut last = Err(Failure::told("there are no blocks in it", "name the right file"));
-        for block in blocks {
-            let wrong = |reason: String| {
-                let what = format!("block {} is NOT proven: {reason}", block.block.header.number);
-                Failure::told(what, "do not rely on it; ask another node")
-            };
-            last = Ok(self.check_one(block).map_err(wrong)?);
-            self.check_parent(block, before).map_err(wrong)?;
-            before = Some(block);
+    /// Checks a block by itself and against those before it.
+    fn check(&mut self, certified: CertifiedBlock) -> Result<(), Failure> {
+        let height = certified.block.header.number;
+        self.take(certified).map_err(|reason| {
+            let what = format!("block {height} is NOT proven: {reason}");
+            Failure::told(what, "do not rely on it; ask another node")
+        })
+    }
+
+    fn take(&mut self, certified: CertifiedBlock) -> Result<(), String> {
+        self.said = self.check_one(&certified)?;
+        self.check_parent(&certified)?;
+        let CertifiedBlock { block, certificate, attached } = certified;
+        let (hash, height) = (certificate.block, certificate.height);
+        let parent = self.before.replace((hash, certificate.clone()));
+        self.checked += 1;
+        if height == self.ledger.tip().number + 1 {
+            let parent_certificate = parent.map(|(_, certificate)| certificate);
+            self.execute(block, Attached { parent_certificate, ..attached }, certificate)?;
         }
-        Ok(format!("{}\n{} blocks checked", last?, blocks.len()))
+        Ok(())
     }
 
     fn check_one(&self, certified: &CertifiedBlock) -> Result<String, String> {
@@ -126,8 +142,11 @@ impl Trusted {
                 certificate.height, certificate.block
             ));
         }
-        certificate.verify(&self.set, &self.genesis).map_err(|e| match e {
-            CertificateError::Stranger { .. } | CertificateError::NoQuorum { .. } => {
+        let set = self.ledger.next_validators();
+        certificate.verify(set, &self.ledger.genesis_hash()).map_err(|e| match e {
+            CertificateError::Stranger { .. } | CertificateError::NoQuorum { .. }
+                if self.ledger.tip().number + 1 != certificate.height =>
+            {
                 format!("{e}. {CHANGED}")
             }
             _ => e.to_string(),
@@ -140,28 +159,24 @@ impl Trusted {
             return Err("its header binds other evidence".into());
         }
         for evidence in &attached.evidence {
-            let convicts = evidence.verify(&self.set, &self.genesis);
+            let convicts = evidence.verify(set, &self.ledger.genesis_hash());
             convicts.map_err(|e| format!("its evidence convicts nobody: {e}. {CHANGED}"))?;
         }
         Ok(format!(
             "block {} ({hash}) is final: {} of {} validators signed it, {} transactions",
             block.header.number,
             certificate.signatures.len(),
-            self.set.len(),
+            set.len(),
             block.body.transactions.len(),
         ))
     }
 
     /// Genesis is the parent of block 1; others need the block before them.
-    fn check_parent(
-        &self,
-        block: &CertifiedBlock,
-        before: Option<&CertifiedBlock>,
-    ) -> Result<(), String> {
+    fn check_parent(&self, block: &CertifiedBlock) -> Result<(), String> {
         let header = &block.block.header;
-        let (parent, bound) = match before {
-            Some(before) => (before.block.header.hash_slow(), before.certificate.hash()),
-            None if header.number == 1 => (self.genesis, B256::ZERO),
+        let (parent, bound) = match &self.before {
+            Some((hash, certificate)) => (*hash, certificate.hash()),
+            None if header.number == 1 => (self.ledger.genesis_hash(), B256::ZERO),
             None => return Ok(()),
         };
         if header.parent_hash != parent {
@@ -172,33 +187,60 @@ impl Trusted {
         }
         Ok(())
     }
+
+    /// Makes a block the tip: it may change who validates the next one.
+    fn execute(
+        &mut self,
+        block: Block,
+        attached: Attached,
+        certificate: Certificate,
+    ) -> Result<(), String> {
+        let raw = block.body.transactions.iter().map(|tx| tx.encoded_2718());
+        let txs = raw.map(|raw| recover(&raw)).collect::<Result<_, _>>();
+        let txs = txs.map_err(|e| format!("it holds a bad transaction: {e}"))?;
+        let block = Arc::new(RecoveredBlock::new(block.header, txs, attached));
+        let outcome = self.ledger.execute(block).map_err(|e| e.to_string())?;
+        self.ledger.commit(outcome, certificate);
+        if let Some(checkpoint) = self.ledger.checkpoint(false) {
+            self.ledger.checkpointed(checkpoint.run().map_err(|e| e.to_string())?);
+        }
+        Ok(())
+    }
+
+    fn tell(self) -> Result<(), Failure> {
+        if self.checked == 0 {
+            return Err(Failure::told("there are no blocks in it", "name the right file"));
+        }
+        println!("genesis  {}", self.ledger.genesis_hash());
+        println!("{}", self.said);
+        println!("{} blocks checked", self.checked);
+        match self.ledger.tip().number {
+            0 => println!(
+                "not checked here: the state root, for which --from 1 executes every block"
+            ),
+            height => println!("state root at height {height}: {}", self.ledger.tip().state_root),
+        }
+        Ok(())
+    }
 }
 
-async fn fetch(
-    client: &Client,
-    first: Height,
-    last: Height,
-) -> Result<Vec<CertifiedBlock>, Failure> {
-    let mut blocks = Vec::new();
-    for height in first..=last {
-        let height = format!("{height:#x}");
-        let method = "trefoil_getCertificate";
-        let certificate = client.call(method, json!([height])).await?;
-        let certificate =
-            Certificate::decode(&mut raw(client, method, &certificate["rlp"])?.as_slice())
-                .map_err(|_| client.odd(method))?;
-        let method = "debug_getRawBlock";
-        let block = client.call(method, json!([height])).await?;
-        let block = Block::decode(&mut raw(client, method, &block)?.as_slice())
+async fn fetch(client: &Client, height: Height) -> Result<CertifiedBlock, Failure> {
+    let height = format!("{height:#x}");
+    let method = "trefoil_getCertificate";
+    let certificate = client.call(method, json!([height])).await?;
+    let certificate =
+        Certificate::decode(&mut raw(client, method, &certificate["rlp"])?.as_slice())
             .map_err(|_| client.odd(method))?;
-        let method = "trefoil_getEvidence";
-        let evidence = client.call(method, json!([height])).await?;
-        let evidence = Vec::decode(&mut raw(client, method, &evidence["rlp"])?.as_slice())
-            .map_err(|_| client.odd(method))?;
-        let attached = Attached { evidence, parent_certificate: None };
-        blocks.push(CertifiedBlock { block, certificate, attached });
-    }
-    Ok(blocks)
+    let method = "trefoil_getEvidence";
+    let evidence = client.call(method, json!([height])).await?;
+    let evidence = Vec::decode(&mut raw(client, method, &evidence["rlp"])?.as_slice())
+        .map_err(|_| client.odd(method))?;
+    let method = "debug_getRawBlock";
+    let block = client.call(method, json!([height])).await?;
+    let block = Block::decode(&mut raw(client, method, &block)?.as_slice())
+        .map_err(|_| client.odd(method))?;
+    let attached = Attached { evidence, parent_certificate: None };
+    Ok(CertifiedBlock { block, certificate, attached })
 }
 
 fn raw(client: &Client, method: &str, value: &Value) -> Result<Vec<u8>, ClientError> {
@@ -207,26 +249,22 @@ fn raw(client: &Client, method: &str, value: &Value) -> Result<Vec<u8>, ClientEr
     bytes.ok_or_else(|| client.odd(method))
 }
 
-/// The blocks' RLP, one after another.
-fn encode(blocks: &[CertifiedBlock]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    blocks.iter().for_each(|block| block.encode(&mut bytes));
-    bytes
-}
-
-fn read_blocks(path: &Path) -> Result<Vec<CertifiedBlock>, Failure> {
+/// A file is the blocks' RLP, one after another.
+fn read_blocks(
+    path: &Path,
+    mut check: impl FnMut(CertifiedBlock) -> Result<(), Failure>,
+) -> Result<(), Failure> {
     let failed = |e| Failure::file("read", path, e);
     if fs::metadata(path).map_err(failed)?.len() > FILE_BYTES_MAX {
         return Err(Failure::told(format!("{} is too long", path.display()), "check fewer blocks"));
     }
     let bytes = fs::read(path).map_err(failed)?;
-    let (mut rest, mut blocks) = (bytes.as_slice(), Vec::new());
+    let mut rest = bytes.as_slice();
     while !rest.is_empty() {
-        let block = CertifiedBlock::decode(&mut rest).map_err(|e| {
+        check(CertifiedBlock::decode(&mut rest).map_err(|e| {
             let what = format!("{} is no file of blocks: {e}", path.display());
             Failure::told(what, "write one with `trefoil verify --rpc URL --height H --save FILE`")
-        })?;
-        blocks.push(block);
+        })?)?;
     }
-    Ok(blocks)
+    Ok(())
 }

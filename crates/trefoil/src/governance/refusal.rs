@@ -3,13 +3,16 @@
 //! The matches name every error of the artifacts, so that a new one does not
 //! compile before it has words here.
 
-use alloy_primitives::{B256, hex, utils::format_ether};
+use alloy_primitives::{B256, hex};
 use alloy_sol_types::{Revert, SolError as _, SolInterface as _};
 use trefoil_types::{PeerId, PublicKey};
 
-use super::abi::{
-    Governance::GovernanceErrors, GovernanceActions::GovernanceActionsErrors,
-    Staking::StakingErrors,
+use super::{
+    abi::{
+        Governance::GovernanceErrors, GovernanceActions::GovernanceActionsErrors,
+        Staking::StakingErrors,
+    },
+    ether,
 };
 
 /// A revert's data in words. Never fails: what is unknown is said as it is.
@@ -215,7 +218,7 @@ fn stake_refusal(error: &StakingErrors) -> Option<String> {
         E::NotPaid(e) => format!(
             "NotPaid: {} did not take {} ether; it is a contract that refuses payments",
             e.owner,
-            format_ether(e.amount)
+            ether(e.amount)
         ),
         E::NothingDue(e) if e.first == 0 => {
             "NothingDue: nothing is on its way out; use `trefoil validator unstake` first".into()
@@ -230,21 +233,21 @@ fn stake_refusal(error: &StakingErrors) -> Option<String> {
         ),
         E::TooLittleStake(e) => format!(
             "TooLittleStake: {} ether; at least {} ether is needed",
-            format_ether(e.got),
-            format_ether(e.least)
+            ether(e.got),
+            ether(e.least)
         ),
         E::TooManyUnbondings(e) => {
             format!("TooManyUnbondings: {} parts are on their way out; withdraw, or wait", e.most)
         }
         E::TooMuchStake(e) => format!(
             "TooMuchStake: {} ether; there are at most {} ether",
-            format_ether(e.got),
-            format_ether(e.most)
+            ether(e.got),
+            ether(e.most)
         ),
         E::Unfunded(e) => format!(
             "Unfunded: genesis gives {} ether for stakes of {}; correct its balance",
-            format_ether(e.got),
-            format_ether(e.wanted)
+            ether(e.got),
+            ether(e.wanted)
         ),
         E::AlreadyFounded(_)
         | E::KeyInUse(_)

@@ -218,7 +218,7 @@ fn a_refusal_names_the_error_and_the_cure() {
         (NothingDue { first: 90 }.abi_encode(), ["NothingDue", "height 90", "try again"]),
         (
             TooLittleStake { got: U256::from(1), least: U256::from(10u64.pow(18)) }.abi_encode(),
-            ["TooLittleStake", "0.000000000000000001 ether", "1.000000000000000000 ether"],
+            ["TooLittleStake", "0.000000000000000001 ether", "at least 1 ether"],
         ),
         // What contracts in general say.
         (

@@ -274,30 +274,37 @@ impl Organisation {
 
 impl Staking {
     fn check(&self, validators: &[FoundingValidator]) -> Result<(), SpecError> {
-        let blocks = [
-            ("staking.epoch_blocks", self.epoch_blocks),
-            ("staking.unbonding_blocks", self.unbonding_blocks),
-            ("staking.jail_misses", self.jail_misses.into()),
-            ("staking.jail_blocks", self.jail_blocks),
+        // As `contracts/src/Staking.sol` has them, which would refuse without naming the key.
+        let Self { epoch_blocks, unbonding_blocks, jail_blocks, .. } = *self;
+        let twice = epoch_blocks.saturating_mul(2);
+        let (misses, parts) = (self.jail_misses.into(), self.slash_parts.into());
+        let terms = [
+            ("staking.epoch_blocks", epoch_blocks, 1..=1_000_000, "use 1 to 1000000 blocks"),
+            (
+                "staking.unbonding_blocks",
+                unbonding_blocks,
+                twice..=1_000_000_000,
+                "use twice `staking.epoch_blocks` to 1000000000 blocks",
+            ),
+            ("staking.jail_misses", misses, 10..=u32::MAX.into(), "use 10 to 4294967295 blocks"),
+            ("staking.jail_blocks", jail_blocks, 1..=1_000_000_000, "use 1 to 1000000000 blocks"),
+            ("staking.slash_parts", parts, 1..=10_000, "use 1 to 10000"),
         ];
-        for (key, number) in blocks {
-            let in_range = (1..=100_000_000).contains(&number);
-            require(in_range, key, number, "use 1 to 100000000 blocks")?;
+        for (key, number, range, cure) in terms {
+            require(range.contains(&number), key, number, cure)?;
         }
-        let range = U256::ONE..=U256::from(u64::MAX);
-        for (key, wei) in
-            [("staking.stake_unit", self.stake_unit), ("staking.min_stake", self.min_stake)]
-        {
-            require(range.contains(&wei), key, wei, "use 1 to 18446744073709551615 wei")?;
-        }
+        let (unit, most) = (self.stake_unit, U256::from(u64::MAX));
+        let range = "use 1 to 18446744073709551615 wei";
+        require((U256::ONE..=most).contains(&unit), "staking.stake_unit", unit, range)?;
+        let range = "use `staking.stake_unit` to 18446744073709551615 wei";
+        let least = self.min_stake;
+        require((unit..=most).contains(&least), "staking.min_stake", least, range)?;
         require(
             (validators.len()..=limits::VALIDATORS_MAX).contains(&self.validators_max.into()),
             "staking.validators_max",
             self.validators_max,
             "use the number of founding validators to 128",
         )?;
-        let parts = self.slash_parts;
-        require(parts <= 10_000, "staking.slash_parts", parts, "use 0 to 10000")?;
         for validator in validators {
             let stake = self.stake_unit * U256::from(validator.power);
             require(

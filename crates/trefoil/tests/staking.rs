@@ -1,0 +1,247 @@
+//! The life of a validator on a public network, by commands alone: it knows one
+//! address, stakes, validates, earns, is jailed and freed, leaves and is paid.
+//! And a chain whose validators changed is verified from its specification.
+
+mod common;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use alloy_consensus::TxEip1559;
+use alloy_primitives::{TxKind, U256, hex};
+use common::{Process, ask, check_refusal, finish, free_ports, height, reach, succeed, trefoil};
+use serde_json::{Value, json};
+use tempfile::tempdir;
+use trefoil::wallet::Wallet;
+use trefoil_types::Address;
+
+const FOUNDERS: u16 = 3;
+
+/// The well-known first account of development networks.
+const RICH: &str = "ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80";
+
+/// Epochs, absence and unbonding of seconds instead of days.
+const TERMS: &str = "
+[staking]
+epoch_blocks = 16
+unbonding_blocks = 32
+jail_misses = 24
+jail_blocks = 32
+";
+
+/// Three founders, and the newcomer's directory, with its account only.
+struct Network {
+    ports: u16,
+    nodes: Vec<Process>,
+    /// The newcomer's.
+    dir: String,
+    account: String,
+}
+
+impl Network {
+    fn found(path: &str) -> Self {
+        let dir = format!("{path}/newcomer");
+        let made = succeed(&["keys", "new", "account", "--dir", &dir]);
+        let account = made.split_whitespace().nth(1).unwrap().to_owned();
+        let ports = free_ports(2 * (FOUNDERS + 1));
+        let net = format!("{path}/net");
+        let mut args = vec!["network", "new", "--kind", "public", "--chain-id", "55"];
+        args.extend(["--validators", "3", "--block-time", "100", "--idle-block-s", "1"]);
+        let fund = format!("{account}=100");
+        args.extend(["--fund", &fund, "--fund", "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266=100"]);
+        let at: Vec<String> =
+            (0..FOUNDERS).map(|i| format!("127.0.0.1:{}", ports + 2 * i + 1)).collect();
+        at.iter().for_each(|at| args.extend(["--at", at]));
+        args.push(&net);
+        succeed(&args);
+        let mut network = Self { ports, nodes: Vec::new(), dir, account };
+        network.set_terms(path);
+        for i in 0..FOUNDERS {
+            network.nodes.push(network.run(&format!("{net}/node-{i}"), i));
+        }
+        network.reach(1);
+        network
+    }
+
+    /// Before the first start, in every copy.
+    fn set_terms(&self, path: &str) {
+        let founders = (0..FOUNDERS).map(|i| format!("/node-{i}"));
+        for dir in founders.chain([String::new()]) {
+            let file = format!("{path}/net{dir}/chain.toml");
+            let spec = std::fs::read_to_string(&file).unwrap();
+            let (before, staking) = spec.split_once("[staking]").unwrap();
+            let after = staking.find("\n[").map_or("", |at| &staking[at..]);
+            std::fs::write(&file, format!("{before}{TERMS}{after}")).unwrap();
+        }
+    }
+
+    fn rpc(&self, index: u16) -> u16 {
+        self.ports + 2 * index
+    }
+
+    fn run(&self, dir: &str, index: u16) -> Process {
+        let (rpc, p2p) = (self.rpc(index), self.rpc(index) + 1);
+        let [rpc, p2p] = [rpc, p2p].map(|port| format!("127.0.0.1:{port}"));
+        Process::start(&["run", "--dir", dir, "--rpc", &rpc, "--p2p", &p2p])
+    }
+
+    fn reach(&self, wanted: u64) {
+        reach(self.rpc(0), wanted, || self.nodes[0].said());
+    }
+
+    /// Its directory, from the specification and one address; and its process.
+    fn join(&self, path: &str) -> Process {
+        let chain = format!("{path}/net/chain.toml");
+        let bootstrap = format!("127.0.0.1:{}", self.rpc(0) + 1);
+        let args = ["init", "--chain", &chain, "--dir", &self.dir, "--validator"];
+        let output = finish(trefoil(&args).env("TREFOIL_P2P_BOOTSTRAP", bootstrap));
+        assert!(output.status.success(), "{}", common::text(&output));
+        self.run(&self.dir, FOUNDERS)
+    }
+
+    /// The newcomer gives `trefoil validator …`, at a founder's node.
+    fn args<'a>(&'a self, args: &[&'a str], rpc: &'a str) -> Vec<&'a str> {
+        [&["validator"], args, &["--dir", &self.dir, "--rpc", rpc]].concat()
+    }
+
+    fn does(&self, args: &[&str], words: &str) {
+        let rpc = format!("127.0.0.1:{}", self.rpc(0));
+        let said = succeed(&self.args(args, &rpc));
+        assert!(said.contains(words), "{args:?}: {words:?} is not in: {said}");
+    }
+
+    fn refused(&self, args: &[&str], words: &[&str]) {
+        let rpc = format!("127.0.0.1:{}", self.rpc(0));
+        let args = self.args(args, &rpc);
+        check_refusal(&args, &finish(&mut trefoil(&args)), words);
+    }
+
+    /// The newcomer's row in the list of validators; null: none.
+    fn standing(&self) -> Value {
+        let rpc = format!("127.0.0.1:{}", self.rpc(0));
+        let list = succeed(&["validator", "list", "--json", "--rpc", &rpc]);
+        let list: Vec<Value> = serde_json::from_str(&list).unwrap();
+        let own = |row: &Value| row["feeRecipient"].as_str() == Some(&self.account.to_lowercase());
+        list.into_iter().find(own).unwrap_or_default()
+    }
+
+    /// Waits until its row is so.
+    fn wait(&self, what: &str, holds: impl Fn(&Value) -> bool) {
+        let found = || Some(self.standing()).filter(&holds).map(drop);
+        common::wait_for(what, found, || format!("{}", self.standing()));
+    }
+
+    fn balance(&self) -> U256 {
+        let balance = ask(self.rpc(0), "eth_getBalance", json!([self.account, "latest"])).unwrap();
+        balance.as_str().unwrap().parse().unwrap()
+    }
+}
+
+/// Sends a transfer every so often, so that there are blocks and fees.
+struct Trickle {
+    ended: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Trickle {
+    fn start(port: u16) -> Self {
+        let ended = Arc::new(AtomicBool::new(false));
+        let end = ended.clone();
+        let wallet = Wallet::new(&hex::decode_to_array(RICH).unwrap()).unwrap();
+        let send = move || {
+            for nonce in 0.. {
+                if end.load(Ordering::Relaxed) {
+                    return;
+                }
+                let tx = TxEip1559 {
+                    chain_id: 55,
+                    nonce,
+                    gas_limit: 21_000,
+                    max_fee_per_gas: 10_000_000_000,
+                    max_priority_fee_per_gas: 1_000_000_000,
+                    to: TxKind::Call(Address::ZERO),
+                    ..TxEip1559::default()
+                };
+                ask(port, "eth_sendRawTransaction", json!([wallet.sign(tx).raw])).unwrap();
+                thread::sleep(Duration::from_millis(40));
+            }
+        };
+        Self { ended, thread: Some(thread::spawn(send)) }
+    }
+
+    fn end(mut self) {
+        self.ended.store(true, Ordering::Relaxed);
+        self.thread.take().unwrap().join().unwrap();
+    }
+}
+
+fn ether(amount: u64) -> U256 {
+    U256::from(amount) * U256::from(10).pow(U256::from(18))
+}
+
+#[test]
+fn a_newcomer_stakes_validates_is_jailed_and_leaves() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().to_str().unwrap();
+    let network = Network::found(path);
+    let trickle = Trickle::start(network.rpc(0));
+    let mut node = network.join(path);
+    let own = network.rpc(FOUNDERS);
+    reach(own, height(network.rpc(0)).unwrap(), || node.said());
+    // The one address led it to the others.
+    let peers = || ask(own, "trefoil_peers", json!([]))?.as_array().map(Vec::len);
+    common::wait_for("peers", || peers().filter(|n| *n == usize::from(FOUNDERS)), || node.said());
+
+    network.does(&["stake", "1"], "stakes 1 ether");
+    network.wait("it signs", |row| row["state"] == "validates" && row["signedLast"] == true);
+    let in_the_set = height(network.rpc(0)).unwrap() - 1;
+    let before = network.balance();
+    common::wait_for(
+        "fees",
+        || (network.balance() > before).then_some(()),
+        || format!("{before} wei\n{}", node.said()),
+    );
+
+    node.end("-KILL");
+    network.wait("jail", |row| row["state"].as_str().is_some_and(|s| s.starts_with("jailed")));
+    network.refused(&["unjail"], &["JailedYet", "try again"]);
+    let mut node = network.run(&network.dir, FOUNDERS);
+    let state = network.standing()["state"].as_str().unwrap().to_owned();
+    let free = state.split_whitespace().find_map(|word| word.parse().ok()).unwrap();
+    network.reach(free);
+    network.does(&["unjail"], "may be chosen again");
+    network.wait("it signs again", |row| row["signedLast"] == true);
+
+    network.does(&["unstake", "--all"], "on their way out");
+    network.refused(&["withdraw"], &["withdraw"]);
+    network.wait("it is out", Value::is_null);
+    let left = height(network.rpc(0)).unwrap();
+    network.reach(left + 32);
+    let before = network.balance();
+    network.does(&["withdraw"], "1 ether were paid");
+    assert!(network.balance() > before + ether(1) / U256::from(2), "the stake is back");
+    trickle.end();
+    assert!(node.end("-TERM").success());
+
+    verify(path, network.rpc(0), in_the_set, left);
+}
+
+/// From the specification alone, across all these changes.
+fn verify(path: &str, rpc: u16, in_the_set: u64, last: u64) {
+    let (chain, file) = (format!("{path}/net/chain.toml"), format!("{path}/blocks"));
+    let (rpc, last) = (format!("127.0.0.1:{rpc}"), last.to_string());
+    let from_one = ["verify", "--chain", &chain, "--rpc", &rpc, "--height", &last, "--from", "1"];
+    let said = succeed(&[&from_one[..], &["--save", &file]].concat());
+    assert!(said.contains(&format!("{last} blocks checked\nstate root")), "{said}");
+    assert_eq!(succeed(&["verify", "--chain", &chain, "--file", &file]), said);
+    // The founders alone do not explain who signed while the newcomer validated.
+    let height = in_the_set.to_string();
+    let alone = ["verify", "--chain", &chain, "--rpc", &rpc, "--height", &height];
+    common::refuse(&alone, &["NOT proven", "--from 1"]);
+}
