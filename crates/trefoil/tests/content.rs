@@ -1,0 +1,334 @@
+//! Content between nodes of one process over real sockets on loopback.
+
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
+
+use axum::{
+    Extension,
+    body::{Body, to_bytes},
+    http::{Request, StatusCode, header},
+};
+use futures::{AsyncReadExt as _, AsyncWriteExt as _};
+use tempfile::{TempDir, tempdir};
+use tokio::time::timeout;
+use tower::ServiceExt as _;
+use trefoil::{
+    content::{Content, ContentConfig, Selection, gateway::Gateway},
+    rpc::From,
+    settings,
+};
+use trefoil_content::{
+    ContentId, News,
+    message::{FRAME_BYTES_MAX, Frame, Message},
+    swarm::{Manner, Rates, Resource},
+};
+use trefoil_crypto::SecretKey;
+use trefoil_net::{Access, ContentLink, Lanes, NetHandle};
+use trefoil_types::{B256, PeerId};
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+fn key(n: u8) -> SecretKey {
+    SecretKey::from_seed(&[n; 32])
+}
+
+async fn net(n: u8, known: &[(PeerId, SocketAddr)]) -> (NetHandle, Lanes) {
+    let config = trefoil_net::Config {
+        identity: key(n),
+        listen: "127.0.0.1:0".parse().unwrap(),
+        peers: known.to_vec(),
+        genesis: B256::repeat_byte(7),
+        fork_id: [0; 4],
+        access: Access::Public { encrypt: false },
+        inbound_max: 64,
+        inbound_per_source_max: 64,
+        discovery: None,
+    };
+    trefoil_net::start(config).await.unwrap()
+}
+
+struct Node {
+    content: Content,
+    net: NetHandle,
+    at: (PeerId, SocketAddr),
+    _lanes: [trefoil_net::Inbox; 3],
+}
+
+/// Node `n` with its content in `dir`, connected to those it knows.
+async fn node(n: u8, dir: &Path, known: &[(PeerId, SocketAddr)]) -> Node {
+    let (net, lanes) = net(n, known).await;
+    let me = PeerId(key(n).public());
+    let config = ContentConfig {
+        me,
+        dir: dir.join(n.to_string()),
+        manner: Manner::Fair,
+        rates: Rates::default(),
+        quota: None,
+    };
+    let content = Content::start(config, net.clone(), lanes.content).unwrap();
+    let at = (me, net.listen_address());
+    Node { content, net, at, _lanes: [lanes.consensus, lanes.catch_up, lanes.gossip] }
+}
+
+/// Bytes that differ from group to group.
+fn sample(size: usize) -> Vec<u8> {
+    (0..size).map(|at| (at / 251 + at * 7 + at / 65_537) as u8).collect()
+}
+
+fn file(dir: &TempDir, name: &str, bytes: &[u8]) -> PathBuf {
+    let path = dir.path().join(name);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(&path, bytes).unwrap();
+    path
+}
+
+async fn put(node: &Node, path: &Path) -> ContentId {
+    node.content.put(path, None, Arc::new(AtomicU64::new(0))).await.unwrap()
+}
+
+/// Fetches all of it and returns where it was written.
+async fn get(node: &Node, id: ContentId, to: &Path) {
+    let get = node.content.get(id, None, Selection::default());
+    let held = timeout(LIMIT, get).await.expect("in time").unwrap();
+    match &held.manifest {
+        None => held.export_file(0, 0..held.layout.bytes(), to).unwrap(),
+        Some(_) => held.export_tree(to).unwrap(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_comes_from_its_origin_and_then_from_the_others() {
+    let dir = tempdir().unwrap();
+    let bytes = sample(3_000_001);
+    let path = file(&dir, "big", &bytes);
+    let origin = node(1, dir.path(), &[]).await;
+    let id = put(&origin, &path).await;
+    let first = node(2, dir.path(), &[origin.at]).await;
+    get(&first, id, &dir.path().join("first")).await;
+    // The third knows the origin only; it is told of the second.
+    let third = node(3, dir.path(), &[origin.at]).await;
+    get(&third, id, &dir.path().join("third")).await;
+    assert_eq!(fs::read(dir.path().join("first")).unwrap(), bytes);
+    assert_eq!(fs::read(dir.path().join("third")).unwrap(), bytes);
+    // The origin is gone, and nothing is missing.
+    origin.net.shutdown();
+    let fourth = node(4, dir.path(), &[third.at]).await;
+    get(&fourth, id, &dir.path().join("fourth")).await;
+    assert_eq!(fs::read(dir.path().join("fourth")).unwrap(), bytes);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_here_moves_no_byte() {
+    let dir = tempdir().unwrap();
+    let path = file(&dir, "big", &sample(500_000));
+    let origin = node(1, dir.path(), &[]).await;
+    let id = put(&origin, &path).await;
+    let other = node(2, dir.path(), &[origin.at]).await;
+    get(&other, id, &dir.path().join("once")).await;
+    let before = other.content.progress(id).await.unwrap().unwrap();
+    get(&other, id, &dir.path().join("twice")).await;
+    let after = other.content.progress(id).await.unwrap().unwrap();
+    // The last group proved the size and was not counted as fetched.
+    assert!((480_000..=500_000).contains(&before.from_peers), "{before:?}");
+    assert_eq!(before, after);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_comes_with_all_its_files_or_one_of_them() {
+    let dir = tempdir().unwrap();
+    let files = [("t/a/one", 200_000), ("t/a/none", 0), ("t/two", 16_384), ("t/z/y/x", 1)];
+    for (name, size) in files {
+        file(&dir, name, &sample(size));
+    }
+    let origin = node(1, dir.path(), &[]).await;
+    let id = put(&origin, &dir.path().join("t")).await;
+    let other = node(2, dir.path(), &[origin.at]).await;
+    let selection = Selection { path: Some("two".into()), ..Selection::default() };
+    let held = timeout(LIMIT, other.content.get(id, None, selection)).await.unwrap().unwrap();
+    assert!(!held.store.is_whole());
+    let (at, size) = held.file("two").unwrap();
+    held.export_file(at, 0..size, &dir.path().join("alone")).unwrap();
+    assert_eq!(fs::read(dir.path().join("alone")).unwrap(), sample(16_384));
+    drop(held);
+    get(&other, id, &dir.path().join("out")).await;
+    for (name, size) in files {
+        let name = name.replacen("t/", "out/", 1);
+        assert_eq!(fs::read(dir.path().join(&name)).unwrap(), sample(size), "{name}");
+    }
+    let selection = Selection { path: Some("no".into()), ..Selection::default() };
+    let error = other.content.get(id, None, selection).await.unwrap_err();
+    assert_eq!(error.to_string(), "no file \"no\" in the directory");
+}
+
+/// A part that was synced is not fetched again by the next life of the node.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_life_goes_on_from_what_was_synced() {
+    let dir = tempdir().unwrap();
+    let bytes = sample(2_000_000);
+    let path = file(&dir, "big", &bytes);
+    let origin = node(1, dir.path(), &[]).await;
+    let id = put(&origin, &path).await;
+    let other = node(2, dir.path(), &[origin.at]).await;
+    let selection = Selection { range: Some(0..1_000_000), ..Selection::default() };
+    timeout(LIMIT, other.content.get(id, None, selection)).await.unwrap().unwrap();
+    other.net.shutdown();
+    drop(other);
+    let other = node(2, dir.path(), &[origin.at]).await;
+    get(&other, id, &dir.path().join("out")).await;
+    assert_eq!(fs::read(dir.path().join("out")).unwrap(), bytes);
+    let came = other.content.progress(id).await.unwrap().unwrap().from_peers;
+    assert!(came <= 1_100_000, "{came} bytes came again");
+}
+
+/// What is sought before anyone has it is found when somebody puts it.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_first_is_told_when_it_is_there() {
+    let dir = tempdir().unwrap();
+    let bytes = sample(100_000);
+    let path = file(&dir, "late", &bytes);
+    let origin = node(1, dir.path(), &[]).await;
+    let other = node(2, dir.path(), &[origin.at]).await;
+    let elsewhere = node(3, dir.path(), &[]).await;
+    let id = put(&elsewhere, &path).await;
+    let content = other.content.clone();
+    let getting = tokio::spawn(async move { content.get(id, None, Selection::default()).await });
+    while other.content.progress(id).await.unwrap().is_none() {
+        tokio::task::yield_now().await;
+    }
+    put(&origin, &path).await;
+    let held = timeout(LIMIT, getting).await.expect("in time").unwrap().unwrap();
+    assert!(held.store.is_whole());
+}
+
+/// A peer that sends bytes of its own is banned, and nothing of them is kept.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_lies_is_banned_and_another_serves() {
+    let dir = tempdir().unwrap();
+    let bytes = sample(300_000);
+    let path = file(&dir, "true", &bytes);
+    let origin = node(1, dir.path(), &[]).await;
+    let id = put(&origin, &path).await;
+    let (liar, mut lanes) = net(9, &[]).await;
+    let held = origin.content.open(id).await.unwrap();
+    let proof = held.last_group().unwrap();
+    let at = (PeerId(key(9).public()), liar.listen_address());
+    let other = node(2, dir.path(), &[at]).await;
+    let content = other.content.clone();
+    let getting = tokio::spawn(async move { content.get(id, None, Selection::default()).await });
+    let link = timeout(LIMIT, lanes.content.recv()).await.unwrap().unwrap();
+    timeout(LIMIT, lie(link, id, proof)).await.expect("it was asked");
+    while other.net.misdeeds().iter().all(|misdeeds| misdeeds.banned_for.is_none()) {
+        tokio::task::yield_now().await;
+    }
+    other.net.dial(origin.at.0, origin.at.1);
+    let held = timeout(LIMIT, getting).await.expect("in time").unwrap().unwrap();
+    held.export_file(0, 0..bytes.len() as u64, &dir.path().join("out")).unwrap();
+    assert_eq!(fs::read(dir.path().join("out")).unwrap(), bytes);
+}
+
+/// Offers all of a resource and answers the first request with zeros.
+async fn lie(mut link: ContentLink, id: ContentId, proof: Vec<u8>) {
+    let resource = Resource::file(id.root);
+    let news = News { have: vec![0..5], ..News::default() }.encode();
+    for message in [
+        Message::Offer { resource, size: 300_000, origin: false, proof },
+        Message::News { resource, news },
+    ] {
+        write(&mut link, &message.encode()).await;
+    }
+    loop {
+        let mut length = [0; 4];
+        link.read.read_exact(&mut length).await.unwrap();
+        let length = u32::from_be_bytes(length) as usize;
+        assert!(length <= FRAME_BYTES_MAX);
+        let mut body = vec![0; length];
+        link.read.read_exact(&mut body).await.unwrap();
+        if let Ok(Frame::Message(Message::Ask { ticket, .. })) = Frame::decode(&body) {
+            let mut data = Frame::data(ticket);
+            data.extend([0; 64]);
+            return write(&mut link, &data).await;
+        }
+    }
+}
+
+async fn write(link: &mut ContentLink, body: &[u8]) {
+    link.write.write_all(&(body.len() as u32).to_be_bytes()).await.unwrap();
+    link.write.write_all(body).await.unwrap();
+    link.write.flush().await.unwrap();
+}
+
+/// A user's file that changed after it was put is not served as what it was.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_changed_is_not_served() {
+    let dir = tempdir().unwrap();
+    let bytes = sample(200_000);
+    let path = file(&dir, "mine", &bytes);
+    let origin = node(1, dir.path(), &[]).await;
+    let id = put(&origin, &path).await;
+    let mut changed = bytes.clone();
+    changed[70_000] ^= 1;
+    fs::write(&path, changed).unwrap();
+    let other = node(2, dir.path(), &[origin.at]).await;
+    let get = other.content.get(id, None, Selection::default());
+    assert!(timeout(Duration::from_secs(2), get).await.is_err(), "it cannot be whole");
+    let here = other.content.progress(id).await.unwrap().unwrap().here;
+    assert!(here < 200_000, "{here}");
+    // Whoever put it is never blamed for what he does with his file.
+    assert!(other.net.misdeeds().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_gateway_serves_ranges_heads_and_lists() {
+    let dir = tempdir().unwrap();
+    let bytes = sample(2_500_000);
+    file(&dir, "t/video.mp4", &bytes);
+    file(&dir, "t/b/note.txt", b"hello");
+    let origin = node(1, dir.path(), &[]).await;
+    let id = put(&origin, &dir.path().join("t")).await;
+    let other = node(2, dir.path(), &[origin.at]).await;
+    let from = From("127.0.0.1:1".parse().unwrap());
+    let gateway = Gateway::new(other.content.clone(), settings::Gateway::Loopback);
+    let router = gateway.clone().router().layer(Extension(from));
+    let ask = |method: &str, path: &str, range: Option<&str>| {
+        let mut request = Request::builder().method(method).uri(format!("/content/{path}"));
+        if let Some(range) = range {
+            request = request.header(header::RANGE, range);
+        }
+        let router = router.clone();
+        let request = request.body(Body::empty()).unwrap();
+        async move { timeout(LIMIT, router.oneshot(request)).await.unwrap().unwrap() }
+    };
+    let part = ask("GET", &format!("{id}/video.mp4"), Some("bytes=1000000-2200000")).await;
+    assert_eq!(part.status(), StatusCode::PARTIAL_CONTENT);
+    assert_eq!(part.headers()[header::CONTENT_RANGE], "bytes 1000000-2200000/2500000");
+    assert_eq!(part.headers()[header::CONTENT_TYPE], "video/mp4");
+    let body = timeout(LIMIT, to_bytes(part.into_body(), usize::MAX)).await.unwrap().unwrap();
+    assert_eq!(body, bytes[1_000_000..=2_200_000]);
+    let whole = ask("GET", &format!("{id}/video.mp4"), None).await;
+    let body = timeout(LIMIT, to_bytes(whole.into_body(), usize::MAX)).await.unwrap().unwrap();
+    assert_eq!(body, bytes);
+    let head = ask("HEAD", &format!("{id}/b/note.txt"), None).await;
+    assert_eq!(head.headers()[header::CONTENT_LENGTH], "5");
+    let beyond = ask("GET", &format!("{id}/b/note.txt"), Some("bytes=5-")).await;
+    assert_eq!(beyond.status(), StatusCode::RANGE_NOT_SATISFIABLE);
+    let list = ask("GET", &format!("{id}/"), None).await;
+    let page = to_bytes(list.into_body(), usize::MAX).await.unwrap();
+    let page = String::from_utf8(page.to_vec()).unwrap();
+    assert!(page.contains("video.mp4") && page.contains("b/"), "{page}");
+    for (path, status) in [
+        (id.to_string(), StatusCode::PERMANENT_REDIRECT),
+        (format!("{id}/no"), StatusCode::NOT_FOUND),
+        ("nonsense".into(), StatusCode::BAD_REQUEST),
+    ] {
+        assert_eq!(ask("GET", &path, None).await.status(), status, "{path}");
+    }
+    let stranger = From("10.0.0.1:1".parse().unwrap());
+    let router = gateway.router().layer(Extension(stranger));
+    let request = Request::get(format!("/content/{id}/")).body(Body::empty()).unwrap();
+    assert_eq!(router.oneshot(request).await.unwrap().status(), StatusCode::FORBIDDEN);
+}
