@@ -25,7 +25,7 @@ fuzz_target!(|input: (u64, u64, u64, &[u8])| {
     let _ = verifier.feed(stream, |step| {
         if let Verified::Group { group, bytes } = step {
             let from = (group * GROUP_BYTES) as usize;
-            assert_eq!(bytes, DATA[from..from + bytes.len()]);
+            assert_eq!(bytes, &DATA[from..from + bytes.len()]);
         }
         Ok(())
     });

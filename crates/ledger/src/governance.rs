@@ -233,7 +233,7 @@ pub(crate) fn is_convicted<S: StateReader>(
     state: &S,
     validator: &PublicKey,
 ) -> Result<bool, LedgerError> {
-    let view = IMembership::convictedCall { key: validator.0.into() };
+    let view = IMembership::convictedCall { key: validator.0 };
     Contract::new(spec, header, state).view(view)
 }
 

@@ -158,9 +158,12 @@ impl Trusted {
         if block.header.extra_data != attached.extra_data() {
             return Err("its header binds other evidence".into());
         }
-        for evidence in &attached.evidence {
-            let convicts = evidence.verify(set, &self.ledger.genesis_hash());
-            convicts.map_err(|e| format!("its evidence convicts nobody: {e}. {CHANGED}"))?;
+        // What is executed is checked by the validators of the evidence's own height.
+        if self.ledger.tip().number + 1 != certificate.height {
+            for evidence in &attached.evidence {
+                let convicts = evidence.verify(set, &self.ledger.genesis_hash());
+                convicts.map_err(|e| format!("its evidence convicts nobody: {e}. {CHANGED}"))?;
+            }
         }
         Ok(format!(
             "block {} ({hash}) is final: {} of {} validators signed it, {} transactions",
