@@ -228,10 +228,10 @@ impl Book {
             let first = oldest.entry(provider).or_insert((met, *address));
             *first = (met, *address).min(*first);
         }
-        oldest.retain(|provider, _| !taken.contains(provider));
         let mut oldest: Vec<_> = oldest.into_values().collect();
         oldest.sort_unstable();
         oldest.truncate(OLD_PROVIDERS);
+        oldest.retain(|(_, address)| !taken.contains(&Provider::of(address.ip())));
         let (_, address) = oldest.into_iter().choose(&mut self.random)?;
         Some(Candidate { address, peer: self.entries[&address].peer })
     }
