@@ -203,6 +203,8 @@ impl Content {
     async fn tree(&self, manifest: &Arc<Held>) -> Result<Arc<Held>, FetchError> {
         let id = manifest.id;
         self.fetch(manifest, 0..manifest.layout.pieces(), false).await?;
+        // The files' store is opened by what is on disk.
+        tokio::task::block_in_place(|| manifest.store.sync())?;
         let resource = Resource::tree(id.root);
         let tree = self.ask(|reply| Command::Store { resource, reply }).await?;
         let tree = tree.ok_or_else(|| FetchError::Library("its manifest is malformed".into()))?;
