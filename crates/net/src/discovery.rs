@@ -56,6 +56,8 @@ impl Finder {
         for candidate in config.bootstrap {
             let source = candidate.address;
             book.hear(candidate, None, source);
+            // At a start it is due at once: a node that just crashed may know nobody else.
+            book.dialled(source, Time(0));
         }
         let now = wall();
         let mut addresses = config.advertise;

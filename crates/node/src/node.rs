@@ -256,14 +256,12 @@ impl Node {
     /// Whether every validator is surely connected to every other, as far as
     /// this node can see: it is one itself and has just the others as peers.
     /// Then everybody hears everything at first hand and nothing need be relayed.
-    /// A public chain does not say which peer is which validator; there the
-    /// number must do.
+    /// A public chain does not say which peer is which validator, and its nodes
+    /// find each other as they can: there everything is relayed.
     pub(crate) fn is_meshed(&self) -> bool {
         let (governed, next) = (self.ledger.governed(), self.next_height());
-        let anonymous = !self.ledger.spec().kind.has_members();
         let nodes = &governed.members.nodes;
-        let validates =
-            |peer| anonymous || nodes.get(peer).is_some_and(|node| node.validates(next));
+        let validates = |peer| nodes.get(peer).is_some_and(|node| node.validates(next));
         self.is_validator()
             && self.peers.len() + 1 == governed.validators.len()
             && self.peers.keys().all(validates)

@@ -16,7 +16,7 @@ use trefoil_types::{
     message::{Blocks, Tip},
 };
 
-use wire::{Cluster, START, peer, spec, transfer, validator_key, wallet};
+use wire::{Cluster, START, peer, public, spec, transfer, validator_key, wallet};
 
 const SECOND: Millis = Millis(1_000);
 
@@ -324,6 +324,26 @@ fn validators_without_a_full_mesh_hear_each_other_through_others() {
     assert_agreed(&cluster);
     assert_eq!(cluster.node(2).ledger().account(&wallet(0)).unwrap().nonce, 5);
     assert!(cluster.height(0) >= 2);
+}
+
+/// The one that has all the others as peers cannot know that the last of them has
+/// nobody else.
+#[test]
+fn a_validator_of_a_public_network_is_heard_through_its_only_peer() {
+    let mut cluster = Cluster::with(public(4), 4);
+    cluster.cut(3, 1);
+    cluster.cut(3, 2);
+    for nonce in 0..8 {
+        send(&mut cluster, 1, 5, nonce..nonce + 1);
+        cluster.run_for(Millis(500));
+    }
+    assert_agreed(&cluster);
+    let (height, snapshot) = (cluster.height(0), cluster.node(0).ledger().snapshot());
+    assert!(height >= 8, "each in its turn: {height}");
+    for height in 1..=height {
+        let certificate = snapshot.certificate(height).unwrap().unwrap();
+        assert_eq!(certificate.round, 0, "height {height}");
+    }
 }
 
 #[test]

@@ -194,9 +194,6 @@ fn a_newcomer_stakes_validates_is_jailed_and_leaves() {
     let mut node = network.join(path);
     let own = network.rpc(FOUNDERS);
     reach(own, height(network.rpc(0)).unwrap(), || node.said());
-    // The one address led it to the others.
-    let peers = || ask(own, "trefoil_peers", json!([]))?.as_array().map(Vec::len);
-    common::wait_for("peers", || peers().filter(|n| *n == usize::from(FOUNDERS)), || node.said());
 
     network.does(&["stake", "1"], "stakes 1 ether");
     network.wait("it signs", |row| row["state"] == "validates" && row["signedLast"] == true);

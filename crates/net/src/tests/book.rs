@@ -7,8 +7,10 @@ use trefoil_types::{B256, Millis, Time};
 
 use super::{key, peer};
 use crate::{
+    Discovery,
     book::{Book, Candidate},
     book_file::{self, BookError},
+    discovery::Finder,
     record::{self, PeerRecord, RECORDS_MAX, RecordError},
     seek::{Purpose, ROUND, Seeker},
     source::Provider,
@@ -219,6 +221,20 @@ fn half_of_the_connections_are_to_those_known_longest() {
         let was = seeker.kept().into_iter().find(|kept| old(&kept.address)).unwrap();
         book.met(was.address, peer(2), now);
         assert_eq!(book.met_since(was.address), Some(now));
+    }
+}
+
+#[test]
+fn a_bootstrap_address_is_dialled_at_once_after_a_crash_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let begin = candidate(at(1, 2, 3, 4));
+    for _ in 0..2 {
+        let (file, bootstrap) = (dir.path().join("peers"), vec![begin.clone()]);
+        let config = Discovery { file, bootstrap, outbound: 1, advertise: vec![] };
+        let finder = Finder::open(config, &key(1), NETWORK);
+        assert_eq!(finder.due(vec![], |_| false), [begin.clone()]);
+        // Nobody was met: what is kept says only that it was dialled just now.
+        finder.save();
     }
 }
 

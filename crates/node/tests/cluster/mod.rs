@@ -14,8 +14,8 @@ use trefoil_node::{
     io::CallId,
 };
 use trefoil_types::{
-    ChainSpec, Height, MemDisk, Message, Millis, PeerId, RecoveredBlock, Time, Transaction,
-    TxEnvelope, decode_tx,
+    ChainSpec, Height, Kind, MemDisk, Message, Millis, PeerId, RecoveredBlock, Time, Transaction,
+    TxEnvelope, decode_tx, spec::Staking,
 };
 
 pub const START: Time = Time(1_700_000_000_000);
@@ -107,6 +107,19 @@ pub fn spec(validators: usize) -> ChainSpec {
         text += &format!("[alloc.\"{}\"]\nbalance = \"0x3635c9adc5dea00000\"\n", wallet(n));
     }
     ChainSpec::from_toml(&text).unwrap()
+}
+
+/// As [`spec`], of a public network.
+pub fn public(validators: usize) -> ChainSpec {
+    let mut spec = spec(validators);
+    spec.kind = Kind::Public;
+    spec.organisations.clear();
+    spec.staking = Some(Staking::default());
+    for (n, validator) in spec.validators.iter_mut().enumerate() {
+        (validator.node, validator.organisation) = (None, None);
+        validator.owner = Some(wallet(n as u8));
+    }
+    spec
 }
 
 impl Cluster {
