@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use alloy_primitives::Bytes;
-use trefoil_types::{Address, Height, ValidatorSet};
+use trefoil_types::{Address, Height, Receipt, RecoveredBlock, ValidatorSet};
 
 use crate::{
     History, LedgerError, codec,
@@ -52,7 +52,7 @@ impl Checkpoint {
         let mut batch = Batch::default();
         put_newest(&mut batch, &self.generation);
         for (height, committed) in &self.generation.blocks {
-            put_block(&mut batch, *height, committed);
+            put_block(&mut batch, &committed.block, &committed.receipts);
             put_history(&mut batch, *height, committed);
         }
         self.prune(&mut batch)?;
@@ -93,7 +93,7 @@ pub(crate) fn found(
     batch.put(Table::Meta, "format", vec![FORMAT]);
     batch.put(Table::Meta, "genesis", genesis.block.hash.to_vec());
     batch.put(Table::Meta, "tip", codec::height_key(0));
-    put_block(&mut batch, 0, &genesis);
+    put_block(&mut batch, &genesis.block, &genesis.receipts);
     // Nobody asks for the state before genesis.
     batch.put(Table::Changed, codec::height_key(0), Bytes::new());
     batch.put(Table::Undo, codec::height_key(0), Bytes::new());
@@ -137,11 +137,14 @@ fn put_newest(batch: &mut Batch, generation: &Generation) {
     for (height, set) in &generation.validators {
         batch.put(Table::Validators, codec::height_key(*height), alloy_rlp::encode(set));
     }
+    for (height, witness) in &generation.handovers {
+        batch.put(Table::Handovers, codec::height_key(*height), alloy_rlp::encode(witness));
+    }
 }
 
 /// What never changes: the block, its receipts, and the ways to find them.
-fn put_block(batch: &mut Batch, height: Height, committed: &Committed) {
-    let Committed { block, receipts, .. } = committed;
+pub(crate) fn put_block(batch: &mut Batch, block: &RecoveredBlock, receipts: &[Receipt]) {
+    let height = block.header.number;
     let key = codec::height_key(height);
     let mut body = Vec::new();
     codec::encode_body(block, &mut body);

@@ -105,6 +105,18 @@ impl Governed {
         views::read(&mut Contract::new(spec, header, state), spec)
     }
 
+    /// Of [`Self::read`] the validators alone.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub(crate) fn read_validators<S: StateReader>(
+        spec: &ChainSpec,
+        header: &Header,
+        state: &S,
+    ) -> Result<ValidatorSet, LedgerError> {
+        views::validators(&mut Contract::new(spec, header, state))
+    }
+
     /// As [`Self::read`], if the block that `diff` is of changed what it says.
     pub(crate) fn read_if_changed<S: StateReader>(
         spec: &ChainSpec,

@@ -12,6 +12,7 @@ use crate::{
     Built, Checkpoint, CheckpointDone, ExecuteError, Executed, Governed, Parent, Permissions,
     Snapshot, StateAt, StateDiff, build, checkpoint, execute,
     genesis::genesis,
+    joining,
     overlay::{Committed, Generation},
     snapshot::View,
     store::Store,
@@ -83,6 +84,16 @@ pub enum LedgerError {
         checkpoint::PROOFS_WINDOW
     )]
     Unproven { height: Height, oldest: Height },
+    #[error(
+        "block {height} is not here: this node joined by a snapshot and has blocks from {oldest} on; \
+         import the history, or ask another node"
+    )]
+    NoBlock { height: Height, oldest: Height },
+    #[error(
+        "a restore into this directory was not finished, and nothing of it is believed; \
+         run `trefoil restore` again"
+    )]
+    Unfinished,
     #[error("the governing contract refuses the founders of chain.toml: {0}")]
     Founding(String),
     #[error(
@@ -153,6 +164,9 @@ impl Ledger {
         let wanted = genesis.block.hash;
         let mut governed = genesis.governed.clone().expect("genesis has read what it founds");
         let mut base = store.base()?;
+        if base.is_restoring()? {
+            return Err(LedgerError::Unfinished);
+        }
         if base.genesis.is_none() {
             checkpoint::found(&store, genesis, governed.validators.clone())?;
             base = store.base()?;
@@ -402,9 +416,11 @@ impl Ledger {
         let view = Arc::make_mut(&mut self.view);
         view.tip = Arc::new((block.hash, block.header.clone()));
         self.tip_validators = Some(view.governed.validators.clone());
+        let mut others_follow = false;
         if let Some(governed) = &outcome.committed.governed {
             if governed.validators != view.governed.validators {
                 view.current.validators.insert(height + 1, governed.validators.clone());
+                others_follow = true;
             }
             view.governed = governed.clone();
         }
@@ -416,6 +432,11 @@ impl Ledger {
             view.current.certificates.insert(height - 1, parent.clone());
         }
         self.certificate = Some(certificate);
+        if others_follow {
+            // Now, while the trie of this block can be read.
+            let witness = readable(joining::prove_validators(&self.spec, &self.snapshot()));
+            Arc::make_mut(&mut self.view).current.handovers.insert(height, witness);
+        }
     }
 
     /// Work for a worker when enough has gathered in memory (`force`: any), at

@@ -13,6 +13,7 @@ pub mod execute;
 mod genesis;
 pub mod governance;
 mod header;
+pub mod joining;
 pub mod journal;
 pub mod ledger;
 mod logs;

@@ -35,6 +35,8 @@ pub(crate) struct Generation {
     pub transactions: OrdMap<B256, (Height, u32)>,
     pub certificates: OrdMap<Height, Certificate>,
     pub validators: OrdMap<Height, ValidatorSet>,
+    /// Of blocks after which other validators follow: the proof of that.
+    pub handovers: OrdMap<Height, Vec<Bytes>>,
     /// `None`: gone.
     pub accounts: OrdMap<Address, Option<Account>>,
     pub storage: OrdMap<(Address, U256), U256>,

@@ -1,7 +1,7 @@
 //! A reader's view of the chain at one tip: never blocks the writer, never changes.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     ops::{Bound, RangeInclusive},
     sync::Arc,
 };
@@ -80,6 +80,12 @@ impl Snapshot {
         header::next_base_fee(&self.view.governed.settings, self.tip())
     }
 
+    /// The oldest block that is here whole: not 0 on a node that joined by a
+    /// state snapshot and has not imported all of the history.
+    pub fn blocks_from(&self) -> Height {
+        self.view.base.blocks_from
+    }
+
     pub fn header(&self, height: Height) -> Result<Option<(B256, Header)>, LedgerError> {
         self.view.header(height)
     }
@@ -90,7 +96,8 @@ impl Snapshot {
         self.view.memory(|g| g.heights.get(block).copied()).map_or_else(on_disk, |h| Ok(Some(h)))
     }
 
-    /// Block and receipts; genesis has neither transactions nor receipts.
+    /// Block and receipts; genesis has neither transactions nor receipts. Nothing
+    /// of blocks before [`Snapshot::blocks_from`].
     pub fn block(&self, height: Height) -> Result<Option<StoredBlock>, LedgerError> {
         if let Some(committed) = self.view.memory(|g| g.blocks.get(&height).cloned()) {
             let (block, receipts) = (committed.block.clone(), committed.receipts.clone());
@@ -98,6 +105,9 @@ impl Snapshot {
         }
         let Some((_, header)) = self.view.header(height)? else { return Ok(None) };
         let (base, key) = (&self.view.base, codec::height_key(height));
+        if height > 0 && height < base.blocks_from {
+            return Ok(None);
+        }
         let block = base.read(Table::Bodies, &key, |row| codec::decode_body(header, row))?;
         let receipts = base.read(Table::Receipts, &key, codec::decode_receipts)?;
         match (block, receipts) {
@@ -142,6 +152,9 @@ impl Snapshot {
     /// Heights in `range` whose blocks may hold logs of any of `addresses`
     /// (empty: any) with `topics` (each position: any of; empty: any), by the
     /// log index; ascending; the caller filters exactly.
+    ///
+    /// # Errors
+    /// [`LedgerError::NoBlock`] if the range begins before the blocks that are here.
     pub fn log_candidates(
         &self,
         range: RangeInclusive<Height>,
@@ -150,6 +163,10 @@ impl Snapshot {
     ) -> Result<Vec<Height>, LedgerError> {
         if range.is_empty() {
             return Ok(vec![]);
+        }
+        let (height, oldest) = ((*range.start()).max(1), self.blocks_from());
+        if height < oldest {
+            return Err(LedgerError::NoBlock { height, oldest });
         }
         let wanted = Wanted { addresses, topics };
         let mut heights = wanted.on_disk(&self.view.base, &range)?;
@@ -280,11 +297,11 @@ impl StateReader for StateAt {
 
 impl View {
     /// Newest first.
-    fn generations(&self) -> impl DoubleEndedIterator<Item = &Generation> {
+    pub fn generations(&self) -> impl DoubleEndedIterator<Item = &Generation> {
         std::iter::once(&self.current).chain(&self.flushing)
     }
 
-    fn memory<T>(&self, find: impl Fn(&Generation) -> Option<T>) -> Option<T> {
+    pub fn memory<T>(&self, find: impl Fn(&Generation) -> Option<T>) -> Option<T> {
         self.generations().find_map(find)
     }
 
@@ -331,6 +348,18 @@ impl View {
         let Some((_, row)) = rows.next_back().transpose()? else { return Ok(None) };
         let set = alloy_rlp::decode_exact(&row);
         set.map(Some).map_err(|_| LedgerError::damaged("table `validators`"))
+    }
+
+    /// The blocks after which other validators follow.
+    pub fn handovers(&self) -> Result<BTreeSet<Height>, LedgerError> {
+        let (first, last) = (codec::height_key(0), codec::height_key(Height::MAX));
+        let mut heights: BTreeSet<Height> =
+            self.generations().flat_map(|g| g.handovers.keys().copied()).collect();
+        for row in self.base.range(Table::Handovers, &first[..]..=&last[..])? {
+            let height = codec::decode_height(&row?.0);
+            heights.insert(height.ok_or_else(|| LedgerError::damaged("table `handovers`"))?);
+        }
+        Ok(heights)
     }
 
     pub fn account(&self, address: &Address) -> Result<Option<Account>, LedgerError> {

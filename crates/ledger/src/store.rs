@@ -17,7 +17,7 @@ use crate::{LedgerError, codec};
 /// All tables map bytes to bytes; heights are 8 bytes, big-endian.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Table {
-    /// `format`, `genesis`, `tip`.
+    /// `format`, `genesis`, `tip`, `blocks_from`, `restoring`.
     Meta,
     /// Address: account.
     Accounts,
@@ -45,6 +45,8 @@ pub(crate) enum Table {
     Certificates,
     /// Height from which it holds: validator set.
     Validators,
+    /// Height of the block before that: the proof of it.
+    Handovers,
     /// Block hash: height.
     Heights,
     /// Transaction hash: height, index.
@@ -53,7 +55,7 @@ pub(crate) enum Table {
     Logs,
 }
 
-const TABLES: [(Table, Definition); 17] = [
+const TABLES: [(Table, Definition); 18] = [
     (Table::Meta, Definition::new("meta")),
     (Table::Accounts, Definition::new("accounts")),
     (Table::AccountHistory, Definition::new("account_history")),
@@ -68,6 +70,7 @@ const TABLES: [(Table, Definition); 17] = [
     (Table::Receipts, Definition::new("receipts")),
     (Table::Certificates, Definition::new("certificates")),
     (Table::Validators, Definition::new("validators")),
+    (Table::Handovers, Definition::new("handovers")),
     (Table::Heights, Definition::new("heights")),
     (Table::Transactions, Definition::new("transactions")),
     (Table::Logs, Definition::new("logs")),
@@ -80,6 +83,9 @@ pub const FILE: &str = "ledger.redb";
 
 /// The version of the tables' layout, under `format` in [`Table::Meta`].
 pub(crate) const FORMAT: u8 = 2;
+
+/// In [`Table::Meta`] while a restore is under way.
+pub(crate) const RESTORING: &[u8] = b"restoring";
 
 /// Memory for pages of the database, bytes (64 MiB).
 const CACHE_BYTES: usize = 64 << 20;
@@ -120,7 +126,8 @@ impl Store {
         let read = self.db.begin_read().map_err(failed)?;
         let open = |(_, definition): &(Table, Definition)| read.open_table(*definition);
         let tables = TABLES.iter().map(open).collect::<Result<Vec<_>, _>>().map_err(failed)?;
-        let mut base = Base { tables, genesis: None, tip: 0, state_from: 0, proofs_from: 0 };
+        let mut base =
+            Base { tables, genesis: None, tip: 0, blocks_from: 0, state_from: 0, proofs_from: 0 };
         base.read_meta()?;
         Ok(base)
     }
@@ -158,6 +165,10 @@ impl Batch {
         self.rows.push((table, key.as_ref().to_vec(), Some(value.into())));
     }
 
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
     pub fn remove(&mut self, table: Table, key: impl AsRef<[u8]>) {
         self.rows.push((table, key.as_ref().to_vec(), None));
     }
@@ -170,6 +181,8 @@ pub(crate) struct Base {
     pub genesis: Option<B256>,
     /// The newest block in it.
     pub tip: Height,
+    /// The oldest block whose body and receipts are here.
+    pub blocks_from: Height,
     /// The oldest block whose state can be read.
     pub state_from: Height,
     /// The oldest block whose trie can be read.
@@ -193,6 +206,10 @@ impl Base {
         let tip = codec::decode_height(&meta("tip")?).ok_or_else(damaged)?;
         self.genesis = Some(genesis);
         self.tip = tip;
+        self.blocks_from = match self.get(Table::Meta, b"blocks_from")? {
+            Some(row) => codec::decode_height(&row).ok_or_else(damaged)?,
+            None => 0,
+        };
         // The block before the oldest one that can be undone.
         let before_first = |table| {
             let first = self.first(table)?;
@@ -202,6 +219,11 @@ impl Base {
         (self.state_from, self.proofs_from) =
             (before_first(Table::Changed)?, before_first(Table::Undo)?);
         Ok(())
+    }
+
+    /// Whether a restore into this database was begun and not finished.
+    pub fn is_restoring(&self) -> Result<bool, LedgerError> {
+        Ok(self.get(Table::Meta, RESTORING)?.is_some())
     }
 
     pub fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, LedgerError> {
@@ -267,7 +289,7 @@ impl fmt::Debug for Store {
     }
 }
 
-fn failed(error: impl Into<redb::Error>) -> LedgerError {
+pub(crate) fn failed(error: impl Into<redb::Error>) -> LedgerError {
     match error.into() {
         redb::Error::Corrupted(what) => LedgerError::damaged(what),
         // Its first bytes, and its own version, which only damage can change.
@@ -295,8 +317,8 @@ fn drop_unfinished(file: &dyn DiskFile) -> std::io::Result<()> {
 
 /// redb's view of a file.
 #[derive(Debug)]
-struct Backend {
-    file: Arc<dyn DiskFile>,
+pub(crate) struct Backend {
+    pub file: Arc<dyn DiskFile>,
 }
 
 impl StorageBackend for Backend {

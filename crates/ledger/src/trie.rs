@@ -95,6 +95,20 @@ pub(crate) fn state_root(
     Ok((root, changed))
 }
 
+/// Adds leaves (hashed key, value) to one trie; its new root, and the rows that
+/// changed.
+pub(crate) fn add_leaves(
+    reader: &impl NodeReader,
+    owner: Option<B256>,
+    leaves: Vec<(B256, Bytes)>,
+) -> Result<(B256, TrieChange), LedgerError> {
+    let mut changed = TrieChange::new();
+    let leaf =
+        |(key, value)| LeafChange { key: Nibbles::unpack(key), target: Target::Value(value) };
+    let root = update_trie(reader, owner, leaves.into_iter().map(leaf).collect(), &mut changed)?;
+    Ok((root, changed))
+}
+
 fn storage_leaf(slot: &U256, value: &U256) -> LeafChange {
     let key = Nibbles::unpack(keccak256(slot.to_be_bytes::<32>()));
     let target =

@@ -50,6 +50,7 @@ pub fn spec(plan: &Plan) -> ChainSpec {
         idle_block_s: plan.chain.idle_block_s,
         validator_delay: 2,
         quorum: [2, 3],
+        snapshot_every: 1_024,
         staking: (!members).then(terms),
         forks: BTreeMap::from([(Fork::Cancun, 0), (Fork::Prague, 0), (Fork::Osaka, 0)]),
         organisations: (0..plan.validators).filter(|_| members).map(organisation).collect(),

@@ -17,6 +17,7 @@ mod report;
 mod run;
 mod settings;
 mod share;
+mod snapshot;
 mod validator;
 mod verify;
 
@@ -95,6 +96,13 @@ enum Command {
     Verify(verify::Verify),
     /// Set a damaged journal aside, so that the node fetches its blocks anew
     Repair(repair::Repair),
+    /// Files of the state and the history, by which new nodes join
+    Snapshot {
+        #[command(subcommand)]
+        command: snapshot::Snapshot,
+    },
+    /// Make a new node's chain from a state snapshot, instead of executing it all
+    Restore(snapshot::Restore),
     /// Print how to connect a wallet or tool to a node
     Connect(connect::Connect),
 }
@@ -126,6 +134,8 @@ impl Cli {
             Command::Config(command) => command.run(),
             Command::Verify(command) => command.run(),
             Command::Repair(command) => command.run(),
+            Command::Snapshot { command } => command.run(),
+            Command::Restore(command) => command.run(),
             Command::Connect(command) => command.run(),
         }
     }

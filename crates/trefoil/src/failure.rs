@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use trefoil_ledger::{JournalError, LedgerError};
+use trefoil_ledger::{JournalError, LedgerError, joining::JoinError};
 use trefoil_net::NetError;
 use trefoil_types::SpecError;
 
@@ -35,6 +35,8 @@ pub enum Failure {
     Ledger(#[from] LedgerError),
     #[error(transparent)]
     Journal(#[from] JournalError),
+    #[error(transparent)]
+    Join(#[from] JoinError),
     #[error(transparent)]
     Net(#[from] NetError),
     #[error(transparent)]

@@ -43,6 +43,7 @@ pub struct Plan {
     pub base_fee: u64,
     pub block_interval_ms: u64,
     pub idle_block_s: u64,
+    pub snapshot_every: u64,
     /// Of a network of members; founders are theirs in turn.
     pub organisations: Vec<Party>,
     /// Who owns how much at genesis, in wei.
@@ -203,6 +204,7 @@ fn spec(
         idle_block_s: plan.idle_block_s,
         validator_delay: spec::default_validator_delay(),
         quorum: spec::default_quorum(),
+        snapshot_every: plan.snapshot_every,
         staking: (!plan.kind.has_members()).then(spec::Staking::default),
         forks: Fork::ALL.into_iter().map(|fork| (fork, 0)).collect(),
         organisations,

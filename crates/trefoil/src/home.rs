@@ -5,6 +5,7 @@
 //! DIR/node.toml    this node's settings
 //! DIR/keys/        node.json, validator.json (encrypted)
 //! DIR/data/        the ledger and the journal, locked by the running node
+//! DIR/snapshots/   the newest state snapshots, for those who want to join
 //! DIR/node.log     what a node started by `trefoil devnet` logs
 //! ```
 
@@ -19,6 +20,7 @@ use trefoil_types::ChainSpec;
 use crate::{
     failure::Failure,
     settings::{self, Effective, Settings},
+    snapshots::Folder,
 };
 
 /// The largest chain specification that is read, bytes.
@@ -44,6 +46,10 @@ impl Home {
 
     pub fn data(&self) -> PathBuf {
         self.dir.join("data")
+    }
+
+    pub fn snapshots(&self) -> Folder {
+        Folder { dir: self.dir.join("snapshots") }
     }
 
     pub fn log_file(&self) -> PathBuf {

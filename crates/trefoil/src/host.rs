@@ -23,6 +23,7 @@ use crate::{
     rpc,
     run::{self, Parts},
     settings::{P2pSettings, Settings},
+    snapshots,
 };
 
 /// How long a stopping node may take to make its ledger durable; the journal
@@ -123,6 +124,11 @@ impl Host {
             let renewal = Renewal { dir, net: net.clone(), snapshot, ca: keys.ca, held };
             tokio::spawn(renewal.run());
         }
+        tokio::spawn(snapshots::keep(
+            home.snapshots(),
+            backend.spec.clone(),
+            backend.snapshot.clone(),
+        ));
         let config = trefoil_node::Config {
             validator_key: keys.validator,
             peer,

@@ -122,6 +122,7 @@ mod tests {
             idle_block_s: 60,
             validator_delay: 2,
             quorum: [2, 3],
+            snapshot_every: 1_024,
             staking: None,
             forks: BTreeMap::from([(Fork::Cancun, 0)]),
             organisations: vec![Organisation {

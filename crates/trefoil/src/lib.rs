@@ -21,4 +21,5 @@ pub mod renewal;
 pub mod rpc;
 pub mod run;
 pub mod settings;
+pub mod snapshots;
 pub mod wallet;

@@ -24,7 +24,7 @@ pub(super) fn read<S: StateReader>(
     contract: &mut Contract<'_, S>,
     spec: &ChainSpec,
 ) -> Result<Governed, LedgerError> {
-    let validators = validators(contract.view(IMembership::validatorsCall {})?)?;
+    let validators = validators(contract)?;
     if !spec.kind.has_members() {
         return Ok(Governed {
             validators,
@@ -44,7 +44,10 @@ pub(super) fn read<S: StateReader>(
     })
 }
 
-fn validators(list: Vec<IMembership::Validator>) -> Result<ValidatorSet, LedgerError> {
+pub(super) fn validators<S: StateReader>(
+    contract: &mut Contract<'_, S>,
+) -> Result<ValidatorSet, LedgerError> {
+    let list = contract.view(IMembership::validatorsCall {})?;
     let validator = |v: IMembership::Validator| Validator {
         key: PublicKey(v.key),
         power: v.power,

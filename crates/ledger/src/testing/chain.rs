@@ -30,6 +30,7 @@ pub fn spec(base_fee: u64) -> ChainSpec {
         idle_block_s: 60,
         validator_delay: 2,
         quorum: [2, 3],
+        snapshot_every: 1_024,
         staking: None,
         organisations: vec![],
         forks: [(Fork::Cancun, 0), (Fork::Prague, 0), (Fork::Osaka, 0)].into(),

@@ -20,7 +20,7 @@ use std::{
 use alloy_primitives::U256;
 use clap::{ArgAction, Args};
 use tokio::signal::unix::{SignalKind, signal};
-use trefoil_types::ChainSpec;
+use trefoil_types::{ChainSpec, spec::default_snapshot_every};
 
 use self::{accounts::Account, child::Child, live::Live};
 use super::{block_on, network::KindFlag};
@@ -60,6 +60,9 @@ pub struct Devnet {
     /// An idle chain makes a block this often; 0: never
     #[arg(long, value_name = "S", default_value_t = 1)]
     idle_block_s: u64,
+    /// Nodes keep the state after so many blocks each, for those who join; 0: never
+    #[arg(long, value_name = "BLOCKS", default_value_t = default_snapshot_every())]
+    snapshot_every: u64,
     /// First base fee in wei; 0: nobody ever pays for gas
     #[arg(long, value_name = "WEI", default_value_t = founding::BASE_FEE)]
     base_fee: u64,
@@ -189,6 +192,7 @@ impl Devnet {
             base_fee: self.base_fee,
             block_interval_ms: self.block_time,
             idle_block_s: self.idle_block_s,
+            snapshot_every: self.snapshot_every,
             organisations: self.organisations(founders.len(), accounts),
             funds: accounts
                 .iter()

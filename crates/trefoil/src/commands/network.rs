@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, str::FromStr};
 use alloy_primitives::{U256, utils::parse_ether};
 use clap::{Args, Subcommand, ValueEnum};
 use trefoil_crypto::{NodeCertificate, Role};
-use trefoil_types::{Address, Kind, PeerId};
+use trefoil_types::{Address, Kind, PeerId, spec::default_snapshot_every};
 
 use super::{Dir, Password, arguments};
 use crate::{
@@ -119,6 +119,9 @@ pub struct New {
     /// An idle chain makes a block this often; 0: never
     #[arg(long, value_name = "S", default_value_t = 60)]
     idle_block_s: u64,
+    /// Nodes keep the state after so many blocks each, for those who join; 0: never
+    #[arg(long, value_name = "BLOCKS", default_value_t = default_snapshot_every())]
+    snapshot_every: u64,
     #[command(flatten)]
     password: Password,
     /// Where to write: DIR/chain.toml and DIR/NAME-0, DIR/NAME-1, …
@@ -148,6 +151,7 @@ impl New {
             base_fee: self.base_fee,
             block_interval_ms: self.block_time,
             idle_block_s: self.idle_block_s,
+            snapshot_every: self.snapshot_every,
             organisations,
             funds: self
                 .funds

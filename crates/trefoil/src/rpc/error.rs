@@ -91,10 +91,12 @@ impl From<LedgerError> for RpcError {
             LedgerError::Unknown { .. }
             | LedgerError::Pruned { .. }
             | LedgerError::Unproven { .. }
+            | LedgerError::NoBlock { .. }
             | LedgerError::UnknownFork { .. } => Self::Rejected(error.to_string()),
             LedgerError::OtherChain { .. }
             | LedgerError::Storage(_)
             | LedgerError::Damaged(_)
+            | LedgerError::Unfinished
             | LedgerError::Founding(_)
             | LedgerError::Governing(_) => Self::Internal(error.to_string()),
         }

@@ -10,7 +10,7 @@ impl ChainSpec {
     /// the genesis header carries it in `extra_data`.
     pub fn hash(&self) -> B256 {
         let mut out = Vec::new();
-        b"trefoil/spec/2".as_slice().encode(&mut out);
+        b"trefoil/spec/3".as_slice().encode(&mut out);
         self.name.as_str().encode(&mut out);
         (match self.kind {
             Kind::Public => 1u8,
@@ -29,6 +29,7 @@ impl ChainSpec {
             self.validator_delay,
             self.quorum[0].into(),
             self.quorum[1].into(),
+            self.snapshot_every,
         ] {
             number.encode(&mut out);
         }

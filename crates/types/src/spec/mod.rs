@@ -132,6 +132,10 @@ pub struct ChainSpec {
     /// numerator, denominator.
     #[serde(default = "default_quorum")]
     pub quorum: [u16; 2],
+    /// Every node keeps the state after each block whose height is a multiple of
+    /// this as a file, the same on all of them, by which new nodes join; 0: never.
+    #[serde(default = "default_snapshot_every")]
+    pub snapshot_every: u64,
     /// Of a public network only: how it is validated by stake.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub staking: Option<Staking>,
@@ -164,6 +168,12 @@ pub const fn default_validator_delay() -> u64 {
 /// More than two thirds.
 pub const fn default_quorum() -> [u16; 2] {
     [2, 3]
+}
+
+/// Blocks from one state snapshot to the next: a node that joins by one
+/// executes half as many on average.
+pub const fn default_snapshot_every() -> u64 {
+    1_024
 }
 
 impl ChainSpec {

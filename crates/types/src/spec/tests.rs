@@ -33,6 +33,7 @@ fn spec() -> ChainSpec {
         idle_block_s: 60,
         validator_delay: 2,
         quorum: [2, 3],
+        snapshot_every: 1_024,
         staking: None,
         forks: [(Fork::Cancun, 0)].into(),
         organisations: [1, 2].map(organisation).into(),
@@ -67,7 +68,7 @@ type Change = fn(&mut ChainSpec);
 
 #[test]
 fn every_field_of_a_spec_changes_its_hash() {
-    let changes: [Change; 23] = [
+    let changes: [Change; 24] = [
         |s| s.name = "u".into(),
         |s| s.kind = Kind::Private,
         |s| s.chain_id += 1,
@@ -77,6 +78,7 @@ fn every_field_of_a_spec_changes_its_hash() {
         |s| s.min_base_fee = Some(2),
         |s| s.block_interval_ms += 1,
         |s| s.idle_block_s += 1,
+        |s| s.snapshot_every += 1,
         |s| s.validator_delay += 1,
         |s| s.quorum = [1, 2],
         |s| s.staking = Some(Staking::default()),

@@ -77,6 +77,7 @@ fn spec() -> ChainSpec {
         idle_block_s: 1,
         validator_delay: 2,
         quorum: [2, 3],
+        snapshot_every: 1_024,
         staking: None,
         forks: BTreeMap::from([(Fork::Cancun, 0), (Fork::Prague, 0), (Fork::Osaka, 0)]),
         organisations: vec![Organisation {

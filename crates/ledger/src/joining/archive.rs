@@ -1,0 +1,229 @@
+//! The history archive: consecutive blocks with their receipts, for a node that
+//! joined by a state snapshot and has none before it.
+
+use std::io::{Read, Seek, SeekFrom, Write};
+
+use alloy_eips::Encodable2718 as _;
+use alloy_primitives::Bytes;
+use alloy_rlp::{RlpDecodable, RlpEncodable};
+use alloy_trie::root::ordered_trie_root_with_encoder;
+use trefoil_types::{B256, ChainSpec, Disk, Header, Height, Receipt, RecoveredBlock};
+
+use super::{
+    JoinError,
+    frames::{FrameReader, FrameWriter, Magic},
+    unproven,
+};
+use crate::{
+    LedgerError, Snapshot, checkpoint, codec, genesis, header,
+    store::{Base, Batch, Store, Table},
+};
+
+pub(super) const MAGIC: Magic = *b"trefoil-blocks\0\x01";
+
+pub(super) mod kind {
+    pub const HEAD: u8 = 1;
+    pub const BLOCK: u8 = 2;
+}
+
+/// About so many bytes of blocks are written at a time (32 MiB).
+const BATCH_BYTES: usize = 32 << 20;
+
+/// Whether each transaction of a block was signed by the sender that stands
+/// beside it. The caller has the threads for it.
+pub type Recover<'a> = &'a dyn Fn(&RecoveredBlock) -> bool;
+
+/// Which blocks an archive holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Archived {
+    pub first: Height,
+    pub last: Height,
+}
+
+#[derive(RlpEncodable, RlpDecodable)]
+pub(super) struct Head {
+    pub genesis: B256,
+    pub first: Height,
+    pub last: Height,
+}
+
+/// As the database has them.
+#[derive(RlpEncodable, RlpDecodable)]
+pub(super) struct BlockRow {
+    pub block: Bytes,
+    pub receipts: Bytes,
+}
+
+/// Writes the blocks of `archived`, all below the tip: the same bytes on every
+/// node. A block carries what its header binds: its parent's certificate, evidence.
+///
+/// # Errors
+/// Blocks that are not here, or a failed disk or writer.
+pub fn write_archive(
+    snapshot: &Snapshot,
+    archived: Archived,
+    out: &mut dyn Write,
+) -> Result<(), JoinError> {
+    let Archived { first, last } = archived;
+    let (oldest, tip) = (snapshot.blocks_from().max(1), snapshot.tip().number);
+    if first < oldest || last < first || last >= tip {
+        let why = format!("it has blocks {oldest} to {tip}, the last of them not yet settled");
+        return Err(JoinError::Missing(why));
+    }
+    let mut file = FrameWriter::begin(out, &MAGIC)?;
+    let head = Head { genesis: snapshot.genesis_hash(), first, last };
+    file.put(kind::HEAD, &alloy_rlp::encode(head))?;
+    for height in first..=last {
+        let stored = snapshot.block(height)?;
+        let stored =
+            stored.ok_or_else(|| LedgerError::damaged(format!("block {height} is missing")))?;
+        let row = BlockRow {
+            block: codec::encode_block(&stored.block).into(),
+            receipts: codec::encode_receipts(&stored.receipts).into(),
+        };
+        file.put(kind::BLOCK, &alloy_rlp::encode(row))?;
+    }
+    file.finish()
+}
+
+/// Takes an archive into the ledger on a disk that nobody uses now. It must end
+/// where the blocks that are here begin, so that their hashes prove it.
+///
+/// # Errors
+/// An archive that is damaged, of another chain, not the next or not proven:
+/// then nothing is written. A failed disk.
+pub fn import_archive(
+    disk: &dyn Disk,
+    spec: &ChainSpec,
+    file: &mut (impl Read + Seek),
+    senders: Recover<'_>,
+) -> Result<Archived, JoinError> {
+    let store = Store::open(disk)?;
+    let base = store.base()?;
+    let place = Place::of(&base, genesis::genesis_hash(spec)?)?;
+    // Twice: nothing is written of what is not proven.
+    let archived = place.read(&mut *file, |block, _| match senders(block) {
+        true => Ok(()),
+        false => Err(unproven(format!("block {} names a wrong sender", block.header.number))),
+    })?;
+    file.seek(SeekFrom::Start(0))?;
+    let (mut batch, mut bytes) = (Batch::default(), 0);
+    place.read(&mut *file, |block, row| {
+        put(&mut batch, block, &receipts(row)?);
+        bytes += row.block.len() + row.receipts.len();
+        if bytes >= BATCH_BYTES {
+            store.write(std::mem::take(&mut batch))?;
+            bytes = 0;
+        }
+        Ok(())
+    })?;
+    let from = if archived.first == 1 { 0 } else { archived.first };
+    batch.put(Table::Meta, "blocks_from", codec::height_key(from));
+    store.write(batch)?;
+    Ok(archived)
+}
+
+fn put(batch: &mut Batch, block: &RecoveredBlock, receipts: &[Receipt]) {
+    checkpoint::put_block(batch, block, receipts);
+    if let Some(parent) = &block.attached.parent_certificate {
+        let key = codec::height_key(parent.height);
+        batch.put(Table::Certificates, key, alloy_rlp::encode(parent));
+    }
+}
+
+fn receipts(row: &BlockRow) -> Result<Vec<Receipt>, JoinError> {
+    codec::decode_receipts(&row.receipts).ok_or_else(|| unproven("it has receipts that are none"))
+}
+
+/// Where an archive must fit.
+struct Place {
+    genesis: B256,
+    /// The newest block that is not here whole.
+    last: Height,
+    hash: B256,
+}
+
+impl Place {
+    fn of(base: &Base, genesis: B256) -> Result<Self, JoinError> {
+        if base.is_restoring()? {
+            return Err(LedgerError::Unfinished.into());
+        }
+        match base.genesis {
+            Some(found) if found == genesis => {}
+            Some(found) => return Err(JoinError::OtherChain { found, wanted: genesis }),
+            None => return Err(JoinError::Missing("restore a state snapshot first".into())),
+        }
+        let last = base.blocks_from.saturating_sub(1);
+        if last == 0 {
+            return Err(JoinError::Missing("all blocks are here already".into()));
+        }
+        let header = |height| {
+            let decode = |row: &[u8]| alloy_rlp::decode_exact::<Header>(row).ok();
+            let header = base.read(Table::Headers, &codec::height_key(height), decode)?;
+            header.ok_or_else(|| LedgerError::damaged(format!("header {height} is missing")))
+        };
+        let hash = match last == base.tip {
+            true => header(last)?.hash_slow(),
+            false => header(base.blocks_from)?.parent_hash,
+        };
+        Ok(Self { genesis, last, hash })
+    }
+
+    /// Reads a whole archive, checking that each block follows from the one
+    /// before and the last is the one that is known.
+    fn read(
+        &self,
+        file: impl Read,
+        mut take: impl FnMut(&RecoveredBlock, &BlockRow) -> Result<(), JoinError>,
+    ) -> Result<Archived, JoinError> {
+        let mut file = FrameReader::begin(file, &MAGIC, "history archive")?;
+        let head: Head = alloy_rlp::decode_exact(file.expect(kind::HEAD)?)
+            .map_err(|_| file.damaged("a record that cannot be decoded"))?;
+        let (Head { genesis: found, first, last }, wanted) = (head, self.genesis);
+        if found != wanted {
+            return Err(JoinError::OtherChain { found, wanted });
+        }
+        if last != self.last || first == 0 || first > last {
+            return Err(JoinError::NotNext { last, wanted: self.last });
+        }
+        let mut parent = (first == 1).then_some(self.genesis);
+        for height in first..=last {
+            let row = alloy_rlp::decode_exact::<BlockRow>(file.expect(kind::BLOCK)?).ok();
+            let block = row.as_ref().and_then(|row| codec::decode_block(&row.block));
+            let (Some(row), Some(block)) = (row, block) else {
+                return Err(file.damaged("a block that cannot be decoded"));
+            };
+            let wrong = |why| unproven(format!("block {height}: {why}"));
+            check(&block, &row, height, parent).map_err(wrong)?;
+            take(&block, &row)?;
+            parent = Some(block.hash);
+        }
+        file.finish()?;
+        match parent == Some(self.hash) {
+            true => Ok(Archived { first, last }),
+            false => Err(unproven(format!("block {last} is not the {} of this chain", self.hash))),
+        }
+    }
+}
+
+/// What of a block does not fit its header, or its header its parent.
+fn check(
+    block: &RecoveredBlock,
+    row: &BlockRow,
+    height: Height,
+    parent: Option<B256>,
+) -> Result<(), &'static str> {
+    let header = &block.header;
+    let receipts = codec::decode_receipts(&row.receipts).ok_or("its receipts are none")?;
+    let root = ordered_trie_root_with_encoder(&receipts, |r, out| r.encode_2718(out));
+    let bound = block.attached.parent_certificate.as_ref();
+    let fits = [
+        (header.number == height, "it is of another height"),
+        (parent.is_none_or(|hash| header.parent_hash == hash), "it does not follow"),
+        (header.transactions_root == header::transactions_root(&block.transactions), "its body"),
+        (header.receipts_root == root, "its receipts are not those of its header"),
+        (block.attached.is_bound_by(header), "what is attached is not what it binds"),
+        (bound.is_none_or(|c| c.height + 1 == height), "a certificate of another height"),
+    ];
+    fits.iter().find(|(fits, _)| !fits).map_or(Ok(()), |(_, why)| Err(why))
+}

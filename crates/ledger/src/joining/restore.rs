@@ -1,0 +1,370 @@
+//! A state snapshot read into a fresh directory: streamed, its trie built again,
+//! and believed only when its root is that of a block which is proven final.
+
+use std::{io::Read, sync::Arc};
+
+use alloy_consensus::constants::KECCAK_EMPTY;
+use alloy_primitives::{Bytes, U256};
+use alloy_rlp::Decodable;
+use trefoil_types::{Address, B256, ChainSpec, Disk, Header, Height, keccak256};
+
+use super::{
+    JoinError,
+    frames::FrameReader,
+    sorter::{Sorted, Sorter},
+    state_file::{ANCESTORS, AccountRow, Head, MAGIC, SlotRow, SlotRows, StateCounts, kind},
+    trail::{Handover, Trail},
+    trie_builder::TrieBuilder,
+    unproven,
+};
+use crate::{
+    Account, Governed, LedgerError, Snapshot, checkpoint, codec,
+    genesis::genesis,
+    overlay::{Committed, Generation},
+    snapshot::View,
+    store::{Base, Batch, FILE, FORMAT, RESTORING, Store, Table},
+};
+
+/// Rows are written so many at a time.
+const BATCH_ROWS: usize = 100_000;
+
+/// What a snapshot says that it is, and how much is in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Restored {
+    pub height: Height,
+    /// The block's.
+    pub hash: B256,
+    pub state_root: B256,
+    pub counts: StateCounts,
+}
+
+/// Which block a snapshot claims to be of: height and hash. Proves nothing.
+///
+/// # Errors
+/// What is no beginning of a snapshot.
+pub fn peek(file: impl Read) -> Result<(Height, B256), JoinError> {
+    let head = read_head(&mut begin(file)?)?;
+    Ok((head.block.header.number, head.block.header.hash_slow()))
+}
+
+/// Reads a state snapshot into a disk that holds no chain yet; afterwards the
+/// ledger opens at its block. Memory is bounded, whatever the file says.
+///
+/// With `trusted` the block must have that hash too. Without, it is proven by
+/// those who validated: whoever holds the keys of more than two thirds of a set
+/// of long ago, after they went, could prove another chain.
+///
+/// # Errors
+/// A file that is damaged, of another chain or not proven; a disk that holds a
+/// chain or fails. Afterwards the directory cannot be opened until a restore has
+/// succeeded, which begins from nothing.
+pub fn restore(
+    disk: &dyn Disk,
+    spec: &ChainSpec,
+    file: impl Read,
+    trusted: Option<B256>,
+) -> Result<Restored, JoinError> {
+    let genesis = genesis(spec)?;
+    let mut file = begin(file)?;
+    let way = Way::read(&mut file, spec, &genesis, trusted)?;
+    let store = begin_store(disk)?;
+    let mut sorter = Sorter::begin(disk)?;
+    let counts = Rows::new(&store, &mut sorter).read(file)?;
+    build_trie(disk, &store, sorter, &way.block.header)?;
+    store.write(way.batch(&genesis))?;
+    way.check_next(spec, &store, &genesis)?;
+    let mut batch = Batch::default();
+    batch.remove(Table::Meta, RESTORING);
+    store.write(batch)?;
+    let Header { number: height, state_root, .. } = way.block.header;
+    Ok(Restored { height, hash: way.hash(), state_root, counts })
+}
+
+fn begin<R: Read>(file: R) -> Result<FrameReader<R>, JoinError> {
+    FrameReader::begin(file, &MAGIC, "state snapshot")
+}
+
+fn read_head(file: &mut FrameReader<impl Read>) -> Result<Head, JoinError> {
+    decode(file, kind::HEAD)
+}
+
+/// The next frame, of this kind, as one value.
+fn decode<T: Decodable>(file: &mut FrameReader<impl Read>, kind: u8) -> Result<T, JoinError> {
+    let value = alloy_rlp::decode_exact(file.expect(kind)?);
+    value.map_err(|_| file.damaged("a record that cannot be decoded"))
+}
+
+/// An empty database in which a restore is under way. What an earlier restore
+/// left is dropped.
+fn begin_store(disk: &dyn Disk) -> Result<Store, JoinError> {
+    let listed = disk.list()?;
+    if listed.iter().any(|name| name == FILE) {
+        let base = Store::open(disk)?.base()?;
+        if base.genesis.is_some() && !base.is_restoring()? {
+            return Err(JoinError::Taken { tip: base.tip });
+        }
+        drop(base);
+        disk.remove(FILE)?;
+    } else if listed.iter().any(|name| name.starts_with("journal-")) {
+        return Err(JoinError::Taken { tip: 0 });
+    }
+    let store = Store::open(disk)?;
+    let mut batch = Batch::default();
+    batch.put(Table::Meta, RESTORING, Bytes::new());
+    store.write(batch)?;
+    Ok(store)
+}
+
+/// How the snapshot's block follows from genesis, checked.
+struct Way<'a> {
+    block: Handover,
+    ancestors: Vec<Header>,
+    handovers: Vec<Handover>,
+    trail: Trail<'a>,
+}
+
+impl<'a> Way<'a> {
+    fn read(
+        file: &mut FrameReader<impl Read>,
+        spec: &'a ChainSpec,
+        genesis: &Committed,
+        trusted: Option<B256>,
+    ) -> Result<Self, JoinError> {
+        let mut trail = Trail::new(spec, genesis);
+        let Head { genesis: found, block } = read_head(file)?;
+        if found != trail.genesis() {
+            return Err(JoinError::OtherChain { found, wanted: trail.genesis() });
+        }
+        let hash = block.header.hash_slow();
+        if let Some(trusted) = trusted.filter(|trusted| *trusted != hash) {
+            let height = block.header.number;
+            return Err(unproven(format!("block {height} is {hash}, you trust {trusted}")));
+        }
+        let ancestors = decode::<Vec<Header>>(file, kind::ANCESTORS)?;
+        check_ancestors(&ancestors, &block.header, trail.genesis())?;
+        let mut handovers = Vec::new();
+        while file.peek()? == kind::HANDOVER {
+            let handover: Handover = decode(file, kind::HANDOVER)?;
+            trail.follow(&handover)?;
+            handovers.push(handover);
+        }
+        trail.follow(&block)?;
+        Ok(Self { block, ancestors, handovers, trail })
+    }
+
+    fn hash(&self) -> B256 {
+        self.block.header.hash_slow()
+    }
+
+    /// All that the ledger needs besides the state.
+    fn batch(&self, genesis: &Committed) -> Batch {
+        let mut batch = Batch::default();
+        let height = self.block.header.number;
+        batch.put(Table::Meta, "format", vec![FORMAT]);
+        batch.put(Table::Meta, "genesis", self.trail.genesis().to_vec());
+        batch.put(Table::Meta, "tip", codec::height_key(height));
+        batch.put(Table::Meta, "blocks_from", codec::height_key(height + 1));
+        checkpoint::put_block(&mut batch, &genesis.block, &genesis.receipts);
+        self.ancestors.iter().for_each(|header| put_header(&mut batch, header));
+        for Handover { header, certificate, witness } in self.handovers.iter().chain([&self.block])
+        {
+            let key = codec::height_key(header.number);
+            put_header(&mut batch, header);
+            batch.put(Table::Certificates, &key, alloy_rlp::encode(certificate));
+            if !witness.is_empty() {
+                batch.put(Table::Handovers, &key, alloy_rlp::encode(witness));
+            }
+        }
+        for (from, set) in self.trail.sets() {
+            batch.put(Table::Validators, codec::height_key(*from), alloy_rlp::encode(set));
+        }
+        batch
+    }
+
+    /// Checks that the state names the validators that the way led to.
+    fn check_next(
+        &self,
+        spec: &ChainSpec,
+        store: &Store,
+        genesis: &Committed,
+    ) -> Result<(), JoinError> {
+        let tip = Arc::new((self.hash(), self.block.header.clone()));
+        let view = View {
+            genesis: self.trail.genesis(),
+            tip,
+            governed: genesis.governed.clone().expect("genesis has read what it founds"),
+            current: Generation::default(),
+            flushing: None,
+            base: Arc::new(store.base()?),
+        };
+        let state = Snapshot { view: Arc::new(view) }.state(self.block.header.number)?;
+        let next = Governed::read_validators(spec, &self.block.header, &state)?;
+        if self.trail.sets().values().next_back() != Some(&next) {
+            return Err(unproven("it leaves out a change of validators"));
+        }
+        Ok(())
+    }
+}
+
+fn put_header(batch: &mut Batch, header: &Header) {
+    let key = codec::height_key(header.number);
+    batch.put(Table::Headers, &key, alloy_rlp::encode(header));
+    batch.put(Table::Heights, header.hash_slow(), key);
+}
+
+/// The headers before the block, as many as BLOCKHASH may ask for.
+fn check_ancestors(ancestors: &[Header], block: &Header, genesis: B256) -> Result<(), JoinError> {
+    let first = block.number.saturating_sub(ANCESTORS);
+    let wrong = || unproven("its headers do not lead to its block");
+    if block.number == 0 || ancestors.len() as u64 != block.number - first {
+        return Err(wrong());
+    }
+    let mut child = block;
+    for header in ancestors.iter().rev() {
+        let follows = child.parent_hash == header.hash_slow() && child.number - 1 == header.number;
+        if !follows || header.number == 0 && child.parent_hash != genesis {
+            return Err(wrong());
+        }
+        child = header;
+    }
+    Ok(())
+}
+
+/// Takes the state's rows in, in the order in which they must come.
+struct Rows<'a> {
+    store: &'a Store,
+    sorter: &'a mut Sorter,
+    batch: Batch,
+    counts: StateCounts,
+    account: Option<Address>,
+    slot: Option<(Address, U256)>,
+    code: Option<B256>,
+}
+
+impl<'a> Rows<'a> {
+    fn new(store: &'a Store, sorter: &'a mut Sorter) -> Self {
+        let (batch, counts) = (Batch::default(), StateCounts::default());
+        Self { store, sorter, batch, counts, account: None, slot: None, code: None }
+    }
+
+    fn read(mut self, mut file: FrameReader<impl Read>) -> Result<StateCounts, JoinError> {
+        let mut before = kind::ACCOUNTS;
+        loop {
+            let (kind, mut body) = file.next()?;
+            let taken = match kind {
+                kind if kind < before => Err(Bad::Record("a record out of order")),
+                kind::ACCOUNTS => self.accounts(&mut body),
+                kind::SLOTS => self.slots(&mut body),
+                kind::CODE => self.code(body),
+                kind::END => break,
+                _ => Err(Bad::Record("a record of an unknown kind")),
+            };
+            before = kind;
+            taken.map_err(|bad| match bad {
+                Bad::Record(why) => file.damaged(why),
+                Bad::Ledger(error) => error.into(),
+            })?;
+            if self.batch.len() >= BATCH_ROWS {
+                self.store.write(std::mem::take(&mut self.batch))?;
+            }
+        }
+        if alloy_rlp::decode_exact(file.body()) != Ok(self.counts) {
+            return Err(file.damaged("counts that are not so"));
+        }
+        file.finish()?;
+        self.store.write(self.batch)?;
+        Ok(self.counts)
+    }
+
+    fn accounts(&mut self, body: &mut &[u8]) -> Result<(), Bad> {
+        while !body.is_empty() {
+            let AccountRow { address, nonce, balance, code_hash } = row(body)?;
+            rising(&mut self.account, address)?;
+            let account = Account { nonce, balance, code_hash };
+            self.batch.put(Table::Accounts, address, codec::encode_account(Some(&account)));
+            self.sorter.account(&address, &account)?;
+            self.counts.accounts += 1;
+        }
+        Ok(())
+    }
+
+    fn slots(&mut self, body: &mut &[u8]) -> Result<(), Bad> {
+        while !body.is_empty() {
+            let SlotRows { address, slots } = row(body)?;
+            let owner = keccak256(address);
+            for SlotRow { slot, value } in slots {
+                rising(&mut self.slot, (address, slot))?;
+                if value.is_zero() {
+                    return Err(Bad::Record("a slot that is zero"));
+                }
+                let key = codec::storage_key(&address, &slot);
+                self.batch.put(Table::Storage, key, codec::encode_slot(&value));
+                self.sorter.slot(&owner, &slot, &value)?;
+                self.counts.slots += 1;
+            }
+        }
+        Ok(())
+    }
+
+    fn code(&mut self, body: &[u8]) -> Result<(), Bad> {
+        let hash = keccak256(body);
+        rising(&mut self.code, hash)?;
+        self.batch.put(Table::Codes, hash, Bytes::copy_from_slice(body));
+        self.counts.codes += 1;
+        Ok(())
+    }
+}
+
+/// Why a frame was not taken.
+enum Bad {
+    Record(&'static str),
+    Ledger(LedgerError),
+}
+
+impl From<LedgerError> for Bad {
+    fn from(error: LedgerError) -> Self {
+        Self::Ledger(error)
+    }
+}
+
+fn row<T: Decodable>(body: &mut &[u8]) -> Result<T, Bad> {
+    T::decode(body).map_err(|_| Bad::Record("a record that cannot be decoded"))
+}
+
+/// Every key comes once, in order.
+fn rising<K: Ord + Copy>(last: &mut Option<K>, key: K) -> Result<(), Bad> {
+    match last.replace(key) {
+        Some(before) if before >= key => Err(Bad::Record("a key out of order")),
+        _ => Ok(()),
+    }
+}
+
+/// Builds the trie and compares its root with the block's.
+fn build_trie(
+    disk: &dyn Disk,
+    store: &Store,
+    sorter: Sorter,
+    block: &Header,
+) -> Result<(), JoinError> {
+    let mut builder = TrieBuilder::new(store)?;
+    let base = store.base()?;
+    sorter.drain(disk, |sorted| {
+        if let Sorted::Account(_, account) = &sorted {
+            check_code(&base, &account.code_hash)?;
+        }
+        builder.take(sorted)
+    })?;
+    let root = builder.finish()?;
+    if root != block.state_root {
+        let (height, wanted) = (block.number, block.state_root);
+        let why = format!("its state has the root {root}, block {height} says {wanted}");
+        return Err(unproven(why));
+    }
+    Ok(())
+}
+
+fn check_code(base: &Base, hash: &B256) -> Result<(), JoinError> {
+    let here =
+        *hash == KECCAK_EMPTY || base.read(Table::Codes, hash.as_slice(), |_| Some(()))?.is_some();
+    if here { Ok(()) } else { Err(unproven(format!("it lacks the code {hash}"))) }
+}

@@ -1,0 +1,202 @@
+//! The state snapshot: all of the state after one block, and what else a node
+//! needs to go on from there.
+
+use std::{collections::BTreeSet, io::Write};
+
+use alloy_consensus::constants::KECCAK_EMPTY;
+use alloy_primitives::{Bytes, U256};
+use alloy_rlp::{Encodable, RlpDecodable, RlpEncodable};
+use trefoil_types::{Address, B256, ChainSpec, Header, Height};
+
+use super::{
+    JoinError,
+    as_of::AsOf,
+    frames::{FrameWriter, Magic},
+    trail::Handover,
+};
+use crate::{Account, LedgerError, Snapshot, codec, store::Table};
+
+pub(super) const MAGIC: Magic = *b"trefoil-state\0\0\x01";
+
+pub(super) mod kind {
+    pub const HEAD: u8 = 1;
+    pub const ANCESTORS: u8 = 2;
+    pub const HANDOVER: u8 = 3;
+    pub const ACCOUNTS: u8 = 4;
+    pub const SLOTS: u8 = 5;
+    pub const CODE: u8 = 6;
+    pub const END: u8 = 7;
+}
+
+/// Headers of blocks before the snapshot's that BLOCKHASH may ask for in the
+/// block after it.
+pub(super) const ANCESTORS: u64 = 255;
+
+/// A frame of accounts or slots is full with so many bytes (64 KiB).
+const ROWS_BYTES: usize = 64 << 10;
+
+/// What the file begins with.
+#[derive(Clone, Debug, PartialEq, Eq, RlpEncodable, RlpDecodable)]
+pub(super) struct Head {
+    pub genesis: B256,
+    /// The block after which this was the state.
+    pub block: Handover,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, RlpEncodable, RlpDecodable)]
+pub(super) struct AccountRow {
+    pub address: Address,
+    pub nonce: u64,
+    pub balance: U256,
+    pub code_hash: B256,
+}
+
+/// Slots of one account; one with many has several of these.
+#[derive(Clone, Debug, PartialEq, Eq, RlpEncodable, RlpDecodable)]
+pub(super) struct SlotRows {
+    pub address: Address,
+    pub slots: Vec<SlotRow>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, RlpEncodable, RlpDecodable)]
+pub(super) struct SlotRow {
+    pub slot: U256,
+    /// Not zero.
+    pub value: U256,
+}
+
+/// How much a snapshot holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, RlpEncodable, RlpDecodable)]
+pub struct StateCounts {
+    pub accounts: u64,
+    pub slots: u64,
+    pub codes: u64,
+}
+
+/// The newest height below `tip` of which every node keeps a snapshot, if there
+/// is one. (The snapshot of the tip itself cannot be made: which certificate all
+/// nodes will keep of a block its child decides.)
+pub fn snapshot_height(spec: &ChainSpec, tip: Height) -> Option<Height> {
+    let before = tip.checked_sub(1)?;
+    let every = spec.snapshot_every;
+    before.checked_div(every).map(|n| n * every).filter(|height| *height > 0)
+}
+
+/// Writes the state after the block at `height`, which must be below the tip:
+/// the same bytes on every node. Reads a frozen view, so the chain may go on;
+/// memory is taken for what changed since `height` and for the hashes of codes.
+///
+/// # Errors
+/// A state that this node no longer has, or a failed disk or writer.
+pub fn write_state(
+    snapshot: &Snapshot,
+    height: Height,
+    out: &mut dyn Write,
+) -> Result<StateCounts, JoinError> {
+    let tip = snapshot.tip().number;
+    if height == 0 || height >= tip {
+        return Err(LedgerError::Unknown { height, tip: tip.saturating_sub(1) }.into());
+    }
+    let state = AsOf::new(snapshot, height)?;
+    let mut file = FrameWriter::begin(out, &MAGIC)?;
+    write_way(snapshot, height, &mut file)?;
+    let mut codes = BTreeSet::new();
+    let mut counts = StateCounts::default();
+    let mut rows = Vec::new();
+    for account in state.accounts()? {
+        let (address, Account { nonce, balance, code_hash }) = account?;
+        if code_hash != KECCAK_EMPTY {
+            codes.insert(code_hash);
+        }
+        AccountRow { address, nonce, balance, code_hash }.encode(&mut rows);
+        counts.accounts += 1;
+        flush(&mut file, kind::ACCOUNTS, &mut rows, ROWS_BYTES)?;
+    }
+    flush(&mut file, kind::ACCOUNTS, &mut rows, 1)?;
+    counts.slots = write_slots(&state, &mut file)?;
+    for hash in &codes {
+        let code = snapshot.code(hash)?;
+        let code = code.ok_or_else(|| LedgerError::damaged(format!("there is no code {hash}")))?;
+        file.put(kind::CODE, &code)?;
+        counts.codes += 1;
+    }
+    file.put(kind::END, &alloy_rlp::encode(counts))?;
+    file.finish()?;
+    Ok(counts)
+}
+
+fn flush(
+    file: &mut FrameWriter<&mut dyn Write>,
+    kind: u8,
+    rows: &mut Vec<u8>,
+    at_least: usize,
+) -> Result<(), JoinError> {
+    if rows.len() >= at_least {
+        file.put(kind, rows)?;
+        rows.clear();
+    }
+    Ok(())
+}
+
+/// From genesis to the block: its ancestors, and every change of validators.
+fn write_way(
+    snapshot: &Snapshot,
+    height: Height,
+    file: &mut FrameWriter<&mut dyn Write>,
+) -> Result<(), JoinError> {
+    let block = handover(snapshot, height)?;
+    let head = Head { genesis: snapshot.genesis_hash(), block };
+    file.put(kind::HEAD, &alloy_rlp::encode(head))?;
+    let first = height.saturating_sub(ANCESTORS);
+    let ancestors: Result<Vec<Header>, _> = (first..height).map(|h| header(snapshot, h)).collect();
+    file.put(kind::ANCESTORS, &alloy_rlp::encode(ancestors?))?;
+    for change in snapshot.view.handovers()?.range(..height) {
+        let handover = handover(snapshot, *change)?;
+        file.put(kind::HANDOVER, &alloy_rlp::encode(handover))?;
+    }
+    Ok(())
+}
+
+fn handover(snapshot: &Snapshot, height: Height) -> Result<Handover, JoinError> {
+    let certificate = snapshot.certificate(height)?;
+    let certificate = certificate.ok_or_else(|| lost(height))?;
+    let witness = match snapshot.view.memory(|g| g.handovers.get(&height).cloned()) {
+        Some(witness) => witness,
+        None => {
+            let decode = |row: &[u8]| alloy_rlp::decode_exact::<Vec<Bytes>>(row).ok();
+            let key = codec::height_key(height);
+            snapshot.view.base.read(Table::Handovers, &key, decode)?.unwrap_or_default()
+        }
+    };
+    Ok(Handover { header: header(snapshot, height)?, certificate, witness })
+}
+
+fn header(snapshot: &Snapshot, height: Height) -> Result<Header, JoinError> {
+    Ok(snapshot.header(height)?.ok_or_else(|| lost(height))?.1)
+}
+
+fn lost(height: Height) -> JoinError {
+    LedgerError::damaged(format!("the header or certificate of block {height} is missing")).into()
+}
+
+fn write_slots(state: &AsOf<'_>, file: &mut FrameWriter<&mut dyn Write>) -> Result<u64, JoinError> {
+    let mut of = SlotRows { address: Address::ZERO, slots: Vec::new() };
+    let (mut rows, mut count) = (Vec::new(), 0);
+    for row in state.slots()? {
+        let ((address, slot), value) = row?;
+        let many = of.slots.len() * size_of::<SlotRow>() >= ROWS_BYTES;
+        if (address != of.address || many) && !of.slots.is_empty() {
+            of.encode(&mut rows);
+            of.slots.clear();
+            flush(file, kind::SLOTS, &mut rows, ROWS_BYTES)?;
+        }
+        of.address = address;
+        of.slots.push(SlotRow { slot, value });
+        count += 1;
+    }
+    if !of.slots.is_empty() {
+        of.encode(&mut rows);
+    }
+    flush(file, kind::SLOTS, &mut rows, 1)?;
+    Ok(count)
+}

@@ -1,0 +1,207 @@
+//! Files whose every checksum is right and that say what is not so.
+
+use alloy_rlp::{Decodable as _, Encodable as _};
+
+use super::{
+    super::{
+        frames::FrameWriter,
+        state_file::{AccountRow, Head, MAGIC, SlotRows, StateCounts, kind},
+        trail::Handover,
+    },
+    *,
+};
+
+type Frames = Vec<(u8, Vec<u8>)>;
+
+fn file(frames: &Frames) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut writer = FrameWriter::begin(&mut out, &MAGIC).unwrap();
+    frames.iter().for_each(|(kind, body)| writer.put(*kind, body).unwrap());
+    writer.finish().unwrap();
+    out
+}
+
+/// Why a whole file is refused after `forge` changed it.
+fn refusal(forge: impl Fn(&Chain, &mut Frames)) -> String {
+    let chain = Chain::busy();
+    let mut frames = frames(&state_file(&chain.ledger, chain.tip() - 1));
+    forge(&chain, &mut frames);
+    let error = restore(&MemDisk::default(), &spec(), &*file(&frames), None).unwrap_err();
+    error.to_string()
+}
+
+/// Changes the first frame of a kind.
+fn body(frames: &mut Frames, kind: u8) -> &mut Vec<u8> {
+    &mut frames.iter_mut().find(|(of, _)| *of == kind).unwrap().1
+}
+
+fn edit_head(frames: &mut Frames, edit: impl Fn(&mut Head)) {
+    let body = body(frames, kind::HEAD);
+    let mut head: Head = alloy_rlp::decode_exact(&*body).unwrap();
+    edit(&mut head);
+    *body = alloy_rlp::encode(head);
+}
+
+fn edit_handover(frames: &mut Frames, edit: impl Fn(&mut Handover)) {
+    let body = body(frames, kind::HANDOVER);
+    let mut handover: Handover = alloy_rlp::decode_exact(&*body).unwrap();
+    edit(&mut handover);
+    *body = alloy_rlp::encode(handover);
+}
+
+#[test]
+fn an_account_with_more_than_it_has() {
+    let why = refusal(|_, frames| {
+        let body = body(frames, kind::ACCOUNTS);
+        let (mut rows, mut out) = (&body[..], Vec::new());
+        while !rows.is_empty() {
+            let mut row = AccountRow::decode(&mut rows).unwrap();
+            row.balance += U256::from(u8::from(out.is_empty()));
+            row.encode(&mut out);
+        }
+        *body = out;
+    });
+    assert!(why.contains("its state has the root"), "{why}");
+}
+
+#[test]
+fn a_slot_with_another_value_or_none() {
+    let edit = |value: u64| {
+        move |_: &Chain, frames: &mut Frames| {
+            let body = body(frames, kind::SLOTS);
+            let (mut rows, mut out) = (&body[..], Vec::new());
+            while !rows.is_empty() {
+                let mut of = SlotRows::decode(&mut rows).unwrap();
+                of.slots[0].value = U256::from(value);
+                of.encode(&mut out);
+            }
+            *body = out;
+        }
+    };
+    let why = refusal(edit(77));
+    assert!(why.contains("its state has the root"), "{why}");
+    let why = refusal(edit(0));
+    assert!(why.contains("a slot that is zero"), "{why}");
+}
+
+#[test]
+fn what_is_left_out_is_missed() {
+    let counts = |frames: &mut Frames, edit: fn(&mut StateCounts)| {
+        let body = body(frames, kind::END);
+        let mut counts: StateCounts = alloy_rlp::decode_exact(&*body).unwrap();
+        edit(&mut counts);
+        *body = alloy_rlp::encode(counts);
+    };
+    let drop_code = |frames: &mut Frames| {
+        let at = frames.iter().position(|(of, _)| *of == kind::CODE).unwrap();
+        frames.remove(at);
+    };
+    let why = refusal(|_, frames| drop_code(frames));
+    assert!(why.contains("counts"), "{why}");
+    let why = refusal(|_, frames| {
+        drop_code(frames);
+        counts(frames, |counts| counts.codes -= 1);
+    });
+    assert!(why.contains("lacks the code"), "{why}");
+    let why = refusal(|_, frames| {
+        frames.retain(|(of, _)| *of != kind::ACCOUNTS);
+        counts(frames, |counts| counts.accounts = 0);
+    });
+    assert!(why.contains("slots of an account"), "{why}");
+}
+
+#[test]
+fn records_out_of_order_or_twice() {
+    let why = refusal(|_, frames| {
+        let at = frames.iter().position(|(of, _)| *of == kind::SLOTS).unwrap();
+        frames.swap(at, at - 1);
+    });
+    assert!(why.contains("out of order"), "{why}");
+    for kind in [kind::ACCOUNTS, kind::SLOTS, kind::CODE] {
+        let why = refusal(|_, frames| {
+            let at = frames.iter().position(|(of, _)| *of == kind).unwrap();
+            frames.insert(at, frames[at].clone());
+        });
+        assert!(why.contains("a key out of order"), "{why}");
+    }
+    let why = refusal(|_, frames| frames.insert(4, (99, vec![])));
+    assert!(why.contains("unknown kind") || why.contains("out of order"), "{why}");
+}
+
+#[test]
+fn a_certificate_of_those_who_no_longer_validate() {
+    let why = refusal(|chain, frames| {
+        let network = chain.ledger.genesis_hash();
+        edit_head(frames, |head| {
+            let Certificate { height, block, .. } = head.block.certificate;
+            let bytes = Vote::signed_bytes(VoteKind::Precommit, height, 0, Some(block));
+            let mut signatures: Vec<_> = [1, 2]
+                .map(|n| ValidatorSignature {
+                    validator: secret(n).public(),
+                    signature: secret(n).sign(Domain::Vote, &network, &bytes),
+                })
+                .into();
+            signatures.sort_by_key(|signed| signed.validator);
+            head.block.certificate.signatures = signatures;
+        });
+    });
+    assert!(why.contains("not in that height's validator set"), "{why}");
+}
+
+#[test]
+fn a_change_of_validators_that_is_hidden_or_not_proven() {
+    let why = refusal(|_, frames| frames.retain(|(of, _)| *of != kind::HANDOVER));
+    assert!(why.contains("not in that height's validator set"), "{why}");
+    let why = refusal(|_, frames| edit_handover(frames, |handover| _ = handover.witness.pop()));
+    assert!(why.contains("it lacks trie node"), "{why}");
+    let why = refusal(|_, frames| edit_handover(frames, |handover| handover.witness.clear()));
+    assert!(why.contains("not"), "{why}");
+    let why = refusal(|_, frames| {
+        edit_handover(frames, |handover| {
+            let node = handover.witness.pop().unwrap();
+            let mut bytes = node.to_vec();
+            *bytes.last_mut().unwrap() ^= 1;
+            handover.witness.push(bytes.into());
+        });
+    });
+    assert!(why.contains("it lacks trie node"), "{why}");
+    let why = refusal(|_, frames| {
+        let at = frames.iter().position(|(of, _)| *of == kind::HANDOVER).unwrap();
+        frames.insert(at, frames[at].clone());
+    });
+    assert!(why.contains("out of order"), "{why}");
+}
+
+/// The newest change is left out, and those of before sign: the state itself
+/// names others.
+#[test]
+fn the_state_must_name_the_validators_that_the_way_led_to() {
+    let chain = Chain::busy();
+    let handovers = chain.ledger.snapshot().view.handovers().unwrap();
+    let height = *handovers.iter().next().unwrap();
+    let mut frames = frames(&state_file(&chain.ledger, height));
+    edit_head(&mut frames, |head| head.block.witness.clear());
+    let disk = MemDisk::default();
+    let error = restore(&disk, &spec(), &*file(&frames), None).unwrap_err();
+    assert!(error.to_string().contains("leaves out a change"), "{error}");
+    let opened = Ledger::open(Arc::new(disk), spec(), History::Archive);
+    assert!(matches!(opened, Err(LedgerError::Unfinished)));
+}
+
+#[test]
+fn headers_that_do_not_lead_to_the_block() {
+    let edit = |edit: fn(&mut Vec<trefoil_types::Header>)| {
+        move |_: &Chain, frames: &mut Frames| {
+            let body = body(frames, kind::ANCESTORS);
+            let mut headers = alloy_rlp::decode_exact(&*body).unwrap();
+            edit(&mut headers);
+            *body = alloy_rlp::encode(headers);
+        }
+    };
+    let edits: [fn(&mut Vec<trefoil_types::Header>); 3] =
+        [|h| _ = h.remove(0), |h| h[2].gas_used += 1, |h| h.clear()];
+    for change in edits {
+        let why = refusal(edit(change));
+        assert!(why.contains("headers do not lead"), "{why}");
+    }
+}

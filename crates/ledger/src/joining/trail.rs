@@ -1,0 +1,99 @@
+//! The way from genesis to a block: who validated when, each change proven in a
+//! state that those before it made final.
+
+use std::collections::BTreeMap;
+
+use alloy_primitives::Bytes;
+use alloy_rlp::{RlpDecodable, RlpEncodable};
+use trefoil_types::{B256, Certificate, ChainSpec, Header, Height, ValidatorSet, keccak256};
+
+use super::{
+    JoinError, unproven,
+    witness::{Proven, Recorder},
+};
+use crate::{Governed, LedgerError, Snapshot, governance, overlay::Committed};
+
+/// A final block and, if other validators follow it, the proof of that.
+#[derive(Clone, Debug, PartialEq, Eq, RlpEncodable, RlpDecodable)]
+pub(super) struct Handover {
+    pub header: Header,
+    /// The one that its child binds.
+    pub certificate: Certificate,
+    /// Trie nodes of the state after it, as many as the governing contract reads
+    /// to say who validates next; none: the same as before.
+    pub witness: Vec<Bytes>,
+}
+
+/// The witness of who validates the block after the tip.
+pub(crate) fn prove_validators(
+    spec: &ChainSpec,
+    snapshot: &Snapshot,
+) -> Result<Vec<Bytes>, LedgerError> {
+    let state = snapshot.state(snapshot.tip().number)?;
+    let recorder = Recorder::new(&state);
+    Governed::read_validators(spec, snapshot.tip(), &recorder)?;
+    recorder.witness(&*snapshot.view)
+}
+
+/// Who validates from which height on, as far as it is proven.
+pub(super) struct Trail<'a> {
+    spec: &'a ChainSpec,
+    genesis: B256,
+    codes: BTreeMap<B256, Bytes>,
+    sets: BTreeMap<Height, ValidatorSet>,
+    /// The highest block looked at.
+    newest: Height,
+}
+
+impl<'a> Trail<'a> {
+    pub fn new(spec: &'a ChainSpec, genesis: &Committed) -> Self {
+        let first = genesis.governed.as_ref().expect("genesis has read what it founds");
+        let codes = governance::contracts(spec).into_iter().filter_map(|(_, c)| c.code);
+        Self {
+            spec,
+            genesis: genesis.block.hash,
+            codes: codes.map(|code| (keccak256(&code), code)).collect(),
+            sets: [(1, first.validators.clone())].into(),
+            newest: 0,
+        }
+    }
+
+    pub fn genesis(&self) -> B256 {
+        self.genesis
+    }
+
+    /// Each set with the height from which it holds.
+    pub fn sets(&self) -> &BTreeMap<Height, ValidatorSet> {
+        &self.sets
+    }
+
+    fn check(&mut self, header: &Header, certificate: &Certificate) -> Result<(), JoinError> {
+        let height = header.number;
+        if height <= self.newest || height == Height::MAX {
+            return Err(unproven(format!("block {height} is out of order")));
+        }
+        if (certificate.height, certificate.block) != (height, header.hash_slow()) {
+            return Err(unproven(format!("the certificate is not of block {height}")));
+        }
+        let (_, set) = self.sets.range(..=height).next_back().expect("from height 1 on");
+        certificate.verify(set, &self.genesis).map_err(|e| unproven(e.to_string()))?;
+        self.newest = height;
+        Ok(())
+    }
+
+    /// Checks that a block of a height above all before is final, and takes up
+    /// the validators that follow it.
+    pub fn follow(&mut self, handover: &Handover) -> Result<(), JoinError> {
+        let Handover { header, certificate, witness } = handover;
+        self.check(header, certificate)?;
+        if witness.is_empty() {
+            return Ok(());
+        }
+        let state = Proven::new(header.state_root, witness, &self.codes);
+        let set = Governed::read_validators(self.spec, header, &state);
+        let set =
+            set.map_err(|e| unproven(format!("who validates after {}: {e}", header.number)))?;
+        self.sets.insert(header.number + 1, set);
+        Ok(())
+    }
+}

@@ -1,0 +1,283 @@
+//! `trefoil snapshot` and `trefoil restore`: files by which a new node joins
+//! without executing the whole chain.
+
+use std::{
+    fs::{self, File},
+    io::BufReader,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+use trefoil_ledger::{
+    History, Ledger,
+    joining::{self, Archived, JoinError, Restored},
+};
+use trefoil_types::{B256, ChainSpec, Height};
+
+use super::Dir;
+use crate::{
+    disk::FileDisk,
+    failure::Failure,
+    home::{Home, read_spec},
+    keys::{self, KeyKind},
+    snapshots::{senders_are_right, write_whole},
+};
+
+#[derive(Debug, Subcommand)]
+pub enum Snapshot {
+    /// Make the newest state snapshot of a node that is stopped; one that runs makes its own
+    Make(Make),
+    /// The state snapshots that a node keeps
+    List(List),
+    /// Check a state snapshot against the chain specification, without trusting anyone
+    Verify(Verify),
+    /// Write a stopped node's blocks as history archives, for nodes that join by a snapshot
+    History(HistoryFiles),
+}
+
+impl Snapshot {
+    pub fn run(self) -> Result<(), Failure> {
+        match self {
+            Self::Make(command) => command.run(),
+            Self::List(command) => command.run(),
+            Self::Verify(command) => command.run(),
+            Self::History(command) => command.run(),
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct Make {
+    #[command(flatten)]
+    dir: Dir,
+}
+
+impl Make {
+    fn run(self) -> Result<(), Failure> {
+        let home = self.dir.home();
+        let (spec, ledger) = stopped(&home)?;
+        let view = ledger.snapshot();
+        let tip = view.tip().number;
+        let height = joining::snapshot_height(&spec, tip).ok_or_else(|| too_young(&spec, tip))?;
+        let folder = home.snapshots();
+        let counts = folder.make(&view, height)?;
+        println!(
+            "{}  block {height}: {} accounts, {} slots, {} contracts' code",
+            folder.path(height).display(),
+            counts.accounts,
+            counts.slots,
+            counts.codes
+        );
+        Ok(())
+    }
+}
+
+fn too_young(spec: &ChainSpec, tip: Height) -> Failure {
+    match spec.snapshot_every {
+        0 => Failure::told(
+            "this network keeps no snapshots",
+            "its chain.toml has snapshot_every = 0; new nodes execute the chain",
+        ),
+        every => Failure::told(
+            format!("the chain is at block {tip}, and the first snapshot is that of block {every}"),
+            format!("wait for block {}", every.saturating_add(1)),
+        ),
+    }
+}
+
+/// The chain of a node that does not run, as of its last checkpoint.
+fn stopped(home: &Home) -> Result<(Arc<ChainSpec>, Ledger), Failure> {
+    let spec = home.spec()?;
+    let disk = Arc::new(FileDisk::open(&home.data())?);
+    let ledger = Ledger::open(disk, spec.clone(), History::Archive)?;
+    Ok((spec, ledger))
+}
+
+#[derive(Debug, Args)]
+pub struct List {
+    #[command(flatten)]
+    dir: Dir,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl List {
+    fn run(self) -> Result<(), Failure> {
+        let folder = self.dir.home().snapshots();
+        let found = folder.list().map_err(|e| Failure::file("read", &folder.dir, e))?;
+        let mut rows = Vec::new();
+        for (height, path) in found {
+            // A running node may have dropped it just now.
+            let Ok(file) = File::open(&path) else { continue };
+            let bytes = file.metadata().map_err(|e| Failure::file("read", &path, e))?.len();
+            let (_, hash) = joining::peek(BufReader::new(file))?;
+            rows.push((height, hash, bytes, path));
+        }
+        if self.json {
+            let row = |(height, hash, bytes, path): &(Height, B256, u64, PathBuf)| json!({ "height": height, "blockHash": hash, "bytes": bytes, "path": path });
+            println!("{:#}", rows.iter().map(row).collect::<serde_json::Value>());
+            return Ok(());
+        }
+        if rows.is_empty() {
+            println!("there are none yet in {}", folder.dir.display());
+        }
+        for (height, hash, bytes, path) in rows {
+            println!("block {height}  {hash}  {bytes} bytes  {}", path.display());
+        }
+        Ok(())
+    }
+}
+
+/// Of the block, from someone who is trusted to know.
+#[derive(Debug, Args)]
+struct Trusted {
+    /// The hash that the snapshot's block must have, from someone you trust
+    #[arg(long, value_name = "HASH")]
+    hash: Option<B256>,
+}
+
+#[derive(Debug, Args)]
+pub struct Verify {
+    /// The state snapshot
+    file: PathBuf,
+    /// The chain specification: the only thing that is trusted
+    #[arg(long, value_name = "FILE")]
+    chain: PathBuf,
+    #[command(flatten)]
+    trusted: Trusted,
+}
+
+impl Verify {
+    fn run(self) -> Result<(), Failure> {
+        let spec = read_spec(&self.chain)?;
+        let mut scratch = self.file.clone().into_os_string();
+        scratch.push(".verify");
+        let scratch = PathBuf::from(scratch);
+        let restored = restore(&scratch, &spec, &self.file, self.trusted.hash);
+        // Whatever came of it, there is nothing in it to keep.
+        let _ = fs::remove_dir_all(&scratch);
+        println!("{}", told(&restored?));
+        println!(
+            "proven from genesis by those who validated; its state has the root that they signed"
+        );
+        Ok(())
+    }
+}
+
+fn told(restored: &Restored) -> String {
+    let Restored { height, hash, state_root, counts } = restored;
+    format!(
+        "block {height} ({hash}), state root {state_root}: {} accounts, {} slots, {} contracts' code",
+        counts.accounts, counts.slots, counts.codes
+    )
+}
+
+fn open(path: &Path) -> Result<File, Failure> {
+    File::open(path).map_err(|e| Failure::file("read", path, e))
+}
+
+fn restore(
+    data: &Path,
+    spec: &ChainSpec,
+    file: &Path,
+    hash: Option<B256>,
+) -> Result<Restored, Failure> {
+    let file = BufReader::with_capacity(1 << 20, open(file)?);
+    let disk = FileDisk::open(data)?;
+    Ok(joining::restore(&disk, spec, file, hash)?)
+}
+
+#[derive(Debug, Args)]
+pub struct HistoryFiles {
+    #[command(flatten)]
+    dir: Dir,
+    /// Where the archives go
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+}
+
+impl HistoryFiles {
+    fn run(self) -> Result<(), Failure> {
+        let (spec, ledger) = stopped(&self.dir.home())?;
+        let view = ledger.snapshot();
+        let tip = view.tip().number;
+        let newest = joining::snapshot_height(&spec, tip).ok_or_else(|| too_young(&spec, tip))?;
+        fs::create_dir_all(&self.out).map_err(|e| Failure::file("make", &self.out, e))?;
+        let mut last = newest;
+        while last > 0 && last - spec.snapshot_every + 1 >= view.blocks_from() {
+            let first = last - spec.snapshot_every + 1;
+            let path = self.out.join(format!("blocks-{first}-{last}"));
+            write_whole(&path, |file| {
+                joining::write_archive(&view, Archived { first, last }, file)
+            })?;
+            println!("{}", path.display());
+            last = first - 1;
+        }
+        Ok(())
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct Restore {
+    /// The state snapshot; left out when only history is added
+    #[arg(required_unless_present = "history")]
+    snapshot: Option<PathBuf>,
+    /// A history archive; may be given many times, in any order
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    history: Vec<PathBuf>,
+    #[command(flatten)]
+    dir: Dir,
+    #[command(flatten)]
+    trusted: Trusted,
+}
+
+impl Restore {
+    pub fn run(self) -> Result<(), Failure> {
+        let home = self.dir.home();
+        let spec = home.spec()?;
+        if let Some(file) = &self.snapshot {
+            let restored = restore(&home.data(), &spec, file, self.trusted.hash)?;
+            println!("{}", told(&restored));
+        }
+        self.import(&home, &spec)?;
+        if keys::path(&home.dir, KeyKind::Validator, "").exists() {
+            println!(
+                "this node has a validator key: if it validated before, start it only when the others \
+                 have made at least one more block since, or it may sign twice"
+            );
+        }
+        println!("start it with `trefoil run --dir {}`; it follows the chain", home.dir.display());
+        Ok(())
+    }
+
+    /// From the newest blocks to the oldest, whatever the order of the files.
+    fn import(&self, home: &Home, spec: &ChainSpec) -> Result<(), Failure> {
+        let disk = FileDisk::open(&home.data())?;
+        let mut waiting = self.history.clone();
+        while !waiting.is_empty() {
+            let mut refused = None;
+            let before = waiting.len();
+            let mut left = Vec::new();
+            for path in waiting {
+                let mut file = BufReader::with_capacity(1 << 20, open(&path)?);
+                match joining::import_archive(&disk, spec, &mut file, &senders_are_right) {
+                    Ok(Archived { first, last }) => println!("blocks {first} to {last}"),
+                    Err(error @ JoinError::NotNext { .. }) => {
+                        refused = Some(error);
+                        left.push(path);
+                    }
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            waiting = left;
+            match refused {
+                Some(error) if waiting.len() == before => return Err(error.into()),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}

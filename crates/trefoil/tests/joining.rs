@@ -1,0 +1,161 @@
+//! A fifth node takes the state from a snapshot and the blocks before it from
+//! archives, and follows four that run; a sixth executes all, to the same roots.
+
+mod common;
+
+use common::{Process, ask, free_ports, reach, refuse, succeed, wait_for};
+use serde_json::{Value, json};
+use tempfile::tempdir;
+
+const EVERY: u64 = 3;
+
+struct Node {
+    dir: String,
+    rpc: u16,
+    process: Process,
+}
+
+impl Node {
+    fn run(dir: String, rpc: u16) -> Self {
+        let address = format!("127.0.0.1:{rpc}");
+        let process = Process::start(&["run", "--dir", &dir, "--rpc", &address]);
+        Self { dir, rpc, process }
+    }
+
+    fn said(&self) -> String {
+        format!("{}: {}", self.dir, self.process.said())
+    }
+
+    fn reach(&self, wanted: u64) -> u64 {
+        reach(self.rpc, wanted, || self.said())
+    }
+
+    fn stop(mut self) -> String {
+        let status = self.process.end("-TERM");
+        assert!(status.success(), "{status}: {}", self.said());
+        self.dir
+    }
+
+    fn block(&self, height: u64) -> Value {
+        ask(self.rpc, "eth_getBlockByNumber", json!([format!("{height:#x}"), false])).unwrap()
+    }
+}
+
+/// Founds a public network of four on loopback and starts its nodes.
+fn found(dir: &str) -> (Vec<Node>, u16) {
+    let ports = free_ports(12);
+    let every = EVERY.to_string();
+    let mut args: Vec<String> = ["network", "new", "--kind", "public", "--chain-id", "99"]
+        .into_iter()
+        .chain(["--idle-block-s", "1", "--snapshot-every", &every])
+        .map(String::from)
+        .collect();
+    for p2p in ports..ports + 4 {
+        args.extend(["--at".into(), format!("127.0.0.1:{p2p}")]);
+    }
+    args.push(dir.into());
+    succeed(&args.iter().map(String::as_str).collect::<Vec<_>>());
+    let mut names: Vec<String> = std::fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .filter(|entry| entry.path().is_dir())
+        .map(|entry| entry.file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    assert_eq!(names.len(), 4, "{names:?}");
+    let node = |(name, rpc): (String, u16)| Node::run(format!("{dir}/{name}"), rpc);
+    (names.into_iter().zip(ports + 4..).map(node).collect(), ports + 8)
+}
+
+fn snapshots(dir: &str) -> Vec<Value> {
+    let listed = succeed(&["snapshot", "list", "--dir", dir, "--json"]);
+    serde_json::from_str(&listed).unwrap()
+}
+
+#[test]
+fn a_restored_node_follows_to_the_same_roots_as_one_that_executes_all() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().to_str().unwrap();
+    let (mut nodes, ports) = found(path);
+    let chain = format!("{path}/chain.toml");
+
+    let (at, bytes) = common_snapshot(&nodes.iter().collect::<Vec<_>>(), EVERY);
+    let file = format!("{path}/state");
+    std::fs::write(&file, &bytes).unwrap();
+    let said = succeed(&["snapshot", "verify", &file, "--chain", &chain]);
+    assert!(said.contains(&format!("block {at} ")), "{said}");
+    assert!(!std::path::Path::new(&format!("{file}.verify")).exists());
+
+    // A stopped node writes its blocks; the others go on.
+    let rpc = nodes[3].rpc;
+    let history = format!("{path}/history");
+    refuse(&["snapshot", "history", "--dir", &nodes[3].dir, "--out", &history], &["in use"]);
+    let stopped = nodes.pop().unwrap().stop();
+    succeed(&["snapshot", "make", "--dir", &stopped]);
+    let written = succeed(&["snapshot", "history", "--dir", &stopped, "--out", &history]);
+    assert!(written.lines().count() >= 2, "{written}");
+    nodes.push(Node::run(stopped, rpc));
+
+    let invite = succeed(&["network", "invite", "--dir", &nodes[0].dir, "--at", &at_of(&nodes[0])]);
+    let join = |name: &str, p2p: u16| {
+        let dir = format!("{path}/{name}");
+        succeed(&["join", invite.trim(), "--dir", &dir, "--p2p", &format!("127.0.0.1:{p2p}")]);
+        dir
+    };
+    let fifth = join("fifth", ports);
+    let mut bad = bytes;
+    let middle = bad.len() / 2;
+    bad[middle] ^= 1;
+    let damaged = format!("{path}/damaged");
+    std::fs::write(&damaged, bad).unwrap();
+    refuse(&["restore", &damaged, "--dir", &fifth], &["damaged at byte", "fetch it again"]);
+    refuse(&["run", "--dir", &fifth], &["not finished", "trefoil restore"]);
+    let archives: Vec<String> = (1..=at / EVERY)
+        .map(|n| format!("{history}/blocks-{}-{}", (n - 1) * EVERY + 1, n * EVERY))
+        .collect();
+    let mut args = vec!["restore", &file, "--dir", &fifth, "--history"];
+    args.extend(archives.iter().map(String::as_str));
+    let said = succeed(&args);
+    assert!(said.contains("blocks 1 to 3") && said.contains("blocks 4 to 6"), "{said}");
+    refuse(&["restore", &file, "--dir", &fifth], &["holds a chain already"]);
+
+    let fifth = Node::run(fifth, ports + 1);
+    let sixth = Node::run(join("sixth", ports + 2), ports + 3);
+    let tip = nodes[0].reach(at + EVERY + 2);
+    for node in [&fifth, &sixth] {
+        node.reach(tip);
+    }
+    for height in 0..=tip {
+        let wanted = nodes[0].block(height);
+        assert!(wanted["stateRoot"].is_string(), "{height}");
+        assert_eq!(fifth.block(height), wanted, "{height}");
+        assert_eq!(sixth.block(height), wanted, "{height}");
+    }
+    // It makes the same snapshots as the others from then on.
+    common_snapshot(&[&fifth, &sixth], at);
+}
+
+/// Waits for a snapshot above a height that all of the nodes have, the same bytes.
+fn common_snapshot(nodes: &[&Node], above: u64) -> (u64, Vec<u8>) {
+    let of = |node: &Node, height: u64| {
+        let file = snapshots(&node.dir).into_iter().find(|row| row["height"] == height)?;
+        // It may be dropped for newer ones meanwhile.
+        std::fs::read(file["path"].as_str()?).ok()
+    };
+    let common = || {
+        let newest = snapshots(&nodes[0].dir).last()?["height"].as_u64().filter(|h| *h > above)?;
+        let files: Vec<_> = nodes.iter().map(|node| of(node, newest)).collect::<Option<_>>()?;
+        Some((newest, files))
+    };
+    let said = || nodes.iter().map(|node| node.said()).collect();
+    let (height, files) = wait_for("a common snapshot", common, said);
+    assert!(files.iter().all(|file| *file == files[0]), "at {height}");
+    (height, files.into_iter().next().unwrap())
+}
+
+/// Where a founder's node listens, by its settings.
+fn at_of(node: &Node) -> String {
+    let settings: Value =
+        serde_json::from_str(&succeed(&["config", "--dir", &node.dir, "--json"])).unwrap();
+    settings["p2p.listen"]["value"].as_str().unwrap().replace("0.0.0.0", "127.0.0.1")
+}
