@@ -619,7 +619,7 @@ impl Driver {
             if topic.is_idle(now) {
                 idle.push(*resource);
             }
-            let Some(held) = topic.to_sync() else { continue };
+            let Some(held) = topic.take_unsynced() else { continue };
             let (resource, events) = (*resource, self.event_to.clone());
             task::spawn_blocking(move || {
                 let result = held.store.sync();

@@ -196,7 +196,7 @@ impl Topic {
     }
 
     /// Its store, if something came since the last sync.
-    pub fn to_sync(&mut self) -> Option<Arc<Held>> {
+    pub fn take_unsynced(&mut self) -> Option<Arc<Held>> {
         if self.syncing || !std::mem::take(&mut self.unsynced) {
             return None;
         }
