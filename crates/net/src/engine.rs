@@ -3,6 +3,8 @@
 
 use std::{
     collections::BTreeMap,
+    error::Error,
+    io,
     net::{SocketAddr, TcpListener},
     sync::Arc,
     time::{Duration, Instant},
@@ -17,6 +19,7 @@ use libp2p::{
         dial_opts::{DialOpts, PeerCondition},
     },
 };
+use multistream_select::NegotiationError;
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::{self, JoinError, JoinSet},
@@ -178,6 +181,22 @@ pub(crate) async fn start(config: Config, timing: Timing) -> Result<(NetHandle, 
         content: content_in,
     };
     Ok((NetHandle(shared), lanes))
+}
+
+/// Whether two sides found no protocol that both offer. Transports box their
+/// errors in each other's.
+fn shares_no_wire(error: &(dyn Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(NegotiationError::Failed) = error.downcast_ref() {
+            return true;
+        }
+        next = match error.downcast_ref::<io::Error>() {
+            Some(boxed) => boxed.get_ref().map(|inner| inner as &(dyn Error + 'static)),
+            None => error.source(),
+        };
+    }
+    false
 }
 
 /// Where others can dial a peer, as far as it can be known.
@@ -354,7 +373,15 @@ impl Engine {
                 }
             }
             SwarmEvent::IncomingConnectionError { send_back_addr, error, .. } => {
-                tracing::debug!(from = %send_back_addr, %error, "inbound connection failed");
+                // Without the port, which is another each time.
+                match transport::to_socket(&send_back_addr) {
+                    Some(from) if shares_no_wire(&error) => {
+                        self.refused(None, &from.ip().to_string(), &self.other_kind());
+                    }
+                    _ => {
+                        tracing::debug!(from = %send_back_addr, %error, "inbound connection failed")
+                    }
+                }
             }
             SwarmEvent::ListenerError { error, .. } => tracing::warn!(%error, "listener"),
             _ => {}
@@ -368,9 +395,21 @@ impl Engine {
                 "expected peer {peer} there, found {obtained}; correct the address or the peer id"
             );
             self.refused(Some(peer), &transport::printed(address), &reason);
+        } else if let DialError::Transport(errors) = error
+            && let Some((address, _)) = errors.iter().find(|(_, error)| shares_no_wire(error))
+        {
+            self.refused(Some(peer), &transport::printed(address), &self.other_kind());
         } else if failures == 1 {
             tracing::info!(%peer, %error, "cannot be reached, dialling on");
         }
+    }
+
+    /// Each kind offers its own wires, so that who shares none is of another.
+    fn other_kind(&self) -> String {
+        let kind = format!("{:?}", self.hello.network.kind).to_lowercase();
+        format!(
+            "different kind of network: ours is {kind}, and the peer speaks none of its wires (public networks share none with private ones and consortia)"
+        )
     }
 
     fn on_connection(&mut self, peer: libp2p::PeerId, id: ConnectionId, at: &ConnectedPoint) {

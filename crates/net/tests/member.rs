@@ -90,6 +90,26 @@ async fn another_network_is_named_on_both_sides() {
     assert!(reason.contains("version 9 of the membership proof, this node version 1"), "{reason}");
 }
 
+/// They share no wire, so no hello tells.
+#[tokio::test]
+async fn a_public_node_and_a_member_tell_that_the_other_is_of_another_kind() {
+    type Make = fn(Config) -> Config;
+    let public: Make = |config| Config { access: Access::Public { encrypt: false }, ..config };
+    let member: Make = |config| config;
+    for (first, second) in [(public, member), (member, public)] {
+        let mut a = Node::start(first(config(NODE, &[]))).await;
+        let mut b = Node::start(second(config(MEMBER, &[(NODE, a.address())]))).await;
+        for node in [&mut a, &mut b] {
+            match node.event().await {
+                NetEvent::Refused { reason, .. } => {
+                    assert!(reason.starts_with("different kind of network: ours is "), "{reason}");
+                }
+                event => panic!("{event:?}"),
+            }
+        }
+    }
+}
+
 async fn told(node: &Node, n: u8, proof: &[u8]) -> Told {
     let mut wire = peer::dial(node.address(), &key(n)).await.expect("TLS");
     peer::show(&mut wire, proof).await
