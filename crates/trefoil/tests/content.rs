@@ -234,7 +234,8 @@ async fn a_peer_that_lies_is_banned_and_another_serves() {
 /// Offers all of a resource and answers the first request with zeros.
 async fn lie(mut link: ContentLink, id: ContentId, proof: Vec<u8>) {
     let resource = Resource::file(id.root);
-    let news = News { have: vec![0..5], ..News::default() }.encode();
+    let have = std::iter::once(0..5).collect();
+    let news = News { have, ..News::default() }.encode();
     for message in [
         Message::Offer { resource, size: 300_000, origin: false, proof },
         Message::News { resource, news },

@@ -33,7 +33,9 @@ use super::network;
 
 pub const PROTOCOL: &str = "/trefoil/member/1";
 const YAMUX: &str = "/yamux/1.0.0";
-const LANES: [&str; 3] = ["/trefoil/consensus/1", "/trefoil/catch-up/1", "/trefoil/gossip/1"];
+/// What each side opens a stream for: the lanes, then content.
+const USES: [&str; 4] =
+    ["/trefoil/consensus/1", "/trefoil/catch-up/1", "/trefoil/gossip/1", "/trefoil/content/1"];
 
 pub type Wire = TlsStream<Negotiated<TcpStream>>;
 
@@ -174,25 +176,25 @@ impl Session {
         let (_, wire) = selected.map_err(io::Error::other)?;
         let mut muxer = yamux::Connection::new(wire, yamux::Config::default(), yamux::Mode::Client);
         let mut ours = vec![];
-        for _ in LANES {
+        for _ in USES {
             ours.push(poll_fn(|cx| muxer.poll_new_outbound(cx)).await.map_err(io::Error::other)?);
         }
         let frozen = Arc::new(AtomicBool::new(false));
         let (arrived, mut arrivals) = mpsc::channel(8);
         let driver = tokio::spawn(drive(muxer, frozen.clone(), arrived));
         let (mut write, mut read) = (vec![], vec![]);
-        for (stream, lane) in ours.into_iter().zip(LANES) {
+        for (stream, lane) in ours.into_iter().zip(USES) {
             let selected = dialer_select_proto(stream, [lane], Version::V1).await;
             write.push(selected.map_err(io::Error::other)?.1);
         }
         let mut lanes = vec![];
-        for _ in LANES {
+        for _ in USES {
             let stream = arrivals.recv().await.ok_or(io::ErrorKind::UnexpectedEof)?;
-            let selected = listener_select_proto(stream, LANES).await;
+            let selected = listener_select_proto(stream, USES).await;
             let (lane, stream) = selected.map_err(io::Error::other)?;
             lanes.push((lane, stream));
         }
-        lanes.sort_by_key(|(lane, _)| LANES.iter().position(|l| l == lane));
+        lanes.sort_by_key(|(lane, _)| USES.iter().position(|l| l == lane));
         read.extend(lanes.into_iter().map(|(_, stream)| stream));
         let mut session = Self { write, read, frozen, driver };
         session.say(&Control::Hello(hello())).await?;
