@@ -65,13 +65,17 @@ class Rotation:
         self.say(who, "CA key")
 
     def consensus(self, who):
-        """The running node has the old key in memory: it is restarted when the
-        change is decided, before it holds."""
+        """A node signs with the key that it read at its start. So it is restarted when
+        the last block of the old key is there, within the interval to the next one:
+        sooner or later, it would miss its turn if that came."""
         node = self.network.nodes[who]
         new = self.network.new_key("validator", node.folder.with_name(f"key-{who}"))
         self.network.tell(who, "validator", "rotate-key", self.peer(who), new)
+        holds = next(v["changesAt"] for v in self.network.see("validator", "list")
+                     if v["changesToKey"] == new)
         shutil.move(node.folder.with_name(f"key-{who}") / "keys/validator.json",
                     node.folder / "keys/validator.json")
+        node.reach(holds - 1)
         node.end()
         took = node.start().reach(self.watch.height)
         wait_for("it signs", lambda: any(v["key"] == new and v["signedLast"]

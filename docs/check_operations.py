@@ -188,6 +188,7 @@ def follow(machines):
     do("dora", "trefoil keys new validator")
     new = machines.keys("dora", "next")["validator"]
     do("dora", "trefoil validator rotate-key", fill(state("dora")["peerId"], new))
+    do("dora", "trefoil validator list")
     do("dora", "mv next")
     machines.start("dora", "node")
     wait("dora signs with it", lambda: any(v["key"] == new and v["signedLast"]
