@@ -9,8 +9,12 @@ coverage=(
   -Cllvm-args=-sanitizer-coverage-trace-compares
 )
 case " $* " in
-  # The compiler itself loads these, and has no fuzzer in it.
-  *" --crate-type proc-macro "* | *" --crate-name alloy_sol_macro"*) exec "$rustc" "$@" ;;
+  # The compiler itself loads what macros are made of, and has no fuzzer in it.
+  *" --crate-type proc-macro "*) exec "$rustc" "$@" ;;
+  *" --target "*) ;;
+  *) exec "$rustc" "$@" ;;
+esac
+case " $* " in
   *" --crate-name trefoil"* | *" --crate-name alloy_"* | *" --crate-name toml"* | *" fuzz_targets/"* | \
   *" --crate-name redb "* | *" --crate-name serde_json "* | *" --crate-name arc_malachitebft_"* | \
   *" --crate-name der "* | *" --crate-name x509_cert "*)
