@@ -192,3 +192,17 @@ fn bytes_after_the_end_and_other_files_are_refused() {
     let error = restore(&MemDisk::default(), &other, &*file, None).unwrap_err();
     assert!(matches!(error, JoinError::OtherChain { .. }), "{error}");
 }
+
+/// A chain pays one for every change of validators, for ever.
+#[test]
+fn a_witness_is_small() {
+    let chain = Chain::busy();
+    let file = frames(&state_file(&chain.ledger, chain.tip() - 1));
+    let sizes: Vec<_> = file
+        .iter()
+        .filter(|(kind, _)| *kind == state_file::kind::HANDOVER)
+        .map(|(_, body)| body.len())
+        .collect();
+    println!("handovers of two to four validators: {sizes:?} bytes");
+    assert!(sizes.iter().all(|size| *size < 32 << 10), "{sizes:?}");
+}
