@@ -203,6 +203,6 @@ fn a_witness_is_small() {
         .filter(|(kind, _)| *kind == state_file::kind::HANDOVER)
         .map(|(_, body)| body.len())
         .collect();
-    println!("handovers of two to four validators: {sizes:?} bytes");
+    assert!(!sizes.is_empty(), "validators changed");
     assert!(sizes.iter().all(|size| *size < 32 << 10), "{sizes:?}");
 }
