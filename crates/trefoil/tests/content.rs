@@ -13,7 +13,7 @@ use axum::{
     body::{Body, to_bytes},
     http::{Request, StatusCode, header},
 };
-use futures::{AsyncReadExt as _, AsyncWriteExt as _};
+use futures::{AsyncReadExt as _, AsyncWriteExt as _, StreamExt as _};
 use tempfile::{TempDir, tempdir};
 use tokio::time::timeout;
 use tower::ServiceExt as _;
@@ -183,6 +183,30 @@ async fn a_new_life_goes_on_from_what_was_synced() {
     assert_eq!(fs::read(dir.path().join("out")).unwrap(), bytes);
     let came = other.content.progress(id).await.unwrap().unwrap().from_peers;
     assert!(came <= 1_100_000, "{came} bytes came again");
+}
+
+/// Whoever reads along gets the bytes as they come: here the rest never does.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_gateway_streams_what_is_here_while_the_rest_is_not() {
+    let dir = tempdir().unwrap();
+    let bytes = sample(3_000_000);
+    let path = file(&dir, "big", &bytes);
+    let origin = node(1, dir.path(), &[]).await;
+    let id = put(&origin, &path).await;
+    let part = node(2, dir.path(), &[origin.at]).await;
+    let selection = Selection { range: Some(0..1_200_000), ..Selection::default() };
+    timeout(LIMIT, part.content.get(id, None, selection)).await.unwrap().unwrap();
+    origin.net.shutdown();
+    let reader = node(3, dir.path(), &[part.at]).await;
+    let from = From("127.0.0.1:1".parse().unwrap());
+    let gateway = Gateway::new(reader.content.clone(), settings::Gateway::Loopback);
+    let request = Request::get(format!("/content/{id}")).body(Body::empty()).unwrap();
+    let answer = gateway.router().layer(Extension(from)).oneshot(request);
+    let answer = timeout(LIMIT, answer).await.unwrap().unwrap();
+    let mut stream = answer.into_body().into_data_stream();
+    let first = timeout(LIMIT, stream.next()).await.expect("in time").unwrap().unwrap();
+    assert_eq!(first, bytes[..first.len()]);
+    assert!(first.len() >= 1_000_000, "{} bytes", first.len());
 }
 
 /// What is sought before anyone has it is found when somebody puts it.

@@ -233,6 +233,8 @@ impl Driver {
                     topic.came(Source::Peer(peer), bytes);
                 }
                 self.input(Input::Arrived { resource, request, groups });
+                // Who reads along does not wait for the rest.
+                self.settle(resource);
             }
             Event::Failed { resource, request, failure } => {
                 self.input(Input::Failed { resource, request, failure });
@@ -292,12 +294,7 @@ impl Driver {
     fn fetch(&mut self, held: Arc<Held>, want: Want) {
         let resource = held.resource;
         self.open(&held);
-        if let Some(topic) = self.topics.get_mut(&resource) {
-            topic.want(want);
-            if let Some((pieces, sequential)) = topic.wanted() {
-                self.input(Input::Want { resource, pieces, sequential });
-            }
-        }
+        self.wish(resource, |topic| topic.want(want));
         self.settle(resource);
         self.find(resource);
     }
@@ -583,11 +580,17 @@ impl Driver {
 
     /// Tells those whose pieces are here.
     fn settle(&mut self, resource: Resource) {
+        self.wish(resource, Topic::settle);
+    }
+
+    /// Lets the swarm know if a change of a topic's wishes is one of what is wanted.
+    fn wish(&mut self, resource: Resource, change: impl FnOnce(&mut Topic)) {
         let Some(topic) = self.topics.get_mut(&resource) else { return };
-        let Some(held) = topic.held().cloned() else { return };
-        if topic.settle(&held.store.pieces(&held.layout))
-            && let Some((pieces, sequential)) = topic.wanted()
-        {
+        let before = topic.wanted();
+        change(topic);
+        let wanted = topic.wanted();
+        if wanted != before {
+            let (pieces, sequential) = wanted.unwrap_or((0..0, false));
             self.input(Input::Want { resource, pieces, sequential });
         }
     }
@@ -609,30 +612,19 @@ impl Driver {
     /// Makes durable what came, ends what nobody waits for, and closes what
     /// nobody used for a while.
     fn tidy(&mut self) {
-        let now = Instant::now();
-        let mut idle = Vec::new();
-        let mut changed = Vec::new();
-        for (resource, topic) in &mut self.topics {
-            if topic.forget_unwanted() {
-                changed.push(*resource);
+        let resources: Vec<Resource> = self.topics.keys().copied().collect();
+        for resource in resources {
+            self.wish(resource, Topic::forget_unwanted);
+            let Some(topic) = self.topics.get_mut(&resource) else { continue };
+            if topic.is_idle(Instant::now()) {
+                self.close(resource, &FetchError::Removed);
+            } else if let Some(held) = topic.take_unsynced() {
+                let events = self.event_to.clone();
+                task::spawn_blocking(move || {
+                    let result = held.store.sync();
+                    let _ = events.blocking_send(Event::Synced { resource, result });
+                });
             }
-            if topic.is_idle(now) {
-                idle.push(*resource);
-            }
-            let Some(held) = topic.take_unsynced() else { continue };
-            let (resource, events) = (*resource, self.event_to.clone());
-            task::spawn_blocking(move || {
-                let result = held.store.sync();
-                let _ = events.blocking_send(Event::Synced { resource, result });
-            });
-        }
-        for resource in changed {
-            let wanted = self.topics.get(&resource).map(Topic::wanted);
-            let (pieces, sequential) = wanted.flatten().unwrap_or((0..0, false));
-            self.input(Input::Want { resource, pieces, sequential });
-        }
-        for resource in idle {
-            self.close(resource, &FetchError::Removed);
         }
     }
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, io, ops::Range, sync::Arc, time::Duration};
 
 use tokio::{sync::oneshot, time::Instant};
 use trefoil_content::{
-    Bits, ContentId, groups,
+    ContentId, groups,
     proof::{ProofError, Verifier},
     swarm::Source,
 };
@@ -142,25 +142,20 @@ impl Topic {
         Some((want.pieces.clone(), want.sequential))
     }
 
-    /// Tells those whose pieces are all here; `true`: others still wait.
-    pub fn settle(&mut self, here: &Bits) -> bool {
-        let done = |want: &mut Want| {
-            let pieces = u64::from(want.pieces.start)..u64::from(want.pieces.end);
-            here.prefix(pieces.clone()) == pieces.end - pieces.start
-        };
+    /// Tells those whose pieces are all here.
+    pub fn settle(&mut self) {
+        let Some(held) = &self.held else { return };
+        let done = |want: &mut Want| held.store.has(&held.layout, want.pieces.clone());
         for want in self.wants.extract_if(.., done) {
             // Whoever waited may have given up.
             let _ = want.done.send(Ok(()));
         }
-        !self.wants.is_empty()
     }
 
-    /// Drops the wishes of those who gave up; `true`: there were some.
-    pub fn forget_unwanted(&mut self) -> bool {
-        let before = self.wants.len();
+    /// Drops the wishes of those who gave up.
+    pub fn forget_unwanted(&mut self) {
         self.wants.retain(|want| !want.done.is_closed());
         self.seeking.retain(|seeking| !seeking.found.is_closed());
-        before != self.wants.len()
     }
 
     /// Tells all who wait that it comes to nothing.
