@@ -7,7 +7,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use trefoil_types::{PeerId, PublicKey};
+use trefoil_types::{Height, PeerId, PublicKey};
 
 use crate::{
     GROUP_BYTES,
@@ -75,6 +75,12 @@ pub enum Message {
         resource: Resource,
         others: Vec<(PeerId, SocketAddr)>,
     },
+    /// The sender's newest state snapshot is of this height, and this resource
+    /// lists the files by which a newcomer joins.
+    Snapshot {
+        resource: Resource,
+        height: Height,
+    },
 }
 
 /// What a frame holds.
@@ -103,6 +109,7 @@ const UNASK: u8 = 6;
 const REFUSE: u8 = 7;
 const OTHERS: u8 = 8;
 const DATA: u8 = 9;
+const SNAPSHOT: u8 = 11;
 
 impl Message {
     /// The body of its frame.
@@ -159,6 +166,11 @@ impl Message {
                     out.extend(peer.0.0);
                     put_address(&mut out, address);
                 }
+                out
+            }
+            Self::Snapshot { resource, height } => {
+                let mut out = start(SNAPSHOT, resource);
+                varint::put(&mut out, *height);
                 out
             }
         }
@@ -223,6 +235,7 @@ fn take(kind: u8, rest: &mut &[u8]) -> Option<Message> {
             }
             Message::Others { resource, others }
         }
+        SNAPSHOT => Message::Snapshot { resource, height: varint::take(rest)? },
         _ => return None,
     })
 }

@@ -14,6 +14,7 @@ mod as_of;
 mod frames;
 mod restore;
 mod sorter;
+mod standing;
 mod state_file;
 mod trail;
 mod trie_builder;
@@ -25,6 +26,7 @@ use crate::LedgerError;
 
 pub use archive::{Archived, Recover, import_archive, write_archive};
 pub use restore::{Restored, peek, restore};
+pub use standing::{Standing, standing};
 pub use state_file::{StateCounts, snapshot_height, write_state};
 pub(crate) use trail::prove_validators;
 

@@ -11,7 +11,7 @@ mod keys;
 mod network;
 mod node;
 mod org;
-mod progress;
+pub(crate) mod progress;
 mod repair;
 mod report;
 mod run;
@@ -178,6 +178,10 @@ struct SettingFlags {
     /// Keep the state of every block (archive) or of so many
     #[arg(long, value_name = "archive|BLOCKS")]
     history: Option<String>,
+    /// How a new node comes to the chain: by a snapshot from its peers if they have
+    /// one (auto), by a snapshot only, or by executing all (full)
+    #[arg(long, value_name = "auto|snapshot|full")]
+    sync: Option<String>,
     /// Where other nodes connect
     #[arg(long, value_name = "IP:PORT")]
     p2p: Option<SocketAddr>,
@@ -207,6 +211,7 @@ impl SettingFlags {
         let flags = [
             ("log", self.log.clone()),
             ("history", self.history.clone()),
+            ("sync", self.sync.clone()),
             ("p2p.listen", self.p2p.map(|address| address.to_string())),
             ("p2p.peers", (!peers.is_empty()).then(|| peers.join(","))),
             ("rpc.listen", self.rpc.map(|address| address.to_string())),

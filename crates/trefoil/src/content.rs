@@ -15,7 +15,7 @@ mod peer;
 mod topic;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     ops::Range,
     path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicU64},
@@ -31,16 +31,17 @@ use trefoil_content::{
     swarm::{Manner, Rates, Resource},
 };
 use trefoil_net::{ContentLink, NetHandle};
-use trefoil_types::PeerId;
+use trefoil_types::{Offence, PeerId};
 
+pub use self::{
+    driver::Announced,
+    export::ExportError,
+    library::{About, Held, LibraryError},
+};
 use self::{
     driver::{Command, Driver, EVENTS_MAX},
     library::Library,
     topic::{Seeking, Want},
-};
-pub use self::{
-    export::ExportError,
-    library::{About, Held, LibraryError},
 };
 
 /// Commands that wait.
@@ -141,8 +142,27 @@ impl Content {
         name: Option<String>,
         read: Arc<AtomicU64>,
     ) -> Result<ContentId, LibraryError> {
+        self.put_as(path, name, true, read).await
+    }
+
+    /// As [`Content::put`], for a file that others have of themselves too: they do
+    /// not spare this node.
+    ///
+    /// # Errors
+    /// What cannot be read or named.
+    pub async fn share(&self, path: &Path) -> Result<ContentId, LibraryError> {
+        self.put_as(path, None, false, Arc::default()).await
+    }
+
+    async fn put_as(
+        &self,
+        path: &Path,
+        name: Option<String>,
+        origin: bool,
+        read: Arc<AtomicU64>,
+    ) -> Result<ContentId, LibraryError> {
         let (library, path) = (self.library.clone(), path.to_path_buf());
-        let put = spawn_blocking(move || library.put(&path, name, &read)).await;
+        let put = spawn_blocking(move || library.put(&path, name, origin, &read)).await;
         let id = put.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
         // What was open of it is opened anew, whole.
         self.close(id).await;
@@ -292,6 +312,39 @@ impl Content {
         let open = self.ask(|reply| Command::Open { reply }).await?;
         let busy = |id| resources(id).iter().any(|resource| open.contains(resource));
         Ok(self.library.collect(quota, busy)?)
+    }
+
+    /// What is shared from where it is, by path.
+    pub fn shared(&self) -> BTreeMap<PathBuf, ContentId> {
+        self.library.shared()
+    }
+
+    /// Moves a file that is whole out of the store to `to`, over what is there, and
+    /// shares it from there. Where that cannot be, on another disk, it stays.
+    /// Tells where it is.
+    ///
+    /// # Errors
+    /// When it is not here, or cannot be written there.
+    pub async fn move_out(&self, id: ContentId, to: &Path) -> Result<PathBuf, LibraryError> {
+        self.close(id).await;
+        tokio::task::block_in_place(|| self.library.move_out(id, to))
+    }
+
+    /// Tells all peers, now and as they come, of this node's newest state snapshot.
+    pub async fn announce(&self, announced: Announced) {
+        // A driver that has ended has nobody to tell.
+        let _ = self.commands.send(Command::Announce(announced)).await;
+    }
+
+    /// What the peers that are connected told of their newest state snapshots.
+    pub async fn announced(&self) -> Result<BTreeMap<PeerId, Announced>, FetchError> {
+        self.ask(|reply| Command::Announced { reply }).await
+    }
+
+    /// A peer told of what is not so.
+    pub async fn blame(&self, peer: PeerId, offence: Offence) {
+        // A driver that has ended has nobody to blame.
+        let _ = self.commands.send(Command::Blame { peer, offence }).await;
     }
 
     async fn close(&self, id: ContentId) {

@@ -18,6 +18,7 @@ use crate::{
     disk::FileDisk,
     failure::Failure,
     home::Home,
+    joining,
     lanes::{DONE_MAX, Lanes},
     renewal::Renewal,
     rpc,
@@ -49,8 +50,8 @@ pub struct Host {
 }
 
 impl Host {
-    /// Starts a node on the current tokio runtime. On return its journal has
-    /// been replayed and its servers listen.
+    /// Starts a node on the current tokio runtime; a new one joins the chain
+    /// first. On return its journal has been replayed and its servers listen.
     ///
     /// # Errors
     /// A directory in use or damaged or of another chain; a port in use; a
@@ -61,6 +62,7 @@ impl Host {
         settings: &Settings,
         keys: NodeKeys,
     ) -> Result<Self, Failure> {
+        joining::join(home, &spec, settings, &keys).await?;
         let disk: Arc<dyn Disk> = Arc::new(FileDisk::open(&home.data())?);
         let ledger = Ledger::open(disk.clone(), spec.clone(), settings.history.0)?;
         let (journal, recovered) = Journal::open(disk)?;
@@ -74,19 +76,8 @@ impl Host {
         let membership = access.membership();
         let certificate = membership.map(|held| watch::Sender::new(held.certificate.clone()));
         let validator = keys.validator.as_ref().map(SecretKey::public);
-        let (net, net_lanes) = trefoil_net::start(trefoil_net::Config {
-            identity: keys.identity,
-            listen: settings.p2p.listen,
-            peers: settings.p2p.peers.iter().map(|known| (known.peer, known.address)).collect(),
-            genesis: genesis_hash,
-            fork_id: fork_id(&spec, &genesis_hash),
-            access,
-            inbound_max: settings.p2p.inbound_max,
-            inbound_per_source_max: settings.p2p.inbound_per_source_max,
-            discovery: Some(discovery(home, spec.kind, &settings.p2p)),
-        })
-        .await?;
-
+        let config = network(home, &settings.p2p, &ledger, keys.identity, access);
+        let (net, net_lanes) = trefoil_net::start(config).await?;
         let (stop, stopped) = oneshot::channel();
         let (done, finished) = mpsc::channel(DONE_MAX);
         let (calls, requests) = mpsc::channel(CALLS_MAX);
@@ -94,17 +85,8 @@ impl Host {
         let (status, watched) = watch::channel(Arc::default());
         let events = broadcast::Sender::new(EVENTS_MAX);
         let workers = pool("worker");
-        let content = Content::start(
-            ContentConfig {
-                me: peer,
-                dir: home.data().join("content"),
-                manner: manner(spec.kind),
-                rates: settings.content.rates(),
-                quota: settings.content.quota(),
-            },
-            net.clone(),
-            net_lanes.content,
-        )?;
+        let sharing = sharing(home, settings, spec.kind, peer);
+        let content = Content::start(sharing, net.clone(), net_lanes.content)?;
         let backend = Backend {
             spec,
             genesis_hash,
@@ -128,6 +110,7 @@ impl Host {
             home.snapshots(),
             backend.spec.clone(),
             backend.snapshot.clone(),
+            content.clone(),
         ));
         let config = trefoil_node::Config {
             validator_key: keys.validator,
@@ -186,6 +169,39 @@ impl Host {
     }
 }
 
+/// How this node is part of the network.
+pub(crate) fn network(
+    home: &Home,
+    p2p: &P2pSettings,
+    ledger: &Ledger,
+    identity: SecretKey,
+    access: Access,
+) -> trefoil_net::Config {
+    let (spec, genesis) = (ledger.spec(), ledger.genesis_hash());
+    trefoil_net::Config {
+        identity,
+        listen: p2p.listen,
+        peers: p2p.peers.iter().map(|known| (known.peer, known.address)).collect(),
+        genesis,
+        fork_id: fork_id(spec, &genesis),
+        access,
+        inbound_max: p2p.inbound_max,
+        inbound_per_source_max: p2p.inbound_per_source_max,
+        discovery: Some(discovery(home, spec.kind, p2p)),
+    }
+}
+
+/// How this node shares content.
+pub(crate) fn sharing(home: &Home, settings: &Settings, kind: Kind, me: PeerId) -> ContentConfig {
+    ContentConfig {
+        me,
+        dir: home.data().join("content"),
+        manner: manner(kind),
+        rates: settings.content.rates(),
+        quota: settings.content.quota(),
+    }
+}
+
 /// Members serve each other in turn, strangers for what they get.
 fn manner(kind: Kind) -> Manner {
     match kind {
@@ -197,7 +213,7 @@ fn manner(kind: Kind) -> Manner {
 /// Who may connect; what this node shows, and whom it lets in, on a network of
 /// members. As of the last checkpoint: the node tells of what came after when it
 /// has replayed its journal.
-fn access(home: &Home, p2p: &P2pSettings, ledger: &Ledger) -> Result<Access, Failure> {
+pub(crate) fn access(home: &Home, p2p: &P2pSettings, ledger: &Ledger) -> Result<Access, Failure> {
     let kind = ledger.spec().kind;
     let encrypt = p2p.encrypts(kind)?;
     let Some(admission) = ledger.admission() else { return Ok(Access::Public { encrypt }) };

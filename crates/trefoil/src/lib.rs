@@ -14,6 +14,7 @@ pub mod governance;
 pub mod home;
 pub mod host;
 pub mod invite;
+pub mod joining;
 pub mod keys;
 pub mod lanes;
 pub mod logging;

@@ -35,6 +35,8 @@ pub struct Settings {
     pub log: String,
     /// `archive` (the state of every block) or a number of blocks.
     pub history: HistorySetting,
+    /// How a new node comes to the chain.
+    pub sync: SyncMode,
     pub p2p: P2pSettings,
     pub rpc: RpcSettings,
     pub pool: PoolSettings,
@@ -86,6 +88,20 @@ pub struct RpcSettings {
     pub hosts: Vec<String>,
     /// Web pages (`Origin`) that may use the RPC from a browser; `*`: any.
     pub origins: Vec<String>,
+}
+
+/// How a node that has no chain yet comes to it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SyncMode {
+    /// By a snapshot and archives if the peers have some; a founding validator
+    /// begins at genesis.
+    #[default]
+    Auto,
+    /// By a snapshot and archives; waits until a peer has some.
+    Snapshot,
+    /// Executes every block since genesis.
+    Full,
 }
 
 /// Bounds on the transaction pool.
@@ -169,6 +185,7 @@ impl Default for Settings {
         Self {
             log: "info".into(),
             history: HistorySetting(History::Archive),
+            sync: SyncMode::default(),
             p2p: P2pSettings::default(),
             rpc: RpcSettings::default(),
             pool: PoolSettings::default(),

@@ -1,31 +1,37 @@
-//! The state snapshots that a node keeps for those who want to join: made while
-//! it runs, each beside the chain, the newest two.
+//! What a node keeps for those who want to join: the newest two state snapshots,
+//! an archive for each run of blocks up to them, and the list of both.
+//!
+//! ```text
+//! DIR/snapshots/state-HEIGHT, blocks-FIRST-LAST, index-HEIGHT
+//! ```
 //!
 //! What always holds: a file under its name is whole; one that is being made has
 //! the ending `.part`.
+
+mod index;
+mod keep;
 
 use std::{
     fs::{self, File},
     io::{self, BufWriter, Write as _},
     path::{Path, PathBuf},
-    sync::Arc,
-    thread,
 };
 
 use alloy_consensus::transaction::SignerRecoverable as _;
 use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};
-use tokio::sync::{oneshot, watch};
 use trefoil_ledger::{
     Snapshot,
     joining::{self, JoinError, StateCounts},
 };
-use trefoil_types::{ChainSpec, Height, RecoveredBlock};
+use trefoil_types::{Height, RecoveredBlock};
+
+pub use self::{
+    index::{Index, Listed, Name, file_id},
+    keep::keep,
+};
 
 /// How many are kept: who began to fetch one has it until the next but one.
 const KEPT: usize = 2;
-
-/// What a file's name begins with; the height follows.
-const PREFIX: &str = "state-";
 
 /// The ending of a file that is being made.
 const PART: &str = "part";
@@ -37,45 +43,45 @@ pub struct Folder {
 }
 
 impl Folder {
-    pub fn path(&self, height: Height) -> PathBuf {
-        self.dir.join(format!("{PREFIX}{height}"))
+    pub fn path(&self, name: Name) -> PathBuf {
+        self.dir.join(name.to_string())
     }
 
-    /// Height and path of each, oldest first.
-    ///
-    /// # Errors
-    /// When the folder is there and cannot be read.
-    pub fn list(&self) -> io::Result<Vec<(Height, PathBuf)>> {
+    fn names(&self) -> io::Result<Vec<Name>> {
         let entries = match fs::read_dir(&self.dir) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(vec![]),
             entries => entries?,
         };
-        let mut found = Vec::new();
+        let mut names = Vec::new();
         for entry in entries {
-            let entry = entry?;
-            let name = entry.file_name();
-            let height = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.parse().ok());
-            found.extend(height.map(|height: Height| (height, entry.path())));
+            names.extend(entry?.file_name().to_str().and_then(Name::parse));
         }
+        Ok(names)
+    }
+
+    /// Height and path of each state snapshot, oldest first.
+    ///
+    /// # Errors
+    /// When the folder is there and cannot be read.
+    pub fn list(&self) -> io::Result<Vec<(Height, PathBuf)>> {
+        let state = |name| match name {
+            Name::State(height) => Some((height, self.path(name))),
+            Name::Blocks(_) | Name::Index(_) => None,
+        };
+        let mut found: Vec<_> = self.names()?.into_iter().filter_map(state).collect();
         found.sort_unstable();
         Ok(found)
     }
 
-    /// Makes the snapshot of a block, and drops those that are too old.
+    /// Makes the state snapshot of a block.
     ///
     /// # Errors
     /// A state that is not here any more, or a failed disk.
     pub fn make(&self, snapshot: &Snapshot, height: Height) -> Result<StateCounts, JoinError> {
         fs::create_dir_all(&self.dir)?;
         self.drop_unfinished()?;
-        let path = self.path(height);
-        let counts = write_whole(&path, |file| joining::write_state(snapshot, height, file))?;
-        let mut kept = self.list()?;
-        kept.truncate(kept.len().saturating_sub(KEPT));
-        for (_, path) in kept {
-            fs::remove_file(path)?;
-        }
-        Ok(counts)
+        let path = self.path(Name::State(height));
+        write_whole(&path, |file| joining::write_state(snapshot, height, file))
     }
 
     /// Removes what a process that ended was making.
@@ -110,34 +116,6 @@ pub fn write_whole<T>(
     Ok(written)
 }
 
-/// Makes each snapshot as it falls due, one at a time, until the node stops. When
-/// blocks come faster than snapshots can be made, the newest counts.
-pub async fn keep(folder: Folder, spec: Arc<ChainSpec>, mut chain: watch::Receiver<Snapshot>) {
-    let mut made = None;
-    while chain.changed().await.is_ok() {
-        let snapshot = chain.borrow_and_update().clone();
-        let due = joining::snapshot_height(&spec, snapshot.tip().number);
-        let Some(height) = due.filter(|due| made < Some(*due)) else { continue };
-        made = Some(height);
-        if folder.path(height).exists() {
-            continue;
-        }
-        let (end, ended) = oneshot::channel();
-        let folder = folder.clone();
-        let work = move || {
-            match folder.make(&snapshot, height) {
-                Ok(counts) => tracing::info!(height, ?counts, "made a state snapshot"),
-                Err(error) => tracing::warn!(height, %error, "made no state snapshot"),
-            }
-            // Gone if the node stops.
-            let _ = end.send(());
-        };
-        let thread = thread::Builder::new().name("snapshot".into());
-        thread.spawn(work).expect("the system starts a thread");
-        let _ = ended.await;
-    }
-}
-
 /// Whether each transaction was signed by the sender that stands beside it.
 pub fn senders_are_right(block: &RecoveredBlock) -> bool {
     block
@@ -148,6 +126,8 @@ pub fn senders_are_right(block: &RecoveredBlock) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use alloy_consensus::transaction::Recovered;
     use trefoil_types::{Address, Attached};
 

@@ -17,8 +17,12 @@ struct Node {
 
 impl Node {
     fn run(dir: String, rpc: u16) -> Self {
+        Self::run_with(dir, rpc, "auto")
+    }
+
+    fn run_with(dir: String, rpc: u16, sync: &str) -> Self {
         let address = format!("127.0.0.1:{rpc}");
-        let process = Process::start(&["run", "--dir", &dir, "--rpc", &address]);
+        let process = Process::start(&["run", "--dir", &dir, "--rpc", &address, "--sync", sync]);
         Self { dir, rpc, process }
     }
 
@@ -96,12 +100,7 @@ fn a_restored_node_follows_to_the_same_roots_as_one_that_executes_all() {
     assert!(written.lines().count() >= 2, "{written}");
     nodes.push(Node::run(stopped, rpc));
 
-    let invite = succeed(&["network", "invite", "--dir", &nodes[0].dir, "--at", &at_of(&nodes[0])]);
-    let join = |name: &str, p2p: u16| {
-        let dir = format!("{path}/{name}");
-        succeed(&["join", invite.trim(), "--dir", &dir, "--p2p", &format!("127.0.0.1:{p2p}")]);
-        dir
-    };
+    let join = |name: &str, p2p| join(path, &nodes[0], name, p2p);
     let fifth = join("fifth", ports);
     let mut bad = bytes;
     let middle = bad.len() / 2;
@@ -120,7 +119,7 @@ fn a_restored_node_follows_to_the_same_roots_as_one_that_executes_all() {
     refuse(&["restore", &file, "--dir", &fifth], &["holds a chain already"]);
 
     let fifth = Node::run(fifth, ports + 1);
-    let sixth = Node::run(join("sixth", ports + 2), ports + 3);
+    let sixth = Node::run_with(join("sixth", ports + 2), ports + 3, "full");
     let tip = nodes[0].reach(at + EVERY + 2);
     for node in [&fifth, &sixth] {
         node.reach(tip);
@@ -133,6 +132,50 @@ fn a_restored_node_follows_to_the_same_roots_as_one_that_executes_all() {
     }
     // It makes the same snapshots as the others from then on.
     common_snapshot(&[&fifth, &sixth], at);
+}
+
+/// Makes the directory of one more node, which knows the first.
+fn join(path: &str, first: &Node, name: &str, p2p: u16) -> String {
+    let invite = succeed(&["network", "invite", "--dir", &first.dir, "--at", &at_of(first)]);
+    let dir = format!("{path}/{name}");
+    succeed(&["join", invite.trim(), "--dir", &dir, "--p2p", &format!("127.0.0.1:{p2p}")]);
+    dir
+}
+
+/// However often it is killed, a new node comes to the chain by the files of those
+/// that run; another joins from it alone.
+#[test]
+fn a_new_node_joins_by_the_swarm() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().to_str().unwrap();
+    let (mut nodes, ports) = found(path);
+    let (at, _) = common_snapshot(&nodes.iter().collect::<Vec<_>>(), EVERY);
+
+    let mut fifth = Node::run(join(path, &nodes[0], "fifth", ports), ports + 1);
+    for pause_ms in [50, 400, 1_100, 1_300] {
+        std::thread::sleep(std::time::Duration::from_millis(pause_ms));
+        fifth.process.end("-KILL");
+        fifth = Node::run(fifth.dir, fifth.rpc);
+    }
+    let tip = nodes[0].reach(at + EVERY + 2);
+    fifth.reach(tip);
+    assert!(!std::path::Path::new(&fifth.dir).join("data/joining").exists());
+    let archive = format!("{}/snapshots/blocks-1-{EVERY}", fifth.dir);
+    assert!(std::path::Path::new(&archive).exists(), "{}", fifth.said());
+    for height in 0..=tip {
+        assert_eq!(fifth.block(height), nodes[0].block(height), "{height}");
+    }
+
+    let mut sixth = join(path, &fifth, "sixth", ports + 2);
+    nodes.drain(..).for_each(|node| drop(node.stop()));
+    let node = Node::run_with(sixth, ports + 3, "snapshot");
+    node.reach(at);
+    assert_eq!(node.block(at), fifth.block(at));
+    assert_eq!(node.block(1), fifth.block(1));
+    sixth = node.stop();
+    // It has a chain now: there is nothing to join.
+    let node = Node::run_with(sixth, ports + 3, "full");
+    node.reach(at);
 }
 
 /// Waits for a snapshot above a height that all of the nodes have, the same bytes.

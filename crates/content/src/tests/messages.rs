@@ -32,6 +32,7 @@ fn samples() -> Vec<(&'static str, Message)> {
         ("unask", Message::Unask { resource, ticket }),
         ("refuse", Message::Refuse { resource, ticket, why: Refusal::Given }),
         ("others", Message::Others { resource, others: others() }),
+        ("snapshot", Message::Snapshot { resource, height: 1_024 }),
     ]
 }
 

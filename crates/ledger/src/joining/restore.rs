@@ -12,6 +12,7 @@ use super::{
     JoinError,
     frames::FrameReader,
     sorter::{Sorted, Sorter},
+    standing::{Standing, standing},
     state_file::{ANCESTORS, AccountRow, Head, MAGIC, SlotRow, SlotRows, StateCounts, kind},
     trail::{Handover, Trail},
     trie_builder::TrieBuilder,
@@ -97,17 +98,10 @@ fn decode<T: Decodable>(file: &mut FrameReader<impl Read>, kind: u8) -> Result<T
 /// An empty database in which a restore is under way. What an earlier restore
 /// left is dropped.
 fn begin_store(disk: &dyn Disk) -> Result<Store, JoinError> {
-    let listed = disk.list()?;
-    if listed.iter().any(|name| name == FILE) {
-        let base = Store::open(disk)?.base()?;
-        if base.genesis.is_some() && !base.is_restoring()? {
-            return Err(JoinError::Taken { tip: base.tip });
-        }
-        drop(base);
-        disk.remove(FILE)?;
-    } else if listed.iter().any(|name| name.starts_with("journal-")) {
-        return Err(JoinError::Taken { tip: 0 });
+    if let Standing::Chain { tip, .. } = standing(disk)? {
+        return Err(JoinError::Taken { tip });
     }
+    disk.remove(FILE)?;
     let store = Store::open(disk)?;
     let mut batch = Batch::default();
     batch.put(Table::Meta, RESTORING, Bytes::new());

@@ -22,7 +22,7 @@ use crate::{
     failure::Failure,
     home::{Home, read_spec},
     keys::{self, KeyKind},
-    snapshots::{senders_are_right, write_whole},
+    snapshots::{Name, senders_are_right, write_whole},
 };
 
 #[derive(Debug, Subcommand)]
@@ -65,7 +65,7 @@ impl Make {
         let counts = folder.make(&view, height)?;
         println!(
             "{}  block {height}: {} accounts, {} slots, {} contracts' code",
-            folder.path(height).display(),
+            folder.path(Name::State(height)).display(),
             counts.accounts,
             counts.slots,
             counts.codes
@@ -209,10 +209,9 @@ impl HistoryFiles {
         let mut last = newest;
         while last > 0 && last - spec.snapshot_every + 1 >= view.blocks_from() {
             let first = last - spec.snapshot_every + 1;
-            let path = self.out.join(format!("blocks-{first}-{last}"));
-            write_whole(&path, |file| {
-                joining::write_archive(&view, Archived { first, last }, file)
-            })?;
+            let archived = Archived { first, last };
+            let path = self.out.join(Name::Blocks(archived).to_string());
+            write_whole(&path, |file| joining::write_archive(&view, archived, file))?;
             println!("{}", path.display());
             last = first - 1;
         }

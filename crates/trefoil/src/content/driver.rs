@@ -26,7 +26,7 @@ use trefoil_content::{
     },
 };
 use trefoil_net::{ContentLink, NetHandle};
-use trefoil_types::{Offence, PeerId};
+use trefoil_types::{Height, Offence, PeerId};
 
 use super::{
     FetchError, Progress,
@@ -87,6 +87,20 @@ pub enum Event {
     },
 }
 
+/// A node's newest state snapshot, as it tells others of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Announced {
+    pub height: Height,
+    /// The root of the file that lists what a newcomer needs.
+    pub index: [u8; 32],
+}
+
+impl Announced {
+    fn message(self) -> Message {
+        Message::Snapshot { resource: Resource::file(self.index), height: self.height }
+    }
+}
+
 /// What users of this node ask for.
 #[derive(Debug)]
 pub enum Command {
@@ -103,12 +117,19 @@ pub enum Command {
     Close { resource: Resource, reply: oneshot::Sender<()> },
     /// What is open.
     Open { reply: oneshot::Sender<BTreeSet<Resource>> },
+    /// Tells all peers of this node's newest state snapshot.
+    Announce(Announced),
+    /// What the peers told of theirs.
+    Announced { reply: oneshot::Sender<BTreeMap<PeerId, Announced>> },
+    /// What a peer told is not so.
+    Blame { peer: PeerId, offence: Offence },
 }
 
 struct Neighbour {
     streams: Peer,
     /// What it seeks and we did not have.
     wishes: BTreeSet<Resource>,
+    announced: Option<Announced>,
 }
 
 pub struct Driver {
@@ -119,6 +140,7 @@ pub struct Driver {
     clock: Clock,
     neighbours: BTreeMap<PeerId, Neighbour>,
     topics: BTreeMap<Resource, Topic>,
+    announced: Option<Announced>,
     links: u64,
     event_to: mpsc::Sender<Event>,
     inputs: VecDeque<Input>,
@@ -143,6 +165,7 @@ impl Driver {
             clock: Clock::default(),
             neighbours: BTreeMap::new(),
             topics: BTreeMap::new(),
+            announced: None,
             links: 0,
             event_to,
             inputs: VecDeque::new(),
@@ -194,7 +217,11 @@ impl Driver {
         self.left(peer);
         self.links += 1;
         let streams = Peer::start(link, self.links, self.event_to.clone());
-        self.neighbours.insert(peer, Neighbour { streams, wishes: BTreeSet::new() });
+        let neighbour = Neighbour { streams, wishes: BTreeSet::new(), announced: None };
+        self.neighbours.insert(peer, neighbour);
+        if let Some(announced) = self.announced {
+            self.say(peer, announced.message());
+        }
         let sought: Vec<Resource> =
             self.topics.iter().filter(|(_, t)| t.seeks()).map(|t| *t.0).collect();
         for resource in sought {
@@ -276,6 +303,17 @@ impl Driver {
             Command::Open { reply } => {
                 let _ = reply.send(self.topics.keys().copied().collect());
             }
+            Command::Announce(announced) => {
+                self.announced = Some(announced);
+                for peer in self.neighbours.keys().copied().collect::<Vec<_>>() {
+                    self.say(peer, announced.message());
+                }
+            }
+            Command::Announced { reply } => {
+                let told = |(peer, n): (&PeerId, &Neighbour)| Some((*peer, n.announced?));
+                let _ = reply.send(self.neighbours.iter().filter_map(told).collect());
+            }
+            Command::Blame { peer, offence } => self.blame(peer, offence),
         }
     }
 
@@ -355,6 +393,11 @@ impl Driver {
                 self.offered(peer, resource, size, origin, &proof);
             }
             Message::Others { resource, others } => self.others(resource, others),
+            Message::Snapshot { resource, height } => {
+                if let Some(neighbour) = self.neighbours.get_mut(&peer) {
+                    neighbour.announced = Some(Announced { height, index: resource.0 });
+                }
+            }
             Message::News { resource, news } => {
                 let Some(held) = self.topics.get(&resource).and_then(Topic::held) else { return };
                 match News::decode(&news, held.layout.pieces()) {

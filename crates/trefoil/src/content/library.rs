@@ -260,6 +260,7 @@ impl Library {
         &self,
         path: &Path,
         name: Option<String>,
+        origin: bool,
         read: &AtomicU64,
     ) -> Result<ContentId, LibraryError> {
         let path = path.canonicalize().map_err(failed("find", path))?;
@@ -276,7 +277,7 @@ impl Library {
             tree_bytes: None,
             shared: Some(path.clone()),
             pinned: true,
-            origin: true,
+            origin,
             used_s: now_s(),
             whole: true,
         };
@@ -297,6 +298,45 @@ impl Library {
         write_about(staging.path(), &about)?;
         self.install(id, about, staging)?;
         Ok(id)
+    }
+
+    /// What is shared from where it is, by path.
+    pub fn shared(&self) -> BTreeMap<PathBuf, ContentId> {
+        let state = self.lock();
+        let shared =
+            state.about.iter().filter_map(|(id, about)| Some((about.shared.clone()?, *id)));
+        shared.collect()
+    }
+
+    /// Moves a file that is whole out of the store to `to`, over what is there, and
+    /// shares it from there. Where that cannot be, on another disk, it stays.
+    /// Tells where it is.
+    pub fn move_out(&self, id: ContentId, to: &Path) -> Result<PathBuf, LibraryError> {
+        let about = self.about(id).ok_or(LibraryError::NotHere(id))?;
+        if let Some(path) = about.shared {
+            return Ok(path);
+        }
+        let place = self.place(id);
+        let data = place.join("data");
+        match fs::remove_file(to) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(failed("replace", to)(error));
+            }
+            _ => {}
+        }
+        match fs::hard_link(&data, to) {
+            Err(error) if error.kind() == ErrorKind::CrossesDevices => return Ok(data),
+            linked => linked.map_err(failed("write", to))?,
+        }
+        sync_directory(to.parent().unwrap_or(Path::new(".")))?;
+        let path = to.canonicalize().map_err(failed("find", to))?;
+        self.change(id, |about| {
+            (about.shared, about.pinned, about.whole) = (Some(path.clone()), true, true);
+        })?;
+        for file in [data, place.join("map")] {
+            fs::remove_file(&file).map_err(failed("remove", &file))?;
+        }
+        Ok(path)
     }
 
     /// Moves what was made into its place, over what was there of it.

@@ -1,0 +1,36 @@
+//! How far a directory is on its way to the chain.
+
+use trefoil_types::{Disk, Height};
+
+use super::JoinError;
+use crate::store::{FILE, Store};
+
+/// What a disk holds of a chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Nothing, or a restore that did not finish.
+    Nothing { unfinished: bool },
+    /// A chain up to block `tip`, whose blocks before `blocks_from` are not here.
+    Chain { tip: Height, blocks_from: Height },
+}
+
+/// Looks, and changes nothing.
+///
+/// # Errors
+/// A failed disk, or a database of another format.
+pub fn standing(disk: &dyn Disk) -> Result<Standing, JoinError> {
+    let listed = disk.list()?;
+    if !listed.iter().any(|name| name == FILE) {
+        let journal = listed.iter().any(|name| name.starts_with("journal-"));
+        return Ok(match journal {
+            true => Standing::Chain { tip: 0, blocks_from: 0 },
+            false => Standing::Nothing { unfinished: false },
+        });
+    }
+    let base = Store::open(disk)?.base()?;
+    Ok(match (base.is_restoring()?, base.genesis) {
+        (true, _) => Standing::Nothing { unfinished: true },
+        (false, None) => Standing::Nothing { unfinished: false },
+        (false, Some(_)) => Standing::Chain { tip: base.tip, blocks_from: base.blocks_from },
+    })
+}

@@ -1,0 +1,454 @@
+//! How a new node comes to the chain: a state snapshot and the archives of the
+//! blocks before it, from all peers at once; each believed only when it follows
+//! from the chain specification.
+//!
+//! What always holds: a node that began to join so has the file `joining` beside
+//! its ledger until it is through; whatever ends the process, the next start goes
+//! on from what came.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    io::BufReader,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use futures::{StreamExt as _, stream};
+use tokio::{
+    task::{JoinHandle, spawn_blocking},
+    time::{Instant, interval, sleep},
+};
+use trefoil_content::ContentId;
+use trefoil_ledger::{
+    Ledger,
+    joining::{self, JoinError, Standing},
+};
+use trefoil_net::NetHandle;
+use trefoil_types::{ChainSpec, Disk, MemDisk, Offence, PeerId};
+
+use crate::{
+    commands::progress::Bar,
+    content::{Announced, Content, FetchError, Selection},
+    disk::FileDisk,
+    failure::Failure,
+    home::Home,
+    host::{self, NodeKeys},
+    settings::{Settings, SyncMode},
+    snapshots::{Folder, Index, Listed, Name, file_id, senders_are_right},
+};
+
+/// Is there until the node has joined; says what it fetches.
+const MARK: &str = "joining";
+
+const LOOK: Duration = Duration::from_millis(200);
+
+/// How long peers are heard after the first told of a snapshot.
+const GATHER: Duration = Duration::from_secs(1);
+
+/// Who is connected for so long and told of no snapshot has none.
+const QUIET: Duration = Duration::from_secs(3);
+
+/// How long a node looks for peers before it begins at genesis.
+const ALONE: Duration = Duration::from_secs(15);
+
+/// When nothing came for so long, another snapshot is looked for.
+const STALL: Duration = Duration::from_secs(20);
+
+/// Files that are fetched at once.
+const AT_ONCE: usize = 8;
+
+/// The longest list of files that is taken, bytes.
+const INDEX_BYTES_MAX: u64 = 16 << 20;
+
+/// Brings a node that has no chain yet, or began to join, to a recent block.
+/// Otherwise, or when no peer has a snapshot, does nothing: the node executes what
+/// it lacks.
+///
+/// # Errors
+/// A disk that fails; a network that cannot be joined as this node is set up.
+pub async fn join(
+    home: &Home,
+    spec: &Arc<ChainSpec>,
+    settings: &Settings,
+    keys: &NodeKeys,
+) -> Result<(), Failure> {
+    let disk: Arc<dyn Disk> = Arc::new(FileDisk::open(&home.data())?);
+    let mark = Mark(home.data().join(MARK));
+    if !is_due(joining::standing(&*disk)?, mark.0.exists(), spec, settings.sync, keys)? {
+        return Ok(());
+    }
+    let (newcomer, drains) = Newcomer::start(home, spec, settings, keys, disk).await?;
+    let joined = newcomer.join(settings.sync == SyncMode::Snapshot).await;
+    newcomer.net.shutdown();
+    for drain in drains {
+        // It ends with the network.
+        let _ = drain.await;
+    }
+    joined?;
+    remove(&mark.0)
+}
+
+/// The file that is there until the node has joined.
+struct Mark(PathBuf);
+
+impl Mark {
+    /// What the node was fetching when it ended.
+    fn read(&self) -> Option<Announced> {
+        let text = fs::read_to_string(&self.0).ok()?;
+        let (height, index) = text.split_once(' ')?;
+        let index = hex::decode(index).ok()?.try_into().ok()?;
+        Some(Announced { height: height.parse().ok()?, index })
+    }
+
+    fn write(&self, target: &Announced) -> Result<(), Failure> {
+        let text = format!("{} {}", target.height, hex::encode(target.index));
+        fs::write(&self.0, text).map_err(|e| Failure::file("write", &self.0, e))
+    }
+}
+
+/// Whether a node is to join by a snapshot. `begun`: it began to.
+fn is_due(
+    standing: Standing,
+    begun: bool,
+    spec: &ChainSpec,
+    mode: SyncMode,
+    keys: &NodeKeys,
+) -> Result<bool, Failure> {
+    if spec.snapshot_every == 0 && mode == SyncMode::Snapshot {
+        return Err(Failure::told(
+            "this network keeps no snapshots: its chain.toml has snapshot_every = 0",
+            "set sync to \"auto\" or \"full\"",
+        ));
+    }
+    let validator = keys.validator.as_ref().map(|key| key.public());
+    let founded = spec.validators.iter().any(|founder| Some(founder.key) == validator);
+    match (mode, standing) {
+        (SyncMode::Full, Standing::Nothing { unfinished: true }) if begun => Err(Failure::told(
+            "this node began to join by a snapshot",
+            "let it finish without --sync full, or remove its data directory",
+        )),
+        (SyncMode::Full, _) => Ok(false),
+        (_, Standing::Chain { .. }) => Ok(begun),
+        (_, Standing::Nothing { unfinished: true }) => Ok(begun),
+        (SyncMode::Snapshot, _) => Ok(true),
+        (SyncMode::Auto, _) => Ok(begun || !founded && spec.snapshot_every > 0),
+    }
+}
+
+/// Why an attempt came to nothing.
+enum Setback {
+    /// What peers told of is not so.
+    False(String),
+    /// Nothing comes any more.
+    Stalled,
+    /// It is on us.
+    Ours(Failure),
+}
+
+impl<E: Into<Failure>> From<E> for Setback {
+    fn from(error: E) -> Self {
+        Self::Ours(error.into())
+    }
+}
+
+struct Newcomer {
+    data: PathBuf,
+    mark: Mark,
+    folder: Folder,
+    spec: Arc<ChainSpec>,
+    disk: Arc<dyn Disk>,
+    net: NetHandle,
+    content: Content,
+}
+
+impl Newcomer {
+    /// Connects to the network, with nothing behind it but content.
+    async fn start(
+        home: &Home,
+        spec: &Arc<ChainSpec>,
+        settings: &Settings,
+        keys: &NodeKeys,
+        disk: Arc<dyn Disk>,
+    ) -> Result<(Self, Vec<JoinHandle<()>>), Failure> {
+        // Who is a member, as far as this node knows yet.
+        let ledger = match joining::standing(&*disk)? {
+            Standing::Chain { .. } => disk.clone(),
+            Standing::Nothing { .. } => Arc::new(MemDisk::default()) as Arc<dyn Disk>,
+        };
+        let ledger = Ledger::open(ledger, spec.clone(), settings.history.0)?;
+        let access = host::access(home, &settings.p2p, &ledger)?;
+        let config = host::network(home, &settings.p2p, &ledger, keys.identity.clone(), access);
+        drop(ledger);
+        let me = PeerId(keys.identity.public());
+        let (net, lanes) = trefoil_net::start(config).await?;
+        let sharing = host::sharing(home, settings, spec.kind, me);
+        let content = Content::start(sharing, net.clone(), lanes.content)?;
+        let drain = |mut lane: trefoil_net::Inbox| {
+            tokio::spawn(async move { while lane.recv().await.is_some() {} })
+        };
+        let drains = [lanes.consensus, lanes.catch_up, lanes.gossip].map(drain).into();
+        let (data, folder) = (home.data(), home.snapshots());
+        let mark = Mark(data.join(MARK));
+        fs::create_dir_all(&folder.dir).map_err(|e| Failure::file("make", &folder.dir, e))?;
+        Ok((Self { data, mark, folder, spec: spec.clone(), disk, net, content }, drains))
+    }
+
+    /// Until the node is at a recent block with all blocks before it, or (not
+    /// `patient`) no peer has a snapshot.
+    async fn join(&self, patient: bool) -> Result<(), Failure> {
+        let mut refused = BTreeSet::new();
+        // What came of it already should not be for nothing.
+        let mut begun = self.mark.read();
+        loop {
+            let chosen = match begun.take() {
+                Some(begun) => Some(begun),
+                None => self.choose(&refused, patient).await?,
+            };
+            let Some(target) = chosen else {
+                tracing::info!("no peer has a snapshot: executing the chain");
+                return Ok(());
+            };
+            self.mark.write(&target)?;
+            match self.take(target).await {
+                Ok(()) => return Ok(()),
+                Err(Setback::Ours(failure)) => return Err(failure),
+                Err(Setback::Stalled) => {
+                    tracing::warn!(height = target.height, "nothing comes of a snapshot any more");
+                }
+                Err(Setback::False(why)) => {
+                    tracing::warn!(height = target.height, why, "peers told of a false snapshot");
+                    refused.insert(target.index);
+                    let told = self.content.announced().await?;
+                    for (peer, _) in told.into_iter().filter(|(_, told)| *told == target) {
+                        self.content.blame(peer, Offence::BadContent).await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits until peers tell of a snapshot; the one that most tell of.
+    async fn choose(
+        &self,
+        refused: &BTreeSet<[u8; 32]>,
+        patient: bool,
+    ) -> Result<Option<Announced>, Failure> {
+        let began = Instant::now();
+        let (mut met, mut heard) = (None, None);
+        loop {
+            let told = self.content.announced().await?;
+            let chosen = most(told.into_values().filter(|told| !refused.contains(&told.index)));
+            if chosen.is_some() && heard.get_or_insert_with(Instant::now).elapsed() >= GATHER {
+                return Ok(chosen);
+            }
+            if !self.net.peers().is_empty() {
+                met.get_or_insert_with(Instant::now);
+            }
+            let silent = met.map_or(began.elapsed() >= ALONE, |met| met.elapsed() >= QUIET);
+            if silent && chosen.is_none() && !patient {
+                return Ok(None);
+            }
+            sleep(LOOK).await;
+        }
+    }
+
+    /// Fetches and takes in what a peer's list names, as far as it lacks here.
+    async fn take(&self, target: Announced) -> Result<(), Setback> {
+        let index = self.index(target).await?;
+        if let Standing::Nothing { .. } = self.standing()? {
+            tracing::info!(height = target.height, bytes = index.state.size, "fetching a snapshot");
+            self.fetch(vec![index.state.clone()]).await?;
+            let history = index.before(index.height.saturating_add(1)).cloned().collect();
+            let restored = self.restore(&index.state);
+            tokio::try_join!(restored, self.fetch(history))?;
+        }
+        let Standing::Chain { blocks_from, .. } = self.standing()? else {
+            unreachable!("restored")
+        };
+        let missing: Vec<Listed> = index.before(blocks_from).cloned().collect();
+        self.fetch(missing.clone()).await?;
+        for archive in &missing {
+            self.import(archive).await?;
+        }
+        Ok(())
+    }
+
+    fn standing(&self) -> Result<Standing, Failure> {
+        Ok(joining::standing(&*self.disk)?)
+    }
+
+    /// The list of files that peers told of.
+    async fn index(&self, target: Announced) -> Result<Index, Setback> {
+        let id = file_id(target.index);
+        let listed = Listed { name: Name::Index(target.height), id, size: INDEX_BYTES_MAX };
+        let held = tokio::select! {
+            held = self.content.open(id) => held?,
+            () = sleep(STALL) => return Err(Setback::Stalled),
+        };
+        let size = held.layout.bytes();
+        if size > INDEX_BYTES_MAX {
+            return Err(Setback::False(format!("its list has {size} bytes")));
+        }
+        self.fetch(vec![Listed { size, ..listed }]).await?;
+        let path = self.path(id, listed.name);
+        let bytes = fs::read(&path).map_err(|e| Failure::file("read", &path, e))?;
+        let index = Index::decode(&bytes).filter(|index| index.height == target.height);
+        index.ok_or_else(|| Setback::False("its list of files is none".into()))
+    }
+
+    /// Where a file is that was fetched.
+    fn path(&self, id: ContentId, name: Name) -> PathBuf {
+        let shared = self.content.about(id).and_then(|about| about.shared);
+        shared.unwrap_or_else(|| match self.folder.path(name) {
+            path if path.exists() => path,
+            _ => self.data.join("content").join(id.to_string()).join("data"),
+        })
+    }
+
+    /// Fetches files, several at once, and shares them from the folder.
+    async fn fetch(&self, files: Vec<Listed>) -> Result<(), Setback> {
+        let total = files.iter().fold(0u64, |sum, file| sum.saturating_add(file.size));
+        let (coming, mut done) = (Coming::default(), 0);
+        let one = |file: Listed| {
+            let coming = &coming;
+            async move {
+                coming.begin(file.id);
+                let name = Some(file.name.to_string());
+                self.content.get(file.id, name, Selection::default()).await?;
+                let from = self.content.progress(file.id).await?.unwrap_or_default().by_peer;
+                coming.end(file.id);
+                self.content.move_out(file.id, &self.folder.path(file.name)).await?;
+                Ok::<_, Setback>((file.size, from))
+            }
+        };
+        let mut all = std::pin::pin!(stream::iter(files).map(one).buffer_unordered(AT_ONCE));
+        let (mut bar, mut look) = (Bar::new(false), interval(LOOK));
+        let (mut here, mut moved) = (0, Instant::now());
+        let mut shares = BTreeMap::<PeerId, u64>::new();
+        loop {
+            tokio::select! {
+                next = all.next() => {
+                    let Some(ended) = next else { break };
+                    let (size, from) = ended?;
+                    done += size;
+                    from.into_iter().for_each(|(peer, bytes)| *shares.entry(peer).or_default() += bytes);
+                }
+                _ = look.tick() => {
+                    let now = done + self.here(coming.ids()).await?;
+                    if now != here {
+                        (here, moved) = (now, Instant::now());
+                    }
+                    if moved.elapsed() >= STALL {
+                        return Err(Setback::Stalled);
+                    }
+                    bar.show(here, Some(total), "here");
+                }
+            }
+        }
+        bar.end(total, "here");
+        for (peer, bytes) in shares {
+            tracing::info!(%peer, bytes, "gave");
+        }
+        Ok(())
+    }
+
+    /// How many bytes are here of what is coming.
+    async fn here(&self, ids: Vec<ContentId>) -> Result<u64, FetchError> {
+        let mut here = 0;
+        for id in ids {
+            here += self.content.progress(id).await?.map_or(0, |progress| progress.here);
+        }
+        Ok(here)
+    }
+
+    async fn restore(&self, state: &Listed) -> Result<(), Setback> {
+        let (disk, spec) = (self.disk.clone(), self.spec.clone());
+        let began = Instant::now();
+        let restored =
+            self.read(state, move |file| joining::restore(&*disk, &spec, file, None)).await?;
+        let seconds = began.elapsed().as_secs_f64();
+        tracing::info!(height = restored.height, counts = ?restored.counts, seconds, "restored the state");
+        Ok(())
+    }
+
+    async fn import(&self, archive: &Listed) -> Result<(), Setback> {
+        let (disk, spec) = (self.disk.clone(), self.spec.clone());
+        let import =
+            move |mut file| joining::import_archive(&*disk, &spec, &mut file, &senders_are_right);
+        self.read(archive, import).await.map(drop)
+    }
+
+    /// Takes a file in. One that proves false is removed.
+    async fn read<T: Send + 'static>(
+        &self,
+        listed: &Listed,
+        take: impl FnOnce(BufReader<fs::File>) -> Result<T, JoinError> + Send + 'static,
+    ) -> Result<T, Setback> {
+        let path = self.path(listed.id, listed.name);
+        let file = fs::File::open(&path).map_err(|e| Failure::file("read", &path, e))?;
+        let file = BufReader::with_capacity(1 << 20, file);
+        let taken = spawn_blocking(move || take(file)).await;
+        match taken.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic())) {
+            Ok(taken) => Ok(taken),
+            Err(error) if is_false(&error) => {
+                self.content.remove(listed.id).await?;
+                remove(&self.folder.path(listed.name))?;
+                Err(Setback::False(format!("{}: {error}", listed.name)))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// The snapshot that most peers tell of, of equals the newest.
+fn most(told: impl Iterator<Item = Announced>) -> Option<Announced> {
+    let mut tellers = BTreeMap::<Announced, usize>::new();
+    told.for_each(|announced| *tellers.entry(announced).or_default() += 1);
+    let most = tellers.into_iter().max_by_key(|(announced, count)| (*count, announced.height));
+    most.map(|(announced, _)| announced)
+}
+
+/// Whether a file's error is that of who made it.
+fn is_false(error: &JoinError) -> bool {
+    match error {
+        JoinError::NotOurs { .. }
+        | JoinError::Truncated { .. }
+        | JoinError::Damaged { .. }
+        | JoinError::OtherChain { .. }
+        | JoinError::Unproven(_)
+        | JoinError::NotNext { .. } => true,
+        JoinError::Ledger(_)
+        | JoinError::File(_)
+        | JoinError::Taken { .. }
+        | JoinError::Missing(_) => false,
+    }
+}
+
+fn remove(path: &Path) -> Result<(), Failure> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Failure::file("remove", path, error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What is being fetched just now.
+#[derive(Default)]
+struct Coming(Mutex<BTreeSet<ContentId>>);
+
+impl Coming {
+    fn begin(&self, id: ContentId) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
+    }
+
+    fn end(&self, id: ContentId) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+    }
+
+    fn ids(&self) -> Vec<ContentId> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
+    }
+}

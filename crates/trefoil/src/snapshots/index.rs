@@ -1,0 +1,172 @@
+//! The list of the files by which a newcomer joins: a state snapshot and the
+//! archives of the blocks up to it. Its bytes are a manifest's, the same on all
+//! nodes that have the same files; each file is a resource of its own.
+
+use trefoil_content::{ContentId, Entry, Kind, Manifest, ManifestError};
+use trefoil_ledger::joining::Archived;
+use trefoil_types::Height;
+
+/// What a file's name says that it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Name {
+    State(Height),
+    Blocks(Archived),
+    Index(Height),
+}
+
+impl std::fmt::Display for Name {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::State(height) => write!(f, "state-{height}"),
+            Self::Blocks(Archived { first, last }) => write!(f, "blocks-{first}-{last}"),
+            Self::Index(height) => write!(f, "index-{height}"),
+        }
+    }
+}
+
+impl Name {
+    /// `None`: not a name of ours, or not in its one spelling.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (kind, rest) = text.split_once('-')?;
+        let name = match kind {
+            "state" => Self::State(rest.parse().ok()?),
+            "index" => Self::Index(rest.parse().ok()?),
+            "blocks" => {
+                let (first, last) = rest.split_once('-')?;
+                Self::Blocks(Archived { first: first.parse().ok()?, last: last.parse().ok()? })
+            }
+            _ => return None,
+        };
+        (name.to_string() == text).then_some(name)
+    }
+}
+
+/// A file and its resource.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    pub name: Name,
+    pub id: ContentId,
+    /// Bytes.
+    pub size: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Index {
+    pub height: Height,
+    pub state: Listed,
+    /// The oldest first, each where the one before it ends, up to `height`.
+    pub history: Vec<Listed>,
+}
+
+impl Index {
+    /// Of files in any order; `None`: they are not one state and the blocks that
+    /// lead to it.
+    pub fn of(files: impl IntoIterator<Item = Listed>) -> Option<Self> {
+        let (mut states, mut history) = (Vec::new(), Vec::new());
+        for file in files {
+            match file.name {
+                Name::State(height) => states.push((height, file)),
+                Name::Blocks(archived) => history.push((archived, file)),
+                Name::Index(_) => return None,
+            }
+        }
+        let (height, state) = states.pop().filter(|_| states.is_empty())?;
+        history.sort_unstable_by_key(|(archived, _)| archived.first);
+        let mut next = history.first().map_or(height.checked_add(1), |(a, _)| Some(a.first));
+        for (Archived { first, last }, _) in &history {
+            if Some(*first) != next || first > last {
+                return None;
+            }
+            next = last.checked_add(1);
+        }
+        let history = history.into_iter().map(|(_, file)| file).collect();
+        (next == height.checked_add(1)).then_some(Self { height, state, history })
+    }
+
+    /// # Errors
+    /// More files than a manifest may have.
+    pub fn encode(&self) -> Result<Vec<u8>, ManifestError> {
+        let entry = |listed: &Listed| Entry {
+            path: listed.name.to_string(),
+            size: listed.size,
+            root: listed.id.root,
+        };
+        let entries = self.history.iter().chain([&self.state]).map(entry);
+        Ok(Manifest::new(entries.collect())?.encode())
+    }
+
+    /// `None`: bytes that are no such list.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let manifest = Manifest::decode(bytes).ok()?;
+        let listed = |entry: &Entry| {
+            let (name, id) = (Name::parse(&entry.path)?, file_id(entry.root));
+            Some(Listed { name, id, size: entry.size })
+        };
+        Self::of(manifest.entries().iter().map(listed).collect::<Option<Vec<_>>>()?)
+    }
+
+    /// The archives of the blocks before one, the newest first.
+    pub fn before(&self, height: Height) -> impl Iterator<Item = &Listed> {
+        let before = move |listed: &&Listed| match listed.name {
+            Name::Blocks(archived) => archived.last < height,
+            Name::State(_) | Name::Index(_) => false,
+        };
+        self.history.iter().rev().filter(before)
+    }
+}
+
+pub fn file_id(root: [u8; 32]) -> ContentId {
+    ContentId { kind: Kind::File, root }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listed(name: &str) -> Listed {
+        Listed { name: Name::parse(name).unwrap(), id: file_id([name.len() as u8; 32]), size: 7 }
+    }
+
+    #[test]
+    fn a_name_has_one_spelling() {
+        for name in ["state-8", "blocks-1-8", "index-16"] {
+            assert_eq!(Name::parse(name).unwrap().to_string(), name);
+        }
+        for name in ["state-08", "state-", "state-+8", "blocks-1", "blocks-1-2-3", "x-1", "state"] {
+            assert_eq!(Name::parse(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_listed_is_one_state_and_the_blocks_that_lead_to_it() {
+        let good = [
+            &["blocks-5-8", "state-8", "blocks-1-4"][..],
+            &["state-8"],
+            &["blocks-8-8", "state-8"],
+        ];
+        for names in good {
+            let index = Index::of(names.iter().map(|name| listed(name))).unwrap();
+            assert_eq!(Index::decode(&index.encode().unwrap()), Some(index));
+        }
+        let bad = [
+            &["blocks-1-8"][..],
+            &["state-8", "state-9"],
+            &["state-8", "blocks-1-4"],
+            &["state-8", "blocks-1-4", "blocks-4-8"],
+            &["state-8", "blocks-1-4", "blocks-6-8"],
+            &["state-8", "index-8"],
+            &["state-18446744073709551615", "blocks-1-18446744073709551615"],
+        ];
+        for names in bad {
+            assert_eq!(Index::of(names.iter().map(|name| listed(name))), None, "{names:?}");
+        }
+    }
+
+    #[test]
+    fn the_archives_before_a_block_come_newest_first() {
+        let names = ["state-12", "blocks-9-12", "blocks-1-4", "blocks-5-8"];
+        let index = Index::of(names.map(listed)).unwrap();
+        let before: Vec<_> = index.before(9).map(|listed| listed.name.to_string()).collect();
+        assert_eq!(before, ["blocks-5-8", "blocks-1-4"]);
+    }
+}
