@@ -38,6 +38,13 @@ pub enum LinkError {
     Parameters,
 }
 
+/// Of a resource of which only the id is known.
+impl From<ContentId> for Link {
+    fn from(id: ContentId) -> Self {
+        Self { id, name: None, size: None }
+    }
+}
+
 impl fmt::Display for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{SCHEME}{}", self.id)?;

@@ -27,7 +27,7 @@ use tokio::{
     task::spawn_blocking,
 };
 use trefoil_content::{
-    ContentId, Kind,
+    ContentId, Kind, Link,
     swarm::{Manner, Rates, Resource},
 };
 use trefoil_net::{ContentLink, NetHandle};
@@ -68,6 +68,10 @@ pub enum FetchError {
     Library(String),
     #[error("the disk does not take what comes: {0}")]
     Disk(String),
+    #[error(
+        "it has {is} bytes, not {said} as its link or name says: that is wrong, and nothing was written"
+    )]
+    Size { is: u64, said: u64 },
     #[error("no file {0:?} in the directory")]
     NoFile(String),
     #[error("the node is stopping")]
@@ -177,15 +181,12 @@ impl Content {
     /// directory. Dropping the future ends the fetch; what came stays.
     ///
     /// # Errors
-    /// When the disk fails, or it is removed meanwhile.
-    pub async fn get(
-        &self,
-        id: ContentId,
-        name: Option<String>,
-        selection: Selection,
-    ) -> Result<Arc<Held>, FetchError> {
-        let file = self.store(id, name).await?;
-        if id.kind == Kind::File {
+    /// When its size is not what the link says, the disk fails, or it is removed
+    /// meanwhile.
+    pub async fn get(&self, link: &Link, selection: Selection) -> Result<Arc<Held>, FetchError> {
+        let file = self.store(link).await?;
+        if link.id.kind == Kind::File {
+            check_size(link, &file)?;
             let bytes = selection.range.unwrap_or(0..file.layout.bytes());
             let pieces = match file.layout.bytes() {
                 0 => 0..file.layout.pieces(),
@@ -195,6 +196,7 @@ impl Content {
             return self.finished(file);
         }
         let tree = self.tree(&file).await?;
+        check_size(link, &tree)?;
         let pieces = match &selection.path {
             None => 0..tree.layout.pieces(),
             Some(path) => {
@@ -212,7 +214,7 @@ impl Content {
     /// # Errors
     /// When the disk fails.
     pub async fn open(&self, id: ContentId) -> Result<Arc<Held>, FetchError> {
-        let file = self.store(id, None).await?;
+        let file = self.store(&id.into()).await?;
         match id.kind {
             Kind::File => Ok(file),
             Kind::Directory => self.tree(&file).await,
@@ -234,7 +236,8 @@ impl Content {
     }
 
     /// The store of a file or manifest, which may have to be found first.
-    async fn store(&self, id: ContentId, name: Option<String>) -> Result<Arc<Held>, FetchError> {
+    async fn store(&self, link: &Link) -> Result<Arc<Held>, FetchError> {
+        let (id, name) = (link.id, link.name.clone());
         let resource = Resource::file(id.root);
         if let Some(held) = self.ask(|reply| Command::Store { resource, reply }).await? {
             self.library.touch(id)?;
@@ -362,6 +365,14 @@ impl Content {
         let stopping = |_| FetchError::Stopping;
         self.commands.send(command(reply)).await.map_err(|_| FetchError::Stopping)?;
         answer.await.map_err(stopping)
+    }
+}
+
+fn check_size(link: &Link, held: &Held) -> Result<(), FetchError> {
+    let is = held.layout.bytes();
+    match link.size.filter(|said| *said != is) {
+        Some(said) => Err(FetchError::Size { is, said }),
+        None => Ok(()),
     }
 }
 

@@ -14,8 +14,8 @@ use trefoil_types::SpecError;
 use crate::{
     client::ClientError,
     content::{ExportError, FetchError, LibraryError},
+    contract::ContractError,
     disk::{DiskError, cure},
-    governance::GovernanceError,
     invite::InviteError,
     keys::KeysError,
     settings::SettingsError,
@@ -50,7 +50,7 @@ pub enum Failure {
     #[error(transparent)]
     Client(#[from] ClientError),
     #[error(transparent)]
-    Governance(#[from] GovernanceError),
+    Contract(#[from] ContractError),
     #[error(
         "cannot listen for RPC on {address}: {source}; another program may use the port: choose another with --rpc or stop it"
     )]

@@ -20,7 +20,7 @@ use tokio::{
     task::{JoinHandle, spawn_blocking},
     time::{Instant, interval, sleep},
 };
-use trefoil_content::ContentId;
+use trefoil_content::{ContentId, Link};
 use trefoil_ledger::{
     Ledger,
     joining::{self, JoinError, Standing},
@@ -315,8 +315,8 @@ impl Newcomer {
             let coming = &coming;
             async move {
                 coming.begin(file.id);
-                let name = Some(file.name.to_string());
-                self.content.get(file.id, name, Selection::default()).await?;
+                let link = Link { name: Some(file.name.to_string()), ..file.id.into() };
+                self.content.get(&link, Selection::default()).await?;
                 let from = self.content.progress(file.id).await?.unwrap_or_default().by_peer;
                 coming.end(file.id);
                 self.content.move_out(file.id, &self.folder.path(file.name)).await?;

@@ -198,7 +198,7 @@ impl Fetch {
             };
             let content = &sharing.content;
             let mut bar = Bar::new(false);
-            let mut get = std::pin::pin!(content.get(link.id, link.name.clone(), selection));
+            let mut get = std::pin::pin!(content.get(&link, selection));
             let held = loop {
                 tokio::select! {
                     held = &mut get => break held?,

@@ -168,7 +168,7 @@ impl Api {
                 range: get.range.map(|(from, to)| from..to),
                 sequential: get.sequential,
             };
-            let held = content.get(id, wanted.name, selection).await.map_err(failed)?;
+            let held = content.get(&wanted, selection).await.map_err(failed)?;
             let progress = content.progress(id).await.map_err(failed)?;
             let output = get.output.clone();
             let written = spawn_blocking(move || write(&held, &get));
@@ -247,7 +247,7 @@ pub fn link(text: &str) -> Result<Link, ApiError> {
         return text.parse().map_err(|error: trefoil_content::LinkError| bad(&error));
     }
     let id = text.parse().map_err(|error: trefoil_content::IdError| bad(&error))?;
-    Ok(Link { id, name: None, size: None })
+    Ok(ContentId::into(id))
 }
 
 /// The link of a resource that is here.

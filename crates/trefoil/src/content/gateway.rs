@@ -318,7 +318,7 @@ impl Reader {
         let (all, id) = (content.clone(), held.id);
         let selection =
             Selection { path: path.clone(), range: Some(left.clone()), sequential: true };
-        let ahead = tokio::spawn(async move { all.get(id, None, selection).await });
+        let ahead = tokio::spawn(async move { all.get(&id.into(), selection).await });
         Self { content, held, path, file, left, ahead: ahead.abort_handle() }
     }
 
@@ -330,7 +330,7 @@ impl Reader {
         let now = self.left.start..self.left.end.min(self.left.start + CHUNK);
         let range = Some(now.clone());
         let selection = Selection { path: self.path.clone(), range, sequential: false };
-        if let Err(error) = self.content.get(self.held.id, None, selection).await {
+        if let Err(error) = self.content.get(&self.held.id.into(), selection).await {
             self.left = 0..0;
             return Some((Err(error), self));
         }
