@@ -7,6 +7,7 @@
 //! when their hash was found right; every decoder is bounded; one value has
 //! one encoding. `docs/content.md` tells the ideas and the measured figures.
 
+mod allow;
 mod bits;
 mod id;
 mod layout;
@@ -20,6 +21,7 @@ mod store;
 pub mod swarm;
 mod varint;
 
+pub use allow::{ALLOWED_MAX, AllowError, AllowList};
 pub use bits::Bits;
 pub use id::{ContentId, IdError, Kind};
 pub use layout::{BYTES_MAX, FILES_MAX, GROUP_BYTES, Layout, LayoutError, Part, groups};

@@ -15,7 +15,7 @@ mod peer;
 mod topic;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     ops::Range,
     path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicU64},
@@ -27,11 +27,11 @@ use tokio::{
     task::spawn_blocking,
 };
 use trefoil_content::{
-    ContentId, Kind, Link,
+    AllowList, ContentId, Kind, Link,
     swarm::{Manner, Rates, Resource},
 };
 use trefoil_net::{ContentLink, NetHandle};
-use trefoil_types::{Offence, PeerId};
+use trefoil_types::{Offence, OrganisationId, PeerId};
 
 pub use self::{
     driver::Announced,
@@ -40,7 +40,7 @@ pub use self::{
 };
 use self::{
     driver::{Command, Driver, EVENTS_MAX},
-    library::Library,
+    library::{Library, Terms},
     topic::{Seeking, Want},
 };
 
@@ -51,6 +51,8 @@ const COMMANDS_MAX: usize = 256;
 #[derive(Clone, Debug)]
 pub struct ContentConfig {
     pub me: PeerId,
+    /// This node's, in a network of members.
+    pub organisation: Option<OrganisationId>,
     /// Where resources are kept.
     pub dir: PathBuf,
     pub manner: Manner,
@@ -72,6 +74,16 @@ pub enum FetchError {
         "it has {is} bytes, not {said} as its link or name says: that is wrong, and nothing was written"
     )]
     Size { is: u64, said: u64 },
+    #[error(
+        "it is for organisations {allow} only, and this node belongs to {}; ask one of theirs",
+        own.map_or("none".into(), |own| own.to_string())
+    )]
+    NotAllowed { allow: AllowList, own: Option<OrganisationId> },
+    #[error(
+        "a part of {id} is here for {}, not for whom this link says; remove it with `trefoil rm {id}` and get it again",
+        among(here)
+    )]
+    OtherList { id: ContentId, here: AllowList },
     #[error("no file {0:?} in the directory")]
     NoFile(String),
     #[error("the node is stopping")]
@@ -81,6 +93,13 @@ pub enum FetchError {
 impl From<LibraryError> for FetchError {
     fn from(error: LibraryError) -> Self {
         Self::Library(error.to_string())
+    }
+}
+
+fn among(allow: &AllowList) -> String {
+    match allow.is_open() {
+        true => "all members".into(),
+        false => format!("organisations {allow}"),
     }
 }
 
@@ -114,6 +133,7 @@ pub struct Content {
     commands: mpsc::Sender<Command>,
     library: Arc<Library>,
     quota: Option<u64>,
+    organisation: Option<OrganisationId>,
 }
 
 impl Content {
@@ -130,23 +150,32 @@ impl Content {
         let library = Arc::new(Library::open(&config.dir)?);
         let (event_to, events) = mpsc::channel(EVENTS_MAX);
         let (commands, waiting) = mpsc::channel(COMMANDS_MAX);
-        let ContentConfig { me, manner, rates, quota, .. } = config;
+        let ContentConfig { me, organisation, manner, rates, quota, .. } = config;
         let driver = Driver::new(me, manner, rates, net, library.clone(), event_to);
         tokio::spawn(driver.run(links, events, waiting));
-        Ok(Self { commands, library, quota })
+        Ok(Self { commands, library, quota, organisation })
     }
 
-    /// Hashes a file or directory and shares it where it is. `read` counts bytes.
+    /// Hashes a file or directory and shares it where it is, with members of the
+    /// organisations on the list and of this node's own. `read` counts bytes.
     ///
     /// # Errors
-    /// What cannot be read or named.
+    /// What cannot be read or named; a list on a network without organisations.
     pub async fn put(
         &self,
         path: &Path,
         name: Option<String>,
+        allow: AllowList,
         read: Arc<AtomicU64>,
     ) -> Result<ContentId, LibraryError> {
-        self.put_as(path, name, true, read).await
+        let allow = match (allow.is_open(), self.organisation) {
+            (true, _) => allow,
+            (false, None) => return Err(LibraryError::NoOrganisation),
+            (false, Some(own)) => {
+                AllowList::new(allow.organisations().iter().copied().chain([own]))?
+            }
+        };
+        self.put_as(path, Terms { name, allow, origin: true }, read).await
     }
 
     /// As [`Content::put`], for a file that others have of themselves too: they do
@@ -155,23 +184,24 @@ impl Content {
     /// # Errors
     /// What cannot be read or named.
     pub async fn share(&self, path: &Path) -> Result<ContentId, LibraryError> {
-        self.put_as(path, None, false, Arc::default()).await
+        let terms = Terms { name: None, allow: AllowList::default(), origin: false };
+        self.put_as(path, terms, Arc::default()).await
     }
 
     async fn put_as(
         &self,
         path: &Path,
-        name: Option<String>,
-        origin: bool,
+        terms: Terms,
         read: Arc<AtomicU64>,
     ) -> Result<ContentId, LibraryError> {
+        let allow = terms.allow.clone();
         let (library, path) = (self.library.clone(), path.to_path_buf());
-        let put = spawn_blocking(move || library.put(&path, name, origin, &read)).await;
+        let put = spawn_blocking(move || library.put(&path, terms, &read)).await;
         let id = put.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
         // What was open of it is opened anew, whole.
         self.close(id).await;
         // Whoever sought it already is told.
-        for resource in resources(id) {
+        for resource in library::resources(id, &allow) {
             let _ = self.ask(|reply| Command::Store { resource, reply }).await;
         }
         Ok(id)
@@ -227,7 +257,7 @@ impl Content {
         self.fetch(manifest, 0..manifest.layout.pieces(), false).await?;
         // The files' store is opened by what is on disk.
         tokio::task::block_in_place(|| manifest.store.sync())?;
-        let resource = Resource::tree(id.root);
+        let resource = Resource::tree(id.root).among(&manifest.allow);
         let tree = self.ask(|reply| Command::Store { resource, reply }).await?;
         let tree = tree.ok_or_else(|| FetchError::Library("its manifest is malformed".into()))?;
         let bytes = tree.layout.bytes();
@@ -235,15 +265,27 @@ impl Content {
         Ok(tree)
     }
 
-    /// The store of a file or manifest, which may have to be found first.
+    /// The store of a file or manifest, which may have to be found first. What is
+    /// here keeps the list that it came with.
     async fn store(&self, link: &Link) -> Result<Arc<Held>, FetchError> {
-        let (id, name) = (link.id, link.name.clone());
-        let resource = Resource::file(id.root);
+        let id = link.id;
+        let here = self.library.about(id);
+        let allow = here.as_ref().map_or(&link.allow, |about| &about.allow);
+        let other = !link.allow.is_open() && link.allow != *allow;
+        if other && here.as_ref().is_some_and(|about| !about.whole) {
+            return Err(FetchError::OtherList { id, here: allow.clone() });
+        }
+        let resource = Resource::file(id.root).among(allow);
         if let Some(held) = self.ask(|reply| Command::Store { resource, reply }).await? {
             self.library.touch(id)?;
             return Ok(held);
         }
-        let command = |found| Command::Seek { resource, seeking: Seeking { id, name, found } };
+        if !link.allow.admits(self.organisation) {
+            let (allow, own) = (link.allow.clone(), self.organisation);
+            return Err(FetchError::NotAllowed { allow, own });
+        }
+        let link = link.clone();
+        let command = |found| Command::Seek { resource, seeking: Seeking { link, found } };
         self.ask(command).await?
     }
 
@@ -270,13 +312,7 @@ impl Content {
 
     /// How far the fetch of a resource is.
     pub async fn progress(&self, id: ContentId) -> Result<Option<Progress>, FetchError> {
-        for resource in resources(id).into_iter().rev() {
-            let progress = self.ask(|reply| Command::Progress { resource, reply }).await?;
-            if progress.is_some() {
-                return Ok(progress);
-            }
-        }
-        Ok(None)
+        self.ask(|reply| Command::Progress { id, reply }).await
     }
 
     /// Everything that is here, whole or in part.
@@ -313,8 +349,7 @@ impl Content {
     pub async fn collect(&self) -> Result<Vec<ContentId>, FetchError> {
         let Some(quota) = self.quota else { return Ok(Vec::new()) };
         let open = self.ask(|reply| Command::Open { reply }).await?;
-        let busy = |id| resources(id).iter().any(|resource| open.contains(resource));
-        Ok(self.library.collect(quota, busy)?)
+        Ok(self.library.collect(quota, |id| open.contains(&id))?)
     }
 
     /// What is shared from where it is, by path.
@@ -351,10 +386,8 @@ impl Content {
     }
 
     async fn close(&self, id: ContentId) {
-        for resource in resources(id) {
-            // A driver that has ended has closed everything.
-            let _ = self.ask(|reply| Command::Close { resource, reply }).await;
-        }
+        // A driver that has ended has closed everything.
+        let _ = self.ask(|reply| Command::Close { id, reply }).await;
     }
 
     async fn ask<T>(
@@ -374,13 +407,4 @@ fn check_size(link: &Link, held: &Held) -> Result<(), FetchError> {
         Some(said) => Err(FetchError::Size { is, said }),
         None => Ok(()),
     }
-}
-
-/// What peers call the parts of a resource.
-fn resources(id: ContentId) -> BTreeSet<Resource> {
-    let mut resources = BTreeSet::from([Resource::file(id.root)]);
-    if id.kind == Kind::Directory {
-        resources.insert(Resource::tree(id.root));
-    }
-    resources
 }

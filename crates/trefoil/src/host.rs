@@ -73,6 +73,7 @@ impl Host {
         let genesis_hash = ledger.genesis_hash();
         let peer = PeerId(keys.identity.public());
         let access = access(home, &settings.p2p, &ledger)?;
+        let sharing = sharing(home, settings, peer, &access);
         let membership = access.membership();
         let certificate = membership.map(|held| watch::Sender::new(held.certificate.clone()));
         let validator = keys.validator.as_ref().map(SecretKey::public);
@@ -85,7 +86,6 @@ impl Host {
         let (status, watched) = watch::channel(Arc::default());
         let events = broadcast::Sender::new(EVENTS_MAX);
         let workers = pool("worker");
-        let sharing = sharing(home, settings, spec.kind, peer);
         let content = Content::start(sharing, net.clone(), net_lanes.content)?;
         let backend = Backend {
             spec,
@@ -192,11 +192,17 @@ pub(crate) fn network(
 }
 
 /// How this node shares content.
-pub(crate) fn sharing(home: &Home, settings: &Settings, kind: Kind, me: PeerId) -> ContentConfig {
+pub(crate) fn sharing(
+    home: &Home,
+    settings: &Settings,
+    me: PeerId,
+    access: &Access,
+) -> ContentConfig {
     ContentConfig {
         me,
+        organisation: access.membership().map(|held| held.certificate.organisation),
         dir: home.data().join("content"),
-        manner: manner(kind),
+        manner: manner(access.kind()),
         rates: settings.content.rates(),
         quota: settings.content.quota(),
     }

@@ -179,11 +179,11 @@ impl Newcomer {
         };
         let ledger = Ledger::open(ledger, spec.clone(), settings.history.0)?;
         let access = host::access(home, &settings.p2p, &ledger)?;
+        let me = PeerId(keys.identity.public());
+        let sharing = host::sharing(home, settings, me, &access);
         let config = host::network(home, &settings.p2p, &ledger, keys.identity.clone(), access);
         drop(ledger);
-        let me = PeerId(keys.identity.public());
         let (net, lanes) = trefoil_net::start(config).await?;
-        let sharing = host::sharing(home, settings, spec.kind, me);
         let content = Content::start(sharing, net.clone(), lanes.content)?;
         let drain = |mut lane: trefoil_net::Inbox| {
             tokio::spawn(async move { while lane.recv().await.is_some() {} })

@@ -8,7 +8,7 @@ use std::{fmt, str::FromStr};
 
 use alloy_primitives::{Bytes, U256};
 use alloy_sol_types::{SolCall as _, SolEvent as _};
-use trefoil_content::{ContentId, Kind, Link};
+use trefoil_content::{AllowError, AllowList, ContentId, Kind, Link};
 use trefoil_types::Address;
 
 use crate::{
@@ -209,7 +209,7 @@ impl Registry {
             kind: (link.id.kind == Kind::Directory).into(),
             root: link.id.root.into(),
             size: link.size.unwrap_or(0),
-            organisations: Vec::new(),
+            organisations: link.allow.clone().into(),
         };
         let receipt = self.0.send(wallet, Bytes::from(call.abi_encode()), U256::ZERO).await?;
         let published = receipt.logs.iter().find_map(|log| Published::decode_log(log).ok());
@@ -254,10 +254,14 @@ async fn all<T>(
 }
 
 /// What leads to what was published.
-pub fn link(entry: &Entry) -> Link {
+///
+/// # Errors
+/// A list of organisations that the registry would not have taken.
+pub fn link(entry: &Entry) -> Result<Link, AllowError> {
     let kind = if entry.kind == 0 { Kind::File } else { Kind::Directory };
     let id = ContentId { kind, root: entry.root.0 };
-    Link { id, name: Some(entry.name.clone()), size: Some(entry.size) }
+    let allow = AllowList::new(entry.organisations.iter().copied())?;
+    Ok(Link { id, name: Some(entry.name.clone()), size: Some(entry.size), allow })
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ use trefoil::{
     settings,
 };
 use trefoil_content::{
-    ContentId, Link, News,
+    AllowList, ContentId, Link, News,
     message::{FRAME_BYTES_MAX, Frame, Message},
     swarm::{Manner, Rates, Resource},
 };
@@ -65,6 +65,7 @@ async fn node(n: u8, dir: &Path, known: &[(PeerId, SocketAddr)]) -> Node {
     let me = PeerId(key(n).public());
     let config = ContentConfig {
         me,
+        organisation: None,
         dir: dir.join(n.to_string()),
         manner: Manner::Fair,
         rates: Rates::default(),
@@ -88,12 +89,13 @@ fn file(dir: &TempDir, name: &str, bytes: &[u8]) -> PathBuf {
 }
 
 async fn put(node: &Node, path: &Path) -> ContentId {
-    node.content.put(path, None, Arc::new(AtomicU64::new(0))).await.unwrap()
+    node.content.put(path, None, AllowList::default(), Arc::new(AtomicU64::new(0))).await.unwrap()
 }
 
 /// Fetches all of it and returns where it was written.
 async fn get(node: &Node, id: ContentId, to: &Path) {
-    let get = node.content.get(&id.into(), Selection::default());
+    let link = id.into();
+    let get = node.content.get(&link, Selection::default());
     let held = timeout(LIMIT, get).await.expect("in time").unwrap();
     match &held.manifest {
         None => held.export_file(0, 0..held.layout.bytes(), to).unwrap(),
@@ -110,7 +112,7 @@ async fn a_size_that_is_not_so_is_told() {
     let tree = put(&origin, &dir.path().join("tree")).await;
     let other = node(2, dir.path(), &[origin.at]).await;
     for (id, is) in [(id, 70_000), (tree, 5)] {
-        let (wrong, right) = [is + 1, is].map(|size| Link { size: Some(size), ..id.into() }).into();
+        let [wrong, right] = [is + 1, is].map(|size| Link { size: Some(size), ..id.into() });
         let get = other.content.get(&wrong, Selection::default());
         let error = timeout(LIMIT, get).await.unwrap().unwrap_err();
         assert_eq!(error, FetchError::Size { is, said: is + 1 });
@@ -317,7 +319,8 @@ async fn a_file_that_changed_is_not_served() {
     changed[70_000] ^= 1;
     fs::write(&path, changed).unwrap();
     let other = node(2, dir.path(), &[origin.at]).await;
-    let get = other.content.get(&id.into(), Selection::default());
+    let link = id.into();
+    let get = other.content.get(&link, Selection::default());
     assert!(timeout(Duration::from_secs(2), get).await.is_err(), "it cannot be whole");
     let here = other.content.progress(id).await.unwrap().unwrap().here;
     assert!(here < 200_000, "{here}");

@@ -74,6 +74,35 @@ fn sample(seed: usize) -> Vec<u8> {
 }
 
 #[test]
+fn what_is_for_some_organisations_is_served_to_them_only() {
+    let net = Devnet::start("consortium");
+    // Node 0 is of org-1.
+    let one = net.file("one", &sample(1));
+    let link = net.on("0", &["put", &one, "--allow", "org-2,4", "--name", "secret"]);
+    let link = link.lines().next().unwrap();
+    assert!(link.ends_with("&allow=1,2,4"), "{link}");
+    assert!(net.on("3", &["names"]).contains("for organisations [1, 2, 4]"));
+    assert_eq!(net.get("1", link, "got-1"), sample(1));
+    assert_eq!(net.get("3", "secret", "got-2"), sample(1));
+    let words = ["for organisations 1,2,4", "belongs to 3"];
+    net.refuse("2", &["get", "secret", "-o", &net.text("none")], &words);
+    net.refuse("2", &["get", link, "-o", &net.text("none")], &words);
+
+    net.refuse("0", &["put", &one, "--allow", "org-9"], &["org-9", "trefoil org list"]);
+    assert!(net.on("1", &["ls"]).contains("for organisations [1, 2, 4]"));
+}
+
+#[test]
+fn a_public_network_has_names_and_no_lists() {
+    let net = Devnet::start("public");
+    let one = net.file("one", &sample(1));
+    net.refuse("0", &["put", &one, "--allow", "org-1"], &["public network has none"]);
+    // Nodes of a public network hold the accounts of their stake besides.
+    net.on("0", &["put", &one, "--name", "maps", "--account", FIRST]);
+    assert_eq!(net.get("1", "maps", "got-1"), sample(1));
+}
+
+#[test]
 fn what_is_put_by_a_name_is_got_by_it() {
     let net = Devnet::start("consortium");
     let (one, two) = (net.file("one", &sample(1)), net.file("two", &sample(2)));

@@ -8,12 +8,13 @@ use std::{
 
 use clap::Args;
 use serde_json::{Value, json};
-use trefoil_content::Link;
+use trefoil_content::{AllowList, Link};
+use trefoil_types::Kind;
 
 use super::{
     block_on,
     devnet::{default_dir, node_dir},
-    names::{Signer, own_title},
+    names::{Signer, only, own_title},
     progress::Bar,
 };
 use crate::{
@@ -23,7 +24,9 @@ use crate::{
         api::{self, Get as GetCall, JobStatus, Outcome, Put as PutCall},
         http::token_file,
     },
+    contract::Contract,
     failure::Failure,
+    governance::Organisations,
     home::Home,
     registry::{self, Registry, Title},
     wallet::Wallet,
@@ -122,6 +125,9 @@ pub struct Put {
     /// Publish it on the chain under this name; without @VERSION as the next
     #[arg(long, value_name = "NAME[@VERSION]", value_parser = own_title)]
     name: Option<Title>,
+    /// Only these organisations may have it, and the node's own; by name or number
+    #[arg(long, value_name = "ORG,…", value_delimiter = ',')]
+    allow: Vec<String>,
     #[command(flatten)]
     signer: Signer,
     #[command(flatten)]
@@ -139,7 +145,8 @@ impl Put {
         let wallet = wallet.transpose()?;
         let mut bar = Bar::new(self.worker.json);
         let name = self.name.as_ref().map(|title| title.name.clone());
-        let call = json!(PutCall { path, name });
+        let allow = block_on(self.allow_list())?;
+        let call = json!(PutCall { path, name, allow });
         let work = self.worker.work("admin_put", call, |status| {
             bar.show(status.read, Some(total), "hashed");
         });
@@ -156,6 +163,24 @@ impl Put {
             println!("published as {title}");
         }
         Ok(())
+    }
+
+    /// The organisations that were named, by their numbers.
+    async fn allow_list(&self) -> Result<AllowList, Failure> {
+        if self.allow.is_empty() {
+            return Ok(AllowList::default());
+        }
+        let contract = Contract::governing(self.worker.rpc()?);
+        if contract.kind().await? == Kind::Public {
+            return Err(Failure::told(
+                "--allow names organisations, and a public network has none",
+                "leave it out: anyone may have what is shared there",
+            ));
+        }
+        let organisations = Organisations::read(&contract).await?;
+        let ids = self.allow.iter().map(|named| organisations.find(named));
+        let list = AllowList::new(ids.collect::<Result<Vec<_>, _>>()?);
+        list.map_err(|error| Failure::told(error.to_string(), "name fewer with --allow"))
     }
 
     /// Gives it its name, and tells which version it became.
@@ -216,10 +241,11 @@ impl Get {
         if let Ok(link) = api::link(&self.what) {
             return Ok(link);
         }
-        match self.what.parse() {
+        match self.what.parse::<Title>() {
             Ok(title) => {
                 let entry = block_on(Registry::new(self.worker.rpc()?).find(&title))?;
-                Ok(registry::link(&entry))
+                let odd = |error| Failure::told(format!("{title}: {error}"), "ask its publisher");
+                registry::link(&entry).map_err(odd)
             }
             // What was meant for a link is refused as one.
             Err(_) if self.what.contains(':') => parse(&self.what),
@@ -256,7 +282,8 @@ impl Ls {
             let state = if about.whole { "whole" } else { "part" };
             let pinned = if about.pinned { "pinned" } else { "" };
             let name = about.name.unwrap_or_default();
-            println!("{}  {bytes:>10}  {state:5}  {pinned:6}  {name}", about.id);
+            let allow = only(about.allow.organisations());
+            println!("{}  {bytes:>10}  {state:5}  {pinned:6}  {name}{allow}", about.id);
         }
         Ok(())
     }

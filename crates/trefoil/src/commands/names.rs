@@ -2,7 +2,7 @@
 
 use clap::Args;
 use serde_json::json;
-use trefoil_types::Address;
+use trefoil_types::{Address, OrganisationId};
 
 use super::{Password, arguments::account, block_on, content::Worker, progress::bytes};
 use crate::{
@@ -89,7 +89,16 @@ fn print(entry: &Entry) {
     let Entry { publisher, name, version, height, .. } = entry;
     let size = bytes(entry.size);
     let withdrawn = if entry.withdrawn { "  withdrawn" } else { "" };
-    println!("{publisher}/{name}@{version}  {size}  block {height}{withdrawn}");
+    let allow = only(&entry.organisations);
+    println!("{publisher}/{name}@{version}  {size}  block {height}{allow}{withdrawn}");
+}
+
+/// For whom something is, if not for all members.
+pub fn only(organisations: &[OrganisationId]) -> String {
+    match organisations {
+        [] => String::new(),
+        some => format!("  for organisations {some:?}"),
+    }
 }
 
 fn as_json(entry: &Entry) -> serde_json::Value {
@@ -97,7 +106,7 @@ fn as_json(entry: &Entry) -> serde_json::Value {
         "publisher": entry.publisher,
         "name": entry.name,
         "version": entry.version,
-        "link": registry::link(entry).to_string(),
+        "link": registry::link(entry).ok().map(|link| link.to_string()),
         "organisations": entry.organisations,
         "block": entry.height,
         "withdrawn": entry.withdrawn,

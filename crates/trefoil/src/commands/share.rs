@@ -13,7 +13,7 @@ use std::{
 
 use clap::Args;
 use tokio::{net::TcpListener, signal};
-use trefoil_content::swarm::Manner;
+use trefoil_content::{AllowList, swarm::Manner};
 use trefoil_crypto::SecretKey;
 use trefoil_net::{Access, NetHandle};
 use trefoil_types::{B256, PeerId, keccak256};
@@ -90,6 +90,7 @@ impl Place {
         let settings = ContentSettings { up_kib_s: self.up_kib_s, ..Default::default() };
         let config = ContentConfig {
             me,
+            organisation: None,
             dir: data.join("content"),
             manner: Manner::Fair,
             rates: settings.rates(),
@@ -150,7 +151,7 @@ impl Share {
 
 async fn put(content: &Content, path: &Path) -> Result<trefoil_content::ContentId, Failure> {
     let (mut bar, read) = (Bar::new(false), Arc::new(AtomicU64::new(0)));
-    let mut put = std::pin::pin!(content.put(path, None, read.clone()));
+    let mut put = std::pin::pin!(content.put(path, None, AllowList::default(), read.clone()));
     loop {
         let hashed = || read.load(std::sync::atomic::Ordering::Relaxed);
         tokio::select! {

@@ -13,7 +13,7 @@ use std::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use tokio::task::{AbortHandle, spawn_blocking};
-use trefoil_content::{ContentId, Kind, Link};
+use trefoil_content::{AllowList, ContentId, Kind, Link};
 
 use super::{Content, Held, Progress, Selection};
 
@@ -42,6 +42,9 @@ pub struct Put {
     /// Absolute, as this node's machine knows it.
     pub path: PathBuf,
     pub name: Option<String>,
+    /// Who may have it besides this node's organisation; nobody named: all members.
+    #[serde(default)]
+    pub allow: AllowList,
 }
 
 /// `admin_get`: what to fetch.
@@ -138,7 +141,7 @@ impl Api {
         let (content, read) = (self.content.clone(), Arc::new(AtomicU64::new(0)));
         let counter = read.clone();
         let work = async move {
-            let id = content.put(&put.path, put.name, counter).await.map_err(failed)?;
+            let id = content.put(&put.path, put.name, put.allow, counter).await.map_err(failed)?;
             let link = link_of(&content, id);
             Ok(Outcome { link, output: None, progress: None })
         };
@@ -254,8 +257,8 @@ pub fn link(text: &str) -> Result<Link, ApiError> {
 pub fn link_of(content: &Content, id: ContentId) -> String {
     let about = content.about(id);
     let size = about.as_ref().map(|about| about.tree_bytes.unwrap_or(about.size));
-    let name = about.and_then(|about| about.name);
-    Link { id, name, size }.to_string()
+    let (name, allow) = about.map(|about| (about.name, about.allow)).unwrap_or_default();
+    Link { id, name, size, allow }.to_string()
 }
 
 /// Writes what was fetched to where the user wants it.

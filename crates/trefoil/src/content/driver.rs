@@ -18,7 +18,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval, sleep},
 };
 use trefoil_content::{
-    News,
+    ContentId, News,
     message::{Message, OTHERS_MAX},
     swarm::{
         Config, Effect, Failure, Input, Manner, Rates, Refusal, RequestId, Resource, Role, Source,
@@ -26,7 +26,7 @@ use trefoil_content::{
     },
 };
 use trefoil_net::{ContentLink, NetHandle};
-use trefoil_types::{Height, Offence, PeerId};
+use trefoil_types::{Height, Offence, OrganisationId, PeerId};
 
 use super::{
     FetchError, Progress,
@@ -111,12 +111,12 @@ pub enum Command {
     Fetch { held: Arc<Held>, want: Want },
     /// The open store of a resource, if it is open.
     Store { resource: Resource, reply: oneshot::Sender<Option<Arc<Held>>> },
-    /// How a fetch goes.
-    Progress { resource: Resource, reply: oneshot::Sender<Option<Progress>> },
+    /// How a fetch goes: of a directory that of its files, once it has begun.
+    Progress { id: ContentId, reply: oneshot::Sender<Option<Progress>> },
     /// Nothing of it is fetched or served any more.
-    Close { resource: Resource, reply: oneshot::Sender<()> },
+    Close { id: ContentId, reply: oneshot::Sender<()> },
     /// What is open.
-    Open { reply: oneshot::Sender<BTreeSet<Resource>> },
+    Open { reply: oneshot::Sender<BTreeSet<ContentId>> },
     /// Tells all peers of this node's newest state snapshot.
     Announce(Announced),
     /// What the peers told of theirs.
@@ -127,6 +127,7 @@ pub enum Command {
 
 struct Neighbour {
     streams: Peer,
+    organisation: Option<OrganisationId>,
     /// What it seeks and we did not have.
     wishes: BTreeSet<Resource>,
     announced: Option<Announced>,
@@ -213,11 +214,12 @@ impl Driver {
     }
 
     fn connected(&mut self, link: ContentLink) {
-        let peer = link.peer;
+        let (peer, organisation) = (link.peer, link.organisation);
         self.left(peer);
         self.links += 1;
         let streams = Peer::start(link, self.links, self.event_to.clone());
-        let neighbour = Neighbour { streams, wishes: BTreeSet::new(), announced: None };
+        let neighbour =
+            Neighbour { streams, organisation, wishes: BTreeSet::new(), announced: None };
         self.neighbours.insert(peer, neighbour);
         if let Some(announced) = self.announced {
             self.say(peer, announced.message());
@@ -292,16 +294,20 @@ impl Driver {
             Command::Store { resource, reply } => {
                 let _ = reply.send(self.store(resource));
             }
-            Command::Progress { resource, reply } => {
-                let progress = self.topics.get(&resource).map(Topic::progress);
-                let _ = reply.send(progress);
+            Command::Progress { id, reply } => {
+                let topics = self.topics.values().filter(|topic| topic.id == id);
+                let is_tree = |topic: &&Topic| topic.held().is_some_and(|h| h.manifest.is_some());
+                let _ = reply.send(topics.max_by_key(is_tree).map(Topic::progress));
             }
-            Command::Close { resource, reply } => {
-                self.close(resource, &FetchError::Removed);
+            Command::Close { id, reply } => {
+                let topics = self.topics.iter().filter(|(_, topic)| topic.id == id);
+                for resource in topics.map(|(resource, _)| *resource).collect::<Vec<_>>() {
+                    self.close(resource, &FetchError::Removed);
+                }
                 let _ = reply.send(());
             }
             Command::Open { reply } => {
-                let _ = reply.send(self.topics.keys().copied().collect());
+                let _ = reply.send(self.topics.values().map(|topic| topic.id).collect());
             }
             Command::Announce(announced) => {
                 self.announced = Some(announced);
@@ -321,7 +327,7 @@ impl Driver {
         match self.topics.get_mut(&resource) {
             Some(topic) => topic.seek(seeking),
             None => {
-                let mut topic = Topic::new();
+                let mut topic = Topic::new(seeking.link.id);
                 topic.seek(seeking);
                 self.topics.insert(resource, topic);
             }
@@ -349,7 +355,7 @@ impl Driver {
     /// Lets the swarm have a store, and tells those who wished for it.
     fn open(&mut self, held: &Arc<Held>) {
         let resource = held.resource;
-        let topic = self.topics.entry(resource).or_insert_with(Topic::new);
+        let topic = self.topics.entry(resource).or_insert_with(|| Topic::new(held.id));
         if !topic.open(held.clone()) {
             return;
         }
@@ -434,7 +440,11 @@ impl Driver {
 
     /// A peer wants a resource.
     fn sought(&mut self, peer: PeerId, resource: Resource) {
-        if self.store(resource).is_some() {
+        if let Some(held) = self.store(resource) {
+            if !self.may_have(peer, &held) {
+                // Silence, as if it were unknown.
+                return;
+            }
             self.offer(peer, resource);
         } else if let Some(neighbour) = self.neighbours.get_mut(&peer)
             && neighbour.wishes.len() < WISHES_MAX
@@ -470,8 +480,16 @@ impl Driver {
         }
     }
 
+    /// Whether a peer may know that this node has something, and have it.
+    fn may_have(&self, peer: PeerId, held: &Held) -> bool {
+        held.allow.admits(self.neighbours.get(&peer).and_then(|neighbour| neighbour.organisation))
+    }
+
     fn offer(&mut self, peer: PeerId, resource: Resource) {
         let Some(held) = self.topics.get(&resource).and_then(Topic::held).cloned() else { return };
+        if !self.may_have(peer, &held) {
+            return;
+        }
         match held.last_group() {
             Ok(proof) => {
                 let (size, origin) = (held.layout.bytes(), held.origin && held.store.is_whole());
@@ -483,9 +501,12 @@ impl Driver {
     }
 
     fn join(&mut self, peer: PeerId, resource: Resource, role: Role) {
-        let Some(topic) = self.topics.get_mut(&resource).filter(|t| t.held().is_some()) else {
+        // Nothing is told or served to whom it is not joined with.
+        let held = self.topics.get(&resource).and_then(Topic::held);
+        if !held.is_some_and(|held| self.may_have(peer, held)) {
             return;
-        };
+        }
+        let Some(topic) = self.topics.get_mut(&resource) else { return };
         if topic.peers.insert(peer, 0).is_none() {
             self.input(Input::Joined { resource, source: Source::Peer(peer), role });
         }

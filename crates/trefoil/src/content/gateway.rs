@@ -36,6 +36,8 @@ const CHUNK: u64 = 1 << 20;
 /// How long nobody may have it before the client is told so.
 const FIND_MAX: Duration = Duration::from_secs(30);
 
+const NOBODY: &str = "nobody here has it";
+
 #[derive(Clone, Debug)]
 pub struct Gateway {
     content: Content,
@@ -91,8 +93,12 @@ async fn serve(asked: Asked, id: String, path: Option<String>) -> Response {
     let held = match opened {
         Ok(Ok(held)) => held,
         Ok(Err(error)) => return refuse(StatusCode::BAD_GATEWAY, &error.to_string()),
-        Err(_) => return refuse(StatusCode::GATEWAY_TIMEOUT, "nobody here has it"),
+        Err(_) => return refuse(StatusCode::GATEWAY_TIMEOUT, NOBODY),
     };
+    // Who asks from elsewhere is of no organisation.
+    if !held.allow.is_open() && !from.ip().is_loopback() {
+        return refuse(StatusCode::GATEWAY_TIMEOUT, NOBODY);
+    }
     let target = match (id.kind, path) {
         (Kind::File, None) => Target { path: None, size: held.layout.bytes() },
         (Kind::File, Some(_)) => return refuse(StatusCode::NOT_FOUND, "a file has no paths in it"),

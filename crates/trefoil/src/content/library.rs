@@ -23,8 +23,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use trefoil_content::{
-    Content, ContentId, Entry, Files, Kind, Layout, LayoutError, Manifest, ManifestError,
-    PartialStore,
+    AllowError, AllowList, Content, ContentId, Entry, Files, Kind, Layout, LayoutError, Link,
+    Manifest, ManifestError, PartialStore,
     proof::{self, ProofError},
     swarm::Resource,
 };
@@ -49,6 +49,12 @@ pub enum LibraryError {
     Layout(#[from] LayoutError),
     #[error(transparent)]
     Proof(#[from] ProofError),
+    #[error(transparent)]
+    Allow(#[from] AllowError),
+    #[error(
+        "a list of organisations is for networks of members, and this node is of no organisation; leave the list out: anyone may have what it shares"
+    )]
+    NoOrganisation,
     #[error("{0} is not here")]
     NotHere(ContentId),
     #[error("{0} is not whole here yet; get it first")]
@@ -81,6 +87,19 @@ pub struct About {
     pub used_s: u64,
     /// All of it was here.
     pub whole: bool,
+    /// Who may have it of this node.
+    #[serde(default, skip_serializing_if = "AllowList::is_open")]
+    pub allow: AllowList,
+}
+
+/// What is said of something when it is put.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    /// What people call it; `None`: by its file name.
+    pub name: Option<String>,
+    pub allow: AllowList,
+    /// Whether this node spreads it first: the others spare it.
+    pub origin: bool,
 }
 
 /// A resource, or the files of a directory, with its store open.
@@ -91,6 +110,8 @@ pub struct Held {
     pub store: PartialStore,
     pub layout: Layout,
     pub origin: bool,
+    /// Who may have it.
+    pub allow: AllowList,
     /// Whose files these are.
     pub manifest: Option<Manifest>,
 }
@@ -110,12 +131,31 @@ struct State {
 
 impl State {
     fn insert(&mut self, id: ContentId, about: About) {
-        self.ids.insert(Resource::file(id.root), id);
-        if id.kind == Kind::Directory {
-            self.ids.insert(Resource::tree(id.root), id);
+        self.forget(id);
+        for resource in resources(id, &about.allow) {
+            self.ids.insert(resource, id);
         }
         self.about.insert(id, about);
     }
+
+    /// `false`: it was not known.
+    fn forget(&mut self, id: ContentId) -> bool {
+        let Some(about) = self.about.remove(&id) else {
+            return false;
+        };
+        for resource in resources(id, &about.allow) {
+            self.ids.remove(&resource);
+        }
+        true
+    }
+}
+
+/// What peers call the parts of a resource: its bytes, and of a directory the
+/// files.
+pub fn resources(id: ContentId, allow: &AllowList) -> Vec<Resource> {
+    let tree = (id.kind == Kind::Directory).then(|| Resource::tree(id.root));
+    let parts = [Resource::file(id.root)].into_iter().chain(tree);
+    parts.map(|part| part.among(allow)).collect()
 }
 
 impl Library {
@@ -184,7 +224,7 @@ impl Library {
         let Some(id) = self.id_of(resource) else { return Ok(None) };
         let Some(about) = self.about(id) else { return Ok(None) };
         let bytes = self.open_bytes(id, &about)?;
-        if resource == Resource::file(id.root) {
+        if resource == bytes.resource {
             return Ok(Some(bytes));
         }
         if !bytes.store.is_whole() {
@@ -205,8 +245,15 @@ impl Library {
             }
             None => PartialStore::open(id.root, content, own_files(&place, "")?)?,
         };
-        let (resource, layout) = (Resource::file(id.root), Layout::file(about.size)?);
-        Ok(Held { id, resource, store, layout, origin: about.origin, manifest: None })
+        Ok(Held {
+            id,
+            resource: Resource::file(id.root).among(&about.allow),
+            store,
+            layout: Layout::file(about.size)?,
+            origin: about.origin,
+            allow: about.allow.clone(),
+            manifest: None,
+        })
     }
 
     fn open_tree(&self, id: ContentId, about: &About, bytes: &Held) -> Result<Held, LibraryError> {
@@ -216,30 +263,34 @@ impl Library {
         let manifest = Manifest::decode(&encoded)?;
         let contents: Vec<Content> =
             manifest.entries().iter().map(|entry| (entry.root, entry.size)).collect();
-        let resource = Resource::tree(id.root);
+        let Resource(name) = Resource::tree(id.root);
         let store = match &about.shared {
             Some(path) => {
                 let data = Arc::new(SharedTree::new(path, &manifest));
-                PartialStore::whole(resource.0, contents, data, own(&place, "tree.hashes")?)?
+                PartialStore::whole(name, contents, data, own(&place, "tree.hashes")?)?
             }
-            None => PartialStore::open(resource.0, contents, own_files(&place, "tree.")?)?,
+            None => PartialStore::open(name, contents, own_files(&place, "tree.")?)?,
         };
         let layout = manifest.layout()?;
-        Ok(Held { id, resource, store, layout, origin: about.origin, manifest: Some(manifest) })
+        Ok(Held {
+            id,
+            resource: Resource(name).among(&about.allow),
+            store,
+            layout,
+            origin: about.origin,
+            allow: about.allow.clone(),
+            manifest: Some(manifest),
+        })
     }
 
-    /// Makes room for a resource that is to be fetched, whose size is proven.
-    pub fn begin(
-        &self,
-        id: ContentId,
-        size: u64,
-        name: Option<String>,
-    ) -> Result<Held, LibraryError> {
+    /// Makes room for what a link leads to, whose size is proven.
+    pub fn begin(&self, link: &Link, size: u64) -> Result<Held, LibraryError> {
+        let id = link.id;
         let place = self.place(id);
         fs::create_dir_all(&place).map_err(failed("make", &place))?;
         let about = About {
             id: id.to_string(),
-            name,
+            name: link.name.clone(),
             size,
             tree_bytes: None,
             shared: None,
@@ -247,6 +298,7 @@ impl Library {
             origin: false,
             used_s: now_s(),
             whole: false,
+            allow: link.allow.clone(),
         };
         write_about(&place, &about)?;
         let held = self.open_bytes(id, &about)?;
@@ -259,8 +311,7 @@ impl Library {
     pub fn put(
         &self,
         path: &Path,
-        name: Option<String>,
-        origin: bool,
+        terms: Terms,
         read: &AtomicU64,
     ) -> Result<ContentId, LibraryError> {
         let path = path.canonicalize().map_err(failed("find", path))?;
@@ -269,7 +320,7 @@ impl Library {
             .prefix("put-")
             .tempdir_in(&self.dir)
             .map_err(failed("write in", &self.dir))?;
-        let name = name.or_else(|| Some(path.file_name()?.to_str()?.to_owned()));
+        let name = terms.name.or_else(|| Some(path.file_name()?.to_str()?.to_owned()));
         let mut about = About {
             id: String::new(),
             name,
@@ -277,9 +328,10 @@ impl Library {
             tree_bytes: None,
             shared: Some(path.clone()),
             pinned: true,
-            origin,
+            origin: terms.origin,
             used_s: now_s(),
             whole: true,
+            allow: terms.allow,
         };
         let id = if meta.is_file() {
             let hashes = own(staging.path(), "hashes")?;
@@ -360,10 +412,9 @@ impl Library {
     /// Removes what is kept of a resource; never a user's file.
     pub fn remove(&self, id: ContentId) -> Result<(), LibraryError> {
         let mut state = self.lock();
-        if state.about.remove(&id).is_none() {
+        if !state.forget(id) {
             return Err(LibraryError::NotHere(id));
         }
-        state.ids.retain(|_, other| *other != id);
         let place = self.place(id);
         // First what makes it a resource, so that a crash leaves no half of one.
         fs::remove_file(place.join(ABOUT)).map_err(failed("remove", &place))?;

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, io, ops::Range, sync::Arc, time::Duration};
 
 use tokio::{sync::oneshot, time::Instant};
 use trefoil_content::{
-    ContentId, groups,
+    ContentId, Link, groups,
     proof::{ProofError, Verifier},
     swarm::Source,
 };
@@ -22,11 +22,10 @@ const IDLE: Duration = Duration::from_secs(300);
 /// Peers that are dialled for one resource because others named them.
 const DIALS_MAX: usize = 64;
 
-/// Somebody waits for a resource of which only the name is known.
+/// Somebody waits for a resource of which nothing is here yet.
 #[derive(Debug)]
 pub struct Seeking {
-    pub id: ContentId,
-    pub name: Option<String>,
+    pub link: Link,
     pub found: oneshot::Sender<Result<Arc<Held>, FetchError>>,
 }
 
@@ -39,13 +38,13 @@ impl Seeking {
         proof: &[u8],
     ) -> Result<Option<Held>, LibraryError> {
         let last = groups(size) - 1..groups(size);
-        let shows = Verifier::new(self.id.root, size, last).is_ok_and(|mut verifier| {
+        let shows = Verifier::new(self.link.id.root, size, last).is_ok_and(|mut verifier| {
             verifier.feed(proof, |_| Ok(())).is_ok() && verifier.is_through()
         });
         if !shows {
             return Ok(None);
         }
-        let held = library.begin(self.id, size, self.name.clone())?;
+        let held = library.begin(&self.link, size)?;
         held.write_last_group(proof)?;
         Ok(Some(held))
     }
@@ -62,6 +61,7 @@ pub struct Want {
 
 #[derive(Debug)]
 pub struct Topic {
+    pub id: ContentId,
     held: Option<Arc<Held>>,
     seeking: Vec<Seeking>,
     wants: Vec<Want>,
@@ -78,8 +78,9 @@ pub struct Topic {
 }
 
 impl Topic {
-    pub fn new() -> Self {
+    pub fn new(id: ContentId) -> Self {
         Self {
+            id,
             held: None,
             seeking: Vec::new(),
             wants: Vec::new(),
