@@ -88,7 +88,7 @@ impl Peer {
     pub fn start(link: ContentLink, number: u64, events: mpsc::Sender<Event>) -> Self {
         let (orders, waiting) = mpsc::channel(ORDERS_MAX);
         let open = Arc::default();
-        let ContentLink { peer, read, write } = link;
+        let ContentLink { peer, read, write, .. } = link;
         let ear = Ear { peer, link: number, open: Arc::clone(&open), events: events.clone() };
         let mouth = Mouth { peer, waiting, serving: VecDeque::new(), events };
         tokio::spawn(async move {
