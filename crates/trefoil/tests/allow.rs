@@ -160,6 +160,17 @@ impl Stranger {
         }
     }
 
+    /// The next message, but for what follows when `open` was offered.
+    async fn hear_besides(&mut self, open: Resource) -> Message {
+        loop {
+            match self.hear().await {
+                Message::News { resource, .. } | Message::Others { resource, .. }
+                    if resource == open => {}
+                message => break message,
+            }
+        }
+    }
+
     /// What a node answers to who seeks and asks for a resource: nothing, and that
     /// it has none. The next thing it hears is of what it may have.
     async fn is_refused(&mut self, secret: Resource, open: Resource) {
@@ -167,20 +178,11 @@ impl Stranger {
         let ticket = Ticket(1);
         self.say(Message::Ask { resource: secret, ticket, piece: 0, from: 0 }).await;
         let refused = Message::Refuse { resource: secret, ticket, why: Refusal::Missing };
-        loop {
-            match self.hear().await {
-                // Of what was offered before.
-                Message::News { .. } => {}
-                message => break assert_eq!(message, refused),
-            }
-        }
+        assert_eq!(self.hear_besides(open).await, refused);
         self.say(Message::Find { resource: open }).await;
-        loop {
-            match self.hear().await {
-                Message::Offer { resource, .. } if resource == open => break,
-                Message::News { resource, .. } if resource == open => {}
-                other => panic!("{other:?}"),
-            }
+        match self.hear_besides(open).await {
+            Message::Offer { resource, .. } => assert_eq!(resource, open),
+            other => panic!("{other:?}"),
         }
     }
 }
@@ -239,6 +241,7 @@ async fn what_was_open_is_closed_when_it_is_put_for_some() {
     let mut stranger = Stranger(wire);
     stranger.say(Message::Find { resource: before }).await;
     assert!(matches!(stranger.hear().await, Message::Offer { .. }));
+    assert!(matches!(stranger.hear().await, Message::News { .. }));
     let link = first.put(&path, &[1]).await;
     stranger.is_refused(before, open).await;
     stranger.is_refused(resource(&link), open).await;

@@ -97,8 +97,7 @@ fn a_public_network_has_names_and_no_lists() {
     let net = Devnet::start("public");
     let one = net.file("one", &sample(1));
     net.refuse("0", &["put", &one, "--allow", "org-1"], &["public network has none"]);
-    // Nodes of a public network hold the accounts of their stake besides.
-    net.on("0", &["put", &one, "--name", "maps", "--account", FIRST]);
+    net.on("0", &["put", &one, "--name", "maps"]);
     assert_eq!(net.get("1", "maps", "got-1"), sample(1));
 }
 
