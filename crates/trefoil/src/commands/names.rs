@@ -103,7 +103,7 @@ pub fn only(organisations: &[OrganisationId]) -> String {
 
 fn as_json(entry: &Entry) -> serde_json::Value {
     json!({
-        "publisher": entry.publisher,
+        "publisher": entry.publisher.to_string(),
         "name": entry.name,
         "version": entry.version,
         "link": registry::link(entry).ok().map(|link| link.to_string()),
