@@ -73,20 +73,22 @@ impl Transfer {
     }
 
     /// Whether the peers have everything, but their uplinks are so slow that an
-    /// origin that is a node would lie idle while everyone waits for long. A web
-    /// server is spared even then: its traffic may be paid for by the byte.
+    /// origin that is a node would lie idle while everyone waits for long. If so,
+    /// it helps to the end. A web server is spared even then: its traffic may be
+    /// paid for by the byte.
     fn needs_help(&mut self, now: Time) -> bool {
         if self.wanted.minus([&self.have, &self.held]).next().is_some() {
-            self.lacked_at = now;
+            (self.lacked_at, self.helped) = (now, false);
         }
         self.flow.roll(now);
         let pieces = self.wanted.minus([&self.have]).count() as u64;
         let left = pieces * self.layout.piece_bytes_max();
         let slowed = self.flow.rate < self.flow.peak / HELP_SLOWED.1 * HELP_SLOWED.0;
-        now.since(self.lacked_at) >= SETTLES
+        self.helped |= now.since(self.lacked_at) >= SETTLES
             && slowed
             && left >= self.flow.rate.saturating_mul(HELP_LEFT_S)
-            && pieces >= u64::from(self.layout.pieces()) / HELP_LEFT_SHARE
+            && pieces >= u64::from(self.layout.pieces()) / HELP_LEFT_SHARE;
+        self.helped
     }
 
     /// A piece that only strangers have who never gave us anything.

@@ -71,6 +71,8 @@ pub(crate) struct Transfer {
     pub fed_at: Time,
     /// When there last was a wanted piece that no peer had.
     pub lacked_at: Time,
+    /// The origin gives what peers have, too.
+    pub helped: bool,
     pub flow: Flow,
     pub up: Bucket,
     pub down: Bucket,
@@ -130,6 +132,7 @@ impl Transfer {
             given: BTreeMap::new(),
             fed_at: Time(0),
             lacked_at: Time(0),
+            helped: false,
             flow: Flow::default(),
             up: Bucket::new(rates.up),
             down: Bucket::new(rates.down),
