@@ -3,7 +3,7 @@
 //! A little is asked of who sent the proposal. If everyone lacks much, that
 //! node's uplink would be the limit: then each asks it for a share only, and the
 //! others for theirs, so that it sends each transaction about once. A transaction
-//! proves itself by its hash, so it is passed on as it comes (`docs/adr/0019`).
+//! proves itself by its hash, so it is passed on as it comes (`docs/adr/0022`).
 
 use std::collections::BTreeMap;
 

@@ -6,7 +6,7 @@
 //! tells only its hash, and only where not everyone heard it at first hand.
 //! Where peers are many, a hash is announced and fetched once. A large transaction
 //! goes whole to one peer only, each to another, which tells the others, so that the
-//! uplink of who brought it is not the limit (`docs/adr/0019`).
+//! uplink of who brought it is not the limit (`docs/adr/0022`).
 //!
 //! What always holds: each set below has a bound; a transaction that was looked
 //! at lately is not recovered again when a peer repeats it.
