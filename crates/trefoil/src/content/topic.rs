@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, io, ops::Range, sync::Arc, time::Duration};
 use tokio::{sync::oneshot, time::Instant};
 use trefoil_content::{
     ContentId, groups,
-    proof::{ProofError, Verifier},
+    proof::{ProofError, Verifier, What},
     swarm::Source,
 };
 use trefoil_types::PeerId;
@@ -39,7 +39,7 @@ impl Seeking {
         proof: &[u8],
     ) -> Result<Option<Held>, LibraryError> {
         let last = groups(size) - 1..groups(size);
-        let shows = Verifier::new(self.id.root, size, last).is_ok_and(|mut verifier| {
+        let shows = Verifier::new(What::Groups, self.id.root, size, last).is_ok_and(|mut verifier| {
             verifier.feed(proof, |_| Ok(())).is_ok() && verifier.is_through()
         });
         if !shows {
