@@ -127,12 +127,7 @@ pub enum What {
 }
 
 impl Walk {
-    fn new(
-        what: What,
-        root: [u8; 32],
-        size: u64,
-        asked: Range<u64>,
-    ) -> Result<Self, ProofError> {
+    fn new(what: What, root: [u8; 32], size: u64, asked: Range<u64>) -> Result<Self, ProofError> {
         if size > BYTES_MAX {
             return Err(ProofError::TooLarge(size));
         }

@@ -67,8 +67,9 @@ fn what_is_cut_or_lengthened_is_refused() {
         for cut in 0..bytes.len() {
             let cut_off = Frame::decode(&bytes[..cut]);
             // A list may end after any of its items.
-            let shorter =
-                open_ended || (["others", "origins"].contains(&name) && cut_off != Ok(Frame::Message(message.clone())));
+            let shorter = open_ended
+                || (["others", "origins"].contains(&name)
+                    && cut_off != Ok(Frame::Message(message.clone())));
             assert!(cut_off.is_err() || shorter, "{name} of {cut} bytes");
         }
         let more = [&bytes[..], &[0]].concat();

@@ -12,7 +12,7 @@ use trefoil_types::DiskFile;
 use super::{file, sample};
 use crate::{
     Content, Files, GROUP_BYTES, Layout, Part, PartialStore, groups,
-    proof::{ProofError, hash, hashes_bytes},
+    proof::{ProofError, Verified, hash, hashes_bytes},
 };
 
 /// A file that forgets at a crash any part of what was not synced.
@@ -203,7 +203,7 @@ fn the_files_of_a_directory_lie_one_behind_the_other() {
 fn bare_bytes_are_taken_where_their_hashes_are_and_right() {
     let bytes = sample(SIZE);
     let hashes = file();
-    let root = proof::hash(&bytes[..], SIZE, &*hashes, 0).expect("memory");
+    let root = hash(&bytes[..], SIZE, &*hashes, 0).expect("memory");
     let all = PartialStore::hashes([2; 32], (root, SIZE), hashes, file()).expect("memory");
     all.all_is_here();
     let files = Files { data: file(), hashes: file(), map: file() };
@@ -221,7 +221,7 @@ fn bare_bytes_are_taken_where_their_hashes_are_and_right() {
     for piece in 0..layout.pieces() {
         let part = layout.part(piece);
         let stream = serve(&all, &part).expect("all hashes are here");
-        assert!(stream.len() as u64 <= proof::hashes_bytes(SIZE), "hashes without bytes");
+        assert!(stream.len() as u64 <= hashes_bytes(SIZE), "hashes without bytes");
         let mut verifier = some.verifier(&part).expect("of sane size");
         let mut groups = 0;
         let step = |step: Verified<'_>| {
@@ -256,7 +256,7 @@ fn bare_bytes_are_taken_where_their_hashes_are_and_right() {
 #[test]
 fn the_hashes_of_little_are_here_at_once() {
     for size in [0, 1, GROUP_BYTES] {
-        let root = proof::hash(&sample(size)[..], size, &*file(), 0).expect("memory");
+        let root = hash(&sample(size)[..], size, &*file(), 0).expect("memory");
         let store = PartialStore::hashes([2; 32], (root, size), file(), file()).expect("memory");
         let part = Layout::hashes(size).expect("of sane size").part(0);
         let mut verifier = store.verifier(&part).expect("of sane size");

@@ -18,7 +18,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval, sleep},
 };
 use trefoil_content::{
-    News,
+    News, Part,
     message::{Message, OTHERS_MAX},
     swarm::{
         Config, Effect, Failure, Input, Manner, Rates, Refusal, RequestId, Resource, Role, Source,
@@ -31,6 +31,7 @@ use trefoil_types::{Height, Offence, PeerId};
 use super::{
     FetchError, Progress,
     library::{Held, Library},
+    origins::Origins,
     peer::{Incoming, Peer, Serving},
     topic::{Seeking, Topic, Want},
 };
@@ -62,7 +63,7 @@ pub enum Event {
     Arrived {
         resource: Resource,
         request: RequestId,
-        peer: PeerId,
+        source: Source,
         groups: u64,
         bytes: u64,
     },
@@ -70,6 +71,16 @@ pub enum Event {
         resource: Resource,
         request: RequestId,
         failure: Failure,
+    },
+    /// An HTTP server is not to be asked any more, or not for a while.
+    OriginLeft {
+        web: u16,
+        resource: Resource,
+        for_good: bool,
+    },
+    /// All hashes of a resource are here.
+    Hashed {
+        resource: Resource,
     },
     /// The disk does not take what came.
     Broken {
@@ -111,6 +122,8 @@ pub enum Command {
     Fetch { held: Arc<Held>, want: Want },
     /// The open store of a resource, if it is open.
     Store { resource: Resource, reply: oneshot::Sender<Option<Arc<Held>>> },
+    /// The operator put origins of a resource.
+    NewOrigins { resource: Resource },
     /// How a fetch goes.
     Progress { resource: Resource, reply: oneshot::Sender<Option<Progress>> },
     /// Nothing of it is fetched or served any more.
@@ -141,6 +154,7 @@ pub struct Driver {
     neighbours: BTreeMap<PeerId, Neighbour>,
     topics: BTreeMap<Resource, Topic>,
     announced: Option<Announced>,
+    origins: Origins,
     links: u64,
     event_to: mpsc::Sender<Event>,
     inputs: VecDeque<Input>,
@@ -155,6 +169,7 @@ impl Driver {
         rates: Rates,
         net: NetHandle,
         library: Arc<Library>,
+        origins: Origins,
         event_to: mpsc::Sender<Event>,
     ) -> Self {
         Self {
@@ -166,6 +181,7 @@ impl Driver {
             neighbours: BTreeMap::new(),
             topics: BTreeMap::new(),
             announced: None,
+            origins,
             links: 0,
             event_to,
             inputs: VecDeque::new(),
@@ -255,9 +271,14 @@ impl Driver {
                     self.heard(peer, message);
                 }
             }
-            Event::Arrived { resource, request, peer, groups, bytes } => {
+            Event::Arrived { resource, request, source, groups, bytes } => {
                 if let Some(topic) = self.topics.get_mut(&resource) {
-                    topic.came(Source::Peer(peer), bytes);
+                    topic.came(source, bytes);
+                }
+                if let Source::Web(web) = source
+                    && self.origins.gave(resource, web)
+                {
+                    self.tell_origins(resource, None);
                 }
                 self.input(Input::Arrived { resource, request, groups });
                 // Who reads along does not wait for the rest.
@@ -266,6 +287,11 @@ impl Driver {
             Event::Failed { resource, request, failure } => {
                 self.input(Input::Failed { resource, request, failure });
             }
+            Event::OriginLeft { web, resource, for_good } => {
+                self.origins.left(resource, web, for_good);
+                self.input(Input::Left { source: Source::Web(web) });
+            }
+            Event::Hashed { resource } => self.approach(resource),
             Event::Broken { resource, error } => self.broken(resource, &error),
             Event::Served { resource, peer, ticket } => {
                 if let Some(topic) = self.topics.get_mut(&resource) {
@@ -292,6 +318,7 @@ impl Driver {
             Command::Store { resource, reply } => {
                 let _ = reply.send(self.store(resource));
             }
+            Command::NewOrigins { resource } => self.new_origins(resource),
             Command::Progress { resource, reply } => {
                 let progress = self.topics.get(&resource).map(Topic::progress);
                 let _ = reply.send(progress);
@@ -335,6 +362,7 @@ impl Driver {
         self.wish(resource, |topic| topic.want(want));
         self.settle(resource);
         self.find(resource);
+        self.approach(resource);
     }
 
     /// Asks everyone for a resource.
@@ -361,6 +389,9 @@ impl Driver {
             rates: Rates::default(),
             origin: held.origin && held.store.is_whole(),
         });
+        if resource == Resource::file(held.id.root) {
+            self.origins.own(resource, self.library.origins(held.id));
+        }
         let wishing = self.neighbours.iter_mut();
         let wishing = wishing.filter_map(|(peer, n)| n.wishes.remove(&resource).then_some(*peer));
         for peer in wishing.collect::<Vec<_>>() {
@@ -393,6 +424,12 @@ impl Driver {
                 self.offered(peer, resource, size, origin, &proof);
             }
             Message::Others { resource, others } => self.others(resource, others),
+            Message::Origins { resource, origins } => {
+                if self.topics.get(&resource).is_some_and(|t| t.peers.contains_key(&peer)) {
+                    self.origins.told(resource, origins);
+                    self.approach(resource);
+                }
+            }
             Message::Snapshot { resource, height } => {
                 if let Some(neighbour) = self.neighbours.get_mut(&peer) {
                     neighbour.announced = Some(Announced { height, index: resource.0 });
@@ -477,9 +514,77 @@ impl Driver {
                 let (size, origin) = (held.layout.bytes(), held.origin && held.store.is_whole());
                 self.say(peer, Message::Offer { resource, size, origin, proof });
                 self.join(peer, resource, Role::Peer);
+                self.tell_origins(resource, Some(peer));
             }
             Err(error) => tracing::warn!(%error, "cannot offer what was here"),
         }
+    }
+
+    /// `None`: tells all peers of this resource.
+    fn tell_origins(&mut self, resource: Resource, to: Option<PeerId>) {
+        let origins = self.origins.tellable(resource);
+        if origins.is_empty() {
+            return;
+        }
+        let topic = self.topics.get(&resource);
+        let all = || topic.into_iter().flat_map(|topic| topic.peers.keys().copied()).collect();
+        for peer in to.map_or_else(all, |peer| vec![peer]) {
+            self.say(peer, Message::Origins { resource, origins: origins.clone() });
+        }
+    }
+
+    /// The operator put origins of a resource that is here.
+    fn new_origins(&mut self, resource: Resource) {
+        let Some(held) = self.store(resource) else { return };
+        self.origins.own(resource, self.library.origins(held.id));
+        self.tell_origins(resource, None);
+        self.approach(resource);
+    }
+
+    /// Lets the swarm ask the origins of what is wanted, once its hashes are here: a
+    /// plain server has no proofs, so that they come from peers first.
+    fn approach(&mut self, resource: Resource) {
+        let Some(topic) = self.topics.get(&resource).filter(|topic| topic.seeks()) else { return };
+        let Some(held) = topic.held().filter(|held| held.layout.bytes() > 0).cloned() else {
+            return;
+        };
+        if !self.origins.has_ready(resource) || !self.has_hashes(&held) {
+            return;
+        }
+        for source in self.origins.start(resource) {
+            self.input(Input::Joined { resource, source, role: Role::Origin });
+        }
+    }
+
+    /// Whether all hashes of a resource are here. If not, they are fetched, and
+    /// [`Event::Hashed`] follows.
+    fn has_hashes(&mut self, held: &Held) -> bool {
+        let topic = self.topics.get(&Resource::hashes(held.id.root));
+        if let Some(hashes) = topic.filter(|topic| topic.seeks()).and_then(Topic::held) {
+            return hashes.store.is_whole();
+        }
+        let hashes = match self.library.open_hashes(held.id) {
+            Ok(hashes) => Arc::new(hashes),
+            Err(error) => {
+                tracing::warn!(%error, "cannot keep the hashes of what an origin has");
+                return false;
+            }
+        };
+        if hashes.store.is_whole() {
+            return true;
+        }
+        let (done, fetched) = oneshot::channel();
+        let (events, resource) = (self.event_to.clone(), held.resource);
+        let wait = task::spawn(async move {
+            if let Ok(Ok(())) = fetched.await {
+                // The driver may have ended.
+                let _ = events.send(Event::Hashed { resource }).await;
+            }
+        });
+        self.origins.wait(resource, wait.abort_handle());
+        let pieces = 0..hashes.layout.pieces();
+        self.fetch(hashes, Want { pieces, sequential: false, done });
+        false
     }
 
     fn join(&mut self, peer: PeerId, resource: Resource, role: Role) {
@@ -534,7 +639,7 @@ impl Driver {
         match effect {
             Effect::Ask { request, resource, source, piece, part } => match source {
                 Source::Peer(peer) => self.ask(request, resource, peer, piece, part),
-                Source::Web(_) => {}
+                Source::Web(web) => self.ask_origin(request, resource, web, part),
             },
             Effect::Cancel { request, source } => self.cancel(request, source),
             Effect::Tell { resource, to, news } => self.tell(resource, to, &news),
@@ -568,7 +673,7 @@ impl Driver {
         resource: Resource,
         peer: PeerId,
         piece: u32,
-        part: trefoil_content::Part,
+        part: Part,
     ) {
         let ticket = Ticket(request.0);
         let Some(held) = self.topics.get(&resource).and_then(Topic::held).cloned() else { return };
@@ -579,9 +684,19 @@ impl Driver {
         self.say(peer, Message::Ask { resource, ticket, piece, from });
     }
 
+    fn ask_origin(&mut self, request: RequestId, resource: Resource, web: u16, part: Part) {
+        let Some(held) = self.topics.get(&resource).and_then(Topic::held).cloned() else { return };
+        if !self.origins.ask(web, request, held, part) {
+            self.input(Input::Failed { resource, request, failure: Failure::Closed });
+        }
+    }
+
     fn cancel(&mut self, request: RequestId, source: Source) {
         let ticket = Ticket(request.0);
-        let Source::Peer(peer) = source else { return };
+        let peer = match source {
+            Source::Peer(peer) => peer,
+            Source::Web(web) => return self.origins.cancel(web, request),
+        };
         let incoming = self.neighbours.get(&peer).and_then(|n| n.streams.forget(ticket));
         if let Some(incoming) = incoming {
             self.say(peer, Message::Unask { resource: incoming.held.resource, ticket });
@@ -647,6 +762,7 @@ impl Driver {
 
     fn close(&mut self, resource: Resource, why: &FetchError) {
         self.input(Input::Close { resource });
+        self.origins.close(resource);
         if let Some(topic) = self.topics.remove(&resource) {
             topic.fail(why);
         }
@@ -658,6 +774,7 @@ impl Driver {
         let resources: Vec<Resource> = self.topics.keys().copied().collect();
         for resource in resources {
             self.wish(resource, Topic::forget_unwanted);
+            self.approach(resource);
             let Some(topic) = self.topics.get_mut(&resource) else { continue };
             if topic.is_idle(Instant::now()) {
                 self.close(resource, &FetchError::Removed);

@@ -4,11 +4,14 @@
 //! DIR/data/content/<id>/about.json   what it is, and whether it is kept
 //!                       data         its bytes, unless they are shared where they are
 //!                       hashes, map  see `trefoil_content::PartialStore`
+//!                       hashes.map   which hashes are here, where an HTTP server has the bytes
 //!                       tree.*       the same for the files of a directory
 //! ```
 //!
 //! What always holds: `about.json` is whole or absent; a resource without it is
 //! not there, and what lies around of it is swept at the start.
+
+mod remote;
 
 use std::{
     collections::BTreeMap,
@@ -23,7 +26,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use trefoil_content::{
-    Content, ContentId, Entry, Files, Kind, Layout, LayoutError, Manifest, ManifestError,
+    Content, ContentId, Entry, Files, Kind, Layout, LayoutError, Manifest, ManifestError, Origin,
     PartialStore,
     proof::{self, ProofError},
     swarm::Resource,
@@ -34,6 +37,7 @@ use super::files::{OwnFile, SharedFile, SharedTree};
 use crate::clock;
 
 const ABOUT: &str = "about.json";
+const HASHES_MAP: &str = "hashes.map";
 
 #[derive(Debug, thiserror::Error)]
 pub enum LibraryError {
@@ -53,6 +57,8 @@ pub enum LibraryError {
     NotHere(ContentId),
     #[error("{0} is not whole here yet; get it first")]
     NotWhole(ContentId),
+    #[error("cannot read {origin}: {source}")]
+    Origin { origin: Origin, source: io::Error },
 }
 
 fn failed(act: &'static str, path: &Path) -> impl FnOnce(io::Error) -> LibraryError {
@@ -75,6 +81,9 @@ pub struct About {
     pub shared: Option<PathBuf>,
     /// Never removed to make room.
     pub pinned: bool,
+    /// HTTP servers that have it, as the operator put them.
+    #[serde(default)]
+    pub origins: Vec<String>,
     /// Whether this node spreads it first: the others spare it.
     pub origin: bool,
     /// When it was last asked for, seconds since 1970.
@@ -111,6 +120,7 @@ struct State {
 impl State {
     fn insert(&mut self, id: ContentId, about: About) {
         self.ids.insert(Resource::file(id.root), id);
+        self.ids.insert(Resource::hashes(id.root), id);
         if id.kind == Kind::Directory {
             self.ids.insert(Resource::tree(id.root), id);
         }
@@ -183,6 +193,10 @@ impl Library {
     pub fn open_store(&self, resource: Resource) -> Result<Option<Held>, LibraryError> {
         let Some(id) = self.id_of(resource) else { return Ok(None) };
         let Some(about) = self.about(id) else { return Ok(None) };
+        if resource == Resource::hashes(id.root) {
+            let kept = about.whole || self.place(id).join(HASHES_MAP).exists();
+            return if kept { self.open_hashes(id).map(Some) } else { Ok(None) };
+        }
         let bytes = self.open_bytes(id, &about)?;
         if resource == Resource::file(id.root) {
             return Ok(Some(bytes));
@@ -206,6 +220,20 @@ impl Library {
             None => PartialStore::open(id.root, content, own_files(&place, "")?)?,
         };
         let (resource, layout) = (Resource::file(id.root), Layout::file(about.size)?);
+        Ok(Held { id, resource, store, layout, origin: about.origin, manifest: None })
+    }
+
+    /// Opens the store of the hashes alone of a file or manifest that is here, or
+    /// begins one.
+    pub fn open_hashes(&self, id: ContentId) -> Result<Held, LibraryError> {
+        let (about, place) = (self.about(id).ok_or(LibraryError::NotHere(id))?, self.place(id));
+        let resource = Resource::hashes(id.root);
+        let (hashes, map) = (own(&place, "hashes")?, own(&place, HASHES_MAP)?);
+        let store = PartialStore::hashes(resource.0, (id.root, about.size), hashes, map)?;
+        if about.whole {
+            store.all_is_here();
+        }
+        let layout = Layout::hashes(about.size)?;
         Ok(Held { id, resource, store, layout, origin: about.origin, manifest: None })
     }
 
@@ -244,6 +272,7 @@ impl Library {
             tree_bytes: None,
             shared: None,
             pinned: false,
+            origins: Vec::new(),
             origin: false,
             used_s: now_s(),
             whole: false,
@@ -265,10 +294,7 @@ impl Library {
     ) -> Result<ContentId, LibraryError> {
         let path = path.canonicalize().map_err(failed("find", path))?;
         let meta = fs::metadata(&path).map_err(failed("read", &path))?;
-        let staging = tempfile::Builder::new()
-            .prefix("put-")
-            .tempdir_in(&self.dir)
-            .map_err(failed("write in", &self.dir))?;
+        let staging = self.staging()?;
         let name = name.or_else(|| Some(path.file_name()?.to_str()?.to_owned()));
         let mut about = About {
             id: String::new(),
@@ -277,6 +303,7 @@ impl Library {
             tree_bytes: None,
             shared: Some(path.clone()),
             pinned: true,
+            origins: Vec::new(),
             origin,
             used_s: now_s(),
             whole: true,
@@ -298,6 +325,12 @@ impl Library {
         write_about(staging.path(), &about)?;
         self.install(id, about, staging)?;
         Ok(id)
+    }
+
+    /// Where a resource is made until it is whole.
+    fn staging(&self) -> Result<tempfile::TempDir, LibraryError> {
+        let staging = tempfile::Builder::new().prefix("put-").tempdir_in(&self.dir);
+        staging.map_err(failed("write in", &self.dir))
     }
 
     /// What is shared from where it is, by path.
@@ -370,7 +403,8 @@ impl Library {
         fs::remove_dir_all(&place).map_err(failed("remove", &place))
     }
 
-    /// Bytes that the resources here take on disk, those shared in place aside.
+    /// Bytes that the resources here take on disk, those shared in place or pinned
+    /// aside.
     pub fn bytes_kept(&self) -> u64 {
         self.lock().about.values().map(kept).sum()
     }
@@ -403,7 +437,11 @@ impl Library {
 }
 
 fn kept(about: &About) -> u64 {
-    if about.shared.is_some() { 0 } else { about.size + about.tree_bytes.unwrap_or(0) }
+    if about.shared.is_some() || about.pinned {
+        0
+    } else {
+        about.size + about.tree_bytes.unwrap_or(0)
+    }
 }
 
 fn now_s() -> u64 {

@@ -23,7 +23,7 @@ use trefoil_content::{
     Part,
     message::{DATA_BYTES, FRAME_BYTES_MAX, Frame, Message},
     proof::{Encoder, ProofError, Verified, Verifier},
-    swarm::{Failure, Refusal, RequestId, Ticket},
+    swarm::{Failure, Refusal, RequestId, Source, Ticket},
 };
 use trefoil_net::{ContentLink, ContentReader, ContentWriter};
 use trefoil_types::{Offence, PeerId};
@@ -209,7 +209,10 @@ impl Ear {
             open.coming.remove(&ticket);
         }
         Ok(Some(match verified {
-            Ok(()) => Event::Arrived { resource, request, peer: self.peer, groups, bytes: content },
+            Ok(()) => {
+                let source = Source::Peer(self.peer);
+                Event::Arrived { resource, request, source, groups, bytes: content }
+            }
             Err(ProofError::Io(error)) => Event::Broken { resource, error },
             Err(error) => {
                 let group = match error {
