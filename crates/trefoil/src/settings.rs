@@ -12,6 +12,7 @@ use std::{
     str::FromStr,
 };
 
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 use trefoil_content::swarm::Rates;
@@ -134,7 +135,7 @@ pub struct ContentSettings {
 
 /// Which HTTP servers are asked that peers name as origins. What this node's own
 /// operator put is always asked.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Origins {
     /// `global` in public networks, `all` among members.

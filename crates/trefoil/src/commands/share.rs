@@ -15,10 +15,6 @@ use std::{
 };
 
 use clap::Args;
-use serde::{
-    Deserialize as _,
-    de::value::{Error as ValueError, StrDeserializer},
-};
 use tokio::{net::TcpListener, signal};
 use trefoil_content::{ContentId, Origin, swarm::Manner};
 use trefoil_crypto::SecretKey;
@@ -66,17 +62,12 @@ struct Place {
     /// Kibibytes a second that are sent at most; 0: no limit
     #[arg(long, value_name = "KIB", default_value_t = 0)]
     up_kib_s: u64,
-    /// Which HTTP servers are asked that peers name: all, global, off
-    #[arg(long, value_name = "WHICH", default_value = "global", value_parser = reach)]
+    /// Which HTTP servers are asked that peers name
+    #[arg(long, value_enum, default_value_t = Origins::Global)]
     origins: Origins,
     /// A file of headers for HTTP servers, by URL prefix (see docs/content.md)
     #[arg(long, value_name = "FILE", default_value = "")]
     origin_credentials: PathBuf,
-}
-
-fn reach(text: &str) -> Result<Origins, String> {
-    let known = || Origins::deserialize(StrDeserializer::<ValueError>::new(text)).ok();
-    known().ok_or_else(|| "write all, global or off".into())
 }
 
 /// A running one.

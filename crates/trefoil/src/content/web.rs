@@ -20,11 +20,12 @@ use std::{
 
 use axum::body::Bytes;
 use reqwest::{
-    Client, Response, StatusCode, Url,
+    Client, Response, StatusCode,
     header::{self, HeaderMap, HeaderName, HeaderValue},
     redirect,
 };
 use trefoil_content::Origin;
+use url::Url;
 
 pub use self::{
     credentials::{Credentials, CredentialsError},
@@ -116,9 +117,11 @@ pub struct Http {
 
 impl Http {
     pub fn new(credentials: Credentials) -> Self {
-        let anywhere = LazyLock::new(|| client(Reach::All));
-        let global = LazyLock::new(|| client(Reach::Global));
-        Self { anywhere, global, credentials }
+        Self {
+            anywhere: LazyLock::new(|| client(Reach::All)),
+            global: LazyLock::new(|| client(Reach::Global)),
+            credentials,
+        }
     }
 
     fn client(&self, reach: Reach) -> &Client {

@@ -30,14 +30,7 @@ impl Library {
         read: &AtomicU64,
     ) -> Result<ContentId, LibraryError> {
         let staging = self.staging()?;
-        let root = hash_remote(staging.path(), size, Counted(data, read)).map_err(|error| {
-            let (origin, path) = (origin.clone(), staging.path());
-            match error {
-                HashError::Read(source) => LibraryError::Origin { origin, source },
-                HashError::Keep(ProofError::Io(error)) => failed("write in", path)(error),
-                HashError::Keep(error) => error.into(),
-            }
-        })?;
+        let root = hash_remote(staging.path(), origin, size, Counted(data, read))?;
         let id = ContentId { kind: Kind::File, root };
         let last = origin.url().path_segments().and_then(|mut path| path.next_back());
         let name = name.or_else(|| last.filter(|name| !name.is_empty()).map(str::to_owned));
@@ -104,40 +97,40 @@ impl Library {
     }
 }
 
-enum HashError {
-    /// The bytes do not come.
-    Read(io::Error),
-    /// Their hashes cannot be kept.
-    Keep(ProofError),
-}
-
-impl<E: Into<ProofError>> From<E> for HashError {
-    fn from(error: E) -> Self {
-        Self::Keep(error.into())
-    }
-}
-
 /// Writes all hashes and the last group, and tells the root.
-fn hash_remote(staging: &Path, size: u64, data: impl Read) -> Result<[u8; 32], HashError> {
-    let files = own_files(staging, "").map_err(as_io)?;
-    let mut data =
-        Tail { data, start: (groups(size) - 1) * GROUP_BYTES, at: 0, last: vec![], failed: None };
-    let root = match proof::hash(&mut data, size, &*files.hashes, 0) {
-        Ok(root) => root,
-        Err(error) => return Err(data.failed.map_or(HashError::Keep(error), HashError::Read)),
+fn hash_remote(
+    staging: &Path,
+    origin: &Origin,
+    size: u64,
+    data: impl Read,
+) -> Result<[u8; 32], LibraryError> {
+    let files = own_files(staging, "")?;
+    let start = (groups(size) - 1) * GROUP_BYTES;
+    let mut data = Tail { data, start, at: 0, last: Vec::new(), failed: None };
+    let root = match (proof::hash(&mut data, size, &*files.hashes, 0), data.failed) {
+        (_, Some(source)) => return Err(LibraryError::Origin { origin: origin.clone(), source }),
+        (root, None) => root.map_err(kept_in(staging))?,
     };
-    let map = own(staging, HASHES_MAP).map_err(as_io)?;
+    let map = own(staging, HASHES_MAP)?;
     let key = Resource::hashes(root).0;
-    let hashes = PartialStore::hashes(key, (root, size), files.hashes.clone(), map)?;
+    let hashes = PartialStore::hashes(key, (root, size), files.hashes.clone(), map);
+    let hashes = hashes.map_err(kept_in(staging))?;
     hashes.all_is_here();
-    hashes.sync()?;
+    hashes.sync().map_err(failed("write in", staging))?;
     // Of all bytes, only these take room: the file is sparse.
-    let store = PartialStore::open(root, [(root, size)], files)?;
+    let store = PartialStore::open(root, [(root, size)], files).map_err(kept_in(staging))?;
     let part = Part { file: 0, groups: groups(size) - 1..groups(size) };
     let mut verifier = store.verifier(&part)?;
-    store.write_bare(0, &mut verifier, &data.last)?;
-    store.sync()?;
+    store.write_bare(0, &mut verifier, &data.last).map_err(kept_in(staging))?;
+    store.sync().map_err(failed("write in", staging))?;
     Ok(root)
+}
+
+fn kept_in(staging: &Path) -> impl FnOnce(ProofError) -> LibraryError {
+    move |error| match error {
+        ProofError::Io(error) => failed("write in", staging)(error),
+        error => error.into(),
+    }
 }
 
 /// Keeps the last group of what is read, and why it could not be read.

@@ -14,10 +14,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use reqwest::{
-    Url,
-    header::{HeaderName, HeaderValue},
-};
+use reqwest::header::{HeaderName, HeaderValue};
+use url::Url;
 
 use crate::disk;
 

@@ -6,10 +6,8 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
-use reqwest::{
-    Url,
-    dns::{Name, Resolve, Resolving},
-};
+use reqwest::dns::{Name, Resolve, Resolving};
+use url::{Host, Url};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
@@ -32,8 +30,8 @@ impl fmt::Display for NotGlobal {
 /// Judges an address that stands in a URL itself; names are resolved later.
 pub fn judge(url: &Url) -> Result<(), NotGlobal> {
     let address: IpAddr = match url.host() {
-        Some(url::Host::Ipv4(ip)) => ip.into(),
-        Some(url::Host::Ipv6(ip)) => ip.into(),
+        Some(Host::Ipv4(ip)) => ip.into(),
+        Some(Host::Ipv6(ip)) => ip.into(),
         _ => return Ok(()),
     };
     if is_global(address) { Ok(()) } else { Err(NotGlobal(address.to_string())) }
