@@ -66,8 +66,8 @@ struct Place {
     #[arg(long, value_enum, default_value_t = Origins::Global)]
     origins: Origins,
     /// A file of headers for HTTP servers, by URL prefix (see docs/content.md)
-    #[arg(long, value_name = "FILE", default_value = "")]
-    origin_credentials: PathBuf,
+    #[arg(long, value_name = "FILE")]
+    origin_credentials: Option<PathBuf>,
 }
 
 /// A running one.
@@ -123,7 +123,7 @@ impl Place {
             rates: settings.rates(),
             quota: None,
             origins: self.origins.reach(Kind::Public),
-            credentials: Credentials::read(&self.origin_credentials)?,
+            credentials: Credentials::read(&self.origin_credentials.clone().unwrap_or_default())?,
         };
         let content = Content::start(config, net.clone(), lanes.content)?;
         let lanes = [lanes.consensus, lanes.catch_up, lanes.gossip];
