@@ -7,12 +7,12 @@
 pub mod api;
 mod driver;
 mod export;
-mod files;
 pub mod gateway;
 pub mod http;
 mod library;
 mod origins;
 mod peer;
+mod shared_tree;
 mod topic;
 pub mod web;
 
@@ -228,11 +228,7 @@ impl Content {
     ) -> Result<Arc<Held>, FetchError> {
         let file = self.store(id, name).await?;
         if id.kind == Kind::File {
-            let bytes = selection.range.unwrap_or(0..file.layout.bytes());
-            let pieces = match file.layout.bytes() {
-                0 => 0..file.layout.pieces(),
-                _ => file.layout.pieces_of(0, bytes),
-            };
+            let pieces = pieces(&file, 0, file.layout.bytes(), selection.range);
             self.fetch(&file, pieces, selection.sequential).await?;
             return self.finished(file);
         }
@@ -241,7 +237,7 @@ impl Content {
             None => 0..tree.layout.pieces(),
             Some(path) => {
                 let (at, size) = tree.file(path).ok_or(FetchError::NoFile(path.clone()))?;
-                tree.layout.pieces_of(at, selection.range.unwrap_or(0..size.max(1)))
+                pieces(&tree, at, size, selection.range)
             }
         };
         self.fetch(&tree, pieces, selection.sequential).await?;
@@ -405,6 +401,11 @@ impl Content {
         self.commands.send(command(reply)).await.map_err(|_| FetchError::Stopping)?;
         answer.await.map_err(stopping)
     }
+}
+
+/// The pieces of a file, or of some of its bytes. An empty file is a piece too.
+fn pieces(held: &Held, file: u32, size: u64, range: Option<Range<u64>>) -> Range<u32> {
+    held.layout.pieces_of(file, range.unwrap_or(0..size.max(1)))
 }
 
 /// What peers call the parts of a resource: what most of its bytes are in comes first.

@@ -1,8 +1,11 @@
 //! The task that owns the swarm: carries what happens to it, and what it decides
 //! to the peers' tasks.
 //!
-//! What always holds: it waits for nothing but its inbox (no disk, no peer), so
-//! that one slow peer delays nobody; what it keeps for a peer is bounded.
+//! What always holds: it waits for no peer and moves no bulk bytes, so that one
+//! slow peer delays nobody (of the disk it waits when it opens a store, and for the
+//! last group of an offer); what it keeps for a peer is bounded.
+
+mod approach;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -520,73 +523,6 @@ impl Driver {
         }
     }
 
-    /// `None`: tells all peers of this resource.
-    fn tell_origins(&mut self, resource: Resource, to: Option<PeerId>) {
-        let origins = self.origins.tellable(resource);
-        if origins.is_empty() {
-            return;
-        }
-        let topic = self.topics.get(&resource);
-        let all = || topic.into_iter().flat_map(|topic| topic.peers.keys().copied()).collect();
-        for peer in to.map_or_else(all, |peer| vec![peer]) {
-            self.say(peer, Message::Origins { resource, origins: origins.clone() });
-        }
-    }
-
-    /// The operator put origins of a resource that is here.
-    fn new_origins(&mut self, resource: Resource) {
-        let Some(held) = self.store(resource) else { return };
-        self.origins.own(resource, self.library.origins(held.id));
-        self.tell_origins(resource, None);
-        self.approach(resource);
-    }
-
-    /// Lets the swarm ask the origins of what is wanted, once its hashes are here: a
-    /// plain server has no proofs, so that they come from peers first.
-    fn approach(&mut self, resource: Resource) {
-        let Some(topic) = self.topics.get(&resource).filter(|topic| topic.seeks()) else { return };
-        let Some(held) = topic.held().filter(|held| held.layout.bytes() > 0).cloned() else {
-            return;
-        };
-        if !self.origins.has_ready(resource) || !self.has_hashes(&held) {
-            return;
-        }
-        for source in self.origins.start(resource) {
-            self.input(Input::Joined { resource, source, role: Role::Origin });
-        }
-    }
-
-    /// Whether all hashes of a resource are here. If not, they are fetched, and
-    /// [`Event::Hashed`] follows.
-    fn has_hashes(&mut self, held: &Held) -> bool {
-        let topic = self.topics.get(&Resource::hashes(held.id.root));
-        if let Some(hashes) = topic.filter(|topic| topic.seeks()).and_then(Topic::held) {
-            return hashes.store.is_whole();
-        }
-        let hashes = match self.library.open_hashes(held.id) {
-            Ok(hashes) => Arc::new(hashes),
-            Err(error) => {
-                tracing::warn!(%error, "cannot keep the hashes of what an origin has");
-                return false;
-            }
-        };
-        if hashes.store.is_whole() {
-            return true;
-        }
-        let (done, fetched) = oneshot::channel();
-        let (events, resource) = (self.event_to.clone(), held.resource);
-        let wait = task::spawn(async move {
-            if let Ok(Ok(())) = fetched.await {
-                // The driver may have ended.
-                let _ = events.send(Event::Hashed { resource }).await;
-            }
-        });
-        self.origins.wait(resource, wait.abort_handle());
-        let pieces = 0..hashes.layout.pieces();
-        self.fetch(hashes, Want { pieces, sequential: false, done });
-        false
-    }
-
     fn join(&mut self, peer: PeerId, resource: Resource, role: Role) {
         let Some(topic) = self.topics.get_mut(&resource).filter(|t| t.held().is_some()) else {
             return;
@@ -682,13 +618,6 @@ impl Driver {
         let verifier = held.store.verifier(&part).expect("a store's parts are of sane size");
         neighbour.streams.expect(ticket, Incoming { held, file: part.file, verifier });
         self.say(peer, Message::Ask { resource, ticket, piece, from });
-    }
-
-    fn ask_origin(&mut self, request: RequestId, resource: Resource, web: u16, part: Part) {
-        let Some(held) = self.topics.get(&resource).and_then(Topic::held).cloned() else { return };
-        if !self.origins.ask(web, request, held, part) {
-            self.input(Input::Failed { resource, request, failure: Failure::Closed });
-        }
     }
 
     fn cancel(&mut self, request: RequestId, source: Source) {

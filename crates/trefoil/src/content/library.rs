@@ -33,10 +33,15 @@ use trefoil_content::{
 };
 use trefoil_types::DiskFile;
 
-use super::files::{OwnFile, SharedFile, SharedTree};
-use crate::clock;
+use super::shared_tree::SharedTree;
+use crate::{
+    clock,
+    disk::{OpenFile, write_whole},
+};
 
 const ABOUT: &str = "about.json";
+/// A use is noted anew after so long, in seconds.
+const TOUCH_S: u64 = 60;
 const HASHES_MAP: &str = "hashes.map";
 
 #[derive(Debug, thiserror::Error)]
@@ -183,9 +188,15 @@ impl Library {
         Ok(true)
     }
 
-    /// Notes that it was asked for just now.
+    /// Notes that it was asked for just now, to the minute: each note is a sync.
     pub fn touch(&self, id: ContentId) -> Result<(), LibraryError> {
-        self.change(id, |about| about.used_s = now_s()).map(drop)
+        let now = now_s();
+        let touch = |about: &mut About| {
+            if about.used_s.saturating_add(TOUCH_S) <= now {
+                about.used_s = now;
+            }
+        };
+        self.change(id, touch).map(drop)
     }
 
     /// Opens the store of a resource, if it is here. The files of a directory are
@@ -214,7 +225,7 @@ impl Library {
         let shared = about.shared.as_ref().filter(|_| id.kind == Kind::File);
         let store = match shared {
             Some(path) => {
-                let data = SharedFile::open(path).map_err(failed("open", path))?;
+                let data = OpenFile::read_only(path).map_err(failed("open", path))?;
                 PartialStore::whole(id.root, content, Arc::new(data), own(&place, "hashes")?)?
             }
             None => PartialStore::open(id.root, content, own_files(&place, "")?)?,
@@ -450,7 +461,7 @@ fn now_s() -> u64 {
 
 fn own(dir: &Path, name: &str) -> Result<Arc<dyn DiskFile>, LibraryError> {
     let path = dir.join(name);
-    Ok(Arc::new(OwnFile::open(&path).map_err(failed("open", &path))?))
+    Ok(Arc::new(OpenFile::create(&path).map_err(failed("open", &path))?))
 }
 
 fn own_files(dir: &Path, prefix: &str) -> Result<Files, LibraryError> {
@@ -459,16 +470,9 @@ fn own_files(dir: &Path, prefix: &str) -> Result<Files, LibraryError> {
 }
 
 fn write_about(dir: &Path, about: &About) -> Result<(), LibraryError> {
-    let (path, new) = (dir.join(ABOUT), dir.join("about.new"));
+    let path = dir.join(ABOUT);
     let text = serde_json::to_vec_pretty(about).expect("it is plain data");
-    let write = || {
-        let mut file = fs::File::create(&new)?;
-        file.write_all(&text)?;
-        file.sync_all()?;
-        fs::rename(&new, &path)
-    };
-    write().map_err(failed("write", &path))?;
-    sync_directory(dir)
+    write_whole(&path, |file| file.write_all(&text)).map_err(failed("write", &path))
 }
 
 fn sync_directory(dir: &Path) -> Result<(), LibraryError> {

@@ -14,11 +14,7 @@ use std::{
 };
 
 use futures::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::{
-    sync::mpsc::{self, error::TrySendError},
-    task::block_in_place,
-    time::timeout,
-};
+use tokio::{sync::mpsc, task::block_in_place, time::timeout};
 use trefoil_content::{
     Part,
     message::{DATA_BYTES, FRAME_BYTES_MAX, Frame, Message},
@@ -121,7 +117,7 @@ impl Peer {
     }
 
     fn order(&self, order: Order) -> bool {
-        !matches!(self.orders.try_send(order), Err(TrySendError::Full(_) | TrySendError::Closed(_)))
+        self.orders.try_send(order).is_ok()
     }
 
     /// What is about to be asked under a ticket.

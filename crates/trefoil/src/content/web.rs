@@ -393,3 +393,6 @@ fn pause(headers: &HeaderMap) -> Option<Duration> {
 fn backoff(failures: u32) -> Duration {
     Duration::from_millis(500 << failures.min(6))
 }
+
+#[cfg(test)]
+mod tests;
