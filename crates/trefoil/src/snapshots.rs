@@ -11,10 +11,7 @@
 mod index;
 mod keep;
 
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-};
+use std::{fs, io, path::PathBuf};
 
 use alloy_consensus::transaction::SignerRecoverable as _;
 use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};

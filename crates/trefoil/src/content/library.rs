@@ -16,7 +16,7 @@ mod remote;
 use std::{
     collections::BTreeMap,
     fs,
-    io::{self, ErrorKind, Read, Write as _},
+    io::{self, ErrorKind, Read},
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,

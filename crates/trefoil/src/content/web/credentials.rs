@@ -129,8 +129,8 @@ mod tests {
         let text = "# ours\n\nhttps://a.example/data Authorization: Bearer 12: 34\n";
         let credentials = read(text, 0o600).unwrap();
         let shown = |url: &str| credentials.of(&url.parse().unwrap()).count();
-        let of = credentials.of(&"https://a.example/data/x?y".parse().unwrap());
-        let of: Vec<_> = of.collect();
+        let url = "https://a.example/data/x?y".parse().unwrap();
+        let of: Vec<_> = credentials.of(&url).collect();
         assert_eq!(
             (of[0].0.as_str(), of[0].1.as_bytes()),
             ("authorization", &b"Bearer 12: 34"[..])

@@ -48,7 +48,9 @@ fn a_pause_is_bounded_however_it_is_written() {
 
 #[test]
 fn a_server_is_asked_for_the_version_that_was_seen() {
-    let condition = |pairs| Version::of(&headers(pairs)).condition().map(|(name, _)| name);
+    let condition = |pairs: &[(HeaderName, &str)]| {
+        Version::of(&headers(pairs)).condition().map(|(name, _)| name)
+    };
     let modified = (header::LAST_MODIFIED, "Sun, 06 Nov 1994 08:49:37 GMT");
     assert_eq!(condition(&[(header::ETAG, "\"a\""), modified.clone()]), Some(header::IF_MATCH));
     let weak = (header::ETAG, "W/\"a\"");
