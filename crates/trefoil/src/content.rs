@@ -7,18 +7,23 @@
 pub mod api;
 mod driver;
 mod export;
-mod files;
 pub mod gateway;
 pub mod http;
 mod library;
+mod origins;
 mod peer;
+mod shared_tree;
 mod topic;
+pub mod web;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     ops::Range,
     path::{Path, PathBuf},
-    sync::{Arc, atomic::AtomicU64},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use serde::{Deserialize, Serialize};
@@ -27,7 +32,7 @@ use tokio::{
     task::spawn_blocking,
 };
 use trefoil_content::{
-    ContentId, Kind,
+    ContentId, Kind, Origin,
     swarm::{Manner, Rates, Resource},
 };
 use trefoil_net::{ContentLink, NetHandle};
@@ -41,7 +46,9 @@ pub use self::{
 use self::{
     driver::{Command, Driver, EVENTS_MAX},
     library::Library,
+    origins::Origins,
     topic::{Seeking, Want},
+    web::{Credentials, Http, Reach, Reading, Server},
 };
 
 /// Commands that wait.
@@ -57,6 +64,10 @@ pub struct ContentConfig {
     pub rates: Rates,
     /// Bytes that may be kept, besides what is pinned; `None`: no limit.
     pub quota: Option<u64>,
+    /// Which HTTP servers are asked that peers named; `None`: none.
+    pub origins: Option<Reach>,
+    /// What is shown to HTTP servers.
+    pub credentials: Credentials,
 }
 
 /// Why something is not fetched.
@@ -109,6 +120,7 @@ pub struct Selection {
 pub struct Content {
     commands: mpsc::Sender<Command>,
     library: Arc<Library>,
+    http: Arc<Http>,
     quota: Option<u64>,
 }
 
@@ -127,9 +139,11 @@ impl Content {
         let (event_to, events) = mpsc::channel(EVENTS_MAX);
         let (commands, waiting) = mpsc::channel(COMMANDS_MAX);
         let ContentConfig { me, manner, rates, quota, .. } = config;
-        let driver = Driver::new(me, manner, rates, net, library.clone(), event_to);
+        let http = Arc::new(Http::new(config.credentials));
+        let origins = Origins::new(http.clone(), config.origins, event_to.clone());
+        let driver = Driver::new(me, manner, rates, net, library.clone(), origins, event_to);
         tokio::spawn(driver.run(links, events, waiting));
-        Ok(Self { commands, library, quota })
+        Ok(Self { commands, library, http, quota })
     }
 
     /// Hashes a file or directory and shares it where it is. `read` counts bytes.
@@ -173,6 +187,34 @@ impl Content {
         Ok(id)
     }
 
+    /// Reads what an HTTP server has, once, and shares it from there: nothing is kept
+    /// but its hashes. `read` counts bytes, of `total`, which is 0 until it is known.
+    ///
+    /// # Errors
+    /// What the server does not give, or the disk does not take.
+    pub async fn put_origin(
+        &self,
+        origin: Origin,
+        name: Option<String>,
+        read: Arc<AtomicU64>,
+        total: Arc<AtomicU64>,
+    ) -> Result<ContentId, LibraryError> {
+        let server = Arc::new(Server::new(self.http.clone(), origin.clone(), Reach::All));
+        let reading = Reading::start(server).await.map_err(|error| {
+            let (origin, source) = (origin.clone(), std::io::Error::other(error));
+            LibraryError::Origin { origin, source }
+        })?;
+        let size = reading.size;
+        total.store(size, Ordering::Relaxed);
+        let library = self.library.clone();
+        let put = spawn_blocking(move || library.put_remote(&origin, name, size, reading, &read));
+        let id = put.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
+        let resource = Resource::file(id.root);
+        // A driver that has ended has nobody to tell.
+        let _ = self.commands.send(Command::NewOrigins { resource }).await;
+        Ok(id)
+    }
+
     /// Fetches a resource or part of it, and returns its store: the files' for a
     /// directory. Dropping the future ends the fetch; what came stays.
     ///
@@ -186,11 +228,7 @@ impl Content {
     ) -> Result<Arc<Held>, FetchError> {
         let file = self.store(id, name).await?;
         if id.kind == Kind::File {
-            let bytes = selection.range.unwrap_or(0..file.layout.bytes());
-            let pieces = match file.layout.bytes() {
-                0 => 0..file.layout.pieces(),
-                _ => file.layout.pieces_of(0, bytes),
-            };
+            let pieces = pieces(&file, 0, file.layout.bytes(), selection.range);
             self.fetch(&file, pieces, selection.sequential).await?;
             return self.finished(file);
         }
@@ -199,7 +237,7 @@ impl Content {
             None => 0..tree.layout.pieces(),
             Some(path) => {
                 let (at, size) = tree.file(path).ok_or(FetchError::NoFile(path.clone()))?;
-                tree.layout.pieces_of(at, selection.range.unwrap_or(0..size.max(1)))
+                pieces(&tree, at, size, selection.range)
             }
         };
         self.fetch(&tree, pieces, selection.sequential).await?;
@@ -267,7 +305,7 @@ impl Content {
 
     /// How far the fetch of a resource is.
     pub async fn progress(&self, id: ContentId) -> Result<Option<Progress>, FetchError> {
-        for resource in resources(id).into_iter().rev() {
+        for resource in resources(id) {
             let progress = self.ask(|reply| Command::Progress { resource, reply }).await?;
             if progress.is_some() {
                 return Ok(progress);
@@ -365,11 +403,14 @@ impl Content {
     }
 }
 
-/// What peers call the parts of a resource.
-fn resources(id: ContentId) -> BTreeSet<Resource> {
-    let mut resources = BTreeSet::from([Resource::file(id.root)]);
-    if id.kind == Kind::Directory {
-        resources.insert(Resource::tree(id.root));
-    }
-    resources
+/// The pieces of a file, or of some of its bytes. An empty file is a piece too.
+fn pieces(held: &Held, file: u32, size: u64, range: Option<Range<u64>>) -> Range<u32> {
+    held.layout.pieces_of(file, range.unwrap_or(0..size.max(1)))
+}
+
+/// What peers call the parts of a resource: what most of its bytes are in comes first.
+fn resources(id: ContentId) -> Vec<Resource> {
+    let tree = (id.kind == Kind::Directory).then(|| Resource::tree(id.root));
+    let file = [Resource::file(id.root), Resource::hashes(id.root)];
+    tree.into_iter().chain(file).collect()
 }

@@ -14,7 +14,7 @@ use trefoil_types::{B256, ChainSpec, Disk, Kind, PeerId, keccak256, spec::Fork};
 use crate::{
     backend::{Backend, CALLS_MAX, EVENTS_MAX, READERS},
     certificate::{self, Ca},
-    content::{Content, ContentConfig, gateway::Gateway, http::Admin},
+    content::{Content, ContentConfig, gateway::Gateway, http::Admin, web::Credentials},
     disk::FileDisk,
     failure::Failure,
     home::Home,
@@ -85,7 +85,7 @@ impl Host {
         let (status, watched) = watch::channel(Arc::default());
         let events = broadcast::Sender::new(EVENTS_MAX);
         let workers = pool("worker");
-        let sharing = sharing(home, settings, spec.kind, peer);
+        let sharing = sharing(home, settings, spec.kind, peer)?;
         let content = Content::start(sharing, net.clone(), net_lanes.content)?;
         let backend = Backend {
             spec,
@@ -192,14 +192,24 @@ pub(crate) fn network(
 }
 
 /// How this node shares content.
-pub(crate) fn sharing(home: &Home, settings: &Settings, kind: Kind, me: PeerId) -> ContentConfig {
-    ContentConfig {
+///
+/// # Errors
+/// A file of credentials that cannot be used.
+pub(crate) fn sharing(
+    home: &Home,
+    settings: &Settings,
+    kind: Kind,
+    me: PeerId,
+) -> Result<ContentConfig, Failure> {
+    Ok(ContentConfig {
         me,
         dir: home.data().join("content"),
         manner: manner(kind),
         rates: settings.content.rates(),
         quota: settings.content.quota(),
-    }
+        origins: settings.content.origins.reach(kind),
+        credentials: Credentials::read(&settings.content.origin_credentials)?,
+    })
 }
 
 /// Members serve each other in turn, strangers for what they get.

@@ -183,7 +183,7 @@ impl Newcomer {
         drop(ledger);
         let me = PeerId(keys.identity.public());
         let (net, lanes) = trefoil_net::start(config).await?;
-        let sharing = host::sharing(home, settings, spec.kind, me);
+        let sharing = host::sharing(home, settings, spec.kind, me)?;
         let content = Content::start(sharing, net.clone(), lanes.content)?;
         let drain = |mut lane: trefoil_net::Inbox| {
             tokio::spawn(async move { while lane.recv().await.is_some() {} })

@@ -17,6 +17,11 @@ impl Resource {
         Self(root)
     }
 
+    /// The hashes of a file or manifest, without its bytes.
+    pub fn hashes(root: [u8; 32]) -> Self {
+        Self(blake3::derive_key("trefoil 2026-11 the hashes of a file", &root))
+    }
+
     /// The files that a manifest lists.
     pub fn tree(manifest: [u8; 32]) -> Self {
         Self(blake3::derive_key("trefoil 2026-11 the files of a directory", &manifest))
@@ -82,10 +87,8 @@ pub enum Failure {
     Refused(Refusal),
     /// What came was not what the hash says, from this group on.
     Corrupt { group: u64 },
-    /// The connection ended.
+    /// The connection ended, or the source could not serve it now.
     Closed,
-    /// An origin's file is not the one that was promised.
-    Changed,
 }
 
 /// Everything that can happen.

@@ -354,7 +354,7 @@ impl Transfer {
         let Some(request) = self.end_request(now, id) else { return };
         let source = request.source;
         match failure {
-            Failure::Corrupt { .. } | Failure::Changed => {
+            Failure::Corrupt { .. } => {
                 if let Source::Peer(peer) = source {
                     effects.push(Effect::Blame { peer, offence: Offence::BadContent });
                 }

@@ -19,7 +19,7 @@ use crate::{
     client::Client,
     content::{
         About,
-        api::{self, Get as GetCall, JobStatus, Outcome, Put as PutCall},
+        api::{self, Get as GetCall, JobStatus, Outcome, Put as PutCall, PutOrigin},
         http::token_file,
     },
     failure::Failure,
@@ -109,7 +109,11 @@ impl Worker {
 #[derive(Debug, Args)]
 pub struct Put {
     /// A file or directory, which is shared from where it is
-    path: PathBuf,
+    #[arg(required_unless_present = "origin")]
+    path: Option<PathBuf>,
+    /// An HTTP server's file instead, which is read once and stays where it is
+    #[arg(long, value_name = "URL", conflicts_with = "path")]
+    origin: Option<String>,
     /// What it is called in its link [default: its file name]
     #[arg(long)]
     name: Option<String>,
@@ -119,15 +123,26 @@ pub struct Put {
 
 impl Put {
     pub fn run(self) -> Result<(), Failure> {
-        let path = self.path.canonicalize().map_err(|e| Failure::file("find", &self.path, e))?;
-        let total = bytes_of(&path).map_err(|e| Failure::file("read", &path, e))?;
-        let mut bar = Bar::new(self.worker.json);
-        let call = json!(PutCall { path, name: self.name.clone() });
-        let work = self.worker.work("admin_put", call, |status| {
-            bar.show(status.read, Some(total), "hashed");
+        let (method, call, total) = match (&self.origin, &self.path) {
+            (Some(url), _) => {
+                let (url, name) = (url.clone(), self.name.clone());
+                ("admin_putOrigin", json!(PutOrigin { url, name }), None)
+            }
+            (None, path) => {
+                let path = path.as_deref().unwrap_or(Path::new("."));
+                let path = path.canonicalize().map_err(|e| Failure::file("find", path, e))?;
+                let total = bytes_of(&path).map_err(|e| Failure::file("read", &path, e))?;
+                let name = self.name.clone();
+                ("admin_put", json!(PutCall { path, name }), Some(total))
+            }
+        };
+        let (mut bar, mut hashed) = (Bar::new(self.worker.json), 0);
+        let work = self.worker.work(method, call, |status| {
+            hashed = status.read;
+            bar.show(hashed, total.or(status.total), "hashed");
         });
         let outcome = block_on(work)?;
-        bar.end(total, "hashed");
+        bar.end(total.unwrap_or(hashed), "hashed");
         tell(self.worker.json, &outcome, || println!("{}", outcome.link));
         Ok(())
     }

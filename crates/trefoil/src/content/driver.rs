@@ -1,8 +1,11 @@
 //! The task that owns the swarm: carries what happens to it, and what it decides
 //! to the peers' tasks.
 //!
-//! What always holds: it waits for nothing but its inbox (no disk, no peer), so
-//! that one slow peer delays nobody; what it keeps for a peer is bounded.
+//! What always holds: it waits for no peer and moves no bulk bytes, so that one
+//! slow peer delays nobody (of the disk it waits when it opens a store, and for the
+//! last group of an offer); what it keeps for a peer is bounded.
+
+mod approach;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -18,7 +21,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval, sleep},
 };
 use trefoil_content::{
-    News,
+    News, Part,
     message::{Message, OTHERS_MAX},
     swarm::{
         Config, Effect, Failure, Input, Manner, Rates, Refusal, RequestId, Resource, Role, Source,
@@ -31,6 +34,7 @@ use trefoil_types::{Height, Offence, PeerId};
 use super::{
     FetchError, Progress,
     library::{Held, Library},
+    origins::Origins,
     peer::{Incoming, Peer, Serving},
     topic::{Seeking, Topic, Want},
 };
@@ -62,7 +66,7 @@ pub enum Event {
     Arrived {
         resource: Resource,
         request: RequestId,
-        peer: PeerId,
+        source: Source,
         groups: u64,
         bytes: u64,
     },
@@ -70,6 +74,16 @@ pub enum Event {
         resource: Resource,
         request: RequestId,
         failure: Failure,
+    },
+    /// An HTTP server is not to be asked any more, or not for a while.
+    OriginLeft {
+        web: u16,
+        resource: Resource,
+        for_good: bool,
+    },
+    /// All hashes of a resource are here.
+    Hashed {
+        resource: Resource,
     },
     /// The disk does not take what came.
     Broken {
@@ -111,6 +125,8 @@ pub enum Command {
     Fetch { held: Arc<Held>, want: Want },
     /// The open store of a resource, if it is open.
     Store { resource: Resource, reply: oneshot::Sender<Option<Arc<Held>>> },
+    /// The operator put origins of a resource.
+    NewOrigins { resource: Resource },
     /// How a fetch goes.
     Progress { resource: Resource, reply: oneshot::Sender<Option<Progress>> },
     /// Nothing of it is fetched or served any more.
@@ -141,6 +157,7 @@ pub struct Driver {
     neighbours: BTreeMap<PeerId, Neighbour>,
     topics: BTreeMap<Resource, Topic>,
     announced: Option<Announced>,
+    origins: Origins,
     links: u64,
     event_to: mpsc::Sender<Event>,
     inputs: VecDeque<Input>,
@@ -155,6 +172,7 @@ impl Driver {
         rates: Rates,
         net: NetHandle,
         library: Arc<Library>,
+        origins: Origins,
         event_to: mpsc::Sender<Event>,
     ) -> Self {
         Self {
@@ -166,6 +184,7 @@ impl Driver {
             neighbours: BTreeMap::new(),
             topics: BTreeMap::new(),
             announced: None,
+            origins,
             links: 0,
             event_to,
             inputs: VecDeque::new(),
@@ -255,9 +274,14 @@ impl Driver {
                     self.heard(peer, message);
                 }
             }
-            Event::Arrived { resource, request, peer, groups, bytes } => {
+            Event::Arrived { resource, request, source, groups, bytes } => {
                 if let Some(topic) = self.topics.get_mut(&resource) {
-                    topic.came(Source::Peer(peer), bytes);
+                    topic.came(source, bytes);
+                }
+                if let Source::Web(web) = source
+                    && self.origins.gave(resource, web)
+                {
+                    self.tell_origins(resource, None);
                 }
                 self.input(Input::Arrived { resource, request, groups });
                 // Who reads along does not wait for the rest.
@@ -266,6 +290,11 @@ impl Driver {
             Event::Failed { resource, request, failure } => {
                 self.input(Input::Failed { resource, request, failure });
             }
+            Event::OriginLeft { web, resource, for_good } => {
+                self.origins.left(resource, web, for_good);
+                self.input(Input::Left { source: Source::Web(web) });
+            }
+            Event::Hashed { resource } => self.approach(resource),
             Event::Broken { resource, error } => self.broken(resource, &error),
             Event::Served { resource, peer, ticket } => {
                 if let Some(topic) = self.topics.get_mut(&resource) {
@@ -292,6 +321,7 @@ impl Driver {
             Command::Store { resource, reply } => {
                 let _ = reply.send(self.store(resource));
             }
+            Command::NewOrigins { resource } => self.new_origins(resource),
             Command::Progress { resource, reply } => {
                 let progress = self.topics.get(&resource).map(Topic::progress);
                 let _ = reply.send(progress);
@@ -335,6 +365,7 @@ impl Driver {
         self.wish(resource, |topic| topic.want(want));
         self.settle(resource);
         self.find(resource);
+        self.approach(resource);
     }
 
     /// Asks everyone for a resource.
@@ -361,6 +392,9 @@ impl Driver {
             rates: Rates::default(),
             origin: held.origin && held.store.is_whole(),
         });
+        if resource == Resource::file(held.id.root) {
+            self.origins.own(resource, self.library.origins(held.id));
+        }
         let wishing = self.neighbours.iter_mut();
         let wishing = wishing.filter_map(|(peer, n)| n.wishes.remove(&resource).then_some(*peer));
         for peer in wishing.collect::<Vec<_>>() {
@@ -393,6 +427,12 @@ impl Driver {
                 self.offered(peer, resource, size, origin, &proof);
             }
             Message::Others { resource, others } => self.others(resource, others),
+            Message::Origins { resource, origins } => {
+                if self.topics.get(&resource).is_some_and(|t| t.peers.contains_key(&peer)) {
+                    self.origins.told(resource, origins);
+                    self.approach(resource);
+                }
+            }
             Message::Snapshot { resource, height } => {
                 if let Some(neighbour) = self.neighbours.get_mut(&peer) {
                     neighbour.announced = Some(Announced { height, index: resource.0 });
@@ -477,6 +517,7 @@ impl Driver {
                 let (size, origin) = (held.layout.bytes(), held.origin && held.store.is_whole());
                 self.say(peer, Message::Offer { resource, size, origin, proof });
                 self.join(peer, resource, Role::Peer);
+                self.tell_origins(resource, Some(peer));
             }
             Err(error) => tracing::warn!(%error, "cannot offer what was here"),
         }
@@ -534,7 +575,7 @@ impl Driver {
         match effect {
             Effect::Ask { request, resource, source, piece, part } => match source {
                 Source::Peer(peer) => self.ask(request, resource, peer, piece, part),
-                Source::Web(_) => {}
+                Source::Web(web) => self.ask_origin(request, resource, web, part),
             },
             Effect::Cancel { request, source } => self.cancel(request, source),
             Effect::Tell { resource, to, news } => self.tell(resource, to, &news),
@@ -568,7 +609,7 @@ impl Driver {
         resource: Resource,
         peer: PeerId,
         piece: u32,
-        part: trefoil_content::Part,
+        part: Part,
     ) {
         let ticket = Ticket(request.0);
         let Some(held) = self.topics.get(&resource).and_then(Topic::held).cloned() else { return };
@@ -581,7 +622,10 @@ impl Driver {
 
     fn cancel(&mut self, request: RequestId, source: Source) {
         let ticket = Ticket(request.0);
-        let Source::Peer(peer) = source else { return };
+        let peer = match source {
+            Source::Peer(peer) => peer,
+            Source::Web(web) => return self.origins.cancel(web, request),
+        };
         let incoming = self.neighbours.get(&peer).and_then(|n| n.streams.forget(ticket));
         if let Some(incoming) = incoming {
             self.say(peer, Message::Unask { resource: incoming.held.resource, ticket });
@@ -647,6 +691,7 @@ impl Driver {
 
     fn close(&mut self, resource: Resource, why: &FetchError) {
         self.input(Input::Close { resource });
+        self.origins.close(resource);
         if let Some(topic) = self.topics.remove(&resource) {
             topic.fail(why);
         }
@@ -658,6 +703,7 @@ impl Driver {
         let resources: Vec<Resource> = self.topics.keys().copied().collect();
         for resource in resources {
             self.wish(resource, Topic::forget_unwanted);
+            self.approach(resource);
             let Some(topic) = self.topics.get_mut(&resource) else { continue };
             if topic.is_idle(Instant::now()) {
                 self.close(resource, &FetchError::Removed);

@@ -4,16 +4,19 @@
 //! DIR/data/content/<id>/about.json   what it is, and whether it is kept
 //!                       data         its bytes, unless they are shared where they are
 //!                       hashes, map  see `trefoil_content::PartialStore`
+//!                       hashes.map   which hashes are here, where an HTTP server has the bytes
 //!                       tree.*       the same for the files of a directory
 //! ```
 //!
 //! What always holds: `about.json` is whole or absent; a resource without it is
 //! not there, and what lies around of it is swept at the start.
 
+mod remote;
+
 use std::{
     collections::BTreeMap,
     fs,
-    io::{self, ErrorKind, Read, Write as _},
+    io::{self, ErrorKind, Read},
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -23,17 +26,23 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use trefoil_content::{
-    Content, ContentId, Entry, Files, Kind, Layout, LayoutError, Manifest, ManifestError,
+    Content, ContentId, Entry, Files, Kind, Layout, LayoutError, Manifest, ManifestError, Origin,
     PartialStore,
     proof::{self, ProofError},
     swarm::Resource,
 };
 use trefoil_types::DiskFile;
 
-use super::files::{OwnFile, SharedFile, SharedTree};
-use crate::clock;
+use super::shared_tree::SharedTree;
+use crate::{
+    clock,
+    disk::{OpenFile, write_whole},
+};
 
 const ABOUT: &str = "about.json";
+/// A use is noted anew after so long, in seconds.
+const TOUCH_S: u64 = 60;
+const HASHES_MAP: &str = "hashes.map";
 
 #[derive(Debug, thiserror::Error)]
 pub enum LibraryError {
@@ -53,6 +62,8 @@ pub enum LibraryError {
     NotHere(ContentId),
     #[error("{0} is not whole here yet; get it first")]
     NotWhole(ContentId),
+    #[error("cannot read {origin}: {source}")]
+    Origin { origin: Origin, source: io::Error },
 }
 
 fn failed(act: &'static str, path: &Path) -> impl FnOnce(io::Error) -> LibraryError {
@@ -75,6 +86,9 @@ pub struct About {
     pub shared: Option<PathBuf>,
     /// Never removed to make room.
     pub pinned: bool,
+    /// HTTP servers that have it, as the operator put them.
+    #[serde(default)]
+    pub origins: Vec<String>,
     /// Whether this node spreads it first: the others spare it.
     pub origin: bool,
     /// When it was last asked for, seconds since 1970.
@@ -111,6 +125,7 @@ struct State {
 impl State {
     fn insert(&mut self, id: ContentId, about: About) {
         self.ids.insert(Resource::file(id.root), id);
+        self.ids.insert(Resource::hashes(id.root), id);
         if id.kind == Kind::Directory {
             self.ids.insert(Resource::tree(id.root), id);
         }
@@ -173,9 +188,15 @@ impl Library {
         Ok(true)
     }
 
-    /// Notes that it was asked for just now.
+    /// Notes that it was asked for just now, to the minute: each note is a sync.
     pub fn touch(&self, id: ContentId) -> Result<(), LibraryError> {
-        self.change(id, |about| about.used_s = now_s()).map(drop)
+        let now = now_s();
+        let touch = |about: &mut About| {
+            if about.used_s.saturating_add(TOUCH_S) <= now {
+                about.used_s = now;
+            }
+        };
+        self.change(id, touch).map(drop)
     }
 
     /// Opens the store of a resource, if it is here. The files of a directory are
@@ -183,6 +204,10 @@ impl Library {
     pub fn open_store(&self, resource: Resource) -> Result<Option<Held>, LibraryError> {
         let Some(id) = self.id_of(resource) else { return Ok(None) };
         let Some(about) = self.about(id) else { return Ok(None) };
+        if resource == Resource::hashes(id.root) {
+            let kept = about.whole || self.place(id).join(HASHES_MAP).exists();
+            return if kept { self.open_hashes(id).map(Some) } else { Ok(None) };
+        }
         let bytes = self.open_bytes(id, &about)?;
         if resource == Resource::file(id.root) {
             return Ok(Some(bytes));
@@ -200,12 +225,26 @@ impl Library {
         let shared = about.shared.as_ref().filter(|_| id.kind == Kind::File);
         let store = match shared {
             Some(path) => {
-                let data = SharedFile::open(path).map_err(failed("open", path))?;
+                let data = OpenFile::read_only(path).map_err(failed("open", path))?;
                 PartialStore::whole(id.root, content, Arc::new(data), own(&place, "hashes")?)?
             }
             None => PartialStore::open(id.root, content, own_files(&place, "")?)?,
         };
         let (resource, layout) = (Resource::file(id.root), Layout::file(about.size)?);
+        Ok(Held { id, resource, store, layout, origin: about.origin, manifest: None })
+    }
+
+    /// Opens the store of the hashes alone of a file or manifest that is here, or
+    /// begins one.
+    pub fn open_hashes(&self, id: ContentId) -> Result<Held, LibraryError> {
+        let (about, place) = (self.about(id).ok_or(LibraryError::NotHere(id))?, self.place(id));
+        let resource = Resource::hashes(id.root);
+        let (hashes, map) = (own(&place, "hashes")?, own(&place, HASHES_MAP)?);
+        let store = PartialStore::hashes(resource.0, (id.root, about.size), hashes, map)?;
+        if about.whole {
+            store.all_is_here();
+        }
+        let layout = Layout::hashes(about.size)?;
         Ok(Held { id, resource, store, layout, origin: about.origin, manifest: None })
     }
 
@@ -244,6 +283,7 @@ impl Library {
             tree_bytes: None,
             shared: None,
             pinned: false,
+            origins: Vec::new(),
             origin: false,
             used_s: now_s(),
             whole: false,
@@ -265,10 +305,7 @@ impl Library {
     ) -> Result<ContentId, LibraryError> {
         let path = path.canonicalize().map_err(failed("find", path))?;
         let meta = fs::metadata(&path).map_err(failed("read", &path))?;
-        let staging = tempfile::Builder::new()
-            .prefix("put-")
-            .tempdir_in(&self.dir)
-            .map_err(failed("write in", &self.dir))?;
+        let staging = self.staging()?;
         let name = name.or_else(|| Some(path.file_name()?.to_str()?.to_owned()));
         let mut about = About {
             id: String::new(),
@@ -277,6 +314,7 @@ impl Library {
             tree_bytes: None,
             shared: Some(path.clone()),
             pinned: true,
+            origins: Vec::new(),
             origin,
             used_s: now_s(),
             whole: true,
@@ -298,6 +336,12 @@ impl Library {
         write_about(staging.path(), &about)?;
         self.install(id, about, staging)?;
         Ok(id)
+    }
+
+    /// Where a resource is made until it is whole.
+    fn staging(&self) -> Result<tempfile::TempDir, LibraryError> {
+        let staging = tempfile::Builder::new().prefix("put-").tempdir_in(&self.dir);
+        staging.map_err(failed("write in", &self.dir))
     }
 
     /// What is shared from where it is, by path.
@@ -370,7 +414,8 @@ impl Library {
         fs::remove_dir_all(&place).map_err(failed("remove", &place))
     }
 
-    /// Bytes that the resources here take on disk, those shared in place aside.
+    /// Bytes that the resources here take on disk, those shared in place or pinned
+    /// aside.
     pub fn bytes_kept(&self) -> u64 {
         self.lock().about.values().map(kept).sum()
     }
@@ -403,7 +448,11 @@ impl Library {
 }
 
 fn kept(about: &About) -> u64 {
-    if about.shared.is_some() { 0 } else { about.size + about.tree_bytes.unwrap_or(0) }
+    if about.shared.is_some() || about.pinned {
+        0
+    } else {
+        about.size + about.tree_bytes.unwrap_or(0)
+    }
 }
 
 fn now_s() -> u64 {
@@ -412,7 +461,7 @@ fn now_s() -> u64 {
 
 fn own(dir: &Path, name: &str) -> Result<Arc<dyn DiskFile>, LibraryError> {
     let path = dir.join(name);
-    Ok(Arc::new(OwnFile::open(&path).map_err(failed("open", &path))?))
+    Ok(Arc::new(OpenFile::create(&path).map_err(failed("open", &path))?))
 }
 
 fn own_files(dir: &Path, prefix: &str) -> Result<Files, LibraryError> {
@@ -421,16 +470,9 @@ fn own_files(dir: &Path, prefix: &str) -> Result<Files, LibraryError> {
 }
 
 fn write_about(dir: &Path, about: &About) -> Result<(), LibraryError> {
-    let (path, new) = (dir.join(ABOUT), dir.join("about.new"));
+    let path = dir.join(ABOUT);
     let text = serde_json::to_vec_pretty(about).expect("it is plain data");
-    let write = || {
-        let mut file = fs::File::create(&new)?;
-        file.write_all(&text)?;
-        file.sync_all()?;
-        fs::rename(&new, &path)
-    };
-    write().map_err(failed("write", &path))?;
-    sync_directory(dir)
+    write_whole(&path, |file| file.write_all(&text)).map_err(failed("write", &path))
 }
 
 fn sync_directory(dir: &Path) -> Result<(), LibraryError> {

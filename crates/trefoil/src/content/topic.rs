@@ -6,8 +6,8 @@ use std::{collections::BTreeMap, io, ops::Range, sync::Arc, time::Duration};
 use tokio::{sync::oneshot, time::Instant};
 use trefoil_content::{
     ContentId, groups,
-    proof::{ProofError, Verifier},
-    swarm::Source,
+    proof::{ProofError, Verifier, What},
+    swarm::{Resource, Source},
 };
 use trefoil_types::PeerId;
 
@@ -39,9 +39,10 @@ impl Seeking {
         proof: &[u8],
     ) -> Result<Option<Held>, LibraryError> {
         let last = groups(size) - 1..groups(size);
-        let shows = Verifier::new(self.id.root, size, last).is_ok_and(|mut verifier| {
-            verifier.feed(proof, |_| Ok(())).is_ok() && verifier.is_through()
-        });
+        let shows =
+            Verifier::new(What::Groups, self.id.root, size, last).is_ok_and(|mut verifier| {
+                verifier.feed(proof, |_| Ok(())).is_ok() && verifier.is_through()
+            });
         if !shows {
             return Ok(None);
         }
@@ -224,11 +225,11 @@ impl Topic {
 }
 
 impl Held {
-    /// The last group, which shows the size, with its proof. Nothing for the files
-    /// of a directory: its manifest says their sizes.
+    /// The last group, which shows the size, with its proof. Nothing for hashes, and
+    /// for the files of a directory: their sizes are known.
     pub fn last_group(&self) -> Result<Vec<u8>, ProofError> {
         let mut proof = Vec::new();
-        if self.manifest.is_none() {
+        if self.resource == Resource::file(self.id.root) {
             let mut encoder = self.store.encoder(&self.last_part())?;
             self.store.encode(0, &mut encoder, &mut proof, usize::MAX)?;
         }
