@@ -30,7 +30,7 @@ use trefoil_content::{
     ContentId, Kind,
     swarm::{Manner, Rates, Resource},
 };
-use trefoil_net::{ContentLink, NetHandle};
+use trefoil_net::{ContentLink, NetHandle, PROVIDED_MAX};
 use trefoil_types::{Offence, PeerId};
 
 pub use self::{
@@ -109,6 +109,7 @@ pub struct Selection {
 pub struct Content {
     commands: mpsc::Sender<Command>,
     library: Arc<Library>,
+    net: NetHandle,
     quota: Option<u64>,
 }
 
@@ -127,9 +128,16 @@ impl Content {
         let (event_to, events) = mpsc::channel(EVENTS_MAX);
         let (commands, waiting) = mpsc::channel(COMMANDS_MAX);
         let ContentConfig { me, manner, rates, quota, .. } = config;
-        let driver = Driver::new(me, manner, rates, net, library.clone(), event_to);
+        let driver = Driver::new(me, manner, rates, net.clone(), library.clone(), event_to);
         tokio::spawn(driver.run(links, events, waiting));
-        Ok(Self { commands, library, quota })
+        let content = Self { commands, library, net, quota };
+        content.provide();
+        Ok(content)
+    }
+
+    /// Announces what is whole here, where that is done: see `docs/content.md`.
+    fn provide(&self) {
+        self.net.provide(self.library.whole(PROVIDED_MAX));
     }
 
     /// Hashes a file or directory and shares it where it is. `read` counts bytes.
@@ -170,6 +178,7 @@ impl Content {
         for resource in resources(id) {
             let _ = self.ask(|reply| Command::Store { resource, reply }).await;
         }
+        self.provide();
         Ok(id)
     }
 
@@ -261,6 +270,7 @@ impl Content {
             held.store.sync()?;
             let whole = held.store.is_whole();
             self.library.change(held.id, |about| about.whole |= whole)?;
+            self.provide();
             Ok(held)
         })
     }
@@ -300,7 +310,9 @@ impl Content {
     /// When it is not here or cannot be removed.
     pub async fn remove(&self, id: ContentId) -> Result<(), LibraryError> {
         self.close(id).await;
-        self.library.remove(id)
+        self.library.remove(id)?;
+        self.provide();
+        Ok(())
     }
 
     /// Removes what was not asked for the longest, if more is kept than may be.
@@ -311,7 +323,9 @@ impl Content {
         let Some(quota) = self.quota else { return Ok(Vec::new()) };
         let open = self.ask(|reply| Command::Open { reply }).await?;
         let busy = |id| resources(id).iter().any(|resource| open.contains(resource));
-        Ok(self.library.collect(quota, busy)?)
+        let removed = self.library.collect(quota, busy)?;
+        self.provide();
+        Ok(removed)
     }
 
     /// What is shared from where it is, by path.

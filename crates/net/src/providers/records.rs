@@ -33,7 +33,7 @@ const OF_KEY_MAX: usize = 20;
 const OF_KEY_AND_SUBNET_MAX: usize = 8;
 
 #[derive(Debug)]
-pub(super) struct Records {
+pub(crate) struct Records {
     me: PeerId,
     /// Keys that this node provides.
     own: Vec<RecordKey>,
