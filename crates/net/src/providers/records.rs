@@ -22,15 +22,15 @@ use crate::{
 };
 
 /// Records of all others together: about 3 MB.
-const RECORDS_MAX: usize = 16_384;
+pub(super) const RECORDS_MAX: usize = 16_384;
 /// Records of one subnet: 16 of them fill the store.
-const OF_SUBNET_MAX: usize = 1_024;
+pub(super) const OF_SUBNET_MAX: usize = 1_024;
 /// Records of one peer: as many as a node announces ([`super::PROVIDED_MAX`]).
 const OF_PEER_MAX: usize = super::PROVIDED_MAX;
 /// Providers of one key: an asker needs a few, and they name each other.
-const OF_KEY_MAX: usize = 20;
+pub(super) const OF_KEY_MAX: usize = 20;
 /// Of those, from one subnet.
-const OF_KEY_AND_SUBNET_MAX: usize = 8;
+pub(super) const OF_KEY_AND_SUBNET_MAX: usize = 8;
 
 #[derive(Debug)]
 pub(crate) struct Records {
