@@ -128,6 +128,12 @@ struct Search {
     found: BTreeSet<PeerId>,
 }
 
+/// Each network has its own.
+pub(crate) fn protocol(genesis: &B256) -> StreamProtocol {
+    let name = format!("/trefoil/providers/1/{}", alloy_primitives::hex::encode(genesis));
+    StreamProtocol::try_from_owned(name).expect("it begins with a slash")
+}
+
 pub(crate) struct Providers {
     kad: Kad,
     speakers: BTreeMap<PeerId, Speaker>,
@@ -139,9 +145,7 @@ pub(crate) struct Providers {
 
 impl Providers {
     pub fn new(me: PeerId, genesis: &B256) -> Self {
-        let protocol = format!("/trefoil/providers/1/{}", alloy_primitives::hex::encode(genesis));
-        let protocol = StreamProtocol::try_from_owned(protocol).expect("it begins with a slash");
-        let mut config = kad::Config::new(protocol);
+        let mut config = kad::Config::new(protocol(genesis));
         config
             .set_replication_factor(REPLICAS)
             .set_query_timeout(SEARCH_MAX)

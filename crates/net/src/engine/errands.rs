@@ -1,7 +1,10 @@
 //! Connections that a search for providers asks for: few at a time, and left
 //! soon, unless they turn out to be of other use.
 
-use std::time::{Duration, Instant};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use libp2p::swarm::ConnectionId;
 use trefoil_types::PeerId;
@@ -18,8 +21,8 @@ const ERRANDS_MAX: usize = 32;
 /// A search waits so long for a peer's hello.
 const MEETING_MAX: Duration = Duration::from_secs(2);
 
-/// So long a connection lasts: longer than a search.
-const ERRAND_MAX: Duration = Duration::from_secs(15);
+/// So long a connection lasts: longer than most searches take.
+const ERRAND_MAX: Duration = Duration::from_secs(5);
 
 /// A dial for a search, and its connection.
 pub(super) struct Errand {
@@ -61,7 +64,7 @@ impl Engine {
     }
 
     /// Whether the peer is dialled now, or was just before.
-    fn begin_errand(&mut self, peer: PeerId, address: std::net::SocketAddr) -> bool {
+    fn begin_errand(&mut self, peer: PeerId, address: SocketAddr) -> bool {
         if self.errands.iter().any(|errand| errand.peer == peer) {
             return true;
         }
@@ -100,14 +103,13 @@ impl Engine {
     /// Announces what is due, and leaves whom no search needs any more.
     pub(super) fn tend_providers(&mut self) {
         let now = Instant::now();
-        let age = |errand: &Errand| now - errand.since;
-        let (over, under_way): (Vec<_>, Vec<_>) =
-            self.errands.drain(..).partition(|errand| age(errand) > ERRAND_MAX);
-        self.errands = under_way;
-        over.iter().for_each(|errand| self.shared.end_errand(errand.peer));
-        let missed = |errand: &&Errand| {
-            age(errand) > MEETING_MAX && !self.admitted.contains_key(&errand.peer)
-        };
+        let older = |errand: &Errand, than| now - errand.since > than;
+        let met = |errand: &Errand| self.admitted.contains_key(&errand.peer);
+        let over = |errand: &mut Errand| older(errand, ERRAND_MAX) && met(errand);
+        for errand in self.errands.extract_if(.., over) {
+            self.shared.end_errand(errand.peer);
+        }
+        let missed = |errand: &&Errand| older(errand, MEETING_MAX) && !met(errand);
         let missed: Vec<_> = self.errands.iter().filter(missed).map(|it| it.peer).collect();
         let Some(providers) = self.providers() else { return };
         missed.into_iter().for_each(|peer| providers.unreachable(transport::to_libp2p(peer)));
