@@ -35,7 +35,7 @@ use trefoil_content::{
     ContentId, Kind, Origin,
     swarm::{Manner, Rates, Resource},
 };
-use trefoil_net::{ContentLink, NetHandle};
+use trefoil_net::{ContentLink, NetHandle, PROVIDED_MAX};
 use trefoil_types::{Offence, PeerId};
 
 pub use self::{
@@ -121,6 +121,7 @@ pub struct Content {
     commands: mpsc::Sender<Command>,
     library: Arc<Library>,
     http: Arc<Http>,
+    net: NetHandle,
     quota: Option<u64>,
 }
 
@@ -141,9 +142,17 @@ impl Content {
         let ContentConfig { me, manner, rates, quota, .. } = config;
         let http = Arc::new(Http::new(config.credentials));
         let origins = Origins::new(http.clone(), config.origins, event_to.clone());
-        let driver = Driver::new(me, manner, rates, net, library.clone(), origins, event_to);
+        let (node, kept) = (net.clone(), library.clone());
+        let driver = Driver::new(me, manner, rates, net, kept, origins, event_to);
         tokio::spawn(driver.run(links, events, waiting));
-        Ok(Self { commands, library, http, quota })
+        let content = Self { commands, library, http, net: node, quota };
+        content.provide();
+        Ok(content)
+    }
+
+    /// Announces what is whole here, where that is done: see `docs/content.md`.
+    fn provide(&self) {
+        self.net.provide(self.library.whole(PROVIDED_MAX));
     }
 
     /// Hashes a file or directory and shares it where it is. `read` counts bytes.
@@ -184,6 +193,7 @@ impl Content {
         for resource in resources(id) {
             let _ = self.ask(|reply| Command::Store { resource, reply }).await;
         }
+        self.provide();
         Ok(id)
     }
 
@@ -299,6 +309,7 @@ impl Content {
             held.store.sync()?;
             let whole = held.store.is_whole();
             self.library.change(held.id, |about| about.whole |= whole)?;
+            self.provide();
             Ok(held)
         })
     }
@@ -338,7 +349,9 @@ impl Content {
     /// When it is not here or cannot be removed.
     pub async fn remove(&self, id: ContentId) -> Result<(), LibraryError> {
         self.close(id).await;
-        self.library.remove(id)
+        self.library.remove(id)?;
+        self.provide();
+        Ok(())
     }
 
     /// Removes what was not asked for the longest, if more is kept than may be.
@@ -349,7 +362,9 @@ impl Content {
         let Some(quota) = self.quota else { return Ok(Vec::new()) };
         let open = self.ask(|reply| Command::Open { reply }).await?;
         let busy = |id| resources(id).iter().any(|resource| open.contains(resource));
-        Ok(self.library.collect(quota, busy)?)
+        let removed = self.library.collect(quota, busy)?;
+        self.provide();
+        Ok(removed)
     }
 
     /// What is shared from where it is, by path.

@@ -46,6 +46,13 @@ const WISHES_MAX: usize = 64;
 /// Stores are synced this often while something comes, and idle ones closed.
 const SYNC_EVERY: Duration = Duration::from_secs(1);
 
+/// Whether to look beyond the connected peers for what is wanted is asked this
+/// soon, again after four times as long while nobody offers it, and this often
+/// while somebody does.
+const LOOK_FIRST: Duration = Duration::from_millis(300);
+const LOOK_AGAIN_MAX: Duration = Duration::from_secs(60);
+const LOOK_WHILE_OFFERED: Duration = Duration::from_secs(5);
+
 /// Events that wait.
 pub const EVENTS_MAX: usize = 4_096;
 
@@ -98,6 +105,11 @@ pub enum Event {
     Synced {
         resource: Resource,
         result: io::Result<()>,
+    },
+    /// Time to see whether the connected peers are enough, after so long.
+    Look {
+        resource: Resource,
+        after: Duration,
     },
 }
 
@@ -310,6 +322,7 @@ impl Driver {
                     self.broken(resource, &error);
                 }
             }
+            Event::Look { resource, after } => self.look(resource, after),
         }
     }
 
@@ -370,11 +383,41 @@ impl Driver {
 
     /// Asks everyone for a resource.
     fn find(&mut self, resource: Resource) {
-        if self.topics.get(&resource).is_some_and(Topic::seeks) {
-            for peer in self.neighbours.keys().copied().collect::<Vec<_>>() {
-                self.say(peer, Message::Find { resource });
-            }
+        let Some(topic) = self.topics.get_mut(&resource).filter(|topic| topic.seeks()) else {
+            return;
+        };
+        if !std::mem::replace(&mut topic.watched, true) {
+            self.look_later(resource, LOOK_FIRST);
         }
+        for peer in self.neighbours.keys().copied().collect::<Vec<_>>() {
+            self.say(peer, Message::Find { resource });
+        }
+    }
+
+    fn look_later(&self, resource: Resource, after: Duration) {
+        let events = self.event_to.clone();
+        task::spawn(async move {
+            sleep(after).await;
+            let _ = events.send(Event::Look { resource, after }).await;
+        });
+    }
+
+    /// Looks beyond the connected peers for what none of them offers, or of which
+    /// nothing comes. Whom the network finds is asked when it is connected.
+    fn look(&mut self, resource: Resource, after: Duration) {
+        let Some(topic) = self.topics.get_mut(&resource) else { return };
+        topic.watched = topic.seeks();
+        if !topic.watched {
+            return;
+        }
+        let offered = !topic.peers.is_empty();
+        if (topic.stalls() || !offered)
+            && let Some(id) = topic.id()
+        {
+            self.net.search(id.root);
+        }
+        let again = if offered { LOOK_WHILE_OFFERED } else { (after * 4).min(LOOK_AGAIN_MAX) };
+        self.look_later(resource, again);
     }
 
     /// Lets the swarm have a store, and tells those who wished for it.
@@ -545,6 +588,7 @@ impl Driver {
         let held = self.topics.get(&resource).and_then(Topic::held);
         if held.is_some_and(|held| held.layout.bytes() == size) {
             self.join(peer, resource, if origin { Role::Origin } else { Role::Peer });
+            self.net.keep(peer);
         }
     }
 

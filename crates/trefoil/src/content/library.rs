@@ -14,7 +14,7 @@
 mod remote;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     io::{self, ErrorKind, Read},
     path::{Path, PathBuf},
@@ -161,6 +161,15 @@ impl Library {
     /// Everything that is here, whole or in part.
     pub fn list(&self) -> Vec<About> {
         self.lock().about.values().cloned().collect()
+    }
+
+    /// The roots of what is whole here: of more than `count`, those asked for last.
+    pub fn whole(&self, count: usize) -> BTreeSet<[u8; 32]> {
+        let state = self.lock();
+        let whole = state.about.iter().filter(|(_, about)| about.whole);
+        let mut whole: Vec<_> = whole.map(|(id, about)| (about.used_s, id.root)).collect();
+        whole.sort_unstable_by(|a, b| b.cmp(a));
+        whole.into_iter().take(count).map(|(_, root)| root).collect()
     }
 
     pub fn about(&self, id: ContentId) -> Option<About> {

@@ -72,6 +72,10 @@ pub struct Topic {
     from_peers: u64,
     from_web: u64,
     dialled: Vec<PeerId>,
+    /// Whether somebody looks from time to time how it goes.
+    pub watched: bool,
+    /// Bytes that had come when it was last looked.
+    seen: Option<u64>,
     /// Something came since the last sync.
     unsynced: bool,
     pub syncing: bool,
@@ -88,6 +92,8 @@ impl Topic {
             from_peers: 0,
             from_web: 0,
             dialled: Vec::new(),
+            watched: false,
+            seen: None,
             unsynced: false,
             syncing: false,
             used: Instant::now(),
@@ -114,6 +120,17 @@ impl Topic {
     /// For whom its store would be begun.
     pub fn seeking(&self) -> Option<&Seeking> {
         self.seeking.first()
+    }
+
+    pub fn id(&self) -> Option<ContentId> {
+        let held = self.held.as_ref().map(|held| held.id);
+        held.or(self.seeking.first().map(|seeking| seeking.id))
+    }
+
+    /// Whether nothing came of it since this was last asked.
+    pub fn stalls(&mut self) -> bool {
+        let came = self.from_peers + self.from_web;
+        self.seen.replace(came) == Some(came)
     }
 
     /// Tells those who sought it.
