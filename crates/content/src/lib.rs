@@ -15,6 +15,7 @@ mod link;
 mod manifest;
 pub mod message;
 mod news;
+mod origin;
 mod path;
 pub mod proof;
 mod store;
@@ -28,6 +29,7 @@ pub use layout::{BYTES_MAX, FILES_MAX, GROUP_BYTES, Layout, LayoutError, Part, g
 pub use link::{LINK_BYTES_MAX, Link, LinkError};
 pub use manifest::{Entry, MANIFEST_BYTES_MAX, Manifest, ManifestError};
 pub use news::{News, NewsError};
+pub use origin::{ORIGIN_BYTES_MAX, ORIGINS_MAX, Origin, OriginError};
 pub use path::PathError;
 pub use store::{Content, Files, PartialStore};
 

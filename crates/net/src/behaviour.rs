@@ -3,6 +3,7 @@
 //!
 //! Every connection opens one stream per [`Use`] and takes one per use; they
 //! go to the connection's [`link`](crate::link) through a channel of its own.
+//! Beside them runs Kademlia, where [`providers`](crate::providers) are looked for.
 //! (libp2p-stream is not used: it opens streams on any connection of a peer,
 //! drops those that arrive while another waits, and never forgets a
 //! connection.)
@@ -20,6 +21,7 @@ use libp2p::{
     swarm::{
         ConnectionDenied, ConnectionHandler, ConnectionHandlerEvent, ConnectionId, FromSwarm,
         NetworkBehaviour, SubstreamProtocol, ToSwarm,
+        behaviour::toggle::Toggle,
         handler::{
             ConnectionEvent, DialUpgradeError, FullyNegotiatedInbound, FullyNegotiatedOutbound,
         },
@@ -31,6 +33,7 @@ use trefoil_types::message::Lane;
 use crate::{
     guard::Door,
     lane::{LANES, limits},
+    providers::{self, Providers},
     transport::{from_libp2p, to_socket},
 };
 
@@ -88,7 +91,17 @@ pub(crate) enum Opened {
 /// Room for every stream each way and two reasons to end.
 const OPENED_MAX: usize = 2 * USES.len() + 2;
 
-/// The behaviour of our swarm: the gate's second look, and the streams.
+/// All that our swarm speaks.
+#[derive(NetworkBehaviour)]
+#[behaviour(to_swarm = "providers::Event")]
+pub(crate) struct Protocols {
+    /// First, since it may turn a connection away.
+    pub streams: Behaviour,
+    /// In public networks.
+    pub providers: Toggle<Providers>,
+}
+
+/// The gate's second look, and the streams that every connection has.
 pub(crate) struct Behaviour {
     door: Door,
     /// Streams of connections that the engine has not taken up yet.

@@ -1,11 +1,13 @@
 //! The event loop: one task that owns the swarm, dials, and decides which
 //! connection of a peer stays.
 
+mod dials;
+mod errands;
+mod start;
+
 use std::{
     collections::BTreeMap,
-    error::Error,
-    io,
-    net::{SocketAddr, TcpListener},
+    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -14,12 +16,8 @@ use futures::StreamExt as _;
 use libp2p::{
     Multiaddr, Swarm,
     core::ConnectedPoint,
-    swarm::{
-        self, ConnectionId, DialError, SwarmEvent,
-        dial_opts::{DialOpts, PeerCondition},
-    },
+    swarm::{ConnectionId, DialError, SwarmEvent},
 };
-use multistream_select::NegotiationError;
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::{self, JoinError, JoinSet},
@@ -27,22 +25,22 @@ use tokio::{
 };
 use trefoil_types::{OrganisationId, PeerId, message::Lane};
 
+pub(crate) use self::start::start;
+use self::{dials::shares_no_wire, errands::Errand};
 use crate::{
-    Config, Lanes, NetError, NetEvent, NetHandle, Timing,
-    behaviour::Behaviour,
+    NetEvent, Timing,
+    behaviour::Protocols,
     board::{Place, Refused},
-    book::Candidate,
     content::ContentLink,
     dial::Dialler,
     discovery::Finder,
-    files,
-    gate::{self, Gate},
     guard::Door,
-    handle::{Admitted, Shared},
+    handle::{Admitted, Order, Shared},
     hello::{Hello, SOFTWARE_BYTES_MAX},
-    lane::{self, Outlet, StrangersRoom},
+    lane::{Outlet, StrangersRoom},
     link::{End, Link, Report, Stop, Verdict},
     outbox::Outbox,
+    providers,
     seek::{self, Purpose},
     transport,
 };
@@ -57,8 +55,11 @@ const SAVE_EVERY: Duration = Duration::from_secs(60);
 /// Reports that wait for the engine.
 const REPORTS_MAX: usize = 64;
 
-/// Peers to dial once that wait; more are dropped.
-const DIALS_MAX: usize = 64;
+/// Orders that wait; more are dropped.
+const ORDERS_MAX: usize = 64;
+
+/// Between two looks at what is announced and sought.
+const TEND_EVERY: Duration = Duration::from_millis(500);
 
 /// Links whose content streams nobody has taken up yet.
 const CONTENT_LINKS_MAX: usize = 64;
@@ -88,12 +89,14 @@ struct Engine {
     door: Door,
     strangers_in: StrangersRoom,
     strangers_out: StrangersRoom,
-    swarm: Swarm<Behaviour>,
+    swarm: Swarm<Protocols>,
     shared: Arc<Shared>,
     dialler: Dialler,
     finder: Option<Arc<Finder>>,
     /// Dials to candidates of the address book.
     sought: BTreeMap<ConnectionId, SocketAddr>,
+    /// Dials for searches, and their connections, the oldest first.
+    errands: Vec<Errand>,
     connections: BTreeMap<ConnectionId, Connection>,
     /// Which connection a peer's messages pass over.
     admitted: BTreeMap<PeerId, ConnectionId>,
@@ -107,96 +110,7 @@ struct Engine {
     refusals: mpsc::Receiver<Refused>,
     outlets: [Outlet; 3],
     content: mpsc::Sender<ContentLink>,
-    /// Whom to dial once.
-    orders: mpsc::Receiver<(PeerId, SocketAddr)>,
-}
-
-pub(crate) async fn start(config: Config, timing: Timing) -> Result<(NetHandle, Lanes), NetError> {
-    let me = PeerId(config.identity.public());
-    // libp2p's TLS obeys it, whoever set it.
-    if config.access.membership().is_some() && std::env::var_os("SSLKEYLOGFILE").is_some() {
-        return Err(NetError::KeyLog);
-    }
-    let (strangers, of_source) = (config.inbound_max, config.inbound_per_source_max);
-    let door = Door::new(Gate::new(strangers, of_source, config.peers.iter().copied()));
-    let members = config.access.membership();
-    let validators: Vec<_> = members.iter().flat_map(|m| m.admission.validators()).collect();
-    let favoured = config.peers.len().saturating_add(validators.len());
-    files::provide(gate::sockets_max(strangers, favoured))?;
-    door.favour(validators);
-    let (wire, members) = transport::wire(&config, Some(door.clone()));
-    let (board, refusals) = members.unzip();
-    let mut swarm = Swarm::new(
-        wire,
-        Behaviour::new(door.clone()),
-        transport::to_libp2p(me),
-        swarm::Config::with_tokio_executor().with_max_negotiating_inbound_streams(8),
-    );
-    let listen = bind(&mut swarm, config.listen).await?;
-    let (dials, orders) = mpsc::channel(DIALS_MAX);
-    let shared = Arc::new(Shared::new(listen, board, door.clone(), dials));
-    let (consensus, consensus_in) = lane::lane(Lane::Consensus);
-    let (catch_up, catch_up_in) = lane::lane(Lane::CatchUp);
-    let (gossip, gossip_in) = lane::lane(Lane::Gossip);
-    let (content, content_in) = mpsc::channel(CONTENT_LINKS_MAX);
-    let (report_to, reports) = mpsc::channel(REPORTS_MAX);
-    let (network, genesis) = (config.network(), config.genesis);
-    let open = |discovery| Arc::new(Finder::open(discovery, &config.identity, genesis));
-    let finder = config.discovery.map(open);
-    let peers = config.peers.into_iter().filter(|(peer, _)| *peer != me);
-    let engine = Engine {
-        me,
-        hello: Arc::new(Hello {
-            network,
-            instance: rand::random(),
-            software: SOFTWARE.into(),
-            listen_port: listen.port(),
-        }),
-        timing,
-        door,
-        strangers_in: StrangersRoom::default(),
-        strangers_out: StrangersRoom::default(),
-        swarm,
-        shared: shared.clone(),
-        dialler: Dialler::new(peers, &timing, Instant::now()),
-        finder,
-        sought: BTreeMap::new(),
-        connections: BTreeMap::new(),
-        admitted: BTreeMap::new(),
-        successors: BTreeMap::new(),
-        links: JoinSet::new(),
-        link_of: BTreeMap::new(),
-        reports,
-        report_to,
-        refusals: refusals.unwrap_or_else(|| mpsc::channel(1).1),
-        outlets: [consensus, catch_up, gossip],
-        content,
-        orders,
-    };
-    tokio::spawn(engine.run(shared.stopping.subscribe()));
-    let lanes = Lanes {
-        consensus: consensus_in,
-        catch_up: catch_up_in,
-        gossip: gossip_in,
-        content: content_in,
-    };
-    Ok((NetHandle(shared), lanes))
-}
-
-/// Whether two sides found no protocol that both offer. Transports box their
-/// errors in each other's.
-fn shares_no_wire(error: &(dyn Error + 'static)) -> bool {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(NegotiationError::Failed) = error.downcast_ref() {
-            return true;
-        }
-        next = match error.downcast_ref::<io::Error>() {
-            Some(boxed) => boxed.get_ref().map(|inner| inner as &(dyn Error + 'static)),
-            None => error.source(),
-        };
-    }
-    false
+    orders: mpsc::Receiver<Order>,
 }
 
 /// Where others can dial a peer, as far as it can be known.
@@ -207,38 +121,13 @@ fn reach(connection: &Connection, listen_port: u16) -> Option<SocketAddr> {
     }
 }
 
-fn to_peer(peer: PeerId, address: SocketAddr) -> DialOpts {
-    DialOpts::peer_id(transport::to_libp2p(peer))
-        .addresses(vec![transport::to_multiaddr(address)])
-        .condition(PeerCondition::Always)
-        .allocate_new_port()
-        .build()
-}
-
-/// Listens, and returns the address with its actual port.
-async fn bind(swarm: &mut Swarm<Behaviour>, address: SocketAddr) -> Result<SocketAddr, NetError> {
-    let failed = |e: &dyn std::fmt::Display| NetError::Listen { address, reason: e.to_string() };
-    // libp2p sets SO_REUSEPORT, with which two nodes of one user would share a
-    // port in silence. A plain bind tells.
-    drop(TcpListener::bind(address).map_err(|e| failed(&e))?);
-    swarm.listen_on(transport::to_multiaddr(address)).map_err(|e| failed(&e))?;
-    loop {
-        match swarm.select_next_some().await {
-            SwarmEvent::NewListenAddr { address: actual, .. } => {
-                let port = transport::to_socket(&actual).map_or(address.port(), |a| a.port());
-                return Ok(SocketAddr::new(address.ip(), port));
-            }
-            SwarmEvent::ListenerError { error, .. } => return Err(failed(&error)),
-            SwarmEvent::ListenerClosed { reason: Err(error), .. } => return Err(failed(&error)),
-            _ => {}
-        }
-    }
-}
-
 impl Engine {
     async fn run(mut self, mut stopping: watch::Receiver<bool>) {
         let mut seek = interval(Duration::from_millis(seek::ROUND.0));
         let mut save = interval(SAVE_EVERY);
+        let mut tend = interval(TEND_EVERY);
+        let mut provided = self.shared.provided.subscribe();
+        let public = self.providers().is_some();
         loop {
             let deadline = self.dialler.deadline();
             let due = async {
@@ -256,7 +145,12 @@ impl Engine {
                 }
                 Some(ended) = self.links.join_next_with_id() => self.on_link_end(ended),
                 () = due => self.dial(),
-                Some((peer, address)) = self.orders.recv() => self.dial_once(peer, address),
+                Some(order) = self.orders.recv() => self.obey(order),
+                Ok(()) = provided.changed(), if public => {
+                    let roots = provided.borrow_and_update().clone();
+                    self.providers().into_iter().for_each(|it| it.provide(&roots, Instant::now()));
+                }
+                _ = tend.tick(), if public => self.tend_providers(),
                 _ = seek.tick(), if self.finder.is_some() => self.seek(),
                 _ = save.tick(), if self.finder.is_some() => self.save(),
             }
@@ -274,64 +168,11 @@ impl Engine {
             timeout(GOODBYE_MAX, async { while self.links.join_next().await.is_some() {} }).await;
     }
 
-    fn dial(&mut self) {
-        for (peer, address) in self.dialler.due(Instant::now()) {
-            if self.shared.banned_for(peer).is_some() || self.shared.is_revoked(peer) {
-                self.retry(peer);
-                continue;
-            }
-            if let Err(error) = self.swarm.dial(to_peer(peer, address)) {
-                self.on_dial_failure(peer, &error);
-            }
+    fn obey(&mut self, order: Order) {
+        match order {
+            Order::Dial(peer, address) => self.dial_once(peer, address),
+            Order::Search(root) => self.providers().into_iter().for_each(|it| it.search(root)),
         }
-    }
-
-    /// Dials a peer that somebody named, unless it is here or unwanted.
-    fn dial_once(&mut self, peer: PeerId, address: SocketAddr) {
-        let known = self.connections.values().any(|connection| connection.peer == peer);
-        let unwanted = self.shared.banned_for(peer).is_some() || self.shared.is_revoked(peer);
-        if peer != self.me
-            && !known
-            && !unwanted
-            && let Err(error) = self.swarm.dial(to_peer(peer, address))
-        {
-            tracing::debug!(%peer, %error, "cannot be reached");
-        }
-    }
-
-    /// Dials candidates of the address book.
-    fn seek(&mut self) {
-        let Some(finder) = &self.finder else { return };
-        let dialled = self.connections.values().filter(|c| !c.place.inbound && c.sought.is_none());
-        let others = dialled.filter_map(|c| c.place.address.parse().ok()).collect();
-        let due = finder.due(others, |peer| {
-            peer == self.me
-                || self.admitted.contains_key(&peer)
-                || self.shared.banned_for(peer).is_some()
-        });
-        for Candidate { address, peer } in due {
-            let opts = match peer {
-                Some(peer) => to_peer(peer, address),
-                None => {
-                    let to = transport::to_multiaddr(address);
-                    DialOpts::unknown_peer_id().address(to).allocate_new_port().build()
-                }
-            };
-            let id = opts.connection_id();
-            self.sought.insert(id, address);
-            if self.swarm.dial(opts).is_err() {
-                self.unsought(id);
-            }
-        }
-    }
-
-    /// Whether the dial was to a candidate, which now is over.
-    fn unsought(&mut self, id: ConnectionId) -> bool {
-        let address = self.sought.remove(&id);
-        if let Some((finder, address)) = self.finder.as_ref().zip(address) {
-            finder.ended(address);
-        }
-        address.is_some()
     }
 
     /// Writes the address book, beside the loop.
@@ -341,19 +182,12 @@ impl Engine {
         }
     }
 
-    /// Plans the next dial, unless there is a connection still or already.
-    fn retry(&mut self, peer: PeerId) -> u32 {
-        if self.connections.values().any(|connection| connection.peer == peer) {
-            return 0;
-        }
-        self.dialler.retry(peer, Instant::now(), rand::random())
-    }
-
-    fn on_swarm(&mut self, event: SwarmEvent<std::convert::Infallible>) {
+    fn on_swarm(&mut self, event: SwarmEvent<providers::Event>) {
         match event {
             SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
                 self.on_connection(peer_id, connection_id, &endpoint);
             }
+            SwarmEvent::Behaviour(event) => self.on_providers(event),
             SwarmEvent::ConnectionClosed { connection_id, cause, .. } => {
                 if let Some(connection) = self.connections.get(&connection_id) {
                     let cause = cause.map_or("closed".into(), |e| e.to_string());
@@ -367,7 +201,7 @@ impl Engine {
                     finder.mistaken(*at);
                 }
                 match peer {
-                    _ if self.unsought(connection_id) => {}
+                    _ if self.unsought(connection_id) || self.end_errand(connection_id) => {}
                     Some(peer) => self.on_dial_failure(peer, &error),
                     None => {}
                 }
@@ -388,35 +222,11 @@ impl Engine {
         }
     }
 
-    fn on_dial_failure(&mut self, peer: PeerId, error: &DialError) {
-        let failures = self.retry(peer);
-        if let DialError::WrongPeerId { obtained, address } = error {
-            let reason = format!(
-                "expected peer {peer} there, found {obtained}; correct the address or the peer id"
-            );
-            self.refused(Some(peer), &transport::printed(address), &reason);
-        } else if let DialError::Transport(errors) = error
-            && let Some((address, _)) = errors.iter().find(|(_, error)| shares_no_wire(error))
-        {
-            self.refused(Some(peer), &transport::printed(address), &self.other_kind());
-        } else if failures == 1 {
-            tracing::info!(%peer, %error, "cannot be reached, dialling on");
-        }
-    }
-
-    /// Each kind offers its own wires, so that who shares none is of another.
-    fn other_kind(&self) -> String {
-        let kind = format!("{:?}", self.hello.network.kind).to_lowercase();
-        format!(
-            "different kind of network: ours is {kind}, and the peer speaks none of its wires (public networks share none with private ones and consortia)"
-        )
-    }
-
     fn on_connection(&mut self, peer: libp2p::PeerId, id: ConnectionId, at: &ConnectedPoint) {
         let remote: &Multiaddr = at.get_remote_address();
         let address = transport::printed(remote);
         let (Some(peer), Some(opened)) =
-            (transport::from_libp2p(&peer), self.swarm.behaviour_mut().take(id))
+            (transport::from_libp2p(&peer), self.swarm.behaviour_mut().streams.take(id))
         else {
             self.refused(None, &address, &format!("{peer} is no ed25519 identity"));
             self.swarm.close_connection(id);
@@ -524,6 +334,8 @@ impl Engine {
         self.dialler.succeeded(peer);
         let place = connection.place.clone();
         let stranger = place.inbound && !self.door.is_favoured(peer);
+        let reach = reach(connection, report.hello.listen_port);
+        let errand = |errand: &Errand| errand.connection == report.link && !errand.kept;
         let outbox = Arc::new(Outbox::new(stranger.then(|| self.strangers_out.clone())));
         self.shared.admit(
             peer,
@@ -532,7 +344,8 @@ impl Engine {
                 stop: connection.stop.clone(),
                 place: place.clone(),
                 software: report.hello.software.clone(),
-                reach: reach(connection, report.hello.listen_port),
+                reach,
+                errand: !self.door.is_favoured(peer) && self.errands.iter().any(errand),
             },
         );
         // It may have been cut since it asked. Whoever cuts it now finds it among
@@ -545,6 +358,9 @@ impl Engine {
         if let Some(finder) = self.finder.clone() {
             self.introduce(&finder, report.link, report.hello.listen_port);
             outbox.ask_for_peers();
+        }
+        if let Some(providers) = self.providers() {
+            providers.admit(transport::to_libp2p(peer), report.link, reach);
         }
         answer(report.verdict, Verdict::Admit(outbox));
     }
@@ -571,6 +387,7 @@ impl Engine {
         self.swarm.close_connection(id);
         let Some(connection) = self.connections.remove(&id) else { return };
         let peer = connection.peer;
+        self.end_errand(id);
         if let Some((finder, address)) = self.finder.as_ref().zip(connection.sought) {
             finder.ended(address);
         }
@@ -587,6 +404,10 @@ impl Engine {
         if self.admitted.get(&peer) == Some(&id) {
             self.admitted.remove(&peer);
             self.shared.dismiss(peer);
+            let banned = self.shared.banned_for(peer).is_some();
+            if let Some(providers) = self.providers() {
+                providers.dismiss(transport::to_libp2p(peer), banned);
+            }
             if let Some(successor) = self.successors.remove(&peer) {
                 self.admit(peer, successor);
             }

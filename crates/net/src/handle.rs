@@ -1,7 +1,7 @@
 //! The hand on the network: orders that never wait, and what can be seen.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     net::SocketAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -22,6 +22,7 @@ use crate::{
     lane::{LANES, limits},
     link::Stop,
     outbox::Outbox,
+    providers::Root,
     reputation::{Record, Reputation},
 };
 
@@ -92,10 +93,21 @@ pub(crate) struct Shared {
     pub stopping: watch::Sender<bool>,
     /// Of a network of members.
     pub board: Option<Arc<Board>>,
+    /// The roots of what this node has for others, in a public network.
+    pub provided: watch::Sender<BTreeSet<Root>>,
     door: Door,
-    dials: mpsc::Sender<(PeerId, SocketAddr)>,
+    orders: mpsc::Sender<Order>,
     dropped: [AtomicU64; 3],
     state: Mutex<State>,
+}
+
+/// What the engine is asked to do.
+#[derive(Debug)]
+pub(crate) enum Order {
+    /// Dial a peer once.
+    Dial(PeerId, SocketAddr),
+    /// Look for providers of a resource and connect to them.
+    Search(Root),
 }
 
 #[derive(Debug, Default)]
@@ -115,6 +127,8 @@ pub(crate) struct Admitted {
     pub software: String,
     /// Where others can dial it.
     pub reach: Option<SocketAddr>,
+    /// Dialled for a search only, and to be left soon.
+    pub errand: bool,
 }
 
 impl NetHandle {
@@ -139,7 +153,32 @@ impl NetHandle {
     /// Dials a peer once, if it is not connected. Of many at a time some are
     /// dropped.
     pub fn dial(&self, peer: PeerId, address: SocketAddr) {
-        let _ = self.0.dials.try_send((peer, address));
+        let _ = self.0.orders.try_send(Order::Dial(peer, address));
+    }
+
+    /// Looks for nodes that have the resource of this BLAKE3 root, besides the
+    /// connected peers, and connects to those it finds: public networks only. Of
+    /// many searches at a time some are dropped.
+    pub fn search(&self, root: [u8; 32]) {
+        let _ = self.0.orders.try_send(Order::Search(root));
+    }
+
+    /// Announces from now on that this node has these resources and no others, by
+    /// their BLAKE3 roots: public networks only. Of more than [`PROVIDED_MAX`] the
+    /// rest is not announced.
+    ///
+    /// [`PROVIDED_MAX`]: crate::PROVIDED_MAX
+    pub fn provide(&self, roots: BTreeSet<[u8; 32]>) {
+        self.0.provided.send_if_modified(|provided| {
+            let changed = *provided != roots;
+            *provided = roots;
+            changed
+        });
+    }
+
+    /// A peer is of use: the connection stays, though it was dialled for a search.
+    pub fn keep(&self, peer: PeerId) {
+        self.0.keep(peer);
     }
 
     /// Where others can dial a connected peer, as far as it can be known.
@@ -258,14 +297,15 @@ impl Shared {
         listen: SocketAddr,
         board: Option<Arc<Board>>,
         door: Door,
-        dials: mpsc::Sender<(PeerId, SocketAddr)>,
+        orders: mpsc::Sender<Order>,
     ) -> Self {
         Self {
             listen,
             stopping: watch::Sender::new(false),
             board,
+            provided: watch::Sender::default(),
             door,
-            dials,
+            orders,
             dropped: Default::default(),
             state: Mutex::default(),
         }
@@ -286,6 +326,20 @@ impl Shared {
 
     pub fn dismiss(&self, peer: PeerId) {
         self.lock().peers.remove(&peer);
+    }
+
+    /// See [`NetHandle::keep`].
+    pub fn keep(&self, peer: PeerId) {
+        if let Some(admitted) = self.lock().peers.get_mut(&peer) {
+            admitted.errand = false;
+        }
+    }
+
+    /// Ends a connection that was dialled for a search, unless it is of other use.
+    pub fn end_errand(&self, peer: PeerId) {
+        if let Some(admitted) = self.lock().peers.get(&peer).filter(|admitted| admitted.errand) {
+            admitted.stop.now("the search is over");
+        }
     }
 
     /// Lets nothing pass to or from a peer over the connection at `place`.

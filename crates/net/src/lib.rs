@@ -32,6 +32,7 @@ mod mux;
 mod outbox;
 mod pace;
 pub mod proof;
+mod providers;
 mod public;
 pub mod record;
 mod reputation;
@@ -51,6 +52,7 @@ pub use content::{ContentLink, ContentReader, ContentWriter};
 pub use discovery::Discovery;
 pub use handle::{Misdeeds, NetHandle, NetPeer, Refusal};
 pub use lane::{Inbox, Lanes};
+pub use providers::PROVIDED_MAX;
 pub use source::Provider;
 
 pub struct Config {

@@ -2,26 +2,36 @@
 //! close that ends.
 //!
 //! libp2p's own wrapper leaves a connection's receive windows at 1 GiB, and its
-//! close waits for ever on a peer that does not read.
+//! close waits for ever on a peer that does not read. yamux itself ends a
+//! connection over one stream too many: here the stream waits its turn.
 
 use std::{
     collections::VecDeque,
     future::{Ready, ready},
     io, iter,
     pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::{Context, Poll, Waker},
     time::Duration,
 };
 
-use futures::{AsyncRead, AsyncWrite, FutureExt as _};
+use futures::{AsyncRead, AsyncWrite, FutureExt as _, task::AtomicWaker};
 use libp2p::core::{
     muxing::{StreamMuxer, StreamMuxerEvent},
     upgrade::{InboundConnectionUpgrade, OutboundConnectionUpgrade, UpgradeInfo},
 };
 use tokio::time::Sleep;
 
-/// Streams of one connection: four each way and room for two more.
-const STREAMS_MAX: usize = 10;
+/// Streams that we open at a time on one connection: those of the lanes, of
+/// content, and two questions for providers. More wait.
+const OURS_MAX: usize = 6;
+
+/// Streams of one connection: as many each way, and room for four that one side
+/// has ended and the other not yet.
+const STREAMS_MAX: usize = 2 * OURS_MAX + 4;
 
 /// What a peer may make us hold unread on one connection, bytes: the 256 KiB
 /// that each stream starts with, and 2 MiB for streams that a long way needs.
@@ -44,8 +54,32 @@ pub(crate) struct Mux<C> {
     /// [`STREAMS_MAX`], also when the peer resets and opens them again.
     arrived: VecDeque<yamux::Stream>,
     awaited_by: Option<Waker>,
+    ours: Arc<Ours>,
     /// Runs from the first attempt to close.
     closing: Option<Pin<Box<Sleep>>>,
+}
+
+/// How many streams we opened that are open still.
+#[derive(Debug, Default)]
+struct Ours {
+    open: AtomicUsize,
+    waiting: AtomicWaker,
+}
+
+/// A stream; one of ours makes room for another when it is dropped.
+#[derive(Debug)]
+pub(crate) struct MuxStream {
+    stream: yamux::Stream,
+    ours: Option<Arc<Ours>>,
+}
+
+impl Drop for MuxStream {
+    fn drop(&mut self) {
+        if let Some(ours) = &self.ours {
+            ours.open.fetch_sub(1, Ordering::AcqRel);
+            ours.waiting.wake();
+        }
+    }
 }
 
 impl UpgradeInfo for Yamux {
@@ -87,6 +121,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Mux<C> {
             connection: yamux::Connection::new(socket, config, mode),
             arrived: VecDeque::new(),
             awaited_by: None,
+            ours: Arc::default(),
             closing: None,
         }
     }
@@ -101,28 +136,33 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Mux<C> {
 }
 
 impl<C: AsyncRead + AsyncWrite + Unpin> StreamMuxer for Mux<C> {
-    type Substream = yamux::Stream;
+    type Substream = MuxStream;
     type Error = io::Error;
 
-    fn poll_inbound(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<yamux::Stream>> {
-        if let Some(stream) = self.arrived.pop_front() {
-            return Poll::Ready(Ok(stream));
-        }
-        let polled = self.poll_connection(cx);
+    fn poll_inbound(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<MuxStream>> {
+        let polled = match self.arrived.pop_front() {
+            Some(stream) => Poll::Ready(Ok(stream)),
+            None => self.poll_connection(cx),
+        };
         if polled.is_pending() {
             self.awaited_by = Some(cx.waker().clone());
         }
-        polled
+        polled.map_ok(|stream| MuxStream { stream, ours: None })
     }
 
     fn poll_outbound(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<io::Result<yamux::Stream>> {
-        self.connection.poll_new_outbound(cx).map_err(io::Error::other)
+    ) -> Poll<io::Result<MuxStream>> {
+        self.ours.waiting.register(cx.waker());
+        if self.ours.open.load(Ordering::Acquire) >= OURS_MAX {
+            return Poll::Pending;
+        }
+        let ours = self.ours.clone();
+        self.connection.poll_new_outbound(cx).map_err(io::Error::other).map_ok(|stream| {
+            ours.open.fetch_add(1, Ordering::AcqRel);
+            MuxStream { stream, ours: Some(ours) }
+        })
     }
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<StreamMuxerEvent>> {
@@ -144,5 +184,33 @@ impl<C: AsyncRead + AsyncWrite + Unpin> StreamMuxer for Mux<C> {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         self.connection.poll_close(cx).map_err(io::Error::other)
+    }
+}
+
+impl AsyncRead for MuxStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for MuxStream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_close(cx)
     }
 }

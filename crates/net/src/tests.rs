@@ -4,6 +4,7 @@ mod book;
 mod clear;
 mod discovery;
 mod gate;
+mod providers;
 mod pure;
 mod rogue;
 mod wire;

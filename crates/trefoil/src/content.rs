@@ -7,18 +7,23 @@
 pub mod api;
 mod driver;
 mod export;
-mod files;
 pub mod gateway;
 pub mod http;
 mod library;
+mod origins;
 mod peer;
+mod shared_tree;
 mod topic;
+pub mod web;
 
 use std::{
     collections::BTreeMap,
     ops::Range,
     path::{Path, PathBuf},
-    sync::{Arc, atomic::AtomicU64},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use serde::{Deserialize, Serialize};
@@ -27,10 +32,10 @@ use tokio::{
     task::spawn_blocking,
 };
 use trefoil_content::{
-    AllowList, ContentId, Kind, Link,
+    AllowList, ContentId, Kind, Link, Origin,
     swarm::{Manner, Rates, Resource},
 };
-use trefoil_net::{ContentLink, NetHandle};
+use trefoil_net::{ContentLink, NetHandle, PROVIDED_MAX};
 use trefoil_types::{Offence, OrganisationId, PeerId};
 
 pub use self::{
@@ -41,7 +46,9 @@ pub use self::{
 use self::{
     driver::{Command, Driver, EVENTS_MAX},
     library::{Library, Terms},
+    origins::Origins,
     topic::{Seeking, Want},
+    web::{Credentials, Http, Reach, Reading, Server},
 };
 
 /// Commands that wait.
@@ -59,6 +66,10 @@ pub struct ContentConfig {
     pub rates: Rates,
     /// Bytes that may be kept, besides what is pinned; `None`: no limit.
     pub quota: Option<u64>,
+    /// Which HTTP servers are asked that peers named; `None`: none.
+    pub origins: Option<Reach>,
+    /// What is shown to HTTP servers.
+    pub credentials: Credentials,
 }
 
 /// Why something is not fetched.
@@ -132,6 +143,8 @@ pub struct Selection {
 pub struct Content {
     commands: mpsc::Sender<Command>,
     library: Arc<Library>,
+    http: Arc<Http>,
+    net: NetHandle,
     quota: Option<u64>,
     organisation: Option<OrganisationId>,
 }
@@ -151,9 +164,19 @@ impl Content {
         let (event_to, events) = mpsc::channel(EVENTS_MAX);
         let (commands, waiting) = mpsc::channel(COMMANDS_MAX);
         let ContentConfig { me, organisation, manner, rates, quota, .. } = config;
-        let driver = Driver::new(me, manner, rates, net, library.clone(), event_to);
+        let http = Arc::new(Http::new(config.credentials));
+        let origins = Origins::new(http.clone(), config.origins, event_to.clone());
+        let (node, kept) = (net.clone(), library.clone());
+        let driver = Driver::new(me, manner, rates, net, kept, origins, event_to);
         tokio::spawn(driver.run(links, events, waiting));
-        Ok(Self { commands, library, quota, organisation })
+        let content = Self { commands, library, http, net: node, quota, organisation };
+        content.provide();
+        Ok(content)
+    }
+
+    /// Announces what is whole here, where that is done: see `docs/content.md`.
+    fn provide(&self) {
+        self.net.provide(self.library.whole(PROVIDED_MAX));
     }
 
     /// Hashes a file or directory and shares it where it is, with members of the
@@ -204,6 +227,36 @@ impl Content {
         for resource in library::resources(id, &allow) {
             let _ = self.ask(|reply| Command::Store { resource, reply }).await;
         }
+        self.provide();
+        Ok(id)
+    }
+
+    /// Reads what an HTTP server has, once, and shares it from there: nothing is kept
+    /// but its hashes. `read` counts bytes, of `total`, which is 0 until it is known.
+    ///
+    /// # Errors
+    /// What the server does not give, or the disk does not take.
+    pub async fn put_origin(
+        &self,
+        origin: Origin,
+        name: Option<String>,
+        read: Arc<AtomicU64>,
+        total: Arc<AtomicU64>,
+    ) -> Result<ContentId, LibraryError> {
+        let server = Arc::new(Server::new(self.http.clone(), origin.clone(), Reach::All));
+        let reading = Reading::start(server).await.map_err(|error| {
+            let (origin, source) = (origin.clone(), std::io::Error::other(error));
+            LibraryError::Origin { origin, source }
+        })?;
+        let size = reading.size;
+        total.store(size, Ordering::Relaxed);
+        let library = self.library.clone();
+        let put = spawn_blocking(move || library.put_remote(&origin, name, size, reading, &read));
+        let id = put.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
+        let allow = self.library.about(id).map(|about| about.allow).unwrap_or_default();
+        let resource = Resource::file(id.root).among(&allow);
+        // A driver that has ended has nobody to tell.
+        let _ = self.commands.send(Command::NewOrigins { resource }).await;
         Ok(id)
     }
 
@@ -217,11 +270,7 @@ impl Content {
         let file = self.store(link).await?;
         if link.id.kind == Kind::File {
             check_size(link, &file)?;
-            let bytes = selection.range.unwrap_or(0..file.layout.bytes());
-            let pieces = match file.layout.bytes() {
-                0 => 0..file.layout.pieces(),
-                _ => file.layout.pieces_of(0, bytes),
-            };
+            let pieces = pieces(&file, 0, file.layout.bytes(), selection.range);
             self.fetch(&file, pieces, selection.sequential).await?;
             return self.finished(file);
         }
@@ -231,7 +280,7 @@ impl Content {
             None => 0..tree.layout.pieces(),
             Some(path) => {
                 let (at, size) = tree.file(path).ok_or(FetchError::NoFile(path.clone()))?;
-                tree.layout.pieces_of(at, selection.range.unwrap_or(0..size.max(1)))
+                pieces(&tree, at, size, selection.range)
             }
         };
         self.fetch(&tree, pieces, selection.sequential).await?;
@@ -306,13 +355,26 @@ impl Content {
             held.store.sync()?;
             let whole = held.store.is_whole();
             self.library.change(held.id, |about| about.whole |= whole)?;
+            self.provide();
             Ok(held)
         })
     }
 
+    /// What peers call the parts of a resource, by the list that it has here.
+    fn resources(&self, id: ContentId) -> Vec<Resource> {
+        let allow = self.library.about(id).map(|about| about.allow).unwrap_or_default();
+        library::resources(id, &allow)
+    }
+
     /// How far the fetch of a resource is.
     pub async fn progress(&self, id: ContentId) -> Result<Option<Progress>, FetchError> {
-        self.ask(|reply| Command::Progress { id, reply }).await
+        for resource in self.resources(id) {
+            let progress = self.ask(|reply| Command::Progress { resource, reply }).await?;
+            if progress.is_some() {
+                return Ok(progress);
+            }
+        }
+        Ok(None)
     }
 
     /// Everything that is here, whole or in part.
@@ -339,7 +401,9 @@ impl Content {
     /// When it is not here or cannot be removed.
     pub async fn remove(&self, id: ContentId) -> Result<(), LibraryError> {
         self.close(id).await;
-        self.library.remove(id)
+        self.library.remove(id)?;
+        self.provide();
+        Ok(())
     }
 
     /// Removes what was not asked for the longest, if more is kept than may be.
@@ -349,7 +413,9 @@ impl Content {
     pub async fn collect(&self) -> Result<Vec<ContentId>, FetchError> {
         let Some(quota) = self.quota else { return Ok(Vec::new()) };
         let open = self.ask(|reply| Command::Open { reply }).await?;
-        Ok(self.library.collect(quota, |id| open.contains(&id))?)
+        let removed = self.library.collect(quota, |id| open.contains(&id))?;
+        self.provide();
+        Ok(removed)
     }
 
     /// What is shared from where it is, by path.
@@ -399,6 +465,11 @@ impl Content {
         self.commands.send(command(reply)).await.map_err(|_| FetchError::Stopping)?;
         answer.await.map_err(stopping)
     }
+}
+
+/// The pieces of a file, or of some of its bytes. An empty file is a piece too.
+fn pieces(held: &Held, file: u32, size: u64, range: Option<Range<u64>>) -> Range<u32> {
+    held.layout.pieces_of(file, range.unwrap_or(0..size.max(1)))
 }
 
 fn check_size(link: &Link, held: &Held) -> Result<(), FetchError> {

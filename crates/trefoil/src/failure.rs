@@ -13,7 +13,7 @@ use trefoil_types::SpecError;
 
 use crate::{
     client::ClientError,
-    content::{ExportError, FetchError, LibraryError},
+    content::{ExportError, FetchError, LibraryError, web::CredentialsError},
     contract::ContractError,
     disk::{DiskError, cure},
     invite::InviteError,
@@ -47,6 +47,8 @@ pub enum Failure {
     Fetch(#[from] FetchError),
     #[error(transparent)]
     Export(#[from] ExportError),
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
     #[error(transparent)]
     Client(#[from] ClientError),
     #[error(transparent)]

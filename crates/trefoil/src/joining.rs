@@ -180,7 +180,7 @@ impl Newcomer {
         let ledger = Ledger::open(ledger, spec.clone(), settings.history.0)?;
         let access = host::access(home, &settings.p2p, &ledger)?;
         let me = PeerId(keys.identity.public());
-        let sharing = host::sharing(home, settings, me, &access);
+        let sharing = host::sharing(home, settings, me, &access)?;
         let config = host::network(home, &settings.p2p, &ledger, keys.identity.clone(), access);
         drop(ledger);
         let (net, lanes) = trefoil_net::start(config).await?;

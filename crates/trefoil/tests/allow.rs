@@ -13,7 +13,7 @@ use std::{
 use futures::{AsyncReadExt as _, AsyncWriteExt as _};
 use tempfile::tempdir;
 use tokio::time::timeout;
-use trefoil::content::{Content, ContentConfig, FetchError, Selection};
+use trefoil::content::{Content, ContentConfig, FetchError, Selection, web::Credentials};
 use trefoil_content::{
     AllowList, ContentId, Link,
     message::{Frame, Message},
@@ -108,6 +108,8 @@ impl Node {
             manner: Manner::Fair,
             rates: Rates::default(),
             quota: None,
+            origins: None,
+            credentials: Credentials::default(),
         };
         let content = Content::start(config, net.clone(), lanes.content).unwrap();
         let at = (peer(n), net.listen_address());

@@ -18,7 +18,11 @@ use tempfile::{TempDir, tempdir};
 use tokio::time::timeout;
 use tower::ServiceExt as _;
 use trefoil::{
-    content::{Content, ContentConfig, FetchError, Selection, gateway::Gateway},
+    content::{
+        Content, ContentConfig, FetchError, Selection,
+        gateway::Gateway,
+        web::{Credentials, Reach},
+    },
     rpc::From,
     settings,
 };
@@ -70,6 +74,8 @@ async fn node(n: u8, dir: &Path, known: &[(PeerId, SocketAddr)]) -> Node {
         manner: Manner::Fair,
         rates: Rates::default(),
         quota: None,
+        origins: Some(Reach::All),
+        credentials: Credentials::default(),
     };
     let content = Content::start(config, net.clone(), lanes.content).unwrap();
     let at = (me, net.listen_address());

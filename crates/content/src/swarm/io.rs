@@ -18,6 +18,11 @@ impl Resource {
         Self(root)
     }
 
+    /// The hashes of a file or manifest, without its bytes.
+    pub fn hashes(root: [u8; 32]) -> Self {
+        Self(blake3::derive_key("trefoil 2026-11 the hashes of a file", &root))
+    }
+
     /// The same for these organisations only.
     #[must_use]
     pub fn among(self, allow: &AllowList) -> Self {
@@ -94,10 +99,8 @@ pub enum Failure {
     Refused(Refusal),
     /// What came was not what the hash says, from this group on.
     Corrupt { group: u64 },
-    /// The connection ended.
+    /// The connection ended, or the source could not serve it now.
     Closed,
-    /// An origin's file is not the one that was promised.
-    Changed,
 }
 
 /// Everything that can happen.

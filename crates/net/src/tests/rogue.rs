@@ -1,13 +1,24 @@
 //! A peer that speaks the transport honestly and the rest as a test likes.
 
-use std::net::SocketAddr;
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use futures::{AsyncWriteExt as _, StreamExt as _};
 use libp2p::{
     Swarm,
-    swarm::{self, SwarmEvent, dial_opts::DialOpts},
+    kad::{self, store::MemoryStore},
+    swarm::{self, NetworkBehaviour, SwarmEvent, dial_opts::DialOpts},
 };
-use tokio::{sync::oneshot, task::JoinHandle, time::timeout};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+    time::timeout,
+};
 use trefoil_types::message::Lane;
 
 use super::{LIMIT, config, network, peer};
@@ -18,11 +29,22 @@ use crate::{
     guard::Door,
     hello::Hello,
     link::Streams,
-    transport,
+    providers, transport,
 };
+
+/// libp2p's Kademlia as it is.
+#[derive(NetworkBehaviour)]
+struct Protocols {
+    streams: Behaviour,
+    kad: kad::Behaviour<MemoryStore>,
+}
 
 pub struct Rogue {
     streams: Streams,
+    /// Roots to announce.
+    pub announce: mpsc::UnboundedSender<[u8; 32]>,
+    /// Questions of Kademlia that were answered.
+    pub answers: Arc<AtomicUsize>,
     /// Drives the swarm.
     task: JoinHandle<()>,
 }
@@ -35,10 +57,13 @@ impl Rogue {
     /// Connects as peer `n` to peer `to` and opens the streams; says nothing.
     pub async fn connect(n: u8, to: u8, address: SocketAddr) -> Self {
         let door = Door::new(Gate::new(0, 0, []));
+        let (me, kad) = (transport::to_libp2p(peer(n)), providers::protocol(&network().genesis));
+        let mut kad = kad::Behaviour::with_config(me, MemoryStore::new(me), kad::Config::new(kad));
+        kad.add_address(&transport::to_libp2p(peer(to)), transport::to_multiaddr(address));
         let mut swarm = Swarm::new(
             transport::ungated(&config(n, &[])),
-            Behaviour::new(door),
-            transport::to_libp2p(peer(n)),
+            Protocols { streams: Behaviour::new(door), kad },
+            me,
             swarm::Config::with_tokio_executor(),
         );
         let dial = DialOpts::peer_id(transport::to_libp2p(peer(to)))
@@ -46,13 +71,35 @@ impl Rogue {
             .build();
         swarm.dial(dial).unwrap();
         let (sender, receiver) = oneshot::channel();
+        let (announce, mut roots) = mpsc::unbounded_channel();
+        let answers = Arc::new(AtomicUsize::new(0));
+        let answered = answers.clone();
         let task = tokio::spawn(async move {
             let mut sender = Some(sender);
             loop {
-                let event = swarm.select_next_some().await;
-                if let SwarmEvent::ConnectionEstablished { connection_id, .. } = event {
-                    let opened = swarm.behaviour_mut().take(connection_id).unwrap();
-                    let _ = sender.take().expect("one connection").send(opened);
+                let event = tokio::select! {
+                    event = swarm.select_next_some() => event,
+                    Some(root) = roots.recv() => {
+                        let key = kad::RecordKey::new::<[u8; 32]>(&root);
+                        // More than its own store takes are announced too.
+                        let kad = &mut swarm.behaviour_mut().kad;
+                        kad.start_providing(key.clone()).expect("room");
+                        kad.stop_providing(&key);
+                        continue;
+                    }
+                };
+                match event {
+                    SwarmEvent::ConnectionEstablished { connection_id, .. } => {
+                        let opened = swarm.behaviour_mut().streams.take(connection_id).unwrap();
+                        // Of connections that Kademlia makes later none is of use.
+                        let _ = sender.take().map(|sender| sender.send(opened));
+                    }
+                    SwarmEvent::Behaviour(ProtocolsEvent::Kad(
+                        kad::Event::OutboundQueryProgressed { stats, .. },
+                    )) => {
+                        answered.fetch_add(stats.num_successes() as usize, Ordering::Relaxed);
+                    }
+                    _ => {}
                 }
             }
         });
@@ -61,17 +108,23 @@ impl Rogue {
             Streams::gather(&mut opened).await
         };
         let streams = timeout(LIMIT, streams).await.expect("streams in time");
-        Self { streams: streams.unwrap_or_else(|end| panic!("{end:?}")), task }
+        let streams = streams.unwrap_or_else(|end| panic!("{end:?}"));
+        Self { streams, announce, answers, task }
     }
 
     /// Connects and is admitted.
     pub async fn admitted(n: u8, to: u8, address: SocketAddr) -> Self {
         let mut rogue = Self::connect(n, to, address).await;
-        rogue.say(&Control::Hello(hello())).await;
-        rogue.say(&Control::Welcome).await;
-        assert!(matches!(rogue.hear().await, Control::Hello(_)));
-        assert_eq!(rogue.hear().await, Control::Welcome);
+        rogue.greet().await;
         rogue
+    }
+
+    /// Says hello until it is admitted.
+    pub async fn greet(&mut self) {
+        self.say(&Control::Hello(hello())).await;
+        self.say(&Control::Welcome).await;
+        assert!(matches!(self.hear().await, Control::Hello(_)));
+        assert_eq!(self.hear().await, Control::Welcome);
     }
 
     pub async fn say(&mut self, control: &Control) {

@@ -75,7 +75,7 @@ async fn another_version_is_refused_and_told() {
     let mut rogue = Rogue::connect(2, 1, node.address()).await;
     rogue.write(Lane::Consensus, &[0, 0, 0, 3, 0xF0, 0, 99]).await;
     let (_, reason) = node.refused().await;
-    assert!(reason.contains("version 99 of the wire protocol, this node version 2"), "{reason}");
+    assert!(reason.contains("version 99 of the wire protocol, this node version 3"), "{reason}");
     assert!(matches!(rogue.hear().await, Control::Hello(_)));
     assert_eq!(rogue.hear().await, Control::Refusal(reason));
     // Nothing bad was done: the peer may come back with the right version.

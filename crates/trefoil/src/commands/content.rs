@@ -21,7 +21,7 @@ use crate::{
     client::Client,
     content::{
         About,
-        api::{self, Get as GetCall, JobStatus, Outcome, Put as PutCall},
+        api::{self, Get as GetCall, JobStatus, Outcome, Put as PutCall, PutOrigin},
         http::token_file,
     },
     contract::Contract,
@@ -121,7 +121,11 @@ impl Worker {
 #[derive(Debug, Args)]
 pub struct Put {
     /// A file or directory, which is shared from where it is
-    path: PathBuf,
+    #[arg(required_unless_present = "origin")]
+    path: Option<PathBuf>,
+    /// An HTTP server's file instead, which is read once and stays where it is
+    #[arg(long, value_name = "URL", conflicts_with_all = ["path", "allow"])]
+    origin: Option<String>,
     /// Publish it on the chain under this name; without @VERSION as the next
     #[arg(long, value_name = "NAME[@VERSION]", value_parser = own_title)]
     name: Option<Title>,
@@ -136,22 +140,12 @@ pub struct Put {
 
 impl Put {
     pub fn run(self) -> Result<(), Failure> {
-        let path = self.path.canonicalize().map_err(|e| Failure::file("find", &self.path, e))?;
-        let total = bytes_of(&path).map_err(|e| Failure::file("read", &path, e))?;
         // First of all, so that nothing is hashed in vain.
         let title = self.name.as_ref();
         let wallet =
             title.map(|title| Ok::<_, Failure>((self.signer.wallet(&self.worker)?, title)));
         let wallet = wallet.transpose()?;
-        let mut bar = Bar::new(self.worker.json);
-        let name = self.name.as_ref().map(|title| title.name.clone());
-        let allow = block_on(self.allow_list())?;
-        let call = json!(PutCall { path, name, allow });
-        let work = self.worker.work("admin_put", call, |status| {
-            bar.show(status.read, Some(total), "hashed");
-        });
-        let outcome = block_on(work)?;
-        bar.end(total, "hashed");
+        let outcome = self.share()?;
         // Whatever comes of its name, it is shared.
         if !self.worker.json {
             println!("{}", outcome.link);
@@ -163,6 +157,32 @@ impl Put {
             println!("published as {title}");
         }
         Ok(())
+    }
+
+    /// Has the node hash and share it.
+    fn share(&self) -> Result<Outcome, Failure> {
+        let name = self.name.as_ref().map(|title| title.name.clone());
+        let (method, call, total) = match (&self.origin, &self.path) {
+            (Some(url), _) => {
+                let url = url.clone();
+                ("admin_putOrigin", json!(PutOrigin { url, name }), None)
+            }
+            (None, path) => {
+                let path = path.as_deref().unwrap_or(Path::new("."));
+                let path = path.canonicalize().map_err(|e| Failure::file("find", path, e))?;
+                let total = bytes_of(&path).map_err(|e| Failure::file("read", &path, e))?;
+                let allow = block_on(self.allow_list())?;
+                ("admin_put", json!(PutCall { path, name, allow }), Some(total))
+            }
+        };
+        let (mut bar, mut hashed) = (Bar::new(self.worker.json), 0);
+        let work = self.worker.work(method, call, |status| {
+            hashed = status.read;
+            bar.show(hashed, total.or(status.total), "hashed");
+        });
+        let outcome = block_on(work)?;
+        bar.end(total.unwrap_or(hashed), "hashed");
+        Ok(outcome)
     }
 
     /// The organisations that were named, by their numbers.

@@ -13,7 +13,7 @@ use std::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use tokio::task::{AbortHandle, spawn_blocking};
-use trefoil_content::{AllowList, ContentId, Kind, Link};
+use trefoil_content::{AllowList, ContentId, Kind, Link, Origin, OriginError};
 
 use super::{Content, Held, Progress, Selection};
 
@@ -47,6 +47,14 @@ pub struct Put {
     pub allow: AllowList,
 }
 
+/// `admin_putOrigin`: what to share, from an HTTP server that has it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PutOrigin {
+    pub url: String,
+    pub name: Option<String>,
+}
+
 /// `admin_get`: what to fetch.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -71,6 +79,8 @@ pub struct JobStatus {
     pub ended: Option<Result<Outcome, String>>,
     /// Of a put: bytes that were read.
     pub read: u64,
+    /// Of a put from a server: bytes that it has.
+    pub total: Option<u64>,
     /// Of a get.
     pub progress: Option<Progress>,
 }
@@ -89,6 +99,8 @@ struct Job {
     /// What is fetched.
     id: Option<ContentId>,
     read: Arc<AtomicU64>,
+    /// 0: not known.
+    total: Arc<AtomicU64>,
     ended: Arc<Mutex<Option<Result<Outcome, String>>>>,
     task: Option<AbortHandle>,
 }
@@ -116,6 +128,7 @@ impl Api {
     pub async fn call(&self, method: &str, params: &Value) -> Result<Value, ApiError> {
         match method {
             "admin_put" => self.put(one(params)?),
+            "admin_putOrigin" => self.put_origin(one(params)?),
             "admin_get" => self.get(one(params)?),
             "admin_job" => self.job(one(params)?).await,
             "admin_cancel" => Ok(json!(self.cancel(one(params)?))),
@@ -145,7 +158,21 @@ impl Api {
             let link = link_of(&content, id);
             Ok(Outcome { link, output: None, progress: None })
         };
-        self.start(None, read, work)
+        self.start(None, read, Arc::default(), work)
+    }
+
+    fn put_origin(&self, put: PutOrigin) -> Result<Value, ApiError> {
+        let origin: Origin = put.url.parse().map_err(|error: OriginError| {
+            ApiError::Params(format!("{:?} is no origin: {error}", put.url))
+        })?;
+        let (content, read, total) = (self.content.clone(), Arc::default(), Arc::default());
+        let counters = (Arc::clone(&read), Arc::clone(&total));
+        let work = async move {
+            let id = content.put_origin(origin, put.name, counters.0, counters.1).await;
+            let link = link_of(&content, id.map_err(failed)?);
+            Ok(Outcome { link, output: None, progress: None })
+        };
+        self.start(None, read, total, work)
     }
 
     fn get(&self, get: Get) -> Result<Value, ApiError> {
@@ -179,7 +206,7 @@ impl Api {
             content.collect().await.map_err(failed)?;
             Ok(Outcome { link: link_of(&content, id), output, progress })
         };
-        self.start(Some(id), Arc::default(), work)
+        self.start(Some(id), Arc::default(), Arc::default(), work)
     }
 
     /// Runs work beside, under a number that is told.
@@ -187,6 +214,7 @@ impl Api {
         &self,
         id: Option<ContentId>,
         read: Arc<AtomicU64>,
+        total: Arc<AtomicU64>,
         work: impl Future<Output = Result<Outcome, ApiError>> + Send + 'static,
     ) -> Result<Value, ApiError> {
         let jobs = &mut *lock(&self.jobs);
@@ -203,21 +231,23 @@ impl Api {
         });
         jobs.0 += 1;
         let number = jobs.0;
-        jobs.1.insert(number, Job { id, read, ended, task: Some(task.abort_handle()) });
+        jobs.1.insert(number, Job { id, read, total, ended, task: Some(task.abort_handle()) });
         Ok(json!(number))
     }
 
     async fn job(&self, number: u64) -> Result<Value, ApiError> {
-        let (id, read, ended) = {
+        let (id, read, total, ended) = {
             let jobs = lock(&self.jobs);
             let job = jobs.1.get(&number).ok_or_else(|| failed("no such job"))?;
-            (job.id, job.read.load(Ordering::Relaxed), lock(&job.ended).clone())
+            let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+            (job.id, count(&job.read), count(&job.total), lock(&job.ended).clone())
         };
         let progress = match id {
             Some(id) => self.content.progress(id).await.map_err(failed)?,
             None => None,
         };
-        Ok(json!(JobStatus { ended, read, progress }))
+        let total = Some(total).filter(|total| *total > 0);
+        Ok(json!(JobStatus { ended, read, total, progress }))
     }
 
     /// Ends a job; what came of it stays.

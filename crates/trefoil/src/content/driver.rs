@@ -1,8 +1,11 @@
 //! The task that owns the swarm: carries what happens to it, and what it decides
 //! to the peers' tasks.
 //!
-//! What always holds: it waits for nothing but its inbox (no disk, no peer), so
-//! that one slow peer delays nobody; what it keeps for a peer is bounded.
+//! What always holds: it waits for no peer and moves no bulk bytes, so that one
+//! slow peer delays nobody (of the disk it waits when it opens a store, and for the
+//! last group of an offer); what it keeps for a peer is bounded.
+
+mod approach;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -18,7 +21,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval, sleep},
 };
 use trefoil_content::{
-    ContentId, News,
+    ContentId, News, Part,
     message::{Message, OTHERS_MAX},
     swarm::{
         Config, Effect, Failure, Input, Manner, Rates, Refusal, RequestId, Resource, Role, Source,
@@ -31,6 +34,7 @@ use trefoil_types::{Height, Offence, OrganisationId, PeerId};
 use super::{
     FetchError, Progress,
     library::{Held, Library},
+    origins::Origins,
     peer::{Incoming, Peer, Serving},
     topic::{Seeking, Topic, Want},
 };
@@ -41,6 +45,13 @@ const WISHES_MAX: usize = 64;
 
 /// Stores are synced this often while something comes, and idle ones closed.
 const SYNC_EVERY: Duration = Duration::from_secs(1);
+
+/// Whether to look beyond the connected peers for what is wanted is asked this
+/// soon, again after four times as long while nobody offers it, and this often
+/// while somebody does.
+const LOOK_FIRST: Duration = Duration::from_millis(300);
+const LOOK_AGAIN_MAX: Duration = Duration::from_secs(60);
+const LOOK_WHILE_OFFERED: Duration = Duration::from_secs(5);
 
 /// Events that wait.
 pub const EVENTS_MAX: usize = 4_096;
@@ -62,7 +73,7 @@ pub enum Event {
     Arrived {
         resource: Resource,
         request: RequestId,
-        peer: PeerId,
+        source: Source,
         groups: u64,
         bytes: u64,
     },
@@ -70,6 +81,16 @@ pub enum Event {
         resource: Resource,
         request: RequestId,
         failure: Failure,
+    },
+    /// An HTTP server is not to be asked any more, or not for a while.
+    OriginLeft {
+        web: u16,
+        resource: Resource,
+        for_good: bool,
+    },
+    /// All hashes of a resource are here.
+    Hashed {
+        resource: Resource,
     },
     /// The disk does not take what came.
     Broken {
@@ -84,6 +105,11 @@ pub enum Event {
     Synced {
         resource: Resource,
         result: io::Result<()>,
+    },
+    /// Time to see whether the connected peers are enough, after so long.
+    Look {
+        resource: Resource,
+        after: Duration,
     },
 }
 
@@ -111,8 +137,10 @@ pub enum Command {
     Fetch { held: Arc<Held>, want: Want },
     /// The open store of a resource, if it is open.
     Store { resource: Resource, reply: oneshot::Sender<Option<Arc<Held>>> },
-    /// How a fetch goes: of a directory that of its files, once it has begun.
-    Progress { id: ContentId, reply: oneshot::Sender<Option<Progress>> },
+    /// The operator put origins of a resource.
+    NewOrigins { resource: Resource },
+    /// How a fetch goes.
+    Progress { resource: Resource, reply: oneshot::Sender<Option<Progress>> },
     /// Nothing of it is fetched or served any more.
     Close { id: ContentId, reply: oneshot::Sender<()> },
     /// What is open.
@@ -142,6 +170,7 @@ pub struct Driver {
     neighbours: BTreeMap<PeerId, Neighbour>,
     topics: BTreeMap<Resource, Topic>,
     announced: Option<Announced>,
+    origins: Origins,
     links: u64,
     event_to: mpsc::Sender<Event>,
     inputs: VecDeque<Input>,
@@ -156,6 +185,7 @@ impl Driver {
         rates: Rates,
         net: NetHandle,
         library: Arc<Library>,
+        origins: Origins,
         event_to: mpsc::Sender<Event>,
     ) -> Self {
         Self {
@@ -167,6 +197,7 @@ impl Driver {
             neighbours: BTreeMap::new(),
             topics: BTreeMap::new(),
             announced: None,
+            origins,
             links: 0,
             event_to,
             inputs: VecDeque::new(),
@@ -257,9 +288,14 @@ impl Driver {
                     self.heard(peer, message);
                 }
             }
-            Event::Arrived { resource, request, peer, groups, bytes } => {
+            Event::Arrived { resource, request, source, groups, bytes } => {
                 if let Some(topic) = self.topics.get_mut(&resource) {
-                    topic.came(Source::Peer(peer), bytes);
+                    topic.came(source, bytes);
+                }
+                if let Source::Web(web) = source
+                    && self.origins.gave(resource, web)
+                {
+                    self.tell_origins(resource, None);
                 }
                 self.input(Input::Arrived { resource, request, groups });
                 // Who reads along does not wait for the rest.
@@ -268,6 +304,11 @@ impl Driver {
             Event::Failed { resource, request, failure } => {
                 self.input(Input::Failed { resource, request, failure });
             }
+            Event::OriginLeft { web, resource, for_good } => {
+                self.origins.left(resource, web, for_good);
+                self.input(Input::Left { source: Source::Web(web) });
+            }
+            Event::Hashed { resource } => self.approach(resource),
             Event::Broken { resource, error } => self.broken(resource, &error),
             Event::Served { resource, peer, ticket } => {
                 if let Some(topic) = self.topics.get_mut(&resource) {
@@ -283,6 +324,7 @@ impl Driver {
                     self.broken(resource, &error);
                 }
             }
+            Event::Look { resource, after } => self.look(resource, after),
         }
     }
 
@@ -294,10 +336,10 @@ impl Driver {
             Command::Store { resource, reply } => {
                 let _ = reply.send(self.store(resource));
             }
-            Command::Progress { id, reply } => {
-                let topics = self.topics.values().filter(|topic| topic.id == id);
-                let is_tree = |topic: &&Topic| topic.held().is_some_and(|h| h.manifest.is_some());
-                let _ = reply.send(topics.max_by_key(is_tree).map(Topic::progress));
+            Command::NewOrigins { resource } => self.new_origins(resource),
+            Command::Progress { resource, reply } => {
+                let progress = self.topics.get(&resource).map(Topic::progress);
+                let _ = reply.send(progress);
             }
             Command::Close { id, reply } => {
                 let topics = self.topics.iter().filter(|(_, topic)| topic.id == id);
@@ -341,15 +383,45 @@ impl Driver {
         self.wish(resource, |topic| topic.want(want));
         self.settle(resource);
         self.find(resource);
+        self.approach(resource);
     }
 
     /// Asks everyone for a resource.
     fn find(&mut self, resource: Resource) {
-        if self.topics.get(&resource).is_some_and(Topic::seeks) {
-            for peer in self.neighbours.keys().copied().collect::<Vec<_>>() {
-                self.say(peer, Message::Find { resource });
-            }
+        let Some(topic) = self.topics.get_mut(&resource).filter(|topic| topic.seeks()) else {
+            return;
+        };
+        if !std::mem::replace(&mut topic.watched, true) {
+            self.look_later(resource, LOOK_FIRST);
         }
+        for peer in self.neighbours.keys().copied().collect::<Vec<_>>() {
+            self.say(peer, Message::Find { resource });
+        }
+    }
+
+    fn look_later(&self, resource: Resource, after: Duration) {
+        let events = self.event_to.clone();
+        task::spawn(async move {
+            sleep(after).await;
+            let _ = events.send(Event::Look { resource, after }).await;
+        });
+    }
+
+    /// Looks beyond the connected peers for what none of them offers, or of which
+    /// nothing comes. Whom the network finds is asked when it is connected.
+    fn look(&mut self, resource: Resource, after: Duration) {
+        let Some(topic) = self.topics.get_mut(&resource) else { return };
+        topic.watched = topic.seeks();
+        if !topic.watched {
+            return;
+        }
+        let offered = !topic.peers.is_empty();
+        if topic.stalls() || !offered {
+            let root = topic.id.root;
+            self.net.search(root);
+        }
+        let again = if offered { LOOK_WHILE_OFFERED } else { (after * 4).min(LOOK_AGAIN_MAX) };
+        self.look_later(resource, again);
     }
 
     /// Lets the swarm have a store, and tells those who wished for it.
@@ -367,6 +439,9 @@ impl Driver {
             rates: Rates::default(),
             origin: held.origin && held.store.is_whole(),
         });
+        if held.is_bytes() {
+            self.origins.own(resource, self.library.origins(held.id));
+        }
         let wishing = self.neighbours.iter_mut();
         let wishing = wishing.filter_map(|(peer, n)| n.wishes.remove(&resource).then_some(*peer));
         for peer in wishing.collect::<Vec<_>>() {
@@ -399,6 +474,12 @@ impl Driver {
                 self.offered(peer, resource, size, origin, &proof);
             }
             Message::Others { resource, others } => self.others(resource, others),
+            Message::Origins { resource, origins } => {
+                if self.topics.get(&resource).is_some_and(|t| t.peers.contains_key(&peer)) {
+                    self.origins.told(resource, origins);
+                    self.approach(resource);
+                }
+            }
             Message::Snapshot { resource, height } => {
                 if let Some(neighbour) = self.neighbours.get_mut(&peer) {
                     neighbour.announced = Some(Announced { height, index: resource.0 });
@@ -495,6 +576,7 @@ impl Driver {
                 let (size, origin) = (held.layout.bytes(), held.origin && held.store.is_whole());
                 self.say(peer, Message::Offer { resource, size, origin, proof });
                 self.join(peer, resource, Role::Peer);
+                self.tell_origins(resource, Some(peer));
             }
             Err(error) => tracing::warn!(%error, "cannot offer what was here"),
         }
@@ -525,6 +607,7 @@ impl Driver {
         let held = self.topics.get(&resource).and_then(Topic::held);
         if held.is_some_and(|held| held.layout.bytes() == size) {
             self.join(peer, resource, if origin { Role::Origin } else { Role::Peer });
+            self.net.keep(peer);
         }
     }
 
@@ -555,7 +638,7 @@ impl Driver {
         match effect {
             Effect::Ask { request, resource, source, piece, part } => match source {
                 Source::Peer(peer) => self.ask(request, resource, peer, piece, part),
-                Source::Web(_) => {}
+                Source::Web(web) => self.ask_origin(request, resource, web, part),
             },
             Effect::Cancel { request, source } => self.cancel(request, source),
             Effect::Tell { resource, to, news } => self.tell(resource, to, &news),
@@ -589,7 +672,7 @@ impl Driver {
         resource: Resource,
         peer: PeerId,
         piece: u32,
-        part: trefoil_content::Part,
+        part: Part,
     ) {
         let ticket = Ticket(request.0);
         let Some(held) = self.topics.get(&resource).and_then(Topic::held).cloned() else { return };
@@ -602,7 +685,10 @@ impl Driver {
 
     fn cancel(&mut self, request: RequestId, source: Source) {
         let ticket = Ticket(request.0);
-        let Source::Peer(peer) = source else { return };
+        let peer = match source {
+            Source::Peer(peer) => peer,
+            Source::Web(web) => return self.origins.cancel(web, request),
+        };
         let incoming = self.neighbours.get(&peer).and_then(|n| n.streams.forget(ticket));
         if let Some(incoming) = incoming {
             self.say(peer, Message::Unask { resource: incoming.held.resource, ticket });
@@ -668,6 +754,7 @@ impl Driver {
 
     fn close(&mut self, resource: Resource, why: &FetchError) {
         self.input(Input::Close { resource });
+        self.origins.close(resource);
         if let Some(topic) = self.topics.remove(&resource) {
             topic.fail(why);
         }
@@ -679,6 +766,7 @@ impl Driver {
         let resources: Vec<Resource> = self.topics.keys().copied().collect();
         for resource in resources {
             self.wish(resource, Topic::forget_unwanted);
+            self.approach(resource);
             let Some(topic) = self.topics.get_mut(&resource) else { continue };
             if topic.is_idle(Instant::now()) {
                 self.close(resource, &FetchError::Removed);

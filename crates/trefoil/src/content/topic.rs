@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, io, ops::Range, sync::Arc, time::Duration};
 use tokio::{sync::oneshot, time::Instant};
 use trefoil_content::{
     ContentId, Link, groups,
-    proof::{ProofError, Verifier},
+    proof::{ProofError, Verifier, What},
     swarm::Source,
 };
 use trefoil_types::PeerId;
@@ -38,9 +38,10 @@ impl Seeking {
         proof: &[u8],
     ) -> Result<Option<Held>, LibraryError> {
         let last = groups(size) - 1..groups(size);
-        let shows = Verifier::new(self.link.id.root, size, last).is_ok_and(|mut verifier| {
-            verifier.feed(proof, |_| Ok(())).is_ok() && verifier.is_through()
-        });
+        let shows =
+            Verifier::new(What::Groups, self.link.id.root, size, last).is_ok_and(|mut verifier| {
+                verifier.feed(proof, |_| Ok(())).is_ok() && verifier.is_through()
+            });
         if !shows {
             return Ok(None);
         }
@@ -71,6 +72,10 @@ pub struct Topic {
     from_peers: u64,
     from_web: u64,
     dialled: Vec<PeerId>,
+    /// Whether somebody looks from time to time how it goes.
+    pub watched: bool,
+    /// Bytes that had come when it was last looked.
+    seen: Option<u64>,
     /// Something came since the last sync.
     unsynced: bool,
     pub syncing: bool,
@@ -88,6 +93,8 @@ impl Topic {
             from_peers: 0,
             from_web: 0,
             dialled: Vec::new(),
+            watched: false,
+            seen: None,
             unsynced: false,
             syncing: false,
             used: Instant::now(),
@@ -114,6 +121,12 @@ impl Topic {
     /// For whom its store would be begun.
     pub fn seeking(&self) -> Option<&Seeking> {
         self.seeking.first()
+    }
+
+    /// Whether nothing came of it since this was last asked.
+    pub fn stalls(&mut self) -> bool {
+        let came = self.from_peers + self.from_web;
+        self.seen.replace(came) == Some(came)
     }
 
     /// Tells those who sought it.
@@ -225,11 +238,11 @@ impl Topic {
 }
 
 impl Held {
-    /// The last group, which shows the size, with its proof. Nothing for the files
-    /// of a directory: its manifest says their sizes.
+    /// The last group, which shows the size, with its proof. Nothing for hashes, and
+    /// for the files of a directory: their sizes are known.
     pub fn last_group(&self) -> Result<Vec<u8>, ProofError> {
         let mut proof = Vec::new();
-        if self.manifest.is_none() {
+        if self.is_bytes() {
             let mut encoder = self.store.encoder(&self.last_part())?;
             self.store.encode(0, &mut encoder, &mut proof, usize::MAX)?;
         }
