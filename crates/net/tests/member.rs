@@ -9,12 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures::{AsyncReadExt as _, AsyncWriteExt as _, StreamExt as _};
-use libp2p::{
-    StreamProtocol, Swarm,
-    kad::{self, store::MemoryStore},
-    swarm::{self, SwarmEvent},
-};
+use futures::{AsyncReadExt as _, AsyncWriteExt as _};
 use rustls::crypto::aws_lc_rs::kx_group::{X25519, X25519MLKEM768};
 use support::{
     HEIGHT, MEMBER, NODE, NOW, Node, Role, admission, ca, certificate, claims, config, key, member,
@@ -27,7 +22,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 use trefoil_crypto::{B256, Claims, NodeCertificate};
-use trefoil_net::{Access, Config, Membership, NetEvent, proof::Proof, transport};
+use trefoil_net::{Access, Config, Membership, NetEvent, proof::Proof};
 use trefoil_types::{Admission, MemberNode, Message, spec::Kind};
 
 #[test]
@@ -115,41 +110,16 @@ async fn a_public_node_and_a_member_tell_that_the_other_is_of_another_kind() {
     }
 }
 
-/// Both take the transport's streams; only one of them Kademlia's.
 #[tokio::test]
 async fn members_speak_no_kademlia() {
-    type Make = fn(Config) -> Config;
-    let public: Make = |config| Config { access: Access::Public { encrypt: false }, ..config };
-    let member: Make = |config| config;
-    for (make, refused) in [(member, true), (public, false)] {
-        let node = Node::start(make(config(NODE, &[]))).await;
-        let me = transport::to_libp2p(peer_id(MEMBER));
-        let genesis = alloy_primitives::hex::encode(network().genesis);
-        let protocol = StreamProtocol::try_from_owned(format!("/trefoil/providers/1/{genesis}"));
-        let config_of = kad::Config::new(protocol.unwrap());
-        let mut kad = kad::Behaviour::with_config(me, MemoryStore::new(me), config_of);
-        kad.add_address(
-            &transport::to_libp2p(peer_id(NODE)),
-            transport::to_multiaddr(node.address()),
-        );
-        kad.get_closest_peers(me);
-        let wire = transport::ungated(&make(config(MEMBER, &[])));
-        let swarm = swarm::Config::with_tokio_executor();
-        let mut swarm = Swarm::new(wire, kad, me, swarm);
-        let failed = async {
-            loop {
-                let event = swarm.select_next_some().await;
-                if let SwarmEvent::Behaviour(kad::Event::OutboundQueryProgressed {
-                    stats, ..
-                }) = event
-                {
-                    return stats.num_failures();
-                }
-            }
-        };
-        let failed = tokio::time::timeout(Duration::from_secs(1), failed).await;
-        // Before the hello a public node agrees, and does not answer.
-        assert_eq!(failed.ok(), refused.then_some(1));
+    let node = Node::start(config(NODE, &[])).await;
+    let genesis = alloy_primitives::hex::encode(network().genesis);
+    let kademlia = format!("/trefoil/providers/1/{genesis}");
+    for (name, taken) in [("/trefoil/content/1", true), (&kademlia, false)] {
+        let mut wire = peer::dial(node.address(), &key(MEMBER)).await.expect("TLS");
+        let proof = peer::proof(&certificate(MEMBER).to_der());
+        assert!(matches!(peer::show(&mut wire, &proof).await, Told::Admitted));
+        assert_eq!(peer::takes(wire, name).await, taken, "{name}");
     }
 }
 

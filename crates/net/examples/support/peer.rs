@@ -157,6 +157,19 @@ pub async fn opens_a_stream(wire: &mut Wire) -> bool {
     tokio::time::timeout(Duration::from_secs(5), selected).await.is_ok_and(|s| s.is_ok())
 }
 
+/// Whether the node takes a stream of this name on an admitted wire.
+pub async fn takes(wire: Wire, name: &str) -> bool {
+    let Ok((_, wire)) = dialer_select_proto(wire, [YAMUX], Version::V1).await else { return false };
+    let mut muxer = yamux::Connection::new(wire, yamux::Config::default(), yamux::Mode::Client);
+    let Ok(stream) = poll_fn(|cx| muxer.poll_new_outbound(cx)).await else { return false };
+    let (arrived, _arrivals) = mpsc::channel(8);
+    let driver = tokio::spawn(drive(muxer, Arc::default(), arrived));
+    let selected = dialer_select_proto(stream, [name], Version::V1);
+    let taken = tokio::time::timeout(Duration::from_secs(5), selected).await;
+    driver.abort();
+    taken.is_ok_and(|selected| selected.is_ok())
+}
+
 /// A peer at the end of its hello.
 pub struct Session {
     pub write: Vec<Negotiated<yamux::Stream>>,

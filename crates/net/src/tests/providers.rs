@@ -109,17 +109,17 @@ async fn nobody_finds_what_is_provided_no_more_or_by_one_who_was_banned() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_announces_without_end_is_gone_and_others_are_found() {
+async fn who_announces_without_end_is_not_read_and_blamed_and_others_are_found() {
     let mut middle = roomy(1, &[]).await;
     let rogue = Rogue::admitted(9, 1, middle.address()).await;
     middle.meets(peer(9)).await;
     for n in 0..1_000_u32 {
         rogue.announce.send([n.to_be_bytes(); 8].concat().try_into().unwrap()).unwrap();
     }
-    let score = |handle: &NetHandle| {
+    let blamed = |handle: &NetHandle| {
         let misdeeds = handle.misdeeds();
         let of = misdeeds.iter().find(|misdeeds| misdeeds.who == peer(9).to_string());
-        of.is_some_and(|of| of.banned_for.is_some() && of.offences[0].0 == Offence::Flood)
+        of.is_some_and(|of| of.offences[0].0 == Offence::Flood)
     };
     let root = [0; 32];
     let mut provider = roomy(2, &[(1, middle.address())]).await;
@@ -127,8 +127,9 @@ async fn who_announces_without_end_is_gone_and_others_are_found() {
     provider.handle.provide([root].into());
     let mut seeker = roomy(3, &[(1, middle.address())]).await;
     seeker.finds(2, root).await;
-    until("the rogue is banned", || score(&middle.handle)).await;
-    until("it is gone", || !middle.knows(9)).await;
+    until("the rogue is blamed", || blamed(&middle.handle)).await;
+    // What it may say at once, and a little more for the time that it took.
+    assert!(rogue.answers.load(Ordering::Relaxed) < 400);
 }
 
 #[tokio::test]
