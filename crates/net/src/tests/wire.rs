@@ -192,7 +192,7 @@ async fn nothing_but_a_hello_is_taken_first() {
         (&[0, 0, 0, 1, 0xF1], "its first frame is no hello"),
         (&[0, 0, 0, 2, 32, 0xC0], "a message before the hello"),
         (&[0, 0, 2, 1], "a frame of 513 bytes where at most 512"),
-        (&[0, 0, 0, 4, 0xF0, 0, 2, 0xC0], "its hello cannot be decoded"),
+        (&[0, 0, 0, 4, 0xF0, 0, 3, 0xC0], "its hello cannot be decoded"),
     ];
     for (bytes, expected) in firsts {
         let mut node = Node::start(config(1, &[]), QUICK).await;
