@@ -11,6 +11,7 @@ const DEPLOYED = {
   Governance: [[0, 0, "_version", 32], [1, 0, "_permissions", 32]],
   GovernanceActions: [[0, 0, "_version", 32], [1, 0, "_permissions", 32]],
   Staking: [[0, 0, "_version", 32]],
+  ContentRegistry: [],
   Token: [],
 };
 const CODE_BYTES_MAX = 24576; // EIP-170

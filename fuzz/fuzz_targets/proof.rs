@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use libfuzzer_sys::fuzz_target;
 use trefoil_content::{
     BYTES_MAX, GROUP_BYTES, groups,
-    proof::{Verified, Verifier, hash},
+    proof::{Verified, Verifier, What, hash},
 };
 use trefoil_types::{Disk as _, MemDisk};
 
@@ -21,7 +21,7 @@ fuzz_target!(|input: (u64, u64, u64, &[u8])| {
     let (size, start, count, stream) = input;
     let (size, start) = (size % (BYTES_MAX + 1), start % groups(size % (BYTES_MAX + 1)));
     let end = start + 1 + count % (groups(size) - start);
-    let mut verifier = Verifier::new(*ROOT, size, start..end).expect("of sane size");
+    let mut verifier = Verifier::new(What::Groups, *ROOT, size, start..end).expect("of sane size");
     let _ = verifier.feed(stream, |step| {
         if let Verified::Group { group, bytes } = step {
             let from = (group * GROUP_BYTES) as usize;

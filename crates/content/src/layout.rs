@@ -16,6 +16,13 @@ const PIECES_AIM: u64 = 2_048;
 /// piece are little beside it (64 bytes for each level of the tree).
 const PIECE_GROUPS_MIN: u64 = 4;
 
+/// Bytes of the hashes of a group, about: a pair for each but the last.
+const HASHES_BYTES: u64 = 64;
+
+/// Groups of the smallest piece of hashes: 64 KiB of them, so that the way from
+/// the root, which comes with each piece, is little beside it.
+const HASHES_GROUPS_MIN: u64 = 1_024;
+
 /// The most files that one resource has (a directory of more is refused).
 pub const FILES_MAX: usize = 1 << 17;
 
@@ -37,6 +44,8 @@ pub struct Part {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {
+    /// Bytes of a whole group, as it travels.
+    group_bytes: u64,
     piece_groups: u64,
     files: Vec<Span>,
     pieces: u32,
@@ -70,8 +79,7 @@ impl Layout {
         }
         let total = sizes.iter().try_fold(0u64, |sum, size| sum.checked_add(*size));
         let bytes = total.filter(|sum| *sum <= BYTES_MAX).ok_or(LayoutError::TooLarge)?;
-        let aim = groups(bytes).div_ceil(PIECES_AIM);
-        let piece_groups = aim.next_power_of_two().max(PIECE_GROUPS_MIN);
+        let piece_groups = piece_groups(groups(bytes), PIECE_GROUPS_MIN);
         let mut pieces = 0u32;
         let files = sizes.iter().map(|bytes| {
             let span = Span { first_piece: pieces, bytes: *bytes };
@@ -79,7 +87,21 @@ impl Layout {
             pieces += groups(*bytes).div_ceil(piece_groups) as u32;
             span
         });
-        Ok(Self { piece_groups, files: files.collect(), pieces, bytes })
+        let files = files.collect();
+        Ok(Self { group_bytes: GROUP_BYTES, piece_groups, files, pieces, bytes })
+    }
+
+    /// For the hashes of a file of `size` bytes: its groups, without their bytes.
+    pub fn hashes(size: u64) -> Result<Self, LayoutError> {
+        let count = groups(size);
+        if size > BYTES_MAX {
+            return Err(LayoutError::TooLarge);
+        }
+        let piece_groups = piece_groups(count, HASHES_GROUPS_MIN);
+        let bytes = count * HASHES_BYTES;
+        let files = vec![Span { first_piece: 0, bytes }];
+        let pieces = count.div_ceil(piece_groups) as u32;
+        Ok(Self { group_bytes: HASHES_BYTES, piece_groups, files, pieces, bytes })
     }
 
     pub fn pieces(&self) -> u32 {
@@ -93,7 +115,7 @@ impl Layout {
 
     /// Bytes of a whole piece; the last one of a file may have fewer.
     pub fn piece_bytes_max(&self) -> u64 {
-        self.piece_groups * GROUP_BYTES
+        self.piece_groups * self.group_bytes
     }
 
     /// The groups of a piece. `piece` is below [`Layout::pieces`].
@@ -101,14 +123,15 @@ impl Layout {
         let file = self.files.partition_point(|span| span.first_piece <= piece) - 1;
         let span = &self.files[file];
         let start = u64::from(piece - span.first_piece) * self.piece_groups;
-        let end = (start + self.piece_groups).min(groups(span.bytes));
+        let end = (start + self.piece_groups).min(span.bytes.div_ceil(self.group_bytes).max(1));
         Part { file: file as u32, groups: start..end }
     }
 
     /// How many bytes a part has.
     pub fn part_bytes(&self, part: &Part) -> u64 {
         let bytes = self.files[part.file as usize].bytes;
-        (part.groups.end * GROUP_BYTES).min(bytes) - (part.groups.start * GROUP_BYTES).min(bytes)
+        let at = |group: u64| (group * self.group_bytes).min(bytes);
+        at(part.groups.end) - at(part.groups.start)
     }
 
     /// How many bytes a piece has.
@@ -125,4 +148,8 @@ impl Layout {
         let end = bytes.end.div_ceil(piece).clamp(start, last);
         span.first_piece + start as u32..span.first_piece + end as u32
     }
+}
+
+fn piece_groups(groups: u64, least: u64) -> u64 {
+    groups.div_ceil(PIECES_AIM).next_power_of_two().max(least)
 }

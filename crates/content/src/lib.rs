@@ -7,6 +7,7 @@
 //! when their hash was found right; every decoder is bounded; one value has
 //! one encoding. `docs/content.md` tells the ideas and the measured figures.
 
+mod allow;
 mod bits;
 mod id;
 mod layout;
@@ -14,18 +15,21 @@ mod link;
 mod manifest;
 pub mod message;
 mod news;
+mod origin;
 mod path;
 pub mod proof;
 mod store;
 pub mod swarm;
 mod varint;
 
+pub use allow::{ALLOWED_MAX, AllowError, AllowList};
 pub use bits::Bits;
 pub use id::{ContentId, IdError, Kind};
 pub use layout::{BYTES_MAX, FILES_MAX, GROUP_BYTES, Layout, LayoutError, Part, groups};
 pub use link::{LINK_BYTES_MAX, Link, LinkError};
 pub use manifest::{Entry, MANIFEST_BYTES_MAX, Manifest, ManifestError};
 pub use news::{News, NewsError};
+pub use origin::{ORIGIN_BYTES_MAX, ORIGINS_MAX, Origin, OriginError};
 pub use path::PathError;
 pub use store::{Content, Files, PartialStore};
 

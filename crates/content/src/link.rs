@@ -1,19 +1,19 @@
-//! What people pass on: `trefoil:<id>?name=…&size=…`.
+//! What people pass on: `trefoil:<id>?name=…&size=…&allow=…`.
 //!
-//! One link has one spelling. Name and size are hints: only the id is proven,
-//! the size when the last group is here.
+//! One link has one spelling. The name is a hint; the size is proven when the last
+//! group is here; the allow-list is part of what peers call the resource.
 
 use std::{fmt, str::FromStr};
 
 use crate::{
-    BYTES_MAX, ContentId, IdError,
+    AllowError, AllowList, BYTES_MAX, ContentId, IdError,
     path::{self, PathError},
 };
 
 const SCHEME: &str = "trefoil:";
 
-/// The longest link: an id, and a name of which every byte is escaped.
-pub const LINK_BYTES_MAX: usize = 1_024;
+/// The longest link: an id, a name of which every byte is escaped, and the longest list.
+pub const LINK_BYTES_MAX: usize = 1_280;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Link {
@@ -22,6 +22,8 @@ pub struct Link {
     pub name: Option<String>,
     /// Bytes.
     pub size: Option<u64>,
+    /// Who may have it.
+    pub allow: AllowList,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -34,8 +36,19 @@ pub enum LinkError {
     Id(#[from] IdError),
     #[error("the link's name: {0}")]
     Name(#[from] PathError),
-    #[error("a link says ?name=…&size=… in this order, escaped as a URL, sizes to {BYTES_MAX}")]
+    #[error("the link's allow-list: {0}")]
+    Allow(#[from] AllowError),
+    #[error(
+        "a link says ?name=…&size=…&allow=… in this order, escaped as a URL, sizes to {BYTES_MAX}"
+    )]
     Parameters,
+}
+
+/// Of a resource of which only the id is known.
+impl From<ContentId> for Link {
+    fn from(id: ContentId) -> Self {
+        Self { id, name: None, size: None, allow: AllowList::default() }
+    }
 }
 
 impl fmt::Display for Link {
@@ -52,9 +65,13 @@ impl fmt::Display for Link {
                 }
             }
         }
-        match self.size {
-            Some(size) => write!(f, "{mark}size={size}"),
-            None => Ok(()),
+        if let Some(size) = self.size {
+            write!(f, "{mark}size={size}")?;
+            mark = '&';
+        }
+        match self.allow.is_open() {
+            true => Ok(()),
+            false => write!(f, "{mark}allow={}", self.allow),
         }
     }
 }
@@ -68,11 +85,12 @@ impl FromStr for Link {
         }
         let rest = text.strip_prefix(SCHEME).ok_or(LinkError::NoScheme)?;
         let (id, parameters) = rest.split_once('?').unwrap_or((rest, ""));
-        let mut link = Self { id: id.parse()?, name: None, size: None };
+        let mut link = Self::from(id.parse::<ContentId>()?);
         for parameter in parameters.split('&').filter(|parameter| !parameter.is_empty()) {
             match parameter.split_once('=') {
                 Some(("name", name)) => link.name = Some(unescape(name)?),
                 Some(("size", size)) => link.size = size.parse().ok(),
+                Some(("allow", list)) => link.allow = list.parse()?,
                 _ => return Err(LinkError::Parameters),
             }
         }

@@ -10,7 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use trefoil_types::{Height, PeerId, PublicKey};
 
 use crate::{
-    GROUP_BYTES,
+    GROUP_BYTES, ORIGINS_MAX, Origin,
     swarm::{Refusal, Resource, Ticket},
     varint,
 };
@@ -75,6 +75,12 @@ pub enum Message {
         resource: Resource,
         others: Vec<(PeerId, SocketAddr)>,
     },
+    /// HTTP servers that have the resource, at most [`ORIGINS_MAX`]. The sender has
+    /// its hashes, or had right bytes from there.
+    Origins {
+        resource: Resource,
+        origins: Vec<Origin>,
+    },
     /// The sender's newest state snapshot is of this height, and this resource
     /// lists the files by which a newcomer joins.
     Snapshot {
@@ -109,6 +115,7 @@ const UNASK: u8 = 6;
 const REFUSE: u8 = 7;
 const OTHERS: u8 = 8;
 const DATA: u8 = 9;
+const ORIGINS: u8 = 10;
 const SNAPSHOT: u8 = 11;
 
 impl Message {
@@ -165,6 +172,15 @@ impl Message {
                 for (peer, address) in others {
                     out.extend(peer.0.0);
                     put_address(&mut out, address);
+                }
+                out
+            }
+            Self::Origins { resource, origins } => {
+                let mut out = start(ORIGINS, resource);
+                for origin in origins {
+                    let url = origin.url().as_str();
+                    varint::put(&mut out, url.len() as u64);
+                    out.extend(url.bytes());
                 }
                 out
             }
@@ -234,6 +250,14 @@ fn take(kind: u8, rest: &mut &[u8]) -> Option<Message> {
                 others.push((PeerId(PublicKey(key.into())), take_address(rest)?));
             }
             Message::Others { resource, others }
+        }
+        ORIGINS => {
+            let mut origins = Vec::new();
+            while !rest.is_empty() && origins.len() < ORIGINS_MAX {
+                let bytes = varint::take(rest)?;
+                origins.push(Origin::decode(varint::take_bytes(rest, bytes)?)?);
+            }
+            Message::Origins { resource, origins }
         }
         SNAPSHOT => Message::Snapshot { resource, height: varint::take(rest)? },
         _ => return None,

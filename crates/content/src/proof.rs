@@ -112,17 +112,27 @@ struct Node {
 struct Walk {
     size: u64,
     asked: Range<u64>,
+    what: What,
     /// The next node is the last.
     ahead: Vec<Node>,
 }
 
+/// What of a part travels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// Its groups with their proof.
+    Groups,
+    /// Only the proof: a group takes no bytes.
+    Hashes,
+}
+
 impl Walk {
-    fn new(root: [u8; 32], size: u64, asked: Range<u64>) -> Result<Self, ProofError> {
+    fn new(what: What, root: [u8; 32], size: u64, asked: Range<u64>) -> Result<Self, ProofError> {
         if size > BYTES_MAX {
             return Err(ProofError::TooLarge(size));
         }
         let root = Node { groups: 0..groups(size), hash: root, place: 0, is_root: true };
-        let mut walk = Self { size, asked, ahead: Vec::new() };
+        let mut walk = Self { size, asked, what, ahead: Vec::new() };
         walk.push(root);
         Ok(walk)
     }
@@ -153,7 +163,16 @@ impl Walk {
     /// How many bytes the next node takes; `None`: it is through.
     fn next_bytes(&self) -> Option<usize> {
         let node = self.ahead.last()?;
-        Some(if is_group(node) { self.group_bytes(node.groups.start) } else { PAIR_BYTES })
+        Some(match (is_group(node), self.what) {
+            (false, _) => PAIR_BYTES,
+            (true, What::Groups) => self.group_bytes(node.groups.start),
+            (true, What::Hashes) => 0,
+        })
+    }
+
+    /// Whether these are the bytes of a node that is asked for.
+    fn is_right(&self, node: &Node, bytes: &[u8]) -> bool {
+        (is_group(node) && self.what == What::Hashes) || is_right(node, bytes)
     }
 
     fn group_bytes(&self, group: u64) -> usize {
@@ -205,25 +224,33 @@ pub struct Verifier(Walk);
 
 impl Verifier {
     /// `size` may be a mere claim: with a wrong one, the last group is refused.
-    pub fn new(root: [u8; 32], size: u64, groups: Range<u64>) -> Result<Self, ProofError> {
-        Walk::new(root, size, groups).map(Self)
+    pub fn new(
+        what: What,
+        root: [u8; 32],
+        size: u64,
+        groups: Range<u64>,
+    ) -> Result<Self, ProofError> {
+        Walk::new(what, root, size, groups).map(Self)
     }
 
     /// Takes what came, which ends where a group or a pair ends, and hands each
-    /// step to `take`.
+    /// step to `take`: of hashes alone, a group without its bytes.
     pub fn feed(
         &mut self,
         mut bytes: &[u8],
         mut take: impl FnMut(Verified<'_>) -> io::Result<()>,
     ) -> Result<(), ProofError> {
         let walk = &mut self.0;
-        while !bytes.is_empty() {
-            let count = walk.next_bytes().ok_or(ProofError::Excess)?;
-            let node = walk.ahead.pop().expect("a next node has bytes");
+        while let (Some(count), Some(node)) = (walk.next_bytes(), walk.ahead.pop()) {
+            // An empty file is a group of no bytes.
+            if bytes.is_empty() && count > 0 {
+                walk.ahead.push(node);
+                return Ok(());
+            }
             let group = node.groups.start;
             let (item, rest) = bytes.split_at_checked(count).ok_or(ProofError::Short { group })?;
             bytes = rest;
-            if !is_right(&node, item) {
+            if !walk.is_right(&node, item) {
                 return Err(ProofError::Corrupt { group });
             }
             if is_group(&node) {
@@ -233,15 +260,43 @@ impl Verifier {
                 walk.descend(&node, item.try_into().expect("a pair"));
             }
         }
-        // That a file is empty is a group of no bytes.
-        if let (Some(0), Some(node)) = (walk.next_bytes(), walk.ahead.last()) {
-            if !is_right(node, &[]) {
-                return Err(ProofError::Corrupt { group: 0 });
+        if bytes.is_empty() { Ok(()) } else { Err(ProofError::Excess) }
+    }
+
+    /// Takes whole groups that came without a proof, whose hashes are in `hashes`
+    /// from `at` on, and hands each to `take`. Those are verified on the way.
+    pub fn feed_bare(
+        &mut self,
+        hashes: &dyn DiskFile,
+        at: u64,
+        mut bytes: &[u8],
+        mut take: impl FnMut(u64, &[u8]) -> io::Result<()>,
+    ) -> Result<(), ProofError> {
+        let walk = &mut self.0;
+        while let (Some(count), Some(node)) = (walk.next_bytes(), walk.ahead.pop()) {
+            let group = node.groups.start;
+            if is_group(&node) {
+                if bytes.is_empty() && count > 0 {
+                    walk.ahead.push(node);
+                    return Ok(());
+                }
+                let (item, rest) =
+                    bytes.split_at_checked(count).ok_or(ProofError::Short { group })?;
+                if !is_right(&node, item) {
+                    return Err(ProofError::Corrupt { group });
+                }
+                bytes = rest;
+                take(group, item)?;
+            } else {
+                let mut pair = [0; PAIR_BYTES];
+                hashes.read_at(at + node.place * PAIR_BYTES as u64, &mut pair)?;
+                if !is_right(&node, &pair) {
+                    return Err(ProofError::NotHere { group });
+                }
+                walk.descend(&node, &pair);
             }
-            walk.ahead.clear();
-            take(Verified::Group { group: 0, bytes: &[] })?;
         }
-        Ok(())
+        if bytes.is_empty() { Ok(()) } else { Err(ProofError::Excess) }
     }
 
     /// Whether all that was asked for came.
@@ -253,6 +308,7 @@ impl Verifier {
 /// One file of a resource, on disk among others.
 #[derive(Clone, Copy, Debug)]
 pub struct Source<'a> {
+    /// Not read for hashes alone.
     pub data: &'a dyn DiskFile,
     /// Where in `data` the file begins.
     pub data_at: u64,
@@ -266,8 +322,13 @@ pub struct Source<'a> {
 pub struct Encoder(Walk);
 
 impl Encoder {
-    pub fn new(root: [u8; 32], size: u64, groups: Range<u64>) -> Result<Self, ProofError> {
-        Walk::new(root, size, groups).map(Self)
+    pub fn new(
+        what: What,
+        root: [u8; 32],
+        size: u64,
+        groups: Range<u64>,
+    ) -> Result<Self, ProofError> {
+        Walk::new(what, root, size, groups).map(Self)
     }
 
     /// Whether all was given.
@@ -287,6 +348,9 @@ impl Encoder {
             let (Some(count), Some(node)) = (self.0.next_bytes(), self.0.ahead.pop()) else {
                 return Ok(());
             };
+            if is_group(&node) && self.0.what == What::Hashes {
+                continue;
+            }
             let start = out.len();
             out.resize(start + count, 0);
             let (file, at) = if is_group(&node) {

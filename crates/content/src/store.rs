@@ -17,7 +17,7 @@ use trefoil_types::DiskFile;
 
 use crate::{
     BYTES_MAX, Bits, GROUP_BYTES, Layout, Part, groups,
-    proof::{self, Encoder, ProofError, Source, Verified, Verifier},
+    proof::{self, Encoder, ProofError, Source, Verified, Verifier, What},
 };
 
 /// Sequence number before the map, hash behind it.
@@ -53,7 +53,8 @@ pub struct PartialStore {
     places: Vec<Place>,
     groups: u64,
     bytes: u64,
-    data: Arc<dyn DiskFile>,
+    /// `None`: only hashes are kept, and a group is here when its hash is.
+    data: Option<Arc<dyn DiskFile>>,
     hashes: Arc<dyn DiskFile>,
     /// `None`: all is here, and stays.
     map: Option<Arc<dyn DiskFile>>,
@@ -71,20 +72,38 @@ impl PartialStore {
         contents: impl IntoIterator<Item = Content>,
         files: Files,
     ) -> Result<Self, ProofError> {
-        let mut store = Self::new(key, contents, files.data, files.hashes)?;
-        store.map = Some(files.map);
-        let mut newest = (0, Bits::none(store.groups));
+        let mut store = Self::new(key, contents, Some(files.data), files.hashes)?;
+        store.read_maps(files.map)?;
+        store.lengthen()?;
+        Ok(store)
+    }
+
+    /// As [`PartialStore::open`], of the hashes of a file alone.
+    pub fn hashes(
+        key: [u8; 32],
+        content: Content,
+        hashes: Arc<dyn DiskFile>,
+        map: Arc<dyn DiskFile>,
+    ) -> Result<Self, ProofError> {
+        let mut store = Self::new(key, [content], None, hashes)?;
+        store.read_maps(map)?;
+        store.lengthen()?;
+        Ok(store)
+    }
+
+    fn read_maps(&mut self, map: Arc<dyn DiskFile>) -> io::Result<()> {
+        self.map = Some(map);
+        let mut newest = (0, Bits::none(self.groups));
         for slot in 0..2 {
-            if let Some((sequence, here)) = store.read_map(slot)?
+            if let Some((sequence, here)) = self.read_map(slot)?
                 && sequence > newest.0
             {
                 newest = (sequence, here);
             }
         }
-        store.here = Mutex::new(newest.1.clone());
-        store.synced = Mutex::new(newest);
-        store.lengthen()?;
-        Ok(store)
+        self.here = Mutex::new(newest.1.clone());
+        self.synced = Mutex::new(newest);
+        Ok(())
     }
 
     /// All is here: files that were hashed where they are.
@@ -94,7 +113,7 @@ impl PartialStore {
         data: Arc<dyn DiskFile>,
         hashes: Arc<dyn DiskFile>,
     ) -> Result<Self, ProofError> {
-        let mut store = Self::new(key, contents, data, hashes)?;
+        let mut store = Self::new(key, contents, Some(data), hashes)?;
         store.here = Mutex::new(Bits::all(store.groups));
         Ok(store)
     }
@@ -102,7 +121,7 @@ impl PartialStore {
     fn new(
         key: [u8; 32],
         contents: impl IntoIterator<Item = Content>,
-        data: Arc<dyn DiskFile>,
+        data: Option<Arc<dyn DiskFile>>,
         hashes: Arc<dyn DiskFile>,
     ) -> Result<Self, ProofError> {
         let mut places = Vec::new();
@@ -174,7 +193,7 @@ impl PartialStore {
     /// Checks a part of this resource that is about to come.
     pub fn verifier(&self, part: &Part) -> Result<Verifier, ProofError> {
         let place = self.place(part);
-        Verifier::new(place.root, place.size, part.groups.clone())
+        Verifier::new(self.what(), place.root, place.size, part.groups.clone())
     }
 
     /// Writes one step of a verifier of a part of `file`.
@@ -183,11 +202,30 @@ impl PartialStore {
         match verified {
             Verified::Pair { offset, pair } => self.hashes.write_at(place.hashes_at + offset, pair),
             Verified::Group { group, bytes } => {
-                self.data.write_at(place.data_at + group * GROUP_BYTES, bytes)?;
+                if let Some(data) = &self.data {
+                    data.write_at(place.data_at + group * GROUP_BYTES, bytes)?;
+                }
                 lock(&self.here).insert(place.first_group + group);
                 Ok(())
             }
         }
+    }
+
+    /// Verifies and writes groups that came without their proof, whose hashes are
+    /// here; tells how many. They end where one ends.
+    pub fn write_bare(
+        &self,
+        file: u32,
+        verifier: &mut Verifier,
+        bytes: &[u8],
+    ) -> Result<u64, ProofError> {
+        let hashes_at = self.places[file as usize].hashes_at;
+        let mut count = 0;
+        verifier.feed_bare(&*self.hashes, hashes_at, bytes, |group, bytes| {
+            count += 1;
+            self.write(file, Verified::Group { group, bytes })
+        })?;
+        Ok(count)
     }
 
     /// Makes all that was written last: bytes and hashes first, then the map.
@@ -198,7 +236,9 @@ impl PartialStore {
         if here == synced.1 {
             return Ok(());
         }
-        self.data.sync()?;
+        if let Some(data) = &self.data {
+            data.sync()?;
+        }
         self.hashes.sync()?;
         let sequence = synced.0 + 1;
         map.write_at(self.slot_at(sequence % 2), &self.map_bytes(sequence, &here))?;
@@ -214,7 +254,7 @@ impl PartialStore {
             return Err(ProofError::NotHere { group: part.groups.start + here });
         }
         let place = self.place(part);
-        Encoder::new(place.root, place.size, part.groups.clone())
+        Encoder::new(self.what(), place.root, place.size, part.groups.clone())
     }
 
     /// Appends to `out` what an encoder of a part of `file` gives next, until
@@ -228,7 +268,7 @@ impl PartialStore {
     ) -> Result<(), ProofError> {
         let place = self.places[file as usize];
         let source = Source {
-            data: &*self.data,
+            data: self.data.as_ref().unwrap_or(&self.hashes).as_ref(),
             data_at: place.data_at,
             hashes: &*self.hashes,
             hashes_at: place.hashes_at,
@@ -238,7 +278,12 @@ impl PartialStore {
 
     /// Reads bytes of a file, all of which are here.
     pub fn read(&self, file: u32, offset: u64, buf: &mut [u8]) -> io::Result<()> {
-        self.data.read_at(self.places[file as usize].data_at + offset, buf)
+        let data = self.data.as_ref().ok_or(io::ErrorKind::NotFound)?;
+        data.read_at(self.places[file as usize].data_at + offset, buf)
+    }
+
+    fn what(&self) -> What {
+        if self.data.is_some() { What::Groups } else { What::Hashes }
     }
 
     fn place(&self, part: &Part) -> &Place {
@@ -253,7 +298,8 @@ impl PartialStore {
 
     fn lengthen(&self) -> io::Result<()> {
         let hashes = self.places.iter().map(|place| proof::hashes_bytes(place.size)).sum();
-        for (file, len) in [(&self.data, self.bytes), (&self.hashes, hashes)] {
+        let data = self.data.as_ref().map(|data| (data, self.bytes));
+        for (file, len) in data.into_iter().chain([(&self.hashes, hashes)]) {
             if file.len()? != len {
                 file.set_len(len)?;
             }

@@ -7,6 +7,7 @@
 
 mod bucket;
 mod choke;
+mod flow;
 mod io;
 mod origin;
 mod peer;

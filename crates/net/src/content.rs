@@ -10,7 +10,7 @@ use std::{
 
 use futures::{AsyncRead, AsyncWrite};
 use libp2p::Stream;
-use trefoil_types::PeerId;
+use trefoil_types::{OrganisationId, PeerId};
 
 use crate::outbox::Outbox;
 
@@ -18,14 +18,21 @@ use crate::outbox::Outbox;
 #[derive(Debug)]
 pub struct ContentLink {
     pub peer: PeerId,
+    /// The peer's, in a network of members.
+    pub organisation: Option<OrganisationId>,
     pub write: ContentWriter,
     pub read: ContentReader,
 }
 
 impl ContentLink {
-    pub(crate) fn new(peer: PeerId, [write, read]: [Stream; 2], outbox: Arc<Outbox>) -> Self {
+    pub(crate) fn new(
+        peer: PeerId,
+        organisation: Option<OrganisationId>,
+        [write, read]: [Stream; 2],
+        outbox: Arc<Outbox>,
+    ) -> Self {
         let write = ContentWriter { stream: write, traffic: outbox.clone() };
-        Self { peer, write, read: ContentReader { stream: read, traffic: outbox } }
+        Self { peer, organisation, write, read: ContentReader { stream: read, traffic: outbox } }
     }
 }
 

@@ -237,6 +237,8 @@ impl Engine {
         let inbound = at.is_listener();
         let place = Place { address: address.clone(), inbound };
         let stranger = inbound && !self.door.is_favoured(peer);
+        let board = self.shared.board.as_ref();
+        let organisation = board.and_then(|board| board.organisation(peer, &place));
         let link = Link {
             id,
             peer,
@@ -247,7 +249,8 @@ impl Engine {
             timing: self.timing,
             opened,
             stopped,
-            switch: self.shared.board.as_ref().map(|board| board.switch(peer, &place)),
+            switch: board.map(|board| board.switch(peer, &place)),
+            organisation,
             reports: self.report_to.clone(),
             outlets: self.outlets.clone(),
             content: self.content.clone(),
@@ -258,8 +261,6 @@ impl Engine {
         };
         let from = inbound.then(|| transport::to_socket(remote)).flatten();
         let sought = self.sought.remove(&id);
-        let board = self.shared.board.as_ref();
-        let organisation = board.and_then(|board| board.organisation(peer, &place));
         let connection =
             Connection { peer, place, from, organisation, sought, stop, admitted: None };
         self.connections.insert(id, connection);

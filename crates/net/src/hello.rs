@@ -9,7 +9,7 @@ use crate::Network;
 
 /// The wire protocol's version. It leads the hello, outside of its RLP, so
 /// that a node of another version is named and not called malformed.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 
 /// The longest software name, bytes of printable ASCII.
 pub const SOFTWARE_BYTES_MAX: usize = 64;

@@ -17,7 +17,7 @@ use tokio::{
     task::JoinSet,
     time::{sleep, timeout},
 };
-use trefoil_types::{Offence, PeerId, message::Lane};
+use trefoil_types::{Offence, OrganisationId, PeerId, message::Lane};
 
 use crate::{
     NetEvent, Timing,
@@ -53,6 +53,8 @@ pub(crate) struct Link {
     pub stopped: watch::Receiver<Option<String>>,
     /// The socket's, in a network of members.
     pub switch: Option<Arc<Switch>>,
+    /// The peer's, in a network of members.
+    pub organisation: Option<OrganisationId>,
     pub reports: mpsc::Sender<Report>,
     /// To the node, by lane.
     pub outlets: [Outlet; 3],
@@ -269,7 +271,8 @@ impl Link {
     /// has its own tasks elsewhere, and no part in when a link ends.
     async fn speak(&mut self, streams: Streams, outbox: Arc<Outbox>) -> End {
         let mut tasks = JoinSet::new();
-        let content = ContentLink::new(self.peer, streams.content, outbox.clone());
+        let content =
+            ContentLink::new(self.peer, self.organisation, streams.content, outbox.clone());
         // Where nobody moves content, or too many links came at once, it has none.
         let _ = self.content.try_send(content);
         let lanes = LANES.into_iter().zip(streams.read).zip(streams.write);

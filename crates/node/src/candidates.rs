@@ -22,12 +22,6 @@ const CANDIDATES_MAX: usize = 16;
 /// waits in a queue already.
 pub(crate) const BODIES_GRACE: Millis = Millis(30);
 
-/// How long a peer has to send missing transactions before another is asked.
-pub(crate) const BODIES_WAIT: Millis = Millis(300);
-
-/// How often missing transactions are asked for.
-pub(crate) const BODIES_TRIES_MAX: u32 = 12;
-
 #[derive(Debug, Default)]
 pub(crate) struct Candidates {
     by_hash: BTreeMap<B256, Candidate>,
@@ -86,6 +80,15 @@ pub(crate) struct Missing {
     pub timely: bool,
     /// When it is time to ask for them (again).
     pub ask_at: Time,
+    /// Of whom what was asked that did not come.
+    pub open: BTreeMap<B256, PeerId>,
+    /// Who gave some of it, and who is thought to give nothing, and when some came last.
+    pub gave: BTreeSet<PeerId>,
+    pub mute: BTreeSet<PeerId>,
+    pub moved_at: Time,
+    /// Whose turn it is to be asked: of the sender of the list, then of each other.
+    pub turn: u32,
+    /// How often something was asked for since something came.
     pub tries: u32,
     /// Copies of the proposal with other lists of hashes: someone lies.
     pub alternates: Vec<(PeerId, ProposedBlock)>,
@@ -134,13 +137,24 @@ impl Missing {
             from,
             timely,
             ask_at,
+            open: BTreeMap::new(),
+            gave: BTreeSet::new(),
+            mute: BTreeSet::new(),
+            moved_at: ask_at,
+            turn: 0,
             tries: 0,
             alternates: vec![],
         }
     }
 
+    /// How many bytes a transaction has on average, as the proposal says.
+    pub fn tx_bytes(&self) -> u64 {
+        self.proposed.bytes / (self.proposed.tx_hashes.len() as u64).max(1)
+    }
+
     /// Puts a transaction where it is missing; whether it was.
     pub fn fill(&mut self, tx: &Transaction) -> bool {
+        self.open.remove(tx.tx_hash());
         let Some(places) = self.wanted.remove(tx.tx_hash()) else { return false };
         for at in places {
             self.txs[at] = Some(tx.clone());

@@ -77,6 +77,7 @@ impl Node {
         self.ledger.commit(outcome, certificate);
         self.pace.committed(now, self.ledger.tip());
         self.candidates.clear();
+        self.owed.clear();
         self.seen.clear();
         self.said.clear();
         self.decided = None;

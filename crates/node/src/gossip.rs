@@ -4,7 +4,9 @@
 //! when they are few: a transfer is about 110 bytes, its hash with a request for
 //! it 80, and an announcement costs a round trip. Whoever got it from a peer
 //! tells only its hash, and only where not everyone heard it at first hand.
-//! Where peers are many, a hash is announced and fetched once.
+//! Where peers are many, a hash is announced and fetched once. A large transaction
+//! goes whole to one peer only, each to another, which tells the others, so that the
+//! uplink of who brought it is not the limit (`docs/adr/0022`).
 //!
 //! What always holds: each set below has a bound; a transaction that was looked
 //! at lately is not recovered again when a peer repeats it.
@@ -32,6 +34,10 @@ const FLUSH_AFTER: Millis = Millis(10);
 /// … or until they are so many, or so many bytes.
 const FLUSH_TXS: usize = 512;
 const FLUSH_BYTES: usize = 128 * 1024;
+/// Larger ones are told of by whoever has them, since their bytes cost more than a hash.
+const LARGE_BYTES: usize = 4 * 1024;
+/// How long the one peer that got a large one has to spread it, before all are told.
+const SPREAD_WAIT: Millis = Millis(1_000);
 /// Transactions in one recovery job: about 20 ms of one core.
 const JOB_TXS_MAX: usize = 512;
 /// Transactions out for recovery; what comes beyond that is dropped.
@@ -52,6 +58,12 @@ pub(crate) struct Gossip {
     /// Whole transactions from wallets, to be pushed.
     fresh: Vec<Bytes>,
     fresh_bytes: usize,
+    /// Large ones from wallets, each to be given to one peer.
+    large: Vec<Bytes>,
+    /// Which peer is given the next.
+    turn: usize,
+    /// Those that were given to one peer, and when the others are told.
+    given: VecDeque<(Time, B256)>,
     /// Hashes to be announced to all but the peer each came from.
     heard: BTreeMap<Option<PeerId>, Vec<B256>>,
     heard_count: usize,
@@ -101,10 +113,22 @@ impl Gossip {
         true
     }
 
+    /// A hash is to be announced to all but `source`.
+    fn hear(&mut self, source: Option<PeerId>, hash: B256) {
+        self.heard.entry(source).or_default().push(hash);
+        self.heard_count += 1;
+    }
+
+    fn flush_by(&mut self, now: Time) {
+        let soonest = self.flushed_at + FLUSH_AFTER;
+        self.flush_at.get_or_insert(soonest.max(now));
+    }
+
     pub fn due(&self) -> Option<Time> {
         let flush = self.flush_at.map(|at| if self.is_full() { Time(0) } else { at });
         let answer = self.asked.front().map(|(at, _)| *at + ANSWER_WAIT);
-        [flush, answer].into_iter().flatten().min()
+        let told = self.given.front().map(|(at, _)| *at);
+        [flush, answer, told].into_iter().flatten().min()
     }
 
     fn is_full(&self) -> bool {
@@ -158,34 +182,53 @@ impl Node {
     }
 
     fn spread(&mut self, now: Time, tx: &Transaction, source: Option<PeerId>) {
-        if self.peers.is_empty() || (source.is_some() && self.is_meshed()) {
+        let bytes = tx.encode_2718_len();
+        let large = bytes > LARGE_BYTES && self.peers.len() > 1;
+        if self.peers.is_empty() || (source.is_some() && self.is_meshed() && !large) {
             return;
         }
+        let few = self.peers.len() <= PUSH_PEERS_MAX;
         let gossip = &mut self.gossip;
-        if source.is_none() && self.peers.len() <= PUSH_PEERS_MAX {
-            let raw = tx.encoded_2718();
-            gossip.fresh_bytes += raw.len();
-            gossip.fresh.push(raw.into());
+        if source.is_none() && large {
+            gossip.large.push(tx.encoded_2718().into());
+            gossip.given.push_back((now + SPREAD_WAIT, *tx.tx_hash()));
+        } else if source.is_none() && few {
+            gossip.fresh_bytes += bytes;
+            gossip.fresh.push(tx.encoded_2718().into());
         } else {
-            gossip.heard.entry(source).or_default().push(*tx.tx_hash());
-            gossip.heard_count += 1;
+            gossip.hear(source, *tx.tx_hash());
         }
-        let soonest = gossip.flushed_at + FLUSH_AFTER;
-        gossip.flush_at.get_or_insert(soonest.max(now));
+        gossip.flush_by(now);
     }
 
     pub(crate) fn gossip_if_due(&mut self, now: Time, fx: &mut Effects) {
         if self.gossip.due().is_none_or(|due| due > now) {
             return;
         }
+        self.tell_of_given(now);
         if self.gossip.flush_at.is_some_and(|at| at <= now || self.gossip.is_full()) {
             self.flush(now, fx);
         }
         self.ask_others(now, fx);
     }
 
+    /// Large ones that the peer that got them may not have spread, if they still wait.
+    fn tell_of_given(&mut self, now: Time) {
+        while let Some((_, hash)) = self.gossip.given.pop_front_if(|(at, _)| *at <= now) {
+            if self.pool.contains(&hash) {
+                self.gossip.hear(None, hash);
+                self.gossip.flush_by(now);
+            }
+        }
+    }
+
     fn flush(&mut self, now: Time, fx: &mut Effects) {
         let gossip = &mut self.gossip;
+        for raw in gossip.large.drain(..) {
+            gossip.turn = (gossip.turn + 1) % self.peers.len().max(1);
+            let peer = self.peers.keys().nth(gossip.turn);
+            fx.sends.extend(peer.map(|peer| (To::Peer(*peer), Message::Txs(vec![raw]).into())));
+        }
         (gossip.flush_at, gossip.flushed_at) = (None, now);
         let (mut batch, mut bytes) = (Vec::new(), 0);
         for raw in gossip.fresh.drain(..) {

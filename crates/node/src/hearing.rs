@@ -5,6 +5,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use alloy_eips::Encodable2718;
 use trefoil_consensus::{Input, Output, Speech};
 use trefoil_ledger::Record;
 use trefoil_types::{
@@ -212,6 +213,7 @@ impl Node {
                     header: block.header.clone(),
                     tx_hashes: block.transactions.iter().map(|tx| *tx.tx_hash()).collect(),
                     attached: block.attached.clone(),
+                    bytes: block.transactions.iter().map(|tx| tx.encode_2718_len() as u64).sum(),
                 }))
             }
         };

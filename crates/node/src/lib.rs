@@ -7,6 +7,7 @@
 //! committed; a block is journalled before it is voted for; every map keyed by
 //! a peer's bytes has a bound.
 
+mod bodies;
 mod calls;
 mod candidates;
 mod catchup;

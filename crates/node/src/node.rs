@@ -14,6 +14,7 @@ use trefoil_types::{
 
 use crate::{
     Done, Effects, Input, Order, PoolLimits, Status, To,
+    bodies::Owed,
     candidates::Candidates,
     catchup::{CatchUp, Fetched},
     evidence::Pending,
@@ -42,6 +43,7 @@ pub struct Node {
     pub(crate) outputs: VecDeque<(Height, Output)>,
     pub(crate) pace: Pace,
     pub(crate) candidates: Candidates,
+    pub(crate) owed: Owed,
     /// A final block whose body is not here yet.
     pub(crate) decided: Option<Certificate>,
     /// Consensus messages of the current height that were heard and verified, and
@@ -107,6 +109,7 @@ impl Node {
             pace: Pace::new(ledger.spec(), ledger.tip(), now),
             ledger,
             candidates: Candidates::default(),
+            owed: Owed::default(),
             decided: None,
             seen: BTreeMap::new(),
             early: Early::default(),

@@ -7,21 +7,18 @@
 use std::sync::Arc;
 
 use alloy_consensus::proofs::calculate_transaction_root;
-use alloy_eips::Encodable2718;
-use alloy_primitives::{Bytes, map::B256Map};
 use trefoil_consensus::Input;
 use trefoil_ledger::Record;
 use trefoil_types::{
-    B256, Message, Offence, PeerId, RecoveredBlock, Time, Transaction, TxEnvelope, TxError,
-    keccak256, limits,
-    message::{Bodies, GetBodies, ProposedBlock},
+    B256, Message, Offence, PeerId, RecoveredBlock, Time, Transaction, TxEnvelope,
+    message::ProposedBlock,
 };
 
 use crate::{
-    Effects, Job, To,
-    candidates::{BODIES_GRACE, BODIES_TRIES_MAX, BODIES_WAIT, Body, Candidate, Missing, Offer},
+    Effects, To,
+    candidates::{BODIES_GRACE, Body, Candidate, Missing, Offer},
     hearing::signature_key,
-    node::{Node, Purpose},
+    node::Node,
 };
 
 /// How far a block's timestamp may be ahead of the clock, in seconds.
@@ -194,7 +191,7 @@ impl Node {
 
     /// The list of hashes that we followed does not make the block that was
     /// signed, or nobody has what it names. Follow another copy, or wait for one.
-    fn abandon_list(&mut self, now: Time, hash: B256, fx: &mut Effects) {
+    pub(crate) fn abandon_list(&mut self, now: Time, hash: B256, fx: &mut Effects) {
         let Some(candidate) = self.candidates.remove(&hash) else { return };
         let Body::Missing(mut missing) = candidate.body else { return };
         if missing.alternates.is_empty() {
@@ -215,133 +212,6 @@ impl Node {
         let offers = offers.collect();
         self.candidates.insert(hash, Candidate { round: candidate.round, offers, body });
         self.judge(now, hash, fx);
-    }
-
-    /// Asks `peer` for what a candidate lacks, but for what is already being
-    /// recovered and so is about to come.
-    fn ask_bodies(&mut self, now: Time, hash: B256, peer: PeerId, fx: &mut Effects) {
-        let gossip = &self.gossip;
-        let Some(candidate) = self.candidates.get_mut(&hash) else { return };
-        let Body::Missing(missing) = &mut candidate.body else { return };
-        missing.ask_at = now + BODIES_WAIT;
-        let coming = |hash: &B256| missing.recovering.contains(hash) || gossip.is_recovering(hash);
-        let tx_hashes: Vec<B256> =
-            missing.wanted.keys().filter(|hash| !coming(hash)).copied().collect();
-        if !tx_hashes.is_empty() {
-            missing.tries += 1;
-            fx.send(peer, Message::GetBodies(GetBodies { block: hash, tx_hashes }));
-        }
-    }
-
-    /// Asks for what did not come by itself, and the next peer where one did not
-    /// answer in time.
-    pub(crate) fn retry_bodies(&mut self, now: Time, fx: &mut Effects) {
-        if self.candidates.retry_due().is_none_or(|due| due > now) {
-            return;
-        }
-        let late: Vec<(B256, PeerId, u32)> = self
-            .candidates
-            .missing_mut()
-            .filter(|(_, missing)| missing.ask_at <= now)
-            .map(|(hash, missing)| (*hash, missing.from, missing.tries))
-            .collect();
-        for (hash, from, tries) in late {
-            if tries >= BODIES_TRIES_MAX {
-                self.abandon_list(now, hash, fx);
-                continue;
-            }
-            let others: Vec<PeerId> = self.peers.keys().copied().filter(|p| *p != from).collect();
-            // The sender of the list, then each other, and again.
-            let turn = tries as usize % (others.len() + 1);
-            let peer = if turn == 0 { from } else { others[turn - 1] };
-            self.ask_bodies(now, hash, peer, fx);
-        }
-    }
-
-    /// A peer lacks transactions of a block that we proposed or handed on.
-    pub(crate) fn on_get_bodies(&mut self, peer: PeerId, ask: GetBodies, fx: &mut Effects) {
-        let whole = self.whole_block(&ask.block);
-        let in_block: B256Map<&Transaction> = whole
-            .iter()
-            .flat_map(|block| &block.transactions)
-            .map(|tx| (*tx.tx_hash(), tx))
-            .collect();
-        let (mut txs, mut bytes) = (Vec::new(), 0);
-        for hash in &ask.tx_hashes {
-            let found = in_block.get(hash).copied().or_else(|| self.pool.get(hash));
-            let Some(tx) = found else { continue };
-            let raw = tx.encoded_2718();
-            bytes += raw.len();
-            if bytes > limits::TXS_BYTES_MAX && !txs.is_empty() {
-                break; // The peer asks again for the rest.
-            }
-            txs.push(Bytes::from(raw));
-        }
-        fx.send(peer, Message::Bodies(Bodies { block: ask.block, txs }));
-    }
-
-    /// A block of the current height, or the tip: the peer that asks may be a
-    /// step behind.
-    fn whole_block(&self, hash: &B256) -> Option<Arc<RecoveredBlock>> {
-        if let Some(candidate) = self.candidates.get(hash) {
-            return candidate.block().cloned();
-        }
-        let tip = self.ledger.tip().number;
-        let stored =
-            (*hash == self.ledger.tip_hash()).then(|| self.ledger.snapshot().block(tip))?;
-        stored.unwrap_or_else(|e| panic!("block {tip}: {e}")).map(|stored| stored.block)
-    }
-
-    pub(crate) fn on_bodies(&mut self, now: Time, peer: PeerId, bodies: Bodies, fx: &mut Effects) {
-        // An answer may come after the block was made whole otherwise.
-        let Some(candidate) = self.candidates.get_mut(&bodies.block) else { return };
-        let Body::Missing(missing) = &mut candidate.body else { return };
-        let mut wanted = Vec::new();
-        for raw in bodies.txs {
-            let hash = keccak256(&raw);
-            if missing.wanted.contains_key(&hash) && missing.recovering.insert(hash) {
-                wanted.push(raw);
-            }
-        }
-        if !wanted.is_empty() {
-            missing.tries = 1;
-            let id = self.jobs.open(Purpose::Bodies { block: bodies.block });
-            fx.jobs.push(Job::Recover { id, txs: wanted });
-            self.ask_bodies(now, bodies.block, peer, fx);
-        }
-    }
-
-    pub(crate) fn bodies_recovered(
-        &mut self,
-        now: Time,
-        block: B256,
-        txs: Vec<Result<Transaction, TxError>>,
-        fx: &mut Effects,
-    ) {
-        let sound: Vec<Transaction> = txs.iter().flatten().cloned().collect();
-        self.fill_candidates(now, &sound, fx);
-        if sound.len() < txs.len()
-            && let Some(Candidate { body: Body::Missing(missing), .. }) =
-                self.candidates.get(&block)
-        {
-            // The list names what is no transaction: no valid block holds it.
-            fx.blame(missing.from, Offence::InvalidBlock);
-            self.abandon_list(now, block, fx);
-        }
-    }
-
-    /// Transactions arrived that candidates may lack.
-    pub(crate) fn fill_candidates(&mut self, now: Time, txs: &[Transaction], fx: &mut Effects) {
-        let mut whole = Vec::new();
-        for (hash, missing) in self.candidates.missing_mut() {
-            let filled = txs.iter().filter(|tx| missing.fill(tx)).count();
-            if filled > 0 && missing.wanted.is_empty() {
-                whole.push(*hash);
-            }
-        }
-        for hash in whole {
-            self.judge(now, hash, fx);
-        }
     }
 }
 

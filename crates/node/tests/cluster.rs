@@ -5,7 +5,10 @@ mod evidence;
 #[path = "cluster/mod.rs"]
 mod wire;
 
-use std::{cell::RefCell, rc::Rc};
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+};
 
 use alloy_eips::Encodable2718 as _;
 use alloy_primitives::{B256, Bytes};
@@ -16,7 +19,7 @@ use trefoil_types::{
     message::{Blocks, Tip},
 };
 
-use wire::{Cluster, START, peer, public, spec, transfer, validator_key, wallet};
+use wire::{Cluster, START, peer, public, spec, transfer, transfer_with, validator_key, wallet};
 
 const SECOND: Millis = Millis(1_000);
 
@@ -227,6 +230,67 @@ fn bodies_come_from_another_peer_if_the_proposer_does_not_answer() {
     let hash = send(&mut cluster, 3, 0, 0..1)[0];
     cluster.run_for(Millis(3_000));
     assert!(cluster.height_of(2, &hash).is_some());
+}
+
+/// Bytes that a node sent as transactions, and those of 20 that it was given, of
+/// 100 kB each; all of them are in blocks then. `lost`: what does not arrive.
+fn given_large_ones(lost: impl Fn(usize, usize, &Message) -> bool + 'static) -> (usize, usize) {
+    let mut cluster = Cluster::new(4, 4);
+    cluster.reach(1, SECOND);
+    let sent = Rc::new(Cell::new(0));
+    let counted = sent.clone();
+    cluster.loss = Box::new(move |from, to, message| {
+        let lost = lost(from, to, message);
+        if from == 0 && !lost && matches!(message, Message::Txs(_) | Message::Bodies(_)) {
+            counted.set(counted.get() + message.encode().len());
+        }
+        lost
+    });
+    let large: Vec<_> = (0..20).map(|nonce| transfer_with(5, nonce, 100_000)).collect();
+    let bytes = large.iter().map(|tx| tx.encode_2718_len()).sum();
+    large.into_iter().for_each(|tx| _ = cluster.submit(0, tx).unwrap());
+    // Someone always has a reason for a block, until it is the first node's turn.
+    for nonce in 0..12 {
+        send(&mut cluster, 1, 1, nonce..nonce + 1);
+        cluster.run_for(Millis(500));
+    }
+    assert_agreed(&cluster);
+    for n in 0..4 {
+        let sender = cluster.node(n).ledger().account(&wallet(5)).unwrap();
+        assert_eq!(sender.nonce, 20, "on {n}");
+        assert_eq!(cluster.node(n).status().round, 0);
+    }
+    assert_eq!(cluster.blames, vec![]);
+    (sent.get(), bytes)
+}
+
+fn is_large_gossip(message: &Message) -> bool {
+    match message {
+        Message::Txs(txs) => txs.iter().any(|raw| raw.len() > 1_000),
+        Message::TxHashes(_) => true,
+        _ => false,
+    }
+}
+
+#[test]
+fn large_transactions_leave_the_node_that_was_given_them_once() {
+    let (sent, bytes) = given_large_ones(|_, _, _| false);
+    assert!((bytes..bytes * 11 / 10).contains(&sent), "{sent} of {bytes}");
+}
+
+#[test]
+fn a_large_proposal_leaves_its_proposer_once() {
+    let (sent, bytes) = given_large_ones(|_, _, message| is_large_gossip(message));
+    assert!((bytes..bytes * 11 / 10).contains(&sent), "{sent} of {bytes}");
+}
+
+#[test]
+fn who_does_not_pass_its_share_on_costs_the_others_another_request() {
+    let mute = |from, _: usize, message: &Message| {
+        is_large_gossip(message) || from == 2 && matches!(message, Message::Bodies(_))
+    };
+    let (sent, bytes) = given_large_ones(mute);
+    assert!((bytes..bytes * 2).contains(&sent), "{sent} of {bytes}");
 }
 
 #[test]

@@ -160,6 +160,7 @@ impl Villain {
             header: block.header.clone(),
             tx_hashes: vec![],
             attached: block.attached.clone(),
+            bytes: 0,
         };
         self.twin = Some(twin.clone());
         Some(twin)

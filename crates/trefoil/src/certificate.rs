@@ -16,6 +16,7 @@ use trefoil_crypto::{CertificateError, Claims, NodeCertificate, Role, SecretKey,
 use trefoil_types::{B256, PeerId, PublicKey};
 
 use crate::{
+    disk::write_whole,
     failure::Failure,
     keys::{self, KeyKind, KeysError, Password},
 };
@@ -68,9 +69,7 @@ pub fn store(path: &Path, certificate: &NodeCertificate) -> Result<(), Failure> 
     if let Some(dir) = path.parent() {
         fs::create_dir_all(dir).map_err(failed)?;
     }
-    let draft = path.with_extension("draft");
-    fs::write(&draft, certificate.to_der()).map_err(failed)?;
-    fs::rename(&draft, path).map_err(failed)
+    write_whole(path, |file| file.write_all(&certificate.to_der())).map_err(failed)
 }
 
 /// What a certificate that is issued at `now` (Unix seconds) for so many days says.

@@ -8,6 +8,7 @@ mod devnet;
 mod govern;
 mod init;
 mod keys;
+mod names;
 mod network;
 mod node;
 mod org;
@@ -78,6 +79,10 @@ enum Command {
     Put(content::Put),
     /// Fetch what was shared
     Get(content::Get),
+    /// What is published on the chain, under which names
+    Names(names::Names),
+    /// Take back a version that you published: nobody gets it by its name any more
+    Withdraw(names::Withdraw),
     /// What a node shares and keeps
     Ls(content::Ls),
     /// Keep a resource for good
@@ -125,6 +130,8 @@ impl Cli {
             Command::Keys { command } => command.run(),
             Command::Put(command) => command.run(),
             Command::Get(command) => command.run(),
+            Command::Names(command) => command.run(),
+            Command::Withdraw(command) => command.run(),
             Command::Ls(command) => command.run(),
             Command::Pin(command) => command.pin(),
             Command::Unpin(command) => command.unpin(),

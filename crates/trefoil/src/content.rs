@@ -7,18 +7,23 @@
 pub mod api;
 mod driver;
 mod export;
-mod files;
 pub mod gateway;
 pub mod http;
 mod library;
+mod origins;
 mod peer;
+mod shared_tree;
 mod topic;
+pub mod web;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     ops::Range,
     path::{Path, PathBuf},
-    sync::{Arc, atomic::AtomicU64},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use serde::{Deserialize, Serialize};
@@ -27,11 +32,11 @@ use tokio::{
     task::spawn_blocking,
 };
 use trefoil_content::{
-    ContentId, Kind,
+    AllowList, ContentId, Kind, Link, Origin,
     swarm::{Manner, Rates, Resource},
 };
 use trefoil_net::{ContentLink, NetHandle, PROVIDED_MAX};
-use trefoil_types::{Offence, PeerId};
+use trefoil_types::{Offence, OrganisationId, PeerId};
 
 pub use self::{
     driver::Announced,
@@ -40,8 +45,10 @@ pub use self::{
 };
 use self::{
     driver::{Command, Driver, EVENTS_MAX},
-    library::Library,
+    library::{Library, Terms},
+    origins::Origins,
     topic::{Seeking, Want},
+    web::{Credentials, Http, Reach, Reading, Server},
 };
 
 /// Commands that wait.
@@ -51,12 +58,18 @@ const COMMANDS_MAX: usize = 256;
 #[derive(Clone, Debug)]
 pub struct ContentConfig {
     pub me: PeerId,
+    /// This node's, in a network of members.
+    pub organisation: Option<OrganisationId>,
     /// Where resources are kept.
     pub dir: PathBuf,
     pub manner: Manner,
     pub rates: Rates,
     /// Bytes that may be kept, besides what is pinned; `None`: no limit.
     pub quota: Option<u64>,
+    /// Which HTTP servers are asked that peers named; `None`: none.
+    pub origins: Option<Reach>,
+    /// What is shown to HTTP servers.
+    pub credentials: Credentials,
 }
 
 /// Why something is not fetched.
@@ -68,6 +81,20 @@ pub enum FetchError {
     Library(String),
     #[error("the disk does not take what comes: {0}")]
     Disk(String),
+    #[error(
+        "it has {is} bytes, not {said} as its link or name says: that is wrong, and nothing was written"
+    )]
+    Size { is: u64, said: u64 },
+    #[error(
+        "it is for organisations {allow} only, and this node belongs to {}; ask one of theirs",
+        own.map_or("none".into(), |own| own.to_string())
+    )]
+    NotAllowed { allow: AllowList, own: Option<OrganisationId> },
+    #[error(
+        "a part of {id} is here for {}, not for whom this link says; remove it with `trefoil rm {id}` and get it again",
+        among(here)
+    )]
+    OtherList { id: ContentId, here: AllowList },
     #[error("no file {0:?} in the directory")]
     NoFile(String),
     #[error("the node is stopping")]
@@ -77,6 +104,13 @@ pub enum FetchError {
 impl From<LibraryError> for FetchError {
     fn from(error: LibraryError) -> Self {
         Self::Library(error.to_string())
+    }
+}
+
+fn among(allow: &AllowList) -> String {
+    match allow.is_open() {
+        true => "all members".into(),
+        false => format!("organisations {allow}"),
     }
 }
 
@@ -109,8 +143,10 @@ pub struct Selection {
 pub struct Content {
     commands: mpsc::Sender<Command>,
     library: Arc<Library>,
+    http: Arc<Http>,
     net: NetHandle,
     quota: Option<u64>,
+    organisation: Option<OrganisationId>,
 }
 
 impl Content {
@@ -127,10 +163,13 @@ impl Content {
         let library = Arc::new(Library::open(&config.dir)?);
         let (event_to, events) = mpsc::channel(EVENTS_MAX);
         let (commands, waiting) = mpsc::channel(COMMANDS_MAX);
-        let ContentConfig { me, manner, rates, quota, .. } = config;
-        let driver = Driver::new(me, manner, rates, net.clone(), library.clone(), event_to);
+        let ContentConfig { me, organisation, manner, rates, quota, .. } = config;
+        let http = Arc::new(Http::new(config.credentials));
+        let origins = Origins::new(http.clone(), config.origins, event_to.clone());
+        let (node, kept) = (net.clone(), library.clone());
+        let driver = Driver::new(me, manner, rates, net, kept, origins, event_to);
         tokio::spawn(driver.run(links, events, waiting));
-        let content = Self { commands, library, net, quota };
+        let content = Self { commands, library, http, net: node, quota, organisation };
         content.provide();
         Ok(content)
     }
@@ -140,17 +179,26 @@ impl Content {
         self.net.provide(self.library.whole(PROVIDED_MAX));
     }
 
-    /// Hashes a file or directory and shares it where it is. `read` counts bytes.
+    /// Hashes a file or directory and shares it where it is, with members of the
+    /// organisations on the list and of this node's own. `read` counts bytes.
     ///
     /// # Errors
-    /// What cannot be read or named.
+    /// What cannot be read or named; a list on a network without organisations.
     pub async fn put(
         &self,
         path: &Path,
         name: Option<String>,
+        allow: AllowList,
         read: Arc<AtomicU64>,
     ) -> Result<ContentId, LibraryError> {
-        self.put_as(path, name, true, read).await
+        let allow = match (allow.is_open(), self.organisation) {
+            (true, _) => allow,
+            (false, None) => return Err(LibraryError::NoOrganisation),
+            (false, Some(own)) => {
+                AllowList::new(allow.organisations().iter().copied().chain([own]))?
+            }
+        };
+        self.put_as(path, Terms { name, allow, origin: true }, read).await
     }
 
     /// As [`Content::put`], for a file that others have of themselves too: they do
@@ -159,26 +207,56 @@ impl Content {
     /// # Errors
     /// What cannot be read or named.
     pub async fn share(&self, path: &Path) -> Result<ContentId, LibraryError> {
-        self.put_as(path, None, false, Arc::default()).await
+        let terms = Terms { name: None, allow: AllowList::default(), origin: false };
+        self.put_as(path, terms, Arc::default()).await
     }
 
     async fn put_as(
         &self,
         path: &Path,
-        name: Option<String>,
-        origin: bool,
+        terms: Terms,
         read: Arc<AtomicU64>,
     ) -> Result<ContentId, LibraryError> {
+        let allow = terms.allow.clone();
         let (library, path) = (self.library.clone(), path.to_path_buf());
-        let put = spawn_blocking(move || library.put(&path, name, origin, &read)).await;
+        let put = spawn_blocking(move || library.put(&path, terms, &read)).await;
         let id = put.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
         // What was open of it is opened anew, whole.
         self.close(id).await;
         // Whoever sought it already is told.
-        for resource in resources(id) {
+        for resource in library::resources(id, &allow) {
             let _ = self.ask(|reply| Command::Store { resource, reply }).await;
         }
         self.provide();
+        Ok(id)
+    }
+
+    /// Reads what an HTTP server has, once, and shares it from there: nothing is kept
+    /// but its hashes. `read` counts bytes, of `total`, which is 0 until it is known.
+    ///
+    /// # Errors
+    /// What the server does not give, or the disk does not take.
+    pub async fn put_origin(
+        &self,
+        origin: Origin,
+        name: Option<String>,
+        read: Arc<AtomicU64>,
+        total: Arc<AtomicU64>,
+    ) -> Result<ContentId, LibraryError> {
+        let server = Arc::new(Server::new(self.http.clone(), origin.clone(), Reach::All));
+        let reading = Reading::start(server).await.map_err(|error| {
+            let (origin, source) = (origin.clone(), std::io::Error::other(error));
+            LibraryError::Origin { origin, source }
+        })?;
+        let size = reading.size;
+        total.store(size, Ordering::Relaxed);
+        let library = self.library.clone();
+        let put = spawn_blocking(move || library.put_remote(&origin, name, size, reading, &read));
+        let id = put.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
+        let allow = self.library.about(id).map(|about| about.allow).unwrap_or_default();
+        let resource = Resource::file(id.root).among(&allow);
+        // A driver that has ended has nobody to tell.
+        let _ = self.commands.send(Command::NewOrigins { resource }).await;
         Ok(id)
     }
 
@@ -186,29 +264,23 @@ impl Content {
     /// directory. Dropping the future ends the fetch; what came stays.
     ///
     /// # Errors
-    /// When the disk fails, or it is removed meanwhile.
-    pub async fn get(
-        &self,
-        id: ContentId,
-        name: Option<String>,
-        selection: Selection,
-    ) -> Result<Arc<Held>, FetchError> {
-        let file = self.store(id, name).await?;
-        if id.kind == Kind::File {
-            let bytes = selection.range.unwrap_or(0..file.layout.bytes());
-            let pieces = match file.layout.bytes() {
-                0 => 0..file.layout.pieces(),
-                _ => file.layout.pieces_of(0, bytes),
-            };
+    /// When its size is not what the link says, the disk fails, or it is removed
+    /// meanwhile.
+    pub async fn get(&self, link: &Link, selection: Selection) -> Result<Arc<Held>, FetchError> {
+        let file = self.store(link).await?;
+        if link.id.kind == Kind::File {
+            check_size(link, &file)?;
+            let pieces = pieces(&file, 0, file.layout.bytes(), selection.range);
             self.fetch(&file, pieces, selection.sequential).await?;
             return self.finished(file);
         }
         let tree = self.tree(&file).await?;
+        check_size(link, &tree)?;
         let pieces = match &selection.path {
             None => 0..tree.layout.pieces(),
             Some(path) => {
                 let (at, size) = tree.file(path).ok_or(FetchError::NoFile(path.clone()))?;
-                tree.layout.pieces_of(at, selection.range.unwrap_or(0..size.max(1)))
+                pieces(&tree, at, size, selection.range)
             }
         };
         self.fetch(&tree, pieces, selection.sequential).await?;
@@ -221,7 +293,7 @@ impl Content {
     /// # Errors
     /// When the disk fails.
     pub async fn open(&self, id: ContentId) -> Result<Arc<Held>, FetchError> {
-        let file = self.store(id, None).await?;
+        let file = self.store(&id.into()).await?;
         match id.kind {
             Kind::File => Ok(file),
             Kind::Directory => self.tree(&file).await,
@@ -234,7 +306,7 @@ impl Content {
         self.fetch(manifest, 0..manifest.layout.pieces(), false).await?;
         // The files' store is opened by what is on disk.
         tokio::task::block_in_place(|| manifest.store.sync())?;
-        let resource = Resource::tree(id.root);
+        let resource = Resource::tree(id.root).among(&manifest.allow);
         let tree = self.ask(|reply| Command::Store { resource, reply }).await?;
         let tree = tree.ok_or_else(|| FetchError::Library("its manifest is malformed".into()))?;
         let bytes = tree.layout.bytes();
@@ -242,14 +314,27 @@ impl Content {
         Ok(tree)
     }
 
-    /// The store of a file or manifest, which may have to be found first.
-    async fn store(&self, id: ContentId, name: Option<String>) -> Result<Arc<Held>, FetchError> {
-        let resource = Resource::file(id.root);
+    /// The store of a file or manifest, which may have to be found first. What is
+    /// here keeps the list that it came with.
+    async fn store(&self, link: &Link) -> Result<Arc<Held>, FetchError> {
+        let id = link.id;
+        let here = self.library.about(id);
+        let allow = here.as_ref().map_or(&link.allow, |about| &about.allow);
+        let other = !link.allow.is_open() && link.allow != *allow;
+        if other && here.as_ref().is_some_and(|about| !about.whole) {
+            return Err(FetchError::OtherList { id, here: allow.clone() });
+        }
+        let resource = Resource::file(id.root).among(allow);
         if let Some(held) = self.ask(|reply| Command::Store { resource, reply }).await? {
             self.library.touch(id)?;
             return Ok(held);
         }
-        let command = |found| Command::Seek { resource, seeking: Seeking { id, name, found } };
+        if !link.allow.admits(self.organisation) {
+            let (allow, own) = (link.allow.clone(), self.organisation);
+            return Err(FetchError::NotAllowed { allow, own });
+        }
+        let link = link.clone();
+        let command = |found| Command::Seek { resource, seeking: Seeking { link, found } };
         self.ask(command).await?
     }
 
@@ -275,9 +360,15 @@ impl Content {
         })
     }
 
+    /// What peers call the parts of a resource, by the list that it has here.
+    fn resources(&self, id: ContentId) -> Vec<Resource> {
+        let allow = self.library.about(id).map(|about| about.allow).unwrap_or_default();
+        library::resources(id, &allow)
+    }
+
     /// How far the fetch of a resource is.
     pub async fn progress(&self, id: ContentId) -> Result<Option<Progress>, FetchError> {
-        for resource in resources(id).into_iter().rev() {
+        for resource in self.resources(id) {
             let progress = self.ask(|reply| Command::Progress { resource, reply }).await?;
             if progress.is_some() {
                 return Ok(progress);
@@ -322,8 +413,7 @@ impl Content {
     pub async fn collect(&self) -> Result<Vec<ContentId>, FetchError> {
         let Some(quota) = self.quota else { return Ok(Vec::new()) };
         let open = self.ask(|reply| Command::Open { reply }).await?;
-        let busy = |id| resources(id).iter().any(|resource| open.contains(resource));
-        let removed = self.library.collect(quota, busy)?;
+        let removed = self.library.collect(quota, |id| open.contains(&id))?;
         self.provide();
         Ok(removed)
     }
@@ -362,10 +452,8 @@ impl Content {
     }
 
     async fn close(&self, id: ContentId) {
-        for resource in resources(id) {
-            // A driver that has ended has closed everything.
-            let _ = self.ask(|reply| Command::Close { resource, reply }).await;
-        }
+        // A driver that has ended has closed everything.
+        let _ = self.ask(|reply| Command::Close { id, reply }).await;
     }
 
     async fn ask<T>(
@@ -379,11 +467,15 @@ impl Content {
     }
 }
 
-/// What peers call the parts of a resource.
-fn resources(id: ContentId) -> BTreeSet<Resource> {
-    let mut resources = BTreeSet::from([Resource::file(id.root)]);
-    if id.kind == Kind::Directory {
-        resources.insert(Resource::tree(id.root));
+/// The pieces of a file, or of some of its bytes. An empty file is a piece too.
+fn pieces(held: &Held, file: u32, size: u64, range: Option<Range<u64>>) -> Range<u32> {
+    held.layout.pieces_of(file, range.unwrap_or(0..size.max(1)))
+}
+
+fn check_size(link: &Link, held: &Held) -> Result<(), FetchError> {
+    let is = held.layout.bytes();
+    match link.size.filter(|said| *said != is) {
+        Some(said) => Err(FetchError::Size { is, said }),
+        None => Ok(()),
     }
-    resources
 }

@@ -6,7 +6,7 @@
 
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
-    io::{self, ErrorKind},
+    io::{self, BufWriter, ErrorKind, Write as _},
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
     sync::Arc,
@@ -15,6 +15,9 @@ use std::{
 use trefoil_types::{Disk, DiskFile};
 
 const LOCK: &str = "LOCK";
+
+/// The ending of a file that is being made.
+pub(crate) const PART: &str = "part";
 
 /// A [`Disk`] over a directory, locked as long as this value lives.
 #[derive(Debug)]
@@ -130,8 +133,43 @@ impl Disk for FileDisk {
     }
 }
 
+/// Writes a file that is there whole or not at all.
+///
+/// # Errors
+/// What `write` says, or a failed disk.
+pub(crate) fn write_whole<T, E: From<io::Error>>(
+    path: &Path,
+    write: impl FnOnce(&mut dyn io::Write) -> Result<T, E>,
+) -> Result<T, E> {
+    let part = path.with_added_extension(PART);
+    let mut file = BufWriter::with_capacity(1 << 20, File::create(&part)?);
+    let written = write(&mut file)?;
+    file.flush()?;
+    file.get_ref().sync_all()?;
+    fs::rename(&part, path)?;
+    if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
+        File::open(dir)?.sync_all()?;
+    }
+    Ok(written)
+}
+
+/// A file that is open, for whoever knows its place.
 #[derive(Debug)]
-struct OpenFile(File);
+pub(crate) struct OpenFile(File);
+
+impl OpenFile {
+    /// Opens a file of ours, or makes it empty.
+    pub fn create(path: &Path) -> io::Result<Self> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        options.open(path).map(Self)
+    }
+
+    /// Opens a user's file, which the system then lets nobody write by this.
+    pub fn read_only(path: &Path) -> io::Result<Self> {
+        File::open(path).map(Self)
+    }
+}
 
 impl DiskFile for OpenFile {
     fn len(&self) -> io::Result<u64> {
@@ -202,5 +240,18 @@ mod tests {
         for name in ["", ".", "..", "../x", "a/b", "LOCK"] {
             assert!(disk.open(name).is_err(), "{name:?}");
         }
+    }
+
+    #[test]
+    fn a_file_that_failed_is_not_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state-8");
+        let failed: io::Result<()> = write_whole(&path, |file| {
+            file.write_all(b"half")?;
+            Err(ErrorKind::Other.into())
+        });
+        assert!(failed.is_err() && !path.exists());
+        write_whole(&path, |file| file.write_all(b"whole")).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"whole");
     }
 }

@@ -13,9 +13,9 @@ use trefoil_types::SpecError;
 
 use crate::{
     client::ClientError,
-    content::{ExportError, FetchError, LibraryError},
+    content::{ExportError, FetchError, LibraryError, web::CredentialsError},
+    contract::ContractError,
     disk::{DiskError, cure},
-    governance::GovernanceError,
     invite::InviteError,
     keys::KeysError,
     settings::SettingsError,
@@ -48,9 +48,11 @@ pub enum Failure {
     #[error(transparent)]
     Export(#[from] ExportError),
     #[error(transparent)]
+    Credentials(#[from] CredentialsError),
+    #[error(transparent)]
     Client(#[from] ClientError),
     #[error(transparent)]
-    Governance(#[from] GovernanceError),
+    Contract(#[from] ContractError),
     #[error(
         "cannot listen for RPC on {address}: {source}; another program may use the port: choose another with --rpc or stop it"
     )]

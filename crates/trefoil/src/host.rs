@@ -14,7 +14,7 @@ use trefoil_types::{B256, ChainSpec, Disk, Kind, PeerId, keccak256, spec::Fork};
 use crate::{
     backend::{Backend, CALLS_MAX, EVENTS_MAX, READERS},
     certificate::{self, Ca},
-    content::{Content, ContentConfig, gateway::Gateway, http::Admin},
+    content::{Content, ContentConfig, gateway::Gateway, http::Admin, web::Credentials},
     disk::FileDisk,
     failure::Failure,
     home::Home,
@@ -73,6 +73,7 @@ impl Host {
         let genesis_hash = ledger.genesis_hash();
         let peer = PeerId(keys.identity.public());
         let access = access(home, &settings.p2p, &ledger)?;
+        let sharing = sharing(home, settings, peer, &access)?;
         let membership = access.membership();
         let certificate = membership.map(|held| watch::Sender::new(held.certificate.clone()));
         let validator = keys.validator.as_ref().map(SecretKey::public);
@@ -85,7 +86,6 @@ impl Host {
         let (status, watched) = watch::channel(Arc::default());
         let events = broadcast::Sender::new(EVENTS_MAX);
         let workers = pool("worker");
-        let sharing = sharing(home, settings, spec.kind, peer);
         let content = Content::start(sharing, net.clone(), net_lanes.content)?;
         let backend = Backend {
             spec,
@@ -192,14 +192,25 @@ pub(crate) fn network(
 }
 
 /// How this node shares content.
-pub(crate) fn sharing(home: &Home, settings: &Settings, kind: Kind, me: PeerId) -> ContentConfig {
-    ContentConfig {
+///
+/// # Errors
+/// A file of credentials that cannot be used.
+pub(crate) fn sharing(
+    home: &Home,
+    settings: &Settings,
+    me: PeerId,
+    access: &Access,
+) -> Result<ContentConfig, Failure> {
+    Ok(ContentConfig {
         me,
+        organisation: access.membership().map(|held| held.certificate.organisation),
         dir: home.data().join("content"),
-        manner: manner(kind),
+        manner: manner(access.kind()),
         rates: settings.content.rates(),
         quota: settings.content.quota(),
-    }
+        origins: settings.content.origins.reach(access.kind()),
+        credentials: Credentials::read(&settings.content.origin_credentials)?,
+    })
 }
 
 /// Members serve each other in turn, strangers for what they get.

@@ -20,7 +20,7 @@ use tokio::{
     task::{JoinHandle, spawn_blocking},
     time::{Instant, interval, sleep},
 };
-use trefoil_content::ContentId;
+use trefoil_content::{ContentId, Link};
 use trefoil_ledger::{
     Ledger,
     joining::{self, JoinError, Standing},
@@ -179,11 +179,11 @@ impl Newcomer {
         };
         let ledger = Ledger::open(ledger, spec.clone(), settings.history.0)?;
         let access = host::access(home, &settings.p2p, &ledger)?;
+        let me = PeerId(keys.identity.public());
+        let sharing = host::sharing(home, settings, me, &access)?;
         let config = host::network(home, &settings.p2p, &ledger, keys.identity.clone(), access);
         drop(ledger);
-        let me = PeerId(keys.identity.public());
         let (net, lanes) = trefoil_net::start(config).await?;
-        let sharing = host::sharing(home, settings, spec.kind, me);
         let content = Content::start(sharing, net.clone(), lanes.content)?;
         let drain = |mut lane: trefoil_net::Inbox| {
             tokio::spawn(async move { while lane.recv().await.is_some() {} })
@@ -315,8 +315,8 @@ impl Newcomer {
             let coming = &coming;
             async move {
                 coming.begin(file.id);
-                let name = Some(file.name.to_string());
-                self.content.get(file.id, name, Selection::default()).await?;
+                let link = Link { name: Some(file.name.to_string()), ..file.id.into() };
+                self.content.get(&link, Selection::default()).await?;
                 let from = self.content.progress(file.id).await?.unwrap_or_default().by_peer;
                 coming.end(file.id);
                 self.content.move_out(file.id, &self.folder.path(file.name)).await?;

@@ -12,6 +12,7 @@ use std::{
     str::FromStr,
 };
 
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 use trefoil_content::swarm::Rates;
@@ -19,7 +20,7 @@ use trefoil_ledger::History;
 use trefoil_node::PoolLimits;
 use trefoil_types::{PeerId, spec::Kind};
 
-use crate::{certificate::Ca, failure::Failure, keys::Password};
+use crate::{certificate::Ca, content::web::Reach, failure::Failure, keys::Password};
 
 /// The file in a node's directory.
 pub const FILE: &str = "node.toml";
@@ -126,6 +127,35 @@ pub struct ContentSettings {
     pub down_kib_s: u64,
     /// Who may read content over HTTP, on the RPC's port.
     pub gateway: Gateway,
+    /// Which HTTP servers are asked that peers name as origins.
+    pub origins: Origins,
+    /// A file of headers for them, by URL prefix. Empty: none.
+    pub origin_credentials: PathBuf,
+}
+
+/// Which HTTP servers are asked that peers name as origins. What this node's own
+/// operator put is always asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Origins {
+    /// `global` in public networks, `all` among members.
+    #[default]
+    Auto,
+    /// Also those that only this machine or its network reaches.
+    All,
+    /// Those with an address of the Internet.
+    Global,
+    Off,
+}
+
+impl Origins {
+    pub fn reach(self, kind: Kind) -> Option<Reach> {
+        match (self, kind) {
+            (Self::Off, _) => None,
+            (Self::Global, _) | (Self::Auto, Kind::Public) => Some(Reach::Global),
+            (Self::All, _) | (Self::Auto, Kind::Private | Kind::Consortium) => Some(Reach::All),
+        }
+    }
 }
 
 /// Whom the gateway serves.

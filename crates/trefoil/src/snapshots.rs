@@ -11,11 +11,7 @@
 mod index;
 mod keep;
 
-use std::{
-    fs::{self, File},
-    io::{self, BufWriter, Write as _},
-    path::{Path, PathBuf},
-};
+use std::{fs, io, path::PathBuf};
 
 use alloy_consensus::transaction::SignerRecoverable as _;
 use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};
@@ -25,6 +21,8 @@ use trefoil_ledger::{
 };
 use trefoil_types::{Height, RecoveredBlock};
 
+use crate::disk::{PART, write_whole};
+
 pub use self::{
     index::{Index, Listed, Name, file_id},
     keep::keep,
@@ -32,9 +30,6 @@ pub use self::{
 
 /// How many are kept: who began to fetch one has it until the next but one.
 const KEPT: usize = 2;
-
-/// The ending of a file that is being made.
-const PART: &str = "part";
 
 /// Where the snapshots of one node are.
 #[derive(Clone, Debug)]
@@ -96,26 +91,6 @@ impl Folder {
     }
 }
 
-/// Writes a file that is there whole or not at all.
-///
-/// # Errors
-/// What `write` says, or a failed disk.
-pub fn write_whole<T>(
-    path: &Path,
-    write: impl FnOnce(&mut dyn io::Write) -> Result<T, JoinError>,
-) -> Result<T, JoinError> {
-    let part = path.with_added_extension(PART);
-    let mut file = BufWriter::with_capacity(1 << 20, File::create(&part)?);
-    let written = write(&mut file)?;
-    file.flush()?;
-    file.get_ref().sync_all()?;
-    fs::rename(&part, path)?;
-    if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
-        File::open(dir)?.sync_all()?;
-    }
-    Ok(written)
-}
-
 /// Whether each transaction was signed by the sender that stands beside it.
 pub fn senders_are_right(block: &RecoveredBlock) -> bool {
     block
@@ -156,18 +131,5 @@ mod tests {
         assert!(senders_are_right(&block(Recovered::clone(&tx))));
         let stolen = Recovered::new_unchecked(tx.inner().clone(), Address::ZERO);
         assert!(!senders_are_right(&block(stolen)));
-    }
-
-    #[test]
-    fn a_file_that_failed_is_not_there() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("state-8");
-        let failed: Result<(), _> = write_whole(&path, |file| {
-            file.write_all(b"half")?;
-            Err(JoinError::NotOurs { wanted: "test" })
-        });
-        assert!(failed.is_err() && !path.exists());
-        write_whole(&path, |file| Ok(file.write_all(b"whole")?)).unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"whole");
     }
 }

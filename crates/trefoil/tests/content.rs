@@ -18,12 +18,16 @@ use tempfile::{TempDir, tempdir};
 use tokio::time::timeout;
 use tower::ServiceExt as _;
 use trefoil::{
-    content::{Content, ContentConfig, Selection, gateway::Gateway},
+    content::{
+        Content, ContentConfig, FetchError, Selection,
+        gateway::Gateway,
+        web::{Credentials, Reach},
+    },
     rpc::From,
     settings,
 };
 use trefoil_content::{
-    ContentId, News,
+    AllowList, ContentId, Link, News,
     message::{FRAME_BYTES_MAX, Frame, Message},
     swarm::{Manner, Rates, Resource},
 };
@@ -65,10 +69,13 @@ async fn node(n: u8, dir: &Path, known: &[(PeerId, SocketAddr)]) -> Node {
     let me = PeerId(key(n).public());
     let config = ContentConfig {
         me,
+        organisation: None,
         dir: dir.join(n.to_string()),
         manner: Manner::Fair,
         rates: Rates::default(),
         quota: None,
+        origins: Some(Reach::All),
+        credentials: Credentials::default(),
     };
     let content = Content::start(config, net.clone(), lanes.content).unwrap();
     let at = (me, net.listen_address());
@@ -88,16 +95,35 @@ fn file(dir: &TempDir, name: &str, bytes: &[u8]) -> PathBuf {
 }
 
 async fn put(node: &Node, path: &Path) -> ContentId {
-    node.content.put(path, None, Arc::new(AtomicU64::new(0))).await.unwrap()
+    node.content.put(path, None, AllowList::default(), Arc::new(AtomicU64::new(0))).await.unwrap()
 }
 
 /// Fetches all of it and returns where it was written.
 async fn get(node: &Node, id: ContentId, to: &Path) {
-    let get = node.content.get(id, None, Selection::default());
+    let link = id.into();
+    let get = node.content.get(&link, Selection::default());
     let held = timeout(LIMIT, get).await.expect("in time").unwrap();
     match &held.manifest {
         None => held.export_file(0, 0..held.layout.bytes(), to).unwrap(),
         Some(_) => held.export_tree(to).unwrap(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_size_that_is_not_so_is_told() {
+    let dir = tempdir().unwrap();
+    let origin = node(1, dir.path(), &[]).await;
+    let id = put(&origin, &file(&dir, "one", &sample(70_000))).await;
+    file(&dir, "tree/a", &sample(5));
+    let tree = put(&origin, &dir.path().join("tree")).await;
+    let other = node(2, dir.path(), &[origin.at]).await;
+    for (id, is) in [(id, 70_000), (tree, 5)] {
+        let [wrong, right] = [is + 1, is].map(|size| Link { size: Some(size), ..id.into() });
+        let get = other.content.get(&wrong, Selection::default());
+        let error = timeout(LIMIT, get).await.unwrap().unwrap_err();
+        assert_eq!(error, FetchError::Size { is, said: is + 1 });
+        let get = other.content.get(&right, Selection::default());
+        timeout(LIMIT, get).await.unwrap().unwrap();
     }
 }
 
@@ -177,7 +203,7 @@ async fn a_directory_comes_with_all_its_files_or_one_of_them() {
     let id = put(&origin, &dir.path().join("t")).await;
     let other = node(2, dir.path(), &[origin.at]).await;
     let selection = Selection { path: Some("two".into()), ..Selection::default() };
-    let held = timeout(LIMIT, other.content.get(id, None, selection)).await.unwrap().unwrap();
+    let held = timeout(LIMIT, other.content.get(&id.into(), selection)).await.unwrap().unwrap();
     assert!(!held.store.is_whole());
     let (at, size) = held.file("two").unwrap();
     held.export_file(at, 0..size, &dir.path().join("alone")).unwrap();
@@ -189,7 +215,7 @@ async fn a_directory_comes_with_all_its_files_or_one_of_them() {
         assert_eq!(fs::read(dir.path().join(&name)).unwrap(), sample(size), "{name}");
     }
     let selection = Selection { path: Some("no".into()), ..Selection::default() };
-    let error = other.content.get(id, None, selection).await.unwrap_err();
+    let error = other.content.get(&id.into(), selection).await.unwrap_err();
     assert_eq!(error.to_string(), "no file \"no\" in the directory");
 }
 
@@ -203,7 +229,7 @@ async fn a_new_life_goes_on_from_what_was_synced() {
     let id = put(&origin, &path).await;
     let other = node(2, dir.path(), &[origin.at]).await;
     let selection = Selection { range: Some(0..1_000_000), ..Selection::default() };
-    timeout(LIMIT, other.content.get(id, None, selection)).await.unwrap().unwrap();
+    timeout(LIMIT, other.content.get(&id.into(), selection)).await.unwrap().unwrap();
     other.net.shutdown();
     drop(other);
     let other = node(2, dir.path(), &[origin.at]).await;
@@ -223,7 +249,7 @@ async fn the_gateway_streams_what_is_here_while_the_rest_is_not() {
     let id = put(&origin, &path).await;
     let part = node(2, dir.path(), &[origin.at]).await;
     let selection = Selection { range: Some(0..1_200_000), ..Selection::default() };
-    timeout(LIMIT, part.content.get(id, None, selection)).await.unwrap().unwrap();
+    timeout(LIMIT, part.content.get(&id.into(), selection)).await.unwrap().unwrap();
     origin.net.shutdown();
     let reader = node(3, dir.path(), &[part.at]).await;
     let from = From("127.0.0.1:1".parse().unwrap());
@@ -248,7 +274,7 @@ async fn who_asks_first_is_told_when_it_is_there() {
     let elsewhere = node(3, dir.path(), &[]).await;
     let id = put(&elsewhere, &path).await;
     let content = other.content.clone();
-    let getting = tokio::spawn(async move { content.get(id, None, Selection::default()).await });
+    let getting = tokio::spawn(async move { content.get(&id.into(), Selection::default()).await });
     while other.content.progress(id).await.unwrap().is_none() {
         tokio::task::yield_now().await;
     }
@@ -271,7 +297,7 @@ async fn a_peer_that_lies_is_banned_and_another_serves() {
     let at = (PeerId(key(9).public()), liar.listen_address());
     let other = node(2, dir.path(), &[at]).await;
     let content = other.content.clone();
-    let getting = tokio::spawn(async move { content.get(id, None, Selection::default()).await });
+    let getting = tokio::spawn(async move { content.get(&id.into(), Selection::default()).await });
     let link = timeout(LIMIT, lanes.content.recv()).await.unwrap().unwrap();
     timeout(LIMIT, lie(link, id, proof)).await.expect("it was asked");
     while other.net.misdeeds().iter().all(|misdeeds| misdeeds.banned_for.is_none()) {
@@ -327,7 +353,8 @@ async fn a_file_that_changed_is_not_served() {
     changed[70_000] ^= 1;
     fs::write(&path, changed).unwrap();
     let other = node(2, dir.path(), &[origin.at]).await;
-    let get = other.content.get(id, None, Selection::default());
+    let link = id.into();
+    let get = other.content.get(&link, Selection::default());
     assert!(timeout(Duration::from_secs(2), get).await.is_err(), "it cannot be whole");
     let here = other.content.progress(id).await.unwrap().unwrap().here;
     assert!(here < 200_000, "{here}");

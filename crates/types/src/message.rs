@@ -17,6 +17,9 @@ pub struct ProposedBlock {
     pub header: Header,
     pub tx_hashes: Vec<B256>,
     pub attached: Attached,
+    /// How many bytes the transactions have together (EIP-2718). Nothing vouches for it:
+    /// it only helps to choose how to ask for those that are missing.
+    pub bytes: u64,
 }
 
 /// What one node says to another. A lane (see [`Message::lane`]) keeps its order.

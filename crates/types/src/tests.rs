@@ -92,6 +92,7 @@ fn every_message_reads_back_what_it_writes() {
             header: Header::default(),
             tx_hashes: vec![B256::ZERO],
             attached: Attached { evidence: vec![evidence()], parent_certificate: None },
+            bytes: 110,
         })),
         Message::PolkaCertificate(PolkaCertificate {
             height: 1,

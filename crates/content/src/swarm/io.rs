@@ -4,10 +4,11 @@ use std::ops::Range;
 
 use trefoil_types::{Offence, PeerId, Time};
 
-use crate::{Bits, Layout, News, Part};
+use crate::{AllowList, Bits, Layout, News, Part};
 
 /// What peers call a resource: a file by its BLAKE3 root, the files of a
-/// directory by a hash of the manifest's.
+/// directory by a hash of the manifest's; what is for some only, by a hash of
+/// that and the list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Resource(pub [u8; 32]);
 
@@ -15,6 +16,22 @@ impl Resource {
     /// A file, or a directory's manifest.
     pub fn file(root: [u8; 32]) -> Self {
         Self(root)
+    }
+
+    /// The hashes of a file or manifest, without its bytes.
+    pub fn hashes(root: [u8; 32]) -> Self {
+        Self(blake3::derive_key("trefoil 2026-11 the hashes of a file", &root))
+    }
+
+    /// The same for these organisations only.
+    #[must_use]
+    pub fn among(self, allow: &AllowList) -> Self {
+        if allow.is_open() {
+            return self;
+        }
+        let list = allow.organisations().iter().flat_map(|id| id.to_be_bytes());
+        let named: Vec<u8> = self.0.into_iter().chain(list).collect();
+        Self(blake3::derive_key("trefoil 2026-11 a resource for some organisations", &named))
     }
 
     /// The files that a manifest lists.
@@ -82,10 +99,8 @@ pub enum Failure {
     Refused(Refusal),
     /// What came was not what the hash says, from this group on.
     Corrupt { group: u64 },
-    /// The connection ended.
+    /// The connection ended, or the source could not serve it now.
     Closed,
-    /// An origin's file is not the one that was promised.
-    Changed,
 }
 
 /// Everything that can happen.

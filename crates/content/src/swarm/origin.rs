@@ -24,8 +24,25 @@ const STARVED: Millis = Millis(3_000);
 /// nothing.
 const WITHHELD: Millis = Millis(2_000);
 
+/// The origin helps those whose peers have everything for so long,
+const SETTLES: Millis = Millis(1_000);
+
+/// who come on at less than this share of their best rate since then,
+const HELP_SLOWED: (u64, u64) = (4, 5);
+
+/// who would still need so many seconds,
+const HELP_LEFT_S: u64 = 3;
+
+/// and lack at least this part of the whole: the end of any transfer is slow.
+const HELP_LEFT_SHARE: u64 = 10;
+
 impl Transfer {
-    pub(super) fn pick_of_origin(&mut self, now: Time, common: &mut Common) -> Option<u32> {
+    pub(super) fn pick_of_origin(
+        &mut self,
+        now: Time,
+        source: Source,
+        common: &mut Common,
+    ) -> Option<u32> {
         if self.share.is_none() {
             self.share = Some(self.draw_share(common.me));
         }
@@ -43,11 +60,35 @@ impl Transfer {
         if let Some(piece) = self.withheld(now, common) {
             return Some(piece);
         }
+        if let Source::Peer(_) = source
+            && self.needs_help(now)
+        {
+            return self.rarest(self.wanted.minus([&self.have, &self.busy, &self.claimed]), common);
+        }
         let from_peers = self.requests.values().any(|request| !request.claim);
         if from_peers || now.since(self.fed_at) < STARVED {
             return None;
         }
         self.rarest(self.wanted.minus([&self.have, &self.busy]), common)
+    }
+
+    /// Whether the peers have everything, but their uplinks are so slow that an
+    /// origin that is a node would lie idle while everyone waits for long. If so,
+    /// it helps to the end. A web server is spared even then: its traffic may be
+    /// paid for by the byte.
+    fn needs_help(&mut self, now: Time) -> bool {
+        if self.wanted.minus([&self.have, &self.held]).next().is_some() {
+            (self.lacked_at, self.helped) = (now, false);
+        }
+        self.flow.roll(now);
+        let pieces = self.wanted.minus([&self.have]).count() as u64;
+        let left = pieces * self.layout.piece_bytes_max();
+        let slowed = self.flow.rate < self.flow.peak / HELP_SLOWED.1 * HELP_SLOWED.0;
+        self.helped |= now.since(self.lacked_at) >= SETTLES
+            && slowed
+            && left >= self.flow.rate.saturating_mul(HELP_LEFT_S)
+            && pieces >= u64::from(self.layout.pieces()) / HELP_LEFT_SHARE;
+        self.helped
     }
 
     /// A piece that only strangers have who never gave us anything.

@@ -52,7 +52,7 @@ impl Transfer {
     fn pick(&mut self, now: Time, source: Source, common: &mut Common) -> Option<u32> {
         let peer = self.peers.get(&source)?;
         if peer.is_origin() {
-            return self.pick_of_origin(now, common);
+            return self.pick_of_origin(now, source, common);
         }
         let offered = peer.have.minus([&self.have, &self.busy]);
         self.rarest(offered.filter(|piece| self.wanted.has(*piece)), common)

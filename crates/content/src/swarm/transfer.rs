@@ -7,6 +7,7 @@ use trefoil_types::{Millis, Offence, Time};
 use super::{
     Common, Effect, Failure, Input, Manner, Rates, Refusal, RequestId, Resource, Role, Source,
     bucket::Bucket,
+    flow::Flow,
     io::sooner,
     peer::{Asked, Peer},
     talk::{GATHER, insert_sorted, push_piece},
@@ -68,6 +69,11 @@ pub(crate) struct Transfer {
     pub given: BTreeMap<u32, Given>,
     /// When a peer last gave something.
     pub fed_at: Time,
+    /// When there last was a wanted piece that no peer had.
+    pub lacked_at: Time,
+    /// The origin gives what peers have, too.
+    pub helped: bool,
+    pub flow: Flow,
     pub up: Bucket,
     pub down: Bucket,
     pub done: bool,
@@ -125,6 +131,9 @@ impl Transfer {
             serving: 0,
             given: BTreeMap::new(),
             fed_at: Time(0),
+            lacked_at: Time(0),
+            helped: false,
+            flow: Flow::default(),
             up: Bucket::new(rates.up),
             down: Bucket::new(rates.down),
             done: false,
@@ -228,7 +237,8 @@ impl Transfer {
         let end = pieces.end.min(self.layout.pieces());
         self.wanted = Bits::none(self.layout.pieces().into());
         self.wanted.insert_range(u64::from(pieces.start.min(end))..u64::from(end));
-        (self.sequential, self.done, self.fed_at) = (sequential, false, now);
+        (self.sequential, self.done) = (sequential, false);
+        (self.fed_at, self.lacked_at) = (now, now);
         let unwanted = |request: &Request| !self.wanted.has(request.piece.into());
         let open = self.requests.iter().filter(|(_, request)| unwanted(request));
         for id in open.map(|(id, _)| *id).collect::<Vec<_>>() {
@@ -297,6 +307,7 @@ impl Transfer {
         request.moved_at = now;
         let (piece, source, left) = (request.piece, request.source, request.part.groups.clone());
         *self.begun.entry(piece).or_default() += groups;
+        self.flow.add(now, bytes);
         if let Some(peer) = self.peers.get_mut(&source) {
             peer.open -= bytes;
             peer.given += bytes;
@@ -343,7 +354,7 @@ impl Transfer {
         let Some(request) = self.end_request(now, id) else { return };
         let source = request.source;
         match failure {
-            Failure::Corrupt { .. } | Failure::Changed => {
+            Failure::Corrupt { .. } => {
                 if let Source::Peer(peer) = source {
                     effects.push(Effect::Blame { peer, offence: Offence::BadContent });
                 }

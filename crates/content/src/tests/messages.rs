@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use trefoil_types::{PeerId, PublicKey};
 
 use crate::{
+    ORIGIN_BYTES_MAX, Origin,
     message::{Frame, Message, PROOF_BYTES_MAX},
     swarm::{Refusal, Resource, Ticket},
 };
@@ -21,6 +22,11 @@ fn others() -> Vec<(PeerId, SocketAddr)> {
         .collect()
 }
 
+fn origins() -> Vec<Origin> {
+    let urls = ["http://198.51.100.7:8080/blob.bin", "https://example.org/a/b?version=1"];
+    urls.iter().map(|url| url.parse().expect("an origin")).collect()
+}
+
 fn samples() -> Vec<(&'static str, Message)> {
     let (resource, ticket) = (RESOURCE, Ticket(300));
     vec![
@@ -32,6 +38,7 @@ fn samples() -> Vec<(&'static str, Message)> {
         ("unask", Message::Unask { resource, ticket }),
         ("refuse", Message::Refuse { resource, ticket, why: Refusal::Given }),
         ("others", Message::Others { resource, others: others() }),
+        ("origins", Message::Origins { resource, origins: origins() }),
         ("snapshot", Message::Snapshot { resource, height: 1_024 }),
     ]
 }
@@ -60,8 +67,9 @@ fn what_is_cut_or_lengthened_is_refused() {
         for cut in 0..bytes.len() {
             let cut_off = Frame::decode(&bytes[..cut]);
             // A list may end after any of its items.
-            let shorter =
-                open_ended || (name == "others" && cut_off != Ok(Frame::Message(message.clone())));
+            let shorter = open_ended
+                || (["others", "origins"].contains(&name)
+                    && cut_off != Ok(Frame::Message(message.clone())));
             assert!(cut_off.is_err() || shorter, "{name} of {cut} bytes");
         }
         let more = [&bytes[..], &[0]].concat();
@@ -70,6 +78,37 @@ fn what_is_cut_or_lengthened_is_refused() {
     let (resource, proof) = (RESOURCE, vec![0; PROOF_BYTES_MAX + 1]);
     let offer = Message::Offer { resource, size: 1, origin: false, proof };
     assert!(Frame::decode(&offer.encode()).is_err());
+}
+
+/// What a peer may not name: it would be told on, or asked.
+#[test]
+fn origins_are_plain_urls_in_their_one_spelling() {
+    let long = format!("http://a/{}", "x".repeat(ORIGIN_BYTES_MAX));
+    for url in [
+        "ftp://a/b",
+        "file:///etc/passwd",
+        "http://user@a/b",
+        "http://:secret@a/b",
+        "http://a/b#c",
+        "http://",
+        "/b",
+        &long,
+    ] {
+        assert!(url.parse::<Origin>().is_err(), "{url}");
+    }
+    let escaped = format!("http://a/{}", "\u{e9}".repeat(ORIGIN_BYTES_MAX / 4));
+    assert!(escaped.parse::<Origin>().is_err(), "longer than allowed once it is escaped");
+    let decodes = |url: &str| {
+        let mut body = vec![10];
+        body.extend(RESOURCE.0);
+        body.push(url.len() as u8);
+        body.extend(url.bytes());
+        Frame::decode(&body).is_ok()
+    };
+    assert!(decodes("http://a/b"));
+    for url in ["HTTP://a/b", "http://A/b", "http://a", "http://a:80/b", "http://a/b/../c"] {
+        assert!(url.parse::<Origin>().is_ok() && !decodes(url), "{url}");
+    }
 }
 
 proptest! {

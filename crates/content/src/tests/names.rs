@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 
 use crate::{
-    BYTES_MAX, Bits, ContentId, Entry, IdError, Kind, Layout, Link, LinkError, Manifest,
-    ManifestError, News, PathError, varint,
+    AllowError, AllowList, BYTES_MAX, Bits, ContentId, Entry, IdError, Kind, Layout, Link,
+    LinkError, Manifest, ManifestError, News, PathError, swarm::Resource, varint,
 };
 
 fn id(kind: Kind) -> ContentId {
@@ -28,10 +28,11 @@ fn ids_links_and_manifests_are_spelled_as_ever() {
         id: id(Kind::File),
         name: Some("Größe & mehr.iso".into()),
         size: Some(21_474_836_480),
+        allow: AllowList::default(),
     };
     assert_eq!(link.to_string(), golden!("file.link"));
     assert_eq!(golden!("file.link").parse(), Ok(link));
-    let bare = Link { id: id(Kind::Directory), name: None, size: None };
+    let bare = Link::from(id(Kind::Directory));
     assert_eq!(bare.to_string(), golden!("directory.link"));
     assert_eq!(golden!("directory.link").parse(), Ok(bare));
     let files = vec![entry("b/c", 1 << 40), entry("a", 0), entry("b.txt", 300)];
@@ -39,6 +40,28 @@ fn ids_links_and_manifests_are_spelled_as_ever() {
     assert_eq!(hex::encode(manifest.encode()), golden!("manifest.hex"));
     let news = News { have: vec![0..3, 9..10], claims: vec![4, 5], released: vec![2000] };
     assert_eq!(hex::encode(news.encode()), golden!("news.hex"));
+}
+
+#[test]
+fn the_longest_link_is_read() {
+    let allow = AllowList::new((0..16).map(|n| u32::MAX - n)).expect("sixteen");
+    let name = Some("ü".repeat(127) + "x");
+    let link = Link { name, size: Some(BYTES_MAX), allow, id: id(Kind::Directory) };
+    assert_eq!(link.to_string().parse(), Ok(link));
+}
+
+#[test]
+fn a_list_of_organisations_changes_what_peers_call_a_resource() {
+    let (open, one) = (AllowList::default(), AllowList::new([1]).expect("one"));
+    let two = AllowList::new([2, 1, 2]).expect("two");
+    assert_eq!(two.to_string(), "1,2");
+    let file = Resource::file([7; 32]);
+    assert_eq!(file.among(&open), file);
+    let names = [file, file.among(&one), file.among(&two), Resource::tree([7; 32]).among(&one)];
+    assert_eq!(names.into_iter().collect::<std::collections::BTreeSet<_>>().len(), 4);
+    assert!(open.admits(None) && open.admits(Some(3)));
+    assert!(two.admits(Some(2)) && !two.admits(Some(3)) && !two.admits(None));
+    assert!(AllowList::new([0]).is_err() && AllowList::new(1..18).is_err());
 }
 
 #[test]
@@ -59,12 +82,27 @@ fn wrong_links_are_refused() {
         "?size=18446744073709551615",
         "?name=a b",
         "?size=",
+        "?allow=1&size=1",
+        "?allow=1&allow=1",
     ] {
         assert_eq!(of(rest), Err(LinkError::Parameters), "{rest}");
     }
     for name in ["..", ".", "a%2Fb", "a%00b", "C%3Ax", "a%5Cb", ""] {
         let refused = of(&format!("?name={name}"));
         assert!(matches!(refused, Err(LinkError::Name(_))), "{name}: {refused:?}");
+    }
+    for (list, error) in [
+        ("", AllowError::Malformed),
+        ("1,", AllowError::Malformed),
+        ("2,1", AllowError::Malformed),
+        ("1,1", AllowError::Malformed),
+        ("01", AllowError::Malformed),
+        ("-1", AllowError::Malformed),
+        ("4294967296", AllowError::Malformed),
+        ("0,1", AllowError::Zero),
+        ("1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17", AllowError::TooMany(17)),
+    ] {
+        assert_eq!(of(&format!("?allow={list}")), Err(LinkError::Allow(error)), "{list}");
     }
     assert_eq!("http://x".parse::<Link>(), Err(LinkError::NoScheme));
     let long = format!("trefoil:{}", "b".repeat(2_000));

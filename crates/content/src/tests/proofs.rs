@@ -14,7 +14,7 @@ use proptest::prelude::*;
 use super::{file, sample};
 use crate::{
     GROUP_BYTES, groups,
-    proof::{Encoder, ProofError, Source, Verified, Verifier, hash},
+    proof::{Encoder, ProofError, Source, Verified, Verifier, What, hash},
 };
 
 /// Bytes that the sample and its hashes begin at, as among other files.
@@ -28,7 +28,7 @@ fn prove(bytes: &[u8], asked: Range<u64>) -> ([u8; 32], Vec<u8>) {
     let root = hash(bytes, size, &*hashes, AT).expect("it was read");
     let source = Source { data: &*data, data_at: AT, hashes: &*hashes, hashes_at: AT };
     let mut out = Vec::new();
-    let mut encoder = Encoder::new(root, size, asked).expect("of sane size");
+    let mut encoder = Encoder::new(What::Groups, root, size, asked).expect("of sane size");
     // In steps, as it is sent.
     while !encoder.is_through() {
         let enough = out.len() + 20_000;
@@ -55,7 +55,7 @@ fn verify(
     stream: &[u8],
 ) -> (Vec<Came>, Result<(), ProofError>) {
     let mut came = Vec::new();
-    let mut verifier = Verifier::new(root, size, asked).expect("of sane size");
+    let mut verifier = Verifier::new(What::Groups, root, size, asked).expect("of sane size");
     let end = verifier.feed(stream, |step| {
         if let Verified::Group { group, bytes } = step {
             came.push((group, bytes.to_vec()));
@@ -169,13 +169,13 @@ fn what_rotted_on_disk_is_not_served() {
     data.write_at(2 * GROUP_BYTES, &[!bytes[2 * GROUP_BYTES as usize]]).expect("memory");
     let source = Source { data: &*data, data_at: 0, hashes: &*hashes, hashes_at: 0 };
     let mut out = Vec::new();
-    let mut encoder = Encoder::new(root, size, 0..4).expect("of sane size");
+    let mut encoder = Encoder::new(What::Groups, root, size, 0..4).expect("of sane size");
     let result = encoder.fill(&source, &mut out, usize::MAX);
     assert!(matches!(result, Err(ProofError::NotHere { group: 2 })), "{result:?}");
     assert!((out.len() as u64) < 3 * GROUP_BYTES, "the bad group was not sent");
     // Nor what was cut off.
     data.set_len(GROUP_BYTES).expect("memory does not fail");
-    let mut encoder = Encoder::new(root, size, 1..2).expect("of sane size");
+    let mut encoder = Encoder::new(What::Groups, root, size, 1..2).expect("of sane size");
     let result = encoder.fill(&source, &mut out, usize::MAX);
     assert!(matches!(result, Err(ProofError::NotHere { group: 1 })), "{result:?}");
 }

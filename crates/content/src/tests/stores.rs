@@ -12,7 +12,7 @@ use trefoil_types::DiskFile;
 use super::{file, sample};
 use crate::{
     Content, Files, GROUP_BYTES, Layout, Part, PartialStore, groups,
-    proof::{ProofError, hash, hashes_bytes},
+    proof::{ProofError, Verified, hash, hashes_bytes},
 };
 
 /// A file that forgets at a crash any part of what was not synced.
@@ -195,5 +195,73 @@ fn the_files_of_a_directory_lie_one_behind_the_other() {
         let mut bytes = vec![0; *size as usize];
         store.read(file as u32, 0, &mut bytes).expect("it is here");
         assert_eq!(bytes, sample(*size));
+    }
+}
+
+/// As with an HTTP server: first the hashes from a peer, then bare bytes.
+#[test]
+fn bare_bytes_are_taken_where_their_hashes_are_and_right() {
+    let bytes = sample(SIZE);
+    let hashes = file();
+    let root = hash(&bytes[..], SIZE, &*hashes, 0).expect("memory");
+    let all = PartialStore::hashes([2; 32], (root, SIZE), hashes, file()).expect("memory");
+    all.all_is_here();
+    let files = Files { data: file(), hashes: file(), map: file() };
+    let store = PartialStore::open([1; 32], [(root, SIZE)], files.clone()).expect("memory");
+    let asked = Part { file: 0, groups: 2..groups(SIZE) };
+    let bare = &bytes[2 * GROUP_BYTES as usize..];
+    let mut early = store.verifier(&asked).expect("of sane size");
+    let result = store.write_bare(0, &mut early, bare);
+    assert!(matches!(result, Err(ProofError::NotHere { .. })), "{result:?}");
+
+    let map = file();
+    let open = || PartialStore::hashes([2; 32], (root, SIZE), files.hashes.clone(), map.clone());
+    let some = open().expect("memory");
+    let layout = Layout::hashes(SIZE).expect("of sane size");
+    for piece in 0..layout.pieces() {
+        let part = layout.part(piece);
+        let stream = serve(&all, &part).expect("all hashes are here");
+        assert!(stream.len() as u64 <= hashes_bytes(SIZE), "hashes without bytes");
+        let mut verifier = some.verifier(&part).expect("of sane size");
+        let mut groups = 0;
+        let step = |step: Verified<'_>| {
+            groups += u64::from(matches!(step, Verified::Group { .. }));
+            some.write(0, step)
+        };
+        verifier.feed(&stream, step).expect("an honest stream");
+        assert!(verifier.is_through() && groups == part.groups.end - part.groups.start);
+    }
+    some.sync().expect("memory does not fail");
+    assert!(open().expect("memory").is_whole(), "what was synced is here in the next life");
+
+    let mut verifier = store.verifier(&asked).expect("of sane size");
+    let (first, rest) = bare.split_at(3 * GROUP_BYTES as usize);
+    assert_eq!(store.write_bare(0, &mut verifier, first).expect("right bytes"), 3);
+    let mut wrong = rest.to_vec();
+    wrong[GROUP_BYTES as usize] ^= 1;
+    let result = store.write_bare(0, &mut verifier.clone(), &wrong);
+    assert!(matches!(result, Err(ProofError::Corrupt { group: 6 })), "{result:?}");
+    assert_eq!(store.prefix(&asked), 4, "what came before the wrong group stays");
+    let count = store.write_bare(0, &mut verifier, rest).expect("right bytes");
+    assert_eq!(count, groups(SIZE) - 5);
+    assert!(verifier.is_through());
+    let more = store.write_bare(0, &mut verifier, &[0]);
+    assert!(matches!(more, Err(ProofError::Excess)));
+    // And are served on with their proof.
+    let served = serve(&store, &asked).expect("they are here");
+    assert!(served.len() > bare.len());
+}
+
+/// One group has no hashes but its root.
+#[test]
+fn the_hashes_of_little_are_here_at_once() {
+    for size in [0, 1, GROUP_BYTES] {
+        let root = hash(&sample(size)[..], size, &*file(), 0).expect("memory");
+        let store = PartialStore::hashes([2; 32], (root, size), file(), file()).expect("memory");
+        let part = Layout::hashes(size).expect("of sane size").part(0);
+        let mut verifier = store.verifier(&part).expect("of sane size");
+        verifier.feed(&[], |step| store.write(0, step)).expect("nothing is wrong with nothing");
+        assert!(verifier.is_through() && store.is_whole());
+        assert!(serve(&store, &part).expect("it is here").is_empty());
     }
 }

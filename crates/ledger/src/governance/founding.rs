@@ -6,7 +6,10 @@ use alloy_sol_types::{SolCall, SolValue};
 use serde::Deserialize;
 use trefoil_types::{
     Address, B256, ChainSpec, Header, Height, PublicKey,
-    spec::{Fork, FoundingValidator, GOVERNING_ACTIONS, GOVERNING_CONTRACT, Organisation},
+    spec::{
+        CONTENT_REGISTRY, Fork, FoundingValidator, GOVERNING_ACTIONS, GOVERNING_CONTRACT,
+        Organisation,
+    },
 };
 
 use super::{Contract, IGovernance, IMembership, IStaking};
@@ -16,6 +19,7 @@ use crate::{LedgerError, StateDiff, StateReader};
 const GOVERNANCE: &str = include_str!("../../../../contracts/artifacts/Governance.json");
 const ACTIONS: &str = include_str!("../../../../contracts/artifacts/GovernanceActions.json");
 const STAKING: &str = include_str!("../../../../contracts/artifacts/Staking.json");
+const REGISTRY: &str = include_str!("../../../../contracts/artifacts/ContentRegistry.json");
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -29,18 +33,20 @@ fn contract(artifact: &str, balance: U256) -> GenesisAccount {
     GenesisAccount { nonce: Some(1), balance, code, ..Default::default() }
 }
 
-/// The contracts that govern a network of this kind, as they lie in genesis
-/// before they are told of the founders.
+/// The contracts of a network of this kind, as they lie in genesis before the
+/// governing one is told of the founders.
 pub(crate) fn contracts(spec: &ChainSpec) -> Vec<(Address, GenesisAccount)> {
+    let registry = (CONTENT_REGISTRY, contract(REGISTRY, U256::ZERO));
     if spec.kind.has_members() {
         return vec![
+            registry,
             (GOVERNING_CONTRACT, contract(GOVERNANCE, U256::ZERO)),
             (GOVERNING_ACTIONS, contract(ACTIONS, U256::ZERO)),
         ];
     }
     let unit = spec.staking.clone().unwrap_or_default().stake_unit;
     let power: U256 = spec.validators.iter().map(|v| U256::from(v.power)).sum();
-    vec![(GOVERNING_CONTRACT, contract(STAKING, power * unit))]
+    vec![registry, (GOVERNING_CONTRACT, contract(STAKING, power * unit))]
 }
 
 /// Tells the contract in `state` who founds the network; what changes by it.

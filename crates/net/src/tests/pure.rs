@@ -30,7 +30,7 @@ fn a_hello_reads_back_and_its_bytes_are_as_documented() {
     assert_eq!(Hello::decode(&bytes), Ok(hello()));
     // docs/wire.md: version ‖ RLP [kind, genesis, fork id, instance, software, port].
     let documented = format!(
-        "0002f83901a0{}840102030407{}{}82765f",
+        "0003f83901a0{}840102030407{}{}82765f",
         "01".repeat(32),
         "8d",
         alloy_primitives::hex::encode("trefoil/0.1.0"),

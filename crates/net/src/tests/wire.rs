@@ -75,7 +75,7 @@ async fn another_version_is_refused_and_told() {
     let mut rogue = Rogue::connect(2, 1, node.address()).await;
     rogue.write(Lane::Consensus, &[0, 0, 0, 3, 0xF0, 0, 99]).await;
     let (_, reason) = node.refused().await;
-    assert!(reason.contains("version 99 of the wire protocol, this node version 2"), "{reason}");
+    assert!(reason.contains("version 99 of the wire protocol, this node version 3"), "{reason}");
     assert!(matches!(rogue.hear().await, Control::Hello(_)));
     assert_eq!(rogue.hear().await, Control::Refusal(reason));
     // Nothing bad was done: the peer may come back with the right version.
@@ -192,7 +192,7 @@ async fn nothing_but_a_hello_is_taken_first() {
         (&[0, 0, 0, 1, 0xF1], "its first frame is no hello"),
         (&[0, 0, 0, 2, 32, 0xC0], "a message before the hello"),
         (&[0, 0, 2, 1], "a frame of 513 bytes where at most 512"),
-        (&[0, 0, 0, 4, 0xF0, 0, 2, 0xC0], "its hello cannot be decoded"),
+        (&[0, 0, 0, 4, 0xF0, 0, 3, 0xC0], "its hello cannot be decoded"),
     ];
     for (bytes, expected) in firsts {
         let mut node = Node::start(config(1, &[]), QUICK).await;

@@ -150,6 +150,7 @@ fn proposal(cluster: &Cluster, evidence: Evidence) -> (usize, Message) {
         header: block.header.clone(),
         tx_hashes: vec![],
         attached: block.attached.clone(),
+        bytes: 0,
     }));
     (who, message)
 }

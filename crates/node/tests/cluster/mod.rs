@@ -60,10 +60,17 @@ pub fn wallet(n: u8) -> Address {
 
 /// A signed transfer of 1 wei from a wallet to the next.
 pub fn transfer(from: u8, nonce: u64) -> TxEnvelope {
+    transfer_with(from, nonce, 0)
+}
+
+/// One that carries so many bytes of nothing.
+pub fn transfer_with(from: u8, nonce: u64, bytes: usize) -> TxEnvelope {
     let tx = TxEip1559 {
         chain_id: 7331,
         nonce,
-        gas_limit: 21_000,
+        // 10 a byte (EIP-7623).
+        gas_limit: 21_000 + 10 * bytes as u64,
+        input: vec![0; bytes].into(),
         max_fee_per_gas: 100_000_000_000,
         max_priority_fee_per_gas: 1_000_000_000,
         to: TxKind::Call(wallet(from + 1)),

@@ -11,8 +11,9 @@ use super::{Dir, Password, report};
 use crate::{
     certificate::{self, Ca},
     clock,
+    contract::Contract,
     failure::Failure,
-    governance::{Contract, Organisations},
+    governance::Organisations,
     keys::{self, KeyKind},
 };
 
@@ -85,7 +86,7 @@ impl Certify {
     /// Whose CA key it is, says the chain.
     async fn owner(&self, ca: PublicKey) -> Result<u32, Failure> {
         let client = report::client(self.rpc.as_deref(), Some(&self.dir.dir))?;
-        let organisations = Organisations::read(&Contract::new(client)).await?;
+        let organisations = Organisations::read(&Contract::governing(client)).await?;
         organisations.of_ca_key(&ca.0).map(|organisation| organisation.id).ok_or_else(|| {
             Failure::told(
                 format!("CA key {ca} is no organisation's"),

@@ -8,22 +8,28 @@ use std::{
 
 use clap::Args;
 use serde_json::{Value, json};
-use trefoil_content::Link;
+use trefoil_content::{AllowList, Link};
+use trefoil_types::Kind;
 
 use super::{
     block_on,
     devnet::{default_dir, node_dir},
+    names::{Signer, only, own_title},
     progress::Bar,
 };
 use crate::{
     client::Client,
     content::{
         About,
-        api::{self, Get as GetCall, JobStatus, Outcome, Put as PutCall},
+        api::{self, Get as GetCall, JobStatus, Outcome, Put as PutCall, PutOrigin},
         http::token_file,
     },
+    contract::Contract,
     failure::Failure,
+    governance::Organisations,
     home::Home,
+    registry::{self, Registry, Title},
+    wallet::Wallet,
 };
 
 /// How often a job is asked after.
@@ -40,12 +46,12 @@ pub struct Worker {
     node: Option<u16>,
     /// Print JSON
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 impl Worker {
     /// The node's directory: the named one, or a node's of a devnet.
-    fn home(&self) -> Result<Home, Failure> {
+    pub(super) fn home(&self) -> Result<Home, Failure> {
         let dir = match (&self.dir, self.node) {
             (Some(dir), None) if Home::new(dir).is_founded() => dir.clone(),
             (Some(dir), node) => node_dir(dir, node.unwrap_or(0)),
@@ -64,6 +70,12 @@ impl Worker {
         })?;
         let listen = home.settings(&[])?.settings.rpc.listen;
         Ok(Client::new(&format!("http://{listen}/admin")).with_token(token))
+    }
+
+    /// The node's JSON-RPC, as anyone may call it.
+    pub(super) fn rpc(&self) -> Result<Client, Failure> {
+        let listen = self.home()?.settings(&[])?.settings.rpc.listen;
+        Ok(Client::new(&listen.to_string()))
     }
 
     async fn call(&self, client: &Client, method: &str, param: Value) -> Result<Value, Failure> {
@@ -109,34 +121,102 @@ impl Worker {
 #[derive(Debug, Args)]
 pub struct Put {
     /// A file or directory, which is shared from where it is
-    path: PathBuf,
-    /// What it is called in its link [default: its file name]
-    #[arg(long)]
-    name: Option<String>,
+    #[arg(required_unless_present = "origin")]
+    path: Option<PathBuf>,
+    /// An HTTP server's file instead, which is read once and stays where it is
+    #[arg(long, value_name = "URL", conflicts_with_all = ["path", "allow"])]
+    origin: Option<String>,
+    /// Publish it on the chain under this name; without @VERSION as the next
+    #[arg(long, value_name = "NAME[@VERSION]", value_parser = own_title)]
+    name: Option<Title>,
+    /// Only these organisations may have it, and the node's own; by name or number
+    #[arg(long, value_name = "ORG,…", value_delimiter = ',')]
+    allow: Vec<String>,
+    #[command(flatten)]
+    signer: Signer,
     #[command(flatten)]
     worker: Worker,
 }
 
 impl Put {
     pub fn run(self) -> Result<(), Failure> {
-        let path = self.path.canonicalize().map_err(|e| Failure::file("find", &self.path, e))?;
-        let total = bytes_of(&path).map_err(|e| Failure::file("read", &path, e))?;
-        let mut bar = Bar::new(self.worker.json);
-        let call = json!(PutCall { path, name: self.name.clone() });
-        let work = self.worker.work("admin_put", call, |status| {
-            bar.show(status.read, Some(total), "hashed");
+        // First of all, so that nothing is hashed in vain.
+        let title = self.name.as_ref();
+        let wallet =
+            title.map(|title| Ok::<_, Failure>((self.signer.wallet(&self.worker)?, title)));
+        let wallet = wallet.transpose()?;
+        let outcome = self.share()?;
+        // Whatever comes of its name, it is shared.
+        if !self.worker.json {
+            println!("{}", outcome.link);
+        }
+        let published = wallet.map(|wallet| self.publish(wallet, &outcome.link)).transpose()?;
+        if self.worker.json {
+            println!("{:#}", json!({ "link": outcome.link, "published": published }));
+        } else if let Some(title) = published {
+            println!("published as {title}");
+        }
+        Ok(())
+    }
+
+    /// Has the node hash and share it.
+    fn share(&self) -> Result<Outcome, Failure> {
+        let name = self.name.as_ref().map(|title| title.name.clone());
+        let (method, call, total) = match (&self.origin, &self.path) {
+            (Some(url), _) => {
+                let url = url.clone();
+                ("admin_putOrigin", json!(PutOrigin { url, name }), None)
+            }
+            (None, path) => {
+                let path = path.as_deref().unwrap_or(Path::new("."));
+                let path = path.canonicalize().map_err(|e| Failure::file("find", path, e))?;
+                let total = bytes_of(&path).map_err(|e| Failure::file("read", &path, e))?;
+                let allow = block_on(self.allow_list())?;
+                ("admin_put", json!(PutCall { path, name, allow }), Some(total))
+            }
+        };
+        let (mut bar, mut hashed) = (Bar::new(self.worker.json), 0);
+        let work = self.worker.work(method, call, |status| {
+            hashed = status.read;
+            bar.show(hashed, total.or(status.total), "hashed");
         });
         let outcome = block_on(work)?;
-        bar.end(total, "hashed");
-        tell(self.worker.json, &outcome, || println!("{}", outcome.link));
-        Ok(())
+        bar.end(total.unwrap_or(hashed), "hashed");
+        Ok(outcome)
+    }
+
+    /// The organisations that were named, by their numbers.
+    async fn allow_list(&self) -> Result<AllowList, Failure> {
+        if self.allow.is_empty() {
+            return Ok(AllowList::default());
+        }
+        let contract = Contract::governing(self.worker.rpc()?);
+        if contract.kind().await? == Kind::Public {
+            return Err(Failure::told(
+                "--allow names organisations, and a public network has none",
+                "leave it out: anyone may have what is shared there",
+            ));
+        }
+        let organisations = Organisations::read(&contract).await?;
+        let ids = self.allow.iter().map(|named| organisations.find(named));
+        let list = AllowList::new(ids.collect::<Result<Vec<_>, _>>()?);
+        list.map_err(|error| Failure::told(error.to_string(), "name fewer with --allow"))
+    }
+
+    /// Gives it its name, and tells which version it became.
+    fn publish(&self, (wallet, title): (Wallet, &Title), link: &str) -> Result<String, Failure> {
+        let registry = Registry::new(self.worker.rpc()?);
+        let version = block_on(registry.publish(&wallet, title, &parse(link)?))?;
+        let (publisher, name) = (Some(wallet.address()), title.name.clone());
+        Ok(Title { publisher, name, version: Some(version) }.to_string())
     }
 }
 
 #[derive(Debug, Args)]
 pub struct Get {
-    /// What `trefoil put` printed, or the id in it
-    link: String,
+    /// What `trefoil put` printed, the id in it, or what was published: [PUBLISHER/]NAME[@VERSION]
+    #[arg(value_name = "LINK|NAME")]
+    what: String,
     /// Where to write it [default: its name, here]
     #[arg(short, long, value_name = "PATH")]
     output: Option<PathBuf>,
@@ -155,10 +235,10 @@ pub struct Get {
 
 impl Get {
     pub fn run(self) -> Result<(), Failure> {
-        let link = parse(&self.link)?;
+        let link = self.link()?;
         let output = output(self.output.as_deref(), self.path.as_deref(), &link)?;
         let call = GetCall {
-            link: self.link.clone(),
+            link: link.to_string(),
             output: Some(output),
             path: self.path.clone(),
             range: self.range,
@@ -172,6 +252,29 @@ impl Get {
             println!("{}", outcome.output.clone().unwrap_or_default().display());
         });
         Ok(())
+    }
+}
+
+impl Get {
+    /// What is to be fetched; a name is looked up on the node's chain.
+    fn link(&self) -> Result<Link, Failure> {
+        if let Ok(link) = api::link(&self.what) {
+            return Ok(link);
+        }
+        match self.what.parse::<Title>() {
+            Ok(title) => {
+                let entry = block_on(Registry::new(self.worker.rpc()?).find(&title))?;
+                let odd = |error| Failure::told(format!("{title}: {error}"), "ask its publisher");
+                registry::link(&entry).map_err(odd)
+            }
+            // What was meant for a link is refused as one.
+            Err(_) if self.what.contains(':') => parse(&self.what),
+            Err(error) => {
+                let cure =
+                    "give [PUBLISHER/]NAME[@VERSION], or the link that `trefoil put` printed";
+                Err(Failure::told(format!("{:?}: {error}", self.what), cure))
+            }
+        }
     }
 }
 
@@ -199,7 +302,8 @@ impl Ls {
             let state = if about.whole { "whole" } else { "part" };
             let pinned = if about.pinned { "pinned" } else { "" };
             let name = about.name.unwrap_or_default();
-            println!("{}  {bytes:>10}  {state:5}  {pinned:6}  {name}", about.id);
+            let allow = only(about.allow.organisations());
+            println!("{}  {bytes:>10}  {state:5}  {pinned:6}  {name}{allow}", about.id);
         }
         Ok(())
     }

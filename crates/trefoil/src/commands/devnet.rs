@@ -82,7 +82,9 @@ pub struct Devnet {
 
 impl Devnet {
     pub fn run(self) -> Result<(), Failure> {
-        let dir = self.dir.clone().map_or_else(default_dir, Ok)?;
+        let absolute =
+            |dir: PathBuf| std::path::absolute(&dir).map_err(|e| Failure::file("find", &dir, e));
+        let dir = self.dir.clone().map_or_else(default_dir, absolute)?;
         if self.reset {
             remove(&dir)?;
         }
@@ -179,7 +181,7 @@ impl Devnet {
             .map(|(index, (home, ports))| Founder {
                 home: home.clone(),
                 address: ports.p2p,
-                settings: ports.settings(),
+                settings: ports.settings(home),
                 // Not one of the ten: theirs change by their own transactions only.
                 fee_recipient: Some(accounts::derive(10 + index as u32).address),
             })
@@ -199,7 +201,12 @@ impl Devnet {
                 .map(|account| (account.address, ether))
                 .collect::<BTreeMap<_, _>>(),
         };
-        founding::found(plan, &founders, PASSWORD).map(drop)
+        founding::found(plan, &founders, PASSWORD)?;
+        // So that each node has an account to sign with, and needs no password typed.
+        for (home, account) in homes.iter().zip(accounts) {
+            keys::store(&home.dir, KeyKind::Account, &account.key, PASSWORD)?;
+        }
+        homes.iter().try_for_each(|home| write(&password_file(home), PASSWORD))
     }
 }
 
@@ -211,12 +218,17 @@ pub struct Ports {
 }
 
 impl Ports {
-    fn settings(self) -> Settings {
+    fn settings(self, home: &Home) -> Settings {
         let mut settings = Settings::default();
+        settings.keys.password_file = password_file(home);
         settings.rpc.listen = self.rpc;
         settings.p2p.listen = self.p2p;
         settings
     }
+}
+
+fn password_file(home: &Home) -> PathBuf {
+    home.dir.join("password")
 }
 
 /// `$XDG_DATA_HOME` or `~/.local/share`; without a home, the system's place
@@ -265,7 +277,7 @@ fn set_ports(homes: &[Home], ports: &[Ports]) -> Result<(), Failure> {
     });
     let peers = peers.collect::<Result<Vec<_>, Failure>>()?;
     for (index, (home, ports)) in homes.iter().zip(ports).enumerate() {
-        let mut settings = ports.settings();
+        let mut settings = ports.settings(home);
         settings.p2p.peers = peers.clone();
         settings.p2p.peers.remove(index);
         write(&home.settings_file(), &settings.to_toml())?;
@@ -283,7 +295,7 @@ async fn supervise(
 ) -> Result<(), Failure> {
     let mut terminate = signal(SignalKind::terminate()).expect("signals can be listened to");
     let mut interrupt = signal(SignalKind::interrupt()).expect("signals can be listened to");
-    let children = homes.iter().map(|home| Child::start(home.clone(), PASSWORD));
+    let children = homes.iter().map(|home| Child::start(home.clone()));
     let mut children = children.collect::<Result<Vec<_>, Failure>>()?;
     introduce(dir, spec, &children, ports, accounts);
     let mut live = Live::new(ports.iter().map(|ports| ports.rpc));

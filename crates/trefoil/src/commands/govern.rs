@@ -11,9 +11,10 @@ use trefoil_types::{Address, spec::GOVERNING_CONTRACT};
 
 use super::{Password, arguments::account, report};
 use crate::{
+    contract::{Contract, Receipt},
     failure::Failure,
     governance::{
-        Contract, Organisations, Receipt,
+        Organisations,
         abi::{
             Governance::{Executed, GovernanceEvents, proposeCall, proposeOwnCall},
             Staking::StakingEvents,
@@ -72,7 +73,7 @@ impl Write {
             Some(dir) if !self.dry_run => Some(wallet::account(dir, self.account)?),
             _ => None,
         };
-        Ok(Writer { contract: Contract::new(client), args: self, signer })
+        Ok(Writer { contract: Contract::governing(client), args: self, signer })
     }
 }
 

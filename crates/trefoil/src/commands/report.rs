@@ -7,10 +7,7 @@ use serde_json::{Value, json};
 
 use super::block_on;
 use crate::{
-    client::Client,
-    clock,
-    failure::Failure,
-    governance::{Contract, Organisations},
+    client::Client, clock, contract::Contract, failure::Failure, governance::Organisations,
     home::Home,
 };
 
@@ -45,7 +42,7 @@ impl Node {
 
     /// What it says of a network that organisations govern.
     pub(super) async fn members(&self) -> Result<(Contract, Organisations), Failure> {
-        let contract = Contract::new(self.client()?);
+        let contract = Contract::governing(self.client()?);
         contract.expect_members().await?;
         let organisations = Organisations::read(&contract).await?;
         Ok((contract, organisations))

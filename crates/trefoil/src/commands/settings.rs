@@ -12,18 +12,14 @@ use super::{
     report::Node,
 };
 use crate::{
+    contract::Contract,
     failure::Failure,
-    governance::{
-        Contract,
-        abi::{
-            Governance::{
-                forksCall, permissionsCall, quorumCall, settingsCall, validatorDelayCall,
-            },
-            GovernanceActions::{
-                cancelForkCall, scheduleForkCall, setAccountsListedCall, setDeployersListedCall,
-                setGasLimitCall, setMinBaseFeeCall, setPermissionsCall, setQuorumCall,
-                setValidatorDelayCall,
-            },
+    governance::abi::{
+        Governance::{forksCall, permissionsCall, quorumCall, settingsCall, validatorDelayCall},
+        GovernanceActions::{
+            cancelForkCall, scheduleForkCall, setAccountsListedCall, setDeployersListedCall,
+            setGasLimitCall, setMinBaseFeeCall, setPermissionsCall, setQuorumCall,
+            setValidatorDelayCall,
         },
     },
 };
@@ -43,7 +39,7 @@ pub struct Settings {
 
 impl Settings {
     pub async fn run(self) -> Result<(), Failure> {
-        let contract = Contract::new(self.node.client()?);
+        let contract = Contract::governing(self.node.client()?);
         contract.expect_members().await?;
         let settings = contract.view(settingsCall {}).await?;
         let forks = contract.view(forksCall {}).await?;

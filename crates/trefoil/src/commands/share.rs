@@ -5,18 +5,21 @@
 //! another sharing node answers them.
 
 use std::{
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
-    sync::{Arc, atomic::AtomicU64},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
 use clap::Args;
 use tokio::{net::TcpListener, signal};
-use trefoil_content::swarm::Manner;
+use trefoil_content::{AllowList, ContentId, Origin, swarm::Manner};
 use trefoil_crypto::SecretKey;
 use trefoil_net::{Access, NetHandle};
-use trefoil_types::{B256, PeerId, keccak256};
+use trefoil_types::{B256, Kind, PeerId, keccak256};
 
 use super::{
     block_on,
@@ -24,10 +27,13 @@ use super::{
     progress::Bar,
 };
 use crate::{
-    content::{Content, ContentConfig, Selection, api, gateway::Gateway, http::Admin},
+    content::{
+        Content, ContentConfig, LibraryError, Selection, api, gateway::Gateway, http::Admin,
+        web::Credentials,
+    },
     failure::Failure,
     logging, rpc,
-    settings::{self, ContentSettings, PeerAddress},
+    settings::{self, ContentSettings, Origins, PeerAddress},
 };
 
 /// Connections that strangers open, at most.
@@ -56,6 +62,12 @@ struct Place {
     /// Kibibytes a second that are sent at most; 0: no limit
     #[arg(long, value_name = "KIB", default_value_t = 0)]
     up_kib_s: u64,
+    /// Which HTTP servers are asked that peers name
+    #[arg(long, value_enum, default_value_t = Origins::Global)]
+    origins: Origins,
+    /// A file of headers for HTTP servers, by URL prefix (see docs/content.md)
+    #[arg(long, value_name = "FILE")]
+    origin_credentials: Option<PathBuf>,
 }
 
 /// A running one.
@@ -66,6 +78,22 @@ struct Sharing {
     data: PathBuf,
     // The node's messages: nobody listens, and there are none.
     _lanes: [trefoil_net::Inbox; 3],
+}
+
+impl Sharing {
+    /// An address that others can use, as far as this machine knows.
+    fn at(&self) -> SocketAddr {
+        let listen = self.net.listen_address();
+        match listen.ip().is_unspecified() {
+            true => SocketAddr::new(Ipv4Addr::LOCALHOST.into(), listen.port()),
+            false => listen,
+        }
+    }
+
+    fn tell(&self, id: ContentId) {
+        let link = api::link_of(&self.content, id);
+        println!("get   trefoil fetch '{link}' --from {}@{}", self.me, self.at());
+    }
 }
 
 impl Place {
@@ -90,10 +118,13 @@ impl Place {
         let settings = ContentSettings { up_kib_s: self.up_kib_s, ..Default::default() };
         let config = ContentConfig {
             me,
+            organisation: None,
             dir: data.join("content"),
             manner: Manner::Fair,
             rates: settings.rates(),
             quota: None,
+            origins: self.origins.reach(Kind::Public),
+            credentials: Credentials::read(&self.origin_credentials.clone().unwrap_or_default())?,
         };
         let content = Content::start(config, net.clone(), lanes.content)?;
         let lanes = [lanes.consensus, lanes.catch_up, lanes.gossip];
@@ -105,6 +136,10 @@ impl Place {
 pub struct Share {
     /// Files and directories, which are shared from where they are
     paths: Vec<PathBuf>,
+    /// An HTTP server's file, which is read once and stays where it is; may be given
+    /// many times
+    #[arg(long, value_name = "URL")]
+    origin: Vec<Origin>,
     #[command(flatten)]
     place: Place,
     /// Where the gateway and the admin methods are served
@@ -116,8 +151,7 @@ impl Share {
     pub fn run(self) -> Result<(), Failure> {
         block_on(async {
             let sharing = self.place.start().await?;
-            let at = reachable(sharing.net.listen_address());
-            println!("node  {}@{at}", sharing.me);
+            println!("node  {}@{}", sharing.me, sharing.at());
             let listener = TcpListener::bind(self.rpc)
                 .await
                 .map_err(|source| Failure::RpcListen { address: self.rpc, source })?;
@@ -132,9 +166,14 @@ impl Share {
                 listener,
             ));
             for path in &self.paths {
-                let id = put(&sharing.content, path).await?;
-                let link = api::link_of(&sharing.content, id);
-                println!("get   trefoil fetch '{link}' --from {}@{at}", sharing.me);
+                let (content, read) = (&sharing.content, Arc::new(AtomicU64::new(0)));
+                let put = content.put(path, None, AllowList::default(), read.clone());
+                sharing.tell(hashed(put, &read, &AtomicU64::new(0)).await?);
+            }
+            for origin in self.origin {
+                let (read, total) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+                let put = sharing.content.put_origin(origin, None, read.clone(), total.clone());
+                sharing.tell(hashed(put, &read, &total).await?);
             }
             let mut terminate = signal::unix::signal(signal::unix::SignalKind::terminate())
                 .expect("signals can be listened to");
@@ -148,18 +187,22 @@ impl Share {
     }
 }
 
-async fn put(content: &Content, path: &Path) -> Result<trefoil_content::ContentId, Failure> {
-    let (mut bar, read) = (Bar::new(false), Arc::new(AtomicU64::new(0)));
-    let mut put = std::pin::pin!(content.put(path, None, read.clone()));
+/// Shows how far a put is. A `total` of 0 is not known.
+async fn hashed(
+    put: impl Future<Output = Result<ContentId, LibraryError>>,
+    read: &AtomicU64,
+    total: &AtomicU64,
+) -> Result<ContentId, Failure> {
+    let (mut bar, mut put) = (Bar::new(false), std::pin::pin!(put));
+    let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     loop {
-        let hashed = || read.load(std::sync::atomic::Ordering::Relaxed);
         tokio::select! {
             id = &mut put => {
-                bar.end(hashed(), "hashed");
+                bar.end(count(read), "hashed");
                 return Ok(id?);
             }
             () = tokio::time::sleep(Duration::from_millis(100)) => {
-                bar.show(hashed(), None, "hashing");
+                bar.show(count(read), Some(count(total)).filter(|total| *total > 0), "hashed");
             }
         }
     }
@@ -198,13 +241,13 @@ impl Fetch {
             };
             let content = &sharing.content;
             let mut bar = Bar::new(false);
-            let mut get = std::pin::pin!(content.get(link.id, link.name.clone(), selection));
+            let mut get = std::pin::pin!(content.get(&link, selection));
             let held = loop {
                 tokio::select! {
                     held = &mut get => break held?,
                     () = tokio::time::sleep(Duration::from_millis(100)) => {
                         let progress = content.progress(link.id).await?;
-                        bar.progress(&api::JobStatus { ended: None, read: 0, progress });
+                        bar.progress(&api::JobStatus { ended: None, read: 0, total: None, progress });
                     }
                 }
             };
@@ -226,14 +269,6 @@ impl Fetch {
             sharing.net.shutdown();
             Ok(())
         })
-    }
-}
-
-/// An address that others can use, as far as this machine knows.
-fn reachable(listen: SocketAddr) -> SocketAddr {
-    match listen.ip().is_unspecified() {
-        true => SocketAddr::new(std::net::Ipv4Addr::LOCALHOST.into(), listen.port()),
-        false => listen,
     }
 }
 

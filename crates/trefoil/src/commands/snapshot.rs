@@ -18,11 +18,11 @@ use trefoil_types::{B256, ChainSpec, Height};
 
 use super::Dir;
 use crate::{
-    disk::FileDisk,
+    disk::{FileDisk, write_whole},
     failure::Failure,
     home::{Home, read_spec},
     keys::{self, KeyKind},
-    snapshots::{Name, senders_are_right, write_whole},
+    snapshots::{Name, senders_are_right},
 };
 
 #[derive(Debug, Subcommand)]

@@ -14,9 +14,10 @@ use super::{
     report::Node,
 };
 use crate::{
+    contract::Contract,
     failure::Failure,
     governance::{
-        Contract, Organisations,
+        Organisations,
         abi::{
             Governance::{nodesCall, pendingChangeCall, validatorsCall},
             GovernanceActions::{
@@ -109,7 +110,7 @@ struct Row {
 
 impl List {
     async fn run(self) -> Result<(), Failure> {
-        let contract = Contract::new(self.node.client()?);
+        let contract = Contract::governing(self.node.client()?);
         let kind = contract.kind().await?;
         let set = contract.view(validatorsCall {}).await?;
         let signed = last_signatures(&contract).await?;

@@ -13,7 +13,7 @@ use std::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use tokio::task::{AbortHandle, spawn_blocking};
-use trefoil_content::{ContentId, Kind, Link};
+use trefoil_content::{AllowList, ContentId, Kind, Link, Origin, OriginError};
 
 use super::{Content, Held, Progress, Selection};
 
@@ -42,6 +42,17 @@ pub struct Put {
     /// Absolute, as this node's machine knows it.
     pub path: PathBuf,
     pub name: Option<String>,
+    /// Who may have it besides this node's organisation; nobody named: all members.
+    #[serde(default)]
+    pub allow: AllowList,
+}
+
+/// `admin_putOrigin`: what to share, from an HTTP server that has it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PutOrigin {
+    pub url: String,
+    pub name: Option<String>,
 }
 
 /// `admin_get`: what to fetch.
@@ -68,6 +79,8 @@ pub struct JobStatus {
     pub ended: Option<Result<Outcome, String>>,
     /// Of a put: bytes that were read.
     pub read: u64,
+    /// Of a put from a server: bytes that it has.
+    pub total: Option<u64>,
     /// Of a get.
     pub progress: Option<Progress>,
 }
@@ -86,6 +99,8 @@ struct Job {
     /// What is fetched.
     id: Option<ContentId>,
     read: Arc<AtomicU64>,
+    /// 0: not known.
+    total: Arc<AtomicU64>,
     ended: Arc<Mutex<Option<Result<Outcome, String>>>>,
     task: Option<AbortHandle>,
 }
@@ -113,6 +128,7 @@ impl Api {
     pub async fn call(&self, method: &str, params: &Value) -> Result<Value, ApiError> {
         match method {
             "admin_put" => self.put(one(params)?),
+            "admin_putOrigin" => self.put_origin(one(params)?),
             "admin_get" => self.get(one(params)?),
             "admin_job" => self.job(one(params)?).await,
             "admin_cancel" => Ok(json!(self.cancel(one(params)?))),
@@ -138,11 +154,25 @@ impl Api {
         let (content, read) = (self.content.clone(), Arc::new(AtomicU64::new(0)));
         let counter = read.clone();
         let work = async move {
-            let id = content.put(&put.path, put.name, counter).await.map_err(failed)?;
+            let id = content.put(&put.path, put.name, put.allow, counter).await.map_err(failed)?;
             let link = link_of(&content, id);
             Ok(Outcome { link, output: None, progress: None })
         };
-        self.start(None, read, work)
+        self.start(None, read, Arc::default(), work)
+    }
+
+    fn put_origin(&self, put: PutOrigin) -> Result<Value, ApiError> {
+        let origin: Origin = put.url.parse().map_err(|error: OriginError| {
+            ApiError::Params(format!("{:?} is no origin: {error}", put.url))
+        })?;
+        let (content, read, total) = (self.content.clone(), Arc::default(), Arc::default());
+        let counters = (Arc::clone(&read), Arc::clone(&total));
+        let work = async move {
+            let id = content.put_origin(origin, put.name, counters.0, counters.1).await;
+            let link = link_of(&content, id.map_err(failed)?);
+            Ok(Outcome { link, output: None, progress: None })
+        };
+        self.start(None, read, total, work)
     }
 
     fn get(&self, get: Get) -> Result<Value, ApiError> {
@@ -168,7 +198,7 @@ impl Api {
                 range: get.range.map(|(from, to)| from..to),
                 sequential: get.sequential,
             };
-            let held = content.get(id, wanted.name, selection).await.map_err(failed)?;
+            let held = content.get(&wanted, selection).await.map_err(failed)?;
             let progress = content.progress(id).await.map_err(failed)?;
             let output = get.output.clone();
             let written = spawn_blocking(move || write(&held, &get));
@@ -176,7 +206,7 @@ impl Api {
             content.collect().await.map_err(failed)?;
             Ok(Outcome { link: link_of(&content, id), output, progress })
         };
-        self.start(Some(id), Arc::default(), work)
+        self.start(Some(id), Arc::default(), Arc::default(), work)
     }
 
     /// Runs work beside, under a number that is told.
@@ -184,6 +214,7 @@ impl Api {
         &self,
         id: Option<ContentId>,
         read: Arc<AtomicU64>,
+        total: Arc<AtomicU64>,
         work: impl Future<Output = Result<Outcome, ApiError>> + Send + 'static,
     ) -> Result<Value, ApiError> {
         let jobs = &mut *lock(&self.jobs);
@@ -200,21 +231,23 @@ impl Api {
         });
         jobs.0 += 1;
         let number = jobs.0;
-        jobs.1.insert(number, Job { id, read, ended, task: Some(task.abort_handle()) });
+        jobs.1.insert(number, Job { id, read, total, ended, task: Some(task.abort_handle()) });
         Ok(json!(number))
     }
 
     async fn job(&self, number: u64) -> Result<Value, ApiError> {
-        let (id, read, ended) = {
+        let (id, read, total, ended) = {
             let jobs = lock(&self.jobs);
             let job = jobs.1.get(&number).ok_or_else(|| failed("no such job"))?;
-            (job.id, job.read.load(Ordering::Relaxed), lock(&job.ended).clone())
+            let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+            (job.id, count(&job.read), count(&job.total), lock(&job.ended).clone())
         };
         let progress = match id {
             Some(id) => self.content.progress(id).await.map_err(failed)?,
             None => None,
         };
-        Ok(json!(JobStatus { ended, read, progress }))
+        let total = Some(total).filter(|total| *total > 0);
+        Ok(json!(JobStatus { ended, read, total, progress }))
     }
 
     /// Ends a job; what came of it stays.
@@ -247,15 +280,15 @@ pub fn link(text: &str) -> Result<Link, ApiError> {
         return text.parse().map_err(|error: trefoil_content::LinkError| bad(&error));
     }
     let id = text.parse().map_err(|error: trefoil_content::IdError| bad(&error))?;
-    Ok(Link { id, name: None, size: None })
+    Ok(ContentId::into(id))
 }
 
 /// The link of a resource that is here.
 pub fn link_of(content: &Content, id: ContentId) -> String {
     let about = content.about(id);
     let size = about.as_ref().map(|about| about.tree_bytes.unwrap_or(about.size));
-    let name = about.and_then(|about| about.name);
-    Link { id, name, size }.to_string()
+    let (name, allow) = about.map(|about| (about.name, about.allow)).unwrap_or_default();
+    Link { id, name, size, allow }.to_string()
 }
 
 /// Writes what was fetched to where the user wants it.

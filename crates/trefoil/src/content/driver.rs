@@ -1,8 +1,11 @@
 //! The task that owns the swarm: carries what happens to it, and what it decides
 //! to the peers' tasks.
 //!
-//! What always holds: it waits for nothing but its inbox (no disk, no peer), so
-//! that one slow peer delays nobody; what it keeps for a peer is bounded.
+//! What always holds: it waits for no peer and moves no bulk bytes, so that one
+//! slow peer delays nobody (of the disk it waits when it opens a store, and for the
+//! last group of an offer); what it keeps for a peer is bounded.
+
+mod approach;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -18,7 +21,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval, sleep},
 };
 use trefoil_content::{
-    News,
+    ContentId, News, Part,
     message::{Message, OTHERS_MAX},
     swarm::{
         Config, Effect, Failure, Input, Manner, Rates, Refusal, RequestId, Resource, Role, Source,
@@ -26,11 +29,12 @@ use trefoil_content::{
     },
 };
 use trefoil_net::{ContentLink, NetHandle};
-use trefoil_types::{Height, Offence, PeerId};
+use trefoil_types::{Height, Offence, OrganisationId, PeerId};
 
 use super::{
     FetchError, Progress,
     library::{Held, Library},
+    origins::Origins,
     peer::{Incoming, Peer, Serving},
     topic::{Seeking, Topic, Want},
 };
@@ -69,7 +73,7 @@ pub enum Event {
     Arrived {
         resource: Resource,
         request: RequestId,
-        peer: PeerId,
+        source: Source,
         groups: u64,
         bytes: u64,
     },
@@ -77,6 +81,16 @@ pub enum Event {
         resource: Resource,
         request: RequestId,
         failure: Failure,
+    },
+    /// An HTTP server is not to be asked any more, or not for a while.
+    OriginLeft {
+        web: u16,
+        resource: Resource,
+        for_good: bool,
+    },
+    /// All hashes of a resource are here.
+    Hashed {
+        resource: Resource,
     },
     /// The disk does not take what came.
     Broken {
@@ -123,12 +137,14 @@ pub enum Command {
     Fetch { held: Arc<Held>, want: Want },
     /// The open store of a resource, if it is open.
     Store { resource: Resource, reply: oneshot::Sender<Option<Arc<Held>>> },
+    /// The operator put origins of a resource.
+    NewOrigins { resource: Resource },
     /// How a fetch goes.
     Progress { resource: Resource, reply: oneshot::Sender<Option<Progress>> },
     /// Nothing of it is fetched or served any more.
-    Close { resource: Resource, reply: oneshot::Sender<()> },
+    Close { id: ContentId, reply: oneshot::Sender<()> },
     /// What is open.
-    Open { reply: oneshot::Sender<BTreeSet<Resource>> },
+    Open { reply: oneshot::Sender<BTreeSet<ContentId>> },
     /// Tells all peers of this node's newest state snapshot.
     Announce(Announced),
     /// What the peers told of theirs.
@@ -139,6 +155,7 @@ pub enum Command {
 
 struct Neighbour {
     streams: Peer,
+    organisation: Option<OrganisationId>,
     /// What it seeks and we did not have.
     wishes: BTreeSet<Resource>,
     announced: Option<Announced>,
@@ -153,6 +170,7 @@ pub struct Driver {
     neighbours: BTreeMap<PeerId, Neighbour>,
     topics: BTreeMap<Resource, Topic>,
     announced: Option<Announced>,
+    origins: Origins,
     links: u64,
     event_to: mpsc::Sender<Event>,
     inputs: VecDeque<Input>,
@@ -167,6 +185,7 @@ impl Driver {
         rates: Rates,
         net: NetHandle,
         library: Arc<Library>,
+        origins: Origins,
         event_to: mpsc::Sender<Event>,
     ) -> Self {
         Self {
@@ -178,6 +197,7 @@ impl Driver {
             neighbours: BTreeMap::new(),
             topics: BTreeMap::new(),
             announced: None,
+            origins,
             links: 0,
             event_to,
             inputs: VecDeque::new(),
@@ -225,11 +245,12 @@ impl Driver {
     }
 
     fn connected(&mut self, link: ContentLink) {
-        let peer = link.peer;
+        let (peer, organisation) = (link.peer, link.organisation);
         self.left(peer);
         self.links += 1;
         let streams = Peer::start(link, self.links, self.event_to.clone());
-        let neighbour = Neighbour { streams, wishes: BTreeSet::new(), announced: None };
+        let neighbour =
+            Neighbour { streams, organisation, wishes: BTreeSet::new(), announced: None };
         self.neighbours.insert(peer, neighbour);
         if let Some(announced) = self.announced {
             self.say(peer, announced.message());
@@ -267,9 +288,14 @@ impl Driver {
                     self.heard(peer, message);
                 }
             }
-            Event::Arrived { resource, request, peer, groups, bytes } => {
+            Event::Arrived { resource, request, source, groups, bytes } => {
                 if let Some(topic) = self.topics.get_mut(&resource) {
-                    topic.came(Source::Peer(peer), bytes);
+                    topic.came(source, bytes);
+                }
+                if let Source::Web(web) = source
+                    && self.origins.gave(resource, web)
+                {
+                    self.tell_origins(resource, None);
                 }
                 self.input(Input::Arrived { resource, request, groups });
                 // Who reads along does not wait for the rest.
@@ -278,6 +304,11 @@ impl Driver {
             Event::Failed { resource, request, failure } => {
                 self.input(Input::Failed { resource, request, failure });
             }
+            Event::OriginLeft { web, resource, for_good } => {
+                self.origins.left(resource, web, for_good);
+                self.input(Input::Left { source: Source::Web(web) });
+            }
+            Event::Hashed { resource } => self.approach(resource),
             Event::Broken { resource, error } => self.broken(resource, &error),
             Event::Served { resource, peer, ticket } => {
                 if let Some(topic) = self.topics.get_mut(&resource) {
@@ -305,16 +336,20 @@ impl Driver {
             Command::Store { resource, reply } => {
                 let _ = reply.send(self.store(resource));
             }
+            Command::NewOrigins { resource } => self.new_origins(resource),
             Command::Progress { resource, reply } => {
                 let progress = self.topics.get(&resource).map(Topic::progress);
                 let _ = reply.send(progress);
             }
-            Command::Close { resource, reply } => {
-                self.close(resource, &FetchError::Removed);
+            Command::Close { id, reply } => {
+                let topics = self.topics.iter().filter(|(_, topic)| topic.id == id);
+                for resource in topics.map(|(resource, _)| *resource).collect::<Vec<_>>() {
+                    self.close(resource, &FetchError::Removed);
+                }
                 let _ = reply.send(());
             }
             Command::Open { reply } => {
-                let _ = reply.send(self.topics.keys().copied().collect());
+                let _ = reply.send(self.topics.values().map(|topic| topic.id).collect());
             }
             Command::Announce(announced) => {
                 self.announced = Some(announced);
@@ -334,7 +369,7 @@ impl Driver {
         match self.topics.get_mut(&resource) {
             Some(topic) => topic.seek(seeking),
             None => {
-                let mut topic = Topic::new();
+                let mut topic = Topic::new(seeking.link.id);
                 topic.seek(seeking);
                 self.topics.insert(resource, topic);
             }
@@ -348,6 +383,7 @@ impl Driver {
         self.wish(resource, |topic| topic.want(want));
         self.settle(resource);
         self.find(resource);
+        self.approach(resource);
     }
 
     /// Asks everyone for a resource.
@@ -380,10 +416,9 @@ impl Driver {
             return;
         }
         let offered = !topic.peers.is_empty();
-        if (topic.stalls() || !offered)
-            && let Some(id) = topic.id()
-        {
-            self.net.search(id.root);
+        if topic.stalls() || !offered {
+            let root = topic.id.root;
+            self.net.search(root);
         }
         let again = if offered { LOOK_WHILE_OFFERED } else { (after * 4).min(LOOK_AGAIN_MAX) };
         self.look_later(resource, again);
@@ -392,7 +427,7 @@ impl Driver {
     /// Lets the swarm have a store, and tells those who wished for it.
     fn open(&mut self, held: &Arc<Held>) {
         let resource = held.resource;
-        let topic = self.topics.entry(resource).or_insert_with(Topic::new);
+        let topic = self.topics.entry(resource).or_insert_with(|| Topic::new(held.id));
         if !topic.open(held.clone()) {
             return;
         }
@@ -404,6 +439,9 @@ impl Driver {
             rates: Rates::default(),
             origin: held.origin && held.store.is_whole(),
         });
+        if held.is_bytes() {
+            self.origins.own(resource, self.library.origins(held.id));
+        }
         let wishing = self.neighbours.iter_mut();
         let wishing = wishing.filter_map(|(peer, n)| n.wishes.remove(&resource).then_some(*peer));
         for peer in wishing.collect::<Vec<_>>() {
@@ -436,6 +474,12 @@ impl Driver {
                 self.offered(peer, resource, size, origin, &proof);
             }
             Message::Others { resource, others } => self.others(resource, others),
+            Message::Origins { resource, origins } => {
+                if self.topics.get(&resource).is_some_and(|t| t.peers.contains_key(&peer)) {
+                    self.origins.told(resource, origins);
+                    self.approach(resource);
+                }
+            }
             Message::Snapshot { resource, height } => {
                 if let Some(neighbour) = self.neighbours.get_mut(&peer) {
                     neighbour.announced = Some(Announced { height, index: resource.0 });
@@ -477,7 +521,11 @@ impl Driver {
 
     /// A peer wants a resource.
     fn sought(&mut self, peer: PeerId, resource: Resource) {
-        if self.store(resource).is_some() {
+        if let Some(held) = self.store(resource) {
+            if !self.may_have(peer, &held) {
+                // Silence, as if it were unknown.
+                return;
+            }
             self.offer(peer, resource);
         } else if let Some(neighbour) = self.neighbours.get_mut(&peer)
             && neighbour.wishes.len() < WISHES_MAX
@@ -513,22 +561,34 @@ impl Driver {
         }
     }
 
+    /// Whether a peer may know that this node has something, and have it.
+    fn may_have(&self, peer: PeerId, held: &Held) -> bool {
+        held.allow.admits(self.neighbours.get(&peer).and_then(|neighbour| neighbour.organisation))
+    }
+
     fn offer(&mut self, peer: PeerId, resource: Resource) {
         let Some(held) = self.topics.get(&resource).and_then(Topic::held).cloned() else { return };
+        if !self.may_have(peer, &held) {
+            return;
+        }
         match held.last_group() {
             Ok(proof) => {
                 let (size, origin) = (held.layout.bytes(), held.origin && held.store.is_whole());
                 self.say(peer, Message::Offer { resource, size, origin, proof });
                 self.join(peer, resource, Role::Peer);
+                self.tell_origins(resource, Some(peer));
             }
             Err(error) => tracing::warn!(%error, "cannot offer what was here"),
         }
     }
 
     fn join(&mut self, peer: PeerId, resource: Resource, role: Role) {
-        let Some(topic) = self.topics.get_mut(&resource).filter(|t| t.held().is_some()) else {
+        // Nothing is told or served to whom it is not joined with.
+        let held = self.topics.get(&resource).and_then(Topic::held);
+        if !held.is_some_and(|held| self.may_have(peer, held)) {
             return;
-        };
+        }
+        let Some(topic) = self.topics.get_mut(&resource) else { return };
         if topic.peers.insert(peer, 0).is_none() {
             self.input(Input::Joined { resource, source: Source::Peer(peer), role });
         }
@@ -578,7 +638,7 @@ impl Driver {
         match effect {
             Effect::Ask { request, resource, source, piece, part } => match source {
                 Source::Peer(peer) => self.ask(request, resource, peer, piece, part),
-                Source::Web(_) => {}
+                Source::Web(web) => self.ask_origin(request, resource, web, part),
             },
             Effect::Cancel { request, source } => self.cancel(request, source),
             Effect::Tell { resource, to, news } => self.tell(resource, to, &news),
@@ -612,7 +672,7 @@ impl Driver {
         resource: Resource,
         peer: PeerId,
         piece: u32,
-        part: trefoil_content::Part,
+        part: Part,
     ) {
         let ticket = Ticket(request.0);
         let Some(held) = self.topics.get(&resource).and_then(Topic::held).cloned() else { return };
@@ -625,7 +685,10 @@ impl Driver {
 
     fn cancel(&mut self, request: RequestId, source: Source) {
         let ticket = Ticket(request.0);
-        let Source::Peer(peer) = source else { return };
+        let peer = match source {
+            Source::Peer(peer) => peer,
+            Source::Web(web) => return self.origins.cancel(web, request),
+        };
         let incoming = self.neighbours.get(&peer).and_then(|n| n.streams.forget(ticket));
         if let Some(incoming) = incoming {
             self.say(peer, Message::Unask { resource: incoming.held.resource, ticket });
@@ -691,6 +754,7 @@ impl Driver {
 
     fn close(&mut self, resource: Resource, why: &FetchError) {
         self.input(Input::Close { resource });
+        self.origins.close(resource);
         if let Some(topic) = self.topics.remove(&resource) {
             topic.fail(why);
         }
@@ -702,6 +766,7 @@ impl Driver {
         let resources: Vec<Resource> = self.topics.keys().copied().collect();
         for resource in resources {
             self.wish(resource, Topic::forget_unwanted);
+            self.approach(resource);
             let Some(topic) = self.topics.get_mut(&resource) else { continue };
             if topic.is_idle(Instant::now()) {
                 self.close(resource, &FetchError::Removed);

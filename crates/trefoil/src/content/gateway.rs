@@ -36,6 +36,8 @@ const CHUNK: u64 = 1 << 20;
 /// How long nobody may have it before the client is told so.
 const FIND_MAX: Duration = Duration::from_secs(30);
 
+const NOBODY: &str = "nobody here has it";
+
 #[derive(Clone, Debug)]
 pub struct Gateway {
     content: Content,
@@ -91,8 +93,12 @@ async fn serve(asked: Asked, id: String, path: Option<String>) -> Response {
     let held = match opened {
         Ok(Ok(held)) => held,
         Ok(Err(error)) => return refuse(StatusCode::BAD_GATEWAY, &error.to_string()),
-        Err(_) => return refuse(StatusCode::GATEWAY_TIMEOUT, "nobody here has it"),
+        Err(_) => return refuse(StatusCode::GATEWAY_TIMEOUT, NOBODY),
     };
+    // Who asks from elsewhere is of no organisation.
+    if !held.allow.is_open() && !from.ip().is_loopback() {
+        return refuse(StatusCode::GATEWAY_TIMEOUT, NOBODY);
+    }
     let target = match (id.kind, path) {
         (Kind::File, None) => Target { path: None, size: held.layout.bytes() },
         (Kind::File, Some(_)) => return refuse(StatusCode::NOT_FOUND, "a file has no paths in it"),
@@ -318,7 +324,7 @@ impl Reader {
         let (all, id) = (content.clone(), held.id);
         let selection =
             Selection { path: path.clone(), range: Some(left.clone()), sequential: true };
-        let ahead = tokio::spawn(async move { all.get(id, None, selection).await });
+        let ahead = tokio::spawn(async move { all.get(&id.into(), selection).await });
         Self { content, held, path, file, left, ahead: ahead.abort_handle() }
     }
 
@@ -330,7 +336,7 @@ impl Reader {
         let now = self.left.start..self.left.end.min(self.left.start + CHUNK);
         let range = Some(now.clone());
         let selection = Selection { path: self.path.clone(), range, sequential: false };
-        if let Err(error) = self.content.get(self.held.id, None, selection).await {
+        if let Err(error) = self.content.get(&self.held.id.into(), selection).await {
             self.left = 0..0;
             return Some((Err(error), self));
         }

@@ -4,16 +4,19 @@
 //! DIR/data/content/<id>/about.json   what it is, and whether it is kept
 //!                       data         its bytes, unless they are shared where they are
 //!                       hashes, map  see `trefoil_content::PartialStore`
+//!                       hashes.map   which hashes are here, where an HTTP server has the bytes
 //!                       tree.*       the same for the files of a directory
 //! ```
 //!
 //! What always holds: `about.json` is whole or absent; a resource without it is
 //! not there, and what lies around of it is swept at the start.
 
+mod remote;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    io::{self, ErrorKind, Read, Write as _},
+    io::{self, ErrorKind, Read},
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -23,17 +26,23 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use trefoil_content::{
-    Content, ContentId, Entry, Files, Kind, Layout, LayoutError, Manifest, ManifestError,
-    PartialStore,
+    AllowError, AllowList, Content, ContentId, Entry, Files, Kind, Layout, LayoutError, Link,
+    Manifest, ManifestError, Origin, PartialStore,
     proof::{self, ProofError},
     swarm::Resource,
 };
 use trefoil_types::DiskFile;
 
-use super::files::{OwnFile, SharedFile, SharedTree};
-use crate::clock;
+use super::shared_tree::SharedTree;
+use crate::{
+    clock,
+    disk::{OpenFile, write_whole},
+};
 
 const ABOUT: &str = "about.json";
+/// A use is noted anew after so long, in seconds.
+const TOUCH_S: u64 = 60;
+const HASHES_MAP: &str = "hashes.map";
 
 #[derive(Debug, thiserror::Error)]
 pub enum LibraryError {
@@ -49,10 +58,18 @@ pub enum LibraryError {
     Layout(#[from] LayoutError),
     #[error(transparent)]
     Proof(#[from] ProofError),
+    #[error(transparent)]
+    Allow(#[from] AllowError),
+    #[error(
+        "a list of organisations is for networks of members, and this node is of no organisation; leave the list out: anyone may have what it shares"
+    )]
+    NoOrganisation,
     #[error("{0} is not here")]
     NotHere(ContentId),
     #[error("{0} is not whole here yet; get it first")]
     NotWhole(ContentId),
+    #[error("cannot read {origin}: {source}")]
+    Origin { origin: Origin, source: io::Error },
 }
 
 fn failed(act: &'static str, path: &Path) -> impl FnOnce(io::Error) -> LibraryError {
@@ -75,12 +92,28 @@ pub struct About {
     pub shared: Option<PathBuf>,
     /// Never removed to make room.
     pub pinned: bool,
+    /// HTTP servers that have it, as the operator put them.
+    #[serde(default)]
+    pub origins: Vec<String>,
     /// Whether this node spreads it first: the others spare it.
     pub origin: bool,
     /// When it was last asked for, seconds since 1970.
     pub used_s: u64,
     /// All of it was here.
     pub whole: bool,
+    /// Who may have it of this node.
+    #[serde(default, skip_serializing_if = "AllowList::is_open")]
+    pub allow: AllowList,
+}
+
+/// What is said of something when it is put.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    /// What people call it; `None`: by its file name.
+    pub name: Option<String>,
+    pub allow: AllowList,
+    /// Whether this node spreads it first: the others spare it.
+    pub origin: bool,
 }
 
 /// A resource, or the files of a directory, with its store open.
@@ -91,8 +124,18 @@ pub struct Held {
     pub store: PartialStore,
     pub layout: Layout,
     pub origin: bool,
+    /// Who may have it.
+    pub allow: AllowList,
     /// Whose files these are.
     pub manifest: Option<Manifest>,
+}
+
+impl Held {
+    /// Whether it is the bytes of a file or manifest, not their hashes, nor a
+    /// directory's files.
+    pub fn is_bytes(&self) -> bool {
+        self.resource == Resource::file(self.id.root).among(&self.allow)
+    }
 }
 
 #[derive(Debug)]
@@ -110,12 +153,30 @@ struct State {
 
 impl State {
     fn insert(&mut self, id: ContentId, about: About) {
-        self.ids.insert(Resource::file(id.root), id);
-        if id.kind == Kind::Directory {
-            self.ids.insert(Resource::tree(id.root), id);
+        self.forget(id);
+        for resource in resources(id, &about.allow) {
+            self.ids.insert(resource, id);
         }
         self.about.insert(id, about);
     }
+
+    /// `false`: it was not known.
+    fn forget(&mut self, id: ContentId) -> bool {
+        let Some(about) = self.about.remove(&id) else {
+            return false;
+        };
+        for resource in resources(id, &about.allow) {
+            self.ids.remove(&resource);
+        }
+        true
+    }
+}
+
+/// What peers call the parts of a resource: what most of its bytes are in comes first.
+pub fn resources(id: ContentId, allow: &AllowList) -> Vec<Resource> {
+    let tree = (id.kind == Kind::Directory).then(|| Resource::tree(id.root));
+    let file = [Resource::file(id.root), Resource::hashes(id.root)];
+    tree.into_iter().chain(file).map(|part| part.among(allow)).collect()
 }
 
 impl Library {
@@ -148,10 +209,11 @@ impl Library {
         self.lock().about.values().cloned().collect()
     }
 
-    /// The roots of what is whole here: of more than `count`, those asked for last.
+    /// The roots of what is whole here and for everyone: of more than `count`, those
+    /// asked for last.
     pub fn whole(&self, count: usize) -> BTreeSet<[u8; 32]> {
         let state = self.lock();
-        let whole = state.about.iter().filter(|(_, about)| about.whole);
+        let whole = state.about.iter().filter(|(_, about)| about.whole && about.allow.is_open());
         let mut whole: Vec<_> = whole.map(|(id, about)| (about.used_s, id.root)).collect();
         whole.sort_unstable_by(|a, b| b.cmp(a));
         whole.into_iter().take(count).map(|(_, root)| root).collect()
@@ -182,9 +244,15 @@ impl Library {
         Ok(true)
     }
 
-    /// Notes that it was asked for just now.
+    /// Notes that it was asked for just now, to the minute: each note is a sync.
     pub fn touch(&self, id: ContentId) -> Result<(), LibraryError> {
-        self.change(id, |about| about.used_s = now_s()).map(drop)
+        let now = now_s();
+        let touch = |about: &mut About| {
+            if about.used_s.saturating_add(TOUCH_S) <= now {
+                about.used_s = now;
+            }
+        };
+        self.change(id, touch).map(drop)
     }
 
     /// Opens the store of a resource, if it is here. The files of a directory are
@@ -192,8 +260,12 @@ impl Library {
     pub fn open_store(&self, resource: Resource) -> Result<Option<Held>, LibraryError> {
         let Some(id) = self.id_of(resource) else { return Ok(None) };
         let Some(about) = self.about(id) else { return Ok(None) };
+        if resource == Resource::hashes(id.root).among(&about.allow) {
+            let kept = about.whole || self.place(id).join(HASHES_MAP).exists();
+            return if kept { self.open_hashes(id).map(Some) } else { Ok(None) };
+        }
         let bytes = self.open_bytes(id, &about)?;
-        if resource == Resource::file(id.root) {
+        if resource == bytes.resource {
             return Ok(Some(bytes));
         }
         if !bytes.store.is_whole() {
@@ -209,13 +281,42 @@ impl Library {
         let shared = about.shared.as_ref().filter(|_| id.kind == Kind::File);
         let store = match shared {
             Some(path) => {
-                let data = SharedFile::open(path).map_err(failed("open", path))?;
+                let data = OpenFile::read_only(path).map_err(failed("open", path))?;
                 PartialStore::whole(id.root, content, Arc::new(data), own(&place, "hashes")?)?
             }
             None => PartialStore::open(id.root, content, own_files(&place, "")?)?,
         };
-        let (resource, layout) = (Resource::file(id.root), Layout::file(about.size)?);
-        Ok(Held { id, resource, store, layout, origin: about.origin, manifest: None })
+        Ok(Held {
+            id,
+            resource: Resource::file(id.root).among(&about.allow),
+            store,
+            layout: Layout::file(about.size)?,
+            origin: about.origin,
+            allow: about.allow.clone(),
+            manifest: None,
+        })
+    }
+
+    /// Opens the store of the hashes alone of a file or manifest that is here, or
+    /// begins one.
+    pub fn open_hashes(&self, id: ContentId) -> Result<Held, LibraryError> {
+        let (about, place) = (self.about(id).ok_or(LibraryError::NotHere(id))?, self.place(id));
+        let Resource(name) = Resource::hashes(id.root);
+        let (hashes, map) = (own(&place, "hashes")?, own(&place, HASHES_MAP)?);
+        let store = PartialStore::hashes(name, (id.root, about.size), hashes, map)?;
+        if about.whole {
+            store.all_is_here();
+        }
+        let layout = Layout::hashes(about.size)?;
+        Ok(Held {
+            id,
+            resource: Resource(name).among(&about.allow),
+            store,
+            layout,
+            origin: about.origin,
+            allow: about.allow,
+            manifest: None,
+        })
     }
 
     fn open_tree(&self, id: ContentId, about: &About, bytes: &Held) -> Result<Held, LibraryError> {
@@ -225,37 +326,43 @@ impl Library {
         let manifest = Manifest::decode(&encoded)?;
         let contents: Vec<Content> =
             manifest.entries().iter().map(|entry| (entry.root, entry.size)).collect();
-        let resource = Resource::tree(id.root);
+        let Resource(name) = Resource::tree(id.root);
         let store = match &about.shared {
             Some(path) => {
                 let data = Arc::new(SharedTree::new(path, &manifest));
-                PartialStore::whole(resource.0, contents, data, own(&place, "tree.hashes")?)?
+                PartialStore::whole(name, contents, data, own(&place, "tree.hashes")?)?
             }
-            None => PartialStore::open(resource.0, contents, own_files(&place, "tree.")?)?,
+            None => PartialStore::open(name, contents, own_files(&place, "tree.")?)?,
         };
         let layout = manifest.layout()?;
-        Ok(Held { id, resource, store, layout, origin: about.origin, manifest: Some(manifest) })
+        Ok(Held {
+            id,
+            resource: Resource(name).among(&about.allow),
+            store,
+            layout,
+            origin: about.origin,
+            allow: about.allow.clone(),
+            manifest: Some(manifest),
+        })
     }
 
-    /// Makes room for a resource that is to be fetched, whose size is proven.
-    pub fn begin(
-        &self,
-        id: ContentId,
-        size: u64,
-        name: Option<String>,
-    ) -> Result<Held, LibraryError> {
+    /// Makes room for what a link leads to, whose size is proven.
+    pub fn begin(&self, link: &Link, size: u64) -> Result<Held, LibraryError> {
+        let id = link.id;
         let place = self.place(id);
         fs::create_dir_all(&place).map_err(failed("make", &place))?;
         let about = About {
             id: id.to_string(),
-            name,
+            name: link.name.clone(),
             size,
             tree_bytes: None,
             shared: None,
             pinned: false,
+            origins: Vec::new(),
             origin: false,
             used_s: now_s(),
             whole: false,
+            allow: link.allow.clone(),
         };
         write_about(&place, &about)?;
         let held = self.open_bytes(id, &about)?;
@@ -268,17 +375,13 @@ impl Library {
     pub fn put(
         &self,
         path: &Path,
-        name: Option<String>,
-        origin: bool,
+        terms: Terms,
         read: &AtomicU64,
     ) -> Result<ContentId, LibraryError> {
         let path = path.canonicalize().map_err(failed("find", path))?;
         let meta = fs::metadata(&path).map_err(failed("read", &path))?;
-        let staging = tempfile::Builder::new()
-            .prefix("put-")
-            .tempdir_in(&self.dir)
-            .map_err(failed("write in", &self.dir))?;
-        let name = name.or_else(|| Some(path.file_name()?.to_str()?.to_owned()));
+        let staging = self.staging()?;
+        let name = terms.name.or_else(|| Some(path.file_name()?.to_str()?.to_owned()));
         let mut about = About {
             id: String::new(),
             name,
@@ -286,9 +389,11 @@ impl Library {
             tree_bytes: None,
             shared: Some(path.clone()),
             pinned: true,
-            origin,
+            origins: Vec::new(),
+            origin: terms.origin,
             used_s: now_s(),
             whole: true,
+            allow: terms.allow,
         };
         let id = if meta.is_file() {
             let hashes = own(staging.path(), "hashes")?;
@@ -307,6 +412,12 @@ impl Library {
         write_about(staging.path(), &about)?;
         self.install(id, about, staging)?;
         Ok(id)
+    }
+
+    /// Where a resource is made until it is whole.
+    fn staging(&self) -> Result<tempfile::TempDir, LibraryError> {
+        let staging = tempfile::Builder::new().prefix("put-").tempdir_in(&self.dir);
+        staging.map_err(failed("write in", &self.dir))
     }
 
     /// What is shared from where it is, by path.
@@ -369,17 +480,17 @@ impl Library {
     /// Removes what is kept of a resource; never a user's file.
     pub fn remove(&self, id: ContentId) -> Result<(), LibraryError> {
         let mut state = self.lock();
-        if state.about.remove(&id).is_none() {
+        if !state.forget(id) {
             return Err(LibraryError::NotHere(id));
         }
-        state.ids.retain(|_, other| *other != id);
         let place = self.place(id);
         // First what makes it a resource, so that a crash leaves no half of one.
         fs::remove_file(place.join(ABOUT)).map_err(failed("remove", &place))?;
         fs::remove_dir_all(&place).map_err(failed("remove", &place))
     }
 
-    /// Bytes that the resources here take on disk, those shared in place aside.
+    /// Bytes that the resources here take on disk, those shared in place or pinned
+    /// aside.
     pub fn bytes_kept(&self) -> u64 {
         self.lock().about.values().map(kept).sum()
     }
@@ -412,7 +523,11 @@ impl Library {
 }
 
 fn kept(about: &About) -> u64 {
-    if about.shared.is_some() { 0 } else { about.size + about.tree_bytes.unwrap_or(0) }
+    if about.shared.is_some() || about.pinned {
+        0
+    } else {
+        about.size + about.tree_bytes.unwrap_or(0)
+    }
 }
 
 fn now_s() -> u64 {
@@ -421,7 +536,7 @@ fn now_s() -> u64 {
 
 fn own(dir: &Path, name: &str) -> Result<Arc<dyn DiskFile>, LibraryError> {
     let path = dir.join(name);
-    Ok(Arc::new(OwnFile::open(&path).map_err(failed("open", &path))?))
+    Ok(Arc::new(OpenFile::create(&path).map_err(failed("open", &path))?))
 }
 
 fn own_files(dir: &Path, prefix: &str) -> Result<Files, LibraryError> {
@@ -430,16 +545,9 @@ fn own_files(dir: &Path, prefix: &str) -> Result<Files, LibraryError> {
 }
 
 fn write_about(dir: &Path, about: &About) -> Result<(), LibraryError> {
-    let (path, new) = (dir.join(ABOUT), dir.join("about.new"));
+    let path = dir.join(ABOUT);
     let text = serde_json::to_vec_pretty(about).expect("it is plain data");
-    let write = || {
-        let mut file = fs::File::create(&new)?;
-        file.write_all(&text)?;
-        file.sync_all()?;
-        fs::rename(&new, &path)
-    };
-    write().map_err(failed("write", &path))?;
-    sync_directory(dir)
+    write_whole(&path, |file| file.write_all(&text)).map_err(failed("write", &path))
 }
 
 fn sync_directory(dir: &Path) -> Result<(), LibraryError> {

@@ -14,16 +14,12 @@ use std::{
 };
 
 use futures::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::{
-    sync::mpsc::{self, error::TrySendError},
-    task::block_in_place,
-    time::timeout,
-};
+use tokio::{sync::mpsc, task::block_in_place, time::timeout};
 use trefoil_content::{
     Part,
     message::{DATA_BYTES, FRAME_BYTES_MAX, Frame, Message},
     proof::{Encoder, ProofError, Verified, Verifier},
-    swarm::{Failure, Refusal, RequestId, Ticket},
+    swarm::{Failure, Refusal, RequestId, Source, Ticket},
 };
 use trefoil_net::{ContentLink, ContentReader, ContentWriter};
 use trefoil_types::{Offence, PeerId};
@@ -88,7 +84,7 @@ impl Peer {
     pub fn start(link: ContentLink, number: u64, events: mpsc::Sender<Event>) -> Self {
         let (orders, waiting) = mpsc::channel(ORDERS_MAX);
         let open = Arc::default();
-        let ContentLink { peer, read, write } = link;
+        let ContentLink { peer, read, write, .. } = link;
         let ear = Ear { peer, link: number, open: Arc::clone(&open), events: events.clone() };
         let mouth = Mouth { peer, waiting, serving: VecDeque::new(), events };
         tokio::spawn(async move {
@@ -121,7 +117,7 @@ impl Peer {
     }
 
     fn order(&self, order: Order) -> bool {
-        !matches!(self.orders.try_send(order), Err(TrySendError::Full(_) | TrySendError::Closed(_)))
+        self.orders.try_send(order).is_ok()
     }
 
     /// What is about to be asked under a ticket.
@@ -209,7 +205,10 @@ impl Ear {
             open.coming.remove(&ticket);
         }
         Ok(Some(match verified {
-            Ok(()) => Event::Arrived { resource, request, peer: self.peer, groups, bytes: content },
+            Ok(()) => {
+                let source = Source::Peer(self.peer);
+                Event::Arrived { resource, request, source, groups, bytes: content }
+            }
             Err(ProofError::Io(error)) => Event::Broken { resource, error },
             Err(error) => {
                 let group = match error {

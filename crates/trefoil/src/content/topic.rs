@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, io, ops::Range, sync::Arc, time::Duration};
 
 use tokio::{sync::oneshot, time::Instant};
 use trefoil_content::{
-    ContentId, groups,
-    proof::{ProofError, Verifier},
+    ContentId, Link, groups,
+    proof::{ProofError, Verifier, What},
     swarm::Source,
 };
 use trefoil_types::PeerId;
@@ -22,11 +22,10 @@ const IDLE: Duration = Duration::from_secs(300);
 /// Peers that are dialled for one resource because others named them.
 const DIALS_MAX: usize = 64;
 
-/// Somebody waits for a resource of which only the name is known.
+/// Somebody waits for a resource of which nothing is here yet.
 #[derive(Debug)]
 pub struct Seeking {
-    pub id: ContentId,
-    pub name: Option<String>,
+    pub link: Link,
     pub found: oneshot::Sender<Result<Arc<Held>, FetchError>>,
 }
 
@@ -39,13 +38,14 @@ impl Seeking {
         proof: &[u8],
     ) -> Result<Option<Held>, LibraryError> {
         let last = groups(size) - 1..groups(size);
-        let shows = Verifier::new(self.id.root, size, last).is_ok_and(|mut verifier| {
-            verifier.feed(proof, |_| Ok(())).is_ok() && verifier.is_through()
-        });
+        let shows =
+            Verifier::new(What::Groups, self.link.id.root, size, last).is_ok_and(|mut verifier| {
+                verifier.feed(proof, |_| Ok(())).is_ok() && verifier.is_through()
+            });
         if !shows {
             return Ok(None);
         }
-        let held = library.begin(self.id, size, self.name.clone())?;
+        let held = library.begin(&self.link, size)?;
         held.write_last_group(proof)?;
         Ok(Some(held))
     }
@@ -62,6 +62,7 @@ pub struct Want {
 
 #[derive(Debug)]
 pub struct Topic {
+    pub id: ContentId,
     held: Option<Arc<Held>>,
     seeking: Vec<Seeking>,
     wants: Vec<Want>,
@@ -82,8 +83,9 @@ pub struct Topic {
 }
 
 impl Topic {
-    pub fn new() -> Self {
+    pub fn new(id: ContentId) -> Self {
         Self {
+            id,
             held: None,
             seeking: Vec::new(),
             wants: Vec::new(),
@@ -119,11 +121,6 @@ impl Topic {
     /// For whom its store would be begun.
     pub fn seeking(&self) -> Option<&Seeking> {
         self.seeking.first()
-    }
-
-    pub fn id(&self) -> Option<ContentId> {
-        let held = self.held.as_ref().map(|held| held.id);
-        held.or(self.seeking.first().map(|seeking| seeking.id))
     }
 
     /// Whether nothing came of it since this was last asked.
@@ -241,11 +238,11 @@ impl Topic {
 }
 
 impl Held {
-    /// The last group, which shows the size, with its proof. Nothing for the files
-    /// of a directory: its manifest says their sizes.
+    /// The last group, which shows the size, with its proof. Nothing for hashes, and
+    /// for the files of a directory: their sizes are known.
     pub fn last_group(&self) -> Result<Vec<u8>, ProofError> {
         let mut proof = Vec::new();
-        if self.manifest.is_none() {
+        if self.is_bytes() {
             let mut encoder = self.store.encoder(&self.last_part())?;
             self.store.encode(0, &mut encoder, &mut proof, usize::MAX)?;
         }

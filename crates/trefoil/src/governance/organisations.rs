@@ -2,11 +2,11 @@
 
 use trefoil_types::{Address, B256};
 
-use super::{
-    Contract, GovernanceError,
-    abi::{Governance, IGovernance::Organisation},
+use super::abi::{Governance, IGovernance::Organisation};
+use crate::{
+    contract::{Contract, ContractError},
+    failure::Failure,
 };
-use crate::failure::Failure;
 
 /// `IGovernance.Status` (the ABI has a bare number).
 const STATUSES: [&str; 4] = ["none", "active", "suspended", "removed"];
@@ -18,7 +18,7 @@ pub struct Organisations(pub Vec<Organisation>);
 impl Organisations {
     /// # Errors
     /// As [`Contract::view`].
-    pub async fn read(contract: &Contract) -> Result<Self, GovernanceError> {
+    pub async fn read(contract: &Contract) -> Result<Self, ContractError> {
         contract.view(Governance::organisationsCall {}).await.map(Self)
     }
 

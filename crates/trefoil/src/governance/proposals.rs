@@ -6,7 +6,8 @@ use alloy_primitives::{Bytes, U256};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use trefoil_types::Address;
 
-use super::{Contract, GovernanceError, Organisations, abi::Governance};
+use super::{Organisations, abi::Governance};
+use crate::contract::{Contract, ContractError};
 
 /// The newest so many are looked through for open ones: more than any consortium
 /// decides in the week that a proposal stays open.
@@ -66,7 +67,7 @@ impl Contract {
     pub async fn open_proposals(
         &self,
         organisations: &Organisations,
-    ) -> Result<Vec<Proposal>, GovernanceError> {
+    ) -> Result<Vec<Proposal>, ContractError> {
         let newest = self.view(Governance::proposalCountCall {}).await?;
         let oldest = newest.saturating_sub(LOOKED_AT) + 1;
         stream::iter((oldest..=newest).rev())
@@ -85,7 +86,7 @@ impl Contract {
         &self,
         id: u64,
         organisations: &Organisations,
-    ) -> Result<Option<Proposal>, GovernanceError> {
+    ) -> Result<Option<Proposal>, ContractError> {
         let p = self.view(Governance::proposalCall { id: U256::from(id) }).await?;
         if p.closes == 0 {
             return Ok(None);
@@ -118,7 +119,7 @@ impl Contract {
         decider: u32,
         approving: &[u32],
         organisations: &Organisations,
-    ) -> Result<BTreeMap<u32, usize>, GovernanceError> {
+    ) -> Result<BTreeMap<u32, usize>, ContractError> {
         let mut partly = BTreeMap::new();
         let deciding = organisations.0.iter().filter(|o| decider == 0 || o.id == decider);
         for organisation in deciding.filter(|o| o.threshold > 1 && !approving.contains(&o.id)) {

@@ -1,4 +1,4 @@
-//! What the governing contracts' errors mean, and what to do about each.
+//! What the errors of genesis' contracts mean, and what to do about each.
 //!
 //! The matches name every error of the artifacts, so that a new one does not
 //! compile before it has words here.
@@ -14,13 +14,15 @@ use super::{
     },
     ether,
 };
+use crate::registry::abi::ContentRegistry::ContentRegistryErrors;
 
 /// A revert's data in words. Never fails: what is unknown is said as it is.
 pub fn refusal(data: &[u8]) -> String {
     let action = || GovernanceActionsErrors::abi_decode(data).ok().map(|e| action_refusal(&e));
     let decision = || GovernanceErrors::abi_decode(data).ok().and_then(|e| decision_refusal(&e));
     let stake = || StakingErrors::abi_decode(data).ok().and_then(|e| stake_refusal(&e));
-    action().or_else(decision).or_else(stake).unwrap_or_else(|| {
+    let name = || ContentRegistryErrors::abi_decode(data).ok().map(|e| name_refusal(&e));
+    action().or_else(decision).or_else(stake).or_else(name).unwrap_or_else(|| {
         let reason = Revert::abi_decode(data).ok().map(|revert| revert.reason);
         reason.unwrap_or_else(|| format!("it reverted with {}", hex::encode_prefixed(data)))
     })
@@ -257,6 +259,33 @@ fn stake_refusal(error: &StakingErrors) -> Option<String> {
         | E::OnlyTheNode(_)
         | E::OutOfRange(_) => return None,
     })
+}
+
+fn name_refusal(error: &ContentRegistryErrors) -> String {
+    use ContentRegistryErrors as E;
+    match error {
+        E::AlreadyWithdrawn(e) => {
+            format!("AlreadyWithdrawn: {}@{} was withdrawn before", e.name, e.version)
+        }
+        E::BadContentName(e) => format!(
+            "BadContentName: {:?} is no name; use 1 to 128 letters, digits, `.`, `-` and `_`, the first a letter or digit",
+            e.name
+        ),
+        E::BadOrganisations(_) => {
+            "BadOrganisations: name at most 16 organisations, by ascending numbers".into()
+        }
+        E::NotNewer(e) => format!(
+            "NotNewer: version {} is there already; publish a later one, or leave @VERSION out for the next",
+            e.newest
+        ),
+        E::NotPublished(e) => {
+            let version = if e.version == 0 { String::new() } else { format!("@{}", e.version) };
+            format!(
+                "NotPublished: {} has published no {}{version}, or has withdrawn it; see `trefoil names {}`",
+                e.publisher, e.name, e.name
+            )
+        }
+    }
 }
 
 fn out_of_range(

@@ -20,7 +20,7 @@ use super::{
     proposals::missing,
     *,
 };
-use crate::{client::Client, wallet::Wallet};
+use crate::{client::Client, contract::Contract, wallet::Wallet};
 
 const ACCOUNT: Address = address!("70997970C51812dc3A010C7d01b50e0d17dc79C8");
 const KEY: B256 = b256!("d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a");
@@ -290,7 +290,7 @@ async fn node(
     let address = listener.local_addr().unwrap();
     let server = axum::serve(listener, Router::new().route("/", post(handler))).into_future();
     tokio::spawn(server);
-    Contract::new(Client::new(&address.to_string()))
+    Contract::governing(Client::new(&address.to_string()))
 }
 
 fn wallet() -> Wallet {

@@ -72,7 +72,8 @@ impl Index {
         }
         let (height, state) = states.pop().filter(|_| states.is_empty())?;
         history.sort_unstable_by_key(|(archived, _)| archived.first);
-        let mut next = history.first().map_or(height.checked_add(1), |(a, _)| Some(a.first));
+        let end = height.checked_add(1)?;
+        let mut next = history.first().map_or(Some(end), |(a, _)| Some(a.first));
         for (Archived { first, last }, _) in &history {
             if Some(*first) != next || first > last {
                 return None;
@@ -80,7 +81,7 @@ impl Index {
             next = last.checked_add(1);
         }
         let history = history.into_iter().map(|(_, file)| file).collect();
-        (next == height.checked_add(1)).then_some(Self { height, state, history })
+        (next == Some(end)).then_some(Self { height, state, history })
     }
 
     /// # Errors

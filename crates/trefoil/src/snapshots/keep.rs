@@ -13,9 +13,11 @@ use trefoil_types::{ChainSpec, Height};
 use super::{
     Folder, KEPT,
     index::{Index, Listed, Name},
-    write_whole,
 };
-use crate::content::{Announced, Content, LibraryError};
+use crate::{
+    content::{Announced, Content, LibraryError},
+    disk::write_whole,
+};
 
 /// Why nothing is offered to newcomers.
 #[derive(Debug, thiserror::Error)]

@@ -6,8 +6,8 @@ use alloy_primitives::U256;
 use trefoil_crypto::Address;
 
 use super::{
-    ChainSpec, Fork, FoundingValidator, GOVERNING_ACTIONS, GOVERNING_CONTRACT, Kind, Organisation,
-    Staking,
+    CONTENT_REGISTRY, ChainSpec, Fork, FoundingValidator, GOVERNING_ACTIONS, GOVERNING_CONTRACT,
+    Kind, Organisation, Staking,
 };
 use crate::{limits, validator::ValidatorSetError};
 
@@ -61,12 +61,12 @@ impl ChainSpec {
         self.check_forks()?;
         self.validators.iter().try_for_each(|v| v.key.check())?;
         self.validator_set()?;
-        for reserved in [GOVERNING_CONTRACT, GOVERNING_ACTIONS] {
+        for reserved in [GOVERNING_CONTRACT, GOVERNING_ACTIONS, CONTENT_REGISTRY] {
             require(
                 !self.alloc.contains_key(&reserved),
                 "alloc",
                 format_args!("setting {reserved}"),
-                "leave that address out: the governing contract lies there",
+                "leave that address out: a contract of trefoil lies there",
             )?;
         }
         match self.kind {

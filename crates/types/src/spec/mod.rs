@@ -28,6 +28,10 @@ pub const GOVERNING_CONTRACT: Address = address!("747265666f696c0000000000000000
 /// room for (`contracts/src/GovernanceActions.sol`).
 pub const GOVERNING_ACTIONS: Address = address!("747265666f696c00000000000000000000000101");
 
+/// Where the names of content lie (`contracts/src/IContentRegistry.sol`), from
+/// genesis on, in every kind of network.
+pub const CONTENT_REGISTRY: Address = address!("747265666f696c00000000000000000000000002");
+
 /// Who may connect, and who decides who validates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -116,7 +116,7 @@ fn the_order_of_validators_does_not_matter() {
 /// Each wrong value is refused with its key, and what to write instead.
 #[test]
 fn a_wrong_spec_names_the_key_and_the_cure() {
-    let wrong: [(&str, Change); 25] = [
+    let wrong: [(&str, Change); 26] = [
         ("`chain_id` is 0; use 1", |s| s.chain_id = 0),
         ("`name` is \"a b\"", |s| s.name = "a b".into()),
         ("`gas_limit` is 5", |s| s.gas_limit = 5),
@@ -124,8 +124,11 @@ fn a_wrong_spec_names_the_key_and_the_cure() {
         ("`min_base_fee` is 6; use at most", |s| s.min_base_fee = Some(6)),
         ("`forks.cancun`", |s| s.forks.clear()),
         ("osaka before prague", |s| _ = s.forks.insert(Fork::Osaka, 1)),
-        ("the governing contract lies there", |s| {
+        ("a contract of trefoil lies there", |s| {
             s.alloc.insert(GOVERNING_CONTRACT, GenesisAccount::default());
+        }),
+        ("a contract of trefoil lies there", |s| {
+            s.alloc.insert(CONTENT_REGISTRY, GenesisAccount::default());
         }),
         ("0 entries on a consortium; write 1 to 64", |s| s.organisations.clear()),
         ("2 entries on a private network; write exactly one", |s| s.kind = Kind::Private),

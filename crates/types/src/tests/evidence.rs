@@ -118,6 +118,7 @@ fn a_proposal_holds_no_more_evidence_than_a_block_may() {
             header: Header::default(),
             tx_hashes: vec![],
             attached: Attached { evidence: vec![evidence(); count], parent_certificate: None },
+            bytes: 0,
         }))
     };
     let most = limits::BLOCK_EVIDENCE_MAX;

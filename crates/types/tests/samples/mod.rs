@@ -123,6 +123,7 @@ pub fn messages(n: u64) -> Vec<(&'static str, Message)> {
                 header: header(),
                 tx_hashes: hashes(n),
                 attached: attached(),
+                bytes: 1_100,
             })),
         ),
         (

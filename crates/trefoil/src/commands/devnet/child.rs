@@ -34,7 +34,6 @@ const LAST_LINES: usize = 6;
 
 pub struct Child {
     home: Home,
-    password: &'static str,
     state: State,
     wait: Duration,
 }
@@ -47,10 +46,10 @@ enum State {
 impl Child {
     /// # Errors
     /// The program or the log cannot be opened.
-    pub fn start(home: Home, password: &'static str) -> Result<Self, Failure> {
-        let process = launch(&home, password)?;
+    pub fn start(home: Home) -> Result<Self, Failure> {
+        let process = launch(&home)?;
         let state = State::Running { process, since: Instant::now() };
-        Ok(Self { home, password, state, wait: RESTART_MIN })
+        Ok(Self { home, state, wait: RESTART_MIN })
     }
 
     /// The process id; 0 for none.
@@ -81,7 +80,7 @@ impl Child {
                 )))
             }
             State::Dead { restart_at } if Instant::now() >= *restart_at => {
-                let process = launch(&self.home, self.password)?;
+                let process = launch(&self.home)?;
                 let id = process.id().unwrap_or(0);
                 self.state = State::Running { process, since: Instant::now() };
                 Ok(Some(format!("started again, pid {id}")))
@@ -101,7 +100,7 @@ impl Child {
     }
 }
 
-fn launch(home: &Home, password: &str) -> Result<process::Child, Failure> {
+fn launch(home: &Home) -> Result<process::Child, Failure> {
     let program = std::env::current_exe().map_err(|e| {
         Failure::told(format!("cannot find this program's own file: {e}"), "start it by its path")
     })?;
@@ -117,7 +116,6 @@ fn launch(home: &Home, password: &str) -> Result<process::Child, Failure> {
         }
     }
     command
-        .env("TREFOIL_PASSWORD", password)
         .stdin(Stdio::piped())
         .stdout(log)
         .stderr(log_again)

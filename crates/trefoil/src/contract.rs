@@ -1,4 +1,7 @@
-//! The governing contract, behind a node's JSON-RPC.
+//! A contract that genesis places, behind a node's JSON-RPC.
+//!
+//! What always holds: what is asked here any wallet can ask, with the same `to`
+//! and `data`.
 
 use std::time::Duration;
 
@@ -8,11 +11,14 @@ use alloy_sol_types::SolCall;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
-use trefoil_types::{Address, Kind, spec::GOVERNING_CONTRACT};
+use trefoil_types::{
+    Address, Kind,
+    spec::{CONTENT_REGISTRY, GOVERNING_CONTRACT},
+};
 
-use super::refusal;
 use crate::{
     client::{Client, ClientError},
+    governance::refusal,
     wallet::Wallet,
 };
 
@@ -27,19 +33,19 @@ const SPARE_GAS: u64 = 3_000_000;
 const GAS_MAX: u64 = 1 << 24;
 
 #[derive(Debug, thiserror::Error)]
-pub enum GovernanceError {
+pub enum ContractError {
     #[error(transparent)]
     Client(#[from] ClientError),
-    #[error("the governing contract refuses: {0}")]
-    Refused(String),
+    #[error("the {contract} refuses: {why}")]
+    Refused { contract: &'static str, why: String },
     #[error(
-        "the chain of {url} has no governing contract at {GOVERNING_CONTRACT}; name a node of a network that has one with --rpc or --dir"
+        "the chain of {url} has no {contract} at {address}; name a node of a network that has one with --rpc or --dir"
     )]
-    NoContract { url: String },
+    NoContract { url: String, contract: &'static str, address: Address },
     #[error(
-        "the governing contract of {url} answers {view} with something else; use the same version of trefoil as its nodes"
+        "the {contract} of {url} answers {view} with something else; use the same version of trefoil as its nodes"
     )]
-    Odd { url: String, view: &'static str },
+    Odd { url: String, contract: &'static str, view: &'static str },
     #[error("this network is {kind}: {instead}")]
     Kind { kind: &'static str, instead: &'static str },
     #[error(
@@ -66,11 +72,20 @@ pub struct Receipt {
 #[derive(Clone, Debug)]
 pub struct Contract {
     client: Client,
+    /// In words.
+    name: &'static str,
+    address: Address,
 }
 
 impl Contract {
-    pub fn new(client: Client) -> Self {
-        Self { client }
+    /// The one that governs the network.
+    pub fn governing(client: Client) -> Self {
+        Self { client, name: "governing contract", address: GOVERNING_CONTRACT }
+    }
+
+    /// The one that knows the names of content.
+    pub fn registry(client: Client) -> Self {
+        Self { client, name: "content registry", address: CONTENT_REGISTRY }
     }
 
     pub fn client(&self) -> &Client {
@@ -79,7 +94,7 @@ impl Contract {
 
     /// # Errors
     /// No answer, or not a trefoil node's.
-    pub async fn kind(&self) -> Result<Kind, GovernanceError> {
+    pub async fn kind(&self) -> Result<Kind, ContractError> {
         let status = self.client.call("trefoil_status", json!([])).await?;
         self.parse("trefoil_status", status["kind"].clone())
     }
@@ -88,10 +103,10 @@ impl Contract {
     ///
     /// # Errors
     /// As [`Contract::kind`], and on a public network.
-    pub async fn expect_members(&self) -> Result<(), GovernanceError> {
+    pub async fn expect_members(&self) -> Result<(), ContractError> {
         let instead = "who stakes validates, and nobody votes; use `trefoil validator stake`";
         match self.kind().await? {
-            Kind::Public => Err(GovernanceError::Kind { kind: "public", instead }),
+            Kind::Public => Err(ContractError::Kind { kind: "public", instead }),
             Kind::Private | Kind::Consortium => Ok(()),
         }
     }
@@ -100,7 +115,7 @@ impl Contract {
     ///
     /// # Errors
     /// As [`Contract::kind`], and on a network of organisations.
-    pub async fn expect_stake(&self) -> Result<(), GovernanceError> {
+    pub async fn expect_stake(&self) -> Result<(), ContractError> {
         let kind = match self.kind().await? {
             Kind::Public => return Ok(()),
             Kind::Private => "private",
@@ -108,14 +123,14 @@ impl Contract {
         };
         let instead =
             "validators are voted for, there is no stake; use `trefoil validator propose-add`";
-        Err(GovernanceError::Kind { kind, instead })
+        Err(ContractError::Kind { kind, instead })
     }
 
     /// What a view says after the newest block.
     ///
     /// # Errors
     /// No answer, no such contract, or its refusal.
-    pub async fn view<C: SolCall>(&self, call: C) -> Result<C::Return, GovernanceError> {
+    pub async fn view<C: SolCall>(&self, call: C) -> Result<C::Return, ContractError> {
         self.view_at(call, "latest".into()).await
     }
 
@@ -127,16 +142,20 @@ impl Contract {
         &self,
         call: C,
         block: Value,
-    ) -> Result<C::Return, GovernanceError> {
+    ) -> Result<C::Return, ContractError> {
         let url = || self.client.url().to_owned();
-        let request = json!({ "to": GOVERNING_CONTRACT, "input": Bytes::from(call.abi_encode()) });
+        let request = json!({ "to": self.address, "input": Bytes::from(call.abi_encode()) });
         let answer = self.call("eth_call", json!([request, block])).await?;
         let output: Bytes = self.parse("eth_call", answer)?;
         if output.is_empty() {
-            return Err(GovernanceError::NoContract { url: url() });
+            let (contract, address) = (self.name, self.address);
+            return Err(ContractError::NoContract { url: url(), contract, address });
         }
-        C::abi_decode_returns_validate(&output)
-            .map_err(|_| GovernanceError::Odd { url: url(), view: C::SIGNATURE })
+        C::abi_decode_returns_validate(&output).map_err(|_| ContractError::Odd {
+            url: url(),
+            contract: self.name,
+            view: C::SIGNATURE,
+        })
     }
 
     /// Signs a call of the contract, sends it, and waits until it is in a block.
@@ -149,17 +168,16 @@ impl Contract {
         wallet: &Wallet,
         data: Bytes,
         value: U256,
-    ) -> Result<Receipt, GovernanceError> {
+    ) -> Result<Receipt, ContractError> {
         let tx = self.draft(wallet.address(), data, value).await?;
         let signed = wallet.sign(tx);
         self.call("eth_sendRawTransaction", json!([signed.raw])).await?;
         let receipt = self.receipt(signed.hash).await?;
         match receipt.status.to() {
             1u64 => Ok(receipt),
-            _ => Err(GovernanceError::Failed {
-                hash: signed.hash,
-                height: receipt.block_number.to(),
-            }),
+            _ => {
+                Err(ContractError::Failed { hash: signed.hash, height: receipt.block_number.to() })
+            }
         }
     }
 
@@ -168,9 +186,8 @@ impl Contract {
         from: Address,
         input: Bytes,
         value: U256,
-    ) -> Result<TxEip1559, GovernanceError> {
-        let call =
-            json!({ "from": from, "to": GOVERNING_CONTRACT, "input": input, "value": value });
+    ) -> Result<TxEip1559, ContractError> {
+        let call = json!({ "from": from, "to": self.address, "input": input, "value": value });
         let gas = self.number("eth_estimateGas", json!([call])).await?;
         let latest = self.call("eth_getBlockByNumber", json!(["latest", false])).await?;
         let quantity = |key: &str| self.quantity("eth_getBlockByNumber", latest[key].clone());
@@ -186,14 +203,14 @@ impl Contract {
             gas_limit: gas.saturating_add(SPARE_GAS).min(block_gas).min(GAS_MAX),
             max_fee_per_gas: u128::from(base_fee) * 2 + u128::from(tip),
             max_priority_fee_per_gas: tip.into(),
-            to: TxKind::Call(GOVERNING_CONTRACT),
+            to: TxKind::Call(self.address),
             value,
             input,
             ..Default::default()
         })
     }
 
-    async fn receipt(&self, hash: B256) -> Result<Receipt, GovernanceError> {
+    async fn receipt(&self, hash: B256) -> Result<Receipt, ContractError> {
         let end = Instant::now() + RECEIPT_WAIT;
         loop {
             let method = "eth_getTransactionReceipt";
@@ -202,29 +219,29 @@ impl Contract {
                 return self.parse(method, receipt);
             }
             if Instant::now() > end {
-                return Err(GovernanceError::NotIncluded { hash });
+                return Err(ContractError::NotIncluded { hash });
             }
             sleep(RECEIPT_POLL).await;
         }
     }
 
-    async fn number(&self, method: &str, params: Value) -> Result<u64, GovernanceError> {
+    async fn number(&self, method: &str, params: Value) -> Result<u64, ContractError> {
         let answer = self.call(method, params).await?;
         self.quantity(method, answer)
     }
 
-    fn quantity(&self, method: &str, value: Value) -> Result<u64, GovernanceError> {
+    fn quantity(&self, method: &str, value: Value) -> Result<u64, ContractError> {
         self.parse::<U64>(method, value).map(|number| number.to())
     }
 
-    fn parse<T: DeserializeOwned>(&self, method: &str, value: Value) -> Result<T, GovernanceError> {
+    fn parse<T: DeserializeOwned>(&self, method: &str, value: Value) -> Result<T, ContractError> {
         serde_json::from_value(value).map_err(|_| self.client.odd(method).into())
     }
 
     /// A call whose refusal by the contract is said in words.
-    async fn call(&self, method: &str, params: Value) -> Result<Value, GovernanceError> {
+    async fn call(&self, method: &str, params: Value) -> Result<Value, ContractError> {
         self.client.call(method, params).await.map_err(|error| match error.reverted() {
-            Some(data) => GovernanceError::Refused(refusal(&data)),
+            Some(data) => ContractError::Refused { contract: self.name, why: refusal(&data) },
             None => error.into(),
         })
     }

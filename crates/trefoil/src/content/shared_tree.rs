@@ -1,8 +1,7 @@
-//! Files as stores see them: our own, and those of the user that are shared
-//! where they are.
+//! A user's directory as stores see it: its files, shared where they are.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::File,
     io::{self, ErrorKind},
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
@@ -11,77 +10,6 @@ use std::{
 
 use trefoil_content::Manifest;
 use trefoil_types::DiskFile;
-
-/// A file of ours.
-#[derive(Debug)]
-pub struct OwnFile(File);
-
-impl OwnFile {
-    /// Opens it, or makes it empty.
-    pub fn open(path: &Path) -> io::Result<Self> {
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false);
-        options.open(path).map(Self)
-    }
-}
-
-impl DiskFile for OwnFile {
-    fn len(&self) -> io::Result<u64> {
-        self.0.metadata().map(|meta| meta.len())
-    }
-
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
-        self.0.read_exact_at(buf, offset)
-    }
-
-    fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.0.write_all_at(data, offset)
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len)
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        self.0.sync_data()
-    }
-}
-
-fn read_only<T>() -> io::Result<T> {
-    Err(io::Error::new(ErrorKind::PermissionDenied, "a file of the user's is never written"))
-}
-
-/// A user's file, shared where it is.
-#[derive(Debug)]
-pub struct SharedFile(File);
-
-impl SharedFile {
-    pub fn open(path: &Path) -> io::Result<Self> {
-        File::open(path).map(Self)
-    }
-}
-
-impl DiskFile for SharedFile {
-    fn len(&self) -> io::Result<u64> {
-        self.0.metadata().map(|meta| meta.len())
-    }
-
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
-        self.0.read_exact_at(buf, offset)
-    }
-
-    fn write_at(&self, _: u64, _: &[u8]) -> io::Result<()> {
-        read_only()
-    }
-
-    fn set_len(&self, _: u64) -> io::Result<()> {
-        read_only()
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        Ok(())
-    }
-}
 
 /// The files of a user's directory, one behind the other as its manifest lists
 /// them, shared where they are.
@@ -120,6 +48,10 @@ impl SharedTree {
             }
         }
     }
+}
+
+fn read_only<T>() -> io::Result<T> {
+    Err(io::Error::new(ErrorKind::PermissionDenied, "a file of the user's is never written"))
 }
 
 impl DiskFile for SharedTree {

@@ -1,0 +1,271 @@
+//! Resources for some organisations only, between nodes of one process over the
+//! members' wire on loopback.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::SocketAddr,
+    path::Path,
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
+
+use futures::{AsyncReadExt as _, AsyncWriteExt as _};
+use tempfile::tempdir;
+use tokio::time::timeout;
+use trefoil::content::{Content, ContentConfig, FetchError, Selection, web::Credentials};
+use trefoil_content::{
+    AllowList, ContentId, Link,
+    message::{Frame, Message},
+    swarm::{Manner, Rates, Refusal, Resource, Ticket},
+};
+use trefoil_crypto::{Claims, NodeCertificate, Role, SecretKey, Serial};
+use trefoil_net::{Access, ContentLink, Lanes, Membership, NetHandle};
+use trefoil_types::{
+    Admission, B256, CaKey, Height, Members, Organisation, OrganisationId, PeerId, members::Status,
+};
+
+const LIMIT: Duration = Duration::from_secs(30);
+const GENESIS: B256 = B256::repeat_byte(7);
+const NOW: u64 = 1_800_000_000;
+
+fn key(n: u8) -> SecretKey {
+    SecretKey::from_seed(&[n; 32])
+}
+
+fn peer(n: u8) -> PeerId {
+    PeerId(key(n).public())
+}
+
+fn ca(organisation: OrganisationId) -> SecretKey {
+    SecretKey::from_seed(&[200 + organisation as u8; 32])
+}
+
+/// Three organisations.
+fn members() -> Members {
+    let organisation = |id: OrganisationId| Organisation {
+        id,
+        status: Status::Active,
+        name: format!("org-{id}"),
+        threshold: 1,
+        keys: vec![],
+        ca_keys: vec![CaKey { key: ca(id).public(), from: 0, until: Height::MAX }],
+    };
+    let organisations = (1..=3).map(|id| (id, organisation(id))).collect();
+    Members { organisations, ..Members::default() }
+}
+
+/// How node `n` of an organisation is let in.
+fn membership(n: u8, organisation: OrganisationId) -> Membership {
+    let claims = Claims {
+        genesis: GENESIS,
+        organisation,
+        peer: peer(n),
+        role: Role::Full,
+        serial: Serial([n; 20]),
+        not_before: NOW - 1000,
+        not_after: NOW + 365 * 86400,
+    };
+    let certificate = NodeCertificate::issue(&claims, &ca(organisation)).unwrap();
+    let members = Arc::new(members());
+    Membership {
+        certificate,
+        admission: Admission { genesis: GENESIS, height: 1, time: NOW, members },
+    }
+}
+
+type Known = (PeerId, SocketAddr);
+
+async fn net(n: u8, organisation: OrganisationId, known: &[Known]) -> (NetHandle, Lanes) {
+    let config = trefoil_net::Config {
+        identity: key(n),
+        listen: "127.0.0.1:0".parse().unwrap(),
+        peers: known.to_vec(),
+        genesis: GENESIS,
+        fork_id: [0; 4],
+        access: Access::Consortium(membership(n, organisation)),
+        inbound_max: 64,
+        inbound_per_source_max: 64,
+        discovery: None,
+    };
+    trefoil_net::start(config).await.unwrap()
+}
+
+struct Node {
+    content: Content,
+    at: Known,
+    _net: NetHandle,
+    _lanes: [trefoil_net::Inbox; 3],
+}
+
+impl Node {
+    async fn start(n: u8, organisation: OrganisationId, dir: &Path, known: &[Known]) -> Self {
+        let (net, lanes) = net(n, organisation, known).await;
+        let config = ContentConfig {
+            me: peer(n),
+            organisation: Some(organisation),
+            dir: dir.join(n.to_string()),
+            manner: Manner::Fair,
+            rates: Rates::default(),
+            quota: None,
+            origins: None,
+            credentials: Credentials::default(),
+        };
+        let content = Content::start(config, net.clone(), lanes.content).unwrap();
+        let at = (peer(n), net.listen_address());
+        let lanes = [lanes.consensus, lanes.catch_up, lanes.gossip];
+        Self { content, at, _net: net, _lanes: lanes }
+    }
+
+    /// Puts a file for some organisations, and returns the link to it.
+    async fn put(&self, path: &Path, allow: &[OrganisationId]) -> Link {
+        let allow = AllowList::new(allow.iter().copied()).unwrap();
+        let read = Arc::new(AtomicU64::new(0));
+        let id = self.content.put(path, None, allow, read).await.unwrap();
+        let allow = self.content.about(id).unwrap().allow;
+        Link { allow, ..id.into() }
+    }
+
+    async fn get(&self, link: &Link) -> Result<(), FetchError> {
+        let get = self.content.get(link, Selection::default());
+        timeout(LIMIT, get).await.expect("in time").map(drop)
+    }
+}
+
+fn resource(link: &Link) -> Resource {
+    Resource::file(link.id.root).among(&link.allow)
+}
+
+/// A member that says what it likes.
+struct Stranger(ContentLink);
+
+impl Stranger {
+    async fn say(&mut self, message: Message) {
+        let body = message.encode();
+        self.0.write.write_all(&(body.len() as u32).to_be_bytes()).await.unwrap();
+        self.0.write.write_all(&body).await.unwrap();
+        self.0.write.flush().await.unwrap();
+    }
+
+    async fn hear(&mut self) -> Message {
+        let read = async {
+            let mut length = [0; 4];
+            self.0.read.read_exact(&mut length).await.unwrap();
+            let mut body = vec![0; u32::from_be_bytes(length) as usize];
+            self.0.read.read_exact(&mut body).await.unwrap();
+            body
+        };
+        let body = timeout(LIMIT, read).await.expect("in time");
+        match Frame::decode(&body).unwrap() {
+            Frame::Message(message) => message,
+            data => panic!("{data:?}"),
+        }
+    }
+
+    /// The next message, but for what follows when `open` was offered.
+    async fn hear_besides(&mut self, open: Resource) -> Message {
+        loop {
+            match self.hear().await {
+                Message::News { resource, .. } | Message::Others { resource, .. }
+                    if resource == open => {}
+                message => break message,
+            }
+        }
+    }
+
+    /// What a node answers to who seeks and asks for a resource: nothing, and that
+    /// it has none. The next thing it hears is of what it may have.
+    async fn is_refused(&mut self, secret: Resource, open: Resource) {
+        self.say(Message::Find { resource: secret }).await;
+        let ticket = Ticket(1);
+        self.say(Message::Ask { resource: secret, ticket, piece: 0, from: 0 }).await;
+        let refused = Message::Refuse { resource: secret, ticket, why: Refusal::Missing };
+        assert_eq!(self.hear_besides(open).await, refused);
+        self.say(Message::Find { resource: open }).await;
+        match self.hear_besides(open).await {
+            Message::Offer { resource, .. } => assert_eq!(resource, open),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// What every node here answers to who asks for what it does not know is the
+/// same, so that nobody learns who has what.
+#[tokio::test(flavor = "multi_thread")]
+async fn members_of_other_organisations_are_answered_as_if_it_were_unknown() {
+    let dir = tempdir().unwrap();
+    let (secret, open) = (dir.path().join("secret"), dir.path().join("open"));
+    fs::write(&secret, vec![1; 100_000]).unwrap();
+    fs::write(&open, vec![2; 1_000]).unwrap();
+    let first = Node::start(1, 1, dir.path(), &[]).await;
+    let link = first.put(&secret, &[2]).await;
+    assert_eq!(link.allow.organisations(), [1, 2], "the node's own is on it");
+    let open = resource(&first.put(&open, &[]).await);
+    // A member on the list fetches it, with the list, which it keeps.
+    let second = Node::start(2, 2, dir.path(), &[first.at]).await;
+    second.get(&link).await.unwrap();
+    assert_eq!(second.content.about(link.id).unwrap().allow, link.allow);
+    second.get(&Link { allow: AllowList::default(), ..link.clone() }).await.unwrap();
+    assert_eq!(second.content.about(link.id).unwrap().allow, link.allow, "it stays");
+
+    for node in [&first, &second] {
+        if node.at == second.at {
+            second.get(&ContentId { root: open.0, ..link.id }.into()).await.unwrap();
+        }
+        let (_net, mut lanes) = net(9, 3, &[node.at]).await;
+        let wire = timeout(LIMIT, lanes.content.recv()).await.unwrap().unwrap();
+        let mut stranger = Stranger(wire);
+        stranger.is_refused(resource(&link), open).await;
+        // Neither by its bare name nor by a list of the stranger's.
+        stranger.is_refused(Resource::file(link.id.root), open).await;
+        let wider = AllowList::new([1, 2, 3]).unwrap();
+        stranger.is_refused(Resource::file(link.id.root).among(&wider), open).await;
+        // Nor does it come in by offering it.
+        let size = 100_000;
+        let resource = resource(&link);
+        let proof = node.content.open(link.id).await.unwrap().last_group().unwrap();
+        stranger.say(Message::Offer { resource, size, origin: false, proof }).await;
+        stranger.is_refused(resource, open).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_open_is_closed_when_it_is_put_for_some() {
+    let dir = tempdir().unwrap();
+    let (path, open) = (dir.path().join("file"), dir.path().join("open"));
+    fs::write(&path, vec![1; 100_000]).unwrap();
+    fs::write(&open, vec![2; 1_000]).unwrap();
+    let first = Node::start(1, 1, dir.path(), &[]).await;
+    let before = resource(&first.put(&path, &[]).await);
+    let open = resource(&first.put(&open, &[]).await);
+    let (_net, mut lanes) = net(9, 3, &[first.at]).await;
+    let wire = timeout(LIMIT, lanes.content.recv()).await.unwrap().unwrap();
+    let mut stranger = Stranger(wire);
+    stranger.say(Message::Find { resource: before }).await;
+    assert!(matches!(stranger.hear().await, Message::Offer { .. }));
+    assert!(matches!(stranger.hear().await, Message::News { .. }));
+    let link = first.put(&path, &[1]).await;
+    stranger.is_refused(before, open).await;
+    stranger.is_refused(resource(&link), open).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_not_on_a_list_is_told_so_by_its_own_node() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("file");
+    fs::write(&path, b"secret").unwrap();
+    let first = Node::start(1, 1, dir.path(), &[]).await;
+    let link = first.put(&path, &[2]).await;
+    let third = Node::start(3, 3, dir.path(), &[first.at]).await;
+    let refused = FetchError::NotAllowed { allow: link.allow.clone(), own: Some(3) };
+    assert_eq!(third.get(&link).await, Err(refused));
+    // Its own organisation's it may put, and a list too long is refused.
+    let many = AllowList::new(2..=17).unwrap();
+    let put = first.content.put(&path, None, many, Arc::default()).await;
+    assert!(put.unwrap_err().to_string().contains("17 organisations"));
+    // What is here of an earlier list is served to that list only.
+    let again = first.put(&path, &[3]).await;
+    third.get(&again).await.unwrap();
+    let names: BTreeMap<_, _> = first.content.list().into_iter().map(|a| (a.id, a.allow)).collect();
+    assert_eq!(names[&link.id.to_string()].organisations(), [1, 3]);
+}
