@@ -40,6 +40,10 @@ impl Dialler {
         Self { targets, min: timing.redial_min, max: timing.redial_max }
     }
 
+    pub fn is_configured(&self, peer: PeerId) -> bool {
+        self.targets.contains_key(&peer)
+    }
+
     /// When the next dial is due.
     pub fn deadline(&self) -> Option<Instant> {
         self.targets.values().filter_map(|target| target.next).min()

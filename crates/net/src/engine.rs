@@ -345,7 +345,7 @@ impl Engine {
                 place: place.clone(),
                 software: report.hello.software.clone(),
                 reach,
-                errand: !self.door.is_favoured(peer) && self.errands.iter().any(errand),
+                errand: !self.dialler.is_configured(peer) && self.errands.iter().any(errand),
             },
         );
         // It may have been cut since it asked. Whoever cuts it now finds it among

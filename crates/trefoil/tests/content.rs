@@ -5,7 +5,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicU64},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use axum::{
@@ -146,6 +146,34 @@ async fn a_file_comes_from_its_origin_and_then_from_the_others() {
     let fourth = node(4, dir.path(), &[third.at]).await;
     get(&fourth, id, &dir.path().join("fourth")).await;
     assert_eq!(fs::read(dir.path().join("fourth")).unwrap(), bytes);
+}
+
+/// Each is connected to the one before it, and peers name others two steps away at
+/// most: the rest is Kademlia's.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_near_has_is_found_within_two_seconds() {
+    let dir = tempdir().unwrap();
+    let bytes = sample(3_000_001);
+    let path = file(&dir, "big", &bytes);
+    let mut row = vec![node(1, dir.path(), &[]).await];
+    for n in 2..=8 {
+        row.push(node(n, dir.path(), &[row.last().unwrap().at]).await);
+    }
+    let id = put(&row[0], &path).await;
+    let few = |row: &[Node]| row.iter().all(|node| node.net.peers().len() <= 2);
+    let quiet = async {
+        // The searches of those who just came, and then the announcement.
+        for so in [false, true] {
+            while few(&row) != so {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+    };
+    timeout(LIMIT, quiet).await.expect("searches end");
+    let begun = Instant::now();
+    get(&row[7], id, &dir.path().join("last")).await;
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    assert_eq!(fs::read(dir.path().join("last")).unwrap(), bytes);
 }
 
 #[tokio::test(flavor = "multi_thread")]
