@@ -29,6 +29,8 @@ pub use io::{
 };
 use transfer::Transfer;
 
+use crate::Bits;
+
 #[derive(Clone, Debug)]
 pub struct Config {
     pub me: PeerId,
@@ -65,6 +67,11 @@ impl Swarm {
             last_request: 0,
         };
         Self { transfers: BTreeMap::new(), common }
+    }
+
+    /// The pieces that are here and that peers are told of, if the resource is open.
+    pub fn have(&self, resource: Resource) -> Option<&Bits> {
+        Some(&self.transfers.get(&resource)?.have)
     }
 
     /// One thing happened. What is known of no resource here changes nothing:

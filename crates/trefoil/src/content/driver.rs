@@ -730,7 +730,10 @@ impl Driver {
 
     /// Tells those whose pieces are here.
     fn settle(&mut self, resource: Resource) {
-        self.wish(resource, Topic::settle);
+        // What the swarm counts, not what the store has: that is ahead of it, and what is
+        // not wanted any more before it is counted would never be told to peers.
+        let Some(have) = self.swarm.have(resource).cloned() else { return };
+        self.wish(resource, |topic| topic.settle(&have));
     }
 
     /// Lets the swarm know if a change of a topic's wishes is one of what is wanted.

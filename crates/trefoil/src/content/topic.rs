@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, io, ops::Range, sync::Arc, time::Duration};
 
 use tokio::{sync::oneshot, time::Instant};
 use trefoil_content::{
-    ContentId, Link, groups,
+    Bits, ContentId, Link, groups,
     proof::{ProofError, Verifier, What},
     swarm::Source,
 };
@@ -157,9 +157,8 @@ impl Topic {
     }
 
     /// Tells those whose pieces are all here.
-    pub fn settle(&mut self) {
-        let Some(held) = &self.held else { return };
-        let done = |want: &mut Want| held.store.has(&held.layout, want.pieces.clone());
+    pub fn settle(&mut self, have: &Bits) {
+        let done = |want: &mut Want| want.pieces.clone().all(|piece| have.has(piece.into()));
         for want in self.wants.extract_if(.., done) {
             // Whoever waited may have given up.
             let _ = want.done.send(Ok(()));
