@@ -110,6 +110,11 @@ impl Bits {
         gap.min(range.end).saturating_sub(range.start)
     }
 
+    /// Whether all of `range` is in it, which an empty one always is.
+    pub fn has_all(&self, range: Range<u64>) -> bool {
+        self.prefix(range.clone()) == range.end.saturating_sub(range.start)
+    }
+
     /// `len / 8` bytes, the lowest number in the lowest bit of the first.
     pub fn to_bytes(&self) -> Vec<u8> {
         let bytes = self.words.iter().flat_map(|word| word.to_le_bytes());

@@ -173,21 +173,11 @@ impl PartialStore {
         let mut pieces = Bits::none(layout.pieces().into());
         for piece in 0..layout.pieces() {
             let row = self.row(&layout.part(piece));
-            if here.prefix(row.clone()) == row.end - row.start {
+            if here.has_all(row) {
                 pieces.insert(piece.into());
             }
         }
         pieces
-    }
-
-    /// Whether all of a run of pieces is here.
-    pub fn has(&self, layout: &Layout, pieces: Range<u32>) -> bool {
-        let Some(last) = pieces.end.checked_sub(1).filter(|last| pieces.start <= *last) else {
-            return true;
-        };
-        // Pieces and groups lie in the same order.
-        let row = self.row(&layout.part(pieces.start)).start..self.row(&layout.part(last)).end;
-        lock(&self.here).prefix(row.clone()) == row.end - row.start
     }
 
     /// Checks a part of this resource that is about to come.

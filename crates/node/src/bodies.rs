@@ -5,21 +5,29 @@
 //! others for theirs, so that it sends each transaction about once. A transaction
 //! proves itself by its hash, so it is passed on as it comes (`docs/adr/0022`).
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use alloy_eips::Encodable2718;
 use alloy_primitives::{Bytes, map::B256Map};
 use trefoil_types::{
     B256, Message, Millis, Offence, PeerId, RecoveredBlock, Time, Transaction, TxError, keccak256,
     limits,
-    message::{Bodies, GetBodies},
+    message::{Bodies, GetBodies, ProposedBlock},
 };
 
 use crate::{
     Effects, Job,
-    candidates::{Body, Candidate, Missing},
+    candidates::{Body, Candidate},
     node::{Node, Purpose},
 };
+
+/// How long missing transactions are left to come by gossip before they are
+/// asked for: asking at once would have a busy node send and recover twice what
+/// waits in a queue already.
+const GRACE: Millis = Millis(30);
 
 /// How long a peer has to send missing transactions before another is asked.
 const WAIT: Millis = Millis(300);
@@ -42,6 +50,104 @@ const PIECE_BYTES: usize = 64 * 1024;
 
 /// Transactions that peers wait for here, all together.
 const OWED_MAX: usize = 65_536;
+
+/// A block whose transactions are not all here.
+#[derive(Debug)]
+pub(crate) struct Missing {
+    pub proposed: ProposedBlock,
+    pub txs: Vec<Option<Transaction>>,
+    /// Where each hash that is missing belongs.
+    pub wanted: BTreeMap<B256, Vec<usize>>,
+    /// Hashes out for recovery of their senders.
+    pub recovering: BTreeSet<B256>,
+    /// Who sent the list of hashes.
+    pub from: PeerId,
+    pub timely: bool,
+    /// When it is time to ask for them (again).
+    pub ask_at: Time,
+    /// Of whom what was asked that did not come.
+    pub open: BTreeMap<B256, PeerId>,
+    /// Who gave some of it, and who is thought to give nothing, and when some came last.
+    pub gave: BTreeSet<PeerId>,
+    pub mute: BTreeSet<PeerId>,
+    pub moved_at: Time,
+    /// Whose turn it is to be asked: of the sender of the list, then of each other.
+    pub turn: u32,
+    /// How often something was asked for since something came.
+    pub tries: u32,
+    /// Copies of the proposal with other lists of hashes: someone lies.
+    pub alternates: Vec<(PeerId, ProposedBlock)>,
+}
+
+impl Missing {
+    pub fn new(
+        proposed: ProposedBlock,
+        from: PeerId,
+        timely: bool,
+        now: Time,
+        known: impl Fn(&B256) -> Option<Transaction>,
+    ) -> Self {
+        let ask_at = now + GRACE;
+        let mut wanted: BTreeMap<B256, Vec<usize>> = BTreeMap::new();
+        let txs: Vec<Option<Transaction>> = proposed.tx_hashes.iter().map(known).collect();
+        for (at, hash) in proposed.tx_hashes.iter().enumerate() {
+            if txs[at].is_none() {
+                wanted.entry(*hash).or_default().push(at);
+            }
+        }
+        Self {
+            proposed,
+            txs,
+            wanted,
+            recovering: BTreeSet::new(),
+            from,
+            timely,
+            ask_at,
+            open: BTreeMap::new(),
+            gave: BTreeSet::new(),
+            mute: BTreeSet::new(),
+            moved_at: ask_at,
+            turn: 0,
+            tries: 0,
+            alternates: vec![],
+        }
+    }
+
+    /// How many bytes a transaction has on average, as the proposal says.
+    pub fn tx_bytes(&self) -> u64 {
+        self.proposed.bytes / (self.proposed.tx_hashes.len() as u64).max(1)
+    }
+
+    /// Puts a transaction where it is missing; whether it was.
+    pub fn fill(&mut self, tx: &Transaction) -> bool {
+        self.open.remove(tx.tx_hash());
+        let Some(places) = self.wanted.remove(tx.tx_hash()) else { return false };
+        for at in places {
+            self.txs[at] = Some(tx.clone());
+        }
+        true
+    }
+
+    /// Forgets what was asked in vain, so that it is asked of others. While all
+    /// share, a validator that gave nothing though the own share is here is mute, and
+    /// the others have longer. Otherwise it is the next peer's turn.
+    fn give_up_on(&mut self, now: Time) {
+        if self.open.is_empty() {
+            return;
+        }
+        let sharing = self.turn == 0 && self.open.values().any(|peer| *peer != self.from);
+        if sharing && !self.open.values().any(|peer| *peer == self.from) {
+            let silent = self.open.values().filter(|peer| !self.gave.contains(peer));
+            self.mute.extend(silent);
+        }
+        if sharing && now.since(self.moved_at) < SHARED_WAIT {
+            self.open.retain(|_, peer| !self.mute.contains(peer));
+        } else {
+            self.open.clear();
+            self.turn += 1;
+        }
+    }
+}
 
 /// Who waits for which transactions of which block, until they come here.
 #[derive(Debug, Default)]
@@ -186,7 +292,7 @@ impl Node {
 
     /// A block of the current height, or the tip: the peer that asks may be a
     /// step behind.
-    fn whole_block(&self, hash: &B256) -> Option<std::sync::Arc<RecoveredBlock>> {
+    fn whole_block(&self, hash: &B256) -> Option<Arc<RecoveredBlock>> {
         if let Some(candidate) = self.candidates.get(hash) {
             return candidate.block().cloned();
         }
@@ -260,28 +366,6 @@ impl Node {
         }
         for hash in whole {
             self.judge(now, hash, fx);
-        }
-    }
-}
-
-impl Missing {
-    /// Forgets what was asked in vain, so that it is asked of others. While all
-    /// share, a validator that gave nothing though the own share is here is mute, and
-    /// the others have longer. Otherwise it is the next peer's turn.
-    fn give_up_on(&mut self, now: Time) {
-        if self.open.is_empty() {
-            return;
-        }
-        let sharing = self.turn == 0 && self.open.values().any(|peer| *peer != self.from);
-        if sharing && !self.open.values().any(|peer| *peer == self.from) {
-            let silent = self.open.values().filter(|peer| !self.gave.contains(peer));
-            self.mute.extend(silent);
-        }
-        if sharing && now.since(self.moved_at) < SHARED_WAIT {
-            self.open.retain(|_, peer| !self.mute.contains(peer));
-        } else {
-            self.open.clear();
-            self.turn += 1;
         }
     }
 }

@@ -3,24 +3,15 @@
 //! What always holds: at most [`CANDIDATES_MAX`] at a time, all children of the
 //! tip; a block is executed at most once while it is a candidate.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use trefoil_ledger::Outcome;
-use trefoil_types::{
-    B256, Message, Millis, PeerId, PublicKey, RecoveredBlock, Round, Time, Transaction,
-    message::ProposedBlock,
-};
+use trefoil_types::{B256, Message, PeerId, PublicKey, RecoveredBlock, Round, Time};
+
+use crate::bodies::Missing;
 
 /// Most heights need one; each further round may bring another.
 const CANDIDATES_MAX: usize = 16;
-
-/// How long missing transactions are left to come by gossip before they are
-/// asked for: asking at once would have a busy node send and recover twice what
-/// waits in a queue already.
-pub(crate) const BODIES_GRACE: Millis = Millis(30);
 
 #[derive(Debug, Default)]
 pub(crate) struct Candidates {
@@ -66,34 +57,6 @@ pub(crate) enum Body {
     },
 }
 
-/// A block whose transactions are not all here.
-#[derive(Debug)]
-pub(crate) struct Missing {
-    pub proposed: ProposedBlock,
-    pub txs: Vec<Option<Transaction>>,
-    /// Where each hash that is missing belongs.
-    pub wanted: BTreeMap<B256, Vec<usize>>,
-    /// Hashes out for recovery of their senders.
-    pub recovering: BTreeSet<B256>,
-    /// Who sent the list of hashes.
-    pub from: PeerId,
-    pub timely: bool,
-    /// When it is time to ask for them (again).
-    pub ask_at: Time,
-    /// Of whom what was asked that did not come.
-    pub open: BTreeMap<B256, PeerId>,
-    /// Who gave some of it, and who is thought to give nothing, and when some came last.
-    pub gave: BTreeSet<PeerId>,
-    pub mute: BTreeSet<PeerId>,
-    pub moved_at: Time,
-    /// Whose turn it is to be asked: of the sender of the list, then of each other.
-    pub turn: u32,
-    /// How often something was asked for since something came.
-    pub tries: u32,
-    /// Copies of the proposal with other lists of hashes: someone lies.
-    pub alternates: Vec<(PeerId, ProposedBlock)>,
-}
-
 impl Candidate {
     pub fn built(outcome: Outcome, round: Round) -> Self {
         let body = Body::Executed { outcome: Box::new(outcome), timely: true };
@@ -111,55 +74,6 @@ impl Candidate {
             Body::Executed { outcome, .. } => Some(outcome.block()),
             Body::Missing(_) | Body::Invalid { .. } => None,
         }
-    }
-}
-
-impl Missing {
-    pub fn new(
-        proposed: ProposedBlock,
-        from: PeerId,
-        timely: bool,
-        ask_at: Time,
-        known: impl Fn(&B256) -> Option<Transaction>,
-    ) -> Self {
-        let mut wanted: BTreeMap<B256, Vec<usize>> = BTreeMap::new();
-        let txs: Vec<Option<Transaction>> = proposed.tx_hashes.iter().map(known).collect();
-        for (at, hash) in proposed.tx_hashes.iter().enumerate() {
-            if txs[at].is_none() {
-                wanted.entry(*hash).or_default().push(at);
-            }
-        }
-        Self {
-            proposed,
-            txs,
-            wanted,
-            recovering: BTreeSet::new(),
-            from,
-            timely,
-            ask_at,
-            open: BTreeMap::new(),
-            gave: BTreeSet::new(),
-            mute: BTreeSet::new(),
-            moved_at: ask_at,
-            turn: 0,
-            tries: 0,
-            alternates: vec![],
-        }
-    }
-
-    /// How many bytes a transaction has on average, as the proposal says.
-    pub fn tx_bytes(&self) -> u64 {
-        self.proposed.bytes / (self.proposed.tx_hashes.len() as u64).max(1)
-    }
-
-    /// Puts a transaction where it is missing; whether it was.
-    pub fn fill(&mut self, tx: &Transaction) -> bool {
-        self.open.remove(tx.tx_hash());
-        let Some(places) = self.wanted.remove(tx.tx_hash()) else { return false };
-        for at in places {
-            self.txs[at] = Some(tx.clone());
-        }
-        true
     }
 }
 

@@ -182,9 +182,12 @@ impl Node {
     }
 
     fn spread(&mut self, now: Time, tx: &Transaction, source: Option<PeerId>) {
+        if self.peers.is_empty() {
+            return;
+        }
         let bytes = tx.encode_2718_len();
         let large = bytes > LARGE_BYTES && self.peers.len() > 1;
-        if self.peers.is_empty() || (source.is_some() && self.is_meshed() && !large) {
+        if source.is_some() && !large && self.is_meshed() {
             return;
         }
         let few = self.peers.len() <= PUSH_PEERS_MAX;

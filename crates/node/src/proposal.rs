@@ -16,7 +16,8 @@ use trefoil_types::{
 
 use crate::{
     Effects, To,
-    candidates::{BODIES_GRACE, Body, Candidate, Missing, Offer},
+    bodies::Missing,
+    candidates::{Body, Candidate, Offer},
     hearing::signature_key,
     node::Node,
 };
@@ -103,7 +104,7 @@ impl Node {
         }
         let timely = proposed.header.timestamp <= now.as_secs() + TIMESTAMP_AHEAD_S_MAX;
         let known = |hash: &B256| self.pool.get(hash).cloned();
-        let missing = Missing::new(proposed, from, timely, now + BODIES_GRACE, known);
+        let missing = Missing::new(proposed, from, timely, now, known);
         Body::Missing(Box::new(missing))
     }
 

@@ -326,7 +326,9 @@ impl Content {
         }
         let resource = Resource::file(id.root).among(allow);
         if let Some(held) = self.ask(|reply| Command::Store { resource, reply }).await? {
-            self.library.touch(id)?;
+            if self.library.touch(id)? {
+                self.provide();
+            }
             return Ok(held);
         }
         if !link.allow.admits(self.organisation) {
@@ -354,8 +356,9 @@ impl Content {
         tokio::task::block_in_place(|| {
             held.store.sync()?;
             let whole = held.store.is_whole();
-            self.library.change(held.id, |about| about.whole |= whole)?;
-            self.provide();
+            if self.library.change(held.id, |about| about.whole |= whole)? == Some(true) {
+                self.provide();
+            }
             Ok(held)
         })
     }
@@ -390,8 +393,8 @@ impl Content {
     /// When it is not here or cannot be written down.
     pub fn pin(&self, id: ContentId, pinned: bool) -> Result<(), LibraryError> {
         match self.library.change(id, |about| about.pinned = pinned)? {
-            true => Ok(()),
-            false => Err(LibraryError::NotHere(id)),
+            Some(_) => Ok(()),
+            None => Err(LibraryError::NotHere(id)),
         }
     }
 

@@ -182,11 +182,13 @@ fn the_files_of_a_directory_lie_one_behind_the_other() {
     let store = PartialStore::open([1; 32], contents.clone(), files.clone()).expect("memory");
     let rng = &mut ChaCha8Rng::seed_from_u64(1);
     for piece in [3, 0, 1, 2] {
-        assert!(!store.is_whole() && !store.has(&layout, 0..4));
+        assert!(!store.is_whole() && !store.pieces(&layout).has_all(0..4));
         fetch(&origin, &store, &layout.part(piece), rng);
-        assert!(store.has(&layout, piece..piece + 1));
+        let piece = u64::from(piece);
+        assert!(store.pieces(&layout).has_all(piece..piece + 1));
     }
-    assert!(store.has(&layout, 0..4) && store.has(&layout, 4..4));
+    let pieces = store.pieces(&layout);
+    assert!(pieces.has_all(0..4) && pieces.has_all(4..4));
     assert!(store.is_whole());
     store.sync().expect("memory does not fail");
     let store = PartialStore::open([1; 32], contents, files).expect("memory");

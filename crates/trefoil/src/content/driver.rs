@@ -6,11 +6,11 @@
 //! last group of an offer); what it keeps for a peer is bounded.
 
 mod approach;
+mod finding;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     io,
-    net::SocketAddr,
     sync::Arc,
     time::Duration,
 };
@@ -22,10 +22,10 @@ use tokio::{
 };
 use trefoil_content::{
     ContentId, News, Part,
-    message::{Message, OTHERS_MAX},
+    message::Message,
     swarm::{
-        Config, Effect, Failure, Input, Manner, Rates, Refusal, RequestId, Resource, Role, Source,
-        Swarm, Ticket,
+        Config, Effect, Failure, Input, Manner, Rates, Refusal, RequestId, Resource, Source, Swarm,
+        Ticket,
     },
 };
 use trefoil_net::{ContentLink, NetHandle};
@@ -40,18 +40,8 @@ use super::{
 };
 use crate::clock::Clock;
 
-/// What one peer seeks and this node does not have, at most.
-const WISHES_MAX: usize = 64;
-
 /// Stores are synced this often while something comes, and idle ones closed.
 const SYNC_EVERY: Duration = Duration::from_secs(1);
-
-/// Whether to look beyond the connected peers for what is wanted is asked this
-/// soon, again after four times as long while nobody offers it, and this often
-/// while somebody does.
-const LOOK_FIRST: Duration = Duration::from_millis(300);
-const LOOK_AGAIN_MAX: Duration = Duration::from_secs(60);
-const LOOK_WHILE_OFFERED: Duration = Duration::from_secs(5);
 
 /// Events that wait.
 pub const EVENTS_MAX: usize = 4_096;
@@ -365,63 +355,13 @@ impl Driver {
         }
     }
 
-    fn seek(&mut self, resource: Resource, seeking: Seeking) {
-        match self.topics.get_mut(&resource) {
-            Some(topic) => topic.seek(seeking),
-            None => {
-                let mut topic = Topic::new(seeking.link.id);
-                topic.seek(seeking);
-                self.topics.insert(resource, topic);
-            }
-        }
-        self.find(resource);
-    }
-
     fn fetch(&mut self, held: Arc<Held>, want: Want) {
         let resource = held.resource;
         self.open(&held);
-        self.wish(resource, |topic| topic.want(want));
+        self.wish(resource, |topic, _| topic.want(want));
         self.settle(resource);
         self.find(resource);
         self.approach(resource);
-    }
-
-    /// Asks everyone for a resource.
-    fn find(&mut self, resource: Resource) {
-        let Some(topic) = self.topics.get_mut(&resource).filter(|topic| topic.seeks()) else {
-            return;
-        };
-        if !std::mem::replace(&mut topic.watched, true) {
-            self.look_later(resource, LOOK_FIRST);
-        }
-        for peer in self.neighbours.keys().copied().collect::<Vec<_>>() {
-            self.say(peer, Message::Find { resource });
-        }
-    }
-
-    fn look_later(&self, resource: Resource, after: Duration) {
-        let events = self.event_to.clone();
-        task::spawn(async move {
-            sleep(after).await;
-            let _ = events.send(Event::Look { resource, after }).await;
-        });
-    }
-
-    /// Looks beyond the connected peers for what none of them offers, or of which
-    /// nothing comes. Whom the network finds is asked when it is connected.
-    fn look(&mut self, resource: Resource, after: Duration) {
-        let Some(topic) = self.topics.get_mut(&resource) else { return };
-        topic.watched = topic.seeks();
-        if !topic.watched {
-            return;
-        }
-        let offered = !topic.peers.is_empty();
-        if topic.stalls() || !offered {
-            let root = topic.id.root;
-            self.net.search(root);
-        }
-        let again = if offered { LOOK_WHILE_OFFERED } else { (after * 4).min(LOOK_AGAIN_MAX) };
-        self.look_later(resource, again);
     }
 
     /// Lets the swarm have a store, and tells those who wished for it.
@@ -519,106 +459,6 @@ impl Driver {
         }
     }
 
-    /// A peer wants a resource.
-    fn sought(&mut self, peer: PeerId, resource: Resource) {
-        if let Some(held) = self.store(resource) {
-            if !self.may_have(peer, &held) {
-                // Silence, as if it were unknown.
-                return;
-            }
-            self.offer(peer, resource);
-        } else if let Some(neighbour) = self.neighbours.get_mut(&peer)
-            && neighbour.wishes.len() < WISHES_MAX
-        {
-            neighbour.wishes.insert(resource);
-        }
-        self.name_others(peer, resource);
-    }
-
-    /// Tells a peer of the others who have or want a resource.
-    fn name_others(&mut self, peer: PeerId, resource: Resource) {
-        let topic = self.topics.get(&resource);
-        let known = self.neighbours.iter().filter(|(other, neighbour)| {
-            let has = topic.is_some_and(|topic| topic.peers.contains_key(other));
-            **other != peer && (has || neighbour.wishes.contains(&resource))
-        });
-        let reachable = known.filter_map(|(other, _)| Some((*other, self.net.reach(*other)?)));
-        let others: Vec<_> = reachable.take(OTHERS_MAX).collect();
-        if !others.is_empty() {
-            self.say(peer, Message::Others { resource, others });
-        }
-    }
-
-    /// Connects to those who are said to have or want a resource.
-    fn others(&mut self, resource: Resource, others: Vec<(PeerId, SocketAddr)>) {
-        let Some(topic) = self.topics.get_mut(&resource).filter(|topic| topic.seeks()) else {
-            return;
-        };
-        for (peer, address) in others {
-            if !self.neighbours.contains_key(&peer) && topic.may_dial(peer) {
-                self.net.dial(peer, address);
-            }
-        }
-    }
-
-    /// Whether a peer may know that this node has something, and have it.
-    fn may_have(&self, peer: PeerId, held: &Held) -> bool {
-        held.allow.admits(self.neighbours.get(&peer).and_then(|neighbour| neighbour.organisation))
-    }
-
-    fn offer(&mut self, peer: PeerId, resource: Resource) {
-        let Some(held) = self.topics.get(&resource).and_then(Topic::held).cloned() else { return };
-        if !self.may_have(peer, &held) {
-            return;
-        }
-        match held.last_group() {
-            Ok(proof) => {
-                let (size, origin) = (held.layout.bytes(), held.origin && held.store.is_whole());
-                self.say(peer, Message::Offer { resource, size, origin, proof });
-                self.join(peer, resource, Role::Peer);
-                self.tell_origins(resource, Some(peer));
-            }
-            Err(error) => tracing::warn!(%error, "cannot offer what was here"),
-        }
-    }
-
-    fn join(&mut self, peer: PeerId, resource: Resource, role: Role) {
-        // Nothing is told or served to whom it is not joined with.
-        let held = self.topics.get(&resource).and_then(Topic::held);
-        if !held.is_some_and(|held| self.may_have(peer, held)) {
-            return;
-        }
-        let Some(topic) = self.topics.get_mut(&resource) else { return };
-        if topic.peers.insert(peer, 0).is_none() {
-            self.input(Input::Joined { resource, source: Source::Peer(peer), role });
-        }
-    }
-
-    fn offered(&mut self, peer: PeerId, resource: Resource, size: u64, origin: bool, proof: &[u8]) {
-        let Some(topic) = self.topics.get_mut(&resource) else { return };
-        if topic.held().is_none() {
-            let Some(seeking) = topic.seeking() else { return };
-            match seeking.begin(&self.library, size, proof) {
-                Ok(Some(held)) => self.begun(&Arc::new(held)),
-                Ok(None) => return self.blame(peer, Offence::BadContent),
-                Err(error) => return self.close(resource, &FetchError::Library(error.to_string())),
-            }
-        }
-        let held = self.topics.get(&resource).and_then(Topic::held);
-        if held.is_some_and(|held| held.layout.bytes() == size) {
-            self.join(peer, resource, if origin { Role::Origin } else { Role::Peer });
-            self.net.keep(peer);
-        }
-    }
-
-    /// The size of what was sought is proven, and there is a store for it.
-    fn begun(&mut self, held: &Arc<Held>) {
-        self.open(held);
-        if let Some(topic) = self.topics.get_mut(&held.resource) {
-            topic.found();
-        }
-    }
-
     /// Hands an input to the swarm and carries out what follows. An input that
     /// comes of that waits until the rest is carried out.
     fn input(&mut self, input: Input) {
@@ -696,14 +536,15 @@ impl Driver {
     }
 
     fn tell(&mut self, resource: Resource, to: Option<PeerId>, news: &News) {
-        let news = news.encode();
-        let peers: Vec<PeerId> = match (to, self.topics.get(&resource)) {
-            (Some(peer), _) => vec![peer],
-            (None, Some(topic)) => topic.peers.keys().copied().collect(),
-            (None, None) => return,
-        };
-        for peer in peers {
-            self.say(peer, Message::News { resource, news: news.clone() });
+        self.say_to(to, resource, &Message::News { resource, news: news.encode() });
+    }
+
+    /// `None`: to all peers of the resource.
+    fn say_to(&mut self, to: Option<PeerId>, resource: Resource, message: &Message) {
+        let topic = self.topics.get(&resource).into_iter();
+        let all = || topic.flat_map(|topic| topic.peers.keys().copied()).collect();
+        for peer in to.map_or_else(all, |peer| vec![peer]) {
+            self.say(peer, message.clone());
         }
     }
 
@@ -732,15 +573,18 @@ impl Driver {
     fn settle(&mut self, resource: Resource) {
         // What the swarm counts, not what the store has: that is ahead of it, and what is
         // not wanted any more before it is counted would never be told to peers.
-        let Some(have) = self.swarm.have(resource).cloned() else { return };
-        self.wish(resource, |topic| topic.settle(&have));
+        self.wish(resource, |topic, swarm| {
+            if let Some(have) = swarm.have(resource) {
+                topic.settle(have);
+            }
+        });
     }
 
     /// Lets the swarm know if a change of a topic's wishes is one of what is wanted.
-    fn wish(&mut self, resource: Resource, change: impl FnOnce(&mut Topic)) {
+    fn wish(&mut self, resource: Resource, change: impl FnOnce(&mut Topic, &Swarm)) {
         let Some(topic) = self.topics.get_mut(&resource) else { return };
         let before = topic.wanted();
-        change(topic);
+        change(topic, &self.swarm);
         let wanted = topic.wanted();
         if wanted != before {
             let (pieces, sequential) = wanted.unwrap_or((0..0, false));
@@ -768,7 +612,7 @@ impl Driver {
     fn tidy(&mut self) {
         let resources: Vec<Resource> = self.topics.keys().copied().collect();
         for resource in resources {
-            self.wish(resource, Topic::forget_unwanted);
+            self.wish(resource, |topic, _| topic.forget_unwanted());
             self.approach(resource);
             let Some(topic) = self.topics.get_mut(&resource) else { continue };
             if topic.is_idle(Instant::now()) {

@@ -11,28 +11,25 @@
 //! What always holds: `about.json` is whole or absent; a resource without it is
 //! not there, and what lies around of it is swept at the start.
 
+mod hashing;
 mod remote;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    io::{self, ErrorKind, Read},
+    io::{self, ErrorKind},
     path::{Path, PathBuf},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
 };
 
 use serde::{Deserialize, Serialize};
 use trefoil_content::{
-    AllowError, AllowList, Content, ContentId, Entry, Files, Kind, Layout, LayoutError, Link,
-    Manifest, ManifestError, Origin, PartialStore,
-    proof::{self, ProofError},
-    swarm::Resource,
+    AllowError, AllowList, Content, ContentId, Files, Kind, Layout, LayoutError, Link, Manifest,
+    ManifestError, Origin, PartialStore, proof::ProofError, swarm::Resource,
 };
 use trefoil_types::DiskFile;
 
+use self::hashing::{hash_file, hash_tree, write_manifest};
 use super::shared_tree::SharedTree;
 use crate::{
     clock,
@@ -106,6 +103,25 @@ pub struct About {
     pub allow: AllowList,
 }
 
+impl About {
+    /// Of something of which nothing is here yet, and that is for everyone.
+    fn new(id: ContentId, name: Option<String>, size: u64) -> Self {
+        Self {
+            id: id.to_string(),
+            name,
+            size,
+            tree_bytes: None,
+            shared: None,
+            pinned: false,
+            origins: Vec::new(),
+            origin: false,
+            used_s: now_s(),
+            whole: false,
+            allow: AllowList::default(),
+        }
+    }
+}
+
 /// What is said of something when it is put.
 #[derive(Clone, Debug)]
 pub struct Terms {
@@ -131,6 +147,19 @@ pub struct Held {
 }
 
 impl Held {
+    /// `part`: which part of the resource it is, as if it were for everyone.
+    fn new(
+        id: ContentId,
+        about: &About,
+        part: Resource,
+        store: PartialStore,
+        layout: Layout,
+        manifest: Option<Manifest>,
+    ) -> Self {
+        let (resource, allow) = (part.among(&about.allow), about.allow.clone());
+        Self { id, resource, store, layout, origin: about.origin, allow, manifest }
+    }
+
     /// Whether it is the bytes of a file or manifest, not their hashes, nor a
     /// directory's files.
     pub fn is_bytes(&self) -> bool {
@@ -147,7 +176,7 @@ pub struct Library {
 #[derive(Debug, Default)]
 struct State {
     about: BTreeMap<ContentId, About>,
-    /// Both resources of a directory, and the one of a file.
+    /// By what peers call their parts, see [`resources`].
     ids: BTreeMap<Resource, ContentId>,
 }
 
@@ -227,32 +256,35 @@ impl Library {
         self.lock().ids.get(&resource).copied()
     }
 
-    /// Changes what is written of a resource; `false` if it is not here.
+    /// Changes what is written of a resource; tells whether that made a difference, or
+    /// `None` if it is not here.
     pub fn change(
         &self,
         id: ContentId,
         change: impl FnOnce(&mut About),
-    ) -> Result<bool, LibraryError> {
+    ) -> Result<Option<bool>, LibraryError> {
         let mut state = self.lock();
-        let Some(about) = state.about.get_mut(&id) else { return Ok(false) };
+        let Some(about) = state.about.get_mut(&id) else { return Ok(None) };
         let mut changed = about.clone();
         change(&mut changed);
-        if changed != *about {
+        let differs = changed != *about;
+        if differs {
             write_about(&self.place(id), &changed)?;
             *about = changed;
         }
-        Ok(true)
+        Ok(Some(differs))
     }
 
     /// Notes that it was asked for just now, to the minute: each note is a sync.
-    pub fn touch(&self, id: ContentId) -> Result<(), LibraryError> {
+    /// Tells whether there was something to note.
+    pub fn touch(&self, id: ContentId) -> Result<bool, LibraryError> {
         let now = now_s();
         let touch = |about: &mut About| {
             if about.used_s.saturating_add(TOUCH_S) <= now {
                 about.used_s = now;
             }
         };
-        self.change(id, touch).map(drop)
+        Ok(self.change(id, touch)? == Some(true))
     }
 
     /// Opens the store of a resource, if it is here. The files of a directory are
@@ -286,37 +318,22 @@ impl Library {
             }
             None => PartialStore::open(id.root, content, own_files(&place, "")?)?,
         };
-        Ok(Held {
-            id,
-            resource: Resource::file(id.root).among(&about.allow),
-            store,
-            layout: Layout::file(about.size)?,
-            origin: about.origin,
-            allow: about.allow.clone(),
-            manifest: None,
-        })
+        let layout = Layout::file(about.size)?;
+        Ok(Held::new(id, about, Resource::file(id.root), store, layout, None))
     }
 
     /// Opens the store of the hashes alone of a file or manifest that is here, or
     /// begins one.
     pub fn open_hashes(&self, id: ContentId) -> Result<Held, LibraryError> {
         let (about, place) = (self.about(id).ok_or(LibraryError::NotHere(id))?, self.place(id));
-        let Resource(name) = Resource::hashes(id.root);
+        let part = Resource::hashes(id.root);
         let (hashes, map) = (own(&place, "hashes")?, own(&place, HASHES_MAP)?);
-        let store = PartialStore::hashes(name, (id.root, about.size), hashes, map)?;
+        let store = PartialStore::hashes(part.0, (id.root, about.size), hashes, map)?;
         if about.whole {
             store.all_is_here();
         }
         let layout = Layout::hashes(about.size)?;
-        Ok(Held {
-            id,
-            resource: Resource(name).among(&about.allow),
-            store,
-            layout,
-            origin: about.origin,
-            allow: about.allow,
-            manifest: None,
-        })
+        Ok(Held::new(id, &about, part, store, layout, None))
     }
 
     fn open_tree(&self, id: ContentId, about: &About, bytes: &Held) -> Result<Held, LibraryError> {
@@ -326,24 +343,16 @@ impl Library {
         let manifest = Manifest::decode(&encoded)?;
         let contents: Vec<Content> =
             manifest.entries().iter().map(|entry| (entry.root, entry.size)).collect();
-        let Resource(name) = Resource::tree(id.root);
+        let part = Resource::tree(id.root);
         let store = match &about.shared {
             Some(path) => {
                 let data = Arc::new(SharedTree::new(path, &manifest));
-                PartialStore::whole(name, contents, data, own(&place, "tree.hashes")?)?
+                PartialStore::whole(part.0, contents, data, own(&place, "tree.hashes")?)?
             }
-            None => PartialStore::open(name, contents, own_files(&place, "tree.")?)?,
+            None => PartialStore::open(part.0, contents, own_files(&place, "tree.")?)?,
         };
         let layout = manifest.layout()?;
-        Ok(Held {
-            id,
-            resource: Resource(name).among(&about.allow),
-            store,
-            layout,
-            origin: about.origin,
-            allow: about.allow.clone(),
-            manifest: Some(manifest),
-        })
+        Ok(Held::new(id, about, part, store, layout, Some(manifest)))
     }
 
     /// Makes room for what a link leads to, whose size is proven.
@@ -351,19 +360,7 @@ impl Library {
         let id = link.id;
         let place = self.place(id);
         fs::create_dir_all(&place).map_err(failed("make", &place))?;
-        let about = About {
-            id: id.to_string(),
-            name: link.name.clone(),
-            size,
-            tree_bytes: None,
-            shared: None,
-            pinned: false,
-            origins: Vec::new(),
-            origin: false,
-            used_s: now_s(),
-            whole: false,
-            allow: link.allow.clone(),
-        };
+        let about = About { allow: link.allow.clone(), ..About::new(id, link.name.clone(), size) };
         write_about(&place, &about)?;
         let held = self.open_bytes(id, &about)?;
         self.lock().insert(id, about);
@@ -382,33 +379,26 @@ impl Library {
         let meta = fs::metadata(&path).map_err(failed("read", &path))?;
         let staging = self.staging()?;
         let name = terms.name.or_else(|| Some(path.file_name()?.to_str()?.to_owned()));
-        let mut about = About {
-            id: String::new(),
-            name,
-            size: meta.len(),
-            tree_bytes: None,
-            shared: Some(path.clone()),
-            pinned: true,
-            origins: Vec::new(),
-            origin: terms.origin,
-            used_s: now_s(),
-            whole: true,
-            allow: terms.allow,
-        };
-        let id = if meta.is_file() {
+        let (id, size, tree_bytes) = if meta.is_file() {
             let hashes = own(staging.path(), "hashes")?;
             let root = hash_file(&path, meta.len(), &*hashes, 0, read)?;
-            ContentId { kind: Kind::File, root }
+            (ContentId { kind: Kind::File, root }, meta.len(), None)
         } else if meta.is_dir() {
             let manifest = hash_tree(&path, staging.path(), read)?;
-            let encoded = manifest.encode();
-            about.size = encoded.len() as u64;
-            about.tree_bytes = Some(manifest.layout()?.bytes());
-            write_manifest(staging.path(), &encoded)?
+            let (encoded, bytes) = (manifest.encode(), manifest.layout()?.bytes());
+            (write_manifest(staging.path(), &encoded)?, encoded.len() as u64, Some(bytes))
         } else {
             return Err(LibraryError::Odd(path));
         };
-        about.id = id.to_string();
+        let about = About {
+            tree_bytes,
+            shared: Some(path),
+            pinned: true,
+            origin: terms.origin,
+            whole: true,
+            allow: terms.allow,
+            ..About::new(id, name, size)
+        };
         write_about(staging.path(), &about)?;
         self.install(id, about, staging)?;
         Ok(id)
@@ -552,92 +542,4 @@ fn write_about(dir: &Path, about: &About) -> Result<(), LibraryError> {
 
 fn sync_directory(dir: &Path) -> Result<(), LibraryError> {
     fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed("sync", dir))
-}
-
-/// Counts what is read.
-struct Counted<'a, R>(R, &'a AtomicU64);
-
-impl<R: Read> Read for Counted<'_, R> {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let count = self.0.read(buf)?;
-        self.1.fetch_add(count as u64, Ordering::Relaxed);
-        Ok(count)
-    }
-}
-
-/// Hashes the bytes that a file has now, no more and no fewer.
-fn hash_file(
-    path: &Path,
-    size: u64,
-    hashes: &dyn DiskFile,
-    at: u64,
-    read: &AtomicU64,
-) -> Result<[u8; 32], LibraryError> {
-    let file = fs::File::open(path).map_err(failed("open", path))?;
-    let reader = io::BufReader::with_capacity(1 << 20, Counted(file, read));
-    proof::hash(reader, size, hashes, at).map_err(|error| match error {
-        ProofError::Io(source) if source.kind() == ErrorKind::UnexpectedEof => {
-            let source = io::Error::other("it became shorter while it was read");
-            LibraryError::File { act: "read", path: path.into(), source }
-        }
-        ProofError::Io(source) => LibraryError::File { act: "read", path: path.into(), source },
-        error => error.into(),
-    })
-}
-
-/// Hashes every file below a directory.
-fn hash_tree(directory: &Path, staging: &Path, read: &AtomicU64) -> Result<Manifest, LibraryError> {
-    let mut files = Vec::new();
-    walk(directory, String::new(), &mut files)?;
-    // In the order of the manifest, since the hashes lie in it.
-    files.sort_unstable();
-    let hashes = own(staging, "tree.hashes")?;
-    let mut at = 0;
-    let mut entries = Vec::with_capacity(files.len());
-    for (path, size) in files {
-        let root = hash_file(&directory.join(&path), size, &*hashes, at, read)?;
-        at += proof::hashes_bytes(size);
-        entries.push(Entry { path, size, root });
-    }
-    hashes.sync().map_err(failed("write", staging))?;
-    Ok(Manifest::new(entries)?)
-}
-
-/// Lists the files below a directory. Links are followed to files, not to
-/// directories, which could go round in circles.
-fn walk(
-    directory: &Path,
-    below: String,
-    files: &mut Vec<(String, u64)>,
-) -> Result<(), LibraryError> {
-    for entry in fs::read_dir(directory).map_err(failed("read", directory))? {
-        let entry = entry.map_err(failed("read", directory))?;
-        let path = entry.path();
-        let name = entry.file_name().into_string().map_err(|_| LibraryError::Name(path.clone()))?;
-        let relative = if below.is_empty() { name } else { format!("{below}/{name}") };
-        let kind = entry.file_type().map_err(failed("read", &path))?;
-        if kind.is_dir() {
-            walk(&path, relative, files)?;
-            continue;
-        }
-        let meta = fs::metadata(&path).map_err(failed("read", &path))?;
-        if !meta.is_file() {
-            return Err(LibraryError::Odd(path));
-        }
-        files.push((relative, meta.len()));
-    }
-    Ok(())
-}
-
-/// Writes a manifest as a resource that is whole.
-fn write_manifest(staging: &Path, encoded: &[u8]) -> Result<ContentId, LibraryError> {
-    let path = staging.join("data");
-    fs::write(&path, encoded).map_err(failed("write", &path))?;
-    let (size, none) = (encoded.len() as u64, AtomicU64::new(0));
-    let files = own_files(staging, "")?;
-    let root = hash_file(&path, size, &*files.hashes, 0, &none)?;
-    let store = PartialStore::open(root, [(root, size)], files)?;
-    store.all_is_here();
-    store.sync().map_err(failed("write", &path))?;
-    Ok(ContentId { kind: Kind::Directory, root })
 }

@@ -158,7 +158,9 @@ impl Topic {
 
     /// Tells those whose pieces are all here.
     pub fn settle(&mut self, have: &Bits) {
-        let done = |want: &mut Want| want.pieces.clone().all(|piece| have.has(piece.into()));
+        let done = |want: &mut Want| {
+            have.has_all(u64::from(want.pieces.start)..u64::from(want.pieces.end))
+        };
         for want in self.wants.extract_if(.., done) {
             // Whoever waited may have given up.
             let _ = want.done.send(Ok(()));

@@ -22,13 +22,8 @@ impl Driver {
     /// `None`: tells all peers of this resource.
     pub(super) fn tell_origins(&mut self, resource: Resource, to: Option<PeerId>) {
         let origins = self.origins.tellable(resource);
-        if origins.is_empty() {
-            return;
-        }
-        let topic = self.topics.get(&resource);
-        let all = || topic.into_iter().flat_map(|topic| topic.peers.keys().copied()).collect();
-        for peer in to.map_or_else(all, |peer| vec![peer]) {
-            self.say(peer, Message::Origins { resource, origins: origins.clone() });
+        if !origins.is_empty() {
+            self.say_to(to, resource, &Message::Origins { resource, origins });
         }
     }
 

@@ -9,14 +9,14 @@ use std::{
 };
 
 use trefoil_content::{
-    AllowList, ContentId, GROUP_BYTES, Kind, ORIGINS_MAX, Origin, Part, PartialStore, groups,
+    ContentId, GROUP_BYTES, Kind, ORIGINS_MAX, Origin, Part, PartialStore, groups,
     proof::{self, ProofError},
     swarm::Resource,
 };
 
 use super::{
-    About, Counted, HASHES_MAP, Library, LibraryError, failed, now_s, own, own_files,
-    sync_directory,
+    About, HASHES_MAP, Library, LibraryError, failed, hashing::Counted, own, own_files,
+    sync_directory, write_about,
 };
 
 impl Library {
@@ -34,23 +34,16 @@ impl Library {
         let id = ContentId { kind: Kind::File, root };
         let last = origin.url().path_segments().and_then(|mut path| path.next_back());
         let name = name.or_else(|| last.filter(|name| !name.is_empty()).map(str::to_owned));
-        let about = About {
-            id: id.to_string(),
-            name,
-            size,
-            tree_bytes: None,
-            shared: None,
-            pinned: true,
-            origins: vec![origin.to_string()],
-            origin: true,
-            used_s: now_s(),
-            whole: false,
-            allow: AllowList::default(),
-        };
         match self.about(id) {
             Some(here) => self.add_origin(id, &here, origin, staging.path())?,
             None => {
-                super::write_about(staging.path(), &about)?;
+                let about = About {
+                    pinned: true,
+                    origins: vec![origin.to_string()],
+                    origin: true,
+                    ..About::new(id, name, size)
+                };
+                write_about(staging.path(), &about)?;
                 self.install(id, about, staging)?;
             }
         }
