@@ -21,7 +21,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from network import FUNDED, NODES, Account, Node, free_port_base, trefoil
+from network import FUNDED, NODES, Account, Node, found_public, free_port_base, trefoil
 
 from eth_utils import to_checksum_address  # noqa: E402 (network chose the Python)
 
@@ -43,14 +43,9 @@ class Chain:
     def __init__(self):
         self.dir = tempfile.TemporaryDirectory(prefix="trefoil-join-")
         self.folder, self.base = Path(self.dir.name) / "net", free_port_base(40)
-        at = [word for i in range(NODES) for word in ("--at", f"127.0.0.1:{self.base + 20 + i}")]
-        trefoil("network", "new", "--kind", "public", "--chain-id", CHAIN_ID,
-                "--idle-block-s", 1, "--base-fee", 0,
-                "--snapshot-every", 16, "--fund", f"{ACCOUNT.address}=1000000", *at, self.folder)
-        for chain in self.folder.glob("**/chain.toml"):
-            text = chain.read_text()
-            chain.write_text(re.sub(r"gas_limit = \d+", "gas_limit = 300000000", text))
-        folders = sorted(f.parent for f in self.folder.glob("*/chain.toml"))
+        at = [f"127.0.0.1:{self.base + 20 + i}" for i in range(NODES)]
+        folders = found_public(self.folder, at, "--chain-id", CHAIN_ID, "--idle-block-s", 1,
+                               "--snapshot-every", 16, "--fund", f"{ACCOUNT.address}=1000000")
         self.nodes = [Node(f, self.base + i) for i, f in enumerate(folders)]
         self.all = list(self.nodes)
         atexit.register(lambda: [node.process.kill() for node in self.all if node.process])
@@ -60,8 +55,9 @@ class Chain:
             node.reach(1)
 
     def send(self, nonce, to, data, value=0, gas=GAS_A_TX):
-        fields = {"chainId": CHAIN_ID, "nonce": nonce, "to": to and to_checksum_address(to), "data": data, "value": value,
-                  "gas": gas, "maxFeePerGas": 10**9, "maxPriorityFeePerGas": 1}
+        fields = {"chainId": CHAIN_ID, "nonce": nonce, "to": to and to_checksum_address(to),
+                  "data": data, "value": value, "gas": gas, "maxFeePerGas": 10**9,
+                  "maxPriorityFeePerGas": 1}
         signed = ACCOUNT.sign_transaction({k: v for k, v in fields.items() if v is not None})
         node = self.nodes[nonce % NODES] if to is None else self.nodes[0]
         tx = node.ask("eth_sendRawTransaction", "0x" + bytes(signed.raw_transaction).hex())

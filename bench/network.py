@@ -8,6 +8,7 @@ import atexit
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -37,6 +38,18 @@ def trefoil(*args, env=None):
     if done.returncode:
         sys.exit(f"FAILED: trefoil {' '.join(map(str, args))}\n{done.stdout}{done.stderr}")
     return done.stdout
+
+
+def found_public(folder, at, *flags):
+    """A gas-free public network with large blocks, a founder at each of `at`; the
+    founders' folders."""
+    named = [word for address in at for word in ("--at", address)]
+    trefoil("network", "new", "--kind", "public", "--validators", len(at), "--base-fee", 0,
+            *flags, *named, folder)
+    for chain in folder.glob("**/chain.toml"):
+        text = chain.read_text()
+        chain.write_text(re.sub(r"gas_limit = \d+", "gas_limit = 300000000", text))
+    return sorted(chain.parent for chain in folder.glob("*/chain.toml"))
 
 
 def percentile(values, part):

@@ -25,7 +25,7 @@ if INSIDE not in os.environ:
     os.execvp("unshare", ["unshare", "-n", sys.executable, *sys.argv])
 
 import network  # noqa: E402
-from network import FUNDED, Account, Node, trefoil  # noqa: E402
+from network import FUNDED, Account, Node, found_public  # noqa: E402
 
 CHAIN_ID, TX_BYTES = 99, 100_000
 ACCOUNT = Account.from_key(FUNDED)
@@ -84,17 +84,10 @@ class Shaped(Node):
 
 
 def found(folder, links):
-    at = [w for i in range(len(links.names)) for w in ("--at", f"10.99.0.{i + 1}:30330")]
-    trefoil("network", "new", "--kind", "public", "--chain-id", CHAIN_ID, "--base-fee", 0,
-            "--validators", len(links.names),
-            "--fund", f"{ACCOUNT.address}=1000000", *at, folder)
-    chains = sorted(folder.glob("*/chain.toml"))
-    for chain in [*chains, folder / "chain.toml"]:
-        lines = chain.read_text().splitlines()
-        lines = ["gas_limit = 300000000" if l.startswith("gas_limit") else l for l in lines]
-        chain.write_text("\n".join(lines) + "\n")
-    return [Shaped(chain.parent, name, f"10.99.0.{i + 1}")
-            for i, (chain, name) in enumerate(zip(chains, links.names))]
+    addresses = [f"10.99.0.{i + 1}" for i in range(len(links.names))]
+    folders = found_public(folder, [f"{address}:30330" for address in addresses],
+                           "--chain-id", CHAIN_ID, "--fund", f"{ACCOUNT.address}=1000000")
+    return [Shaped(*node) for node in zip(folders, links.names, addresses)]
 
 
 def measure(options, links):
