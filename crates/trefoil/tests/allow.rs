@@ -1,41 +1,34 @@
 //! Resources for some organisations only, between nodes of one process over the
 //! members' wire on loopback.
 
+mod sharing;
+
 use std::{
     collections::BTreeMap,
     fs,
-    net::SocketAddr,
     path::Path,
     sync::{Arc, atomic::AtomicU64},
     time::Duration,
 };
 
 use futures::{AsyncReadExt as _, AsyncWriteExt as _};
+use sharing::{GENESIS, Known, Node, net, peer};
 use tempfile::tempdir;
 use tokio::time::timeout;
-use trefoil::content::{Content, ContentConfig, FetchError, Selection, web::Credentials};
+use trefoil::content::{FetchError, Selection};
 use trefoil_content::{
     AllowList, ContentId, Link,
     message::{Frame, Message},
-    swarm::{Manner, Rates, Refusal, Resource, Ticket},
+    swarm::{Refusal, Resource, Ticket},
 };
 use trefoil_crypto::{Claims, NodeCertificate, Role, SecretKey, Serial};
-use trefoil_net::{Access, ContentLink, Lanes, Membership, NetHandle};
+use trefoil_net::{Access, ContentLink, Membership};
 use trefoil_types::{
-    Admission, B256, CaKey, Height, Members, Organisation, OrganisationId, PeerId, members::Status,
+    Admission, CaKey, Height, Members, Organisation, OrganisationId, members::Status,
 };
 
 const LIMIT: Duration = Duration::from_secs(30);
-const GENESIS: B256 = B256::repeat_byte(7);
 const NOW: u64 = 1_800_000_000;
-
-fn key(n: u8) -> SecretKey {
-    SecretKey::from_seed(&[n; 32])
-}
-
-fn peer(n: u8) -> PeerId {
-    PeerId(key(n).public())
-}
 
 fn ca(organisation: OrganisationId) -> SecretKey {
     SecretKey::from_seed(&[200 + organisation as u8; 32])
@@ -74,49 +67,16 @@ fn membership(n: u8, organisation: OrganisationId) -> Membership {
     }
 }
 
-type Known = (PeerId, SocketAddr);
-
-async fn net(n: u8, organisation: OrganisationId, known: &[Known]) -> (NetHandle, Lanes) {
-    let config = trefoil_net::Config {
-        identity: key(n),
-        listen: "127.0.0.1:0".parse().unwrap(),
-        peers: known.to_vec(),
-        genesis: GENESIS,
-        fork_id: [0; 4],
-        access: Access::Consortium(membership(n, organisation)),
-        inbound_max: 64,
-        inbound_per_source_max: 64,
-        discovery: None,
-    };
-    trefoil_net::start(config).await.unwrap()
+fn access(n: u8, organisation: OrganisationId) -> Access {
+    Access::Consortium(membership(n, organisation))
 }
 
-struct Node {
-    content: Content,
-    at: Known,
-    _net: NetHandle,
-    _lanes: [trefoil_net::Inbox; 3],
+/// Node `n`, of an organisation.
+async fn node(n: u8, organisation: OrganisationId, dir: &Path, known: &[Known]) -> Node {
+    Node::start(n, dir, access(n, organisation), known, |_| ()).await
 }
 
 impl Node {
-    async fn start(n: u8, organisation: OrganisationId, dir: &Path, known: &[Known]) -> Self {
-        let (net, lanes) = net(n, organisation, known).await;
-        let config = ContentConfig {
-            me: peer(n),
-            organisation: Some(organisation),
-            dir: dir.join(n.to_string()),
-            manner: Manner::Fair,
-            rates: Rates::default(),
-            quota: None,
-            origins: None,
-            credentials: Credentials::default(),
-        };
-        let content = Content::start(config, net.clone(), lanes.content).unwrap();
-        let at = (peer(n), net.listen_address());
-        let lanes = [lanes.consensus, lanes.catch_up, lanes.gossip];
-        Self { content, at, _net: net, _lanes: lanes }
-    }
-
     /// Puts a file for some organisations, and returns the link to it.
     async fn put(&self, path: &Path, allow: &[OrganisationId]) -> Link {
         let allow = AllowList::new(allow.iter().copied()).unwrap();
@@ -197,12 +157,12 @@ async fn members_of_other_organisations_are_answered_as_if_it_were_unknown() {
     let (secret, open) = (dir.path().join("secret"), dir.path().join("open"));
     fs::write(&secret, vec![1; 100_000]).unwrap();
     fs::write(&open, vec![2; 1_000]).unwrap();
-    let first = Node::start(1, 1, dir.path(), &[]).await;
+    let first = node(1, 1, dir.path(), &[]).await;
     let link = first.put(&secret, &[2]).await;
     assert_eq!(link.allow.organisations(), [1, 2], "the node's own is on it");
     let open = resource(&first.put(&open, &[]).await);
     // A member on the list fetches it, with the list, which it keeps.
-    let second = Node::start(2, 2, dir.path(), &[first.at]).await;
+    let second = node(2, 2, dir.path(), &[first.at]).await;
     second.get(&link).await.unwrap();
     assert_eq!(second.content.about(link.id).unwrap().allow, link.allow);
     second.get(&Link { allow: AllowList::default(), ..link.clone() }).await.unwrap();
@@ -212,7 +172,7 @@ async fn members_of_other_organisations_are_answered_as_if_it_were_unknown() {
         if node.at == second.at {
             second.get(&ContentId { root: open.0, ..link.id }.into()).await.unwrap();
         }
-        let (_net, mut lanes) = net(9, 3, &[node.at]).await;
+        let (_net, mut lanes) = net(9, access(9, 3), &[node.at]).await;
         let wire = timeout(LIMIT, lanes.content.recv()).await.unwrap().unwrap();
         let mut stranger = Stranger(wire);
         stranger.is_refused(resource(&link), open).await;
@@ -235,10 +195,10 @@ async fn what_was_open_is_closed_when_it_is_put_for_some() {
     let (path, open) = (dir.path().join("file"), dir.path().join("open"));
     fs::write(&path, vec![1; 100_000]).unwrap();
     fs::write(&open, vec![2; 1_000]).unwrap();
-    let first = Node::start(1, 1, dir.path(), &[]).await;
+    let first = node(1, 1, dir.path(), &[]).await;
     let before = resource(&first.put(&path, &[]).await);
     let open = resource(&first.put(&open, &[]).await);
-    let (_net, mut lanes) = net(9, 3, &[first.at]).await;
+    let (_net, mut lanes) = net(9, access(9, 3), &[first.at]).await;
     let wire = timeout(LIMIT, lanes.content.recv()).await.unwrap().unwrap();
     let mut stranger = Stranger(wire);
     stranger.say(Message::Find { resource: before }).await;
@@ -254,9 +214,9 @@ async fn who_is_not_on_a_list_is_told_so_by_its_own_node() {
     let dir = tempdir().unwrap();
     let path = dir.path().join("file");
     fs::write(&path, b"secret").unwrap();
-    let first = Node::start(1, 1, dir.path(), &[]).await;
+    let first = node(1, 1, dir.path(), &[]).await;
     let link = first.put(&path, &[2]).await;
-    let third = Node::start(3, 3, dir.path(), &[first.at]).await;
+    let third = node(3, 3, dir.path(), &[first.at]).await;
     let refused = FetchError::NotAllowed { allow: link.allow.clone(), own: Some(3) };
     assert_eq!(third.get(&link).await, Err(refused));
     // Its own organisation's it may put, and a list too long is refused.

@@ -1,8 +1,9 @@
 //! Content between nodes of one process over real sockets on loopback.
 
+mod sharing;
+
 use std::{
     fs,
-    net::SocketAddr,
     path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicU64},
     time::{Duration, Instant},
@@ -14,77 +15,30 @@ use axum::{
     http::{Request, StatusCode, header},
 };
 use futures::{AsyncReadExt as _, AsyncWriteExt as _, StreamExt as _};
+use sharing::{Known, Node, key, net, sample};
 use tempfile::{TempDir, tempdir};
 use tokio::time::timeout;
 use tower::ServiceExt as _;
 use trefoil::{
-    content::{
-        Content, ContentConfig, FetchError, Selection,
-        gateway::Gateway,
-        web::{Credentials, Reach},
-    },
+    content::{FetchError, Selection, gateway::Gateway, web::Reach},
     rpc::From,
     settings,
 };
 use trefoil_content::{
     AllowList, ContentId, Link, News,
     message::{FRAME_BYTES_MAX, Frame, Message},
-    swarm::{Manner, Rates, Resource},
+    swarm::Resource,
 };
-use trefoil_crypto::SecretKey;
-use trefoil_net::{Access, ContentLink, Lanes, NetHandle};
-use trefoil_types::{B256, PeerId};
+use trefoil_net::{Access, ContentLink};
+use trefoil_types::PeerId;
 
 const LIMIT: Duration = Duration::from_secs(30);
 
-fn key(n: u8) -> SecretKey {
-    SecretKey::from_seed(&[n; 32])
-}
-
-async fn net(n: u8, known: &[(PeerId, SocketAddr)]) -> (NetHandle, Lanes) {
-    let config = trefoil_net::Config {
-        identity: key(n),
-        listen: "127.0.0.1:0".parse().unwrap(),
-        peers: known.to_vec(),
-        genesis: B256::repeat_byte(7),
-        fork_id: [0; 4],
-        access: Access::Public { encrypt: false },
-        inbound_max: 64,
-        inbound_per_source_max: 64,
-        discovery: None,
-    };
-    trefoil_net::start(config).await.unwrap()
-}
-
-struct Node {
-    content: Content,
-    net: NetHandle,
-    at: (PeerId, SocketAddr),
-    _lanes: [trefoil_net::Inbox; 3],
-}
+const PUBLIC: Access = Access::Public { encrypt: false };
 
 /// Node `n` with its content in `dir`, connected to those it knows.
-async fn node(n: u8, dir: &Path, known: &[(PeerId, SocketAddr)]) -> Node {
-    let (net, lanes) = net(n, known).await;
-    let me = PeerId(key(n).public());
-    let config = ContentConfig {
-        me,
-        organisation: None,
-        dir: dir.join(n.to_string()),
-        manner: Manner::Fair,
-        rates: Rates::default(),
-        quota: None,
-        origins: Some(Reach::All),
-        credentials: Credentials::default(),
-    };
-    let content = Content::start(config, net.clone(), lanes.content).unwrap();
-    let at = (me, net.listen_address());
-    Node { content, net, at, _lanes: [lanes.consensus, lanes.catch_up, lanes.gossip] }
-}
-
-/// Bytes that differ from group to group.
-fn sample(size: usize) -> Vec<u8> {
-    (0..size).map(|at| (at / 251 + at * 7 + at / 65_537) as u8).collect()
+async fn node(n: u8, dir: &Path, known: &[Known]) -> Node {
+    Node::start(n, dir, PUBLIC, known, |config| config.origins = Some(Reach::All)).await
 }
 
 fn file(dir: &TempDir, name: &str, bytes: &[u8]) -> PathBuf {
@@ -291,7 +245,7 @@ async fn a_peer_that_lies_is_banned_and_another_serves() {
     let path = file(&dir, "true", &bytes);
     let origin = node(1, dir.path(), &[]).await;
     let id = put(&origin, &path).await;
-    let (liar, mut lanes) = net(9, &[]).await;
+    let (liar, mut lanes) = net(9, PUBLIC, &[]).await;
     let held = origin.content.open(id).await.unwrap();
     let proof = held.last_group().unwrap();
     let at = (PeerId(key(9).public()), liar.listen_address());

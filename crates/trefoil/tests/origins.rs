@@ -1,5 +1,7 @@
 //! HTTP servers as origins, good and bad, between nodes of one process on loopback.
 
+mod sharing;
+
 use std::{
     fs,
     io::Write as _,
@@ -20,6 +22,7 @@ use axum::{
     http::{HeaderMap, Response, StatusCode, header},
 };
 use futures::{StreamExt as _, stream};
+use sharing::{Node, sample};
 use tempfile::{TempDir, tempdir};
 use tokio::{
     net::TcpListener,
@@ -27,16 +30,11 @@ use tokio::{
     time::{sleep, timeout},
 };
 use trefoil::content::{
-    Content, ContentConfig, LibraryError, Progress, Selection,
+    ContentConfig, LibraryError, Progress, Selection,
     web::{Credentials, Reach},
 };
-use trefoil_content::{
-    ContentId,
-    swarm::{Manner, Rates},
-};
-use trefoil_crypto::SecretKey;
-use trefoil_net::{Access, NetHandle};
-use trefoil_types::{B256, PeerId};
+use trefoil_content::ContentId;
+use trefoil_net::Access;
 
 const LIMIT: Duration = Duration::from_secs(60);
 const SIZE: usize = 2_000_001;
@@ -173,13 +171,6 @@ async fn answer(State(shop): State<Arc<Shop>>, request: Request) -> Response<Bod
     response.body(body).unwrap()
 }
 
-struct Node {
-    content: Content,
-    net: NetHandle,
-    at: (PeerId, SocketAddr),
-    _lanes: [trefoil_net::Inbox; 3],
-}
-
 async fn node(n: u8, dir: &Path, known: &[&Node], origins: Option<Reach>) -> Node {
     node_with(n, dir, known, origins, Credentials::default()).await
 }
@@ -191,38 +182,11 @@ async fn node_with(
     origins: Option<Reach>,
     credentials: Credentials,
 ) -> Node {
-    let key = SecretKey::from_seed(&[n; 32]);
-    let me = PeerId(key.public());
-    let config = trefoil_net::Config {
-        identity: key,
-        listen: "127.0.0.1:0".parse().unwrap(),
-        peers: known.iter().map(|node| node.at).collect(),
-        genesis: B256::repeat_byte(7),
-        fork_id: [0; 4],
-        access: Access::Public { encrypt: false },
-        inbound_max: 64,
-        inbound_per_source_max: 64,
-        discovery: None,
+    let known: Vec<_> = known.iter().map(|node| node.at).collect();
+    let set = |config: &mut ContentConfig| {
+        (config.origins, config.credentials) = (origins, credentials);
     };
-    let (net, lanes) = trefoil_net::start(config).await.unwrap();
-    let config = ContentConfig {
-        me,
-        organisation: None,
-        dir: dir.join(n.to_string()),
-        manner: Manner::Fair,
-        rates: Rates::default(),
-        quota: None,
-        origins,
-        credentials,
-    };
-    let content = Content::start(config, net.clone(), lanes.content).unwrap();
-    let at = (me, net.listen_address());
-    Node { content, net, at, _lanes: [lanes.consensus, lanes.catch_up, lanes.gossip] }
-}
-
-/// Bytes that differ from group to group.
-fn sample() -> Vec<u8> {
-    (0..SIZE).map(|at| (at / 251 + at * 7 + at / 65_537) as u8).collect()
+    Node::start(n, dir, Access::Public { encrypt: false }, &known, set).await
 }
 
 async fn put(node: &Node, url: &str) -> Result<ContentId, LibraryError> {
@@ -243,13 +207,13 @@ async fn get(node: &Node, id: ContentId, dir: &TempDir) -> Progress {
     let out = tempfile::tempdir_in(dir).unwrap();
     let to = out.path().join("out");
     held.export_file(0, 0..held.layout.bytes(), &to).unwrap();
-    assert!(fs::read(to).unwrap() == sample(), "other bytes than were put");
+    assert!(fs::read(to).unwrap() == sample(SIZE), "other bytes than were put");
     node.content.progress(id).await.unwrap().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_server_has_is_read_once_and_comes_from_it_and_then_from_peers() {
-    let (dir, server) = (tempdir().unwrap(), Server::new(sample()));
+    let (dir, server) = (tempdir().unwrap(), Server::new(sample(SIZE)));
     let first = node(1, dir.path(), &[], None).await;
     let id = put(&first, &server.url()).await.unwrap();
     assert_eq!(server.served(), SIZE as u64);
@@ -275,7 +239,7 @@ async fn what_a_server_has_is_read_once_and_comes_from_it_and_then_from_peers() 
 /// Hashes and the server's name go on from peer to peer.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_registered_a_server_may_go() {
-    let (dir, server) = (tempdir().unwrap(), Server::new(sample()));
+    let (dir, server) = (tempdir().unwrap(), Server::new(sample(SIZE)));
     let first = node(1, dir.path(), &[], None).await;
     let id = put(&first, &server.url()).await.unwrap();
     let second = node(2, dir.path(), &[&first], Some(Reach::All)).await;
@@ -289,7 +253,7 @@ async fn who_registered_a_server_may_go() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_own_operators_server_is_asked_after_a_restart_whatever_peers_may_name() {
-    let (dir, server) = (tempdir().unwrap(), Server::new(sample()));
+    let (dir, server) = (tempdir().unwrap(), Server::new(sample(SIZE)));
     let first = node(1, dir.path(), &[], None).await;
     let id = put(&first, &server.url()).await.unwrap();
     first.net.shutdown();
@@ -302,7 +266,7 @@ async fn the_own_operators_server_is_asked_after_a_restart_whatever_peers_may_na
 /// A server that goes wrong is left, and another has the rest.
 async fn another_serves(spoil: impl FnOnce(&Server)) -> (Server, Server) {
     let dir = tempdir().unwrap();
-    let (bad, good) = (Server::new(sample()), Server::new(sample()));
+    let (bad, good) = (Server::new(sample(SIZE)), Server::new(sample(SIZE)));
     let first = node(1, dir.path(), &[], None).await;
     let id = put(&first, &bad.url()).await.unwrap();
     assert_eq!(put(&first, &good.url()).await.unwrap(), id);
@@ -340,7 +304,7 @@ async fn a_server_that_stalls_does_not_keep_the_rest() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_dies_does_not_keep_the_rest() {
     let dir = tempdir().unwrap();
-    let (bad, good) = (Server::new(sample()), Server::new(sample()));
+    let (bad, good) = (Server::new(sample(SIZE)), Server::new(sample(SIZE)));
     let first = node(1, dir.path(), &[], None).await;
     let id = put(&first, &bad.url()).await.unwrap();
     put(&first, &good.url()).await.unwrap();
@@ -351,7 +315,7 @@ async fn a_server_that_dies_does_not_keep_the_rest() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_says_retry_after_is_left_alone_for_that_long() {
-    let (dir, server) = (tempdir().unwrap(), Server::new(sample()));
+    let (dir, server) = (tempdir().unwrap(), Server::new(sample(SIZE)));
     let first = node(1, dir.path(), &[], None).await;
     let id = put(&first, &server.url()).await.unwrap();
     server.shop.heard.lock().unwrap().clear();
@@ -369,7 +333,7 @@ async fn who_says_retry_after_is_left_alone_for_that_long() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn reading_goes_on_where_the_connection_broke() {
-    let (dir, server) = (tempdir().unwrap(), Server::new(sample()));
+    let (dir, server) = (tempdir().unwrap(), Server::new(sample(SIZE)));
     server.set(Conduct::Breaks(900_000));
     let first = node(1, dir.path(), &[], None).await;
     let id = put(&first, &server.url()).await.unwrap();
@@ -380,7 +344,7 @@ async fn reading_goes_on_where_the_connection_broke() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_of_no_use_is_refused_in_words() {
-    let (dir, server) = (tempdir().unwrap(), Server::new(sample()));
+    let (dir, server) = (tempdir().unwrap(), Server::new(sample(SIZE)));
     let first = node(1, dir.path(), &[], None).await;
     let other = format!("http://{}/other", server.at);
     for (conduct, words) in [
@@ -406,7 +370,7 @@ async fn a_server_of_no_use_is_refused_in_words() {
 #[tokio::test(flavor = "multi_thread")]
 async fn credentials_stay_with_their_server_over_a_redirect() {
     let dir = tempdir().unwrap();
-    let (door, store) = (Server::new(Vec::new()), Server::new(sample()));
+    let (door, store) = (Server::new(Vec::new()), Server::new(sample(SIZE)));
     door.set(Conduct::Redirects(store.url()));
     let file = dir.path().join("credentials");
     let mut options = fs::OpenOptions::new();
@@ -429,7 +393,7 @@ async fn credentials_stay_with_their_server_over_a_redirect() {
 /// connect to its own machine.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_peer_cannot_lead_a_node_to_its_own_doors() {
-    let (dir, server) = (tempdir().unwrap(), Server::new(sample()));
+    let (dir, server) = (tempdir().unwrap(), Server::new(sample(SIZE)));
     let first = node(1, dir.path(), &[], Some(Reach::All)).await;
     let id = put(&first, &server.url()).await.unwrap();
     let name = format!("http://localhost:{}/data/big", server.at.port());
