@@ -70,11 +70,6 @@ impl FileDisk {
             Err(io::Error::new(ErrorKind::InvalidInput, format!("{name:?} is no file name")))
         }
     }
-
-    /// A name that appeared or went is durable only after this.
-    fn sync_directory(&self) -> io::Result<()> {
-        File::open(&self.dir)?.sync_all()
-    }
 }
 
 /// What a person can do about a failed file operation.
@@ -100,7 +95,7 @@ impl Disk for FileDisk {
         options.read(true).write(true);
         let file = match options.clone().create_new(true).open(&path) {
             Ok(file) => {
-                self.sync_directory()?;
+                sync_directory(&self.dir)?;
                 file
             }
             Err(e) if e.kind() == ErrorKind::AlreadyExists => options.open(&path)?,
@@ -128,8 +123,21 @@ impl Disk for FileDisk {
         match fs::remove_file(self.path(name)?) {
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
             Err(e) => Err(e),
-            Ok(()) => self.sync_directory(),
+            Ok(()) => sync_directory(&self.dir),
         }
+    }
+}
+
+/// Makes durable which files are in a directory.
+pub(crate) fn sync_directory(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+/// Removes a file, if it is there.
+pub(crate) fn remove_file(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
+        removed => removed,
     }
 }
 
@@ -148,7 +156,7 @@ pub(crate) fn write_whole<T, E: From<io::Error>>(
     file.get_ref().sync_all()?;
     fs::rename(&part, path)?;
     if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
-        File::open(dir)?.sync_all()?;
+        sync_directory(dir)?;
     }
     Ok(written)
 }

@@ -31,7 +31,7 @@ use trefoil_types::{ChainSpec, Disk, MemDisk, Offence, PeerId};
 use crate::{
     commands::progress::Bar,
     content::{Announced, Content, FetchError, Selection},
-    disk::FileDisk,
+    disk::{FileDisk, remove_file},
     failure::Failure,
     home::Home,
     host::{self, NodeKeys},
@@ -87,7 +87,7 @@ pub async fn join(
         let _ = drain.await;
     }
     joined?;
-    remove(&mark.0)
+    remove_file(&mark.0).map_err(|e| Failure::file("remove", &mark.0, e))
 }
 
 /// The file that is there until the node has joined.
@@ -154,7 +154,6 @@ impl<E: Into<Failure>> From<E> for Setback {
 }
 
 struct Newcomer {
-    data: PathBuf,
     mark: Mark,
     folder: Folder,
     spec: Arc<ChainSpec>,
@@ -189,10 +188,9 @@ impl Newcomer {
             tokio::spawn(async move { while lane.recv().await.is_some() {} })
         };
         let drains = [lanes.consensus, lanes.catch_up, lanes.gossip].map(drain).into();
-        let (data, folder) = (home.data(), home.snapshots());
-        let mark = Mark(data.join(MARK));
+        let (mark, folder) = (Mark(home.data().join(MARK)), home.snapshots());
         fs::create_dir_all(&folder.dir).map_err(|e| Failure::file("make", &folder.dir, e))?;
-        Ok((Self { data, mark, folder, spec: spec.clone(), disk, net, content }, drains))
+        Ok((Self { mark, folder, spec: spec.clone(), disk, net, content }, drains))
     }
 
     /// Until the node is at a recent block with all blocks before it, or (not
@@ -259,18 +257,18 @@ impl Newcomer {
         let index = self.index(target).await?;
         if let Standing::Nothing { .. } = self.standing()? {
             tracing::info!(height = target.height, bytes = index.state.size, "fetching a snapshot");
-            self.fetch(vec![index.state.clone()]).await?;
+            let paths = self.fetch(vec![index.state.clone()]).await?;
             let history = index.before(index.height.saturating_add(1)).cloned().collect();
-            let restored = self.restore(&index.state);
+            let restored = self.restore(&index.state, &paths[&index.state.id]);
             tokio::try_join!(restored, self.fetch(history))?;
         }
         let Standing::Chain { blocks_from, .. } = self.standing()? else {
             unreachable!("restored")
         };
         let missing: Vec<Listed> = index.before(blocks_from).cloned().collect();
-        self.fetch(missing.clone()).await?;
+        let paths = self.fetch(missing.clone()).await?;
         for archive in &missing {
-            self.import(archive).await?;
+            self.import(archive, &paths[&archive.id]).await?;
         }
         Ok(())
     }
@@ -282,7 +280,6 @@ impl Newcomer {
     /// The list of files that peers told of.
     async fn index(&self, target: Announced) -> Result<Index, Setback> {
         let id = file_id(target.index);
-        let listed = Listed { name: Name::Index(target.height), id, size: INDEX_BYTES_MAX };
         let held = tokio::select! {
             held = self.content.open(id) => held?,
             () = sleep(STALL) => return Err(Setback::Stalled),
@@ -291,24 +288,16 @@ impl Newcomer {
         if size > INDEX_BYTES_MAX {
             return Err(Setback::False(format!("its list has {size} bytes")));
         }
-        self.fetch(vec![Listed { size, ..listed }]).await?;
-        let path = self.path(id, listed.name);
-        let bytes = fs::read(&path).map_err(|e| Failure::file("read", &path, e))?;
+        let listed = Listed { name: Name::Index(target.height), id, size };
+        let paths = self.fetch(vec![listed]).await?;
+        let path = &paths[&id];
+        let bytes = fs::read(path).map_err(|e| Failure::file("read", path, e))?;
         let index = Index::decode(&bytes).filter(|index| index.height == target.height);
         index.ok_or_else(|| Setback::False("its list of files is none".into()))
     }
 
-    /// Where a file is that was fetched.
-    fn path(&self, id: ContentId, name: Name) -> PathBuf {
-        let shared = self.content.about(id).and_then(|about| about.shared);
-        shared.unwrap_or_else(|| match self.folder.path(name) {
-            path if path.exists() => path,
-            _ => self.data.join("content").join(id.to_string()).join("data"),
-        })
-    }
-
-    /// Fetches files, several at once, and shares them from the folder.
-    async fn fetch(&self, files: Vec<Listed>) -> Result<(), Setback> {
+    /// Fetches files, several at once, and shares them from the folder; where they are.
+    async fn fetch(&self, files: Vec<Listed>) -> Result<BTreeMap<ContentId, PathBuf>, Setback> {
         let total = files.iter().fold(0u64, |sum, file| sum.saturating_add(file.size));
         let (coming, mut done) = (Coming::default(), 0);
         let one = |file: Listed| {
@@ -319,20 +308,21 @@ impl Newcomer {
                 self.content.get(&link, Selection::default()).await?;
                 let from = self.content.progress(file.id).await?.unwrap_or_default().by_peer;
                 coming.end(file.id);
-                self.content.move_out(file.id, &self.folder.path(file.name)).await?;
-                Ok::<_, Setback>((file.size, from))
+                let path = self.content.move_out(file.id, &self.folder.path(file.name)).await?;
+                Ok::<_, Setback>((file, path, from))
             }
         };
         let mut all = std::pin::pin!(stream::iter(files).map(one).buffer_unordered(AT_ONCE));
         let (mut bar, mut look) = (Bar::new(false), interval(LOOK));
         let (mut here, mut moved) = (0, Instant::now());
-        let mut shares = BTreeMap::<PeerId, u64>::new();
+        let (mut shares, mut paths) = (BTreeMap::<PeerId, u64>::new(), BTreeMap::new());
         loop {
             tokio::select! {
                 next = all.next() => {
                     let Some(ended) = next else { break };
-                    let (size, from) = ended?;
-                    done += size;
+                    let (file, path, from) = ended?;
+                    done += file.size;
+                    paths.insert(file.id, path);
                     from.into_iter().for_each(|(peer, bytes)| *shares.entry(peer).or_default() += bytes);
                 }
                 _ = look.tick() => {
@@ -351,7 +341,7 @@ impl Newcomer {
         for (peer, bytes) in shares {
             tracing::info!(%peer, bytes, "gave");
         }
-        Ok(())
+        Ok(paths)
     }
 
     /// How many bytes are here of what is coming.
@@ -363,38 +353,39 @@ impl Newcomer {
         Ok(here)
     }
 
-    async fn restore(&self, state: &Listed) -> Result<(), Setback> {
+    async fn restore(&self, state: &Listed, path: &Path) -> Result<(), Setback> {
         let (disk, spec) = (self.disk.clone(), self.spec.clone());
         let began = Instant::now();
         let restored =
-            self.read(state, move |file| joining::restore(&*disk, &spec, file, None)).await?;
+            self.read(state, path, move |file| joining::restore(&*disk, &spec, file, None)).await?;
         let seconds = began.elapsed().as_secs_f64();
         tracing::info!(height = restored.height, counts = ?restored.counts, seconds, "restored the state");
         Ok(())
     }
 
-    async fn import(&self, archive: &Listed) -> Result<(), Setback> {
+    async fn import(&self, archive: &Listed, path: &Path) -> Result<(), Setback> {
         let (disk, spec) = (self.disk.clone(), self.spec.clone());
         let import =
             move |mut file| joining::import_archive(&*disk, &spec, &mut file, &senders_are_right);
-        self.read(archive, import).await.map(drop)
+        self.read(archive, path, import).await.map(drop)
     }
 
     /// Takes a file in. One that proves false is removed.
     async fn read<T: Send + 'static>(
         &self,
         listed: &Listed,
+        path: &Path,
         take: impl FnOnce(BufReader<fs::File>) -> Result<T, JoinError> + Send + 'static,
     ) -> Result<T, Setback> {
-        let path = self.path(listed.id, listed.name);
-        let file = fs::File::open(&path).map_err(|e| Failure::file("read", &path, e))?;
+        let file = fs::File::open(path).map_err(|e| Failure::file("read", path, e))?;
         let file = BufReader::with_capacity(1 << 20, file);
         let taken = spawn_blocking(move || take(file)).await;
         match taken.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic())) {
             Ok(taken) => Ok(taken),
             Err(error) if is_false(&error) => {
                 self.content.remove(listed.id).await?;
-                remove(&self.folder.path(listed.name))?;
+                let shared = self.folder.path(listed.name);
+                remove_file(&shared).map_err(|e| Failure::file("remove", &shared, e))?;
                 Err(Setback::False(format!("{}: {error}", listed.name)))
             }
             Err(error) => Err(error.into()),
@@ -423,15 +414,6 @@ fn is_false(error: &JoinError) -> bool {
         | JoinError::File(_)
         | JoinError::Taken { .. }
         | JoinError::Missing(_) => false,
-    }
-}
-
-fn remove(path: &Path) -> Result<(), Failure> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(Failure::file("remove", path, error))
-        }
-        _ => Ok(()),
     }
 }
 

@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 use trefoil_types::keccak256;
 
 use super::{Content, api::Api};
-use crate::rpc::From;
+use crate::{disk::remove_file, rpc::From};
 
 /// What is served of this node's content.
 #[derive(Clone, Debug)]
@@ -55,10 +55,7 @@ impl Admin {
     pub fn new(content: Content, data: &Path) -> std::io::Result<Self> {
         let token = hex::encode(rand::random::<[u8; 16]>());
         let path = token_file(data);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+        remove_file(&path)?;
         let mut file =
             fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
         file.write_all(token.as_bytes())?;

@@ -33,7 +33,7 @@ use self::hashing::{hash_file, hash_tree, write_manifest};
 use super::shared_tree::SharedTree;
 use crate::{
     clock,
-    disk::{OpenFile, write_whole},
+    disk::{OpenFile, remove_file, sync_directory, write_whole},
 };
 
 const ABOUT: &str = "about.json";
@@ -428,17 +428,13 @@ impl Library {
         }
         let place = self.place(id);
         let data = place.join("data");
-        match fs::remove_file(to) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                return Err(failed("replace", to)(error));
-            }
-            _ => {}
-        }
+        remove_file(to).map_err(failed("replace", to))?;
         match fs::hard_link(&data, to) {
             Err(error) if error.kind() == ErrorKind::CrossesDevices => return Ok(data),
             linked => linked.map_err(failed("write", to))?,
         }
-        sync_directory(to.parent().unwrap_or(Path::new(".")))?;
+        let dir = to.parent().unwrap_or(Path::new("."));
+        sync_directory(dir).map_err(failed("sync", dir))?;
         let path = to.canonicalize().map_err(failed("find", to))?;
         self.change(id, |about| {
             (about.shared, about.pinned, about.whole) = (Some(path.clone()), true, true);
@@ -462,7 +458,7 @@ impl Library {
             fs::remove_dir_all(&place).map_err(failed("replace", &place))?;
         }
         fs::rename(staging.keep(), &place).map_err(failed("write", &place))?;
-        sync_directory(&self.dir)?;
+        sync_directory(&self.dir).map_err(failed("sync", &self.dir))?;
         state.insert(id, about);
         Ok(())
     }
@@ -538,8 +534,4 @@ fn write_about(dir: &Path, about: &About) -> Result<(), LibraryError> {
     let path = dir.join(ABOUT);
     let text = serde_json::to_vec_pretty(about).expect("it is plain data");
     write_whole(&path, |file| file.write_all(&text)).map_err(failed("write", &path))
-}
-
-fn sync_directory(dir: &Path) -> Result<(), LibraryError> {
-    fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed("sync", dir))
 }

@@ -15,9 +15,9 @@ use trefoil_content::{
 };
 
 use super::{
-    About, HASHES_MAP, Library, LibraryError, failed, hashing::Counted, own, own_files,
-    sync_directory, write_about,
+    About, HASHES_MAP, Library, LibraryError, failed, hashing::Counted, own, own_files, write_about,
 };
+use crate::disk::sync_directory;
 
 impl Library {
     /// Reads the `size` bytes that `origin` has and hashes them. `read` counts them.
@@ -72,7 +72,7 @@ impl Library {
                 };
                 copy().map_err(failed("write", &path))?;
             }
-            sync_directory(&place)?;
+            sync_directory(&place).map_err(failed("sync", &place))?;
         }
         let origin = origin.to_string();
         self.change(id, |about| {
