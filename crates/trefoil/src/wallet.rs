@@ -10,7 +10,7 @@ use trefoil_types::Address;
 
 use crate::{
     failure::Failure,
-    keys::{self, KeyFile, KeyKind, KeysError},
+    keys::{self, KeyFile, KeyKind, KeysError, PasswordSource},
 };
 
 /// A secp256k1 key and the address that follows from it.
@@ -35,6 +35,15 @@ impl Wallet {
         let address = keys::account_address(secret)?;
         let secret = SecretKey::from_byte_array(*secret).expect("it has an address");
         Ok(Self { secret, address })
+    }
+
+    /// Opens the key of an account.
+    ///
+    /// # Errors
+    /// No password, a wrong one, or a file that holds no such key.
+    pub fn open(file: &Path, source: &PasswordSource) -> Result<Self, KeysError> {
+        let password = source.get(&file.display().to_string())?;
+        Self::new(&*keys::open(file, &password)?)
     }
 
     pub fn address(&self) -> Address {

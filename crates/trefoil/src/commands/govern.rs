@@ -21,7 +21,7 @@ use crate::{
         },
         ether,
     },
-    keys::{self, KeyFile},
+    keys::KeyFile,
     wallet::{self, Wallet},
 };
 
@@ -190,8 +190,7 @@ impl Writer<'_> {
             self.print_call(&data, value);
             return Ok(None);
         };
-        let password = self.args.password.source().get(&file.path.display().to_string())?;
-        let wallet = Wallet::new(&*keys::open(&file.path, &password)?)?;
+        let wallet = Wallet::open(&file.path, &self.args.password.source())?;
         Ok(Some(self.contract.send(&wallet, data, value).await?))
     }
 

@@ -7,7 +7,7 @@ use trefoil_types::{Address, OrganisationId};
 use super::{Password, arguments::account, block_on, content::Worker, progress::bytes};
 use crate::{
     failure::Failure,
-    keys::{self, PasswordSource},
+    keys::PasswordSource,
     registry::{self, Registry, Title, abi::IContentRegistry::Entry},
     wallet::{self, Wallet},
 };
@@ -30,8 +30,7 @@ impl Signer {
         let own = home.settings(&[])?.settings.keys.password_file;
         let given = self.password.source().file;
         let source = PasswordSource { file: given.or(Some(own).filter(|own| own.is_file())) };
-        let password = source.get(&file.path.display().to_string())?;
-        Ok(Wallet::new(&*keys::open(&file.path, &password)?)?)
+        Ok(Wallet::open(&file.path, &source)?)
     }
 }
 
