@@ -22,7 +22,9 @@ error AlreadyWithdrawn(string name, uint64 version);
 interface IContentRegistry {
     enum Kind {
         File,
-        Directory
+        Directory,
+        /// A file or directory that some can read, as an age file (age-encryption.org/v1) of a tar.
+        Sealed
     }
 
     struct Entry {
@@ -31,7 +33,7 @@ interface IContentRegistry {
         /// From 1.
         uint64 version;
         Kind kind;
-        /// BLAKE3 root of the file, or of the directory's manifest.
+        /// BLAKE3 root of the file (sealed: as it is stored), or of the directory's manifest.
         bytes32 root;
         /// Bytes: of the file, or of all files of the directory.
         uint64 size;

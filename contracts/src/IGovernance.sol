@@ -99,6 +99,8 @@ interface IGovernance is IMembership {
     function organisations() external view returns (Organisation[] memory);
     function nodes() external view returns (Node[] memory);
     function revokedSerials() external view returns (Serial[] memory);
+    /// X25519 keys to which content is sealed, of organisations 1, 2, …; 0: none.
+    function sealingKeys() external view returns (bytes32[] memory);
     function settings() external view returns (Settings memory);
     function forks() external view returns (Fork[] memory);
     function permissions(address account) external view returns (uint256);

@@ -62,6 +62,7 @@ abstract contract OrganisationActions is Acting, State {
         delete m.threshold;
         delete m.caKeys;
         delete m.serials;
+        delete m.sealingKey;
         for (uint256 i = _listed.length; i > 0; i--) {
             bytes32 peer = _listed[i - 1];
             if (_entries[peer].organisation == id) _unlist(peer);
@@ -153,6 +154,15 @@ abstract contract OrganisationActions is Acting, State {
             serials.pop();
         }
         _changed();
+    }
+
+    /// What members seal content to from now on: an X25519 key, of which its nodes keep the other half (0: none).
+    /// Consensus does not depend on it.
+    function setSealingKey(uint32 id, bytes32 key) external by(id) {
+        Member storage m = _existing(id);
+        if (m.sealingKey == key) revert NothingToChange();
+        m.sealingKey = key;
+        emit SealingKeyChanged(id, key);
     }
 
     // Parts.

@@ -25,6 +25,8 @@ abstract contract Organisations is Permissions, Calendar {
         address[] keys;
         IGovernance.CaKey[] caKeys;
         uint160[] serials;
+        /// X25519; 0: none.
+        bytes32 sealingKey;
     }
 
     struct Seat {
@@ -55,6 +57,7 @@ abstract contract Organisations is Permissions, Calendar {
     event CaKeyAdded(uint32 indexed id, bytes32 indexed key, uint64 from, uint64 until);
     event CaKeyEnds(uint32 indexed id, bytes32 indexed key, uint64 until);
     event SerialRevoked(uint32 indexed id, uint160 indexed serial);
+    event SealingKeyChanged(uint32 indexed id, bytes32 key);
     event SerialForgotten(uint32 indexed id, uint160 indexed serial);
 
     function _isActive(uint32 id) internal view returns (bool) {

@@ -53,6 +53,13 @@ abstract contract Views is IGovernance, State {
         }
     }
 
+    function sealingKeys() external view returns (bytes32[] memory all) {
+        all = new bytes32[](_organisations);
+        for (uint32 id = 1; id <= all.length; id++) {
+            all[id - 1] = _members[id].sealingKey;
+        }
+    }
+
     function revokedSerials() external view returns (Serial[] memory all) {
         uint256 count = 0;
         for (uint32 id = 1; id <= _organisations; id++) {

@@ -241,6 +241,19 @@ contract OrganisationsTest is GovernanceBase {
         decideOwn(1, fifth);
     }
 
+    function testContentIsSealedToWhatAnOrganisationSays() public {
+        start(2);
+        bytes memory set = abi.encodeCall(OrganisationActions.setSealingKey, (2, ed(77)));
+        decideOwn(2, set);
+        bytes32[] memory keys = gov.sealingKeys();
+        same("organisations", keys.length, 2);
+        require(keys[0] == 0 && keys[1] == ed(77), "its own only");
+        same("nothing for nodes", gov.version(), 1);
+        refusedOwn(2, set, abi.encodeWithSelector(NothingToChange.selector));
+        decideOwn(2, abi.encodeCall(OrganisationActions.setSealingKey, (2, 0)));
+        require(gov.sealingKeys()[1] == 0, "taken back");
+    }
+
     function testKeysRotate() public {
         start(2);
         address[] memory keys = new address[](1);

@@ -13,6 +13,8 @@ const RAW: u64 = 0x55;
 /// Of the range for private use (0x300000 to 0x3fffff): a [`crate::Manifest`].
 /// The table has no code for a list of names and BLAKE3 roots.
 const DIRECTORY: u64 = 0x30_7466;
+/// Of the same range: an age file of a tar (ADR 23).
+const SEALED: u64 = 0x30_7467;
 /// `blake3`, as a multihash, and its length.
 const BLAKE3: u64 = 0x1e;
 const DIGEST_BYTES: u64 = 32;
@@ -24,6 +26,8 @@ pub enum Kind {
     File,
     /// The bytes are a manifest.
     Directory,
+    /// A file or directory that some can read; others see a file.
+    Sealed,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,7 +42,9 @@ pub enum IdError {
     NotBase32,
     #[error("this content id is not a CIDv1 of a BLAKE3 root: nothing here can verify it")]
     NotBlake3,
-    #[error("content of codec {0:#x}: only files (0x55) and directories (0x307466) are known")]
+    #[error(
+        "content of codec {0:#x}: only files (0x55), directories (0x307466) and what is sealed (0x307467) are known"
+    )]
     UnknownCodec(u64),
 }
 
@@ -48,6 +54,7 @@ impl fmt::Display for ContentId {
         let codec = match self.kind {
             Kind::File => RAW,
             Kind::Directory => DIRECTORY,
+            Kind::Sealed => SEALED,
         };
         for number in [codec, BLAKE3, DIGEST_BYTES] {
             varint::put(&mut bytes, number);
@@ -79,6 +86,7 @@ impl FromStr for ContentId {
         let kind = match codec {
             RAW => Kind::File,
             DIRECTORY => Kind::Directory,
+            SEALED => Kind::Sealed,
             other => return Err(IdError::UnknownCodec(other)),
         };
         Ok(Self { kind, root })

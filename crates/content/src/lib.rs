@@ -30,7 +30,7 @@ pub use link::{LINK_BYTES_MAX, Link, LinkError};
 pub use manifest::{Entry, MANIFEST_BYTES_MAX, Manifest, ManifestError};
 pub use news::{News, NewsError};
 pub use origin::{ORIGIN_BYTES_MAX, ORIGINS_MAX, Origin, OriginError};
-pub use path::PathError;
+pub use path::{PATH_BYTES_MAX, PathError, check as check_path};
 pub use store::{Content, Files, PartialStore};
 
 #[cfg(test)]

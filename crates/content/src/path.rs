@@ -3,7 +3,8 @@
 
 /// Bytes of a name between separators: what file systems take.
 const NAME_BYTES_MAX: usize = 255;
-const PATH_BYTES_MAX: usize = 1_024;
+/// Bytes of a path below a directory.
+pub const PATH_BYTES_MAX: usize = 1_024;
 const DEPTH_MAX: usize = 64;
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -34,7 +35,10 @@ pub(crate) fn check_name(name: &str) -> Result<(), PathError> {
 }
 
 /// Whether this is a relative path that stays below its directory.
-pub(crate) fn check(path: &str) -> Result<(), PathError> {
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check(path: &str) -> Result<(), PathError> {
     if path.starts_with('/') {
         return Err(PathError::Escapes(path.chars().take(64).collect()));
     }

@@ -156,7 +156,7 @@ pub enum NetEvent {
 #[derive(Debug, thiserror::Error)]
 pub enum NetError {
     #[error(
-        "cannot listen on {address}: {reason}; another program may use the port: choose another with --p2p or stop it"
+        "cannot listen on {address}: {reason}; another program may use the port: stop it, or choose another (node: --p2p; share, fetch: --listen)"
     )]
     Listen { address: SocketAddr, reason: String },
     #[error(

@@ -16,6 +16,7 @@ pub(crate) mod progress;
 mod repair;
 mod report;
 mod run;
+mod sealing;
 mod settings;
 mod share;
 mod snapshot;

@@ -12,6 +12,7 @@ pub mod http;
 mod library;
 mod origins;
 mod peer;
+pub mod sealed;
 mod shared_tree;
 mod topic;
 pub mod web;
@@ -41,11 +42,11 @@ use trefoil_types::{Offence, OrganisationId, PeerId};
 pub use self::{
     driver::Announced,
     export::ExportError,
-    library::{About, Held, LibraryError},
+    library::{About, Held, LibraryError, Terms},
 };
 use self::{
     driver::{Command, Driver, EVENTS_MAX},
-    library::{Library, Terms},
+    library::Library,
     origins::Origins,
     topic::{Seeking, Want},
     web::{Credentials, Http, Reach, Reading, Server},
@@ -187,37 +188,17 @@ impl Content {
     pub async fn put(
         &self,
         path: &Path,
-        name: Option<String>,
-        allow: AllowList,
-        read: Arc<AtomicU64>,
-    ) -> Result<ContentId, LibraryError> {
-        let allow = match (allow.is_open(), self.organisation) {
-            (true, _) => allow,
-            (false, None) => return Err(LibraryError::NoOrganisation),
-            (false, Some(own)) => {
-                AllowList::new(allow.organisations().iter().copied().chain([own]))?
-            }
-        };
-        self.put_as(path, Terms { name, allow, origin: true }, read).await
-    }
-
-    /// As [`Content::put`], for a file that others have of themselves too: they do
-    /// not spare this node.
-    ///
-    /// # Errors
-    /// What cannot be read or named.
-    pub async fn share(&self, path: &Path) -> Result<ContentId, LibraryError> {
-        let terms = Terms { name: None, allow: AllowList::default(), origin: false };
-        self.put_as(path, terms, Arc::default()).await
-    }
-
-    async fn put_as(
-        &self,
-        path: &Path,
         terms: Terms,
         read: Arc<AtomicU64>,
     ) -> Result<ContentId, LibraryError> {
-        let allow = terms.allow.clone();
+        let allow = match (terms.allow.is_open(), self.organisation) {
+            (true, _) => terms.allow.clone(),
+            (false, None) => return Err(LibraryError::NoOrganisation),
+            (false, Some(own)) => {
+                AllowList::new(terms.allow.organisations().iter().copied().chain([own]))?
+            }
+        };
+        let terms = Terms { allow: allow.clone(), ..terms };
         let (library, path) = (self.library.clone(), path.to_path_buf());
         let put = spawn_blocking(move || library.put(&path, terms, &read)).await;
         let id = put.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
@@ -229,6 +210,15 @@ impl Content {
         }
         self.provide();
         Ok(id)
+    }
+
+    /// As [`Content::put`], for a file that others have of themselves too: they do
+    /// not spare this node.
+    ///
+    /// # Errors
+    /// What cannot be read or named.
+    pub async fn share(&self, path: &Path) -> Result<ContentId, LibraryError> {
+        self.put(path, Terms { origin: false, ..Terms::default() }, Arc::default()).await
     }
 
     /// Reads what an HTTP server has, once, and shares it from there: nothing is kept
@@ -268,7 +258,7 @@ impl Content {
     /// meanwhile.
     pub async fn get(&self, link: &Link, selection: Selection) -> Result<Arc<Held>, FetchError> {
         let file = self.store(link).await?;
-        if link.id.kind == Kind::File {
+        if link.id.kind != Kind::Directory {
             check_size(link, &file)?;
             let pieces = pieces(&file, 0, file.layout.bytes(), selection.range);
             self.fetch(&file, pieces, selection.sequential).await?;
@@ -295,8 +285,8 @@ impl Content {
     pub async fn open(&self, id: ContentId) -> Result<Arc<Held>, FetchError> {
         let file = self.store(&id.into()).await?;
         match id.kind {
-            Kind::File => Ok(file),
             Kind::Directory => self.tree(&file).await,
+            Kind::File | Kind::Sealed => Ok(file),
         }
     }
 

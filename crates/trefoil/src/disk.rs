@@ -88,6 +88,12 @@ pub(crate) fn cure(error: &io::Error) -> &'static str {
     }
 }
 
+/// Makes all files below a directory durable, and the rest of its file system: one
+/// call where one for each of many files would take minutes.
+pub(crate) fn sync_below(directory: &Path) -> io::Result<()> {
+    Ok(rustix::fs::syncfs(File::open(directory)?)?)
+}
+
 impl Disk for FileDisk {
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
         let path = self.path(name)?;

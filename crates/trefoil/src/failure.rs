@@ -13,7 +13,7 @@ use trefoil_types::SpecError;
 
 use crate::{
     client::ClientError,
-    content::{ExportError, FetchError, LibraryError, web::CredentialsError},
+    content::{ExportError, FetchError, LibraryError, sealed::SealedError, web::CredentialsError},
     contract::ContractError,
     disk::{DiskError, cure},
     invite::InviteError,
@@ -47,6 +47,8 @@ pub enum Failure {
     Fetch(#[from] FetchError),
     #[error(transparent)]
     Export(#[from] ExportError),
+    #[error(transparent)]
+    Sealed(#[from] SealedError),
     #[error(transparent)]
     Credentials(#[from] CredentialsError),
     #[error(transparent)]

@@ -2,13 +2,15 @@
 //!
 //! A node's directory holds `keys/node.json` (its name on the network), if it
 //! may validate `keys/validator.json`, if it keeps its organisation's CA key
-//! `keys/ca.json`, and any accounts. What always holds: a
+//! `keys/ca.json`, and any accounts and sealing keys. What always holds: a
 //! secret is never written in the clear, a key file is readable by its owner
 //! only, and a file from outside is checked before its numbers cost anything.
 //!
 //! The scrypt cost is N = 8192, r = 8, p = 1 (25 ms, 8 MiB), that of a light
 //! keystore: a validator must be able to restart by itself, so its password
 //! stands in a file or a variable beside it, and is best a random one.
+
+pub(crate) mod sealing;
 
 use std::{
     fmt, fs,
@@ -23,6 +25,7 @@ use trefoil_crypto::SecretKey;
 use trefoil_types::{Address, PeerId};
 use zeroize::{Zeroize as _, Zeroizing};
 
+pub use self::sealing::{SealingKey, SealingKeyError};
 use crate::disk::cure;
 
 /// A keystore file is about 500 bytes.
@@ -39,6 +42,8 @@ pub enum KeyKind {
     Ca,
     /// secp256k1: an Ethereum account.
     Account,
+    /// X25519: opens content that was sealed to it.
+    Sealing,
 }
 
 impl fmt::Display for KeyKind {
@@ -48,6 +53,7 @@ impl fmt::Display for KeyKind {
             Self::Node => "node",
             Self::Ca => "ca",
             Self::Account => "account",
+            Self::Sealing => "sealing",
         })
     }
 }
@@ -56,7 +62,7 @@ impl fmt::Display for KeyKind {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyFile {
     pub kind: KeyKind,
-    /// Validator and CA: public key; node: peer id; account: address.
+    /// Validator, CA and sealing: public key; node: peer id; account: address.
     pub public: String,
     pub path: PathBuf,
 }
@@ -158,6 +164,7 @@ pub fn public(kind: KeyKind, secret: &[u8; 32]) -> Result<String, KeysError> {
         KeyKind::Validator | KeyKind::Ca => SecretKey::from_seed(secret).public().to_string(),
         KeyKind::Node => PeerId(SecretKey::from_seed(secret).public()).to_string(),
         KeyKind::Account => account_address(secret)?.to_string(),
+        KeyKind::Sealing => SealingKey::of(secret).to_string(),
     })
 }
 
@@ -174,12 +181,24 @@ pub fn account_address(secret: &[u8; 32]) -> Result<Address, KeysError> {
     Ok(Address::from_raw_public_key(&public[1..]))
 }
 
-/// Reads 32 bytes of hex.
+/// A secret in the clear: 32 bytes of hex, or of a sealing key as the age tools read it.
+pub fn secret_text(kind: KeyKind, secret: &[u8; 32]) -> Password {
+    match kind {
+        KeyKind::Sealing => sealing::secret_text(secret),
+        _ => Zeroizing::new(format!("0x{}", *Zeroizing::new(hex::encode(secret)))),
+    }
+}
+
+/// Reads 32 bytes of hex; a sealing key also as the age tools write it.
 ///
 /// # Errors
 /// When it is something else, or no key of that kind.
 pub fn parse_secret(kind: KeyKind, text: &str) -> Result<Zeroizing<[u8; 32]>, KeysError> {
     let text = text.trim();
+    if let Some(secret) = Some(text).filter(|_| kind == KeyKind::Sealing).and_then(sealing::secret)
+    {
+        return Ok(secret);
+    }
     let mut secret = Zeroizing::new([0; 32]);
     hex::decode_to_slice(text.strip_prefix("0x").unwrap_or(text), secret.as_mut())
         .map_err(|_| KeysError::Secret { kind, reason: "it is not 64 hexadecimal digits" })?;
@@ -192,7 +211,9 @@ pub fn path(dir: &Path, kind: KeyKind, public: &str) -> PathBuf {
     let keys = dir.join("keys");
     match kind {
         KeyKind::Validator | KeyKind::Node | KeyKind::Ca => keys.join(format!("{kind}.json")),
-        KeyKind::Account => keys.join(format!("account-{}.json", public.to_lowercase())),
+        KeyKind::Account | KeyKind::Sealing => {
+            keys.join(format!("{kind}-{}.json", public.to_lowercase()))
+        }
     }
 }
 
@@ -334,6 +355,7 @@ pub fn describe(path: &Path) -> Result<KeyFile, KeysError> {
         Some("node") => KeyKind::Node,
         Some("ca") => KeyKind::Ca,
         Some("account") => KeyKind::Account,
+        Some("sealing") => KeyKind::Sealing,
         _ => return Err(malformed("it does not say what it is for; use `trefoil keys import`")),
     };
     let public = ours["public"].as_str().ok_or_else(|| malformed("it has no public key"))?;

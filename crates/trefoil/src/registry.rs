@@ -34,6 +34,9 @@ pub mod abi {
 /// As `contracts/src/ContentRegistry.sol` bounds it.
 const NAME_BYTES_MAX: usize = 128;
 
+/// `IContentRegistry.Kind`.
+const KINDS: [Kind; 3] = [Kind::File, Kind::Directory, Kind::Sealed];
+
 /// Entries that are asked for at once.
 const PAGE: u64 = 100;
 
@@ -206,7 +209,7 @@ impl Registry {
         let call = publishCall {
             name: title.name.clone(),
             version: title.version.unwrap_or(0),
-            kind: (link.id.kind == Kind::Directory).into(),
+            kind: KINDS.iter().position(|kind| *kind == link.id.kind).expect("all are there") as u8,
             root: link.id.root.into(),
             size: link.size.unwrap_or(0),
             organisations: link.allow.clone().into(),
@@ -258,7 +261,8 @@ async fn all<T>(
 /// # Errors
 /// A list of organisations that the registry would not have taken.
 pub fn link(entry: &Entry) -> Result<Link, AllowError> {
-    let kind = if entry.kind == 0 { Kind::File } else { Kind::Directory };
+    // Solidity lets no other number through.
+    let kind = KINDS[usize::from(entry.kind)];
     let id = ContentId { kind, root: entry.root.0 };
     let allow = AllowList::new(entry.organisations.iter().copied())?;
     Ok(Link { id, name: Some(entry.name.clone()), size: Some(entry.size), allow })

@@ -3,19 +3,13 @@
 
 mod sharing;
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::Path,
-    sync::{Arc, atomic::AtomicU64},
-    time::Duration,
-};
+use std::{collections::BTreeMap, fs, path::Path, sync::Arc, time::Duration};
 
 use futures::{AsyncReadExt as _, AsyncWriteExt as _};
 use sharing::{GENESIS, Known, Node, net, peer};
 use tempfile::tempdir;
 use tokio::time::timeout;
-use trefoil::content::{FetchError, Selection};
+use trefoil::content::{FetchError, Selection, Terms};
 use trefoil_content::{
     AllowList, ContentId, Link,
     message::{Frame, Message},
@@ -80,8 +74,8 @@ impl Node {
     /// Puts a file for some organisations, and returns the link to it.
     async fn put(&self, path: &Path, allow: &[OrganisationId]) -> Link {
         let allow = AllowList::new(allow.iter().copied()).unwrap();
-        let read = Arc::new(AtomicU64::new(0));
-        let id = self.content.put(path, None, allow, read).await.unwrap();
+        let terms = Terms { allow, ..Terms::default() };
+        let id = self.content.put(path, terms, Arc::default()).await.unwrap();
         let allow = self.content.about(id).unwrap().allow;
         Link { allow, ..id.into() }
     }
@@ -221,7 +215,8 @@ async fn who_is_not_on_a_list_is_told_so_by_its_own_node() {
     assert_eq!(third.get(&link).await, Err(refused));
     // Its own organisation's it may put, and a list too long is refused.
     let many = AllowList::new(2..=17).unwrap();
-    let put = first.content.put(&path, None, many, Arc::default()).await;
+    let terms = Terms { allow: many, ..Terms::default() };
+    let put = first.content.put(&path, terms, Arc::default()).await;
     assert!(put.unwrap_err().to_string().contains("17 organisations"));
     // What is here of an earlier list is served to that list only.
     let again = first.put(&path, &[3]).await;

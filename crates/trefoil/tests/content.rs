@@ -5,7 +5,7 @@ mod sharing;
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::{Arc, atomic::AtomicU64},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -20,12 +20,12 @@ use tempfile::{TempDir, tempdir};
 use tokio::time::timeout;
 use tower::ServiceExt as _;
 use trefoil::{
-    content::{FetchError, Selection, gateway::Gateway, web::Reach},
+    content::{FetchError, Selection, Terms, gateway::Gateway, web::Reach},
     rpc::From,
     settings,
 };
 use trefoil_content::{
-    AllowList, ContentId, Link, News,
+    ContentId, Link, News,
     message::{FRAME_BYTES_MAX, Frame, Message},
     swarm::Resource,
 };
@@ -49,7 +49,7 @@ fn file(dir: &TempDir, name: &str, bytes: &[u8]) -> PathBuf {
 }
 
 async fn put(node: &Node, path: &Path) -> ContentId {
-    node.content.put(path, None, AllowList::default(), Arc::new(AtomicU64::new(0))).await.unwrap()
+    node.content.put(path, Terms::default(), Arc::default()).await.unwrap()
 }
 
 /// Fetches all of it and returns where it was written.

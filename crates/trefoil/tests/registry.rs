@@ -93,10 +93,47 @@ fn what_is_for_some_organisations_is_served_to_them_only() {
 }
 
 #[test]
+fn what_is_sealed_is_stored_by_all_and_read_by_some() {
+    let net = Devnet::start("consortium");
+    let plan = net.file("plan", &sample(1));
+    net.refuse("0", &["put", &plan, "--seal", "org-3"], &["org-3 (3) has no sealing key"]);
+
+    // Organisation 3 makes a key, and says so on the chain.
+    let home = net.text("node-2");
+    let said = succeed(&["keys", "new", "sealing", "--dir", &home]);
+    let key = said.split_whitespace().find(|word| word.starts_with("age1")).unwrap();
+    let password = format!("{home}/password");
+    succeed(&["org", "sealing-key", key, "--dir", &home, "--password-file", &password]);
+    assert!(succeed(&["org", "list", "--dir", &home]).contains(&format!("sealing key {key}")));
+
+    let said = net.on("0", &["put", &plan, "--seal", "org-3", "--name", "plan"]);
+    let link = said.lines().next().unwrap();
+    assert!(link.contains("?name=plan&"), "{link}");
+    net.refuse("0", &["put", &plan, "--seal", "org-3"], &["plan.sealed", "is there already"]);
+
+    // Another stores and serves it, and cannot read it.
+    let none = net.text("none");
+    net.refuse("1", &["get", "plan", "-o", &none], &["no sealing key", "--sealed"]);
+    let stored = net.text("stored");
+    net.on("1", &["get", "plan", "--sealed", "-o", &stored]);
+    assert_eq!(fs::read(&stored).unwrap(), fs::read(net.path("plan.sealed")).unwrap());
+
+    let opened = net.text("opened");
+    let get = ["get", link, "-o", &opened];
+    net.refuse("2", &[&get[..], &["--range", "0-1"]].concat(), &["opened whole"]);
+    // The key's password is the tester's, not the node's.
+    let own = net.file("own", common::PASSWORD.as_bytes());
+    net.on("2", &[&get[..], &["--password-file", &own]].concat());
+    assert_eq!(fs::read(&opened).unwrap(), sample(1));
+    assert!(!net.path("none").exists());
+}
+
+#[test]
 fn a_public_network_has_names_and_no_lists() {
     let net = Devnet::start("public");
     let one = net.file("one", &sample(1));
     net.refuse("0", &["put", &one, "--allow", "org-1"], &["public network has none"]);
+    net.refuse("0", &["put", &one, "--seal", "org-1"], &["public network has none", "age1"]);
     net.on("0", &["put", &one, "--name", "maps"]);
     assert_eq!(net.get("1", "maps", "got-1"), sample(1));
 }

@@ -35,6 +35,9 @@ fn ids_links_and_manifests_are_spelled_as_ever() {
     let bare = Link::from(id(Kind::Directory));
     assert_eq!(bare.to_string(), golden!("directory.link"));
     assert_eq!(golden!("directory.link").parse(), Ok(bare));
+    let sealed = Link::from(id(Kind::Sealed));
+    assert_eq!(sealed.to_string(), golden!("sealed.link"));
+    assert_eq!(golden!("sealed.link").parse(), Ok(sealed));
     let files = vec![entry("b/c", 1 << 40), entry("a", 0), entry("b.txt", 300)];
     let manifest = Manifest::new(files).expect("sound");
     assert_eq!(hex::encode(manifest.encode()), golden!("manifest.hex"));

@@ -8,14 +8,15 @@ use std::{
 
 use clap::Args;
 use serde_json::{Value, json};
-use trefoil_content::{AllowList, Link};
+use trefoil_content::{AllowList, Kind as ContentKind, Link};
 use trefoil_types::Kind;
 
 use super::{
-    block_on,
+    Password, block_on,
     devnet::{default_dir, node_dir},
     names::{Signer, only, own_title},
     progress::Bar,
+    sealing,
 };
 use crate::{
     client::Client,
@@ -28,12 +29,13 @@ use crate::{
     failure::Failure,
     governance::Organisations,
     home::Home,
+    keys::PasswordSource,
     registry::{self, Registry, Title},
     wallet::Wallet,
 };
 
 /// How often a job is asked after.
-const POLL: Duration = Duration::from_millis(100);
+pub(super) const POLL: Duration = Duration::from_millis(100);
 
 /// Which running node does the work.
 #[derive(Debug, Args)]
@@ -76,6 +78,13 @@ impl Worker {
     pub(super) fn rpc(&self) -> Result<Client, Failure> {
         let listen = self.home()?.settings(&[])?.settings.rpc.listen;
         Ok(Client::new(&listen.to_string()))
+    }
+
+    /// The password that was given, or else the node's own file.
+    pub(super) fn password(&self, given: &Password) -> Result<PasswordSource, Failure> {
+        let own = self.home()?.settings(&[])?.settings.keys.password_file;
+        let file = given.source().file.or(Some(own).filter(|own| own.is_file()));
+        Ok(PasswordSource { file })
     }
 
     async fn call(&self, client: &Client, method: &str, param: Value) -> Result<Value, Failure> {
@@ -132,6 +141,10 @@ pub struct Put {
     /// Only these organisations may have it, and the node's own; by name or number
     #[arg(long, value_name = "ORG,…", value_delimiter = ',')]
     allow: Vec<String>,
+    /// Only these can read it, whoever stores it: organisations, or keys (age1…).
+    /// It is shared from a file PATH.sealed
+    #[arg(long, value_name = "ORG|KEY,…", value_delimiter = ',', conflicts_with = "origin")]
+    seal: Vec<String>,
     #[command(flatten)]
     signer: Signer,
     #[command(flatten)]
@@ -161,6 +174,8 @@ impl Put {
 
     /// Has the node hash and share it.
     fn share(&self) -> Result<Outcome, Failure> {
+        // First of all, so that nothing is sealed in vain.
+        self.worker.client()?;
         let name = self.name.as_ref().map(|title| title.name.clone());
         let (method, call, total) = match (&self.origin, &self.path) {
             (Some(url), _) => {
@@ -168,11 +183,10 @@ impl Put {
                 ("admin_putOrigin", json!(PutOrigin { url, name }), None)
             }
             (None, path) => {
-                let path = path.as_deref().unwrap_or(Path::new("."));
-                let path = path.canonicalize().map_err(|e| Failure::file("find", path, e))?;
-                let total = bytes_of(&path).map_err(|e| Failure::file("read", &path, e))?;
-                let allow = block_on(self.allow_list())?;
-                ("admin_put", json!(PutCall { path, name, allow }), Some(total))
+                let call = self.local(path.as_deref().unwrap_or(Path::new(".")), name)?;
+                let total =
+                    bytes_of(&call.path).map_err(|e| Failure::file("read", &call.path, e))?;
+                ("admin_put", json!(call), Some(total))
             }
         };
         let (mut bar, mut hashed) = (Bar::new(self.worker.json), 0);
@@ -183,6 +197,19 @@ impl Put {
         let outcome = block_on(work)?;
         bar.end(total.unwrap_or(hashed), "hashed");
         Ok(outcome)
+    }
+
+    /// What the node is to share, which may have to be sealed first.
+    fn local(&self, path: &Path, name: Option<String>) -> Result<PutCall, Failure> {
+        let path = path.canonicalize().map_err(|e| Failure::file("find", path, e))?;
+        let allow = block_on(self.allow_list())?;
+        if self.seal.is_empty() {
+            return Ok(PutCall { path, name, allow, sealed: false });
+        }
+        let keys = block_on(sealing::recipients(&self.worker, &self.seal))?;
+        let name = name.or_else(|| Some(path.file_name()?.to_str()?.to_owned()));
+        let path = sealing::seal(&path, &keys, self.worker.json)?;
+        Ok(PutCall { path, name, allow, sealed: true })
     }
 
     /// The organisations that were named, by their numbers.
@@ -229,6 +256,11 @@ pub struct Get {
     /// In order, for who reads along
     #[arg(long)]
     sequential: bool,
+    /// Leave it sealed: write it as it is stored
+    #[arg(long)]
+    sealed: bool,
+    #[command(flatten)]
+    password: Password,
     #[command(flatten)]
     worker: Worker,
 }
@@ -237,6 +269,22 @@ impl Get {
     pub fn run(self) -> Result<(), Failure> {
         let link = self.link()?;
         let output = output(self.output.as_deref(), self.path.as_deref(), &link)?;
+        let outcome = match link.id.kind {
+            ContentKind::Sealed if self.sealed => {
+                let named = self.output.is_some();
+                self.fetch(&link, if named { output } else { sealing::beside(&output) })?
+            }
+            ContentKind::Sealed => self.open(&link, output)?,
+            ContentKind::File | ContentKind::Directory => self.fetch(&link, output)?,
+        };
+        tell(self.worker.json, &outcome, || {
+            println!("{}", outcome.output.clone().unwrap_or_default().display());
+        });
+        Ok(())
+    }
+
+    /// Has the node fetch it and write it to `output`.
+    fn fetch(&self, link: &Link, output: PathBuf) -> Result<Outcome, Failure> {
         let call = GetCall {
             link: link.to_string(),
             output: Some(output),
@@ -248,14 +296,30 @@ impl Get {
         let work = self.worker.work("admin_get", json!(call), |status| bar.progress(status));
         let outcome = block_on(work)?;
         bar.fetched(outcome.progress.as_ref());
-        tell(self.worker.json, &outcome, || {
-            println!("{}", outcome.output.clone().unwrap_or_default().display());
-        });
-        Ok(())
+        Ok(outcome)
     }
-}
 
-impl Get {
+    /// Fetches what is sealed beside `output`, and opens it.
+    fn open(&self, link: &Link, output: PathBuf) -> Result<Outcome, Failure> {
+        if self.path.is_some() || self.range.is_some() {
+            return Err(Failure::told(
+                "it is sealed, and opened whole or not at all",
+                "leave --path and --range out",
+            ));
+        }
+        // First of all, so that nothing is fetched in vain.
+        let keys = sealing::identities(&self.worker, &self.password, link)?;
+        let parent = output.parent().unwrap_or(Path::new("/"));
+        let failed = |error| Failure::file("write", parent, error);
+        std::fs::create_dir_all(parent).map_err(failed)?;
+        let staging = tempfile::Builder::new().prefix(".trefoil-").tempdir_in(parent);
+        let staging = staging.map_err(failed)?;
+        let sealed = staging.path().join("sealed");
+        let outcome = self.fetch(link, sealed.clone())?;
+        sealing::open(&sealed, &keys, &output, self.worker.json)?;
+        Ok(Outcome { output: Some(output), ..outcome })
+    }
+
     /// What is to be fetched; a name is looked up on the node's chain.
     fn link(&self) -> Result<Link, Failure> {
         if let Ok(link) = api::link(&self.what) {
@@ -374,7 +438,7 @@ pub(super) fn range(text: &str) -> Result<(u64, u64), String> {
 }
 
 /// Bytes of a file, or of all below a directory.
-fn bytes_of(path: &Path) -> std::io::Result<u64> {
+pub(super) fn bytes_of(path: &Path) -> std::io::Result<u64> {
     let meta = std::fs::metadata(path)?;
     if !meta.is_dir() {
         return Ok(meta.len());

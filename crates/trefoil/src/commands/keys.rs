@@ -33,7 +33,7 @@ pub enum Keys {
         #[arg(long)]
         json: bool,
     },
-    /// Take in a key: hex on stdin, or a keystore file
+    /// Take in a key: hex on stdin (sealing: or AGE-SECRET-KEY-1…), or a keystore file
     Import {
         kind: KeyKind,
         /// A keystore v3 file, of which the same password opens both ends; without it, 32 bytes of hex are read from stdin
@@ -47,8 +47,8 @@ pub enum Keys {
     /// Print a key's secret, in the clear (its keystore file can be copied as it is)
     Export {
         kind: KeyKind,
-        /// Which account
-        #[arg(long, value_name = "ADDRESS", default_value = "")]
+        /// Which account, or which sealing key
+        #[arg(long, value_name = "ADDRESS|KEY", default_value = "")]
         address: String,
         #[command(flatten)]
         dir: Dir,
@@ -83,16 +83,16 @@ impl Keys {
                 told(&keys::store(&dir.dir, kind, &secret, &password)?);
             }
             Self::Export { kind, address, dir, password } => {
-                if kind == KeyKind::Account && address.is_empty() {
+                if matches!(kind, KeyKind::Account | KeyKind::Sealing) && address.is_empty() {
                     return Err(Failure::told(
-                        "there may be many accounts",
+                        "there may be many of this kind",
                         "name one with --address; `trefoil keys list` shows them",
                     ));
                 }
                 let path = keys::path(&dir.dir, kind, &address);
                 let password = password.source().get(&path.display().to_string())?;
                 let secret = keys::open(&path, &password)?;
-                println!("0x{}", &*Zeroizing::new(hex::encode(*secret)));
+                println!("{}", *keys::secret_text(kind, &secret));
             }
         }
         Ok(())

@@ -7,7 +7,6 @@ use trefoil_types::{Address, OrganisationId};
 use super::{Password, arguments::account, block_on, content::Worker, progress::bytes};
 use crate::{
     failure::Failure,
-    keys::PasswordSource,
     registry::{self, Registry, Title, abi::IContentRegistry::Entry},
     wallet::{self, Wallet},
 };
@@ -23,14 +22,11 @@ pub struct Signer {
 }
 
 impl Signer {
-    /// Opens the account's key; without a password given, by the node's own file.
+    /// Opens the account's key.
     pub fn wallet(&self, worker: &Worker) -> Result<Wallet, Failure> {
         let home = worker.home()?;
         let (_, file) = wallet::account(&home.dir, self.account)?;
-        let own = home.settings(&[])?.settings.keys.password_file;
-        let given = self.password.source().file;
-        let source = PasswordSource { file: given.or(Some(own).filter(|own| own.is_file())) };
-        Ok(Wallet::open(&file.path, &source)?)
+        Ok(Wallet::open(&file.path, &worker.password(&self.password)?)?)
     }
 }
 

@@ -18,14 +18,15 @@ use crate::{
     governance::{
         self, Organisations, Proposal,
         abi::{
-            Governance::{approveCall, nodesCall, withdrawCall},
+            Governance::{approveCall, nodesCall, sealingKeysCall, withdrawCall},
             GovernanceActions::{
                 addCaKeyCall, addOrganisationCall, endCaKeyCall, removeOrganisationCall,
-                resumeOrganisationCall, setKeysCall, suspendOrganisationCall,
+                resumeOrganisationCall, setKeysCall, setSealingKeyCall, suspendOrganisationCall,
             },
             IGovernance::{CaKey, Node as Entry, Organisation},
         },
     },
+    keys::SealingKey,
 };
 
 #[derive(Debug, Subcommand)]
@@ -50,6 +51,8 @@ pub enum Org {
     RotateKeys(RotateKeys),
     /// Add or end a CA key of your organisation
     RotateCa(RotateCa),
+    /// Say to which key members seal content for your organisation
+    SealingKey(SetSealingKey),
     /// Gas, fees, lists of accounts, rule sets, and how votes pass
     Settings(Settings),
     /// Propose to change one of these
@@ -82,6 +85,7 @@ impl Org {
             }
             Self::RotateKeys(command) => block_on(command.run()),
             Self::RotateCa(command) => block_on(command.run()),
+            Self::SealingKey(command) => block_on(command.run()),
             Self::Settings(command) => block_on(command.run()),
             Self::Set { command } => block_on(command.run()),
         }
@@ -98,8 +102,14 @@ impl List {
     async fn run(self) -> Result<(), Failure> {
         let (contract, organisations) = self.node.members().await?;
         let nodes = contract.view(nodesCall {}).await?;
+        let sealing = contract.view(sealingKeysCall {}).await?;
+        let sealing = |id: u32| {
+            let key = sealing.get(id as usize - 1).filter(|key| !key.is_zero());
+            key.map(|key| SealingKey(key.0).to_string())
+        };
         if self.node.json {
-            let list: Vec<_> = organisations.0.iter().map(|o| as_json(o, &nodes)).collect();
+            let list: Vec<_> =
+                organisations.0.iter().map(|o| as_json(o, sealing(o.id), &nodes)).collect();
             println!("{:#}", json!(list));
             return Ok(());
         }
@@ -111,6 +121,9 @@ impl List {
             for ca in &o.caKeys {
                 println!("     CA key {}, {}", ca.key, validity(ca));
             }
+            if let Some(key) = sealing(o.id) {
+                println!("     sealing key {key}");
+            }
             let (known, revoked) = counts(o.id, &nodes);
             println!("     {known} validators, {revoked} revoked nodes");
         }
@@ -118,7 +131,7 @@ impl List {
     }
 }
 
-fn as_json(o: &Organisation, nodes: &[Entry]) -> serde_json::Value {
+fn as_json(o: &Organisation, sealing: Option<String>, nodes: &[Entry]) -> serde_json::Value {
     let (validators, revoked) = counts(o.id, nodes);
     let ca = |ca: &CaKey| json!({ "key": ca.key, "from": ca.from, "until": end(ca.until) });
     json!({
@@ -128,6 +141,7 @@ fn as_json(o: &Organisation, nodes: &[Entry]) -> serde_json::Value {
         "threshold": o.threshold,
         "keys": o.keys,
         "caKeys": o.caKeys.iter().map(ca).collect::<Vec<_>>(),
+        "sealingKey": sealing,
         "validators": validators,
         "revokedNodes": revoked,
     })
@@ -320,5 +334,26 @@ impl RotateCa {
             writer.decide(id, endCaKeyCall { id, key, until: self.at }).await?;
         }
         Ok(())
+    }
+}
+
+/// Its nodes that shall open what is sealed keep the other half; keep old ones too,
+/// for what was sealed to them.
+#[derive(Debug, Args)]
+pub struct SetSealingKey {
+    /// What `trefoil keys new sealing` printed, age1…; none: nothing is sealed to it any more
+    key: Option<SealingKey>,
+    #[command(flatten)]
+    whose: Whose,
+    #[command(flatten)]
+    write: Write,
+}
+
+impl SetSealingKey {
+    async fn run(self) -> Result<(), Failure> {
+        let writer = self.write.for_members().await?;
+        let id = writer.organisation(self.whose.org.as_deref()).await?;
+        let key = self.key.map_or([0; 32], |key| key.0).into();
+        writer.decide(id, setSealingKeyCall { id, key }).await
     }
 }

@@ -16,7 +16,7 @@ use std::{
 
 use clap::Args;
 use tokio::{net::TcpListener, signal};
-use trefoil_content::{AllowList, ContentId, Origin, swarm::Manner};
+use trefoil_content::{ContentId, Origin, swarm::Manner};
 use trefoil_crypto::SecretKey;
 use trefoil_net::{Access, NetHandle};
 use trefoil_types::{B256, Kind, PeerId, keccak256};
@@ -28,31 +28,35 @@ use super::{
 };
 use crate::{
     content::{
-        Content, ContentConfig, LibraryError, Selection, api, gateway::Gateway, http::Admin,
+        Content, ContentConfig, LibraryError, Selection, Terms, api, gateway::Gateway, http::Admin,
         web::Credentials,
     },
+    disk::FileDisk,
     failure::Failure,
     logging, rpc,
     settings::{self, ContentSettings, Origins, PeerAddress},
 };
 
+/// Where a sharing node listens.
+const PORT: u16 = 30330;
+
 /// Connections that strangers open, at most.
 const INBOUND_MAX: usize = 256;
 
 /// What those who only share agree on instead of a chain.
-fn name() -> B256 {
+fn network() -> B256 {
     keccak256("trefoil share 1")
 }
 
 /// Where a sharing node is and whom it knows.
 #[derive(Debug, Args)]
 struct Place {
-    /// Where what comes is kept [default: trefoil/share in the user's data directory]
+    /// Where what comes is kept [default: trefoil/share, or trefoil/fetch, in the user's data directory]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
-    /// Where other nodes connect
-    #[arg(long, value_name = "IP:PORT", default_value = "0.0.0.0:30330")]
-    listen: SocketAddr,
+    /// Where other nodes connect [default: share: 0.0.0.0:30330; fetch: any free port]
+    #[arg(long, value_name = "IP:PORT")]
+    listen: Option<SocketAddr>,
     /// A node to begin with; may be given many times
     #[arg(long, value_name = "PEERID@IP:PORT")]
     from: Vec<PeerAddress>,
@@ -76,6 +80,8 @@ struct Sharing {
     net: NetHandle,
     content: Content,
     data: PathBuf,
+    // Held as long as it runs.
+    _disk: FileDisk,
     // The node's messages: nobody listens, and there are none.
     _lanes: [trefoil_net::Inbox; 3],
 }
@@ -97,17 +103,18 @@ impl Sharing {
 }
 
 impl Place {
-    async fn start(&self) -> Result<Sharing, Failure> {
+    /// `name`: of its directory, and `port`, if no other are given.
+    async fn start(&self, name: &str, port: u16) -> Result<Sharing, Failure> {
         logging::start(&self.log)?;
-        let data = self.dir.clone().map_or_else(default_dir, Ok)?;
-        std::fs::create_dir_all(&data).map_err(|e| Failure::file("make", &data, e))?;
+        let data = self.dir.clone().map_or_else(|| default_dir(name), Ok)?;
+        let disk = FileDisk::open(&data)?;
         let identity = identity(&data)?;
         let me = PeerId(identity.public());
         let (net, lanes) = trefoil_net::start(trefoil_net::Config {
             identity,
-            listen: self.listen,
+            listen: self.listen.unwrap_or((Ipv4Addr::UNSPECIFIED, port).into()),
             peers: self.from.iter().map(|known| (known.peer, known.address)).collect(),
-            genesis: name(),
+            genesis: network(),
             fork_id: [0; 4],
             access: Access::Public { encrypt: false },
             inbound_max: INBOUND_MAX,
@@ -128,7 +135,7 @@ impl Place {
         };
         let content = Content::start(config, net.clone(), lanes.content)?;
         let lanes = [lanes.consensus, lanes.catch_up, lanes.gossip];
-        Ok(Sharing { me, net, content, data, _lanes: lanes })
+        Ok(Sharing { me, net, content, data, _disk: disk, _lanes: lanes })
     }
 }
 
@@ -150,7 +157,7 @@ pub struct Share {
 impl Share {
     pub fn run(self) -> Result<(), Failure> {
         block_on(async {
-            let sharing = self.place.start().await?;
+            let sharing = self.place.start("share", PORT).await?;
             println!("node  {}@{}", sharing.me, sharing.at());
             let listener = TcpListener::bind(self.rpc)
                 .await
@@ -167,7 +174,7 @@ impl Share {
             ));
             for path in &self.paths {
                 let (content, read) = (&sharing.content, Arc::new(AtomicU64::new(0)));
-                let put = content.put(path, None, AllowList::default(), read.clone());
+                let put = content.put(path, Terms::default(), read.clone());
                 sharing.tell(hashed(put, &read, &AtomicU64::new(0)).await?);
             }
             for origin in self.origin {
@@ -233,7 +240,7 @@ impl Fetch {
         let link = parse(&self.link)?;
         let output = output(self.output.as_deref(), self.path.as_deref(), &link)?;
         block_on(async {
-            let sharing = self.place.start().await?;
+            let sharing = self.place.start("fetch", 0).await?;
             let selection = Selection {
                 path: self.path.clone(),
                 range: self.range.map(|(from, to)| from..to),
@@ -272,8 +279,8 @@ impl Fetch {
     }
 }
 
-fn default_dir() -> Result<PathBuf, Failure> {
-    super::devnet::default_dir().map(|dir| dir.with_file_name("share"))
+fn default_dir(name: &str) -> Result<PathBuf, Failure> {
+    super::devnet::default_dir().map(|dir| dir.with_file_name(name))
 }
 
 /// The sharing node's name: a key that is made at the first start. It guards

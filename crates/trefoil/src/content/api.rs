@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tokio::task::{AbortHandle, spawn_blocking};
 use trefoil_content::{AllowList, ContentId, Kind, Link, Origin, OriginError};
 
-use super::{Content, Held, Progress, Selection};
+use super::{Content, Held, Progress, Selection, Terms};
 
 /// Jobs that are remembered; the oldest that ended make room.
 const JOBS_MAX: usize = 256;
@@ -45,6 +45,9 @@ pub struct Put {
     /// Who may have it besides this node's organisation; nobody named: all members.
     #[serde(default)]
     pub allow: AllowList,
+    /// Whether it is what [`super::sealed::seal`] made.
+    #[serde(default)]
+    pub sealed: bool,
 }
 
 /// `admin_putOrigin`: what to share, from an HTTP server that has it.
@@ -154,7 +157,9 @@ impl Api {
         let (content, read) = (self.content.clone(), Arc::new(AtomicU64::new(0)));
         let counter = read.clone();
         let work = async move {
-            let id = content.put(&put.path, put.name, put.allow, counter).await.map_err(failed)?;
+            let Put { path, name, allow, sealed } = put;
+            let terms = Terms { name, allow, sealed, ..Terms::default() };
+            let id = content.put(&path, terms, counter).await.map_err(failed)?;
             let link = link_of(&content, id);
             Ok(Outcome { link, output: None, progress: None })
         };
@@ -187,8 +192,8 @@ impl Api {
         if get.range.is_some_and(|(from, to)| from >= to) {
             return Err(ApiError::Params("a range ends behind its start".into()));
         }
-        if wanted.id.kind == Kind::File && get.path.is_some() {
-            let what = "this link is of a file, which has no paths in it";
+        if wanted.id.kind != Kind::Directory && get.path.is_some() {
+            let what = "this link is of no directory: there are no paths in it";
             return Err(ApiError::Params(what.into()));
         }
         let (content, id) = (self.content.clone(), wanted.id);

@@ -9,6 +9,7 @@ use std::{
 use trefoil_content::GROUP_BYTES;
 
 use super::library::Held;
+use crate::disk::{sync_below, sync_directory};
 
 /// Bytes that are copied at once.
 const CHUNK: u64 = 64 * GROUP_BYTES;
@@ -51,7 +52,7 @@ impl Held {
         self.copy(file, bytes, new.as_file_mut()).map_err(failed)?;
         new.as_file().sync_all().map_err(failed)?;
         new.persist_noclobber(to).map_err(|error| failed(error.error))?;
-        Ok(())
+        sync_directory(parent).map_err(failed)
     }
 
     /// Writes all files of a directory below `to`, which comes to be when they are
@@ -81,7 +82,9 @@ impl Held {
             };
             write().map_err(failed)?;
         }
-        fs::rename(new.keep(), to).map_err(failed)
+        sync_below(new.path()).map_err(failed)?;
+        fs::rename(new.keep(), to).map_err(failed)?;
+        sync_directory(parent).map_err(failed)
     }
 
     fn copy(&self, file: u32, bytes: Range<u64>, to: &mut fs::File) -> io::Result<()> {
@@ -98,7 +101,7 @@ impl Held {
 }
 
 /// Where a file lies; a bare name lies here.
-fn parent(path: &Path) -> &Path {
+pub(super) fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),

@@ -100,8 +100,10 @@ async fn serve(asked: Asked, id: String, path: Option<String>) -> Response {
         return refuse(StatusCode::GATEWAY_TIMEOUT, NOBODY);
     }
     let target = match (id.kind, path) {
-        (Kind::File, None) => Target { path: None, size: held.layout.bytes() },
-        (Kind::File, Some(_)) => return refuse(StatusCode::NOT_FOUND, "a file has no paths in it"),
+        (Kind::File | Kind::Sealed, None) => Target { path: None, size: held.layout.bytes() },
+        (Kind::File | Kind::Sealed, Some(_)) => {
+            return refuse(StatusCode::NOT_FOUND, "a file has no paths in it");
+        }
         // So that what the listing links to is found from there.
         (Kind::Directory, None) => {
             let location = [(LOCATION, format!("/content/{id}/"))];

@@ -29,6 +29,7 @@ use trefoil_content::{
 };
 use trefoil_types::DiskFile;
 
+pub(super) use self::hashing::files_below;
 use self::hashing::{hash_file, hash_tree, write_manifest};
 use super::shared_tree::SharedTree;
 use crate::{
@@ -128,8 +129,16 @@ pub struct Terms {
     /// What people call it; `None`: by its file name.
     pub name: Option<String>,
     pub allow: AllowList,
+    /// Whether it is what [`super::sealed::seal`] made.
+    pub sealed: bool,
     /// Whether this node spreads it first: the others spare it.
     pub origin: bool,
+}
+
+impl Default for Terms {
+    fn default() -> Self {
+        Self { name: None, allow: AllowList::default(), sealed: false, origin: true }
+    }
 }
 
 /// A resource, or the files of a directory, with its store open.
@@ -310,7 +319,7 @@ impl Library {
         let place = self.place(id);
         let content = [(id.root, about.size)];
         // A directory's manifest is always ours.
-        let shared = about.shared.as_ref().filter(|_| id.kind == Kind::File);
+        let shared = about.shared.as_ref().filter(|_| id.kind != Kind::Directory);
         let store = match shared {
             Some(path) => {
                 let data = OpenFile::read_only(path).map_err(failed("open", path))?;
@@ -382,7 +391,8 @@ impl Library {
         let (id, size, tree_bytes) = if meta.is_file() {
             let hashes = own(staging.path(), "hashes")?;
             let root = hash_file(&path, meta.len(), &*hashes, 0, read)?;
-            (ContentId { kind: Kind::File, root }, meta.len(), None)
+            let kind = if terms.sealed { Kind::Sealed } else { Kind::File };
+            (ContentId { kind, root }, meta.len(), None)
         } else if meta.is_dir() {
             let manifest = hash_tree(&path, staging.path(), read)?;
             let (encoded, bytes) = (manifest.encode(), manifest.layout()?.bytes());

@@ -20,7 +20,7 @@ use super::{
     proposals::missing,
     *,
 };
-use crate::{client::Client, contract::Contract, wallet::Wallet};
+use crate::{client::Client, contract::Contract, keys::SealingKey, wallet::Wallet};
 
 const ACCOUNT: Address = address!("70997970C51812dc3A010C7d01b50e0d17dc79C8");
 const KEY: B256 = b256!("d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a");
@@ -70,6 +70,14 @@ fn an_action_is_said_in_words() {
         (
             endCaKeyCall { id, key, until: 12 }.abi_encode(),
             format!("end CA key {from_key} of acme (1), from height 12 on"),
+        ),
+        (
+            setSealingKeyCall { id, key: B256::ZERO }.abi_encode(),
+            "content is sealed to acme (1) no more".into(),
+        ),
+        (
+            setSealingKeyCall { id, key: B256::repeat_byte(7) }.abi_encode(),
+            format!("content is sealed to acme (1) by {}", SealingKey([7; 32])),
         ),
         (
             revokeSerialCall { id, serial: U160::from(0xab) }.abi_encode(),

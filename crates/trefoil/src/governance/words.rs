@@ -8,6 +8,7 @@ use alloy_sol_types::SolInterface as _;
 use trefoil_types::{Address, PeerId, PublicKey};
 
 use super::{Organisations, abi::GovernanceActions::GovernanceActionsCalls};
+use crate::keys::SealingKey;
 
 /// What `action` does, with organisations by their names. Never fails: what is no
 /// action is said to be none.
@@ -38,6 +39,12 @@ fn known(
         A::setKeys(a) => format!("{} votes with {}", org(a.id), keys(a.threshold, &a.keys)),
         A::addCaKey(a) => format!("add CA key {} of {}, {}", a.key, org(a.id), from(a.from)),
         A::endCaKey(a) => format!("end CA key {} of {}, {}", a.key, org(a.id), from(a.until)),
+        A::setSealingKey(a) if a.key.is_zero() => {
+            format!("content is sealed to {} no more", org(a.id))
+        }
+        A::setSealingKey(a) => {
+            format!("content is sealed to {} by {}", org(a.id), SealingKey(a.key.0))
+        }
         A::revokeSerial(a) => format!("revoke certificate {:#x} of {}", a.serial, org(a.id)),
         A::forgetSerials(a) => format!("forget the revoked certificates of {}", org(a.id)),
         A::revokeNode(a) => {

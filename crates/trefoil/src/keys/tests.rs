@@ -1,9 +1,13 @@
 use super::*;
 
+/// By the names of their files.
+const KINDS: [KeyKind; 5] =
+    [KeyKind::Account, KeyKind::Ca, KeyKind::Node, KeyKind::Sealing, KeyKind::Validator];
+
 #[test]
 fn a_key_comes_back_with_its_password_only() {
     let dir = tempfile::tempdir().unwrap();
-    for kind in [KeyKind::Validator, KeyKind::Node, KeyKind::Ca, KeyKind::Account] {
+    for kind in KINDS {
         let secret = generate(kind);
         let file = store(dir.path(), kind, &secret, "right").unwrap();
         assert_eq!(*open(&file.path, "right").unwrap(), *secret);
@@ -19,8 +23,8 @@ fn a_key_comes_back_with_its_password_only() {
         assert!(matches!(again, Err(KeysError::Exists { .. })));
     }
     let kinds: Vec<_> = list(dir.path()).unwrap().into_iter().map(|file| file.kind).collect();
-    assert_eq!(kinds, [KeyKind::Account, KeyKind::Ca, KeyKind::Node, KeyKind::Validator]);
-    assert_eq!(fs::read_dir(dir.path().join("keys")).unwrap().count(), 4, "no drafts stay");
+    assert_eq!(kinds, KINDS);
+    assert_eq!(fs::read_dir(dir.path().join("keys")).unwrap().count(), 5, "no drafts stay");
 }
 
 #[test]
@@ -84,5 +88,20 @@ proptest::proptest! {
         fs::write(&path, text).unwrap();
         let _ = describe(&path);
         let _ = open(&path, "x");
+    }
+}
+
+#[test]
+fn a_sealing_key_is_written_as_age_does() {
+    let secret = Zeroizing::new([0x42; 32]);
+    let text = secret_text(KeyKind::Sealing, &secret);
+    assert!(text.starts_with("AGE-SECRET-KEY-1"), "{}", *text);
+    assert_eq!(parse_secret(KeyKind::Sealing, &text).unwrap(), secret);
+    let hex = format!("0x{}", hex::encode(*secret));
+    assert_eq!(parse_secret(KeyKind::Sealing, &hex).unwrap(), secret);
+    let key: SealingKey = public(KeyKind::Sealing, &secret).unwrap().parse().unwrap();
+    assert_eq!(key, SealingKey::of(&secret));
+    for bad in ["", "age1", &text, &format!("{key}q")] {
+        assert!(bad.parse::<SealingKey>().is_err(), "{bad}");
     }
 }

@@ -13,8 +13,8 @@ use axum::{
     body::{Body, Bytes, to_bytes},
     extract::{FromRequestParts as _, Request, State, WebSocketUpgrade},
     http::{
-        HeaderMap, Method, StatusCode,
-        header::{CONTENT_TYPE, HOST, ORIGIN},
+        HeaderMap, HeaderName, Method, StatusCode,
+        header::{ACCEPT_RANGES, CONTENT_RANGE, CONTENT_TYPE, ETAG, HOST, ORIGIN},
     },
     middleware::{self, Next},
     response::{IntoResponse as _, Response},
@@ -38,6 +38,12 @@ use super::{Access, Rpc, dispatch, metrics, net, ws};
 const GZIP_BYTES_MIN: u16 = 1_024;
 /// A pause after the system refused a socket (too many open files).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// In the settings' lists: every one.
+const ANY: &str = "*";
+
+/// Headers of content that pages may see.
+const SHOWN: [HeaderName; 3] = [ACCEPT_RANGES, CONTENT_RANGE, ETAG];
 
 /// From where a request came: an extension of each.
 #[derive(Clone, Copy, Debug)]
@@ -87,13 +93,20 @@ pub fn router(rpc: Arc<Rpc>, content: Router) -> Router {
         .fallback(call)
         .layer(gzip)
         .layer(cors(&rpc.access));
-    let all = calls.with_state(rpc.clone()).merge(content.layer(cors(&rpc.access)));
+    // Not of itself for any page: content may be for some organisations only, and a
+    // page that this machine's user visits comes from this machine.
+    let shared = match rpc.access.origins.is_empty() {
+        true => content,
+        false => content.layer(cors(&rpc.access).expose_headers(SHOWN)),
+    };
+    let all = calls.with_state(rpc.clone()).merge(shared);
     all.layer(middleware::from_fn_with_state(rpc, admit))
 }
 
 fn cors(access: &Access) -> CorsLayer {
-    let layer = CorsLayer::new().allow_methods([Method::GET, Method::POST]).allow_headers(Any);
-    if access.origins.is_empty() {
+    let methods = [Method::GET, Method::HEAD, Method::POST];
+    let layer = CorsLayer::new().allow_methods(methods).allow_headers(Any);
+    if access.origins.is_empty() || access.origins.iter().any(|origin| origin == ANY) {
         return layer.allow_origin(Any);
     }
     let origins = access.origins.iter().filter_map(|origin| origin.parse().ok());
@@ -113,14 +126,19 @@ async fn admit(State(rpc): State<Arc<Rpc>>, request: Request, next: Next) -> Res
     }
     let origins = &rpc.access.origins;
     let origin = text(headers, ORIGIN);
-    if origin.is_some_and(|origin| !origins.is_empty() && !origins.iter().any(|o| o == origin)) {
+    if origin.is_some_and(|origin| !origins.is_empty() && !is_listed(origins, origin)) {
         let text = "this origin is not allowed; add it to `rpc.origins`\n";
         return (StatusCode::FORBIDDEN, text).into_response();
     }
     next.run(request).await
 }
 
-fn text(headers: &HeaderMap, name: axum::http::HeaderName) -> Option<&str> {
+/// Whether a list of the settings has a name.
+fn is_listed(list: &[String], name: &str) -> bool {
+    list.iter().any(|listed| listed.eq_ignore_ascii_case(name) || listed == ANY)
+}
+
+fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     headers.get(name).map(|value| value.to_str().unwrap_or("(not text)"))
 }
 
@@ -131,7 +149,7 @@ fn host_allowed(access: &Access, host: &str) -> bool {
     };
     name.parse::<IpAddr>().is_ok()
         || name.eq_ignore_ascii_case("localhost")
-        || access.hosts.iter().any(|allowed| allowed.eq_ignore_ascii_case(name))
+        || is_listed(&access.hosts, name)
 }
 
 /// JSON-RPC by POST, or the upgrade to a WebSocket.

@@ -52,10 +52,7 @@ pub(super) fn hash_tree(
     staging: &Path,
     read: &AtomicU64,
 ) -> Result<Manifest, LibraryError> {
-    let mut files = Vec::new();
-    walk(directory, String::new(), &mut files)?;
-    // In the order of the manifest, since the hashes lie in it.
-    files.sort_unstable();
+    let files = files_below(directory)?;
     let hashes = own(staging, "tree.hashes")?;
     let mut at = 0;
     let mut entries = Vec::with_capacity(files.len());
@@ -66,6 +63,17 @@ pub(super) fn hash_tree(
     }
     hashes.sync().map_err(failed("write", staging))?;
     Ok(Manifest::new(entries)?)
+}
+
+/// The files below a directory and their bytes, in the order of a manifest: the hashes
+/// lie in it.
+pub(in crate::content) fn files_below(
+    directory: &Path,
+) -> Result<Vec<(String, u64)>, LibraryError> {
+    let mut files = Vec::new();
+    walk(directory, String::new(), &mut files)?;
+    files.sort_unstable();
+    Ok(files)
 }
 
 /// Lists the files below a directory. Links are followed to files, not to

@@ -148,8 +148,33 @@ async fn browsers_may_call_from_anywhere_unless_origins_are_listed() {
     }
 }
 
+/// A page that this machine's user visits asks from this machine.
+#[tokio::test]
+async fn pages_read_content_only_where_origins_are_listed() {
+    for (origins, want) in [
+        (vec![], None),
+        (vec!["https://dapp.example".into()], Some("https://dapp.example")),
+        (vec!["*".into()], Some("*")),
+    ] {
+        let access = Access { origins, ..Access::default() };
+        let stage = Stage::with(access, Limits::default(), spec()).await;
+        let request = Request::get("/content/x").header(header::HOST, "127.0.0.1:8545");
+        let request = request.header(header::ORIGIN, "https://dapp.example").body(Body::empty());
+        let (status, headers, _) = stage.send(request.unwrap()).await;
+        assert_eq!(status, StatusCode::OK);
+        let allowed = headers.get(header::ACCESS_CONTROL_ALLOW_ORIGIN);
+        assert_eq!(allowed.map(|value| value.to_str().unwrap()), want);
+        assert_eq!(headers.contains_key(header::ACCESS_CONTROL_EXPOSE_HEADERS), want.is_some());
+    }
+}
+
 #[tokio::test]
 async fn a_foreign_host_name_is_refused() {
+    let any = Access { hosts: vec!["*".into()], ..Access::default() };
+    let stage = Stage::with(any, Limits::default(), spec()).await;
+    let request = Request::post("/").header(header::HOST, "any.example");
+    let request = request.body(r#"{"id":1,"method":"eth_chainId"}"#.into()).unwrap();
+    assert_eq!(stage.send(request).await.0, StatusCode::OK);
     let access = Access { hosts: vec!["node.example".into()], ..Access::default() };
     let stage = Stage::with(access, Limits::default(), spec()).await;
     for (host, want) in [

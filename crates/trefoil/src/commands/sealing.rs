@@ -1,0 +1,150 @@
+//! `put --seal`, and opening in `get` what is sealed: by this process, so that the
+//! running node never sees the key.
+
+use std::{
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+    sync::atomic::Ordering,
+    thread,
+};
+
+use age::x25519;
+use trefoil_content::Link;
+use trefoil_types::Kind;
+
+use super::{
+    Password, block_on,
+    content::{POLL, Worker},
+    progress::Bar,
+};
+use crate::{
+    content::sealed::{self, SealedError, Watch},
+    contract::Contract,
+    failure::Failure,
+    governance::{Organisations, abi::Governance::sealingKeysCall},
+    keys::{self, KeyKind, SealingKey, sealing},
+};
+
+/// The keys of those who were named: organisations by name or number, keys by
+/// themselves.
+pub async fn recipients(worker: &Worker, named: &[String]) -> Result<Vec<SealingKey>, Failure> {
+    let (keys, organisations): (Vec<_>, Vec<_>) = named
+        .iter()
+        .map(|name| name.parse::<SealingKey>().map_err(|_| name))
+        .partition(Result::is_ok);
+    let mut keys: Vec<_> = keys.into_iter().flatten().collect();
+    let organisations: Vec<_> = organisations.into_iter().filter_map(Result::err).collect();
+    if organisations.is_empty() {
+        return Ok(keys);
+    }
+    let contract = Contract::governing(worker.rpc()?);
+    if contract.kind().await? == Kind::Public {
+        return Err(Failure::told(
+            "--seal names organisations, and a public network has none",
+            "name keys: age1…, as `trefoil keys list` shows them",
+        ));
+    }
+    let known = Organisations::read(&contract).await?;
+    let theirs = contract.view(sealingKeysCall {}).await?;
+    for name in organisations {
+        let id = known.find(name)?;
+        let key = theirs.get(id as usize - 1).filter(|key| !key.is_zero()).ok_or_else(|| {
+            Failure::told(
+                format!("{} has no sealing key", known.label(id)),
+                "it sets one with `trefoil keys new sealing` and `trefoil org sealing-key`",
+            )
+        })?;
+        keys.push(SealingKey(key.0));
+    }
+    Ok(keys)
+}
+
+/// Seals a file or directory into a file beside it, from where it is then shared.
+pub fn seal(path: &Path, keys: &[SealingKey], quiet: bool) -> Result<PathBuf, Failure> {
+    let sealed = beside(path);
+    if sealed.exists() {
+        return Err(SealedError::Taken(sealed).into());
+    }
+    let total = super::content::bytes_of(path).map_err(|e| Failure::file("read", path, e))?;
+    watched(quiet, total, "sealed", |watch| sealed::seal(path, keys, &sealed, watch))?;
+    Ok(sealed)
+}
+
+/// What a sealed file is called, by what is in it.
+pub fn beside(path: &Path) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(".sealed");
+    name.into()
+}
+
+/// Opens a sealed file with the keys of the node's directory.
+pub fn open(
+    sealed: &Path,
+    keys: &[x25519::Identity],
+    to: &Path,
+    quiet: bool,
+) -> Result<(), Failure> {
+    let total = fs::metadata(sealed).map_err(|e| Failure::file("read", sealed, e))?.len();
+    watched(quiet, total, "opened", |watch| sealed::open(sealed, keys, to, watch))
+}
+
+/// The sealing keys in the node's directory, opened.
+pub fn identities(
+    worker: &Worker,
+    password: &Password,
+    link: &Link,
+) -> Result<Vec<x25519::Identity>, Failure> {
+    let home = worker.home()?;
+    let source = worker.password(password)?;
+    let files = keys::list(&home.dir)?.into_iter().filter(|file| file.kind == KeyKind::Sealing);
+    let open = |path: PathBuf| -> Result<_, Failure> {
+        let password = source.get(&path.display().to_string())?;
+        Ok(sealing::identity(&*keys::open(&path, &password)?))
+    };
+    let identities = files.map(|file| open(file.path)).collect::<Result<Vec<_>, _>>()?;
+    if identities.is_empty() {
+        return Err(Failure::told(
+            format!(
+                "{} is sealed, and {} has no sealing key",
+                link.id,
+                home.dir.join("keys").display()
+            ),
+            "take one of your organisation's in with `trefoil keys import sealing`; --sealed keeps it as it is",
+        ));
+    }
+    Ok(identities)
+}
+
+/// Does long work while it is shown and can be interrupted.
+fn watched(
+    quiet: bool,
+    total: u64,
+    what: &str,
+    work: impl FnOnce(&Watch) -> Result<(), SealedError> + Send,
+) -> Result<(), Failure> {
+    let (watch, mut bar) = (Watch::default(), Bar::new(quiet));
+    let done = thread::scope(|scope| {
+        let working = scope.spawn(|| work(&watch));
+        block_on(async {
+            while !working.is_finished() {
+                tokio::select! {
+                    () = tokio::time::sleep(POLL) => {}
+                    _ = tokio::signal::ctrl_c() => watch.stopped.store(true, Ordering::Relaxed),
+                }
+                bar.show(watch.read.load(Ordering::Relaxed), Some(total), what);
+            }
+        });
+        working.join()
+    });
+    let done = done.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    if watch.stopped.into_inner() {
+        return Err(Failure::told(
+            "interrupted: nothing was written",
+            "the same command begins anew",
+        ));
+    }
+    done?;
+    bar.end(total, what);
+    Ok(())
+}
