@@ -57,6 +57,19 @@ fn the_origin_may_die_when_its_copy_is_out() {
     reaches(&dies(100), 1.15, 1.05);
 }
 
+/// A server refuses nothing and does not know whom it gave what: those who ask see
+/// to it that each part is asked once.
+#[test]
+fn a_web_server_may_die_when_its_copy_is_out() {
+    for clients in [4, 8, 16] {
+        for seed in 1..=3 {
+            let web = Scenario { web: true, clients, seed, ..Scenario::default() };
+            reaches(&web, 1.10, 1.005);
+            reaches(&Scenario { origin_dies: Some(100), ..web }, 1.10, 1.005);
+        }
+    }
+}
+
 /// What was under way to the dead is asked for again, and nobody hangs.
 #[test]
 fn without_its_origin_a_swarm_shares_what_it_has_and_waits() {

@@ -37,6 +37,10 @@ const STREAMS_MAX: usize = 2 * OURS_MAX + 4;
 /// that each stream starts with, and 2 MiB for streams that a long way needs.
 const WINDOW_BYTES_MAX: usize = STREAMS_MAX * 256 * 1024 + 2 * 1024 * 1024;
 
+/// What a stream sends in its turn. Each is handed over and woken for by itself, so
+/// that small ones cost more than their bytes; a vote waits behind one.
+const TURN_BYTES: usize = 64 * 1024;
+
 /// How long a close may take to send what is left, a refusal for example.
 pub(crate) const CLOSE_MAX: Duration = Duration::from_secs(1);
 
@@ -117,6 +121,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Mux<C> {
         // In this order: the window must have room for every stream's first 256 KiB.
         config.set_max_num_streams(STREAMS_MAX);
         config.set_max_connection_receive_window(Some(WINDOW_BYTES_MAX));
+        config.set_split_send_size(TURN_BYTES);
         Self {
             connection: yamux::Connection::new(socket, config, mode),
             arrived: VecDeque::new(),

@@ -124,8 +124,9 @@ impl Transfer {
         share
     }
 
-    /// A peer fetches a piece from the origin. If this node does too, the one
-    /// with the lower lot lets go, unless its piece has begun to arrive.
+    /// A peer fetches a piece from the origin. If this node does too, from a web
+    /// server, the one with the lower lot lets go, unless its piece has begun to
+    /// arrive. An origin that is a node refuses one of the two itself.
     pub(super) fn note_claim(
         &mut self,
         now: Time,
@@ -134,39 +135,56 @@ impl Transfer {
         common: &mut Common,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(peer) = self.peers.get_mut(&source) else { return };
-        let known = peer.have.has(piece.into()) || self.claims.contains_key(&piece);
-        if known || peer.claims >= CLAIMS_MAX {
+        let Some(peer) = self.peers.get(&source) else { return };
+        let believed = !peer.have.has(piece.into()) && peer.claims < CLAIMS_MAX;
+        if !believed || !self.add_claim(now, piece, source) {
             return;
         }
-        peer.claims += 1;
-        self.claims.insert(piece, (source, now));
-        self.claimed.insert(piece.into());
         let Source::Peer(other) = source else { return };
         let open = self.requests.iter().find(|(_, request)| request.piece == piece);
         let Some((id, request)) = open else { return };
         let untouched = request.moved_at == request.asked_at;
-        if request.claim && untouched && lot(word(&common.me), piece) < lot(word(&other), piece) {
+        let yields = lot(word(&common.me), piece) < lot(word(&other), piece);
+        if matches!(request.source, Source::Web(_)) && untouched && yields {
             let id = *id;
             self.cancel(now, id, common, effects);
         }
     }
 
+    /// All who claim a piece are kept: when one of two that met lets go, the piece
+    /// is still the other's. `false`: it was known.
+    fn add_claim(&mut self, now: Time, piece: u32, source: Source) -> bool {
+        let Some(peer) = self.peers.get_mut(&source) else { return false };
+        let holders = self.claims.entry(piece).or_default();
+        let new = holders.iter().all(|(holder, _)| *holder != source);
+        if new {
+            holders.push((source, now));
+            peer.claims += 1;
+            self.claimed.insert(piece.into());
+        }
+        new
+    }
+
     pub(super) fn drop_claim(&mut self, piece: u32, source: Source) {
-        if self.claims.get(&piece).is_some_and(|(holder, _)| *holder == source) {
-            self.claims.remove(&piece);
-            self.claimed.remove(piece.into());
+        self.drop_claims_of(piece, |holder, _| holder == source);
+    }
+
+    pub(super) fn drop_claims(&mut self, ends: impl Fn(Source, Time) -> bool) {
+        for piece in self.claims.keys().copied().collect::<Vec<_>>() {
+            self.drop_claims_of(piece, &ends);
+        }
+    }
+
+    fn drop_claims_of(&mut self, piece: u32, ends: impl Fn(Source, Time) -> bool) {
+        let Some(holders) = self.claims.get_mut(&piece) else { return };
+        for (source, _) in holders.extract_if(.., |(source, at)| ends(*source, *at)) {
             if let Some(peer) = self.peers.get_mut(&source) {
                 peer.claims -= 1;
             }
         }
-    }
-
-    pub(super) fn drop_claims(&mut self, ends: impl Fn(Source, Time) -> bool) {
-        let claims = self.claims.iter().map(|(piece, (source, at))| (*piece, *source, *at));
-        let ended: Vec<_> = claims.filter(|(_, source, at)| ends(*source, *at)).collect();
-        for (piece, source, _) in ended {
-            self.drop_claim(piece, source);
+        if holders.is_empty() {
+            self.claims.remove(&piece);
+            self.claimed.remove(piece.into());
         }
     }
 
@@ -175,15 +193,10 @@ impl Transfer {
     }
 
     /// The origin itself gave this piece to another, which will pass it on. Its word
-    /// counts more than a claim, which the other may yet let go.
+    /// stays when a claim is let go.
     pub(super) fn note_given(&mut self, now: Time, piece: u32, source: Source) {
-        if let Some((holder, _)) = self.claims.get(&piece).copied() {
-            self.drop_claim(piece, holder);
-        }
-        let Some(peer) = self.peers.get_mut(&source) else { return };
-        peer.claims += 1;
-        self.claims.insert(piece, (source, now));
-        self.claimed.insert(piece.into());
+        self.drop_claim(piece, source);
+        self.add_claim(now, piece, source);
     }
 }
 

@@ -51,8 +51,8 @@ pub(crate) struct Transfer {
     pub holders: Vec<u16>,
     /// Pieces that some peer has.
     pub held: Bits,
-    /// Pieces that a peer is fetching from the origin, and since when.
-    pub claims: BTreeMap<u32, (Source, Time)>,
+    /// Pieces that peers are fetching from the origin, who, and since when.
+    pub claims: BTreeMap<u32, Vec<(Source, Time)>>,
     pub claimed: Bits,
     /// Pieces that this node should take from the origin before others do;
     /// `None` when peers came or went since it was drawn.

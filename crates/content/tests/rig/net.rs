@@ -129,6 +129,10 @@ fn index(peer: &PeerId) -> usize {
     u64::from_be_bytes(bytes) as usize
 }
 
+fn left(at: usize, web: bool) -> Input {
+    Input::Left { source: if web { Source::Web(0) } else { Source::Peer(peer(at)) } }
+}
+
 impl Net {
     pub fn new(layout: Layout, delay: Micros, manner: Manner, seed: u64) -> Self {
         Self {
@@ -190,7 +194,8 @@ impl Net {
         self.input(at, Input::Want { resource: RESOURCE, pieces, sequential: false });
     }
 
-    /// Ends a process: what it had not finished is lost, and all see it go.
+    /// Ends a process: what it had not finished is lost, and all see it go, after
+    /// what it sent: that stands before the end of its connection in their downlink.
     pub fn kill(&mut self, at: usize) {
         let machine = &mut self.machines[at];
         machine.swarm = None;
@@ -200,14 +205,11 @@ impl Net {
         machine.tick_at = None;
         let web = machine.web;
         for other in std::mem::take(&mut machine.neighbours) {
-            self.machines[other].neighbours.remove(&at);
-            self.left(other, at, web);
+            let receiver = &mut self.machines[other];
+            receiver.neighbours.remove(&at);
+            let (seen, life) = (receiver.down_free.max(self.now + self.delay), receiver.life);
+            self.push(seen, Event::Input { to: other, life, input: left(at, web) });
         }
-    }
-
-    fn left(&mut self, at: usize, other: usize, web: bool) {
-        let source = if web { Source::Web(0) } else { Source::Peer(peer(other)) };
-        self.post(at, Input::Left { source });
     }
 
     pub fn connect(&mut self, a: usize, b: usize, origin: Option<usize>) {
@@ -365,8 +367,8 @@ impl Net {
                 self.banned.insert((at.min(other), at.max(other)));
                 self.machines[at].neighbours.remove(&other);
                 self.machines[other].neighbours.remove(&at);
-                self.left(at, other, false);
-                self.left(other, at, false);
+                self.post(at, left(other, false));
+                self.post(other, left(at, false));
             }
             Effect::Leave { .. } => {}
             Effect::Done { .. } => {
