@@ -134,7 +134,8 @@ impl Transfer {
             flow: Flow::default(),
             up: Bucket::new(rates.up),
             down: Bucket::new(rates.down),
-            done: false,
+            // Nothing is wanted yet.
+            done: true,
             layout,
         }
     }
