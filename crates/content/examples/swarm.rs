@@ -14,6 +14,9 @@ struct Args {
     clients: usize,
     #[arg(long, default_value_t = 128)]
     size_mib: u64,
+    /// The bytes are so many files of one directory, all of a size.
+    #[arg(long, default_value_t = 1)]
+    files: u64,
     /// Mbit/s of each client's uplink.
     #[arg(long, default_value_t = 50)]
     up: u64,
@@ -82,6 +85,7 @@ fn scenario(args: &Args, seed: u64) -> Scenario {
     Scenario {
         clients: args.clients,
         bytes: args.size_mib << 20,
+        files: args.files,
         up: args.up,
         down: args.down,
         origin_up: args.origin_up,

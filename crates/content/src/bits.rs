@@ -104,6 +104,42 @@ impl Bits {
         }))
     }
 
+    /// The set of [`Bits::minus`].
+    #[must_use]
+    pub fn without<const N: usize>(&self, others: [&Bits; N]) -> Self {
+        let left = |(at, word): (usize, &u64)| {
+            others.iter().fold(*word, |left, other| left & !other.words.get(at).unwrap_or(&0))
+        };
+        Self { len: self.len, words: self.words.iter().enumerate().map(left).collect() }
+    }
+
+    /// The numbers that are in this and in `other`, which is as long.
+    #[must_use]
+    pub fn shared(&self, other: &Bits) -> Self {
+        let words = self.words.iter().zip(&other.words).map(|(word, other)| word & other);
+        Self { len: self.len, words: words.collect() }
+    }
+
+    /// The first number from `from` on that is in this and in `other`, which is as
+    /// long; after the last comes 0 again.
+    pub fn first_shared(&self, other: &Bits, from: u64) -> Option<u64> {
+        let first = (from / 64) as usize;
+        let upper = !0 << (from % 64);
+        let within = |at: usize, keep: u64| {
+            let word = self.words.get(at)? & other.words.get(at)? & keep;
+            (word != 0).then(|| at as u64 * 64 + u64::from(word.trailing_zeros()))
+        };
+        let among = |at: Range<usize>| {
+            let words = self.words.get(at.clone())?.iter().zip(other.words.get(at.clone())?);
+            let at_word = words.map(|(word, other)| word & other).position(|word| word != 0)?;
+            within(at.start + at_word, !0)
+        };
+        within(first, upper)
+            .or_else(|| among(first + 1..self.words.len()))
+            .or_else(|| among(0..first))
+            .or_else(|| within(first, !upper))
+    }
+
     /// How many of `range` are in it from its start, without a gap.
     pub fn prefix(&self, range: Range<u64>) -> u64 {
         let gap = self.next(range.start, false).unwrap_or(self.len);

@@ -12,6 +12,7 @@ mod io;
 mod origin;
 mod peer;
 mod pick;
+mod rarity;
 mod talk;
 mod transfer;
 mod upload;

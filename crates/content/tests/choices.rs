@@ -24,14 +24,18 @@ struct Bench {
 impl Bench {
     /// A swarm that has these pieces of 32 and wants all.
     fn new(have: Bits) -> Self {
-        let config = Config { me: peer(0), seed: 1, rates: Rates::default() };
-        let mut bench = Self { swarm: Swarm::new(config), now: 1_000 };
         let layout = Layout::file(u64::from(PIECES) * 65_536).expect("of sane size");
         assert_eq!(layout.pieces(), PIECES);
-        let (manner, rates) = (Manner::Fair, Rates::default());
-        let resource = RESOURCE;
+        Self::of(layout, have)
+    }
+
+    fn of(layout: Layout, have: Bits) -> Self {
+        let config = Config { me: peer(0), seed: 1, rates: Rates::default() };
+        let mut bench = Self { swarm: Swarm::new(config), now: 1_000 };
+        let (manner, rates, resource) = (Manner::Fair, Rates::default(), RESOURCE);
+        let pieces = 0..layout.pieces();
         bench.step(Input::Open { resource, layout, have, manner, rates, origin: false });
-        bench.step(Input::Want { resource, pieces: 0..PIECES, sequential: false });
+        bench.step(Input::Want { resource, pieces, sequential: false });
         bench
     }
 
@@ -191,15 +195,63 @@ fn strange_requests_and_news_get_an_answer_and_no_panic() {
 /// Who claims all keeps nobody from the origin.
 #[test]
 fn a_peer_that_claims_everything_is_believed_in_part_and_for_a_while() {
-    let config = Config { me: peer(0), seed: 1, rates: Rates::default() };
-    let mut bench = Bench { swarm: Swarm::new(config), now: 1_000 };
     let layout = Layout::file(100 * 65_536).expect("of sane size");
-    let (manner, rates, resource) = (Manner::Fair, Rates::default(), RESOURCE);
-    let have = Bits::none(100);
-    bench.step(Input::Open { resource, layout, have, manner, rates, origin: false });
-    bench.step(Input::Want { resource, pieces: 0..100, sequential: false });
+    let mut bench = Bench::of(layout, Bits::none(100));
     bench.join(Source::Peer(peer(1)), Role::Peer);
     bench.told(1, News { claims: (0..100).collect(), ..News::default() });
     let asked = asks(&bench.join(Source::Web(0), Role::Origin));
     assert!(!asked.is_empty() && asked.iter().all(|(_, _, piece)| *piece >= 64));
+}
+
+/// Small files are served as many at once as make up a piece, and whoever asked
+/// meanwhile comes next.
+#[test]
+fn a_turn_is_a_piece_or_as_many_small_ones() {
+    let layout = Layout::files(&[16_384; 64]).expect("of sane size");
+    let mut bench = Bench::of(layout, Bits::all(64));
+    let served = |effects: &[Effect]| -> Vec<(PeerId, Ticket)> {
+        let serve = |effect: &Effect| match effect {
+            Effect::Serve { peer, ticket, .. } => Some((*peer, *ticket)),
+            _ => None,
+        };
+        effects.iter().filter_map(serve).collect()
+    };
+    let resource = RESOURCE;
+    let mut all = Vec::new();
+    for name in 1..=5 {
+        bench.join(Source::Peer(peer(name)), Role::Peer);
+        for piece in 0..8 {
+            let (peer, ticket) = (peer(name), Ticket(piece.into()));
+            all.extend(served(&bench.step(Input::Asked {
+                resource,
+                peer,
+                ticket,
+                piece,
+                from: 0,
+            })));
+        }
+    }
+    // Each is alone when its first request comes; the fifth finds four being served.
+    assert_eq!(all, [1, 2, 3, 4].map(|name| (peer(name), Ticket(0))));
+    let next = served(&bench.step(Input::Served { resource, peer: peer(1), ticket: Ticket(0) }));
+    assert_eq!(next, [0, 1, 2, 3].map(|ticket| (peer(5), Ticket(ticket))));
+    for ticket in [0, 1, 2] {
+        let ticket = Ticket(ticket);
+        assert!(served(&bench.step(Input::Served { resource, peer: peer(5), ticket })).is_empty());
+    }
+    let next = served(&bench.step(Input::Served { resource, peer: peer(5), ticket: Ticket(3) }));
+    assert_eq!(next, [1, 2, 3, 4].map(|ticket| (peer(1), Ticket(ticket))));
+}
+
+/// Small files fill no window: what a peer would refuse is not asked.
+#[test]
+fn no_more_is_asked_of_a_peer_than_it_takes() {
+    let files = vec![10; 5_000];
+    let layout = Layout::files(&files).expect("of sane size");
+    let mut bench = Bench::of(layout, Bits::none(5_000));
+    let asked = asks(&bench.holder(1, 0..5_000));
+    assert_eq!(asked.len(), 1_024);
+    let request = asked[0].0;
+    let more = asks(&bench.step(Input::Arrived { resource: RESOURCE, request, groups: 1 }));
+    assert_eq!(more.len(), 1);
 }

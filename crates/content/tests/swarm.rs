@@ -70,6 +70,15 @@ fn a_web_server_may_die_when_its_copy_is_out() {
     }
 }
 
+/// A thousand a round trip at most, as many as a peer lets wait.
+#[test]
+fn small_files_fill_a_fast_link() {
+    let fast = Scenario { up: 1_000, down: 1_000, origin_up: 1_000, ..Scenario::default() };
+    let small = Scenario { clients: 1, bytes: 30_000 << 10, files: 30_000, ..fast };
+    reaches(&small, 1.10, 1.0);
+    reaches(&Scenario { rtt_ms: 20, ..small }, 2.8, 1.0);
+}
+
 /// What was under way to the dead is asked for again, and nobody hangs.
 #[test]
 fn without_its_origin_a_swarm_shares_what_it_has_and_waits() {

@@ -46,14 +46,13 @@ impl Transfer {
         if self.share.is_none() {
             self.share = Some(self.draw_share(common.me));
         }
-        let taken = [&self.have, &self.busy, &self.held, &self.claimed];
-        let lacking = || self.wanted.minus(taken);
-        let share = self.share.as_ref()?;
-        let own = self.rarest(lacking().filter(|piece| share.has(*piece)), common);
+        let taken = [&self.have, &self.busy, &self.rarity.held, &self.claimed];
+        let lacking = self.wanted.without(taken);
+        let own = self.rarest(&lacking.shared(self.share.as_ref()?), common);
         if own.is_some() {
             return own;
         }
-        let others = self.rarest(lacking(), common);
+        let others = self.rarest(&lacking, common);
         if others.is_some() {
             return others;
         }
@@ -63,13 +62,14 @@ impl Transfer {
         if let Source::Peer(_) = source
             && self.needs_help(now)
         {
-            return self.rarest(self.wanted.minus([&self.have, &self.busy, &self.claimed]), common);
+            let taken = [&self.have, &self.busy, &self.claimed];
+            return self.rarest(&self.wanted.without(taken), common);
         }
         let from_peers = self.requests.values().any(|request| !request.claim);
         if from_peers || now.since(self.fed_at) < STARVED {
             return None;
         }
-        self.rarest(self.wanted.minus([&self.have, &self.busy]), common)
+        self.rarest(&self.wanted.without([&self.have, &self.busy]), common)
     }
 
     /// Whether the peers have everything, but their uplinks are so slow that an
@@ -77,7 +77,7 @@ impl Transfer {
     /// it helps to the end. A web server is spared even then: its traffic may be
     /// paid for by the byte.
     fn needs_help(&mut self, now: Time) -> bool {
-        if self.wanted.minus([&self.have, &self.held]).next().is_some() {
+        if self.wanted.minus([&self.have, &self.rarity.held]).next().is_some() {
             (self.lacked_at, self.helped) = (now, false);
         }
         self.flow.roll(now);
@@ -104,7 +104,7 @@ impl Transfer {
             }
         }
         let taken = [&self.have, &self.busy, &self.claimed, &reachable];
-        self.rarest(self.wanted.minus(taken), common)
+        self.rarest(&self.wanted.without(taken), common)
     }
 
     /// The pieces for which no one who still needs pieces has a higher lot.

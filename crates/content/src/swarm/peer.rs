@@ -7,7 +7,8 @@ use trefoil_types::Time;
 use super::{Role, Ticket, window::Window};
 use crate::Bits;
 
-/// Requests of one peer that wait here, at most; more are refused.
+/// Requests of one peer that wait here, at most; more are refused, and no more are
+/// open at one source: pieces of small files fill no window.
 pub(crate) const ASKED_MAX: usize = 1_024;
 
 #[derive(Clone, Debug)]
@@ -17,6 +18,8 @@ pub(crate) struct Peer {
     pub window: Window,
     /// Bytes asked of it and not come.
     pub open: u64,
+    /// Requests open at it.
+    pub asks: usize,
     /// It serves us nothing just now.
     pub chokes_us: bool,
     /// We serve it nothing just now.
@@ -27,7 +30,8 @@ pub(crate) struct Peer {
     pub strikes: u32,
     /// What it asked and was not served yet, oldest first.
     pub asked: VecDeque<Asked>,
-    pub serving: Option<Ticket>,
+    /// What it is being served.
+    pub serving: Vec<Ticket>,
     /// The turn in which it was served last.
     pub turn: u64,
     /// Bytes that came from it, halved at each choosing.
@@ -63,12 +67,13 @@ impl Peer {
             have,
             window: Window::new(piece),
             open: 0,
+            asks: 0,
             chokes_us: false,
             choked,
             resting_until: Time(0),
             strikes: 0,
             asked: VecDeque::new(),
-            serving: None,
+            serving: Vec::new(),
             turn: 0,
             given: 0,
             ever_gave: false,
@@ -85,7 +90,8 @@ impl Peer {
 
     /// Whether it may be asked for one more piece.
     pub fn has_room(&self, now: Time) -> bool {
-        !self.chokes_us && self.resting_until <= now && self.open < self.window.bytes
+        let room = self.open < self.window.bytes && self.asks < ASKED_MAX;
+        !self.chokes_us && self.resting_until <= now && room
     }
 
     /// How full its window is, in thousandths.

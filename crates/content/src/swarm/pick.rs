@@ -8,6 +8,7 @@ use super::{
     Common, Effect, RequestId, Source,
     transfer::{Request, Transfer},
 };
+use crate::Bits;
 
 /// A sequential reader's next pieces come before rare ones.
 const READ_AHEAD: u64 = 16;
@@ -54,27 +55,32 @@ impl Transfer {
         if peer.is_origin() {
             return self.pick_of_origin(now, source, common);
         }
-        let offered = peer.have.minus([&self.have, &self.busy]);
-        self.rarest(offered.filter(|piece| self.wanted.has(*piece)), common)
+        let offered = peer.have.without([&self.have, &self.busy]);
+        self.rarest(&offered.shared(&self.wanted), common)
     }
 
     /// The piece that the fewest peers have; among equals by chance, so that
     /// nodes that see the same do not all do the same. Pieces that are partly
     /// here come first. The very first piece is any: it should come soon, and
     /// what is rare comes slowly.
-    pub fn rarest(&self, pieces: impl Iterator<Item = u64>, common: &mut Common) -> Option<u32> {
+    pub fn rarest(&self, pieces: &Bits, common: &mut Common) -> Option<u32> {
         let count = u64::from(self.layout.pieces());
         let turn = common.rng.random_range(0..count.max(1));
         let first = self.have.is_empty();
-        let soon = self.soon();
-        let key = |piece: &u64| {
-            let late = !soon.contains(piece);
-            let order = if late { (*piece + count - turn) % count } else { *piece };
-            let whole = !self.begun.contains_key(&(*piece as u32));
-            let holders = if first || !late { 0 } else { self.holders[*piece as usize] };
-            (late, whole, holders, order)
+        let soon = self.soon().filter(|piece| pieces.has(*piece));
+        let soon = soon.min_by_key(|piece| (!self.begun.contains_key(&(*piece as u32)), *piece));
+        let begun = || {
+            let begun = self.begun.keys().map(|piece| u64::from(*piece));
+            begun.filter(|piece| pieces.has(*piece)).min_by_key(|piece| {
+                let holders = if first { 0 } else { self.rarity.count(*piece) };
+                (holders, (*piece + count - turn) % count)
+            })
         };
-        pieces.min_by_key(key).map(|piece| piece as u32)
+        let rarest = || match first {
+            true => pieces.first_shared(pieces, turn),
+            false => self.rarity.rarest(pieces, turn),
+        };
+        soon.or_else(begun).or_else(rarest).map(|piece| piece as u32)
     }
 
     /// What a sequential reader will read next.
@@ -96,6 +102,7 @@ impl Transfer {
         part.groups.start += self.begun.get(&piece).copied().unwrap_or_default();
         let bytes = self.layout.part_bytes(&part);
         peer.open += bytes;
+        peer.asks += 1;
         let (open, claim) = (peer.open, peer.is_origin());
         self.busy.insert(piece.into());
         self.down.take(bytes);

@@ -32,8 +32,7 @@ impl Transfer {
         for piece in news.have.iter().cloned().flatten() {
             let Some(peer) = self.peers.get_mut(&source) else { return };
             if peer.have.insert(piece.into()) && !peer.is_origin() {
-                self.holders[piece as usize] += 1;
-                self.held.insert(piece.into());
+                self.rarity.gain(piece.into());
                 self.note_spread(piece, source);
             }
             self.drop_claim(piece, source);
@@ -66,14 +65,6 @@ impl Transfer {
                 self.down.give_back(left);
                 common.down.give_back(left);
             }
-        }
-    }
-
-    pub(super) fn lose_holder(&mut self, piece: u64) {
-        let count = &mut self.holders[piece as usize];
-        *count -= 1;
-        if *count == 0 {
-            self.held.remove(piece);
         }
     }
 

@@ -10,6 +10,7 @@ use super::{
     flow::Flow,
     io::sooner,
     peer::{Asked, Peer},
+    rarity::Rarity,
     talk::{GATHER, insert_sorted, push_piece},
     upload::Given,
 };
@@ -47,10 +48,7 @@ pub(crate) struct Transfer {
     pub begun: BTreeMap<u32, u64>,
     pub peers: BTreeMap<Source, Peer>,
     pub requests: BTreeMap<RequestId, Request>,
-    /// How many peers have each piece, origins not counted.
-    pub holders: Vec<u16>,
-    /// Pieces that some peer has.
-    pub held: Bits,
+    pub rarity: Rarity,
     /// Pieces that peers are fetching from the origin, who, and since when.
     pub claims: BTreeMap<u32, Vec<(Source, Time)>>,
     pub claimed: Bits,
@@ -64,6 +62,7 @@ pub(crate) struct Transfer {
     pub choose_at: Time,
     pub choosings: u64,
     pub turns: u64,
+    /// Peers that are being served.
     pub serving: usize,
     /// To whom pieces went that nobody else had.
     pub given: BTreeMap<u32, Given>,
@@ -116,8 +115,7 @@ impl Transfer {
             begun: BTreeMap::new(),
             peers: BTreeMap::new(),
             requests: BTreeMap::new(),
-            holders: vec![0; pieces as usize],
-            held: none.clone(),
+            rarity: Rarity::new(pieces),
             claims: BTreeMap::new(),
             claimed: none,
             share: None,
@@ -136,7 +134,8 @@ impl Transfer {
             flow: Flow::default(),
             up: Bucket::new(rates.up),
             down: Bucket::new(rates.down),
-            done: false,
+            // Nothing is wanted yet.
+            done: true,
             layout,
         }
     }
@@ -274,12 +273,12 @@ impl Transfer {
 
     pub fn left(&mut self, now: Time, source: Source) {
         let Some(peer) = self.peers.remove(&source) else { return };
-        if peer.serving.is_some() {
+        if !peer.serving.is_empty() {
             self.serving -= 1;
         }
         if !peer.is_origin() {
             for piece in peer.have.iter() {
-                self.lose_holder(piece);
+                self.rarity.lose(piece);
             }
         }
         self.drop_claims(|holder, _| holder == source);
@@ -327,6 +326,7 @@ impl Transfer {
         let Some(request) = self.requests.remove(&id) else { return };
         if let Some(peer) = self.peers.get_mut(&request.source) {
             let piece = self.layout.piece_bytes_max();
+            peer.asks -= 1;
             peer.window.finished(request.open, now.since(request.asked_at), piece);
         }
         self.busy.remove(request.piece.into());
@@ -367,7 +367,7 @@ impl Transfer {
                     had
                 });
                 if lied {
-                    self.lose_holder(request.piece.into());
+                    self.rarity.lose(request.piece.into());
                 }
                 self.strike(now, source);
             }
@@ -446,6 +446,7 @@ impl Transfer {
         self.busy.remove(request.piece.into());
         if let Some(peer) = self.peers.get_mut(&request.source) {
             peer.open -= self.layout.part_bytes(&request.part);
+            peer.asks -= 1;
         }
         if request.claim {
             self.say(now, |news| {

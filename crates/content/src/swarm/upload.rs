@@ -8,8 +8,8 @@ use super::{
     transfer::Transfer,
 };
 
-/// Pieces being sent at once, each to another peer: enough that one slow
-/// receiver does not leave the uplink idle.
+/// Peers that are served at once: enough that one slow receiver does not leave the
+/// uplink idle.
 const SERVING_MAX: usize = 4;
 
 /// How long the origin waits for a piece to spread from whom it gave it to,
@@ -57,7 +57,7 @@ impl Transfer {
                 effects.push(Effect::Refuse { resource, peer: from, ticket, why });
             }
             None => {
-                if self.origin || !self.held.has(asked.piece.into()) {
+                if self.origin || !self.rarity.held.has(asked.piece.into()) {
                     let given = Given { to: source, at: now, spread: false };
                     self.given.insert(asked.piece, given);
                 }
@@ -86,32 +86,63 @@ impl Transfer {
 
     pub(super) fn served(&mut self, from: PeerId, ticket: Ticket) {
         let Some(peer) = self.peers.get_mut(&Source::Peer(from)) else { return };
-        if peer.serving == Some(ticket) {
-            peer.serving = None;
+        let Some(at) = peer.serving.iter().position(|other| *other == ticket) else { return };
+        peer.serving.swap_remove(at);
+        if peer.serving.is_empty() {
             self.serving -= 1;
         }
     }
 
     pub(super) fn serve(&mut self, now: Time, common: &mut Common, effects: &mut Vec<Effect>) {
-        while self.serving < SERVING_MAX && self.up.is_open(now) && common.up.is_open(now) {
-            let waiting = self.peers.iter_mut().filter(|(_, peer)| {
-                !peer.choked && peer.serving.is_none() && !peer.asked.is_empty()
+        while self.serving < SERVING_MAX {
+            let waiting = self.peers.iter().filter(|(_, peer)| {
+                !peer.choked && peer.serving.is_empty() && !peer.asked.is_empty()
             });
-            let Some((source, peer)) = waiting.min_by_key(|(_, peer)| peer.turn) else { return };
-            let Source::Peer(to) = *source else { return };
-            let Some(asked) = peer.asked.pop_front() else { return };
+            let Some((source, _)) = waiting.min_by_key(|(_, peer)| peer.turn) else { return };
+            if !self.serve_turn(now, *source, common, effects) {
+                return;
+            }
+        }
+    }
+
+    /// Serves a peer a piece, or as many small ones as make up one: the way to the
+    /// shell and back for each would be longer than they are. `false`: the uplink's
+    /// rate is used up.
+    fn serve_turn(
+        &mut self,
+        now: Time,
+        source: Source,
+        common: &mut Common,
+        effects: &mut Vec<Effect>,
+    ) -> bool {
+        let (resource, most) = (self.resource, self.layout.piece_bytes_max());
+        let (Source::Peer(to), Some(peer)) = (source, self.peers.get_mut(&source)) else {
+            return false;
+        };
+        let mut turn = 0;
+        while let Some(asked) = peer.asked.front() {
             let mut part = self.layout.part(asked.piece);
             part.groups.start += asked.from;
-            let bytes = self.layout.part_bytes(&part);
-            self.turns += 1;
-            (peer.turn, peer.serving) = (self.turns, Some(asked.ticket));
-            peer.taken += bytes;
-            self.serving += 1;
+            let (ticket, bytes) = (asked.ticket, self.layout.part_bytes(&part));
+            let open = self.up.is_open(now) && common.up.is_open(now);
+            if !open || (!peer.serving.is_empty() && turn + bytes > most) {
+                break;
+            }
+            turn += bytes;
+            peer.asked.pop_front();
+            peer.serving.push(ticket);
             self.up.take(bytes);
             common.up.take(bytes);
-            let (resource, ticket) = (self.resource, asked.ticket);
             effects.push(Effect::Serve { resource, peer: to, ticket, part });
         }
+        if peer.serving.is_empty() {
+            return false;
+        }
+        self.turns += 1;
+        peer.turn = self.turns;
+        peer.taken += turn;
+        self.serving += 1;
+        true
     }
 
     /// A peer has a piece now: whoever had it first from us passed it on.

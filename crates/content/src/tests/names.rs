@@ -1,5 +1,7 @@
 //! Ids, links, manifests, news: one spelling each, and nothing else is read.
 
+use std::collections::BTreeSet;
+
 use proptest::prelude::*;
 
 use crate::{
@@ -213,7 +215,16 @@ proptest! {
     ) {
         let mut bits = Bits::none(300);
         numbers.iter().for_each(|at| { bits.insert(*at); });
+        let (all, mut gone) = (bits.clone(), Bits::none(300));
+        removed.iter().for_each(|at| { gone.insert(*at); });
+        let both: BTreeSet<u64> = numbers.intersection(&removed).copied().collect();
+        prop_assert_eq!(all.shared(&gone).iter().collect::<BTreeSet<_>>(), both.clone());
+        for from in 0..300 {
+            let first = both.range(from..).next().or(both.first()).copied();
+            prop_assert_eq!(all.first_shared(&gone, from), first);
+        }
         removed.iter().for_each(|at| bits.remove(*at));
+        prop_assert_eq!(&all.without([&gone]), &bits);
         let left: Vec<u64> = numbers.difference(&removed).copied().collect();
         prop_assert_eq!(bits.iter().collect::<Vec<_>>(), left.clone());
         prop_assert_eq!(bits.runs().flatten().collect::<Vec<_>>(), left);

@@ -13,6 +13,8 @@ use super::net::{Conduct, Micros, Net, Rate};
 pub struct Scenario {
     pub clients: usize,
     pub bytes: u64,
+    /// The bytes are so many files of one directory, all of a size.
+    pub files: u64,
     /// Mbit/s.
     pub up: u64,
     pub down: u64,
@@ -45,6 +47,7 @@ impl Default for Scenario {
         Self {
             clients: 8,
             bytes: 128 << 20,
+            files: 1,
             up: 50,
             down: 50,
             origin_up: 50,
@@ -99,7 +102,8 @@ const PATIENCE: f64 = 20.0;
 
 impl Scenario {
     pub fn run(&self) -> Outcome {
-        let layout = Layout::file(self.bytes).expect("a file of sane size");
+        let sizes = vec![self.bytes / self.files; self.files as usize];
+        let layout = Layout::files(&sizes).expect("files of sane size");
         let delay = self.rtt_ms * 500;
         let mut net = Net::new(layout, delay, self.manner, self.seed);
         net.rates = self.rates;

@@ -73,11 +73,17 @@ impl Held {
             .tempdir_in(parent)
             .map_err(failed)?;
         let entries = self.manifest.as_ref().map_or(&[][..], |manifest| manifest.entries());
+        let mut made = PathBuf::new();
         for (at, entry) in entries.iter().enumerate() {
             // Relative, and without `..`: a manifest's decoder saw to it.
             let path = new.path().join(&entry.path);
-            let write = || {
-                fs::create_dir_all(self::parent(&path))?;
+            let mut write = || {
+                // Those of one directory are listed together.
+                let parent = self::parent(&path);
+                if parent != made {
+                    fs::create_dir_all(parent)?;
+                    made = parent.into();
+                }
                 self.copy(at as u32, 0..entry.size, &mut fs::File::create_new(&path)?)
             };
             write().map_err(failed)?;
@@ -88,7 +94,8 @@ impl Held {
     }
 
     fn copy(&self, file: u32, bytes: Range<u64>, to: &mut fs::File) -> io::Result<()> {
-        let mut buf = vec![0; CHUNK as usize];
+        let most = (bytes.end - bytes.start).min(CHUNK);
+        let mut buf = vec![0; most as usize];
         let mut at = bytes.start;
         while at < bytes.end {
             let count = (bytes.end - at).min(CHUNK) as usize;

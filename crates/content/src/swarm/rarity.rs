@@ -1,0 +1,62 @@
+//! How many peers have each piece.
+
+use crate::Bits;
+
+/// Kept by count too, so that the rarest of 100,000 pieces is found by words of 64
+/// and not one by one.
+#[derive(Debug)]
+pub(crate) struct Rarity {
+    /// Origins are not counted.
+    counts: Vec<u16>,
+    /// Pieces that so many peers have.
+    ranks: Vec<Bits>,
+    /// Pieces that some peer has.
+    pub held: Bits,
+}
+
+impl Rarity {
+    pub fn new(pieces: u64) -> Self {
+        Self {
+            counts: vec![0; pieces as usize],
+            ranks: vec![Bits::all(pieces)],
+            held: Bits::none(pieces),
+        }
+    }
+
+    /// One more peer has this piece.
+    pub fn gain(&mut self, piece: u64) {
+        let count = self.counts[piece as usize];
+        self.shift(piece, count, count + 1);
+        self.held.insert(piece);
+    }
+
+    /// One peer fewer has this piece.
+    pub fn lose(&mut self, piece: u64) {
+        let count = self.counts[piece as usize];
+        self.shift(piece, count, count - 1);
+        if count == 1 {
+            self.held.remove(piece);
+        }
+    }
+
+    fn shift(&mut self, piece: u64, from: u16, to: u16) {
+        if self.ranks.len() <= to.into() {
+            self.ranks.push(Bits::none(self.held.len()));
+        }
+        self.ranks[usize::from(from)].remove(piece);
+        self.ranks[usize::from(to)].insert(piece);
+        self.counts[piece as usize] = to;
+    }
+
+    pub fn count(&self, piece: u64) -> u16 {
+        self.counts[piece as usize]
+    }
+
+    /// Of these pieces one that the fewest have: the first from `turn` on, round.
+    pub fn rarest(&self, pieces: &Bits, turn: u64) -> Option<u64> {
+        if pieces.is_empty() {
+            return None;
+        }
+        self.ranks.iter().find_map(|rank| pieces.first_shared(rank, turn))
+    }
+}
