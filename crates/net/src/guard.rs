@@ -42,7 +42,8 @@ use crate::{
 const QUIET: Duration = Duration::from_secs(2);
 
 /// What the kernel takes of a socket before it is sent. What is not there yet the
-/// muxer can still overtake: a vote waits behind so much content at most.
+/// muxer can still overtake: a vote waits behind so much content at most, and a turn of
+/// each stream (`mux::TURN_BYTES`).
 #[cfg(target_os = "linux")]
 const UNSENT_BYTES_MAX: u32 = 128 * 1024;
 

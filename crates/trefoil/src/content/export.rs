@@ -100,10 +100,14 @@ impl Held {
         while at < bytes.end {
             let count = (bytes.end - at).min(CHUNK) as usize;
             self.store.read(file, at, &mut buf[..count])?;
-            io::Write::write_all(to, &buf[..count])?;
+            // What was a hole becomes one.
+            match buf[..count].iter().all(|byte| *byte == 0) {
+                true => io::Seek::seek_relative(to, count as i64)?,
+                false => io::Write::write_all(to, &buf[..count])?,
+            }
             at += count as u64;
         }
-        Ok(())
+        to.set_len(bytes.end - bytes.start)
     }
 }
 

@@ -13,7 +13,7 @@ use std::{
 };
 
 use age::{DecryptError, Decryptor, Encryptor, Identity, Recipient, x25519};
-use tar::{Archive, Builder, EntryType, Header};
+use tar::{Archive, Builder, Entry, EntryType, Header};
 use trefoil_content::{FILES_MAX, PATH_BYTES_MAX, PathError, check_path};
 
 use super::{
@@ -28,7 +28,7 @@ use crate::{
 /// A header that names 16 keys has about 1,700 bytes.
 const HEADER_BYTES_MAX: usize = 16 * 1024;
 /// age seals 64 KiB at a time.
-const BUFFER_BYTES: usize = 1 << 20;
+const BUFFER_BYTES: u64 = 1 << 20;
 /// How the header's last line begins, after the line before.
 const HEADER_END: &[u8] = b"\n--- ";
 
@@ -102,7 +102,7 @@ pub fn seal(path: &Path, keys: &[SealingKey], to: &Path, watch: &Watch) -> Resul
         .permissions(Permissions::from_mode(0o644))
         .tempfile_in(parent(to))
         .map_err(&failed)?;
-    let output = BufWriter::with_capacity(BUFFER_BYTES, new.as_file());
+    let output = BufWriter::with_capacity(BUFFER_BYTES as usize, new.as_file());
     let mut tar = Builder::new(encryptor.wrap_output(output).map_err(&failed)?);
     for (name, source) in contents(path)? {
         check_path(&name)?;
@@ -176,7 +176,7 @@ pub fn open(
         return Err(SealedError::Taken(to.into()));
     }
     let file = File::open(sealed).map_err(unread(sealed))?;
-    let mut input = BufReader::with_capacity(BUFFER_BYTES, Watched(file, watch));
+    let mut input = BufReader::with_capacity(BUFFER_BYTES as usize, Watched(file, watch));
     check_header(input.fill_buf().map_err(unread(sealed))?)?;
     let decryptor = Decryptor::new_buffered(input).map_err(malformed)?;
     let keys = keys.iter().map(|key| key as &dyn Identity);
@@ -261,13 +261,13 @@ fn long_name(entry: &mut impl Read) -> Result<Vec<u8>, SealedError> {
 }
 
 fn write(
-    bytes: &mut impl Read,
+    bytes: &mut Entry<impl Read>,
     to: &Path,
     failed: impl Fn(io::Error) -> SealedError,
 ) -> Result<(), SealedError> {
     fs::create_dir_all(parent(to)).map_err(&failed)?;
     let mut file = File::create_new(to).map_err(&failed)?;
-    let mut buffer = vec![0; BUFFER_BYTES];
+    let mut buffer = vec![0; bytes.size().clamp(1, BUFFER_BYTES) as usize];
     loop {
         match bytes.read(&mut buffer).map_err(malformed)? {
             0 => break,
