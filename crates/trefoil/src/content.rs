@@ -191,13 +191,7 @@ impl Content {
         terms: Terms,
         read: Arc<AtomicU64>,
     ) -> Result<ContentId, LibraryError> {
-        let allow = match (terms.allow.is_open(), self.organisation) {
-            (true, _) => terms.allow.clone(),
-            (false, None) => return Err(LibraryError::NoOrganisation),
-            (false, Some(own)) => {
-                AllowList::new(terms.allow.organisations().iter().copied().chain([own]))?
-            }
-        };
+        let allow = self.with_own(terms.allow)?;
         let terms = Terms { allow: allow.clone(), ..terms };
         let (library, path) = (self.library.clone(), path.to_path_buf());
         let put = spawn_blocking(move || library.put(&path, terms, &read)).await;
@@ -210,6 +204,17 @@ impl Content {
         }
         self.provide();
         Ok(id)
+    }
+
+    /// A list with this node's organisation on it.
+    fn with_own(&self, allow: AllowList) -> Result<AllowList, LibraryError> {
+        match (allow.is_open(), self.organisation) {
+            (true, _) => Ok(allow),
+            (false, None) => Err(LibraryError::NoOrganisation),
+            (false, Some(own)) => {
+                Ok(AllowList::new(allow.organisations().iter().copied().chain([own]))?)
+            }
+        }
     }
 
     /// As [`Content::put`], for a file that others have of themselves too: they do
@@ -229,10 +234,12 @@ impl Content {
     pub async fn put_origin(
         &self,
         origin: Origin,
-        name: Option<String>,
+        terms: Terms,
         read: Arc<AtomicU64>,
         total: Arc<AtomicU64>,
     ) -> Result<ContentId, LibraryError> {
+        let allow = self.with_own(terms.allow)?;
+        let terms = Terms { allow: allow.clone(), ..terms };
         let server = Arc::new(Server::new(self.http.clone(), origin.clone(), Reach::All));
         let reading = Reading::start(server).await.map_err(|error| {
             let (origin, source) = (origin.clone(), std::io::Error::other(error));
@@ -241,9 +248,8 @@ impl Content {
         let size = reading.size;
         total.store(size, Ordering::Relaxed);
         let library = self.library.clone();
-        let put = spawn_blocking(move || library.put_remote(&origin, name, size, reading, &read));
+        let put = spawn_blocking(move || library.put_remote(&origin, terms, size, reading, &read));
         let id = put.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
-        let allow = self.library.about(id).map(|about| about.allow).unwrap_or_default();
         let resource = Resource::file(id.root).among(&allow);
         // A driver that has ended has nobody to tell.
         let _ = self.commands.send(Command::NewOrigins { resource }).await;

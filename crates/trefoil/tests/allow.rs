@@ -5,11 +5,15 @@ mod sharing;
 
 use std::{collections::BTreeMap, fs, path::Path, sync::Arc, time::Duration};
 
+use axum::{
+    Router,
+    http::{HeaderMap, StatusCode, header},
+};
 use futures::{AsyncReadExt as _, AsyncWriteExt as _};
 use sharing::{GENESIS, Known, Node, net, peer};
 use tempfile::tempdir;
-use tokio::time::timeout;
-use trefoil::content::{FetchError, Selection, Terms};
+use tokio::{net::TcpListener, time::timeout};
+use trefoil::content::{ContentConfig, FetchError, Selection, Terms, web::Reach};
 use trefoil_content::{
     AllowList, ContentId, Link,
     message::{Frame, Message},
@@ -223,4 +227,48 @@ async fn who_is_not_on_a_list_is_told_so_by_its_own_node() {
     third.get(&again).await.unwrap();
     let names: BTreeMap<_, _> = first.content.list().into_iter().map(|a| (a.id, a.allow)).collect();
     assert_eq!(names[&link.id.to_string()].organisations(), [1, 3]);
+}
+
+/// A server of one file that gives what is asked for of it.
+async fn serve(bytes: &'static [u8]) -> String {
+    let give = async move |headers: HeaderMap| {
+        let range = headers[header::RANGE].to_str().unwrap().strip_prefix("bytes=").unwrap();
+        let (from, to) = range.split_once('-').unwrap();
+        let (from, to) = (from.parse().unwrap(), to.parse().unwrap_or(bytes.len() - 1));
+        let to = to.min(bytes.len() - 1);
+        let range = format!("bytes {from}-{to}/{}", bytes.len());
+        (StatusCode::PARTIAL_CONTENT, [(header::CONTENT_RANGE, range)], &bytes[from..=to])
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, Router::new().fallback(give)).await });
+    format!("http://{at}/secret")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_server_has_is_for_members_on_the_list_only() {
+    let dir = tempdir().unwrap();
+    let open = dir.path().join("open");
+    fs::write(&open, vec![2; 1_000]).unwrap();
+    let url = serve(&[1; 200_000]).await;
+    let first = node(1, 1, dir.path(), &[]).await;
+    let put = async |allow: &[OrganisationId]| {
+        let allow = AllowList::new(allow.iter().copied()).unwrap();
+        let terms = Terms { allow, ..Terms::default() };
+        let origin = url.parse().unwrap();
+        first.content.put_origin(origin, terms, Arc::default(), Arc::default()).await
+    };
+    let id = put(&[2]).await.unwrap();
+    assert!(put(&[3]).await.unwrap_err().to_string().contains("for others"));
+    put(&[2]).await.unwrap();
+    let allow = AllowList::new([1, 2]).unwrap();
+    assert_eq!(first.content.about(id).unwrap().allow, allow);
+    let link = Link { allow, ..id.into() };
+    let open = resource(&first.put(&open, &[]).await);
+    let set = |config: &mut ContentConfig| config.origins = Some(Reach::All);
+    let second = Node::start(2, dir.path(), access(2, 2), &[first.at], set).await;
+    second.get(&link).await.unwrap();
+    let (_net, mut lanes) = net(9, access(9, 3), &[first.at]).await;
+    let wire = timeout(LIMIT, lanes.content.recv()).await.unwrap().unwrap();
+    Stranger(wire).is_refused(resource(&link), open).await;
 }

@@ -30,7 +30,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 use trefoil::content::{
-    ContentConfig, LibraryError, Progress, Selection,
+    ContentConfig, LibraryError, Progress, Selection, Terms,
     web::{Credentials, Reach},
 };
 use trefoil_content::ContentId;
@@ -192,9 +192,9 @@ async fn node_with(
 async fn put(node: &Node, url: &str) -> Result<ContentId, LibraryError> {
     let put = node.content.put_origin(
         url.parse().unwrap(),
-        None,
-        Arc::new(AtomicU64::new(0)),
-        Arc::new(AtomicU64::new(0)),
+        Terms::default(),
+        Arc::default(),
+        Arc::default(),
     );
     timeout(LIMIT, put).await.expect("in time")
 }

@@ -133,7 +133,7 @@ pub struct Put {
     #[arg(required_unless_present = "origin")]
     path: Option<PathBuf>,
     /// An HTTP server's file instead, which is read once and stays where it is
-    #[arg(long, value_name = "URL", conflicts_with_all = ["path", "allow"])]
+    #[arg(long, value_name = "URL", conflicts_with = "path")]
     origin: Option<String>,
     /// Publish it on the chain under this name; without @VERSION as the next
     #[arg(long, value_name = "NAME[@VERSION]", value_parser = own_title)]
@@ -179,8 +179,8 @@ impl Put {
         let name = self.name.as_ref().map(|title| title.name.clone());
         let (method, call, total) = match (&self.origin, &self.path) {
             (Some(url), _) => {
-                let url = url.clone();
-                ("admin_putOrigin", json!(PutOrigin { url, name }), None)
+                let (url, allow) = (url.clone(), block_on(self.allow_list())?);
+                ("admin_putOrigin", json!(PutOrigin { url, name, allow }), None)
             }
             (None, path) => {
                 let call = self.local(path.as_deref().unwrap_or(Path::new(".")), name)?;

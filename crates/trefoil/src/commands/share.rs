@@ -179,7 +179,12 @@ impl Share {
             }
             for origin in self.origin {
                 let (read, total) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
-                let put = sharing.content.put_origin(origin, None, read.clone(), total.clone());
+                let put = sharing.content.put_origin(
+                    origin,
+                    Terms::default(),
+                    read.clone(),
+                    total.clone(),
+                );
                 sharing.tell(hashed(put, &read, &total).await?);
             }
             let mut terminate = signal::unix::signal(signal::unix::SignalKind::terminate())

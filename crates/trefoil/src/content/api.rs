@@ -56,6 +56,9 @@ pub struct Put {
 pub struct PutOrigin {
     pub url: String,
     pub name: Option<String>,
+    /// As of [`Put`].
+    #[serde(default)]
+    pub allow: AllowList,
 }
 
 /// `admin_get`: what to fetch.
@@ -173,7 +176,8 @@ impl Api {
         let (content, read, total) = (self.content.clone(), Arc::default(), Arc::default());
         let counters = (Arc::clone(&read), Arc::clone(&total));
         let work = async move {
-            let id = content.put_origin(origin, put.name, counters.0, counters.1).await;
+            let terms = Terms { name: put.name, allow: put.allow, ..Terms::default() };
+            let id = content.put_origin(origin, terms, counters.0, counters.1).await;
             let link = link_of(&content, id.map_err(failed)?);
             Ok(Outcome { link, output: None, progress: None })
         };

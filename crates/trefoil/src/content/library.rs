@@ -62,6 +62,8 @@ pub enum LibraryError {
         "a list of organisations is for networks of members, and this node is of no organisation; leave the list out: anyone may have what it shares"
     )]
     NoOrganisation,
+    #[error("{0} is here already, for others; remove it first: `trefoil rm`")]
+    OtherList(ContentId),
     #[error("{0} is not here")]
     NotHere(ContentId),
     #[error("{0} is not whole here yet; get it first")]

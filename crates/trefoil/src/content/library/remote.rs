@@ -15,7 +15,8 @@ use trefoil_content::{
 };
 
 use super::{
-    About, HASHES_MAP, Library, LibraryError, failed, hashing::Counted, own, own_files, write_about,
+    About, HASHES_MAP, Library, LibraryError, Terms, failed, hashing::Counted, own, own_files,
+    write_about,
 };
 use crate::disk::sync_directory;
 
@@ -24,7 +25,7 @@ impl Library {
     pub fn put_remote(
         &self,
         origin: &Origin,
-        name: Option<String>,
+        terms: Terms,
         size: u64,
         data: impl Read,
         read: &AtomicU64,
@@ -33,14 +34,16 @@ impl Library {
         let root = hash_remote(staging.path(), origin, size, Counted(data, read))?;
         let id = ContentId { kind: Kind::File, root };
         let last = origin.url().path_segments().and_then(|mut path| path.next_back());
-        let name = name.or_else(|| last.filter(|name| !name.is_empty()).map(str::to_owned));
+        let name = terms.name.or_else(|| last.filter(|name| !name.is_empty()).map(str::to_owned));
         match self.about(id) {
+            Some(here) if here.allow != terms.allow => return Err(LibraryError::OtherList(id)),
             Some(here) => self.add_origin(id, &here, origin, staging.path())?,
             None => {
                 let about = About {
                     pinned: true,
                     origins: vec![origin.to_string()],
-                    origin: true,
+                    origin: terms.origin,
+                    allow: terms.allow,
                     ..About::new(id, name, size)
                 };
                 write_about(staging.path(), &about)?;
