@@ -25,10 +25,12 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    thread,
 };
 
 use serde::{Deserialize, Serialize};
 use tokio::{
+    runtime,
     sync::{mpsc, oneshot},
     task::spawn_blocking,
 };
@@ -54,6 +56,19 @@ use self::{
 
 /// Commands that wait.
 const COMMANDS_MAX: usize = 256;
+
+/// Runs the swarm on threads of its own, which end with it: what it hashes, and the
+/// disk that it waits for, hold up no vote.
+fn run_apart(swarm: impl Future<Output = ()> + Send + 'static) {
+    let threads = runtime::Builder::new_multi_thread().thread_name("content").enable_all().build();
+    let threads = threads.expect("the system starts threads");
+    let body = move || {
+        threads.block_on(swarm);
+        threads.shutdown_background();
+    };
+    let swarm = thread::Builder::new().name("swarm".into()).spawn(body);
+    swarm.expect("the system starts a thread");
+}
 
 /// How a node shares.
 #[derive(Clone, Debug)]
@@ -169,7 +184,7 @@ impl Content {
         let origins = Origins::new(http.clone(), config.origins, event_to.clone());
         let (node, kept) = (net.clone(), library.clone());
         let driver = Driver::new(me, manner, rates, net, kept, origins, event_to);
-        tokio::spawn(driver.run(links, events, waiting));
+        run_apart(driver.run(links, events, waiting));
         let content = Self { commands, library, http, net: node, quota, organisation };
         content.provide();
         Ok(content)

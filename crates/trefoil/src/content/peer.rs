@@ -14,7 +14,7 @@ use std::{
 };
 
 use futures::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::{sync::mpsc, task::block_in_place, time::timeout};
+use tokio::{sync::mpsc, time::timeout};
 use trefoil_content::{
     Part,
     message::{DATA_BYTES, FRAME_BYTES_MAX, Frame, Message},
@@ -190,15 +190,13 @@ impl Ear {
         };
         let (mut groups, mut content) = (0, 0);
         let (held, file) = (incoming.held.clone(), incoming.file);
-        let verified = block_in_place(|| {
-            incoming.verifier.feed(bytes, |step| {
-                held.store.write(file, step)?;
-                if let Verified::Group { bytes, .. } = step {
-                    groups += 1;
-                    content += bytes.len() as u64;
-                }
-                Ok(())
-            })
+        let verified = incoming.verifier.feed(bytes, |step| {
+            held.store.write(file, step)?;
+            if let Verified::Group { bytes, .. } = step {
+                groups += 1;
+                content += bytes.len() as u64;
+            }
+            Ok(())
         });
         let (resource, request) = (held.resource, RequestId(ticket.0));
         if verified.is_err() || incoming.verifier.is_through() {
@@ -279,14 +277,15 @@ impl Mouth {
         let start = frame.len();
         frame.extend(Frame::data(serving.ticket));
         let store = &serving.held.store;
-        let filled = block_in_place(|| {
+        let mut fill = || {
             if encoder.is_none() {
                 *encoder = Some(store.encoder(&serving.part)?);
             }
             let encoder = encoder.as_mut().expect("made above");
             store.encode(serving.part.file, encoder, frame, DATA_BYTES)?;
             Ok::<_, ProofError>(encoder.is_through())
-        });
+        };
+        let filled = fill();
         if let Err(error) = &filled {
             tracing::warn!(%error, "cannot serve what was here");
             let (resource, ticket) = (serving.held.resource, serving.ticket);
