@@ -41,6 +41,7 @@ use trefoil_content::{
 use trefoil_net::{ContentLink, NetHandle, PROVIDED_MAX};
 use trefoil_types::{Offence, OrganisationId, PeerId};
 
+pub(crate) use self::export::draft_directory;
 pub use self::{
     driver::Announced,
     export::ExportError,
@@ -206,8 +207,8 @@ impl Content {
         terms: Terms,
         read: Arc<AtomicU64>,
     ) -> Result<ContentId, LibraryError> {
-        let allow = self.with_own(terms.allow)?;
-        let terms = Terms { allow: allow.clone(), ..terms };
+        let terms = self.with_own(terms)?;
+        let allow = terms.allow.clone();
         let (library, path) = (self.library.clone(), path.to_path_buf());
         let put = spawn_blocking(move || library.put(&path, terms, &read)).await;
         let id = put.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
@@ -221,15 +222,14 @@ impl Content {
         Ok(id)
     }
 
-    /// A list with this node's organisation on it.
-    fn with_own(&self, allow: AllowList) -> Result<AllowList, LibraryError> {
-        match (allow.is_open(), self.organisation) {
-            (true, _) => Ok(allow),
-            (false, None) => Err(LibraryError::NoOrganisation),
-            (false, Some(own)) => {
-                Ok(AllowList::new(allow.organisations().iter().copied().chain([own]))?)
-            }
+    /// Puts this node's organisation on the list, if there is one.
+    fn with_own(&self, terms: Terms) -> Result<Terms, LibraryError> {
+        if terms.allow.is_open() {
+            return Ok(terms);
         }
+        let own = self.organisation.ok_or(LibraryError::NoOrganisation)?;
+        let allow = AllowList::new(terms.allow.organisations().iter().copied().chain([own]))?;
+        Ok(Terms { allow, ..terms })
     }
 
     /// As [`Content::put`], for a file that others have of themselves too: they do
@@ -253,8 +253,8 @@ impl Content {
         read: Arc<AtomicU64>,
         total: Arc<AtomicU64>,
     ) -> Result<ContentId, LibraryError> {
-        let allow = self.with_own(terms.allow)?;
-        let terms = Terms { allow: allow.clone(), ..terms };
+        let terms = self.with_own(terms)?;
+        let allow = terms.allow.clone();
         let server = Arc::new(Server::new(self.http.clone(), origin.clone(), Reach::All));
         let reading = Reading::start(server).await.map_err(|error| {
             let (origin, source) = (origin.clone(), std::io::Error::other(error));

@@ -9,7 +9,7 @@ mod proposals;
 mod refusal;
 mod words;
 
-pub use organisations::{Organisations, status};
+pub use organisations::{Organisations, SealingKeys, status};
 pub use proposals::Proposal;
 pub use refusal::refusal;
 pub use words::{ether, keys, words};

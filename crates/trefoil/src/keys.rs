@@ -195,7 +195,8 @@ pub fn secret_text(kind: KeyKind, secret: &[u8; 32]) -> Password {
 /// When it is something else, or no key of that kind.
 pub fn parse_secret(kind: KeyKind, text: &str) -> Result<Zeroizing<[u8; 32]>, KeysError> {
     let text = text.trim();
-    if let Some(secret) = Some(text).filter(|_| kind == KeyKind::Sealing).and_then(sealing::secret)
+    if kind == KeyKind::Sealing
+        && let Some(secret) = sealing::secret(text)
     {
         return Ok(secret);
     }

@@ -109,6 +109,15 @@ fn is_name(text: &str) -> bool {
         && text.bytes().all(allowed)
 }
 
+/// What an entry cannot be, whatever node answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EntryError {
+    #[error("content of kind {0}, which this version does not know")]
+    Kind(u8),
+    #[error(transparent)]
+    Allow(#[from] AllowError),
+}
+
 /// The registry of a node's chain.
 #[derive(Clone, Debug)]
 pub struct Registry(Contract);
@@ -259,10 +268,9 @@ async fn all<T>(
 /// What leads to what was published.
 ///
 /// # Errors
-/// A list of organisations that the registry would not have taken.
-pub fn link(entry: &Entry) -> Result<Link, AllowError> {
-    // Solidity lets no other number through.
-    let kind = KINDS[usize::from(entry.kind)];
+/// A kind or a list of organisations that the registry would not have taken.
+pub fn link(entry: &Entry) -> Result<Link, EntryError> {
+    let kind = *KINDS.get(usize::from(entry.kind)).ok_or(EntryError::Kind(entry.kind))?;
     let id = ContentId { kind, root: entry.root.0 };
     let allow = AllowList::new(entry.organisations.iter().copied())?;
     Ok(Link { id, name: Some(entry.name.clone()), size: Some(entry.size), allow })

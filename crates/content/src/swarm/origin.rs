@@ -46,8 +46,8 @@ impl Transfer {
         if self.share.is_none() {
             self.share = Some(self.draw_share(common.me));
         }
-        let taken = [&self.have, &self.busy, &self.rarity.held, &self.claimed];
-        let lacking = self.wanted.without(taken);
+        let taken = [&self.have, &self.busy, &self.claimed];
+        let lacking = self.wanted.without(taken).shared(self.rarity.unheld());
         let own = self.rarest(&lacking.shared(self.share.as_ref()?), common);
         if own.is_some() {
             return own;
@@ -77,7 +77,8 @@ impl Transfer {
     /// it helps to the end. A web server is spared even then: its traffic may be
     /// paid for by the byte.
     fn needs_help(&mut self, now: Time) -> bool {
-        if self.wanted.minus([&self.have, &self.rarity.held]).next().is_some() {
+        let lacking = self.wanted.without([&self.have]);
+        if lacking.first_shared(self.rarity.unheld(), 0).is_some() {
             (self.lacked_at, self.helped) = (now, false);
         }
         self.flow.roll(now);

@@ -10,42 +10,37 @@ pub(crate) struct Rarity {
     counts: Vec<u16>,
     /// Pieces that so many peers have.
     ranks: Vec<Bits>,
-    /// Pieces that some peer has.
-    pub held: Bits,
 }
 
 impl Rarity {
     pub fn new(pieces: u64) -> Self {
-        Self {
-            counts: vec![0; pieces as usize],
-            ranks: vec![Bits::all(pieces)],
-            held: Bits::none(pieces),
-        }
+        Self { counts: vec![0; pieces as usize], ranks: vec![Bits::all(pieces)] }
     }
 
     /// One more peer has this piece.
     pub fn gain(&mut self, piece: u64) {
         let count = self.counts[piece as usize];
         self.shift(piece, count, count + 1);
-        self.held.insert(piece);
     }
 
     /// One peer fewer has this piece.
     pub fn lose(&mut self, piece: u64) {
         let count = self.counts[piece as usize];
         self.shift(piece, count, count - 1);
-        if count == 1 {
-            self.held.remove(piece);
-        }
     }
 
     fn shift(&mut self, piece: u64, from: u16, to: u16) {
         if self.ranks.len() <= to.into() {
-            self.ranks.push(Bits::none(self.held.len()));
+            self.ranks.push(Bits::none(self.counts.len() as u64));
         }
         self.ranks[usize::from(from)].remove(piece);
         self.ranks[usize::from(to)].insert(piece);
         self.counts[piece as usize] = to;
+    }
+
+    /// Pieces that no peer has.
+    pub fn unheld(&self) -> &Bits {
+        &self.ranks[0]
     }
 
     pub fn count(&self, piece: u64) -> u16 {

@@ -57,7 +57,7 @@ impl Transfer {
                 effects.push(Effect::Refuse { resource, peer: from, ticket, why });
             }
             None => {
-                if self.origin || !self.rarity.held.has(asked.piece.into()) {
+                if self.origin || self.rarity.count(asked.piece.into()) == 0 {
                     let given = Given { to: source, at: now, spread: false };
                     self.given.insert(asked.piece, given);
                 }

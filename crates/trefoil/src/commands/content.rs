@@ -23,6 +23,7 @@ use crate::{
     content::{
         About,
         api::{self, Get as GetCall, JobStatus, Outcome, Put as PutCall, PutOrigin},
+        draft_directory,
         http::token_file,
     },
     contract::Contract,
@@ -85,6 +86,22 @@ impl Worker {
         let own = self.home()?.settings(&[])?.settings.keys.password_file;
         let file = given.source().file.or(Some(own).filter(|own| own.is_file()));
         Ok(PasswordSource { file })
+    }
+
+    /// The organisations of the node's network, which `flag` names, and the contract
+    /// that knows more of them.
+    pub(super) async fn organisations(
+        &self,
+        flag: &str,
+        instead: &str,
+    ) -> Result<(Contract, Organisations), Failure> {
+        let contract = Contract::governing(self.rpc()?);
+        if contract.kind().await? == Kind::Public {
+            let what = format!("{flag} names organisations, and a public network has none");
+            return Err(Failure::told(what, instead));
+        }
+        let organisations = Organisations::read(&contract).await?;
+        Ok((contract, organisations))
     }
 
     async fn call(&self, client: &Client, method: &str, param: Value) -> Result<Value, Failure> {
@@ -217,14 +234,8 @@ impl Put {
         if self.allow.is_empty() {
             return Ok(AllowList::default());
         }
-        let contract = Contract::governing(self.worker.rpc()?);
-        if contract.kind().await? == Kind::Public {
-            return Err(Failure::told(
-                "--allow names organisations, and a public network has none",
-                "leave it out: anyone may have what is shared there",
-            ));
-        }
-        let organisations = Organisations::read(&contract).await?;
+        let instead = "leave it out: anyone may have what is shared there";
+        let (_, organisations) = self.worker.organisations("--allow", instead).await?;
         let ids = self.allow.iter().map(|named| organisations.find(named));
         let list = AllowList::new(ids.collect::<Result<Vec<_>, _>>()?);
         list.map_err(|error| Failure::told(error.to_string(), "name fewer with --allow"))
@@ -312,8 +323,7 @@ impl Get {
         let parent = output.parent().unwrap_or(Path::new("/"));
         let failed = |error| Failure::file("write", parent, error);
         std::fs::create_dir_all(parent).map_err(failed)?;
-        let staging = tempfile::Builder::new().prefix(".trefoil-").tempdir_in(parent);
-        let staging = staging.map_err(failed)?;
+        let staging = draft_directory(&output).map_err(failed)?;
         let sealed = staging.path().join("sealed");
         let outcome = self.fetch(link, sealed.clone())?;
         sealing::open(&sealed, &keys, &output, self.worker.json)?;

@@ -16,9 +16,9 @@ use super::{
 use crate::{
     failure::Failure,
     governance::{
-        self, Organisations, Proposal,
+        self, Organisations, Proposal, SealingKeys,
         abi::{
-            Governance::{approveCall, nodesCall, sealingKeysCall, withdrawCall},
+            Governance::{approveCall, nodesCall, withdrawCall},
             GovernanceActions::{
                 addCaKeyCall, addOrganisationCall, endCaKeyCall, removeOrganisationCall,
                 resumeOrganisationCall, setKeysCall, setSealingKeyCall, suspendOrganisationCall,
@@ -102,14 +102,10 @@ impl List {
     async fn run(self) -> Result<(), Failure> {
         let (contract, organisations) = self.node.members().await?;
         let nodes = contract.view(nodesCall {}).await?;
-        let sealing = contract.view(sealingKeysCall {}).await?;
-        let sealing = |id: u32| {
-            let key = sealing.get(id as usize - 1).filter(|key| !key.is_zero());
-            key.map(|key| SealingKey(key.0).to_string())
-        };
+        let sealing = SealingKeys::read(&contract).await?;
         if self.node.json {
             let list: Vec<_> =
-                organisations.0.iter().map(|o| as_json(o, sealing(o.id), &nodes)).collect();
+                organisations.0.iter().map(|o| as_json(o, sealing.of(o.id), &nodes)).collect();
             println!("{:#}", json!(list));
             return Ok(());
         }
@@ -121,7 +117,7 @@ impl List {
             for ca in &o.caKeys {
                 println!("     CA key {}, {}", ca.key, validity(ca));
             }
-            if let Some(key) = sealing(o.id) {
+            if let Some(key) = sealing.of(o.id) {
                 println!("     sealing key {key}");
             }
             let (known, revoked) = counts(o.id, &nodes);
@@ -131,7 +127,7 @@ impl List {
     }
 }
 
-fn as_json(o: &Organisation, sealing: Option<String>, nodes: &[Entry]) -> serde_json::Value {
+fn as_json(o: &Organisation, sealing: Option<SealingKey>, nodes: &[Entry]) -> serde_json::Value {
     let (validators, revoked) = counts(o.id, nodes);
     let ca = |ca: &CaKey| json!({ "key": ca.key, "from": ca.from, "until": end(ca.until) });
     json!({
@@ -141,7 +137,7 @@ fn as_json(o: &Organisation, sealing: Option<String>, nodes: &[Entry]) -> serde_
         "threshold": o.threshold,
         "keys": o.keys,
         "caKeys": o.caKeys.iter().map(ca).collect::<Vec<_>>(),
-        "sealingKey": sealing,
+        "sealingKey": sealing.map(|key| key.to_string()),
         "validators": validators,
         "revokedNodes": revoked,
     })

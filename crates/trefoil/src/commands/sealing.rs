@@ -11,53 +11,42 @@ use std::{
 
 use age::x25519;
 use trefoil_content::Link;
-use trefoil_types::Kind;
 
 use super::{
     Password, block_on,
-    content::{POLL, Worker},
+    content::{POLL, Worker, bytes_of},
     progress::Bar,
 };
 use crate::{
     content::sealed::{self, SealedError, Watch},
-    contract::Contract,
     failure::Failure,
-    governance::{Organisations, abi::Governance::sealingKeysCall},
+    governance::SealingKeys,
     keys::{self, KeyKind, SealingKey, sealing},
 };
 
 /// The keys of those who were named: organisations by name or number, keys by
 /// themselves.
 pub async fn recipients(worker: &Worker, named: &[String]) -> Result<Vec<SealingKey>, Failure> {
-    let (keys, organisations): (Vec<_>, Vec<_>) = named
-        .iter()
-        .map(|name| name.parse::<SealingKey>().map_err(|_| name))
-        .partition(Result::is_ok);
-    let mut keys: Vec<_> = keys.into_iter().flatten().collect();
-    let organisations: Vec<_> = organisations.into_iter().filter_map(Result::err).collect();
-    if organisations.is_empty() {
+    let key = |name: &String| name.parse::<SealingKey>();
+    if let Ok(keys) = named.iter().map(key).collect() {
         return Ok(keys);
     }
-    let contract = Contract::governing(worker.rpc()?);
-    if contract.kind().await? == Kind::Public {
-        return Err(Failure::told(
-            "--seal names organisations, and a public network has none",
-            "name keys: age1…, as `trefoil keys list` shows them",
-        ));
-    }
-    let known = Organisations::read(&contract).await?;
-    let theirs = contract.view(sealingKeysCall {}).await?;
-    for name in organisations {
-        let id = known.find(name)?;
-        let key = theirs.get(id as usize - 1).filter(|key| !key.is_zero()).ok_or_else(|| {
-            Failure::told(
-                format!("{} has no sealing key", known.label(id)),
-                "it sets one with `trefoil keys new sealing` and `trefoil org sealing-key`",
-            )
-        })?;
-        keys.push(SealingKey(key.0));
-    }
-    Ok(keys)
+    let instead = "name keys: age1…, as `trefoil keys list` shows them";
+    let (contract, known) = worker.organisations("--seal", instead).await?;
+    let theirs = SealingKeys::read(&contract).await?;
+    let of = |name: &String| match key(name) {
+        Ok(key) => Ok(key),
+        Err(_) => {
+            let id = known.find(name)?;
+            theirs.of(id).ok_or_else(|| {
+                Failure::told(
+                    format!("{} has no sealing key", known.label(id)),
+                    "it sets one with `trefoil keys new sealing` and `trefoil org sealing-key`",
+                )
+            })
+        }
+    };
+    named.iter().map(of).collect()
 }
 
 /// Seals a file or directory into a file beside it, from where it is then shared.
@@ -66,7 +55,7 @@ pub fn seal(path: &Path, keys: &[SealingKey], quiet: bool) -> Result<PathBuf, Fa
     if sealed.exists() {
         return Err(SealedError::Taken(sealed).into());
     }
-    let total = super::content::bytes_of(path).map_err(|e| Failure::file("read", path, e))?;
+    let total = bytes_of(path).map_err(|e| Failure::file("read", path, e))?;
     watched(quiet, total, "sealed", |watch| sealed::seal(path, keys, &sealed, watch))?;
     Ok(sealed)
 }

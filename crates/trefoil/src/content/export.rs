@@ -1,10 +1,14 @@
 //! Out of the store, into a user's file: whole or not at all.
 
 use std::{
-    fs, io,
+    fs::{self, Permissions},
+    io::{self, ErrorKind},
     ops::Range,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
+
+use tempfile::{NamedTempFile, TempDir};
 
 use trefoil_content::GROUP_BYTES;
 
@@ -42,17 +46,10 @@ impl Held {
             return Err(ExportError::Taken(to.into()));
         }
         let failed = |source| ExportError::Write { path: to.into(), source };
-        let parent = parent(to);
-        fs::create_dir_all(parent).map_err(failed)?;
-        let mut new = tempfile::Builder::new()
-            .prefix(".trefoil-")
-            .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
-            .tempfile_in(parent)
-            .map_err(failed)?;
+        fs::create_dir_all(parent(to)).map_err(failed)?;
+        let mut new = draft_file(to).map_err(failed)?;
         self.copy(file, bytes, new.as_file_mut()).map_err(failed)?;
-        new.as_file().sync_all().map_err(failed)?;
-        new.persist_noclobber(to).map_err(|error| failed(error.error))?;
-        sync_directory(parent).map_err(failed)
+        file_into_place(new, to).map_err(failed)
     }
 
     /// Writes all files of a directory below `to`, which comes to be when they are
@@ -65,32 +62,16 @@ impl Held {
             return Err(ExportError::Taken(to.into()));
         }
         let failed = |source| ExportError::Write { path: to.into(), source };
-        let parent = parent(to);
-        fs::create_dir_all(parent).map_err(failed)?;
-        let new = tempfile::Builder::new()
-            .prefix(".trefoil-")
-            .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755))
-            .tempdir_in(parent)
-            .map_err(failed)?;
+        fs::create_dir_all(parent(to)).map_err(failed)?;
+        let new = draft_directory(to).map_err(failed)?;
         let entries = self.manifest.as_ref().map_or(&[][..], |manifest| manifest.entries());
-        let mut made = PathBuf::new();
         for (at, entry) in entries.iter().enumerate() {
             // Relative, and without `..`: a manifest's decoder saw to it.
-            let path = new.path().join(&entry.path);
-            let mut write = || {
-                // Those of one directory are listed together.
-                let parent = self::parent(&path);
-                if parent != made {
-                    fs::create_dir_all(parent)?;
-                    made = parent.into();
-                }
-                self.copy(at as u32, 0..entry.size, &mut fs::File::create_new(&path)?)
-            };
-            write().map_err(failed)?;
+            let file = create_file(&new.path().join(&entry.path));
+            file.and_then(|mut file| self.copy(at as u32, 0..entry.size, &mut file))
+                .map_err(failed)?;
         }
-        sync_below(new.path()).map_err(failed)?;
-        fs::rename(new.keep(), to).map_err(failed)?;
-        sync_directory(parent).map_err(failed)
+        into_place(new.path(), to).map_err(failed)
     }
 
     fn copy(&self, file: u32, bytes: Range<u64>, to: &mut fs::File) -> io::Result<()> {
@@ -111,8 +92,49 @@ impl Held {
     }
 }
 
+/// A file beside `to`, which it is to be; until then it goes when it is dropped.
+pub(super) fn draft_file(to: &Path) -> io::Result<NamedTempFile> {
+    draft().permissions(Permissions::from_mode(0o644)).tempfile_in(parent(to))
+}
+
+/// A directory beside `to`, which it is to be, or what is in it.
+pub(crate) fn draft_directory(to: &Path) -> io::Result<TempDir> {
+    draft().permissions(Permissions::from_mode(0o755)).tempdir_in(parent(to))
+}
+
+fn draft() -> tempfile::Builder<'static, 'static> {
+    let mut draft = tempfile::Builder::new();
+    draft.prefix(".trefoil-");
+    draft
+}
+
+/// Makes a file, whose directory is mostly there: the files of one come together.
+pub(super) fn create_file(path: &Path) -> io::Result<fs::File> {
+    match fs::File::create_new(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            fs::create_dir_all(parent(path))?;
+            fs::File::create_new(path)
+        }
+        made => made,
+    }
+}
+
+/// Makes a draft durable, and `to`, where there must be nothing.
+pub(super) fn file_into_place(draft: NamedTempFile, to: &Path) -> io::Result<()> {
+    draft.as_file().sync_all()?;
+    draft.persist_noclobber(to).map_err(|error| error.error)?;
+    sync_directory(parent(to))
+}
+
+/// As [`file_into_place`], of a draft's directory or what is in it.
+pub(super) fn into_place(draft: &Path, to: &Path) -> io::Result<()> {
+    sync_below(draft)?;
+    fs::rename(draft, to)?;
+    sync_directory(parent(to))
+}
+
 /// Where a file lies; a bare name lies here.
-pub(super) fn parent(path: &Path) -> &Path {
+fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),

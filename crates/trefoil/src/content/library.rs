@@ -29,7 +29,7 @@ use trefoil_content::{
 };
 use trefoil_types::DiskFile;
 
-pub(super) use self::hashing::files_below;
+pub(super) use self::hashing::{Counted, files_below};
 use self::hashing::{hash_file, hash_tree, write_manifest};
 use super::shared_tree::SharedTree;
 use crate::{

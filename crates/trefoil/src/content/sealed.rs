@@ -5,9 +5,8 @@
 //! comes to be where it is wanted; and nothing is written anywhere else.
 
 use std::{
-    fs::{self, File, Permissions},
+    fs::{self, File},
     io::{self, BufRead as _, BufReader, BufWriter, ErrorKind, Read, Write},
-    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
 };
@@ -17,13 +16,10 @@ use tar::{Archive, Builder, Entry, EntryType, Header};
 use trefoil_content::{FILES_MAX, PATH_BYTES_MAX, PathError, check_path};
 
 use super::{
-    export::parent,
-    library::{LibraryError, files_below},
+    export::{create_file, draft_directory, draft_file, file_into_place, into_place},
+    library::{Counted, LibraryError, files_below},
 };
-use crate::{
-    disk::{sync_below, sync_directory},
-    keys::SealingKey,
-};
+use crate::keys::SealingKey;
 
 /// A header that names 16 keys has about 1,700 bytes.
 const HEADER_BYTES_MAX: usize = 16 * 1024;
@@ -74,16 +70,20 @@ pub struct Watch {
     pub stopped: AtomicBool,
 }
 
-struct Watched<'a, R>(R, &'a Watch);
+struct Watched<'a, R>(Counted<'a, R>, &'a AtomicBool);
+
+impl Watch {
+    fn over<R: Read>(&self, reader: R) -> Watched<'_, R> {
+        Watched(Counted(reader, &self.read), &self.stopped)
+    }
+}
 
 impl<R: Read> Read for Watched<'_, R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        if self.1.stopped.load(Ordering::Relaxed) {
-            return Err(io::Error::other("interrupted"));
+        match self.1.load(Ordering::Relaxed) {
+            true => Err(io::Error::other("interrupted")),
+            false => self.0.read(buf),
         }
-        let count = self.0.read(buf)?;
-        self.1.read.fetch_add(count as u64, Ordering::Relaxed);
-        Ok(count)
     }
 }
 
@@ -97,11 +97,7 @@ pub fn seal(path: &Path, keys: &[SealingKey], to: &Path, watch: &Watch) -> Resul
     let recipients: Vec<_> = keys.iter().map(|key| key.recipient()).collect();
     let recipients = recipients.iter().map(|key| key as &dyn Recipient);
     let encryptor = Encryptor::with_recipients(recipients).expect("there is a key");
-    let new = tempfile::Builder::new()
-        .prefix(".trefoil-")
-        .permissions(Permissions::from_mode(0o644))
-        .tempfile_in(parent(to))
-        .map_err(&failed)?;
+    let new = draft_file(to).map_err(&failed)?;
     let output = BufWriter::with_capacity(BUFFER_BYTES as usize, new.as_file());
     let mut tar = Builder::new(encryptor.wrap_output(output).map_err(&failed)?);
     for (name, source) in contents(path)? {
@@ -109,12 +105,11 @@ pub fn seal(path: &Path, keys: &[SealingKey], to: &Path, watch: &Watch) -> Resul
         append(&mut tar, &name, &source, watch, &failed)?;
     }
     let output = tar.into_inner().and_then(|age| age.finish()).map_err(&failed)?;
-    output.into_inner().map_err(|error| failed(error.into_error()))?.sync_all().map_err(&failed)?;
-    new.persist_noclobber(to).map_err(|error| match error.error.kind() {
+    output.into_inner().map_err(|error| failed(error.into_error()))?;
+    file_into_place(new, to).map_err(|error| match error.kind() {
         ErrorKind::AlreadyExists => SealedError::Taken(to.into()),
-        _ => failed(error.error),
-    })?;
-    Ok(())
+        _ => failed(error),
+    })
 }
 
 /// What goes into the archive, by its name there: a file, or a directory and the
@@ -151,7 +146,7 @@ fn append<W: Write>(
     }
     header.set_mode(0o644);
     header.set_size(meta.len());
-    let mut bytes = Watched(file, watch).take(meta.len());
+    let mut bytes = watch.over(file).take(meta.len());
     tar.append_data(&mut header, name, &mut bytes).map_err(failed)?;
     match bytes.limit() {
         0 => Ok(()),
@@ -176,7 +171,7 @@ pub fn open(
         return Err(SealedError::Taken(to.into()));
     }
     let file = File::open(sealed).map_err(unread(sealed))?;
-    let mut input = BufReader::with_capacity(BUFFER_BYTES as usize, Watched(file, watch));
+    let mut input = BufReader::with_capacity(BUFFER_BYTES as usize, watch.over(file));
     check_header(input.fill_buf().map_err(unread(sealed))?)?;
     let decryptor = Decryptor::new_buffered(input).map_err(malformed)?;
     let keys = keys.iter().map(|key| key as &dyn Identity);
@@ -184,15 +179,9 @@ pub fn open(
         DecryptError::NoMatchingKeys => SealedError::NotForUs,
         error => malformed(error),
     })?;
-    let staging = tempfile::Builder::new()
-        .prefix(".trefoil-")
-        .permissions(Permissions::from_mode(0o755))
-        .tempdir_in(parent(to))
-        .map_err(&failed)?;
+    let staging = draft_directory(to).map_err(&failed)?;
     let name = unpack(plain, staging.path(), &failed)?;
-    sync_below(staging.path()).map_err(&failed)?;
-    fs::rename(staging.path().join(name), to).map_err(&failed)?;
-    sync_directory(parent(to)).map_err(failed)
+    into_place(&staging.path().join(name), to).map_err(failed)
 }
 
 /// age reads a header whole before it judges it: there must be an end to it.
@@ -265,8 +254,7 @@ fn write(
     to: &Path,
     failed: impl Fn(io::Error) -> SealedError,
 ) -> Result<(), SealedError> {
-    fs::create_dir_all(parent(to)).map_err(&failed)?;
-    let mut file = File::create_new(to).map_err(&failed)?;
+    let mut file = create_file(to).map_err(&failed)?;
     let mut buffer = vec![0; bytes.size().clamp(1, BUFFER_BYTES) as usize];
     loop {
         match bytes.read(&mut buffer).map_err(malformed)? {

@@ -6,6 +6,7 @@ use super::abi::{Governance, IGovernance::Organisation};
 use crate::{
     contract::{Contract, ContractError},
     failure::Failure,
+    keys::SealingKey,
 };
 
 /// `IGovernance.Status` (the ABI has a bare number).
@@ -63,6 +64,22 @@ impl Organisations {
                 "give a name or number that `trefoil org list` shows",
             )
         })
+    }
+}
+
+/// The keys to which content is sealed, in order of the organisations' numbers; 0: none.
+pub struct SealingKeys(Vec<B256>);
+
+impl SealingKeys {
+    /// # Errors
+    /// As [`Contract::view`].
+    pub async fn read(contract: &Contract) -> Result<Self, ContractError> {
+        contract.view(Governance::sealingKeysCall {}).await.map(Self)
+    }
+
+    pub fn of(&self, organisation: u32) -> Option<SealingKey> {
+        let key = self.0.get((organisation as usize).checked_sub(1)?)?;
+        (!key.is_zero()).then_some(SealingKey(key.0))
     }
 }
 

@@ -106,7 +106,7 @@ pub fn router(rpc: Arc<Rpc>, content: Router) -> Router {
 fn cors(access: &Access) -> CorsLayer {
     let methods = [Method::GET, Method::HEAD, Method::POST];
     let layer = CorsLayer::new().allow_methods(methods).allow_headers(Any);
-    if access.origins.is_empty() || access.origins.iter().any(|origin| origin == ANY) {
+    if access.origins.is_empty() || is_listed(&access.origins, ANY) {
         return layer.allow_origin(Any);
     }
     let origins = access.origins.iter().filter_map(|origin| origin.parse().ok());

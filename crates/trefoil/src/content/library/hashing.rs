@@ -16,7 +16,7 @@ use trefoil_types::DiskFile;
 use super::{LibraryError, failed, own, own_files};
 
 /// Counts what is read.
-pub(super) struct Counted<'a, R>(pub R, pub &'a AtomicU64);
+pub(in crate::content) struct Counted<'a, R>(pub R, pub &'a AtomicU64);
 
 impl<R: Read> Read for Counted<'_, R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {

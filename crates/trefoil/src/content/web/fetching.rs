@@ -12,7 +12,7 @@ use std::{
 
 use tokio::{
     sync::mpsc,
-    task::{AbortHandle, JoinSet, block_in_place},
+    task::{AbortHandle, JoinSet},
 };
 use trefoil_content::{
     GROUP_BYTES, Part,
@@ -236,8 +236,8 @@ async fn fetch(
         if whole == 0 {
             continue;
         }
-        let take = || held.store.write_bare(part.file, &mut verifier, &pending[..whole]);
-        let groups = block_in_place(take).map_err(of_proof)?;
+        let groups = held.store.write_bare(part.file, &mut verifier, &pending[..whole]);
+        let groups = groups.map_err(of_proof)?;
         pending.drain(..whole);
         *moved.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         let (source, bytes) = (Source::Web(web), whole as u64);
