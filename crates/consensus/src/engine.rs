@@ -43,7 +43,7 @@ pub struct Consensus {
     hands: Hands,
     /// The core at the current height; `None` before the first.
     core: Option<core::State<Ctx>>,
-    /// Whether the current height is decided.
+    /// Whether the current height is over: decided here, or final otherwise.
     done: bool,
 }
 
@@ -94,6 +94,15 @@ impl Consensus {
         Ok(())
     }
 
+    /// Ends the current height: its block became final without this core (it came
+    /// by block sync). A core that went on would vote, and have journalled, what
+    /// is of a height that the journal has closed.
+    pub fn stop(&mut self) {
+        self.done = true;
+        self.hands.stop_timers();
+        self.hands.build = None;
+    }
+
     /// Takes what happened. What is of another height, was seen, or is too many
     /// rounds ahead is no news and no misdeed.
     ///
@@ -104,6 +113,24 @@ impl Consensus {
         let result = self.handle(input);
         self.finish(out);
         result
+    }
+
+    /// Checks that a certificate has the power that it claims among `set`, the
+    /// validators of its height; anything else passes. Call it before anything else
+    /// happens to a certificate: the core does not look at one that is no news to
+    /// it, so that one node would hand on what another blames it for.
+    ///
+    /// # Errors
+    /// [`Offence::BadSignature`]: too little power, a stranger, a vote twice or of
+    /// the wrong kind, a wrong signature.
+    pub fn verify_certificate(&mut self, input: &Input, set: &ValidatorSet) -> Result<(), Offence> {
+        let verified = match input {
+            Input::PolkaCertificate(polka) => self.hands.signatures.verify_polka(polka, set),
+            Input::RoundCertificate(round) => self.hands.signatures.verify_round(round, set),
+            _ => return Ok(()),
+        };
+        self.hands.signatures.wrong = false;
+        verified.map_err(|_| Offence::BadSignature)
     }
 
     /// Whether all signatures of a peer's statement were found right, so that it

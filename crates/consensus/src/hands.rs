@@ -148,10 +148,14 @@ impl Hands {
                 return r.resume_with(self.signatures.verify_commit(&commit, &set).map_err(|e| *e));
             }
             Effect::VerifyPolkaCertificate(polka, set, _, r) => {
-                return r.resume_with(self.signatures.verify_polka(&polka, &set).map_err(|e| *e));
+                let polka = context::polka_out(&polka);
+                let verified = self.signatures.verify_polka(&polka, &set.set);
+                return r.resume_with(verified.map_err(|e| *e));
             }
             Effect::VerifyRoundCertificate(round, set, _, r) => {
-                return r.resume_with(self.signatures.verify_round(&round, &set).map_err(|e| *e));
+                let round = context::round_certificate_out(&round);
+                let verified = self.signatures.verify_round(&round, &set.set);
+                return r.resume_with(verified.map_err(|e| *e));
             }
             Effect::CancelAllTimeouts(_) => self.timers.clear(),
             Effect::CancelTimeout(timeout, _) => self.cancel(timeout),
@@ -282,7 +286,7 @@ impl Hands {
         }
         let bytes = record::encode(height, input);
         if !self.replaying.as_ref().is_some_and(|records| records.contains(&bytes)) {
-            self.out.push(Output::Record(bytes));
+            self.out.push(Output::Record { height: height.0, bytes });
         }
     }
 }

@@ -20,6 +20,7 @@ use trefoil_types::{
 
 pub use engine::{Consensus, ReplayError};
 pub use pace::Timeouts;
+pub use record::height as record_height;
 
 /// What happened, of what concerns consensus.
 #[derive(Clone, Debug)]
@@ -48,8 +49,9 @@ pub enum Input {
 #[derive(Clone, Debug)]
 pub enum Output {
     /// Journal this (opaque here; handed back to [`Consensus::start`]) before
-    /// any later [`Output::Send`] is carried out.
-    Record(Vec<u8>),
+    /// any later [`Output::Send`] is carried out. `height` is the record's own,
+    /// whatever height the node is at by then.
+    Record { height: Height, bytes: Vec<u8> },
     /// Tell every validator.
     Send(Speech),
     /// This node proposes: build a block and answer with [`Input::Built`],
@@ -57,8 +59,9 @@ pub enum Output {
     Build { height: Height, round: Round, until: Time },
     /// This node proposes `block` again: send its proposal's body once more.
     Restream { height: Height, round: Round, pol_round: Option<Round>, block: B256 },
-    /// The height is decided; this is the last output of its call. Commit, then [`Consensus::start`] the next. Until then every
-    /// input of this height is ignored and no timer runs.
+    /// The height is decided; this is the last output of its call. Commit, then
+    /// [`Consensus::start`] the next. Until then every input of this height is
+    /// ignored and no timer runs.
     Decided(Certificate),
     /// Proof that a validator signed two things where one is allowed; each pair once.
     Evidence(Evidence),

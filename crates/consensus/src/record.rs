@@ -66,6 +66,14 @@ pub fn encode(height: At, input: &Input) -> Vec<u8> {
     out
 }
 
+/// The height that a record is of.
+///
+/// # Errors
+/// Bytes that are no record.
+pub fn height(bytes: &[u8]) -> alloy_rlp::Result<Height> {
+    decode(bytes).map(|(height, _)| height)
+}
+
 /// The record's height and the input.
 ///
 /// # Errors

@@ -7,12 +7,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use arc_malachitebft_core_consensus::ConsensusMsg;
-use arc_malachitebft_core_types::{
-    self as mal, CertificateError, RoundCertificateType, SignedMessage, ThresholdParam, VoteType,
-};
+use arc_malachitebft_core_types::{self as mal, CertificateError, SignedMessage, ThresholdParam};
 use trefoil_crypto::SecretKey;
 use trefoil_types::{
-    B256, Height, Proposal, PublicKey, Round, Signature, ValidatorSet, Vote, VoteKind,
+    B256, Height, PolkaCertificate, Proposal, PublicKey, Round, RoundCertificate, RoundVote,
+    Signature, ValidatorSet, Vote, VoteKind,
 };
 
 use crate::{
@@ -158,26 +157,8 @@ impl Signatures {
         match input {
             Input::Vote(vote) => self.verified.contains(vote),
             Input::Proposal(proposal) => self.verified_proposals.contains(proposal),
-            Input::PolkaCertificate(polka) => polka.signatures.iter().all(|s| {
-                self.verified.contains(&Vote {
-                    kind: VoteKind::Prevote,
-                    height: polka.height,
-                    round: polka.round,
-                    block: Some(polka.block),
-                    validator: s.validator,
-                    signature: s.signature,
-                })
-            }),
-            Input::RoundCertificate(round) => round.votes.iter().all(|v| {
-                self.verified.contains(&Vote {
-                    kind: v.kind,
-                    height: round.height,
-                    round: round.round,
-                    block: v.block,
-                    validator: v.validator,
-                    signature: v.signature,
-                })
-            }),
+            Input::PolkaCertificate(polka) => polka.votes().all(|v| self.verified.contains(&v)),
+            Input::RoundCertificate(round) => round.votes().all(|v| self.verified.contains(&v)),
             Input::Candidate { .. } | Input::Built { .. } => true,
         }
     }
@@ -203,46 +184,36 @@ impl Signatures {
             validator: s.address.0,
             signature: s.signature,
         });
-        self.verify_votes(votes.collect(), set, ThresholdParam::TWO_F_PLUS_ONE)
+        self.verify_votes(votes.collect(), &set.set, ThresholdParam::TWO_F_PLUS_ONE)
     }
 
-    pub fn verify_polka(&mut self, polka: &mal::PolkaCertificate<Ctx>, set: &Set) -> Validity {
-        let (height, round) = (polka.height.0, context::round_out(polka.round));
-        let votes = polka.polka_signatures.iter().map(|s| Vote {
-            kind: VoteKind::Prevote,
-            height,
-            round,
-            block: Some(polka.value_id),
-            validator: s.address.0,
-            signature: s.signature,
-        });
-        self.verify_votes(votes.collect(), set, ThresholdParam::TWO_F_PLUS_ONE)
+    pub fn verify_polka(&mut self, polka: &PolkaCertificate, set: &ValidatorSet) -> Validity {
+        self.verify_votes(polka.votes().collect(), set, ThresholdParam::TWO_F_PLUS_ONE)
     }
 
-    pub fn verify_round(&mut self, round: &mal::RoundCertificate<Ctx>, set: &Set) -> Validity {
-        let ends = round.cert_type == RoundCertificateType::Precommit;
-        let prevote = |s: &&mal::RoundSignature<Ctx>| s.vote_type == VoteType::Prevote;
-        if ends && let Some(s) = round.round_signatures.iter().find(prevote) {
+    pub fn verify_round(&mut self, round: &RoundCertificate, set: &ValidatorSet) -> Validity {
+        let prevote = |v: &&RoundVote| v.kind == VoteKind::Prevote;
+        if !round.skip
+            && let Some(vote) = round.votes.iter().find(prevote)
+        {
             self.wrong = true;
-            return Err(Box::new(CertificateError::InvalidVoteType(s.address)));
+            return Err(Box::new(CertificateError::InvalidVoteType(Name(vote.validator))));
         }
-        let (height, at) = (round.height.0, context::round_out(round.round));
-        let votes = context::round_certificate_out(round).votes.into_iter().map(|v| Vote {
-            kind: v.kind,
-            height,
-            round: at,
-            block: v.block,
-            validator: v.validator,
-            signature: v.signature,
-        });
-        let threshold =
-            if ends { ThresholdParam::TWO_F_PLUS_ONE } else { ThresholdParam::F_PLUS_ONE };
-        self.verify_votes(votes.collect(), set, threshold)
+        let threshold = match round.skip {
+            true => ThresholdParam::F_PLUS_ONE,
+            false => ThresholdParam::TWO_F_PLUS_ONE,
+        };
+        self.verify_votes(round.votes().collect(), set, threshold)
     }
 
     /// Whether votes of distinct members carry enough power and are all signed.
-    fn verify_votes(&mut self, votes: Vec<Vote>, set: &Set, least: ThresholdParam) -> Validity {
-        let result = tally(&votes, &set.set, least);
+    fn verify_votes(
+        &mut self,
+        votes: Vec<Vote>,
+        set: &ValidatorSet,
+        least: ThresholdParam,
+    ) -> Validity {
+        let result = tally(&votes, set, least);
         if result.is_err() {
             self.wrong = true;
             return result;

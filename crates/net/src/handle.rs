@@ -202,6 +202,11 @@ impl NetHandle {
         self.0.door.favour(validators);
     }
 
+    /// Whether a place is kept for the peer: a validator, or configured.
+    pub fn is_favoured(&self, peer: PeerId) -> bool {
+        self.0.door.is_favoured(peer)
+    }
+
     /// Who belongs to a network of members from now on. Whoever does not any
     /// more is cut before this returns: nothing is sent to it, and what waits
     /// of it is not delivered. Places are kept for the validators.

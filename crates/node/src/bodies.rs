@@ -344,7 +344,7 @@ impl Node {
                 self.candidates.get(&block)
         {
             // The list names what is no transaction: no valid block holds it.
-            fx.blame(missing.from, Offence::InvalidBlock);
+            fx.blame_relay(missing.from, Offence::InvalidBlock);
             self.abandon_list(now, block, fx);
         }
     }

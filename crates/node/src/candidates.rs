@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use trefoil_ledger::Outcome;
-use trefoil_types::{B256, Message, PeerId, PublicKey, RecoveredBlock, Round, Time};
+use trefoil_types::{B256, PeerId, Proposal, RecoveredBlock, Round, Time};
 
 use crate::bodies::Missing;
 
@@ -30,13 +30,9 @@ pub(crate) struct Candidate {
 /// One signed proposal of a candidate.
 #[derive(Clone, Debug)]
 pub(crate) struct Offer {
-    pub round: Round,
-    pub proposer: PublicKey,
+    pub proposal: Proposal,
     /// Who sent it to us.
     pub from: PeerId,
-    /// The whole proposal, to be handed on once it is known to be good;
-    /// `None` where everyone hears everything at first hand.
-    pub relay: Option<Arc<Message>>,
     /// Its key among what was heard.
     pub key: B256,
 }

@@ -1,9 +1,12 @@
 //! Catching up: final blocks from peers, each proved by its certificate.
 //!
 //! What always holds: one request is out at a time; nothing is committed whose
-//! certificate was not verified against the validators of its height; a peer
-//! that does not keep what its tip promised is left alone for a while, so a
-//! liar cannot hold this node back.
+//! certificate was not verified against the validators of its height. A peer's tip
+//! is a claim: it starts a request and stops nothing. Only when the block after our
+//! own tip has come and its certificate verifies does this node leave its height to
+//! block sync (a red team's `Tip{height: 10^9}` from fresh identities once held
+//! validators to 3 blocks in 60 s). A peer that does not keep what its tip promised
+//! is left alone for a while.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -49,8 +52,6 @@ struct Asked {
     peer: PeerId,
     from: Height,
     until: Time,
-    /// The peer is so far ahead that there is no use in working on our height.
-    far: bool,
 }
 
 /// Blocks whose transactions are being recovered.
@@ -62,9 +63,10 @@ pub(crate) struct Fetched {
 }
 
 impl CatchUp {
-    /// Whether final blocks are on their way, so that a height is not worth beginning.
+    /// Whether final blocks are here, the first of them verified, so that a height is
+    /// not worth beginning.
     pub fn is_busy(&self) -> bool {
-        self.recovering || !self.ready.is_empty() || self.asked.as_ref().is_some_and(|a| a.far)
+        self.recovering || !self.ready.is_empty()
     }
 
     pub fn forget(&mut self, peer: &PeerId) {
@@ -108,17 +110,16 @@ impl Node {
         }
     }
 
-    /// Asks the next peer in turn of those that are ahead.
+    /// Asks the next peer in turn of those that are ahead; first of those whose blocks
+    /// have verified, so that many liars cost each of them one wait and no more.
     fn ask_blocks(&mut self, now: Time, fx: &mut Effects) {
         let due = |peer: &PeerId| self.worth_asking_from(peer).is_some_and(|from| from <= now);
         let last = self.catch_up.last;
         let after = self.peers.keys().filter(|peer| last.is_none_or(|last| **peer > last));
-        let Some(peer) = after.chain(self.peers.keys()).copied().find(due) else { return };
+        let in_turn = after.chain(self.peers.keys()).copied().filter(due);
+        let Some(peer) = in_turn.min_by_key(|peer| !self.peers[peer].delivers) else { return };
         let from = self.next_height();
-        // A peer that has broken its word does not get to hold us up again.
-        let known = &self.peers[&peer];
-        let far = known.failures == 0 && known.height().is_some_and(|height| height > from);
-        self.catch_up.asked = Some(Asked { peer, from, until: now + ANSWER_WAIT, far });
+        self.catch_up.asked = Some(Asked { peer, from, until: now + ANSWER_WAIT });
         self.catch_up.last = Some(peer);
         let count = limits::CATCH_UP_BLOCKS_MAX;
         fx.send(peer, Message::GetBlocks(GetBlocks { from, count }));
@@ -278,7 +279,7 @@ impl Node {
             };
             self.commit(now, outcome, certificate, fx);
             if let Some(peer) = self.peers.get_mut(&peer) {
-                peer.failures = 0;
+                (peer.failures, peer.delivers) = (0, true);
             }
         }
     }

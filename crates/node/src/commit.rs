@@ -6,13 +6,13 @@ use std::{
     sync::Arc,
 };
 
-use trefoil_ledger::{Outcome, Record};
+use trefoil_ledger::{BlockError, Outcome, Record};
 use trefoil_types::{Address, B256, Certificate, RecoveredBlock, Time};
 
 use crate::{
     Effects, Event, Job, Order,
     candidates::{Body, Candidate},
-    node::Node,
+    node::{Node, OpenError},
 };
 
 impl Node {
@@ -75,6 +75,7 @@ impl Node {
     /// What a live commit and one from the journal have in common.
     fn apply(&mut self, now: Time, outcome: Outcome, certificate: Certificate, fx: &mut Effects) {
         self.ledger.commit(outcome, certificate);
+        self.consensus.stop();
         self.pace.committed(now, self.ledger.tip());
         self.candidates.clear();
         self.owed.clear();
@@ -106,24 +107,37 @@ impl Node {
     }
 
     /// Takes up what the journal held: first the final blocks that the last
-    /// checkpoint lacks, then the height that was under way.
-    pub(crate) fn recover(&mut self, now: Time, records: Vec<Record>, fx: &mut Effects) {
+    /// checkpoint lacks, then the height that was under way. What is of a height
+    /// that is over is dropped, whatever height the journal's record names.
+    pub(crate) fn recover(
+        &mut self,
+        now: Time,
+        records: Vec<Record>,
+        fx: &mut Effects,
+    ) -> Result<(), OpenError> {
         let mut blocks: BTreeMap<B256, Arc<RecoveredBlock>> = BTreeMap::new();
         let mut spoken = Vec::new();
         for record in records {
             match record {
                 Record::Block(block) => _ = blocks.insert(block.hash, block),
-                Record::Consensus { height, bytes } => spoken.push((height, bytes)),
+                Record::Consensus { height, bytes } => {
+                    // Early programs named the node's height, not the record's own.
+                    let height = trefoil_consensus::record_height(&bytes).unwrap_or(height);
+                    spoken.push((height, bytes));
+                }
                 Record::Decided(certificate) => {
                     let (next, height) = (self.next_height(), certificate.height);
-                    assert!(height <= next, "the journal goes on at height {height}, not {next}");
+                    if height > next {
+                        return Err(OpenError::Gap { height, next });
+                    }
                     if height == next {
-                        let block = blocks.remove(&certificate.block);
-                        let block = block.unwrap_or_else(|| {
-                            panic!("the journal lacks the final block {}", certificate.block)
-                        });
-                        let outcome = self.execute_final(block);
-                        self.apply(now, outcome, certificate, fx);
+                        let hash = certificate.block;
+                        let block =
+                            blocks.remove(&hash).ok_or(OpenError::Block { height, hash })?;
+                        let outcome = self.ledger.execute(block);
+                        let invalid =
+                            |e: BlockError| OpenError::Invalid { height, hash, reason: e.reason };
+                        self.apply(now, outcome.map_err(invalid)?, certificate, fx);
                     }
                     let next = self.next_height();
                     blocks.retain(|_, block| block.header.number >= next);
@@ -139,8 +153,9 @@ impl Node {
         }
         let spoken = spoken.into_iter().filter(|(height, _)| *height == next);
         let spoken: Vec<Vec<u8>> = spoken.map(|(_, bytes)| bytes).collect();
-        if !spoken.is_empty() {
-            self.begin_height(now, &spoken);
+        if spoken.is_empty() {
+            return Ok(());
         }
+        Ok(self.begin_height(now, &spoken)?)
     }
 }

@@ -49,7 +49,7 @@ impl Node {
         // For the other reasons the peer need only be ahead of us or behind us.
         let admitted = self.take_evidence(now, Some(peer), evidence, fx);
         if let Err(Stranger { .. } | Signature { .. }) = admitted {
-            fx.blame(peer, Offence::BadSignature);
+            fx.blame_relay(peer, Offence::BadSignature);
         }
     }
 

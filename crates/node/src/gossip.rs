@@ -371,12 +371,12 @@ impl Node {
         for tx in txs {
             let Ok(tx) = tx else {
                 // A node recovers before it tells.
-                fx.blame(peer, Offence::InvalidTransaction);
+                fx.blame_relay(peer, Offence::InvalidTransaction);
                 continue;
             };
             match self.admit(now, tx.clone(), Some(peer), fx) {
                 // What else is refused depends on where and when one stands.
-                Err(CallError::ChainId { .. }) => fx.blame(peer, Offence::InvalidTransaction),
+                Err(CallError::ChainId { .. }) => fx.blame_relay(peer, Offence::InvalidTransaction),
                 admitted => {
                     useful |= admitted.is_ok();
                     sound.push(tx);

@@ -9,8 +9,8 @@ use alloy_eips::Encodable2718;
 use trefoil_consensus::{Input, Output, Speech};
 use trefoil_ledger::Record;
 use trefoil_types::{
-    B256, Evidence, Height, Message, Offence, PeerId, Round, Signature, Time, Vote, VoteKind,
-    keccak256, message::ProposedBlock,
+    B256, Evidence, Height, Message, Offence, PeerId, Proposal, RecoveredBlock, Round, Signature,
+    Time, Vote, keccak256, message::ProposedBlock,
 };
 
 use crate::{Effects, To, node::Node};
@@ -81,8 +81,12 @@ impl Node {
             return;
         }
         let repeated = handed_on.is_some();
-        if !repeated && let Err(offence) = self.believe(now, input.clone()) {
-            return fx.blame(peer, offence);
+        if !repeated {
+            let set = self.ledger.next_validators();
+            let sound = self.consensus.verify_certificate(&input, set);
+            if let Err(offence) = sound.and_then(|()| self.believe(now, input.clone())) {
+                return fx.blame_relay(peer, offence);
+            }
         }
         if !self.consensus.has_verified(&input) {
             return; // No news, so nobody looked whose it is.
@@ -103,7 +107,7 @@ impl Node {
     /// certificate, or contradict it.
     fn hear_late(&mut self, now: Time, peer: PeerId, vote: &Vote, fx: &mut Effects) {
         if let Err(offence) = self.ledger.add_precommit(vote) {
-            return fx.blame(peer, offence);
+            return fx.blame_relay(peer, offence);
         }
         let counted = self.ledger.tip_certificate().and_then(|c| c.vote_of(&vote.validator));
         let evidence = counted.and_then(|counted| Evidence::of_votes(counted, vote.clone()));
@@ -127,37 +131,23 @@ impl Node {
             if !self.is_from_a_validator(&input) {
                 return Err(Offence::BadSignature);
             }
-            self.begin_height(now, &[]);
+            self.begin_next_height(now);
         }
         self.tell(now, input)
     }
 
     fn is_from_a_validator(&self, input: &Input) -> bool {
         let (set, network) = (self.ledger.next_validators(), self.ledger.genesis_hash());
-        let vote = match input {
+        let is_sound = |vote: &Vote| set.get(&vote.validator).is_some() && vote.verify(&network);
+        match input {
             Input::Proposal(proposal) => {
-                return set.get(&proposal.proposer).is_some() && proposal.verify(&network);
+                set.get(&proposal.proposer).is_some() && proposal.verify(&network)
             }
-            Input::Vote(vote) => Some(vote.clone()),
-            Input::PolkaCertificate(polka) => polka.signatures.first().map(|first| Vote {
-                kind: VoteKind::Prevote,
-                height: polka.height,
-                round: polka.round,
-                block: Some(polka.block),
-                validator: first.validator,
-                signature: first.signature,
-            }),
-            Input::RoundCertificate(round) => round.votes.first().map(|first| Vote {
-                kind: first.kind,
-                height: round.height,
-                round: round.round,
-                block: first.block,
-                validator: first.validator,
-                signature: first.signature,
-            }),
-            Input::Candidate { .. } | Input::Built { .. } => None,
-        };
-        vote.is_some_and(|vote| set.get(&vote.validator).is_some() && vote.verify(&network))
+            Input::Vote(vote) => is_sound(vote),
+            // Verified as a whole, before it came here.
+            Input::PolkaCertificate(_) | Input::RoundCertificate(_) => true,
+            Input::Candidate { .. } | Input::Built { .. } => false,
+        }
     }
 
     /// Notes what was heard and whether it is handed on; there must be room.
@@ -172,20 +162,17 @@ impl Node {
     pub(crate) fn tell(&mut self, now: Time, input: Input) -> Result<(), Offence> {
         let mut out = Vec::new();
         let judged = self.consensus.input(now, input, &mut out);
-        self.queue_outputs(out);
+        self.outputs.extend(out);
         judged
-    }
-
-    pub(crate) fn queue_outputs(&mut self, out: Vec<Output>) {
-        let height = self.next_height();
-        self.outputs.extend(out.into_iter().map(|output| (height, output)));
     }
 
     /// Carries out what consensus wants, until it wants nothing more.
     pub(crate) fn drive(&mut self, now: Time, fx: &mut Effects) {
-        while let Some((height, output)) = self.outputs.pop_front() {
+        while let Some(output) = self.outputs.pop_front() {
             match output {
-                Output::Record(bytes) => fx.records.push(Record::Consensus { height, bytes }),
+                Output::Record { height, bytes } => {
+                    fx.records.push(Record::Consensus { height, bytes });
+                }
                 Output::Send(speech) => self.speak(speech, fx),
                 Output::Build { height, round, until } => {
                     self.asked_to_build(now, height, round, until);
@@ -208,13 +195,7 @@ impl Node {
                 // Without its block nobody could use it.
                 let candidate = self.candidates.get(&proposal.block);
                 let Some(block) = candidate.and_then(|c| c.block()) else { return };
-                Message::Proposal(Box::new(ProposedBlock {
-                    proposal,
-                    header: block.header.clone(),
-                    tx_hashes: block.transactions.iter().map(|tx| *tx.tx_hash()).collect(),
-                    attached: block.attached.clone(),
-                    bytes: block.transactions.iter().map(|tx| tx.encode_2718_len() as u64).sum(),
-                }))
+                proposal_of(proposal, block)
             }
         };
         let message = Arc::new(message);
@@ -230,6 +211,18 @@ impl Node {
     pub(crate) fn repeat_speech(&self, peer: PeerId, fx: &mut Effects) {
         fx.sends.extend(self.said.iter().map(|message| (To::Peer(peer), message.clone())));
     }
+}
+
+/// A proposal with its block as this node has it. The list of hashes is not
+/// signed: a copy that came with another list is never handed on as it came.
+pub(crate) fn proposal_of(proposal: Proposal, block: &RecoveredBlock) -> Message {
+    Message::Proposal(Box::new(ProposedBlock {
+        proposal,
+        header: block.header.clone(),
+        tx_hashes: block.transactions.iter().map(|tx| *tx.tx_hash()).collect(),
+        attached: block.attached.clone(),
+        bytes: block.transactions.iter().map(|tx| tx.encode_2718_len() as u64).sum(),
+    }))
 }
 
 /// What a signed message is remembered by.

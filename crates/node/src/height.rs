@@ -5,7 +5,7 @@
 //! it builds no sooner than that in any case.
 
 use alloy_consensus::EMPTY_ROOT_HASH;
-use trefoil_consensus::Input;
+use trefoil_consensus::{Input, ReplayError};
 use trefoil_ledger::{Draft, Record, Refusal};
 use trefoil_types::{
     Attached, B256, ChainSpec, Header, Height, Millis, PublicKey, Round, Time, limits,
@@ -117,20 +117,32 @@ impl Node {
 
     pub(crate) fn begin_if_due(&mut self, now: Time) {
         if self.begin_due().is_some_and(|due| due <= now) {
-            self.begin_height(now, &[]);
+            self.begin_next_height(now);
         }
     }
 
+    /// Begins the height after the tip.
+    pub(crate) fn begin_next_height(&mut self, now: Time) {
+        let begun = self.begin_height(now, &[]);
+        begun.expect("without records there is nothing to contradict");
+    }
+
     /// Begins the height after the tip, with what the journal kept of it.
-    pub(crate) fn begin_height(&mut self, now: Time, records: &[Vec<u8>]) {
+    ///
+    /// # Errors
+    /// The records are damaged or contradict each other: a node that forgot what it
+    /// signed must not sign again.
+    pub(crate) fn begin_height(
+        &mut self,
+        now: Time,
+        records: &[Vec<u8>],
+    ) -> Result<(), ReplayError> {
         self.pace.begun = Some(now);
         let set = self.ledger.next_validators().clone();
         let mut out = Vec::new();
-        let started = self.consensus.start(now, self.next_height(), set, records, &mut out);
-        // Only the journal's records can be wrong, and a node that forgot what
-        // it signed must not sign again.
-        started.unwrap_or_else(|e| panic!("the journal does not continue this chain: {e}"));
-        self.queue_outputs(out);
+        self.consensus.start(now, self.next_height(), set, records, &mut out)?;
+        self.outputs.extend(out);
+        Ok(())
     }
 
     pub(crate) fn round(&self) -> Round {

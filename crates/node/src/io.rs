@@ -145,8 +145,11 @@ pub enum Order {
     /// Who may connect, and stay connected, from now on. Comes when the node
     /// opens and with each block, on networks of members.
     Admission(Admission),
-    /// The shell keeps the score and bans.
-    Blame { peer: PeerId, offence: Offence },
+    /// The shell keeps the score and bans. For what is `relayed` (made by others,
+    /// handed on by the peer) it bans no validator and no configured peer: one
+    /// hole in the rule that an honest node hands on only what it verified would
+    /// otherwise let a stranger set the validators against each other.
+    Blame { peer: PeerId, offence: Offence, relayed: bool },
     /// The peer was the first to tell of a transaction that entered the pool.
     Credit(PeerId),
 }
@@ -176,7 +179,8 @@ pub struct Status {
     /// How many signatures the tip's certificate holds.
     pub signers: usize,
     pub validating: bool,
-    /// The highest tip that a peer claims, when it is ahead of ours.
+    /// The highest tip that a peer claims whose blocks have verified, when it is ahead
+    /// of ours.
     pub syncing_to: Option<Height>,
     pub pool_pending: usize,
     pub pool_queued: usize,

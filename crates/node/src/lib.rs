@@ -25,5 +25,5 @@ mod proposal;
 
 pub use door::{Rules, SenderState};
 pub use io::{Call, CallError, Done, Effects, Event, Input, Job, Order, Reply, Status, To};
-pub use node::{Config, Node};
+pub use node::{Config, Node, OpenError};
 pub use pool::{Pool, PoolLimits};

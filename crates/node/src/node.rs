@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use trefoil_consensus::{Consensus, Output, Timeouts};
+use trefoil_consensus::{Consensus, Output, ReplayError, Timeouts};
 use trefoil_crypto::SecretKey;
 use trefoil_ledger::{Ledger, Record};
 use trefoil_types::{
@@ -33,14 +33,27 @@ pub struct Config {
     pub pool: PoolLimits,
 }
 
+/// Why the journal and the ledger of a data directory are no node.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    #[error("the journal goes on at height {height}, and the database ends before {next}")]
+    Gap { height: Height, next: Height },
+    #[error("the journal lacks the final block {hash} of height {height}")]
+    Block { height: Height, hash: B256 },
+    #[error("the journal's final block {hash} of height {height} is invalid here: {reason}")]
+    Invalid { height: Height, hash: B256, reason: String },
+    #[error("the journal does not continue this chain: {0}")]
+    Consensus(#[from] ReplayError),
+}
+
 /// A whole node. See the crate's documentation for what always holds.
 pub struct Node {
     pub(crate) me: PeerId,
     pub(crate) key: Option<PublicKey>,
     pub(crate) ledger: Ledger,
     pub(crate) consensus: Consensus,
-    /// What consensus said and was not carried out yet, with the height it is of.
-    pub(crate) outputs: VecDeque<(Height, Output)>,
+    /// What consensus said and was not carried out yet.
+    pub(crate) outputs: VecDeque<Output>,
     pub(crate) pace: Pace,
     pub(crate) candidates: Candidates,
     pub(crate) owed: Owed,
@@ -88,13 +101,16 @@ impl Jobs {
 impl Node {
     /// A node on an opened ledger, with what its journal held: decided blocks
     /// are executed again, then consensus resumes where it stood.
+    ///
+    /// # Errors
+    /// The journal does not continue the ledger, or contradicts itself.
     pub fn open(
         config: Config,
         ledger: Ledger,
         records: Vec<Record>,
         now: Time,
         effects: &mut Effects,
-    ) -> Self {
+    ) -> Result<Self, OpenError> {
         let key = config.validator_key.as_ref().map(SecretKey::public);
         let consensus = Consensus::new(trefoil_consensus::Config {
             key: config.validator_key,
@@ -121,10 +137,10 @@ impl Node {
             jobs: Jobs::default(),
             evidence: Pending::default(),
         };
-        node.recover(now, records, effects);
+        node.recover(now, records, effects)?;
         effects.orders.extend(node.ledger.admission().map(Order::Admission));
         node.timers(now, effects);
-        node
+        Ok(node)
     }
 
     pub fn step(&mut self, now: Time, input: Input, effects: &mut Effects) {
@@ -151,7 +167,7 @@ impl Node {
         if self.consensus.deadline().is_some_and(|due| due <= now) {
             let mut out = Vec::new();
             self.consensus.tick(now, &mut out);
-            self.queue_outputs(out);
+            self.outputs.extend(out);
         }
         self.begin_if_due(now);
         self.build_if_due(now, effects);
@@ -190,8 +206,9 @@ impl Node {
 
     pub fn status(&self) -> Arc<Status> {
         let (tip, set) = (self.ledger.tip(), self.ledger.next_validators());
-        let trusted = self.peers.values().filter(|peer| peer.failures == 0);
-        let best = trusted.filter_map(Peer::height).max();
+        // A claim alone would let any stranger take this node out of service (`/readyz`).
+        let proven = self.peers.values().filter(|peer| peer.delivers);
+        let best = proven.filter_map(Peer::height).max();
         Arc::new(Status {
             height: tip.number,
             hash: self.ledger.tip_hash(),
@@ -280,7 +297,13 @@ impl Effects {
         self.sends.push((To::AllBut(None), Arc::new(message)));
     }
 
+    /// A misdeed in what only the peer itself can have made.
     pub(crate) fn blame(&mut self, peer: PeerId, offence: Offence) {
-        self.orders.push(Order::Blame { peer, offence });
+        self.orders.push(Order::Blame { peer, offence, relayed: false });
+    }
+
+    /// A misdeed in what peers hand on for each other.
+    pub(crate) fn blame_relay(&mut self, peer: PeerId, offence: Offence) {
+        self.orders.push(Order::Blame { peer, offence, relayed: true });
     }
 }

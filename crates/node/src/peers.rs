@@ -17,6 +17,8 @@ pub(crate) struct Peer {
     pub ahead_since: Option<Time>,
     /// Blocks it promised and did not give, in a row.
     pub failures: u32,
+    /// The last blocks that it was asked for came, and verified.
+    pub delivers: bool,
     pub distrusted_until: Time,
     /// Requests for blocks served in the second that began then.
     pub served: (Time, u32),
@@ -29,6 +31,7 @@ impl Peer {
             tip: None,
             ahead_since: None,
             failures: 0,
+            delivers: false,
             distrusted_until: Time(0),
             served: (Time(0), 0),
         }
@@ -40,6 +43,7 @@ impl Peer {
     }
 
     pub fn failed(&mut self, now: Time) {
+        self.delivers = false;
         self.failures = (self.failures + 1).min(6);
         self.distrusted_until = now + Millis(DISTRUST.0 << self.failures);
     }

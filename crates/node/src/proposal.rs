@@ -10,7 +10,7 @@ use alloy_consensus::proofs::calculate_transaction_root;
 use trefoil_consensus::Input;
 use trefoil_ledger::Record;
 use trefoil_types::{
-    B256, Message, Offence, PeerId, RecoveredBlock, Time, Transaction, TxEnvelope,
+    B256, Offence, PeerId, Proposal, RecoveredBlock, Time, Transaction, TxEnvelope,
     message::ProposedBlock,
 };
 
@@ -18,7 +18,7 @@ use crate::{
     Effects, To,
     bodies::Missing,
     candidates::{Body, Candidate, Offer},
-    hearing::signature_key,
+    hearing::{proposal_of, signature_key},
     node::Node,
 };
 
@@ -41,7 +41,7 @@ impl Node {
         let (proposal, header) = (&proposed.proposal, &proposed.header);
         let binds = proposed.attached.is_bound_by(header);
         if header.number != proposal.height || header.hash_slow() != proposal.block || !binds {
-            return fx.blame(peer, Offence::Malformed);
+            return fx.blame_relay(peer, Offence::Malformed);
         }
         let key = signature_key(&proposal.signature);
         if self.seen.contains_key(&key) {
@@ -49,7 +49,7 @@ impl Node {
         }
         let input = Input::Proposal(proposal.clone());
         if let Err(offence) = self.believe(now, input.clone()) {
-            return fx.blame(peer, offence);
+            return fx.blame_relay(peer, offence);
         }
         if !self.consensus.has_verified(&input) {
             return; // No news, so nobody looked whose it is.
@@ -67,9 +67,7 @@ impl Node {
         fx: &mut Effects,
     ) {
         let (block, round) = (proposed.proposal.block, proposed.proposal.round);
-        let relay = self.hands_on(round);
-        let relay = relay.then(|| Arc::new(Message::Proposal(Box::new(proposed.clone()))));
-        let offer = Offer { round, proposer: proposed.proposal.proposer, from, relay, key };
+        let offer = Offer { proposal: proposed.proposal.clone(), from, key };
         if self.candidates.get(&block).is_none() {
             let body = self.rebuild(now, from, proposed);
             self.candidates.insert(block, Candidate { round, offers: vec![], body });
@@ -149,7 +147,7 @@ impl Node {
                     }
                     // The header is signed, the list of hashes is not.
                     Err(_) if tx_root(&block.transactions) != block.header.transactions_root => {
-                        fx.blame(missing.from, Offence::InvalidBlock);
+                        fx.blame_relay(missing.from, Offence::InvalidBlock);
                         return self.abandon_list(now, hash, fx);
                     }
                     Err(error) => Body::Invalid { reason: error.reason },
@@ -172,17 +170,19 @@ impl Node {
     fn answer_offers(&mut self, now: Time, hash: B256, fx: &mut Effects) {
         let height = self.next_height();
         let Some(candidate) = self.candidates.get_mut(&hash) else { return };
-        let (good, timely) = match candidate.body {
-            Body::Executed { timely, .. } => (true, timely),
-            _ => (false, true),
+        let (good, timely) = match &candidate.body {
+            Body::Executed { timely, outcome } => (Some(outcome.block().clone()), *timely),
+            _ => (None, true),
         };
-        for offer in std::mem::take(&mut candidate.offers) {
-            let Offer { round, proposer, from, relay, .. } = offer;
-            let valid = good && timely;
-            if !good {
-                fx.blame(from, Offence::InvalidBlock);
-            } else if let Some(message) = relay.filter(|_| timely) {
-                fx.sends.push((To::AllBut(Some(from)), message));
+        for Offer { proposal, from, .. } in std::mem::take(&mut candidate.offers) {
+            let Proposal { round, proposer, .. } = proposal;
+            let valid = good.is_some() && timely;
+            match &good {
+                None => fx.blame_relay(from, Offence::InvalidBlock),
+                Some(block) if timely && self.hands_on(round) => {
+                    fx.sends.push((To::AllBut(Some(from)), proposal_of(proposal, block).into()));
+                }
+                Some(_) => {}
             }
             let input = Input::Candidate { height, round, block: hash, proposer, valid };
             // Its proposal was judged when it came.
@@ -204,10 +204,10 @@ impl Node {
         if let Body::Missing(next) = &mut body {
             next.alternates = missing.alternates;
         }
-        // The copies that came with the abandoned list are not handed on.
+        // Who sent the abandoned list has been blamed, and does not answer for this one.
         let abandoned = missing.from;
         let offers = candidate.offers.into_iter().map(|offer| match offer.from == abandoned {
-            true => Offer { from, relay: None, ..offer },
+            true => Offer { from, ..offer },
             false => offer,
         });
         let offers = offers.collect();

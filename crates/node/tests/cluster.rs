@@ -13,9 +13,11 @@ use std::{
 use alloy_eips::Encodable2718 as _;
 use alloy_primitives::{B256, Bytes};
 use trefoil_crypto::SecretKey;
+use trefoil_ledger::Record;
 use trefoil_node::{Call, Order, Reply};
 use trefoil_types::{
-    Message, Millis, Offence, Signature, TxEnvelope, Vote, VoteKind,
+    Message, Millis, Offence, PolkaCertificate, RoundCertificate, RoundVote, Signature, TxEnvelope,
+    Vote, VoteKind,
     message::{Blocks, Tip},
 };
 
@@ -100,7 +102,7 @@ fn only_the_signer_of_a_late_precommit_is_added_to_the_certificate() {
     let forged = Vote { signature: Signature([7; 64]), ..late.clone() };
     cluster.forge(1, 0, Message::Vote(forged));
     cluster.run_for(SECOND);
-    let blame = Order::Blame { peer: peer(1), offence: Offence::BadSignature };
+    let blame = Order::Blame { peer: peer(1), offence: Offence::BadSignature, relayed: true };
     assert_eq!((cluster.node(0).status().signers, &cluster.blames), (3, &vec![blame]));
     cluster.forge(1, 0, Message::Vote(late));
     cluster.run_for(SECOND);
@@ -184,6 +186,26 @@ fn a_node_that_was_away_catches_up() {
     assert_agreed(&cluster);
     assert_eq!(cluster.node(3).status().syncing_to, None);
     assert!(cluster.blames.is_empty(), "{:?}", cluster.blames);
+}
+
+/// The core went on after block sync had ended its height, and what it recorded was
+/// journalled as of the next height: no start after that succeeded.
+#[test]
+fn records_of_a_height_that_is_over_do_not_stop_a_start() {
+    let mut cluster = Cluster::new(4, 4);
+    cluster.reach(1, SECOND);
+    cluster.kill(3);
+    let of_the_tip = cluster.journalled(3).into_iter().filter_map(|record| match record {
+        Record::Consensus { height: 1, bytes } => Some(Record::Consensus { height: 2, bytes }),
+        _ => None,
+    });
+    let late: Vec<_> = of_the_tip.collect();
+    assert!(late.len() > 3, "{late:?}");
+    cluster.journal(3, &late);
+    cluster.start(3);
+    send(&mut cluster, 3, 0, 0..1);
+    cluster.reach(2, SECOND);
+    assert_agreed(&cluster);
 }
 
 #[test]
@@ -491,7 +513,7 @@ fn a_false_list_of_hashes_harms_only_who_sent_it() {
     cluster.forge(liar, 2, Message::Proposal(bad));
     cluster.forge(proposer, 2, Message::Proposal(good));
     cluster.run_for(Millis(400));
-    let blame = Order::Blame { peer: peer(liar), offence: Offence::InvalidBlock };
+    let blame = Order::Blame { peer: peer(liar), offence: Offence::InvalidBlock, relayed: true };
     assert_eq!(cluster.blames, [blame]);
     assert!(cluster.height(2) >= height);
 }
@@ -525,7 +547,7 @@ fn a_vote_that_nobody_signed_neither_wakes_nor_passes() {
     for vote in [vote, forged] {
         cluster.blames.clear();
         cluster.forge(3, 0, Message::Vote(vote));
-        let blame = Order::Blame { peer: peer(3), offence: Offence::BadSignature };
+        let blame = Order::Blame { peer: peer(3), offence: Offence::BadSignature, relayed: true };
         assert_eq!(cluster.blames, [blame]);
     }
     cluster.run_for(Millis(10_000));
@@ -563,6 +585,115 @@ fn what_nobody_verified_is_not_handed_on() {
     assert!(told.borrow().is_empty());
 }
 
+/// A red team's ten bytes: an empty certificate, sent just before a block. A node that
+/// had begun the height handed it on, one that had not banned it for that: no block for
+/// ten minutes. Whether begun or not, it harms only who sent it.
+#[test]
+fn a_certificate_without_power_neither_wakes_nor_passes() {
+    let skip = |votes| {
+        let certificate = RoundCertificate { height: 2, round: 0, skip: true, votes };
+        Message::RoundCertificate(certificate)
+    };
+    let ends = Message::RoundCertificate(RoundCertificate {
+        height: 2,
+        round: 0,
+        skip: false,
+        votes: vec![],
+    });
+    let polka = Message::PolkaCertificate(PolkaCertificate {
+        height: 2,
+        round: 0,
+        block: B256::ZERO,
+        signatures: vec![],
+    });
+    for has_begun in [false, true] {
+        let mut cluster = Cluster::new(4, 5); // No mesh: what is heard is handed on.
+        cluster.reach(1, SECOND);
+        let network = cluster.node(0).ledger().genesis_hash();
+        let vote = |n| Vote::sign(&validator_key(n), &network, VoteKind::Prevote, 2, 0, None);
+        if has_begun {
+            cluster.forge(1, 0, Message::Vote(vote(1)));
+        }
+        let entry = |v: Vote| RoundVote {
+            kind: v.kind,
+            block: v.block,
+            validator: v.validator,
+            signature: v.signature,
+        };
+        let one = entry(vote(1));
+        let bad = [
+            skip(vec![]),
+            ends.clone(),
+            polka.clone(),
+            skip(vec![one.clone()]),
+            skip(vec![one.clone(), one]),
+        ];
+        let passed = Rc::new(Cell::new(0));
+        let log = passed.clone();
+        cluster.loss = Box::new(move |_, _, message| {
+            let is_certificate =
+                matches!(message, Message::RoundCertificate(_) | Message::PolkaCertificate(_));
+            log.set(log.get() + u32::from(is_certificate));
+            false
+        });
+        for message in bad {
+            cluster.blames.clear();
+            cluster.forge(4, 0, message.clone());
+            let blame =
+                Order::Blame { peer: peer(4), offence: Offence::BadSignature, relayed: true };
+            assert_eq!(cluster.blames, [blame], "begun: {has_begun}, {message:?}");
+        }
+        assert_eq!(passed.get(), 0, "handed on, begun: {has_begun}");
+        if !has_begun {
+            cluster.run_for(Millis(10_000));
+            assert_eq!(cluster.height(0), 1, "woken");
+        }
+    }
+}
+
+/// A tip is a claim: who claims a million blocks and gives none, over a new connection
+/// each time, costs a validator nothing of its own work.
+#[test]
+fn a_false_tip_stops_nobody() {
+    let mut cluster = Cluster::new(4, 5);
+    cluster.reach(1, SECOND);
+    cluster.kill(4);
+    for nonce in 0..20 {
+        send(&mut cluster, nonce as usize % 4, 0, nonce..nonce + 1);
+        for n in 0..4 {
+            cluster.pretend_connected(n, 4);
+            let tip = Tip { height: 1_000_000_000, hash: B256::ZERO, round: 0 };
+            cluster.forge(4, n, Message::Tip(tip));
+            assert_eq!(cluster.node(n).status().syncing_to, None, "a claim is not known");
+        }
+        let before = cluster.height(0);
+        cluster.reach(before + 1, SECOND);
+    }
+    assert_agreed(&cluster);
+}
+
+/// Many who claim much and give nothing: each costs one wait, and who gives is asked
+/// from then on.
+#[test]
+fn a_node_behind_finds_who_gives_blocks_among_liars() {
+    let mut cluster = Cluster::new(4, 5);
+    cluster.reach(1, SECOND);
+    cluster.kill(4);
+    for nonce in 0..200 {
+        send(&mut cluster, 0, 0, nonce..nonce + 1);
+        cluster.run_for(Millis(600));
+    }
+    let ahead = cluster.height(3);
+    // Of four, three give nothing.
+    cluster.loss = Box::new(|from, to, m| {
+        to == 4 && from != 3 && !matches!(m, Message::Tip(_))
+            || to == 4 && matches!(m, Message::Proposal(_))
+    });
+    cluster.start(4);
+    cluster.run_for(Millis(12_000));
+    assert!(ahead > 150 && cluster.height(4) >= ahead, "{} of {ahead}", cluster.height(4));
+}
+
 /// The simulator's scenario `no-direct-link`: two validators had no link, the
 /// third was silent, and the fourth, who saw everybody, took it for a mesh and
 /// handed nothing on: the chain stood.
@@ -598,7 +729,7 @@ fn only_what_cannot_be_honest_is_blamed_on_who_sent_a_transaction() {
     cluster.forge(1, 0, Message::Txs(honest));
     assert!(cluster.blames.is_empty(), "{:?}", cluster.blames);
     cluster.forge(1, 0, Message::Txs(vec![Bytes::from_static(b"\x02junk")]));
-    let blame = Order::Blame { peer: peer(1), offence: Offence::InvalidTransaction };
+    let blame = Order::Blame { peer: peer(1), offence: Offence::InvalidTransaction, relayed: true };
     assert_eq!(cluster.blames, [blame]);
     assert_eq!(cluster.node(0).status().pool_pending, 0);
 }

@@ -1,4 +1,4 @@
-//! Dishonest validators: an honest node whose words are altered on the way out
+//! Dishonest machines: an honest node whose words are altered on the way out
 //! by one who holds its key. No product code knows of it.
 
 use std::collections::VecDeque;
@@ -8,14 +8,14 @@ use trefoil_crypto::{B256, SecretKey, Signature};
 use trefoil_ledger::Draft;
 use trefoil_node::Node;
 use trefoil_types::{
-    CertifiedBlock, Evidence, Height, Message, PolkaCertificate, Proposal, ProposedBlock, Vote,
-    VoteKind,
+    CertifiedBlock, Evidence, Height, Message, PolkaCertificate, Proposal, ProposedBlock,
+    RoundCertificate, RoundVote, ValidatorSignature, Vote, VoteKind,
     message::{Blocks, GetBlocks, Tip},
 };
 
 use crate::{rng::Rng, wire::Id};
 
-/// In what way a validator is dishonest.
+/// In what way a machine is dishonest. The last two need no validator's key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Vice {
     /// Takes no part in consensus.
@@ -31,20 +31,32 @@ pub enum Vice {
     /// Proposes blocks that break the rules, and answers requests with bodies
     /// and blocks that were not asked for or not decided.
     Forger,
+    /// Sends certificates that have less power than they claim (empty, too short,
+    /// one vote twice), to everyone over and over: some have begun the height, some not.
+    Inflator,
+    /// Claims tips that no chain has and gives no blocks, over a new connection
+    /// again and again.
+    Boaster,
 }
 
 impl Vice {
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::Silent,
         Self::Equivocator,
         Self::Withholder,
         Self::Garbler,
         Self::Repeater,
         Self::Forger,
+        Self::Inflator,
+        Self::Boaster,
     ];
+
+    /// What one can do who does not validate.
+    pub const OF_STRANGERS: [Self; 4] =
+        [Self::Inflator, Self::Boaster, Self::Garbler, Self::Repeater];
 }
 
-/// One dishonest validator.
+/// One dishonest machine.
 pub struct Villain {
     vice: Vice,
     key: SecretKey,
@@ -54,14 +66,17 @@ pub struct Villain {
     said: VecDeque<Vec<u8>>,
     /// The other block of its newest double proposal.
     twin: Option<ProposedBlock>,
+    /// Votes that it heard, for its certificates.
+    heard: VecDeque<Vote>,
 }
 
 /// How much it remembers of what it said.
 const SAID_MAX: usize = 200;
+const HEARD_MAX: usize = 64;
 
 impl Villain {
     pub fn new(vice: Vice, key: SecretKey, network: B256, rng: Rng) -> Self {
-        Self { vice, key, network, rng, said: VecDeque::new(), twin: None }
+        Self { vice, key, network, rng, said: VecDeque::new(), twin: None, heard: VecDeque::new() }
     }
 
     /// What reaches `to` in place of `message`.
@@ -73,19 +88,89 @@ impl Villain {
             Vice::Garbler => self.garble(message),
             Vice::Repeater => self.repeat(message),
             Vice::Forger => self.forge(message),
+            Vice::Inflator => vec![message.encode()],
+            Vice::Boaster => self.deny(message),
         }
+    }
+
+    /// What it says unasked to everyone, now and then.
+    pub fn shout(&mut self, node: &Node) -> Option<Vec<u8>> {
+        let speaks = self.vice == Vice::Inflator && self.rng.permille(300);
+        speaks.then(|| self.inflated(node))
     }
 
     /// What it says unasked, now and then, to anyone.
     pub fn mutter(&mut self, node: &Node) -> Option<Vec<u8>> {
-        if !self.rng.permille(50) {
+        let often = match self.vice {
+            Vice::Boaster => 300,
+            _ => 50,
+        };
+        if !self.rng.permille(often) {
             return None;
         }
         match self.vice {
             Vice::Garbler => Some(self.nonsense(node)),
             Vice::Repeater => Some(self.untimely(node)),
+            Vice::Boaster => Some(self.boast(node)),
             _ => None,
         }
+    }
+
+    /// Whether it now ends a connection, to come back as if it were new.
+    pub fn reconnects(&mut self) -> bool {
+        self.vice == Vice::Boaster && self.rng.permille(30)
+    }
+
+    /// It was told something.
+    pub fn hear(&mut self, message: &Message) {
+        if let Message::Vote(vote) = message {
+            if self.heard.len() == HEARD_MAX {
+                self.heard.pop_front();
+            }
+            self.heard.push_back(vote.clone());
+        }
+    }
+
+    fn deny(&self, message: &Message) -> Vec<Vec<u8>> {
+        if matches!(message, Message::Blocks(_)) { vec![] } else { vec![message.encode()] }
+    }
+
+    /// A certificate of the next height with the votes of one round that it heard: in
+    /// truth nobody's quorum.
+    fn inflated(&mut self, node: &Node) -> Vec<u8> {
+        let height = node.ledger().tip().number + 1;
+        let fits = |vote: &&Vote| vote.height == height;
+        let of_height: Vec<Vote> = self.heard.iter().filter(fits).cloned().collect();
+        let first = (!of_height.is_empty()).then(|| self.rng.pick(&of_height).clone());
+        let votes = match (self.rng.index(3), first) {
+            (0, _) | (_, None) => vec![],
+            (1, Some(vote)) => vec![vote],
+            (_, Some(vote)) => vec![vote.clone(), vote],
+        };
+        let round = votes.first().map_or(0, |vote| vote.round);
+        if self.rng.permille(300) {
+            let block = votes.first().and_then(|vote| vote.block).unwrap_or(self.network);
+            let signed =
+                |v: Vote| ValidatorSignature { validator: v.validator, signature: v.signature };
+            let signatures = votes.into_iter().map(signed).collect();
+            let polka = PolkaCertificate { height, round, block, signatures };
+            return Message::PolkaCertificate(polka).encode();
+        }
+        let vote = |v: Vote| RoundVote {
+            kind: v.kind,
+            block: v.block,
+            validator: v.validator,
+            signature: v.signature,
+        };
+        let votes = votes.into_iter().map(vote).collect();
+        let skip = self.rng.permille(500);
+        Message::RoundCertificate(RoundCertificate { height, round, skip, votes }).encode()
+    }
+
+    fn boast(&mut self, node: &Node) -> Vec<u8> {
+        let tip = node.ledger().tip().number;
+        let height = *self.rng.pick(&[tip + 2, tip + 1000, 1_000_000_000, u64::MAX]);
+        Message::Tip(Tip { height, hash: self.network, round: 0 }).encode()
     }
 
     fn silence(&self, message: &Message) -> Vec<Vec<u8>> {

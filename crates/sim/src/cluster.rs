@@ -328,7 +328,7 @@ impl Cluster {
         }
         for order in orders {
             match order {
-                Order::Blame { peer, offence } => self.blame(id, peer, offence),
+                Order::Blame { peer, offence, .. } => self.blame(id, peer, offence),
                 // Only sockets have places to lose.
                 Order::Credit(_) => {}
                 Order::Admission(admission) => self.admit(id, admission),

@@ -289,6 +289,11 @@ impl Judges {
         banned
     }
 
+    /// A machine is known by another name from now on.
+    pub fn forget(&mut self, by: Id, peer: Id) {
+        self.scores.remove(&(by, peer));
+    }
+
     pub fn is_banned(&self, by: Id, peer: Id) -> bool {
         self.scores.get(&(by, peer)).is_some_and(|score| *score >= BAN_AT)
     }

@@ -80,9 +80,17 @@ impl Cluster {
         else {
             return;
         };
+        if let Some(bytes) = villain.shout(node) {
+            (0..self.machines.len()).for_each(|to| self.lie(id, to, bytes.clone()));
+            return;
+        }
         if let Some(bytes) = villain.mutter(node) {
             let to = self.rng.index(self.machines.len());
+            let reconnects = villain.reconnects();
             self.lie(id, to, bytes);
+            if reconnects {
+                self.hang_up(id, to);
+            }
         }
     }
 
@@ -117,7 +125,12 @@ impl Cluster {
         }
         let peer = self.machines[from].peer;
         match Message::decode(bytes) {
-            Ok(message) => self.give(to, Input::Message { peer, message }),
+            Ok(message) => {
+                if let Some(villain) = self.villains.get_mut(&to) {
+                    villain.hear(&message);
+                }
+                self.give(to, Input::Message { peer, message });
+            }
             Err(_) => self.blame(to, peer, Offence::Malformed),
         }
     }
@@ -154,9 +167,9 @@ impl Cluster {
     pub(crate) fn dial(&mut self, a: Id, b: Id) {
         self.dialling.remove(&(a, b));
         let up = self.machines[a].is_up() && self.machines[b].is_up();
-        let banned = self.judges.is_banned(a, b) || self.judges.is_banned(b, a);
         let strangers = self.plan.strangers.contains(&(a, b));
         let refused = self.shuns(a, b) || self.shuns(b, a);
+        let banned = [(a, b), (b, a)].into_iter().any(|(by, peer)| self.refuses(by, peer));
         if !up || banned || strangers || refused {
             return;
         }
@@ -167,6 +180,17 @@ impl Cluster {
         } else if self.wire.session(a, b).is_none() {
             self.redial(a, b);
         }
+    }
+
+    /// Whether a machine refuses another for its offences. A dishonest stranger comes
+    /// back under another name: that is free on public networks.
+    fn refuses(&mut self, by: Id, peer: Id) -> bool {
+        let banned = self.judges.is_banned(by, peer);
+        if banned && peer >= self.plan.validators && !self.plan.is_honest(peer) {
+            self.judges.forget(by, peer);
+            return false;
+        }
+        banned
     }
 
     /// Two machines will try to connect soon.

@@ -165,7 +165,8 @@ impl Machine {
         }
         let config = Config { validator_key: self.key.clone(), peer: self.peer, pool: POOL };
         let mut effects = Effects::default();
-        let node = Node::open(config, ledger, recovered.records, self.local(now), &mut effects);
+        let node = Node::open(config, ledger, recovered.records, self.local(now), &mut effects)
+            .map_err(|e| e.to_string())?;
         Ok((Process { node, journal }, effects))
     }
 

@@ -20,7 +20,7 @@ pub struct Plan {
     pub validators: usize,
     /// So many machines after those follow the chain without a vote.
     pub full_nodes: usize,
-    /// The dishonest; fewer than a third of the validators.
+    /// The dishonest: fewer than a third of the validators, and any full node.
     pub vices: BTreeMap<Id, Vice>,
     /// Full nodes with a validator's key, which a vote may make validators.
     pub reserves: BTreeSet<Id>,

@@ -106,13 +106,52 @@ pub fn plan(seed: u64, faults: &[Fault]) -> Plan {
     if has(Fault::Wire) && rng.permille(700) {
         plan.weather = weather(rng);
     }
+    if has(Fault::Byzantine) {
+        let rng = &mut Rng::new(seed, "stranger");
+        if rng.permille(200) {
+            plan.full_nodes = 1;
+            plan.vices.insert(validators, *rng.pick(&Vice::OF_STRANGERS));
+        }
+    }
     plan = plan.at(0, Act::Load(Some(Millis(rng.range(50, 400)))));
     for _ in 0..rng.range(2, 9) {
         let Some(fault) = pick_act(rng, faults) else { break };
         let from = rng.range(500, storm_ms - 500);
         plan = disturb(plan, rng, fault, from, storm_ms);
     }
+    if has(Fault::Skew) {
+        plan = lose_time(plan, &mut Rng::new(seed, "clocks"), storm_ms);
+    }
     calm(plan, storm_ms)
+}
+
+/// Now and then a clock is beyond every tolerance, as one is that no time server
+/// sets: the others refuse what its validator proposes, or it what they do. It counts
+/// among the dishonest, since no more than a third may be of no use. And the chain
+/// idles, some stop cleanly, and they start again: block sync and the timers of
+/// consensus then meet.
+fn lose_time(mut plan: Plan, rng: &mut Rng, until: u64) -> Plan {
+    let faulty = plan.vices.keys().filter(|id| **id < plan.validators).count();
+    let who = rng.index(plan.validators);
+    let has_room = faulty < Plan::faulty_max(plan.validators);
+    if has_room && plan.is_honest(who) && rng.permille(300) {
+        let off = *rng.pick(&[6_000, 6_000, 20_000, 3_600_000]);
+        plan.skew_ms.insert(who, if rng.permille(700) { -off } else { off });
+    }
+    if !rng.permille(300) {
+        return plan;
+    }
+    let idles = rng.range(1_000, until - 4_000);
+    plan = plan.at(idles, Act::Load(None));
+    let stops = if rng.permille(500) { vec![who] } else { (0..plan.machines()).collect() };
+    for id in stops {
+        let at = idles + rng.range(500, 2_500);
+        plan = plan
+            .at(at, Act::Crash(id, Moment::Stop))
+            .at(at + rng.range(100, 1_000), Act::Start(id));
+    }
+    let resumes = rng.range(idles + 2_500, until);
+    plan.at(resumes, Act::Load(Some(Millis(rng.range(50, 400)))))
 }
 
 /// Ends the faults at `at` and says what must be so afterwards.

@@ -15,7 +15,7 @@ pub struct Scenario {
     pub plan: fn(&str, u64) -> Plan,
 }
 
-pub const ALL: [Scenario; 25] = [
+pub const ALL: [Scenario; 28] = [
     Scenario { name: "fair", about: "four machines and nothing wrong", plan: fair },
     Scenario { name: "alone", about: "one validator is a chain", plan: alone },
     Scenario {
@@ -90,6 +90,21 @@ pub const ALL: [Scenario; 25] = [
         name: "slow-clock",
         about: "one clock is an hour behind: the others go on, and it follows",
         plan: slow_clock,
+    },
+    Scenario {
+        name: "slow-clock-restarts",
+        about: "one clock is 6 s behind on an idle chain; each stops cleanly and starts again",
+        plan: slow_clock_restarts,
+    },
+    Scenario {
+        name: "inflated-certificates",
+        about: "a stranger sends certificates without power: nobody bans but him",
+        plan: inflated_certificates,
+    },
+    Scenario {
+        name: "false-tips",
+        about: "a stranger claims tips of no chain, reconnecting: blocks come as ever",
+        plan: false_tips,
     },
     Scenario {
         name: "late-joiner",
@@ -321,6 +336,40 @@ fn slow_clock(name: &str, seed: u64) -> Plan {
     let mut plan = four(name, seed, 40_000);
     plan.skew_ms.insert(2, -3_600_000);
     plan.expect(39_000, grew(0, 15)).expect(39_000, Expect::AllWithin(Millis(4_000)))
+}
+
+/// A validator so slow gets each block by block sync, while its core waits.
+fn slow_clock_restarts(name: &str, seed: u64) -> Plan {
+    let mut plan = Plan::quiet(name, seed, 4, Millis(100_000));
+    plan.chain.idle_block_s = 2;
+    plan.skew_ms.insert(2, -6_000);
+    for turn in 0..8 {
+        let at = 5_300 + turn * 10_700;
+        for id in 0..4 {
+            let at = at + id as u64 * 1_300;
+            plan = plan.at(at, Act::Crash(id, Moment::Stop)).at(at + 700, Act::Start(id));
+        }
+    }
+    plan.expect(99_000, grew(0, 25)).expect(99_000, Expect::AllWithin(Millis(5_000)))
+}
+
+/// Full nodes that are up to no good beside four validators.
+fn with_strangers(mut plan: Plan, count: usize, vice: Vice) -> Plan {
+    plan.full_nodes = count;
+    plan.vices.extend((4..4 + count).map(|id| (id, vice)));
+    plan.expect(59_000, Expect::GapAtMost { since: Millis(3_000), gap: Millis(3_000) })
+        .expect(59_000, Expect::AllWithin(Millis(2_000)))
+}
+
+fn inflated_certificates(name: &str, seed: u64) -> Plan {
+    // Idle: some have begun a height by their timer, and some have not yet.
+    let mut plan = with_strangers(Plan::quiet(name, seed, 4, Millis(60_000)), 4, Vice::Inflator);
+    plan.weather = Weather { delay_min: Millis(1), delay_max: Millis(200), ..Weather::FAIR };
+    plan
+}
+
+fn false_tips(name: &str, seed: u64) -> Plan {
+    with_strangers(four(name, seed, 60_000), 1, Vice::Boaster).expect(59_000, grew(0, 60))
 }
 
 fn late_joiner(name: &str, seed: u64) -> Plan {

@@ -9,6 +9,7 @@ use std::{
 
 use trefoil_ledger::{JournalError, LedgerError, joining::JoinError};
 use trefoil_net::NetError;
+use trefoil_node::OpenError;
 use trefoil_types::SpecError;
 
 use crate::{
@@ -35,6 +36,8 @@ pub enum Failure {
     Ledger(#[from] LedgerError),
     #[error(transparent)]
     Journal(#[from] JournalError),
+    #[error("{0}; restore the node's blocks from its peers with `trefoil repair --dir DIR`")]
+    Open(#[from] OpenError),
     #[error(transparent)]
     Join(#[from] JoinError),
     #[error(transparent)]

@@ -279,7 +279,7 @@ fn pool(name: &'static str) -> Arc<ThreadPool> {
 
 /// The first four bytes of keccak256 over the genesis hash and every fork's
 /// height: what EIP-2124 has a checksum for.
-fn fork_id(spec: &ChainSpec, genesis: &B256) -> [u8; 4] {
+pub fn fork_id(spec: &ChainSpec, genesis: &B256) -> [u8; 4] {
     let mut bytes = genesis.to_vec();
     for fork in [Fork::Cancun, Fork::Prague, Fork::Osaka] {
         let height = spec.forks.get(&fork).copied().unwrap_or(u64::MAX);

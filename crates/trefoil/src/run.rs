@@ -20,12 +20,13 @@ use tokio::{
 use trefoil_ledger::{Checkpoint, Journal, JournalError, Ledger, Record, Snapshot};
 use trefoil_net::{NetEvent, NetHandle};
 use trefoil_node::{
-    Config, Done, Effects, Event, Input, Job, Node, Order, Reply, Status, To, io::CallId,
+    Config, Done, Effects, Event, Input, Job, Node, OpenError, Order, Reply, Status, To, io::CallId,
 };
 
 use crate::{
     backend::{Request, recover},
     clock::Clock,
+    failure::Failure,
     lanes::{Arrival, Budget, Lanes},
 };
 
@@ -57,7 +58,7 @@ pub struct Parts {
 /// lanes' stop.
 pub fn spawn(parts: Parts, ready: oneshot::Sender<()>) -> thread::JoinHandle<()> {
     let body = move || {
-        let mut shell = Shell::open(parts);
+        let mut shell = Shell::open(parts).unwrap_or_else(|e| fatal(&Failure::from(e)));
         let finished = shell.carry_out().and_then(|()| {
             // The starter waits for this; if it is gone, a stop is on its way.
             let _ = ready.send(());
@@ -101,12 +102,13 @@ struct Shell {
 }
 
 impl Shell {
-    fn open(parts: Parts) -> Self {
+    fn open(parts: Parts) -> Result<Self, OpenError> {
         let mut clock = Clock::default();
         let mut effects = Effects::default();
-        let node = Node::open(parts.config, parts.ledger, parts.records, clock.now(), &mut effects);
+        let node =
+            Node::open(parts.config, parts.ledger, parts.records, clock.now(), &mut effects)?;
         parts.snapshot.send_replace(node.ledger().snapshot());
-        Self {
+        Ok(Self {
             node,
             journal: parts.journal,
             unsynced: false,
@@ -124,7 +126,7 @@ impl Shell {
             snapshot: parts.snapshot,
             status: parts.status,
             events: parts.events,
-        }
+        })
     }
 
     /// Until the lanes say stop.
@@ -217,9 +219,11 @@ impl Shell {
         }
         for order in effects.orders {
             match order {
-                Order::Blame { peer, offence } => {
-                    tracing::warn!(%peer, ?offence, "a peer misbehaved");
-                    self.net.blame(peer, offence);
+                Order::Blame { peer, offence, relayed } => {
+                    tracing::warn!(%peer, ?offence, relayed, "a peer misbehaved");
+                    if !relayed || !self.net.is_favoured(peer) {
+                        self.net.blame(peer, offence);
+                    }
                 }
                 Order::Credit(peer) => self.net.credit(peer),
                 Order::Admission(admission) => self.net.set_admission(admission),

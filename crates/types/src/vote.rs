@@ -107,6 +107,34 @@ impl Vote {
     }
 }
 
+impl PolkaCertificate {
+    /// The prevotes that it is made of.
+    pub fn votes(&self) -> impl Iterator<Item = Vote> {
+        self.signatures.iter().map(|signed| Vote {
+            kind: VoteKind::Prevote,
+            height: self.height,
+            round: self.round,
+            block: Some(self.block),
+            validator: signed.validator,
+            signature: signed.signature,
+        })
+    }
+}
+
+impl RoundCertificate {
+    /// The votes that it is made of.
+    pub fn votes(&self) -> impl Iterator<Item = Vote> {
+        self.votes.iter().map(|vote| Vote {
+            kind: vote.kind,
+            height: self.height,
+            round: self.round,
+            block: vote.block,
+            validator: vote.validator,
+            signature: vote.signature,
+        })
+    }
+}
+
 impl Proposal {
     /// The bytes that the proposer signs: the proposal without its signer.
     pub fn signed_bytes(

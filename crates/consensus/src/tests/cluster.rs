@@ -303,7 +303,7 @@ impl Cluster {
         assert!(decided.is_none_or(|at| at + 1 == out.len()), "something follows the decision");
         for output in out {
             match output {
-                Output::Record(bytes) => {
+                Output::Record { bytes, .. } => {
                     let n = &mut self.nodes[node];
                     n.journal.push(bytes);
                     n.records += 1;

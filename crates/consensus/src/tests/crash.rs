@@ -64,7 +64,7 @@ fn votes_are_said_again_word_for_word() {
 
     let mut out = Vec::new();
     consensus().start(cluster.now, 1, set_of(4), &records, &mut out).unwrap();
-    assert!(!out.iter().any(|o| matches!(o, Output::Record(_))), "{out:?}");
+    assert!(!out.iter().any(|o| matches!(o, Output::Record { .. })), "{out:?}");
     let said = out.iter().filter_map(|o| match o {
         Output::Send(Speech::Vote(vote)) => Some(vote.clone()),
         _ => None,

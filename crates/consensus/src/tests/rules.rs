@@ -41,7 +41,7 @@ fn wrong_signatures_and_strangers_are_blamed() {
     }
     let (result, out) = take(&mut node, Input::Vote(good.clone()));
     assert_eq!(result, Ok(()));
-    assert!(matches!(out[..], [Output::Record(_)]));
+    assert!(matches!(out[..], [Output::Record { .. }]));
     assert!(node.has_verified(&Input::Vote(good.clone())));
     // Seen, old, and far ahead: no news, no blame, no work; even unsigned.
     let unsigned = Signature([0; 64]);
@@ -77,7 +77,7 @@ fn a_proposal_is_the_proposers_alone() {
     }
     let (result, out) = take(&mut node, Input::Proposal(sign(turn, 1, None)));
     assert_eq!(result, Ok(()));
-    assert!(matches!(out[..], [Output::Record(_)]));
+    assert!(matches!(out[..], [Output::Record { .. }]));
     let (result, out) = take(&mut node, Input::Proposal(sign(turn, 1, None)));
     assert_eq!((result, out.len()), (Ok(()), 0), "the second time it is no news");
 }
@@ -180,6 +180,85 @@ fn a_round_certificate_moves_the_node_on() {
         Err(Offence::BadSignature),
         "prevotes do not end a round"
     );
+}
+
+/// The core passes over a certificate that is no news unread: the power is asked for
+/// before, whatever round the core is in.
+#[test]
+fn no_certificate_has_less_power_than_it_claims() {
+    let (mut node, _) = node();
+    let entry = |i: usize, kind| {
+        let v = vote(i, kind, 5, 0, None);
+        RoundVote { kind, block: None, validator: v.validator, signature: v.signature }
+    };
+    let (prevote, precommit) = (VoteKind::Prevote, VoteKind::Precommit);
+    let certificate = |skip, votes: &[(usize, VoteKind)]| {
+        let votes = votes.iter().map(|(i, kind)| entry(*i, *kind)).collect();
+        Input::RoundCertificate(RoundCertificate { height: 5, round: 0, skip, votes })
+    };
+    let polka = |signatures| {
+        Input::PolkaCertificate(PolkaCertificate { height: 5, round: 0, block: BLOCK, signatures })
+    };
+    let forged = {
+        let mut votes: Vec<_> = (1..3).map(|i| entry(i, prevote)).collect();
+        votes[1].signature = Signature([1; 64]);
+        RoundCertificate { height: 5, round: 0, skip: true, votes }
+    };
+    let bad = [
+        certificate(true, &[]),
+        certificate(false, &[]),
+        certificate(true, &[(1, prevote)]),
+        certificate(true, &[(1, prevote), (1, prevote)]),
+        certificate(true, &[(1, prevote), (1, precommit)]),
+        certificate(true, &[(1, prevote), (9, prevote)]),
+        certificate(false, &[(1, precommit), (2, precommit)]),
+        certificate(false, &[(1, precommit), (2, precommit), (3, prevote)]),
+        Input::RoundCertificate(forged),
+        polka(vec![]),
+    ];
+    for input in bad {
+        let verified = node.verify_certificate(&input, &set_of(4));
+        assert_eq!(verified, Err(Offence::BadSignature), "{input:?}");
+    }
+    let good = [
+        certificate(true, &[(1, prevote), (2, precommit)]),
+        certificate(false, &[(1, precommit), (2, precommit), (3, precommit)]),
+    ];
+    for input in good {
+        assert_eq!(node.verify_certificate(&input, &set_of(4)), Ok(()), "{input:?}");
+        // No news, so the core does not look at it; it is vouched for all the same.
+        assert_eq!(take(&mut node, input.clone()).0, Ok(()));
+        assert!(node.has_verified(&input));
+    }
+}
+
+/// A block came by block sync while the core waited for it: the core says, records
+/// and waits for nothing more. (It voted on, and its records were labelled with the
+/// next height: no start after that succeeded.)
+#[test]
+fn a_height_that_is_over_says_nothing() {
+    let (mut node, _) = node();
+    take(&mut node, Input::Vote(vote(1, VoteKind::Prevote, 5, 0, None))).0.unwrap();
+    node.stop();
+    assert_eq!(node.deadline(), None);
+    let mut out = Vec::new();
+    node.tick(Time(1_000_000), &mut out);
+    for i in 1..4 {
+        let vote = vote(i, VoteKind::Precommit, 5, 0, None);
+        out.extend(take(&mut node, Input::Vote(vote)).1);
+    }
+    assert!(out.is_empty(), "{out:?}");
+    node.start(Time(1_000_000), 6, set_of(4), &[], &mut out).unwrap();
+    assert!(node.deadline().is_some());
+}
+
+#[test]
+fn a_record_names_its_own_height() {
+    let (mut node, _) = node();
+    let (_, out) = take(&mut node, Input::Vote(vote(1, VoteKind::Prevote, 5, 0, None)));
+    let [Output::Record { height: 5, bytes }] = &out[..] else { panic!("{out:?}") };
+    assert_eq!(crate::record_height(bytes), Ok(5));
+    assert!(crate::record_height(b"junk").is_err());
 }
 
 /// A second block for the same round would be a second proposal.

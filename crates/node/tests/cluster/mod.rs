@@ -8,7 +8,7 @@ use std::{
 use alloy_consensus::{SignableTransaction as _, TxEip1559, transaction::SignerRecoverable as _};
 use alloy_primitives::{Address, B256, Bytes, Signature, TxKind, U256};
 use trefoil_crypto::SecretKey;
-use trefoil_ledger::{History, Journal, Ledger};
+use trefoil_ledger::{History, Journal, Ledger, Record};
 use trefoil_node::{
     Call, CallError, Config, Done, Effects, Event, Input, Job, Node, Order, PoolLimits, Reply, To,
     io::CallId,
@@ -182,7 +182,7 @@ impl Cluster {
             pool: PoolLimits::default(),
         };
         let mut effects = Effects::default();
-        let node = Node::open(config, ledger, recovered.records, self.now, &mut effects);
+        let node = Node::open(config, ledger, recovered.records, self.now, &mut effects).unwrap();
         self.running[n] = Some((node, journal));
         self.carry_out(n, effects);
         for other in 0..self.len() {
@@ -191,6 +191,18 @@ impl Cluster {
                 self.step(other, Input::Connected(peer(n)));
             }
         }
+    }
+
+    /// What the journal of a node that is not running holds.
+    pub fn journalled(&self, n: usize) -> Vec<Record> {
+        Journal::open(Arc::new(self.disks[n].clone())).unwrap().1.records
+    }
+
+    /// Adds to the journal of a node that is not running.
+    pub fn journal(&self, n: usize, records: &[Record]) {
+        let (mut journal, _) = Journal::open(Arc::new(self.disks[n].clone())).unwrap();
+        journal.append(records).unwrap();
+        journal.sync().unwrap();
     }
 
     /// Kills a node: what is on its way from or to it is lost.

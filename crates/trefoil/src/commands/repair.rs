@@ -1,5 +1,5 @@
-//! `trefoil repair`: for a journal or a database that something other than a
-//! crash changed.
+//! `trefoil repair`: for a journal or a database from which `trefoil run` cannot
+//! go on. It judges as `run` does: by opening the node on them, with its keys.
 //!
 //! The blocks are fetched again from peers. What cannot be fetched is this
 //! validator's memory of what it signed at the height that was being decided:
@@ -8,14 +8,16 @@
 use std::{fs, path::PathBuf, sync::Arc};
 
 use clap::Args;
-use trefoil_ledger::{DATABASE_FILE, History, Journal, JournalError, Ledger, LedgerError};
-use trefoil_types::Disk as _;
+use trefoil_ledger::{DATABASE_FILE, Journal, JournalError, Ledger, LedgerError};
+use trefoil_node::{Effects, Node, OpenError};
+use trefoil_types::{ChainSpec, Disk as _, PeerId};
 
-use super::Dir;
+use super::{Dir, Password, run};
 use crate::{
     clock,
     disk::FileDisk,
     failure::Failure,
+    home::Home,
     keys::{self, KeyKind},
 };
 
@@ -23,6 +25,8 @@ use crate::{
 pub struct Repair {
     #[command(flatten)]
     dir: Dir,
+    #[command(flatten)]
+    password: Password,
 }
 
 /// How the journal's files are called.
@@ -33,25 +37,19 @@ impl Repair {
         let home = self.dir.home();
         let spec = home.spec()?;
         let disk = Arc::new(FileDisk::open(&home.data())?);
-        let ledger = Ledger::open(disk.clone(), spec, History::Archive).map(drop);
-        let journal = Journal::open(disk.clone()).map(drop);
+        let Err(error) = self.open(&home, &disk, spec) else {
+            println!("the database and the journal are whole: there is nothing to repair");
+            return Ok(());
+        };
         // The journal continues the database, so it is of no use without it.
-        let with_database = match (ledger, journal) {
-            (Err(error @ LedgerError::Damaged(_)), _) => {
-                println!("{error}");
+        let with_database = match error {
+            Failure::Ledger(LedgerError::Damaged(_)) | Failure::Open(OpenError::Invalid { .. }) => {
                 true
             }
-            (Err(error), _) => return Err(error.into()),
-            (Ok(()), Err(error @ JournalError::Damaged { .. })) => {
-                println!("{error}");
-                false
-            }
-            (Ok(()), Err(error)) => return Err(error.into()),
-            (Ok(()), Ok(())) => {
-                println!("the database and the journal are whole: there is nothing to repair");
-                return Ok(());
-            }
+            Failure::Journal(JournalError::Damaged { .. }) | Failure::Open(_) => false,
+            error => return Err(error),
         };
+        println!("{error}");
         let names = disk.list().map_err(|e| Failure::file("read", &home.data(), e))?;
         let moved = |name: &&String| {
             name.starts_with(JOURNAL_PREFIX) || with_database && *name == DATABASE_FILE
@@ -73,11 +71,33 @@ impl Repair {
         }
         Ok(())
     }
+
+    /// Opens the node as `run` does, and lets it say nothing.
+    fn open(&self, home: &Home, disk: &Arc<FileDisk>, spec: Arc<ChainSpec>) -> Result<(), Failure> {
+        let mut settings = home.settings(&[])?.settings;
+        let ledger = Ledger::open(disk.clone(), spec, settings.history.0)?;
+        let (_, recovered) = Journal::open(disk.clone())?;
+        if recovered.records.is_empty() {
+            return Ok(());
+        }
+        if let Some(file) = &self.password.password_file {
+            settings.keys.password_file.clone_from(file);
+        }
+        let keys = run::open_keys(home, &settings)?;
+        let config = trefoil_node::Config {
+            validator_key: keys.validator,
+            peer: PeerId(keys.identity.public()),
+            pool: settings.pool.limits(),
+        };
+        Node::open(config, ledger, recovered.records, clock::wall(), &mut Effects::default())?;
+        Ok(())
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use trefoil_types::{Address, ChainSpec, PeerId};
+    use trefoil_ledger::History;
+    use trefoil_types::Address;
 
     use super::*;
 
@@ -112,7 +132,7 @@ mod tests {
         };
         let repair = || {
             let dir = Dir { dir: dir.path().into() };
-            Repair { dir }.run().unwrap();
+            Repair { dir, password: Password { password_file: None } }.run().unwrap();
         };
         open().unwrap();
         repair();

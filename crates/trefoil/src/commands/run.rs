@@ -49,7 +49,7 @@ impl Run {
 }
 
 /// Opens the node's keys with one password.
-fn open_keys(home: &Home, settings: &Settings) -> Result<NodeKeys, Failure> {
+pub(super) fn open_keys(home: &Home, settings: &Settings) -> Result<NodeKeys, Failure> {
     let file = &settings.keys.password_file;
     let file = (!file.as_os_str().is_empty()).then(|| file.clone());
     let password = PasswordSource { file }.get("this node's keys")?;

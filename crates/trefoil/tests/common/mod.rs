@@ -76,7 +76,11 @@ pub struct Process {
 
 impl Process {
     pub fn start(args: &[&str]) -> Self {
-        let mut child = trefoil(args)
+        Self::spawn(&mut trefoil(args))
+    }
+
+    pub fn spawn(command: &mut Command) -> Self {
+        let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
