@@ -163,7 +163,8 @@ struct Newcomer {
 }
 
 impl Newcomer {
-    /// Connects to the network, with nothing behind it but content.
+    /// Connects to the network, with nothing behind it but content: also with those whom
+    /// this node's old list of members cannot judge, as they give and get nothing.
     async fn start(
         home: &Home,
         spec: &Arc<ChainSpec>,
@@ -182,7 +183,7 @@ impl Newcomer {
         let sharing = host::sharing(home, settings, me, &access)?;
         let config = host::network(home, &settings.p2p, &ledger, keys.identity.clone(), access);
         drop(ledger);
-        let (net, lanes) = trefoil_net::start(config).await?;
+        let (net, lanes) = trefoil_net::start_newcomer(config).await?;
         let content = Content::start(sharing, net.clone(), lanes.content)?;
         let drain = |mut lane: trefoil_net::Inbox| {
             tokio::spawn(async move { while lane.recv().await.is_some() {} })
