@@ -146,7 +146,7 @@ impl NetHandle {
     pub fn broadcast(&self, message: &Arc<Message>, except: Option<PeerId>) {
         let Some((lane, frame)) = self.encode(message) else { return };
         for (peer, admitted) in &self.0.lock().peers {
-            if Some(*peer) != except && admitted.may_hear(message) {
+            if Some(*peer) != except && admitted.standing != Standing::Unjudged {
                 self.0.count_dropped(lane, admitted.outbox.push(lane, frame.clone()));
             }
         }
