@@ -254,8 +254,7 @@ impl Driver {
                 }
             }
             Command::Announced { reply } => {
-                let told = |(peer, n): (&PeerId, &Neighbour)| Some((*peer, n.announced?));
-                let _ = reply.send(self.neighbours.iter().filter_map(told).collect());
+                let _ = reply.send(self.told_of());
             }
             Command::Blame { peer, offence } => self.blame(peer, offence),
         }

@@ -1,7 +1,7 @@
 //! How peers that have a resource are found, and how they come to be sources of the
 //! swarm.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{task, time::sleep};
 use trefoil_content::{
@@ -16,7 +16,7 @@ use super::{
         library::Held,
         topic::{Seeking, Topic},
     },
-    Driver, Event,
+    Announced, Driver, Event,
 };
 
 /// What one peer seeks and this node does not have, at most.
@@ -134,6 +134,15 @@ impl Driver {
     pub(super) fn is_judged(&self, peer: PeerId) -> bool {
         let standing = self.neighbours.get(&peer).map(|neighbour| neighbour.standing);
         standing != Some(Standing::Unjudged)
+    }
+
+    /// What peers told of their newest snapshots. Who is not judged counts for nothing
+    /// where a member has spoken: it would win by the height that it claims.
+    pub(super) fn told_of(&self) -> BTreeMap<PeerId, Announced> {
+        let told = self.neighbours.iter().filter_map(|(peer, n)| Some((*peer, n.announced?)));
+        let (judged, others): (BTreeMap<_, _>, _) =
+            told.partition(|(peer, _)| self.is_judged(*peer));
+        if judged.is_empty() { others } else { judged }
     }
 
     /// Bytes that were asked for came and verified: a peer that is not judged yet gives a
