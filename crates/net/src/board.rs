@@ -8,20 +8,26 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
 };
 
 use tokio::sync::mpsc;
 use trefoil_crypto::NodeCertificate;
-use trefoil_types::{Admission, Height, NotAMember, OrganisationId, PeerId};
+use trefoil_types::{Admission, Height, NotAMember, PeerId, Standing};
 
 use crate::{
     Membership, Network,
     cut::Switch,
     proof::{Objection, Proof},
+    trial::{Doubts, Trial},
 };
 
 /// Refusals that wait for the engine; more are not told, only done.
 const REFUSED_MAX: usize = 256;
+
+/// Why a peer is cut that newer blocks proved to be a member: it is dialled again at
+/// once, or dials, and is one from its first word.
+const PROVEN: &str = "newer blocks prove that it is a member: connecting anew";
 
 /// Where a connection is: its remote address, and whether the peer dialled.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +49,7 @@ pub(crate) struct Refused {
 pub(crate) struct Board {
     me: PeerId,
     network: Network,
-    /// Peers that the operator named: see [`Admission::is_behind`].
+    /// Peers that the operator named: see [`Admission::admit`].
     named: BTreeSet<PeerId>,
     state: Mutex<State>,
     refused: mpsc::Sender<Refused>,
@@ -56,6 +62,7 @@ struct State {
     certificate: NodeCertificate,
     seats: BTreeMap<u64, Sitting>,
     next: u64,
+    doubts: Doubts,
 }
 
 /// One connection, from its first byte to its last.
@@ -73,8 +80,32 @@ struct Sitting {
 #[derive(Debug)]
 struct Ticket {
     certificate: NodeCertificate,
-    /// The height that the peer said it was at.
-    height: Height,
+    pass: Pass,
+}
+
+/// By what right a connection stands.
+#[derive(Clone, Debug)]
+pub(crate) enum Pass {
+    /// For as long as the chain says: see [`Admission::judge_again`].
+    Judged(Standing),
+    /// Until newer blocks tell, and while it brings them. `height`: its tip, as it said.
+    OnTrial { height: Height, trial: Arc<Trial> },
+}
+
+impl Pass {
+    pub const fn standing(&self) -> Standing {
+        match self {
+            Self::Judged(standing) => *standing,
+            Self::OnTrial { .. } => Standing::Unjudged,
+        }
+    }
+}
+
+/// What the engine needs of a connection that was let in.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub switch: Arc<Switch>,
+    pub pass: Pass,
 }
 
 /// A connection's place on the board, left when it is dropped.
@@ -93,7 +124,13 @@ impl Board {
     ) -> (Arc<Self>, mpsc::Receiver<Refused>) {
         let (refused, heard) = mpsc::channel(REFUSED_MAX);
         let Membership { certificate, admission } = membership;
-        let state = State { admission, certificate, seats: BTreeMap::new(), next: 0 };
+        let state = State {
+            admission,
+            certificate,
+            seats: BTreeMap::new(),
+            next: 0,
+            doubts: Doubts::default(),
+        };
         let named = named.into_iter().collect();
         (Arc::new(Self { me, network, named, state: Mutex::new(state), refused }), heard)
     }
@@ -138,67 +175,52 @@ impl Board {
     /// speaks against, and returns them.
     pub fn renew(&self, admission: Admission) -> Vec<(PeerId, Place, String)> {
         let mut state = self.lock();
+        if state.admission.members != admission.members {
+            state.doubts.clear_all();
+        }
         state.admission = admission;
-        let State { admission, seats, .. } = &mut *state;
+        let State { admission, seats, doubts, .. } = &mut *state;
         let mut cut = vec![];
         for sitting in seats.values().filter(|sitting| sitting.switch.reason().is_none()) {
             let Some(peer) = sitting.peer else { continue };
-            let Err(reason) = self.judge_again(admission, peer, sitting.ticket.as_ref()) else {
+            let Err(reason) = judge_again(admission, peer, sitting.ticket.as_ref()) else {
                 continue;
             };
-            sitting.switch.cut(reason.to_string());
-            cut.push((peer, sitting.place.clone(), reason.to_string()));
+            if reason == PROVEN {
+                doubts.clear(peer);
+            }
+            sitting.switch.cut(reason.clone());
+            cut.push((peer, sitting.place.clone(), reason));
         }
         cut
     }
 
-    fn judge_again(
-        &self,
-        admission: &Admission,
-        peer: PeerId,
-        ticket: Option<&Ticket>,
-    ) -> Result<(), NotAMember> {
-        let Some(Ticket { certificate, height }) = ticket else {
-            // Not judged yet: only its key can be held against it.
-            let revoked = admission.members.is_revoked(peer);
-            return if revoked { Err(NotAMember::Revoked) } else { Ok(()) };
-        };
-        self.excuse(admission, peer, *height, admission.judge_again(peer, certificate), certificate)
+    /// A block that the peer gave was verified: if it is on trial, it has time anew.
+    pub fn brought(&self, peer: PeerId) {
+        let mut state = self.lock();
+        state.doubts.clear(peer);
+        let own = state.seats.values().filter(|sitting| sitting.peer == Some(peer));
+        own.filter_map(Sitting::trial).for_each(|trial| trial.renew(Instant::now()));
     }
 
-    /// Lets a peer that the operator named pass if our list of members may only
-    /// be too old to know it.
-    fn excuse(
-        &self,
-        admission: &Admission,
-        peer: PeerId,
-        height: Height,
-        judged: Result<(), NotAMember>,
-        certificate: &NodeCertificate,
-    ) -> Result<(), NotAMember> {
-        judged.or_else(|reason| {
-            let excused =
-                self.named.contains(&peer) && admission.is_behind(height, certificate, &reason);
-            if excused { Ok(()) } else { Err(reason) }
+    /// Whether the peer is on trial, or was in vain and is not to be tried again yet.
+    pub fn is_doubted(&self, peer: PeerId) -> bool {
+        self.lock().doubts.holds(peer, Instant::now())
+    }
+
+    /// The connection with a peer that was let in. One that has left the board
+    /// meanwhile is cut, and nobody's.
+    pub fn entry(&self, peer: PeerId, place: &Place) -> Entry {
+        let entry = self.lock().sitting(peer, place).and_then(|sitting| {
+            let pass = sitting.ticket.as_ref()?.pass.clone();
+            Some(Entry { switch: sitting.switch.clone(), pass })
+        });
+        entry.unwrap_or_else(|| {
+            let switch = Arc::new(Switch::default());
+            switch.cut("connection lost".into());
+            let trial = Arc::new(Trial::new(Instant::now()));
+            Entry { switch, pass: Pass::OnTrial { height: 0, trial } }
         })
-    }
-
-    /// The switch of a peer's connection. Of one that has left the board
-    /// meanwhile it is off.
-    pub fn switch(&self, peer: PeerId, place: &Place) -> Arc<Switch> {
-        let switch = self.lock().sitting(peer, place).map(|sitting| sitting.switch.clone());
-        switch.unwrap_or_else(|| {
-            let gone = Switch::default();
-            gone.cut("connection lost".into());
-            Arc::new(gone)
-        })
-    }
-
-    /// The organisation of a peer that a connection was made with.
-    pub fn organisation(&self, peer: PeerId, place: &Place) -> Option<OrganisationId> {
-        let state = self.lock();
-        let ticket = state.sitting(peer, place)?.ticket.as_ref()?;
-        Some(ticket.certificate.organisation)
     }
 
     pub fn tell(&self, refused: Refused) {
@@ -207,6 +229,34 @@ impl Board {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Why a connection that stands, or is about to, may not go on.
+fn judge_again(admission: &Admission, peer: PeerId, ticket: Option<&Ticket>) -> Result<(), String> {
+    let Some(Ticket { certificate, pass }) = ticket else {
+        // Not judged yet: only its key can be held against it.
+        let revoked = admission.members.is_revoked(peer);
+        return if revoked { Err(NotAMember::Revoked.to_string()) } else { Ok(()) };
+    };
+    match pass {
+        Pass::Judged(_) => admission.judge_again(peer, certificate).map_err(|e| e.to_string()),
+        // Only who is named is on trial.
+        Pass::OnTrial { height, .. } => match admission.admit(peer, certificate, *height, true) {
+            Ok(Standing::Unjudged) => Ok(()),
+            // A connection is of one standing from its first word to its last.
+            Ok(_) => Err(PROVEN.into()),
+            Err(reason) => Err(reason.to_string()),
+        },
+    }
+}
+
+impl Sitting {
+    fn trial(&self) -> Option<&Trial> {
+        match &self.ticket.as_ref()?.pass {
+            Pass::OnTrial { trial, .. } => Some(trial),
+            Pass::Judged(_) => None,
+        }
     }
 }
 
@@ -235,10 +285,16 @@ impl Seat {
     pub fn admit(&self, peer: PeerId, proof: Proof) -> Result<(), Objection> {
         let Proof { height, certificate, .. } = proof;
         let mut state = self.board.lock();
-        let admission = &state.admission;
-        let judged = admission.judge(peer, &certificate);
-        self.board.excuse(admission, peer, height, judged, &certificate)?;
-        self.sitting(&mut state).ticket = Some(Ticket { certificate, height });
+        let now = Instant::now();
+        let tried = self.board.named.contains(&peer) && !state.doubts.holds(peer, now);
+        let pass = match state.admission.admit(peer, &certificate, height, tried)? {
+            Standing::Unjudged => {
+                state.doubts.begin(peer, now);
+                Pass::OnTrial { height, trial: Arc::new(Trial::new(now)) }
+            }
+            judged => Pass::Judged(judged),
+        };
+        self.sitting(&mut state).ticket = Some(Ticket { certificate, pass });
         Ok(())
     }
 
@@ -249,6 +305,10 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.board.lock().seats.remove(&self.id);
+        let mut state = self.board.lock();
+        let left = state.seats.remove(&self.id).filter(|sitting| sitting.trial().is_some());
+        if let Some(peer) = left.and_then(|sitting| sitting.peer) {
+            state.doubts.end(peer, Instant::now());
+        }
     }
 }

@@ -10,7 +10,7 @@ use std::{
 
 use futures::{AsyncRead, AsyncWrite};
 use libp2p::Stream;
-use trefoil_types::{OrganisationId, PeerId};
+use trefoil_types::{PeerId, Standing};
 
 use crate::outbox::Outbox;
 
@@ -18,8 +18,9 @@ use crate::outbox::Outbox;
 #[derive(Debug)]
 pub struct ContentLink {
     pub peer: PeerId,
-    /// The peer's, in a network of members.
-    pub organisation: Option<OrganisationId>,
+    /// Unjudged peers have links to newcomers only (`start_newcomer`): these give
+    /// them nothing.
+    pub standing: Standing,
     pub write: ContentWriter,
     pub read: ContentReader,
 }
@@ -27,12 +28,12 @@ pub struct ContentLink {
 impl ContentLink {
     pub(crate) fn new(
         peer: PeerId,
-        organisation: Option<OrganisationId>,
+        standing: Standing,
         [write, read]: [Stream; 2],
         outbox: Arc<Outbox>,
     ) -> Self {
         let write = ContentWriter { stream: write, traffic: outbox.clone() };
-        Self { peer, organisation, write, read: ContentReader { stream: read, traffic: outbox } }
+        Self { peer, standing, write, read: ContentReader { stream: read, traffic: outbox } }
     }
 }
 

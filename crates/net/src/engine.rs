@@ -23,12 +23,12 @@ use tokio::{
     task::{self, JoinError, JoinSet},
     time::{interval, sleep_until, timeout},
 };
-use trefoil_types::{OrganisationId, PeerId, message::Lane};
+use trefoil_types::{OrganisationId, PeerId, Standing, message::Lane};
 
 pub(crate) use self::start::start;
 use self::{dials::shares_no_wire, errands::Errand};
 use crate::{
-    NetEvent, Timing,
+    Givers, NetEvent, Timing,
     behaviour::Protocols,
     board::{Place, Refused},
     content::ContentLink,
@@ -73,8 +73,7 @@ struct Connection {
     place: Place,
     /// Where an inbound connection comes from.
     from: Option<SocketAddr>,
-    /// Whose node the peer is, in a network of members.
-    organisation: Option<OrganisationId>,
+    standing: Standing,
     /// The candidate that was dialled for it.
     sought: Option<SocketAddr>,
     stop: Stop,
@@ -86,6 +85,7 @@ struct Engine {
     me: PeerId,
     hello: Arc<Hello>,
     timing: Timing,
+    givers: Givers,
     door: Door,
     strangers_in: StrangersRoom,
     strangers_out: StrangersRoom,
@@ -111,6 +111,14 @@ struct Engine {
     outlets: [Outlet; 3],
     content: mpsc::Sender<ContentLink>,
     orders: mpsc::Receiver<Order>,
+}
+
+/// In whose share of places a peer counts.
+const fn share_of(standing: Standing) -> Option<OrganisationId> {
+    match standing {
+        Standing::Member(organisation) => Some(organisation),
+        Standing::Public | Standing::Unjudged => None,
+    }
 }
 
 /// Where others can dial a peer, as far as it can be known.
@@ -238,7 +246,6 @@ impl Engine {
         let place = Place { address: address.clone(), inbound };
         let stranger = inbound && !self.door.is_favoured(peer);
         let board = self.shared.board.as_ref();
-        let organisation = board.and_then(|board| board.organisation(peer, &place));
         let link = Link {
             id,
             peer,
@@ -249,8 +256,8 @@ impl Engine {
             timing: self.timing,
             opened,
             stopped,
-            switch: board.map(|board| board.switch(peer, &place)),
-            organisation,
+            entry: board.map(|board| board.entry(peer, &place)),
+            givers: self.givers,
             reports: self.report_to.clone(),
             outlets: self.outlets.clone(),
             content: self.content.clone(),
@@ -261,8 +268,8 @@ impl Engine {
         };
         let from = inbound.then(|| transport::to_socket(remote)).flatten();
         let sought = self.sought.remove(&id);
-        let connection =
-            Connection { peer, place, from, organisation, sought, stop, admitted: None };
+        let standing = link.standing();
+        let connection = Connection { peer, place, from, standing, sought, stop, admitted: None };
         self.connections.insert(id, connection);
         let task = self.links.spawn(link.run());
         self.link_of.insert(task.id(), id);
@@ -316,21 +323,22 @@ impl Engine {
         if self.admitted.contains_key(&peer) {
             return None;
         }
-        let full = self.door.room(connection.from?, connection.organisation).err()?;
+        let full = self.door.room(connection.from?, share_of(connection.standing)).err()?;
         Some(format!("no room: {full}"))
     }
 
     /// What the chain holds against the peer of a connection that it let in.
     fn is_cut(&self, peer: PeerId, place: &Place) -> Option<String> {
         let board = self.shared.board.as_ref()?;
-        board.switch(peer, place).reason().map(Into::into)
+        board.entry(peer, place).switch.reason().map(Into::into)
     }
 
     fn admit(&mut self, peer: PeerId, report: Report) {
         let Some(connection) = self.connections.get_mut(&report.link) else { return };
         connection.admitted = Some(report.hello.instance);
         self.admitted.insert(peer, report.link);
-        connection.from.into_iter().for_each(|from| self.door.admit(from, connection.organisation));
+        let standing = connection.standing;
+        connection.from.into_iter().for_each(|from| self.door.admit(from, share_of(standing)));
         self.dialler.succeeded(peer);
         let place = connection.place.clone();
         let stranger = place.inbound && !self.door.is_favoured(peer);
@@ -343,6 +351,7 @@ impl Engine {
                 outbox: outbox.clone(),
                 stop: connection.stop.clone(),
                 place: place.clone(),
+                standing,
                 software: report.hello.software.clone(),
                 reach,
                 errand: !self.dialler.is_configured(peer) && self.errands.iter().any(errand),
@@ -354,8 +363,8 @@ impl Engine {
             answer(report.verdict, Verdict::Refuse(reason));
             return;
         }
-        tracing::info!(%peer, address = place.address, inbound = place.inbound, "connected");
-        if let Some(finder) = self.finder.clone() {
+        tracing::info!(%peer, address = place.address, inbound = place.inbound, ?standing, "connected");
+        if let Some(finder) = self.finder.clone().filter(|_| standing != Standing::Unjudged) {
             self.introduce(&finder, report.link, report.hello.listen_port);
             outbox.ask_for_peers();
         }

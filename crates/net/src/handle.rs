@@ -13,7 +13,7 @@ use std::{
 use alloy_primitives::bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 use trefoil_crypto::NodeCertificate;
-use trefoil_types::{Admission, Message, Offence, PeerId, message::Lane};
+use trefoil_types::{Admission, Message, Offence, PeerId, Standing, message::Lane};
 
 use crate::{
     board::{Board, Place},
@@ -40,6 +40,7 @@ pub struct NetPeer {
     pub peer: PeerId,
     pub address: String,
     pub inbound: bool,
+    pub standing: Standing,
     /// What its program calls itself.
     pub software: String,
     /// What its misdeeds amount to; at 100 it is banned.
@@ -124,6 +125,7 @@ pub(crate) struct Admitted {
     pub outbox: Arc<Outbox>,
     pub stop: Stop,
     pub place: Place,
+    pub standing: Standing,
     pub software: String,
     /// Where others can dial it.
     pub reach: Option<SocketAddr>,
@@ -131,12 +133,20 @@ pub(crate) struct Admitted {
     pub errand: bool,
 }
 
+impl Admitted {
+    /// The one choke of what leaves for a peer: one that is not judged yet is asked for
+    /// blocks, and learns nothing of a chain that may not be its own.
+    fn may_hear(&self, message: &Message) -> bool {
+        self.standing != Standing::Unjudged || matches!(message, Message::GetBlocks(_))
+    }
+}
+
 impl NetHandle {
-    /// To every connected peer but `except`.
+    /// To every connected peer but `except`, and but those that are not judged yet.
     pub fn broadcast(&self, message: &Arc<Message>, except: Option<PeerId>) {
         let Some((lane, frame)) = self.encode(message) else { return };
         for (peer, admitted) in &self.0.lock().peers {
-            if Some(*peer) != except {
+            if Some(*peer) != except && admitted.standing != Standing::Unjudged {
                 self.0.count_dropped(lane, admitted.outbox.push(lane, frame.clone()));
             }
         }
@@ -145,7 +155,8 @@ impl NetHandle {
     /// To one peer, if it is connected.
     pub fn send(&self, peer: PeerId, message: &Arc<Message>) {
         let Some((lane, frame)) = self.encode(message) else { return };
-        if let Some(admitted) = self.0.lock().peers.get(&peer) {
+        let state = self.0.lock();
+        if let Some(admitted) = state.peers.get(&peer).filter(|it| it.may_hear(message)) {
             self.0.count_dropped(lane, admitted.outbox.push_own(lane, frame));
         }
     }
@@ -197,6 +208,14 @@ impl NetHandle {
         self.0.door.useful(peer);
     }
 
+    /// Something that the peer gave was verified and brought this node forward: one
+    /// that cannot be judged yet has time anew, others need none.
+    pub fn brought(&self, peer: PeerId) {
+        if let Some(board) = &self.0.board {
+            board.brought(peer);
+        }
+    }
+
     /// Keeps places for these peers besides the configured: the validators.
     pub fn favour(&self, validators: impl IntoIterator<Item = PeerId>) {
         self.0.door.favour(validators);
@@ -238,6 +257,7 @@ impl NetHandle {
             peer: *peer,
             address: admitted.place.address.clone(),
             inbound: admitted.place.inbound,
+            standing: admitted.standing,
             software: admitted.software.clone(),
             score: state.reputation.score(*peer, now),
             bytes_in: admitted.outbox.bytes_in.load(Ordering::Relaxed),
@@ -356,9 +376,11 @@ impl Shared {
         }
     }
 
-    /// Whether the chain will never let the peer in again.
-    pub fn is_revoked(&self, peer: PeerId) -> bool {
-        self.board.as_ref().is_some_and(|board| board.is_revoked(peer))
+    /// Whether the chain will never let the peer in again, or it was tried in vain just
+    /// now.
+    pub fn is_unwanted(&self, peer: PeerId) -> bool {
+        let board = self.board.as_ref();
+        board.is_some_and(|board| board.is_revoked(peer) || board.is_doubted(peer))
     }
 
     pub fn blame(&self, peer: PeerId, offence: Offence) {

@@ -6,7 +6,8 @@
 //! every queue has a bound and says what it does when full; no message passes
 //! before both sides said a hello of the same network; a peer has one
 //! connection; what the chain revokes is cut, and nothing of it is read or sent
-//! any more. `docs/wire.md` states the protocol.
+//! any more; of who cannot be judged a member yet only blocks are taken, and it
+//! is told nothing. `docs/wire.md` states the protocol.
 
 mod behaviour;
 mod board;
@@ -39,6 +40,7 @@ mod reputation;
 pub mod seek;
 mod source;
 pub mod transport;
+mod trial;
 
 #[cfg(test)]
 mod tests;
@@ -46,7 +48,7 @@ mod tests;
 use std::{net::SocketAddr, time::Duration};
 
 use trefoil_crypto::{NodeCertificate, SecretKey};
-use trefoil_types::{Admission, B256, Message, PeerId, spec::Kind};
+use trefoil_types::{Admission, B256, Message, PeerId, Standing, spec::Kind};
 
 pub use content::{ContentLink, ContentReader, ContentWriter};
 pub use discovery::Discovery;
@@ -135,6 +137,9 @@ pub enum NetEvent {
         peer: PeerId,
         address: String,
         inbound: bool,
+        /// Of one that is not judged only [`Message::brings_blocks`] arrive, and it is
+        /// sent nothing but `GetBlocks`. See [`NetHandle::brought`].
+        standing: Standing,
     },
     Disconnected {
         peer: PeerId,
@@ -183,6 +188,8 @@ struct Timing {
     /// Redialling: the first wait, doubled up to the longest.
     redial_min: Duration,
     redial_max: Duration,
+    /// An unjudged peer that brings no block that verifies for this long is cut.
+    patience: Duration,
 }
 
 const TIMING: Timing = Timing {
@@ -192,6 +199,7 @@ const TIMING: Timing = Timing {
     stall: Duration::from_secs(15),
     redial_min: Duration::from_millis(200),
     redial_max: Duration::from_secs(5),
+    patience: trial::PATIENCE,
 };
 
 /// Starts listening and dialling on the current tokio runtime.
@@ -199,5 +207,23 @@ const TIMING: Timing = Timing {
 /// # Errors
 /// When the address cannot be listened on, or too few files may be open.
 pub async fn start(config: Config) -> Result<(NetHandle, Lanes), NetError> {
-    engine::start(config, TIMING).await
+    engine::start(config, TIMING, Givers::Judged).await
+}
+
+/// As [`start`], for a node that has no chain yet and joins by a snapshot: unjudged
+/// peers give it content too. What is in a snapshot proves it, and nobody else may
+/// be there who could bring this node to where it can judge.
+///
+/// # Errors
+/// As [`start`].
+pub async fn start_newcomer(config: Config) -> Result<(NetHandle, Lanes), NetError> {
+    engine::start(config, TIMING, Givers::All).await
+}
+
+/// Whose content streams are handed out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Givers {
+    Judged,
+    /// Unjudged peers' too; it is for who takes them up to give them nothing.
+    All,
 }

@@ -17,13 +17,13 @@ use tokio::{
     task::JoinSet,
     time::{sleep, timeout},
 };
-use trefoil_types::{Offence, OrganisationId, PeerId, message::Lane};
+use trefoil_types::{Offence, PeerId, Standing, message::Lane};
 
 use crate::{
-    NetEvent, Timing,
+    Givers, NetEvent, Timing,
     behaviour::{Opened, Use},
+    board::{Entry, Pass},
     content::ContentLink,
-    cut::Switch,
     discovery::Finder,
     frame::{self, CONTROL_BYTES_MAX, Control, Frame, FrameError, ReadError},
     handle::Shared,
@@ -51,10 +51,10 @@ pub(crate) struct Link {
     pub opened: mpsc::Receiver<Opened>,
     /// The engine's order to end.
     pub stopped: watch::Receiver<Option<String>>,
-    /// The socket's, in a network of members.
-    pub switch: Option<Arc<Switch>>,
-    /// The peer's, in a network of members.
-    pub organisation: Option<OrganisationId>,
+    /// The board's, in a network of members.
+    pub entry: Option<Entry>,
+    /// Whose content is handed out.
+    pub givers: Givers,
     pub reports: mpsc::Sender<Report>,
     /// To the node, by lane.
     pub outlets: [Outlet; 3],
@@ -206,18 +206,43 @@ impl Link {
         };
         let (peer, inbound, address) = (self.peer, self.inbound, self.address.clone());
         let node = self.outlets[Lane::Consensus as usize].clone();
-        if node.tell(NetEvent::Connected { peer, address, inbound }).await.is_err() {
+        let connected = NetEvent::Connected { peer, address, inbound, standing: self.standing() };
+        if node.tell(connected).await.is_err() {
             return End::Closed("the node has ended".into());
         }
+        let trial = self.trial();
         let end = tokio::select! {
             end = self.speak(streams, outbox) => end,
             reason = stop => End::Closed(reason),
+            end = trial => end,
         };
         // Of a socket that was cut, whoever noticed first.
-        let cut = self.switch.as_ref().and_then(|switch| switch.reason());
+        let cut = self.entry.as_ref().and_then(|entry| entry.switch.reason());
         let end = cut.map_or(end, |reason| End::Closed(reason.into()));
         let _ = node.tell(NetEvent::Disconnected { peer, reason: end.reason() }).await;
         end
+    }
+
+    pub fn standing(&self) -> Standing {
+        self.entry.as_ref().map_or(Standing::Public, |entry| entry.pass.standing())
+    }
+
+    /// Ends when the time of a peer on trial is over; never for others.
+    fn trial(&self) -> impl Future<Output = End> + use<> {
+        let trial = match self.entry.as_ref().map(|entry| &entry.pass) {
+            Some(Pass::OnTrial { trial, .. }) => Some(trial.clone()),
+            Some(Pass::Judged(_)) | None => None,
+        };
+        let patience = self.timing.patience;
+        async move {
+            match trial {
+                Some(trial) => trial.is_over(patience).await,
+                None => std::future::pending().await,
+            }
+            End::Refused(format!(
+                "its certificate cannot be judged by the blocks that are here, and it brought none within {patience:?}"
+            ))
+        }
     }
 
     /// Streams, hello and welcome. The refusal that an error calls for is sent.
@@ -271,17 +296,22 @@ impl Link {
     /// has its own tasks elsewhere, and no part in when a link ends.
     async fn speak(&mut self, streams: Streams, outbox: Arc<Outbox>) -> End {
         let mut tasks = JoinSet::new();
-        let content =
-            ContentLink::new(self.peer, self.organisation, streams.content, outbox.clone());
-        // Where nobody moves content, or too many links came at once, it has none.
-        let _ = self.content.try_send(content);
+        let standing = self.standing();
+        if standing != Standing::Unjudged || self.givers == Givers::All {
+            let content = ContentLink::new(self.peer, standing, streams.content, outbox.clone());
+            // Where nobody moves content, or too many links came at once, it has none.
+            let _ = self.content.try_send(content);
+        }
         let lanes = LANES.into_iter().zip(streams.read).zip(streams.write);
         for ((lane, read), write) in lanes {
             let ear = Ear {
                 peer: self.peer,
+                standing,
                 lane,
-                share: self.outlets[lane as usize]
-                    .share(self.strangers.clone(), self.switch.clone()),
+                share: self.outlets[lane as usize].share(
+                    self.strangers.clone(),
+                    self.entry.as_ref().map(|entry| entry.switch.clone()),
+                ),
                 outbox: outbox.clone(),
                 shared: self.shared.clone(),
                 timing: self.timing,
@@ -347,6 +377,7 @@ async fn hear_welcome(streams: &mut Streams, limit: Duration) -> Result<(), End>
 /// The reading end of a lane.
 struct Ear {
     peer: PeerId,
+    standing: Standing,
     lane: Lane,
     share: Share,
     outbox: Arc<Outbox>,
@@ -395,6 +426,12 @@ impl Ear {
     async fn take(&mut self, bytes: Vec<u8>) -> Result<(), End> {
         self.outbox.count_in(bytes.len() + 4);
         match Frame::decode(&bytes) {
+            // An honest one speaks to us as to any member, so that this is no misdeed.
+            Ok(Frame::Message(message))
+                if self.standing == Standing::Unjudged && !message.brings_blocks() =>
+            {
+                Ok(())
+            }
             Ok(Frame::Message(message)) if message.lane() == self.lane => {
                 let size = bytes.len();
                 drop(bytes);
@@ -428,7 +465,9 @@ impl Ear {
     fn tell_peers(&mut self) {
         if std::mem::replace(&mut self.asked, true) {
             self.shared.blame(self.peer, Offence::Flood);
-        } else if let Some((finder, _)) = &self.finder {
+        } else if let Some((finder, _)) = &self.finder
+            && self.standing != Standing::Unjudged
+        {
             let answer = Control::Peers(finder.answer()).encode();
             self.outbox.push_own(Lane::Gossip, answer);
         }

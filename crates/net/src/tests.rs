@@ -18,7 +18,9 @@ use trefoil_types::{
     message::{GetBlocks, Tip},
 };
 
-use crate::{Access, Config, Inbox, Lanes, NetEvent, NetHandle, Network, TIMING, Timing, engine};
+use crate::{
+    Access, Config, Givers, Inbox, Lanes, NetEvent, NetHandle, Network, TIMING, Timing, engine,
+};
 
 /// Longer than anything here takes: a test that waits this long has failed.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -68,7 +70,8 @@ fn config(n: u8, peers: &[(u8, SocketAddr)]) -> Config {
 
 impl Node {
     async fn start(config: Config, timing: Timing) -> Self {
-        let (handle, lanes) = engine::start(config, timing).await.expect("a free port");
+        let (handle, lanes) =
+            engine::start(config, timing, Givers::Judged).await.expect("a free port");
         Self { handle, lanes }
     }
 

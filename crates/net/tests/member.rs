@@ -9,11 +9,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures::{AsyncReadExt as _, AsyncWriteExt as _};
+use futures::{AsyncReadExt as _, AsyncWriteExt as _, FutureExt as _};
 use rustls::crypto::aws_lc_rs::kx_group::{X25519, X25519MLKEM768};
 use support::{
-    HEIGHT, MEMBER, NODE, NOW, Node, Role, admission, ca, certificate, claims, config, key, member,
-    members, membership, network,
+    HEIGHT, MEMBER, NODE, Node, Role, admission, after_revoking, ca, certificate, claims, config,
+    key, member, members, membership, network,
     peer::{self, Session, Told},
     peer_id, weak,
 };
@@ -22,8 +22,16 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 use trefoil_crypto::{B256, Claims, NodeCertificate};
-use trefoil_net::{Access, Config, Membership, NetEvent, proof::Proof};
-use trefoil_types::{Admission, MemberNode, Message, spec::Kind};
+use trefoil_net::{
+    Access, Config, Membership, NetEvent,
+    frame::{self, Control, Frame},
+    proof::Proof,
+};
+use trefoil_types::{
+    Admission, MemberNode, Message, PeerId, Standing, Vote, VoteKind,
+    message::{Blocks, Bodies, GetBlocks, GetBodies, Tip},
+    spec::Kind,
+};
 
 #[test]
 fn a_proof_has_the_bytes_that_are_checked_in() {
@@ -180,17 +188,18 @@ async fn only_x25519mlkem768_is_taken() {
     assert_ne!(dial(X25519MLKEM768).await[..2], [0, 0], "a proof");
 }
 
-/// A node whose list of members is old believes those that its operator named,
-/// and nobody else, that they are further.
+/// A node whose list of members is old takes blocks of those whom its operator named,
+/// and who say that they are further; of nobody else.
 #[tokio::test]
-async fn a_node_that_is_behind_lets_in_whom_its_operator_named() {
+async fn a_node_that_is_behind_hears_whom_its_operator_named_and_judges_them_by_their_blocks() {
     let newer = |n: u8| NodeCertificate::issue(&claims(n), &ca(9)).unwrap();
     let mut ahead = members();
     ahead.organisations.get_mut(&1).unwrap().ca_keys[0].key = ca(9).public();
+    let further = |members| Admission { height: HEIGHT + 50, ..admission(members) };
     let member = |n: u8, peers: &[(u8, SocketAddr)]| Config {
         access: Access::Consortium(Membership {
             certificate: newer(n),
-            admission: Admission { height: HEIGHT + 50, ..admission(ahead.clone()) },
+            admission: further(ahead.clone()),
         }),
         ..config(n, peers)
     };
@@ -203,18 +212,140 @@ async fn a_node_that_is_behind_lets_in_whom_its_operator_named() {
         ..config(MEMBER, peers)
     };
     let named = Node::start(member(NODE, &[])).await;
-    let stranger = Node::start(member(5, &[])).await;
     let mut node = Node::start(behind(&[(NODE, named.address())])).await;
-    assert!(
-        matches!(node.event().await, NetEvent::Connected { peer, .. } if peer == peer_id(NODE))
-    );
-    let proof = peer::proof(&newer(5).to_der());
-    assert_eq!(told(&node, 5, &proof).await, Told::Refused(7));
-    // Once it has caught up to what the other claimed, it judges for itself.
-    let old = Admission { height: HEIGHT + 50, time: NOW, ..admission(members()) };
-    node.handle.set_admission(old);
-    while !matches!(node.event().await, NetEvent::Disconnected { .. }) {}
-    stranger.stop().await;
+    assert_eq!(connected(&mut node).await, (peer_id(NODE), Standing::Unjudged));
+    let proof = peer::proof_at(1 << 40, &newer(5).to_der());
+    assert_eq!(told(&node, 5, &proof).await, Told::Refused(7), "nobody named it");
+    // By the blocks that it took it can judge the other.
+    node.handle.set_admission(further(ahead.clone()));
+    assert!(ended(&mut node).await.contains("newer blocks prove that it is a member"));
+    assert_eq!(connected(&mut node).await, (peer_id(NODE), Standing::Member(1)));
+}
+
+/// It is cut as soon as the height that it claimed is there, and refused from then on.
+#[tokio::test]
+async fn who_is_not_proven_at_the_height_that_it_claimed_is_out() {
+    let (mut node, listener) = node_that_dials(ROGUE).await;
+    let mut wire = peer::accept(&listener, &key(ROGUE)).await.unwrap();
+    let proof = peer::proof_at(HEIGHT + 50, &forged(ROGUE));
+    assert_eq!(peer::show(&mut wire, &proof).await, Told::Admitted);
+    node.handle.set_admission(Admission { height: HEIGHT + 50, ..admission(members()) });
+    assert!(peer::ends(&mut wire, Duration::from_secs(5)).await);
+    assert_eq!(told(&node, ROGUE, &proof).await, Told::Refused(7));
+    // Nothing that the chain knows against it is outweighed by what it claims.
+    node.handle.set_admission(after_revoking([peer_id(ROGUE)]));
+    let higher = peer::proof_at(1 << 40, &forged(ROGUE));
+    assert_eq!(told(&node, ROGUE, &higher).await, Told::Refused(3));
+    while let Some(Some(event)) = node.lanes.consensus.recv().now_or_never() {
+        assert!(matches!(event, NetEvent::Refused { .. }), "{event:?}");
+    }
+}
+
+const ROGUE: u8 = 9;
+
+/// A certificate by the rogue itself, as of the node's organisation.
+fn forged(n: u8) -> Vec<u8> {
+    NodeCertificate::issue(&claims(n), &key(n)).unwrap().to_der()
+}
+
+/// A node that has `n` among its peers, where a test listens.
+async fn node_that_dials(n: u8) -> (Node, TcpListener) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let node = Node::start(config(NODE, &[(n, listener.local_addr().unwrap())])).await;
+    (node, listener)
+}
+
+/// The next event, but for refusals.
+async fn event(node: &mut Node) -> NetEvent {
+    loop {
+        match node.event().await {
+            NetEvent::Refused { .. } => {}
+            event => break event,
+        }
+    }
+}
+
+async fn connected(node: &mut Node) -> (PeerId, Standing) {
+    match event(node).await {
+        NetEvent::Connected { peer, standing, .. } => (peer, standing),
+        other => panic!("{other:?} where a connection should be"),
+    }
+}
+
+async fn ended(node: &mut Node) -> String {
+    match event(node).await {
+        NetEvent::Disconnected { reason, .. } => reason,
+        other => panic!("{other:?} where a disconnection should be"),
+    }
+}
+
+/// The messages of all lanes, one each.
+fn said() -> Vec<Message> {
+    let network = network().genesis;
+    let vote = Vote::sign(&key(ROGUE), &network, VoteKind::Prevote, HEIGHT + 1, 0, None);
+    vec![
+        Message::Vote(vote),
+        Message::GetBodies(GetBodies { block: B256::ZERO, tx_hashes: vec![] }),
+        Message::Bodies(Bodies { block: B256::ZERO, txs: vec![] }),
+        Message::Tip(Tip { height: 1 << 40, hash: B256::ZERO, round: 0 }),
+        Message::GetBlocks(GetBlocks { from: 1, count: 1 }),
+        Message::Blocks(Blocks { from: 1, blocks: vec![] }),
+        Message::TxHashes(vec![B256::ZERO]),
+        Message::GetTxs(vec![B256::ZERO]),
+        Message::Txs(vec![Default::default()]),
+    ]
+}
+
+/// An attacker whom the operator named, long ago: with a certificate of its own making
+/// and a height that nobody can reach.
+#[tokio::test]
+async fn a_peer_that_is_not_judged_brings_blocks_or_nothing_gets_nothing_and_is_cut_in_vain() {
+    let mut node = Node::start(config(NODE, &[(ROGUE, "127.0.0.1:9".parse().unwrap())])).await;
+    let proof = peer::proof_at(1 << 40, &forged(ROGUE));
+    let mut wire = peer::dial(node.address(), &key(ROGUE)).await.unwrap();
+    assert_eq!(peer::show(&mut wire, &proof).await, Told::Admitted);
+    let mut session = Session::greet(wire).await.unwrap();
+    let began = Instant::now();
+    assert_eq!(connected(&mut node).await, (peer_id(ROGUE), Standing::Unjudged));
+
+    // Of all that it says the node hears of blocks.
+    for message in said() {
+        session.tell(&message).await.unwrap();
+    }
+    session.write[3].write_all(&[0; 64]).await.unwrap();
+    let heard = async |inbox: &mut trefoil_net::Inbox| match inbox.recv().await {
+        Some(NetEvent::Message { message, .. }) => message,
+        other => panic!("{other:?} where a message should be"),
+    };
+    assert!(matches!(heard(&mut node.lanes.consensus).await, Message::Tip(_)));
+    assert!(matches!(heard(&mut node.lanes.catch_up).await, Message::Blocks(_)));
+
+    // Of all that the node says it hears what it is asked.
+    for message in said() {
+        let message = Arc::new(message);
+        node.handle.broadcast(&message, None);
+        node.handle.send(peer_id(ROGUE), &message);
+    }
+    let limit = Duration::from_secs(20);
+    let asked = Message::GetBlocks(GetBlocks { from: 1, count: 1 });
+    let frame = frame::read(&mut session.read[1], 1 << 20, limit).await.unwrap();
+    assert_eq!(Frame::decode(&frame).unwrap(), Frame::Message(asked));
+
+    // A second one at the same time is refused.
+    assert_eq!(told(&node, ROGUE, &proof).await, Told::Refused(7));
+    let _ = ended(&mut node).await;
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+    assert!(node.lanes.gossip.recv().now_or_never().is_none());
+    assert!(node.lanes.catch_up.recv().now_or_never().is_none());
+    assert!(node.lanes.content.try_recv().is_err(), "no swarm sees it");
+    for lane in [0, 1, 2] {
+        while let Ok(frame) = frame::read(&mut session.read[lane], 1 << 20, limit).await {
+            let ping = Frame::decode(&frame).unwrap() == Frame::Control(Control::Ping);
+            assert!(lane == 0 && ping, "lane {lane}: {frame:?}");
+        }
+    }
+    let refusals = node.handle.refusals();
+    assert!(refusals.iter().any(|r| r.reason.contains("brought none within 10s")), "{refusals:?}");
 }
 
 /// Of one organisation 64 nodes that are no validators may dial in. Who comes

@@ -30,6 +30,7 @@ impl Node {
             Call::Peers => Reply::Peers(
                 self.peers
                     .iter()
+                    .chain(&self.unjudged)
                     .map(|(peer, known)| PeerStatus {
                         peer: *peer,
                         height: known.height().unwrap_or(0),

@@ -22,7 +22,7 @@ use trefoil_types::{
 };
 
 use crate::{
-    Effects, Job,
+    Effects, Job, Order,
     candidates::Body,
     node::{Node, Purpose},
 };
@@ -84,13 +84,13 @@ impl Node {
         }
         match &self.catch_up.asked {
             Some(asked) => Some(asked.until),
-            None => self.peers.keys().filter_map(|peer| self.worth_asking_from(peer)).min(),
+            None => self.givers().filter_map(|peer| self.worth_asking_from(&peer)).min(),
         }
     }
 
     /// From when on it makes sense to ask a peer for blocks, if it has any.
     fn worth_asking_from(&self, peer: &PeerId) -> Option<Time> {
-        let peer = self.peers.get(peer)?;
+        let peer = self.giver(peer)?;
         let (height, since) = (peer.height()?, peer.ahead_since?);
         let at_once = height > self.next_height() || self.decided.is_some();
         let from = if at_once { since } else { since + LAG };
@@ -115,9 +115,10 @@ impl Node {
     fn ask_blocks(&mut self, now: Time, fx: &mut Effects) {
         let due = |peer: &PeerId| self.worth_asking_from(peer).is_some_and(|from| from <= now);
         let last = self.catch_up.last;
-        let after = self.peers.keys().filter(|peer| last.is_none_or(|last| **peer > last));
-        let in_turn = after.chain(self.peers.keys()).copied().filter(due);
-        let Some(peer) = in_turn.min_by_key(|peer| !self.peers[peer].delivers) else { return };
+        let after = self.givers().filter(|peer| last.is_none_or(|last| *peer > last));
+        let in_turn = after.chain(self.givers()).filter(due);
+        let delivers = |peer: &PeerId| self.giver(peer).is_some_and(|giver| giver.delivers);
+        let Some(peer) = in_turn.min_by_key(|peer| !delivers(peer)) else { return };
         let from = self.next_height();
         self.catch_up.asked = Some(Asked { peer, from, until: now + ANSWER_WAIT });
         self.catch_up.last = Some(peer);
@@ -126,7 +127,7 @@ impl Node {
     }
 
     fn distrust(&mut self, now: Time, peer: &PeerId) {
-        if let Some(peer) = self.peers.get_mut(peer) {
+        if let Some(peer) = self.giver_mut(peer) {
             peer.failed(now);
         }
     }
@@ -278,9 +279,10 @@ impl Node {
                 }
             };
             self.commit(now, outcome, certificate, fx);
-            if let Some(peer) = self.peers.get_mut(&peer) {
+            if let Some(peer) = self.giver_mut(&peer) {
                 (peer.failures, peer.delivers) = (0, true);
             }
+            fx.orders.extend(self.unjudged.contains_key(&peer).then_some(Order::Brought(peer)));
         }
     }
 }

@@ -66,7 +66,8 @@ impl Node {
         fx.events.push(Event::Committed { block, receipts, snapshot });
         self.tell_tip(now, fx);
         let ours = self.ledger.tip().number;
-        self.peers.values_mut().for_each(|peer| peer.note_lead(ours, now));
+        let givers = self.peers.values_mut().chain(self.unjudged.values_mut());
+        givers.for_each(|peer| peer.note_lead(ours, now));
         for (peer, message) in self.early.take() {
             self.hear(now, peer, message, fx);
         }

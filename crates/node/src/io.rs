@@ -20,6 +20,9 @@ pub enum Input {
     Tick,
     /// A peer of this network is connected and spoke its hello.
     Connected(PeerId),
+    /// A peer is connected of which this node cannot tell yet whether it is a member:
+    /// it may bring blocks, and is told nothing.
+    ConnectedUnjudged(PeerId),
     Disconnected(PeerId),
     Message {
         peer: PeerId,
@@ -150,6 +153,9 @@ pub enum Order {
     /// hole in the rule that an honest node hands on only what it verified would
     /// otherwise let a stranger set the validators against each other.
     Blame { peer: PeerId, offence: Offence, relayed: bool },
+    /// A block that a peer gave was verified and is committed; it cannot be judged yet,
+    /// and may stay for it.
+    Brought(PeerId),
     /// The peer was the first to tell of a transaction that entered the pool.
     Credit(PeerId),
 }

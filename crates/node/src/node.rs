@@ -68,7 +68,10 @@ pub struct Node {
     pub(crate) pool: Pool,
     pub(crate) gossip: Gossip,
     pub(crate) catch_up: CatchUp,
+    /// Who belongs to the network.
     pub(crate) peers: BTreeMap<PeerId, Peer>,
+    /// Who may, for all that this node knows: blocks are taken of them, nothing else.
+    pub(crate) unjudged: BTreeMap<PeerId, Peer>,
     pub(crate) jobs: Jobs,
     /// Evidence that no block has carried yet.
     pub(crate) evidence: Pending,
@@ -134,6 +137,7 @@ impl Node {
             gossip: Gossip::default(),
             catch_up: CatchUp::default(),
             peers: BTreeMap::new(),
+            unjudged: BTreeMap::new(),
             jobs: Jobs::default(),
             evidence: Pending::default(),
         };
@@ -147,6 +151,7 @@ impl Node {
         match input {
             Input::Tick => {}
             Input::Connected(peer) => self.connected(now, peer, effects),
+            Input::ConnectedUnjudged(peer) => self.connected_unjudged(now, peer),
             Input::Disconnected(peer) => self.disconnected(&peer),
             Input::Message { peer, message } => self.message(now, peer, message, effects),
             Input::Done(Done::Recovered { id, txs }) => self.recovered(now, id, txs, effects),
@@ -207,7 +212,8 @@ impl Node {
     pub fn status(&self) -> Arc<Status> {
         let (tip, set) = (self.ledger.tip(), self.ledger.next_validators());
         // A claim alone would let any stranger take this node out of service (`/readyz`).
-        let proven = self.peers.values().filter(|peer| peer.delivers);
+        let givers = self.peers.values().chain(self.unjudged.values());
+        let proven = givers.filter(|peer| peer.delivers);
         let best = proven.filter_map(Peer::height).max();
         Arc::new(Status {
             height: tip.number,
@@ -228,6 +234,9 @@ impl Node {
     fn message(&mut self, now: Time, peer: PeerId, message: Message, fx: &mut Effects) {
         // Its connection ends; what it sent until then is not read.
         if self.ledger.governed().members.shuns(&peer) {
+            return;
+        }
+        if self.unjudged.contains_key(&peer) && !message.brings_blocks() {
             return;
         }
         match message {

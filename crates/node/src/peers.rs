@@ -54,6 +54,7 @@ impl Node {
         if peer == self.me || self.ledger.governed().members.shuns(&peer) {
             return;
         }
+        self.unjudged.remove(&peer);
         self.peers.insert(peer, Peer::new(now));
         fx.send(peer, Message::Tip(self.tip_message()));
         self.repeat_speech(peer, fx);
@@ -61,8 +62,30 @@ impl Node {
         self.announce_pool(peer, fx);
     }
 
+    pub(crate) fn connected_unjudged(&mut self, now: Time, peer: PeerId) {
+        if peer == self.me || self.ledger.governed().members.shuns(&peer) {
+            return;
+        }
+        self.peers.remove(&peer);
+        self.unjudged.insert(peer, Peer::new(now));
+    }
+
+    /// Whom blocks are asked of: members before those that are not judged yet.
+    pub(crate) fn givers(&self) -> impl Iterator<Item = PeerId> {
+        self.peers.keys().chain(self.unjudged.keys()).copied()
+    }
+
+    pub(crate) fn giver(&self, peer: &PeerId) -> Option<&Peer> {
+        self.peers.get(peer).or_else(|| self.unjudged.get(peer))
+    }
+
+    pub(crate) fn giver_mut(&mut self, peer: &PeerId) -> Option<&mut Peer> {
+        self.peers.get_mut(peer).or_else(|| self.unjudged.get_mut(peer))
+    }
+
     pub(crate) fn disconnected(&mut self, peer: &PeerId) {
         self.peers.remove(peer);
+        self.unjudged.remove(peer);
         self.early.forget(peer);
         self.catch_up.forget(peer);
     }
@@ -70,7 +93,7 @@ impl Node {
     /// Forgets the peers that the newest block shut out.
     pub(crate) fn shut_out(&mut self) {
         let members = &self.ledger.governed().members;
-        let out: Vec<PeerId> = self.peers.keys().copied().filter(|p| members.shuns(p)).collect();
+        let out: Vec<PeerId> = self.givers().filter(|peer| members.shuns(peer)).collect();
         out.iter().for_each(|peer| self.disconnected(peer));
     }
 
@@ -81,10 +104,10 @@ impl Node {
 
     pub(crate) fn on_tip(&mut self, now: Time, peer: PeerId, tip: Tip, fx: &mut Effects) {
         let ours = self.ledger.tip().number;
-        let Some(known) = self.peers.get_mut(&peer) else { return };
+        let Some(known) = self.giver_mut(&peer) else { return };
         known.tip = Some(tip);
         known.note_lead(ours, now);
-        if tip.height < ours {
+        if tip.height < ours && self.peers.contains_key(&peer) {
             fx.send(peer, Message::Tip(self.tip_message()));
         }
     }

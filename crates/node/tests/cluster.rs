@@ -208,6 +208,49 @@ fn records_of_a_height_that_is_over_do_not_stop_a_start() {
     assert_agreed(&cluster);
 }
 
+/// For all that this node knows it may be no member, whatever it says.
+#[test]
+fn a_peer_that_is_not_judged_brings_blocks_and_has_no_other_part() {
+    let mut cluster = Cluster::new(4, 5);
+    cluster.reach(1, SECOND);
+    (0..4).for_each(|n| cluster.cut(n, 4));
+    send(&mut cluster, 0, 0, 0..1);
+    cluster.run_for(SECOND);
+    send(&mut cluster, 0, 0, 1..2);
+    cluster.run_for(SECOND);
+    let ahead = cluster.height(0);
+    let behind = cluster.height(4);
+    assert!(ahead > behind + 1, "{ahead}");
+
+    let said = Rc::new(RefCell::new(vec![]));
+    let log = said.clone();
+    cluster.loss = Box::new(move |from, _, message| {
+        log.borrow_mut().extend((from == 4).then(|| message.clone()));
+        false
+    });
+    cluster.connect_unjudged(4, 0);
+    cluster.run_for(SECOND);
+    let came = cluster.height(4) - behind;
+    assert!(behind + came >= ahead);
+    assert_eq!(cluster.brought, vec![peer(0); came as usize]);
+    // Neither does what it says pass for a peer's, nor does it hear anything.
+    let submitted = send(&mut cluster, 4, 1, 0..1);
+    send(&mut cluster, 0, 2, 0..1);
+    cluster.run_for(SECOND);
+    let Reply::PoolContent { pending, .. } = cluster.call(4, Call::PoolContent) else { panic!() };
+    assert_eq!(pending.iter().map(|tx| *tx.tx_hash()).collect::<Vec<_>>(), submitted);
+    assert!(said.borrow().iter().all(|it| matches!(it, Message::GetBlocks(_))), "{said:?}");
+    // What it claims is nobody's tip.
+    let far = Tip { height: 1 << 40, hash: B256::ZERO, round: 0 };
+    cluster.forge(0, 4, Message::Tip(far));
+    assert_eq!((cluster.node(4).status().peers, cluster.node(4).status().syncing_to), (0, None));
+    // It is a peer from when it is connected as one.
+    cluster.connect(4, 0);
+    cluster.run_for(SECOND);
+    assert_eq!(cluster.node(4).status().peers, 1);
+    assert!(said.borrow().iter().any(|it| matches!(it, Message::TxHashes(_) | Message::Txs(_))));
+}
+
 #[test]
 fn a_node_that_missed_one_proposal_does_not_stay_behind() {
     let mut cluster = Cluster::new(4, 4);

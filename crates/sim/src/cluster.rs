@@ -330,7 +330,7 @@ impl Cluster {
             match order {
                 Order::Blame { peer, offence, .. } => self.blame(id, peer, offence),
                 // Only sockets have places to lose.
-                Order::Credit(_) => {}
+                Order::Credit(_) | Order::Brought(_) => {}
                 Order::Admission(admission) => self.admit(id, admission),
             }
         }

@@ -173,7 +173,11 @@ impl Machine {
     /// Puts an input where it waits its turn.
     pub fn push(&mut self, input: Input) {
         let lane = match &input {
-            Input::Tick | Input::Done(_) | Input::Connected(_) | Input::Disconnected(_) => 0,
+            Input::Tick
+            | Input::Done(_)
+            | Input::Connected(_)
+            | Input::ConnectedUnjudged(_)
+            | Input::Disconnected(_) => 0,
             Input::Call { .. } => 2,
             Input::Message { message, .. } => match message.lane() {
                 Lane::Consensus => 1,

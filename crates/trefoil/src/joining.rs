@@ -163,7 +163,8 @@ struct Newcomer {
 }
 
 impl Newcomer {
-    /// Connects to the network, with nothing behind it but content.
+    /// Connects to the network, with nothing behind it but content: also with those whom
+    /// this node's old list of members cannot judge, as they give and get nothing.
     async fn start(
         home: &Home,
         spec: &Arc<ChainSpec>,
@@ -182,7 +183,7 @@ impl Newcomer {
         let sharing = host::sharing(home, settings, me, &access)?;
         let config = host::network(home, &settings.p2p, &ledger, keys.identity.clone(), access);
         drop(ledger);
-        let (net, lanes) = trefoil_net::start(config).await?;
+        let (net, lanes) = trefoil_net::start_newcomer(config).await?;
         let content = Content::start(sharing, net.clone(), lanes.content)?;
         let drain = |mut lane: trefoil_net::Inbox| {
             tokio::spawn(async move { while lane.recv().await.is_some() {} })
@@ -196,13 +197,13 @@ impl Newcomer {
     /// Until the node is at a recent block with all blocks before it, or (not
     /// `patient`) no peer has a snapshot.
     async fn join(&self, patient: bool) -> Result<(), Failure> {
-        let mut refused = BTreeSet::new();
+        let mut unwanted = Unwanted::default();
         // What came of it already should not be for nothing.
         let mut begun = self.mark.read();
         loop {
             let chosen = match begun.take() {
                 Some(begun) => Some(begun),
-                None => self.choose(&refused, patient).await?,
+                None => self.choose(&mut unwanted, patient).await?,
             };
             let Some(target) = chosen else {
                 tracing::info!("no peer has a snapshot: executing the chain");
@@ -214,10 +215,11 @@ impl Newcomer {
                 Err(Setback::Ours(failure)) => return Err(failure),
                 Err(Setback::Stalled) => {
                     tracing::warn!(height = target.height, "nothing comes of a snapshot any more");
+                    unwanted.stalled.insert(target.index);
                 }
                 Err(Setback::False(why)) => {
                     tracing::warn!(height = target.height, why, "peers told of a false snapshot");
-                    refused.insert(target.index);
+                    unwanted.refused.insert(target.index);
                     let told = self.content.announced().await?;
                     for (peer, _) in told.into_iter().filter(|(_, told)| *told == target) {
                         self.content.blame(peer, Offence::BadContent).await;
@@ -230,14 +232,14 @@ impl Newcomer {
     /// Waits until peers tell of a snapshot; the one that most tell of.
     async fn choose(
         &self,
-        refused: &BTreeSet<[u8; 32]>,
+        unwanted: &mut Unwanted,
         patient: bool,
     ) -> Result<Option<Announced>, Failure> {
         let began = Instant::now();
         let (mut met, mut heard) = (None, None);
         loop {
             let told = self.content.announced().await?;
-            let chosen = most(told.into_values().filter(|told| !refused.contains(&told.index)));
+            let chosen = unwanted.choose(told.into_values());
             if chosen.is_some() && heard.get_or_insert_with(Instant::now).elapsed() >= GATHER {
                 return Ok(chosen);
             }
@@ -393,6 +395,25 @@ impl Newcomer {
     }
 }
 
+/// Snapshots that were tried and are not tried again, or not before all others: one that
+/// nobody gives would be chosen for ever by the height that is claimed for it.
+#[derive(Default)]
+struct Unwanted {
+    refused: BTreeSet<[u8; 32]>,
+    stalled: BTreeSet<[u8; 32]>,
+}
+
+impl Unwanted {
+    fn choose(&mut self, told: impl Iterator<Item = Announced>) -> Option<Announced> {
+        let told: Vec<_> = told.filter(|told| !self.refused.contains(&told.index)).collect();
+        let fresh = told.iter().filter(|told| !self.stalled.contains(&told.index));
+        most(fresh.copied()).or_else(|| {
+            self.stalled.clear();
+            most(told.iter().copied())
+        })
+    }
+}
+
 /// The snapshot that most peers tell of, of equals the newest.
 fn most(told: impl Iterator<Item = Announced>) -> Option<Announced> {
     let mut tellers = BTreeMap::<Announced, usize>::new();
@@ -432,5 +453,26 @@ impl Coming {
 
     fn ids(&self) -> Vec<ContentId> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_that_nobody_gives_is_not_chosen_again_by_its_height() {
+        let told = |height: u64| Announced { height, index: [height.to_le_bytes()[5]; 32] };
+        let (claimed, true_one) = (told(1 << 40), told(2048));
+        let mut unwanted = Unwanted::default();
+        let both = || [claimed, true_one].into_iter();
+        assert_eq!(unwanted.choose(both()), Some(claimed));
+        unwanted.stalled.insert(claimed.index);
+        assert_eq!(unwanted.choose(both()), Some(true_one));
+        unwanted.stalled.insert(true_one.index);
+        assert_eq!(unwanted.choose(both()), Some(claimed), "each had its turn");
+        unwanted.refused.insert(claimed.index);
+        assert_eq!(unwanted.choose(both()), Some(true_one));
+        assert_eq!(unwanted.choose([claimed].into_iter()), None);
     }
 }

@@ -22,6 +22,7 @@ use trefoil_net::{NetEvent, NetHandle};
 use trefoil_node::{
     Config, Done, Effects, Event, Input, Job, Node, OpenError, Order, Reply, Status, To, io::CallId,
 };
+use trefoil_types::Standing;
 
 use crate::{
     backend::{Request, recover},
@@ -174,7 +175,10 @@ impl Shell {
                 Input::Call { id, call }
             }
             Arrival::Net(NetEvent::Message { peer, message }) => Input::Message { peer, message },
-            Arrival::Net(NetEvent::Connected { peer, .. }) => Input::Connected(peer),
+            Arrival::Net(NetEvent::Connected { peer, standing, .. }) => match standing {
+                Standing::Public | Standing::Member(_) => Input::Connected(peer),
+                Standing::Unjudged => Input::ConnectedUnjudged(peer),
+            },
             Arrival::Net(NetEvent::Disconnected { peer, .. }) => Input::Disconnected(peer),
             // The network has logged it, and the node has nothing to do with it.
             Arrival::Net(NetEvent::Refused { .. }) => return,
@@ -225,6 +229,7 @@ impl Shell {
                         self.net.blame(peer, offence);
                     }
                 }
+                Order::Brought(peer) => self.net.brought(peer),
                 Order::Credit(peer) => self.net.credit(peer),
                 Order::Admission(admission) => self.net.set_admission(admission),
             }

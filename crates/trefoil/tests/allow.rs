@@ -46,9 +46,8 @@ fn members() -> Members {
     Members { organisations, ..Members::default() }
 }
 
-/// How node `n` of an organisation is let in.
-fn membership(n: u8, organisation: OrganisationId) -> Membership {
-    let claims = Claims {
+fn claims(n: u8, organisation: OrganisationId) -> Claims {
+    Claims {
         genesis: GENESIS,
         organisation,
         peer: peer(n),
@@ -56,8 +55,12 @@ fn membership(n: u8, organisation: OrganisationId) -> Membership {
         serial: Serial([n; 20]),
         not_before: NOW - 1000,
         not_after: NOW + 365 * 86400,
-    };
-    let certificate = NodeCertificate::issue(&claims, &ca(organisation)).unwrap();
+    }
+}
+
+/// How node `n` of an organisation is let in.
+fn membership(n: u8, organisation: OrganisationId) -> Membership {
+    let certificate = NodeCertificate::issue(&claims(n, organisation), &ca(organisation)).unwrap();
     let members = Arc::new(members());
     Membership {
         certificate,
@@ -184,6 +187,93 @@ async fn members_of_other_organisations_are_answered_as_if_it_were_unknown() {
         let proof = node.content.open(link.id).await.unwrap().last_group().unwrap();
         stranger.say(Message::Offer { resource, size, origin: false, proof }).await;
         stranger.is_refused(resource, open).await;
+    }
+}
+
+/// Its own certificate, for an organisation that did not give it one, and a height that
+/// nobody can check.
+fn claims_to_be(n: u8, organisation: OrganisationId) -> Access {
+    let mut held = membership(n, organisation);
+    let claims = Claims { serial: Serial([99; 20]), ..claims(n, organisation) };
+    held.certificate = NodeCertificate::issue(&claims, &sharing::key(n)).unwrap();
+    held.admission.height = 1 << 40;
+    Access::Consortium(held)
+}
+
+/// The node's operator named the peer: it was a member once, or is to be one. The attack
+/// of issue 13.5.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_only_claims_to_be_of_an_organisation_gets_nothing_of_it() {
+    let dir = tempdir().unwrap();
+    let (secret, open) = (dir.path().join("secret"), dir.path().join("open"));
+    fs::write(&secret, vec![1; 100_000]).unwrap();
+    fs::write(&open, vec![2; 1_000]).unwrap();
+    for revoked in [false, true] {
+        let (rogue, mut lanes) = net(9, claims_to_be(9, 2), &[]).await;
+        let mut held = membership(1, 1);
+        if revoked {
+            // The certificate that it had when it was a member.
+            let mut members = members();
+            members.revoked_serials.insert((2, Serial([9; 20])));
+            held.admission.members = Arc::new(members);
+        }
+        let known = [(peer(9), rogue.listen_address())];
+        let dir = dir.path().join(revoked.to_string());
+        let node = Node::start(1, &dir, Access::Consortium(held), &known, |_| ()).await;
+        let link = node.put(&secret, &[2]).await;
+        let open = node.put(&open, &[]).await;
+        let wire = timeout(LIMIT, lanes.content.recv()).await.unwrap().unwrap();
+        let mut rogue = Stranger(wire);
+        for resource in [resource(&link), resource(&open)] {
+            // The node may have hung up before.
+            let body = Message::Find { resource }.encode();
+            let _ = rogue.0.write.write_all(&(body.len() as u32).to_be_bytes()).await;
+            let _ = rogue.0.write.write_all(&body).await;
+            let _ = rogue.0.write.flush().await;
+        }
+        let mut heard = vec![];
+        let read = timeout(LIMIT, rogue.0.read.read_to_end(&mut heard)).await;
+        let _ = read.expect("its stream of content ends");
+        assert!(heard.is_empty(), "revoked {revoked}: {} bytes", heard.len());
+    }
+}
+
+/// Of a peer that its old list of members cannot judge, a node that joins takes what it
+/// seeks, since a snapshot proves itself; and gives nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newcomer_fetches_from_who_is_not_judged_and_gives_it_nothing() {
+    let dir = tempdir().unwrap();
+    let (sought, own) = (dir.path().join("sought"), dir.path().join("own"));
+    fs::write(&sought, vec![1; 100_000]).unwrap();
+    fs::write(&own, vec![2; 1_000]).unwrap();
+    let first = node(1, 1, dir.path(), &[]).await;
+    let id = first.put(&sought, &[]).await.id;
+    let proof = first.content.open(id).await.unwrap().last_group().unwrap();
+
+    let (rogue, mut lanes) = net(9, claims_to_be(9, 2), &[]).await;
+    let known = [(peer(9), rogue.listen_address())];
+    let access = access(2, 2);
+    let config = sharing::config(2, access.clone(), &known);
+    let net = trefoil_net::start_newcomer(config).await.unwrap();
+    let newcomer = Node::over(net, 2, dir.path(), &access, |_| ());
+    let own = resource(&newcomer.put(&own, &[]).await);
+    let mut rogue = Stranger(timeout(LIMIT, lanes.content.recv()).await.unwrap().unwrap());
+    rogue.say(Message::Find { resource: own }).await;
+    rogue.say(Message::Ask { resource: own, ticket: Ticket(1), piece: 0, from: 0 }).await;
+    let link = Link::from(id);
+    let get = newcomer.get(&link);
+    let give = async {
+        let resource = resource(&link);
+        assert_eq!(rogue.hear().await, Message::Find { resource });
+        rogue.say(Message::Offer { resource, size: 100_000, origin: true, proof }).await;
+        match rogue.hear().await {
+            Message::Ask { resource: asked, .. } => assert_eq!(asked, resource),
+            other => panic!("{other:?}"),
+        }
+    };
+    tokio::select! {
+        ended = get => panic!("{ended:?}"),
+        () = give => {}
     }
 }
 

@@ -178,6 +178,58 @@ fn a_new_node_joins_by_the_swarm() {
     node.reach(at);
 }
 
+/// The newcomer knows the organisations of genesis only. Whom it may reach was certified
+/// by a CA key of later: it cannot be judged before the state is here, and gives it.
+#[test]
+fn a_new_node_joins_by_one_that_its_old_chain_toml_cannot_judge() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().to_str().unwrap();
+    let ports = free_ports(6);
+    let (at, rpc) = (format!("127.0.0.1:{ports}"), format!("127.0.0.1:{}", ports + 1));
+    let every = EVERY.to_string();
+    let kind = ["network", "new", "--kind", "consortium", "--chain-id", "99", "--base-fee", "0"];
+    let shape = ["--validators", "1", "--org", "acme", "--at", &at, "--idle-block-s", "1"];
+    let net = format!("{path}/net");
+    succeed(&[&kind[..], &shape, &["--snapshot-every", &every, &net]].concat());
+    let founder = Node::run(format!("{net}/acme-0"), ports + 1);
+    founder.reach(1);
+
+    let tell = |args: &[&str]| succeed(&[args, &["--dir", &founder.dir, "--rpc", &rpc]].concat());
+    let listed = tell(&["org", "list", "--json"]);
+    let listed: Value = serde_json::from_str(&listed).unwrap();
+    let old = listed[0]["caKeys"][0]["key"].as_str().unwrap();
+    let new_ca = format!("{path}/ca");
+    let new = succeed(&["keys", "new", "ca", "--dir", &new_ca]);
+    tell(&["org", "rotate-ca", "--add", new.split_whitespace().nth(1).unwrap()]);
+    std::fs::rename(format!("{new_ca}/keys/ca.json"), format!("{}/keys/ca.json", founder.dir))
+        .unwrap();
+    tell(&["org", "rotate-ca", "--end", old]);
+
+    let certified = |name: &str, p2p: u16| {
+        let dir = format!("{path}/{name}");
+        let made = succeed(&["keys", "new", "node", "--dir", &dir]);
+        let peer = made.split_whitespace().nth(1).unwrap().to_owned();
+        let invite = ["network", "invite", "--dir", &founder.dir, "--at", &at, "--for", &peer];
+        let invite = succeed(&invite);
+        succeed(&["join", invite.trim(), "--dir", &dir, "--p2p", &format!("127.0.0.1:{p2p}")]);
+        (dir, peer)
+    };
+    let (second, peer) = certified("second", ports + 2);
+    let second = Node::run(second, ports + 3);
+    let (at, _) = common_snapshot(&[&founder, &second], founder.reach(2 * EVERY));
+
+    let (third, _) = certified("third", ports + 4);
+    let rpc = format!("127.0.0.1:{}", ports + 5);
+    let known = format!("{peer}@127.0.0.1:{}", ports + 2);
+    let run = ["run", "--dir", &third, "--rpc", &rpc, "--sync", "snapshot", "--peer", &known];
+    let process = Process::start(&run);
+    let third = Node { dir: third, rpc: ports + 5, process };
+    third.reach(at);
+    assert_eq!(third.block(at), founder.block(at));
+    assert!(third.said().contains("restored the state"), "{}", third.said());
+    assert!(third.said().contains("Unjudged"), "{}", third.said());
+}
+
 /// Waits for a snapshot above a height that all of the nodes have, the same bytes.
 fn common_snapshot(nodes: &[&Node], above: u64) -> (u64, Vec<u8>) {
     let of = |node: &Node, height: u64| {

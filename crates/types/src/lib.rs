@@ -27,7 +27,7 @@ pub use certificate::{Certificate, CertificateError};
 pub use disk::{Disk, DiskFile, MemDisk};
 pub use evidence::{Evidence, EvidenceError};
 pub use members::{
-    Admission, CaKey, MemberNode, Members, NotAMember, Organisation, OrganisationId,
+    Admission, CaKey, MemberNode, Members, NotAMember, Organisation, OrganisationId, Standing,
 };
 pub use message::{Message, MessageError, ProposedBlock};
 pub use offence::{BAN_AT, Offence};

@@ -118,6 +118,19 @@ impl NotAMember {
     }
 }
 
+/// What a connected peer is to this node, by what is proven of it and not by what it
+/// says: who is not judged has no organisation that anyone could ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Of a public network, where anyone may connect.
+    Public,
+    /// A node of this organisation, as the chain's members verify.
+    Member(OrganisationId),
+    /// Its certificate cannot be judged before newer blocks are here. It may bring
+    /// them, and has no part in anything else.
+    Unjudged,
+}
+
 /// The chain as who judges a newcomer sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admission {
@@ -130,7 +143,28 @@ pub struct Admission {
 }
 
 impl Admission {
-    /// Whether the node that proved to hold `peer`'s key may connect now.
+    /// What the node that proved to hold `peer`'s key is to this one. `height`: its
+    /// tip, as it says; `named`: the operator named its key. One who was away while
+    /// keys were changed would refuse all who could bring it up to date; so a named
+    /// peer whom newer blocks may prove a member may bring these, and no more.
+    ///
+    /// # Errors
+    /// Why it may not connect.
+    pub fn admit(
+        &self,
+        peer: PeerId,
+        certificate: &NodeCertificate,
+        height: Height,
+        named: bool,
+    ) -> Result<Standing, NotAMember> {
+        self.judge(peer, certificate).map(Standing::Member).or_else(|reason| {
+            let may_be_proven = named && height > self.height && !self.is_out(peer, certificate);
+            if may_be_proven { Ok(Standing::Unjudged) } else { Err(reason) }
+        })
+    }
+
+    /// The organisation of the node that proved to hold `peer`'s key, if it is a
+    /// member.
     ///
     /// Checks run from the cheapest to the signature. Neither time nor issuer is
     /// held against a node that validates the next block: the chain itself names
@@ -138,13 +172,17 @@ impl Admission {
     ///
     /// # Errors
     /// The first thing that speaks against it.
-    pub fn judge(&self, peer: PeerId, certificate: &NodeCertificate) -> Result<(), NotAMember> {
+    pub fn judge(
+        &self,
+        peer: PeerId,
+        certificate: &NodeCertificate,
+    ) -> Result<OrganisationId, NotAMember> {
         self.check_registry(peer, certificate)?;
-        if self.validates(peer) {
-            return Ok(());
+        if !self.validates(peer) {
+            self.check_time(certificate)?;
+            self.check_issuer(certificate)?;
         }
-        self.check_time(certificate)?;
-        self.check_issuer(certificate)
+        Ok(certificate.organisation)
     }
 
     fn validates(&self, peer: PeerId) -> bool {
@@ -224,25 +262,33 @@ impl Admission {
         }
     }
 
-    /// Whether what speaks against a node may only be that our list of members
-    /// is old: the node says that it is further, and nothing that we know would
-    /// make it no member. For nodes that the operator named, so that one who was
-    /// away while keys were changed can catch up again.
-    pub fn is_behind(
-        &self,
-        height: Height,
-        certificate: &NodeCertificate,
-        reason: &NotAMember,
-    ) -> bool {
-        let curable = match reason {
-            NotAMember::NoOrganisation(_) | NotAMember::Role(_) | NotAMember::NotYet { .. } => true,
-            // A key that we know to have ended does not begin again.
-            NotAMember::Issuer(id) => self.members.organisations.get(id).is_none_or(|known| {
-                !known.ca_keys.iter().any(|ca| certificate.is_signed_by(&ca.key))
-            }),
-            _ => false,
-        };
-        curable && height > self.height
+    /// Whether something that we know speaks against the node for good: no newer block
+    /// makes it a member with this certificate. All of it is looked at, whatever
+    /// [`Self::judge`] held against it first: a revoked key must not hide behind an
+    /// organisation that nobody knows.
+    fn is_out(&self, peer: PeerId, certificate: &NodeCertificate) -> bool {
+        let (members, id) = (&self.members, certificate.organisation);
+        let of_another = members.nodes.get(&peer).is_some_and(|node| node.organisation != id);
+        certificate.genesis != self.genesis
+            || certificate.peer != peer
+            || members.shuns(&peer)
+            || of_another
+            || matches!(members.active(id), Err(NotAMember::Organisation { .. }))
+            || members.revoked_serials.contains(&(id, certificate.serial))
+            || self.time >= certificate.not_after
+            || self.is_issued_wrongly(certificate)
+    }
+
+    /// Whether a CA key that we know signed the certificate and will not count for it:
+    /// it has ended, or is another organisation's.
+    fn is_issued_wrongly(&self, certificate: &NodeCertificate) -> bool {
+        let next = self.height.saturating_add(1);
+        let organisations = self.members.organisations.values();
+        let mut keys = organisations.flat_map(|o| o.ca_keys.iter().map(|ca| (o.id, ca)));
+        keys.any(|(id, ca)| {
+            (id != certificate.organisation || ca.until <= next)
+                && certificate.is_signed_by(&ca.key)
+        })
     }
 }
 

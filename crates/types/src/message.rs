@@ -141,6 +141,12 @@ impl Message {
         }
     }
 
+    /// Whether it tells of final blocks or brings them: all that is taken of a peer
+    /// which cannot be judged yet.
+    pub const fn brings_blocks(&self) -> bool {
+        matches!(self, Self::Tip(_) | Self::Blocks(_))
+    }
+
     pub fn encode(&self) -> Vec<u8> {
         fn with(kind: u8, body: &dyn Encodable) -> Vec<u8> {
             let mut out = Vec::with_capacity(1 + body.length());

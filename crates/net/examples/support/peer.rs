@@ -28,6 +28,7 @@ use trefoil_net::{
     frame::{self, CONTROL_BYTES_MAX, Control, Frame},
     hello::Hello,
 };
+use trefoil_types::Message;
 
 use super::network;
 
@@ -98,6 +99,12 @@ pub fn proof(certificate: &[u8]) -> Vec<u8> {
     proof_of(1, 3, network.genesis, network.fork_id, certificate)
 }
 
+/// As [`proof`], of a peer that says it is at `height`.
+pub fn proof_at(height: u64, certificate: &[u8]) -> Vec<u8> {
+    let network = network();
+    frame_of(1, 3, network.genesis, network.fork_id, height, certificate)
+}
+
 pub fn proof_of(
     version: u16,
     kind: u8,
@@ -105,9 +112,20 @@ pub fn proof_of(
     fork_id: [u8; 4],
     certificate: &[u8],
 ) -> Vec<u8> {
+    frame_of(version, kind, genesis, fork_id, super::HEIGHT, certificate)
+}
+
+pub fn frame_of(
+    version: u16,
+    kind: u8,
+    genesis: B256,
+    fork_id: [u8; 4],
+    height: u64,
+    certificate: &[u8],
+) -> Vec<u8> {
     let mut body = version.to_be_bytes().to_vec();
     let certificate = certificate.to_vec().into();
-    Body { kind, genesis, fork_id, height: super::HEIGHT, certificate }.encode(&mut body);
+    Body { kind, genesis, fork_id, height, certificate }.encode(&mut body);
     [(body.len() as u16).to_be_bytes().as_slice(), &body].concat()
 }
 
@@ -185,6 +203,14 @@ impl Session {
     where
         W: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
+        Self::greet_as(wire, hello()).await
+    }
+
+    /// The same in another network.
+    pub async fn greet_as<W>(wire: W, hello: Hello) -> io::Result<Self>
+    where
+        W: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let selected = dialer_select_proto(wire, [YAMUX], Version::V1).await;
         let (_, wire) = selected.map_err(io::Error::other)?;
         let mut muxer = yamux::Connection::new(wire, yamux::Config::default(), yamux::Mode::Client);
@@ -210,11 +236,20 @@ impl Session {
         lanes.sort_by_key(|(lane, _)| USES.iter().position(|l| l == lane));
         read.extend(lanes.into_iter().map(|(_, stream)| stream));
         let mut session = Self { write, read, frozen, driver };
-        session.say(&Control::Hello(hello())).await?;
+        session.say(&Control::Hello(hello)).await?;
         session.say(&Control::Welcome).await?;
         session.hear().await?;
         session.hear().await?;
         Ok(session)
+    }
+
+    /// Sends a message on its lane.
+    pub async fn tell(&mut self, message: &Message) -> io::Result<()> {
+        let body = message.encode();
+        let stream = &mut self.write[message.lane() as usize];
+        stream.write_all(&(body.len() as u32).to_be_bytes()).await?;
+        stream.write_all(&body).await?;
+        stream.flush().await
     }
 
     async fn say(&mut self, control: &Control) -> io::Result<()> {

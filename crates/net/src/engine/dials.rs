@@ -40,7 +40,7 @@ pub(super) fn to_peer(peer: PeerId, address: SocketAddr) -> DialOpts {
 impl Engine {
     pub(super) fn dial(&mut self) {
         for (peer, address) in self.dialler.due(Instant::now()) {
-            if self.shared.banned_for(peer).is_some() || self.shared.is_revoked(peer) {
+            if self.shared.banned_for(peer).is_some() || self.shared.is_unwanted(peer) {
                 self.retry(peer);
                 continue;
             }
@@ -63,7 +63,7 @@ impl Engine {
     /// Whether a peer is neither here nor unwanted.
     pub(super) fn may_dial(&self, peer: PeerId) -> bool {
         let known = self.connections.values().any(|connection| connection.peer == peer);
-        let unwanted = self.shared.banned_for(peer).is_some() || self.shared.is_revoked(peer);
+        let unwanted = self.shared.banned_for(peer).is_some() || self.shared.is_unwanted(peer);
         peer != self.me && !known && !unwanted
     }
 

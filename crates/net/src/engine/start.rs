@@ -17,7 +17,7 @@ use trefoil_types::{PeerId, message::Lane};
 
 use super::{CONTENT_LINKS_MAX, Engine, ORDERS_MAX, REPORTS_MAX, SOFTWARE};
 use crate::{
-    Access, Config, Lanes, NetError, NetHandle, Timing,
+    Access, Config, Givers, Lanes, NetError, NetHandle, Timing,
     behaviour::{Behaviour, Protocols},
     dial::Dialler,
     discovery::Finder,
@@ -31,7 +31,11 @@ use crate::{
     transport,
 };
 
-pub(crate) async fn start(config: Config, timing: Timing) -> Result<(NetHandle, Lanes), NetError> {
+pub(crate) async fn start(
+    config: Config,
+    timing: Timing,
+    givers: Givers,
+) -> Result<(NetHandle, Lanes), NetError> {
     let me = PeerId(config.identity.public());
     // libp2p's TLS obeys it, whoever set it.
     if config.access.membership().is_some() && std::env::var_os("SSLKEYLOGFILE").is_some() {
@@ -77,6 +81,7 @@ pub(crate) async fn start(config: Config, timing: Timing) -> Result<(NetHandle, 
             listen_port: listen.port(),
         }),
         timing,
+        givers,
         door,
         strangers_in: StrangersRoom::default(),
         strangers_out: StrangersRoom::default(),

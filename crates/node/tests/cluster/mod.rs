@@ -36,6 +36,8 @@ pub struct Cluster {
     pub loss: Loss,
     pub blocks: Vec<BTreeMap<Height, Arc<RecoveredBlock>>>,
     pub blames: Vec<Order>,
+    /// Whose blocks were praised for it.
+    pub brought: Vec<PeerId>,
     pub equivocations: Vec<(usize, Event)>,
     replies: Vec<Reply>,
 }
@@ -147,6 +149,7 @@ impl Cluster {
             loss: Box::new(|_, _, _| false),
             blocks: vec![BTreeMap::new(); nodes],
             blames: vec![],
+            brought: vec![],
             equivocations: vec![],
             replies: vec![],
         };
@@ -222,6 +225,18 @@ impl Cluster {
         self.wire.retain(|_, (from, to, _)| pair(*from, *to) != pair(a, b));
         self.step(a, Input::Disconnected(peer(b)));
         self.step(b, Input::Disconnected(peer(a)));
+    }
+
+    /// Connects two nodes that were cut; `n` cannot judge the other yet.
+    pub fn connect_unjudged(&mut self, n: usize, other: usize) {
+        self.cut.remove(&pair(n, other));
+        self.step(n, Input::ConnectedUnjudged(peer(other)));
+        self.step(other, Input::Connected(peer(n)));
+    }
+
+    pub fn connect(&mut self, n: usize, other: usize) {
+        self.step(n, Input::Disconnected(peer(other)));
+        self.step(n, Input::Connected(peer(other)));
     }
 
     /// Makes a node believe that a killed one is connected again.
@@ -319,8 +334,13 @@ impl Cluster {
             }
         }
         self.replies.extend(effects.replies.into_iter().map(|(_, reply)| reply));
-        let blames = effects.orders.into_iter().filter(|o| matches!(o, Order::Blame { .. }));
-        self.blames.extend(blames);
+        for order in effects.orders {
+            match order {
+                Order::Blame { .. } => self.blames.push(order),
+                Order::Brought(peer) => self.brought.push(peer),
+                Order::Admission(_) | Order::Credit(_) => {}
+            }
+        }
         for event in effects.events {
             match event {
                 Event::Committed { block, .. } => self.committed(n, block),

@@ -125,7 +125,8 @@ impl Peers {
             let way = if peer["inbound"] == true { "in" } else { "out" };
             let [id, height, score, address] =
                 ["peerId", "height", "score", "address"].map(|key| plain(&peer[key]));
-            println!("{id:52}  {height:>9}  {way:3}  {score:>5}  {address}");
+            let judged = if peer["judged"] == false { "  not judged yet" } else { "" };
+            println!("{id:52}  {height:>9}  {way:3}  {score:>5}  {address}{judged}");
         }
         println!("{} connected", peers.len());
         Ok(())

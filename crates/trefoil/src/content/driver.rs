@@ -29,7 +29,7 @@ use trefoil_content::{
     },
 };
 use trefoil_net::{ContentLink, NetHandle};
-use trefoil_types::{Offence, OrganisationId, PeerId};
+use trefoil_types::{Offence, PeerId, Standing};
 
 pub use self::io::{Announced, Command, Event};
 use super::{
@@ -49,7 +49,7 @@ pub const EVENTS_MAX: usize = 4_096;
 
 struct Neighbour {
     streams: Peer,
-    organisation: Option<OrganisationId>,
+    standing: Standing,
     /// What it seeks and we did not have.
     wishes: BTreeSet<Resource>,
     announced: Option<Announced>,
@@ -139,12 +139,11 @@ impl Driver {
     }
 
     fn connected(&mut self, link: ContentLink) {
-        let (peer, organisation) = (link.peer, link.organisation);
+        let (peer, standing) = (link.peer, link.standing);
         self.left(peer);
         self.links += 1;
         let streams = Peer::start(link, self.links, self.event_to.clone());
-        let neighbour =
-            Neighbour { streams, organisation, wishes: BTreeSet::new(), announced: None };
+        let neighbour = Neighbour { streams, standing, wishes: BTreeSet::new(), announced: None };
         self.neighbours.insert(peer, neighbour);
         if let Some(announced) = self.announced {
             self.say(peer, announced.message());
@@ -185,6 +184,9 @@ impl Driver {
             Event::Arrived { resource, request, source, groups, bytes } => {
                 if let Some(topic) = self.topics.get_mut(&resource) {
                     topic.came(source, bytes);
+                }
+                if let Source::Peer(peer) = source {
+                    self.brought(peer);
                 }
                 if let Source::Web(web) = source
                     && self.origins.gave(resource, web)
@@ -252,8 +254,7 @@ impl Driver {
                 }
             }
             Command::Announced { reply } => {
-                let told = |(peer, n): (&PeerId, &Neighbour)| Some((*peer, n.announced?));
-                let _ = reply.send(self.neighbours.iter().filter_map(told).collect());
+                let _ = reply.send(self.told_of());
             }
             Command::Blame { peer, offence } => self.blame(peer, offence),
         }
@@ -312,6 +313,9 @@ impl Driver {
     }
 
     fn heard(&mut self, peer: PeerId, message: Message) {
+        if !self.is_judged(peer) && !gives(&message) {
+            return;
+        }
         match message {
             Message::Find { resource } => self.sought(peer, resource),
             Message::Offer { resource, size, origin, proof } => {
@@ -453,6 +457,9 @@ impl Driver {
     }
 
     fn say(&mut self, peer: PeerId, message: Message) {
+        if !self.is_judged(peer) && !asks(&message) {
+            return;
+        }
         let told = self.neighbours.get(&peer).map(|n| n.streams.say(message));
         self.unless_slow(peer, told);
     }
@@ -530,4 +537,26 @@ impl Driver {
             }
         }
     }
+}
+
+/// What may be heard of a peer that is not judged yet: what a newcomer needs to fetch
+/// from it.
+const fn gives(message: &Message) -> bool {
+    match message {
+        Message::Offer { .. }
+        | Message::News { .. }
+        | Message::Choke { .. }
+        | Message::Refuse { .. }
+        | Message::Snapshot { .. } => true,
+        Message::Find { .. }
+        | Message::Ask { .. }
+        | Message::Unask { .. }
+        | Message::Others { .. }
+        | Message::Origins { .. } => false,
+    }
+}
+
+/// What may be said to one: what it is asked for, and not what is here.
+const fn asks(message: &Message) -> bool {
+    matches!(message, Message::Find { .. } | Message::Ask { .. } | Message::Unask { .. })
 }

@@ -6,7 +6,7 @@ use alloy_primitives::Bytes;
 use serde::Serialize;
 use serde_json::json as value;
 use trefoil_node::{Call, Reply};
-use trefoil_types::{BAN_AT, Certificate, Evidence, Time, offence::RULES};
+use trefoil_types::{BAN_AT, Certificate, Evidence, Standing, Time, offence::RULES};
 
 use super::{
     Rpc, convert,
@@ -129,6 +129,7 @@ pub async fn peers(rpc: &Rpc) -> RpcResult {
             "connectedSinceMs": connected_ms,
             "address": link.map(|link| &link.address),
             "inbound": link.map(|link| link.inbound),
+            "judged": link.map(|link| link.standing != Standing::Unjudged),
             "score": link.map(|link| link.score),
             "bytesIn": link.map(|link| link.bytes_in),
             "bytesOut": link.map(|link| link.bytes_out),

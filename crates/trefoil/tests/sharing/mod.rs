@@ -23,7 +23,11 @@ pub fn peer(n: u8) -> PeerId {
 
 /// The network as node `n` of it, connected to those it knows.
 pub async fn net(n: u8, access: Access, known: &[Known]) -> (NetHandle, Lanes) {
-    let config = trefoil_net::Config {
+    trefoil_net::start(config(n, access, known)).await.unwrap()
+}
+
+pub fn config(n: u8, access: Access, known: &[Known]) -> trefoil_net::Config {
+    trefoil_net::Config {
         identity: key(n),
         listen: "127.0.0.1:0".parse().unwrap(),
         peers: known.to_vec(),
@@ -33,8 +37,7 @@ pub async fn net(n: u8, access: Access, known: &[Known]) -> (NetHandle, Lanes) {
         inbound_max: 64,
         inbound_per_source_max: 64,
         discovery: None,
-    };
-    trefoil_net::start(config).await.unwrap()
+    }
 }
 
 pub struct Node {
@@ -53,6 +56,18 @@ impl Node {
         known: &[Known],
         set: impl FnOnce(&mut ContentConfig),
     ) -> Self {
+        let net = net(n, access.clone(), known).await;
+        Self::over(net, n, dir, &access, set)
+    }
+
+    /// The same over a network that is there.
+    pub fn over(
+        (net, lanes): (NetHandle, Lanes),
+        n: u8,
+        dir: &Path,
+        access: &Access,
+        set: impl FnOnce(&mut ContentConfig),
+    ) -> Self {
         let mut config = ContentConfig {
             me: peer(n),
             organisation: access.membership().map(|held| held.certificate.organisation),
@@ -64,7 +79,6 @@ impl Node {
             credentials: Credentials::default(),
         };
         set(&mut config);
-        let (net, lanes) = net(n, access, known).await;
         let content = Content::start(config, net.clone(), lanes.content).unwrap();
         let at = (peer(n), net.listen_address());
         Self { content, net, at, _lanes: [lanes.consensus, lanes.catch_up, lanes.gossip] }

@@ -8,7 +8,8 @@ use std::{
 use trefoil_crypto::{B256, Claims, NodeCertificate, PeerId, Role, SecretKey, Serial};
 
 use crate::{
-    Admission, CaKey, Height, MemberNode, Members, NotAMember, Organisation, members::Status,
+    Admission, CaKey, Height, MemberNode, Members, NotAMember, Organisation, Standing,
+    members::Status,
 };
 
 const NOW: u64 = 1_000;
@@ -172,7 +173,7 @@ fn the_chain_decides_who_is_let_in_and_who_stays() {
         admission.members = Arc::new(members);
         let certificate = issue(&(row.certificate)(claims(row.n)), row.ca);
         let code = |judged: Result<(), NotAMember>| judged.err().map(|reason| reason.code());
-        let judged = code(admission.judge(peer(row.n), &certificate));
+        let judged = code(admission.judge(peer(row.n), &certificate).map(drop));
         assert_eq!(judged, row.newcomer, "newcomer: {}", row.what);
         let judged = code(admission.judge_again(peer(row.n), &certificate));
         assert_eq!(judged, row.standing, "standing: {}", row.what);
@@ -185,26 +186,136 @@ fn a_certificate_counts_for_its_own_key_only() {
     assert_eq!(stolen, Err(NotAMember::Peer { named: peer(2), proven: peer(3) }));
 }
 
+/// A peer that cannot be shown to be a member: what is wrong with it or its
+/// certificate, and what it is to a node that its operator told its key, if it claims
+/// to be further. `None`: refused all the same.
+struct Claimant {
+    what: &'static str,
+    row: Row,
+    named_and_further: Option<Standing>,
+}
+
+fn claimant(what: &'static str, change: fn(&mut Row)) -> Claimant {
+    let mut row = row(what, None, None);
+    change(&mut row);
+    Claimant { what, row, named_and_further: None }
+}
+
+/// Newer blocks may prove it a member.
+fn curable(what: &'static str, change: fn(&mut Row)) -> Claimant {
+    Claimant { named_and_further: Some(Standing::Unjudged), ..claimant(what, change) }
+}
+
+const UNKNOWN_CA: u8 = 104;
+
+fn claimants() -> Vec<Claimant> {
+    vec![
+        curable("by a CA key that nobody knows", |row| row.ca = UNKNOWN_CA),
+        curable("self-signed", |row| row.ca = 2),
+        curable("of an organisation that nobody knows", |row| {
+            row.certificate = |c| Claims { organisation: 9, ..c };
+            row.ca = UNKNOWN_CA;
+        }),
+        curable("a validator that is none yet", |row| {
+            row.certificate = |c| Claims { role: Role::Validator, ..c };
+        }),
+        curable("not valid yet", |row| row.certificate = |c| Claims { not_before: NOW + 1, ..c }),
+        curable("by a CA key before its height", |row| row.ca = 102),
+        claimant("its key was revoked", |row| {
+            row.ca = UNKNOWN_CA;
+            row.chain = |_, m| {
+                let node = m.nodes[&peer(7)].clone();
+                m.nodes.insert(peer(2), MemberNode { revoked: true, ..node });
+            };
+        }),
+        claimant("its key was revoked, and it names an organisation that nobody knows", |row| {
+            row.certificate = |c| Claims { organisation: 9, ..c };
+            row.ca = UNKNOWN_CA;
+            row.chain = |_, m| {
+                let node = m.nodes[&peer(7)].clone();
+                m.nodes.insert(peer(2), MemberNode { revoked: true, ..node });
+            };
+        }),
+        claimant("of a suspended organisation, and it names one that nobody knows", |row| {
+            row.n = 7;
+            row.certificate = |c| Claims { organisation: 9, ..c };
+            row.ca = UNKNOWN_CA;
+            row.chain = |_, m| organisation(m).status = Status::Suspended;
+        }),
+        claimant("it belongs elsewhere", |row| {
+            row.n = 7;
+            row.certificate = |c| Claims { organisation: 2, ..c };
+            row.ca = UNKNOWN_CA;
+        }),
+        claimant("its organisation was removed", |row| {
+            row.ca = UNKNOWN_CA;
+            row.chain = |_, m| organisation(m).status = Status::Removed;
+        }),
+        claimant("its serial was revoked", |row| {
+            row.ca = UNKNOWN_CA;
+            row.chain = |_, m| _ = m.revoked_serials.insert((1, Serial([2; 20])));
+        }),
+        claimant("its CA key has ended", |row| {
+            row.chain = |_, m| organisation(m).ca_keys[0].until = TIP + 1;
+        }),
+        claimant("its CA key has ended, and it says validator", |row| {
+            row.certificate = |c| Claims { role: Role::Validator, ..c };
+            row.chain = |_, m| organisation(m).ca_keys[0].until = TIP + 1;
+        }),
+        claimant("by another organisation's CA key", |row| row.ca = 103),
+        claimant("by a known CA key, for an organisation that nobody knows", |row| {
+            row.certificate = |c| Claims { organisation: 9, ..c };
+        }),
+        claimant("expired", |row| {
+            row.ca = UNKNOWN_CA;
+            row.chain = |a, _| a.time = 2_000;
+        }),
+        claimant("expired, and it says validator", |row| {
+            row.certificate = |c| Claims { role: Role::Validator, ..c };
+            row.chain = |a, _| a.time = 2_000;
+        }),
+        claimant("of another network", |row| {
+            row.certificate = |c| Claims { genesis: B256::repeat_byte(1), ..c };
+        }),
+    ]
+}
+
+/// What is claimed makes nobody a member; it makes a named peer one that is not
+/// judged, if only newer blocks are lacking to judge it.
 #[test]
-fn only_what_newer_blocks_may_cure_is_excused_and_only_of_who_is_further() {
-    let chain = admission(members());
-    let judge = |claims: &Claims, ca| {
-        let certificate = issue(claims, ca);
-        (chain.judge(claims.peer, &certificate).unwrap_err(), certificate)
-    };
-    let unknown_ca = judge(&claims(2), 104);
-    let new_organisation = judge(&Claims { organisation: 9, ..claims(2) }, 104);
-    let new_validator = judge(&Claims { role: Role::Validator, ..claims(2) }, 101);
-    for (reason, certificate) in [&unknown_ca, &new_organisation, &new_validator] {
-        assert!(chain.is_behind(TIP + 1, certificate, reason), "{reason}");
-        assert!(!chain.is_behind(TIP, certificate, reason), "{reason}");
+fn a_claimed_height_buys_a_trial_and_only_who_is_named_and_not_known_to_be_out() {
+    for Claimant { what, row, named_and_further } in claimants() {
+        let mut members = members();
+        let mut admission = admission(members.clone());
+        (row.chain)(&mut admission, &mut members);
+        admission.members = Arc::new(members);
+        let certificate = issue(&(row.certificate)(claims(row.n)), row.ca);
+        for height in [0, TIP, TIP + 1, 1 << 40, Height::MAX] {
+            for named in [false, true] {
+                let standing = admission.admit(peer(row.n), &certificate, height, named).ok();
+                let expected = named_and_further.filter(|_| named && height > TIP);
+                assert_eq!(standing, expected, "{what}; height {height}, named {named}");
+            }
+        }
     }
-    // 102 is a key that we know, and it does not count now.
-    let (reason, certificate) = judge(&claims(2), 102);
-    assert!(!chain.is_behind(TIP + 1, &certificate, &reason));
-    for reason in [NotAMember::Revoked, NotAMember::Serial(Serial([2; 20]))] {
-        assert!(!chain.is_behind(TIP + 1, &certificate, &reason), "{reason}");
+    let stolen = issue(&claims(2), UNKNOWN_CA);
+    let admitted = admission(members()).admit(peer(3), &stolen, 1 << 40, true);
+    assert_eq!(admitted, Err(NotAMember::Peer { named: peer(2), proven: peer(3) }));
+}
+
+/// Of who is judged the organisation is what the chain verifies.
+#[test]
+fn who_is_judged_is_a_member_whatever_it_claims_besides() {
+    for (n, height, named) in [(2, 0, false), (2, 1 << 40, true), (7, TIP, true)] {
+        let admitted = admission(members()).admit(peer(n), &issue(&claims(n), 101), height, named);
+        assert_eq!(admitted, Ok(Standing::Member(1)), "node {n}");
     }
+    // Its blocks prove it.
+    let mut later = admission(members());
+    let certificate = issue(&claims(2), 102);
+    assert_eq!(later.admit(peer(2), &certificate, 60, true), Ok(Standing::Unjudged));
+    later.height = 49;
+    assert_eq!(later.admit(peer(2), &certificate, 60, true), Ok(Standing::Member(1)));
 }
 
 #[test]

@@ -1,14 +1,14 @@
 //! How peers that have a resource are found, and how they come to be sources of the
 //! swarm.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{task, time::sleep};
 use trefoil_content::{
     message::{Message, OTHERS_MAX},
     swarm::{Input, Resource, Role, Source},
 };
-use trefoil_types::{Offence, PeerId};
+use trefoil_types::{Offence, PeerId, Standing};
 
 use super::{
     super::{
@@ -16,7 +16,7 @@ use super::{
         library::Held,
         topic::{Seeking, Topic},
     },
-    Driver, Event,
+    Announced, Driver, Event,
 };
 
 /// What one peer seeks and this node does not have, at most.
@@ -124,7 +124,33 @@ impl Driver {
 
     /// Whether a peer may know that this node has something, and have it.
     fn may_have(&self, peer: PeerId, held: &Held) -> bool {
-        held.allow.admits(self.neighbours.get(&peer).and_then(|neighbour| neighbour.organisation))
+        match self.neighbours.get(&peer).map(|neighbour| neighbour.standing) {
+            Some(Standing::Member(organisation)) => held.allow.admits(Some(organisation)),
+            Some(Standing::Public) => held.allow.admits(None),
+            Some(Standing::Unjudged) | None => false,
+        }
+    }
+
+    pub(super) fn is_judged(&self, peer: PeerId) -> bool {
+        let standing = self.neighbours.get(&peer).map(|neighbour| neighbour.standing);
+        standing != Some(Standing::Unjudged)
+    }
+
+    /// What peers told of their newest snapshots. Who is not judged counts for nothing
+    /// where a member has spoken: it would win by the height that it claims.
+    pub(super) fn told_of(&self) -> BTreeMap<PeerId, Announced> {
+        let told = self.neighbours.iter().filter_map(|(peer, n)| Some((*peer, n.announced?)));
+        let (judged, others): (BTreeMap<_, _>, _) =
+            told.partition(|(peer, _)| self.is_judged(*peer));
+        if judged.is_empty() { others } else { judged }
+    }
+
+    /// Bytes that were asked for came and verified: a peer that is not judged yet gives a
+    /// newcomer what it needs to judge it.
+    pub(super) fn brought(&self, peer: PeerId) {
+        if !self.is_judged(peer) {
+            self.net.brought(peer);
+        }
     }
 
     pub(super) fn offer(&mut self, peer: PeerId, resource: Resource) {
@@ -144,9 +170,11 @@ impl Driver {
     }
 
     fn join(&mut self, peer: PeerId, resource: Resource, role: Role) {
-        // Nothing is told or served to whom it is not joined with.
+        // Nothing is told or served to whom it is not joined with. Of who is not judged
+        // what is open is taken, and `heard` and `say` see to it that nothing is given.
         let held = self.topics.get(&resource).and_then(Topic::held);
-        if !held.is_some_and(|held| self.may_have(peer, held)) {
+        let takes = |held: &Held| !self.is_judged(peer) && held.allow.is_open();
+        if !held.is_some_and(|held| self.may_have(peer, held) || takes(held)) {
             return;
         }
         let Some(topic) = self.topics.get_mut(&resource) else { return };
