@@ -181,7 +181,7 @@ async fn members_of_other_organisations_are_answered_as_if_it_were_unknown() {
         // Nor does it come in by offering it.
         let size = 100_000;
         let resource = resource(&link);
-        let proof = node.content.open(link.id).await.unwrap().last_group().unwrap();
+        let proof = node.content.open(link.id, u64::MAX).await.unwrap().last_group().unwrap();
         stranger.say(Message::Offer { resource, size, origin: false, proof }).await;
         stranger.is_refused(resource, open).await;
     }
