@@ -139,6 +139,15 @@ impl Layout {
         self.part_bytes(&self.part(piece))
     }
 
+    /// The pieces that hold these groups of a file.
+    pub fn pieces_of_groups(&self, part: &Part) -> Range<u32> {
+        let Some(span) = self.files.get(part.file as usize) else { return 0..0 };
+        let last = span.bytes.div_ceil(self.group_bytes).max(1).div_ceil(self.piece_groups);
+        let start = (part.groups.start / self.piece_groups).min(last);
+        let end = part.groups.end.div_ceil(self.piece_groups).clamp(start, last);
+        span.first_piece + start as u32..span.first_piece + end as u32
+    }
+
     /// The pieces that hold these bytes of a file. What lies beyond it is cut.
     pub fn pieces_of(&self, file: u32, bytes: Range<u64>) -> Range<u32> {
         let Some(span) = self.files.get(file as usize) else { return 0..0 };

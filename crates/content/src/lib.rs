@@ -18,6 +18,7 @@ mod news;
 mod origin;
 mod path;
 pub mod proof;
+mod runs;
 mod store;
 pub mod swarm;
 mod varint;
@@ -31,7 +32,8 @@ pub use manifest::{Entry, MANIFEST_BYTES_MAX, Manifest, ManifestError};
 pub use news::{News, NewsError};
 pub use origin::{ORIGIN_BYTES_MAX, ORIGINS_MAX, Origin, OriginError};
 pub use path::{PATH_BYTES_MAX, PathError, check as check_path};
-pub use store::{Content, Files, PartialStore};
+pub use runs::Runs;
+pub use store::{Content, Files, PartialStore, Reader};
 
 #[cfg(test)]
 mod tests;

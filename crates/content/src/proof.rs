@@ -36,8 +36,13 @@ pub enum ProofError {
     Short { group: u64 },
     #[error("more came than was asked for")]
     Excess,
-    #[error("group {group} is not here, or its bytes on disk have changed")]
+    #[error("group {group} is not here")]
     NotHere { group: u64 },
+    #[error(
+        "{} of group {group} are not what they were: they have changed on disk",
+        if *of == What::Hashes { "the hashes" } else { "the bytes" }
+    )]
+    Damaged { group: u64, of: What },
     #[error("{0} bytes; at most {BYTES_MAX} are taken")]
     TooLarge(u64),
     #[error(transparent)]
@@ -124,6 +129,8 @@ pub enum What {
     Groups,
     /// Only the proof: a group takes no bytes.
     Hashes,
+    /// Only the groups, for who reads here; their proof is verified all the same.
+    Bare,
 }
 
 impl Walk {
@@ -165,7 +172,7 @@ impl Walk {
         let node = self.ahead.last()?;
         Some(match (is_group(node), self.what) {
             (false, _) => PAIR_BYTES,
-            (true, What::Groups) => self.group_bytes(node.groups.start),
+            (true, What::Groups | What::Bare) => self.group_bytes(node.groups.start),
             (true, What::Hashes) => 0,
         })
     }
@@ -289,9 +296,12 @@ impl Verifier {
                 take(group, item)?;
             } else {
                 let mut pair = [0; PAIR_BYTES];
-                hashes.read_at(at + node.place * PAIR_BYTES as u64, &mut pair)?;
-                if !is_right(&node, &pair) {
-                    return Err(ProofError::NotHere { group });
+                match hashes.read_at(at + node.place * PAIR_BYTES as u64, &mut pair) {
+                    Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => {
+                        return Err(error.into());
+                    }
+                    Ok(()) if is_right(&node, &pair) => {}
+                    _ => return Err(ProofError::NotHere { group }),
                 }
                 walk.descend(&node, &pair);
             }
@@ -336,6 +346,12 @@ impl Encoder {
         self.0.ahead.is_empty()
     }
 
+    /// The first group that is asked for and cannot be given for this node.
+    fn damaged(&self, node: &Node) -> ProofError {
+        let of = if is_group(node) { What::Groups } else { What::Hashes };
+        ProofError::Damaged { group: node.groups.start.max(self.0.asked.start), of }
+    }
+
     /// Appends whole groups and pairs to `out` until it has `enough` bytes or all
     /// was given. `source` is the file that the encoder was made for.
     pub fn fill(
@@ -363,12 +379,15 @@ impl Encoder {
                 out.truncate(start);
                 return Err(match read {
                     Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => error.into(),
-                    _ => ProofError::NotHere { group: node.groups.start },
+                    _ => self.damaged(&node),
                 });
             }
             if !is_group(&node) {
                 let pair = <[u8; PAIR_BYTES]>::try_from(&out[start..]).expect("a pair");
                 self.0.descend(&node, &pair);
+                if self.0.what == What::Bare {
+                    out.truncate(start);
+                }
             }
         }
         Ok(())

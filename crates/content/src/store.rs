@@ -5,7 +5,9 @@
 //! a group is believed after a restart only if its bytes and the hashes above it
 //! were synced, so that a crash at any point leaves groups that verify and loses
 //! only what came since the last sync. The map of groups is kept twice and
-//! written in turn, each under a hash: a torn one is not believed.
+//! written in turn, each under a hash: a torn one is not believed. Bytes leave
+//! only by [`Reader`] and [`Encoder`], which verify each group that they read.
+//! Sizes may be mere claims: none of them makes memory or a file.
 
 use std::{
     io,
@@ -18,11 +20,13 @@ use trefoil_types::DiskFile;
 use crate::{
     BYTES_MAX, Bits, GROUP_BYTES, Layout, Part, groups,
     proof::{self, Encoder, ProofError, Source, Verified, Verifier, What},
+    runs::Runs,
 };
 
-/// Sequence number before the map, hash behind it.
-const SEQUENCE_BYTES: usize = 8;
-const CHECK_BYTES: usize = 32;
+mod map;
+mod reader;
+
+pub use reader::Reader;
 
 /// The files on disk of one resource.
 #[derive(Clone, Debug)]
@@ -59,14 +63,13 @@ pub struct PartialStore {
     /// `None`: all is here, and stays.
     map: Option<Arc<dyn DiskFile>>,
     /// What is written, and can be served.
-    here: Mutex<Bits>,
+    here: Mutex<Runs>,
     /// What was synced, under the map's newest number.
-    synced: Mutex<(u64, Bits)>,
+    synced: Mutex<(u64, Runs)>,
 }
 
 impl PartialStore {
     /// Opens what an earlier life left, or begins anew. `key` names the resource.
-    /// A file's length costs nothing where files are sparse.
     pub fn open(
         key: [u8; 32],
         contents: impl IntoIterator<Item = Content>,
@@ -74,7 +77,6 @@ impl PartialStore {
     ) -> Result<Self, ProofError> {
         let mut store = Self::new(key, contents, Some(files.data), files.hashes)?;
         store.read_maps(files.map)?;
-        store.lengthen()?;
         Ok(store)
     }
 
@@ -87,23 +89,7 @@ impl PartialStore {
     ) -> Result<Self, ProofError> {
         let mut store = Self::new(key, [content], None, hashes)?;
         store.read_maps(map)?;
-        store.lengthen()?;
         Ok(store)
-    }
-
-    fn read_maps(&mut self, map: Arc<dyn DiskFile>) -> io::Result<()> {
-        self.map = Some(map);
-        let mut newest = (0, Bits::none(self.groups));
-        for slot in 0..2 {
-            if let Some((sequence, here)) = self.read_map(slot)?
-                && sequence > newest.0
-            {
-                newest = (sequence, here);
-            }
-        }
-        self.here = Mutex::new(newest.1.clone());
-        self.synced = Mutex::new(newest);
-        Ok(())
     }
 
     /// All is here: files that were hashed where they are.
@@ -114,7 +100,7 @@ impl PartialStore {
         hashes: Arc<dyn DiskFile>,
     ) -> Result<Self, ProofError> {
         let mut store = Self::new(key, contents, Some(data), hashes)?;
-        store.here = Mutex::new(Bits::all(store.groups));
+        store.here = Mutex::new(Runs::all(store.groups));
         Ok(store)
     }
 
@@ -133,7 +119,7 @@ impl PartialStore {
             hashes_at += proof::hashes_bytes(size);
             first_group += groups(size);
         }
-        let none = Bits::none(first_group);
+        let none = Runs::none(first_group);
         let (here, synced) = (Mutex::new(none.clone()), Mutex::new((0, none)));
         Ok(Self { key, places, groups: first_group, bytes, data, hashes, map: None, here, synced })
     }
@@ -144,18 +130,18 @@ impl PartialStore {
     }
 
     /// The groups that are here, synced or not; those of all files in one row.
-    pub fn here(&self) -> Bits {
+    pub fn here(&self) -> Runs {
         lock(&self.here).clone()
     }
 
     /// The groups that a crash leaves.
-    pub fn synced(&self) -> Bits {
+    pub fn synced(&self) -> Runs {
         lock(&self.synced).1.clone()
     }
 
     /// All of it was written where it is, with its hashes.
     pub fn all_is_here(&self) {
-        *lock(&self.here) = Bits::all(self.groups);
+        *lock(&self.here) = Runs::all(self.groups);
     }
 
     pub fn is_whole(&self) -> bool {
@@ -165,6 +151,21 @@ impl PartialStore {
     /// How many groups of a part are here from its start, without a gap.
     pub fn prefix(&self, part: &Part) -> u64 {
         lock(&self.here).prefix(self.row(part))
+    }
+
+    /// Whether all groups of a part are here.
+    pub fn has(&self, part: &Part) -> bool {
+        lock(&self.here).has_all(self.row(part))
+    }
+
+    /// Whether its files are ours to write: not those of a user, shared where they are.
+    pub fn is_ours(&self) -> bool {
+        self.map.is_some()
+    }
+
+    /// These groups are not here any more: their bytes have changed on disk.
+    pub fn lose(&self, part: &Part) {
+        lock(&self.here).remove(self.row(part));
     }
 
     /// The pieces all of whose groups are here.
@@ -195,7 +196,8 @@ impl PartialStore {
                 if let Some(data) = &self.data {
                     data.write_at(place.data_at + group * GROUP_BYTES, bytes)?;
                 }
-                lock(&self.here).insert(place.first_group + group);
+                let group = place.first_group + group;
+                lock(&self.here).insert(group..group + 1);
                 Ok(())
             }
         }
@@ -231,7 +233,8 @@ impl PartialStore {
         }
         self.hashes.sync()?;
         let sequence = synced.0 + 1;
-        map.write_at(self.slot_at(sequence % 2), &self.map_bytes(sequence, &here))?;
+        let bytes = self.map_bytes(sequence, &here);
+        map.write_at(self.slot_at(sequence % 2), &bytes)?;
         map.sync()?;
         *synced = (sequence, here);
         Ok(())
@@ -239,12 +242,17 @@ impl PartialStore {
 
     /// Gives a part that is here, with its proof: see [`PartialStore::encode`].
     pub fn encoder(&self, part: &Part) -> Result<Encoder, ProofError> {
+        self.give(self.what(), part)
+    }
+
+    /// What gives a part that is here.
+    fn give(&self, what: What, part: &Part) -> Result<Encoder, ProofError> {
         let here = self.prefix(part);
         if part.groups.start + here < part.groups.end {
             return Err(ProofError::NotHere { group: part.groups.start + here });
         }
         let place = self.place(part);
-        Encoder::new(self.what(), place.root, place.size, part.groups.clone())
+        Encoder::new(what, place.root, place.size, part.groups.clone())
     }
 
     /// Appends to `out` what an encoder of a part of `file` gives next, until
@@ -266,12 +274,6 @@ impl PartialStore {
         encoder.fill(&source, out, enough)
     }
 
-    /// Reads bytes of a file, all of which are here.
-    pub fn read(&self, file: u32, offset: u64, buf: &mut [u8]) -> io::Result<()> {
-        let data = self.data.as_ref().ok_or(io::ErrorKind::NotFound)?;
-        data.read_at(self.places[file as usize].data_at + offset, buf)
-    }
-
     fn what(&self) -> What {
         if self.data.is_some() { What::Groups } else { What::Hashes }
     }
@@ -285,60 +287,9 @@ impl PartialStore {
         let first = self.place(part).first_group;
         first + part.groups.start..first + part.groups.end
     }
-
-    fn lengthen(&self) -> io::Result<()> {
-        let hashes = self.places.iter().map(|place| proof::hashes_bytes(place.size)).sum();
-        let data = self.data.as_ref().map(|data| (data, self.bytes));
-        for (file, len) in data.into_iter().chain([(&self.hashes, hashes)]) {
-            if file.len()? != len {
-                file.set_len(len)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn slot_bytes(&self) -> usize {
-        SEQUENCE_BYTES + self.groups.div_ceil(8) as usize + CHECK_BYTES
-    }
-
-    fn slot_at(&self, slot: u64) -> u64 {
-        slot * self.slot_bytes() as u64
-    }
-
-    fn map_bytes(&self, sequence: u64, here: &Bits) -> Vec<u8> {
-        let mut bytes = sequence.to_le_bytes().to_vec();
-        bytes.extend(here.to_bytes());
-        let check = self.check(&bytes);
-        bytes.extend(check);
-        bytes
-    }
-
-    /// Binds a map to its resource, so that no other's is believed.
-    fn check(&self, bytes: &[u8]) -> [u8; CHECK_BYTES] {
-        let mut hasher = blake3::Hasher::new_keyed(&self.key);
-        hasher.update(&self.bytes.to_le_bytes()).update(bytes);
-        *hasher.finalize().as_bytes()
-    }
-
-    fn read_map(&self, slot: u64) -> io::Result<Option<(u64, Bits)>> {
-        let Some(map) = &self.map else { return Ok(None) };
-        let mut bytes = vec![0; self.slot_bytes()];
-        match map.read_at(self.slot_at(slot), &mut bytes) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
-            Err(error) => return Err(error),
-        }
-        let (body, check) = bytes.split_at(bytes.len() - CHECK_BYTES);
-        if self.check(body) != check {
-            return Ok(None);
-        }
-        let (sequence, map) = body.split_at(SEQUENCE_BYTES);
-        let sequence = u64::from_le_bytes(sequence.try_into().expect("8 bytes"));
-        Ok(Bits::from_bytes(self.groups, map).map(|here| (sequence, here)))
-    }
 }
 
-/// Bits are changed by single steps: a panic elsewhere leaves them whole.
+/// Runs are changed by single steps: a panic elsewhere leaves them whole.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -105,6 +105,7 @@ impl Swarm {
             | Input::Choked { resource, .. }
             | Input::Arrived { resource, .. }
             | Input::Failed { resource, .. }
+            | Input::Lost { resource, .. }
             | Input::Asked { resource, .. }
             | Input::Unasked { resource, .. }
             | Input::Served { resource, .. } => {

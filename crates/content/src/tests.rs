@@ -1,8 +1,10 @@
 //! What is named, listed, verified and stored, each by itself.
 
+mod claims;
 mod messages;
 mod names;
 mod proofs;
+mod reading;
 mod stores;
 
 use std::sync::Arc;

@@ -255,3 +255,25 @@ fn no_more_is_asked_of_a_peer_than_it_takes() {
     let more = asks(&bench.step(Input::Arrived { resource: RESOURCE, request, groups: 1 }));
     assert_eq!(more.len(), 1);
 }
+
+#[test]
+fn what_changed_on_disk_is_refused_and_asked_for_anew() {
+    let mut bench = Bench::new(Bits::all(PIECES.into()));
+    assert_eq!(asks(&bench.holder(1, 0..PIECES)), []);
+    let (resource, pieces) = (RESOURCE, [3, 7].into());
+    let asked = asks(&bench.step(Input::Lost { resource, pieces }));
+    let mut pieces: Vec<u32> = asked.iter().map(|(_, _, piece)| *piece).collect();
+    pieces.sort_unstable();
+    assert_eq!(pieces, [3, 7]);
+    let (ticket, peer) = (Ticket(1), peer(1));
+    let refused = bench.step(Input::Asked { resource, peer, ticket, piece: 3, from: 0 });
+    let why = Refusal::Missing;
+    assert!(refused.contains(&Effect::Refuse { resource, peer, ticket, why }), "{refused:?}");
+    let mut done = Vec::new();
+    for (request, ..) in asked {
+        assert!(!done.contains(&Effect::Done { resource }));
+        done = bench.step(Input::Arrived { resource, request, groups: 4 });
+    }
+    assert!(done.contains(&Effect::Done { resource }), "{done:?}");
+    assert_eq!(bench.swarm.pieces_here(resource), Some(PIECES.into()));
+}

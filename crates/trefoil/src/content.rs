@@ -10,6 +10,7 @@ mod export;
 pub mod gateway;
 pub mod http;
 mod library;
+mod mending;
 mod origins;
 mod peer;
 pub mod sealed;
@@ -35,7 +36,7 @@ use tokio::{
     task::spawn_blocking,
 };
 use trefoil_content::{
-    AllowList, ContentId, Kind, Link, Origin,
+    AllowList, ContentId, Kind, Link, Manifest, Origin,
     swarm::{Manner, Rates, Resource},
 };
 use trefoil_net::{ContentLink, NetHandle, PROVIDED_MAX};
@@ -51,7 +52,7 @@ use self::{
     driver::{Command, Driver, EVENTS_MAX},
     library::Library,
     origins::Origins,
-    topic::{Seeking, Want},
+    topic::{Measure, Seeking, Want},
     web::{Credentials, Http, Reach, Reading, Server},
 };
 
@@ -112,6 +113,21 @@ pub enum FetchError {
         among(here)
     )]
     OtherList { id: ContentId, here: AllowList },
+    #[error("{id} has {is} bytes; {most} are the most that is taken here")]
+    TooLong { id: ContentId, is: u64, most: u64 },
+    /// It is larger than there is room for.
+    #[error("{0}")]
+    NoRoom(String),
+    #[error(
+        "{what} are not those of {id} any more: the file, or what is kept of its hashes, has changed since it was put; put it again under its new id, or put back what it was"
+    )]
+    Changed { id: ContentId, what: String },
+    #[error(
+        "{what} have changed on disk and are not those of {id} any more, and nobody gave them anew; check the disk, and try again when somebody is connected who has it"
+    )]
+    Damaged { id: ContentId, what: String },
+    #[error("{0}")]
+    Output(String),
     #[error("no file {0:?} in the directory")]
     NoFile(String),
     #[error("the node is stopping")]
@@ -120,7 +136,12 @@ pub enum FetchError {
 
 impl From<LibraryError> for FetchError {
     fn from(error: LibraryError) -> Self {
-        Self::Library(error.to_string())
+        match error {
+            LibraryError::Quota { .. } | LibraryError::NoRoom { .. } => {
+                Self::NoRoom(error.to_string())
+            }
+            error => Self::Library(error.to_string()),
+        }
     }
 }
 
@@ -153,6 +174,18 @@ pub struct Selection {
     pub range: Option<Range<u64>>,
     /// In order, for who reads along.
     pub sequential: bool,
+    /// It is not kept in the store, so that the quota does not count.
+    pub apart: bool,
+}
+
+impl Selection {
+    /// What of a resource comes for it, of which only the id is known.
+    fn measure(&self, kind: Kind) -> Measure {
+        // Of a directory, all of the manifest comes.
+        let range = self.range.as_ref().filter(|_| kind != Kind::Directory);
+        let wanted = range.map_or(u64::MAX, |range| range.end.saturating_sub(range.start));
+        Measure { wanted, most: u64::MAX, kept: !self.apart }
+    }
 }
 
 /// The hand on this node's content; clone freely.
@@ -177,7 +210,7 @@ impl Content {
         net: NetHandle,
         links: mpsc::Receiver<ContentLink>,
     ) -> Result<Self, LibraryError> {
-        let library = Arc::new(Library::open(&config.dir)?);
+        let library = Arc::new(Library::open(&config.dir, config.quota)?);
         let (event_to, events) = mpsc::channel(EVENTS_MAX);
         let (commands, waiting) = mpsc::channel(COMMANDS_MAX);
         let ContentConfig { me, organisation, manner, rates, quota, .. } = config;
@@ -216,7 +249,8 @@ impl Content {
         self.close(id).await;
         // Whoever sought it already is told.
         for resource in library::resources(id, &allow) {
-            let _ = self.ask(|reply| Command::Store { resource, reply }).await;
+            let store = |reply| Command::Store { resource, begin: false, reply };
+            let _ = self.ask(store).await;
         }
         self.provide();
         Ok(id)
@@ -275,59 +309,113 @@ impl Content {
     /// directory. Dropping the future ends the fetch; what came stays.
     ///
     /// # Errors
-    /// When its size is not what the link says, the disk fails, or it is removed
-    /// meanwhile.
+    /// When its size is not what the link says or there is no room for it, the disk
+    /// fails, or it is removed meanwhile.
     pub async fn get(&self, link: &Link, selection: Selection) -> Result<Arc<Held>, FetchError> {
-        let file = self.store(link).await?;
+        let file = self.store(link, selection.measure(link.id.kind)).await?;
         if link.id.kind != Kind::Directory {
-            check_size(link, &file)?;
-            let pieces = pieces(&file, 0, file.layout.bytes(), selection.range);
-            self.fetch(&file, pieces, selection.sequential).await?;
+            check_size(link, file.layout.bytes())?;
+            let pieces = pieces(&file, 0, file.layout.bytes(), selection.range.clone());
+            self.fetch(&file, pieces, &selection).await?;
             return self.finished(file);
         }
-        let tree = self.tree(&file).await?;
-        check_size(link, &tree)?;
+        let tree = self.tree(link, &file, &selection).await?;
         let pieces = match &selection.path {
             None => 0..tree.layout.pieces(),
             Some(path) => {
                 let (at, size) = tree.file(path).ok_or(FetchError::NoFile(path.clone()))?;
-                pieces(&tree, at, size, selection.range)
+                pieces(&tree, at, size, selection.range.clone())
             }
         };
-        self.fetch(&tree, pieces, selection.sequential).await?;
+        self.fetch(&tree, pieces, &selection).await?;
         self.finished(tree)
     }
 
     /// The store of a resource, found first if it is not here: the files' for a
-    /// directory.
+    /// directory. Of a file that is not here yet, `wanted` bytes are to come.
     ///
     /// # Errors
-    /// When the disk fails.
-    pub async fn open(&self, id: ContentId) -> Result<Arc<Held>, FetchError> {
-        let file = self.store(&id.into()).await?;
+    /// When there is no room for it, or the disk fails.
+    pub async fn open(&self, id: ContentId, wanted: u64) -> Result<Arc<Held>, FetchError> {
+        let mut measure = Selection::default().measure(id.kind);
+        let link = id.into();
         match id.kind {
-            Kind::Directory => self.tree(&file).await,
-            Kind::File | Kind::Sealed => Ok(file),
+            Kind::Directory => {
+                let manifest = self.store(&link, measure).await?;
+                // Which of its files is wanted, and whether there is room, is said later.
+                let some = Selection { path: Some(String::new()), ..Selection::default() };
+                self.tree(&link, &manifest, &some).await
+            }
+            Kind::File | Kind::Sealed => {
+                measure.wanted = wanted;
+                self.store(&link, measure).await
+            }
         }
     }
 
     /// The files of a directory, once its manifest is here.
-    async fn tree(&self, manifest: &Arc<Held>) -> Result<Arc<Held>, FetchError> {
+    async fn tree(
+        &self,
+        link: &Link,
+        manifest: &Arc<Held>,
+        selection: &Selection,
+    ) -> Result<Arc<Held>, FetchError> {
         let id = manifest.id;
-        self.fetch(manifest, 0..manifest.layout.pieces(), false).await?;
+        self.fetch(manifest, 0..manifest.layout.pieces(), selection).await?;
         // The files' store is opened by what is on disk.
         tokio::task::block_in_place(|| manifest.store.sync())?;
         let resource = Resource::tree(id.root).among(&manifest.allow);
-        let tree = self.ask(|reply| Command::Store { resource, reply }).await?;
-        let tree = tree.ok_or_else(|| FetchError::Library("its manifest is malformed".into()))?;
-        let bytes = tree.layout.bytes();
+        let store = |begin| self.ask(move |reply| Command::Store { resource, begin, reply });
+        if let Ok(Some(tree)) = store(false).await? {
+            check_size(link, tree.layout.bytes())?;
+            return Ok(tree);
+        }
+        // What it says is claimed until it is admitted; and it may have changed on disk.
+        let encoded = self.read(manifest, 0, 0..manifest.layout.bytes()).await?;
+        let odd = |error: &dyn std::fmt::Display| FetchError::Library(error.to_string());
+        let files = Manifest::decode(&encoded).map_err(|error| odd(&error))?;
+        let bytes = files.layout().map_err(|error| odd(&error))?.bytes();
+        check_size(link, bytes)?;
+        if selection.path.is_none() && manifest.store.is_ours() {
+            self.library.admit(bytes, self.counts(id, selection))?;
+        }
+        let gone = || FetchError::Library("its manifest is not here any more".into());
+        let tree = store(true).await??.ok_or_else(gone)?;
         self.library.change(id, |about| about.tree_bytes = Some(bytes))?;
         Ok(tree)
     }
 
+    /// Whether what comes of a resource counts for the quota.
+    fn counts(&self, id: ContentId, selection: &Selection) -> bool {
+        !selection.apart && self.library.about(id).is_none_or(|about| !about.pinned)
+    }
+
+    /// Whether there is room for the bytes of a file that are not here.
+    ///
+    /// # Errors
+    /// There is not; or the disk fails.
+    pub fn has_room(&self, held: &Held, file: u32, bytes: Range<u64>) -> Result<(), FetchError> {
+        self.admit(held, held.layout.pieces_of(file, bytes), &Selection::default())
+    }
+
+    fn admit(
+        &self,
+        held: &Held,
+        pieces: Range<u32>,
+        selection: &Selection,
+    ) -> Result<(), FetchError> {
+        let parts = pieces.map(|piece| held.layout.part(piece));
+        let lacking = parts.filter(|part| !held.store.has(part));
+        let bytes: u64 = lacking.map(|part| held.layout.part_bytes(&part)).sum();
+        match bytes {
+            0 => Ok(()),
+            bytes => Ok(self.library.admit(bytes, self.counts(held.id, selection))?),
+        }
+    }
+
     /// The store of a file or manifest, which may have to be found first. What is
     /// here keeps the list that it came with.
-    async fn store(&self, link: &Link) -> Result<Arc<Held>, FetchError> {
+    async fn store(&self, link: &Link, measure: Measure) -> Result<Arc<Held>, FetchError> {
         let id = link.id;
         let here = self.library.about(id);
         let allow = here.as_ref().map_or(&link.allow, |about| &about.allow);
@@ -336,7 +424,8 @@ impl Content {
             return Err(FetchError::OtherList { id, here: allow.clone() });
         }
         let resource = Resource::file(id.root).among(allow);
-        if let Some(held) = self.ask(|reply| Command::Store { resource, reply }).await? {
+        let store = |reply| Command::Store { resource, begin: false, reply };
+        if let Some(held) = self.ask(store).await?? {
             if self.library.touch(id)? {
                 self.provide();
             }
@@ -347,19 +436,29 @@ impl Content {
             return Err(FetchError::NotAllowed { allow, own });
         }
         let link = link.clone();
-        let command = |found| Command::Seek { resource, seeking: Seeking { link, found } };
-        self.ask(command).await?
+        let seeking = |found| Seeking { link, measure, found };
+        self.ask(|found| Command::Seek { resource, seeking: seeking(found) }).await?
     }
 
     async fn fetch(
         &self,
         held: &Arc<Held>,
         pieces: Range<u32>,
-        sequential: bool,
+        selection: &Selection,
     ) -> Result<(), FetchError> {
-        let held = held.clone();
+        self.admit(held, pieces.clone(), selection)?;
+        let (held, sequential) = (held.clone(), selection.sequential);
+        let (id, noted) = (held.id, held.noted());
+        let open = held.clone();
         let fetch = |done| Command::Fetch { held, want: Want { pieces, sequential, done } };
-        self.ask(fetch).await?
+        let fetch = async { self.ask(fetch).await? };
+        match noted {
+            None => fetch.await,
+            Some(what) => match self.soon(&open, fetch).await? {
+                true => Ok(()),
+                false => Err(FetchError::Damaged { id, what }),
+            },
+        }
     }
 
     /// Makes durable what was fetched, and makes room if it was too much.
@@ -442,10 +541,12 @@ impl Content {
     /// Tells where it is.
     ///
     /// # Errors
-    /// When it is not here, or cannot be written there.
-    pub async fn move_out(&self, id: ContentId, to: &Path) -> Result<PathBuf, LibraryError> {
+    /// When it is not here, or cannot be written there; as of [`Content::export`]: it is verified once more where it lies.
+    pub async fn move_out(&self, id: ContentId, to: &Path) -> Result<PathBuf, FetchError> {
+        let held = self.get(&id.into(), Selection { apart: true, ..Selection::default() }).await?;
+        self.sound(&held).await?;
         self.close(id).await;
-        tokio::task::block_in_place(|| self.library.move_out(id, to))
+        Ok(tokio::task::block_in_place(|| self.library.move_out(id, to))?)
     }
 
     /// Tells all peers, now and as they come, of this node's newest state snapshot.
@@ -486,8 +587,7 @@ fn pieces(held: &Held, file: u32, size: u64, range: Option<Range<u64>>) -> Range
     held.layout.pieces_of(file, range.unwrap_or(0..size.max(1)))
 }
 
-fn check_size(link: &Link, held: &Held) -> Result<(), FetchError> {
-    let is = held.layout.bytes();
+fn check_size(link: &Link, is: u64) -> Result<(), FetchError> {
     match link.size.filter(|said| *said != is) {
         Some(said) => Err(FetchError::Size { is, said }),
         None => Ok(()),

@@ -141,6 +141,8 @@ fn is_due(
 enum Setback {
     /// What peers told of is not so.
     False(String),
+    /// What peers told of may be so, and does not go in here.
+    NoRoom(String),
     /// Nothing comes any more.
     Stalled,
     /// It is on us.
@@ -150,6 +152,18 @@ enum Setback {
 impl<E: Into<Failure>> From<E> for Setback {
     fn from(error: E) -> Self {
         Self::Ours(error.into())
+    }
+}
+
+/// What a peer tells of is for nobody but it to answer for: no size, and no lie, ends
+/// the newcomer.
+fn setback(error: FetchError) -> Setback {
+    match error {
+        FetchError::Size { .. } | FetchError::TooLong { .. } => Setback::False(error.to_string()),
+        FetchError::NoRoom(why) => Setback::NoRoom(why),
+        // It is asked for again, of whoever is there then.
+        FetchError::Damaged { .. } => Setback::Stalled,
+        error => Setback::Ours(error.into()),
     }
 }
 
@@ -217,6 +231,10 @@ impl Newcomer {
                     tracing::warn!(height = target.height, "nothing comes of a snapshot any more");
                     unwanted.stalled.insert(target.index);
                 }
+                Err(Setback::NoRoom(why)) => {
+                    tracing::error!(height = target.height, why, "a snapshot is not taken");
+                    refused.insert(target.index);
+                }
                 Err(Setback::False(why)) => {
                     tracing::warn!(height = target.height, why, "peers told of a false snapshot");
                     unwanted.refused.insert(target.index);
@@ -282,18 +300,19 @@ impl Newcomer {
     /// The list of files that peers told of.
     async fn index(&self, target: Announced) -> Result<Index, Setback> {
         let id = file_id(target.index);
-        let held = tokio::select! {
-            held = self.content.open(id) => held?,
+        let link = id.into();
+        let bytes = tokio::select! {
+            bytes = self.content.read_small(&link, INDEX_BYTES_MAX) => bytes,
             () = sleep(STALL) => return Err(Setback::Stalled),
         };
-        let size = held.layout.bytes();
-        if size > INDEX_BYTES_MAX {
-            return Err(Setback::False(format!("its list has {size} bytes")));
-        }
-        let listed = Listed { name: Name::Index(target.height), id, size };
-        let paths = self.fetch(vec![listed]).await?;
-        let path = &paths[&id];
-        let bytes = fs::read(path).map_err(|e| Failure::file("read", path, e))?;
+        let bytes = match bytes {
+            Err(error @ FetchError::Changed { .. }) => {
+                return self.drop_changed(id, Name::Index(target.height), &error).await;
+            }
+            bytes => bytes.map_err(setback)?,
+        };
+        let listed = Listed { name: Name::Index(target.height), id, size: bytes.len() as u64 };
+        self.fetch(vec![listed]).await?;
         let index = Index::decode(&bytes).filter(|index| index.height == target.height);
         index.ok_or_else(|| Setback::False("its list of files is none".into()))
     }
@@ -306,11 +325,14 @@ impl Newcomer {
             let coming = &coming;
             async move {
                 coming.begin(file.id);
-                let link = Link { name: Some(file.name.to_string()), ..file.id.into() };
-                self.content.get(&link, Selection::default()).await?;
+                let (name, size) = (Some(file.name.to_string()), Some(file.size));
+                let link = Link { name, size, ..file.id.into() };
+                // It is moved out and pinned.
+                let selection = Selection { apart: true, ..Selection::default() };
+                self.content.get(&link, selection).await.map_err(setback)?;
                 let from = self.content.progress(file.id).await?.unwrap_or_default().by_peer;
                 coming.end(file.id);
-                let path = self.content.move_out(file.id, &self.folder.path(file.name)).await?;
+                let path = self.take_out(&file).await?;
                 Ok::<_, Setback>((file, path, from))
             }
         };
@@ -344,6 +366,31 @@ impl Newcomer {
             tracing::info!(%peer, bytes, "gave");
         }
         Ok(paths)
+    }
+
+    /// Brings a file that is here into the folder.
+    async fn take_out(&self, file: &Listed) -> Result<PathBuf, Setback> {
+        match self.content.move_out(file.id, &self.folder.path(file.name)).await {
+            Err(error @ FetchError::Changed { .. }) => {
+                self.drop_changed(file.id, file.name, &error).await
+            }
+            moved => moved.map_err(setback),
+        }
+    }
+
+    /// A file of the folder that has changed on disk is nobody's fault who gave it: it
+    /// goes, and is fetched again.
+    async fn drop_changed<T>(
+        &self,
+        id: ContentId,
+        name: Name,
+        error: &FetchError,
+    ) -> Result<T, Setback> {
+        tracing::warn!(%error, "fetched again");
+        self.content.remove(id).await?;
+        let path = self.folder.path(name);
+        remove_file(&path).map_err(|e| Failure::file("remove", &path, e))?;
+        Err(Setback::Stalled)
     }
 
     /// How many bytes are here of what is coming.

@@ -184,7 +184,7 @@ async fn members_of_other_organisations_are_answered_as_if_it_were_unknown() {
         // Nor does it come in by offering it.
         let size = 100_000;
         let resource = resource(&link);
-        let proof = node.content.open(link.id).await.unwrap().last_group().unwrap();
+        let proof = node.content.open(link.id, u64::MAX).await.unwrap().last_group().unwrap();
         stranger.say(Message::Offer { resource, size, origin: false, proof }).await;
         stranger.is_refused(resource, open).await;
     }
@@ -253,7 +253,7 @@ async fn a_newcomer_fetches_from_who_is_not_judged_and_gives_it_nothing() {
     let (rogue, mut lanes) = net(9, claims_to_be(9, 2), &[]).await;
     let known = [(peer(9), rogue.listen_address())];
     let access = access(2, 2);
-    let config = sharing::config(2, access.clone(), &known);
+    let config = sharing::config(GENESIS, 2, access.clone(), &known);
     let net = trefoil_net::start_newcomer(config).await.unwrap();
     let newcomer = Node::over(net, 2, dir.path(), &access, |_| ());
     let own = resource(&newcomer.put(&own, &[]).await);

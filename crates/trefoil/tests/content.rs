@@ -246,7 +246,7 @@ async fn a_peer_that_lies_is_banned_and_another_serves() {
     let origin = node(1, dir.path(), &[]).await;
     let id = put(&origin, &path).await;
     let (liar, mut lanes) = net(9, PUBLIC, &[]).await;
-    let held = origin.content.open(id).await.unwrap();
+    let held = origin.content.open(id, u64::MAX).await.unwrap();
     let proof = held.last_group().unwrap();
     let at = (PeerId(key(9).public()), liar.listen_address());
     let other = node(2, dir.path(), &[at]).await;

@@ -1,6 +1,6 @@
 //! What goes into the swarm and what comes out: all of it plain data.
 
-use std::ops::Range;
+use std::{collections::BTreeSet, ops::Range};
 
 use trefoil_types::{Offence, PeerId, Time};
 
@@ -158,6 +158,11 @@ pub enum Input {
         resource: Resource,
         request: RequestId,
         failure: Failure,
+    },
+    /// Pieces that were here are not any more: their bytes have changed on disk.
+    Lost {
+        resource: Resource,
+        pieces: BTreeSet<u32>,
     },
     /// A peer asks for a piece, from a group of it on.
     Asked {

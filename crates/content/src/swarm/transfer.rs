@@ -1,6 +1,9 @@
 //! One resource: its state, and how one input changes it.
 
-use std::{collections::BTreeMap, ops::Range};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+};
 
 use trefoil_types::{Millis, Offence, Time};
 
@@ -164,6 +167,7 @@ impl Transfer {
             Input::Failed { request, failure, .. } => {
                 self.failed(now, request, failure, common, effects);
             }
+            Input::Lost { pieces, .. } => self.lost(now, &pieces),
             Input::Asked { peer, ticket, piece, from, .. } => {
                 self.asked(now, peer, Asked { ticket, piece, from }, effects);
                 return Some(Source::Peer(peer));
@@ -244,6 +248,23 @@ impl Transfer {
             self.cancel(now, id, common, effects);
         }
         self.finish_if_all(effects);
+    }
+
+    /// Whoever was told of them is refused when it asks. What is wanted of them is
+    /// fetched anew.
+    fn lost(&mut self, now: Time, pieces: &BTreeSet<u32>) {
+        for piece in pieces {
+            self.have.remove((*piece).into());
+            self.begun.remove(piece);
+            self.given.remove(piece);
+            if self.done && self.wanted.has((*piece).into()) {
+                (self.done, self.fed_at, self.lacked_at) = (false, now, now);
+            }
+        }
+        let told = std::mem::take(&mut self.news.have).into_iter().flatten();
+        for piece in told.filter(|piece| !pieces.contains(piece)) {
+            push_piece(&mut self.news.have, piece);
+        }
     }
 
     fn joined(&mut self, now: Time, source: Source, role: Role, effects: &mut Vec<Effect>) {

@@ -171,13 +171,19 @@ fn what_rotted_on_disk_is_not_served() {
     let mut out = Vec::new();
     let mut encoder = Encoder::new(What::Groups, root, size, 0..4).expect("of sane size");
     let result = encoder.fill(&source, &mut out, usize::MAX);
-    assert!(matches!(result, Err(ProofError::NotHere { group: 2 })), "{result:?}");
+    assert!(
+        matches!(result, Err(ProofError::Damaged { group: 2, of: What::Groups })),
+        "{result:?}"
+    );
     assert!((out.len() as u64) < 3 * GROUP_BYTES, "the bad group was not sent");
     // Nor what was cut off.
     data.set_len(GROUP_BYTES).expect("memory does not fail");
     let mut encoder = Encoder::new(What::Groups, root, size, 1..2).expect("of sane size");
     let result = encoder.fill(&source, &mut out, usize::MAX);
-    assert!(matches!(result, Err(ProofError::NotHere { group: 1 })), "{result:?}");
+    assert!(
+        matches!(result, Err(ProofError::Damaged { group: 1, of: What::Groups })),
+        "{result:?}"
+    );
 }
 
 proptest! {

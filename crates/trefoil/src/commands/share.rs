@@ -250,29 +250,24 @@ impl Fetch {
                 path: self.path.clone(),
                 range: self.range.map(|(from, to)| from..to),
                 sequential: false,
+                apart: false,
             };
             let content = &sharing.content;
             let mut bar = Bar::new(false);
-            let mut get = std::pin::pin!(content.get(&link, selection));
-            let held = loop {
+            let mut get = std::pin::pin!(content.export(&link, &selection, &output));
+            loop {
                 tokio::select! {
-                    held = &mut get => break held?,
+                    held = &mut get => {
+                        held?;
+                        break;
+                    }
                     () = tokio::time::sleep(Duration::from_millis(100)) => {
                         let progress = content.progress(link.id).await?;
                         bar.progress(&api::JobStatus { ended: None, read: 0, total: None, progress });
                     }
                 }
-            };
+            }
             bar.fetched(content.progress(link.id).await?.as_ref());
-            let call = api::Get {
-                link: self.link.clone(),
-                output: Some(output.clone()),
-                path: self.path.clone(),
-                range: self.range,
-                sequential: false,
-            };
-            tokio::task::block_in_place(|| api::write(&held, &call))
-                .map_err(|error| Failure::told(error.to_string(), "name another place with -o"))?;
             println!("{}", output.display());
             if self.stay {
                 // Until then it shares.

@@ -12,10 +12,10 @@ use std::{
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
-use tokio::task::{AbortHandle, spawn_blocking};
+use tokio::task::AbortHandle;
 use trefoil_content::{AllowList, ContentId, Kind, Link, Origin, OriginError};
 
-use super::{Content, Held, Progress, Selection, Terms};
+use super::{Content, Progress, Selection, Terms};
 
 /// Jobs that are remembered; the oldest that ended make room.
 const JOBS_MAX: usize = 256;
@@ -206,12 +206,15 @@ impl Api {
                 path: get.path.clone(),
                 range: get.range.map(|(from, to)| from..to),
                 sequential: get.sequential,
+                apart: false,
             };
-            let held = content.get(&wanted, selection).await.map_err(failed)?;
-            let progress = content.progress(id).await.map_err(failed)?;
             let output = get.output.clone();
-            let written = spawn_blocking(move || write(&held, &get));
-            written.await.map_err(failed)??;
+            match &output {
+                Some(output) => content.export(&wanted, &selection, output).await,
+                None => content.get(&wanted, selection).await,
+            }
+            .map_err(failed)?;
+            let progress = content.progress(id).await.map_err(failed)?;
             content.collect().await.map_err(failed)?;
             Ok(Outcome { link: link_of(&content, id), output, progress })
         };
@@ -298,27 +301,4 @@ pub fn link_of(content: &Content, id: ContentId) -> String {
     let size = about.as_ref().map(|about| about.tree_bytes.unwrap_or(about.size));
     let (name, allow) = about.map(|about| (about.name, about.allow)).unwrap_or_default();
     Link { id, name, size, allow }.to_string()
-}
-
-/// Writes what was fetched to where the user wants it.
-///
-/// # Errors
-/// Something is there already, or cannot be written.
-pub fn write(held: &Held, get: &Get) -> Result<(), ApiError> {
-    let Some(output) = &get.output else { return Ok(()) };
-    let written = match (&held.manifest, &get.path) {
-        (Some(_), None) => held.export_tree(output),
-        (Some(_), Some(path)) => {
-            let (file, size) = held.file(path).ok_or_else(|| failed("no such file"))?;
-            held.export_file(file, cut(get.range, size), output)
-        }
-        (None, _) => held.export_file(0, cut(get.range, held.layout.bytes()), output),
-    };
-    written.map_err(failed)
-}
-
-/// The asked range of a file of `size` bytes.
-fn cut(range: Option<(u64, u64)>, size: u64) -> std::ops::Range<u64> {
-    let (from, to) = range.unwrap_or((0, size));
-    from.min(size)..to.min(size)
 }

@@ -34,7 +34,7 @@ use trefoil_types::{Offence, PeerId, Standing};
 pub use self::io::{Announced, Command, Event};
 use super::{
     FetchError,
-    library::{Held, Library},
+    library::{Held, Library, LibraryError},
     origins::Origins,
     peer::{Incoming, Peer, Serving},
     topic::{Topic, Want},
@@ -206,6 +206,12 @@ impl Driver {
             }
             Event::Hashed { resource } => self.approach(resource),
             Event::Broken { resource, error } => self.broken(resource, &error),
+            Event::Damaged { held, part } => {
+                let damage = held.damage(vec![part.clone()]);
+                tracing::warn!(id = %held.id, %damage, "cannot serve what was here");
+                held.note(Some(damage.to_string()));
+                self.lose(&held, &[part]);
+            }
             Event::Served { resource, peer, ticket } => {
                 if let Some(topic) = self.topics.get_mut(&resource) {
                     topic.touch();
@@ -229,8 +235,12 @@ impl Driver {
             Command::Seek { resource, seeking } => self.seek(resource, seeking),
             Command::Fetch { held, want } => self.fetch(held, want),
             // Whoever asked may be gone.
-            Command::Store { resource, reply } => {
-                let _ = reply.send(self.store(resource));
+            Command::Store { resource, begin, reply } => {
+                let _ = reply.send(self.store(resource, begin).map_err(FetchError::from));
+            }
+            Command::Lose { held, lost, reply } => {
+                self.lose(&held, &lost);
+                let _ = reply.send(());
             }
             Command::NewOrigins { resource } => self.new_origins(resource),
             Command::Progress { resource, reply } => {
@@ -295,21 +305,41 @@ impl Driver {
     }
 
     /// The open store of a resource; opens it if it is on disk.
-    fn store(&mut self, resource: Resource) -> Option<Arc<Held>> {
+    fn store(
+        &mut self,
+        resource: Resource,
+        begin: bool,
+    ) -> Result<Option<Arc<Held>>, LibraryError> {
         if let Some(held) = self.topics.get(&resource).and_then(Topic::held) {
-            return Some(held.clone());
+            return Ok(Some(held.clone()));
         }
-        match self.library.open_store(resource) {
-            Ok(held) => {
-                let held = Arc::new(held?);
-                self.open(&held);
-                Some(held)
-            }
-            Err(error) => {
-                tracing::warn!(%error, "cannot share what was here");
-                None
-            }
+        let held = self.library.open_store(resource, begin)?.map(Arc::new);
+        held.iter().for_each(|held| self.open(held));
+        Ok(held)
+    }
+
+    /// The same for others: what cannot be opened is not here.
+    fn shared(&mut self, resource: Resource) -> Option<Arc<Held>> {
+        self.store(resource, false).unwrap_or_else(|error| {
+            tracing::warn!(%error, "cannot share what was here");
+            None
+        })
+    }
+
+    /// Groups have changed on disk: they are not here any more, and are fetched anew when
+    /// they are wanted. A user's file is left alone: it may come to be right again.
+    fn lose(&mut self, held: &Held, lost: &[Part]) {
+        let resource = held.resource;
+        let held = self.topics.get(&resource).and_then(Topic::held).map_or(held, |open| open);
+        if !held.store.is_ours() {
+            return;
         }
+        let mut pieces = BTreeSet::new();
+        for part in lost {
+            held.store.lose(part);
+            pieces.extend(held.layout.pieces_of_groups(part));
+        }
+        self.input(Input::Lost { resource, pieces });
     }
 
     fn heard(&mut self, peer: PeerId, message: Message) {

@@ -10,13 +10,13 @@ use std::{
 
 use tempfile::{NamedTempFile, TempDir};
 
-use trefoil_content::GROUP_BYTES;
+use trefoil_content::{GROUP_BYTES, proof::ProofError};
 
 use super::library::Held;
 use crate::disk::{sync_below, sync_directory};
 
 /// Bytes that are copied at once.
-const CHUNK: u64 = 64 * GROUP_BYTES;
+const CHUNK: usize = 64 * GROUP_BYTES as usize;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
@@ -26,6 +26,10 @@ pub enum ExportError {
     Taken(PathBuf),
     #[error("no file {0:?} in the directory")]
     NoFile(String),
+    #[error("what is here has changed on disk again and again: check the disk")]
+    Damaged,
+    #[error("cannot read {path}: {source}")]
+    Read { path: PathBuf, source: ProofError },
 }
 
 impl Held {
@@ -40,7 +44,7 @@ impl Held {
     /// All of them are here.
     ///
     /// # Errors
-    /// `to` is there already, or cannot be written.
+    /// `to` is there already, or cannot be written; they are not what they were.
     pub fn export_file(&self, file: u32, bytes: Range<u64>, to: &Path) -> Result<(), ExportError> {
         if to.exists() {
             return Err(ExportError::Taken(to.into()));
@@ -48,7 +52,7 @@ impl Held {
         let failed = |source| ExportError::Write { path: to.into(), source };
         fs::create_dir_all(parent(to)).map_err(failed)?;
         let mut new = draft_file(to).map_err(failed)?;
-        self.copy(file, bytes, new.as_file_mut()).map_err(failed)?;
+        self.copy(file, bytes, new.as_file_mut(), to)?;
         file_into_place(new, to).map_err(failed)
     }
 
@@ -56,7 +60,7 @@ impl Held {
     /// whole.
     ///
     /// # Errors
-    /// `to` is there already, or cannot be written.
+    /// `to` is there already, or cannot be written; they are not what they were.
     pub fn export_tree(&self, to: &Path) -> Result<(), ExportError> {
         if to.exists() {
             return Err(ExportError::Taken(to.into()));
@@ -67,28 +71,36 @@ impl Held {
         let entries = self.manifest.as_ref().map_or(&[][..], |manifest| manifest.entries());
         for (at, entry) in entries.iter().enumerate() {
             // Relative, and without `..`: a manifest's decoder saw to it.
-            let file = create_file(&new.path().join(&entry.path));
-            file.and_then(|mut file| self.copy(at as u32, 0..entry.size, &mut file))
-                .map_err(failed)?;
+            let mut file = create_file(&new.path().join(&entry.path)).map_err(failed)?;
+            self.copy(at as u32, 0..entry.size, &mut file, to)?;
         }
         into_place(new.path(), to).map_err(failed)
     }
 
-    fn copy(&self, file: u32, bytes: Range<u64>, to: &mut fs::File) -> io::Result<()> {
-        let most = (bytes.end - bytes.start).min(CHUNK);
-        let mut buf = vec![0; most as usize];
-        let mut at = bytes.start;
-        while at < bytes.end {
-            let count = (bytes.end - at).min(CHUNK) as usize;
-            self.store.read(file, at, &mut buf[..count])?;
+    /// Verifies what it reads: the very bytes that are written.
+    fn copy(
+        &self,
+        file: u32,
+        bytes: Range<u64>,
+        to: &mut fs::File,
+        path: &Path,
+    ) -> Result<(), ExportError> {
+        let failed = |source| ExportError::Write { path: path.into(), source };
+        let unread = |source| match source {
+            ProofError::Damaged { .. } => ExportError::Damaged,
+            source => ExportError::Read { path: self.place.clone(), source },
+        };
+        let count = bytes.end - bytes.start;
+        let mut reader = self.store.reader(file, bytes).map_err(unread)?;
+        while let now @ [_, ..] = reader.next(CHUNK).map_err(unread)? {
             // What was a hole becomes one.
-            match buf[..count].iter().all(|byte| *byte == 0) {
-                true => io::Seek::seek_relative(to, count as i64)?,
-                false => io::Write::write_all(to, &buf[..count])?,
-            }
-            at += count as u64;
+            let written = match now.iter().all(|byte| *byte == 0) {
+                true => io::Seek::seek_relative(to, now.len() as i64),
+                false => io::Write::write_all(to, now),
+            };
+            written.map_err(failed)?;
         }
-        to.set_len(bytes.end - bytes.start)
+        to.set_len(count).map_err(failed)
     }
 }
 

@@ -21,10 +21,7 @@ use axum::{
     routing::get,
 };
 use futures::stream;
-use tokio::{
-    task::{AbortHandle, block_in_place},
-    time::timeout,
-};
+use tokio::{task::AbortHandle, time::timeout};
 use trefoil_content::{ContentId, Entry, Kind};
 
 use super::{Content, FetchError, Held, Selection};
@@ -89,10 +86,10 @@ async fn serve(asked: Asked, id: String, path: Option<String>) -> Response {
         Ok(id) => id,
         Err(error) => return refuse(StatusCode::BAD_REQUEST, &format!("{error}")),
     };
-    let opened = timeout(FIND_MAX, gateway.content.open(id)).await;
+    let opened = timeout(FIND_MAX, gateway.content.open(id, wanted(&method, &headers))).await;
     let held = match opened {
         Ok(Ok(held)) => held,
-        Ok(Err(error)) => return refuse(StatusCode::BAD_GATEWAY, &error.to_string()),
+        Ok(Err(error)) => return refused(&error),
         Err(_) => return refuse(StatusCode::GATEWAY_TIMEOUT, NOBODY),
     };
     // Who asks from elsewhere is of no organisation.
@@ -115,7 +112,31 @@ async fn serve(asked: Asked, id: String, path: Option<String>) -> Response {
             Found::Nothing => return refuse(StatusCode::NOT_FOUND, "no such file in it"),
         },
     };
-    target.answer(&gateway.content, held, &method, &headers)
+    target.answer(&gateway.content, held, &method, &headers).await
+}
+
+fn refused(error: &FetchError) -> Response {
+    let status = match error {
+        FetchError::NoRoom(_) => StatusCode::INSUFFICIENT_STORAGE,
+        FetchError::Changed { .. } | FetchError::Damaged { .. } => {
+            StatusCode::INTERNAL_SERVER_ERROR
+        }
+        _ => StatusCode::BAD_GATEWAY,
+    };
+    refuse(status, &error.to_string())
+}
+
+/// How many bytes of a file are asked for, of which nothing is known; all, if that
+/// cannot be told.
+fn wanted(method: &Method, headers: &HeaderMap) -> u64 {
+    if method == Method::HEAD {
+        return 0;
+    }
+    let range = headers.get(RANGE).and_then(|value| value.to_str().ok());
+    match range.and_then(|range| parse_range(range, u64::MAX)) {
+        Some(Some(range)) => range.end - range.start,
+        _ => u64::MAX,
+    }
 }
 
 /// What a path in a directory is.
@@ -191,7 +212,7 @@ struct Target {
 }
 
 impl Target {
-    fn answer(
+    async fn answer(
         self,
         content: &Content,
         held: Arc<Held>,
@@ -211,12 +232,14 @@ impl Target {
         let range = text(RANGE).filter(|_| text(IF_RANGE).is_none_or(|known| known == etag));
         let kind = content_type(self.path.as_deref().or(content_name(content, &held).as_deref()));
         let mut response = match range.and_then(|range| parse_range(range, self.size)) {
-            None => self.body(content, held, 0..self.size, method, StatusCode::OK),
+            None => self.body(content, held, 0..self.size, method, StatusCode::OK).await,
             Some(Some(bytes)) => {
                 let told = format!("bytes {}-{}/{}", bytes.start, bytes.end - 1, self.size);
                 let status = StatusCode::PARTIAL_CONTENT;
-                let mut response = self.body(content, held, bytes, method, status);
-                put(response.headers_mut(), CONTENT_RANGE, &told);
+                let mut response = self.body(content, held, bytes, method, status).await;
+                if response.status() == status {
+                    put(response.headers_mut(), CONTENT_RANGE, &told);
+                }
                 response
             }
             Some(None) => {
@@ -224,6 +247,9 @@ impl Target {
                 return (StatusCode::RANGE_NOT_SATISFIABLE, told).into_response();
             }
         };
+        if !response.status().is_success() {
+            return response;
+        }
         let headers = response.headers_mut();
         put(headers, ETAG, &etag);
         put(headers, ACCEPT_RANGES, "bytes");
@@ -231,7 +257,9 @@ impl Target {
         response
     }
 
-    fn body(
+    /// What is here already of the first bytes is read before anything is answered: what
+    /// has changed on disk is an error then. Later it can only break off the body.
+    async fn body(
         &self,
         content: &Content,
         held: Arc<Held>,
@@ -244,6 +272,10 @@ impl Target {
             return (status, length).into_response();
         }
         let reader = Reader::new(content.clone(), held, self.path.clone(), bytes);
+        let reader = match reader.begin().await {
+            Ok(reader) => reader,
+            Err(error) => return refused(&error),
+        };
         let body = Body::from_stream(stream::unfold(reader, Reader::next));
         (status, length, body).into_response()
     }
@@ -310,6 +342,8 @@ struct Reader {
     path: Option<String>,
     file: u32,
     left: Range<u64>,
+    /// What was read before it was asked for.
+    first: Option<Vec<u8>>,
     /// Fetches what is ahead, for as long as somebody reads.
     ahead: AbortHandle,
 }
@@ -324,10 +358,32 @@ impl Reader {
     fn new(content: Content, held: Arc<Held>, path: Option<String>, left: Range<u64>) -> Self {
         let file = path.as_deref().and_then(|path| held.file(path)).map_or(0, |(file, _)| file);
         let (all, id) = (content.clone(), held.id);
-        let selection =
-            Selection { path: path.clone(), range: Some(left.clone()), sequential: true };
+        let selection = Selection {
+            path: path.clone(),
+            range: Some(left.clone()),
+            sequential: true,
+            apart: false,
+        };
         let ahead = tokio::spawn(async move { all.get(&id.into(), selection).await });
-        Self { content, held, path, file, left, ahead: ahead.abort_handle() }
+        Self { content, held, path, file, left, first: None, ahead: ahead.abort_handle() }
+    }
+
+    /// Before the first bytes are asked for.
+    async fn begin(mut self) -> Result<Self, FetchError> {
+        self.content.has_room(&self.held, self.file, self.left.clone())?;
+        let parts = self.held.layout.pieces_of(self.file, self.now());
+        let mut parts = parts.map(|piece| self.held.layout.part(piece));
+        if parts.all(|part| self.held.store.has(&part)) {
+            self.first = Some(self.content.read(&self.held, self.file, self.now()).await?);
+        } else if self.held.noted().is_some() {
+            self.first = Some(self.read().await?);
+        }
+        Ok(self)
+    }
+
+    /// What is read next.
+    fn now(&self) -> Range<u64> {
+        self.left.start..self.left.end.min(self.left.start + CHUNK)
     }
 
     /// The next bytes, when they are here.
@@ -335,17 +391,26 @@ impl Reader {
         if self.left.is_empty() {
             return None;
         }
-        let now = self.left.start..self.left.end.min(self.left.start + CHUNK);
-        let range = Some(now.clone());
-        let selection = Selection { path: self.path.clone(), range, sequential: false };
-        if let Err(error) = self.content.get(&self.held.id.into(), selection).await {
-            self.left = 0..0;
-            return Some((Err(error), self));
+        let read = match self.first.take() {
+            Some(first) => Ok(first),
+            None => self.read().await,
+        };
+        match &read {
+            Ok(bytes) => self.left.start += bytes.len() as u64,
+            Err(error) => {
+                tracing::warn!(id = %self.held.id, %error, "breaks off what it gives over HTTP");
+                self.left = 0..0;
+            }
         }
-        let mut bytes = vec![0; (now.end - now.start) as usize];
-        let read = block_in_place(|| self.held.store.read(self.file, now.start, &mut bytes));
-        self.left.start = now.end;
-        Some((read.map(|()| bytes.into()).map_err(FetchError::from), self))
+        Some((read.map(Bytes::from), self))
+    }
+
+    async fn read(&mut self) -> Result<Vec<u8>, FetchError> {
+        let range = Some(self.now());
+        let selection = Selection { path: self.path.clone(), range, ..Selection::default() };
+        // Its store may have been closed meanwhile, and opened anew.
+        self.held = self.content.get(&self.held.id.into(), selection).await?;
+        self.content.read(&self.held, self.file, self.now()).await
     }
 }
 

@@ -9,8 +9,10 @@
 //! ```
 //!
 //! What always holds: `about.json` is whole or absent; a resource without it is
-//! not there, and what lies around of it is swept at the start.
+//! not there, and what lies around of it is swept at the start. It is written only
+//! for a size that was proven and admitted, and after what proves it.
 
+mod admission;
 mod hashing;
 mod remote;
 
@@ -24,8 +26,9 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use trefoil_content::{
-    AllowError, AllowList, Content, ContentId, Files, Kind, Layout, LayoutError, Link, Manifest,
-    ManifestError, Origin, PartialStore, proof::ProofError, swarm::Resource,
+    AllowError, AllowList, Content, ContentId, Files, Kind, Layout, LayoutError, Link,
+    MANIFEST_BYTES_MAX, Manifest, ManifestError, Origin, PartialStore, proof::ProofError,
+    swarm::Resource,
 };
 use trefoil_types::DiskFile;
 
@@ -68,6 +71,14 @@ pub enum LibraryError {
     NotHere(ContentId),
     #[error("{0} is not whole here yet; get it first")]
     NotWhole(ContentId),
+    #[error(
+        "{bytes} bytes are more than this node keeps: {quota}; raise `content.quota_mib`, or get a part with --range or --path"
+    )]
+    Quota { bytes: u64, quota: u64 },
+    #[error(
+        "{bytes} bytes are more than is free at {dir}: {free}; free some space on that disk, or get a part with --range or --path"
+    )]
+    NoRoom { bytes: u64, free: u64, dir: PathBuf },
     #[error("cannot read {origin}: {source}")]
     Origin { origin: Origin, source: io::Error },
 }
@@ -155,6 +166,10 @@ pub struct Held {
     pub allow: AllowList,
     /// Whose files these are.
     pub manifest: Option<Manifest>,
+    /// The file that its bytes are in; the directory, of one that is shared where it is.
+    pub place: PathBuf,
+    /// What was found to have changed on disk, in words, until all is here again.
+    pub damaged: Mutex<Option<String>>,
 }
 
 impl Held {
@@ -166,9 +181,20 @@ impl Held {
         store: PartialStore,
         layout: Layout,
         manifest: Option<Manifest>,
+        place: PathBuf,
     ) -> Self {
         let (resource, allow) = (part.among(&about.allow), about.allow.clone());
-        Self { id, resource, store, layout, origin: about.origin, allow, manifest }
+        Self {
+            id,
+            resource,
+            store,
+            layout,
+            origin: about.origin,
+            allow,
+            manifest,
+            place,
+            damaged: Mutex::default(),
+        }
     }
 
     /// Whether it is the bytes of a file or manifest, not their hashes, nor a
@@ -181,6 +207,8 @@ impl Held {
 #[derive(Debug)]
 pub struct Library {
     dir: PathBuf,
+    /// Bytes that may be kept, besides what is pinned; `None`: no limit.
+    quota: Option<u64>,
     state: Mutex<State>,
 }
 
@@ -220,8 +248,9 @@ pub fn resources(id: ContentId, allow: &AllowList) -> Vec<Resource> {
 }
 
 impl Library {
-    /// Opens the directory, and sweeps what a crash left of no use.
-    pub fn open(dir: &Path) -> Result<Self, LibraryError> {
+    /// Opens the directory, and sweeps what a crash left of no use, and what only
+    /// claims a size.
+    pub fn open(dir: &Path, quota: Option<u64>) -> Result<Self, LibraryError> {
         fs::create_dir_all(dir).map_err(failed("make", dir))?;
         let mut state = State::default();
         for entry in fs::read_dir(dir).map_err(failed("read", dir))? {
@@ -229,11 +258,17 @@ impl Library {
             let about = fs::read(path.join(ABOUT)).ok();
             let about = about.and_then(|bytes| serde_json::from_slice::<About>(&bytes).ok());
             match about.and_then(|about| Some((about.id.parse::<ContentId>().ok()?, about))) {
-                Some((id, about)) => state.insert(id, about),
+                Some((id, about)) => match admission::refusal(&path, id, &about) {
+                    None => state.insert(id, about),
+                    Some(why) => {
+                        tracing::error!(%id, why, "what is on disk of a resource is refused and removed");
+                        fs::remove_dir_all(&path).map_err(failed("remove", &path))?;
+                    }
+                },
                 None => fs::remove_dir_all(&path).map_err(failed("remove", &path))?,
             }
         }
-        Ok(Self { dir: dir.into(), state: Mutex::new(state) })
+        Ok(Self { dir: dir.into(), quota, state: Mutex::new(state) })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -299,8 +334,12 @@ impl Library {
     }
 
     /// Opens the store of a resource, if it is here. The files of a directory are
-    /// here once its manifest is whole.
-    pub fn open_store(&self, resource: Resource) -> Result<Option<Held>, LibraryError> {
+    /// here once its manifest is whole and they were begun; `begin`: they are now.
+    pub fn open_store(
+        &self,
+        resource: Resource,
+        begin: bool,
+    ) -> Result<Option<Held>, LibraryError> {
         let Some(id) = self.id_of(resource) else { return Ok(None) };
         let Some(about) = self.about(id) else { return Ok(None) };
         if resource == Resource::hashes(id.root).among(&about.allow) {
@@ -311,7 +350,8 @@ impl Library {
         if resource == bytes.resource {
             return Ok(Some(bytes));
         }
-        if !bytes.store.is_whole() {
+        let begun = begin || about.shared.is_some() || self.place(id).join("tree.map").exists();
+        if !bytes.store.is_whole() || !begun {
             return Ok(None);
         }
         self.open_tree(id, &about, &bytes).map(Some)
@@ -330,7 +370,8 @@ impl Library {
             None => PartialStore::open(id.root, content, own_files(&place, "")?)?,
         };
         let layout = Layout::file(about.size)?;
-        Ok(Held::new(id, about, Resource::file(id.root), store, layout, None))
+        let lies = shared.cloned().unwrap_or_else(|| place.join("data"));
+        Ok(Held::new(id, about, Resource::file(id.root), store, layout, None, lies))
     }
 
     /// Opens the store of the hashes alone of a file or manifest that is here, or
@@ -344,14 +385,12 @@ impl Library {
             store.all_is_here();
         }
         let layout = Layout::hashes(about.size)?;
-        Ok(Held::new(id, &about, part, store, layout, None))
+        Ok(Held::new(id, &about, part, store, layout, None, place.join("hashes")))
     }
 
     fn open_tree(&self, id: ContentId, about: &About, bytes: &Held) -> Result<Held, LibraryError> {
         let place = self.place(id);
-        let mut encoded = vec![0; about.size as usize];
-        bytes.store.read(0, 0, &mut encoded).map_err(failed("read", &place))?;
-        let manifest = Manifest::decode(&encoded)?;
+        let manifest = Manifest::decode(&bytes.read_small(MANIFEST_BYTES_MAX as u64)?)?;
         let contents: Vec<Content> =
             manifest.entries().iter().map(|entry| (entry.root, entry.size)).collect();
         let part = Resource::tree(id.root);
@@ -363,17 +402,32 @@ impl Library {
             None => PartialStore::open(part.0, contents, own_files(&place, "tree.")?)?,
         };
         let layout = manifest.layout()?;
-        Ok(Held::new(id, about, part, store, layout, Some(manifest)))
+        let lies = about.shared.clone().unwrap_or_else(|| place.join("tree.data"));
+        Ok(Held::new(id, about, part, store, layout, Some(manifest), lies))
     }
 
-    /// Makes room for what a link leads to, whose size is proven.
-    pub fn begin(&self, link: &Link, size: u64) -> Result<Held, LibraryError> {
+    /// Makes room for what a link leads to, whose size is proven and admitted. `prove`
+    /// writes what proves it: only with that does the resource come to be.
+    pub fn begin(
+        &self,
+        link: &Link,
+        size: u64,
+        prove: impl FnOnce(&Held) -> Result<(), LibraryError>,
+    ) -> Result<Held, LibraryError> {
         let id = link.id;
         let place = self.place(id);
-        fs::create_dir_all(&place).map_err(failed("make", &place))?;
         let about = About { allow: link.allow.clone(), ..About::new(id, link.name.clone(), size) };
-        write_about(&place, &about)?;
-        let held = self.open_bytes(id, &about)?;
+        let begin = || {
+            fs::create_dir_all(&place).map_err(failed("make", &place))?;
+            let held = self.open_bytes(id, &about)?;
+            prove(&held)?;
+            write_about(&place, &about)?;
+            Ok::<_, LibraryError>(held)
+        };
+        let held = begin().inspect_err(|_| {
+            // What stays is swept at the next start.
+            let _ = fs::remove_dir_all(&place);
+        })?;
         self.lock().insert(id, about);
         Ok(held)
     }
@@ -490,7 +544,9 @@ impl Library {
     /// Bytes that the resources here take on disk, those shared in place or pinned
     /// aside.
     pub fn bytes_kept(&self) -> u64 {
-        self.lock().about.values().map(kept).sum()
+        let state = self.lock();
+        let kept = state.about.iter().map(|(id, about)| self.kept(*id, about));
+        kept.fold(0, u64::saturating_add)
     }
 
     /// Removes what was not asked for the longest, until no more than `quota`
@@ -504,7 +560,7 @@ impl Library {
         let mut candidates: Vec<(u64, u64, ContentId)> = {
             let state = self.lock();
             let idle = state.about.iter().filter(|(id, about)| !about.pinned && !busy(**id));
-            idle.map(|(id, about)| (about.used_s, kept(about), *id)).collect()
+            idle.map(|(id, about)| (about.used_s, self.kept(*id, about), *id)).collect()
         };
         candidates.sort_unstable();
         let mut removed = Vec::new();
@@ -513,18 +569,10 @@ impl Library {
                 break;
             }
             self.remove(id)?;
-            left -= bytes;
+            left = left.saturating_sub(bytes);
             removed.push(id);
         }
         Ok(removed)
-    }
-}
-
-fn kept(about: &About) -> u64 {
-    if about.shared.is_some() || about.pinned {
-        0
-    } else {
-        about.size + about.tree_bytes.unwrap_or(0)
     }
 }
 

@@ -286,11 +286,23 @@ impl Mouth {
             Ok::<_, ProofError>(encoder.is_through())
         };
         let filled = fill();
+        let mut damaged = None;
         if let Err(error) = &filled {
-            tracing::warn!(%error, "cannot serve what was here");
+            match error {
+                ProofError::Damaged { group, .. } => {
+                    let (held, file) = (serving.held.clone(), serving.part.file);
+                    let part = Part { file, groups: *group..group + 1 };
+                    damaged = Some(Event::Damaged { held, part });
+                }
+                error => tracing::warn!(%error, "cannot serve what was here"),
+            }
             let (resource, ticket) = (serving.held.resource, serving.ticket);
             frame.truncate(start);
             frame.extend(Message::Refuse { resource, ticket, why: Refusal::Missing }.encode());
+        }
+        if let Some(damaged) = damaged {
+            // The driver may have ended.
+            let _ = self.events.send(damaged).await;
         }
         if filled.unwrap_or(true)
             && let Some((serving, _)) = self.serving.pop_front()

@@ -41,7 +41,10 @@ impl SharedTree {
         match &*last {
             Some((open, handle)) if *open == file => handle.read_exact_at(buf, offset),
             _ => {
-                let handle = File::open(self.directory.join(&self.files[file].1))?;
+                let path = self.directory.join(&self.files[file].1);
+                let named =
+                    |e: io::Error| io::Error::new(e.kind(), format!("{}: {e}", path.display()));
+                let handle = File::open(&path).map_err(named)?;
                 let read = handle.read_exact_at(buf, offset);
                 *last = Some((file, handle));
                 read

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, io, ops::Range, sync::Arc, time::Duration};
 
 use tokio::{sync::oneshot, time::Instant};
 use trefoil_content::{
-    Bits, ContentId, Link, groups,
+    Bits, ContentId, Kind, Link, MANIFEST_BYTES_MAX, groups,
     proof::{ProofError, Verifier, What},
     swarm::Source,
 };
@@ -26,29 +26,46 @@ const DIALS_MAX: usize = 64;
 #[derive(Debug)]
 pub struct Seeking {
     pub link: Link,
+    pub measure: Measure,
     pub found: oneshot::Sender<Result<Arc<Held>, FetchError>>,
 }
 
+/// What of a resource whoever seeks it takes.
+#[derive(Clone, Copy, Debug)]
+pub struct Measure {
+    /// Bytes of it that are to come; of a smaller one all.
+    pub wanted: u64,
+    /// A larger one is refused.
+    pub most: u64,
+    /// What comes counts for the quota.
+    pub kept: bool,
+}
+
 impl Seeking {
-    /// Begins a store if the proof shows the size. `None`: it does not.
-    pub fn begin(
-        &self,
-        library: &Library,
-        size: u64,
-        proof: &[u8],
-    ) -> Result<Option<Held>, LibraryError> {
-        let last = groups(size) - 1..groups(size);
-        let shows =
-            Verifier::new(What::Groups, self.link.id.root, size, last).is_ok_and(|mut verifier| {
-                verifier.feed(proof, |_| Ok(())).is_ok() && verifier.is_through()
-            });
-        if !shows {
-            return Ok(None);
+    /// Whether a resource of a size that is proven is taken: who made its id may have
+    /// made it of any size.
+    fn judge(&self, library: &Library, size: u64) -> Result<(), FetchError> {
+        let Link { id, size: said, .. } = &self.link;
+        // Of a directory it is the files' that the link says.
+        let (said, most) = match id.kind {
+            Kind::Directory => (None, self.measure.most.min(MANIFEST_BYTES_MAX as u64)),
+            Kind::File | Kind::Sealed => (*said, self.measure.most),
+        };
+        if let Some(said) = said.filter(|said| *said != size) {
+            return Err(FetchError::Size { is: size, said });
         }
-        let held = library.begin(&self.link, size)?;
-        held.write_last_group(proof)?;
-        Ok(Some(held))
+        if size > most {
+            return Err(FetchError::TooLong { id: *id, is: size, most });
+        }
+        Ok(library.admit(self.measure.wanted.min(size), self.measure.kept)?)
     }
+}
+
+/// Whether the last group with its proof shows the size of a file.
+pub fn shows(root: [u8; 32], size: u64, proof: &[u8]) -> bool {
+    let last = groups(size) - 1..groups(size);
+    Verifier::new(What::Groups, root, size, last)
+        .is_ok_and(|mut verifier| verifier.feed(proof, |_| Ok(())).is_ok() && verifier.is_through())
 }
 
 /// Somebody waits for pieces.
@@ -118,9 +135,28 @@ impl Topic {
         self.seeking.push(seeking);
     }
 
-    /// For whom its store would be begun.
-    pub fn seeking(&self) -> Option<&Seeking> {
-        self.seeking.first()
+    /// Whether somebody waits for its store to be begun.
+    pub fn is_sought(&self) -> bool {
+        !self.seeking.is_empty()
+    }
+
+    /// Begins its store, of a size that `proof` shows, for the first of those who take
+    /// it; the others are told why they do not.
+    pub fn begin(
+        &mut self,
+        library: &Library,
+        size: u64,
+        proof: &[u8],
+    ) -> Result<Option<Held>, LibraryError> {
+        for seeking in std::mem::take(&mut self.seeking) {
+            match seeking.judge(library, size) {
+                Ok(()) => self.seeking.push(seeking),
+                // Whoever sought it may have given up.
+                Err(error) => drop(seeking.found.send(Err(error))),
+            }
+        }
+        let Some(seeking) = self.seeking.first() else { return Ok(None) };
+        library.begin(&seeking.link, size, |held| held.write_last_group(proof)).map(Some)
     }
 
     /// Whether nothing came of it since this was last asked.

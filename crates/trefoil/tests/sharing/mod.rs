@@ -23,15 +23,15 @@ pub fn peer(n: u8) -> PeerId {
 
 /// The network as node `n` of it, connected to those it knows.
 pub async fn net(n: u8, access: Access, known: &[Known]) -> (NetHandle, Lanes) {
-    trefoil_net::start(config(n, access, known)).await.unwrap()
+    trefoil_net::start(config(GENESIS, n, access, known)).await.unwrap()
 }
 
-pub fn config(n: u8, access: Access, known: &[Known]) -> trefoil_net::Config {
+pub fn config(genesis: B256, n: u8, access: Access, known: &[Known]) -> trefoil_net::Config {
     trefoil_net::Config {
         identity: key(n),
         listen: "127.0.0.1:0".parse().unwrap(),
         peers: known.to_vec(),
-        genesis: GENESIS,
+        genesis,
         fork_id: [0; 4],
         access,
         inbound_max: 64,

@@ -29,7 +29,7 @@ impl Driver {
 
     /// The operator put origins of a resource that is here.
     pub(super) fn new_origins(&mut self, resource: Resource) {
-        let Some(held) = self.store(resource) else { return };
+        let Some(held) = self.shared(resource) else { return };
         self.origins.own(resource, self.library.origins(held.id));
         self.tell_origins(resource, None);
         self.approach(resource);

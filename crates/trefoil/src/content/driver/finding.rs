@@ -12,9 +12,8 @@ use trefoil_types::{Offence, PeerId, Standing};
 
 use super::{
     super::{
-        FetchError,
         library::Held,
-        topic::{Seeking, Topic},
+        topic::{Seeking, Topic, shows},
     },
     Announced, Driver, Event,
 };
@@ -82,7 +81,7 @@ impl Driver {
 
     /// A peer wants a resource.
     pub(super) fn sought(&mut self, peer: PeerId, resource: Resource) {
-        if let Some(held) = self.store(resource) {
+        if let Some(held) = self.shared(resource) {
             if !self.may_have(peer, &held) {
                 // Silence, as if it were unknown.
                 return;
@@ -193,11 +192,17 @@ impl Driver {
     ) {
         let Some(topic) = self.topics.get_mut(&resource) else { return };
         if topic.held().is_none() {
-            let Some(seeking) = topic.seeking() else { return };
-            match seeking.begin(&self.library, size, proof) {
+            if !topic.is_sought() {
+                return;
+            }
+            if !shows(topic.id.root, size, proof) {
+                return self.blame(peer, Offence::BadContent);
+            }
+            // A size that nobody takes is no misdeed: the id says it.
+            match topic.begin(&self.library, size, proof) {
                 Ok(Some(held)) => self.begun(&Arc::new(held)),
-                Ok(None) => return self.blame(peer, Offence::BadContent),
-                Err(error) => return self.close(resource, &FetchError::Library(error.to_string())),
+                Ok(None) => return,
+                Err(error) => return self.close(resource, &error.into()),
             }
         }
         let held = self.topics.get(&resource).and_then(Topic::held);

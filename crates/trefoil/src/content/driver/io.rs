@@ -9,14 +9,14 @@ use std::{
 
 use tokio::sync::oneshot;
 use trefoil_content::{
-    ContentId,
+    ContentId, Part,
     message::Message,
     swarm::{Failure, RequestId, Resource, Source, Ticket},
 };
 use trefoil_types::{Height, Offence, PeerId};
 
 use super::super::{
-    Progress,
+    FetchError, Progress,
     library::Held,
     topic::{Seeking, Want},
 };
@@ -62,6 +62,11 @@ pub enum Event {
         resource: Resource,
         error: io::Error,
     },
+    /// What was to be served is not what it was.
+    Damaged {
+        held: Arc<Held>,
+        part: Part,
+    },
     Served {
         resource: Resource,
         peer: PeerId,
@@ -100,8 +105,15 @@ pub enum Command {
     /// Fetches pieces of a resource whose store is open; `done` is told when
     /// they are here. Dropping its other end ends the wish.
     Fetch { held: Arc<Held>, want: Want },
-    /// The open store of a resource, if it is open.
-    Store { resource: Resource, reply: oneshot::Sender<Option<Arc<Held>>> },
+    /// The store of a resource, if it is here; `begin`: of a directory's files, even if
+    /// none of them is.
+    Store {
+        resource: Resource,
+        begin: bool,
+        reply: oneshot::Sender<Result<Option<Arc<Held>>, FetchError>>,
+    },
+    /// These groups have changed on disk.
+    Lose { held: Arc<Held>, lost: Vec<Part>, reply: oneshot::Sender<()> },
     /// The operator put origins of a resource.
     NewOrigins { resource: Resource },
     /// How a fetch goes.

@@ -1,0 +1,163 @@
+//! The map of groups on disk: twice, written in turn.
+//!
+//! ```text
+//! sequence (8 bytes)                     body           keyed BLAKE3 of both (32 bytes)
+//! as it is                               a bit for each group
+//! with its highest bit, and a length (8) a gap and a length for each run, see `Runs`
+//! ```
+//!
+//! What always holds: neither form takes memory by the size of the resource. Bits
+//! are written where they are few, or fewer than the runs are; they are read in
+//! steps.
+
+use std::{
+    io::{self, ErrorKind},
+    sync::{Arc, Mutex},
+};
+
+use trefoil_types::DiskFile;
+
+use super::PartialStore;
+use crate::runs::Runs;
+
+/// Sequence number before the map, hash behind it.
+const SEQUENCE_BYTES: u64 = 8;
+const CHECK_BYTES: usize = 32;
+
+/// In the sequence number: runs follow.
+const RUNS: u64 = 1 << 63;
+const LENGTH_BYTES: u64 = 8;
+
+/// Maps of so many bytes at most are always bits: those of 8 GiB.
+const BITS_BYTES: u64 = 64 * 1024;
+
+/// No more are read: those of 16 TiB.
+const BITS_BYTES_MAX: u64 = 128 << 20;
+
+impl PartialStore {
+    pub(super) fn read_maps(&mut self, map: Arc<dyn DiskFile>) -> io::Result<()> {
+        let mut newest = (0, Runs::none(self.groups));
+        for slot in 0..2 {
+            if let Some((sequence, here)) = some(self.read_map(&*map, slot))?
+                && sequence > newest.0
+            {
+                newest = (sequence, here);
+            }
+        }
+        self.map = Some(map);
+        self.here = Mutex::new(newest.1.clone());
+        self.synced = Mutex::new(newest);
+        Ok(())
+    }
+
+    fn bits_bytes(&self) -> u64 {
+        self.groups.div_ceil(8)
+    }
+
+    pub(super) fn slot_at(&self, slot: u64) -> u64 {
+        slot * (SEQUENCE_BYTES + self.bits_bytes() + CHECK_BYTES as u64)
+    }
+
+    pub(super) fn map_bytes(&self, sequence: u64, here: &Runs) -> Vec<u8> {
+        let runs = here.encode();
+        let fit = runs.len() as u64 + LENGTH_BYTES <= self.bits_bytes();
+        let mut bytes = Vec::new();
+        if fit && self.bits_bytes() > BITS_BYTES {
+            bytes.extend((sequence | RUNS).to_le_bytes());
+            bytes.extend((runs.len() as u64).to_le_bytes());
+            bytes.extend(runs);
+        } else {
+            bytes.extend(sequence.to_le_bytes());
+            bytes.extend(here.to_bits());
+        }
+        let check = self.hasher().update(&bytes).finalize();
+        bytes.extend(check.as_bytes());
+        bytes
+    }
+
+    /// Binds a map to its resource, so that no other's is believed.
+    fn hasher(&self) -> blake3::Hasher {
+        let mut hasher = blake3::Hasher::new_keyed(&self.key);
+        hasher.update(&self.bytes.to_le_bytes());
+        hasher
+    }
+
+    fn read_map(&self, map: &dyn DiskFile, slot: u64) -> io::Result<Option<(u64, Runs)>> {
+        let at = self.slot_at(slot);
+        // The first that is written is 1: this slot is a hole before the other.
+        let sequence = match read_number(map, at)? {
+            0 => return Ok(None),
+            sequence => sequence,
+        };
+        let (at, mut hasher) = (at + SEQUENCE_BYTES, self.hasher());
+        hasher.update(&sequence.to_le_bytes());
+        if sequence & RUNS == 0 {
+            return Ok(self.read_bits(map, at, hasher)?.map(|here| (sequence, here)));
+        }
+        let length = read_number(map, at)?;
+        // What it says is not verified yet.
+        let rest = map.len()?.saturating_sub(at + LENGTH_BYTES);
+        if length > rest || length + LENGTH_BYTES > self.bits_bytes() {
+            return Ok(None);
+        }
+        let mut runs = vec![0; length as usize];
+        map.read_at(at + LENGTH_BYTES, &mut runs)?;
+        hasher.update(&length.to_le_bytes()).update(&runs);
+        if !is_checked(map, at + LENGTH_BYTES + length, &hasher)? {
+            return Ok(None);
+        }
+        Ok(Runs::decode(self.groups, &runs).map(|here| (sequence & !RUNS, here)))
+    }
+
+    /// First the hash of all bits, then the bits: what rotted makes no runs.
+    fn read_bits(
+        &self,
+        map: &dyn DiskFile,
+        at: u64,
+        mut hasher: blake3::Hasher,
+    ) -> io::Result<Option<Runs>> {
+        let count = self.bits_bytes();
+        // A map that was never written takes no time.
+        if count > BITS_BYTES_MAX || map.len()? < at + count + CHECK_BYTES as u64 {
+            return Ok(None);
+        }
+        let mut step = vec![0; count.min(BITS_BYTES) as usize];
+        let mut steps = |take: &mut dyn FnMut(u64, &[u8])| {
+            for from in (0..count).step_by(BITS_BYTES as usize) {
+                let step = &mut step[..(count - from).min(BITS_BYTES) as usize];
+                map.read_at(at + from, step)?;
+                take(from * 8, step);
+            }
+            Ok::<_, io::Error>(())
+        };
+        steps(&mut |_, bits| {
+            hasher.update(bits);
+        })?;
+        if !is_checked(map, at + count, &hasher)? {
+            return Ok(None);
+        }
+        let (mut here, mut sane) = (Runs::none(self.groups), true);
+        steps(&mut |first, bits| sane &= here.insert_bits(first, bits))?;
+        Ok(sane.then_some(here))
+    }
+}
+
+/// A map that ends too early is none.
+fn some<T>(read: io::Result<Option<T>>) -> io::Result<Option<T>> {
+    match read {
+        Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(None),
+        read => read,
+    }
+}
+
+fn read_number(map: &dyn DiskFile, at: u64) -> io::Result<u64> {
+    let mut bytes = [0; 8];
+    map.read_at(at, &mut bytes)?;
+    Ok(u64::from_le_bytes(bytes))
+}
+
+fn is_checked(map: &dyn DiskFile, at: u64, hasher: &blake3::Hasher) -> io::Result<bool> {
+    let mut check = [0; CHECK_BYTES];
+    map.read_at(at, &mut check)?;
+    Ok(hasher.finalize() == blake3::Hash::from_bytes(check))
+}

@@ -1,0 +1,62 @@
+//! Which sizes are taken: whoever makes an id can prove any size for it, so that
+//! proof alone admits nothing.
+
+use std::{fs, os::unix::fs::MetadataExt as _, path::Path};
+
+use rustix::fs::statvfs;
+use trefoil_content::{BYTES_MAX, ContentId, Kind, MANIFEST_BYTES_MAX};
+
+use super::{About, Library, LibraryError, failed};
+
+/// Of what `stat` counts a file's room in.
+const BLOCK_BYTES: u64 = 512;
+
+impl Library {
+    /// Whether so many bytes that are still to come have room here; `kept`: and count
+    /// for the quota.
+    pub fn admit(&self, bytes: u64, kept: bool) -> Result<(), LibraryError> {
+        if let Some(quota) = self.quota.filter(|quota| kept && bytes > *quota) {
+            return Err(LibraryError::Quota { bytes, quota });
+        }
+        let stat = statvfs(&self.dir).map_err(|error| failed("read", &self.dir)(error.into()))?;
+        let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+        match bytes <= free {
+            true => Ok(()),
+            false => Err(LibraryError::NoRoom { bytes, free, dir: self.dir.clone() }),
+        }
+    }
+
+    /// Bytes that a resource takes on disk and that count for the quota. What is here
+    /// in part counts by that part, not by the size that is said of it: it would
+    /// drive out all others.
+    pub(super) fn kept(&self, id: ContentId, about: &About) -> u64 {
+        if about.shared.is_some() || about.pinned {
+            return 0;
+        }
+        let place = self.place(id);
+        let taken = |name, said: u64| {
+            let meta = fs::metadata(place.join(name)).ok();
+            meta.map_or(0, |meta| meta.blocks().saturating_mul(BLOCK_BYTES).min(said))
+        };
+        let tree = about.tree_bytes.unwrap_or(0);
+        taken("data", about.size).saturating_add(taken("tree.data", tree))
+    }
+}
+
+/// Why what lies in `place` is no resource, whatever is written of it there.
+pub(super) fn refusal(place: &Path, id: ContentId, about: &About) -> Option<String> {
+    let size = about.size;
+    if size > BYTES_MAX {
+        return Some(format!("it says {size} bytes; {BYTES_MAX} are the most"));
+    }
+    if id.kind == Kind::Directory && size > MANIFEST_BYTES_MAX as u64 {
+        return Some(format!("it says a manifest of {size} bytes"));
+    }
+    let ours = about.shared.is_none() || id.kind == Kind::Directory;
+    if about.whole || !ours {
+        return None;
+    }
+    // The last group is written before all others, and before anything is said of it.
+    let is = fs::metadata(place.join("data")).map_or(0, |meta| meta.len());
+    (is != size).then(|| format!("it says {size} bytes, and nothing here proves that: {is} came"))
+}
