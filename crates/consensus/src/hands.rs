@@ -182,11 +182,8 @@ impl Hands {
             Effect::GetValue(_, round, ..) => {
                 self.build = Some(Build::Due(context::round_out(round)));
             }
-            Effect::RestreamProposal(height, round, pol_round, _, block, _) => {
-                let (height, round) = (height.0, context::round_out(round));
-                let pol_round = pol_round.as_u32();
-                self.out.push(Output::Restream { height, round, pol_round, block });
-            }
+            // A proposal always travels with its block.
+            Effect::RestreamProposal(..) => {}
             Effect::WalAppend(height, input, _) => self.record(height, &input),
             Effect::Decide(certificate, ..) => {
                 self.vote_late(&certificate);

@@ -57,8 +57,6 @@ pub enum Output {
     /// This node proposes: build a block and answer with [`Input::Built`],
     /// by `until` if at all.
     Build { height: Height, round: Round, until: Time },
-    /// This node proposes `block` again: send its proposal's body once more.
-    Restream { height: Height, round: Round, pol_round: Option<Round>, block: B256 },
     /// The height is decided; this is the last output of its call. Commit, then
     /// [`Consensus::start`] the next. Until then every input of this height is
     /// ignored and no timer runs.

@@ -24,6 +24,8 @@ pub struct Timeouts {
 /// around the world, so that one that is back is still heard.
 const ABSENT_MS_MIN: u64 = 200;
 
+// The slowest of eight: four validators propose twice in them, so that one slow proposer
+// among four is always seen, and a slow minute is forgotten after eight blocks.
 /// How many proposals the usual delay is taken from.
 const DELAYS: usize = 8;
 
@@ -43,12 +45,21 @@ impl Timeouts {
     /// quorum for long waits at most `max` once it is back.
     pub fn for_chain(spec: &ChainSpec) -> Self {
         let interval = spec.block_interval().0;
+        // At least a second: a proposal goes half around the world (150 ms), and its
+        // transactions are fetched and executed before anyone votes. At most two seconds
+        // over the interval: an absent proposer costs everyone this wait.
         let propose = (2 * interval).min(interval + 2_000).max(1_000);
         Self {
             propose: Millis(propose),
+            // Votes are small: once around the world (300 ms) and some queueing. The core
+            // sets these timers only when a quorum has voted and not for one block.
             prevote: Millis(400),
             precommit: Millis(400),
+            // Rounds grow until they outlast whatever delays the network has: that they
+            // do is what Tendermint's liveness rests on (arXiv:1807.04938, section 3).
             delta: Millis(150),
+            // … but not for ever: after hours without a quorum, the first round with one
+            // must not wait for hours.
             max: Millis((2 * propose).max(3_000)),
         }
     }

@@ -125,11 +125,6 @@ impl Swarm {
         transfers.filter_map(|transfer| transfer.deadline(&self.common)).min()
     }
 
-    /// How many pieces of a resource are here.
-    pub fn pieces_here(&self, resource: Resource) -> Option<u64> {
-        self.transfers.get(&resource).map(|transfer| transfer.have.count())
-    }
-
     fn pump_all(&mut self, now: Time, effects: &mut Vec<Effect>) {
         for transfer in self.transfers.values_mut() {
             transfer.pump(now, None, &mut self.common, effects);

@@ -9,8 +9,9 @@ use trefoil_types::{B256, Header, RecoveredBlock, Transaction, limits};
 use crate::{
     Draft, Executed, LedgerError, Refusal, Rules, StateDiff, StateReader,
     execute::{Parent, block_bytes, tx_bytes},
+    fault::{Fault, TxFault},
     header,
-    run::{BlockRun, Fault, TxFault},
+    run::BlockRun,
 };
 
 /// The least gas that a transaction takes (yellow paper, G_transaction).

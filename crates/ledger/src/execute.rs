@@ -13,8 +13,9 @@ use trefoil_types::{
 };
 
 use crate::{
-    BlockError, BlockRun, Executed, Governed, LedgerError, Rules, StateReader, governance, header,
-    run::{Fault, TxFault},
+    BlockError, BlockRun, Executed, Governed, LedgerError, Rules, StateReader,
+    fault::{Fault, TxFault},
+    governance, header,
 };
 
 /// Why a block was not executed to its end.

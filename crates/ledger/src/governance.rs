@@ -21,7 +21,7 @@ use trefoil_types::{
     spec::{Fork, Forks, GOVERNING_CONTRACT, fork_at},
 };
 
-use crate::{LedgerError, Rules, StateDiff, StateReader, evm::Machine, run::TxFault};
+use crate::{LedgerError, Rules, StateDiff, StateReader, evm::Machine, fault::TxFault};
 
 pub(crate) use founding::{contracts, found};
 

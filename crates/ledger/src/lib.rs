@@ -10,6 +10,7 @@ mod codec;
 mod evidence;
 mod evm;
 pub mod execute;
+mod fault;
 mod genesis;
 pub mod governance;
 mod header;

@@ -14,18 +14,16 @@ use alloy_primitives::{Bloom, Bytes, TxKind};
 use alloy_trie::root::ordered_trie_root_with_encoder;
 use revm::{
     Inspector,
-    context::{
-        TxEnv,
-        result::{EVMError, ExecutionResult, InvalidTransaction},
-    },
+    context::{TxEnv, result::ExecutionResult},
     handler::SYSTEM_ADDRESS,
     primitives::hardfork::SpecId,
 };
 use trefoil_types::{Address, B256, Header, Receipt, Transaction, spec::GOVERNING_CONTRACT};
 
 use crate::{
-    BlockError, ExecuteError, LedgerError, Permissions, Rules, StateDiff, StateReader,
-    evm::{Ctx, EvmFault, Machine, ReadError},
+    Permissions, Rules, StateDiff, StateReader,
+    evm::{Ctx, EvmFault, Machine},
+    fault::{Fault, TxFault},
     governance, requests,
 };
 
@@ -51,71 +49,6 @@ pub struct Executed {
 impl Executed {
     pub fn receipts_root(&self) -> B256 {
         ordered_trie_root_with_encoder(&self.receipts, |receipt, out| receipt.encode_2718(out))
-    }
-}
-
-/// A rule broken, or a state that could not be read.
-#[derive(Debug)]
-pub(crate) enum Fault {
-    Rule(String),
-    Ledger(LedgerError),
-}
-
-impl From<ReadError> for Fault {
-    fn from(error: ReadError) -> Self {
-        Self::Ledger(error.0)
-    }
-}
-
-impl From<LedgerError> for Fault {
-    fn from(error: LedgerError) -> Self {
-        Self::Ledger(error)
-    }
-}
-
-impl From<String> for Fault {
-    fn from(rule: String) -> Self {
-        Self::Rule(rule)
-    }
-}
-
-impl Fault {
-    pub(crate) fn of(self, header: &Header, hash: B256) -> ExecuteError {
-        match self {
-            Self::Rule(reason) => BlockError { height: header.number, hash, reason }.into(),
-            Self::Ledger(error) => error.into(),
-        }
-    }
-}
-
-/// Why a transaction cannot follow those before it in a block.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum TxFault {
-    #[error("{0}")]
-    Invalid(InvalidTransaction),
-    #[error("gas limit {gas} is more than the {room} left in the block")]
-    NoRoom { gas: u64, room: u64 },
-    #[error("the block's blobs are more than the {max} allowed")]
-    TooManyBlobs { max: u64 },
-    #[error("blob transactions (type 3) are not supported by this network")]
-    Blob,
-    #[error("sender {0} is not admitted to this network")]
-    NotAdmitted(Address),
-    #[error("sender {0} may not deploy contracts on this network")]
-    NoDeployer(Address),
-    #[error(transparent)]
-    Ledger(LedgerError),
-}
-
-impl From<EvmFault> for TxFault {
-    fn from(fault: EvmFault) -> Self {
-        match fault {
-            EVMError::Transaction(invalid) => Self::Invalid(invalid),
-            EVMError::Database(error) => Self::Ledger(error.0),
-            // The header fields that revm asks for are always given, and
-            // Ethereum's precompiles never fail for good.
-            other => Self::Ledger(LedgerError::Storage(format!("the EVM gave up: {other}"))),
-        }
     }
 }
 

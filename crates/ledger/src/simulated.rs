@@ -24,9 +24,10 @@ use crate::{
     AccountDiff, CallError, CallOutcome, Rules, StateDiff, StateReader,
     evm::Machine,
     execute::block_bytes_with,
+    fault::Fault,
     header,
     overrides::{Changes, Overridden},
-    run::{BlockRun, Fault},
+    run::BlockRun,
     simulate::outcome,
     trie::PretendedTrie,
 };

@@ -22,10 +22,14 @@ use crate::{
     source::Provider,
 };
 
+// Bitcoin Core's tables (addrman) at a sixteenth of its size: 4,096 new and 1,024 tried
+// places, about 1 MiB of entries with their records.
 /// Places in a bucket.
 const SLOTS: u64 = 16;
 const NEW_BUCKETS: u64 = 256;
 const TRIED_BUCKETS: u64 = 64;
+// Attack: whoever tells most owns the book. What one provider tells reaches 1/16 of the
+// new places, and its own addresses 1/16 of the tried ones, however many it has.
 /// Buckets that one provider can fill with what it tells, and with its own.
 const NEW_PER_SOURCE: u64 = 16;
 const TRIED_PER_PROVIDER: u64 = 4;
@@ -33,16 +37,25 @@ const TRIED_PER_PROVIDER: u64 = 4;
 /// So many dials that failed in a row make a new address worthless.
 const FAILURES_MAX: u32 = 3;
 
+// A minute: a node that restarts is found again soon. 2^10 minutes are 17 hours: an address
+// whose node is gone costs a dial or two a day.
 /// The wait after a dial, doubled for each failure in a row, up to the longest.
 const RETRY_MIN: Millis = Millis(60_000);
 const RETRY_DOUBLINGS_MAX: u32 = 10;
 
+// Attack: new acquaintances that push old ones out. A place is yielded only after a dial
+// to who has it failed (test before evict, Bitcoin Core).
 /// Met addresses that wait for the place of another until that is dialled.
 const WAITING_MAX: usize = 32;
 
+// Attack: an attacker's connections never end, and honest ones do, so that after a day
+// all are his. He cannot have been met earlier than he was there: half of the dials go to
+// those known longest (ADR 13).
 /// Old acquaintances are of the so many providers that are known longest.
 const OLD_PROVIDERS: usize = 16;
 
+// Attack: an eclipse by making a node restart. The first connections after it are the ones
+// from before, so that a poisoned book decides nothing.
 /// Peers that are dialled first after a restart.
 pub const ANCHORS_MAX: usize = 4;
 

@@ -99,6 +99,9 @@ impl Crowd {
     /// Room for one more, or whose place it takes.
     pub fn make_room(&self, source: Source, now: Instant) -> Result<Option<Ticket>, Full> {
         let Err(full) = self.judge(source) else { return Ok(None) };
+        // A newcomer displaces only a crowd larger than its own: so the attacker's own
+        // sockets yield, and never the one socket of another subnet. Of one's own source
+        // nothing is larger; only who is silent there yields.
         let (crowd, larger) = match full {
             Full::Source(_) => (self.subnets[&source.subnet()].get(&source), false),
             Full::Subnet(_) => {

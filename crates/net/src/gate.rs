@@ -24,15 +24,23 @@ use crate::{
 };
 
 /// Sockets that have not proven an identity.
+// With a cap on all alone, 64 idle sockets of one address stopped every newcomer; with
+// one a source and a subnet, an attacker needs more subnets than there are places, and
+// more than 160 sockets within one handshake (ADR 13). 8 a source: a household or an
+// office behind one address may start that many nodes at once.
 const HALF_OPEN: Caps = Caps { source: 8, subnet: 32, all: 160 };
 
 /// The same, from where a favoured peer is known to live.
+// Before its proof a validator looks like anybody else: without places of their own, a
+// flood that fills the common ones would keep validators out.
 const HALF_OPEN_FAVOURED: Caps = Caps { source: 16, subnet: 32, all: 32 };
 
 /// Authenticated strangers that are at their hello.
 const GREETING: Caps = Caps { source: 8, subnet: 16, all: 64 };
 
 /// Sockets that lost their place and are being closed.
+// A socket counts until the system has closed it: without this bound an attacker who is
+// evicted over and over would hold as many descriptors as he can open in a second.
 const LEAVING_MAX: usize = 64;
 
 /// Connections that one peer may have at their hello: it may dial again before
@@ -40,6 +48,8 @@ const LEAVING_MAX: usize = 64;
 const GREETING_PER_PEER: usize = 2;
 
 /// Admitted nodes of one organisation that are not favoured.
+// One organisation issues itself as many certificates as it likes; this keeps half of
+// the default 128 places for the others.
 const ORGANISATION_MAX: usize = 64;
 
 /// One in so many strangers keeps its place for being near, and one in so many
@@ -88,6 +98,47 @@ impl Socket {
     fn new(address: SocketAddr, stage: Stage, place: Place) -> Self {
         Self { address, stage, place, peer: None, took: Duration::ZERO, useful: None }
     }
+}
+
+/// Admitted strangers of whom one may lose its place.
+type Candidates<'a> = Vec<(&'a Ticket, &'a Socket)>;
+
+/// The half that stands longest stays.
+// Attack: a flood of new connections that takes all places at once. Time cannot be had
+// after the fact, so a flood never displaces more than the younger half.
+fn protect_longest_standing(candidates: &mut Candidates<'_>) {
+    candidates.sort_by_key(|(ticket, socket)| (socket.place.since, **ticket));
+    candidates.drain(..candidates.len().div_ceil(2));
+}
+
+/// The few with the shortest handshake stay.
+// Attack: a botnet far away. A handshake cannot be shorter than the way to the peer, so
+// nearness cannot be feigned; being near to many victims costs a machine near each.
+fn protect_nearest(candidates: &mut Candidates<'_>, few: usize) {
+    candidates.sort_by_key(|(ticket, socket)| (socket.took, *ticket));
+    candidates.drain(..few.min(candidates.len()));
+}
+
+/// The few that were useful last stay.
+// Attack: connections that only sit there. A transaction that entered the pool was paid
+// for, and only the first to tell of it has the credit.
+fn protect_useful(candidates: &mut Candidates<'_>, few: usize) {
+    candidates.sort_by_key(|(ticket, socket)| (Reverse(socket.useful), *ticket));
+    let useful = candidates.iter().take(few).filter(|(_, s)| s.useful.is_some()).count();
+    candidates.drain(..useful);
+}
+
+/// How large the most crowded subnet is, and its youngest connection.
+// Attack: many addresses of one hoster. Its own crowd is what grows largest, so that it
+// displaces itself; the youngest goes, since a churning attacker is young.
+fn youngest_of_largest_subnet(mut candidates: Candidates<'_>) -> Option<(usize, Ticket)> {
+    candidates.sort_by_key(|(ticket, socket)| (socket.place.since, **ticket));
+    let mut subnets: BTreeMap<_, (usize, Ticket)> = BTreeMap::new();
+    for (ticket, socket) in candidates {
+        let subnet = subnets.entry(Source::of(socket.address.ip()).subnet()).or_default();
+        *subnet = (subnet.0 + 1, *ticket);
+    }
+    subnets.into_values().max()
 }
 
 /// Counts connections that others made to us.
@@ -263,28 +314,17 @@ impl Gate {
     }
 
     /// The admitted stranger whose place one of `source` takes when all are
-    /// taken. Never displaced is who has what an attacker cannot have for
-    /// nothing: the half of longest standing; of the others, the nearest few
-    /// and those that were useful last. Of who is left, the youngest of the
-    /// most crowded subnet yields, if that crowd is larger than the newcomer's.
+    /// taken. Protected is who has what an attacker cannot have for nothing; of who
+    /// is left, the youngest of the most crowded subnet yields, if that crowd is larger
+    /// than the newcomer's.
     fn displaced(&self, source: Source) -> Option<Ticket> {
         let admitted = |socket: &Socket| matches!(socket.stage, Stage::Admitted(_));
-        let mut strangers: Vec<_> = self.sockets.iter().filter(|(_, s)| admitted(s)).collect();
-        strangers.sort_by_key(|(ticket, socket)| (socket.place.since, **ticket));
-        let few = strangers.len() / FEW;
-        let mut young = strangers.split_off(strangers.len().div_ceil(2));
-        young.sort_by_key(|(ticket, socket)| (socket.took, *ticket));
-        young.drain(..few.min(young.len()));
-        young.sort_by_key(|(ticket, socket)| (Reverse(socket.useful), *ticket));
-        let useful = young.iter().take(few).filter(|(_, socket)| socket.useful.is_some()).count();
-        young.drain(..useful);
-        young.sort_by_key(|(ticket, socket)| (socket.place.since, **ticket));
-        let mut crowds: BTreeMap<_, (usize, Ticket)> = BTreeMap::new();
-        for (ticket, socket) in young {
-            let crowd = crowds.entry(Source::of(socket.address.ip()).subnet()).or_default();
-            *crowd = (crowd.0 + 1, *ticket);
-        }
-        let (size, youngest) = crowds.into_values().max()?;
+        let mut rest: Candidates = self.sockets.iter().filter(|(_, s)| admitted(s)).collect();
+        let few = rest.len() / FEW;
+        protect_longest_standing(&mut rest);
+        protect_nearest(&mut rest, few);
+        protect_useful(&mut rest, few);
+        let (size, youngest) = youngest_of_largest_subnet(rest)?;
         (size > self.admitted.of_subnet(source.subnet())).then_some(youngest)
     }
 

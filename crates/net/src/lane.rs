@@ -21,6 +21,8 @@ const MIB: usize = 1024 * 1024;
 /// A frame up to this size is small: a stranger needs no common room for it.
 pub(crate) const SMALL_BYTES_MAX: usize = 256 * 1024;
 
+// Seven strangers may send the largest message (9 MiB) at the same time. A small budget
+// for each is impossible while one message may be that large (ADR 13).
 /// What all strangers that dialled us may make us hold of large frames, each
 /// way, bytes. Their large frames take turns; those of peers that we dialled
 /// or favour never wait for them.
@@ -56,6 +58,9 @@ pub(crate) struct LaneLimits {
     pub in_burst: u32,
 }
 
+// Votes come first: a lane of its own, so that no flood of transactions delays one. 24 MiB
+// out are two of the largest proposals and votes beside them; what waited longest goes
+// first, since timers say a vote again.
 const CONSENSUS: LaneLimits = LaneLimits {
     name: "consensus",
     protocol: "/trefoil/consensus/1",
@@ -70,6 +75,8 @@ const CONSENSUS: LaneLimits = LaneLimits {
     in_burst: 16000,
 };
 
+// An answer has up to 8 MiB of blocks, and one request is out at a time: two answers wait
+// at most. A newcomer is refused when full, since who asked asks again.
 const CATCH_UP: LaneLimits = LaneLimits {
     name: "catch-up",
     protocol: "/trefoil/catch-up/1",
@@ -84,6 +91,7 @@ const CATCH_UP: LaneLimits = LaneLimits {
     in_burst: 1000,
 };
 
+// What is lost here is told again, or fetched by the hash: the smallest room of all.
 const GOSSIP: LaneLimits = LaneLimits {
     name: "gossip",
     protocol: "/trefoil/gossip/1",

@@ -29,12 +29,15 @@ use crate::{
 /// waits in a queue already.
 const GRACE: Millis = Millis(30);
 
+// Three round trips of 100 ms: a peer that has them answers in one.
 /// How long a peer has to send missing transactions before another is asked.
 const WAIT: Millis = Millis(300);
 
 /// The same when all share: what they give has to come to them first.
 const SHARED_WAIT: Millis = Millis(1_000);
 
+// 12 × 300 ms are longer than the longest round of a network of 500 ms blocks: a proposal
+// that nobody can complete must not hold its place for a whole height.
 /// How often missing transactions are asked for while none comes.
 const TRIES_MAX: u32 = 12;
 
@@ -48,6 +51,8 @@ const OPEN_BYTES_MAX: u64 = 1024 * 1024;
 /// passes it on can begin.
 const PIECE_BYTES: usize = 64 * 1024;
 
+// Attack: requests for what is not here, which would be remembered for ever. Two blocks
+// of the largest number of transactions; what is over the bound is asked for again.
 /// Transactions that peers wait for here, all together.
 const OWED_MAX: usize = 65_536;
 

@@ -1,8 +1,9 @@
 //! What callers (JSON-RPC, the command line) ask of the node itself.
 
+use trefoil_mempool::{MempoolError, Pooled};
 use trefoil_types::{Time, Transaction};
 
-use crate::{Call, Effects, Reply, io::PeerStatus, node::Node, pool::Pooled};
+use crate::{Call, Effects, Reply, io::PeerStatus, node::Node};
 
 impl Node {
     pub(crate) fn call(&mut self, now: Time, call: Call, fx: &mut Effects) -> Reply {
@@ -41,12 +42,7 @@ impl Node {
         }
     }
 
-    fn submit(
-        &mut self,
-        now: Time,
-        tx: Transaction,
-        fx: &mut Effects,
-    ) -> Result<(), crate::CallError> {
+    fn submit(&mut self, now: Time, tx: Transaction, fx: &mut Effects) -> Result<(), MempoolError> {
         self.admit(now, tx.clone(), None, fx)?;
         self.fill_candidates(now, &[tx], fx);
         Ok(())

@@ -15,14 +15,14 @@ use std::collections::{BTreeMap, VecDeque};
 
 use alloy_eips::Encodable2718;
 use alloy_primitives::{Bytes, map::B256Set};
+use trefoil_mempool::{MempoolError, Rules, SenderState};
 use trefoil_types::{
     B256, Message, Millis, Offence, PeerId, Time, Transaction, TxError, keccak256, limits,
     spec::fork_at,
 };
 
 use crate::{
-    CallError, Effects, Event, Job, Order, To,
-    door::{Rules, SenderState},
+    Effects, Event, Job, Order, To,
     node::{Node, Purpose},
 };
 
@@ -144,7 +144,7 @@ impl Node {
         tx: Transaction,
         source: Option<PeerId>,
         fx: &mut Effects,
-    ) -> Result<(), CallError> {
+    ) -> Result<(), MempoolError> {
         let sender = self.sender_state(&tx);
         self.pool.admit(now, tx.clone(), source, &self.rules(), &sender)?;
         self.note_pending(now);
@@ -376,7 +376,9 @@ impl Node {
             };
             match self.admit(now, tx.clone(), Some(peer), fx) {
                 // What else is refused depends on where and when one stands.
-                Err(CallError::ChainId { .. }) => fx.blame_relay(peer, Offence::InvalidTransaction),
+                Err(MempoolError::ChainId { .. }) => {
+                    fx.blame_relay(peer, Offence::InvalidTransaction)
+                }
                 admitted => {
                     useful |= admitted.is_ok();
                     sound.push(tx);

@@ -178,8 +178,6 @@ impl Node {
                     self.asked_to_build(now, height, round, until);
                     self.build_if_due(now, fx);
                 }
-                // Our proposals always travel with their block.
-                Output::Restream { .. } => {}
                 Output::Decided(certificate) => self.finish(now, certificate, fx),
                 Output::Evidence(evidence) => self.witness(now, evidence, fx),
             }

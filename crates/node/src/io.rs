@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use alloy_primitives::Bytes;
 use trefoil_ledger::{Checkpoint, CheckpointDone, Record, Snapshot};
+use trefoil_mempool::MempoolError;
 use trefoil_types::{
     Address, Admission, B256, Height, Message, Offence, PeerId, PublicKey, Receipt, RecoveredBlock,
     Round, Time, Transaction, TxError,
@@ -71,53 +72,11 @@ pub enum Call {
 
 #[derive(Debug)]
 pub enum Reply {
-    Submitted(Result<B256, CallError>),
+    Submitted(Result<B256, MempoolError>),
     PendingNonce(u64),
     PooledTransaction(Option<Transaction>),
     PoolContent { pending: Vec<Transaction>, queued: Vec<Transaction> },
     Peers(Vec<PeerStatus>),
-}
-
-/// Why a transaction was not taken into the pool. The texts are those by which
-/// wallets classify errors (geth's words; see docs/rpc.md).
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CallError {
-    #[error("already known")]
-    AlreadyKnown,
-    #[error("nonce too low: next nonce {next}, tx nonce {got}")]
-    NonceTooLow { next: u64, got: u64 },
-    #[error("nonce too high: next nonce {next}, tx nonce {got}, at most {max} ahead")]
-    NonceTooHigh { next: u64, got: u64, max: u64 },
-    #[error("insufficient funds for gas * price + value: have {have} want {want}")]
-    InsufficientFunds { have: alloy_primitives::U256, want: alloy_primitives::U256 },
-    #[error("replacement transaction underpriced")]
-    ReplacementUnderpriced,
-    #[error("intrinsic gas too low: gas {got}, minimum needed {min}")]
-    IntrinsicGas { got: u64, min: u64 },
-    #[error("max fee per gas less than block base fee: maxFeePerGas: {got}, baseFee: {base_fee}")]
-    FeeCapTooLow { got: u128, base_fee: u64 },
-    #[error(
-        "max priority fee per gas higher than max fee per gas: maxPriorityFeePerGas: {tip}, maxFeePerGas: {cap}"
-    )]
-    TipAboveFeeCap { tip: u128, cap: u128 },
-    #[error("exceeds block gas limit: gas {got}, limit {limit}")]
-    GasLimit { got: u64, limit: u64 },
-    #[error("invalid chain id for signer: have {got} want {want}")]
-    ChainId { got: u64, want: u64 },
-    #[error("only replay-protected (EIP-155) transactions allowed over RPC")]
-    Unprotected,
-    #[error(
-        "sender {sender} is not admitted to this network; ask one of its organisations to have it listed"
-    )]
-    NotAdmitted { sender: Address },
-    #[error(
-        "sender {sender} may not deploy contracts on this network; ask one of its organisations to have it listed"
-    )]
-    NoDeployer { sender: Address },
-    #[error("txpool is full")]
-    PoolFull,
-    #[error("{0}")]
-    Invalid(String),
 }
 
 /// What the node wants done. The shell appends and syncs `records` first if

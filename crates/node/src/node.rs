@@ -8,12 +8,13 @@ use std::{
 use trefoil_consensus::{Consensus, Output, ReplayError, Timeouts};
 use trefoil_crypto::SecretKey;
 use trefoil_ledger::{Ledger, Record};
+use trefoil_mempool::{Mempool, MempoolLimits};
 use trefoil_types::{
     B256, Certificate, Height, Message, Offence, PeerId, PublicKey, Time, Transaction, TxError,
 };
 
 use crate::{
-    Done, Effects, Input, Order, PoolLimits, Status, To,
+    Done, Effects, Input, Order, Status, To,
     bodies::Owed,
     candidates::Candidates,
     catchup::{CatchUp, Fetched},
@@ -22,7 +23,6 @@ use crate::{
     hearing::Early,
     height::Pace,
     peers::Peer,
-    pool::Pool,
 };
 
 pub struct Config {
@@ -30,7 +30,7 @@ pub struct Config {
     pub validator_key: Option<SecretKey>,
     /// This node's name on the network.
     pub peer: PeerId,
-    pub pool: PoolLimits,
+    pub pool: MempoolLimits,
 }
 
 /// Why the journal and the ledger of a data directory are no node.
@@ -65,7 +65,7 @@ pub struct Node {
     pub(crate) early: Early,
     /// The newest of what this node said of the current height.
     pub(crate) said: VecDeque<Arc<Message>>,
-    pub(crate) pool: Pool,
+    pub(crate) pool: Mempool,
     pub(crate) gossip: Gossip,
     pub(crate) catch_up: CatchUp,
     /// Who belongs to the network.
@@ -133,7 +133,7 @@ impl Node {
             seen: BTreeMap::new(),
             early: Early::default(),
             said: VecDeque::new(),
-            pool: Pool::new(config.pool),
+            pool: Mempool::new(config.pool),
             gossip: Gossip::default(),
             catch_up: CatchUp::default(),
             peers: BTreeMap::new(),

@@ -11,14 +11,19 @@ use std::{
 
 use trefoil_crypto::{PeerId, SecretKey};
 use trefoil_ledger::{History, Journal, Ledger};
-use trefoil_node::{Config, Effects, Input, Node, PoolLimits};
+use trefoil_mempool::MempoolLimits;
+use trefoil_node::{Config, Effects, Input, Node};
 use trefoil_types::{ChainSpec, Millis, Time, message::Lane};
 
 use crate::{disk::SimDisk, plan::Moment, plant::Plant, rng::Rng, trace::Trace, wire::Id};
 
 /// Small, so that seeds meet the bounds.
-pub const POOL: PoolLimits =
-    PoolLimits { txs_max: 64, bytes_max: 64 << 10, txs_per_sender_max: 16, txs_per_peer_max: 32 };
+pub const POOL: MempoolLimits = MempoolLimits {
+    txs_max: 64,
+    bytes_max: 64 << 10,
+    txs_per_sender_max: 16,
+    txs_per_peer_max: 32,
+};
 
 /// Small too: a run is short, and must see checkpoints and journals that end.
 const CHECKPOINT_BLOCKS: usize = 8;

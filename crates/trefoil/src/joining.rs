@@ -233,7 +233,7 @@ impl Newcomer {
                 }
                 Err(Setback::NoRoom(why)) => {
                     tracing::error!(height = target.height, why, "a snapshot is not taken");
-                    refused.insert(target.index);
+                    unwanted.refused.insert(target.index);
                 }
                 Err(Setback::False(why)) => {
                     tracing::warn!(height = target.height, why, "peers told of a false snapshot");

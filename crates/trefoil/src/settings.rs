@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 use trefoil_content::swarm::Rates;
 use trefoil_ledger::History;
-use trefoil_node::PoolLimits;
+use trefoil_mempool::MempoolLimits;
 use trefoil_types::{PeerId, spec::Kind};
 
 use crate::{certificate::Ca, content::web::Reach, failure::Failure, keys::Password};
@@ -264,7 +264,7 @@ impl Default for RpcSettings {
 
 impl Default for PoolSettings {
     fn default() -> Self {
-        let limits = PoolLimits::default();
+        let limits = MempoolLimits::default();
         Self {
             txs_max: limits.txs_max,
             bytes_max: limits.bytes_max,
@@ -275,8 +275,8 @@ impl Default for PoolSettings {
 }
 
 impl PoolSettings {
-    pub fn limits(&self) -> PoolLimits {
-        PoolLimits {
+    pub fn limits(&self) -> MempoolLimits {
+        MempoolLimits {
             txs_max: self.txs_max,
             bytes_max: self.bytes_max,
             txs_per_sender_max: self.txs_per_sender_max,

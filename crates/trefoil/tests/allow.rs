@@ -248,7 +248,7 @@ async fn a_newcomer_fetches_from_who_is_not_judged_and_gives_it_nothing() {
     fs::write(&own, vec![2; 1_000]).unwrap();
     let first = node(1, 1, dir.path(), &[]).await;
     let id = first.put(&sought, &[]).await.id;
-    let proof = first.content.open(id).await.unwrap().last_group().unwrap();
+    let proof = first.content.open(id, u64::MAX).await.unwrap().last_group().unwrap();
 
     let (rogue, mut lanes) = net(9, claims_to_be(9, 2), &[]).await;
     let known = [(peer(9), rogue.listen_address())];

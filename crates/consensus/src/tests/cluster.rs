@@ -329,7 +329,6 @@ impl Cluster {
                         Event::Candidate { to: node, input: Input::Built { height, round, block } },
                     );
                 }
-                Output::Restream { .. } => {}
                 Output::Decided(certificate) => self.commit(node, certificate),
                 Output::Evidence(evidence) => self.evidence.push(evidence),
             }

@@ -8,15 +8,23 @@ use trefoil_types::{Millis, Time};
 
 use super::{Common, Effect, Manner, Source, transfer::Transfer};
 
+// BitTorrent rechokes each 10 s (BEP 3), for transfers of hours. Ours take seconds to
+// minutes: with 10 s a 30 s transfer would be decided three times.
 /// How often is chosen anew.
 const CHOOSE: Millis = Millis(1_000);
 
+// BEP 3's four: fewer leave an uplink idle when one stalls, more make each share so small
+// that nobody sees who gives.
 /// Served because they give.
 const SLOTS: usize = 4;
 
+// Long enough for a newcomer to get a piece and to give it to somebody: BEP 3 keeps the
+// optimistic unchoke for three rounds, for the same reason.
 /// How many choosings the one by chance stays.
 const OPTIMISTIC: u64 = 2;
 
+// Attack: free riders under fresh identities. Each gets so much by chance and then stands
+// behind everyone who gives; without any credit nobody could begin.
 /// What a stranger may take before it has given anything, in pieces.
 const CREDIT_PIECES: u64 = 4;
 
@@ -74,6 +82,8 @@ impl Transfer {
     fn apply(&mut self, chosen: &[Source], effects: &mut Vec<Effect>) {
         let resource = self.resource;
         for (source, peer) in &mut self.peers {
+            // Merit fades by a quarter a round, so that who once gave much and stopped
+            // stands behind who gives now after some seconds.
             peer.given -= peer.given / 4;
             peer.spread -= peer.spread / 4;
             let Source::Peer(to) = source else { continue };

@@ -13,9 +13,13 @@ use crate::Bits;
 /// A sequential reader's next pieces come before rare ones.
 const READ_AHEAD: u64 = 16;
 
+// Both margins keep a request from moving back and forth between two sources that are
+// about as fast: what is under way at the old one is thrown away.
 /// A request moves if it would take twice as long where it is, and this.
 const STEAL_MARGIN: Millis = Millis(100);
 
+// Slower than any source that is worth having, faster than one that has stalled: an
+// untried source takes over from a dead one and from no other.
 /// What an untried source is thought to take.
 const UNTRIED: Millis = Millis(1_000);
 
@@ -59,10 +63,12 @@ impl Transfer {
         self.rarest(&offered.shared(&self.wanted), common)
     }
 
-    /// The piece that the fewest peers have; among equals by chance, so that
-    /// nodes that see the same do not all do the same. Pieces that are partly
-    /// here come first. The very first piece is any: it should come soon, and
-    /// what is rare comes slowly.
+    /// Rarest first: the piece that the fewest peers have, so that no piece dies with
+    /// its last holder and the origin is asked for each about once. Among equals by
+    /// chance, lest nodes that see the same all fetch the same. Before that, pieces that
+    /// are partly here, since only a whole piece can be passed on. The very first piece
+    /// is a random one, so that a newcomer soon has something to trade (BEP 3): a rare
+    /// piece comes slowly.
     pub fn rarest(&self, pieces: &Bits, common: &mut Common) -> Option<u32> {
         let count = u64::from(self.layout.pieces());
         let turn = common.rng.random_range(0..count.max(1));

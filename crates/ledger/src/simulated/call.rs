@@ -17,7 +17,7 @@ use trefoil_types::{Header, Transaction, TxEnvelope};
 
 use super::{RefusedFor, SimulateError};
 use crate::{
-    Account, CallError, LedgerError, Rules, evm::EvmFault, execute::tx_bytes, run::TxFault,
+    Account, CallError, LedgerError, Rules, evm::EvmFault, execute::tx_bytes, fault::TxFault,
     simulate::refusal_text,
 };
 

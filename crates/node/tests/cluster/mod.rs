@@ -9,9 +9,9 @@ use alloy_consensus::{SignableTransaction as _, TxEip1559, transaction::SignerRe
 use alloy_primitives::{Address, B256, Bytes, Signature, TxKind, U256};
 use trefoil_crypto::SecretKey;
 use trefoil_ledger::{History, Journal, Ledger, Record};
+use trefoil_mempool::{MempoolError, MempoolLimits};
 use trefoil_node::{
-    Call, CallError, Config, Done, Effects, Event, Input, Job, Node, Order, PoolLimits, Reply, To,
-    io::CallId,
+    Call, Config, Done, Effects, Event, Input, Job, Node, Order, Reply, To, io::CallId,
 };
 use trefoil_types::{
     ChainSpec, Height, Kind, MemDisk, Message, Millis, PeerId, RecoveredBlock, Time, Transaction,
@@ -182,7 +182,7 @@ impl Cluster {
         let config = Config {
             validator_key: is_validator.then(|| validator_key(n)),
             peer: peer(n),
-            pool: PoolLimits::default(),
+            pool: MempoolLimits::default(),
         };
         let mut effects = Effects::default();
         let node = Node::open(config, ledger, recovered.records, self.now, &mut effects).unwrap();
@@ -249,7 +249,7 @@ impl Cluster {
         self.step(to, Input::Message { peer: peer(from), message });
     }
 
-    pub fn submit(&mut self, n: usize, tx: TxEnvelope) -> Result<B256, CallError> {
+    pub fn submit(&mut self, n: usize, tx: TxEnvelope) -> Result<B256, MempoolError> {
         let tx = Arc::new(tx.try_into_recovered().unwrap());
         match self.call(n, Call::Submit(tx)) {
             Reply::Submitted(result) => result,

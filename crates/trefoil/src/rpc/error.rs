@@ -7,7 +7,7 @@
 use alloy_primitives::{B256, Bytes, U256, hex};
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use trefoil_ledger::LedgerError;
-use trefoil_node::CallError;
+use trefoil_mempool::MempoolError;
 use trefoil_types::{Height, TxError};
 
 use super::Json;
@@ -112,8 +112,8 @@ impl From<Unanswered> for RpcError {
     }
 }
 
-impl From<CallError> for RpcError {
-    fn from(error: CallError) -> Self {
+impl From<MempoolError> for RpcError {
+    fn from(error: MempoolError) -> Self {
         Self::Rejected(error.to_string())
     }
 }

@@ -3,7 +3,7 @@
 
 use alloy_primitives::{Address, Bytes, TxKind, hex};
 use serde_json::{Value, json as value};
-use trefoil_node::CallError;
+use trefoil_mempool::MempoolError;
 
 use super::{CONTRACT, Limits, SENDER, Stage, legacy, tx};
 
@@ -436,14 +436,20 @@ async fn wrong_parameters_are_named_without_a_type_of_ours() {
 async fn refusals_of_the_pool_keep_their_words() {
     let stage = Stage::new().await;
     for (error, text) in [
-        (CallError::AlreadyKnown, "already known"),
-        (CallError::NonceTooLow { next: 5, got: 0 }, "nonce too low: next nonce 5, tx nonce 0"),
-        (CallError::ReplacementUnderpriced, "replacement transaction underpriced"),
+        (MempoolError::AlreadyKnown, "already known"),
+        (MempoolError::NonceTooLow { next: 5, got: 0 }, "nonce too low: next nonce 5, tx nonce 0"),
+        (MempoolError::ReplacementUnderpriced, "replacement transaction underpriced"),
         (
-            CallError::InsufficientFunds { have: Default::default(), want: "5".parse().unwrap() },
+            MempoolError::InsufficientFunds {
+                have: Default::default(),
+                want: "5".parse().unwrap(),
+            },
             "insufficient funds for gas * price + value: have 0 want 5",
         ),
-        (CallError::Unprotected, "only replay-protected (EIP-155) transactions allowed over RPC"),
+        (
+            MempoolError::Unprotected,
+            "only replay-protected (EIP-155) transactions allowed over RPC",
+        ),
     ] {
         stage.refuse(error);
         let raw = tx(0, TxKind::Call(SOMEONE), 1, Bytes::new());

@@ -25,7 +25,8 @@ use tokio::sync::{broadcast, mpsc, watch};
 use tower::ServiceExt as _;
 use trefoil_crypto::SecretKey;
 use trefoil_ledger::{Draft, History, Ledger};
-use trefoil_node::{Call, CallError, Event, Reply, Status};
+use trefoil_mempool::MempoolError;
+use trefoil_node::{Call, Event, Reply, Status};
 use trefoil_types::{
     Attached, Certificate, ChainSpec, Kind, PeerId, Transaction,
     disk::MemDisk,
@@ -47,7 +48,7 @@ pub const CONTRACT: [u8; 39] =
 struct Pool {
     txs: Vec<Transaction>,
     /// What the next submission is refused with.
-    refuse: Option<CallError>,
+    refuse: Option<MempoolError>,
 }
 
 pub struct Stage {
@@ -150,7 +151,7 @@ impl Stage {
     }
 
     /// The next submission is refused with this.
-    pub fn refuse(&self, error: CallError) {
+    pub fn refuse(&self, error: MempoolError) {
         self.pool.lock().unwrap().refuse = Some(error);
     }
 

@@ -5,7 +5,7 @@ use std::{hint::black_box, sync::Arc};
 use alloy_consensus::{SignableTransaction as _, TxEip1559, transaction::Recovered};
 use alloy_primitives::{Address, Signature, TxKind, U256};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use trefoil_node::{Pool, PoolLimits, Rules, SenderState};
+use trefoil_mempool::{Mempool, MempoolLimits, Rules, SenderState};
 use trefoil_types::{Time, Transaction, TxEnvelope, spec::Fork};
 
 const RULES: Rules = Rules {
@@ -43,8 +43,8 @@ fn transfers(count: u64, each: u64) -> Vec<Transaction> {
     (0..count).map(transfer).collect()
 }
 
-fn filled(txs: &[Transaction]) -> Pool {
-    let mut pool = Pool::new(PoolLimits::default());
+fn filled(txs: &[Transaction]) -> Mempool {
+    let mut pool = Mempool::new(MempoolLimits::default());
     for tx in txs {
         pool.admit(Time(0), tx.clone(), None, &RULES, &state(0)).unwrap();
     }
@@ -60,7 +60,7 @@ fn pool(c: &mut Criterion) {
     group.sample_size(10);
     group.throughput(Throughput::Elements(new.len() as u64));
     group.bench_function("admit 10,000 to 90,000", |b| {
-        let admit = |mut pool: Pool| {
+        let admit = |mut pool: Mempool| {
             for tx in new {
                 pool.admit(Time(0), tx.clone(), None, &RULES, &state(0)).unwrap();
             }
@@ -74,7 +74,7 @@ fn pool(c: &mut Criterion) {
         b.iter(|| full.best(10, Time(0)).take(5_000).map(|p| black_box(p.bytes)).sum::<usize>());
     });
     group.bench_function("commit 5,000 of 500 senders", |b| {
-        let commit = |mut pool: Pool| {
+        let commit = |mut pool: Mempool| {
             for n in 0..500 {
                 pool.advance(&sender(n), 10, U256::from(u128::MAX));
             }

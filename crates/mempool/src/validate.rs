@@ -1,4 +1,4 @@
-//! The door of the pool: what a transaction must satisfy whatever else is pooled.
+//! What a transaction must satisfy whatever else is pooled.
 //!
 //! Owns the checks that need only the transaction, the chain's rules and the
 //! sender's account. What always holds: a transaction that passes can be
@@ -8,7 +8,7 @@ use alloy_consensus::Transaction as _;
 use alloy_primitives::U256;
 use trefoil_types::{Transaction, TxEnvelope, spec::Fork};
 
-use crate::CallError;
+use crate::MempoolError;
 
 /// How far ahead of the sender's next nonce a transaction may wait.
 pub const NONCE_AHEAD_MAX: u64 = 1_000;
@@ -49,9 +49,9 @@ impl Rules {
     ///
     /// # Errors
     /// The first rule that the transaction breaks.
-    pub fn check(&self, tx: &TxEnvelope) -> Result<(), CallError> {
+    pub fn check(&self, tx: &TxEnvelope) -> Result<(), MempoolError> {
         if let Some(got) = tx.chain_id().filter(|id| *id != self.chain_id) {
-            return Err(CallError::ChainId { got, want: self.chain_id });
+            return Err(MempoolError::ChainId { got, want: self.chain_id });
         }
         self.check_shape(tx)?;
         let limit = match self.fork {
@@ -59,24 +59,24 @@ impl Rules {
             Fork::Cancun | Fork::Prague => self.gas_limit,
         };
         if tx.gas_limit() > limit {
-            return Err(CallError::GasLimit { got: tx.gas_limit(), limit });
+            return Err(MempoolError::GasLimit { got: tx.gas_limit(), limit });
         }
         let (cap, tip) = (tx.max_fee_per_gas(), tx.priority_fee_or_price());
         if tip > cap {
-            return Err(CallError::TipAboveFeeCap { tip, cap });
+            return Err(MempoolError::TipAboveFeeCap { tip, cap });
         }
         let min = self.intrinsic_gas(tx);
         if tx.gas_limit() < min {
-            return Err(CallError::IntrinsicGas { got: tx.gas_limit(), min });
+            return Err(MempoolError::IntrinsicGas { got: tx.gas_limit(), min });
         }
         if cap < u128::from(self.base_fee) {
-            return Err(CallError::FeeCapTooLow { got: cap, base_fee: self.base_fee });
+            return Err(MempoolError::FeeCapTooLow { got: cap, base_fee: self.base_fee });
         }
         Ok(())
     }
 
-    fn check_shape(&self, tx: &TxEnvelope) -> Result<(), CallError> {
-        let invalid = |reason: String| Err(CallError::Invalid(reason));
+    fn check_shape(&self, tx: &TxEnvelope) -> Result<(), MempoolError> {
+        let invalid = |reason: String| Err(MempoolError::Invalid(reason));
         if tx.is_eip4844() {
             return invalid("blob transactions (type 3) are not supported by this network".into());
         }
@@ -121,27 +121,27 @@ impl Rules {
     ///
     /// # Errors
     /// The first rule that the transaction breaks on this account.
-    pub fn check_sender(&self, tx: &Transaction, sender: &SenderState) -> Result<(), CallError> {
+    pub fn check_sender(&self, tx: &Transaction, sender: &SenderState) -> Result<(), MempoolError> {
         let address = tx.signer();
         if sender.is_barred {
-            return Err(CallError::NotAdmitted { sender: address });
+            return Err(MempoolError::NotAdmitted { sender: address });
         }
         if sender.deploys_nothing && tx.is_create() {
-            return Err(CallError::NoDeployer { sender: address });
+            return Err(MempoolError::NoDeployer { sender: address });
         }
         let (next, got) = (sender.nonce, tx.nonce());
         if got < next {
-            return Err(CallError::NonceTooLow { next, got });
+            return Err(MempoolError::NonceTooLow { next, got });
         }
         if got - next > NONCE_AHEAD_MAX {
-            return Err(CallError::NonceTooHigh { next, got, max: NONCE_AHEAD_MAX });
+            return Err(MempoolError::NonceTooHigh { next, got, max: NONCE_AHEAD_MAX });
         }
         let want = self.cost(tx);
         if want > sender.balance {
-            return Err(CallError::InsufficientFunds { have: sender.balance, want });
+            return Err(MempoolError::InsufficientFunds { have: sender.balance, want });
         }
         if sender.is_contract {
-            return Err(CallError::Invalid("sender not an eoa".into()));
+            return Err(MempoolError::Invalid("sender not an eoa".into()));
         }
         Ok(())
     }

@@ -127,12 +127,12 @@ fn op() -> impl Strategy<Value = Op> {
 proptest! {
     #[test]
     fn the_pool_does_as_the_model(ops in proptest::collection::vec(op(), 1..120)) {
-        let limits = PoolLimits {
+        let limits = MempoolLimits {
             txs_max: TXS_MAX,
             txs_per_sender_max: PER_SENDER_MAX,
-            ..PoolLimits::default()
+            ..MempoolLimits::default()
         };
-        let (mut pool, mut model) = (Pool::new(limits), Model::default());
+        let (mut pool, mut model) = (Mempool::new(limits), Model::default());
         for op in ops {
             match op {
                 Op::Admit { sender, nonce, cap, tip } => {

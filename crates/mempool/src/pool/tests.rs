@@ -58,15 +58,15 @@ fn peer(n: u8) -> PeerId {
     PeerId(key)
 }
 
-fn pool() -> Pool {
-    Pool::new(PoolLimits::default())
+fn pool() -> Mempool {
+    Mempool::new(MempoolLimits::default())
 }
 
-fn admit(pool: &mut Pool, tx: Transaction, next: u64) -> Result<(), CallError> {
+fn admit(pool: &mut Mempool, tx: Transaction, next: u64) -> Result<(), MempoolError> {
     pool.admit(Time(0), tx, None, &rules(), &rich(next))
 }
 
-fn order(pool: &Pool, base_fee: u64) -> Vec<(u8, u64)> {
+fn order(pool: &Mempool, base_fee: u64) -> Vec<(u8, u64)> {
     pool.best(base_fee, Time(0)).map(|p| (p.tx.signer().0[0], p.nonce)).collect()
 }
 
@@ -209,7 +209,7 @@ fn the_least_gas_is_what_the_yellow_paper_and_the_eips_say() {
             Rules { fork, ..rules() }.check(&tx)
         };
         assert_eq!(with_gas(least), Ok(()));
-        let refused = CallError::IntrinsicGas { got: least - 1, min: least };
+        let refused = MempoolError::IntrinsicGas { got: least - 1, min: least };
         assert_eq!(with_gas(least - 1), Err(refused));
     }
 }
@@ -234,7 +234,7 @@ fn a_gas_free_network_asks_for_no_funds_but_the_value() {
     let valued = from(1, sign(TxEip1559 { value: U256::from(1), ..template() }));
     assert!(matches!(
         pool().admit(Time(0), valued, None, &free, &penniless),
-        Err(CallError::InsufficientFunds { .. })
+        Err(MempoolError::InsufficientFunds { .. })
     ));
 }
 
@@ -248,7 +248,7 @@ fn a_gap_queues_and_filling_it_frees_the_run() {
     admit(&mut pool, tx(1, 6, 100, 5), 5).unwrap();
     assert_eq!((pool.pending(), pool.queued()), (3, 0));
     assert_eq!(pool.pending_nonce(&Address::repeat_byte(1)), Some(8));
-    assert_eq!(admit(&mut pool, tx(1, 6, 100, 5), 5), Err(CallError::AlreadyKnown));
+    assert_eq!(admit(&mut pool, tx(1, 6, 100, 5), 5), Err(MempoolError::AlreadyKnown));
 }
 
 #[test]
@@ -261,7 +261,7 @@ fn a_replacement_pays_a_tenth_more_in_both_fees() {
         admit(&mut pool, tx(1, 1, 100, 10), 0).unwrap();
         let new = tx(1, 0, cap, tip);
         let result = admit(&mut pool, new.clone(), 0);
-        let refused = Err(CallError::ReplacementUnderpriced);
+        let refused = Err(MempoolError::ReplacementUnderpriced);
         assert_eq!(result, if accepted { Ok(()) } else { refused }, "{cap} {tip}");
         assert_eq!(pool.contains(new.tx_hash()), accepted);
         assert_eq!((pool.pending(), pool.queued()), (2, 0));
@@ -280,7 +280,7 @@ fn a_replacement_pays_a_tenth_more_in_both_fees() {
         }),
     );
     let refused = pool.admit(Time(0), other, None, &free, &rich(0));
-    assert_eq!(refused, Err(CallError::ReplacementUnderpriced));
+    assert_eq!(refused, Err(MempoolError::ReplacementUnderpriced));
 }
 
 #[test]
@@ -309,33 +309,33 @@ fn what_is_too_young_holds_back_what_follows_it() {
 
 #[test]
 fn a_full_pool_gives_up_the_last_of_the_cheapest_sender() {
-    let mut pool = Pool::new(PoolLimits { txs_max: 3, ..PoolLimits::default() });
+    let mut pool = Mempool::new(MempoolLimits { txs_max: 3, ..MempoolLimits::default() });
     admit(&mut pool, tx(1, 0, 100, 9), 0).unwrap();
     admit(&mut pool, tx(1, 1, 100, 2), 0).unwrap();
     admit(&mut pool, tx(2, 0, 100, 3), 0).unwrap();
-    assert_eq!(admit(&mut pool, tx(3, 0, 100, 2), 0), Err(CallError::PoolFull));
+    assert_eq!(admit(&mut pool, tx(3, 0, 100, 2), 0), Err(MempoolError::PoolFull));
     // Its own last is the cheapest: it would open a gap under itself.
-    assert_eq!(admit(&mut pool, tx(1, 2, 100, 9), 0), Err(CallError::PoolFull));
+    assert_eq!(admit(&mut pool, tx(1, 2, 100, 9), 0), Err(MempoolError::PoolFull));
     admit(&mut pool, tx(3, 0, 100, 4), 0).unwrap();
     assert_eq!(order(&pool, 10), [(1, 0), (3, 0), (2, 0)]);
     // What waits behind a gap is worth less than anything that could run.
-    assert_eq!(admit(&mut pool, tx(4, 1, 100, 90), 0), Err(CallError::PoolFull));
+    assert_eq!(admit(&mut pool, tx(4, 1, 100, 90), 0), Err(MempoolError::PoolFull));
     // Replacing needs no room.
     admit(&mut pool, tx(2, 0, 110, 5), 0).unwrap();
 }
 
 #[test]
 fn one_sender_and_one_peer_have_their_shares() {
-    let limits = PoolLimits { txs_per_sender_max: 2, txs_per_peer_max: 3, ..Default::default() };
-    let mut pool = Pool::new(limits);
+    let limits = MempoolLimits { txs_per_sender_max: 2, txs_per_peer_max: 3, ..Default::default() };
+    let mut pool = Mempool::new(limits);
     let mut push = |sender, nonce, n| {
         pool.admit(Time(0), tx(sender, nonce, 100, 5), Some(peer(n)), &rules(), &rich(0))
     };
     assert_eq!(push(1, 0, 1), Ok(()));
     assert_eq!(push(1, 1, 1), Ok(()));
-    assert_eq!(push(1, 2, 2), Err(CallError::PoolFull));
+    assert_eq!(push(1, 2, 2), Err(MempoolError::PoolFull));
     assert_eq!(push(2, 0, 1), Ok(()));
-    assert_eq!(push(3, 0, 1), Err(CallError::PoolFull));
+    assert_eq!(push(3, 0, 1), Err(MempoolError::PoolFull));
     assert_eq!(push(3, 0, 2), Ok(()));
     // A share is given back when a block takes the transaction.
     pool.advance(&Address::repeat_byte(2), 1, U256::from(ETHER));

@@ -8,7 +8,7 @@ use std::{
 
 use trefoil_types::{Address, Time};
 
-use super::{Pool, Pooled, Queue};
+use super::{Mempool, Pooled, Queue};
 
 /// A sender's first executable transaction in the pool's index: the highest
 /// tip first, then the earliest arrival.
@@ -26,7 +26,7 @@ pub struct Head {
 /// base fee is no more than that, so it is enough to look at heads whose bound
 /// beats the best seen: no scan of the pool.
 pub struct Best<'a> {
-    pool: &'a Pool,
+    pool: &'a Mempool,
     heads: Peekable<btree_set::Iter<'a, Head>>,
     seen: BinaryHeap<Choice<'a>>,
     base_fee: u64,
@@ -41,7 +41,7 @@ struct Choice<'a> {
 
 impl<'a> Best<'a> {
     pub(super) fn new(
-        pool: &'a Pool,
+        pool: &'a Mempool,
         heads: btree_set::Iter<'a, Head>,
         base_fee: u64,
         admitted_by: Time,

@@ -2,11 +2,11 @@
 //!
 //! Owns every pooled transaction and the two orders over them: which is offered
 //! to a block next, and which is given up first when room is short. What always
-//! holds: counts and bytes are within [`PoolLimits`]; each sender's executable
+//! holds: counts and bytes are within [`MempoolLimits`]; each sender's executable
 //! run starts at its account's nonce; no operation scans the pool.
 
 mod best;
-mod queue;
+mod sender_queue;
 
 use std::{
     cmp::Reverse,
@@ -19,25 +19,25 @@ use alloy_primitives::{U256, map::B256Map};
 use trefoil_types::{Address, B256, PeerId, Time, Transaction};
 
 use crate::{
-    CallError,
-    door::{Rules, SenderState, is_unprotected},
+    MempoolError,
+    validate::{Rules, SenderState, is_unprotected},
 };
 
 pub use best::Best;
-pub use queue::{Pooled, Queue};
+pub use sender_queue::{Pooled, Queue};
 
 use best::Head;
 
 /// Bounds on the transaction pool.
 #[derive(Clone, Copy, Debug)]
-pub struct PoolLimits {
+pub struct MempoolLimits {
     pub txs_max: usize,
     pub bytes_max: usize,
     pub txs_per_sender_max: usize,
     pub txs_per_peer_max: usize,
 }
 
-impl Default for PoolLimits {
+impl Default for MempoolLimits {
     fn default() -> Self {
         Self {
             txs_max: 100_000,
@@ -56,8 +56,8 @@ type Worth = (bool, u128, u128);
 type Tail = (Worth, Reverse<u64>, Address);
 
 #[derive(Debug, Default)]
-pub struct Pool {
-    limits: PoolLimits,
+pub struct Mempool {
+    limits: MempoolLimits,
     queues: BTreeMap<Address, Queue>,
     /// For look-ups only.
     by_hash: B256Map<(Address, u64)>,
@@ -69,8 +69,8 @@ pub struct Pool {
     arrivals: u64,
 }
 
-impl Pool {
-    pub fn new(limits: PoolLimits) -> Self {
+impl Mempool {
+    pub fn new(limits: MempoolLimits) -> Self {
         Self { limits, ..Self::default() }
     }
 
@@ -131,13 +131,13 @@ impl Pool {
         source: Option<PeerId>,
         rules: &Rules,
         sender: &SenderState,
-    ) -> Result<(), CallError> {
+    ) -> Result<(), MempoolError> {
         let hash = *tx.tx_hash();
         if self.contains(&hash) {
-            return Err(CallError::AlreadyKnown);
+            return Err(MempoolError::AlreadyKnown);
         }
         if source.is_none() && is_unprotected(&tx) {
-            return Err(CallError::Unprotected);
+            return Err(MempoolError::Unprotected);
         }
         rules.check(&tx)?;
         rules.check_sender(&tx, sender)?;
@@ -185,13 +185,13 @@ impl Pool {
     }
 
     /// Replaces the same nonce for enough of a fee, or finds room within the limits.
-    fn make_room(&mut self, sender: &Address, next: u64, new: &Pooled) -> Result<(), CallError> {
+    fn make_room(&mut self, sender: &Address, next: u64, new: &Pooled) -> Result<(), MempoolError> {
         let queue = self.queues.get(sender);
         let end = queue.map_or(next, Queue::end);
         let old = queue.and_then(|queue| queue.get(new.nonce));
         if let Some(old) = old {
             if !outbids(new, old) {
-                return Err(CallError::ReplacementUnderpriced);
+                return Err(MempoolError::ReplacementUnderpriced);
             }
             if new.bytes <= old.bytes {
                 return Ok(());
@@ -201,7 +201,7 @@ impl Pool {
             if queue.map_or(0, Queue::len) >= self.limits.txs_per_sender_max
                 || from_peer.is_some_and(|count| *count >= self.limits.txs_per_peer_max)
             {
-                return Err(CallError::PoolFull);
+                return Err(MempoolError::PoolFull);
             }
         }
         let more = usize::from(old.is_none());
@@ -216,11 +216,16 @@ impl Pool {
 
     /// Drops the last transaction of the sender whose last is worth least, if
     /// that is worth less than what asks for its room and not what it builds on.
-    fn give_up_one(&mut self, sender: &Address, nonce: u64, worth: Worth) -> Result<(), CallError> {
-        let (least, _, victim) = *self.tails.first().ok_or(CallError::PoolFull)?;
-        let last = self.queues.get(&victim).and_then(Queue::tail).ok_or(CallError::PoolFull)?;
+    fn give_up_one(
+        &mut self,
+        sender: &Address,
+        nonce: u64,
+        worth: Worth,
+    ) -> Result<(), MempoolError> {
+        let (least, _, victim) = *self.tails.first().ok_or(MempoolError::PoolFull)?;
+        let last = self.queues.get(&victim).and_then(Queue::tail).ok_or(MempoolError::PoolFull)?;
         if least >= worth || (victim == *sender && last.nonce <= nonce) {
-            return Err(CallError::PoolFull);
+            return Err(MempoolError::PoolFull);
         }
         let hash = last.hash;
         self.remove(&hash);

@@ -1,0 +1,14 @@
+//! Transactions that wait for a block, and what one must satisfy to wait.
+//!
+//! Owns: every pooled transaction, the order in which they are offered to a block, and
+//! the order in which they are given up when room is short. What always holds: counts and
+//! bytes are within [`MempoolLimits`]; what a transaction must satisfy is decided here, for
+//! wallets and peers alike. It must never know: peers' connections, consensus, the ledger.
+
+mod error;
+mod pool;
+mod validate;
+
+pub use error::MempoolError;
+pub use pool::{Best, Mempool, MempoolLimits, Pooled, Queue};
+pub use validate::{NONCE_AHEAD_MAX, Rules, SenderState, is_unprotected};
