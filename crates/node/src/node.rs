@@ -212,8 +212,7 @@ impl Node {
     pub fn status(&self) -> Arc<Status> {
         let (tip, set) = (self.ledger.tip(), self.ledger.next_validators());
         // A claim alone would let any stranger take this node out of service (`/readyz`).
-        let givers = self.peers.values().chain(self.unjudged.values());
-        let proven = givers.filter(|peer| peer.delivers);
+        let proven = self.peers.values().filter(|peer| peer.delivers);
         let best = proven.filter_map(Peer::height).max();
         Arc::new(Status {
             height: tip.number,
