@@ -81,11 +81,11 @@ async fn pose(address: SocketAddr, organisation: u32, links: &[Link]) -> io::Res
     for link in links {
         let resource = Resource::file(link.id.root).among(&link.allow);
         let body = message::Message::Find { resource }.encode();
-        session.write[3].write_all(&(body.len() as u32).to_be_bytes()).await?;
-        session.write[3].write_all(&body).await?;
+        // The node may have no ear for it.
+        let _ = session.write[3].write_all(&(body.len() as u32).to_be_bytes()).await;
+        let _ = session.write[3].write_all(&body).await;
+        let _ = session.write[3].flush().await;
     }
-    // The node may have no ear for it.
-    let _ = session.write[3].flush().await;
     session.tell(&Message::Tip(Tip { height: HEIGHT, hash: B256::ZERO, round: 0 })).await?;
     session.tell(&Message::GetBlocks(GetBlocks { from: 1, count: 256 })).await?;
     session.write[2].write_all(&Control::GetPeers.encode()).await?;

@@ -297,11 +297,12 @@ impl Link {
     async fn speak(&mut self, streams: Streams, outbox: Arc<Outbox>) -> End {
         let mut tasks = JoinSet::new();
         let standing = self.standing();
-        if standing != Standing::Unjudged || self.givers == Givers::All {
-            let content = ContentLink::new(self.peer, standing, streams.content, outbox.clone());
-            // Where nobody moves content, or too many links came at once, it has none.
-            let _ = self.content.try_send(content);
-        }
+        // The streams of others are dropped, and not kept for them to fill.
+        let gives = standing != Standing::Unjudged || self.givers == Givers::All;
+        let content =
+            gives.then(|| ContentLink::new(self.peer, standing, streams.content, outbox.clone()));
+        // Where nobody moves content, or too many links came at once, it has none.
+        content.into_iter().for_each(|content| _ = self.content.try_send(content));
         let lanes = LANES.into_iter().zip(streams.read).zip(streams.write);
         for ((lane, read), write) in lanes {
             let ear = Ear {
