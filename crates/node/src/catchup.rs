@@ -45,6 +45,8 @@ pub(crate) struct CatchUp {
     ready: VecDeque<(PeerId, Arc<RecoveredBlock>, Certificate)>,
     /// Whom we asked last; the next one is next.
     last: Option<PeerId>,
+    /// Whether that was one of those preferred.
+    preferred: bool,
 }
 
 #[derive(Debug)]
@@ -110,15 +112,20 @@ impl Node {
         }
     }
 
-    /// Asks the next peer in turn of those that are ahead; first of those whose blocks
-    /// have verified, so that many liars cost each of them one wait and no more.
+    /// Asks the next peer in turn of those that are ahead. Every other time it is one whose
+    /// blocks have verified, so that many liars cost half of the waits; and not each time,
+    /// or one peer that gives a block in three seconds would be the only one asked. Who
+    /// cannot be judged a member is asked when no member is ahead.
     fn ask_blocks(&mut self, now: Time, fx: &mut Effects) {
         let due = |peer: &PeerId| self.worth_asking_from(peer).is_some_and(|from| from <= now);
         let last = self.catch_up.last;
         let after = self.givers().filter(|peer| last.is_none_or(|last| *peer > last));
         let in_turn = after.chain(self.givers()).filter(due);
         let delivers = |peer: &PeerId| self.giver(peer).is_some_and(|giver| giver.delivers);
-        let Some(peer) = in_turn.min_by_key(|peer| !delivers(peer)) else { return };
+        let prefers = !self.catch_up.preferred;
+        let key = |peer: &PeerId| (self.unjudged.contains_key(peer), prefers && !delivers(peer));
+        let Some(peer) = in_turn.min_by_key(key) else { return };
+        self.catch_up.preferred = prefers;
         let from = self.next_height();
         self.catch_up.asked = Some(Asked { peer, from, until: now + ANSWER_WAIT });
         self.catch_up.last = Some(peer);
@@ -170,11 +177,11 @@ impl Node {
         if self.catch_up.asked.take_if(expected).is_none() {
             return; // Too late, or never asked for: nothing to do with it.
         }
-        if answer.from != self.next_height() {
-            return; // Consensus was faster.
-        }
         if answer.blocks.is_empty() {
             return self.distrust(now, &peer);
+        }
+        if answer.from != self.next_height() {
+            return; // Consensus was faster.
         }
         match self.check_links(answer.blocks) {
             Ok((txs, blocks)) => {

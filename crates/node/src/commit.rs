@@ -35,6 +35,8 @@ impl Node {
             }
             Some(Body::Missing(_)) | None => return,
         };
+        // By its own votes' count: this node is not behind, whatever tips are claimed.
+        self.peers.values_mut().for_each(|peer| peer.delivers = false);
         self.commit(now, outcome, certificate, fx);
     }
 

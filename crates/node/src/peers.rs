@@ -70,7 +70,7 @@ impl Node {
         self.unjudged.insert(peer, Peer::new(now));
     }
 
-    /// Whom blocks are asked of: members before those that are not judged yet.
+    /// Whom blocks are asked of: those that are not judged yet among them.
     pub(crate) fn givers(&self) -> impl Iterator<Item = PeerId> {
         self.peers.keys().chain(self.unjudged.keys()).copied()
     }

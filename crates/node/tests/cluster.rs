@@ -715,6 +715,46 @@ fn a_false_tip_stops_nobody() {
     assert_agreed(&cluster);
 }
 
+/// One that gives a block in three seconds, and no more, is not the only one asked: the
+/// node would never come to the tip.
+#[test]
+fn a_node_behind_does_not_hang_on_one_who_drips() {
+    let mut cluster = Cluster::new(4, 5);
+    cluster.reach(1, SECOND);
+    cluster.kill(4);
+    for nonce in 0..100 {
+        send(&mut cluster, 0, 0, nonce..nonce + 1);
+        cluster.run_for(Millis(600));
+    }
+    let ahead = cluster.height(3);
+    let block = |cluster: &Cluster, height| {
+        let snapshot = cluster.node(0).ledger().snapshot();
+        snapshot.certified_block(height).unwrap().unwrap()
+    };
+    // The first asked drips, the others are honest and never asked by the old rule.
+    let asked: Rc<RefCell<Vec<usize>>> = Rc::default();
+    let log = asked.clone();
+    cluster.loss = Box::new(move |from, to, message| {
+        if from == 4 && matches!(message, Message::GetBlocks(_)) {
+            let first = *log.borrow().first().unwrap_or(&to);
+            log.borrow_mut().push(to);
+            return to == first;
+        }
+        matches!(message, Message::Proposal(_)) && to == 4
+    });
+    cluster.start(4);
+    for _ in 0..8 {
+        cluster.run_for(Millis(2_900));
+        let next = cluster.height(4) + 1;
+        if next <= cluster.height(0) {
+            let first = asked.borrow()[0];
+            let blocks = vec![block(&cluster, next)];
+            cluster.forge(first, 4, Message::Blocks(Blocks { from: next, blocks }));
+        }
+    }
+    assert!(ahead > 80 && cluster.height(4) >= ahead, "{} of {ahead}", cluster.height(4));
+}
+
 /// Many who claim much and give nothing: each costs one wait, and who gives is asked
 /// from then on.
 #[test]
