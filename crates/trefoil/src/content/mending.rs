@@ -181,7 +181,10 @@ impl Content {
         loop {
             self.fetch(&held, 0..held.layout.pieces(), &selection).await?;
             match held.read_small(most) {
-                Err(ProofError::Damaged { .. }) if mends < MENDS_MAX => {
+                // What is not here was lost by another reader who found it changed first.
+                Err(ProofError::Damaged { .. } | ProofError::NotHere { .. })
+                    if mends < MENDS_MAX =>
+                {
                     mends += 1;
                     self.mend(&held, vec![(0, 0..is)]).await?;
                 }
@@ -231,10 +234,17 @@ impl Content {
         what: Vec<(u32, Range<u64>)>,
     ) -> Result<(), FetchError> {
         let looking = held.clone();
+        let runs = what.iter().map(|(file, bytes)| held.layout.pieces_of(*file, bytes.clone()));
+        let seen = runs.reduce(|a, b| a.start.min(b.start)..a.end.max(b.end)).unwrap_or(0..0);
         let damage = spawn_blocking(move || looking.look(&what)).await;
         let damage = damage.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
         let damage = damage.map_err(LibraryError::from)?;
         let id = held.id;
+        let selection = Selection { apart: true, ..Selection::default() };
+        if damage.parts.is_empty() {
+            // It is as it was again, or another reader has found it and it is on its way.
+            return self.fetch(held, seen, &selection).await;
+        }
         tracing::error!(%id, %damage, "what is here has changed on disk");
         if !held.store.is_ours() {
             return Err(FetchError::Changed { id, what: damage.words });
@@ -248,7 +258,6 @@ impl Content {
         // Those in between are here.
         let all = pieces.first().map_or(0, |run| run.start)..pieces.pop().map_or(0, |run| run.end);
         held.note(Some(damage.words));
-        let selection = Selection { apart: true, ..Selection::default() };
         self.fetch(&held, all, &selection).await?;
         held.note(None);
         self.finished(held).map(drop)
