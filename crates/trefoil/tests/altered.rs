@@ -298,20 +298,32 @@ async fn a_kept_copy_that_changed_is_mended_by_peers_for_every_way_out() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_kept_copy_that_changed_and_that_nobody_has_is_told() {
-    let dir = tempdir().unwrap();
-    let origin = node(1, dir.path(), &[]).await;
-    let (place, _) = source(dir.path(), "source", false);
+/// A file that node 1 shares and node 2 has fetched.
+async fn fetched(dir: &Path) -> (Node, Node, ContentId) {
+    let origin = node(1, dir, &[]).await;
+    let (place, _) = source(dir, "source", false);
     let id = put(&origin, &place).await;
-    let other = node(2, dir.path(), &[origin.at]).await;
+    let other = node(2, dir, &[origin.at]).await;
     let link = id.into();
     let all = other.content.get(&link, Selection::default());
     timeout(LIMIT, all).await.expect("in time").unwrap();
+    (origin, other, id)
+}
+
+/// Changes a byte of the copy that node 2 keeps; where that is.
+fn flip_kept(dir: &Path, id: ContentId) -> PathBuf {
+    let kept = dir.join("2").join(id.to_string());
+    Change::Flip.make(&kept.join("data"), AT, &kept.join("hashes"));
+    kept
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kept_copy_that_changed_and_that_nobody_has_is_told() {
+    let dir = tempdir().unwrap();
+    let (origin, other, id) = fetched(dir.path()).await;
     origin.net.shutdown();
     drop(origin);
-    let kept = dir.path().join("2").join(id.to_string());
-    Change::Flip.make(&kept.join("data"), AT, &kept.join("hashes"));
+    let kept = flip_kept(dir.path(), id);
     for way in [Way::GetRange, Way::HttpRange] {
         let error = way.take(&other, id, None).await.unwrap_err();
         let group = AT / 16_384 * 16_384;
@@ -327,15 +339,8 @@ async fn a_kept_copy_that_changed_and_that_nobody_has_is_told() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_peer_found_changed_is_mended_for_who_reads_here() {
     let dir = tempdir().unwrap();
-    let origin = node(1, dir.path(), &[]).await;
-    let (place, _) = source(dir.path(), "source", false);
-    let id = put(&origin, &place).await;
-    let other = node(2, dir.path(), &[origin.at]).await;
-    let link = id.into();
-    let all = other.content.get(&link, Selection::default());
-    timeout(LIMIT, all).await.expect("in time").unwrap();
-    let kept = dir.path().join("2").join(id.to_string());
-    Change::Flip.make(&kept.join("data"), AT, &kept.join("hashes"));
+    let (origin, other, id) = fetched(dir.path()).await;
+    flip_kept(dir.path(), id);
     let third = node(3, dir.path(), &[other.at, origin.at]).await;
     assert!(Way::Get.take(&third, id, None).await.unwrap() == sample(SIZE));
     assert!(third.net.misdeeds().is_empty());
@@ -346,15 +351,8 @@ async fn what_a_peer_found_changed_is_mended_for_who_reads_here() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_moved_out_is_what_it_is_called() {
     let dir = tempdir().unwrap();
-    let origin = node(1, dir.path(), &[]).await;
-    let (place, _) = source(dir.path(), "source", false);
-    let id = put(&origin, &place).await;
-    let other = node(2, dir.path(), &[origin.at]).await;
-    let link = id.into();
-    let all = other.content.get(&link, Selection::default());
-    timeout(LIMIT, all).await.expect("in time").unwrap();
-    let kept = dir.path().join("2").join(id.to_string());
-    Change::Flip.make(&kept.join("data"), AT, &kept.join("hashes"));
+    let (_origin, other, id) = fetched(dir.path()).await;
+    flip_kept(dir.path(), id);
     let to = dir.path().join("out");
     other.content.move_out(id, &to).await.unwrap();
     assert!(fs::read(&to).unwrap() == sample(SIZE));
