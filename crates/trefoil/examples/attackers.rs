@@ -15,8 +15,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use trefoil::{home::Home, host::fork_id};
 use trefoil_crypto::{B256, SecretKey};
+use trefoil_host::{home::Home, network_config::fork_id};
 use trefoil_ledger::{History, Ledger};
 use trefoil_net::{Access, NetEvent};
 use trefoil_types::{Height, MemDisk, Message, PeerId, RoundCertificate, message::Tip};

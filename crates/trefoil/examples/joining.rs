@@ -16,12 +16,12 @@ use std::{
 
 use alloy_consensus::{Signed, TxLegacy, transaction::Recovered};
 use alloy_primitives::{Signature, TxKind, U256};
-use trefoil::disk::FileDisk;
 use trefoil_crypto::{Domain, SecretKey};
 use trefoil_ledger::{
     Draft, History, Ledger,
     joining::{restore, write_state},
 };
+use trefoil_os::disk::FileDisk;
 use trefoil_types::{
     Address, Attached, Certificate, ChainSpec, PeerId, RecoveredBlock, Transaction, TxEnvelope,
     ValidatorSignature, Vote, VoteKind, keccak256,

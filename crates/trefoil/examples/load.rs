@@ -20,7 +20,7 @@ use clap::{Parser, ValueEnum};
 use rayon::prelude::*;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
-use trefoil::wallet::{SignedTx, Wallet};
+use trefoil::chain_client::wallet::{SignedTx, Wallet};
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 

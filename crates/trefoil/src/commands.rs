@@ -3,31 +3,34 @@
 mod arguments;
 mod certify;
 mod config;
+mod connect;
 mod content;
 mod devnet;
-mod govern;
 mod init;
 mod keys;
 mod names;
 mod network;
 mod node;
 mod org;
-pub(crate) mod progress;
+mod org_settings;
+mod progress;
 mod repair;
-mod report;
 mod run;
 mod sealing;
-mod settings;
 mod share;
 mod snapshot;
+mod status;
+mod transaction;
 mod validator;
 mod verify;
 
 use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand};
+use trefoil_host::{home::Home, settings::PeerAddress};
+use trefoil_os::keystore::PasswordSource;
 
-use crate::{connect, failure::Failure, home::Home, keys::PasswordSource, settings::PeerAddress};
+use crate::failure::Failure;
 
 /// A peer-to-peer blockchain node. Start with `trefoil devnet`.
 #[derive(Debug, Parser)]
@@ -53,9 +56,9 @@ enum Command {
     /// Run a node in the foreground
     Run(run::Run),
     /// Where a running node stands
-    Status(report::Status),
+    Status(status::Status),
     /// Whom a running node is connected to
-    Peers(report::Peers),
+    Peers(status::Peers),
     /// The organisations of a private or consortium network, and their votes
     Org {
         #[command(subcommand)]

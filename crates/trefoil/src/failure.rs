@@ -1,29 +1,29 @@
 //! Why a command ends without having done its work: what happened, why, and
 //! what to do. `main` prints it and exits with 1.
 
-use std::{
-    io,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-};
+use std::{io, net::SocketAddr, path::Path};
 
+use trefoil_host::{HostError, settings::SettingsError};
 use trefoil_ledger::{JournalError, LedgerError, joining::JoinError};
 use trefoil_net::NetError;
 use trefoil_node::OpenError;
+use trefoil_os::{
+    FileError, certificate::CertificateFileError, disk::DiskError, keystore::KeysError,
+};
+use trefoil_swarm::{
+    ExportError, FetchError, LibraryError, http::CredentialsError, sealed::SealedError,
+};
 use trefoil_types::SpecError;
 
 use crate::{
-    client::ClientError,
-    content::{ExportError, FetchError, LibraryError, sealed::SealedError, web::CredentialsError},
-    contract::ContractError,
-    disk::{DiskError, cure},
-    invite::InviteError,
-    keys::KeysError,
-    settings::SettingsError,
+    chain_client::{client::ClientError, contract::ContractError},
+    genesis::invite::InviteError,
 };
 
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
+    #[error(transparent)]
+    Host(#[from] HostError),
     #[error(transparent)]
     Settings(#[from] SettingsError),
     #[error(transparent)]
@@ -62,8 +62,10 @@ pub enum Failure {
         "cannot listen for RPC on {address}: {source}; another program may use the port: choose another with --rpc or stop it"
     )]
     RpcListen { address: SocketAddr, source: io::Error },
-    #[error("cannot {act} {path}: {source}; {}", cure(.source))]
-    File { act: &'static str, path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Certificate(#[from] CertificateFileError),
+    #[error(transparent)]
+    File(#[from] FileError),
     /// Of one command only, and nobody decides on it.
     #[error("{what}; {cure}")]
     Told { what: String, cure: String },
@@ -75,6 +77,6 @@ impl Failure {
     }
 
     pub fn file(act: &'static str, path: &Path, source: io::Error) -> Self {
-        Self::File { act, path: path.into(), source }
+        FileError::new(act, path, source).into()
     }
 }

@@ -1,28 +1,10 @@
-//! The trefoil node: settings, clock, threads, JSON-RPC and command line.
+//! The command line of a trefoil node: its commands, the chain client that they use,
+//! and how a network and a node are founded.
+//!
+//! It knows every other crate and nothing knows it. What always holds: a command that
+//! could not do its work says what happened and the cure, and exits with 1.
 
-pub mod backend;
-pub mod certificate;
-pub mod client;
-pub mod clock;
+pub mod chain_client;
 pub mod commands;
-pub mod connect;
-pub mod content;
-pub mod contract;
-pub mod disk;
 pub mod failure;
-pub mod founding;
-pub mod governance;
-pub mod home;
-pub mod host;
-pub mod invite;
-pub mod joining;
-pub mod keys;
-pub mod lanes;
-pub mod logging;
-pub mod registry;
-pub mod renewal;
-pub mod rpc;
-pub mod run;
-pub mod settings;
-pub mod snapshots;
-pub mod wallet;
+pub mod genesis;

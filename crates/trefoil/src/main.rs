@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 fn main() -> ExitCode {
-    trefoil::logging::end_on_panic();
+    trefoil_host::logging::end_on_panic();
     match trefoil::commands::Cli::parse().run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

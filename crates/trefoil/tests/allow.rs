@@ -13,7 +13,6 @@ use futures::{AsyncReadExt as _, AsyncWriteExt as _};
 use sharing::{GENESIS, Known, Node, net, peer};
 use tempfile::tempdir;
 use tokio::{net::TcpListener, time::timeout};
-use trefoil::content::{ContentConfig, FetchError, Selection, Terms, web::Reach};
 use trefoil_content::{
     AllowList, ContentId, Link,
     message::{Frame, Message},
@@ -21,6 +20,7 @@ use trefoil_content::{
 };
 use trefoil_crypto::{Claims, NodeCertificate, Role, SecretKey, Serial};
 use trefoil_net::{Access, ContentLink, Membership};
+use trefoil_swarm::{ContentConfig, FetchError, Selection, Terms, http::Reach};
 use trefoil_types::{
     Admission, CaKey, Height, Members, Organisation, OrganisationId, members::Status,
 };

@@ -22,13 +22,16 @@ use sharing::{Node, sample};
 use tempfile::tempdir;
 use tokio::time::timeout;
 use tower::ServiceExt as _;
-use trefoil::{
-    content::{Selection, Terms, api::Api, gateway::Gateway},
-    rpc::From,
-    settings,
-};
 use trefoil_content::ContentId;
 use trefoil_net::Access;
+use trefoil_rpc::{
+    From,
+    content::{
+        admin::Api,
+        gateway::{Gateway, Open},
+    },
+};
+use trefoil_swarm::{Selection, Terms};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -163,7 +166,7 @@ async fn http(
     range: Option<(u64, u64)>,
 ) -> Result<Vec<u8>, String> {
     let from = From("127.0.0.1:1".parse().unwrap());
-    let gateway = Gateway::new(node.content.clone(), settings::Gateway::Loopback);
+    let gateway = Gateway::new(node.content.clone(), Open::Loopback);
     let path = path.map_or(String::new(), |path| format!("/{path}"));
     let mut request = Request::get(format!("/content/{id}{path}"));
     if let Some((from, to)) = range {

@@ -19,17 +19,20 @@ use sharing::{GENESIS, Known, Node, key, sample};
 use tempfile::tempdir;
 use tokio::time::timeout;
 use tower::ServiceExt as _;
-use trefoil::{
-    content::{Terms, api::Api, gateway::Gateway},
-    rpc::From,
-    settings,
-};
 use trefoil_content::{
     BYTES_MAX, ContentId, Entry, GROUP_BYTES, Kind, Link, Manifest, groups,
     message::{FRAME_BYTES_MAX, Frame, Message},
     swarm::Resource,
 };
 use trefoil_net::{Access, ContentLink, Lanes, NetHandle};
+use trefoil_rpc::{
+    From,
+    content::{
+        admin::Api,
+        gateway::{Gateway, Open},
+    },
+};
+use trefoil_swarm::Terms;
 use trefoil_types::{B256, PeerId, keccak256};
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -154,7 +157,7 @@ async fn get(node: &Node, link: &str, to: &Path) -> Result<(), String> {
 /// Any web page can have a browser do this.
 async fn look(node: &Node, id: ContentId) -> (StatusCode, String) {
     let from = From("127.0.0.1:1".parse().unwrap());
-    let gateway = Gateway::new(node.content.clone(), settings::Gateway::Loopback);
+    let gateway = Gateway::new(node.content.clone(), Open::Loopback);
     let request = Request::get(format!("/content/{id}")).body(Body::empty()).unwrap();
     let answer = gateway.router().layer(Extension(from)).oneshot(request);
     let answer = timeout(LIMIT, answer).await.unwrap().unwrap();
@@ -229,7 +232,7 @@ async fn more_than_the_quota_is_refused_and_a_part_of_it_is_not() {
     let (status, body) = look(&node, id).await;
     assert_eq!(status, StatusCode::INSUFFICIENT_STORAGE, "{body}");
     let range = Some(0..500_000);
-    let selection = trefoil::content::Selection { range, ..Default::default() };
+    let selection = trefoil_swarm::Selection { range, ..Default::default() };
     let link = id.into();
     timeout(LIMIT, node.content.get(&link, selection.clone())).await.unwrap().unwrap();
     // It is here in part now: the rest is refused as well.

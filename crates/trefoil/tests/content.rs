@@ -19,17 +19,17 @@ use sharing::{Known, Node, key, net, sample};
 use tempfile::{TempDir, tempdir};
 use tokio::time::timeout;
 use tower::ServiceExt as _;
-use trefoil::{
-    content::{FetchError, Selection, Terms, gateway::Gateway, web::Reach},
-    rpc::From,
-    settings,
-};
 use trefoil_content::{
     ContentId, Link, News,
     message::{FRAME_BYTES_MAX, Frame, Message},
     swarm::Resource,
 };
 use trefoil_net::{Access, ContentLink};
+use trefoil_rpc::{
+    From,
+    content::gateway::{Gateway, Open},
+};
+use trefoil_swarm::{FetchError, Selection, Terms, http::Reach};
 use trefoil_types::PeerId;
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -207,7 +207,7 @@ async fn the_gateway_streams_what_is_here_while_the_rest_is_not() {
     origin.net.shutdown();
     let reader = node(3, dir.path(), &[part.at]).await;
     let from = From("127.0.0.1:1".parse().unwrap());
-    let gateway = Gateway::new(reader.content.clone(), settings::Gateway::Loopback);
+    let gateway = Gateway::new(reader.content.clone(), Open::Loopback);
     let request = Request::get(format!("/content/{id}")).body(Body::empty()).unwrap();
     let answer = gateway.router().layer(Extension(from)).oneshot(request);
     let answer = timeout(LIMIT, answer).await.unwrap().unwrap();
@@ -326,7 +326,7 @@ async fn the_gateway_serves_ranges_heads_and_lists() {
     let id = put(&origin, &dir.path().join("t")).await;
     let other = node(2, dir.path(), &[origin.at]).await;
     let from = From("127.0.0.1:1".parse().unwrap());
-    let gateway = Gateway::new(other.content.clone(), settings::Gateway::Loopback);
+    let gateway = Gateway::new(other.content.clone(), Open::Loopback);
     let router = gateway.clone().router().layer(Extension(from));
     let ask = |method: &str, path: &str, range: Option<&str>| {
         let mut request = Request::builder().method(method).uri(format!("/content/{path}"));

@@ -29,12 +29,12 @@ use tokio::{
     runtime::{Builder, Runtime},
     time::{sleep, timeout},
 };
-use trefoil::content::{
-    ContentConfig, LibraryError, Progress, Selection, Terms,
-    web::{Credentials, Reach},
-};
 use trefoil_content::ContentId;
 use trefoil_net::Access;
+use trefoil_swarm::{
+    ContentConfig, LibraryError, Progress, Selection, Terms,
+    http::{Credentials, Reach},
+};
 
 const LIMIT: Duration = Duration::from_secs(60);
 const SIZE: usize = 2_000_001;

@@ -7,8 +7,8 @@ use std::{fs, path::Path, sync::Arc};
 
 use common::{Process, finish, free_ports, reach, refuse, succeed, text, trefoil};
 use tempfile::{TempDir, tempdir};
-use trefoil::disk::FileDisk;
 use trefoil_ledger::{Journal, Record};
+use trefoil_os::disk::FileDisk;
 
 /// The directory of a validator whose clock was 6 s slow (`tests/fixtures/README.md`),
 /// as an early program left it after a clean stop: its journal's last records are

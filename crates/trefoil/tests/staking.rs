@@ -18,7 +18,7 @@ use alloy_primitives::{TxKind, U256, hex};
 use common::{Process, ask, check_refusal, finish, free_ports, height, reach, succeed, trefoil};
 use serde_json::{Value, json};
 use tempfile::tempdir;
-use trefoil::wallet::Wallet;
+use trefoil::chain_client::wallet::Wallet;
 use trefoil_types::Address;
 
 const FOUNDERS: u16 = 3;

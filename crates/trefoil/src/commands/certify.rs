@@ -5,16 +5,17 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::json;
 use trefoil_crypto::{Claims, Role};
-use trefoil_types::{PeerId, PublicKey};
-
-use super::{Dir, Password, report};
-use crate::{
+use trefoil_os::{
     certificate::{self, Ca},
     clock,
-    contract::Contract,
+    keystore::{self, KeyKind},
+};
+use trefoil_types::{PeerId, PublicKey};
+
+use super::{Dir, Password, status};
+use crate::{
+    chain_client::{contract::Contract, governance::Organisations},
     failure::Failure,
-    governance::Organisations,
-    keys::{self, KeyKind},
 };
 
 #[derive(Debug, Args)]
@@ -73,7 +74,7 @@ impl Certify {
         if let (Some(command), Some(key)) = (&self.ca_command, self.ca) {
             return Ok(Ca::Command { command: command.clone(), key });
         }
-        let path = keys::path(&self.dir.dir, KeyKind::Ca, "");
+        let path = keystore::path(&self.dir.dir, KeyKind::Ca, "");
         let password = self.password.source().get(&path.display().to_string())?;
         Ca::open(&self.dir.dir, &password)?.ok_or_else(|| {
             Failure::told(
@@ -85,7 +86,7 @@ impl Certify {
 
     /// Whose CA key it is, says the chain.
     async fn owner(&self, ca: PublicKey) -> Result<u32, Failure> {
-        let client = report::client(self.rpc.as_deref(), Some(&self.dir.dir))?;
+        let client = status::client(self.rpc.as_deref(), Some(&self.dir.dir))?;
         let organisations = Organisations::read(&Contract::governing(client)).await?;
         organisations.of_ca_key(&ca.0).map(|organisation| organisation.id).ok_or_else(|| {
             Failure::told(

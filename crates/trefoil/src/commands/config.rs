@@ -2,9 +2,10 @@
 
 use clap::Args;
 use serde_json::json;
+use trefoil_host::settings::variable;
 
 use super::{Dir, SettingFlags};
-use crate::{failure::Failure, settings::variable};
+use crate::failure::Failure;
 
 #[derive(Debug, Args)]
 pub struct Config {

@@ -9,6 +9,13 @@ use std::{
 use clap::Args;
 use serde_json::{Value, json};
 use trefoil_content::{AllowList, Kind as ContentKind, Link};
+use trefoil_host::home::Home;
+use trefoil_os::keystore::PasswordSource;
+use trefoil_rpc::content::{
+    admin::{self, Get as GetCall, JobStatus, Outcome, Put as PutCall, PutOrigin},
+    admin_server::token_file,
+};
+use trefoil_swarm::{About, draft_directory};
 use trefoil_types::Kind;
 
 use super::{
@@ -19,20 +26,14 @@ use super::{
     sealing,
 };
 use crate::{
-    client::Client,
-    content::{
-        About,
-        api::{self, Get as GetCall, JobStatus, Outcome, Put as PutCall, PutOrigin},
-        draft_directory,
-        http::token_file,
+    chain_client::{
+        client::Client,
+        contract::Contract,
+        governance::Organisations,
+        registry::{self, Registry, Title},
+        wallet::Wallet,
     },
-    contract::Contract,
     failure::Failure,
-    governance::Organisations,
-    home::Home,
-    keys::PasswordSource,
-    registry::{self, Registry, Title},
-    wallet::Wallet,
 };
 
 /// How often a job is asked after.
@@ -332,7 +333,7 @@ impl Get {
 
     /// What is to be fetched; a name is looked up on the node's chain.
     fn link(&self) -> Result<Link, Failure> {
-        if let Ok(link) = api::link(&self.what) {
+        if let Ok(link) = admin::link(&self.what) {
             return Ok(link);
         }
         match self.what.parse::<Title>() {
@@ -414,7 +415,7 @@ fn tell(json: bool, outcome: &Outcome, words: impl FnOnce()) {
 }
 
 pub(super) fn parse(text: &str) -> Result<Link, Failure> {
-    api::link(text).map_err(|error| {
+    admin::link(text).map_err(|error| {
         let cure = "give what `trefoil put` printed: trefoil:<id>?name=…&size=…";
         Failure::told(format!("{text:?} is no link: {error}"), cure)
     })

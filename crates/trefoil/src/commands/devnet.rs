@@ -20,16 +20,18 @@ use std::{
 use alloy_primitives::U256;
 use clap::{ArgAction, Args};
 use tokio::signal::unix::{SignalKind, signal};
+use trefoil_host::{
+    home::{Home, write},
+    settings::{PeerAddress, Settings},
+};
+use trefoil_os::keystore::{self, KeyKind};
 use trefoil_types::{ChainSpec, spec::default_snapshot_every};
 
 use self::{accounts::Account, child::Child, live::Live};
 use super::{block_on, network::KindFlag};
 use crate::{
     failure::Failure,
-    founding::{self, ETHER, Founder, Party, Plan},
-    home::{Home, write},
-    keys::{self, KeyKind},
-    settings::{PeerAddress, Settings},
+    genesis::founding::{self, ETHER, Founder, Party, Plan},
 };
 
 /// A development network has no secrets: its accounts' keys are known to all.
@@ -204,9 +206,9 @@ impl Devnet {
         founding::found(plan, &founders, PASSWORD)?;
         // So that each node has an account to sign with, and needs no password typed.
         for (home, account) in homes.iter().zip(accounts) {
-            keys::store(&home.dir, KeyKind::Account, &account.key, PASSWORD)?;
+            keystore::store(&home.dir, KeyKind::Account, &account.key, PASSWORD)?;
         }
-        homes.iter().try_for_each(|home| write(&password_file(home), PASSWORD))
+        Ok(homes.iter().try_for_each(|home| write(&password_file(home), PASSWORD))?)
     }
 }
 
@@ -269,8 +271,8 @@ fn remove(dir: &Path) -> Result<(), Failure> {
 /// An earlier run may have used other ports.
 fn set_ports(homes: &[Home], ports: &[Ports]) -> Result<(), Failure> {
     let peers = homes.iter().zip(ports).map(|(home, ports)| {
-        let file = keys::path(&home.dir, KeyKind::Node, "");
-        let peer = keys::describe(&file)?.public.parse().map_err(|e| {
+        let file = keystore::path(&home.dir, KeyKind::Node, "");
+        let peer = keystore::describe(&file)?.public.parse().map_err(|e| {
             Failure::told(format!("{}: {e}", file.display()), "give --reset to start again")
         })?;
         Ok(PeerAddress { peer, address: ports.p2p })

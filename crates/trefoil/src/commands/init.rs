@@ -4,15 +4,17 @@ use std::path::PathBuf;
 
 use clap::Args;
 use trefoil_crypto::NodeCertificate;
+use trefoil_host::home::{self, Home};
+use trefoil_os::{
+    certificate,
+    keystore::{self, KeyKind},
+};
 use trefoil_types::ChainSpec;
 
 use super::{Dir, SettingFlags};
 use crate::{
-    certificate,
     failure::Failure,
-    home::{self, Home},
-    invite::{self, Invite},
-    keys::{self, KeyKind},
+    genesis::invite::{self, Invite},
 };
 
 #[derive(Debug, Args)]
@@ -71,8 +73,8 @@ impl Join {
 
 /// An invite with a certificate is for the one node whose key it names.
 fn check_ours(home: &Home, certificate: &NodeCertificate) -> Result<(), Failure> {
-    let file = keys::path(&home.dir, KeyKind::Node, "");
-    let here = if file.exists() { keys::describe(&file)?.public } else { "missing".into() };
+    let file = keystore::path(&home.dir, KeyKind::Node, "");
+    let here = if file.exists() { keystore::describe(&file)?.public } else { "missing".into() };
     if here == certificate.peer.to_string() {
         return Ok(());
     }
@@ -87,7 +89,7 @@ fn advise(home: &Home, spec: &ChainSpec) -> Result<(), Failure> {
     let dir = home.dir.display();
     let path = certificate::path(&home.dir);
     if spec.kind.has_members() && !path.exists() {
-        let peer = keys::describe(&keys::path(&home.dir, KeyKind::Node, ""))?.public;
+        let peer = keystore::describe(&keystore::path(&home.dir, KeyKind::Node, ""))?.public;
         println!("this network lets certified nodes in only: ask your organisation for");
         println!("  trefoil node certify {peer} --out node.der");
         println!("and put the file at {}", path.display());
@@ -118,11 +120,11 @@ fn make(
     let password = flags.password.source().choose("the new node's keys")?;
     let kinds = [KeyKind::Node, KeyKind::Validator];
     for kind in kinds.into_iter().take(if validator { 2 } else { 1 }) {
-        let path = keys::path(&home.dir, kind, "");
+        let path = keystore::path(&home.dir, kind, "");
         let file = match path.exists() {
             // Made before, so that it could be certified.
-            true => keys::describe(&path)?,
-            false => keys::store(&home.dir, kind, &keys::generate(kind), &password)?,
+            true => keystore::describe(&path)?,
+            false => keystore::store(&home.dir, kind, &keystore::generate(kind), &password)?,
         };
         println!("{:9}  {}", kind.to_string(), file.public);
     }

@@ -7,13 +7,11 @@ use std::{
 
 use clap::Subcommand;
 use serde_json::json;
+use trefoil_os::keystore::{self, KeyFile, KeyKind};
 use zeroize::Zeroizing;
 
 use super::{Dir, Password};
-use crate::{
-    failure::Failure,
-    keys::{self, KeyFile, KeyKind},
-};
+use crate::failure::Failure;
 
 #[derive(Debug, Subcommand)]
 pub enum Keys {
@@ -65,22 +63,22 @@ impl Keys {
         match self {
             Self::New { kind, dir, password } => {
                 let password = password.source().choose(&format!("the new {kind} key"))?;
-                let secret = keys::generate(kind);
-                told(&keys::store(&dir.dir, kind, &secret, &password)?);
+                let secret = keystore::generate(kind);
+                told(&keystore::store(&dir.dir, kind, &secret, &password)?);
             }
-            Self::List { dir, json } => list(&keys::list(&dir.dir)?, json),
+            Self::List { dir, json } => list(&keystore::list(&dir.dir)?, json),
             Self::Import { kind, keystore, dir, password } => {
                 let secret = match keystore {
                     Some(path) => {
                         let password = password.source().get(&path.display().to_string())?;
-                        let secret = keys::open(&path, &password)?;
-                        keys::public(kind, &secret)?;
+                        let secret = keystore::open(&path, &password)?;
+                        keystore::public(kind, &secret)?;
                         secret
                     }
-                    None => keys::parse_secret(kind, &read_stdin()?)?,
+                    None => keystore::parse_secret(kind, &read_stdin()?)?,
                 };
                 let password = password.source().choose(&format!("the imported {kind} key"))?;
-                told(&keys::store(&dir.dir, kind, &secret, &password)?);
+                told(&keystore::store(&dir.dir, kind, &secret, &password)?);
             }
             Self::Export { kind, address, dir, password } => {
                 if matches!(kind, KeyKind::Account | KeyKind::Sealing) && address.is_empty() {
@@ -89,10 +87,10 @@ impl Keys {
                         "name one with --address; `trefoil keys list` shows them",
                     ));
                 }
-                let path = keys::path(&dir.dir, kind, &address);
+                let path = keystore::path(&dir.dir, kind, &address);
                 let password = password.source().get(&path.display().to_string())?;
-                let secret = keys::open(&path, &password)?;
-                println!("{}", *keys::secret_text(kind, &secret));
+                let secret = keystore::open(&path, &password)?;
+                println!("{}", *keystore::secret_text(kind, &secret));
             }
         }
         Ok(())

@@ -6,9 +6,11 @@ use trefoil_types::{Address, OrganisationId};
 
 use super::{Password, arguments::account, block_on, content::Worker, progress::bytes};
 use crate::{
+    chain_client::{
+        registry::{self, Registry, Title, abi::IContentRegistry::Entry},
+        wallet::{self, Wallet},
+    },
     failure::Failure,
-    registry::{self, Registry, Title, abi::IContentRegistry::Entry},
-    wallet::{self, Wallet},
 };
 
 /// Which account publishes.

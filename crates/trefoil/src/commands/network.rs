@@ -5,18 +5,24 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, str::FromStr};
 use alloy_primitives::{U256, utils::parse_ether};
 use clap::{Args, Subcommand, ValueEnum};
 use trefoil_crypto::{NodeCertificate, Role};
+use trefoil_host::{
+    home::{self, Home},
+    settings::{PeerAddress, Settings},
+};
+use trefoil_os::{
+    certificate::{self, Ca},
+    clock,
+    keystore::{self, KeyKind},
+};
 use trefoil_types::{Address, Kind, PeerId, spec::default_snapshot_every};
 
 use super::{Dir, Password, arguments};
 use crate::{
-    certificate::{self, Ca},
-    clock,
     failure::Failure,
-    founding::{self, Founder, Party, Plan},
-    home::{self, Home},
-    invite::Invite,
-    keys::{self, KeyKind},
-    settings::{PeerAddress, Settings},
+    genesis::{
+        founding::{self, Founder, Party, Plan},
+        invite::Invite,
+    },
 };
 
 #[derive(Debug, Subcommand)]
@@ -258,7 +264,7 @@ impl MakeInvite {
         let home = self.dir.home();
         let spec = home.spec()?;
         let p2p = home.settings(&[])?.settings.p2p;
-        let me = keys::describe(&keys::path(&home.dir, KeyKind::Node, ""))?.public;
+        let me = keystore::describe(&keystore::path(&home.dir, KeyKind::Node, ""))?.public;
         let listen = Some(p2p.listen).filter(|address| !address.ip().is_unspecified());
         let address = self.at.or(listen).ok_or_else(|| {
             Failure::told(
@@ -271,7 +277,7 @@ impl MakeInvite {
         })?;
         let mut peers = vec![PeerAddress { peer, address }];
         peers.extend(p2p.peers);
-        peers.truncate(crate::invite::PEERS_MAX);
+        peers.truncate(crate::genesis::invite::PEERS_MAX);
         let certificate =
             self.newcomer.map(|newcomer| self.certify(&home, newcomer)).transpose()?;
         println!("{}", Invite { spec: (*spec).clone(), peers, certificate });
@@ -291,6 +297,6 @@ impl MakeInvite {
         let (now, days) = (clock::wall().as_secs(), certificate::DAYS);
         let claims =
             certificate::claims(own.genesis, own.organisation, newcomer, self.role, now, days);
-        ca.certify(&claims)
+        Ok(ca.certify(&claims)?)
     }
 }

@@ -8,17 +8,17 @@ use super::{
     arguments::{Revoked, revoked},
     block_on,
     certify::Certify,
-    govern::Write,
     org::Whose,
-    report,
+    status,
+    transaction::Write,
 };
 use crate::{
-    failure::Failure,
-    governance::abi::{
+    chain_client::governance::abi::{
         Governance::{nodesCall, revokedSerialsCall},
         GovernanceActions::{forgetSerialsCall, revokeNodeCall, revokeSerialCall},
         IGovernance::Node as Entry,
     },
+    failure::Failure,
 };
 
 #[derive(Debug, Subcommand)]
@@ -47,7 +47,7 @@ impl Node {
 #[derive(Debug, Args)]
 pub struct List {
     #[command(flatten)]
-    node: report::Node,
+    node: status::Node,
 }
 
 impl List {

@@ -4,18 +4,18 @@ use alloy_primitives::U256;
 use alloy_sol_types::SolCall;
 use clap::{Args, Subcommand};
 use serde_json::json;
+use trefoil_os::keystore::SealingKey;
 use trefoil_types::{Address, PublicKey};
 
 use super::{
     arguments::{account, name},
     block_on,
-    govern::Write,
-    report::Node,
-    settings::{Set, Settings},
+    org_settings::{Set, Settings},
+    status::Node,
+    transaction::Write,
 };
 use crate::{
-    failure::Failure,
-    governance::{
+    chain_client::governance::{
         self, Organisations, Proposal, SealingKeys,
         abi::{
             Governance::{approveCall, nodesCall, withdrawCall},
@@ -26,7 +26,7 @@ use crate::{
             IGovernance::{CaKey, Node as Entry, Organisation},
         },
     },
-    keys::SealingKey,
+    failure::Failure,
 };
 
 #[derive(Debug, Subcommand)]

@@ -5,7 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::content::{Progress, api::JobStatus};
+use trefoil_rpc::content::admin::JobStatus;
+use trefoil_swarm::Progress;
 
 /// The rate is that of the last so many seconds.
 const RATE_OVER: Duration = Duration::from_secs(3);

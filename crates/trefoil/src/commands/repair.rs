@@ -8,18 +8,18 @@
 use std::{fs, path::PathBuf, sync::Arc};
 
 use clap::Args;
+use trefoil_host::home::Home;
 use trefoil_ledger::{DATABASE_FILE, Journal, JournalError, Ledger, LedgerError};
 use trefoil_node::{Effects, Node, OpenError};
+use trefoil_os::{
+    clock,
+    disk::FileDisk,
+    keystore::{self, KeyKind},
+};
 use trefoil_types::{ChainSpec, Disk as _, PeerId};
 
 use super::{Dir, Password, run};
-use crate::{
-    clock,
-    disk::FileDisk,
-    failure::Failure,
-    home::Home,
-    keys::{self, KeyKind},
-};
+use crate::failure::Failure;
 
 #[derive(Debug, Args)]
 pub struct Repair {
@@ -62,7 +62,7 @@ impl Repair {
         }
         println!("moved to {}", aside.display());
         println!("`trefoil run` now fetches the missing blocks from the node's peers");
-        if keys::path(&home.dir, KeyKind::Validator, "").exists() {
+        if keystore::path(&home.dir, KeyKind::Validator, "").exists() {
             println!(
                 "this node validates, and no longer knows what it signed last: start it only when \
                  the other nodes have made at least one more block (`trefoil status --rpc URL` of \

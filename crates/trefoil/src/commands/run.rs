@@ -7,16 +7,16 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     sync::oneshot,
 };
-
-use super::{Dir, SettingFlags, block_on};
-use crate::{
-    failure::Failure,
+use trefoil_host::{
     home::Home,
-    host::{Host, NodeKeys},
-    keys::{self, KeyKind, PasswordSource},
+    NodeKeys, host::Host,
     logging,
     settings::Settings,
 };
+use trefoil_os::keystore::{self, KeyKind, PasswordSource};
+
+use super::{Dir, SettingFlags, block_on};
+use crate::failure::Failure;
 
 #[derive(Debug, Args)]
 pub struct Run {
@@ -53,11 +53,11 @@ pub(super) fn open_keys(home: &Home, settings: &Settings) -> Result<NodeKeys, Fa
     let file = &settings.keys.password_file;
     let file = (!file.as_os_str().is_empty()).then(|| file.clone());
     let password = PasswordSource { file }.get("this node's keys")?;
-    let validates = keys::path(&home.dir, KeyKind::Validator, "").exists();
+    let validates = keystore::path(&home.dir, KeyKind::Validator, "").exists();
     Ok(NodeKeys {
-        identity: keys::open_ed25519(&home.dir, KeyKind::Node, &password)?,
+        identity: keystore::open_ed25519(&home.dir, KeyKind::Node, &password)?,
         validator: validates
-            .then(|| keys::open_ed25519(&home.dir, KeyKind::Validator, &password))
+            .then(|| keystore::open_ed25519(&home.dir, KeyKind::Validator, &password))
             .transpose()?,
         ca: settings.keys.ca(&home.dir, &password)?,
     })

@@ -11,18 +11,15 @@ use std::{
 
 use age::x25519;
 use trefoil_content::Link;
+use trefoil_os::keystore::{self, KeyKind, SealingKey, sealing};
+use trefoil_swarm::sealed::{self, SealedError, Watch};
 
 use super::{
     Password, block_on,
     content::{POLL, Worker, bytes_of},
     progress::Bar,
 };
-use crate::{
-    content::sealed::{self, SealedError, Watch},
-    failure::Failure,
-    governance::SealingKeys,
-    keys::{self, KeyKind, SealingKey, sealing},
-};
+use crate::{chain_client::governance::SealingKeys, failure::Failure};
 
 /// The keys of those who were named: organisations by name or number, keys by
 /// themselves.
@@ -86,10 +83,10 @@ pub fn identities(
 ) -> Result<Vec<x25519::Identity>, Failure> {
     let home = worker.home()?;
     let source = worker.password(password)?;
-    let files = keys::list(&home.dir)?.into_iter().filter(|file| file.kind == KeyKind::Sealing);
+    let files = keystore::list(&home.dir)?.into_iter().filter(|file| file.kind == KeyKind::Sealing);
     let open = |path: PathBuf| -> Result<_, Failure> {
         let password = source.get(&path.display().to_string())?;
-        Ok(sealing::identity(&*keys::open(&path, &password)?))
+        Ok(sealing::identity(&*keystore::open(&path, &password)?))
     };
     let identities = files.map(|file| open(file.path)).collect::<Result<Vec<_>, _>>()?;
     if identities.is_empty() {

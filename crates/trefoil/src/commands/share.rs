@@ -18,7 +18,18 @@ use clap::Args;
 use tokio::{net::TcpListener, signal};
 use trefoil_content::{ContentId, Origin, swarm::Manner};
 use trefoil_crypto::SecretKey;
+use trefoil_host::{
+    logging,
+    settings::{ContentSettings, Origins, PeerAddress},
+};
 use trefoil_net::{Access, NetHandle};
+use trefoil_os::disk::FileDisk;
+use trefoil_rpc::content::{
+    admin,
+    admin_server::Admin,
+    gateway::{Gateway, Open},
+};
+use trefoil_swarm::{Content, ContentConfig, LibraryError, Selection, Terms, http::Credentials};
 use trefoil_types::{B256, Kind, PeerId, keccak256};
 
 use super::{
@@ -26,16 +37,7 @@ use super::{
     content::{output, parse, range},
     progress::Bar,
 };
-use crate::{
-    content::{
-        Content, ContentConfig, LibraryError, Selection, Terms, api, gateway::Gateway, http::Admin,
-        web::Credentials,
-    },
-    disk::FileDisk,
-    failure::Failure,
-    logging, rpc,
-    settings::{self, ContentSettings, Origins, PeerAddress},
-};
+use crate::failure::Failure;
 
 /// Where a sharing node listens.
 const PORT: u16 = 30330;
@@ -97,7 +99,7 @@ impl Sharing {
     }
 
     fn tell(&self, id: ContentId) {
-        let link = api::link_of(&self.content, id);
+        let link = admin::link_of(&self.content, id);
         println!("get   trefoil fetch '{link}' --from {}@{}", self.me, self.at());
     }
 }
@@ -164,9 +166,9 @@ impl Share {
                 .map_err(|source| Failure::RpcListen { address: self.rpc, source })?;
             let admin = Admin::new(sharing.content.clone(), &sharing.data)
                 .map_err(|e| Failure::file("write the token in", &sharing.data, e))?;
-            let limits = rpc::Limits::default();
-            let gateway = Gateway::new(sharing.content.clone(), settings::Gateway::Loopback);
-            tokio::spawn(rpc::accept(
+            let limits = trefoil_rpc::Limits::default();
+            let gateway = Gateway::new(sharing.content.clone(), Open::Loopback);
+            tokio::spawn(trefoil_rpc::accept(
                 admin.router().merge(gateway.router()),
                 limits.connections,
                 limits.read_time,
@@ -263,7 +265,7 @@ impl Fetch {
                     }
                     () = tokio::time::sleep(Duration::from_millis(100)) => {
                         let progress = content.progress(link.id).await?;
-                        bar.progress(&api::JobStatus { ended: None, read: 0, total: None, progress });
+                        bar.progress(&admin::JobStatus { ended: None, read: 0, total: None, progress });
                     }
                 }
             }

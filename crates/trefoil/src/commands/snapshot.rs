@@ -10,20 +10,22 @@ use std::{
 
 use clap::{Args, Subcommand};
 use serde_json::json;
+use trefoil_host::{
+    home::{Home, read_spec},
+    snapshots::{Name, senders_are_right},
+};
 use trefoil_ledger::{
     History, Ledger,
     joining::{self, Archived, JoinError, Restored},
 };
+use trefoil_os::{
+    disk::{FileDisk, write_whole},
+    keystore::{self, KeyKind},
+};
 use trefoil_types::{B256, ChainSpec, Height};
 
 use super::Dir;
-use crate::{
-    disk::{FileDisk, write_whole},
-    failure::Failure,
-    home::{Home, read_spec},
-    keys::{self, KeyKind},
-    snapshots::{Name, senders_are_right},
-};
+use crate::failure::Failure;
 
 #[derive(Debug, Subcommand)]
 pub enum Snapshot {
@@ -242,7 +244,7 @@ impl Restore {
             println!("{}", told(&restored));
         }
         self.import(&home, &spec)?;
-        if keys::path(&home.dir, KeyKind::Validator, "").exists() {
+        if keystore::path(&home.dir, KeyKind::Validator, "").exists() {
             println!(
                 "this node has a validator key: if it validated before, start it only when the others \
                  have made at least one more block since, or it may sign twice"

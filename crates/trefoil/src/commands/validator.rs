@@ -5,35 +5,37 @@ use std::collections::{BTreeMap, BTreeSet};
 use alloy_primitives::{B256, U256, aliases::U96};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
+use trefoil_os::keystore::{self, KeyKind};
 use trefoil_types::{Address, Kind, PeerId, PublicKey};
 
 use super::{
     arguments::{account, ether},
     block_on,
-    govern::{Write, Writer},
-    report::Node,
+    status::Node,
+    transaction::{Write, Writer},
 };
 use crate::{
-    contract::Contract,
-    failure::Failure,
-    governance::{
-        Organisations,
-        abi::{
-            Governance::{nodesCall, pendingChangeCall, validatorsCall},
-            GovernanceActions::{
-                addValidatorCall, removeValidatorCall, rotateValidatorKeyCall,
-                setFeeRecipientCall as setNodeFeeRecipientCall, setPowerCall,
-            },
-            IGovernance::Node as Entry,
-            IMembership::Validator as Member,
-            IStaking::Candidate,
-            Staking::{
-                addStakeCall, candidateCall, candidatesCall, depositCall, setFeeRecipientCall,
-                unbondCall, unjailCall, withdrawCall,
+    chain_client::{
+        contract::Contract,
+        governance::{
+            Organisations,
+            abi::{
+                Governance::{nodesCall, pendingChangeCall, validatorsCall},
+                GovernanceActions::{
+                    addValidatorCall, removeValidatorCall, rotateValidatorKeyCall,
+                    setFeeRecipientCall as setNodeFeeRecipientCall, setPowerCall,
+                },
+                IGovernance::Node as Entry,
+                IMembership::Validator as Member,
+                IStaking::Candidate,
+                Staking::{
+                    addStakeCall, candidateCall, candidatesCall, depositCall, setFeeRecipientCall,
+                    unbondCall, unjailCall, withdrawCall,
+                },
             },
         },
     },
-    keys::{self, KeyKind},
+    failure::Failure,
 };
 
 #[derive(Debug, Subcommand)]
@@ -384,10 +386,12 @@ impl Stake {
         let key = match (self.key, self.write.dir()) {
             (Some(key), _) => key,
             (None, Some(dir)) => {
-                let path = keys::path(dir, KeyKind::Validator, "");
-                keys::describe(&path)?.public.parse().map_err(|e: trefoil_crypto::KeyError| {
-                    Failure::told(e.to_string(), "name the key with --key")
-                })?
+                let path = keystore::path(dir, KeyKind::Validator, "");
+                keystore::describe(&path)?.public.parse().map_err(
+                    |e: trefoil_crypto::KeyError| {
+                        Failure::told(e.to_string(), "name the key with --key")
+                    },
+                )?
             }
             (None, None) => {
                 return Err(Failure::told(

@@ -19,7 +19,9 @@ use alloy_eips::Encodable2718 as _;
 use alloy_rlp::{Decodable as _, Encodable as _};
 use clap::Args;
 use serde_json::{Value, json};
+use trefoil_host::home::read_spec;
 use trefoil_ledger::{History, Ledger};
+use trefoil_rpc::backend::recover;
 use trefoil_types::{
     Attached, B256, Block, Certificate, CertificateError, CertifiedBlock, ChainSpec, Height,
     MemDisk, RecoveredBlock, limits,
@@ -27,10 +29,8 @@ use trefoil_types::{
 
 use super::block_on;
 use crate::{
-    backend::recover,
-    client::{Client, ClientError},
+    chain_client::client::{Client, ClientError},
     failure::Failure,
-    home::read_spec,
 };
 
 /// Why a block that is good may fail here.

@@ -15,7 +15,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use trefoil::client::Client;
+use trefoil::chain_client::client::Client;
 
 pub const PASSWORD: &str = "correct horse";
 

@@ -3,10 +3,10 @@
 
 use std::{net::SocketAddr, path::Path};
 
-use trefoil::content::{Content, ContentConfig, web::Credentials};
 use trefoil_content::swarm::{Manner, Rates};
 use trefoil_crypto::SecretKey;
 use trefoil_net::{Access, Inbox, Lanes, NetHandle};
+use trefoil_swarm::{Content, ContentConfig, http::Credentials};
 use trefoil_types::{B256, PeerId};
 
 pub const GENESIS: B256 = B256::repeat_byte(7);

@@ -12,8 +12,9 @@ use tokio::{
     process::{self, Command},
     time::{Instant, timeout},
 };
+use trefoil_host::home::Home;
 
-use crate::{failure::Failure, home::Home};
+use crate::failure::Failure;
 
 /// How long after its death a node is started again; a node that dies young
 /// waits twice as long each time.

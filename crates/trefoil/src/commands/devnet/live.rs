@@ -11,8 +11,9 @@ use std::{
 
 use serde_json::{Value, json};
 use tokio::{task::JoinHandle, time::Instant};
+use trefoil_os::clock;
 
-use crate::{client::Client, clock};
+use crate::chain_client::client::Client;
 
 const POLL: Duration = Duration::from_millis(500);
 

@@ -1,0 +1,161 @@
+//! Keeps a running node's certificate: takes up what is put in its place,
+//! renews it in time where the CA key is at hand, and raises alarms.
+//!
+//! What always holds: time is the chain's, as the other nodes judge by it; a
+//! certificate that is about to end, or has ended, stops nothing here.
+
+use std::{path::PathBuf, time::Duration};
+
+use tokio::{sync::watch, task};
+use trefoil_crypto::NodeCertificate;
+use trefoil_ledger::Snapshot;
+use trefoil_net::NetHandle;
+use trefoil_os::certificate::{self, Ca};
+
+use crate::HostError;
+use trefoil_types::PublicKey;
+
+/// How often the file and the time are looked at.
+const LOOK: Duration = Duration::from_secs(5);
+
+const DAY_S: u64 = 24 * 60 * 60;
+
+/// With less than this left it is renewed.
+const RENEW_DAYS: u64 = 30;
+
+/// With less than each of these left an alarm is raised, once a threshold.
+const ALARM_DAYS: [u64; 3] = [30, 7, 1];
+
+/// What a node does about its certificate.
+pub struct Renewal {
+    /// The node's directory.
+    pub dir: PathBuf,
+    pub net: NetHandle,
+    /// Shows the chain's time.
+    pub snapshot: watch::Receiver<Snapshot>,
+    /// Issues the next one, if it is at hand.
+    pub ca: Option<Ca>,
+    /// The certificate in force, for whoever reports it.
+    pub held: watch::Sender<NodeCertificate>,
+}
+
+impl Renewal {
+    /// Runs as long as the node does.
+    pub async fn run(self) {
+        let mut told = None;
+        let mut failed = None;
+        loop {
+            let now = self.snapshot.borrow().tip().timestamp;
+            match task::block_in_place(|| self.look(now)) {
+                Ok(()) => failed = None,
+                Err(error) => {
+                    // Once, not each time it is looked at.
+                    let error = error.to_string();
+                    if failed.as_ref() != Some(&error) {
+                        tracing::error!("the node's certificate: {error}");
+                    }
+                    failed = Some(error);
+                }
+            }
+            let level = level(&self.held.borrow(), now);
+            if let Some(passed) = level
+                && told.is_none_or(|told| passed < told)
+            {
+                alarm(passed);
+            }
+            told = level;
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Takes up another certificate if there is one, and makes one in time.
+    fn look(&self, now: u64) -> Result<(), HostError> {
+        let found = certificate::load(&self.dir)?;
+        self.take_up(&found)?;
+        match &self.ca {
+            Some(ca) if found.not_after.saturating_sub(now) < RENEW_DAYS * DAY_S => {
+                self.take_up(&self.renew(ca, &found, now)?)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn take_up(&self, found: &NodeCertificate) -> Result<(), HostError> {
+        let held = self.held.borrow().clone();
+        if *found == held {
+            return Ok(());
+        }
+        if found.peer != held.peer {
+            let path = certificate::path(&self.dir);
+            return Err(HostError::OtherNode { path, peer: found.peer });
+        }
+        tracing::info!(serial = %found.serial, until = found.not_after, "certificate taken up");
+        self.net.set_certificate(found.clone());
+        self.held.send_replace(found.clone());
+        Ok(())
+    }
+
+    fn renew(
+        &self,
+        ca: &Ca,
+        old: &NodeCertificate,
+        now: u64,
+    ) -> Result<NodeCertificate, HostError> {
+        let (days, key) = (certificate::DAYS, ca.public());
+        if !self.counts(key, old.organisation) {
+            return Err(HostError::CaRevoked { key });
+        }
+        let claims =
+            certificate::claims(old.genesis, old.organisation, old.peer, old.role, now, days);
+        let new = ca.certify(&claims)?;
+        certificate::store(&certificate::path(&self.dir), &new)?;
+        Ok(new)
+    }
+
+    /// Whether the chain goes by what `key` signs for an organisation.
+    fn counts(&self, key: PublicKey, organisation: u32) -> bool {
+        let snapshot = self.snapshot.borrow();
+        let next = snapshot.tip().number + 1;
+        let known = snapshot.governed().members.organisations.get(&organisation);
+        known.is_some_and(|known| known.ca_keys.iter().any(|ca| ca.key == key && ca.counts(next)))
+    }
+}
+
+/// The threshold that was passed: less than 30, 7 or 1 days are left, or none (0).
+fn level(certificate: &NodeCertificate, now: u64) -> Option<u64> {
+    match certificate::days_left(certificate, now) {
+        None => Some(0),
+        Some(days) => ALARM_DAYS.into_iter().filter(|level| days < *level).min(),
+    }
+}
+
+fn alarm(level: u64) {
+    let cure = "let your organisation issue another (`trefoil node certify`) and put it in keys/node.der; nothing need be restarted";
+    match level {
+        0 => {
+            tracing::error!("this node's certificate has expired: nobody admits it anew; {cure}");
+        }
+        days => tracing::warn!("this node's certificate ends in less than {days} days; {cure}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use trefoil_crypto::{Role, SecretKey};
+    use trefoil_types::{B256, PeerId};
+
+    use super::*;
+
+    #[test]
+    fn alarms_come_at_30_7_and_1_days_and_at_the_end() {
+        let peer = PeerId(SecretKey::from_seed(&[3; 32]).public());
+        let claims = certificate::claims(B256::ZERO, 1, peer, Role::Full, 1_700_000_000, 100);
+        let certificate = Ca::Key(SecretKey::from_seed(&[9; 32])).certify(&claims).unwrap();
+        let before_end = |days: u64| level(&certificate, certificate.not_after - days * DAY_S);
+        assert_eq!([100, 31, 30].map(before_end), [None; 3]);
+        assert_eq!([29, 7].map(before_end), [Some(30); 2]);
+        assert_eq!([6, 1].map(before_end), [Some(7); 2]);
+        assert_eq!(level(&certificate, certificate.not_after - 1), Some(1));
+        assert_eq!(level(&certificate, certificate.not_after), Some(0));
+    }
+}

@@ -1,0 +1,138 @@
+//! A node's directory: where each thing is kept, and how it is founded.
+//!
+//! ```text
+//! DIR/chain.toml   the chain specification, the same on every node
+//! DIR/node.toml    this node's settings
+//! DIR/keys/        node.json, validator.json (encrypted)
+//! DIR/data/        the ledger and the journal, locked by the running node
+//! DIR/snapshots/   the newest state snapshots and the blocks before them, for those
+//!                  who want to join
+//! DIR/node.log     what a node started by `trefoil devnet` logs
+//! ```
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use trefoil_os::FileError;
+use trefoil_types::ChainSpec;
+
+use crate::{
+    HostError,
+    settings::{self, Effective, Settings},
+    snapshots::Folder,
+};
+
+/// The largest chain specification that is read, bytes.
+pub const CHAIN_BYTES_MAX: u64 = 4 << 20;
+
+#[derive(Clone, Debug)]
+pub struct Home {
+    pub dir: PathBuf,
+}
+
+impl Home {
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self { dir: dir.into() }
+    }
+
+    pub fn chain_file(&self) -> PathBuf {
+        self.dir.join("chain.toml")
+    }
+
+    pub fn settings_file(&self) -> PathBuf {
+        self.dir.join(settings::FILE)
+    }
+
+    pub fn data(&self) -> PathBuf {
+        self.dir.join("data")
+    }
+
+    pub fn snapshots(&self) -> Folder {
+        Folder { dir: self.dir.join("snapshots") }
+    }
+
+    pub fn log_file(&self) -> PathBuf {
+        self.dir.join("node.log")
+    }
+
+    /// Whether a node was founded here.
+    pub fn is_founded(&self) -> bool {
+        self.chain_file().exists()
+    }
+
+    /// The chain this directory is of.
+    ///
+    /// # Errors
+    /// No such directory, or a specification that is wrong.
+    pub fn spec(&self) -> Result<Arc<ChainSpec>, HostError> {
+        if !self.is_founded() {
+            return Err(HostError::NotFounded { dir: self.dir.clone() });
+        }
+        read_spec(&self.chain_file())
+    }
+
+    /// The settings in force here, flags included.
+    ///
+    /// # Errors
+    /// A wrong `node.toml`, variable or flag.
+    pub fn settings(&self, flags: &[(&'static str, String)]) -> Result<Effective, HostError> {
+        let env = std::env::vars_os().filter_map(|(name, value)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        });
+        Ok(Effective::load(&self.settings_file(), env, flags)?)
+    }
+
+    /// That there is a node here already.
+    pub fn taken(&self) -> HostError {
+        HostError::Founded { dir: self.dir.clone() }
+    }
+
+    /// Founds a node's directory: its chain and its settings.
+    ///
+    /// # Errors
+    /// When there is a node already, or the directory cannot be written.
+    pub fn found(&self, spec: &ChainSpec, settings: &Settings) -> Result<(), HostError> {
+        if self.is_founded() {
+            return Err(self.taken());
+        }
+        write(&self.settings_file(), &settings.to_toml())?;
+        // Last, since it makes the directory a node's.
+        write(&self.chain_file(), &spec.to_toml())
+    }
+}
+
+/// Reads and checks a chain specification.
+///
+/// # Errors
+/// An unreadable file, or what is wrong in it.
+pub fn read_spec(path: &Path) -> Result<Arc<ChainSpec>, HostError> {
+    let text = read(path, CHAIN_BYTES_MAX)?;
+    Ok(Arc::new(ChainSpec::from_toml(&text)?))
+}
+
+/// Reads a text file of at most `bytes_max`.
+///
+/// # Errors
+/// When it cannot be read or is longer.
+pub fn read(path: &Path, bytes_max: u64) -> Result<String, HostError> {
+    let failed = |source| FileError::new("read", path, source);
+    let bytes = fs::metadata(path).map_err(failed)?.len();
+    if bytes > bytes_max {
+        return Err(HostError::TooLong { path: path.into(), bytes, bytes_max });
+    }
+    Ok(fs::read_to_string(path).map_err(failed)?)
+}
+
+/// Writes a text file, with the directories above it.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write(path: &Path, text: &str) -> Result<(), HostError> {
+    if let Some(dir) = path.parent() {
+        fs::create_dir_all(dir).map_err(|source| FileError::new("make", dir, source))?;
+    }
+    Ok(fs::write(path, text).map_err(|source| FileError::new("write", path, source))?)
+}

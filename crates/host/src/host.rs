@@ -1,0 +1,184 @@
+//! The process around a node: opens its directory, starts its threads and its
+//! servers, and ends them in order.
+
+use std::{net::SocketAddr, sync::Arc, thread, time::Duration};
+
+use rayon::{ThreadPool, ThreadPoolBuilder};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use trefoil_crypto::SecretKey;
+use trefoil_ledger::{Journal, Ledger};
+use trefoil_os::{FileError, disk::FileDisk};
+use trefoil_rpc::{
+    backend::{Backend, CALLS_MAX, EVENTS_MAX, READERS},
+    content::{admin_server::Admin, gateway::Gateway},
+};
+use trefoil_swarm::Content;
+use trefoil_types::{ChainSpec, Disk, PeerId};
+
+use crate::{
+    HostError,
+    certificate_renewal::Renewal,
+    home::Home,
+    inbox::{DONE_MAX, Lanes},
+    network_config::{NodeKeys, access, network, sharing},
+    node_thread::{self, Parts},
+    settings::Settings,
+    snapshots, state_sync,
+};
+
+/// How long a stopping node may take to make its ledger durable; the journal
+/// holds whatever is left.
+const CLOSE_MAX: Duration = Duration::from_secs(20);
+
+/// A running node.
+pub struct Host {
+    pub backend: Backend,
+    pub rpc: SocketAddr,
+    stop: oneshot::Sender<()>,
+    /// Ends when the node's thread has.
+    ended: oneshot::Receiver<()>,
+}
+
+impl Host {
+    /// Starts a node on the current tokio runtime; a new one joins the chain
+    /// first. On return its journal has been replayed and its servers listen.
+    ///
+    /// # Errors
+    /// A directory in use or damaged or of another chain; a port in use; a
+    /// setting that does not fit the kind of network.
+    pub async fn start(
+        home: &Home,
+        spec: Arc<ChainSpec>,
+        settings: &Settings,
+        keys: NodeKeys,
+    ) -> Result<Self, HostError> {
+        state_sync::join(home, &spec, settings, &keys).await?;
+        let disk: Arc<dyn Disk> = Arc::new(FileDisk::open(&home.data())?);
+        let ledger = Ledger::open(disk.clone(), spec.clone(), settings.history.0)?;
+        let (journal, recovered) = Journal::open(disk)?;
+        if recovered.cut_bytes > 0 {
+            let bytes = recovered.cut_bytes;
+            tracing::warn!(bytes, "cut the journal's torn tail: the last write before a crash");
+        }
+        let genesis_hash = ledger.genesis_hash();
+        let peer = PeerId(keys.identity.public());
+        let access = access(home, &settings.p2p, &ledger)?;
+        let sharing = sharing(home, settings, peer, &access)?;
+        let membership = access.membership();
+        let certificate = membership.map(|held| watch::Sender::new(held.certificate.clone()));
+        let validator = keys.validator.as_ref().map(SecretKey::public);
+        let config = network(home, &settings.p2p, &ledger, keys.identity, access);
+        let (net, net_lanes) = trefoil_net::start(config).await?;
+        let (stop, stopped) = oneshot::channel();
+        let (done, finished) = mpsc::channel(DONE_MAX);
+        let (calls, requests) = mpsc::channel(CALLS_MAX);
+        let (snapshot, published) = watch::channel(ledger.snapshot());
+        let (status, watched) = watch::channel(Arc::default());
+        let events = broadcast::Sender::new(EVENTS_MAX);
+        let workers = pool("worker");
+        let content = Content::start(sharing, net.clone(), net_lanes.content)?;
+        let backend = Backend {
+            spec,
+            genesis_hash,
+            peer,
+            validator,
+            net: net.clone(),
+            readers: pool(READERS),
+            workers: workers.clone(),
+            snapshot: published,
+            status: watched,
+            events: events.clone(),
+            calls,
+            certificate: certificate.as_ref().map(watch::Sender::subscribe),
+        };
+        if let Some(held) = certificate {
+            let (dir, snapshot) = (home.dir.clone(), backend.snapshot.clone());
+            let renewal = Renewal { dir, net: net.clone(), snapshot, ca: keys.ca, held };
+            tokio::spawn(renewal.run());
+        }
+        tokio::spawn(snapshots::keep(
+            home.snapshots(),
+            backend.spec.clone(),
+            backend.snapshot.clone(),
+            content.clone(),
+        ));
+        let config = trefoil_node::Config {
+            validator_key: keys.validator,
+            peer,
+            pool: settings.pool.limits(),
+        };
+        let lanes = Lanes {
+            stop: stopped,
+            done: finished,
+            consensus: net_lanes.consensus,
+            calls: requests,
+            catch_up: net_lanes.catch_up,
+            gossip: net_lanes.gossip,
+        };
+        let records = recovered.records;
+        let parts = Parts {
+            config,
+            ledger,
+            journal,
+            records,
+            net,
+            lanes,
+            workers,
+            done,
+            snapshot,
+            status,
+            events,
+        };
+        let ended = start_thread(parts).await;
+        let address = settings.rpc.listen;
+        let access = trefoil_rpc::Access {
+            hosts: settings.rpc.hosts.clone(),
+            origins: settings.rpc.origins.clone(),
+        };
+        let data = home.data();
+        let gateway = Gateway::new(content.clone(), settings.content.gateway).router();
+        let admin = Admin::new(content, &data)
+            .map_err(|source| FileError::new("write the token in", &data, source))?;
+        let beside = admin.router().merge(gateway);
+        let limits = trefoil_rpc::Limits::default();
+        let (rpc, _server) = trefoil_rpc::serve(backend.clone(), address, access, limits, beside)
+            .await
+            .map_err(|source| HostError::RpcListen { address, source })?;
+        Ok(Self { backend, rpc, stop, ended })
+    }
+
+    /// Stops taking inputs, makes the ledger durable and ends the node's
+    /// thread, within a bounded time.
+    pub async fn stop(self) {
+        self.backend.net.shutdown();
+        // An ended thread hears nothing.
+        let _ = self.stop.send(());
+        if tokio::time::timeout(CLOSE_MAX, self.ended).await.is_err() {
+            tracing::warn!("the last checkpoint is not finished; the journal has what it lacks");
+        }
+    }
+}
+
+/// Starts the node's thread and waits until the journal is replayed.
+async fn start_thread(parts: Parts) -> oneshot::Receiver<()> {
+    let (ready, replayed) = oneshot::channel();
+    let (end, ended) = oneshot::channel();
+    let node = node_thread::spawn(parts, ready);
+    thread::spawn(move || {
+        // A panic there has ended the process already.
+        let _ = node.join();
+        let _ = end.send(());
+    });
+    replayed.await.expect("the node's thread replays the journal, or ends the process");
+    ended
+}
+
+fn pool(name: &'static str) -> Arc<ThreadPool> {
+    let threads = thread::available_parallelism().map_or(2, usize::from);
+    let pool = ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .thread_name(move |index| format!("{name}-{index}"))
+        .build()
+        .expect("the system starts threads");
+    Arc::new(pool)
+}

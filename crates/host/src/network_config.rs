@@ -1,0 +1,121 @@
+//! How a node's settings and its chain become the configuration of its p2p service
+//! and its content.
+
+use trefoil_content::swarm::Manner;
+use trefoil_crypto::SecretKey;
+use trefoil_ledger::Ledger;
+use trefoil_net::{Access, Discovery, Membership, book::Candidate};
+use trefoil_os::certificate::{self, Ca};
+use trefoil_swarm::{ContentConfig, http::Credentials};
+use trefoil_types::{B256, ChainSpec, Kind, PeerId, keccak256, spec::Fork};
+
+use crate::{
+    HostError,
+    home::Home,
+    settings::{P2pSettings, Settings},
+};
+
+/// A node's secrets.
+pub struct NodeKeys {
+    pub identity: SecretKey,
+    /// None: a full node, which checks and serves and does not vote.
+    pub validator: Option<SecretKey>,
+    /// Renews this node's certificate, where it is at hand.
+    pub ca: Option<Ca>,
+}
+
+/// How this node is part of the network.
+pub(crate) fn network(
+    home: &Home,
+    p2p: &P2pSettings,
+    ledger: &Ledger,
+    identity: SecretKey,
+    access: Access,
+) -> trefoil_net::Config {
+    let (spec, genesis) = (ledger.spec(), ledger.genesis_hash());
+    trefoil_net::Config {
+        identity,
+        listen: p2p.listen,
+        peers: p2p.peers.iter().map(|known| (known.peer, known.address)).collect(),
+        genesis,
+        fork_id: fork_id(spec, &genesis),
+        access,
+        inbound_max: p2p.inbound_max,
+        inbound_per_source_max: p2p.inbound_per_source_max,
+        discovery: Some(discovery(home, spec.kind, p2p)),
+    }
+}
+
+/// How this node shares content.
+///
+/// # Errors
+/// A file of credentials that cannot be used.
+pub(crate) fn sharing(
+    home: &Home,
+    settings: &Settings,
+    me: PeerId,
+    access: &Access,
+) -> Result<ContentConfig, HostError> {
+    Ok(ContentConfig {
+        me,
+        organisation: access.membership().map(|held| held.certificate.organisation),
+        dir: home.data().join("content"),
+        manner: manner(access.kind()),
+        rates: settings.content.rates(),
+        quota: settings.content.quota(),
+        origins: settings.content.origins.reach(access.kind()),
+        credentials: Credentials::read(&settings.content.origin_credentials)?,
+    })
+}
+
+/// Members serve each other in turn, strangers for what they get.
+fn manner(kind: Kind) -> Manner {
+    match kind {
+        Kind::Public => Manner::TitForTat,
+        Kind::Private | Kind::Consortium => Manner::Fair,
+    }
+}
+
+/// Who may connect; what this node shows, and whom it lets in, on a network of
+/// members. As of the last checkpoint: the node tells of what came after when it
+/// has replayed its journal.
+pub(crate) fn access(home: &Home, p2p: &P2pSettings, ledger: &Ledger) -> Result<Access, HostError> {
+    let kind = ledger.spec().kind;
+    let encrypt = p2p.encrypts(kind)?;
+    let Some(admission) = ledger.admission() else { return Ok(Access::Public { encrypt }) };
+    let membership = Membership { certificate: certificate::load(&home.dir)?, admission };
+    Ok(if kind == Kind::Private {
+        Access::Private(membership)
+    } else {
+        Access::Consortium(membership)
+    })
+}
+
+/// How this node learns of others. Where membership is proven, the operators
+/// say who connects to whom, and the book only remembers.
+fn discovery(home: &Home, kind: Kind, p2p: &P2pSettings) -> Discovery {
+    let bootstrap = p2p.bootstrap.iter().map(|at| Candidate { address: at.address, peer: at.peer });
+    let listen = Some(p2p.listen).filter(|at| !at.ip().is_unspecified() && at.port() != 0);
+    Discovery {
+        file: home.data().join("peers"),
+        bootstrap: bootstrap.collect(),
+        outbound: if kind == Kind::Public { p2p.outbound } else { 0 },
+        advertise: if p2p.advertise.is_empty() {
+            listen.into_iter().collect()
+        } else {
+            p2p.advertise.clone()
+        },
+    }
+}
+
+/// The first four bytes of keccak256 over the genesis hash and every fork's
+/// height: what EIP-2124 has a checksum for.
+pub fn fork_id(spec: &ChainSpec, genesis: &B256) -> [u8; 4] {
+    let mut bytes = genesis.to_vec();
+    for fork in [Fork::Cancun, Fork::Prague, Fork::Osaka] {
+        let height = spec.forks.get(&fork).copied().unwrap_or(u64::MAX);
+        bytes.extend_from_slice(&height.to_be_bytes());
+    }
+    let hash = keccak256(bytes);
+    [hash[0], hash[1], hash[2], hash[3]]
+}

@@ -1,0 +1,316 @@
+//! The one thread that owns the node and its journal.
+//!
+//! The only place that waits for the disk before it speaks: step a batch of
+//! inputs; append what must survive and sync it; then carry out the effects.
+//! What always holds: nothing leaves the process (a message, a reply, an
+//! event) before the records of its batch are durable, and whoever is told of
+//! a block finds it in the published snapshot.
+
+use std::{collections::BTreeMap, mem, process, sync::Arc, thread, time::Duration};
+
+use rayon::{
+    ThreadPool,
+    iter::{IntoParallelIterator as _, ParallelIterator as _},
+};
+use tokio::{
+    runtime,
+    sync::{broadcast, mpsc, oneshot, watch},
+    time::Instant,
+};
+use trefoil_ledger::{Checkpoint, Journal, JournalError, Ledger, Record, Snapshot};
+use trefoil_net::{NetEvent, NetHandle};
+use trefoil_node::{
+    Config, Done, Effects, Event, Input, Job, Node, OpenError, Order, Reply, Status, To, io::CallId,
+};
+use trefoil_os::clock::Clock;
+use trefoil_rpc::backend::{Request, recover};
+use trefoil_types::Standing;
+
+use crate::{
+    HostError,
+    inbox::{Arrival, Budget, Lanes},
+};
+
+/// A batch ends after this, so that what it decided is spoken soon.
+const BATCH_MAX: Duration = Duration::from_millis(5);
+
+/// Batches of senders being recovered; beyond, gossip waits in its lane.
+const JOBS_MAX: usize = 64;
+
+/// What the node's thread is given.
+pub struct Parts {
+    pub config: Config,
+    pub ledger: Ledger,
+    pub journal: Journal,
+    /// What the journal held.
+    pub records: Vec<Record>,
+    pub net: NetHandle,
+    pub lanes: Lanes,
+    pub workers: Arc<ThreadPool>,
+    /// Where workers leave what they finished; `lanes` holds the other end.
+    pub done: mpsc::Sender<Done>,
+    pub snapshot: watch::Sender<Snapshot>,
+    pub status: watch::Sender<Arc<Status>>,
+    pub events: broadcast::Sender<Event>,
+}
+
+/// Starts the node's thread. `ready` is told when the journal has been
+/// replayed and the snapshot shows the tip again; the thread ends after its
+/// lanes' stop.
+pub fn spawn(parts: Parts, ready: oneshot::Sender<()>) -> thread::JoinHandle<()> {
+    let body = move || {
+        let mut shell = Shell::open(parts).unwrap_or_else(|e| fatal(&HostError::from(e)));
+        let finished = shell.carry_out().and_then(|()| {
+            // The starter waits for this; if it is gone, a stop is on its way.
+            let _ = ready.send(());
+            shell.run()
+        });
+        match finished {
+            Ok(()) => shell.close(),
+            Err(error) => fatal(&error),
+        }
+    };
+    thread::Builder::new().name("node".into()).spawn(body).expect("the system starts a thread")
+}
+
+/// Ends the process: the disk failed, or something that always holds did not.
+/// The journal makes the restart safe.
+pub fn fatal(error: &dyn std::fmt::Display) -> ! {
+    tracing::error!("{error}");
+    eprintln!("trefoil: stopped: {error}");
+    process::exit(1)
+}
+
+struct Shell {
+    node: Node,
+    journal: Journal,
+    /// Records were appended since the last sync.
+    unsynced: bool,
+    effects: Effects,
+    calls: BTreeMap<CallId, oneshot::Sender<Reply>>,
+    next_call: u64,
+    jobs: usize,
+    checkpoints: std::sync::mpsc::Sender<Checkpoint>,
+    checkpointing: bool,
+    clock: Clock,
+    lanes: Lanes,
+    net: NetHandle,
+    workers: Arc<ThreadPool>,
+    done: mpsc::Sender<Done>,
+    snapshot: watch::Sender<Snapshot>,
+    status: watch::Sender<Arc<Status>>,
+    events: broadcast::Sender<Event>,
+}
+
+impl Shell {
+    fn open(parts: Parts) -> Result<Self, OpenError> {
+        let mut clock = Clock::default();
+        let mut effects = Effects::default();
+        let node =
+            Node::open(parts.config, parts.ledger, parts.records, clock.now(), &mut effects)?;
+        parts.snapshot.send_replace(node.ledger().snapshot());
+        Ok(Self {
+            node,
+            journal: parts.journal,
+            unsynced: false,
+            effects,
+            calls: BTreeMap::new(),
+            next_call: 0,
+            jobs: 0,
+            checkpoints: spawn_writer(parts.done.clone()),
+            checkpointing: false,
+            clock,
+            lanes: parts.lanes,
+            net: parts.net,
+            workers: parts.workers,
+            done: parts.done,
+            snapshot: parts.snapshot,
+            status: parts.status,
+            events: parts.events,
+        })
+    }
+
+    /// Until the lanes say stop.
+    fn run(&mut self) -> Result<(), JournalError> {
+        let runtime = runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .expect("the system gives a timer");
+        loop {
+            let wait = self.node.deadline().map(|at| self.clock.until(at));
+            let budget = Budget::batch(self.jobs < JOBS_MAX);
+            match runtime.block_on(self.lanes.wait(wait, &budget)) {
+                Arrival::Stop => return Ok(()),
+                first => self.batch(first, budget),
+            }
+            self.carry_out()?;
+        }
+    }
+
+    /// Steps what has arrived, most urgent first, for [`BATCH_MAX`] or until
+    /// nothing waits.
+    fn batch(&mut self, first: Arrival, mut budget: Budget) {
+        let end = Instant::now() + BATCH_MAX;
+        let mut arrival = Some(first);
+        while let Some(input) = arrival {
+            self.take(input);
+            arrival = if Instant::now() < end { self.lanes.next(&mut budget) } else { None };
+        }
+    }
+
+    fn take(&mut self, arrival: Arrival) {
+        let input = match arrival {
+            Arrival::Time => Input::Tick,
+            Arrival::Done(done) => {
+                match done {
+                    Done::Recovered { .. } => self.jobs -= 1,
+                    Done::Checkpointed(_) => self.checkpointing = false,
+                }
+                Input::Done(done)
+            }
+            Arrival::Call(Request { call, reply }) => {
+                let id = CallId(self.next_call);
+                self.next_call += 1;
+                self.calls.insert(id, reply);
+                Input::Call { id, call }
+            }
+            Arrival::Net(NetEvent::Message { peer, message }) => Input::Message { peer, message },
+            Arrival::Net(NetEvent::Connected { peer, standing, .. }) => match standing {
+                Standing::Public | Standing::Member(_) => Input::Connected(peer),
+                Standing::Unjudged => Input::ConnectedUnjudged(peer),
+            },
+            Arrival::Net(NetEvent::Disconnected { peer, .. }) => Input::Disconnected(peer),
+            // The network has logged it, and the node has nothing to do with it.
+            Arrival::Net(NetEvent::Refused { .. }) => return,
+            // Answered where it arrives; here it only ends a batch early.
+            Arrival::Stop => return,
+        };
+        self.node.step(self.clock.now(), input, &mut self.effects);
+    }
+
+    /// Journal before speech.
+    fn carry_out(&mut self) -> Result<(), JournalError> {
+        let effects = mem::take(&mut self.effects);
+        if !effects.records.is_empty() {
+            self.journal.append(&effects.records)?;
+            self.unsynced = true;
+        }
+        let speaks = !(effects.sends.is_empty()
+            && effects.orders.is_empty()
+            && effects.jobs.is_empty()
+            && effects.replies.is_empty()
+            && effects.events.is_empty());
+        if speaks && self.unsynced {
+            self.journal.sync()?;
+            self.unsynced = false;
+        }
+        self.publish(&effects.events);
+        for (to, message) in &effects.sends {
+            match to {
+                To::Peer(peer) => self.net.send(*peer, message),
+                To::AllBut(except) => self.net.broadcast(message, *except),
+            }
+        }
+        for (id, reply) in effects.replies {
+            if let Some(caller) = self.calls.remove(&id) {
+                // A caller that hung up needs no reply.
+                let _ = caller.send(reply);
+            }
+        }
+        for event in effects.events {
+            // Without subscribers there is nobody to tell.
+            let _ = self.events.send(event);
+        }
+        for order in effects.orders {
+            match order {
+                Order::Blame { peer, offence, relayed } => {
+                    tracing::warn!(%peer, ?offence, relayed, "a peer misbehaved");
+                    if !relayed || !self.net.is_favoured(peer) {
+                        self.net.blame(peer, offence);
+                    }
+                }
+                Order::Brought(peer) => self.net.brought(peer),
+                Order::Credit(peer) => self.net.credit(peer),
+                Order::Admission(admission) => self.net.set_admission(admission),
+            }
+        }
+        effects.jobs.into_iter().for_each(|job| self.start(job));
+        effects.prune_journal.map_or(Ok(()), |height| self.journal.prune(height))
+    }
+
+    /// Shows readers the newest block, before anyone is told of it.
+    fn publish(&self, events: &[Event]) {
+        for event in events {
+            match event {
+                Event::Committed { block, snapshot, .. } => {
+                    let (height, txs) = (block.header.number, block.transactions.len());
+                    tracing::debug!(height, txs, hash = %block.hash, "committed");
+                    self.snapshot.send_replace(snapshot.clone());
+                }
+                Event::Equivocation { height, validator } => {
+                    tracing::error!(height, %validator, "a validator signed twice");
+                }
+                Event::Admitted(_) => {}
+            }
+        }
+        self.status.send_replace(self.node.status());
+    }
+
+    fn start(&mut self, job: Job) {
+        match job {
+            Job::Recover { id, txs } => {
+                self.jobs += 1;
+                let done = self.done.clone();
+                self.workers.spawn(move || {
+                    let txs = txs.into_par_iter().map(|raw| recover(&raw)).collect();
+                    // Only a node that stops no longer listens.
+                    let _ = done.blocking_send(Done::Recovered { id, txs });
+                });
+            }
+            Job::Checkpoint(checkpoint) => {
+                self.checkpointing = true;
+                self.checkpoints.send(*checkpoint).expect("the ledger's writer runs");
+            }
+        }
+    }
+
+    /// Makes the ledger durable, so that the next start replays nothing. What
+    /// is not finished when the process ends is in the journal.
+    fn close(mut self) {
+        let mut ledger = self.node.into_ledger();
+        while self.checkpointing {
+            match self.lanes.done.blocking_recv() {
+                Some(Done::Checkpointed(done)) => {
+                    ledger.checkpointed(done);
+                    self.checkpointing = false;
+                }
+                Some(Done::Recovered { .. }) => {}
+                None => return,
+            }
+        }
+        if let Some(checkpoint) = ledger.checkpoint(true) {
+            let height = checkpoint.height();
+            match checkpoint.run() {
+                Ok(_) => tracing::info!(height, "stopped; the ledger is durable"),
+                Err(error) => fatal(&error),
+            }
+        }
+    }
+}
+
+/// The ledger's one writer: makes checkpoints durable, one after another.
+fn spawn_writer(done: mpsc::Sender<Done>) -> std::sync::mpsc::Sender<Checkpoint> {
+    let (orders, waiting) = std::sync::mpsc::channel::<Checkpoint>();
+    let body = move || {
+        for checkpoint in waiting {
+            match checkpoint.run() {
+                Ok(finished) => {
+                    let _ = done.blocking_send(Done::Checkpointed(finished));
+                }
+                Err(error) => fatal(&error),
+            }
+        }
+    };
+    thread::Builder::new().name("ledger".into()).spawn(body).expect("the system starts a thread");
+    orders
+}

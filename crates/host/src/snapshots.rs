@@ -1,0 +1,134 @@
+//! What a node keeps for those who want to join: the newest two state snapshots,
+//! an archive for each run of blocks up to them, and the list of both.
+//!
+//! ```text
+//! DIR/snapshots/state-HEIGHT, blocks-FIRST-LAST, index-HEIGHT
+//! ```
+//!
+//! What always holds: a file under its name is whole; one that is being made has
+//! the ending `.part`.
+
+mod index;
+mod keeper;
+
+use std::{fs, io, path::PathBuf};
+
+use alloy_consensus::transaction::SignerRecoverable as _;
+use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};
+use trefoil_ledger::{
+    Snapshot,
+    joining::{self, JoinError, StateCounts},
+};
+use trefoil_os::disk::{PART, write_whole};
+use trefoil_types::{Height, RecoveredBlock};
+
+pub use self::{
+    index::{Index, Listed, Name, file_id},
+    keeper::keep,
+};
+
+/// How many are kept: who began to fetch one has it until the next but one.
+const KEPT: usize = 2;
+
+/// Where the snapshots of one node are.
+#[derive(Clone, Debug)]
+pub struct Folder {
+    pub dir: PathBuf,
+}
+
+impl Folder {
+    pub fn path(&self, name: Name) -> PathBuf {
+        self.dir.join(name.to_string())
+    }
+
+    fn names(&self) -> io::Result<Vec<Name>> {
+        let entries = match fs::read_dir(&self.dir) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(vec![]),
+            entries => entries?,
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            names.extend(entry?.file_name().to_str().and_then(Name::parse));
+        }
+        Ok(names)
+    }
+
+    /// Height and path of each state snapshot, oldest first.
+    ///
+    /// # Errors
+    /// When the folder is there and cannot be read.
+    pub fn list(&self) -> io::Result<Vec<(Height, PathBuf)>> {
+        let state = |name| match name {
+            Name::State(height) => Some((height, self.path(name))),
+            Name::Blocks(_) | Name::Index(_) => None,
+        };
+        let mut found: Vec<_> = self.names()?.into_iter().filter_map(state).collect();
+        found.sort_unstable();
+        Ok(found)
+    }
+
+    /// Makes the state snapshot of a block.
+    ///
+    /// # Errors
+    /// A state that is not here any more, or a failed disk.
+    pub fn make(&self, snapshot: &Snapshot, height: Height) -> Result<StateCounts, JoinError> {
+        fs::create_dir_all(&self.dir)?;
+        self.drop_unfinished()?;
+        let path = self.path(Name::State(height));
+        write_whole(&path, |file| joining::write_state(snapshot, height, file))
+    }
+
+    /// Removes what a process that ended was making.
+    fn drop_unfinished(&self) -> io::Result<()> {
+        for entry in fs::read_dir(&self.dir)? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|ending| ending == PART) {
+                fs::remove_file(path)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether each transaction was signed by the sender that stands beside it.
+pub fn senders_are_right(block: &RecoveredBlock) -> bool {
+    block
+        .transactions
+        .par_iter()
+        .all(|tx| tx.inner().recover_signer().is_ok_and(|signer| signer == tx.signer()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use alloy_consensus::transaction::Recovered;
+    use trefoil_types::{Address, Attached};
+
+    use super::*;
+
+    #[test]
+    fn what_is_unfinished_or_not_ours_is_not_listed() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder { dir: dir.path().join("snapshots") };
+        assert_eq!(folder.list().unwrap(), []);
+        fs::create_dir_all(&folder.dir).unwrap();
+        for name in ["state-8", "state-16", "state-24.part", "state-", "other"] {
+            fs::write(folder.dir.join(name), "").unwrap();
+        }
+        let heights: Vec<_> =
+            folder.list().unwrap().into_iter().map(|(height, _)| height).collect();
+        assert_eq!(heights, [8, 16]);
+    }
+
+    #[test]
+    fn a_sender_is_who_signed() {
+        let raw = include_bytes!("../../../fuzz/corpus/transaction/legacy");
+        let tx = trefoil_rpc::backend::recover(raw).unwrap();
+        let block =
+            |tx| RecoveredBlock::new(Default::default(), vec![Arc::new(tx)], Attached::default());
+        assert!(senders_are_right(&block(Recovered::clone(&tx))));
+        let stolen = Recovered::new_unchecked(tx.inner().clone(), Address::ZERO);
+        assert!(!senders_are_right(&block(stolen)));
+    }
+}

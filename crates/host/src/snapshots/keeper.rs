@@ -1,0 +1,147 @@
+//! Makes what newcomers join by, as it falls due, and shares it.
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+
+use tokio::{sync::watch, task::spawn_blocking};
+use trefoil_content::{ContentId, ManifestError};
+use trefoil_ledger::{
+    Snapshot,
+    joining::{self, Archived, JoinError},
+};
+use trefoil_os::disk::write_whole;
+use trefoil_swarm::{Announced, Content, LibraryError};
+use trefoil_types::{ChainSpec, Height};
+
+use super::{
+    Folder, KEPT,
+    index::{Index, Listed, Name},
+};
+
+/// Why nothing is offered to newcomers.
+#[derive(Debug, thiserror::Error)]
+enum KeepError {
+    #[error(transparent)]
+    Join(#[from] JoinError),
+    #[error(transparent)]
+    Library(#[from] LibraryError),
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    #[error("cannot read or write the snapshots: {0}")]
+    Disk(#[from] std::io::Error),
+}
+
+/// Makes each snapshot as it falls due, one at a time, with the archive of the
+/// blocks up to it, until the node stops. When blocks come faster than snapshots
+/// can be made, the newest counts.
+pub async fn keep(
+    folder: Folder,
+    spec: Arc<ChainSpec>,
+    mut chain: watch::Receiver<Snapshot>,
+    content: Content,
+) {
+    let mut offered = None;
+    loop {
+        let snapshot = chain.borrow_and_update().clone();
+        let due = joining::snapshot_height(&spec, snapshot.tip().number);
+        if let Some(height) = due.filter(|due| offered < Some(*due)) {
+            offered = Some(height);
+            if let Err(error) = offer(&folder, &content, snapshot, height, &spec).await {
+                tracing::warn!(height, %error, "offers newcomers nothing new");
+            }
+        }
+        if chain.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Makes what is missing, shares it, tells the peers, and drops what is too old.
+async fn offer(
+    folder: &Folder,
+    content: &Content,
+    snapshot: Snapshot,
+    height: Height,
+    spec: &ChainSpec,
+) -> Result<(), KeepError> {
+    let (making, every) = (folder.clone(), spec.snapshot_every);
+    let names = blocking(move || making.make_all(&snapshot, height, every)).await?;
+    let shared = content.shared();
+    let mut files = Vec::new();
+    for name in names {
+        files.push(share(folder, content, &shared, name).await?);
+    }
+    let Some(index) = Index::of(files) else { return Ok(()) };
+    let (path, encoded) = (folder.path(Name::Index(height)), index.encode()?);
+    blocking(move || write_whole(&path, |file| Ok(file.write_all(&encoded)?))).await?;
+    let index = share(folder, content, &shared, Name::Index(height)).await?.id.root;
+    content.announce(Announced { height, index }).await;
+    for name in folder.outdated()? {
+        let path = folder.path(name);
+        if let Some(id) = shared.get(&path.canonicalize()?) {
+            content.remove(*id).await?;
+        }
+        std::fs::remove_file(path)?;
+    }
+    Ok(())
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, JoinError> + Send + 'static,
+) -> Result<T, JoinError> {
+    spawn_blocking(work).await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+}
+
+async fn share(
+    folder: &Folder,
+    content: &Content,
+    shared: &BTreeMap<PathBuf, ContentId>,
+    name: Name,
+) -> Result<Listed, KeepError> {
+    let path = folder.path(name).canonicalize()?;
+    let size = std::fs::metadata(&path)?.len();
+    let id = match shared.get(&path) {
+        Some(id) => *id,
+        None => content.share(&path).await?,
+    };
+    Ok(Listed { name, id, size })
+}
+
+impl Folder {
+    /// Makes the state snapshot of a block and the archives up to it that are not
+    /// there yet; names all of them.
+    fn make_all(
+        &self,
+        snapshot: &Snapshot,
+        height: Height,
+        every: u64,
+    ) -> Result<Vec<Name>, JoinError> {
+        if !self.path(Name::State(height)).exists() {
+            let counts = self.make(snapshot, height)?;
+            tracing::info!(height, ?counts, "made a state snapshot");
+        }
+        let mut names = vec![Name::State(height)];
+        let mut last = height;
+        while last > 0 && last - every + 1 >= snapshot.blocks_from() {
+            let archived = Archived { first: last - every + 1, last };
+            let path = self.path(Name::Blocks(archived));
+            if !path.exists() {
+                write_whole(&path, |file| joining::write_archive(snapshot, archived, file))?;
+            }
+            names.push(Name::Blocks(archived));
+            last -= every;
+        }
+        Ok(names)
+    }
+
+    /// States and lists that are not among the newest.
+    fn outdated(&self) -> std::io::Result<Vec<Name>> {
+        let states = self.list()?;
+        let oldest = states.len().checked_sub(KEPT).map_or(0, |at| states[at].0);
+        let named = self.names()?.into_iter();
+        let old = named.filter(|name| match name {
+            Name::State(height) | Name::Index(height) => *height < oldest,
+            Name::Blocks(_) => false,
+        });
+        Ok(old.collect())
+    }
+}

@@ -1,0 +1,375 @@
+//! Keys in files: Web3 Secret Storage (keystore v3), encrypted by a password.
+//!
+//! A node's directory holds `keys/node.json` (its name on the network), if it
+//! may validate `keys/validator.json`, if it keeps its organisation's CA key
+//! `keys/ca.json`, and any accounts and sealing keys. What always holds: a
+//! secret is never written in the clear, a key file is readable by its owner
+//! only, and a file from outside is checked before its numbers cost anything.
+//!
+//! The scrypt cost is N = 8192, r = 8, p = 1 (25 ms, 8 MiB), that of a light
+//! keystore: a validator must be able to restart by itself, so its password
+//! stands in a file or a variable beside it, and is best a random one.
+
+pub mod sealing;
+
+use std::{
+    fmt, fs,
+    io::{self, IsTerminal as _, Write as _},
+    path::{Path, PathBuf},
+};
+
+use eth_keystore::{EthKeystore, KdfparamsType, KeystoreError};
+use rand_08::{RngCore as _, rngs::OsRng};
+use serde_json::Value;
+use trefoil_crypto::SecretKey;
+use trefoil_types::{Address, PeerId};
+use zeroize::{Zeroize as _, Zeroizing};
+
+pub use self::sealing::{SealingKey, SealingKeyError};
+use crate::disk::cure;
+
+/// A keystore file is about 500 bytes.
+const FILE_BYTES_MAX: u64 = 16 * 1024;
+
+/// What a key is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub enum KeyKind {
+    /// Ed25519: signs votes and proposals.
+    Validator,
+    /// Ed25519: the node's name on the network (libp2p identity).
+    Node,
+    /// Ed25519: signs the certificates of an organisation's nodes.
+    Ca,
+    /// secp256k1: an Ethereum account.
+    Account,
+    /// X25519: opens content that was sealed to it.
+    Sealing,
+}
+
+impl fmt::Display for KeyKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Validator => "validator",
+            Self::Node => "node",
+            Self::Ca => "ca",
+            Self::Account => "account",
+            Self::Sealing => "sealing",
+        })
+    }
+}
+
+/// A key file, as it reads without its password.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyFile {
+    pub kind: KeyKind,
+    /// Validator, CA and sealing: public key; node: peer id; account: address.
+    pub public: String,
+    pub path: PathBuf,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum KeysError {
+    #[error("cannot use {path}: {source}; {}", cure(.source))]
+    File { path: PathBuf, source: io::Error },
+    #[error("{path} exists already; move it away first, or choose another --dir")]
+    Exists { path: PathBuf },
+    #[error("{path} is no key file that can be read: {reason}")]
+    Malformed { path: PathBuf, reason: String },
+    #[error(
+        "the password does not open {path}; give the right one with --password-file or TREFOIL_PASSWORD"
+    )]
+    Password { path: PathBuf },
+    #[error(
+        "a password is needed for {what}; give one with --password-file or TREFOIL_PASSWORD (there is no terminal to ask on)"
+    )]
+    NoPassword { what: String },
+    #[error("the two passwords differ; try again")]
+    Differ,
+    #[error("the secret is no {kind} key: {reason}; give 32 bytes as hex")]
+    Secret { kind: KeyKind, reason: &'static str },
+}
+
+/// A password. Wiped from memory on drop.
+pub type Password = Zeroizing<String>;
+
+/// Where a password comes from: a file, the environment, or a person.
+#[derive(Clone, Debug, Default)]
+pub struct PasswordSource {
+    pub file: Option<PathBuf>,
+}
+
+impl PasswordSource {
+    /// The password of existing keys.
+    ///
+    /// # Errors
+    /// When there is none and no terminal to ask on.
+    pub fn get(&self, what: &str) -> Result<Password, KeysError> {
+        match self.given()? {
+            Some(password) => Ok(password),
+            None => ask(&format!("Password of {what}: "), what),
+        }
+    }
+
+    /// The password of a key to be made; a person types it twice.
+    ///
+    /// # Errors
+    /// As [`PasswordSource::get`], or when the two differ.
+    pub fn choose(&self, what: &str) -> Result<Password, KeysError> {
+        if let Some(password) = self.given()? {
+            return Ok(password);
+        }
+        let first = ask(&format!("New password for {what}: "), what)?;
+        let second = ask("The same again: ", what)?;
+        if first == second { Ok(first) } else { Err(KeysError::Differ) }
+    }
+
+    fn given(&self) -> Result<Option<Password>, KeysError> {
+        if let Some(path) = &self.file {
+            let text = fs::read_to_string(path)
+                .map(Zeroizing::new)
+                .map_err(|source| KeysError::File { path: path.clone(), source })?;
+            let first = text.lines().next().unwrap_or_default();
+            return Ok(Some(Zeroizing::new(first.to_owned())));
+        }
+        Ok(std::env::var("TREFOIL_PASSWORD").ok().map(Zeroizing::new))
+    }
+}
+
+fn ask(prompt: &str, what: &str) -> Result<Password, KeysError> {
+    if !io::stdin().is_terminal() {
+        return Err(KeysError::NoPassword { what: what.into() });
+    }
+    rpassword::prompt_password(prompt)
+        .map(Zeroizing::new)
+        .map_err(|_| KeysError::NoPassword { what: what.into() })
+}
+
+/// A fresh secret from the system's randomness.
+pub fn generate(kind: KeyKind) -> Zeroizing<[u8; 32]> {
+    loop {
+        let mut secret = Zeroizing::new([0; 32]);
+        OsRng.fill_bytes(secret.as_mut());
+        if public(kind, &secret).is_ok() {
+            return secret;
+        }
+    }
+}
+
+/// The public name of a secret, as [`KeyFile::public`].
+///
+/// # Errors
+/// When the bytes are no secp256k1 key (account).
+pub fn public(kind: KeyKind, secret: &[u8; 32]) -> Result<String, KeysError> {
+    Ok(match kind {
+        KeyKind::Validator | KeyKind::Ca => SecretKey::from_seed(secret).public().to_string(),
+        KeyKind::Node => PeerId(SecretKey::from_seed(secret).public()).to_string(),
+        KeyKind::Account => account_address(secret)?.to_string(),
+        KeyKind::Sealing => SealingKey::of(secret).to_string(),
+    })
+}
+
+/// The address of an account's secret key.
+///
+/// # Errors
+/// When it is zero or not below the curve's order.
+pub fn account_address(secret: &[u8; 32]) -> Result<Address, KeysError> {
+    let key = secp256k1::SecretKey::from_byte_array(*secret).map_err(|_| KeysError::Secret {
+        kind: KeyKind::Account,
+        reason: "zero, or not below the order of secp256k1",
+    })?;
+    let public = key.public_key(secp256k1::SECP256K1).serialize_uncompressed();
+    Ok(Address::from_raw_public_key(&public[1..]))
+}
+
+/// A secret in the clear: 32 bytes of hex, or of a sealing key as the age tools read it.
+pub fn secret_text(kind: KeyKind, secret: &[u8; 32]) -> Password {
+    match kind {
+        KeyKind::Sealing => sealing::secret_text(secret),
+        _ => Zeroizing::new(format!("0x{}", *Zeroizing::new(hex::encode(secret)))),
+    }
+}
+
+/// Reads 32 bytes of hex; a sealing key also as the age tools write it.
+///
+/// # Errors
+/// When it is something else, or no key of that kind.
+pub fn parse_secret(kind: KeyKind, text: &str) -> Result<Zeroizing<[u8; 32]>, KeysError> {
+    let text = text.trim();
+    if kind == KeyKind::Sealing
+        && let Some(secret) = sealing::secret(text)
+    {
+        return Ok(secret);
+    }
+    let mut secret = Zeroizing::new([0; 32]);
+    hex::decode_to_slice(text.strip_prefix("0x").unwrap_or(text), secret.as_mut())
+        .map_err(|_| KeysError::Secret { kind, reason: "it is not 64 hexadecimal digits" })?;
+    public(kind, &secret)?;
+    Ok(secret)
+}
+
+/// Where a key of this kind is kept: `keys/` under the node's directory.
+pub fn path(dir: &Path, kind: KeyKind, public: &str) -> PathBuf {
+    let keys = dir.join("keys");
+    match kind {
+        KeyKind::Validator | KeyKind::Node | KeyKind::Ca => keys.join(format!("{kind}.json")),
+        KeyKind::Account | KeyKind::Sealing => {
+            keys.join(format!("{kind}-{}.json", public.to_lowercase()))
+        }
+    }
+}
+
+/// Encrypts a secret into its place in the node's directory.
+///
+/// # Errors
+/// When there is such a key already, or the file cannot be written.
+pub fn store(
+    dir: &Path,
+    kind: KeyKind,
+    secret: &[u8; 32],
+    password: &str,
+) -> Result<KeyFile, KeysError> {
+    let public = public(kind, secret)?;
+    let path = path(dir, kind, &public);
+    if path.exists() {
+        return Err(KeysError::Exists { path });
+    }
+    let text = encrypt(&path, kind, &public, secret, password)?;
+    let write = || -> io::Result<()> {
+        let mut options = fs::OpenOptions::new();
+        options.write(true).create_new(true);
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let mut file = options.open(&path)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()
+    };
+    write().map_err(|source| KeysError::File { path: path.clone(), source })?;
+    Ok(KeyFile { kind, public, path })
+}
+
+/// The keystore's text: v3 with our own two fields (others ignore them).
+fn encrypt(
+    path: &Path,
+    kind: KeyKind,
+    public: &str,
+    secret: &[u8; 32],
+    password: &str,
+) -> Result<String, KeysError> {
+    let file = |source| KeysError::File { path: path.into(), source };
+    let dir = path.parent().expect("a key's path has a directory");
+    fs::create_dir_all(dir).map_err(file)?;
+    // The library writes a file of its own: encrypted, under a passing name.
+    let draft = format!(".{kind}-{}.tmp", std::process::id());
+    eth_keystore::encrypt_key(dir, &mut OsRng, secret, password, Some(&draft)).map_err(
+        |e| match e {
+            KeystoreError::StdIo(text) => file(io::Error::other(text)),
+            e => KeysError::Malformed { path: path.into(), reason: e.to_string() },
+        },
+    )?;
+    let text = fs::read_to_string(dir.join(&draft)).map_err(file)?;
+    fs::remove_file(dir.join(&draft)).map_err(file)?;
+    let mut json: Value = serde_json::from_str(&text).expect("the library writes JSON");
+    json["trefoil"] = serde_json::json!({ "kind": kind.to_string(), "public": public });
+    if kind == KeyKind::Account {
+        json["address"] = public.trim_start_matches("0x").to_lowercase().into();
+    }
+    Ok(format!("{json:#}\n"))
+}
+
+/// Decrypts a key file.
+///
+/// # Errors
+/// A file that is no keystore or asks for absurd work, or a wrong password.
+pub fn open(path: &Path, password: &str) -> Result<Zeroizing<[u8; 32]>, KeysError> {
+    let malformed =
+        |reason: &str| KeysError::Malformed { path: path.into(), reason: reason.into() };
+    let text = read(path)?;
+    let store: EthKeystore = serde_json::from_str(&text).map_err(|e| malformed(&e.to_string()))?;
+    check(&store).map_err(malformed)?;
+    let mut bytes = eth_keystore::decrypt_key(path, password).map_err(|e| match e {
+        KeystoreError::MacMismatch => KeysError::Password { path: path.into() },
+        e => malformed(&e.to_string()),
+    })?;
+    let secret = bytes.as_slice().try_into().map(Zeroizing::new);
+    bytes.zeroize();
+    secret.map_err(|_| malformed("the secret is not 32 bytes"))
+}
+
+/// The library trusts these numbers: it would panic, or take all memory.
+fn check(store: &EthKeystore) -> Result<(), &'static str> {
+    if store.version != 3 || store.crypto.cipher != "aes-128-ctr" {
+        return Err("it is not version 3 with aes-128-ctr");
+    }
+    if store.crypto.cipherparams.iv.len() != 16 || store.crypto.ciphertext.len() != 32 {
+        return Err("its iv or secret has the wrong length");
+    }
+    let sound = match &store.crypto.kdfparams {
+        KdfparamsType::Scrypt { dklen: 32, n, p, r, .. } => {
+            n.is_power_of_two() && (2..=1 << 20).contains(n) && *r == 8 && (1..=8).contains(p)
+        }
+        KdfparamsType::Pbkdf2 { dklen: 32, c, .. } => (1..=10_000_000).contains(c),
+        _ => false,
+    };
+    if sound { Ok(()) } else { Err("its key derivation asks for too much, or for what is unknown") }
+}
+
+/// Opens a node's own Ed25519 key.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_ed25519(dir: &Path, kind: KeyKind, password: &str) -> Result<SecretKey, KeysError> {
+    Ok(SecretKey::from_seed(&*open(&path(dir, kind, ""), password)?))
+}
+
+/// The keys of a node's directory, without their secrets, in order of name.
+///
+/// # Errors
+/// When the directory cannot be read.
+pub fn list(dir: &Path) -> Result<Vec<KeyFile>, KeysError> {
+    let keys = dir.join("keys");
+    let file = |source| KeysError::File { path: keys.clone(), source };
+    let entries = match fs::read_dir(&keys) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(file)?,
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(file)?.path();
+        if path.extension().is_some_and(|extension| extension == "json") {
+            found.push(describe(&path)?);
+        }
+    }
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(found)
+}
+
+/// What a key file says of itself.
+///
+/// # Errors
+/// When it is no key file of ours.
+pub fn describe(path: &Path) -> Result<KeyFile, KeysError> {
+    let malformed =
+        |reason: &str| KeysError::Malformed { path: path.into(), reason: reason.into() };
+    let json: Value = serde_json::from_str(&read(path)?).map_err(|e| malformed(&e.to_string()))?;
+    let ours = &json["trefoil"];
+    let kind = match ours["kind"].as_str() {
+        Some("validator") => KeyKind::Validator,
+        Some("node") => KeyKind::Node,
+        Some("ca") => KeyKind::Ca,
+        Some("account") => KeyKind::Account,
+        Some("sealing") => KeyKind::Sealing,
+        _ => return Err(malformed("it does not say what it is for; use `trefoil keys import`")),
+    };
+    let public = ours["public"].as_str().ok_or_else(|| malformed("it has no public key"))?;
+    Ok(KeyFile { kind, public: public.into(), path: path.into() })
+}
+
+fn read(path: &Path) -> Result<String, KeysError> {
+    let file = |source| KeysError::File { path: path.into(), source };
+    if fs::metadata(path).map_err(file)?.len() > FILE_BYTES_MAX {
+        return Err(KeysError::Malformed { path: path.into(), reason: "it is too long".into() });
+    }
+    fs::read_to_string(path).map_err(file)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,31 @@
+//! The machine under a node: its disk, its clock, its key files and its
+//! certificate's file.
+//!
+//! What always holds: a file comes to be whole or not at all, a secret is never
+//! written in the clear, and time never goes back. It knows no chain, no peer and
+//! no setting: whoever calls it says which directory.
+
+pub mod certificate;
+pub mod clock;
+pub mod disk;
+pub mod keystore;
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+/// A file operation that failed, with what an operator can do about it.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {act} {path}: {source}; {}", disk::cure(.source))]
+pub struct FileError {
+    pub act: &'static str,
+    pub path: PathBuf,
+    pub source: io::Error,
+}
+
+impl FileError {
+    pub fn new(act: &'static str, path: &Path, source: io::Error) -> Self {
+        Self { act, path: path.into(), source }
+    }
+}

@@ -1,0 +1,132 @@
+//! What the servers (JSON-RPC, metrics) see of the running node.
+//!
+//! Owns nothing: it reads what the node's thread published and hands calls to
+//! that thread's bounded lane. What always holds: whoever hears of a block (an
+//! event, a reply) finds it in [`Backend::snapshot`] already.
+
+use std::sync::Arc;
+
+use alloy_consensus::transaction::SignerRecoverable;
+use alloy_primitives::Bytes;
+use rayon::ThreadPool;
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use trefoil_crypto::NodeCertificate;
+use trefoil_ledger::Snapshot;
+use trefoil_net::NetHandle;
+use trefoil_node::{Call, Event, Reply, Status};
+use trefoil_types::{B256, ChainSpec, PeerId, PublicKey, Transaction, TxError, decode_tx};
+
+/// Calls that may wait for the node's thread.
+pub const CALLS_MAX: usize = 4_096;
+
+/// Events that a subscriber may be behind before it is told that it lagged.
+pub const EVENTS_MAX: usize = 8_192;
+
+/// What the names of [`Backend::readers`]' threads begin with.
+pub const READERS: &str = "reader";
+
+/// The running node as its servers see it; clone freely.
+#[derive(Clone)]
+pub struct Backend {
+    pub spec: Arc<ChainSpec>,
+    pub genesis_hash: B256,
+    /// This node's name on the network.
+    pub peer: PeerId,
+    /// This node's validator key, if it has one.
+    pub validator: Option<PublicKey>,
+    pub net: NetHandle,
+    /// For blocking work of callers (`eth_call`, traces, log scans), so that it
+    /// delays neither the async runtime nor the node's own jobs.
+    pub readers: Arc<ThreadPool>,
+    /// For recovering senders; the node's own jobs run here too.
+    pub workers: Arc<ThreadPool>,
+    pub snapshot: watch::Receiver<Snapshot>,
+    pub status: watch::Receiver<Arc<Status>>,
+    pub events: broadcast::Sender<Event>,
+    pub calls: mpsc::Sender<Request>,
+    /// This node's certificate, on a network of members.
+    pub certificate: Option<watch::Receiver<NodeCertificate>>,
+}
+
+/// A call on its way to the node's thread, with where its reply goes.
+#[derive(Debug)]
+pub struct Request {
+    pub call: Call,
+    pub reply: oneshot::Sender<Reply>,
+}
+
+/// Why the node did not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unanswered {
+    #[error("the node is overloaded: {CALLS_MAX} calls are waiting; try again")]
+    Overloaded,
+    #[error("the node is stopping")]
+    Stopping,
+}
+
+impl Backend {
+    /// The chain as of the newest committed block; cheap.
+    pub fn snapshot(&self) -> Snapshot {
+        self.snapshot.borrow().clone()
+    }
+
+    /// This node's certificate, on a network of members.
+    pub fn certificate(&self) -> Option<NodeCertificate> {
+        self.certificate.as_ref().map(|held| held.borrow().clone())
+    }
+
+    /// Where the node stands; renewed after each batch of inputs.
+    pub fn status(&self) -> Arc<Status> {
+        self.status.borrow().clone()
+    }
+
+    /// News from now on. A receiver more than [`EVENTS_MAX`] behind is told
+    /// how many it missed.
+    pub fn subscribe(&self) -> broadcast::Receiver<Event> {
+        self.events.subscribe()
+    }
+
+    /// Asks the node's thread.
+    ///
+    /// # Errors
+    /// When too many calls wait already, or the node stops.
+    pub async fn call(&self, call: Call) -> Result<Reply, Unanswered> {
+        let (reply, answer) = oneshot::channel();
+        self.calls.try_send(Request { call, reply }).map_err(|e| match e {
+            mpsc::error::TrySendError::Full(_) => Unanswered::Overloaded,
+            mpsc::error::TrySendError::Closed(_) => Unanswered::Stopping,
+        })?;
+        answer.await.map_err(|_| Unanswered::Stopping)
+    }
+
+    /// Decodes a wallet's raw transaction and recovers its sender, on a worker.
+    ///
+    /// # Errors
+    /// What is wrong with the transaction.
+    pub async fn recover(&self, raw: Bytes) -> Result<Transaction, TxError> {
+        let (done, result) = oneshot::channel();
+        self.workers.spawn(move || {
+            // The caller may have hung up: then nobody needs the result.
+            let _ = done.send(recover(&raw));
+        });
+        result.await.expect("a worker answers: a panic there ends the process")
+    }
+
+    /// Runs blocking work of a caller on the readers' pool.
+    pub async fn read<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        let (done, result) = oneshot::channel();
+        self.readers.spawn(move || {
+            let _ = done.send(work());
+        });
+        result.await.expect("a reader answers: a panic there ends the process")
+    }
+}
+
+/// Decodes a transaction and recovers its sender (libsecp256k1, 40 µs).
+///
+/// # Errors
+/// What is wrong with the transaction.
+pub fn recover(raw: &[u8]) -> Result<Transaction, TxError> {
+    let tx = decode_tx(raw)?;
+    tx.try_into_recovered().map(Arc::new).map_err(|_| TxError::Signature)
+}

@@ -1,0 +1,303 @@
+//! What a user of this node may have it do with content: JSON-RPC methods
+//! `admin_*`, and the long work behind them as jobs that can be asked after.
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+use tokio::task::AbortHandle;
+use trefoil_content::{AllowList, ContentId, Kind, Link, Origin, OriginError};
+use trefoil_swarm::{Content, Progress, Selection, Terms};
+
+/// Jobs that are remembered; the oldest that ended make room.
+const JOBS_MAX: usize = 256;
+
+/// Why a call is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ApiError {
+    #[error("no method {0:?}")]
+    Method(String),
+    #[error("{0}")]
+    Params(String),
+    #[error("{0}")]
+    Failed(String),
+}
+
+fn failed(error: impl ToString) -> ApiError {
+    ApiError::Failed(error.to_string())
+}
+
+/// `admin_put`: what to share, from where it is.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Put {
+    /// Absolute, as this node's machine knows it.
+    pub path: PathBuf,
+    pub name: Option<String>,
+    /// Who may have it besides this node's organisation; nobody named: all members.
+    #[serde(default)]
+    pub allow: AllowList,
+    /// Whether it is what [`trefoil_swarm::sealed::seal`] made.
+    #[serde(default)]
+    pub sealed: bool,
+}
+
+/// `admin_putOrigin`: what to share, from an HTTP server that has it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PutOrigin {
+    pub url: String,
+    pub name: Option<String>,
+    /// As of [`Put`].
+    #[serde(default)]
+    pub allow: AllowList,
+}
+
+/// `admin_get`: what to fetch.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Get {
+    /// A link, or a bare id.
+    pub link: String,
+    /// Where it is written to when it is here: absolute. Nowhere, if absent.
+    pub output: Option<PathBuf>,
+    /// One file of a directory.
+    pub path: Option<String>,
+    /// Its bytes from the first to before the second.
+    pub range: Option<(u64, u64)>,
+    #[serde(default)]
+    pub sequential: bool,
+}
+
+/// `admin_job`: how a job goes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct JobStatus {
+    /// `None`: not yet.
+    pub ended: Option<Result<Outcome, String>>,
+    /// Of a put: bytes that were read.
+    pub read: u64,
+    /// Of a put from a server: bytes that it has.
+    pub total: Option<u64>,
+    /// Of a get.
+    pub progress: Option<Progress>,
+}
+
+/// What came of a job.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Outcome {
+    pub link: String,
+    pub output: Option<PathBuf>,
+    pub progress: Option<Progress>,
+}
+
+#[derive(Debug)]
+struct Job {
+    /// What is fetched.
+    id: Option<ContentId>,
+    read: Arc<AtomicU64>,
+    /// 0: not known.
+    total: Arc<AtomicU64>,
+    ended: Arc<Mutex<Option<Result<Outcome, String>>>>,
+    task: Option<AbortHandle>,
+}
+
+/// The methods.
+#[derive(Debug)]
+pub struct Api {
+    content: Content,
+    jobs: Mutex<(u64, BTreeMap<u64, Job>)>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Api {
+    pub fn new(content: Content) -> Self {
+        Self { content, jobs: Mutex::new((0, BTreeMap::new())) }
+    }
+
+    /// Answers one call.
+    ///
+    /// # Errors
+    /// An unknown method, wrong parameters, or what kept it from being done.
+    pub async fn call(&self, method: &str, params: &Value) -> Result<Value, ApiError> {
+        match method {
+            "admin_put" => self.put(one(params)?),
+            "admin_putOrigin" => self.put_origin(one(params)?),
+            "admin_get" => self.get(one(params)?),
+            "admin_job" => self.job(one(params)?).await,
+            "admin_cancel" => Ok(json!(self.cancel(one(params)?))),
+            "admin_contents" => Ok(json!(self.content.list())),
+            "admin_pin" => self.pin(&one::<String>(params)?, true),
+            "admin_unpin" => self.pin(&one::<String>(params)?, false),
+            "admin_remove" => {
+                let id = link(&one::<String>(params)?)?.id;
+                self.content.remove(id).await.map_err(failed)?;
+                Ok(Value::Bool(true))
+            }
+            _ => Err(ApiError::Method(method.chars().take(64).collect())),
+        }
+    }
+
+    fn pin(&self, text: &str, pinned: bool) -> Result<Value, ApiError> {
+        self.content.pin(link(text)?.id, pinned).map_err(failed)?;
+        Ok(Value::Bool(true))
+    }
+
+    fn put(&self, put: Put) -> Result<Value, ApiError> {
+        absolute(&put.path)?;
+        let (content, read) = (self.content.clone(), Arc::new(AtomicU64::new(0)));
+        let counter = read.clone();
+        let work = async move {
+            let Put { path, name, allow, sealed } = put;
+            let terms = Terms { name, allow, sealed, ..Terms::default() };
+            let id = content.put(&path, terms, counter).await.map_err(failed)?;
+            let link = link_of(&content, id);
+            Ok(Outcome { link, output: None, progress: None })
+        };
+        self.start(None, read, Arc::default(), work)
+    }
+
+    fn put_origin(&self, put: PutOrigin) -> Result<Value, ApiError> {
+        let origin: Origin = put.url.parse().map_err(|error: OriginError| {
+            ApiError::Params(format!("{:?} is no origin: {error}", put.url))
+        })?;
+        let (content, read, total) = (self.content.clone(), Arc::default(), Arc::default());
+        let counters = (Arc::clone(&read), Arc::clone(&total));
+        let work = async move {
+            let terms = Terms { name: put.name, allow: put.allow, ..Terms::default() };
+            let id = content.put_origin(origin, terms, counters.0, counters.1).await;
+            let link = link_of(&content, id.map_err(failed)?);
+            Ok(Outcome { link, output: None, progress: None })
+        };
+        self.start(None, read, total, work)
+    }
+
+    fn get(&self, get: Get) -> Result<Value, ApiError> {
+        let wanted = link(&get.link)?;
+        if let Some(output) = &get.output {
+            absolute(output)?;
+            if output.exists() {
+                let taken = trefoil_swarm::ExportError::Taken(output.clone());
+                return Err(ApiError::Params(taken.to_string()));
+            }
+        }
+        if get.range.is_some_and(|(from, to)| from >= to) {
+            return Err(ApiError::Params("a range ends behind its start".into()));
+        }
+        if wanted.id.kind != Kind::Directory && get.path.is_some() {
+            let what = "this link is of no directory: there are no paths in it";
+            return Err(ApiError::Params(what.into()));
+        }
+        let (content, id) = (self.content.clone(), wanted.id);
+        let work = async move {
+            let selection = Selection {
+                path: get.path.clone(),
+                range: get.range.map(|(from, to)| from..to),
+                sequential: get.sequential,
+                apart: false,
+            };
+            let output = get.output.clone();
+            match &output {
+                Some(output) => content.export(&wanted, &selection, output).await,
+                None => content.get(&wanted, selection).await,
+            }
+            .map_err(failed)?;
+            let progress = content.progress(id).await.map_err(failed)?;
+            content.collect().await.map_err(failed)?;
+            Ok(Outcome { link: link_of(&content, id), output, progress })
+        };
+        self.start(Some(id), Arc::default(), Arc::default(), work)
+    }
+
+    /// Runs work beside, under a number that is told.
+    fn start(
+        &self,
+        id: Option<ContentId>,
+        read: Arc<AtomicU64>,
+        total: Arc<AtomicU64>,
+        work: impl Future<Output = Result<Outcome, ApiError>> + Send + 'static,
+    ) -> Result<Value, ApiError> {
+        let jobs = &mut *lock(&self.jobs);
+        if jobs.1.len() >= JOBS_MAX {
+            let over = jobs.1.iter().find(|(_, job)| lock(&job.ended).is_some()).map(|job| *job.0);
+            let over = over.ok_or_else(|| failed("too many jobs at a time; wait for some"))?;
+            jobs.1.remove(&over);
+        }
+        let ended = Arc::new(Mutex::new(None));
+        let end = ended.clone();
+        let task = tokio::spawn(async move {
+            let outcome = work.await.map_err(|error| error.to_string());
+            *lock(&end) = Some(outcome);
+        });
+        jobs.0 += 1;
+        let number = jobs.0;
+        jobs.1.insert(number, Job { id, read, total, ended, task: Some(task.abort_handle()) });
+        Ok(json!(number))
+    }
+
+    async fn job(&self, number: u64) -> Result<Value, ApiError> {
+        let (id, read, total, ended) = {
+            let jobs = lock(&self.jobs);
+            let job = jobs.1.get(&number).ok_or_else(|| failed("no such job"))?;
+            let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+            (job.id, count(&job.read), count(&job.total), lock(&job.ended).clone())
+        };
+        let progress = match id {
+            Some(id) => self.content.progress(id).await.map_err(failed)?,
+            None => None,
+        };
+        let total = Some(total).filter(|total| *total > 0);
+        Ok(json!(JobStatus { ended, read, total, progress }))
+    }
+
+    /// Ends a job; what came of it stays.
+    fn cancel(&self, number: u64) -> bool {
+        let job = lock(&self.jobs).1.get_mut(&number).and_then(|job| job.task.take());
+        job.inspect(AbortHandle::abort).is_some()
+    }
+}
+
+/// The one parameter of a method.
+fn one<T: DeserializeOwned>(params: &Value) -> Result<T, ApiError> {
+    let one = match params {
+        Value::Array(items) if items.len() == 1 => items[0].clone(),
+        _ => return Err(ApiError::Params("one parameter is needed".into())),
+    };
+    serde_json::from_value(one).map_err(|error| ApiError::Params(error.to_string()))
+}
+
+fn absolute(path: &std::path::Path) -> Result<(), ApiError> {
+    match path.is_absolute() {
+        true => Ok(()),
+        false => Err(ApiError::Params(format!("{} is not absolute", path.display()))),
+    }
+}
+
+/// A link, or a bare id.
+pub fn link(text: &str) -> Result<Link, ApiError> {
+    let bad = |error: &dyn std::fmt::Display| ApiError::Params(error.to_string());
+    if text.contains(':') {
+        return text.parse().map_err(|error: trefoil_content::LinkError| bad(&error));
+    }
+    let id = text.parse().map_err(|error: trefoil_content::IdError| bad(&error))?;
+    Ok(ContentId::into(id))
+}
+
+/// The link of a resource that is here.
+pub fn link_of(content: &Content, id: ContentId) -> String {
+    let about = content.about(id);
+    let size = about.as_ref().map(|about| about.tree_bytes.unwrap_or(about.size));
+    let (name, allow) = about.map(|about| (about.name, about.allow)).unwrap_or_default();
+    Link { id, name, size, allow }.to_string()
+}

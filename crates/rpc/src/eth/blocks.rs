@@ -1,0 +1,174 @@
+//! Blocks, their transactions and receipts. What is not there is `null`.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, PoisonError},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use alloy_consensus::{EMPTY_ROOT_HASH, Transaction as _, proofs::calculate_transaction_root};
+use alloy_primitives::{B256, Bloom, Bytes};
+use trefoil_ledger::{Snapshot, StoredBlock};
+use trefoil_node::{Call, Reply};
+use trefoil_types::{Attached, Header, Height, RecoveredBlock, Transaction};
+
+use crate::{
+    Rpc, convert,
+    dispatch::heavy,
+    error::{RpcError, RpcResult},
+    json,
+    params::{BlockRef, Params},
+};
+
+/// Blocks that stay decoded: callers wait for the receipts of a block one by
+/// one, and decoding a large block takes milliseconds.
+const CACHED_MAX: usize = 16;
+
+/// The blocks read last. A final block never changes, so its height names it.
+#[derive(Default)]
+pub struct BlockCache(Mutex<VecDeque<StoredBlock>>);
+
+impl BlockCache {
+    fn get(&self, snapshot: &Snapshot, height: Height) -> RpcResult<Option<StoredBlock>> {
+        let lock = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_it = |stored: &&StoredBlock| stored.block.header.number == height;
+        if let Some(stored) = lock().iter().find(is_it) {
+            return Ok(Some(stored.clone()));
+        }
+        let stored = snapshot.block(height)?;
+        if let Some(stored) = &stored {
+            let mut cached = lock();
+            cached.truncate(CACHED_MAX - 1);
+            cached.push_front(stored.clone());
+        }
+        Ok(stored)
+    }
+}
+
+pub fn number(rpc: &Rpc, _: &Params) -> RpcResult {
+    json(&convert::quantity(rpc.backend.snapshot().tip().number))
+}
+
+pub fn by_hash(rpc: &Rpc, params: &Params) -> RpcResult {
+    let _: B256 = params.get(0)?;
+    by_ref(rpc, params)
+}
+
+pub async fn by_number(rpc: &Arc<Rpc>, params: &Params) -> RpcResult {
+    let whole = params.opt(1)?.unwrap_or(false);
+    match params.get(0)? {
+        BlockRef::Pending => json(&convert::block(&pending(rpc).await?, whole)),
+        _ => heavy(rpc, by_ref, params.clone()).await,
+    }
+}
+
+fn by_ref(rpc: &Rpc, params: &Params) -> RpcResult {
+    let (block, whole) = (params.get(0)?, params.opt(1)?.unwrap_or(false));
+    match find(rpc, block)? {
+        Some(stored) => json(&convert::block(&stored.block, whole)),
+        None => json(&()),
+    }
+}
+
+pub fn receipts(rpc: &Rpc, params: &Params) -> RpcResult {
+    match find(rpc, params.get(0)?)? {
+        Some(stored) => json(&convert::receipts(&stored)),
+        None => json(&()),
+    }
+}
+
+pub fn receipt(rpc: &Rpc, params: &Params) -> RpcResult {
+    let hash: B256 = params.get(0)?;
+    match mined(rpc, &hash)? {
+        Some((stored, index)) => json(&convert::receipt(&stored, index)),
+        None => json(&()),
+    }
+}
+
+pub fn transaction_at(rpc: &Rpc, params: &Params) -> RpcResult {
+    let (stored, index) = (find(rpc, params.get(0)?)?, params.get::<usize>(1)?);
+    match stored.filter(|stored| index < stored.block.transactions.len()) {
+        Some(stored) => json(&convert::mined_tx(&stored.block, index)),
+        None => json(&()),
+    }
+}
+
+pub fn transaction_count(rpc: &Rpc, params: &Params) -> RpcResult {
+    let stored = find(rpc, params.get(0)?)?;
+    json(&stored.map(|stored| convert::quantity(stored.block.transactions.len() as u64)))
+}
+
+/// Our blocks have no uncles: 0, or `null` for a block that is not there.
+pub fn uncle_count(rpc: &Rpc, params: &Params) -> RpcResult {
+    let (_, height) = rpc.find(Some(params.get(0)?))?;
+    json(&height.map(|_| convert::quantity(0)))
+}
+
+pub fn no_uncle(_: &Rpc, params: &Params) -> RpcResult {
+    let (_, _) = (params.get::<BlockRef>(0)?, params.get::<usize>(1)?);
+    json(&())
+}
+
+/// The final block that a caller means, if it is there; none is pending.
+pub fn find(rpc: &Rpc, block: BlockRef) -> RpcResult<Option<StoredBlock>> {
+    if block == BlockRef::Pending {
+        return Ok(None);
+    }
+    let (snapshot, height) = rpc.find(Some(block))?;
+    match height {
+        Some(height) => rpc.blocks.get(&snapshot, height),
+        None => Ok(None),
+    }
+}
+
+/// The block that holds a transaction, and its place there.
+pub fn mined(rpc: &Rpc, hash: &B256) -> RpcResult<Option<(StoredBlock, usize)>> {
+    let snapshot = rpc.backend.snapshot();
+    let Some((height, index)) = snapshot.transaction(hash)? else { return Ok(None) };
+    Ok(rpc.blocks.get(&snapshot, height)?.map(|stored| (stored, index)))
+}
+
+/// What the next block would be if it were made now from this node's pool:
+/// the tip's state, no receipts yet, and so not the hash it will have.
+async fn pending(rpc: &Rpc) -> RpcResult<RecoveredBlock> {
+    let snapshot = rpc.backend.snapshot();
+    let tip = snapshot.tip();
+    let gas_limit = snapshot.governed().settings.gas_limit;
+    let mut room = gas_limit;
+    let fits = |tx: &Transaction| match room.checked_sub(tx.gas_limit()) {
+        Some(rest) => {
+            room = rest;
+            true
+        }
+        None => false,
+    };
+    let txs: Vec<Transaction> = match rpc.backend.call(Call::PoolContent).await? {
+        Reply::PoolContent { pending, .. } => pending.into_iter().take_while(fits).collect(),
+        _ => vec![],
+    };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    let envelopes: Vec<_> = txs.iter().map(|tx| tx.inner().clone()).collect();
+    let header = Header {
+        parent_hash: snapshot.tip_hash(),
+        number: tip.number + 1,
+        timestamp: now.max(tip.timestamp),
+        base_fee_per_gas: Some(snapshot.next_base_fee()),
+        transactions_root: calculate_transaction_root(&envelopes),
+        receipts_root: EMPTY_ROOT_HASH,
+        logs_bloom: Bloom::ZERO,
+        gas_limit,
+        gas_used: gas_limit - room,
+        extra_data: Bytes::new(),
+        parent_beacon_block_root: Some(B256::ZERO),
+        ..tip.clone()
+    };
+    Ok(RecoveredBlock::new(header, txs, Attached::default()))
+}
+
+/// A block that must be there, for the debug methods.
+pub fn stored(rpc: &Rpc, params: &Params) -> RpcResult<StoredBlock> {
+    let (snapshot, height) = rpc.at(Some(params.get(0)?))?;
+    snapshot
+        .block(height)?
+        .ok_or_else(|| RpcError::Rejected(format!("block {height} is no longer kept by this node")))
+}

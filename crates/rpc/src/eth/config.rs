@@ -1,0 +1,132 @@
+//! What rules hold and what this node keeps: `eth_config` (EIP-7910) and
+//! `eth_capabilities`.
+
+use alloy_eips::{
+    eip2124::ForkHash, eip2935::HISTORY_STORAGE_ADDRESS, eip4788::BEACON_ROOTS_ADDRESS,
+    eip7002::WITHDRAWAL_REQUEST_PREDEPLOY_ADDRESS,
+    eip7251::CONSOLIDATION_REQUEST_PREDEPLOY_ADDRESS,
+};
+use alloy_primitives::{Address, Bytes};
+use serde_json::{Map, Value, json as value};
+use trefoil_ledger::{LedgerError, PROOFS_WINDOW};
+use trefoil_types::{Height, spec::Fork};
+
+use crate::{Rpc, convert, error::RpcResult, json, params::Params};
+
+/// Precompiled contracts, the fork that brought them, and their last two
+/// address bytes (EIP-7910 has the names).
+const PRECOMPILES: [(&str, Fork, u16); 18] = [
+    ("ECREC", Fork::Cancun, 0x01),
+    ("SHA256", Fork::Cancun, 0x02),
+    ("RIPEMD160", Fork::Cancun, 0x03),
+    ("ID", Fork::Cancun, 0x04),
+    ("MODEXP", Fork::Cancun, 0x05),
+    ("BN254_ADD", Fork::Cancun, 0x06),
+    ("BN254_MUL", Fork::Cancun, 0x07),
+    ("BN254_PAIRING", Fork::Cancun, 0x08),
+    ("BLAKE2F", Fork::Cancun, 0x09),
+    ("KZG_POINT_EVALUATION", Fork::Cancun, 0x0a),
+    ("BLS12_G1ADD", Fork::Prague, 0x0b),
+    ("BLS12_G1MSM", Fork::Prague, 0x0c),
+    ("BLS12_G2ADD", Fork::Prague, 0x0d),
+    ("BLS12_G2MSM", Fork::Prague, 0x0e),
+    ("BLS12_PAIRING_CHECK", Fork::Prague, 0x0f),
+    ("BLS12_MAP_FP_TO_G1", Fork::Prague, 0x10),
+    ("BLS12_MAP_FP2_TO_G2", Fork::Prague, 0x11),
+    ("P256VERIFY", Fork::Osaka, 0x0100),
+];
+
+/// System contracts and the fork that brought them.
+const SYSTEM_CONTRACTS: [(&str, Fork, Address); 4] = [
+    ("BEACON_ROOTS_ADDRESS", Fork::Cancun, BEACON_ROOTS_ADDRESS),
+    ("HISTORY_STORAGE_ADDRESS", Fork::Prague, HISTORY_STORAGE_ADDRESS),
+    ("WITHDRAWAL_REQUEST_PREDEPLOY_ADDRESS", Fork::Prague, WITHDRAWAL_REQUEST_PREDEPLOY_ADDRESS),
+    (
+        "CONSOLIDATION_REQUEST_PREDEPLOY_ADDRESS",
+        Fork::Prague,
+        CONSOLIDATION_REQUEST_PREDEPLOY_ADDRESS,
+    ),
+];
+
+/// The rules of the tip and those before. `next` is always `null`: forks are
+/// set for heights here, and the time of a height to come is not known.
+pub fn config(rpc: &Rpc, _: &Params) -> RpcResult {
+    let snapshot = rpc.backend.snapshot();
+    let (spec, forks) = (&rpc.backend.spec, &snapshot.governed().forks);
+    let reached = forks.iter().filter(|(_, from)| **from <= snapshot.tip().number);
+    // Forks at one height come into force together: the newest counts.
+    let mut eras: Vec<(Fork, Height)> = vec![];
+    for (fork, from) in reached {
+        eras.retain(|(_, height)| height != from);
+        eras.push((*fork, *from));
+    }
+    let mut hash = ForkHash::from(rpc.backend.genesis_hash);
+    let mut configs = vec![];
+    for (fork, from) in eras {
+        let since = match from {
+            0 => 0,
+            _ => snapshot.header(from)?.map_or(0, |(_, header)| header.timestamp),
+        };
+        if from > 0 {
+            hash += from;
+        }
+        configs.push(era(spec.chain_id, fork, since, hash));
+    }
+    let current = configs.pop();
+    json(&value!({ "current": current, "next": null, "last": configs.pop() }))
+}
+
+fn era(chain_id: u64, fork: Fork, since: u64, hash: ForkHash) -> Value {
+    let address = |last: u16| Address::left_padding_from(&last.to_be_bytes());
+    let precompiles: Map<String, Value> = PRECOMPILES
+        .iter()
+        .filter(|(_, from, _)| *from <= fork)
+        .map(|(name, _, last)| ((*name).into(), value!(address(*last))))
+        .collect();
+    let contracts: Map<String, Value> = SYSTEM_CONTRACTS
+        .iter()
+        .filter(|(_, from, _)| *from <= fork)
+        .map(|(name, _, at)| ((*name).into(), value!(at)))
+        .collect();
+    value!({
+        "activationTime": since,
+        // Blob transactions are refused, so a block has room for none.
+        "blobSchedule": { "baseFeeUpdateFraction": 5_007_716, "max": 0, "target": 0 },
+        "chainId": convert::quantity(chain_id),
+        "forkId": Bytes::from(hash.0),
+        "precompiles": precompiles,
+        "systemContracts": contracts,
+    })
+}
+
+/// What this node can answer about, and from which block on.
+pub fn capabilities(rpc: &Rpc, _: &Params) -> RpcResult {
+    let snapshot = rpc.backend.snapshot();
+    let state = match snapshot.state(0) {
+        Ok(_) => 0,
+        Err(LedgerError::Pruned { oldest, .. }) => oldest,
+        Err(error) => return Err(error.into()),
+    };
+    let proofs = match snapshot.proof(state, &Address::ZERO, &[]) {
+        Ok(_) => state,
+        Err(LedgerError::Unproven { oldest, .. }) => oldest,
+        Err(error) => return Err(error.into()),
+    };
+    let from = |oldest| value!({ "disabled": false, "oldestBlock": convert::quantity(oldest) });
+    json(&value!({
+        "head": { "number": convert::quantity(snapshot.tip().number), "hash": snapshot.tip_hash() },
+        "state": from(state),
+        "tx": from(0),
+        "logs": from(0),
+        "receipts": from(0),
+        "blocks": from(0),
+        "stateproofs": {
+            "disabled": false,
+            "oldestBlock": convert::quantity(proofs),
+            "deleteStrategy": {
+                "type": "window",
+                "retentionBlocks": convert::quantity(PROOFS_WINDOW),
+            },
+        },
+    }))
+}

@@ -1,0 +1,180 @@
+//! Calls that run code without changing the chain.
+
+use alloy_eips::eip7702::SignedAuthorization;
+use alloy_primitives::{Address, B256, Bytes, TxKind, U64, U256};
+use alloy_rpc_types_eth::{
+    AccessList, AccessListItem, BlockOverrides, TransactionRequest, state::StateOverride,
+};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Map, Value};
+use trefoil_ledger::{
+    Snapshot,
+    call::{CallError, CallOptions, CallOutcome, CallSite, Estimate},
+};
+use trefoil_types::Height;
+
+use crate::{
+    Rpc, convert,
+    error::{RpcError, RpcResult},
+    json,
+    params::{Arg, BlockRef, Params, member},
+};
+
+impl From<CallError> for RpcError {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Ledger(error) => error.into(),
+            CallError::Invalid(_) | CallError::NoBlock(_) => Self::Rejected(error.to_string()),
+        }
+    }
+}
+
+/// Where a call runs.
+struct Site {
+    snapshot: Snapshot,
+    /// `None`: on the tip's state, in the block after it.
+    height: Option<Height>,
+}
+
+impl Site {
+    fn find(rpc: &Rpc, block: Option<BlockRef>) -> RpcResult<Self> {
+        let (snapshot, height) = rpc.at(block)?;
+        let pending = block == Some(BlockRef::Pending);
+        Ok(Self { snapshot, height: (!pending).then_some(height) })
+    }
+
+    fn open<'a>(&'a self, rpc: &'a Rpc) -> RpcResult<CallSite<'a>> {
+        let spec = &rpc.backend.spec;
+        Ok(match self.height {
+            Some(height) => CallSite::at(spec, &self.snapshot, height)?,
+            None => CallSite::pending(spec, &self.snapshot)?,
+        })
+    }
+}
+
+/// Overrides of state (argument `at`) and block (the one after it).
+fn options(rpc: &Rpc, params: &Params, at: usize) -> RpcResult<CallOptions> {
+    let state: Option<StateOverride> = complex(
+        params,
+        at,
+        "want {address: {balance, nonce, code, state, stateDiff, movePrecompileToAddress}}",
+    )?;
+    let block: Option<BlockOverrides> = complex(
+        params,
+        at + 1,
+        "want {number, time, gasLimit, feeRecipient, prevRandao, baseFeePerGas, blobBaseFee}",
+    )?;
+    Ok(CallOptions { state, block, gas_cap: rpc.limits.call_gas })
+}
+
+/// A parameter with a shape of its own; if it is wrong, what it should be.
+fn complex<T: DeserializeOwned>(params: &Params, at: usize, wants: &str) -> RpcResult<Option<T>> {
+    let wrong = |_| RpcError::InvalidParams(format!("invalid argument {at}: {wants}"));
+    params.opt::<Value>(at)?.map(serde_json::from_value).transpose().map_err(wrong)
+}
+
+pub fn call(rpc: &Rpc, params: &Params) -> RpcResult {
+    let Request(request) = params.get(0)?;
+    let site = Site::find(rpc, params.opt(1)?)?;
+    let outcome = site.open(rpc)?.call(&request, &options(rpc, params, 2)?)?;
+    json(&output(outcome)?)
+}
+
+/// What a call returned, or why it failed.
+fn output(outcome: CallOutcome) -> RpcResult<Bytes> {
+    match outcome {
+        CallOutcome::Success { output, .. } => Ok(output),
+        CallOutcome::Revert { output, .. } => Err(RpcError::Reverted(output)),
+        CallOutcome::Halt { reason, .. } => Err(RpcError::Rejected(reason)),
+    }
+}
+
+/// Without a block, on the pending one: what a transaction sent now meets.
+pub fn estimate_gas(rpc: &Rpc, params: &Params) -> RpcResult {
+    let Request(request) = params.get(0)?;
+    let site = Site::find(rpc, params.opt(1)?.or(Some(BlockRef::Pending)))?;
+    match site.open(rpc)?.estimate_gas(&request, &options(rpc, params, 2)?)? {
+        Estimate::Gas(gas) => json(&convert::quantity(gas)),
+        Estimate::Fails(outcome) => json(&output(outcome)?),
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct AccessListJson {
+    access_list: AccessList,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    gas_used: U64,
+}
+
+pub fn create_access_list(rpc: &Rpc, params: &Params) -> RpcResult {
+    let Request(request) = params.get(0)?;
+    let site = Site::find(rpc, params.opt(1)?)?;
+    let options = CallOptions { block: None, ..options(rpc, params, 2)? };
+    let outcome = site.open(rpc)?.create_access_list(&request, &options)?;
+    json(&AccessListJson {
+        access_list: outcome.access_list,
+        error: outcome.error,
+        gas_used: convert::quantity(outcome.gas_used),
+    })
+}
+
+/// A transaction as a caller describes it, unsigned and perhaps incomplete.
+pub struct Request(pub TransactionRequest);
+
+impl Arg for Request {
+    fn parse(value: &Value) -> Result<Self, String> {
+        let object = Map::parse(value)?;
+        let (input, data) = (member::<Bytes>(&object, "input")?, member::<Bytes>(&object, "data")?);
+        if let (Some(input), Some(data)) = (&input, &data)
+            && input != data
+        {
+            return Err("both \"data\" and \"input\" are set and not equal. Please use \"input\" to pass transaction call data".into());
+        }
+        let to = member::<Address>(&object, "to")?;
+        let request = TransactionRequest {
+            from: member(&object, "from")?,
+            to: Some(to.map_or(TxKind::Create, TxKind::Call)),
+            gas_price: member(&object, "gasPrice")?,
+            max_fee_per_gas: member(&object, "maxFeePerGas")?,
+            max_priority_fee_per_gas: member(&object, "maxPriorityFeePerGas")?,
+            max_fee_per_blob_gas: member(&object, "maxFeePerBlobGas")?,
+            gas: member(&object, "gas")?,
+            value: member::<U256>(&object, "value")?,
+            input: input.or(data).map(Into::into).unwrap_or_default(),
+            nonce: member(&object, "nonce")?,
+            chain_id: member(&object, "chainId")?,
+            access_list: member::<Vec<AccessEntry>>(&object, "accessList")?
+                .map(|list| AccessList(list.into_iter().map(|entry| entry.0).collect())),
+            transaction_type: member::<u64>(&object, "type")?
+                .map(|kind| u8::try_from(kind).map_err(|_| "type: no such transaction type"))
+                .transpose()?,
+            blob_versioned_hashes: member::<Vec<B256>>(&object, "blobVersionedHashes")?,
+            sidecar: None,
+            authorization_list: member::<Vec<Authorized>>(&object, "authorizationList")?
+                .map(|list| list.into_iter().map(|authorized| authorized.0).collect()),
+        };
+        Ok(Self(request))
+    }
+}
+
+struct AccessEntry(AccessListItem);
+
+impl Arg for AccessEntry {
+    fn parse(value: &Value) -> Result<Self, String> {
+        let object = Map::parse(value)?;
+        let address = member(&object, "address")?.ok_or("want an address")?;
+        let storage_keys = member(&object, "storageKeys")?.unwrap_or_default();
+        Ok(Self(AccessListItem { address, storage_keys }))
+    }
+}
+
+struct Authorized(SignedAuthorization);
+
+impl Arg for Authorized {
+    fn parse(value: &Value) -> Result<Self, String> {
+        let wants = "want {chainId, address, nonce, yParity, r, s}";
+        serde_json::from_value(value.clone()).map(Self).map_err(|_| wants.into())
+    }
+}

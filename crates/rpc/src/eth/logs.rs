@@ -1,0 +1,88 @@
+//! Logs of a range of blocks, or of one block.
+
+use std::{ops::RangeInclusive, time::Instant};
+
+use trefoil_ledger::Snapshot;
+use trefoil_types::Height;
+
+use crate::{
+    Json, Rpc, convert,
+    error::{RpcError, RpcResult},
+    json,
+    params::{BlockRef, LogFilter, LogMatcher, Params},
+};
+
+pub fn get(rpc: &Rpc, params: &Params) -> RpcResult {
+    answer(rpc, &params.opt(0)?.unwrap_or_default())
+}
+
+/// The logs that a filter asks for, as JSON.
+pub fn answer(rpc: &Rpc, filter: &LogFilter) -> RpcResult {
+    let snapshot = rpc.backend.snapshot();
+    let range = range(rpc, &snapshot, filter)?;
+    scan(rpc, &snapshot, range, &filter.matcher)
+}
+
+fn range(rpc: &Rpc, snapshot: &Snapshot, filter: &LogFilter) -> RpcResult<RangeInclusive<Height>> {
+    let wrong = |text: &str| RpcError::InvalidParams(text.into());
+    if let Some(hash) = filter.block {
+        let unknown = || RpcError::Rejected(format!("unknown block {hash}"));
+        let height = snapshot.height_of(&hash)?.ok_or_else(unknown)?;
+        return Ok(height..=height);
+    }
+    let tip = snapshot.tip().number;
+    let height = |block: Option<BlockRef>| match block {
+        Some(BlockRef::Number(number)) => Ok(number),
+        None | Some(BlockRef::Latest | BlockRef::Pending) => Ok(tip),
+        Some(BlockRef::Hash(_)) => Err(wrong("fromBlock and toBlock are numbers or tags")),
+    };
+    let (from, to) = (height(filter.from)?, height(filter.to)?);
+    if from > to && filter.to.is_some() {
+        return Err(wrong("invalid block range params"));
+    }
+    if to > tip {
+        return Err(wrong("block range extends beyond current head block"));
+    }
+    let max = rpc.limits.log_blocks;
+    if to.saturating_sub(from) >= max {
+        let text = format!(
+            "the range {from} to {to} is over {max} blocks; ask for smaller ranges one after another"
+        );
+        return Err(RpcError::InvalidParams(text));
+    }
+    Ok(from..=to)
+}
+
+/// The matching logs of `range`, which is within the snapshot.
+pub fn scan(
+    rpc: &Rpc,
+    snapshot: &Snapshot,
+    range: RangeInclusive<Height>,
+    matcher: &LogMatcher,
+) -> RpcResult {
+    let mut found: Vec<Json> = vec![];
+    let max = rpc.limits.logs;
+    let started = Instant::now();
+    for height in snapshot.log_candidates(range, &matcher.addresses, &matcher.topics)? {
+        // The caller has given up by then: the reader is for others.
+        if started.elapsed() > rpc.limits.heavy_time {
+            return Err(RpcError::Busy(format!(
+                "the search took too long (reached block {height})"
+            )));
+        }
+        let Some(stored) = snapshot.block(height)? else { continue };
+        for (log, place) in convert::logs(&stored) {
+            if !matcher.matches(log) {
+                continue;
+            }
+            if found.len() == max {
+                let text = format!(
+                    "the answer has more than {max} logs (reached at block {height}); ask for a smaller range"
+                );
+                return Err(RpcError::InvalidParams(text));
+            }
+            found.push(json(&place)?);
+        }
+    }
+    json(&found)
+}

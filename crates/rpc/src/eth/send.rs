@@ -1,0 +1,65 @@
+//! Transactions on their way in, and where they are.
+
+use std::time::Duration;
+
+use alloy_primitives::{B256, Bytes};
+use tokio::time::{Instant, timeout_at};
+use trefoil_node::{Call, Reply};
+
+use super::blocks::mined;
+use crate::{
+    Rpc, convert,
+    error::{RpcError, RpcResult},
+    json,
+    params::Params,
+};
+
+/// A transaction in a block or in the pool.
+pub async fn transaction(rpc: &Rpc, params: &Params) -> RpcResult {
+    let hash: B256 = params.get(0)?;
+    if let Some((stored, index)) = mined(rpc, &hash)? {
+        return json(&convert::mined_tx(&stored.block, index));
+    }
+    if let Reply::PooledTransaction(Some(tx)) =
+        rpc.backend.call(Call::PooledTransaction(hash)).await?
+    {
+        return json(&convert::pooled_tx(&tx));
+    }
+    // It may have moved from the pool into a block between the two looks.
+    match mined(rpc, &hash)? {
+        Some((stored, index)) => json(&convert::mined_tx(&stored.block, index)),
+        None => json(&()),
+    }
+}
+
+async fn submit(rpc: &Rpc, raw: Bytes) -> RpcResult<B256> {
+    let tx = rpc.backend.recover(raw).await?;
+    match rpc.backend.call(Call::Submit(tx)).await? {
+        Reply::Submitted(result) => Ok(result?),
+        _ => Err(RpcError::Internal("the node did not say whether it took it".into())),
+    }
+}
+
+pub async fn raw(rpc: &Rpc, params: &Params) -> RpcResult {
+    json(&submit(rpc, params.get(0)?).await?)
+}
+
+/// EIP-7966: submits, and answers with the receipt when it is in a block.
+pub async fn raw_sync(rpc: &Rpc, params: &Params) -> RpcResult {
+    let raw: Bytes = params.get(0)?;
+    let asked = params.opt::<u64>(1)?.map(Duration::from_millis);
+    let wait = asked.unwrap_or(rpc.limits.sync_wait).min(rpc.limits.sync_wait_max);
+    let until = Instant::now() + wait;
+    // Listening begins before submitting, so that no block is missed.
+    let mut blocks = rpc.news.blocks();
+    let hash = submit(rpc, raw).await?;
+    loop {
+        if let Some((stored, index)) = mined(rpc, &hash)? {
+            return json(&convert::receipt(&stored, index));
+        }
+        // Having missed some blocks is as good a reason to look as a new one.
+        if timeout_at(until, blocks.recv()).await.is_err() {
+            return Err(RpcError::NotIncluded { hash, waited_ms: wait.as_millis() as u64 });
+        }
+    }
+}

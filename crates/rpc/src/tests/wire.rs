@@ -1,0 +1,322 @@
+//! The rules of JSON-RPC 2.0 and of the port, as clients rely on them.
+
+use axum::{
+    body::Body,
+    http::{Method, Request, StatusCode, header},
+};
+use proptest::prelude::*;
+use serde_json::{Value, json as value};
+
+use super::{Access, Limits, Stage, spec};
+use crate::dispatch::METHODS;
+
+/// What is sent, the HTTP status, and the answer (`null`: an empty body). An
+/// error's `message` is left out.
+#[tokio::test]
+async fn one_body_one_answer() {
+    let chain_id = value!("0x1ca3");
+    let ok = |id: Value| value!({ "jsonrpc": "2.0", "id": id, "result": chain_id });
+    let error =
+        |id: Value, code: i64| value!({ "jsonrpc": "2.0", "id": id, "error": { "code": code } });
+    let table = [
+        (r#"{"jsonrpc":"2.0","id":7,"method":"eth_chainId","params":[]}"#, ok(value!(7))),
+        (r#"{"jsonrpc":"2.0","id":"a","method":"eth_chainId"}"#, ok(value!("a"))),
+        (r#"{"jsonrpc":"2.0","id":null,"method":"eth_chainId","params":null}"#, ok(Value::Null)),
+        (r#" {"id":1.5,"method":"eth_chainId"} "#, ok(value!(1.5))),
+        (r#"{"jsonrpc":"2.0","id":1,"method":"foo_bar"}"#, error(value!(1), -32601)),
+        (
+            r#"{"jsonrpc":"2.0","id":1,"method":"anvil_nodeInfo","params":null}"#,
+            error(value!(1), -32601),
+        ),
+        (
+            r#"{"jsonrpc":"2.0","id":1,"method":"eth_fillTransaction","params":[{}]}"#,
+            error(value!(1), -32601),
+        ),
+        (
+            r#"{"jsonrpc":"2.0","id":1,"method":"eth_subscribe","params":["newHeads"]}"#,
+            error(value!(1), -32601),
+        ),
+        (
+            r#"{"jsonrpc":"2.0","id":1,"method":"eth_chainId","params":{}}"#,
+            error(value!(1), -32602),
+        ),
+        (
+            r#"{"jsonrpc":"2.0","id":1,"method":"eth_chainId","params":[1]}"#,
+            error(value!(1), -32602),
+        ),
+        (r#"{"jsonrpc":"1.0","id":1,"method":"eth_chainId"}"#, error(value!(1), -32600)),
+        (r#"{"jsonrpc":"2.0","id":{},"method":"eth_chainId"}"#, error(Value::Null, -32600)),
+        (r#"{"jsonrpc":"2.0","id":1,"method":5}"#, error(Value::Null, -32600)),
+        (r#"{"jsonrpc":"2.0","id":1}"#, error(Value::Null, -32600)),
+        (r#"17"#, error(Value::Null, -32600)),
+        (r#"{"jsonrpc":"2.0","id":1"#, error(Value::Null, -32700)),
+        ("", error(Value::Null, -32700)),
+        ("[", error(Value::Null, -32700)),
+        ("[]", error(Value::Null, -32600)),
+        ("[1]", value!([error(Value::Null, -32600)])),
+        (
+            r#"[{"id":1,"method":"eth_chainId"},{"id":2,"method":"nope"},{"method":"eth_chainId"}]"#,
+            value!([{ "jsonrpc": "2.0", "id": 1, "result": chain_id }, error(value!(2), -32601)]),
+        ),
+    ];
+    let stage = Stage::new().await;
+    for (body, want) in table {
+        let (status, got) = stage.post(body).await;
+        let mut got: Value = serde_json::from_slice(&got).expect(body);
+        strip_messages(&mut got);
+        assert_eq!((status, got), (StatusCode::OK, want), "{body}");
+    }
+}
+
+fn strip_messages(answer: &mut Value) {
+    match answer {
+        Value::Array(items) => items.iter_mut().for_each(strip_messages),
+        Value::Object(members) => {
+            if let Some(error) = members.get_mut("error").and_then(Value::as_object_mut) {
+                assert!(error.remove("message").is_some_and(|m| m.is_string()));
+            }
+        }
+        _ => {}
+    }
+}
+
+#[tokio::test]
+async fn a_notification_has_no_answer() {
+    let stage = Stage::new().await;
+    for body in [r#"{"method":"eth_chainId"}"#, r#"[{"method":"eth_chainId"},{"method":"x"}]"#] {
+        assert_eq!(stage.post(body).await, (StatusCode::NO_CONTENT, vec![]), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_method_is_named_in_the_words_that_ethers_knows() {
+    let (code, text) = Stage::new().await.error("foo_bar", value!([])).await;
+    assert_eq!(
+        (code, text.as_str()),
+        (-32601, "the method foo_bar does not exist/is not available")
+    );
+}
+
+#[tokio::test]
+async fn batches_are_capped_in_number_and_in_answers() {
+    let limits = Limits { batch: 2, batch_reply_bytes: 200, ..Limits::default() };
+    let stage = Stage::limited(limits).await;
+    let batch = |method: &str, n: usize| {
+        let one = value!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": [] });
+        Value::from(vec![one; n]).to_string()
+    };
+    for (body, want) in [
+        (batch("eth_chainId", 3), "the batch has 3 requests, at most 2 are taken"),
+        (batch("rpc_modules", 2), "answers are over 200 bytes"),
+    ] {
+        let answer: Value = serde_json::from_slice(&stage.post(body).await.1).unwrap();
+        assert_eq!(answer["error"]["code"], -32600);
+        assert!(answer["error"]["message"].as_str().unwrap().contains(want), "{answer}");
+    }
+    let (_, body) = stage.post(batch("eth_chainId", 2)).await;
+    assert_eq!(serde_json::from_slice::<Value>(&body).unwrap().as_array().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_body_over_the_cap_is_refused() {
+    let stage = Stage::limited(Limits { body_bytes: 100, ..Limits::default() }).await;
+    let (status, _) = stage.post(vec![b' '; 101]).await;
+    assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
+}
+
+#[tokio::test]
+async fn browsers_may_call_from_anywhere_unless_origins_are_listed() {
+    let preflight = || {
+        Request::builder()
+            .method(Method::OPTIONS)
+            .uri("/any/path")
+            .header(header::HOST, "127.0.0.1:8545")
+            .header(header::ORIGIN, "https://dapp.example")
+            .header(header::ACCESS_CONTROL_REQUEST_METHOD, "POST")
+            .header(header::ACCESS_CONTROL_REQUEST_HEADERS, "content-type")
+            .body(Body::empty())
+            .unwrap()
+    };
+    let (status, headers, _) = Stage::new().await.send(preflight()).await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(headers[header::ACCESS_CONTROL_ALLOW_ORIGIN], "*");
+    for (allowed, want) in
+        [("https://dapp.example", StatusCode::OK), ("https://other.example", StatusCode::FORBIDDEN)]
+    {
+        let access = Access { origins: vec![allowed.into()], ..Access::default() };
+        let stage = Stage::with(access, Limits::default(), spec()).await;
+        assert_eq!(stage.send(preflight()).await.0, want, "{allowed}");
+    }
+}
+
+/// A page that this machine's user visits asks from this machine.
+#[tokio::test]
+async fn pages_read_content_only_where_origins_are_listed() {
+    for (origins, want) in [
+        (vec![], None),
+        (vec!["https://dapp.example".into()], Some("https://dapp.example")),
+        (vec!["*".into()], Some("*")),
+    ] {
+        let access = Access { origins, ..Access::default() };
+        let stage = Stage::with(access, Limits::default(), spec()).await;
+        let request = Request::get("/content/x").header(header::HOST, "127.0.0.1:8545");
+        let request = request.header(header::ORIGIN, "https://dapp.example").body(Body::empty());
+        let (status, headers, _) = stage.send(request.unwrap()).await;
+        assert_eq!(status, StatusCode::OK);
+        let allowed = headers.get(header::ACCESS_CONTROL_ALLOW_ORIGIN);
+        assert_eq!(allowed.map(|value| value.to_str().unwrap()), want);
+        assert_eq!(headers.contains_key(header::ACCESS_CONTROL_EXPOSE_HEADERS), want.is_some());
+    }
+}
+
+#[tokio::test]
+async fn a_foreign_host_name_is_refused() {
+    let any = Access { hosts: vec!["*".into()], ..Access::default() };
+    let stage = Stage::with(any, Limits::default(), spec()).await;
+    let request = Request::post("/").header(header::HOST, "any.example");
+    let request = request.body(r#"{"id":1,"method":"eth_chainId"}"#.into()).unwrap();
+    assert_eq!(stage.send(request).await.0, StatusCode::OK);
+    let access = Access { hosts: vec!["node.example".into()], ..Access::default() };
+    let stage = Stage::with(access, Limits::default(), spec()).await;
+    for (host, want) in [
+        ("127.0.0.1:8545", StatusCode::OK),
+        ("localhost", StatusCode::OK),
+        ("[::1]:8545", StatusCode::OK),
+        ("node.example:8545", StatusCode::OK),
+        ("evil.example", StatusCode::FORBIDDEN),
+        ("127.0.0.1.evil.example:8545", StatusCode::FORBIDDEN),
+        ("[::1", StatusCode::OK),
+        ("", StatusCode::FORBIDDEN),
+    ] {
+        let body = r#"{"id":1,"method":"eth_chainId"}"#;
+        let request = Request::post("/").header(header::HOST, host).body(body.into()).unwrap();
+        assert_eq!(stage.send(request).await.0, want, "{host:?}");
+    }
+}
+
+#[tokio::test]
+async fn large_answers_are_compressed_for_those_who_ask() {
+    let stage = Stage::new().await;
+    let body = r#"{"id":1,"method":"eth_config"}"#;
+    let request = Request::post("/").header(header::ACCEPT_ENCODING, "gzip");
+    let (_, headers, _) = stage.send(request.body(body.into()).unwrap()).await;
+    assert_eq!(headers[header::CONTENT_ENCODING], "gzip");
+    assert_eq!(headers[header::CONTENT_TYPE], "application/json");
+}
+
+#[tokio::test]
+async fn health_says_what_is_missing() {
+    let stage = Stage::new().await;
+    let get = |path: &str| Request::get(path).body(Body::empty()).unwrap();
+    assert_eq!(stage.send(get("/livez")).await.0, StatusCode::OK);
+    let ready = async |peers, height, syncing_to| {
+        let status =
+            trefoil_node::Status { peers, height, syncing_to, validators: 4, ..Default::default() };
+        stage.status.send_replace(status.into());
+        let (code, _, text) = stage.send(get("/readyz")).await;
+        (code, String::from_utf8(text).unwrap())
+    };
+    let no = StatusCode::SERVICE_UNAVAILABLE;
+    assert_eq!(ready(0, 5, None).await, (no, "no peers\n".into()));
+    assert_eq!(ready(3, 5, None).await, (StatusCode::OK, "ok\n".into()));
+    // One block behind is only not having heard yet.
+    assert_eq!(ready(3, 5, Some(6)).await, (StatusCode::OK, "ok\n".into()));
+    let text = "syncing: at block 5, the chain is at 90\n".into();
+    assert_eq!(ready(3, 5, Some(90)).await, (no, text));
+}
+
+#[tokio::test]
+async fn metrics_count_requests_under_known_names_only() {
+    let stage = Stage::new().await;
+    stage.call("eth_chainId", value!([])).await;
+    stage.ask("evil\"} 1", value!([])).await;
+    let request = Request::get("/metrics").body(Body::empty()).unwrap();
+    let text = String::from_utf8(stage.send(request).await.2).unwrap();
+    for line in [
+        "trefoil_rpc_requests_total{method=\"eth_chainId\",outcome=\"ok\"} 1",
+        "trefoil_rpc_requests_total{method=\"(unknown)\",outcome=\"error\"} 1",
+        "# TYPE trefoil_height gauge",
+    ] {
+        assert!(text.lines().any(|l| l == line), "{line}\n{text}");
+    }
+    assert!(!text.contains("evil"));
+}
+
+#[test]
+fn the_table_is_sorted_so_that_every_method_is_found() {
+    assert!(METHODS.is_sorted_by_key(|method| method.name));
+}
+
+/// JSON of any shape, not too deep.
+fn any_json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        ".{0,20}".prop_map(Value::from),
+        "0x[0-9a-f]{0,70}".prop_map(Value::from),
+        Just(value!("latest")),
+        Just(value!("pending")),
+        Just(value!(super::SENDER)),
+    ];
+    leaf.prop_recursive(3, 24, 4, |inner| {
+        let key = prop_oneof![
+            Just("to".to_owned()),
+            Just("data".to_owned()),
+            Just("fromBlock".to_owned()),
+            Just("topics".to_owned()),
+            Just("address".to_owned()),
+            Just("blockHash".to_owned()),
+            "[a-z]{0,4}",
+        ];
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::btree_map(key, inner, 0..4)
+                .prop_map(|members| Value::Object(members.into_iter().collect())),
+        ]
+    })
+}
+
+fn any_body() -> impl Strategy<Value = Vec<u8>> {
+    let request = (0..METHODS.len(), any_json(), prop::option::of(any_json())).prop_map(
+        |(at, id, params)| value!({ "id": id, "method": METHODS[at].name, "params": params }),
+    );
+    let list = (0..METHODS.len(), prop::collection::vec(any_json(), 0..4))
+        .prop_map(|(at, params)| value!({ "id": 1, "method": METHODS[at].name, "params": params }));
+    prop_oneof![
+        4 => list.prop_map(|v| v.to_string().into_bytes()),
+        2 => request.prop_map(|v| v.to_string().into_bytes()),
+        1 => any_json().prop_map(|v| v.to_string().into_bytes()),
+        1 => prop::collection::vec(any::<u8>(), 0..64),
+    ]
+}
+
+/// Whether this is an answer as JSON-RPC 2.0 has it.
+fn is_answer(answer: &Value) -> bool {
+    let id = matches!(answer["id"], Value::Null | Value::Number(_) | Value::String(_));
+    let (result, error) = (answer.get("result"), answer.get("error"));
+    let error_ok = error.is_none_or(|e| e["code"].is_i64() && e["message"].is_string());
+    answer["jsonrpc"] == "2.0" && id && result.is_some() != error.is_some() && error_ok
+}
+
+/// Whatever the body: the server lives, and what it says is JSON-RPC without
+/// a word about this program's insides.
+#[test]
+fn any_body_gets_a_json_rpc_answer() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let stage = runtime.block_on(Stage::new());
+    proptest!(ProptestConfig::with_cases(1_000), |(body in any_body())| {
+        let (status, answer) = runtime.block_on(stage.post(body));
+        if status == StatusCode::NO_CONTENT {
+            prop_assert!(answer.is_empty());
+            return Ok(());
+        }
+        prop_assert_eq!(status, StatusCode::OK);
+        let answer: Value = serde_json::from_slice(&answer).unwrap();
+        let all = answer.as_array().is_none_or(|items| items.iter().all(is_answer));
+        prop_assert!(all && (answer.is_array() || is_answer(&answer)), "{}", answer);
+        prop_assert!(!answer.to_string().contains("::"), "{}", answer);
+        prop_assert!(answer["error"]["code"] != -32603, "{}", answer);
+    });
+}

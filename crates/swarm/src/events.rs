@@ -1,0 +1,131 @@
+//! What the driver is told and asked.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::sync::oneshot;
+use trefoil_content::{
+    ContentId, Part,
+    message::Message,
+    swarm::{Failure, RequestId, Resource, Source, Ticket},
+};
+use trefoil_types::{Height, Offence, PeerId};
+
+use super::{
+    FetchError, Progress,
+    fetch::{Seeking, Want},
+    store::Held,
+};
+
+/// What happens to the driver.
+#[derive(Debug)]
+pub enum Event {
+    Gone {
+        peer: PeerId,
+        link: u64,
+        offence: Option<Offence>,
+    },
+    Heard {
+        peer: PeerId,
+        link: u64,
+        message: Message,
+    },
+    /// So many more groups came of a request, with so many bytes.
+    Arrived {
+        resource: Resource,
+        request: RequestId,
+        source: Source,
+        groups: u64,
+        bytes: u64,
+    },
+    Failed {
+        resource: Resource,
+        request: RequestId,
+        failure: Failure,
+    },
+    /// An HTTP server is not to be asked any more, or not for a while.
+    OriginLeft {
+        web: u16,
+        resource: Resource,
+        for_good: bool,
+    },
+    /// All hashes of a resource are here.
+    Hashed {
+        resource: Resource,
+    },
+    /// The disk does not take what came.
+    Broken {
+        resource: Resource,
+        error: io::Error,
+    },
+    /// What was to be served is not what it was.
+    Damaged {
+        held: Arc<Held>,
+        part: Part,
+    },
+    Served {
+        resource: Resource,
+        peer: PeerId,
+        ticket: Ticket,
+    },
+    Synced {
+        resource: Resource,
+        result: io::Result<()>,
+    },
+    /// Time to see whether the connected peers are enough, after so long.
+    Look {
+        resource: Resource,
+        after: Duration,
+    },
+}
+
+/// A node's newest state snapshot, as it tells others of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Announced {
+    pub height: Height,
+    /// The root of the file that lists what a newcomer needs.
+    pub index: [u8; 32],
+}
+
+impl Announced {
+    pub(super) fn message(self) -> Message {
+        Message::Snapshot { resource: Resource::file(self.index), height: self.height }
+    }
+}
+
+/// What users of this node ask for.
+#[derive(Debug)]
+pub enum Command {
+    /// Fetches a resource of which nothing is known but its name.
+    Seek { resource: Resource, seeking: Seeking },
+    /// Fetches pieces of a resource whose store is open; `done` is told when
+    /// they are here. Dropping its other end ends the wish.
+    Fetch { held: Arc<Held>, want: Want },
+    /// The store of a resource, if it is here; `begin`: of a directory's files, even if
+    /// none of them is.
+    Store {
+        resource: Resource,
+        begin: bool,
+        reply: oneshot::Sender<Result<Option<Arc<Held>>, FetchError>>,
+    },
+    /// These groups have changed on disk.
+    Lose { held: Arc<Held>, lost: Vec<Part>, reply: oneshot::Sender<()> },
+    /// The operator put origins of a resource.
+    NewOrigins { resource: Resource },
+    /// How a fetch goes.
+    Progress { resource: Resource, reply: oneshot::Sender<Option<Progress>> },
+    /// Nothing of it is fetched or served any more.
+    Close { id: ContentId, reply: oneshot::Sender<()> },
+    /// What is open.
+    Open { reply: oneshot::Sender<BTreeSet<ContentId>> },
+    /// Tells all peers of this node's newest state snapshot.
+    Announce(Announced),
+    /// What the peers told of theirs.
+    Announced { reply: oneshot::Sender<BTreeMap<PeerId, Announced>> },
+    /// What a peer told is not so.
+    Blame { peer: PeerId, offence: Offence },
+}

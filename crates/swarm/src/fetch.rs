@@ -1,0 +1,312 @@
+//! One resource as the driver sees it: who waits for which of its pieces, and
+//! who of the peers has to do with it.
+
+use std::{collections::BTreeMap, io, ops::Range, sync::Arc, time::Duration};
+
+use tokio::{sync::oneshot, time::Instant};
+use trefoil_content::{
+    Bits, ContentId, Kind, Link, MANIFEST_BYTES_MAX, groups,
+    proof::{ProofError, Verifier, What},
+    swarm::Source,
+};
+use trefoil_types::PeerId;
+
+use super::{
+    FetchError, Progress,
+    store::{Held, Library, LibraryError},
+};
+
+/// A store that nobody used for so long is closed.
+const IDLE: Duration = Duration::from_secs(300);
+
+/// Peers that are dialled for one resource because others named them.
+const DIALS_MAX: usize = 64;
+
+/// Somebody waits for a resource of which nothing is here yet.
+#[derive(Debug)]
+pub struct Seeking {
+    pub link: Link,
+    pub measure: Measure,
+    pub found: oneshot::Sender<Result<Arc<Held>, FetchError>>,
+}
+
+/// What of a resource whoever seeks it takes.
+#[derive(Clone, Copy, Debug)]
+pub struct Measure {
+    /// Bytes of it that are to come; of a smaller one all.
+    pub wanted: u64,
+    /// A larger one is refused.
+    pub most: u64,
+    /// What comes counts for the quota.
+    pub kept: bool,
+}
+
+impl Seeking {
+    /// Whether a resource of a size that is proven is taken: who made its id may have
+    /// made it of any size.
+    fn judge(&self, library: &Library, size: u64) -> Result<(), FetchError> {
+        let Link { id, size: said, .. } = &self.link;
+        // Of a directory it is the files' that the link says.
+        let (said, most) = match id.kind {
+            Kind::Directory => (None, self.measure.most.min(MANIFEST_BYTES_MAX as u64)),
+            Kind::File | Kind::Sealed => (*said, self.measure.most),
+        };
+        if let Some(said) = said.filter(|said| *said != size) {
+            return Err(FetchError::Size { is: size, said });
+        }
+        if size > most {
+            return Err(FetchError::TooLong { id: *id, is: size, most });
+        }
+        Ok(library.admit(self.measure.wanted.min(size), self.measure.kept)?)
+    }
+}
+
+/// Whether the last group with its proof shows the size of a file.
+pub fn shows(root: [u8; 32], size: u64, proof: &[u8]) -> bool {
+    let last = groups(size) - 1..groups(size);
+    Verifier::new(What::Groups, root, size, last)
+        .is_ok_and(|mut verifier| verifier.feed(proof, |_| Ok(())).is_ok() && verifier.is_through())
+}
+
+/// Somebody waits for pieces.
+#[derive(Debug)]
+pub struct Want {
+    pub pieces: Range<u32>,
+    /// In order, soon: before what others want.
+    pub sequential: bool,
+    pub done: oneshot::Sender<Result<(), FetchError>>,
+}
+
+#[derive(Debug)]
+pub struct Topic {
+    pub id: ContentId,
+    held: Option<Arc<Held>>,
+    seeking: Vec<Seeking>,
+    wants: Vec<Want>,
+    /// Who has to do with it, and bytes that came from each.
+    pub peers: BTreeMap<PeerId, u64>,
+    /// Bytes that came from sources, also from those that are gone.
+    from_peers: u64,
+    from_web: u64,
+    dialled: Vec<PeerId>,
+    /// Whether somebody looks from time to time how it goes.
+    pub watched: bool,
+    /// Bytes that had come when it was last looked.
+    seen: Option<u64>,
+    /// Something came since the last sync.
+    unsynced: bool,
+    pub syncing: bool,
+    used: Instant,
+}
+
+impl Topic {
+    pub fn new(id: ContentId) -> Self {
+        Self {
+            id,
+            held: None,
+            seeking: Vec::new(),
+            wants: Vec::new(),
+            peers: BTreeMap::new(),
+            from_peers: 0,
+            from_web: 0,
+            dialled: Vec::new(),
+            watched: false,
+            seen: None,
+            unsynced: false,
+            syncing: false,
+            used: Instant::now(),
+        }
+    }
+
+    pub fn held(&self) -> Option<&Arc<Held>> {
+        self.held.as_ref()
+    }
+
+    /// `false`: it is open already.
+    pub fn open(&mut self, held: Arc<Held>) -> bool {
+        let new = self.held.is_none();
+        if new {
+            self.held = Some(held);
+        }
+        new
+    }
+
+    pub fn seek(&mut self, seeking: Seeking) {
+        self.seeking.push(seeking);
+    }
+
+    /// Whether somebody waits for its store to be begun.
+    pub fn is_sought(&self) -> bool {
+        !self.seeking.is_empty()
+    }
+
+    /// Begins its store, of a size that `proof` shows, for the first of those who take
+    /// it; the others are told why they do not.
+    pub fn begin(
+        &mut self,
+        library: &Library,
+        size: u64,
+        proof: &[u8],
+    ) -> Result<Option<Held>, LibraryError> {
+        for seeking in std::mem::take(&mut self.seeking) {
+            match seeking.judge(library, size) {
+                Ok(()) => self.seeking.push(seeking),
+                // Whoever sought it may have given up.
+                Err(error) => drop(seeking.found.send(Err(error))),
+            }
+        }
+        let Some(seeking) = self.seeking.first() else { return Ok(None) };
+        library.begin(&seeking.link, size, |held| held.write_last_group(proof)).map(Some)
+    }
+
+    /// Whether nothing came of it since this was last asked.
+    pub fn stalls(&mut self) -> bool {
+        let came = self.from_peers + self.from_web;
+        self.seen.replace(came) == Some(came)
+    }
+
+    /// Tells those who sought it.
+    pub fn found(&mut self) {
+        let Some(held) = &self.held else { return };
+        for seeking in self.seeking.drain(..) {
+            // Whoever sought it may have given up.
+            let _ = seeking.found.send(Ok(held.clone()));
+        }
+    }
+
+    /// Whether more of it is wanted than is here.
+    pub fn seeks(&self) -> bool {
+        !self.seeking.is_empty() || !self.wants.is_empty()
+    }
+
+    pub fn want(&mut self, want: Want) {
+        self.used = Instant::now();
+        self.wants.push(want);
+    }
+
+    /// What the swarm is to fetch now: who reads along goes first, the newest
+    /// before all.
+    pub fn wanted(&self) -> Option<(Range<u32>, bool)> {
+        let reader = self.wants.iter().rev().find(|want| want.sequential);
+        let want = reader.or(self.wants.last())?;
+        Some((want.pieces.clone(), want.sequential))
+    }
+
+    /// Tells those whose pieces are all here.
+    pub fn settle(&mut self, have: &Bits) {
+        let done = |want: &mut Want| {
+            have.has_all(u64::from(want.pieces.start)..u64::from(want.pieces.end))
+        };
+        for want in self.wants.extract_if(.., done) {
+            // Whoever waited may have given up.
+            let _ = want.done.send(Ok(()));
+        }
+    }
+
+    /// Drops the wishes of those who gave up.
+    pub fn forget_unwanted(&mut self) {
+        self.wants.retain(|want| !want.done.is_closed());
+        self.seeking.retain(|seeking| !seeking.found.is_closed());
+    }
+
+    /// Tells all who wait that it comes to nothing.
+    pub fn fail(self, why: &FetchError) {
+        for seeking in self.seeking {
+            let _ = seeking.found.send(Err(why.clone()));
+        }
+        for want in self.wants {
+            let _ = want.done.send(Err(why.clone()));
+        }
+    }
+
+    pub fn came(&mut self, source: Source, bytes: u64) {
+        self.unsynced = true;
+        match source {
+            Source::Peer(peer) => {
+                self.from_peers += bytes;
+                if let Some(given) = self.peers.get_mut(&peer) {
+                    *given += bytes;
+                }
+            }
+            Source::Web(_) => self.from_web += bytes,
+        }
+    }
+
+    pub fn touch(&mut self) {
+        self.used = Instant::now();
+    }
+
+    /// Whether its store may be closed.
+    pub fn is_idle(&self, now: Instant) -> bool {
+        !self.seeks() && !self.syncing && !self.unsynced && now - self.used > IDLE
+    }
+
+    /// Its store, if something came since the last sync.
+    pub fn take_unsynced(&mut self) -> Option<Arc<Held>> {
+        if self.syncing || !std::mem::take(&mut self.unsynced) {
+            return None;
+        }
+        self.syncing = true;
+        self.held.clone()
+    }
+
+    /// Whether a peer that others named may be dialled; it counts.
+    pub fn may_dial(&mut self, peer: PeerId) -> bool {
+        let may = self.dialled.len() < DIALS_MAX && !self.dialled.contains(&peer);
+        if may {
+            self.dialled.push(peer);
+        }
+        may
+    }
+
+    pub fn progress(&self) -> Progress {
+        let held = self.held.as_ref();
+        let bytes = held.map(|held| held.layout.bytes());
+        let here = held.map_or(0, |held| held.bytes_here());
+        Progress {
+            bytes,
+            here,
+            peers: self.peers.len(),
+            from_peers: self.from_peers,
+            from_web: self.from_web,
+            by_peer: self.peers.iter().map(|(peer, bytes)| (*peer, *bytes)).collect(),
+        }
+    }
+}
+
+impl Held {
+    /// The last group, which shows the size, with its proof. Nothing for hashes, and
+    /// for the files of a directory: their sizes are known.
+    pub fn last_group(&self) -> Result<Vec<u8>, ProofError> {
+        let mut proof = Vec::new();
+        if self.is_bytes() {
+            let mut encoder = self.store.encoder(&self.last_part())?;
+            self.store.encode(0, &mut encoder, &mut proof, usize::MAX)?;
+        }
+        Ok(proof)
+    }
+
+    /// Writes what [`Held::last_group`] gave elsewhere.
+    fn write_last_group(&self, proof: &[u8]) -> Result<(), LibraryError> {
+        let mut verifier = self.store.verifier(&self.last_part())?;
+        Ok(verifier.feed(proof, |step| self.store.write(0, step))?)
+    }
+
+    fn last_part(&self) -> trefoil_content::Part {
+        let groups = groups(self.layout.bytes());
+        trefoil_content::Part { file: 0, groups: groups - 1..groups }
+    }
+
+    /// Bytes of whole pieces that are here.
+    fn bytes_here(&self) -> u64 {
+        let pieces = self.store.pieces(&self.layout);
+        pieces.iter().map(|piece| self.layout.piece_bytes(piece as u32)).sum()
+    }
+}
+
+/// For tests and logs: an error as the user sees it.
+impl From<io::Error> for FetchError {
+    fn from(error: io::Error) -> Self {
+        Self::Disk(error.to_string())
+    }
+}

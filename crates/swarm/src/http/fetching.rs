@@ -1,0 +1,257 @@
+//! The task that takes parts of one resource from one origin, a few at a time.
+//!
+//! Bytes are verified and written where they come; only progress reaches the
+//! driver. A server that fails for a while is left alone for that long: what is
+//! asked meanwhile comes back at once, for others to serve.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    sync::mpsc,
+    task::{AbortHandle, JoinSet},
+};
+use trefoil_content::{
+    GROUP_BYTES, Part,
+    proof::ProofError,
+    swarm::{Failure, RequestId, Resource, Source},
+};
+
+use super::{Server, WebError, backoff};
+use crate::{service::Event, store::Held};
+
+/// Connections to one origin, at most.
+const CONNECTIONS_MAX: usize = 6;
+
+/// Orders that wait. The swarm has less than this open at one source.
+const ORDERS_MAX: usize = 4_096;
+
+/// Failures in a row after which an origin is left.
+const FAILURES_MAX: u32 = 6;
+
+/// What was taken back after nothing came for so long counts as a failure.
+const STALL: Duration = Duration::from_secs(2);
+
+#[derive(Debug)]
+enum Order {
+    Ask(Job),
+    Cancel(RequestId),
+}
+
+/// A part that is wanted.
+#[derive(Debug)]
+pub struct Job {
+    pub request: RequestId,
+    pub held: Arc<Held>,
+    pub part: Part,
+}
+
+/// The driver's hand on one origin. All that is under way ends when it is dropped.
+#[derive(Debug)]
+pub struct Fetcher {
+    orders: mpsc::Sender<Order>,
+    task: AbortHandle,
+}
+
+impl Fetcher {
+    /// Takes parts of `resource` from `server`, which the swarm knows as `web`.
+    pub fn start(
+        web: u16,
+        server: Server,
+        resource: Resource,
+        events: mpsc::Sender<Event>,
+    ) -> Self {
+        let (orders, waiting) = mpsc::channel(ORDERS_MAX);
+        let worker = Worker {
+            web,
+            server: Arc::new(server),
+            resource,
+            events,
+            waiting: VecDeque::new(),
+            running: JoinSet::new(),
+            open: BTreeMap::new(),
+            failures: 0,
+            resume: Instant::now(),
+            moved: Arc::new(Mutex::new(Instant::now())),
+        };
+        let task = tokio::spawn(worker.run(waiting)).abort_handle();
+        Self { orders, task }
+    }
+
+    /// `false`: it cannot take it.
+    #[must_use]
+    pub fn ask(&self, job: Job) -> bool {
+        self.orders.try_send(Order::Ask(job)).is_ok()
+    }
+
+    pub fn cancel(&self, request: RequestId) {
+        // A task that ended has nothing open; one so far behind ends it anyway.
+        let _ = self.orders.try_send(Order::Cancel(request));
+    }
+}
+
+impl Drop for Fetcher {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+struct Worker {
+    web: u16,
+    server: Arc<Server>,
+    resource: Resource,
+    events: mpsc::Sender<Event>,
+    waiting: VecDeque<Job>,
+    running: JoinSet<(RequestId, Result<(), WebError>)>,
+    /// What runs, and since when.
+    open: BTreeMap<RequestId, (AbortHandle, Instant)>,
+    /// In a row.
+    failures: u32,
+    /// Nothing is asked before.
+    resume: Instant,
+    /// When right bytes came last.
+    moved: Arc<Mutex<Instant>>,
+}
+
+impl Worker {
+    async fn run(mut self, mut orders: mpsc::Receiver<Order>) {
+        loop {
+            tokio::select! {
+                order = orders.recv() => match order {
+                    Some(Order::Ask(job)) => self.waiting.push_back(job),
+                    Some(Order::Cancel(request)) => self.cancel(request).await,
+                    None => return,
+                },
+                Some(ended) = self.running.join_next() => {
+                    // What was cancelled was told of already.
+                    if let Ok((request, result)) = ended {
+                        self.ended(request, result).await;
+                    }
+                }
+            }
+            self.begin().await;
+        }
+    }
+
+    async fn begin(&mut self) {
+        let pausing = Instant::now() < self.resume;
+        while (pausing || self.open.len() < CONNECTIONS_MAX)
+            && let Some(job) = self.waiting.pop_front()
+        {
+            let request = job.request;
+            if pausing {
+                self.failed(request).await;
+                continue;
+            }
+            let (server, web) = (self.server.clone(), self.web);
+            let (events, moved) = (self.events.clone(), self.moved.clone());
+            let task = self
+                .running
+                .spawn(async move { (request, fetch(&server, web, job, &events, &moved).await) });
+            self.open.insert(request, (task, Instant::now()));
+        }
+    }
+
+    async fn cancel(&mut self, request: RequestId) {
+        self.waiting.retain(|job| job.request != request);
+        let Some((task, since)) = self.open.remove(&request) else { return };
+        task.abort();
+        let moved = *self.moved.lock().unwrap_or_else(PoisonError::into_inner);
+        if since.max(moved).elapsed() > STALL {
+            self.fails(&WebError::Network("it lets a request lie".into())).await;
+        }
+    }
+
+    async fn ended(&mut self, request: RequestId, result: Result<(), WebError>) {
+        if self.open.remove(&request).is_none() {
+            return;
+        }
+        match result {
+            Ok(()) => self.failures = 0,
+            Err(WebError::Disk(error)) => {
+                self.tell(Event::Broken { resource: self.resource, error }).await;
+            }
+            Err(error) if error.is_passing() => {
+                self.failed(request).await;
+                self.fails(&error).await;
+            }
+            Err(error) => self.leave(&error, true).await,
+        }
+    }
+
+    /// One attempt more came to nothing.
+    async fn fails(&mut self, error: &WebError) {
+        self.failures += 1;
+        if self.failures >= FAILURES_MAX {
+            return self.leave(error, false).await;
+        }
+        let pause = error.pause().unwrap_or(backoff(self.failures));
+        // Many requests may fail of one cause.
+        self.resume = self.resume.max(Instant::now() + pause);
+        let origin = &self.server.origin;
+        tracing::info!(%origin, %error, ?pause, "an origin fails, and is left alone for a while");
+    }
+
+    async fn leave(&self, error: &WebError, for_good: bool) {
+        let origin = &self.server.origin;
+        tracing::warn!(%origin, %error, "an origin is left");
+        let (web, resource) = (self.web, self.resource);
+        self.tell(Event::OriginLeft { web, resource, for_good }).await;
+    }
+
+    async fn failed(&self, request: RequestId) {
+        let (resource, failure) = (self.resource, Failure::Closed);
+        self.tell(Event::Failed { resource, request, failure }).await;
+    }
+
+    async fn tell(&self, event: Event) {
+        // The driver may have ended.
+        let _ = self.events.send(event).await;
+    }
+}
+
+/// Takes one part; each group is verified and written as it comes.
+async fn fetch(
+    server: &Server,
+    web: u16,
+    job: Job,
+    events: &mpsc::Sender<Event>,
+    moved: &Mutex<Instant>,
+) -> Result<(), WebError> {
+    let Job { request, held, part } = job;
+    let (resource, size) = (held.resource, held.layout.bytes());
+    let end = (part.groups.end * GROUP_BYTES).min(size);
+    let mut verifier = held.store.verifier(&part).map_err(of_proof)?;
+    let mut answer = server.range(part.groups.start * GROUP_BYTES..end, size).await?;
+    let mut pending = Vec::new();
+    while let Some(chunk) = answer.chunk().await? {
+        pending.extend(&chunk);
+        let whole = match answer.left {
+            0 => pending.len(),
+            _ => pending.len() - pending.len() % GROUP_BYTES as usize,
+        };
+        if whole == 0 {
+            continue;
+        }
+        let groups = held.store.write_bare(part.file, &mut verifier, &pending[..whole]);
+        let groups = groups.map_err(of_proof)?;
+        pending.drain(..whole);
+        *moved.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        let (source, bytes) = (Source::Web(web), whole as u64);
+        // The driver may have ended.
+        let _ = events.send(Event::Arrived { resource, request, source, groups, bytes }).await;
+    }
+    Ok(())
+}
+
+fn of_proof(error: ProofError) -> WebError {
+    match error {
+        ProofError::Corrupt { group } | ProofError::Short { group } => WebError::Lies { group },
+        ProofError::Io(error) => WebError::Disk(error),
+        // Our hashes are not what they were.
+        error => WebError::Disk(std::io::Error::other(error)),
+    }
+}

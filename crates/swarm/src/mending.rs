@@ -1,0 +1,313 @@
+//! What has changed on disk since it was verified: named, and asked for anew.
+//!
+//! Bytes leave a store only verified ([`trefoil_content::Reader`]), so that damage is
+//! found where somebody reads. What is kept here is then fetched again from peers and
+//! origins; what a user shares from where it is, is told and left as it is.
+
+use std::{
+    fmt,
+    ops::Range,
+    path::Path,
+    pin::pin,
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
+
+use tokio::{task::spawn_blocking, time::timeout};
+use trefoil_content::{GROUP_BYTES, Link, Part, proof::ProofError};
+
+use super::{
+    Content, ExportError, FetchError, Held, LibraryError, Measure, Selection, service::Command,
+};
+
+/// When nothing came anew for so long, the reader is told.
+const STALL: Duration = Duration::from_secs(5);
+
+/// How often in a row something is mended for one reader.
+const MENDS_MAX: usize = 3;
+
+/// Runs that are named one by one.
+const NAMED_MAX: usize = 4;
+
+/// Bytes that are read at once.
+const CHUNK: usize = 64 * GROUP_BYTES as usize;
+
+/// Bytes that are not what they were, in words.
+pub struct Damage {
+    parts: Vec<Part>,
+    words: String,
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.words)
+    }
+}
+
+impl Held {
+    /// Names damage: which file and which of its bytes.
+    pub fn damage(&self, parts: Vec<Part>) -> Damage {
+        let (mut words, shared) = (Vec::new(), !self.store.is_ours());
+        for part in parts.iter().take(NAMED_MAX) {
+            let from = part.groups.start * GROUP_BYTES;
+            let upto = from + self.layout.part_bytes(part);
+            let place = self.place.display();
+            words.push(match self.entry(part.file) {
+                Some(path) if shared => format!("bytes {from}-{upto} of {place}/{path}"),
+                Some(path) => format!("bytes {from}-{upto} of {path} in {place}"),
+                None => format!("bytes {from}-{upto} of {place}"),
+            });
+        }
+        if parts.len() > NAMED_MAX {
+            words.push(format!("{} more", parts.len() - NAMED_MAX));
+        }
+        Damage { words: words.join(", "), parts }
+    }
+
+    /// Whoever wants these bytes anew does not wait for them for long.
+    pub fn note(&self, damage: Option<String>) {
+        *self.damaged.lock().unwrap_or_else(PoisonError::into_inner) = damage;
+    }
+
+    /// What was noted, until all is here again.
+    pub fn noted(&self) -> Option<String> {
+        let noted = self.damaged.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        noted.filter(|_| !self.store.is_whole())
+    }
+
+    fn entry(&self, file: u32) -> Option<&str> {
+        Some(&self.manifest.as_ref()?.entries().get(file as usize)?.path)
+    }
+
+    /// The damage of these bytes of these files.
+    fn look(&self, what: &[(u32, Range<u64>)]) -> Result<Damage, ProofError> {
+        let mut parts = Vec::new();
+        for (file, bytes) in what {
+            let damaged = self.store.damaged(*file, bytes.clone())?;
+            parts.extend(damaged.into_iter().map(|groups| Part { file: *file, groups }));
+        }
+        Ok(self.damage(parts))
+    }
+
+    /// All bytes of a file or manifest that has `most` of them.
+    pub fn read_small(&self, most: u64) -> Result<Vec<u8>, ProofError> {
+        let size = self.layout.bytes();
+        if size > most {
+            return Err(ProofError::TooLarge(size));
+        }
+        let (mut reader, mut all) = (self.store.reader(0, 0..size)?, Vec::new());
+        loop {
+            match reader.next(CHUNK)? {
+                [] => return Ok(all),
+                bytes => all.extend_from_slice(bytes),
+            }
+        }
+    }
+
+    /// The files and bytes of a selection of it.
+    fn selected(&self, selection: &Selection) -> Result<Vec<(u32, Range<u64>)>, ExportError> {
+        let cut = |size: u64| {
+            let range = selection.range.clone().unwrap_or(0..size);
+            range.start.min(size)..range.end.min(size)
+        };
+        Ok(match (&self.manifest, &selection.path) {
+            (None, _) => vec![(0, cut(self.layout.bytes()))],
+            (Some(_), Some(path)) => {
+                let (file, size) =
+                    self.file(path).ok_or_else(|| ExportError::NoFile(path.clone()))?;
+                vec![(file, cut(size))]
+            }
+            (Some(manifest), None) => {
+                let sizes = manifest.entries().iter().map(|entry| 0..entry.size);
+                (0..).zip(sizes).collect()
+            }
+        })
+    }
+
+    fn export(&self, selection: &Selection, to: &Path) -> Result<(), ExportError> {
+        if self.manifest.is_some() && selection.path.is_none() {
+            return self.export_tree(to);
+        }
+        match self.selected(selection)?.pop() {
+            Some((file, bytes)) => self.export_file(file, bytes, to),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Content {
+    /// Fetches a resource or part of it, and writes it to `to`, which comes to be when
+    /// it is whole. What has changed here is fetched anew.
+    ///
+    /// # Errors
+    /// As of [`Content::get`]; `to` is there already or cannot be written; what has
+    /// changed is a user's own, or nobody gives it anew.
+    pub async fn export(
+        &self,
+        link: &Link,
+        selection: &Selection,
+        to: &Path,
+    ) -> Result<Arc<Held>, FetchError> {
+        let mut mends = 0;
+        loop {
+            let held = self.get(link, selection.clone()).await?;
+            let (reading, selected, path) = (held.clone(), selection.clone(), to.to_path_buf());
+            let written = spawn_blocking(move || reading.export(&selected, &path)).await;
+            match written.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic())) {
+                Ok(()) => return Ok(held),
+                Err(ExportError::Damaged) if mends < MENDS_MAX => {
+                    mends += 1;
+                    let all = held.selected(selection).map_err(unwritten)?;
+                    self.mend(&held, all).await?;
+                }
+                Err(error) => return Err(unwritten(error)),
+            }
+        }
+    }
+
+    /// Fetches a small file and reads it.
+    ///
+    /// # Errors
+    /// As of [`Content::export`]; it has more than `most` bytes.
+    pub async fn read_small(&self, link: &Link, most: u64) -> Result<Vec<u8>, FetchError> {
+        let measure = Measure { wanted: u64::MAX, most, kept: false };
+        let held = self.store(link, measure).await?;
+        let is = held.layout.bytes();
+        if is > most {
+            return Err(FetchError::TooLong { id: link.id, is, most });
+        }
+        let selection = Selection { apart: true, ..Selection::default() };
+        let mut mends = 0;
+        loop {
+            self.fetch(&held, 0..held.layout.pieces(), &selection).await?;
+            match held.read_small(most) {
+                // What is not here was lost by another reader who found it changed first.
+                Err(ProofError::Damaged { .. } | ProofError::NotHere { .. })
+                    if mends < MENDS_MAX =>
+                {
+                    mends += 1;
+                    self.mend(&held, vec![(0, 0..is)]).await?;
+                }
+                read => return Ok(read.map_err(LibraryError::from)?),
+            }
+        }
+    }
+
+    /// Reads some bytes of a file that are here.
+    ///
+    /// # Errors
+    /// What has changed is a user's own, or nobody gives it anew; the disk fails.
+    pub async fn read(
+        &self,
+        held: &Arc<Held>,
+        file: u32,
+        bytes: Range<u64>,
+    ) -> Result<Vec<u8>, FetchError> {
+        let read = || {
+            let count = (bytes.end - bytes.start) as usize;
+            let mut reader = held.store.reader(file, bytes.clone())?;
+            let mut all = Vec::with_capacity(count.min(CHUNK));
+            while let now @ [_, ..] = reader.next(count)? {
+                all.extend_from_slice(now);
+            }
+            Ok::<_, ProofError>(all)
+        };
+        let mut mends = 0;
+        loop {
+            match tokio::task::block_in_place(read) {
+                Err(ProofError::Damaged { .. }) if mends < MENDS_MAX => {
+                    mends += 1;
+                    self.mend(held, vec![(file, bytes.clone())]).await?;
+                }
+                read => return Ok(read.map_err(LibraryError::from)?),
+            }
+        }
+    }
+
+    /// Finds what has changed of these bytes, says so, and fetches it anew.
+    ///
+    /// # Errors
+    /// It is a user's own file, which is left as it is; nobody gives it.
+    pub async fn mend(
+        &self,
+        held: &Arc<Held>,
+        what: Vec<(u32, Range<u64>)>,
+    ) -> Result<(), FetchError> {
+        let looking = held.clone();
+        let runs = what.iter().map(|(file, bytes)| held.layout.pieces_of(*file, bytes.clone()));
+        let seen = runs.reduce(|a, b| a.start.min(b.start)..a.end.max(b.end)).unwrap_or(0..0);
+        let damage = spawn_blocking(move || looking.look(&what)).await;
+        let damage = damage.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+        let damage = damage.map_err(LibraryError::from)?;
+        let id = held.id;
+        let selection = Selection { apart: true, ..Selection::default() };
+        if damage.parts.is_empty() {
+            // It is as it was again, or another reader has found it and it is on its way.
+            return self.fetch(held, seen, &selection).await;
+        }
+        tracing::error!(%id, %damage, "what is here has changed on disk");
+        if !held.store.is_ours() {
+            return Err(FetchError::Changed { id, what: damage.words });
+        }
+        self.library.change(id, |about| about.whole = false)?;
+        let lost = damage.parts.clone();
+        let held = held.clone();
+        self.ask(|reply| Command::Lose { held: held.clone(), lost, reply }).await?;
+        let mut pieces: Vec<Range<u32>> =
+            damage.parts.iter().map(|part| held.layout.pieces_of_groups(part)).collect();
+        // Those in between are here.
+        let all = pieces.first().map_or(0, |run| run.start)..pieces.pop().map_or(0, |run| run.end);
+        held.note(Some(damage.words));
+        self.fetch(&held, all, &selection).await?;
+        held.note(None);
+        self.finished(held).map(drop)
+    }
+
+    /// Waits for what is fetched, of something that is known to have changed here, for as
+    /// long as anything comes. `false`: nothing does.
+    pub(super) async fn soon(
+        &self,
+        held: &Held,
+        fetch: impl Future<Output = Result<(), FetchError>>,
+    ) -> Result<bool, FetchError> {
+        let mut fetch = pin!(fetch);
+        let here = || async { Ok::<_, FetchError>(self.progress(held.id).await?.map(|p| p.here)) };
+        let mut seen = here().await?;
+        loop {
+            if let Ok(fetched) = timeout(STALL, &mut fetch).await {
+                return fetched.map(|()| true);
+            }
+            let now = here().await?;
+            if now == seen {
+                return Ok(false);
+            }
+            seen = now;
+        }
+    }
+
+    /// The whole of a file that is here, checked on disk and mended.
+    ///
+    /// # Errors
+    /// As of [`Content::mend`].
+    pub(super) async fn sound(&self, held: &Arc<Held>) -> Result<(), FetchError> {
+        let (looking, size) = (held.clone(), held.layout.bytes());
+        for _ in 0..MENDS_MAX {
+            let held = looking.clone();
+            let damage = spawn_blocking(move || held.store.damaged(0, 0..size)).await;
+            let damage =
+                damage.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+            if damage.map_err(LibraryError::from)?.is_empty() {
+                return Ok(());
+            }
+            self.mend(&looking, vec![(0, 0..size)]).await?;
+        }
+        Ok(())
+    }
+}
+
+fn unwritten(error: ExportError) -> FetchError {
+    match error {
+        ExportError::NoFile(path) => FetchError::NoFile(path),
+        error => FetchError::Output(error.to_string()),
+    }
+}

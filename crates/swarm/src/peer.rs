@@ -1,0 +1,323 @@
+//! One peer's streams: a task that reads and one that writes.
+//!
+//! Bulk bytes stay in these two tasks: what comes is verified and written to its
+//! store where it is read from the socket, what goes is read from its store where
+//! it is written to the socket. Only messages and progress reach the driver. What
+//! always holds: nothing is written that did not verify; a peer's queues are
+//! bounded.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use futures::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::{sync::mpsc, time::timeout};
+use trefoil_content::{
+    Part,
+    message::{DATA_BYTES, FRAME_BYTES_MAX, Frame, Message},
+    proof::{Encoder, ProofError, Verified, Verifier},
+    swarm::{Failure, Refusal, RequestId, Source, Ticket},
+};
+use trefoil_net::{ContentLink, ContentReader, ContentWriter};
+use trefoil_types::{Offence, PeerId};
+
+use super::{service::Event, store::Held};
+
+/// Orders that wait for a peer's writer. A peer that reads so slowly that more
+/// would wait is left.
+const ORDERS_MAX: usize = 8_192;
+
+/// A write that moves nothing for so long ends the streams.
+const STALL: Duration = Duration::from_secs(30);
+
+/// Requests that were taken back and whose bytes may still come.
+const CANCELLED_MAX: usize = 1_024;
+
+/// What a peer's writer is to do.
+#[derive(Debug)]
+enum Order {
+    Say(Message),
+    Serve(Serving),
+    /// The peer does not want the rest of what is served.
+    Stop(Ticket),
+}
+
+/// A part on its way to a peer.
+#[derive(Debug)]
+pub struct Serving {
+    pub ticket: Ticket,
+    pub held: Arc<Held>,
+    pub part: Part,
+}
+
+/// A part that was asked of a peer.
+#[derive(Debug)]
+pub struct Incoming {
+    pub held: Arc<Held>,
+    pub file: u32,
+    pub verifier: Verifier,
+}
+
+/// What was asked of one peer, by ticket.
+#[derive(Debug, Default)]
+struct Open {
+    coming: BTreeMap<Ticket, Incoming>,
+    /// The oldest first.
+    cancelled: VecDeque<Ticket>,
+}
+
+/// The driver's hand on one peer.
+#[derive(Debug)]
+pub struct Peer {
+    /// Tells one connection of a peer from its next.
+    pub link: u64,
+    orders: mpsc::Sender<Order>,
+    open: Arc<Mutex<Open>>,
+}
+
+impl Peer {
+    /// Starts the tasks of a connection. They end with it, or when this is
+    /// dropped.
+    pub fn start(link: ContentLink, number: u64, events: mpsc::Sender<Event>) -> Self {
+        let (orders, waiting) = mpsc::channel(ORDERS_MAX);
+        let open = Arc::default();
+        let ContentLink { peer, read, write, .. } = link;
+        let ear = Ear { peer, link: number, open: Arc::clone(&open), events: events.clone() };
+        let mouth = Mouth { peer, waiting, serving: VecDeque::new(), events };
+        tokio::spawn(async move {
+            let events = ear.events.clone();
+            let ended = tokio::select! {
+                ended = ear.listen(read) => ended,
+                ended = mouth.talk(write) => ended,
+            };
+            let offence = ended.err();
+            // The driver may have ended.
+            let _ = events.send(Event::Gone { peer, link: number, offence }).await;
+        });
+        Self { link: number, orders, open }
+    }
+
+    /// `false`: the peer is too slow to be told, or gone.
+    #[must_use]
+    pub fn say(&self, message: Message) -> bool {
+        self.order(Order::Say(message))
+    }
+
+    #[must_use]
+    pub fn serve(&self, serving: Serving) -> bool {
+        self.order(Order::Serve(serving))
+    }
+
+    #[must_use]
+    pub fn stop(&self, ticket: Ticket) -> bool {
+        self.order(Order::Stop(ticket))
+    }
+
+    fn order(&self, order: Order) -> bool {
+        self.orders.try_send(order).is_ok()
+    }
+
+    /// What is about to be asked under a ticket.
+    pub fn expect(&self, ticket: Ticket, incoming: Incoming) {
+        lock(&self.open).coming.insert(ticket, incoming);
+    }
+
+    /// What comes of it is thrown away from now on. `None`: nothing is open.
+    pub fn forget(&self, ticket: Ticket) -> Option<Incoming> {
+        let mut open = lock(&self.open);
+        let incoming = open.coming.remove(&ticket)?;
+        open.cancelled.push_back(ticket);
+        if open.cancelled.len() > CANCELLED_MAX {
+            open.cancelled.pop_front();
+        }
+        Some(incoming)
+    }
+}
+
+fn lock(open: &Mutex<Open>) -> MutexGuard<'_, Open> {
+    open.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Why a peer's streams end: it did wrong, or they just ended.
+type Ended = Result<(), Offence>;
+
+struct Ear {
+    peer: PeerId,
+    link: u64,
+    open: Arc<Mutex<Open>>,
+    events: mpsc::Sender<Event>,
+}
+
+impl Ear {
+    async fn listen(&self, mut stream: ContentReader) -> Ended {
+        let mut body = Vec::new();
+        loop {
+            let mut length = [0; 4];
+            if stream.read_exact(&mut length).await.is_err() {
+                return Ok(());
+            }
+            let length = u32::from_be_bytes(length) as usize;
+            if length > FRAME_BYTES_MAX {
+                return Err(Offence::Malformed);
+            }
+            body.resize(length, 0);
+            if stream.read_exact(&mut body).await.is_err() {
+                return Ok(());
+            }
+            let event = match Frame::decode(&body).map_err(|_| Offence::Malformed)? {
+                Frame::Data { ticket, bytes } => self.take(ticket, bytes)?,
+                Frame::Message(message) => {
+                    Some(Event::Heard { peer: self.peer, link: self.link, message })
+                }
+            };
+            if let Some(event) = event
+                && self.events.send(event).await.is_err()
+            {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Verifies and writes what came.
+    fn take(&self, ticket: Ticket, bytes: &[u8]) -> Result<Option<Event>, Offence> {
+        let mut open = lock(&self.open);
+        let Some(incoming) = open.coming.get_mut(&ticket) else {
+            let late = open.cancelled.contains(&ticket);
+            return if late { Ok(None) } else { Err(Offence::Unsolicited) };
+        };
+        let (mut groups, mut content) = (0, 0);
+        let (held, file) = (incoming.held.clone(), incoming.file);
+        let verified = incoming.verifier.feed(bytes, |step| {
+            held.store.write(file, step)?;
+            if let Verified::Group { bytes, .. } = step {
+                groups += 1;
+                content += bytes.len() as u64;
+            }
+            Ok(())
+        });
+        let (resource, request) = (held.resource, RequestId(ticket.0));
+        if verified.is_err() || incoming.verifier.is_through() {
+            open.coming.remove(&ticket);
+        }
+        Ok(Some(match verified {
+            Ok(()) => {
+                let source = Source::Peer(self.peer);
+                Event::Arrived { resource, request, source, groups, bytes: content }
+            }
+            Err(ProofError::Io(error)) => Event::Broken { resource, error },
+            Err(error) => {
+                let group = match error {
+                    ProofError::Corrupt { group } | ProofError::Short { group } => group,
+                    _ => 0,
+                };
+                Event::Failed { resource, request, failure: Failure::Corrupt { group } }
+            }
+        }))
+    }
+}
+
+struct Mouth {
+    peer: PeerId,
+    waiting: mpsc::Receiver<Order>,
+    serving: VecDeque<(Serving, Option<Encoder>)>,
+    events: mpsc::Sender<Event>,
+}
+
+impl Mouth {
+    /// Messages go before content, which goes a frame at a time.
+    async fn talk(mut self, mut stream: ContentWriter) -> Ended {
+        let mut frame = Vec::with_capacity(2 * DATA_BYTES);
+        loop {
+            let order = match self.waiting.try_recv() {
+                Ok(order) => Some(order),
+                Err(_) if self.serving.is_empty() => {
+                    if send(stream.flush()).await.is_err() {
+                        return Ok(());
+                    }
+                    let Some(order) = self.waiting.recv().await else { return Ok(()) };
+                    Some(order)
+                }
+                Err(_) => None,
+            };
+            frame.clear();
+            frame.extend([0; 4]);
+            match order {
+                Some(Order::Serve(serving)) => {
+                    self.serving.push_back((serving, None));
+                    continue;
+                }
+                Some(Order::Stop(ticket)) => {
+                    self.stop(ticket).await;
+                    continue;
+                }
+                Some(Order::Say(message)) => frame.extend(message.encode()),
+                None => self.next_data(&mut frame).await,
+            }
+            let length = (frame.len() - 4) as u32;
+            frame[..4].copy_from_slice(&length.to_be_bytes());
+            if send(stream.write_all(&frame)).await.is_err() {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn stop(&mut self, ticket: Ticket) {
+        let at = self.serving.iter().position(|(serving, _)| serving.ticket == ticket);
+        if let Some((serving, _)) = at.and_then(|at| self.serving.remove(at)) {
+            self.served(serving).await;
+        }
+    }
+
+    /// Appends the next data of what is served, or that it cannot be.
+    async fn next_data(&mut self, frame: &mut Vec<u8>) {
+        let Some((serving, encoder)) = self.serving.front_mut() else { return };
+        let start = frame.len();
+        frame.extend(Frame::data(serving.ticket));
+        let store = &serving.held.store;
+        let mut fill = || {
+            if encoder.is_none() {
+                *encoder = Some(store.encoder(&serving.part)?);
+            }
+            let encoder = encoder.as_mut().expect("made above");
+            store.encode(serving.part.file, encoder, frame, DATA_BYTES)?;
+            Ok::<_, ProofError>(encoder.is_through())
+        };
+        let filled = fill();
+        let mut damaged = None;
+        if let Err(error) = &filled {
+            match error {
+                ProofError::Damaged { group, .. } => {
+                    let (held, file) = (serving.held.clone(), serving.part.file);
+                    let part = Part { file, groups: *group..group + 1 };
+                    damaged = Some(Event::Damaged { held, part });
+                }
+                error => tracing::warn!(%error, "cannot serve what was here"),
+            }
+            let (resource, ticket) = (serving.held.resource, serving.ticket);
+            frame.truncate(start);
+            frame.extend(Message::Refuse { resource, ticket, why: Refusal::Missing }.encode());
+        }
+        if let Some(damaged) = damaged {
+            // The driver may have ended.
+            let _ = self.events.send(damaged).await;
+        }
+        if filled.unwrap_or(true)
+            && let Some((serving, _)) = self.serving.pop_front()
+        {
+            self.served(serving).await;
+        }
+    }
+
+    async fn served(&self, serving: Serving) {
+        let (resource, ticket) = (serving.held.resource, serving.ticket);
+        // The driver may have ended.
+        let _ = self.events.send(Event::Served { resource, peer: self.peer, ticket }).await;
+    }
+}
+
+async fn send(write: impl Future<Output = io::Result<()>>) -> io::Result<()> {
+    timeout(STALL, write).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}

@@ -1,0 +1,158 @@
+//! A resource whose bytes an HTTP server has: nothing is kept here but its hashes,
+//! by which they can be verified, and the last group, which shows the size.
+
+use std::{
+    fs,
+    io::{self, Read},
+    path::Path,
+    sync::atomic::AtomicU64,
+};
+
+use trefoil_content::{
+    ContentId, GROUP_BYTES, Kind, ORIGINS_MAX, Origin, Part, PartialStore, groups,
+    proof::{self, ProofError},
+    swarm::Resource,
+};
+use trefoil_os::disk::sync_directory;
+
+use super::{
+    About, HASHES_MAP, Library, LibraryError, Terms, failed, hashing::Counted, own, own_files,
+    write_about,
+};
+
+impl Library {
+    /// Reads the `size` bytes that `origin` has and hashes them. `read` counts them.
+    pub fn put_remote(
+        &self,
+        origin: &Origin,
+        terms: Terms,
+        size: u64,
+        data: impl Read,
+        read: &AtomicU64,
+    ) -> Result<ContentId, LibraryError> {
+        let staging = self.staging()?;
+        let root = hash_remote(staging.path(), origin, size, Counted(data, read))?;
+        let id = ContentId { kind: Kind::File, root };
+        let last = origin.url().path_segments().and_then(|mut path| path.next_back());
+        let name = terms.name.or_else(|| last.filter(|name| !name.is_empty()).map(str::to_owned));
+        match self.about(id) {
+            Some(here) if here.allow != terms.allow => return Err(LibraryError::OtherList(id)),
+            Some(here) => self.add_origin(id, &here, origin, staging.path())?,
+            None => {
+                let about = About {
+                    pinned: true,
+                    origins: vec![origin.to_string()],
+                    origin: terms.origin,
+                    allow: terms.allow,
+                    ..About::new(id, name, size)
+                };
+                write_about(staging.path(), &about)?;
+                self.install(id, about, staging)?;
+            }
+        }
+        Ok(id)
+    }
+
+    /// Adds an origin to a resource that is here already, whole or in part.
+    fn add_origin(
+        &self,
+        id: ContentId,
+        here: &About,
+        origin: &Origin,
+        staging: &Path,
+    ) -> Result<(), LibraryError> {
+        let place = self.place(id);
+        if !here.whole {
+            // In place, since the files may be open; what is there already is the same.
+            for name in ["hashes", HASHES_MAP] {
+                let path = place.join(name);
+                let copy = || {
+                    let mut options = fs::OpenOptions::new();
+                    let options = options.write(true).create(true).truncate(false);
+                    let mut to = options.open(&path)?;
+                    io::copy(&mut fs::File::open(staging.join(name))?, &mut to)?;
+                    to.sync_all()
+                };
+                copy().map_err(failed("write", &path))?;
+            }
+            sync_directory(&place).map_err(failed("sync", &place))?;
+        }
+        let origin = origin.to_string();
+        self.change(id, |about| {
+            about.pinned = true;
+            about.origins.retain(|other| *other != origin);
+            about.origins.insert(0, origin);
+            about.origins.truncate(ORIGINS_MAX);
+        })?;
+        Ok(())
+    }
+
+    /// The origins of a resource that the operator put.
+    pub fn origins(&self, id: ContentId) -> Vec<Origin> {
+        let origins = self.about(id).map(|about| about.origins).unwrap_or_default();
+        origins.iter().filter_map(|origin| origin.parse().ok()).collect()
+    }
+}
+
+/// Writes all hashes and the last group, and tells the root.
+fn hash_remote(
+    staging: &Path,
+    origin: &Origin,
+    size: u64,
+    data: impl Read,
+) -> Result<[u8; 32], LibraryError> {
+    let files = own_files(staging, "")?;
+    let start = (groups(size) - 1) * GROUP_BYTES;
+    let mut data = Tail { data, start, at: 0, last: Vec::new(), failed: None };
+    let root = match (proof::hash(&mut data, size, &*files.hashes, 0), data.failed) {
+        (_, Some(source)) => return Err(LibraryError::Origin { origin: origin.clone(), source }),
+        (root, None) => root.map_err(kept_in(staging))?,
+    };
+    let map = own(staging, HASHES_MAP)?;
+    let key = Resource::hashes(root).0;
+    let hashes = PartialStore::hashes(key, (root, size), files.hashes.clone(), map);
+    let hashes = hashes.map_err(kept_in(staging))?;
+    hashes.all_is_here();
+    hashes.sync().map_err(failed("write in", staging))?;
+    // Of all bytes, only these take room: the file is sparse.
+    let store = PartialStore::open(root, [(root, size)], files).map_err(kept_in(staging))?;
+    let part = Part { file: 0, groups: groups(size) - 1..groups(size) };
+    let mut verifier = store.verifier(&part)?;
+    store.write_bare(0, &mut verifier, &data.last).map_err(kept_in(staging))?;
+    store.sync().map_err(failed("write in", staging))?;
+    Ok(root)
+}
+
+fn kept_in(staging: &Path) -> impl FnOnce(ProofError) -> LibraryError {
+    move |error| match error {
+        ProofError::Io(error) => failed("write in", staging)(error),
+        error => error.into(),
+    }
+}
+
+/// Keeps the last group of what is read, and why it could not be read.
+struct Tail<R> {
+    data: R,
+    /// Where the last group begins.
+    start: u64,
+    at: u64,
+    last: Vec<u8>,
+    failed: Option<io::Error>,
+}
+
+impl<R: Read> Read for Tail<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let count = match self.data.read(buf) {
+            Ok(count) => count,
+            Err(error) => {
+                let kind = error.kind();
+                self.failed = Some(error);
+                return Err(kind.into());
+            }
+        };
+        let before = self.start.saturating_sub(self.at).min(count as u64) as usize;
+        self.last.extend_from_slice(&buf[before..count]);
+        self.at += count as u64;
+        Ok(count)
+    }
+}

@@ -1,0 +1,248 @@
+//! A contract that genesis places, behind a node's JSON-RPC.
+//!
+//! What always holds: what is asked here any wallet can ask, with the same `to`
+//! and `data`.
+
+use std::time::Duration;
+
+use alloy_consensus::TxEip1559;
+use alloy_primitives::{B256, Bytes, Log, TxKind, U64, U256};
+use alloy_sol_types::SolCall;
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+use trefoil_types::{
+    Address, Kind,
+    spec::{CONTENT_REGISTRY, GOVERNING_CONTRACT},
+};
+
+use crate::chain_client::{
+    client::{Client, ClientError},
+    governance::refusal,
+    wallet::Wallet,
+};
+
+/// A transaction's receipt must come within this: block intervals are a minute at most.
+const RECEIPT_WAIT: Duration = Duration::from_secs(120);
+const RECEIPT_POLL: Duration = Duration::from_millis(100);
+
+/// Gas beyond the estimate. Another vote may arrive first, and then this one
+/// executes the action; what is not used is not paid.
+const SPARE_GAS: u64 = 3_000_000;
+/// The most gas of one transaction (EIP-7825).
+const GAS_MAX: u64 = 1 << 24;
+
+#[derive(Debug, thiserror::Error)]
+pub enum ContractError {
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error("the {contract} refuses: {why}")]
+    Refused { contract: &'static str, why: String },
+    #[error(
+        "the chain of {url} has no {contract} at {address}; name a node of a network that has one with --rpc or --dir"
+    )]
+    NoContract { url: String, contract: &'static str, address: Address },
+    #[error(
+        "the {contract} of {url} answers {view} with something else; use the same version of trefoil as its nodes"
+    )]
+    Odd { url: String, contract: &'static str, view: &'static str },
+    #[error("this network is {kind}: {instead}")]
+    Kind { kind: &'static str, instead: &'static str },
+    #[error(
+        "transaction {hash} is in no block after {} s; it stays in the node's pool: see with `trefoil status` whether the chain makes blocks",
+        RECEIPT_WAIT.as_secs()
+    )]
+    NotIncluded { hash: B256 },
+    #[error(
+        "transaction {hash} failed in block {height}: the chain had changed meanwhile; give the command again, it says what stands in the way"
+    )]
+    Failed { hash: B256, height: u64 },
+}
+
+/// What came of a transaction.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Receipt {
+    pub transaction_hash: B256,
+    pub block_number: U64,
+    pub logs: Vec<Log>,
+    status: U64,
+}
+
+#[derive(Clone, Debug)]
+pub struct Contract {
+    client: Client,
+    /// In words.
+    name: &'static str,
+    address: Address,
+}
+
+impl Contract {
+    /// The one that governs the network.
+    pub fn governing(client: Client) -> Self {
+        Self { client, name: "governing contract", address: GOVERNING_CONTRACT }
+    }
+
+    /// The one that knows the names of content.
+    pub fn registry(client: Client) -> Self {
+        Self { client, name: "content registry", address: CONTENT_REGISTRY }
+    }
+
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// # Errors
+    /// No answer, or not a trefoil node's.
+    pub async fn kind(&self) -> Result<Kind, ContractError> {
+        let status = self.client.call("trefoil_status", json!([])).await?;
+        self.parse("trefoil_status", status["kind"].clone())
+    }
+
+    /// Whether organisations vote here.
+    ///
+    /// # Errors
+    /// As [`Contract::kind`], and on a public network.
+    pub async fn expect_members(&self) -> Result<(), ContractError> {
+        let instead = "who stakes validates, and nobody votes; use `trefoil validator stake`";
+        match self.kind().await? {
+            Kind::Public => Err(ContractError::Kind { kind: "public", instead }),
+            Kind::Private | Kind::Consortium => Ok(()),
+        }
+    }
+
+    /// Whether stake decides here.
+    ///
+    /// # Errors
+    /// As [`Contract::kind`], and on a network of organisations.
+    pub async fn expect_stake(&self) -> Result<(), ContractError> {
+        let kind = match self.kind().await? {
+            Kind::Public => return Ok(()),
+            Kind::Private => "private",
+            Kind::Consortium => "consortium",
+        };
+        let instead =
+            "validators are voted for, there is no stake; use `trefoil validator propose-add`";
+        Err(ContractError::Kind { kind, instead })
+    }
+
+    /// What a view says after the newest block.
+    ///
+    /// # Errors
+    /// No answer, no such contract, or its refusal.
+    pub async fn view<C: SolCall>(&self, call: C) -> Result<C::Return, ContractError> {
+        self.view_at(call, "latest".into()).await
+    }
+
+    /// What a view said after `block` (a number or a tag, as JSON-RPC has them).
+    ///
+    /// # Errors
+    /// As [`Contract::view`].
+    pub async fn view_at<C: SolCall>(
+        &self,
+        call: C,
+        block: Value,
+    ) -> Result<C::Return, ContractError> {
+        let url = || self.client.url().to_owned();
+        let request = json!({ "to": self.address, "input": Bytes::from(call.abi_encode()) });
+        let answer = self.call("eth_call", json!([request, block])).await?;
+        let output: Bytes = self.parse("eth_call", answer)?;
+        if output.is_empty() {
+            let (contract, address) = (self.name, self.address);
+            return Err(ContractError::NoContract { url: url(), contract, address });
+        }
+        C::abi_decode_returns_validate(&output).map_err(|_| ContractError::Odd {
+            url: url(),
+            contract: self.name,
+            view: C::SIGNATURE,
+        })
+    }
+
+    /// Signs a call of the contract, sends it, and waits until it is in a block.
+    ///
+    /// # Errors
+    /// The contract's refusal, before anything is sent; a node that does not take
+    /// the transaction; or no block.
+    pub async fn send(
+        &self,
+        wallet: &Wallet,
+        data: Bytes,
+        value: U256,
+    ) -> Result<Receipt, ContractError> {
+        let tx = self.draft(wallet.address(), data, value).await?;
+        let signed = wallet.sign(tx);
+        self.call("eth_sendRawTransaction", json!([signed.raw])).await?;
+        let receipt = self.receipt(signed.hash).await?;
+        match receipt.status.to() {
+            1u64 => Ok(receipt),
+            _ => {
+                Err(ContractError::Failed { hash: signed.hash, height: receipt.block_number.to() })
+            }
+        }
+    }
+
+    async fn draft(
+        &self,
+        from: Address,
+        input: Bytes,
+        value: U256,
+    ) -> Result<TxEip1559, ContractError> {
+        let call = json!({ "from": from, "to": self.address, "input": input, "value": value });
+        let gas = self.number("eth_estimateGas", json!([call])).await?;
+        let latest = self.call("eth_getBlockByNumber", json!(["latest", false])).await?;
+        let quantity = |key: &str| self.quantity("eth_getBlockByNumber", latest[key].clone());
+        let (block_gas, base_fee) = (quantity("gasLimit")?, quantity("baseFeePerGas")?);
+        // A gas-free network takes none.
+        let tip = match base_fee {
+            0 => 0,
+            _ => self.number("eth_maxPriorityFeePerGas", json!([])).await?,
+        };
+        Ok(TxEip1559 {
+            chain_id: self.number("eth_chainId", json!([])).await?,
+            nonce: self.number("eth_getTransactionCount", json!([from, "pending"])).await?,
+            gas_limit: gas.saturating_add(SPARE_GAS).min(block_gas).min(GAS_MAX),
+            max_fee_per_gas: u128::from(base_fee) * 2 + u128::from(tip),
+            max_priority_fee_per_gas: tip.into(),
+            to: TxKind::Call(self.address),
+            value,
+            input,
+            ..Default::default()
+        })
+    }
+
+    async fn receipt(&self, hash: B256) -> Result<Receipt, ContractError> {
+        let end = Instant::now() + RECEIPT_WAIT;
+        loop {
+            let method = "eth_getTransactionReceipt";
+            let receipt = self.call(method, json!([hash])).await?;
+            if !receipt.is_null() {
+                return self.parse(method, receipt);
+            }
+            if Instant::now() > end {
+                return Err(ContractError::NotIncluded { hash });
+            }
+            sleep(RECEIPT_POLL).await;
+        }
+    }
+
+    async fn number(&self, method: &str, params: Value) -> Result<u64, ContractError> {
+        let answer = self.call(method, params).await?;
+        self.quantity(method, answer)
+    }
+
+    fn quantity(&self, method: &str, value: Value) -> Result<u64, ContractError> {
+        self.parse::<U64>(method, value).map(|number| number.to())
+    }
+
+    fn parse<T: DeserializeOwned>(&self, method: &str, value: Value) -> Result<T, ContractError> {
+        serde_json::from_value(value).map_err(|_| self.client.odd(method).into())
+    }
+
+    /// A call whose refusal by the contract is said in words.
+    async fn call(&self, method: &str, params: Value) -> Result<Value, ContractError> {
+        self.client.call(method, params).await.map_err(|error| match error.reverted() {
+            Some(data) => ContractError::Refused { contract: self.name, why: refusal(&data) },
+            None => error.into(),
+        })
+    }
+}

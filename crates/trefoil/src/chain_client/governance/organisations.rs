@@ -1,0 +1,89 @@
+//! The organisations of a network, by number, name and key.
+
+use trefoil_os::keystore::SealingKey;
+use trefoil_types::{Address, B256};
+
+use super::abi::{Governance, IGovernance::Organisation};
+use crate::{
+    chain_client::contract::{Contract, ContractError},
+    failure::Failure,
+};
+
+/// `IGovernance.Status` (the ABI has a bare number).
+const STATUSES: [&str; 4] = ["none", "active", "suspended", "removed"];
+
+/// All that there ever were, in order of their numbers.
+#[derive(Clone, Default)]
+pub struct Organisations(pub Vec<Organisation>);
+
+impl Organisations {
+    /// # Errors
+    /// As [`Contract::view`].
+    pub async fn read(contract: &Contract) -> Result<Self, ContractError> {
+        contract.view(Governance::organisationsCall {}).await.map(Self)
+    }
+
+    pub fn get(&self, id: u32) -> Option<&Organisation> {
+        self.0.iter().find(|organisation| organisation.id == id)
+    }
+
+    /// `acme (1)`.
+    pub fn label(&self, id: u32) -> String {
+        match self.get(id) {
+            Some(organisation) => format!("{} ({id})", organisation.name),
+            None => format!("organisation {id}"),
+        }
+    }
+
+    pub fn labels(&self, ids: &[u32]) -> String {
+        ids.iter().map(|id| self.label(*id)).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Whom an account speaks for.
+    pub fn of_key(&self, account: Address) -> Option<&Organisation> {
+        self.0.iter().find(|organisation| organisation.keys.contains(&account))
+    }
+
+    /// Whose certificates a key signs, now or at another time.
+    pub fn of_ca_key(&self, key: &B256) -> Option<&Organisation> {
+        self.0.iter().find(|organisation| organisation.caKeys.iter().any(|ca| ca.key == *key))
+    }
+
+    /// The one that a person means by a name or a number. A name may look like a
+    /// number, and then it is the name that counts; a removed one's may be given again.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn find(&self, text: &str) -> Result<u32, Failure> {
+        let named = self.0.iter().filter(|o| o.name == text);
+        let named = named.min_by_key(|organisation| status(organisation) == "removed");
+        let numbered = || text.parse().ok().and_then(|id| self.get(id));
+        named.or_else(numbered).map(|organisation| organisation.id).ok_or_else(|| {
+            Failure::told(
+                format!("there is no organisation {text:?}"),
+                "give a name or number that `trefoil org list` shows",
+            )
+        })
+    }
+}
+
+/// The keys to which content is sealed, in order of the organisations' numbers; 0: none.
+pub struct SealingKeys(Vec<B256>);
+
+impl SealingKeys {
+    /// # Errors
+    /// As [`Contract::view`].
+    pub async fn read(contract: &Contract) -> Result<Self, ContractError> {
+        contract.view(Governance::sealingKeysCall {}).await.map(Self)
+    }
+
+    pub fn of(&self, organisation: u32) -> Option<SealingKey> {
+        let key = self.0.get((organisation as usize).checked_sub(1)?)?;
+        (!key.is_zero()).then_some(SealingKey(key.0))
+    }
+}
+
+/// `active`, `suspended` or `removed`.
+pub fn status(organisation: &Organisation) -> &'static str {
+    STATUSES.get(usize::from(organisation.status)).copied().unwrap_or("unknown")
+}

@@ -1,0 +1,137 @@
+//! Open proposals: who approves, and what is missing.
+
+use std::collections::BTreeMap;
+
+use alloy_primitives::{Bytes, U256};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use trefoil_types::Address;
+
+use super::{Organisations, abi::Governance};
+use crate::chain_client::contract::{Contract, ContractError};
+
+/// The newest so many are looked through for open ones: more than any consortium
+/// decides in the week that a proposal stays open.
+const LOOKED_AT: u64 = 4096;
+/// Calls under way at once: a node runs 32 for all who ask.
+const CALLS: usize = 8;
+
+#[derive(Clone, Debug)]
+pub struct Proposal {
+    pub id: u64,
+    pub proposer: Address,
+    /// The organisation that decides alone; 0: all.
+    pub decider: u32,
+    /// The last block in which it may be approved.
+    pub closes: u64,
+    pub action: Bytes,
+    /// Organisations that approve, by enough of their keys.
+    pub approving: Vec<u32>,
+    /// Keys that approve of organisations that do not yet.
+    pub partly: BTreeMap<u32, usize>,
+    /// So many more organisations must approve. 0: an approval given again runs it.
+    pub missing: u64,
+}
+
+impl Proposal {
+    /// What it waits for, in words.
+    pub fn waits_for(&self, organisations: &Organisations) -> String {
+        if self.decider != 0 {
+            let threshold = organisations.get(self.decider).map_or(0, |o| o.threshold);
+            let given = self.partly.get(&self.decider).copied().unwrap_or(0);
+            let more = usize::from(threshold).saturating_sub(given);
+            return format!(
+                "{more} more of {}'s keys must approve",
+                organisations.label(self.decider)
+            );
+        }
+        match self.missing {
+            0 => "enough approve now: one who votes again carries it out".into(),
+            1 => "1 more organisation must approve".into(),
+            missing => format!("{missing} more organisations must approve"),
+        }
+    }
+}
+
+/// How many more of `deciding` organisations must approve, if `approving` do and
+/// more than `quorum` (numerator, denominator) of them are needed.
+pub(super) fn missing(approving: u64, deciding: u64, quorum: (u16, u16)) -> u64 {
+    let (numerator, denominator) = (u64::from(quorum.0), u64::from(quorum.1).max(1));
+    (deciding.saturating_mul(numerator) / denominator + 1).saturating_sub(approving)
+}
+
+impl Contract {
+    /// Those that may be approved, newest first.
+    ///
+    /// # Errors
+    /// As [`Contract::view`].
+    pub async fn open_proposals(
+        &self,
+        organisations: &Organisations,
+    ) -> Result<Vec<Proposal>, ContractError> {
+        let newest = self.view(Governance::proposalCountCall {}).await?;
+        let oldest = newest.saturating_sub(LOOKED_AT) + 1;
+        stream::iter((oldest..=newest).rev())
+            .map(|id| self.proposal(id, organisations))
+            .buffered(CALLS)
+            .try_filter_map(async |proposal| Ok(proposal))
+            .try_collect()
+            .await
+    }
+
+    /// `None`: it was executed, taken back, or expired, or there never was one.
+    ///
+    /// # Errors
+    /// As [`Contract::view`].
+    pub async fn proposal(
+        &self,
+        id: u64,
+        organisations: &Organisations,
+    ) -> Result<Option<Proposal>, ContractError> {
+        let p = self.view(Governance::proposalCall { id: U256::from(id) }).await?;
+        if p.closes == 0 {
+            return Ok(None);
+        }
+        let approving = p.approving.len() as u64;
+        let missing = match p.decider {
+            0 => {
+                let quorum = self.view(Governance::quorumCall {}).await?;
+                let quorum = (quorum.numerator, quorum.denominator);
+                missing(approving, p.deciding.saturating_to(), quorum)
+            }
+            _ => 1u64.saturating_sub(approving),
+        };
+        Ok(Some(Proposal {
+            id,
+            proposer: p.proposer,
+            decider: p.decider,
+            closes: p.closes,
+            action: p.action,
+            partly: self.partly(id, p.decider, &p.approving, organisations).await?,
+            approving: p.approving,
+            missing,
+        }))
+    }
+
+    /// Only where several keys must agree can some have approved in vain.
+    async fn partly(
+        &self,
+        id: u64,
+        decider: u32,
+        approving: &[u32],
+        organisations: &Organisations,
+    ) -> Result<BTreeMap<u32, usize>, ContractError> {
+        let mut partly = BTreeMap::new();
+        let deciding = organisations.0.iter().filter(|o| decider == 0 || o.id == decider);
+        for organisation in deciding.filter(|o| o.threshold > 1 && !approving.contains(&o.id)) {
+            let mut approvals = 0;
+            for &key in &organisation.keys {
+                let call = Governance::hasApprovedCall { id: U256::from(id), key };
+                approvals += usize::from(self.view(call).await?);
+            }
+            if approvals > 0 {
+                partly.insert(organisation.id, approvals);
+            }
+        }
+        Ok(partly)
+    }
+}

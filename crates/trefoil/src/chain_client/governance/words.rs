@@ -1,0 +1,141 @@
+//! An action in words: what happens if a proposal passes.
+
+use alloy_primitives::{
+    B256, U256, hex,
+    utils::{ParseUnits, format_ether},
+};
+use alloy_sol_types::SolInterface as _;
+use trefoil_os::keystore::SealingKey;
+use trefoil_types::{Address, PeerId, PublicKey};
+
+use super::{Organisations, abi::GovernanceActions::GovernanceActionsCalls};
+
+/// What `action` does, with organisations by their names. Never fails: what is no
+/// action is said to be none.
+pub fn words(action: &[u8], organisations: &Organisations) -> String {
+    let Ok(call) = GovernanceActionsCalls::abi_decode_validate(action) else {
+        return format!("no action of the contract: {}", hex::encode_prefixed(action));
+    };
+    known(call, organisations).unwrap_or_else(|view| format!("nothing: it reads {view}"))
+}
+
+/// The name of a view is an error: it changes nothing.
+fn known(
+    call: GovernanceActionsCalls,
+    organisations: &Organisations,
+) -> Result<String, &'static str> {
+    use GovernanceActionsCalls as A;
+    let org = |id: u32| organisations.label(id);
+    Ok(match call {
+        A::addOrganisation(a) => format!(
+            "add organisation {}: {}; CA keys {}",
+            a.name,
+            keys(a.threshold, &a.keys),
+            list(&a.caKeys)
+        ),
+        A::removeOrganisation(a) => format!("remove {} for ever", org(a.id)),
+        A::suspendOrganisation(a) => format!("suspend {}", org(a.id)),
+        A::resumeOrganisation(a) => format!("resume {}", org(a.id)),
+        A::setKeys(a) => format!("{} votes with {}", org(a.id), keys(a.threshold, &a.keys)),
+        A::addCaKey(a) => format!("add CA key {} of {}, {}", a.key, org(a.id), from(a.from)),
+        A::endCaKey(a) => format!("end CA key {} of {}, {}", a.key, org(a.id), from(a.until)),
+        A::setSealingKey(a) if a.key.is_zero() => {
+            format!("content is sealed to {} no more", org(a.id))
+        }
+        A::setSealingKey(a) => {
+            format!("content is sealed to {} by {}", org(a.id), SealingKey(a.key.0))
+        }
+        A::revokeSerial(a) => format!("revoke certificate {:#x} of {}", a.serial, org(a.id)),
+        A::forgetSerials(a) => format!("forget the revoked certificates of {}", org(a.id)),
+        A::revokeNode(a) => {
+            format!("revoke node {} of {} for ever", peer(&a.peer), org(a.organisation))
+        }
+        A::addValidator(a) => format!(
+            "add validator {} of {} with key {}, power {}, fees to {}",
+            peer(&a.peer),
+            org(a.organisation),
+            a.validatorKey,
+            a.power,
+            a.feeRecipient
+        ),
+        A::removeValidator(a) => format!("remove validator {}", peer(&a.peer)),
+        A::setPower(a) => format!("validator {} has power {}", peer(&a.peer), a.power),
+        A::setFeeRecipient(a) => {
+            format!("fees of validator {} go to {}", peer(&a.peer), a.feeRecipient)
+        }
+        A::rotateValidatorKey(a) => {
+            format!("validator {} signs with key {}", peer(&a.peer), a.validatorKey)
+        }
+        A::setValidatorDelay(a) => {
+            format!("changes of validators hold {} blocks after the vote", a.blocks)
+        }
+        A::setGasLimit(a) => format!("a block may use {} gas", a.gasLimit),
+        A::setMinBaseFee(a) if a.minBaseFee == 0 => "gas is free".into(),
+        A::setMinBaseFee(a) => format!("the base fee is at least {} wei", a.minBaseFee),
+        A::setAccountsListed(a) => format!("{} may send transactions", who(a.listed)),
+        A::setDeployersListed(a) => format!("{} may deploy contracts", who(a.listed)),
+        A::setPermissions(a) => permissions(&a.accounts, &a.granted),
+        A::setQuorum(a) => format!(
+            "a vote passes with more than {}/{} of the organisations",
+            a.numerator, a.denominator
+        ),
+        A::scheduleFork(a) => format!("the rules of {} hold from height {}", a.name, a.height),
+        A::cancelFork(a) => format!("call off the rules of {}", a.name),
+        A::found(_) => "found the network, which is done once".into(),
+        A::ACTIONS(_) => return Err("ACTIONS"),
+        A::BASE_FEE_MAX(_) => return Err("BASE_FEE_MAX"),
+        A::CA_KEYS_MAX(_) => return Err("CA_KEYS_MAX"),
+        A::DELAY_MAX(_) => return Err("DELAY_MAX"),
+        A::FORKS_MAX(_) => return Err("FORKS_MAX"),
+        A::FORK_NOTICE(_) => return Err("FORK_NOTICE"),
+        A::GAS_LIMIT_MAX(_) => return Err("GAS_LIMIT_MAX"),
+        A::GAS_LIMIT_MIN(_) => return Err("GAS_LIMIT_MIN"),
+        A::KEYS_MAX(_) => return Err("KEYS_MAX"),
+        A::LISTED_MAX(_) => return Err("LISTED_MAX"),
+        A::ORGANISATIONS_MAX(_) => return Err("ORGANISATIONS_MAX"),
+        A::SERIALS_MAX(_) => return Err("SERIALS_MAX"),
+    })
+}
+
+/// `2 of 3 keys (0x…, 0x…, 0x…)`.
+pub fn keys(threshold: u8, keys: &[Address]) -> String {
+    format!("{threshold} of {} keys ({})", keys.len(), list(keys))
+}
+
+/// An amount of wei in ether, without zeros at its end: `1.5`.
+pub fn ether(wei: impl Into<ParseUnits>) -> String {
+    let text = format_ether(wei);
+    text.trim_end_matches('0').trim_end_matches('.').into()
+}
+
+fn list<T: ToString>(items: &[T]) -> String {
+    items.iter().map(T::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn peer(key: &B256) -> PeerId {
+    PeerId(PublicKey(*key))
+}
+
+fn from(height: u64) -> String {
+    match height {
+        0 => "from the next block on".into(),
+        height => format!("from height {height} on"),
+    }
+}
+
+fn who(listed: bool) -> &'static str {
+    if listed { "only listed accounts" } else { "all accounts" }
+}
+
+fn permissions(accounts: &[Address], granted: &[U256]) -> String {
+    let one = |(account, bits): (&Address, &U256)| {
+        let may = match (bits.bit(0), bits.bit(1)) {
+            (false, false) => "is on no list",
+            (true, false) => "may send transactions",
+            (false, true) => "may deploy contracts",
+            (true, true) => "may send transactions and deploy contracts",
+        };
+        format!("{account} {may}")
+    };
+    accounts.iter().zip(granted).map(one).collect::<Vec<_>>().join("; ")
+}

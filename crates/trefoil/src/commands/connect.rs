@@ -1,0 +1,259 @@
+//! `trefoil connect`: ready snippets for wallets and tools.
+//!
+//! What makes a chain of short blocks feel fast is how often a client asks:
+//! most defaults are made for 12-second blocks (4 s polls), so each snippet
+//! states the chain id and a polling interval that fits the block interval.
+
+use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
+
+use crate::{chain_client::client::Client, failure::Failure};
+
+/// The chain id and block interval of a devnet, for a node that is not up.
+const CHAIN_ID: u64 = 7331;
+const BLOCK_INTERVAL_MS: u64 = 500;
+/// Polls are not made more often than this, milliseconds.
+const POLL_MS_MIN: u64 = 50;
+
+/// A wallet or tool that speaks Ethereum's JSON-RPC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Tool {
+    Cast,
+    Ethers,
+    Viem,
+    Web3py,
+    Hardhat,
+    Metamask,
+}
+
+#[derive(Debug, Args)]
+pub struct Connect {
+    /// The wallet or tool
+    tool: Tool,
+    /// The node's RPC address
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8545")]
+    rpc: String,
+}
+
+impl Connect {
+    /// Prints the snippet; with a devnet's values if the node does not answer.
+    ///
+    /// # Errors
+    /// The system gives no threads or sockets.
+    pub fn run(self) -> Result<(), Failure> {
+        let client = Client::new(&self.rpc);
+        let status = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|e| Failure::told(format!("no runtime: {e}"), "free some memory"))?
+            .block_on(client.call("trefoil_status", json!([])));
+        if let Err(error) = &status {
+            eprintln!("{error}\nThese are a devnet's values:\n");
+        }
+        let chain = Chain::read(client.url(), &status.unwrap_or_default());
+        print!("{}", chain.snippet(self.tool));
+        Ok(())
+    }
+}
+
+/// What a client must be told about a chain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Chain {
+    url: String,
+    id: u64,
+    name: String,
+    block_interval_ms: u64,
+    gas_free: bool,
+}
+
+impl Chain {
+    /// From the answer to `trefoil_status`; what it lacks is as on a devnet.
+    fn read(url: &str, status: &Value) -> Self {
+        Self {
+            url: url.into(),
+            id: status["chainId"].as_u64().unwrap_or(CHAIN_ID),
+            name: status["chain"].as_str().unwrap_or("devnet").into(),
+            block_interval_ms: status["blockIntervalMs"].as_u64().unwrap_or(BLOCK_INTERVAL_MS),
+            gas_free: status["gasFree"].as_bool().unwrap_or(false),
+        }
+    }
+
+    /// Five looks a block: on average a tenth of a block late.
+    fn poll_ms(&self) -> u64 {
+        (self.block_interval_ms / 5).max(POLL_MS_MIN)
+    }
+
+    fn socket(&self) -> String {
+        self.url.replacen("http", "ws", 1)
+    }
+
+    fn snippet(&self, tool: Tool) -> String {
+        match tool {
+            Tool::Cast => self.cast(),
+            Tool::Ethers => self.ethers(),
+            Tool::Viem => self.viem(),
+            Tool::Web3py => self.web3py(),
+            Tool::Hardhat => self.hardhat(),
+            Tool::Metamask => self.metamask(),
+        }
+    }
+
+    fn cast(&self) -> String {
+        let Self { url, id, .. } = self;
+        // Foundry always offers a tip of at least 1 wei unless it is told.
+        let price = if self.gas_free { " --gas-price 0 --priority-gas-price 0" } else { "" };
+        format!(
+            r#"# cast and forge (Foundry)
+export ETH_RPC_URL={url}
+cast chain-id                      # {id}
+# --sync returns with the receipt in one round trip:
+cast send --sync{price} --private-key $KEY $TO --value 1
+forge create{price} --broadcast --private-key $KEY src/Contract.sol:Contract
+"#
+        )
+    }
+
+    fn ethers(&self) -> String {
+        let (Self { url, id, .. }, poll, socket) = (self, self.poll_ms(), self.socket());
+        format!(
+            r#"// ethers 6
+import {{ JsonRpcProvider, Network, Wallet, WebSocketProvider }} from "ethers";
+
+const provider = new JsonRpcProvider("{url}", {id}, {{
+  staticNetwork: Network.from({id}),
+  polling: true,
+  pollingInterval: {poll}, // the default of 4000 ms makes each wait take 4 s
+}});
+// or by push: new WebSocketProvider("{socket}", {id})
+const wallet = new Wallet(process.env.KEY, provider);
+const receipt = await (await wallet.sendTransaction({{ to, value: 1n }})).wait();
+"#
+        )
+    }
+
+    fn viem(&self) -> String {
+        let (Self { url, id, name, block_interval_ms, .. }, poll) = (self, self.poll_ms());
+        let socket = self.socket();
+        format!(
+            r#"// viem 2
+import {{ createPublicClient, createWalletClient, defineChain, http }} from "viem";
+import {{ privateKeyToAccount }} from "viem/accounts";
+
+const chain = defineChain({{
+  id: {id},
+  name: "{name}",
+  nativeCurrency: {{ name: "Ether", symbol: "ETH", decimals: 18 }},
+  rpcUrls: {{ default: {{ http: ["{url}"], webSocket: ["{socket}"] }} }},
+  blockTime: {block_interval_ms}, // without it viem polls every 4 s
+}});
+const account = privateKeyToAccount(process.env.KEY);
+const client = createPublicClient({{ chain, transport: http(), pollingInterval: {poll} }});
+const wallet = createWalletClient({{ chain, account, transport: http(), pollingInterval: {poll} }});
+// One round trip, back with the receipt:
+const receipt = await wallet.sendTransactionSync({{ to, value: 1n }});
+"#
+        )
+    }
+
+    fn web3py(&self) -> String {
+        let (Self { url, id, .. }, latency) = (self, self.poll_ms() as f64 / 1000.0);
+        format!(
+            r#"# web3.py 8
+from web3 import Web3
+
+w3 = Web3(Web3.HTTPProvider("{url}"))
+assert w3.eth.chain_id == {id}
+signed = account.sign_transaction(tx)
+tx_hash = w3.eth.send_raw_transaction(signed.raw_transaction)
+receipt = w3.eth.wait_for_transaction_receipt(tx_hash, poll_latency={latency})
+"#
+        )
+    }
+
+    fn hardhat(&self) -> String {
+        let (Self { url, id, .. }, poll) = (self, self.poll_ms());
+        format!(
+            r#"// hardhat.config.ts (Hardhat 3)
+export default {{
+  networks: {{
+    trefoil: {{
+      type: "http",
+      url: "{url}",
+      chainId: {id},
+      accounts: [process.env.KEY],
+    }},
+  }},
+  // Blocks are final: one confirmation is all there is to wait for.
+  ignition: {{ requiredConfirmations: 1, blockPollingInterval: {poll} }},
+}};
+// hardhat-viem: await viem.getPublicClient({{ pollingInterval: {poll} }})
+"#
+        )
+    }
+
+    fn metamask(&self) -> String {
+        let Self { url, id, name, .. } = self;
+        format!(
+            r#"// MetaMask: Settings > Networks > Add a network manually
+//   Network name        {name}
+//   RPC URL             {url}
+//   Chain ID            {id}
+//   Currency symbol     ETH
+// or from a page:
+await window.ethereum.request({{
+  method: "wallet_addEthereumChain",
+  params: [{{
+    chainId: "{id:#x}",
+    chainName: "{name}",
+    rpcUrls: ["{url}"],
+    nativeCurrency: {{ name: "Ether", symbol: "ETH", decimals: 18 }},
+  }}],
+}});
+"#
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chain() -> Chain {
+        let status = json!({
+            "chainId": 9, "chain": "acme", "blockIntervalMs": 1000, "gasFree": true
+        });
+        Chain::read("http://10.0.0.1:8545", &status)
+    }
+
+    #[test]
+    fn every_snippet_names_the_node_and_the_chain() {
+        for tool in Tool::value_variants() {
+            let text = chain().snippet(*tool);
+            assert!(text.contains("http://10.0.0.1:8545"), "{tool:?}: {text}");
+            assert!(text.contains('9'), "{tool:?}: {text}");
+            assert!(!text.contains("{{"), "{tool:?}: {text}");
+        }
+    }
+
+    #[test]
+    fn polls_fit_the_block_interval() {
+        assert_eq!(chain().poll_ms(), 200);
+        assert_eq!(Chain { block_interval_ms: 10, ..chain() }.poll_ms(), POLL_MS_MIN);
+        assert!(chain().snippet(Tool::Viem).contains("blockTime: 1000"));
+        assert!(chain().snippet(Tool::Web3py).contains("poll_latency=0.2"));
+    }
+
+    #[test]
+    fn a_gas_free_chain_tells_foundry_so() {
+        assert!(chain().snippet(Tool::Cast).contains("--gas-price 0"));
+        let paying = Chain { gas_free: false, ..chain() };
+        assert!(!paying.snippet(Tool::Cast).contains("--gas-price"));
+    }
+
+    #[test]
+    fn a_silent_node_leaves_a_devnets_values() {
+        let chain = Chain::read("http://127.0.0.1:8545", &Value::Null);
+        assert_eq!((chain.id, chain.block_interval_ms), (CHAIN_ID, BLOCK_INTERVAL_MS));
+        assert_eq!(chain.socket(), "ws://127.0.0.1:8545");
+    }
+}

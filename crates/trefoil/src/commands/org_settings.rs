@@ -1,0 +1,215 @@
+//! `trefoil org settings` and `trefoil org set`: what organisations vote on
+//! besides each other.
+
+use alloy_primitives::U256;
+use clap::{Args, Subcommand};
+use serde_json::json;
+use trefoil_types::Address;
+
+use super::{
+    arguments::{Quorum, Switch, account, name, quorum},
+    status::Node,
+    transaction::Write,
+};
+use crate::{
+    chain_client::{
+        contract::Contract,
+        governance::abi::{
+            Governance::{
+                forksCall, permissionsCall, quorumCall, settingsCall, validatorDelayCall,
+            },
+            GovernanceActions::{
+                cancelForkCall, scheduleForkCall, setAccountsListedCall, setDeployersListedCall,
+                setGasLimitCall, setMinBaseFeeCall, setPermissionsCall, setQuorumCall,
+                setValidatorDelayCall,
+            },
+        },
+    },
+    failure::Failure,
+};
+
+/// Permission bits (`IGovernance.sol`).
+const MAY_TRANSACT: u8 = 1;
+const MAY_DEPLOY: u8 = 2;
+
+#[derive(Debug, Args)]
+pub struct Settings {
+    /// Also show what an account may do; may be given many times
+    #[arg(long = "account", value_name = "ADDRESS", value_parser = account)]
+    accounts: Vec<Address>,
+    #[command(flatten)]
+    node: Node,
+}
+
+impl Settings {
+    pub async fn run(self) -> Result<(), Failure> {
+        let contract = Contract::governing(self.node.client()?);
+        contract.expect_members().await?;
+        let settings = contract.view(settingsCall {}).await?;
+        let forks = contract.view(forksCall {}).await?;
+        let quorum = contract.view(quorumCall {}).await?;
+        let delay = contract.view(validatorDelayCall {}).await?;
+        let mut permissions = Vec::new();
+        for account in self.accounts {
+            let bits = contract.view(permissionsCall { account }).await?;
+            permissions.push((account, bits.bit(0), bits.bit(1)));
+        }
+        let quorum = format!("{}/{}", quorum.numerator, quorum.denominator);
+        if self.node.json {
+            let fork = |fork: &crate::chain_client::governance::abi::IGovernance::Fork| json!({ "name": fork.name, "height": fork.height });
+            let account = |(account, transact, deploy): &(Address, bool, bool)| json!({ "account": account, "mayTransact": transact, "mayDeploy": deploy });
+            println!(
+                "{:#}",
+                json!({
+                    "gasLimit": settings.gasLimit,
+                    "minBaseFee": settings.minBaseFee,
+                    "accountsListed": settings.accountsListed,
+                    "deployersListed": settings.deployersListed,
+                    "forks": forks.iter().map(fork).collect::<Vec<_>>(),
+                    "quorum": quorum,
+                    "validatorDelay": delay,
+                    "permissions": permissions.iter().map(account).collect::<Vec<_>>(),
+                })
+            );
+            return Ok(());
+        }
+        let who = |listed| if listed { "listed accounts only" } else { "all accounts" };
+        println!("gas limit        {}", settings.gasLimit);
+        println!("min base fee     {} wei", settings.minBaseFee);
+        println!("may transact     {}", who(settings.accountsListed));
+        println!("may deploy       {}", who(settings.deployersListed));
+        println!("a vote passes    with more than {quorum} of the organisations");
+        println!("validator delay  {delay} blocks");
+        for fork in &forks {
+            println!("rules of {:7} from height {}", fork.name, fork.height);
+        }
+        let on = |listed| if listed { "listed" } else { "not listed" };
+        for (account, transact, deploy) in permissions {
+            println!("{account}  to transact: {}, to deploy: {}", on(transact), on(deploy));
+        }
+        Ok(())
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Set {
+    /// Gas that one block may use
+    GasLimit {
+        #[arg(value_parser = clap::value_parser!(u64).range(1_000_000..=600_000_000))]
+        gas: u64,
+        #[command(flatten)]
+        write: Write,
+    },
+    /// The base fee never falls below this; 0: gas is free
+    MinBaseFee {
+        #[arg(value_parser = clap::value_parser!(u64).range(..=1_000_000_000_000))]
+        wei: u64,
+        #[command(flatten)]
+        write: Write,
+    },
+    /// Whether only listed accounts may send transactions
+    AccountList {
+        switch: Switch,
+        #[command(flatten)]
+        write: Write,
+    },
+    /// Whether only listed accounts may deploy contracts
+    DeployerList {
+        switch: Switch,
+        #[command(flatten)]
+        write: Write,
+    },
+    /// Put accounts on the list of those that may send transactions
+    Allow {
+        #[arg(required = true, value_name = "ACCOUNT", value_parser = account)]
+        accounts: Vec<Address>,
+        /// Also on the list of those that may deploy contracts
+        #[arg(long)]
+        deploy: bool,
+        #[command(flatten)]
+        write: Write,
+    },
+    /// Take accounts off both lists
+    Deny {
+        #[arg(required = true, value_name = "ACCOUNT", value_parser = account)]
+        accounts: Vec<Address>,
+        #[command(flatten)]
+        write: Write,
+    },
+    /// From which height the rules of a later Ethereum hold
+    Fork {
+        /// prague, osaka, …
+        #[arg(value_parser = name)]
+        name: String,
+        /// At least 100 blocks ahead of the last vote
+        height: u64,
+        #[command(flatten)]
+        write: Write,
+    },
+    /// Call off the rule set that was scheduled last
+    CancelFork {
+        #[arg(value_parser = name)]
+        name: String,
+        #[command(flatten)]
+        write: Write,
+    },
+    /// A vote passes with more than this part of the organisations
+    Quorum {
+        #[arg(value_parser = quorum)]
+        part: Quorum,
+        #[command(flatten)]
+        write: Write,
+    },
+    /// After so many blocks a change of validators holds
+    ValidatorDelay {
+        #[arg(value_parser = clap::value_parser!(u64).range(1..=10_000))]
+        blocks: u64,
+        #[command(flatten)]
+        write: Write,
+    },
+}
+
+impl Set {
+    pub async fn run(self) -> Result<(), Failure> {
+        match self {
+            Self::GasLimit { gas, write } => {
+                write.for_members().await?.propose(setGasLimitCall { gasLimit: gas }).await
+            }
+            Self::MinBaseFee { wei, write } => {
+                write.for_members().await?.propose(setMinBaseFeeCall { minBaseFee: wei }).await
+            }
+            Self::AccountList { switch, write } => {
+                let action = setAccountsListedCall { listed: switch.is_on() };
+                write.for_members().await?.propose(action).await
+            }
+            Self::DeployerList { switch, write } => {
+                let action = setDeployersListedCall { listed: switch.is_on() };
+                write.for_members().await?.propose(action).await
+            }
+            Self::Allow { accounts, deploy, write } => {
+                let bits = if deploy { MAY_TRANSACT | MAY_DEPLOY } else { MAY_TRANSACT };
+                write.for_members().await?.propose(permit(accounts, bits)).await
+            }
+            Self::Deny { accounts, write } => {
+                write.for_members().await?.propose(permit(accounts, 0)).await
+            }
+            Self::Fork { name, height, write } => {
+                write.for_members().await?.propose(scheduleForkCall { name, height }).await
+            }
+            Self::CancelFork { name, write } => {
+                write.for_members().await?.propose(cancelForkCall { name }).await
+            }
+            Self::Quorum { part: Quorum { numerator, denominator }, write } => {
+                write.for_members().await?.propose(setQuorumCall { numerator, denominator }).await
+            }
+            Self::ValidatorDelay { blocks, write } => {
+                write.for_members().await?.propose(setValidatorDelayCall { blocks }).await
+            }
+        }
+    }
+}
+
+fn permit(accounts: Vec<Address>, bits: u8) -> setPermissionsCall {
+    let granted = vec![U256::from(bits); accounts.len()];
+    setPermissionsCall { accounts, granted }
+}

@@ -1,0 +1,180 @@
+//! `trefoil status` and `trefoil peers`: what a running node says of itself.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::{Value, json};
+use trefoil_host::home::Home;
+use trefoil_os::clock;
+
+use super::block_on;
+use crate::{
+    chain_client::{client::Client, contract::Contract, governance::Organisations},
+    failure::Failure,
+};
+
+/// Which running node to ask.
+#[derive(Debug, Args)]
+pub struct Node {
+    /// The node's RPC address; without: that of DIR
+    #[arg(long, value_name = "URL")]
+    rpc: Option<String>,
+    /// The node's directory, whose settings name the RPC address
+    #[arg(long, value_name = "DIR", env = "TREFOIL_DIR")]
+    dir: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// The node at `rpc`, or else the one whose directory is `dir`, or else one on
+/// this machine.
+pub(super) fn client(rpc: Option<&str>, dir: Option<&Path>) -> Result<Client, Failure> {
+    Ok(Client::new(&match (rpc, dir) {
+        (Some(url), _) => url.into(),
+        (None, Some(dir)) => Home::new(dir).settings(&[])?.settings.rpc.listen.to_string(),
+        (None, None) => "127.0.0.1:8545".into(),
+    }))
+}
+
+impl Node {
+    pub(super) fn client(&self) -> Result<Client, Failure> {
+        client(self.rpc.as_deref(), self.dir.as_deref())
+    }
+
+    /// What it says of a network that organisations govern.
+    pub(super) async fn members(&self) -> Result<(Contract, Organisations), Failure> {
+        let contract = Contract::governing(self.client()?);
+        contract.expect_members().await?;
+        let organisations = Organisations::read(&contract).await?;
+        Ok((contract, organisations))
+    }
+
+    fn ask(&self, method: &str) -> Result<Value, Failure> {
+        let client = self.client()?;
+        Ok(block_on(client.call(method, json!([])))?)
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct Status {
+    #[command(flatten)]
+    node: Node,
+}
+
+impl Status {
+    pub fn run(self) -> Result<(), Failure> {
+        let status = self.node.ask("trefoil_status")?;
+        if self.node.json {
+            println!("{status:#}");
+            return Ok(());
+        }
+        let text = |key: &str| plain(&status[key]);
+        let age = clock::wall().0.saturating_sub(status["committedAtMs"].as_u64().unwrap_or(0));
+        println!("chain       {} ({}), id {}", text("chain"), text("kind"), text("chainId"));
+        println!("genesis     {}", text("genesisHash"));
+        println!("node        {}, version {}", text("peerId"), text("version"));
+        println!("height      {} ({}), {} s ago", text("height"), text("blockHash"), age / 1000);
+        println!("signed by   {} of {} validators", text("signers"), text("validators"));
+        match status["validator"].as_str() {
+            None => println!("validating  no: this node has no validator key"),
+            Some(key) if status["validating"] == true => println!("validating  yes, as {key}"),
+            Some(key) => println!("validating  no: {key} is not in the validator set"),
+        }
+        let certificate = &status["certificate"];
+        if certificate.is_object() {
+            let [organisation, role] = ["organisation", "role"].map(|key| plain(&certificate[key]));
+            let left = match certificate["daysLeft"].as_u64() {
+                Some(days) => format!("{days} days left"),
+                None => "EXPIRED: nobody admits this node anew".into(),
+            };
+            println!("certificate {role} of organisation {organisation}, {left}");
+        }
+        println!("peers       {}", text("peers"));
+        match status["syncingTo"].as_u64() {
+            Some(height) => println!("catching up to {height}"),
+            None => println!("in step     yes"),
+        }
+        let pool = &status["pool"];
+        let (pending, queued) = (plain(&pool["pending"]), plain(&pool["queued"]));
+        println!("pool        {pending} pending, {queued} queued, {} bytes", plain(&pool["bytes"]));
+        Ok(())
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct Peers {
+    #[command(flatten)]
+    node: Node,
+    /// What peers can do wrong and what it costs, and who did it
+    #[arg(long)]
+    offences: bool,
+}
+
+impl Peers {
+    pub fn run(self) -> Result<(), Failure> {
+        if self.offences {
+            return self.offences();
+        }
+        let peers = self.node.ask("trefoil_peers")?;
+        if self.node.json {
+            println!("{peers:#}");
+            return Ok(());
+        }
+        let peers = peers.as_array().map(Vec::as_slice).unwrap_or_default();
+        println!("{:52}  {:>9}  {:3}  {:>5}  address", "peer", "height", "way", "score");
+        for peer in peers {
+            let way = if peer["inbound"] == true { "in" } else { "out" };
+            let [id, height, score, address] =
+                ["peerId", "height", "score", "address"].map(|key| plain(&peer[key]));
+            let judged = if peer["judged"] == false { "  not judged yet" } else { "" };
+            println!("{id:52}  {height:>9}  {way:3}  {score:>5}  {address}{judged}");
+        }
+        println!("{} connected", peers.len());
+        Ok(())
+    }
+}
+
+impl Peers {
+    fn offences(self) -> Result<(), Failure> {
+        let offences = self.node.ask("trefoil_offences")?;
+        if self.node.json {
+            println!("{offences:#}");
+            return Ok(());
+        }
+        let rows = |key: &str| offences[key].as_array().cloned().unwrap_or_default();
+        let seconds =
+            |value: &Value| value.as_u64().map_or("-".into(), |ms| (ms / 1000).to_string());
+        println!("{:20}  {:>4}  {:>13}  {:>6}", "offence", "cost", "a point fades", "ban");
+        for row in rows("table") {
+            let (fades, ban) = (seconds(&row["pointFadesMs"]), seconds(&row["banMs"]));
+            let [name, cost, what] = ["offence", "cost", "what"].map(|key| plain(&row[key]));
+            println!("{name:20}  {cost:>4}  {fades:>11} s  {ban:>4} s  {what}");
+        }
+        println!("A score of {} is a ban.\n", plain(&offences["banAt"]));
+        println!("{:52}  {:>5}  {:>6}  did", "peer or address", "score", "banned");
+        let peers = rows("peers");
+        for peer in &peers {
+            let did = peer["offences"].as_array().cloned().unwrap_or_default();
+            let did = did.iter().map(|row| {
+                let (name, times) = (plain(&row["offence"]), plain(&row["times"]));
+                format!("{name} ×{times}, {} s ago", seconds(&row["lastAgoMs"]))
+            });
+            let did = did.collect::<Vec<_>>().join("; ");
+            let (who, score) = (plain(&peer["who"]), plain(&peer["score"]));
+            println!("{who:52}  {score:>5}  {:>4} s  {did}", seconds(&peer["bannedForMs"]));
+        }
+        let turned_away = plain(&offences["turnedAway"]);
+        println!("{} remembered; {turned_away} connections turned away at the gate", peers.len());
+        Ok(())
+    }
+}
+
+/// A value without JSON's quotes; `-` for none.
+fn plain(value: &Value) -> String {
+    match value {
+        Value::Null => "-".into(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,251 @@
+//! What the commands share that change what the chain decides: which account
+//! signs, how a decision is asked for, and what came of it.
+
+use std::path::PathBuf;
+
+use alloy_primitives::{Bytes, U256};
+use alloy_sol_types::{SolCall, SolEvent as _, SolEventInterface as _};
+use clap::Args;
+use serde_json::{Value, json};
+use trefoil_os::keystore::KeyFile;
+use trefoil_types::{Address, spec::GOVERNING_CONTRACT};
+
+use super::{Password, arguments::account, status};
+use crate::{
+    chain_client::{
+        contract::{Contract, Receipt},
+        governance::{
+            Organisations,
+            abi::{
+                Governance::{Executed, GovernanceEvents, proposeCall, proposeOwnCall},
+                Staking::StakingEvents,
+            },
+            ether,
+        },
+        wallet::{self, Wallet},
+    },
+    failure::Failure,
+};
+
+/// How a transaction is signed and sent.
+#[derive(Debug, Args)]
+pub struct Write {
+    /// The node's directory: its keys, and settings that name the RPC address
+    #[arg(long, value_name = "DIR", env = "TREFOIL_DIR", required_unless_present = "dry_run")]
+    dir: Option<PathBuf>,
+    /// The account that signs; without: the only one in DIR/keys
+    #[arg(long, value_name = "ADDRESS", value_parser = account)]
+    account: Option<Address>,
+    #[command(flatten)]
+    password: Password,
+    /// A node's RPC address; without: that of DIR
+    #[arg(long, value_name = "URL")]
+    rpc: Option<String>,
+    /// Sign nothing (no key is needed): print what a wallet must send
+    #[arg(long)]
+    dry_run: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Write {
+    /// For a network that organisations govern.
+    pub async fn for_members(&self) -> Result<Writer<'_>, Failure> {
+        let writer = self.writer()?;
+        writer.contract.expect_members().await?;
+        Ok(writer)
+    }
+
+    /// For a network that stake governs.
+    pub async fn for_stake(&self) -> Result<Writer<'_>, Failure> {
+        let writer = self.writer()?;
+        writer.contract.expect_stake().await?;
+        Ok(writer)
+    }
+
+    /// The node's directory, if one was named.
+    pub fn dir(&self) -> Option<&PathBuf> {
+        self.dir.as_ref()
+    }
+
+    pub fn writer(&self) -> Result<Writer<'_>, Failure> {
+        let client = status::client(self.rpc.as_deref(), self.dir.as_deref())?;
+        let signer = match &self.dir {
+            Some(dir) if !self.dry_run => Some(wallet::account(dir, self.account)?),
+            _ => None,
+        };
+        Ok(Writer { contract: Contract::governing(client), args: self, signer })
+    }
+}
+
+/// One who asks the governing contract for something.
+pub struct Writer<'a> {
+    pub contract: Contract,
+    args: &'a Write,
+    signer: Option<(Address, KeyFile)>,
+}
+
+impl Writer<'_> {
+    /// Who signs, if that is known: a wallet signs what was only printed.
+    pub fn account(&self) -> Option<Address> {
+        self.signer.as_ref().map(|(account, _)| *account).or(self.args.account)
+    }
+
+    /// The organisation that was named, or else the signing account's own.
+    pub async fn organisation(&self, named: Option<&str>) -> Result<u32, Failure> {
+        let organisations = Organisations::read(&self.contract).await?;
+        if let Some(named) = named {
+            return organisations.find(named);
+        }
+        let account = self.account().ok_or_else(|| {
+            Failure::told(
+                "it is not known which account will sign",
+                "name it with --account, or the organisation with --org",
+            )
+        })?;
+        organisations.of_key(account).map(|organisation| organisation.id).ok_or_else(|| {
+            Failure::told(
+                format!("account {account} speaks for no organisation"),
+                "name one of its keys with --account; `trefoil org list` shows them",
+            )
+        })
+    }
+
+    /// Asks all to decide.
+    pub async fn propose(&self, action: impl SolCall) -> Result<(), Failure> {
+        self.decision(proposeCall { action: action.abi_encode().into() }).await
+    }
+
+    /// Asks `organisation` to decide what is its own affair; all, if the signing
+    /// account does not speak for it.
+    pub async fn decide(&self, organisation: u32, action: impl SolCall) -> Result<(), Failure> {
+        let foreign = match self.account() {
+            Some(account) => {
+                let organisations = Organisations::read(&self.contract).await?;
+                organisations.of_key(account).is_none_or(|own| own.id != organisation)
+            }
+            None => false,
+        };
+        if foreign {
+            return self.propose(action).await;
+        }
+        self.decision(proposeOwnCall { action: action.abi_encode().into() }).await
+    }
+
+    /// Sends what concerns a proposal, and says how that stands.
+    pub async fn decision(&self, call: impl SolCall) -> Result<(), Failure> {
+        let Some(receipt) = self.send(call, U256::ZERO).await? else { return Ok(()) };
+        let concerned = receipt.logs.iter().find_map(|log| concerned(&log.data));
+        let executed = |log: &alloy_primitives::Log| Executed::decode_log_data(&log.data).is_ok();
+        let executed = receipt.logs.iter().any(executed);
+        let organisations = Organisations::read(&self.contract).await?;
+        let open = match concerned {
+            Some(id) if !executed => self.contract.proposal(id, &organisations).await?,
+            _ => None,
+        };
+        let state = match (&open, executed) {
+            (_, true) => "executed",
+            (Some(_), false) => "open",
+            (None, false) => "taken back",
+        };
+        if self.args.json {
+            self.print(
+                &receipt,
+                json!({
+                    "proposal": concerned,
+                    "state": state,
+                    "approving": open.as_ref().map(|open| &open.approving),
+                    "missing": open.as_ref().map(|open| open.missing),
+                    "closes": open.as_ref().map(|open| open.closes),
+                }),
+            );
+            return Ok(());
+        }
+        let id = concerned.map_or("?".into(), |id| id.to_string());
+        println!("proposal {id}: {state} (block {})", receipt.block_number);
+        if let Some(open) = &open {
+            println!("approve: {}", organisations.labels(&open.approving));
+            println!("{}, until block {}", open.waits_for(&organisations), open.closes);
+            println!("others do so by: trefoil org vote {id} --dir DIR");
+        }
+        Ok(())
+    }
+
+    /// Sends what the sender does for itself, and says what the contract made of it.
+    pub async fn act(&self, call: impl SolCall, value: U256) -> Result<(), Failure> {
+        let Some(receipt) = self.send(call, value).await? else { return Ok(()) };
+        let said: Vec<String> = receipt.logs.iter().filter_map(|log| staked(&log.data)).collect();
+        if self.args.json {
+            self.print(&receipt, json!({ "did": said }));
+            return Ok(());
+        }
+        said.iter().for_each(|said| println!("{said}"));
+        println!("block {}, transaction {}", receipt.block_number, receipt.transaction_hash);
+        Ok(())
+    }
+
+    /// `None`: it was only printed.
+    async fn send(&self, call: impl SolCall, value: U256) -> Result<Option<Receipt>, Failure> {
+        let data = Bytes::from(call.abi_encode());
+        let Some((_, file)) = &self.signer else {
+            self.print_call(&data, value);
+            return Ok(None);
+        };
+        let wallet = Wallet::open(&file.path, &self.args.password.source())?;
+        Ok(Some(self.contract.send(&wallet, data, value).await?))
+    }
+
+    fn print_call(&self, data: &Bytes, value: U256) {
+        if self.args.json {
+            println!("{:#}", json!({ "to": GOVERNING_CONTRACT, "data": data, "value": value }));
+            return;
+        }
+        println!("to    {GOVERNING_CONTRACT}\ndata  {data}\nvalue {value}");
+    }
+
+    fn print(&self, receipt: &Receipt, mut told: Value) {
+        told["transaction"] = json!(receipt.transaction_hash);
+        told["block"] = json!(receipt.block_number.to::<u64>());
+        println!("{told:#}");
+    }
+}
+
+/// The proposal that an event is about.
+fn concerned(log: &alloy_primitives::LogData) -> Option<u64> {
+    use GovernanceEvents as E;
+    let id = match E::decode_raw_log(log.topics(), &log.data).ok()? {
+        E::Proposed(e) => e.id,
+        E::Approved(e) => e.id,
+        E::ApprovalWithdrawn(e) => e.id,
+        E::ProposalWithdrawn(e) => e.id,
+        E::Executed(e) => e.id,
+        _ => return None,
+    };
+    Some(id.saturating_to())
+}
+
+/// What one did about its stake, in words.
+fn staked(log: &alloy_primitives::LogData) -> Option<String> {
+    use StakingEvents as E;
+    Some(match E::decode_raw_log(log.topics(), &log.data).ok()? {
+        E::Deposited(e) => format!(
+            "{} stakes {} ether for key {}; it validates from the end of an epoch on if its stake is among the largest",
+            e.owner,
+            ether(e.amount),
+            e.key
+        ),
+        E::StakeAdded(e) => format!("{} stakes {} ether now", e.owner, ether(e.stake)),
+        E::Unbonded(e) => format!(
+            "{} ether are on their way out: `trefoil validator withdraw` from height {} on; {} ether stay",
+            ether(e.amount),
+            e.release,
+            ether(e.stake)
+        ),
+        E::Withdrawn(e) => format!("{} ether were paid to {}", ether(e.amount), e.owner),
+        E::Evicted(e) => format!("{} made place, for the smallest stake leaves", e.owner),
+        E::Unjailed(e) => format!("{} may be chosen again at the end of the epoch", e.owner),
+        E::FeeRecipientChanged(e) => format!("fees go to {} now", e.feeRecipient),
+        _ => return None,
+    })
+}
