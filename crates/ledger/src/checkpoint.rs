@@ -65,7 +65,7 @@ impl Checkpoint {
         Ok(CheckpointDone { height: self.height, base: Arc::new(self.store.base()?) })
     }
 
-    /// Drops what is older than the history window and the proofs' window.
+    /// Drops rows that are older than the history window or the proofs' window.
     fn prune(&self, batch: &mut Batch) -> Result<(), LedgerError> {
         let up_to = |window| codec::height_key(self.height.saturating_sub(window));
         let (first, last) = (codec::height_key(0), up_to(PROOFS_WINDOW));

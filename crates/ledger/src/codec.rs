@@ -163,7 +163,7 @@ pub(crate) fn encode_undo(change: &TrieChange) -> Vec<u8> {
     out
 }
 
-/// Each changed trie row's key and what it was before.
+/// The key of each changed trie row, and the row before the change.
 pub(crate) type Undo = Vec<(Vec<u8>, Option<Bytes>)>;
 
 pub(crate) fn decode_undo(mut bytes: &[u8]) -> Option<Undo> {

@@ -47,7 +47,7 @@ const MAY_DEPLOY: usize = 1;
 // (`docs/governance.md`). Nobody pays for these calls, so the bound only stops an endless
 // loop.
 /// The gas of one call of the node. The contract bounds its own lists; this is far above
-/// what they take.
+/// the gas that they take.
 const VIEW_GAS: u64 = 10_000_000_000;
 
 /// The demands of the state after a block on the block after it.

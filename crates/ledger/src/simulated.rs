@@ -118,7 +118,7 @@ pub enum SimulateError {
     Call(#[from] CallError),
 }
 
-/// What was wrong with a call that was refused.
+/// The fault of a call that was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RefusedFor {
     NonceTooLow,

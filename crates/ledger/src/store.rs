@@ -33,13 +33,13 @@ pub(crate) enum Table {
     Changed,
     /// keccak256: code.
     Codes,
-    /// Trie, path: what a branch holds.
+    /// Trie, path: the content of a branch.
     Nodes,
     /// Height: the trie rows that the block changed, as they were before.
     Undo,
     /// Height: header.
     Headers,
-    /// Height: transactions with senders, what is attached.
+    /// Height: transactions with senders, attached data.
     Bodies,
     /// Height: receipts.
     Receipts,
@@ -53,7 +53,7 @@ pub(crate) enum Table {
     Heights,
     /// Transaction hash: height, index.
     Transactions,
-    /// What is logged, height: nothing.
+    /// Log item, height: nothing.
     Logs,
 }
 

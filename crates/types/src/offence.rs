@@ -29,7 +29,7 @@ pub enum Offence {
     Handshake,
 }
 
-/// What follows from an offence.
+/// The consequences of an offence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rule {
     pub offence: Offence,
@@ -138,7 +138,7 @@ impl Offence {
         RULES.iter().find(|rule| rule.offence == self).expect("every offence has its row")
     }
 
-    /// What it adds to a peer's score; at [`BAN_AT`] the peer is banned.
+    /// The points that it adds to a peer's score; at [`BAN_AT`] the peer is banned.
     pub fn cost(self) -> u32 {
         self.rule().cost
     }

@@ -112,7 +112,7 @@ fn time(seconds: u64) -> Result<Time, CertificateError> {
     date.map(Time::from).map_err(|_| CertificateError::Time(seconds))
 }
 
-/// The whole certificate's DER around what was signed.
+/// The DER of the whole certificate around its signed part.
 pub(super) fn join(signed: &[u8], signature: &[u8; 64]) -> Vec<u8> {
     let algorithm = ed25519().to_der().expect(FITS);
     let signature = BitString::from_bytes(signature).and_then(|s| s.to_der()).expect(FITS);

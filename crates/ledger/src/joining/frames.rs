@@ -58,7 +58,7 @@ pub(super) struct FrameReader<R> {
 }
 
 impl<R: Read> FrameReader<R> {
-    /// `wanted` says what the file should be.
+    /// `wanted` names the kind of file that is expected, for the error.
     pub fn begin(mut from: R, magic: &Magic, wanted: &'static str) -> Result<Self, JoinError> {
         let mut found = Magic::default();
         match from.read_exact(&mut found) {

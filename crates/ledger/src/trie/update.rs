@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{Account, LedgerError};
 
-/// What becomes of one leaf.
+/// A change of one leaf.
 pub(crate) struct LeafChange {
     /// The whole key, 64 nibbles.
     pub key: Nibbles,
