@@ -1,18 +1,19 @@
-//! Who may have a resource: the members of some organisations only.
+//! Allow-lists: a resource for the members of some organisations only.
 //!
-//! The list is part of what a resource is called between peers
-//! ([`crate::swarm::Resource::among`]): who changes it asks for something that
-//! nobody has, so that no node needs to be believed about it.
+//! The list is part of the resource's name between peers
+//! ([`crate::swarm::Resource::among`]): a peer that changes the list asks for a name that
+//! nobody has, so no node has to be believed about a list (ADR 21).
 
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 use trefoil_types::OrganisationId;
 
+// The list travels in every link and is stored on the chain, which pays for each entry.
 /// The longest list (`contracts/src/ContentRegistry.sol` has the same).
 pub const ALLOWED_MAX: usize = 16;
 
-/// Organisations by ascending numbers, each once; none: whoever may connect.
+/// Organisations by ascending number, each once. An empty list: any peer that may connect.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Vec<OrganisationId>", into = "Vec<OrganisationId>")]
 pub struct AllowList(Vec<OrganisationId>);
@@ -45,12 +46,13 @@ impl AllowList {
         }
     }
 
-    /// Whether it restricts nobody.
+    /// Whether it restricts no peer.
     pub fn is_open(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether a member of this organisation may have it; `None`: of no organisation.
+    /// Whether a member of this organisation may have the resource. `None`: a peer of no
+    /// organisation.
     pub fn admits(&self, organisation: Option<OrganisationId>) -> bool {
         self.is_open() || organisation.is_some_and(|id| self.0.binary_search(&id).is_ok())
     }
@@ -92,6 +94,7 @@ impl FromStr for AllowList {
         let numbers =
             text.split(',').map(|number| number.parse().map_err(|_| AllowError::Malformed));
         let list = Self::new(numbers.collect::<Result<Vec<_>, _>>()?)?;
+        // One list has one spelling, since its bytes enter the resource's name.
         if list.to_string() == text { Ok(list) } else { Err(AllowError::Malformed) }
     }
 }

@@ -39,7 +39,7 @@ impl Bits {
         self.words.iter().map(|word| u64::from(word.count_ones())).sum()
     }
 
-    /// Whether `at` is in it; what is not below `len` is not.
+    /// Whether `at` is in it. Numbers from `len` on are not.
     pub fn has(&self, at: u64) -> bool {
         let word = self.words.get((at / 64) as usize);
         word.is_some_and(|word| word & bit(at) != 0)
@@ -168,7 +168,7 @@ impl Bits {
             u64::from_le_bytes(word)
         };
         let bits = Self { len, words: bytes.chunks(8).map(word).collect() };
-        // Nothing beyond the end.
+        // A bit beyond the end would make two encodings of one set.
         let last = bits.words.last().copied().unwrap_or_default();
         (len.is_multiple_of(64) || last >> (len % 64) == 0).then_some(bits)
     }

@@ -1,4 +1,4 @@
-//! The name of a resource: its BLAKE3 root and what it is, printed as a CIDv1.
+//! The id of a resource: its BLAKE3 root and its kind, printed as a CIDv1.
 //!
 //! Codes are those of <https://github.com/multiformats/multicodec> (table.csv).
 
@@ -26,7 +26,8 @@ pub enum Kind {
     File,
     /// The bytes are a manifest.
     Directory,
-    /// A file or directory that some can read; others see a file.
+    /// A file or directory that only holders of some keys can read. To all others it is a
+    /// file.
     Sealed,
 }
 
@@ -69,6 +70,7 @@ impl FromStr for ContentId {
 
     fn from_str(text: &str) -> Result<Self, IdError> {
         let digits = text.strip_prefix(BASE32_PREFIX).ok_or(IdError::NotBase32)?;
+        // An id has 58 or 63 digits. Longer text is not decoded at all.
         if digits.len() > 80 || digits.bytes().any(|byte| byte.is_ascii_uppercase()) {
             return Err(IdError::NotBase32);
         }

@@ -1,15 +1,18 @@
-//! How a resource is cut: files into groups, groups into pieces.
+//! How a resource is divided: files into groups, groups into pieces.
 //!
-//! A *group* is what is verified, a *piece* what is asked for and announced.
-//! Pieces of all files of a directory are numbered in one row, in the order of
-//! its manifest; no piece spans two files.
+//! A *group* is the unit of verification, a *piece* the unit of requests and announcements.
+//! The pieces of all files of a directory are numbered in one sequence, in the order of its
+//! manifest; no piece spans two files.
 
 use std::ops::Range;
 
+// Proofs of single chunks (1 KiB) would need 16 times the hashes (ADR 6). With 16 KiB the
+// hashes are 0.4 % of the bytes, and one bad byte costs at most one group.
 /// Bytes of a group: 16 chunks of BLAKE3 (1 KiB each).
 pub const GROUP_BYTES: u64 = 16 * 1024;
 
-/// Pieces of a large file, at most: its have-map is 256 bytes.
+// A node keeps a have-map for each peer of each resource: it must stay small for any size.
+/// The most pieces of a large file. Its have-map has 256 bytes.
 const PIECES_AIM: u64 = 2_048;
 
 /// Groups of the smallest piece: 64 KiB, so that the hashes that come with a
@@ -21,16 +24,18 @@ const HASHES_BYTES: u64 = 64;
 
 /// Groups of the smallest piece of hashes: 64 KiB of them, so that the way from
 /// the root, which comes with each piece, is little beside it.
+// The same reason as for the smallest piece of bytes.
 const HASHES_GROUPS_MIN: u64 = 1_024;
 
-/// The most files that one resource has (a directory of more is refused).
+// Each file has at least one piece, so this also bounds the pieces: have-maps of 16 KiB.
+/// The most files of one resource. A larger directory is refused.
 pub const FILES_MAX: usize = 1 << 17;
 
 /// The largest sum of file sizes: 2^50 bytes, so that no sum overflows.
 pub const BYTES_MAX: u64 = 1 << 50;
 
-/// How many groups `bytes` have. No bytes are one empty group: that a file is
-/// empty is proven too.
+/// The groups of `bytes`. An empty file has one empty group, so that its emptiness can be
+/// proven.
 pub fn groups(bytes: u64) -> u64 {
     bytes.div_ceil(GROUP_BYTES).max(1)
 }
@@ -44,7 +49,7 @@ pub struct Part {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {
-    /// Bytes of a whole group, as it travels.
+    /// Bytes of a whole group on the wire.
     group_bytes: u64,
     piece_groups: u64,
     files: Vec<Span>,
@@ -148,7 +153,7 @@ impl Layout {
         span.first_piece + start as u32..span.first_piece + end as u32
     }
 
-    /// The pieces that hold these bytes of a file. What lies beyond it is cut.
+    /// The pieces that hold these bytes of a file. Bytes beyond its end are ignored.
     pub fn pieces_of(&self, file: u32, bytes: Range<u64>) -> Range<u32> {
         let Some(span) = self.files.get(file as usize) else { return 0..0 };
         let piece = self.piece_bytes_max();

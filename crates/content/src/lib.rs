@@ -1,11 +1,17 @@
-//! Content-addressed resources: what they are called, how they are verified,
-//! and what to ask whom next.
+//! Content-addressed resources: ids, proofs, partial stores, and the scheduler of the
+//! swarm.
 //!
-//! Owns: ids, links and manifests; groups with their proofs; stores that are
-//! here in part; and the swarm's choices ([`swarm::Swarm`]), as a value that
-//! reads no clock and touches no socket. What always holds: bytes count only
-//! when their hash was found right; every decoder is bounded; one value has
-//! one encoding. `docs/content.md` tells the ideas and the measured figures.
+//! Owns: ids, links and manifests; groups with their proofs; stores that hold a resource in
+//! part; and the swarm's decisions ([`swarm::Swarm`]): the piece picker (rarest first),
+//! choking, the upload queue, request windows and rate limiters.
+//!
+//! What always holds: bytes count only after their hash was verified; every decoder is
+//! bounded; one value has one encoding; the same inputs with the same seed give the same
+//! effects.
+//!
+//! What it must never know: a clock, a socket, a thread or a directory (time, chance and
+//! files are handed in), and anything of the chain's blocks or state. `docs/content.md` has
+//! the ideas and the measured figures.
 
 mod allow;
 mod bits;

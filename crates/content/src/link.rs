@@ -1,7 +1,7 @@
-//! What people pass on: `trefoil:<id>?name=…&size=…&allow=…`.
+//! Links that people pass on: `trefoil:<id>?name=…&size=…&allow=…`.
 //!
-//! One link has one spelling. The name is a hint; the size is proven when the last
-//! group is here; the allow-list is part of what peers call the resource.
+//! One link has one spelling. The name is a hint; the size is proven by the last group; the
+//! allow-list is part of the resource's name between peers.
 
 use std::{fmt, str::FromStr};
 
@@ -22,7 +22,7 @@ pub struct Link {
     pub name: Option<String>,
     /// Bytes.
     pub size: Option<u64>,
-    /// Who may have it.
+    /// The organisations that may have it.
     pub allow: AllowList,
 }
 
@@ -97,7 +97,8 @@ impl FromStr for Link {
         if let Some(name) = &link.name {
             path::check_name(name)?;
         }
-        // Whatever was said twice, in another order or otherwise escaped is seen here.
+        // One spelling: a parameter that is repeated, out of order or escaped otherwise
+        // does not survive the round trip.
         let sane = link.size.is_none_or(|size| size <= BYTES_MAX) && link.to_string() == text;
         if sane { Ok(link) } else { Err(LinkError::Parameters) }
     }

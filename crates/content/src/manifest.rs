@@ -1,8 +1,8 @@
-//! A directory as bytes: paths, sizes and roots of its files.
+//! A directory as bytes: the paths, sizes and roots of its files.
 //!
-//! What always holds: paths are relative and stay below the directory, sorted
-//! by their bytes, each once, and no file is also a directory. One directory
-//! has one encoding, so that all who put it get the same id.
+//! What always holds: paths are relative and stay below the directory; they are sorted by
+//! their bytes, each there once, and no file is also a directory. One directory has one
+//! encoding, so that all nodes that put it get the same id.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ use crate::{
 /// The first byte: this format's number.
 const VERSION: u8 = 1;
 
-/// An entry takes at least so many bytes: length, one letter, size, root.
+/// The least bytes of an entry: length, one letter, size, root.
 const ENTRY_BYTES_MIN: usize = 1 + 1 + 1 + 32;
 
 /// The longest manifest: 64 MiB, about 500 bytes for each of the most files.
@@ -76,7 +76,9 @@ impl Manifest {
         out
     }
 
-    /// Takes memory as entries come, not as many as the bytes claim.
+    // Attack: a manifest whose count claims more entries than its bytes can hold.
+    /// Takes memory for the entries that are there, never for the count that the bytes
+    /// claim.
     pub fn decode(bytes: &[u8]) -> Result<Self, ManifestError> {
         if bytes.len() > MANIFEST_BYTES_MAX {
             return Err(ManifestError::TooLarge);
@@ -113,6 +115,8 @@ impl Manifest {
         if bytes > BYTES_MAX {
             return Err(ManifestError::TooLarge);
         }
+        // Attack: `a` and `a/b` in one manifest. Written in order, the second would need a
+        // directory where the first is a file.
         let files: BTreeSet<&str> = entries.iter().map(|entry| &*entry.path).collect();
         let is_file = |path: &str| {
             let mut ends = path.match_indices('/').map(|(at, _)| &path[..at]);

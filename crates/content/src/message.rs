@@ -1,9 +1,9 @@
-//! What two swarms say to each other, and its bytes: `/trefoil/content/1`.
+//! Messages between two swarms, and their encoding: `/trefoil/content/1`.
 //!
-//! Each side writes one stream of frames: a length of four bytes, big-endian,
-//! then a type byte and the fields (`docs/wire.md`). Numbers are LEB128 in the
-//! shortest form. What always holds: one message has one encoding; a decoder
-//! takes no more memory than bytes came.
+//! Each side writes one stream of frames: a length of four bytes, big-endian, then a type
+//! byte and the fields (`docs/wire.md`). Numbers are LEB128 in the shortest form. What
+//! always holds: one message has one encoding; a decoder takes no more memory than the
+//! bytes that arrived.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -15,24 +15,30 @@ use crate::{
     varint,
 };
 
-/// The longest body of a frame. News of the most pieces in the most runs take
-/// less.
+// The longest message is an announcement of a directory of the most files (2^17 + 2,048
+// pieces) of which every second piece is in each of its three lists: about 400 KB.
+/// The longest body of a frame.
 pub const FRAME_BYTES_MAX: usize = 512 * 1024;
 
-/// Content in one frame, about: the last group may go beyond it.
+// Small enough that a request or a choke never waits long behind data, large enough that
+// the frame's own cost does not show.
+/// Content bytes of one frame, about. The last group may go beyond it.
 pub const DATA_BYTES: usize = 128 * 1024;
 
-/// The proof of a last group: the group, and a pair for each level of the
-/// tallest tree.
+// The largest resource (2^50 bytes) has 2^36 groups, so its tree has 36 levels; 40 leave
+// room.
+/// The longest proof of a last group: the group, and a pair of hashes for each level of the
+/// tree.
 pub const PROOF_BYTES_MAX: usize = GROUP_BYTES as usize + 64 * 40;
 
+// Attack: a peer names many addresses, so that this node dials all of them.
 /// The most peers that one message names.
 pub const OTHERS_MAX: usize = 32;
 
-/// All but content itself.
+/// All messages except content itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
-    /// The sender wants this resource: who has some of it offers it.
+    /// The sender wants this resource: peers that have some of it offer it.
     Find {
         resource: Resource,
     },
@@ -45,7 +51,7 @@ pub enum Message {
         origin: bool,
         proof: Vec<u8>,
     },
-    /// An encoded [`crate::News`]; how many pieces there are, the resource says.
+    /// An encoded [`crate::News`]. The resource tells how many pieces there are.
     News {
         resource: Resource,
         news: Vec<u8>,
@@ -70,30 +76,32 @@ pub enum Message {
         ticket: Ticket,
         why: Refusal,
     },
-    /// Whoever else wants or has it, and where to reach them.
+    /// Other peers that want or have it, and their addresses.
     Others {
         resource: Resource,
         others: Vec<(PeerId, SocketAddr)>,
     },
-    /// HTTP servers that have the resource, at most [`ORIGINS_MAX`]. The sender has
-    /// its hashes, or had right bytes from there.
+    // A node tells of the servers that its operator put, or that gave it right bytes; not
+    // of hearsay.
+    /// HTTP servers that have the resource, at most [`ORIGINS_MAX`]. The sender has its
+    /// hashes, or had right bytes from there.
     Origins {
         resource: Resource,
         origins: Vec<Origin>,
     },
-    /// The sender's newest state snapshot is of this height, and this resource
-    /// lists the files by which a newcomer joins.
+    /// The sender's newest state snapshot is of this height. The resource lists the files
+    /// from which a new node joins (state sync).
     Snapshot {
         resource: Resource,
         height: Height,
     },
 }
 
-/// What a frame holds.
+/// The body of a frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Frame<'a> {
     Message(Message),
-    /// What was asked for under this ticket goes on: whole groups with their
+    /// More of the part that was requested under this ticket: whole groups with their
     /// proof.
     Data {
         ticket: Ticket,

@@ -1,25 +1,25 @@
-//! What a peer says of a resource: pieces that it has now, pieces that it is
-//! fetching from the origin, and pieces that it gave up fetching there.
+//! Announcements of a peer: pieces that it has, pieces that it is fetching from the origin,
+//! and pieces that it no longer fetches there.
 //!
-//! Encoded as three lists of runs, each a count and then a gap and a length
-//! for each run: a whole file is 4 bytes, one new piece about 6.
+//! Encoded as three lists of runs: a count, then a gap and a length for each run. A whole
+//! file takes 4 bytes, one new piece about 6.
 
 use std::ops::Range;
 
 use crate::varint;
 
-/// A change since the last news; the first news of a connection is all of it.
+/// A change since the last announcement. The first one of a connection tells everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct News {
     /// Ascending and apart.
     pub have: Vec<Range<u32>>,
-    /// Ascending. Others leave these pieces at the origin alone.
+    /// Ascending. Other nodes leave these pieces of the origin alone.
     pub claims: Vec<u32>,
     /// Ascending.
     pub released: Vec<u32>,
 }
 
-/// News that do not decode, or speak of pieces that the resource does not have.
+/// An announcement that does not decode, or names pieces that the resource does not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("malformed news of a resource")]
 pub struct NewsError;
@@ -33,7 +33,7 @@ impl News {
         out
     }
 
-    /// News of a resource of so many pieces.
+    /// Decodes an announcement for a resource of `pieces` pieces.
     pub fn decode(mut bytes: &[u8], pieces: u32) -> Result<Self, NewsError> {
         let mut list = || take_runs(&mut bytes, pieces).ok_or(NewsError);
         let (have, claims, released) = (list()?, list()?, list()?);
@@ -66,7 +66,8 @@ fn put_runs(out: &mut Vec<u8>, runs: &[Range<u32>]) {
 
 fn take_runs(bytes: &mut &[u8], pieces: u32) -> Option<Vec<Range<u32>>> {
     let count = varint::take(bytes)?;
-    // Each run takes two bytes at least.
+    // A run has at least two bytes: a larger count is a lie, and would only make the loop
+    // long.
     if count > bytes.len() as u64 / 2 {
         return None;
     }
@@ -75,6 +76,7 @@ fn take_runs(bytes: &mut &[u8], pieces: u32) -> Option<Vec<Range<u32>>> {
     for at in 0..count {
         let gap = varint::take(bytes)?;
         let len = varint::take(bytes)?;
+        // An empty run, or two runs that touch, would be a second encoding of one set.
         if len == 0 || (gap == 0 && at > 0) {
             return None;
         }

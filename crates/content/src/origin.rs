@@ -7,11 +7,12 @@ use url::Url;
 /// The longest URL of an origin.
 pub const ORIGIN_BYTES_MAX: usize = 1_024;
 
+// Attack: a peer names many servers, so that this node connects to all of them (ADR 20).
 /// The most origins of one resource.
 pub const ORIGINS_MAX: usize = 8;
 
-/// `http` or `https`, with a host, without credentials or a fragment. All of it is
-/// told to peers.
+/// `http` or `https`, with a host, without credentials or a fragment. Peers are told the
+/// whole URL.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Origin(Url);
 
@@ -34,7 +35,8 @@ impl Origin {
         &self.0
     }
 
-    /// What a peer wrote: only the one spelling of a URL is taken.
+    // One URL has one spelling, so that one server is not asked twice under two names.
+    /// Decodes a URL from a peer. Only its one spelling is taken.
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(bytes).ok()?;
         text.parse::<Self>().ok().filter(|origin| origin.0.as_str() == text)
@@ -58,7 +60,7 @@ impl FromStr for Origin {
         if url.fragment().is_some() {
             return Err(OriginError::Fragment);
         }
-        // What is escaped grows.
+        // Parsing escapes characters, and each escape makes the URL longer.
         match url.as_str().len() {
             len if len > ORIGIN_BYTES_MAX => Err(OriginError::TooLong(len)),
             _ => Ok(Self(url)),

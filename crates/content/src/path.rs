@@ -1,10 +1,11 @@
-//! Which names are taken from strangers: such that nothing is ever written
-//! outside the target, on any system.
+//! Names that are accepted from strangers: nothing is ever written outside the target
+//! directory, on any system.
 
-/// Bytes of a name between separators: what file systems take.
+/// Bytes of one name: the limit of common file systems.
 const NAME_BYTES_MAX: usize = 255;
 /// Bytes of a path below a directory.
 pub const PATH_BYTES_MAX: usize = 1_024;
+// Attack: one path of a stranger's manifest makes the node create directories without end.
 const DEPTH_MAX: usize = 64;
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -23,7 +24,8 @@ pub enum PathError {
 
 /// Whether this may be the name of one file.
 pub(crate) fn check_name(name: &str) -> Result<(), PathError> {
-    // A colon or backslash means another place on Windows.
+    // On Windows a backslash separates directories, and a colon names a drive or a stream.
+    // Control characters in a name can drive the terminal that lists it.
     let odd = |c: char| c.is_control() || matches!(c, '/' | '\\' | ':');
     match name {
         "" => Err(PathError::Empty),
@@ -37,7 +39,7 @@ pub(crate) fn check_name(name: &str) -> Result<(), PathError> {
 /// Whether this is a relative path that stays below its directory.
 ///
 /// # Errors
-/// What is wrong with it.
+/// The first rule that it breaks.
 pub fn check(path: &str) -> Result<(), PathError> {
     if path.starts_with('/') {
         return Err(PathError::Escapes(path.chars().take(64).collect()));

@@ -1,13 +1,14 @@
-//! Verified groups: a file's hashes, a part of it with its proof, and the proof
-//! checked group by group.
+//! Verified groups (bao): the hashes of a file, a part of it with its proof, and the
+//! verification of a proof group by group.
 //!
-//! The tree is bao's over groups of 16 KiB (<https://github.com/n0-computer/bao-tree>):
-//! a part travels as the pairs of hashes on the way to its groups and the groups
-//! themselves, in pre-order. bao-tree makes the hashes; it decodes only what it
-//! can pull from a reader, so that [`Verifier`], which is pushed what came, walks
-//! the tree itself, and [`Encoder`] with it. What always holds: bytes leave both
-//! only after their hash was found right, so that one bad byte costs one group;
-//! memory is one group and a path.
+//! The tree is bao's over groups of 16 KiB (<https://github.com/n0-computer/bao-tree>). A
+//! part travels in pre-order: the pairs of hashes on the way to its groups, and the groups.
+//! bao-tree computes the hashes. It decodes only from a reader that it pulls, while
+//! [`Verifier`] is pushed the bytes as they arrive, so [`Verifier`] and [`Encoder`] walk
+//! the tree themselves.
+//!
+//! What always holds: bytes leave both only after their hash was verified, so one bad byte
+//! costs one group; memory is one group and one path of the tree.
 
 use std::{
     io::{self, Read},
@@ -49,7 +50,7 @@ pub enum ProofError {
     Io(#[from] io::Error),
 }
 
-/// Bytes of the hashes of a file of `size` bytes.
+/// The bytes that the hashes of a file of `size` bytes take.
 pub fn hashes_bytes(size: u64) -> u64 {
     (groups(size) - 1) * PAIR_BYTES as u64
 }
@@ -112,7 +113,7 @@ struct Node {
     is_root: bool,
 }
 
-/// What of the tree is still to come, in pre-order.
+/// The part of the tree that is still to come, in pre-order.
 #[derive(Clone, Debug)]
 struct Walk {
     size: u64,
@@ -122,14 +123,14 @@ struct Walk {
     ahead: Vec<Node>,
 }
 
-/// What of a part travels.
+/// Which part of the tree travels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum What {
-    /// Its groups with their proof.
+    /// The groups with their proof.
     Groups,
     /// Only the proof: a group takes no bytes.
     Hashes,
-    /// Only the groups, for who reads here; their proof is verified all the same.
+    /// Only the groups, for a reader on this machine. Their proof is verified all the same.
     Bare,
 }
 
@@ -150,7 +151,7 @@ impl Walk {
         }
     }
 
-    /// Takes a pair that was found to be `node`'s.
+    /// Goes on to the children of `node`, whose verified pair is `pair`.
     fn descend(&mut self, node: &Node, pair: &[u8; PAIR_BYTES]) {
         // BLAKE3, section 2.1: the left subtree is the largest full one that leaves
         // something to the right.
@@ -167,7 +168,7 @@ impl Walk {
         self.push(child(node.groups.start..middle, &pair[..32], node.place + 1));
     }
 
-    /// How many bytes the next node takes; `None`: it is through.
+    /// The bytes of the next node. `None`: the walk is complete.
     fn next_bytes(&self) -> Option<usize> {
         let node = self.ahead.last()?;
         Some(match (is_group(node), self.what) {
@@ -177,7 +178,7 @@ impl Walk {
         })
     }
 
-    /// Whether these are the bytes of a node that is asked for.
+    /// Whether `bytes` are those of `node`, as far as they were requested.
     fn is_right(&self, node: &Node, bytes: &[u8]) -> bool {
         (is_group(node) && self.what == What::Hashes) || is_right(node, bytes)
     }
@@ -192,7 +193,9 @@ fn is_group(node: &Node) -> bool {
     node.groups.end - node.groups.start == 1
 }
 
-/// Whether these are the bytes of a group whose node says this hash.
+// A root and an inner node are hashed differently (BLAKE3's ROOT flag), so that an inner
+// node of one file cannot pass for the root of another.
+/// Whether `bytes` have the hash of `node`.
 fn is_right(node: &Node, bytes: &[u8]) -> bool {
     if !is_group(node) {
         let left = bytes[..32].try_into().expect("a pair");
@@ -225,12 +228,13 @@ pub enum Verified<'a> {
     },
 }
 
-/// Checks a part with its proof as it comes. After an error nothing follows.
+/// Verifies a part with its proof as it arrives. Nothing follows an error.
 #[derive(Clone, Debug)]
 pub struct Verifier(Walk);
 
 impl Verifier {
-    /// `size` may be a mere claim: with a wrong one, the last group is refused.
+    // The size fixes the shape of the tree and the length of its last group.
+    /// `size` may be an unproven claim: with a wrong one, the last group is refused.
     pub fn new(
         what: What,
         root: [u8; 32],
@@ -240,8 +244,8 @@ impl Verifier {
         Walk::new(what, root, size, groups).map(Self)
     }
 
-    /// Takes what came, which ends where a group or a pair ends, and hands each
-    /// step to `take`: of hashes alone, a group without its bytes.
+    /// Takes bytes that end where a group or a pair ends, and hands each verified step to
+    /// `take`. Of hashes alone, a group comes without bytes.
     pub fn feed(
         &mut self,
         mut bytes: &[u8],
@@ -270,8 +274,8 @@ impl Verifier {
         if bytes.is_empty() { Ok(()) } else { Err(ProofError::Excess) }
     }
 
-    /// Takes whole groups that came without a proof, whose hashes are in `hashes`
-    /// from `at` on, and hands each to `take`. Those are verified on the way.
+    /// Takes whole groups that came without a proof (from a web server). Their hashes are
+    /// in `hashes` from `at` on, and are verified on the way.
     pub fn feed_bare(
         &mut self,
         hashes: &dyn DiskFile,
@@ -301,6 +305,8 @@ impl Verifier {
                         return Err(error.into());
                     }
                     Ok(()) if is_right(&node, &pair) => {}
+                    // A pair on disk that does not verify is missing, not the sender's
+                    // fault.
                     _ => return Err(ProofError::NotHere { group }),
                 }
                 walk.descend(&node, &pair);
@@ -309,7 +315,7 @@ impl Verifier {
         if bytes.is_empty() { Ok(()) } else { Err(ProofError::Excess) }
     }
 
-    /// Whether all that was asked for came.
+    /// Whether everything that was requested has arrived.
     pub fn is_through(&self) -> bool {
         self.0.ahead.is_empty()
     }
@@ -326,8 +332,10 @@ pub struct Source<'a> {
     pub hashes_at: u64,
 }
 
-/// Makes a part with its proof, a piece at a time. What is on disk is verified
-/// first: nobody is ever served bytes that rotted.
+// A disk may rot and a user may edit a shared file. An unverified byte would get this node
+// banned by an honest receiver, since the receiver verifies too.
+/// Makes a part with its proof, a piece at a time. Bytes from disk are verified first, so
+/// no peer is ever served bytes that rotted.
 #[derive(Clone, Debug)]
 pub struct Encoder(Walk);
 

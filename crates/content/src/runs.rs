@@ -1,6 +1,6 @@
-//! A set of numbers, kept as its runs: what it takes in memory follows from how
-//! scattered it is, never from how large the numbers are. Sizes are what peers
-//! say, and a bit for each group of 2^50 bytes would be 8 GiB.
+//! A set of numbers, kept as runs: its memory follows from how scattered the set is, never
+//! from how large the numbers are. Sizes are claims of peers, and one bit for each group of
+//! 2^50 bytes would take 8 GiB.
 
 use std::{collections::BTreeMap, ops::Range};
 
@@ -10,7 +10,7 @@ use crate::varint;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Runs {
     len: u64,
-    /// Where each run begins, and where it ends; apart.
+    /// The start of each run and its end. Runs do not touch.
     runs: BTreeMap<u64, u64>,
 }
 
@@ -59,7 +59,8 @@ impl Runs {
             return;
         }
         let (mut start, mut end) = (range.start, range.end);
-        // Those that touch it become one with it.
+        // Runs that touch become one, so that one set has one form and comparing two sets
+        // is cheap.
         while let Some((from, upto)) = self.before(end).filter(|(_, upto)| *upto >= start) {
             self.runs.remove(&from);
             (start, end) = (start.min(from), end.max(upto));

@@ -1,13 +1,13 @@
-//! A resource that is here in part: its bytes, its hashes, and which groups
+//! A store that holds a resource in part: its bytes, its hashes, and the map of groups that
 //! are here.
 //!
-//! A file, or the files of a directory one behind the other. What always holds:
-//! a group is believed after a restart only if its bytes and the hashes above it
-//! were synced, so that a crash at any point leaves groups that verify and loses
-//! only what came since the last sync. The map of groups is kept twice and
-//! written in turn, each under a hash: a torn one is not believed. Bytes leave
-//! only by [`Reader`] and [`Encoder`], which verify each group that they read.
-//! Sizes may be mere claims: none of them makes memory or a file.
+//! The files of a directory lie one behind the other. What always holds: after a restart, a
+//! group counts only if its bytes and the hashes above it were synced, so a crash at any
+//! point leaves groups that verify and loses only what came since the last sync. The map of
+//! groups is kept twice and written alternately, each copy under a hash: a torn copy is
+//! ignored. Bytes leave only through [`Reader`] and [`Encoder`], which verify each group
+//! that they read. Sizes may be unproven claims: none of them allocates memory or makes a
+//! file.
 
 use std::{
     io,
@@ -36,7 +36,7 @@ pub struct Files {
     pub map: Arc<dyn DiskFile>,
 }
 
-/// A file of a resource: its BLAKE3 root and bytes.
+/// A file of a resource: its BLAKE3 root and its size in bytes.
 pub type Content = ([u8; 32], u64);
 
 /// One file's places among all.
@@ -49,7 +49,7 @@ struct Place {
     first_group: u64,
 }
 
-/// Writers and readers may share it.
+/// May be shared by writers and readers.
 #[derive(Debug)]
 pub struct PartialStore {
     /// Binds the map to its resource.
@@ -57,19 +57,20 @@ pub struct PartialStore {
     places: Vec<Place>,
     groups: u64,
     bytes: u64,
-    /// `None`: only hashes are kept, and a group is here when its hash is.
+    /// `None`: only hashes are kept. A group is here when its hash is.
     data: Option<Arc<dyn DiskFile>>,
     hashes: Arc<dyn DiskFile>,
-    /// `None`: all is here, and stays.
+    /// `None`: everything is here, and stays.
     map: Option<Arc<dyn DiskFile>>,
-    /// What is written, and can be served.
+    /// Groups that are written and can be served.
     here: Mutex<Runs>,
-    /// What was synced, under the map's newest number.
+    /// Groups that were synced, with the sequence number of the newest map.
     synced: Mutex<(u64, Runs)>,
 }
 
 impl PartialStore {
-    /// Opens what an earlier life left, or begins anew. `key` names the resource.
+    /// Opens the store that an earlier run left, or begins a new one. `key` names the
+    /// resource.
     pub fn open(
         key: [u8; 32],
         contents: impl IntoIterator<Item = Content>,
@@ -92,7 +93,7 @@ impl PartialStore {
         Ok(store)
     }
 
-    /// All is here: files that were hashed where they are.
+    /// Everything is here: files of a user, hashed where they are.
     pub fn whole(
         key: [u8; 32],
         contents: impl IntoIterator<Item = Content>,
@@ -134,12 +135,12 @@ impl PartialStore {
         lock(&self.here).clone()
     }
 
-    /// The groups that a crash leaves.
+    /// The groups that survive a crash.
     pub fn synced(&self) -> Runs {
         lock(&self.synced).1.clone()
     }
 
-    /// All of it was written where it is, with its hashes.
+    /// Everything was written in place, with its hashes.
     pub fn all_is_here(&self) {
         *lock(&self.here) = Runs::all(self.groups);
     }
@@ -158,12 +159,13 @@ impl PartialStore {
         lock(&self.here).has_all(self.row(part))
     }
 
-    /// Whether its files are ours to write: not those of a user, shared where they are.
+    /// Whether this node may write its files. It may not write files that a user shares
+    /// where they are.
     pub fn is_ours(&self) -> bool {
         self.map.is_some()
     }
 
-    /// These groups are not here any more: their bytes have changed on disk.
+    /// These groups are no longer here: their bytes have changed on disk.
     pub fn lose(&self, part: &Part) {
         lock(&self.here).remove(self.row(part));
     }
@@ -181,7 +183,7 @@ impl PartialStore {
         pieces
     }
 
-    /// Checks a part of this resource that is about to come.
+    /// A verifier for a part that is about to arrive.
     pub fn verifier(&self, part: &Part) -> Result<Verifier, ProofError> {
         let place = self.place(part);
         Verifier::new(self.what(), place.root, place.size, part.groups.clone())
@@ -197,6 +199,8 @@ impl PartialStore {
                     data.write_at(place.data_at + group * GROUP_BYTES, bytes)?;
                 }
                 let group = place.first_group + group;
+                // Marked after the write: a reader on another thread must never find a
+                // marked group unwritten.
                 lock(&self.here).insert(group..group + 1);
                 Ok(())
             }
@@ -220,11 +224,15 @@ impl PartialStore {
         Ok(count)
     }
 
-    /// Makes all that was written last: bytes and hashes first, then the map.
+    // The map last. Written first, it would after a crash name groups whose bytes were
+    // lost. The older of the two maps is overwritten, so that a torn write leaves the newer
+    // one.
+    /// Makes everything written so far durable: bytes and hashes first, then the map.
     pub fn sync(&self) -> io::Result<()> {
         let Some(map) = &self.map else { return Ok(()) };
         let mut synced = lock(&self.synced);
         let here = self.here();
+        // The caller syncs every second: a store that nothing came to costs no fsync.
         if here == synced.1 {
             return Ok(());
         }
@@ -245,7 +253,7 @@ impl PartialStore {
         self.give(self.what(), part)
     }
 
-    /// What gives a part that is here.
+    /// An encoder for a part that is here.
     fn give(&self, what: What, part: &Part) -> Result<Encoder, ProofError> {
         let here = self.prefix(part);
         if part.groups.start + here < part.groups.end {

@@ -1,9 +1,12 @@
-//! The swarm as a value: what to ask whom next, whom to serve, what to say.
+//! The swarm as one value: whom to ask for which piece, whom to serve, what to announce.
 //!
-//! Owns: for each resource, which pieces are here, who has which, what is asked
-//! of whom and who waits for what. What always holds: a piece is asked of one
-//! source at a time; what a peer says takes bounded memory; the same inputs
-//! with the same seed give the same effects. `docs/content.md` has the ideas.
+//! Owns, for each resource: the pieces that are here, the pieces of each peer, the open
+//! requests, and the requests of peers that wait. It decides in the field's terms: the
+//! piece picker (rarest first), choking, request windows, the upload queue.
+//!
+//! What always holds: a piece is requested from one source at a time; a peer's messages
+//! take bounded memory; the same inputs with the same seed give the same effects.
+//! `docs/content.md` has the ideas, ADR 15 the reasons.
 
 mod bucket;
 mod choke;
@@ -33,22 +36,24 @@ use transfer::Transfer;
 use crate::Bits;
 
 #[derive(Clone, Debug)]
+// A handed-in seed and handed-in time, so that a run can be repeated in virtual time (ADR
+// 15).
 pub struct Config {
     pub me: PeerId,
-    /// All the chance there is in the swarm's choices.
+    /// The only source of randomness in the swarm's decisions.
     pub seed: u64,
-    /// Over all resources.
+    /// Limits over all resources together.
     pub rates: Rates,
 }
 
-/// All that this node fetches and serves.
+/// All resources that this node fetches and serves.
 #[derive(Debug)]
 pub struct Swarm {
     transfers: BTreeMap<Resource, Transfer>,
     common: Common,
 }
 
-/// What all transfers share.
+/// State that all transfers share.
 #[derive(Debug)]
 pub(crate) struct Common {
     pub me: PeerId,
@@ -70,13 +75,13 @@ impl Swarm {
         Self { transfers: BTreeMap::new(), common }
     }
 
-    /// The pieces that are here and that peers are told of, if the resource is open.
+    /// The pieces that are here and announced to peers, if the resource is open.
     pub fn have(&self, resource: Resource) -> Option<&Bits> {
         Some(&self.transfers.get(&resource)?.have)
     }
 
-    /// One thing happened. What is known of no resource here changes nothing:
-    /// it may have been closed while the news was under way.
+    /// Takes one input. An input for a resource that is not open is dropped: the resource
+    /// may have been closed while the input was on its way.
     pub fn step(&mut self, now: Time, input: Input, effects: &mut Vec<Effect>) {
         let common = &mut self.common;
         let mut only = None;

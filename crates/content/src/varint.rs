@@ -1,4 +1,4 @@
-//! Unsigned LEB128, shortest form only: one number has one encoding.
+//! Unsigned LEB128, in the shortest form only: one number has one encoding.
 
 /// Appends a number.
 pub(crate) fn put(out: &mut Vec<u8>, mut number: u64) {
@@ -18,6 +18,8 @@ pub(crate) fn take(bytes: &mut &[u8]) -> Option<u64> {
         let part = u64::from(byte & 0x7f);
         number |= part.checked_shl(shift).filter(|shifted| shifted >> shift == part)?;
         if byte & 0x80 == 0 {
+            // A last byte of zero adds nothing: it would be a second encoding of the same
+            // number.
             let shortest = *byte != 0 || shift == 0;
             return shortest.then_some(number);
         }

@@ -1,8 +1,7 @@
 //! Node certificates: an organisation's word that a node is its own.
 //!
-//! Owns the profile (`docs/wire.md`), reading it and issuing by it. What always
-//! holds: a [`NodeCertificate`] keeps the profile; no two encodings say
-//! the same.
+//! Owns the profile (`docs/wire.md`): reading it, and issuing by it. What always holds: a
+//! [`NodeCertificate`] keeps the profile; no two encodings say the same.
 
 mod profile;
 #[cfg(test)]
@@ -15,13 +14,15 @@ use alloy_primitives::B256;
 
 use crate::{PeerId, PublicKey, SecretKey};
 
+// It is read from peers that are not admitted yet, within a proof of at most 2 KiB. There
+// are no chains of certificates, so one fits easily.
 /// The longest certificate, bytes of DER.
 pub const CERTIFICATE_BYTES_MAX: usize = 1024;
 
-/// What a node may be within its organisation.
+/// The role of a node in its organisation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
-    /// Follows, serves and relays.
+    /// Follows the chain, serves and relays.
     Full,
     /// May validate, if the chain names it.
     Validator,
@@ -53,8 +54,10 @@ impl FromStr for Role {
     }
 }
 
-/// A certificate's serial number (RFC 5280, 4.1.2.2): 1 to 20 bytes, positive,
-/// unique within an organisation. Right-aligned.
+// Right-aligned to one width, so that a serial has one form and revocations are compared as
+// bytes.
+/// A certificate's serial number (RFC 5280, 4.1.2.2): 1 to 20 bytes, positive, unique
+/// within an organisation.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Serial(pub [u8; 20]);
 
@@ -112,13 +115,14 @@ pub enum CertificateError {
     Key { named: PeerId, key: PeerId },
 }
 
-/// What a node certificate says.
+/// The content of a node certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claims {
-    /// The network it is for.
+    /// The network that it is for.
     pub genesis: B256,
     pub organisation: u32,
-    /// Whose it is: the subject's key is this peer's identity key.
+    /// The node: the subject's key is this peer's identity key, so the handshake proves
+    /// that the holder has it.
     pub peer: PeerId,
     pub role: Role,
     pub serial: Serial,
@@ -128,18 +132,20 @@ pub struct Claims {
 }
 
 impl Claims {
-    /// The bytes that a CA key signs, wherever that key is; then
+    // A CA key may be on a machine without a network: what is to be signed can be carried
+    // there.
+    /// The bytes that a CA key signs, wherever that key is. Then:
     /// [`NodeCertificate::assemble`].
     ///
     /// # Errors
-    /// A serial number or times that X.509 cannot say.
+    /// A serial number or times that X.509 cannot express.
     pub fn to_be_signed(&self) -> Result<Vec<u8>, CertificateError> {
         profile::to_be_signed(self)
     }
 }
 
-/// A node certificate that keeps the profile. Whether it counts is for the
-/// chain to say (`trefoil_types::Admission`).
+/// A node certificate that keeps the profile. Whether it counts is decided by the chain
+/// (`trefoil_types::Admission`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeCertificate {
     claims: Claims,
@@ -148,7 +154,7 @@ pub struct NodeCertificate {
     signature: [u8; 64],
 }
 
-/// A certificate is read for what it says.
+/// A certificate is read as its claims.
 impl Deref for NodeCertificate {
     type Target = Claims;
 
@@ -158,10 +164,10 @@ impl Deref for NodeCertificate {
 }
 
 impl NodeCertificate {
-    /// Reads a certificate. Says nothing about who signed it.
+    /// Reads a certificate. Its signature is not verified.
     ///
     /// # Errors
-    /// The first way in which it does not keep the profile.
+    /// The first rule of the profile that it breaks.
     pub fn decode(der: &[u8]) -> Result<Self, CertificateError> {
         profile::decode(der)
     }
@@ -176,11 +182,11 @@ impl NodeCertificate {
         Self::assemble(&signed, &signature)
     }
 
-    /// A certificate of what was signed elsewhere (by a command, a token) and
-    /// its Ed25519 signature. [`Self::is_signed_by`] tells whether it is one.
+    /// A certificate from claims that were signed elsewhere (by a command, a token) and the
+    /// Ed25519 signature. [`Self::is_signed_by`] tells whether the signature is right.
     ///
     /// # Errors
-    /// When `signed` does not keep the profile.
+    /// `signed` does not keep the profile.
     pub fn assemble(signed: &[u8], signature: &[u8; 64]) -> Result<Self, CertificateError> {
         Self::decode(&profile::join(signed, signature))
     }

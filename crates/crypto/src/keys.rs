@@ -8,22 +8,25 @@ use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-/// What a signature is for. The name enters the signed bytes.
+// Attack: a signature made for one purpose is shown as another. A vote must never be a peer
+// record, and a vote of a test network never one of the main network.
+/// The purpose of a signature. Its tag enters the signed bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Domain {
     /// A consensus prevote or precommit.
     Vote,
     /// A consensus proposal.
     Proposal,
-    /// The static key of a `/trefoil/clear/1` key exchange. It belongs to no
-    /// network (zero): the hello that follows names one, so that a peer of
-    /// another can be told of the difference.
+    /// The static key of a `/trefoil/clear/1` key exchange. It belongs to no network
+    /// (zero): the hello that follows names one, so that a peer of another network can be
+    /// told the difference.
     ClearKey,
-    /// Where a node says it can be reached.
+    /// The addresses at which a node says that it can be reached.
     PeerRecord,
 }
 
 impl Domain {
+    // Each ends with a zero byte, so that no tag is the beginning of another.
     const fn tag(self) -> &'static [u8] {
         match self {
             Self::Vote => b"trefoil/vote/1\0",
@@ -39,7 +42,7 @@ impl Domain {
     }
 }
 
-/// Why bytes are not a key.
+/// Why bytes are no key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
     #[error("a public key is 32 bytes of hex, got {0:?}")]
@@ -74,8 +77,9 @@ impl SecretKey {
         Signature(self.0.sign(&domain.preimage(network, message)).to_bytes())
     }
 
-    /// Signs what another standard defines: X.509's DER, which begins like no
-    /// domain of ours.
+    // X.509 has no domains. The DER of a certificate begins with 0x30 and every tag of ours
+    // with "trefoil/", so neither can pass for the other.
+    /// Signs bytes that another standard defines: the DER of X.509.
     pub(crate) fn sign_plain(&self, message: &[u8]) -> [u8; 64] {
         self.0.sign(message).to_bytes()
     }
@@ -83,12 +87,15 @@ impl SecretKey {
 
 impl fmt::Debug for SecretKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Never the secret: debug output ends in logs.
         write!(f, "SecretKey(of {})", self.public())
     }
 }
 
-/// An Ed25519 public key, 32 bytes, not checked to be a point until it is used.
-/// It is a validator's name in consensus.
+// Unchecked: decompressing a point costs much more than decoding a vote, and most keys are
+// only compared.
+/// An Ed25519 public key, 32 bytes, not checked to be a point until it is used. It names a
+/// validator in consensus.
 #[derive(
     Clone,
     Copy,
@@ -107,6 +114,8 @@ impl fmt::Debug for SecretKey {
 pub struct PublicKey(pub B256);
 
 impl PublicKey {
+    // Lenient checks differ between libraries (cofactor, small order, non-canonical
+    // encodings). Two nodes that disagree about one signature have split.
     /// Strict verification; `false` for a key that is no point or of small order.
     pub fn verify(
         &self,
@@ -130,6 +139,8 @@ impl PublicKey {
         })
     }
 
+    // A signature by a key of small order can be right for many messages: it proves
+    // nothing.
     /// Whether the bytes are a usable key.
     ///
     /// # Errors
@@ -198,7 +209,7 @@ pub struct PeerId(pub PublicKey);
 const PEER_ID_PREFIX: [u8; 6] = [0x00, 0x24, 0x08, 0x01, 0x12, 0x20];
 
 impl PeerId {
-    /// The peer id's multihash bytes, as libp2p has them.
+    /// The multihash of the peer id, as in libp2p.
     pub fn multihash(&self) -> [u8; 38] {
         let mut bytes = [0; 38];
         bytes[..6].copy_from_slice(&PEER_ID_PREFIX);
@@ -206,9 +217,10 @@ impl PeerId {
         bytes
     }
 
-    /// The peer whose identity multihash is `bytes`; `None` if it is not an
-    /// Ed25519 identity.
+    /// The peer with this identity multihash. `None`: it is no Ed25519 identity.
     pub fn from_multihash(bytes: &[u8]) -> Option<Self> {
+        // Other key types and hashed ids are refused: the id must be the key itself, since
+        // a peer is verified with it.
         let key: [u8; 32] = bytes.strip_prefix(&PEER_ID_PREFIX)?.try_into().ok()?;
         Some(Self(PublicKey(B256::from(key))))
     }

@@ -1,10 +1,12 @@
 //! Hashes, keys, signatures with domain separation, and node certificates.
 //!
-//! Owns every secret-key operation outside TLS. What always holds: a signature
-//! is made and checked under a [`Domain`] and a network id (the genesis hash),
-//! so that bytes signed for one purpose or network mean nothing in another;
-//! verification is strict (RFC 8032 with small-order and non-canonical keys
-//! refused).
+//! Owns every secret-key operation outside TLS. What always holds: a signature is made and
+//! checked under a [`Domain`] and a network id (the genesis hash), so that bytes signed for
+//! one purpose or network mean nothing in another; verification is strict (RFC 8032, with
+//! small-order and non-canonical keys refused).
+//!
+//! What it must never know: votes, blocks, members or files. It signs bytes; whether a
+//! signer counts is decided elsewhere.
 
 mod certificate;
 mod keys;

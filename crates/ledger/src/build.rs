@@ -1,7 +1,7 @@
-//! Builds a block from transactions on offer.
+//! Builds a block from offered transactions.
 //!
-//! What always holds: a transaction that is refused leaves no trace; the block
-//! is executed while it is built, once, and that outcome is the one committed.
+//! What always holds: a transaction that is refused leaves no trace; the block is executed
+//! while it is built, once, and that outcome is the one committed.
 
 use revm::context::result::InvalidTransaction;
 use trefoil_types::{B256, Header, RecoveredBlock, Transaction, limits};
@@ -14,27 +14,30 @@ use crate::{
     run::BlockRun,
 };
 
-/// The least gas that a transaction takes (yellow paper, G_transaction).
+// With less room no transaction can follow, so looking at more of them is wasted.
+/// The least gas of a transaction (yellow paper, G_transaction).
 const TX_GAS_MIN: u64 = 21_000;
 
-/// So many transactions in a row that find no room end a block: the next one
-/// will hardly find any either.
+// Attack, or bad luck: a mempool full of transactions that do not fit would be walked
+// through to its end at every block, while the round's time runs.
+/// This many transactions in a row that find no room end a block: the next one will hardly
+/// fit either.
 const NO_ROOM_MAX: usize = 64;
 
-/// A built block with its effect.
+/// A built block, with its effect.
 #[derive(Debug)]
 pub struct Built {
     pub block: RecoveredBlock,
     pub executed: Executed,
-    /// The transactions looked at that stayed out.
+    /// Transactions that were tried and left out.
     pub refused: Vec<(B256, Refusal)>,
 }
 
-/// Builds the block after `parent` from `txs` in their order, until it is full;
-/// `state_root` completes a diff and gives the root of the parent's state with it.
+/// Builds the block after `parent` from `txs`, in their order, until it is full.
+/// `state_root` completes a diff and returns the root of the parent's state with it.
 ///
 /// # Errors
-/// Only when the state cannot be read.
+/// The state cannot be read.
 pub fn build<S: StateReader>(
     parent: &Parent<'_, S>,
     draft: Draft,
@@ -56,8 +59,8 @@ pub fn build<S: StateReader>(
     Ok(Built { block, executed, refused: filled.refused })
 }
 
-/// A system contract of a network of ours cannot break a rule: genesis sets
-/// them all, and no transaction can change them.
+/// A system contract cannot break a rule on Trefoil's networks: genesis sets them all, and
+/// no transaction can change them.
 fn broken(fault: Fault) -> LedgerError {
     match fault {
         Fault::Ledger(error) => error,
@@ -85,6 +88,7 @@ fn fill<S: StateReader>(
         && no_room < NO_ROOM_MAX
     {
         let Some(tx) = txs.next() else { break };
+        // Size before execution: a transaction that does not fit must not cost its gas.
         let len = tx_bytes(&tx);
         if empty + bytes + len > limits::BLOCK_BYTES_MAX {
             filled.refused.push((*tx.tx_hash(), Refusal::NotNow));
@@ -107,7 +111,9 @@ fn fill<S: StateReader>(
     Ok(filled)
 }
 
-/// What becomes of a transaction that could not follow.
+// A nonce gap closes and the base fee falls: such transactions stay in the mempool. One
+// that asks for more gas than a whole block has never fits.
+/// Whether a refused transaction may be valid later.
 fn refusal(fault: TxFault, gas_limit: u64) -> Refusal {
     match fault {
         TxFault::NoRoom { gas, .. } if gas <= gas_limit => Refusal::NotNow,

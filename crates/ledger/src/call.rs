@@ -1,8 +1,8 @@
-//! Read-only calls for the RPC: what a transaction would do on some block's
+//! Read-only calls for the RPC: the effect that a transaction would have on a block's
 //! state, without the transaction being signed or kept.
 //!
-//! What always holds: nothing here changes the chain, and the answers are
-//! those that geth gives (the texts too, since wallets match on them).
+//! What always holds: nothing here changes the chain, and the answers are those of geth
+//! (the texts too, since wallets match on them).
 
 use alloy_primitives::{Bytes, Log};
 use alloy_rpc_types_eth::{AccessList, BlockOverrides, TransactionRequest, state::StateOverride};
@@ -12,7 +12,7 @@ use trefoil_types::{Attached, ChainSpec, Header, Height};
 
 use crate::{Draft, Governed, LedgerError, Rules, Snapshot, StateAt, header, simulate::Simulation};
 
-/// Where a call is run: in the context of a block, on a state.
+/// The place where a call is run: the context of a block, and a state.
 #[derive(Debug)]
 pub struct CallSite<'a> {
     spec: &'a ChainSpec,
@@ -22,12 +22,13 @@ pub struct CallSite<'a> {
     header: Header,
 }
 
-/// What a caller may pretend, and how much gas a call may take.
+/// The caller's overrides, and the gas that a call may take.
 #[derive(Clone, Debug, Default)]
 pub struct CallOptions {
     pub state: Option<StateOverride>,
     pub block: Option<BlockOverrides>,
-    /// Gas that no call may exceed, also the default gas. 0: no cap.
+    // A call costs the caller nothing, so its work must be bounded.
+    /// The most gas of a call, and its default gas. 0: no cap.
     pub gas_cap: u64,
 }
 
@@ -83,9 +84,9 @@ impl<'a> CallSite<'a> {
         Ok(Self { spec, governed, state: snapshot.state(height)?, header })
     }
 
-    /// On the tip's state, in the context of the block after it ("pending"),
-    /// as far as that is known: its timestamp is taken to be the tip's plus
-    /// one second, its randomness to be the tip's.
+    /// On the tip's state, in the context of the block after it ("pending"), as far as it
+    /// is known. Its timestamp is taken to be the tip's plus one second, its randomness the
+    /// tip's.
     pub fn pending(spec: &'a ChainSpec, snapshot: &Snapshot) -> Result<Self, CallError> {
         let tip = snapshot.tip();
         let draft = Draft {
@@ -100,8 +101,8 @@ impl<'a> CallSite<'a> {
         Ok(Self { spec, governed, state: snapshot.state(tip.number)?, header })
     }
 
-    /// `eth_call`. The nonce is not looked at; without a fee none is charged;
-    /// without `to` the input is run as init code.
+    /// `eth_call`. The nonce is not checked; without a fee none is charged; without `to`
+    /// the input is run as init code.
     pub fn call(
         &self,
         request: &TransactionRequest,

@@ -1,5 +1,5 @@
-//! Making a generation durable: one transaction of the database, written by a
-//! worker while the chain goes on in memory.
+//! Checkpoints: a generation made durable in one database transaction, written by a worker
+//! while the chain goes on in memory.
 
 use std::sync::Arc;
 
@@ -13,16 +13,18 @@ use crate::{
     store::{Base, Batch, FORMAT, Store, Table},
 };
 
-/// Of so many of the newest blocks the trie stays readable, so that their
-/// state can be proven.
+// A proof of an older block undoes the trie block by block, and each of these rows is kept
+// and read: 128 rows at most (ADR 8). geth, too, keeps the tries of 128 blocks.
+/// The number of newest blocks whose trie stays readable, so that their state can be
+/// proven.
 pub const PROOFS_WINDOW: u64 = 128;
 
-/// The most blocks whose history one checkpoint drops, so that a node that
-/// turns from archive to window does so little by little.
+/// The most blocks whose history one checkpoint drops: a node that changes from archive to
+/// window prunes little by little.
 const PRUNE_MAX: usize = 4_096;
 
-/// A part of the ledger's memory to be made durable by a worker. `run` may
-/// take long and needs no lock on the ledger; hand the result back with
+/// A part of the ledger's memory, to be made durable by a worker. `run` may take long and
+/// needs no lock on the ledger. Hand the result back with
 /// [`Ledger::checkpointed`](crate::Ledger::checkpointed).
 #[derive(Debug)]
 pub struct Checkpoint {
@@ -55,13 +57,15 @@ impl Checkpoint {
             put_block(&mut batch, &committed.block, &committed.receipts);
             put_history(&mut batch, *height, committed);
         }
+        // In the same transaction: after a crash, history and the window that it claims
+        // still agree.
         self.prune(&mut batch)?;
         batch.put(Table::Meta, "tip", codec::height_key(self.height));
         self.store.write(batch)?;
         Ok(CheckpointDone { height: self.height, base: Arc::new(self.store.base()?) })
     }
 
-    /// Drops what the history window and the proofs' window have left behind.
+    /// Drops rows that are older than the history window or the proofs' window.
     fn prune(&self, batch: &mut Batch) -> Result<(), LedgerError> {
         let up_to = |window| codec::height_key(self.height.saturating_sub(window));
         let (first, last) = (codec::height_key(0), up_to(PROOFS_WINDOW));
@@ -82,8 +86,8 @@ impl Checkpoint {
     }
 }
 
-/// What founds a database: the genesis block, which chain it is, and who
-/// validates first.
+/// Founds a database: the genesis block, the chain that it belongs to, and the first
+/// validators.
 pub(crate) fn found(
     store: &Store,
     genesis: Committed,
@@ -94,7 +98,8 @@ pub(crate) fn found(
     batch.put(Table::Meta, "genesis", genesis.block.hash.to_vec());
     batch.put(Table::Meta, "tip", codec::height_key(0));
     put_block(&mut batch, &genesis.block, &genesis.receipts);
-    // Nobody asks for the state before genesis.
+    // There is no state before genesis, so there is nothing to undo. The empty rows say
+    // that history begins here.
     batch.put(Table::Changed, codec::height_key(0), Bytes::new());
     batch.put(Table::Undo, codec::height_key(0), Bytes::new());
     let mut generation = Generation::default();
@@ -104,7 +109,7 @@ pub(crate) fn found(
     store.write(batch)
 }
 
-/// The newest state, and what later blocks may say of earlier ones.
+/// The newest state, and what later blocks may change of earlier ones (certificates).
 fn put_newest(batch: &mut Batch, generation: &Generation) {
     for (address, account) in &generation.accounts {
         match account {
@@ -142,7 +147,7 @@ fn put_newest(batch: &mut Batch, generation: &Generation) {
     }
 }
 
-/// What never changes: the block, its receipts, and the ways to find them.
+/// What never changes: the block, its receipts, and the indexes to find them.
 pub(crate) fn put_block(batch: &mut Batch, block: &RecoveredBlock, receipts: &[Receipt]) {
     let height = block.header.number;
     let key = codec::height_key(height);
@@ -160,7 +165,7 @@ pub(crate) fn put_block(batch: &mut Batch, block: &RecoveredBlock, receipts: &[R
     }
 }
 
-/// What the block's state changes were before it.
+/// The values that the block's changes replaced.
 fn put_history(batch: &mut Batch, height: Height, committed: &Committed) {
     for (address, change) in &committed.diff.accounts {
         let key = codec::history_key(address.as_slice(), height);

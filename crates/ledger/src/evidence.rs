@@ -1,19 +1,21 @@
 //! Whether the block after the tip may convict a validator.
 //!
-//! What always holds: the answer follows from the chain up to the tip alone, so
-//! every node gives the same of a block; a validator is convicted once.
+//! What always holds: the answer follows from the chain up to the tip alone, so every node
+//! gives the same for a block; a validator is convicted once.
 
 use trefoil_types::{Evidence, EvidenceError, PublicKey, RecoveredBlock};
 
 use crate::{BlockError, Ledger, governance, ledger::readable};
 
 impl Ledger {
+    // The cheap checks first: evidence that is old, early or against a convicted key is
+    // dropped before its two signatures are verified.
     /// Whether the block after the tip may carry this evidence.
     ///
     /// # Errors
-    /// Why not. [`EvidenceError::Stranger`] and [`EvidenceError::Signature`] are the
-    /// misdeed of whoever hands it on; for the others he need only be ahead of this
-    /// node or behind it.
+    /// Why not. [`EvidenceError::Stranger`] and [`EvidenceError::Signature`] are an offence
+    /// of the peer that sent it. For the others, the peer need only be ahead of this node
+    /// or behind it.
     ///
     /// # Panics
     /// If the disk fails.
@@ -25,8 +27,7 @@ impl Ledger {
         evidence.verify(&set, &self.genesis_hash())
     }
 
-    /// As [`Ledger::check_evidence`], for evidence that was found good once: whether
-    /// it is still of use.
+    /// Whether evidence that was verified before is still of use.
     ///
     /// # Errors
     /// It is too old by now, or its validator was convicted.
@@ -43,6 +44,8 @@ impl Ledger {
             return Err(EvidenceError::TooOld { height, next, max });
         }
         let validator = evidence.validator();
+        // By key and not by height: a conviction is for ever, so more evidence against the
+        // key has no effect, and blocks must not carry it again and again.
         if self.is_convicted(&validator) {
             return Err(EvidenceError::Convicted(validator));
         }

@@ -1,9 +1,9 @@
-//! The seam to revm: state is read through a [`StateReader`], what has changed
-//! leaves as a [`StateDiff`].
+//! The border to revm: state is read through a [`StateReader`]; changes leave as a
+//! [`StateDiff`].
 //!
-//! What always holds: a whole block runs in one revm journal, which reads each
-//! account and slot from the state at most once; the values read are kept here
-//! and are the `before` of the diff.
+//! What always holds: a whole block runs in one revm journal, which reads each account and
+//! slot from the state at most once. The values read are kept here, and are the `before` of
+//! the diff.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -44,7 +44,7 @@ impl std::error::Error for ReadError {}
 
 impl revm::database_interface::DBErrorMarker for ReadError {}
 
-/// revm's database: a state, and what has been read of it.
+/// revm's database: a state, and everything that was read of it.
 #[derive(Debug)]
 pub(crate) struct Reads<'a, S> {
     state: &'a S,
@@ -99,11 +99,12 @@ fn bytecode<S: StateReader>(state: &S, hash: B256) -> Result<Bytecode, ReadError
     let code = state.code(&hash).map_err(ReadError)?;
     let code = code.ok_or_else(|| LedgerError::Storage(format!("no code of hash {hash}")));
     let code = code.map_err(ReadError)?;
-    // Code that begins like a delegation and is none (from a genesis) runs as it stands.
+    // Code of a genesis may begin like a delegation (EIP-7702) and be none: it runs as it
+    // stands.
     Ok(Bytecode::new_raw_checked(code.clone()).unwrap_or_else(|_| Bytecode::new_legacy(code)))
 }
 
-/// A state as revm's tracers look at it.
+/// A state as revm's tracers read it.
 #[derive(Debug)]
 pub(crate) struct StateRef<'a, S>(pub(crate) &'a S);
 
@@ -133,8 +134,11 @@ pub(crate) type EvmFault = EVMError<ReadError>;
 
 type Instructions<'a, S> = EthInstructions<EthInterpreter, Ctx<'a, S>>;
 
-/// revm, with Ethereum's rule that no contract is created where storage is
-/// (EIP-7610), which revm itself does not know. `I` may look on as it runs.
+// Such an account can only come from a genesis, and its address would have to be hit by a
+// hash. The official vectors demand the rule, and a client without it could split from
+// others.
+/// revm with Ethereum's rule that no contract is created where storage is (EIP-7610), which
+/// revm does not have. `I` may observe the run.
 pub(crate) struct Machine<'a, S: StateReader, I = ()>(
     Evm<Ctx<'a, S>, I, Instructions<'a, S>, Precompiles, EthFrame<EthInterpreter>>,
 );
@@ -161,7 +165,7 @@ impl<'a, S: StateReader> Machine<'a, S> {
 }
 
 impl<'a, S: StateReader, I> Machine<'a, S, I> {
-    /// Runs a transaction on top of those before it. An error changes nothing.
+    /// Runs a transaction after those before it. An error changes nothing.
     pub(crate) fn transact(&mut self, tx: TxEnv) -> Result<ExecutionResult, EvmFault> {
         self.0.ctx.tx = tx;
         MainnetHandler::default().run(self)
@@ -173,7 +177,7 @@ impl<'a, S: StateReader, I> Machine<'a, S, I> {
         MainnetHandler::default().run_system_call(self)
     }
 
-    /// As [`Machine::transact`], with the inspector looking on.
+    /// As [`Machine::transact`], observed by the inspector.
     pub(crate) fn inspect(&mut self, tx: TxEnv) -> Result<ExecutionResult, EvmFault>
     where
         I: Inspector<Ctx<'a, S>>,
@@ -208,15 +212,15 @@ impl<'a, S: StateReader, I> Machine<'a, S, I> {
         Ok(!account.data.info.is_empty_code_hash())
     }
 
-    /// What has changed since the state that is read.
+    /// The changes since the state that is read.
     pub(crate) fn finish(mut self) -> StateDiff {
         let clears = self.0.ctx.cfg.spec.is_enabled_in(SpecId::SPURIOUS_DRAGON);
         let state = self.0.ctx.journaled_state.finalize();
         diff(state, &self.0.ctx.journaled_state.database, clears)
     }
 
-    /// The address that this frame would create although the state has storage
-    /// there, with no nonce or code that would betray it to revm.
+    /// The address that this frame would create although the state has storage there. The
+    /// account has no nonce and no code, so revm does not notice.
     fn storage_only(&mut self, init: &FrameInit) -> Result<Option<Address>, ReadError> {
         let FrameInput::Create(inputs) = &init.frame_input else { return Ok(None) };
         let Journal { database, inner } = &mut self.0.ctx.journaled_state;
@@ -277,7 +281,8 @@ impl<'a, S: StateReader, I> EvmTr for Machine<'a, S, I> {
         init: FrameInit,
     ) -> Result<FrameInitResult<'_, Self::Frame>, ContextDbError<Self::Context>> {
         let Some(address) = self.storage_only(&init)? else { return self.0.frame_init(init) };
-        // revm refuses to create where the nonce is not zero; show it such a one.
+        // revm refuses to create an account whose nonce is not zero, with all that follows
+        // (gas, the caller's nonce). So it is shown a nonce for the length of this call.
         self.set_nonce(address, 1);
         let refused = match self.0.frame_init(init)? {
             ItemOrResult::Result(refused) => refused,
@@ -329,8 +334,8 @@ impl<'a, S: StateReader, I: Inspector<Ctx<'a, S>>> InspectorEvmTr for Machine<'a
     }
 }
 
-/// What differs between a finished journal and what was read; `clears`: whether
-/// empty accounts that are touched go (EIP-161).
+/// The difference between a finished revm journal and the values that were read. `clears`:
+/// empty accounts that were touched are removed (EIP-161).
 fn diff<S: StateReader>(state: EvmState, reads: &Reads<'_, S>, clears: bool) -> StateDiff {
     let mut codes = BTreeMap::new();
     let changed = state.into_iter().filter_map(|(address, loaded)| {
@@ -358,7 +363,8 @@ fn account_diff<S: StateReader>(
         return None;
     }
     let before = reads.accounts.get(&address).copied().flatten();
-    // A local mark is of the account's last transaction: nothing revived it since.
+    // The local mark belongs to the account's last transaction: nothing has revived it
+    // since.
     let gone = loaded.is_selfdestructed_locally();
     let info = &loaded.info;
     let after = (!(gone || clears && info.is_empty())).then_some(Account {
@@ -372,8 +378,8 @@ fn account_diff<S: StateReader>(
         (before != after).then_some((*slot, (before, after)))
     });
     let storage: BTreeMap<_, _> = slots.collect();
-    // What was there when the block began loses its storage only by a
-    // self-destruct of before EIP-6780.
+    // An account that existed before the block loses its storage only by a self-destruct of
+    // before EIP-6780.
     let wiped = loaded.is_selfdestructed() && before.is_some();
     let same = before == after && storage.is_empty() && !wiped;
     (!same).then_some(AccountDiff { before, after, wiped, storage })

@@ -1,8 +1,8 @@
-//! Executes a block on its parent's state and checks that it keeps every rule.
+//! Executes a block on its parent's state, and checks that it keeps every rule.
 //!
-//! What always holds: networks of ours and Ethereum's fixtures run through the
-//! same [`BlockRun`]; a rule that a block breaks is told apart from a state that
-//! could not be read.
+//! What always holds: Trefoil's networks and Ethereum's fixtures run through the same
+//! [`BlockRun`]; a rule that a block breaks is told apart from a state that could not be
+//! read.
 
 use alloy_eips::eip4895::Withdrawal;
 use alloy_primitives::Bytes;
@@ -18,6 +18,8 @@ use crate::{
     governance, header,
 };
 
+// An unreadable state must never be held against a block: its proposer would be banned for
+// this node's disk.
 /// Why a block was not executed to its end.
 #[derive(Debug, thiserror::Error)]
 pub enum ExecuteError {
@@ -29,17 +31,17 @@ pub enum ExecuteError {
     Ledger(#[from] LedgerError),
 }
 
-/// The block that a block of ours follows, and what its state demands.
+/// The parent of a block, and the demands of its state.
 #[derive(Debug)]
 pub struct Parent<'a, S> {
     pub spec: &'a ChainSpec,
     pub hash: B256,
     pub header: &'a Header,
-    /// After it.
+    /// The state after it.
     pub state: &'a S,
-    /// What `state` says of the block that follows.
+    /// The demands of `state` on the next block.
     pub governed: &'a Governed,
-    /// Who validated it; `None` if it is genesis.
+    /// The validators of it; `None` at genesis.
     pub validators: Option<&'a ValidatorSet>,
 }
 
@@ -50,9 +52,10 @@ impl<S: StateReader> Parent<'_, S> {
     }
 }
 
-/// Executes a block of ours on the state of its parent and checks all of it
-/// but the state root (which the caller computes from the diff), the signatures
-/// of the parent's certificate, and whether its evidence convicts.
+// Header and size first: they cost nothing, and the execution may cost a full block.
+/// Executes a block on the state of its parent, and checks everything except the state root
+/// (which the caller computes from the diff), the signatures of the parent's certificate,
+/// and whether its evidence convicts.
 pub fn execute<S: StateReader>(
     parent: &Parent<'_, S>,
     block: &RecoveredBlock,
@@ -70,7 +73,7 @@ pub fn execute<S: StateReader>(
     run().map_err(|fault| fault.of(&block.header, block.hash))
 }
 
-/// A block of Ethereum's own, from Paris on.
+/// A block of Ethereum, from Paris on.
 #[derive(Clone, Copy, Debug)]
 pub struct EthereumBlock<'a> {
     pub hash: B256,
@@ -82,8 +85,8 @@ pub struct EthereumBlock<'a> {
     pub bytes: usize,
 }
 
-/// Executes a block of Ethereum's, as [`execute`] does one of ours: the state
-/// root is left to the caller, and so is that there are no ommers.
+/// Executes a block of Ethereum, as [`execute`] does one of Trefoil's. The state root and
+/// the absence of ommers are left to the caller.
 pub fn execute_ethereum<S: StateReader>(
     rules: &Rules,
     parent_hash: B256,
@@ -105,13 +108,13 @@ pub fn execute_ethereum<S: StateReader>(
     run().map_err(|fault| fault.of(header, hash))
 }
 
-/// The length of a body's list items: each transaction as the block's RLP has it.
+/// The bytes of a transaction in a block's RLP.
 pub(crate) fn tx_bytes(tx: &Transaction) -> usize {
     tx.inner().length()
 }
 
-/// The length of a block of ours, bytes: header, transactions, and the empty
-/// lists of ommers and withdrawals.
+/// The bytes of a block: header, transactions, and the empty lists of ommers and
+/// withdrawals.
 pub(crate) fn block_bytes(header: &Header, txs_bytes: usize) -> usize {
     block_bytes_with(header, txs_bytes, &[])
 }

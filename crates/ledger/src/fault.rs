@@ -1,5 +1,5 @@
-//! What a block, or a transaction in it, can do wrong; a state that cannot be read is
-//! no fault of theirs.
+//! Faults of a block or of a transaction in it, told apart from a state that cannot be
+//! read.
 
 use revm::context::result::{EVMError, InvalidTransaction};
 use trefoil_types::{Address, B256, Header};
@@ -9,7 +9,7 @@ use crate::{
     evm::{EvmFault, ReadError},
 };
 
-/// A rule broken, or a state that could not be read.
+/// A broken rule, or a state that could not be read.
 #[derive(Debug)]
 pub(crate) enum Fault {
     Rule(String),
@@ -67,8 +67,8 @@ impl From<EvmFault> for TxFault {
         match fault {
             EVMError::Transaction(invalid) => Self::Invalid(invalid),
             EVMError::Database(error) => Self::Ledger(error.0),
-            // The header fields that revm asks for are always given, and
-            // Ethereum's precompiles never fail for good.
+            // Not the transaction's fault: the header fields that revm asks for are always
+            // given, and Ethereum's precompiles never fail for good.
             other => Self::Ledger(LedgerError::Storage(format!("the EVM gave up: {other}"))),
         }
     }

@@ -1,4 +1,4 @@
-//! The genesis block: what a [`ChainSpec`] founds.
+//! The genesis block that a [`ChainSpec`] founds.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -20,7 +20,7 @@ use crate::{
     trie::{self, NodeKey, NodeReader},
 };
 
-/// The state before genesis.
+/// The empty state before genesis.
 struct Nothing;
 
 impl NodeReader for Nothing {
@@ -47,11 +47,11 @@ impl StateReader for Nothing {
     }
 }
 
-/// The genesis block of a chain with its whole state: the accounts of the
-/// specification, and the governing contract after it was told of the founders.
+/// The genesis block of a chain with its whole state: the accounts of the specification,
+/// and the governing contract after it was told of the founders.
 ///
 /// # Errors
-/// [`LedgerError::Founding`] if the contract refuses the founders.
+/// [`LedgerError::Founding`]: the contract refuses the founders.
 pub(crate) fn genesis(spec: &ChainSpec) -> Result<Committed, LedgerError> {
     let mut diff = state(spec);
     let draft = header(spec, B256::ZERO);
@@ -82,6 +82,8 @@ fn header(spec: &ChainSpec, state_root: B256) -> Header {
         withdrawals_root: Some(EMPTY_WITHDRAWALS),
         gas_limit: spec.gas_limit,
         timestamp: spec.genesis_time,
+        // The state root covers accounts and founders. The rest of the specification is
+        // bound here, so that two networks that differ in anything have two genesis hashes.
         extra_data: spec.hash().into(),
         base_fee_per_gas: Some(spec.base_fee),
         blob_gas_used: Some(0),
@@ -95,6 +97,7 @@ fn header(spec: &ChainSpec, state_root: B256) -> Header {
 fn state(spec: &ChainSpec) -> StateDiff {
     let mut alloc = spec.alloc.clone();
     for (address, account) in system_contracts() {
+        // An account of the specification at such an address counts.
         alloc.entry(address).or_insert(account);
     }
     alloc.extend(governance::contracts(spec));
@@ -119,9 +122,9 @@ fn state(spec: &ChainSpec) -> StateDiff {
     diff
 }
 
-/// The contracts that the rules of Cancun and Prague call, as their EIPs
-/// deploy them. Those of EIP-7002 and EIP-7251 begin with an excess of
-/// 2^256 − 1, which refuses requests until the first system call.
+/// The contracts that the rules of Cancun and Prague call, as their EIPs deploy them. Those
+/// of EIP-7002 and EIP-7251 begin with an excess of 2^256 − 1, which refuses requests until
+/// the first system call.
 fn system_contracts() -> BTreeMap<Address, GenesisAccount> {
     let contract = |code: &Bytes| GenesisAccount {
         nonce: Some(1),

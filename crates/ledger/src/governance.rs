@@ -1,9 +1,9 @@
-//! What the contract that governs a network says to those who run it.
+//! The contract that governs a network, as the node calls and reads it.
 //!
-//! Owns: every call into that contract (founding it, opening a block, reading
-//! its views) and what the views said, as one value. What always holds: a
-//! [`Governed`] follows from the state after one block alone, so it can be read
-//! again at any time, and every node reads the same.
+//! Owns: every call into that contract (founding it, opening a block, reading its views),
+//! and its answers as one value. What always holds: a [`Governed`] follows from the state
+//! after one block alone, so it can be read again at any time, and every node reads the
+//! same (ADR 14).
 
 mod founding;
 mod views;
@@ -29,7 +29,9 @@ sol!("../../contracts/src/IMembership.sol");
 sol!("../../contracts/src/IGovernance.sol");
 sol!("../../contracts/src/IStaking.sol");
 
-/// The slot of the contract's `version`: a block that changes it changes what
+// One slot instead of all views: a quiet block then costs nothing, and a light client asks
+// for the proof of this slot only.
+/// The slot of the contract's `version`: a block that changes it changes the rules that
 /// nodes act on.
 const VERSION_SLOT: U256 = U256::ZERO;
 
@@ -41,31 +43,35 @@ const MAY_SEND: usize = 0;
 /// Permission to deploy contracts.
 const MAY_DEPLOY: usize = 1;
 
-/// What one read of the views may cost. The contract bounds its own lists; this
-/// is far above what they take.
+// Measured for the largest network: 9 million for `organisations()`, 75 million for `found`
+// (`docs/governance.md`). Nobody pays for these calls, so the bound only stops an endless
+// loop.
+/// The gas of one call of the node. The contract bounds its own lists; this is far above
+/// the gas that they take.
 const VIEW_GAS: u64 = 10_000_000_000;
 
-/// What the state after a block demands of the block after it.
+/// The demands of the state after a block on the block after it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Governed {
-    /// Who validates it.
+    /// Its validator set.
     pub validators: ValidatorSet,
-    /// Who may connect; nobody is listed on a public network.
+    /// The members that may connect; empty on a public network.
     pub members: Arc<Members>,
     pub settings: ChainSettings,
-    /// From which height each rule set holds. Votes change it for heights to
-    /// come only, so that it is right of every block of the past.
+    // The contract takes heights at least 100 ahead only, so the newest schedule is right
+    // for every block of the past.
+    /// The height from which each rule set holds.
     pub forks: Forks,
-    /// The first rule set that was voted for and that this program does not know.
+    /// The first voted rule set that this program does not know.
     pub unknown_fork: Option<(Height, String)>,
 }
 
-/// What a network may vote to change of how its blocks are made.
+/// The settings of block production that a network may change by vote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChainSettings {
     /// Gas that one block may use.
     pub gas_limit: u64,
-    /// The base fee never falls below this, in wei; 0: gas is free.
+    /// The base fee never falls below this, wei; 0: gas is free.
     pub min_base_fee: u64,
     /// Whether only accounts on a list may send transactions.
     pub accounts_listed: bool,
@@ -79,7 +85,7 @@ impl ChainSettings {
         self.min_base_fee == 0
     }
 
-    /// What a network begins with.
+    /// The settings at the founding.
     pub fn of_founding(spec: &ChainSpec) -> Self {
         Self {
             gas_limit: spec.gas_limit,
@@ -105,7 +111,7 @@ impl Governed {
         views::read(&mut Contract::new(spec, header, state), spec)
     }
 
-    /// Of [`Self::read`] the validators alone.
+    /// As [`Self::read`], only the validators.
     ///
     /// # Errors
     /// As [`Self::read`].
@@ -117,7 +123,7 @@ impl Governed {
         views::validators(&mut Contract::new(spec, header, state))
     }
 
-    /// As [`Self::read`], if the block that `diff` is of changed what it says.
+    /// As [`Self::read`], if the block of `diff` changed the answers.
     pub(crate) fn read_if_changed<S: StateReader>(
         spec: &ChainSpec,
         header: &Header,
@@ -146,12 +152,12 @@ impl Governed {
     }
 }
 
-/// What an account may do, by its word of permissions.
+/// The permissions of an account, as the contract's word of bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Permissions(U256);
 
 impl Permissions {
-    /// What everyone may where no list is in force.
+    /// The permissions of every account where no list is in force.
     pub const ALL: Self = Self(U256::MAX);
 
     /// Those of `account` in `state`; asked only on networks that list accounts.
@@ -163,7 +169,7 @@ impl Permissions {
         state.storage(&GOVERNING_CONTRACT, keccak256(key).into()).map(Self)
     }
 
-    /// With what needs no permission under these settings.
+    /// Adds the permissions that these settings do not restrict.
     pub(crate) fn under(mut self, settings: &ChainSettings) -> Self {
         if !settings.accounts_listed {
             self.0.set_bit(MAY_SEND, true);
@@ -183,9 +189,11 @@ impl Permissions {
     }
 }
 
-/// The input of the call that opens a block: who of the parent's `validators`
-/// did not sign the certificate that the block binds, and who is convicted by
-/// the evidence that it carries.
+// Both follow from the block alone, so every node makes the same call. A proposer could
+// leave out signatures that it has, down to a quorum; only many such blocks lead to jail
+// (ADR 14).
+/// The input of the call that opens a block: the validators of the parent that did not sign
+/// the certificate that the block binds, and the validators that its evidence convicts.
 pub(crate) fn opening(validators: Option<&ValidatorSet>, attached: &Attached) -> Bytes {
     let signed = |key: &PublicKey| {
         let mut signatures = attached.parent_certificate.iter().flat_map(|c| &c.signatures);
@@ -200,17 +208,18 @@ pub(crate) fn opening(validators: Option<&ValidatorSet>, attached: &Attached) ->
     call.abi_encode().into()
 }
 
-/// The contract on one state, to be called as the node itself calls it.
+/// The contract on one state, called by the node itself.
 struct Contract<'a, S: StateReader>(Machine<'a, S>);
 
 impl<'a, S: StateReader> Contract<'a, S> {
     fn new(spec: &ChainSpec, header: &Header, state: &'a S) -> Self {
-        // Which rules hold makes no difference to code of Cancun.
+        // Fixed, so that an answer never depends on the rule set in force: the contract is
+        // compiled for Cancun, and later rule sets run such code the same way.
         let rules = Rules::of_fork(spec.chain_id, Fork::Cancun);
         Self(Machine::new(state, rules.cfg(), rules.block_env(header)))
     }
 
-    /// What a call returned; `None` if it failed, with why.
+    /// The return data of a call, or why it failed.
     fn call(&mut self, input: Bytes) -> Result<Result<Bytes, String>, LedgerError> {
         let env = TxEnv {
             caller: SYSTEM_ADDRESS,
@@ -234,8 +243,8 @@ impl<'a, S: StateReader> Contract<'a, S> {
     }
 }
 
-/// Whether a validator was convicted of signing twice, by the `state` after the
-/// block with `header`.
+/// Whether a validator was convicted of equivocation, by the `state` after the block with
+/// `header`.
 ///
 /// # Errors
 /// As [`Governed::read`].
@@ -249,7 +258,7 @@ pub(crate) fn is_convicted<S: StateReader>(
     Contract::new(spec, header, state).view(view)
 }
 
-/// Why a call failed, in words if the contract gave some.
+/// Why a call failed, in the contract's words if it gave some.
 pub(crate) fn failure(result: &ExecutionResult) -> String {
     match result {
         ExecutionResult::Revert { output, .. } => {

@@ -1,9 +1,9 @@
-//! What a header must be, given its parent and its body: for networks of ours
-//! and for Ethereum itself (the official fixtures).
+//! The rules of a header, given its parent and its body: for Trefoil's networks and for
+//! Ethereum itself (the official fixtures).
 //!
-//! What always holds: a header of ours has exactly the fields that
-//! [`draft_header`] and [`seal`] give it; so building and checking cannot drift
-//! apart.
+//! What always holds: a header of Trefoil's has exactly the fields that [`draft_header`]
+//! and [`seal`] give it, both when it is built and when it is checked. So building and
+//! checking cannot drift apart.
 
 use alloy_consensus::{EMPTY_OMMER_ROOT_HASH, constants::EMPTY_WITHDRAWALS};
 use alloy_eips::{Encodable2718, eip1559::BaseFeeParams, eip4895::Withdrawal};
@@ -28,8 +28,8 @@ pub fn next_base_fee(settings: &ChainSettings, parent: &Header) -> u64 {
     free.max(settings.min_base_fee)
 }
 
-/// The header of a block of ours before it is executed: all but what the body
-/// and its execution give ([`seal`]).
+/// The header of a block before it is executed: everything except what the body and its
+/// execution give ([`seal`]).
 pub(crate) fn draft_header(
     settings: &ChainSettings,
     parent_hash: B256,
@@ -43,6 +43,8 @@ pub(crate) fn draft_header(
         beneficiary: draft.fee_recipient,
         difficulty: U256::ZERO,
         number: parent.number + 1,
+        // The parent's state names it: proposers do not vote on it block by block as
+        // Ethereum's do.
         gas_limit: settings.gas_limit,
         timestamp: draft.timestamp,
         extra_data: draft.attached.extra_data(),
@@ -57,15 +59,16 @@ pub(crate) fn draft_header(
     }
 }
 
-/// The derived randomness of a block. A proposer can bias it by one choice
-/// among the certificates it could make, and by not proposing.
+// Not zero, since contracts use it as randomness; how far they can trust it is said here.
+/// The block's `prev_randao`. A proposer can bias it by choosing which signatures above the
+/// quorum its parent's certificate includes, and by not proposing.
 fn randao(parent_hash: B256, certificate: B256) -> B256 {
     keccak256(
         [b"trefoil/randao/1".as_slice(), parent_hash.as_slice(), certificate.as_slice()].concat(),
     )
 }
 
-/// Fills in what a body and its execution give, but for the state root.
+/// Fills in what a body and its execution give, except the state root.
 pub(crate) fn seal(header: &mut Header, executed: &Executed, transactions_root: B256) {
     header.transactions_root = transactions_root;
     header.receipts_root = executed.receipts_root();
@@ -80,7 +83,9 @@ pub(crate) fn transactions_root(transactions: &[Transaction]) -> B256 {
     ordered_trie_root_with_encoder(transactions, |tx, out| tx.inner().encode_2718(out))
 }
 
-/// What a header of ours breaks that can be told without executing it.
+// These checks cost nothing. They come before the execution, which may cost as much as a
+// full block: a proposer of nonsense must not buy that from every validator.
+/// Checks the rules of a header that need no execution.
 pub(crate) fn check_draft(
     settings: &ChainSettings,
     parent_hash: B256,
@@ -105,6 +110,7 @@ pub(crate) fn check_draft(
             ));
         }
     }
+    // Equal is allowed: blocks come each half second, and a header counts whole seconds.
     if header.timestamp < parent.timestamp {
         return Err(format!(
             "timestamp {} is before the parent's {}",
@@ -113,7 +119,7 @@ pub(crate) fn check_draft(
     }
     check_evidence_list(&draft.attached.evidence)?;
     let mut wanted = draft_header(settings, parent_hash, parent, &draft);
-    // What execution will give.
+    // Only the execution gives these; they are compared after it.
     wanted.state_root = header.state_root;
     wanted.transactions_root = header.transactions_root;
     wanted.receipts_root = header.receipts_root;
@@ -123,7 +129,9 @@ pub(crate) fn check_draft(
     same(header, &wanted)
 }
 
-/// One list for each set of convictions.
+// Otherwise a proposer could make many blocks of one content, and convict a key twice in
+// one.
+/// One list for each set of convictions: ascending by validator, each once.
 fn check_evidence_list(evidence: &[Evidence]) -> Result<(), String> {
     let (count, max) = (evidence.len(), limits::BLOCK_EVIDENCE_MAX);
     if count > max {
@@ -135,8 +143,8 @@ fn check_evidence_list(evidence: &[Evidence]) -> Result<(), String> {
     Ok(())
 }
 
-/// The first field in which a header is not what it must be. The state root is
-/// compared by who computes it.
+/// The first field in which a header is wrong. The caller that computes the state root
+/// compares it.
 pub(crate) fn same(got: &Header, wanted: &Header) -> Result<(), String> {
     macro_rules! fields {
         ($($field:ident),*) => {$(
@@ -175,8 +183,7 @@ pub(crate) fn same(got: &Header, wanted: &Header) -> Result<(), String> {
     Ok(())
 }
 
-/// What an Ethereum header (Paris or later) breaks that can be told without
-/// executing it.
+/// Checks the rules of an Ethereum header (Paris or later) that need no execution.
 pub(crate) fn check_ethereum(
     rules: &Rules,
     parent_hash: B256,

@@ -1,13 +1,13 @@
-//! How a new node comes to the chain's state and history without executing it
-//! all: two kinds of files, the same bytes on every node.
+//! State sync: how a new node gets the chain's state and history without executing all of
+//! it. Two kinds of files, with the same bytes on every node.
 //!
-//! Owns: the *state snapshot* ([`write_state`], [`restore`]) and the *history
-//! archive* ([`write_archive`], [`import_archive`]). What always holds: nothing
-//! is believed that does not follow from the chain specification. A snapshot
-//! brings the way from genesis to its block: each change of validators, proven
-//! in a state that those before it signed. An archive must end at a block that is
-//! known already. A directory in which a restore was not finished cannot be
-//! opened. The layouts are in `docs/disk.md`, the reasons in ADR 18.
+//! Owns: the *state snapshot* ([`write_state`], [`restore`]) and the *history archive*
+//! ([`write_archive`], [`import_archive`]). What always holds: nothing is accepted that
+//! does not follow from the chain specification. A snapshot brings the way from genesis to
+//! its block: each change of validators, proven in a state that the validators before it
+//! signed. An archive must end at a block that is already known. A directory in which a
+//! restore was not finished cannot be opened. The layouts are in `docs/disk.md`, the
+//! reasons in ADR 18.
 
 mod archive;
 mod as_of;
@@ -30,7 +30,10 @@ pub use standing::{Standing, standing};
 pub use state_file::{StateCounts, snapshot_height, write_state};
 pub(crate) use trail::prove_validators;
 
-/// Why a file was not written or not believed.
+// A pure rule on overlapping validator sets (Tendermint's skipping verification) would be
+// unsound here: these headers do not commit to the validator set, so a signature vouches
+// for no set.
+/// Why a file was not written, or not accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum JoinError {
     #[error(transparent)]

@@ -1,11 +1,14 @@
-//! The journal: what must survive a crash before anyone hears of it.
+//! The journal: the node's write-ahead log. A record is durable before any peer hears of
+//! it.
 //!
-//! Owns the files `journal-NNNNNNNN`, oldest first, without gaps. What always
-//! holds: only the newest file is ever written; an older one was synced whole
-//! before the next was made. A frame tells how much of its file was already
-//! synced when it was written, so that on opening a crash's torn tail (cut and
-//! told) and damage by something else (an error) look different. The layout is
-//! in `docs/disk.md`.
+//! Owns the files `journal-NNNNNNNN`, oldest first, without gaps. What always holds: only
+//! the newest file is written; an older one was synced whole before the next was made. A
+//! frame tells how much of its file was already synced when it was written. So on opening,
+//! the torn tail of a crash (truncated and reported) is told apart from damage by something
+//! else (an error). The layout is in `docs/disk.md`.
+//!
+//! Why before speech: a validator that crashed after a vote and forgot it could vote for
+//! another block of the same round. That is equivocation, and costs its stake.
 
 use std::{collections::VecDeque, ops::Range, sync::Arc};
 
@@ -14,22 +17,22 @@ use trefoil_types::{Certificate, Disk, DiskFile, Height, RecoveredBlock};
 
 use crate::codec;
 
-/// One journalled fact. Records of a height follow each other in time.
+/// One journalled record. The records of a height follow each other in time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
-    /// A block that this node may vote for, or took from catch-up.
+    /// A block that this node may vote for, or took from block sync.
     Block(Arc<RecoveredBlock>),
-    /// An opaque record of consensus at a height.
+    /// A record of consensus at a height: bytes that only consensus reads.
     Consensus { height: Height, bytes: Vec<u8> },
-    /// The block of this certificate is final. Its [`Record::Block`] came before.
+    /// The block of this certificate is final. Its [`Record::Block`] comes before.
     Decided(Certificate),
 }
 
-/// What a journal held when it was opened.
+/// The content of a journal when it was opened.
 #[derive(Debug)]
 pub struct Recovered {
     pub records: Vec<Record>,
-    /// Bytes cut from a torn tail (the last write before a crash).
+    /// Bytes of a torn tail that were truncated (the last write before a crash).
     pub cut_bytes: u64,
 }
 
@@ -51,33 +54,37 @@ pub enum JournalError {
     Format { file: String, found: u8 },
 }
 
-/// Append-only segments on a [`Disk`]. `append` then `sync`; nobody speaks
-/// between. A failed append or sync is final: the process must end.
+// After a failed fsync the kernel may drop the dirty pages and report success the next time
+// (Rebello et al., USENIX ATC 2020), so trying again proves nothing.
+/// Append-only segments on a [`Disk`]: `append`, then `sync`; nothing is sent between the
+/// two. A failed append or sync is final: the process must end.
 #[derive(Debug)]
 pub struct Journal {
     disk: Arc<dyn Disk>,
-    /// Older files by number, with the highest height that each speaks of.
+    /// Older files by number, each with the highest height in it.
     old: VecDeque<(u32, Height)>,
     number: u32,
     file: Arc<dyn DiskFile>,
-    /// Bytes of `file` written, and of those synced.
+    /// Bytes of `file` that are written, and that are synced.
     len: u64,
     synced: u64,
-    /// The highest height that `file` speaks of.
+    /// The highest height in `file`.
     highest: Height,
     segment_bytes: u64,
 }
 
-/// A file at least this long is closed and the next one begun.
+// Whole files are removed when a checkpoint covers them: smaller files are removed sooner,
+// larger ones are fewer.
+/// A file of at least this length is closed, and the next one begun.
 const SEGMENT_BYTES: u64 = 16 << 20;
 
-/// The version of the layout, the last byte of [`FILE_MAGIC`].
+/// The version of the layout; the last byte of [`FILE_MAGIC`].
 const FORMAT: u8 = 2;
 
-/// What each file begins with.
+/// The first bytes of each file.
 const FILE_MAGIC: [u8; 16] = *b"trefoil-journal\x02";
 
-/// What each frame begins with.
+/// The first bytes of each frame.
 const FRAME_MAGIC: [u8; 4] = *b"TFJR";
 
 /// Magic, length of the body, bytes of the file synced before, CRC-32 of the
@@ -97,6 +104,8 @@ impl Journal {
         let mut journal = Self { disk, old, number, file, len, synced: 0, highest, segment_bytes };
         for old in numbers.iter().copied().filter(|n| *n < number) {
             let segment = Segment::read(&*journal.disk, old)?;
+            // It was synced whole before the next file was begun, so no crash explains a
+            // bad frame.
             if segment.whole < segment.bytes.len() {
                 return Err(segment.damaged());
             }
@@ -126,7 +135,7 @@ impl Journal {
         self.sync()
     }
 
-    /// Closes files that are at least so long (16 MiB if this is not called).
+    /// Closes files of at least this length (16 MiB by default).
     pub fn set_segment_bytes(&mut self, bytes: u64) {
         self.segment_bytes = bytes;
     }
@@ -151,8 +160,10 @@ impl Journal {
         Ok(())
     }
 
-    /// Drops whole segments whose every record is of a height ≤ `height`,
-    /// which a durable checkpoint covers.
+    // Only after the checkpoint is durable. Until then these records are the only copy of
+    // the blocks.
+    /// Drops whole segments whose every record is of a height ≤ `height`, which a durable
+    /// checkpoint covers.
     pub fn prune(&mut self, height: Height) -> Result<(), JournalError> {
         while let Some((number, highest)) = self.old.front().copied()
             && highest <= height
@@ -165,6 +176,7 @@ impl Journal {
     }
 
     fn begin_next(&mut self) -> Result<(), JournalError> {
+        // The old file first: an older file counts as damaged if it is not whole.
         self.sync()?;
         self.old.push_back((self.number, self.highest));
         self.number += 1;
@@ -183,7 +195,7 @@ impl Journal {
 }
 
 impl Record {
-    /// The height it speaks of.
+    /// The height that it belongs to.
     pub fn height(&self) -> Height {
         match self {
             Self::Block(block) => block.header.number,
@@ -204,7 +216,8 @@ fn disk_error(number: u32, source: std::io::Error) -> JournalError {
 /// The numbers of the files, ascending.
 ///
 /// # Errors
-/// A file missing between two others is damage at its first byte.
+/// A gap between two numbers is damage at the first byte of the missing file: no crash
+/// makes a gap.
 fn segment_numbers(disk: &dyn Disk) -> Result<Vec<u32>, JournalError> {
     let listed = disk.list().map_err(|source| disk_error(0, source))?;
     let number = |name: &String| {
@@ -255,15 +268,18 @@ fn decode(bytes: &[u8]) -> Option<Record> {
     }
 }
 
-/// Where a frame lies; part of its checksum, so that a frame's bytes that lie
-/// elsewhere (inside a transaction, say) are no frame.
+// Attack: a peer's transaction contains the bytes of a frame. After a torn write, an
+// opening node would take them for a record. The place enters the checksum, and a peer does
+// not know it.
+/// The place of a frame. It is part of the frame's checksum, so that the bytes of a frame
+/// at another place (inside a transaction, say) are no frame.
 #[derive(Clone, Copy)]
 struct Place {
     number: u32,
     offset: u64,
 }
 
-/// A frame's header that checks out.
+/// A frame header whose checksum is right.
 struct FrameHeader {
     body_len: usize,
     synced: u64,
@@ -293,6 +309,7 @@ impl Place {
     fn read_header(self, bytes: &[u8]) -> Option<FrameHeader> {
         let header = bytes.get(..FRAME_HEADER)?;
         let u32_at = |at: usize| Some(u32::from_le_bytes(header[at..at + 4].try_into().ok()?));
+        // The header has a checksum of its own: a bad length must not be followed.
         if header[..4] != FRAME_MAGIC || u32_at(20)? != self.header_crc(&header[..20]) {
             return None;
         }
@@ -302,13 +319,13 @@ impl Place {
     }
 }
 
-/// A file as it was found.
+/// A file as it was found on opening.
 struct Segment {
     number: u32,
     bytes: Vec<u8>,
-    /// The bodies of the whole frames from the start on.
+    /// The bodies of the whole frames, from the start.
     bodies: Vec<Range<usize>>,
-    /// How many bytes those frames and the file's magic take.
+    /// The bytes of these frames and of the file's magic.
     whole: usize,
 }
 
@@ -322,6 +339,8 @@ impl Segment {
             Ok(bytes)
         };
         let bytes = read().map_err(|source| disk_error(number, source))?;
+        // Before anything is called a torn tail: a journal of another version must not be
+        // truncated.
         if let Some((found, name)) = bytes.get(..16).and_then(|magic| magic.split_last())
             && name == &FILE_MAGIC[..15]
             && *found != FORMAT
@@ -353,8 +372,8 @@ impl Segment {
         (crc32fast::hash(body) == header.body_crc).then_some(range)
     }
 
-    /// Whether a frame after the first bad byte was written when that byte had
-    /// been synced already: then no crash made it bad.
+    /// Whether a frame after the first bad byte was written when that byte was already
+    /// synced. Then no crash explains it.
     fn is_damaged_before_its_tail(&self) -> bool {
         let later = (self.whole + 1)..self.bytes.len();
         later.filter_map(|at| self.header_at(at)).any(|h| h.synced > self.whole as u64)
@@ -364,7 +383,8 @@ impl Segment {
     fn records(&self, records: &mut Vec<Record>) -> Result<Height, JournalError> {
         let mut highest = 0;
         for body in &self.bodies {
-            // A frame that checks out but holds no record was not made by a crash.
+            // A crash tears frames. It makes none with a right checksum that holds no
+            // record.
             let offset = (body.start - FRAME_HEADER) as u64;
             let damaged = || JournalError::Damaged { file: file_name(self.number), offset };
             let record = decode(&self.bytes[body.clone()]).ok_or_else(damaged)?;

@@ -1,4 +1,8 @@
-//! The ledger: the tip of the chain and the one writer of all that it remembers.
+//! The ledger: the tip of the chain, and the only writer of all that the chain remembers.
+//!
+//! Blocks since the last checkpoint live in memory (ADR 2): a durable redb commit of one
+//! block's 21,000 small trie nodes took about half a second, as long as a block interval.
+//! What many blocks change is written once, by a worker, while the chain goes on.
 
 use std::sync::Arc;
 
@@ -26,35 +30,36 @@ pub struct Account {
     pub code_hash: B256,
 }
 
-/// How much past state stays readable.
+/// Which states of the past can be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum History {
     /// The state of every block.
     Archive,
-    /// The state of the newest so many blocks, at least.
+    /// The states of at least this many of the newest blocks.
     Window(u64),
 }
 
-/// What the proposer decides about a block besides its transactions.
+/// The proposer's decisions about a block, besides its transactions.
 #[derive(Clone, Debug)]
 pub struct Draft {
-    /// Seconds since the Unix epoch, at least the parent's.
+    /// Seconds since the Unix epoch, not before the parent's.
     pub timestamp: u64,
     pub fee_recipient: Address,
     /// The parent's certificate, and evidence that `Ledger::check_evidence` takes.
     pub attached: Attached,
 }
 
-/// Why a transaction stayed out of a block that was being built.
+/// Why a transaction was left out of a block that was being built.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// It can never be valid on this state or a later one: drop it.
+    /// It is invalid on this state and on every later one: drop it.
     Invalid(String),
-    /// Not now (no room, a nonce gap): keep it.
+    /// It has no room or a nonce gap at present: keep it.
     NotNow,
 }
 
-/// Why a block breaks the chain's rules. A peer's misdeed, so plain data.
+// A value and not an error of the node: an invalid block is an offence of its proposer.
+/// The rule of the chain that a block breaks.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("block {height} ({hash}) is invalid: {reason}")]
 pub struct BlockError {
@@ -114,8 +119,9 @@ impl LedgerError {
     }
 }
 
-/// A block's whole effect, computed once: state changes, trie changes, receipts.
-/// What is executed before the prevote is what is committed.
+// Executed before the prevote and committed after the decision, without a second execution:
+// a vote depends on the execution anyway, and the two could otherwise differ (ADR 1).
+/// The whole effect of a block, computed once: state changes, trie changes, receipts.
 #[derive(Debug)]
 pub struct Outcome {
     committed: Committed,
@@ -131,7 +137,9 @@ impl Outcome {
     }
 }
 
-/// A checkpoint is due when so many blocks or bytes are in memory (32 MiB).
+// Blocks bound the time of a restart, which executes them again. Bytes bound the memory,
+// since 64 full blocks change far more than 64 empty ones.
+/// A checkpoint is due after this many blocks or bytes (32 MiB) in memory.
 const CHECKPOINT_BLOCKS: usize = 64;
 const CHECKPOINT_BYTES: usize = 32 << 20;
 
@@ -142,18 +150,18 @@ pub struct Ledger {
     store: Arc<Store>,
     view: Arc<View>,
     certificate: Option<Certificate>,
-    /// Who validated the tip; `None` at genesis.
+    /// The validators of the tip; `None` at genesis.
     tip_validators: Option<ValidatorSet>,
     checkpoint_blocks: usize,
 }
 
 impl Ledger {
-    /// Opens the last durable checkpoint, founding the chain if the disk is
-    /// empty. Blocks after it come back from the journal: `execute`, `commit`.
+    /// Opens the last durable checkpoint. On an empty disk, founds the chain. The blocks
+    /// after the checkpoint come back from the journal through `execute` and `commit`.
     ///
     /// # Errors
-    /// A disk of another chain, a failed disk or a damaged database, or founders
-    /// whom the governing contract refuses.
+    /// A disk of another chain, a failed disk or a damaged database, or founders that the
+    /// governing contract refuses.
     pub fn open(
         disk: Arc<dyn Disk>,
         spec: Arc<ChainSpec>,
@@ -164,6 +172,7 @@ impl Ledger {
         let wanted = genesis.block.hash;
         let mut governed = genesis.governed.clone().expect("genesis has read what it founds");
         let mut base = store.base()?;
+        // Before anything else is read: a state that is restored in part is no state.
         if base.is_restoring()? {
             return Err(LedgerError::Unfinished);
         }
@@ -191,7 +200,8 @@ impl Ledger {
             let snapshot = Snapshot { view: Arc::new(view.clone()) };
             governed = Arc::new(Governed::read(&spec, snapshot.tip(), &snapshot.state(height)?)?);
         }
-        // Kept by height too, so that it can be known of blocks of the past.
+        // The set is stored by height too, for certificates of past blocks. If the two
+        // differ, the database is damaged: better to stop here than to vote by a wrong set.
         if view.validators(height + 1)?.as_ref() != Some(&governed.validators) {
             return Err(LedgerError::damaged("table `validators`"));
         }
@@ -201,8 +211,8 @@ impl Ledger {
         Ok(Self { spec, history, store, view, certificate, tip_validators, checkpoint_blocks })
     }
 
-    /// Makes a checkpoint due after so many blocks (64 if this is not called):
-    /// more are cheaper by the block, fewer make a restart faster.
+    /// The number of blocks after which a checkpoint is due (64 by default). More blocks
+    /// cost less each; fewer make a restart faster.
     pub fn set_checkpoint_blocks(&mut self, blocks: usize) {
         self.checkpoint_blocks = blocks;
     }
@@ -215,7 +225,8 @@ impl Ledger {
         self.view.genesis
     }
 
-    /// Who may connect by the tip's state; `None` on a public network: everyone.
+    /// The chain's state, by which peers are admitted. `None`: a public network, where
+    /// every peer is.
     pub fn admission(&self) -> Option<Admission> {
         let (tip, governed) = (self.tip(), self.governed());
         self.spec.kind.has_members().then(|| Admission {
@@ -234,16 +245,18 @@ impl Ledger {
         self.view.tip.0
     }
 
-    /// The tip's certificate as this node holds it; `None` at genesis.
+    /// This node's certificate of the tip; `None` at genesis.
     pub fn tip_certificate(&self) -> Option<&Certificate> {
         self.certificate.as_ref()
     }
 
-    /// Adds to the tip's certificate a precommit that came after the quorum was
-    /// full: the fuller it is, the better it tells who is there.
+    // A certificate is complete with the first quorum. A devnet once showed "3/4 signing"
+    // for four healthy validators, and the governing contract counts absence by it.
+    /// Adds a precommit that arrived after the quorum to the tip's certificate: the fuller
+    /// it is, the better it tells which validators are present.
     ///
     /// # Errors
-    /// [`Offence::BadSignature`] of a vote that its validator did not sign.
+    /// [`Offence::BadSignature`]: its validator did not sign the vote.
     pub fn add_precommit(&mut self, vote: &Vote) -> Result<(), Offence> {
         let Some(certificate) = &mut self.certificate else { return Ok(()) };
         let same = (VoteKind::Precommit, certificate.height, certificate.round)
@@ -253,6 +266,8 @@ impl Ledger {
             return Ok(());
         };
         let set = self.tip_validators.as_ref();
+        // Votes of strangers and repeated votes are dropped before their signature costs
+        // anything.
         if set.is_none_or(|set| set.get(&vote.validator).is_none()) {
             return Ok(());
         }
@@ -266,17 +281,19 @@ impl Ledger {
         Ok(())
     }
 
-    /// Who validates the block after the tip.
+    /// The validators of the block after the tip.
     pub fn next_validators(&self) -> &ValidatorSet {
         &self.view.governed.validators
     }
 
-    /// What the tip's state demands of the block after it.
+    /// The demands of the tip's state on the block after it.
     pub fn governed(&self) -> &Arc<Governed> {
         &self.view.governed
     }
 
-    /// A view of the tip for readers on any thread; cheap to make and to clone.
+    // A clone of persistent maps and a redb read transaction: readers never wait for the
+    // writer.
+    /// A view of the tip for readers on any thread. Cheap to make and to clone.
     pub fn snapshot(&self) -> Snapshot {
         Snapshot { view: self.view.clone() }
     }
@@ -289,7 +306,7 @@ impl Ledger {
         readable(self.view.account(address))
     }
 
-    /// What an account may do in the block after the tip.
+    /// The permissions of an account in the block after the tip.
     ///
     /// # Panics
     /// If the disk fails.
@@ -306,8 +323,8 @@ impl Ledger {
         self.snapshot().next_base_fee()
     }
 
-    /// Builds a block on the tip from `txs` in the order given, until full.
-    /// Also says which of the transactions offered stayed out, and why.
+    /// Builds a block on the tip from `txs`, in the given order, until it is full. Also
+    /// returns the transactions that were left out, and why.
     ///
     /// # Panics
     /// If the disk fails.
@@ -335,6 +352,8 @@ impl Ledger {
     /// # Panics
     /// If the disk fails.
     pub fn execute(&self, block: Arc<RecoveredBlock>) -> Result<Outcome, BlockError> {
+        // Here, so that a proposal, a replay from the journal and block sync take the same
+        // path (ADR 16).
         self.check_block_evidence(&block)?;
         let state = self.state();
         let mut executed = match execute::execute(&self.parent(&state), &block) {
@@ -342,6 +361,7 @@ impl Ledger {
             Err(ExecuteError::Block(error)) => return Err(error),
             Err(ExecuteError::Ledger(error)) => readable(Err(error)),
         };
+        // The root last: it is the most expensive check, and needs the whole effect.
         let (root, trie) = readable(self.effect(&mut executed.diff));
         if root != block.header.state_root {
             let reason = format!("state_root is {}, must be {root}", block.header.state_root);
@@ -355,7 +375,7 @@ impl Ledger {
         readable(self.snapshot().state(self.tip().number))
     }
 
-    /// The tip, as what follows it needs it.
+    /// The tip as the parent of the next block.
     fn parent<'a>(&'a self, state: &'a StateAt) -> Parent<'a, StateAt> {
         Parent {
             spec: &self.spec,
@@ -388,8 +408,10 @@ impl Ledger {
         self.effect(&mut diff).map(|(root, _)| root)
     }
 
-    /// Lists in `diff` the storage of accounts that go, as zeros; then the root
-    /// after it on the tip, and how the trie changes.
+    // `SELFDESTRUCT` of before EIP-6780, and accounts that end, drop storage that the EVM
+    // never read.
+    /// Lists in `diff` the storage of accounts that end, as zeros. Returns the root after
+    /// it on the tip, and the changes of the trie.
     fn effect(&self, diff: &mut StateDiff) -> Result<(B256, TrieChange), LedgerError> {
         for (address, change) in &mut diff.accounts {
             if change.before.is_none() || !(change.wiped || change.after.is_none()) {
@@ -403,11 +425,11 @@ impl Ledger {
         trie::state_root(&*self.view, diff)
     }
 
-    /// Makes an outcome the tip, in memory; readers of later snapshots see it.
-    /// Durable once the journal holds the block and its certificate.
+    /// Makes an outcome the tip, in memory. Later snapshots show it. It is durable once the
+    /// journal holds the block and its certificate.
     ///
     /// # Panics
-    /// If the outcome is not of the tip's child: a broken invariant.
+    /// The outcome is not of the tip's child: a broken invariant.
     pub fn commit(&mut self, outcome: Outcome, certificate: Certificate) {
         let block = outcome.committed.block.clone();
         let height = block.header.number;
@@ -426,25 +448,29 @@ impl Ledger {
         }
         view.current.insert(Arc::new(outcome.committed));
         view.current.certificates.insert(height, certificate.clone());
-        // The certificate that the block binds is the parent's, whichever this
-        // node had for it.
+        // Nodes hold different certificates of one block. The one that its child binds
+        // replaces this node's own, so that all nodes keep the same for every block but the
+        // tip (ADR 3).
         if let Some(parent) = &block.attached.parent_certificate {
             view.current.certificates.insert(height - 1, parent.clone());
         }
         self.certificate = Some(certificate);
         if others_follow {
-            // Now, while the trie of this block can be read.
+            // Now, while the trie of this block can be read: a later snapshot needs the
+            // proof, and the trie is kept for 128 blocks only.
             let witness = readable(joining::prove_validators(&self.spec, &self.snapshot()));
             Arc::make_mut(&mut self.view).current.handovers.insert(height, witness);
         }
     }
 
-    /// Work for a worker when enough has gathered in memory (`force`: any), at
-    /// most one at a time.
+    /// A checkpoint for a worker, if enough has gathered in memory (`force`: anything at
+    /// all).
     pub fn checkpoint(&mut self, force: bool) -> Option<Checkpoint> {
         let current = &self.view.current;
         let (blocks, bytes) = (current.blocks.len(), current.bytes);
         let due = blocks >= self.checkpoint_blocks || bytes >= CHECKPOINT_BYTES || force;
+        // One at a time: readers look in two generations, the current one and the one that
+        // is being written. A second would have to wait for redb's single writer anyway.
         if self.view.flushing.is_some() || blocks == 0 || !due {
             return None;
         }
@@ -462,7 +488,9 @@ impl Ledger {
     }
 }
 
-/// A node whose disk fails must end: it can vouch for nothing any more.
+// Going on would mean to vote on a state that cannot be read. The journal makes the restart
+// safe.
+/// A node whose disk fails must end: it can no longer vouch for anything.
 pub(crate) fn readable<T>(read: Result<T, LedgerError>) -> T {
     read.unwrap_or_else(|error| panic!("the ledger cannot be read: {error}"))
 }

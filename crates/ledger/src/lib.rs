@@ -1,7 +1,16 @@
-//! All that the chain remembers, on one disk, and how a block changes it.
+//! The state machine of the chain and its storage: everything that the chain remembers, on
+//! one disk, and how a block changes it.
 //!
-//! Owns: the journal, the state trie and flat tables, blocks, receipts,
-//! certificates and validator sets on redb; execution on revm.
+//! Owns: the journal (the node's write-ahead log); the state trie and flat tables, blocks,
+//! receipts, certificates and validator sets on redb; execution on revm; the governing
+//! contract as the node calls it; state snapshots and history archives (state sync).
+//!
+//! What always holds: a block is executed once, and that outcome is the one committed; the
+//! tip in memory can always be rebuilt from the last checkpoint and the journal, to the
+//! same root; the same block on the same state has the same effect on every node.
+//!
+//! What it must never know: peers, messages, rounds and votes (the records of consensus are
+//! bytes to it), the machine's clock, and which transactions a proposer should prefer.
 
 pub mod build;
 pub mod call;

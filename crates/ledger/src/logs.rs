@@ -1,7 +1,7 @@
-//! The log index: in which blocks an address logged or a topic was logged.
+//! The log index: for an address or a topic, the blocks that logged it.
 //!
-//! What always holds: it may name a block that does not match (the caller
-//! filters), but leaves out none that does.
+//! What always holds: it may name a block that does not match (the caller filters), and
+//! leaves out none that does.
 
 use std::{
     collections::BTreeSet,
@@ -17,12 +17,14 @@ use crate::{
     store::{Base, Table},
 };
 
-/// Something that a block's logs hold.
+/// An item of a block's logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Item {
-    /// Any log at all.
+    /// Any log at all: a query without a filter must not read every empty block.
     Any,
     Address(Address),
+    // Twelve bytes less in each row. A topic that is an address has its bytes last, and a
+    // false hit only costs a look.
     /// The last 20 bytes of a topic, at any position.
     Topic(FixedBytes<20>),
 }
@@ -52,14 +54,14 @@ impl Item {
     }
 }
 
-/// What the logs of a block must hold: for each list one of its items.
+/// A filter: the logs of a block must hold an item of each list.
 pub(crate) struct Wanted<'a> {
     pub addresses: &'a [Address],
     pub topics: &'a [Vec<B256>],
 }
 
 impl Wanted<'_> {
-    /// Whether the header's bloom allows for it.
+    /// Whether the header's bloom filter allows a match.
     pub fn may_be_in(&self, header: &Header) -> bool {
         let bloom = &header.logs_bloom;
         let has = |raw: &[u8]| bloom.contains_input(BloomInput::Raw(raw));
@@ -104,7 +106,8 @@ impl Wanted<'_> {
         Ok(found.unwrap_or_default())
     }
 
-    /// Heights in `range` of blocks in memory.
+    // Few blocks, whose headers are at hand: their blooms do without an index.
+    /// Heights in `range` of matching blocks in memory.
     pub fn in_memory(
         &self,
         generation: &Generation,

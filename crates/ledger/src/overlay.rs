@@ -1,7 +1,7 @@
-//! What was committed since the last checkpoint, in memory.
+//! The effects of the blocks since the last checkpoint, in memory.
 //!
-//! What always holds: a [`Generation`] is a persistent value: a clone costs
-//! little and does not change when the original does.
+//! What always holds: a [`Generation`] is a persistent value. A clone costs little, and
+//! does not change when the original does: each reader's snapshot is one (ADR 2).
 
 use std::sync::Arc;
 
@@ -20,14 +20,14 @@ use crate::{
 pub(crate) struct Committed {
     pub block: Arc<RecoveredBlock>,
     pub receipts: Arc<Vec<Receipt>>,
-    /// Accounts that go have all their storage listed as zeros.
+    /// Accounts that end have all their storage listed as zeros.
     pub diff: StateDiff,
     pub trie: TrieChange,
-    /// What the state after it demands, if it is not what that before it did.
+    /// The demands of the state after it, if they differ from those before.
     pub governed: Option<Arc<Governed>>,
 }
 
-/// Consecutive blocks and the newest value of all that they changed.
+/// Consecutive blocks, and the newest value of everything that they changed.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Generation {
     pub blocks: OrdMap<Height, Arc<Committed>>,
@@ -35,19 +35,20 @@ pub(crate) struct Generation {
     pub transactions: OrdMap<B256, (Height, u32)>,
     pub certificates: OrdMap<Height, Certificate>,
     pub validators: OrdMap<Height, ValidatorSet>,
-    /// Of blocks after which other validators follow: the proof of that.
+    /// For each block after which other validators follow, the proof of it.
     pub handovers: OrdMap<Height, Vec<Bytes>>,
-    /// `None`: gone.
+    /// `None`: the account is gone.
     pub accounts: OrdMap<Address, Option<Account>>,
     pub storage: OrdMap<(Address, U256), U256>,
     pub codes: OrdMap<B256, Bytes>,
-    /// `None`: gone.
+    /// `None`: the row is gone.
     pub nodes: OrdMap<NodeKey, Option<Bytes>>,
-    /// About how much memory all this takes.
+    // An estimate is enough: it decides only when a checkpoint is due.
+    /// The memory that all this takes, about.
     pub bytes: usize,
 }
 
-/// About what a map takes for an entry besides what it points at, bytes.
+/// The memory of a map entry besides the data it points at, about, bytes.
 const ENTRY_BYTES: usize = 128;
 
 impl Generation {

@@ -1,5 +1,5 @@
-//! A state with what a caller pretends laid over it: `eth_call`'s third and
-//! fourth parameters, and the blocks of a simulation.
+//! A state with a caller's overrides on it: the third and fourth parameters of `eth_call`,
+//! and the blocks of a simulation.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,18 +19,18 @@ use crate::{
     Account, AccountDiff, CallError, LedgerError, StateDiff, StateReader, precompiles::Precompiles,
 };
 
-/// Reads what is pretended first, then the state below.
+/// Reads the overrides first, then the state below.
 #[derive(Debug)]
 pub(crate) struct Overridden<'a, S> {
     state: &'a S,
     accounts: BTreeMap<Address, Option<Account>>,
     slots: BTreeMap<(Address, U256), U256>,
-    /// All storage of these is pretended: the state below has none of it.
+    /// Accounts whose whole storage is overridden: the state below is not read for them.
     replaced: BTreeSet<Address>,
     codes: BTreeMap<B256, Bytes>,
     hashes: BTreeMap<Height, B256>,
     precompiles: Precompiles,
-    /// What was laid over since [`Overridden::take_changes`].
+    /// Places changed since [`Overridden::take_changes`].
     news: Changes,
 }
 
@@ -56,7 +56,7 @@ impl<'a, S: StateReader> Overridden<'a, S> {
         }
     }
 
-    /// Lays `overrides` over what is there.
+    /// Applies `overrides`.
     ///
     /// # Errors
     /// An override that contradicts itself or is not supported.
@@ -69,7 +69,7 @@ impl<'a, S: StateReader> Overridden<'a, S> {
         self.precompiles.clone()
     }
 
-    /// Puts the precompiles back to where Ethereum has them.
+    /// Returns the precompiles to Ethereum's addresses.
     pub(crate) fn reset_precompiles(&mut self, fork: SpecId) {
         self.precompiles = Precompiles::new(fork);
     }
@@ -79,7 +79,7 @@ impl<'a, S: StateReader> Overridden<'a, S> {
         self.hashes.insert(height, hash);
     }
 
-    /// Lays over what a simulated block changed.
+    /// Applies the changes of a simulated block.
     pub(crate) fn absorb(&mut self, diff: StateDiff) {
         self.codes.extend(diff.codes);
         for (address, change) in diff.accounts {
@@ -99,7 +99,7 @@ impl<'a, S: StateReader> Overridden<'a, S> {
         self.accounts.insert(address, change.after);
     }
 
-    /// The places laid over since the last call, for the state root.
+    /// The places changed since the last call, for the state root.
     pub(crate) fn take_changes(&mut self) -> Changes {
         std::mem::take(&mut self.news)
     }
@@ -112,7 +112,7 @@ impl<'a, S: StateReader> Overridden<'a, S> {
 
     fn apply_account(&mut self, address: Address, over: &AccountOverride) -> Result<(), CallError> {
         let empty = Account { nonce: 0, balance: U256::ZERO, code_hash: KECCAK_EMPTY };
-        // An account that is overridden is there, be it empty.
+        // An overridden account exists, even if it is empty.
         let mut account = self.account(&address)?.unwrap_or(empty);
         account.balance = over.balance.unwrap_or(account.balance);
         account.nonce = over.nonce.unwrap_or(account.nonce);
@@ -121,6 +121,7 @@ impl<'a, S: StateReader> Overridden<'a, S> {
             self.codes.insert(account.code_hash, code.clone());
         }
         let slots = match (&over.state, &over.state_diff) {
+            // geth refuses it too: `state` replaces all slots, `stateDiff` some.
             (Some(_), Some(_)) => {
                 let text = format!("account {address} has both 'state' and 'stateDiff'");
                 return Err(CallError::Invalid(text));
@@ -144,7 +145,7 @@ impl<'a, S: StateReader> Overridden<'a, S> {
         Ok(())
     }
 
-    /// Changes what a call sees of its block.
+    /// Changes the block that a call sees.
     pub(crate) fn apply_block(&mut self, over: &BlockOverrides, env: &mut BlockEnv) {
         env.number = over.number.unwrap_or(env.number);
         env.difficulty = over.difficulty.unwrap_or(env.difficulty);

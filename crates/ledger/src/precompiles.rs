@@ -1,8 +1,8 @@
-//! Ethereum's precompiled contracts, some of which a caller may pretend to be
-//! elsewhere (`movePrecompileToAddress`) or replaced by code.
+//! Ethereum's precompiled contracts. A simulated call may move some of them
+//! (`movePrecompileToAddress`) or replace them by code.
 //!
-//! What always holds: nothing is moved when blocks of the chain are executed,
-//! and then these are exactly revm's.
+//! What always holds: nothing is moved when blocks of the chain are executed; then these
+//! are exactly revm's.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,8 @@ use trefoil_types::Address;
 #[derive(Clone, Debug)]
 pub(crate) struct Precompiles {
     eth: EthPrecompiles,
-    /// What is now at an address: the precompile of the address given, or none.
+    /// The precompile at an address now, by its address in Ethereum; `None`: no precompile
+    /// any more.
     moved: BTreeMap<Address, Option<Address>>,
 }
 
@@ -28,14 +29,15 @@ impl Precompiles {
         Self { eth: EthPrecompiles::new(fork), moved: BTreeMap::new() }
     }
 
-    /// Moves those that `overrides` asks to move; one whose account is
-    /// overridden in any way is no precompile any more (as in geth).
+    /// Moves the precompiles that `overrides` asks to move. A precompile whose account is
+    /// overridden in any way becomes an ordinary account (as in geth).
     ///
     /// # Errors
-    /// In geth's words: what is to be moved is no precompile, or its new place
-    /// is overridden too.
+    /// In geth's words: the account to move is no precompile, or its new place is
+    /// overridden too.
     pub(crate) fn apply(&mut self, overrides: &StateOverride) -> Result<(), String> {
-        // In order of address: the first error is always the same one.
+        // In order of address: a request with several faults gets the same answer each
+        // time.
         let ordered: BTreeMap<_, _> = overrides.iter().collect();
         for (address, over) in ordered {
             let precompile = self.origin(address);
@@ -86,7 +88,8 @@ impl<C: ContextTr> PrecompileProvider<C> for Precompiles {
         }
     }
 
-    /// Where Ethereum has them, moved or not (as in geth).
+    // EIP-2929 makes them warm, and gas of a simulated call must be geth's.
+    /// Ethereum's own addresses, moved or not (as in geth).
     fn warm_addresses(&self) -> &AddressSet {
         self.eth.warm_addresses()
     }

@@ -1,5 +1,5 @@
-//! EIP-7685: what the execution layer asks of the consensus layer. Our own
-//! networks act on none of it, but their headers bind it as Ethereum's do.
+//! EIP-7685: requests of the execution layer to the consensus layer. Trefoil's networks act
+//! on none of them, but their headers bind them as Ethereum's do.
 
 use alloy_primitives::{B256, Bytes, b256};
 use trefoil_types::{Address, Receipt};
@@ -36,7 +36,9 @@ fn deposit(data: &[u8], out: &mut Vec<u8>) -> Result<(), String> {
     };
     let sound = data.len() == DEPOSIT_EVENT_BYTES
         && DEPOSIT_LAYOUT.iter().enumerate().all(|(i, (offset, len))| {
-            // The head names the offset; at the offset is the length.
+            // EIP-6110 demands exactly this layout: the head names the offset, and at the
+            // offset is the length. Any other event makes the block invalid, so the check
+            // must not be more lenient.
             is(32 * i, *offset) && is(*offset, *len)
         });
     if !sound {

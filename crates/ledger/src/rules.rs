@@ -1,8 +1,8 @@
-//! Which of Ethereum's rules hold in a block, as one value.
+//! The rules of Ethereum that hold in a block, as one value.
 //!
-//! Owns: the way from a fork to what the EVM and the block checks need to
-//! know. What always holds: everything that differs between forks or between
-//! networks and that execution looks at is a field of [`Rules`].
+//! Owns: the way from a fork to what the EVM and the block checks need. What always holds:
+//! everything that execution looks at and that differs between forks or networks is a field
+//! of [`Rules`].
 
 use alloy_eips::eip7840::BlobParams;
 use revm::{
@@ -21,6 +21,7 @@ pub struct Rules {
     pub fork: SpecId,
     /// EIP-4844 limits and prices; `None` before Cancun.
     pub blobs: Option<BlobParams>,
+    // False on every network of Trefoil: there is no layer that keeps blobs.
     /// Whether blocks may hold blob transactions (type 3).
     pub blob_txs: bool,
     /// Whether gas costs nothing: no fee is required or charged.
@@ -34,9 +35,9 @@ pub struct Rules {
 }
 
 impl Rules {
-    /// The rules of the block of ours with this header, of which height and base
-    /// fee are looked at. `governed` is of its parent's state; for a block that
-    /// is final already, of any later state (then the lists are not its own).
+    /// The rules of the block with this header, of which height and base fee are used.
+    /// `governed` is of its parent's state. For a block that is already final it may be of
+    /// any later state; then the lists are not the block's own.
     ///
     /// # Errors
     /// [`LedgerError::UnknownFork`].
@@ -47,7 +48,8 @@ impl Rules {
     ) -> Result<Self, LedgerError> {
         let settings = &governed.settings;
         Ok(Self {
-            // The base fee is 0 where gas is free, and only there.
+            // By the header, not by today's settings: a header with base fee 0 says that
+            // gas was free in that block, also after a vote changed it (ADR 14).
             gas_free: header.base_fee_per_gas == Some(0),
             accounts_listed: settings.accounts_listed,
             deployers_listed: settings.deployers_listed,
@@ -55,7 +57,7 @@ impl Rules {
         })
     }
 
-    /// The rules of a network of ours by its rule set alone.
+    /// The rules of a Trefoil network by its rule set alone.
     pub(crate) fn of_fork(chain_id: u64, fork: Fork) -> Self {
         let (fork, blobs) = match fork {
             Fork::Cancun => (SpecId::CANCUN, BlobParams::cancun()),
@@ -88,7 +90,7 @@ impl Rules {
         cfg
     }
 
-    /// What the EVM sees of the block with this header.
+    /// The block with this header, as the EVM sees it.
     pub(crate) fn block_env(&self, header: &Header) -> BlockEnv {
         let merged = self.is(SpecId::MERGE);
         BlockEnv {

@@ -1,8 +1,7 @@
-//! One block being executed, from its opening calls to its closing ones.
+//! The execution of one block, from its opening calls to its closing ones.
 //!
-//! Owns: the order of things within a block (system calls, transactions,
-//! withdrawals, system calls). What always holds: a transaction that cannot
-//! follow leaves the run as it was.
+//! Owns: the order within a block (system calls, transactions, withdrawals, system calls).
+//! What always holds: a transaction that cannot follow leaves the run as it was.
 
 use alloy_consensus::{Receipt as PlainReceipt, Transaction as _, Typed2718};
 use alloy_eips::{
@@ -27,13 +26,13 @@ use crate::{
     governance, requests,
 };
 
-/// Gas of a system call (EIP-4788, EIP-2935, EIP-7002, EIP-7251).
+/// The gas of a system call (EIP-4788, EIP-2935, EIP-7002, EIP-7251).
 const SYSTEM_CALL_GAS: u64 = 30_000_000;
 
 /// EIP-6110's type byte of deposits.
 const DEPOSIT_REQUEST: u8 = 0;
 
-/// A block's whole effect but for the state root.
+/// The whole effect of a block, except the state root.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Executed {
     pub diff: StateDiff,
@@ -55,6 +54,8 @@ impl Executed {
 /// A transaction as the EVM takes it.
 pub(crate) fn tx_env(rules: &Rules, tx: &Transaction) -> TxEnv {
     let mut env = TxEnv::from_recovered_tx(tx.inner(), tx.signer());
+    // A wallet may insist on a price. Where gas is free it is not charged, so that a sender
+    // without coins can send.
     if rules.gas_free {
         env.gas_price = 0;
         env.gas_priority_fee = env.gas_priority_fee.map(|_| 0);
@@ -62,9 +63,10 @@ pub(crate) fn tx_env(rules: &Rules, tx: &Transaction) -> TxEnv {
     env
 }
 
-/// The system calls that open a block: contract and input. In a block of ours
-/// the governing contract's comes first, with the input `governing`: it settles
-/// who takes part before anything else happens.
+// The governing contract first: it settles which validators and organisations take part
+// before anything else happens in the block (ADR 14).
+/// The system calls that open a block: contract and input. `governing` is the input of the
+/// governing contract's call, on Trefoil's networks.
 pub(crate) fn opening_calls(
     rules: &Rules,
     header: &Header,
@@ -82,7 +84,7 @@ pub(crate) fn opening_calls(
 #[derive(Debug)]
 pub struct BlockRun<'a, S: StateReader, I = ()> {
     machine: Machine<'a, S, I>,
-    /// Before the block.
+    /// The state before the block.
     state: &'a S,
     rules: Rules,
     gas_limit: u64,
@@ -93,7 +95,7 @@ pub struct BlockRun<'a, S: StateReader, I = ()> {
 }
 
 impl<'a, S: StateReader> BlockRun<'a, S> {
-    /// Of `header` only what the EVM can see is looked at.
+    /// Of `header`, only what the EVM can see is used.
     pub fn new(rules: Rules, header: &Header, state: &'a S) -> Self {
         let machine = Machine::new(state, rules.cfg(), rules.block_env(header));
         Self::on(machine, state, rules, header.gas_limit)
@@ -109,6 +111,8 @@ impl<'a, S: StateReader> BlockRun<'a, S> {
 
     /// Executes the next transaction. An error leaves the run as it was.
     pub(crate) fn transact(&mut self, tx: &Transaction) -> Result<(), TxFault> {
+        // By the gas limit, not by the gas that will be used: that is known only after the
+        // execution (yellow paper, section 6).
         let (gas, room) = (tx.gas_limit(), self.room());
         if gas > room {
             return Err(TxFault::NoRoom { gas, room });
@@ -123,7 +127,7 @@ impl<'a, S: StateReader> BlockRun<'a, S> {
 }
 
 impl<'a, S: StateReader, I> BlockRun<'a, S, I> {
-    /// On a machine that is set up for the block.
+    /// On a machine that is already set up for the block.
     pub(crate) fn on(
         machine: Machine<'a, S, I>,
         state: &'a S,
@@ -142,9 +146,9 @@ impl<'a, S: StateReader, I> BlockRun<'a, S, I> {
         }
     }
 
-    /// Executes a pretended transaction, `env`, which is in the block as `tx`,
-    /// with the inspector looking on. Whether it may follow is for the caller
-    /// to know, as far as the EVM does not.
+    /// Executes a simulated transaction, `env`, which is in the block as `tx`, observed by
+    /// the inspector. The caller must know that it may follow, as far as the EVM does not
+    /// check it.
     pub(crate) fn pretend(
         &mut self,
         tx: &Transaction,
@@ -168,8 +172,11 @@ impl<'a, S: StateReader, I> BlockRun<'a, S, I> {
         self.gas_used
     }
 
-    /// The system calls that open a block. Ethereum's may fail: nothing comes of
-    /// it. The governing contract's must succeed.
+    // EIP-4788 and EIP-2935: a failing call changes nothing and the block stays valid.
+    // Without the governing contract's call, the validators of the next block would be
+    // unknown.
+    /// Runs the system calls that open a block. Ethereum's may fail; the governing
+    /// contract's must succeed.
     pub(crate) fn open(&mut self, header: &Header, governing: Option<Bytes>) -> Result<(), Fault> {
         for (contract, input) in opening_calls(&self.rules, header, governing) {
             let result = self.system_call(contract, input)?;
@@ -193,8 +200,12 @@ impl<'a, S: StateReader, I> BlockRun<'a, S, I> {
         self.receipts.push(receipt);
     }
 
-    /// Whether the sender may send it, by the lists as they were before the block.
-    /// What a contract creates while it runs is the doing of who deployed that.
+    // By the lists before the block: the order within the block then does not matter, and
+    // the mempool can tell when a transaction arrives. Looking at every `CREATE` would make
+    // a block depend on the caller, in traces and estimates too (ADR 14).
+    /// Whether the sender may send it, by the lists before the block. A contract that is
+    /// created while another runs is the responsibility of the account that deployed that
+    /// one.
     fn check_lists(&self, tx: &Transaction) -> Result<(), TxFault> {
         let creates = self.rules.deployers_listed && tx.is_create();
         if !self.rules.accounts_listed && !creates {
@@ -250,14 +261,14 @@ impl<'a, S: StateReader, I> BlockRun<'a, S, I> {
         Ok(())
     }
 
-    /// The system calls that close a block, and what it all came to.
+    /// Runs the system calls that close a block, and returns its effect.
     pub(crate) fn close(mut self) -> Result<Executed, Fault> {
         let prague = self.rules.is(SpecId::PRAGUE);
         let requests_hash = if prague { Some(self.requests()?.requests_hash()) } else { None };
         Ok(Executed { requests_hash, ..self.finish() })
     }
 
-    /// What it came to without the closing system calls.
+    /// The effect without the closing system calls.
     pub fn finish(self) -> Executed {
         Executed {
             diff: self.machine.finish(),
@@ -288,6 +299,8 @@ impl<'a, S: StateReader, I> BlockRun<'a, S, I> {
         Ok(requests)
     }
 
+    // Unlike the opening calls: these EIPs make a block invalid if the contract is missing
+    // or fails.
     /// A closing system call, which must succeed (EIP-7002, EIP-7251).
     fn request_call(&mut self, contract: Address) -> Result<Bytes, Fault> {
         if !self.machine.has_code(contract)? {

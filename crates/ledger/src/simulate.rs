@@ -1,8 +1,7 @@
-//! Runs what a caller describes as a transaction, on any [`StateReader`].
+//! Runs a transaction that a caller describes, on any [`StateReader`].
 //!
-//! What always holds: the sender needs no key, no nonce and no permission;
-//! what it must have is the value it sends and the fee it offers, if it offers
-//! one.
+//! What always holds: the sender needs no key, no nonce and no permission. It needs only
+//! the value that it sends, and the fee that it offers, if it offers one.
 
 use alloy_primitives::{TxKind, U256};
 use alloy_rpc_types_eth::{AccessList, TransactionRequest};
@@ -24,14 +23,15 @@ use crate::{
     overrides::Overridden,
 };
 
-/// Gas of a transfer between accounts without code (yellow paper, G_transaction).
+/// The gas of a transfer between accounts without code (yellow paper, G_transaction).
 const TRANSFER_GAS: u64 = 21_000;
 
-/// Gas that a call with value adds for its callee (yellow paper, G_callstipend).
+/// The gas that a call with value adds for its callee (yellow paper, G_callstipend).
 const CALL_STIPEND: u64 = 2_300;
 
-/// The access list of a call grows until it stays the same; a contract that
-/// looks at its gas could make it swing for ever.
+// Attack: a contract that looks at its remaining gas takes another path each time, and its
+// list swings for ever.
+/// The access list of a call grows until it stays the same, for this many rounds at most.
 const ACCESS_LIST_ROUNDS_MAX: usize = 8;
 
 /// A state and a block in which calls are run.
@@ -70,11 +70,12 @@ impl<'a, S: StateReader> Simulation<'a, S> {
         Ok(outcome(self.run(tx)?))
     }
 
-    /// As geth does it: one run with all gas says whether it can succeed at
-    /// all, a second guess is nearly always close, a binary search makes it exact.
+    /// As in geth: one run with all gas tells whether it can succeed at all; a second guess
+    /// is nearly always close; a binary search makes it exact.
     pub(crate) fn estimate_gas(&self, request: &TransactionRequest) -> Result<Estimate, CallError> {
         let mut tx = self.tx(request)?;
         let most = self.most_gas(request, &tx)?;
+        // As in geth: a plain transfer takes one run and no search.
         if self.is_transfer(&tx)?
             && most >= TRANSFER_GAS
             && self.succeeds(&tx, TRANSFER_GAS)?.is_some()
@@ -93,8 +94,8 @@ impl<'a, S: StateReader> Simulation<'a, S> {
             }
             _ => return Ok(Estimate::Fails(outcome(result))),
         };
-        // Below what was used it cannot succeed; refunds and the 1/64 that a
-        // call keeps back (EIP-150) may demand more.
+        // With less than the gas used it cannot succeed. It may need more: refunds come at
+        // the end, and each call keeps 1/64 back (EIP-150), hence the 64/63 in the guess.
         let (mut low, mut high) = (gas.tx_gas_used().saturating_sub(1), most);
         let spent = gas.tx_gas_used() + gas.inner_refunded() + CALL_STIPEND;
         let guess = spent + spent / 63 + 1;
@@ -105,7 +106,8 @@ impl<'a, S: StateReader> Simulation<'a, S> {
             }
         }
         while low + 1 < high {
-            // Most need little more than the least: look near it first.
+            // Most need little more than the least, so the search looks near it first (as
+            // geth's).
             let middle = (low + (high - low) / 2).min(low.saturating_mul(2).max(low + 1));
             match self.succeeds(&tx, middle)? {
                 Some(()) => high = middle,
@@ -182,7 +184,7 @@ impl<'a, S: StateReader> Simulation<'a, S> {
         Ok(tx)
     }
 
-    /// Without a fee in the request none is charged and the base fee is 0.
+    /// Without a fee in the request, none is charged and the base fee is 0.
     fn set_fees(&self, request: &TransactionRequest, tx: &mut TxEnv) -> Result<(), CallError> {
         let invalid = |text: String| Err(CallError::Invalid(text));
         let base_fee = u128::from(self.block.basefee);
@@ -208,6 +210,7 @@ impl<'a, S: StateReader> Simulation<'a, S> {
                 tip.unwrap_or(0)
             ));
         }
+        // Whatever the request offers: nothing is charged where gas is free.
         if self.rules.gas_free {
             tx.gas_priority_fee = tip.map(|_| 0);
             return Ok(());
@@ -234,9 +237,11 @@ impl<'a, S: StateReader> Simulation<'a, S> {
         Ok((rest / U256::from(tx.gas_price)).saturating_to())
     }
 
-    /// The gas limit at which an estimate begins.
+    /// The gas limit from which an estimate begins.
     fn most_gas(&self, request: &TransactionRequest, tx: &TxEnv) -> Result<u64, CallError> {
         let asked = request.gas.filter(|gas| *gas >= TRANSFER_GAS).unwrap_or(self.block.gas_limit);
+        // EIP-7825 caps a transaction's gas from Osaka on: an estimate above it could not
+        // be sent.
         let protocol = revm::context_interface::Cfg::tx_gas_limit_cap(&self.rules.cfg());
         Ok(asked.min(self.gas_cap).min(protocol).min(self.affordable(tx)?))
     }
@@ -264,8 +269,8 @@ impl<'a, S: StateReader> Simulation<'a, S> {
         Ok(machine.with_precompiles(self.state.precompiles()).transact(tx)?)
     }
 
-    /// The accounts and slots that a run touches, beside those that every
-    /// transaction touches anyway.
+    /// The accounts and slots that a run touches, except those that every transaction
+    /// touches.
     fn touched(&self, tx: &TxEnv) -> Result<AccessList, Refused> {
         let (cfg, block) = self.env(tx);
         let inspector = AccessListInspector::new(tx.access_list.clone());
@@ -278,6 +283,8 @@ impl<'a, S: StateReader> Simulation<'a, S> {
 
     fn env(&self, tx: &TxEnv) -> (CfgEnv, BlockEnv) {
         let mut cfg = self.rules.cfg();
+        // A call is no transaction: contracts may be its sender (EIP-3607), and neither
+        // nonce nor block gas limit binds it.
         cfg.disable_nonce_check = true;
         cfg.disable_eip3607 = true;
         cfg.disable_block_gas_limit = true;
@@ -299,9 +306,9 @@ fn insufficient(have: U256, want: U256) -> CallError {
     CallError::Invalid(text)
 }
 
-/// Why the EVM would not run a transaction at all.
+/// Why the EVM does not run a transaction at all.
 enum Refused {
-    /// Not even what every such transaction takes is covered by its gas limit.
+    /// Its gas limit does not cover what every such transaction takes.
     GasTooLow(String),
     Other(CallError),
 }

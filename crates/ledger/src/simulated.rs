@@ -1,9 +1,8 @@
-//! Blocks that a caller pretends (`eth_simulateV1`): each with overrides and
-//! calls, one after the other, on the state after a block of the chain.
+//! Simulated blocks (`eth_simulateV1`): each with overrides and calls, one after the other,
+//! on the state after a block of the chain.
 //!
-//! What always holds: nothing here changes the chain; a simulated block is
-//! whole, its hash and roots are those that it would have; order, defaults,
-//! refusals and their texts are geth's.
+//! What always holds: nothing here changes the chain; a simulated block is whole, with the
+//! hash and roots that it would have; order, defaults, refusals and their texts are geth's.
 
 mod call;
 mod ground;
@@ -35,20 +34,27 @@ use call::{Pretended, Terms};
 pub use ground::Ground;
 use logs::LogTrace;
 
-/// Blocks in one simulation, those that fill gaps included.
+// geth's limit. Attack: one request names a far block number, and every gap is a block to
+// make.
+/// The most blocks of one simulation, those that fill gaps included.
 pub const BLOCKS_MAX: u64 = 256;
 
-/// Calls in one block. (All calls of a simulation share one gas cap, so far
-/// fewer than `BLOCKS_MAX` times this can run.)
+// geth's limit. All calls of a simulation share one gas cap, so far fewer than `BLOCKS_MAX`
+// times this can run.
+/// The most calls of one block.
 pub const CALLS_MAX: usize = 5_000;
 
-/// What the calls of a simulation may return and log, bytes.
+// Gas does not bound it well: returned memory costs 3 gas a word, and every call may return
+// the same.
+/// The most bytes that the calls of a simulation return and log.
 const OUTPUT_BYTES_MAX: usize = 16 << 20;
 
-/// What a log counts for in [`OUTPUT_BYTES_MAX`], besides its data.
+/// The bytes that a log counts in [`OUTPUT_BYTES_MAX`], besides its data: it is printed
+/// with address, topics and hashes.
 const LOG_BYTES: usize = 256;
 
-/// From a block to the next, unless the caller says when it is.
+// geth's default, which clients compare with: Ethereum's slot time.
+/// The time from a block to the next, unless the caller gives one.
 const BLOCK_SECONDS: u64 = 12;
 
 /// One block as the caller describes it.
@@ -84,7 +90,7 @@ pub struct SimulatedCall {
     pub outcome: CallOutcome,
     /// The number in the block of each log in `outcome`.
     pub log_numbers: Vec<u64>,
-    /// The most gas that it had used, before refunds.
+    /// The most gas that it had used at any time, before refunds.
     pub gas_max: u64,
 }
 
@@ -112,7 +118,7 @@ pub enum SimulateError {
     Call(#[from] CallError),
 }
 
-/// What was wrong with a call that was refused.
+/// The fault of a call that was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RefusedFor {
     NonceTooLow,
@@ -223,7 +229,7 @@ impl<S: StateReader> Simulator<'_, S> {
         Ok(SimulatedBlock { block, withdrawals, bytes, calls })
     }
 
-    /// The header before the block is executed, and the block's rules.
+    /// The header of a block before it is executed, and the block's rules.
     fn draft(
         &self,
         over: &BlockOverrides,
@@ -273,7 +279,8 @@ impl<S: StateReader> Simulator<'_, S> {
             .with_precompiles(self.state.precompiles())
             .with_inspector(LogTrace::new(self.options.transfers));
         let mut run = BlockRun::on(machine, &self.state, rules.clone(), header.gas_limit);
-        // The contract that governs the chain has nothing to say of a block that is none.
+        // A simulated block has no certificate and no evidence, so the governing contract
+        // is not called.
         run.open(header, None).map_err(broken)?;
         let mut ran = Vec::with_capacity(calls.len());
         for request in calls {
@@ -307,7 +314,7 @@ impl<S: StateReader> Simulator<'_, S> {
         let mut diff = StateDiff::default();
         for (address, mut slots) in slots {
             if wiped.contains(&address) {
-                // Nothing may be left to write, but the storage root is another.
+                // The storage root changes even if no slot is left to write.
                 slots.insert(Default::default());
             }
             let value = |slot| {
@@ -322,8 +329,7 @@ impl<S: StateReader> Simulator<'_, S> {
     }
 }
 
-/// The EVM asks for nothing that [`Terms::complete`] has to judge, so that the
-/// words are geth's.
+/// Leaves to [`Terms::complete`] everything that it checks, so that the texts are geth's.
 fn cfg(rules: &Rules) -> CfgEnv {
     let mut cfg = rules.cfg();
     cfg.disable_nonce_check = true;
@@ -343,7 +349,8 @@ fn simulate_call<S: StateReader>(
     let result =
         run.pretend(&call.tx, call.env.clone()).map_err(|fault| call::refused(fault, gas))?;
     if nonce == u64::MAX && call.env.kind.is_call() {
-        // Only a caller can pretend such a nonce; geth's wraps around.
+        // Only an override can make such a nonce. geth's counter wraps around, so this one
+        // does too.
         run.machine().set_nonce(call.env.caller, 0);
     }
     let gas_max = result.gas().total_gas_spent().max(result.gas().floor_gas());
@@ -376,8 +383,8 @@ impl SimulatedCall {
     }
 }
 
-/// A block that cannot be begun or closed: the caller took a system contract
-/// away, if the state could be read.
+/// A block that cannot be opened or closed. If the state can be read, an override took a
+/// system contract away.
 fn broken(fault: Fault) -> SimulateError {
     match fault {
         Fault::Rule(rule) => CallError::Invalid(rule).into(),

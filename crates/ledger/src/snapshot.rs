@@ -1,4 +1,4 @@
-//! A reader's view of the chain at one tip: never blocks the writer, never changes.
+//! A reader's view of the chain at one tip. It never blocks the writer, and never changes.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,7 +20,7 @@ use crate::{
     trie::{self, NodeKey, NodeReader},
 };
 
-/// A block as it is kept, with what its receipts tell.
+/// A block as it is stored, with its receipts.
 #[derive(Clone, Debug)]
 pub struct StoredBlock {
     pub block: Arc<RecoveredBlock>,
@@ -44,13 +44,13 @@ pub struct Snapshot {
     pub(crate) view: Arc<View>,
 }
 
-/// The chain at one tip: the checkpointed base, and over it the blocks since,
-/// of which those that a checkpoint is making durable are apart.
+/// The chain at one tip: the database as of the last checkpoint, and over it the blocks
+/// since. Blocks that a checkpoint is writing are kept separately.
 #[derive(Clone, Debug)]
 pub(crate) struct View {
     pub genesis: B256,
     pub tip: Arc<(B256, Header)>,
-    /// What the tip's state demands of the block after it.
+    /// The demands of the tip's state on the block after it.
     pub governed: Arc<Governed>,
     pub current: Generation,
     pub flushing: Option<Generation>,
@@ -70,7 +70,7 @@ impl Snapshot {
         self.view.genesis
     }
 
-    /// What the tip's state demands of the block after it.
+    /// The demands of the tip's state on the block after it.
     pub fn governed(&self) -> &Arc<Governed> {
         &self.view.governed
     }
@@ -80,8 +80,8 @@ impl Snapshot {
         header::next_base_fee(&self.view.governed.settings, self.tip())
     }
 
-    /// The oldest block that is here whole: not 0 on a node that joined by a
-    /// state snapshot and has not imported all of the history.
+    /// The oldest block that is here whole. Not 0 on a node that joined by a state snapshot
+    /// and has not imported the whole history.
     pub fn blocks_from(&self) -> Height {
         self.view.base.blocks_from
     }
@@ -96,8 +96,8 @@ impl Snapshot {
         self.view.memory(|g| g.heights.get(block).copied()).map_or_else(on_disk, |h| Ok(Some(h)))
     }
 
-    /// Block and receipts; genesis has neither transactions nor receipts. Nothing
-    /// of blocks before [`Snapshot::blocks_from`].
+    /// A block with its receipts. Genesis has neither transactions nor receipts. `None` for
+    /// blocks before [`Snapshot::blocks_from`].
     pub fn block(&self, height: Height) -> Result<Option<StoredBlock>, LedgerError> {
         if let Some(committed) = self.view.memory(|g| g.blocks.get(&height).cloned()) {
             let (block, receipts) = (committed.block.clone(), committed.receipts.clone());
@@ -105,6 +105,8 @@ impl Snapshot {
         }
         let Some((_, header)) = self.view.header(height)? else { return Ok(None) };
         let (base, key) = (&self.view.base, codec::height_key(height));
+        // Headers of handovers and ancestors are here without their bodies: not kept, which
+        // is not damage.
         if height > 0 && height < base.blocks_from {
             return Ok(None);
         }
@@ -122,7 +124,7 @@ impl Snapshot {
         self.view.certificate(height)
     }
 
-    /// What catch-up sends.
+    /// The unit of block sync.
     pub fn certified_block(&self, height: Height) -> Result<Option<CertifiedBlock>, LedgerError> {
         let (Some(stored), Some(certificate)) = (self.block(height)?, self.certificate(height)?)
         else {
@@ -132,7 +134,7 @@ impl Snapshot {
         Ok(Some(CertifiedBlock { block, certificate, attached }))
     }
 
-    /// Who validates the block at `height`; known up to the one after the tip.
+    /// The validators of the block at `height`; known up to the block after the tip.
     pub fn validators(&self, height: Height) -> Result<Option<ValidatorSet>, LedgerError> {
         self.view.validators(height)
     }
@@ -165,6 +167,7 @@ impl Snapshot {
             return Ok(vec![]);
         }
         let (height, oldest) = ((*range.start()).max(1), self.blocks_from());
+        // An error and not an empty answer: "not kept" must never look like "no such log".
         if height < oldest {
             return Err(LedgerError::NoBlock { height, oldest });
         }
@@ -256,6 +259,8 @@ impl StateReader for StateAt {
                 return codec::decode_account(&row).ok_or_else(damaged);
             }
         }
+        // The oldest change after `height` holds the value at `height`: first the database,
+        // which is older, then the blocks in memory, in order.
         let before = |c: &Committed| c.diff.accounts.get(address).map(|change| change.before);
         view.undone(height, before).map_or_else(|| view.account(address), Ok)
     }
@@ -287,8 +292,8 @@ impl StateReader for StateAt {
         Ok(self.view.header(height)?.map(|(hash, _)| hash))
     }
 
-    /// What this is asked about can only come from genesis and never changes,
-    /// so the tip's storage is as good as this state's.
+    /// Only accounts of genesis are asked about, and such storage never changes: the tip's
+    /// answer is also this state's.
     fn has_storage(&self, address: &Address) -> Result<bool, LedgerError> {
         let root = NodeKey { owner: Some(keccak256(address)), path: None };
         Ok(self.view.node(&root)?.is_some())
@@ -305,8 +310,9 @@ impl View {
         self.generations().find_map(find)
     }
 
-    /// The first answer of the blocks in memory after `height`.
+    /// The first answer of the blocks in memory after `height`, oldest first.
     fn undone<T>(&self, height: Height, find: impl Fn(&Committed) -> Option<T>) -> Option<T> {
+        // No block in memory is later than the tip.
         if height == self.tip.1.number {
             return None;
         }
@@ -379,7 +385,7 @@ impl View {
         Ok(row.unwrap_or_default())
     }
 
-    /// All of an account's storage.
+    /// All storage of an account.
     pub fn all_storage(&self, address: &Address) -> Result<BTreeMap<U256, U256>, LedgerError> {
         let mut storage = BTreeMap::new();
         let key = |slot: U256| codec::storage_key(address, &slot);
@@ -390,6 +396,7 @@ impl View {
             let value = value.ok_or_else(|| LedgerError::damaged("table `storage`"))?;
             storage.insert(U256::from_be_slice(&key[Address::len_bytes()..]), value);
         }
+        // Oldest first: newer values overwrite older ones.
         for generation in self.generations().rev() {
             let slots = generation.storage.range((*address, U256::ZERO)..=(*address, U256::MAX));
             storage.extend(slots.map(|((_, slot), value)| (*slot, *value)));
@@ -416,8 +423,8 @@ impl View {
         Ok(())
     }
 
-    /// The trie after the block at `height`: that of the tip, and what later
-    /// blocks replaced in it.
+    /// The trie after the block at `height`: the trie of the tip, with everything that
+    /// later blocks replaced put back.
     pub(crate) fn trie_at(&self, height: Height) -> Result<TrieAt<'_>, LedgerError> {
         let oldest = self.base.proofs_from;
         if height < oldest {
@@ -428,6 +435,8 @@ impl View {
             let key = codec::height_key(height);
             let rows = self.base.read(Table::Undo, &key, codec::decode_undo)?;
             for (key, before) in rows.unwrap_or_default() {
+                // Ascending, and the first counts: what the oldest later block replaced is
+                // the value at `height`.
                 undo.entry(key).or_insert(before);
             }
         }

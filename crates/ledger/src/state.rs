@@ -1,5 +1,8 @@
-//! The seam between execution and storage: state is read through
-//! [`StateReader`]; what a block changes leaves as a [`StateDiff`].
+//! The border between execution and storage: state is read through [`StateReader`]; the
+//! changes of a block leave as a [`StateDiff`].
+//!
+//! So execution runs on the ledger, on a state in memory (the official fixtures), on a
+//! state that a caller pretends, and on the few trie nodes of a proof, with the same code.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +18,7 @@ pub trait StateReader {
     fn storage(&self, address: &Address, slot: U256) -> Result<U256, LedgerError>;
     /// `None` if no such code is known.
     fn code(&self, hash: &B256) -> Result<Option<Bytes>, LedgerError>;
-    /// Hash of the block at `height`, of this state's past (BLOCKHASH).
+    /// The hash of the block at `height`, before this state (BLOCKHASH).
     fn block_hash(&self, height: Height) -> Result<Option<B256>, LedgerError>;
     /// Whether the account has any storage; asked only of addresses at which a
     /// contract is to be created (EIP-7610). An account with storage and
@@ -25,7 +28,7 @@ pub trait StateReader {
     }
 }
 
-/// What a block changes, by address and slot; only what differs is listed.
+/// The changes of a block by address and slot. Only what differs is listed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StateDiff {
     pub accounts: BTreeMap<Address, AccountDiff>,
@@ -38,15 +41,15 @@ pub struct AccountDiff {
     pub before: Option<Account>,
     /// `None`: the account is gone.
     pub after: Option<Account>,
-    /// All storage the account had before the block is gone (self-destruct
-    /// before EIP-6780); `storage` then lists what was written after.
+    /// All storage that the account had before the block is gone (self-destruct before
+    /// EIP-6780). `storage` lists what was written after that.
     pub wiped: bool,
     /// Slot to its value before and after.
     pub storage: BTreeMap<U256, (U256, U256)>,
 }
 
 impl StateDiff {
-    /// Adds what a later diff changes, as if both were one.
+    /// Adds the changes of a later diff, as if both were one.
     pub(crate) fn then(&mut self, later: Self) {
         for (address, change) in later.accounts {
             let Some(first) = self.accounts.get_mut(&address) else {
@@ -63,7 +66,7 @@ impl StateDiff {
     }
 }
 
-/// A state, and what a block made of it.
+/// A state with the changes of a block on it.
 #[derive(Debug)]
 pub(crate) struct After<'a, S> {
     pub state: &'a S,

@@ -1,8 +1,8 @@
-//! The database under the ledger: redb over a [`Disk`].
+//! The database of the ledger: redb on a [`Disk`].
 //!
-//! Owns: the file `ledger.redb`, its tables, and views of it. What always
-//! holds: it is written by [`Store::write`] only, one durable transaction at a
-//! time; a [`Base`] shows one such transaction's end for as long as it lives.
+//! Owns: the file `ledger.redb`, its tables, and views of it. What always holds: only
+//! [`Store::write`] writes it, one durable transaction at a time; a [`Base`] shows the end
+//! of one such transaction for as long as it lives.
 
 use std::{fmt, ops::RangeInclusive, sync::Arc};
 
@@ -14,7 +14,9 @@ use trefoil_types::{B256, Disk, DiskFile, Height};
 
 use crate::{LedgerError, codec};
 
-/// All tables map bytes to bytes; heights are 8 bytes, big-endian.
+// Big-endian, so that the order of keys is the order of the chain: ranges and "the newest
+// before" are single seeks.
+/// All tables map bytes to bytes. Heights are 8 bytes, big-endian.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Table {
     /// `format`, `genesis`, `tip`, `blocks_from`, `restoring`.
@@ -31,13 +33,13 @@ pub(crate) enum Table {
     Changed,
     /// keccak256: code.
     Codes,
-    /// Trie, path: what a branch holds.
+    /// Trie, path: the content of a branch.
     Nodes,
     /// Height: the trie rows that the block changed, as they were before.
     Undo,
     /// Height: header.
     Headers,
-    /// Height: transactions with senders, what is attached.
+    /// Height: transactions with senders, attached data.
     Bodies,
     /// Height: receipts.
     Receipts,
@@ -51,7 +53,7 @@ pub(crate) enum Table {
     Heights,
     /// Transaction hash: height, index.
     Transactions,
-    /// What is logged, height: nothing.
+    /// Log item, height: nothing.
     Logs,
 }
 
@@ -81,20 +83,26 @@ type Definition = TableDefinition<'static, &'static [u8], &'static [u8]>;
 /// The name of the database's file on the [`Disk`].
 pub const FILE: &str = "ledger.redb";
 
-/// The version of the tables' layout, under `format` in [`Table::Meta`].
+/// The version of the tables' layout: `format` in [`Table::Meta`].
 pub(crate) const FORMAT: u8 = 2;
 
+// Written first and removed last: a crash in between leaves a database that does not open,
+// and never half a state that looks whole (ADR 18).
 /// In [`Table::Meta`] while a restore is under way.
 pub(crate) const RESTORING: &[u8] = b"restoring";
 
+// Bounded, so that the node's memory does not grow with the state; the newest values are in
+// memory anyway.
 /// Memory for pages of the database, bytes (64 MiB).
 const CACHE_BYTES: usize = 64 << 20;
 
-/// A database up to this size (256 MiB) is read through when it is opened, so
-/// that damage is an error at once; a larger one would make restarts slow.
+/// A database up to this size (256 MiB) is read through when it is opened, so that damage
+/// is an error at once. A larger one would make restarts slow; its damage shows when it is
+/// read.
 const CHECKED_BYTES_MAX: u64 = 256 << 20;
 
-/// A file that redb has only begun to make is not larger than this (1 MiB).
+// A larger file with a zeroed head is damage, and must not be emptied.
+/// The largest file that redb has only begun to make (1 MiB).
 const UNFINISHED_BYTES_MAX: u64 = 1 << 20;
 
 pub(crate) struct Store {
@@ -135,9 +143,12 @@ impl Store {
     /// Writes all of `batch` durably, or nothing of it.
     pub fn write(&self, batch: Batch) -> Result<(), LedgerError> {
         let mut write = self.db.begin_write().map_err(failed)?;
-        // A restart after a crash then needs no walk through the whole file.
+        // redb then stores its allocator state with each commit: a restart after a crash
+        // needs no walk through the whole file.
         write.set_quick_repair(true);
         let mut rows = batch.rows;
+        // In order of key: neighbouring rows share pages, which are then written once. The
+        // sort is stable, so of two rows under one key the later still counts.
         rows.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
         for (table, definition) in TABLES {
             let mut open = write.open_table(definition).map_err(failed)?;
@@ -154,7 +165,7 @@ impl Store {
     }
 }
 
-/// Rows to be written together; of two under one key the later counts.
+/// Rows that are written together. Of two under one key the later counts.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
     rows: Vec<(Table, Vec<u8>, Option<Bytes>)>,
@@ -174,12 +185,12 @@ impl Batch {
     }
 }
 
-/// The database at the end of one transaction; it never changes.
+/// The database at the end of one transaction. It never changes.
 pub(crate) struct Base {
     tables: Vec<ReadOnlyTable<&'static [u8], &'static [u8]>>,
-    /// `None`: no chain was founded yet.
+    /// `None`: no chain is founded yet.
     pub genesis: Option<B256>,
-    /// The newest block in it.
+    /// The newest block.
     pub tip: Height,
     /// The oldest block whose body and receipts are here.
     pub blocks_from: Height,
@@ -195,6 +206,7 @@ pub(crate) type Row = (Vec<u8>, Vec<u8>);
 impl Base {
     fn read_meta(&mut self) -> Result<(), LedgerError> {
         let Some(format) = self.get(Table::Meta, b"format")? else { return Ok(()) };
+        // Before any other row is interpreted.
         if format != [FORMAT] {
             return Err(LedgerError::Storage(format!(
                 "{FILE} is of format {format:?}, this program reads format {FORMAT}; use the program that wrote it"
@@ -210,7 +222,8 @@ impl Base {
             Some(row) => codec::decode_height(&row).ok_or_else(damaged)?,
             None => 0,
         };
-        // The block before the oldest one that can be undone.
+        // The oldest readable state is the one before the oldest block that can be undone.
+        // It is derived, not stored, so it cannot disagree with the rows.
         let before_first = |table| {
             let first = self.first(table)?;
             let height = first.and_then(|(key, _)| codec::decode_height(&key));
@@ -231,7 +244,7 @@ impl Base {
         Ok(row.map(|value| value.value().to_vec()))
     }
 
-    /// A row decoded; bytes that no encoder wrote are a damaged database.
+    /// A row, decoded. Bytes that no encoder wrote mean a damaged database.
     pub fn read<T>(
         &self,
         table: Table,
@@ -263,7 +276,7 @@ impl Base {
         }))
     }
 
-    /// What was under `key` as of `height`, if a later block in here changed it.
+    /// The value under `key` as of `height`, if a later block in the database changed it.
     pub fn before(
         &self,
         history: Table,
@@ -292,7 +305,8 @@ impl fmt::Debug for Store {
 pub(crate) fn failed(error: impl Into<redb::Error>) -> LedgerError {
     match error.into() {
         redb::Error::Corrupted(what) => LedgerError::damaged(what),
-        // Its first bytes, and its own version, which only damage can change.
+        // redb reports wrong first bytes and a wrong version so. Only damage can change
+        // either: this program writes one version.
         redb::Error::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => {
             LedgerError::damaged(error.to_string())
         }
@@ -301,8 +315,8 @@ pub(crate) fn failed(error: impl Into<redb::Error>) -> LedgerError {
     }
 }
 
-/// Empties a file that a crash left while redb was making it: its magic, which
-/// redb writes last, is still zeros. Nothing was ever committed to it.
+/// Empties a file that a crash left while redb was making it. redb writes its magic last;
+/// while it is still zeros, nothing was ever committed.
 fn drop_unfinished(file: &dyn DiskFile) -> std::io::Result<()> {
     let len = file.len()?;
     let mut magic = [0; 9];
@@ -315,7 +329,8 @@ fn drop_unfinished(file: &dyn DiskFile) -> std::io::Result<()> {
     Ok(())
 }
 
-/// redb's view of a file.
+/// A file as redb uses it. Through the [`Disk`] trait, the simulator tears its writes as it
+/// does the journal's.
 #[derive(Debug)]
 pub(crate) struct Backend {
     pub file: Arc<dyn DiskFile>,

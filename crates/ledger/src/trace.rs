@@ -1,9 +1,9 @@
-//! Traces of transactions in blocks, as geth's `debug_trace…` methods give
-//! them: the opcode logger and the built-in tracers.
+//! Traces of transactions in blocks, as geth's `debug_trace…` methods give them: the opcode
+//! logger and the built-in tracers.
 //!
-//! What always holds: what came before a traced transaction in its block is
-//! executed again on the parent's state, so a trace shows what happened when
-//! the block was made.
+//! What always holds: the transactions before a traced one are executed again on the
+//! parent's state, so a trace shows what happened when the block was made. Traces are not
+//! stored: they are large, seldom wanted, and follow from the block.
 
 use alloy_rpc_types_trace::geth::{GethDebugTracingOptions, GethTrace};
 use revm::{
@@ -59,7 +59,8 @@ impl From<EVMError<ReadError>> for TraceError {
     fn from(error: EVMError<ReadError>) -> Self {
         match error {
             EVMError::Database(error) => error.into(),
-            // A block that was committed executes again as it did.
+            // A committed block executes again as it did: anything else means that the
+            // database is damaged.
             other => Self::Ledger(LedgerError::Storage(format!("the block does not run: {other}"))),
         }
     }
@@ -96,6 +97,7 @@ fn traces(
     only: Option<usize>,
     options: GethDebugTracingOptions,
 ) -> Result<Vec<(B256, GethTrace)>, TraceError> {
+    // geth's words, since tools match on them.
     let before = height.checked_sub(1).ok_or(TraceError::Genesis)?;
     let stored = snapshot.block(height)?.ok_or(TraceError::NoBlock(height))?;
     let (hash, header) = snapshot.header(before)?.ok_or(TraceError::NoBlock(before))?;
@@ -111,9 +113,8 @@ fn traces(
     replay(&parent, &stored.block, only, options)
 }
 
-/// Executes a block again on its parent's state, up to and with the transaction
-/// at `only` if that is given, and traces that one or all. The parent's
-/// `governed` may be of a later state.
+/// Executes a block again on its parent's state, up to the transaction `only` if it is
+/// given, and traces that one or all. `parent.governed` may be of a later state.
 fn replay<S: StateReader>(
     parent: &Parent<'_, S>,
     block: &RecoveredBlock,
@@ -127,6 +128,7 @@ fn replay<S: StateReader>(
         .with_block(rules.block_env(&block.header))
         .build_mainnet_with_inspector(DebugInspector::new(options)?);
     let governing = parent.opening(&block.attached);
+    // The system calls too: they change the state that the first transaction sees.
     for (contract, input) in opening_calls(&rules, &block.header, Some(governing)) {
         let opened = evm.system_call(contract, input)?;
         evm.ctx.journaled_state.database.commit(opened.state);
@@ -136,6 +138,8 @@ fn replay<S: StateReader>(
     for (index, tx) in block.transactions.iter().enumerate().take_while(|(i, _)| *i <= last) {
         let env = tx_env(&rules, tx);
         let done = if only.is_none_or(|only| only == index) {
+            // Clears the tracer, so that one transaction's trace does not continue in the
+            // next.
             evm.inspector.fuse()?;
             let done = evm.inspect_tx(env.clone())?;
             let about = TransactionContext {
@@ -149,6 +153,7 @@ fn replay<S: StateReader>(
             traces.push((*tx.tx_hash(), trace));
             done
         } else {
+            // Not traced: the transactions before the wanted one only prepare its state.
             evm.transact(env)?
         };
         evm.ctx.journaled_state.database.commit(done.state);

@@ -1,4 +1,5 @@
-//! The commit certificate: a quorum's word that a block is final.
+//! The commit certificate: the proof that a block is final. A light client needs it and the
+//! validator set of its height, and nothing else.
 
 use std::cmp::Ordering;
 
@@ -8,7 +9,8 @@ use trefoil_crypto::{B256, Domain, PublicKey, keccak256};
 use crate::{Height, Round, ValidatorSet, ValidatorSignature, Vote, VoteKind};
 
 /// Precommits of more than two thirds of a height's voting power for one block.
-/// Certificates of the same block may differ in which signatures they hold.
+/// Certificates of one block may differ in the signatures that they hold, since each node
+/// has those that reached it first (ADR 3).
 #[derive(Clone, Debug, PartialEq, Eq, RlpEncodable, RlpDecodable)]
 pub struct Certificate {
     pub height: Height,
@@ -41,7 +43,7 @@ impl Certificate {
         keccak256(bytes)
     }
 
-    /// The precommit of `validator` that it holds, if any.
+    /// The precommit of `validator` in it, if there is one.
     pub fn vote_of(&self, validator: &PublicKey) -> Option<Vote> {
         let at = self.signatures.binary_search_by_key(validator, |s| s.validator).ok()?;
         Some(Vote {
@@ -65,10 +67,13 @@ impl Certificate {
         let (mut before, mut power) = (None, 0u64);
         for ValidatorSignature { validator, signature } in &self.signatures {
             let validator = *validator;
+            // The cheap checks first: a signature is verified only if its validator counts
+            // and comes in order. At the first fault the rest is not looked at.
             let member =
                 set.get(&validator).ok_or(CertificateError::Stranger { height, validator })?;
             match before.replace(validator).cmp(&Some(validator)) {
                 Ordering::Less => {}
+                // Attack: one signature, repeated until the sum is a quorum.
                 Ordering::Equal => return Err(CertificateError::Twice { height, validator }),
                 Ordering::Greater => return Err(CertificateError::Order { height, validator }),
             }
@@ -77,6 +82,8 @@ impl Certificate {
             }
             power += member.power;
         }
+        // The power is summed only from signatures that were verified, never taken from the
+        // certificate.
         if set.is_quorum(power) {
             Ok(())
         } else {

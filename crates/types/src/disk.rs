@@ -1,5 +1,7 @@
-//! The border to storage: the one trait between the node and its machine, so
-//! that the simulator can pretend a disk that tears, fills and forgets.
+//! The border to storage: the one trait between the node and its machine.
+//!
+//! It exists so that the simulator can stand in for a disk that tears writes, fills up and
+//! forgets what was not synced: crashes are tested with the code that runs in production.
 
 use std::{
     collections::BTreeMap,
@@ -19,8 +21,10 @@ pub trait Disk: Send + Sync + fmt::Debug {
     fn remove(&self, name: &str) -> io::Result<()>;
 }
 
-/// A file. What was written is durable only after [`DiskFile::sync`]; a crash
-/// before it may keep any part of the writes, in any order.
+// The weakest promise that real disks make. Code that is right on it is right on every file
+// system.
+/// A file. Written bytes are durable only after [`DiskFile::sync`]. A crash before it may
+/// keep any part of the writes, in any order.
 pub trait DiskFile: Send + Sync + fmt::Debug {
     /// The length in bytes.
     fn len(&self) -> io::Result<u64>;
@@ -35,15 +39,15 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
     /// Writes all of `data` at `offset`, lengthening the file if needed.
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()>;
 
-    /// Cuts or lengthens (with zeros) the file.
+    /// Truncates the file, or lengthens it with zeros.
     fn set_len(&self, len: u64) -> io::Result<()>;
 
     /// Makes everything written so far, and the file's length, durable.
     fn sync(&self) -> io::Result<()>;
 }
 
-/// A disk in memory, for tests: no faults, and all is gone when it is dropped.
-/// Clones are the same disk.
+/// A disk in memory, for tests. It has no faults, and its content is gone when it is
+/// dropped. Clones are the same disk.
 #[derive(Clone, Debug, Default)]
 pub struct MemDisk {
     files: Arc<Mutex<BTreeMap<String, Arc<MemFile>>>>,

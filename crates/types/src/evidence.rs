@@ -1,8 +1,8 @@
-//! Evidence: two signed statements of one validator that it may not make both.
+//! Evidence: two signed statements of one validator of which it may make only one.
 //!
-//! What always holds: evidence that was made here or decoded is a conflict, and
-//! stands in its one order (the lesser block first, none before any). Whether
-//! the signatures are good, and whose they are, is for [`Evidence::verify`].
+//! What always holds: evidence that was made here or decoded is a conflict, and is in its
+//! one order (the lesser block first, none before any). Whether the signatures are right,
+//! and whose they are, is for [`Evidence::verify`].
 
 use alloy_rlp::{Decodable, Encodable, Header as RlpHeader};
 use trefoil_crypto::{B256, PublicKey};
@@ -18,7 +18,7 @@ pub enum Evidence {
     Proposals(Proposal, Proposal),
 }
 
-/// Why evidence convicts nobody.
+/// Why evidence convicts no validator.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EvidenceError {
     #[error("{validator} did not validate height {height}")]
@@ -56,7 +56,7 @@ impl Evidence {
         }
     }
 
-    /// Who is convicted by it.
+    /// The validator that it convicts.
     pub fn validator(&self) -> PublicKey {
         match self {
             Self::Votes(vote, _) => vote.validator,
@@ -64,10 +64,14 @@ impl Evidence {
         }
     }
 
+    // Two proposals of one block that name different proof-of-lock rounds are no conflict:
+    // they do not endanger agreement (ADR 16).
     fn is_conflict(&self) -> bool {
         match self {
             Self::Votes(a, b) => {
                 let place = |vote: &Vote| (vote.kind, vote.height, vote.round, vote.validator);
+                // Strictly less: equal blocks are one statement, and of two orders only one
+                // decodes. Otherwise one conflict could be carried twice.
                 place(a) == place(b) && a.block < b.block
             }
             Self::Proposals(a, b) => {
@@ -84,6 +88,8 @@ impl Evidence {
     /// [`EvidenceError::Stranger`] or [`EvidenceError::Signature`].
     pub fn verify(&self, set: &ValidatorSet, network: &B256) -> Result<(), EvidenceError> {
         let (height, validator) = (self.height(), self.validator());
+        // Before the signatures, which cost 32 µs each: anyone can make keys that sign two
+        // things.
         if set.get(&validator).is_none() {
             return Err(EvidenceError::Stranger { height, validator });
         }

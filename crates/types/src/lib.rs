@@ -1,10 +1,15 @@
-//! The words the chain is written in, and their one encoding.
+//! The vocabulary of the chain, and its one encoding.
 //!
-//! Owns: transactions and blocks (Ethereum's own types, from alloy), votes,
-//! proposals and certificates, the validator set, the chain specification,
-//! every message between nodes, the limits on all of them, and the [`Disk`]
-//! trait. What always holds: one value has one encoding (RLP), and a decoder
-//! checks every length against a limit before it takes memory.
+//! Owns: transactions and blocks (Ethereum's own types, from alloy), votes, proposals and
+//! certificates, the validator set, the chain specification, every message between nodes,
+//! the limits on all of them, the table of offences, and the [`Disk`] trait.
+//!
+//! What always holds: one value has one encoding (RLP), and a decoder compares every length
+//! with a limit before it takes memory. A light client needs nothing but this crate to
+//! judge a [`Certificate`].
+//!
+//! What it must never know: how a block is executed, how consensus decides, how messages
+//! travel, and where files lie. It reads no clock: [`Time`] is handed in.
 
 pub mod block;
 pub mod certificate;

@@ -1,9 +1,8 @@
-//! Who belongs to a network that is not public, as its chain says.
+//! Membership of a private or consortium network, as its chain says.
 //!
-//! Owns: organisations, their CA keys, nodes, what was revoked; and the
-//! judgement on a node that asks to be let in. What always holds: the answer
-//! follows from the chain's state and time alone, so every honest node gives
-//! the same one.
+//! Owns: organisations, their CA keys, nodes, revocations; and the judgement on a node that
+//! wants to connect. What always holds: the answer follows from the chain's state and time
+//! alone, so every honest node gives the same one.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -68,11 +67,11 @@ pub struct MemberNode {
 pub struct Members {
     pub organisations: BTreeMap<OrganisationId, Organisation>,
     pub nodes: BTreeMap<PeerId, MemberNode>,
-    /// Certificates that were taken back.
+    /// Certificates that were revoked.
     pub revoked_serials: BTreeSet<(OrganisationId, Serial)>,
 }
 
-/// Why a node is not let in. The code goes to the peer, the text to the operator.
+/// Why a node is not admitted. The code goes to the peer, the text to the operator.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotAMember {
     #[error("its certificate is for another network, {0}")]
@@ -100,7 +99,9 @@ pub enum NotAMember {
 }
 
 impl NotAMember {
-    /// What the refused peer learns.
+    // The verdict is one byte on the wire. The text, with names and times, stays with the
+    // operator.
+    /// The code that the refused peer is told.
     pub const fn code(&self) -> u8 {
         match self {
             Self::Genesis(_) => 1,
@@ -118,35 +119,38 @@ impl NotAMember {
     }
 }
 
-/// What a connected peer is to this node, by what is proven of it and not by what it
-/// says: who is not judged has no organisation that anyone could ask for.
+/// The standing of a connected peer: what is proven of it, not what it claims. A peer that
+/// is not judged has no organisation that anything could be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// Of a public network, where anyone may connect.
+    /// On a public network, where any peer may connect.
     Public,
     /// A node of this organisation, as the chain's members verify.
     Member(OrganisationId),
-    /// Its certificate cannot be judged before newer blocks are here. It may bring
-    /// them, and has no part in anything else.
+    /// Its certificate cannot be judged before newer blocks are here. It may bring those,
+    /// and takes part in nothing else.
     Unjudged,
 }
 
-/// The chain as who judges a newcomer sees it.
+/// The chain's state, as far as it decides on a newcomer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admission {
     pub genesis: B256,
-    /// The tip's height: judgement is for the block after it.
+    /// The height of the tip. The judgement is for the block after it.
     pub height: Height,
-    /// The tip's timestamp, Unix seconds: consensus time.
+    // The chain's time, not the machine's: nodes with different clocks must give the same
+    // answer, and a clock that is set wrong must not cut members off.
+    /// The timestamp of the tip, Unix seconds.
     pub time: u64,
     pub members: Arc<Members>,
 }
 
 impl Admission {
-    /// What the node that proved to hold `peer`'s key is to this one. `height`: its
-    /// tip, as it says; `named`: the operator named its key. One who was away while
-    /// keys were changed would refuse all who could bring it up to date; so a named
-    /// peer whom newer blocks may prove a member may bring these, and no more.
+    // A node that was away while CA keys or organisations changed would refuse all peers
+    // that could bring it up to date. So a peer that the operator named, and that newer
+    // blocks may prove a member, may bring these blocks, and nothing else.
+    /// The standing of the node that proved to hold `peer`'s key. `height`: the tip that it
+    /// claims. `named`: the operator named its key.
     ///
     /// # Errors
     /// Why it may not connect.
@@ -163,15 +167,14 @@ impl Admission {
         })
     }
 
-    /// The organisation of the node that proved to hold `peer`'s key, if it is a
-    /// member.
-    ///
-    /// Checks run from the cheapest to the signature. Neither time nor issuer is
-    /// held against a node that validates the next block: the chain itself names
-    /// its key, and certificates must not stop the chain.
+    // An organisation that ended its CA key once cut off its own validator, and three
+    // validators stopped. So neither time nor issuer is held against a validator of the
+    // next block: the chain itself names its key, and certificates must not stop the chain.
+    /// The organisation of the node that proved to hold `peer`'s key, if it is a member.
+    /// Checks run from the cheapest to the signature.
     ///
     /// # Errors
-    /// The first thing that speaks against it.
+    /// The first reason against it.
     pub fn judge(
         &self,
         peer: PeerId,
@@ -190,17 +193,19 @@ impl Admission {
         self.members.nodes.get(&peer).is_some_and(|node| node.validates(next))
     }
 
-    /// Who validates the next block.
+    /// The validators of the next block.
     pub fn validators(&self) -> impl Iterator<Item = PeerId> {
         let next = self.height.saturating_add(1);
         self.members.nodes.iter().filter(move |(_, node)| node.validates(next)).map(|(p, _)| *p)
     }
 
-    /// Whether a connection that was let in may stay: as [`Self::judge`], but
-    /// time does not end what it began.
+    // Expiry refuses new admissions only. If it cut links, a network whose certificates
+    // expire on one day would fall apart on that day.
+    /// Whether a connection that was admitted may stay: as [`Self::judge`], but without the
+    /// certificate's times.
     ///
     /// # Errors
-    /// What speaks against it now.
+    /// The reason against it now.
     pub fn judge_again(
         &self,
         peer: PeerId,
@@ -210,15 +215,18 @@ impl Admission {
         if self.validates(peer) { Ok(()) } else { self.check_issuer(certificate) }
     }
 
-    /// What the chain says of the node and its organisation.
+    /// What the chain knows of the node and its organisation.
     fn check_registry(
         &self,
         peer: PeerId,
         certificate: &NodeCertificate,
     ) -> Result<(), NotAMember> {
+        // Attack: a certificate of another network whose organisation has the same number.
         if certificate.genesis != self.genesis {
             return Err(NotAMember::Genesis(certificate.genesis));
         }
+        // The handshake proved the key of `peer`; a certificate of another node proves
+        // nothing about it.
         if certificate.peer != peer {
             return Err(NotAMember::Peer { named: certificate.peer, proven: peer });
         }
@@ -235,6 +243,8 @@ impl Admission {
         if self.members.revoked_serials.contains(&(id, certificate.serial)) {
             return Err(NotAMember::Serial(certificate.serial));
         }
+        // The role is the CA's word, and a CA alone must not make a validator: the chain
+        // must name it too.
         if certificate.role == Role::Validator && node.is_none_or(|n| n.role != Role::Validator) {
             return Err(NotAMember::Role(certificate.role));
         }
@@ -254,6 +264,8 @@ impl Admission {
     fn check_issuer(&self, certificate: &NodeCertificate) -> Result<(), NotAMember> {
         let (next, id) = (self.height.saturating_add(1), certificate.organisation);
         let organisation = self.members.active(id)?;
+        // At the next height, as validators are: all nodes change to a new CA key with the
+        // same block.
         let mut issuers = organisation.ca_keys.iter().filter(|ca| ca.counts(next));
         if issuers.any(|ca| certificate.is_signed_by(&ca.key)) {
             Ok(())
@@ -262,10 +274,10 @@ impl Admission {
         }
     }
 
-    /// Whether something that we know speaks against the node for good: no newer block
-    /// makes it a member with this certificate. All of it is looked at, whatever
-    /// [`Self::judge`] held against it first: a revoked key must not hide behind an
-    /// organisation that nobody knows.
+    /// Whether something that this node knows speaks against the peer for good: no newer
+    /// block makes it a member with this certificate. Every reason is looked at, whatever
+    /// [`Self::judge`] found first: a revoked key must not hide behind an organisation that
+    /// this node does not know.
     fn is_out(&self, peer: PeerId, certificate: &NodeCertificate) -> bool {
         let (members, id) = (&self.members, certificate.organisation);
         let of_another = members.nodes.get(&peer).is_some_and(|node| node.organisation != id);
@@ -279,8 +291,8 @@ impl Admission {
             || self.is_issued_wrongly(certificate)
     }
 
-    /// Whether a CA key that we know signed the certificate and will not count for it:
-    /// it has ended, or is another organisation's.
+    /// Whether a CA key that this node knows signed the certificate and will not count for
+    /// it: the key has ended, or is another organisation's.
     fn is_issued_wrongly(&self, certificate: &NodeCertificate) -> bool {
         let next = self.height.saturating_add(1);
         let organisations = self.members.organisations.values();
@@ -293,8 +305,8 @@ impl Admission {
 }
 
 impl Members {
-    /// Whether nobody may talk with `peer`, whatever its certificate says: it was
-    /// revoked, or the organisation that the chain knows it by is not active.
+    /// Whether no node may talk to `peer`, whatever its certificate says: it was revoked,
+    /// or the organisation by which the chain knows it is not active.
     pub fn shuns(&self, peer: &PeerId) -> bool {
         let node = self.nodes.get(peer);
         node.is_some_and(|node| node.revoked || self.active(node.organisation).is_err())

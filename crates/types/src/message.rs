@@ -9,20 +9,22 @@ use crate::{
     RoundCertificate, Vote, limits,
 };
 
-/// A proposal with what a receiver needs to rebuild the block: the header and
-/// the hashes of its transactions, whose bodies it mostly holds already.
+// Bodies are most of a block, and the mempools of the validators hold nearly all of them:
+// sending hashes keeps the proposer's uplink from being the limit (ADR 22).
+/// A proposal, and what a receiver needs to rebuild the block: the header and the hashes of
+/// its transactions. It holds most of the bodies already.
 #[derive(Clone, Debug, PartialEq, Eq, RlpEncodable, RlpDecodable)]
 pub struct ProposedBlock {
     pub proposal: Proposal,
     pub header: Header,
     pub tx_hashes: Vec<B256>,
     pub attached: Attached,
-    /// How many bytes the transactions have together (EIP-2718). Nothing vouches for it:
-    /// it only helps to choose how to ask for those that are missing.
+    /// The bytes of all transactions together (EIP-2718). Nobody vouches for this number:
+    /// it only helps to choose how to request those that are missing.
     pub bytes: u64,
 }
 
-/// What one node says to another. A lane (see [`Message::lane`]) keeps its order.
+/// A message from one node to another. Order holds within a lane (see [`Message::lane`]).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
     /// Consensus.
@@ -31,22 +33,24 @@ pub enum Message {
     PolkaCertificate(PolkaCertificate),
     RoundCertificate(RoundCertificate),
 
-    /// The sender's newest final block: sent on connecting and on each commit.
+    // A claim: it may lead to a `GetBlocks`, and to nothing else. A claimed tip of 10^9
+    // once stopped validators, which went to block sync for blocks that did not exist.
+    /// The sender's newest final block. Sent on connecting and on each commit.
     Tip(Tip),
-    /// Asks for final blocks `from`, at most `count` of them.
+    /// Requests at most `count` final blocks, starting at `from`.
     GetBlocks(GetBlocks),
-    /// Consecutive final blocks, as many as the sender cares to give; none if
-    /// it has none of those asked for.
+    /// Consecutive final blocks, as many as the sender chooses to give; none if it has none
+    /// of those that were requested.
     Blocks(Blocks),
 
-    /// Asks for the transactions of a proposed block that the sender lacks.
+    /// Requests transactions of a proposed block that the sender lacks.
     GetBodies(GetBodies),
-    /// Raw EIP-2718 transactions of a proposed block, in the order asked for.
+    /// Raw EIP-2718 transactions of a proposed block, in the order of the request.
     Bodies(Bodies),
 
-    /// Hashes of transactions that the sender's pool holds.
+    /// Hashes of transactions in the sender's mempool.
     TxHashes(Vec<B256>),
-    /// Asks for announced transactions.
+    /// Requests announced transactions.
     GetTxs(Vec<B256>),
     /// Raw EIP-2718 transactions.
     Txs(Vec<Bytes>),
@@ -59,7 +63,8 @@ pub enum Message {
 pub struct Tip {
     pub height: Height,
     pub hash: B256,
-    /// The consensus round the sender is in at `height + 1`, for lag repair.
+    /// The consensus round of the sender at `height + 1`: peers help a node that lags
+    /// behind.
     pub round: u32,
 }
 
@@ -87,7 +92,8 @@ pub struct Bodies {
     pub txs: Vec<Bytes>,
 }
 
-/// Which queue a message waits in, most urgent first.
+// One queue for all would let a flood of transactions delay a vote (ADR 4).
+/// The queue in which a message waits. The most urgent is first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Lane {
     Consensus,
@@ -134,15 +140,21 @@ impl Message {
             | Self::PolkaCertificate(_)
             | Self::RoundCertificate(_)
             | Self::Tip(_)
+            // Without its bodies a proposal cannot be voted for, so they are as urgent as
+            // votes.
             | Self::GetBodies(_)
             | Self::Bodies(_) => Lane::Consensus,
+            // Blocks of the past are large and help one node that is behind; they must not
+            // delay the height that all are deciding.
             Self::GetBlocks(_) | Self::Blocks(_) => Lane::CatchUp,
             Self::TxHashes(_) | Self::GetTxs(_) | Self::Txs(_) | Self::Evidence(_) => Lane::Gossip,
         }
     }
 
-    /// Whether it tells of final blocks or brings them: all that is taken of a peer
-    /// which cannot be judged yet.
+    // Attack: a configured peer with a certificate of its own making claims a height beyond
+    // ours, so that it cannot be judged. It may bring blocks that verify, and nothing else.
+    /// Whether it tells of final blocks or brings them: the only messages that are accepted
+    /// from a peer that cannot be judged yet.
     pub const fn brings_blocks(&self) -> bool {
         matches!(self, Self::Tip(_) | Self::Blocks(_))
     }
@@ -177,6 +189,8 @@ impl Message {
     /// Over a limit, of an unknown type, malformed, not in its one encoding, or
     /// followed by more bytes.
     pub fn decode(bytes: &[u8]) -> Result<Self, MessageError> {
+        // Once more here, although the frame was bounded: a decoder may be called with
+        // bytes from anywhere.
         if bytes.len() > limits::MESSAGE_BYTES_MAX {
             return Err(MessageError::TooLarge(bytes.len()));
         }
@@ -204,16 +218,16 @@ impl Message {
             return Err(malformed(alloy_rlp::Error::UnexpectedLength));
         }
         message.check_counts(kind)?;
-        // Ethereum's decoders forgive some lengths inside a block (fuzzing found
-        // it), and one value must have one encoding. Writing is cheap beside reading.
+        // Ethereum's decoders accept some wrong lengths inside a block (found by fuzzing),
+        // and one value must have one encoding. Encoding is cheap beside decoding.
         if message.encode() != bytes {
             return Err(MessageError::NotCanonical(kind));
         }
         Ok(message)
     }
 
-    /// RLP takes memory in proportion to the bytes received, which the frame
-    /// limit bounds; these counts bound the work that a message asks for.
+    /// RLP takes memory in proportion to the bytes that arrived, which the frame limit
+    /// bounds. These counts bound the work that a message asks for.
     fn check_counts(&self, kind: u8) -> Result<(), MessageError> {
         let (count, max) = match self {
             Self::Proposal(m) if m.attached.evidence.len() > limits::BLOCK_EVIDENCE_MAX => {
@@ -221,6 +235,7 @@ impl Message {
             }
             Self::Proposal(m) => (m.tx_hashes.len(), limits::BLOCK_TXS_MAX),
             Self::PolkaCertificate(m) => (m.signatures.len(), limits::VALIDATORS_MAX),
+            // A prevote and a precommit of each validator.
             Self::RoundCertificate(m) => (m.votes.len(), 2 * limits::VALIDATORS_MAX),
             Self::Blocks(m) => (m.blocks.len(), limits::CATCH_UP_BLOCKS_MAX as usize),
             Self::GetBodies(m) => (m.tx_hashes.len(), limits::BLOCK_TXS_MAX),

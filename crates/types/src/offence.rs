@@ -1,12 +1,12 @@
-//! What a peer can do wrong, and what comes of it: one table. A misdeed is
-//! data, never an error of ours.
+//! Offences of peers and what follows from each: one table. An offence is data, never an
+//! error of this node.
 
 use crate::Millis;
 
-/// A peer whose misdeeds add up to this is disconnected and banned.
+/// The score at which a peer is disconnected and banned.
 pub const BAN_AT: u32 = 100;
 
-/// A peer's misdeed.
+/// An offence of a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Offence {
     /// A frame or message that does not decode, or exceeds a limit.
@@ -17,10 +17,10 @@ pub enum Offence {
     InvalidBlock,
     /// A transaction that no correct node would have relayed.
     InvalidTransaction,
-    /// An answer that nobody asked for, or not what was asked.
+    /// An answer to no request of this node, or to another request.
     Unsolicited,
-    /// Bytes of a resource that are not what its hash says. A node verifies what
-    /// it serves, so nobody honest sends them.
+    /// Bytes of a resource that do not have its hash. A node verifies what it serves, so no
+    /// honest peer sends them.
     BadContent,
     /// More messages than the lane allows.
     Flood,
@@ -29,30 +29,33 @@ pub enum Offence {
     Handshake,
 }
 
-/// What a misdeed leads to.
+/// The consequences of an offence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rule {
     pub offence: Offence,
-    /// Its name for people and programs.
+    /// Its name, for operators and programs.
     pub name: &'static str,
     pub what: &'static str,
-    /// What it adds to the peer's score.
+    /// Points that it adds to the peer's score.
     pub cost: u32,
-    /// How long one point of it lasts.
+    /// How long one point lasts.
     pub point_fades: Millis,
-    /// How long the peer is refused, if this brings it to [`BAN_AT`].
+    /// How long the peer is refused, if this offence brings it to [`BAN_AT`].
     pub ban: Millis,
 }
 
 const S: u64 = 1_000;
 const MIN: u64 = 60 * S;
 
-/// Every misdeed, the gravest first. What an honest node never does costs its
-/// place at once. What may happen to it by accident (its view of the chain is
-/// a little behind ours, a question was answered late) fades: ten bad
-/// transactions in a quarter of an hour are forgiven, more are not.
+// Honest nodes stay below: in the simulator no seed may end with an honest peer banned, and
+// at its busiest a validator uses half of a lane's rate (`docs/security.md`).
+/// Every offence, the gravest first. What an honest node never does costs a peer its place
+/// at once. What may happen to it by accident fades: its view of the chain is a little
+/// behind ours, or its answer was late. Ten bad transactions that are spread over a quarter
+/// of an hour are forgiven, ten at once are not.
 pub const RULES: [Rule; 8] = [
     Rule {
+        // It needs a proposer's signature, so no accident on the wire explains it.
         offence: Offence::InvalidBlock,
         name: "invalid block",
         what: "a signed proposal of a block that breaks the chain's rules",
@@ -61,6 +64,8 @@ pub const RULES: [Rule; 8] = [
         ban: Millis(60 * MIN),
     },
     Rule {
+        // A node verifies a signature before it relays it, so a wrong one is the sender's
+        // own.
         offence: Offence::BadSignature,
         name: "bad signature",
         what: "a vote, proposal, certificate or peer record signed wrongly",
@@ -77,6 +82,8 @@ pub const RULES: [Rule; 8] = [
         ban: Millis(10 * MIN),
     },
     Rule {
+        // Poisoning a swarm costs its receivers time and rate; the first bad group is proof
+        // enough.
         offence: Offence::BadContent,
         name: "bad content",
         what: "bytes of a resource that are not what its hash says",
@@ -85,6 +92,8 @@ pub const RULES: [Rule; 8] = [
         ban: Millis(60 * MIN),
     },
     Rule {
+        // Ten of them at once ban. The sender's state may be some blocks older than ours,
+        // so a single one proves nothing.
         offence: Offence::InvalidTransaction,
         name: "invalid transaction",
         what: "a transaction that no correct node relays",
@@ -93,6 +102,8 @@ pub const RULES: [Rule; 8] = [
         ban: Millis(10 * MIN),
     },
     Rule {
+        // Fifty of them at once ban: an answer may come late, when its request is
+        // forgotten.
         offence: Offence::Unsolicited,
         name: "unsolicited",
         what: "an answer that nobody asked for, or not what was asked",
@@ -101,6 +112,8 @@ pub const RULES: [Rule; 8] = [
         ban: Millis(10 * MIN),
     },
     Rule {
+        // Charged each time that reading is paused for 100 ms, so a steady flood is over
+        // within seconds.
         offence: Offence::Flood,
         name: "flood",
         what: "more messages than the lane allows",
@@ -109,6 +122,7 @@ pub const RULES: [Rule; 8] = [
         ban: Millis(10 * MIN),
     },
     Rule {
+        // No identity is proven yet, so it is held against the address, and a ban is short.
         offence: Offence::Handshake,
         name: "handshake",
         what: "a handshake that was begun and proved no identity; held against the address",
@@ -124,7 +138,7 @@ impl Offence {
         RULES.iter().find(|rule| rule.offence == self).expect("every offence has its row")
     }
 
-    /// What it adds to a peer's score; at [`BAN_AT`] the peer is banned.
+    /// The points that it adds to a peer's score; at [`BAN_AT`] the peer is banned.
     pub fn cost(self) -> u32 {
         self.rule().cost
     }

@@ -1,4 +1,7 @@
-//! Time as the pure crates see it: handed in, never read.
+//! Time in the pure crates: handed in, never read.
+//!
+//! A node that reads no clock can be run in virtual time, and a run of the simulator can be
+//! repeated from its seed (ADR 1).
 
 use std::{fmt, ops};
 
@@ -11,13 +14,15 @@ pub struct Millis(pub u64);
 pub struct Time(pub u64);
 
 impl Time {
-    /// Whole seconds since the Unix epoch, as a block header counts.
+    /// Whole seconds since the Unix epoch: the unit of block headers.
     pub fn as_secs(self) -> u64 {
         self.0 / 1000
     }
 
     /// How long after `earlier` this is; zero if it is not after.
     pub fn since(self, earlier: Time) -> Millis {
+        // Clocks are set back, and a peer's numbers may be anything: no difference and no
+        // sum may overflow.
         Millis(self.0.saturating_sub(earlier.0))
     }
 }

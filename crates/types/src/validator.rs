@@ -1,4 +1,4 @@
-//! Who validates, with what weight.
+//! The validator set: which keys validate a height, and with what weight.
 
 use alloy_rlp::{RlpDecodable, RlpEncodable};
 use serde::{Deserialize, Serialize};
@@ -6,7 +6,7 @@ use trefoil_crypto::{Address, PublicKey};
 
 use crate::{Height, Round, limits};
 
-/// One validator: its consensus key names it.
+/// One validator. Its consensus key is its name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, RlpEncodable, RlpDecodable)]
 #[serde(deny_unknown_fields)]
 pub struct Validator {
@@ -14,10 +14,12 @@ pub struct Validator {
     pub key: PublicKey,
     /// Voting power, at least 1.
     pub power: u64,
-    /// Where the fees of its blocks go (the header's `beneficiary`).
+    /// The account that gets the fees of its blocks (the header's `beneficiary`).
     pub fee_recipient: Address,
 }
 
+// Ordered by key, so that one set has one encoding, and a certificate names its signers in
+// the same order.
 /// The validators of one height, ordered by key, each key once.
 #[derive(Clone, Debug, PartialEq, Eq, RlpEncodable)]
 pub struct ValidatorSet {
@@ -88,12 +90,17 @@ impl ValidatorSet {
 
     /// Whether `power` is more than two thirds of the whole (Tendermint's
     /// quorum, arXiv:1807.04938).
+    // Two quorums of more than two thirds share more than a third of the power, so at least
+    // one honest validator: it never signs two blocks of one height.
     pub fn is_quorum(&self, power: u64) -> bool {
+        // Multiplied, not divided: rounding down two thirds would let a smaller power pass.
         u128::from(power) * 3 > u128::from(self.total_power()) * 2
     }
 
-    /// The proposer of a round: validators take turns by height and round.
-    /// Turns are equal, whatever the power; power weighs votes.
+    // By height and round alone, so that each round has another proposer and a validator
+    // that is down costs one round, not the height.
+    /// The proposer of a round: validators take turns by height and round. Turns are equal,
+    /// whatever the power; power weighs votes.
     pub fn proposer(&self, height: Height, round: Round) -> &Validator {
         let turn = height.wrapping_add(u64::from(round)) % self.validators.len() as u64;
         &self.validators[turn as usize]

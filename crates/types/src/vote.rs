@@ -1,10 +1,12 @@
-//! What validators sign: votes and proposals, and what they add up to.
+//! Votes and proposals, and the certificates that votes add up to.
 
 use alloy_rlp::{Decodable, Encodable, RlpDecodable, RlpEncodable};
 use trefoil_crypto::{B256, Domain, PublicKey, SecretKey, Signature};
 
 use crate::{Height, Round};
 
+// Two steps, so that a validator that commits a block knows that a quorum has seen a quorum
+// for it. With one step, validators could lock different blocks when messages are lost.
 /// Tendermint's two votes (arXiv:1807.04938).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum VoteKind {
@@ -24,7 +26,7 @@ pub struct Vote {
     pub signature: Signature,
 }
 
-/// A proposer's signed choice of a block for a round. The body travels apart.
+/// A proposer's signed choice of a block for a round. The body travels separately.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Proposal {
     pub height: Height,
@@ -36,14 +38,14 @@ pub struct Proposal {
     pub signature: Signature,
 }
 
-/// Who signed, and the signature; what was signed is told beside it.
+/// A validator and its signature. What it signed is known from the certificate around it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, RlpEncodable, RlpDecodable)]
 pub struct ValidatorSignature {
     pub validator: PublicKey,
     pub signature: Signature,
 }
 
-/// A quorum of prevotes for a block in one round: proof that it may be locked.
+/// A quorum of prevotes for a block in one round: proof that validators may lock it.
 #[derive(Clone, Debug, PartialEq, Eq, RlpEncodable, RlpDecodable)]
 pub struct PolkaCertificate {
     pub height: Height,
@@ -53,18 +55,21 @@ pub struct PolkaCertificate {
     pub signatures: Vec<ValidatorSignature>,
 }
 
-/// Votes that justify leaving for, or staying in, a round.
+// More than a third of the power includes an honest validator, so at least one that is in
+// that round is not lying about it. Without this, nodes whose timers differ would drift
+// apart.
+/// Votes that justify leaving a round, or skipping to it.
 #[derive(Clone, Debug, PartialEq, Eq, RlpEncodable, RlpDecodable)]
 pub struct RoundCertificate {
     pub height: Height,
     pub round: Round,
-    /// `true`: more than a third voted in `round`, so skip to it;
-    /// `false`: a quorum of precommits ended it.
+    /// `true`: more than a third of the power voted in `round`, so skip to it; `false`: a
+    /// quorum of precommits ended it.
     pub skip: bool,
     pub votes: Vec<RoundVote>,
 }
 
-/// A vote inside a [`RoundCertificate`], whose height and round it shares.
+/// A vote in a [`RoundCertificate`], which has its height and round.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RoundVote {
     pub kind: VoteKind,
@@ -74,6 +79,8 @@ pub struct RoundVote {
 }
 
 impl Vote {
+    // Without the signer: all votes for one block are the same bytes, so a certificate
+    // stores a key and a signature for each.
     /// The bytes that the validator signs: the vote without its signer.
     pub fn signed_bytes(
         kind: VoteKind,
@@ -108,7 +115,7 @@ impl Vote {
 }
 
 impl PolkaCertificate {
-    /// The prevotes that it is made of.
+    /// The prevotes in it.
     pub fn votes(&self) -> impl Iterator<Item = Vote> {
         self.signatures.iter().map(|signed| Vote {
             kind: VoteKind::Prevote,
@@ -122,7 +129,7 @@ impl PolkaCertificate {
 }
 
 impl RoundCertificate {
-    /// The votes that it is made of.
+    /// The votes in it.
     pub fn votes(&self) -> impl Iterator<Item = Vote> {
         self.votes.iter().map(|vote| Vote {
             kind: vote.kind,
@@ -170,7 +177,7 @@ impl Proposal {
 }
 
 impl VoteKind {
-    /// Its name for people and programs.
+    /// Its name, for people and programs.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Prevote => "prevote",
@@ -194,7 +201,7 @@ impl VoteKind {
     }
 }
 
-/// An option is a list of nothing or one thing, so that nil has one encoding.
+/// An option is a list of none or one, so that nil has one encoding.
 fn option_of<T>(list: Vec<T>) -> alloy_rlp::Result<Option<T>> {
     if list.len() > 1 {
         return Err(alloy_rlp::Error::Custom("an optional field holds at most one value"));

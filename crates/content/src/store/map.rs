@@ -28,10 +28,12 @@ const CHECK_BYTES: usize = 32;
 const RUNS: u64 = 1 << 63;
 const LENGTH_BYTES: u64 = 8;
 
-/// Maps of so many bytes at most are always bits: those of 8 GiB.
+// Bits are simple and, for a file of this size, small enough. Beyond it, bits follow the
+// claimed size, and runs only what is really here.
+/// Maps up to this size are always written as bits: those of files up to 8 GiB.
 const BITS_BYTES: u64 = 64 * 1024;
 
-/// No more are read: those of 16 TiB.
+/// Larger bit maps are not read: those of more than 16 TiB.
 const BITS_BYTES_MAX: u64 = 128 << 20;
 
 impl PartialStore {
@@ -75,7 +77,9 @@ impl PartialStore {
         bytes
     }
 
-    /// Binds a map to its resource, so that no other's is believed.
+    // Attack: the map of another resource, or of the same one with another size, put in
+    // place.
+    /// The hash under a map is keyed with its resource, so that no other map is accepted.
     fn hasher(&self) -> blake3::Hasher {
         let mut hasher = blake3::Hasher::new_keyed(&self.key);
         hasher.update(&self.bytes.to_le_bytes());
@@ -84,7 +88,8 @@ impl PartialStore {
 
     fn read_map(&self, map: &dyn DiskFile, slot: u64) -> io::Result<Option<(u64, Runs)>> {
         let at = self.slot_at(slot);
-        // The first that is written is 1: this slot is a hole before the other.
+        // Sequence numbers begin with 1. Zero is a hole: the second slot was written before
+        // the first.
         let sequence = match read_number(map, at)? {
             0 => return Ok(None),
             sequence => sequence,
@@ -95,7 +100,8 @@ impl PartialStore {
             return Ok(self.read_bits(map, at, hasher)?.map(|here| (sequence, here)));
         }
         let length = read_number(map, at)?;
-        // What it says is not verified yet.
+        // The length is not verified yet, so it is compared with the file before memory is
+        // taken for it.
         let rest = map.len()?.saturating_sub(at + LENGTH_BYTES);
         if length > rest || length + LENGTH_BYTES > self.bits_bytes() {
             return Ok(None);
@@ -109,7 +115,8 @@ impl PartialStore {
         Ok(Runs::decode(self.groups, &runs).map(|here| (sequence & !RUNS, here)))
     }
 
-    /// First the hash of all bits, then the bits: what rotted makes no runs.
+    /// Reads the bits twice: first for their hash, then for their content. Rotten bits
+    /// never become runs.
     fn read_bits(
         &self,
         map: &dyn DiskFile,
@@ -117,7 +124,8 @@ impl PartialStore {
         mut hasher: blake3::Hasher,
     ) -> io::Result<Option<Runs>> {
         let count = self.bits_bytes();
-        // A map that was never written takes no time.
+        // The size may be a mere claim. A map that was never written must not be read
+        // through.
         if count > BITS_BYTES_MAX || map.len()? < at + count + CHECK_BYTES as u64 {
             return Ok(None);
         }
@@ -142,7 +150,7 @@ impl PartialStore {
     }
 }
 
-/// A map that ends too early is none.
+/// A map that ends too early counts as absent.
 fn some<T>(read: io::Result<Option<T>>) -> io::Result<Option<T>> {
     match read {
         Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(None),

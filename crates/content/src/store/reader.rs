@@ -1,6 +1,6 @@
-//! Bytes of a store for who reads them here: each group is verified against the
-//! tree as it is read, since what lies on a disk may rot, and what a user shares
-//! where it is may be edited at any time, even now.
+//! Reads bytes of a store on this machine. Each group is verified against the tree as it is
+//! read: a disk may rot, and a file that a user shares where it is may be edited at any
+//! time, even during the read.
 
 use std::ops::Range;
 
@@ -23,7 +23,7 @@ pub struct Reader<'a> {
 }
 
 impl PartialStore {
-    /// Reads bytes of a file; what lies beyond it is cut.
+    /// Reads bytes of a file. Bytes beyond its end are ignored.
     ///
     /// # Errors
     /// Not all of them are here.
@@ -40,11 +40,10 @@ impl PartialStore {
         Ok(Reader { store: self, file, encoder, skip, left, buf: Vec::new() })
     }
 
-    /// The groups of some bytes of a file that are here and not what they were, in
-    /// runs.
+    /// The groups of these bytes that are here and no longer verify, in runs.
     ///
     /// # Errors
-    /// The disk does not read.
+    /// The disk cannot be read.
     pub fn damaged(&self, file: u32, bytes: Range<u64>) -> Result<Vec<Range<u64>>, ProofError> {
         let size = self.places[file as usize].size;
         let Part { mut groups, .. } = part_of(file, &(bytes.start.min(size)..bytes.end.min(size)));
@@ -58,7 +57,7 @@ impl PartialStore {
                 _ => self.read_through(&Part { file, groups: groups.start..end }, &mut buf),
             };
             match read {
-                // What is not here is not damaged.
+                // A group that is not here is not damaged: it is skipped.
                 Ok(()) => groups.start = end.max(groups.start + u64::from(here == 0)),
                 Err(ProofError::Damaged { group, .. }) => {
                     groups.start = group + 1;
@@ -83,7 +82,7 @@ impl PartialStore {
     }
 }
 
-/// The groups that bytes of a file lie in; no bytes lie in one too.
+/// The groups in which these bytes lie. An empty range lies in one group too.
 fn part_of(file: u32, bytes: &Range<u64>) -> Part {
     let end = groups(bytes.end);
     Part { file, groups: (bytes.start / GROUP_BYTES).min(end - 1)..end }
@@ -93,7 +92,7 @@ impl Reader<'_> {
     /// The next bytes, about `enough` of them; none at the end.
     ///
     /// # Errors
-    /// They are not what they were, or the disk does not read. Nothing follows.
+    /// They no longer verify, or the disk cannot be read. Nothing follows.
     pub fn next(&mut self, enough: usize) -> Result<&[u8], ProofError> {
         self.buf.clear();
         if self.left == 0 {

@@ -1,8 +1,8 @@
-//! How fast a transfer goes, and how fast it went at best.
+//! The rate of a transfer, now and at its best.
 
 use trefoil_types::Time;
 
-/// Bytes a second, told once a second and smoothed over a few.
+/// Bytes a second, computed once a second and smoothed over a few seconds.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Flow {
     second: u64,
@@ -20,7 +20,8 @@ impl Flow {
     /// Closes the seconds that are over.
     pub fn roll(&mut self, now: Time) {
         let second = now.0 / 1_000;
-        // After so many seconds without a byte the rate is nothing anyway.
+        // The rate is halved each second, so 64 idle seconds make it zero. The bound keeps
+        // a long pause from running the loop once for each of its seconds.
         let over = second.saturating_sub(self.second).min(64);
         for _ in 0..over {
             self.rate = (self.rate + std::mem::take(&mut self.bytes)) / 2;

@@ -1,4 +1,4 @@
-//! What goes into the swarm and what comes out: all of it plain data.
+//! Inputs and effects of the swarm: plain data.
 
 use std::{collections::BTreeSet, ops::Range};
 
@@ -6,9 +6,9 @@ use trefoil_types::{Offence, PeerId, Time};
 
 use crate::{AllowList, Bits, Layout, News, Part};
 
-/// What peers call a resource: a file by its BLAKE3 root, the files of a
-/// directory by a hash of the manifest's; what is for some only, by a hash of
-/// that and the list.
+/// The name of a resource between peers. A file: its BLAKE3 root. The files of a directory:
+/// a hash of the manifest's root. A resource with an allow-list: a hash of its usual name
+/// and the list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Resource(pub [u8; 32]);
 
@@ -23,7 +23,9 @@ impl Resource {
         Self(blake3::derive_key("trefoil 2026-11 the hashes of a file", &root))
     }
 
-    /// The same for these organisations only.
+    // The list is part of the name, so no node has to be believed about a list: a peer that
+    // changes it asks for a name that nobody has (ADR 21).
+    /// The name of the same resource for these organisations only.
     #[must_use]
     pub fn among(self, allow: &AllowList) -> Self {
         if allow.is_open() {
@@ -40,37 +42,39 @@ impl Resource {
     }
 }
 
-/// Whom parts are asked of.
+/// A source of pieces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Source {
     Peer(PeerId),
-    /// An HTTP server, by its place in the shell's list of origins.
+    /// An HTTP server, by its index in the list of origins.
     Web(u16),
 }
 
-/// What a source is to a resource.
+/// What a source is for a resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// Has what it says that it has.
+    /// It has the pieces that it announced.
     Peer,
-    /// Has all, and is asked only for what the swarm lacks.
+    /// It has all pieces, and is asked only for those that the swarm lacks.
     Origin,
 }
 
-/// Names one request for as long as it is open; never used again.
+/// Names one request of ours. Never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestId(pub u64);
 
-/// Names a peer's request to us: its own number, unique at that peer.
+/// Names a request of a peer to us: the peer's own number, unique on its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(pub u64);
 
-/// Who is served.
+// Members of one network are known organisations; strangers can come back under new names,
+// so only what they give counts.
+/// Which peers are served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Manner {
-    /// Members of one network: everyone in turn.
+    /// All peers in turn (networks of members).
     Fair,
-    /// Strangers: who gives gets, and one more by chance.
+    /// Peers that give, and one more by chance (public networks).
     TitForTat,
 }
 
@@ -84,22 +88,23 @@ pub struct Rates {
 /// Why a peer is not served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// It is choked, or has too many requests open.
+    /// It is choked, or has too many requests waiting.
     Choked,
     /// The piece is not here.
     Missing,
-    /// The origin gave it to another just now, which will pass it on.
+    // Keeps the origin at about one copy in all: the first taker passes it on (ADR 15).
+    /// The origin gave this piece to another peer a moment ago, which will pass it on.
     Given,
 }
 
-/// Why a request came to nothing.
+/// Why a request failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// The source would not serve it.
+    /// The source refused it.
     Refused(Refusal),
-    /// What came was not what the hash says, from this group on.
+    /// The bytes do not have the hash that they must have, from this group on.
     Corrupt { group: u64 },
-    /// The connection ended, or the source could not serve it now.
+    /// The connection ended, or the source cannot serve it now.
     Closed,
 }
 
@@ -108,8 +113,8 @@ pub enum Failure {
 pub enum Input {
     /// Time passed; see `Swarm::deadline`.
     Tick,
-    /// A resource to fetch and serve. `have` are the pieces that are here;
-    /// `origin`: this node is the one that the others should spare.
+    /// A resource to fetch and serve. `have`: the pieces that are here. `origin`: this node
+    /// is the origin, which the others spare.
     Open {
         resource: Resource,
         layout: Layout,
@@ -118,7 +123,7 @@ pub enum Input {
         rates: Rates,
         origin: bool,
     },
-    /// The user wants these pieces; nothing else is fetched. The newest wins.
+    /// The user wants these pieces, and nothing else is fetched. The newest input counts.
     Want {
         resource: Resource,
         pieces: Range<u32>,
@@ -133,11 +138,11 @@ pub enum Input {
         source: Source,
         role: Role,
     },
-    /// The source is gone, for every resource.
+    /// The source is gone, for all resources.
     Left {
         source: Source,
     },
-    /// A peer's news of what it has.
+    /// A peer announces pieces.
     Told {
         resource: Resource,
         peer: PeerId,
@@ -148,7 +153,7 @@ pub enum Input {
         peer: PeerId,
         choked: bool,
     },
-    /// So many more groups of a request came, were verified and written.
+    /// More groups of a request arrived, and were verified and written.
     Arrived {
         resource: Resource,
         request: RequestId,
@@ -159,12 +164,12 @@ pub enum Input {
         request: RequestId,
         failure: Failure,
     },
-    /// Pieces that were here are not any more: their bytes have changed on disk.
+    /// Pieces are no longer here: their bytes have changed on disk.
     Lost {
         resource: Resource,
         pieces: BTreeSet<u32>,
     },
-    /// A peer asks for a piece, from a group of it on.
+    /// A peer requests a piece, from one of its groups on.
     Asked {
         resource: Resource,
         peer: PeerId,
@@ -172,13 +177,13 @@ pub enum Input {
         piece: u32,
         from: u64,
     },
-    /// A peer takes its request back.
+    /// A peer cancels its request.
     Unasked {
         resource: Resource,
         peer: PeerId,
         ticket: Ticket,
     },
-    /// What [`Effect::Serve`] asked for is sent, or could not be.
+    /// The part of an [`Effect::Serve`] was sent, or could not be.
     Served {
         resource: Resource,
         peer: PeerId,
@@ -186,7 +191,7 @@ pub enum Input {
     },
 }
 
-/// What is to be done.
+/// An order to the caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
     Ask {
@@ -211,7 +216,7 @@ pub enum Effect {
         peer: PeerId,
         choked: bool,
     },
-    /// To be sent now; the answer is [`Input::Served`].
+    /// Send this part now. [`Input::Served`] is the answer.
     Serve {
         resource: Resource,
         peer: PeerId,
@@ -228,13 +233,13 @@ pub enum Effect {
         peer: PeerId,
         offence: Offence,
     },
-    /// The source is asked for nothing any more.
+    /// Ask this source for nothing any more.
     Leave {
         resource: Resource,
         source: Source,
         failure: Failure,
     },
-    /// All that was wanted is here.
+    /// All wanted pieces are here.
     Done {
         resource: Resource,
     },

@@ -1,4 +1,4 @@
-//! What is known of one source of one resource.
+//! State of one source of one resource.
 
 use std::collections::VecDeque;
 
@@ -7,8 +7,11 @@ use trefoil_types::Time;
 use super::{Role, Ticket, window::Window};
 use crate::Bits;
 
-/// Requests of one peer that wait here, at most; more are refused, and no more are
-/// open at one source: pieces of small files fill no window.
+// Attack: a peer queues requests without end. 256 sources of 1,024 requests of 24 bytes are
+// 6 MiB. The same bound holds for our own requests, since pieces of small files never fill
+// the window.
+/// The most requests of one peer that wait here; more are refused. Also the most requests
+/// that are open at one source.
 pub(crate) const ASKED_MAX: usize = 1_024;
 
 #[derive(Clone, Debug)]
@@ -16,34 +19,34 @@ pub(crate) struct Peer {
     pub role: Role,
     pub have: Bits,
     pub window: Window,
-    /// Bytes asked of it and not come.
+    /// Bytes requested from it that have not arrived.
     pub open: u64,
     /// Requests open at it.
     pub asks: usize,
-    /// It serves us nothing just now.
+    /// It serves us nothing at present.
     pub chokes_us: bool,
-    /// We serve it nothing just now.
+    /// We serve it nothing at present.
     pub choked: bool,
-    /// It is asked for nothing before this.
+    /// It is asked for nothing before this time.
     pub resting_until: Time,
-    /// How often in a row it failed us.
+    /// Failures in a row.
     pub strikes: u32,
-    /// What it asked and was not served yet, oldest first.
+    /// Its requests that wait, oldest first.
     pub asked: VecDeque<Asked>,
-    /// What it is being served.
+    /// Its requests that are being served.
     pub serving: Vec<Ticket>,
-    /// The turn in which it was served last.
+    /// The turn in which it was last served.
     pub turn: u64,
-    /// Bytes that came from it, halved at each choosing.
+    /// Bytes that came from it; faded at each choking round.
     pub given: u64,
     pub ever_gave: bool,
     /// Bytes that it took from us.
     pub taken: u64,
-    /// How many of the pieces that it had first from us came to others.
+    /// How many of the pieces that it had first from us have since appeared at others.
     pub spread: u64,
     /// How many pieces it claims at the origin.
     pub claims: u32,
-    /// Since when it chokes us.
+    /// When it last began or ceased to choke us.
     pub choking_since: Time,
 }
 

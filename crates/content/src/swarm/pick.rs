@@ -1,5 +1,5 @@
-//! Which piece of whom: rarest first, the origin only for what nobody has, and
-//! what waits at a slow source moved to an idle one.
+//! The piece picker: rarest first; the origin only for pieces that no peer has; requests at
+//! a slow source moved to an idle one.
 
 use rand::Rng as _;
 use trefoil_types::{Millis, Time};
@@ -10,23 +10,27 @@ use super::{
 };
 use crate::Bits;
 
-/// A sequential reader's next pieces come before rare ones.
+// A video player or `curl` reads in order and stops at the first piece that is missing.
+// Rarest first alone would leave gaps right in front of the reader.
+/// The next pieces of a sequential reader come before rare ones.
 const READ_AHEAD: u64 = 16;
 
 // Both margins keep a request from moving back and forth between two sources that are
 // about as fast: what is under way at the old one is thrown away.
-/// A request moves if it would take twice as long where it is, and this.
+/// A request moves if it would take more than twice as long where it is, and this time
+/// more.
 const STEAL_MARGIN: Millis = Millis(100);
 
 // Slower than any source that is worth having, faster than one that has stalled: an
 // untried source takes over from a dead one and from no other.
-/// What an untried source is thought to take.
+/// The time that a source without a measured rate is expected to take.
 const UNTRIED: Millis = Millis(1_000);
 
 impl Transfer {
-    /// Asks every source for as much as its window takes, emptiest first, one
-    /// piece each at a time so that all get a share of what is rare.
-    /// With `only`, nothing changed but at this source.
+    // One piece each in turns. If the first source took all that its window allows, it
+    // would also take all rare pieces, and the others could only fetch common ones.
+    /// Asks every source for as much as its window allows, the emptiest window first, one
+    /// piece each in turns. With `only`, nothing has changed except at this source.
     pub fn fill(
         &mut self,
         now: Time,
@@ -63,10 +67,10 @@ impl Transfer {
         self.rarest(&offered.shared(&self.wanted), common)
     }
 
-    /// Rarest first: the piece that the fewest peers have, so that no piece dies with
-    /// its last holder and the origin is asked for each about once. Among equals by
-    /// chance, lest nodes that see the same all fetch the same. Before that, pieces that
-    /// are partly here, since only a whole piece can be passed on. The very first piece
+    /// Rarest first: the piece that the fewest peers have, so that no piece dies with its
+    /// last holder and the origin is asked for each about once. Among equals a random one:
+    /// nodes with the same view must not all fetch the same piece. Before that, pieces that
+    /// are partly here, since only a whole piece can be passed on. The first piece of all
     /// is a random one, so that a newcomer soon has something to trade (BEP 3): a rare
     /// piece comes slowly.
     pub fn rarest(&self, pieces: &Bits, common: &mut Common) -> Option<u32> {
@@ -89,7 +93,7 @@ impl Transfer {
         soon.or_else(begun).or_else(rarest).map(|piece| piece as u32)
     }
 
-    /// What a sequential reader will read next.
+    /// The next pieces of a sequential reader.
     fn soon(&self) -> std::ops::Range<u64> {
         let next = if self.sequential { self.wanted.minus([&self.have]).next() } else { None };
         next.map_or(0..0, |next| next..next + READ_AHEAD)
@@ -136,12 +140,16 @@ impl Transfer {
         effects.push(Effect::Ask { request, resource: self.resource, source, piece, part });
     }
 
-    /// Where a peer sits idle though pieces that it has are open elsewhere, the
-    /// one that would come last is asked of it instead.
+    // There is no endgame of duplicate requests as in BEP 3: duplicates take bandwidth that
+    // the bound has no room for (ADR 15). A late request moves instead, and keeps the
+    // groups that have arrived.
+    /// Where a peer idles although it has pieces that are requested elsewhere, the request
+    /// that would finish last moves to it.
     pub fn steal(&mut self, now: Time, common: &mut Common, effects: &mut Vec<Effect>) {
         let idle = self
             .peers
             .iter()
+            // Idle: less than half of its window is in use.
             .filter(|(_, peer)| !peer.is_origin() && peer.has_room(now) && peer.fill() < 500);
         let idle: Vec<Source> = idle.map(|(source, _)| *source).collect();
         if idle.is_empty() || self.requests.is_empty() {
@@ -172,7 +180,8 @@ impl Transfer {
     /// How long each open request will take, the longest first.
     fn waits(&self) -> Vec<(Millis, RequestId, (Source, u32))> {
         let mut ahead = std::collections::BTreeMap::<Source, u64>::new();
-        // Ids ascend with time, and a source serves in the order asked.
+        // Request ids ascend with time, and a source serves requests in order: each waits
+        // for those before it.
         let waits = self.requests.iter().map(|(id, request)| {
             let before = ahead.entry(request.source).or_default();
             *before += self.layout.part_bytes(&request.part);

@@ -1,14 +1,17 @@
-//! How many peers have each piece.
+//! How many peers have each piece: the basis of rarest first.
 
 use crate::Bits;
 
-/// Kept by count too, so that the rarest of 100,000 pieces is found by words of 64
-/// and not one by one.
+// Counts alone would make each pick look at up to 100,000 of them (directories of small
+// files).
+/// The pieces are also kept by count, as bit sets: the rarest of 100,000 pieces is found 64
+/// at a time instead of one by one.
 #[derive(Debug)]
 pub(crate) struct Rarity {
-    /// Origins are not counted.
+    // `u16` is enough: a resource has at most 256 sources.
+    /// Peers that have each piece. Origins are not counted.
     counts: Vec<u16>,
-    /// Pieces that so many peers have.
+    /// For each count, the pieces that this many peers have.
     ranks: Vec<Bits>,
 }
 
@@ -47,7 +50,7 @@ impl Rarity {
         self.counts[piece as usize]
     }
 
-    /// Of these pieces one that the fewest have: the first from `turn` on, round.
+    /// The rarest of these pieces. Among equals, the first from `turn` on, cyclically.
     pub fn rarest(&self, pieces: &Bits, turn: u64) -> Option<u64> {
         if pieces.is_empty() {
             return None;

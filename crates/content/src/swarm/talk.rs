@@ -1,4 +1,4 @@
-//! What peers say of themselves, and what is said to them.
+//! Announcements: what peers tell of their pieces, and what they are told.
 
 use std::ops::Range;
 
@@ -7,7 +7,9 @@ use trefoil_types::{Millis, Offence, PeerId, Time};
 use super::{Common, Effect, Source, transfer::Transfer};
 use crate::News;
 
-/// News are gathered for so long, so that they are few.
+// Each piece that arrives would otherwise be a message to every peer. 30 ms is short beside
+// the time of a piece, and long enough to join the pieces of small files in one message.
+/// Announcements are gathered for this time and sent together.
 pub(super) const GATHER: Millis = Millis(30);
 
 impl Transfer {
@@ -22,6 +24,8 @@ impl Transfer {
         let source = Source::Peer(from);
         let Some(peer) = self.peers.get_mut(&source) else { return };
         let pieces = self.layout.pieces();
+        // Checked whole before anything is changed: a message that is malformed in its last
+        // run must leave nothing behind.
         if news.have.iter().any(|run| run.end > pieces)
             || news.claims.iter().chain(&news.released).any(|piece| *piece >= pieces)
         {
@@ -43,6 +47,8 @@ impl Transfer {
         for piece in &news.claims {
             self.note_claim(now, *piece, source, common, effects);
         }
+        // A peer that has everything no longer takes part in the lots for the origin's
+        // pieces.
         if self.peers.get(&source).is_some_and(|peer| peer.have.is_full()) && !was_full {
             self.share = None;
         }
@@ -57,7 +63,8 @@ impl Transfer {
         if !choked {
             return;
         }
-        // It will serve none of what is open there.
+        // It drops our open requests with the choke, as we drop its. The bytes are given
+        // back to the rate limiters.
         let open = self.requests.iter().filter(|(_, request)| request.source == source);
         for id in open.map(|(id, _)| *id).collect::<Vec<_>>() {
             if let Some(request) = self.end_request(now, id) {
@@ -68,7 +75,7 @@ impl Transfer {
         }
     }
 
-    /// Adds to the news that go out soon.
+    /// Adds to the next announcement.
     pub(super) fn say(&mut self, now: Time, change: impl FnOnce(&mut News)) {
         change(&mut self.news);
         if self.tell_at.is_none() {
@@ -88,7 +95,7 @@ impl Transfer {
     }
 }
 
-/// Adds a piece to runs that are ascending and apart.
+/// Adds a piece to ascending, separate runs.
 pub(super) fn push_piece(runs: &mut Vec<Range<u32>>, piece: u32) {
     let at = runs.partition_point(|run| run.end < piece);
     match runs.get_mut(at) {

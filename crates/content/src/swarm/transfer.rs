@@ -1,4 +1,4 @@
-//! One resource: its state, and how one input changes it.
+//! One resource: its state, and how an input changes it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,19 +19,28 @@ use super::{
 };
 use crate::{Bits, Layout, News, Part};
 
-/// The most sources of one resource; a newcomer beyond it is not used.
+// Each source has a have-map: 256 bytes for a file, 16 KiB for a directory of the most
+// files. With 256 sources that is at most 4 MiB a resource.
+/// The most sources of one resource. A newcomer beyond them is not used.
 pub const SOURCES_MAX: usize = 256;
 
-/// How often requests are looked after while there are any.
+// Looking over all requests at every input would cost more than it finds: a 64 KiB piece
+// takes 10 ms at 50 Mbit/s, and stalls are judged in seconds.
+/// How often open requests are examined for stalls and for faster sources.
 pub(super) const LOOK: Millis = Millis(100);
 
-/// A request at which nothing arrives for so long was let lie.
+// A source that took a request and sends nothing blocks its piece, since a piece is
+// requested from one source at a time.
+/// A request that receives nothing for this time has stalled.
 const STALL: Millis = Millis(3_000);
 
-/// Bytes a second that an untried source is thought to give.
+/// The rate that a source without a measurement is expected to have at least, bytes a
+/// second.
 const SLOWEST: u64 = 64 * 1024;
 
-/// How long a source that failed is left alone, times its strikes in a row.
+// A source that fails repeatedly is asked more and more seldom, up to every 8 s (500 ms
+// times 16). It is not given up: a peer behind a broken link may come back.
+/// How long a source rests after a failure, times its failures in a row.
 const REST: Millis = Millis(500);
 const STRIKES_MAX: u32 = 16;
 
@@ -40,23 +49,26 @@ pub(crate) struct Transfer {
     pub resource: Resource,
     pub layout: Layout,
     pub manner: Manner,
-    /// The others spare this node, and it gives a piece once if it can.
+    /// This node is the origin: the others spare it, and it gives each piece to one peer
+    /// first.
     pub origin: bool,
     pub have: Bits,
     pub wanted: Bits,
     pub sequential: bool,
     /// Pieces with a request open.
     pub busy: Bits,
-    /// Groups that are here of pieces that are not, from the piece's start.
+    // Kept when a request is cancelled: another source goes on where the last one stopped.
+    /// Groups that are here of pieces that are not whole, counted from the start of the
+    /// piece.
     pub begun: BTreeMap<u32, u64>,
     pub peers: BTreeMap<Source, Peer>,
     pub requests: BTreeMap<RequestId, Request>,
     pub rarity: Rarity,
-    /// Pieces that peers are fetching from the origin, who, and since when.
+    /// Pieces that peers are fetching from the origin: by which peer, and since when.
     pub claims: BTreeMap<u32, Vec<(Source, Time)>>,
     pub claimed: Bits,
-    /// Pieces that this node should take from the origin before others do;
-    /// `None` when peers came or went since it was drawn.
+    /// This node's share of the origin's pieces. `None`: peers came or went since it was
+    /// computed.
     pub share: Option<Bits>,
     pub news: News,
     pub tell_at: Option<Time>,
@@ -67,13 +79,13 @@ pub(crate) struct Transfer {
     pub turns: u64,
     /// Peers that are being served.
     pub serving: usize,
-    /// To whom pieces went that nobody else had.
+    /// Which peer was first given a piece that no other peer had.
     pub given: BTreeMap<u32, Given>,
-    /// When a peer last gave something.
+    /// When a peer last gave anything.
     pub fed_at: Time,
-    /// When there last was a wanted piece that no peer had.
+    /// When a wanted piece was last held by no peer.
     pub lacked_at: Time,
-    /// The origin gives what peers have, too.
+    /// The origin also gives pieces that peers have.
     pub helped: bool,
     pub flow: Flow,
     pub up: Bucket,
@@ -86,13 +98,13 @@ pub(crate) struct Transfer {
 pub(crate) struct Request {
     pub source: Source,
     pub piece: u32,
-    /// What has not arrived of it.
+    /// The groups that have not arrived.
     pub part: Part,
     pub asked_at: Time,
     pub moved_at: Time,
-    /// Bytes open at the source with this request, when it was made.
+    /// Bytes open at the source when this request was made, this one included.
     pub open: u64,
-    /// Whether others were told that it is fetched from the origin.
+    /// Whether peers were told that it is fetched from the origin.
     pub claim: bool,
 }
 
@@ -137,13 +149,14 @@ impl Transfer {
             flow: Flow::default(),
             up: Bucket::new(rates.up),
             down: Bucket::new(rates.down),
-            // Nothing is wanted yet.
+            // Nothing is wanted yet, so nothing is missing.
             done: true,
             layout,
         }
     }
 
-    /// Tells at which source alone something changed, if that is so.
+    /// Applies one input. Returns the only source at which something changed, if there is
+    /// only one.
     pub fn input(
         &mut self,
         now: Time,
@@ -182,8 +195,8 @@ impl Transfer {
         None
     }
 
-    /// Does whatever can be done now. With `only`, nothing changed but at this
-    /// source.
+    /// Does everything that can be done now. With `only`, nothing has changed except at
+    /// this source.
     pub fn pump(
         &mut self,
         now: Time,
@@ -213,7 +226,7 @@ impl Transfer {
         [self.tell_at, look, choose, up, down].into_iter().flatten().min()
     }
 
-    /// Takes back all that is open.
+    /// Cancels all requests, and refuses those of peers.
     pub fn close(self, effects: &mut Vec<Effect>) {
         for (request, open) in self.requests {
             effects.push(Effect::Cancel { request, source: open.source });
@@ -250,8 +263,9 @@ impl Transfer {
         self.finish_if_all(effects);
     }
 
-    /// Whoever was told of them is refused when it asks. What is wanted of them is
-    /// fetched anew.
+    // Peers keep these pieces in their have-map: there is no message that takes an
+    // announcement back. They are refused when they ask, which corrects the map.
+    /// Pieces whose bytes have changed on disk. Wanted ones are fetched again.
     fn lost(&mut self, now: Time, pieces: &BTreeSet<u32>) {
         for piece in pieces {
             self.have.remove((*piece).into());
@@ -261,6 +275,7 @@ impl Transfer {
                 (self.done, self.fed_at, self.lacked_at) = (false, now, now);
             }
         }
+        // What is not announced yet must not be announced any more.
         let told = std::mem::take(&mut self.news.have).into_iter().flatten();
         for piece in told.filter(|piece| !pieces.contains(piece)) {
             push_piece(&mut self.news.have, piece);
@@ -276,7 +291,8 @@ impl Transfer {
         let peer = Peer::new(role, self.layout.pieces(), piece, choked, now);
         self.peers.insert(source, peer);
         self.share = None;
-        // A newcomer should not wait for the next choosing.
+        // A newcomer must not wait for the next choking round: while it waits, its uplink
+        // idles too.
         self.choose_at = self.choose_at.min(now + GATHER);
         let Source::Peer(to) = source else { return };
         if choked {
@@ -318,7 +334,7 @@ impl Transfer {
         groups: u64,
         effects: &mut Vec<Effect>,
     ) -> Option<Source> {
-        // It may have been taken back meanwhile.
+        // The request may have been cancelled while the groups were on their way.
         let request = self.requests.get_mut(&id)?;
         let groups = groups.min(request.part.groups.end - request.part.groups.start);
         let came = request.part.groups.start..request.part.groups.start + groups;
@@ -332,6 +348,7 @@ impl Transfer {
             peer.open -= bytes;
             peer.given += bytes;
             peer.ever_gave = true;
+            // Only failures in a row count.
             peer.strikes = 0;
             if !peer.is_origin() {
                 self.fed_at = now;
@@ -375,12 +392,16 @@ impl Transfer {
         let Some(request) = self.end_request(now, id) else { return };
         let source = request.source;
         match failure {
+            // At the first bad group, without a warning: a node verifies what it serves, so
+            // no honest peer sends one.
             Failure::Corrupt { .. } => {
                 if let Source::Peer(peer) = source {
                     effects.push(Effect::Blame { peer, offence: Offence::BadContent });
                 }
                 self.leave(now, source, failure, common, effects);
             }
+            // The peer's have-map was wrong, and with it the rarity of the piece. No
+            // offence: its bytes may have changed on disk.
             Failure::Refused(Refusal::Missing) => {
                 let lied = self.peers.get_mut(&source).is_some_and(|peer| {
                     let had = peer.have.has(request.piece.into()) && !peer.is_origin();
@@ -397,7 +418,7 @@ impl Transfer {
         }
     }
 
-    /// A source that is worth nothing any more is forgotten.
+    /// Forgets a source for good.
     fn leave(
         &mut self,
         now: Time,
@@ -421,11 +442,13 @@ impl Transfer {
         }
     }
 
-    /// Ends what was let lie, forgets old claims, and moves what waits at slow
-    /// sources to idle ones.
+    /// Cancels stalled requests, forgets old claims, and moves requests from slow sources
+    /// to idle ones.
     fn look(&mut self, now: Time, common: &mut Common, effects: &mut Vec<Effect>) {
         let stalled = self.requests.iter().filter(|(_, request)| {
             let peer = self.peers.get(&request.source);
+            // By what was open, not by this piece alone: a request waits for all those
+            // before it.
             let slowest = request.open * 1_000 / SLOWEST;
             let expected = match peer.filter(|peer| peer.window.rate > 0) {
                 Some(peer) => peer.window.wait(request.open).0.min(slowest),
@@ -445,7 +468,7 @@ impl Transfer {
         self.steal(now, common, effects);
     }
 
-    /// Takes a request back.
+    /// Cancels a request.
     pub fn cancel(
         &mut self,
         now: Time,

@@ -1,4 +1,4 @@
-//! Whom to serve next: everyone in turn, a piece at a time.
+//! The upload queue: all unchoked peers in turn, a piece at a time.
 
 use trefoil_types::{Millis, Offence, PeerId, Time};
 
@@ -8,20 +8,23 @@ use super::{
     transfer::Transfer,
 };
 
-/// Peers that are served at once: enough that one slow receiver does not leave the
+/// The most peers that are served at once: enough that one slow receiver does not leave the
 /// uplink idle.
 const SERVING_MAX: usize = 4;
 
-/// How long the origin waits for a piece to spread from whom it gave it to,
-/// before it gives it to another.
+// Without it, two nodes that ask the origin for one piece at the same time cost it two
+// copies (ADR 15: the first to ask has it). After 3 s the first taker is slow or gone, or
+// keeps it.
+/// How long the origin waits for a given piece to appear at others, before it gives it to
+/// another peer.
 const SPREADS: Millis = Millis(3_000);
 
-/// A piece that someone had from us before others had it.
+/// A piece that one peer had from us before any other peer had it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Given {
     pub to: Source,
     pub at: Time,
-    /// It came to another since.
+    /// It has since appeared at another peer.
     pub spread: bool,
 }
 
@@ -42,6 +45,8 @@ impl Transfer {
         }
         let part = self.layout.part(asked.piece);
         let beyond = asked.from >= part.groups.end - part.groups.start;
+        // Choked peers are answered, not ignored: the piece is then requested elsewhere at
+        // once, and not only after it has stalled.
         let why = if beyond || !self.have.has(asked.piece.into()) {
             Some(Refusal::Missing)
         } else if peer.choked || peer.asked.len() >= ASKED_MAX {
@@ -66,8 +71,8 @@ impl Transfer {
         }
     }
 
-    /// Whether another had this piece from us, the origin, and may still pass
-    /// it on.
+    /// Whether this node, the origin, gave the piece to another peer that may still pass it
+    /// on.
     fn was_given(&self, now: Time, piece: u32, source: Source) -> bool {
         let Some(given) = self.given.get(&piece) else { return false };
         self.origin && given.to != source && now.since(given.at) < SPREADS
@@ -77,6 +82,8 @@ impl Transfer {
         let source = Source::Peer(from);
         let Some(peer) = self.peers.get_mut(&source) else { return };
         let Some(at) = peer.asked.iter().position(|asked| asked.ticket == ticket) else { return };
+        // The piece was given to nobody after all: the next peer must not be told to wait
+        // for it.
         if let Some(asked) = peer.asked.remove(at)
             && self.given.get(&asked.piece).is_some_and(|given| given.to == source)
         {
@@ -98,6 +105,8 @@ impl Transfer {
             let waiting = self.peers.iter().filter(|(_, peer)| {
                 !peer.choked && peer.serving.is_empty() && !peer.asked.is_empty()
             });
+            // The peer that was served longest ago. Asking for more buys no more: a turn is
+            // a piece, however many requests wait.
             let Some((source, _)) = waiting.min_by_key(|(_, peer)| peer.turn) else { return };
             if !self.serve_turn(now, *source, common, effects) {
                 return;
@@ -105,9 +114,8 @@ impl Transfer {
         }
     }
 
-    /// Serves a peer a piece, or as many small ones as make up one: the way to the
-    /// shell and back for each would be longer than they are. `false`: the uplink's
-    /// rate is used up.
+    /// Serves one peer a piece, or as many small pieces as make up one: handing out each of
+    /// them alone would take longer than sending it. `false`: the rate limit is reached.
     fn serve_turn(
         &mut self,
         now: Time,
@@ -145,7 +153,7 @@ impl Transfer {
         true
     }
 
-    /// A peer has a piece now: whoever had it first from us passed it on.
+    /// A peer has this piece now: the peer that had it first from us passed it on.
     pub(super) fn note_spread(&mut self, piece: u32, source: Source) {
         let Some(given) = self.given.get_mut(&piece) else { return };
         if given.to == source || given.spread {

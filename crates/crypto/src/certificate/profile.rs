@@ -1,5 +1,9 @@
-//! The profile of a node certificate: X.509 v3 (RFC 5280) with Ed25519 (RFC
-//! 8410), as little of it as serves.
+//! The profile of a node certificate: X.509 v3 (RFC 5280) with Ed25519 (RFC 8410), and as
+//! few of its features as possible.
+//!
+//! Every feature of X.509 that is accepted is a feature that an attacker can use: there are
+//! no chains, no CRL, no OCSP and no name constraints. Membership and revocation are on the
+//! chain.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -26,10 +30,11 @@ use crate::{PeerId, PublicKey};
 /// RFC 8410: signatures and keys alike, without parameters.
 const ID_ED_25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
 
-/// The longest issuer's or subject's name, bytes of DER. Nobody reads them.
+// Names are compared with nothing and shown to no one; the URI says everything.
+/// The longest name of issuer or subject, bytes of DER.
 pub(super) const NAME_BYTES_MAX: usize = 256;
 
-/// What is signed. Unique identifiers of version 2 have no place in it.
+/// The signed part. It has no unique identifiers (version 2): the decoder refuses them.
 #[derive(Sequence)]
 pub(super) struct Signed {
     #[asn1(context_specific = "0", default = "Default::default")]
@@ -51,7 +56,7 @@ struct Whole {
     signature: BitString,
 }
 
-/// Our own values always have an encoding.
+/// Values that this program makes always have an encoding.
 const FITS: &str = "a value of bounded size encodes";
 
 fn ed25519() -> AlgorithmIdentifier {
@@ -107,7 +112,7 @@ fn time(seconds: u64) -> Result<Time, CertificateError> {
     date.map(Time::from).map_err(|_| CertificateError::Time(seconds))
 }
 
-/// The whole certificate's DER around what was signed.
+/// The DER of the whole certificate around its signed part.
 pub(super) fn join(signed: &[u8], signature: &[u8; 64]) -> Vec<u8> {
     let algorithm = ed25519().to_der().expect(FITS);
     let signature = BitString::from_bytes(signature).and_then(|s| s.to_der()).expect(FITS);
@@ -118,10 +123,13 @@ pub(super) fn join(signed: &[u8], signature: &[u8; 64]) -> Vec<u8> {
 }
 
 pub(super) fn decode(bytes: &[u8]) -> Result<NodeCertificate, CertificateError> {
+    // Before any parsing: these bytes come from peers that are not admitted.
     if bytes.len() > CERTIFICATE_BYTES_MAX {
         return Err(CertificateError::TooLong(bytes.len()));
     }
     let whole = Whole::from_der(bytes).map_err(|e| CertificateError::Der(e.to_string()))?;
+    // One certificate has one encoding: otherwise a revoked one could come back in other
+    // bytes.
     if whole.to_der().is_ok_and(|der| der != bytes) {
         return Err(CertificateError::NotCanonical);
     }
@@ -129,6 +137,8 @@ pub(super) fn decode(bytes: &[u8]) -> Result<NodeCertificate, CertificateError> 
     check_form(&whole)?;
     let key = key(&signed.subject_public_key_info)?;
     let (genesis, organisation, peer, role) = named(signed)?;
+    // The name must be the key's own, so that a certificate cannot name one node and carry
+    // the key of another.
     if peer != key {
         return Err(CertificateError::Key { named: peer, key });
     }
@@ -143,6 +153,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<NodeCertificate, CertificateError> 
         not_before: not_before.as_secs(),
         not_after: not_after.as_secs(),
     };
+    // It would never be valid.
     if claims.not_before >= claims.not_after {
         let (from, until) = (claims.not_before, claims.not_after);
         return Err(CertificateError::Validity { from, until });
@@ -151,12 +162,14 @@ pub(super) fn decode(bytes: &[u8]) -> Result<NodeCertificate, CertificateError> 
     Ok(NodeCertificate { claims, signed: signed.to_der().expect(FITS), signature })
 }
 
-/// What has one allowed value, or a bound.
+/// Checks the fields that have one allowed value, or a bound.
 fn check_form(whole: &Whole) -> Result<(), CertificateError> {
     let signed = &whole.signed;
     if signed.version != Version::V3 {
         return Err(CertificateError::Version);
     }
+    // Both fields, inside and outside of the signed part, must name the one algorithm:
+    // there is nothing to confuse or downgrade.
     if signed.signature != ed25519() || whole.signature_algorithm != ed25519() {
         return Err(CertificateError::Algorithm("signature"));
     }
@@ -182,6 +195,8 @@ fn exactly<const N: usize>(bits: &BitString) -> Option<[u8; N]> {
 
 fn serial(number: &SerialNumber) -> Result<Serial, CertificateError> {
     let bytes = number.as_bytes();
+    // RFC 5280 demands it; a zero or a leading sign bit would be a second form of another
+    // serial.
     let positive = bytes.first().is_some_and(|byte| *byte < 0x80) && bytes != [0];
     if !positive || bytes.len() > 20 {
         return Err(CertificateError::Serial);
@@ -191,11 +206,12 @@ fn serial(number: &SerialNumber) -> Result<Serial, CertificateError> {
     Ok(Serial(serial))
 }
 
-/// Judges the extensions; the one name among them.
+/// Checks the extensions, and returns the one name among them.
 fn named(signed: &Signed) -> Result<uri::Named, CertificateError> {
     let (mut seen, mut names) = (BTreeSet::new(), vec![]);
     for extension in signed.extensions.iter().flatten() {
         let id = extension.extn_id;
+        // Parsers differ in whether the first or the last of two counts.
         if !seen.insert(id) {
             return Err(CertificateError::Twice(id.to_string()));
         }
@@ -203,6 +219,8 @@ fn named(signed: &Signed) -> Result<uri::Named, CertificateError> {
             BasicConstraints::OID => check_constraints(&value(extension)?)?,
             KeyUsage::OID => check_usage(value(extension)?)?,
             SubjectAltName::OID => names = value::<SubjectAltName>(extension)?.0,
+            // RFC 5280: a critical extension that is not understood must be refused. Others
+            // are ignored.
             _ if extension.critical => return Err(CertificateError::Critical(id.to_string())),
             _ => {}
         }
@@ -215,6 +233,7 @@ fn named(signed: &Signed) -> Result<uri::Named, CertificateError> {
 }
 
 fn check_constraints(constraints: &BasicConstraints) -> Result<(), CertificateError> {
+    // A node's certificate that could sign others would make every node a CA.
     if constraints.ca { Err(CertificateError::Authority) } else { Ok(()) }
 }
 
@@ -225,7 +244,7 @@ fn check_usage(usage: KeyUsage) -> Result<(), CertificateError> {
     if usage.digital_signature() { Ok(()) } else { Err(CertificateError::KeyUsage) }
 }
 
-/// An extension's value, in its one encoding.
+/// The value of an extension, in its one encoding.
 fn value<T: Encode + for<'a> Decode<'a, Error = der::Error>>(
     extension: &Extension,
 ) -> Result<T, CertificateError> {

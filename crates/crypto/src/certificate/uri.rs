@@ -1,16 +1,18 @@
-//! The one name in a node certificate:
-//! `trefoil://<genesis>/org/<id>/node/<peer id>/role/<role>`.
+//! The one name in a node certificate: `trefoil://<genesis>/org/<id>/node/<peer
+//! id>/role/<role>`.
+//!
+//! It names the network too, so that a certificate of one network is of no use in another.
 
 use alloy_primitives::{B256, hex};
 
 use super::{CertificateError, Claims, Role};
 use crate::PeerId;
 
-/// What the URI says: genesis, organisation, peer, role.
+/// The content of the URI: genesis, organisation, peer, role.
 pub(super) type Named = (B256, u32, PeerId, Role);
 
-/// The URI of a certificate: genesis as 64 small hex digits, numbers without
-/// leading zeros.
+/// The URI of a certificate: genesis as 64 lower-case hex digits, numbers without leading
+/// zeros.
 pub(super) fn of(claims: &Claims) -> String {
     write((claims.genesis, claims.organisation, claims.peer, claims.role))
 }
@@ -20,10 +22,11 @@ fn write((genesis, organisation, peer, role): Named) -> String {
     format!("trefoil://{genesis}/org/{organisation}/node/{peer}/role/{role}")
 }
 
-/// Reads a URI. A name has one spelling: what would be written differently is
+/// Reads a URI. A name has one spelling: a URI that would be written differently is
 /// refused.
 pub(super) fn read(text: &str) -> Result<Named, CertificateError> {
     let named = parts(text).filter(|named| write(*named) == text && named.1 > 0);
+    // At most 200 characters of it reach the log: a stranger wrote them.
     named.ok_or_else(|| CertificateError::Uri(text.chars().take(200).collect()))
 }
 

@@ -1,4 +1,5 @@
-//! Founding the contract: its code, and what a specification tells it.
+//! Founding of the governing contract: its code, and the founders that a specification
+//! names.
 
 use alloy_genesis::GenesisAccount;
 use alloy_primitives::{Bytes, U256};
@@ -15,7 +16,7 @@ use trefoil_types::{
 use super::{Contract, IGovernance, IMembership, IStaking};
 use crate::{LedgerError, StateDiff, StateReader};
 
-/// What `contracts/build.mjs` wrote.
+/// The artifacts that `contracts/build.mjs` wrote.
 const GOVERNANCE: &str = include_str!("../../../../contracts/artifacts/Governance.json");
 const ACTIONS: &str = include_str!("../../../../contracts/artifacts/GovernanceActions.json");
 const STAKING: &str = include_str!("../../../../contracts/artifacts/Staking.json");
@@ -33,8 +34,8 @@ fn contract(artifact: &str, balance: U256) -> GenesisAccount {
     GenesisAccount { nonce: Some(1), balance, code, ..Default::default() }
 }
 
-/// The contracts of a network of this kind, as they lie in genesis before the
-/// governing one is told of the founders.
+/// The contracts of this kind of network, as they are in genesis before the governing one
+/// is told of the founders.
 pub(crate) fn contracts(spec: &ChainSpec) -> Vec<(Address, GenesisAccount)> {
     let registry = (CONTENT_REGISTRY, contract(REGISTRY, U256::ZERO));
     if spec.kind.has_members() {
@@ -44,15 +45,19 @@ pub(crate) fn contracts(spec: &ChainSpec) -> Vec<(Address, GenesisAccount)> {
             (GOVERNING_ACTIONS, contract(ACTIONS, U256::ZERO)),
         ];
     }
+    // The contract must own the stake of the founders, or it could not pay them when they
+    // leave.
     let unit = spec.staking.clone().unwrap_or_default().stake_unit;
     let power: U256 = spec.validators.iter().map(|v| U256::from(v.power)).sum();
     vec![registry, (GOVERNING_CONTRACT, contract(STAKING, power * unit))]
 }
 
-/// Tells the contract in `state` who founds the network; what changes by it.
+// Its writes are part of the genesis state root: founders are bound twice, there and in the
+// hash of the specification (ADR 14).
+/// Tells the contract in `state` who founds the network. Returns the changes.
 ///
 /// # Errors
-/// [`LedgerError::Founding`] if the contract refuses.
+/// [`LedgerError::Founding`]: the contract refuses.
 pub(crate) fn found<S: StateReader>(
     spec: &ChainSpec,
     genesis: &Header,
@@ -69,7 +74,7 @@ pub(crate) fn found<S: StateReader>(
     Ok(contract.0.finish())
 }
 
-/// The specification's check has bounded the amounts.
+/// The amounts were bounded by the check of the specification.
 fn staking(spec: &ChainSpec) -> IStaking::Founding {
     let terms = spec.staking.clone().unwrap_or_default();
     let founder = |validator: &FoundingValidator| IStaking::Founder {
@@ -133,8 +138,8 @@ fn node(spec: &ChainSpec, validator: &FoundingValidator) -> IGovernance::Node {
     let at = spec.organisations.iter().position(|o| Some(o.name.as_str()) == name);
     IGovernance::Node {
         peer: validator.node.map_or(B256::ZERO, |peer| peer.0.0),
-        // 0 is no organisation's: the contract refuses it, as the check of the
-        // specification does.
+        // 0 is no organisation: the contract refuses it, as the check of the specification
+        // does.
         organisation: at.map_or(0, |at| at as u32 + 1),
         role: IGovernance::Role::Validator,
         revoked: false,

@@ -1,4 +1,4 @@
-//! The contract's views, read and taken apart.
+//! The contract's views, called and decoded.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -15,7 +15,7 @@ fn broken(what: impl Into<String>) -> LedgerError {
     LedgerError::Governing(what.into())
 }
 
-/// Heights of the contract have 0 for no end.
+/// The contract writes 0 for "no end".
 fn end(until: u64) -> Height {
     if until == 0 { Height::MAX } else { until }
 }
@@ -66,7 +66,9 @@ fn settings(settings: &IGovernance::Settings) -> ChainSettings {
     }
 }
 
-/// The rule sets that are known here, and the first that is not.
+// An unknown rule set must not stop the node before its height: an operator has until then
+// to install a newer program.
+/// The known rule sets, and the first unknown one.
 fn forks(list: Vec<IGovernance::Fork>) -> (Forks, Option<(Height, String)>) {
     let (mut forks, mut unknown) = (Forks::new(), None::<(Height, String)>);
     for IGovernance::Fork { name, height } in list {
@@ -116,7 +118,8 @@ fn organisation(o: IGovernance::Organisation) -> Result<(u32, Organisation), Led
 fn node(node: IGovernance::Node) -> (PeerId, MemberNode) {
     let role = match node.role {
         IGovernance::Role::Validator => Role::Validator,
-        // What was only ever revoked has no role: it is no validator.
+        // A peer that is registered only because it was revoked has no role, so it is no
+        // validator.
         _ => Role::Full,
     };
     let member = MemberNode {

@@ -1,5 +1,5 @@
-//! The history archive: consecutive blocks with their receipts, for a node that
-//! joined by a state snapshot and has none before it.
+//! The history archive: consecutive blocks with their receipts, for a node that joined by a
+//! state snapshot and has no blocks before it.
 
 use std::io::{Read, Seek, SeekFrom, Write};
 
@@ -26,14 +26,17 @@ pub(super) mod kind {
     pub const BLOCK: u8 = 2;
 }
 
-/// About so many bytes of blocks are written at a time (32 MiB).
+// Memory stays bounded, whatever the archive's length.
+/// Blocks are written to the database in batches of about this size (32 MiB).
 const BATCH_BYTES: usize = 32 << 20;
 
-/// Whether each transaction of a block was signed by the sender that stands
-/// beside it. The caller has the threads for it.
+// Recovery is the most expensive check (40 µs each), and the ledger has no threads of its
+// own.
+/// Whether each transaction of a block was signed by the sender beside it. The caller
+/// provides the threads.
 pub type Recover<'a> = &'a dyn Fn(&RecoveredBlock) -> bool;
 
-/// Which blocks an archive holds.
+/// The blocks of an archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Archived {
     pub first: Height,
@@ -47,15 +50,15 @@ pub(super) struct Head {
     pub last: Height,
 }
 
-/// As the database has them.
+/// A block as the database stores it.
 #[derive(RlpEncodable, RlpDecodable)]
 pub(super) struct BlockRow {
     pub block: Bytes,
     pub receipts: Bytes,
 }
 
-/// Writes the blocks of `archived`, all below the tip: the same bytes on every
-/// node. A block carries what its header binds: its parent's certificate, evidence.
+/// Writes the blocks of `archived`, all below the tip: the same bytes on every node. A
+/// block carries what its header binds: its parent's certificate, evidence.
 ///
 /// # Errors
 /// Blocks that are not here, or a failed disk or writer.
@@ -66,6 +69,8 @@ pub fn write_archive(
 ) -> Result<(), JoinError> {
     let Archived { first, last } = archived;
     let (oldest, tip) = (snapshot.blocks_from().max(1), snapshot.tip().number);
+    // Not the tip: which certificate of it all nodes will keep is decided by its child (ADR
+    // 3).
     if first < oldest || last < first || last >= tip {
         let why = format!("it has blocks {oldest} to {tip}, the last of them not yet settled");
         return Err(JoinError::Missing(why));
@@ -86,12 +91,12 @@ pub fn write_archive(
     file.finish()
 }
 
-/// Takes an archive into the ledger on a disk that nobody uses now. It must end
-/// where the blocks that are here begin, so that their hashes prove it.
+/// Imports an archive into the ledger on a disk that nothing else uses. It must end where
+/// the blocks that are here begin, so that their hashes prove it.
 ///
 /// # Errors
-/// An archive that is damaged, of another chain, not the next or not proven:
-/// then nothing is written. A failed disk.
+/// An archive that is damaged, of another chain, not the next or not proven: then nothing
+/// is written. A failed disk.
 pub fn import_archive(
     disk: &dyn Disk,
     spec: &ChainSpec,
@@ -101,7 +106,8 @@ pub fn import_archive(
     let store = Store::open(disk)?;
     let base = store.base()?;
     let place = Place::of(&base, genesis::genesis_hash(spec)?)?;
-    // Twice: nothing is written of what is not proven.
+    // The archive is read twice. Its blocks are proven by the hash at its end, so nothing
+    // may be written before the end was seen.
     let archived = place.read(&mut *file, |block, _| match senders(block) {
         true => Ok(()),
         false => Err(unproven(format!("block {} names a wrong sender", block.header.number))),
@@ -117,6 +123,8 @@ pub fn import_archive(
         }
         Ok(())
     })?;
+    // Last: until it is written, the blocks count as absent. A crash in between only leaves
+    // rows that no reader looks for.
     let from = if archived.first == 1 { 0 } else { archived.first };
     batch.put(Table::Meta, "blocks_from", codec::height_key(from));
     store.write(batch)?;
@@ -135,7 +143,7 @@ fn receipts(row: &BlockRow) -> Result<Vec<Receipt>, JoinError> {
     codec::decode_receipts(&row.receipts).ok_or_else(|| unproven("it has receipts that are none"))
 }
 
-/// Where an archive must fit.
+/// The place that an archive must fit.
 struct Place {
     genesis: B256,
     /// The newest block that is not here whole.
@@ -169,8 +177,8 @@ impl Place {
         Ok(Self { genesis, last, hash })
     }
 
-    /// Reads a whole archive, checking that each block follows from the one
-    /// before and the last is the one that is known.
+    /// Reads a whole archive. Checks that each block follows from the one before, and that
+    /// the last one is known.
     fn read(
         &self,
         file: impl Read,
@@ -206,7 +214,7 @@ impl Place {
     }
 }
 
-/// What of a block does not fit its header, or its header its parent.
+/// The first fault of a block: it does not fit its header, or its header its parent.
 fn check(
     block: &RecoveredBlock,
     row: &BlockRow,

@@ -1,5 +1,5 @@
-//! All of the state after one block, in order of key, while the chain goes on:
-//! a reader's view never changes.
+//! The whole state after one block, in order of key, while the chain goes on: a reader's
+//! view never changes.
 
 use std::{collections::BTreeMap, iter::Peekable, ops::Bound};
 
@@ -12,7 +12,8 @@ use crate::{
     store::{Base, Row, Table},
 };
 
-/// The state after a block, and what the blocks after it changed, as it was.
+/// The state after a block: a view of a later state, and the values that later blocks
+/// replaced.
 pub(super) struct AsOf<'a> {
     view: &'a View,
     accounts: BTreeMap<Address, Option<Account>>,
@@ -59,7 +60,9 @@ impl<'a> AsOf<'a> {
         Ok(())
     }
 
-    /// What the database undid already is older and counts.
+    // The blocks in memory come after those in the database, and the oldest replaced value
+    // is the one at `height`; so values that are noted already stay.
+    /// Undoes the blocks that are in memory.
     fn undo_in_memory(&mut self, height: Height) {
         let after = (Bound::Excluded(height), Bound::Unbounded);
         let view = self.view;
@@ -113,7 +116,7 @@ impl<'a> AsOf<'a> {
     }
 }
 
-/// A whole table; no key of ours is longer than 64 bytes.
+/// All rows of a table. No key is longer than 64 bytes.
 fn rows(
     base: &Base,
     table: Table,
@@ -121,10 +124,10 @@ fn rows(
     base.range(table, &[][..]..=&[0xff; 64][..])
 }
 
-/// Ascending; `None`: nothing is there.
+/// Ascending. `None`: nothing is there, whatever the layers below have.
 type Layer<'a, K, V> = Box<dyn Iterator<Item = Result<(K, Option<V>), LedgerError>> + 'a>;
 
-/// Layers laid over each other: of a key in several the first counts.
+/// Layers over each other. Of a key in several layers, the uppermost counts.
 struct Layers<'a, K, V>(Vec<Peekable<Layer<'a, K, V>>>);
 
 impl<'a, K: Ord + Copy, V> Layers<'a, K, V> {
@@ -132,7 +135,7 @@ impl<'a, K: Ord + Copy, V> Layers<'a, K, V> {
         Self(layers.into_iter().map(Iterator::peekable).collect())
     }
 
-    /// The next key's value in the uppermost layer that has it.
+    /// The value of the next key, in the uppermost layer that has it.
     fn step(&mut self) -> Option<Result<(K, Option<V>), LedgerError>> {
         let mut least: Option<K> = None;
         for layer in &mut self.0 {

@@ -1,18 +1,18 @@
-//! Both files: a magic, then frames, each a length, a checksum and a body whose
-//! first byte is its kind. Read and written one frame at a time.
+//! The frames of both files: a magic, then frames, each with a length, a checksum and a
+//! body whose first byte is its kind. Read and written one frame at a time.
 
 use std::io::{ErrorKind, Read, Write};
 
 use super::JoinError;
 
-/// The longest body of a frame, bytes: a block with its receipts has room
-/// (64 MiB).
+// Attack: a file whose length says that a frame has 4 GiB.
+/// The longest body of a frame, bytes (64 MiB): a block with its receipts has room.
 const BODY_BYTES_MAX: usize = 64 << 20;
 
 /// Length and checksum, bytes.
 const HEADER_BYTES: usize = 8;
 
-/// What a file begins with: its name and the version of its layout.
+/// The first bytes of a file: its name and the version of its layout.
 pub(super) type Magic = [u8; 16];
 
 #[derive(Debug)]
@@ -58,7 +58,7 @@ pub(super) struct FrameReader<R> {
 }
 
 impl<R: Read> FrameReader<R> {
-    /// `wanted` says what the file should be.
+    /// `wanted` names the kind of file that is expected, for the error.
     pub fn begin(mut from: R, magic: &Magic, wanted: &'static str) -> Result<Self, JoinError> {
         let mut found = Magic::default();
         match from.read_exact(&mut found) {
@@ -101,11 +101,13 @@ impl<R: Read> FrameReader<R> {
             return Err(self.damaged("a length"));
         }
         self.body.clear();
-        // Takes memory for what is there, not for what the length says.
+        // Takes memory for the bytes that arrive, not for those that the length claims.
         let read = self.from.by_ref().take(len as u64).read_to_end(&mut self.body)?;
         if read < len {
             return Err(JoinError::Truncated { offset: self.at });
         }
+        // Against accidents only (a torn download, a bad disk): it names the place. A
+        // forgery is refused by the proofs.
         if crc32fast::hash(&self.body) != u32::from_le_bytes(crc) {
             return Err(self.damaged("a checksum"));
         }
@@ -122,11 +124,12 @@ impl<R: Read> FrameReader<R> {
         }
     }
 
-    /// That the frame read last makes no sense.
+    /// An error: the frame read last makes no sense.
     pub fn damaged(&self, why: &'static str) -> JoinError {
         JoinError::Damaged { offset: self.at, why }
     }
 
+    // One state has one file: bytes after its end would give it another id.
     /// Checks that nothing follows.
     pub fn finish(mut self) -> Result<(), JoinError> {
         match self.from.read(&mut [0])? {

@@ -1,5 +1,6 @@
-//! A state snapshot read into a fresh directory: streamed, its trie built again,
-//! and believed only when its root is that of a block which is proven final.
+//! Restores a state snapshot into a fresh directory. The file is streamed, and the trie is
+//! built again; the state is accepted only when its root is that of a block that is proven
+//! final.
 
 use std::{io::Read, sync::Arc};
 
@@ -26,39 +27,42 @@ use crate::{
     store::{Base, Batch, FILE, FORMAT, RESTORING, Store, Table},
 };
 
-/// Rows are written so many at a time.
+// Bounded memory: the file is a stranger's, and may be larger than the machine.
+/// Rows are written to the database in batches of this many.
 const BATCH_ROWS: usize = 100_000;
 
-/// What a snapshot says that it is, and how much is in it.
+/// The block and the size of a restored snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Restored {
     pub height: Height,
-    /// The block's.
+    /// The hash of the block.
     pub hash: B256,
     pub state_root: B256,
     pub counts: StateCounts,
 }
 
-/// Which block a snapshot claims to be of: height and hash. Proves nothing.
+/// The block that a snapshot claims: height and hash. It proves nothing.
 ///
 /// # Errors
-/// What is no beginning of a snapshot.
+/// The file does not begin as a snapshot.
 pub fn peek(file: impl Read) -> Result<(Height, B256), JoinError> {
     let head = read_head(&mut begin(file)?)?;
     Ok((head.block.header.number, head.block.header.hash_slow()))
 }
 
-/// Reads a state snapshot into a disk that holds no chain yet; afterwards the
-/// ledger opens at its block. Memory is bounded, whatever the file says.
+// Attack: a long-range fork. The keys of a former set can still sign, and their owners have
+// no stake left to lose. `trusted` is the answer (weak subjectivity).
+/// Reads a state snapshot into a disk that holds no chain yet. Afterwards the ledger opens
+/// at its block. Memory is bounded, whatever the file says.
 ///
-/// With `trusted` the block must have that hash too. Without, it is proven by
-/// those who validated: whoever holds the keys of more than two thirds of a set
-/// of long ago, after they went, could prove another chain.
+/// With `trusted`, the block must have that hash too. Without it, the block is proven by
+/// the validators alone: the holder of the keys of more than two thirds of a former set
+/// could prove another chain.
 ///
 /// # Errors
-/// A file that is damaged, of another chain or not proven; a disk that holds a
-/// chain or fails. Afterwards the directory cannot be opened until a restore has
-/// succeeded, which begins from nothing.
+/// A file that is damaged, of another chain or not proven; a disk that holds a chain or
+/// fails. Afterwards the directory cannot be opened until a restore has succeeded, which
+/// begins from nothing.
 pub fn restore(
     disk: &dyn Disk,
     spec: &ChainSpec,
@@ -67,12 +71,15 @@ pub fn restore(
 ) -> Result<Restored, JoinError> {
     let genesis = genesis(spec)?;
     let mut file = begin(file)?;
+    // Before the disk is touched: the way is short, and a file of another chain must leave
+    // an empty directory empty.
     let way = Way::read(&mut file, spec, &genesis, trusted)?;
     let store = begin_store(disk)?;
     let mut sorter = Sorter::begin(disk)?;
     let counts = Rows::new(&store, &mut sorter).read(file)?;
     build_trie(disk, &store, sorter, &way.block.header)?;
     store.write(way.batch(&genesis))?;
+    // The mark is removed last, after every check.
     way.check_next(spec, &store, &genesis)?;
     let mut batch = Batch::default();
     batch.remove(Table::Meta, RESTORING);
@@ -95,9 +102,10 @@ fn decode<T: Decodable>(file: &mut FrameReader<impl Read>, kind: u8) -> Result<T
     value.map_err(|_| file.damaged("a record that cannot be decoded"))
 }
 
-/// An empty database in which a restore is under way. What an earlier restore
-/// left is dropped.
+/// An empty database in which a restore is under way. The remains of an earlier restore are
+/// dropped.
 fn begin_store(disk: &dyn Disk) -> Result<Store, JoinError> {
+    // Never over a chain: its journal may hold votes that must not be forgotten.
     if let Standing::Chain { tip, .. } = standing(disk)? {
         return Err(JoinError::Taken { tip });
     }
@@ -109,7 +117,7 @@ fn begin_store(disk: &dyn Disk) -> Result<Store, JoinError> {
     Ok(store)
 }
 
-/// How the snapshot's block follows from genesis, checked.
+/// The proven way from genesis to the snapshot's block.
 struct Way<'a> {
     block: Handover,
     ancestors: Vec<Header>,
@@ -126,6 +134,7 @@ impl<'a> Way<'a> {
     ) -> Result<Self, JoinError> {
         let mut trail = Trail::new(spec, genesis);
         let Head { genesis: found, block } = read_head(file)?;
+        // The cheap checks first, before any signature.
         if found != trail.genesis() {
             return Err(JoinError::OtherChain { found, wanted: trail.genesis() });
         }
@@ -150,7 +159,7 @@ impl<'a> Way<'a> {
         self.block.header.hash_slow()
     }
 
-    /// All that the ledger needs besides the state.
+    /// Everything that the ledger needs besides the state.
     fn batch(&self, genesis: &Committed) -> Batch {
         let mut batch = Batch::default();
         let height = self.block.header.number;
@@ -175,7 +184,9 @@ impl<'a> Way<'a> {
         batch
     }
 
-    /// Checks that the state names the validators that the way led to.
+    // Attack: a file that leaves out a change of validators. Its certificates may verify by
+    // the old set all the same; but the state itself names the next set.
+    /// Checks that the state names the same validators as the way.
     fn check_next(
         &self,
         spec: &ChainSpec,
@@ -206,7 +217,10 @@ fn put_header(batch: &mut Batch, header: &Header) {
     batch.put(Table::Heights, header.hash_slow(), key);
 }
 
-/// The headers before the block, as many as BLOCKHASH may ask for.
+// The state root does not cover them, but contracts read them (BLOCKHASH): a wrong one
+// would give this node other results than all others.
+/// Checks the headers before the block: as many as BLOCKHASH may ask for, each the parent
+/// of the next.
 fn check_ancestors(ancestors: &[Header], block: &Header, genesis: B256) -> Result<(), JoinError> {
     let first = block.number.saturating_sub(ANCESTORS);
     let wrong = || unproven("its headers do not lead to its block");
@@ -224,7 +238,7 @@ fn check_ancestors(ancestors: &[Header], block: &Header, genesis: B256) -> Resul
     Ok(())
 }
 
-/// Takes the state's rows in, in the order in which they must come.
+/// Reads the rows of the state, in the order in which they must come.
 struct Rows<'a> {
     store: &'a Store,
     sorter: &'a mut Sorter,
@@ -246,6 +260,8 @@ impl<'a> Rows<'a> {
         loop {
             let (kind, mut body) = file.next()?;
             let taken = match kind {
+                // One order of kinds, as of keys: one state has one file, and every node
+                // offers the same bytes to the swarm.
                 kind if kind < before => Err(Bad::Record("a record out of order")),
                 kind::ACCOUNTS => self.accounts(&mut body),
                 kind::SLOTS => self.slots(&mut body),
@@ -262,6 +278,7 @@ impl<'a> Rows<'a> {
                 self.store.write(std::mem::take(&mut self.batch))?;
             }
         }
+        // A file that lost whole frames is told apart from one that is forged.
         if alloy_rlp::decode_exact(file.body()) != Ok(self.counts) {
             return Err(file.damaged("counts that are not so"));
         }
@@ -288,6 +305,8 @@ impl<'a> Rows<'a> {
             let owner = keccak256(address);
             for SlotRow { slot, value } in slots {
                 rising(&mut self.slot, (address, slot))?;
+                // Ethereum's state has no zero slots: with them, one state would have many
+                // files.
                 if value.is_zero() {
                     return Err(Bad::Record("a slot that is zero"));
                 }
@@ -309,7 +328,7 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// Why a frame was not taken.
+/// Why a frame was refused.
 enum Bad {
     Record(&'static str),
     Ledger(LedgerError),
@@ -325,7 +344,9 @@ fn row<T: Decodable>(body: &mut &[u8]) -> Result<T, Bad> {
     T::decode(body).map_err(|_| Bad::Record("a record that cannot be decoded"))
 }
 
-/// Every key comes once, in order.
+// A key that comes twice would be one row in the database and one leaf of the trie, so the
+// root would be right although the file is another.
+/// Every key comes once, in ascending order.
 fn rising<K: Ord + Copy>(last: &mut Option<K>, key: K) -> Result<(), Bad> {
     match last.replace(key) {
         Some(before) if before >= key => Err(Bad::Record("a key out of order")),
@@ -357,6 +378,9 @@ fn build_trie(
     Ok(())
 }
 
+// The root binds the hash of a code, not the code: a missing one would show only when a
+// call needs it, as a node that stops.
+/// Checks that the code of an account is in the file.
 fn check_code(base: &Base, hash: &B256) -> Result<(), JoinError> {
     let here =
         *hash == KECCAK_EMPTY || base.read(Table::Codes, hash.as_slice(), |_| Some(()))?.is_some();

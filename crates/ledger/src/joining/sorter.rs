@@ -1,5 +1,9 @@
-//! Accounts and slots in the order of their hashed keys, for the trie: sorted in
-//! a database of its own, which is thrown away.
+//! Sorts accounts and slots by their hashed keys, for the trie, in a database of its own
+//! that is thrown away.
+//!
+//! The file has plain keys, since flat tables and `eth_call` need them and a hash does not
+//! lead back to its key (ADR 18). The trie wants hashed order, and a state may be larger
+//! than memory.
 
 use alloy_primitives::{Bytes, U256};
 use redb::{Database, Durability, ReadableDatabase as _, ReadableTable as _, TableDefinition};
@@ -13,10 +17,11 @@ pub(super) const FILE: &str = "sorting.redb";
 
 const ROWS: TableDefinition<'static, &'static [u8], &'static [u8]> = TableDefinition::new("rows");
 
-/// Memory for its pages, bytes (64 MiB).
+/// Memory for its pages, bytes (64 MiB): bounded, whatever the size of the state.
 const CACHE_BYTES: usize = 64 << 20;
 
-/// So many rows are sorted in memory before they are put among the others.
+// Hashed keys are spread evenly, so single inserts would touch a page each.
+/// The rows that are sorted in memory before they are inserted together.
 const ROWS_MAX: usize = 100_000;
 
 pub(super) struct Sorter {
@@ -32,7 +37,7 @@ pub(super) enum Sorted {
 }
 
 impl Sorter {
-    /// Begins with nothing.
+    /// Begins an empty sorter. A file that an earlier crash left is removed.
     pub fn begin(disk: &dyn Disk) -> Result<Self, LedgerError> {
         let unusable = |e| LedgerError::Storage(format!("{FILE}: {e}"));
         disk.remove(FILE).map_err(unusable)?;
@@ -61,7 +66,7 @@ impl Sorter {
     fn flush(&mut self) -> Result<(), LedgerError> {
         self.rows.sort_unstable();
         let mut write = self.db.begin_write().map_err(store::failed)?;
-        // A crash begins it anew.
+        // Nothing here must survive: after a crash the restore begins again. So no fsync.
         write.set_durability(Durability::None).map_err(store::failed)?;
         {
             let mut table = write.open_table(ROWS).map_err(store::failed)?;
@@ -72,7 +77,7 @@ impl Sorter {
         write.commit().map_err(store::failed)
     }
 
-    /// Hands out all rows in order, and is gone.
+    /// Hands out all rows in order, and removes the file.
     pub fn drain(
         mut self,
         disk: &dyn Disk,

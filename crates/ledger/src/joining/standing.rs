@@ -1,4 +1,4 @@
-//! How far a directory is on its way to the chain.
+//! How far a directory is on its way to holding a chain.
 
 use trefoil_types::{Disk, Height};
 
@@ -14,13 +14,15 @@ pub enum Standing {
     Chain { tip: Height, blocks_from: Height },
 }
 
-/// Looks, and changes nothing.
+/// Reads the disk and changes nothing.
 ///
 /// # Errors
 /// A failed disk, or a database of another format.
 pub fn standing(disk: &dyn Disk) -> Result<Standing, JoinError> {
     let listed = disk.list()?;
     if !listed.iter().any(|name| name == FILE) {
+        // A journal without a database belongs to a chain too: its votes must not be lost
+        // under a restore.
         let journal = listed.iter().any(|name| name.starts_with("journal-"));
         return Ok(match journal {
             true => Standing::Chain { tip: 0, blocks_from: 0 },

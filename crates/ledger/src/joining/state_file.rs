@@ -1,5 +1,5 @@
-//! The state snapshot: all of the state after one block, and what else a node
-//! needs to go on from there.
+//! The state snapshot: the whole state after one block, and everything else that a node
+//! needs to continue from there.
 
 use std::{collections::BTreeSet, io::Write};
 
@@ -28,14 +28,16 @@ pub(super) mod kind {
     pub const END: u8 = 7;
 }
 
-/// Headers of blocks before the snapshot's that BLOCKHASH may ask for in the
-/// block after it.
+/// Headers before the snapshot's block: those that BLOCKHASH may ask for in the block after
+/// it (256 with the block itself).
 pub(super) const ANCESTORS: u64 = 255;
 
-/// A frame of accounts or slots is full with so many bytes (64 KiB).
+// Part of the format: a frame ends with the row that reaches this size, so that all nodes
+// make the same bytes.
+/// A frame of accounts or slots is full at this size (64 KiB).
 const ROWS_BYTES: usize = 64 << 10;
 
-/// What the file begins with.
+/// The first record of the file.
 #[derive(Clone, Debug, PartialEq, Eq, RlpEncodable, RlpDecodable)]
 pub(super) struct Head {
     pub genesis: B256,
@@ -51,7 +53,7 @@ pub(super) struct AccountRow {
     pub code_hash: B256,
 }
 
-/// Slots of one account; one with many has several of these.
+/// Slots of one account. An account with many slots has several of these.
 #[derive(Clone, Debug, PartialEq, Eq, RlpEncodable, RlpDecodable)]
 pub(super) struct SlotRows {
     pub address: Address,
@@ -61,11 +63,11 @@ pub(super) struct SlotRows {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, RlpEncodable, RlpDecodable)]
 pub(super) struct SlotRow {
     pub slot: U256,
-    /// Not zero.
+    /// Never zero.
     pub value: U256,
 }
 
-/// How much a snapshot holds.
+/// The size of a snapshot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, RlpEncodable, RlpDecodable)]
 pub struct StateCounts {
     pub accounts: u64,
@@ -73,18 +75,18 @@ pub struct StateCounts {
     pub codes: u64,
 }
 
-/// The newest height below `tip` of which every node keeps a snapshot, if there
-/// is one. (The snapshot of the tip itself cannot be made: which certificate all
-/// nodes will keep of a block its child decides.)
+// Not the tip's: the certificate of a block that all nodes keep is the one that its child
+// binds (ADR 3), so the same bytes exist only once the child is final.
+/// The newest height below `tip` of which every node keeps a snapshot, if there is one.
 pub fn snapshot_height(spec: &ChainSpec, tip: Height) -> Option<Height> {
     let before = tip.checked_sub(1)?;
     let every = spec.snapshot_every;
     before.checked_div(every).map(|n| n * every).filter(|height| *height > 0)
 }
 
-/// Writes the state after the block at `height`, which must be below the tip:
-/// the same bytes on every node. Reads a frozen view, so the chain may go on;
-/// memory is taken for what changed since `height` and for the hashes of codes.
+/// Writes the state after the block at `height`, which must be below the tip: the same
+/// bytes on every node. It reads a frozen view, so the chain may go on. Memory is taken for
+/// the changes since `height` and for the hashes of codes.
 ///
 /// # Errors
 /// A state that this node no longer has, or a failed disk or writer.
@@ -138,7 +140,7 @@ fn flush(
     Ok(())
 }
 
-/// From genesis to the block: its ancestors, and every change of validators.
+/// Writes the way from genesis to the block: its ancestors, and every change of validators.
 fn write_way(
     snapshot: &Snapshot,
     height: Height,

@@ -1,5 +1,5 @@
-//! The way from genesis to a block: who validated when, each change proven in a
-//! state that those before it made final.
+//! The way from genesis to a block: the validator set of each height, with each change
+//! proven in a state that the validators before it made final. A light client's walk.
 
 use std::collections::BTreeMap;
 
@@ -13,18 +13,18 @@ use super::{
 };
 use crate::{Governed, LedgerError, Snapshot, governance, overlay::Committed};
 
-/// A final block and, if other validators follow it, the proof of that.
+/// A final block and, if other validators follow it, the proof of the change.
 #[derive(Clone, Debug, PartialEq, Eq, RlpEncodable, RlpDecodable)]
 pub(super) struct Handover {
     pub header: Header,
-    /// The one that its child binds.
+    /// The certificate that its child binds.
     pub certificate: Certificate,
-    /// Trie nodes of the state after it, as many as the governing contract reads
-    /// to say who validates next; none: the same as before.
+    /// Trie nodes of the state after it: those that the governing contract reads to name
+    /// the next validators. Empty: the same validators follow.
     pub witness: Vec<Bytes>,
 }
 
-/// The witness of who validates the block after the tip.
+/// The witness for the validators of the block after the tip.
 pub(crate) fn prove_validators(
     spec: &ChainSpec,
     snapshot: &Snapshot,
@@ -35,13 +35,16 @@ pub(crate) fn prove_validators(
     recorder.witness(&*snapshot.view)
 }
 
-/// Who validates from which height on, as far as it is proven.
+/// The validator set from each height on, as far as it is proven.
 pub(super) struct Trail<'a> {
     spec: &'a ChainSpec,
     genesis: B256,
+    // The contracts' code is known from the specification, so a witness need not carry it,
+    // and no file can bring another.
+    /// The code of the governing contracts, by hash.
     codes: BTreeMap<B256, Bytes>,
     sets: BTreeMap<Height, ValidatorSet>,
-    /// The highest block looked at.
+    /// The highest block that was checked.
     newest: Height,
 }
 
@@ -69,6 +72,8 @@ impl<'a> Trail<'a> {
 
     fn check(&mut self, header: &Header, certificate: &Certificate) -> Result<(), JoinError> {
         let height = header.number;
+        // Ascending, so that no block is verified by a set that a later handover already
+        // replaced.
         if height <= self.newest || height == Height::MAX {
             return Err(unproven(format!("block {height} is out of order")));
         }
@@ -81,8 +86,8 @@ impl<'a> Trail<'a> {
         Ok(())
     }
 
-    /// Checks that a block of a height above all before is final, and takes up
-    /// the validators that follow it.
+    /// Checks that a block above all before it is final, and takes over the validators that
+    /// follow it.
     pub fn follow(&mut self, handover: &Handover) -> Result<(), JoinError> {
         let Handover { header, certificate, witness } = handover;
         self.check(header, certificate)?;

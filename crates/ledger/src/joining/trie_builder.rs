@@ -1,5 +1,5 @@
-//! The state trie from accounts and slots in the order of their hashed keys:
-//! neighbours are added together, so that most branches are written once.
+//! Builds the state trie from accounts and slots in the order of their hashed keys.
+//! Neighbours are added together, so that most branches are written once.
 
 use std::collections::BTreeMap;
 
@@ -14,10 +14,12 @@ use crate::{
     trie::{self, NodeKey, NodeReader},
 };
 
-/// So many leaves of one trie are added at a time.
+// Each addition descends from the root again: more leaves at once share more of the way,
+// fewer take less memory.
+/// Leaves of one trie that are added together.
 const LEAVES: usize = 20_000;
 
-/// About so many bytes of rows are written at a time (32 MiB).
+/// Rows are written to the database in batches of about this size (32 MiB).
 const BATCH_BYTES: usize = 32 << 20;
 
 pub(super) struct TrieBuilder<'a> {
@@ -27,7 +29,7 @@ pub(super) struct TrieBuilder<'a> {
     rows: BTreeMap<NodeKey, Option<Bytes>>,
     bytes: usize,
     accounts: Leaves,
-    /// The account whose slots come now.
+    /// The account whose slots are being read.
     owner: Option<(B256, Account)>,
     slots: Leaves,
     storage_root: B256,
@@ -69,6 +71,7 @@ impl<'a> TrieBuilder<'a> {
             }
             Sorted::Slot(owner, slot, value) => {
                 if self.owner.is_none_or(|(of, _)| of != owner) {
+                    // Such slots would be in the flat table but under no root.
                     return Err(unproven("it has slots of an account that it has not"));
                 }
                 self.slot(slot, value)?;
@@ -134,7 +137,7 @@ impl<'a> TrieBuilder<'a> {
         Ok(())
     }
 
-    /// Adds what is left; the state root.
+    /// Adds the rest, and returns the state root.
     pub fn finish(mut self) -> Result<B256, LedgerError> {
         self.end_account()?;
         self.add_accounts()?;

@@ -1,5 +1,5 @@
-//! What a reader of the state looked at, with its proof, so that another reader
-//! who knows the state root alone sees the same.
+//! Witnesses: everything that a reader of the state read, with its proof. Another reader
+//! that knows only the state root then reads the same.
 
 use std::{
     cell::RefCell,
@@ -17,7 +17,7 @@ use crate::{
     trie::{NodeReader, prove},
 };
 
-/// A state, and what was read of it.
+/// A state, and a record of everything that was read of it.
 pub(super) struct Recorder<'a, S> {
     state: &'a S,
     read: RefCell<BTreeMap<Address, BTreeSet<U256>>>,
@@ -28,7 +28,8 @@ impl<'a, S: StateReader> Recorder<'a, S> {
         Self { state, read: RefCell::default() }
     }
 
-    /// The trie nodes that prove all that was read, in order of hash.
+    // Sorted by hash and each once: the file must have the same bytes on every node.
+    /// The trie nodes that prove everything that was read, in order of hash.
     pub fn witness(self, trie: &impl NodeReader) -> Result<Vec<Bytes>, LedgerError> {
         let mut nodes = BTreeMap::new();
         let mut keep = |(proof, _): (Vec<Bytes>, Option<Bytes>)| {
@@ -65,7 +66,7 @@ impl<S: StateReader> StateReader for Recorder<'_, S> {
     }
 }
 
-/// As much of a state as a witness proves.
+/// A state as far as a witness proves it.
 pub(super) struct Proven<'a> {
     root: B256,
     nodes: BTreeMap<B256, &'a Bytes>,
@@ -74,11 +75,13 @@ pub(super) struct Proven<'a> {
 
 impl<'a> Proven<'a> {
     pub fn new(root: B256, witness: &'a [Bytes], codes: &'a BTreeMap<B256, Bytes>) -> Self {
+        // Indexed by the hash that is computed here, never by one that the file names: a
+        // node that is not the preimage of a reference is simply not found.
         let nodes = witness.iter().map(|node| (keccak256(node), node)).collect();
         Self { root, nodes, codes }
     }
 
-    /// What the trie of this root has under a key, hashed already.
+    /// The value under a key (already hashed) in the trie with this root.
     fn leaf(&self, root: B256, key: B256) -> Result<Option<Vec<u8>>, LedgerError> {
         if root == EMPTY_ROOT_HASH {
             return Ok(None);
@@ -108,6 +111,8 @@ impl<'a> Proven<'a> {
             };
             node = match child.as_hash() {
                 Some(hash) => self.node(&hash)?,
+                // A node shorter than 32 bytes stands in its parent itself (yellow paper,
+                // appendix D).
                 None => decode(&child)?,
             };
         }

@@ -1,5 +1,5 @@
-//! A call as the transaction that it pretends to be: what is not said is
-//! filled in, and what geth would refuse is refused in its words.
+//! A call as the transaction that it simulates: missing fields are filled in, and what geth
+//! would refuse is refused in its words.
 
 use alloy_consensus::{
     EthereumTxEnvelope, Signed, TxEip1559, TxEip4844, TxEip7702, TxLegacy,
@@ -21,11 +21,11 @@ use crate::{
     simulate::refusal_text,
 };
 
-/// What a call meets: its block, and what the calls before it left.
+/// The conditions of a call: its block, and the effects of the calls before it.
 pub(super) struct Terms<'a> {
     pub rules: &'a Rules,
     pub header: &'a Header,
-    /// What a blob's gas costs, wei.
+    /// The price of blob gas, wei.
     pub blob_price: u128,
     /// Whether nonces and the base fee count.
     pub validation: bool,
@@ -54,7 +54,7 @@ impl Pretended {
     }
 }
 
-/// What a call offers, wei: nothing unless it says so.
+/// The fees that a call offers, wei; 0 where it offers none.
 struct Fees {
     cap: u128,
     tip: u128,
@@ -118,7 +118,8 @@ impl Terms<'_> {
         Ok(())
     }
 
-    /// What geth checks before a transaction is run, in its order.
+    /// geth's checks before a transaction is run, in geth's order: of several faults, the
+    /// same one is reported.
     fn check(
         &self,
         request: &TransactionRequest,
@@ -168,7 +169,7 @@ impl Terms<'_> {
                 ),
             ));
         }
-        // Without validation, who offers nothing is asked for nothing.
+        // Without validation, a call that offers no fee is charged none.
         let asked = |cap: u128| (self.validation || cap > 0) && !self.rules.gas_free;
         if asked(*cap) && *cap < u128::from(base_fee) {
             return Err((
@@ -211,7 +212,9 @@ impl Terms<'_> {
         Err((RefusedFor::Funds, text))
     }
 
-    /// With a signature of zeros, as geth has it.
+    // Nobody signed it. Zeros are no signature, so the transaction can be mistaken for no
+    // real one.
+    /// With a signature of zeros, as in geth.
     fn envelope(
         &self,
         request: &TransactionRequest,
@@ -224,7 +227,7 @@ impl Terms<'_> {
         let (value, input) = (request.value.unwrap_or_default(), input(request));
         let access_list = request.access_list.clone().unwrap_or_default();
         let (max_fee_per_gas, max_priority_fee_per_gas) = (fees.cap, fees.tip);
-        // Blobs and authorizations are of a call to someone: `check` saw to it.
+        // Types 3 and 4 create no contracts; `check` has refused those that would.
         let to = kind.to().copied().unwrap_or_default();
         if fees.legacy {
             let (chain_id, gas_price, to) = (None, fees.cap, kind);
@@ -300,7 +303,7 @@ impl Terms<'_> {
             access_list,
             authorization_list: authorizations.map(Either::Left).collect(),
             blob_hashes: request.blob_versioned_hashes.clone().unwrap_or_default(),
-            // `check_fees` let those through who offer nothing; the EVM would not.
+            // `check_fees` has accepted calls that offer nothing; the EVM would not.
             max_fee_per_blob_gas: match fees.blob_cap {
                 0 => self.blob_price,
                 cap => cap,
@@ -318,8 +321,7 @@ fn input(request: &TransactionRequest) -> Bytes {
     request.input.input().cloned().unwrap_or_default()
 }
 
-/// A legacy transaction whose `v`, `r` and `s` are all zero, which no signature
-/// makes.
+/// A legacy transaction whose `v`, `r` and `s` are zero, which no signature makes.
 fn unsigned_legacy(tx: &TxLegacy) -> Bytes {
     let mut fields = Vec::new();
     tx.rlp_encode_fields(&mut fields);
@@ -330,7 +332,7 @@ fn unsigned_legacy(tx: &TxLegacy) -> Bytes {
     out.into()
 }
 
-/// Why the EVM did not run a call that passed our own checks.
+/// Why the EVM did not run a call that passed the checks above.
 pub(super) fn refused(fault: EvmFault, gas: u64) -> SimulateError {
     use InvalidTransaction as Tx;
     let invalid = match fault {

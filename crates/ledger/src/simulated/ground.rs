@@ -1,4 +1,4 @@
-//! What pretended blocks stand on: a block of the chain and the state after it.
+//! The ground of simulated blocks: a block of the chain and the state after it.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use crate::{
     trie::{NodeReader, PretendedTrie},
 };
 
-/// Tells the rules of a block of which number and timestamp are known.
+/// Returns the rules of a block of which number and timestamp are known.
 type RulesOf<'a> = dyn Fn(&Header) -> Result<Rules, LedgerError> + 'a;
 
 /// A block, the state after it, and the rules of the blocks to come.
@@ -28,7 +28,7 @@ impl<S> fmt::Debug for Ground<'_, S> {
 }
 
 impl<'a> Ground<'a, StateAt> {
-    /// The block at `height` of a chain of ours.
+    /// The block at `height` of this chain.
     ///
     /// # Errors
     /// There is none, or its state or state trie is no longer kept.
@@ -48,7 +48,8 @@ impl<'a> Ground<'a, StateAt> {
     }
 }
 
-/// A pretended block has no base fee yet when its rules are asked for.
+/// The rules of a simulated block. It has no base fee yet, so free gas is told by the
+/// settings.
 pub(super) fn rules_of_chain(
     spec: &ChainSpec,
     governed: &Governed,

@@ -1,4 +1,4 @@
-//! The logs of a call, and the value that moves in it as if it were logged.
+//! The logs of a call, and transfers of value as if they were logged.
 
 use alloy_primitives::{Log, LogData, U256};
 use revm::{
@@ -8,15 +8,15 @@ use revm::{
 };
 use trefoil_types::{Address, B256};
 
-/// Where ERC-7528 has the chain's own currency.
+/// The address that ERC-7528 gives to the chain's own currency.
 const CURRENCY: Address = alloy_primitives::address!("eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee");
 
 /// `Transfer(address,address,uint256)` (ERC-20).
 const TRANSFER: B256 =
     alloy_primitives::b256!("ddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef");
 
-/// Collects the logs of a block's calls as the EVM runs. What a frame that fails
-/// logged is forgotten, but its numbers are not given again (as in geth).
+/// Collects the logs of a block's calls while the EVM runs. Logs of a frame that fails are
+/// dropped, but their numbers are not used again (as in geth).
 #[derive(Debug)]
 pub(super) struct LogTrace {
     /// Whether transfers of value are logged.
@@ -25,7 +25,7 @@ pub(super) struct LogTrace {
     next: u64,
     /// Each with its number.
     logs: Vec<(u64, Log)>,
-    /// Of each open frame, how many logs there were before it.
+    /// For each open frame, the number of logs before it.
     frames: Vec<usize>,
 }
 
@@ -73,6 +73,8 @@ impl<C: ContextTr> Inspector<C> for LogTrace {
     }
 
     fn call(&mut self, _: &mut C, inputs: &mut CallInputs) -> Option<CallOutcome> {
+        // Only a plain call moves value: `CALLCODE` and `DELEGATECALL` run with a value
+        // that stays where it is.
         let moves = inputs.scheme == CallScheme::Call;
         let value = inputs.transfer_value().filter(|_| moves);
         self.enter(value.map(|value| (inputs.caller, inputs.target_address, value)));
@@ -84,7 +86,7 @@ impl<C: ContextTr> Inspector<C> for LogTrace {
     }
 
     fn create(&mut self, context: &mut C, inputs: &mut CreateInputs) -> Option<CreateOutcome> {
-        // A state that cannot be read fails the transaction anyway.
+        // If the state cannot be read, the transaction fails anyway.
         let nonce = context.journal_mut().load_account(inputs.caller());
         let nonce = nonce.map_or(0, |caller| caller.data.info.nonce);
         self.enter(Some((inputs.caller(), inputs.created_address(nonce), inputs.value())));

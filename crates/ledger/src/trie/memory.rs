@@ -1,5 +1,5 @@
-//! The state trie in memory, without a disk: the official fixtures prove the
-//! ledger's own trie by it.
+//! The state trie in memory, without a disk. The official fixtures prove the ledger's own
+//! trie with it.
 
 use std::collections::BTreeMap;
 
@@ -22,8 +22,8 @@ impl NodeReader for MemoryTrie {
 }
 
 impl MemoryTrie {
-    /// Applies a diff, in which the storage of an account that goes is listed
-    /// as zeros, and gives the new state root.
+    /// Applies a diff in which the storage of an account that ends is listed as zeros, and
+    /// returns the new state root.
     ///
     /// # Errors
     /// A diff that does not start from this state.

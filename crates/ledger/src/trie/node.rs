@@ -1,4 +1,4 @@
-//! A trie's rows: what a branch holds, and how that lies on disk.
+//! The rows of a trie: the content of a branch, and its encoding on disk.
 
 use alloy_primitives::Bytes;
 use alloy_trie::{
@@ -6,20 +6,20 @@ use alloy_trie::{
     nodes::{BranchNodeRef, ExtensionNodeRef, LeafNodeRef, RlpNode},
 };
 
-/// What hangs at a place in a trie.
+/// A child of a branch, or of the root.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Child {
     Leaf {
         /// The leaf node as its parent names it: its hash, or itself if shorter.
         reference: RlpNode,
-        /// What of the key comes after this place.
+        /// The rest of the key after this place.
         suffix: Nibbles,
         value: Bytes,
     },
     Branch {
         /// The branch node as its parent names it.
         node: RlpNode,
-        /// From this place to the branch; not empty: an extension node.
+        /// The path from this place to the branch. Not empty: an extension node.
         extension: Nibbles,
     },
 }
@@ -30,7 +30,7 @@ impl Child {
         Self::Leaf { reference, suffix, value }
     }
 
-    /// The same thing seen from `prefix` further up.
+    /// The same child, seen from `prefix` further up.
     pub fn hoist(self, prefix: &Nibbles) -> Self {
         match self {
             Self::Leaf { suffix, value, .. } => Self::leaf(prefix.join(&suffix), value),
@@ -40,7 +40,7 @@ impl Child {
         }
     }
 
-    /// What the parent holds of it.
+    /// Its reference in the parent.
     pub fn reference(&self) -> RlpNode {
         match self {
             Self::Leaf { reference, .. } => reference.clone(),
@@ -84,7 +84,7 @@ impl Child {
 
 const LEAF: u8 = 0x80;
 
-/// A branch node: up to sixteen children, two at least once it is kept.
+/// A branch node: up to sixteen children, and at least two when it is stored.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Branch {
     pub children: [Option<Child>; 16],
@@ -133,7 +133,7 @@ impl Branch {
     }
 }
 
-/// What of a row is not yet read.
+/// The part of a row that is not read yet.
 struct Rest<'a> {
     row: &'a Bytes,
     at: usize,
@@ -152,6 +152,7 @@ impl<'a> Rest<'a> {
 
     fn nibbles(&mut self) -> Option<Nibbles> {
         let count = usize::from(self.byte()?);
+        // A key has 64 nibbles: more is damage.
         if count > 64 {
             return None;
         }

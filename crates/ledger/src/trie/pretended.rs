@@ -1,4 +1,4 @@
-//! A state trie with pretended changes laid over it, kept in memory.
+//! A state trie with simulated changes over it, in memory.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,11 +8,11 @@ use trefoil_types::{Address, B256, keccak256};
 use super::{NodeChange, NodeKey, NodeReader, state_root};
 use crate::{LedgerError, StateDiff};
 
-/// Reads the rows laid over first, then the trie below.
+/// Reads the changed rows first, then the trie below.
 pub(crate) struct PretendedTrie<'a> {
     below: &'a dyn NodeReader,
     rows: BTreeMap<NodeKey, Option<Bytes>>,
-    /// The tries below of these owners are gone.
+    /// Owners whose tries below are gone.
     wiped: BTreeSet<B256>,
 }
 
@@ -21,15 +21,15 @@ impl<'a> PretendedTrie<'a> {
         Self { below, rows: BTreeMap::new(), wiped: BTreeSet::new() }
     }
 
-    /// Takes away all storage of an account.
+    /// Removes all storage of an account.
     pub(crate) fn wipe(&mut self, address: Address) {
         let owner = keccak256(address);
         self.wiped.insert(owner);
         self.rows.retain(|key, _| key.owner != Some(owner));
     }
 
-    /// Applies a diff, of which only the values after are looked at, and gives
-    /// the new state root.
+    /// Applies a diff, of which only the values after are used, and returns the new state
+    /// root.
     pub(crate) fn apply(&mut self, diff: &StateDiff) -> Result<B256, LedgerError> {
         let (root, changed) = state_root(self, diff)?;
         self.rows.extend(changed.into_iter().map(|NodeChange { key, after, .. }| (key, after)));

@@ -14,9 +14,10 @@ use super::{
 };
 use crate::LedgerError;
 
-/// The RLP of the nodes from the root towards `key` (hashed already), as
-/// EIP-1186 lists them: a node that its parent holds whole is not listed. And
-/// the value, if there is one.
+// A node shorter than 32 bytes stands in its parent (yellow paper, appendix D), where a
+// verifier finds it.
+/// The RLP of the nodes from the root towards `key` (already hashed), as EIP-1186 lists
+/// them. Also the value, if there is one.
 pub(crate) fn prove(
     reader: &impl NodeReader,
     owner: Option<B256>,

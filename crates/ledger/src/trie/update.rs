@@ -1,5 +1,5 @@
-//! Changes to the leaves of one trie, applied together from the root down;
-//! references are computed on the way back up.
+//! Changes to the leaves of one trie, applied together from the root down. References are
+//! computed on the way back up, so that each node is hashed once.
 
 use alloy_primitives::Bytes;
 use alloy_trie::{EMPTY_ROOT_HASH, Nibbles, TrieAccount};
@@ -11,17 +11,18 @@ use super::{
 };
 use crate::{Account, LedgerError};
 
-/// What becomes of one leaf.
+/// A change of one leaf.
 pub(crate) struct LeafChange {
     /// The whole key, 64 nibbles.
     pub key: Nibbles,
     pub target: Target,
 }
 
+/// The new value of a leaf.
 pub(crate) enum Target {
     Gone,
     Value(Bytes),
-    /// `None`: the storage stays as the old leaf has it.
+    /// `None`: the storage root stays as in the old leaf.
     Account {
         account: Account,
         storage_root: Option<B256>,
@@ -58,8 +59,8 @@ pub(crate) struct Update<'a, R> {
 }
 
 impl<R: NodeReader> Update<'_, R> {
-    /// What hangs at the place `at` after `changes`, all of which lie there, in
-    /// order of key.
+    /// The child at the place `at` after `changes`, all of which lie there, in order of
+    /// key.
     pub fn apply(
         &mut self,
         at: Nibbles,
@@ -90,7 +91,8 @@ impl<R: NodeReader> Update<'_, R> {
         changes: &[LeafChange],
     ) -> Result<Option<Child>, LedgerError> {
         let path = at.join(&extension);
-        // Removing a leaf that is off the path removes nothing.
+        // A removed leaf that is off the path was not there. It must not split the
+        // extension.
         let grows = changes.iter().filter(|c| !matches!(c.target, Target::Gone));
         let shared = grows.map(|c| c.key.common_prefix_length(&path)).min();
         let fork = shared.unwrap_or(path.len()).min(path.len());
@@ -129,7 +131,7 @@ impl<R: NodeReader> Update<'_, R> {
         Ok(self.finish(at, path, before, branch))
     }
 
-    /// What hangs at `at` when nothing was there but these leaves.
+    /// The child at `at` when nothing was there but these leaves.
     fn grow(&mut self, at: Nibbles, leaves: &[(Nibbles, Bytes)]) -> Option<Child> {
         let ((first, value), (last, _)) = (leaves.first()?, leaves.last()?);
         if leaves.len() == 1 {
@@ -144,8 +146,10 @@ impl<R: NodeReader> Update<'_, R> {
         self.finish(at, first.slice(..depth), None, branch)
     }
 
-    /// Keeps the branch at `path`, or folds it into what hangs at `at` if fewer
-    /// than two children are left.
+    // Ethereum's trie has one form for one content: a branch with a single child would give
+    // another root.
+    /// Stores the branch at `path`, or folds it into the child at `at` if fewer than two
+    /// children are left.
     fn finish(
         &mut self,
         at: Nibbles,
@@ -169,6 +173,7 @@ impl<R: NodeReader> Update<'_, R> {
     }
 
     pub fn put(&mut self, key: NodeKey, before: Option<Bytes>, after: Option<Bytes>) {
+        // Unchanged rows are not written, nor undone later.
         if before != after {
             self.changed.push(NodeChange { key, before, after });
         }
@@ -179,7 +184,7 @@ fn nibble(path: &Nibbles, at: usize) -> usize {
     usize::from(path.get(at).expect("the place lies within the path"))
 }
 
-/// The leaves that there are after `changes`, in order of key.
+/// The leaves after `changes`, in order of key.
 fn merge(
     old: Option<(Nibbles, Bytes)>,
     changes: &[LeafChange],

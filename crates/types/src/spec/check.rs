@@ -1,4 +1,7 @@
-//! What a specification must be.
+//! Checks of a chain specification: value by value, with the key and the cure.
+//!
+//! Checked when it is read, since nothing can be mended later: all of it enters the genesis
+//! hash.
 
 use std::{collections::BTreeSet, fmt::Display};
 
@@ -11,7 +14,7 @@ use super::{
 };
 use crate::{limits, validator::ValidatorSetError};
 
-/// What is wrong with a `chain.toml`, with the key and the cure.
+/// The fault of a `chain.toml`, with the key and the cure.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SpecError {
     #[error("chain specification: {0}")]
@@ -24,8 +27,9 @@ pub enum SpecError {
     Key(#[from] trefoil_crypto::KeyError),
 }
 
-/// A floor beyond what accounts own would stop all votes too; the governing
-/// contract has the same bound. Wei.
+// Attack, or mistake: a floor beyond what accounts own would stop all transactions, and
+// with them the votes that could lower it. The governing contract has the same bound.
+/// The largest floor of the base fee, wei.
 const MIN_BASE_FEE_MAX: u64 = 1_000_000_000_000;
 
 /// Refuses unless `sound`.
@@ -38,6 +42,7 @@ fn require(
     if sound { Ok(()) } else { Err(SpecError::Value { key, got: got.to_string(), cure }) }
 }
 
+// Names enter paths, log lines and certificates: no separators, spaces or look-alikes.
 /// Whether `text` may name a network or an organisation.
 fn is_name(text: &str) -> bool {
     let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
@@ -78,12 +83,16 @@ impl ChainSpec {
     fn check_numbers(&self) -> Result<(), SpecError> {
         require(is_name(&self.name), "name", format_args!("{:?}", self.name), NAME_CURE)?;
         require(
+            // JavaScript's numbers are doubles.
             (1..1 << 53).contains(&self.chain_id),
             "chain_id",
             self.chain_id,
             "use 1 to 9007199254740991 (wallets read it as a double)",
         )?;
         require(
+            // Below, the vote that raises the limit again (650,000 gas in the largest
+            // network) would not fit in a block. Above, 21,000-gas transfers would exceed
+            // the most transactions of a block.
             (1_000_000..=600_000_000).contains(&self.gas_limit),
             "gas_limit",
             self.gas_limit,
@@ -117,6 +126,7 @@ impl ChainSpec {
         for pair in Fork::ALL.windows(2) {
             let (a, b) = (self.forks.get(&pair[0]), self.forks.get(&pair[1]));
             require(
+                // A rule set includes those before it.
                 b.is_none() || (a.is_some() && a <= b),
                 "forks",
                 format_args!("{} before {}", pair[1], pair[0]),
@@ -181,6 +191,8 @@ impl ChainSpec {
         self.check_apart()?;
         self.check_seats()?;
         require(
+            // At least one: the validators of a block are those that its parent's state
+            // names, so the next block is the soonest.
             (1..=10_000).contains(&self.validator_delay),
             "validator_delay",
             self.validator_delay,
@@ -188,6 +200,9 @@ impl ChainSpec {
         )?;
         let [numerator, denominator] = self.quorum;
         require(
+            // At least a half, and a vote passes with more than that: two opposite
+            // decisions cannot both pass. Less than the whole, since more than the whole
+            // can never agree.
             numerator < denominator && u32::from(numerator) * 2 >= denominator.into(),
             "quorum",
             format_args!("[{numerator}, {denominator}]"),
@@ -195,6 +210,8 @@ impl ChainSpec {
         )
     }
 
+    // The governing contract refuses such founders too, but names only an error, not the
+    // key. An account that speaks for two organisations would have two votes.
     /// Organisations share no name and no account, and each Ed25519 key has one use.
     fn check_apart(&self) -> Result<(), SpecError> {
         let names = self.organisations.iter().map(|o| o.name.as_str());
@@ -217,7 +234,7 @@ impl ChainSpec {
         Ok(())
     }
 
-    /// Each validator runs on a node of its own, of an organisation that is there.
+    /// Each validator runs on a node of its own, of an organisation that exists.
     fn check_seats(&self) -> Result<(), SpecError> {
         for validator in &self.validators {
             require(
@@ -274,7 +291,8 @@ impl Organisation {
 
 impl Staking {
     fn check(&self, validators: &[FoundingValidator]) -> Result<(), SpecError> {
-        // As `contracts/src/Staking.sol` has them, which would refuse without naming the key.
+        // The bounds of `contracts/src/Staking.sol`, which would refuse without naming the
+        // key.
         let Self { epoch_blocks, unbonding_blocks, jail_blocks, .. } = *self;
         let twice = epoch_blocks.saturating_mul(2);
         let (misses, parts) = (self.jail_misses.into(), self.slash_parts.into());
@@ -283,6 +301,8 @@ impl Staking {
             (
                 "staking.unbonding_blocks",
                 unbonding_blocks,
+                // Two epochs, so that a validator that has just left can still be slashed
+                // for what it signed.
                 twice..=1_000_000_000,
                 "use twice `staking.epoch_blocks` to 1000000000 blocks",
             ),
@@ -300,6 +320,7 @@ impl Staking {
         let least = self.min_stake;
         require((unit..=most).contains(&least), "staking.min_stake", least, range)?;
         require(
+            // The founders must all be elected, or the first epoch would shrink the set.
             (validators.len()..=limits::VALIDATORS_MAX).contains(&self.validators_max.into()),
             "staking.validators_max",
             self.validators_max,

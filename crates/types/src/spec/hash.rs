@@ -10,6 +10,8 @@ impl ChainSpec {
     /// the genesis header carries it in `extra_data`.
     pub fn hash(&self) -> B256 {
         let mut out = Vec::new();
+        // A tag with a version: a new field changes the version, so that an old and a new
+        // program never agree on a hash of different contents.
         b"trefoil/spec/3".as_slice().encode(&mut out);
         self.name.as_str().encode(&mut out);
         (match self.kind {
@@ -35,6 +37,8 @@ impl ChainSpec {
         }
         for fork in Fork::ALL {
             // A fork that is not scheduled encodes as one beyond any height.
+            // Every field is written, present or not, and every list begins with its
+            // length: no two specifications encode to the same bytes.
             self.forks.get(&fork).copied().unwrap_or(u64::MAX).encode(&mut out);
         }
         encode_staking(self.staking.as_ref(), &mut out);
@@ -62,7 +66,7 @@ fn encode_staking(staking: Option<&Staking>, out: &mut Vec<u8>) {
     }
 }
 
-/// In the order of the file, which gives organisations their numbers.
+/// In the order of the file, since organisations are numbered by it.
 fn encode_organisations(organisations: &[Organisation], out: &mut Vec<u8>) {
     organisations.len().encode(out);
     for Organisation { name, threshold, keys, ca_keys } in organisations {
@@ -73,7 +77,7 @@ fn encode_organisations(organisations: &[Organisation], out: &mut Vec<u8>) {
     }
 }
 
-/// In order of key, so that the order in the file does not matter.
+/// Sorted by key: a validator set has no order, so the order in the file does not matter.
 fn encode_validators(validators: &[FoundingValidator], out: &mut Vec<u8>) {
     let mut validators: Vec<&FoundingValidator> = validators.iter().collect();
     validators.sort_by_key(|validator| validator.key);

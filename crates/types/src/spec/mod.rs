@@ -1,8 +1,8 @@
 //! The chain specification: the one file that founds a network.
 //!
-//! What always holds: a [`ChainSpec`] that was read has been checked, all of it
-//! enters the genesis hash, and it says of a network's beginning only. What may
-//! change later (members, validators, gas, forks) is the chain's to say.
+//! What always holds: a [`ChainSpec`] that was read has been checked; all of it enters the
+//! genesis hash; and it describes only the beginning of a network. What may change later
+//! (members, validators, gas, forks) is decided on the chain.
 
 mod check;
 mod hash;
@@ -20,19 +20,21 @@ use crate::{Height, Millis, ValidatorSet, limits, validator::ValidatorSetError};
 pub use check::SpecError;
 pub use parties::{FoundingValidator, Organisation, Staking};
 
-/// Where the contract that governs a network lies, from genesis on, whatever
-/// its kind: "trefoil" in ASCII, and 1.
+/// The address of the contract that governs a network, from genesis on, for every kind of
+/// network: "trefoil" in ASCII, and 1.
 pub const GOVERNING_CONTRACT: Address = address!("747265666f696c00000000000000000000000001");
 
-/// Where the part of a members' governing contract lies that one contract has no
-/// room for (`contracts/src/GovernanceActions.sol`).
+// The contract is larger than EIP-170 allows (24 KiB), so its actions lie in a second one
+// (ADR 10).
+/// The address of the actions of a members' governing contract
+/// (`contracts/src/GovernanceActions.sol`).
 pub const GOVERNING_ACTIONS: Address = address!("747265666f696c00000000000000000000000101");
 
-/// Where the names of content lie (`contracts/src/IContentRegistry.sol`), from
-/// genesis on, in every kind of network.
+/// The address of the content registry (`contracts/src/IContentRegistry.sol`), from genesis
+/// on, in every kind of network.
 pub const CONTENT_REGISTRY: Address = address!("747265666f696c00000000000000000000000002");
 
-/// Who may connect, and who decides who validates.
+/// Decides which peers may connect, and how validators are chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
@@ -42,7 +44,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Whether only members may connect, whom organisations vouch for.
+    /// Whether only members may connect: nodes for which an organisation vouches.
     pub const fn has_members(self) -> bool {
         matches!(self, Self::Private | Self::Consortium)
     }
@@ -56,7 +58,9 @@ impl Kind {
     }
 }
 
-/// The Ethereum rule sets that a chain can start from or change to.
+// Cancun is the oldest: rules before it (proof of work, self-destruct with storage) would
+// be code that no chain of ours can run (ADR 7).
+/// The Ethereum rule sets from which a chain can start or to which it can change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Fork {
@@ -93,7 +97,7 @@ impl FromStr for Fork {
     }
 }
 
-/// From which height each rule set holds.
+/// The height from which each rule set holds.
 pub type Forks = BTreeMap<Fork, Height>;
 
 /// The newest of `forks` that holds at `height`; Cancun at the least.
@@ -102,8 +106,8 @@ pub fn fork_at(forks: &Forks, height: Height) -> Fork {
     active.map(|(fork, _)| *fork).max().unwrap_or(Fork::Cancun)
 }
 
-/// A chain, as `chain.toml` states it. All of it enters the genesis hash, so
-/// that two specifications that differ in anything are two networks.
+/// A chain, as `chain.toml` states it. All of it enters the genesis hash: two
+/// specifications that differ in anything are two networks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ChainSpec {
@@ -123,29 +127,32 @@ pub struct ChainSpec {
     /// gas-free network.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_base_fee: Option<u64>,
-    /// A block is not made oftener than this.
+    /// The least time between two blocks.
     #[serde(default = "default_block_interval_ms")]
     pub block_interval_ms: u64,
+    // An idle chain wastes no disk on empty blocks. But the chain's time, by which
+    // certificates are judged, must go on.
     /// An idle chain makes a block this often, in seconds; 0: never.
     #[serde(default = "default_idle_block_s")]
     pub idle_block_s: u64,
-    /// A change of validators that was voted for holds so many blocks later.
+    /// A voted change of validators holds after this many blocks.
     #[serde(default = "default_validator_delay")]
     pub validator_delay: u64,
-    /// A vote passes with more than this share of the organisations:
-    /// numerator, denominator.
+    /// A vote passes with more than this share of the organisations: numerator,
+    /// denominator.
     #[serde(default = "default_quorum")]
     pub quorum: [u16; 2],
-    /// Every node keeps the state after each block whose height is a multiple of
-    /// this as a file, the same on all of them, by which new nodes join; 0: never.
+    /// Every node writes the state after each block whose height is a multiple of this to a
+    /// file, with the same bytes on all nodes. New nodes join from these files (state
+    /// sync). 0: never.
     #[serde(default = "default_snapshot_every")]
     pub snapshot_every: u64,
-    /// Of a public network only: how it is validated by stake.
+    /// Of a public network only: the terms of staking.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub staking: Option<Staking>,
-    /// From which height each rule set holds. Cancun at 0 is the floor.
+    /// The height from which each rule set holds. Cancun at 0 is the least.
     pub forks: Forks,
-    /// Those who found a network of members; one, if it is private.
+    /// The founding organisations of a network of members; one, if it is private.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub organisations: Vec<Organisation>,
     /// The validators of height 1; a set.
@@ -163,8 +170,8 @@ fn default_idle_block_s() -> u64 {
     60
 }
 
-/// Blocks that a change of validators is known beforehand. One would do for
-/// consensus; two give a new validator's operator time to see it coming.
+/// Blocks between the vote on a change of validators and the change. Consensus needs one;
+/// two give the operator of a new validator time to see it coming.
 pub const fn default_validator_delay() -> u64 {
     2
 }
@@ -174,8 +181,8 @@ pub const fn default_quorum() -> [u16; 2] {
     [2, 3]
 }
 
-/// Blocks from one state snapshot to the next: a node that joins by one
-/// executes half as many on average.
+/// Blocks from one state snapshot to the next. A node that joins from a snapshot executes
+/// half as many on average.
 pub const fn default_snapshot_every() -> u64 {
     1_024
 }
@@ -198,7 +205,7 @@ impl ChainSpec {
     /// The validators of height 1.
     ///
     /// # Errors
-    /// When they are no set (see [`ValidatorSet::new`]).
+    /// The list is no set (see [`ValidatorSet::new`]).
     pub fn validator_set(&self) -> Result<ValidatorSet, ValidatorSetError> {
         ValidatorSet::new(self.validators.iter().map(FoundingValidator::validator).collect())
     }
@@ -208,7 +215,7 @@ impl ChainSpec {
         fork_at(&self.forks, height)
     }
 
-    /// Below which the base fee does not fall at first, wei; 0: gas is free.
+    /// The least base fee at the founding, wei; 0: gas is free.
     pub fn min_base_fee(&self) -> u64 {
         self.min_base_fee.unwrap_or(self.base_fee.min(1))
     }

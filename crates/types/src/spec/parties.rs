@@ -1,4 +1,4 @@
-//! Who founds a network: organisations, validators, the terms of staking.
+//! The founders of a network: organisations, validators, the terms of staking.
 
 use alloy_primitives::U256;
 use serde::{Deserialize, Serialize};
@@ -10,9 +10,9 @@ use crate::Validator;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Organisation {
-    /// For people; letters, digits, `-` and `_`.
+    /// A name for people: letters, digits, `-` and `_`.
     pub name: String,
-    /// So many of `keys` speak for it.
+    /// How many of `keys` must agree to speak for it.
     #[serde(default = "one")]
     pub threshold: u8,
     /// The accounts that vote for it.
@@ -33,47 +33,49 @@ pub struct FoundingValidator {
     pub key: PublicKey,
     /// Voting power, at least 1.
     pub power: u64,
-    /// Where the fees of its blocks go (the header's `beneficiary`).
+    /// The account that gets the fees of its blocks (the header's `beneficiary`).
     pub fee_recipient: Address,
-    /// On a public network: the account that owns its stake, which genesis
-    /// grants: `staking.stake_unit` for each unit of power.
+    /// On a public network: the account that owns its stake. Genesis grants the stake:
+    /// `staking.stake_unit` for each unit of power.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<Address>,
-    /// In a network of members: the node that it runs on.
+    /// In a network of members: the node on which it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<PeerId>,
-    /// In a network of members: the name of the organisation whose node it is.
+    /// In a network of members: the name of the organisation that runs the node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub organisation: Option<String>,
 }
 
 impl FoundingValidator {
-    /// What consensus needs of it.
+    /// The validator as consensus sees it.
     pub fn validator(&self) -> Validator {
         Validator { key: self.key, power: self.power, fee_recipient: self.fee_recipient }
     }
 }
 
-/// How a public network is validated by stake (`contracts/src/IStaking.sol`).
+/// The terms of staking on a public network (`contracts/src/IStaking.sol`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Staking {
-    /// The set of validators is chosen anew after each block whose height this
-    /// divides.
+    /// Validators are elected after each block whose height this divides.
     pub epoch_blocks: u64,
-    /// Blocks from leaving until the stake can be withdrawn.
+    // Evidence convicts within this time: stake that was paid out could not be slashed.
+    /// Blocks between leaving and the payment of the stake.
     pub unbonding_blocks: u64,
     /// Wei of stake for one unit of voting power.
     pub stake_unit: U256,
     /// The least stake of a validator, wei.
     pub min_stake: U256,
-    /// The most validators.
+    /// The largest number of validators.
     pub validators_max: u16,
-    /// What an equivocator loses of its stake, in ten thousandths.
+    /// The share of its stake that an equivocator loses, in ten thousandths.
     pub slash_parts: u16,
-    /// So many blocks in a row without its signature jail a validator.
+    // In a row only: a certificate is complete with two thirds of the power, so it may lack
+    // validators that are well.
+    /// This many blocks in a row without its signature jail a validator.
     pub jail_misses: u32,
-    /// Blocks that a jailed validator stays out at least.
+    /// The least number of blocks that a jailed validator stays out.
     pub jail_blocks: u64,
 }
 
