@@ -6,7 +6,7 @@ use std::io::Cursor;
 
 use libfuzzer_sys::fuzz_target;
 use trefoil_fuzz::{JOINED_AT, SPEC, ask, history_file, open, state_file};
-use trefoil_ledger::joining::{import_archive, restore};
+use trefoil_ledger::state_sync::{import_archive, restore};
 use trefoil_types::MemDisk;
 
 fuzz_target!(|bytes: &[u8]| {

@@ -6,7 +6,7 @@ mod rig;
 
 use clap::Parser;
 use rig::Scenario;
-use trefoil_content::swarm::Manner;
+use trefoil_content::scheduler::Manner;
 
 #[derive(Parser)]
 struct Args {

@@ -2,7 +2,7 @@
 //! swarm.
 //!
 //! Owns: ids, links and manifests; groups with their proofs; stores that hold a resource in
-//! part; and the swarm's decisions ([`swarm::Swarm`]): the piece picker (rarest first),
+//! part; and the swarm's decisions ([`scheduler::Swarm`]): the piece picker (rarest first),
 //! choking, the upload queue, request windows and rate limiters.
 //!
 //! What always holds: bytes count only after their hash was verified; every decoder is
@@ -25,8 +25,8 @@ mod origin;
 mod path;
 pub mod proof;
 mod runs;
+pub mod scheduler;
 mod store;
-pub mod swarm;
 mod varint;
 
 pub use allow::{ALLOWED_MAX, AllowError, AllowList};

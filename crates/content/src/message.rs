@@ -11,7 +11,7 @@ use trefoil_types::{Height, PeerId, PublicKey};
 
 use crate::{
     GROUP_BYTES, ORIGINS_MAX, Origin,
-    swarm::{Refusal, Resource, Ticket},
+    scheduler::{Refusal, Resource, Ticket},
     varint,
 };
 

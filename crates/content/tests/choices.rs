@@ -2,7 +2,7 @@
 
 use trefoil_content::{
     Bits, Layout, News,
-    swarm::{
+    scheduler::{
         Config, Effect, Failure, Input, Manner, Rates, Refusal, RequestId, Resource, Role, Source,
         Swarm, Ticket,
     },

@@ -5,7 +5,7 @@
 mod rig;
 
 use rig::{Outcome, Scenario};
-use trefoil_content::swarm::{Manner, Rates};
+use trefoil_content::scheduler::{Manner, Rates};
 
 /// All finish within `ratio` bounds, and the origin sends at most `copies`.
 fn reaches(scenario: &Scenario, ratio: f64, copies: f64) -> Outcome {

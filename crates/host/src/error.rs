@@ -2,7 +2,7 @@
 
 use std::{io, net::SocketAddr, path::PathBuf};
 
-use trefoil_ledger::{JournalError, LedgerError, joining::JoinError};
+use trefoil_ledger::{JournalError, LedgerError, state_sync::JoinError};
 use trefoil_net::NetError;
 use trefoil_node::OpenError;
 use trefoil_os::{

@@ -1,7 +1,7 @@
 //! How a node's settings and its chain become the configuration of its p2p service
 //! and its content.
 
-use trefoil_content::swarm::Manner;
+use trefoil_content::scheduler::Manner;
 use trefoil_crypto::SecretKey;
 use trefoil_ledger::Ledger;
 use trefoil_net::{Access, Discovery, Membership, book::Candidate};

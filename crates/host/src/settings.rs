@@ -15,7 +15,7 @@ use std::{
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
-use trefoil_content::swarm::Rates;
+use trefoil_content::scheduler::Rates;
 use trefoil_ledger::History;
 use trefoil_mempool::MempoolLimits;
 use trefoil_os::{certificate::Ca, keystore::Password};

@@ -17,7 +17,7 @@ use alloy_consensus::transaction::SignerRecoverable as _;
 use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};
 use trefoil_ledger::{
     Snapshot,
-    joining::{self, JoinError, StateCounts},
+    state_sync::{self, JoinError, StateCounts},
 };
 use trefoil_os::disk::{PART, write_whole};
 use trefoil_types::{Height, RecoveredBlock};
@@ -75,7 +75,7 @@ impl Folder {
         fs::create_dir_all(&self.dir)?;
         self.drop_unfinished()?;
         let path = self.path(Name::State(height));
-        write_whole(&path, |file| joining::write_state(snapshot, height, file))
+        write_whole(&path, |file| state_sync::write_state(snapshot, height, file))
     }
 
     /// Removes what a process that ended was making.

@@ -23,7 +23,7 @@ use tokio::{
 use trefoil_content::{ContentId, Link};
 use trefoil_ledger::{
     Ledger,
-    joining::{self, JoinError, Standing},
+    state_sync::{self, JoinError, Standing},
 };
 use trefoil_net::NetHandle;
 use trefoil_os::FileError;
@@ -79,7 +79,7 @@ pub async fn join(
 ) -> Result<(), HostError> {
     let disk: Arc<dyn Disk> = Arc::new(FileDisk::open(&home.data())?);
     let mark = Mark(home.data().join(MARK));
-    if !is_due(joining::standing(&*disk)?, mark.0.exists(), spec, settings.sync, keys)? {
+    if !is_due(state_sync::standing(&*disk)?, mark.0.exists(), spec, settings.sync, keys)? {
         return Ok(());
     }
     let (newcomer, drains) = Newcomer::start(home, spec, settings, keys, disk).await?;
@@ -186,7 +186,7 @@ impl Newcomer {
         disk: Arc<dyn Disk>,
     ) -> Result<(Self, Vec<JoinHandle<()>>), HostError> {
         // Who is a member, as far as this node knows yet.
-        let ledger = match joining::standing(&*disk)? {
+        let ledger = match state_sync::standing(&*disk)? {
             Standing::Chain { .. } => disk.clone(),
             Standing::Nothing { .. } => Arc::new(MemDisk::default()) as Arc<dyn Disk>,
         };
@@ -294,7 +294,7 @@ impl Newcomer {
     }
 
     fn standing(&self) -> Result<Standing, HostError> {
-        Ok(joining::standing(&*self.disk)?)
+        Ok(state_sync::standing(&*self.disk)?)
     }
 
     /// The list of files that peers told of.
@@ -408,8 +408,9 @@ impl Newcomer {
     async fn restore(&self, state: &Listed, path: &Path) -> Result<(), Setback> {
         let (disk, spec) = (self.disk.clone(), self.spec.clone());
         let began = Instant::now();
-        let restored =
-            self.read(state, path, move |file| joining::restore(&*disk, &spec, file, None)).await?;
+        let restored = self
+            .read(state, path, move |file| state_sync::restore(&*disk, &spec, file, None))
+            .await?;
         let seconds = began.elapsed().as_secs_f64();
         tracing::info!(height = restored.height, counts = ?restored.counts, seconds, "restored the state");
         Ok(())
@@ -417,8 +418,9 @@ impl Newcomer {
 
     async fn import(&self, archive: &Listed, path: &Path) -> Result<(), Setback> {
         let (disk, spec) = (self.disk.clone(), self.spec.clone());
-        let import =
-            move |mut file| joining::import_archive(&*disk, &spec, &mut file, &senders_are_right);
+        let import = move |mut file| {
+            state_sync::import_archive(&*disk, &spec, &mut file, &senders_are_right)
+        };
         self.read(archive, path, import).await.map(drop)
     }
 

@@ -16,9 +16,9 @@ use crate::{
     Built, Checkpoint, CheckpointDone, ExecuteError, Executed, Governed, Parent, Permissions,
     Snapshot, StateAt, StateDiff, build, checkpoint, execute,
     genesis::genesis,
-    joining,
     overlay::{Committed, Generation},
     snapshot::View,
+    state_sync,
     store::Store,
     trie::{self, TrieChange},
 };
@@ -458,7 +458,7 @@ impl Ledger {
         if others_follow {
             // Now, while the trie of this block can be read: a later snapshot needs the
             // proof, and the trie is kept for 128 blocks only.
-            let witness = readable(joining::prove_validators(&self.spec, &self.snapshot()));
+            let witness = readable(state_sync::prove_validators(&self.spec, &self.snapshot()));
             Arc::make_mut(&mut self.view).current.handovers.insert(height, witness);
         }
     }

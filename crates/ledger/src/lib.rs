@@ -13,7 +13,6 @@
 //! bytes to it), the machine's clock, and which transactions a proposer should prefer.
 
 pub mod build;
-pub mod call;
 pub mod checkpoint;
 mod codec;
 mod evidence;
@@ -23,26 +22,22 @@ mod fault;
 mod genesis;
 pub mod governance;
 mod header;
-pub mod joining;
 pub mod journal;
 pub mod ledger;
 mod logs;
 mod overlay;
-mod overrides;
 mod precompiles;
 mod requests;
+pub mod rpc_calls;
 pub mod rules;
 pub mod run;
-mod simulate;
-pub mod simulated;
 pub mod snapshot;
 pub mod state;
+pub mod state_sync;
 mod store;
-pub mod trace;
 mod trie;
 
 pub use build::{Built, build};
-pub use call::{AccessListOutcome, CallError, CallOptions, CallOutcome, CallSite, Estimate};
 pub use checkpoint::{Checkpoint, CheckpointDone, PROOFS_WINDOW};
 pub use execute::{EthereumBlock, ExecuteError, Parent, execute, execute_ethereum};
 pub use genesis::genesis_hash;
@@ -50,12 +45,15 @@ pub use governance::{ChainSettings, Governed, Permissions};
 pub use header::next_base_fee;
 pub use journal::{Journal, JournalError, Record, Recovered};
 pub use ledger::{Account, BlockError, Draft, History, Ledger, LedgerError, Outcome, Refusal};
+pub use rpc_calls::{
+    AccessListOutcome, CallError, CallOptions, CallOutcome, CallSite, Estimate,
+    trace::{TraceError, trace_block, trace_transaction},
+};
 pub use rules::Rules;
 pub use run::{BlockRun, Executed};
 pub use snapshot::{AccountProof, Snapshot, StateAt, StoredBlock};
 pub use state::{AccountDiff, StateDiff, StateReader};
 pub use store::FILE as DATABASE_FILE;
-pub use trace::{TraceError, trace_block, trace_transaction};
 pub use trie::MemoryTrie;
 
 #[cfg(test)]

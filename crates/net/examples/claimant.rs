@@ -31,7 +31,7 @@ use tokio::{task::JoinSet, time::timeout};
 use trefoil_content::{
     Link,
     message::{self, FRAME_BYTES_MAX},
-    swarm::Resource,
+    scheduler::Resource,
 };
 use trefoil_crypto::{B256, Claims, NodeCertificate, Role};
 use trefoil_net::{

@@ -6,7 +6,7 @@ use alloy_eips::{eip2718::Typed2718 as _, eip4895::Withdrawals};
 use alloy_primitives::{Address, B64, B256, Bloom, Bytes, TxKind, U64, U128, U256};
 use alloy_rlp::Encodable as _;
 use serde::Serialize;
-use trefoil_ledger::{StoredBlock, simulated::SimulatedBlock};
+use trefoil_ledger::{StoredBlock, rpc_calls::simulate_v1::SimulatedBlock};
 use trefoil_types::{Header, Receipt, RecoveredBlock, Transaction};
 
 /// A number as JSON-RPC writes it: hex without leading zeros.

@@ -4,7 +4,7 @@ use alloy_primitives::B256;
 use alloy_rpc_types_trace::geth::{GethDebugTracingOptions, GethTrace};
 use serde::Serialize;
 use serde_json::Value;
-use trefoil_ledger::trace::{TraceError, trace_block, trace_transaction};
+use trefoil_ledger::rpc_calls::trace::{TraceError, trace_block, trace_transaction};
 
 use super::{
     Rpc,

@@ -5,8 +5,8 @@ use std::time::Duration;
 use alloy_primitives::Bytes;
 use serde::Serialize;
 use serde_json::json as value;
-use trefoil_os::certificate;
 use trefoil_node::{Call, Reply};
+use trefoil_os::certificate;
 use trefoil_types::{BAN_AT, Certificate, Evidence, Standing, Time, offence::RULES};
 
 use super::{

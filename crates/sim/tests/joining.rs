@@ -6,7 +6,7 @@ use std::{io::Cursor, sync::Arc};
 use trefoil_crypto::{Domain, SecretKey};
 use trefoil_ledger::{
     Draft, History, Ledger, LedgerError,
-    joining::{Archived, JoinError, import_archive, restore, write_archive, write_state},
+    state_sync::{Archived, JoinError, import_archive, restore, write_archive, write_state},
 };
 use trefoil_sim::{disk::SimDisk, rng::Rng};
 use trefoil_types::{

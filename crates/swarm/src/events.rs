@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use trefoil_content::{
     ContentId, Part,
     message::Message,
-    swarm::{Failure, RequestId, Resource, Source, Ticket},
+    scheduler::{Failure, RequestId, Resource, Source, Ticket},
 };
 use trefoil_types::{Height, Offence, PeerId};
 

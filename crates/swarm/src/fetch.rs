@@ -7,7 +7,7 @@ use tokio::{sync::oneshot, time::Instant};
 use trefoil_content::{
     Bits, ContentId, Kind, Link, MANIFEST_BYTES_MAX, groups,
     proof::{ProofError, Verifier, What},
-    swarm::Source,
+    scheduler::Source,
 };
 use trefoil_types::PeerId;
 

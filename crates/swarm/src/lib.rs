@@ -38,7 +38,7 @@ use tokio::{
 };
 use trefoil_content::{
     AllowList, ContentId, Kind, Link, Manifest, Origin,
-    swarm::{Manner, Rates, Resource},
+    scheduler::{Manner, Rates, Resource},
 };
 use trefoil_net::{ContentLink, NetHandle, PROVIDED_MAX};
 use trefoil_types::{Offence, OrganisationId, PeerId};

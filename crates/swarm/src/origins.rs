@@ -14,7 +14,7 @@ use std::{
 use tokio::{sync::mpsc, task::AbortHandle};
 use trefoil_content::{
     ORIGINS_MAX, Origin, Part,
-    swarm::{RequestId, Resource, Source},
+    scheduler::{RequestId, Resource, Source},
 };
 
 use super::{

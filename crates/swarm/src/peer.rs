@@ -19,7 +19,7 @@ use trefoil_content::{
     Part,
     message::{DATA_BYTES, FRAME_BYTES_MAX, Frame, Message},
     proof::{Encoder, ProofError, Verified, Verifier},
-    swarm::{Failure, Refusal, RequestId, Source, Ticket},
+    scheduler::{Failure, Refusal, RequestId, Source, Ticket},
 };
 use trefoil_net::{ContentLink, ContentReader, ContentWriter};
 use trefoil_types::{Offence, PeerId};

@@ -22,7 +22,7 @@ use tokio::{
 use trefoil_content::{
     News, Part,
     message::Message,
-    swarm::{
+    scheduler::{
         Config, Effect, Failure, Input, Manner, Rates, Refusal, RequestId, Resource, Source, Swarm,
         Ticket,
     },

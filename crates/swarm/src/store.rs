@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 use trefoil_content::{
     AllowError, AllowList, Content, ContentId, Files, Kind, Layout, LayoutError, Link,
     MANIFEST_BYTES_MAX, Manifest, ManifestError, Origin, PartialStore, proof::ProofError,
-    swarm::Resource,
+    scheduler::Resource,
 };
 use trefoil_os::{
     clock,

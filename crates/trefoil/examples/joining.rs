@@ -19,7 +19,7 @@ use alloy_primitives::{Signature, TxKind, U256};
 use trefoil_crypto::{Domain, SecretKey};
 use trefoil_ledger::{
     Draft, History, Ledger,
-    joining::{restore, write_state},
+    state_sync::{restore, write_state},
 };
 use trefoil_os::disk::FileDisk;
 use trefoil_types::{

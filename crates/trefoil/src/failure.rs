@@ -4,7 +4,7 @@
 use std::{io, net::SocketAddr, path::Path};
 
 use trefoil_host::{HostError, settings::SettingsError};
-use trefoil_ledger::{JournalError, LedgerError, joining::JoinError};
+use trefoil_ledger::{JournalError, LedgerError, state_sync::JoinError};
 use trefoil_net::NetError;
 use trefoil_node::OpenError;
 use trefoil_os::{

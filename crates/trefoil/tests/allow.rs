@@ -16,7 +16,7 @@ use tokio::{net::TcpListener, time::timeout};
 use trefoil_content::{
     AllowList, ContentId, Link,
     message::{Frame, Message},
-    swarm::{Refusal, Resource, Ticket},
+    scheduler::{Refusal, Resource, Ticket},
 };
 use trefoil_crypto::{Claims, NodeCertificate, Role, SecretKey, Serial};
 use trefoil_net::{Access, ContentLink, Membership};

@@ -22,7 +22,7 @@ use tower::ServiceExt as _;
 use trefoil_content::{
     BYTES_MAX, ContentId, Entry, GROUP_BYTES, Kind, Link, Manifest, groups,
     message::{FRAME_BYTES_MAX, Frame, Message},
-    swarm::Resource,
+    scheduler::Resource,
 };
 use trefoil_net::{Access, ContentLink, Lanes, NetHandle};
 use trefoil_rpc::{

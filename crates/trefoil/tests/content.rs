@@ -22,7 +22,7 @@ use tower::ServiceExt as _;
 use trefoil_content::{
     ContentId, Link, News,
     message::{FRAME_BYTES_MAX, Frame, Message},
-    swarm::Resource,
+    scheduler::Resource,
 };
 use trefoil_net::{Access, ContentLink};
 use trefoil_rpc::{

@@ -8,7 +8,7 @@ use trefoil_types::{PeerId, PublicKey};
 use crate::{
     ORIGIN_BYTES_MAX, Origin,
     message::{Frame, Message, PROOF_BYTES_MAX},
-    swarm::{Refusal, Resource, Ticket},
+    scheduler::{Refusal, Resource, Ticket},
 };
 
 const RESOURCE: Resource = Resource([7; 32]);

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use crate::{
     AllowError, AllowList, BYTES_MAX, Bits, ContentId, Entry, IdError, Kind, Layout, Link,
-    LinkError, Manifest, ManifestError, News, PathError, swarm::Resource, varint,
+    LinkError, Manifest, ManifestError, News, PathError, scheduler::Resource, varint,
 };
 
 fn id(kind: Kind) -> ContentId {

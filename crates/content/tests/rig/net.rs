@@ -7,7 +7,7 @@ use std::{
 
 use trefoil_content::{
     Bits, Layout, News, Part,
-    swarm::{
+    scheduler::{
         Config, Effect, Failure, Input, Manner, Rates, Refusal, RequestId, Resource, Role, Source,
         Swarm, Ticket,
     },

@@ -4,7 +4,7 @@ use rand::{SeedableRng as _, seq::SliceRandom as _};
 use rand_chacha::ChaCha8Rng;
 use trefoil_content::{
     Bits, Layout,
-    swarm::{Manner, Rates},
+    scheduler::{Manner, Rates},
 };
 
 use super::net::{Conduct, Micros, Net, Rate};

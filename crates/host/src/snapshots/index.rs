@@ -3,7 +3,7 @@
 //! nodes that have the same files; each file is a resource of its own.
 
 use trefoil_content::{ContentId, Entry, Kind, Manifest, ManifestError};
-use trefoil_ledger::joining::Archived;
+use trefoil_ledger::state_sync::Archived;
 use trefoil_types::Height;
 
 /// What a file's name says that it is.

@@ -6,7 +6,7 @@ use tokio::{sync::watch, task::spawn_blocking};
 use trefoil_content::{ContentId, ManifestError};
 use trefoil_ledger::{
     Snapshot,
-    joining::{self, Archived, JoinError},
+    state_sync::{self, Archived, JoinError},
 };
 use trefoil_os::disk::write_whole;
 use trefoil_swarm::{Announced, Content, LibraryError};
@@ -42,7 +42,7 @@ pub async fn keep(
     let mut offered = None;
     loop {
         let snapshot = chain.borrow_and_update().clone();
-        let due = joining::snapshot_height(&spec, snapshot.tip().number);
+        let due = state_sync::snapshot_height(&spec, snapshot.tip().number);
         if let Some(height) = due.filter(|due| offered < Some(*due)) {
             offered = Some(height);
             if let Err(error) = offer(&folder, &content, snapshot, height, &spec).await {
@@ -125,7 +125,7 @@ impl Folder {
             let archived = Archived { first: last - every + 1, last };
             let path = self.path(Name::Blocks(archived));
             if !path.exists() {
-                write_whole(&path, |file| joining::write_archive(snapshot, archived, file))?;
+                write_whole(&path, |file| state_sync::write_archive(snapshot, archived, file))?;
             }
             names.push(Name::Blocks(archived));
             last -= every;

@@ -11,7 +11,7 @@ use revm::primitives::hardfork::SpecId;
 use serde::Deserialize;
 use trefoil_ledger::{
     Account, AccountDiff, BlockRun, EthereumBlock, Rules, StateDiff, StateReader, execute_ethereum,
-    simulated::Ground,
+    rpc_calls::simulate_v1::Ground,
 };
 use trefoil_types::{Block, Header, Transaction};
 

@@ -7,10 +7,7 @@ use alloy_rpc_types_eth::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
-use trefoil_ledger::{
-    Snapshot,
-    call::{CallError, CallOptions, CallOutcome, CallSite, Estimate},
-};
+use trefoil_ledger::{CallError, CallOptions, CallOutcome, CallSite, Estimate, Snapshot};
 use trefoil_types::Height;
 
 use crate::{

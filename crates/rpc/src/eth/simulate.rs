@@ -6,9 +6,8 @@ use alloy_rpc_types_eth::{BlockOverrides, state::StateOverride};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value, value::RawValue};
 use trefoil_ledger::{
-    StateReader,
-    call::{CallError, CallOutcome},
-    simulated::{
+    CallError, CallOutcome, StateReader,
+    rpc_calls::simulate_v1::{
         Ground, PretendedBlock, RefusedFor, SimulateError, SimulateOptions, SimulatedBlock,
         SimulatedCall, simulate_blocks,
     },

@@ -17,7 +17,7 @@ use tokio::{
 use trefoil_content::{
     GROUP_BYTES, Part,
     proof::ProofError,
-    swarm::{Failure, RequestId, Resource, Source},
+    scheduler::{Failure, RequestId, Resource, Source},
 };
 
 use super::{Server, WebError, backoff};

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{task, time::sleep};
 use trefoil_content::{
     message::{Message, OTHERS_MAX},
-    swarm::{Input, Resource, Role, Source},
+    scheduler::{Input, Resource, Role, Source},
 };
 use trefoil_types::{Offence, PeerId, Standing};
 

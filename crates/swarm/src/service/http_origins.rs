@@ -6,7 +6,7 @@ use tokio::{sync::oneshot, task};
 use trefoil_content::{
     Part,
     message::Message,
-    swarm::{Failure, Input, RequestId, Resource, Role},
+    scheduler::{Failure, Input, RequestId, Resource, Role},
 };
 use trefoil_types::PeerId;
 

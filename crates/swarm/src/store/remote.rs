@@ -11,7 +11,7 @@ use std::{
 use trefoil_content::{
     ContentId, GROUP_BYTES, Kind, ORIGINS_MAX, Origin, Part, PartialStore, groups,
     proof::{self, ProofError},
-    swarm::Resource,
+    scheduler::Resource,
 };
 use trefoil_os::disk::sync_directory;
 

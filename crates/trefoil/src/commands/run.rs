@@ -7,12 +7,7 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     sync::oneshot,
 };
-use trefoil_host::{
-    home::Home,
-    NodeKeys, host::Host,
-    logging,
-    settings::Settings,
-};
+use trefoil_host::{NodeKeys, home::Home, host::Host, logging, settings::Settings};
 use trefoil_os::keystore::{self, KeyKind, PasswordSource};
 
 use super::{Dir, SettingFlags, block_on};

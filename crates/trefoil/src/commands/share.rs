@@ -16,7 +16,7 @@ use std::{
 
 use clap::Args;
 use tokio::{net::TcpListener, signal};
-use trefoil_content::{ContentId, Origin, swarm::Manner};
+use trefoil_content::{ContentId, Origin, scheduler::Manner};
 use trefoil_crypto::SecretKey;
 use trefoil_host::{
     logging,

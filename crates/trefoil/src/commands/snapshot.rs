@@ -16,7 +16,7 @@ use trefoil_host::{
 };
 use trefoil_ledger::{
     History, Ledger,
-    joining::{self, Archived, JoinError, Restored},
+    state_sync::{self, Archived, JoinError, Restored},
 };
 use trefoil_os::{
     disk::{FileDisk, write_whole},
@@ -62,7 +62,8 @@ impl Make {
         let (spec, ledger) = stopped(&home)?;
         let view = ledger.snapshot();
         let tip = view.tip().number;
-        let height = joining::snapshot_height(&spec, tip).ok_or_else(|| too_young(&spec, tip))?;
+        let height =
+            state_sync::snapshot_height(&spec, tip).ok_or_else(|| too_young(&spec, tip))?;
         let folder = home.snapshots();
         let counts = folder.make(&view, height)?;
         println!(
@@ -115,7 +116,7 @@ impl List {
             // A running node may have dropped it just now.
             let Ok(file) = File::open(&path) else { continue };
             let bytes = file.metadata().map_err(|e| Failure::file("read", &path, e))?.len();
-            let (_, hash) = joining::peek(BufReader::new(file))?;
+            let (_, hash) = state_sync::peek(BufReader::new(file))?;
             rows.push((height, hash, bytes, path));
         }
         if self.json {
@@ -189,7 +190,7 @@ fn restore(
 ) -> Result<Restored, Failure> {
     let file = BufReader::with_capacity(1 << 20, open(file)?);
     let disk = FileDisk::open(data)?;
-    Ok(joining::restore(&disk, spec, file, hash)?)
+    Ok(state_sync::restore(&disk, spec, file, hash)?)
 }
 
 #[derive(Debug, Args)]
@@ -206,14 +207,15 @@ impl HistoryFiles {
         let (spec, ledger) = stopped(&self.dir.home())?;
         let view = ledger.snapshot();
         let tip = view.tip().number;
-        let newest = joining::snapshot_height(&spec, tip).ok_or_else(|| too_young(&spec, tip))?;
+        let newest =
+            state_sync::snapshot_height(&spec, tip).ok_or_else(|| too_young(&spec, tip))?;
         fs::create_dir_all(&self.out).map_err(|e| Failure::file("make", &self.out, e))?;
         let mut last = newest;
         while last > 0 && last - spec.snapshot_every + 1 >= view.blocks_from() {
             let first = last - spec.snapshot_every + 1;
             let archived = Archived { first, last };
             let path = self.out.join(Name::Blocks(archived).to_string());
-            write_whole(&path, |file| joining::write_archive(&view, archived, file))?;
+            write_whole(&path, |file| state_sync::write_archive(&view, archived, file))?;
             println!("{}", path.display());
             last = first - 1;
         }
@@ -264,7 +266,7 @@ impl Restore {
             let mut left = Vec::new();
             for path in waiting {
                 let mut file = BufReader::with_capacity(1 << 20, open(&path)?);
-                match joining::import_archive(&disk, spec, &mut file, &senders_are_right) {
+                match state_sync::import_archive(&disk, spec, &mut file, &senders_are_right) {
                     Ok(Archived { first, last }) => println!("blocks {first} to {last}"),
                     Err(error @ JoinError::NotNext { .. }) => {
                         refused = Some(error);

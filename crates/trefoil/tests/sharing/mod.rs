@@ -3,7 +3,7 @@
 
 use std::{net::SocketAddr, path::Path};
 
-use trefoil_content::swarm::{Manner, Rates};
+use trefoil_content::scheduler::{Manner, Rates};
 use trefoil_crypto::SecretKey;
 use trefoil_net::{Access, Inbox, Lanes, NetHandle};
 use trefoil_swarm::{Content, ContentConfig, http::Credentials};

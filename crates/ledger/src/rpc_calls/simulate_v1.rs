@@ -25,9 +25,9 @@ use crate::{
     execute::block_bytes_with,
     fault::Fault,
     header,
-    overrides::{Changes, Overridden},
+    rpc_calls::call::outcome,
+    rpc_calls::overrides::{Changes, Overridden},
     run::BlockRun,
-    simulate::outcome,
     trie::PretendedTrie,
 };
 use call::{Pretended, Terms};

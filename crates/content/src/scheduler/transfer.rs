@@ -9,12 +9,12 @@ use trefoil_types::{Millis, Offence, Time};
 
 use super::{
     Common, Effect, Failure, Input, Manner, Rates, Refusal, RequestId, Resource, Role, Source,
+    announcements::{GATHER, insert_sorted, push_piece},
     bucket::Bucket,
     flow::Flow,
     io::sooner,
     peer::{Asked, Peer},
     rarity::Rarity,
-    talk::{GATHER, insert_sorted, push_piece},
     upload::Given,
 };
 use crate::{Bits, Layout, News, Part};

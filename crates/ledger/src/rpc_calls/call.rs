@@ -20,7 +20,7 @@ use crate::{
     AccessListOutcome, CallError, CallOptions, CallOutcome, Estimate, LedgerError, Rules,
     StateReader,
     evm::{EvmFault, Machine, context},
-    overrides::Overridden,
+    rpc_calls::overrides::Overridden,
 };
 
 /// The gas of a transfer between accounts without code (yellow paper, G_transaction).

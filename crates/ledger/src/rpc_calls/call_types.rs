@@ -10,7 +10,9 @@ use std::sync::Arc;
 
 use trefoil_types::{Attached, ChainSpec, Header, Height};
 
-use crate::{Draft, Governed, LedgerError, Rules, Snapshot, StateAt, header, simulate::Simulation};
+use crate::{
+    Draft, Governed, LedgerError, Rules, Snapshot, StateAt, header, rpc_calls::call::Simulation,
+};
 
 /// The place where a call is run: the context of a block, and a state.
 #[derive(Debug)]

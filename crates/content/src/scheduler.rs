@@ -8,15 +8,15 @@
 //! take bounded memory; the same inputs with the same seed give the same effects.
 //! `docs/content.md` has the ideas, ADR 15 the reasons.
 
+mod announcements;
 mod bucket;
 mod choke;
 mod flow;
 mod io;
 mod origin;
 mod peer;
-mod pick;
+mod piece_picker;
 mod rarity;
-mod talk;
 mod transfer;
 mod upload;
 mod window;

@@ -134,7 +134,7 @@ impl Transfer {
         if claim {
             self.say(now, |news| {
                 news.released.retain(|other| *other != piece);
-                super::talk::insert_sorted(&mut news.claims, piece);
+                super::announcements::insert_sorted(&mut news.claims, piece);
             });
         }
         effects.push(Effect::Ask { request, resource: self.resource, source, piece, part });

@@ -18,7 +18,7 @@ use trefoil_types::{Header, Transaction, TxEnvelope};
 use super::{RefusedFor, SimulateError};
 use crate::{
     Account, CallError, LedgerError, Rules, evm::EvmFault, execute::tx_bytes, fault::TxFault,
-    simulate::refusal_text,
+    rpc_calls::call::refusal_text,
 };
 
 /// The conditions of a call: its block, and the effects of the calls before it.
