@@ -38,14 +38,14 @@ pub enum Input {
 
 /// Work for a worker thread; needs no state of the node.
 #[derive(Debug)]
-pub enum Job {
+pub enum WorkerJob {
     /// Decode and recover senders (libsecp256k1), in parallel.
     Recover { id: u64, txs: Vec<Bytes> },
     /// Make the ledger's memory durable.
     Checkpoint(Box<Checkpoint>),
 }
 
-/// A finished [`Job`].
+/// A finished [`WorkerJob`].
 #[derive(Debug)]
 pub enum Done {
     /// In the order of the job's transactions.
@@ -85,12 +85,32 @@ pub enum Reply {
 pub struct Effects {
     pub records: Vec<Record>,
     pub sends: Vec<(To, Arc<Message>)>,
-    pub orders: Vec<Order>,
-    pub jobs: Vec<Job>,
+    pub orders: Vec<PeerCommand>,
+    pub jobs: Vec<WorkerJob>,
     pub replies: Vec<(CallId, Reply)>,
     pub events: Vec<Event>,
     /// The journal may drop what is of this height or lower.
     pub prune_journal: Option<Height>,
+}
+
+impl Effects {
+    pub(crate) fn send(&mut self, peer: PeerId, message: Message) {
+        self.sends.push((To::Peer(peer), Arc::new(message)));
+    }
+
+    pub(crate) fn broadcast(&mut self, message: Message) {
+        self.sends.push((To::AllBut(None), Arc::new(message)));
+    }
+
+    /// A misdeed in what only the peer itself can have made.
+    pub(crate) fn blame(&mut self, peer: PeerId, offence: Offence) {
+        self.orders.push(PeerCommand::Blame { peer, offence, relayed: false });
+    }
+
+    /// A misdeed in what peers hand on for each other.
+    pub(crate) fn blame_relay(&mut self, peer: PeerId, offence: Offence) {
+        self.orders.push(PeerCommand::Blame { peer, offence, relayed: true });
+    }
 }
 
 /// Whom a message is for.
@@ -103,7 +123,7 @@ pub enum To {
 
 /// What the network should do about peers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Order {
+pub enum PeerCommand {
     /// Who may connect, and stay connected, from now on. Comes when the node
     /// opens and with each block, on networks of members.
     Admission(Admission),
@@ -133,7 +153,7 @@ pub enum Event {
 
 /// Where the node stands, for `status`, `/metrics` and the devnet's line.
 #[derive(Clone, Debug, Default)]
-pub struct Status {
+pub struct NodeStatus {
     pub height: Height,
     pub hash: B256,
     /// When the tip was committed here.

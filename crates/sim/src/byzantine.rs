@@ -57,7 +57,7 @@ impl Vice {
 }
 
 /// One dishonest machine.
-pub struct Villain {
+pub struct ByzantineNode {
     vice: Vice,
     key: SecretKey,
     network: B256,
@@ -70,11 +70,12 @@ pub struct Villain {
     heard: VecDeque<Vote>,
 }
 
+// Of several heights, so that what it repeats is both stale and recent.
 /// How much it remembers of what it said.
 const SAID_MAX: usize = 200;
 const HEARD_MAX: usize = 64;
 
-impl Villain {
+impl ByzantineNode {
     pub fn new(vice: Vice, key: SecretKey, network: B256, rng: Rng) -> Self {
         Self { vice, key, network, rng, said: VecDeque::new(), twin: None, heard: VecDeque::new() }
     }
@@ -95,6 +96,8 @@ impl Villain {
 
     /// What it says unasked to everyone, now and then.
     pub fn shout(&mut self, node: &Node) -> Option<Vec<u8>> {
+        // Often, and to everyone at once: some have begun the height and some have not, and a
+        // certificate must be judged alike by both, or one bans the other for relaying it.
         let speaks = self.vice == Vice::Inflator && self.rng.permille(300);
         speaks.then(|| self.inflated(node))
     }
@@ -122,7 +125,7 @@ impl Villain {
     }
 
     /// It was told something.
-    pub fn hear(&mut self, message: &Message) {
+    pub fn on_message(&mut self, message: &Message) {
         if let Message::Vote(vote) = message {
             if self.heard.len() == HEARD_MAX {
                 self.heard.pop_front();
@@ -169,6 +172,8 @@ impl Villain {
 
     fn boast(&mut self, node: &Node) -> Vec<u8> {
         let tip = node.ledger().tip().number;
+        // One that is barely ahead, one that is far, and the greatest there is: sums must not
+        // overflow on it.
         let height = *self.rng.pick(&[tip + 2, tip + 1000, 1_000_000_000, u64::MAX]);
         Message::Tip(Tip { height, hash: self.network, round: 0 }).encode()
     }
@@ -198,6 +203,7 @@ impl Villain {
             _ => return vec![message.encode()],
         };
         match (to % 2, self.rng.permille(100)) {
+            // Now and then both to one peer: it has the evidence at first hand.
             (_, true) => vec![message.encode(), other.encode()],
             (0, _) => vec![message.encode()],
             _ => vec![other.encode()],
@@ -253,6 +259,7 @@ impl Villain {
 
     fn withhold(&self, to: Id, message: &Message) -> Vec<Vec<u8>> {
         let kept = match message {
+            // Two get it: too few for a quorum, enough that others hear of the block.
             Message::Proposal(_) => to > 1,
             Message::Bodies(_) | Message::Blocks(_) | Message::Txs(_) => true,
             _ => false,
@@ -262,6 +269,7 @@ impl Villain {
 
     fn garble(&mut self, message: &Message) -> Vec<Vec<u8>> {
         let mut bytes = message.encode();
+        // Rarely: at each misdeed a peer comes nearer to its ban, and then it can do nothing.
         if self.rng.permille(20) {
             let at = self.rng.index(bytes.len());
             match self.rng.index(3) {

@@ -9,7 +9,7 @@ use trefoil_types::{Height, Millis, Time, spec::GOVERNING_CONTRACT};
 
 use crate::{
     cluster::Cluster,
-    machine::{Machine, secret},
+    machine::{SimMachine, secret},
     plan::Expect,
 };
 
@@ -69,6 +69,7 @@ impl Cluster {
             Expect::Down(id) => require(!self.machines[id].is_up(), "it runs".into()),
             Expect::Banned(id) => {
                 let honest = self.machines.iter().filter(|m| self.plan.is_honest(m.id));
+                // By all of them: one that does not ban goes on relaying for the offender.
                 let friend = honest.map(|m| m.id).find(|by| !judges.is_banned(*by, id));
                 require(friend.is_none(), format!("{friend:?} did not ban it"))
             }
@@ -104,7 +105,8 @@ impl Cluster {
         Ok(())
     }
 
-    fn caught_up(&self, machine: &Machine, now: Time, lag: Millis) -> Result<(), String> {
+    fn caught_up(&self, machine: &SimMachine, now: Time, lag: Millis) -> Result<(), String> {
+        // Measured against what was final a while ago: the newest block is on its way to some.
         let wanted = self.judges.height_at(Time(now.0.saturating_sub(lag.0)));
         let tip: Option<Height> = machine.node().map(|node| node.ledger().tip().number);
         match tip {
