@@ -1,7 +1,7 @@
 //! What the core asks for, done: signatures, timers, outputs.
 //!
 //! What always holds: what the journal holds already is not recorded again;
-//! evidence of one pair is told once; outputs keep the core's order.
+//! evidence of one pair is reported once; outputs keep the core's order.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,20 +16,20 @@ use trefoil_types::{Certificate, Evidence, Height, Millis, PublicKey, Round, Tim
 use crate::{
     ConsensusMessage, Output,
     context::{self, ChainContext, ValidatorName},
-    signer::Signer,
+    signer::ValidatorSigner,
     timeouts::AdaptiveTimeouts,
     wal_entry,
 };
 
 pub struct EffectHandler {
-    pub signer: Signer,
+    pub signer: ValidatorSigner,
     pub timeouts: AdaptiveTimeouts,
     pub now: Time,
     pub height: Height,
     pub round: Round,
     pub proposer: PublicKey,
     pub round_began: Time,
-    /// Whether the round's proposal was heard (its body may still be missing).
+    /// Whether the round's proposal was received (its body may still be missing).
     pub proposal_seen: bool,
     /// Whether this node votes at this height.
     pub active: bool,
@@ -41,7 +41,7 @@ pub struct EffectHandler {
     /// While the journal is replayed: its records.
     pub replaying: Option<BTreeSet<Vec<u8>>>,
     timers: BTreeMap<Timer, (Time, Timeout)>,
-    /// How many pairs of each validator were told, of votes and of proposals.
+    /// How many pairs of each validator were reported, of votes and of proposals.
     reported_votes: BTreeMap<ValidatorName, usize>,
     reported_proposals: BTreeMap<ValidatorName, usize>,
 }
@@ -76,7 +76,7 @@ impl From<TimeoutKind> for Timer {
 }
 
 impl EffectHandler {
-    pub fn new(signer: Signer, timeouts: AdaptiveTimeouts) -> Self {
+    pub fn new(signer: ValidatorSigner, timeouts: AdaptiveTimeouts) -> Self {
         Self {
             signer,
             timeouts,
@@ -135,28 +135,34 @@ impl EffectHandler {
     /// Does one thing that the core asks for.
     pub fn handle(&mut self, effect: Effect<ChainContext>) -> Resume<ChainContext> {
         match effect {
-            Effect::SignVote(vote, r) => {
-                return r.resume_with(self.signer.sign_vote(vote));
-            }
-            Effect::SignProposal(proposal, r) => {
-                return r.resume_with(self.signer.sign_proposal(proposal));
-            }
+            Effect::SignVote(vote, r) => r.resume_with(self.signer.sign_vote(vote)),
+            Effect::SignProposal(proposal, r) => r.resume_with(self.signer.sign_proposal(proposal)),
             Effect::VerifySignature(message, _, r) => {
-                return r.resume_with(self.signer.verify_message(message));
+                r.resume_with(self.signer.verify_message(message))
             }
             Effect::VerifyCommitCertificate(commit, set, _, r) => {
-                return r.resume_with(self.signer.verify_commit(&commit, &set).map_err(|e| *e));
+                r.resume_with(self.signer.verify_commit(&commit, &set).map_err(|e| *e))
             }
             Effect::VerifyPolkaCertificate(polka, set, _, r) => {
                 let polka = context::polka_out(&polka);
                 let verified = self.signer.verify_polka(&polka, &set.set);
-                return r.resume_with(verified.map_err(|e| *e));
+                r.resume_with(verified.map_err(|e| *e))
             }
             Effect::VerifyRoundCertificate(round, set, _, r) => {
                 let round = context::round_certificate_out(&round);
                 let verified = self.signer.verify_round(&round, &set.set);
-                return r.resume_with(verified.map_err(|e| *e));
+                r.resume_with(verified.map_err(|e| *e))
             }
+            effect => {
+                self.carry_out(effect);
+                Resume::Continue
+            }
+        }
+    }
+
+    /// Does one thing whose result the core does not wait for.
+    fn carry_out(&mut self, effect: Effect<ChainContext>) {
+        match effect {
             Effect::CancelAllTimeouts(_) => self.timers.clear(),
             Effect::CancelTimeout(timeout, _) => self.cancel(timeout),
             Effect::ScheduleTimeout(timeout, _) => self.schedule(timeout),
@@ -193,16 +199,21 @@ impl EffectHandler {
             Effect::CertVerifiedSyncValue(..)
             | Effect::CertRejectedSyncValue(..)
             | Effect::VerifyExtendedCommitCertificate(..) => {
-                unreachable!("catch-up goes past the core")
+                unreachable!("block sync goes past the core")
             }
             Effect::ExtendVote(..) | Effect::VerifyVoteExtension(..) => {
                 unreachable!("vote extensions are off")
             }
+            Effect::SignVote(..)
+            | Effect::SignProposal(..)
+            | Effect::VerifySignature(..)
+            | Effect::VerifyCommitCertificate(..)
+            | Effect::VerifyPolkaCertificate(..)
+            | Effect::VerifyRoundCertificate(..) => unreachable!("the core waits for the result"),
         }
-        Resume::Continue
     }
 
-    /// Tells the pairs of a validator that were not told yet; the core keeps
+    /// Reports the pairs of a validator that were not reported yet; the core keeps
     /// them in the order in which it found them.
     pub fn report_votes(&mut self, name: &ValidatorName, pairs: &[DoubleVote<ChainContext>]) {
         let reported = self.reported_votes.entry(*name).or_default();
@@ -236,7 +247,7 @@ impl EffectHandler {
         self.round_began + Millis(wait.0 - wait.0 / 4)
     }
 
-    /// The height is decided: what was not told yet is told now.
+    /// The height is decided: what was not reported yet is reported now.
     fn report_all(&mut self, evidence: &MisbehaviorEvidence<ChainContext>) {
         evidence.votes.iter().for_each(|(name, pairs)| self.report_votes(name, pairs));
         evidence.proposals.iter().for_each(|(name, pairs)| self.report_proposals(name, pairs));

@@ -17,7 +17,7 @@ use crate::{
     Config, ConsensusInput, ConsensusMessage, Output,
     context::{self, ChainContext, ConsensusHeight, ConsensusValidators, ValidatorName, Value},
     effects::{Build, EffectHandler, Timer},
-    signer::Signer,
+    signer::ValidatorSigner,
     timeouts::AdaptiveTimeouts,
     wal_entry,
 };
@@ -52,7 +52,7 @@ pub struct Consensus {
 
 impl Consensus {
     pub fn new(config: Config) -> Self {
-        let signer = Signer::new(config.key, config.network);
+        let signer = ValidatorSigner::new(config.key, config.network);
         let effects = EffectHandler::new(signer, AdaptiveTimeouts::new(config.timeouts));
         Self { effects, core: None, done: false }
     }
@@ -134,7 +134,7 @@ impl Consensus {
     /// Checks that a certificate has the power that it claims among `set`, the
     /// validators of its height; anything else passes. Call it before anything else
     /// happens to a certificate: the core does not look at one that is no news to
-    /// it, so that one node would hand on what another blames it for.
+    /// it, so that one node would relay what another blames it for.
     ///
     /// # Errors
     /// [`Offence::BadSignature`]: too little power, a stranger, a vote twice or of
@@ -154,7 +154,7 @@ impl Consensus {
     }
 
     /// Whether all signatures of a peer's statement were found right, so that it
-    /// may be handed on: no news is no misdeed, but it is not vouched for.
+    /// may be relayed: a repeated statement is no misdeed, but it was not verified.
     pub fn has_verified(&self, input: &ConsensusInput) -> bool {
         self.effects.signer.has_verified(input)
     }

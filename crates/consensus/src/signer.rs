@@ -28,7 +28,7 @@ const VERIFIED_MAX: usize = 16_384;
 
 type Validity = Result<(), Box<CertificateError<ChainContext>>>;
 
-pub struct Signer {
+pub struct ValidatorSigner {
     key: Option<SecretKey>,
     network: B256,
     /// Whether a wrong signature was found since this was last cleared.
@@ -42,7 +42,7 @@ pub struct Signer {
     proposed: BTreeMap<(Height, Round), Proposal>,
 }
 
-impl Signer {
+impl ValidatorSigner {
     pub fn new(key: Option<SecretKey>, network: B256) -> Self {
         Self {
             key,

@@ -21,7 +21,7 @@ pub struct Timeouts {
 }
 
 /// The least wait for a proposer that missed its last turn, ms: a round trip
-/// around the world, so that one that is back is still heard.
+/// around the world, so that the proposal of one that is back still comes in time.
 const ABSENT_MS_MIN: u64 = 200;
 
 // The slowest of eight: four validators propose twice in them, so that one slow proposer

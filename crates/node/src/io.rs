@@ -22,7 +22,7 @@ pub enum Input {
     /// A peer of this network is connected and spoke its hello.
     Connected(PeerId),
     /// A peer is connected of which this node cannot tell yet whether it is a member:
-    /// it may bring blocks, and is told nothing.
+    /// it may bring blocks, and is sent nothing but requests for them.
     ConnectedUnjudged(PeerId),
     Disconnected(PeerId),
     Message {
@@ -107,7 +107,7 @@ impl Effects {
         self.orders.push(PeerCommand::Blame { peer, offence, relayed: false });
     }
 
-    /// A misdeed in what peers hand on for each other.
+    /// A misdeed in what peers relay for each other.
     pub(crate) fn blame_relay(&mut self, peer: PeerId, offence: Offence) {
         self.orders.push(PeerCommand::Blame { peer, offence, relayed: true });
     }
@@ -128,8 +128,8 @@ pub enum PeerCommand {
     /// opens and with each block, on networks of members.
     Admission(Admission),
     /// The shell keeps the score and bans. For what is `relayed` (made by others,
-    /// handed on by the peer) it bans no validator and no configured peer: one
-    /// hole in the rule that an honest node hands on only what it verified would
+    /// relayed by the peer) it bans no validator and no configured peer: one
+    /// hole in the rule that an honest node relays only what it verified would
     /// otherwise let a stranger set the validators against each other.
     Blame { peer: PeerId, offence: Offence, relayed: bool },
     /// A block that a peer gave was verified and is committed; it cannot be judged yet,

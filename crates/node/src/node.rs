@@ -22,7 +22,7 @@ use trefoil_crypto::SecretKey;
 use trefoil_ledger::{Ledger, Record};
 use trefoil_mempool::{Mempool, MempoolLimits};
 use trefoil_types::{
-    B256, Certificate, Height, Message, PeerId, PublicKey, Time, Transaction, TxError,
+    B256, Certificate, Height, Message, Offence, PeerId, PublicKey, Time, Transaction, TxError,
 };
 
 use crate::{
@@ -35,7 +35,7 @@ use crate::{
     fetch_transactions::PendingRequests,
     height_messages::HeightMessages,
     jobs::{Jobs, RecoveryPurpose},
-    peers::Peers,
+    peers::PeerSet,
     tx_gossip::{TxGossip, send_transactions},
 };
 
@@ -72,7 +72,7 @@ pub struct Node {
     pool: Mempool,
     tx_gossip: TxGossip,
     block_sync: BlockSync,
-    peers: Peers,
+    peers: PeerSet,
     jobs: Jobs,
     evidence: EvidencePool,
 }
@@ -132,7 +132,7 @@ impl Node {
             pool: Mempool::new(config.pool),
             tx_gossip: TxGossip::default(),
             block_sync: BlockSync::default(),
-            peers: Peers::new(now),
+            peers: PeerSet::new(now),
             jobs: Jobs::default(),
             evidence: EvidencePool::default(),
         };
@@ -269,7 +269,9 @@ impl Node {
                 self.bodies_recovered(now, block, txs, effects)
             }
             Some(RecoveryPurpose::BlockSync(fetched)) => {
-                self.blocks_recovered(fetched, txs, effects)
+                if let Err(peer) = self.block_sync.on_recovered(fetched, txs) {
+                    effects.blame(peer, Offence::Malformed);
+                }
             }
             None => {}
         }

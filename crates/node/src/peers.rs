@@ -1,4 +1,4 @@
-//! The peers that are connected, and when they were last told of the tip.
+//! The peers that are connected, and when the tip was last announced to them.
 //!
 //! What always holds: a peer is a member or it is not judged yet, never both. It must
 //! never know: what a peer sends, or how well it behaves.
@@ -13,7 +13,7 @@ use trefoil_types::{Millis, PeerId, Time};
 const TIP_EVERY: Millis = Millis(3_000);
 
 #[derive(Debug)]
-pub(crate) struct Peers {
+pub(crate) struct PeerSet {
     /// The peers that belong to the network, and since when each is connected.
     members: BTreeMap<PeerId, Time>,
     /// The peers that may belong, for all that this node knows: blocks are taken of
@@ -22,7 +22,7 @@ pub(crate) struct Peers {
     tip_announced_at: Time,
 }
 
-impl Peers {
+impl PeerSet {
     pub fn new(now: Time) -> Self {
         Self { members: BTreeMap::new(), unjudged: BTreeMap::new(), tip_announced_at: now }
     }

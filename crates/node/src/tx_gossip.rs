@@ -74,7 +74,7 @@ pub(crate) struct TxGossip {
     large: Vec<Bytes>,
     /// Which peer is given the next.
     turn: usize,
-    /// Those that were given to one peer, and when the others are told.
+    /// Those that were given to one peer, and when the others are told of it.
     given: VecDeque<(Time, B256)>,
     /// Hashes to be announced to all but the peer each came from.
     announcements: BTreeMap<Option<PeerId>, Vec<B256>>,
@@ -101,7 +101,7 @@ struct WantedTx {
 }
 
 /// Transactions of one recovery job, by hash and whole.
-pub(crate) type Batch = (Vec<B256>, Vec<Bytes>);
+pub(crate) type RecoveryBatch = (Vec<B256>, Vec<Bytes>);
 
 impl TxGossip {
     pub fn is_recovering(&self, hash: &B256) -> bool {
@@ -283,7 +283,7 @@ impl TxGossip {
 
     /// Whole transactions from a peer: those that are new here, in batches that are to
     /// be recovered.
-    pub fn on_txs(&mut self, txs: Vec<Bytes>, pool: &Mempool) -> Vec<Batch> {
+    pub fn on_txs(&mut self, txs: Vec<Bytes>, pool: &Mempool) -> Vec<RecoveryBatch> {
         let mut new = Vec::new();
         for raw in txs {
             let hash = keccak256(&raw);

@@ -66,18 +66,18 @@ pub struct ByzantineNode {
     said: VecDeque<Vec<u8>>,
     /// The other block of its newest double proposal.
     twin: Option<ProposedBlock>,
-    /// Votes that it heard, for its certificates.
-    heard: VecDeque<Vote>,
+    /// Votes that it votes, for its certificates.
+    votes: VecDeque<Vote>,
 }
 
 // Of several heights, so that what it repeats is both stale and recent.
 /// How much it remembers of what it said.
 const SAID_MAX: usize = 200;
-const HEARD_MAX: usize = 64;
+const VOTES_MAX: usize = 64;
 
 impl ByzantineNode {
     pub fn new(vice: Vice, key: SecretKey, network: B256, rng: Rng) -> Self {
-        Self { vice, key, network, rng, said: VecDeque::new(), twin: None, heard: VecDeque::new() }
+        Self { vice, key, network, rng, said: VecDeque::new(), twin: None, votes: VecDeque::new() }
     }
 
     /// What reaches `to` in place of `message`.
@@ -124,13 +124,13 @@ impl ByzantineNode {
         self.vice == Vice::Boaster && self.rng.permille(30)
     }
 
-    /// It was told something.
+    /// A message reached it.
     pub fn on_message(&mut self, message: &Message) {
         if let Message::Vote(vote) = message {
-            if self.heard.len() == HEARD_MAX {
-                self.heard.pop_front();
+            if self.votes.len() == VOTES_MAX {
+                self.votes.pop_front();
             }
-            self.heard.push_back(vote.clone());
+            self.votes.push_back(vote.clone());
         }
     }
 
@@ -138,12 +138,12 @@ impl ByzantineNode {
         if matches!(message, Message::Blocks(_)) { vec![] } else { vec![message.encode()] }
     }
 
-    /// A certificate of the next height with the votes of one round that it heard: in
+    /// A certificate of the next height with the votes of one round that it votes: in
     /// truth nobody's quorum.
     fn inflated(&mut self, node: &Node) -> Vec<u8> {
         let height = node.ledger().tip().number + 1;
         let fits = |vote: &&Vote| vote.height == height;
-        let of_height: Vec<Vote> = self.heard.iter().filter(fits).cloned().collect();
+        let of_height: Vec<Vote> = self.votes.iter().filter(fits).cloned().collect();
         let first = (!of_height.is_empty()).then(|| self.rng.pick(&of_height).clone());
         let votes = match (self.rng.index(3), first) {
             (0, _) | (_, None) => vec![],

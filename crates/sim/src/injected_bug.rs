@@ -31,7 +31,7 @@ pub enum InjectedBug {
     NoisyWire,
     /// The node's deadlines are not kept.
     DeafTimers,
-    /// What comes in the catch-up lane is thrown away.
+    /// What comes in the block sync lane is thrown away.
     LostLane,
     /// Somebody else signs with an honest validator's key.
     StolenKey,

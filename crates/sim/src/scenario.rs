@@ -263,7 +263,7 @@ fn slow_node(name: &str, seed: u64) -> SimPlan {
 }
 
 /// One of four equivocates, an honest one is killed and replays what convicted it,
-/// and a full node learns of it by catching up.
+/// and a full node learns of it by block sync.
 fn equivocating(name: &str, seed: u64, kind: Kind) -> SimPlan {
     let mut plan = four(name, seed, 40_000);
     plan.chain.kind = kind;

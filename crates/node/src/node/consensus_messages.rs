@@ -29,7 +29,7 @@ impl Node {
         message: Message,
         effects: &mut Effects,
     ) {
-        let (height, next) = (height_of(&message), self.next_height());
+        let ((height, round), next) = (height_and_round(&message), self.next_height());
         if height != next {
             if let (Message::Vote(vote), true) = (&message, height == next - 1) {
                 self.on_late_vote(now, peer, vote, effects);
@@ -61,7 +61,7 @@ impl Node {
             // not relay it.
             return;
         }
-        let relays = is_repeated || self.relays_at_once(round_of(&message));
+        let relays = is_repeated || self.relays_at_once(round);
         if self.height.messages.note_seen(key, relays) && relays {
             effects.sends.push((To::AllBut(Some(peer)), message.into()));
         }
@@ -193,22 +193,12 @@ fn key_and_input(message: &Message) -> Option<(B256, ConsensusInput)> {
     })
 }
 
-fn height_of(message: &Message) -> Height {
+fn height_and_round(message: &Message) -> (Height, Round) {
     match message {
-        Message::Vote(vote) => vote.height,
-        Message::Proposal(proposed) => proposed.proposal.height,
-        Message::PolkaCertificate(certificate) => certificate.height,
-        Message::RoundCertificate(certificate) => certificate.height,
-        _ => 0,
-    }
-}
-
-fn round_of(message: &Message) -> Round {
-    match message {
-        Message::Vote(vote) => vote.round,
-        Message::Proposal(proposed) => proposed.proposal.round,
-        Message::PolkaCertificate(certificate) => certificate.round,
-        Message::RoundCertificate(certificate) => certificate.round,
-        _ => 0,
+        Message::Vote(vote) => (vote.height, vote.round),
+        Message::Proposal(proposed) => (proposed.proposal.height, proposed.proposal.round),
+        Message::PolkaCertificate(certificate) => (certificate.height, certificate.round),
+        Message::RoundCertificate(certificate) => (certificate.height, certificate.round),
+        _ => (0, 0),
     }
 }

@@ -1,14 +1,14 @@
-//! Blocks that block sync brought, verified and committed; and tips, sent and heard.
+//! Blocks that block sync brought, verified and committed; and tips, sent and received.
 
 use trefoil_ledger::Record;
 use trefoil_types::{
-    Message, Offence, PeerId, Time, Transaction, TxError,
+    Message, Offence, PeerId, Time,
     message::{Blocks, GetBlocks, Tip},
 };
 
 use crate::{
     Effects, PeerCommand, WorkerJob,
-    block_sync::{FetchedBlocks, ReadyBlock, SyncPosition, blocks_for, verify_next},
+    block_sync::{ReadyBlock, SyncPosition, blocks_for, verify_next},
     candidates::CandidateBody,
     jobs::RecoveryPurpose,
     node::Node,
@@ -89,17 +89,6 @@ impl Node {
                 effects.jobs.push(WorkerJob::Recover { id, txs });
             }
             Err(offence) => effects.blame(peer, offence),
-        }
-    }
-
-    pub(super) fn blocks_recovered(
-        &mut self,
-        fetched: FetchedBlocks,
-        txs: Vec<Result<Transaction, TxError>>,
-        effects: &mut Effects,
-    ) {
-        if let Err(peer) = self.block_sync.on_recovered(fetched, txs) {
-            effects.blame(peer, Offence::Malformed);
         }
     }
 
