@@ -1,5 +1,5 @@
-//! Malachite's words in ours: the [`Context`] and the conversions to and from
-//! the types that travel.
+//! The types that Malachite's [`Context`] needs, and their conversions to and from the
+//! types of the wire.
 
 use std::{fmt, sync::Arc};
 

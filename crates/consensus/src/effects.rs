@@ -1,4 +1,4 @@
-//! What the core asks for, done: signatures, timers, outputs.
+//! Handles the effects that the core asks for: signatures, timers, outputs.
 //!
 //! What always holds: what the journal holds already is not recorded again;
 //! evidence of one pair is reported once; outputs keep the core's order.
@@ -255,7 +255,7 @@ impl EffectHandler {
 
     /// The block was final before this node could vote for it: it came late, or the
     /// transactions that it names did. Its precommit is of use yet: the next proposer
-    /// binds the fullest certificate it has, and who is in none is taken for absent.
+    /// binds the fullest certificate it has, and a validator that is in none is taken for absent.
     fn precommit_late(&mut self, commit: &CommitCertificate<ChainContext>) {
         let (height, round) = (commit.height, context::round_out(commit.round));
         if !self.active || self.signer.has_precommitted(height.0, round) {

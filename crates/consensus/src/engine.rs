@@ -118,7 +118,7 @@ impl Consensus {
     /// rounds ahead is no news and no misdeed.
     ///
     /// # Errors
-    /// The misdeed of whoever handed the input on (a wrong signature, say).
+    /// The misdeed of the peer that relayed the input (a wrong signature, say).
     pub fn input(
         &mut self,
         now: Time,

@@ -1,4 +1,4 @@
-//! How long each step waits: by round, and by what was seen of the proposers.
+//! Time-outs of the consensus steps: they grow by round and adapt to the proposers.
 //!
 //! What always holds: the waits are functions of the inputs so far, and none
 //! exceeds [`Timeouts::max`].
@@ -35,7 +35,7 @@ pub struct AdaptiveTimeouts {
     settings: Timeouts,
     /// From a round's start to its block being executed here, newest last.
     delays: VecDeque<Millis>,
-    /// Who missed its last turn to propose, and when that was.
+    /// Validators that missed their last turn to propose, and when that was.
     absent: BTreeMap<PublicKey, (Height, Round)>,
 }
 
@@ -97,7 +97,7 @@ impl AdaptiveTimeouts {
         Millis(usual.max(propose.0).min(max.0))
     }
 
-    /// A height begins: forget who does not validate any more.
+    /// A height begins: forget the keys that do not validate any more.
     pub fn begin(&mut self, set: &ValidatorSet) {
         self.absent.retain(|key, _| set.get(key).is_some());
     }

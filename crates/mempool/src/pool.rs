@@ -243,8 +243,8 @@ impl Mempool {
     }
 
     /// Changes one queue and keeps every index and count in step with it.
-    // One place for all changes: an index that is forgotten in one of them would offer what
-    // is gone, or keep what nobody can reach.
+    // One place for all changes: an index that one of them forgets would offer a transaction
+    // that is gone.
     fn change(&mut self, sender: Address, f: impl FnOnce(&mut SenderQueue, &mut Vec<Pooled>)) {
         let queue = self.queues.entry(sender).or_default();
         if let Some(head) = head_of(sender, queue) {

@@ -29,7 +29,7 @@ pub struct TxRules {
     pub gas_limit: u64,
     /// Wei per gas; 0 on a gas-free network.
     pub base_fee: u64,
-    /// Nobody pays for gas, so nobody needs funds for it.
+    /// Gas is free, so a sender needs no funds for it.
     pub gas_free: bool,
 }
 
@@ -40,9 +40,9 @@ pub struct SenderState {
     pub balance: U256,
     /// It has code other than an EIP-7702 delegation (EIP-3607).
     pub is_contract: bool,
-    /// The network lists who may send transactions, and this account is not listed.
+    /// The network lists the accounts that may send transactions, and this account is not listed.
     pub is_barred: bool,
-    /// The network lists who may deploy contracts, and this account is not listed.
+    /// The network lists the accounts that may deploy contracts, and this account is not listed.
     pub deploys_nothing: bool,
 }
 

@@ -1,4 +1,4 @@
-//! When a height begins, and when its proposer builds.
+//! When a height begins, and when this node builds the block that it proposes.
 //!
 //! Owns: the block interval, the idle interval, and the request of consensus for a
 //! block. What always holds: this node begins a height no sooner than the block

@@ -207,8 +207,8 @@ impl BlockSync {
         }
     }
 
-    /// Gives up a request that was not answered in time, and says whom to ask for what
-    /// if it is time to.
+    /// Gives up a request that was not answered in time, and returns the next
+    /// request, if one is due, and the peer that it is for.
     pub fn tick(&mut self, now: Time, at: SyncPosition) -> Option<(PeerId, GetBlocks)> {
         if let Some(request) = self.request.take_if(|request| request.until <= now) {
             self.distrust(now, &request.peer);

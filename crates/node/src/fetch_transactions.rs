@@ -1,9 +1,14 @@
-//! What a proposed block lacks here: asked for, given, and passed on.
+//! Missing transactions: a proposal names hashes, and the node fetches those that its pool
+//! lacks.
 //!
-//! A little is asked of who sent the proposal. If everyone lacks much, that
-//! node's uplink would be the limit: then each asks it for a share only, and the
-//! others for theirs, so that it sends each transaction about once. A transaction
+//! A few are asked of the peer that sent the proposal. If all nodes lack many, the uplink
+//! of that peer would be the limit: then each node asks it for a share only, and the other
+//! nodes for theirs, so that the peer sends each transaction about once. A transaction
 //! proves itself by its hash, so it is passed on as it comes (`docs/adr/0022`).
+//!
+//! Owns: for one block, which transactions are missing and which peer was asked for which;
+//! and the requests of peers for what is not here yet. It must never know: whether the
+//! block is valid.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -48,7 +53,7 @@ const OPEN_BYTES_MAX: u64 = 1024 * 1024;
 /// Differing copies of one proposal that are kept in reserve.
 const ALTERNATES_MAX: usize = 4;
 
-/// An answer is cut into messages of so many bytes, or one transaction, so that who
+/// An answer is cut into messages of so many bytes, or one transaction, so that a peer that
 /// passes it on can begin.
 const PIECE_BYTES: usize = 64 * 1024;
 
@@ -93,7 +98,7 @@ pub(crate) struct Givers {
     /// All members that are connected, in order.
     pub members: Vec<PeerId>,
     /// Those that fetch the same, this node among them if it validates, in order: the
-    /// validators, where it is known who validates; else all members.
+    /// validators, where the chain says which nodes validate; else all members.
     pub sharers: Vec<PeerId>,
 }
 

@@ -12,8 +12,8 @@ use trefoil_types::{B256, Message, PeerId, Signature, keccak256};
 
 use crate::{Effects, To};
 
-// 128 validators × 2 votes × 64 rounds. Only what validators signed is counted, so nobody
-// else can fill it; without a bound a height that lasts for hours would.
+// 128 validators × 2 votes × 64 rounds. Only what validators signed is counted, so no
+// other peer can fill it; but a height that lasts for hours can.
 /// Verified messages remembered within a height; beyond that none is relayed.
 const SEEN_MAX: usize = 16_384;
 // Two votes and a proposal a round: the last five rounds. A peer that was away needs the

@@ -113,7 +113,7 @@ impl Effects {
     }
 }
 
-/// Whom a message is for.
+/// The receivers of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum To {
     Peer(PeerId),
@@ -124,7 +124,7 @@ pub enum To {
 /// What the network should do about peers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PeerCommand {
-    /// Who may connect, and stay connected, from now on. Comes when the node
+    /// The peers that may connect, and stay connected, from now on. Comes when the node
     /// opens and with each block, on networks of members.
     Admission(Admission),
     /// The shell keeps the score and bans. For what is `relayed` (made by others,
@@ -135,11 +135,11 @@ pub enum PeerCommand {
     /// A block that a peer gave was verified and is committed; it cannot be judged yet,
     /// and may stay for it.
     Brought(PeerId),
-    /// The peer was the first to tell of a transaction that entered the pool.
+    /// The peer was the first to bring a transaction that entered the pool.
     Credit(PeerId),
 }
 
-/// News for whoever watches: RPC subscriptions, metrics, the devnet's line.
+/// News for observers: RPC subscriptions, metrics, the devnet's line.
 #[derive(Clone, Debug)]
 pub enum Event {
     /// A block became final. `snapshot` shows it; publish that before anyone

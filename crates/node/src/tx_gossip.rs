@@ -1,15 +1,17 @@
-//! Transactions between pools.
+//! Transaction gossip: transactions between the pools of nodes.
 //!
-//! The node that a wallet gave a transaction to pushes it whole to all peers
-//! when they are few: a transfer is about 110 bytes, its hash with a request for
-//! it 80, and an announcement costs a round trip. Whoever got it from a peer
-//! tells only its hash, and only where not everyone heard it at first hand.
-//! Where peers are many, a hash is announced and fetched once. A large transaction
-//! goes whole to one peer only, each to another, which tells the others, so that the
-//! uplink of who brought it is not the limit (`docs/adr/0022`).
+//! The node that got a transaction from a wallet pushes it whole to all peers when they
+//! are few: a transfer is about 110 bytes, its hash with a request for it 80, and an
+//! announcement costs a round trip. A node that got it from a peer announces only its
+//! hash, and only where some nodes did not get it at first hand. Where peers are many, a
+//! hash is announced and fetched once. Each large transaction goes whole to one peer only,
+//! which announces it to the others, so that the uplink of the first node is not the limit
+//! (`docs/adr/0022`).
 //!
-//! What always holds: each set below has a bound; a transaction that was looked
-//! at lately is not recovered again when a peer repeats it.
+//! Owns: what is to be sent, what was asked for, and which transactions were seen lately.
+//! What always holds: each set below has a bound; a transaction that was seen lately is
+//! not recovered again when a peer repeats it. It must never know: whether a transaction
+//! is valid; the pool decides that.
 
 use std::collections::{BTreeMap, VecDeque};
 

@@ -51,7 +51,7 @@ impl Vice {
         Self::Boaster,
     ];
 
-    /// What one can do who does not validate.
+    /// What a machine without a validator's key can do.
     pub const OF_STRANGERS: [Self; 4] =
         [Self::Inflator, Self::Boaster, Self::Garbler, Self::Repeater];
 }

@@ -60,7 +60,7 @@ pub struct Cluster {
     pub wire: SimWire,
     pub workload: Workload,
     pub(crate) governors: Governors,
-    /// Whom each machine lets in, as its chain said last.
+    /// The peers that each machine admits, as its chain said last.
     pub(crate) admissions: BTreeMap<Id, Admission>,
     pub(crate) now: Time,
     pub(crate) queue: EventQueue<Event>,

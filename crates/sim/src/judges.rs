@@ -44,7 +44,7 @@ pub struct Final {
 }
 
 pub struct Judges {
-    /// Who validates which height, as the first machine that knew said.
+    /// The validators of each height, as the first machine that knew them said.
     sets: BTreeMap<Height, ValidatorSet>,
     network: B256,
     pub now: Time,
@@ -57,14 +57,14 @@ pub struct Judges {
     reported: BTreeMap<Id, Height>,
     votes: BTreeMap<(PublicKey, Height, Round, VoteKind), Option<B256>>,
     proposals: BTreeMap<(PublicKey, Height, Round), (B256, Option<Round>)>,
-    /// Who was seen to prevote for a block in a round, honest or not.
+    /// The validators that prevoted for a block in a round, honest or not.
     prevotes: BTreeMap<(Height, Round, B256), BTreeSet<PublicKey>>,
     /// The newest lock of each honest validator: its last precommit for a block.
     locks: BTreeMap<PublicKey, (Height, Round, B256)>,
     checked: BTreeSet<B256>,
     honest: BTreeMap<PublicKey, Id>,
     scores: BTreeMap<(Id, Id), u32>,
-    /// Who was convicted, and by which block.
+    /// The validators that were convicted, and by which block.
     pub convicted: BTreeMap<PublicKey, Height>,
 }
 
@@ -157,7 +157,7 @@ impl Judges {
         }
     }
 
-    /// A machine says who validates a height.
+    /// A machine's validators of a height.
     fn know_set(&mut self, id: Id, height: Height, set: ValidatorSet) {
         let known = self.sets.entry(height).or_insert_with(|| set.clone());
         if *known != set {
@@ -166,7 +166,7 @@ impl Judges {
         }
     }
 
-    /// Who validates a height, as far as any machine knows.
+    /// The validators of a height, as far as any machine knows.
     fn set_at(&self, height: Height) -> Option<&ValidatorSet> {
         self.sets.range(..=height).next_back().map(|(_, set)| set)
     }

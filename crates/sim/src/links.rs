@@ -1,5 +1,5 @@
-//! The cluster's wire at work: what is said, altered, carried, lost and blamed,
-//! and which machines are connected.
+//! The cluster's links: messages sent, altered, delivered, lost and blamed, and which
+//! machines are connected.
 
 use std::sync::Arc;
 
@@ -150,7 +150,7 @@ impl Cluster {
         }
     }
 
-    /// A machine lets in whom its chain lets in, from now on.
+    /// A machine connects only with the peers that its chain admits, from now on.
     pub(crate) fn admit(&mut self, id: Id, admission: Admission) {
         self.admissions.insert(id, admission);
         for other in 0..self.machines.len() {

@@ -1,4 +1,4 @@
-//! What shall happen to a cluster: who is in it, what goes wrong when, and
+//! What shall happen to a cluster: its machines, the faults and when they come, and
 //! what is expected of it. A named scenario and a random seed are both plans.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,4 +1,5 @@
-//! The pretend wire: who is connected, and what becomes of a message on its way.
+//! The simulated network: which machines are connected, and what becomes of a message on
+//! its way.
 //!
 //! Connections are as TCP's are: their end is told to both, what was on its way
 //! is gone. Within one, a lane keeps its order unless `reorder` is on.

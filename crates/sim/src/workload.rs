@@ -91,7 +91,7 @@ impl Workload {
         self.every.map(|every| Millis(self.rng.range(1, every.0 * 2)))
     }
 
-    /// Who is asked next, and what: a wallet begins with its next nonce.
+    /// The next machine to ask, and the call: a wallet begins with its next nonce.
     pub fn begin(&mut self, machines: &[Id]) -> (Id, CallId, Call) {
         let wallet = self.rng.index(self.wallets.len());
         // A wallet mostly stays with one machine, so that its nonces are right.
@@ -121,7 +121,7 @@ impl Workload {
         txs.iter().map(&mut one).collect()
     }
 
-    /// The name of a call whose reply interests nobody.
+    /// A call id whose reply is ignored.
     pub fn no_reply(&mut self) -> CallId {
         self.ask(Asked::Submit)
     }

@@ -1,6 +1,6 @@
 //! Proposed blocks: rebuilt from their hashes, executed once, judged, relayed.
 //!
-//! Whom to blame: an honest node relays a proposal only after it executed the
+//! Which peer to blame: an honest node relays a proposal only after it executed the
 //! block and found it valid. So a peer that sends an invalid one is surely at fault,
 //! be it the proposer or not.
 
@@ -37,7 +37,7 @@ impl Node {
         proposed: ProposedBlock,
         effects: &mut Effects,
     ) {
-        // These need no signature: whoever relayed it could have checked them.
+        // Checking these needs no signature and no state: an honest peer did it.
         let (proposal, header) = (&proposed.proposal, &proposed.header);
         let binds = proposed.attached.is_bound_by(header);
         if header.number != proposal.height || header.hash_slow() != proposal.block || !binds {
