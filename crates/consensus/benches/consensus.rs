@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, hint::black_box};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use trefoil_consensus::{Config, Consensus, Input, Output, Speech, Timeouts};
+use trefoil_consensus::{Config, Consensus, ConsensusInput, ConsensusMessage, Output, Timeouts};
 use trefoil_crypto::SecretKey;
 use trefoil_types::{Address, B256, Height, Millis, Time, Validator, ValidatorSet, keccak256};
 
@@ -43,27 +43,27 @@ fn decide(nodes: &mut [Consensus], height: Height, set: &ValidatorSet) {
     for (i, node) in nodes.iter_mut().enumerate() {
         let mut out = Vec::new();
         node.start(NOW, height, set.clone(), &[], &mut out).expect("no records");
-        carry_out(i, out, &mut queue, &mut decided);
+        handle(i, out, &mut queue, &mut decided);
     }
     while let Some((to, input)) = queue.pop_front() {
         let mut out = Vec::new();
         nodes[to].input(NOW, input, &mut out).expect("honest peers");
-        carry_out(to, out, &mut queue, &mut decided);
+        handle(to, out, &mut queue, &mut decided);
     }
     assert_eq!(decided, VALIDATORS);
 }
 
-fn carry_out(
+fn handle(
     from: usize,
     out: Vec<Output>,
-    queue: &mut VecDeque<(usize, Input)>,
+    queue: &mut VecDeque<(usize, ConsensusInput)>,
     decided: &mut usize,
 ) {
     for output in out {
         match output {
             Output::Build { height, round, .. } => {
                 let block = keccak256(height.to_be_bytes());
-                queue.push_back((from, Input::Built { height, round, block }));
+                queue.push_back((from, ConsensusInput::Built { height, round, block }));
             }
             Output::Send(speech) => {
                 for to in (0..VALIDATORS).filter(|to| *to != from) {
@@ -79,20 +79,22 @@ fn carry_out(
     }
 }
 
-fn heard(speech: Speech) -> Vec<Input> {
+fn heard(speech: ConsensusMessage) -> Vec<ConsensusInput> {
     match speech {
-        Speech::Vote(vote) => vec![Input::Vote(vote)],
-        Speech::PolkaCertificate(polka) => vec![Input::PolkaCertificate(polka)],
-        Speech::RoundCertificate(certificate) => vec![Input::RoundCertificate(certificate)],
-        Speech::Proposal(proposal) => {
-            let candidate = Input::Candidate {
+        ConsensusMessage::Vote(vote) => vec![ConsensusInput::Vote(vote)],
+        ConsensusMessage::PolkaCertificate(polka) => vec![ConsensusInput::PolkaCertificate(polka)],
+        ConsensusMessage::RoundCertificate(certificate) => {
+            vec![ConsensusInput::RoundCertificate(certificate)]
+        }
+        ConsensusMessage::Proposal(proposal) => {
+            let candidate = ConsensusInput::Candidate {
                 height: proposal.height,
                 round: proposal.round,
                 block: proposal.block,
                 proposer: proposal.proposer,
                 valid: true,
             };
-            vec![Input::Proposal(proposal), candidate]
+            vec![ConsensusInput::Proposal(proposal), candidate]
         }
     }
 }

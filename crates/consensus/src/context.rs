@@ -1,5 +1,5 @@
-//! Malachite's words in ours: the [`Context`] and the conversions to and from
-//! the types that travel.
+//! The types that Malachite's [`Context`] needs, and their conversions to and from the
+//! types of the wire.
 
 use std::{fmt, sync::Arc};
 
@@ -15,18 +15,18 @@ use trefoil_types::{
 
 /// The consensus of this chain: the value is a block's hash.
 #[derive(Clone, Copy, Debug)]
-pub struct Ctx;
+pub struct ChainContext;
 
-pub type Input = core::Input<Ctx>;
-pub type SignedVote = mal::SignedVote<Ctx>;
-pub type SignedProposal = mal::SignedProposal<Ctx>;
+pub type CoreInput = core::Input<ChainContext>;
+pub type SignedVote = mal::SignedVote<ChainContext>;
+pub type SignedProposal = mal::SignedProposal<ChainContext>;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct At(pub Height);
+pub struct ConsensusHeight(pub Height);
 
 /// A validator's name: its key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Name(pub PublicKey);
+pub struct ValidatorName(pub PublicKey);
 
 /// A block, by hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,35 +34,35 @@ pub struct Value(pub B256);
 
 /// A vote before it is signed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ballot {
+pub struct UnsignedVote {
     kind: VoteType,
-    height: At,
+    height: ConsensusHeight,
     round: mal::Round,
     value: NilOrVal<B256>,
-    voter: Name,
+    voter: ValidatorName,
 }
 
 /// A proposal before it is signed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Choice {
-    height: At,
+pub struct UnsignedProposal {
+    height: ConsensusHeight,
     round: mal::Round,
     value: Value,
     pol_round: mal::Round,
-    proposer: Name,
+    proposer: ValidatorName,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Member {
-    name: Name,
+pub struct ConsensusValidator {
+    name: ValidatorName,
     power: u64,
 }
 
 /// A height's validators, cheap to clone as the core does so often.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Set {
+pub struct ConsensusValidators {
     pub set: Arc<ValidatorSet>,
-    members: Arc<[Member]>,
+    members: Arc<[ConsensusValidator]>,
     power: u64,
 }
 
@@ -73,78 +73,81 @@ pub struct NoPart;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ed25519;
 
-impl Set {
+impl ConsensusValidators {
     pub fn new(set: ValidatorSet) -> Self {
-        let members = set.iter().map(|v| Member { name: Name(v.key), power: v.power }).collect();
+        let members = set
+            .iter()
+            .map(|v| ConsensusValidator { name: ValidatorName(v.key), power: v.power })
+            .collect();
         Self { power: set.total_power(), members, set: Arc::new(set) }
     }
 }
 
 pub fn vote_in(vote: Vote) -> SignedVote {
-    let message = Ballot {
+    let message = UnsignedVote {
         kind: kind_in(vote.kind),
-        height: At(vote.height),
+        height: ConsensusHeight(vote.height),
         round: vote.round.into(),
         value: value_in(vote.block),
-        voter: Name(vote.validator),
+        voter: ValidatorName(vote.validator),
     };
     SignedMessage::new(message, vote.signature)
 }
 
 pub fn vote_out(vote: &SignedVote) -> Vote {
-    ballot_out(&vote.message, vote.signature)
+    unsigned_vote_out(&vote.message, vote.signature)
 }
 
-pub fn ballot_out(ballot: &Ballot, signature: Signature) -> Vote {
+pub fn unsigned_vote_out(unsigned: &UnsignedVote, signature: Signature) -> Vote {
     Vote {
-        kind: kind_out(ballot.kind),
-        height: ballot.height.0,
-        round: round_out(ballot.round),
-        block: value_out(&ballot.value),
-        validator: ballot.voter.0,
+        kind: kind_out(unsigned.kind),
+        height: unsigned.height.0,
+        round: round_out(unsigned.round),
+        block: value_out(&unsigned.value),
+        validator: unsigned.voter.0,
         signature,
     }
 }
 
 pub fn proposal_in(proposal: Proposal) -> SignedProposal {
-    let message = Choice {
-        height: At(proposal.height),
+    let message = UnsignedProposal {
+        height: ConsensusHeight(proposal.height),
         round: proposal.round.into(),
         value: Value(proposal.block),
         pol_round: proposal.pol_round.into(),
-        proposer: Name(proposal.proposer),
+        proposer: ValidatorName(proposal.proposer),
     };
     SignedMessage::new(message, proposal.signature)
 }
 
 pub fn proposal_out(proposal: &SignedProposal) -> Proposal {
-    choice_out(&proposal.message, proposal.signature)
+    unsigned_proposal_out(&proposal.message, proposal.signature)
 }
 
-pub fn choice_out(choice: &Choice, signature: Signature) -> Proposal {
+pub fn unsigned_proposal_out(unsigned: &UnsignedProposal, signature: Signature) -> Proposal {
     Proposal {
-        height: choice.height.0,
-        round: round_out(choice.round),
-        block: choice.value.0,
-        pol_round: choice.pol_round.as_u32(),
-        proposer: choice.proposer.0,
+        height: unsigned.height.0,
+        round: round_out(unsigned.round),
+        block: unsigned.value.0,
+        pol_round: unsigned.pol_round.as_u32(),
+        proposer: unsigned.proposer.0,
         signature,
     }
 }
 
-pub fn polka_in(polka: PolkaCertificate) -> mal::PolkaCertificate<Ctx> {
+pub fn polka_in(polka: PolkaCertificate) -> mal::PolkaCertificate<ChainContext> {
     let signatures = polka.signatures.iter();
     mal::PolkaCertificate {
-        height: At(polka.height),
+        height: ConsensusHeight(polka.height),
         round: polka.round.into(),
         value_id: polka.block,
         polka_signatures: signatures
-            .map(|s| PolkaSignature::new(Name(s.validator), s.signature))
+            .map(|s| PolkaSignature::new(ValidatorName(s.validator), s.signature))
             .collect(),
     }
 }
 
-pub fn polka_out(polka: &mal::PolkaCertificate<Ctx>) -> PolkaCertificate {
+pub fn polka_out(polka: &mal::PolkaCertificate<ChainContext>) -> PolkaCertificate {
     let signatures = polka.polka_signatures.iter();
     PolkaCertificate {
         height: polka.height.0,
@@ -156,10 +159,10 @@ pub fn polka_out(polka: &mal::PolkaCertificate<Ctx>) -> PolkaCertificate {
     }
 }
 
-pub fn round_certificate_in(certificate: RoundCertificate) -> mal::RoundCertificate<Ctx> {
+pub fn round_certificate_in(certificate: RoundCertificate) -> mal::RoundCertificate<ChainContext> {
     let votes = certificate.votes.iter();
     mal::RoundCertificate {
-        height: At(certificate.height),
+        height: ConsensusHeight(certificate.height),
         round: certificate.round.into(),
         cert_type: match certificate.skip {
             true => RoundCertificateType::Skip,
@@ -168,13 +171,15 @@ pub fn round_certificate_in(certificate: RoundCertificate) -> mal::RoundCertific
         round_signatures: votes
             .map(|v| {
                 let (kind, value) = (kind_in(v.kind), value_in(v.block));
-                RoundSignature::new(kind, value, Name(v.validator), v.signature)
+                RoundSignature::new(kind, value, ValidatorName(v.validator), v.signature)
             })
             .collect(),
     }
 }
 
-pub fn round_certificate_out(certificate: &mal::RoundCertificate<Ctx>) -> RoundCertificate {
+pub fn round_certificate_out(
+    certificate: &mal::RoundCertificate<ChainContext>,
+) -> RoundCertificate {
     let votes = certificate.round_signatures.iter();
     RoundCertificate {
         height: certificate.height.0,
@@ -192,7 +197,7 @@ pub fn round_certificate_out(certificate: &mal::RoundCertificate<Ctx>) -> RoundC
 }
 
 /// The commit certificate as it travels: signatures in order of key.
-pub fn certificate_out(certificate: &CommitCertificate<Ctx>) -> Certificate {
+pub fn certificate_out(certificate: &CommitCertificate<ChainContext>) -> Certificate {
     let signatures = certificate.commit_signatures.iter();
     let mut signatures: Vec<_> = signatures
         .map(|s| ValidatorSignature { validator: s.address.0, signature: s.signature })
@@ -237,58 +242,64 @@ fn value_out(value: &NilOrVal<B256>) -> Option<B256> {
     }
 }
 
-impl Context for Ctx {
-    type Address = Name;
-    type Height = At;
+impl Context for ChainContext {
+    type Address = ValidatorName;
+    type Height = ConsensusHeight;
     type ProposalPart = NoPart;
-    type Proposal = Choice;
-    type Validator = Member;
-    type ValidatorSet = Set;
+    type Proposal = UnsignedProposal;
+    type Validator = ConsensusValidator;
+    type ValidatorSet = ConsensusValidators;
     type Timeouts = LinearTimeouts;
     type Value = Value;
-    type Vote = Ballot;
+    type Vote = UnsignedVote;
     type Extension = ();
     type SigningScheme = Ed25519;
 
-    fn select_proposer<'a>(&self, set: &'a Set, height: At, round: mal::Round) -> &'a Member {
+    fn select_proposer<'a>(
+        &self,
+        set: &'a ConsensusValidators,
+        height: ConsensusHeight,
+        round: mal::Round,
+    ) -> &'a ConsensusValidator {
         let key = set.set.proposer(height.0, round_out(round)).key;
-        mal::ValidatorSet::get_by_address(set, &Name(key)).expect("the proposer is in the set")
+        mal::ValidatorSet::get_by_address(set, &ValidatorName(key))
+            .expect("the proposer is in the set")
     }
 
     fn new_proposal(
         &self,
-        height: At,
+        height: ConsensusHeight,
         round: mal::Round,
         value: Value,
         pol_round: mal::Round,
-        proposer: Name,
-    ) -> Choice {
-        Choice { height, round, value, pol_round, proposer }
+        proposer: ValidatorName,
+    ) -> UnsignedProposal {
+        UnsignedProposal { height, round, value, pol_round, proposer }
     }
 
     fn new_prevote(
         &self,
-        height: At,
+        height: ConsensusHeight,
         round: mal::Round,
         value: NilOrVal<B256>,
-        voter: Name,
-    ) -> Ballot {
-        Ballot { kind: VoteType::Prevote, height, round, value, voter }
+        voter: ValidatorName,
+    ) -> UnsignedVote {
+        UnsignedVote { kind: VoteType::Prevote, height, round, value, voter }
     }
 
     fn new_precommit(
         &self,
-        height: At,
+        height: ConsensusHeight,
         round: mal::Round,
         value: NilOrVal<B256>,
-        voter: Name,
-    ) -> Ballot {
-        Ballot { kind: VoteType::Precommit, height, round, value, voter }
+        voter: ValidatorName,
+    ) -> UnsignedVote {
+        UnsignedVote { kind: VoteType::Precommit, height, round, value, voter }
     }
 }
 
-impl mal::Vote<Ctx> for Ballot {
-    fn height(&self) -> At {
+impl mal::Vote<ChainContext> for UnsignedVote {
+    fn height(&self) -> ConsensusHeight {
         self.height
     }
 
@@ -308,25 +319,25 @@ impl mal::Vote<Ctx> for Ballot {
         self.kind
     }
 
-    fn validator_address(&self) -> &Name {
+    fn validator_address(&self) -> &ValidatorName {
         &self.voter
     }
 
-    fn extension(&self) -> Option<&mal::SignedExtension<Ctx>> {
+    fn extension(&self) -> Option<&mal::SignedExtension<ChainContext>> {
         None
     }
 
-    fn take_extension(&mut self) -> Option<mal::SignedExtension<Ctx>> {
+    fn take_extension(&mut self) -> Option<mal::SignedExtension<ChainContext>> {
         None
     }
 
-    fn extend(self, _: mal::SignedExtension<Ctx>) -> Self {
+    fn extend(self, _: mal::SignedExtension<ChainContext>) -> Self {
         self
     }
 }
 
-impl mal::Proposal<Ctx> for Choice {
-    fn height(&self) -> At {
+impl mal::Proposal<ChainContext> for UnsignedProposal {
+    fn height(&self) -> ConsensusHeight {
         self.height
     }
 
@@ -346,21 +357,21 @@ impl mal::Proposal<Ctx> for Choice {
         self.pol_round
     }
 
-    fn validator_address(&self) -> &Name {
+    fn validator_address(&self) -> &ValidatorName {
         &self.proposer
     }
 }
 
-impl mal::Height for At {
-    const ZERO: Self = At(0);
-    const INITIAL: Self = At(1);
+impl mal::Height for ConsensusHeight {
+    const ZERO: Self = ConsensusHeight(0);
+    const INITIAL: Self = ConsensusHeight(1);
 
     fn increment_by(&self, n: u64) -> Self {
-        At(self.0.saturating_add(n))
+        ConsensusHeight(self.0.saturating_add(n))
     }
 
     fn decrement_by(&self, n: u64) -> Option<Self> {
-        self.0.checked_sub(n).map(At)
+        self.0.checked_sub(n).map(ConsensusHeight)
     }
 
     fn as_u64(&self) -> u64 {
@@ -368,12 +379,12 @@ impl mal::Height for At {
     }
 }
 
-impl mal::Validator<Ctx> for Member {
-    fn address(&self) -> &Name {
+impl mal::Validator<ChainContext> for ConsensusValidator {
+    fn address(&self) -> &ValidatorName {
         &self.name
     }
 
-    fn public_key(&self) -> &Name {
+    fn public_key(&self) -> &ValidatorName {
         &self.name
     }
 
@@ -382,7 +393,7 @@ impl mal::Validator<Ctx> for Member {
     }
 }
 
-impl mal::ValidatorSet<Ctx> for Set {
+impl mal::ValidatorSet<ChainContext> for ConsensusValidators {
     fn count(&self) -> usize {
         self.members.len()
     }
@@ -391,12 +402,12 @@ impl mal::ValidatorSet<Ctx> for Set {
         self.power
     }
 
-    fn get_by_address(&self, name: &Name) -> Option<&Member> {
+    fn get_by_address(&self, name: &ValidatorName) -> Option<&ConsensusValidator> {
         let at = self.members.binary_search_by_key(name, |m| m.name).ok()?;
         self.members.get(at)
     }
 
-    fn get_by_index(&self, index: usize) -> Option<&Member> {
+    fn get_by_index(&self, index: usize) -> Option<&ConsensusValidator> {
         self.members.get(index)
     }
 }
@@ -409,9 +420,9 @@ impl mal::Value for Value {
     }
 }
 
-impl mal::Address for Name {}
+impl mal::Address for ValidatorName {}
 
-impl mal::ProposalPart<Ctx> for NoPart {
+impl mal::ProposalPart<ChainContext> for NoPart {
     fn is_first(&self) -> bool {
         true
     }
@@ -424,7 +435,7 @@ impl mal::ProposalPart<Ctx> for NoPart {
 impl mal::SigningScheme for Ed25519 {
     type DecodingError = std::array::TryFromSliceError;
     type Signature = Signature;
-    type PublicKey = Name;
+    type PublicKey = ValidatorName;
     /// The core never holds a key: it asks for signatures.
     type PrivateKey = ();
 
@@ -436,22 +447,22 @@ impl mal::SigningScheme for Ed25519 {
         signature.0.to_vec()
     }
 
-    fn decode_public_key(bytes: &[u8]) -> Result<Name, Self::DecodingError> {
-        bytes.try_into().map(|key: [u8; 32]| Name(PublicKey(key.into())))
+    fn decode_public_key(bytes: &[u8]) -> Result<ValidatorName, Self::DecodingError> {
+        bytes.try_into().map(|key: [u8; 32]| ValidatorName(PublicKey(key.into())))
     }
 
-    fn encode_public_key(name: &Name) -> Vec<u8> {
+    fn encode_public_key(name: &ValidatorName) -> Vec<u8> {
         name.0.0.to_vec()
     }
 }
 
-impl fmt::Display for At {
+impl fmt::Display for ConsensusHeight {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
 }
 
-impl fmt::Display for Name {
+impl fmt::Display for ValidatorName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }

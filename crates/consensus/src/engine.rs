@@ -14,14 +14,17 @@ use arc_malachitebft_core_types::{
 use trefoil_types::{B256, Height, Offence, Proposal, PublicKey, Round, Time, ValidatorSet, Vote};
 
 use crate::{
-    Config, Input, Output,
-    context::{self, At, Ctx, Name, Set, Value},
-    hands::{Build, Hands, Timer},
-    pace::Pace,
-    record,
-    signatures::Signatures,
+    Config, ConsensusInput, ConsensusMessage, Output,
+    context::{self, ChainContext, ConsensusHeight, ConsensusValidators, ValidatorName, Value},
+    effects::{Build, EffectHandler, Timer},
+    signer::ValidatorSigner,
+    timeouts::AdaptiveTimeouts,
+    wal_entry,
 };
 
+// With a node's own wait for precommits left out, a round takes as long as its messages.
+// Four turns of each validator get past every one that is absent or refuses; then rounds
+// wait again, so that a set that refuses every block does not spin.
 /// How many turns of each validator may end without a wait in one height.
 const FAST_TURNS: Round = 4;
 
@@ -40,18 +43,18 @@ pub enum ReplayError {
 
 /// One node's part in consensus.
 pub struct Consensus {
-    hands: Hands,
+    effects: EffectHandler,
     /// The core at the current height; `None` before the first.
-    core: Option<core::State<Ctx>>,
+    core: Option<core::State<ChainContext>>,
     /// Whether the current height is over: decided here, or final otherwise.
     done: bool,
 }
 
 impl Consensus {
     pub fn new(config: Config) -> Self {
-        let signatures = Signatures::new(config.key, config.network);
-        let hands = Hands::new(signatures, Pace::new(config.timeouts));
-        Self { hands, core: None, done: false }
+        let signer = ValidatorSigner::new(config.key, config.network);
+        let effects = EffectHandler::new(signer, AdaptiveTimeouts::new(config.timeouts));
+        Self { effects, core: None, done: false }
     }
 
     /// Begins `height`, abandoning any other. `records` are this height's
@@ -70,25 +73,32 @@ impl Consensus {
         out: &mut Vec<Output>,
     ) -> Result<(), ReplayError> {
         let inputs = decode(height, records)?;
-        self.hands.begin(now, height, &set);
+        self.effects.begin(now, height, &set);
         self.done = false;
-        let set = Set::new(set);
-        let name = self.hands.signatures.name();
+        let set = ConsensusValidators::new(set);
+        let name = self.effects.signer.name();
         let params = core::Params {
-            address: Name(name.unwrap_or_default()),
+            address: ValidatorName(name.unwrap_or_default()),
             threshold_params: ThresholdParams::default(),
             value_payload: ValuePayload::ProposalAndParts,
             enabled: name.is_some(),
         };
-        self.core = Some(core::State::new(Ctx, At(height), set.clone(), params, 1, 1));
+        self.core = Some(core::State::new(
+            ChainContext,
+            ConsensusHeight(height),
+            set.clone(),
+            params,
+            1,
+            1,
+        ));
 
-        self.hands.replaying = Some(records.iter().cloned().collect());
+        self.effects.replaying = Some(records.iter().cloned().collect());
         let policy = VoteExtensionPolicy::Disabled;
-        let begin = core::Input::StartHeight(At(height), set, false, None, policy);
+        let begin = core::Input::StartHeight(ConsensusHeight(height), set, false, None, policy);
         let replayed = self.replay(height, begin, inputs);
-        self.hands.replaying = None;
+        self.effects.replaying = None;
         replayed?;
-        self.say_again();
+        self.resend_proposal();
         self.settle();
         self.finish(out);
         Ok(())
@@ -98,18 +108,24 @@ impl Consensus {
     /// by block sync). A core that went on would vote, and have journalled, what
     /// is of a height that the journal has closed.
     pub fn stop(&mut self) {
+        // A build that is still asked for would be a proposal of a height that is over.
         self.done = true;
-        self.hands.stop_timers();
-        self.hands.build = None;
+        self.effects.stop_timers();
+        self.effects.build = None;
     }
 
     /// Takes what happened. What is of another height, was seen, or is too many
     /// rounds ahead is no news and no misdeed.
     ///
     /// # Errors
-    /// The misdeed of whoever handed the input on (a wrong signature, say).
-    pub fn input(&mut self, now: Time, input: Input, out: &mut Vec<Output>) -> Result<(), Offence> {
-        self.hands.now = now;
+    /// The misdeed of the peer that relayed the input (a wrong signature, say).
+    pub fn input(
+        &mut self,
+        now: Time,
+        input: ConsensusInput,
+        out: &mut Vec<Output>,
+    ) -> Result<(), Offence> {
+        self.effects.now = now;
         let result = self.handle(input);
         self.finish(out);
         result
@@ -118,37 +134,41 @@ impl Consensus {
     /// Checks that a certificate has the power that it claims among `set`, the
     /// validators of its height; anything else passes. Call it before anything else
     /// happens to a certificate: the core does not look at one that is no news to
-    /// it, so that one node would hand on what another blames it for.
+    /// it, so that one node would relay what another blames it for.
     ///
     /// # Errors
     /// [`Offence::BadSignature`]: too little power, a stranger, a vote twice or of
     /// the wrong kind, a wrong signature.
-    pub fn verify_certificate(&mut self, input: &Input, set: &ValidatorSet) -> Result<(), Offence> {
+    pub fn verify_certificate(
+        &mut self,
+        input: &ConsensusInput,
+        set: &ValidatorSet,
+    ) -> Result<(), Offence> {
         let verified = match input {
-            Input::PolkaCertificate(polka) => self.hands.signatures.verify_polka(polka, set),
-            Input::RoundCertificate(round) => self.hands.signatures.verify_round(round, set),
+            ConsensusInput::PolkaCertificate(polka) => self.effects.signer.verify_polka(polka, set),
+            ConsensusInput::RoundCertificate(round) => self.effects.signer.verify_round(round, set),
             _ => return Ok(()),
         };
-        self.hands.signatures.wrong = false;
+        self.effects.signer.wrong = false;
         verified.map_err(|_| Offence::BadSignature)
     }
 
     /// Whether all signatures of a peer's statement were found right, so that it
-    /// may be handed on: no news is no misdeed, but it is not vouched for.
-    pub fn has_verified(&self, input: &Input) -> bool {
-        self.hands.signatures.has_verified(input)
+    /// may be relayed: a repeated statement is no misdeed, but it was not verified.
+    pub fn has_verified(&self, input: &ConsensusInput) -> bool {
+        self.effects.signer.has_verified(input)
     }
 
     /// When [`Consensus::tick`] is next due.
     pub fn deadline(&self) -> Option<Time> {
-        self.hands.deadline()
+        self.effects.deadline()
     }
 
     /// Fires the timers that are due.
     pub fn tick(&mut self, now: Time, out: &mut Vec<Output>) {
-        self.hands.now = now;
+        self.effects.now = now;
         while !self.done
-            && let Some(timeout) = self.hands.take_due()
+            && let Some(timeout) = self.effects.take_due()
         {
             self.elapse(timeout);
             self.settle();
@@ -158,33 +178,34 @@ impl Consensus {
 
     /// The height begun last and the round it is in; `None` before any.
     pub fn position(&self) -> Option<(Height, Round)> {
-        self.core.as_ref().map(|_| (self.hands.height, self.hands.round))
+        self.core.as_ref().map(|_| (self.effects.height, self.effects.round))
     }
 
-    fn handle(&mut self, input: Input) -> Result<(), Offence> {
+    fn handle(&mut self, input: ConsensusInput) -> Result<(), Offence> {
         let Some(core) = &self.core else { return Ok(()) };
-        let height = self.hands.height;
+        let height = self.effects.height;
         match input {
             _ if self.done || input.height() != height => return Ok(()),
-            Input::Vote(vote) => return self.vote(vote),
-            Input::Proposal(proposal) => return self.proposal(proposal),
-            Input::PolkaCertificate(polka) => {
+            ConsensusInput::Vote(vote) => return self.vote(vote),
+            ConsensusInput::Proposal(proposal) => return self.proposal(proposal),
+            ConsensusInput::PolkaCertificate(polka) => {
+                // Attack: one certificate with many signatures costs a verification each.
                 if polka.signatures.len() > core.validator_set().set.len() {
                     return Err(Offence::Malformed);
                 }
                 self.feed(core::Input::PolkaCertificate(context::polka_in(polka)));
             }
-            Input::RoundCertificate(certificate) => {
+            ConsensusInput::RoundCertificate(certificate) => {
                 if certificate.votes.len() > core.validator_set().set.len() {
                     return Err(Offence::Malformed);
                 }
                 let certificate = context::round_certificate_in(certificate);
                 self.feed(core::Input::RoundCertificate(certificate));
             }
-            Input::Candidate { round, block, proposer, valid, .. } => {
+            ConsensusInput::Candidate { round, block, proposer, valid, .. } => {
                 self.candidate(round, block, proposer, valid);
             }
-            Input::Built { round, block, .. } => self.built(round, block),
+            ConsensusInput::Built { round, block, .. } => self.built(round, block),
         }
         self.settle();
         self.blame()
@@ -192,10 +213,13 @@ impl Consensus {
 
     fn vote(&mut self, vote: Vote) -> Result<(), Offence> {
         let core = self.core.as_ref().expect("the caller saw it");
+        // Attack: signatures of strangers. The set is looked at before any signature is.
         if core.validator_set().set.get(&vote.validator).is_none() {
             return Err(Offence::BadSignature);
         }
         let signed = context::vote_in(vote.clone());
+        // Checked before the core verifies the signature: a vote that cannot change anything
+        // costs no verification, so a peer cannot make this node work by repeating votes.
         let votes = core.driver.votes();
         if self.is_far(vote.round)
             || votes.has_vote(&signed)
@@ -206,13 +230,14 @@ impl Consensus {
         self.feed(core::Input::Vote(signed));
         self.settle();
         self.blame()?;
-        self.hands.pace.heard(&vote.validator, vote.height, vote.round);
+        self.effects.timeouts.note_present(&vote.validator, vote.height, vote.round);
         Ok(())
     }
 
     fn proposal(&mut self, proposal: Proposal) -> Result<(), Offence> {
         let core = self.core.as_ref().expect("the caller saw it");
         let Proposal { height, round, proposer, .. } = proposal;
+        // Any validator could sign a proposal; only one is the round's proposer.
         if core.validator_set().set.proposer(height, round).key != proposer {
             return Err(Offence::BadSignature);
         }
@@ -225,31 +250,33 @@ impl Consensus {
         self.feed(core::Input::Proposal(context::proposal_in(proposal)));
         self.settle();
         self.blame()?;
-        self.hands.proposal_heard |= round == self.hands.round;
-        self.hands.pace.heard(&proposer, height, round);
+        self.effects.proposal_seen |= round == self.effects.round;
+        self.effects.timeouts.note_present(&proposer, height, round);
         Ok(())
     }
 
     /// Whether the core would drop a statement of this round unread.
     fn is_far(&self, round: Round) -> bool {
-        round > self.hands.round.saturating_add(core::MAX_FUTURE_ROUND_LOOKAHEAD)
+        round > self.effects.round.saturating_add(core::MAX_FUTURE_ROUND_LOOKAHEAD)
     }
 
     fn candidate(&mut self, round: Round, block: B256, proposer: PublicKey, valid: bool) {
         let core = self.core.as_ref().expect("the caller saw it");
-        let (height, validity) = (At(self.hands.height), Validity::from_bool(valid));
+        let (height, validity) = (ConsensusHeight(self.effects.height), Validity::from_bool(valid));
         let known = core.get_proposed_value_by_id(height, round.into(), &block);
+        // What is known already is not fed again; a judgement may change only from invalid to
+        // valid (a timestamp that was too far ahead is not for ever).
         if known.is_some_and(|known| known.validity == validity || known.validity.is_valid()) {
             return;
         }
-        if round == self.hands.round && valid {
-            self.hands.pace.proposed(self.hands.now.since(self.hands.round_began));
+        if round == self.effects.round && valid {
+            self.effects.timeouts.note_proposed(self.effects.now.since(self.effects.round_began));
         }
         let value = core::ProposedValue {
             height,
             round: round.into(),
             valid_round: arc_malachitebft_core_types::Round::Nil,
-            proposer: Name(proposer),
+            proposer: ValidatorName(proposer),
             value: Value(block),
             validity,
         };
@@ -258,23 +285,25 @@ impl Consensus {
 
     /// Takes the block that was asked for, once: two would be two proposals.
     fn built(&mut self, round: Round, block: B256) {
-        if self.hands.build != Some(Build::Asked(round)) {
+        if self.effects.build != Some(Build::Asked(round)) {
             return;
         }
-        self.hands.build = None;
-        let height = At(self.hands.height);
+        self.effects.build = None;
+        let height = ConsensusHeight(self.effects.height);
         let value = core::LocallyProposedValue::new(height, round.into(), Value(block));
         self.feed(core::Input::Propose(value));
     }
 
     fn elapse(&mut self, timeout: Timeout) {
-        let hands = &mut self.hands;
+        let effects = &mut self.effects;
         let core = self.core.as_ref().expect("a timer was set by the core");
         if timeout.kind == TimeoutKind::Propose && core.driver.step_is_propose() {
-            if !hands.proposal_heard && hands.build.is_none() {
-                hands.pace.missed(hands.proposer, hands.height, hands.round);
+            // A proposal that came without its block shows that the proposer is there, and that
+            // the network is slow: only silence makes a proposer absent.
+            if !effects.proposal_seen && effects.build.is_none() {
+                effects.timeouts.note_absent(effects.proposer, effects.height, effects.round);
             }
-            hands.build = None;
+            effects.build = None;
         }
         self.feed(core::Input::TimeoutElapsed(timeout));
     }
@@ -286,7 +315,7 @@ impl Consensus {
         loop {
             let Some(core) = &self.core else { return };
             let turns = Round::try_from(core.validator_set().set.len()).unwrap_or(Round::MAX);
-            let nil = self.hands.round < turns.saturating_mul(FAST_TURNS)
+            let nil = self.effects.round < turns.saturating_mul(FAST_TURNS)
                 && core.driver.votes().is_threshold_met(
                     &core.driver.round(),
                     VoteType::Precommit,
@@ -295,7 +324,7 @@ impl Consensus {
             if !nil || self.done {
                 return;
             }
-            let Some(timeout) = self.hands.take(Timer::Precommit) else { return };
+            let Some(timeout) = self.effects.take(Timer::Precommit) else { return };
             self.feed(core::Input::TimeoutElapsed(timeout));
         }
     }
@@ -303,16 +332,14 @@ impl Consensus {
     fn replay(
         &mut self,
         height: Height,
-        begin: context::Input,
-        inputs: Vec<context::Input>,
+        begin: context::CoreInput,
+        inputs: Vec<context::CoreInput>,
     ) -> Result<(), ReplayError> {
         for input in &inputs {
             match input {
-                core::Input::Vote(vote) => {
-                    self.hands.signatures.recall_vote(context::vote_out(vote))
-                }
+                core::Input::Vote(vote) => self.effects.signer.recall_vote(context::vote_out(vote)),
                 core::Input::Proposal(p) => {
-                    self.hands.signatures.recall_proposal(context::proposal_out(p))
+                    self.effects.signer.recall_proposal(context::proposal_out(p))
                 }
                 _ => {}
             }
@@ -337,70 +364,73 @@ impl Consensus {
 
     /// After a replay: the votes were said again by it; so is the proposal of
     /// the current round.
-    fn say_again(&mut self) {
-        let hands = &self.hands;
-        if let Some(proposal) = hands.signatures.own_proposal(hands.height, hands.round).cloned() {
-            self.hands.build = None;
+    fn resend_proposal(&mut self) {
+        let effects = &self.effects;
+        if let Some(proposal) = effects.signer.own_proposal(effects.height, effects.round).cloned()
+        {
+            self.effects.build = None;
             if !self.done {
-                self.hands.out.push(Output::Send(crate::Speech::Proposal(proposal)));
+                self.effects.out.push(Output::Send(ConsensusMessage::Proposal(proposal)));
             }
         }
     }
 
     /// The misdeed that was found while the last input was fed.
     fn blame(&mut self) -> Result<(), Offence> {
-        match std::mem::take(&mut self.hands.signatures.wrong) {
+        match std::mem::take(&mut self.effects.signer.wrong) {
             true => Err(Offence::BadSignature),
             false => Ok(()),
         }
     }
 
-    fn feed(&mut self, input: context::Input) {
+    fn feed(&mut self, input: context::CoreInput) {
         if let Err(error) = self.try_feed(input) {
-            panic!("the consensus core broke at height {}: {error}", self.hands.height);
+            panic!("the consensus core broke at height {}: {error}", self.effects.height);
         }
     }
 
     /// # Errors
     /// The core's, or that it would sign against an earlier signature.
-    fn try_feed(&mut self, input: context::Input) -> Result<(), String> {
-        let Self { hands, core: Some(core), .. } = self else { return Ok(()) };
-        let result: Result<(), Box<core::Error<Ctx>>> = process!(
+    fn try_feed(&mut self, input: context::CoreInput) -> Result<(), String> {
+        let Self { effects, core: Some(core), .. } = self else { return Ok(()) };
+        let result: Result<(), Box<core::Error<ChainContext>>> = process!(
             input: input,
             state: core,
             metrics: &(),
-            with: effect => Ok::<_, Infallible>(hands.carry_out(effect))
+            with: effect => Ok::<_, Infallible>(effects.handle(effect))
         );
+        // After each input and not only at the end: a height may last for long, and evidence
+        // must be in a block before the validator's stake is free.
         for (name, pairs) in core.driver.votes().evidence().iter() {
-            hands.tell_votes(name, pairs);
+            effects.report_votes(name, pairs);
         }
         for (name, pairs) in core.driver.proposals().evidence().iter() {
-            hands.tell_proposals(name, pairs);
+            effects.report_proposals(name, pairs);
         }
-        self.done |= hands.decided.is_some();
-        hands.signatures.second.take().map_or(Ok(()), Err)?;
+        self.done |= effects.decided.is_some();
+        effects.signer.second.take().map_or(Ok(()), Err)?;
         result.map_err(|error| error.to_string())
     }
 
-    /// Hands the outputs over, the decision last.
+    /// EffectHandler the outputs over, the decision last.
     fn finish(&mut self, out: &mut Vec<Output>) {
-        let hands = &mut self.hands;
+        let effects = &mut self.effects;
         if self.done {
-            hands.stop_timers();
-            hands.build = None;
+            effects.stop_timers();
+            effects.build = None;
         }
         let proposing = self.core.as_ref().is_some_and(|core| core.driver.step_is_propose());
-        if proposing && let Some(Build::Due(round)) = hands.build {
-            hands.build = Some(Build::Asked(round));
-            let until = hands.build_until();
-            hands.out.push(Output::Build { height: hands.height, round, until });
+        if proposing && let Some(Build::Due(round)) = effects.build {
+            effects.build = Some(Build::Asked(round));
+            let until = effects.build_until();
+            effects.out.push(Output::Build { height: effects.height, round, until });
         }
-        out.append(&mut hands.out);
-        out.extend(hands.decided.take().map(Output::Decided));
+        out.append(&mut effects.out);
+        out.extend(effects.decided.take().map(Output::Decided));
     }
 }
 
-impl Input {
+impl ConsensusInput {
     fn height(&self) -> Height {
         match self {
             Self::Vote(vote) => vote.height,
@@ -412,8 +442,8 @@ impl Input {
     }
 }
 
-fn decode(height: Height, records: &[Vec<u8>]) -> Result<Vec<context::Input>, ReplayError> {
-    let inputs = records.iter().enumerate().map(|(index, bytes)| match record::decode(bytes) {
+fn decode(height: Height, records: &[Vec<u8>]) -> Result<Vec<context::CoreInput>, ReplayError> {
+    let inputs = records.iter().enumerate().map(|(index, bytes)| match wal_entry::decode(bytes) {
         Ok((got, input)) if got == height => Ok(input),
         Ok((got, _)) => Err(ReplayError::Height { height, index, got }),
         Err(reason) => Err(ReplayError::Record { height, index, reason }),

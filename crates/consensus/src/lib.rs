@@ -3,83 +3,21 @@
 //! Owns: the consensus position within one height, its timers, and which
 //! signatures have been verified. What always holds: it reads no clock and
 //! waits for nothing; whatever must survive a crash leaves as
-//! [`Output::Record`] before the message that depends on it.
+//! [`Output::Record`] before the message that depends on it. It must never know: what
+//! a block holds, what peers there are, and where the journal is.
 
 mod context;
+mod effects;
 mod engine;
-mod hands;
-mod pace;
-mod record;
-mod signatures;
-
-use trefoil_crypto::SecretKey;
-use trefoil_types::{
-    B256, Certificate, Evidence, Height, PolkaCertificate, Proposal, PublicKey, Round,
-    RoundCertificate, Time, Vote,
-};
+mod io;
+mod signer;
+mod timeouts;
+mod wal_entry;
 
 pub use engine::{Consensus, ReplayError};
-pub use pace::Timeouts;
-pub use record::height as record_height;
-
-/// What happened, of what concerns consensus.
-#[derive(Clone, Debug)]
-pub enum Input {
-    Vote(Vote),
-    Proposal(Proposal),
-    PolkaCertificate(PolkaCertificate),
-    RoundCertificate(RoundCertificate),
-    /// The body of a proposed block is here and was executed.
-    Candidate {
-        height: Height,
-        round: Round,
-        block: B256,
-        proposer: PublicKey,
-        valid: bool,
-    },
-    /// The answer to [`Output::Build`].
-    Built {
-        height: Height,
-        round: Round,
-        block: B256,
-    },
-}
-
-/// What consensus wants done, in order.
-#[derive(Clone, Debug)]
-pub enum Output {
-    /// Journal this (opaque here; handed back to [`Consensus::start`]) before
-    /// any later [`Output::Send`] is carried out. `height` is the record's own,
-    /// whatever height the node is at by then.
-    Record { height: Height, bytes: Vec<u8> },
-    /// Tell every validator.
-    Send(Speech),
-    /// This node proposes: build a block and answer with [`Input::Built`],
-    /// by `until` if at all.
-    Build { height: Height, round: Round, until: Time },
-    /// The height is decided; this is the last output of its call. Commit, then
-    /// [`Consensus::start`] the next. Until then every input of this height is
-    /// ignored and no timer runs.
-    Decided(Certificate),
-    /// Proof that a validator signed two things where one is allowed; each pair once.
-    Evidence(Evidence),
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Speech {
-    Vote(Vote),
-    Proposal(Proposal),
-    PolkaCertificate(PolkaCertificate),
-    RoundCertificate(RoundCertificate),
-}
-
-pub struct Config {
-    /// This node's validator key; `None` for a full node.
-    pub key: Option<SecretKey>,
-    /// The genesis hash, which every signature is bound to.
-    pub network: B256,
-    pub timeouts: Timeouts,
-}
+pub use io::{Config, ConsensusInput, ConsensusMessage, Output};
+pub use timeouts::Timeouts;
+pub use wal_entry::height as record_height;
 
 #[cfg(test)]
 mod tests;

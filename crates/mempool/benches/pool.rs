@@ -5,10 +5,10 @@ use std::{hint::black_box, sync::Arc};
 use alloy_consensus::{SignableTransaction as _, TxEip1559, transaction::Recovered};
 use alloy_primitives::{Address, Signature, TxKind, U256};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use trefoil_mempool::{Mempool, MempoolLimits, Rules, SenderState};
+use trefoil_mempool::{Mempool, MempoolLimits, SenderState, TxRules};
 use trefoil_types::{Time, Transaction, TxEnvelope, spec::Fork};
 
-const RULES: Rules = Rules {
+const RULES: TxRules = TxRules {
     chain_id: 7331,
     fork: Fork::Osaka,
     gas_limit: 600_000_000,

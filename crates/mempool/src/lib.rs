@@ -10,5 +10,5 @@ mod pool;
 mod validate;
 
 pub use error::MempoolError;
-pub use pool::{Best, Mempool, MempoolLimits, Pooled, Queue};
-pub use validate::{NONCE_AHEAD_MAX, Rules, SenderState, is_unprotected};
+pub use pool::{Best, Mempool, MempoolLimits, Pooled, SenderQueue};
+pub use validate::{NONCE_AHEAD_MAX, SenderState, TxRules, is_unprotected};

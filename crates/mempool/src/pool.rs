@@ -20,13 +20,13 @@ use trefoil_types::{Address, B256, PeerId, Time, Transaction};
 
 use crate::{
     MempoolError,
-    validate::{Rules, SenderState, is_unprotected},
+    validate::{SenderState, TxRules, is_unprotected},
 };
 
 pub use best::Best;
-pub use sender_queue::{Pooled, Queue};
+pub use sender_queue::{Pooled, SenderQueue};
 
-use best::Head;
+use best::QueueHead;
 
 /// Bounds on the transaction pool.
 #[derive(Clone, Copy, Debug)]
@@ -40,9 +40,14 @@ pub struct MempoolLimits {
 impl Default for MempoolLimits {
     fn default() -> Self {
         Self {
+            // Three blocks of the most transactions (`BLOCK_TXS_MAX`) and some.
             txs_max: 100_000,
             bytes_max: 256 << 20,
+            // Attack: one funded account fills the pool with nonces that follow each other; when
+            // its funds are gone with the first, the rest is worthless.
             txs_per_sender_max: 4_096,
+            // Attack: one peer with many accounts crowds out what the others bring. Half of the
+            // pool is left for them.
             txs_per_peer_max: 50_000,
         }
     }
@@ -58,10 +63,10 @@ type Tail = (Worth, Reverse<u64>, Address);
 #[derive(Debug, Default)]
 pub struct Mempool {
     limits: MempoolLimits,
-    queues: BTreeMap<Address, Queue>,
+    queues: BTreeMap<Address, SenderQueue>,
     /// For look-ups only.
     by_hash: B256Map<(Address, u64)>,
-    heads: BTreeSet<Head>,
+    heads: BTreeSet<QueueHead>,
     tails: BTreeSet<Tail>,
     by_peer: BTreeMap<PeerId, usize>,
     pending: usize,
@@ -101,7 +106,7 @@ impl Mempool {
     /// The nonce that follows a sender's executable transactions, if it has any
     /// transactions here.
     pub fn pending_nonce(&self, sender: &Address) -> Option<u64> {
-        self.queues.get(sender).map(Queue::end)
+        self.queues.get(sender).map(SenderQueue::end)
     }
 
     /// Executable transactions in the order in which a block takes them, of
@@ -112,10 +117,10 @@ impl Mempool {
 
     /// Every pooled transaction by sender and nonce, and whether it is executable.
     pub fn iter(&self) -> impl Iterator<Item = (&Pooled, bool)> {
-        self.queues.values().flat_map(Queue::iter)
+        self.queues.values().flat_map(SenderQueue::iter)
     }
 
-    fn queue(&self, sender: &Address) -> Option<&Queue> {
+    fn queue(&self, sender: &Address) -> Option<&SenderQueue> {
         self.queues.get(sender)
     }
 
@@ -129,13 +134,15 @@ impl Mempool {
         now: Time,
         tx: Transaction,
         source: Option<PeerId>,
-        rules: &Rules,
+        rules: &TxRules,
         sender: &SenderState,
     ) -> Result<(), MempoolError> {
         let hash = *tx.tx_hash();
         if self.contains(&hash) {
             return Err(MempoolError::AlreadyKnown);
         }
+        // As geth does over RPC: a wallet that signs so by mistake can be robbed on another
+        // chain. From peers it is taken: it is valid in a block.
         if source.is_none() && is_unprotected(&tx) {
             return Err(MempoolError::Unprotected);
         }
@@ -187,18 +194,19 @@ impl Mempool {
     /// Replaces the same nonce for enough of a fee, or finds room within the limits.
     fn make_room(&mut self, sender: &Address, next: u64, new: &Pooled) -> Result<(), MempoolError> {
         let queue = self.queues.get(sender);
-        let end = queue.map_or(next, Queue::end);
+        let end = queue.map_or(next, SenderQueue::end);
         let old = queue.and_then(|queue| queue.get(new.nonce));
         if let Some(old) = old {
             if !outbids(new, old) {
                 return Err(MempoolError::ReplacementUnderpriced);
             }
+            // No more room is needed than the old one gives back.
             if new.bytes <= old.bytes {
                 return Ok(());
             }
         } else {
             let from_peer = new.source.and_then(|peer| self.by_peer.get(&peer));
-            if queue.map_or(0, Queue::len) >= self.limits.txs_per_sender_max
+            if queue.map_or(0, SenderQueue::len) >= self.limits.txs_per_sender_max
                 || from_peer.is_some_and(|count| *count >= self.limits.txs_per_peer_max)
             {
                 return Err(MempoolError::PoolFull);
@@ -223,7 +231,9 @@ impl Mempool {
         worth: Worth,
     ) -> Result<(), MempoolError> {
         let (least, _, victim) = *self.tails.first().ok_or(MempoolError::PoolFull)?;
-        let last = self.queues.get(&victim).and_then(Queue::tail).ok_or(MempoolError::PoolFull)?;
+        let last =
+            self.queues.get(&victim).and_then(SenderQueue::tail).ok_or(MempoolError::PoolFull)?;
+        // Its own earlier nonce is never given up: the new one could then not run.
         if least >= worth || (victim == *sender && last.nonce <= nonce) {
             return Err(MempoolError::PoolFull);
         }
@@ -233,7 +243,9 @@ impl Mempool {
     }
 
     /// Changes one queue and keeps every index and count in step with it.
-    fn change(&mut self, sender: Address, f: impl FnOnce(&mut Queue, &mut Vec<Pooled>)) {
+    // One place for all changes: an index that one of them forgets would offer a transaction
+    // that is gone.
+    fn change(&mut self, sender: Address, f: impl FnOnce(&mut SenderQueue, &mut Vec<Pooled>)) {
         let queue = self.queues.entry(sender).or_default();
         if let Some(head) = head_of(sender, queue) {
             self.heads.remove(&head);
@@ -265,12 +277,12 @@ impl Mempool {
     }
 }
 
-fn head_of(sender: Address, queue: &Queue) -> Option<Head> {
+fn head_of(sender: Address, queue: &SenderQueue) -> Option<QueueHead> {
     let head = queue.head()?;
-    Some(Head { tip: Reverse(head.tip), arrival: head.arrival, sender })
+    Some(QueueHead { tip: Reverse(head.tip), arrival: head.arrival, sender })
 }
 
-fn tail_of(sender: Address, queue: &Queue) -> Option<Tail> {
+fn tail_of(sender: Address, queue: &SenderQueue) -> Option<Tail> {
     let tail = queue.tail()?;
     Some(((queue.is_gapless(), tail.tip, tail.cap), Reverse(tail.arrival), sender))
 }

@@ -10,6 +10,8 @@ use trefoil_types::{Transaction, TxEnvelope, spec::Fork};
 
 use crate::MempoolError;
 
+// Attack: transactions far behind a gap never run, so they cost their sender nothing and
+// would hold room in every pool.
 /// How far ahead of the sender's next nonce a transaction may wait.
 pub const NONCE_AHEAD_MAX: u64 = 1_000;
 
@@ -20,14 +22,14 @@ const INITCODE_BYTES_MAX: usize = 49_152;
 
 /// What the block after the tip demands of its transactions.
 #[derive(Clone, Copy, Debug)]
-pub struct Rules {
+pub struct TxRules {
     pub chain_id: u64,
     pub fork: Fork,
     /// Gas that one block may use.
     pub gas_limit: u64,
     /// Wei per gas; 0 on a gas-free network.
     pub base_fee: u64,
-    /// Nobody pays for gas, so nobody needs funds for it.
+    /// Gas is free, so a sender needs no funds for it.
     pub gas_free: bool,
 }
 
@@ -38,18 +40,20 @@ pub struct SenderState {
     pub balance: U256,
     /// It has code other than an EIP-7702 delegation (EIP-3607).
     pub is_contract: bool,
-    /// The network lists who may send transactions, and this account is not listed.
+    /// The network lists the accounts that may send transactions, and this account is not listed.
     pub is_barred: bool,
-    /// The network lists who may deploy contracts, and this account is not listed.
+    /// The network lists the accounts that may deploy contracts, and this account is not listed.
     pub deploys_nothing: bool,
 }
 
-impl Rules {
+impl TxRules {
     /// Checks all that needs no state.
     ///
     /// # Errors
     /// The first rule that the transaction breaks.
     pub fn check(&self, tx: &TxEnvelope) -> Result<(), MempoolError> {
+        // The cheapest checks first; the chain's number comes first of all, since a peer that
+        // sends transactions of another chain is blamed for it.
         if let Some(got) = tx.chain_id().filter(|id| *id != self.chain_id) {
             return Err(MempoolError::ChainId { got, want: self.chain_id });
         }

@@ -22,7 +22,7 @@ pub enum Input {
     /// A peer of this network is connected and spoke its hello.
     Connected(PeerId),
     /// A peer is connected of which this node cannot tell yet whether it is a member:
-    /// it may bring blocks, and is told nothing.
+    /// it may bring blocks, and is sent nothing but requests for them.
     ConnectedUnjudged(PeerId),
     Disconnected(PeerId),
     Message {
@@ -38,14 +38,14 @@ pub enum Input {
 
 /// Work for a worker thread; needs no state of the node.
 #[derive(Debug)]
-pub enum Job {
+pub enum WorkerJob {
     /// Decode and recover senders (libsecp256k1), in parallel.
     Recover { id: u64, txs: Vec<Bytes> },
     /// Make the ledger's memory durable.
     Checkpoint(Box<Checkpoint>),
 }
 
-/// A finished [`Job`].
+/// A finished [`WorkerJob`].
 #[derive(Debug)]
 pub enum Done {
     /// In the order of the job's transactions.
@@ -85,15 +85,35 @@ pub enum Reply {
 pub struct Effects {
     pub records: Vec<Record>,
     pub sends: Vec<(To, Arc<Message>)>,
-    pub orders: Vec<Order>,
-    pub jobs: Vec<Job>,
+    pub orders: Vec<PeerCommand>,
+    pub jobs: Vec<WorkerJob>,
     pub replies: Vec<(CallId, Reply)>,
     pub events: Vec<Event>,
     /// The journal may drop what is of this height or lower.
     pub prune_journal: Option<Height>,
 }
 
-/// Whom a message is for.
+impl Effects {
+    pub(crate) fn send(&mut self, peer: PeerId, message: Message) {
+        self.sends.push((To::Peer(peer), Arc::new(message)));
+    }
+
+    pub(crate) fn broadcast(&mut self, message: Message) {
+        self.sends.push((To::AllBut(None), Arc::new(message)));
+    }
+
+    /// A misdeed in what only the peer itself can have made.
+    pub(crate) fn blame(&mut self, peer: PeerId, offence: Offence) {
+        self.orders.push(PeerCommand::Blame { peer, offence, relayed: false });
+    }
+
+    /// A misdeed in what peers relay for each other.
+    pub(crate) fn blame_relay(&mut self, peer: PeerId, offence: Offence) {
+        self.orders.push(PeerCommand::Blame { peer, offence, relayed: true });
+    }
+}
+
+/// The receivers of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum To {
     Peer(PeerId),
@@ -103,23 +123,23 @@ pub enum To {
 
 /// What the network should do about peers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Order {
-    /// Who may connect, and stay connected, from now on. Comes when the node
+pub enum PeerCommand {
+    /// The peers that may connect, and stay connected, from now on. Comes when the node
     /// opens and with each block, on networks of members.
     Admission(Admission),
     /// The shell keeps the score and bans. For what is `relayed` (made by others,
-    /// handed on by the peer) it bans no validator and no configured peer: one
-    /// hole in the rule that an honest node hands on only what it verified would
+    /// relayed by the peer) it bans no validator and no configured peer: one
+    /// hole in the rule that an honest node relays only what it verified would
     /// otherwise let a stranger set the validators against each other.
     Blame { peer: PeerId, offence: Offence, relayed: bool },
     /// A block that a peer gave was verified and is committed; it cannot be judged yet,
     /// and may stay for it.
     Brought(PeerId),
-    /// The peer was the first to tell of a transaction that entered the pool.
+    /// The peer was the first to bring a transaction that entered the pool.
     Credit(PeerId),
 }
 
-/// News for whoever watches: RPC subscriptions, metrics, the devnet's line.
+/// News for observers: RPC subscriptions, metrics, the devnet's line.
 #[derive(Clone, Debug)]
 pub enum Event {
     /// A block became final. `snapshot` shows it; publish that before anyone
@@ -133,7 +153,7 @@ pub enum Event {
 
 /// Where the node stands, for `status`, `/metrics` and the devnet's line.
 #[derive(Clone, Debug, Default)]
-pub struct Status {
+pub struct NodeStatus {
     pub height: Height,
     pub hash: B256,
     /// When the tip was committed here.

@@ -3,23 +3,28 @@
 //! [`Node::step`] never waits, reads no clock, touches no socket and draws no
 //! randomness that it was not handed; the simulator runs this same code.
 //!
+//! Owns: consensus with its inputs, the pool, block sync, and what is sent to which peer;
+//! each is a part with a file of its own, and `node.rs` with `node/` joins them.
+//!
 //! What always holds: a block is executed once, and that outcome is what is
 //! committed; a block is journalled before it is voted for; every map keyed by
-//! a peer's bytes has a bound.
+//! a peer's bytes has a bound; nothing of one height remains in the next.
+//!
+//! It must never know: sockets, addresses and keys of peers, files, the time of day, and
+//! JSON-RPC. Recovering senders and writing checkpoints leave as a [`WorkerJob`].
 
-mod bodies;
-mod calls;
+mod block_producer;
+mod block_sync;
 mod candidates;
-mod catchup;
-mod commit;
-mod evidence;
-mod gossip;
-mod hearing;
-mod height;
+mod early_messages;
+mod evidence_pool;
+mod fetch_transactions;
+mod height_messages;
 pub mod io;
-mod node;
+mod jobs;
+pub mod node;
 mod peers;
-mod proposal;
+mod tx_gossip;
 
-pub use io::{Call, Done, Effects, Event, Input, Job, Order, Reply, Status, To};
+pub use io::{Call, Done, Effects, Event, Input, NodeStatus, PeerCommand, Reply, To, WorkerJob};
 pub use node::{Config, Node, OpenError};

@@ -1,9 +1,21 @@
 //! The node's parts, and how one input finds the one that it concerns.
+//!
+//! Each part is a type of its own, in a file of its own, and sees no other part. What
+//! one part needs of another, the files of `node/` pass on.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::Arc,
-};
+mod building;
+mod calls;
+mod commit;
+mod consensus_messages;
+mod evidence;
+mod fetch;
+mod peers;
+mod proposals;
+mod recovery;
+mod sync;
+mod transactions;
+
+use std::{collections::VecDeque, sync::Arc};
 
 use trefoil_consensus::{Consensus, Output, ReplayError, Timeouts};
 use trefoil_crypto::SecretKey;
@@ -14,15 +26,17 @@ use trefoil_types::{
 };
 
 use crate::{
-    Done, Effects, Input, Order, Status, To,
-    bodies::Owed,
+    Done, Effects, Input, NodeStatus, PeerCommand,
+    block_producer::BlockProducer,
+    block_sync::BlockSync,
     candidates::Candidates,
-    catchup::{CatchUp, Fetched},
-    evidence::Pending,
-    gossip::Gossip,
-    hearing::Early,
-    height::Pace,
-    peers::Peer,
+    early_messages::EarlyMessages,
+    evidence_pool::EvidencePool,
+    fetch_transactions::PendingRequests,
+    height_messages::HeightMessages,
+    jobs::{Jobs, RecoveryPurpose},
+    peers::PeerSet,
+    tx_gossip::{TxGossip, send_transactions},
 };
 
 pub struct Config {
@@ -48,56 +62,44 @@ pub enum OpenError {
 
 /// A whole node. See the crate's documentation for what always holds.
 pub struct Node {
-    pub(crate) me: PeerId,
-    pub(crate) key: Option<PublicKey>,
-    pub(crate) ledger: Ledger,
-    pub(crate) consensus: Consensus,
-    /// What consensus said and was not carried out yet.
-    pub(crate) outputs: VecDeque<Output>,
-    pub(crate) pace: Pace,
-    pub(crate) candidates: Candidates,
-    pub(crate) owed: Owed,
-    /// A final block whose body is not here yet.
-    pub(crate) decided: Option<Certificate>,
-    /// Consensus messages of the current height that were heard and verified, and
-    /// whether they were handed on.
-    pub(crate) seen: BTreeMap<B256, bool>,
-    pub(crate) early: Early,
-    /// The newest of what this node said of the current height.
-    pub(crate) said: VecDeque<Arc<Message>>,
-    pub(crate) pool: Mempool,
-    pub(crate) gossip: Gossip,
-    pub(crate) catch_up: CatchUp,
-    /// Who belongs to the network.
-    pub(crate) peers: BTreeMap<PeerId, Peer>,
-    /// Who may, for all that this node knows: blocks are taken of them, nothing else.
-    pub(crate) unjudged: BTreeMap<PeerId, Peer>,
-    pub(crate) jobs: Jobs,
-    /// Evidence that no block has carried yet.
-    pub(crate) evidence: Pending,
+    me: PeerId,
+    key: Option<PublicKey>,
+    ledger: Ledger,
+    consensus: Consensus,
+    /// What consensus wants done and was not done yet.
+    outputs: VecDeque<Output>,
+    height: HeightState,
+    pool: Mempool,
+    tx_gossip: TxGossip,
+    block_sync: BlockSync,
+    peers: PeerSet,
+    jobs: Jobs,
+    evidence: EvidencePool,
 }
 
-/// What recovered transactions are for.
-#[derive(Debug)]
-pub(crate) enum Purpose {
-    Gossip { peer: PeerId, hashes: Vec<B256> },
-    Bodies { block: B256 },
-    Blocks(Fetched),
+/// All that is of the height after the tip and of no other. A commit replaces it whole,
+/// so that nothing of a height that is over can remain.
+struct HeightState {
+    producer: BlockProducer,
+    candidates: Candidates,
+    requests: PendingRequests,
+    messages: HeightMessages,
+    /// Messages of the height after this one.
+    early: EarlyMessages,
+    /// The certificate of a final block whose body is not here yet.
+    decided: Option<Certificate>,
 }
 
-/// Jobs that workers have not finished.
-#[derive(Debug, Default)]
-pub(crate) struct Jobs {
-    next: u64,
-    open: BTreeMap<u64, Purpose>,
-}
-
-impl Jobs {
-    /// A name for a new job.
-    pub fn open(&mut self, purpose: Purpose) -> u64 {
-        self.next += 1;
-        self.open.insert(self.next, purpose);
-        self.next
+impl HeightState {
+    fn new(producer: BlockProducer) -> Self {
+        Self {
+            producer,
+            candidates: Candidates::default(),
+            requests: PendingRequests::default(),
+            messages: HeightMessages::default(),
+            early: EarlyMessages::default(),
+            decided: None,
+        }
     }
 }
 
@@ -125,25 +127,18 @@ impl Node {
             key,
             consensus,
             outputs: VecDeque::new(),
-            pace: Pace::new(ledger.spec(), ledger.tip(), now),
+            height: HeightState::new(BlockProducer::new(ledger.spec(), ledger.tip(), now)),
             ledger,
-            candidates: Candidates::default(),
-            owed: Owed::default(),
-            decided: None,
-            seen: BTreeMap::new(),
-            early: Early::default(),
-            said: VecDeque::new(),
             pool: Mempool::new(config.pool),
-            gossip: Gossip::default(),
-            catch_up: CatchUp::default(),
-            peers: BTreeMap::new(),
-            unjudged: BTreeMap::new(),
+            tx_gossip: TxGossip::default(),
+            block_sync: BlockSync::default(),
+            peers: PeerSet::new(now),
             jobs: Jobs::default(),
-            evidence: Pending::default(),
+            evidence: EvidencePool::default(),
         };
         node.recover(now, records, effects)?;
-        effects.orders.extend(node.ledger.admission().map(Order::Admission));
-        node.timers(now, effects);
+        effects.orders.extend(node.ledger.admission().map(PeerCommand::Admission));
+        node.tick(now, effects);
         Ok(node)
     }
 
@@ -164,11 +159,11 @@ impl Node {
                 effects.replies.push((id, reply));
             }
         }
-        self.timers(now, effects);
+        self.tick(now, effects);
     }
 
     /// Does whatever is due by now; there may be nothing.
-    fn timers(&mut self, now: Time, effects: &mut Effects) {
+    fn tick(&mut self, now: Time, effects: &mut Effects) {
         if self.consensus.deadline().is_some_and(|due| due <= now) {
             let mut out = Vec::new();
             self.consensus.tick(now, &mut out);
@@ -176,12 +171,12 @@ impl Node {
         }
         self.begin_if_due(now);
         self.build_if_due(now, effects);
-        self.drive(now, effects);
-        self.retry_bodies(now, effects);
-        self.drive_catch_up(now, effects);
+        self.handle_outputs(now, effects);
+        self.retry_transactions(now, effects);
+        self.sync_blocks(now, effects);
         self.gossip_if_due(now, effects);
-        self.tell_tip_if_due(now, effects);
-        self.drive(now, effects);
+        self.announce_tip_if_due(now, effects);
+        self.handle_outputs(now, effects);
     }
 
     /// When to call [`Node::step`] with [`Input::Tick`] at the latest.
@@ -190,10 +185,10 @@ impl Node {
             self.consensus.deadline(),
             self.begin_due(),
             self.build_due(),
-            self.candidates.retry_due(),
-            self.catch_up_due(),
-            self.gossip.due(),
-            self.tip_due(),
+            self.height.candidates.retry_due(),
+            self.block_sync.due(self.sync_position()),
+            self.tx_gossip.due(),
+            self.peers.tip_due(),
         ]
         .into_iter()
         .flatten()
@@ -209,49 +204,53 @@ impl Node {
         self.ledger
     }
 
-    pub fn status(&self) -> Arc<Status> {
+    pub fn status(&self) -> Arc<NodeStatus> {
         let (tip, set) = (self.ledger.tip(), self.ledger.next_validators());
-        // A claim alone would let any stranger take this node out of service (`/readyz`).
-        let proven = self.peers.values().filter(|peer| peer.delivers);
-        let best = proven.filter_map(Peer::height).max();
-        Arc::new(Status {
+        let best = self.block_sync.proven_height();
+        Arc::new(NodeStatus {
             height: tip.number,
             hash: self.ledger.tip_hash(),
-            tip_at: self.pace.tip_at(),
+            tip_at: self.height.producer.tip_at(),
             round: self.round(),
             peers: self.peers.len(),
             validators: set.len(),
             signers: self.ledger.tip_certificate().map_or(0, |c| c.signatures.len()),
             validating: self.is_validator(),
-            syncing_to: best.filter(|best| *best > tip.number + 1 || self.catch_up.is_busy()),
+            syncing_to: best.filter(|best| *best > tip.number + 1 || self.block_sync.is_busy()),
             pool_pending: self.pool.pending(),
             pool_queued: self.pool.queued(),
             pool_bytes: self.pool.bytes(),
         })
     }
 
-    fn message(&mut self, now: Time, peer: PeerId, message: Message, fx: &mut Effects) {
+    fn message(&mut self, now: Time, peer: PeerId, message: Message, effects: &mut Effects) {
         // Its connection ends; what it sent until then is not read.
         if self.ledger.governed().members.shuns(&peer) {
             return;
         }
-        if self.unjudged.contains_key(&peer) && !message.brings_blocks() {
+        // A peer that cannot be judged may be an outsider: it may bring blocks, which prove
+        // themselves, and nothing that costs this node a vote, memory or an answer.
+        if self.peers.is_unjudged(&peer) && !message.brings_blocks() {
             return;
         }
         match message {
             Message::Vote(_)
             | Message::Proposal(_)
             | Message::PolkaCertificate(_)
-            | Message::RoundCertificate(_) => self.hear(now, peer, message, fx),
-            Message::Tip(tip) => self.on_tip(now, peer, tip, fx),
-            Message::GetBlocks(ask) => self.on_get_blocks(now, peer, ask, fx),
-            Message::Blocks(blocks) => self.on_blocks(now, peer, blocks, fx),
-            Message::GetBodies(ask) => self.on_get_bodies(peer, ask, fx),
-            Message::Bodies(bodies) => self.on_bodies(now, peer, bodies, fx),
-            Message::TxHashes(hashes) => self.on_tx_hashes(now, peer, hashes, fx),
-            Message::GetTxs(hashes) => self.on_get_txs(peer, hashes, fx),
-            Message::Txs(txs) => self.on_txs(peer, txs, fx),
-            Message::Evidence(evidence) => self.on_evidence(now, peer, *evidence, fx),
+            | Message::RoundCertificate(_) => {
+                self.on_consensus_message(now, peer, message, effects);
+            }
+            Message::Tip(tip) => self.on_tip(now, peer, tip, effects),
+            Message::GetBlocks(ask) => self.on_get_blocks(now, peer, ask, effects),
+            Message::Blocks(blocks) => self.on_blocks(now, peer, blocks, effects),
+            Message::GetBodies(ask) => self.on_get_bodies(peer, ask, effects),
+            Message::Bodies(bodies) => self.on_bodies(now, peer, bodies, effects),
+            Message::TxHashes(hashes) => {
+                self.tx_gossip.on_tx_hashes(now, peer, hashes, &self.pool, effects);
+            }
+            Message::GetTxs(hashes) => send_transactions(peer, &hashes, &self.pool, effects),
+            Message::Txs(txs) => self.on_txs(peer, txs, effects),
+            Message::Evidence(evidence) => self.on_evidence(now, peer, *evidence, effects),
         }
     }
 
@@ -260,58 +259,44 @@ impl Node {
         now: Time,
         id: u64,
         txs: Vec<Result<Transaction, TxError>>,
-        fx: &mut Effects,
+        effects: &mut Effects,
     ) {
-        match self.jobs.open.remove(&id) {
-            Some(Purpose::Gossip { peer, hashes }) => {
-                self.gossip_recovered(now, peer, &hashes, txs, fx);
+        match self.jobs.close(id) {
+            Some(RecoveryPurpose::Gossip { peer, hashes }) => {
+                self.gossip_recovered(now, peer, &hashes, txs, effects);
             }
-            Some(Purpose::Bodies { block }) => self.bodies_recovered(now, block, txs, fx),
-            Some(Purpose::Blocks(fetched)) => self.blocks_recovered(fetched, txs, fx),
+            Some(RecoveryPurpose::Proposal { block }) => {
+                self.bodies_recovered(now, block, txs, effects)
+            }
+            Some(RecoveryPurpose::BlockSync(fetched)) => {
+                if let Err(peer) = self.block_sync.on_recovered(fetched, txs) {
+                    effects.blame(peer, Offence::Malformed);
+                }
+            }
             None => {}
         }
     }
 
     /// The height after the tip: the one that consensus is about.
-    pub(crate) fn next_height(&self) -> Height {
+    fn next_height(&self) -> Height {
         self.ledger.tip().number + 1
     }
 
-    pub(crate) fn is_validator(&self) -> bool {
+    fn is_validator(&self) -> bool {
         self.key.is_some_and(|key| self.ledger.next_validators().get(&key).is_some())
     }
 
     /// Whether every validator is surely connected to every other, as far as
     /// this node can see: it is one itself and has just the others as peers.
-    /// Then everybody hears everything at first hand and nothing need be relayed.
+    /// Then every node hears everything at first hand and nothing need be relayed.
     /// A public chain does not say which peer is which validator, and its nodes
     /// find each other as they can: there everything is relayed.
-    pub(crate) fn is_meshed(&self) -> bool {
+    fn is_meshed(&self) -> bool {
         let (governed, next) = (self.ledger.governed(), self.next_height());
         let nodes = &governed.members.nodes;
-        let validates = |peer| nodes.get(peer).is_some_and(|node| node.validates(next));
+        let validates = |peer: &PeerId| nodes.get(peer).is_some_and(|node| node.validates(next));
         self.is_validator()
             && self.peers.len() + 1 == governed.validators.len()
-            && self.peers.keys().all(validates)
-    }
-}
-
-impl Effects {
-    pub(crate) fn send(&mut self, peer: PeerId, message: Message) {
-        self.sends.push((To::Peer(peer), Arc::new(message)));
-    }
-
-    pub(crate) fn broadcast(&mut self, message: Message) {
-        self.sends.push((To::AllBut(None), Arc::new(message)));
-    }
-
-    /// A misdeed in what only the peer itself can have made.
-    pub(crate) fn blame(&mut self, peer: PeerId, offence: Offence) {
-        self.orders.push(Order::Blame { peer, offence, relayed: false });
-    }
-
-    /// A misdeed in what peers hand on for each other.
-    pub(crate) fn blame_relay(&mut self, peer: PeerId, offence: Offence) {
-        self.orders.push(Order::Blame { peer, offence, relayed: true });
+            && self.peers.members().all(|peer| validates(&peer))
     }
 }

@@ -1,140 +1,80 @@
-//! What is known of each connected peer.
+//! The peers that are connected, and when the tip was last announced to them.
+//!
+//! What always holds: a peer is a member or it is not judged yet, never both. It must
+//! never know: what a peer sends, or how well it behaves.
 
-use trefoil_types::{Height, Message, Millis, PeerId, Time, message::Tip};
+use std::collections::BTreeMap;
 
-use crate::{Effects, To, node::Node};
+use trefoil_types::{Millis, PeerId, Time};
 
+// On an idle chain nothing else tells a node that it missed a block: without the peers'
+// tips it asks nobody.
 /// How often a node repeats its tip, so that a lost one is made good.
 const TIP_EVERY: Millis = Millis(3_000);
-/// How long a peer that did not keep a promise is not asked again; doubles.
-const DISTRUST: Millis = Millis(1_000);
 
 #[derive(Debug)]
-pub(crate) struct Peer {
-    pub connected_since: Time,
-    pub tip: Option<Tip>,
-    /// Since when its tip is ahead of ours.
-    pub ahead_since: Option<Time>,
-    /// Blocks it promised and did not give, in a row.
-    pub failures: u32,
-    /// The last blocks that it was asked for came, and verified.
-    pub delivers: bool,
-    pub distrusted_until: Time,
-    /// Requests for blocks served in the second that began then.
-    pub served: (Time, u32),
+pub(crate) struct PeerSet {
+    /// The peers that belong to the network, and since when each is connected.
+    members: BTreeMap<PeerId, Time>,
+    /// The peers that may belong, for all that this node knows: blocks are taken of
+    /// them, nothing else.
+    unjudged: BTreeMap<PeerId, Time>,
+    tip_announced_at: Time,
 }
 
-impl Peer {
-    fn new(now: Time) -> Self {
-        Self {
-            connected_since: now,
-            tip: None,
-            ahead_since: None,
-            failures: 0,
-            delivers: false,
-            distrusted_until: Time(0),
-            served: (Time(0), 0),
-        }
+impl PeerSet {
+    pub fn new(now: Time) -> Self {
+        Self { members: BTreeMap::new(), unjudged: BTreeMap::new(), tip_announced_at: now }
     }
 
-    /// The height of its newest final block, as it says.
-    pub fn height(&self) -> Option<Height> {
-        self.tip.map(|tip| tip.height)
-    }
-
-    pub fn failed(&mut self, now: Time) {
-        self.delivers = false;
-        self.failures = (self.failures + 1).min(6);
-        self.distrusted_until = now + Millis(DISTRUST.0 << self.failures);
-    }
-}
-
-impl Node {
-    pub(crate) fn connected(&mut self, now: Time, peer: PeerId, fx: &mut Effects) {
-        if peer == self.me || self.ledger.governed().members.shuns(&peer) {
-            return;
-        }
+    pub fn insert_member(&mut self, now: Time, peer: PeerId) {
         self.unjudged.remove(&peer);
-        self.peers.insert(peer, Peer::new(now));
-        fx.send(peer, Message::Tip(self.tip_message()));
-        self.repeat_speech(peer, fx);
-        self.tell_evidence(&To::Peer(peer), fx);
-        self.announce_pool(peer, fx);
+        self.members.insert(peer, now);
     }
 
-    pub(crate) fn connected_unjudged(&mut self, now: Time, peer: PeerId) {
-        if peer == self.me || self.ledger.governed().members.shuns(&peer) {
-            return;
-        }
-        self.peers.remove(&peer);
-        self.unjudged.insert(peer, Peer::new(now));
+    pub fn insert_unjudged(&mut self, now: Time, peer: PeerId) {
+        self.members.remove(&peer);
+        self.unjudged.insert(peer, now);
     }
 
-    /// Whom blocks are asked of: those that are not judged yet among them.
-    pub(crate) fn givers(&self) -> impl Iterator<Item = PeerId> {
-        self.peers.keys().chain(self.unjudged.keys()).copied()
-    }
-
-    pub(crate) fn giver(&self, peer: &PeerId) -> Option<&Peer> {
-        self.peers.get(peer).or_else(|| self.unjudged.get(peer))
-    }
-
-    pub(crate) fn giver_mut(&mut self, peer: &PeerId) -> Option<&mut Peer> {
-        self.peers.get_mut(peer).or_else(|| self.unjudged.get_mut(peer))
-    }
-
-    pub(crate) fn disconnected(&mut self, peer: &PeerId) {
-        self.peers.remove(peer);
+    pub fn remove(&mut self, peer: &PeerId) {
+        self.members.remove(peer);
         self.unjudged.remove(peer);
-        self.early.forget(peer);
-        self.catch_up.forget(peer);
     }
 
-    /// Forgets the peers that the newest block shut out.
-    pub(crate) fn shut_out(&mut self) {
-        let members = &self.ledger.governed().members;
-        let out: Vec<PeerId> = self.givers().filter(|peer| members.shuns(peer)).collect();
-        out.iter().for_each(|peer| self.disconnected(peer));
+    pub fn is_member(&self, peer: &PeerId) -> bool {
+        self.members.contains_key(peer)
     }
 
-    pub(crate) fn tip_message(&self) -> Tip {
-        let (height, hash) = (self.ledger.tip().number, self.ledger.tip_hash());
-        Tip { height, hash, round: self.round() }
+    pub fn is_unjudged(&self, peer: &PeerId) -> bool {
+        self.unjudged.contains_key(peer)
     }
 
-    pub(crate) fn on_tip(&mut self, now: Time, peer: PeerId, tip: Tip, fx: &mut Effects) {
-        let ours = self.ledger.tip().number;
-        let Some(known) = self.giver_mut(&peer) else { return };
-        known.tip = Some(tip);
-        known.note_lead(ours, now);
-        if tip.height < ours && self.peers.contains_key(&peer) {
-            fx.send(peer, Message::Tip(self.tip_message()));
-        }
+    pub fn members(&self) -> impl Iterator<Item = PeerId> {
+        self.members.keys().copied()
     }
 
-    /// Tells everyone where we stand, now and then.
-    pub(crate) fn tell_tip_if_due(&mut self, now: Time, fx: &mut Effects) {
-        if self.tip_due().is_some_and(|due| due <= now) {
-            self.tell_tip(now, fx);
-        }
+    /// How many members are connected.
+    pub fn len(&self) -> usize {
+        self.members.len()
     }
 
-    pub(crate) fn tell_tip(&mut self, now: Time, fx: &mut Effects) {
-        self.pace.tip_told = now;
-        if !self.peers.is_empty() {
-            fx.broadcast(Message::Tip(self.tip_message()));
-        }
+    /// Whether no member is connected.
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
     }
 
-    pub(crate) fn tip_due(&self) -> Option<Time> {
-        (!self.peers.is_empty()).then(|| self.pace.tip_told + TIP_EVERY)
+    /// All peers, and since when each is connected.
+    pub fn iter(&self) -> impl Iterator<Item = (PeerId, Time)> {
+        self.members.iter().chain(&self.unjudged).map(|(peer, since)| (*peer, *since))
     }
-}
 
-impl Peer {
-    /// Remembers since when it is ahead of our tip.
-    pub fn note_lead(&mut self, ours: Height, now: Time) {
-        let ahead = self.height().is_some_and(|height| height > ours);
-        self.ahead_since = ahead.then(|| self.ahead_since.unwrap_or(now));
+    pub fn note_tip_announced(&mut self, now: Time) {
+        self.tip_announced_at = now;
+    }
+
+    /// When the tip is announced again.
+    pub fn tip_due(&self) -> Option<Time> {
+        (!self.is_empty()).then(|| self.tip_announced_at + TIP_EVERY)
     }
 }

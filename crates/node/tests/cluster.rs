@@ -14,7 +14,7 @@ use alloy_eips::Encodable2718 as _;
 use alloy_primitives::{B256, Bytes};
 use trefoil_crypto::SecretKey;
 use trefoil_ledger::Record;
-use trefoil_node::{Call, Order, Reply};
+use trefoil_node::{Call, PeerCommand, Reply};
 use trefoil_types::{
     Message, Millis, Offence, PolkaCertificate, RoundCertificate, RoundVote, Signature, TxEnvelope,
     Vote, VoteKind,
@@ -102,7 +102,7 @@ fn only_the_signer_of_a_late_precommit_is_added_to_the_certificate() {
     let forged = Vote { signature: Signature([7; 64]), ..late.clone() };
     cluster.forge(1, 0, Message::Vote(forged));
     cluster.run_for(SECOND);
-    let blame = Order::Blame { peer: peer(1), offence: Offence::BadSignature, relayed: true };
+    let blame = PeerCommand::Blame { peer: peer(1), offence: Offence::BadSignature, relayed: true };
     assert_eq!((cluster.node(0).status().signers, &cluster.blames), (3, &vec![blame]));
     cluster.forge(1, 0, Message::Vote(late));
     cluster.run_for(SECOND);
@@ -514,8 +514,7 @@ fn a_false_block_in_catch_up_is_refused_and_its_sender_named() {
             cluster.forge(n, 4, Message::Blocks(Blocks { from: 2, blocks: vec![bad.clone()] }));
         }
         assert_eq!(cluster.height(4), 1);
-        let named =
-            |order: &Order| matches!(order, Order::Blame { offence: o, .. } if *o == offence);
+        let named = |order: &PeerCommand| matches!(order, PeerCommand::Blame { offence: o, .. } if *o == offence);
         assert!(cluster.blames.iter().any(named), "{:?}", cluster.blames);
         cluster.kill(4);
     }
@@ -556,7 +555,8 @@ fn a_false_list_of_hashes_harms_only_who_sent_it() {
     cluster.forge(liar, 2, Message::Proposal(bad));
     cluster.forge(proposer, 2, Message::Proposal(good));
     cluster.run_for(Millis(400));
-    let blame = Order::Blame { peer: peer(liar), offence: Offence::InvalidBlock, relayed: true };
+    let blame =
+        PeerCommand::Blame { peer: peer(liar), offence: Offence::InvalidBlock, relayed: true };
     assert_eq!(cluster.blames, [blame]);
     assert!(cluster.height(2) >= height);
 }
@@ -590,7 +590,8 @@ fn a_vote_that_nobody_signed_neither_wakes_nor_passes() {
     for vote in [vote, forged] {
         cluster.blames.clear();
         cluster.forge(3, 0, Message::Vote(vote));
-        let blame = Order::Blame { peer: peer(3), offence: Offence::BadSignature, relayed: true };
+        let blame =
+            PeerCommand::Blame { peer: peer(3), offence: Offence::BadSignature, relayed: true };
         assert_eq!(cluster.blames, [blame]);
     }
     cluster.run_for(Millis(10_000));
@@ -683,7 +684,7 @@ fn a_certificate_without_power_neither_wakes_nor_passes() {
             cluster.blames.clear();
             cluster.forge(4, 0, message.clone());
             let blame =
-                Order::Blame { peer: peer(4), offence: Offence::BadSignature, relayed: true };
+                PeerCommand::Blame { peer: peer(4), offence: Offence::BadSignature, relayed: true };
             assert_eq!(cluster.blames, [blame], "begun: {has_begun}, {message:?}");
         }
         assert_eq!(passed.get(), 0, "handed on, begun: {has_begun}");
@@ -812,7 +813,8 @@ fn only_what_cannot_be_honest_is_blamed_on_who_sent_a_transaction() {
     cluster.forge(1, 0, Message::Txs(honest));
     assert!(cluster.blames.is_empty(), "{:?}", cluster.blames);
     cluster.forge(1, 0, Message::Txs(vec![Bytes::from_static(b"\x02junk")]));
-    let blame = Order::Blame { peer: peer(1), offence: Offence::InvalidTransaction, relayed: true };
+    let blame =
+        PeerCommand::Blame { peer: peer(1), offence: Offence::InvalidTransaction, relayed: true };
     assert_eq!(cluster.blames, [blame]);
     assert_eq!(cluster.node(0).status().pool_pending, 0);
 }

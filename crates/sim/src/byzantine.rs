@@ -51,13 +51,13 @@ impl Vice {
         Self::Boaster,
     ];
 
-    /// What one can do who does not validate.
+    /// What a machine without a validator's key can do.
     pub const OF_STRANGERS: [Self; 4] =
         [Self::Inflator, Self::Boaster, Self::Garbler, Self::Repeater];
 }
 
 /// One dishonest machine.
-pub struct Villain {
+pub struct ByzantineNode {
     vice: Vice,
     key: SecretKey,
     network: B256,
@@ -66,17 +66,18 @@ pub struct Villain {
     said: VecDeque<Vec<u8>>,
     /// The other block of its newest double proposal.
     twin: Option<ProposedBlock>,
-    /// Votes that it heard, for its certificates.
-    heard: VecDeque<Vote>,
+    /// Votes that it votes, for its certificates.
+    votes: VecDeque<Vote>,
 }
 
+// Of several heights, so that what it repeats is both stale and recent.
 /// How much it remembers of what it said.
 const SAID_MAX: usize = 200;
-const HEARD_MAX: usize = 64;
+const VOTES_MAX: usize = 64;
 
-impl Villain {
+impl ByzantineNode {
     pub fn new(vice: Vice, key: SecretKey, network: B256, rng: Rng) -> Self {
-        Self { vice, key, network, rng, said: VecDeque::new(), twin: None, heard: VecDeque::new() }
+        Self { vice, key, network, rng, said: VecDeque::new(), twin: None, votes: VecDeque::new() }
     }
 
     /// What reaches `to` in place of `message`.
@@ -95,6 +96,8 @@ impl Villain {
 
     /// What it says unasked to everyone, now and then.
     pub fn shout(&mut self, node: &Node) -> Option<Vec<u8>> {
+        // Often, and to everyone at once: some have begun the height and some have not, and a
+        // certificate must be judged alike by both, or one bans the other for relaying it.
         let speaks = self.vice == Vice::Inflator && self.rng.permille(300);
         speaks.then(|| self.inflated(node))
     }
@@ -121,13 +124,13 @@ impl Villain {
         self.vice == Vice::Boaster && self.rng.permille(30)
     }
 
-    /// It was told something.
-    pub fn hear(&mut self, message: &Message) {
+    /// A message reached it.
+    pub fn on_message(&mut self, message: &Message) {
         if let Message::Vote(vote) = message {
-            if self.heard.len() == HEARD_MAX {
-                self.heard.pop_front();
+            if self.votes.len() == VOTES_MAX {
+                self.votes.pop_front();
             }
-            self.heard.push_back(vote.clone());
+            self.votes.push_back(vote.clone());
         }
     }
 
@@ -135,12 +138,12 @@ impl Villain {
         if matches!(message, Message::Blocks(_)) { vec![] } else { vec![message.encode()] }
     }
 
-    /// A certificate of the next height with the votes of one round that it heard: in
+    /// A certificate of the next height with the votes of one round that it votes: in
     /// truth nobody's quorum.
     fn inflated(&mut self, node: &Node) -> Vec<u8> {
         let height = node.ledger().tip().number + 1;
         let fits = |vote: &&Vote| vote.height == height;
-        let of_height: Vec<Vote> = self.heard.iter().filter(fits).cloned().collect();
+        let of_height: Vec<Vote> = self.votes.iter().filter(fits).cloned().collect();
         let first = (!of_height.is_empty()).then(|| self.rng.pick(&of_height).clone());
         let votes = match (self.rng.index(3), first) {
             (0, _) | (_, None) => vec![],
@@ -169,6 +172,8 @@ impl Villain {
 
     fn boast(&mut self, node: &Node) -> Vec<u8> {
         let tip = node.ledger().tip().number;
+        // One that is barely ahead, one that is far, and the greatest there is: sums must not
+        // overflow on it.
         let height = *self.rng.pick(&[tip + 2, tip + 1000, 1_000_000_000, u64::MAX]);
         Message::Tip(Tip { height, hash: self.network, round: 0 }).encode()
     }
@@ -198,6 +203,7 @@ impl Villain {
             _ => return vec![message.encode()],
         };
         match (to % 2, self.rng.permille(100)) {
+            // Now and then both to one peer: it has the evidence at first hand.
             (_, true) => vec![message.encode(), other.encode()],
             (0, _) => vec![message.encode()],
             _ => vec![other.encode()],
@@ -253,6 +259,7 @@ impl Villain {
 
     fn withhold(&self, to: Id, message: &Message) -> Vec<Vec<u8>> {
         let kept = match message {
+            // Two get it: too few for a quorum, enough that others hear of the block.
             Message::Proposal(_) => to > 1,
             Message::Bodies(_) | Message::Blocks(_) | Message::Txs(_) => true,
             _ => false,
@@ -262,6 +269,7 @@ impl Villain {
 
     fn garble(&mut self, message: &Message) -> Vec<Vec<u8>> {
         let mut bytes = message.encode();
+        // Rarely: at each misdeed a peer comes nearer to its ban, and then it can do nothing.
         if self.rng.permille(20) {
             let at = self.rng.index(bytes.len());
             match self.rng.index(3) {

@@ -13,13 +13,13 @@ use trefoil_types::{
 use crate::{
     governors::{self, Governors},
     machine::secret,
-    plan::Plan,
+    plan::SimPlan,
     workload::{CHAIN_ID, Workload},
 };
 
 /// Each founding validator is a node of an organisation of its own; on a public
 /// network that organisation's account owns its stake.
-pub fn spec(plan: &Plan) -> ChainSpec {
+pub fn spec(plan: &SimPlan) -> ChainSpec {
     let members = plan.chain.kind.has_members();
     let validator = |id| FoundingValidator {
         key: secret("validator", id).public(),
@@ -48,6 +48,7 @@ pub fn spec(plan: &Plan) -> ChainSpec {
         min_base_fee: None,
         block_interval_ms: plan.chain.block_interval_ms,
         idle_block_s: plan.chain.idle_block_s,
+        // Short: changes must take hold within a run.
         validator_delay: 2,
         quorum: [2, 3],
         snapshot_every: 1_024,

@@ -8,22 +8,22 @@ use std::{
 
 use trefoil_crypto::{B256, PeerId};
 use trefoil_ledger::{History, Ledger, Record};
-use trefoil_node::{Call, Done, Effects, Event as News, Input, Job, Order};
-use trefoil_types::{Admission, ChainSpec, Message, Millis, Time, Transaction};
+use trefoil_node::{Done, Effects, Event as News, Input, PeerCommand, WorkerJob};
+use trefoil_types::{Admission, ChainSpec, Message, Millis, Time};
 
 use crate::{
-    byzantine::Villain,
+    byzantine::ByzantineNode,
     chain,
     disk::SimDisk,
     governors::Governors,
+    injected_bug::{InjectedBug, LockSkipper},
     judges::Judges,
-    machine::{Death, Machine, Turn, quietly, secret},
-    plan::{Act, Moment, Motion, Plan},
-    plant::{LockSkipper, Plant},
-    queue::Queue,
+    machine::{Death, SimMachine, Turn, quietly, secret},
+    plan::{Act, Moment, SimPlan},
+    queue::EventQueue,
     rng::Rng,
     trace::Trace,
-    wire::{Id, Weather, Wire},
+    wire::{Id, SimWire, Weather},
     workload::Workload,
 };
 
@@ -44,7 +44,7 @@ pub(crate) enum Event {
     /// The first learns that its connection to the second is gone.
     Gone(Id, u64, Id),
     /// A worker of a machine's life is done.
-    Finish(Id, u64, Job),
+    Finish(Id, u64, WorkerJob),
     /// A wallet submits.
     Submit,
     /// Organisations approve a proposal.
@@ -52,21 +52,21 @@ pub(crate) enum Event {
 }
 
 pub struct Cluster {
-    pub plan: Plan,
+    pub plan: SimPlan,
     pub start: Time,
     pub judges: Judges,
     pub trace: Trace,
-    pub machines: Vec<Machine>,
-    pub wire: Wire,
+    pub machines: Vec<SimMachine>,
+    pub wire: SimWire,
     pub workload: Workload,
-    governors: Governors,
-    /// Whom each machine lets in, as its chain said last.
+    pub(crate) governors: Governors,
+    /// The peers that each machine admits, as its chain said last.
     pub(crate) admissions: BTreeMap<Id, Admission>,
     pub(crate) now: Time,
-    pub(crate) queue: Queue<Event>,
+    pub(crate) queue: EventQueue<Event>,
     pub(crate) rng: Rng,
     pub(crate) network: B256,
-    pub(crate) villains: BTreeMap<Id, Villain>,
+    pub(crate) byzantine: BTreeMap<Id, ByzantineNode>,
     pub(crate) skippers: BTreeMap<Id, LockSkipper>,
     pub(crate) peers: BTreeMap<PeerId, Id>,
     /// When each machine takes its next turn, if that is settled.
@@ -74,7 +74,7 @@ pub struct Cluster {
     /// Turns at this very instant, to find a machine that spins.
     turns: BTreeMap<Id, u32>,
     pub(crate) dialling: BTreeSet<(Id, Id)>,
-    submitting: bool,
+    pub(crate) submitting: bool,
     /// How often what happened, to see that the faults bite.
     pub coverage: Coverage,
 }
@@ -82,11 +82,13 @@ pub struct Cluster {
 /// How often what happened.
 pub type Coverage = BTreeMap<&'static str, u64>;
 
+// A node whose deadline is always past would take turns for ever, and virtual time would
+// stand still: the run would hang and tell nobody why.
 /// More turns than this in one millisecond is a machine that spins.
 const TURNS_MAX: u32 = 2_000;
 
 impl Cluster {
-    pub fn new(plan: Plan, prints: bool) -> Self {
+    pub fn new(plan: SimPlan, prints: bool) -> Self {
         let spec = Arc::new(chain::spec(&plan));
         let start = chain::start(&spec);
         let network = genesis_hash(&spec);
@@ -94,25 +96,27 @@ impl Cluster {
         let honest = machines.iter().filter(|m| plan.is_honest(m.id));
         let honest = honest.filter_map(|m| Some((m.key.as_ref()?.public(), m.id))).collect();
         let set = spec.validator_set().expect("a checked specification");
-        let villain = |(&id, &vice)| {
+        let byzantine = |(&id, &vice)| {
             let rng = Rng::new(plan.seed, &format!("villain {id}"));
-            (id, Villain::new(vice, secret("validator", id), network, rng))
+            (id, ByzantineNode::new(vice, secret("validator", id), network, rng))
         };
         Self {
             start,
+            // Every part has a stream of chance of its own, by name: one draw more in one of
+            // them leaves the course of the others as it was.
             judges: Judges::new(set, network, honest),
             trace: Trace { prints, start, ..Trace::default() },
             peers: machines.iter().map(|machine| (machine.peer, machine.id)).collect(),
             machines,
-            wire: Wire::new(plan.weather, Rng::new(plan.seed, "wire")),
+            wire: SimWire::new(plan.weather, Rng::new(plan.seed, "wire")),
             workload: Workload::new(plan.chain, Rng::new(plan.seed, "workload")),
             governors: Governors::new(plan.validators, plan.chain),
             admissions: BTreeMap::new(),
             now: start,
-            queue: Queue::default(),
+            queue: EventQueue::default(),
             rng: Rng::new(plan.seed, "cluster"),
             network,
-            villains: plan.vices.iter().map(villain).collect(),
+            byzantine: plan.vices.iter().map(byzantine).collect(),
             skippers: BTreeMap::new(),
             wakes: BTreeMap::new(),
             turns: BTreeMap::new(),
@@ -139,6 +143,7 @@ impl Cluster {
             && let Some((due, event)) = self.queue.take()
             && due <= ends
         {
+            // Turns are counted within one instant: many of them over a second are no spin.
             if due > self.now {
                 self.turns.clear();
             }
@@ -162,6 +167,7 @@ impl Cluster {
             Event::Arrive { from, to, session, bytes } => self.arrive(from, to, session, &bytes),
             Event::Dial(a, b) => self.dial(a, b),
             Event::Gone(id, life, other) => {
+                // The process that was connected may be gone; the next never was.
                 if self.machines[id].life == life {
                     self.give(id, Input::Disconnected(self.machines[other].peer));
                 }
@@ -245,6 +251,7 @@ impl Cluster {
             return;
         }
         match moment {
+            // Stopped in order: it loses nothing, and the operating system keeps all of it.
             Moment::Stop => {
                 self.machines[id].close();
                 self.die(id, &Death::Planned, true);
@@ -281,9 +288,9 @@ impl Cluster {
     pub(crate) fn give(&mut self, id: Id, input: Input) {
         if self.machines[id].is_up() {
             if let Input::Message { message, .. } = &input
-                && self.plan.planted == Some(Plant::SkipLock)
+                && self.plan.bug == Some(InjectedBug::SkipLock)
             {
-                self.skippers.entry(id).or_default().heard(message);
+                self.skippers.entry(id).or_default().on_message(message);
             }
             self.machines[id].push(input);
             self.settle_wake(id);
@@ -328,13 +335,15 @@ impl Cluster {
         }
         for order in orders {
             match order {
-                Order::Blame { peer, offence, .. } => self.blame(id, peer, offence),
+                PeerCommand::Blame { peer, offence, .. } => self.blame(id, peer, offence),
                 // Only sockets have places to lose.
-                Order::Credit(_) | Order::Brought(_) => {}
-                Order::Admission(admission) => self.admit(id, admission),
+                PeerCommand::Credit(_) | PeerCommand::Brought(_) => {}
+                PeerCommand::Admission(admission) => self.admit(id, admission),
             }
         }
         for job in jobs {
+            // Workers finish in any order, as threads do: a node that relies on one order fails
+            // in some seed.
             let due = self.now + Millis(self.rng.range(0, 30));
             self.queue.put(due, Event::Finish(id, self.machines[id].life, job));
         }
@@ -387,6 +396,7 @@ impl Cluster {
             News::Committed { block, receipts, snapshot } => {
                 let watched = self.workload.watched();
                 self.judges.committed(id, &block, &receipts, &snapshot, &watched);
+                // With each block, so that a bound that is passed for a moment only is seen too.
                 if let Some(node) = self.machines[id].node() {
                     self.judges.status(id, &node.status());
                 }
@@ -396,16 +406,16 @@ impl Cluster {
         }
     }
 
-    fn finish(&mut self, id: Id, life: u64, job: Job) {
+    fn finish(&mut self, id: Id, life: u64, job: WorkerJob) {
         if self.machines[id].life != life {
             return;
         }
         let done = match job {
-            Job::Recover { id, txs } => {
+            WorkerJob::Recover { id, txs } => {
                 let txs = self.workload.recover(&txs);
                 Ok(Done::Recovered { id, txs })
             }
-            Job::Checkpoint(checkpoint) => quietly(|| checkpoint.run())
+            WorkerJob::Checkpoint(checkpoint) => quietly(|| checkpoint.run())
                 .and_then(|done| done.map_err(|e| e.to_string()))
                 .map(Done::Checkpointed),
         };
@@ -417,52 +427,14 @@ impl Cluster {
             }
         }
     }
-
-    // Wallets.
-
-    fn next_submission(&mut self) {
-        if !self.submitting
-            && let Some(pause) = self.workload.pause()
-        {
-            self.submitting = true;
-            self.queue.put(self.now + pause, Event::Submit);
-        }
-    }
-
-    /// Proposes at once; once that is surely final, the others approve.
-    fn vote(&mut self, motion: Motion) {
-        let (proposal, tx) = self.governors.propose(motion);
-        self.hand_in(tx);
-        self.queue.put(self.now + Millis(3_000), Event::Approve(proposal));
-    }
-
-    /// An organisation submits to a machine that runs.
-    fn hand_in(&mut self, tx: Transaction) {
-        let up = self.machines.iter().find(|machine| machine.is_up());
-        if let Some(id) = up.map(|machine| machine.id) {
-            let call = self.workload.no_reply();
-            self.give(id, Input::Call { id: call, call: Call::Submit(tx) });
-        }
-    }
-
-    fn submit(&mut self) {
-        self.submitting = false;
-        let up: Vec<Id> =
-            (0..self.machines.len()).filter(|id| self.machines[*id].is_up()).collect();
-        if !up.is_empty() && self.workload.every.is_some() {
-            let (at, id, call) = self.workload.begin(&up);
-            self.give(at, Input::Call { id, call });
-        }
-        self.next_submission();
-    }
 }
 
-fn machine(plan: &Plan, spec: &Arc<ChainSpec>, id: Id) -> Machine {
+fn machine(plan: &SimPlan, spec: &Arc<ChainSpec>, id: Id) -> SimMachine {
     let has_key = id < plan.validators || plan.reserves.contains(&id);
     let key = has_key.then(|| secret("validator", id));
     let skew = plan.skew_ms.get(&id).copied().unwrap_or_default();
     let rng = Rng::new(plan.seed, &format!("disk {id}"));
-    Machine::new(id, key, spec.clone(), skew, plan.planted, rng)
+    SimMachine::new(id, key, spec.clone(), skew, plan.bug, rng)
 }
 
 fn genesis_hash(spec: &Arc<ChainSpec>) -> B256 {

@@ -58,6 +58,7 @@ impl SimDisk {
     pub fn mount(&self) -> Arc<dyn Disk> {
         let mut state = self.state();
         state.mount += 1;
+        // A failure was meant for the process before.
         state.operations_left = None;
         state.refused = false;
         Arc::new(Mounted { state: self.state.clone(), mount: state.mount })
@@ -76,6 +77,7 @@ impl SimDisk {
     pub fn power_cut(&self, rng: &mut Rng) {
         let mut state = self.state();
         state.mount += 1;
+        // A file whose directory entry was never synced may be gone as a whole.
         // How much tends to be lost differs from one power cut to the next.
         let kept = *rng.pick(&[0, 100, 500, 900]);
         state.files.retain(|_, file| {
@@ -120,6 +122,7 @@ impl SimDisk {
             for at in found {
                 file.now[at + needle.len() - 1] ^= 1;
             }
+            // On the disk itself, so that no later crash brings the old bit back.
             file.durable.clone_from(&file.now);
         }
     }
@@ -129,7 +132,7 @@ impl SimDisk {
     }
 }
 
-/// A panic in planted or product code must not hide behind a poisoned lock.
+/// A panic in injected or product code must not hide behind a poisoned lock.
 fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
     state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
@@ -147,6 +150,8 @@ impl State {
     fn operate(&mut self, mount: u64) -> io::Result<()> {
         self.alive(mount)?;
         match &mut self.operations_left {
+            // It goes on failing: after the first failed sync a program cannot know what of
+            // its data is durable, and must not try again as if it did.
             Some(0) => {
                 self.refused = true;
                 Err(io::Error::other("the power went"))
@@ -302,6 +307,7 @@ impl DiskFile for Handle {
         };
         let file = self.file(state)?;
         write(&mut file.now, offset, &data[..fits]);
+        // What fitted is on the disk all the same: a journal must find that torn record.
         file.pending.push(Pending::Write { offset, data: data[..fits].to_vec() });
         grown
     }

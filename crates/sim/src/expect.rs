@@ -9,7 +9,7 @@ use trefoil_types::{Height, Millis, Time, spec::GOVERNING_CONTRACT};
 
 use crate::{
     cluster::Cluster,
-    machine::{Machine, secret},
+    machine::{SimMachine, secret},
     plan::Expect,
 };
 
@@ -21,9 +21,8 @@ impl Cluster {
     }
 
     fn check(&self, expect: Expect) -> Result<(), String> {
-        let (judges, now) = (&self.judges, self.judges.now);
+        let judges = &self.judges;
         let since = |since: Millis| self.start + since;
-        let require = |so: bool, found: String| if so { Ok(()) } else { Err(found) };
         match expect {
             Expect::Grew { since: from, blocks } => {
                 let grew = judges.times_after(since(from)).len() as u64;
@@ -42,6 +41,18 @@ impl Cluster {
                 let took = first.map(|at| at.since(since(from)));
                 require(took.is_some_and(|took| took <= within), format!("{took:?}"))
             }
+            Expect::Included { since: from, txs } => {
+                let found = judges.txs_after(since(from));
+                require(found >= txs, format!("{found} transactions"))
+            }
+            of_machines => self.check_machines(of_machines),
+        }
+    }
+
+    /// What is expected of machines, not of the chain.
+    fn check_machines(&self, expect: Expect) -> Result<(), String> {
+        let (judges, now) = (&self.judges, self.judges.now);
+        match expect {
             Expect::AllWithin(lag) => {
                 let mut honest = self.machines.iter().filter(|m| self.plan.is_honest(m.id));
                 honest.try_for_each(|machine| self.caught_up(machine, now, lag))
@@ -69,6 +80,7 @@ impl Cluster {
             Expect::Down(id) => require(!self.machines[id].is_up(), "it runs".into()),
             Expect::Banned(id) => {
                 let honest = self.machines.iter().filter(|m| self.plan.is_honest(m.id));
+                // By all of them: one that does not ban goes on relaying for the offender.
                 let friend = honest.map(|m| m.id).find(|by| !judges.is_banned(*by, id));
                 require(friend.is_none(), format!("{friend:?} did not ban it"))
             }
@@ -84,10 +96,7 @@ impl Cluster {
                 let found = burned(node)?;
                 require(found == U256::from(wei), format!("{found}"))
             }),
-            Expect::Included { since: from, txs } => {
-                let found = judges.txs_after(since(from));
-                require(found >= txs, format!("{found} transactions"))
-            }
+            of_chain => unreachable!("{of_chain:?} is checked above"),
         }
     }
 
@@ -104,7 +113,8 @@ impl Cluster {
         Ok(())
     }
 
-    fn caught_up(&self, machine: &Machine, now: Time, lag: Millis) -> Result<(), String> {
+    fn caught_up(&self, machine: &SimMachine, now: Time, lag: Millis) -> Result<(), String> {
+        // Measured against what was final a while ago: the newest block is on its way to some.
         let wanted = self.judges.height_at(Time(now.0.saturating_sub(lag.0)));
         let tip: Option<Height> = machine.node().map(|node| node.ledger().tip().number);
         match tip {
@@ -112,6 +122,10 @@ impl Cluster {
             _ => Err(format!("machine {} is at {tip:?} of {wanted}", machine.id)),
         }
     }
+}
+
+fn require(so: bool, found: String) -> Result<(), String> {
+    if so { Ok(()) } else { Err(found) }
 }
 
 /// What the stakes' contract says was burned, in wei.

@@ -10,9 +10,9 @@ use trefoil_types::{Transaction, spec::GOVERNING_CONTRACT};
 
 use crate::{
     machine::secret,
-    plan::{Chain, Motion},
+    plan::{ChainOptions, Motion},
     wire::Id,
-    workload::{CHAIN_ID, WALLET_BALANCE, Wallet},
+    workload::{CHAIN_ID, SimWallet, WALLET_BALANCE},
 };
 
 // Of contracts/src/Decisions.sol and its actions.
@@ -30,14 +30,14 @@ const VOTE_GAS: u64 = 5_000_000;
 
 #[derive(Debug)]
 pub struct Governors {
-    accounts: Vec<(Wallet, u64)>,
-    chain: Chain,
+    accounts: Vec<(SimWallet, u64)>,
+    chain: ChainOptions,
     proposals: u64,
 }
 
 impl Governors {
     /// One for each of so many organisations.
-    pub fn new(organisations: usize, chain: Chain) -> Self {
+    pub fn new(organisations: usize, chain: ChainOptions) -> Self {
         let accounts = (0..organisations).map(|id| (governor(id), 0)).collect();
         Self { accounts, chain, proposals: 0 }
     }
@@ -80,8 +80,8 @@ impl Governors {
     }
 }
 
-fn governor(organisation: usize) -> Wallet {
-    Wallet::new("governor", organisation)
+fn governor(organisation: usize) -> SimWallet {
+    SimWallet::new("governor", organisation)
 }
 
 /// The account that votes for an organisation.

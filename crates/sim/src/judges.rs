@@ -10,7 +10,7 @@ use std::{
 
 use trefoil_crypto::{Address, B256, PublicKey};
 use trefoil_ledger::{LedgerError, Snapshot};
-use trefoil_node::{Node, Status};
+use trefoil_node::{Node, NodeStatus};
 use trefoil_types::{
     BAN_AT, Certificate, Header, Height, Message, Millis, Offence, Proposal, Receipt,
     RecoveredBlock, Round, Time, ValidatorSet, Vote, VoteKind,
@@ -44,7 +44,7 @@ pub struct Final {
 }
 
 pub struct Judges {
-    /// Who validates which height, as the first machine that knew said.
+    /// The validators of each height, as the first machine that knew them said.
     sets: BTreeMap<Height, ValidatorSet>,
     network: B256,
     pub now: Time,
@@ -52,19 +52,19 @@ pub struct Judges {
     /// The one chain, from height 1.
     pub chain: BTreeMap<Height, Final>,
     /// Where each transaction was said to be.
-    told_txs: BTreeMap<B256, (Height, usize)>,
+    reported_txs: BTreeMap<B256, (Height, usize)>,
     /// The highest block that each honest machine told anyone of.
-    told: BTreeMap<Id, Height>,
+    reported: BTreeMap<Id, Height>,
     votes: BTreeMap<(PublicKey, Height, Round, VoteKind), Option<B256>>,
     proposals: BTreeMap<(PublicKey, Height, Round), (B256, Option<Round>)>,
-    /// Who was seen to prevote for a block in a round, honest or not.
+    /// The validators that prevoted for a block in a round, honest or not.
     prevotes: BTreeMap<(Height, Round, B256), BTreeSet<PublicKey>>,
     /// The newest lock of each honest validator: its last precommit for a block.
     locks: BTreeMap<PublicKey, (Height, Round, B256)>,
     checked: BTreeSet<B256>,
     honest: BTreeMap<PublicKey, Id>,
     scores: BTreeMap<(Id, Id), u32>,
-    /// Who was convicted, and by which block.
+    /// The validators that were convicted, and by which block.
     pub convicted: BTreeMap<PublicKey, Height>,
 }
 
@@ -77,8 +77,8 @@ impl Judges {
             now: Time(0),
             violations: vec![],
             chain: BTreeMap::new(),
-            told_txs: BTreeMap::new(),
-            told: BTreeMap::new(),
+            reported_txs: BTreeMap::new(),
+            reported: BTreeMap::new(),
             votes: BTreeMap::new(),
             proposals: BTreeMap::new(),
             prevotes: BTreeMap::new(),
@@ -111,6 +111,8 @@ impl Judges {
         let mut hasher = DefaultHasher::new();
         format!("{receipts:?}").hash(&mut hasher);
         let txs = block.transactions.len();
+        // The first machine's block is the measure of all others: agreement is that no later
+        // one differs, and needs no judgement of which is right.
         let ours = Final { hash: block.hash, at: self.now, txs, state, receipts: hasher.finish() };
         let first = self.chain.entry(height).or_insert_with(|| ours.clone()).clone();
         if first.hash != ours.hash {
@@ -121,21 +123,23 @@ impl Judges {
         } else if first.receipts != ours.receipts {
             self.accuse("state", format!("machine {id} has other receipts of {height}"));
         }
+        // A receipt tells a wallet where its transaction is, for ever.
         for (index, tx) in block.transactions.iter().enumerate() {
             let place = (height, index);
-            if *self.told_txs.entry(*tx.tx_hash()).or_insert(place) != place {
+            if *self.reported_txs.entry(*tx.tx_hash()).or_insert(place) != place {
                 self.accuse("receipts", format!("{} is final twice", tx.tx_hash()));
             }
         }
         for evidence in &block.attached.evidence {
             self.convict(height, evidence.validator());
         }
-        let told = self.told.entry(id).or_default();
+        let told = self.reported.entry(id).or_default();
         *told = height.max(*told);
         self.certified(id, height, snapshot);
     }
 
     fn certified(&mut self, id: Id, height: Height, snapshot: &Snapshot) {
+        // Also the next height's set: it is what this block decided.
         for height in [height, height + 1] {
             match snapshot.validators(height) {
                 Ok(Some(set)) => self.know_set(id, height, set),
@@ -153,7 +157,7 @@ impl Judges {
         }
     }
 
-    /// A machine says who validates a height.
+    /// A machine's validators of a height.
     fn know_set(&mut self, id: Id, height: Height, set: ValidatorSet) {
         let known = self.sets.entry(height).or_insert_with(|| set.clone());
         if *known != set {
@@ -162,13 +166,14 @@ impl Judges {
         }
     }
 
-    /// Who validates a height, as far as any machine knows.
+    /// The validators of a height, as far as any machine knows.
     fn set_at(&self, height: Height) -> Option<&ValidatorSet> {
         self.sets.range(..=height).next_back().map(|(_, set)| set)
     }
 
     /// A certificate that an honest machine holds.
     pub fn certificate(&mut self, id: Id, certificate: &Certificate) {
+        // Verifying signatures is most of a judge's work: each certificate once.
         if !self.checked.insert(certificate.hash()) {
             return;
         }
@@ -187,7 +192,8 @@ impl Judges {
     /// A machine started; it must know all that it told of before.
     pub fn started(&mut self, id: Id, node: &Node) {
         let (tip, hash) = (node.ledger().tip().number, node.ledger().tip_hash());
-        let told = self.told.get(&id).copied().unwrap_or_default();
+        let told = self.reported.get(&id).copied().unwrap_or_default();
+        // A caller that was told of a final block may have delivered goods for it.
         if tip < told {
             self.accuse("lost", format!("machine {id} told of {told} and is back at {tip}"));
         }
@@ -200,9 +206,10 @@ impl Judges {
     }
 
     /// A machine said something to another; `honest` says whether it is.
-    pub fn said(&mut self, id: Id, honest: bool, message: &Message) {
+    pub fn on_sent(&mut self, id: Id, honest: bool, message: &Message) {
         match message {
             Message::Vote(vote) => {
+                // Prevotes of all, the dishonest too: a lock may be left for any quorum of them.
                 if vote.kind == VoteKind::Prevote
                     && let Some(block) = vote.block
                 {
@@ -282,6 +289,8 @@ impl Judges {
         let score = self.scores.entry((by, peer)).or_default();
         *score += offence.cost();
         let banned = *score >= BAN_AT;
+        // Attack: a dishonest machine makes honest ones blame each other, until the network
+        // falls apart without a single broken signature.
         if banned && honest {
             let text = format!("machine {by} bans the honest {peer}, last for {offence:?}");
             self.accuse("honest-peer", text);
@@ -305,13 +314,14 @@ impl Judges {
             let text = format!("block {height} convicts {validator}");
             self.accuse("honest-validator", text);
         } else if before != height {
+            // A key is convicted once (`docs/adr/0016`): a second time would punish twice.
             let text = format!("blocks {before} and {height} convict {validator}");
             self.accuse("convicted-once", text);
         }
     }
 
     /// What a machine shows of its memory.
-    pub fn status(&mut self, id: Id, status: &Status) {
+    pub fn status(&mut self, id: Id, status: &NodeStatus) {
         let txs = status.pool_pending + status.pool_queued;
         if txs > POOL.txs_max || status.pool_bytes > POOL.bytes_max {
             let text = format!("machine {id} pools {txs} txs, {} bytes", status.pool_bytes);
@@ -336,7 +346,7 @@ impl Judges {
             }
             self.certified(id, height, snapshot);
         }
-        for (tx, (height, index)) in Arc::new(self.told_txs.clone()).iter() {
+        for (tx, (height, index)) in Arc::new(self.reported_txs.clone()).iter() {
             let ours = snapshot.transaction(tx)?;
             if *height <= tip && ours != Some((*height, *index)) {
                 let text = format!("machine {id}: {tx} was {index} in {height}, is {ours:?}");

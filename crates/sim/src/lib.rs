@@ -2,38 +2,40 @@
 //! a pretend wire and pretend disks, watched by judges.
 //!
 //! Owns nothing of the product: what goes wrong is done at the seams between
-//! the node and its world. What always holds: a plan has one course, so that
+//! the node and its world. It must never know: the inside of a node, and the time of day. What always holds: a plan has one course, so that
 //! two runs of it have equal traces; [`run_twice`] checks that each time.
 
+mod bug_plans;
 pub mod byzantine;
 pub mod chain;
 pub mod cluster;
 pub mod disk;
 mod expect;
 pub mod governors;
+pub mod injected_bug;
 mod judges;
 mod links;
 pub mod machine;
 pub mod plan;
-pub mod plant;
 pub mod queue;
 pub mod random;
 pub mod rng;
 pub mod scenario;
+mod submissions;
 pub mod trace;
 pub mod wire;
 pub mod workload;
 
+pub use injected_bug::InjectedBug;
 pub use judges::Violation;
-pub use plan::Plan;
-pub use plant::Plant;
-pub use random::Fault;
+pub use plan::SimPlan;
+pub use random::FaultClass;
 
 use cluster::{Cluster, Coverage};
 
 /// What came of a plan.
 #[derive(Clone, Debug)]
-pub struct Verdict {
+pub struct RunResult {
     /// None: the plan passed.
     pub violation: Option<Violation>,
     /// How many blocks became final.
@@ -44,13 +46,13 @@ pub struct Verdict {
 }
 
 /// Runs a plan once, printing each step if `prints`.
-pub fn run(plan: Plan, prints: bool) -> Verdict {
+pub fn run(plan: SimPlan, prints: bool) -> RunResult {
     let (verdict, _) = run_traced(plan, prints);
     verdict
 }
 
 /// Runs a plan twice; that the traces differ is a violation too.
-pub fn run_twice(plan: Plan) -> Verdict {
+pub fn run_twice(plan: SimPlan) -> RunResult {
     let (first, again) = (run_traced(plan.clone(), false), run_traced(plan, false));
     let (mut verdict, steps) = first;
     if verdict.violation.is_none() && steps != again.1 {
@@ -62,10 +64,10 @@ pub fn run_twice(plan: Plan) -> Verdict {
     verdict
 }
 
-fn run_traced(plan: Plan, prints: bool) -> (Verdict, Vec<u64>) {
+fn run_traced(plan: SimPlan, prints: bool) -> (RunResult, Vec<u64>) {
     let mut cluster = Cluster::new(plan, prints);
     cluster.run();
-    let verdict = Verdict {
+    let verdict = RunResult {
         violation: cluster.judges.violations.first().cloned(),
         height: cluster.judges.chain.len() as u64,
         txs: cluster.judges.txs_after(trefoil_types::Time(0)),

@@ -1,5 +1,5 @@
-//! The cluster's wire at work: what is said, altered, carried, lost and blamed,
-//! and which machines are connected.
+//! The cluster's links: messages sent, altered, delivered, lost and blamed, and which
+//! machines are connected.
 
 use std::sync::Arc;
 
@@ -9,8 +9,8 @@ use trefoil_types::{Admission, Message, Millis, Offence, Vote, message::Lane};
 
 use crate::{
     cluster::{Cluster, Event},
+    injected_bug::InjectedBug,
     machine::secret,
-    plant::Plant,
     wire::Id,
 };
 
@@ -24,8 +24,10 @@ impl Cluster {
                 (0..self.machines.len()).filter(|id| Some(*id) != except).collect()
             }
         };
-        if !self.villains.contains_key(&from) {
-            self.judges.said(from, true, &message);
+        // An honest machine's broadcast is encoded once and is the same for all; a dishonest one
+        // may send each peer something else.
+        if !self.byzantine.contains_key(&from) {
+            self.judges.on_sent(from, true, &message);
             let forged = self.signed_by_the_thief(from, &message);
             for message in [Some(message), forged].into_iter().flatten() {
                 let bytes = Arc::new(message.encode());
@@ -44,7 +46,7 @@ impl Cluster {
 
     /// What a thief of the first machine's key says beside its owner.
     fn signed_by_the_thief(&self, from: Id, message: &Message) -> Option<Arc<Message>> {
-        let (Message::Vote(vote), Some(Plant::StolenKey), 0) = (message, self.plan.planted, from)
+        let (Message::Vote(vote), Some(InjectedBug::StolenKey), 0) = (message, self.plan.bug, from)
         else {
             return None;
         };
@@ -59,7 +61,7 @@ impl Cluster {
     fn lie(&mut self, from: Id, to: Id, bytes: Vec<u8>) {
         let lane = match Message::decode(&bytes) {
             Ok(message) => {
-                self.judges.said(from, false, &message);
+                self.judges.on_sent(from, false, &message);
                 message.lane()
             }
             Err(_) => Lane::Gossip,
@@ -68,25 +70,25 @@ impl Cluster {
     }
 
     fn altered(&mut self, from: Id, to: Id, message: &Message) -> Vec<Vec<u8>> {
-        match (self.villains.get_mut(&from), self.machines[from].node()) {
-            (Some(villain), Some(node)) => villain.alter(node, to, message),
+        match (self.byzantine.get_mut(&from), self.machines[from].node()) {
+            (Some(byzantine), Some(node)) => byzantine.alter(node, to, message),
             _ => vec![],
         }
     }
 
     /// What a dishonest machine says without being asked.
     pub(crate) fn mutter(&mut self, id: Id) {
-        let (Some(villain), Some(node)) = (self.villains.get_mut(&id), self.machines[id].node())
+        let (Some(byzantine), Some(node)) = (self.byzantine.get_mut(&id), self.machines[id].node())
         else {
             return;
         };
-        if let Some(bytes) = villain.shout(node) {
+        if let Some(bytes) = byzantine.shout(node) {
             (0..self.machines.len()).for_each(|to| self.lie(id, to, bytes.clone()));
             return;
         }
-        if let Some(bytes) = villain.mutter(node) {
+        if let Some(bytes) = byzantine.mutter(node) {
             let to = self.rng.index(self.machines.len());
-            let reconnects = villain.reconnects();
+            let reconnects = byzantine.reconnects();
             self.lie(id, to, bytes);
             if reconnects {
                 self.hang_up(id, to);
@@ -103,8 +105,8 @@ impl Cluster {
 
     fn transmit(&mut self, from: Id, to: Id, lane: Lane, bytes: &Arc<Vec<u8>>) {
         let Some(session) = self.wire.session(from, to) else { return };
-        let bytes = match self.plan.planted {
-            Some(Plant::NoisyWire) if self.rng.permille(10) => self.noisy(bytes),
+        let bytes = match self.plan.bug {
+            Some(InjectedBug::NoisyWire) if self.rng.permille(10) => self.noisy(bytes),
             _ => bytes.clone(),
         };
         for due in self.wire.arrivals(self.now, from, to, lane) {
@@ -120,14 +122,16 @@ impl Cluster {
     }
 
     pub(crate) fn arrive(&mut self, from: Id, to: Id, session: u64, bytes: &[u8]) {
+        // What was on its way when a connection ended is gone, as with TCP: a new connection
+        // does not deliver it.
         if self.wire.session(from, to) != Some(session) {
             return;
         }
         let peer = self.machines[from].peer;
         match Message::decode(bytes) {
             Ok(message) => {
-                if let Some(villain) = self.villains.get_mut(&to) {
-                    villain.hear(&message);
+                if let Some(byzantine) = self.byzantine.get_mut(&to) {
+                    byzantine.on_message(&message);
                 }
                 self.give(to, Input::Message { peer, message });
             }
@@ -146,7 +150,7 @@ impl Cluster {
         }
     }
 
-    /// A machine lets in whom its chain lets in, from now on.
+    /// A machine connects only with the peers that its chain admits, from now on.
     pub(crate) fn admit(&mut self, id: Id, admission: Admission) {
         self.admissions.insert(id, admission);
         for other in 0..self.machines.len() {
@@ -173,6 +177,7 @@ impl Cluster {
         if !up || banned || strangers || refused {
             return;
         }
+        // Both learn of it at the same instant; what each says first may still cross.
         if self.wire.connect(a, b) {
             self.trace.note(self.now, || format!("{a} and {b} are connected"));
             self.give(a, Input::Connected(self.machines[b].peer));
@@ -234,6 +239,8 @@ impl Cluster {
     pub(crate) fn mend(&mut self) {
         for a in 0..self.machines.len() {
             for b in a + 1..self.machines.len() {
+                // Not all: a connection that was idle meanwhile never noticed the partition, and
+                // its two ends never greet each other again.
                 if self.wire.is_blocked(a, b) && self.rng.permille(700) {
                     self.hang_up(a, b);
                 }

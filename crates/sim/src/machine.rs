@@ -15,7 +15,9 @@ use trefoil_mempool::MempoolLimits;
 use trefoil_node::{Config, Effects, Input, Node};
 use trefoil_types::{ChainSpec, Millis, Time, message::Lane};
 
-use crate::{disk::SimDisk, plan::Moment, plant::Plant, rng::Rng, trace::Trace, wire::Id};
+use crate::{
+    disk::SimDisk, injected_bug::InjectedBug, plan::Moment, rng::Rng, trace::Trace, wire::Id,
+};
 
 /// Small, so that seeds meet the bounds.
 pub const POOL: MempoolLimits = MempoolLimits {
@@ -29,9 +31,11 @@ pub const POOL: MempoolLimits = MempoolLimits {
 const CHECKPOINT_BLOCKS: usize = 8;
 const SEGMENT_BYTES: u64 = 8 << 10;
 
+// The shell's lanes are bounded too (`docs/wire.md`): a node must live with what they drop.
 /// The most inputs that wait in one lane; more are dropped, as the shell does.
 const LANE_MAX: usize = 1024;
 
+// One sync for many inputs, as the shell does: a sync costs milliseconds on a real disk.
 /// The most inputs that are stepped before the journal is synced.
 const BATCH_MAX: usize = 64;
 
@@ -54,7 +58,7 @@ pub struct Turn {
     pub death: Option<Death>,
 }
 
-pub struct Machine {
+pub struct SimMachine {
     pub id: Id,
     pub peer: PeerId,
     /// The validator's key; none on a full node.
@@ -71,7 +75,7 @@ pub struct Machine {
     pub ledger_disk: SimDisk,
     spec: Arc<ChainSpec>,
     skew_ms: i64,
-    plant: Option<Plant>,
+    bug: Option<InjectedBug>,
     rng: Rng,
     crash: Option<Moment>,
     lanes: [VecDeque<Input>; 5],
@@ -83,19 +87,19 @@ struct Process {
     journal: Journal,
 }
 
-impl Machine {
+impl SimMachine {
     pub fn new(
         id: Id,
         key: Option<SecretKey>,
         spec: Arc<ChainSpec>,
         skew_ms: i64,
-        plant: Option<Plant>,
+        bug: Option<InjectedBug>,
         rng: Rng,
     ) -> Self {
         let (journal_disk, ledger_disk) = (SimDisk::default(), SimDisk::default());
-        match plant {
-            Some(Plant::ForgottenSync) => journal_disk.forget_syncs(),
-            Some(Plant::FalseCheckpoint) => ledger_disk.forget_syncs(),
+        match bug {
+            Some(InjectedBug::ForgottenSync) => journal_disk.forget_syncs(),
+            Some(InjectedBug::FalseCheckpoint) => ledger_disk.forget_syncs(),
             _ => {}
         }
         Self {
@@ -110,7 +114,7 @@ impl Machine {
             ledger_disk,
             spec,
             skew_ms,
-            plant,
+            bug,
             rng,
             crash: None,
             lanes: Default::default(),
@@ -129,7 +133,7 @@ impl Machine {
 
     /// When the node wants to be woken, on the world's clock.
     pub fn deadline(&self) -> Option<Time> {
-        if self.plant == Some(Plant::DeafTimers) {
+        if self.bug == Some(InjectedBug::DeafTimers) {
             return None;
         }
         let local = self.node()?.deadline()?;
@@ -165,8 +169,8 @@ impl Machine {
             Ledger::open(self.ledger_disk.mount(), self.spec.clone(), History::Archive)
                 .map_err(|e| e.to_string())?;
         ledger.set_checkpoint_blocks(CHECKPOINT_BLOCKS);
-        if let Some(plant) = self.plant {
-            plant.spoil_records(&self.spec, &mut recovered.records);
+        if let Some(bug) = self.bug {
+            bug.spoil_records(&self.spec, &mut recovered.records);
         }
         let config = Config { validator_key: self.key.clone(), peer: self.peer, pool: POOL };
         let mut effects = Effects::default();
@@ -186,11 +190,12 @@ impl Machine {
             Input::Call { .. } => 2,
             Input::Message { message, .. } => match message.lane() {
                 Lane::Consensus => 1,
-                Lane::CatchUp if self.plant == Some(Plant::LostLane) => return,
+                Lane::CatchUp if self.bug == Some(InjectedBug::LostLane) => return,
                 Lane::CatchUp => 3,
                 Lane::Gossip => 4,
             },
         };
+        // Time, results and connections are never dropped: nothing would bring them again.
         if lane == 0 || self.lanes[lane].len() < LANE_MAX {
             self.lanes[lane].push_back(input);
         }
@@ -202,6 +207,8 @@ impl Machine {
 
     /// One turn of the shell's loop: what waits, most urgent first, then time.
     pub fn turn(&mut self, now: Time, trace: &mut Trace) -> Turn {
+        // A slow machine takes one input at a time, or its slowness would show only at the end
+        // of a batch.
         let batch_max = if self.cost.0 == 0 { BATCH_MAX } else { 1 };
         let mut batch = Vec::new();
         while batch.len() < batch_max
@@ -231,12 +238,14 @@ impl Machine {
 
     /// Journal before speech, with the power going in between if it shall.
     fn flush(&mut self, mut effects: Effects) -> Turn {
-        if self.plant == Some(Plant::SpeechFirst) && self.crash.take().is_some() {
+        if self.bug == Some(InjectedBug::SpeechFirst) && self.crash.take().is_some() {
             return Turn { effects, death: Some(Death::Planned) };
         }
         if let Err(text) = self.journal(&mut effects) {
             return Turn { death: Some(self.blame(text)), ..Turn::default() };
         }
+        // A planned crash waits for a turn in which it can do harm: with nothing to record, a
+        // power cut around the sync would test nothing.
         let due = match self.crash {
             Some(Moment::BeforeSync | Moment::AfterSync) => !effects.records.is_empty(),
             Some(Moment::MidSpeech) => !effects.sends.is_empty(),
@@ -246,6 +255,7 @@ impl Machine {
             return Turn { effects, death: None };
         }
         if self.crash.take() == Some(Moment::MidSpeech) {
+            // Some peers were told, and nobody else: callers and subscribers come after peers.
             effects.sends.truncate(effects.sends.len() / 2);
             effects.events.clear();
             effects.replies.clear();
@@ -257,6 +267,7 @@ impl Machine {
 
     fn journal(&mut self, effects: &mut Effects) -> Result<(), String> {
         let Some(process) = &mut self.process else { return Ok(()) };
+        // Records alone need no sync: nobody has been told anything that depends on them.
         let speaks = !(effects.sends.is_empty()
             && effects.orders.is_empty()
             && effects.jobs.is_empty()
@@ -270,7 +281,7 @@ impl Machine {
                 journal.sync()?;
             }
             match effects.prune_journal {
-                Some(height) => journal.prune(Plant::prune_height(self.plant, height)),
+                Some(height) => journal.prune(InjectedBug::prune_height(self.bug, height)),
                 None => Ok(()),
             }
         })?
@@ -317,6 +328,8 @@ impl Machine {
 
     /// Whose fault a death was.
     pub fn blame(&self, text: String) -> Death {
+        // A disk that refused, as the plan had it do, excuses the end of a process: a node must
+        // stop rather than go on without its journal. Nothing else does.
         if self.journal_disk.has_refused() || self.ledger_disk.has_refused() {
             Death::Disk(text)
         } else {
@@ -325,7 +338,7 @@ impl Machine {
     }
 
     fn rot(&self) {
-        if self.plant == Some(Plant::BitRot) && self.id == 0 && self.life > 1 {
+        if self.bug == Some(InjectedBug::BitRot) && self.id == 0 && self.life > 1 {
             self.ledger_disk.rot(&crate::workload::MISER_BALANCE.to_be_bytes());
         }
     }

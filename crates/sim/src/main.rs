@@ -11,7 +11,7 @@ use std::{
 };
 
 use clap::Parser;
-use trefoil_sim::{Fault, Plan, Plant, Verdict, random, run, run_twice, scenario};
+use trefoil_sim::{FaultClass, InjectedBug, RunResult, SimPlan, random, run, run_twice, scenario};
 
 /// Runs clusters of the whole node in virtual time, under faults, before judges.
 ///
@@ -30,7 +30,7 @@ struct Args {
     /// Only these classes of faults: wire, partition, reset, crash, full, skew,
     /// slow, byzantine.
     #[arg(long, value_delimiter = ',', value_name = "LIST")]
-    faults: Option<Vec<Fault>>,
+    faults: Option<Vec<FaultClass>>,
     /// Run a named scenario (see --list), or `all`.
     #[arg(long, value_name = "NAME")]
     scenario: Option<String>,
@@ -39,7 +39,7 @@ struct Args {
     trace: bool,
     /// Plant a bug, to see that it is found (see --list).
     #[arg(long, value_name = "BUG")]
-    plant: Option<Plant>,
+    plant: Option<InjectedBug>,
     /// List the scenarios and the bugs that can be planted.
     #[arg(long)]
     list: bool,
@@ -63,7 +63,7 @@ fn main() -> ExitCode {
     };
     let begun = Instant::now();
     let failed = if args.trace {
-        plans.iter().filter(|plan| !tell(plan, &run((*plan).clone(), true), &args)).count()
+        plans.iter().filter(|plan| !print_result(plan, &run((*plan).clone(), true), &args)).count()
     } else {
         run_all(&plans, &args)
     };
@@ -78,12 +78,12 @@ fn list() {
         println!("  {:<18} {}", scenario.name, scenario.about);
     }
     println!("bugs:");
-    for plant in Plant::ALL {
-        println!("  {plant}");
+    for bug in InjectedBug::ALL {
+        println!("  {bug}");
     }
 }
 
-fn plans(args: &Args) -> Result<Vec<Plan>, String> {
+fn plans(args: &Args) -> Result<Vec<SimPlan>, String> {
     let seeds = match args.seed {
         Some(seed) => seed..seed.saturating_add(1),
         None => args.from..args.from.saturating_add(args.seeds),
@@ -100,7 +100,7 @@ fn plans(args: &Args) -> Result<Vec<Plan>, String> {
     if let Some(plant) = args.plant {
         return Ok(seeds.map(|seed| plant.plan(seed)).collect());
     }
-    let faults = args.faults.as_deref().unwrap_or(&Fault::ALL);
+    let faults = args.faults.as_deref().unwrap_or(&FaultClass::ALL);
     // What failed once is run always, unless something narrower was asked for.
     let old = if args.seed.is_none() && args.faults.is_none() { old_seeds()? } else { vec![] };
     Ok(old.into_iter().chain(seeds).map(|seed| random::plan(seed, faults)).collect())
@@ -113,7 +113,7 @@ fn old_seeds() -> Result<Vec<u64>, String> {
 }
 
 /// Runs plans on every core, telling of each in their order; how many failed.
-fn run_all(plans: &[Plan], args: &Args) -> usize {
+fn run_all(plans: &[SimPlan], args: &Args) -> usize {
     let next = AtomicUsize::new(0);
     let done = Mutex::new((BTreeMap::new(), 0, 0));
     let seen = Mutex::new(BTreeMap::<&str, u64>::new());
@@ -129,9 +129,11 @@ fn run_all(plans: &[Plan], args: &Args) -> usize {
                         *seen.lock().expect("no panics here").entry(what).or_default() += times;
                     }
                     let (waiting, told, failed) = &mut *done.lock().expect("no panics here");
+                    // Told in the order of the seeds, whichever core was first: two runs print the
+                    // same, so that a diff of them shows what changed.
                     waiting.insert(at, verdict);
                     while let Some(verdict) = waiting.remove(told) {
-                        *failed += usize::from(!tell(&plans[*told], &verdict, args));
+                        *failed += usize::from(!print_result(&plans[*told], &verdict, args));
                         *told += 1;
                     }
                 }
@@ -145,8 +147,8 @@ fn run_all(plans: &[Plan], args: &Args) -> usize {
 }
 
 /// Prints what came of a plan; whether it passed.
-fn tell(plan: &Plan, verdict: &Verdict, args: &Args) -> bool {
-    let Verdict { violation, height, txs, steps, .. } = verdict;
+fn print_result(plan: &SimPlan, verdict: &RunResult, args: &Args) -> bool {
+    let RunResult { violation, height, txs, steps, .. } = verdict;
     let title = format!("{} {}", plan.name, plan.seed);
     let size = format!("{height} blocks, {txs} transactions, {steps} steps");
     let Some(violation) = violation else {

@@ -1,4 +1,4 @@
-//! What shall happen to a cluster: who is in it, what goes wrong when, and
+//! What shall happen to a cluster: its machines, the faults and when they come, and
 //! what is expected of it. A named scenario and a random seed are both plans.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -7,12 +7,12 @@ use trefoil_types::{Kind, Millis};
 
 use crate::{
     byzantine::Vice,
-    plant::Plant,
+    injected_bug::InjectedBug,
     wire::{Id, Weather},
 };
 
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub struct SimPlan {
     pub name: String,
     /// Of every random stream of the run.
     pub seed: u64,
@@ -30,18 +30,18 @@ pub struct Plan {
     pub strangers: Vec<(Id, Id)>,
     /// How far each machine's clock is off; missing: not at all.
     pub skew_ms: BTreeMap<Id, i64>,
-    pub chain: Chain,
+    pub chain: ChainOptions,
     pub weather: Weather,
     pub script: Vec<(Millis, Act)>,
     /// The last instant.
     pub ends: Millis,
     /// A bug put in on purpose, to see that it is found.
-    pub planted: Option<Plant>,
+    pub bug: Option<InjectedBug>,
 }
 
 /// The few fields of the chain specification that plans vary.
 #[derive(Clone, Copy, Debug)]
-pub struct Chain {
+pub struct ChainOptions {
     /// On a public network the organisations' accounts own the stakes.
     pub kind: Kind,
     pub block_interval_ms: u64,
@@ -54,7 +54,7 @@ pub struct Chain {
 /// Ten transfers, or a contract and a few.
 const GAS_LIMIT: u64 = 1_000_000;
 
-impl Default for Chain {
+impl Default for ChainOptions {
     fn default() -> Self {
         Self {
             kind: Kind::Consortium,
@@ -166,7 +166,7 @@ pub enum Expect {
     Included { since: Millis, txs: u64 },
 }
 
-impl Plan {
+impl SimPlan {
     /// `validators` honest machines in fair weather, doing nothing until `ends`.
     pub fn quiet(name: &str, seed: u64, validators: usize, ends: Millis) -> Self {
         Self {
@@ -179,11 +179,11 @@ impl Plan {
             late: BTreeSet::new(),
             strangers: vec![],
             skew_ms: BTreeMap::new(),
-            chain: Chain::default(),
+            chain: ChainOptions::default(),
             weather: Weather::FAIR,
             script: vec![],
             ends,
-            planted: None,
+            bug: None,
         }
     }
 

@@ -6,7 +6,7 @@ use std::{cmp::Reverse, collections::BinaryHeap};
 use trefoil_types::Time;
 
 #[derive(Debug)]
-pub struct Queue<E> {
+pub struct EventQueue<E> {
     heap: BinaryHeap<Entry<E>>,
     next: u64,
 }
@@ -17,8 +17,9 @@ struct Entry<E> {
     event: E,
 }
 
-impl<E> Queue<E> {
+impl<E> EventQueue<E> {
     pub fn put(&mut self, due: Time, event: E) {
+        // The number breaks ties: a heap gives equals in no order, and a run must have one.
         self.heap.push(Entry { due: Reverse((due, self.next)), event });
         self.next += 1;
     }
@@ -29,7 +30,7 @@ impl<E> Queue<E> {
     }
 }
 
-impl<E> Default for Queue<E> {
+impl<E> Default for EventQueue<E> {
     fn default() -> Self {
         Self { heap: BinaryHeap::new(), next: 0 }
     }

@@ -6,14 +6,14 @@ use trefoil_types::Millis;
 
 use crate::{
     byzantine::Vice,
-    plan::{Act, Chain, Expect, Moment, Plan},
+    plan::{Act, ChainOptions, Expect, Moment, SimPlan},
     rng::Rng,
     wire::{Id, Weather},
 };
 
 /// A class of things that go wrong, by which a run can be narrowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Fault {
+pub enum FaultClass {
     /// Loss, duplication, reordering, long delays.
     Wire,
     Partition,
@@ -31,7 +31,7 @@ pub enum Fault {
     Byzantine,
 }
 
-impl Fault {
+impl FaultClass {
     pub const ALL: [Self; 8] = [
         Self::Wire,
         Self::Partition,
@@ -57,13 +57,13 @@ impl Fault {
     }
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for FaultClass {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
 }
 
-impl FromStr for Fault {
+impl FromStr for FaultClass {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -79,34 +79,37 @@ impl FromStr for Fault {
 const CALM_MS: u64 = 20_000;
 
 /// The plan of `seed`, with faults of these classes only.
-pub fn plan(seed: u64, faults: &[Fault]) -> Plan {
+pub fn plan(seed: u64, faults: &[FaultClass]) -> SimPlan {
     let rng = &mut Rng::new(seed, "plan");
     let has = |fault| faults.contains(&fault);
+    // Mostly four: the smallest set that bears a fault, so that one more breaks it.
     let validators = *rng.pick(&[4, 4, 4, 4, 4, 4, 1, 2, 3, 5, 6, 7]);
     let storm_ms = rng.range(8_000, 16_000);
     let ends = storm_ms + CALM_MS + 2_000;
-    let mut plan = Plan::quiet("random", seed, validators, Millis(ends));
+    let mut plan = SimPlan::quiet("random", seed, validators, Millis(ends));
     plan.full_nodes = *rng.pick(&[0, 0, 0, 1]);
-    plan.chain = Chain {
+    plan.chain = ChainOptions {
         block_interval_ms: *rng.pick(&[250, 500, 1000]),
         idle_block_s: *rng.pick(&[1, 2]),
         base_fee: *rng.pick(&[0, 1_000_000_000]),
-        ..Chain::default()
+        ..ChainOptions::default()
     };
-    if has(Fault::Byzantine) {
-        let dishonest = rng.range(0, Plan::faulty_max(validators) as u64) as usize;
+    if has(FaultClass::Byzantine) {
+        let dishonest = rng.range(0, SimPlan::faulty_max(validators) as u64) as usize;
         while plan.vices.len() < dishonest {
             plan.vices.insert(rng.index(validators), *rng.pick(&Vice::ALL));
         }
     }
-    if has(Fault::Skew) {
+    if has(FaultClass::Skew) {
         plan.skew_ms =
+            // Within a quarter of a second, as NTP keeps clocks: nothing may fail for that.
             (0..plan.machines()).map(|id| (id, rng.range(0, 500) as i64 - 250)).collect();
     }
-    if has(Fault::Wire) && rng.permille(700) {
+    if has(FaultClass::Wire) && rng.permille(700) {
         plan.weather = weather(rng);
     }
-    if has(Fault::Byzantine) {
+    if has(FaultClass::Byzantine) {
+        // A stream of its own: this class came later, and the courses of old seeds stay.
         let rng = &mut Rng::new(seed, "stranger");
         if rng.permille(200) {
             plan.full_nodes = 1;
@@ -119,7 +122,7 @@ pub fn plan(seed: u64, faults: &[Fault]) -> Plan {
         let from = rng.range(500, storm_ms - 500);
         plan = disturb(plan, rng, fault, from, storm_ms);
     }
-    if has(Fault::Skew) {
+    if has(FaultClass::Skew) {
         plan = lose_time(plan, &mut Rng::new(seed, "clocks"), storm_ms);
     }
     calm(plan, storm_ms)
@@ -130,10 +133,10 @@ pub fn plan(seed: u64, faults: &[Fault]) -> Plan {
 /// among the dishonest, since no more than a third may be of no use. And the chain
 /// idles, some stop cleanly, and they start again: block sync and the timers of
 /// consensus then meet.
-fn lose_time(mut plan: Plan, rng: &mut Rng, until: u64) -> Plan {
+fn lose_time(mut plan: SimPlan, rng: &mut Rng, until: u64) -> SimPlan {
     let faulty = plan.vices.keys().filter(|id| **id < plan.validators).count();
     let who = rng.index(plan.validators);
-    let has_room = faulty < Plan::faulty_max(plan.validators);
+    let has_room = faulty < SimPlan::faulty_max(plan.validators);
     if has_room && plan.is_honest(who) && rng.permille(300) {
         let off = *rng.pick(&[6_000, 6_000, 20_000, 3_600_000]);
         plan.skew_ms.insert(who, if rng.permille(700) { -off } else { off });
@@ -155,7 +158,9 @@ fn lose_time(mut plan: Plan, rng: &mut Rng, until: u64) -> Plan {
 }
 
 /// Ends the faults at `at` and says what must be so afterwards.
-pub fn calm(plan: Plan, at: u64) -> Plan {
+pub fn calm(plan: SimPlan, at: u64) -> SimPlan {
+    // The expectations are weak on purpose: a seed must not fail for bad luck, and a chain
+    // that is stuck fails even the weakest.
     let (done, lag) = (at + CALM_MS, Millis(5_000));
     plan.at(at, Act::Calm)
         .at(at, Act::Load(Some(Millis(500))))
@@ -174,35 +179,41 @@ fn weather(rng: &mut Rng) -> Weather {
     }
 }
 
-fn pick_act(rng: &mut Rng, faults: &[Fault]) -> Option<Fault> {
-    let acts =
-        [Fault::Partition, Fault::Reset, Fault::Crash, Fault::Crash, Fault::Full, Fault::Slow];
+fn pick_act(rng: &mut Rng, faults: &[FaultClass]) -> Option<FaultClass> {
+    let acts = [
+        FaultClass::Partition,
+        FaultClass::Reset,
+        FaultClass::Crash,
+        FaultClass::Crash,
+        FaultClass::Full,
+        FaultClass::Slow,
+    ];
     let acts: Vec<_> = acts.into_iter().filter(|fault| faults.contains(fault)).collect();
     (!acts.is_empty()).then(|| *rng.pick(&acts))
 }
 
 /// Something that goes wrong at `from` and, mostly, is put right before `until`.
-fn disturb(plan: Plan, rng: &mut Rng, fault: Fault, from: u64, until: u64) -> Plan {
+fn disturb(plan: SimPlan, rng: &mut Rng, fault: FaultClass, from: u64, until: u64) -> SimPlan {
     let machines = plan.machines();
     let who = rng.index(machines);
     let then = rng.range(from, until);
     match fault {
-        Fault::Partition if rng.permille(300) => {
+        FaultClass::Partition if rng.permille(300) => {
             let act = Act::Deafen { from: who, to: rng.index(machines) };
             plan.at(from, act).at(then, Act::Mend)
         }
-        Fault::Partition => {
+        FaultClass::Partition => {
             let (left, right) = (0..machines).partition(|_| rng.permille(500));
             plan.at(from, Act::Partition(vec![left, right])).at(then, Act::Mend)
         }
-        Fault::Reset => plan.at(from, Act::Reset(who, rng.index(machines))),
-        Fault::Full => {
+        FaultClass::Reset => plan.at(from, Act::Reset(who, rng.index(machines))),
+        FaultClass::Full => {
             let start = rng.range(then, until);
             plan.at(from, Act::FillDisks(who, rng.range(0, 20_000)))
                 .at(then, Act::FreeDisks(who))
                 .at(start, Act::Start(who))
         }
-        Fault::Slow => {
+        FaultClass::Slow => {
             let cost = Millis(rng.range(1, 20));
             plan.at(from, Act::Slow(who, cost)).at(then, Act::Slow(who, Millis(0)))
         }
@@ -210,7 +221,7 @@ fn disturb(plan: Plan, rng: &mut Rng, fault: Fault, from: u64, until: u64) -> Pl
     }
 }
 
-fn crash(mut plan: Plan, rng: &mut Rng, who: Id, from: u64, until: u64) -> Plan {
+fn crash(mut plan: SimPlan, rng: &mut Rng, who: Id, from: u64, until: u64) -> SimPlan {
     // All at once, now and then: the power of a whole site.
     let all = rng.permille(200);
     let down = if all { (0..plan.machines()).collect() } else { vec![who] };

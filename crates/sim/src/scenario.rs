@@ -1,10 +1,12 @@
 //! Named scenarios: what an operator fears, and what the node owes him then.
 
+mod voting;
+
 use trefoil_types::{Kind, Millis};
 
 use crate::{
     byzantine::Vice,
-    plan::{Act, Expect, Moment, Motion, Plan},
+    plan::{Act, Expect, Moment, SimPlan},
     wire::Weather,
 };
 
@@ -12,7 +14,7 @@ use crate::{
 pub struct Scenario {
     pub name: &'static str,
     pub about: &'static str,
-    pub plan: fn(&str, u64) -> Plan,
+    pub plan: fn(&str, u64) -> SimPlan,
 }
 
 pub const ALL: [Scenario; 28] = [
@@ -119,22 +121,22 @@ pub const ALL: [Scenario; 28] = [
     Scenario {
         name: "validator-added",
         about: "a fifth is voted in: from the same height on for all, and its vote counts",
-        plan: validator_added,
+        plan: voting::validator_added,
     },
     Scenario {
         name: "validator-removed",
         about: "one is voted out: nobody waits for it any more, and it follows",
-        plan: validator_removed,
+        plan: voting::validator_removed,
     },
     Scenario {
         name: "leaders-revoked",
         about: "two of seven nodes are revoked while their turns to propose come: cut off at once",
-        plan: leaders_revoked,
+        plan: voting::leaders_revoked,
     },
     Scenario {
         name: "restart-across-change",
         about: "all are killed, over and over, while validators and gas limit change",
-        plan: restart_across_change,
+        plan: voting::restart_across_change,
     },
 ];
 
@@ -144,7 +146,7 @@ pub fn find(name: &str) -> Option<&'static Scenario> {
 }
 
 impl Scenario {
-    pub fn plan(&self, seed: u64) -> Plan {
+    pub fn plan(&self, seed: u64) -> SimPlan {
         (self.plan)(self.name, seed)
     }
 }
@@ -152,15 +154,15 @@ impl Scenario {
 const LOAD: Act = Act::Load(Some(Millis(200)));
 
 /// Four machines under load for so long.
-fn four(name: &str, seed: u64, ends: u64) -> Plan {
-    Plan::quiet(name, seed, 4, Millis(ends)).at(0, LOAD)
+fn four(name: &str, seed: u64, ends: u64) -> SimPlan {
+    SimPlan::quiet(name, seed, 4, Millis(ends)).at(0, LOAD)
 }
 
 fn grew(since: u64, blocks: u64) -> Expect {
     Expect::Grew { since: Millis(since), blocks }
 }
 
-fn fair(name: &str, seed: u64) -> Plan {
+fn fair(name: &str, seed: u64) -> SimPlan {
     four(name, seed, 20_000)
         .expect(19_000, grew(0, 20))
         .expect(19_000, Expect::Included { since: Millis(0), txs: 40 })
@@ -168,15 +170,15 @@ fn fair(name: &str, seed: u64) -> Plan {
         .expect(19_000, Expect::AllWithin(Millis(1_000)))
 }
 
-fn alone(name: &str, seed: u64) -> Plan {
-    Plan::quiet(name, seed, 1, Millis(20_000))
+fn alone(name: &str, seed: u64) -> SimPlan {
+    SimPlan::quiet(name, seed, 1, Millis(20_000))
         .at(0, LOAD)
         .at(8_000, Act::Crash(0, Moment::PowerCut))
         .at(9_000, Act::Start(0))
         .expect(19_000, grew(9_000, 8))
 }
 
-fn proposer_down(name: &str, seed: u64) -> Plan {
+fn proposer_down(name: &str, seed: u64) -> SimPlan {
     four(name, seed, 40_000)
         .at(5_000, Act::Crash(1, Moment::Kill))
         .expect(20_000, Expect::GapAtMost { since: Millis(4_000), gap: Millis(3_000) })
@@ -185,7 +187,7 @@ fn proposer_down(name: &str, seed: u64) -> Plan {
         .expect(39_000, grew(30_000, 8))
 }
 
-fn lost_proposal(name: &str, seed: u64) -> Plan {
+fn lost_proposal(name: &str, seed: u64) -> SimPlan {
     four(name, seed, 30_000)
         .at(3_000, Act::Deafen { from: 1, to: 2 })
         .expect(25_000, grew(3_000, 15))
@@ -194,10 +196,11 @@ fn lost_proposal(name: &str, seed: u64) -> Plan {
         .expect(29_500, Expect::AllWithin(Millis(2_000)))
 }
 
-fn two_down_a_minute(name: &str, seed: u64) -> Plan {
+fn two_down_a_minute(name: &str, seed: u64) -> SimPlan {
     four(name, seed, 90_000)
         .at(5_000, Act::Crash(0, Moment::Kill))
         .at(5_000, Act::Crash(2, Moment::Kill))
+        // Two of four are no quorum: a chain that grew now would have two futures.
         .expect(65_000, Expect::Stood { since: Millis(5_500), blocks: 0 })
         .at(65_000, Act::Start(0))
         .expect(75_500, Expect::ResumedWithin { since: Millis(65_000), within: Millis(10_000) })
@@ -206,7 +209,7 @@ fn two_down_a_minute(name: &str, seed: u64) -> Plan {
         .expect(89_000, grew(75_500, 10))
 }
 
-fn all_killed(name: &str, seed: u64) -> Plan {
+fn all_killed(name: &str, seed: u64) -> SimPlan {
     let moments =
         [Moment::Kill, Moment::PowerCut, Moment::BeforeSync, Moment::AfterSync, Moment::MidSpeech];
     let mut plan = four(name, seed, 80_000);
@@ -223,7 +226,7 @@ fn all_killed(name: &str, seed: u64) -> Plan {
     plan.expect(79_000, Expect::AllWithin(Millis(2_000)))
 }
 
-fn partition_heals(name: &str, seed: u64) -> Plan {
+fn partition_heals(name: &str, seed: u64) -> SimPlan {
     four(name, seed, 50_000)
         .at(5_000, Act::Partition(vec![vec![0, 1], vec![2, 3]]))
         .expect(30_000, Expect::Stood { since: Millis(5_500), blocks: 0 })
@@ -232,7 +235,7 @@ fn partition_heals(name: &str, seed: u64) -> Plan {
         .expect(49_000, Expect::AllWithin(Millis(2_000)))
 }
 
-fn full_disk(name: &str, seed: u64) -> Plan {
+fn full_disk(name: &str, seed: u64) -> SimPlan {
     four(name, seed, 40_000)
         .at(5_000, Act::FillDisks(3, 3_000))
         .expect(15_000, Expect::Down(3))
@@ -242,7 +245,7 @@ fn full_disk(name: &str, seed: u64) -> Plan {
         .expect(30_000, Expect::CaughtUp(3, Millis(1_500)))
 }
 
-fn torn_tail(name: &str, seed: u64) -> Plan {
+fn torn_tail(name: &str, seed: u64) -> SimPlan {
     let mut plan = four(name, seed, 50_000);
     for turn in 0..8 {
         let (at, id) = (3_000 + turn * 4_000, turn as usize % 4);
@@ -251,7 +254,7 @@ fn torn_tail(name: &str, seed: u64) -> Plan {
     plan.expect(49_000, Expect::AllWithin(Millis(2_000))).expect(49_000, grew(37_000, 10))
 }
 
-fn slow_node(name: &str, seed: u64) -> Plan {
+fn slow_node(name: &str, seed: u64) -> SimPlan {
     four(name, seed, 40_000)
         .at(2_000, Act::Slow(1, Millis(25)))
         .expect(30_000, grew(2_000, 15))
@@ -260,8 +263,8 @@ fn slow_node(name: &str, seed: u64) -> Plan {
 }
 
 /// One of four equivocates, an honest one is killed and replays what convicted it,
-/// and a full node learns of it by catching up.
-fn equivocating(name: &str, seed: u64, kind: Kind) -> Plan {
+/// and a full node learns of it by block sync.
+fn equivocating(name: &str, seed: u64, kind: Kind) -> SimPlan {
     let mut plan = four(name, seed, 40_000);
     plan.chain.kind = kind;
     plan.vices.insert(1, Vice::Equivocator);
@@ -276,22 +279,22 @@ fn equivocating(name: &str, seed: u64, kind: Kind) -> Plan {
         .expect(39_000, Expect::AllWithin(Millis(4_000)))
 }
 
-fn equivocator_convicted(name: &str, seed: u64) -> Plan {
+fn equivocator_convicted(name: &str, seed: u64) -> SimPlan {
     equivocating(name, seed, Kind::Consortium)
 }
 
-fn equivocator_slashed(name: &str, seed: u64) -> Plan {
+fn equivocator_slashed(name: &str, seed: u64) -> SimPlan {
     let tenth_of_an_ether = 100_000_000_000_000_000;
     equivocating(name, seed, Kind::Public).expect(39_000, Expect::Burned(tenth_of_an_ether))
 }
 
-fn withholder(name: &str, seed: u64) -> Plan {
+fn withholder(name: &str, seed: u64) -> SimPlan {
     let mut plan = four(name, seed, 40_000);
     plan.vices.insert(2, Vice::Withholder);
     plan.expect(39_000, grew(0, 12)).expect(39_000, Expect::AllWithin(Millis(4_000)))
 }
 
-fn garbage(name: &str, seed: u64) -> Plan {
+fn garbage(name: &str, seed: u64) -> SimPlan {
     let mut plan = four(name, seed, 40_000);
     plan.vices.insert(0, Vice::Garbler);
     plan.expect(39_000, Expect::Banned(0))
@@ -299,7 +302,7 @@ fn garbage(name: &str, seed: u64) -> Plan {
         .expect(39_000, Expect::AllWithin(Millis(4_000)))
 }
 
-fn forger(name: &str, seed: u64) -> Plan {
+fn forger(name: &str, seed: u64) -> SimPlan {
     let mut plan = four(name, seed, 60_000);
     plan.vices.insert(3, Vice::Forger);
     // One follows only now and then, so that forged blocks are asked for.
@@ -310,21 +313,22 @@ fn forger(name: &str, seed: u64) -> Plan {
     plan.expect(59_000, grew(0, 20)).expect(59_000, Expect::AllWithin(Millis(4_000)))
 }
 
-fn no_direct_link(name: &str, seed: u64) -> Plan {
+fn no_direct_link(name: &str, seed: u64) -> SimPlan {
     let mut plan = four(name, seed, 60_000);
+    // Two honest nodes without a link, and the third dishonest: only the fourth can relay.
     plan.strangers = vec![(0, 3)];
     plan.vices.insert(1, Vice::Silent);
     plan.expect(59_000, grew(0, 10)).expect(59_000, Expect::AllWithin(Millis(6_000)))
 }
 
-fn chain_of_links(name: &str, seed: u64) -> Plan {
+fn chain_of_links(name: &str, seed: u64) -> SimPlan {
     let mut plan = four(name, seed, 40_000);
     plan.full_nodes = 1;
     plan.strangers = vec![(0, 2), (0, 3), (0, 4), (1, 3), (1, 4), (2, 4)];
     plan.expect(39_000, grew(0, 20)).expect(39_000, Expect::AllWithin(Millis(2_000)))
 }
 
-fn fast_clock(name: &str, seed: u64) -> Plan {
+fn fast_clock(name: &str, seed: u64) -> SimPlan {
     let mut plan = four(name, seed, 40_000);
     plan.skew_ms.insert(2, 3_600_000);
     plan.expect(39_000, grew(0, 15))
@@ -332,16 +336,17 @@ fn fast_clock(name: &str, seed: u64) -> Plan {
         .expect(39_000, Expect::TimeWithin(Millis(10_000)))
 }
 
-fn slow_clock(name: &str, seed: u64) -> Plan {
+fn slow_clock(name: &str, seed: u64) -> SimPlan {
     let mut plan = four(name, seed, 40_000);
     plan.skew_ms.insert(2, -3_600_000);
     plan.expect(39_000, grew(0, 15)).expect(39_000, Expect::AllWithin(Millis(4_000)))
 }
 
 /// A validator so slow gets each block by block sync, while its core waits.
-fn slow_clock_restarts(name: &str, seed: u64) -> Plan {
-    let mut plan = Plan::quiet(name, seed, 4, Millis(100_000));
+fn slow_clock_restarts(name: &str, seed: u64) -> SimPlan {
+    let mut plan = SimPlan::quiet(name, seed, 4, Millis(100_000));
     plan.chain.idle_block_s = 2;
+    // One second beyond what a timestamp may be ahead of the clock.
     plan.skew_ms.insert(2, -6_000);
     for turn in 0..8 {
         let at = 5_300 + turn * 10_700;
@@ -354,25 +359,25 @@ fn slow_clock_restarts(name: &str, seed: u64) -> Plan {
 }
 
 /// Full nodes that are up to no good beside four validators.
-fn with_strangers(mut plan: Plan, count: usize, vice: Vice) -> Plan {
+fn with_strangers(mut plan: SimPlan, count: usize, vice: Vice) -> SimPlan {
     plan.full_nodes = count;
     plan.vices.extend((4..4 + count).map(|id| (id, vice)));
     plan.expect(59_000, Expect::GapAtMost { since: Millis(3_000), gap: Millis(3_000) })
         .expect(59_000, Expect::AllWithin(Millis(2_000)))
 }
 
-fn inflated_certificates(name: &str, seed: u64) -> Plan {
+fn inflated_certificates(name: &str, seed: u64) -> SimPlan {
     // Idle: some have begun a height by their timer, and some have not yet.
-    let mut plan = with_strangers(Plan::quiet(name, seed, 4, Millis(60_000)), 4, Vice::Inflator);
+    let mut plan = with_strangers(SimPlan::quiet(name, seed, 4, Millis(60_000)), 4, Vice::Inflator);
     plan.weather = Weather { delay_min: Millis(1), delay_max: Millis(200), ..Weather::FAIR };
     plan
 }
 
-fn false_tips(name: &str, seed: u64) -> Plan {
+fn false_tips(name: &str, seed: u64) -> SimPlan {
     with_strangers(four(name, seed, 60_000), 1, Vice::Boaster).expect(59_000, grew(0, 60))
 }
 
-fn late_joiner(name: &str, seed: u64) -> Plan {
+fn late_joiner(name: &str, seed: u64) -> SimPlan {
     let mut plan = four(name, seed, 60_000);
     plan.full_nodes = 1;
     plan.late.insert(4);
@@ -382,81 +387,12 @@ fn late_joiner(name: &str, seed: u64) -> Plan {
         .expect(59_000, Expect::CaughtUp(4, Millis(1_500)))
 }
 
-fn idle_chain(name: &str, seed: u64) -> Plan {
-    let mut plan = Plan::quiet(name, seed, 4, Millis(200_000));
+fn idle_chain(name: &str, seed: u64) -> SimPlan {
+    let mut plan = SimPlan::quiet(name, seed, 4, Millis(200_000));
     plan.chain.idle_block_s = 60;
     plan.expect(180_000, Expect::Stood { since: Millis(10_000), blocks: 3 })
         .expect(180_000, grew(10_000, 2))
         .at(180_000, LOAD)
         .expect(183_000, Expect::ResumedWithin { since: Millis(180_000), within: Millis(2_500) })
         .expect(183_000, Expect::Included { since: Millis(180_000), txs: 1 })
-}
-
-/// Machines under load whose organisations vote.
-fn voting(name: &str, seed: u64, validators: usize, ends: u64) -> Plan {
-    let mut plan = Plan::quiet(name, seed, validators, Millis(ends)).at(0, LOAD);
-    plan.chain.gas_limit = 30_000_000;
-    plan
-}
-
-/// With a full node that a vote may make a validator.
-fn with_reserve(mut plan: Plan) -> Plan {
-    plan.full_nodes = 1;
-    plan.reserves.insert(plan.validators);
-    plan
-}
-
-fn validator_added(name: &str, seed: u64) -> Plan {
-    with_reserve(voting(name, seed, 4, 50_000))
-        .at(4_000, Act::Vote(Motion::AddValidator(4)))
-        .expect(20_000, Expect::Validators(5))
-        // Four of five are a quorum only with the new one among them.
-        .at(20_000, Act::Crash(0, Moment::Kill))
-        .expect(35_000, grew(20_000, 5))
-        .at(35_000, Act::Start(0))
-        .expect(49_000, Expect::AllWithin(Millis(2_000)))
-}
-
-fn validator_removed(name: &str, seed: u64) -> Plan {
-    voting(name, seed, 4, 50_000)
-        .at(4_000, Act::Vote(Motion::RemoveValidator(3)))
-        .expect(20_000, Expect::Validators(3))
-        .at(20_000, Act::Crash(3, Moment::Kill))
-        .expect(35_000, Expect::GapAtMost { since: Millis(20_000), gap: Millis(1_500) })
-        .at(35_000, Act::Start(3))
-        .expect(49_000, Expect::AllWithin(Millis(2_000)))
-}
-
-fn leaders_revoked(name: &str, seed: u64) -> Plan {
-    let mut plan = voting(name, seed, 7, 50_000);
-    for (at, id) in [(4_000, 2), (14_000, 5)] {
-        plan = plan
-            .at(at, Act::Vote(Motion::RevokeNode(id)))
-            .expect(at + 9_000, Expect::CutOff(id))
-            .expect(at + 9_000, Expect::GapAtMost { since: Millis(at), gap: Millis(3_000) });
-    }
-    for id in [0, 1, 3, 4, 6] {
-        plan = plan.expect(49_000, Expect::CaughtUp(id, Millis(1_500)));
-    }
-    plan.expect(49_000, Expect::Validators(5)).expect(49_000, grew(25_000, 20))
-}
-
-fn restart_across_change(name: &str, seed: u64) -> Plan {
-    let moments = [Moment::Kill, Moment::PowerCut, Moment::AfterSync];
-    let mut plan = with_reserve(voting(name, seed, 4, 70_000))
-        .at(4_000, Act::Vote(Motion::AddValidator(4)))
-        .at(4_300, Act::Vote(Motion::SetGasLimit(25_000_000)));
-    for (turn, moment) in moments.into_iter().enumerate() {
-        // The approvals are final at about 8 s; what they change holds a little later.
-        let at = 8_300 + turn as u64 * 12_000;
-        for id in 0..5 {
-            plan = plan
-                .at(at, Act::Crash(id, moment))
-                .at(at + 1_500 + id as u64 * 100, Act::Start(id));
-        }
-    }
-    plan.expect(60_000, Expect::Validators(5))
-        .expect(60_000, Expect::GasLimit(25_000_000))
-        .expect(69_000, grew(50_000, 10))
-        .expect(69_000, Expect::AllWithin(Millis(2_000)))
 }

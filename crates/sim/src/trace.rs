@@ -3,7 +3,7 @@
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
-use trefoil_node::{Effects, Event, Input, Job};
+use trefoil_node::{Effects, Event, Input, WorkerJob};
 use trefoil_types::{Message, Time};
 
 use crate::wire::Id;
@@ -57,6 +57,7 @@ impl Trace {
                 format!("{to:?}").hash(hasher);
                 message.encode().hash(hasher);
             }
+            // A snapshot has no content to digest; the block that it shows is in the event's text.
             format!("{:?}{:?}{:?}", effects.orders, effects.replies, effects.prune_journal)
                 .hash(hasher);
             effects.jobs.iter().for_each(|job| job_text(job).hash(hasher));
@@ -121,10 +122,10 @@ fn effect_lines(effects: &Effects) -> Vec<String> {
         .collect()
 }
 
-fn job_text(job: &Job) -> String {
+fn job_text(job: &WorkerJob) -> String {
     match job {
-        Job::Recover { id, txs } => format!("job recover {id}, {} transactions", txs.len()),
-        Job::Checkpoint(checkpoint) => format!("job checkpoint {}", checkpoint.height()),
+        WorkerJob::Recover { id, txs } => format!("job recover {id}, {} transactions", txs.len()),
+        WorkerJob::Checkpoint(checkpoint) => format!("job checkpoint {}", checkpoint.height()),
     }
 }
 

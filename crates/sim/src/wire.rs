@@ -1,4 +1,5 @@
-//! The pretend wire: who is connected, and what becomes of a message on its way.
+//! The simulated network: which machines are connected, and what becomes of a message on
+//! its way.
 //!
 //! Connections are as TCP's are: their end is told to both, what was on its way
 //! is gone. Within one, a lane keeps its order unless `reorder` is on.
@@ -36,7 +37,7 @@ impl Weather {
 }
 
 #[derive(Debug)]
-pub struct Wire {
+pub struct SimWire {
     pub weather: Weather,
     rng: Rng,
     /// The session of each live connection, by its two ends in order.
@@ -48,7 +49,7 @@ pub struct Wire {
     last: BTreeMap<(Id, Id, Lane), Time>,
 }
 
-impl Wire {
+impl SimWire {
     pub fn new(weather: Weather, rng: Rng) -> Self {
         Self {
             weather,
@@ -111,6 +112,7 @@ impl Wire {
     fn arrival(&mut self, now: Time, from: Id, to: Id, lane: Lane) -> Time {
         let weather = self.weather;
         let delay = self.rng.range(weather.delay_min.0, weather.delay_max.0);
+        // It does not move `last`: what comes after it in the lane may overtake it.
         if self.rng.permille(weather.reorder_permille) {
             return now + Millis(delay * 3);
         }

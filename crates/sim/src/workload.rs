@@ -9,12 +9,12 @@ use trefoil_crypto::{Address, B256, keccak256};
 use trefoil_node::{Call, Reply, io::CallId};
 use trefoil_types::{Millis, Transaction, TxEnvelope, TxError, decode_tx};
 
-use crate::{plan::Chain, rng::Rng, wire::Id};
+use crate::{plan::ChainOptions, rng::Rng, wire::Id};
 
 pub const CHAIN_ID: u64 = 7331;
 
 /// An account that nobody touches; its balance is a pattern that is found on a
-/// disk (see [`crate::plant::Plant::BitRot`]).
+/// disk (see [`crate::injected_bug::InjectedBug::BitRot`]).
 pub const MISER: Address = Address::repeat_byte(0x4d);
 pub const MISER_BALANCE: u128 = 0xd15e_a5e0_ff1c_edfe_edbe_efca_fef0_0d5e;
 
@@ -37,8 +37,8 @@ const WALLETS: usize = 6;
 #[derive(Debug)]
 pub struct Workload {
     rng: Rng,
-    chain: Chain,
-    wallets: Vec<Wallet>,
+    chain: ChainOptions,
+    wallets: Vec<SimWallet>,
     /// Between submissions; `None`: nothing is submitted.
     pub every: Option<Millis>,
     calls: BTreeMap<CallId, Asked>,
@@ -50,7 +50,7 @@ pub struct Workload {
 
 /// An account and its key.
 #[derive(Debug)]
-pub(crate) struct Wallet {
+pub(crate) struct SimWallet {
     key: EthKey,
     pub address: Address,
 }
@@ -62,11 +62,11 @@ enum Asked {
 }
 
 impl Workload {
-    pub fn new(chain: Chain, rng: Rng) -> Self {
+    pub fn new(chain: ChainOptions, rng: Rng) -> Self {
         Self {
             rng,
             chain,
-            wallets: (0..WALLETS).map(|i| Wallet::new("wallet", i)).collect(),
+            wallets: (0..WALLETS).map(|i| SimWallet::new("wallet", i)).collect(),
             every: None,
             calls: BTreeMap::new(),
             contracts: vec![],
@@ -82,7 +82,7 @@ impl Workload {
 
     /// The accounts of genesis.
     pub fn funded() -> impl Iterator<Item = (Address, u128)> {
-        let wallets = (0..WALLETS).map(|i| (Wallet::new("wallet", i).address, WALLET_BALANCE));
+        let wallets = (0..WALLETS).map(|i| (SimWallet::new("wallet", i).address, WALLET_BALANCE));
         wallets.chain([(MISER, MISER_BALANCE)])
     }
 
@@ -91,7 +91,7 @@ impl Workload {
         self.every.map(|every| Millis(self.rng.range(1, every.0 * 2)))
     }
 
-    /// Who is asked next, and what: a wallet begins with its next nonce.
+    /// The next machine to ask, and the call: a wallet begins with its next nonce.
     pub fn begin(&mut self, machines: &[Id]) -> (Id, CallId, Call) {
         let wallet = self.rng.index(self.wallets.len());
         // A wallet mostly stays with one machine, so that its nonces are right.
@@ -112,7 +112,7 @@ impl Workload {
         }
     }
 
-    /// What a worker does for [`trefoil_node::Job::Recover`].
+    /// What a worker does for [`trefoil_node::WorkerJob::Recover`].
     pub fn recover(&mut self, txs: &[Bytes]) -> Vec<Result<Transaction, TxError>> {
         let mut one = |bytes: &Bytes| {
             let known = self.recovered.entry(bytes.clone());
@@ -121,7 +121,7 @@ impl Workload {
         txs.iter().map(&mut one).collect()
     }
 
-    /// The name of a call whose reply interests nobody.
+    /// A call id whose reply is ignored.
     pub fn no_reply(&mut self) -> CallId {
         self.ask(Asked::Submit)
     }
@@ -134,10 +134,13 @@ impl Workload {
     }
 
     fn transaction(&mut self, wallet: usize, nonce: u64) -> Transaction {
+        // Twice the base fee: it may rise by an eighth a block (EIP-1559), and a transaction
+        // that waits a few blocks must still pay.
         let gas_price = u128::from(self.chain.base_fee) * 2;
         let (to, value, input, gas_limit) = self.deed(wallet, nonce);
         let tip = gas_price / 10 * u128::from(self.rng.range(0, 5));
         let key = &self.wallets[wallet];
+        // Both types: the pool reads fees from each in another way.
         let envelope: TxEnvelope = if self.rng.permille(300) {
             let chain_id = Some(CHAIN_ID);
             key.sign(TxLegacy { chain_id, nonce, gas_price, gas_limit, to, value, input })
@@ -175,7 +178,7 @@ impl Workload {
     }
 }
 
-impl Wallet {
+impl SimWallet {
     pub fn new(purpose: &str, index: usize) -> Self {
         let secret = keccak256(format!("trefoil-sim/{purpose}/{index}"));
         let key = EthKey::from_byte_array(secret.0).expect("a hash is a key");
@@ -211,7 +214,7 @@ mod tests {
 
     #[test]
     fn a_worker_recovers_the_sender_that_a_wallet_signed_as() {
-        let chain = Chain { base_fee: 7, ..Chain::default() };
+        let chain = ChainOptions { base_fee: 7, ..ChainOptions::default() };
         let mut workload = Workload::new(chain, Rng::new(1, "workload"));
         for nonce in 0..50 {
             let tx = workload.transaction(nonce as usize % WALLETS, nonce);

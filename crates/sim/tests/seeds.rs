@@ -1,8 +1,8 @@
 //! Seeds: faults first, then calm in which the chain must live.
 
-use trefoil_sim::{Fault, Verdict, random, run_twice};
+use trefoil_sim::{FaultClass, RunResult, random, run_twice};
 
-fn must_pass(seed: u64, verdict: &Verdict) {
+fn must_pass(seed: u64, verdict: &RunResult) {
     let violation = verdict.violation.as_ref().map(ToString::to_string);
     assert_eq!(violation, None, "see it: trefoil-sim {seed} --trace");
     assert!(verdict.height > 5, "seed {seed} made {} blocks only", verdict.height);
@@ -11,7 +11,7 @@ fn must_pass(seed: u64, verdict: &Verdict) {
 #[test]
 fn twenty_seeds_pass_and_take_the_same_course_twice() {
     for seed in 1..=20 {
-        must_pass(seed, &run_twice(random::plan(seed, &Fault::ALL)));
+        must_pass(seed, &run_twice(random::plan(seed, &FaultClass::ALL)));
     }
 }
 
@@ -20,7 +20,7 @@ fn seeds_that_once_failed_pass() {
     let lines = include_str!("../seeds.txt").lines();
     let seeds = lines.filter_map(|line| line.split('#').next()?.trim().parse().ok());
     for seed in seeds {
-        must_pass(seed, &run_twice(random::plan(seed, &Fault::ALL)));
+        must_pass(seed, &run_twice(random::plan(seed, &FaultClass::ALL)));
     }
 }
 
@@ -33,6 +33,6 @@ fn without_faults_a_chain_grows_and_includes() {
 
 #[test]
 fn another_seed_is_another_course() {
-    let (a, b) = (random::plan(1, &Fault::ALL), random::plan(2, &Fault::ALL));
+    let (a, b) = (random::plan(1, &FaultClass::ALL), random::plan(2, &FaultClass::ALL));
     assert_ne!(run_twice(a).steps, run_twice(b).steps);
 }

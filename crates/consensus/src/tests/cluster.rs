@@ -9,7 +9,7 @@ use trefoil_types::{
     ValidatorSet, VoteKind, keccak256,
 };
 
-use crate::{Config, Consensus, Input, Output, Speech, Timeouts};
+use crate::{Config, Consensus, ConsensusInput, ConsensusMessage, Output, Timeouts};
 
 pub const NETWORK: B256 = B256::repeat_byte(7);
 
@@ -54,7 +54,7 @@ impl Random {
 
 /// What the wire does with one message from one node to another: the delays
 /// (ms) of its copies; none when it is lost.
-pub type Wire = Box<dyn FnMut(&mut Random, Time, usize, usize, &Speech) -> Vec<u64>>;
+pub type Wire = Box<dyn FnMut(&mut Random, Time, usize, usize, &ConsensusMessage) -> Vec<u64>>;
 
 pub struct Node {
     pub consensus: Option<Consensus>,
@@ -68,8 +68,8 @@ pub struct Node {
 }
 
 enum Event {
-    Deliver { to: usize, from: usize, speech: Speech },
-    Candidate { to: usize, input: Input },
+    Deliver { to: usize, from: usize, speech: ConsensusMessage },
+    Candidate { to: usize, input: ConsensusInput },
     Restart { node: usize },
 }
 
@@ -201,7 +201,7 @@ impl Cluster {
                 && consensus.deadline().is_some_and(|due| due <= self.now)
             {
                 consensus.tick(self.now, &mut out);
-                self.carry_out(i, out);
+                self.handle(i, out);
             }
         }
         while let Some((&(time, at), _)) = self.events.first_key_value()
@@ -221,16 +221,16 @@ impl Cluster {
         }
     }
 
-    fn deliver(&mut self, to: usize, from: usize, speech: Speech) {
+    fn deliver(&mut self, to: usize, from: usize, speech: ConsensusMessage) {
         if self.nodes[to].consensus.is_none() {
             return;
         }
         // Catch-up: who hears of a later height asks for the block it lacks.
         let height = match &speech {
-            Speech::Vote(vote) => vote.height,
-            Speech::Proposal(proposal) => proposal.height,
-            Speech::PolkaCertificate(polka) => polka.height,
-            Speech::RoundCertificate(certificate) => certificate.height,
+            ConsensusMessage::Vote(vote) => vote.height,
+            ConsensusMessage::Proposal(proposal) => proposal.height,
+            ConsensusMessage::PolkaCertificate(polka) => polka.height,
+            ConsensusMessage::RoundCertificate(certificate) => certificate.height,
         };
         while height > self.height(to) + 1 && self.height(from) > self.height(to) {
             let certificate = self.nodes[from].chain[self.nodes[to].chain.len()].clone();
@@ -245,16 +245,20 @@ impl Cluster {
             }
         }
         let mut inputs = vec![match &speech {
-            Speech::Vote(vote) => Input::Vote(vote.clone()),
-            Speech::Proposal(proposal) => Input::Proposal(proposal.clone()),
-            Speech::PolkaCertificate(polka) => Input::PolkaCertificate(polka.clone()),
-            Speech::RoundCertificate(certificate) => Input::RoundCertificate(certificate.clone()),
+            ConsensusMessage::Vote(vote) => ConsensusInput::Vote(vote.clone()),
+            ConsensusMessage::Proposal(proposal) => ConsensusInput::Proposal(proposal.clone()),
+            ConsensusMessage::PolkaCertificate(polka) => {
+                ConsensusInput::PolkaCertificate(polka.clone())
+            }
+            ConsensusMessage::RoundCertificate(certificate) => {
+                ConsensusInput::RoundCertificate(certificate.clone())
+            }
         }];
-        if let Speech::Proposal(p) = &speech {
+        if let ConsensusMessage::Proposal(p) = &speech {
             let valid = !self.invalid.contains(&p.block)
                 && self.refuse_round != Some(p.round)
                 && !self.refuse_all;
-            let candidate = Input::Candidate {
+            let candidate = ConsensusInput::Candidate {
                 height: p.height,
                 round: p.round,
                 block: p.block,
@@ -270,23 +274,23 @@ impl Cluster {
         inputs.into_iter().for_each(|input| self.input(to, input));
     }
 
-    pub fn input(&mut self, to: usize, input: Input) {
+    pub fn input(&mut self, to: usize, input: ConsensusInput) {
         let mut out = Vec::new();
         let Some(consensus) = &mut self.nodes[to].consensus else { return };
         if consensus.input(self.now, input, &mut out).is_err() {
             self.offences += 1;
         }
-        self.carry_out(to, out);
+        self.handle(to, out);
     }
 
     /// Says something to everyone in the name of whoever signed it.
-    pub fn say(&mut self, from: usize, speech: &Speech) {
+    pub fn say(&mut self, from: usize, speech: &ConsensusMessage) {
         for to in (0..self.nodes.len()).filter(|to| *to != from) {
             self.send(from, to, speech);
         }
     }
 
-    pub fn send(&mut self, from: usize, to: usize, speech: &Speech) {
+    pub fn send(&mut self, from: usize, to: usize, speech: &ConsensusMessage) {
         for delay in (self.wire)(&mut self.random, self.now, from, to, speech) {
             self.after(delay, Event::Deliver { to, from, speech: speech.clone() });
         }
@@ -298,7 +302,7 @@ impl Cluster {
     }
 
     /// Journal before speech: a crash between the two loses the speech.
-    fn carry_out(&mut self, node: usize, out: Vec<Output>) {
+    fn handle(&mut self, node: usize, out: Vec<Output>) {
         let decided = out.iter().position(|o| matches!(o, Output::Decided(_)));
         assert!(decided.is_none_or(|at| at + 1 == out.len()), "something follows the decision");
         for output in out {
@@ -326,7 +330,10 @@ impl Cluster {
                     }
                     self.after(
                         10,
-                        Event::Candidate { to: node, input: Input::Built { height, round, block } },
+                        Event::Candidate {
+                            to: node,
+                            input: ConsensusInput::Built { height, round, block },
+                        },
                     );
                 }
                 Output::Decided(certificate) => self.commit(node, certificate),
@@ -356,19 +363,19 @@ impl Cluster {
         if let Some(consensus) = &mut self.nodes[node].consensus {
             consensus.start(now, height, set, records, &mut out).expect("own records");
         }
-        self.carry_out(node, out);
+        self.handle(node, out);
     }
 
-    fn judge(&mut self, speech: &Speech) {
+    fn judge(&mut self, speech: &ConsensusMessage) {
         let (who, height, round, kind, block) = match speech {
-            Speech::Vote(v) => (
+            ConsensusMessage::Vote(v) => (
                 v.validator,
                 v.height,
                 v.round,
                 1 + u8::from(v.kind == VoteKind::Precommit),
                 v.block,
             ),
-            Speech::Proposal(p) => (p.proposer, p.height, p.round, 0, Some(p.block)),
+            ConsensusMessage::Proposal(p) => (p.proposer, p.height, p.round, 0, Some(p.block)),
             _ => return,
         };
         if self.byzantine.contains(&who) {

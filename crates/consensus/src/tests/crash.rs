@@ -4,7 +4,7 @@
 use trefoil_types::{Millis, Time, Vote};
 
 use super::cluster::{Cluster, NETWORK, key, set_of, timeouts};
-use crate::{Config, Consensus, Output, ReplayError, Speech};
+use crate::{Config, Consensus, ConsensusMessage, Output, ReplayError};
 
 #[test]
 fn a_crash_after_any_record_loses_nothing() {
@@ -46,7 +46,7 @@ fn votes_are_said_again_word_for_word() {
     let mut cluster = Cluster::new(4, 23);
     // No precommit is heard, so that the height lasts.
     cluster.wire = Box::new(|random, _, _, _, speech| match speech {
-        Speech::Vote(v) if v.kind == trefoil_types::VoteKind::Precommit => vec![],
+        ConsensusMessage::Vote(v) if v.kind == trefoil_types::VoteKind::Precommit => vec![],
         _ => vec![5 + random.below(5)],
     });
     cluster.run_for(Millis(400));
@@ -54,7 +54,7 @@ fn votes_are_said_again_word_for_word() {
     let own = key(0).public();
     let votes: Vec<Vote> = records
         .iter()
-        .filter_map(|bytes| match crate::record::decode(bytes).unwrap().1 {
+        .filter_map(|bytes| match crate::wal_entry::decode(bytes).unwrap().1 {
             arc_malachitebft_core_consensus::Input::Vote(v) => Some(crate::context::vote_out(&v)),
             _ => None,
         })
@@ -66,7 +66,7 @@ fn votes_are_said_again_word_for_word() {
     consensus().start(cluster.now, 1, set_of(4), &records, &mut out).unwrap();
     assert!(!out.iter().any(|o| matches!(o, Output::Record { .. })), "{out:?}");
     let said = out.iter().filter_map(|o| match o {
-        Output::Send(Speech::Vote(vote)) => Some(vote.clone()),
+        Output::Send(ConsensusMessage::Vote(vote)) => Some(vote.clone()),
         _ => None,
     });
     assert_eq!(said.collect::<Vec<_>>(), votes);

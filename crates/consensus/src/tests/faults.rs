@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use trefoil_types::{B256, Evidence, Millis, Proposal, Vote, VoteKind};
 
 use super::cluster::{Cluster, NETWORK, Random, good_wire, key, proposer};
-use crate::Speech;
+use crate::ConsensusMessage;
 
 /// Three of four are up, so that each vote counts: one that nobody heard has
 /// to be said again.
@@ -19,7 +19,7 @@ fn a_vote_that_nobody_heard_is_said_again() {
         let mute = key((down + 1) % 4).public();
         let mut lost = BTreeSet::new();
         cluster.wire = Box::new(move |random, _, _, to, speech| match speech {
-            Speech::Vote(v) if v.validator == mute && v.kind == kind && v.height == 1 => {
+            ConsensusMessage::Vote(v) if v.validator == mute && v.kind == kind && v.height == 1 => {
                 match lost.insert(to) {
                     true => vec![],
                     false => vec![5 + random.below(16)],
@@ -56,7 +56,7 @@ fn rounds_that_grew_for_an_hour_do_not_slow_the_end() {
     let mut cluster = Cluster::new(4, 12);
     // Proposals are lost, votes are not: every round fails, one after another.
     cluster.wire = Box::new(|random, _, _, _, speech| match speech {
-        Speech::Proposal(_) => vec![],
+        ConsensusMessage::Proposal(_) => vec![],
         _ => vec![5 + random.below(16)],
     });
     cluster.run_for(Millis(3_600_000));
@@ -88,7 +88,7 @@ fn two_votes_of_one_validator_are_evidence_once() {
     cluster.crash(liar);
     let vote = |block| Vote::sign(&key(liar), &NETWORK, VoteKind::Prevote, 1, 0, block);
     let (a, b) = (vote(Some(B256::repeat_byte(1))), vote(Some(B256::repeat_byte(2))));
-    for speech in [&a, &b, &a, &b].map(|vote| Speech::Vote(vote.clone())) {
+    for speech in [&a, &b, &a, &b].map(|vote| ConsensusMessage::Vote(vote.clone())) {
         cluster.say(liar, &speech);
     }
     cluster.decide(4, Millis(5_000));
@@ -110,7 +110,7 @@ fn two_proposals_of_one_round_are_evidence_and_harmless() {
     for fill in [1, 2] {
         let block = B256::repeat_byte(fill);
         let proposal = Proposal::sign(&key(liar), &NETWORK, 3, 0, block, None);
-        cluster.say(liar, &Speech::Proposal(proposal));
+        cluster.say(liar, &ConsensusMessage::Proposal(proposal));
     }
     cluster.decide(5, Millis(5_000));
     assert!(cluster.evidence.iter().all(|e| matches!(e, Evidence::Proposals(..))));
@@ -189,7 +189,7 @@ proptest! {
 }
 
 /// A statement about where `to` is now.
-fn lie(cluster: &Cluster, random: &mut Random, liar: usize, to: usize) -> Speech {
+fn lie(cluster: &Cluster, random: &mut Random, liar: usize, to: usize) -> ConsensusMessage {
     let consensus = cluster.nodes[to].consensus.as_ref();
     let (height, at) = consensus.and_then(|c| c.position()).unwrap();
     let round = at + random.below(2) as u32;
@@ -198,11 +198,11 @@ fn lie(cluster: &Cluster, random: &mut Random, liar: usize, to: usize) -> Speech
     if proposer(4, height, round) == liar && random.below(2) == 0 {
         let block = block.unwrap_or(B256::repeat_byte(random.below(3) as u8));
         let proposal = Proposal::sign(&key(liar), &NETWORK, height, round, block, None);
-        return Speech::Proposal(proposal);
+        return ConsensusMessage::Proposal(proposal);
     }
     let kind = match random.below(2) {
         0 => VoteKind::Prevote,
         _ => VoteKind::Precommit,
     };
-    Speech::Vote(Vote::sign(&key(liar), &NETWORK, kind, height, round, block))
+    ConsensusMessage::Vote(Vote::sign(&key(liar), &NETWORK, kind, height, round, block))
 }

@@ -5,14 +5,14 @@ use proptest::prelude::*;
 use trefoil_types::{Millis, Time};
 
 use super::cluster::{Cluster, NETWORK, Random, key, set_of, timeouts};
-use crate::{Config, Consensus, context::At, record};
+use crate::{Config, Consensus, context::ConsensusHeight, wal_entry};
 
 proptest! {
     /// No bytes make the decoder panic, and what it takes has one encoding.
     #[test]
     fn any_bytes_decode_to_what_encodes_to_them(bytes in prop::collection::vec(any::<u8>(), 0..256)) {
-        if let Ok((height, input)) = record::decode(&bytes) {
-            prop_assert_eq!(record::encode(At(height), &input), bytes);
+        if let Ok((height, input)) = wal_entry::decode(&bytes) {
+            prop_assert_eq!(wal_entry::encode(ConsensusHeight(height), &input), bytes);
         }
     }
 
@@ -22,8 +22,8 @@ proptest! {
         let mut bytes = records[pick as usize % records.len()].clone();
         let at = at % bytes.len();
         bytes[at] ^= 1 << bit;
-        if let Ok((height, input)) = record::decode(&bytes) {
-            prop_assert_eq!(record::encode(At(height), &input), bytes);
+        if let Ok((height, input)) = wal_entry::decode(&bytes) {
+            prop_assert_eq!(wal_entry::encode(ConsensusHeight(height), &input), bytes);
         }
     }
 }
@@ -56,12 +56,12 @@ fn every_record_of_a_run_has_one_encoding() {
     let records = sample();
     let mut kinds = std::collections::BTreeSet::new();
     for bytes in &records {
-        let (height, input) = record::decode(bytes).unwrap();
-        assert_eq!(&record::encode(At(height), &input), bytes);
-        assert!(At(height).as_u64() == 1);
+        let (height, input) = wal_entry::decode(bytes).unwrap();
+        assert_eq!(&wal_entry::encode(ConsensusHeight(height), &input), bytes);
+        assert!(ConsensusHeight(height).as_u64() == 1);
         kinds.insert(bytes[0]);
         let longer = [bytes.as_slice(), &[0]].concat();
-        assert!(record::decode(&longer).is_err(), "bytes after the end");
+        assert!(wal_entry::decode(&longer).is_err(), "bytes after the end");
     }
     assert_eq!(kinds.len(), 4, "votes, proposals, candidates and timers: {kinds:?}");
 }
@@ -69,7 +69,7 @@ fn every_record_of_a_run_has_one_encoding() {
 #[test]
 fn a_polka_of_more_signatures_than_validators_is_refused_by_its_length() {
     // A list header that claims 16 MiB, with nothing behind it.
-    assert!(record::decode(&[3, 0xfa, 0xff, 0xff, 0xff]).is_err());
+    assert!(wal_entry::decode(&[3, 0xfa, 0xff, 0xff, 0xff]).is_err());
 }
 
 /// The records of a height that took more than one round.
@@ -77,7 +77,7 @@ fn sample() -> Vec<Vec<u8>> {
     let mut cluster = Cluster::new(4, 30);
     cluster.refuse_round = Some(0);
     cluster.wire = Box::new(|random, _, from, to, speech| match speech {
-        crate::Speech::Proposal(p) if p.round > 0 => vec![],
+        crate::ConsensusMessage::Proposal(p) if p.round > 0 => vec![],
         _ if from == 3 || to == 3 => vec![],
         _ => vec![5 + random.below(16)],
     });

@@ -6,7 +6,7 @@ use trefoil_types::{
 };
 
 use super::cluster::{NETWORK, key, proposer, set_of, timeouts};
-use crate::{Config, Consensus, Input, Output, Speech, Timeouts};
+use crate::{Config, Consensus, ConsensusInput, ConsensusMessage, Output, Timeouts};
 
 const BLOCK: B256 = B256::repeat_byte(0xbb);
 
@@ -22,7 +22,7 @@ fn vote(i: usize, kind: VoteKind, height: u64, round: u32, block: Option<B256>) 
     Vote::sign(&key(i), &NETWORK, kind, height, round, block)
 }
 
-fn take(consensus: &mut Consensus, input: Input) -> (Result<(), Offence>, Vec<Output>) {
+fn take(consensus: &mut Consensus, input: ConsensusInput) -> (Result<(), Offence>, Vec<Output>) {
     let mut out = Vec::new();
     (consensus.input(Time(1_010), input, &mut out), out)
 }
@@ -35,14 +35,14 @@ fn wrong_signatures_and_strangers_are_blamed() {
     let other_network = Vote::sign(&key(1), &BLOCK, VoteKind::Prevote, 5, 0, None);
     let stranger = vote(9, VoteKind::Prevote, 5, 0, None);
     for bad in [&wrong, &other_network, &stranger] {
-        let (result, out) = take(&mut node, Input::Vote(bad.clone()));
+        let (result, out) = take(&mut node, ConsensusInput::Vote(bad.clone()));
         assert_eq!(result, Err(Offence::BadSignature), "{bad:?}");
         assert!(out.is_empty());
     }
-    let (result, out) = take(&mut node, Input::Vote(good.clone()));
+    let (result, out) = take(&mut node, ConsensusInput::Vote(good.clone()));
     assert_eq!(result, Ok(()));
     assert!(matches!(out[..], [Output::Record { .. }]));
-    assert!(node.has_verified(&Input::Vote(good.clone())));
+    assert!(node.has_verified(&ConsensusInput::Vote(good.clone())));
     // Seen, old, and far ahead: no news, no blame, no work; even unsigned.
     let unsigned = Signature([0; 64]);
     for stale in [
@@ -52,12 +52,12 @@ fn wrong_signatures_and_strangers_are_blamed() {
         Vote { height: 6, signature: unsigned, ..good.clone() },
         Vote { round: 11, signature: unsigned, ..good.clone() },
     ] {
-        let (result, out) = take(&mut node, Input::Vote(stale.clone()));
+        let (result, out) = take(&mut node, ConsensusInput::Vote(stale.clone()));
         assert_eq!(result, Ok(()));
         assert!(out.is_empty());
         // Nobody looked at the signature, so nobody may hand it on. (Seed 169:
         // the honest node that did was banned for it.)
-        assert_eq!(node.has_verified(&Input::Vote(stale.clone())), stale == good);
+        assert_eq!(node.has_verified(&ConsensusInput::Vote(stale.clone())), stale == good);
     }
 }
 
@@ -73,12 +73,12 @@ fn a_proposal_is_the_proposers_alone() {
         (sign(turn, 1, Some(1)), Offence::Malformed),
     ];
     for (proposal, offence) in bad {
-        assert_eq!(take(&mut node, Input::Proposal(proposal)).0, Err(offence));
+        assert_eq!(take(&mut node, ConsensusInput::Proposal(proposal)).0, Err(offence));
     }
-    let (result, out) = take(&mut node, Input::Proposal(sign(turn, 1, None)));
+    let (result, out) = take(&mut node, ConsensusInput::Proposal(sign(turn, 1, None)));
     assert_eq!(result, Ok(()));
     assert!(matches!(out[..], [Output::Record { .. }]));
-    let (result, out) = take(&mut node, Input::Proposal(sign(turn, 1, None)));
+    let (result, out) = take(&mut node, ConsensusInput::Proposal(sign(turn, 1, None)));
     assert_eq!((result, out.len()), (Ok(()), 0), "the second time it is no news");
 }
 
@@ -94,11 +94,13 @@ fn who_comes_late_to_a_decision_precommits_it() {
         let (mut node, mut out) = (Consensus::new(config), Vec::new());
         node.start(Time(1_000), 5, set_of(4), &[], &mut out).unwrap();
         let proposal = Proposal::sign(&key(turn), &NETWORK, 5, 0, BLOCK, None);
-        take(&mut node, Input::Proposal(proposal)).0.unwrap();
+        take(&mut node, ConsensusInput::Proposal(proposal)).0.unwrap();
         if said_nil {
             // No block came in time, and then no polka: a prevote and a precommit for none.
             others.iter().take(2).for_each(|i| {
-                take(&mut node, Input::Vote(vote(*i, VoteKind::Prevote, 5, 0, None))).0.unwrap();
+                take(&mut node, ConsensusInput::Vote(vote(*i, VoteKind::Prevote, 5, 0, None)))
+                    .0
+                    .unwrap();
             });
             node.tick(Time(2_100), &mut out);
             node.tick(Time(2_600), &mut out);
@@ -106,10 +108,10 @@ fn who_comes_late_to_a_decision_precommits_it() {
         for kind in [VoteKind::Prevote, VoteKind::Precommit] {
             for i in others.iter().filter(|_| !said_nil || kind == VoteKind::Precommit) {
                 let vote = vote(*i, kind, 5, 0, Some(BLOCK));
-                assert!(take(&mut node, Input::Vote(vote)).0.is_ok());
+                assert!(take(&mut node, ConsensusInput::Vote(vote)).0.is_ok());
             }
         }
-        let block = Input::Candidate {
+        let block = ConsensusInput::Candidate {
             height: 5,
             round: 0,
             block: BLOCK,
@@ -118,7 +120,7 @@ fn who_comes_late_to_a_decision_precommits_it() {
         };
         out.extend(take(&mut node, block).1);
         let own = |output: &Output| match output {
-            Output::Send(Speech::Vote(vote)) if vote.kind == VoteKind::Precommit => {
+            Output::Send(ConsensusMessage::Vote(vote)) if vote.kind == VoteKind::Precommit => {
                 Some((vote.round, vote.block))
             }
             _ => None,
@@ -138,7 +140,12 @@ fn certificates_need_a_quorum_of_right_signatures() {
         ValidatorSignature { validator: v.validator, signature: v.signature }
     };
     let polka = |signatures| {
-        Input::PolkaCertificate(PolkaCertificate { height: 5, round: 0, block: BLOCK, signatures })
+        ConsensusInput::PolkaCertificate(PolkaCertificate {
+            height: 5,
+            round: 0,
+            block: BLOCK,
+            signatures,
+        })
     };
     let wrong = ValidatorSignature { signature: Signature([1; 64]), ..entry(3) };
     for bad in [
@@ -167,16 +174,16 @@ fn a_round_certificate_moves_the_node_on() {
         RoundCertificate { height: 5, round: 30, skip: true, votes: votes.collect() }
     };
     let one = certificate(&[1], VoteKind::Prevote);
-    let result = take(&mut node, Input::RoundCertificate(one)).0;
+    let result = take(&mut node, ConsensusInput::RoundCertificate(one)).0;
     assert_eq!(result, Err(Offence::BadSignature));
     let two = certificate(&[1, 2], VoteKind::Prevote);
-    assert_eq!(take(&mut node, Input::RoundCertificate(two.clone())).0, Ok(()));
+    assert_eq!(take(&mut node, ConsensusInput::RoundCertificate(two.clone())).0, Ok(()));
     assert_eq!(node.position(), Some((5, 30)));
-    let (result, out) = take(&mut node, Input::RoundCertificate(two));
+    let (result, out) = take(&mut node, ConsensusInput::RoundCertificate(two));
     assert_eq!((result, out.len()), (Ok(()), 0));
     let prevotes = RoundCertificate { skip: false, ..certificate(&[1, 2, 3], VoteKind::Prevote) };
     assert_eq!(
-        take(&mut node, Input::RoundCertificate(prevotes)).0,
+        take(&mut node, ConsensusInput::RoundCertificate(prevotes)).0,
         Err(Offence::BadSignature),
         "prevotes do not end a round"
     );
@@ -194,10 +201,15 @@ fn no_certificate_has_less_power_than_it_claims() {
     let (prevote, precommit) = (VoteKind::Prevote, VoteKind::Precommit);
     let certificate = |skip, votes: &[(usize, VoteKind)]| {
         let votes = votes.iter().map(|(i, kind)| entry(*i, *kind)).collect();
-        Input::RoundCertificate(RoundCertificate { height: 5, round: 0, skip, votes })
+        ConsensusInput::RoundCertificate(RoundCertificate { height: 5, round: 0, skip, votes })
     };
     let polka = |signatures| {
-        Input::PolkaCertificate(PolkaCertificate { height: 5, round: 0, block: BLOCK, signatures })
+        ConsensusInput::PolkaCertificate(PolkaCertificate {
+            height: 5,
+            round: 0,
+            block: BLOCK,
+            signatures,
+        })
     };
     let forged = {
         let mut votes: Vec<_> = (1..3).map(|i| entry(i, prevote)).collect();
@@ -213,7 +225,7 @@ fn no_certificate_has_less_power_than_it_claims() {
         certificate(true, &[(1, prevote), (9, prevote)]),
         certificate(false, &[(1, precommit), (2, precommit)]),
         certificate(false, &[(1, precommit), (2, precommit), (3, prevote)]),
-        Input::RoundCertificate(forged),
+        ConsensusInput::RoundCertificate(forged),
         polka(vec![]),
     ];
     for input in bad {
@@ -238,14 +250,14 @@ fn no_certificate_has_less_power_than_it_claims() {
 #[test]
 fn a_height_that_is_over_says_nothing() {
     let (mut node, _) = node();
-    take(&mut node, Input::Vote(vote(1, VoteKind::Prevote, 5, 0, None))).0.unwrap();
+    take(&mut node, ConsensusInput::Vote(vote(1, VoteKind::Prevote, 5, 0, None))).0.unwrap();
     node.stop();
     assert_eq!(node.deadline(), None);
     let mut out = Vec::new();
     node.tick(Time(1_000_000), &mut out);
     for i in 1..4 {
         let vote = vote(i, VoteKind::Precommit, 5, 0, None);
-        out.extend(take(&mut node, Input::Vote(vote)).1);
+        out.extend(take(&mut node, ConsensusInput::Vote(vote)).1);
     }
     assert!(out.is_empty(), "{out:?}");
     node.start(Time(1_000_000), 6, set_of(4), &[], &mut out).unwrap();
@@ -255,7 +267,7 @@ fn a_height_that_is_over_says_nothing() {
 #[test]
 fn a_record_names_its_own_height() {
     let (mut node, _) = node();
-    let (_, out) = take(&mut node, Input::Vote(vote(1, VoteKind::Prevote, 5, 0, None)));
+    let (_, out) = take(&mut node, ConsensusInput::Vote(vote(1, VoteKind::Prevote, 5, 0, None)));
     let [Output::Record { height: 5, bytes }] = &out[..] else { panic!("{out:?}") };
     assert_eq!(crate::record_height(bytes), Ok(5));
     assert!(crate::record_height(b"junk").is_err());
@@ -269,9 +281,10 @@ fn only_the_block_that_was_asked_for_is_proposed() {
     let (mut node, mut out) = (Consensus::new(config), Vec::new());
     node.start(Time(0), height, set_of(4), &[], &mut out).unwrap();
     assert!(matches!(out[..], [Output::Build { until: Time(750), round: 0, .. }]), "{out:?}");
-    let built = |round, fill| Input::Built { height, round, block: B256::repeat_byte(fill) };
+    let built =
+        |round, fill| ConsensusInput::Built { height, round, block: B256::repeat_byte(fill) };
     let said = |out: &[Output]| {
-        out.iter().filter(|o| matches!(o, Output::Send(Speech::Proposal(_)))).count()
+        out.iter().filter(|o| matches!(o, Output::Send(ConsensusMessage::Proposal(_)))).count()
     };
     assert_eq!(said(&take(&mut node, built(1, 1)).1), 0);
     assert_eq!(said(&take(&mut node, built(0, 1)).1), 1);
@@ -287,7 +300,10 @@ fn timers_fire_when_due_and_not_before() {
     assert!(out.is_empty(), "nothing said yet, so nothing to say again: {out:?}");
     assert_eq!(node.deadline(), Some(due));
     node.tick(due, &mut out);
-    assert!(out.iter().any(|o| matches!(o, Output::Send(Speech::Vote(v)) if v.block.is_none())));
+    assert!(
+        out.iter()
+            .any(|o| matches!(o, Output::Send(ConsensusMessage::Vote(v)) if v.block.is_none()))
+    );
     assert!(node.deadline().unwrap() > due);
 }
 

@@ -8,12 +8,12 @@ use std::{
 
 use trefoil_types::{Address, Time};
 
-use super::{Mempool, Pooled, Queue};
+use super::{Mempool, Pooled, SenderQueue};
 
 /// A sender's first executable transaction in the pool's index: the highest
 /// tip first, then the earliest arrival.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Head {
+pub struct QueueHead {
     pub tip: Reverse<u128>,
     pub arrival: u64,
     pub sender: Address,
@@ -27,22 +27,22 @@ pub struct Head {
 /// beats the best seen: no scan of the pool.
 pub struct Best<'a> {
     pool: &'a Mempool,
-    heads: Peekable<btree_set::Iter<'a, Head>>,
-    seen: BinaryHeap<Choice<'a>>,
+    heads: Peekable<btree_set::Iter<'a, QueueHead>>,
+    seen: BinaryHeap<BestHead<'a>>,
     base_fee: u64,
     admitted_by: Time,
 }
 
-struct Choice<'a> {
+struct BestHead<'a> {
     tip: u128,
-    queue: &'a Queue,
+    queue: &'a SenderQueue,
     pooled: &'a Pooled,
 }
 
 impl<'a> Best<'a> {
     pub(super) fn new(
         pool: &'a Mempool,
-        heads: btree_set::Iter<'a, Head>,
+        heads: btree_set::Iter<'a, QueueHead>,
         base_fee: u64,
         admitted_by: Time,
     ) -> Self {
@@ -50,10 +50,11 @@ impl<'a> Best<'a> {
     }
 
     /// A transaction that cannot pay, or is too young, holds back those behind it.
-    fn see(&mut self, queue: &'a Queue, pooled: Option<&'a Pooled>) {
+    fn consider(&mut self, queue: &'a SenderQueue, pooled: Option<&'a Pooled>) {
+        // Skipping it would offer a nonce that cannot run.
         let Some(pooled) = pooled.filter(|p| p.admitted_at <= self.admitted_by) else { return };
         if let Some(tip) = pooled.effective_tip(self.base_fee) {
-            self.seen.push(Choice { tip, queue, pooled });
+            self.seen.push(BestHead { tip, queue, pooled });
         }
     }
 }
@@ -70,37 +71,37 @@ impl<'a> Iterator for Best<'a> {
             let queue = self.pool.queue(&head.sender);
             self.heads.next();
             if let Some(queue) = queue {
-                self.see(queue, queue.head());
+                self.consider(queue, queue.head());
             }
         }
-        let Choice { queue, pooled, .. } = self.seen.pop()?;
-        self.see(queue, queue.executable(pooled.nonce + 1));
+        let BestHead { queue, pooled, .. } = self.seen.pop()?;
+        self.consider(queue, queue.executable(pooled.nonce + 1));
         Some(pooled)
     }
 }
 
-impl Choice<'_> {
+impl BestHead<'_> {
     fn rank(&self) -> (u128, Reverse<u64>) {
         (self.tip, Reverse(self.pooled.arrival))
     }
 }
 
-impl Ord for Choice<'_> {
+impl Ord for BestHead<'_> {
     fn cmp(&self, other: &Self) -> Ordering {
         self.rank().cmp(&other.rank())
     }
 }
 
-impl PartialOrd for Choice<'_> {
+impl PartialOrd for BestHead<'_> {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl PartialEq for Choice<'_> {
+impl PartialEq for BestHead<'_> {
     fn eq(&self, other: &Self) -> bool {
         self.rank() == other.rank()
     }
 }
 
-impl Eq for Choice<'_> {}
+impl Eq for BestHead<'_> {}

@@ -37,7 +37,7 @@ impl Pooled {
 /// One sender's transactions. The first `run` follow each other from the
 /// account's nonce, so that they can be executed; the rest wait behind a gap.
 #[derive(Debug, Default)]
-pub struct Queue {
+pub struct SenderQueue {
     /// The account's nonce at the tip.
     next: u64,
     run: u64,
@@ -46,7 +46,7 @@ pub struct Queue {
     txs: BTreeMap<u64, Pooled>,
 }
 
-impl Queue {
+impl SenderQueue {
     pub fn len(&self) -> usize {
         self.txs.len()
     }
@@ -118,6 +118,8 @@ impl Queue {
             self.next = nonce;
             self.extend_run();
         }
+        // Each is compared alone, not their sum: a sender may be paid in between. The most
+        // costly one tells whether any must be looked at, so that most blocks scan nothing.
         if balance < self.cost_max {
             let poor = |pooled: &&Pooled| pooled.cost > balance;
             let nonces: Vec<u64> = self.txs.values().filter(poor).map(|p| p.nonce).collect();

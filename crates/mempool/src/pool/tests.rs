@@ -13,8 +13,8 @@ use super::*;
 
 const ETHER: u128 = 1_000_000_000_000_000_000;
 
-fn rules() -> Rules {
-    Rules { chain_id: 7, fork: Fork::Osaka, gas_limit: 30_000_000, base_fee: 10, gas_free: false }
+fn rules() -> TxRules {
+    TxRules { chain_id: 7, fork: Fork::Osaka, gas_limit: 30_000_000, base_fee: 10, gas_free: false }
 }
 
 fn rich(nonce: u64) -> SenderState {
@@ -206,7 +206,7 @@ fn the_least_gas_is_what_the_yellow_paper_and_the_eips_say() {
                 }
                 _ => unreachable!(),
             }
-            Rules { fork, ..rules() }.check(&tx)
+            TxRules { fork, ..rules() }.check(&tx)
         };
         assert_eq!(with_gas(least), Ok(()));
         let refused = MempoolError::IntrinsicGas { got: least - 1, min: least };
@@ -228,7 +228,7 @@ fn peers_may_hand_on_unprotected_transactions() {
 
 #[test]
 fn a_gas_free_network_asks_for_no_funds_but_the_value() {
-    let free = Rules { base_fee: 0, gas_free: true, ..rules() };
+    let free = TxRules { base_fee: 0, gas_free: true, ..rules() };
     let penniless = SenderState::default();
     assert_eq!(pool().admit(Time(0), tx(1, 0, 0, 0), None, &free, &penniless), Ok(()));
     let valued = from(1, sign(TxEip1559 { value: U256::from(1), ..template() }));
@@ -267,7 +267,7 @@ fn a_replacement_pays_a_tenth_more_in_both_fees() {
         assert_eq!((pool.pending(), pool.queued()), (2, 0));
     }
     // Nothing for nothing is not more: a free replacement could go on for ever.
-    let free = Rules { base_fee: 0, gas_free: true, ..rules() };
+    let free = TxRules { base_fee: 0, gas_free: true, ..rules() };
     let mut pool = pool();
     pool.admit(Time(0), tx(1, 0, 0, 0), None, &free, &rich(0)).unwrap();
     let other = from(

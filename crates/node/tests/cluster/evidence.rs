@@ -104,7 +104,8 @@ fn a_late_precommit_against_the_certificate_convicts() {
 #[test]
 fn what_convicts_nobody_is_blamed_and_not_kept() {
     let mut cluster = three_and_a_watcher();
-    let blame = [Order::Blame { peer: peer(1), offence: Offence::BadSignature, relayed: true }];
+    let blame =
+        [PeerCommand::Blame { peer: peer(1), offence: Offence::BadSignature, relayed: true }];
     let [sound, mut forged] = [1, 2].map(|block| vote(&cluster, VoteKind::Prevote, 1, block));
     forged.signature = sound.signature;
     let forged = Evidence::of_votes(sound, forged).unwrap();
@@ -168,7 +169,8 @@ fn a_proposal_is_voted_for_if_its_evidence_is_good_and_blamed_if_not() {
         for hearer in &hearers {
             cluster.forge(4, *hearer, message.clone());
         }
-        let blame = Order::Blame { peer: peer(4), offence: Offence::InvalidBlock, relayed: true };
+        let blame =
+            PeerCommand::Blame { peer: peer(4), offence: Offence::InvalidBlock, relayed: true };
         let blamed = if forged { vec![blame; hearers.len()] } else { vec![] };
         assert_eq!(cluster.blames, blamed);
         cluster.run_for(Millis(10_000));

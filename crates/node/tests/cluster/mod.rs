@@ -11,7 +11,7 @@ use trefoil_crypto::SecretKey;
 use trefoil_ledger::{History, Journal, Ledger, Record};
 use trefoil_mempool::{MempoolError, MempoolLimits};
 use trefoil_node::{
-    Call, Config, Done, Effects, Event, Input, Job, Node, Order, Reply, To, io::CallId,
+    Call, Config, Done, Effects, Event, Input, Node, PeerCommand, Reply, To, WorkerJob, io::CallId,
 };
 use trefoil_types::{
     ChainSpec, Height, Kind, MemDisk, Message, Millis, PeerId, RecoveredBlock, Time, Transaction,
@@ -35,7 +35,7 @@ pub struct Cluster {
     cut: BTreeSet<(usize, usize)>,
     pub loss: Loss,
     pub blocks: Vec<BTreeMap<Height, Arc<RecoveredBlock>>>,
-    pub blames: Vec<Order>,
+    pub blames: Vec<PeerCommand>,
     /// Whose blocks were praised for it.
     pub brought: Vec<PeerId>,
     pub equivocations: Vec<(usize, Event)>,
@@ -336,9 +336,9 @@ impl Cluster {
         self.replies.extend(effects.replies.into_iter().map(|(_, reply)| reply));
         for order in effects.orders {
             match order {
-                Order::Blame { .. } => self.blames.push(order),
-                Order::Brought(peer) => self.brought.push(peer),
-                Order::Admission(_) | Order::Credit(_) => {}
+                PeerCommand::Blame { .. } => self.blames.push(order),
+                PeerCommand::Brought(peer) => self.brought.push(peer),
+                PeerCommand::Admission(_) | PeerCommand::Credit(_) => {}
             }
         }
         for event in effects.events {
@@ -350,10 +350,10 @@ impl Cluster {
         }
         for job in effects.jobs {
             let done = match job {
-                Job::Recover { id, txs } => {
+                WorkerJob::Recover { id, txs } => {
                     Done::Recovered { id, txs: txs.iter().map(recover).collect() }
                 }
-                Job::Checkpoint(checkpoint) => Done::Checkpointed(checkpoint.run().unwrap()),
+                WorkerJob::Checkpoint(checkpoint) => Done::Checkpointed(checkpoint.run().unwrap()),
             };
             self.step(n, Input::Done(done));
         }

@@ -1,4 +1,4 @@
-//! How long each step waits: by round, and by what was seen of the proposers.
+//! Time-outs of the consensus steps: they grow by round and adapt to the proposers.
 //!
 //! What always holds: the waits are functions of the inputs so far, and none
 //! exceeds [`Timeouts::max`].
@@ -21,7 +21,7 @@ pub struct Timeouts {
 }
 
 /// The least wait for a proposer that missed its last turn, ms: a round trip
-/// around the world, so that one that is back is still heard.
+/// around the world, so that the proposal of one that is back still comes in time.
 const ABSENT_MS_MIN: u64 = 200;
 
 // The slowest of eight: four validators propose twice in them, so that one slow proposer
@@ -31,11 +31,11 @@ const DELAYS: usize = 8;
 
 /// The timeouts, and what was learnt to adapt them.
 #[derive(Debug)]
-pub struct Pace {
-    timeouts: Timeouts,
+pub struct AdaptiveTimeouts {
+    settings: Timeouts,
     /// From a round's start to its block being executed here, newest last.
     delays: VecDeque<Millis>,
-    /// Who missed its last turn to propose, and when that was.
+    /// Validators that missed their last turn to propose, and when that was.
     absent: BTreeMap<PublicKey, (Height, Round)>,
 }
 
@@ -65,14 +65,14 @@ impl Timeouts {
     }
 }
 
-impl Pace {
-    pub fn new(timeouts: Timeouts) -> Self {
-        Self { timeouts, delays: VecDeque::new(), absent: BTreeMap::new() }
+impl AdaptiveTimeouts {
+    pub fn new(settings: Timeouts) -> Self {
+        Self { settings, delays: VecDeque::new(), absent: BTreeMap::new() }
     }
 
     /// How long to wait in `round`, whose proposer is `proposer`.
     pub fn wait(&self, kind: TimeoutKind, round: Round, proposer: &PublicKey) -> Millis {
-        let Timeouts { prevote, precommit, delta, max, .. } = self.timeouts;
+        let Timeouts { prevote, precommit, delta, max, .. } = self.settings;
         let base = match kind {
             TimeoutKind::Propose => self.propose(proposer).0,
             TimeoutKind::Prevote => prevote.0,
@@ -87,21 +87,23 @@ impl Pace {
     /// Twice what proposals took lately, but not less than the setting, except
     /// for a proposer that was absent on its last turn.
     fn propose(&self, proposer: &PublicKey) -> Millis {
-        let Timeouts { propose, max, .. } = self.timeouts;
+        let Timeouts { propose, max, .. } = self.settings;
         let usual = self.delays.iter().max().map_or(propose.0, |d| d.0.saturating_mul(2));
         if self.absent.contains_key(proposer) {
+            // Every round of an absent proposer costs all validators this wait: it is shortened to
+            // what a present proposer needs, and is whole again when it speaks.
             return Millis(usual.max(ABSENT_MS_MIN).min(propose.0));
         }
         Millis(usual.max(propose.0).min(max.0))
     }
 
-    /// A height begins: forget who does not validate any more.
+    /// A height begins: forget the keys that do not validate any more.
     pub fn begin(&mut self, set: &ValidatorSet) {
         self.absent.retain(|key, _| set.get(key).is_some());
     }
 
     /// A block was proposed and executed here `took` after its round began.
-    pub fn proposed(&mut self, took: Millis) {
+    pub fn note_proposed(&mut self, took: Millis) {
         if self.delays.len() == DELAYS {
             self.delays.pop_front();
         }
@@ -109,12 +111,12 @@ impl Pace {
     }
 
     /// The turn of `proposer` passed without its proposal.
-    pub fn missed(&mut self, proposer: PublicKey, height: Height, round: Round) {
+    pub fn note_absent(&mut self, proposer: PublicKey, height: Height, round: Round) {
         self.absent.insert(proposer, (height, round));
     }
 
     /// `validator` spoke at this height and round.
-    pub fn heard(&mut self, validator: &PublicKey, height: Height, round: Round) {
+    pub fn note_present(&mut self, validator: &PublicKey, height: Height, round: Round) {
         if self.absent.get(validator).is_some_and(|missed| *missed <= (height, round)) {
             self.absent.remove(validator);
         }

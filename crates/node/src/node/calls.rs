@@ -6,11 +6,11 @@ use trefoil_types::{Time, Transaction};
 use crate::{Call, Effects, Reply, io::PeerStatus, node::Node};
 
 impl Node {
-    pub(crate) fn call(&mut self, now: Time, call: Call, fx: &mut Effects) -> Reply {
+    pub(super) fn call(&mut self, now: Time, call: Call, effects: &mut Effects) -> Reply {
         match call {
             Call::Submit(tx) => {
                 let hash = *tx.tx_hash();
-                Reply::Submitted(self.submit(now, tx, fx).map(|()| hash))
+                Reply::Submitted(self.submit(now, tx, effects).map(|()| hash))
             }
             Call::PendingNonce(sender) => {
                 let pooled = self.pool.pending_nonce(&sender);
@@ -28,23 +28,25 @@ impl Node {
                 };
                 Reply::PoolContent { pending: txs(pending), queued: txs(queued) }
             }
-            Call::Peers => Reply::Peers(
-                self.peers
-                    .iter()
-                    .chain(&self.unjudged)
-                    .map(|(peer, known)| PeerStatus {
-                        peer: *peer,
-                        height: known.height().unwrap_or(0),
-                        connected_since: known.connected_since,
-                    })
-                    .collect(),
-            ),
+            Call::Peers => {
+                let status = |(peer, connected_since)| PeerStatus {
+                    peer,
+                    height: self.block_sync.claimed_height(&peer).unwrap_or(0),
+                    connected_since,
+                };
+                Reply::Peers(self.peers.iter().map(status).collect())
+            }
         }
     }
 
-    fn submit(&mut self, now: Time, tx: Transaction, fx: &mut Effects) -> Result<(), MempoolError> {
-        self.admit(now, tx.clone(), None, fx)?;
-        self.fill_candidates(now, &[tx], fx);
+    fn submit(
+        &mut self,
+        now: Time,
+        tx: Transaction,
+        effects: &mut Effects,
+    ) -> Result<(), MempoolError> {
+        self.admit(now, tx.clone(), None, effects)?;
+        self.fill_candidates(now, &[tx], effects);
         Ok(())
     }
 }

@@ -5,17 +5,10 @@ use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc};
 
 use trefoil_crypto::{B256, SecretKey};
 use trefoil_ledger::Record;
-use trefoil_types::{ChainSpec, Height, Message, Millis, Round, Vote, VoteKind};
-
-use crate::{
-    plan::{Act, Expect, Moment, Plan},
-    random::{self, Fault},
-    rng::Rng,
-    wire::Weather,
-};
+use trefoil_types::{ChainSpec, Height, Message, Round, Vote, VoteKind};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Plant {
+pub enum InjectedBug {
     /// The journal's sync does nothing.
     ForgottenSync,
     /// Effects are carried out before the journal is written.
@@ -38,13 +31,13 @@ pub enum Plant {
     NoisyWire,
     /// The node's deadlines are not kept.
     DeafTimers,
-    /// What comes in the catch-up lane is thrown away.
+    /// What comes in the block sync lane is thrown away.
     LostLane,
     /// Somebody else signs with an honest validator's key.
     StolenKey,
 }
 
-impl Plant {
+impl InjectedBug {
     pub const ALL: [Self; 13] = [
         Self::ForgottenSync,
         Self::SpeechFirst,
@@ -79,24 +72,6 @@ impl Plant {
         }
     }
 
-    /// The plan of a seed in which this bug has a chance to do harm.
-    pub fn plan(self, seed: u64) -> Plan {
-        let mut plan = match self {
-            Self::ForgottenSync | Self::SpeechFirst | Self::Amnesia | Self::LostDecision => {
-                restless(seed, &[Moment::BeforeSync, Moment::AfterSync, Moment::MidSpeech])
-            }
-            Self::PruneTooFar | Self::FalseCheckpoint | Self::BitRot | Self::ShortCertificate => {
-                restless(seed, &[Moment::PowerCut])
-            }
-            Self::SkipLock => stormy(seed),
-            Self::NoisyWire | Self::StolenKey => random::plan(seed, &[]),
-            Self::DeafTimers => idle(seed),
-            Self::LostLane => random::plan(seed, &[Fault::Crash]),
-        };
-        plan.planted = Some(self);
-        plan
-    }
-
     /// What a restart makes of the journal.
     pub fn spoil_records(self, spec: &ChainSpec, records: &mut Vec<Record>) {
         let decided = |record: &Record| matches!(record, Record::Decided(_));
@@ -111,6 +86,7 @@ impl Plant {
                 let newest = records.iter_mut().rev().find(|record| decided(record));
                 let set = spec.validator_set().expect("a checked specification");
                 if let Some(Record::Decided(certificate)) = newest {
+                    // One short and not empty: it looks like one that a quorum made.
                     while set.is_quorum(certificate.signatures.len() as u64) {
                         certificate.signatures.pop();
                     }
@@ -120,44 +96,9 @@ impl Plant {
         }
     }
 
-    pub fn prune_height(plant: Option<Self>, height: Height) -> Height {
-        if plant == Some(Self::PruneTooFar) { u64::MAX } else { height }
+    pub fn prune_height(bug: Option<Self>, height: Height) -> Height {
+        if bug == Some(Self::PruneTooFar) { u64::MAX } else { height }
     }
-}
-
-/// Machines that crash and start again, over and over.
-fn restless(seed: u64, moments: &[Moment]) -> Plan {
-    let rng = &mut Rng::new(seed, "restless");
-    let mut plan = Plan::quiet("restless", seed, 4, Millis(52_000));
-    plan = plan.at(0, Act::Load(Some(Millis(100))));
-    for id in 0..4 {
-        for turn in 0..6 {
-            let from = 2_000 + turn * 4_000 + rng.range(0, 1_000);
-            plan =
-                plan.at(from, Act::Crash(id, *rng.pick(moments))).at(from + 1_500, Act::Start(id));
-        }
-    }
-    random::calm(plan, 30_000)
-}
-
-/// Nobody wants anything: only time moves the chain.
-fn idle(seed: u64) -> Plan {
-    let plan = Plan::quiet("idle", seed, 4, Millis(20_000));
-    plan.expect(19_000, Expect::Grew { since: Millis(0), blocks: 8 })
-}
-
-/// A wire so bad that many rounds fail after some have locked.
-fn stormy(seed: u64) -> Plan {
-    let mut plan = Plan::quiet("stormy", seed, 4, Millis(72_000));
-    plan.weather = Weather {
-        delay_min: Millis(0),
-        delay_max: Millis(800),
-        loss_permille: 250,
-        twice_permille: 0,
-        reorder_permille: 0,
-    };
-    plan = plan.at(0, Act::Load(Some(Millis(100))));
-    random::calm(plan, 50_000)
 }
 
 /// The validator that forgets its lock: it says "for the proposal" where the
@@ -171,7 +112,7 @@ pub struct LockSkipper {
 
 impl LockSkipper {
     /// The proposal that a machine was sent.
-    pub fn heard(&mut self, message: &Message) {
+    pub fn on_message(&mut self, message: &Message) {
         if let Message::Proposal(proposed) = message {
             let p = &proposed.proposal;
             self.proposed.entry((p.height, p.round)).or_insert(p.block);
@@ -190,6 +131,8 @@ impl LockSkipper {
             return message;
         }
         let place = (vote.height, vote.round);
+        // What it said first it says again: a second vote in a round would be found by the
+        // judge of double signatures, and this bug is to be found by the judge of locks.
         let wish = vote.block.or_else(|| self.proposed.get(&place).copied());
         let block = *self.said.entry(place).or_insert(wish);
         let Vote { kind, height, round, .. } = *vote;
@@ -197,17 +140,17 @@ impl LockSkipper {
     }
 }
 
-impl fmt::Display for Plant {
+impl fmt::Display for InjectedBug {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
 }
 
-impl FromStr for Plant {
+impl FromStr for InjectedBug {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let found = Self::ALL.into_iter().find(|plant| plant.name() == text);
+        let found = Self::ALL.into_iter().find(|bug| bug.name() == text);
         found.ok_or_else(|| {
             format!("no bug is called {text:?}; use {}", Self::ALL.map(Self::name).join(", "))
         })

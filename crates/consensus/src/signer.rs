@@ -15,17 +15,20 @@ use trefoil_types::{
 };
 
 use crate::{
-    Input,
-    context::{self, Ballot, Choice, Ctx, Name, Set},
+    ConsensusInput,
+    context::{
+        self, ChainContext, ConsensusValidators, UnsignedProposal, UnsignedVote, ValidatorName,
+    },
 };
 
+// 128 validators × 2 votes × 64 rounds, as the node remembers.
 /// How many verified statements of each kind are remembered; beyond it all are
 /// forgotten, and verified again if they come again.
 const VERIFIED_MAX: usize = 16_384;
 
-type Validity = Result<(), Box<CertificateError<Ctx>>>;
+type Validity = Result<(), Box<CertificateError<ChainContext>>>;
 
-pub struct Signatures {
+pub struct ValidatorSigner {
     key: Option<SecretKey>,
     network: B256,
     /// Whether a wrong signature was found since this was last cleared.
@@ -39,7 +42,7 @@ pub struct Signatures {
     proposed: BTreeMap<(Height, Round), Proposal>,
 }
 
-impl Signatures {
+impl ValidatorSigner {
     pub fn new(key: Option<SecretKey>, network: B256) -> Self {
         Self {
             key,
@@ -97,35 +100,41 @@ impl Signatures {
         self.proposed.get(&(height, round))
     }
 
-    pub fn sign_vote(&mut self, ballot: Ballot) -> mal::SignedVote<Ctx> {
-        let Vote { kind, height, round, block, .. } = context::ballot_out(&ballot, UNSIGNED);
+    pub fn sign_vote(&mut self, unsigned: UnsignedVote) -> mal::SignedVote<ChainContext> {
+        let Vote { kind, height, round, block, .. } =
+            context::unsigned_vote_out(&unsigned, UNSIGNED);
         if let Some(before) = self.signed.get(&(height, round, kind)) {
+            // To sign twice is what a validator is slashed for. The core is told an old signature
+            // and the engine then stops on `second`: no second signature can leave, even for a bug.
             if before.block != block {
                 self.second = Some(format!("a second {kind:?} in round {round} would be signed"));
             }
-            return SignedMessage::new(ballot, before.signature);
+            return SignedMessage::new(unsigned, before.signature);
         }
         let vote = Vote::sign(self.key(), &self.network, kind, height, round, block);
         let signature = vote.signature;
         remember(&mut self.verified, vote.clone());
         self.recall_vote(vote);
-        SignedMessage::new(ballot, signature)
+        SignedMessage::new(unsigned, signature)
     }
 
-    pub fn sign_proposal(&mut self, choice: Choice) -> mal::SignedProposal<Ctx> {
-        let unsigned = context::choice_out(&choice, UNSIGNED);
-        let Proposal { height, round, block, pol_round, .. } = unsigned;
+    pub fn sign_proposal(
+        &mut self,
+        unsigned: UnsignedProposal,
+    ) -> mal::SignedProposal<ChainContext> {
+        let Proposal { height, round, block, pol_round, .. } =
+            context::unsigned_proposal_out(&unsigned, UNSIGNED);
         if let Some(before) = self.proposed.get(&(height, round)) {
             if (before.block, before.pol_round) != (block, pol_round) {
                 self.second = Some(format!("a second proposal in round {round} would be signed"));
             }
-            return SignedMessage::new(choice, before.signature);
+            return SignedMessage::new(unsigned, before.signature);
         }
         let proposal = Proposal::sign(self.key(), &self.network, height, round, block, pol_round);
         let signature = proposal.signature;
         remember(&mut self.verified_proposals, proposal.clone());
         self.recall_proposal(proposal);
-        SignedMessage::new(choice, signature)
+        SignedMessage::new(unsigned, signature)
     }
 
     pub fn verify_vote(&mut self, vote: Vote) -> bool {
@@ -153,28 +162,39 @@ impl Signatures {
     }
 
     /// Whether all signatures of a peer's statement are remembered as right.
-    pub fn has_verified(&self, input: &Input) -> bool {
+    pub fn has_verified(&self, input: &ConsensusInput) -> bool {
         match input {
-            Input::Vote(vote) => self.verified.contains(vote),
-            Input::Proposal(proposal) => self.verified_proposals.contains(proposal),
-            Input::PolkaCertificate(polka) => polka.votes().all(|v| self.verified.contains(&v)),
-            Input::RoundCertificate(round) => round.votes().all(|v| self.verified.contains(&v)),
-            Input::Candidate { .. } | Input::Built { .. } => true,
+            ConsensusInput::Vote(vote) => self.verified.contains(vote),
+            ConsensusInput::Proposal(proposal) => self.verified_proposals.contains(proposal),
+            ConsensusInput::PolkaCertificate(polka) => {
+                polka.votes().all(|v| self.verified.contains(&v))
+            }
+            ConsensusInput::RoundCertificate(round) => {
+                round.votes().all(|v| self.verified.contains(&v))
+            }
+            ConsensusInput::Candidate { .. } | ConsensusInput::Built { .. } => true,
         }
     }
 
-    pub fn verify_message(&mut self, message: SignedMessage<Ctx, ConsensusMsg<Ctx>>) -> bool {
+    pub fn verify_message(
+        &mut self,
+        message: SignedMessage<ChainContext, ConsensusMsg<ChainContext>>,
+    ) -> bool {
         match message.message {
-            ConsensusMsg::Vote(ballot) => {
-                self.verify_vote(context::ballot_out(&ballot, message.signature))
+            ConsensusMsg::Vote(unsigned) => {
+                self.verify_vote(context::unsigned_vote_out(&unsigned, message.signature))
             }
-            ConsensusMsg::Proposal(choice) => {
-                self.verify_proposal(context::choice_out(&choice, message.signature))
+            ConsensusMsg::Proposal(unsigned) => {
+                self.verify_proposal(context::unsigned_proposal_out(&unsigned, message.signature))
             }
         }
     }
 
-    pub fn verify_commit(&mut self, commit: &mal::CommitCertificate<Ctx>, set: &Set) -> Validity {
+    pub fn verify_commit(
+        &mut self,
+        commit: &mal::CommitCertificate<ChainContext>,
+        set: &ConsensusValidators,
+    ) -> Validity {
         let (height, round) = (commit.height.0, context::round_out(commit.round));
         let votes = commit.commit_signatures.iter().map(|s| Vote {
             kind: VoteKind::Precommit,
@@ -192,12 +212,13 @@ impl Signatures {
     }
 
     pub fn verify_round(&mut self, round: &RoundCertificate, set: &ValidatorSet) -> Validity {
+        // A prevote in a precommit certificate would count a validator for what it did not say.
         let prevote = |v: &&RoundVote| v.kind == VoteKind::Prevote;
         if !round.skip
             && let Some(vote) = round.votes.iter().find(prevote)
         {
             self.wrong = true;
-            return Err(Box::new(CertificateError::InvalidVoteType(Name(vote.validator))));
+            return Err(Box::new(CertificateError::InvalidVoteType(ValidatorName(vote.validator))));
         }
         let threshold = match round.skip {
             true => ThresholdParam::F_PLUS_ONE,
@@ -233,9 +254,10 @@ const UNSIGNED: Signature = Signature([0; 64]);
 
 /// Whether votes of distinct members carry enough power, if they are signed.
 fn tally(votes: &[Vote], set: &ValidatorSet, least: ThresholdParam) -> Validity {
+    // Power first, signatures after: a certificate that claims too much costs no verification.
     let (mut seen, mut signed) = (BTreeSet::new(), 0);
     for vote in votes {
-        let name = Name(vote.validator);
+        let name = ValidatorName(vote.validator);
         let member = set.get(&vote.validator).ok_or(CertificateError::UnknownValidator(name))?;
         if !seen.insert(vote.validator) {
             return Err(Box::new(CertificateError::DuplicateVote(name)));

@@ -1,7 +1,7 @@
-//! What the core asks for, done: signatures, timers, outputs.
+//! Handles the effects that the core asks for: signatures, timers, outputs.
 //!
 //! What always holds: what the journal holds already is not recorded again;
-//! evidence of one pair is told once; outputs keep the core's order.
+//! evidence of one pair is reported once; outputs keep the core's order.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,23 +14,23 @@ use arc_malachitebft_core_types::{
 use trefoil_types::{Certificate, Evidence, Height, Millis, PublicKey, Round, Time, ValidatorSet};
 
 use crate::{
-    Output, Speech,
-    context::{self, Ctx, Name},
-    pace::Pace,
-    record,
-    signatures::Signatures,
+    ConsensusMessage, Output,
+    context::{self, ChainContext, ValidatorName},
+    signer::ValidatorSigner,
+    timeouts::AdaptiveTimeouts,
+    wal_entry,
 };
 
-pub struct Hands {
-    pub signatures: Signatures,
-    pub pace: Pace,
+pub struct EffectHandler {
+    pub signer: ValidatorSigner,
+    pub timeouts: AdaptiveTimeouts,
     pub now: Time,
     pub height: Height,
     pub round: Round,
     pub proposer: PublicKey,
     pub round_began: Time,
-    /// Whether the round's proposal was heard (its body may still be missing).
-    pub proposal_heard: bool,
+    /// Whether the round's proposal was received (its body may still be missing).
+    pub proposal_seen: bool,
     /// Whether this node votes at this height.
     pub active: bool,
     /// What is to be done, in order; the decision apart, since it comes last.
@@ -41,9 +41,9 @@ pub struct Hands {
     /// While the journal is replayed: its records.
     pub replaying: Option<BTreeSet<Vec<u8>>>,
     timers: BTreeMap<Timer, (Time, Timeout)>,
-    /// How many pairs of each validator were told, of votes and of proposals.
-    told_votes: BTreeMap<Name, usize>,
-    told_proposals: BTreeMap<Name, usize>,
+    /// How many pairs of each validator were reported, of votes and of proposals.
+    reported_votes: BTreeMap<ValidatorName, usize>,
+    reported_proposals: BTreeMap<ValidatorName, usize>,
 }
 
 /// How far the core's wish for a block of ours has come.
@@ -75,25 +75,25 @@ impl From<TimeoutKind> for Timer {
     }
 }
 
-impl Hands {
-    pub fn new(signatures: Signatures, pace: Pace) -> Self {
+impl EffectHandler {
+    pub fn new(signer: ValidatorSigner, timeouts: AdaptiveTimeouts) -> Self {
         Self {
-            signatures,
-            pace,
+            signer,
+            timeouts,
             now: Time(0),
             height: 0,
             round: 0,
             proposer: PublicKey::default(),
             round_began: Time(0),
-            proposal_heard: false,
+            proposal_seen: false,
             active: false,
             out: Vec::new(),
             decided: None,
             build: None,
             replaying: None,
             timers: BTreeMap::new(),
-            told_votes: BTreeMap::new(),
-            told_proposals: BTreeMap::new(),
+            reported_votes: BTreeMap::new(),
+            reported_proposals: BTreeMap::new(),
         }
     }
 
@@ -102,14 +102,14 @@ impl Hands {
         self.now = now;
         self.height = height;
         self.round = 0;
-        self.active = self.signatures.is_member(set);
+        self.active = self.signer.is_member(set);
         self.decided = None;
         self.build = None;
         self.timers.clear();
-        self.told_votes.clear();
-        self.told_proposals.clear();
-        self.pace.begin(set);
-        self.signatures.begin(height);
+        self.reported_votes.clear();
+        self.reported_proposals.clear();
+        self.timeouts.begin(set);
+        self.signer.begin(height);
     }
 
     pub fn deadline(&self) -> Option<Time> {
@@ -133,30 +133,36 @@ impl Hands {
     }
 
     /// Does one thing that the core asks for.
-    pub fn carry_out(&mut self, effect: Effect<Ctx>) -> Resume<Ctx> {
+    pub fn handle(&mut self, effect: Effect<ChainContext>) -> Resume<ChainContext> {
         match effect {
-            Effect::SignVote(ballot, r) => {
-                return r.resume_with(self.signatures.sign_vote(ballot));
-            }
-            Effect::SignProposal(choice, r) => {
-                return r.resume_with(self.signatures.sign_proposal(choice));
-            }
+            Effect::SignVote(vote, r) => r.resume_with(self.signer.sign_vote(vote)),
+            Effect::SignProposal(proposal, r) => r.resume_with(self.signer.sign_proposal(proposal)),
             Effect::VerifySignature(message, _, r) => {
-                return r.resume_with(self.signatures.verify_message(message));
+                r.resume_with(self.signer.verify_message(message))
             }
             Effect::VerifyCommitCertificate(commit, set, _, r) => {
-                return r.resume_with(self.signatures.verify_commit(&commit, &set).map_err(|e| *e));
+                r.resume_with(self.signer.verify_commit(&commit, &set).map_err(|e| *e))
             }
             Effect::VerifyPolkaCertificate(polka, set, _, r) => {
                 let polka = context::polka_out(&polka);
-                let verified = self.signatures.verify_polka(&polka, &set.set);
-                return r.resume_with(verified.map_err(|e| *e));
+                let verified = self.signer.verify_polka(&polka, &set.set);
+                r.resume_with(verified.map_err(|e| *e))
             }
             Effect::VerifyRoundCertificate(round, set, _, r) => {
                 let round = context::round_certificate_out(&round);
-                let verified = self.signatures.verify_round(&round, &set.set);
-                return r.resume_with(verified.map_err(|e| *e));
+                let verified = self.signer.verify_round(&round, &set.set);
+                r.resume_with(verified.map_err(|e| *e))
             }
+            effect => {
+                self.carry_out(effect);
+                Resume::Continue
+            }
+        }
+    }
+
+    /// Does one thing whose result the core does not wait for.
+    fn carry_out(&mut self, effect: Effect<ChainContext>) {
+        match effect {
             Effect::CancelAllTimeouts(_) => self.timers.clear(),
             Effect::CancelTimeout(timeout, _) => self.cancel(timeout),
             Effect::ScheduleTimeout(timeout, _) => self.schedule(timeout),
@@ -166,18 +172,18 @@ impl Hands {
             Effect::PublishConsensusMsg(SignedConsensusMsg::Vote(vote), _)
             | Effect::PublishLivenessMsg(LivenessMsg::Vote(vote), _)
             | Effect::RepublishVote(vote, _) => {
-                self.send(Speech::Vote(context::vote_out(&vote)));
+                self.send(ConsensusMessage::Vote(context::vote_out(&vote)));
             }
             Effect::PublishConsensusMsg(SignedConsensusMsg::Proposal(proposal), _) => {
-                self.send(Speech::Proposal(context::proposal_out(&proposal)));
+                self.send(ConsensusMessage::Proposal(context::proposal_out(&proposal)));
             }
             Effect::PublishLivenessMsg(LivenessMsg::PolkaCertificate(polka), _) => {
-                self.send(Speech::PolkaCertificate(context::polka_out(&polka)));
+                self.send(ConsensusMessage::PolkaCertificate(context::polka_out(&polka)));
             }
             Effect::PublishLivenessMsg(LivenessMsg::SkipRoundCertificate(certificate), _)
             | Effect::RepublishRoundCertificate(certificate, _) => {
                 let certificate = context::round_certificate_out(&certificate);
-                self.send(Speech::RoundCertificate(certificate));
+                self.send(ConsensusMessage::RoundCertificate(certificate));
             }
             Effect::GetValue(_, round, ..) => {
                 self.build = Some(Build::Due(context::round_out(round)));
@@ -186,82 +192,94 @@ impl Hands {
             Effect::RestreamProposal(..) => {}
             Effect::WalAppend(height, input, _) => self.record(height, &input),
             Effect::Decide(certificate, ..) => {
-                self.vote_late(&certificate);
+                self.precommit_late(&certificate);
                 self.decided = Some(context::certificate_out(&certificate));
             }
-            Effect::Finalize(_, _, evidence, _) => self.tell(&evidence),
+            Effect::Finalize(_, _, evidence, _) => self.report_all(&evidence),
             Effect::CertVerifiedSyncValue(..)
             | Effect::CertRejectedSyncValue(..)
             | Effect::VerifyExtendedCommitCertificate(..) => {
-                unreachable!("catch-up goes past the core")
+                unreachable!("block sync goes past the core")
             }
             Effect::ExtendVote(..) | Effect::VerifyVoteExtension(..) => {
                 unreachable!("vote extensions are off")
             }
+            Effect::SignVote(..)
+            | Effect::SignProposal(..)
+            | Effect::VerifySignature(..)
+            | Effect::VerifyCommitCertificate(..)
+            | Effect::VerifyPolkaCertificate(..)
+            | Effect::VerifyRoundCertificate(..) => unreachable!("the core waits for the result"),
         }
-        Resume::Continue
     }
 
-    /// Tells the pairs of a validator that were not told yet; the core keeps
+    /// Reports the pairs of a validator that were not reported yet; the core keeps
     /// them in the order in which it found them.
-    pub fn tell_votes(&mut self, name: &Name, pairs: &[DoubleVote<Ctx>]) {
-        let told = self.told_votes.entry(*name).or_default();
-        for (a, b) in pairs.iter().skip(*told) {
+    pub fn report_votes(&mut self, name: &ValidatorName, pairs: &[DoubleVote<ChainContext>]) {
+        let reported = self.reported_votes.entry(*name).or_default();
+        for (a, b) in pairs.iter().skip(*reported) {
             let evidence = Evidence::of_votes(context::vote_out(a), context::vote_out(b));
             self.out.extend(evidence.map(Output::Evidence));
         }
-        *told = (*told).max(pairs.len());
+        *reported = (*reported).max(pairs.len());
     }
 
-    /// As [`Self::tell_votes`].
-    pub fn tell_proposals(&mut self, name: &Name, pairs: &[DoubleProposal<Ctx>]) {
-        let told = self.told_proposals.entry(*name).or_default();
-        for (a, b) in pairs.iter().skip(*told) {
+    /// As [`Self::report_votes`].
+    pub fn report_proposals(
+        &mut self,
+        name: &ValidatorName,
+        pairs: &[DoubleProposal<ChainContext>],
+    ) {
+        let reported = self.reported_proposals.entry(*name).or_default();
+        for (a, b) in pairs.iter().skip(*reported) {
             let (a, b) = (context::proposal_out(a), context::proposal_out(b));
             self.out.extend(Evidence::of_proposals(a, b).map(Output::Evidence));
         }
-        *told = (*told).max(pairs.len());
+        *reported = (*reported).max(pairs.len());
     }
 
     /// Until when a block of ours is of use: others wait as long as we do, and
     /// a quarter of that is for it to reach them and be executed.
     pub fn build_until(&self) -> Time {
-        let wait = self.pace.wait(TimeoutKind::Propose, self.round, &self.proposer);
+        let wait = self.timeouts.wait(TimeoutKind::Propose, self.round, &self.proposer);
+        // The propose timers of all run from about the same instant: a block that takes the
+        // whole wait to build reaches them when they have voted for none.
         self.round_began + Millis(wait.0 - wait.0 / 4)
     }
 
-    /// The height is decided: what was not told yet is told now.
-    fn tell(&mut self, evidence: &MisbehaviorEvidence<Ctx>) {
-        evidence.votes.iter().for_each(|(name, pairs)| self.tell_votes(name, pairs));
-        evidence.proposals.iter().for_each(|(name, pairs)| self.tell_proposals(name, pairs));
+    /// The height is decided: what was not reported yet is reported now.
+    fn report_all(&mut self, evidence: &MisbehaviorEvidence<ChainContext>) {
+        evidence.votes.iter().for_each(|(name, pairs)| self.report_votes(name, pairs));
+        evidence.proposals.iter().for_each(|(name, pairs)| self.report_proposals(name, pairs));
     }
 
     /// The block was final before this node could vote for it: it came late, or the
     /// transactions that it names did. Its precommit is of use yet: the next proposer
-    /// binds the fullest certificate it has, and who is in none is taken for absent.
-    fn vote_late(&mut self, commit: &CommitCertificate<Ctx>) {
+    /// binds the fullest certificate it has, and a validator that is in none is taken for absent.
+    fn precommit_late(&mut self, commit: &CommitCertificate<ChainContext>) {
         let (height, round) = (commit.height, context::round_out(commit.round));
-        if !self.active || self.signatures.has_precommitted(height.0, round) {
+        if !self.active || self.signer.has_precommitted(height.0, round) {
             return;
         }
-        let Some(name) = self.signatures.name() else { return };
+        let Some(name) = self.signer.name() else { return };
         let block = NilOrVal::Val(commit.value_id);
-        let ballot = Ctx.new_precommit(height, commit.round, block, Name(name));
-        let vote = self.signatures.sign_vote(ballot);
-        self.record(height, &context::Input::Vote(vote.clone()));
-        self.send(Speech::Vote(context::vote_out(&vote)));
+        let vote = ChainContext.new_precommit(height, commit.round, block, ValidatorName(name));
+        let vote = self.signer.sign_vote(vote);
+        self.record(height, &context::CoreInput::Vote(vote.clone()));
+        self.send(ConsensusMessage::Vote(context::vote_out(&vote)));
     }
 
-    fn begin_round(&mut self, round: Round, proposer: Name) {
+    fn begin_round(&mut self, round: Round, proposer: ValidatorName) {
         self.round = round;
         self.round_began = self.now;
         self.proposer = proposer.0;
-        self.proposal_heard = false;
+        self.proposal_seen = false;
         self.build = None;
     }
 
     fn schedule(&mut self, timeout: Timeout) {
-        let wait = self.pace.wait(timeout.kind, context::round_out(timeout.round), &self.proposer);
+        let wait =
+            self.timeouts.wait(timeout.kind, context::round_out(timeout.round), &self.proposer);
         self.timers.insert(timeout.kind.into(), (self.now + wait, timeout));
     }
 
@@ -272,16 +290,16 @@ impl Hands {
         }
     }
 
-    fn send(&mut self, speech: Speech) {
-        self.out.push(Output::Send(speech));
+    fn send(&mut self, message: ConsensusMessage) {
+        self.out.push(Output::Send(message));
     }
 
     /// A node that does not vote has nothing to remember.
-    fn record(&mut self, height: context::At, input: &context::Input) {
+    fn record(&mut self, height: context::ConsensusHeight, input: &context::CoreInput) {
         if !self.active {
             return;
         }
-        let bytes = record::encode(height, input);
+        let bytes = wal_entry::encode(height, input);
         if !self.replaying.as_ref().is_some_and(|records| records.contains(&bytes)) {
             self.out.push(Output::Record { height: height.0, bytes });
         }

@@ -8,8 +8,9 @@ use arc_malachitebft_core_consensus::ProposedValue;
 use arc_malachitebft_core_types::{self as mal, Timeout, TimeoutKind, Validity, ValueOrigin};
 use trefoil_types::{B256, Height, PolkaCertificate, Proposal, PublicKey, Round, Vote, limits};
 
-use crate::context::{self, At, Input, Name, Value};
+use crate::context::{self, ConsensusHeight, CoreInput, ValidatorName, Value};
 
+// On disk since the first journal: a number is never given to another kind of entry.
 const VOTE: u8 = 1;
 const PROPOSAL: u8 = 2;
 const POLKA: u8 = 3;
@@ -35,13 +36,15 @@ struct Elapsed {
 }
 
 /// The bytes for an input that the core wants remembered at `height`.
-pub fn encode(height: At, input: &Input) -> Vec<u8> {
+pub fn encode(height: ConsensusHeight, input: &CoreInput) -> Vec<u8> {
     let mut out = Vec::with_capacity(192);
     match input {
-        Input::Vote(vote) => tagged(VOTE, &context::vote_out(vote), &mut out),
-        Input::Proposal(proposal) => tagged(PROPOSAL, &context::proposal_out(proposal), &mut out),
-        Input::PolkaCertificate(polka) => tagged(POLKA, &context::polka_out(polka), &mut out),
-        Input::ProposedValue(value, _) => {
+        CoreInput::Vote(vote) => tagged(VOTE, &context::vote_out(vote), &mut out),
+        CoreInput::Proposal(proposal) => {
+            tagged(PROPOSAL, &context::proposal_out(proposal), &mut out)
+        }
+        CoreInput::PolkaCertificate(polka) => tagged(POLKA, &context::polka_out(polka), &mut out),
+        CoreInput::ProposedValue(value, _) => {
             let candidate = Candidate {
                 height: value.height.0,
                 round: context::round_out(value.round),
@@ -51,7 +54,7 @@ pub fn encode(height: At, input: &Input) -> Vec<u8> {
             };
             tagged(CANDIDATE, &candidate, &mut out);
         }
-        Input::TimeoutElapsed(timeout) => {
+        CoreInput::TimeoutElapsed(timeout) => {
             let kind = match timeout.kind {
                 TimeoutKind::Propose => 1,
                 TimeoutKind::Prevote => 2,
@@ -78,21 +81,21 @@ pub fn height(bytes: &[u8]) -> alloy_rlp::Result<Height> {
 ///
 /// # Errors
 /// Bytes that [`encode`] did not make.
-pub fn decode(bytes: &[u8]) -> alloy_rlp::Result<(Height, Input)> {
+pub fn decode(bytes: &[u8]) -> alloy_rlp::Result<(Height, CoreInput)> {
     let (&tag, mut rest) = bytes.split_first().ok_or(alloy_rlp::Error::InputTooShort)?;
     let buf = &mut rest;
     let decoded = match tag {
         VOTE => {
             let vote = Vote::decode(buf)?;
-            (vote.height, Input::Vote(context::vote_in(vote)))
+            (vote.height, CoreInput::Vote(context::vote_in(vote)))
         }
         PROPOSAL => {
             let proposal = Proposal::decode(buf)?;
-            (proposal.height, Input::Proposal(context::proposal_in(proposal)))
+            (proposal.height, CoreInput::Proposal(context::proposal_in(proposal)))
         }
         POLKA => {
             let polka = polka(buf)?;
-            (polka.height, Input::PolkaCertificate(context::polka_in(polka)))
+            (polka.height, CoreInput::PolkaCertificate(context::polka_in(polka)))
         }
         CANDIDATE => {
             let candidate = Candidate::decode(buf)?;
@@ -117,6 +120,8 @@ fn tagged(tag: u8, body: &impl Encodable, out: &mut Vec<u8>) {
 
 /// A polka's signatures are refused by their length before they are read.
 fn polka(buf: &mut &[u8]) -> alloy_rlp::Result<PolkaCertificate> {
+    // A length that no polka has must not make the decoder allocate. A signature of one is
+    // a key (32), a signature (64) and their RLP headers.
     const ENTRY_BYTES_MAX: usize = 128;
     let length = Header::decode(&mut &**buf)?.payload_length;
     if length > (limits::VALIDATORS_MAX + 1) * ENTRY_BYTES_MAX {
@@ -126,28 +131,28 @@ fn polka(buf: &mut &[u8]) -> alloy_rlp::Result<PolkaCertificate> {
 }
 
 impl Candidate {
-    fn input(self) -> Input {
+    fn input(self) -> CoreInput {
         let validity = Validity::from_bool(self.valid);
         let value = ProposedValue {
-            height: At(self.height),
+            height: ConsensusHeight(self.height),
             round: self.round.into(),
             valid_round: mal::Round::Nil,
-            proposer: Name(self.proposer),
+            proposer: ValidatorName(self.proposer),
             value: Value(self.block),
             validity,
         };
-        Input::ProposedValue(value, ValueOrigin::Consensus)
+        CoreInput::ProposedValue(value, ValueOrigin::Consensus)
     }
 }
 
 impl Elapsed {
-    fn input(self) -> alloy_rlp::Result<Input> {
+    fn input(self) -> alloy_rlp::Result<CoreInput> {
         let kind = match self.kind {
             1 => TimeoutKind::Propose,
             2 => TimeoutKind::Prevote,
             3 => TimeoutKind::Precommit,
             _ => return Err(alloy_rlp::Error::Custom("a timer is 1, 2 or 3")),
         };
-        Ok(Input::TimeoutElapsed(Timeout::new(self.round.into(), kind)))
+        Ok(CoreInput::TimeoutElapsed(Timeout::new(self.round.into(), kind)))
     }
 }

@@ -1,0 +1,162 @@
+//! When a height begins, and when this node builds the block that it proposes.
+//!
+//! Owns: the block interval, the idle interval, and the request of consensus for a
+//! block. What always holds: this node begins a height no sooner than the block
+//! interval after the one before, unless a validator already speaks of it; and
+//! it builds no sooner than that in any case. It must never know: what the block
+//! will hold.
+
+use alloy_consensus::EMPTY_ROOT_HASH;
+use trefoil_types::{ChainSpec, Header, Height, Millis, Round, Time};
+
+/// How long a transaction is left to reach the other pools before it is
+/// proposed: a proposal names hashes, and a body that comes after it is sent
+/// and recovered twice.
+pub(crate) const SETTLE: Millis = Millis(20);
+
+// A height begins for all when one validator speaks. What woke it was a transaction, which
+// is on its way here: an empty block now would make it wait for the next.
+/// The longest that a proposer that was woken by others waits for a transaction
+/// of its own.
+const WAIT_FOR_TX: Millis = Millis(100);
+
+/// The clock of one height. The next height gets a new one, see [`Self::next`].
+#[derive(Debug)]
+pub(crate) struct BlockProducer {
+    interval: Millis,
+    /// How often an idle chain makes a block; `None`: never.
+    idle: Option<Millis>,
+    tip_at: Time,
+    /// The tip holds transactions: a block follows it after one interval, also
+    /// on an idle chain. That block binds the certificate that made them final,
+    /// and it wakes clients that look at a receipt only when a block is new
+    /// (ethers polls so, and would wait for the next idle block).
+    closing: bool,
+    /// When this height began here.
+    begun: Option<Time>,
+    /// No block of this height is built before this.
+    not_before: Time,
+    /// Since when there has been something to put in a block.
+    pending_since: Option<Time>,
+    request: Option<BuildRequest>,
+}
+
+/// Consensus wants a block from this node.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BuildRequest {
+    pub height: Height,
+    pub round: Round,
+    pub at: Time,
+    /// A block that comes later is of no use.
+    pub until: Time,
+}
+
+impl BlockProducer {
+    pub fn new(spec: &ChainSpec, tip: &Header, now: Time) -> Self {
+        let idle = (spec.idle_block_s > 0).then(|| Millis(spec.idle_block_s.saturating_mul(1000)));
+        Self {
+            interval: spec.block_interval(),
+            idle,
+            // When it was committed here is not remembered; its timestamp is near.
+            tip_at: Time(tip.timestamp.saturating_mul(1000)).min(now),
+            closing: has_transactions(tip),
+            begun: None,
+            not_before: Time(0),
+            pending_since: None,
+            request: None,
+        }
+    }
+
+    /// The producer of the height after `tip`, which became final now.
+    pub fn next(&self, now: Time, tip: &Header) -> Self {
+        Self {
+            interval: self.interval,
+            idle: self.idle,
+            tip_at: now,
+            closing: has_transactions(tip),
+            begun: None,
+            // Measured from the height's beginning and not from its end: a round that took long
+            // does not slow the chain down twice.
+            // A block that came by block sync began no height here, so it delays none.
+            not_before: self.begun.map_or(self.not_before, |begun| begun + self.interval),
+            pending_since: self.pending_since,
+            request: None,
+        }
+    }
+
+    /// When the tip was committed here.
+    pub fn tip_at(&self) -> Time {
+        self.tip_at
+    }
+
+    /// Whether consensus has begun the height after the tip.
+    pub fn has_begun(&self) -> bool {
+        self.begun.is_some()
+    }
+
+    pub fn begin(&mut self, now: Time) {
+        self.begun = Some(now);
+    }
+
+    /// When the height begins if nothing new happens; `has_content` says whether there
+    /// is something to put in a block.
+    pub fn begin_due(&self, has_content: bool) -> Option<Time> {
+        if self.has_begun() {
+            return None;
+        }
+        let reason = if has_content { Some(Time(0)) } else { self.idle_due() };
+        reason.map(|due| due.max(self.not_before))
+    }
+
+    /// When a block is due though there is nothing to put in it.
+    fn idle_due(&self) -> Option<Time> {
+        let wait = if self.closing { Some(self.interval) } else { self.idle };
+        wait.map(|wait| self.tip_at + wait)
+    }
+
+    /// Consensus asks for a block; see [`Self::build_due`] for when it gets one.
+    pub fn request(&mut self, request: BuildRequest) {
+        self.request = Some(request);
+    }
+
+    /// When the block that consensus asked for is built: as soon as the interval
+    /// allows and there is something to put in it that other pools have too. A
+    /// proposer that others woke waits a little for a transaction that they may
+    /// have and it has not. An idle chain's due block does not wait.
+    pub fn build_due(&self, is_alone: bool) -> Option<Time> {
+        let BuildRequest { at, until, .. } = self.request?;
+        let soonest = at.max(self.not_before);
+        // Half of the time at most: the other half is for the block's execution and its way.
+        let patience = WAIT_FOR_TX.0.min(until.since(at).0 / 2);
+        let latest = soonest.max(at + Millis(patience));
+        // Without peers there is no other pool that the transaction must reach.
+        let settled = self.pending_since.map(|since| match is_alone {
+            true => since,
+            false => since + SETTLE,
+        });
+        let due = match settled {
+            Some(settled) => settled.clamp(soonest, latest),
+            None if self.idle_due().is_some_and(|due| due <= at) => soonest,
+            None => latest,
+        };
+        Some(due)
+    }
+
+    /// The request whose block is built now. It is given once.
+    pub fn take_due(&mut self, now: Time, is_alone: bool) -> Option<BuildRequest> {
+        if self.build_due(is_alone).is_none_or(|due| due > now) {
+            return None;
+        }
+        self.request.take().filter(|request| now < request.until)
+    }
+
+    /// Keeps in mind since when there is something to put in a block.
+    pub fn note_content(&mut self, now: Time, has_content: bool) {
+        let since = self.pending_since.unwrap_or(now);
+        self.pending_since = has_content.then_some(since);
+    }
+}
+
+fn has_transactions(header: &Header) -> bool {
+    header.transactions_root != EMPTY_ROOT_HASH
+}

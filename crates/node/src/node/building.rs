@@ -1,0 +1,140 @@
+//! Begins a height, and builds the block that this node proposes in it.
+
+use trefoil_consensus::{ConsensusInput, ReplayError};
+use trefoil_ledger::{Draft, Record, Refusal};
+use trefoil_types::{Attached, B256, PublicKey, Round, Time, limits};
+
+use crate::{
+    Effects,
+    block_producer::{BuildRequest, SETTLE},
+    candidates::BlockCandidate,
+    node::Node,
+};
+
+/// The most bytes of transactions offered to a block, so that its header and
+/// its journal record fit beside them.
+const OFFER_BYTES_MAX: usize = limits::BLOCK_BYTES_MAX - 256 * 1024;
+
+impl Node {
+    /// When the next height begins if nothing new happens. Not while final blocks are
+    /// here: the height would be over before it began.
+    pub(super) fn begin_due(&self) -> Option<Time> {
+        if self.block_sync.is_busy() {
+            return None;
+        }
+        self.height.producer.begin_due(self.has_content())
+    }
+
+    pub(super) fn begin_if_due(&mut self, now: Time) {
+        if self.begin_due().is_some_and(|due| due <= now) {
+            self.begin_next_height(now);
+        }
+    }
+
+    /// Begins the height after the tip.
+    pub(super) fn begin_next_height(&mut self, now: Time) {
+        let begun = self.begin_height(now, &[]);
+        begun.expect("without records there is nothing to contradict");
+    }
+
+    /// Begins the height after the tip, with what the journal kept of it.
+    ///
+    /// # Errors
+    /// The records are damaged or contradict each other: a node that forgot what it
+    /// signed must not sign again.
+    pub(super) fn begin_height(
+        &mut self,
+        now: Time,
+        records: &[Vec<u8>],
+    ) -> Result<(), ReplayError> {
+        self.height.producer.begin(now);
+        let set = self.ledger.next_validators().clone();
+        let mut out = Vec::new();
+        self.consensus.start(now, self.next_height(), set, records, &mut out)?;
+        self.outputs.extend(out);
+        Ok(())
+    }
+
+    pub(super) fn round(&self) -> Round {
+        let next = self.next_height();
+        self.consensus.position().filter(|(height, _)| *height == next).map_or(0, |at| at.1)
+    }
+
+    pub(super) fn build_due(&self) -> Option<Time> {
+        if self.block_sync.is_busy() {
+            return None;
+        }
+        self.height.producer.build_due(self.peers.is_empty())
+    }
+
+    pub(super) fn build_if_due(&mut self, now: Time, effects: &mut Effects) {
+        if self.block_sync.is_busy() {
+            return;
+        }
+        let request = self.height.producer.take_due(now, self.peers.is_empty());
+        if let (Some(request), Some(key)) = (request, self.key)
+            && request.height == self.next_height()
+        {
+            self.build(now, request, key, effects);
+        }
+    }
+
+    fn build(&mut self, now: Time, request: BuildRequest, key: PublicKey, effects: &mut Effects) {
+        let Some(me) = self.ledger.next_validators().get(&key) else { return };
+        let draft = Draft {
+            timestamp: now.as_secs().max(self.ledger.tip().timestamp),
+            fee_recipient: me.fee_recipient,
+            attached: Attached {
+                evidence: self.evidence.for_block(),
+                parent_certificate: self.ledger.tip_certificate().cloned(),
+            },
+        };
+        // A transaction that is younger is in few other pools: every validator would have to
+        // ask for it before it could vote.
+        let ripe = if self.peers.is_empty() { now } else { Time(now.0.saturating_sub(SETTLE.0)) };
+        let mut bytes = 0;
+        let mut offer = self
+            .pool
+            .best(self.ledger.next_base_fee(), ripe)
+            .take(limits::BLOCK_TXS_MAX)
+            .take_while(|pooled| {
+                bytes += pooled.bytes;
+                bytes <= OFFER_BYTES_MAX
+            })
+            .map(|pooled| pooled.tx.clone());
+        let (outcome, refused) = self.ledger.build(draft, &mut offer);
+        for (hash, refusal) in refused {
+            if let Refusal::Invalid(_) = refusal {
+                self.drop_invalid(&hash);
+            }
+        }
+        self.note_content(now);
+        let block = outcome.block().clone();
+        let hash = block.hash;
+        effects.records.push(Record::Block(block));
+        self.height.candidates.insert(hash, BlockCandidate::built(outcome, request.round));
+        let BuildRequest { height, round, .. } = request;
+        // Our own block cannot be a misdeed of a peer's.
+        let _ = self.input(now, ConsensusInput::Built { height, round, block: hash });
+    }
+
+    /// Drops a transaction that can never be executed. Mostly its sender's
+    /// account changed in a block that named other senders (an EIP-7702
+    /// authority's nonce, a balance that a contract moved): look at it again.
+    fn drop_invalid(&mut self, hash: &B256) {
+        let Some(sender) = self.pool.get(hash).map(|tx| tx.signer()) else { return };
+        self.pool.remove(hash);
+        self.refresh_sender(&sender);
+    }
+
+    /// The pool or the evidence changed: the producer keeps in mind since when there is
+    /// something to put in a block.
+    pub(super) fn note_content(&mut self, now: Time) {
+        let has_content = self.has_content();
+        self.height.producer.note_content(now, has_content);
+    }
+
+    fn has_content(&self) -> bool {
+        self.pool.pending() > 0 || !self.evidence.is_empty()
+    }
+}

@@ -1,0 +1,112 @@
+//! A block becomes final: committed with its certificate, announced to everyone.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use trefoil_ledger::{Outcome, Record};
+use trefoil_types::{Address, Certificate, RecoveredBlock, Time};
+
+use crate::{
+    Effects, Event, PeerCommand, To, WorkerJob,
+    candidates::CandidateBody,
+    early_messages::EarlyMessages,
+    node::{HeightState, Node},
+};
+
+impl Node {
+    /// A quorum made a block final. If its body is not here, block sync gets it.
+    pub(super) fn finish(&mut self, now: Time, certificate: Certificate, effects: &mut Effects) {
+        if certificate.height != self.next_height() {
+            return;
+        }
+        let hash = certificate.block;
+        let candidates = &mut self.height.candidates;
+        if candidates.get(&hash).is_none() || candidates.missing(&hash).is_some() {
+            // Consensus has decided and will not decide again: the certificate waits for the
+            // block, from the proposer's peers or by block sync.
+            self.height.decided = Some(certificate);
+            return;
+        }
+        let body = candidates.remove(&hash).map(|candidate| candidate.body);
+        let outcome = match body {
+            Some(CandidateBody::Executed { outcome, .. }) => *outcome,
+            Some(CandidateBody::Journalled(block)) => self.execute_final(block),
+            Some(CandidateBody::Invalid { reason }) => {
+                panic!("a quorum made block {hash} final that is invalid here: {reason}")
+            }
+            Some(CandidateBody::Missing(_)) | None => return,
+        };
+        self.block_sync.decided_here();
+        self.commit(now, outcome, certificate, effects);
+    }
+
+    /// Executes a block that a quorum already made final.
+    pub(super) fn execute_final(&self, block: Arc<RecoveredBlock>) -> Outcome {
+        let outcome = self.ledger.execute(block);
+        // Either this node or more than a third of the validators is broken;
+        // neither is cured by going on.
+        outcome.unwrap_or_else(|e| panic!("a quorum made a block final that is invalid here: {e}"))
+    }
+
+    /// Makes an executed block the tip. Its [`Record::Block`] is journalled.
+    pub(super) fn commit(
+        &mut self,
+        now: Time,
+        outcome: Outcome,
+        certificate: Certificate,
+        effects: &mut Effects,
+    ) {
+        effects.records.push(Record::Decided(certificate.clone()));
+        let block = outcome.block().clone();
+        let receipts = outcome.receipts().clone();
+        // The order matters: evidence and pool are settled against the new tip, peers are shut
+        // out by it, and only then is the block announced.
+        let mut early = self.apply(now, outcome, certificate, effects);
+        self.settle_evidence(effects);
+        self.settle_pool(now, &block);
+        self.shut_out().iter().for_each(|peer| early.forget(peer));
+        effects.orders.extend(self.ledger.admission().map(PeerCommand::Admission));
+        let snapshot = self.ledger.snapshot();
+        effects.events.push(Event::Committed { block, receipts, snapshot });
+        self.announce_tip(now, effects);
+        self.block_sync.committed(now, self.ledger.tip().number);
+        for (peer, message) in early.into_messages() {
+            self.on_consensus_message(now, peer, message, effects);
+        }
+    }
+
+    /// What a live commit and one from the journal have in common. Gives the messages
+    /// that came too early for the last height, and are of this one.
+    pub(super) fn apply(
+        &mut self,
+        now: Time,
+        outcome: Outcome,
+        certificate: Certificate,
+        effects: &mut Effects,
+    ) -> EarlyMessages {
+        self.ledger.commit(outcome, certificate);
+        self.consensus.stop();
+        let producer = self.height.producer.next(now, self.ledger.tip());
+        let last = std::mem::replace(&mut self.height, HeightState::new(producer));
+        effects.jobs.extend(self.ledger.checkpoint(false).map(Box::new).map(WorkerJob::Checkpoint));
+        last.early
+    }
+
+    /// Drops what is of no more use, and sends the rest again, lest a peer that was
+    /// behind or away never hears of it.
+    fn settle_evidence(&mut self, effects: &mut Effects) {
+        self.evidence.settle(&self.ledger);
+        self.evidence.send(&To::AllBut(None), effects);
+    }
+
+    /// Drops what the block included or made stale: a look at its senders only.
+    fn settle_pool(&mut self, now: Time, block: &RecoveredBlock) {
+        let senders: BTreeSet<Address> = block.transactions.iter().map(|tx| tx.signer()).collect();
+        for sender in senders {
+            self.refresh_sender(&sender);
+        }
+        for tx in &block.transactions {
+            self.tx_gossip.settled(*tx.tx_hash());
+        }
+        self.note_content(now);
+    }
+}

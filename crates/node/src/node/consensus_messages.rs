@@ -1,0 +1,204 @@
+//! Consensus messages in and out: what is verified, what is relayed, what waits.
+//!
+//! What always holds: a message is relayed at most once, and only after its
+//! signatures were verified.
+
+use std::sync::Arc;
+
+use alloy_eips::Encodable2718;
+use trefoil_consensus::{ConsensusInput, ConsensusMessage, Output};
+use trefoil_ledger::Record;
+use trefoil_types::{
+    B256, Evidence, Height, Message, Offence, PeerId, Proposal, RecoveredBlock, Round, Time, Vote,
+    message::ProposedBlock,
+};
+
+use crate::{
+    Effects, To,
+    block_producer::BuildRequest,
+    height_messages::{content_key, signature_key},
+    node::Node,
+};
+
+impl Node {
+    /// A consensus message from a peer.
+    pub(super) fn on_consensus_message(
+        &mut self,
+        now: Time,
+        peer: PeerId,
+        message: Message,
+        effects: &mut Effects,
+    ) {
+        let ((height, round), next) = (height_and_round(&message), self.next_height());
+        if height != next {
+            if let (Message::Vote(vote), true) = (&message, height == next - 1) {
+                self.on_late_vote(now, peer, vote, effects);
+            }
+            // Of what is farther ahead, block sync makes good the whole height.
+            if height == next + 1 && self.peers.is_member(&peer) {
+                self.height.early.keep(peer, message);
+            }
+            return;
+        }
+        if let Message::Proposal(proposed) = message {
+            return self.on_proposal(now, peer, *proposed, effects);
+        }
+        let Some((key, input)) = key_and_input(&message) else { return };
+        let relayed = self.height.messages.was_relayed(&key);
+        if relayed == Some(true) {
+            return;
+        }
+        let is_repeated = relayed.is_some();
+        if !is_repeated {
+            let set = self.ledger.next_validators();
+            let sound = self.consensus.verify_certificate(&input, set);
+            if let Err(offence) = sound.and_then(|()| self.verify(now, input.clone())) {
+                return effects.blame_relay(peer, offence);
+            }
+        }
+        if !self.consensus.has_verified(&input) {
+            // Consensus already had this message, so its signatures were not checked: do
+            // not relay it.
+            return;
+        }
+        let relays = is_repeated || self.relays_at_once(round);
+        if self.height.messages.note_seen(key, relays) && relays {
+            effects.sends.push((To::AllBut(Some(peer)), message.into()));
+        }
+    }
+
+    /// A vote of the tip's height, which is decided: it may still fill up the
+    /// certificate, or contradict it.
+    fn on_late_vote(&mut self, now: Time, peer: PeerId, vote: &Vote, effects: &mut Effects) {
+        if let Err(offence) = self.ledger.add_precommit(vote) {
+            return effects.blame_relay(peer, offence);
+        }
+        let counted = self.ledger.tip_certificate().and_then(|c| c.vote_of(&vote.validator));
+        let evidence = counted.and_then(|counted| Evidence::of_votes(counted, vote.clone()));
+        if let Some(evidence) = evidence {
+            self.on_evidence(now, peer, evidence, effects);
+        }
+    }
+
+    /// Whether a message of `round` is relayed at once. In a mesh the first
+    /// round does without; that something is repeated, or that there is a second
+    /// round, means that a node did not hear: two honest nodes may have no
+    /// link, and a third may be dishonest.
+    pub(super) fn relays_at_once(&self, round: Round) -> bool {
+        round > 0 || !self.is_meshed()
+    }
+
+    /// Lets consensus judge a message of the next height, which begins now if a
+    /// validator really speaks of it.
+    pub(super) fn verify(&mut self, now: Time, input: ConsensusInput) -> Result<(), Offence> {
+        if !self.height.producer.has_begun() {
+            if !self.is_from_a_validator(&input) {
+                return Err(Offence::BadSignature);
+            }
+            self.begin_next_height(now);
+        }
+        self.input(now, input)
+    }
+
+    fn is_from_a_validator(&self, input: &ConsensusInput) -> bool {
+        let (set, network) = (self.ledger.next_validators(), self.ledger.genesis_hash());
+        let is_sound = |vote: &Vote| set.get(&vote.validator).is_some() && vote.verify(&network);
+        match input {
+            ConsensusInput::Proposal(proposal) => {
+                set.get(&proposal.proposer).is_some() && proposal.verify(&network)
+            }
+            ConsensusInput::Vote(vote) => is_sound(vote),
+            // Verified as a whole, before it came here.
+            ConsensusInput::PolkaCertificate(_) | ConsensusInput::RoundCertificate(_) => true,
+            ConsensusInput::Candidate { .. } | ConsensusInput::Built { .. } => false,
+        }
+    }
+
+    /// Hands consensus an input, and keeps what it wants done for
+    /// [`Self::handle_outputs`].
+    pub(super) fn input(&mut self, now: Time, input: ConsensusInput) -> Result<(), Offence> {
+        let mut out = Vec::new();
+        let judged = self.consensus.input(now, input, &mut out);
+        self.outputs.extend(out);
+        judged
+    }
+
+    /// Carries out what consensus wants, until it wants nothing more.
+    pub(super) fn handle_outputs(&mut self, now: Time, effects: &mut Effects) {
+        while let Some(output) = self.outputs.pop_front() {
+            match output {
+                Output::Record { height, bytes } => {
+                    effects.records.push(Record::Consensus { height, bytes });
+                }
+                Output::Send(message) => self.publish(message, effects),
+                Output::Build { height, round, until } => {
+                    let request = BuildRequest { height, round, at: now, until };
+                    self.height.producer.request(request);
+                    self.build_if_due(now, effects);
+                }
+                Output::Decided(certificate) => self.finish(now, certificate, effects),
+                Output::Evidence(evidence) => {
+                    // Evidence that was convicted since may go on: that is no news.
+                    let _ = self.admit_evidence(now, None, evidence, effects);
+                }
+            }
+        }
+    }
+
+    fn publish(&mut self, message: ConsensusMessage, effects: &mut Effects) {
+        let message = match message {
+            ConsensusMessage::Vote(vote) => Message::Vote(vote),
+            ConsensusMessage::PolkaCertificate(certificate) => {
+                Message::PolkaCertificate(certificate)
+            }
+            ConsensusMessage::RoundCertificate(certificate) => {
+                Message::RoundCertificate(certificate)
+            }
+            ConsensusMessage::Proposal(proposal) => {
+                // Without its block nobody could use it.
+                let candidate = self.height.candidates.get(&proposal.block);
+                let Some(block) = candidate.and_then(|c| c.block()) else { return };
+                proposal_of(proposal, block)
+            }
+        };
+        let message = Arc::new(message);
+        self.height.messages.note_own(message.clone());
+        effects.sends.push((To::AllBut(None), message));
+    }
+}
+
+/// A proposal with its block as this node has it. The list of hashes is not
+/// signed: a copy that came with another list is never relayed as it came.
+pub(super) fn proposal_of(proposal: Proposal, block: &RecoveredBlock) -> Message {
+    Message::Proposal(Box::new(ProposedBlock {
+        proposal,
+        header: block.header.clone(),
+        tx_hashes: block.transactions.iter().map(|tx| *tx.tx_hash()).collect(),
+        attached: block.attached.clone(),
+        bytes: block.transactions.iter().map(|tx| tx.encode_2718_len() as u64).sum(),
+    }))
+}
+
+/// What a vote or a certificate is remembered by, and what consensus is given of it.
+fn key_and_input(message: &Message) -> Option<(B256, ConsensusInput)> {
+    Some(match message {
+        Message::Vote(vote) => (signature_key(&vote.signature), ConsensusInput::Vote(vote.clone())),
+        Message::PolkaCertificate(certificate) => {
+            (content_key(message), ConsensusInput::PolkaCertificate(certificate.clone()))
+        }
+        Message::RoundCertificate(certificate) => {
+            (content_key(message), ConsensusInput::RoundCertificate(certificate.clone()))
+        }
+        _ => return None,
+    })
+}
+
+fn height_and_round(message: &Message) -> (Height, Round) {
+    match message {
+        Message::Vote(vote) => (vote.height, vote.round),
+        Message::Proposal(proposed) => (proposed.proposal.height, proposed.proposal.round),
+        Message::PolkaCertificate(certificate) => (certificate.height, certificate.round),
+        Message::RoundCertificate(certificate) => (certificate.height, certificate.round),
+        _ => (0, 0),
+    }
+}

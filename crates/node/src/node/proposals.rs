@@ -1,0 +1,220 @@
+//! Proposed blocks: rebuilt from their hashes, executed once, judged, relayed.
+//!
+//! Which peer to blame: an honest node relays a proposal only after it executed the
+//! block and found it valid. So a peer that sends an invalid one is surely at fault,
+//! be it the proposer or not.
+
+use std::sync::Arc;
+
+use alloy_consensus::proofs::calculate_transaction_root;
+use trefoil_consensus::ConsensusInput;
+use trefoil_ledger::Record;
+use trefoil_types::{
+    B256, Offence, PeerId, Proposal, Time, Transaction, TxEnvelope, message::ProposedBlock,
+};
+
+use super::consensus_messages::proposal_of;
+use crate::{
+    Effects, To,
+    candidates::{BlockCandidate, CandidateBody, Offer},
+    fetch_transactions::MissingTransactions,
+    height_messages::signature_key,
+    node::Node,
+};
+
+// Attack: a proposer moves the chain's clock ahead, for contracts that pay by time. Clocks
+// under NTP are within a second; a clock that no time server sets is off by more, and its
+// validator then proposes in vain (the simulator's scenario `fast-clock`).
+/// How far a block's timestamp may be ahead of the clock, in seconds.
+const TIMESTAMP_AHEAD_S_MAX: u64 = 5;
+
+impl Node {
+    /// A proposal of the next height.
+    pub(super) fn on_proposal(
+        &mut self,
+        now: Time,
+        peer: PeerId,
+        proposed: ProposedBlock,
+        effects: &mut Effects,
+    ) {
+        // Checking these needs no signature and no state: an honest peer did it.
+        let (proposal, header) = (&proposed.proposal, &proposed.header);
+        let binds = proposed.attached.is_bound_by(header);
+        if header.number != proposal.height || header.hash_slow() != proposal.block || !binds {
+            return effects.blame_relay(peer, Offence::Malformed);
+        }
+        let key = signature_key(&proposal.signature);
+        if self.height.messages.was_relayed(&key).is_some() {
+            return self.keep_alternate(peer, proposed);
+        }
+        let input = ConsensusInput::Proposal(proposal.clone());
+        if let Err(offence) = self.verify(now, input.clone()) {
+            return effects.blame_relay(peer, offence);
+        }
+        if !self.consensus.has_verified(&input) {
+            // Consensus already had this proposal, so its signature was not checked: do
+            // not relay it.
+            return;
+        }
+        self.height.messages.note_seen(key, true);
+        self.offer(now, peer, key, proposed, effects);
+    }
+
+    fn offer(
+        &mut self,
+        now: Time,
+        from: PeerId,
+        key: B256,
+        proposed: ProposedBlock,
+        effects: &mut Effects,
+    ) {
+        let (block, round) = (proposed.proposal.block, proposed.proposal.round);
+        let offer = Offer { proposal: proposed.proposal.clone(), from, key };
+        if self.height.candidates.get(&block).is_none() {
+            let body = self.rebuild(now, from, proposed);
+            let candidate = BlockCandidate::proposed(round, vec![], body);
+            self.height.candidates.insert(block, candidate);
+        } else {
+            self.keep_alternate(from, proposed);
+        }
+        if let Some(candidate) = self.height.candidates.get_mut(&block) {
+            candidate.offer(offer);
+        }
+        self.judge(now, block, effects);
+    }
+
+    /// Another copy of a proposal whose block is not whole yet.
+    fn keep_alternate(&mut self, from: PeerId, proposed: ProposedBlock) {
+        if let Some(missing) = self.height.candidates.missing_mut(&proposed.proposal.block) {
+            missing.keep_alternate(from, proposed);
+        }
+    }
+
+    /// The block as far as our pool has its transactions.
+    fn rebuild(&self, now: Time, from: PeerId, proposed: ProposedBlock) -> CandidateBody {
+        if let Err(reason) = self.check_parent(&proposed) {
+            return CandidateBody::Invalid { reason };
+        }
+        let timely = proposed.header.timestamp <= now.as_secs() + TIMESTAMP_AHEAD_S_MAX;
+        let known = |hash: &B256| self.pool.get(hash).cloned();
+        let missing = MissingTransactions::new(proposed, from, timely, now, known);
+        CandidateBody::Missing(Box::new(missing))
+    }
+
+    /// Whether the block extends our tip, with a good certificate for it.
+    fn check_parent(&self, proposed: &ProposedBlock) -> Result<(), String> {
+        let (tip, tip_hash) = (self.ledger.tip(), self.ledger.tip_hash());
+        if proposed.header.parent_hash != tip_hash {
+            return Err(format!("its parent is not the final block {tip_hash}"));
+        }
+        match &proposed.attached.parent_certificate {
+            None if tip.number == 0 => Ok(()),
+            None => Err("it lacks its parent's certificate".into()),
+            Some(certificate) if Some(certificate) == self.ledger.tip_certificate() => Ok(()),
+            Some(certificate) => {
+                if certificate.height != tip.number || certificate.block != tip_hash {
+                    return Err("its parent's certificate is of another block".into());
+                }
+                let set = self.ledger.snapshot().validators(tip.number);
+                let set = set.unwrap_or_else(|e| panic!("the tip's validators: {e}"));
+                let set = set.ok_or("its parent has no validators")?;
+                let verified = certificate.verify(&set, &self.ledger.genesis_hash());
+                verified.map_err(|e| e.to_string())
+            }
+        }
+    }
+
+    /// Executes a candidate that is whole, and answers the proposals of it.
+    pub(super) fn judge(&mut self, now: Time, hash: B256, effects: &mut Effects) {
+        let Some(candidate) = self.height.candidates.get_mut(&hash) else { return };
+        match &mut candidate.body {
+            CandidateBody::Missing(missing) if !missing.is_whole() => return,
+            CandidateBody::Missing(missing) => {
+                let (timely, block) = (missing.timely(), Arc::new(missing.assemble()));
+                candidate.body = match self.ledger.execute(block.clone()) {
+                    Ok(outcome) => {
+                        effects.records.push(Record::Block(block));
+                        CandidateBody::Executed { outcome: Box::new(outcome), timely }
+                    }
+                    // The header is signed, the list of hashes is not.
+                    Err(_) if tx_root(&block.transactions) != block.header.transactions_root => {
+                        effects.blame_relay(missing.from(), Offence::InvalidBlock);
+                        return self.abandon_list(now, hash, effects);
+                    }
+                    Err(error) => CandidateBody::Invalid { reason: error.reason },
+                };
+            }
+            CandidateBody::Journalled(block) => {
+                candidate.body = match self.ledger.execute(block.clone()) {
+                    Ok(outcome) => {
+                        CandidateBody::Executed { outcome: Box::new(outcome), timely: true }
+                    }
+                    Err(error) => CandidateBody::Invalid { reason: error.reason },
+                };
+            }
+            CandidateBody::Executed { .. } | CandidateBody::Invalid { .. } => {}
+        }
+        self.answer_offers(now, hash, effects);
+        if let Some(certificate) = self.height.decided.take_if(|decided| decided.block == hash) {
+            self.finish(now, certificate, effects);
+        }
+    }
+
+    fn answer_offers(&mut self, now: Time, hash: B256, effects: &mut Effects) {
+        let height = self.next_height();
+        let Some(candidate) = self.height.candidates.get_mut(&hash) else { return };
+        let (good, timely) = match &candidate.body {
+            CandidateBody::Executed { timely, outcome } => (Some(outcome.block().clone()), *timely),
+            _ => (None, true),
+        };
+        for Offer { proposal, from, .. } in candidate.take_offers() {
+            let Proposal { round, proposer, .. } = proposal;
+            let valid = good.is_some() && timely;
+            match &good {
+                None => effects.blame_relay(from, Offence::InvalidBlock),
+                Some(block) if timely && self.relays_at_once(round) => {
+                    effects
+                        .sends
+                        .push((To::AllBut(Some(from)), proposal_of(proposal, block).into()));
+                }
+                Some(_) => {}
+            }
+            let input = ConsensusInput::Candidate { height, round, block: hash, proposer, valid };
+            // Its proposal was judged when it came.
+            let _ = self.input(now, input);
+        }
+    }
+
+    /// The list of hashes that we followed does not make the block that was
+    /// signed, or nobody has what it names. Follow another copy, or wait for one.
+    pub(super) fn abandon_list(&mut self, now: Time, hash: B256, effects: &mut Effects) {
+        let Some(mut candidate) = self.height.candidates.remove(&hash) else { return };
+        let (round, offers) = (candidate.round(), candidate.take_offers());
+        let CandidateBody::Missing(missing) = candidate.body else { return };
+        let abandoned = missing.from();
+        let mut alternates = missing.into_alternates();
+        let Some((from, proposed)) = alternates.pop_front() else {
+            // The same proposal is taken as new when it comes again.
+            offers.iter().for_each(|offer| self.height.messages.forget(&offer.key));
+            return;
+        };
+        let mut body = self.rebuild(now, from, proposed);
+        if let CandidateBody::Missing(next) = &mut body {
+            next.set_alternates(alternates);
+        }
+        // The sender of the abandoned list has been blamed, and does not answer for this one.
+        let offers = offers.into_iter().map(|offer| match offer.from == abandoned {
+            true => Offer { from, ..offer },
+            false => offer,
+        });
+        let candidate = BlockCandidate::proposed(round, offers.collect(), body);
+        self.height.candidates.insert(hash, candidate);
+        self.judge(now, hash, effects);
+    }
+}
+
+/// What a header's `transactions_root` must be.
+fn tx_root(txs: &[Transaction]) -> B256 {
+    let txs: Vec<&TxEnvelope> = txs.iter().map(|tx| tx.inner()).collect();
+    calculate_transaction_root(&txs)
+}

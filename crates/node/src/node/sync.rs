@@ -1,0 +1,125 @@
+//! Blocks that block sync brought, verified and committed; and tips, sent and received.
+
+use trefoil_ledger::Record;
+use trefoil_types::{
+    Message, Offence, PeerId, Time,
+    message::{Blocks, GetBlocks, Tip},
+};
+
+use crate::{
+    Effects, PeerCommand, WorkerJob,
+    block_sync::{ReadyBlock, SyncPosition, blocks_for, verify_next},
+    candidates::CandidateBody,
+    jobs::RecoveryPurpose,
+    node::Node,
+};
+
+// A full block takes tens of milliseconds to execute (about 1.3 µs a transfer, `docs/adr/0001`).
+/// Blocks committed in one step, so that votes and callers are not kept waiting.
+const BLOCKS_PER_STEP: usize = 4;
+
+impl Node {
+    pub(super) fn sync_position(&self) -> SyncPosition {
+        SyncPosition {
+            next_height: self.next_height(),
+            lacks_decided: self.height.decided.is_some(),
+        }
+    }
+
+    /// Commits what is ready, and asks for more if it is time to.
+    pub(super) fn sync_blocks(&mut self, now: Time, effects: &mut Effects) {
+        self.commit_ready(now, effects);
+        if let Some((peer, request)) = self.block_sync.tick(now, self.sync_position()) {
+            effects.send(peer, Message::GetBlocks(request));
+        }
+    }
+
+    /// Commits some of the blocks that are ready.
+    fn commit_ready(&mut self, now: Time, effects: &mut Effects) {
+        for _ in 0..BLOCKS_PER_STEP {
+            let Some(ready) = self.block_sync.take_ready() else { break };
+            let ReadyBlock { peer, block, certificate } = ready;
+            if block.header.number < self.next_height() {
+                continue; // Consensus was faster.
+            }
+            let extends = block.header.parent_hash == self.ledger.tip_hash();
+            if !extends || verify_next(&certificate, &self.ledger).is_err() {
+                self.block_sync.reject_ready(now, &peer);
+                return effects.blame(peer, Offence::BadSignature);
+            }
+            let known = self.height.candidates.remove(&block.hash).map(|known| known.body);
+            let outcome = match known {
+                Some(CandidateBody::Executed { outcome, .. }) => *outcome,
+                _ => {
+                    effects.records.push(Record::Block(block.clone()));
+                    self.execute_final(block)
+                }
+            };
+            self.commit(now, outcome, certificate, effects);
+            self.block_sync.note_delivered(&peer);
+            let unjudged = self.peers.is_unjudged(&peer);
+            effects.orders.extend(unjudged.then_some(PeerCommand::Brought(peer)));
+        }
+    }
+
+    /// Serves final blocks.
+    pub(super) fn on_get_blocks(
+        &mut self,
+        now: Time,
+        peer: PeerId,
+        ask: GetBlocks,
+        effects: &mut Effects,
+    ) {
+        if self.block_sync.may_serve(now, &peer) {
+            effects.send(peer, Message::Blocks(blocks_for(ask, &self.ledger)));
+        }
+    }
+
+    pub(super) fn on_blocks(
+        &mut self,
+        now: Time,
+        peer: PeerId,
+        answer: Blocks,
+        effects: &mut Effects,
+    ) {
+        match self.block_sync.on_blocks(now, peer, answer, &self.ledger) {
+            Ok(None) => {}
+            Ok(Some((txs, fetched))) => {
+                let id = self.jobs.open(RecoveryPurpose::BlockSync(fetched));
+                effects.jobs.push(WorkerJob::Recover { id, txs });
+            }
+            Err(offence) => effects.blame(peer, offence),
+        }
+    }
+
+    fn own_tip(&self) -> Tip {
+        let (height, hash) = (self.ledger.tip().number, self.ledger.tip_hash());
+        Tip { height, hash, round: self.round() }
+    }
+
+    pub(super) fn on_tip(&mut self, now: Time, peer: PeerId, tip: Tip, effects: &mut Effects) {
+        let ours = self.ledger.tip().number;
+        self.block_sync.on_tip(now, &peer, tip.height, ours);
+        if tip.height < ours && self.peers.is_member(&peer) {
+            self.send_tip(peer, effects);
+        }
+    }
+
+    pub(super) fn send_tip(&self, peer: PeerId, effects: &mut Effects) {
+        effects.send(peer, Message::Tip(self.own_tip()));
+    }
+
+    /// Repeats our tip to everyone, now and then.
+    pub(super) fn announce_tip_if_due(&mut self, now: Time, effects: &mut Effects) {
+        if self.peers.tip_due().is_some_and(|due| due <= now) {
+            self.announce_tip(now, effects);
+        }
+    }
+
+    pub(super) fn announce_tip(&mut self, now: Time, effects: &mut Effects) {
+        self.peers.note_tip_announced(now);
+        if !self.peers.is_empty() {
+            effects.broadcast(Message::Tip(self.own_tip()));
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! Transactions from wallets and peers on their way into the pool and on to other peers.
+
+use alloy_primitives::{Bytes, KECCAK256_EMPTY};
+use trefoil_mempool::{MempoolError, SenderState, TxRules};
+use trefoil_types::{Address, B256, Offence, PeerId, Time, Transaction, TxError, spec::fork_at};
+
+use crate::{Effects, Event, PeerCommand, WorkerJob, jobs::RecoveryPurpose, node::Node};
+
+impl Node {
+    /// Takes a transaction into the pool and sends it on, or says why not.
+    pub(super) fn admit(
+        &mut self,
+        now: Time,
+        tx: Transaction,
+        source: Option<PeerId>,
+        effects: &mut Effects,
+    ) -> Result<(), MempoolError> {
+        let sender = self.sender_state(&tx);
+        self.pool.admit(now, tx.clone(), source, &self.tx_rules(), &sender)?;
+        self.note_content(now);
+        let is_meshed = self.is_meshed();
+        self.tx_gossip.spread(now, &tx, source, self.peers.len(), is_meshed);
+        effects.events.push(Event::Admitted(tx));
+        Ok(())
+    }
+
+    /// What the block after the tip demands of its transactions.
+    fn tx_rules(&self) -> TxRules {
+        let governed = self.ledger.governed();
+        TxRules {
+            chain_id: self.ledger.spec().chain_id,
+            fork: fork_at(&governed.forks, self.next_height()),
+            gas_limit: governed.settings.gas_limit,
+            base_fee: self.ledger.next_base_fee(),
+            gas_free: governed.settings.is_gas_free(),
+        }
+    }
+
+    fn sender_state(&self, tx: &Transaction) -> SenderState {
+        let permissions = self.ledger.permissions(&tx.signer());
+        let nobody = SenderState {
+            is_barred: !permissions.may_send(),
+            deploys_nothing: !permissions.may_deploy(),
+            ..SenderState::default()
+        };
+        let Some(account) = self.ledger.account(&tx.signer()) else { return nobody };
+        let is_contract = account.code_hash != KECCAK256_EMPTY && {
+            let code = self.ledger.snapshot().code(&account.code_hash);
+            let code = code.unwrap_or_else(|e| panic!("code {}: {e}", account.code_hash));
+            !code.is_some_and(|code| is_delegation(&code))
+        };
+        SenderState { nonce: account.nonce, balance: account.balance, is_contract, ..nobody }
+    }
+
+    /// Tells the pool how a sender's account stands at the tip.
+    pub(super) fn refresh_sender(&mut self, sender: &Address) {
+        if self.pool.pending_nonce(sender).is_some() {
+            let account = self.ledger.account(sender);
+            let (nonce, balance) = account.map_or_else(Default::default, |a| (a.nonce, a.balance));
+            self.pool.advance(sender, nonce, balance);
+        }
+    }
+
+    pub(super) fn gossip_if_due(&mut self, now: Time, effects: &mut Effects) {
+        if self.tx_gossip.due().is_some_and(|due| due <= now) {
+            let peers: Vec<PeerId> = self.peers.members().collect();
+            self.tx_gossip.tick(now, &peers, &self.pool, effects);
+        }
+    }
+
+    pub(super) fn on_txs(&mut self, peer: PeerId, txs: Vec<Bytes>, effects: &mut Effects) {
+        for (hashes, txs) in self.tx_gossip.on_txs(txs, &self.pool) {
+            let id = self.jobs.open(RecoveryPurpose::Gossip { peer, hashes });
+            effects.jobs.push(WorkerJob::Recover { id, txs });
+        }
+    }
+
+    pub(super) fn gossip_recovered(
+        &mut self,
+        now: Time,
+        peer: PeerId,
+        hashes: &[B256],
+        txs: Vec<Result<Transaction, TxError>>,
+        effects: &mut Effects,
+    ) {
+        self.tx_gossip.on_recovered(hashes);
+        let mut sound = Vec::with_capacity(txs.len());
+        let mut useful = false;
+        for tx in txs {
+            let Ok(tx) = tx else {
+                // A node recovers before it sends on.
+                effects.blame_relay(peer, Offence::InvalidTransaction);
+                continue;
+            };
+            match self.admit(now, tx.clone(), Some(peer), effects) {
+                // What else is refused depends on where and when one stands.
+                Err(MempoolError::ChainId { .. }) => {
+                    effects.blame_relay(peer, Offence::InvalidTransaction)
+                }
+                admitted => {
+                    useful |= admitted.is_ok();
+                    sound.push(tx);
+                }
+            }
+        }
+        effects.orders.extend(useful.then_some(PeerCommand::Credit(peer)));
+        self.fill_candidates(now, &sound, effects);
+    }
+}
+
+/// EIP-7702: code that only points to another account's.
+fn is_delegation(code: &[u8]) -> bool {
+    code.len() == 23 && code.starts_with(&[0xef, 0x01, 0x00])
+}

@@ -1,0 +1,49 @@
+//! What wallets and organisations submit, and to which machine.
+
+use trefoil_node::{Call, Input};
+use trefoil_types::{Millis, Transaction};
+
+use crate::{
+    cluster::{Cluster, Event},
+    plan::Motion,
+    wire::Id,
+};
+
+impl Cluster {
+    pub(crate) fn next_submission(&mut self) {
+        if !self.submitting
+            && let Some(pause) = self.workload.pause()
+        {
+            self.submitting = true;
+            self.queue.put(self.now + pause, Event::Submit);
+        }
+    }
+
+    /// Proposes at once; once that is surely final, the others approve.
+    pub(crate) fn vote(&mut self, motion: Motion) {
+        let (proposal, tx) = self.governors.propose(motion);
+        self.hand_in(tx);
+        // The approvals name the proposal by the number that the contract gave it in a block.
+        self.queue.put(self.now + Millis(3_000), Event::Approve(proposal));
+    }
+
+    /// An organisation submits to a machine that runs.
+    pub(crate) fn hand_in(&mut self, tx: Transaction) {
+        let up = self.machines.iter().find(|machine| machine.is_up());
+        if let Some(id) = up.map(|machine| machine.id) {
+            let call = self.workload.no_reply();
+            self.give(id, Input::Call { id: call, call: Call::Submit(tx) });
+        }
+    }
+
+    pub(crate) fn submit(&mut self) {
+        self.submitting = false;
+        let up: Vec<Id> =
+            (0..self.machines.len()).filter(|id| self.machines[*id].is_up()).collect();
+        if !up.is_empty() && self.workload.every.is_some() {
+            let (at, id, call) = self.workload.begin(&up);
+            self.give(at, Input::Call { id, call });
+        }
+        self.next_submission();
+    }
+}
