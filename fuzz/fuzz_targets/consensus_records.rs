@@ -37,7 +37,7 @@ fuzz_target!(|bytes: &[u8]| {
     let _ = consensus.start(Time(0), 1, set, &records, &mut Vec::new());
 });
 
-/// Four bytes as a record (crates/consensus/src/record.rs): a kind, then who,
+/// Four bytes as a record (crates/consensus/src/wal_entry.rs): a kind, then who,
 /// what and when. No mutation finds a signature, so they are made here; one in
 /// eight records is none.
 fn record(bytes: &[u8]) -> Vec<u8> {

@@ -20,7 +20,8 @@ use tokio::{
 use trefoil_ledger::{Checkpoint, Journal, JournalError, Ledger, Record, Snapshot};
 use trefoil_net::{NetEvent, NetHandle};
 use trefoil_node::{
-    Config, Done, Effects, Event, Input, Job, Node, OpenError, Order, Reply, Status, To, io::CallId,
+    Config, Done, Effects, Event, Input, Node, NodeStatus, OpenError, PeerCommand, Reply, To,
+    WorkerJob, io::CallId,
 };
 use trefoil_os::clock::Clock;
 use trefoil_rpc::backend::{Request, recover};
@@ -50,7 +51,7 @@ pub struct Parts {
     /// Where workers leave what they finished; `lanes` holds the other end.
     pub done: mpsc::Sender<Done>,
     pub snapshot: watch::Sender<Snapshot>,
-    pub status: watch::Sender<Arc<Status>>,
+    pub status: watch::Sender<Arc<NodeStatus>>,
     pub events: broadcast::Sender<Event>,
 }
 
@@ -98,7 +99,7 @@ struct Shell {
     workers: Arc<ThreadPool>,
     done: mpsc::Sender<Done>,
     snapshot: watch::Sender<Snapshot>,
-    status: watch::Sender<Arc<Status>>,
+    status: watch::Sender<Arc<NodeStatus>>,
     events: broadcast::Sender<Event>,
 }
 
@@ -223,15 +224,15 @@ impl Shell {
         }
         for order in effects.orders {
             match order {
-                Order::Blame { peer, offence, relayed } => {
+                PeerCommand::Blame { peer, offence, relayed } => {
                     tracing::warn!(%peer, ?offence, relayed, "a peer misbehaved");
                     if !relayed || !self.net.is_favoured(peer) {
                         self.net.blame(peer, offence);
                     }
                 }
-                Order::Brought(peer) => self.net.brought(peer),
-                Order::Credit(peer) => self.net.credit(peer),
-                Order::Admission(admission) => self.net.set_admission(admission),
+                PeerCommand::Brought(peer) => self.net.brought(peer),
+                PeerCommand::Credit(peer) => self.net.credit(peer),
+                PeerCommand::Admission(admission) => self.net.set_admission(admission),
             }
         }
         effects.jobs.into_iter().for_each(|job| self.start(job));
@@ -256,9 +257,9 @@ impl Shell {
         self.status.send_replace(self.node.status());
     }
 
-    fn start(&mut self, job: Job) {
+    fn start(&mut self, job: WorkerJob) {
         match job {
-            Job::Recover { id, txs } => {
+            WorkerJob::Recover { id, txs } => {
                 self.jobs += 1;
                 let done = self.done.clone();
                 self.workers.spawn(move || {
@@ -267,7 +268,7 @@ impl Shell {
                     let _ = done.blocking_send(Done::Recovered { id, txs });
                 });
             }
-            Job::Checkpoint(checkpoint) => {
+            WorkerJob::Checkpoint(checkpoint) => {
                 self.checkpointing = true;
                 self.checkpoints.send(*checkpoint).expect("the ledger's writer runs");
             }

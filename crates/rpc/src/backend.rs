@@ -13,7 +13,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use trefoil_crypto::NodeCertificate;
 use trefoil_ledger::Snapshot;
 use trefoil_net::NetHandle;
-use trefoil_node::{Call, Event, Reply, Status};
+use trefoil_node::{Call, Event, NodeStatus, Reply};
 use trefoil_types::{B256, ChainSpec, PeerId, PublicKey, Transaction, TxError, decode_tx};
 
 /// Calls that may wait for the node's thread.
@@ -41,7 +41,7 @@ pub struct Backend {
     /// For recovering senders; the node's own jobs run here too.
     pub workers: Arc<ThreadPool>,
     pub snapshot: watch::Receiver<Snapshot>,
-    pub status: watch::Receiver<Arc<Status>>,
+    pub status: watch::Receiver<Arc<NodeStatus>>,
     pub events: broadcast::Sender<Event>,
     pub calls: mpsc::Sender<Request>,
     /// This node's certificate, on a network of members.
@@ -76,7 +76,7 @@ impl Backend {
     }
 
     /// Where the node stands; renewed after each batch of inputs.
-    pub fn status(&self) -> Arc<Status> {
+    pub fn status(&self) -> Arc<NodeStatus> {
         self.status.borrow().clone()
     }
 

@@ -3,7 +3,7 @@
 
 use alloy_primitives::{Bytes, keccak256};
 use serde_json::{Value, json as value};
-use trefoil_node::Status;
+use trefoil_node::NodeStatus;
 use trefoil_types::Height;
 
 use super::{Rpc, convert, dispatch, error::RpcResult, json, params::Params};
@@ -42,7 +42,7 @@ pub fn modules(_: &Rpc, _: &Params) -> RpcResult {
 }
 
 /// The tip of the chain, if this node is well behind it.
-pub fn behind(status: &Status) -> Option<Height> {
+pub fn behind(status: &NodeStatus) -> Option<Height> {
     status.syncing_to.filter(|to| *to >= status.height.saturating_add(BEHIND_MIN))
 }
 
@@ -51,7 +51,7 @@ pub fn syncing(rpc: &Rpc, _: &Params) -> RpcResult {
     json(&sync_progress(&rpc.backend.status()))
 }
 
-pub fn sync_progress(status: &Status) -> Value {
+pub fn sync_progress(status: &NodeStatus) -> Value {
     match behind(status) {
         None => value!(false),
         Some(to) => value!({

@@ -26,7 +26,7 @@ use tower::ServiceExt as _;
 use trefoil_crypto::SecretKey;
 use trefoil_ledger::{Draft, History, Ledger};
 use trefoil_mempool::MempoolError;
-use trefoil_node::{Call, Event, Reply, Status};
+use trefoil_node::{Call, Event, NodeStatus, Reply};
 use trefoil_types::{
     Attached, Certificate, ChainSpec, Kind, PeerId, Transaction,
     disk::MemDisk,
@@ -57,7 +57,7 @@ pub struct Stage {
     ledger: Mutex<Ledger>,
     pool: Arc<Mutex<Pool>>,
     snapshot: watch::Sender<trefoil_ledger::Snapshot>,
-    pub status: watch::Sender<Arc<Status>>,
+    pub status: watch::Sender<Arc<NodeStatus>>,
     events: broadcast::Sender<Event>,
 }
 
@@ -119,7 +119,7 @@ impl Stage {
         let disk = Arc::new(MemDisk::default());
         let ledger = Ledger::open(disk, spec.clone(), History::Archive).expect("a new chain");
         let (snapshot, snapshots) = watch::channel(ledger.snapshot());
-        let (status, statuses) = watch::channel(Arc::new(Status::default()));
+        let (status, statuses) = watch::channel(Arc::new(NodeStatus::default()));
         let (events, _) = broadcast::channel(backend::EVENTS_MAX);
         let (calls, inbox) = mpsc::channel(backend::CALLS_MAX);
         let pool = Arc::new(Mutex::new(Pool::default()));

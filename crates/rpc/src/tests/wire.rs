@@ -210,8 +210,13 @@ async fn health_says_what_is_missing() {
     let get = |path: &str| Request::get(path).body(Body::empty()).unwrap();
     assert_eq!(stage.send(get("/livez")).await.0, StatusCode::OK);
     let ready = async |peers, height, syncing_to| {
-        let status =
-            trefoil_node::Status { peers, height, syncing_to, validators: 4, ..Default::default() };
+        let status = trefoil_node::NodeStatus {
+            peers,
+            height,
+            syncing_to,
+            validators: 4,
+            ..Default::default()
+        };
         stage.status.send_replace(status.into());
         let (code, _, text) = stage.send(get("/readyz")).await;
         (code, String::from_utf8(text).unwrap())
