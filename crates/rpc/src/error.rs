@@ -25,6 +25,9 @@ pub enum RpcError {
     UnknownMethod(String),
     #[error("{0}")]
     InvalidParams(String),
+    /// An `admin_*` method without the token, or from another machine.
+    #[error("admin methods are for this machine and need the token in data/admin.token")]
+    NotAdmitted,
     /// The caller's own doing, in a plain sentence.
     #[error("{0}")]
     Rejected(String),
@@ -55,6 +58,7 @@ impl RpcError {
             Self::UnknownMethod(_) => -32601,
             Self::InvalidParams(_) => -32602,
             Self::Rejected(_) | Self::BlockNotFound { .. } => -32000,
+            Self::NotAdmitted => -32001,
             Self::Reverted(_) => 3,
             Self::Simulation { code, .. } => *code,
             Self::NotIncluded { .. } => 4,

@@ -32,7 +32,11 @@ use tower_http::{
     cors::{AllowOrigin, Any, CorsLayer},
 };
 
-use super::{Access, Rpc, dispatch, metrics, net, ws};
+use super::{
+    Access, Rpc,
+    dispatch::{self, Caller},
+    metrics, net, ws,
+};
 
 /// Answers smaller than this are not worth compressing, bytes.
 const GZIP_BYTES_MIN: u16 = 1_024;
@@ -171,7 +175,12 @@ async fn post(rpc: &Arc<Rpc>, body: Body) -> Response {
         }
         Err(_) => return StatusCode::REQUEST_TIMEOUT.into_response(),
     };
-    match dispatch::answer(rpc, None, &body).await {
+    answered(dispatch::answer(Caller::Http(rpc), &body).await)
+}
+
+/// JSON-RPC's answer as a response; a notification has none.
+pub fn answered(answer: Option<String>) -> Response {
+    match answer {
         Some(answer) => ([(CONTENT_TYPE, "application/json")], answer).into_response(),
         None => StatusCode::NO_CONTENT.into_response(),
     }

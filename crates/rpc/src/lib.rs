@@ -36,16 +36,17 @@ use tokio::sync::Semaphore;
 use trefoil_ledger::Snapshot;
 use trefoil_types::Height;
 
+pub use self::{
+    error::RpcError,
+    eth::simulate::simulate_on,
+    http::{From, accept},
+};
 use self::{
-    error::{RpcError, RpcResult},
+    error::RpcResult,
     eth::{blocks::BlockCache, fees::TipCache, filters::Filters},
     metrics::Metrics,
     news::News,
     params::BlockRef,
-};
-pub use self::{
-    eth::simulate::simulate_on,
-    http::{From, accept},
 };
 use crate::backend::Backend;
 

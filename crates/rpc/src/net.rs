@@ -35,7 +35,8 @@ pub fn sha3(_: &Rpc, params: &Params) -> RpcResult {
 
 /// Each name space with its version, as geth lists them.
 pub fn modules(_: &Rpc, _: &Params) -> RpcResult {
-    let spaces = dispatch::METHODS.iter().filter_map(|method| method.name.split_once('_'));
+    let spaces = dispatch::METHODS.iter().filter(|method| !method.is_admin());
+    let spaces = spaces.filter_map(|method| method.name.split_once('_'));
     let modules: serde_json::Map<_, _> =
         spaces.map(|(space, _)| (space.to_owned(), value!("1.0"))).collect();
     json(&modules)

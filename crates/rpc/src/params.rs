@@ -2,6 +2,7 @@
 //! about a wrong one is about the parameter and never about this program.
 
 use alloy_primitives::{Address, B256, Bytes, U256, hex};
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, value::RawValue};
 use trefoil_types::Height;
 
@@ -51,6 +52,15 @@ impl Params {
                 .map(Some)
                 .map_err(|why| RpcError::InvalidParams(format!("invalid argument {at}: {why}"))),
         }
+    }
+
+    /// An object of our own, which its type describes.
+    ///
+    /// # Errors
+    /// The parameter is absent or wrong.
+    pub fn object<T: DeserializeOwned>(&self, at: usize) -> RpcResult<T> {
+        let value: Value = self.get(at)?;
+        serde_json::from_value(value).map_err(|error| RpcError::InvalidParams(error.to_string()))
     }
 }
 

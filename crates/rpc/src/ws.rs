@@ -23,7 +23,8 @@ use tokio::{
 };
 
 use super::{
-    Rpc, dispatch,
+    Rpc,
+    dispatch::{self, Caller},
     subscriptions::{Frame, Session},
 };
 
@@ -91,7 +92,9 @@ async fn read(rpc: Arc<Rpc>, session: Arc<Session>, mut stream: SplitStream<WebS
         tokio::spawn(async move {
             let _slot = slot;
             let frame = Frame::new(session.clone());
-            let Some(answer) = dispatch::answer(&rpc, Some(&frame), &body).await else { return };
+            let Some(answer) = dispatch::answer(Caller::Socket(&rpc, &frame), &body).await else {
+                return;
+            };
             if session.out.try_send(Message::text(answer)).is_err() {
                 session.stalled.notify_one();
                 return;
