@@ -9,7 +9,7 @@ use trefoil_crypto::SecretKey;
 use trefoil_ledger::{Journal, Ledger};
 use trefoil_os::{FileError, disk::FileDisk};
 use trefoil_rpc::{
-    backend::{Backend, CALLS_MAX, EVENTS_MAX, READERS},
+    backend::{CALLS_MAX, EVENTS_MAX, READERS, RpcBackend},
     content::{admin_server::Admin, gateway::Gateway},
 };
 use trefoil_swarm::Content;
@@ -32,7 +32,7 @@ const CLOSE_MAX: Duration = Duration::from_secs(20);
 
 /// A running node.
 pub struct Host {
-    pub backend: Backend,
+    pub backend: RpcBackend,
     pub rpc: SocketAddr,
     stop: oneshot::Sender<()>,
     /// Ends when the node's thread has.
@@ -77,7 +77,7 @@ impl Host {
         let events = broadcast::Sender::new(EVENTS_MAX);
         let workers = pool("worker");
         let content = Content::start(sharing, net.clone(), net_lanes.content)?;
-        let backend = Backend {
+        let backend = RpcBackend {
             spec,
             genesis_hash,
             peer,
@@ -131,7 +131,7 @@ impl Host {
         };
         let ended = start_thread(parts).await;
         let address = settings.rpc.listen;
-        let access = trefoil_rpc::Access {
+        let access = trefoil_rpc::HttpAccess {
             hosts: settings.rpc.hosts.clone(),
             origins: settings.rpc.origins.clone(),
         };

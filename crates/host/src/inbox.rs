@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use trefoil_net::{Inbox, NetEvent};
 use trefoil_node::Done;
-use trefoil_rpc::backend::Request;
+use trefoil_rpc::backend::NodeCall;
 
 /// Finished jobs that may wait; workers wait beyond it.
 pub const DONE_MAX: usize = 256;
@@ -20,7 +20,7 @@ pub struct Lanes {
     pub stop: oneshot::Receiver<()>,
     pub done: mpsc::Receiver<Done>,
     pub consensus: Inbox,
-    pub calls: mpsc::Receiver<Request>,
+    pub calls: mpsc::Receiver<NodeCall>,
     pub catch_up: Inbox,
     pub gossip: Inbox,
 }
@@ -33,7 +33,7 @@ pub enum Arrival {
     /// The node's deadline has come.
     Time,
     Net(NetEvent),
-    Call(Request),
+    Call(NodeCall),
 }
 
 /// How much one batch may still take from each lane.

@@ -23,7 +23,7 @@ use trefoil_node::{
     Config, Done, Effects, Event, Input, Job, Node, OpenError, Order, Reply, Status, To, io::CallId,
 };
 use trefoil_os::clock::Clock;
-use trefoil_rpc::backend::{Request, recover};
+use trefoil_rpc::backend::{NodeCall, recover};
 use trefoil_types::Standing;
 
 use crate::{
@@ -168,7 +168,7 @@ impl Shell {
                 }
                 Input::Done(done)
             }
-            Arrival::Call(Request { call, reply }) => {
+            Arrival::Call(NodeCall { call, reply }) => {
                 let id = CallId(self.next_call);
                 self.next_call += 1;
                 self.calls.insert(id, reply);

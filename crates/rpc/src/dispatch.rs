@@ -1,25 +1,23 @@
 //! From a request's bytes to an answer's: JSON-RPC 2.0, and the one table
 //! that says which function answers which method.
 
-use std::{
-    borrow::Cow,
-    panic::{self, AssertUnwindSafe},
-    sync::Arc,
-};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use super::{
-    Limits, Rpc,
+use crate::{
     content::admin::AdminApi,
+    context::Rpc,
     debug,
-    error::{RpcError, RpcResult},
+    error::{RpcError, RpcResult, json},
     eth::{blocks, config, execute, fees, filters, logs, send, simulate, state},
-    json, net,
+    heavy::heavy,
+    limits::Limits,
+    net,
     params::Params,
-    subscriptions::{self, Frame},
+    subscriptions::{self, SocketMessage},
     trace, trefoil, txpool,
 };
 
@@ -45,7 +43,7 @@ enum Handler {
     /// Asks the node's thread, or waits for a block.
     Wait(Wait),
     /// Belongs to a WebSocket.
-    Socket(fn(&Rpc, &Frame, &Params) -> RpcResult),
+    Socket(fn(&Rpc, &SocketMessage, &Params) -> RpcResult),
     /// Belongs to `POST /admin`.
     Admin(for<'a> fn(&'a AdminApi, &'a Params) -> BoxFuture<'a, RpcResult>),
 }
@@ -124,7 +122,7 @@ pub(super) static METHODS: &[Method] = table! {
     "net_listening" 0 Now |_, _| json(&true);
     "net_peerCount" 0 Now net::peer_count;
     "net_version" 0 Now net::version;
-    "rpc_modules" 0 Now net::modules;
+    "rpc_modules" 0 Now modules;
     "trefoil_getCertificate" 1 Now trefoil::certificate;
     "trefoil_getEvidence" 1 Now trefoil::evidence;
     "trefoil_offences" 0 Now trefoil::offences;
@@ -139,16 +137,24 @@ pub(super) static METHODS: &[Method] = table! {
 };
 
 impl Method {
-    pub fn is_admin(&self) -> bool {
+    fn is_admin(&self) -> bool {
         matches!(self.handler, Admin(_))
     }
+}
+
+/// Each name space with its version, as geth lists them.
+fn modules(_: &Rpc, _: &Params) -> RpcResult {
+    let spaces = METHODS.iter().filter(|method| !method.is_admin());
+    let spaces = spaces.filter_map(|method| method.name.split_once('_'));
+    let modules: BTreeMap<_, _> = spaces.map(|(space, _)| (space, "1.0")).collect();
+    json(&modules)
 }
 
 /// By which door a request came, which says what it may call.
 #[derive(Clone, Copy)]
 pub(super) enum Caller<'a> {
     Http(&'a Arc<Rpc>),
-    Socket(&'a Arc<Rpc>, &'a Frame),
+    Socket(&'a Arc<Rpc>, &'a SocketMessage),
     /// `POST /admin`; no API for a caller that may not use it.
     Admin(Option<&'a AdminApi>, &'a Limits),
 }
@@ -161,11 +167,12 @@ impl<'a> Caller<'a> {
         }
     }
 
-    /// Place of a method in [`METHODS`]. A method of another door does not exist for this
+    /// A method that this caller may name. One of another door does not exist for this
     /// caller: the open port must not even tell which admin methods there are.
-    fn find(self, name: &str) -> Option<usize> {
+    fn find(self, name: &str) -> Option<&'static Method> {
         let at = METHODS.binary_search_by_key(&name, |method| method.name).ok()?;
-        (METHODS[at].is_admin() == matches!(self, Self::Admin(..))).then_some(at)
+        let method = &METHODS[at];
+        (method.is_admin() == matches!(self, Self::Admin(..))).then_some(method)
     }
 }
 
@@ -254,20 +261,19 @@ async fn run(caller: Caller<'_>, request: &Request<'_>) -> RpcResult {
     if request.jsonrpc.as_deref().is_some_and(|version| version != "2.0") {
         return Err(RpcError::InvalidRequest("jsonrpc must be \"2.0\"".into()));
     }
-    let metrics = match caller {
-        Caller::Http(rpc) | Caller::Socket(rpc, _) => Some(&rpc.metrics),
+    let counters = match caller {
+        Caller::Http(rpc) | Caller::Socket(rpc, _) => Some(&rpc.counters),
         Caller::Admin(..) => None,
     };
-    let Some(at) = caller.find(&request.method) else {
-        metrics.inspect(|metrics| metrics.unknown());
+    let Some(method) = caller.find(&request.method) else {
+        counters.inspect(|counters| counters.unknown());
         return Err(RpcError::UnknownMethod(request.method.chars().take(NAME_CHARS_MAX).collect()));
     };
-    let method = &METHODS[at];
     let result = match Params::parse(request.params, method.params_max) {
         Ok(params) => call(caller, method, params).await,
         Err(error) => Err(error),
     };
-    metrics.inspect(|metrics| metrics.answered(at, result.is_ok()));
+    counters.inspect(|counters| counters.answered(method.name, result.is_ok()));
     result
 }
 
@@ -282,32 +288,6 @@ async fn call(caller: Caller<'_>, method: &Method, params: Params) -> RpcResult 
         (Admin(answer), Caller::Admin(Some(api), _)) => answer(api, &params).await,
         _ => Err(RpcError::UnknownMethod(format!("{} over HTTP (use a WebSocket)", method.name))),
     }
-}
-
-/// Runs a scan or an execution. Its permit goes with it, so that work whose
-/// caller gave up still counts against the limit. A panic in it is this
-/// request's end, not the node's.
-pub(super) async fn heavy(
-    rpc: &Arc<Rpc>,
-    work: fn(&Rpc, &Params) -> RpcResult,
-    params: Params,
-) -> RpcResult {
-    let limit = rpc.limits.heavy_time;
-    let run = async {
-        let permit = rpc.heavy.clone().acquire_owned().await.expect("never closed");
-        let inner = rpc.clone();
-        rpc.backend
-            .read(move || {
-                let _permit = permit;
-                // Reads change nothing, so none can leave half of a change.
-                panic::catch_unwind(AssertUnwindSafe(|| work(&inner, &params))).unwrap_or_else(
-                    |_| Err(RpcError::Internal("the request failed inside the node".into())),
-                )
-            })
-            .await
-    };
-    let late = || RpcError::Busy(format!("the request took longer than {} s", limit.as_secs()));
-    tokio::time::timeout(limit, run).await.unwrap_or_else(|_| Err(late()))
 }
 
 fn write(id: &RawValue, outcome: &RpcResult) -> String {

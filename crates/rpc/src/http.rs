@@ -32,9 +32,10 @@ use tower_http::{
     cors::{AllowOrigin, Any, CorsLayer},
 };
 
-use super::{
-    Access, Rpc,
+use crate::{
+    context::Rpc,
     dispatch::{self, Caller},
+    limits::HttpAccess,
     metrics, net, ws,
 };
 
@@ -51,7 +52,7 @@ const SHOWN: [HeaderName; 3] = [ACCEPT_RANGES, CONTENT_RANGE, ETAG];
 
 /// From where a request came: an extension of each.
 #[derive(Clone, Copy, Debug)]
-pub struct From(pub SocketAddr);
+pub struct RemoteAddr(pub SocketAddr);
 
 /// Accepts connections for ever, so many at once; a request's head has
 /// `read_time` to arrive.
@@ -74,7 +75,7 @@ pub async fn accept(
         };
         // Small answers must not wait for Nagle; a refusal costs latency only.
         let _ = stream.set_nodelay(true);
-        let service = TowerToHyperService::new(router.clone().layer(Extension(From(from))));
+        let service = TowerToHyperService::new(router.clone().layer(Extension(RemoteAddr(from))));
         tokio::spawn(async move {
             let _permit = permit;
             let mut builder = Builder::new(TokioExecutor::new());
@@ -107,7 +108,7 @@ pub fn router(rpc: Arc<Rpc>, content: Router) -> Router {
     all.layer(middleware::from_fn_with_state(rpc, admit))
 }
 
-fn cors(access: &Access) -> CorsLayer {
+fn cors(access: &HttpAccess) -> CorsLayer {
     let methods = [Method::GET, Method::HEAD, Method::POST];
     let layer = CorsLayer::new().allow_methods(methods).allow_headers(Any);
     if access.origins.is_empty() || is_listed(&access.origins, ANY) {
@@ -146,7 +147,7 @@ fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     headers.get(name).map(|value| value.to_str().unwrap_or("(not text)"))
 }
 
-fn host_allowed(access: &Access, host: &str) -> bool {
+fn host_allowed(access: &HttpAccess, host: &str) -> bool {
     let name = match host.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or(rest),
         None => host.rsplit_once(':').map_or(host, |(name, _)| name),

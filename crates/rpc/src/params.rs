@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, value::RawValue};
 use trefoil_types::Height;
 
-use super::error::{RpcError, RpcResult};
+use crate::error::{RpcError, RpcResult};
 
 /// The most addresses, or alternatives for one topic, in a log filter.
 const FILTER_ALTERNATIVES_MAX: usize = 1_000;

@@ -6,10 +6,9 @@ use serde::Serialize;
 use serde_json::Value;
 use trefoil_ledger::rpc_calls::trace::{TraceError, trace_block, trace_transaction};
 
-use super::{
-    Rpc,
-    error::{RpcError, RpcResult},
-    json,
+use crate::{
+    context::Rpc,
+    error::{RpcError, RpcResult, json},
     params::Params,
 };
 

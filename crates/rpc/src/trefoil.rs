@@ -9,10 +9,11 @@ use trefoil_node::{Call, Reply};
 use trefoil_os::certificate;
 use trefoil_types::{BAN_AT, Certificate, Evidence, Standing, Time, offence::RULES};
 
-use super::{
-    Rpc, convert,
-    error::{RpcError, RpcResult},
-    json, net,
+use crate::{
+    context::Rpc,
+    convert,
+    error::{RpcError, RpcResult, json},
+    net,
     params::Params,
 };
 

@@ -22,10 +22,10 @@ use tokio::{
     time::{MissedTickBehavior, interval, timeout},
 };
 
-use super::{
-    Rpc,
+use crate::{
+    context::Rpc,
     dispatch::{self, Caller},
-    subscriptions::{Frame, Session},
+    subscriptions::{SocketMessage, SocketSession},
 };
 
 /// How often a client is pinged; it has as long again to answer anything.
@@ -48,7 +48,7 @@ pub fn open(rpc: Arc<Rpc>, upgrade: WebSocketUpgrade) -> Response {
 
 async fn serve(rpc: Arc<Rpc>, socket: WebSocket, _permit: OwnedSemaphorePermit) {
     let (out, queue) = mpsc::channel(rpc.limits.socket_queue);
-    let session = Session::new(out, rpc.limits.subscriptions);
+    let session = SocketSession::new(out, rpc.limits.subscriptions);
     let (sink, stream) = socket.split();
     let stalled = session.stalled.clone();
     // Whichever ends first ends the socket, and with it all subscriptions.
@@ -77,7 +77,7 @@ async fn write(mut sink: SplitSink<WebSocket, Message>, mut queue: mpsc::Receive
 }
 
 /// Answers each message in its own task, so many at once.
-async fn read(rpc: Arc<Rpc>, session: Arc<Session>, mut stream: SplitStream<WebSocket>) {
+async fn read(rpc: Arc<Rpc>, session: Arc<SocketSession>, mut stream: SplitStream<WebSocket>) {
     let width = rpc.limits.socket_requests;
     let slots = Arc::new(Semaphore::new(width));
     while let Ok(Some(Ok(message))) = timeout(2 * PING_EVERY, stream.next()).await {
@@ -91,7 +91,7 @@ async fn read(rpc: Arc<Rpc>, session: Arc<Session>, mut stream: SplitStream<WebS
         let (rpc, session) = (rpc.clone(), session.clone());
         tokio::spawn(async move {
             let _slot = slot;
-            let frame = Frame::new(session.clone());
+            let frame = SocketMessage::new(session.clone());
             let Some(answer) = dispatch::answer(Caller::Socket(&rpc, &frame), &body).await else {
                 return;
             };

@@ -25,7 +25,7 @@ use tower::ServiceExt as _;
 use trefoil_content::ContentId;
 use trefoil_net::Access;
 use trefoil_rpc::{
-    From,
+    RemoteAddr,
     content::{
         admin::AdminApi,
         gateway::{Gateway, Open},
@@ -160,7 +160,7 @@ async fn http(
     path: Option<&str>,
     range: Option<(u64, u64)>,
 ) -> Result<Vec<u8>, String> {
-    let from = From("127.0.0.1:1".parse().unwrap());
+    let from = RemoteAddr("127.0.0.1:1".parse().unwrap());
     let gateway = Gateway::new(node.content.clone(), Open::Loopback);
     let path = path.map_or(String::new(), |path| format!("/{path}"));
     let mut request = Request::get(format!("/content/{id}{path}"));

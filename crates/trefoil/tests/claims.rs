@@ -26,7 +26,7 @@ use trefoil_content::{
 };
 use trefoil_net::{Access, ContentLink, Lanes, NetHandle};
 use trefoil_rpc::{
-    From,
+    RemoteAddr,
     content::{
         admin::AdminApi,
         gateway::{Gateway, Open},
@@ -151,7 +151,7 @@ async fn get(node: &Node, link: &str, to: &Path) -> Result<(), String> {
 
 /// Any web page can have a browser do this.
 async fn look(node: &Node, id: ContentId) -> (StatusCode, String) {
-    let from = From("127.0.0.1:1".parse().unwrap());
+    let from = RemoteAddr("127.0.0.1:1".parse().unwrap());
     let gateway = Gateway::new(node.content.clone(), Open::Loopback);
     let request = Request::get(format!("/content/{id}")).body(Body::empty()).unwrap();
     let answer = gateway.router().layer(Extension(from)).oneshot(request);

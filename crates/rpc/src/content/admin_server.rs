@@ -25,11 +25,11 @@ use trefoil_os::disk::remove_file;
 use trefoil_swarm::Content;
 use trefoil_types::keccak256;
 
-use super::admin::AdminApi;
 use crate::{
-    From, Limits,
+    content::admin::AdminApi,
     dispatch::{self, Caller},
-    http::answered,
+    http::{RemoteAddr, answered},
+    limits::Limits,
 };
 
 /// Serves `POST /admin`.
@@ -76,7 +76,7 @@ impl Admin {
 
 async fn answer(
     State(admin): State<Admin>,
-    Extension(From(from)): Extension<From>,
+    Extension(RemoteAddr(from)): Extension<RemoteAddr>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {

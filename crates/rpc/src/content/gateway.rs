@@ -21,12 +21,13 @@ use axum::{
     routing::get,
 };
 use futures::stream;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 use tokio::{task::AbortHandle, time::timeout};
 use trefoil_content::{ContentId, Entry, Kind};
 use trefoil_swarm::{Content, FetchError, Held, Selection};
 
-use crate::From;
+use crate::http::RemoteAddr;
 
 /// Bytes that are read and sent at once.
 const CHUNK: u64 = 1 << 20;
@@ -69,7 +70,7 @@ impl Gateway {
     }
 }
 
-type Asked = (State<Gateway>, Extension<From>, Method, HeaderMap);
+type Asked = (State<Gateway>, Extension<RemoteAddr>, Method, HeaderMap);
 
 async fn whole(asked: Asked, Path(id): Path<String>) -> Response {
     serve(asked, id, None).await
@@ -88,7 +89,7 @@ fn refuse(status: StatusCode, text: &str) -> Response {
 }
 
 async fn serve(asked: Asked, id: String, path: Option<String>) -> Response {
-    let (State(gateway), Extension(From(from)), method, headers) = asked;
+    let (State(gateway), Extension(RemoteAddr(from)), method, headers) = asked;
     if gateway.open == Open::Loopback && !from.ip().is_loopback() {
         let text = "the gateway is for this machine; set `content.gateway = \"all\"` to open it";
         return refuse(StatusCode::FORBIDDEN, text);
@@ -205,14 +206,12 @@ fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;")
 }
 
-/// As a URL's path has it (RFC 3986, section 3.3).
+/// What a URL's path has unescaped (RFC 3986: unreserved characters), and slashes.
+const PLAIN: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
+
 fn percent(path: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte);
-    let each = path.bytes().map(|byte| match plain(byte) {
-        true => char::from(byte).to_string(),
-        false => format!("%{byte:02X}"),
-    });
-    each.collect()
+    utf8_percent_encode(path, PLAIN).to_string()
 }
 
 /// One file, to be answered with.

@@ -1,16 +1,14 @@
 //! Prices of gas. On a gas-free network every price is 0.
 
-use std::sync::{Mutex, PoisonError};
-
-use alloy_primitives::{B256, U64, U128};
+use alloy_primitives::{U64, U128};
 use serde::Serialize;
 use trefoil_ledger::{Snapshot, StoredBlock};
 use trefoil_types::Height;
 
 use crate::{
-    Rpc, convert,
-    error::{RpcError, RpcResult},
-    json,
+    context::Rpc,
+    convert,
+    error::{RpcError, RpcResult, json},
     params::Params,
 };
 
@@ -29,17 +27,13 @@ const HISTORY_MAX: u64 = 1_024;
 /// Percentiles in one `eth_feeHistory`.
 const PERCENTILES_MAX: usize = 100;
 
-/// The suggestion as of one block, so that it is worked out once a block.
-#[derive(Default)]
-pub struct TipCache(Mutex<Option<(B256, u128)>>);
-
 /// A tip with which a transaction is soon in a block, wei.
 fn suggested_tip(rpc: &Rpc, snapshot: &Snapshot) -> RpcResult<u128> {
     if is_gas_free(snapshot) {
         return Ok(0);
     }
     let hash = snapshot.tip_hash();
-    let mut cache = rpc.tips.0.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut cache = rpc.tips.lock();
     if let Some((_, tip)) = cache.filter(|(of, _)| *of == hash) {
         return Ok(tip);
     }

@@ -6,9 +6,9 @@ use trefoil_ledger::Snapshot;
 use trefoil_types::Height;
 
 use crate::{
-    Json, Rpc, convert,
-    error::{RpcError, RpcResult},
-    json,
+    context::Rpc,
+    convert,
+    error::{Json, RpcError, RpcResult, json},
     params::{BlockRef, LogFilter, LogMatcher, Params},
 };
 

@@ -10,9 +10,9 @@ use trefoil_node::{Call, Reply};
 use trefoil_types::Height;
 
 use crate::{
-    Rpc, convert,
-    error::{RpcError, RpcResult},
-    json,
+    context::Rpc,
+    convert,
+    error::{RpcError, RpcResult, json},
     params::{Arg as _, BlockRef, Params, Slot},
 };
 

@@ -18,8 +18,11 @@ use trefoil_ledger::{Snapshot, StoredBlock};
 use trefoil_node::Event;
 use trefoil_types::{Height, Transaction};
 
-use super::{Json, convert, json};
-use crate::backend::Backend;
+use crate::{
+    backend::RpcBackend,
+    convert,
+    error::{Json, json},
+};
 
 /// Blocks that a subscriber may be behind.
 const BLOCKS_MAX: usize = 256;
@@ -29,12 +32,12 @@ const TXS_MAX: usize = 8_192;
 const RECENT_MAX: usize = 16_384;
 
 /// A new block, for many readers.
-pub struct BlockNews {
+pub struct NewBlock {
     pub stored: StoredBlock,
     head: OnceLock<Json>,
 }
 
-impl BlockNews {
+impl NewBlock {
     /// The header as JSON, written once for all subscribers.
     pub fn head(&self) -> &Json {
         let block = &self.stored.block;
@@ -44,14 +47,14 @@ impl BlockNews {
     }
 }
 
-pub struct News {
-    blocks: broadcast::Sender<Arc<BlockNews>>,
+pub struct EventHub {
+    blocks: broadcast::Sender<Arc<NewBlock>>,
     txs: broadcast::Sender<Transaction>,
     recent: Mutex<Recent>,
     committed_txs: AtomicU64,
 }
 
-impl Default for News {
+impl Default for EventHub {
     fn default() -> Self {
         Self {
             blocks: broadcast::channel(BLOCKS_MAX).0,
@@ -69,8 +72,8 @@ struct Recent {
     hashes: VecDeque<B256>,
 }
 
-impl News {
-    pub fn blocks(&self) -> broadcast::Receiver<Arc<BlockNews>> {
+impl EventHub {
+    pub fn blocks(&self) -> broadcast::Receiver<Arc<NewBlock>> {
         self.blocks.subscribe()
     }
 
@@ -95,7 +98,7 @@ impl News {
     fn block(&self, stored: StoredBlock) {
         self.committed_txs.fetch_add(stored.block.transactions.len() as u64, Ordering::Relaxed);
         // Nobody listening is no error.
-        let _ = self.blocks.send(Arc::new(BlockNews { stored, head: OnceLock::new() }));
+        let _ = self.blocks.send(Arc::new(NewBlock { stored, head: OnceLock::new() }));
     }
 
     fn admitted(&self, tx: Transaction) {
@@ -123,7 +126,7 @@ impl News {
 }
 
 /// Follows the node until it stops.
-pub async fn follow(news: Arc<News>, backend: Backend) {
+pub async fn follow(news: Arc<EventHub>, backend: RpcBackend) {
     let mut events = backend.subscribe();
     let mut last = backend.snapshot().tip().number;
     loop {
