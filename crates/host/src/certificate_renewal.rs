@@ -11,9 +11,9 @@ use trefoil_crypto::NodeCertificate;
 use trefoil_ledger::Snapshot;
 use trefoil_net::NetHandle;
 use trefoil_os::certificate::{self, Ca};
+use trefoil_types::PublicKey;
 
 use crate::HostError;
-use trefoil_types::PublicKey;
 
 /// How often the file and the time are looked at.
 const LOOK: Duration = Duration::from_secs(5);
@@ -27,7 +27,7 @@ const RENEW_DAYS: u64 = 30;
 const ALARM_DAYS: [u64; 3] = [30, 7, 1];
 
 /// What a node does about its certificate.
-pub struct Renewal {
+pub struct CertificateRenewal {
     /// The node's directory.
     pub dir: PathBuf,
     pub net: NetHandle,
@@ -39,7 +39,7 @@ pub struct Renewal {
     pub held: watch::Sender<NodeCertificate>,
 }
 
-impl Renewal {
+impl CertificateRenewal {
     /// Runs as long as the node does.
     pub async fn run(self) {
         let mut told = None;

@@ -22,7 +22,7 @@ use trefoil_types::ChainSpec;
 use crate::{
     HostError,
     settings::{self, Effective, Settings},
-    snapshots::Folder,
+    snapshots::SnapshotFolder,
 };
 
 /// The largest chain specification that is read, bytes.
@@ -50,8 +50,8 @@ impl Home {
         self.dir.join("data")
     }
 
-    pub fn snapshots(&self) -> Folder {
-        Folder { dir: self.dir.join("snapshots") }
+    pub fn snapshots(&self) -> SnapshotFolder {
+        SnapshotFolder { dir: self.dir.join("snapshots") }
     }
 
     pub fn log_file(&self) -> PathBuf {

@@ -17,11 +17,11 @@ use trefoil_types::{ChainSpec, Disk, PeerId};
 
 use crate::{
     HostError,
-    certificate_renewal::Renewal,
+    certificate_renewal::CertificateRenewal,
     home::Home,
-    inbox::{DONE_MAX, Lanes},
+    inbox::{DONE_MAX, InboxLanes},
     network_config::{NodeKeys, access, network, sharing},
-    node_thread::{self, Parts},
+    node_thread::{self, NodeThreadParts},
     settings::Settings,
     snapshots, state_sync,
 };
@@ -93,7 +93,7 @@ impl Host {
         };
         if let Some(held) = certificate {
             let (dir, snapshot) = (home.dir.clone(), backend.snapshot.clone());
-            let renewal = Renewal { dir, net: net.clone(), snapshot, ca: keys.ca, held };
+            let renewal = CertificateRenewal { dir, net: net.clone(), snapshot, ca: keys.ca, held };
             tokio::spawn(renewal.run());
         }
         tokio::spawn(snapshots::keep(
@@ -107,7 +107,7 @@ impl Host {
             peer,
             pool: settings.pool.limits(),
         };
-        let lanes = Lanes {
+        let lanes = InboxLanes {
             stop: stopped,
             done: finished,
             consensus: net_lanes.consensus,
@@ -116,7 +116,7 @@ impl Host {
             gossip: net_lanes.gossip,
         };
         let records = recovered.records;
-        let parts = Parts {
+        let parts = NodeThreadParts {
             config,
             ledger,
             journal,
@@ -160,7 +160,7 @@ impl Host {
 }
 
 /// Starts the node's thread and waits until the journal is replayed.
-async fn start_thread(parts: Parts) -> oneshot::Receiver<()> {
+async fn start_thread(parts: NodeThreadParts) -> oneshot::Receiver<()> {
     let (ready, replayed) = oneshot::channel();
     let (end, ended) = oneshot::channel();
     let node = node_thread::spawn(parts, ready);

@@ -15,7 +15,7 @@ use trefoil_rpc::backend::NodeCall;
 pub const DONE_MAX: usize = 256;
 
 /// Everything that can reach the node's thread, in order of urgency.
-pub struct Lanes {
+pub struct InboxLanes {
     /// Told, or dropped: the process is to end.
     pub stop: oneshot::Receiver<()>,
     pub done: mpsc::Receiver<Done>,
@@ -52,7 +52,7 @@ impl Budget {
     }
 }
 
-impl Lanes {
+impl InboxLanes {
     /// Waits for the first arrival of a batch, or until `wait` is over.
     pub async fn wait(&mut self, wait: Option<Duration>, budget: &Budget) -> Arrival {
         let deadline = async {

@@ -28,7 +28,7 @@ use trefoil_types::Standing;
 
 use crate::{
     HostError,
-    inbox::{Arrival, Budget, Lanes},
+    inbox::{Arrival, Budget, InboxLanes},
 };
 
 /// A batch ends after this, so that what it decided is spoken soon.
@@ -38,14 +38,14 @@ const BATCH_MAX: Duration = Duration::from_millis(5);
 const JOBS_MAX: usize = 64;
 
 /// What the node's thread is given.
-pub struct Parts {
+pub struct NodeThreadParts {
     pub config: Config,
     pub ledger: Ledger,
     pub journal: Journal,
     /// What the journal held.
     pub records: Vec<Record>,
     pub net: NetHandle,
-    pub lanes: Lanes,
+    pub lanes: InboxLanes,
     pub workers: Arc<ThreadPool>,
     /// Where workers leave what they finished; `lanes` holds the other end.
     pub done: mpsc::Sender<Done>,
@@ -57,16 +57,16 @@ pub struct Parts {
 /// Starts the node's thread. `ready` is told when the journal has been
 /// replayed and the snapshot shows the tip again; the thread ends after its
 /// lanes' stop.
-pub fn spawn(parts: Parts, ready: oneshot::Sender<()>) -> thread::JoinHandle<()> {
+pub fn spawn(parts: NodeThreadParts, ready: oneshot::Sender<()>) -> thread::JoinHandle<()> {
     let body = move || {
-        let mut shell = Shell::open(parts).unwrap_or_else(|e| fatal(&HostError::from(e)));
-        let finished = shell.carry_out().and_then(|()| {
+        let mut thread = NodeThread::open(parts).unwrap_or_else(|e| fatal(&HostError::from(e)));
+        let finished = thread.carry_out().and_then(|()| {
             // The starter waits for this; if it is gone, a stop is on its way.
             let _ = ready.send(());
-            shell.run()
+            thread.run()
         });
         match finished {
-            Ok(()) => shell.close(),
+            Ok(()) => thread.close(),
             Err(error) => fatal(&error),
         }
     };
@@ -81,7 +81,7 @@ pub fn fatal(error: &dyn std::fmt::Display) -> ! {
     process::exit(1)
 }
 
-struct Shell {
+struct NodeThread {
     node: Node,
     journal: Journal,
     /// Records were appended since the last sync.
@@ -93,7 +93,7 @@ struct Shell {
     checkpoints: std::sync::mpsc::Sender<Checkpoint>,
     checkpointing: bool,
     clock: Clock,
-    lanes: Lanes,
+    lanes: InboxLanes,
     net: NetHandle,
     workers: Arc<ThreadPool>,
     done: mpsc::Sender<Done>,
@@ -102,8 +102,8 @@ struct Shell {
     events: broadcast::Sender<Event>,
 }
 
-impl Shell {
-    fn open(parts: Parts) -> Result<Self, OpenError> {
+impl NodeThread {
+    fn open(parts: NodeThreadParts) -> Result<Self, OpenError> {
         let mut clock = Clock::default();
         let mut effects = Effects::default();
         let node =

@@ -1,6 +1,7 @@
 //! The server before a real ledger on a disk in memory; the node's thread is
 //! played by a small pool that makes a block when a test says so.
 
+mod admin;
 mod methods;
 mod socket;
 mod wire;
@@ -259,6 +260,10 @@ async fn play(mut inbox: mpsc::Receiver<backend::NodeCall>, pool: Arc<Mutex<Pool
 
 /// A network without peers on a free loopback port.
 async fn net() -> trefoil_net::NetHandle {
+    network().await.0
+}
+
+async fn network() -> (trefoil_net::NetHandle, trefoil_net::Lanes) {
     let config = trefoil_net::Config {
         identity: SecretKey::from_seed(&[2; 32]),
         listen: "127.0.0.1:0".parse().unwrap(),
@@ -270,7 +275,7 @@ async fn net() -> trefoil_net::NetHandle {
         inbound_per_source_max: 1,
         discovery: None,
     };
-    trefoil_net::start(config).await.expect("a loopback port").0
+    trefoil_net::start(config).await.expect("a loopback port")
 }
 
 fn sign<T: SignableTransaction<alloy_primitives::Signature>>(tx: T) -> Bytes
