@@ -46,6 +46,7 @@ impl CertificateRenewal {
         let mut failed = None;
         loop {
             let now = self.snapshot.borrow().tip().timestamp;
+            // A CA command may take as long as it likes, and so may the disk.
             match task::block_in_place(|| self.look(now)) {
                 Ok(()) => failed = None,
                 Err(error) => {
@@ -102,12 +103,15 @@ impl CertificateRenewal {
         now: u64,
     ) -> Result<NodeCertificate, HostError> {
         let (days, key) = (certificate::DAYS, ca.public());
+        // Other nodes would refuse such a certificate: the operator should learn it here, and
+        // keep the old one.
         if !self.counts(key, old.organisation) {
             return Err(HostError::CaRevoked { key });
         }
         let claims =
             certificate::claims(old.genesis, old.organisation, old.peer, old.role, now, days);
         let new = ca.certify(&claims)?;
+        // Stored before it is used: a node that restarts shows the same certificate.
         certificate::store(&certificate::path(&self.dir), &new)?;
         Ok(new)
     }

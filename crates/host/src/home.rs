@@ -25,6 +25,7 @@ use crate::{
     snapshots::SnapshotFolder,
 };
 
+// An operator names the file, and may name a wrong one of any size.
 /// The largest chain specification that is read, bytes.
 pub const CHAIN_BYTES_MAX: u64 = 4 << 20;
 

@@ -129,6 +129,8 @@ impl Host {
             status,
             events,
         };
+        // The servers come after the replay: whoever reaches them must see the tip that this
+        // node already told others of.
         let ended = start_thread(parts).await;
         let address = settings.rpc.listen;
         let access = trefoil_rpc::HttpAccess {
@@ -150,6 +152,7 @@ impl Host {
     /// Stops taking inputs, makes the ledger durable and ends the node's
     /// thread, within a bounded time.
     pub async fn stop(self) {
+        // First, so that no input comes any more and the batches end.
         self.backend.net.shutdown();
         // An ended thread hears nothing.
         let _ = self.stop.send(());

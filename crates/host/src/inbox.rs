@@ -11,6 +11,8 @@ use trefoil_net::{Inbox, NetEvent};
 use trefoil_node::Done;
 use trefoil_rpc::backend::NodeCall;
 
+// A worker that waits takes no new work, which is what should happen when the node's thread is
+// behind.
 /// Finished jobs that may wait; workers wait beyond it.
 pub const DONE_MAX: usize = 256;
 
@@ -48,6 +50,8 @@ pub struct Budget {
 impl Budget {
     /// A whole batch; `gossip`: whether the workers have room for more.
     pub fn batch(gossip: bool) -> Self {
+        // Block sync takes few: each answer holds blocks, which are executed on the node's
+        // thread.
         Self { consensus: 1024, calls: 512, catch_up: 8, gossip: if gossip { 64 } else { 0 } }
     }
 }
@@ -63,6 +67,8 @@ impl InboxLanes {
         };
         // A lane that has ended (the network, on stopping) is passed over.
         tokio::select! {
+            // In this order: tokio otherwise takes a ready lane at random, and a vote would
+            // wait behind gossip.
             biased;
             _ = &mut self.stop => Arrival::Stop,
             Some(done) = self.done.recv() => Arrival::Done(done),

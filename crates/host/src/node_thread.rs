@@ -77,6 +77,7 @@ pub fn spawn(parts: NodeThreadParts, ready: oneshot::Sender<()>) -> thread::Join
 /// The journal makes the restart safe.
 pub fn fatal(error: &dyn std::fmt::Display) -> ! {
     tracing::error!("{error}");
+    // The log may be filtered, or go elsewhere.
     eprintln!("trefoil: stopped: {error}");
     process::exit(1)
 }
@@ -132,6 +133,7 @@ impl NodeThread {
 
     /// Until the lanes say stop.
     fn run(&mut self) -> Result<(), JournalError> {
+        // For its timer only: the node's thread does one thing at a time.
         let runtime = runtime::Builder::new_current_thread()
             .enable_time()
             .build()
@@ -195,6 +197,8 @@ impl NodeThread {
             self.journal.append(&effects.records)?;
             self.unsynced = true;
         }
+        // Records that nothing outside depends on become durable with the next batch that
+        // speaks: a sync costs milliseconds.
         let speaks = !(effects.sends.is_empty()
             && effects.orders.is_empty()
             && effects.jobs.is_empty()
@@ -204,6 +208,7 @@ impl NodeThread {
             self.journal.sync()?;
             self.unsynced = false;
         }
+        // First, since whoever is told of a block must find it in the snapshot.
         self.publish(&effects.events);
         for (to, message) in &effects.sends {
             match to {
@@ -225,6 +230,8 @@ impl NodeThread {
             match order {
                 Order::Blame { peer, offence, relayed } => {
                     tracing::warn!(%peer, ?offence, relayed, "a peer misbehaved");
+                    // A favoured peer (a validator, or one of the configured peers) is not
+                    // banned for what another made and it only relayed.
                     if !relayed || !self.net.is_favoured(peer) {
                         self.net.blame(peer, offence);
                     }
@@ -298,6 +305,8 @@ impl NodeThread {
     }
 }
 
+// A durable commit takes about half a second (ADR 2), as long as a block interval: the node's
+// thread must not wait for it.
 /// The ledger's one writer: makes checkpoints durable, one after another.
 fn spawn_writer(done: mpsc::Sender<Done>) -> std::sync::mpsc::Sender<Checkpoint> {
     let (orders, waiting) = std::sync::mpsc::channel::<Checkpoint>();

@@ -58,6 +58,7 @@ pub struct P2pSettings {
     /// Connections that strangers opened, at most; configured peers and
     /// validators always have room.
     pub inbound_max: usize,
+    // A /64 is what one IPv6 customer gets, as an IPv4 customer gets one address.
     /// Of those, from one IPv4 address or IPv6 /64, at most.
     pub inbound_per_source_max: usize,
     /// Where to begin looking for other nodes, `PEERID@ip:port` or `ip:port`.

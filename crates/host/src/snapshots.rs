@@ -90,6 +90,8 @@ impl SnapshotFolder {
     }
 }
 
+// A block's header binds its transactions and not their senders, which stand beside them in an
+// archive: whoever made it could have written any.
 /// Whether each transaction was signed by the sender that stands beside it.
 pub fn senders_are_right(block: &RecoveredBlock) -> bool {
     block

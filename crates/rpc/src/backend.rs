@@ -16,6 +16,7 @@ use trefoil_net::NetHandle;
 use trefoil_node::{Call, Event, Reply, Status};
 use trefoil_types::{B256, ChainSpec, PeerId, PublicKey, Transaction, TxError, decode_tx};
 
+// The node's thread may be executing a block; callers must not fill the memory meanwhile.
 /// Calls that may wait for the node's thread.
 pub const CALLS_MAX: usize = 4_096;
 
@@ -92,6 +93,7 @@ impl RpcBackend {
     /// When too many calls wait already, or the node stops.
     pub async fn call(&self, call: Call) -> Result<Reply, Unanswered> {
         let (reply, answer) = oneshot::channel();
+        // Refused at once instead of waited for: a queue of waiting callers has no bound.
         self.calls.try_send(NodeCall { call, reply }).map_err(|e| match e {
             mpsc::error::TrySendError::Full(_) => Unanswered::Overloaded,
             mpsc::error::TrySendError::Closed(_) => Unanswered::Stopping,

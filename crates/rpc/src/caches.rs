@@ -26,6 +26,7 @@ impl BlockCache {
         if let Some(stored) = lock().iter().find(is_it) {
             return Ok(Some(stored.clone()));
         }
+        // Not under the lock: decoding a large block takes milliseconds, and others would wait.
         let stored = snapshot.block(height)?;
         if let Some(stored) = &stored {
             let mut cached = lock();

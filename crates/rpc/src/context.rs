@@ -48,6 +48,7 @@ impl Rpc {
         })
     }
 
+    // One snapshot answers the whole request: between two looks at the tip a block may come.
     /// The height that a caller means (absent: the tip), and a view of the
     /// chain that has it. `None`: no such block.
     pub fn find(&self, block: Option<BlockRef>) -> RpcResult<(Snapshot, Option<Height>)> {

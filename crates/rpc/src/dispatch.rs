@@ -21,8 +21,10 @@ use crate::{
     trace, trefoil, txpool,
 };
 
+// Answers go out in order, so those that are ready early wait in memory.
 /// Requests of one batch that are worked on at once.
 const BATCH_WIDTH: usize = 16;
+// The name is the caller's: an error must not be as long as the request.
 /// Characters of an unknown method's name that are told back.
 const NAME_CHARS_MAX: usize = 64;
 
@@ -36,6 +38,8 @@ pub(super) struct Method {
 type Wait = for<'a> fn(&'a Arc<Rpc>, &'a Params) -> BoxFuture<'a, RpcResult>;
 
 enum Handler {
+    // It runs on the async runtime's thread: anything slower would delay every connection
+    // there.
     /// Answers at once: memory, or a few reads.
     Now(fn(&Rpc, &Params) -> RpcResult),
     /// Scans or executes: on the readers' pool, so many at once, so long.
@@ -188,6 +192,8 @@ struct Request<'a> {
     params: Option<&'a RawValue>,
 }
 
+// serde reads `null` and absence alike; JSON-RPC does not: without `id` it is a notification,
+// and gets no answer.
 /// An `id` that is there, be it `null`.
 fn present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<&'de RawValue>, D::Error> {
     <&RawValue>::deserialize(from).map(Some)
@@ -255,6 +261,7 @@ async fn one(caller: Caller<'_>, raw: &RawValue) -> Option<String> {
 }
 
 async fn run(caller: Caller<'_>, request: &Request<'_>) -> RpcResult {
+    // Before the method is looked up: without the token nothing is told of it.
     if let Caller::Admin(None, _) = caller {
         return Err(RpcError::NotAdmitted);
     }
@@ -263,6 +270,7 @@ async fn run(caller: Caller<'_>, request: &Request<'_>) -> RpcResult {
     }
     let counters = match caller {
         Caller::Http(rpc) | Caller::Socket(rpc, _) => Some(&rpc.counters),
+        // The open port shows the counters, and they must not tell what the operator does.
         Caller::Admin(..) => None,
     };
     let Some(method) = caller.find(&request.method) else {

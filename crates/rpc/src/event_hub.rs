@@ -24,16 +24,19 @@ use crate::{
     error::{Json, json},
 };
 
+// Slow subscribers hold what they have not read: the bound is what all of them can hold.
 /// Blocks that a subscriber may be behind.
 const BLOCKS_MAX: usize = 256;
 /// Pool admissions that a subscriber may be behind.
 const TXS_MAX: usize = 8_192;
+// Filters poll, so the node keeps for them what subscribers were pushed.
 /// The newest pool admissions, kept for filters.
 const RECENT_MAX: usize = 16_384;
 
 /// A new block, for many readers.
 pub struct NewBlock {
     pub stored: StoredBlock,
+    // Hundreds of subscribers get the same text.
     head: OnceLock<Json>,
 }
 
@@ -133,6 +136,8 @@ pub async fn follow(news: Arc<EventHub>, backend: RpcBackend) {
         match events.recv().await {
             Ok(Event::Committed { block, receipts, snapshot }) => {
                 let height = block.header.number;
+                // After a lag the queue may still hold events that the snapshot was already
+                // read for.
                 if height == last + 1 {
                     news.block(StoredBlock { block, receipts });
                     last = height;

@@ -79,6 +79,7 @@ pub async fn accept(
         tokio::spawn(async move {
             let _permit = permit;
             let mut builder = Builder::new(TokioExecutor::new());
+            // Slowloris: a head that never ends would hold its connection for ever.
             builder.http1().timer(TokioTimer::new()).header_read_timeout(read_time);
             // A connection that fails is the client's business.
             let _ = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).await;
@@ -122,6 +123,8 @@ fn cors(access: &HttpAccess) -> CorsLayer {
 /// origins that are not on the operator's list.
 async fn admit(State(rpc): State<Arc<Rpc>>, request: Request, next: Next) -> Response {
     let headers = request.headers();
+    // DNS rebinding: a page's own name is made to resolve to this machine. The browser then
+    // counts the node as the page's own origin, but still sends the page's name as `Host`.
     let host = text(headers, HOST).or(request.uri().host());
     if let Some(host) = host.filter(|host| !host_allowed(&rpc.access, host)) {
         let text = format!(
@@ -144,6 +147,7 @@ fn is_listed(list: &[String], name: &str) -> bool {
 }
 
 fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
+    // A value that is no text is refused as a name, not passed over as absent.
     headers.get(name).map(|value| value.to_str().unwrap_or("(not text)"))
 }
 
@@ -206,6 +210,7 @@ async fn live() -> &'static str {
 /// The node follows the chain's tip and has someone to follow it with.
 async fn ready(State(rpc): State<Arc<Rpc>>) -> Response {
     let status = rpc.backend.status();
+    // The only validator of a network has no peers and lacks none.
     let alone = status.validators <= 1 && status.validating;
     let reason = match net::behind(&status) {
         Some(to) => format!("syncing: at block {}, the chain is at {to}\n", status.height),

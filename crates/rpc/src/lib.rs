@@ -1,10 +1,15 @@
 //! JSON-RPC over HTTP and WebSocket on one port, with health and metrics.
 //!
-//! Owns: the wire rules of JSON-RPC 2.0, the table of methods, subscriptions
-//! and filters, and the limits on all of them. What always holds: it reads a
-//! published [`trefoil_ledger::Snapshot`] and asks the node's thread through
-//! [`RpcBackend`], so no caller can delay consensus; when a caller has heard of
-//! block N from this node, the receipts, logs and state of N are readable here.
+//! Owns: the wire rules of JSON-RPC 2.0, the one table of methods (`dispatch`), the
+//! subscriptions and filters, the gateway to content, and the limits on all of them.
+//!
+//! What always holds: a handler reads a published [`trefoil_ledger::Snapshot`] and asks the
+//! node's thread through [`backend::RpcBackend`], so no caller can delay consensus. When a
+//! caller has heard of block N from this node, the receipts, logs and state of N are
+//! readable here. An `admin_*` method runs only for a caller on this machine with the token.
+//!
+//! It must never know a secret key, since any web page may call the open port; and it
+//! changes no state of the chain by itself.
 
 pub mod backend;
 mod caches;

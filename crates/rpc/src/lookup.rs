@@ -11,6 +11,7 @@ use crate::{
 
 /// The final block that a caller means, if it is there; none is pending.
 pub fn find(rpc: &Rpc, block: BlockRef) -> RpcResult<Option<StoredBlock>> {
+    // Its hash and its receipts do not exist yet.
     if block == BlockRef::Pending {
         return Ok(None);
     }

@@ -21,6 +21,8 @@ pub fn chain_id(rpc: &Rpc, _: &Params) -> RpcResult {
     json(&convert::quantity(rpc.backend.spec.chain_id))
 }
 
+// EIP-155 made the chain id what replay protection goes by; geth's network id is a separate
+// number, and here both are one.
 pub fn version(rpc: &Rpc, _: &Params) -> RpcResult {
     json(&rpc.backend.spec.chain_id.to_string())
 }

@@ -76,6 +76,8 @@ impl SocketMessage {
     /// Starts what the frame subscribed to; call when its answer is queued. A
     /// subscription ends by itself only when its client does not keep up.
     pub fn start(self) {
+        // A client learns the id from the answer: a notification before it would belong to
+        // nothing.
         let created = std::mem::take(&mut *self.created());
         let mut running = self.session.running();
         for (id, work) in created {
@@ -158,6 +160,8 @@ impl Feed {
         let text = format!(
             r#"{{"jsonrpc":"2.0","method":"eth_subscription","params":{{"subscription":"{id:#x}","result":{result}}}}}"#
         );
+        // One that is passed over would leave a gap that the client cannot see. It sees a
+        // closed socket.
         self.out.try_send(Message::text(text)).map_err(|_| Stalled)
     }
 
@@ -171,6 +175,8 @@ impl Feed {
 fn heads(feed: Feed, events: &EventHub) -> impl Future<Output = ()> + Send + 'static {
     let mut blocks = events.blocks();
     async move {
+        // A receiver that fell behind gets an error here, and the socket ends as with a full
+        // queue.
         while let Ok(block) = blocks.recv().await {
             if feed.send(block.head()).is_err() {
                 return;

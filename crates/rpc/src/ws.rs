@@ -28,8 +28,11 @@ use crate::{
     subscriptions::{SocketMessage, SocketSession},
 };
 
+// A client that vanished without closing is noticed only so, and address translators forget
+// idle connections.
 /// How often a client is pinged; it has as long again to answer anything.
 const PING_EVERY: Duration = Duration::from_secs(30);
+// A client that stopped reading fills the socket's buffer; the write would wait for ever.
 /// How long one message may take to leave.
 const WRITE_TIME: Duration = Duration::from_secs(20);
 
@@ -95,6 +98,8 @@ async fn read(rpc: Arc<Rpc>, session: Arc<SocketSession>, mut stream: SplitStrea
             let Some(answer) = dispatch::answer(Caller::Socket(&rpc, &frame), &body).await else {
                 return;
             };
+            // Not a waiting `send`: a client that does not read would hold this task and its
+            // slot.
             if session.out.try_send(Message::text(answer)).is_err() {
                 session.stalled.notify_one();
                 return;

@@ -68,6 +68,7 @@ impl Effective {
             })?;
             effective.set_text(key, &text, source)?;
         }
+        // Last, since a flag is meant for this run alone.
         for (key, text) in flags {
             effective.set_text(key, text, SettingSource::Flag)?;
         }
@@ -124,6 +125,7 @@ impl Effective {
     }
 
     fn set(&mut self, key: &str, value: Value, source: SettingSource) -> Result<(), SettingsError> {
+        // A misspelt key that is passed over would leave its default in force unnoticed.
         let Some(slot) = self.keys.get_mut(key) else {
             let known: Vec<_> = self.keys.keys().map(String::as_str).collect();
             let hint = format!("known settings: {}", known.join(", "));
@@ -147,6 +149,7 @@ impl Settings {
         let (mut mine, mut defaults) = (BTreeMap::new(), BTreeMap::new());
         flatten("", &table(self), &mut mine);
         flatten("", &table(&Self::default()), &mut defaults);
+        // A default that is written down would stay when a later version has a better one.
         mine.retain(|key, value| defaults.get(key) != Some(value));
         let table = unflatten(mine.iter().map(|(key, value)| (key.as_str(), value)));
         let text = toml::to_string(&table).expect("settings are plain data");

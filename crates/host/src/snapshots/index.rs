@@ -25,6 +25,8 @@ impl std::fmt::Display for FileName {
 }
 
 impl FileName {
+    // All nodes must make the same bytes, so that each of them provides the same resource (ADR
+    // 18).
     /// `None`: not a name of ours, or not in its one spelling.
     pub fn parse(text: &str) -> Option<Self> {
         let (kind, rest) = text.split_once('-')?;
@@ -106,6 +108,7 @@ impl SnapshotIndex {
         Self::of(manifest.entries().iter().map(listed).collect::<Option<Vec<_>>>()?)
     }
 
+    // Blocks are believed backwards: each by the hash that the block after it holds (ADR 18).
     /// The archives of the blocks before one, the newest first.
     pub fn before(&self, height: Height) -> impl Iterator<Item = &ListedFile> {
         let before = move |listed: &&ListedFile| match listed.name {

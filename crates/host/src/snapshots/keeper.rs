@@ -75,6 +75,7 @@ async fn offer(
     blocking(move || write_whole(&path, |file| Ok(file.write_all(&encoded)?))).await?;
     let index = share(folder, content, &shared, FileName::Index(height)).await?.id.root;
     content.announce(Announced { height, index }).await;
+    // Last: newcomers hear of the new snapshot before an old one goes.
     for name in folder.outdated()? {
         let path = folder.path(name);
         if let Some(id) = shared.get(&path.canonicalize()?) {
@@ -123,6 +124,8 @@ impl SnapshotFolder {
         let mut last = height;
         while last > 0 && last - every + 1 >= snapshot.blocks_from() {
             let archived = Archived { first: last - every + 1, last };
+            // An archive never changes, so it serves every later snapshot and is hashed once
+            // (ADR 18).
             let path = self.path(FileName::Blocks(archived));
             if !path.exists() {
                 write_whole(&path, |file| state_sync::write_archive(snapshot, archived, file))?;

@@ -17,6 +17,7 @@ use trefoil_swarm::{Content, Progress, Selection, Terms};
 
 use crate::error::{RpcError, RpcResult};
 
+// A job that ended is kept for a while: the command that polls it still wants its outcome.
 /// Jobs that are remembered; the oldest that ended make room.
 const JOBS_MAX: usize = 256;
 
@@ -168,6 +169,7 @@ impl AdminApi {
         let wanted = link(&get.link)?;
         if let Some(output) = &get.output {
             absolute(output)?;
+            // Now, and not after hours of fetching.
             if output.exists() {
                 let taken = trefoil_swarm::ExportError::Taken(output.clone());
                 return Err(RpcError::InvalidParams(taken.to_string()));
@@ -253,6 +255,7 @@ impl AdminApi {
     }
 }
 
+// The node's working directory is not the command's.
 fn absolute(path: &std::path::Path) -> Result<(), RpcError> {
     match path.is_absolute() {
         true => Ok(()),

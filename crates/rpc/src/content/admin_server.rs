@@ -53,6 +53,8 @@ impl Admin {
     pub fn new(content: Content, data: &Path) -> std::io::Result<Self> {
         let token = hex::encode(rand::random::<[u8; 16]>());
         let path = token_file(data);
+        // Made anew, not emptied: an old file may be readable for others, or open in another
+        // process.
         remove_file(&path)?;
         let mut file =
             fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
@@ -70,6 +72,7 @@ impl Admin {
         let given = given.and_then(|value| value.strip_prefix("Bearer "));
         // Hashes are compared, so that the time taken says nothing of the token.
         let same = given.is_some_and(|given| keccak256(given) == keccak256(&*self.token));
+        // The token goes over plain HTTP: a wire would show it to others.
         from.ip().is_loopback() && same
     }
 }

@@ -32,6 +32,7 @@ use crate::http::RemoteAddr;
 /// Bytes that are read and sent at once.
 const CHUNK: u64 = 1 << 20;
 
+// A browser shows nothing at all meanwhile.
 /// How long nobody may have it before the client is told so.
 const FIND_MAX: Duration = Duration::from_secs(30);
 
@@ -239,6 +240,8 @@ impl Target {
         if known {
             return (StatusCode::NOT_MODIFIED, [(ETAG, etag)]).into_response();
         }
+        // RFC 9110, 13.1.5: the client has a part of another version, and parts of two versions
+        // must not be joined. So it gets this one whole.
         let range = text(RANGE).filter(|_| text(IF_RANGE).is_none_or(|known| known == etag));
         let kind = content_type(self.path.as_deref().or(content_name(content, &held).as_deref()));
         let mut response = match range.and_then(|range| parse_range(range, self.size)) {
@@ -301,6 +304,8 @@ fn put(headers: &mut HeaderMap, name: axum::http::HeaderName, value: &str) {
 /// that is understood, so that all is sent; `Some(None)`: beyond the file.
 fn parse_range(text: &str, size: u64) -> Option<Option<Range<u64>>> {
     let (first, last) = text.strip_prefix("bytes=")?.split_once('-')?;
+    // RFC 9110, 14.2: a server may pass over a `Range` that it does not serve; all is sent
+    // then.
     if text.contains(',') {
         return None;
     }
@@ -380,6 +385,7 @@ impl Reader {
 
     /// Before the first bytes are asked for.
     async fn begin(mut self) -> Result<Self, FetchError> {
+        // An answer that has begun cannot become an error any more.
         self.content.has_room(&self.held, self.file, self.left.clone())?;
         let parts = self.held.layout.pieces_of(self.file, self.now());
         let mut parts = parts.map(|piece| self.held.layout.part(piece));

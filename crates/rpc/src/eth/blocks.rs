@@ -31,6 +31,7 @@ pub fn by_hash(rpc: &Rpc, params: &Params) -> RpcResult {
 pub async fn by_number(rpc: &Arc<Rpc>, params: &Params) -> RpcResult {
     let whole = params.opt(1)?.unwrap_or(false);
     match params.get(0)? {
+        // It asks the node's thread, which no reader's thread should wait for.
         BlockRef::Pending => json(&convert::block(&pending(rpc).await?, whole)),
         _ => heavy(rpc, by_ref, params.clone()).await,
     }

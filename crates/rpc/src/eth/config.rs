@@ -72,6 +72,7 @@ pub fn config(rpc: &Rpc, _: &Params) -> RpcResult {
             0 => 0,
             _ => snapshot.header(from)?.map_or(0, |(_, header)| header.timestamp),
         };
+        // EIP-2124: forks of the genesis block are part of its hash and are not summed.
         if from > 0 {
             hash += from;
         }

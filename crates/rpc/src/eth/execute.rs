@@ -124,6 +124,7 @@ impl Arg for TransactionArgs {
     fn parse(value: &Value) -> Result<Self, String> {
         let object = Map::parse(value)?;
         let (input, data) = (member::<Bytes>(&object, "input")?, member::<Bytes>(&object, "data")?);
+        // geth's rule and words: `data` is the old name of `input`.
         if let (Some(input), Some(data)) = (&input, &data)
             && input != data
         {

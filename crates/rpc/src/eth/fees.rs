@@ -12,16 +12,21 @@ use crate::{
     params::Params,
 };
 
+// The figures are those of geth's gas price oracle: wallets suggest here what they suggest
+// elsewhere.
 /// What is suggested when recent blocks say nothing: 1 gwei.
 const TIP_DEFAULT: u128 = 1_000_000_000;
 /// More is never suggested, wei: 500 gwei.
 const TIP_MAX: u128 = 500_000_000_000;
 /// Blocks that a suggestion looks back over.
 const TIP_BLOCKS: u64 = 20;
+// The cheapest that got in show what is enough; the dear ones show what somebody was ready to
+// pay.
 /// The cheapest transactions of a block that count.
 const TIP_SAMPLES: usize = 3;
 /// Of the samples, this share is cheaper than the suggestion, percent.
 const TIP_PERCENTILE: usize = 60;
+// geth's limits, as wallets expect them.
 /// Blocks in one `eth_feeHistory`.
 const HISTORY_MAX: u64 = 1_024;
 /// Percentiles in one `eth_feeHistory`.

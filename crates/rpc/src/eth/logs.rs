@@ -72,6 +72,7 @@ pub fn scan(
         }
         let Some(stored) = snapshot.block(height)? else { continue };
         for (log, place) in convert::logs(&stored) {
+            // The index names blocks; which of a block's logs match is looked up here.
             if !matcher.matches(log) {
                 continue;
             }

@@ -16,6 +16,7 @@ use crate::{
     params::{Arg as _, BlockRef, Params, Slot},
 };
 
+// Each is a walk down the trie, and a proof of one node for each of its levels.
 /// Slots in one request.
 const SLOTS_MAX: usize = 1_024;
 
