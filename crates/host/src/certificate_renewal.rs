@@ -11,9 +11,9 @@ use trefoil_crypto::NodeCertificate;
 use trefoil_ledger::Snapshot;
 use trefoil_net::NetHandle;
 use trefoil_os::certificate::{self, Ca};
+use trefoil_types::PublicKey;
 
 use crate::HostError;
-use trefoil_types::PublicKey;
 
 /// How often the file and the time are looked at.
 const LOOK: Duration = Duration::from_secs(5);
@@ -27,7 +27,7 @@ const RENEW_DAYS: u64 = 30;
 const ALARM_DAYS: [u64; 3] = [30, 7, 1];
 
 /// What a node does about its certificate.
-pub struct Renewal {
+pub struct CertificateRenewal {
     /// The node's directory.
     pub dir: PathBuf,
     pub net: NetHandle,
@@ -39,13 +39,14 @@ pub struct Renewal {
     pub held: watch::Sender<NodeCertificate>,
 }
 
-impl Renewal {
+impl CertificateRenewal {
     /// Runs as long as the node does.
     pub async fn run(self) {
         let mut told = None;
         let mut failed = None;
         loop {
             let now = self.snapshot.borrow().tip().timestamp;
+            // A CA command may take as long as it likes, and so may the disk.
             match task::block_in_place(|| self.look(now)) {
                 Ok(()) => failed = None,
                 Err(error) => {
@@ -102,12 +103,15 @@ impl Renewal {
         now: u64,
     ) -> Result<NodeCertificate, HostError> {
         let (days, key) = (certificate::DAYS, ca.public());
+        // Other nodes would refuse such a certificate: the operator should learn it here, and
+        // keep the old one.
         if !self.counts(key, old.organisation) {
             return Err(HostError::CaRevoked { key });
         }
         let claims =
             certificate::claims(old.genesis, old.organisation, old.peer, old.role, now, days);
         let new = ca.certify(&claims)?;
+        // Stored before it is used: a node that restarts shows the same certificate.
         certificate::store(&certificate::path(&self.dir), &new)?;
         Ok(new)
     }

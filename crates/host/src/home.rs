@@ -22,9 +22,10 @@ use trefoil_types::ChainSpec;
 use crate::{
     HostError,
     settings::{self, Effective, Settings},
-    snapshots::Folder,
+    snapshots::SnapshotFolder,
 };
 
+// An operator names the file, and may name a wrong one of any size.
 /// The largest chain specification that is read, bytes.
 pub const CHAIN_BYTES_MAX: u64 = 4 << 20;
 
@@ -50,8 +51,8 @@ impl Home {
         self.dir.join("data")
     }
 
-    pub fn snapshots(&self) -> Folder {
-        Folder { dir: self.dir.join("snapshots") }
+    pub fn snapshots(&self) -> SnapshotFolder {
+        SnapshotFolder { dir: self.dir.join("snapshots") }
     }
 
     pub fn log_file(&self) -> PathBuf {

@@ -9,7 +9,7 @@ use trefoil_crypto::SecretKey;
 use trefoil_ledger::{Journal, Ledger};
 use trefoil_os::{FileError, disk::FileDisk};
 use trefoil_rpc::{
-    backend::{Backend, CALLS_MAX, EVENTS_MAX, READERS},
+    backend::{CALLS_MAX, EVENTS_MAX, READERS, RpcBackend},
     content::{admin_server::Admin, gateway::Gateway},
 };
 use trefoil_swarm::Content;
@@ -17,11 +17,11 @@ use trefoil_types::{ChainSpec, Disk, PeerId};
 
 use crate::{
     HostError,
-    certificate_renewal::Renewal,
+    certificate_renewal::CertificateRenewal,
     home::Home,
-    inbox::{DONE_MAX, Lanes},
+    inbox::{DONE_MAX, InboxLanes},
     network_config::{NodeKeys, access, network, sharing},
-    node_thread::{self, Parts},
+    node_thread::{self, NodeThreadParts},
     settings::Settings,
     snapshots, state_sync,
 };
@@ -32,7 +32,7 @@ const CLOSE_MAX: Duration = Duration::from_secs(20);
 
 /// A running node.
 pub struct Host {
-    pub backend: Backend,
+    pub backend: RpcBackend,
     pub rpc: SocketAddr,
     stop: oneshot::Sender<()>,
     /// Ends when the node's thread has.
@@ -77,7 +77,7 @@ impl Host {
         let events = broadcast::Sender::new(EVENTS_MAX);
         let workers = pool("worker");
         let content = Content::start(sharing, net.clone(), net_lanes.content)?;
-        let backend = Backend {
+        let backend = RpcBackend {
             spec,
             genesis_hash,
             peer,
@@ -93,7 +93,7 @@ impl Host {
         };
         if let Some(held) = certificate {
             let (dir, snapshot) = (home.dir.clone(), backend.snapshot.clone());
-            let renewal = Renewal { dir, net: net.clone(), snapshot, ca: keys.ca, held };
+            let renewal = CertificateRenewal { dir, net: net.clone(), snapshot, ca: keys.ca, held };
             tokio::spawn(renewal.run());
         }
         tokio::spawn(snapshots::keep(
@@ -107,7 +107,7 @@ impl Host {
             peer,
             pool: settings.pool.limits(),
         };
-        let lanes = Lanes {
+        let lanes = InboxLanes {
             stop: stopped,
             done: finished,
             consensus: net_lanes.consensus,
@@ -116,7 +116,7 @@ impl Host {
             gossip: net_lanes.gossip,
         };
         let records = recovered.records;
-        let parts = Parts {
+        let parts = NodeThreadParts {
             config,
             ledger,
             journal,
@@ -129,9 +129,11 @@ impl Host {
             status,
             events,
         };
+        // The servers come after the replay: whoever reaches them must see the tip that this
+        // node already told others of.
         let ended = start_thread(parts).await;
         let address = settings.rpc.listen;
-        let access = trefoil_rpc::Access {
+        let access = trefoil_rpc::HttpAccess {
             hosts: settings.rpc.hosts.clone(),
             origins: settings.rpc.origins.clone(),
         };
@@ -150,6 +152,7 @@ impl Host {
     /// Stops taking inputs, makes the ledger durable and ends the node's
     /// thread, within a bounded time.
     pub async fn stop(self) {
+        // First, so that no input comes any more and the batches end.
         self.backend.net.shutdown();
         // An ended thread hears nothing.
         let _ = self.stop.send(());
@@ -160,7 +163,7 @@ impl Host {
 }
 
 /// Starts the node's thread and waits until the journal is replayed.
-async fn start_thread(parts: Parts) -> oneshot::Receiver<()> {
+async fn start_thread(parts: NodeThreadParts) -> oneshot::Receiver<()> {
     let (ready, replayed) = oneshot::channel();
     let (end, ended) = oneshot::channel();
     let node = node_thread::spawn(parts, ready);

@@ -9,18 +9,20 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use trefoil_net::{Inbox, NetEvent};
 use trefoil_node::Done;
-use trefoil_rpc::backend::Request;
+use trefoil_rpc::backend::NodeCall;
 
+// A worker that waits takes no new work, which is what should happen when the node's thread is
+// behind.
 /// Finished jobs that may wait; workers wait beyond it.
 pub const DONE_MAX: usize = 256;
 
 /// Everything that can reach the node's thread, in order of urgency.
-pub struct Lanes {
+pub struct InboxLanes {
     /// Told, or dropped: the process is to end.
     pub stop: oneshot::Receiver<()>,
     pub done: mpsc::Receiver<Done>,
     pub consensus: Inbox,
-    pub calls: mpsc::Receiver<Request>,
+    pub calls: mpsc::Receiver<NodeCall>,
     pub catch_up: Inbox,
     pub gossip: Inbox,
 }
@@ -33,7 +35,7 @@ pub enum Arrival {
     /// The node's deadline has come.
     Time,
     Net(NetEvent),
-    Call(Request),
+    Call(NodeCall),
 }
 
 /// How much one batch may still take from each lane.
@@ -48,11 +50,13 @@ pub struct Budget {
 impl Budget {
     /// A whole batch; `gossip`: whether the workers have room for more.
     pub fn batch(gossip: bool) -> Self {
+        // Block sync takes few: each answer holds blocks, which are executed on the node's
+        // thread.
         Self { consensus: 1024, calls: 512, catch_up: 8, gossip: if gossip { 64 } else { 0 } }
     }
 }
 
-impl Lanes {
+impl InboxLanes {
     /// Waits for the first arrival of a batch, or until `wait` is over.
     pub async fn wait(&mut self, wait: Option<Duration>, budget: &Budget) -> Arrival {
         let deadline = async {
@@ -63,6 +67,8 @@ impl Lanes {
         };
         // A lane that has ended (the network, on stopping) is passed over.
         tokio::select! {
+            // In this order: tokio otherwise takes a ready lane at random, and a vote would
+            // wait behind gossip.
             biased;
             _ = &mut self.stop => Arrival::Stop,
             Some(done) = self.done.recv() => Arrival::Done(done),

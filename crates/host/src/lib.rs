@@ -1,10 +1,15 @@
 //! The process around a node: its directory, its settings, its thread and inbox,
 //! and how it comes to the chain.
 //!
-//! Owns the node's thread, the only one that steps the state machine and writes the
-//! journal. What always holds: nothing leaves the process before the records that it
-//! follows from are on disk. It knows no command line: what it has to say is an error
-//! with its cure, or a line of the log.
+//! Owns: the node's thread, which alone steps the state machine and writes the journal;
+//! the inbox before that thread; state sync; the snapshots for newcomers; the settings; the
+//! renewal of the node's certificate.
+//!
+//! What always holds: nothing leaves the process before the records that it follows from
+//! are on disk.
+//!
+//! It must never know the command line: it reports by an error with its cure, or by a line
+//! of the log.
 
 pub mod certificate_renewal;
 mod error;

@@ -68,6 +68,8 @@ pub(crate) fn sharing(
     })
 }
 
+// Members answer for what they do; strangers would take without giving (BEP 3's choking is the
+// remedy).
 /// Members serve each other in turn, strangers for what they get.
 fn manner(kind: Kind) -> Manner {
     match kind {
@@ -95,6 +97,7 @@ pub(crate) fn access(home: &Home, p2p: &P2pSettings, ledger: &Ledger) -> Result<
 /// say who connects to whom, and the book only remembers.
 fn discovery(home: &Home, kind: Kind, p2p: &P2pSettings) -> Discovery {
     let bootstrap = p2p.bootstrap.iter().map(|at| Candidate { address: at.address, peer: at.peer });
+    // No other node can dial 0.0.0.0, or port 0.
     let listen = Some(p2p.listen).filter(|at| !at.ip().is_unspecified() && at.port() != 0);
     Discovery {
         file: home.data().join("peers"),

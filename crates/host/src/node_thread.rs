@@ -24,12 +24,12 @@ use trefoil_node::{
     WorkerJob, io::CallId,
 };
 use trefoil_os::clock::Clock;
-use trefoil_rpc::backend::{Request, recover};
+use trefoil_rpc::backend::{NodeCall, recover};
 use trefoil_types::Standing;
 
 use crate::{
     HostError,
-    inbox::{Arrival, Budget, Lanes},
+    inbox::{Arrival, Budget, InboxLanes},
 };
 
 /// A batch ends after this, so that what it decided is spoken soon.
@@ -39,14 +39,14 @@ const BATCH_MAX: Duration = Duration::from_millis(5);
 const JOBS_MAX: usize = 64;
 
 /// What the node's thread is given.
-pub struct Parts {
+pub struct NodeThreadParts {
     pub config: Config,
     pub ledger: Ledger,
     pub journal: Journal,
     /// What the journal held.
     pub records: Vec<Record>,
     pub net: NetHandle,
-    pub lanes: Lanes,
+    pub lanes: InboxLanes,
     pub workers: Arc<ThreadPool>,
     /// Where workers leave what they finished; `lanes` holds the other end.
     pub done: mpsc::Sender<Done>,
@@ -58,16 +58,16 @@ pub struct Parts {
 /// Starts the node's thread. `ready` is told when the journal has been
 /// replayed and the snapshot shows the tip again; the thread ends after its
 /// lanes' stop.
-pub fn spawn(parts: Parts, ready: oneshot::Sender<()>) -> thread::JoinHandle<()> {
+pub fn spawn(parts: NodeThreadParts, ready: oneshot::Sender<()>) -> thread::JoinHandle<()> {
     let body = move || {
-        let mut shell = Shell::open(parts).unwrap_or_else(|e| fatal(&HostError::from(e)));
-        let finished = shell.carry_out().and_then(|()| {
+        let mut thread = NodeThread::open(parts).unwrap_or_else(|e| fatal(&HostError::from(e)));
+        let finished = thread.carry_out().and_then(|()| {
             // The starter waits for this; if it is gone, a stop is on its way.
             let _ = ready.send(());
-            shell.run()
+            thread.run()
         });
         match finished {
-            Ok(()) => shell.close(),
+            Ok(()) => thread.close(),
             Err(error) => fatal(&error),
         }
     };
@@ -78,11 +78,12 @@ pub fn spawn(parts: Parts, ready: oneshot::Sender<()>) -> thread::JoinHandle<()>
 /// The journal makes the restart safe.
 pub fn fatal(error: &dyn std::fmt::Display) -> ! {
     tracing::error!("{error}");
+    // The log may be filtered, or go elsewhere.
     eprintln!("trefoil: stopped: {error}");
     process::exit(1)
 }
 
-struct Shell {
+struct NodeThread {
     node: Node,
     journal: Journal,
     /// Records were appended since the last sync.
@@ -94,7 +95,7 @@ struct Shell {
     checkpoints: std::sync::mpsc::Sender<Checkpoint>,
     checkpointing: bool,
     clock: Clock,
-    lanes: Lanes,
+    lanes: InboxLanes,
     net: NetHandle,
     workers: Arc<ThreadPool>,
     done: mpsc::Sender<Done>,
@@ -103,8 +104,8 @@ struct Shell {
     events: broadcast::Sender<Event>,
 }
 
-impl Shell {
-    fn open(parts: Parts) -> Result<Self, OpenError> {
+impl NodeThread {
+    fn open(parts: NodeThreadParts) -> Result<Self, OpenError> {
         let mut clock = Clock::default();
         let mut effects = Effects::default();
         let node =
@@ -133,6 +134,7 @@ impl Shell {
 
     /// Until the lanes say stop.
     fn run(&mut self) -> Result<(), JournalError> {
+        // For its timer only: the node's thread does one thing at a time.
         let runtime = runtime::Builder::new_current_thread()
             .enable_time()
             .build()
@@ -169,7 +171,7 @@ impl Shell {
                 }
                 Input::Done(done)
             }
-            Arrival::Call(Request { call, reply }) => {
+            Arrival::Call(NodeCall { call, reply }) => {
                 let id = CallId(self.next_call);
                 self.next_call += 1;
                 self.calls.insert(id, reply);
@@ -196,6 +198,8 @@ impl Shell {
             self.journal.append(&effects.records)?;
             self.unsynced = true;
         }
+        // Records that nothing outside depends on become durable with the next batch that
+        // speaks: a sync costs milliseconds.
         let speaks = !(effects.sends.is_empty()
             && effects.orders.is_empty()
             && effects.jobs.is_empty()
@@ -205,6 +209,7 @@ impl Shell {
             self.journal.sync()?;
             self.unsynced = false;
         }
+        // First, since whoever is told of a block must find it in the snapshot.
         self.publish(&effects.events);
         for (to, message) in &effects.sends {
             match to {
@@ -226,6 +231,8 @@ impl Shell {
             match order {
                 PeerCommand::Blame { peer, offence, relayed } => {
                     tracing::warn!(%peer, ?offence, relayed, "a peer misbehaved");
+                    // A favoured peer (a validator, or one of the configured peers) is not
+                    // banned for what another made and it only relayed.
                     if !relayed || !self.net.is_favoured(peer) {
                         self.net.blame(peer, offence);
                     }
@@ -299,6 +306,8 @@ impl Shell {
     }
 }
 
+// A durable commit takes about half a second (ADR 2), as long as a block interval: the node's
+// thread must not wait for it.
 /// The ledger's one writer: makes checkpoints durable, one after another.
 fn spawn_writer(done: mpsc::Sender<Done>) -> std::sync::mpsc::Sender<Checkpoint> {
     let (orders, waiting) = std::sync::mpsc::channel::<Checkpoint>();

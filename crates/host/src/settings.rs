@@ -4,32 +4,32 @@
 //! wherever it stands; and every effective value knows where it came from.
 //! What all nodes must agree on is not here but in `chain.toml`.
 
+mod addresses;
+mod sources;
+
 use std::{
-    collections::BTreeMap,
-    fmt,
     net::SocketAddr,
     path::{Path, PathBuf},
-    str::FromStr,
 };
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
-use toml::{Table, Value};
 use trefoil_content::scheduler::Rates;
 use trefoil_ledger::History;
 use trefoil_mempool::MempoolLimits;
 use trefoil_os::{certificate::Ca, keystore::Password};
 use trefoil_rpc::content::gateway::Open;
 use trefoil_swarm::http::Reach;
-use trefoil_types::{PeerId, spec::Kind};
+use trefoil_types::spec::Kind;
 
+pub use self::{
+    addresses::{Bootstrap, PeerAddress},
+    sources::{Effective, SettingSource, variable},
+};
 use crate::HostError;
 
 /// The file in a node's directory.
 pub const FILE: &str = "node.toml";
-
-/// Environment variables that begin like settings and are none.
-const NOT_SETTINGS: [&str; 2] = ["TREFOIL_DIR", "TREFOIL_PASSWORD"];
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -58,6 +58,7 @@ pub struct P2pSettings {
     /// Connections that strangers opened, at most; configured peers and
     /// validators always have room.
     pub inbound_max: usize,
+    // A /64 is what one IPv6 customer gets, as an IPv4 customer gets one address.
     /// Of those, from one IPv4 address or IPv6 /64, at most.
     pub inbound_per_source_max: usize,
     /// Where to begin looking for other nodes, `PEERID@ip:port` or `ip:port`.
@@ -131,7 +132,7 @@ pub struct ContentSettings {
     /// Who may read content over HTTP, on the RPC's port.
     pub gateway: Open,
     /// Which HTTP servers are asked that peers name as origins.
-    pub origins: Origins,
+    pub origins: OriginPolicy,
     /// A file of headers for them, by URL prefix. Empty: none.
     pub origin_credentials: PathBuf,
 }
@@ -140,7 +141,7 @@ pub struct ContentSettings {
 /// operator put is always asked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
-pub enum Origins {
+pub enum OriginPolicy {
     /// `global` in public networks, `all` among members.
     #[default]
     Auto,
@@ -151,7 +152,7 @@ pub enum Origins {
     Off,
 }
 
-impl Origins {
+impl OriginPolicy {
     pub fn reach(self, kind: Kind) -> Option<Reach> {
         match (self, kind) {
             (Self::Off, _) => None,
@@ -276,79 +277,6 @@ impl PoolSettings {
     }
 }
 
-/// A node and where it listens, written `PEERID@ip:port`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct PeerAddress {
-    pub peer: PeerId,
-    pub address: SocketAddr,
-}
-
-impl fmt::Display for PeerAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}@{}", self.peer, self.address)
-    }
-}
-
-impl FromStr for PeerAddress {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (peer, address) = text
-            .split_once('@')
-            .ok_or_else(|| format!("{text:?} is no peer: write PEERID@ip:port"))?;
-        let peer = peer.parse().map_err(|e| format!("{e}"))?;
-        let address = address
-            .parse()
-            .map_err(|_| format!("{address:?} is no ip:port (names are not looked up)"))?;
-        Ok(Self { peer, address })
-    }
-}
-
-impl TryFrom<String> for PeerAddress {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
-    }
-}
-
-impl From<PeerAddress> for String {
-    fn from(peer: PeerAddress) -> String {
-        peer.to_string()
-    }
-}
-
-/// Where to begin: `PEERID@ip:port`, or `ip:port`, whoever is there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Bootstrap {
-    pub peer: Option<PeerId>,
-    pub address: SocketAddr,
-}
-
-impl TryFrom<String> for Bootstrap {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        if let Ok(address) = text.parse() {
-            return Ok(Self { peer: None, address });
-        }
-        let known = text.parse::<PeerAddress>();
-        let known = known.map_err(|e| format!("{e}; or write ip:port alone"))?;
-        Ok(Self { peer: Some(known.peer), address: known.address })
-    }
-}
-
-impl From<Bootstrap> for String {
-    fn from(bootstrap: Bootstrap) -> String {
-        match bootstrap.peer {
-            Some(peer) => PeerAddress { peer, address: bootstrap.address }.to_string(),
-            None => bootstrap.address.to_string(),
-        }
-    }
-}
-
 /// [`History`] as a setting: `"archive"`, or a number of blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "HistoryText", into = "HistoryText")]
@@ -386,27 +314,6 @@ impl From<HistorySetting> for HistoryText {
     }
 }
 
-/// Where a value came from; a later one overrides an earlier one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
-    Default,
-    File(PathBuf),
-    /// The variable's name.
-    Environment(String),
-    Flag,
-}
-
-impl fmt::Display for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Default => f.write_str("default"),
-            Self::File(file) => write!(f, "{}", file.display()),
-            Self::Environment(name) => f.write_str(name),
-            Self::Flag => f.write_str("flag"),
-        }
-    }
-}
-
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
     #[error("cannot read {file}: {source}; check the path and its permissions")]
@@ -414,167 +321,13 @@ pub enum SettingsError {
     #[error("{file} is not TOML: {message}")]
     Toml { file: PathBuf, message: String },
     #[error("unknown setting `{key}` in {source_}; {hint}")]
-    Unknown { key: String, source_: Source, hint: String },
+    Unknown { key: String, source_: SettingSource, hint: String },
     #[error("setting `{key}` in {source_} is wrong: {message}")]
-    Value { key: String, source_: Source, message: String },
+    Value { key: String, source_: SettingSource, message: String },
     #[error(
         "setting `p2p.encrypt` is for public networks and this one is {kind:?}: its wire is always encrypted; remove the setting"
     )]
     Encrypted { kind: Kind },
-}
-
-/// The settings in force, and each key's value with its source.
-#[derive(Clone, Debug)]
-pub struct Effective {
-    pub settings: Settings,
-    pub keys: BTreeMap<String, (Value, Source)>,
-}
-
-impl Effective {
-    /// Defaults, then `file` (if it is there), then the variables of `env`
-    /// that begin with `TREFOIL_`, then `flags` (key, text).
-    ///
-    /// # Errors
-    /// An unreadable file, an unknown key, or a value of the wrong form.
-    pub fn load(
-        file: &Path,
-        env: impl Iterator<Item = (String, String)>,
-        flags: &[(&'static str, String)],
-    ) -> Result<Self, SettingsError> {
-        let mut effective = Self::defaults();
-        effective.read_file(file)?;
-        let by_variable: BTreeMap<String, String> =
-            effective.keys.keys().map(|key| (variable(key), key.clone())).collect();
-        for (name, text) in env.filter(|(name, _)| name.starts_with("TREFOIL_")) {
-            if NOT_SETTINGS.contains(&name.as_str()) {
-                continue;
-            }
-            let source = Source::Environment(name.clone());
-            let key = by_variable.get(&name).ok_or_else(|| SettingsError::Unknown {
-                key: name.clone(),
-                source_: Source::Environment("the environment".into()),
-                hint: "unset it, or see `trefoil config` for the known ones".into(),
-            })?;
-            effective.set_text(key, &text, source)?;
-        }
-        for (key, text) in flags {
-            effective.set_text(key, text, Source::Flag)?;
-        }
-        Ok(effective)
-    }
-
-    fn defaults() -> Self {
-        let settings = Settings::default();
-        let mut flat = BTreeMap::new();
-        flatten("", &table(&settings), &mut flat);
-        let keys = flat.into_iter().map(|(key, value)| (key, (value, Source::Default))).collect();
-        Self { settings, keys }
-    }
-
-    fn read_file(&mut self, file: &Path) -> Result<(), SettingsError> {
-        let text = match std::fs::read_to_string(file) {
-            Ok(text) => text,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-            Err(source) => return Err(SettingsError::Read { file: file.into(), source }),
-        };
-        let table: Table = toml::from_str(&text)
-            .map_err(|e| SettingsError::Toml { file: file.into(), message: e.to_string() })?;
-        let mut flat = BTreeMap::new();
-        flatten("", &table, &mut flat);
-        flat.into_iter()
-            .try_for_each(|(key, value)| self.set(&key, value, Source::File(file.into())))
-    }
-
-    /// A value as people type it: lists are separated by commas.
-    fn set_text(&mut self, key: &str, text: &str, source: Source) -> Result<(), SettingsError> {
-        let wrong = |message: &str| SettingsError::Value {
-            key: key.into(),
-            source_: source.clone(),
-            message: message.into(),
-        };
-        // The default has the key's form; what a file says may have another.
-        let value = match &Self::defaults().keys[key].0 {
-            Value::Integer(_) => {
-                Value::Integer(text.parse().map_err(|_| wrong("write a whole number"))?)
-            }
-            Value::Array(_) => {
-                let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
-                Value::Array(items.map(|item| Value::String(item.into())).collect())
-            }
-            _ => Value::String(text.into()),
-        };
-        self.set(key, value, source)
-    }
-
-    fn set(&mut self, key: &str, value: Value, source: Source) -> Result<(), SettingsError> {
-        let Some(slot) = self.keys.get_mut(key) else {
-            let known: Vec<_> = self.keys.keys().map(String::as_str).collect();
-            let hint = format!("known settings: {}", known.join(", "));
-            return Err(SettingsError::Unknown { key: key.into(), source_: source, hint });
-        };
-        *slot = (value, source.clone());
-        // Read again as a whole after each key, so that an error is this key's.
-        let table = unflatten(self.keys.iter().map(|(key, (value, _))| (key.as_str(), value)));
-        self.settings = table.try_into().map_err(|e: toml::de::Error| SettingsError::Value {
-            key: key.into(),
-            source_: source,
-            message: e.message().into(),
-        })?;
-        Ok(())
-    }
-}
-
-impl Settings {
-    /// A `node.toml` of what differs from the defaults.
-    pub fn to_toml(&self) -> String {
-        let (mut mine, mut defaults) = (BTreeMap::new(), BTreeMap::new());
-        flatten("", &table(self), &mut mine);
-        flatten("", &table(&Self::default()), &mut defaults);
-        mine.retain(|key, value| defaults.get(key) != Some(value));
-        let table = unflatten(mine.iter().map(|(key, value)| (key.as_str(), value)));
-        let text = toml::to_string(&table).expect("settings are plain data");
-        format!("# This node's own settings; `trefoil config` lists all of them.\n{text}")
-    }
-}
-
-/// `p2p.inbound_max` is `TREFOIL_P2P_INBOUND_MAX` in the environment.
-pub fn variable(key: &str) -> String {
-    format!("TREFOIL_{}", key.replace('.', "_").to_uppercase())
-}
-
-fn table(settings: &Settings) -> Table {
-    Table::try_from(settings).expect("settings are plain data")
-}
-
-fn flatten(prefix: &str, table: &Table, out: &mut BTreeMap<String, Value>) {
-    for (name, value) in table {
-        let key = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
-        match value {
-            Value::Table(inner) => flatten(&key, inner, out),
-            value => {
-                out.insert(key, value.clone());
-            }
-        }
-    }
-}
-
-/// Keys have at most two parts: a section and a name.
-fn unflatten<'a>(keys: impl Iterator<Item = (&'a str, &'a Value)>) -> Table {
-    let mut table = Table::new();
-    for (key, value) in keys {
-        match key.split_once('.') {
-            None => {
-                table.insert(key.into(), value.clone());
-            }
-            Some((section, name)) => {
-                let section = table.entry(section).or_insert_with(|| Value::Table(Table::new()));
-                if let Value::Table(section) = section {
-                    section.insert(name.into(), value.clone());
-                }
-            }
-        }
-    }
-    table
 }
 
 #[cfg(test)]

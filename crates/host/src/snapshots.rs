@@ -23,7 +23,7 @@ use trefoil_os::disk::{PART, write_whole};
 use trefoil_types::{Height, RecoveredBlock};
 
 pub use self::{
-    index::{Index, Listed, Name, file_id},
+    index::{FileName, ListedFile, SnapshotIndex, file_id},
     keeper::keep,
 };
 
@@ -32,23 +32,23 @@ const KEPT: usize = 2;
 
 /// Where the snapshots of one node are.
 #[derive(Clone, Debug)]
-pub struct Folder {
+pub struct SnapshotFolder {
     pub dir: PathBuf,
 }
 
-impl Folder {
-    pub fn path(&self, name: Name) -> PathBuf {
+impl SnapshotFolder {
+    pub fn path(&self, name: FileName) -> PathBuf {
         self.dir.join(name.to_string())
     }
 
-    fn names(&self) -> io::Result<Vec<Name>> {
+    fn names(&self) -> io::Result<Vec<FileName>> {
         let entries = match fs::read_dir(&self.dir) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(vec![]),
             entries => entries?,
         };
         let mut names = Vec::new();
         for entry in entries {
-            names.extend(entry?.file_name().to_str().and_then(Name::parse));
+            names.extend(entry?.file_name().to_str().and_then(FileName::parse));
         }
         Ok(names)
     }
@@ -59,8 +59,8 @@ impl Folder {
     /// When the folder is there and cannot be read.
     pub fn list(&self) -> io::Result<Vec<(Height, PathBuf)>> {
         let state = |name| match name {
-            Name::State(height) => Some((height, self.path(name))),
-            Name::Blocks(_) | Name::Index(_) => None,
+            FileName::State(height) => Some((height, self.path(name))),
+            FileName::Blocks(_) | FileName::Index(_) => None,
         };
         let mut found: Vec<_> = self.names()?.into_iter().filter_map(state).collect();
         found.sort_unstable();
@@ -74,7 +74,7 @@ impl Folder {
     pub fn make(&self, snapshot: &Snapshot, height: Height) -> Result<StateCounts, JoinError> {
         fs::create_dir_all(&self.dir)?;
         self.drop_unfinished()?;
-        let path = self.path(Name::State(height));
+        let path = self.path(FileName::State(height));
         write_whole(&path, |file| state_sync::write_state(snapshot, height, file))
     }
 
@@ -90,6 +90,8 @@ impl Folder {
     }
 }
 
+// A block's header binds its transactions and not their senders, which stand beside them in an
+// archive: whoever made it could have written any.
 /// Whether each transaction was signed by the sender that stands beside it.
 pub fn senders_are_right(block: &RecoveredBlock) -> bool {
     block
@@ -110,7 +112,7 @@ mod tests {
     #[test]
     fn what_is_unfinished_or_not_ours_is_not_listed() {
         let dir = tempfile::tempdir().unwrap();
-        let folder = Folder { dir: dir.path().join("snapshots") };
+        let folder = SnapshotFolder { dir: dir.path().join("snapshots") };
         assert_eq!(folder.list().unwrap(), []);
         fs::create_dir_all(&folder.dir).unwrap();
         for name in ["state-8", "state-16", "state-24.part", "state-", "other"] {

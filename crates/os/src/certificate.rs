@@ -160,6 +160,8 @@ impl Ca {
         let signed = claims.to_be_signed()?;
         let signature = ask(command, &signed)?;
         let certificate = NodeCertificate::assemble(&signed, &signature)?;
+        // A command may sign with another key, or sign a hash: only the other nodes would
+        // notice.
         if !certificate.is_signed_by(key) {
             let (command, key) = (command.clone(), *key);
             return Err(CertificateFileError::NotSigned { command, key });
@@ -172,6 +174,7 @@ impl Ca {
 /// their hex) its stdout.
 fn ask(command: &str, signed: &[u8]) -> Result<[u8; 64], CertificateFileError> {
     let failed = |why: String| CertificateFileError::Command { command: command.to_owned(), why };
+    // A shell, so that the setting can be a pipe of tools, as OpenSSL's and PKCS#11's are used.
     let mut child = Command::new("sh")
         .args(["-c", command])
         .stdin(Stdio::piped())

@@ -25,6 +25,7 @@ impl Clock {
 
 /// The system's clock.
 pub fn wall() -> Time {
+    // A clock before 1970 counts as 1970.
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Time(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }

@@ -51,6 +51,7 @@ impl FileDisk {
         fs::create_dir_all(dir).map_err(failed)?;
         let lock = OpenOptions::new()
             .create(true)
+            // Another process may hold it.
             .truncate(false)
             .write(true)
             .open(dir.join(LOCK))
@@ -63,6 +64,7 @@ impl FileDisk {
     }
 
     fn path(&self, name: &str) -> io::Result<PathBuf> {
+        // A name is one file of this directory: no path may lead out of it.
         let flat = !name.is_empty() && name != LOCK && !name.contains(['/', '\\']);
         if flat && name != "." && name != ".." {
             Ok(self.dir.join(name))
@@ -101,6 +103,8 @@ impl Disk for FileDisk {
         options.read(true).write(true);
         let file = match options.clone().create_new(true).open(&path) {
             Ok(file) => {
+                // Or a crash can lose the file's name, and with it all that was synced into the
+                // file.
                 sync_directory(&self.dir)?;
                 file
             }
@@ -159,6 +163,8 @@ pub fn write_whole<T, E: From<io::Error>>(
     let mut file = BufWriter::with_capacity(1 << 20, File::create(&part)?);
     let written = write(&mut file)?;
     file.flush()?;
+    // Before the rename, which is atomic: the name never shows a part of the file, even after a
+    // crash.
     file.get_ref().sync_all()?;
     fs::rename(&part, path)?;
     if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {

@@ -28,6 +28,7 @@ use zeroize::{Zeroize as _, Zeroizing};
 pub use self::sealing::{SealingKey, SealingKeyError};
 use crate::disk::cure;
 
+// The path is an operator's, and the file is read whole.
 /// A keystore file is about 500 bytes.
 const FILE_BYTES_MAX: u64 = 16 * 1024;
 
@@ -136,6 +137,8 @@ impl PasswordSource {
 }
 
 fn ask(prompt: &str, what: &str) -> Result<Password, KeysError> {
+    // A node that a service manager starts would wait for ever for a password that nobody
+    // types.
     if !io::stdin().is_terminal() {
         return Err(KeysError::NoPassword { what: what.into() });
     }
@@ -149,6 +152,7 @@ pub fn generate(kind: KeyKind) -> Zeroizing<[u8; 32]> {
     loop {
         let mut secret = Zeroizing::new([0; 32]);
         OsRng.fill_bytes(secret.as_mut());
+        // About one of 2^128 random numbers is no secp256k1 key.
         if public(kind, &secret).is_ok() {
             return secret;
         }
@@ -236,6 +240,7 @@ pub fn store(
     let text = encrypt(&path, kind, &public, secret, password)?;
     let write = || -> io::Result<()> {
         let mut options = fs::OpenOptions::new();
+        // Never over another file: a secret that is overwritten is lost for ever.
         options.write(true).create_new(true);
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         let mut file = options.open(&path)?;

@@ -1,9 +1,12 @@
 //! The machine under a node: its disk, its clock, its key files and its
 //! certificate's file.
 //!
-//! What always holds: a file comes to be whole or not at all, a secret is never
-//! written in the clear, and time never goes back. It knows no chain, no peer and
-//! no setting: whoever calls it says which directory.
+//! Owns: the lock on a node's directory, the formats of key files, the one clock.
+//!
+//! What always holds: a file comes to be whole or not at all, a secret is never written in
+//! the clear, and time never goes back.
+//!
+//! It must never know a chain, a connection or a setting: the caller names the directory.
 
 pub mod certificate;
 pub mod clock;

@@ -2,7 +2,7 @@
 //!
 //! Owns nothing: it reads what the node's thread published and hands calls to
 //! that thread's bounded lane. What always holds: whoever hears of a block (an
-//! event, a reply) finds it in [`Backend::snapshot`] already.
+//! event, a reply) finds it in [`RpcBackend::snapshot`] already.
 
 use std::sync::Arc;
 
@@ -16,18 +16,19 @@ use trefoil_net::NetHandle;
 use trefoil_node::{Call, Event, NodeStatus, Reply};
 use trefoil_types::{B256, ChainSpec, PeerId, PublicKey, Transaction, TxError, decode_tx};
 
+// The node's thread may be executing a block; callers must not fill the memory meanwhile.
 /// Calls that may wait for the node's thread.
 pub const CALLS_MAX: usize = 4_096;
 
 /// Events that a subscriber may be behind before it is told that it lagged.
 pub const EVENTS_MAX: usize = 8_192;
 
-/// What the names of [`Backend::readers`]' threads begin with.
+/// What the names of [`RpcBackend::readers`]' threads begin with.
 pub const READERS: &str = "reader";
 
 /// The running node as its servers see it; clone freely.
 #[derive(Clone)]
-pub struct Backend {
+pub struct RpcBackend {
     pub spec: Arc<ChainSpec>,
     pub genesis_hash: B256,
     /// This node's name on the network.
@@ -43,14 +44,14 @@ pub struct Backend {
     pub snapshot: watch::Receiver<Snapshot>,
     pub status: watch::Receiver<Arc<NodeStatus>>,
     pub events: broadcast::Sender<Event>,
-    pub calls: mpsc::Sender<Request>,
+    pub calls: mpsc::Sender<NodeCall>,
     /// This node's certificate, on a network of members.
     pub certificate: Option<watch::Receiver<NodeCertificate>>,
 }
 
 /// A call on its way to the node's thread, with where its reply goes.
 #[derive(Debug)]
-pub struct Request {
+pub struct NodeCall {
     pub call: Call,
     pub reply: oneshot::Sender<Reply>,
 }
@@ -64,7 +65,7 @@ pub enum Unanswered {
     Stopping,
 }
 
-impl Backend {
+impl RpcBackend {
     /// The chain as of the newest committed block; cheap.
     pub fn snapshot(&self) -> Snapshot {
         self.snapshot.borrow().clone()
@@ -80,7 +81,7 @@ impl Backend {
         self.status.borrow().clone()
     }
 
-    /// News from now on. A receiver more than [`EVENTS_MAX`] behind is told
+    /// EventHub from now on. A receiver more than [`EVENTS_MAX`] behind is told
     /// how many it missed.
     pub fn subscribe(&self) -> broadcast::Receiver<Event> {
         self.events.subscribe()
@@ -92,7 +93,8 @@ impl Backend {
     /// When too many calls wait already, or the node stops.
     pub async fn call(&self, call: Call) -> Result<Reply, Unanswered> {
         let (reply, answer) = oneshot::channel();
-        self.calls.try_send(Request { call, reply }).map_err(|e| match e {
+        // Refused at once instead of waited for: a queue of waiting callers has no bound.
+        self.calls.try_send(NodeCall { call, reply }).map_err(|e| match e {
             mpsc::error::TrySendError::Full(_) => Unanswered::Overloaded,
             mpsc::error::TrySendError::Closed(_) => Unanswered::Stopping,
         })?;

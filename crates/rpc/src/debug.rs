@@ -5,11 +5,10 @@ use alloy_primitives::{B256, Bytes};
 use trefoil_node::{Call, Reply};
 use trefoil_types::Transaction;
 
-use super::{
-    Rpc,
-    error::{RpcError, RpcResult},
-    eth::blocks::{mined, stored},
-    json,
+use crate::{
+    context::Rpc,
+    error::{RpcError, RpcResult, json},
+    lookup::{mined, stored},
     params::Params,
 };
 

@@ -1,28 +1,30 @@
 //! From a request's bytes to an answer's: JSON-RPC 2.0, and the one table
 //! that says which function answers which method.
 
-use std::{
-    borrow::Cow,
-    panic::{self, AssertUnwindSafe},
-    sync::Arc,
-};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use super::{
-    Rpc, debug,
-    error::{RpcError, RpcResult},
+use crate::{
+    content::admin::AdminApi,
+    context::Rpc,
+    debug,
+    error::{RpcError, RpcResult, json},
     eth::{blocks, config, execute, fees, filters, logs, send, simulate, state},
-    json, net,
+    heavy::heavy,
+    limits::Limits,
+    net,
     params::Params,
-    subscriptions::{self, Frame},
+    subscriptions::{self, SocketMessage},
     trace, trefoil, txpool,
 };
 
+// Answers go out in order, so those that are ready early wait in memory.
 /// Requests of one batch that are worked on at once.
 const BATCH_WIDTH: usize = 16;
+// The name is the caller's: an error must not be as long as the request.
 /// Characters of an unknown method's name that are told back.
 const NAME_CHARS_MAX: usize = 64;
 
@@ -36,6 +38,8 @@ pub(super) struct Method {
 type Wait = for<'a> fn(&'a Arc<Rpc>, &'a Params) -> BoxFuture<'a, RpcResult>;
 
 enum Handler {
+    // It runs on the async runtime's thread: anything slower would delay every connection
+    // there.
     /// Answers at once: memory, or a few reads.
     Now(fn(&Rpc, &Params) -> RpcResult),
     /// Scans or executes: on the readers' pool, so many at once, so long.
@@ -43,10 +47,12 @@ enum Handler {
     /// Asks the node's thread, or waits for a block.
     Wait(Wait),
     /// Belongs to a WebSocket.
-    Socket(fn(&Rpc, &Frame, &Params) -> RpcResult),
+    Socket(fn(&Rpc, &SocketMessage, &Params) -> RpcResult),
+    /// Belongs to `POST /admin`.
+    Admin(for<'a> fn(&'a AdminApi, &'a Params) -> BoxFuture<'a, RpcResult>),
 }
 
-use Handler::{Heavy, Now, Socket, Wait as Ask};
+use Handler::{Admin, Heavy, Now, Socket, Wait as Ask};
 
 macro_rules! table {
     ($($name:literal $max:literal $kind:ident $handler:expr;)*) => {
@@ -56,6 +62,15 @@ macro_rules! table {
 
 /// Every method there is, sorted by name.
 pub(super) static METHODS: &[Method] = table! {
+    "admin_cancel" 1 Admin |api, p| Box::pin(async { json(&api.cancel(p.get(0)?)) });
+    "admin_contents" 0 Admin |api, _| Box::pin(async { json(&api.contents()) });
+    "admin_get" 1 Admin |api, p| Box::pin(async { json(&api.get(p.object(0)?)?) });
+    "admin_job" 1 Admin |api, p| Box::pin(async { json(&api.job(p.get(0)?).await?) });
+    "admin_pin" 1 Admin |api, p| Box::pin(async { json(&api.pin(&p.get::<String>(0)?, true)?) });
+    "admin_put" 1 Admin |api, p| Box::pin(async { json(&api.put(p.object(0)?)?) });
+    "admin_putOrigin" 1 Admin |api, p| Box::pin(async { json(&api.put_origin(p.object(0)?)?) });
+    "admin_remove" 1 Admin |api, p| Box::pin(async { json(&api.remove(&p.get::<String>(0)?).await?) });
+    "admin_unpin" 1 Admin |api, p| Box::pin(async { json(&api.pin(&p.get::<String>(0)?, false)?) });
     "debug_getRawBlock" 1 Heavy debug::raw_block;
     "debug_getRawHeader" 1 Heavy debug::raw_header;
     "debug_getRawReceipts" 1 Heavy debug::raw_receipts;
@@ -111,7 +126,7 @@ pub(super) static METHODS: &[Method] = table! {
     "net_listening" 0 Now |_, _| json(&true);
     "net_peerCount" 0 Now net::peer_count;
     "net_version" 0 Now net::version;
-    "rpc_modules" 0 Now net::modules;
+    "rpc_modules" 0 Now modules;
     "trefoil_getCertificate" 1 Now trefoil::certificate;
     "trefoil_getEvidence" 1 Now trefoil::evidence;
     "trefoil_offences" 0 Now trefoil::offences;
@@ -125,9 +140,44 @@ pub(super) static METHODS: &[Method] = table! {
     "web3_sha3" 1 Now net::sha3;
 };
 
-/// Place of a method in [`METHODS`].
-fn find(name: &str) -> Option<usize> {
-    METHODS.binary_search_by_key(&name, |method| method.name).ok()
+impl Method {
+    fn is_admin(&self) -> bool {
+        matches!(self.handler, Admin(_))
+    }
+}
+
+/// Each name space with its version, as geth lists them.
+fn modules(_: &Rpc, _: &Params) -> RpcResult {
+    let spaces = METHODS.iter().filter(|method| !method.is_admin());
+    let spaces = spaces.filter_map(|method| method.name.split_once('_'));
+    let modules: BTreeMap<_, _> = spaces.map(|(space, _)| (space, "1.0")).collect();
+    json(&modules)
+}
+
+/// By which door a request came, which says what it may call.
+#[derive(Clone, Copy)]
+pub(super) enum Caller<'a> {
+    Http(&'a Arc<Rpc>),
+    Socket(&'a Arc<Rpc>, &'a SocketMessage),
+    /// `POST /admin`; no API for a caller that may not use it.
+    Admin(Option<&'a AdminApi>, &'a Limits),
+}
+
+impl<'a> Caller<'a> {
+    fn limits(self) -> &'a Limits {
+        match self {
+            Self::Http(rpc) | Self::Socket(rpc, _) => &rpc.limits,
+            Self::Admin(_, limits) => limits,
+        }
+    }
+
+    /// A method that this caller may name. One of another door does not exist for this
+    /// caller: the open port must not even tell which admin methods there are.
+    fn find(self, name: &str) -> Option<&'static Method> {
+        let at = METHODS.binary_search_by_key(&name, |method| method.name).ok()?;
+        let method = &METHODS[at];
+        (method.is_admin() == matches!(self, Self::Admin(..))).then_some(method)
+    }
 }
 
 #[derive(Deserialize)]
@@ -142,31 +192,32 @@ struct Request<'a> {
     params: Option<&'a RawValue>,
 }
 
+// serde reads `null` and absence alike; JSON-RPC does not: without `id` it is a notification,
+// and gets no answer.
 /// An `id` that is there, be it `null`.
 fn present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<&'de RawValue>, D::Error> {
     <&RawValue>::deserialize(from).map(Some)
 }
 
 /// Answers a body: a request, a notification (no answer) or a batch.
-/// `frame` is there if it came over a WebSocket.
-pub(super) async fn answer(rpc: &Arc<Rpc>, frame: Option<&Frame>, body: &[u8]) -> Option<String> {
+pub(super) async fn answer(caller: Caller<'_>, body: &[u8]) -> Option<String> {
     let is_batch = body.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'[');
-    if is_batch { batch(rpc, frame, body).await } else { single(rpc, frame, body).await }
+    if is_batch { batch(caller, body).await } else { single(caller, body).await }
 }
 
-async fn single(rpc: &Arc<Rpc>, frame: Option<&Frame>, body: &[u8]) -> Option<String> {
+async fn single(caller: Caller<'_>, body: &[u8]) -> Option<String> {
     match serde_json::from_slice::<&RawValue>(body) {
-        Ok(raw) => one(rpc, frame, raw).await,
+        Ok(raw) => one(caller, raw).await,
         Err(_) => Some(write(RawValue::NULL, &Err(RpcError::Parse))),
     }
 }
 
-async fn batch(rpc: &Arc<Rpc>, frame: Option<&Frame>, body: &[u8]) -> Option<String> {
+async fn batch(caller: Caller<'_>, body: &[u8]) -> Option<String> {
     let refuse = |error| Some(write(RawValue::NULL, &Err(error)));
     let Ok(items) = serde_json::from_slice::<Vec<&RawValue>>(body) else {
         return refuse(RpcError::Parse);
     };
-    let max = rpc.limits.batch;
+    let max = caller.limits().batch;
     if items.is_empty() {
         return refuse(RpcError::InvalidRequest("the batch is empty".into()));
     }
@@ -175,13 +226,13 @@ async fn batch(rpc: &Arc<Rpc>, frame: Option<&Frame>, body: &[u8]) -> Option<Str
         return refuse(RpcError::InvalidRequest(text));
     }
     let work: Vec<BoxFuture<'_, _>> =
-        items.into_iter().map(|raw| one(rpc, frame, raw).boxed()).collect();
+        items.into_iter().map(|raw| one(caller, raw).boxed()).collect();
     let mut answers = stream::iter(work).buffered(BATCH_WIDTH);
     let mut out = String::from("[");
     while let Some(answer) = answers.next().await {
         let Some(answer) = answer else { continue };
-        if out.len() + answer.len() > rpc.limits.batch_reply_bytes {
-            let max = rpc.limits.batch_reply_bytes;
+        if out.len() + answer.len() > caller.limits().batch_reply_bytes {
+            let max = caller.limits().batch_reply_bytes;
             let text = format!("the batch's answers are over {max} bytes; ask for less at once");
             return refuse(RpcError::InvalidRequest(text));
         }
@@ -195,7 +246,7 @@ async fn batch(rpc: &Arc<Rpc>, frame: Option<&Frame>, body: &[u8]) -> Option<Str
 }
 
 /// Answers one request; `None` if it was a notification.
-async fn one(rpc: &Arc<Rpc>, frame: Option<&Frame>, raw: &RawValue) -> Option<String> {
+async fn one(caller: Caller<'_>, raw: &RawValue) -> Option<String> {
     let Ok(request) = serde_json::from_str::<Request<'_>>(raw.get()) else {
         let text = "want an object with jsonrpc, id, method and params".into();
         return Some(write(RawValue::NULL, &Err(RpcError::InvalidRequest(text))));
@@ -205,65 +256,46 @@ async fn one(rpc: &Arc<Rpc>, frame: Option<&Frame>, raw: &RawValue) -> Option<St
         let text = "id must be a number, a string or null".into();
         return Some(write(RawValue::NULL, &Err(RpcError::InvalidRequest(text))));
     }
-    let outcome = run(rpc, frame, &request).await;
+    let outcome = run(caller, &request).await;
     request.id.map(|id| write(id, &outcome))
 }
 
-async fn run(rpc: &Arc<Rpc>, frame: Option<&Frame>, request: &Request<'_>) -> RpcResult {
+async fn run(caller: Caller<'_>, request: &Request<'_>) -> RpcResult {
+    // Before the method is looked up: without the token nothing is told of it.
+    if let Caller::Admin(None, _) = caller {
+        return Err(RpcError::NotAdmitted);
+    }
     if request.jsonrpc.as_deref().is_some_and(|version| version != "2.0") {
         return Err(RpcError::InvalidRequest("jsonrpc must be \"2.0\"".into()));
     }
-    let Some(at) = find(&request.method) else {
-        rpc.metrics.unknown();
+    let counters = match caller {
+        Caller::Http(rpc) | Caller::Socket(rpc, _) => Some(&rpc.counters),
+        // The open port shows the counters, and they must not tell what the operator does.
+        Caller::Admin(..) => None,
+    };
+    let Some(method) = caller.find(&request.method) else {
+        counters.inspect(|counters| counters.unknown());
         return Err(RpcError::UnknownMethod(request.method.chars().take(NAME_CHARS_MAX).collect()));
     };
-    let method = &METHODS[at];
     let result = match Params::parse(request.params, method.params_max) {
-        Ok(params) => call(rpc, frame, method, params).await,
+        Ok(params) => call(caller, method, params).await,
         Err(error) => Err(error),
     };
-    rpc.metrics.answered(at, result.is_ok());
+    counters.inspect(|counters| counters.answered(method.name, result.is_ok()));
     result
 }
 
-async fn call(rpc: &Arc<Rpc>, frame: Option<&Frame>, method: &Method, params: Params) -> RpcResult {
-    match method.handler {
-        Now(answer) => answer(rpc, &params),
-        Ask(answer) => answer(rpc, &params).await,
-        Heavy(answer) => heavy(rpc, answer, params).await,
-        Socket(answer) => match frame {
-            Some(frame) => answer(rpc, frame, &params),
-            None => {
-                Err(RpcError::UnknownMethod(format!("{} over HTTP (use a WebSocket)", method.name)))
-            }
-        },
+async fn call(caller: Caller<'_>, method: &Method, params: Params) -> RpcResult {
+    match (&method.handler, caller) {
+        (Now(answer), Caller::Http(rpc) | Caller::Socket(rpc, _)) => answer(rpc, &params),
+        (Ask(answer), Caller::Http(rpc) | Caller::Socket(rpc, _)) => answer(rpc, &params).await,
+        (Heavy(answer), Caller::Http(rpc) | Caller::Socket(rpc, _)) => {
+            heavy(rpc, *answer, params).await
+        }
+        (Socket(answer), Caller::Socket(rpc, frame)) => answer(rpc, frame, &params),
+        (Admin(answer), Caller::Admin(Some(api), _)) => answer(api, &params).await,
+        _ => Err(RpcError::UnknownMethod(format!("{} over HTTP (use a WebSocket)", method.name))),
     }
-}
-
-/// Runs a scan or an execution. Its permit goes with it, so that work whose
-/// caller gave up still counts against the limit. A panic in it is this
-/// request's end, not the node's.
-pub(super) async fn heavy(
-    rpc: &Arc<Rpc>,
-    work: fn(&Rpc, &Params) -> RpcResult,
-    params: Params,
-) -> RpcResult {
-    let limit = rpc.limits.heavy_time;
-    let run = async {
-        let permit = rpc.heavy.clone().acquire_owned().await.expect("never closed");
-        let inner = rpc.clone();
-        rpc.backend
-            .read(move || {
-                let _permit = permit;
-                // Reads change nothing, so none can leave half of a change.
-                panic::catch_unwind(AssertUnwindSafe(|| work(&inner, &params))).unwrap_or_else(
-                    |_| Err(RpcError::Internal("the request failed inside the node".into())),
-                )
-            })
-            .await
-    };
-    let late = || RpcError::Busy(format!("the request took longer than {} s", limit.as_secs()));
-    tokio::time::timeout(limit, run).await.unwrap_or_else(|_| Err(late()))
 }
 
 fn write(id: &RawValue, outcome: &RpcResult) -> String {

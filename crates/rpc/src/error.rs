@@ -4,16 +4,25 @@
 //! geth's words where geth has some (docs/rpc.md has the table). Nothing here
 //! names a Rust type.
 
-use alloy_primitives::{B256, Bytes, U256, hex};
+use alloy_primitives::{B256, Bytes};
+use alloy_sol_types::{Panic, PanicKind, Revert, SolError as _};
 use serde::{Serialize, Serializer, ser::SerializeMap};
+use serde_json::value::{RawValue, to_raw_value};
 use trefoil_ledger::LedgerError;
 use trefoil_mempool::MempoolError;
 use trefoil_types::{Height, TxError};
 
-use super::Json;
 use crate::backend::Unanswered;
 
+/// A finished answer: JSON text, written once.
+pub type Json = Box<RawValue>;
+
 pub type RpcResult<T = Json> = Result<T, RpcError>;
+
+/// Writes an answer.
+pub fn json<T: Serialize + ?Sized>(value: &T) -> RpcResult {
+    to_raw_value(value).map_err(|e| RpcError::Internal(e.to_string()))
+}
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RpcError {
@@ -25,6 +34,9 @@ pub enum RpcError {
     UnknownMethod(String),
     #[error("{0}")]
     InvalidParams(String),
+    /// An `admin_*` method without the token, or from another machine.
+    #[error("admin methods are for this machine and need the token in data/admin.token")]
+    NotAdmitted,
     /// The caller's own doing, in a plain sentence.
     #[error("{0}")]
     Rejected(String),
@@ -55,6 +67,7 @@ impl RpcError {
             Self::UnknownMethod(_) => -32601,
             Self::InvalidParams(_) => -32602,
             Self::Rejected(_) | Self::BlockNotFound { .. } => -32000,
+            Self::NotAdmitted => -32001,
             Self::Reverted(_) => 3,
             Self::Simulation { code, .. } => *code,
             Self::NotIncluded { .. } => 4,
@@ -137,42 +150,16 @@ fn revert_text(data: &Bytes) -> String {
     }
 }
 
-/// Decodes `Error(string)` and `Panic(uint256)` (Solidity ABI).
+/// Decodes `Error(string)` and `Panic(uint256)` (Solidity ABI), in geth's words.
 fn revert_reason(data: &[u8]) -> Option<String> {
-    const ERROR: [u8; 4] = hex!("08c379a0");
-    const PANIC: [u8; 4] = hex!("4e487b71");
-    let (selector, args) = data.split_first_chunk::<4>()?;
-    let word = |at: usize| {
-        let bytes = args.get(at..at.checked_add(32)?)?;
-        usize::try_from(U256::from_be_slice(bytes)).ok()
-    };
-    match *selector {
-        ERROR => {
-            let at = word(0)?;
-            let len = word(at)?;
-            let start = at.checked_add(32)?;
-            let text = args.get(start..start.checked_add(len)?)?;
-            String::from_utf8(text.to_vec()).ok()
-        }
-        PANIC => Some(panic_text(word(0)?)),
-        _ => None,
+    // Validated: text that is not UTF-8 is no reason that anybody could read.
+    if let Ok(Revert { reason }) = Revert::abi_decode_validate(data) {
+        return Some(reason);
     }
-}
-
-/// What Solidity's panic codes mean (Solidity documentation, "Panic via assert").
-fn panic_text(code: usize) -> String {
-    let known = match code {
-        0x00 => "generic panic",
-        0x01 => "assert(false)",
-        0x11 => "arithmetic underflow or overflow",
-        0x12 => "division or modulo by zero",
-        0x21 => "enum overflow",
-        0x22 => "invalid encoded storage byte array accessed",
-        0x31 => "out-of-bounds array access; popping on an empty array",
-        0x32 => "out-of-bounds access of an array or bytesN",
-        0x41 => "out of memory",
-        0x51 => "uninitialized function",
-        _ => return format!("unknown panic code: {code:#x}"),
-    };
-    known.into()
+    let code = Panic::abi_decode(data).ok()?.code;
+    let kind = u32::try_from(code).ok().and_then(PanicKind::from_number);
+    Some(match kind {
+        Some(kind) => kind.as_geth_str().into(),
+        None => format!("unknown panic code: {code:#x}"),
+    })
 }

@@ -32,7 +32,12 @@ use tower_http::{
     cors::{AllowOrigin, Any, CorsLayer},
 };
 
-use super::{Access, Rpc, dispatch, metrics, net, ws};
+use crate::{
+    context::Rpc,
+    dispatch::{self, Caller},
+    limits::HttpAccess,
+    metrics, net, ws,
+};
 
 /// Answers smaller than this are not worth compressing, bytes.
 const GZIP_BYTES_MIN: u16 = 1_024;
@@ -47,7 +52,7 @@ const SHOWN: [HeaderName; 3] = [ACCEPT_RANGES, CONTENT_RANGE, ETAG];
 
 /// From where a request came: an extension of each.
 #[derive(Clone, Copy, Debug)]
-pub struct From(pub SocketAddr);
+pub struct RemoteAddr(pub SocketAddr);
 
 /// Accepts connections for ever, so many at once; a request's head has
 /// `read_time` to arrive.
@@ -70,10 +75,11 @@ pub async fn accept(
         };
         // Small answers must not wait for Nagle; a refusal costs latency only.
         let _ = stream.set_nodelay(true);
-        let service = TowerToHyperService::new(router.clone().layer(Extension(From(from))));
+        let service = TowerToHyperService::new(router.clone().layer(Extension(RemoteAddr(from))));
         tokio::spawn(async move {
             let _permit = permit;
             let mut builder = Builder::new(TokioExecutor::new());
+            // Slowloris: a head that never ends would hold its connection for ever.
             builder.http1().timer(TokioTimer::new()).header_read_timeout(read_time);
             // A connection that fails is the client's business.
             let _ = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).await;
@@ -103,7 +109,7 @@ pub fn router(rpc: Arc<Rpc>, content: Router) -> Router {
     all.layer(middleware::from_fn_with_state(rpc, admit))
 }
 
-fn cors(access: &Access) -> CorsLayer {
+fn cors(access: &HttpAccess) -> CorsLayer {
     let methods = [Method::GET, Method::HEAD, Method::POST];
     let layer = CorsLayer::new().allow_methods(methods).allow_headers(Any);
     if access.origins.is_empty() || is_listed(&access.origins, ANY) {
@@ -117,6 +123,8 @@ fn cors(access: &Access) -> CorsLayer {
 /// origins that are not on the operator's list.
 async fn admit(State(rpc): State<Arc<Rpc>>, request: Request, next: Next) -> Response {
     let headers = request.headers();
+    // DNS rebinding: a page's own name is made to resolve to this machine. The browser then
+    // counts the node as the page's own origin, but still sends the page's name as `Host`.
     let host = text(headers, HOST).or(request.uri().host());
     if let Some(host) = host.filter(|host| !host_allowed(&rpc.access, host)) {
         let text = format!(
@@ -139,10 +147,11 @@ fn is_listed(list: &[String], name: &str) -> bool {
 }
 
 fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
+    // A value that is no text is refused as a name, not passed over as absent.
     headers.get(name).map(|value| value.to_str().unwrap_or("(not text)"))
 }
 
-fn host_allowed(access: &Access, host: &str) -> bool {
+fn host_allowed(access: &HttpAccess, host: &str) -> bool {
     let name = match host.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or(rest),
         None => host.rsplit_once(':').map_or(host, |(name, _)| name),
@@ -171,7 +180,12 @@ async fn post(rpc: &Arc<Rpc>, body: Body) -> Response {
         }
         Err(_) => return StatusCode::REQUEST_TIMEOUT.into_response(),
     };
-    match dispatch::answer(rpc, None, &body).await {
+    answered(dispatch::answer(Caller::Http(rpc), &body).await)
+}
+
+/// JSON-RPC's answer as a response; a notification has none.
+pub fn answered(answer: Option<String>) -> Response {
+    match answer {
         Some(answer) => ([(CONTENT_TYPE, "application/json")], answer).into_response(),
         None => StatusCode::NO_CONTENT.into_response(),
     }
@@ -196,6 +210,7 @@ async fn live() -> &'static str {
 /// The node follows the chain's tip and has someone to follow it with.
 async fn ready(State(rpc): State<Arc<Rpc>>) -> Response {
     let status = rpc.backend.status();
+    // The only validator of a network has no peers and lacks none.
     let alone = status.validators <= 1 && status.validating;
     let reason = match net::behind(&status) {
         Some(to) => format!("syncing: at block {}, the chain is at {to}\n", status.height),

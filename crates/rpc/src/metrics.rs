@@ -1,40 +1,10 @@
 //! `/metrics` in Prometheus' text format.
 //!
-//! What always holds: no label comes from a caller; the methods are those of
-//! the table, and all unknown ones count as one.
+//! What always holds: no label comes from a caller.
 
-use std::{
-    fmt::{Display, Write as _},
-    sync::atomic::{AtomicU64, Ordering},
-};
+use std::fmt::{Display, Write as _};
 
-use super::{Rpc, dispatch::METHODS, net};
-
-/// Requests by method and outcome.
-pub struct Metrics {
-    ok: Vec<AtomicU64>,
-    failed: Vec<AtomicU64>,
-    unknown: AtomicU64,
-}
-
-impl Default for Metrics {
-    fn default() -> Self {
-        let zeros = || METHODS.iter().map(|_| AtomicU64::default()).collect();
-        Self { ok: zeros(), failed: zeros(), unknown: AtomicU64::default() }
-    }
-}
-
-impl Metrics {
-    /// A request for the method at `at` in the table was answered.
-    pub fn answered(&self, at: usize, ok: bool) {
-        let counters = if ok { &self.ok } else { &self.failed };
-        counters[at].fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub fn unknown(&self) {
-        self.unknown.fetch_add(1, Ordering::Relaxed);
-    }
-}
+use crate::{context::Rpc, net};
 
 /// Metrics as they are written, family by family.
 struct Page(String);
@@ -89,7 +59,7 @@ fn node(rpc: &Rpc, page: &mut Page) {
     page.sample("trefoil_pool_transactions", "{kind=\"pending\"}", status.pool_pending);
     page.sample("trefoil_pool_transactions", "{kind=\"queued\"}", status.pool_queued);
     page.gauge("trefoil_pool_bytes", "Bytes of transactions in the pool.", status.pool_bytes);
-    let committed = rpc.news.committed_txs();
+    let committed = rpc.events.committed_txs();
     page.counter(
         "trefoil_transactions_total",
         "Transactions committed since the start.",
@@ -109,18 +79,15 @@ fn node(rpc: &Rpc, page: &mut Page) {
 fn requests(rpc: &Rpc, page: &mut Page) {
     const NAME: &str = "trefoil_rpc_requests_total";
     page.family(NAME, "counter", "JSON-RPC requests answered.");
-    let metrics = &rpc.metrics;
-    for (at, method) in METHODS.iter().enumerate() {
-        for (outcome, counters) in [("ok", &metrics.ok), ("error", &metrics.failed)] {
-            let count = counters[at].load(Ordering::Relaxed);
+    for (method, [ok, failed]) in rpc.counters.by_method() {
+        for (outcome, count) in [("ok", ok), ("error", failed)] {
             if count > 0 {
-                let labels = format!("{{method=\"{}\",outcome=\"{outcome}\"}}", method.name);
+                let labels = format!("{{method=\"{method}\",outcome=\"{outcome}\"}}");
                 page.sample(NAME, &labels, count);
             }
         }
     }
-    let unknown = metrics.unknown.load(Ordering::Relaxed);
-    page.sample(NAME, "{method=\"(unknown)\",outcome=\"error\"}", unknown);
+    page.sample(NAME, "{method=\"(unknown)\",outcome=\"error\"}", rpc.counters.unknown_total());
 }
 
 /// Resident memory, where the system tells it (Linux: field 2 of statm, pages

@@ -6,7 +6,12 @@ use serde_json::{Value, json as value};
 use trefoil_node::NodeStatus;
 use trefoil_types::Height;
 
-use super::{Rpc, convert, dispatch, error::RpcResult, json, params::Params};
+use crate::{
+    context::Rpc,
+    convert,
+    error::{RpcResult, json},
+    params::Params,
+};
 
 /// A node that is fewer blocks behind is not called syncing: it only has not
 /// heard of the newest block yet.
@@ -16,6 +21,8 @@ pub fn chain_id(rpc: &Rpc, _: &Params) -> RpcResult {
     json(&convert::quantity(rpc.backend.spec.chain_id))
 }
 
+// EIP-155 made the chain id what replay protection goes by; geth's network id is a separate
+// number, and here both are one.
 pub fn version(rpc: &Rpc, _: &Params) -> RpcResult {
     json(&rpc.backend.spec.chain_id.to_string())
 }
@@ -31,14 +38,6 @@ pub fn client_version(_: &Rpc, _: &Params) -> RpcResult {
 
 pub fn sha3(_: &Rpc, params: &Params) -> RpcResult {
     json(&keccak256(params.get::<Bytes>(0)?))
-}
-
-/// Each name space with its version, as geth lists them.
-pub fn modules(_: &Rpc, _: &Params) -> RpcResult {
-    let spaces = dispatch::METHODS.iter().filter_map(|method| method.name.split_once('_'));
-    let modules: serde_json::Map<_, _> =
-        spaces.map(|(space, _)| (space.to_owned(), value!("1.0"))).collect();
-    json(&modules)
 }
 
 /// The tip of the chain, if this node is well behind it.

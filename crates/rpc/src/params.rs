@@ -2,11 +2,13 @@
 //! about a wrong one is about the parameter and never about this program.
 
 use alloy_primitives::{Address, B256, Bytes, U256, hex};
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, value::RawValue};
 use trefoil_types::Height;
 
-use super::error::{RpcError, RpcResult};
+use crate::error::{RpcError, RpcResult};
 
+// Each is compared with every log of every block that the index names.
 /// The most addresses, or alternatives for one topic, in a log filter.
 const FILTER_ALTERNATIVES_MAX: usize = 1_000;
 /// Topics that a log can have (LOG4).
@@ -52,6 +54,15 @@ impl Params {
                 .map_err(|why| RpcError::InvalidParams(format!("invalid argument {at}: {why}"))),
         }
     }
+
+    /// An object of our own, which its type describes.
+    ///
+    /// # Errors
+    /// The parameter is absent or wrong.
+    pub fn object<T: DeserializeOwned>(&self, at: usize) -> RpcResult<T> {
+        let value: Value = self.get(at)?;
+        serde_json::from_value(value).map_err(|error| RpcError::InvalidParams(error.to_string()))
+    }
 }
 
 /// What a parameter can be read as; the error says what is wrong with it.
@@ -88,6 +99,8 @@ fn kind(value: &Value) -> &'static str {
 /// Exactly `N` bytes of hex.
 fn fixed<const N: usize>(value: &Value, what: &str) -> Result<[u8; N], String> {
     let digits = digits(value)?;
+    // Not padded: a shortened address or hash is a mistake, and padded it would name another
+    // one.
     if digits.len() != 2 * N {
         return Err(format!("hex string has length {}, want {} for {what}", digits.len(), 2 * N));
     }
@@ -216,6 +229,7 @@ impl Arg for BlockRef {
             Some("latest" | "safe" | "finalized") => Ok(Self::Latest),
             Some("pending") => Ok(Self::Pending),
             Some("earliest") => Ok(Self::Number(0)),
+            // No height has so many digits.
             Some(text) if text.len() == 66 => B256::parse(value).map(Self::Hash),
             Some(_) => u64::parse(value).map(Self::Number),
             None => Err(format!("want a block number, tag or hash, got {}", kind(value))),

@@ -18,20 +18,21 @@ use tokio::{
     task::AbortHandle,
 };
 
-use super::{
-    Rpc, convert,
-    error::{RpcError, RpcResult},
-    json, net,
-    news::News,
+use crate::{
+    backend::RpcBackend,
+    context::Rpc,
+    convert,
+    error::{RpcError, RpcResult, json},
+    event_hub::EventHub,
+    net,
     params::{Arg as _, LogFilter, LogMatcher, Params},
 };
-use crate::backend::Backend;
 
 /// A subscription's name within its socket: random, so that it says nothing.
 pub type SubscriptionId = u128;
 
 /// What the requests of one WebSocket share.
-pub struct Session {
+pub struct SocketSession {
     /// To the socket's writer; full means that the client does not read.
     pub out: mpsc::Sender<Message>,
     /// Told when the socket is to be dropped, since it cannot keep up.
@@ -41,13 +42,13 @@ pub struct Session {
 }
 
 /// One message from a WebSocket while it is being answered.
-pub struct Frame {
-    session: Arc<Session>,
+pub struct SocketMessage {
+    session: Arc<SocketSession>,
     /// Subscriptions that start when the answer is on its way.
     created: Mutex<Vec<(SubscriptionId, BoxFuture<'static, ()>)>>,
 }
 
-impl Session {
+impl SocketSession {
     pub fn new(out: mpsc::Sender<Message>, max: usize) -> Arc<Self> {
         Arc::new(Self { out, stalled: Arc::default(), max, running: Mutex::default() })
     }
@@ -57,14 +58,14 @@ impl Session {
     }
 }
 
-impl Drop for Session {
+impl Drop for SocketSession {
     fn drop(&mut self) {
         self.running().values().for_each(AbortHandle::abort);
     }
 }
 
-impl Frame {
-    pub fn new(session: Arc<Session>) -> Self {
+impl SocketMessage {
+    pub fn new(session: Arc<SocketSession>) -> Self {
         Self { session, created: Mutex::default() }
     }
 
@@ -75,6 +76,8 @@ impl Frame {
     /// Starts what the frame subscribed to; call when its answer is queued. A
     /// subscription ends by itself only when its client does not keep up.
     pub fn start(self) {
+        // A client learns the id from the answer: a notification before it would belong to
+        // nothing.
         let created = std::mem::take(&mut *self.created());
         let mut running = self.session.running();
         for (id, work) in created {
@@ -88,7 +91,7 @@ impl Frame {
     }
 }
 
-pub fn subscribe(rpc: &Rpc, frame: &Frame, params: &Params) -> RpcResult {
+pub fn subscribe(rpc: &Rpc, frame: &SocketMessage, params: &Params) -> RpcResult {
     let mut created = frame.created();
     let max = frame.session.max;
     if created.len() + frame.session.running().len() >= max {
@@ -97,13 +100,13 @@ pub fn subscribe(rpc: &Rpc, frame: &Frame, params: &Params) -> RpcResult {
     }
     let id = rand::random::<SubscriptionId>();
     let feed = Feed { id, out: frame.session.out.clone() };
-    let (news, backend) = (rpc.news.clone(), rpc.backend.clone());
+    let (events, backend) = (rpc.events.clone(), rpc.backend.clone());
     let work: BoxFuture<'static, ()> = match params.get::<String>(0)?.as_str() {
-        "newHeads" => Box::pin(heads(feed, &news)),
+        "newHeads" => Box::pin(heads(feed, &events)),
         "logs" => {
-            Box::pin(logs(feed, &news, params.opt::<LogFilter>(1)?.unwrap_or_default().matcher))
+            Box::pin(logs(feed, &events, params.opt::<LogFilter>(1)?.unwrap_or_default().matcher))
         }
-        "newPendingTransactions" => Box::pin(pending(feed, &news, wants_whole(params)?)),
+        "newPendingTransactions" => Box::pin(pending(feed, &events, wants_whole(params)?)),
         "syncing" => Box::pin(syncing(feed, backend)),
         other => {
             let name: String = other.chars().take(64).collect();
@@ -117,7 +120,7 @@ pub fn subscribe(rpc: &Rpc, frame: &Frame, params: &Params) -> RpcResult {
     json(&U128::from(id))
 }
 
-pub fn unsubscribe(_: &Rpc, frame: &Frame, params: &Params) -> RpcResult {
+pub fn unsubscribe(_: &Rpc, frame: &SocketMessage, params: &Params) -> RpcResult {
     let id: SubscriptionId = params.get(0)?;
     let task = frame.session.running().remove(&id);
     match task {
@@ -157,6 +160,8 @@ impl Feed {
         let text = format!(
             r#"{{"jsonrpc":"2.0","method":"eth_subscription","params":{{"subscription":"{id:#x}","result":{result}}}}}"#
         );
+        // One that is passed over would leave a gap that the client cannot see. It sees a
+        // closed socket.
         self.out.try_send(Message::text(text)).map_err(|_| Stalled)
     }
 
@@ -167,9 +172,11 @@ impl Feed {
 
 /// Each new block's header. The receiver is made now, not when first polled:
 /// nothing between the answer and the first poll may be missed.
-fn heads(feed: Feed, news: &News) -> impl Future<Output = ()> + Send + 'static {
-    let mut blocks = news.blocks();
+fn heads(feed: Feed, events: &EventHub) -> impl Future<Output = ()> + Send + 'static {
+    let mut blocks = events.blocks();
     async move {
+        // A receiver that fell behind gets an error here, and the socket ends as with a full
+        // queue.
         while let Ok(block) = blocks.recv().await {
             if feed.send(block.head()).is_err() {
                 return;
@@ -178,8 +185,12 @@ fn heads(feed: Feed, news: &News) -> impl Future<Output = ()> + Send + 'static {
     }
 }
 
-fn logs(feed: Feed, news: &News, matcher: LogMatcher) -> impl Future<Output = ()> + Send + 'static {
-    let mut blocks = news.blocks();
+fn logs(
+    feed: Feed,
+    events: &EventHub,
+    matcher: LogMatcher,
+) -> impl Future<Output = ()> + Send + 'static {
+    let mut blocks = events.blocks();
     async move {
         while let Ok(block) = blocks.recv().await {
             let mut wanted = convert::logs(&block.stored).filter(|(log, _)| matcher.matches(log));
@@ -190,8 +201,12 @@ fn logs(feed: Feed, news: &News, matcher: LogMatcher) -> impl Future<Output = ()
     }
 }
 
-fn pending(feed: Feed, news: &News, whole: bool) -> impl Future<Output = ()> + Send + 'static {
-    let mut txs = news.txs();
+fn pending(
+    feed: Feed,
+    events: &EventHub,
+    whole: bool,
+) -> impl Future<Output = ()> + Send + 'static {
+    let mut txs = events.txs();
     async move {
         while let Ok(tx) = txs.recv().await {
             let sent = if whole {
@@ -207,7 +222,7 @@ fn pending(feed: Feed, news: &News, whole: bool) -> impl Future<Output = ()> + S
 }
 
 /// Whether the node is catching up: now, and whenever that changes.
-async fn syncing(feed: Feed, backend: Backend) {
+async fn syncing(feed: Feed, backend: RpcBackend) {
     let mut statuses = backend.status.clone();
     let mut told = None;
     loop {

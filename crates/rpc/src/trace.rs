@@ -6,10 +6,9 @@ use serde::Serialize;
 use serde_json::Value;
 use trefoil_ledger::rpc_calls::trace::{TraceError, trace_block, trace_transaction};
 
-use super::{
-    Rpc,
-    error::{RpcError, RpcResult},
-    json,
+use crate::{
+    context::Rpc,
+    error::{RpcError, RpcResult, json},
     params::Params,
 };
 
@@ -40,6 +39,7 @@ fn options(params: &Params, txs: usize) -> RpcResult<GethDebugTracingOptions> {
     let mut options: GethDebugTracingOptions = given.unwrap_or_default();
     let memory = options.config.enable_memory.unwrap_or(false);
     let all = if memory { STEPS_WITH_MEMORY_MAX } else { STEPS_MAX };
+    // A block is traced as a whole, so its transactions share the bound.
     let each = (all / txs.max(1) as u64).max(1);
     // 0 is "unlimited" in geth's words.
     let asked = options.config.limit.filter(|limit| *limit > 0);

@@ -9,10 +9,11 @@ use trefoil_node::{Call, Reply};
 use trefoil_os::certificate;
 use trefoil_types::{BAN_AT, Certificate, Evidence, Standing, Time, offence::RULES};
 
-use super::{
-    Rpc, convert,
-    error::{RpcError, RpcResult},
-    json, net,
+use crate::{
+    context::Rpc,
+    convert,
+    error::{RpcError, RpcResult, json},
+    net,
     params::Params,
 };
 
@@ -121,6 +122,7 @@ pub async fn peers(rpc: &Rpc) -> RpcResult {
     };
     let links = rpc.backend.net.peers();
     let peers = known.iter().map(|peer| {
+        // Two tables that change on their own: a peer may have left one of them already.
         let link = links.iter().find(|link| link.peer == peer.peer);
         let Time(connected_ms) = peer.connected_since;
         value!({

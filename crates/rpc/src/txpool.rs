@@ -8,7 +8,12 @@ use serde::Serialize;
 use trefoil_node::{Call, Reply};
 use trefoil_types::Transaction;
 
-use super::{Rpc, convert, error::RpcResult, json, params::Params};
+use crate::{
+    context::Rpc,
+    convert,
+    error::{RpcResult, json},
+    params::Params,
+};
 
 /// Transactions by their sender, then by nonce (in decimal, as geth has it).
 type BySender<T> = BTreeMap<Address, BTreeMap<String, T>>;

@@ -22,13 +22,17 @@ use tokio::{
     time::{MissedTickBehavior, interval, timeout},
 };
 
-use super::{
-    Rpc, dispatch,
-    subscriptions::{Frame, Session},
+use crate::{
+    context::Rpc,
+    dispatch::{self, Caller},
+    subscriptions::{SocketMessage, SocketSession},
 };
 
+// A client that vanished without closing is noticed only so, and address translators forget
+// idle connections.
 /// How often a client is pinged; it has as long again to answer anything.
 const PING_EVERY: Duration = Duration::from_secs(30);
+// A client that stopped reading fills the socket's buffer; the write would wait for ever.
 /// How long one message may take to leave.
 const WRITE_TIME: Duration = Duration::from_secs(20);
 
@@ -47,7 +51,7 @@ pub fn open(rpc: Arc<Rpc>, upgrade: WebSocketUpgrade) -> Response {
 
 async fn serve(rpc: Arc<Rpc>, socket: WebSocket, _permit: OwnedSemaphorePermit) {
     let (out, queue) = mpsc::channel(rpc.limits.socket_queue);
-    let session = Session::new(out, rpc.limits.subscriptions);
+    let session = SocketSession::new(out, rpc.limits.subscriptions);
     let (sink, stream) = socket.split();
     let stalled = session.stalled.clone();
     // Whichever ends first ends the socket, and with it all subscriptions.
@@ -76,7 +80,7 @@ async fn write(mut sink: SplitSink<WebSocket, Message>, mut queue: mpsc::Receive
 }
 
 /// Answers each message in its own task, so many at once.
-async fn read(rpc: Arc<Rpc>, session: Arc<Session>, mut stream: SplitStream<WebSocket>) {
+async fn read(rpc: Arc<Rpc>, session: Arc<SocketSession>, mut stream: SplitStream<WebSocket>) {
     let width = rpc.limits.socket_requests;
     let slots = Arc::new(Semaphore::new(width));
     while let Ok(Some(Ok(message))) = timeout(2 * PING_EVERY, stream.next()).await {
@@ -90,8 +94,12 @@ async fn read(rpc: Arc<Rpc>, session: Arc<Session>, mut stream: SplitStream<WebS
         let (rpc, session) = (rpc.clone(), session.clone());
         tokio::spawn(async move {
             let _slot = slot;
-            let frame = Frame::new(session.clone());
-            let Some(answer) = dispatch::answer(&rpc, Some(&frame), &body).await else { return };
+            let frame = SocketMessage::new(session.clone());
+            let Some(answer) = dispatch::answer(Caller::Socket(&rpc, &frame), &body).await else {
+                return;
+            };
+            // Not a waiting `send`: a client that does not read would hold this task and its
+            // slot.
             if session.out.try_send(Message::text(answer)).is_err() {
                 session.stalled.notify_one();
                 return;

@@ -25,9 +25,9 @@ use tower::ServiceExt as _;
 use trefoil_content::ContentId;
 use trefoil_net::Access;
 use trefoil_rpc::{
-    From,
+    RemoteAddr,
     content::{
-        admin::Api,
+        admin::AdminApi,
         gateway::{Gateway, Open},
     },
 };
@@ -122,22 +122,17 @@ impl Way {
 
 /// As the commands have the node do it.
 async fn job(node: &Node, call: Value) -> Result<(), String> {
-    let api = Api::new(node.content.clone());
-    let job = api.call("admin_get", &json!([call])).await.unwrap();
+    let api = AdminApi::new(node.content.clone());
+    let job = api.get(serde_json::from_value(call).unwrap()).unwrap();
     let ended = async {
         loop {
-            let status = api.call("admin_job", &json!([job])).await.unwrap();
-            match &status["ended"] {
-                Value::Null => tokio::time::sleep(Duration::from_millis(20)).await,
-                ended => return ended.clone(),
+            match api.job(job).await.unwrap().ended {
+                None => tokio::time::sleep(Duration::from_millis(20)).await,
+                Some(ended) => return ended,
             }
         }
     };
-    let ended = timeout(LIMIT, ended).await.expect("it ends");
-    match ended.get("Err") {
-        Some(error) => Err(error.as_str().unwrap().into()),
-        None => Ok(()),
-    }
+    timeout(LIMIT, ended).await.expect("it ends").map(drop)
 }
 
 async fn get(
@@ -165,7 +160,7 @@ async fn http(
     path: Option<&str>,
     range: Option<(u64, u64)>,
 ) -> Result<Vec<u8>, String> {
-    let from = From("127.0.0.1:1".parse().unwrap());
+    let from = RemoteAddr("127.0.0.1:1".parse().unwrap());
     let gateway = Gateway::new(node.content.clone(), Open::Loopback);
     let path = path.map_or(String::new(), |path| format!("/{path}"));
     let mut request = Request::get(format!("/content/{id}{path}"));

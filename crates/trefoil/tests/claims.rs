@@ -14,7 +14,7 @@ use axum::{
 use blake3::hazmat::{self, HasherExt as _, Mode};
 use common::{Process, check_refusal, finish, free_ports, trefoil};
 use futures::{AsyncReadExt as _, AsyncWriteExt as _};
-use serde_json::{Value, json};
+use serde_json::json;
 use sharing::{GENESIS, Known, Node, key, sample};
 use tempfile::tempdir;
 use tokio::time::timeout;
@@ -26,9 +26,9 @@ use trefoil_content::{
 };
 use trefoil_net::{Access, ContentLink, Lanes, NetHandle};
 use trefoil_rpc::{
-    From,
+    RemoteAddr,
     content::{
-        admin::Api,
+        admin::AdminApi,
         gateway::{Gateway, Open},
     },
 };
@@ -135,28 +135,23 @@ async fn put(node: &Node, path: &Path) -> ContentId {
 
 /// `trefoil get`, as the command has the node do it.
 async fn get(node: &Node, link: &str, to: &Path) -> Result<(), String> {
-    let api = Api::new(node.content.clone());
-    let call = json!([{ "link": link, "output": to, "path": null, "range": null }]);
-    let job = api.call("admin_get", &call).await.unwrap();
+    let api = AdminApi::new(node.content.clone());
+    let call = json!({ "link": link, "output": to, "path": null, "range": null });
+    let job = api.get(serde_json::from_value(call).unwrap()).unwrap();
     let ended = async {
         loop {
-            let status = api.call("admin_job", &json!([job])).await.unwrap();
-            match &status["ended"] {
-                Value::Null => tokio::time::sleep(Duration::from_millis(20)).await,
-                ended => return ended.clone(),
+            match api.job(job).await.unwrap().ended {
+                None => tokio::time::sleep(Duration::from_millis(20)).await,
+                Some(ended) => return ended,
             }
         }
     };
-    let ended = timeout(LIMIT, ended).await.expect("it ends");
-    match ended.get("Err") {
-        Some(error) => Err(error.as_str().unwrap().into()),
-        None => Ok(()),
-    }
+    timeout(LIMIT, ended).await.expect("it ends").map(drop)
 }
 
 /// Any web page can have a browser do this.
 async fn look(node: &Node, id: ContentId) -> (StatusCode, String) {
-    let from = From("127.0.0.1:1".parse().unwrap());
+    let from = RemoteAddr("127.0.0.1:1".parse().unwrap());
     let gateway = Gateway::new(node.content.clone(), Open::Loopback);
     let request = Request::get(format!("/content/{id}")).body(Body::empty()).unwrap();
     let answer = gateway.router().layer(Extension(from)).oneshot(request);

@@ -26,7 +26,7 @@ use trefoil_content::{
 };
 use trefoil_net::{Access, ContentLink};
 use trefoil_rpc::{
-    From,
+    RemoteAddr,
     content::gateway::{Gateway, Open},
 };
 use trefoil_swarm::{FetchError, Selection, Terms, http::Reach};
@@ -206,7 +206,7 @@ async fn the_gateway_streams_what_is_here_while_the_rest_is_not() {
     timeout(LIMIT, part.content.get(&id.into(), selection)).await.unwrap().unwrap();
     origin.net.shutdown();
     let reader = node(3, dir.path(), &[part.at]).await;
-    let from = From("127.0.0.1:1".parse().unwrap());
+    let from = RemoteAddr("127.0.0.1:1".parse().unwrap());
     let gateway = Gateway::new(reader.content.clone(), Open::Loopback);
     let request = Request::get(format!("/content/{id}")).body(Body::empty()).unwrap();
     let answer = gateway.router().layer(Extension(from)).oneshot(request);
@@ -325,7 +325,7 @@ async fn the_gateway_serves_ranges_heads_and_lists() {
     let origin = node(1, dir.path(), &[]).await;
     let id = put(&origin, &dir.path().join("t")).await;
     let other = node(2, dir.path(), &[origin.at]).await;
-    let from = From("127.0.0.1:1".parse().unwrap());
+    let from = RemoteAddr("127.0.0.1:1".parse().unwrap());
     let gateway = Gateway::new(other.content.clone(), Open::Loopback);
     let router = gateway.clone().router().layer(Extension(from));
     let ask = |method: &str, path: &str, range: Option<&str>| {
@@ -361,7 +361,7 @@ async fn the_gateway_serves_ranges_heads_and_lists() {
     ] {
         assert_eq!(ask("GET", &path, None).await.status(), status, "{path}");
     }
-    let stranger = From("10.0.0.1:1".parse().unwrap());
+    let stranger = RemoteAddr("10.0.0.1:1".parse().unwrap());
     let router = gateway.router().layer(Extension(stranger));
     let request = Request::get(format!("/content/{id}/")).body(Body::empty()).unwrap();
     assert_eq!(router.oneshot(request).await.unwrap().status(), StatusCode::FORBIDDEN);

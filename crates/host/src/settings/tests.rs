@@ -1,3 +1,5 @@
+use trefoil_types::PeerId;
+
 use super::*;
 
 fn load(
@@ -22,10 +24,10 @@ fn later_sources_override_earlier_ones() {
     assert_eq!(effective.settings.rpc.listen.port(), 2);
     assert_eq!(effective.settings.p2p.inbound_max, 7);
     assert_eq!(effective.settings.pool, PoolSettings::default());
-    assert_eq!(effective.keys["log"].1, Source::Flag);
+    assert_eq!(effective.keys["log"].1, SettingSource::Flag);
     assert_eq!(effective.keys["rpc.listen"].1.to_string(), "TREFOIL_RPC_LISTEN");
-    assert!(matches!(effective.keys["p2p.inbound_max"].1, Source::File(_)));
-    assert_eq!(effective.keys["history"].1, Source::Default);
+    assert!(matches!(effective.keys["p2p.inbound_max"].1, SettingSource::File(_)));
+    assert_eq!(effective.keys["history"].1, SettingSource::Default);
 }
 
 #[test]

@@ -8,13 +8,13 @@ use trefoil_types::Height;
 
 /// What a file's name says that it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Name {
+pub enum FileName {
     State(Height),
     Blocks(Archived),
     Index(Height),
 }
 
-impl std::fmt::Display for Name {
+impl std::fmt::Display for FileName {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::State(height) => write!(f, "state-{height}"),
@@ -24,7 +24,9 @@ impl std::fmt::Display for Name {
     }
 }
 
-impl Name {
+impl FileName {
+    // All nodes must make the same bytes, so that each of them provides the same resource (ADR
+    // 18).
     /// `None`: not a name of ours, or not in its one spelling.
     pub fn parse(text: &str) -> Option<Self> {
         let (kind, rest) = text.split_once('-')?;
@@ -43,31 +45,31 @@ impl Name {
 
 /// A file and its resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listed {
-    pub name: Name,
+pub struct ListedFile {
+    pub name: FileName,
     pub id: ContentId,
     /// Bytes.
     pub size: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Index {
+pub struct SnapshotIndex {
     pub height: Height,
-    pub state: Listed,
+    pub state: ListedFile,
     /// The oldest first, each where the one before it ends, up to `height`.
-    pub history: Vec<Listed>,
+    pub history: Vec<ListedFile>,
 }
 
-impl Index {
+impl SnapshotIndex {
     /// Of files in any order; `None`: they are not one state and the blocks that
     /// lead to it.
-    pub fn of(files: impl IntoIterator<Item = Listed>) -> Option<Self> {
+    pub fn of(files: impl IntoIterator<Item = ListedFile>) -> Option<Self> {
         let (mut states, mut history) = (Vec::new(), Vec::new());
         for file in files {
             match file.name {
-                Name::State(height) => states.push((height, file)),
-                Name::Blocks(archived) => history.push((archived, file)),
-                Name::Index(_) => return None,
+                FileName::State(height) => states.push((height, file)),
+                FileName::Blocks(archived) => history.push((archived, file)),
+                FileName::Index(_) => return None,
             }
         }
         let (height, state) = states.pop().filter(|_| states.is_empty())?;
@@ -87,7 +89,7 @@ impl Index {
     /// # Errors
     /// More files than a manifest may have.
     pub fn encode(&self) -> Result<Vec<u8>, ManifestError> {
-        let entry = |listed: &Listed| Entry {
+        let entry = |listed: &ListedFile| Entry {
             path: listed.name.to_string(),
             size: listed.size,
             root: listed.id.root,
@@ -100,17 +102,18 @@ impl Index {
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let manifest = Manifest::decode(bytes).ok()?;
         let listed = |entry: &Entry| {
-            let (name, id) = (Name::parse(&entry.path)?, file_id(entry.root));
-            Some(Listed { name, id, size: entry.size })
+            let (name, id) = (FileName::parse(&entry.path)?, file_id(entry.root));
+            Some(ListedFile { name, id, size: entry.size })
         };
         Self::of(manifest.entries().iter().map(listed).collect::<Option<Vec<_>>>()?)
     }
 
+    // Blocks are believed backwards: each by the hash that the block after it holds (ADR 18).
     /// The archives of the blocks before one, the newest first.
-    pub fn before(&self, height: Height) -> impl Iterator<Item = &Listed> {
-        let before = move |listed: &&Listed| match listed.name {
-            Name::Blocks(archived) => archived.last < height,
-            Name::State(_) | Name::Index(_) => false,
+    pub fn before(&self, height: Height) -> impl Iterator<Item = &ListedFile> {
+        let before = move |listed: &&ListedFile| match listed.name {
+            FileName::Blocks(archived) => archived.last < height,
+            FileName::State(_) | FileName::Index(_) => false,
         };
         self.history.iter().rev().filter(before)
     }
@@ -124,17 +127,21 @@ pub fn file_id(root: [u8; 32]) -> ContentId {
 mod tests {
     use super::*;
 
-    fn listed(name: &str) -> Listed {
-        Listed { name: Name::parse(name).unwrap(), id: file_id([name.len() as u8; 32]), size: 7 }
+    fn listed(name: &str) -> ListedFile {
+        ListedFile {
+            name: FileName::parse(name).unwrap(),
+            id: file_id([name.len() as u8; 32]),
+            size: 7,
+        }
     }
 
     #[test]
     fn a_name_has_one_spelling() {
         for name in ["state-8", "blocks-1-8", "index-16"] {
-            assert_eq!(Name::parse(name).unwrap().to_string(), name);
+            assert_eq!(FileName::parse(name).unwrap().to_string(), name);
         }
         for name in ["state-08", "state-", "state-+8", "blocks-1", "blocks-1-2-3", "x-1", "state"] {
-            assert_eq!(Name::parse(name), None, "{name}");
+            assert_eq!(FileName::parse(name), None, "{name}");
         }
     }
 
@@ -146,8 +153,8 @@ mod tests {
             &["blocks-8-8", "state-8"],
         ];
         for names in good {
-            let index = Index::of(names.iter().map(|name| listed(name))).unwrap();
-            assert_eq!(Index::decode(&index.encode().unwrap()), Some(index));
+            let index = SnapshotIndex::of(names.iter().map(|name| listed(name))).unwrap();
+            assert_eq!(SnapshotIndex::decode(&index.encode().unwrap()), Some(index));
         }
         let bad = [
             &["blocks-1-8"][..],
@@ -159,14 +166,14 @@ mod tests {
             &["state-18446744073709551615", "blocks-1-18446744073709551615"],
         ];
         for names in bad {
-            assert_eq!(Index::of(names.iter().map(|name| listed(name))), None, "{names:?}");
+            assert_eq!(SnapshotIndex::of(names.iter().map(|name| listed(name))), None, "{names:?}");
         }
     }
 
     #[test]
     fn the_archives_before_a_block_come_newest_first() {
         let names = ["state-12", "blocks-9-12", "blocks-1-4", "blocks-5-8"];
-        let index = Index::of(names.map(listed)).unwrap();
+        let index = SnapshotIndex::of(names.map(listed)).unwrap();
         let before: Vec<_> = index.before(9).map(|listed| listed.name.to_string()).collect();
         assert_eq!(before, ["blocks-5-8", "blocks-1-4"]);
     }

@@ -13,8 +13,8 @@ use trefoil_swarm::{Announced, Content, LibraryError};
 use trefoil_types::{ChainSpec, Height};
 
 use super::{
-    Folder, KEPT,
-    index::{Index, Listed, Name},
+    KEPT, SnapshotFolder,
+    index::{FileName, ListedFile, SnapshotIndex},
 };
 
 /// Why nothing is offered to newcomers.
@@ -34,7 +34,7 @@ enum KeepError {
 /// blocks up to it, until the node stops. When blocks come faster than snapshots
 /// can be made, the newest counts.
 pub async fn keep(
-    folder: Folder,
+    folder: SnapshotFolder,
     spec: Arc<ChainSpec>,
     mut chain: watch::Receiver<Snapshot>,
     content: Content,
@@ -57,7 +57,7 @@ pub async fn keep(
 
 /// Makes what is missing, shares it, tells the peers, and drops what is too old.
 async fn offer(
-    folder: &Folder,
+    folder: &SnapshotFolder,
     content: &Content,
     snapshot: Snapshot,
     height: Height,
@@ -70,11 +70,12 @@ async fn offer(
     for name in names {
         files.push(share(folder, content, &shared, name).await?);
     }
-    let Some(index) = Index::of(files) else { return Ok(()) };
-    let (path, encoded) = (folder.path(Name::Index(height)), index.encode()?);
+    let Some(index) = SnapshotIndex::of(files) else { return Ok(()) };
+    let (path, encoded) = (folder.path(FileName::Index(height)), index.encode()?);
     blocking(move || write_whole(&path, |file| Ok(file.write_all(&encoded)?))).await?;
-    let index = share(folder, content, &shared, Name::Index(height)).await?.id.root;
+    let index = share(folder, content, &shared, FileName::Index(height)).await?.id.root;
     content.announce(Announced { height, index }).await;
+    // Last: newcomers hear of the new snapshot before an old one goes.
     for name in folder.outdated()? {
         let path = folder.path(name);
         if let Some(id) = shared.get(&path.canonicalize()?) {
@@ -92,21 +93,21 @@ async fn blocking<T: Send + 'static>(
 }
 
 async fn share(
-    folder: &Folder,
+    folder: &SnapshotFolder,
     content: &Content,
     shared: &BTreeMap<PathBuf, ContentId>,
-    name: Name,
-) -> Result<Listed, KeepError> {
+    name: FileName,
+) -> Result<ListedFile, KeepError> {
     let path = folder.path(name).canonicalize()?;
     let size = std::fs::metadata(&path)?.len();
     let id = match shared.get(&path) {
         Some(id) => *id,
         None => content.share(&path).await?,
     };
-    Ok(Listed { name, id, size })
+    Ok(ListedFile { name, id, size })
 }
 
-impl Folder {
+impl SnapshotFolder {
     /// Makes the state snapshot of a block and the archives up to it that are not
     /// there yet; names all of them.
     fn make_all(
@@ -114,33 +115,35 @@ impl Folder {
         snapshot: &Snapshot,
         height: Height,
         every: u64,
-    ) -> Result<Vec<Name>, JoinError> {
-        if !self.path(Name::State(height)).exists() {
+    ) -> Result<Vec<FileName>, JoinError> {
+        if !self.path(FileName::State(height)).exists() {
             let counts = self.make(snapshot, height)?;
             tracing::info!(height, ?counts, "made a state snapshot");
         }
-        let mut names = vec![Name::State(height)];
+        let mut names = vec![FileName::State(height)];
         let mut last = height;
         while last > 0 && last - every + 1 >= snapshot.blocks_from() {
             let archived = Archived { first: last - every + 1, last };
-            let path = self.path(Name::Blocks(archived));
+            // An archive never changes, so it serves every later snapshot and is hashed once
+            // (ADR 18).
+            let path = self.path(FileName::Blocks(archived));
             if !path.exists() {
                 write_whole(&path, |file| state_sync::write_archive(snapshot, archived, file))?;
             }
-            names.push(Name::Blocks(archived));
+            names.push(FileName::Blocks(archived));
             last -= every;
         }
         Ok(names)
     }
 
     /// States and lists that are not among the newest.
-    fn outdated(&self) -> std::io::Result<Vec<Name>> {
+    fn outdated(&self) -> std::io::Result<Vec<FileName>> {
         let states = self.list()?;
         let oldest = states.len().checked_sub(KEPT).map_or(0, |at| states[at].0);
         let named = self.names()?.into_iter();
         let old = named.filter(|name| match name {
-            Name::State(height) | Name::Index(height) => *height < oldest,
-            Name::Blocks(_) => false,
+            FileName::State(height) | FileName::Index(height) => *height < oldest,
+            FileName::Blocks(_) => false,
         });
         Ok(old.collect())
     }

@@ -44,6 +44,7 @@ impl FromStr for SealingKey {
 
 /// The secret half, as age takes it.
 pub fn identity(secret: &[u8; 32]) -> x25519::Identity {
+    // age has no constructor from bytes, so the secret passes through its text.
     let text = Zeroizing::new(encode("age-secret-key-", secret).to_ascii_uppercase());
     text.parse().expect("any 32 bytes are one")
 }

@@ -1,5 +1,5 @@
-//! What a user of this node may have it do with content: JSON-RPC methods
-//! `admin_*`, and the long work behind them as jobs that can be asked after.
+//! The `admin_*` methods: what an operator has the node do with content. A long piece
+//! of work is a job with a number, by which its progress is polled.
 
 use std::{
     collections::BTreeMap,
@@ -10,34 +10,25 @@ use std::{
     },
 };
 
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 use tokio::task::AbortHandle;
 use trefoil_content::{AllowList, ContentId, Kind, Link, Origin, OriginError};
 use trefoil_swarm::{Content, Progress, Selection, Terms};
 
+use crate::error::{RpcError, RpcResult};
+
+// A job that ended is kept for a while: the command that polls it still wants its outcome.
 /// Jobs that are remembered; the oldest that ended make room.
 const JOBS_MAX: usize = 256;
 
-/// Why a call is refused.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ApiError {
-    #[error("no method {0:?}")]
-    Method(String),
-    #[error("{0}")]
-    Params(String),
-    #[error("{0}")]
-    Failed(String),
-}
-
-fn failed(error: impl ToString) -> ApiError {
-    ApiError::Failed(error.to_string())
+fn failed(error: impl ToString) -> RpcError {
+    RpcError::Rejected(error.to_string())
 }
 
 /// `admin_put`: what to share, from where it is.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Put {
+pub struct PutRequest {
     /// Absolute, as this node's machine knows it.
     pub path: PathBuf,
     pub name: Option<String>,
@@ -52,10 +43,10 @@ pub struct Put {
 /// `admin_putOrigin`: what to share, from an HTTP server that has it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct PutOrigin {
+pub struct PutOriginRequest {
     pub url: String,
     pub name: Option<String>,
-    /// As of [`Put`].
+    /// As of [`PutRequest`].
     #[serde(default)]
     pub allow: AllowList,
 }
@@ -63,7 +54,7 @@ pub struct PutOrigin {
 /// `admin_get`: what to fetch.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Get {
+pub struct GetRequest {
     /// A link, or a bare id.
     pub link: String,
     /// Where it is written to when it is here: absolute. Nowhere, if absent.
@@ -81,7 +72,7 @@ pub struct Get {
 #[serde(rename_all = "camelCase")]
 pub struct JobStatus {
     /// `None`: not yet.
-    pub ended: Option<Result<Outcome, String>>,
+    pub ended: Option<Result<JobOutcome, String>>,
     /// Of a put: bytes that were read.
     pub read: u64,
     /// Of a put from a server: bytes that it has.
@@ -93,7 +84,7 @@ pub struct JobStatus {
 /// What came of a job.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Outcome {
+pub struct JobOutcome {
     pub link: String,
     pub output: Option<PathBuf>,
     pub progress: Option<Progress>,
@@ -106,13 +97,13 @@ struct Job {
     read: Arc<AtomicU64>,
     /// 0: not known.
     total: Arc<AtomicU64>,
-    ended: Arc<Mutex<Option<Result<Outcome, String>>>>,
+    ended: Arc<Mutex<Option<Result<JobOutcome, String>>>>,
     task: Option<AbortHandle>,
 }
 
 /// The methods.
 #[derive(Debug)]
-pub struct Api {
+pub struct AdminApi {
     content: Content,
     jobs: Mutex<(u64, BTreeMap<u64, Job>)>,
 }
@@ -121,56 +112,43 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Api {
+impl AdminApi {
     pub fn new(content: Content) -> Self {
         Self { content, jobs: Mutex::new((0, BTreeMap::new())) }
     }
 
-    /// Answers one call.
-    ///
-    /// # Errors
-    /// An unknown method, wrong parameters, or what kept it from being done.
-    pub async fn call(&self, method: &str, params: &Value) -> Result<Value, ApiError> {
-        match method {
-            "admin_put" => self.put(one(params)?),
-            "admin_putOrigin" => self.put_origin(one(params)?),
-            "admin_get" => self.get(one(params)?),
-            "admin_job" => self.job(one(params)?).await,
-            "admin_cancel" => Ok(json!(self.cancel(one(params)?))),
-            "admin_contents" => Ok(json!(self.content.list())),
-            "admin_pin" => self.pin(&one::<String>(params)?, true),
-            "admin_unpin" => self.pin(&one::<String>(params)?, false),
-            "admin_remove" => {
-                let id = link(&one::<String>(params)?)?.id;
-                self.content.remove(id).await.map_err(failed)?;
-                Ok(Value::Bool(true))
-            }
-            _ => Err(ApiError::Method(method.chars().take(64).collect())),
-        }
+    /// What is here.
+    pub(crate) fn contents(&self) -> impl Serialize {
+        self.content.list()
     }
 
-    fn pin(&self, text: &str, pinned: bool) -> Result<Value, ApiError> {
+    pub(crate) fn pin(&self, text: &str, pinned: bool) -> RpcResult<bool> {
         self.content.pin(link(text)?.id, pinned).map_err(failed)?;
-        Ok(Value::Bool(true))
+        Ok(true)
     }
 
-    fn put(&self, put: Put) -> Result<Value, ApiError> {
+    pub(crate) async fn remove(&self, text: &str) -> RpcResult<bool> {
+        self.content.remove(link(text)?.id).await.map_err(failed)?;
+        Ok(true)
+    }
+
+    pub(crate) fn put(&self, put: PutRequest) -> RpcResult<u64> {
         absolute(&put.path)?;
         let (content, read) = (self.content.clone(), Arc::new(AtomicU64::new(0)));
         let counter = read.clone();
         let work = async move {
-            let Put { path, name, allow, sealed } = put;
+            let PutRequest { path, name, allow, sealed } = put;
             let terms = Terms { name, allow, sealed, ..Terms::default() };
             let id = content.put(&path, terms, counter).await.map_err(failed)?;
             let link = link_of(&content, id);
-            Ok(Outcome { link, output: None, progress: None })
+            Ok(JobOutcome { link, output: None, progress: None })
         };
         self.start(None, read, Arc::default(), work)
     }
 
-    fn put_origin(&self, put: PutOrigin) -> Result<Value, ApiError> {
+    pub(crate) fn put_origin(&self, put: PutOriginRequest) -> RpcResult<u64> {
         let origin: Origin = put.url.parse().map_err(|error: OriginError| {
-            ApiError::Params(format!("{:?} is no origin: {error}", put.url))
+            RpcError::InvalidParams(format!("{:?} is no origin: {error}", put.url))
         })?;
         let (content, read, total) = (self.content.clone(), Arc::default(), Arc::default());
         let counters = (Arc::clone(&read), Arc::clone(&total));
@@ -178,26 +156,31 @@ impl Api {
             let terms = Terms { name: put.name, allow: put.allow, ..Terms::default() };
             let id = content.put_origin(origin, terms, counters.0, counters.1).await;
             let link = link_of(&content, id.map_err(failed)?);
-            Ok(Outcome { link, output: None, progress: None })
+            Ok(JobOutcome { link, output: None, progress: None })
         };
         self.start(None, read, total, work)
     }
 
-    fn get(&self, get: Get) -> Result<Value, ApiError> {
+    /// Starts a fetch, as a job.
+    ///
+    /// # Errors
+    /// Wrong parameters, or too many jobs.
+    pub fn get(&self, get: GetRequest) -> Result<u64, RpcError> {
         let wanted = link(&get.link)?;
         if let Some(output) = &get.output {
             absolute(output)?;
+            // Now, and not after hours of fetching.
             if output.exists() {
                 let taken = trefoil_swarm::ExportError::Taken(output.clone());
-                return Err(ApiError::Params(taken.to_string()));
+                return Err(RpcError::InvalidParams(taken.to_string()));
             }
         }
         if get.range.is_some_and(|(from, to)| from >= to) {
-            return Err(ApiError::Params("a range ends behind its start".into()));
+            return Err(RpcError::InvalidParams("a range ends behind its start".into()));
         }
         if wanted.id.kind != Kind::Directory && get.path.is_some() {
             let what = "this link is of no directory: there are no paths in it";
-            return Err(ApiError::Params(what.into()));
+            return Err(RpcError::InvalidParams(what.into()));
         }
         let (content, id) = (self.content.clone(), wanted.id);
         let work = async move {
@@ -215,7 +198,7 @@ impl Api {
             .map_err(failed)?;
             let progress = content.progress(id).await.map_err(failed)?;
             content.collect().await.map_err(failed)?;
-            Ok(Outcome { link: link_of(&content, id), output, progress })
+            Ok(JobOutcome { link: link_of(&content, id), output, progress })
         };
         self.start(Some(id), Arc::default(), Arc::default(), work)
     }
@@ -226,8 +209,8 @@ impl Api {
         id: Option<ContentId>,
         read: Arc<AtomicU64>,
         total: Arc<AtomicU64>,
-        work: impl Future<Output = Result<Outcome, ApiError>> + Send + 'static,
-    ) -> Result<Value, ApiError> {
+        work: impl Future<Output = Result<JobOutcome, RpcError>> + Send + 'static,
+    ) -> RpcResult<u64> {
         let jobs = &mut *lock(&self.jobs);
         if jobs.1.len() >= JOBS_MAX {
             let over = jobs.1.iter().find(|(_, job)| lock(&job.ended).is_some()).map(|job| *job.0);
@@ -243,10 +226,14 @@ impl Api {
         jobs.0 += 1;
         let number = jobs.0;
         jobs.1.insert(number, Job { id, read, total, ended, task: Some(task.abort_handle()) });
-        Ok(json!(number))
+        Ok(number)
     }
 
-    async fn job(&self, number: u64) -> Result<Value, ApiError> {
+    /// How a job goes.
+    ///
+    /// # Errors
+    /// No such job, or an index of content that cannot be read.
+    pub async fn job(&self, number: u64) -> Result<JobStatus, RpcError> {
         let (id, read, total, ended) = {
             let jobs = lock(&self.jobs);
             let job = jobs.1.get(&number).ok_or_else(|| failed("no such job"))?;
@@ -258,35 +245,27 @@ impl Api {
             None => None,
         };
         let total = Some(total).filter(|total| *total > 0);
-        Ok(json!(JobStatus { ended, read, total, progress }))
+        Ok(JobStatus { ended, read, total, progress })
     }
 
     /// Ends a job; what came of it stays.
-    fn cancel(&self, number: u64) -> bool {
+    pub(crate) fn cancel(&self, number: u64) -> bool {
         let job = lock(&self.jobs).1.get_mut(&number).and_then(|job| job.task.take());
         job.inspect(AbortHandle::abort).is_some()
     }
 }
 
-/// The one parameter of a method.
-fn one<T: DeserializeOwned>(params: &Value) -> Result<T, ApiError> {
-    let one = match params {
-        Value::Array(items) if items.len() == 1 => items[0].clone(),
-        _ => return Err(ApiError::Params("one parameter is needed".into())),
-    };
-    serde_json::from_value(one).map_err(|error| ApiError::Params(error.to_string()))
-}
-
-fn absolute(path: &std::path::Path) -> Result<(), ApiError> {
+// The node's working directory is not the command's.
+fn absolute(path: &std::path::Path) -> Result<(), RpcError> {
     match path.is_absolute() {
         true => Ok(()),
-        false => Err(ApiError::Params(format!("{} is not absolute", path.display()))),
+        false => Err(RpcError::InvalidParams(format!("{} is not absolute", path.display()))),
     }
 }
 
 /// A link, or a bare id.
-pub fn link(text: &str) -> Result<Link, ApiError> {
-    let bad = |error: &dyn std::fmt::Display| ApiError::Params(error.to_string());
+pub fn link(text: &str) -> Result<Link, RpcError> {
+    let bad = |error: &dyn std::fmt::Display| RpcError::InvalidParams(error.to_string());
     if text.contains(':') {
         return text.parse().map_err(|error: trefoil_content::LinkError| bad(&error));
     }

@@ -14,34 +14,30 @@ use std::{
 };
 
 use axum::{
-    Extension, Json, Router,
+    Extension, Router,
+    body::Bytes,
     extract::State,
     http::{HeaderMap, StatusCode, header::AUTHORIZATION},
+    response::{IntoResponse as _, Response},
     routing::post,
 };
-use serde::Deserialize;
-use serde_json::{Value, json};
 use trefoil_os::disk::remove_file;
 use trefoil_swarm::Content;
 use trefoil_types::keccak256;
 
-use super::admin::Api;
-use crate::From;
+use crate::{
+    content::admin::AdminApi,
+    dispatch::{self, Caller},
+    http::{RemoteAddr, answered},
+    limits::Limits,
+};
 
-/// What is served of this node's content.
+/// Serves `POST /admin`.
 #[derive(Clone, Debug)]
 pub struct Admin {
-    api: Arc<Api>,
+    api: Arc<AdminApi>,
     token: Arc<str>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Call {
-    #[serde(default)]
-    id: Value,
-    method: String,
-    #[serde(default)]
-    params: Value,
+    limits: Limits,
 }
 
 /// Where a node's token lies.
@@ -57,11 +53,14 @@ impl Admin {
     pub fn new(content: Content, data: &Path) -> std::io::Result<Self> {
         let token = hex::encode(rand::random::<[u8; 16]>());
         let path = token_file(data);
+        // Made anew, not emptied: an old file may be readable for others, or open in another
+        // process.
         remove_file(&path)?;
         let mut file =
             fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
         file.write_all(token.as_bytes())?;
-        Ok(Self { api: Arc::new(Api::new(content)), token: token.into() })
+        let api = Arc::new(AdminApi::new(content));
+        Ok(Self { api, token: token.into(), limits: Limits::default() })
     }
 
     pub fn router(self) -> Router {
@@ -73,28 +72,22 @@ impl Admin {
         let given = given.and_then(|value| value.strip_prefix("Bearer "));
         // Hashes are compared, so that the time taken says nothing of the token.
         let same = given.is_some_and(|given| keccak256(given) == keccak256(&*self.token));
+        // The token goes over plain HTTP: a wire would show it to others.
         from.ip().is_loopback() && same
     }
 }
 
 async fn answer(
     State(admin): State<Admin>,
-    Extension(From(from)): Extension<From>,
+    Extension(RemoteAddr(from)): Extension<RemoteAddr>,
     headers: HeaderMap,
-    Json(call): Json<Call>,
-) -> (StatusCode, Json<Value>) {
-    if !admin.admits(from, &headers) {
-        let text = "admin methods are for this machine and need the token in data/admin.token";
-        let error = json!({ "code": -32001, "message": text });
-        let body = json!({ "jsonrpc": "2.0", "id": call.id, "error": error });
-        return (StatusCode::FORBIDDEN, Json(body));
+    body: Bytes,
+) -> Response {
+    let admitted = admin.admits(from, &headers);
+    let api = admitted.then_some(&*admin.api);
+    let answer = dispatch::answer(Caller::Admin(api, &admin.limits), &body).await;
+    match answered(answer) {
+        response if admitted => response,
+        response => (StatusCode::FORBIDDEN, response).into_response(),
     }
-    let body = match admin.api.call(&call.method, &call.params).await {
-        Ok(result) => json!({ "jsonrpc": "2.0", "id": call.id, "result": result }),
-        Err(error) => {
-            let error = json!({ "code": -32000, "message": error.to_string() });
-            json!({ "jsonrpc": "2.0", "id": call.id, "error": error })
-        }
-    };
-    (StatusCode::OK, Json(body))
 }

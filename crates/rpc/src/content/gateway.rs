@@ -21,16 +21,18 @@ use axum::{
     routing::get,
 };
 use futures::stream;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 use tokio::{task::AbortHandle, time::timeout};
 use trefoil_content::{ContentId, Entry, Kind};
 use trefoil_swarm::{Content, FetchError, Held, Selection};
 
-use crate::From;
+use crate::http::RemoteAddr;
 
 /// Bytes that are read and sent at once.
 const CHUNK: u64 = 1 << 20;
 
+// A browser shows nothing at all meanwhile.
 /// How long nobody may have it before the client is told so.
 const FIND_MAX: Duration = Duration::from_secs(30);
 
@@ -69,7 +71,7 @@ impl Gateway {
     }
 }
 
-type Asked = (State<Gateway>, Extension<From>, Method, HeaderMap);
+type Asked = (State<Gateway>, Extension<RemoteAddr>, Method, HeaderMap);
 
 async fn whole(asked: Asked, Path(id): Path<String>) -> Response {
     serve(asked, id, None).await
@@ -88,7 +90,7 @@ fn refuse(status: StatusCode, text: &str) -> Response {
 }
 
 async fn serve(asked: Asked, id: String, path: Option<String>) -> Response {
-    let (State(gateway), Extension(From(from)), method, headers) = asked;
+    let (State(gateway), Extension(RemoteAddr(from)), method, headers) = asked;
     if gateway.open == Open::Loopback && !from.ip().is_loopback() {
         let text = "the gateway is for this machine; set `content.gateway = \"all\"` to open it";
         return refuse(StatusCode::FORBIDDEN, text);
@@ -205,14 +207,12 @@ fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;")
 }
 
-/// As a URL's path has it (RFC 3986, section 3.3).
+/// What a URL's path has unescaped (RFC 3986: unreserved characters), and slashes.
+const PLAIN: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
+
 fn percent(path: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte);
-    let each = path.bytes().map(|byte| match plain(byte) {
-        true => char::from(byte).to_string(),
-        false => format!("%{byte:02X}"),
-    });
-    each.collect()
+    utf8_percent_encode(path, PLAIN).to_string()
 }
 
 /// One file, to be answered with.
@@ -240,6 +240,8 @@ impl Target {
         if known {
             return (StatusCode::NOT_MODIFIED, [(ETAG, etag)]).into_response();
         }
+        // RFC 9110, 13.1.5: the client has a part of another version, and parts of two versions
+        // must not be joined. So it gets this one whole.
         let range = text(RANGE).filter(|_| text(IF_RANGE).is_none_or(|known| known == etag));
         let kind = content_type(self.path.as_deref().or(content_name(content, &held).as_deref()));
         let mut response = match range.and_then(|range| parse_range(range, self.size)) {
@@ -302,6 +304,8 @@ fn put(headers: &mut HeaderMap, name: axum::http::HeaderName, value: &str) {
 /// that is understood, so that all is sent; `Some(None)`: beyond the file.
 fn parse_range(text: &str, size: u64) -> Option<Option<Range<u64>>> {
     let (first, last) = text.strip_prefix("bytes=")?.split_once('-')?;
+    // RFC 9110, 14.2: a server may pass over a `Range` that it does not serve; all is sent
+    // then.
     if text.contains(',') {
         return None;
     }
@@ -381,6 +385,7 @@ impl Reader {
 
     /// Before the first bytes are asked for.
     async fn begin(mut self) -> Result<Self, FetchError> {
+        // An answer that has begun cannot become an error any more.
         self.content.has_room(&self.held, self.file, self.left.clone())?;
         let parts = self.held.layout.pieces_of(self.file, self.now());
         let mut parts = parts.map(|piece| self.held.layout.part(piece));

@@ -1,49 +1,23 @@
 //! Blocks, their transactions and receipts. What is not there is `null`.
 
 use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use alloy_consensus::{EMPTY_ROOT_HASH, Transaction as _, proofs::calculate_transaction_root};
 use alloy_primitives::{B256, Bloom, Bytes};
-use trefoil_ledger::{Snapshot, StoredBlock};
 use trefoil_node::{Call, Reply};
-use trefoil_types::{Attached, Header, Height, RecoveredBlock, Transaction};
+use trefoil_types::{Attached, Header, RecoveredBlock, Transaction};
 
 use crate::{
-    Rpc, convert,
-    dispatch::heavy,
-    error::{RpcError, RpcResult},
-    json,
+    context::Rpc,
+    convert,
+    error::{RpcResult, json},
+    heavy::heavy,
+    lookup::{find, mined},
     params::{BlockRef, Params},
 };
-
-/// Blocks that stay decoded: callers wait for the receipts of a block one by
-/// one, and decoding a large block takes milliseconds.
-const CACHED_MAX: usize = 16;
-
-/// The blocks read last. A final block never changes, so its height names it.
-#[derive(Default)]
-pub struct BlockCache(Mutex<VecDeque<StoredBlock>>);
-
-impl BlockCache {
-    fn get(&self, snapshot: &Snapshot, height: Height) -> RpcResult<Option<StoredBlock>> {
-        let lock = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_it = |stored: &&StoredBlock| stored.block.header.number == height;
-        if let Some(stored) = lock().iter().find(is_it) {
-            return Ok(Some(stored.clone()));
-        }
-        let stored = snapshot.block(height)?;
-        if let Some(stored) = &stored {
-            let mut cached = lock();
-            cached.truncate(CACHED_MAX - 1);
-            cached.push_front(stored.clone());
-        }
-        Ok(stored)
-    }
-}
 
 pub fn number(rpc: &Rpc, _: &Params) -> RpcResult {
     json(&convert::quantity(rpc.backend.snapshot().tip().number))
@@ -57,6 +31,7 @@ pub fn by_hash(rpc: &Rpc, params: &Params) -> RpcResult {
 pub async fn by_number(rpc: &Arc<Rpc>, params: &Params) -> RpcResult {
     let whole = params.opt(1)?.unwrap_or(false);
     match params.get(0)? {
+        // It asks the node's thread, which no reader's thread should wait for.
         BlockRef::Pending => json(&convert::block(&pending(rpc).await?, whole)),
         _ => heavy(rpc, by_ref, params.clone()).await,
     }
@@ -109,25 +84,6 @@ pub fn no_uncle(_: &Rpc, params: &Params) -> RpcResult {
     json(&())
 }
 
-/// The final block that a caller means, if it is there; none is pending.
-pub fn find(rpc: &Rpc, block: BlockRef) -> RpcResult<Option<StoredBlock>> {
-    if block == BlockRef::Pending {
-        return Ok(None);
-    }
-    let (snapshot, height) = rpc.find(Some(block))?;
-    match height {
-        Some(height) => rpc.blocks.get(&snapshot, height),
-        None => Ok(None),
-    }
-}
-
-/// The block that holds a transaction, and its place there.
-pub fn mined(rpc: &Rpc, hash: &B256) -> RpcResult<Option<(StoredBlock, usize)>> {
-    let snapshot = rpc.backend.snapshot();
-    let Some((height, index)) = snapshot.transaction(hash)? else { return Ok(None) };
-    Ok(rpc.blocks.get(&snapshot, height)?.map(|stored| (stored, index)))
-}
-
 /// What the next block would be if it were made now from this node's pool:
 /// the tip's state, no receipts yet, and so not the hash it will have.
 async fn pending(rpc: &Rpc) -> RpcResult<RecoveredBlock> {
@@ -163,12 +119,4 @@ async fn pending(rpc: &Rpc) -> RpcResult<RecoveredBlock> {
         ..tip.clone()
     };
     Ok(RecoveredBlock::new(header, txs, Attached::default()))
-}
-
-/// A block that must be there, for the debug methods.
-pub fn stored(rpc: &Rpc, params: &Params) -> RpcResult<StoredBlock> {
-    let (snapshot, height) = rpc.at(Some(params.get(0)?))?;
-    snapshot
-        .block(height)?
-        .ok_or_else(|| RpcError::Rejected(format!("block {height} is no longer kept by this node")))
 }

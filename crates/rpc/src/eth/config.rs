@@ -11,7 +11,12 @@ use serde_json::{Map, Value, json as value};
 use trefoil_ledger::{LedgerError, PROOFS_WINDOW};
 use trefoil_types::{Height, spec::Fork};
 
-use crate::{Rpc, convert, error::RpcResult, json, params::Params};
+use crate::{
+    context::Rpc,
+    convert,
+    error::{RpcResult, json},
+    params::Params,
+};
 
 /// Precompiled contracts, the fork that brought them, and their last two
 /// address bytes (EIP-7910 has the names).
@@ -67,6 +72,7 @@ pub fn config(rpc: &Rpc, _: &Params) -> RpcResult {
             0 => 0,
             _ => snapshot.header(from)?.map_or(0, |(_, header)| header.timestamp),
         };
+        // EIP-2124: forks of the genesis block are part of its hash and are not summed.
         if from > 0 {
             hash += from;
         }

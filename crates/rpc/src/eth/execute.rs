@@ -11,9 +11,9 @@ use trefoil_ledger::{CallError, CallOptions, CallOutcome, CallSite, Estimate, Sn
 use trefoil_types::Height;
 
 use crate::{
-    Rpc, convert,
-    error::{RpcError, RpcResult},
-    json,
+    context::Rpc,
+    convert,
+    error::{RpcError, RpcResult, json},
     params::{Arg, BlockRef, Params, member},
 };
 
@@ -71,7 +71,7 @@ fn complex<T: DeserializeOwned>(params: &Params, at: usize, wants: &str) -> RpcR
 }
 
 pub fn call(rpc: &Rpc, params: &Params) -> RpcResult {
-    let Request(request) = params.get(0)?;
+    let TransactionArgs(request) = params.get(0)?;
     let site = Site::find(rpc, params.opt(1)?)?;
     let outcome = site.open(rpc)?.call(&request, &options(rpc, params, 2)?)?;
     json(&output(outcome)?)
@@ -88,7 +88,7 @@ fn output(outcome: CallOutcome) -> RpcResult<Bytes> {
 
 /// Without a block, on the pending one: what a transaction sent now meets.
 pub fn estimate_gas(rpc: &Rpc, params: &Params) -> RpcResult {
-    let Request(request) = params.get(0)?;
+    let TransactionArgs(request) = params.get(0)?;
     let site = Site::find(rpc, params.opt(1)?.or(Some(BlockRef::Pending)))?;
     match site.open(rpc)?.estimate_gas(&request, &options(rpc, params, 2)?)? {
         Estimate::Gas(gas) => json(&convert::quantity(gas)),
@@ -106,7 +106,7 @@ struct AccessListJson {
 }
 
 pub fn create_access_list(rpc: &Rpc, params: &Params) -> RpcResult {
-    let Request(request) = params.get(0)?;
+    let TransactionArgs(request) = params.get(0)?;
     let site = Site::find(rpc, params.opt(1)?)?;
     let options = CallOptions { block: None, ..options(rpc, params, 2)? };
     let outcome = site.open(rpc)?.create_access_list(&request, &options)?;
@@ -118,12 +118,13 @@ pub fn create_access_list(rpc: &Rpc, params: &Params) -> RpcResult {
 }
 
 /// A transaction as a caller describes it, unsigned and perhaps incomplete.
-pub struct Request(pub TransactionRequest);
+pub struct TransactionArgs(pub TransactionRequest);
 
-impl Arg for Request {
+impl Arg for TransactionArgs {
     fn parse(value: &Value) -> Result<Self, String> {
         let object = Map::parse(value)?;
         let (input, data) = (member::<Bytes>(&object, "input")?, member::<Bytes>(&object, "data")?);
+        // geth's rule and words: `data` is the old name of `input`.
         if let (Some(input), Some(data)) = (&input, &data)
             && input != data
         {

@@ -1,37 +1,36 @@
 //! Prices of gas. On a gas-free network every price is 0.
 
-use std::sync::{Mutex, PoisonError};
-
-use alloy_primitives::{B256, U64, U128};
+use alloy_primitives::{U64, U128};
 use serde::Serialize;
 use trefoil_ledger::{Snapshot, StoredBlock};
 use trefoil_types::Height;
 
 use crate::{
-    Rpc, convert,
-    error::{RpcError, RpcResult},
-    json,
+    context::Rpc,
+    convert,
+    error::{RpcError, RpcResult, json},
     params::Params,
 };
 
+// The figures are those of geth's gas price oracle: wallets suggest here what they suggest
+// elsewhere.
 /// What is suggested when recent blocks say nothing: 1 gwei.
 const TIP_DEFAULT: u128 = 1_000_000_000;
 /// More is never suggested, wei: 500 gwei.
 const TIP_MAX: u128 = 500_000_000_000;
 /// Blocks that a suggestion looks back over.
 const TIP_BLOCKS: u64 = 20;
+// The cheapest that got in show what is enough; the dear ones show what somebody was ready to
+// pay.
 /// The cheapest transactions of a block that count.
 const TIP_SAMPLES: usize = 3;
 /// Of the samples, this share is cheaper than the suggestion, percent.
 const TIP_PERCENTILE: usize = 60;
+// geth's limits, as wallets expect them.
 /// Blocks in one `eth_feeHistory`.
 const HISTORY_MAX: u64 = 1_024;
 /// Percentiles in one `eth_feeHistory`.
 const PERCENTILES_MAX: usize = 100;
-
-/// The suggestion as of one block, so that it is worked out once a block.
-#[derive(Default)]
-pub struct TipCache(Mutex<Option<(B256, u128)>>);
 
 /// A tip with which a transaction is soon in a block, wei.
 fn suggested_tip(rpc: &Rpc, snapshot: &Snapshot) -> RpcResult<u128> {
@@ -39,7 +38,7 @@ fn suggested_tip(rpc: &Rpc, snapshot: &Snapshot) -> RpcResult<u128> {
         return Ok(0);
     }
     let hash = snapshot.tip_hash();
-    let mut cache = rpc.tips.0.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut cache = rpc.tips.lock();
     if let Some((_, tip)) = cache.filter(|(of, _)| *of == hash) {
         return Ok(tip);
     }

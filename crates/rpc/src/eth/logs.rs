@@ -6,9 +6,9 @@ use trefoil_ledger::Snapshot;
 use trefoil_types::Height;
 
 use crate::{
-    Json, Rpc, convert,
-    error::{RpcError, RpcResult},
-    json,
+    context::Rpc,
+    convert,
+    error::{Json, RpcError, RpcResult, json},
     params::{BlockRef, LogFilter, LogMatcher, Params},
 };
 
@@ -72,6 +72,7 @@ pub fn scan(
         }
         let Some(stored) = snapshot.block(height)? else { continue };
         for (log, place) in convert::logs(&stored) {
+            // The index names blocks; which of a block's logs match is looked up here.
             if !matcher.matches(log) {
                 continue;
             }

@@ -6,11 +6,11 @@ use alloy_primitives::{B256, Bytes};
 use tokio::time::{Instant, timeout_at};
 use trefoil_node::{Call, Reply};
 
-use super::blocks::mined;
 use crate::{
-    Rpc, convert,
-    error::{RpcError, RpcResult},
-    json,
+    context::Rpc,
+    convert,
+    error::{RpcError, RpcResult, json},
+    lookup::mined,
     params::Params,
 };
 
@@ -51,7 +51,7 @@ pub async fn raw_sync(rpc: &Rpc, params: &Params) -> RpcResult {
     let wait = asked.unwrap_or(rpc.limits.sync_wait).min(rpc.limits.sync_wait_max);
     let until = Instant::now() + wait;
     // Listening begins before submitting, so that no block is missed.
-    let mut blocks = rpc.news.blocks();
+    let mut blocks = rpc.events.blocks();
     let hash = submit(rpc, raw).await?;
     loop {
         if let Some((stored, index)) = mined(rpc, &hash)? {

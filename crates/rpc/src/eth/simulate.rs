@@ -14,11 +14,11 @@ use trefoil_ledger::{
 };
 use trefoil_types::Height;
 
-use super::execute::Request;
 use crate::{
-    Json, Rpc, convert,
-    error::{RpcError, RpcResult},
-    json,
+    context::Rpc,
+    convert,
+    error::{Json, RpcError, RpcResult, json},
+    eth::execute::TransactionArgs,
     params::{Arg, BlockRef, Params, member},
 };
 
@@ -128,7 +128,7 @@ impl Arg for BlockArg {
             object.get("stateOverrides").cloned(),
             "stateOverrides: want {address: {balance, nonce, code, state, stateDiff, movePrecompileToAddress}}",
         )?;
-        let calls: Vec<Request> = member(&object, "calls")?.unwrap_or_default();
+        let calls: Vec<TransactionArgs> = member(&object, "calls")?.unwrap_or_default();
         let calls = calls.into_iter().map(|request| request.0).collect();
         Ok(Self(PretendedBlock { block, withdrawals, state, calls }))
     }

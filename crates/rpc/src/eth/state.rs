@@ -10,12 +10,13 @@ use trefoil_node::{Call, Reply};
 use trefoil_types::Height;
 
 use crate::{
-    Rpc, convert,
-    error::{RpcError, RpcResult},
-    json,
+    context::Rpc,
+    convert,
+    error::{RpcError, RpcResult, json},
     params::{Arg as _, BlockRef, Params, Slot},
 };
 
+// Each is a walk down the trie, and a proof of one node for each of its levels.
 /// Slots in one request.
 const SLOTS_MAX: usize = 1_024;
 

@@ -5,7 +5,7 @@ use alloy_primitives::{Address, Bytes, TxKind, hex};
 use serde_json::{Value, json as value};
 use trefoil_mempool::MempoolError;
 
-use super::{CONTRACT, Limits, SENDER, Stage, legacy, tx};
+use crate::tests::{CONTRACT, Limits, SENDER, Stage, legacy, tx};
 
 /// `Error("user error")` in Solidity's ABI.
 const REASON: [u8; 100] = hex!(

@@ -1,6 +1,7 @@
 //! The server before a real ledger on a disk in memory; the node's thread is
 //! played by a small pool that makes a block when a test says so.
 
+mod admin;
 mod methods;
 mod socket;
 mod wire;
@@ -33,8 +34,12 @@ use trefoil_types::{
     spec::{Fork, FoundingValidator, Organisation},
 };
 
-use super::{Access, Limits, Rpc, http, news};
-use crate::backend::{self, Backend};
+use crate::{
+    backend::{self, RpcBackend},
+    context::Rpc,
+    event_hub, http,
+    limits::{HttpAccess, Limits},
+};
 
 pub const CHAIN_ID: u64 = 7331;
 /// Sends everything in the tests.
@@ -102,19 +107,19 @@ fn spec() -> ChainSpec {
 
 impl Stage {
     pub async fn new() -> Self {
-        Self::with(Access::default(), Limits::default(), spec()).await
+        Self::with(HttpAccess::default(), Limits::default(), spec()).await
     }
 
     pub async fn gas_free() -> Self {
         let spec = ChainSpec { base_fee: 0, ..spec() };
-        Self::with(Access::default(), Limits::default(), spec).await
+        Self::with(HttpAccess::default(), Limits::default(), spec).await
     }
 
     pub async fn limited(limits: Limits) -> Self {
-        Self::with(Access::default(), limits, spec()).await
+        Self::with(HttpAccess::default(), limits, spec()).await
     }
 
-    pub async fn with(access: Access, limits: Limits, spec: ChainSpec) -> Self {
+    pub async fn with(access: HttpAccess, limits: Limits, spec: ChainSpec) -> Self {
         let spec = Arc::new(spec);
         let disk = Arc::new(MemDisk::default());
         let ledger = Ledger::open(disk, spec.clone(), History::Archive).expect("a new chain");
@@ -125,7 +130,7 @@ impl Stage {
         let pool = Arc::new(Mutex::new(Pool::default()));
         tokio::spawn(play(inbox, pool.clone()));
         let threads = || Arc::new(rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap());
-        let backend = Backend {
+        let backend = RpcBackend {
             spec,
             genesis_hash: ledger.genesis_hash(),
             peer: PeerId(SecretKey::from_seed(&[2; 32]).public()),
@@ -140,7 +145,7 @@ impl Stage {
             certificate: None,
         };
         let rpc = Rpc::new(backend.clone(), access, limits);
-        tokio::spawn(news::follow(rpc.news.clone(), backend));
+        tokio::spawn(event_hub::follow(rpc.events.clone(), backend));
         // The news must be listening before the first event.
         while events.receiver_count() == 0 {
             tokio::task::yield_now().await;
@@ -226,7 +231,7 @@ impl Stage {
 }
 
 /// Answers calls as the node's thread would, from a pool without rules.
-async fn play(mut inbox: mpsc::Receiver<backend::Request>, pool: Arc<Mutex<Pool>>) {
+async fn play(mut inbox: mpsc::Receiver<backend::NodeCall>, pool: Arc<Mutex<Pool>>) {
     while let Some(request) = inbox.recv().await {
         let mut pool = pool.lock().unwrap();
         let reply = match request.call {
@@ -255,6 +260,10 @@ async fn play(mut inbox: mpsc::Receiver<backend::Request>, pool: Arc<Mutex<Pool>
 
 /// A network without peers on a free loopback port.
 async fn net() -> trefoil_net::NetHandle {
+    network().await.0
+}
+
+async fn network() -> (trefoil_net::NetHandle, trefoil_net::Lanes) {
     let config = trefoil_net::Config {
         identity: SecretKey::from_seed(&[2; 32]),
         listen: "127.0.0.1:0".parse().unwrap(),
@@ -266,7 +275,7 @@ async fn net() -> trefoil_net::NetHandle {
         inbound_per_source_max: 1,
         discovery: None,
     };
-    trefoil_net::start(config).await.expect("a loopback port").0
+    trefoil_net::start(config).await.expect("a loopback port")
 }
 
 fn sign<T: SignableTransaction<alloy_primitives::Signature>>(tx: T) -> Bytes

@@ -7,8 +7,10 @@ use serde_json::{Value, json as value};
 use tokio::{net::TcpListener, net::TcpStream};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async, tungstenite::Message};
 
-use super::{CONTRACT, Limits, SENDER, Stage, tx};
-use crate::http;
+use crate::{
+    http,
+    tests::{CONTRACT, Limits, SENDER, Stage, tx},
+};
 
 struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
 

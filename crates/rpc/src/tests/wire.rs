@@ -7,8 +7,10 @@ use axum::{
 use proptest::prelude::*;
 use serde_json::{Value, json as value};
 
-use super::{Access, Limits, Stage, spec};
-use crate::dispatch::METHODS;
+use crate::{
+    dispatch::METHODS,
+    tests::{HttpAccess, Limits, Stage, spec},
+};
 
 /// What is sent, the HTTP status, and the answer (`null`: an empty body). An
 /// error's `message` is left out.
@@ -143,7 +145,7 @@ async fn browsers_may_call_from_anywhere_unless_origins_are_listed() {
     for (allowed, want) in
         [("https://dapp.example", StatusCode::OK), ("https://other.example", StatusCode::FORBIDDEN)]
     {
-        let access = Access { origins: vec![allowed.into()], ..Access::default() };
+        let access = HttpAccess { origins: vec![allowed.into()], ..HttpAccess::default() };
         let stage = Stage::with(access, Limits::default(), spec()).await;
         assert_eq!(stage.send(preflight()).await.0, want, "{allowed}");
     }
@@ -157,7 +159,7 @@ async fn pages_read_content_only_where_origins_are_listed() {
         (vec!["https://dapp.example".into()], Some("https://dapp.example")),
         (vec!["*".into()], Some("*")),
     ] {
-        let access = Access { origins, ..Access::default() };
+        let access = HttpAccess { origins, ..HttpAccess::default() };
         let stage = Stage::with(access, Limits::default(), spec()).await;
         let request = Request::get("/content/x").header(header::HOST, "127.0.0.1:8545");
         let request = request.header(header::ORIGIN, "https://dapp.example").body(Body::empty());
@@ -171,12 +173,12 @@ async fn pages_read_content_only_where_origins_are_listed() {
 
 #[tokio::test]
 async fn a_foreign_host_name_is_refused() {
-    let any = Access { hosts: vec!["*".into()], ..Access::default() };
+    let any = HttpAccess { hosts: vec!["*".into()], ..HttpAccess::default() };
     let stage = Stage::with(any, Limits::default(), spec()).await;
     let request = Request::post("/").header(header::HOST, "any.example");
     let request = request.body(r#"{"id":1,"method":"eth_chainId"}"#.into()).unwrap();
     assert_eq!(stage.send(request).await.0, StatusCode::OK);
-    let access = Access { hosts: vec!["node.example".into()], ..Access::default() };
+    let access = HttpAccess { hosts: vec!["node.example".into()], ..HttpAccess::default() };
     let stage = Stage::with(access, Limits::default(), spec()).await;
     for (host, want) in [
         ("127.0.0.1:8545", StatusCode::OK),

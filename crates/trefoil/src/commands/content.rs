@@ -12,7 +12,7 @@ use trefoil_content::{AllowList, Kind as ContentKind, Link};
 use trefoil_host::home::Home;
 use trefoil_os::keystore::PasswordSource;
 use trefoil_rpc::content::{
-    admin::{self, Get as GetCall, JobStatus, Outcome, Put as PutCall, PutOrigin},
+    admin::{self, GetRequest, JobOutcome, JobStatus, PutOriginRequest, PutRequest},
     admin_server::token_file,
 };
 use trefoil_swarm::{About, draft_directory};
@@ -115,7 +115,7 @@ impl Worker {
         method: &str,
         param: Value,
         mut show: impl FnMut(&JobStatus),
-    ) -> Result<Outcome, Failure> {
+    ) -> Result<JobOutcome, Failure> {
         let client = self.client()?;
         let job = self.call(&client, method, param).await?;
         let odd = || Failure::from(client.odd(method));
@@ -191,14 +191,14 @@ impl Put {
     }
 
     /// Has the node hash and share it.
-    fn share(&self) -> Result<Outcome, Failure> {
+    fn share(&self) -> Result<JobOutcome, Failure> {
         // First of all, so that nothing is sealed in vain.
         self.worker.client()?;
         let name = self.name.as_ref().map(|title| title.name.clone());
         let (method, call, total) = match (&self.origin, &self.path) {
             (Some(url), _) => {
                 let (url, allow) = (url.clone(), block_on(self.allow_list())?);
-                ("admin_putOrigin", json!(PutOrigin { url, name, allow }), None)
+                ("admin_putOrigin", json!(PutOriginRequest { url, name, allow }), None)
             }
             (None, path) => {
                 let call = self.local(path.as_deref().unwrap_or(Path::new(".")), name)?;
@@ -218,16 +218,16 @@ impl Put {
     }
 
     /// What the node is to share, which may have to be sealed first.
-    fn local(&self, path: &Path, name: Option<String>) -> Result<PutCall, Failure> {
+    fn local(&self, path: &Path, name: Option<String>) -> Result<PutRequest, Failure> {
         let path = path.canonicalize().map_err(|e| Failure::file("find", path, e))?;
         let allow = block_on(self.allow_list())?;
         if self.seal.is_empty() {
-            return Ok(PutCall { path, name, allow, sealed: false });
+            return Ok(PutRequest { path, name, allow, sealed: false });
         }
         let keys = block_on(sealing::recipients(&self.worker, &self.seal))?;
         let name = name.or_else(|| Some(path.file_name()?.to_str()?.to_owned()));
         let path = sealing::seal(&path, &keys, self.worker.json)?;
-        Ok(PutCall { path, name, allow, sealed: true })
+        Ok(PutRequest { path, name, allow, sealed: true })
     }
 
     /// The organisations that were named, by their numbers.
@@ -296,8 +296,8 @@ impl Get {
     }
 
     /// Has the node fetch it and write it to `output`.
-    fn fetch(&self, link: &Link, output: PathBuf) -> Result<Outcome, Failure> {
-        let call = GetCall {
+    fn fetch(&self, link: &Link, output: PathBuf) -> Result<JobOutcome, Failure> {
+        let call = GetRequest {
             link: link.to_string(),
             output: Some(output),
             path: self.path.clone(),
@@ -312,7 +312,7 @@ impl Get {
     }
 
     /// Fetches what is sealed beside `output`, and opens it.
-    fn open(&self, link: &Link, output: PathBuf) -> Result<Outcome, Failure> {
+    fn open(&self, link: &Link, output: PathBuf) -> Result<JobOutcome, Failure> {
         if self.path.is_some() || self.range.is_some() {
             return Err(Failure::told(
                 "it is sealed, and opened whole or not at all",
@@ -328,7 +328,7 @@ impl Get {
         let sealed = staging.path().join("sealed");
         let outcome = self.fetch(link, sealed.clone())?;
         sealing::open(&sealed, &keys, &output, self.worker.json)?;
-        Ok(Outcome { output: Some(output), ..outcome })
+        Ok(JobOutcome { output: Some(output), ..outcome })
     }
 
     /// What is to be fetched; a name is looked up on the node's chain.
@@ -407,7 +407,7 @@ impl One {
     }
 }
 
-fn tell(json: bool, outcome: &Outcome, words: impl FnOnce()) {
+fn tell(json: bool, outcome: &JobOutcome, words: impl FnOnce()) {
     match json {
         true => println!("{:#}", json!(outcome)),
         false => words(),

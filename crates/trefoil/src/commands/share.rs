@@ -20,7 +20,7 @@ use trefoil_content::{ContentId, Origin, scheduler::Manner};
 use trefoil_crypto::SecretKey;
 use trefoil_host::{
     logging,
-    settings::{ContentSettings, Origins, PeerAddress},
+    settings::{ContentSettings, OriginPolicy, PeerAddress},
 };
 use trefoil_net::{Access, NetHandle};
 use trefoil_os::disk::FileDisk;
@@ -69,8 +69,8 @@ struct Place {
     #[arg(long, value_name = "KIB", default_value_t = 0)]
     up_kib_s: u64,
     /// Which HTTP servers are asked that peers name
-    #[arg(long, value_enum, default_value_t = Origins::Global)]
-    origins: Origins,
+    #[arg(long, value_enum, default_value_t = OriginPolicy::Global)]
+    origins: OriginPolicy,
     /// A file of headers for HTTP servers, by URL prefix (see docs/content.md)
     #[arg(long, value_name = "FILE")]
     origin_credentials: Option<PathBuf>,

@@ -12,7 +12,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 use trefoil_host::{
     home::{Home, read_spec},
-    snapshots::{Name, senders_are_right},
+    snapshots::{FileName, senders_are_right},
 };
 use trefoil_ledger::{
     History, Ledger,
@@ -68,7 +68,7 @@ impl Make {
         let counts = folder.make(&view, height)?;
         println!(
             "{}  block {height}: {} accounts, {} slots, {} contracts' code",
-            folder.path(Name::State(height)).display(),
+            folder.path(FileName::State(height)).display(),
             counts.accounts,
             counts.slots,
             counts.codes
@@ -214,7 +214,7 @@ impl HistoryFiles {
         while last > 0 && last - spec.snapshot_every + 1 >= view.blocks_from() {
             let first = last - spec.snapshot_every + 1;
             let archived = Archived { first, last };
-            let path = self.out.join(Name::Blocks(archived).to_string());
+            let path = self.out.join(FileName::Blocks(archived).to_string());
             write_whole(&path, |file| state_sync::write_archive(&view, archived, file))?;
             println!("{}", path.display());
             last = first - 1;

@@ -18,23 +18,29 @@ use trefoil_ledger::{Snapshot, StoredBlock};
 use trefoil_node::Event;
 use trefoil_types::{Height, Transaction};
 
-use super::{Json, convert, json};
-use crate::backend::Backend;
+use crate::{
+    backend::RpcBackend,
+    convert,
+    error::{Json, json},
+};
 
+// Slow subscribers hold what they have not read: the bound is what all of them can hold.
 /// Blocks that a subscriber may be behind.
 const BLOCKS_MAX: usize = 256;
 /// Pool admissions that a subscriber may be behind.
 const TXS_MAX: usize = 8_192;
+// Filters poll, so the node keeps for them what subscribers were pushed.
 /// The newest pool admissions, kept for filters.
 const RECENT_MAX: usize = 16_384;
 
 /// A new block, for many readers.
-pub struct BlockNews {
+pub struct NewBlock {
     pub stored: StoredBlock,
+    // Hundreds of subscribers get the same text.
     head: OnceLock<Json>,
 }
 
-impl BlockNews {
+impl NewBlock {
     /// The header as JSON, written once for all subscribers.
     pub fn head(&self) -> &Json {
         let block = &self.stored.block;
@@ -44,14 +50,14 @@ impl BlockNews {
     }
 }
 
-pub struct News {
-    blocks: broadcast::Sender<Arc<BlockNews>>,
+pub struct EventHub {
+    blocks: broadcast::Sender<Arc<NewBlock>>,
     txs: broadcast::Sender<Transaction>,
     recent: Mutex<Recent>,
     committed_txs: AtomicU64,
 }
 
-impl Default for News {
+impl Default for EventHub {
     fn default() -> Self {
         Self {
             blocks: broadcast::channel(BLOCKS_MAX).0,
@@ -69,8 +75,8 @@ struct Recent {
     hashes: VecDeque<B256>,
 }
 
-impl News {
-    pub fn blocks(&self) -> broadcast::Receiver<Arc<BlockNews>> {
+impl EventHub {
+    pub fn blocks(&self) -> broadcast::Receiver<Arc<NewBlock>> {
         self.blocks.subscribe()
     }
 
@@ -95,7 +101,7 @@ impl News {
     fn block(&self, stored: StoredBlock) {
         self.committed_txs.fetch_add(stored.block.transactions.len() as u64, Ordering::Relaxed);
         // Nobody listening is no error.
-        let _ = self.blocks.send(Arc::new(BlockNews { stored, head: OnceLock::new() }));
+        let _ = self.blocks.send(Arc::new(NewBlock { stored, head: OnceLock::new() }));
     }
 
     fn admitted(&self, tx: Transaction) {
@@ -123,13 +129,15 @@ impl News {
 }
 
 /// Follows the node until it stops.
-pub async fn follow(news: Arc<News>, backend: Backend) {
+pub async fn follow(news: Arc<EventHub>, backend: RpcBackend) {
     let mut events = backend.subscribe();
     let mut last = backend.snapshot().tip().number;
     loop {
         match events.recv().await {
             Ok(Event::Committed { block, receipts, snapshot }) => {
                 let height = block.header.number;
+                // After a lag the queue may still hold events that the snapshot was already
+                // read for.
                 if height == last + 1 {
                     news.block(StoredBlock { block, receipts });
                     last = height;

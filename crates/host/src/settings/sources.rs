@@ -1,0 +1,198 @@
+//! From where each setting has its value: defaults, `node.toml`, the environment, flags.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::{Path, PathBuf},
+};
+
+use toml::{Table, Value};
+
+use super::{Settings, SettingsError};
+
+/// Environment variables that begin like settings and are none.
+const NOT_SETTINGS: [&str; 2] = ["TREFOIL_DIR", "TREFOIL_PASSWORD"];
+
+/// Where a value came from; a later one overrides an earlier one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SettingSource {
+    Default,
+    File(PathBuf),
+    /// The variable's name.
+    Environment(String),
+    Flag,
+}
+
+impl fmt::Display for SettingSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::File(file) => write!(f, "{}", file.display()),
+            Self::Environment(name) => f.write_str(name),
+            Self::Flag => f.write_str("flag"),
+        }
+    }
+}
+
+/// The settings in force, and each key's value with its source.
+#[derive(Clone, Debug)]
+pub struct Effective {
+    pub settings: Settings,
+    pub keys: BTreeMap<String, (Value, SettingSource)>,
+}
+
+impl Effective {
+    /// Defaults, then `file` (if it is there), then the variables of `env`
+    /// that begin with `TREFOIL_`, then `flags` (key, text).
+    ///
+    /// # Errors
+    /// An unreadable file, an unknown key, or a value of the wrong form.
+    pub fn load(
+        file: &Path,
+        env: impl Iterator<Item = (String, String)>,
+        flags: &[(&'static str, String)],
+    ) -> Result<Self, SettingsError> {
+        let mut effective = Self::defaults();
+        effective.read_file(file)?;
+        let by_variable: BTreeMap<String, String> =
+            effective.keys.keys().map(|key| (variable(key), key.clone())).collect();
+        for (name, text) in env.filter(|(name, _)| name.starts_with("TREFOIL_")) {
+            if NOT_SETTINGS.contains(&name.as_str()) {
+                continue;
+            }
+            let source = SettingSource::Environment(name.clone());
+            let key = by_variable.get(&name).ok_or_else(|| SettingsError::Unknown {
+                key: name.clone(),
+                source_: SettingSource::Environment("the environment".into()),
+                hint: "unset it, or see `trefoil config` for the known ones".into(),
+            })?;
+            effective.set_text(key, &text, source)?;
+        }
+        // Last, since a flag is meant for this run alone.
+        for (key, text) in flags {
+            effective.set_text(key, text, SettingSource::Flag)?;
+        }
+        Ok(effective)
+    }
+
+    fn defaults() -> Self {
+        let settings = Settings::default();
+        let mut flat = BTreeMap::new();
+        flatten("", &table(&settings), &mut flat);
+        let keys =
+            flat.into_iter().map(|(key, value)| (key, (value, SettingSource::Default))).collect();
+        Self { settings, keys }
+    }
+
+    fn read_file(&mut self, file: &Path) -> Result<(), SettingsError> {
+        let text = match std::fs::read_to_string(file) {
+            Ok(text) => text,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(source) => return Err(SettingsError::Read { file: file.into(), source }),
+        };
+        let table: Table = toml::from_str(&text)
+            .map_err(|e| SettingsError::Toml { file: file.into(), message: e.to_string() })?;
+        let mut flat = BTreeMap::new();
+        flatten("", &table, &mut flat);
+        flat.into_iter()
+            .try_for_each(|(key, value)| self.set(&key, value, SettingSource::File(file.into())))
+    }
+
+    /// A value as people type it: lists are separated by commas.
+    fn set_text(
+        &mut self,
+        key: &str,
+        text: &str,
+        source: SettingSource,
+    ) -> Result<(), SettingsError> {
+        let wrong = |message: &str| SettingsError::Value {
+            key: key.into(),
+            source_: source.clone(),
+            message: message.into(),
+        };
+        // The default has the key's form; what a file says may have another.
+        let value = match &Self::defaults().keys[key].0 {
+            Value::Integer(_) => {
+                Value::Integer(text.parse().map_err(|_| wrong("write a whole number"))?)
+            }
+            Value::Array(_) => {
+                let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+                Value::Array(items.map(|item| Value::String(item.into())).collect())
+            }
+            _ => Value::String(text.into()),
+        };
+        self.set(key, value, source)
+    }
+
+    fn set(&mut self, key: &str, value: Value, source: SettingSource) -> Result<(), SettingsError> {
+        // A misspelt key that is passed over would leave its default in force unnoticed.
+        let Some(slot) = self.keys.get_mut(key) else {
+            let known: Vec<_> = self.keys.keys().map(String::as_str).collect();
+            let hint = format!("known settings: {}", known.join(", "));
+            return Err(SettingsError::Unknown { key: key.into(), source_: source, hint });
+        };
+        *slot = (value, source.clone());
+        // Read again as a whole after each key, so that an error is this key's.
+        let table = unflatten(self.keys.iter().map(|(key, (value, _))| (key.as_str(), value)));
+        self.settings = table.try_into().map_err(|e: toml::de::Error| SettingsError::Value {
+            key: key.into(),
+            source_: source,
+            message: e.message().into(),
+        })?;
+        Ok(())
+    }
+}
+
+impl Settings {
+    /// A `node.toml` of what differs from the defaults.
+    pub fn to_toml(&self) -> String {
+        let (mut mine, mut defaults) = (BTreeMap::new(), BTreeMap::new());
+        flatten("", &table(self), &mut mine);
+        flatten("", &table(&Self::default()), &mut defaults);
+        // A default that is written down would stay when a later version has a better one.
+        mine.retain(|key, value| defaults.get(key) != Some(value));
+        let table = unflatten(mine.iter().map(|(key, value)| (key.as_str(), value)));
+        let text = toml::to_string(&table).expect("settings are plain data");
+        format!("# This node's own settings; `trefoil config` lists all of them.\n{text}")
+    }
+}
+
+/// `p2p.inbound_max` is `TREFOIL_P2P_INBOUND_MAX` in the environment.
+pub fn variable(key: &str) -> String {
+    format!("TREFOIL_{}", key.replace('.', "_").to_uppercase())
+}
+
+fn table(settings: &Settings) -> Table {
+    Table::try_from(settings).expect("settings are plain data")
+}
+
+fn flatten(prefix: &str, table: &Table, out: &mut BTreeMap<String, Value>) {
+    for (name, value) in table {
+        let key = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
+        match value {
+            Value::Table(inner) => flatten(&key, inner, out),
+            value => {
+                out.insert(key, value.clone());
+            }
+        }
+    }
+}
+
+/// Keys have at most two parts: a section and a name.
+fn unflatten<'a>(keys: impl Iterator<Item = (&'a str, &'a Value)>) -> Table {
+    let mut table = Table::new();
+    for (key, value) in keys {
+        match key.split_once('.') {
+            None => {
+                table.insert(key.into(), value.clone());
+            }
+            Some((section, name)) => {
+                let section = table.entry(section).or_insert_with(|| Value::Table(Table::new()));
+                if let Value::Table(section) = section {
+                    section.insert(name.into(), value.clone());
+                }
+            }
+        }
+    }
+    table
+}

@@ -1,0 +1,49 @@
+//! What was worked out or decoded once, for the callers that ask for it again.
+
+use std::{
+    collections::VecDeque,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use alloy_primitives::B256;
+use trefoil_ledger::{Snapshot, StoredBlock};
+use trefoil_types::Height;
+
+use crate::error::RpcResult;
+
+/// Blocks that stay decoded: callers wait for the receipts of a block one by
+/// one, and decoding a large block takes milliseconds.
+const CACHED_MAX: usize = 16;
+
+/// The blocks read last. A final block never changes, so its height names it.
+#[derive(Default)]
+pub struct BlockCache(Mutex<VecDeque<StoredBlock>>);
+
+impl BlockCache {
+    pub fn get(&self, snapshot: &Snapshot, height: Height) -> RpcResult<Option<StoredBlock>> {
+        let lock = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_it = |stored: &&StoredBlock| stored.block.header.number == height;
+        if let Some(stored) = lock().iter().find(is_it) {
+            return Ok(Some(stored.clone()));
+        }
+        // Not under the lock: decoding a large block takes milliseconds, and others would wait.
+        let stored = snapshot.block(height)?;
+        if let Some(stored) = &stored {
+            let mut cached = lock();
+            cached.truncate(CACHED_MAX - 1);
+            cached.push_front(stored.clone());
+        }
+        Ok(stored)
+    }
+}
+
+/// The suggestion as of one block, so that it is worked out once a block.
+#[derive(Default)]
+pub struct TipCache(Mutex<Option<(B256, u128)>>);
+
+impl TipCache {
+    /// Held while the suggestion is worked out, so that many callers at once wait for one.
+    pub fn lock(&self) -> MutexGuard<'_, Option<(B256, u128)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

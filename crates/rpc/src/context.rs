@@ -1,0 +1,78 @@
+//! What every method can reach: the running node, the limits and the caches; and the
+//! block that a caller means.
+
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+use trefoil_ledger::Snapshot;
+use trefoil_types::Height;
+
+use crate::{
+    backend::RpcBackend,
+    caches::{BlockCache, TipCache},
+    counters::RequestCounters,
+    error::{RpcError, RpcResult},
+    event_hub::EventHub,
+    filter_table::FilterTable,
+    limits::{HttpAccess, Limits},
+    params::BlockRef,
+};
+
+/// The server: everything a handler can reach.
+pub struct Rpc {
+    pub backend: RpcBackend,
+    pub limits: Limits,
+    pub access: HttpAccess,
+    pub events: Arc<EventHub>,
+    pub filters: FilterTable,
+    pub counters: RequestCounters,
+    pub tips: TipCache,
+    pub blocks: BlockCache,
+    pub heavy: Arc<Semaphore>,
+    pub sockets: Arc<Semaphore>,
+}
+
+impl Rpc {
+    pub fn new(backend: RpcBackend, access: HttpAccess, limits: Limits) -> Arc<Self> {
+        Arc::new(Self {
+            events: Arc::default(),
+            filters: FilterTable::default(),
+            counters: RequestCounters::default(),
+            tips: TipCache::default(),
+            blocks: BlockCache::default(),
+            heavy: Arc::new(Semaphore::new(limits.heavy)),
+            sockets: Arc::new(Semaphore::new(limits.sockets)),
+            backend,
+            access,
+            limits,
+        })
+    }
+
+    // One snapshot answers the whole request: between two looks at the tip a block may come.
+    /// The height that a caller means (absent: the tip), and a view of the
+    /// chain that has it. `None`: no such block.
+    pub fn find(&self, block: Option<BlockRef>) -> RpcResult<(Snapshot, Option<Height>)> {
+        let snapshot = self.backend.snapshot();
+        let tip = snapshot.tip().number;
+        let height = match block.unwrap_or(BlockRef::Latest) {
+            BlockRef::Latest | BlockRef::Pending => Some(tip),
+            BlockRef::Number(number) => Some(number).filter(|n| *n <= tip),
+            BlockRef::Hash(hash) => snapshot.height_of(&hash)?,
+        };
+        Ok((snapshot, height))
+    }
+
+    /// As [`Rpc::find`], for state: a block that is not there is an error.
+    pub fn at(&self, block: Option<BlockRef>) -> RpcResult<(Snapshot, Height)> {
+        let (snapshot, height) = self.find(block)?;
+        let asked = || match block {
+            Some(BlockRef::Number(number)) => format!("{number}"),
+            Some(BlockRef::Hash(hash)) => hash.to_string(),
+            _ => "latest".into(),
+        };
+        match height {
+            Some(height) => Ok((snapshot, height)),
+            None => Err(RpcError::BlockNotFound { asked: asked(), head: snapshot.tip().number }),
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! The filters that are alive.
+//!
+//! What always holds: at most so many filters live, one that nobody polls is
+//! dropped, and its name is random, so that no caller can guess another's.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use alloy_primitives::U128;
+use trefoil_types::Height;
+
+use crate::{
+    error::{RpcError, RpcResult, json},
+    limits::Limits,
+    params::LogFilter,
+};
+
+/// Random, so that no caller can guess another's.
+pub type FilterId = u128;
+
+#[derive(Default)]
+pub struct FilterTable(Mutex<BTreeMap<FilterId, Filter>>);
+
+pub struct Filter {
+    kind: FilterKind,
+    polled: Instant,
+}
+
+#[derive(Clone)]
+pub enum FilterKind {
+    /// `next`: the first block not told of yet.
+    Logs {
+        filter: LogFilter,
+        next: Height,
+    },
+    Blocks {
+        next: Height,
+    },
+    /// `next`: the number of the first admission not told of yet.
+    Pending {
+        next: u64,
+    },
+}
+
+impl FilterTable {
+    /// The filters alive, without those that nobody polled.
+    pub fn alive(&self, limits: &Limits) -> MutexGuard<'_, BTreeMap<FilterId, Filter>> {
+        let mut filters = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        filters.retain(|_, filter| filter.polled.elapsed() < limits.filter_idle);
+        filters
+    }
+
+    pub fn add(&self, limits: &Limits, kind: FilterKind) -> RpcResult {
+        let mut filters = self.alive(limits);
+        if filters.len() >= limits.filters {
+            let text = format!(
+                "{} filters are alive, the most this node keeps; use eth_getLogs or eth_subscribe",
+                limits.filters
+            );
+            return Err(RpcError::Busy(text));
+        }
+        let id = rand::random::<FilterId>();
+        filters.insert(id, Filter { kind, polled: Instant::now() });
+        json(&U128::from(id))
+    }
+
+    /// A filter as it stands; marks it as polled.
+    pub fn poll(&self, limits: &Limits, id: FilterId) -> RpcResult<FilterKind> {
+        let mut filters = self.alive(limits);
+        let filter = filters.get_mut(&id).ok_or_else(not_found)?;
+        filter.polled = Instant::now();
+        Ok(filter.kind.clone())
+    }
+
+    /// Remembers how far a filter has been told.
+    pub fn advance(&self, limits: &Limits, id: FilterId, kind: FilterKind) {
+        if let Some(filter) = self.alive(limits).get_mut(&id) {
+            filter.kind = kind;
+        }
+    }
+}
+
+fn not_found() -> RpcError {
+    RpcError::Rejected("filter not found".into())
+}

@@ -1,0 +1,38 @@
+//! Scans and executions: so many at once, for so long, on threads of their own.
+
+use std::{
+    panic::{self, AssertUnwindSafe},
+    sync::Arc,
+};
+
+use crate::{
+    context::Rpc,
+    error::{RpcError, RpcResult},
+    params::Params,
+};
+
+/// Runs a scan or an execution. Its permit goes with it, so that work whose
+/// caller gave up still counts against the limit. A panic in it is this
+/// request's end, not the node's.
+pub async fn heavy(
+    rpc: &Arc<Rpc>,
+    work: fn(&Rpc, &Params) -> RpcResult,
+    params: Params,
+) -> RpcResult {
+    let limit = rpc.limits.heavy_time;
+    let run = async {
+        let permit = rpc.heavy.clone().acquire_owned().await.expect("never closed");
+        let inner = rpc.clone();
+        rpc.backend
+            .read(move || {
+                let _permit = permit;
+                // Reads change nothing, so none can leave half of a change.
+                panic::catch_unwind(AssertUnwindSafe(|| work(&inner, &params))).unwrap_or_else(
+                    |_| Err(RpcError::Internal("the request failed inside the node".into())),
+                )
+            })
+            .await
+    };
+    let late = || RpcError::Busy(format!("the request took longer than {} s", limit.as_secs()));
+    tokio::time::timeout(limit, run).await.unwrap_or_else(|_| Err(late()))
+}

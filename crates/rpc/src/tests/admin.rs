@@ -1,0 +1,104 @@
+//! `POST /admin`: who may call it, and that it answers as JSON-RPC does.
+
+use axum::http::{Request, header::AUTHORIZATION};
+use serde_json::{Value, json as value};
+use tempfile::TempDir;
+use tower::ServiceExt as _;
+use trefoil_content::scheduler::{Manner, Rates};
+use trefoil_swarm::{Content, ContentConfig, http::Credentials};
+
+use super::*;
+use crate::{
+    content::admin_server::{Admin, token_file},
+    http::RemoteAddr,
+};
+
+const NEAR: &str = "127.0.0.1:1";
+const FAR: &str = "192.0.2.1:1";
+
+struct AdminStage {
+    router: Router,
+    token: String,
+    _dir: TempDir,
+}
+
+impl AdminStage {
+    async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (net, lanes) = network().await;
+        let config = ContentConfig {
+            me: PeerId(SecretKey::from_seed(&[2; 32]).public()),
+            organisation: None,
+            dir: dir.path().join("content"),
+            manner: Manner::Fair,
+            rates: Rates::default(),
+            quota: None,
+            origins: None,
+            credentials: Credentials::default(),
+        };
+        let content = Content::start(config, net, lanes.content).unwrap();
+        let router = Admin::new(content, dir.path()).unwrap().router();
+        let token = std::fs::read_to_string(token_file(dir.path())).unwrap();
+        Self { router, token, _dir: dir }
+    }
+
+    async fn post(&self, from: &str, token: &str, body: &str) -> (StatusCode, Value) {
+        let request = Request::post("/admin")
+            .header(AUTHORIZATION, format!("Bearer {token}"))
+            .extension(RemoteAddr(from.parse().unwrap()))
+            .body(Body::from(body.to_owned()))
+            .unwrap();
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let status = response.status();
+        let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        (status, serde_json::from_slice(&body).unwrap_or_default())
+    }
+}
+
+#[tokio::test]
+async fn admin_methods_are_answered_as_the_standard_has_it() {
+    let stage = AdminStage::new().await;
+    let long = r#"{"id":1,"method":"admin_job","params":[1,2]}"#;
+    let table = [
+        (r#"{"id":1,"method":"admin_contents","params":[]}"#, Value::Null),
+        (r#"{"id":1,"method":"admin_nothing","params":[]}"#, value!(-32601)),
+        // The chain is asked elsewhere.
+        (r#"{"id":1,"method":"eth_chainId","params":[]}"#, value!(-32601)),
+        (r#"{"id":1,"method":"admin_get","params":[]}"#, value!(-32602)),
+        (r#"{"id":1,"method":"admin_get","params":[{"link":"x","colour":1}]}"#, value!(-32602)),
+        (r#"{"id":1,"method":"admin_get","params":[{"link":"x"}]}"#, value!(-32602)),
+        (long, value!(-32602)),
+        (r#"{"id":1,"method":"admin_job","params":[7]}"#, value!(-32000)),
+        (r#"{"id":1"#, value!(-32700)),
+    ];
+    for (body, code) in table {
+        let (status, answer) = stage.post(NEAR, &stage.token, body).await;
+        assert_eq!((status, &answer["error"]["code"]), (StatusCode::OK, &code), "{body}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn admin_methods_need_the_token_and_this_machine() {
+    let stage = AdminStage::new().await;
+    let body = r#"{"jsonrpc":"2.0","id":1,"method":"admin_contents","params":[]}"#;
+    let text = "admin methods are for this machine and need the token in data/admin.token";
+    let error = value!({ "code": -32001, "message": text });
+    let refusal = value!({ "jsonrpc": "2.0", "id": 1, "error": error });
+    for (from, token) in [(FAR, &*stage.token), (NEAR, "guess"), (NEAR, "")] {
+        let answer = stage.post(from, token, body).await;
+        assert_eq!(answer, (StatusCode::FORBIDDEN, refusal.clone()), "{from} {token:?}");
+    }
+    // Not even whether a method exists.
+    let (status, answer) = stage.post(NEAR, "guess", &body.replace("contents", "x")).await;
+    assert_eq!((status, answer["error"]["code"].as_i64()), (StatusCode::FORBIDDEN, Some(-32001)));
+}
+
+#[tokio::test]
+async fn the_open_port_has_no_admin_methods() {
+    let stage = Stage::new().await;
+    for method in ["admin_contents", "admin_remove"] {
+        assert_eq!(stage.error(method, value!([])).await.0, -32601);
+    }
+    let modules = stage.call("rpc_modules", value!([])).await;
+    assert!(modules.get("eth").is_some() && modules.get("admin").is_none(), "{modules}");
+}
