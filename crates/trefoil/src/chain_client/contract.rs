@@ -18,7 +18,7 @@ use trefoil_types::{
 
 use crate::chain_client::{
     client::{Client, ClientError},
-    governance::refusal,
+    revert_reasons::revert_reason,
     wallet::Wallet,
 };
 
@@ -241,7 +241,7 @@ impl Contract {
     /// A call whose refusal by the contract is said in words.
     async fn call(&self, method: &str, params: Value) -> Result<Value, ContractError> {
         self.client.call(method, params).await.map_err(|error| match error.reverted() {
-            Some(data) => ContractError::Refused { contract: self.name, why: refusal(&data) },
+            Some(data) => ContractError::Refused { contract: self.name, why: revert_reason(&data) },
             None => error.into(),
         })
     }

@@ -14,13 +14,13 @@ use super::{Password, arguments::account, status};
 use crate::{
     chain_client::{
         contract::{Contract, Receipt},
+        ether,
         governance::{
             Organisations,
             abi::{
                 Governance::{Executed, GovernanceEvents, proposeCall, proposeOwnCall},
                 Staking::StakingEvents,
             },
-            ether,
         },
         wallet::{self, Wallet},
     },
