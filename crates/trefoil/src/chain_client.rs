@@ -1,11 +1,11 @@
 //! The chain as a command sees it: over a node's JSON-RPC.
 
+pub mod account_key;
 pub mod client;
 pub mod contract;
 pub mod governance;
 pub mod registry;
 mod revert_reasons;
-pub mod wallet;
 
 use alloy_primitives::utils::{ParseUnits, format_ether};
 

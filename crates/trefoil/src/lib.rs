@@ -6,5 +6,5 @@
 
 pub mod chain_client;
 pub mod commands;
-pub mod failure;
+pub mod error;
 pub mod genesis;

@@ -8,8 +8,8 @@ fn main() -> ExitCode {
     trefoil_host::logging::end_on_panic();
     match trefoil::commands::Cli::parse().run() {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            eprintln!("trefoil: {failure}");
+        Err(error) => {
+            eprintln!("trefoil: {error}");
             ExitCode::FAILURE
         }
     }

@@ -17,9 +17,9 @@ use trefoil_types::{
 };
 
 use crate::chain_client::{
+    account_key::AccountKey,
     client::{Client, ClientError},
     revert_reasons::revert_reason,
-    wallet::Wallet,
 };
 
 /// A transaction's receipt must come within this: block intervals are a minute at most.
@@ -62,7 +62,7 @@ pub enum ContractError {
 /// What came of a transaction.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Receipt {
+pub struct CallReceipt {
     pub transaction_hash: B256,
     pub block_number: U64,
     pub logs: Vec<Log>,
@@ -165,10 +165,10 @@ impl Contract {
     /// the transaction; or no block.
     pub async fn send(
         &self,
-        wallet: &Wallet,
+        wallet: &AccountKey,
         data: Bytes,
         value: U256,
-    ) -> Result<Receipt, ContractError> {
+    ) -> Result<CallReceipt, ContractError> {
         let tx = self.draft(wallet.address(), data, value).await?;
         let signed = wallet.sign(tx);
         self.call("eth_sendRawTransaction", json!([signed.raw])).await?;
@@ -210,7 +210,7 @@ impl Contract {
         })
     }
 
-    async fn receipt(&self, hash: B256) -> Result<Receipt, ContractError> {
+    async fn receipt(&self, hash: B256) -> Result<CallReceipt, ContractError> {
         let end = Instant::now() + RECEIPT_WAIT;
         loop {
             let method = "eth_getTransactionReceipt";

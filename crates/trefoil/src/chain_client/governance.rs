@@ -9,7 +9,7 @@ mod proposals;
 mod words;
 
 pub use organisations::{Organisations, SealingKeys, status};
-pub use proposals::Proposal;
+pub use proposals::OpenProposal;
 pub use words::{keys, words};
 
 #[cfg(test)]

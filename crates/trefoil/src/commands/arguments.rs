@@ -81,12 +81,12 @@ pub fn revoked(text: &str) -> Result<Revoked, String> {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Switch {
+pub enum OnOff {
     On,
     Off,
 }
 
-impl Switch {
+impl OnOff {
     pub fn is_on(self) -> bool {
         self == Self::On
     }

@@ -10,23 +10,23 @@ use serde_json::json;
 use trefoil_os::keystore::{self, KeyFile, KeyKind};
 use zeroize::Zeroizing;
 
-use super::{Dir, Password};
-use crate::failure::Failure;
+use super::{DirArgs, PasswordArgs};
+use crate::error::CommandError;
 
 #[derive(Debug, Subcommand)]
-pub enum Keys {
+pub enum KeysCommand {
     /// Make a new key
     New {
         kind: KeyKind,
         #[command(flatten)]
-        dir: Dir,
+        dir: DirArgs,
         #[command(flatten)]
-        password: Password,
+        password: PasswordArgs,
     },
     /// List the keys of a node's directory
     List {
         #[command(flatten)]
-        dir: Dir,
+        dir: DirArgs,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -38,9 +38,9 @@ pub enum Keys {
         #[arg(long, value_name = "FILE")]
         keystore: Option<PathBuf>,
         #[command(flatten)]
-        dir: Dir,
+        dir: DirArgs,
         #[command(flatten)]
-        password: Password,
+        password: PasswordArgs,
     },
     /// Print a key's secret, in the clear (its keystore file can be copied as it is)
     Export {
@@ -49,17 +49,17 @@ pub enum Keys {
         #[arg(long, value_name = "ADDRESS|KEY", default_value = "")]
         address: String,
         #[command(flatten)]
-        dir: Dir,
+        dir: DirArgs,
         #[command(flatten)]
-        password: Password,
+        password: PasswordArgs,
     },
 }
 
 /// 64 digits with room for a prefix and line ends.
 const HEX_BYTES_MAX: u64 = 128;
 
-impl Keys {
-    pub fn run(self) -> Result<(), Failure> {
+impl KeysCommand {
+    pub fn run(self) -> Result<(), CommandError> {
         match self {
             Self::New { kind, dir, password } => {
                 let password = password.source().choose(&format!("the new {kind} key"))?;
@@ -82,7 +82,7 @@ impl Keys {
             }
             Self::Export { kind, address, dir, password } => {
                 if matches!(kind, KeyKind::Account | KeyKind::Sealing) && address.is_empty() {
-                    return Err(Failure::told(
+                    return Err(CommandError::with_cure(
                         "there may be many of this kind",
                         "name one with --address; `trefoil keys list` shows them",
                     ));
@@ -97,12 +97,11 @@ impl Keys {
     }
 }
 
-fn read_stdin() -> Result<Zeroizing<String>, Failure> {
+fn read_stdin() -> Result<Zeroizing<String>, CommandError> {
     let mut text = Zeroizing::new(String::new());
-    io::stdin()
-        .take(HEX_BYTES_MAX)
-        .read_to_string(&mut text)
-        .map_err(|e| Failure::told(format!("stdin cannot be read: {e}"), "give 32 bytes of hex"))?;
+    io::stdin().take(HEX_BYTES_MAX).read_to_string(&mut text).map_err(|e| {
+        CommandError::with_cure(format!("stdin cannot be read: {e}"), "give 32 bytes of hex")
+    })?;
     Ok(text)
 }
 

@@ -10,22 +10,22 @@ use tokio::{
 use trefoil_host::{NodeKeys, home::Home, host::Host, logging, settings::Settings};
 use trefoil_os::keystore::{self, KeyKind, PasswordSource};
 
-use super::{Dir, SettingFlags, block_on};
-use crate::failure::Failure;
+use super::{DirArgs, SettingsArgs, block_on};
+use crate::error::CommandError;
 
 #[derive(Debug, Args)]
-pub struct Run {
+pub struct RunArgs {
     #[command(flatten)]
-    dir: Dir,
+    dir: DirArgs,
     #[command(flatten)]
-    flags: SettingFlags,
+    flags: SettingsArgs,
     /// Stop when stdin closes: the parent holds its other end
     #[arg(long, hide = true)]
     exit_with_parent: bool,
 }
 
-impl Run {
-    pub fn run(self) -> Result<(), Failure> {
+impl RunArgs {
+    pub fn run(self) -> Result<(), CommandError> {
         let home = self.dir.home();
         let spec = home.spec()?;
         let settings = home.settings(&self.flags.given())?.settings;
@@ -44,7 +44,7 @@ impl Run {
 }
 
 /// Opens the node's keys with one password.
-pub(super) fn open_keys(home: &Home, settings: &Settings) -> Result<NodeKeys, Failure> {
+pub(super) fn open_keys(home: &Home, settings: &Settings) -> Result<NodeKeys, CommandError> {
     let file = &settings.keys.password_file;
     let file = (!file.as_os_str().is_empty()).then(|| file.clone());
     let password = PasswordSource { file }.get("this node's keys")?;

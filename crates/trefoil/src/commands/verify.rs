@@ -30,7 +30,7 @@ use trefoil_types::{
 use super::block_on;
 use crate::{
     chain_client::client::{Client, ClientError},
-    failure::Failure,
+    error::CommandError,
 };
 
 /// Why a block that is good may fail here.
@@ -41,7 +41,7 @@ const CHANGED: &str = "The set is the one that chain.toml founds; if validators 
 const FILE_BYTES_MAX: u64 = 1 << 30;
 
 #[derive(Debug, Args)]
-pub struct Verify {
+pub struct VerifyArgs {
     /// The chain specification: the only thing that is trusted
     #[arg(long, value_name = "FILE")]
     chain: PathBuf,
@@ -63,8 +63,8 @@ pub struct Verify {
     save: Option<PathBuf>,
 }
 
-impl Verify {
-    pub fn run(self) -> Result<(), Failure> {
+impl VerifyArgs {
+    pub fn run(self) -> Result<(), CommandError> {
         let spec = read_spec(&self.chain)?;
         let mut trusted = Trusted::of(&spec)?;
         let mut kept = Vec::new();
@@ -83,10 +83,13 @@ impl Verify {
                 Ok(())
             }),
             (_, Some(file), _) => read_blocks(file, check),
-            _ => Err(Failure::told("no blocks to check", "name --rpc and --height, or --file")),
+            _ => Err(CommandError::with_cure(
+                "no blocks to check",
+                "name --rpc and --height, or --file",
+            )),
         }?;
         if let Some(path) = &self.save {
-            fs::write(path, kept).map_err(|e| Failure::file("write", path, e))?;
+            fs::write(path, kept).map_err(|e| CommandError::file("write", path, e))?;
         }
         trusted.tell()
     }
@@ -104,18 +107,18 @@ struct Trusted {
 }
 
 impl Trusted {
-    fn of(spec: &Arc<ChainSpec>) -> Result<Self, Failure> {
+    fn of(spec: &Arc<ChainSpec>) -> Result<Self, CommandError> {
         let disk = Arc::new(MemDisk::default());
         let ledger = Ledger::open(disk, spec.clone(), History::Window(1))?;
         Ok(Self { ledger, before: None, checked: 0, said: String::new() })
     }
 
     /// Checks a block by itself and against those before it.
-    fn check(&mut self, certified: CertifiedBlock) -> Result<(), Failure> {
+    fn check(&mut self, certified: CertifiedBlock) -> Result<(), CommandError> {
         let height = certified.block.header.number;
         self.take(certified).map_err(|reason| {
             let what = format!("block {height} is NOT proven: {reason}");
-            Failure::told(what, "do not rely on it; ask another node")
+            CommandError::with_cure(what, "do not rely on it; ask another node")
         })
     }
 
@@ -210,9 +213,12 @@ impl Trusted {
         Ok(())
     }
 
-    fn tell(self) -> Result<(), Failure> {
+    fn tell(self) -> Result<(), CommandError> {
         if self.checked == 0 {
-            return Err(Failure::told("there are no blocks in it", "name the right file"));
+            return Err(CommandError::with_cure(
+                "there are no blocks in it",
+                "name the right file",
+            ));
         }
         println!("genesis  {}", self.ledger.genesis_hash());
         println!("{}", self.said);
@@ -227,7 +233,7 @@ impl Trusted {
     }
 }
 
-async fn fetch(client: &Client, height: Height) -> Result<CertifiedBlock, Failure> {
+async fn fetch(client: &Client, height: Height) -> Result<CertifiedBlock, CommandError> {
     let height = format!("{height:#x}");
     let method = "trefoil_getCertificate";
     let certificate = client.call(method, json!([height])).await?;
@@ -255,18 +261,24 @@ fn raw(client: &Client, method: &str, value: &Value) -> Result<Vec<u8>, ClientEr
 /// A file is the blocks' RLP, one after another.
 fn read_blocks(
     path: &Path,
-    mut check: impl FnMut(CertifiedBlock) -> Result<(), Failure>,
-) -> Result<(), Failure> {
-    let failed = |e| Failure::file("read", path, e);
+    mut check: impl FnMut(CertifiedBlock) -> Result<(), CommandError>,
+) -> Result<(), CommandError> {
+    let failed = |e| CommandError::file("read", path, e);
     if fs::metadata(path).map_err(failed)?.len() > FILE_BYTES_MAX {
-        return Err(Failure::told(format!("{} is too long", path.display()), "check fewer blocks"));
+        return Err(CommandError::with_cure(
+            format!("{} is too long", path.display()),
+            "check fewer blocks",
+        ));
     }
     let bytes = fs::read(path).map_err(failed)?;
     let mut rest = bytes.as_slice();
     while !rest.is_empty() {
         check(CertifiedBlock::decode(&mut rest).map_err(|e| {
             let what = format!("{} is no file of blocks: {e}", path.display());
-            Failure::told(what, "write one with `trefoil verify --rpc URL --height H --save FILE`")
+            CommandError::with_cure(
+                what,
+                "write one with `trefoil verify --rpc URL --height H --save FILE`",
+            )
         })?)?;
     }
     Ok(())

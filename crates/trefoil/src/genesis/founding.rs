@@ -25,7 +25,7 @@ use trefoil_types::{
 };
 use zeroize::Zeroizing;
 
-use crate::failure::Failure;
+use crate::error::CommandError;
 
 /// Gas of one block: room for 9,500 transfers.
 pub const GAS_LIMIT: u64 = 200_000_000;
@@ -38,7 +38,7 @@ pub const ETHER: u64 = 1_000_000_000_000_000_000;
 
 /// What is decided about a chain before it exists.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub struct FoundingPlan {
     pub name: String,
     pub kind: Kind,
     pub chain_id: u64,
@@ -82,7 +82,11 @@ type Secret = (PathBuf, KeyKind, Zeroizing<[u8; 32]>);
 /// # Errors
 /// A value outside its range, or a directory that cannot be written or holds a
 /// node already.
-pub fn found(plan: Plan, founders: &[Founder], password: &str) -> Result<ChainSpec, Failure> {
+pub fn found(
+    plan: FoundingPlan,
+    founders: &[Founder],
+    password: &str,
+) -> Result<ChainSpec, CommandError> {
     if let Some(founder) = founders.iter().find(|founder| founder.home.is_founded()) {
         return Err(founder.home.taken().into());
     }
@@ -121,7 +125,7 @@ fn certify(
     cas: &[Ca],
     peers: &[PeerAddress],
     founders: &[Founder],
-) -> Result<(), Failure> {
+) -> Result<(), CommandError> {
     let genesis = trefoil_ledger::genesis_hash(spec)?;
     for (index, (founder, peer)) in founders.iter().zip(peers).enumerate() {
         let party = index % cas.len();
@@ -188,7 +192,7 @@ fn make_account(founder: &Founder, secrets: &mut Vec<Secret>) -> Address {
 }
 
 fn spec(
-    plan: &Plan,
+    plan: &FoundingPlan,
     organisations: Vec<spec::Organisation>,
     validators: Vec<FoundingValidator>,
 ) -> ChainSpec {

@@ -31,7 +31,7 @@ pub struct Invite {
 /// The text within, as TOML.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Content {
+struct InviteText {
     peers: Vec<PeerAddress>,
     /// DER, in hex.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -58,7 +58,8 @@ pub enum InviteError {
 impl fmt::Display for Invite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let certificate = self.certificate.as_ref().map(|held| hex::encode(held.to_der()));
-        let content = Content { peers: self.peers.clone(), certificate, chain: self.spec.clone() };
+        let content =
+            InviteText { peers: self.peers.clone(), certificate, chain: self.spec.clone() };
         let text = toml::to_string(&content).expect("an invite is plain data");
         write!(f, "{PREFIX}{}", URL_SAFE_NO_PAD.encode(text))
     }
@@ -76,7 +77,7 @@ impl FromStr for Invite {
         let encoded = text.strip_prefix(PREFIX).ok_or(InviteError::Prefix)?;
         let bytes = URL_SAFE_NO_PAD.decode(encoded).map_err(|e| damaged(&e))?;
         let text = String::from_utf8(bytes).map_err(|e| damaged(&e))?;
-        let content: Content = toml::from_str(&text).map_err(|e| damaged(&e.message()))?;
+        let content: InviteText = toml::from_str(&text).map_err(|e| damaged(&e.message()))?;
         if content.peers.is_empty() || content.peers.len() > PEERS_MAX {
             return Err(InviteError::Peers(content.peers.len()));
         }

@@ -6,7 +6,7 @@ use trefoil_types::{Address, B256};
 use super::abi::{Governance, IGovernance::Organisation};
 use crate::{
     chain_client::contract::{Contract, ContractError},
-    failure::Failure,
+    error::CommandError,
 };
 
 /// `IGovernance.Status` (the ABI has a bare number).
@@ -54,12 +54,12 @@ impl Organisations {
     ///
     /// # Errors
     /// When there is none.
-    pub fn find(&self, text: &str) -> Result<u32, Failure> {
+    pub fn find(&self, text: &str) -> Result<u32, CommandError> {
         let named = self.0.iter().filter(|o| o.name == text);
         let named = named.min_by_key(|organisation| status(organisation) == "removed");
         let numbered = || text.parse().ok().and_then(|id| self.get(id));
         named.or_else(numbered).map(|organisation| organisation.id).ok_or_else(|| {
-            Failure::told(
+            CommandError::with_cure(
                 format!("there is no organisation {text:?}"),
                 "give a name or number that `trefoil org list` shows",
             )

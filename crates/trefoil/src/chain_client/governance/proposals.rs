@@ -16,7 +16,7 @@ const LOOKED_AT: u64 = 4096;
 const CALLS: usize = 8;
 
 #[derive(Clone, Debug)]
-pub struct Proposal {
+pub struct OpenProposal {
     pub id: u64,
     pub proposer: Address,
     /// The organisation that decides alone; 0: all.
@@ -32,7 +32,7 @@ pub struct Proposal {
     pub missing: u64,
 }
 
-impl Proposal {
+impl OpenProposal {
     /// What it waits for, in words.
     pub fn waits_for(&self, organisations: &Organisations) -> String {
         if self.decider != 0 {
@@ -67,7 +67,7 @@ impl Contract {
     pub async fn open_proposals(
         &self,
         organisations: &Organisations,
-    ) -> Result<Vec<Proposal>, ContractError> {
+    ) -> Result<Vec<OpenProposal>, ContractError> {
         let newest = self.view(Governance::proposalCountCall {}).await?;
         let oldest = newest.saturating_sub(LOOKED_AT) + 1;
         stream::iter((oldest..=newest).rev())
@@ -86,7 +86,7 @@ impl Contract {
         &self,
         id: u64,
         organisations: &Organisations,
-    ) -> Result<Option<Proposal>, ContractError> {
+    ) -> Result<Option<OpenProposal>, ContractError> {
         let p = self.view(Governance::proposalCall { id: U256::from(id) }).await?;
         if p.closes == 0 {
             return Ok(None);
@@ -100,7 +100,7 @@ impl Contract {
             }
             _ => 1u64.saturating_sub(approving),
         };
-        Ok(Some(Proposal {
+        Ok(Some(OpenProposal {
             id,
             proposer: p.proposer,
             decider: p.decider,

@@ -22,7 +22,7 @@ use super::{
     *,
 };
 use crate::chain_client::{
-    client::Client, contract::Contract, revert_reasons::revert_reason, wallet::Wallet,
+    account_key::AccountKey, client::Client, contract::Contract, revert_reasons::revert_reason,
 };
 
 const ACCOUNT: Address = address!("70997970C51812dc3A010C7d01b50e0d17dc79C8");
@@ -304,8 +304,8 @@ async fn node(
     Contract::governing(Client::new(&address.to_string()))
 }
 
-fn wallet() -> Wallet {
-    Wallet::new(&[1; 32]).unwrap()
+fn wallet() -> AccountKey {
+    AccountKey::new(&[1; 32]).unwrap()
 }
 
 #[tokio::test]

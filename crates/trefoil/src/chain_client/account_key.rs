@@ -1,4 +1,4 @@
-//! An account that signs transactions.
+//! The key of an account, which signs transactions.
 
 use std::path::Path;
 
@@ -9,11 +9,11 @@ use secp256k1::{Message, SECP256K1, SecretKey};
 use trefoil_os::keystore::{self, KeyFile, KeyKind, KeysError, PasswordSource};
 use trefoil_types::Address;
 
-use crate::failure::Failure;
+use crate::error::CommandError;
 
 /// A secp256k1 key and the address that follows from it.
 #[derive(Debug)]
-pub struct Wallet {
+pub struct AccountKey {
     secret: SecretKey,
     address: Address,
 }
@@ -26,7 +26,7 @@ pub struct SignedTx {
     pub raw: String,
 }
 
-impl Wallet {
+impl AccountKey {
     /// # Errors
     /// When the secret is zero or not below the curve's order.
     pub fn new(secret: &[u8; 32]) -> Result<Self, KeysError> {
@@ -63,7 +63,7 @@ impl Wallet {
 ///
 /// # Errors
 /// No such account, none at all, or several to choose from.
-pub fn account(dir: &Path, wanted: Option<Address>) -> Result<(Address, KeyFile), Failure> {
+pub fn account(dir: &Path, wanted: Option<Address>) -> Result<(Address, KeyFile), CommandError> {
     let files = keystore::list(dir)?.into_iter().filter(|file| file.kind == KeyKind::Account);
     let accounts = files.filter_map(|file| Some((file.public.parse().ok()?, file)));
     let mut accounts: Vec<(Address, KeyFile)> = accounts.collect();
@@ -71,15 +71,15 @@ pub fn account(dir: &Path, wanted: Option<Address>) -> Result<(Address, KeyFile)
     let keys = dir.join("keys");
     match (accounts.len(), wanted) {
         (1, _) => Ok(accounts.remove(0)),
-        (0, Some(wanted)) => Err(Failure::told(
+        (0, Some(wanted)) => Err(CommandError::with_cure(
             format!("{} has no key of account {wanted}", keys.display()),
             "take it in with `trefoil keys import account`, or use another wallet: --dry-run prints what to send",
         )),
-        (0, None) => Err(Failure::told(
+        (0, None) => Err(CommandError::with_cure(
             format!("{} has no account to sign with", keys.display()),
             "make one with `trefoil keys new account`, or take one in with `trefoil keys import account`",
         )),
-        (count, _) => Err(Failure::told(
+        (count, _) => Err(CommandError::with_cure(
             format!("{} has {count} accounts", keys.display()),
             "say which one signs with --account ADDRESS; `trefoil keys list` shows them",
         )),
@@ -99,13 +99,13 @@ mod tests {
 
     #[test]
     fn what_it_signs_comes_from_it() {
-        let wallet = Wallet::new(&SECRET).unwrap();
+        let wallet = AccountKey::new(&SECRET).unwrap();
         let signed = wallet.sign(TxEip1559 { chain_id: 7, nonce: 3, ..Default::default() });
         let raw = hex::decode(&signed.raw).unwrap();
         let tx = TxEnvelope::decode_2718(&mut raw.as_slice()).unwrap();
         assert_eq!(tx.recover_signer().unwrap(), wallet.address());
         assert_eq!(*tx.tx_hash(), signed.hash);
-        assert!(Wallet::new(&[0; 32]).is_err());
+        assert!(AccountKey::new(&[0; 32]).is_err());
     }
 
     #[test]
@@ -116,7 +116,7 @@ mod tests {
         assert!(refusal(None).contains("trefoil keys new account"));
         keystore::store(dir.path(), KeyKind::Validator, &[1; 32], "x").unwrap();
         keystore::store(dir.path(), KeyKind::Account, &SECRET, "x").unwrap();
-        let first = Wallet::new(&SECRET).unwrap().address();
+        let first = AccountKey::new(&SECRET).unwrap().address();
         assert_eq!(say(None).unwrap(), first);
         assert!(refusal(Some(Address::ZERO)).contains("--dry-run"));
         keystore::store(dir.path(), KeyKind::Account, &[2; 32], "x").unwrap();

@@ -14,7 +14,7 @@ use tokio::{
 };
 use trefoil_host::home::Home;
 
-use crate::failure::Failure;
+use crate::error::CommandError;
 
 /// How long after its death a node is started again; a node that dies young
 /// waits twice as long each time.
@@ -33,7 +33,7 @@ const LOG_BYTES_MAX: u64 = 8 << 20;
 /// How much of a dead node's log is shown.
 const LAST_LINES: usize = 6;
 
-pub struct Child {
+pub struct NodeProcess {
     home: Home,
     state: State,
     wait: Duration,
@@ -44,10 +44,10 @@ enum State {
     Dead { restart_at: Instant },
 }
 
-impl Child {
+impl NodeProcess {
     /// # Errors
     /// The program or the log cannot be opened.
-    pub fn start(home: Home) -> Result<Self, Failure> {
+    pub fn start(home: Home) -> Result<Self, CommandError> {
         let process = launch(&home)?;
         let state = State::Running { process, since: Instant::now() };
         Ok(Self { home, state, wait: RESTART_MIN })
@@ -65,7 +65,7 @@ impl Child {
     ///
     /// # Errors
     /// It cannot be started.
-    pub fn look_after(&mut self) -> Result<Option<String>, Failure> {
+    pub fn look_after(&mut self) -> Result<Option<String>, CommandError> {
         match &mut self.state {
             State::Running { process, since } => {
                 let Ok(Some(status)) = process.try_wait() else { return Ok(None) };
@@ -101,13 +101,16 @@ impl Child {
     }
 }
 
-fn launch(home: &Home) -> Result<process::Child, Failure> {
+fn launch(home: &Home) -> Result<process::Child, CommandError> {
     let program = std::env::current_exe().map_err(|e| {
-        Failure::told(format!("cannot find this program's own file: {e}"), "start it by its path")
+        CommandError::with_cure(
+            format!("cannot find this program's own file: {e}"),
+            "start it by its path",
+        )
     })?;
     let log_file = home.log_file();
-    let log = open_log(&log_file).map_err(|e| Failure::file("write", &log_file, e))?;
-    let log_again = log.try_clone().map_err(|e| Failure::file("write", &log_file, e))?;
+    let log = open_log(&log_file).map_err(|e| CommandError::file("write", &log_file, e))?;
+    let log_again = log.try_clone().map_err(|e| CommandError::file("write", &log_file, e))?;
     let mut command = Command::new(&program);
     command.args(["run", "--exit-with-parent", "--dir"]).arg(&home.dir);
     for (name, _) in std::env::vars_os() {
@@ -123,7 +126,7 @@ fn launch(home: &Home) -> Result<process::Child, Failure> {
         // Ctrl-C is for the parent, which ends its children in order.
         .process_group(0)
         .kill_on_drop(true);
-    command.spawn().map_err(|e| Failure::file("start", &program, e))
+    command.spawn().map_err(|e| CommandError::file("start", &program, e))
 }
 
 fn open_log(path: &Path) -> std::io::Result<File> {
