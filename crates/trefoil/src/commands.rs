@@ -1,5 +1,6 @@
 //! The command line: one file for each group of commands.
 
+mod account_file;
 mod arguments;
 mod certify;
 mod config;

@@ -6,10 +6,8 @@ use alloy_consensus::{SignableTransaction as _, TxEip1559, TxEnvelope};
 use alloy_eips::Encodable2718 as _;
 use alloy_primitives::{B256, Signature, hex};
 use secp256k1::{Message, SECP256K1, SecretKey};
-use trefoil_os::keystore::{self, KeyFile, KeyKind, KeysError, PasswordSource};
+use trefoil_os::keystore::{self, KeysError, PasswordSource};
 use trefoil_types::Address;
-
-use crate::error::CommandError;
 
 /// A secp256k1 key and the address that follows from it.
 #[derive(Debug)]
@@ -58,34 +56,6 @@ impl AccountKey {
     }
 }
 
-/// The key file of `wanted` in a node's directory; of the only account there, if
-/// none is named.
-///
-/// # Errors
-/// No such account, none at all, or several to choose from.
-pub fn account(dir: &Path, wanted: Option<Address>) -> Result<(Address, KeyFile), CommandError> {
-    let files = keystore::list(dir)?.into_iter().filter(|file| file.kind == KeyKind::Account);
-    let accounts = files.filter_map(|file| Some((file.public.parse().ok()?, file)));
-    let mut accounts: Vec<(Address, KeyFile)> = accounts.collect();
-    accounts.retain(|(address, _)| wanted.is_none_or(|wanted| wanted == *address));
-    let keys = dir.join("keys");
-    match (accounts.len(), wanted) {
-        (1, _) => Ok(accounts.remove(0)),
-        (0, Some(wanted)) => Err(CommandError::with_cure(
-            format!("{} has no key of account {wanted}", keys.display()),
-            "take it in with `trefoil keys import account`, or use another wallet: --dry-run prints what to send",
-        )),
-        (0, None) => Err(CommandError::with_cure(
-            format!("{} has no account to sign with", keys.display()),
-            "make one with `trefoil keys new account`, or take one in with `trefoil keys import account`",
-        )),
-        (count, _) => Err(CommandError::with_cure(
-            format!("{} has {count} accounts", keys.display()),
-            "say which one signs with --account ADDRESS; `trefoil keys list` shows them",
-        )),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use alloy_consensus::transaction::SignerRecoverable as _;
@@ -106,21 +76,5 @@ mod tests {
         assert_eq!(tx.recover_signer().unwrap(), wallet.address());
         assert_eq!(*tx.tx_hash(), signed.hash);
         assert!(AccountKey::new(&[0; 32]).is_err());
-    }
-
-    #[test]
-    fn the_only_account_signs_unless_one_is_named() {
-        let dir = tempfile::tempdir().unwrap();
-        let say = |wanted| account(dir.path(), wanted).map(|(address, _)| address);
-        let refusal = |wanted| say(wanted).unwrap_err().to_string();
-        assert!(refusal(None).contains("trefoil keys new account"));
-        keystore::store(dir.path(), KeyKind::Validator, &[1; 32], "x").unwrap();
-        keystore::store(dir.path(), KeyKind::Account, &SECRET, "x").unwrap();
-        let first = AccountKey::new(&SECRET).unwrap().address();
-        assert_eq!(say(None).unwrap(), first);
-        assert!(refusal(Some(Address::ZERO)).contains("--dry-run"));
-        keystore::store(dir.path(), KeyKind::Account, &[2; 32], "x").unwrap();
-        assert!(refusal(None).contains("--account"));
-        assert_eq!(say(Some(first)).unwrap(), first);
     }
 }

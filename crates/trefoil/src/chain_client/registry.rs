@@ -84,6 +84,7 @@ impl FromStr for Title {
                 (name, Some(version.ok_or_else(|| TitleError::Version(number.into()))?))
             }
         };
+        // `trefoil get` takes an id or a name: of such a name it would only ever see the id.
         if name.parse::<ContentId>().is_ok() {
             return Err(TitleError::Id);
         }
@@ -140,6 +141,7 @@ impl Registry {
             None => self.only_publisher(&name).await?,
         };
         let Some(version) = title.version else {
+            // The contract passes over versions that were withdrawn.
             return Ok(self.0.view(latestCall { publisher, name }).await?);
         };
         let entry = self.0.view(entryCall { publisher, name, version }).await?;
@@ -154,6 +156,8 @@ impl Registry {
     async fn only_publisher(&self, name: &str) -> Result<Address, CommandError> {
         let publishers = self.publishers(name).await?;
         match publishers[..] {
+            // Anyone may publish under any name, so a name alone means a publisher only if
+            // there is but one.
             [publisher] => Ok(publisher),
             [] => Err(CommandError::with_cure(
                 format!("nobody has published {name:?}"),

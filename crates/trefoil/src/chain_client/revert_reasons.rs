@@ -32,6 +32,7 @@ static REASONS: LazyLock<HashMap<Selector, (AbiError, String)>> = LazyLock::new(
 /// printed in hex.
 pub fn revert_reason(data: &[u8]) -> String {
     notice(data)
+        // Contracts in general say why by `require(condition, text)`.
         .or_else(|| Some(Revert::abi_decode(data).ok()?.reason))
         .unwrap_or_else(|| format!("it reverted with {}", hex::encode_prefixed(data)))
 }
@@ -39,6 +40,7 @@ pub fn revert_reason(data: &[u8]) -> String {
 /// `NameInUse: there is an organisation acme; choose another name`.
 fn notice(data: &[u8]) -> Option<String> {
     let (error, notice) = REASONS.get(data.get(..4)?)?;
+    // Data with a known selector that does not decode is printed in hex.
     let arguments = error.decode_error(data).ok()?.body;
     let mut parts = notice.split('{');
     let mut text = format!("{}: {}", error.name, parts.next()?);

@@ -66,7 +66,7 @@ impl CertifyArgs {
             certificate::claims(genesis, organisation, self.peer, self.role, now, self.days);
         let path = self.out.unwrap_or_else(|| format!("{}.der", self.peer).into());
         certificate::store(&path, &ca.certify(&claims)?)?;
-        told(&claims, &path, self.json);
+        print_issued(&claims, &path, self.json);
         Ok(())
     }
 
@@ -97,7 +97,7 @@ impl CertifyArgs {
     }
 }
 
-fn told(claims: &Claims, path: &Path, as_json: bool) {
+fn print_issued(claims: &Claims, path: &Path, as_json: bool) {
     let Claims { organisation, peer, role, serial, not_before, not_after, genesis } = claims;
     if as_json {
         println!(

@@ -173,7 +173,7 @@ impl GetArgs {
             ContentKind::Sealed => self.open(&link, output)?,
             ContentKind::File | ContentKind::Directory => self.fetch(&link, output)?,
         };
-        tell(self.worker.json, &outcome, || {
+        print_outcome(self.worker.json, &outcome, || {
             println!("{}", outcome.output.clone().unwrap_or_default().display());
         });
         Ok(())
@@ -208,6 +208,7 @@ impl GetArgs {
         let parent = output.parent().unwrap_or(Path::new("/"));
         let failed = |error| CommandError::file("write", parent, error);
         std::fs::create_dir_all(parent).map_err(failed)?;
+        // Beside the output, on the same disk; the sealed copy goes with the directory.
         let staging = draft_directory(&output).map_err(failed)?;
         let sealed = staging.path().join("sealed");
         let outcome = self.fetch(link, sealed.clone())?;
@@ -293,7 +294,7 @@ impl ResourceArgs {
     }
 }
 
-fn tell(json: bool, outcome: &Outcome, words: impl FnOnce()) {
+fn print_outcome(json: bool, outcome: &Outcome, words: impl FnOnce()) {
     match json {
         true => println!("{:#}", json!(outcome)),
         false => words(),

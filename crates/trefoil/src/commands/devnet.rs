@@ -146,6 +146,8 @@ impl DevnetArgs {
                 CommandError::with_cure(what, "choose a lower port")
             })?;
             let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+            // Tried here, where the user sees it: a child that cannot listen says so in its
+            // log only.
             match TcpListener::bind(address) {
                 Ok(_) => Ok(address),
                 Err(e) => Err(CommandError::with_cure(
@@ -212,6 +214,7 @@ impl DevnetArgs {
                 .map(|account| (account.address, ether))
                 .collect::<BTreeMap<_, _>>(),
         };
+        // Encrypted all the same: a node opens its keys in one way only.
         founding::found(plan, &founders, PASSWORD)?;
         // So that each node has an account to sign with, and needs no password typed.
         for (home, account) in homes.iter().zip(accounts) {
@@ -310,6 +313,7 @@ async fn supervise(
     ports: &[Ports],
     accounts: &[DevAccount],
 ) -> Result<(), CommandError> {
+    // Before the children start: a signal that comes meanwhile must not be lost.
     let mut terminate = signal(SignalKind::terminate()).expect("signals can be listened to");
     let mut interrupt = signal(SignalKind::interrupt()).expect("signals can be listened to");
     let children = homes.iter().map(|home| NodeProcess::start(home.clone()));
@@ -322,7 +326,7 @@ async fn supervise(
             watch.tick().await;
             for (index, node_process) in children.iter_mut().enumerate() {
                 if let Some(news) = node_process.look_after()? {
-                    live.say(&format!("node {index}: {news}"));
+                    live.print(&format!("node {index}: {news}"));
                 }
             }
             live.refresh();
@@ -333,7 +337,8 @@ async fn supervise(
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
     };
-    live.say("stopping the nodes …");
+    live.print("stopping the nodes …");
+    // All at once: each may need long to make its ledger durable.
     futures::future::join_all(children.into_iter().map(NodeProcess::stop)).await;
     println!("stopped; `trefoil devnet` goes on from here, --reset starts again");
     ended

@@ -60,6 +60,8 @@ impl JoinArgs {
         let Invite { spec, peers, certificate }: Invite = text.parse()?;
         let home = self.dir.home();
         if let Some(certificate) = &certificate {
+            // Before anything is made: a certificate of another node would let this one in
+            // nowhere.
             check_ours(&home, certificate)?;
         }
         let peers = peers.iter().map(ToString::to_string).collect();
@@ -113,6 +115,7 @@ fn make(
         ));
     }
     let mut given = flags.given();
+    // What the user says by a flag counts more than what the invite says.
     if !peers.is_empty() && !given.iter().any(|(key, _)| *key == "p2p.peers") {
         given.push(("p2p.peers", peers.join(",")));
     }

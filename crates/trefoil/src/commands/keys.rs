@@ -64,7 +64,7 @@ impl KeysCommand {
             Self::New { kind, dir, password } => {
                 let password = password.source().choose(&format!("the new {kind} key"))?;
                 let secret = keystore::generate(kind);
-                told(&keystore::store(&dir.dir, kind, &secret, &password)?);
+                print_key(&keystore::store(&dir.dir, kind, &secret, &password)?);
             }
             Self::List { dir, json } => list(&keystore::list(&dir.dir)?, json),
             Self::Import { kind, keystore, dir, password } => {
@@ -72,15 +72,18 @@ impl KeysCommand {
                     Some(path) => {
                         let password = password.source().get(&path.display().to_string())?;
                         let secret = keystore::open(&path, &password)?;
+                        // This refuses a secret that is no key of this kind, before it is
+                        // stored.
                         keystore::public(kind, &secret)?;
                         secret
                     }
                     None => keystore::parse_secret(kind, &read_stdin()?)?,
                 };
                 let password = password.source().choose(&format!("the imported {kind} key"))?;
-                told(&keystore::store(&dir.dir, kind, &secret, &password)?);
+                print_key(&keystore::store(&dir.dir, kind, &secret, &password)?);
             }
             Self::Export { kind, address, dir, password } => {
+                // The other kinds have one file each, so no name is needed.
                 if matches!(kind, KeyKind::Account | KeyKind::Sealing) && address.is_empty() {
                     return Err(CommandError::with_cure(
                         "there may be many of this kind",
@@ -105,7 +108,7 @@ fn read_stdin() -> Result<Zeroizing<String>, CommandError> {
     Ok(text)
 }
 
-fn told(file: &KeyFile) {
+fn print_key(file: &KeyFile) {
     println!("{} {}\n{}", file.kind, file.public, file.path.display());
 }
 

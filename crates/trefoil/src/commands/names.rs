@@ -4,10 +4,13 @@ use clap::Args;
 use serde_json::json;
 use trefoil_types::{Address, OrganisationId};
 
-use super::{PasswordArgs, arguments::account, block_on, progress::bytes, worker::WorkerArgs};
+use super::{
+    PasswordArgs, account_file::find_account, arguments::account, block_on, progress::bytes,
+    worker::WorkerArgs,
+};
 use crate::{
     chain_client::{
-        account_key::{self, AccountKey},
+        account_key::AccountKey,
         registry::{self, Registry, Title, abi::IContentRegistry::Entry},
     },
     error::CommandError,
@@ -27,7 +30,7 @@ impl SignerArgs {
     /// Opens the account's key.
     pub fn wallet(&self, worker: &WorkerArgs) -> Result<AccountKey, CommandError> {
         let home = worker.home()?;
-        let (_, file) = account_key::account(&home.dir, self.account)?;
+        let (_, file) = find_account(&home.dir, self.account)?;
         Ok(AccountKey::open(&file.path, &worker.password(&self.password)?)?)
     }
 }

@@ -265,6 +265,7 @@ impl InviteArgs {
         let spec = home.spec()?;
         let p2p = home.settings(&[])?.settings.p2p;
         let me = keystore::describe(&keystore::path(&home.dir, KeyKind::Node, ""))?.public;
+        // 0.0.0.0 means every address of this machine, and cannot be dialled.
         let listen = Some(p2p.listen).filter(|address| !address.ip().is_unspecified());
         let address = self.at.or(listen).ok_or_else(|| {
             CommandError::with_cure(
@@ -280,6 +281,7 @@ impl InviteArgs {
         })?;
         let mut peers = vec![PeerAddress { peer, address }];
         peers.extend(p2p.peers);
+        // A reader refuses an invite that names more.
         peers.truncate(crate::genesis::invite::PEERS_MAX);
         let certificate =
             self.newcomer.map(|newcomer| self.certify(&home, newcomer)).transpose()?;

@@ -36,6 +36,7 @@ impl RepairArgs {
     pub fn run(self) -> Result<(), CommandError> {
         let home = self.dir.home();
         let spec = home.spec()?;
+        // This locks the directory: a running node must not lose its files.
         let disk = Arc::new(FileDisk::open(&home.data())?);
         let Err(error) = self.open(&home, &disk, spec) else {
             println!("the database and the journal are whole: there is nothing to repair");
@@ -57,6 +58,7 @@ impl RepairArgs {
         let moved = |name: &&String| {
             name.starts_with(JOURNAL_PREFIX) || with_database && *name == DATABASE_FILE
         };
+        // Moved, not removed: what no peer can give again may still be in it.
         let aside = home.dir.join(format!("damaged-{}", clock::wall().as_secs()));
         fs::create_dir_all(&aside).map_err(|e| CommandError::file("make", &aside, e))?;
         for name in names.iter().filter(moved) {
@@ -86,6 +88,7 @@ impl RepairArgs {
         let mut settings = home.settings(&[])?.settings;
         let ledger = Ledger::open(disk.clone(), spec, settings.history.0)?;
         let (_, recovered) = Journal::open(disk.clone())?;
+        // With an empty journal there is nothing more to check than the ledger, which is open.
         if recovered.records.is_empty() {
             return Ok(());
         }

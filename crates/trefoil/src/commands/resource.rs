@@ -28,6 +28,7 @@ pub fn output_path(
     let output = given.map_or_else(|| PathBuf::from(name()), Path::to_path_buf);
     let output =
         std::path::absolute(&output).map_err(|e| CommandError::file("find", &output, e))?;
+    // Asked before the fetch: a file of the user is never overwritten.
     if output.exists() {
         let what = format!("{} is there already", output.display());
         return Err(CommandError::with_cure(what, "name another place with -o, or remove it"));

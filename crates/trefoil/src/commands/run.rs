@@ -32,6 +32,7 @@ impl RunArgs {
         logging::start(&settings.log)?;
         let keys = open_keys(&home, &settings)?;
         block_on(async {
+            // Before the host starts: a signal that comes meanwhile must not be lost.
             let ended = end_asked(self.exit_with_parent);
             let host = Host::start(&home, spec, &settings, keys).await?;
             announce(&host, &settings);
@@ -51,6 +52,7 @@ pub(super) fn open_keys(home: &Home, settings: &Settings) -> Result<NodeKeys, Co
     let validates = keystore::path(&home.dir, KeyKind::Validator, "").exists();
     Ok(NodeKeys {
         identity: keystore::open_ed25519(&home.dir, KeyKind::Node, &password)?,
+        // Without a validator key it is a full node.
         validator: validates
             .then(|| keystore::open_ed25519(&home.dir, KeyKind::Validator, &password))
             .transpose()?,
@@ -80,6 +82,8 @@ fn end_asked(with_parent: bool) -> impl Future<Output = &'static str> {
     let mut interrupt = signal(SignalKind::interrupt()).expect("signals can be listened to");
     let (orphan, orphaned) = oneshot::channel();
     if with_parent {
+        // A thread, not a task: the runtime would wait at its end for a read that never
+        // returns.
         thread::spawn(move || {
             // Nothing is ever written there: this returns when the parent closes
             // its end, or dies.
@@ -91,6 +95,8 @@ fn end_asked(with_parent: bool) -> impl Future<Output = &'static str> {
         let parent = async {
             match orphaned.await {
                 Ok(()) => {}
+                // Without a parent to watch, the channel closes at once, which is no reason to
+                // end.
                 Err(_) => pending().await,
             }
         };

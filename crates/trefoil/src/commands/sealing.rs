@@ -29,6 +29,7 @@ pub async fn recipients(
     named: &[String],
 ) -> Result<Vec<SealingKey>, CommandError> {
     let key = |name: &String| name.parse::<SealingKey>();
+    // Keys alone need no chain, so that this also works on a public network.
     if let Ok(keys) = named.iter().map(key).collect() {
         return Ok(keys);
     }
@@ -114,6 +115,7 @@ fn watched(
     work: impl FnOnce(&Watch) -> Result<(), SealedError> + Send,
 ) -> Result<(), CommandError> {
     let (watch, mut bar) = (Watch::default(), Bar::new(quiet));
+    // A thread of its own: the work blocks, and the runtime must still hear Ctrl-C.
     let done = thread::scope(|scope| {
         let working = scope.spawn(|| work(&watch));
         block_on(async {

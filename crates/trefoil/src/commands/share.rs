@@ -98,7 +98,7 @@ impl Sharing {
         }
     }
 
-    fn tell(&self, id: ContentId) {
+    fn print_fetch(&self, id: ContentId) {
         let link = admin::link_of(&self.content, id);
         println!("get   trefoil fetch '{link}' --from {}@{}", self.me, self.at());
     }
@@ -117,6 +117,7 @@ impl SharingArgs {
             listen: self.listen.unwrap_or((Ipv4Addr::UNSPECIFIED, port).into()),
             peers: self.from.iter().map(|known| (known.peer, known.address)).collect(),
             genesis: network(),
+            // There is no chain, so there are no rules on which to agree.
             fork_id: [0; 4],
             access: Access::Public { encrypt: false },
             inbound_max: INBOUND_MAX,
@@ -167,6 +168,7 @@ impl ShareArgs {
             let admin = Admin::new(sharing.content.clone(), &sharing.data)
                 .map_err(|e| CommandError::file("write the token in", &sharing.data, e))?;
             let limits = trefoil_rpc::Limits::default();
+            // The gateway serves programs of this machine; others fetch as peers.
             let gateway = Gateway::new(sharing.content.clone(), Open::Loopback);
             tokio::spawn(trefoil_rpc::accept(
                 admin.router().merge(gateway.router()),
@@ -177,7 +179,7 @@ impl ShareArgs {
             for path in &self.paths {
                 let (content, read) = (&sharing.content, Arc::new(AtomicU64::new(0)));
                 let put = content.put(path, Terms::default(), read.clone());
-                sharing.tell(hashed(put, &read, &AtomicU64::new(0)).await?);
+                sharing.print_fetch(hashed(put, &read, &AtomicU64::new(0)).await?);
             }
             for origin in self.origin {
                 let (read, total) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
@@ -187,7 +189,7 @@ impl ShareArgs {
                     read.clone(),
                     total.clone(),
                 );
-                sharing.tell(hashed(put, &read, &total).await?);
+                sharing.print_fetch(hashed(put, &read, &total).await?);
             }
             let mut terminate = signal::unix::signal(signal::unix::SignalKind::terminate())
                 .expect("signals can be listened to");
@@ -304,6 +306,8 @@ fn identity(dir: &Path) -> Result<SecretKey, CommandError> {
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let seed: [u8; 32] = rand::random();
+            // Created anew and readable by its user only: never over a key that another
+            // process wrote.
             let mut options = std::fs::OpenOptions::new();
             let file = options.write(true).create_new(true).mode(0o600).open(&path);
             file.and_then(|mut file| file.write_all(hex::encode(seed).as_bytes()))

@@ -116,6 +116,7 @@ impl ListSnapshotsArgs {
             // A running node may have dropped it just now.
             let Ok(file) = File::open(&path) else { continue };
             let bytes = file.metadata().map_err(|e| CommandError::file("read", &path, e))?.len();
+            // The head alone: it names the block, and a snapshot may be as large as the state.
             let (_, hash) = state_sync::peek(BufReader::new(file))?;
             rows.push((height, hash, bytes, path));
         }
@@ -246,6 +247,7 @@ impl RestoreArgs {
             println!("{}", summary(&restored));
         }
         self.import(&home, &spec)?;
+        // A snapshot restores the chain, not the memory of what this validator signed last.
         if keystore::path(&home.dir, KeyKind::Validator, "").exists() {
             println!(
                 "this node has a validator key: if it validated before, start it only when the others \
@@ -259,6 +261,8 @@ impl RestoreArgs {
     /// From the newest blocks to the oldest, whatever the order of the files.
     fn import(&self, home: &Home, spec: &ChainSpec) -> Result<(), CommandError> {
         let disk = FileDisk::open(&home.data())?;
+        // Each archive must end where the blocks that are here begin, so those that do not fit
+        // yet wait for another round.
         let mut waiting = self.history.clone();
         while !waiting.is_empty() {
             let mut refused = None;
@@ -277,6 +281,7 @@ impl RestoreArgs {
             }
             waiting = left;
             match refused {
+                // A round without progress: the archives leave a gap.
                 Some(error) if waiting.len() == before => return Err(error.into()),
                 _ => {}
             }

@@ -70,6 +70,7 @@ impl StatusArgs {
             return Ok(());
         }
         let text = |key: &str| plain(&status[key]);
+        // The node's clock may be ahead of this machine's.
         let age = clock::wall().0.saturating_sub(status["committedAtMs"].as_u64().unwrap_or(0));
         println!("chain       {} ({}), id {}", text("chain"), text("kind"), text("chainId"));
         println!("genesis     {}", text("genesisHash"));
@@ -131,11 +132,21 @@ impl PeersArgs {
             println!("{id:52}  {height:>9}  {way:3}  {score:>5}  {address}{judged}");
         }
         println!("{} connected", peers.len());
+        for refused in self.refused() {
+            let [id, address, reason] =
+                ["peerId", "address", "reason"].map(|key| plain(&refused[key]));
+            println!("{id:52}  refused    {address}: {reason}");
+        }
         Ok(())
     }
-}
 
-impl PeersArgs {
+    /// Peers that speak another version of a protocol, which an upgrade would bring back.
+    fn refused(&self) -> Vec<Value> {
+        // A node of before this method has none to name, and its peers are shown all the same.
+        let refused = self.node.ask("trefoil_refusedPeers").unwrap_or_default();
+        refused.as_array().cloned().unwrap_or_default()
+    }
+
     fn offences(self) -> Result<(), CommandError> {
         let offences = self.node.ask("trefoil_offences")?;
         if self.node.json {

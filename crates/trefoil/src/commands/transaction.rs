@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 use trefoil_os::keystore::KeyFile;
 use trefoil_types::{Address, spec::GOVERNING_CONTRACT};
 
-use super::{PasswordArgs, arguments::account, status};
+use super::{PasswordArgs, account_file::find_account, arguments::account, status};
 use crate::{
     chain_client::{
-        account_key::{self, AccountKey},
+        account_key::AccountKey,
         contract::{CallReceipt, Contract},
         ether,
         governance::{
@@ -77,7 +77,7 @@ impl TransactionArgs {
     fn sender(&self) -> Result<TransactionSender<'_>, CommandError> {
         let client = status::client(self.rpc.as_deref(), self.dir.as_deref())?;
         let signer = match &self.dir {
-            Some(dir) if !self.dry_run => Some(account_key::account(dir, self.account)?),
+            Some(dir) if !self.dry_run => Some(find_account(dir, self.account)?),
             _ => None,
         };
         Ok(TransactionSender { contract: Contract::governing(client), args: self, signer })
@@ -139,6 +139,8 @@ impl TransactionSender<'_> {
                 let organisations = Organisations::read(&self.contract).await?;
                 organisations.of_key(account).is_none_or(|own| own.id != organisation)
             }
+            // Only printed: it is taken for the organisation's own, and the contract refuses
+            // it otherwise.
             None => false,
         };
         if foreign {
@@ -151,6 +153,7 @@ impl TransactionSender<'_> {
     pub async fn decision(&self, call: impl SolCall) -> Result<(), CommandError> {
         let Some(receipt) = self.send(call, U256::ZERO).await? else { return Ok(()) };
         let concerned = receipt.logs.iter().find_map(|log| concerned(&log.data));
+        // The last approval that is needed runs the action in its own transaction.
         let executed = |log: &alloy_primitives::Log| Executed::decode_log_data(&log.data).is_ok();
         let executed = receipt.logs.iter().any(executed);
         let organisations = Organisations::read(&self.contract).await?;
@@ -189,12 +192,12 @@ impl TransactionSender<'_> {
     /// Sends what the sender does for itself, and says what the contract made of it.
     pub async fn act(&self, call: impl SolCall, value: U256) -> Result<(), CommandError> {
         let Some(receipt) = self.send(call, value).await? else { return Ok(()) };
-        let said: Vec<String> = receipt.logs.iter().filter_map(|log| staked(&log.data)).collect();
+        let done: Vec<String> = receipt.logs.iter().filter_map(|log| staked(&log.data)).collect();
         if self.args.json {
-            self.print(&receipt, json!({ "did": said }));
+            self.print(&receipt, json!({ "did": done }));
             return Ok(());
         }
-        said.iter().for_each(|said| println!("{said}"));
+        done.iter().for_each(|done| println!("{done}"));
         println!("block {}, transaction {}", receipt.block_number, receipt.transaction_hash);
         Ok(())
     }
@@ -210,6 +213,7 @@ impl TransactionSender<'_> {
             self.print_call(&data, value);
             return Ok(None);
         };
+        // The password is asked for last, after all that can be refused without it.
         let wallet = AccountKey::open(&file.path, &self.args.password.source())?;
         Ok(Some(self.contract.send(&wallet, data, value).await?))
     }
@@ -222,10 +226,10 @@ impl TransactionSender<'_> {
         println!("to    {GOVERNING_CONTRACT}\ndata  {data}\nvalue {value}");
     }
 
-    fn print(&self, receipt: &CallReceipt, mut told: Value) {
-        told["transaction"] = json!(receipt.transaction_hash);
-        told["block"] = json!(receipt.block_number.to::<u64>());
-        println!("{told:#}");
+    fn print(&self, receipt: &CallReceipt, mut result: Value) {
+        result["transaction"] = json!(receipt.transaction_hash);
+        result["block"] = json!(receipt.block_number.to::<u64>());
+        println!("{result:#}");
     }
 }
 

@@ -229,6 +229,7 @@ impl StakeArgs {
                 "name it with --key, or the node's directory with --dir",
             )
         })?;
+        // The public key stands in the clear: no password is needed to name it.
         let file = keystore::describe(&keystore::path(dir, KeyKind::Validator, ""))?;
         file.public.parse().map_err(|error: trefoil_crypto::KeyError| {
             CommandError::with_cure(error.to_string(), "name the key with --key")

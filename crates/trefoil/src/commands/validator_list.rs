@@ -97,6 +97,7 @@ async fn last_signatures(contract: &Contract) -> Result<BTreeMap<PublicKey, bool
     let signatures = certificate["signatures"].as_array().ok_or_else(odd)?;
     let signers = signatures.iter().filter_map(|signed| signed["validator"].as_str()?.parse().ok());
     let signers: BTreeSet<B256> = signers.collect();
+    // The set that decides a block is the one after its parent.
     let parent = format!("{:#x}", height.saturating_sub(1)).into();
     let set = contract.view_at(validatorsCall {}, parent).await?;
     Ok(set.iter().map(|v| (PublicKey(v.key), signers.contains(&v.key))).collect())
@@ -110,8 +111,10 @@ async fn registered(
     let organisations = Organisations::read(contract).await?;
     let nodes = contract.view(nodesCall {}).await?;
     let mut rows = Vec::new();
+    // The list also has revoked nodes, which validate no more.
     for node in nodes.iter().filter(|node| !node.revoked && node.power > 0) {
         let change = contract.view(pendingChangeCall { peer: node.peer }).await?;
+        // A change to power 0 is a removal, which `until` shows.
         let pending = (change.height != 0 && change.power != 0).then_some(&change);
         let state = match set.iter().any(|member| member.key == node.validatorKey) {
             true => "validates",

@@ -91,7 +91,7 @@ impl VerifyArgs {
         if let Some(path) = &self.save {
             fs::write(path, kept).map_err(|e| CommandError::file("write", path, e))?;
         }
-        trusted.tell()
+        trusted.print_result()
     }
 }
 
@@ -102,28 +102,28 @@ struct Trusted {
     /// The hash and the certificate of the block that was checked last.
     before: Option<(B256, Certificate)>,
     checked: u64,
-    /// What was found out about the block that was checked last.
-    said: String,
+    /// What is known of the block that was checked last, in words.
+    summary: String,
 }
 
 impl Trusted {
     fn of(spec: &Arc<ChainSpec>) -> Result<Self, CommandError> {
         let disk = Arc::new(MemDisk::default());
         let ledger = Ledger::open(disk, spec.clone(), History::Window(1))?;
-        Ok(Self { ledger, before: None, checked: 0, said: String::new() })
+        Ok(Self { ledger, before: None, checked: 0, summary: String::new() })
     }
 
     /// Checks a block by itself and against those before it.
     fn check(&mut self, certified: CertifiedBlock) -> Result<(), CommandError> {
         let height = certified.block.header.number;
-        self.take(certified).map_err(|reason| {
+        self.accept(certified).map_err(|reason| {
             let what = format!("block {height} is NOT proven: {reason}");
             CommandError::with_cure(what, "do not rely on it; ask another node")
         })
     }
 
-    fn take(&mut self, certified: CertifiedBlock) -> Result<(), String> {
-        self.said = self.check_one(&certified)?;
+    fn accept(&mut self, certified: CertifiedBlock) -> Result<(), String> {
+        self.summary = self.check_one(&certified)?;
         self.check_parent(&certified)?;
         let CertifiedBlock { block, certificate, attached } = certified;
         let (hash, height) = (certificate.block, certificate.height);
@@ -206,14 +206,16 @@ impl Trusted {
         let txs = txs.map_err(|e| format!("it holds a bad transaction: {e}"))?;
         let block = Arc::new(RecoveredBlock::new(block.header, txs, attached));
         let outcome = self.ledger.execute(block).map_err(|e| e.to_string())?;
+        // Its own certificate makes it final, whatever comes after it.
         self.ledger.commit(outcome, certificate);
+        // Without checkpoints the changes of all blocks would gather in memory.
         if let Some(checkpoint) = self.ledger.checkpoint(false) {
             self.ledger.checkpointed(checkpoint.run().map_err(|e| e.to_string())?);
         }
         Ok(())
     }
 
-    fn tell(self) -> Result<(), CommandError> {
+    fn print_result(self) -> Result<(), CommandError> {
         if self.checked == 0 {
             return Err(CommandError::with_cure(
                 "there are no blocks in it",
@@ -221,7 +223,7 @@ impl Trusted {
             ));
         }
         println!("genesis  {}", self.ledger.genesis_hash());
-        println!("{}", self.said);
+        println!("{}", self.summary);
         println!("{} blocks checked", self.checked);
         match self.ledger.tip().number {
             0 => println!(
@@ -253,6 +255,7 @@ async fn fetch(client: &Client, height: Height) -> Result<CertifiedBlock, Comman
 }
 
 fn raw(client: &Client, method: &str, value: &Value) -> Result<Vec<u8>, ClientError> {
+    // The node that is asked is not trusted: an answer larger than any message is refused.
     let text = value.as_str().filter(|text| text.len() <= 2 * limits::MESSAGE_BYTES_MAX);
     let bytes = text.and_then(|text| hex::decode(text.strip_prefix("0x")?).ok());
     bytes.ok_or_else(|| client.odd(method))

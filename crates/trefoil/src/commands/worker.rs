@@ -42,6 +42,7 @@ impl WorkerArgs {
     /// The node's directory: the named one, or a node's of a devnet.
     pub fn home(&self) -> Result<Home, CommandError> {
         let dir = match (&self.dir, self.node) {
+            // A devnet's directory holds node directories and is none itself.
             (Some(dir), None) if Home::new(dir).is_founded() => dir.clone(),
             (Some(dir), node) => node_dir(dir, node.unwrap_or(0)),
             (None, node) => node_dir(&default_dir()?, node.unwrap_or(0)),
@@ -53,6 +54,8 @@ impl WorkerArgs {
     pub fn client(&self) -> Result<Client, CommandError> {
         let home = self.home()?;
         let file = token_file(&home.data());
+        // A program that can read the node's directory may command the node; one on the
+        // network may not.
         let token = std::fs::read_to_string(&file).map_err(|error| {
             let what = format!("cannot read {}: {error}", file.display());
             CommandError::with_cure(

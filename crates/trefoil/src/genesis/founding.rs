@@ -103,6 +103,7 @@ pub fn found(
     let peers: Vec<PeerAddress> =
         peers.map(|((peer, _), f)| PeerAddress { peer: *peer, address: f.address }).collect();
     let spec = spec(&plan, organisations, seats.into_iter().map(|(_, seat)| seat).collect());
+    // Before any key is written: a value outside its range leaves no half-made directory.
     spec.check()?;
     for (dir, kind, secret) in &secrets {
         keystore::store(dir, *kind, secret, password)?;
@@ -113,6 +114,7 @@ pub fn found(
     for (index, founder) in founders.iter().enumerate() {
         let mut settings = founder.settings.clone();
         settings.p2p.peers = peers.clone();
+        // A node does not dial itself.
         settings.p2p.peers.remove(index);
         founder.home.found(&spec, &settings)?;
     }
@@ -156,6 +158,7 @@ fn seat(
         key,
         power: 1,
         fee_recipient: account,
+        // Stake, and with it an owner, is of public networks only.
         owner: party.is_none().then_some(account),
         node: party.map(|_| peer),
         organisation: party.map(|party| party.name.clone()),
@@ -179,6 +182,7 @@ fn organise(party: &Party, first: &Founder, secrets: &mut Vec<Secret>) -> (spec:
 fn make_key(founder: &Founder, kind: KeyKind, secrets: &mut Vec<Secret>) -> SecretKey {
     let secret = keystore::generate(kind);
     let key = SecretKey::from_seed(&secret);
+    // Written later, all with one password, when the specification is known to be good.
     secrets.push((founder.home.dir.clone(), kind, secret));
     key
 }

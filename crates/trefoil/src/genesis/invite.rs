@@ -70,10 +70,12 @@ impl FromStr for Invite {
 
     fn from_str(text: &str) -> Result<Self, InviteError> {
         let text = text.trim();
+        // First of all: the text comes from outside, and decoding copies it several times.
         if text.len() > CHARS_MAX {
             return Err(InviteError::TooLong(text.len()));
         }
         let damaged = |e: &dyn fmt::Display| InviteError::Damaged(e.to_string());
+        // The prefix tells an invite from a file's name, and from the text of another program.
         let encoded = text.strip_prefix(PREFIX).ok_or(InviteError::Prefix)?;
         let bytes = URL_SAFE_NO_PAD.decode(encoded).map_err(|e| damaged(&e))?;
         let text = String::from_utf8(bytes).map_err(|e| damaged(&e))?;
@@ -81,6 +83,7 @@ impl FromStr for Invite {
         if content.peers.is_empty() || content.peers.len() > PEERS_MAX {
             return Err(InviteError::Peers(content.peers.len()));
         }
+        // The giver may be anyone: the specification keeps to the same bounds as a file's.
         content.chain.check()?;
         let certificate = content.certificate.map(|text| certificate(&text)).transpose()?;
         Ok(Self { spec: content.chain, peers: content.peers, certificate })
@@ -88,6 +91,7 @@ impl FromStr for Invite {
 }
 
 fn certificate(text: &str) -> Result<NodeCertificate, InviteError> {
+    // Two hexadecimal digits a byte; checked before any memory is taken for them.
     if text.len() > 2 * CERTIFICATE_BYTES_MAX {
         return Err(CertificateError::TooLong(text.len() / 2).into());
     }

@@ -56,6 +56,8 @@ impl Organisations {
     /// When there is none.
     pub fn find(&self, text: &str) -> Result<u32, CommandError> {
         let named = self.0.iter().filter(|o| o.name == text);
+        // Numbers are never given again, names are: of two, the one that still exists is
+        // meant.
         let named = named.min_by_key(|organisation| status(organisation) == "removed");
         let numbered = || text.parse().ok().and_then(|id| self.get(id));
         named.or_else(numbered).map(|organisation| organisation.id).ok_or_else(|| {
@@ -78,6 +80,7 @@ impl SealingKeys {
     }
 
     pub fn of(&self, organisation: u32) -> Option<SealingKey> {
+        // Organisations are numbered from 1, the contract's list of keys from 0.
         let key = self.0.get((organisation as usize).checked_sub(1)?)?;
         (!key.is_zero()).then_some(SealingKey(key.0))
     }

@@ -56,6 +56,7 @@ impl OpenProposal {
 /// more than `quorum` (numerator, denominator) of them are needed.
 pub(super) fn missing(approving: u64, deciding: u64, quorum: (u16, u16)) -> u64 {
     let (numerator, denominator) = (u64::from(quorum.0), u64::from(quorum.1).max(1));
+    // Integer division rounds down, and one more is above the quorum's part, never exactly it.
     (deciding.saturating_mul(numerator) / denominator + 1).saturating_sub(approving)
 }
 
@@ -70,6 +71,7 @@ impl Contract {
     ) -> Result<Vec<OpenProposal>, ContractError> {
         let newest = self.view(Governance::proposalCountCall {}).await?;
         let oldest = newest.saturating_sub(LOOKED_AT) + 1;
+        // Buffered in order: the newest are shown first.
         stream::iter((oldest..=newest).rev())
             .map(|id| self.proposal(id, organisations))
             .buffered(CALLS)
@@ -88,6 +90,7 @@ impl Contract {
         organisations: &Organisations,
     ) -> Result<Option<OpenProposal>, ContractError> {
         let p = self.view(Governance::proposalCall { id: U256::from(id) }).await?;
+        // The contract answers with zeros for a proposal that is not open.
         if p.closes == 0 {
             return Ok(None);
         }
@@ -98,6 +101,7 @@ impl Contract {
                 let quorum = (quorum.numerator, quorum.denominator);
                 missing(approving, p.deciding.saturating_to(), quorum)
             }
+            // One organisation decides, and there is nobody else to wait for.
             _ => 1u64.saturating_sub(approving),
         };
         Ok(Some(OpenProposal {
@@ -125,6 +129,8 @@ impl Contract {
         for organisation in deciding.filter(|o| o.threshold > 1 && !approving.contains(&o.id)) {
             let mut approvals = 0;
             for &key in &organisation.keys {
+                // One call for each key: the contract lists organisations that approve, not
+                // keys.
                 let call = Governance::hasApprovedCall { id: U256::from(id), key };
                 approvals += usize::from(self.view(call).await?);
             }

@@ -10,6 +10,7 @@ use super::{Organisations, abi::GovernanceActions::GovernanceActionsCalls};
 /// What `action` does, with organisations by their names. Never fails: what is no
 /// action is said to be none.
 pub fn words(action: &[u8], organisations: &Organisations) -> String {
+    // Validated: those who approve must not be shown another action than the contract runs.
     let Ok(call) = GovernanceActionsCalls::abi_decode_validate(action) else {
         return format!("no action of the contract: {}", hex::encode_prefixed(action));
     };

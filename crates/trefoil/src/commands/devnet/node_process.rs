@@ -69,6 +69,7 @@ impl NodeProcess {
         match &mut self.state {
             State::Running { process, since } => {
                 let Ok(Some(status)) = process.try_wait() else { return Ok(None) };
+                // Only a node that dies again and again is started ever later.
                 if since.elapsed() >= WELL {
                     self.wait = RESTART_MIN;
                 }
@@ -93,6 +94,7 @@ impl NodeProcess {
     /// Closes the pipe that the node watches and waits for its end.
     pub async fn stop(self) {
         let State::Running { mut process, .. } = self.state else { return };
+        // The same path as when this process dies: the node sees that the pipe is closed.
         drop(process.stdin.take());
         if timeout(STOP_MAX, process.wait()).await.is_err() {
             // Already dead is as good.
@@ -112,6 +114,7 @@ fn launch(home: &Home) -> Result<process::Child, CommandError> {
     let log = open_log(&log_file).map_err(|e| CommandError::file("write", &log_file, e))?;
     let log_again = log.try_clone().map_err(|e| CommandError::file("write", &log_file, e))?;
     let mut command = Command::new(&program);
+    // Without it a killed devnet would leave nodes behind that hold its ports.
     command.args(["run", "--exit-with-parent", "--dir"]).arg(&home.dir);
     for (name, _) in std::env::vars_os() {
         // Settings of the caller's environment would be every node's.
@@ -131,6 +134,7 @@ fn launch(home: &Home) -> Result<process::Child, CommandError> {
 
 fn open_log(path: &Path) -> std::io::Result<File> {
     if fs::metadata(path).is_ok_and(|log| log.len() > LOG_BYTES_MAX) {
+        // One old log is kept; the one before it is overwritten.
         fs::rename(path, path.with_extension("log.1"))?;
     }
     OpenOptions::new().create(true).append(true).open(path)
