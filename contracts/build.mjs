@@ -1,8 +1,9 @@
 // Compiles contracts/src/*.sol with the npm compiler of clients/ and writes
 // contracts/artifacts/*.json; with --check it compares instead and fails on a
 // difference. It fails also on a warning, on code over EIP-170's limit, when a
-// storage slot that nodes read is not where they read it, and when Governance and
-// GovernanceActions, which share storage, differ about it.
+// storage slot that nodes read is not where they read it, when Governance and
+// GovernanceActions, which share storage, differ about it, and when an error has no
+// @notice.
 import { createRequire } from "node:module";
 import { readFileSync, readdirSync, writeFileSync } from "node:fs";
 
@@ -22,7 +23,7 @@ const sources = {};
 for (const file of readdirSync(new URL("src/", here)).sort()) {
   sources[file] = { content: readFileSync(new URL(`src/${file}`, here), "utf8") };
 }
-const outputs = ["abi", "evm.bytecode.object", "evm.deployedBytecode.object", "storageLayout"];
+const outputs = ["abi", "evm.bytecode.object", "evm.deployedBytecode.object", "storageLayout", "userdoc"];
 const settings = {
   optimizer: { enabled: true, runs: 200 },
   metadata: { bytecodeHash: "none", appendCBOR: false },
@@ -40,8 +41,32 @@ const complain = (text) => {
   console.error(text);
   wrong += 1;
 };
+const save = (file, value) => {
+  const text = JSON.stringify(value, null, 2) + "\n";
+  const path = new URL(`artifacts/${file}`, here);
+  if (!process.argv.includes("--check")) {
+    writeFileSync(path, text);
+  } else if (readFileSync(path, "utf8") !== text) {
+    complain(`contracts/artifacts/${file} is not what the compiler makes: run node contracts/build.mjs`);
+  }
+};
+// Each error of any contract with its @notice, which the command line prints.
+const reasons = {};
+const addReasons = (name, abi, userdoc) => {
+  for (const { name: error, inputs } of abi.filter((entry) => entry.type === "error")) {
+    const notice = userdoc.errors?.[`${error}(${inputs.map((input) => input.type)})`]?.[0].notice;
+    const signature = `${error}(${inputs.map((input) => `${input.type} ${input.name}`).join(", ")})`;
+    const inText = [...(notice ?? "").matchAll(/\{(\w+)(?::(?:peer|ether))?\}/g)].map((match) => match[1]);
+    if (!notice) complain(`${name}: error ${signature} lacks an @notice that says what to do`);
+    if ((reasons[signature] ?? notice) !== notice) complain(`${name}: error ${signature} has another @notice elsewhere`);
+    if (!inText.every((argument) => inputs.some((input) => input.name === argument))) {
+      complain(`${name}: the @notice of ${signature} names an argument that it has not`);
+    }
+    reasons[signature] = notice;
+  }
+};
 for (const [name, promised] of Object.entries(DEPLOYED)) {
-  const { abi, evm, storageLayout } = output.contracts[`${name}.sol`][name];
+  const { abi, evm, storageLayout, userdoc } = output.contracts[`${name}.sol`][name];
   const size = evm.deployedBytecode.object.length / 2;
   if (size > CODE_BYTES_MAX) complain(`${name} is ${size} bytes, over EIP-170's ${CODE_BYTES_MAX}: make it smaller`);
   for (const [slot, offset, label, bytes] of promised) {
@@ -52,22 +77,17 @@ for (const [name, promised] of Object.entries(DEPLOYED)) {
       complain(`${name}: slot ${slot} must hold ${label} alone, ${bytes} bytes wide: nodes read it there`);
     }
   }
-  const artifact = {
+  addReasons(name, abi, userdoc);
+  save(`${name}.json`, {
     contract: name,
     source: `contracts/src/${name}.sol`,
     compiler: solc.version(),
     abi,
     bytecode: "0x" + evm.bytecode.object,
     deployedBytecode: "0x" + evm.deployedBytecode.object,
-  };
-  const text = JSON.stringify(artifact, null, 2) + "\n";
-  const path = new URL(`artifacts/${name}.json`, here);
-  if (!process.argv.includes("--check")) {
-    writeFileSync(path, text);
-  } else if (readFileSync(path, "utf8") !== text) {
-    complain(`contracts/artifacts/${name}.json is not what the compiler makes: run node contracts/build.mjs`);
-  }
+  });
 }
+save("revert_reasons.json", reasons);
 // GovernanceActions runs on Governance's storage: each variable must lie where that one has it.
 const layout = (name) => output.contracts[`${name}.sol`][name].storageLayout.storage.map((v) => `${v.label} ${v.type} ${v.slot}:${v.offset}`);
 const governance = layout("Governance");

@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity ^0.8.30;
 
-/// This is an action: `propose` its calldata, it runs when the vote passes.
+/// @notice this is an action; propose it, and it runs when the vote passes
+/// @dev `propose` its calldata.
 error OnlyByDecision();
-/// This is for all to decide: use `propose`.
+/// @notice all decide about this; let all vote
+/// @dev Use `propose`, not `proposeOwn`.
 error OnlyByAll();
-/// Not this organisation's affair: it, or all, must decide.
+/// @notice it is for organisation {organisation} or all to decide, not for {acting}; let all vote
 error NotYourAffair(uint32 organisation, uint32 acting);
-/// Choose a number from `least` to `most`.
+/// @notice {what} is {got}; choose {least} to {most}
 error OutOfRange(string what, uint256 got, uint256 least, uint256 most);
-/// Genesis lacks the code at `ACTIONS`: place GovernanceActions there.
+/// @notice genesis lacks the code of the actions; found the network with another version
+/// @dev Place GovernanceActions at `ACTIONS`.
 error NoActions();
 
 /// On whose behalf an action runs just now.

@@ -4,17 +4,21 @@ pragma solidity ^0.8.30;
 import "./Acting.sol";
 import "./State.sol";
 
-/// The sender speaks for no organisation: send from a governance key.
+/// @notice {sender} speaks for no organisation; name one of an organisation's keys with --account (`trefoil org
+/// list` shows them)
 error NotAGovernanceKey(address sender);
-/// No such proposal, or it was executed, taken back, or expired: propose again.
+/// @notice there is no open proposal {id}: it was executed, taken back or expired; see `trefoil org proposals`,
+/// or propose again
 error ProposalClosed(uint256 id);
-/// It is for organisation `decider` alone.
+/// @notice proposal {id} is for organisation {decider} alone; nothing is asked of you
 error NotYourDecision(uint256 id, uint32 decider);
-/// The account has so many proposals open: withdraw one, or wait until one expires.
+/// @notice this account has {most} open; take one back with `trefoil org unvote ID`, or wait until one expires
+/// @dev `withdraw` takes one back.
 error TooManyProposals(uint256 most);
-/// An action is a call of this contract, at most `most` bytes long.
+/// @notice {bytesGot} bytes are no action; use a call of at most {most} bytes
 error BadAction(uint256 bytesGot, uint256 most);
-/// The action was refused without a reason: it is no action of this contract, or ran out of gas.
+/// @notice what was proposed is no action of the contract, or ran out of gas; propose another
+/// @dev It was refused without a reason.
 error ActionFailed();
 
 /// Proposals and approvals: how organisations decide.

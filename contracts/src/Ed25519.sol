@@ -14,6 +14,7 @@ library Ed25519 {
     uint256 private constant Y8 = 0x7a03ac9277fdc74ec6cc392cfa53202a0f67100d760b3cba4fd83d3d706a17c7;
     address private constant MODEXP = address(5);
 
+    /// @notice the key could not be checked; give the transaction more gas
     error ModexpFailed();
 
     function isUsable(bytes32 key) internal view returns (bool) {

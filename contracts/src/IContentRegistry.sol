@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity ^0.8.30;
 
-/// Use 1 to 128 of A-Z a-z 0-9 . - _, the first a letter or a digit.
+/// @notice "{name}" is no name; use 1 to 128 letters, digits, `.`, `-` and `_`, the first a letter or digit
 error BadContentName(string name);
-/// Versions only grow: publish a later one than `newest`.
+/// @notice version {newest} is there already; publish a later one, or leave @VERSION out for the next
 error NotNewer(uint64 version, uint64 newest);
-/// Name at most 16 organisations, by ascending numbers from 1.
+/// @notice name at most 16 organisations, by ascending numbers
+/// @dev Numbers begin at 1.
 error BadOrganisations();
-/// The publisher has no such name or version, or has withdrawn all of them.
+/// @notice {publisher} has published no version {version} of {name} (0: none at all), or has withdrawn it; see
+/// `trefoil names {name}`
 error NotPublished(address publisher, string name, uint64 version);
-/// It was withdrawn already, and stays so.
+/// @notice {name}@{version} was withdrawn before
 error AlreadyWithdrawn(string name, uint64 version);
 
 /// What was published under which name, by whom and when. It lies at

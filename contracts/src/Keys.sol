@@ -3,9 +3,10 @@ pragma solidity ^0.8.30;
 
 import "./Ed25519.sol";
 
-/// Not a canonical Ed25519 point of large order: check the bytes.
+/// @notice {key} is no Ed25519 key that can be used; check its digits
+/// @dev Not a canonical Ed25519 point of large order.
 error NotAKey(bytes32 key);
-/// Each key has one use by one owner, ever: make a new key.
+/// @notice {key} is or was used already, and a key has one use by one owner; make a new key
 error KeyInUse(bytes32 key);
 
 /// What each Ed25519 key was ever used for.

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity ^0.8.30;
 
-/// Only the node calls this, with the blocks that it makes.
+/// @notice only the node calls this, with the blocks that it makes
 error OnlyTheNode();
-/// A network is founded once, in its genesis.
+/// @notice a network is founded once, in its genesis
 error AlreadyFounded();
-/// Everything is already as asked: take the proposal back.
+/// @notice everything is already as asked; there is nothing to do
+/// @dev A proposal that finds this can be taken back.
 error NothingToChange();
 
 // The most validators of one block (crates/types/src/limits.rs).

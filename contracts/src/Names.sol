@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity ^0.8.30;
 
-/// Use 1 to 32 letters, digits, - or _.
+/// @notice "{name}" is no name; use 1 to 32 letters, digits, - or _
 error BadName(string name);
 
 /// Names of 1 to 32 of A-Z a-z 0-9 - _, kept in one word.

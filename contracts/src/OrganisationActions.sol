@@ -5,28 +5,33 @@ import "./Acting.sol";
 import "./Names.sol";
 import "./State.sol";
 
-/// Choose another name.
+/// @notice there is an organisation {name}; choose another name
 error NameInUse(string name);
-/// Use a threshold from 1 to the number of keys.
+/// @notice {threshold} of {keys} keys cannot speak; use a threshold from 1 to the number of keys
 error BadThreshold(uint256 threshold, uint256 keys);
-/// The account speaks for an organisation already (0: it can never speak): use another.
+/// @notice {account} speaks for organisation {organisation} already (0: it can never speak for one), or is named
+/// twice; name another account
 error AccountInUse(address account, uint32 organisation);
-/// Add or resume another organisation first.
+/// @notice {id} is the only active organisation; add or resume another first
 error LastOrganisation(uint32 id);
-/// At most `most` organisations at a time: remove one first.
+/// @notice at most {most} at a time; remove one first
 error TooManyOrganisations(uint256 most);
-/// The organisation has no such CA key, or it ended already.
+/// @notice the organisation has no CA key {key}, or it ended; see `trefoil org list`
 error NoCaKey(bytes32 key);
-/// At most `most` CA keys at a time: end one first.
+/// @notice at most {most} at a time; end one first
 error TooManyCaKeys(uint256 most);
-/// At `height` no CA key would count: add the new key first, from an earlier height.
+/// @notice at height {height} the organisation would have no CA key; add the new one first, with `trefoil org
+/// rotate-ca --add KEY`
+/// @dev It must count from an earlier height.
 error NoCaKeyAt(uint64 height);
-/// At most `most` serials an organisation: end the CA key that signed them, then `forgetSerials`.
+/// @notice at most {most} an organisation; end the CA key that signed them, then `trefoil node forget-serials`
+/// @dev Then `forgetSerials`.
 error TooManySerials(uint256 most);
-/// Heights from the next block on can be chosen.
+/// @notice height {height} is past; choose {least} or later
 error TooEarly(uint64 height, uint64 least);
 
-/// A quorum is at least half and less than all: 1/2 <= numerator/denominator < 1.
+/// @notice {numerator}/{denominator} is no quorum; use at least half and less than all, such as 2/3
+/// @dev 1/2 <= numerator/denominator < 1.
 error BadQuorum(uint16 numerator, uint16 denominator);
 
 /// What all decide about organisations, and what each decides about itself.

@@ -5,9 +5,9 @@ import "./Calendar.sol";
 import "./IGovernance.sol";
 import "./Permissions.sol";
 
-/// No such organisation, or it was removed.
+/// @notice there is no organisation {id}, or it was removed; see `trefoil org list`
 error NoOrganisation(uint32 id);
-/// A vote must resume it first.
+/// @notice organisation {id} is suspended; a vote must resume it first: `trefoil org propose-resume`
 error OrganisationSuspended(uint32 id);
 
 /// The organisations, who speaks for them, and which keys sign their certificates.

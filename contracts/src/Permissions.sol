@@ -3,9 +3,10 @@ pragma solidity ^0.8.30;
 
 import "./Membership.sol";
 
-/// More permission bits than there are.
+/// @notice {permissions} for {account}; use 0 to 3
+/// @dev More permission bits than there are.
 error UnknownPermission(address account, uint256 permissions);
-/// As many accounts as permissions.
+/// @notice {accounts} accounts and {permissions} permissions; give one for each
 error UnequalLengths(uint256 accounts, uint256 permissions);
 
 /// Which accounts may transact and deploy, where the switches ask for it.

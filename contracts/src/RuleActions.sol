@@ -5,15 +5,17 @@ import "./Acting.sol";
 import "./Names.sol";
 import "./State.sol";
 
-/// The rule set is scheduled already: `cancelFork` it first.
+/// @notice {name} is scheduled already; call it off first with `trefoil org set cancel-fork {name}`
+/// @dev `cancelFork` calls it off.
 error ForkScheduled(string name);
-/// Rule sets come in order: schedule `first` before.
+/// @notice {name} follows {first}; schedule {first} first
 error ForkOrder(string name, string first);
-/// The rule sets before it begin at `least`: choose that height or a later one.
+/// @notice height {height} leaves no time to prepare; choose {least} or later
+/// @dev The rule sets before it begin at `least`, or the notice ends there.
 error ForkTooEarly(uint64 height, uint64 least);
-/// Only the last scheduled rule set can be called off, before it begins.
+/// @notice {name} is not the last rule set that is scheduled, or has begun; only that one can be called off
 error ForkNotCancellable(string name);
-/// A chain has at most so many.
+/// @notice a chain has at most {most}; no more can be scheduled
 error TooManyForks(uint256 most);
 
 /// What all decide about gas, fees, permissions and rule sets.

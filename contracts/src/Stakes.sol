@@ -5,27 +5,32 @@ import "./Ed25519.sol";
 import "./IStaking.sol";
 import "./Membership.sol";
 
-/// Not a canonical Ed25519 point of large order: check the bytes.
+/// @notice {key} is no Ed25519 key that can be used; check its digits
+/// @dev Not a canonical Ed25519 point of large order.
 error NotAKey(bytes32 key);
-/// The key is or was another account's: make a new key.
+/// @notice {key} is or was used already, and a key has one use by one owner; make a new key
 error KeyInUse(bytes32 key);
-/// The account registered with `key` and keeps it: use that key, or another account.
+/// @notice the account registered with key {key} and keeps it; use that key, or another account
 error OtherKey(bytes32 key);
-/// The account is a candidate already: use `addStake`.
+/// @notice {owner} stakes already; use `trefoil validator add-stake`
+/// @dev Use `addStake`.
 error AlreadyCandidate(address owner);
-/// The account is no candidate: `deposit` first.
+/// @notice {owner} has no stake; use `trefoil validator stake` first
+/// @dev `deposit` first.
 error NoCandidate(address owner);
-/// It equivocated: use another account and another key.
+/// @notice {owner} signed twice and never validates again; use another account and another key
 error JailedForEver(address owner);
-/// Stake at least `least` wei; with all places taken that is more than the smallest stake.
+/// @notice {got:ether} ether; at least {least:ether} ether is needed
+/// @dev With all places taken that is more than the smallest stake.
 error TooLittleStake(uint256 got, uint256 least);
-/// More wei than there can be.
+/// @notice {got:ether} ether; there are at most {most:ether} ether
 error TooMuchStake(uint256 got, uint256 most);
-/// At most `most` parts unbond at a time: `withdraw`, or wait.
+/// @notice {most} parts are on their way out; withdraw, or wait
 error TooManyUnbondings(uint256 most);
-/// Nothing is due before height `first` (0: nothing unbonds).
+/// @notice nothing can be withdrawn before height {first} (0: nothing is on its way out, use `trefoil validator
+/// unstake` first); try again then
 error NothingDue(uint64 first);
-/// The account did not take the payment.
+/// @notice {owner} did not take {amount:ether} ether; it is a contract that refuses payments
 error NotPaid(address owner, uint256 amount);
 
 /// The candidates and their money.

@@ -3,13 +3,14 @@ pragma solidity ^0.8.30;
 
 import "./Stakes.sol";
 
-/// The parameter must be from `least` to `most`.
+/// @notice {what} is {got}; choose {least} to {most}
 error OutOfRange(string what, uint256 got, uint256 least, uint256 most);
-/// Genesis must give this contract the founders' stakes, `wanted` wei.
+/// @notice genesis gives {got:ether} ether for stakes of {wanted:ether}; correct its balance
 error Unfunded(uint256 got, uint256 wanted);
-/// The account is not jailed.
+/// @notice {owner} is not jailed; there is nothing to do
 error NotJailed(address owner);
-/// `unjail` works from `height` on.
+/// @notice the jail lasts until height {height}; try again then
+/// @dev `unjail` works from that height on.
 error JailedYet(uint64 height);
 
 /// The validators of a public network, chosen by stake. See IStaking.sol.

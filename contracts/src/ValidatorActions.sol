@@ -4,16 +4,17 @@ pragma solidity ^0.8.30;
 import "./Acting.sol";
 import "./State.sol";
 
-/// The peer was revoked for ever: make a new node key.
+/// @notice {peer:peer} was revoked for ever; make a new node key
 error PeerRevoked(bytes32 peer);
-/// The peer validates already: remove it first.
+/// @notice {peer:peer} validates already; remove it first
 error PeerInUse(bytes32 peer);
-/// No validator with this peer.
+/// @notice {peer:peer} is no validator; see `trefoil validator list`
 error NoValidator(bytes32 peer);
-/// The chain does not know this peer as the organisation's: `revokeSerial` takes a
-/// full node's certificate back, and all together can revoke any peer.
+/// @notice the chain does not know {peer:peer} as a node of organisation {organisation}; revoke a full node's
+/// certificate by its serial, or let all vote: `trefoil node revoke PEER --vote`
+/// @dev `revokeSerial` takes a full node's certificate back.
 error NotItsNode(bytes32 peer, uint32 organisation);
-/// The validator changes at `height` already: wait until then.
+/// @notice validator {peer:peer} changes at height {height} already; wait until then
 error ChangePending(bytes32 peer, uint64 height);
 
 /// What all decide about validators, and what an organisation decides about its own nodes.

@@ -4,10 +4,13 @@ pragma solidity ^0.8.30;
 import "./Keys.sol";
 import "./Organisations.sol";
 
-/// Block `height` would have no validator: add one that begins earlier.
+/// @notice block {height} would have no validator; add one that begins earlier
 error NoValidatorAt(uint64 height);
-/// More validators at a time, or of more power together, than nodes accept.
+/// @notice at most {most} at a time; remove one first
+/// @dev Nodes accept no more.
 error TooManyValidators(uint256 most);
+/// @notice {got} together; at most {most} is possible, and at least 1 each
+/// @dev Nodes accept no more together.
 error TooMuchPower(uint256 got, uint256 most);
 
 /// The nodes that the network knows by their keys: validators, and what was revoked.

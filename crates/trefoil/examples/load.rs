@@ -20,7 +20,7 @@ use clap::{Parser, ValueEnum};
 use rayon::prelude::*;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
-use trefoil::chain_client::wallet::{SignedTx, Wallet};
+use trefoil::chain_client::account_key::{AccountKey, SignedTx};
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
@@ -181,9 +181,9 @@ async fn prepare(
     rpc: &Rpc,
     args: &Args,
     terms: Terms,
-    senders: &[Wallet],
+    senders: &[AccountKey],
 ) -> Result<Option<Address>> {
-    let funder = Wallet::new(&hex::decode_to_array(&args.funder)?)?;
+    let funder = AccountKey::new(&hex::decode_to_array(&args.funder)?)?;
     let mut nonce =
         rpc.number("eth_getTransactionCount", json!([funder.address(), "pending"])).await?;
     let mut next = || {
@@ -193,7 +193,7 @@ async fn prepare(
     // What its transactions can cost at most, and the token's mint.
     let each = args.txs.div_ceil(senders.len()) as u128 + 1;
     let purse = each * (terms.max_fee * args.kind.gas() as u128 + 1);
-    let fund = |key: &Wallet| {
+    let fund = |key: &AccountKey| {
         funder.sign(terms.tx(next(), TxKind::Call(key.address()), purse, 21_000, Bytes::new()))
     };
     let funding: Vec<_> = senders.iter().map(fund).collect();
@@ -231,7 +231,7 @@ fn call_data(signature: &str, words: &[U256]) -> Bytes {
 fn sign_load(
     args: &Args,
     terms: Terms,
-    senders: &[Wallet],
+    senders: &[AccountKey],
     token: Option<Address>,
 ) -> Vec<Vec<SignedTx>> {
     let each = args.txs.div_ceil(senders.len());
@@ -421,7 +421,7 @@ async fn main() -> Result<()> {
     let terms = Terms::of(&first).await?;
     // New keys each time, so that a network can be measured again.
     let salt = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_nanos();
-    let key = |i: usize| Ok(Wallet::new(&keccak256(format!("load {salt} {i}")).0)?);
+    let key = |i: usize| Ok(AccountKey::new(&keccak256(format!("load {salt} {i}")).0)?);
     let senders: Vec<_> =
         (0..args.senders.clamp(1, args.txs.max(1))).map(key).collect::<Result<_>>()?;
     let token = prepare(&first, &args, terms, &senders).await?;

@@ -1,5 +1,6 @@
 //! The command line: one file for each group of commands.
 
+mod account_file;
 mod arguments;
 mod certify;
 mod config;
@@ -15,6 +16,7 @@ mod org;
 mod org_settings;
 mod progress;
 mod repair;
+mod resource;
 mod run;
 mod sealing;
 mod share;
@@ -22,7 +24,9 @@ mod snapshot;
 mod status;
 mod transaction;
 mod validator;
+mod validator_list;
 mod verify;
+mod worker;
 
 use std::{net::SocketAddr, path::PathBuf};
 
@@ -30,7 +34,7 @@ use clap::{Args, Parser, Subcommand};
 use trefoil_host::{home::Home, settings::PeerAddress};
 use trefoil_os::keystore::PasswordSource;
 
-use crate::failure::Failure;
+use crate::error::CommandError;
 
 /// A peer-to-peer blockchain node. Start with `trefoil devnet`.
 #[derive(Debug, Parser)]
@@ -43,83 +47,83 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run a whole network on this machine, for development
-    Devnet(devnet::Devnet),
+    Devnet(devnet::DevnetArgs),
     /// Found a network, invite others to it
     Network {
         #[command(subcommand)]
-        command: network::Network,
+        command: network::NetworkCommand,
     },
     /// Make a node's directory for a chain
-    Init(init::Init),
+    Init(init::InitArgs),
     /// Make a node's directory from an invite
-    Join(init::Join),
+    Join(init::JoinArgs),
     /// Run a node in the foreground
-    Run(run::Run),
+    Run(run::RunArgs),
     /// Where a running node stands
-    Status(status::Status),
+    Status(status::StatusArgs),
     /// Whom a running node is connected to
-    Peers(status::Peers),
+    Peers(status::PeersArgs),
     /// The organisations of a private or consortium network, and their votes
     Org {
         #[command(subcommand)]
-        command: Box<org::Org>,
+        command: Box<org::OrgCommand>,
     },
     /// A network's nodes: certify them, list them, revoke them
     Node {
         #[command(subcommand)]
-        command: Box<node::Node>,
+        command: Box<node::NodeCommand>,
     },
     /// Who validates: list, propose, stake
     Validator {
         #[command(subcommand)]
-        command: Box<validator::Validator>,
+        command: Box<validator::ValidatorCommand>,
     },
     /// A node's keys and accounts (encrypted keystore v3)
     Keys {
         #[command(subcommand)]
-        command: keys::Keys,
+        command: keys::KeysCommand,
     },
     /// Share a file or directory with a network's nodes
-    Put(content::Put),
+    Put(content::PutArgs),
     /// Fetch what was shared
-    Get(content::Get),
+    Get(content::GetArgs),
     /// What is published on the chain, under which names
-    Names(names::Names),
+    Names(names::NamesArgs),
     /// Take back a version that you published: nobody gets it by its name any more
-    Withdraw(names::Withdraw),
+    Withdraw(names::WithdrawArgs),
     /// What a node shares and keeps
-    Ls(content::Ls),
+    Ls(content::LsArgs),
     /// Keep a resource for good
-    Pin(content::One),
+    Pin(content::ResourceArgs),
     /// Keep a resource only as long as there is room
-    Unpin(content::One),
+    Unpin(content::ResourceArgs),
     /// Remove a resource from a node; never a user's own file
-    Rm(content::One),
+    Rm(content::ResourceArgs),
     /// Share without a chain, until Ctrl-C
-    Share(share::Share),
+    Share(share::ShareArgs),
     /// Fetch without a chain, from those who share
-    Fetch(share::Fetch),
+    Fetch(share::FetchArgs),
     /// The settings in force and where each comes from
-    Config(config::Config),
+    Config(config::ConfigArgs),
     /// Check a block and its certificate, without trusting anyone
-    Verify(verify::Verify),
+    Verify(verify::VerifyArgs),
     /// Set a damaged journal aside, so that the node fetches its blocks anew
-    Repair(repair::Repair),
+    Repair(repair::RepairArgs),
     /// Files of the state and the history, by which new nodes join
     Snapshot {
         #[command(subcommand)]
-        command: snapshot::Snapshot,
+        command: snapshot::SnapshotCommand,
     },
     /// Make a new node's chain from a state snapshot, instead of executing it all
-    Restore(snapshot::Restore),
+    Restore(snapshot::RestoreArgs),
     /// Print how to connect a wallet or tool to a node
-    Connect(connect::Connect),
+    Connect(connect::ConnectArgs),
 }
 
 impl Cli {
     /// # Errors
     /// What kept the command from doing its work.
-    pub fn run(self) -> Result<(), Failure> {
+    pub fn run(self) -> Result<(), CommandError> {
         match self.command {
             Command::Devnet(command) => command.run(),
             Command::Network { command } => command.run(),
@@ -128,9 +132,9 @@ impl Cli {
             Command::Run(command) => command.run(),
             Command::Status(command) => command.run(),
             Command::Peers(command) => command.run(),
-            Command::Org { command } => command.run(),
-            Command::Node { command } => command.run(),
-            Command::Validator { command } => command.run(),
+            Command::Org { command } => block_on(command.run()),
+            Command::Node { command } => block_on(command.run()),
+            Command::Validator { command } => block_on(command.run()),
             Command::Keys { command } => command.run(),
             Command::Put(command) => command.run(),
             Command::Get(command) => command.run(),
@@ -154,13 +158,13 @@ impl Cli {
 
 /// Which node's directory.
 #[derive(Debug, Args)]
-struct Dir {
+struct DirArgs {
     /// The node's directory
     #[arg(long, value_name = "DIR", env = "TREFOIL_DIR")]
     dir: PathBuf,
 }
 
-impl Dir {
+impl DirArgs {
     fn home(&self) -> Home {
         Home::new(&self.dir)
     }
@@ -168,13 +172,13 @@ impl Dir {
 
 /// Where the password of a key comes from.
 #[derive(Debug, Args)]
-struct Password {
+struct PasswordArgs {
     /// File whose first line is the keys' password (or set TREFOIL_PASSWORD)
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
 }
 
-impl Password {
+impl PasswordArgs {
     fn source(&self) -> PasswordSource {
         PasswordSource { file: self.password_file.clone() }
     }
@@ -182,7 +186,7 @@ impl Password {
 
 /// Settings given as flags: they override `node.toml` and the environment.
 #[derive(Debug, Args)]
-struct SettingFlags {
+struct SettingsArgs {
     /// What is logged: error, warn, info, debug, or MODULE=LEVEL,…
     #[arg(long, value_name = "FILTER")]
     log: Option<String>,
@@ -209,10 +213,10 @@ struct SettingFlags {
     #[arg(long, value_name = "ORIGIN,…")]
     rpc_origins: Option<String>,
     #[command(flatten)]
-    password: Password,
+    password: PasswordArgs,
 }
 
-impl SettingFlags {
+impl SettingsArgs {
     /// Those that were given, by their key in `node.toml`.
     fn given(&self) -> Vec<(&'static str, String)> {
         let peers: Vec<String> = self.peers.iter().map(ToString::to_string).collect();

@@ -18,7 +18,7 @@ use alloy_primitives::{TxKind, U256, hex};
 use common::{Process, ask, check_refusal, finish, free_ports, height, reach, succeed, trefoil};
 use serde_json::{Value, json};
 use tempfile::tempdir;
-use trefoil::chain_client::wallet::Wallet;
+use trefoil::chain_client::account_key::AccountKey;
 use trefoil_types::Address;
 
 const FOUNDERS: u16 = 3;
@@ -153,7 +153,7 @@ impl Trickle {
     fn start(port: u16) -> Self {
         let ended = Arc::new(AtomicBool::new(false));
         let end = ended.clone();
-        let wallet = Wallet::new(&hex::decode_to_array(RICH).unwrap()).unwrap();
+        let wallet = AccountKey::new(&hex::decode_to_array(RICH).unwrap()).unwrap();
         let send = move || {
             for nonce in 0.. {
                 if end.load(Ordering::Relaxed) {

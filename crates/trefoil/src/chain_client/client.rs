@@ -33,6 +33,7 @@ impl ClientError {
     pub fn reverted(&self) -> Option<Bytes> {
         match self {
             Self::Refused { message, data: Some(data), .. } => {
+                // Other errors may carry data too, which is not a contract's answer.
                 message.contains("revert").then(|| data.clone())
             }
             _ => None,
@@ -73,13 +74,16 @@ impl Client {
         };
         let mut post = self.http.post(&self.url).json(&request);
         if let Some(token) = &self.token {
+            // Only the `admin_*` methods ask for it: a client without a token never sends one.
             post = post.bearer_auth(token);
         }
         let response = post.send().await.map_err(no_answer)?;
+        // A body that is no JSON comes from another server: a proxy, or a page on that port.
         let mut answer: Value = response.json().await.map_err(|_| self.odd(method))?;
         if let Some(error) = answer.get("error").filter(|error| !error.is_null()) {
             let (url, method) = (self.url.clone(), method.into());
             let message = error["message"].as_str().unwrap_or("an error").into();
+            // geth and this node put what a revert returned into `data`.
             let data = error["data"].as_str().and_then(|data| data.parse().ok());
             return Err(ClientError::Refused { url, method, message, data });
         }

@@ -17,9 +17,9 @@ use trefoil_types::{
 };
 
 use crate::chain_client::{
+    account_key::AccountKey,
     client::{Client, ClientError},
-    governance::refusal,
-    wallet::Wallet,
+    revert_reasons::revert_reason,
 };
 
 /// A transaction's receipt must come within this: block intervals are a minute at most.
@@ -62,7 +62,7 @@ pub enum ContractError {
 /// What came of a transaction.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Receipt {
+pub struct CallReceipt {
     pub transaction_hash: B256,
     pub block_number: U64,
     pub logs: Vec<Log>,
@@ -147,10 +147,13 @@ impl Contract {
         let request = json!({ "to": self.address, "input": Bytes::from(call.abi_encode()) });
         let answer = self.call("eth_call", json!([request, block])).await?;
         let output: Bytes = self.parse("eth_call", answer)?;
+        // A call of an address without code succeeds and returns nothing.
         if output.is_empty() {
             let (contract, address) = (self.name, self.address);
             return Err(ContractError::NoContract { url: url(), contract, address });
         }
+        // Validated: with padding ignored, the answer of another contract could pass for this
+        // one's.
         C::abi_decode_returns_validate(&output).map_err(|_| ContractError::Odd {
             url: url(),
             contract: self.name,
@@ -165,15 +168,18 @@ impl Contract {
     /// the transaction; or no block.
     pub async fn send(
         &self,
-        wallet: &Wallet,
+        wallet: &AccountKey,
         data: Bytes,
         value: U256,
-    ) -> Result<Receipt, ContractError> {
+    ) -> Result<CallReceipt, ContractError> {
+        // The estimate of the gas executes the call: a refusal is known before anything is
+        // signed.
         let tx = self.draft(wallet.address(), data, value).await?;
         let signed = wallet.sign(tx);
         self.call("eth_sendRawTransaction", json!([signed.raw])).await?;
         let receipt = self.receipt(signed.hash).await?;
         match receipt.status.to() {
+            // A transaction that reverts is in a block too, and has spent its gas.
             1u64 => Ok(receipt),
             _ => {
                 Err(ContractError::Failed { hash: signed.hash, height: receipt.block_number.to() })
@@ -199,10 +205,15 @@ impl Contract {
         };
         Ok(TxEip1559 {
             chain_id: self.number("eth_chainId", json!([])).await?,
+            // After those that wait in the pool: at "latest" this one would replace the first
+            // of them.
             nonce: self.number("eth_getTransactionCount", json!([from, "pending"])).await?,
             gas_limit: gas.saturating_add(SPARE_GAS).min(block_gas).min(GAS_MAX),
+            // Twice the base fee suffices for five full blocks to come: each raises it by at
+            // most an eighth (EIP-1559).
             max_fee_per_gas: u128::from(base_fee) * 2 + u128::from(tip),
             max_priority_fee_per_gas: tip.into(),
+            // What the base fee leaves of the maximum is not paid.
             to: TxKind::Call(self.address),
             value,
             input,
@@ -210,7 +221,7 @@ impl Contract {
         })
     }
 
-    async fn receipt(&self, hash: B256) -> Result<Receipt, ContractError> {
+    async fn receipt(&self, hash: B256) -> Result<CallReceipt, ContractError> {
         let end = Instant::now() + RECEIPT_WAIT;
         loop {
             let method = "eth_getTransactionReceipt";
@@ -221,6 +232,7 @@ impl Contract {
             if Instant::now() > end {
                 return Err(ContractError::NotIncluded { hash });
             }
+            // Polled: this client speaks HTTP only, which has no subscriptions.
             sleep(RECEIPT_POLL).await;
         }
     }
@@ -241,7 +253,7 @@ impl Contract {
     /// A call whose refusal by the contract is said in words.
     async fn call(&self, method: &str, params: Value) -> Result<Value, ContractError> {
         self.client.call(method, params).await.map_err(|error| match error.reverted() {
-            Some(data) => ContractError::Refused { contract: self.name, why: refusal(&data) },
+            Some(data) => ContractError::Refused { contract: self.name, why: revert_reason(&data) },
             None => error.into(),
         })
     }

@@ -20,11 +20,11 @@ use trefoil_types::Address;
 
 use crate::{
     chain_client::{
+        account_key::AccountKey,
         client::Client,
         contract::{Contract, ContractError},
-        wallet::Wallet,
     },
-    failure::Failure,
+    error::CommandError,
 };
 
 /// The registry's calls, answers, events and errors, from the artifact that is deployed.
@@ -84,6 +84,7 @@ impl FromStr for Title {
                 (name, Some(version.ok_or_else(|| TitleError::Version(number.into()))?))
             }
         };
+        // `trefoil get` takes an id or a name: of such a name it would only ever see the id.
         if name.parse::<ContentId>().is_ok() {
             return Err(TitleError::Id);
         }
@@ -133,35 +134,38 @@ impl Registry {
     ///
     /// # Errors
     /// Nobody published it, several did and it does not say who, or it was withdrawn.
-    pub async fn find(&self, title: &Title) -> Result<Entry, Failure> {
+    pub async fn find(&self, title: &Title) -> Result<Entry, CommandError> {
         let name = title.name.clone();
         let publisher = match title.publisher {
             Some(publisher) => publisher,
             None => self.only_publisher(&name).await?,
         };
         let Some(version) = title.version else {
+            // The contract passes over versions that were withdrawn.
             return Ok(self.0.view(latestCall { publisher, name }).await?);
         };
         let entry = self.0.view(entryCall { publisher, name, version }).await?;
         if entry.withdrawn {
             let what = format!("{publisher} has withdrawn {} in version {version}", title.name);
             let cure = format!("choose another: `trefoil names {publisher}/{}`", title.name);
-            return Err(Failure::told(what, cure));
+            return Err(CommandError::with_cure(what, cure));
         }
         Ok(entry)
     }
 
-    async fn only_publisher(&self, name: &str) -> Result<Address, Failure> {
+    async fn only_publisher(&self, name: &str) -> Result<Address, CommandError> {
         let publishers = self.publishers(name).await?;
         match publishers[..] {
+            // Anyone may publish under any name, so a name alone means a publisher only if
+            // there is but one.
             [publisher] => Ok(publisher),
-            [] => Err(Failure::told(
+            [] => Err(CommandError::with_cure(
                 format!("nobody has published {name:?}"),
                 "see `trefoil names`, or give the link that `trefoil put` printed",
             )),
             _ => {
                 let each = publishers.iter().map(|publisher| format!("\n  {publisher}/{name}"));
-                Err(Failure::told(
+                Err(CommandError::with_cure(
                     format!("{} have published {name:?}", publishers.len()),
                     format!("say whose you want:{}", each.collect::<String>()),
                 ))
@@ -213,10 +217,10 @@ impl Registry {
     /// The registry's refusal, or a transaction that comes into no block.
     pub async fn publish(
         &self,
-        wallet: &Wallet,
+        wallet: &AccountKey,
         title: &Title,
         link: &Link,
-    ) -> Result<u64, Failure> {
+    ) -> Result<u64, CommandError> {
         let call = publishCall {
             name: title.name.clone(),
             version: title.version.unwrap_or(0),
@@ -228,7 +232,7 @@ impl Registry {
         let receipt = self.0.send(wallet, Bytes::from(call.abi_encode()), U256::ZERO).await?;
         let published = receipt.logs.iter().find_map(|log| Published::decode_log(log).ok());
         let published = published.ok_or_else(|| {
-            Failure::told(
+            CommandError::with_cure(
                 format!("transaction {} published nothing", receipt.transaction_hash),
                 "use the same version of trefoil as the node",
             )
@@ -242,7 +246,7 @@ impl Registry {
     /// As [`Registry::publish`].
     pub async fn withdraw(
         &self,
-        wallet: &Wallet,
+        wallet: &AccountKey,
         name: &str,
         version: u64,
     ) -> Result<u64, ContractError> {

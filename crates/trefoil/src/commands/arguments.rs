@@ -35,6 +35,7 @@ pub fn ether(text: &str) -> Result<U256, String> {
     let digits = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_digit());
     let plain = digits(whole) && digits(places) && places.len() <= 18;
     match parse_ether(text) {
+        // The contract counts stake in 96 bits, and the commands rely on it.
         Ok(wei) if plain && wei < U256::from(1u128 << 96) => Ok(wei),
         _ => Err("give ether as a decimal number such as 32 or 0.5, at most 18 places".into()),
     }
@@ -50,6 +51,8 @@ pub struct Quorum {
 pub fn quorum(text: &str) -> Result<Quorum, String> {
     let parts = text.split_once('/').and_then(|(n, d)| Some((n.parse().ok()?, d.parse().ok()?)));
     match parts {
+        // Below a half two disjoint groups could decide opposite things; at 1 nothing could
+        // pass, for more than all is needed.
         Some((numerator, denominator))
             if numerator < denominator && u32::from(numerator) * 2 >= u32::from(denominator) =>
         {
@@ -81,12 +84,12 @@ pub fn revoked(text: &str) -> Result<Revoked, String> {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Switch {
+pub enum OnOff {
     On,
     Off,
 }
 
-impl Switch {
+impl OnOff {
     pub fn is_on(self) -> bool {
         self == Self::On
     }

@@ -12,14 +12,14 @@ use trefoil_os::{
 };
 use trefoil_types::{PeerId, PublicKey};
 
-use super::{Dir, Password, status};
+use super::{DirArgs, PasswordArgs, status};
 use crate::{
     chain_client::{contract::Contract, governance::Organisations},
-    failure::Failure,
+    error::CommandError,
 };
 
 #[derive(Debug, Args)]
-pub struct Certify {
+pub struct CertifyArgs {
     /// The node's peer id; `trefoil keys list` shows it on that node's machine
     peer: PeerId,
     /// full, or validator for a node that is to validate
@@ -48,13 +48,13 @@ pub struct Certify {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    dir: Dir,
+    dir: DirArgs,
     #[command(flatten)]
-    password: Password,
+    password: PasswordArgs,
 }
 
-impl Certify {
-    pub async fn run(self) -> Result<(), Failure> {
+impl CertifyArgs {
+    pub async fn run(self) -> Result<(), CommandError> {
         let ca = self.ca()?;
         let organisation = match self.org {
             Some(id) => id,
@@ -66,18 +66,18 @@ impl Certify {
             certificate::claims(genesis, organisation, self.peer, self.role, now, self.days);
         let path = self.out.unwrap_or_else(|| format!("{}.der", self.peer).into());
         certificate::store(&path, &ca.certify(&claims)?)?;
-        told(&claims, &path, self.json);
+        print_issued(&claims, &path, self.json);
         Ok(())
     }
 
-    fn ca(&self) -> Result<Ca, Failure> {
+    fn ca(&self) -> Result<Ca, CommandError> {
         if let (Some(command), Some(key)) = (&self.ca_command, self.ca) {
             return Ok(Ca::Command { command: command.clone(), key });
         }
         let path = keystore::path(&self.dir.dir, KeyKind::Ca, "");
         let password = self.password.source().get(&path.display().to_string())?;
         Ca::open(&self.dir.dir, &password)?.ok_or_else(|| {
-            Failure::told(
+            CommandError::with_cure(
                 format!("there is no CA key at {}", path.display()),
                 "name the directory that holds it with --dir, or a command that signs with --ca-command",
             )
@@ -85,11 +85,11 @@ impl Certify {
     }
 
     /// Whose CA key it is, says the chain.
-    async fn owner(&self, ca: PublicKey) -> Result<u32, Failure> {
+    async fn owner(&self, ca: PublicKey) -> Result<u32, CommandError> {
         let client = status::client(self.rpc.as_deref(), Some(&self.dir.dir))?;
         let organisations = Organisations::read(&Contract::governing(client)).await?;
         organisations.of_ca_key(&ca.0).map(|organisation| organisation.id).ok_or_else(|| {
-            Failure::told(
+            CommandError::with_cure(
                 format!("CA key {ca} is no organisation's"),
                 "add it first with `trefoil org rotate-ca --add KEY`, or use the right one",
             )
@@ -97,7 +97,7 @@ impl Certify {
     }
 }
 
-fn told(claims: &Claims, path: &Path, as_json: bool) {
+fn print_issued(claims: &Claims, path: &Path, as_json: bool) {
     let Claims { organisation, peer, role, serial, not_before, not_after, genesis } = claims;
     if as_json {
         println!(

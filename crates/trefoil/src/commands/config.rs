@@ -4,22 +4,22 @@ use clap::Args;
 use serde_json::json;
 use trefoil_host::settings::variable;
 
-use super::{Dir, SettingFlags};
-use crate::failure::Failure;
+use super::{DirArgs, SettingsArgs};
+use crate::error::CommandError;
 
 #[derive(Debug, Args)]
-pub struct Config {
+pub struct ConfigArgs {
     #[command(flatten)]
-    dir: Dir,
+    dir: DirArgs,
     #[command(flatten)]
-    flags: SettingFlags,
+    flags: SettingsArgs,
     /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
-impl Config {
-    pub fn run(self) -> Result<(), Failure> {
+impl ConfigArgs {
+    pub fn run(self) -> Result<(), CommandError> {
         let effective = self.dir.home().settings(&self.flags.given())?;
         if self.json {
             let keys = effective.keys.iter().map(|(key, (value, source))| {

@@ -7,7 +7,7 @@
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
-use crate::{chain_client::client::Client, failure::Failure};
+use crate::{chain_client::client::Client, error::CommandError};
 
 /// The chain id and block interval of a devnet, for a node that is not up.
 const CHAIN_ID: u64 = 7331;
@@ -27,7 +27,7 @@ pub enum Tool {
 }
 
 #[derive(Debug, Args)]
-pub struct Connect {
+pub struct ConnectArgs {
     /// The wallet or tool
     tool: Tool,
     /// The node's RPC address
@@ -35,17 +35,17 @@ pub struct Connect {
     rpc: String,
 }
 
-impl Connect {
+impl ConnectArgs {
     /// Prints the snippet; with a devnet's values if the node does not answer.
     ///
     /// # Errors
     /// The system gives no threads or sockets.
-    pub fn run(self) -> Result<(), Failure> {
+    pub fn run(self) -> Result<(), CommandError> {
         let client = Client::new(&self.rpc);
         let status = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
-            .map_err(|e| Failure::told(format!("no runtime: {e}"), "free some memory"))?
+            .map_err(|e| CommandError::with_cure(format!("no runtime: {e}"), "free some memory"))?
             .block_on(client.call("trefoil_status", json!([])));
         if let Err(error) = &status {
             eprintln!("{error}\nThese are a devnet's values:\n");

@@ -6,8 +6,8 @@
 //! again.
 
 mod accounts;
-mod child;
 mod live;
+mod node_process;
 
 use std::{
     collections::BTreeMap,
@@ -27,11 +27,11 @@ use trefoil_host::{
 use trefoil_os::keystore::{self, KeyKind};
 use trefoil_types::{ChainSpec, spec::default_snapshot_every};
 
-use self::{accounts::Account, child::Child, live::Live};
+use self::{accounts::DevAccount, live::Live, node_process::NodeProcess};
 use super::{block_on, network::KindFlag};
 use crate::{
-    failure::Failure,
-    genesis::founding::{self, ETHER, Founder, Party, Plan},
+    error::CommandError,
+    genesis::founding::{self, ETHER, Founder, FoundingPlan, Party},
 };
 
 /// A development network has no secrets: its accounts' keys are known to all.
@@ -46,7 +46,7 @@ const ORGANISATIONS: usize = 4;
 const WATCH: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Args)]
-pub struct Devnet {
+pub struct DevnetArgs {
     /// Number of validators
     #[arg(long, value_name = "1..16", value_parser = clap::value_parser!(u16).range(1..=16))]
     validators: Option<u16>,
@@ -82,10 +82,11 @@ pub struct Devnet {
     p2p_port: u16,
 }
 
-impl Devnet {
-    pub fn run(self) -> Result<(), Failure> {
-        let absolute =
-            |dir: PathBuf| std::path::absolute(&dir).map_err(|e| Failure::file("find", &dir, e));
+impl DevnetArgs {
+    pub fn run(self) -> Result<(), CommandError> {
+        let absolute = |dir: PathBuf| {
+            std::path::absolute(&dir).map_err(|e| CommandError::file("find", &dir, e))
+        };
         let dir = self.dir.clone().map_or_else(default_dir, absolute)?;
         if self.reset {
             remove(&dir)?;
@@ -113,11 +114,14 @@ impl Devnet {
         dir: &Path,
         homes: &[Home],
         wanted: Option<u16>,
-    ) -> Result<Option<u16>, Failure> {
+    ) -> Result<Option<u16>, CommandError> {
         let spec = homes[0].spec()?;
         let differs = |what: String| {
             let what = format!("{} holds another network: {what}", dir.display());
-            Err(Failure::told(what, "give --reset to start again from nothing, or another --dir"))
+            Err(CommandError::with_cure(
+                what,
+                "give --reset to start again from nothing, or another --dir",
+            ))
         };
         if spec.name != CHAIN_NAME {
             return differs(format!("its name is {:?}, not {CHAIN_NAME:?}", spec.name));
@@ -135,16 +139,18 @@ impl Devnet {
     }
 
     /// The nodes' addresses, all of them free.
-    fn ports(&self, count: u16) -> Result<Vec<Ports>, Failure> {
+    fn ports(&self, count: u16) -> Result<Vec<Ports>, CommandError> {
         let address = |base: u16, index: u16, flag: &str| {
             let port = base.checked_add(index).ok_or_else(|| {
                 let what = format!("{flag} {base} leaves no room for {count} nodes");
-                Failure::told(what, "choose a lower port")
+                CommandError::with_cure(what, "choose a lower port")
             })?;
             let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+            // Tried here, where the user sees it: a child that cannot listen says so in its
+            // log only.
             match TcpListener::bind(address) {
                 Ok(_) => Ok(address),
-                Err(e) => Err(Failure::told(
+                Err(e) => Err(CommandError::with_cure(
                     format!("node {index} cannot listen on {address}: {e}"),
                     format!(
                         "stop the program that uses the port, or choose other ports with {flag}"
@@ -162,20 +168,25 @@ impl Devnet {
 
     /// Up to four organisations, each with one of the well-known accounts to vote
     /// with; a private network is one's own, and a public one nobody's.
-    fn organisations(&self, founders: usize, accounts: &[Account]) -> Vec<Party> {
+    fn organisations(&self, founders: usize, accounts: &[DevAccount]) -> Vec<Party> {
         let count = match self.kind {
             KindFlag::Public => 0,
             KindFlag::Private => 1,
             KindFlag::Consortium => founders.min(ORGANISATIONS),
         };
-        let party = |(index, account): (usize, &Account)| Party {
+        let party = |(index, account): (usize, &DevAccount)| Party {
             name: format!("org-{}", index + 1),
             accounts: vec![account.address],
         };
         accounts.iter().take(count).enumerate().map(party).collect()
     }
 
-    fn found(&self, homes: &[Home], ports: &[Ports], accounts: &[Account]) -> Result<(), Failure> {
+    fn found(
+        &self,
+        homes: &[Home],
+        ports: &[Ports],
+        accounts: &[DevAccount],
+    ) -> Result<(), CommandError> {
         let founders: Vec<Founder> = homes
             .iter()
             .zip(ports)
@@ -189,7 +200,7 @@ impl Devnet {
             })
             .collect();
         let ether = U256::from(10_000) * U256::from(ETHER);
-        let plan = Plan {
+        let plan = FoundingPlan {
             name: CHAIN_NAME.into(),
             kind: self.kind.into(),
             chain_id: self.chain_id,
@@ -203,6 +214,7 @@ impl Devnet {
                 .map(|account| (account.address, ether))
                 .collect::<BTreeMap<_, _>>(),
         };
+        // Encrypted all the same: a node opens its keys in one way only.
         founding::found(plan, &founders, PASSWORD)?;
         // So that each node has an account to sign with, and needs no password typed.
         for (home, account) in homes.iter().zip(accounts) {
@@ -235,7 +247,7 @@ fn password_file(home: &Home) -> PathBuf {
 
 /// `$XDG_DATA_HOME` or `~/.local/share`; without a home, the system's place
 /// for passing files.
-pub(super) fn default_dir() -> Result<PathBuf, Failure> {
+pub(super) fn default_dir() -> Result<PathBuf, CommandError> {
     let absolute =
         |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
     let data = absolute("XDG_DATA_HOME")
@@ -255,29 +267,35 @@ fn existing(dir: &Path) -> Vec<Home> {
 }
 
 /// Removes the nodes of an earlier run, and nothing else.
-fn remove(dir: &Path) -> Result<(), Failure> {
+fn remove(dir: &Path) -> Result<(), CommandError> {
     for home in (0..16).map(|index| Home::new(node_dir(dir, index))).filter(|h| h.dir.exists()) {
         // A directory that another program made stays.
         let ours = !home.is_founded() || home.spec().is_ok_and(|spec| spec.name == CHAIN_NAME);
         if !ours {
             let what = format!("{} holds a network that no devnet made", home.dir.display());
-            return Err(Failure::told(what, "choose another --dir, or remove it yourself"));
+            return Err(CommandError::with_cure(
+                what,
+                "choose another --dir, or remove it yourself",
+            ));
         }
-        fs::remove_dir_all(&home.dir).map_err(|e| Failure::file("remove", &home.dir, e))?;
+        fs::remove_dir_all(&home.dir).map_err(|e| CommandError::file("remove", &home.dir, e))?;
     }
     Ok(())
 }
 
 /// An earlier run may have used other ports.
-fn set_ports(homes: &[Home], ports: &[Ports]) -> Result<(), Failure> {
+fn set_ports(homes: &[Home], ports: &[Ports]) -> Result<(), CommandError> {
     let peers = homes.iter().zip(ports).map(|(home, ports)| {
         let file = keystore::path(&home.dir, KeyKind::Node, "");
         let peer = keystore::describe(&file)?.public.parse().map_err(|e| {
-            Failure::told(format!("{}: {e}", file.display()), "give --reset to start again")
+            CommandError::with_cure(
+                format!("{}: {e}", file.display()),
+                "give --reset to start again",
+            )
         })?;
         Ok(PeerAddress { peer, address: ports.p2p })
     });
-    let peers = peers.collect::<Result<Vec<_>, Failure>>()?;
+    let peers = peers.collect::<Result<Vec<_>, CommandError>>()?;
     for (index, (home, ports)) in homes.iter().zip(ports).enumerate() {
         let mut settings = ports.settings(home);
         settings.p2p.peers = peers.clone();
@@ -293,33 +311,35 @@ async fn supervise(
     spec: &ChainSpec,
     homes: &[Home],
     ports: &[Ports],
-    accounts: &[Account],
-) -> Result<(), Failure> {
+    accounts: &[DevAccount],
+) -> Result<(), CommandError> {
+    // Before the children start: a signal that comes meanwhile must not be lost.
     let mut terminate = signal(SignalKind::terminate()).expect("signals can be listened to");
     let mut interrupt = signal(SignalKind::interrupt()).expect("signals can be listened to");
-    let children = homes.iter().map(|home| Child::start(home.clone()));
-    let mut children = children.collect::<Result<Vec<_>, Failure>>()?;
+    let children = homes.iter().map(|home| NodeProcess::start(home.clone()));
+    let mut children = children.collect::<Result<Vec<_>, CommandError>>()?;
     introduce(dir, spec, &children, ports, accounts);
     let mut live = Live::new(ports.iter().map(|ports| ports.rpc));
     let work = async {
         let mut watch = tokio::time::interval(WATCH);
         loop {
             watch.tick().await;
-            for (index, child) in children.iter_mut().enumerate() {
-                if let Some(news) = child.look_after()? {
-                    live.say(&format!("node {index}: {news}"));
+            for (index, node_process) in children.iter_mut().enumerate() {
+                if let Some(news) = node_process.look_after()? {
+                    live.print(&format!("node {index}: {news}"));
                 }
             }
             live.refresh();
         }
     };
-    let ended: Result<(), Failure> = tokio::select! {
+    let ended: Result<(), CommandError> = tokio::select! {
         ended = work => ended,
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
     };
-    live.say("stopping the nodes …");
-    futures::future::join_all(children.into_iter().map(Child::stop)).await;
+    live.print("stopping the nodes …");
+    // All at once: each may need long to make its ledger durable.
+    futures::future::join_all(children.into_iter().map(NodeProcess::stop)).await;
     println!("stopped; `trefoil devnet` goes on from here, --reset starts again");
     ended
 }
@@ -327,9 +347,9 @@ async fn supervise(
 fn introduce(
     dir: &Path,
     spec: &ChainSpec,
-    children: &[Child],
+    children: &[NodeProcess],
     ports: &[Ports],
-    accounts: &[Account],
+    accounts: &[DevAccount],
 ) {
     println!(
         "chain id {}, {:?}, blocks each {} ms",
@@ -337,8 +357,8 @@ fn introduce(
     );
     println!("kept in {}", dir.display());
     println!();
-    for (index, (child, ports)) in children.iter().zip(ports).enumerate() {
-        println!("node {index}  http://{0}  ws://{0}  pid {1}", ports.rpc, child.id());
+    for (index, (node_process, ports)) in children.iter().zip(ports).enumerate() {
+        println!("node {index}  http://{0}  ws://{0}  pid {1}", ports.rpc, node_process.id());
     }
     println!();
     println!("accounts with 10000 ETH each, of the mnemonic \"{}\"", accounts::MNEMONIC);

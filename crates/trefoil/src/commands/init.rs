@@ -11,28 +11,28 @@ use trefoil_os::{
 };
 use trefoil_types::ChainSpec;
 
-use super::{Dir, SettingFlags};
+use super::{DirArgs, SettingsArgs};
 use crate::{
-    failure::Failure,
+    error::CommandError,
     genesis::invite::{self, Invite},
 };
 
 #[derive(Debug, Args)]
-pub struct Init {
+pub struct InitArgs {
     /// The chain specification
     #[arg(long, value_name = "FILE")]
     chain: PathBuf,
     #[command(flatten)]
-    dir: Dir,
+    dir: DirArgs,
     /// Make a validator key too
     #[arg(long)]
     validator: bool,
     #[command(flatten)]
-    flags: SettingFlags,
+    flags: SettingsArgs,
 }
 
-impl Init {
-    pub fn run(self) -> Result<(), Failure> {
+impl InitArgs {
+    pub fn run(self) -> Result<(), CommandError> {
         let spec = home::read_spec(&self.chain)?;
         make(&self.dir.home(), &spec, &self.flags, self.validator, Vec::new())?;
         advise(&self.dir.home(), &spec)
@@ -40,17 +40,17 @@ impl Init {
 }
 
 #[derive(Debug, Args)]
-pub struct Join {
+pub struct JoinArgs {
     /// The text that `trefoil network invite` printed, or a file that holds it
     invite: String,
     #[command(flatten)]
-    dir: Dir,
+    dir: DirArgs,
     #[command(flatten)]
-    flags: SettingFlags,
+    flags: SettingsArgs,
 }
 
-impl Join {
-    pub fn run(self) -> Result<(), Failure> {
+impl JoinArgs {
+    pub fn run(self) -> Result<(), CommandError> {
         let path = PathBuf::from(&self.invite);
         let text = if !self.invite.starts_with("trefoil-invite:") && path.exists() {
             home::read(&path, invite::CHARS_MAX as u64)?
@@ -60,6 +60,8 @@ impl Join {
         let Invite { spec, peers, certificate }: Invite = text.parse()?;
         let home = self.dir.home();
         if let Some(certificate) = &certificate {
+            // Before anything is made: a certificate of another node would let this one in
+            // nowhere.
             check_ours(&home, certificate)?;
         }
         let peers = peers.iter().map(ToString::to_string).collect();
@@ -72,20 +74,20 @@ impl Join {
 }
 
 /// An invite with a certificate is for the one node whose key it names.
-fn check_ours(home: &Home, certificate: &NodeCertificate) -> Result<(), Failure> {
+fn check_ours(home: &Home, certificate: &NodeCertificate) -> Result<(), CommandError> {
     let file = keystore::path(&home.dir, KeyKind::Node, "");
     let here = if file.exists() { keystore::describe(&file)?.public } else { "missing".into() };
     if here == certificate.peer.to_string() {
         return Ok(());
     }
-    Err(Failure::told(
+    Err(CommandError::with_cure(
         format!("the invite is for node {}, and {} is {here}", certificate.peer, file.display()),
         "name the directory in which you ran `trefoil keys new node`, or ask for an invite for this key",
     ))
 }
 
 /// What is left to be done before the node can run.
-fn advise(home: &Home, spec: &ChainSpec) -> Result<(), Failure> {
+fn advise(home: &Home, spec: &ChainSpec) -> Result<(), CommandError> {
     let dir = home.dir.display();
     let path = certificate::path(&home.dir);
     if spec.kind.has_members() && !path.exists() {
@@ -102,17 +104,18 @@ fn advise(home: &Home, spec: &ChainSpec) -> Result<(), Failure> {
 fn make(
     home: &Home,
     spec: &ChainSpec,
-    flags: &SettingFlags,
+    flags: &SettingsArgs,
     validator: bool,
     peers: Vec<String>,
-) -> Result<(), Failure> {
+) -> Result<(), CommandError> {
     if home.is_founded() {
-        return Err(Failure::told(
+        return Err(CommandError::with_cure(
             format!("{} holds a node already", home.dir.display()),
             "choose another directory with --dir, or remove that one",
         ));
     }
     let mut given = flags.given();
+    // What the user says by a flag counts more than what the invite says.
     if !peers.is_empty() && !given.iter().any(|(key, _)| *key == "p2p.peers") {
         given.push(("p2p.peers", peers.join(",")));
     }

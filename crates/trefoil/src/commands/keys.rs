@@ -10,23 +10,23 @@ use serde_json::json;
 use trefoil_os::keystore::{self, KeyFile, KeyKind};
 use zeroize::Zeroizing;
 
-use super::{Dir, Password};
-use crate::failure::Failure;
+use super::{DirArgs, PasswordArgs};
+use crate::error::CommandError;
 
 #[derive(Debug, Subcommand)]
-pub enum Keys {
+pub enum KeysCommand {
     /// Make a new key
     New {
         kind: KeyKind,
         #[command(flatten)]
-        dir: Dir,
+        dir: DirArgs,
         #[command(flatten)]
-        password: Password,
+        password: PasswordArgs,
     },
     /// List the keys of a node's directory
     List {
         #[command(flatten)]
-        dir: Dir,
+        dir: DirArgs,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -38,9 +38,9 @@ pub enum Keys {
         #[arg(long, value_name = "FILE")]
         keystore: Option<PathBuf>,
         #[command(flatten)]
-        dir: Dir,
+        dir: DirArgs,
         #[command(flatten)]
-        password: Password,
+        password: PasswordArgs,
     },
     /// Print a key's secret, in the clear (its keystore file can be copied as it is)
     Export {
@@ -49,22 +49,22 @@ pub enum Keys {
         #[arg(long, value_name = "ADDRESS|KEY", default_value = "")]
         address: String,
         #[command(flatten)]
-        dir: Dir,
+        dir: DirArgs,
         #[command(flatten)]
-        password: Password,
+        password: PasswordArgs,
     },
 }
 
 /// 64 digits with room for a prefix and line ends.
 const HEX_BYTES_MAX: u64 = 128;
 
-impl Keys {
-    pub fn run(self) -> Result<(), Failure> {
+impl KeysCommand {
+    pub fn run(self) -> Result<(), CommandError> {
         match self {
             Self::New { kind, dir, password } => {
                 let password = password.source().choose(&format!("the new {kind} key"))?;
                 let secret = keystore::generate(kind);
-                told(&keystore::store(&dir.dir, kind, &secret, &password)?);
+                print_key(&keystore::store(&dir.dir, kind, &secret, &password)?);
             }
             Self::List { dir, json } => list(&keystore::list(&dir.dir)?, json),
             Self::Import { kind, keystore, dir, password } => {
@@ -72,17 +72,20 @@ impl Keys {
                     Some(path) => {
                         let password = password.source().get(&path.display().to_string())?;
                         let secret = keystore::open(&path, &password)?;
+                        // This refuses a secret that is no key of this kind, before it is
+                        // stored.
                         keystore::public(kind, &secret)?;
                         secret
                     }
                     None => keystore::parse_secret(kind, &read_stdin()?)?,
                 };
                 let password = password.source().choose(&format!("the imported {kind} key"))?;
-                told(&keystore::store(&dir.dir, kind, &secret, &password)?);
+                print_key(&keystore::store(&dir.dir, kind, &secret, &password)?);
             }
             Self::Export { kind, address, dir, password } => {
+                // The other kinds have one file each, so no name is needed.
                 if matches!(kind, KeyKind::Account | KeyKind::Sealing) && address.is_empty() {
-                    return Err(Failure::told(
+                    return Err(CommandError::with_cure(
                         "there may be many of this kind",
                         "name one with --address; `trefoil keys list` shows them",
                     ));
@@ -97,16 +100,15 @@ impl Keys {
     }
 }
 
-fn read_stdin() -> Result<Zeroizing<String>, Failure> {
+fn read_stdin() -> Result<Zeroizing<String>, CommandError> {
     let mut text = Zeroizing::new(String::new());
-    io::stdin()
-        .take(HEX_BYTES_MAX)
-        .read_to_string(&mut text)
-        .map_err(|e| Failure::told(format!("stdin cannot be read: {e}"), "give 32 bytes of hex"))?;
+    io::stdin().take(HEX_BYTES_MAX).read_to_string(&mut text).map_err(|e| {
+        CommandError::with_cure(format!("stdin cannot be read: {e}"), "give 32 bytes of hex")
+    })?;
     Ok(text)
 }
 
-fn told(file: &KeyFile) {
+fn print_key(file: &KeyFile) {
     println!("{} {}\n{}", file.kind, file.public, file.path.display());
 }
 

@@ -4,31 +4,34 @@ use clap::Args;
 use serde_json::json;
 use trefoil_types::{Address, OrganisationId};
 
-use super::{Password, arguments::account, block_on, content::Worker, progress::bytes};
+use super::{
+    PasswordArgs, account_file::find_account, arguments::account, block_on, progress::bytes,
+    worker::WorkerArgs,
+};
 use crate::{
     chain_client::{
+        account_key::AccountKey,
         registry::{self, Registry, Title, abi::IContentRegistry::Entry},
-        wallet::{self, Wallet},
     },
-    failure::Failure,
+    error::CommandError,
 };
 
 /// Which account publishes.
 #[derive(Debug, Args)]
-pub struct Signer {
+pub struct SignerArgs {
     /// The account that signs; without: the only one in the node's directory
     #[arg(long, value_name = "ADDRESS", value_parser = account)]
     account: Option<Address>,
     #[command(flatten)]
-    password: Password,
+    password: PasswordArgs,
 }
 
-impl Signer {
+impl SignerArgs {
     /// Opens the account's key.
-    pub fn wallet(&self, worker: &Worker) -> Result<Wallet, Failure> {
+    pub fn wallet(&self, worker: &WorkerArgs) -> Result<AccountKey, CommandError> {
         let home = worker.home()?;
-        let (_, file) = wallet::account(&home.dir, self.account)?;
-        Ok(Wallet::open(&file.path, &worker.password(&self.password)?)?)
+        let (_, file) = find_account(&home.dir, self.account)?;
+        Ok(AccountKey::open(&file.path, &worker.password(&self.password)?)?)
     }
 }
 
@@ -44,16 +47,16 @@ pub fn own_title(text: &str) -> Result<Title, String> {
 }
 
 #[derive(Debug, Args)]
-pub struct Names {
+pub struct NamesArgs {
     /// Every version of this name, of all who published it [default: all names]
     #[arg(value_name = "[PUBLISHER/]NAME")]
     name: Option<Title>,
     #[command(flatten)]
-    worker: Worker,
+    worker: WorkerArgs,
 }
 
-impl Names {
-    pub fn run(self) -> Result<(), Failure> {
+impl NamesArgs {
+    pub fn run(self) -> Result<(), CommandError> {
         let registry = Registry::new(self.worker.rpc()?);
         let entries = block_on(self.entries(&registry))?;
         if self.worker.json {
@@ -67,7 +70,7 @@ impl Names {
         Ok(())
     }
 
-    async fn entries(&self, registry: &Registry) -> Result<Vec<Entry>, Failure> {
+    async fn entries(&self, registry: &Registry) -> Result<Vec<Entry>, CommandError> {
         let Some(title) = &self.name else { return Ok(registry.names().await?) };
         let publishers = match title.publisher {
             Some(publisher) => vec![publisher],
@@ -111,21 +114,21 @@ fn as_json(entry: &Entry) -> serde_json::Value {
 }
 
 #[derive(Debug, Args)]
-pub struct Withdraw {
+pub struct WithdrawArgs {
     /// What you published
     #[arg(value_name = "NAME@VERSION", value_parser = own_title)]
     title: Title,
     #[command(flatten)]
-    signer: Signer,
+    signer: SignerArgs,
     #[command(flatten)]
-    worker: Worker,
+    worker: WorkerArgs,
 }
 
-impl Withdraw {
-    pub fn run(self) -> Result<(), Failure> {
+impl WithdrawArgs {
+    pub fn run(self) -> Result<(), CommandError> {
         let name = &self.title.name;
         let version = self.title.version.ok_or_else(|| {
-            Failure::told(
+            CommandError::with_cure(
                 format!("{name} has no version"),
                 format!("say which is withdrawn: `trefoil names {name}` shows them"),
             )

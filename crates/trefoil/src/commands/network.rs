@@ -16,25 +16,25 @@ use trefoil_os::{
 };
 use trefoil_types::{Address, Kind, PeerId, spec::default_snapshot_every};
 
-use super::{Dir, Password, arguments};
+use super::{DirArgs, PasswordArgs, arguments};
 use crate::{
-    failure::Failure,
+    error::CommandError,
     genesis::{
-        founding::{self, Founder, Party, Plan},
+        founding::{self, Founder, FoundingPlan, Party},
         invite::Invite,
     },
 };
 
 #[derive(Debug, Subcommand)]
-pub enum Network {
+pub enum NetworkCommand {
     /// Found a network: chain.toml and a directory with keys for each founder
-    New(New),
+    New(FoundArgs),
     /// Print an invite, with which others join
-    Invite(MakeInvite),
+    Invite(InviteArgs),
 }
 
-impl Network {
-    pub fn run(self) -> Result<(), Failure> {
+impl NetworkCommand {
+    pub fn run(self) -> Result<(), CommandError> {
         match self {
             Self::New(command) => command.run(),
             Self::Invite(command) => command.run(),
@@ -80,9 +80,9 @@ impl FromStr for Fund {
 
 /// An organisation, written `NAME` or `NAME=ADDRESS,…`.
 #[derive(Clone, Debug)]
-struct Org(Party);
+struct FoundingOrg(Party);
 
-impl FromStr for Org {
+impl FromStr for FoundingOrg {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -94,7 +94,7 @@ impl FromStr for Org {
 }
 
 #[derive(Debug, Args)]
-pub struct New {
+pub struct FoundArgs {
     /// Who may connect, and who decides who validates
     #[arg(long, value_enum)]
     kind: KindFlag,
@@ -109,7 +109,7 @@ pub struct New {
     /// An organisation and the accounts that vote for it; without accounts one is
     /// made. Founders are theirs in turn. A private network has one
     #[arg(long = "org", value_name = "NAME[=ADDRESS,…]")]
-    orgs: Vec<Org>,
+    orgs: Vec<FoundingOrg>,
     /// Where the founders are reached, one for each; without: ports of this machine
     #[arg(long = "at", value_name = "IP:PORT")]
     addresses: Vec<SocketAddr>,
@@ -129,15 +129,15 @@ pub struct New {
     #[arg(long, value_name = "BLOCKS", default_value_t = default_snapshot_every())]
     snapshot_every: u64,
     #[command(flatten)]
-    password: Password,
+    password: PasswordArgs,
     /// Where to write: DIR/chain.toml and DIR/NAME-0, DIR/NAME-1, …
     dir: PathBuf,
 }
 
-impl New {
-    fn run(self) -> Result<(), Failure> {
+impl FoundArgs {
+    fn run(self) -> Result<(), CommandError> {
         if self.dir.join("chain.toml").exists() {
-            return Err(Failure::told(
+            return Err(CommandError::with_cure(
                 format!("{} holds a network already", self.dir.display()),
                 "name another directory, or remove that one",
             ));
@@ -150,7 +150,7 @@ impl New {
                 "note: no account owns anything, so nobody can pay for gas; give --fund ADDRESS=ETHER, or --base-fee 0"
             );
         }
-        let plan = Plan {
+        let plan = FoundingPlan {
             name: self.name,
             kind: self.kind.into(),
             chain_id: self.chain_id,
@@ -179,10 +179,10 @@ impl New {
     }
 
     /// Those named; a private network without one is its own name's.
-    fn organisations(&self) -> Result<Vec<Party>, Failure> {
+    fn organisations(&self) -> Result<Vec<Party>, CommandError> {
         let named: Vec<Party> = self.orgs.iter().map(|org| org.0.clone()).collect();
         let count = named.len();
-        let wrong = |what: String, cure: &str| Err(Failure::told(what, cure));
+        let wrong = |what: String, cure: &str| Err(CommandError::with_cure(what, cure));
         match self.kind {
             KindFlag::Public if count > 0 => {
                 wrong("a public network has no organisations".into(), "leave --org out")
@@ -206,10 +206,10 @@ impl New {
     }
 
     /// Names, addresses and ports of the founders.
-    fn founders(&self, organisations: &[Party]) -> Result<Vec<Founder>, Failure> {
+    fn founders(&self, organisations: &[Party]) -> Result<Vec<Founder>, CommandError> {
         let count = usize::from(self.validators);
         if !self.addresses.is_empty() && self.addresses.len() != count {
-            return Err(Failure::told(
+            return Err(CommandError::with_cure(
                 format!("--at is given {} times for {count} founders", self.addresses.len()),
                 "give it once for each founder, or not at all",
             ));
@@ -242,9 +242,9 @@ impl New {
 }
 
 #[derive(Debug, Args)]
-pub struct MakeInvite {
+pub struct InviteArgs {
     #[command(flatten)]
-    dir: Dir,
+    dir: DirArgs,
     /// Where others reach this node, if it listens on every address (0.0.0.0)
     #[arg(long, value_name = "IP:PORT")]
     at: Option<SocketAddr>,
@@ -256,27 +256,32 @@ pub struct MakeInvite {
     #[arg(long, default_value_t = Role::Full, requires = "newcomer")]
     role: Role,
     #[command(flatten)]
-    password: Password,
+    password: PasswordArgs,
 }
 
-impl MakeInvite {
-    fn run(self) -> Result<(), Failure> {
+impl InviteArgs {
+    fn run(self) -> Result<(), CommandError> {
         let home = self.dir.home();
         let spec = home.spec()?;
         let p2p = home.settings(&[])?.settings.p2p;
         let me = keystore::describe(&keystore::path(&home.dir, KeyKind::Node, ""))?.public;
+        // 0.0.0.0 means every address of this machine, and cannot be dialled.
         let listen = Some(p2p.listen).filter(|address| !address.ip().is_unspecified());
         let address = self.at.or(listen).ok_or_else(|| {
-            Failure::told(
+            CommandError::with_cure(
                 format!("this node listens on {}, which is no address to dial", p2p.listen),
                 "say where others reach it with --at IP:PORT",
             )
         })?;
         let peer = me.parse().map_err(|e| {
-            Failure::told(format!("this node's key has no peer id: {e}"), "restore keys/node.json")
+            CommandError::with_cure(
+                format!("this node's key has no peer id: {e}"),
+                "restore keys/node.json",
+            )
         })?;
         let mut peers = vec![PeerAddress { peer, address }];
         peers.extend(p2p.peers);
+        // A reader refuses an invite that names more.
         peers.truncate(crate::genesis::invite::PEERS_MAX);
         let certificate =
             self.newcomer.map(|newcomer| self.certify(&home, newcomer)).transpose()?;
@@ -285,10 +290,10 @@ impl MakeInvite {
     }
 
     /// With the CA key that is here, for the organisation of this node.
-    fn certify(&self, home: &Home, newcomer: PeerId) -> Result<NodeCertificate, Failure> {
+    fn certify(&self, home: &Home, newcomer: PeerId) -> Result<NodeCertificate, CommandError> {
         let password = self.password.source().get("the CA key")?;
         let ca = Ca::open(&home.dir, &password)?.ok_or_else(|| {
-            Failure::told(
+            CommandError::with_cure(
                 format!("there is no CA key in {}", home.dir.display()),
                 "invite from the directory that holds your organisation's keys/ca.json, or leave --for out and use `trefoil node certify`",
             )

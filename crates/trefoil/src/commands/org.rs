@@ -9,125 +9,114 @@ use trefoil_types::{Address, PublicKey};
 
 use super::{
     arguments::{account, name},
-    block_on,
-    org_settings::{Set, Settings},
-    status::Node,
-    transaction::Write,
+    org_settings::{OrgSetCommand, OrgSettingsArgs},
+    status::QueryArgs,
+    transaction::{TransactionArgs, TransactionSender},
 };
 use crate::{
     chain_client::governance::{
-        self, Organisations, Proposal, SealingKeys,
+        self, OpenProposal, Organisations, SealingKeys,
         abi::{
             Governance::{approveCall, nodesCall, withdrawCall},
             GovernanceActions::{
                 addCaKeyCall, addOrganisationCall, endCaKeyCall, removeOrganisationCall,
                 resumeOrganisationCall, setKeysCall, setSealingKeyCall, suspendOrganisationCall,
             },
-            IGovernance::{CaKey, Node as Entry, Organisation},
+            IGovernance::{CaKey, Node as NodeEntry, Organisation},
         },
     },
-    failure::Failure,
+    error::CommandError,
 };
 
 #[derive(Debug, Subcommand)]
-pub enum Org {
+pub enum OrgCommand {
     /// The organisations, who speaks for them, and their CA keys
-    List(List),
+    List(QueryArgs),
     /// The open proposals, who approves, and what is missing
-    Proposals(Proposals),
+    Proposals(QueryArgs),
     /// Approve a proposal; with enough approvals it is carried out at once
-    Vote(Vote),
+    Vote(VoteArgs),
     /// Take your approval back; the proposer's ends the proposal
-    Unvote(Vote),
+    Unvote(VoteArgs),
     /// Propose a new organisation
-    ProposeAdd(ProposeAdd),
+    ProposeAdd(AddOrgArgs),
     /// Propose to remove an organisation, for ever
-    ProposeRemove(About),
+    ProposeRemove(OrgArgs),
     /// Propose to suspend an organisation: its nodes are refused, it has no vote
-    ProposeSuspend(About),
+    ProposeSuspend(OrgArgs),
     /// Propose to take a suspension back
-    ProposeResume(About),
+    ProposeResume(OrgArgs),
     /// Change who speaks for your organisation
-    RotateKeys(RotateKeys),
+    RotateKeys(RotateKeysArgs),
     /// Add or end a CA key of your organisation
-    RotateCa(RotateCa),
+    RotateCa(RotateCaArgs),
     /// Say to which key members seal content for your organisation
-    SealingKey(SetSealingKey),
+    SealingKey(SealingKeyArgs),
     /// Gas, fees, lists of accounts, rule sets, and how votes pass
-    Settings(Settings),
+    Settings(OrgSettingsArgs),
     /// Propose to change one of these
     Set {
         #[command(subcommand)]
-        command: Set,
+        command: OrgSetCommand,
     },
 }
 
-impl Org {
-    pub fn run(self) -> Result<(), Failure> {
+impl OrgCommand {
+    pub async fn run(self) -> Result<(), CommandError> {
         match self {
-            Self::List(command) => block_on(command.run()),
-            Self::Proposals(command) => block_on(command.run()),
-            Self::Vote(Vote { id, write }) => block_on(async {
-                write.for_members().await?.decision(approveCall { id: U256::from(id) }).await
-            }),
-            Self::Unvote(Vote { id, write }) => block_on(async {
-                write.for_members().await?.decision(withdrawCall { id: U256::from(id) }).await
-            }),
-            Self::ProposeAdd(command) => block_on(command.run()),
-            Self::ProposeRemove(about) => {
-                block_on(about.propose(|id| removeOrganisationCall { id }))
+            Self::List(node) => list(&node).await,
+            Self::Proposals(node) => list_proposals(&node).await,
+            Self::Vote(VoteArgs { id, transaction }) => {
+                transaction.for_members().await?.decision(approveCall { id: U256::from(id) }).await
             }
-            Self::ProposeSuspend(about) => {
-                block_on(about.propose(|id| suspendOrganisationCall { id }))
+            Self::Unvote(VoteArgs { id, transaction }) => {
+                transaction.for_members().await?.decision(withdrawCall { id: U256::from(id) }).await
             }
-            Self::ProposeResume(about) => {
-                block_on(about.propose(|id| resumeOrganisationCall { id }))
-            }
-            Self::RotateKeys(command) => block_on(command.run()),
-            Self::RotateCa(command) => block_on(command.run()),
-            Self::SealingKey(command) => block_on(command.run()),
-            Self::Settings(command) => block_on(command.run()),
-            Self::Set { command } => block_on(command.run()),
+            Self::ProposeAdd(command) => command.run().await,
+            Self::ProposeRemove(org) => org.propose(|id| removeOrganisationCall { id }).await,
+            Self::ProposeSuspend(org) => org.propose(|id| suspendOrganisationCall { id }).await,
+            Self::ProposeResume(org) => org.propose(|id| resumeOrganisationCall { id }).await,
+            Self::RotateKeys(command) => command.run().await,
+            Self::RotateCa(command) => command.run().await,
+            Self::SealingKey(command) => command.run().await,
+            Self::Settings(command) => command.run().await,
+            Self::Set { command } => command.run().await,
         }
     }
 }
 
-#[derive(Debug, Args)]
-pub struct List {
-    #[command(flatten)]
-    node: Node,
-}
-
-impl List {
-    async fn run(self) -> Result<(), Failure> {
-        let (contract, organisations) = self.node.members().await?;
-        let nodes = contract.view(nodesCall {}).await?;
-        let sealing = SealingKeys::read(&contract).await?;
-        if self.node.json {
-            let list: Vec<_> =
-                organisations.0.iter().map(|o| as_json(o, sealing.of(o.id), &nodes)).collect();
-            println!("{:#}", json!(list));
-            return Ok(());
-        }
-        for o in &organisations.0 {
-            println!("{:>3}  {}  {}", o.id, o.name, governance::status(o));
-            if !o.keys.is_empty() {
-                println!("     votes with {}", governance::keys(o.threshold, &o.keys));
-            }
-            for ca in &o.caKeys {
-                println!("     CA key {}, {}", ca.key, validity(ca));
-            }
-            if let Some(key) = sealing.of(o.id) {
-                println!("     sealing key {key}");
-            }
-            let (known, revoked) = counts(o.id, &nodes);
-            println!("     {known} validators, {revoked} revoked nodes");
-        }
-        Ok(())
+async fn list(node: &QueryArgs) -> Result<(), CommandError> {
+    let (contract, organisations) = node.members().await?;
+    let nodes = contract.view(nodesCall {}).await?;
+    let sealing = SealingKeys::read(&contract).await?;
+    if node.json {
+        let list: Vec<_> =
+            organisations.0.iter().map(|o| as_json(o, sealing.of(o.id), &nodes)).collect();
+        println!("{:#}", json!(list));
+        return Ok(());
     }
+    for o in &organisations.0 {
+        println!("{:>3}  {}  {}", o.id, o.name, governance::status(o));
+        if !o.keys.is_empty() {
+            println!("     votes with {}", governance::keys(o.threshold, &o.keys));
+        }
+        for ca in &o.caKeys {
+            println!("     CA key {}, {}", ca.key, validity(ca));
+        }
+        if let Some(key) = sealing.of(o.id) {
+            println!("     sealing key {key}");
+        }
+        let (known, revoked) = counts(o.id, &nodes);
+        println!("     {known} validators, {revoked} revoked nodes");
+    }
+    Ok(())
 }
 
-fn as_json(o: &Organisation, sealing: Option<SealingKey>, nodes: &[Entry]) -> serde_json::Value {
+fn as_json(
+    o: &Organisation,
+    sealing: Option<SealingKey>,
+    nodes: &[NodeEntry],
+) -> serde_json::Value {
     let (validators, revoked) = counts(o.id, nodes);
     let ca = |ca: &CaKey| json!({ "key": ca.key, "from": ca.from, "until": end(ca.until) });
     json!({
@@ -144,7 +133,7 @@ fn as_json(o: &Organisation, sealing: Option<SealingKey>, nodes: &[Entry]) -> se
 }
 
 /// An organisation's nodes that the chain knows: validators, and what was revoked.
-fn counts(id: u32, nodes: &[Entry]) -> (usize, usize) {
+fn counts(id: u32, nodes: &[NodeEntry]) -> (usize, usize) {
     let own = nodes.iter().filter(|node| node.organisation == id);
     let (revoked, validators): (Vec<_>, Vec<_>) = own.partition(|node| node.revoked);
     (validators.len(), revoked.len())
@@ -162,28 +151,20 @@ fn validity(ca: &CaKey) -> String {
     }
 }
 
-#[derive(Debug, Args)]
-pub struct Proposals {
-    #[command(flatten)]
-    node: Node,
-}
-
-impl Proposals {
-    async fn run(self) -> Result<(), Failure> {
-        let (contract, organisations) = self.node.members().await?;
-        let open = contract.open_proposals(&organisations).await?;
-        if self.node.json {
-            let list: Vec<_> = open.iter().map(|p| proposal_json(p, &organisations)).collect();
-            println!("{:#}", json!(list));
-            return Ok(());
-        }
-        open.iter().for_each(|proposal| print(proposal, &organisations));
-        println!("{} open", open.len());
-        Ok(())
+async fn list_proposals(node: &QueryArgs) -> Result<(), CommandError> {
+    let (contract, organisations) = node.members().await?;
+    let open = contract.open_proposals(&organisations).await?;
+    if node.json {
+        let list: Vec<_> = open.iter().map(|p| proposal_json(p, &organisations)).collect();
+        println!("{:#}", json!(list));
+        return Ok(());
     }
+    open.iter().for_each(|proposal| print(proposal, &organisations));
+    println!("{} open", open.len());
+    Ok(())
 }
 
-fn print(p: &Proposal, organisations: &Organisations) {
+fn print(p: &OpenProposal, organisations: &Organisations) {
     let decider = match p.decider {
         0 => "all".into(),
         decider => organisations.label(decider),
@@ -200,7 +181,7 @@ fn print(p: &Proposal, organisations: &Organisations) {
     println!("     {}", p.waits_for(organisations));
 }
 
-fn proposal_json(p: &Proposal, organisations: &Organisations) -> serde_json::Value {
+fn proposal_json(p: &OpenProposal, organisations: &Organisations) -> serde_json::Value {
     json!({
         "id": p.id,
         "action": governance::words(&p.action, organisations),
@@ -216,15 +197,15 @@ fn proposal_json(p: &Proposal, organisations: &Organisations) -> serde_json::Val
 }
 
 #[derive(Debug, Args)]
-pub struct Vote {
+pub struct VoteArgs {
     /// The proposal's number; `trefoil org proposals` shows them
     id: u64,
     #[command(flatten)]
-    write: Write,
+    transaction: TransactionArgs,
 }
 
 #[derive(Debug, Args)]
-pub struct ProposeAdd {
+pub struct AddOrgArgs {
     #[arg(value_parser = name)]
     name: String,
     /// An account that votes for it; give it once for each
@@ -237,40 +218,40 @@ pub struct ProposeAdd {
     #[arg(long = "ca", value_name = "KEY", required = true)]
     ca_keys: Vec<PublicKey>,
     #[command(flatten)]
-    write: Write,
+    transaction: TransactionArgs,
 }
 
-impl ProposeAdd {
-    async fn run(self) -> Result<(), Failure> {
+impl AddOrgArgs {
+    async fn run(self) -> Result<(), CommandError> {
         let action = addOrganisationCall {
             name: self.name,
             threshold: self.threshold,
             keys: self.keys,
             caKeys: self.ca_keys.iter().map(|key| key.0).collect(),
         };
-        self.write.for_members().await?.propose(action).await
+        self.transaction.propose(action).await
     }
 }
 
 #[derive(Debug, Args)]
-pub struct About {
+pub struct OrgArgs {
     /// Its name or number
     org: String,
     #[command(flatten)]
-    write: Write,
+    transaction: TransactionArgs,
 }
 
-impl About {
+impl OrgArgs {
     /// Proposes to all what is to become of it.
-    async fn propose<C: SolCall>(self, action: impl FnOnce(u32) -> C) -> Result<(), Failure> {
-        let writer = self.write.for_members().await?;
-        let id = writer.organisation(Some(&self.org)).await?;
-        writer.propose(action(id)).await
+    async fn propose<C: SolCall>(self, action: impl FnOnce(u32) -> C) -> Result<(), CommandError> {
+        let sender = self.transaction.for_members().await?;
+        let id = sender.organisation(Some(&self.org)).await?;
+        sender.propose(action(id)).await
     }
 }
 
 #[derive(Debug, Args)]
-pub struct RotateKeys {
+pub struct RotateKeysArgs {
     /// An account that votes from now on; give it once for each, the old ones go
     #[arg(long = "key", value_name = "ADDRESS", required = true, value_parser = account)]
     keys: Vec<Address>,
@@ -278,32 +259,47 @@ pub struct RotateKeys {
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
     threshold: u8,
     #[command(flatten)]
-    whose: Whose,
-    #[command(flatten)]
-    write: Write,
+    own: OwnArgs,
 }
 
-impl RotateKeys {
-    async fn run(self) -> Result<(), Failure> {
-        let writer = self.write.for_members().await?;
-        let id = writer.organisation(self.whose.org.as_deref()).await?;
+impl RotateKeysArgs {
+    async fn run(self) -> Result<(), CommandError> {
+        let (sender, id) = self.own.sender().await?;
         let action = setKeysCall { id, threshold: self.threshold, keys: self.keys };
-        writer.decide(id, action).await
+        sender.decide(id, action).await
     }
 }
 
-/// Whose affair it is.
+/// Which organisation's own decision it is.
 #[derive(Debug, Args)]
-pub struct Whose {
+pub struct WhoseArgs {
     /// Its name or number; without: the organisation of the account that signs.
     /// Another's affair is put to the vote of all
     #[arg(long, value_name = "ORG")]
     pub org: Option<String>,
 }
 
+/// A decision of one organisation, and the transaction that asks for it.
+#[derive(Debug, Args)]
+pub struct OwnArgs {
+    #[command(flatten)]
+    whose: WhoseArgs,
+    #[command(flatten)]
+    transaction: TransactionArgs,
+}
+
+impl OwnArgs {
+    /// The sender, and the organisation that decides.
+    pub async fn sender(&self) -> Result<(TransactionSender<'_>, u32), CommandError> {
+        let sender = self.transaction.for_members().await?;
+        let id = sender.organisation(self.whose.org.as_deref()).await?;
+        Ok((sender, id))
+    }
+}
+
 /// First add the new key, then certify every node anew, then end the old one.
 #[derive(Debug, Args)]
-pub struct RotateCa {
+pub struct RotateCaArgs {
     /// A new Ed25519 key whose certificates count
     #[arg(long, value_name = "KEY", required_unless_present = "end", conflicts_with = "end")]
     add: Option<PublicKey>,
@@ -314,20 +310,17 @@ pub struct RotateCa {
     #[arg(long, value_name = "HEIGHT", default_value_t = 0)]
     at: u64,
     #[command(flatten)]
-    whose: Whose,
-    #[command(flatten)]
-    write: Write,
+    own: OwnArgs,
 }
 
-impl RotateCa {
-    async fn run(self) -> Result<(), Failure> {
-        let writer = self.write.for_members().await?;
-        let id = writer.organisation(self.whose.org.as_deref()).await?;
+impl RotateCaArgs {
+    async fn run(self) -> Result<(), CommandError> {
+        let (sender, id) = self.own.sender().await?;
         if let Some(PublicKey(key)) = self.add {
-            writer.decide(id, addCaKeyCall { id, key, from: self.at }).await?;
+            sender.decide(id, addCaKeyCall { id, key, from: self.at }).await?;
         }
         if let Some(PublicKey(key)) = self.end {
-            writer.decide(id, endCaKeyCall { id, key, until: self.at }).await?;
+            sender.decide(id, endCaKeyCall { id, key, until: self.at }).await?;
         }
         Ok(())
     }
@@ -336,20 +329,18 @@ impl RotateCa {
 /// Its nodes that shall open what is sealed keep the other half; keep old ones too,
 /// for what was sealed to them.
 #[derive(Debug, Args)]
-pub struct SetSealingKey {
+pub struct SealingKeyArgs {
     /// What `trefoil keys new sealing` printed, age1…; none: nothing is sealed to it any more
     key: Option<SealingKey>,
     #[command(flatten)]
-    whose: Whose,
-    #[command(flatten)]
-    write: Write,
+    own: OwnArgs,
 }
 
-impl SetSealingKey {
-    async fn run(self) -> Result<(), Failure> {
-        let writer = self.write.for_members().await?;
-        let id = writer.organisation(self.whose.org.as_deref()).await?;
+impl SealingKeyArgs {
+    async fn run(self) -> Result<(), CommandError> {
+        let (sender, id) = self.own.sender().await?;
+        // The contract stores 0 for an organisation without a key.
         let key = self.key.map_or([0; 32], |key| key.0).into();
-        writer.decide(id, setSealingKeyCall { id, key }).await
+        sender.decide(id, setSealingKeyCall { id, key }).await
     }
 }

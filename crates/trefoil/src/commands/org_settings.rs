@@ -2,14 +2,15 @@
 //! besides each other.
 
 use alloy_primitives::U256;
+use alloy_sol_types::SolCall as _;
 use clap::{Args, Subcommand};
 use serde_json::json;
 use trefoil_types::Address;
 
 use super::{
-    arguments::{Quorum, Switch, account, name, quorum},
-    status::Node,
-    transaction::Write,
+    arguments::{OnOff, Quorum, account, name, quorum},
+    status::QueryArgs,
+    transaction::TransactionArgs,
 };
 use crate::{
     chain_client::{
@@ -25,7 +26,7 @@ use crate::{
             },
         },
     },
-    failure::Failure,
+    error::CommandError,
 };
 
 /// Permission bits (`IGovernance.sol`).
@@ -33,16 +34,16 @@ const MAY_TRANSACT: u8 = 1;
 const MAY_DEPLOY: u8 = 2;
 
 #[derive(Debug, Args)]
-pub struct Settings {
+pub struct OrgSettingsArgs {
     /// Also show what an account may do; may be given many times
     #[arg(long = "account", value_name = "ADDRESS", value_parser = account)]
     accounts: Vec<Address>,
     #[command(flatten)]
-    node: Node,
+    node: QueryArgs,
 }
 
-impl Settings {
-    pub async fn run(self) -> Result<(), Failure> {
+impl OrgSettingsArgs {
+    pub async fn run(self) -> Result<(), CommandError> {
         let contract = Contract::governing(self.node.client()?);
         contract.expect_members().await?;
         let settings = contract.view(settingsCall {}).await?;
@@ -92,32 +93,32 @@ impl Settings {
 }
 
 #[derive(Debug, Subcommand)]
-pub enum Set {
+pub enum OrgSetCommand {
     /// Gas that one block may use
     GasLimit {
         #[arg(value_parser = clap::value_parser!(u64).range(1_000_000..=600_000_000))]
         gas: u64,
         #[command(flatten)]
-        write: Write,
+        transaction: TransactionArgs,
     },
     /// The base fee never falls below this; 0: gas is free
     MinBaseFee {
         #[arg(value_parser = clap::value_parser!(u64).range(..=1_000_000_000_000))]
         wei: u64,
         #[command(flatten)]
-        write: Write,
+        transaction: TransactionArgs,
     },
     /// Whether only listed accounts may send transactions
     AccountList {
-        switch: Switch,
+        switch: OnOff,
         #[command(flatten)]
-        write: Write,
+        transaction: TransactionArgs,
     },
     /// Whether only listed accounts may deploy contracts
     DeployerList {
-        switch: Switch,
+        switch: OnOff,
         #[command(flatten)]
-        write: Write,
+        transaction: TransactionArgs,
     },
     /// Put accounts on the list of those that may send transactions
     Allow {
@@ -127,14 +128,14 @@ pub enum Set {
         #[arg(long)]
         deploy: bool,
         #[command(flatten)]
-        write: Write,
+        transaction: TransactionArgs,
     },
     /// Take accounts off both lists
     Deny {
         #[arg(required = true, value_name = "ACCOUNT", value_parser = account)]
         accounts: Vec<Address>,
         #[command(flatten)]
-        write: Write,
+        transaction: TransactionArgs,
     },
     /// From which height the rules of a later Ethereum hold
     Fork {
@@ -144,66 +145,68 @@ pub enum Set {
         /// At least 100 blocks ahead of the last vote
         height: u64,
         #[command(flatten)]
-        write: Write,
+        transaction: TransactionArgs,
     },
     /// Call off the rule set that was scheduled last
     CancelFork {
         #[arg(value_parser = name)]
         name: String,
         #[command(flatten)]
-        write: Write,
+        transaction: TransactionArgs,
     },
     /// A vote passes with more than this part of the organisations
     Quorum {
         #[arg(value_parser = quorum)]
         part: Quorum,
         #[command(flatten)]
-        write: Write,
+        transaction: TransactionArgs,
     },
     /// After so many blocks a change of validators holds
     ValidatorDelay {
         #[arg(value_parser = clap::value_parser!(u64).range(1..=10_000))]
         blocks: u64,
         #[command(flatten)]
-        write: Write,
+        transaction: TransactionArgs,
     },
 }
 
-impl Set {
-    pub async fn run(self) -> Result<(), Failure> {
+impl OrgSetCommand {
+    pub async fn run(self) -> Result<(), CommandError> {
+        let (transaction, action) = self.action();
+        transaction.for_members().await?.propose_encoded(action).await
+    }
+
+    /// The call that is proposed.
+    fn action(self) -> (TransactionArgs, Vec<u8>) {
         match self {
-            Self::GasLimit { gas, write } => {
-                write.for_members().await?.propose(setGasLimitCall { gasLimit: gas }).await
+            Self::GasLimit { gas, transaction } => {
+                (transaction, setGasLimitCall { gasLimit: gas }.abi_encode())
             }
-            Self::MinBaseFee { wei, write } => {
-                write.for_members().await?.propose(setMinBaseFeeCall { minBaseFee: wei }).await
+            Self::MinBaseFee { wei, transaction } => {
+                (transaction, setMinBaseFeeCall { minBaseFee: wei }.abi_encode())
             }
-            Self::AccountList { switch, write } => {
-                let action = setAccountsListedCall { listed: switch.is_on() };
-                write.for_members().await?.propose(action).await
+            Self::AccountList { switch, transaction } => {
+                (transaction, setAccountsListedCall { listed: switch.is_on() }.abi_encode())
             }
-            Self::DeployerList { switch, write } => {
-                let action = setDeployersListedCall { listed: switch.is_on() };
-                write.for_members().await?.propose(action).await
+            Self::DeployerList { switch, transaction } => {
+                (transaction, setDeployersListedCall { listed: switch.is_on() }.abi_encode())
             }
-            Self::Allow { accounts, deploy, write } => {
+            Self::Allow { accounts, deploy, transaction } => {
                 let bits = if deploy { MAY_TRANSACT | MAY_DEPLOY } else { MAY_TRANSACT };
-                write.for_members().await?.propose(permit(accounts, bits)).await
+                (transaction, permit(accounts, bits).abi_encode())
             }
-            Self::Deny { accounts, write } => {
-                write.for_members().await?.propose(permit(accounts, 0)).await
+            Self::Deny { accounts, transaction } => (transaction, permit(accounts, 0).abi_encode()),
+            Self::Fork { name, height, transaction } => {
+                (transaction, scheduleForkCall { name, height }.abi_encode())
             }
-            Self::Fork { name, height, write } => {
-                write.for_members().await?.propose(scheduleForkCall { name, height }).await
+            Self::CancelFork { name, transaction } => {
+                (transaction, cancelForkCall { name }.abi_encode())
             }
-            Self::CancelFork { name, write } => {
-                write.for_members().await?.propose(cancelForkCall { name }).await
+            Self::Quorum { part: Quorum { numerator, denominator }, transaction } => {
+                (transaction, setQuorumCall { numerator, denominator }.abi_encode())
             }
-            Self::Quorum { part: Quorum { numerator, denominator }, write } => {
-                write.for_members().await?.propose(setQuorumCall { numerator, denominator }).await
-            }
-            Self::ValidatorDelay { blocks, write } => {
-                write.for_members().await?.propose(setValidatorDelayCall { blocks }).await
+            Self::ValidatorDelay { blocks, transaction } => {
+                (transaction, setValidatorDelayCall { blocks }.abi_encode())
             }
         }
     }

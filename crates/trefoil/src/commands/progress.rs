@@ -51,10 +51,12 @@ impl Bar {
         self.lately.retain(|(at, _)| now - *at <= RATE_OVER);
         let (at, before) = self.lately[0];
         let seconds = (now - at).as_secs_f64();
+        // From so little time the rate would jump about.
         let rate = if seconds > 0.1 { (done.saturating_sub(before)) as f64 / seconds } else { 0.0 };
         let line = match total.filter(|total| *total > 0) {
             None => what.to_owned(),
             Some(total) => {
+                // In 128 bits the product cannot overflow, whatever size a peer claims.
                 let full = (u128::from(done) * u128::from(BAR_CHARS) / u128::from(total)) as usize;
                 let bar = format!("{}{}", "#".repeat(full), "·".repeat(BAR_CHARS as usize - full));
                 let left = match rate {

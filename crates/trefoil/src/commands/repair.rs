@@ -8,7 +8,7 @@
 use std::{fs, path::PathBuf, sync::Arc};
 
 use clap::Args;
-use trefoil_host::home::Home;
+use trefoil_host::{HostError, home::Home};
 use trefoil_ledger::{DATABASE_FILE, Journal, JournalError, Ledger, LedgerError};
 use trefoil_node::{Effects, Node, OpenError};
 use trefoil_os::{
@@ -18,24 +18,25 @@ use trefoil_os::{
 };
 use trefoil_types::{ChainSpec, Disk as _, PeerId};
 
-use super::{Dir, Password, run};
-use crate::failure::Failure;
+use super::{DirArgs, PasswordArgs, run};
+use crate::error::CommandError;
 
 #[derive(Debug, Args)]
-pub struct Repair {
+pub struct RepairArgs {
     #[command(flatten)]
-    dir: Dir,
+    dir: DirArgs,
     #[command(flatten)]
-    password: Password,
+    password: PasswordArgs,
 }
 
 /// How the journal's files are called.
 const JOURNAL_PREFIX: &str = "journal-";
 
-impl Repair {
-    pub fn run(self) -> Result<(), Failure> {
+impl RepairArgs {
+    pub fn run(self) -> Result<(), CommandError> {
         let home = self.dir.home();
         let spec = home.spec()?;
+        // This locks the directory: a running node must not lose its files.
         let disk = Arc::new(FileDisk::open(&home.data())?);
         let Err(error) = self.open(&home, &disk, spec) else {
             println!("the database and the journal are whole: there is nothing to repair");
@@ -43,22 +44,27 @@ impl Repair {
         };
         // The journal continues the database, so it is of no use without it.
         let with_database = match error {
-            Failure::Ledger(LedgerError::Damaged(_)) | Failure::Open(OpenError::Invalid { .. }) => {
-                true
-            }
-            Failure::Journal(JournalError::Damaged { .. }) | Failure::Open(_) => false,
+            CommandError::Host(
+                HostError::Ledger(LedgerError::Damaged(_))
+                | HostError::Open(OpenError::Invalid { .. }),
+            ) => true,
+            CommandError::Host(
+                HostError::Journal(JournalError::Damaged { .. }) | HostError::Open(_),
+            ) => false,
             error => return Err(error),
         };
         println!("{error}");
-        let names = disk.list().map_err(|e| Failure::file("read", &home.data(), e))?;
+        let names = disk.list().map_err(|e| CommandError::file("read", &home.data(), e))?;
         let moved = |name: &&String| {
             name.starts_with(JOURNAL_PREFIX) || with_database && *name == DATABASE_FILE
         };
+        // Moved, not removed: what no peer can give again may still be in it.
         let aside = home.dir.join(format!("damaged-{}", clock::wall().as_secs()));
-        fs::create_dir_all(&aside).map_err(|e| Failure::file("make", &aside, e))?;
+        fs::create_dir_all(&aside).map_err(|e| CommandError::file("make", &aside, e))?;
         for name in names.iter().filter(moved) {
             let from: PathBuf = home.data().join(name);
-            fs::rename(&from, aside.join(name)).map_err(|e| Failure::file("move", &from, e))?;
+            fs::rename(&from, aside.join(name))
+                .map_err(|e| CommandError::file("move", &from, e))?;
         }
         println!("moved to {}", aside.display());
         println!("`trefoil run` now fetches the missing blocks from the node's peers");
@@ -73,10 +79,16 @@ impl Repair {
     }
 
     /// Opens the node as `run` does, and lets it say nothing.
-    fn open(&self, home: &Home, disk: &Arc<FileDisk>, spec: Arc<ChainSpec>) -> Result<(), Failure> {
+    fn open(
+        &self,
+        home: &Home,
+        disk: &Arc<FileDisk>,
+        spec: Arc<ChainSpec>,
+    ) -> Result<(), CommandError> {
         let mut settings = home.settings(&[])?.settings;
         let ledger = Ledger::open(disk.clone(), spec, settings.history.0)?;
         let (_, recovered) = Journal::open(disk.clone())?;
+        // With an empty journal there is nothing more to check than the ledger, which is open.
         if recovered.records.is_empty() {
             return Ok(());
         }
@@ -131,8 +143,8 @@ mod tests {
             Ledger::open(disk, spec.clone(), History::Archive).map(drop)
         };
         let repair = || {
-            let dir = Dir { dir: dir.path().into() };
-            Repair { dir, password: Password { password_file: None } }.run().unwrap();
+            let dir = DirArgs { dir: dir.path().into() };
+            RepairArgs { dir, password: PasswordArgs { password_file: None } }.run().unwrap();
         };
         open().unwrap();
         repair();

@@ -10,28 +10,29 @@ use tokio::{
 use trefoil_host::{NodeKeys, home::Home, host::Host, logging, settings::Settings};
 use trefoil_os::keystore::{self, KeyKind, PasswordSource};
 
-use super::{Dir, SettingFlags, block_on};
-use crate::failure::Failure;
+use super::{DirArgs, SettingsArgs, block_on};
+use crate::error::CommandError;
 
 #[derive(Debug, Args)]
-pub struct Run {
+pub struct RunArgs {
     #[command(flatten)]
-    dir: Dir,
+    dir: DirArgs,
     #[command(flatten)]
-    flags: SettingFlags,
+    flags: SettingsArgs,
     /// Stop when stdin closes: the parent holds its other end
     #[arg(long, hide = true)]
     exit_with_parent: bool,
 }
 
-impl Run {
-    pub fn run(self) -> Result<(), Failure> {
+impl RunArgs {
+    pub fn run(self) -> Result<(), CommandError> {
         let home = self.dir.home();
         let spec = home.spec()?;
         let settings = home.settings(&self.flags.given())?.settings;
         logging::start(&settings.log)?;
         let keys = open_keys(&home, &settings)?;
         block_on(async {
+            // Before the host starts: a signal that comes meanwhile must not be lost.
             let ended = end_asked(self.exit_with_parent);
             let host = Host::start(&home, spec, &settings, keys).await?;
             announce(&host, &settings);
@@ -44,13 +45,14 @@ impl Run {
 }
 
 /// Opens the node's keys with one password.
-pub(super) fn open_keys(home: &Home, settings: &Settings) -> Result<NodeKeys, Failure> {
+pub(super) fn open_keys(home: &Home, settings: &Settings) -> Result<NodeKeys, CommandError> {
     let file = &settings.keys.password_file;
     let file = (!file.as_os_str().is_empty()).then(|| file.clone());
     let password = PasswordSource { file }.get("this node's keys")?;
     let validates = keystore::path(&home.dir, KeyKind::Validator, "").exists();
     Ok(NodeKeys {
         identity: keystore::open_ed25519(&home.dir, KeyKind::Node, &password)?,
+        // Without a validator key it is a full node.
         validator: validates
             .then(|| keystore::open_ed25519(&home.dir, KeyKind::Validator, &password))
             .transpose()?,
@@ -80,6 +82,8 @@ fn end_asked(with_parent: bool) -> impl Future<Output = &'static str> {
     let mut interrupt = signal(SignalKind::interrupt()).expect("signals can be listened to");
     let (orphan, orphaned) = oneshot::channel();
     if with_parent {
+        // A thread, not a task: the runtime would wait at its end for a read that never
+        // returns.
         thread::spawn(move || {
             // Nothing is ever written there: this returns when the parent closes
             // its end, or dies.
@@ -91,6 +95,8 @@ fn end_asked(with_parent: bool) -> impl Future<Output = &'static str> {
         let parent = async {
             match orphaned.await {
                 Ok(()) => {}
+                // Without a parent to watch, the channel closes at once, which is no reason to
+                // end.
                 Err(_) => pending().await,
             }
         };

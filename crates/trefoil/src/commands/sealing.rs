@@ -15,16 +15,21 @@ use trefoil_os::keystore::{self, KeyKind, SealingKey, sealing};
 use trefoil_swarm::sealed::{self, SealedError, Watch};
 
 use super::{
-    Password, block_on,
-    content::{POLL, Worker, bytes_of},
+    PasswordArgs, block_on,
     progress::Bar,
+    resource::bytes_of,
+    worker::{POLL, WorkerArgs},
 };
-use crate::{chain_client::governance::SealingKeys, failure::Failure};
+use crate::{chain_client::governance::SealingKeys, error::CommandError};
 
 /// The keys of those who were named: organisations by name or number, keys by
 /// themselves.
-pub async fn recipients(worker: &Worker, named: &[String]) -> Result<Vec<SealingKey>, Failure> {
+pub async fn recipients(
+    worker: &WorkerArgs,
+    named: &[String],
+) -> Result<Vec<SealingKey>, CommandError> {
     let key = |name: &String| name.parse::<SealingKey>();
+    // Keys alone need no chain, so that this also works on a public network.
     if let Ok(keys) = named.iter().map(key).collect() {
         return Ok(keys);
     }
@@ -36,7 +41,7 @@ pub async fn recipients(worker: &Worker, named: &[String]) -> Result<Vec<Sealing
         Err(_) => {
             let id = known.find(name)?;
             theirs.of(id).ok_or_else(|| {
-                Failure::told(
+                CommandError::with_cure(
                     format!("{} has no sealing key", known.label(id)),
                     "it sets one with `trefoil keys new sealing` and `trefoil org sealing-key`",
                 )
@@ -47,12 +52,12 @@ pub async fn recipients(worker: &Worker, named: &[String]) -> Result<Vec<Sealing
 }
 
 /// Seals a file or directory into a file beside it, from where it is then shared.
-pub fn seal(path: &Path, keys: &[SealingKey], quiet: bool) -> Result<PathBuf, Failure> {
+pub fn seal(path: &Path, keys: &[SealingKey], quiet: bool) -> Result<PathBuf, CommandError> {
     let sealed = beside(path);
     if sealed.exists() {
-        return Err(SealedError::Taken(sealed).into());
+        return Err(CommandError::Sealed(SealedError::Taken(sealed)));
     }
-    let total = bytes_of(path).map_err(|e| Failure::file("read", path, e))?;
+    let total = bytes_of(path).map_err(|e| CommandError::file("read", path, e))?;
     watched(quiet, total, "sealed", |watch| sealed::seal(path, keys, &sealed, watch))?;
     Ok(sealed)
 }
@@ -70,27 +75,27 @@ pub fn open(
     keys: &[x25519::Identity],
     to: &Path,
     quiet: bool,
-) -> Result<(), Failure> {
-    let total = fs::metadata(sealed).map_err(|e| Failure::file("read", sealed, e))?.len();
+) -> Result<(), CommandError> {
+    let total = fs::metadata(sealed).map_err(|e| CommandError::file("read", sealed, e))?.len();
     watched(quiet, total, "opened", |watch| sealed::open(sealed, keys, to, watch))
 }
 
 /// The sealing keys in the node's directory, opened.
 pub fn identities(
-    worker: &Worker,
-    password: &Password,
+    worker: &WorkerArgs,
+    password: &PasswordArgs,
     link: &Link,
-) -> Result<Vec<x25519::Identity>, Failure> {
+) -> Result<Vec<x25519::Identity>, CommandError> {
     let home = worker.home()?;
     let source = worker.password(password)?;
     let files = keystore::list(&home.dir)?.into_iter().filter(|file| file.kind == KeyKind::Sealing);
-    let open = |path: PathBuf| -> Result<_, Failure> {
+    let open = |path: PathBuf| -> Result<_, CommandError> {
         let password = source.get(&path.display().to_string())?;
         Ok(sealing::identity(&*keystore::open(&path, &password)?))
     };
     let identities = files.map(|file| open(file.path)).collect::<Result<Vec<_>, _>>()?;
     if identities.is_empty() {
-        return Err(Failure::told(
+        return Err(CommandError::with_cure(
             format!(
                 "{} is sealed, and {} has no sealing key",
                 link.id,
@@ -108,8 +113,9 @@ fn watched(
     total: u64,
     what: &str,
     work: impl FnOnce(&Watch) -> Result<(), SealedError> + Send,
-) -> Result<(), Failure> {
+) -> Result<(), CommandError> {
     let (watch, mut bar) = (Watch::default(), Bar::new(quiet));
+    // A thread of its own: the work blocks, and the runtime must still hear Ctrl-C.
     let done = thread::scope(|scope| {
         let working = scope.spawn(|| work(&watch));
         block_on(async {
@@ -125,12 +131,12 @@ fn watched(
     });
     let done = done.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     if watch.stopped.into_inner() {
-        return Err(Failure::told(
+        return Err(CommandError::with_cure(
             "interrupted: nothing was written",
             "the same command begins anew",
         ));
     }
-    done?;
+    done.map_err(CommandError::Sealed)?;
     bar.end(total, what);
     Ok(())
 }

@@ -19,7 +19,7 @@ use tokio::{net::TcpListener, signal};
 use trefoil_content::{ContentId, Origin, scheduler::Manner};
 use trefoil_crypto::SecretKey;
 use trefoil_host::{
-    logging,
+    HostError, logging,
     settings::{ContentSettings, OriginPolicy, PeerAddress},
 };
 use trefoil_net::{Access, NetHandle};
@@ -34,10 +34,10 @@ use trefoil_types::{B256, Kind, PeerId, keccak256};
 
 use super::{
     block_on,
-    content::{output, parse, range},
     progress::Bar,
+    resource::{byte_range, output_path, parse_link},
 };
-use crate::failure::Failure;
+use crate::error::CommandError;
 
 /// Where a sharing node listens.
 const PORT: u16 = 30330;
@@ -52,7 +52,7 @@ fn network() -> B256 {
 
 /// Where a sharing node is and whom it knows.
 #[derive(Debug, Args)]
-struct Place {
+struct SharingArgs {
     /// Where what comes is kept [default: trefoil/share, or trefoil/fetch, in the user's data directory]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
@@ -98,15 +98,15 @@ impl Sharing {
         }
     }
 
-    fn tell(&self, id: ContentId) {
+    fn print_fetch(&self, id: ContentId) {
         let link = admin::link_of(&self.content, id);
         println!("get   trefoil fetch '{link}' --from {}@{}", self.me, self.at());
     }
 }
 
-impl Place {
+impl SharingArgs {
     /// `name`: of its directory, and `port`, if no other are given.
-    async fn start(&self, name: &str, port: u16) -> Result<Sharing, Failure> {
+    async fn start(&self, name: &str, port: u16) -> Result<Sharing, CommandError> {
         logging::start(&self.log)?;
         let data = self.dir.clone().map_or_else(|| default_dir(name), Ok)?;
         let disk = FileDisk::open(&data)?;
@@ -117,6 +117,7 @@ impl Place {
             listen: self.listen.unwrap_or((Ipv4Addr::UNSPECIFIED, port).into()),
             peers: self.from.iter().map(|known| (known.peer, known.address)).collect(),
             genesis: network(),
+            // There is no chain, so there are no rules on which to agree.
             fork_id: [0; 4],
             access: Access::Public { encrypt: false },
             inbound_max: INBOUND_MAX,
@@ -142,7 +143,7 @@ impl Place {
 }
 
 #[derive(Debug, Args)]
-pub struct Share {
+pub struct ShareArgs {
     /// Files and directories, which are shared from where they are
     paths: Vec<PathBuf>,
     /// An HTTP server's file, which is read once and stays where it is; may be given
@@ -150,23 +151,24 @@ pub struct Share {
     #[arg(long, value_name = "URL")]
     origin: Vec<Origin>,
     #[command(flatten)]
-    place: Place,
+    sharing: SharingArgs,
     /// Where the gateway and the admin methods are served
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:8580")]
     rpc: SocketAddr,
 }
 
-impl Share {
-    pub fn run(self) -> Result<(), Failure> {
+impl ShareArgs {
+    pub fn run(self) -> Result<(), CommandError> {
         block_on(async {
-            let sharing = self.place.start("share", PORT).await?;
+            let sharing = self.sharing.start("share", PORT).await?;
             println!("node  {}@{}", sharing.me, sharing.at());
             let listener = TcpListener::bind(self.rpc)
                 .await
-                .map_err(|source| Failure::RpcListen { address: self.rpc, source })?;
+                .map_err(|source| HostError::RpcListen { address: self.rpc, source })?;
             let admin = Admin::new(sharing.content.clone(), &sharing.data)
-                .map_err(|e| Failure::file("write the token in", &sharing.data, e))?;
+                .map_err(|e| CommandError::file("write the token in", &sharing.data, e))?;
             let limits = trefoil_rpc::Limits::default();
+            // The gateway serves programs of this machine; others fetch as peers.
             let gateway = Gateway::new(sharing.content.clone(), Open::Loopback);
             tokio::spawn(trefoil_rpc::accept(
                 admin.router().merge(gateway.router()),
@@ -177,7 +179,7 @@ impl Share {
             for path in &self.paths {
                 let (content, read) = (&sharing.content, Arc::new(AtomicU64::new(0)));
                 let put = content.put(path, Terms::default(), read.clone());
-                sharing.tell(hashed(put, &read, &AtomicU64::new(0)).await?);
+                sharing.print_fetch(hashed(put, &read, &AtomicU64::new(0)).await?);
             }
             for origin in self.origin {
                 let (read, total) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
@@ -187,7 +189,7 @@ impl Share {
                     read.clone(),
                     total.clone(),
                 );
-                sharing.tell(hashed(put, &read, &total).await?);
+                sharing.print_fetch(hashed(put, &read, &total).await?);
             }
             let mut terminate = signal::unix::signal(signal::unix::SignalKind::terminate())
                 .expect("signals can be listened to");
@@ -206,7 +208,7 @@ async fn hashed(
     put: impl Future<Output = Result<ContentId, LibraryError>>,
     read: &AtomicU64,
     total: &AtomicU64,
-) -> Result<ContentId, Failure> {
+) -> Result<ContentId, CommandError> {
     let (mut bar, mut put) = (Bar::new(false), std::pin::pin!(put));
     let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     loop {
@@ -223,7 +225,7 @@ async fn hashed(
 }
 
 #[derive(Debug, Args)]
-pub struct Fetch {
+pub struct FetchArgs {
     /// What `trefoil share` printed
     link: String,
     /// Where to write it [default: its name, here]
@@ -233,21 +235,21 @@ pub struct Fetch {
     #[arg(long, value_name = "PATH")]
     path: Option<String>,
     /// Only the bytes from A to before B
-    #[arg(long, value_name = "A-B", value_parser = range)]
+    #[arg(long, value_name = "A-B", value_parser = byte_range)]
     range: Option<(u64, u64)>,
     /// Go on sharing it until Ctrl-C
     #[arg(long)]
     stay: bool,
     #[command(flatten)]
-    place: Place,
+    sharing: SharingArgs,
 }
 
-impl Fetch {
-    pub fn run(self) -> Result<(), Failure> {
-        let link = parse(&self.link)?;
-        let output = output(self.output.as_deref(), self.path.as_deref(), &link)?;
+impl FetchArgs {
+    pub fn run(self) -> Result<(), CommandError> {
+        let link = parse_link(&self.link)?;
+        let output = output_path(self.output.as_deref(), self.path.as_deref(), &link)?;
         block_on(async {
-            let sharing = self.place.start("fetch", 0).await?;
+            let sharing = self.sharing.start("fetch", 0).await?;
             let selection = Selection {
                 path: self.path.clone(),
                 range: self.range.map(|(from, to)| from..to),
@@ -281,13 +283,13 @@ impl Fetch {
     }
 }
 
-fn default_dir(name: &str) -> Result<PathBuf, Failure> {
+fn default_dir(name: &str) -> Result<PathBuf, CommandError> {
     super::devnet::default_dir().map(|dir| dir.with_file_name(name))
 }
 
 /// The sharing node's name: a key that is made at the first start. It guards
 /// nothing but the name, and lies in a file that only its user reads.
-fn identity(dir: &Path) -> Result<SecretKey, Failure> {
+fn identity(dir: &Path) -> Result<SecretKey, CommandError> {
     use std::io::Write as _;
     use std::os::unix::fs::OpenOptionsExt as _;
     let path = dir.join("identity");
@@ -298,18 +300,20 @@ fn identity(dir: &Path) -> Result<SecretKey, Failure> {
             let seed = seed.ok_or_else(|| {
                 let what =
                     format!("{} does not hold a key of 64 hexadecimal digits", path.display());
-                Failure::told(what, "remove it: a new one is made")
+                CommandError::with_cure(what, "remove it: a new one is made")
             })?;
             Ok(SecretKey::from_seed(&seed))
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let seed: [u8; 32] = rand::random();
+            // Created anew and readable by its user only: never over a key that another
+            // process wrote.
             let mut options = std::fs::OpenOptions::new();
             let file = options.write(true).create_new(true).mode(0o600).open(&path);
             file.and_then(|mut file| file.write_all(hex::encode(seed).as_bytes()))
-                .map_err(|e| Failure::file("write", &path, e))?;
+                .map_err(|e| CommandError::file("write", &path, e))?;
             Ok(SecretKey::from_seed(&seed))
         }
-        Err(error) => Err(Failure::file("read", &path, error)),
+        Err(error) => Err(CommandError::file("read", &path, error)),
     }
 }

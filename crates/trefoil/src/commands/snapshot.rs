@@ -24,23 +24,23 @@ use trefoil_os::{
 };
 use trefoil_types::{B256, ChainSpec, Height};
 
-use super::Dir;
-use crate::failure::Failure;
+use super::DirArgs;
+use crate::error::CommandError;
 
 #[derive(Debug, Subcommand)]
-pub enum Snapshot {
+pub enum SnapshotCommand {
     /// Make the newest state snapshot of a node that is stopped; one that runs makes its own
-    Make(Make),
+    Make(MakeSnapshotArgs),
     /// The state snapshots that a node keeps
-    List(List),
+    List(ListSnapshotsArgs),
     /// Check a state snapshot against the chain specification, without trusting anyone
-    Verify(Verify),
+    Verify(VerifySnapshotArgs),
     /// Write a stopped node's blocks as history archives, for nodes that join by a snapshot
-    History(HistoryFiles),
+    History(HistoryArgs),
 }
 
-impl Snapshot {
-    pub fn run(self) -> Result<(), Failure> {
+impl SnapshotCommand {
+    pub fn run(self) -> Result<(), CommandError> {
         match self {
             Self::Make(command) => command.run(),
             Self::List(command) => command.run(),
@@ -51,13 +51,13 @@ impl Snapshot {
 }
 
 #[derive(Debug, Args)]
-pub struct Make {
+pub struct MakeSnapshotArgs {
     #[command(flatten)]
-    dir: Dir,
+    dir: DirArgs,
 }
 
-impl Make {
-    fn run(self) -> Result<(), Failure> {
+impl MakeSnapshotArgs {
+    fn run(self) -> Result<(), CommandError> {
         let home = self.dir.home();
         let (spec, ledger) = stopped(&home)?;
         let view = ledger.snapshot();
@@ -77,13 +77,13 @@ impl Make {
     }
 }
 
-fn too_young(spec: &ChainSpec, tip: Height) -> Failure {
+fn too_young(spec: &ChainSpec, tip: Height) -> CommandError {
     match spec.snapshot_every {
-        0 => Failure::told(
+        0 => CommandError::with_cure(
             "this network keeps no snapshots",
             "its chain.toml has snapshot_every = 0; new nodes execute the chain",
         ),
-        every => Failure::told(
+        every => CommandError::with_cure(
             format!("the chain is at block {tip}, and the first snapshot is that of block {every}"),
             format!("wait for block {}", every.saturating_add(1)),
         ),
@@ -91,7 +91,7 @@ fn too_young(spec: &ChainSpec, tip: Height) -> Failure {
 }
 
 /// The chain of a node that does not run, as of its last checkpoint.
-fn stopped(home: &Home) -> Result<(Arc<ChainSpec>, Ledger), Failure> {
+fn stopped(home: &Home) -> Result<(Arc<ChainSpec>, Ledger), CommandError> {
     let spec = home.spec()?;
     let disk = Arc::new(FileDisk::open(&home.data())?);
     let ledger = Ledger::open(disk, spec.clone(), History::Archive)?;
@@ -99,23 +99,24 @@ fn stopped(home: &Home) -> Result<(Arc<ChainSpec>, Ledger), Failure> {
 }
 
 #[derive(Debug, Args)]
-pub struct List {
+pub struct ListSnapshotsArgs {
     #[command(flatten)]
-    dir: Dir,
+    dir: DirArgs,
     /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
-impl List {
-    fn run(self) -> Result<(), Failure> {
+impl ListSnapshotsArgs {
+    fn run(self) -> Result<(), CommandError> {
         let folder = self.dir.home().snapshots();
-        let found = folder.list().map_err(|e| Failure::file("read", &folder.dir, e))?;
+        let found = folder.list().map_err(|e| CommandError::file("read", &folder.dir, e))?;
         let mut rows = Vec::new();
         for (height, path) in found {
             // A running node may have dropped it just now.
             let Ok(file) = File::open(&path) else { continue };
-            let bytes = file.metadata().map_err(|e| Failure::file("read", &path, e))?.len();
+            let bytes = file.metadata().map_err(|e| CommandError::file("read", &path, e))?.len();
+            // The head alone: it names the block, and a snapshot may be as large as the state.
             let (_, hash) = state_sync::peek(BufReader::new(file))?;
             rows.push((height, hash, bytes, path));
         }
@@ -136,25 +137,25 @@ impl List {
 
 /// Of the block, from someone who is trusted to know.
 #[derive(Debug, Args)]
-struct Trusted {
+struct TrustedArgs {
     /// The hash that the snapshot's block must have, from someone you trust
     #[arg(long, value_name = "HASH")]
     hash: Option<B256>,
 }
 
 #[derive(Debug, Args)]
-pub struct Verify {
+pub struct VerifySnapshotArgs {
     /// The state snapshot
     file: PathBuf,
     /// The chain specification: the only thing that is trusted
     #[arg(long, value_name = "FILE")]
     chain: PathBuf,
     #[command(flatten)]
-    trusted: Trusted,
+    trusted: TrustedArgs,
 }
 
-impl Verify {
-    fn run(self) -> Result<(), Failure> {
+impl VerifySnapshotArgs {
+    fn run(self) -> Result<(), CommandError> {
         let spec = read_spec(&self.chain)?;
         let mut scratch = self.file.clone().into_os_string();
         scratch.push(".verify");
@@ -162,7 +163,7 @@ impl Verify {
         let restored = restore(&scratch, &spec, &self.file, self.trusted.hash);
         // Whatever came of it, there is nothing in it to keep.
         let _ = fs::remove_dir_all(&scratch);
-        println!("{}", told(&restored?));
+        println!("{}", summary(&restored?));
         println!(
             "proven from genesis by those who validated; its state has the root that they signed"
         );
@@ -170,7 +171,7 @@ impl Verify {
     }
 }
 
-fn told(restored: &Restored) -> String {
+fn summary(restored: &Restored) -> String {
     let Restored { height, hash, state_root, counts } = restored;
     format!(
         "block {height} ({hash}), state root {state_root}: {} accounts, {} slots, {} contracts' code",
@@ -178,8 +179,8 @@ fn told(restored: &Restored) -> String {
     )
 }
 
-fn open(path: &Path) -> Result<File, Failure> {
-    File::open(path).map_err(|e| Failure::file("read", path, e))
+fn open(path: &Path) -> Result<File, CommandError> {
+    File::open(path).map_err(|e| CommandError::file("read", path, e))
 }
 
 fn restore(
@@ -187,29 +188,29 @@ fn restore(
     spec: &ChainSpec,
     file: &Path,
     hash: Option<B256>,
-) -> Result<Restored, Failure> {
+) -> Result<Restored, CommandError> {
     let file = BufReader::with_capacity(1 << 20, open(file)?);
     let disk = FileDisk::open(data)?;
     Ok(state_sync::restore(&disk, spec, file, hash)?)
 }
 
 #[derive(Debug, Args)]
-pub struct HistoryFiles {
+pub struct HistoryArgs {
     #[command(flatten)]
-    dir: Dir,
+    dir: DirArgs,
     /// Where the archives go
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
 }
 
-impl HistoryFiles {
-    fn run(self) -> Result<(), Failure> {
+impl HistoryArgs {
+    fn run(self) -> Result<(), CommandError> {
         let (spec, ledger) = stopped(&self.dir.home())?;
         let view = ledger.snapshot();
         let tip = view.tip().number;
         let newest =
             state_sync::snapshot_height(&spec, tip).ok_or_else(|| too_young(&spec, tip))?;
-        fs::create_dir_all(&self.out).map_err(|e| Failure::file("make", &self.out, e))?;
+        fs::create_dir_all(&self.out).map_err(|e| CommandError::file("make", &self.out, e))?;
         let mut last = newest;
         while last > 0 && last - spec.snapshot_every + 1 >= view.blocks_from() {
             let first = last - spec.snapshot_every + 1;
@@ -224,7 +225,7 @@ impl HistoryFiles {
 }
 
 #[derive(Debug, Args)]
-pub struct Restore {
+pub struct RestoreArgs {
     /// The state snapshot; left out when only history is added
     #[arg(required_unless_present = "history")]
     snapshot: Option<PathBuf>,
@@ -232,20 +233,21 @@ pub struct Restore {
     #[arg(long, value_name = "FILE", num_args = 1..)]
     history: Vec<PathBuf>,
     #[command(flatten)]
-    dir: Dir,
+    dir: DirArgs,
     #[command(flatten)]
-    trusted: Trusted,
+    trusted: TrustedArgs,
 }
 
-impl Restore {
-    pub fn run(self) -> Result<(), Failure> {
+impl RestoreArgs {
+    pub fn run(self) -> Result<(), CommandError> {
         let home = self.dir.home();
         let spec = home.spec()?;
         if let Some(file) = &self.snapshot {
             let restored = restore(&home.data(), &spec, file, self.trusted.hash)?;
-            println!("{}", told(&restored));
+            println!("{}", summary(&restored));
         }
         self.import(&home, &spec)?;
+        // A snapshot restores the chain, not the memory of what this validator signed last.
         if keystore::path(&home.dir, KeyKind::Validator, "").exists() {
             println!(
                 "this node has a validator key: if it validated before, start it only when the others \
@@ -257,8 +259,10 @@ impl Restore {
     }
 
     /// From the newest blocks to the oldest, whatever the order of the files.
-    fn import(&self, home: &Home, spec: &ChainSpec) -> Result<(), Failure> {
+    fn import(&self, home: &Home, spec: &ChainSpec) -> Result<(), CommandError> {
         let disk = FileDisk::open(&home.data())?;
+        // Each archive must end where the blocks that are here begin, so those that do not fit
+        // yet wait for another round.
         let mut waiting = self.history.clone();
         while !waiting.is_empty() {
             let mut refused = None;
@@ -277,6 +281,7 @@ impl Restore {
             }
             waiting = left;
             match refused {
+                // A round without progress: the archives leave a gap.
                 Some(error) if waiting.len() == before => return Err(error.into()),
                 _ => {}
             }

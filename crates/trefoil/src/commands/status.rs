@@ -10,12 +10,12 @@ use trefoil_os::clock;
 use super::block_on;
 use crate::{
     chain_client::{client::Client, contract::Contract, governance::Organisations},
-    failure::Failure,
+    error::CommandError,
 };
 
 /// Which running node to ask.
 #[derive(Debug, Args)]
-pub struct Node {
+pub struct QueryArgs {
     /// The node's RPC address; without: that of DIR
     #[arg(long, value_name = "URL")]
     rpc: Option<String>,
@@ -29,7 +29,7 @@ pub struct Node {
 
 /// The node at `rpc`, or else the one whose directory is `dir`, or else one on
 /// this machine.
-pub(super) fn client(rpc: Option<&str>, dir: Option<&Path>) -> Result<Client, Failure> {
+pub(super) fn client(rpc: Option<&str>, dir: Option<&Path>) -> Result<Client, CommandError> {
     Ok(Client::new(&match (rpc, dir) {
         (Some(url), _) => url.into(),
         (None, Some(dir)) => Home::new(dir).settings(&[])?.settings.rpc.listen.to_string(),
@@ -37,39 +37,40 @@ pub(super) fn client(rpc: Option<&str>, dir: Option<&Path>) -> Result<Client, Fa
     }))
 }
 
-impl Node {
-    pub(super) fn client(&self) -> Result<Client, Failure> {
+impl QueryArgs {
+    pub(super) fn client(&self) -> Result<Client, CommandError> {
         client(self.rpc.as_deref(), self.dir.as_deref())
     }
 
     /// What it says of a network that organisations govern.
-    pub(super) async fn members(&self) -> Result<(Contract, Organisations), Failure> {
+    pub(super) async fn members(&self) -> Result<(Contract, Organisations), CommandError> {
         let contract = Contract::governing(self.client()?);
         contract.expect_members().await?;
         let organisations = Organisations::read(&contract).await?;
         Ok((contract, organisations))
     }
 
-    fn ask(&self, method: &str) -> Result<Value, Failure> {
+    fn ask(&self, method: &str) -> Result<Value, CommandError> {
         let client = self.client()?;
         Ok(block_on(client.call(method, json!([])))?)
     }
 }
 
 #[derive(Debug, Args)]
-pub struct Status {
+pub struct StatusArgs {
     #[command(flatten)]
-    node: Node,
+    node: QueryArgs,
 }
 
-impl Status {
-    pub fn run(self) -> Result<(), Failure> {
+impl StatusArgs {
+    pub fn run(self) -> Result<(), CommandError> {
         let status = self.node.ask("trefoil_status")?;
         if self.node.json {
             println!("{status:#}");
             return Ok(());
         }
         let text = |key: &str| plain(&status[key]);
+        // The node's clock may be ahead of this machine's.
         let age = clock::wall().0.saturating_sub(status["committedAtMs"].as_u64().unwrap_or(0));
         println!("chain       {} ({}), id {}", text("chain"), text("kind"), text("chainId"));
         println!("genesis     {}", text("genesisHash"));
@@ -103,16 +104,16 @@ impl Status {
 }
 
 #[derive(Debug, Args)]
-pub struct Peers {
+pub struct PeersArgs {
     #[command(flatten)]
-    node: Node,
+    node: QueryArgs,
     /// What peers can do wrong and what it costs, and who did it
     #[arg(long)]
     offences: bool,
 }
 
-impl Peers {
-    pub fn run(self) -> Result<(), Failure> {
+impl PeersArgs {
+    pub fn run(self) -> Result<(), CommandError> {
         if self.offences {
             return self.offences();
         }
@@ -131,12 +132,22 @@ impl Peers {
             println!("{id:52}  {height:>9}  {way:3}  {score:>5}  {address}{judged}");
         }
         println!("{} connected", peers.len());
+        for refused in self.refused() {
+            let [id, address, reason] =
+                ["peerId", "address", "reason"].map(|key| plain(&refused[key]));
+            println!("{id:52}  refused    {address}: {reason}");
+        }
         Ok(())
     }
-}
 
-impl Peers {
-    fn offences(self) -> Result<(), Failure> {
+    /// Peers that speak another version of a protocol, which an upgrade would bring back.
+    fn refused(&self) -> Vec<Value> {
+        // A node of before this method has none to name, and its peers are shown all the same.
+        let refused = self.node.ask("trefoil_refusedPeers").unwrap_or_default();
+        refused.as_array().cloned().unwrap_or_default()
+    }
+
+    fn offences(self) -> Result<(), CommandError> {
         let offences = self.node.ask("trefoil_offences")?;
         if self.node.json {
             println!("{offences:#}");

@@ -10,26 +10,26 @@ use serde_json::{Value, json};
 use trefoil_os::keystore::KeyFile;
 use trefoil_types::{Address, spec::GOVERNING_CONTRACT};
 
-use super::{Password, arguments::account, status};
+use super::{PasswordArgs, account_file::find_account, arguments::account, status};
 use crate::{
     chain_client::{
-        contract::{Contract, Receipt},
+        account_key::AccountKey,
+        contract::{CallReceipt, Contract},
+        ether,
         governance::{
             Organisations,
             abi::{
                 Governance::{Executed, GovernanceEvents, proposeCall, proposeOwnCall},
                 Staking::StakingEvents,
             },
-            ether,
         },
-        wallet::{self, Wallet},
     },
-    failure::Failure,
+    error::CommandError,
 };
 
 /// How a transaction is signed and sent.
 #[derive(Debug, Args)]
-pub struct Write {
+pub struct TransactionArgs {
     /// The node's directory: its keys, and settings that name the RPC address
     #[arg(long, value_name = "DIR", env = "TREFOIL_DIR", required_unless_present = "dry_run")]
     dir: Option<PathBuf>,
@@ -37,7 +37,7 @@ pub struct Write {
     #[arg(long, value_name = "ADDRESS", value_parser = account)]
     account: Option<Address>,
     #[command(flatten)]
-    password: Password,
+    password: PasswordArgs,
     /// A node's RPC address; without: that of DIR
     #[arg(long, value_name = "URL")]
     rpc: Option<String>,
@@ -49,19 +49,24 @@ pub struct Write {
     json: bool,
 }
 
-impl Write {
+impl TransactionArgs {
     /// For a network that organisations govern.
-    pub async fn for_members(&self) -> Result<Writer<'_>, Failure> {
-        let writer = self.writer()?;
-        writer.contract.expect_members().await?;
-        Ok(writer)
+    pub async fn for_members(&self) -> Result<TransactionSender<'_>, CommandError> {
+        let sender = self.sender()?;
+        sender.contract.expect_members().await?;
+        Ok(sender)
     }
 
     /// For a network that stake governs.
-    pub async fn for_stake(&self) -> Result<Writer<'_>, Failure> {
-        let writer = self.writer()?;
-        writer.contract.expect_stake().await?;
-        Ok(writer)
+    pub async fn for_stake(&self) -> Result<TransactionSender<'_>, CommandError> {
+        let sender = self.sender()?;
+        sender.contract.expect_stake().await?;
+        Ok(sender)
+    }
+
+    /// Asks all organisations to decide.
+    pub async fn propose(&self, action: impl SolCall) -> Result<(), CommandError> {
+        self.for_members().await?.propose(action).await
     }
 
     /// The node's directory, if one was named.
@@ -69,43 +74,43 @@ impl Write {
         self.dir.as_ref()
     }
 
-    pub fn writer(&self) -> Result<Writer<'_>, Failure> {
+    fn sender(&self) -> Result<TransactionSender<'_>, CommandError> {
         let client = status::client(self.rpc.as_deref(), self.dir.as_deref())?;
         let signer = match &self.dir {
-            Some(dir) if !self.dry_run => Some(wallet::account(dir, self.account)?),
+            Some(dir) if !self.dry_run => Some(find_account(dir, self.account)?),
             _ => None,
         };
-        Ok(Writer { contract: Contract::governing(client), args: self, signer })
+        Ok(TransactionSender { contract: Contract::governing(client), args: self, signer })
     }
 }
 
 /// One who asks the governing contract for something.
-pub struct Writer<'a> {
+pub struct TransactionSender<'a> {
     pub contract: Contract,
-    args: &'a Write,
+    args: &'a TransactionArgs,
     signer: Option<(Address, KeyFile)>,
 }
 
-impl Writer<'_> {
+impl TransactionSender<'_> {
     /// Who signs, if that is known: a wallet signs what was only printed.
     pub fn account(&self) -> Option<Address> {
         self.signer.as_ref().map(|(account, _)| *account).or(self.args.account)
     }
 
     /// The organisation that was named, or else the signing account's own.
-    pub async fn organisation(&self, named: Option<&str>) -> Result<u32, Failure> {
+    pub async fn organisation(&self, named: Option<&str>) -> Result<u32, CommandError> {
         let organisations = Organisations::read(&self.contract).await?;
         if let Some(named) = named {
             return organisations.find(named);
         }
         let account = self.account().ok_or_else(|| {
-            Failure::told(
+            CommandError::with_cure(
                 "it is not known which account will sign",
                 "name it with --account, or the organisation with --org",
             )
         })?;
         organisations.of_key(account).map(|organisation| organisation.id).ok_or_else(|| {
-            Failure::told(
+            CommandError::with_cure(
                 format!("account {account} speaks for no organisation"),
                 "name one of its keys with --account; `trefoil org list` shows them",
             )
@@ -113,18 +118,29 @@ impl Writer<'_> {
     }
 
     /// Asks all to decide.
-    pub async fn propose(&self, action: impl SolCall) -> Result<(), Failure> {
-        self.decision(proposeCall { action: action.abi_encode().into() }).await
+    pub async fn propose(&self, action: impl SolCall) -> Result<(), CommandError> {
+        self.propose_encoded(action.abi_encode()).await
+    }
+
+    /// As [`TransactionSender::propose`].
+    pub async fn propose_encoded(&self, action: Vec<u8>) -> Result<(), CommandError> {
+        self.decision(proposeCall { action: action.into() }).await
     }
 
     /// Asks `organisation` to decide what is its own affair; all, if the signing
     /// account does not speak for it.
-    pub async fn decide(&self, organisation: u32, action: impl SolCall) -> Result<(), Failure> {
+    pub async fn decide(
+        &self,
+        organisation: u32,
+        action: impl SolCall,
+    ) -> Result<(), CommandError> {
         let foreign = match self.account() {
             Some(account) => {
                 let organisations = Organisations::read(&self.contract).await?;
                 organisations.of_key(account).is_none_or(|own| own.id != organisation)
             }
+            // Only printed: it is taken for the organisation's own, and the contract refuses
+            // it otherwise.
             None => false,
         };
         if foreign {
@@ -134,9 +150,10 @@ impl Writer<'_> {
     }
 
     /// Sends what concerns a proposal, and says how that stands.
-    pub async fn decision(&self, call: impl SolCall) -> Result<(), Failure> {
+    pub async fn decision(&self, call: impl SolCall) -> Result<(), CommandError> {
         let Some(receipt) = self.send(call, U256::ZERO).await? else { return Ok(()) };
         let concerned = receipt.logs.iter().find_map(|log| concerned(&log.data));
+        // The last approval that is needed runs the action in its own transaction.
         let executed = |log: &alloy_primitives::Log| Executed::decode_log_data(&log.data).is_ok();
         let executed = receipt.logs.iter().any(executed);
         let organisations = Organisations::read(&self.contract).await?;
@@ -173,26 +190,31 @@ impl Writer<'_> {
     }
 
     /// Sends what the sender does for itself, and says what the contract made of it.
-    pub async fn act(&self, call: impl SolCall, value: U256) -> Result<(), Failure> {
+    pub async fn act(&self, call: impl SolCall, value: U256) -> Result<(), CommandError> {
         let Some(receipt) = self.send(call, value).await? else { return Ok(()) };
-        let said: Vec<String> = receipt.logs.iter().filter_map(|log| staked(&log.data)).collect();
+        let done: Vec<String> = receipt.logs.iter().filter_map(|log| staked(&log.data)).collect();
         if self.args.json {
-            self.print(&receipt, json!({ "did": said }));
+            self.print(&receipt, json!({ "did": done }));
             return Ok(());
         }
-        said.iter().for_each(|said| println!("{said}"));
+        done.iter().for_each(|done| println!("{done}"));
         println!("block {}, transaction {}", receipt.block_number, receipt.transaction_hash);
         Ok(())
     }
 
     /// `None`: it was only printed.
-    async fn send(&self, call: impl SolCall, value: U256) -> Result<Option<Receipt>, Failure> {
+    async fn send(
+        &self,
+        call: impl SolCall,
+        value: U256,
+    ) -> Result<Option<CallReceipt>, CommandError> {
         let data = Bytes::from(call.abi_encode());
         let Some((_, file)) = &self.signer else {
             self.print_call(&data, value);
             return Ok(None);
         };
-        let wallet = Wallet::open(&file.path, &self.args.password.source())?;
+        // The password is asked for last, after all that can be refused without it.
+        let wallet = AccountKey::open(&file.path, &self.args.password.source())?;
         Ok(Some(self.contract.send(&wallet, data, value).await?))
     }
 
@@ -204,10 +226,10 @@ impl Writer<'_> {
         println!("to    {GOVERNING_CONTRACT}\ndata  {data}\nvalue {value}");
     }
 
-    fn print(&self, receipt: &Receipt, mut told: Value) {
-        told["transaction"] = json!(receipt.transaction_hash);
-        told["block"] = json!(receipt.block_number.to::<u64>());
-        println!("{told:#}");
+    fn print(&self, receipt: &CallReceipt, mut result: Value) {
+        result["transaction"] = json!(receipt.transaction_hash);
+        result["block"] = json!(receipt.block_number.to::<u64>());
+        println!("{result:#}");
     }
 }
 

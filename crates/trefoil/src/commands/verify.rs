@@ -30,7 +30,7 @@ use trefoil_types::{
 use super::block_on;
 use crate::{
     chain_client::client::{Client, ClientError},
-    failure::Failure,
+    error::CommandError,
 };
 
 /// Why a block that is good may fail here.
@@ -41,7 +41,7 @@ const CHANGED: &str = "The set is the one that chain.toml founds; if validators 
 const FILE_BYTES_MAX: u64 = 1 << 30;
 
 #[derive(Debug, Args)]
-pub struct Verify {
+pub struct VerifyArgs {
     /// The chain specification: the only thing that is trusted
     #[arg(long, value_name = "FILE")]
     chain: PathBuf,
@@ -63,8 +63,8 @@ pub struct Verify {
     save: Option<PathBuf>,
 }
 
-impl Verify {
-    pub fn run(self) -> Result<(), Failure> {
+impl VerifyArgs {
+    pub fn run(self) -> Result<(), CommandError> {
         let spec = read_spec(&self.chain)?;
         let mut trusted = Trusted::of(&spec)?;
         let mut kept = Vec::new();
@@ -83,12 +83,15 @@ impl Verify {
                 Ok(())
             }),
             (_, Some(file), _) => read_blocks(file, check),
-            _ => Err(Failure::told("no blocks to check", "name --rpc and --height, or --file")),
+            _ => Err(CommandError::with_cure(
+                "no blocks to check",
+                "name --rpc and --height, or --file",
+            )),
         }?;
         if let Some(path) = &self.save {
-            fs::write(path, kept).map_err(|e| Failure::file("write", path, e))?;
+            fs::write(path, kept).map_err(|e| CommandError::file("write", path, e))?;
         }
-        trusted.tell()
+        trusted.print_result()
     }
 }
 
@@ -99,28 +102,28 @@ struct Trusted {
     /// The hash and the certificate of the block that was checked last.
     before: Option<(B256, Certificate)>,
     checked: u64,
-    /// What was found out about the block that was checked last.
-    said: String,
+    /// What is known of the block that was checked last, in words.
+    summary: String,
 }
 
 impl Trusted {
-    fn of(spec: &Arc<ChainSpec>) -> Result<Self, Failure> {
+    fn of(spec: &Arc<ChainSpec>) -> Result<Self, CommandError> {
         let disk = Arc::new(MemDisk::default());
         let ledger = Ledger::open(disk, spec.clone(), History::Window(1))?;
-        Ok(Self { ledger, before: None, checked: 0, said: String::new() })
+        Ok(Self { ledger, before: None, checked: 0, summary: String::new() })
     }
 
     /// Checks a block by itself and against those before it.
-    fn check(&mut self, certified: CertifiedBlock) -> Result<(), Failure> {
+    fn check(&mut self, certified: CertifiedBlock) -> Result<(), CommandError> {
         let height = certified.block.header.number;
-        self.take(certified).map_err(|reason| {
+        self.accept(certified).map_err(|reason| {
             let what = format!("block {height} is NOT proven: {reason}");
-            Failure::told(what, "do not rely on it; ask another node")
+            CommandError::with_cure(what, "do not rely on it; ask another node")
         })
     }
 
-    fn take(&mut self, certified: CertifiedBlock) -> Result<(), String> {
-        self.said = self.check_one(&certified)?;
+    fn accept(&mut self, certified: CertifiedBlock) -> Result<(), String> {
+        self.summary = self.check_one(&certified)?;
         self.check_parent(&certified)?;
         let CertifiedBlock { block, certificate, attached } = certified;
         let (hash, height) = (certificate.block, certificate.height);
@@ -203,19 +206,24 @@ impl Trusted {
         let txs = txs.map_err(|e| format!("it holds a bad transaction: {e}"))?;
         let block = Arc::new(RecoveredBlock::new(block.header, txs, attached));
         let outcome = self.ledger.execute(block).map_err(|e| e.to_string())?;
+        // Its own certificate makes it final, whatever comes after it.
         self.ledger.commit(outcome, certificate);
+        // Without checkpoints the changes of all blocks would gather in memory.
         if let Some(checkpoint) = self.ledger.checkpoint(false) {
             self.ledger.checkpointed(checkpoint.run().map_err(|e| e.to_string())?);
         }
         Ok(())
     }
 
-    fn tell(self) -> Result<(), Failure> {
+    fn print_result(self) -> Result<(), CommandError> {
         if self.checked == 0 {
-            return Err(Failure::told("there are no blocks in it", "name the right file"));
+            return Err(CommandError::with_cure(
+                "there are no blocks in it",
+                "name the right file",
+            ));
         }
         println!("genesis  {}", self.ledger.genesis_hash());
-        println!("{}", self.said);
+        println!("{}", self.summary);
         println!("{} blocks checked", self.checked);
         match self.ledger.tip().number {
             0 => println!(
@@ -227,7 +235,7 @@ impl Trusted {
     }
 }
 
-async fn fetch(client: &Client, height: Height) -> Result<CertifiedBlock, Failure> {
+async fn fetch(client: &Client, height: Height) -> Result<CertifiedBlock, CommandError> {
     let height = format!("{height:#x}");
     let method = "trefoil_getCertificate";
     let certificate = client.call(method, json!([height])).await?;
@@ -247,6 +255,7 @@ async fn fetch(client: &Client, height: Height) -> Result<CertifiedBlock, Failur
 }
 
 fn raw(client: &Client, method: &str, value: &Value) -> Result<Vec<u8>, ClientError> {
+    // The node that is asked is not trusted: an answer larger than any message is refused.
     let text = value.as_str().filter(|text| text.len() <= 2 * limits::MESSAGE_BYTES_MAX);
     let bytes = text.and_then(|text| hex::decode(text.strip_prefix("0x")?).ok());
     bytes.ok_or_else(|| client.odd(method))
@@ -255,18 +264,24 @@ fn raw(client: &Client, method: &str, value: &Value) -> Result<Vec<u8>, ClientEr
 /// A file is the blocks' RLP, one after another.
 fn read_blocks(
     path: &Path,
-    mut check: impl FnMut(CertifiedBlock) -> Result<(), Failure>,
-) -> Result<(), Failure> {
-    let failed = |e| Failure::file("read", path, e);
+    mut check: impl FnMut(CertifiedBlock) -> Result<(), CommandError>,
+) -> Result<(), CommandError> {
+    let failed = |e| CommandError::file("read", path, e);
     if fs::metadata(path).map_err(failed)?.len() > FILE_BYTES_MAX {
-        return Err(Failure::told(format!("{} is too long", path.display()), "check fewer blocks"));
+        return Err(CommandError::with_cure(
+            format!("{} is too long", path.display()),
+            "check fewer blocks",
+        ));
     }
     let bytes = fs::read(path).map_err(failed)?;
     let mut rest = bytes.as_slice();
     while !rest.is_empty() {
         check(CertifiedBlock::decode(&mut rest).map_err(|e| {
             let what = format!("{} is no file of blocks: {e}", path.display());
-            Failure::told(what, "write one with `trefoil verify --rpc URL --height H --save FILE`")
+            CommandError::with_cure(
+                what,
+                "write one with `trefoil verify --rpc URL --height H --save FILE`",
+            )
         })?)?;
     }
     Ok(())

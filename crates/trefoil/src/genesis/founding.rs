@@ -25,7 +25,7 @@ use trefoil_types::{
 };
 use zeroize::Zeroizing;
 
-use crate::failure::Failure;
+use crate::error::CommandError;
 
 /// Gas of one block: room for 9,500 transfers.
 pub const GAS_LIMIT: u64 = 200_000_000;
@@ -38,7 +38,7 @@ pub const ETHER: u64 = 1_000_000_000_000_000_000;
 
 /// What is decided about a chain before it exists.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub struct FoundingPlan {
     pub name: String,
     pub kind: Kind,
     pub chain_id: u64,
@@ -82,7 +82,11 @@ type Secret = (PathBuf, KeyKind, Zeroizing<[u8; 32]>);
 /// # Errors
 /// A value outside its range, or a directory that cannot be written or holds a
 /// node already.
-pub fn found(plan: Plan, founders: &[Founder], password: &str) -> Result<ChainSpec, Failure> {
+pub fn found(
+    plan: FoundingPlan,
+    founders: &[Founder],
+    password: &str,
+) -> Result<ChainSpec, CommandError> {
     if let Some(founder) = founders.iter().find(|founder| founder.home.is_founded()) {
         return Err(founder.home.taken().into());
     }
@@ -99,6 +103,7 @@ pub fn found(plan: Plan, founders: &[Founder], password: &str) -> Result<ChainSp
     let peers: Vec<PeerAddress> =
         peers.map(|((peer, _), f)| PeerAddress { peer: *peer, address: f.address }).collect();
     let spec = spec(&plan, organisations, seats.into_iter().map(|(_, seat)| seat).collect());
+    // Before any key is written: a value outside its range leaves no half-made directory.
     spec.check()?;
     for (dir, kind, secret) in &secrets {
         keystore::store(dir, *kind, secret, password)?;
@@ -109,6 +114,7 @@ pub fn found(plan: Plan, founders: &[Founder], password: &str) -> Result<ChainSp
     for (index, founder) in founders.iter().enumerate() {
         let mut settings = founder.settings.clone();
         settings.p2p.peers = peers.clone();
+        // A node does not dial itself.
         settings.p2p.peers.remove(index);
         founder.home.found(&spec, &settings)?;
     }
@@ -121,7 +127,7 @@ fn certify(
     cas: &[Ca],
     peers: &[PeerAddress],
     founders: &[Founder],
-) -> Result<(), Failure> {
+) -> Result<(), CommandError> {
     let genesis = trefoil_ledger::genesis_hash(spec)?;
     for (index, (founder, peer)) in founders.iter().zip(peers).enumerate() {
         let party = index % cas.len();
@@ -152,6 +158,7 @@ fn seat(
         key,
         power: 1,
         fee_recipient: account,
+        // Stake, and with it an owner, is of public networks only.
         owner: party.is_none().then_some(account),
         node: party.map(|_| peer),
         organisation: party.map(|party| party.name.clone()),
@@ -175,6 +182,7 @@ fn organise(party: &Party, first: &Founder, secrets: &mut Vec<Secret>) -> (spec:
 fn make_key(founder: &Founder, kind: KeyKind, secrets: &mut Vec<Secret>) -> SecretKey {
     let secret = keystore::generate(kind);
     let key = SecretKey::from_seed(&secret);
+    // Written later, all with one password, when the specification is known to be good.
     secrets.push((founder.home.dir.clone(), kind, secret));
     key
 }
@@ -188,7 +196,7 @@ fn make_account(founder: &Founder, secrets: &mut Vec<Secret>) -> Address {
 }
 
 fn spec(
-    plan: &Plan,
+    plan: &FoundingPlan,
     organisations: Vec<spec::Organisation>,
     validators: Vec<FoundingValidator>,
 ) -> ChainSpec {

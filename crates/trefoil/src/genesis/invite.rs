@@ -31,7 +31,7 @@ pub struct Invite {
 /// The text within, as TOML.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Content {
+struct InviteText {
     peers: Vec<PeerAddress>,
     /// DER, in hex.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -58,7 +58,8 @@ pub enum InviteError {
 impl fmt::Display for Invite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let certificate = self.certificate.as_ref().map(|held| hex::encode(held.to_der()));
-        let content = Content { peers: self.peers.clone(), certificate, chain: self.spec.clone() };
+        let content =
+            InviteText { peers: self.peers.clone(), certificate, chain: self.spec.clone() };
         let text = toml::to_string(&content).expect("an invite is plain data");
         write!(f, "{PREFIX}{}", URL_SAFE_NO_PAD.encode(text))
     }
@@ -69,17 +70,20 @@ impl FromStr for Invite {
 
     fn from_str(text: &str) -> Result<Self, InviteError> {
         let text = text.trim();
+        // First of all: the text comes from outside, and decoding copies it several times.
         if text.len() > CHARS_MAX {
             return Err(InviteError::TooLong(text.len()));
         }
         let damaged = |e: &dyn fmt::Display| InviteError::Damaged(e.to_string());
+        // The prefix tells an invite from a file's name, and from the text of another program.
         let encoded = text.strip_prefix(PREFIX).ok_or(InviteError::Prefix)?;
         let bytes = URL_SAFE_NO_PAD.decode(encoded).map_err(|e| damaged(&e))?;
         let text = String::from_utf8(bytes).map_err(|e| damaged(&e))?;
-        let content: Content = toml::from_str(&text).map_err(|e| damaged(&e.message()))?;
+        let content: InviteText = toml::from_str(&text).map_err(|e| damaged(&e.message()))?;
         if content.peers.is_empty() || content.peers.len() > PEERS_MAX {
             return Err(InviteError::Peers(content.peers.len()));
         }
+        // The giver may be anyone: the specification keeps to the same bounds as a file's.
         content.chain.check()?;
         let certificate = content.certificate.map(|text| certificate(&text)).transpose()?;
         Ok(Self { spec: content.chain, peers: content.peers, certificate })
@@ -87,6 +91,7 @@ impl FromStr for Invite {
 }
 
 fn certificate(text: &str) -> Result<NodeCertificate, InviteError> {
+    // Two hexadecimal digits a byte; checked before any memory is taken for them.
     if text.len() > 2 * CERTIFICATE_BYTES_MAX {
         return Err(CertificateError::TooLong(text.len() / 2).into());
     }

@@ -6,7 +6,7 @@ use trefoil_types::{Address, B256};
 use super::abi::{Governance, IGovernance::Organisation};
 use crate::{
     chain_client::contract::{Contract, ContractError},
-    failure::Failure,
+    error::CommandError,
 };
 
 /// `IGovernance.Status` (the ABI has a bare number).
@@ -54,12 +54,14 @@ impl Organisations {
     ///
     /// # Errors
     /// When there is none.
-    pub fn find(&self, text: &str) -> Result<u32, Failure> {
+    pub fn find(&self, text: &str) -> Result<u32, CommandError> {
         let named = self.0.iter().filter(|o| o.name == text);
+        // Numbers are never given again, names are: of two, the one that still exists is
+        // meant.
         let named = named.min_by_key(|organisation| status(organisation) == "removed");
         let numbered = || text.parse().ok().and_then(|id| self.get(id));
         named.or_else(numbered).map(|organisation| organisation.id).ok_or_else(|| {
-            Failure::told(
+            CommandError::with_cure(
                 format!("there is no organisation {text:?}"),
                 "give a name or number that `trefoil org list` shows",
             )
@@ -78,6 +80,7 @@ impl SealingKeys {
     }
 
     pub fn of(&self, organisation: u32) -> Option<SealingKey> {
+        // Organisations are numbered from 1, the contract's list of keys from 0.
         let key = self.0.get((organisation as usize).checked_sub(1)?)?;
         (!key.is_zero()).then_some(SealingKey(key.0))
     }

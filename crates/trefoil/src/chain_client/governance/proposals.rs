@@ -16,7 +16,7 @@ const LOOKED_AT: u64 = 4096;
 const CALLS: usize = 8;
 
 #[derive(Clone, Debug)]
-pub struct Proposal {
+pub struct OpenProposal {
     pub id: u64,
     pub proposer: Address,
     /// The organisation that decides alone; 0: all.
@@ -32,7 +32,7 @@ pub struct Proposal {
     pub missing: u64,
 }
 
-impl Proposal {
+impl OpenProposal {
     /// What it waits for, in words.
     pub fn waits_for(&self, organisations: &Organisations) -> String {
         if self.decider != 0 {
@@ -56,6 +56,7 @@ impl Proposal {
 /// more than `quorum` (numerator, denominator) of them are needed.
 pub(super) fn missing(approving: u64, deciding: u64, quorum: (u16, u16)) -> u64 {
     let (numerator, denominator) = (u64::from(quorum.0), u64::from(quorum.1).max(1));
+    // Integer division rounds down, and one more is above the quorum's part, never exactly it.
     (deciding.saturating_mul(numerator) / denominator + 1).saturating_sub(approving)
 }
 
@@ -67,9 +68,10 @@ impl Contract {
     pub async fn open_proposals(
         &self,
         organisations: &Organisations,
-    ) -> Result<Vec<Proposal>, ContractError> {
+    ) -> Result<Vec<OpenProposal>, ContractError> {
         let newest = self.view(Governance::proposalCountCall {}).await?;
         let oldest = newest.saturating_sub(LOOKED_AT) + 1;
+        // Buffered in order: the newest are shown first.
         stream::iter((oldest..=newest).rev())
             .map(|id| self.proposal(id, organisations))
             .buffered(CALLS)
@@ -86,8 +88,9 @@ impl Contract {
         &self,
         id: u64,
         organisations: &Organisations,
-    ) -> Result<Option<Proposal>, ContractError> {
+    ) -> Result<Option<OpenProposal>, ContractError> {
         let p = self.view(Governance::proposalCall { id: U256::from(id) }).await?;
+        // The contract answers with zeros for a proposal that is not open.
         if p.closes == 0 {
             return Ok(None);
         }
@@ -98,9 +101,10 @@ impl Contract {
                 let quorum = (quorum.numerator, quorum.denominator);
                 missing(approving, p.deciding.saturating_to(), quorum)
             }
+            // One organisation decides, and there is nobody else to wait for.
             _ => 1u64.saturating_sub(approving),
         };
-        Ok(Some(Proposal {
+        Ok(Some(OpenProposal {
             id,
             proposer: p.proposer,
             decider: p.decider,
@@ -125,6 +129,8 @@ impl Contract {
         for organisation in deciding.filter(|o| o.threshold > 1 && !approving.contains(&o.id)) {
             let mut approvals = 0;
             for &key in &organisation.keys {
+                // One call for each key: the contract lists organisations that approve, not
+                // keys.
                 let call = Governance::hasApprovedCall { id: U256::from(id), key };
                 approvals += usize::from(self.view(call).await?);
             }

@@ -21,7 +21,9 @@ use super::{
     proposals::missing,
     *,
 };
-use crate::chain_client::{client::Client, contract::Contract, wallet::Wallet};
+use crate::chain_client::{
+    account_key::AccountKey, client::Client, contract::Contract, revert_reasons::revert_reason,
+};
 
 const ACCOUNT: Address = address!("70997970C51812dc3A010C7d01b50e0d17dc79C8");
 const KEY: B256 = b256!("d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a");
@@ -175,7 +177,7 @@ proptest::proptest! {
         ][call];
         let action = [selector.as_slice(), &bytes].concat();
         proptest::prop_assert!(!words(&action, &organisations()).is_empty());
-        proptest::prop_assert!(!refusal(&action).is_empty());
+        proptest::prop_assert!(!revert_reason(&action).is_empty());
     }
 }
 
@@ -243,7 +245,7 @@ fn a_refusal_names_the_error_and_the_cure() {
         (hex!("12345678").into(), ["reverted", "0x12345678", "with"]),
     ];
     for (data, expected) in table {
-        let said = refusal(&data);
+        let said = revert_reason(&data);
         for part in expected {
             assert!(said.contains(part), "{part:?} is not in {said:?}");
         }
@@ -302,8 +304,8 @@ async fn node(
     Contract::governing(Client::new(&address.to_string()))
 }
 
-fn wallet() -> Wallet {
-    Wallet::new(&[1; 32]).unwrap()
+fn wallet() -> AccountKey {
+    AccountKey::new(&[1; 32]).unwrap()
 }
 
 #[tokio::test]

@@ -1,9 +1,6 @@
 //! An action in words: what happens if a proposal passes.
 
-use alloy_primitives::{
-    B256, U256, hex,
-    utils::{ParseUnits, format_ether},
-};
+use alloy_primitives::{B256, U256, hex};
 use alloy_sol_types::SolInterface as _;
 use trefoil_os::keystore::SealingKey;
 use trefoil_types::{Address, PeerId, PublicKey};
@@ -13,6 +10,7 @@ use super::{Organisations, abi::GovernanceActions::GovernanceActionsCalls};
 /// What `action` does, with organisations by their names. Never fails: what is no
 /// action is said to be none.
 pub fn words(action: &[u8], organisations: &Organisations) -> String {
+    // Validated: those who approve must not be shown another action than the contract runs.
     let Ok(call) = GovernanceActionsCalls::abi_decode_validate(action) else {
         return format!("no action of the contract: {}", hex::encode_prefixed(action));
     };
@@ -100,12 +98,6 @@ fn known(
 /// `2 of 3 keys (0x…, 0x…, 0x…)`.
 pub fn keys(threshold: u8, keys: &[Address]) -> String {
     format!("{threshold} of {} keys ({})", keys.len(), list(keys))
-}
-
-/// An amount of wei in ether, without zeros at its end: `1.5`.
-pub fn ether(wei: impl Into<ParseUnits>) -> String {
-    let text = format_ether(wei);
-    text.trim_end_matches('0').trim_end_matches('.').into()
 }
 
 fn list<T: ToString>(items: &[T]) -> String {

@@ -7,21 +7,21 @@ use trefoil_types::Address;
 pub const MNEMONIC: &str = "test test test test test test test test test test test junk";
 
 #[derive(Clone, Debug)]
-pub struct Account {
+pub struct DevAccount {
     pub address: Address,
     /// The secret key.
     pub key: B256,
 }
 
 /// The ten that own ether.
-pub fn well_known() -> Vec<Account> {
+pub fn well_known() -> Vec<DevAccount> {
     (0..10).map(derive).collect()
 }
 
-/// Account `index` of the mnemonic, by BIP-39 and the path `m/44'/60'/0'/0/index`.
-pub fn derive(index: u32) -> Account {
+/// DevAccount `index` of the mnemonic, by BIP-39 and the path `m/44'/60'/0'/0/index`.
+pub fn derive(index: u32) -> DevAccount {
     let signer = MnemonicBuilder::from_phrase_nth(MNEMONIC, index);
-    Account { address: signer.address(), key: signer.to_bytes() }
+    DevAccount { address: signer.address(), key: signer.to_bytes() }
 }
 
 #[cfg(test)]

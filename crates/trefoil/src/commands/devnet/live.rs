@@ -68,7 +68,7 @@ impl Live {
     }
 
     /// Prints a line of its own above the live one.
-    pub fn say(&mut self, text: &str) {
+    pub fn print(&mut self, text: &str) {
         self.clear();
         println!("{text}");
     }
@@ -109,6 +109,7 @@ impl Drop for Live {
 
 async fn poll(clients: Vec<Client>, view: Arc<Mutex<View>>) {
     let mut every = tokio::time::interval(POLL);
+    // A slow answer must not make a burst of polls.
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         every.tick().await;
@@ -141,6 +142,7 @@ impl View {
     fn update(&mut self, answers: Vec<Value>, block: Option<Block>) {
         self.answers = answers;
         let last = self.blocks.back().map_or(0, |last| last.height);
+        // A tip that is seen twice would count twice in the rate.
         let new = |block: &Block| block.height > last && block.committed_ms >= self.since_ms;
         if let Some(block) = block.filter(new) {
             self.blocks.push_back(block);
@@ -162,6 +164,7 @@ impl View {
         let lowest = least("height");
         let (height, signers, validators) = (&tip["height"], &tip["signers"], &tip["validators"]);
         let behind = match height.as_u64().unwrap_or(0) - lowest {
+            // One block apart is normal: the nodes are asked at slightly different times.
             0 | 1 => String::new(),
             _ => format!(" (lowest {lowest})"),
         };

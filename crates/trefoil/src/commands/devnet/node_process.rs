@@ -14,7 +14,7 @@ use tokio::{
 };
 use trefoil_host::home::Home;
 
-use crate::failure::Failure;
+use crate::error::CommandError;
 
 /// How long after its death a node is started again; a node that dies young
 /// waits twice as long each time.
@@ -33,7 +33,7 @@ const LOG_BYTES_MAX: u64 = 8 << 20;
 /// How much of a dead node's log is shown.
 const LAST_LINES: usize = 6;
 
-pub struct Child {
+pub struct NodeProcess {
     home: Home,
     state: State,
     wait: Duration,
@@ -44,10 +44,10 @@ enum State {
     Dead { restart_at: Instant },
 }
 
-impl Child {
+impl NodeProcess {
     /// # Errors
     /// The program or the log cannot be opened.
-    pub fn start(home: Home) -> Result<Self, Failure> {
+    pub fn start(home: Home) -> Result<Self, CommandError> {
         let process = launch(&home)?;
         let state = State::Running { process, since: Instant::now() };
         Ok(Self { home, state, wait: RESTART_MIN })
@@ -65,10 +65,11 @@ impl Child {
     ///
     /// # Errors
     /// It cannot be started.
-    pub fn look_after(&mut self) -> Result<Option<String>, Failure> {
+    pub fn look_after(&mut self) -> Result<Option<String>, CommandError> {
         match &mut self.state {
             State::Running { process, since } => {
                 let Ok(Some(status)) = process.try_wait() else { return Ok(None) };
+                // Only a node that dies again and again is started ever later.
                 if since.elapsed() >= WELL {
                     self.wait = RESTART_MIN;
                 }
@@ -93,6 +94,7 @@ impl Child {
     /// Closes the pipe that the node watches and waits for its end.
     pub async fn stop(self) {
         let State::Running { mut process, .. } = self.state else { return };
+        // The same path as when this process dies: the node sees that the pipe is closed.
         drop(process.stdin.take());
         if timeout(STOP_MAX, process.wait()).await.is_err() {
             // Already dead is as good.
@@ -101,14 +103,18 @@ impl Child {
     }
 }
 
-fn launch(home: &Home) -> Result<process::Child, Failure> {
+fn launch(home: &Home) -> Result<process::Child, CommandError> {
     let program = std::env::current_exe().map_err(|e| {
-        Failure::told(format!("cannot find this program's own file: {e}"), "start it by its path")
+        CommandError::with_cure(
+            format!("cannot find this program's own file: {e}"),
+            "start it by its path",
+        )
     })?;
     let log_file = home.log_file();
-    let log = open_log(&log_file).map_err(|e| Failure::file("write", &log_file, e))?;
-    let log_again = log.try_clone().map_err(|e| Failure::file("write", &log_file, e))?;
+    let log = open_log(&log_file).map_err(|e| CommandError::file("write", &log_file, e))?;
+    let log_again = log.try_clone().map_err(|e| CommandError::file("write", &log_file, e))?;
     let mut command = Command::new(&program);
+    // Without it a killed devnet would leave nodes behind that hold its ports.
     command.args(["run", "--exit-with-parent", "--dir"]).arg(&home.dir);
     for (name, _) in std::env::vars_os() {
         // Settings of the caller's environment would be every node's.
@@ -123,11 +129,12 @@ fn launch(home: &Home) -> Result<process::Child, Failure> {
         // Ctrl-C is for the parent, which ends its children in order.
         .process_group(0)
         .kill_on_drop(true);
-    command.spawn().map_err(|e| Failure::file("start", &program, e))
+    command.spawn().map_err(|e| CommandError::file("start", &program, e))
 }
 
 fn open_log(path: &Path) -> std::io::Result<File> {
     if fs::metadata(path).is_ok_and(|log| log.len() > LOG_BYTES_MAX) {
+        // One old log is kept; the one before it is overwritten.
         fs::rename(path, path.with_extension("log.1"))?;
     }
     OpenOptions::new().create(true).append(true).open(path)

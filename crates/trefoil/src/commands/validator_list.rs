@@ -1,0 +1,184 @@
+//! `trefoil validator list`: who validates the next block, and who is to come or to go.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use alloy_primitives::B256;
+use serde_json::{Value, json};
+use trefoil_types::{Kind, PeerId, PublicKey};
+
+use super::status::QueryArgs;
+use crate::{
+    chain_client::{
+        contract::Contract,
+        governance::{
+            Organisations,
+            abi::{
+                Governance::{nodesCall, pendingChangeCall, validatorsCall},
+                IGovernance::Node as NodeEntry,
+                IMembership::Validator as ContractValidator,
+                IStaking::Candidate,
+                Staking::candidatesCall,
+            },
+        },
+    },
+    error::CommandError,
+};
+
+/// One of the validators of the next block, or one that is to come or to go.
+struct Row {
+    key: PublicKey,
+    power: u64,
+    /// Whether it signed the last block; `None`: it was not asked to.
+    signed: Option<bool>,
+    /// What else is known, by name, in the order of printing.
+    more: Vec<(&'static str, Value)>,
+}
+
+pub async fn list(node: &QueryArgs) -> Result<(), CommandError> {
+    let contract = Contract::governing(node.client()?);
+    let kind = contract.kind().await?;
+    let set = contract.view(validatorsCall {}).await?;
+    let signed = last_signatures(&contract).await?;
+    let mut rows = match kind {
+        Kind::Public => staked(&contract, &set).await?,
+        Kind::Private | Kind::Consortium => registered(&contract, &set).await?,
+    };
+    for row in &mut rows {
+        row.signed = signed.get(&row.key).copied();
+    }
+    if node.json {
+        println!("{:#}", rows.iter().map(as_json).collect::<Value>());
+        return Ok(());
+    }
+    rows.iter().for_each(print);
+    println!("{} validate the next block", set.len());
+    Ok(())
+}
+
+fn as_json(row: &Row) -> Value {
+    let mut value = json!({ "key": row.key, "power": row.power, "signedLast": row.signed });
+    for (name, more) in &row.more {
+        value[name] = more.clone();
+    }
+    value
+}
+
+fn print(row: &Row) {
+    let signed = match row.signed {
+        Some(true) => "signed",
+        Some(false) => "MISSED",
+        None => "-",
+    };
+    println!("{}  power {}  {signed}", row.key, row.power);
+    let known = row.more.iter().filter(|(_, value)| !value.is_null());
+    let known: Vec<String> = known
+        .map(|(name, value)| match value {
+            Value::String(text) => format!("{name} {text}"),
+            value => format!("{name} {value}"),
+        })
+        .collect();
+    println!("    {}", known.join("  "));
+}
+
+/// Of each validator of the block before the newest: whether the certificate that
+/// the newest one binds has its signature. (The newest's own may still grow.)
+async fn last_signatures(contract: &Contract) -> Result<BTreeMap<PublicKey, bool>, CommandError> {
+    let client = contract.client();
+    let method = "trefoil_getCertificate";
+    let newest = client.call("eth_blockNumber", json!([])).await?;
+    let newest = newest.as_str().and_then(|hex| u64::from_str_radix(hex.get(2..)?, 16).ok());
+    let before = newest.ok_or_else(|| client.odd("eth_blockNumber"))?.saturating_sub(1);
+    let certificate = client.call(method, json!([format!("{before:#x}")])).await?;
+    // Genesis has none.
+    let Some(height) = certificate["height"].as_str() else { return Ok(BTreeMap::new()) };
+    let odd = || client.odd(method);
+    let digits = height.trim_start_matches("0x");
+    let height = u64::from_str_radix(digits, 16).map_err(|_| odd())?;
+    let signatures = certificate["signatures"].as_array().ok_or_else(odd)?;
+    let signers = signatures.iter().filter_map(|signed| signed["validator"].as_str()?.parse().ok());
+    let signers: BTreeSet<B256> = signers.collect();
+    // The set that decides a block is the one after its parent.
+    let parent = format!("{:#x}", height.saturating_sub(1)).into();
+    let set = contract.view_at(validatorsCall {}, parent).await?;
+    Ok(set.iter().map(|v| (PublicKey(v.key), signers.contains(&v.key))).collect())
+}
+
+/// Where organisations govern: the registered validators, also those to come.
+async fn registered(
+    contract: &Contract,
+    set: &[ContractValidator],
+) -> Result<Vec<Row>, CommandError> {
+    let organisations = Organisations::read(contract).await?;
+    let nodes = contract.view(nodesCall {}).await?;
+    let mut rows = Vec::new();
+    // The list also has revoked nodes, which validate no more.
+    for node in nodes.iter().filter(|node| !node.revoked && node.power > 0) {
+        let change = contract.view(pendingChangeCall { peer: node.peer }).await?;
+        // A change to power 0 is a removal, which `until` shows.
+        let pending = (change.height != 0 && change.power != 0).then_some(&change);
+        let state = match set.iter().any(|member| member.key == node.validatorKey) {
+            true => "validates",
+            false => "does not validate yet, or is suspended",
+        };
+        rows.push(Row {
+            key: PublicKey(node.validatorKey),
+            power: node.power,
+            signed: None,
+            more: vec![
+                ("peer", json!(peer(node).to_string())),
+                ("organisation", json!(organisations.label(node.organisation))),
+                ("state", json!(state)),
+                ("from", json!(node.from)),
+                ("until", json!((node.until != 0).then_some(node.until))),
+                ("changesAt", json!(pending.map(|change| change.height))),
+                ("changesToKey", json!(pending.map(|change| change.key))),
+                ("changesToPower", json!(pending.map(|change| change.power))),
+                ("feeRecipient", json!(node.feeRecipient)),
+            ],
+        });
+    }
+    Ok(rows)
+}
+
+fn peer(node: &NodeEntry) -> PeerId {
+    PeerId(PublicKey(node.peer))
+}
+
+/// Where stake governs: the candidates, and who was chosen of them; largest first.
+async fn staked(contract: &Contract, set: &[ContractValidator]) -> Result<Vec<Row>, CommandError> {
+    let mut candidates: Vec<Candidate> = contract.view(candidatesCall {}).await?;
+    candidates.sort_by_key(|candidate| std::cmp::Reverse((candidate.power, candidate.stake)));
+    let known: BTreeSet<B256> = candidates.iter().map(|candidate| candidate.key).collect();
+    // One that left is in the set until the epoch ends.
+    let leaving = set.iter().filter(|member| !known.contains(&member.key)).map(|member| Row {
+        key: PublicKey(member.key),
+        power: member.power,
+        signed: None,
+        more: vec![
+            ("state", json!("leaves at the end of the epoch")),
+            ("feeRecipient", json!(member.feeRecipient)),
+        ],
+    });
+    let leaving: Vec<Row> = leaving.collect();
+    let rows = candidates.iter().map(|candidate| Row {
+        key: PublicKey(candidate.key),
+        power: candidate.power,
+        signed: None,
+        more: vec![
+            ("owner", json!(candidate.owner)),
+            ("stakeWei", json!(candidate.stake.to_string())),
+            ("state", json!(standing(candidate))),
+            ("feeRecipient", json!(candidate.feeRecipient)),
+        ],
+    });
+    Ok(rows.chain(leaving).collect())
+}
+
+fn standing(candidate: &Candidate) -> String {
+    match (candidate.jailedUntil, candidate.power) {
+        (u64::MAX, _) => "jailed for ever".into(),
+        (0, 0) => "waits to be chosen".into(),
+        (0, _) => "validates".into(),
+        (height, _) => format!("jailed: `trefoil validator unjail` from height {height} on"),
+    }
+}

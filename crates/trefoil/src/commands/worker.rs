@@ -1,0 +1,144 @@
+//! The running node that does the work of content, and its jobs.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::Args;
+use serde_json::{Value, json};
+use trefoil_host::home::Home;
+use trefoil_os::keystore::PasswordSource;
+use trefoil_rpc::content::{
+    admin::{JobOutcome, JobStatus},
+    admin_server::token_file,
+};
+use trefoil_types::Kind;
+
+use super::{
+    PasswordArgs, block_on,
+    devnet::{default_dir, node_dir},
+};
+use crate::{
+    chain_client::{client::Client, contract::Contract, governance::Organisations},
+    error::CommandError,
+};
+
+/// How often a job is asked after.
+pub const POLL: Duration = Duration::from_millis(100);
+
+/// Which running node does the work.
+#[derive(Debug, Args)]
+pub struct WorkerArgs {
+    /// The node's directory, or a devnet's with --node [default: the devnet's]
+    #[arg(long, value_name = "DIR", env = "TREFOIL_DIR")]
+    dir: Option<PathBuf>,
+    /// Node N of a devnet
+    #[arg(long, value_name = "N")]
+    node: Option<u16>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl WorkerArgs {
+    /// The node's directory: the named one, or a node's of a devnet.
+    pub fn home(&self) -> Result<Home, CommandError> {
+        let dir = match (&self.dir, self.node) {
+            // A devnet's directory holds node directories and is none itself.
+            (Some(dir), None) if Home::new(dir).is_founded() => dir.clone(),
+            (Some(dir), node) => node_dir(dir, node.unwrap_or(0)),
+            (None, node) => node_dir(&default_dir()?, node.unwrap_or(0)),
+        };
+        Ok(Home::new(dir))
+    }
+
+    /// A client that holds the node's token.
+    pub fn client(&self) -> Result<Client, CommandError> {
+        let home = self.home()?;
+        let file = token_file(&home.data());
+        // A program that can read the node's directory may command the node; one on the
+        // network may not.
+        let token = std::fs::read_to_string(&file).map_err(|error| {
+            let what = format!("cannot read {}: {error}", file.display());
+            CommandError::with_cure(
+                what,
+                "start the node, or name its directory with --dir (and --node)",
+            )
+        })?;
+        let listen = home.settings(&[])?.settings.rpc.listen;
+        Ok(Client::new(&format!("http://{listen}/admin")).with_token(token))
+    }
+
+    /// The node's JSON-RPC, as anyone may call it.
+    pub fn rpc(&self) -> Result<Client, CommandError> {
+        let listen = self.home()?.settings(&[])?.settings.rpc.listen;
+        Ok(Client::new(&listen.to_string()))
+    }
+
+    /// The password that was given, or else the node's own file.
+    pub fn password(&self, given: &PasswordArgs) -> Result<PasswordSource, CommandError> {
+        let own = self.home()?.settings(&[])?.settings.keys.password_file;
+        let file = given.source().file.or(Some(own).filter(|own| own.is_file()));
+        Ok(PasswordSource { file })
+    }
+
+    /// The organisations of the node's network, which `flag` names, and the contract
+    /// that knows more of them.
+    pub async fn organisations(
+        &self,
+        flag: &str,
+        instead: &str,
+    ) -> Result<(Contract, Organisations), CommandError> {
+        let contract = Contract::governing(self.rpc()?);
+        if contract.kind().await? == Kind::Public {
+            let what = format!("{flag} names organisations, and a public network has none");
+            return Err(CommandError::with_cure(what, instead));
+        }
+        let organisations = Organisations::read(&contract).await?;
+        Ok((contract, organisations))
+    }
+
+    async fn call(
+        &self,
+        client: &Client,
+        method: &str,
+        param: Value,
+    ) -> Result<Value, CommandError> {
+        Ok(client.call(method, json!([param])).await?)
+    }
+
+    /// Starts a job and waits for its end; Ctrl-C ends it, and what came stays.
+    pub async fn work(
+        &self,
+        method: &str,
+        param: Value,
+        mut show: impl FnMut(&JobStatus),
+    ) -> Result<JobOutcome, CommandError> {
+        let client = self.client()?;
+        let job = self.call(&client, method, param).await?;
+        let odd = || CommandError::from(client.odd(method));
+        loop {
+            let status = self.call(&client, "admin_job", job.clone()).await?;
+            let status: JobStatus = serde_json::from_value(status).map_err(|_| odd())?;
+            show(&status);
+            match status.ended {
+                Some(Ok(outcome)) => return Ok(outcome),
+                Some(Err(why)) => {
+                    return Err(CommandError::with_cure(why, "try again when that is mended"));
+                }
+                None => {}
+            }
+            tokio::select! {
+                () = tokio::time::sleep(POLL) => {}
+                _ = tokio::signal::ctrl_c() => {
+                    self.call(&client, "admin_cancel", job).await?;
+                    let cure = "the same command goes on from there";
+                    return Err(CommandError::with_cure("interrupted: what came so far is kept", cure));
+                }
+            }
+        }
+    }
+
+    pub fn one(&self, method: &str, link: &str) -> Result<(), CommandError> {
+        let client = self.client()?;
+        block_on(self.call(&client, method, json!(link))).map(drop)
+    }
+}

@@ -1,0 +1,52 @@
+//! Why a command ends without having done its work: the fact, and the cure.
+//!
+//! Every error ends a command in the same way: `main` prints it and exits with 1.
+//! Scripts that need more detail read the `--json` output.
+
+use std::{io, path::Path};
+
+use trefoil_host::HostError;
+use trefoil_os::FileError;
+use trefoil_swarm::sealed::SealedError;
+
+use crate::{
+    chain_client::{client::ClientError, contract::ContractError},
+    genesis::invite::InviteError,
+};
+
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// Of this machine and the node's parts, which the node process reports in the same words.
+    #[error(transparent)]
+    Host(HostError),
+    #[error(transparent)]
+    Invite(#[from] InviteError),
+    #[error(transparent)]
+    Sealed(SealedError),
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error(transparent)]
+    Contract(#[from] ContractError),
+    /// Of one command alone: no code decides on it.
+    #[error("{what}; {cure}")]
+    Other { what: String, cure: String },
+}
+
+impl CommandError {
+    pub fn with_cure(what: impl Into<String>, cure: impl Into<String>) -> Self {
+        Self::Other { what: what.into(), cure: cure.into() }
+    }
+
+    pub fn file(act: &'static str, path: &Path, source: io::Error) -> Self {
+        FileError::new(act, path, source).into()
+    }
+}
+
+impl<E> From<E> for CommandError
+where
+    HostError: From<E>,
+{
+    fn from(error: E) -> Self {
+        Self::Host(error.into())
+    }
+}
