@@ -93,8 +93,8 @@ impl Swarm {
                 }
                 return self.pump_all(now, effects);
             }
-            Input::Open { resource, layout, have, manner, rates, origin } => {
-                let transfer = Transfer::new(resource, layout, have, manner, rates, origin);
+            Input::Open { resource, layout, have, manner, origin } => {
+                let transfer = Transfer::new(resource, layout, have, manner, origin);
                 self.transfers.insert(resource, transfer);
                 resource
             }

@@ -32,9 +32,9 @@ impl Bench {
     fn of(layout: Layout, have: Bits) -> Self {
         let config = Config { me: peer(0), seed: 1, rates: Rates::default() };
         let mut bench = Self { swarm: Swarm::new(config), now: 1_000 };
-        let (manner, rates, resource) = (Manner::Fair, Rates::default(), RESOURCE);
+        let (manner, resource) = (Manner::Fair, RESOURCE);
         let pieces = 0..layout.pieces();
-        bench.step(Input::Open { resource, layout, have, manner, rates, origin: false });
+        bench.step(Input::Open { resource, layout, have, manner, origin: false });
         bench.step(Input::Want { resource, pieces, sequential: false });
         bench
     }

@@ -15,9 +15,9 @@ use trefoil_content::{
 };
 use trefoil_types::{Height, Offence, PeerId};
 
-use super::{
-    FetchError, Progress,
-    fetch::{Seeking, Want},
+use crate::{
+    error::FetchError,
+    fetch::{Progress, Seeking, Want},
     store::Held,
 };
 
@@ -92,7 +92,7 @@ pub struct Announced {
 }
 
 impl Announced {
-    pub(super) fn message(self) -> Message {
+    pub fn message(self) -> Message {
         Message::Snapshot { resource: Resource::file(self.index), height: self.height }
     }
 }

@@ -9,13 +9,10 @@ use std::{
 };
 
 use tempfile::{NamedTempFile, TempDir};
-use trefoil_content::{GROUP_BYTES, proof::ProofError};
+use trefoil_content::proof::ProofError;
 use trefoil_os::disk::{sync_below, sync_directory};
 
-use super::store::Held;
-
-/// Bytes that are copied at once.
-const CHUNK: usize = 64 * GROUP_BYTES as usize;
+use crate::store::{CHUNK, Held};
 
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {

@@ -1,18 +1,19 @@
 //! One resource as the driver sees it: who waits for which of its pieces, and
 //! who of the peers has to do with it.
 
-use std::{collections::BTreeMap, io, ops::Range, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, ops::Range, sync::Arc, time::Duration};
 
+use serde::{Deserialize, Serialize};
 use tokio::{sync::oneshot, time::Instant};
 use trefoil_content::{
     Bits, ContentId, Kind, Link, MANIFEST_BYTES_MAX, groups,
-    proof::{ProofError, Verifier, What},
+    proof::{Verifier, What},
     scheduler::Source,
 };
 use trefoil_types::PeerId;
 
-use super::{
-    FetchError, Progress,
+use crate::{
+    error::FetchError,
     store::{Held, Library, LibraryError},
 };
 
@@ -21,6 +22,42 @@ const IDLE: Duration = Duration::from_secs(300);
 
 /// Peers that are dialled for one resource because others named them.
 const DIALS_MAX: usize = 64;
+
+/// How far a fetch is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Progress {
+    /// All of it; absent until somebody proved its size.
+    pub bytes: Option<u64>,
+    pub here: u64,
+    pub peers: usize,
+    pub from_peers: u64,
+    pub from_web: u64,
+    pub by_peer: Vec<(PeerId, u64)>,
+}
+
+/// Which part of a resource is fetched.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// One file of a directory.
+    pub path: Option<String>,
+    /// Bytes of the file; all if there is none.
+    pub range: Option<Range<u64>>,
+    /// In order, for who reads along.
+    pub sequential: bool,
+    /// It is not kept in the store, so that the quota does not count.
+    pub apart: bool,
+}
+
+impl Selection {
+    /// What of a resource comes for it, of which only the id is known.
+    pub fn measure(&self, kind: Kind) -> Measure {
+        // Of a directory, all of the manifest comes.
+        let range = self.range.as_ref().filter(|_| kind != Kind::Directory);
+        let wanted = range.map_or(u64::MAX, |range| range.end.saturating_sub(range.start));
+        Measure { wanted, most: u64::MAX, kept: !self.apart }
+    }
+}
 
 /// Somebody waits for a resource of which nothing is here yet.
 #[derive(Debug)]
@@ -271,42 +308,5 @@ impl Topic {
             from_web: self.from_web,
             by_peer: self.peers.iter().map(|(peer, bytes)| (*peer, *bytes)).collect(),
         }
-    }
-}
-
-impl Held {
-    /// The last group, which shows the size, with its proof. Nothing for hashes, and
-    /// for the files of a directory: their sizes are known.
-    pub fn last_group(&self) -> Result<Vec<u8>, ProofError> {
-        let mut proof = Vec::new();
-        if self.is_bytes() {
-            let mut encoder = self.store.encoder(&self.last_part())?;
-            self.store.encode(0, &mut encoder, &mut proof, usize::MAX)?;
-        }
-        Ok(proof)
-    }
-
-    /// Writes what [`Held::last_group`] gave elsewhere.
-    fn write_last_group(&self, proof: &[u8]) -> Result<(), LibraryError> {
-        let mut verifier = self.store.verifier(&self.last_part())?;
-        Ok(verifier.feed(proof, |step| self.store.write(0, step))?)
-    }
-
-    fn last_part(&self) -> trefoil_content::Part {
-        let groups = groups(self.layout.bytes());
-        trefoil_content::Part { file: 0, groups: groups - 1..groups }
-    }
-
-    /// Bytes of whole pieces that are here.
-    fn bytes_here(&self) -> u64 {
-        let pieces = self.store.pieces(&self.layout);
-        pieces.iter().map(|piece| self.layout.piece_bytes(piece as u32)).sum()
-    }
-}
-
-/// For tests and logs: an error as the user sees it.
-impl From<io::Error> for FetchError {
-    fn from(error: io::Error) -> Self {
-        Self::Disk(error.to_string())
     }
 }

@@ -18,7 +18,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use axum::body::Bytes;
+use bytes::Bytes;
 use reqwest::{
     Client, Response, StatusCode,
     header::{self, HeaderMap, HeaderName, HeaderValue},

@@ -17,9 +17,9 @@ use trefoil_content::{
     scheduler::{RequestId, Resource, Source},
 };
 
-use super::{
+use crate::{
+    events::Event,
     http::{Fetcher, Http, Job, Reach, Server},
-    service::Event,
     store::Held,
 };
 

@@ -24,7 +24,7 @@ use trefoil_content::{
 use trefoil_net::{ContentLink, ContentReader, ContentWriter};
 use trefoil_types::{Offence, PeerId};
 
-use super::{service::Event, store::Held};
+use crate::{events::Event, store::Held};
 
 /// Orders that wait for a peer's writer. A peer that reads so slowly that more
 /// would wait is left.

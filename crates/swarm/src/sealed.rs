@@ -16,7 +16,7 @@ use tar::{Archive, Builder, Entry, EntryType, Header};
 use trefoil_content::{FILES_MAX, PATH_BYTES_MAX, PathError, check_path};
 use trefoil_os::keystore::SealingKey;
 
-use super::{
+use crate::{
     export::{create_file, draft_directory, draft_file, file_into_place, into_place},
     store::{Counted, LibraryError, files_below},
 };

@@ -13,196 +13,42 @@
 //! for a size that was proven and admitted, and after what proves it.
 
 mod admission;
+mod error;
 mod hashing;
+mod metadata;
+mod open_store;
+mod put;
 mod remote;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    io::{self, ErrorKind},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use serde::{Deserialize, Serialize};
 use trefoil_content::{
-    AllowError, AllowList, Content, ContentId, Files, Kind, Layout, LayoutError, Link,
-    MANIFEST_BYTES_MAX, Manifest, ManifestError, Origin, PartialStore, proof::ProofError,
-    scheduler::Resource,
+    AllowList, Content, ContentId, Files, Kind, Layout, Link, MANIFEST_BYTES_MAX, Manifest,
+    PartialStore, scheduler::Resource,
 };
-use trefoil_os::{
-    clock,
-    disk::{OpenFile, remove_file, sync_directory, write_whole},
-};
+use trefoil_os::disk::OpenFile;
 use trefoil_types::DiskFile;
 
-pub(super) use self::hashing::{Counted, files_below};
-use self::hashing::{hash_file, hash_tree, write_manifest};
-use super::shared_tree::SharedTree;
+pub use self::{
+    error::LibraryError,
+    hashing::{Counted, files_below},
+    metadata::{About, Terms},
+    open_store::{CHUNK, Held},
+};
+use self::{
+    error::failed,
+    metadata::{ABOUT, now_s, write_about},
+};
+use crate::shared_tree::SharedTree;
 
-const ABOUT: &str = "about.json";
 /// A use is noted anew after so long, in seconds.
 const TOUCH_S: u64 = 60;
 const HASHES_MAP: &str = "hashes.map";
-
-#[derive(Debug, thiserror::Error)]
-pub enum LibraryError {
-    #[error("cannot {act} {path}: {source}; {}", trefoil_os::disk::cure(.source))]
-    File { act: &'static str, path: PathBuf, source: io::Error },
-    #[error("{0} is neither a file nor a directory; name one")]
-    Odd(PathBuf),
-    #[error("{0:?} is no UTF-8: other systems could not write this name; rename it")]
-    Name(PathBuf),
-    #[error(transparent)]
-    Manifest(#[from] ManifestError),
-    #[error(transparent)]
-    Layout(#[from] LayoutError),
-    #[error(transparent)]
-    Proof(#[from] ProofError),
-    #[error(transparent)]
-    Allow(#[from] AllowError),
-    #[error(
-        "a list of organisations is for networks of members, and this node is of no organisation; leave the list out: anyone may have what it shares"
-    )]
-    NoOrganisation,
-    #[error("{0} is here already, for others; remove it first: `trefoil rm`")]
-    OtherList(ContentId),
-    #[error("{0} is not here")]
-    NotHere(ContentId),
-    #[error("{0} is not whole here yet; get it first")]
-    NotWhole(ContentId),
-    #[error(
-        "{bytes} bytes are more than this node keeps: {quota}; raise `content.quota_mib`, or get a part with --range or --path"
-    )]
-    Quota { bytes: u64, quota: u64 },
-    #[error(
-        "{bytes} bytes are more than is free at {dir}: {free}; free some space on that disk, or get a part with --range or --path"
-    )]
-    NoRoom { bytes: u64, free: u64, dir: PathBuf },
-    #[error("cannot read {origin}: {source}")]
-    Origin { origin: Origin, source: io::Error },
-}
-
-fn failed(act: &'static str, path: &Path) -> impl FnOnce(io::Error) -> LibraryError {
-    let path = path.to_path_buf();
-    move |source| LibraryError::File { act, path, source }
-}
-
-/// What is written of a resource beside it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct About {
-    pub id: String,
-    /// What people call it.
-    pub name: Option<String>,
-    /// Bytes of the file, or of the manifest.
-    pub size: u64,
-    /// Bytes of all files of a directory, once the manifest is here.
-    pub tree_bytes: Option<u64>,
-    /// Where it is shared from; ours if there is none.
-    pub shared: Option<PathBuf>,
-    /// Never removed to make room.
-    pub pinned: bool,
-    /// HTTP servers that have it, as the operator put them.
-    #[serde(default)]
-    pub origins: Vec<String>,
-    /// Whether this node spreads it first: the others spare it.
-    pub origin: bool,
-    /// When it was last asked for, seconds since 1970.
-    pub used_s: u64,
-    /// All of it was here.
-    pub whole: bool,
-    /// Who may have it of this node.
-    #[serde(default, skip_serializing_if = "AllowList::is_open")]
-    pub allow: AllowList,
-}
-
-impl About {
-    /// Of something of which nothing is here yet, and that is for everyone.
-    fn new(id: ContentId, name: Option<String>, size: u64) -> Self {
-        Self {
-            id: id.to_string(),
-            name,
-            size,
-            tree_bytes: None,
-            shared: None,
-            pinned: false,
-            origins: Vec::new(),
-            origin: false,
-            used_s: now_s(),
-            whole: false,
-            allow: AllowList::default(),
-        }
-    }
-}
-
-/// What is said of something when it is put.
-#[derive(Clone, Debug)]
-pub struct Terms {
-    /// What people call it; `None`: by its file name.
-    pub name: Option<String>,
-    pub allow: AllowList,
-    /// Whether it is what [`super::sealed::seal`] made.
-    pub sealed: bool,
-    /// Whether this node spreads it first: the others spare it.
-    pub origin: bool,
-}
-
-impl Default for Terms {
-    fn default() -> Self {
-        Self { name: None, allow: AllowList::default(), sealed: false, origin: true }
-    }
-}
-
-/// A resource, or the files of a directory, with its store open.
-#[derive(Debug)]
-pub struct Held {
-    pub id: ContentId,
-    pub resource: Resource,
-    pub store: PartialStore,
-    pub layout: Layout,
-    pub origin: bool,
-    /// Who may have it.
-    pub allow: AllowList,
-    /// Whose files these are.
-    pub manifest: Option<Manifest>,
-    /// The file that its bytes are in; the directory, of one that is shared where it is.
-    pub place: PathBuf,
-    /// What was found to have changed on disk, in words, until all is here again.
-    pub damaged: Mutex<Option<String>>,
-}
-
-impl Held {
-    /// `part`: which part of the resource it is, as if it were for everyone.
-    fn new(
-        id: ContentId,
-        about: &About,
-        part: Resource,
-        store: PartialStore,
-        layout: Layout,
-        manifest: Option<Manifest>,
-        place: PathBuf,
-    ) -> Self {
-        let (resource, allow) = (part.among(&about.allow), about.allow.clone());
-        Self {
-            id,
-            resource,
-            store,
-            layout,
-            origin: about.origin,
-            allow,
-            manifest,
-            place,
-            damaged: Mutex::default(),
-        }
-    }
-
-    /// Whether it is the bytes of a file or manifest, not their hashes, nor a
-    /// directory's files.
-    pub fn is_bytes(&self) -> bool {
-        self.resource == Resource::file(self.id.root).among(&self.allow)
-    }
-}
 
 #[derive(Debug)]
 pub struct Library {
@@ -432,101 +278,12 @@ impl Library {
         Ok(held)
     }
 
-    /// Hashes a file or directory where it is, and shares it from there. `read`
-    /// counts the bytes as they are read.
-    pub fn put(
-        &self,
-        path: &Path,
-        terms: Terms,
-        read: &AtomicU64,
-    ) -> Result<ContentId, LibraryError> {
-        let path = path.canonicalize().map_err(failed("find", path))?;
-        let meta = fs::metadata(&path).map_err(failed("read", &path))?;
-        let staging = self.staging()?;
-        let name = terms.name.or_else(|| Some(path.file_name()?.to_str()?.to_owned()));
-        let (id, size, tree_bytes) = if meta.is_file() {
-            let hashes = own(staging.path(), "hashes")?;
-            let root = hash_file(&path, meta.len(), &*hashes, 0, read)?;
-            let kind = if terms.sealed { Kind::Sealed } else { Kind::File };
-            (ContentId { kind, root }, meta.len(), None)
-        } else if meta.is_dir() {
-            let manifest = hash_tree(&path, staging.path(), read)?;
-            let (encoded, bytes) = (manifest.encode(), manifest.layout()?.bytes());
-            (write_manifest(staging.path(), &encoded)?, encoded.len() as u64, Some(bytes))
-        } else {
-            return Err(LibraryError::Odd(path));
-        };
-        let about = About {
-            tree_bytes,
-            shared: Some(path),
-            pinned: true,
-            origin: terms.origin,
-            whole: true,
-            allow: terms.allow,
-            ..About::new(id, name, size)
-        };
-        write_about(staging.path(), &about)?;
-        self.install(id, about, staging)?;
-        Ok(id)
-    }
-
-    /// Where a resource is made until it is whole.
-    fn staging(&self) -> Result<tempfile::TempDir, LibraryError> {
-        let staging = tempfile::Builder::new().prefix("put-").tempdir_in(&self.dir);
-        staging.map_err(failed("write in", &self.dir))
-    }
-
     /// What is shared from where it is, by path.
     pub fn shared(&self) -> BTreeMap<PathBuf, ContentId> {
         let state = self.lock();
         let shared =
             state.about.iter().filter_map(|(id, about)| Some((about.shared.clone()?, *id)));
         shared.collect()
-    }
-
-    /// Moves a file that is whole out of the store to `to`, over what is there, and
-    /// shares it from there. Where that cannot be, on another disk, it stays.
-    /// Tells where it is.
-    pub fn move_out(&self, id: ContentId, to: &Path) -> Result<PathBuf, LibraryError> {
-        let about = self.about(id).ok_or(LibraryError::NotHere(id))?;
-        if let Some(path) = about.shared {
-            return Ok(path);
-        }
-        let place = self.place(id);
-        let data = place.join("data");
-        remove_file(to).map_err(failed("replace", to))?;
-        match fs::hard_link(&data, to) {
-            Err(error) if error.kind() == ErrorKind::CrossesDevices => return Ok(data),
-            linked => linked.map_err(failed("write", to))?,
-        }
-        let dir = to.parent().unwrap_or(Path::new("."));
-        sync_directory(dir).map_err(failed("sync", dir))?;
-        let path = to.canonicalize().map_err(failed("find", to))?;
-        self.change(id, |about| {
-            (about.shared, about.pinned, about.whole) = (Some(path.clone()), true, true);
-        })?;
-        for file in [data, place.join("map")] {
-            fs::remove_file(&file).map_err(failed("remove", &file))?;
-        }
-        Ok(path)
-    }
-
-    /// Moves what was made into its place, over what was there of it.
-    fn install(
-        &self,
-        id: ContentId,
-        about: About,
-        staging: tempfile::TempDir,
-    ) -> Result<(), LibraryError> {
-        let place = self.place(id);
-        let mut state = self.lock();
-        if place.exists() {
-            fs::remove_dir_all(&place).map_err(failed("replace", &place))?;
-        }
-        fs::rename(staging.keep(), &place).map_err(failed("write", &place))?;
-        sync_directory(&self.dir).map_err(failed("sync", &self.dir))?;
-        state.insert(id, about);
-        Ok(())
     }
 
     /// Removes what is kept of a resource; never a user's file.
@@ -540,44 +297,6 @@ impl Library {
         fs::remove_file(place.join(ABOUT)).map_err(failed("remove", &place))?;
         fs::remove_dir_all(&place).map_err(failed("remove", &place))
     }
-
-    /// Bytes that the resources here take on disk, those shared in place or pinned
-    /// aside.
-    pub fn bytes_kept(&self) -> u64 {
-        let state = self.lock();
-        let kept = state.about.iter().map(|(id, about)| self.kept(*id, about));
-        kept.fold(0, u64::saturating_add)
-    }
-
-    /// Removes what was not asked for the longest, until no more than `quota`
-    /// bytes are kept; what is pinned or `busy` stays.
-    pub fn collect(
-        &self,
-        quota: u64,
-        busy: impl Fn(ContentId) -> bool,
-    ) -> Result<Vec<ContentId>, LibraryError> {
-        let mut left = self.bytes_kept();
-        let mut candidates: Vec<(u64, u64, ContentId)> = {
-            let state = self.lock();
-            let idle = state.about.iter().filter(|(id, about)| !about.pinned && !busy(**id));
-            idle.map(|(id, about)| (about.used_s, self.kept(*id, about), *id)).collect()
-        };
-        candidates.sort_unstable();
-        let mut removed = Vec::new();
-        for (_, bytes, id) in candidates {
-            if left <= quota {
-                break;
-            }
-            self.remove(id)?;
-            left = left.saturating_sub(bytes);
-            removed.push(id);
-        }
-        Ok(removed)
-    }
-}
-
-fn now_s() -> u64 {
-    clock::wall().0 / 1_000
 }
 
 fn own(dir: &Path, name: &str) -> Result<Arc<dyn DiskFile>, LibraryError> {
@@ -588,10 +307,4 @@ fn own(dir: &Path, name: &str) -> Result<Arc<dyn DiskFile>, LibraryError> {
 fn own_files(dir: &Path, prefix: &str) -> Result<Files, LibraryError> {
     let file = |name| own(dir, &format!("{prefix}{name}"));
     Ok(Files { data: file("data")?, hashes: file("hashes")?, map: file("map")? })
-}
-
-fn write_about(dir: &Path, about: &About) -> Result<(), LibraryError> {
-    let path = dir.join(ABOUT);
-    let text = serde_json::to_vec_pretty(about).expect("it is plain data");
-    write_whole(&path, |file| file.write_all(&text)).map_err(failed("write", &path))
 }

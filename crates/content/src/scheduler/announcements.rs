@@ -69,7 +69,6 @@ impl Transfer {
         for id in open.map(|(id, _)| *id).collect::<Vec<_>>() {
             if let Some(request) = self.end_request(now, id) {
                 let left = self.layout.part_bytes(&request.part);
-                self.down.give_back(left);
                 common.down.give_back(left);
             }
         }

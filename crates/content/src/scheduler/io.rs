@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, ops::Range};
 
-use trefoil_types::{Offence, PeerId, Time};
+use trefoil_types::{Offence, PeerId};
 
 use crate::{AllowList, Bits, Layout, News, Part};
 
@@ -120,7 +120,6 @@ pub enum Input {
         layout: Layout,
         have: Bits,
         manner: Manner,
-        rates: Rates,
         origin: bool,
     },
     /// The user wants these pieces, and nothing else is fetched. The newest input counts.
@@ -243,12 +242,4 @@ pub enum Effect {
     Done {
         resource: Resource,
     },
-}
-
-/// The earlier of two deadlines.
-pub(crate) fn sooner(a: Option<Time>, b: Option<Time>) -> Option<Time> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (a, b) => a.or(b),
-    }
 }

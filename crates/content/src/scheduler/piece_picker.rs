@@ -48,7 +48,7 @@ impl Transfer {
         sources.sort_unstable();
         while !sources.is_empty() {
             sources.retain(|(_, source)| {
-                if !self.down.is_open(now) || !common.down.is_open(now) {
+                if !common.down.is_open(now) {
                     return false;
                 }
                 let Some(piece) = self.pick(now, *source, common) else { return false };
@@ -115,7 +115,6 @@ impl Transfer {
         peer.asks += 1;
         let (open, claim) = (peer.open, peer.is_origin());
         self.busy.insert(piece.into());
-        self.down.take(bytes);
         common.down.take(bytes);
         common.last_request += 1;
         let request = RequestId(common.last_request);

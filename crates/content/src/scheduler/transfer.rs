@@ -8,11 +8,9 @@ use std::{
 use trefoil_types::{Millis, Offence, Time};
 
 use super::{
-    Common, Effect, Failure, Input, Manner, Rates, Refusal, RequestId, Resource, Role, Source,
+    Common, Effect, Failure, Input, Manner, Refusal, RequestId, Resource, Role, Source,
     announcements::{GATHER, insert_sorted, push_piece},
-    bucket::Bucket,
     flow::Flow,
-    io::sooner,
     peer::{Asked, Peer},
     rarity::Rarity,
     upload::Given,
@@ -88,8 +86,6 @@ pub(crate) struct Transfer {
     /// The origin also gives pieces that peers have.
     pub helped: bool,
     pub flow: Flow,
-    pub up: Bucket,
-    pub down: Bucket,
     pub done: bool,
 }
 
@@ -114,7 +110,6 @@ impl Transfer {
         layout: Layout,
         have: Bits,
         manner: Manner,
-        rates: Rates,
         origin: bool,
     ) -> Self {
         let pieces = u64::from(layout.pieces());
@@ -147,8 +142,6 @@ impl Transfer {
             lacked_at: Time(0),
             helped: false,
             flow: Flow::default(),
-            up: Bucket::new(rates.up),
-            down: Bucket::new(rates.down),
             // Nothing is wanted yet, so nothing is missing.
             done: true,
             layout,
@@ -220,8 +213,8 @@ impl Transfer {
         let look = (busy && !self.peers.is_empty()).then_some(self.look_at);
         let choose =
             (self.manner == Manner::TitForTat && !self.peers.is_empty()).then_some(self.choose_at);
-        let up = sooner(self.up.opens(), common.up.opens());
-        let down = sooner(self.down.opens(), common.down.opens()).filter(|_| !self.done);
+        let up = common.up.opens();
+        let down = common.down.opens().filter(|_| !self.done);
         let up = up.filter(|_| self.peers.values().any(|peer| !peer.asked.is_empty()));
         [self.tell_at, look, choose, up, down].into_iter().flatten().min()
     }
@@ -478,7 +471,6 @@ impl Transfer {
     ) {
         if let Some(request) = self.end_request(now, id) {
             let left = self.layout.part_bytes(&request.part);
-            self.down.give_back(left);
             common.down.give_back(left);
             effects.push(Effect::Cancel { request: id, source: request.source });
         }

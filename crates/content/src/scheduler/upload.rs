@@ -132,14 +132,13 @@ impl Transfer {
             let mut part = self.layout.part(asked.piece);
             part.groups.start += asked.from;
             let (ticket, bytes) = (asked.ticket, self.layout.part_bytes(&part));
-            let open = self.up.is_open(now) && common.up.is_open(now);
+            let open = common.up.is_open(now);
             if !open || (!peer.serving.is_empty() && turn + bytes > most) {
                 break;
             }
             turn += bytes;
             peer.asked.pop_front();
             peer.serving.push(ticket);
-            self.up.take(bytes);
             common.up.take(bytes);
             effects.push(Effect::Serve { resource, peer: to, ticket, part });
         }

@@ -186,7 +186,6 @@ impl Net {
             layout: self.layout.clone(),
             have: machine.here.clone(),
             manner: self.manner,
-            rates: Rates::default(),
             origin,
         };
         self.input(at, open);

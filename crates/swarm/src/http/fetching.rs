@@ -21,7 +21,7 @@ use trefoil_content::{
 };
 
 use super::{Server, WebError, backoff};
-use crate::{service::Event, store::Held};
+use crate::{events::Event, store::Held};
 
 /// Connections to one origin, at most.
 const CONNECTIONS_MAX: usize = 6;

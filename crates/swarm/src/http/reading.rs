@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use axum::body::Bytes;
+use bytes::Bytes;
 use tokio::{sync::mpsc, time::sleep};
 
 use super::{Answer, Server, WebError, backoff};

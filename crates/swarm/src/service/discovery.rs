@@ -10,8 +10,9 @@ use trefoil_content::{
 };
 use trefoil_types::{Offence, PeerId, Standing};
 
-use super::{Announced, Driver, Event};
+use super::Driver;
 use crate::{
+    events::{Announced, Event},
     fetch::{Seeking, Topic, shows},
     store::Held,
 };

@@ -10,8 +10,9 @@ use trefoil_content::{
 };
 use trefoil_types::PeerId;
 
-use super::{Driver, Event};
+use super::Driver;
 use crate::{
+    events::Event,
     fetch::{Topic, Want},
     store::Held,
 };

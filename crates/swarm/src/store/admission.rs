@@ -6,7 +6,7 @@ use std::{fs, os::unix::fs::MetadataExt as _, path::Path};
 use rustix::fs::statvfs;
 use trefoil_content::{BYTES_MAX, ContentId, Kind, MANIFEST_BYTES_MAX};
 
-use super::{About, Library, LibraryError, failed};
+use super::{About, Library, LibraryError, error::failed};
 
 /// Of what `stat` counts a file's room in.
 const BLOCK_BYTES: u64 = 512;
@@ -40,6 +40,40 @@ impl Library {
         };
         let tree = about.tree_bytes.unwrap_or(0);
         taken("data", about.size).saturating_add(taken("tree.data", tree))
+    }
+
+    /// Bytes that the resources here take on disk, those shared in place or pinned
+    /// aside.
+    pub fn bytes_kept(&self) -> u64 {
+        let state = self.lock();
+        let kept = state.about.iter().map(|(id, about)| self.kept(*id, about));
+        kept.fold(0, u64::saturating_add)
+    }
+
+    /// Removes what was not asked for the longest, until no more than `quota`
+    /// bytes are kept; what is pinned or `busy` stays.
+    pub fn collect(
+        &self,
+        quota: u64,
+        busy: impl Fn(ContentId) -> bool,
+    ) -> Result<Vec<ContentId>, LibraryError> {
+        let mut left = self.bytes_kept();
+        let mut candidates: Vec<(u64, u64, ContentId)> = {
+            let state = self.lock();
+            let idle = state.about.iter().filter(|(id, about)| !about.pinned && !busy(**id));
+            idle.map(|(id, about)| (about.used_s, self.kept(*id, about), *id)).collect()
+        };
+        candidates.sort_unstable();
+        let mut removed = Vec::new();
+        for (_, bytes, id) in candidates {
+            if left <= quota {
+                break;
+            }
+            self.remove(id)?;
+            left = left.saturating_sub(bytes);
+            removed.push(id);
+        }
+        Ok(removed)
     }
 }
 

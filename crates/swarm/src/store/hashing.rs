@@ -13,10 +13,10 @@ use trefoil_content::{
 };
 use trefoil_types::DiskFile;
 
-use super::{LibraryError, failed, own, own_files};
+use super::{LibraryError, error::failed, own, own_files};
 
 /// Counts what is read.
-pub(crate) struct Counted<'a, R>(pub R, pub &'a AtomicU64);
+pub struct Counted<'a, R>(pub R, pub &'a AtomicU64);
 
 impl<R: Read> Read for Counted<'_, R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
@@ -67,7 +67,7 @@ pub(super) fn hash_tree(
 
 /// The files below a directory and their bytes, in the order of a manifest: the hashes
 /// lie in it.
-pub(crate) fn files_below(directory: &Path) -> Result<Vec<(String, u64)>, LibraryError> {
+pub fn files_below(directory: &Path) -> Result<Vec<(String, u64)>, LibraryError> {
     let mut files = Vec::new();
     walk(directory, String::new(), &mut files)?;
     files.sort_unstable();

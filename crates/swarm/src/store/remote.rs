@@ -16,8 +16,8 @@ use trefoil_content::{
 use trefoil_os::disk::sync_directory;
 
 use super::{
-    About, HASHES_MAP, Library, LibraryError, Terms, failed, hashing::Counted, own, own_files,
-    write_about,
+    About, HASHES_MAP, Library, LibraryError, Terms, error::failed, hashing::Counted,
+    metadata::write_about, own, own_files,
 };
 
 impl Library {

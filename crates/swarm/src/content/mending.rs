@@ -4,20 +4,18 @@
 //! found where somebody reads. What is kept here is then fetched again from peers and
 //! origins; what a user shares from where it is, is told and left as it is.
 
-use std::{
-    fmt,
-    ops::Range,
-    path::Path,
-    pin::pin,
-    sync::{Arc, PoisonError},
-    time::Duration,
-};
+use std::{ops::Range, path::Path, pin::pin, sync::Arc, time::Duration};
 
 use tokio::{task::spawn_blocking, time::timeout};
-use trefoil_content::{GROUP_BYTES, Link, Part, proof::ProofError};
+use trefoil_content::{Link, proof::ProofError};
 
-use super::{
-    Content, ExportError, FetchError, Held, LibraryError, Measure, Selection, service::Command,
+use super::Content;
+use crate::{
+    error::FetchError,
+    events::Command,
+    export::ExportError,
+    fetch::{Measure, Selection},
+    store::{CHUNK, Held, LibraryError},
 };
 
 /// When nothing came anew for so long, the reader is told.
@@ -25,115 +23,6 @@ const STALL: Duration = Duration::from_secs(5);
 
 /// How often in a row something is mended for one reader.
 const MENDS_MAX: usize = 3;
-
-/// Runs that are named one by one.
-const NAMED_MAX: usize = 4;
-
-/// Bytes that are read at once.
-const CHUNK: usize = 64 * GROUP_BYTES as usize;
-
-/// Bytes that are not what they were, in words.
-pub struct Damage {
-    parts: Vec<Part>,
-    words: String,
-}
-
-impl fmt::Display for Damage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.words)
-    }
-}
-
-impl Held {
-    /// Names damage: which file and which of its bytes.
-    pub fn damage(&self, parts: Vec<Part>) -> Damage {
-        let (mut words, shared) = (Vec::new(), !self.store.is_ours());
-        for part in parts.iter().take(NAMED_MAX) {
-            let from = part.groups.start * GROUP_BYTES;
-            let upto = from + self.layout.part_bytes(part);
-            let place = self.place.display();
-            words.push(match self.entry(part.file) {
-                Some(path) if shared => format!("bytes {from}-{upto} of {place}/{path}"),
-                Some(path) => format!("bytes {from}-{upto} of {path} in {place}"),
-                None => format!("bytes {from}-{upto} of {place}"),
-            });
-        }
-        if parts.len() > NAMED_MAX {
-            words.push(format!("{} more", parts.len() - NAMED_MAX));
-        }
-        Damage { words: words.join(", "), parts }
-    }
-
-    /// Whoever wants these bytes anew does not wait for them for long.
-    pub fn note(&self, damage: Option<String>) {
-        *self.damaged.lock().unwrap_or_else(PoisonError::into_inner) = damage;
-    }
-
-    /// What was noted, until all is here again.
-    pub fn noted(&self) -> Option<String> {
-        let noted = self.damaged.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        noted.filter(|_| !self.store.is_whole())
-    }
-
-    fn entry(&self, file: u32) -> Option<&str> {
-        Some(&self.manifest.as_ref()?.entries().get(file as usize)?.path)
-    }
-
-    /// The damage of these bytes of these files.
-    fn look(&self, what: &[(u32, Range<u64>)]) -> Result<Damage, ProofError> {
-        let mut parts = Vec::new();
-        for (file, bytes) in what {
-            let damaged = self.store.damaged(*file, bytes.clone())?;
-            parts.extend(damaged.into_iter().map(|groups| Part { file: *file, groups }));
-        }
-        Ok(self.damage(parts))
-    }
-
-    /// All bytes of a file or manifest that has `most` of them.
-    pub fn read_small(&self, most: u64) -> Result<Vec<u8>, ProofError> {
-        let size = self.layout.bytes();
-        if size > most {
-            return Err(ProofError::TooLarge(size));
-        }
-        let (mut reader, mut all) = (self.store.reader(0, 0..size)?, Vec::new());
-        loop {
-            match reader.next(CHUNK)? {
-                [] => return Ok(all),
-                bytes => all.extend_from_slice(bytes),
-            }
-        }
-    }
-
-    /// The files and bytes of a selection of it.
-    fn selected(&self, selection: &Selection) -> Result<Vec<(u32, Range<u64>)>, ExportError> {
-        let cut = |size: u64| {
-            let range = selection.range.clone().unwrap_or(0..size);
-            range.start.min(size)..range.end.min(size)
-        };
-        Ok(match (&self.manifest, &selection.path) {
-            (None, _) => vec![(0, cut(self.layout.bytes()))],
-            (Some(_), Some(path)) => {
-                let (file, size) =
-                    self.file(path).ok_or_else(|| ExportError::NoFile(path.clone()))?;
-                vec![(file, cut(size))]
-            }
-            (Some(manifest), None) => {
-                let sizes = manifest.entries().iter().map(|entry| 0..entry.size);
-                (0..).zip(sizes).collect()
-            }
-        })
-    }
-
-    fn export(&self, selection: &Selection, to: &Path) -> Result<(), ExportError> {
-        if self.manifest.is_some() && selection.path.is_none() {
-            return self.export_tree(to);
-        }
-        match self.selected(selection)?.pop() {
-            Some((file, bytes)) => self.export_file(file, bytes, to),
-            None => Ok(()),
-        }
-    }
-}
 
 impl Content {
     /// Fetches a resource or part of it, and writes it to `to`, which comes to be when

@@ -1,0 +1,26 @@
+//! How a node shares content: the settings that the host hands in.
+
+use std::path::PathBuf;
+
+use trefoil_content::scheduler::{Manner, Rates};
+use trefoil_types::{OrganisationId, PeerId};
+
+use crate::http::{Credentials, Reach};
+
+/// How a node shares.
+#[derive(Clone, Debug)]
+pub struct ContentConfig {
+    pub me: PeerId,
+    /// This node's, in a network of members.
+    pub organisation: Option<OrganisationId>,
+    /// Where resources are kept.
+    pub dir: PathBuf,
+    pub manner: Manner,
+    pub rates: Rates,
+    /// Bytes that may be kept, besides what is pinned; `None`: no limit.
+    pub quota: Option<u64>,
+    /// Which HTTP servers are asked that peers named; `None`: none.
+    pub origins: Option<Reach>,
+    /// What is shown to HTTP servers.
+    pub credentials: Credentials,
+}

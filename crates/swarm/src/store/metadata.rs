@@ -1,0 +1,87 @@
+//! What is written of a resource beside it (`about.json`), and what is said when it is put.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use trefoil_content::{AllowList, ContentId};
+use trefoil_os::{clock, disk::write_whole};
+
+use super::{LibraryError, error::failed};
+
+pub const ABOUT: &str = "about.json";
+
+/// What is written of a resource beside it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct About {
+    pub id: String,
+    /// What people call it.
+    pub name: Option<String>,
+    /// Bytes of the file, or of the manifest.
+    pub size: u64,
+    /// Bytes of all files of a directory, once the manifest is here.
+    pub tree_bytes: Option<u64>,
+    /// Where it is shared from; ours if there is none.
+    pub shared: Option<PathBuf>,
+    /// Never removed to make room.
+    pub pinned: bool,
+    /// HTTP servers that have it, as the operator put them.
+    #[serde(default)]
+    pub origins: Vec<String>,
+    /// Whether this node spreads it first: the others spare it.
+    pub origin: bool,
+    /// When it was last asked for, seconds since 1970.
+    pub used_s: u64,
+    /// All of it was here.
+    pub whole: bool,
+    /// Who may have it of this node.
+    #[serde(default, skip_serializing_if = "AllowList::is_open")]
+    pub allow: AllowList,
+}
+
+impl About {
+    /// Of something of which nothing is here yet, and that is for everyone.
+    pub fn new(id: ContentId, name: Option<String>, size: u64) -> Self {
+        Self {
+            id: id.to_string(),
+            name,
+            size,
+            tree_bytes: None,
+            shared: None,
+            pinned: false,
+            origins: Vec::new(),
+            origin: false,
+            used_s: now_s(),
+            whole: false,
+            allow: AllowList::default(),
+        }
+    }
+}
+
+/// What is said of something when it is put.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    /// What people call it; `None`: by its file name.
+    pub name: Option<String>,
+    pub allow: AllowList,
+    /// Whether it is what [`super::sealed::seal`] made.
+    pub sealed: bool,
+    /// Whether this node spreads it first: the others spare it.
+    pub origin: bool,
+}
+
+impl Default for Terms {
+    fn default() -> Self {
+        Self { name: None, allow: AllowList::default(), sealed: false, origin: true }
+    }
+}
+
+pub fn now_s() -> u64 {
+    clock::wall().0 / 1_000
+}
+
+pub fn write_about(dir: &Path, about: &About) -> Result<(), LibraryError> {
+    let path = dir.join(ABOUT);
+    let text = serde_json::to_vec_pretty(about).expect("it is plain data");
+    write_whole(&path, |file| file.write_all(&text)).map_err(failed("write", &path))
+}
