@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use trefoil_content::scheduler::{Manner, Rates};
+use trefoil_content::scheduler::{Rates, UploadPolicy};
 use trefoil_types::{OrganisationId, PeerId};
 
 use crate::http::{Credentials, Reach};
@@ -15,7 +15,7 @@ pub struct ContentConfig {
     pub organisation: Option<OrganisationId>,
     /// Where resources are kept.
     pub dir: PathBuf,
-    pub manner: Manner,
+    pub upload_policy: UploadPolicy,
     pub rates: Rates,
     /// Bytes that may be kept, besides what is pinned; `None`: no limit.
     pub quota: Option<u64>,

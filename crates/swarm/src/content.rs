@@ -19,7 +19,9 @@ use tokio::{
     sync::{mpsc, oneshot},
     task::spawn_blocking,
 };
-use trefoil_content::{AllowList, ContentId, Kind, Link, Manifest, Origin, scheduler::Resource};
+use trefoil_content::{
+    AllowList, ContentId, Link, Manifest, Origin, ResourceKind, scheduler::Resource,
+};
 use trefoil_net::{ContentLink, NetHandle, PROVIDED_MAX};
 use trefoil_types::{Offence, OrganisationId, PeerId};
 
@@ -30,13 +32,17 @@ use crate::{
     fetch::{Measure, Progress, Seeking, Selection, Want},
     http::{Http, Reach, Reading, Server},
     origins::Origins,
-    service::{Driver, EVENTS_MAX},
-    store::{self, About, Held, Library, LibraryError, Terms},
+    service::{EVENTS_MAX, SwarmService},
+    store::{self, ContentStore, Metadata, OpenStore, PutOptions, StoreError},
 };
 
+// Callers wait when it is full: a flood of RPC calls takes no memory here.
 /// Commands that wait.
 const COMMANDS_MAX: usize = 256;
 
+// A frame is verified and written on the thread that read it: to hand each 128 KiB frame to
+// a blocking thread took a fifth of all processor time. A slow disk can hold up these
+// threads, so they must not be those that carry votes (ADR 17).
 /// Runs the swarm on threads of its own, which end with it: what it hashes, and the
 /// disk that it waits for, hold up no vote.
 fn run_apart(swarm: impl Future<Output = ()> + Send + 'static) {
@@ -54,7 +60,7 @@ fn run_apart(swarm: impl Future<Output = ()> + Send + 'static) {
 #[derive(Clone, Debug)]
 pub struct Content {
     commands: mpsc::Sender<Command>,
-    library: Arc<Library>,
+    store: Arc<ContentStore>,
     http: Arc<Http>,
     net: NetHandle,
     quota: Option<u64>,
@@ -62,7 +68,7 @@ pub struct Content {
 }
 
 impl Content {
-    /// Opens what is here and starts the driver on the current tokio runtime. It
+    /// Opens what is here and starts the service on the current tokio runtime. It
     /// ends with the network.
     ///
     /// # Errors
@@ -71,24 +77,26 @@ impl Content {
         config: ContentConfig,
         net: NetHandle,
         links: mpsc::Receiver<ContentLink>,
-    ) -> Result<Self, LibraryError> {
-        let library = Arc::new(Library::open(&config.dir, config.quota)?);
+    ) -> Result<Self, StoreError> {
+        let store = Arc::new(ContentStore::open(&config.dir, config.quota)?);
         let (event_to, events) = mpsc::channel(EVENTS_MAX);
         let (commands, waiting) = mpsc::channel(COMMANDS_MAX);
-        let ContentConfig { me, organisation, manner, rates, quota, .. } = config;
+        let ContentConfig { me, organisation, upload_policy, rates, quota, .. } = config;
         let http = Arc::new(Http::new(config.credentials));
         let origins = Origins::new(http.clone(), config.origins, event_to.clone());
-        let (node, kept) = (net.clone(), library.clone());
-        let driver = Driver::new(me, manner, rates, net, kept, origins, event_to);
-        run_apart(driver.run(links, events, waiting));
-        let content = Self { commands, library, http, net: node, quota, organisation };
+        let (handle, kept) = (net.clone(), store.clone());
+        let service = SwarmService::new(me, upload_policy, rates, handle, kept, origins, event_to);
+        run_apart(service.run(links, events, waiting));
+        let content = Self { commands, store, http, net, quota, organisation };
         content.provide();
         Ok(content)
     }
 
+    // Called when a resource became whole or its use was noted, not at every read: the
+    // gateway reads a MiB at a time.
     /// Announces what is whole here, where that is done: see `docs/content.md`.
     fn provide(&self) {
-        self.net.provide(self.library.whole(PROVIDED_MAX));
+        self.net.provide(self.store.whole(PROVIDED_MAX));
     }
 
     /// Hashes a file or directory and shares it where it is, with members of the
@@ -99,13 +107,13 @@ impl Content {
     pub async fn put(
         &self,
         path: &Path,
-        terms: Terms,
+        options: PutOptions,
         read: Arc<AtomicU64>,
-    ) -> Result<ContentId, LibraryError> {
-        let terms = self.with_own(terms)?;
-        let allow = terms.allow.clone();
-        let (library, path) = (self.library.clone(), path.to_path_buf());
-        let put = spawn_blocking(move || library.put(&path, terms, &read)).await;
+    ) -> Result<ContentId, StoreError> {
+        let options = self.with_own(options)?;
+        let allow = options.allow.clone();
+        let (store, path) = (self.store.clone(), path.to_path_buf());
+        let put = spawn_blocking(move || store.put(&path, options, &read)).await;
         let id = put.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
         // What was open of it is opened anew, whole.
         self.close(id).await;
@@ -118,14 +126,16 @@ impl Content {
         Ok(id)
     }
 
+    // The own organisation stands on the list like any other, so no node has a rule of its
+    // own for what it put itself (ADR 21).
     /// Puts this node's organisation on the list, if there is one.
-    fn with_own(&self, terms: Terms) -> Result<Terms, LibraryError> {
-        if terms.allow.is_open() {
-            return Ok(terms);
+    fn with_own(&self, options: PutOptions) -> Result<PutOptions, StoreError> {
+        if options.allow.is_open() {
+            return Ok(options);
         }
-        let own = self.organisation.ok_or(LibraryError::NoOrganisation)?;
-        let allow = AllowList::new(terms.allow.organisations().iter().copied().chain([own]))?;
-        Ok(Terms { allow, ..terms })
+        let own = self.organisation.ok_or(StoreError::NoOrganisation)?;
+        let allow = AllowList::new(options.allow.organisations().iter().copied().chain([own]))?;
+        Ok(PutOptions { allow, ..options })
     }
 
     /// As [`Content::put`], for a file that others have of themselves too: they do
@@ -133,8 +143,8 @@ impl Content {
     ///
     /// # Errors
     /// What cannot be read or named.
-    pub async fn share(&self, path: &Path) -> Result<ContentId, LibraryError> {
-        self.put(path, Terms { origin: false, ..Terms::default() }, Arc::default()).await
+    pub async fn share(&self, path: &Path) -> Result<ContentId, StoreError> {
+        self.put(path, PutOptions { origin: false, ..PutOptions::default() }, Arc::default()).await
     }
 
     /// Reads what an HTTP server has, once, and shares it from there: nothing is kept
@@ -145,24 +155,24 @@ impl Content {
     pub async fn put_origin(
         &self,
         origin: Origin,
-        terms: Terms,
+        options: PutOptions,
         read: Arc<AtomicU64>,
         total: Arc<AtomicU64>,
-    ) -> Result<ContentId, LibraryError> {
-        let terms = self.with_own(terms)?;
-        let allow = terms.allow.clone();
+    ) -> Result<ContentId, StoreError> {
+        let options = self.with_own(options)?;
+        let allow = options.allow.clone();
         let server = Arc::new(Server::new(self.http.clone(), origin.clone(), Reach::All));
         let reading = Reading::start(server).await.map_err(|error| {
             let (origin, source) = (origin.clone(), std::io::Error::other(error));
-            LibraryError::Origin { origin, source }
+            StoreError::Origin { origin, source }
         })?;
         let size = reading.size;
         total.store(size, Ordering::Relaxed);
-        let library = self.library.clone();
-        let put = spawn_blocking(move || library.put_remote(&origin, terms, size, reading, &read));
+        let store = self.store.clone();
+        let put = spawn_blocking(move || store.put_remote(&origin, options, size, reading, &read));
         let id = put.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
         let resource = Resource::file(id.root).among(&allow);
-        // A driver that has ended has nobody to tell.
+        // A service that has ended has nobody to tell.
         let _ = self.commands.send(Command::NewOrigins { resource }).await;
         Ok(id)
     }
@@ -173,9 +183,13 @@ impl Content {
     /// # Errors
     /// When its size is not what the link says or there is no room for it, the disk
     /// fails, or it is removed meanwhile.
-    pub async fn get(&self, link: &Link, selection: Selection) -> Result<Arc<Held>, FetchError> {
-        let file = self.store(link, selection.measure(link.id.kind)).await?;
-        if link.id.kind != Kind::Directory {
+    pub async fn get(
+        &self,
+        link: &Link,
+        selection: Selection,
+    ) -> Result<Arc<OpenStore>, FetchError> {
+        let file = self.open_or_seek(link, selection.measure(link.id.kind)).await?;
+        if link.id.kind != ResourceKind::Directory {
             check_size(link, file.layout.bytes())?;
             let pieces = pieces(&file, 0, file.layout.bytes(), selection.range.clone());
             self.fetch(&file, pieces, &selection).await?;
@@ -198,19 +212,19 @@ impl Content {
     ///
     /// # Errors
     /// When there is no room for it, or the disk fails.
-    pub async fn open(&self, id: ContentId, wanted: u64) -> Result<Arc<Held>, FetchError> {
+    pub async fn open(&self, id: ContentId, wanted: u64) -> Result<Arc<OpenStore>, FetchError> {
         let mut measure = Selection::default().measure(id.kind);
         let link = id.into();
         match id.kind {
-            Kind::Directory => {
-                let manifest = self.store(&link, measure).await?;
+            ResourceKind::Directory => {
+                let manifest = self.open_or_seek(&link, measure).await?;
                 // Which of its files is wanted, and whether there is room, is said later.
                 let some = Selection { path: Some(String::new()), ..Selection::default() };
                 self.tree(&link, &manifest, &some).await
             }
-            Kind::File | Kind::Sealed => {
+            ResourceKind::File | ResourceKind::Sealed => {
                 measure.wanted = wanted;
-                self.store(&link, measure).await
+                self.open_or_seek(&link, measure).await
             }
         }
     }
@@ -219,9 +233,9 @@ impl Content {
     async fn tree(
         &self,
         link: &Link,
-        manifest: &Arc<Held>,
+        manifest: &Arc<OpenStore>,
         selection: &Selection,
-    ) -> Result<Arc<Held>, FetchError> {
+    ) -> Result<Arc<OpenStore>, FetchError> {
         let id = manifest.id;
         self.fetch(manifest, 0..manifest.layout.pieces(), selection).await?;
         // The files' store is opened by what is on disk.
@@ -234,65 +248,78 @@ impl Content {
         }
         // What it says is claimed until it is admitted; and it may have changed on disk.
         let encoded = self.read(manifest, 0, 0..manifest.layout.bytes()).await?;
-        let odd = |error: &dyn std::fmt::Display| FetchError::Library(error.to_string());
+        let odd = |error: &dyn std::fmt::Display| FetchError::Store(error.to_string());
         let files = Manifest::decode(&encoded).map_err(|error| odd(&error))?;
         let bytes = files.layout().map_err(|error| odd(&error))?.bytes();
         check_size(link, bytes)?;
         if selection.path.is_none() && manifest.store.is_ours() {
-            self.library.admit(bytes, self.counts(id, selection))?;
+            self.store.admit(bytes, self.counts(id, selection))?;
         }
-        let gone = || FetchError::Library("its manifest is not here any more".into());
+        let gone = || FetchError::Store("its manifest is not here any more".into());
         let tree = store(true).await??.ok_or_else(gone)?;
-        self.library.change(id, |about| about.tree_bytes = Some(bytes))?;
+        self.store.change(id, |metadata| metadata.tree_bytes = Some(bytes))?;
         Ok(tree)
     }
 
     /// Whether what comes of a resource counts for the quota.
     fn counts(&self, id: ContentId, selection: &Selection) -> bool {
-        !selection.apart && self.library.about(id).is_none_or(|about| !about.pinned)
+        !selection.apart && self.store.metadata(id).is_none_or(|metadata| !metadata.pinned)
     }
 
     /// Whether there is room for the bytes of a file that are not here.
     ///
     /// # Errors
     /// There is not; or the disk fails.
-    pub fn has_room(&self, held: &Held, file: u32, bytes: Range<u64>) -> Result<(), FetchError> {
-        self.admit(held, held.layout.pieces_of(file, bytes), &Selection::default())
+    pub fn has_room(
+        &self,
+        opened: &OpenStore,
+        file: u32,
+        bytes: Range<u64>,
+    ) -> Result<(), FetchError> {
+        self.admit(opened, opened.layout.pieces_of(file, bytes), &Selection::default())
     }
 
     fn admit(
         &self,
-        held: &Held,
+        opened: &OpenStore,
         pieces: Range<u32>,
         selection: &Selection,
     ) -> Result<(), FetchError> {
-        let parts = pieces.map(|piece| held.layout.part(piece));
-        let lacking = parts.filter(|part| !held.store.has(part));
-        let bytes: u64 = lacking.map(|part| held.layout.part_bytes(&part)).sum();
+        let parts = pieces.map(|piece| opened.layout.part(piece));
+        let lacking = parts.filter(|part| !opened.store.has(part));
+        let bytes: u64 = lacking.map(|part| opened.layout.part_bytes(&part)).sum();
         match bytes {
             0 => Ok(()),
-            bytes => Ok(self.library.admit(bytes, self.counts(held.id, selection))?),
+            bytes => Ok(self.store.admit(bytes, self.counts(opened.id, selection))?),
         }
     }
 
     /// The store of a file or manifest, which may have to be found first. What is
     /// here keeps the list that it came with.
-    async fn store(&self, link: &Link, measure: Measure) -> Result<Arc<Held>, FetchError> {
+    async fn open_or_seek(
+        &self,
+        link: &Link,
+        measure: Measure,
+    ) -> Result<Arc<OpenStore>, FetchError> {
         let id = link.id;
-        let here = self.library.about(id);
-        let allow = here.as_ref().map_or(&link.allow, |about| &about.allow);
+        let here = self.store.metadata(id);
+        let allow = here.as_ref().map_or(&link.allow, |metadata| &metadata.allow);
         let other = !link.allow.is_open() && link.allow != *allow;
-        if other && here.as_ref().is_some_and(|about| !about.whole) {
+        if other && here.as_ref().is_some_and(|metadata| !metadata.whole) {
+            // One resource has one list on a node. What came under one list is not for the
+            // readers of another (ADR 21).
             return Err(FetchError::OtherList { id, here: allow.clone() });
         }
         let resource = Resource::file(id.root).among(allow);
         let store = |reply| Command::Store { resource, begin: false, reply };
-        if let Some(held) = self.ask(store).await?? {
-            if self.library.touch(id)? {
+        if let Some(opened) = self.ask(store).await?? {
+            if self.store.touch(id)? {
                 self.provide();
             }
-            return Ok(held);
+            return Ok(opened);
         }
+        // Members of the list answer others as if the resource were unknown (ADR 21), so
+        // the fetch would wait for ever.
         if !link.allow.admits(self.organisation) {
             let (allow, own) = (link.allow.clone(), self.organisation);
             return Err(FetchError::NotAllowed { allow, own });
@@ -304,15 +331,15 @@ impl Content {
 
     async fn fetch(
         &self,
-        held: &Arc<Held>,
+        opened: &Arc<OpenStore>,
         pieces: Range<u32>,
         selection: &Selection,
     ) -> Result<(), FetchError> {
-        self.admit(held, pieces.clone(), selection)?;
-        let (held, sequential) = (held.clone(), selection.sequential);
-        let (id, noted) = (held.id, held.noted());
-        let open = held.clone();
-        let fetch = |done| Command::Fetch { held, want: Want { pieces, sequential, done } };
+        self.admit(opened, pieces.clone(), selection)?;
+        let (opened, sequential) = (opened.clone(), selection.sequential);
+        let (id, noted) = (opened.id, opened.noted());
+        let open = opened.clone();
+        let fetch = |done| Command::Fetch { opened, want: Want { pieces, sequential, done } };
         let fetch = async { self.ask(fetch).await? };
         match noted {
             None => fetch.await,
@@ -324,20 +351,20 @@ impl Content {
     }
 
     /// Makes durable what was fetched, and makes room if it was too much.
-    fn finished(&self, held: Arc<Held>) -> Result<Arc<Held>, FetchError> {
+    fn finished(&self, opened: Arc<OpenStore>) -> Result<Arc<OpenStore>, FetchError> {
         tokio::task::block_in_place(|| {
-            held.store.sync()?;
-            let whole = held.store.is_whole();
-            if self.library.change(held.id, |about| about.whole |= whole)? == Some(true) {
+            opened.store.sync()?;
+            let whole = opened.store.is_whole();
+            if self.store.change(opened.id, |metadata| metadata.whole |= whole)? == Some(true) {
                 self.provide();
             }
-            Ok(held)
+            Ok(opened)
         })
     }
 
     /// What peers call the parts of a resource, by the list that it has here.
     fn resources(&self, id: ContentId) -> Vec<Resource> {
-        let allow = self.library.about(id).map(|about| about.allow).unwrap_or_default();
+        let allow = self.store.metadata(id).map(|metadata| metadata.allow).unwrap_or_default();
         store::resources(id, &allow)
     }
 
@@ -353,20 +380,20 @@ impl Content {
     }
 
     /// Everything that is here, whole or in part.
-    pub fn list(&self) -> Vec<About> {
-        self.library.list()
+    pub fn list(&self) -> Vec<Metadata> {
+        self.store.list()
     }
 
-    pub fn about(&self, id: ContentId) -> Option<About> {
-        self.library.about(id)
+    pub fn metadata(&self, id: ContentId) -> Option<Metadata> {
+        self.store.metadata(id)
     }
 
     /// # Errors
     /// When it is not here or cannot be written down.
-    pub fn pin(&self, id: ContentId, pinned: bool) -> Result<(), LibraryError> {
-        match self.library.change(id, |about| about.pinned = pinned)? {
+    pub fn pin(&self, id: ContentId, pinned: bool) -> Result<(), StoreError> {
+        match self.store.change(id, |metadata| metadata.pinned = pinned)? {
             Some(_) => Ok(()),
-            None => Err(LibraryError::NotHere(id)),
+            None => Err(StoreError::NotHere(id)),
         }
     }
 
@@ -374,9 +401,9 @@ impl Content {
     ///
     /// # Errors
     /// When it is not here or cannot be removed.
-    pub async fn remove(&self, id: ContentId) -> Result<(), LibraryError> {
+    pub async fn remove(&self, id: ContentId) -> Result<(), StoreError> {
         self.close(id).await;
-        self.library.remove(id)?;
+        self.store.remove(id)?;
         self.provide();
         Ok(())
     }
@@ -388,14 +415,14 @@ impl Content {
     pub async fn collect(&self) -> Result<Vec<ContentId>, FetchError> {
         let Some(quota) = self.quota else { return Ok(Vec::new()) };
         let open = self.ask(|reply| Command::Open { reply }).await?;
-        let removed = self.library.collect(quota, |id| open.contains(&id))?;
+        let removed = self.store.collect(quota, |id| open.contains(&id))?;
         self.provide();
         Ok(removed)
     }
 
     /// What is shared from where it is, by path.
     pub fn shared(&self) -> BTreeMap<PathBuf, ContentId> {
-        self.library.shared()
+        self.store.shared()
     }
 
     /// Moves a file that is whole out of the store to `to`, over what is there, and
@@ -405,15 +432,16 @@ impl Content {
     /// # Errors
     /// When it is not here, or cannot be written there; as of [`Content::export`]: it is verified once more where it lies.
     pub async fn move_out(&self, id: ContentId, to: &Path) -> Result<PathBuf, FetchError> {
-        let held = self.get(&id.into(), Selection { apart: true, ..Selection::default() }).await?;
-        self.sound(&held).await?;
+        let opened =
+            self.get(&id.into(), Selection { apart: true, ..Selection::default() }).await?;
+        self.sound(&opened).await?;
         self.close(id).await;
-        Ok(tokio::task::block_in_place(|| self.library.move_out(id, to))?)
+        Ok(tokio::task::block_in_place(|| self.store.move_out(id, to))?)
     }
 
     /// Tells all peers, now and as they come, of this node's newest state snapshot.
     pub async fn announce(&self, announced: Announced) {
-        // A driver that has ended has nobody to tell.
+        // A service that has ended has nobody to tell.
         let _ = self.commands.send(Command::Announce(announced)).await;
     }
 
@@ -424,12 +452,12 @@ impl Content {
 
     /// A peer told of what is not so.
     pub async fn blame(&self, peer: PeerId, offence: Offence) {
-        // A driver that has ended has nobody to blame.
+        // A service that has ended has nobody to blame.
         let _ = self.commands.send(Command::Blame { peer, offence }).await;
     }
 
     async fn close(&self, id: ContentId) {
-        // A driver that has ended has closed everything.
+        // A service that has ended has closed everything.
         let _ = self.ask(|reply| Command::Close { id, reply }).await;
     }
 
@@ -445,8 +473,8 @@ impl Content {
 }
 
 /// The pieces of a file, or of some of its bytes. An empty file is a piece too.
-fn pieces(held: &Held, file: u32, size: u64, range: Option<Range<u64>>) -> Range<u32> {
-    held.layout.pieces_of(file, range.unwrap_or(0..size.max(1)))
+fn pieces(opened: &OpenStore, file: u32, size: u64, range: Option<Range<u64>>) -> Range<u32> {
+    opened.layout.pieces_of(file, range.unwrap_or(0..size.max(1)))
 }
 
 fn check_size(link: &Link, is: u64) -> Result<(), FetchError> {

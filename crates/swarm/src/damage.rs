@@ -4,8 +4,9 @@ use std::{fmt, ops::Range, path::Path, sync::PoisonError};
 
 use trefoil_content::{GROUP_BYTES, Part, proof::ProofError};
 
-use crate::{export::ExportError, fetch::Selection, store::Held};
+use crate::{export::ExportError, fetch::Selection, store::OpenStore};
 
+// One line of the log, however much is damaged.
 /// Runs that are named one by one.
 const NAMED_MAX: usize = 4;
 
@@ -21,7 +22,7 @@ impl fmt::Display for Damage {
     }
 }
 
-impl Held {
+impl OpenStore {
     /// Names damage: which file and which of its bytes.
     pub fn damage(&self, parts: Vec<Part>) -> Damage {
         let (mut words, shared) = (Vec::new(), !self.store.is_ours());

@@ -5,7 +5,7 @@ use std::io;
 use trefoil_content::{AllowList, ContentId};
 use trefoil_types::OrganisationId;
 
-use crate::store::LibraryError;
+use crate::store::StoreError;
 
 /// Why something is not fetched.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -13,7 +13,7 @@ pub enum FetchError {
     #[error("it was closed or removed meanwhile")]
     Removed,
     #[error("{0}")]
-    Library(String),
+    Store(String),
     #[error("the disk does not take what comes: {0}")]
     Disk(String),
     #[error(
@@ -51,13 +51,11 @@ pub enum FetchError {
     Stopping,
 }
 
-impl From<LibraryError> for FetchError {
-    fn from(error: LibraryError) -> Self {
+impl From<StoreError> for FetchError {
+    fn from(error: StoreError) -> Self {
         match error {
-            LibraryError::Quota { .. } | LibraryError::NoRoom { .. } => {
-                Self::NoRoom(error.to_string())
-            }
-            error => Self::Library(error.to_string()),
+            StoreError::Quota { .. } | StoreError::NoRoom { .. } => Self::NoRoom(error.to_string()),
+            error => Self::Store(error.to_string()),
         }
     }
 }

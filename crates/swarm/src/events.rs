@@ -1,4 +1,4 @@
-//! What the driver is told and asked.
+//! What the service is told and asked.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,18 +10,18 @@ use std::{
 use tokio::sync::oneshot;
 use trefoil_content::{
     ContentId, Part,
-    message::Message,
-    scheduler::{Failure, RequestId, Resource, Source, Ticket},
+    message::SwarmMessage,
+    scheduler::{FetchFailure, RequestId, Resource, Source, Ticket},
 };
 use trefoil_types::{Height, Offence, PeerId};
 
 use crate::{
     error::FetchError,
     fetch::{Progress, Seeking, Want},
-    store::Held,
+    store::OpenStore,
 };
 
-/// What happens to the driver.
+/// What happens to the service.
 #[derive(Debug)]
 pub enum Event {
     Gone {
@@ -32,7 +32,7 @@ pub enum Event {
     Heard {
         peer: PeerId,
         link: u64,
-        message: Message,
+        message: SwarmMessage,
     },
     /// So many more groups came of a request, with so many bytes.
     Arrived {
@@ -45,7 +45,7 @@ pub enum Event {
     Failed {
         resource: Resource,
         request: RequestId,
-        failure: Failure,
+        failure: FetchFailure,
     },
     /// An HTTP server is not to be asked any more, or not for a while.
     OriginLeft {
@@ -64,7 +64,7 @@ pub enum Event {
     },
     /// What was to be served is not what it was.
     Damaged {
-        held: Arc<Held>,
+        opened: Arc<OpenStore>,
         part: Part,
     },
     Served {
@@ -92,8 +92,8 @@ pub struct Announced {
 }
 
 impl Announced {
-    pub fn message(self) -> Message {
-        Message::Snapshot { resource: Resource::file(self.index), height: self.height }
+    pub fn message(self) -> SwarmMessage {
+        SwarmMessage::Snapshot { resource: Resource::file(self.index), height: self.height }
     }
 }
 
@@ -104,16 +104,16 @@ pub enum Command {
     Seek { resource: Resource, seeking: Seeking },
     /// Fetches pieces of a resource whose store is open; `done` is told when
     /// they are here. Dropping its other end ends the wish.
-    Fetch { held: Arc<Held>, want: Want },
+    Fetch { opened: Arc<OpenStore>, want: Want },
     /// The store of a resource, if it is here; `begin`: of a directory's files, even if
     /// none of them is.
     Store {
         resource: Resource,
         begin: bool,
-        reply: oneshot::Sender<Result<Option<Arc<Held>>, FetchError>>,
+        reply: oneshot::Sender<Result<Option<Arc<OpenStore>>, FetchError>>,
     },
     /// These groups have changed on disk.
-    Lose { held: Arc<Held>, lost: Vec<Part>, reply: oneshot::Sender<()> },
+    Lose { opened: Arc<OpenStore>, lost: Vec<Part>, reply: oneshot::Sender<()> },
     /// The operator put origins of a resource.
     NewOrigins { resource: Resource },
     /// How a fetch goes.

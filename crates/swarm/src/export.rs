@@ -12,7 +12,7 @@ use tempfile::{NamedTempFile, TempDir};
 use trefoil_content::proof::ProofError;
 use trefoil_os::disk::{sync_below, sync_directory};
 
-use crate::store::{CHUNK, Held};
+use crate::store::{CHUNK, OpenStore};
 
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
@@ -28,7 +28,7 @@ pub enum ExportError {
     Read { path: PathBuf, source: ProofError },
 }
 
-impl Held {
+impl OpenStore {
     /// The number and bytes of a file of a directory.
     pub fn file(&self, path: &str) -> Option<(u32, u64)> {
         let entries = self.manifest.as_ref()?.entries();
@@ -100,6 +100,7 @@ impl Held {
     }
 }
 
+// Beside it, since a rename cannot cross file systems.
 /// A file beside `to`, which it is to be; until then it goes when it is dropped.
 pub(super) fn draft_file(to: &Path) -> io::Result<NamedTempFile> {
     draft().permissions(Permissions::from_mode(0o644)).tempfile_in(parent(to))
@@ -127,6 +128,7 @@ pub(super) fn create_file(path: &Path) -> io::Result<fs::File> {
     }
 }
 
+// The bytes are durable before the name: after a crash, a file with this name is whole.
 /// Makes a draft durable, and `to`, where there must be nothing.
 pub(super) fn file_into_place(draft: NamedTempFile, to: &Path) -> io::Result<()> {
     draft.as_file().sync_all()?;

@@ -1,4 +1,4 @@
-//! One resource as the driver sees it: who waits for which of its pieces, and
+//! One resource as the service sees it: who waits for which of its pieces, and
 //! who of the peers has to do with it.
 
 use std::{collections::BTreeMap, ops::Range, sync::Arc, time::Duration};
@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, ops::Range, sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 use tokio::{sync::oneshot, time::Instant};
 use trefoil_content::{
-    Bits, ContentId, Kind, Link, MANIFEST_BYTES_MAX, groups,
+    Bits, ContentId, Link, MANIFEST_BYTES_MAX, ResourceKind, groups,
     proof::{Verifier, What},
     scheduler::Source,
 };
@@ -14,12 +14,14 @@ use trefoil_types::PeerId;
 
 use crate::{
     error::FetchError,
-    store::{Held, Library, LibraryError},
+    store::{ContentStore, OpenStore, StoreError},
 };
 
+// An open store holds up to three open files, and its map of groups in memory.
 /// A store that nobody used for so long is closed.
 const IDLE: Duration = Duration::from_secs(300);
 
+// Attack: a peer names many addresses, so that this node dials all of them.
 /// Peers that are dialled for one resource because others named them.
 const DIALS_MAX: usize = 64;
 
@@ -51,9 +53,9 @@ pub struct Selection {
 
 impl Selection {
     /// What of a resource comes for it, of which only the id is known.
-    pub fn measure(&self, kind: Kind) -> Measure {
+    pub fn measure(&self, kind: ResourceKind) -> Measure {
         // Of a directory, all of the manifest comes.
-        let range = self.range.as_ref().filter(|_| kind != Kind::Directory);
+        let range = self.range.as_ref().filter(|_| kind != ResourceKind::Directory);
         let wanted = range.map_or(u64::MAX, |range| range.end.saturating_sub(range.start));
         Measure { wanted, most: u64::MAX, kept: !self.apart }
     }
@@ -64,7 +66,7 @@ impl Selection {
 pub struct Seeking {
     pub link: Link,
     pub measure: Measure,
-    pub found: oneshot::Sender<Result<Arc<Held>, FetchError>>,
+    pub found: oneshot::Sender<Result<Arc<OpenStore>, FetchError>>,
 }
 
 /// What of a resource whoever seeks it takes.
@@ -81,12 +83,12 @@ pub struct Measure {
 impl Seeking {
     /// Whether a resource of a size that is proven is taken: who made its id may have
     /// made it of any size.
-    fn judge(&self, library: &Library, size: u64) -> Result<(), FetchError> {
+    fn admit(&self, store: &ContentStore, size: u64) -> Result<(), FetchError> {
         let Link { id, size: said, .. } = &self.link;
         // Of a directory it is the files' that the link says.
         let (said, most) = match id.kind {
-            Kind::Directory => (None, self.measure.most.min(MANIFEST_BYTES_MAX as u64)),
-            Kind::File | Kind::Sealed => (*said, self.measure.most),
+            ResourceKind::Directory => (None, self.measure.most.min(MANIFEST_BYTES_MAX as u64)),
+            ResourceKind::File | ResourceKind::Sealed => (*said, self.measure.most),
         };
         if let Some(said) = said.filter(|said| *said != size) {
             return Err(FetchError::Size { is: size, said });
@@ -94,7 +96,7 @@ impl Seeking {
         if size > most {
             return Err(FetchError::TooLong { id: *id, is: size, most });
         }
-        Ok(library.admit(self.measure.wanted.min(size), self.measure.kept)?)
+        Ok(store.admit(self.measure.wanted.min(size), self.measure.kept)?)
     }
 }
 
@@ -117,7 +119,7 @@ pub struct Want {
 #[derive(Debug)]
 pub struct Topic {
     pub id: ContentId,
-    held: Option<Arc<Held>>,
+    opened: Option<Arc<OpenStore>>,
     seeking: Vec<Seeking>,
     wants: Vec<Want>,
     /// Who has to do with it, and bytes that came from each.
@@ -140,7 +142,7 @@ impl Topic {
     pub fn new(id: ContentId) -> Self {
         Self {
             id,
-            held: None,
+            opened: None,
             seeking: Vec::new(),
             wants: Vec::new(),
             peers: BTreeMap::new(),
@@ -155,15 +157,15 @@ impl Topic {
         }
     }
 
-    pub fn held(&self) -> Option<&Arc<Held>> {
-        self.held.as_ref()
+    pub fn opened(&self) -> Option<&Arc<OpenStore>> {
+        self.opened.as_ref()
     }
 
     /// `false`: it is open already.
-    pub fn open(&mut self, held: Arc<Held>) -> bool {
-        let new = self.held.is_none();
+    pub fn open(&mut self, opened: Arc<OpenStore>) -> bool {
+        let new = self.opened.is_none();
         if new {
-            self.held = Some(held);
+            self.opened = Some(opened);
         }
         new
     }
@@ -181,19 +183,19 @@ impl Topic {
     /// it; the others are told why they do not.
     pub fn begin(
         &mut self,
-        library: &Library,
+        store: &ContentStore,
         size: u64,
         proof: &[u8],
-    ) -> Result<Option<Held>, LibraryError> {
+    ) -> Result<Option<OpenStore>, StoreError> {
         for seeking in std::mem::take(&mut self.seeking) {
-            match seeking.judge(library, size) {
+            match seeking.admit(store, size) {
                 Ok(()) => self.seeking.push(seeking),
                 // Whoever sought it may have given up.
                 Err(error) => drop(seeking.found.send(Err(error))),
             }
         }
         let Some(seeking) = self.seeking.first() else { return Ok(None) };
-        library.begin(&seeking.link, size, |held| held.write_last_group(proof)).map(Some)
+        store.begin(&seeking.link, size, |opened| opened.write_last_group(proof)).map(Some)
     }
 
     /// Whether nothing came of it since this was last asked.
@@ -204,10 +206,10 @@ impl Topic {
 
     /// Tells those who sought it.
     pub fn found(&mut self) {
-        let Some(held) = &self.held else { return };
+        let Some(opened) = &self.opened else { return };
         for seeking in self.seeking.drain(..) {
             // Whoever sought it may have given up.
-            let _ = seeking.found.send(Ok(held.clone()));
+            let _ = seeking.found.send(Ok(opened.clone()));
         }
     }
 
@@ -224,13 +226,14 @@ impl Topic {
     /// What the swarm is to fetch now: who reads along goes first, the newest
     /// before all.
     pub fn wanted(&self) -> Option<(Range<u32>, bool)> {
+        // A reader waits for the very next bytes, all others for the end.
         let reader = self.wants.iter().rev().find(|want| want.sequential);
         let want = reader.or(self.wants.last())?;
         Some((want.pieces.clone(), want.sequential))
     }
 
     /// Tells those whose pieces are all here.
-    pub fn settle(&mut self, have: &Bits) {
+    pub fn finish_wants(&mut self, have: &Bits) {
         let done = |want: &mut Want| {
             have.has_all(u64::from(want.pieces.start)..u64::from(want.pieces.end))
         };
@@ -256,7 +259,7 @@ impl Topic {
         }
     }
 
-    pub fn came(&mut self, source: Source, bytes: u64) {
+    pub fn on_bytes(&mut self, source: Source, bytes: u64) {
         self.unsynced = true;
         match source {
             Source::Peer(peer) => {
@@ -279,12 +282,12 @@ impl Topic {
     }
 
     /// Its store, if something came since the last sync.
-    pub fn take_unsynced(&mut self) -> Option<Arc<Held>> {
+    pub fn take_unsynced(&mut self) -> Option<Arc<OpenStore>> {
         if self.syncing || !std::mem::take(&mut self.unsynced) {
             return None;
         }
         self.syncing = true;
-        self.held.clone()
+        self.opened.clone()
     }
 
     /// Whether a peer that others named may be dialled; it counts.
@@ -297,9 +300,9 @@ impl Topic {
     }
 
     pub fn progress(&self) -> Progress {
-        let held = self.held.as_ref();
-        let bytes = held.map(|held| held.layout.bytes());
-        let here = held.map_or(0, |held| held.bytes_here());
+        let opened = self.opened.as_ref();
+        let bytes = opened.map(|opened| opened.layout.bytes());
+        let here = opened.map_or(0, |opened| opened.bytes_here());
         Progress {
             bytes,
             here,

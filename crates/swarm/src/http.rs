@@ -29,7 +29,7 @@ use url::Url;
 
 pub use self::{
     credentials::{Credentials, CredentialsError},
-    fetching::{Fetcher, Job},
+    fetching::{Fetcher, PartRequest},
     reach::{NotGlobal, Reach},
     reading::Reading,
 };
@@ -37,12 +37,15 @@ pub use self::{
 /// Until a connection stands.
 const CONNECT: Duration = Duration::from_secs(10);
 
+// A stalled request occupies one of the few connections to its server.
 /// Nothing comes for so long: the server stalls.
 const SILENCE: Duration = Duration::from_secs(20);
 
+// Attack: a ring of redirects has no end.
 /// Redirects in a row.
 const HOPS_MAX: usize = 5;
 
+// A server could put itself off for as long as it likes.
 /// The longest pause that a server's `Retry-After` is given.
 const PAUSE_MAX: Duration = Duration::from_secs(120);
 
@@ -138,6 +141,8 @@ fn client(reach: Reach) -> Client {
             .user_agent(concat!("trefoil/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT)
             .read_timeout(SILENCE)
+            // Each hop is judged by itself, and shown only the credentials for its own URL
+            // (ADR 20).
             .redirect(redirect::Policy::none())
             // A proxy would be the one that connects, and could be led anywhere.
             .no_proxy();
@@ -168,6 +173,8 @@ struct Seen {
     moved: Option<Url>,
 }
 
+// The hashes would find another version as well: this says it sooner, and in words (ADR
+// 20).
 /// What tells one version of a server's file from another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Version {
@@ -267,7 +274,7 @@ impl Server {
                 url = hop(&url, location)?;
                 continue;
             }
-            let answer = judge(response, asked, version)?;
+            let answer = check_answer(response, asked, version)?;
             let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
             seen.version = Some(Version::of(answer.response.headers()));
             seen.moved = Some(url).filter(|url| url != self.origin.url());
@@ -284,13 +291,15 @@ impl Server {
     ) -> Result<Response, WebError> {
         // A name is judged by what it resolves to, when it does.
         if self.reach == Reach::Global {
-            reach::judge(url)?;
+            reach::check_host(url)?;
         }
         let last = asked.known.map_or(String::new(), |(end, _)| (end - 1).to_string());
         let mut request = self
             .http
             .client(self.reach)
             .get(url.clone())
+            // The hashes are of the plain bytes, and a range of an encoded file counts
+            // encoded bytes (RFC 9110, section 14).
             .header(header::ACCEPT_ENCODING, "identity")
             .header(header::RANGE, format!("bytes={}-{last}", asked.from));
         if let Some((name, value)) = version.and_then(Version::condition) {
@@ -307,9 +316,11 @@ impl Server {
 fn hop(from: &Url, location: &HeaderValue) -> Result<Url, WebError> {
     let text = String::from_utf8_lossy(location.as_bytes()).into_owned();
     let to = from.join(&text);
+    // A server's own text goes into the log: bounded.
     let refused = |why| Err(WebError::Redirect(text.chars().take(256).collect(), why));
     match to {
         Ok(to) if !matches!(to.scheme(), "http" | "https") => refused("neither http nor https"),
+        // The operator or the peer named a URL that nobody on the way can read.
         Ok(to) if from.scheme() == "https" && to.scheme() == "http" => {
             refused("it would leave https")
         }
@@ -322,7 +333,11 @@ fn hop(from: &Url, location: &HeaderValue) -> Result<Url, WebError> {
 }
 
 /// Whether an answer is to what was asked.
-fn judge(response: Response, asked: &Asked, version: Option<&Version>) -> Result<Answer, WebError> {
+fn check_answer(
+    response: Response,
+    asked: &Asked,
+    version: Option<&Version>,
+) -> Result<Answer, WebError> {
     let (status, headers) = (response.status(), response.headers());
     match status {
         StatusCode::OK | StatusCode::PARTIAL_CONTENT => {}

@@ -33,4 +33,4 @@ pub use error::FetchError;
 pub use events::Announced;
 pub use export::{ExportError, draft_directory};
 pub use fetch::{Progress, Selection};
-pub use store::{About, Held, LibraryError, Terms};
+pub use store::{Metadata, OpenStore, PutOptions, StoreError};

@@ -18,9 +18,10 @@ use trefoil_os::keystore::SealingKey;
 
 use crate::{
     export::{create_file, draft_directory, draft_file, file_into_place, into_place},
-    store::{Counted, LibraryError, files_below},
+    store::{Counted, StoreError, files_below},
 };
 
+// Attack: a header without an end, which age would read whole into memory.
 /// A header that names 16 keys has about 1,700 bytes.
 const HEADER_BYTES_MAX: usize = 16 * 1024;
 /// age seals 64 KiB at a time.
@@ -31,7 +32,7 @@ const HEADER_END: &[u8] = b"\n--- ";
 #[derive(Debug, thiserror::Error)]
 pub enum SealedError {
     #[error(transparent)]
-    Library(#[from] LibraryError),
+    Store(#[from] StoreError),
     #[error(transparent)]
     Path(#[from] PathError),
     #[error("cannot read {path}: {source}; {}", trefoil_os::disk::cure(.source))]
@@ -116,7 +117,7 @@ pub fn seal(path: &Path, keys: &[SealingKey], to: &Path, watch: &Watch) -> Resul
 /// files below it.
 fn contents(path: &Path) -> Result<Vec<(String, PathBuf)>, SealedError> {
     let name = path.file_name().and_then(|name| name.to_str());
-    let name = name.ok_or_else(|| LibraryError::Name(path.into()))?.to_owned();
+    let name = name.ok_or_else(|| StoreError::Name(path.into()))?.to_owned();
     if !path.is_dir() {
         return Ok(vec![(name, path.into())]);
     }

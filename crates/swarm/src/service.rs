@@ -23,8 +23,8 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval, sleep},
 };
 use trefoil_content::{
-    message::Message,
-    scheduler::{Config, Input, Manner, Rates, Resource, Source, Swarm},
+    message::SwarmMessage,
+    scheduler::{Config, Rates, Resource, SchedulerInput, Source, Swarm, UploadPolicy},
 };
 use trefoil_net::{ContentLink, NetHandle};
 use trefoil_os::clock::Clock;
@@ -35,58 +35,64 @@ use crate::{
     events::{Announced, Command, Event},
     fetch::Topic,
     origins::Origins,
-    peer::Peer,
-    store::Library,
+    peer::PeerStreams,
+    store::{ContentStore, OpenStore},
 };
 
+// A group counts after a crash only if it was synced (ADR 15), and a sync of each group
+// alone would wait for the disk each time. A crash loses the last second, which is fetched
+// again.
 /// Stores are synced this often while something comes, and idle ones closed.
 const SYNC_EVERY: Duration = Duration::from_secs(1);
 
+// The peers' readers wait when it is full, so a fast peer is slowed down at its socket.
 /// Events that wait.
 pub const EVENTS_MAX: usize = 4_096;
 
-struct Neighbour {
-    streams: Peer,
+struct ConnectedPeer {
+    streams: PeerStreams,
     standing: Standing,
     /// What it seeks and we did not have.
     wishes: BTreeSet<Resource>,
     announced: Option<Announced>,
 }
 
-pub struct Driver {
+pub struct SwarmService {
     swarm: Swarm,
-    manner: Manner,
+    upload_policy: UploadPolicy,
     net: NetHandle,
-    library: Arc<Library>,
+    store: Arc<ContentStore>,
     clock: Clock,
-    neighbours: BTreeMap<PeerId, Neighbour>,
+    peers: BTreeMap<PeerId, ConnectedPeer>,
     topics: BTreeMap<Resource, Topic>,
     announced: Option<Announced>,
     origins: Origins,
     links: u64,
     event_to: mpsc::Sender<Event>,
-    inputs: VecDeque<Input>,
-    /// Whether [`Driver::input`] is at work.
+    inputs: VecDeque<SchedulerInput>,
+    // Carrying out an effect may cause an input (a peer cannot be sent to). The scheduler
+    // must not be stepped while its effects are carried out, so such inputs wait.
+    /// Whether [`SwarmService::input`] is at work.
     stepping: bool,
 }
 
-impl Driver {
+impl SwarmService {
     pub fn new(
         me: PeerId,
-        manner: Manner,
+        upload_policy: UploadPolicy,
         rates: Rates,
         net: NetHandle,
-        library: Arc<Library>,
+        store: Arc<ContentStore>,
         origins: Origins,
         event_to: mpsc::Sender<Event>,
     ) -> Self {
         Self {
             swarm: Swarm::new(Config { me, seed: rand::random(), rates }),
-            manner,
+            upload_policy,
             net,
-            library,
+            store,
             clock: Clock::default(),
-            neighbours: BTreeMap::new(),
+            peers: BTreeMap::new(),
             topics: BTreeMap::new(),
             announced: None,
             origins,
@@ -105,6 +111,7 @@ impl Driver {
         mut commands: mpsc::Receiver<Command>,
     ) {
         let mut sync = interval(SYNC_EVERY);
+        // A late sync makes the ones that were missed durable too.
         sync.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let wait = self.swarm.deadline().map(|at| self.clock.until(at));
@@ -117,115 +124,134 @@ impl Driver {
             };
             tokio::select! {
                 link = links.recv() => match link {
-                    Some(link) => self.connected(link),
+                    Some(link) => self.on_connected(link),
                     None => break,
                 },
-                Some(event) = events.recv() => self.event(event),
+                Some(event) = events.recv() => self.on_event(event),
                 command = commands.recv() => match command {
-                    Some(command) => self.command(command),
+                    Some(command) => self.on_command(command),
                     None => break,
                 },
-                () = due => self.input(Input::Tick),
-                _ = sync.tick() => self.tidy(),
+                () = due => self.input(SchedulerInput::Tick),
+                _ = sync.tick() => self.on_sync_tick(),
             }
         }
-        for held in self.topics.values().filter_map(Topic::held) {
-            if let Err(error) = held.store.sync() {
+        // What came since the last sync would be fetched again after the restart.
+        for opened in self.topics.values().filter_map(Topic::opened) {
+            if let Err(error) = opened.store.sync() {
                 tracing::warn!(%error, "what came last is not durable");
             }
         }
     }
 
-    fn connected(&mut self, link: ContentLink) {
+    fn on_connected(&mut self, link: ContentLink) {
         let (peer, standing) = (link.peer, link.standing);
-        self.left(peer);
+        // The peer connected anew: what was open on its former connection is void.
+        self.on_disconnected(peer);
         self.links += 1;
-        let streams = Peer::start(link, self.links, self.event_to.clone());
-        let neighbour = Neighbour { streams, standing, wishes: BTreeSet::new(), announced: None };
-        self.neighbours.insert(peer, neighbour);
+        let streams = PeerStreams::start(link, self.links, self.event_to.clone());
+        let connected =
+            ConnectedPeer { streams, standing, wishes: BTreeSet::new(), announced: None };
+        self.peers.insert(peer, connected);
         if let Some(announced) = self.announced {
-            self.say(peer, announced.message());
+            self.send(peer, announced.message());
         }
         let sought: Vec<Resource> =
             self.topics.iter().filter(|(_, t)| t.seeks()).map(|t| *t.0).collect();
         for resource in sought {
-            self.say(peer, Message::Find { resource });
+            self.send(peer, SwarmMessage::Find { resource });
         }
     }
 
     /// The peer is gone for every resource.
-    fn left(&mut self, peer: PeerId) {
-        if self.neighbours.remove(&peer).is_none() {
+    fn on_disconnected(&mut self, peer: PeerId) {
+        if self.peers.remove(&peer).is_none() {
             return;
         }
         for topic in self.topics.values_mut() {
             topic.peers.remove(&peer);
         }
-        self.input(Input::Left { source: Source::Peer(peer) });
+        self.input(SchedulerInput::Left { source: Source::Peer(peer) });
     }
 
-    fn event(&mut self, event: Event) {
+    fn on_event(&mut self, event: Event) {
         match event {
             Event::Gone { peer, link, offence } => {
                 if let Some(offence) = offence {
                     self.blame(peer, offence);
                 }
-                if self.neighbours.get(&peer).is_some_and(|n| n.streams.link == link) {
-                    self.left(peer);
+                // It may be the end of a former connection of the same peer.
+                if self.peers.get(&peer).is_some_and(|connected| connected.streams.link == link) {
+                    self.on_disconnected(peer);
                 }
             }
             Event::Heard { peer, link, message } => {
-                if self.neighbours.get(&peer).is_some_and(|n| n.streams.link == link) {
-                    self.heard(peer, message);
+                if self.peers.get(&peer).is_some_and(|connected| connected.streams.link == link) {
+                    self.on_message(peer, message);
                 }
             }
             Event::Arrived { resource, request, source, groups, bytes } => {
-                if let Some(topic) = self.topics.get_mut(&resource) {
-                    topic.came(source, bytes);
-                }
-                if let Source::Peer(peer) = source {
-                    self.brought(peer);
-                }
-                if let Source::Web(web) = source
-                    && self.origins.gave(resource, web)
-                {
-                    self.tell_origins(resource, None);
-                }
-                self.input(Input::Arrived { resource, request, groups });
-                // Who reads along does not wait for the rest.
-                self.settle(resource);
+                self.on_arrived(resource, source, bytes);
+                self.input(SchedulerInput::Arrived { resource, request, groups });
+                // A reader that waits for these very bytes does not wait for the rest.
+                self.finish_wants(resource);
             }
             Event::Failed { resource, request, failure } => {
-                self.input(Input::Failed { resource, request, failure });
+                self.input(SchedulerInput::Failed { resource, request, failure });
             }
             Event::OriginLeft { web, resource, for_good } => {
-                self.origins.left(resource, web, for_good);
-                self.input(Input::Left { source: Source::Web(web) });
+                self.origins.on_left(resource, web, for_good);
+                self.input(SchedulerInput::Left { source: Source::Web(web) });
             }
-            Event::Hashed { resource } => self.approach(resource),
-            Event::Broken { resource, error } => self.broken(resource, &error),
-            Event::Damaged { held, part } => {
-                let damage = held.damage(vec![part.clone()]);
-                tracing::warn!(id = %held.id, %damage, "cannot serve what was here");
-                held.note(Some(damage.to_string()));
-                self.lose(&held, &[part]);
+            Event::Hashed { resource } => self.start_origins(resource),
+            Event::Broken { resource, error } => self.on_disk_error(resource, &error),
+            Event::Damaged { opened, part } => {
+                let damage = opened.damage(vec![part.clone()]);
+                tracing::warn!(id = %opened.id, %damage, "cannot serve what was here");
+                opened.note(Some(damage.to_string()));
+                self.drop_damaged(&opened, &[part]);
             }
             Event::Served { resource, peer, ticket } => {
                 if let Some(topic) = self.topics.get_mut(&resource) {
                     topic.touch();
                 }
-                self.input(Input::Served { resource, peer, ticket });
+                self.input(SchedulerInput::Served { resource, peer, ticket });
             }
             Event::Synced { resource, result } => {
                 if let Some(topic) = self.topics.get_mut(&resource) {
                     topic.syncing = false;
                 }
                 if let Err(error) = result {
-                    self.broken(resource, &error);
+                    self.on_disk_error(resource, &error);
                 }
             }
-            Event::Look { resource, after } => self.look(resource, after),
+            Event::Look { resource, after } => self.on_look(resource, after),
         }
+    }
+
+    /// Bytes of a source came and verified.
+    fn on_arrived(&mut self, resource: Resource, source: Source, bytes: u64) {
+        if let Some(topic) = self.topics.get_mut(&resource) {
+            topic.on_bytes(source, bytes);
+        }
+        match source {
+            Source::Peer(peer) => self.on_verified(peer),
+            Source::Web(web) => {
+                if self.origins.on_verified(resource, web) {
+                    self.send_origins(resource, None);
+                }
+            }
+        }
+    }
+
+    /// The store of a resource that is open.
+    fn opened(&self, resource: Resource) -> Option<&Arc<OpenStore>> {
+        self.topics.get(&resource)?.opened()
+    }
+
+    /// Whether a peer takes part in a resource.
+    fn is_joined(&self, resource: Resource, peer: PeerId) -> bool {
+        self.topics.get(&resource).is_some_and(|topic| topic.peers.contains_key(&peer))
     }
 
     fn blame(&mut self, peer: PeerId, offence: Offence) {
@@ -234,37 +260,37 @@ impl Driver {
     }
 
     /// Tells those whose pieces are here.
-    fn settle(&mut self, resource: Resource) {
-        // What the swarm counts, not what the store has: that is ahead of it, and what is
-        // not wanted any more before it is counted would never be told to peers.
-        self.wish(resource, |topic, swarm| {
+    fn finish_wants(&mut self, resource: Resource) {
+        // By the pieces that the scheduler has counted. The store is ahead of it, and a piece
+        // that is not wanted any more before it is counted is never announced to peers.
+        self.change_wants(resource, |topic, swarm| {
             if let Some(have) = swarm.have(resource) {
-                topic.settle(have);
+                topic.finish_wants(have);
             }
         });
     }
 
     /// Lets the swarm know if a change of a topic's wishes is one of what is wanted.
-    fn wish(&mut self, resource: Resource, change: impl FnOnce(&mut Topic, &Swarm)) {
+    fn change_wants(&mut self, resource: Resource, change: impl FnOnce(&mut Topic, &Swarm)) {
         let Some(topic) = self.topics.get_mut(&resource) else { return };
         let before = topic.wanted();
         change(topic, &self.swarm);
         let wanted = topic.wanted();
         if wanted != before {
             let (pieces, sequential) = wanted.unwrap_or((0..0, false));
-            self.input(Input::Want { resource, pieces, sequential });
+            self.input(SchedulerInput::Want { resource, pieces, sequential });
         }
     }
 
     /// Our own disk failed: whoever waits is told.
-    fn broken(&mut self, resource: Resource, error: &std::io::Error) {
+    fn on_disk_error(&mut self, resource: Resource, error: &std::io::Error) {
         tracing::error!(%error, "cannot write content");
         let cure = trefoil_os::disk::cure(error);
         self.close(resource, &FetchError::Disk(format!("{error}; {cure}")));
     }
 
     fn close(&mut self, resource: Resource, why: &FetchError) {
-        self.input(Input::Close { resource });
+        self.input(SchedulerInput::Close { resource });
         self.origins.close(resource);
         if let Some(topic) = self.topics.remove(&resource) {
             topic.fail(why);
@@ -273,18 +299,18 @@ impl Driver {
 
     /// Makes durable what came, ends what nobody waits for, and closes what
     /// nobody used for a while.
-    fn tidy(&mut self) {
+    fn on_sync_tick(&mut self) {
         let resources: Vec<Resource> = self.topics.keys().copied().collect();
         for resource in resources {
-            self.wish(resource, |topic, _| topic.forget_unwanted());
-            self.approach(resource);
+            self.change_wants(resource, |topic, _| topic.forget_unwanted());
+            self.start_origins(resource);
             let Some(topic) = self.topics.get_mut(&resource) else { continue };
             if topic.is_idle(Instant::now()) {
                 self.close(resource, &FetchError::Removed);
-            } else if let Some(held) = topic.take_unsynced() {
+            } else if let Some(opened) = topic.take_unsynced() {
                 let events = self.event_to.clone();
                 task::spawn_blocking(move || {
-                    let result = held.store.sync();
+                    let result = opened.store.sync();
                     let _ = events.blocking_send(Event::Synced { resource, result });
                 });
             }

@@ -28,30 +28,32 @@ use std::{
 };
 
 use trefoil_content::{
-    AllowList, Content, ContentId, Files, Kind, Layout, Link, MANIFEST_BYTES_MAX, Manifest,
-    PartialStore, scheduler::Resource,
+    AllowList, ContentId, FileDigest, Files, Layout, Link, MANIFEST_BYTES_MAX, Manifest,
+    PartialStore, ResourceKind, scheduler::Resource,
 };
 use trefoil_os::disk::OpenFile;
 use trefoil_types::DiskFile;
 
 pub use self::{
-    error::LibraryError,
+    error::StoreError,
     hashing::{Counted, files_below},
-    metadata::{About, Terms},
-    open_store::{CHUNK, Held},
+    metadata::{Metadata, PutOptions},
+    open_store::{CHUNK, OpenStore},
 };
 use self::{
     error::failed,
-    metadata::{ABOUT, now_s, write_about},
+    metadata::{METADATA_FILE, now_s, write_metadata},
 };
 use crate::shared_tree::SharedTree;
 
+// Each note is a write with a sync, and the gateway asks for a resource at each MiB that it
+// reads.
 /// A use is noted anew after so long, in seconds.
 const TOUCH_S: u64 = 60;
 const HASHES_MAP: &str = "hashes.map";
 
 #[derive(Debug)]
-pub struct Library {
+pub struct ContentStore {
     dir: PathBuf,
     /// Bytes that may be kept, besides what is pinned; `None`: no limit.
     quota: Option<u64>,
@@ -60,26 +62,26 @@ pub struct Library {
 
 #[derive(Debug, Default)]
 struct State {
-    about: BTreeMap<ContentId, About>,
+    metadata: BTreeMap<ContentId, Metadata>,
     /// By what peers call their parts, see [`resources`].
     ids: BTreeMap<Resource, ContentId>,
 }
 
 impl State {
-    fn insert(&mut self, id: ContentId, about: About) {
+    fn insert(&mut self, id: ContentId, metadata: Metadata) {
         self.forget(id);
-        for resource in resources(id, &about.allow) {
+        for resource in resources(id, &metadata.allow) {
             self.ids.insert(resource, id);
         }
-        self.about.insert(id, about);
+        self.metadata.insert(id, metadata);
     }
 
     /// `false`: it was not known.
     fn forget(&mut self, id: ContentId) -> bool {
-        let Some(about) = self.about.remove(&id) else {
+        let Some(metadata) = self.metadata.remove(&id) else {
             return false;
         };
-        for resource in resources(id, &about.allow) {
+        for resource in resources(id, &metadata.allow) {
             self.ids.remove(&resource);
         }
         true
@@ -88,24 +90,27 @@ impl State {
 
 /// What peers call the parts of a resource: what most of its bytes are in comes first.
 pub fn resources(id: ContentId, allow: &AllowList) -> Vec<Resource> {
-    let tree = (id.kind == Kind::Directory).then(|| Resource::tree(id.root));
+    let tree = (id.kind == ResourceKind::Directory).then(|| Resource::tree(id.root));
     let file = [Resource::file(id.root), Resource::hashes(id.root)];
     tree.into_iter().chain(file).map(|part| part.among(allow)).collect()
 }
 
-impl Library {
+impl ContentStore {
     /// Opens the directory, and sweeps what a crash left of no use, and what only
     /// claims a size.
-    pub fn open(dir: &Path, quota: Option<u64>) -> Result<Self, LibraryError> {
+    pub fn open(dir: &Path, quota: Option<u64>) -> Result<Self, StoreError> {
         fs::create_dir_all(dir).map_err(failed("make", dir))?;
         let mut state = State::default();
         for entry in fs::read_dir(dir).map_err(failed("read", dir))? {
             let path = entry.map_err(failed("read", dir))?.path();
-            let about = fs::read(path.join(ABOUT)).ok();
-            let about = about.and_then(|bytes| serde_json::from_slice::<About>(&bytes).ok());
-            match about.and_then(|about| Some((about.id.parse::<ContentId>().ok()?, about))) {
-                Some((id, about)) => match admission::refusal(&path, id, &about) {
-                    None => state.insert(id, about),
+            let metadata = fs::read(path.join(METADATA_FILE)).ok();
+            let metadata =
+                metadata.and_then(|bytes| serde_json::from_slice::<Metadata>(&bytes).ok());
+            match metadata
+                .and_then(|metadata| Some((metadata.id.parse::<ContentId>().ok()?, metadata)))
+            {
+                Some((id, metadata)) => match admission::refusal(&path, id, &metadata) {
+                    None => state.insert(id, metadata),
                     Some(why) => {
                         tracing::error!(%id, why, "what is on disk of a resource is refused and removed");
                         fs::remove_dir_all(&path).map_err(failed("remove", &path))?;
@@ -126,22 +131,25 @@ impl Library {
     }
 
     /// Everything that is here, whole or in part.
-    pub fn list(&self) -> Vec<About> {
-        self.lock().about.values().cloned().collect()
+    pub fn list(&self) -> Vec<Metadata> {
+        self.lock().metadata.values().cloned().collect()
     }
 
     /// The roots of what is whole here and for everyone: of more than `count`, those
     /// asked for last.
     pub fn whole(&self, count: usize) -> BTreeSet<[u8; 32]> {
         let state = self.lock();
-        let whole = state.about.iter().filter(|(_, about)| about.whole && about.allow.is_open());
-        let mut whole: Vec<_> = whole.map(|(id, about)| (about.used_s, id.root)).collect();
+        let whole = state
+            .metadata
+            .iter()
+            .filter(|(_, metadata)| metadata.whole && metadata.allow.is_open());
+        let mut whole: Vec<_> = whole.map(|(id, metadata)| (metadata.used_s, id.root)).collect();
         whole.sort_unstable_by(|a, b| b.cmp(a));
         whole.into_iter().take(count).map(|(_, root)| root).collect()
     }
 
-    pub fn about(&self, id: ContentId) -> Option<About> {
-        self.lock().about.get(&id).cloned()
+    pub fn metadata(&self, id: ContentId) -> Option<Metadata> {
+        self.lock().metadata.get(&id).cloned()
     }
 
     pub fn id_of(&self, resource: Resource) -> Option<ContentId> {
@@ -153,27 +161,27 @@ impl Library {
     pub fn change(
         &self,
         id: ContentId,
-        change: impl FnOnce(&mut About),
-    ) -> Result<Option<bool>, LibraryError> {
+        change: impl FnOnce(&mut Metadata),
+    ) -> Result<Option<bool>, StoreError> {
         let mut state = self.lock();
-        let Some(about) = state.about.get_mut(&id) else { return Ok(None) };
-        let mut changed = about.clone();
+        let Some(metadata) = state.metadata.get_mut(&id) else { return Ok(None) };
+        let mut changed = metadata.clone();
         change(&mut changed);
-        let differs = changed != *about;
+        let differs = changed != *metadata;
         if differs {
-            write_about(&self.place(id), &changed)?;
-            *about = changed;
+            write_metadata(&self.place(id), &changed)?;
+            *metadata = changed;
         }
         Ok(Some(differs))
     }
 
     /// Notes that it was asked for just now, to the minute: each note is a sync.
     /// Tells whether there was something to note.
-    pub fn touch(&self, id: ContentId) -> Result<bool, LibraryError> {
+    pub fn touch(&self, id: ContentId) -> Result<bool, StoreError> {
         let now = now_s();
-        let touch = |about: &mut About| {
-            if about.used_s.saturating_add(TOUCH_S) <= now {
-                about.used_s = now;
+        let touch = |metadata: &mut Metadata| {
+            if metadata.used_s.saturating_add(TOUCH_S) <= now {
+                metadata.used_s = now;
             }
         };
         Ok(self.change(id, touch)? == Some(true))
@@ -185,29 +193,29 @@ impl Library {
         &self,
         resource: Resource,
         begin: bool,
-    ) -> Result<Option<Held>, LibraryError> {
+    ) -> Result<Option<OpenStore>, StoreError> {
         let Some(id) = self.id_of(resource) else { return Ok(None) };
-        let Some(about) = self.about(id) else { return Ok(None) };
-        if resource == Resource::hashes(id.root).among(&about.allow) {
-            let kept = about.whole || self.place(id).join(HASHES_MAP).exists();
+        let Some(metadata) = self.metadata(id) else { return Ok(None) };
+        if resource == Resource::hashes(id.root).among(&metadata.allow) {
+            let kept = metadata.whole || self.place(id).join(HASHES_MAP).exists();
             return if kept { self.open_hashes(id).map(Some) } else { Ok(None) };
         }
-        let bytes = self.open_bytes(id, &about)?;
+        let bytes = self.open_bytes(id, &metadata)?;
         if resource == bytes.resource {
             return Ok(Some(bytes));
         }
-        let begun = begin || about.shared.is_some() || self.place(id).join("tree.map").exists();
+        let begun = begin || metadata.shared.is_some() || self.place(id).join("tree.map").exists();
         if !bytes.store.is_whole() || !begun {
             return Ok(None);
         }
-        self.open_tree(id, &about, &bytes).map(Some)
+        self.open_tree(id, &metadata, &bytes).map(Some)
     }
 
-    fn open_bytes(&self, id: ContentId, about: &About) -> Result<Held, LibraryError> {
+    fn open_bytes(&self, id: ContentId, metadata: &Metadata) -> Result<OpenStore, StoreError> {
         let place = self.place(id);
-        let content = [(id.root, about.size)];
+        let content = [(id.root, metadata.size)];
         // A directory's manifest is always ours.
-        let shared = about.shared.as_ref().filter(|_| id.kind != Kind::Directory);
+        let shared = metadata.shared.as_ref().filter(|_| id.kind != ResourceKind::Directory);
         let store = match shared {
             Some(path) => {
                 let data = OpenFile::read_only(path).map_err(failed("open", path))?;
@@ -215,32 +223,37 @@ impl Library {
             }
             None => PartialStore::open(id.root, content, own_files(&place, "")?)?,
         };
-        let layout = Layout::file(about.size)?;
+        let layout = Layout::file(metadata.size)?;
         let lies = shared.cloned().unwrap_or_else(|| place.join("data"));
-        Ok(Held::new(id, about, Resource::file(id.root), store, layout, None, lies))
+        Ok(OpenStore::new(id, metadata, Resource::file(id.root), store, layout, None, lies))
     }
 
     /// Opens the store of the hashes alone of a file or manifest that is here, or
     /// begins one.
-    pub fn open_hashes(&self, id: ContentId) -> Result<Held, LibraryError> {
-        let (about, place) = (self.about(id).ok_or(LibraryError::NotHere(id))?, self.place(id));
+    pub fn open_hashes(&self, id: ContentId) -> Result<OpenStore, StoreError> {
+        let (metadata, place) = (self.metadata(id).ok_or(StoreError::NotHere(id))?, self.place(id));
         let part = Resource::hashes(id.root);
         let (hashes, map) = (own(&place, "hashes")?, own(&place, HASHES_MAP)?);
-        let store = PartialStore::hashes(part.0, (id.root, about.size), hashes, map)?;
-        if about.whole {
+        let store = PartialStore::hashes(part.0, (id.root, metadata.size), hashes, map)?;
+        if metadata.whole {
             store.all_is_here();
         }
-        let layout = Layout::hashes(about.size)?;
-        Ok(Held::new(id, &about, part, store, layout, None, place.join("hashes")))
+        let layout = Layout::hashes(metadata.size)?;
+        Ok(OpenStore::new(id, &metadata, part, store, layout, None, place.join("hashes")))
     }
 
-    fn open_tree(&self, id: ContentId, about: &About, bytes: &Held) -> Result<Held, LibraryError> {
+    fn open_tree(
+        &self,
+        id: ContentId,
+        metadata: &Metadata,
+        bytes: &OpenStore,
+    ) -> Result<OpenStore, StoreError> {
         let place = self.place(id);
         let manifest = Manifest::decode(&bytes.read_small(MANIFEST_BYTES_MAX as u64)?)?;
-        let contents: Vec<Content> =
+        let contents: Vec<FileDigest> =
             manifest.entries().iter().map(|entry| (entry.root, entry.size)).collect();
         let part = Resource::tree(id.root);
-        let store = match &about.shared {
+        let store = match &metadata.shared {
             Some(path) => {
                 let data = Arc::new(SharedTree::new(path, &manifest));
                 PartialStore::whole(part.0, contents, data, own(&place, "tree.hashes")?)?
@@ -248,8 +261,8 @@ impl Library {
             None => PartialStore::open(part.0, contents, own_files(&place, "tree.")?)?,
         };
         let layout = manifest.layout()?;
-        let lies = about.shared.clone().unwrap_or_else(|| place.join("tree.data"));
-        Ok(Held::new(id, about, part, store, layout, Some(manifest), lies))
+        let lies = metadata.shared.clone().unwrap_or_else(|| place.join("tree.data"));
+        Ok(OpenStore::new(id, metadata, part, store, layout, Some(manifest), lies))
     }
 
     /// Makes room for what a link leads to, whose size is proven and admitted. `prove`
@@ -258,53 +271,57 @@ impl Library {
         &self,
         link: &Link,
         size: u64,
-        prove: impl FnOnce(&Held) -> Result<(), LibraryError>,
-    ) -> Result<Held, LibraryError> {
+        prove: impl FnOnce(&OpenStore) -> Result<(), StoreError>,
+    ) -> Result<OpenStore, StoreError> {
         let id = link.id;
         let place = self.place(id);
-        let about = About { allow: link.allow.clone(), ..About::new(id, link.name.clone(), size) };
+        let metadata =
+            Metadata { allow: link.allow.clone(), ..Metadata::new(id, link.name.clone(), size) };
         let begin = || {
             fs::create_dir_all(&place).map_err(failed("make", &place))?;
-            let held = self.open_bytes(id, &about)?;
-            prove(&held)?;
-            write_about(&place, &about)?;
-            Ok::<_, LibraryError>(held)
+            let opened = self.open_bytes(id, &metadata)?;
+            prove(&opened)?;
+            // Last: after a crash, only what is proven is found here.
+            write_metadata(&place, &metadata)?;
+            Ok::<_, StoreError>(opened)
         };
-        let held = begin().inspect_err(|_| {
+        let opened = begin().inspect_err(|_| {
             // What stays is swept at the next start.
             let _ = fs::remove_dir_all(&place);
         })?;
-        self.lock().insert(id, about);
-        Ok(held)
+        self.lock().insert(id, metadata);
+        Ok(opened)
     }
 
     /// What is shared from where it is, by path.
     pub fn shared(&self) -> BTreeMap<PathBuf, ContentId> {
         let state = self.lock();
-        let shared =
-            state.about.iter().filter_map(|(id, about)| Some((about.shared.clone()?, *id)));
+        let shared = state
+            .metadata
+            .iter()
+            .filter_map(|(id, metadata)| Some((metadata.shared.clone()?, *id)));
         shared.collect()
     }
 
     /// Removes what is kept of a resource; never a user's file.
-    pub fn remove(&self, id: ContentId) -> Result<(), LibraryError> {
+    pub fn remove(&self, id: ContentId) -> Result<(), StoreError> {
         let mut state = self.lock();
         if !state.forget(id) {
-            return Err(LibraryError::NotHere(id));
+            return Err(StoreError::NotHere(id));
         }
         let place = self.place(id);
         // First what makes it a resource, so that a crash leaves no half of one.
-        fs::remove_file(place.join(ABOUT)).map_err(failed("remove", &place))?;
+        fs::remove_file(place.join(METADATA_FILE)).map_err(failed("remove", &place))?;
         fs::remove_dir_all(&place).map_err(failed("remove", &place))
     }
 }
 
-fn own(dir: &Path, name: &str) -> Result<Arc<dyn DiskFile>, LibraryError> {
+fn own(dir: &Path, name: &str) -> Result<Arc<dyn DiskFile>, StoreError> {
     let path = dir.join(name);
     Ok(Arc::new(OpenFile::create(&path).map_err(failed("open", &path))?))
 }
 
-fn own_files(dir: &Path, prefix: &str) -> Result<Files, LibraryError> {
+fn own_files(dir: &Path, prefix: &str) -> Result<Files, StoreError> {
     let file = |name| own(dir, &format!("{prefix}{name}"));
     Ok(Files { data: file("data")?, hashes: file("hashes")?, map: file("map")? })
 }

@@ -6,7 +6,7 @@ use trefoil_types::{Millis, Time};
 
 use super::{
     Common, Effect, RequestId, Source,
-    transfer::{Request, Transfer},
+    transfer::{OpenRequest, Transfer},
 };
 use crate::Bits;
 
@@ -120,7 +120,7 @@ impl Transfer {
         let request = RequestId(common.last_request);
         self.requests.insert(
             request,
-            Request {
+            OpenRequest {
                 source,
                 piece,
                 part: part.clone(),
@@ -131,9 +131,9 @@ impl Transfer {
             },
         );
         if claim {
-            self.say(now, |news| {
+            self.queue_news(now, |news| {
                 news.released.retain(|other| *other != piece);
-                super::announcements::insert_sorted(&mut news.claims, piece);
+                crate::news::insert_sorted(&mut news.claims, piece);
             });
         }
         effects.push(Effect::Ask { request, resource: self.resource, source, piece, part });

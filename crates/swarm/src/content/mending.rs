@@ -15,12 +15,14 @@ use crate::{
     events::Command,
     export::ExportError,
     fetch::{Measure, Selection},
-    store::{CHUNK, Held, LibraryError},
+    store::{CHUNK, OpenStore, StoreError},
 };
 
+// Perhaps nobody has those bytes any more, and a reader must not wait for ever.
 /// When nothing came anew for so long, the reader is told.
 const STALL: Duration = Duration::from_secs(5);
 
+// A disk that damages again what was written anew would be mended without end.
 /// How often in a row something is mended for one reader.
 const MENDS_MAX: usize = 3;
 
@@ -36,18 +38,18 @@ impl Content {
         link: &Link,
         selection: &Selection,
         to: &Path,
-    ) -> Result<Arc<Held>, FetchError> {
+    ) -> Result<Arc<OpenStore>, FetchError> {
         let mut mends = 0;
         loop {
-            let held = self.get(link, selection.clone()).await?;
-            let (reading, selected, path) = (held.clone(), selection.clone(), to.to_path_buf());
+            let opened = self.get(link, selection.clone()).await?;
+            let (reading, selected, path) = (opened.clone(), selection.clone(), to.to_path_buf());
             let written = spawn_blocking(move || reading.export(&selected, &path)).await;
             match written.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic())) {
-                Ok(()) => return Ok(held),
+                Ok(()) => return Ok(opened),
                 Err(ExportError::Damaged) if mends < MENDS_MAX => {
                     mends += 1;
-                    let all = held.selected(selection).map_err(unwritten)?;
-                    self.mend(&held, all).await?;
+                    let all = opened.selected(selection).map_err(unwritten)?;
+                    self.mend(&opened, all).await?;
                 }
                 Err(error) => return Err(unwritten(error)),
             }
@@ -60,24 +62,24 @@ impl Content {
     /// As of [`Content::export`]; it has more than `most` bytes.
     pub async fn read_small(&self, link: &Link, most: u64) -> Result<Vec<u8>, FetchError> {
         let measure = Measure { wanted: u64::MAX, most, kept: false };
-        let held = self.store(link, measure).await?;
-        let is = held.layout.bytes();
+        let opened = self.open_or_seek(link, measure).await?;
+        let is = opened.layout.bytes();
         if is > most {
             return Err(FetchError::TooLong { id: link.id, is, most });
         }
         let selection = Selection { apart: true, ..Selection::default() };
         let mut mends = 0;
         loop {
-            self.fetch(&held, 0..held.layout.pieces(), &selection).await?;
-            match held.read_small(most) {
+            self.fetch(&opened, 0..opened.layout.pieces(), &selection).await?;
+            match opened.read_small(most) {
                 // What is not here was lost by another reader who found it changed first.
                 Err(ProofError::Damaged { .. } | ProofError::NotHere { .. })
                     if mends < MENDS_MAX =>
                 {
                     mends += 1;
-                    self.mend(&held, vec![(0, 0..is)]).await?;
+                    self.mend(&opened, vec![(0, 0..is)]).await?;
                 }
-                read => return Ok(read.map_err(LibraryError::from)?),
+                read => return Ok(read.map_err(StoreError::from)?),
             }
         }
     }
@@ -88,13 +90,13 @@ impl Content {
     /// What has changed is a user's own, or nobody gives it anew; the disk fails.
     pub async fn read(
         &self,
-        held: &Arc<Held>,
+        opened: &Arc<OpenStore>,
         file: u32,
         bytes: Range<u64>,
     ) -> Result<Vec<u8>, FetchError> {
         let read = || {
             let count = (bytes.end - bytes.start) as usize;
-            let mut reader = held.store.reader(file, bytes.clone())?;
+            let mut reader = opened.store.reader(file, bytes.clone())?;
             let mut all = Vec::with_capacity(count.min(CHUNK));
             while let now @ [_, ..] = reader.next(count)? {
                 all.extend_from_slice(now);
@@ -106,9 +108,9 @@ impl Content {
             match tokio::task::block_in_place(read) {
                 Err(ProofError::Damaged { .. }) if mends < MENDS_MAX => {
                     mends += 1;
-                    self.mend(held, vec![(file, bytes.clone())]).await?;
+                    self.mend(opened, vec![(file, bytes.clone())]).await?;
                 }
-                read => return Ok(read.map_err(LibraryError::from)?),
+                read => return Ok(read.map_err(StoreError::from)?),
             }
         }
     }
@@ -119,48 +121,49 @@ impl Content {
     /// It is a user's own file, which is left as it is; nobody gives it.
     pub async fn mend(
         &self,
-        held: &Arc<Held>,
+        opened: &Arc<OpenStore>,
         what: Vec<(u32, Range<u64>)>,
     ) -> Result<(), FetchError> {
-        let looking = held.clone();
-        let runs = what.iter().map(|(file, bytes)| held.layout.pieces_of(*file, bytes.clone()));
+        let looking = opened.clone();
+        let runs = what.iter().map(|(file, bytes)| opened.layout.pieces_of(*file, bytes.clone()));
         let seen = runs.reduce(|a, b| a.start.min(b.start)..a.end.max(b.end)).unwrap_or(0..0);
         let damage = spawn_blocking(move || looking.look(&what)).await;
         let damage = damage.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
-        let damage = damage.map_err(LibraryError::from)?;
-        let id = held.id;
+        let damage = damage.map_err(StoreError::from)?;
+        let id = opened.id;
         let selection = Selection { apart: true, ..Selection::default() };
         if damage.parts.is_empty() {
             // It is as it was again, or another reader has found it and it is on its way.
-            return self.fetch(held, seen, &selection).await;
+            return self.fetch(opened, seen, &selection).await;
         }
         tracing::error!(%id, %damage, "what is here has changed on disk");
-        if !held.store.is_ours() {
+        if !opened.store.is_ours() {
             return Err(FetchError::Changed { id, what: damage.words });
         }
-        self.library.change(id, |about| about.whole = false)?;
+        self.store.change(id, |metadata| metadata.whole = false)?;
         let lost = damage.parts.clone();
-        let held = held.clone();
-        self.ask(|reply| Command::Lose { held: held.clone(), lost, reply }).await?;
+        let opened = opened.clone();
+        self.ask(|reply| Command::Lose { opened: opened.clone(), lost, reply }).await?;
         let mut pieces: Vec<Range<u32>> =
-            damage.parts.iter().map(|part| held.layout.pieces_of_groups(part)).collect();
+            damage.parts.iter().map(|part| opened.layout.pieces_of_groups(part)).collect();
         // Those in between are here.
         let all = pieces.first().map_or(0, |run| run.start)..pieces.pop().map_or(0, |run| run.end);
-        held.note(Some(damage.words));
-        self.fetch(&held, all, &selection).await?;
-        held.note(None);
-        self.finished(held).map(drop)
+        opened.note(Some(damage.words));
+        self.fetch(&opened, all, &selection).await?;
+        opened.note(None);
+        self.finished(opened).map(drop)
     }
 
     /// Waits for what is fetched, of something that is known to have changed here, for as
     /// long as anything comes. `false`: nothing does.
     pub(super) async fn soon(
         &self,
-        held: &Held,
+        opened: &OpenStore,
         fetch: impl Future<Output = Result<(), FetchError>>,
     ) -> Result<bool, FetchError> {
         let mut fetch = pin!(fetch);
-        let here = || async { Ok::<_, FetchError>(self.progress(held.id).await?.map(|p| p.here)) };
+        let here =
+            || async { Ok::<_, FetchError>(self.progress(opened.id).await?.map(|p| p.here)) };
         let mut seen = here().await?;
         loop {
             if let Ok(fetched) = timeout(STALL, &mut fetch).await {
@@ -178,14 +181,14 @@ impl Content {
     ///
     /// # Errors
     /// As of [`Content::mend`].
-    pub(super) async fn sound(&self, held: &Arc<Held>) -> Result<(), FetchError> {
-        let (looking, size) = (held.clone(), held.layout.bytes());
+    pub(super) async fn sound(&self, opened: &Arc<OpenStore>) -> Result<(), FetchError> {
+        let (looking, size) = (opened.clone(), opened.layout.bytes());
         for _ in 0..MENDS_MAX {
-            let held = looking.clone();
-            let damage = spawn_blocking(move || held.store.damaged(0, 0..size)).await;
+            let opened = looking.clone();
+            let damage = spawn_blocking(move || opened.store.damaged(0, 0..size)).await;
             let damage =
                 damage.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
-            if damage.map_err(LibraryError::from)?.is_empty() {
+            if damage.map_err(StoreError::from)?.is_empty() {
                 return Ok(());
             }
             self.mend(&looking, vec![(0, 0..size)]).await?;

@@ -28,7 +28,7 @@ impl fmt::Display for NotGlobal {
 }
 
 /// Judges an address that stands in a URL itself; names are resolved later.
-pub fn judge(url: &Url) -> Result<(), NotGlobal> {
+pub fn check_host(url: &Url) -> Result<(), NotGlobal> {
     let address: IpAddr = match url.host() {
         Some(Host::Ipv4(ip)) => ip.into(),
         Some(Host::Ipv6(ip)) => ip.into(),
@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn an_address_in_a_url_is_judged_however_it_is_spelled() {
-        let judged = |url: &str| judge(&url.parse().unwrap());
+        let judged = |url: &str| check_host(&url.parse().unwrap());
         for url in ["http://127.0.0.1/", "http://2130706433/", "http://0x7f.1/", "http://[::1]:80/"]
         {
             assert!(judged(url).is_err(), "{url}");

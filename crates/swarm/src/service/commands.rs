@@ -4,31 +4,31 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use trefoil_content::{
     Part,
-    scheduler::{Input, Resource},
+    scheduler::{Resource, SchedulerInput},
 };
 
-use super::Driver;
+use super::SwarmService;
 use crate::{
     error::FetchError,
     events::Command,
     fetch::{Topic, Want},
-    store::{Held, LibraryError},
+    store::{OpenStore, StoreError},
 };
 
-impl Driver {
-    pub(super) fn command(&mut self, command: Command) {
+impl SwarmService {
+    pub(super) fn on_command(&mut self, command: Command) {
         match command {
             Command::Seek { resource, seeking } => self.seek(resource, seeking),
-            Command::Fetch { held, want } => self.fetch(held, want),
+            Command::Fetch { opened, want } => self.fetch(opened, want),
             // Whoever asked may be gone.
             Command::Store { resource, begin, reply } => {
-                let _ = reply.send(self.store(resource, begin).map_err(FetchError::from));
+                let _ = reply.send(self.open_store(resource, begin).map_err(FetchError::from));
             }
-            Command::Lose { held, lost, reply } => {
-                self.lose(&held, &lost);
+            Command::Lose { opened, lost, reply } => {
+                self.drop_damaged(&opened, &lost);
                 let _ = reply.send(());
             }
-            Command::NewOrigins { resource } => self.new_origins(resource),
+            Command::NewOrigins { resource } => self.on_new_origins(resource),
             Command::Progress { resource, reply } => {
                 let progress = self.topics.get(&resource).map(Topic::progress);
                 let _ = reply.send(progress);
@@ -45,67 +45,69 @@ impl Driver {
             }
             Command::Announce(announced) => {
                 self.announced = Some(announced);
-                for peer in self.neighbours.keys().copied().collect::<Vec<_>>() {
-                    self.say(peer, announced.message());
+                for peer in self.peers.keys().copied().collect::<Vec<_>>() {
+                    self.send(peer, announced.message());
                 }
             }
             Command::Announced { reply } => {
-                let _ = reply.send(self.told_of());
+                let _ = reply.send(self.announced_snapshots());
             }
             Command::Blame { peer, offence } => self.blame(peer, offence),
         }
     }
 
-    pub(super) fn fetch(&mut self, held: Arc<Held>, want: Want) {
-        let resource = held.resource;
-        self.open(&held);
-        self.wish(resource, |topic, _| topic.want(want));
-        self.settle(resource);
+    pub(super) fn fetch(&mut self, opened: Arc<OpenStore>, want: Want) {
+        let resource = opened.resource;
+        self.add_store(&opened);
+        self.change_wants(resource, |topic, _| topic.want(want));
+        self.finish_wants(resource);
         self.find(resource);
-        self.approach(resource);
+        self.start_origins(resource);
     }
 
     /// The open store of a resource; opens it if it is on disk.
-    pub(super) fn store(
+    pub(super) fn open_store(
         &mut self,
         resource: Resource,
         begin: bool,
-    ) -> Result<Option<Arc<Held>>, LibraryError> {
-        if let Some(held) = self.topics.get(&resource).and_then(Topic::held) {
-            return Ok(Some(held.clone()));
+    ) -> Result<Option<Arc<OpenStore>>, StoreError> {
+        if let Some(opened) = self.opened(resource) {
+            return Ok(Some(opened.clone()));
         }
-        let held = self.library.open_store(resource, begin)?.map(Arc::new);
-        held.iter().for_each(|held| self.open(held));
-        Ok(held)
+        let opened = self.store.open_store(resource, begin)?.map(Arc::new);
+        opened.iter().for_each(|opened| self.add_store(opened));
+        Ok(opened)
     }
 
     /// The same for others: what cannot be opened is not here.
-    pub(super) fn shared(&mut self, resource: Resource) -> Option<Arc<Held>> {
-        self.store(resource, false).unwrap_or_else(|error| {
+    pub(super) fn open_shared(&mut self, resource: Resource) -> Option<Arc<OpenStore>> {
+        self.open_store(resource, false).unwrap_or_else(|error| {
             tracing::warn!(%error, "cannot share what was here");
             None
         })
     }
 
     /// Lets the swarm have a store, and tells those who wished for it.
-    pub(super) fn open(&mut self, held: &Arc<Held>) {
-        let resource = held.resource;
-        let topic = self.topics.entry(resource).or_insert_with(|| Topic::new(held.id));
-        if !topic.open(held.clone()) {
+    pub(super) fn add_store(&mut self, opened: &Arc<OpenStore>) {
+        let resource = opened.resource;
+        let topic = self.topics.entry(resource).or_insert_with(|| Topic::new(opened.id));
+        if !topic.open(opened.clone()) {
             return;
         }
-        self.input(Input::Open {
+        self.input(SchedulerInput::Open {
             resource,
-            layout: held.layout.clone(),
-            have: held.store.pieces(&held.layout),
-            manner: self.manner,
-            origin: held.origin && held.store.is_whole(),
+            layout: opened.layout.clone(),
+            have: opened.store.pieces(&opened.layout),
+            upload_policy: self.upload_policy,
+            origin: opened.origin && opened.store.is_whole(),
         });
-        if held.is_bytes() {
-            self.origins.own(resource, self.library.origins(held.id));
+        if opened.is_bytes() {
+            self.origins.add_configured(resource, self.store.origins(opened.id));
         }
-        let wishing = self.neighbours.iter_mut();
-        let wishing = wishing.filter_map(|(peer, n)| n.wishes.remove(&resource).then_some(*peer));
+        // A peer asks once for what it seeks, so it is told now.
+        let wishing = self.peers.iter_mut();
+        let wishing = wishing
+            .filter_map(|(peer, connected)| connected.wishes.remove(&resource).then_some(*peer));
         for peer in wishing.collect::<Vec<_>>() {
             self.offer(peer, resource);
         }
@@ -113,17 +115,17 @@ impl Driver {
 
     /// Groups have changed on disk: they are not here any more, and are fetched anew when
     /// they are wanted. A user's file is left alone: it may come to be right again.
-    pub(super) fn lose(&mut self, held: &Held, lost: &[Part]) {
-        let resource = held.resource;
-        let held = self.topics.get(&resource).and_then(Topic::held).map_or(held, |open| open);
-        if !held.store.is_ours() {
+    pub(super) fn drop_damaged(&mut self, opened: &OpenStore, lost: &[Part]) {
+        let resource = opened.resource;
+        let opened = self.opened(resource).map_or(opened, |open| open);
+        if !opened.store.is_ours() {
             return;
         }
         let mut pieces = BTreeSet::new();
         for part in lost {
-            held.store.lose(part);
-            pieces.extend(held.layout.pieces_of_groups(part));
+            opened.store.lose(part);
+            pieces.extend(opened.layout.pieces_of_groups(part));
         }
-        self.input(Input::Lost { resource, pieces });
+        self.input(SchedulerInput::Lost { resource, pieces });
     }
 }

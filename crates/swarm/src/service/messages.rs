@@ -3,97 +3,112 @@
 use tokio::task;
 use trefoil_content::{
     News,
-    message::Message,
-    scheduler::{Failure, Input, Refusal, RequestId, Resource},
+    message::SwarmMessage,
+    scheduler::{FetchFailure, RejectReason, RequestId, Resource, SchedulerInput, Ticket},
 };
 use trefoil_types::{Offence, PeerId};
 
-use super::Driver;
-use crate::{
-    events::{Announced, Event},
-    fetch::Topic,
-};
+use super::SwarmService;
+use crate::events::{Announced, Event};
 
-impl Driver {
-    pub(super) fn heard(&mut self, peer: PeerId, message: Message) {
-        if !self.is_judged(peer) && !gives(&message) {
+impl SwarmService {
+    pub(super) fn on_message(&mut self, peer: PeerId, message: SwarmMessage) {
+        // Attack: a peer in `p2p.peers` with a self-made certificate of an organisation
+        // that is on a list (docs/security.md). It may give, and learns nothing of what is
+        // here.
+        if !self.is_judged(peer) && !unjudged_may_send(&message) {
             return;
         }
         match message {
-            Message::Find { resource } => self.sought(peer, resource),
-            Message::Offer { resource, size, origin, proof } => {
-                self.offered(peer, resource, size, origin, &proof);
+            SwarmMessage::Find { resource } => self.on_find(peer, resource),
+            SwarmMessage::Offer { resource, size, origin, proof } => {
+                self.on_offer(peer, resource, size, origin, &proof);
             }
-            Message::Others { resource, others } => self.others(resource, others),
-            Message::Origins { resource, origins } => {
-                if self.topics.get(&resource).is_some_and(|t| t.peers.contains_key(&peer)) {
-                    self.origins.told(resource, origins);
-                    self.approach(resource);
+            SwarmMessage::Others { resource, others } => self.on_others(resource, others),
+            SwarmMessage::Origins { resource, origins } => {
+                if self.is_joined(resource, peer) {
+                    self.origins.add_named(resource, origins);
+                    self.start_origins(resource);
                 }
             }
-            Message::Snapshot { resource, height } => {
-                if let Some(neighbour) = self.neighbours.get_mut(&peer) {
-                    neighbour.announced = Some(Announced { height, index: resource.0 });
+            SwarmMessage::Snapshot { resource, height } => {
+                // Only the newest of each peer, so that announcements take bounded memory.
+                if let Some(connected) = self.peers.get_mut(&peer) {
+                    connected.announced = Some(Announced { height, index: resource.0 });
                 }
             }
-            Message::News { resource, news } => {
-                let Some(held) = self.topics.get(&resource).and_then(Topic::held) else { return };
-                match News::decode(&news, held.layout.pieces()) {
-                    Ok(news) => self.input(Input::Told { resource, peer, news }),
-                    Err(_) => self.blame(peer, Offence::Malformed),
-                }
+            SwarmMessage::News { resource, news } => self.on_news(peer, resource, &news),
+            SwarmMessage::Choke { resource, choked } => {
+                self.input(SchedulerInput::Choked { resource, peer, choked });
             }
-            Message::Choke { resource, choked } => {
-                self.input(Input::Choked { resource, peer, choked });
-            }
-            Message::Ask { resource, ticket, piece, from } => {
-                if self.topics.get(&resource).is_some_and(|t| t.peers.contains_key(&peer)) {
-                    self.input(Input::Asked { resource, peer, ticket, piece, from });
+            SwarmMessage::Ask { resource, ticket, piece, from } => {
+                if self.is_joined(resource, peer) {
+                    self.input(SchedulerInput::Asked { resource, peer, ticket, piece, from });
                 } else {
-                    self.say(peer, Message::Refuse { resource, ticket, why: Refusal::Missing });
+                    self.send(
+                        peer,
+                        SwarmMessage::Refuse { resource, ticket, why: RejectReason::Missing },
+                    );
                 }
             }
-            Message::Unask { resource, ticket } => {
-                self.input(Input::Unasked { resource, peer, ticket });
-                let streams = self.neighbours.get(&peer).map(|n| n.streams.stop(ticket));
+            SwarmMessage::Unask { resource, ticket } => {
+                self.input(SchedulerInput::Unasked { resource, peer, ticket });
+                let streams = self.peers.get(&peer).map(|connected| connected.streams.stop(ticket));
                 if streams == Some(false) {
-                    self.left(peer);
+                    self.on_disconnected(peer);
                 }
             }
-            Message::Refuse { resource, ticket, why } => {
-                let neighbour = self.neighbours.get(&peer);
-                if neighbour.is_some_and(|n| n.streams.forget(ticket).is_some()) {
-                    let (request, failure) = (RequestId(ticket.0), Failure::Refused(why));
-                    self.input(Input::Failed { resource, request, failure });
-                }
+            SwarmMessage::Refuse { resource, ticket, why } => {
+                self.on_refuse(peer, resource, ticket, why);
             }
+        }
+    }
+
+    fn on_news(&mut self, peer: PeerId, resource: Resource, news: &[u8]) {
+        let Some(opened) = self.opened(resource) else { return };
+        match News::decode(news, opened.layout.pieces()) {
+            Ok(news) => self.input(SchedulerInput::Announced { resource, peer, news }),
+            Err(_) => self.blame(peer, Offence::Malformed),
+        }
+    }
+
+    fn on_refuse(&mut self, peer: PeerId, resource: Resource, ticket: Ticket, why: RejectReason) {
+        let connected = self.peers.get(&peer);
+        if connected.is_some_and(|connected| connected.streams.forget(ticket).is_some()) {
+            let (request, failure) = (RequestId(ticket.0), FetchFailure::Refused(why));
+            self.input(SchedulerInput::Failed { resource, request, failure });
         }
     }
 
     /// `None`: to all peers of the resource.
-    pub(super) fn say_to(&mut self, to: Option<PeerId>, resource: Resource, message: &Message) {
+    pub(super) fn send_to(
+        &mut self,
+        to: Option<PeerId>,
+        resource: Resource,
+        message: &SwarmMessage,
+    ) {
         let topic = self.topics.get(&resource).into_iter();
         let all = || topic.flat_map(|topic| topic.peers.keys().copied()).collect();
         for peer in to.map_or_else(all, |peer| vec![peer]) {
-            self.say(peer, message.clone());
+            self.send(peer, message.clone());
         }
     }
 
-    pub(super) fn say(&mut self, peer: PeerId, message: Message) {
-        if !self.is_judged(peer) && !asks(&message) {
+    pub(super) fn send(&mut self, peer: PeerId, message: SwarmMessage) {
+        if !self.is_judged(peer) && !may_send_to_unjudged(&message) {
             return;
         }
-        let told = self.neighbours.get(&peer).map(|n| n.streams.say(message));
+        let told = self.peers.get(&peer).map(|connected| connected.streams.send(message));
         self.unless_slow(peer, told);
     }
 
     /// Who does not read is left, so that nothing piles up for it. Later, since
     /// the swarm may be in the middle of a step.
     pub(super) fn unless_slow(&mut self, peer: PeerId, told: Option<bool>) {
-        let Some(neighbour) = self.neighbours.get(&peer).filter(|_| told == Some(false)) else {
+        let Some(connected) = self.peers.get(&peer).filter(|_| told == Some(false)) else {
             return;
         };
-        let gone = Event::Gone { peer, link: neighbour.streams.link, offence: None };
+        let gone = Event::Gone { peer, link: connected.streams.link, offence: None };
         let events = self.event_to.clone();
         task::spawn(async move { events.send(gone).await });
     }
@@ -101,22 +116,25 @@ impl Driver {
 
 /// What may be heard of a peer that is not judged yet: what a newcomer needs to fetch
 /// from it.
-const fn gives(message: &Message) -> bool {
+const fn unjudged_may_send(message: &SwarmMessage) -> bool {
     match message {
-        Message::Offer { .. }
-        | Message::News { .. }
-        | Message::Choke { .. }
-        | Message::Refuse { .. }
-        | Message::Snapshot { .. } => true,
-        Message::Find { .. }
-        | Message::Ask { .. }
-        | Message::Unask { .. }
-        | Message::Others { .. }
-        | Message::Origins { .. } => false,
+        SwarmMessage::Offer { .. }
+        | SwarmMessage::News { .. }
+        | SwarmMessage::Choke { .. }
+        | SwarmMessage::Refuse { .. }
+        | SwarmMessage::Snapshot { .. } => true,
+        SwarmMessage::Find { .. }
+        | SwarmMessage::Ask { .. }
+        | SwarmMessage::Unask { .. }
+        | SwarmMessage::Others { .. }
+        | SwarmMessage::Origins { .. } => false,
     }
 }
 
 /// What may be said to one: what it is asked for, and not what is here.
-const fn asks(message: &Message) -> bool {
-    matches!(message, Message::Find { .. } | Message::Ask { .. } | Message::Unask { .. })
+const fn may_send_to_unjudged(message: &SwarmMessage) -> bool {
+    matches!(
+        message,
+        SwarmMessage::Find { .. } | SwarmMessage::Ask { .. } | SwarmMessage::Unask { .. }
+    )
 }

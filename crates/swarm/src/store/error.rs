@@ -10,7 +10,7 @@ use trefoil_content::{
 };
 
 #[derive(Debug, thiserror::Error)]
-pub enum LibraryError {
+pub enum StoreError {
     #[error("cannot {act} {path}: {source}; {}", trefoil_os::disk::cure(.source))]
     File { act: &'static str, path: PathBuf, source: io::Error },
     #[error("{0} is neither a file nor a directory; name one")]
@@ -47,7 +47,7 @@ pub enum LibraryError {
     Origin { origin: Origin, source: io::Error },
 }
 
-pub fn failed(act: &'static str, path: &Path) -> impl FnOnce(io::Error) -> LibraryError {
+pub fn failed(act: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
     let path = path.to_path_buf();
-    move |source| LibraryError::File { act, path, source }
+    move |source| StoreError::File { act, path, source }
 }

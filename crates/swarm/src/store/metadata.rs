@@ -6,14 +6,14 @@ use serde::{Deserialize, Serialize};
 use trefoil_content::{AllowList, ContentId};
 use trefoil_os::{clock, disk::write_whole};
 
-use super::{LibraryError, error::failed};
+use super::{StoreError, error::failed};
 
-pub const ABOUT: &str = "about.json";
+pub const METADATA_FILE: &str = "about.json";
 
 /// What is written of a resource beside it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct About {
+pub struct Metadata {
     pub id: String,
     /// What people call it.
     pub name: Option<String>,
@@ -39,7 +39,7 @@ pub struct About {
     pub allow: AllowList,
 }
 
-impl About {
+impl Metadata {
     /// Of something of which nothing is here yet, and that is for everyone.
     pub fn new(id: ContentId, name: Option<String>, size: u64) -> Self {
         Self {
@@ -60,7 +60,7 @@ impl About {
 
 /// What is said of something when it is put.
 #[derive(Clone, Debug)]
-pub struct Terms {
+pub struct PutOptions {
     /// What people call it; `None`: by its file name.
     pub name: Option<String>,
     pub allow: AllowList,
@@ -70,7 +70,7 @@ pub struct Terms {
     pub origin: bool,
 }
 
-impl Default for Terms {
+impl Default for PutOptions {
     fn default() -> Self {
         Self { name: None, allow: AllowList::default(), sealed: false, origin: true }
     }
@@ -80,8 +80,8 @@ pub fn now_s() -> u64 {
     clock::wall().0 / 1_000
 }
 
-pub fn write_about(dir: &Path, about: &About) -> Result<(), LibraryError> {
-    let path = dir.join(ABOUT);
-    let text = serde_json::to_vec_pretty(about).expect("it is plain data");
+pub fn write_metadata(dir: &Path, metadata: &Metadata) -> Result<(), StoreError> {
+    let path = dir.join(METADATA_FILE);
+    let text = serde_json::to_vec_pretty(metadata).expect("it is plain data");
     write_whole(&path, |file| file.write_all(&text)).map_err(failed("write", &path))
 }

@@ -7,14 +7,14 @@ use trefoil_content::{
     proof::ProofError, scheduler::Resource,
 };
 
-use super::{About, LibraryError};
+use super::{Metadata, StoreError};
 
 /// Bytes that are read or copied at once.
 pub const CHUNK: usize = 64 * GROUP_BYTES as usize;
 
 /// A resource, or the files of a directory, with its store open.
 #[derive(Debug)]
-pub struct Held {
+pub struct OpenStore {
     pub id: ContentId,
     pub resource: Resource,
     pub store: PartialStore,
@@ -30,24 +30,24 @@ pub struct Held {
     pub damaged: Mutex<Option<String>>,
 }
 
-impl Held {
+impl OpenStore {
     /// `part`: which part of the resource it is, as if it were for everyone.
     pub fn new(
         id: ContentId,
-        about: &About,
+        metadata: &Metadata,
         part: Resource,
         store: PartialStore,
         layout: Layout,
         manifest: Option<Manifest>,
         place: PathBuf,
     ) -> Self {
-        let (resource, allow) = (part.among(&about.allow), about.allow.clone());
+        let (resource, allow) = (part.among(&metadata.allow), metadata.allow.clone());
         Self {
             id,
             resource,
             store,
             layout,
-            origin: about.origin,
+            origin: metadata.origin,
             allow,
             manifest,
             place,
@@ -62,7 +62,7 @@ impl Held {
     }
 }
 
-impl Held {
+impl OpenStore {
     /// The last group, which shows the size, with its proof. Nothing for hashes, and
     /// for the files of a directory: their sizes are known.
     pub fn last_group(&self) -> Result<Vec<u8>, ProofError> {
@@ -74,8 +74,8 @@ impl Held {
         Ok(proof)
     }
 
-    /// Writes what [`Held::last_group`] gave elsewhere.
-    pub fn write_last_group(&self, proof: &[u8]) -> Result<(), LibraryError> {
+    /// Writes what [`OpenStore::last_group`] gave elsewhere.
+    pub fn write_last_group(&self, proof: &[u8]) -> Result<(), StoreError> {
         let mut verifier = self.store.verifier(&self.last_part())?;
         Ok(verifier.feed(proof, |step| self.store.write(0, step))?)
     }
