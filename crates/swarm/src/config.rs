@@ -17,10 +17,10 @@ pub struct ContentConfig {
     pub dir: PathBuf,
     pub upload_policy: UploadPolicy,
     pub rates: Rates,
-    /// Bytes that may be kept, besides what is pinned; `None`: no limit.
+    /// Bytes that may be kept, without pinned resources; `None`: no limit.
     pub quota: Option<u64>,
     /// Which HTTP servers are asked that peers named; `None`: none.
     pub origins: Option<Reach>,
-    /// What is shown to HTTP servers.
+    /// Headers for HTTP servers.
     pub credentials: Credentials,
 }

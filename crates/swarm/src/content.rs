@@ -43,8 +43,7 @@ const COMMANDS_MAX: usize = 256;
 // A frame is verified and written on the thread that read it: to hand each 128 KiB frame to
 // a blocking thread took a fifth of all processor time. A slow disk can hold up these
 // threads, so they must not be those that carry votes (ADR 17).
-/// Runs the swarm on threads of its own, which end with it: what it hashes, and the
-/// disk that it waits for, hold up no vote.
+/// Runs the swarm on threads of its own, which end with it.
 fn run_apart(swarm: impl Future<Output = ()> + Send + 'static) {
     let threads = runtime::Builder::new_multi_thread().thread_name("content").enable_all().build();
     let threads = threads.expect("the system starts threads");
@@ -56,7 +55,7 @@ fn run_apart(swarm: impl Future<Output = ()> + Send + 'static) {
     swarm.expect("the system starts a thread");
 }
 
-/// The hand on this node's content; clone freely.
+/// Handle to this node's content; clone freely.
 #[derive(Clone, Debug)]
 pub struct Content {
     commands: mpsc::Sender<Command>,
@@ -94,7 +93,7 @@ impl Content {
 
     // Called when a resource became whole or its use was noted, not at every read: the
     // gateway reads a MiB at a time.
-    /// Announces what is whole here, where that is done: see `docs/content.md`.
+    /// Announces the resources that are whole here (on public networks: docs/content.md).
     fn provide(&self) {
         self.net.provide(self.store.whole(PROVIDED_MAX));
     }
@@ -103,7 +102,7 @@ impl Content {
     /// organisations on the list and of this node's own. `read` counts bytes.
     ///
     /// # Errors
-    /// What cannot be read or named; a list on a network without organisations.
+    /// A file that cannot be read or named; a list on a network without organisations.
     pub async fn put(
         &self,
         path: &Path,
@@ -115,9 +114,9 @@ impl Content {
         let (store, path) = (self.store.clone(), path.to_path_buf());
         let put = spawn_blocking(move || store.put(&path, options, &read)).await;
         let id = put.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
-        // What was open of it is opened anew, whole.
+        // Its store may be open in part: it is opened anew, whole.
         self.close(id).await;
-        // Whoever sought it already is told.
+        // Peers that had asked for it get an offer.
         for resource in store::resources(id, &allow) {
             let store = |reply| Command::Store { resource, begin: false, reply };
             let _ = self.ask(store).await;
@@ -127,7 +126,7 @@ impl Content {
     }
 
     // The own organisation stands on the list like any other, so no node has a rule of its
-    // own for what it put itself (ADR 21).
+    // own for its own resources (ADR 21).
     /// Puts this node's organisation on the list, if there is one.
     fn with_own(&self, options: PutOptions) -> Result<PutOptions, StoreError> {
         if options.allow.is_open() {
@@ -142,16 +141,16 @@ impl Content {
     /// not spare this node.
     ///
     /// # Errors
-    /// What cannot be read or named.
+    /// A file that cannot be read or named.
     pub async fn share(&self, path: &Path) -> Result<ContentId, StoreError> {
         self.put(path, PutOptions { origin: false, ..PutOptions::default() }, Arc::default()).await
     }
 
-    /// Reads what an HTTP server has, once, and shares it from there: nothing is kept
-    /// but its hashes. `read` counts bytes, of `total`, which is 0 until it is known.
+    /// Reads the file of an HTTP server once, and shares it from there: only its hashes are
+    /// kept. `read` counts bytes, of `total`, which is 0 until it is known.
     ///
     /// # Errors
-    /// What the server does not give, or the disk does not take.
+    /// The server does not give the file, or the disk does not take the hashes.
     pub async fn put_origin(
         &self,
         origin: Origin,
@@ -172,16 +171,16 @@ impl Content {
         let put = spawn_blocking(move || store.put_remote(&origin, options, size, reading, &read));
         let id = put.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
         let resource = Resource::file(id.root).among(&allow);
-        // A service that has ended has nobody to tell.
+        // The service may have ended.
         let _ = self.commands.send(Command::NewOrigins { resource }).await;
         Ok(id)
     }
 
     /// Fetches a resource or part of it, and returns its store: the files' for a
-    /// directory. Dropping the future ends the fetch; what came stays.
+    /// directory. Dropping the future ends the fetch; the bytes that came stay.
     ///
     /// # Errors
-    /// When its size is not what the link says or there is no room for it, the disk
+    /// When its size is not the link's, or there is no room for it, the disk
     /// fails, or it is removed meanwhile.
     pub async fn get(
         &self,
@@ -238,7 +237,7 @@ impl Content {
     ) -> Result<Arc<OpenStore>, FetchError> {
         let id = manifest.id;
         self.fetch(manifest, 0..manifest.layout.pieces(), selection).await?;
-        // The files' store is opened by what is on disk.
+        // The files' store is opened from the manifest on disk.
         tokio::task::block_in_place(|| manifest.store.sync())?;
         let resource = Resource::tree(id.root).among(&manifest.allow);
         let store = |begin| self.ask(move |reply| Command::Store { resource, begin, reply });
@@ -246,7 +245,7 @@ impl Content {
             check_size(link, tree.layout.bytes())?;
             return Ok(tree);
         }
-        // What it says is claimed until it is admitted; and it may have changed on disk.
+        // Its sizes are claims until they are admitted; and it may have changed on disk.
         let encoded = self.read(manifest, 0, 0..manifest.layout.bytes()).await?;
         let odd = |error: &dyn std::fmt::Display| FetchError::Store(error.to_string());
         let files = Manifest::decode(&encoded).map_err(|error| odd(&error))?;
@@ -261,7 +260,7 @@ impl Content {
         Ok(tree)
     }
 
-    /// Whether what comes of a resource counts for the quota.
+    /// Whether the bytes of a resource count for the quota.
     fn counts(&self, id: ContentId, selection: &Selection) -> bool {
         !selection.apart && self.store.metadata(id).is_none_or(|metadata| !metadata.pinned)
     }
@@ -294,8 +293,8 @@ impl Content {
         }
     }
 
-    /// The store of a file or manifest, which may have to be found first. What is
-    /// here keeps the list that it came with.
+    /// The store of a file or manifest, which may have to be found first. A resource that
+    /// is here keeps its list.
     async fn open_or_seek(
         &self,
         link: &Link,
@@ -306,8 +305,8 @@ impl Content {
         let allow = here.as_ref().map_or(&link.allow, |metadata| &metadata.allow);
         let other = !link.allow.is_open() && link.allow != *allow;
         if other && here.as_ref().is_some_and(|metadata| !metadata.whole) {
-            // One resource has one list on a node. What came under one list is not for the
-            // readers of another (ADR 21).
+            // One resource has one list on a node. Bytes that came under one list are not
+            // for the readers of another (ADR 21).
             return Err(FetchError::OtherList { id, here: allow.clone() });
         }
         let resource = Resource::file(id.root).among(allow);
@@ -350,7 +349,7 @@ impl Content {
         }
     }
 
-    /// Makes durable what was fetched, and makes room if it was too much.
+    /// Makes the fetched bytes durable, and notes that the resource is whole if it is.
     fn finished(&self, opened: Arc<OpenStore>) -> Result<Arc<OpenStore>, FetchError> {
         tokio::task::block_in_place(|| {
             opened.store.sync()?;
@@ -362,7 +361,7 @@ impl Content {
         })
     }
 
-    /// What peers call the parts of a resource, by the list that it has here.
+    /// The names of a resource's parts between peers, by the list that it has here.
     fn resources(&self, id: ContentId) -> Vec<Resource> {
         let allow = self.store.metadata(id).map(|metadata| metadata.allow).unwrap_or_default();
         store::resources(id, &allow)
@@ -397,7 +396,7 @@ impl Content {
         }
     }
 
-    /// Removes what is kept of a resource; never a user's file.
+    /// Removes the kept bytes of a resource; never a user's file.
     ///
     /// # Errors
     /// When it is not here or cannot be removed.
@@ -408,7 +407,7 @@ impl Content {
         Ok(())
     }
 
-    /// Removes what was not asked for the longest, if more is kept than may be.
+    /// Removes the least recently used resources, if more is kept than the quota.
     ///
     /// # Errors
     /// When something cannot be removed.
@@ -420,17 +419,17 @@ impl Content {
         Ok(removed)
     }
 
-    /// What is shared from where it is, by path.
+    /// The resources that are shared from their place, by path.
     pub fn shared(&self) -> BTreeMap<PathBuf, ContentId> {
         self.store.shared()
     }
 
-    /// Moves a file that is whole out of the store to `to`, over what is there, and
-    /// shares it from there. Where that cannot be, on another disk, it stays.
-    /// Tells where it is.
+    /// Moves a whole file out of the store to `to`, replaces a file there, and shares it
+    /// from there. If `to` is on another disk, the file stays. Returns its path.
     ///
     /// # Errors
-    /// When it is not here, or cannot be written there; as of [`Content::export`]: it is verified once more where it lies.
+    /// When it is not here, or cannot be written there; as of [`Content::export`]: it is
+    /// verified once more where it lies.
     pub async fn move_out(&self, id: ContentId, to: &Path) -> Result<PathBuf, FetchError> {
         let opened =
             self.get(&id.into(), Selection { apart: true, ..Selection::default() }).await?;
@@ -439,20 +438,20 @@ impl Content {
         Ok(tokio::task::block_in_place(|| self.store.move_out(id, to))?)
     }
 
-    /// Tells all peers, now and as they come, of this node's newest state snapshot.
+    /// Announces this node's newest state snapshot to all peers, now and when they connect.
     pub async fn announce(&self, announced: Announced) {
-        // A service that has ended has nobody to tell.
+        // The service may have ended.
         let _ = self.commands.send(Command::Announce(announced)).await;
     }
 
-    /// What the peers that are connected told of their newest state snapshots.
+    /// The newest state snapshots that connected peers announced.
     pub async fn announced(&self) -> Result<BTreeMap<PeerId, Announced>, FetchError> {
         self.ask(|reply| Command::Announced { reply }).await
     }
 
-    /// A peer told of what is not so.
+    /// Reports a peer whose announcement was false.
     pub async fn blame(&self, peer: PeerId, offence: Offence) {
-        // A service that has ended has nobody to blame.
+        // The service may have ended.
         let _ = self.commands.send(Command::Blame { peer, offence }).await;
     }
 

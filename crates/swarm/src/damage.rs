@@ -1,4 +1,4 @@
-//! Bytes of a store that are not what they were: found, named, and read past.
+//! Bytes of a store that have changed on disk: found and named.
 
 use std::{fmt, ops::Range, path::Path, sync::PoisonError};
 
@@ -10,7 +10,7 @@ use crate::{export::ExportError, fetch::Selection, store::OpenStore};
 /// Runs that are named one by one.
 const NAMED_MAX: usize = 4;
 
-/// Bytes that are not what they were, in words.
+/// Bytes that have changed on disk, in words.
 pub struct Damage {
     pub parts: Vec<Part>,
     pub words: String,
@@ -42,12 +42,12 @@ impl OpenStore {
         Damage { words: words.join(", "), parts }
     }
 
-    /// Whoever wants these bytes anew does not wait for them for long.
+    /// Notes damage: the next reader of these bytes waits only as long as anything comes.
     pub fn note(&self, damage: Option<String>) {
         *self.damaged.lock().unwrap_or_else(PoisonError::into_inner) = damage;
     }
 
-    /// What was noted, until all is here again.
+    /// The damage that was noted, until all is here again.
     pub fn noted(&self) -> Option<String> {
         let noted = self.damaged.lock().unwrap_or_else(PoisonError::into_inner).clone();
         noted.filter(|_| !self.store.is_whole())

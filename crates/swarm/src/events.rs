@@ -1,4 +1,4 @@
-//! What the service is told and asked.
+//! Events and commands of the service.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,7 +21,7 @@ use crate::{
     store::OpenStore,
 };
 
-/// What happens to the service.
+/// An event from a task: of a peer, an origin, the disk or a timer.
 #[derive(Debug)]
 pub enum Event {
     Gone {
@@ -57,12 +57,12 @@ pub enum Event {
     Hashed {
         resource: Resource,
     },
-    /// The disk does not take what came.
+    /// The disk does not take the bytes that came.
     Broken {
         resource: Resource,
         error: io::Error,
     },
-    /// What was to be served is not what it was.
+    /// Bytes that were to be served have changed on disk.
     Damaged {
         opened: Arc<OpenStore>,
         part: Part,
@@ -83,11 +83,11 @@ pub enum Event {
     },
 }
 
-/// A node's newest state snapshot, as it tells others of it.
+/// A node's newest state snapshot, as it announces it to others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Announced {
     pub height: Height,
-    /// The root of the file that lists what a newcomer needs.
+    /// The root of the file that lists the files for state sync.
     pub index: [u8; 32],
 }
 
@@ -97,13 +97,13 @@ impl Announced {
     }
 }
 
-/// What users of this node ask for.
+/// A command of a user of this node.
 #[derive(Debug)]
 pub enum Command {
     /// Fetches a resource of which nothing is known but its name.
     Seek { resource: Resource, seeking: Seeking },
-    /// Fetches pieces of a resource whose store is open; `done` is told when
-    /// they are here. Dropping its other end ends the wish.
+    /// Fetches pieces of a resource whose store is open; `done` is sent when they are here.
+    /// Dropping its other end ends the fetch.
     Fetch { opened: Arc<OpenStore>, want: Want },
     /// The store of a resource, if it is here; `begin`: of a directory's files, even if
     /// none of them is.
@@ -116,16 +116,16 @@ pub enum Command {
     Lose { opened: Arc<OpenStore>, lost: Vec<Part>, reply: oneshot::Sender<()> },
     /// The operator put origins of a resource.
     NewOrigins { resource: Resource },
-    /// How a fetch goes.
+    /// The progress of a fetch.
     Progress { resource: Resource, reply: oneshot::Sender<Option<Progress>> },
     /// Nothing of it is fetched or served any more.
     Close { id: ContentId, reply: oneshot::Sender<()> },
-    /// What is open.
+    /// The resources that are open.
     Open { reply: oneshot::Sender<BTreeSet<ContentId>> },
-    /// Tells all peers of this node's newest state snapshot.
+    /// Announces this node's newest state snapshot to all peers.
     Announce(Announced),
-    /// What the peers told of theirs.
+    /// The snapshots that peers announced.
     Announced { reply: oneshot::Sender<BTreeMap<PeerId, Announced>> },
-    /// What a peer told is not so.
+    /// A peer's announcement was false.
     Blame { peer: PeerId, offence: Offence },
 }

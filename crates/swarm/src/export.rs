@@ -89,7 +89,7 @@ impl OpenStore {
         let count = bytes.end - bytes.start;
         let mut reader = self.store.reader(file, bytes).map_err(unread)?;
         while let now @ [_, ..] = reader.next(CHUNK).map_err(unread)? {
-            // What was a hole becomes one.
+            // A hole stays a hole, so that a sparse file takes no more room here.
             let written = match now.iter().all(|byte| *byte == 0) {
                 true => io::Seek::seek_relative(to, now.len() as i64),
                 false => io::Write::write_all(to, now),
@@ -106,7 +106,7 @@ pub(super) fn draft_file(to: &Path) -> io::Result<NamedTempFile> {
     draft().permissions(Permissions::from_mode(0o644)).tempfile_in(parent(to))
 }
 
-/// A directory beside `to`, which it is to be, or what is in it.
+/// A draft directory beside `to`: it, or its content, becomes `to`.
 pub fn draft_directory(to: &Path) -> io::Result<TempDir> {
     draft().permissions(Permissions::from_mode(0o755)).tempdir_in(parent(to))
 }
@@ -136,7 +136,7 @@ pub(super) fn file_into_place(draft: NamedTempFile, to: &Path) -> io::Result<()>
     sync_directory(parent(to))
 }
 
-/// As [`file_into_place`], of a draft's directory or what is in it.
+/// As [`file_into_place`], of a draft directory or its content.
 pub(super) fn into_place(draft: &Path, to: &Path) -> io::Result<()> {
     sync_below(draft)?;
     fs::rename(draft, to)?;

@@ -1,5 +1,5 @@
-//! One resource as the service sees it: who waits for which of its pieces, and
-//! who of the peers has to do with it.
+//! One resource as the service sees it: callers that wait for its pieces, and peers that
+//! take part in it.
 
 use std::{collections::BTreeMap, ops::Range, sync::Arc, time::Duration};
 
@@ -45,14 +45,14 @@ pub struct Selection {
     pub path: Option<String>,
     /// Bytes of the file; all if there is none.
     pub range: Option<Range<u64>>,
-    /// In order, for who reads along.
+    /// In order, for a reader of a stream.
     pub sequential: bool,
     /// It is not kept in the store, so that the quota does not count.
     pub apart: bool,
 }
 
 impl Selection {
-    /// What of a resource comes for it, of which only the id is known.
+    /// How much of a resource is fetched for it, if only the id is known.
     pub fn measure(&self, kind: ResourceKind) -> Measure {
         // Of a directory, all of the manifest comes.
         let range = self.range.as_ref().filter(|_| kind != ResourceKind::Directory);
@@ -61,7 +61,7 @@ impl Selection {
     }
 }
 
-/// Somebody waits for a resource of which nothing is here yet.
+/// A caller waits for a resource of which nothing is here yet.
 #[derive(Debug)]
 pub struct Seeking {
     pub link: Link,
@@ -69,20 +69,20 @@ pub struct Seeking {
     pub found: oneshot::Sender<Result<Arc<OpenStore>, FetchError>>,
 }
 
-/// What of a resource whoever seeks it takes.
+/// How much of a resource a caller accepts.
 #[derive(Clone, Copy, Debug)]
 pub struct Measure {
     /// Bytes of it that are to come; of a smaller one all.
     pub wanted: u64,
     /// A larger one is refused.
     pub most: u64,
-    /// What comes counts for the quota.
+    /// The bytes count for the quota.
     pub kept: bool,
 }
 
 impl Seeking {
-    /// Whether a resource of a size that is proven is taken: who made its id may have
-    /// made it of any size.
+    /// Whether a resource of a proven size is accepted: the maker of its id may have made
+    /// it of any size.
     fn admit(&self, store: &ContentStore, size: u64) -> Result<(), FetchError> {
         let Link { id, size: said, .. } = &self.link;
         // Of a directory it is the files' that the link says.
@@ -107,11 +107,11 @@ pub fn shows(root: [u8; 32], size: u64, proof: &[u8]) -> bool {
         .is_ok_and(|mut verifier| verifier.feed(proof, |_| Ok(())).is_ok() && verifier.is_through())
 }
 
-/// Somebody waits for pieces.
+/// A caller waits for pieces.
 #[derive(Debug)]
 pub struct Want {
     pub pieces: Range<u32>,
-    /// In order, soon: before what others want.
+    /// In order, and before the wants of others.
     pub sequential: bool,
     pub done: oneshot::Sender<Result<(), FetchError>>,
 }
@@ -122,7 +122,7 @@ pub struct Topic {
     opened: Option<Arc<OpenStore>>,
     seeking: Vec<Seeking>,
     wants: Vec<Want>,
-    /// Who has to do with it, and bytes that came from each.
+    /// Peers that take part, and bytes that came from each.
     pub peers: BTreeMap<PeerId, u64>,
     /// Bytes that came from sources, also from those that are gone.
     from_peers: u64,
@@ -179,8 +179,8 @@ impl Topic {
         !self.seeking.is_empty()
     }
 
-    /// Begins its store, of a size that `proof` shows, for the first of those who take
-    /// it; the others are told why they do not.
+    /// Begins its store, of a size that `proof` shows, for the first caller that accepts
+    /// it; the others get the reason.
     pub fn begin(
         &mut self,
         store: &ContentStore,
@@ -190,7 +190,7 @@ impl Topic {
         for seeking in std::mem::take(&mut self.seeking) {
             match seeking.admit(store, size) {
                 Ok(()) => self.seeking.push(seeking),
-                // Whoever sought it may have given up.
+                // The caller may have given up.
                 Err(error) => drop(seeking.found.send(Err(error))),
             }
         }
@@ -204,11 +204,11 @@ impl Topic {
         self.seen.replace(came) == Some(came)
     }
 
-    /// Tells those who sought it.
+    /// Answers the callers that sought it.
     pub fn found(&mut self) {
         let Some(opened) = &self.opened else { return };
         for seeking in self.seeking.drain(..) {
-            // Whoever sought it may have given up.
+            // The caller may have given up.
             let _ = seeking.found.send(Ok(opened.clone()));
         }
     }
@@ -223,8 +223,7 @@ impl Topic {
         self.wants.push(want);
     }
 
-    /// What the swarm is to fetch now: who reads along goes first, the newest
-    /// before all.
+    /// The pieces to fetch now: a reader of a stream goes first, the newest before all.
     pub fn wanted(&self) -> Option<(Range<u32>, bool)> {
         // A reader waits for the very next bytes, all others for the end.
         let reader = self.wants.iter().rev().find(|want| want.sequential);
@@ -232,24 +231,24 @@ impl Topic {
         Some((want.pieces.clone(), want.sequential))
     }
 
-    /// Tells those whose pieces are all here.
+    /// Answers the callers whose pieces are all here.
     pub fn finish_wants(&mut self, have: &Bits) {
         let done = |want: &mut Want| {
             have.has_all(u64::from(want.pieces.start)..u64::from(want.pieces.end))
         };
         for want in self.wants.extract_if(.., done) {
-            // Whoever waited may have given up.
+            // The caller may have given up.
             let _ = want.done.send(Ok(()));
         }
     }
 
-    /// Drops the wishes of those who gave up.
+    /// Drops the wants of callers that gave up.
     pub fn forget_unwanted(&mut self) {
         self.wants.retain(|want| !want.done.is_closed());
         self.seeking.retain(|seeking| !seeking.found.is_closed());
     }
 
-    /// Tells all who wait that it comes to nothing.
+    /// Fails all callers that wait.
     pub fn fail(self, why: &FetchError) {
         for seeking in self.seeking {
             let _ = seeking.found.send(Err(why.clone()));

@@ -1,9 +1,9 @@
 //! HTTP servers that content is taken from: one request for a range of bytes.
 //!
-//! What always holds: redirects are followed here, hop by hop, so that each is
-//! judged (where it leads, what it is shown); a server's file is one version of
-//! it; no answer is read beyond what was asked. What the bytes are worth, the
-//! store decides that verifies them.
+//! What always holds: redirects are followed here, hop by hop, so that each is judged (its
+//! address, the headers for it); all bytes are of one version of a server's file; no answer
+//! is read beyond the range that was asked for. It does not judge the bytes: the store
+//! verifies them.
 
 mod credentials;
 mod fetching;
@@ -49,7 +49,7 @@ const HOPS_MAX: usize = 5;
 /// The longest pause that a server's `Retry-After` is given.
 const PAUSE_MAX: Duration = Duration::from_secs(120);
 
-/// Why a server does not give what was asked of it.
+/// Why a server does not give the bytes.
 #[derive(Debug, thiserror::Error)]
 pub enum WebError {
     #[error("{0}")]
@@ -110,7 +110,7 @@ impl From<reqwest::Error> for WebError {
     }
 }
 
-/// Makes requests, with what the operator gave for them. One for all servers.
+/// Makes requests, with the operator's credentials. One for all servers.
 #[derive(Debug)]
 pub struct Http {
     anywhere: LazyLock<Client>,
@@ -157,7 +157,7 @@ fn client(reach: Reach) -> Client {
     })
 }
 
-/// One origin, and what was seen of it.
+/// One origin, and the state that its answers showed.
 #[derive(Debug)]
 pub struct Server {
     pub origin: Origin,
@@ -175,7 +175,7 @@ struct Seen {
 
 // The hashes would find another version as well: this says it sooner, and in words (ADR
 // 20).
-/// What tells one version of a server's file from another.
+/// The headers that tell one version of a server's file from another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Version {
     etag: Option<HeaderValue>,
@@ -208,7 +208,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// What comes next; `None`: all came.
+    /// The next bytes; `None`: all came.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, WebError> {
         match self.response.chunk().await? {
             Some(chunk) => {
@@ -289,7 +289,7 @@ impl Server {
         asked: &Asked,
         version: Option<&Version>,
     ) -> Result<Response, WebError> {
-        // A name is judged by what it resolves to, when it does.
+        // A name is judged when it is resolved, by its addresses.
         if self.reach == Reach::Global {
             reach::check_host(url)?;
         }
@@ -332,7 +332,7 @@ fn hop(from: &Url, location: &HeaderValue) -> Result<Url, WebError> {
     }
 }
 
-/// Whether an answer is to what was asked.
+/// Whether an answer has the range that was asked for.
 fn check_answer(
     response: Response,
     asked: &Asked,

@@ -1,8 +1,8 @@
-//! The HTTP servers that the service knows of as origins: for which resource, who
-//! named them, and whether they are asked.
+//! The HTTP servers that the service knows as origins: of which resource, who named them,
+//! and whether they are asked.
 //!
 //! What always holds: a server that a peer named is asked only as far as the
-//! operator allows, and told of to others only when right bytes came from it; how
+//! operator allows, and named to others only after right bytes came from it; how
 //! many are known of one resource is bounded.
 
 use std::{
@@ -58,7 +58,7 @@ pub struct Origins {
     reach: Option<Reach>,
     events: mpsc::Sender<Event>,
     known: BTreeMap<Resource, Vec<Known>>,
-    /// Who waits for hashes, without which bare bytes cannot be verified.
+    /// Tasks that wait for hashes, without which bare bytes cannot be verified.
     waiting: BTreeMap<Resource, AbortHandle>,
     last: u16,
 }
@@ -107,7 +107,7 @@ impl Origins {
 
     // No hearsay: otherwise one peer could send the whole swarm to a server of its choice
     // (ADR 20).
-    /// What peers are told of.
+    /// The origins that are named to peers.
     pub fn announceable(&self, resource: Resource) -> Vec<Origin> {
         let known = self.known.get(&resource).into_iter().flatten();
         let good = known.filter(|known| known.is_good() && !known.is_left());
@@ -131,8 +131,8 @@ impl Origins {
         let taken: BTreeSet<u16> = numbers.collect();
         let known = self.known.get_mut(&resource).into_iter().flatten();
         for known in known.filter(|known| known.is_ready(now)) {
-            // What the operator put is always asked. A server that a peer named is a way to
-            // make this node connect somewhere (ADR 20).
+            // The operator's origins are always asked. A server that a peer named is a way
+            // to make this node connect somewhere (ADR 20).
             let Some(reach) = (if known.own { Some(Reach::All) } else { self.reach }) else {
                 continue;
             };
@@ -163,8 +163,8 @@ impl Origins {
         }
     }
 
-    /// Right bytes came. Tells whether these were the first, so that peers are to be
-    /// told of it.
+    /// Right bytes came. Returns whether these were the first, so that the origin can be
+    /// named to peers.
     pub fn on_verified(&mut self, resource: Resource, web: u16) -> bool {
         let mut known = self.known.get_mut(&resource).into_iter().flatten();
         let giver = known.find(|known| known.asked(web).is_some());

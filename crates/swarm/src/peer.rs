@@ -1,10 +1,8 @@
 //! One peer's streams: a task that reads and one that writes.
-//!
-//! Bulk bytes stay in these two tasks: what comes is verified and written to its
-//! store where it is read from the socket, what goes is read from its store where
-//! it is written to the socket. Only messages and progress reach the service. What
-//! always holds: nothing is written that did not verify; a peer's queues are
-//! bounded.
+//! Bulk bytes stay in these two tasks: incoming bytes are verified and written to their
+//! store where they are read from the socket, outgoing bytes are read from their store
+//! where they are written to the socket. Only messages and progress reach the service. What
+//! always holds: nothing is written that did not verify; a peer's queues are bounded.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -42,12 +40,12 @@ const STALL: Duration = Duration::from_secs(30);
 /// Requests that were taken back and whose bytes may still come.
 const CANCELLED_MAX: usize = 1_024;
 
-/// What a peer's writer is to do.
+/// An order to a peer's writer.
 #[derive(Debug)]
 enum Order {
     Send(SwarmMessage),
     Serve(Serving),
-    /// The peer does not want the rest of what is served.
+    /// The peer does not want the rest of this part.
     Stop(Ticket),
 }
 
@@ -67,7 +65,7 @@ pub struct Incoming {
     pub verifier: Verifier,
 }
 
-/// What was asked of one peer, by ticket.
+/// Requests at one peer, by ticket.
 #[derive(Debug, Default)]
 struct Open {
     coming: BTreeMap<Ticket, Incoming>,
@@ -75,7 +73,7 @@ struct Open {
     cancelled: VecDeque<Ticket>,
 }
 
-/// The service's hand on one peer.
+/// Handle to the two tasks of one peer.
 #[derive(Debug)]
 pub struct PeerStreams {
     /// Tells one connection of a peer from its next.
@@ -106,7 +104,7 @@ impl PeerStreams {
         Self { link: number, orders, open }
     }
 
-    /// `false`: the peer is too slow to be told, or gone.
+    /// `false`: the peer's queue is full, or the peer is gone.
     #[must_use]
     pub fn send(&self, message: SwarmMessage) -> bool {
         self.enqueue(Order::Send(message))
@@ -126,12 +124,12 @@ impl PeerStreams {
         self.orders.try_send(order).is_ok()
     }
 
-    /// What is about to be asked under a ticket.
+    /// Registers a request before it is sent.
     pub fn expect(&self, ticket: Ticket, incoming: Incoming) {
         lock(&self.open).coming.insert(ticket, incoming);
     }
 
-    /// What comes of it is thrown away from now on. `None`: nothing is open.
+    /// Cancels a request: its bytes are discarded from now on. `None`: nothing is open.
     pub fn forget(&self, ticket: Ticket) -> Option<Incoming> {
         let mut open = lock(&self.open);
         let incoming = open.coming.remove(&ticket)?;
@@ -188,7 +186,7 @@ impl Reader {
         }
     }
 
-    /// Verifies and writes what came.
+    /// Verifies and writes data that came.
     fn receive(&self, ticket: Ticket, bytes: &[u8]) -> Result<Option<Event>, Offence> {
         let mut open = lock(&self.open);
         let Some(incoming) = open.coming.get_mut(&ticket) else {
@@ -280,7 +278,7 @@ impl Writer {
         }
     }
 
-    /// Appends the next data of what is served, or that it cannot be.
+    /// Appends the next data of the part that is served, or a refusal.
     async fn next_data(&mut self, frame: &mut Vec<u8>) {
         let Some((serving, encoder)) = self.serving.front_mut() else { return };
         let start = frame.len();

@@ -1,8 +1,7 @@
 //! A file or directory that only some can read: a tar in an age file
 //! (<https://c2sp.org/age>), so that `age -d | tar x` opens it as well.
-//!
-//! What always holds: what is opened was sealed as it is, to its end, before it
-//! comes to be where it is wanted; and nothing is written anywhere else.
+//! What always holds: a sealed file is authenticated to its end before its content gets its
+//! final name; nothing is written anywhere else.
 
 use std::{
     fs::{self, File},
@@ -91,7 +90,7 @@ impl<R: Read> Read for Watched<'_, R> {
 /// Seals a file, or all below a directory, into the file `to`.
 ///
 /// # Errors
-/// What cannot be read or has a name that others could not write; `to` is there
+/// A file that cannot be read, or whose name others could not write; `to` is there
 /// already, or cannot be written.
 pub fn seal(path: &Path, keys: &[SealingKey], to: &Path, watch: &Watch) -> Result<(), SealedError> {
     let failed = unwritten(to);
@@ -113,7 +112,7 @@ pub fn seal(path: &Path, keys: &[SealingKey], to: &Path, watch: &Watch) -> Resul
     })
 }
 
-/// What goes into the archive, by its name there: a file, or a directory and the
+/// The entries of the archive, by name: a file, or a directory and the
 /// files below it.
 fn contents(path: &Path) -> Result<Vec<(String, PathBuf)>, SealedError> {
     let name = path.file_name().and_then(|name| name.to_str());
@@ -155,7 +154,7 @@ fn append<W: Write>(
     }
 }
 
-/// Opens what is sealed in the file `sealed` with one of the keys, and writes it to
+/// Opens the file `sealed` with one of the keys, and writes it to
 /// `to`: a file or a directory.
 ///
 /// # Errors
@@ -193,7 +192,7 @@ fn check_header(start: &[u8]) -> Result<(), SealedError> {
     if ends { Ok(()) } else { Err(malformed("it has no header of age")) }
 }
 
-/// Writes what is in a tar below `dir`: one file, or one directory with files.
+/// Unpacks a tar below `dir`: one file, or one directory with files.
 /// Returns its name there.
 fn unpack(
     plain: impl Read,

@@ -1,9 +1,9 @@
-//! The task that owns the swarm: carries what happens to it, and what it decides
-//! to the peers' tasks.
+//! The task that owns the scheduler: it hands events to it, and its decisions to the peers'
+//! tasks.
 //!
 //! What always holds: it waits for no peer and moves no bulk bytes, so that one
 //! slow peer delays nobody (of the disk it waits when it opens a store, and for the
-//! last group of an offer); what it keeps for a peer is bounded.
+//! last group of an offer); the memory for a peer is bounded.
 
 mod commands;
 mod discovery;
@@ -52,7 +52,7 @@ pub const EVENTS_MAX: usize = 4_096;
 struct ConnectedPeer {
     streams: PeerStreams,
     standing: Standing,
-    /// What it seeks and we did not have.
+    /// Resources that it seeks and this node did not have.
     wishes: BTreeSet<Resource>,
     announced: Option<Announced>,
 }
@@ -103,7 +103,7 @@ impl SwarmService {
         }
     }
 
-    /// Until the network and all who give commands have ended.
+    /// Runs until the network or all handles have ended.
     pub async fn run(
         mut self,
         mut links: mpsc::Receiver<ContentLink>,
@@ -136,7 +136,7 @@ impl SwarmService {
                 _ = sync.tick() => self.on_sync_tick(),
             }
         }
-        // What came since the last sync would be fetched again after the restart.
+        // Bytes since the last sync would be fetched again after the restart.
         for opened in self.topics.values().filter_map(Topic::opened) {
             if let Err(error) = opened.store.sync() {
                 tracing::warn!(%error, "what came last is not durable");
@@ -146,7 +146,7 @@ impl SwarmService {
 
     fn on_connected(&mut self, link: ContentLink) {
         let (peer, standing) = (link.peer, link.standing);
-        // The peer connected anew: what was open on its former connection is void.
+        // The peer connected anew: requests of its former connection are void.
         self.on_disconnected(peer);
         self.links += 1;
         let streams = PeerStreams::start(link, self.links, self.event_to.clone());
@@ -259,10 +259,11 @@ impl SwarmService {
         self.net.blame(peer, offence);
     }
 
-    /// Tells those whose pieces are here.
+    /// Answers the callers whose pieces are here.
     fn finish_wants(&mut self, resource: Resource) {
-        // By the pieces that the scheduler has counted. The store is ahead of it, and a piece
-        // that is not wanted any more before it is counted is never announced to peers.
+        // By the pieces that the scheduler has counted. The store is ahead of it, and a
+        // piece that is not wanted any more before it is counted is never announced to
+        // peers.
         self.change_wants(resource, |topic, swarm| {
             if let Some(have) = swarm.have(resource) {
                 topic.finish_wants(have);
@@ -270,7 +271,8 @@ impl SwarmService {
         });
     }
 
-    /// Lets the swarm know if a change of a topic's wishes is one of what is wanted.
+    /// Changes the wants of a resource, and tells the scheduler if the wanted pieces
+    /// changed.
     fn change_wants(&mut self, resource: Resource, change: impl FnOnce(&mut Topic, &Swarm)) {
         let Some(topic) = self.topics.get_mut(&resource) else { return };
         let before = topic.wanted();
@@ -282,7 +284,7 @@ impl SwarmService {
         }
     }
 
-    /// Our own disk failed: whoever waits is told.
+    /// The node's own disk failed: all callers of the resource get the error.
     fn on_disk_error(&mut self, resource: Resource, error: &std::io::Error) {
         tracing::error!(%error, "cannot write content");
         let cure = trefoil_os::disk::cure(error);
@@ -297,8 +299,7 @@ impl SwarmService {
         }
     }
 
-    /// Makes durable what came, ends what nobody waits for, and closes what
-    /// nobody used for a while.
+    /// Syncs new bytes, ends fetches that nobody waits for, and closes idle stores.
     fn on_sync_tick(&mut self) {
         let resources: Vec<Resource> = self.topics.keys().copied().collect();
         for resource in resources {

@@ -4,13 +4,13 @@
 //! DIR/data/content/<id>/about.json   what it is, and whether it is kept
 //!                       data         its bytes, unless they are shared where they are
 //!                       hashes, map  see `trefoil_content::PartialStore`
-//!                       hashes.map   which hashes are here, where an HTTP server has the bytes
+//!                       hashes.map   which hashes are here, of a file on an HTTP server
 //!                       tree.*       the same for the files of a directory
 //! ```
 //!
 //! What always holds: `about.json` is whole or absent; a resource without it is
-//! not there, and what lies around of it is swept at the start. It is written only
-//! for a size that was proven and admitted, and after what proves it.
+//! not there, and its other files are removed at the start. It is written only
+//! for a size that was proven and admitted, and after the last group, which proves it.
 
 mod admission;
 mod error;
@@ -55,7 +55,7 @@ const HASHES_MAP: &str = "hashes.map";
 #[derive(Debug)]
 pub struct ContentStore {
     dir: PathBuf,
-    /// Bytes that may be kept, besides what is pinned; `None`: no limit.
+    /// Bytes that may be kept, without pinned resources; `None`: no limit.
     quota: Option<u64>,
     state: Mutex<State>,
 }
@@ -63,7 +63,7 @@ pub struct ContentStore {
 #[derive(Debug, Default)]
 struct State {
     metadata: BTreeMap<ContentId, Metadata>,
-    /// By what peers call their parts, see [`resources`].
+    /// By the names of their parts between peers, see [`resources`].
     ids: BTreeMap<Resource, ContentId>,
 }
 
@@ -88,7 +88,8 @@ impl State {
     }
 }
 
-/// What peers call the parts of a resource: what most of its bytes are in comes first.
+/// The names of a resource's parts between peers: the part with most of the bytes comes
+/// first.
 pub fn resources(id: ContentId, allow: &AllowList) -> Vec<Resource> {
     let tree = (id.kind == ResourceKind::Directory).then(|| Resource::tree(id.root));
     let file = [Resource::file(id.root), Resource::hashes(id.root)];
@@ -96,8 +97,8 @@ pub fn resources(id: ContentId, allow: &AllowList) -> Vec<Resource> {
 }
 
 impl ContentStore {
-    /// Opens the directory, and sweeps what a crash left of no use, and what only
-    /// claims a size.
+    /// Opens the directory, and removes the remains of a crash and resources whose size is
+    /// not proven.
     pub fn open(dir: &Path, quota: Option<u64>) -> Result<Self, StoreError> {
         fs::create_dir_all(dir).map_err(failed("make", dir))?;
         let mut state = State::default();
@@ -135,8 +136,8 @@ impl ContentStore {
         self.lock().metadata.values().cloned().collect()
     }
 
-    /// The roots of what is whole here and for everyone: of more than `count`, those
-    /// asked for last.
+    /// The roots of the resources that are whole here and for everyone: of more than
+    /// `count`, those asked for last.
     pub fn whole(&self, count: usize) -> BTreeSet<[u8; 32]> {
         let state = self.lock();
         let whole = state
@@ -156,7 +157,7 @@ impl ContentStore {
         self.lock().ids.get(&resource).copied()
     }
 
-    /// Changes what is written of a resource; tells whether that made a difference, or
+    /// Changes a resource's metadata; returns whether that made a difference, or
     /// `None` if it is not here.
     pub fn change(
         &self,
@@ -176,7 +177,7 @@ impl ContentStore {
     }
 
     /// Notes that it was asked for just now, to the minute: each note is a sync.
-    /// Tells whether there was something to note.
+    /// Returns whether there was something to note.
     pub fn touch(&self, id: ContentId) -> Result<bool, StoreError> {
         let now = now_s();
         let touch = |metadata: &mut Metadata| {
@@ -265,8 +266,8 @@ impl ContentStore {
         Ok(OpenStore::new(id, metadata, part, store, layout, Some(manifest), lies))
     }
 
-    /// Makes room for what a link leads to, whose size is proven and admitted. `prove`
-    /// writes what proves it: only with that does the resource come to be.
+    /// Begins the store of a resource whose size is proven and admitted. `prove` writes the
+    /// last group, which proves it: without it, nothing is kept.
     pub fn begin(
         &self,
         link: &Link,
@@ -286,14 +287,14 @@ impl ContentStore {
             Ok::<_, StoreError>(opened)
         };
         let opened = begin().inspect_err(|_| {
-            // What stays is swept at the next start.
+            // Files that remain are removed at the next start.
             let _ = fs::remove_dir_all(&place);
         })?;
         self.lock().insert(id, metadata);
         Ok(opened)
     }
 
-    /// What is shared from where it is, by path.
+    /// The resources that are shared from their place, by path.
     pub fn shared(&self) -> BTreeMap<PathBuf, ContentId> {
         let state = self.lock();
         let shared = state
@@ -303,14 +304,14 @@ impl ContentStore {
         shared.collect()
     }
 
-    /// Removes what is kept of a resource; never a user's file.
+    /// Removes the kept bytes of a resource; never a user's file.
     pub fn remove(&self, id: ContentId) -> Result<(), StoreError> {
         let mut state = self.lock();
         if !state.forget(id) {
             return Err(StoreError::NotHere(id));
         }
         let place = self.place(id);
-        // First what makes it a resource, so that a crash leaves no half of one.
+        // The metadata first: a crash leaves no half of a resource.
         fs::remove_file(place.join(METADATA_FILE)).map_err(failed("remove", &place))?;
         fs::remove_dir_all(&place).map_err(failed("remove", &place))
     }

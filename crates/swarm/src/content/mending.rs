@@ -1,8 +1,8 @@
-//! What has changed on disk since it was verified: named, and asked for anew.
+//! Damage on disk, found after the bytes were verified: named, and fetched anew.
 //!
-//! Bytes leave a store only verified ([`trefoil_content::Reader`]), so that damage is
-//! found where somebody reads. What is kept here is then fetched again from peers and
-//! origins; what a user shares from where it is, is told and left as it is.
+//! Bytes leave a store only verified ([`trefoil_content::Reader`]), so that damage is found
+//! when the bytes are read. Bytes that the node keeps are then fetched again from peers and
+//! origins; a user's own file is reported and left as it is.
 
 use std::{ops::Range, path::Path, pin::pin, sync::Arc, time::Duration};
 
@@ -19,20 +19,20 @@ use crate::{
 };
 
 // Perhaps nobody has those bytes any more, and a reader must not wait for ever.
-/// When nothing came anew for so long, the reader is told.
+/// When nothing comes for this time, the reader gets the error.
 const STALL: Duration = Duration::from_secs(5);
 
-// A disk that damages again what was written anew would be mended without end.
+// A disk that damages the new bytes again would be mended without end.
 /// How often in a row something is mended for one reader.
 const MENDS_MAX: usize = 3;
 
 impl Content {
     /// Fetches a resource or part of it, and writes it to `to`, which comes to be when
-    /// it is whole. What has changed here is fetched anew.
+    /// it is whole. Damaged bytes here are fetched anew.
     ///
     /// # Errors
-    /// As of [`Content::get`]; `to` is there already or cannot be written; what has
-    /// changed is a user's own, or nobody gives it anew.
+    /// As of [`Content::get`]; `to` is there already or cannot be written; a user's own
+    /// file is damaged, or nobody has the bytes.
     pub async fn export(
         &self,
         link: &Link,
@@ -72,7 +72,8 @@ impl Content {
         loop {
             self.fetch(&opened, 0..opened.layout.pieces(), &selection).await?;
             match opened.read_small(most) {
-                // What is not here was lost by another reader who found it changed first.
+                // Groups that are absent were dropped by another reader, which found the
+                // damage first.
                 Err(ProofError::Damaged { .. } | ProofError::NotHere { .. })
                     if mends < MENDS_MAX =>
                 {
@@ -87,7 +88,7 @@ impl Content {
     /// Reads some bytes of a file that are here.
     ///
     /// # Errors
-    /// What has changed is a user's own, or nobody gives it anew; the disk fails.
+    /// A user's own file is damaged, or nobody has the bytes; the disk fails.
     pub async fn read(
         &self,
         opened: &Arc<OpenStore>,
@@ -115,10 +116,10 @@ impl Content {
         }
     }
 
-    /// Finds what has changed of these bytes, says so, and fetches it anew.
+    /// Finds the damage in these bytes, logs it, and fetches the bytes anew.
     ///
     /// # Errors
-    /// It is a user's own file, which is left as it is; nobody gives it.
+    /// It is a user's own file, which is left as it is; nobody has the bytes.
     pub async fn mend(
         &self,
         opened: &Arc<OpenStore>,
@@ -154,8 +155,7 @@ impl Content {
         self.finished(opened).map(drop)
     }
 
-    /// Waits for what is fetched, of something that is known to have changed here, for as
-    /// long as anything comes. `false`: nothing does.
+    /// Waits for a fetch of damaged bytes as long as anything comes. `false`: nothing does.
     pub(super) async fn soon(
         &self,
         opened: &OpenStore,

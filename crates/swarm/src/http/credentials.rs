@@ -80,7 +80,7 @@ impl Credentials {
         each.collect::<Result<_, _>>().map(Self)
     }
 
-    /// What is shown with a request.
+    /// The headers for a request.
     pub fn of(&self, url: &Url) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
         let own = self.0.iter().filter(|credential| credential.covers(url));
         own.map(|credential| (credential.name.clone(), credential.value.clone()))

@@ -1,8 +1,8 @@
 //! The task that takes parts of one resource from one origin, a few at a time.
 //!
 //! Bytes are verified and written where they come; only progress reaches the
-//! driver. A server that fails for a while is left alone for that long: what is
-//! asked meanwhile comes back at once, for others to serve.
+//! driver. A server that fails for a while is left alone for that long: requests fail at
+//! once meanwhile, so that other sources serve them.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -33,9 +33,9 @@ const ORDERS_MAX: usize = 4_096;
 /// Failures in a row after which an origin is left.
 const FAILURES_MAX: u32 = 6;
 
-// The scheduler cancels what stalls. A server that accepts requests and never answers would
-// otherwise never count as failing.
-/// What was taken back after nothing came for so long counts as a failure.
+// The scheduler cancels stalled requests. A server that accepts requests and never answers
+// would otherwise never count as failing.
+/// A cancelled request for which nothing came for this time counts as a failure.
 const STALL: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
@@ -52,7 +52,7 @@ pub struct PartRequest {
     pub part: Part,
 }
 
-/// The service's hand on one origin. All that is under way ends when it is dropped.
+/// Handle to the task of one origin. Its requests end when it is dropped.
 #[derive(Debug)]
 pub struct Fetcher {
     orders: mpsc::Sender<Order>,
@@ -109,7 +109,7 @@ struct Worker {
     events: mpsc::Sender<Event>,
     waiting: VecDeque<PartRequest>,
     running: JoinSet<(RequestId, Result<(), WebError>)>,
-    /// What runs, and since when.
+    /// Running requests, and since when.
     open: BTreeMap<RequestId, (AbortHandle, Instant)>,
     /// In a row.
     failures: u32,
@@ -129,7 +129,7 @@ impl Worker {
                     None => return,
                 },
                 Some(ended) = self.running.join_next() => {
-                    // What was cancelled was told of already.
+                    // A cancelled request was reported already.
                     if let Ok((request, result)) = ended {
                         self.on_ended(request, result).await;
                     }
@@ -254,7 +254,7 @@ fn of_proof(error: ProofError) -> WebError {
     match error {
         ProofError::Corrupt { group } | ProofError::Short { group } => WebError::Lies { group },
         ProofError::Io(error) => WebError::Disk(error),
-        // Our hashes are not what they were.
+        // The hashes here have changed.
         error => WebError::Disk(std::io::Error::other(error)),
     }
 }

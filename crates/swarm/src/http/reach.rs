@@ -37,8 +37,8 @@ pub fn check_host(url: &Url) -> Result<(), NotGlobal> {
     if is_global(address) { Ok(()) } else { Err(NotGlobal(address.to_string())) }
 }
 
-/// Resolves names to global addresses only. What it gives is what is connected to,
-/// so that a name cannot mean one address when it is judged and another then.
+/// Resolves names to global addresses only. The client connects to the very addresses that
+/// it returns, so that a name cannot mean one address when it is judged and another then.
 pub struct GlobalOnly;
 
 impl Resolve for GlobalOnly {
@@ -55,7 +55,8 @@ impl Resolve for GlobalOnly {
 }
 
 /// Whether an address is unicast and reached from everywhere, by IANA's registries of
-/// special-purpose addresses. What carries an IPv4 address inside is judged by that.
+/// special-purpose addresses. An address that carries an IPv4 address is judged by that
+/// one.
 fn is_global(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(ip) => is_global_v4(ip),

@@ -1,4 +1,4 @@
-//! What users of this node ask for: resources are opened, fetched and closed.
+//! Commands of this node's users: resources are opened, fetched and closed.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -20,7 +20,7 @@ impl SwarmService {
         match command {
             Command::Seek { resource, seeking } => self.seek(resource, seeking),
             Command::Fetch { opened, want } => self.fetch(opened, want),
-            // Whoever asked may be gone.
+            // The caller may be gone.
             Command::Store { resource, begin, reply } => {
                 let _ = reply.send(self.open_store(resource, begin).map_err(FetchError::from));
             }
@@ -79,7 +79,7 @@ impl SwarmService {
         Ok(opened)
     }
 
-    /// The same for others: what cannot be opened is not here.
+    /// The same for peers: a resource that cannot be opened counts as absent.
     pub(super) fn open_shared(&mut self, resource: Resource) -> Option<Arc<OpenStore>> {
         self.open_store(resource, false).unwrap_or_else(|error| {
             tracing::warn!(%error, "cannot share what was here");
@@ -87,7 +87,7 @@ impl SwarmService {
         })
     }
 
-    /// Lets the swarm have a store, and tells those who wished for it.
+    /// Hands a store to the scheduler, and offers it to the peers that sought it.
     pub(super) fn add_store(&mut self, opened: &Arc<OpenStore>) {
         let resource = opened.resource;
         let topic = self.topics.entry(resource).or_insert_with(|| Topic::new(opened.id));
@@ -104,7 +104,7 @@ impl SwarmService {
         if opened.is_bytes() {
             self.origins.add_configured(resource, self.store.origins(opened.id));
         }
-        // A peer asks once for what it seeks, so it is told now.
+        // A peer asks once for a resource, so it gets the offer now.
         let wishing = self.peers.iter_mut();
         let wishing = wishing
             .filter_map(|(peer, connected)| connected.wishes.remove(&resource).then_some(*peer));

@@ -18,15 +18,14 @@ use crate::{
 };
 
 // Attack: a peer seeks names without end, each of which would be remembered.
-/// What one peer seeks and this node does not have, at most.
+/// The most resources that one peer seeks and this node does not have.
 const WISHES_MAX: usize = 64;
 
 // The connected peers are asked first, with one message each. A search by Kademlia takes up
-// to 10 s and dials strangers (ADR 19). What nobody provides is searched more and more
-// seldom.
-/// Whether to look beyond the connected peers for what is wanted is asked this
-/// soon, again after four times as long while nobody offers it, and this often
-/// while somebody does.
+// to 10 s and dials strangers (ADR 19). A resource that nobody provides is searched more
+// and more seldom.
+/// When to look beyond the connected peers: this soon at first, again after four times as
+/// long while nobody offers the resource, and this often while somebody does.
 const LOOK_FIRST: Duration = Duration::from_millis(300);
 const LOOK_AGAIN_MAX: Duration = Duration::from_secs(60);
 const LOOK_WHILE_OFFERED: Duration = Duration::from_secs(5);
@@ -65,8 +64,8 @@ impl SwarmService {
         });
     }
 
-    /// Looks beyond the connected peers for what none of them offers, or of which
-    /// nothing comes. Whom the network finds is asked when it is connected.
+    /// Searches the network for a resource that no connected peer offers, or of which
+    /// nothing comes. The peers that it finds are asked when they connect.
     pub(super) fn on_look(&mut self, resource: Resource, after: Duration) {
         let Some(topic) = self.topics.get_mut(&resource) else { return };
         topic.watched = topic.seeks();
@@ -100,7 +99,7 @@ impl SwarmService {
 
     // Where nothing is announced (networks of members, ADR 17), this finds providers that
     // are two hops away.
-    /// Tells a peer of the others who have or want a resource.
+    /// Names to a peer the others that have or want a resource.
     fn name_others(&mut self, peer: PeerId, resource: Resource) {
         let topic = self.topics.get(&resource);
         let known = self.peers.iter().filter(|(other, connected)| {
@@ -114,7 +113,7 @@ impl SwarmService {
         }
     }
 
-    /// Connects to those who are said to have or want a resource.
+    /// Connects to peers that are said to have or want a resource.
     pub(super) fn on_others(&mut self, resource: Resource, others: Vec<(PeerId, SocketAddr)>) {
         let Some(topic) = self.topics.get_mut(&resource).filter(|topic| topic.seeks()) else {
             return;
@@ -140,8 +139,8 @@ impl SwarmService {
         standing != Some(Standing::Unjudged)
     }
 
-    /// What peers told of their newest snapshots. Who is not judged counts for nothing
-    /// where a member has spoken: it would win by the height that it claims.
+    /// The newest snapshots that peers announced. An unjudged peer counts only if no judged
+    /// peer announced one: it would win by the height that it claims.
     pub(super) fn announced_snapshots(&self) -> BTreeMap<PeerId, Announced> {
         let told =
             self.peers.iter().filter_map(|(peer, connected)| Some((*peer, connected.announced?)));
@@ -151,7 +150,7 @@ impl SwarmService {
     }
 
     /// Bytes that were asked for came and verified: a peer that is not judged yet gives a
-    /// newcomer what it needs to judge it.
+    /// newcomer the files that it needs to judge it.
     pub(super) fn on_verified(&self, peer: PeerId) {
         if !self.is_judged(peer) {
             self.net.brought(peer);
@@ -178,8 +177,8 @@ impl SwarmService {
     }
 
     fn join(&mut self, peer: PeerId, resource: Resource, role: SourceRole) {
-        // Nothing is told or served to whom it is not joined with. Of who is not judged
-        // what is open is taken, and `on_message` and `send` see to it that nothing is given.
+        // News and bytes go only to peers that are joined. From an unjudged peer open
+        // resources are accepted; `on_message` and `send` give it nothing.
         let opened = self.opened(resource);
         let takes = |opened: &OpenStore| !self.is_judged(peer) && opened.allow.is_open();
         if !opened.is_some_and(|opened| self.may_have(peer, opened) || takes(opened)) {
@@ -223,7 +222,7 @@ impl SwarmService {
         }
     }
 
-    /// The size of what was sought is proven, and there is a store for it.
+    /// The size of a resource is proven, and there is a store for it.
     fn on_begun(&mut self, opened: &Arc<OpenStore>) {
         self.add_store(opened);
         if let Some(topic) = self.topics.get_mut(&opened.resource) {

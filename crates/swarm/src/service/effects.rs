@@ -11,8 +11,8 @@ use super::SwarmService;
 use crate::peer::{Incoming, Serving};
 
 impl SwarmService {
-    /// Hands an input to the swarm and carries out what follows. An input that
-    /// comes of that waits until the rest is carried out.
+    /// Hands an input to the scheduler and carries out its effects. An input that an effect
+    /// causes waits until all effects are carried out.
     pub(super) fn input(&mut self, input: SchedulerInput) {
         self.inputs.push_back(input);
         if std::mem::replace(&mut self.stepping, true) {

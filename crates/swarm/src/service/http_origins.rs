@@ -18,7 +18,7 @@ use crate::{
 };
 
 impl SwarmService {
-    /// `None`: tells all peers of this resource.
+    /// `None`: to all peers of this resource.
     pub(super) fn send_origins(&mut self, resource: Resource, to: Option<PeerId>) {
         let origins = self.origins.announceable(resource);
         if !origins.is_empty() {
@@ -34,7 +34,7 @@ impl SwarmService {
         self.start_origins(resource);
     }
 
-    /// Lets the swarm ask the origins of what is wanted, once its hashes are here: a
+    /// Hands the origins of a wanted resource to the scheduler, once its hashes are here: a
     /// plain server has no proofs, so that they come from peers first.
     pub(super) fn start_origins(&mut self, resource: Resource) {
         let Some(topic) = self.topics.get(&resource).filter(|topic| topic.seeks()) else { return };
@@ -46,8 +46,8 @@ impl SwarmService {
         if !self.origins.has_ready(resource) || !self.has_hashes(&opened) {
             return;
         }
-        // As an origin: it is asked only for what no peer has, and each part about once in
-        // all (ADR 20).
+        // As an origin: it is asked only for parts that no peer has, and each part about
+        // once in all (ADR 20).
         for source in self.origins.start(resource) {
             self.input(SchedulerInput::Joined { resource, source, role: SourceRole::Origin });
         }

@@ -1,4 +1,4 @@
-//! What peers send, and what is sent to them.
+//! Messages from peers and to peers.
 
 use tokio::task;
 use trefoil_content::{
@@ -14,8 +14,8 @@ use crate::events::{Announced, Event};
 impl SwarmService {
     pub(super) fn on_message(&mut self, peer: PeerId, message: SwarmMessage) {
         // Attack: a peer in `p2p.peers` with a self-made certificate of an organisation
-        // that is on a list (docs/security.md). It may give, and learns nothing of what is
-        // here.
+        // that is on a list (docs/security.md). It may give, and learns nothing of this
+        // node's resources.
         if !self.is_judged(peer) && !unjudged_may_send(&message) {
             return;
         }
@@ -102,8 +102,8 @@ impl SwarmService {
         self.unless_slow(peer, told);
     }
 
-    /// Who does not read is left, so that nothing piles up for it. Later, since
-    /// the swarm may be in the middle of a step.
+    /// A peer that does not read is disconnected, so that nothing piles up for it. By an
+    /// event, since the scheduler may be in the middle of a step.
     pub(super) fn unless_slow(&mut self, peer: PeerId, told: Option<bool>) {
         let Some(connected) = self.peers.get(&peer).filter(|_| told == Some(false)) else {
             return;
@@ -114,8 +114,8 @@ impl SwarmService {
     }
 }
 
-/// What may be heard of a peer that is not judged yet: what a newcomer needs to fetch
-/// from it.
+/// Messages that are accepted from a peer that is not judged yet: those that a newcomer
+/// needs to fetch from it.
 const fn unjudged_may_send(message: &SwarmMessage) -> bool {
     match message {
         SwarmMessage::Offer { .. }
@@ -131,7 +131,8 @@ const fn unjudged_may_send(message: &SwarmMessage) -> bool {
     }
 }
 
-/// What may be said to one: what it is asked for, and not what is here.
+/// Messages that may be sent to such a peer: requests, and nothing of this node's
+/// resources.
 const fn may_send_to_unjudged(message: &SwarmMessage) -> bool {
     matches!(
         message,

@@ -1,5 +1,5 @@
-//! Which sizes are taken: whoever makes an id can prove any size for it, so that
-//! proof alone admits nothing.
+//! Which sizes are accepted: the maker of an id can prove any size for it, so that a proof
+//! alone admits nothing.
 
 use std::{fs, os::unix::fs::MetadataExt as _, path::Path};
 
@@ -8,7 +8,7 @@ use trefoil_content::{BYTES_MAX, ContentId, MANIFEST_BYTES_MAX, ResourceKind};
 
 use super::{ContentStore, Metadata, StoreError, error::failed};
 
-/// Of what `stat` counts a file's room in.
+/// The unit of `st_blocks`.
 const BLOCK_BYTES: u64 = 512;
 
 impl ContentStore {
@@ -28,9 +28,9 @@ impl ContentStore {
         }
     }
 
-    /// Bytes that a resource takes on disk and that count for the quota. What is here
-    /// in part counts by that part, not by the size that is said of it: it would
-    /// drive out all others.
+    /// Bytes that a resource takes on disk and that count for the quota. A part that is
+    /// here counts by its own bytes, not by the size that is claimed for the whole: that
+    /// would drive out all other resources.
     pub(super) fn kept(&self, id: ContentId, metadata: &Metadata) -> u64 {
         if metadata.shared.is_some() || metadata.pinned {
             return 0;
@@ -52,8 +52,8 @@ impl ContentStore {
         kept.fold(0, u64::saturating_add)
     }
 
-    /// Removes what was not asked for the longest, until no more than `quota`
-    /// bytes are kept; what is pinned or `busy` stays.
+    /// Removes the least recently used resources, until no more than `quota` bytes are
+    /// kept; pinned and `busy` ones stay.
     pub fn collect(
         &self,
         quota: u64,
@@ -80,7 +80,7 @@ impl ContentStore {
     }
 }
 
-/// Why what lies in `place` is no resource, whatever is written of it there.
+/// Why the directory `place` holds no valid resource, whatever its metadata says.
 pub(super) fn refusal(place: &Path, id: ContentId, metadata: &Metadata) -> Option<String> {
     let size = metadata.size;
     if size > BYTES_MAX {

@@ -15,7 +15,7 @@ use trefoil_types::DiskFile;
 
 use super::{StoreError, error::failed, own, own_files};
 
-/// Counts what is read.
+/// Counts the bytes that are read.
 pub struct Counted<'a, R>(pub R, pub &'a AtomicU64);
 
 impl<R: Read> Read for Counted<'_, R> {

@@ -1,4 +1,4 @@
-//! What is written of a resource beside it (`about.json`), and what is said when it is put.
+//! The metadata of a resource (`about.json`), and the options of a put.
 
 use std::path::{Path, PathBuf};
 
@@ -10,12 +10,12 @@ use super::{StoreError, error::failed};
 
 pub const METADATA_FILE: &str = "about.json";
 
-/// What is written of a resource beside it.
+/// The metadata of a resource; its JSON is `about.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Metadata {
     pub id: String,
-    /// What people call it.
+    /// A name for people.
     pub name: Option<String>,
     /// Bytes of the file, or of the manifest.
     pub size: u64,
@@ -34,7 +34,7 @@ pub struct Metadata {
     pub used_s: u64,
     /// All of it was here.
     pub whole: bool,
-    /// Who may have it of this node.
+    /// Who may have it from this node.
     #[serde(default, skip_serializing_if = "AllowList::is_open")]
     pub allow: AllowList,
 }
@@ -58,13 +58,13 @@ impl Metadata {
     }
 }
 
-/// What is said of something when it is put.
+/// The options of a put.
 #[derive(Clone, Debug)]
 pub struct PutOptions {
-    /// What people call it; `None`: by its file name.
+    /// A name for people; `None`: the file name.
     pub name: Option<String>,
     pub allow: AllowList,
-    /// Whether it is what [`super::sealed::seal`] made.
+    /// Whether [`crate::sealed::seal`] made it.
     pub sealed: bool,
     /// Whether this node spreads it first: the others spare it.
     pub origin: bool,

@@ -26,7 +26,7 @@ pub struct OpenStore {
     pub manifest: Option<Manifest>,
     /// The file that its bytes are in; the directory, of one that is shared where it is.
     pub place: PathBuf,
-    /// What was found to have changed on disk, in words, until all is here again.
+    /// Damage that was found on disk, in words, until all is here again.
     pub damaged: Mutex<Option<String>>,
 }
 
@@ -74,7 +74,7 @@ impl OpenStore {
         Ok(proof)
     }
 
-    /// Writes what [`OpenStore::last_group`] gave elsewhere.
+    /// Writes the last group that another node's [`OpenStore::last_group`] gave.
     pub fn write_last_group(&self, proof: &[u8]) -> Result<(), StoreError> {
         let mut verifier = self.store.verifier(&self.last_part())?;
         Ok(verifier.feed(proof, |step| self.store.write(0, step))?)

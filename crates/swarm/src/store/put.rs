@@ -64,9 +64,8 @@ impl ContentStore {
         staging.map_err(failed("write in", &self.dir))
     }
 
-    /// Moves a file that is whole out of the store to `to`, over what is there, and
-    /// shares it from there. Where that cannot be, on another disk, it stays.
-    /// Tells where it is.
+    /// Moves a whole file out of the store to `to`, replaces a file there, and shares it
+    /// from there. If `to` is on another disk, the file stays. Returns its path.
     pub fn move_out(&self, id: ContentId, to: &Path) -> Result<PathBuf, StoreError> {
         let metadata = self.metadata(id).ok_or(StoreError::NotHere(id))?;
         if let Some(path) = metadata.shared {
@@ -94,7 +93,7 @@ impl ContentStore {
         Ok(path)
     }
 
-    /// Moves what was made into its place, over what was there of it.
+    /// Moves a finished resource into its place, and replaces the one that was there.
     pub(super) fn install(
         &self,
         id: ContentId,

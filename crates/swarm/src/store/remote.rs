@@ -65,7 +65,7 @@ impl ContentStore {
     ) -> Result<(), StoreError> {
         let place = self.place(id);
         if !here.whole {
-            // In place, since the files may be open; what is there already is the same.
+            // In place, since the files may be open; the bytes that are there are the same.
             for name in ["hashes", HASHES_MAP] {
                 let path = place.join(name);
                 let copy = || {
@@ -96,7 +96,7 @@ impl ContentStore {
     }
 }
 
-/// Writes all hashes and the last group, and tells the root.
+/// Writes all hashes and the last group, and returns the root.
 fn hash_remote(
     staging: &Path,
     origin: &Origin,
@@ -134,7 +134,7 @@ fn kept_in(staging: &Path) -> impl FnOnce(ProofError) -> StoreError {
     }
 }
 
-/// Keeps the last group of what is read, and why it could not be read.
+/// A reader that keeps the last group, and the error if reading fails.
 struct Tail<R> {
     data: R,
     /// Where the last group begins.
