@@ -6,7 +6,7 @@ mod rig;
 
 use clap::Parser;
 use rig::Scenario;
-use trefoil_content::scheduler::Manner;
+use trefoil_content::scheduler::UploadPolicy;
 
 #[derive(Parser)]
 struct Args {
@@ -92,7 +92,7 @@ fn scenario(args: &Args, seed: u64) -> Scenario {
         slow_every: args.slow_every,
         rtt_ms: args.rtt,
         web: args.web,
-        manner: if args.public { Manner::TitForTat } else { Manner::Fair },
+        upload_policy: if args.public { UploadPolicy::TitForTat } else { UploadPolicy::Fair },
         free_riders: args.free_riders,
         poisoners: args.poisoners,
         churn: args.churn,

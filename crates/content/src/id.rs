@@ -22,7 +22,7 @@ const DIGEST_BYTES: u64 = 32;
 const BASE32_PREFIX: char = 'b';
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
+pub enum ResourceKind {
     File,
     /// The bytes are a manifest.
     Directory,
@@ -33,7 +33,7 @@ pub enum Kind {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ContentId {
-    pub kind: Kind,
+    pub kind: ResourceKind,
     pub root: [u8; 32],
 }
 
@@ -53,9 +53,9 @@ impl fmt::Display for ContentId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut bytes = vec![1];
         let codec = match self.kind {
-            Kind::File => RAW,
-            Kind::Directory => DIRECTORY,
-            Kind::Sealed => SEALED,
+            ResourceKind::File => RAW,
+            ResourceKind::Directory => DIRECTORY,
+            ResourceKind::Sealed => SEALED,
         };
         for number in [codec, BLAKE3, DIGEST_BYTES] {
             varint::put(&mut bytes, number);
@@ -86,9 +86,9 @@ impl FromStr for ContentId {
         }
         let root = <[u8; 32]>::try_from(*rest).map_err(|_| IdError::NotBlake3)?;
         let kind = match codec {
-            RAW => Kind::File,
-            DIRECTORY => Kind::Directory,
-            SEALED => Kind::Sealed,
+            RAW => ResourceKind::File,
+            DIRECTORY => ResourceKind::Directory,
+            SEALED => ResourceKind::Sealed,
             other => return Err(IdError::UnknownCodec(other)),
         };
         Ok(Self { kind, root })

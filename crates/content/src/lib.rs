@@ -31,7 +31,7 @@ mod varint;
 
 pub use allow::{ALLOWED_MAX, AllowError, AllowList};
 pub use bits::Bits;
-pub use id::{ContentId, IdError, Kind};
+pub use id::{ContentId, IdError, ResourceKind};
 pub use layout::{BYTES_MAX, FILES_MAX, GROUP_BYTES, Layout, LayoutError, Part, groups};
 pub use link::{LINK_BYTES_MAX, Link, LinkError};
 pub use manifest::{Entry, MANIFEST_BYTES_MAX, Manifest, ManifestError};
@@ -39,7 +39,7 @@ pub use news::{News, NewsError};
 pub use origin::{ORIGIN_BYTES_MAX, ORIGINS_MAX, Origin, OriginError};
 pub use path::{PATH_BYTES_MAX, PathError, check as check_path};
 pub use runs::Runs;
-pub use store::{Content, Files, PartialStore, Reader};
+pub use store::{FileDigest, Files, PartialStore, Reader};
 
 #[cfg(test)]
 mod tests;

@@ -11,7 +11,7 @@ use trefoil_types::{Height, PeerId, PublicKey};
 
 use crate::{
     GROUP_BYTES, ORIGINS_MAX, Origin,
-    scheduler::{Refusal, Resource, Ticket},
+    scheduler::{RejectReason, Resource, Ticket},
     varint,
 };
 
@@ -37,7 +37,7 @@ pub const OTHERS_MAX: usize = 32;
 
 /// All messages except content itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Message {
+pub enum SwarmMessage {
     /// The sender wants this resource: peers that have some of it offer it.
     Find {
         resource: Resource,
@@ -74,7 +74,7 @@ pub enum Message {
     Refuse {
         resource: Resource,
         ticket: Ticket,
-        why: Refusal,
+        why: RejectReason,
     },
     /// Other peers that want or have it, and their addresses.
     Others {
@@ -99,8 +99,8 @@ pub enum Message {
 
 /// The body of a frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Frame<'a> {
-    Message(Message),
+pub enum ContentFrame<'a> {
+    Message(SwarmMessage),
     /// More of the part that was requested under this ticket: whole groups with their
     /// proof.
     Data {
@@ -112,7 +112,7 @@ pub enum Frame<'a> {
 /// Bytes that are no message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("malformed message of the swarm")]
-pub struct MessageError;
+pub struct SwarmMessageError;
 
 const FIND: u8 = 1;
 const OFFER: u8 = 2;
@@ -126,7 +126,7 @@ const DATA: u8 = 9;
 const ORIGINS: u8 = 10;
 const SNAPSHOT: u8 = 11;
 
-impl Message {
+impl SwarmMessage {
     /// The body of its frame.
     pub fn encode(&self) -> Vec<u8> {
         let start = |kind: u8, resource: &Resource| {
@@ -169,9 +169,9 @@ impl Message {
                 let mut out = start(REFUSE, resource);
                 varint::put(&mut out, ticket.0);
                 out.push(match why {
-                    Refusal::Choked => 0,
-                    Refusal::Missing => 1,
-                    Refusal::Given => 2,
+                    RejectReason::Choked => 0,
+                    RejectReason::Missing => 1,
+                    RejectReason::Given => 2,
                 });
                 out
             }
@@ -201,7 +201,7 @@ impl Message {
     }
 }
 
-impl<'a> Frame<'a> {
+impl<'a> ContentFrame<'a> {
     /// Begins the body of a frame of data; the bytes follow.
     pub fn data(ticket: Ticket) -> Vec<u8> {
         let mut out = vec![DATA];
@@ -210,46 +210,46 @@ impl<'a> Frame<'a> {
     }
 
     /// Decodes the body of a frame.
-    pub fn decode(body: &'a [u8]) -> Result<Self, MessageError> {
-        let (kind, mut rest) = body.split_first().ok_or(MessageError)?;
+    pub fn decode(body: &'a [u8]) -> Result<Self, SwarmMessageError> {
+        let (kind, mut rest) = body.split_first().ok_or(SwarmMessageError)?;
         let rest = &mut rest;
         if *kind == DATA {
-            let ticket = Ticket(varint::take(rest).ok_or(MessageError)?);
+            let ticket = Ticket(varint::take(rest).ok_or(SwarmMessageError)?);
             return Ok(Self::Data { ticket, bytes: rest });
         }
-        let message = take(*kind, rest).ok_or(MessageError)?;
-        if rest.is_empty() { Ok(Self::Message(message)) } else { Err(MessageError) }
+        let message = take(*kind, rest).ok_or(SwarmMessageError)?;
+        if rest.is_empty() { Ok(Self::Message(message)) } else { Err(SwarmMessageError) }
     }
 }
 
-fn take(kind: u8, rest: &mut &[u8]) -> Option<Message> {
+fn take(kind: u8, rest: &mut &[u8]) -> Option<SwarmMessage> {
     let resource = Resource(varint::take_bytes(rest, 32)?.try_into().ok()?);
     Some(match kind {
-        FIND => Message::Find { resource },
+        FIND => SwarmMessage::Find { resource },
         OFFER => {
             let (size, origin) = (varint::take(rest)?, take_bool(rest)?);
             let proof = std::mem::take(rest).to_vec();
             let sane = proof.len() <= PROOF_BYTES_MAX;
-            sane.then_some(Message::Offer { resource, size, origin, proof })?
+            sane.then_some(SwarmMessage::Offer { resource, size, origin, proof })?
         }
-        NEWS => Message::News { resource, news: std::mem::take(rest).to_vec() },
-        CHOKE => Message::Choke { resource, choked: take_bool(rest)? },
-        ASK => Message::Ask {
+        NEWS => SwarmMessage::News { resource, news: std::mem::take(rest).to_vec() },
+        CHOKE => SwarmMessage::Choke { resource, choked: take_bool(rest)? },
+        ASK => SwarmMessage::Ask {
             resource,
             ticket: Ticket(varint::take(rest)?),
             piece: varint::take(rest)?.try_into().ok()?,
             from: varint::take(rest)?,
         },
-        UNASK => Message::Unask { resource, ticket: Ticket(varint::take(rest)?) },
+        UNASK => SwarmMessage::Unask { resource, ticket: Ticket(varint::take(rest)?) },
         REFUSE => {
             let ticket = Ticket(varint::take(rest)?);
             let why = match varint::take_bytes(rest, 1)?[0] {
-                0 => Refusal::Choked,
-                1 => Refusal::Missing,
-                2 => Refusal::Given,
+                0 => RejectReason::Choked,
+                1 => RejectReason::Missing,
+                2 => RejectReason::Given,
                 _ => return None,
             };
-            Message::Refuse { resource, ticket, why }
+            SwarmMessage::Refuse { resource, ticket, why }
         }
         OTHERS => {
             let mut others = Vec::new();
@@ -257,7 +257,7 @@ fn take(kind: u8, rest: &mut &[u8]) -> Option<Message> {
                 let key = <[u8; 32]>::try_from(varint::take_bytes(rest, 32)?).ok()?;
                 others.push((PeerId(PublicKey(key.into())), take_address(rest)?));
             }
-            Message::Others { resource, others }
+            SwarmMessage::Others { resource, others }
         }
         ORIGINS => {
             let mut origins = Vec::new();
@@ -265,9 +265,9 @@ fn take(kind: u8, rest: &mut &[u8]) -> Option<Message> {
                 let bytes = varint::take(rest)?;
                 origins.push(Origin::decode(varint::take_bytes(rest, bytes)?)?);
             }
-            Message::Origins { resource, origins }
+            SwarmMessage::Origins { resource, origins }
         }
-        SNAPSHOT => Message::Snapshot { resource, height: varint::take(rest)? },
+        SNAPSHOT => SwarmMessage::Snapshot { resource, height: varint::take(rest)? },
         _ => return None,
     })
 }

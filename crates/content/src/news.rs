@@ -87,3 +87,24 @@ fn take_runs(bytes: &mut &[u8], pieces: u32) -> Option<Vec<Range<u32>>> {
     }
     Some(runs)
 }
+
+/// Adds a piece to ascending, separate runs.
+pub(crate) fn push_piece(runs: &mut Vec<Range<u32>>, piece: u32) {
+    let at = runs.partition_point(|run| run.end < piece);
+    match runs.get_mut(at) {
+        Some(run) if run.contains(&piece) => return,
+        Some(run) if run.end == piece => run.end += 1,
+        Some(run) if run.start == piece + 1 => run.start -= 1,
+        _ => runs.insert(at, piece..piece + 1),
+    }
+    if runs.get(at + 1).is_some_and(|next| next.start == runs[at].end) {
+        runs[at].end = runs.remove(at + 1).end;
+    }
+}
+
+/// Adds a piece to ascending pieces.
+pub(crate) fn insert_sorted(pieces: &mut Vec<u32>, piece: u32) {
+    if let Err(at) = pieces.binary_search(&piece) {
+        pieces.insert(at, piece);
+    }
+}

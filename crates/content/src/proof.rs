@@ -323,7 +323,7 @@ impl Verifier {
 
 /// One file of a resource, on disk among others.
 #[derive(Clone, Copy, Debug)]
-pub struct Source<'a> {
+pub struct GroupSource<'a> {
     /// Not read for hashes alone.
     pub data: &'a dyn DiskFile,
     /// Where in `data` the file begins.
@@ -364,7 +364,7 @@ impl Encoder {
     /// was given. `source` is the file that the encoder was made for.
     pub fn fill(
         &mut self,
-        source: &Source<'_>,
+        source: &GroupSource<'_>,
         out: &mut Vec<u8>,
         enough: usize,
     ) -> Result<(), ProofError> {

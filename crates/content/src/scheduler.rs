@@ -17,6 +17,7 @@ mod origin;
 mod peer;
 mod piece_picker;
 mod rarity;
+mod requests;
 mod transfer;
 mod upload;
 mod window;
@@ -29,7 +30,8 @@ use trefoil_types::{PeerId, Time};
 
 use bucket::Bucket;
 pub use io::{
-    Effect, Failure, Input, Manner, Rates, Refusal, RequestId, Resource, Role, Source, Ticket,
+    Effect, FetchFailure, Rates, RejectReason, RequestId, Resource, SchedulerInput, Source,
+    SourceRole, Ticket, UploadPolicy,
 };
 use transfer::Transfer;
 
@@ -82,38 +84,38 @@ impl Swarm {
 
     /// Takes one input. An input for a resource that is not open is dropped: the resource
     /// may have been closed while the input was on its way.
-    pub fn step(&mut self, now: Time, input: Input, effects: &mut Vec<Effect>) {
+    pub fn step(&mut self, now: Time, input: SchedulerInput, effects: &mut Vec<Effect>) {
         let common = &mut self.common;
         let mut only = None;
         let resource = match input {
-            Input::Tick => return self.pump_all(now, effects),
-            Input::Left { source } => {
+            SchedulerInput::Tick => return self.pump_all(now, effects),
+            SchedulerInput::Left { source } => {
                 for transfer in self.transfers.values_mut() {
                     transfer.left(now, source);
                 }
                 return self.pump_all(now, effects);
             }
-            Input::Open { resource, layout, have, manner, rates, origin } => {
-                let transfer = Transfer::new(resource, layout, have, manner, rates, origin);
+            SchedulerInput::Open { resource, layout, have, upload_policy, origin } => {
+                let transfer = Transfer::new(resource, layout, have, upload_policy, origin);
                 self.transfers.insert(resource, transfer);
                 resource
             }
-            Input::Close { resource } => {
+            SchedulerInput::Close { resource } => {
                 if let Some(transfer) = self.transfers.remove(&resource) {
                     transfer.close(effects);
                 }
                 return;
             }
-            Input::Want { resource, .. }
-            | Input::Joined { resource, .. }
-            | Input::Told { resource, .. }
-            | Input::Choked { resource, .. }
-            | Input::Arrived { resource, .. }
-            | Input::Failed { resource, .. }
-            | Input::Lost { resource, .. }
-            | Input::Asked { resource, .. }
-            | Input::Unasked { resource, .. }
-            | Input::Served { resource, .. } => {
+            SchedulerInput::Want { resource, .. }
+            | SchedulerInput::Joined { resource, .. }
+            | SchedulerInput::Announced { resource, .. }
+            | SchedulerInput::Choked { resource, .. }
+            | SchedulerInput::Arrived { resource, .. }
+            | SchedulerInput::Failed { resource, .. }
+            | SchedulerInput::Lost { resource, .. }
+            | SchedulerInput::Asked { resource, .. }
+            | SchedulerInput::Unasked { resource, .. }
+            | SchedulerInput::Served { resource, .. } => {
                 let Some(transfer) = self.transfers.get_mut(&resource) else { return };
                 only = transfer.input(now, input, common, effects);
                 resource
@@ -124,7 +126,7 @@ impl Swarm {
         }
     }
 
-    /// When [`Input::Tick`] is due, if nothing else happens.
+    /// When [`SchedulerInput::Tick`] is due, if nothing else happens.
     pub fn deadline(&self) -> Option<Time> {
         let transfers = self.transfers.values();
         transfers.filter_map(|transfer| transfer.deadline(&self.common)).min()

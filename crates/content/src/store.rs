@@ -19,7 +19,7 @@ use trefoil_types::DiskFile;
 
 use crate::{
     BYTES_MAX, Bits, GROUP_BYTES, Layout, Part, groups,
-    proof::{self, Encoder, ProofError, Source, Verified, Verifier, What},
+    proof::{self, Encoder, GroupSource, ProofError, Verified, Verifier, What},
     runs::Runs,
 };
 
@@ -37,7 +37,7 @@ pub struct Files {
 }
 
 /// A file of a resource: its BLAKE3 root and its size in bytes.
-pub type Content = ([u8; 32], u64);
+pub type FileDigest = ([u8; 32], u64);
 
 /// One file's places among all.
 #[derive(Clone, Copy, Debug)]
@@ -73,7 +73,7 @@ impl PartialStore {
     /// resource.
     pub fn open(
         key: [u8; 32],
-        contents: impl IntoIterator<Item = Content>,
+        contents: impl IntoIterator<Item = FileDigest>,
         files: Files,
     ) -> Result<Self, ProofError> {
         let mut store = Self::new(key, contents, Some(files.data), files.hashes)?;
@@ -84,7 +84,7 @@ impl PartialStore {
     /// As [`PartialStore::open`], of the hashes of a file alone.
     pub fn hashes(
         key: [u8; 32],
-        content: Content,
+        content: FileDigest,
         hashes: Arc<dyn DiskFile>,
         map: Arc<dyn DiskFile>,
     ) -> Result<Self, ProofError> {
@@ -96,7 +96,7 @@ impl PartialStore {
     /// Everything is here: files of a user, hashed where they are.
     pub fn whole(
         key: [u8; 32],
-        contents: impl IntoIterator<Item = Content>,
+        contents: impl IntoIterator<Item = FileDigest>,
         data: Arc<dyn DiskFile>,
         hashes: Arc<dyn DiskFile>,
     ) -> Result<Self, ProofError> {
@@ -107,7 +107,7 @@ impl PartialStore {
 
     fn new(
         key: [u8; 32],
-        contents: impl IntoIterator<Item = Content>,
+        contents: impl IntoIterator<Item = FileDigest>,
         data: Option<Arc<dyn DiskFile>>,
         hashes: Arc<dyn DiskFile>,
     ) -> Result<Self, ProofError> {
@@ -273,7 +273,7 @@ impl PartialStore {
         enough: usize,
     ) -> Result<(), ProofError> {
         let place = self.places[file as usize];
-        let source = Source {
+        let source = GroupSource {
             data: self.data.as_ref().unwrap_or(&self.hashes).as_ref(),
             data_at: place.data_at,
             hashes: &*self.hashes,

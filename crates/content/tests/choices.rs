@@ -3,8 +3,8 @@
 use trefoil_content::{
     Bits, Layout, News,
     scheduler::{
-        Config, Effect, Failure, Input, Manner, Rates, Refusal, RequestId, Resource, Role, Source,
-        Swarm, Ticket,
+        Config, Effect, FetchFailure, Rates, RejectReason, RequestId, Resource, SchedulerInput,
+        Source, SourceRole, Swarm, Ticket, UploadPolicy,
     },
 };
 use trefoil_types::{Offence, PeerId, PublicKey, Time};
@@ -32,10 +32,10 @@ impl Bench {
     fn of(layout: Layout, have: Bits) -> Self {
         let config = Config { me: peer(0), seed: 1, rates: Rates::default() };
         let mut bench = Self { swarm: Swarm::new(config), now: 1_000 };
-        let (manner, rates, resource) = (Manner::Fair, Rates::default(), RESOURCE);
+        let (upload_policy, resource) = (UploadPolicy::Fair, RESOURCE);
         let pieces = 0..layout.pieces();
-        bench.step(Input::Open { resource, layout, have, manner, rates, origin: false });
-        bench.step(Input::Want { resource, pieces, sequential: false });
+        bench.step(SchedulerInput::Open { resource, layout, have, upload_policy, origin: false });
+        bench.step(SchedulerInput::Want { resource, pieces, sequential: false });
         bench
     }
 
@@ -43,24 +43,24 @@ impl Bench {
         Self::new(Bits::none(PIECES.into()))
     }
 
-    fn step(&mut self, input: Input) -> Vec<Effect> {
+    fn step(&mut self, input: SchedulerInput) -> Vec<Effect> {
         let mut effects = Vec::new();
         self.swarm.step(Time(self.now), input, &mut effects);
         effects
     }
 
-    fn join(&mut self, source: Source, role: Role) -> Vec<Effect> {
-        self.step(Input::Joined { resource: RESOURCE, source, role })
+    fn join(&mut self, source: Source, role: SourceRole) -> Vec<Effect> {
+        self.step(SchedulerInput::Joined { resource: RESOURCE, source, role })
     }
 
     /// A peer that has these pieces.
     fn holder(&mut self, name: u8, have: std::ops::Range<u32>) -> Vec<Effect> {
-        self.join(Source::Peer(peer(name)), Role::Peer);
+        self.join(Source::Peer(peer(name)), SourceRole::Peer);
         self.told(name, News { have: vec![have], ..News::default() })
     }
 
     fn told(&mut self, name: u8, news: News) -> Vec<Effect> {
-        self.step(Input::Told { resource: RESOURCE, peer: peer(name), news })
+        self.step(SchedulerInput::Announced { resource: RESOURCE, peer: peer(name), news })
     }
 }
 
@@ -77,7 +77,7 @@ fn the_origin_is_asked_for_nothing_that_a_peer_has_or_fetches() {
     let mut bench = Bench::empty();
     bench.holder(1, 0..20);
     bench.told(1, News { claims: (20..28).collect(), ..News::default() });
-    let asked = asks(&bench.join(Source::Web(0), Role::Origin));
+    let asked = asks(&bench.join(Source::Web(0), SourceRole::Origin));
     assert!(!asked.is_empty());
     assert!(asked.iter().all(|(_, source, piece)| *source == Source::Web(0) && *piece >= 28));
 }
@@ -85,14 +85,14 @@ fn the_origin_is_asked_for_nothing_that_a_peer_has_or_fetches() {
 #[test]
 fn rare_pieces_come_first() {
     let mut bench = Bench::empty();
-    bench.join(Source::Peer(peer(3)), Role::Peer);
+    bench.join(Source::Peer(peer(3)), SourceRole::Peer);
     // Something is here, so that the first piece is not the one by chance.
     let have = |run| News { have: vec![run], ..News::default() };
     let (first, _, _) = asks(&bench.told(3, have(0..1)))[0];
-    bench.step(Input::Arrived { resource: RESOURCE, request: first, groups: 4 });
+    bench.step(SchedulerInput::Arrived { resource: RESOURCE, request: first, groups: 4 });
     for name in 1..=2 {
-        bench.join(Source::Peer(peer(name)), Role::Peer);
-        bench.step(Input::Choked { resource: RESOURCE, peer: peer(name), choked: true });
+        bench.join(Source::Peer(peer(name)), SourceRole::Peer);
+        bench.step(SchedulerInput::Choked { resource: RESOURCE, peer: peer(name), choked: true });
         bench.told(name, have(1..30));
     }
     let asked = asks(&bench.told(3, have(1..32)));
@@ -106,8 +106,8 @@ fn who_sends_bad_bytes_is_blamed_and_left_and_the_piece_asked_of_another() {
     let mut bench = Bench::empty();
     let (request, source, piece) = asks(&bench.holder(1, 0..1))[0];
     bench.holder(2, 0..1);
-    let failure = Failure::Corrupt { group: 2 };
-    let effects = bench.step(Input::Failed { resource: RESOURCE, request, failure });
+    let failure = FetchFailure::Corrupt { group: 2 };
+    let effects = bench.step(SchedulerInput::Failed { resource: RESOURCE, request, failure });
     let blame = Effect::Blame { peer: peer(1), offence: Offence::BadContent };
     assert!(effects.contains(&blame));
     assert!(effects.contains(&Effect::Leave { resource: RESOURCE, source, failure }));
@@ -119,8 +119,8 @@ fn who_sends_bad_bytes_is_blamed_and_left_and_the_piece_asked_of_another() {
 fn what_a_lost_peer_sent_in_part_is_not_asked_again() {
     let mut bench = Bench::empty();
     let (request, source, _) = asks(&bench.holder(1, 0..1))[0];
-    bench.step(Input::Arrived { resource: RESOURCE, request, groups: 3 });
-    bench.step(Input::Left { source });
+    bench.step(SchedulerInput::Arrived { resource: RESOURCE, request, groups: 3 });
+    bench.step(SchedulerInput::Left { source });
     let effects = bench.holder(2, 0..1);
     let part = effects.iter().find_map(|effect| match effect {
         Effect::Ask { part, .. } => Some(part.groups.clone()),
@@ -137,7 +137,7 @@ fn a_stalled_source_loses_its_request() {
     let mut cancelled = false;
     for _ in 0..200 {
         bench.now += 100;
-        let effects = bench.step(Input::Tick);
+        let effects = bench.step(SchedulerInput::Tick);
         if effects.contains(&Effect::Cancel { request, source }) {
             assert_eq!(asks(&effects)[0].1, Source::Peer(peer(2)));
             cancelled = true;
@@ -149,11 +149,12 @@ fn a_stalled_source_loses_its_request() {
 #[test]
 fn a_reader_in_order_gets_the_next_pieces_first_and_only_what_it_wants() {
     let mut bench = Bench::empty();
-    bench.step(Input::Want { resource: RESOURCE, pieces: 5..7, sequential: true });
+    bench.step(SchedulerInput::Want { resource: RESOURCE, pieces: 5..7, sequential: true });
     let asked = asks(&bench.holder(1, 0..32));
     assert_eq!(asked.iter().map(|(_, _, piece)| *piece).collect::<Vec<_>>(), [5, 6]);
-    bench.step(Input::Arrived { resource: RESOURCE, request: asked[0].0, groups: 4 });
-    let effects = bench.step(Input::Arrived { resource: RESOURCE, request: asked[1].0, groups: 4 });
+    bench.step(SchedulerInput::Arrived { resource: RESOURCE, request: asked[0].0, groups: 4 });
+    let effects =
+        bench.step(SchedulerInput::Arrived { resource: RESOURCE, request: asked[1].0, groups: 4 });
     assert!(effects.contains(&Effect::Done { resource: RESOURCE }));
 }
 
@@ -163,7 +164,7 @@ fn nothing_is_asked_for_what_is_here_and_closing_takes_all_back() {
     assert!(asks(&bench.holder(1, 0..32)).is_empty());
     let mut bench = Bench::empty();
     let asked = asks(&bench.holder(1, 0..32));
-    let effects = bench.step(Input::Close { resource: RESOURCE });
+    let effects = bench.step(SchedulerInput::Close { resource: RESOURCE });
     let cancels = effects.iter().filter(|effect| matches!(effect, Effect::Cancel { .. })).count();
     assert_eq!(cancels, asked.len());
     assert_eq!(bench.swarm.deadline(), None);
@@ -172,9 +173,9 @@ fn nothing_is_asked_for_what_is_here_and_closing_takes_all_back() {
 #[test]
 fn strange_requests_and_news_get_an_answer_and_no_panic() {
     let mut bench = Bench::new(Bits::none(PIECES.into()));
-    bench.join(Source::Peer(peer(1)), Role::Peer);
+    bench.join(Source::Peer(peer(1)), SourceRole::Peer);
     let malformed = Effect::Blame { peer: peer(1), offence: Offence::Malformed };
-    let ask = |piece, from| Input::Asked {
+    let ask = |piece, from| SchedulerInput::Asked {
         resource: RESOURCE,
         peer: peer(1),
         ticket: Ticket(7),
@@ -182,13 +183,13 @@ fn strange_requests_and_news_get_an_answer_and_no_panic() {
         from,
     };
     assert!(bench.step(ask(PIECES, 0)).contains(&malformed));
-    let (resource, ticket, why) = (RESOURCE, Ticket(7), Refusal::Missing);
+    let (resource, ticket, why) = (RESOURCE, Ticket(7), RejectReason::Missing);
     let refuse = Effect::Refuse { resource, peer: peer(1), ticket, why };
     assert!(bench.step(ask(3, 0)).contains(&refuse));
     assert!(bench.step(ask(3, u64::MAX)).contains(&refuse));
     let beyond = News { claims: vec![PIECES], ..News::default() };
     assert!(bench.told(1, beyond).contains(&malformed));
-    let nobody = Input::Served { resource, peer: peer(9), ticket };
+    let nobody = SchedulerInput::Served { resource, peer: peer(9), ticket };
     assert!(bench.step(nobody).is_empty());
 }
 
@@ -197,9 +198,9 @@ fn strange_requests_and_news_get_an_answer_and_no_panic() {
 fn a_peer_that_claims_everything_is_believed_in_part_and_for_a_while() {
     let layout = Layout::file(100 * 65_536).expect("of sane size");
     let mut bench = Bench::of(layout, Bits::none(100));
-    bench.join(Source::Peer(peer(1)), Role::Peer);
+    bench.join(Source::Peer(peer(1)), SourceRole::Peer);
     bench.told(1, News { claims: (0..100).collect(), ..News::default() });
-    let asked = asks(&bench.join(Source::Web(0), Role::Origin));
+    let asked = asks(&bench.join(Source::Web(0), SourceRole::Origin));
     assert!(!asked.is_empty() && asked.iter().all(|(_, _, piece)| *piece >= 64));
 }
 
@@ -219,10 +220,10 @@ fn a_turn_is_a_piece_or_as_many_small_ones() {
     let resource = RESOURCE;
     let mut all = Vec::new();
     for name in 1..=5 {
-        bench.join(Source::Peer(peer(name)), Role::Peer);
+        bench.join(Source::Peer(peer(name)), SourceRole::Peer);
         for piece in 0..8 {
             let (peer, ticket) = (peer(name), Ticket(piece.into()));
-            all.extend(served(&bench.step(Input::Asked {
+            all.extend(served(&bench.step(SchedulerInput::Asked {
                 resource,
                 peer,
                 ticket,
@@ -233,13 +234,18 @@ fn a_turn_is_a_piece_or_as_many_small_ones() {
     }
     // Each is alone when its first request comes; the fifth finds four being served.
     assert_eq!(all, [1, 2, 3, 4].map(|name| (peer(name), Ticket(0))));
-    let next = served(&bench.step(Input::Served { resource, peer: peer(1), ticket: Ticket(0) }));
+    let next =
+        served(&bench.step(SchedulerInput::Served { resource, peer: peer(1), ticket: Ticket(0) }));
     assert_eq!(next, [0, 1, 2, 3].map(|ticket| (peer(5), Ticket(ticket))));
     for ticket in [0, 1, 2] {
         let ticket = Ticket(ticket);
-        assert!(served(&bench.step(Input::Served { resource, peer: peer(5), ticket })).is_empty());
+        assert!(
+            served(&bench.step(SchedulerInput::Served { resource, peer: peer(5), ticket }))
+                .is_empty()
+        );
     }
-    let next = served(&bench.step(Input::Served { resource, peer: peer(5), ticket: Ticket(3) }));
+    let next =
+        served(&bench.step(SchedulerInput::Served { resource, peer: peer(5), ticket: Ticket(3) }));
     assert_eq!(next, [1, 2, 3, 4].map(|ticket| (peer(1), Ticket(ticket))));
 }
 
@@ -252,7 +258,8 @@ fn no_more_is_asked_of_a_peer_than_it_takes() {
     let asked = asks(&bench.holder(1, 0..5_000));
     assert_eq!(asked.len(), 1_024);
     let request = asked[0].0;
-    let more = asks(&bench.step(Input::Arrived { resource: RESOURCE, request, groups: 1 }));
+    let more =
+        asks(&bench.step(SchedulerInput::Arrived { resource: RESOURCE, request, groups: 1 }));
     assert_eq!(more.len(), 1);
 }
 
@@ -261,18 +268,18 @@ fn what_changed_on_disk_is_refused_and_asked_for_anew() {
     let mut bench = Bench::new(Bits::all(PIECES.into()));
     assert_eq!(asks(&bench.holder(1, 0..PIECES)), []);
     let (resource, pieces) = (RESOURCE, [3, 7].into());
-    let asked = asks(&bench.step(Input::Lost { resource, pieces }));
+    let asked = asks(&bench.step(SchedulerInput::Lost { resource, pieces }));
     let mut pieces: Vec<u32> = asked.iter().map(|(_, _, piece)| *piece).collect();
     pieces.sort_unstable();
     assert_eq!(pieces, [3, 7]);
     let (ticket, peer) = (Ticket(1), peer(1));
-    let refused = bench.step(Input::Asked { resource, peer, ticket, piece: 3, from: 0 });
-    let why = Refusal::Missing;
+    let refused = bench.step(SchedulerInput::Asked { resource, peer, ticket, piece: 3, from: 0 });
+    let why = RejectReason::Missing;
     assert!(refused.contains(&Effect::Refuse { resource, peer, ticket, why }), "{refused:?}");
     let mut done = Vec::new();
     for (request, ..) in asked {
         assert!(!done.contains(&Effect::Done { resource }));
-        done = bench.step(Input::Arrived { resource, request, groups: 4 });
+        done = bench.step(SchedulerInput::Arrived { resource, request, groups: 4 });
     }
     assert!(done.contains(&Effect::Done { resource }), "{done:?}");
 }

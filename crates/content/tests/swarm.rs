@@ -5,7 +5,7 @@
 mod rig;
 
 use rig::{Outcome, Scenario};
-use trefoil_content::scheduler::{Manner, Rates};
+use trefoil_content::scheduler::{Rates, UploadPolicy};
 
 /// All finish within `ratio` bounds, and the origin sends at most `copies`.
 fn reaches(scenario: &Scenario, ratio: f64, copies: f64) -> Outcome {
@@ -89,7 +89,8 @@ fn without_its_origin_a_swarm_shares_what_it_has_and_waits() {
 
 #[test]
 fn strangers_who_give_are_served_before_those_who_take() {
-    let clean = Scenario { clients: 10, manner: Manner::TitForTat, ..Scenario::default() };
+    let clean =
+        Scenario { clients: 10, upload_policy: UploadPolicy::TitForTat, ..Scenario::default() };
     let hostile = Scenario { free_riders: 4, poisoners: 2, ..clean.clone() };
     let (clean, hostile) = (clean.run(), hostile.run());
     let time = hostile.time.expect("the honest finish");

@@ -8,7 +8,7 @@ mod testing;
 use alloy_consensus::TxEip1559;
 use alloy_primitives::{Address, B256, Bytes, U256, bytes, keccak256};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use testing::chain::{Chain, GWEI, fund, sent, spec, transfer, world};
+use testing::chain::{GWEI, TestChain, fund, sent, spec, transfer, world};
 use trefoil_ledger::{LedgerError, StateDiff, execute};
 use trefoil_types::Transaction;
 
@@ -36,7 +36,7 @@ fn balance_slot(holder: Address) -> U256 {
     keccak256([holder.into_word().0, [0; 32]].concat()).into()
 }
 
-fn chain() -> Chain {
+fn chain() -> TestChain {
     let mut world = world();
     let senders = (0..TXS).map(|index| account("sender", index));
     for sender in senders.clone() {
@@ -46,7 +46,7 @@ fn chain() -> Chain {
     world.set(TOKEN, 1, U256::ZERO, &token(), balances);
     let mut spec = spec(GWEI);
     spec.gas_limit = 600_000_000;
-    Chain::new(spec, world)
+    TestChain::new(spec, world)
 }
 
 fn with_fee(tx: TxEip1559) -> TxEip1559 {

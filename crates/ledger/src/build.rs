@@ -7,9 +7,9 @@ use revm::context::result::InvalidTransaction;
 use trefoil_types::{B256, Header, RecoveredBlock, Transaction, limits};
 
 use crate::{
-    Draft, Executed, LedgerError, Refusal, Rules, StateDiff, StateReader,
+    BlockRules, Draft, Executed, LedgerError, StateDiff, StateReader, TxRefusal,
     execute::{Parent, block_bytes, tx_bytes},
-    fault::{Fault, TxFault},
+    fault::{BlockFault, TxFault},
     header,
     run::BlockRun,
 };
@@ -30,7 +30,7 @@ pub struct Built {
     pub block: RecoveredBlock,
     pub executed: Executed,
     /// Transactions that were tried and left out.
-    pub refused: Vec<(B256, Refusal)>,
+    pub refused: Vec<(B256, TxRefusal)>,
 }
 
 /// Builds the block after `parent` from `txs`, in their order, until it is full.
@@ -46,7 +46,7 @@ pub fn build<S: StateReader>(
 ) -> Result<Built, LedgerError> {
     let settings = &parent.governed.settings;
     let mut header = header::draft_header(settings, parent.hash, parent.header, &draft);
-    let rules = Rules::of_chain(parent.spec, parent.governed, &header)?;
+    let rules = BlockRules::of_chain(parent.spec, parent.governed, &header)?;
     let mut run = BlockRun::new(rules, &header, parent.state);
     let opening = parent.opening(&draft.attached);
     run.open(&header, Some(opening)).map_err(broken)?;
@@ -61,17 +61,17 @@ pub fn build<S: StateReader>(
 
 /// A system contract cannot break a rule on Trefoil's networks: genesis sets them all, and
 /// no transaction can change them.
-fn broken(fault: Fault) -> LedgerError {
+fn broken(fault: BlockFault) -> LedgerError {
     match fault {
-        Fault::Ledger(error) => error,
-        Fault::Rule(rule) => LedgerError::Storage(format!("the state is damaged: {rule}")),
+        BlockFault::Ledger(error) => error,
+        BlockFault::Rule(rule) => LedgerError::Storage(format!("the state is damaged: {rule}")),
     }
 }
 
 #[derive(Default)]
 struct Filled {
     transactions: Vec<Transaction>,
-    refused: Vec<(B256, Refusal)>,
+    refused: Vec<(B256, TxRefusal)>,
 }
 
 fn fill<S: StateReader>(
@@ -91,7 +91,7 @@ fn fill<S: StateReader>(
         // Size before execution: a transaction that does not fit must not cost its gas.
         let len = tx_bytes(&tx);
         if empty + bytes + len > limits::BLOCK_BYTES_MAX {
-            filled.refused.push((*tx.tx_hash(), Refusal::NotNow));
+            filled.refused.push((*tx.tx_hash(), TxRefusal::NotNow));
             no_room += 1;
             continue;
         }
@@ -114,12 +114,12 @@ fn fill<S: StateReader>(
 // A nonce gap closes and the base fee falls: such transactions stay in the mempool. One
 // that asks for more gas than a whole block has never fits.
 /// Whether a refused transaction may be valid later.
-fn refusal(fault: TxFault, gas_limit: u64) -> Refusal {
+fn refusal(fault: TxFault, gas_limit: u64) -> TxRefusal {
     match fault {
-        TxFault::NoRoom { gas, .. } if gas <= gas_limit => Refusal::NotNow,
+        TxFault::NoRoom { gas, .. } if gas <= gas_limit => TxRefusal::NotNow,
         TxFault::Invalid(
             InvalidTransaction::NonceTooHigh { .. } | InvalidTransaction::GasPriceLessThanBasefee,
-        ) => Refusal::NotNow,
-        fault => Refusal::Invalid(fault.to_string()),
+        ) => TxRefusal::NotNow,
+        fault => TxRefusal::Invalid(fault.to_string()),
     }
 }

@@ -32,17 +32,17 @@ use crate::{Account, AccountDiff, LedgerError, StateDiff, StateReader, precompil
 
 /// A failed read, as revm wants errors.
 #[derive(Debug)]
-pub(crate) struct ReadError(pub(crate) LedgerError);
+pub(crate) struct StateReadError(pub(crate) LedgerError);
 
-impl fmt::Display for ReadError {
+impl fmt::Display for StateReadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
 }
 
-impl std::error::Error for ReadError {}
+impl std::error::Error for StateReadError {}
 
-impl revm::database_interface::DBErrorMarker for ReadError {}
+impl revm::database_interface::DBErrorMarker for StateReadError {}
 
 /// revm's database: a state, and everything that was read of it.
 #[derive(Debug)]
@@ -59,26 +59,26 @@ impl<'a, S: StateReader> Reads<'a, S> {
 }
 
 impl<S: StateReader> Database for Reads<'_, S> {
-    type Error = ReadError;
+    type Error = StateReadError;
 
-    fn basic(&mut self, address: Address) -> Result<Option<AccountInfo>, ReadError> {
-        let account = self.state.account(&address).map_err(ReadError)?;
+    fn basic(&mut self, address: Address) -> Result<Option<AccountInfo>, StateReadError> {
+        let account = self.state.account(&address).map_err(StateReadError)?;
         self.accounts.insert(address, account);
         Ok(account.map(info))
     }
 
-    fn code_by_hash(&mut self, hash: B256) -> Result<Bytecode, ReadError> {
+    fn code_by_hash(&mut self, hash: B256) -> Result<Bytecode, StateReadError> {
         bytecode(self.state, hash)
     }
 
-    fn storage(&mut self, address: Address, slot: U256) -> Result<U256, ReadError> {
-        let value = self.state.storage(&address, slot).map_err(ReadError)?;
+    fn storage(&mut self, address: Address, slot: U256) -> Result<U256, StateReadError> {
+        let value = self.state.storage(&address, slot).map_err(StateReadError)?;
         self.slots.insert((address, slot), value);
         Ok(value)
     }
 
-    fn block_hash(&mut self, height: u64) -> Result<B256, ReadError> {
-        Ok(self.state.block_hash(height).map_err(ReadError)?.unwrap_or_default())
+    fn block_hash(&mut self, height: u64) -> Result<B256, StateReadError> {
+        Ok(self.state.block_hash(height).map_err(StateReadError)?.unwrap_or_default())
     }
 }
 
@@ -92,13 +92,13 @@ fn info(account: Account) -> AccountInfo {
     }
 }
 
-fn bytecode<S: StateReader>(state: &S, hash: B256) -> Result<Bytecode, ReadError> {
+fn bytecode<S: StateReader>(state: &S, hash: B256) -> Result<Bytecode, StateReadError> {
     if hash == KECCAK_EMPTY {
         return Ok(Bytecode::default());
     }
-    let code = state.code(&hash).map_err(ReadError)?;
+    let code = state.code(&hash).map_err(StateReadError)?;
     let code = code.ok_or_else(|| LedgerError::Storage(format!("no code of hash {hash}")));
-    let code = code.map_err(ReadError)?;
+    let code = code.map_err(StateReadError)?;
     // Code of a genesis may begin like a delegation (EIP-7702) and be none: it runs as it
     // stands.
     Ok(Bytecode::new_raw_checked(code.clone()).unwrap_or_else(|_| Bytecode::new_legacy(code)))
@@ -109,47 +109,47 @@ fn bytecode<S: StateReader>(state: &S, hash: B256) -> Result<Bytecode, ReadError
 pub(crate) struct StateRef<'a, S>(pub(crate) &'a S);
 
 impl<S: StateReader> DatabaseRef for StateRef<'_, S> {
-    type Error = ReadError;
+    type Error = StateReadError;
 
-    fn basic_ref(&self, address: Address) -> Result<Option<AccountInfo>, ReadError> {
-        Ok(self.0.account(&address).map_err(ReadError)?.map(info))
+    fn basic_ref(&self, address: Address) -> Result<Option<AccountInfo>, StateReadError> {
+        Ok(self.0.account(&address).map_err(StateReadError)?.map(info))
     }
 
-    fn code_by_hash_ref(&self, hash: B256) -> Result<Bytecode, ReadError> {
+    fn code_by_hash_ref(&self, hash: B256) -> Result<Bytecode, StateReadError> {
         bytecode(self.0, hash)
     }
 
-    fn storage_ref(&self, address: Address, slot: U256) -> Result<U256, ReadError> {
-        self.0.storage(&address, slot).map_err(ReadError)
+    fn storage_ref(&self, address: Address, slot: U256) -> Result<U256, StateReadError> {
+        self.0.storage(&address, slot).map_err(StateReadError)
     }
 
-    fn block_hash_ref(&self, height: u64) -> Result<B256, ReadError> {
-        Ok(self.0.block_hash(height).map_err(ReadError)?.unwrap_or_default())
+    fn block_hash_ref(&self, height: u64) -> Result<B256, StateReadError> {
+        Ok(self.0.block_hash(height).map_err(StateReadError)?.unwrap_or_default())
     }
 }
 
-pub(crate) type Ctx<'a, S> = Context<BlockEnv, TxEnv, CfgEnv, Reads<'a, S>>;
+pub(crate) type EvmContext<'a, S> = Context<BlockEnv, TxEnv, CfgEnv, Reads<'a, S>>;
 
-pub(crate) type EvmFault = EVMError<ReadError>;
+pub(crate) type EvmFault = EVMError<StateReadError>;
 
-type Instructions<'a, S> = EthInstructions<EthInterpreter, Ctx<'a, S>>;
+type Instructions<'a, S> = EthInstructions<EthInterpreter, EvmContext<'a, S>>;
 
 // Such an account can only come from a genesis, and its address would have to be hit by a
 // hash. The official vectors demand the rule, and a client without it could split from
 // others.
 /// revm with Ethereum's rule that no contract is created where storage is (EIP-7610), which
 /// revm does not have. `I` may observe the run.
-pub(crate) struct Machine<'a, S: StateReader, I = ()>(
-    Evm<Ctx<'a, S>, I, Instructions<'a, S>, Precompiles, EthFrame<EthInterpreter>>,
+pub(crate) struct VirtualMachine<'a, S: StateReader, I = ()>(
+    Evm<EvmContext<'a, S>, I, Instructions<'a, S>, Precompiles, EthFrame<EthInterpreter>>,
 );
 
-impl<S: StateReader, I> fmt::Debug for Machine<'_, S, I> {
+impl<S: StateReader, I> fmt::Debug for VirtualMachine<'_, S, I> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Machine").finish_non_exhaustive()
+        f.debug_struct("VirtualMachine").finish_non_exhaustive()
     }
 }
 
-impl<'a, S: StateReader> Machine<'a, S> {
+impl<'a, S: StateReader> VirtualMachine<'a, S> {
     pub(crate) fn new(state: &'a S, cfg: CfgEnv, block: BlockEnv) -> Self {
         let precompiles = Precompiles::new(cfg.spec);
         Self(context(state, cfg, block).build_mainnet().with_precompiles(precompiles))
@@ -159,12 +159,12 @@ impl<'a, S: StateReader> Machine<'a, S> {
         Self(self.0.with_precompiles(precompiles))
     }
 
-    pub(crate) fn with_inspector<I>(self, inspector: I) -> Machine<'a, S, I> {
-        Machine(self.0.with_inspector(inspector))
+    pub(crate) fn with_inspector<I>(self, inspector: I) -> VirtualMachine<'a, S, I> {
+        VirtualMachine(self.0.with_inspector(inspector))
     }
 }
 
-impl<'a, S: StateReader, I> Machine<'a, S, I> {
+impl<'a, S: StateReader, I> VirtualMachine<'a, S, I> {
     /// Runs a transaction after those before it. An error changes nothing.
     pub(crate) fn transact(&mut self, tx: TxEnv) -> Result<ExecutionResult, EvmFault> {
         self.0.ctx.tx = tx;
@@ -177,10 +177,10 @@ impl<'a, S: StateReader, I> Machine<'a, S, I> {
         MainnetHandler::default().run_system_call(self)
     }
 
-    /// As [`Machine::transact`], observed by the inspector.
+    /// As [`VirtualMachine::transact`], observed by the inspector.
     pub(crate) fn inspect(&mut self, tx: TxEnv) -> Result<ExecutionResult, EvmFault>
     where
-        I: Inspector<Ctx<'a, S>>,
+        I: Inspector<EvmContext<'a, S>>,
     {
         self.0.ctx.tx = tx;
         MainnetHandler::<_, EvmFault, _>::default().inspect_run(self)
@@ -191,14 +191,14 @@ impl<'a, S: StateReader, I> Machine<'a, S, I> {
     }
 
     /// An account as the transactions so far left it.
-    pub(crate) fn account(&mut self, address: Address) -> Result<Account, ReadError> {
+    pub(crate) fn account(&mut self, address: Address) -> Result<Account, StateReadError> {
         let info = &self.0.ctx.journaled_state.load_account(address)?.data.info;
         let AccountInfo { nonce, balance, code_hash, .. } = *info;
         Ok(Account { nonce, balance, code_hash })
     }
 
     /// Adds to a balance, outside of any transaction.
-    pub(crate) fn credit(&mut self, address: Address, wei: U256) -> Result<(), ReadError> {
+    pub(crate) fn credit(&mut self, address: Address, wei: U256) -> Result<(), StateReadError> {
         let journal = &mut self.0.ctx.journaled_state;
         journal.balance_incr(address, wei)?;
         journal.touch_account(address);
@@ -207,7 +207,7 @@ impl<'a, S: StateReader, I> Machine<'a, S, I> {
     }
 
     /// Whether an account has code now.
-    pub(crate) fn has_code(&mut self, address: Address) -> Result<bool, ReadError> {
+    pub(crate) fn has_code(&mut self, address: Address) -> Result<bool, StateReadError> {
         let account = self.0.ctx.journaled_state.load_account(address)?;
         Ok(!account.data.info.is_empty_code_hash())
     }
@@ -221,12 +221,12 @@ impl<'a, S: StateReader, I> Machine<'a, S, I> {
 
     /// The address that this frame would create although the state has storage there. The
     /// account has no nonce and no code, so revm does not notice.
-    fn storage_only(&mut self, init: &FrameInit) -> Result<Option<Address>, ReadError> {
+    fn storage_only(&mut self, init: &FrameInit) -> Result<Option<Address>, StateReadError> {
         let FrameInput::Create(inputs) = &init.frame_input else { return Ok(None) };
         let Journal { database, inner } = &mut self.0.ctx.journaled_state;
         let nonce = inner.state.get(&inputs.caller()).map_or(0, |caller| caller.info.nonce);
         let address = inputs.created_address(nonce);
-        if !database.state.has_storage(&address).map_err(ReadError)? {
+        if !database.state.has_storage(&address).map_err(StateReadError)? {
             return Ok(None);
         }
         let info = match inner.state.entry(address) {
@@ -246,15 +246,19 @@ impl<'a, S: StateReader, I> Machine<'a, S, I> {
     }
 }
 
-pub(crate) fn context<S: StateReader>(state: &S, cfg: CfgEnv, block: BlockEnv) -> Ctx<'_, S> {
+pub(crate) fn context<S: StateReader>(
+    state: &S,
+    cfg: CfgEnv,
+    block: BlockEnv,
+) -> EvmContext<'_, S> {
     let spec = cfg.spec;
     let mut context = Context::new(Reads::new(state), spec).with_cfg(cfg);
     context.block = block;
     context
 }
 
-impl<'a, S: StateReader, I> EvmTr for Machine<'a, S, I> {
-    type Context = Ctx<'a, S>;
+impl<'a, S: StateReader, I> EvmTr for VirtualMachine<'a, S, I> {
+    type Context = EvmContext<'a, S>;
     type Instructions = Instructions<'a, S>;
     type Precompiles = Precompiles;
     type Frame = EthFrame<EthInterpreter>;
@@ -306,7 +310,9 @@ impl<'a, S: StateReader, I> EvmTr for Machine<'a, S, I> {
     }
 }
 
-impl<'a, S: StateReader, I: Inspector<Ctx<'a, S>>> InspectorEvmTr for Machine<'a, S, I> {
+impl<'a, S: StateReader, I: Inspector<EvmContext<'a, S>>> InspectorEvmTr
+    for VirtualMachine<'a, S, I>
+{
     type Inspector = I;
 
     fn all_inspector(

@@ -13,8 +13,8 @@ use trefoil_types::{
 };
 
 use crate::{
-    BlockError, BlockRun, Executed, Governed, LedgerError, Rules, StateReader,
-    fault::{Fault, TxFault},
+    BlockError, BlockRules, BlockRun, Executed, Governed, LedgerError, StateReader,
+    fault::{BlockFault, TxFault},
     governance, header,
 };
 
@@ -61,10 +61,10 @@ pub fn execute<S: StateReader>(
     block: &RecoveredBlock,
 ) -> Result<Executed, ExecuteError> {
     let RecoveredBlock { header, transactions, .. } = block;
-    let run = || -> Result<Executed, Fault> {
+    let run = || -> Result<Executed, BlockFault> {
         header::check_draft(&parent.governed.settings, parent.hash, parent.header, block)?;
         check_size(block)?;
-        let rules = Rules::of_chain(parent.spec, parent.governed, header)?;
+        let rules = BlockRules::of_chain(parent.spec, parent.governed, header)?;
         let opening = Some(parent.opening(&block.attached));
         let executed = run_block(&rules, header, transactions, &[], opening, parent.state)?;
         check_executed(&block.header, &executed, &block.transactions)?;
@@ -88,14 +88,14 @@ pub struct EthereumBlock<'a> {
 /// Executes a block of Ethereum, as [`execute`] does one of Trefoil's. The state root and
 /// the absence of ommers are left to the caller.
 pub fn execute_ethereum<S: StateReader>(
-    rules: &Rules,
+    rules: &BlockRules,
     parent_hash: B256,
     parent: &Header,
     state: &S,
     block: EthereumBlock<'_>,
 ) -> Result<Executed, ExecuteError> {
     let EthereumBlock { hash, header, transactions, withdrawals, bytes } = block;
-    let run = || -> Result<Executed, Fault> {
+    let run = || -> Result<Executed, BlockFault> {
         header::check_ethereum(rules, parent_hash, parent, header, withdrawals)?;
         if rules.is(SpecId::OSAKA) && bytes > limits::BLOCK_BYTES_MAX {
             return Err(too_long(bytes).into());
@@ -134,7 +134,7 @@ fn too_long(bytes: usize) -> String {
     format!("block of {bytes} bytes is over the limit of {} (EIP-7934)", limits::BLOCK_BYTES_MAX)
 }
 
-fn check_size(block: &RecoveredBlock) -> Result<(), Fault> {
+fn check_size(block: &RecoveredBlock) -> Result<(), BlockFault> {
     let count = block.transactions.len();
     if count > limits::BLOCK_TXS_MAX {
         return Err(format!("{count} transactions, at most {}", limits::BLOCK_TXS_MAX).into());
@@ -148,19 +148,19 @@ fn check_size(block: &RecoveredBlock) -> Result<(), Fault> {
 }
 
 fn run_block<S: StateReader>(
-    rules: &Rules,
+    rules: &BlockRules,
     header: &Header,
     transactions: &[Transaction],
     withdrawals: &[Withdrawal],
     governing: Option<Bytes>,
     state: &S,
-) -> Result<Executed, Fault> {
+) -> Result<Executed, BlockFault> {
     let mut run = BlockRun::new(rules.clone(), header, state);
     run.open(header, governing)?;
     for (index, tx) in transactions.iter().enumerate() {
         run.transact(tx).map_err(|fault| match fault {
-            TxFault::Ledger(error) => Fault::Ledger(error),
-            rule => Fault::Rule(format!("transaction {index} ({}): {rule}", tx.tx_hash())),
+            TxFault::Ledger(error) => BlockFault::Ledger(error),
+            rule => BlockFault::Rule(format!("transaction {index} ({}): {rule}", tx.tx_hash())),
         })?;
     }
     run.pay(withdrawals)?;
@@ -171,7 +171,7 @@ fn check_executed(
     header: &Header,
     executed: &Executed,
     transactions: &[Transaction],
-) -> Result<(), Fault> {
+) -> Result<(), BlockFault> {
     let mut wanted = header.clone();
     header::seal(&mut wanted, executed, header::transactions_root(transactions));
     Ok(header::same(header, &wanted)?)

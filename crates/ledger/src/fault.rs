@@ -6,35 +6,35 @@ use trefoil_types::{Address, B256, Header};
 
 use crate::{
     BlockError, ExecuteError, LedgerError,
-    evm::{EvmFault, ReadError},
+    evm::{EvmFault, StateReadError},
 };
 
 /// A broken rule, or a state that could not be read.
 #[derive(Debug)]
-pub(crate) enum Fault {
+pub(crate) enum BlockFault {
     Rule(String),
     Ledger(LedgerError),
 }
 
-impl From<ReadError> for Fault {
-    fn from(error: ReadError) -> Self {
+impl From<StateReadError> for BlockFault {
+    fn from(error: StateReadError) -> Self {
         Self::Ledger(error.0)
     }
 }
 
-impl From<LedgerError> for Fault {
+impl From<LedgerError> for BlockFault {
     fn from(error: LedgerError) -> Self {
         Self::Ledger(error)
     }
 }
 
-impl From<String> for Fault {
+impl From<String> for BlockFault {
     fn from(rule: String) -> Self {
         Self::Rule(rule)
     }
 }
 
-impl Fault {
+impl BlockFault {
     pub(crate) fn of(self, header: &Header, hash: B256) -> ExecuteError {
         match self {
             Self::Rule(reason) => BlockError { height: header.number, hash, reason }.into(),

@@ -21,7 +21,7 @@ use trefoil_types::{
     spec::{Fork, Forks, GOVERNING_CONTRACT, fork_at},
 };
 
-use crate::{LedgerError, Rules, StateDiff, StateReader, evm::Machine, fault::TxFault};
+use crate::{BlockRules, LedgerError, StateDiff, StateReader, evm::VirtualMachine, fault::TxFault};
 
 pub(crate) use founding::{contracts, found};
 
@@ -209,14 +209,14 @@ pub(crate) fn opening(validators: Option<&ValidatorSet>, attached: &Attached) ->
 }
 
 /// The contract on one state, called by the node itself.
-struct Contract<'a, S: StateReader>(Machine<'a, S>);
+struct Contract<'a, S: StateReader>(VirtualMachine<'a, S>);
 
 impl<'a, S: StateReader> Contract<'a, S> {
     fn new(spec: &ChainSpec, header: &Header, state: &'a S) -> Self {
         // Fixed, so that an answer never depends on the rule set in force: the contract is
         // compiled for Cancun, and later rule sets run such code the same way.
-        let rules = Rules::of_fork(spec.chain_id, Fork::Cancun);
-        Self(Machine::new(state, rules.cfg(), rules.block_env(header)))
+        let rules = BlockRules::of_fork(spec.chain_id, Fork::Cancun);
+        Self(VirtualMachine::new(state, rules.cfg(), rules.block_env(header)))
     }
 
     /// The return data of a call, or why it failed.

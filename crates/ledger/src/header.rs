@@ -12,7 +12,7 @@ use alloy_trie::root::ordered_trie_root_with_encoder;
 use revm::primitives::hardfork::SpecId;
 use trefoil_types::{B256, Evidence, Header, RecoveredBlock, Transaction, keccak256, limits};
 
-use crate::{ChainSettings, Draft, Executed, Rules};
+use crate::{BlockRules, ChainSettings, Draft, Executed};
 
 /// The longest `extra_data`, bytes (yellow paper, section 4.3).
 const EXTRA_DATA_BYTES_MAX: usize = 32;
@@ -185,7 +185,7 @@ pub(crate) fn same(got: &Header, wanted: &Header) -> Result<(), String> {
 
 /// Checks the rules of an Ethereum header (Paris or later) that need no execution.
 pub(crate) fn check_ethereum(
-    rules: &Rules,
+    rules: &BlockRules,
     parent_hash: B256,
     parent: &Header,
     header: &Header,
@@ -237,7 +237,7 @@ fn check_gas_limit(parent: u64, limit: u64) -> Result<(), String> {
 }
 
 /// EIP-4844, and EIP-7918 from Osaka: the excess blob gas of `parent`'s child.
-pub(crate) fn excess_blob_gas(rules: &Rules, parent: &Header) -> Option<u64> {
+pub(crate) fn excess_blob_gas(rules: &BlockRules, parent: &Header) -> Option<u64> {
     let blobs = rules.blobs.as_ref()?;
     let (excess, used) = (parent.excess_blob_gas.unwrap_or(0), parent.blob_gas_used.unwrap_or(0));
     if rules.is(SpecId::OSAKA) {

@@ -51,7 +51,7 @@ pub struct Draft {
 
 /// Why a transaction was left out of a block that was being built.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum TxRefusal {
     /// It is invalid on this state and on every later one: drop it.
     Invalid(String),
     /// It has no room or a nonce gap at present: keep it.
@@ -332,7 +332,7 @@ impl Ledger {
         &self,
         draft: Draft,
         txs: &mut dyn Iterator<Item = Transaction>,
-    ) -> (Outcome, Vec<(B256, Refusal)>) {
+    ) -> (Outcome, Vec<(B256, TxRefusal)>) {
         let state = self.state();
         let mut trie = TrieChange::new();
         let built = build::build(&self.parent(&state), draft, txs, |diff| {

@@ -44,12 +44,12 @@ pub use genesis::genesis_hash;
 pub use governance::{ChainSettings, Governed, Permissions};
 pub use header::next_base_fee;
 pub use journal::{Journal, JournalError, Record, Recovered};
-pub use ledger::{Account, BlockError, Draft, History, Ledger, LedgerError, Outcome, Refusal};
+pub use ledger::{Account, BlockError, Draft, History, Ledger, LedgerError, Outcome, TxRefusal};
 pub use rpc_calls::{
     AccessListOutcome, CallError, CallOptions, CallOutcome, CallSite, Estimate,
     trace::{TraceError, trace_block, trace_transaction},
 };
-pub use rules::Rules;
+pub use rules::BlockRules;
 pub use run::{BlockRun, Executed};
 pub use snapshot::{AccountProof, Snapshot, StateAt, StoredBlock};
 pub use state::{AccountDiff, StateDiff, StateReader};

@@ -2,7 +2,7 @@
 //!
 //! Owns: the way from a fork to what the EVM and the block checks need. What always holds:
 //! everything that execution looks at and that differs between forks or networks is a field
-//! of [`Rules`].
+//! of [`BlockRules`].
 
 use alloy_eips::eip7840::BlobParams;
 use revm::{
@@ -16,7 +16,7 @@ use crate::{Governed, LedgerError};
 
 /// The rules of one block.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rules {
+pub struct BlockRules {
     pub chain_id: u64,
     pub fork: SpecId,
     /// EIP-4844 limits and prices; `None` before Cancun.
@@ -34,7 +34,7 @@ pub struct Rules {
     pub deployers_listed: bool,
 }
 
-impl Rules {
+impl BlockRules {
     /// The rules of the block with this header, of which height and base fee are used.
     /// `governed` is of its parent's state. For a block that is already final it may be of
     /// any later state; then the lists are not the block's own.

@@ -20,9 +20,9 @@ use revm::{
 use trefoil_types::{Address, B256, Header, Receipt, Transaction, spec::GOVERNING_CONTRACT};
 
 use crate::{
-    Permissions, Rules, StateDiff, StateReader,
-    evm::{Ctx, EvmFault, Machine},
-    fault::{Fault, TxFault},
+    BlockRules, Permissions, StateDiff, StateReader,
+    evm::{EvmContext, EvmFault, VirtualMachine},
+    fault::{BlockFault, TxFault},
     governance, requests,
 };
 
@@ -52,7 +52,7 @@ impl Executed {
 }
 
 /// A transaction as the EVM takes it.
-pub(crate) fn tx_env(rules: &Rules, tx: &Transaction) -> TxEnv {
+pub(crate) fn tx_env(rules: &BlockRules, tx: &Transaction) -> TxEnv {
     let mut env = TxEnv::from_recovered_tx(tx.inner(), tx.signer());
     // A wallet may insist on a price. Where gas is free it is not charged, so that a sender
     // without coins can send.
@@ -68,7 +68,7 @@ pub(crate) fn tx_env(rules: &Rules, tx: &Transaction) -> TxEnv {
 /// The system calls that open a block: contract and input. `governing` is the input of the
 /// governing contract's call, on Trefoil's networks.
 pub(crate) fn opening_calls(
-    rules: &Rules,
+    rules: &BlockRules,
     header: &Header,
     governing: Option<Bytes>,
 ) -> impl Iterator<Item = (Address, Bytes)> + use<> {
@@ -83,10 +83,10 @@ pub(crate) fn opening_calls(
 /// One block being executed, transaction by transaction.
 #[derive(Debug)]
 pub struct BlockRun<'a, S: StateReader, I = ()> {
-    machine: Machine<'a, S, I>,
+    machine: VirtualMachine<'a, S, I>,
     /// The state before the block.
     state: &'a S,
-    rules: Rules,
+    rules: BlockRules,
     gas_limit: u64,
     receipts: Vec<Receipt>,
     gas_used: u64,
@@ -96,8 +96,8 @@ pub struct BlockRun<'a, S: StateReader, I = ()> {
 
 impl<'a, S: StateReader> BlockRun<'a, S> {
     /// Of `header`, only what the EVM can see is used.
-    pub fn new(rules: Rules, header: &Header, state: &'a S) -> Self {
-        let machine = Machine::new(state, rules.cfg(), rules.block_env(header));
+    pub fn new(rules: BlockRules, header: &Header, state: &'a S) -> Self {
+        let machine = VirtualMachine::new(state, rules.cfg(), rules.block_env(header));
         Self::on(machine, state, rules, header.gas_limit)
     }
 
@@ -129,9 +129,9 @@ impl<'a, S: StateReader> BlockRun<'a, S> {
 impl<'a, S: StateReader, I> BlockRun<'a, S, I> {
     /// On a machine that is already set up for the block.
     pub(crate) fn on(
-        machine: Machine<'a, S, I>,
+        machine: VirtualMachine<'a, S, I>,
         state: &'a S,
-        rules: Rules,
+        rules: BlockRules,
         gas_limit: u64,
     ) -> Self {
         Self {
@@ -155,7 +155,7 @@ impl<'a, S: StateReader, I> BlockRun<'a, S, I> {
         env: TxEnv,
     ) -> Result<ExecutionResult, EvmFault>
     where
-        I: Inspector<Ctx<'a, S>>,
+        I: Inspector<EvmContext<'a, S>>,
     {
         let result = self.machine.inspect(env)?;
         self.blob_gas_used += tx.blob_gas_used().unwrap_or(0);
@@ -164,7 +164,7 @@ impl<'a, S: StateReader, I> BlockRun<'a, S, I> {
     }
 
     /// The state as it is now, between transactions.
-    pub(crate) fn machine(&mut self) -> &mut Machine<'a, S, I> {
+    pub(crate) fn machine(&mut self) -> &mut VirtualMachine<'a, S, I> {
         &mut self.machine
     }
 
@@ -177,7 +177,11 @@ impl<'a, S: StateReader, I> BlockRun<'a, S, I> {
     // unknown.
     /// Runs the system calls that open a block. Ethereum's may fail; the governing
     /// contract's must succeed.
-    pub(crate) fn open(&mut self, header: &Header, governing: Option<Bytes>) -> Result<(), Fault> {
+    pub(crate) fn open(
+        &mut self,
+        header: &Header,
+        governing: Option<Bytes>,
+    ) -> Result<(), BlockFault> {
         for (contract, input) in opening_calls(&self.rules, header, governing) {
             let result = self.system_call(contract, input)?;
             if contract == GOVERNING_CONTRACT && !result.is_success() {
@@ -254,7 +258,7 @@ impl<'a, S: StateReader, I> BlockRun<'a, S, I> {
     }
 
     /// Pays withdrawals (EIP-4895), after the transactions.
-    pub(crate) fn pay(&mut self, withdrawals: &[Withdrawal]) -> Result<(), Fault> {
+    pub(crate) fn pay(&mut self, withdrawals: &[Withdrawal]) -> Result<(), BlockFault> {
         for withdrawal in withdrawals {
             self.machine.credit(withdrawal.address, withdrawal.amount_wei())?;
         }
@@ -262,7 +266,7 @@ impl<'a, S: StateReader, I> BlockRun<'a, S, I> {
     }
 
     /// Runs the system calls that close a block, and returns its effect.
-    pub(crate) fn close(mut self) -> Result<Executed, Fault> {
+    pub(crate) fn close(mut self) -> Result<Executed, BlockFault> {
         let prague = self.rules.is(SpecId::PRAGUE);
         let requests_hash = if prague { Some(self.requests()?.requests_hash()) } else { None };
         Ok(Executed { requests_hash, ..self.finish() })
@@ -280,7 +284,7 @@ impl<'a, S: StateReader, I> BlockRun<'a, S, I> {
         }
     }
 
-    fn requests(&mut self) -> Result<Requests, Fault> {
+    fn requests(&mut self) -> Result<Requests, BlockFault> {
         let mut requests = Requests::default();
         let mut push = |kind, data: Bytes| {
             if !data.is_empty() {
@@ -302,7 +306,7 @@ impl<'a, S: StateReader, I> BlockRun<'a, S, I> {
     // Unlike the opening calls: these EIPs make a block invalid if the contract is missing
     // or fails.
     /// A closing system call, which must succeed (EIP-7002, EIP-7251).
-    fn request_call(&mut self, contract: Address) -> Result<Bytes, Fault> {
+    fn request_call(&mut self, contract: Address) -> Result<Bytes, BlockFault> {
         if !self.machine.has_code(contract)? {
             return Err(format!("the system contract {contract} has no code").into());
         }
@@ -312,7 +316,11 @@ impl<'a, S: StateReader, I> BlockRun<'a, S, I> {
         }
     }
 
-    fn system_call(&mut self, contract: Address, data: Bytes) -> Result<ExecutionResult, Fault> {
+    fn system_call(
+        &mut self,
+        contract: Address,
+        data: Bytes,
+    ) -> Result<ExecutionResult, BlockFault> {
         let env = TxEnv {
             caller: SYSTEM_ADDRESS,
             kind: TxKind::Call(contract),
@@ -321,8 +329,8 @@ impl<'a, S: StateReader, I> BlockRun<'a, S, I> {
             ..Default::default()
         };
         self.machine.system_call(env).map_err(|fault| match TxFault::from(fault) {
-            TxFault::Ledger(error) => Fault::Ledger(error),
-            rule => Fault::Rule(rule.to_string()),
+            TxFault::Ledger(error) => BlockFault::Ledger(error),
+            rule => BlockFault::Rule(rule.to_string()),
         })
     }
 }

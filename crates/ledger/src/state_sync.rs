@@ -26,7 +26,7 @@ use crate::LedgerError;
 
 pub use archive::{Archived, Recover, import_archive, write_archive};
 pub use restore::{Restored, peek, restore};
-pub use standing::{Standing, standing};
+pub use standing::{ChainOnDisk, standing};
 pub use state_file::{StateCounts, snapshot_height, write_state};
 pub(crate) use trail::prove_validators;
 

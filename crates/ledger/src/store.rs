@@ -120,7 +120,7 @@ impl Store {
         builder.set_cache_size(CACHE_BYTES);
         let small = file.len().map_err(unreadable)? <= CHECKED_BYTES_MAX;
         builder.set_check_integrity_on_open(small);
-        let db = builder.create_with_backend(Backend { file }).map_err(failed)?;
+        let db = builder.create_with_backend(DiskFileBackend { file }).map_err(failed)?;
         let store = Self { db };
         let read = store.db.begin_read().map_err(failed)?;
         if read.list_tables().map_err(failed)?.count() < TABLES.len() {
@@ -332,11 +332,11 @@ fn drop_unfinished(file: &dyn DiskFile) -> std::io::Result<()> {
 /// A file as redb uses it. Through the [`Disk`] trait, the simulator tears its writes as it
 /// does the journal's.
 #[derive(Debug)]
-pub(crate) struct Backend {
+pub(crate) struct DiskFileBackend {
     pub file: Arc<dyn DiskFile>,
 }
 
-impl StorageBackend for Backend {
+impl StorageBackend for DiskFileBackend {
     fn len(&self) -> std::io::Result<u64> {
         self.file.len()
     }

@@ -20,7 +20,7 @@ use alloy_trie::{EMPTY_ROOT_HASH, Nibbles};
 use trefoil_types::{Address, B256, keccak256};
 
 use crate::{LedgerError, StateDiff};
-use node::Child;
+use node::TrieChild;
 use update::{LeafChange, Target, Update};
 
 pub use memory::MemoryTrie;
@@ -132,15 +132,15 @@ fn update_trie(
     leaves.sort_unstable_by_key(|leaf| leaf.key);
     let key = NodeKey { owner, path: None };
     let before = reader.node(&key)?;
-    let root = before.as_ref().map(|row| Child::decode_root(row).ok_or_else(|| damaged(&key)));
+    let root = before.as_ref().map(|row| TrieChild::decode_root(row).ok_or_else(|| damaged(&key)));
     let mut update = Update { reader, owner, changed };
     let root = update.apply(Nibbles::new(), root.transpose()?, &leaves)?;
-    let after = root.as_ref().map(Child::encode_root);
+    let after = root.as_ref().map(TrieChild::encode_root);
     update.put(key, before, after);
     Ok(root_hash(root.as_ref()))
 }
 
-fn root_hash(root: Option<&Child>) -> B256 {
+fn root_hash(root: Option<&TrieChild>) -> B256 {
     let Some(root) = root else { return EMPTY_ROOT_HASH };
     let reference = root.reference();
     reference.as_hash().unwrap_or_else(|| keccak256(&reference))
@@ -153,7 +153,7 @@ pub(crate) fn storage_root(
 ) -> Result<B256, LedgerError> {
     let key = NodeKey { owner: Some(keccak256(address)), path: None };
     let Some(row) = reader.node(&key)? else { return Ok(EMPTY_ROOT_HASH) };
-    Ok(root_hash(Some(&Child::decode_root(&row).ok_or_else(|| damaged(&key))?)))
+    Ok(root_hash(Some(&TrieChild::decode_root(&row).ok_or_else(|| damaged(&key))?)))
 }
 
 fn damaged(key: &NodeKey) -> LedgerError {

@@ -1,4 +1,4 @@
-//! What the driver is told and asked.
+//! Events and commands of the service.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,18 +10,18 @@ use std::{
 use tokio::sync::oneshot;
 use trefoil_content::{
     ContentId, Part,
-    message::Message,
-    scheduler::{Failure, RequestId, Resource, Source, Ticket},
+    message::SwarmMessage,
+    scheduler::{FetchFailure, RequestId, Resource, Source, Ticket},
 };
 use trefoil_types::{Height, Offence, PeerId};
 
-use super::{
-    FetchError, Progress,
-    fetch::{Seeking, Want},
-    store::Held,
+use crate::{
+    error::FetchError,
+    fetch::{Progress, Seeking, Want},
+    store::OpenStore,
 };
 
-/// What happens to the driver.
+/// An event from a task: of a peer, an origin, the disk or a timer.
 #[derive(Debug)]
 pub enum Event {
     Gone {
@@ -32,7 +32,7 @@ pub enum Event {
     Heard {
         peer: PeerId,
         link: u64,
-        message: Message,
+        message: SwarmMessage,
     },
     /// So many more groups came of a request, with so many bytes.
     Arrived {
@@ -45,7 +45,7 @@ pub enum Event {
     Failed {
         resource: Resource,
         request: RequestId,
-        failure: Failure,
+        failure: FetchFailure,
     },
     /// An HTTP server is not to be asked any more, or not for a while.
     OriginLeft {
@@ -57,14 +57,14 @@ pub enum Event {
     Hashed {
         resource: Resource,
     },
-    /// The disk does not take what came.
+    /// The disk does not take the bytes that came.
     Broken {
         resource: Resource,
         error: io::Error,
     },
-    /// What was to be served is not what it was.
+    /// Bytes that were to be served have changed on disk.
     Damaged {
-        held: Arc<Held>,
+        opened: Arc<OpenStore>,
         part: Part,
     },
     Served {
@@ -83,49 +83,49 @@ pub enum Event {
     },
 }
 
-/// A node's newest state snapshot, as it tells others of it.
+/// A node's newest state snapshot, as it announces it to others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Announced {
     pub height: Height,
-    /// The root of the file that lists what a newcomer needs.
+    /// The root of the file that lists the files for state sync.
     pub index: [u8; 32],
 }
 
 impl Announced {
-    pub(super) fn message(self) -> Message {
-        Message::Snapshot { resource: Resource::file(self.index), height: self.height }
+    pub fn message(self) -> SwarmMessage {
+        SwarmMessage::Snapshot { resource: Resource::file(self.index), height: self.height }
     }
 }
 
-/// What users of this node ask for.
+/// A command of a user of this node.
 #[derive(Debug)]
 pub enum Command {
     /// Fetches a resource of which nothing is known but its name.
     Seek { resource: Resource, seeking: Seeking },
-    /// Fetches pieces of a resource whose store is open; `done` is told when
-    /// they are here. Dropping its other end ends the wish.
-    Fetch { held: Arc<Held>, want: Want },
+    /// Fetches pieces of a resource whose store is open; `done` is sent when they are here.
+    /// Dropping its other end ends the fetch.
+    Fetch { opened: Arc<OpenStore>, want: Want },
     /// The store of a resource, if it is here; `begin`: of a directory's files, even if
     /// none of them is.
     Store {
         resource: Resource,
         begin: bool,
-        reply: oneshot::Sender<Result<Option<Arc<Held>>, FetchError>>,
+        reply: oneshot::Sender<Result<Option<Arc<OpenStore>>, FetchError>>,
     },
     /// These groups have changed on disk.
-    Lose { held: Arc<Held>, lost: Vec<Part>, reply: oneshot::Sender<()> },
+    Lose { opened: Arc<OpenStore>, lost: Vec<Part>, reply: oneshot::Sender<()> },
     /// The operator put origins of a resource.
     NewOrigins { resource: Resource },
-    /// How a fetch goes.
+    /// The progress of a fetch.
     Progress { resource: Resource, reply: oneshot::Sender<Option<Progress>> },
     /// Nothing of it is fetched or served any more.
     Close { id: ContentId, reply: oneshot::Sender<()> },
-    /// What is open.
+    /// The resources that are open.
     Open { reply: oneshot::Sender<BTreeSet<ContentId>> },
-    /// Tells all peers of this node's newest state snapshot.
+    /// Announces this node's newest state snapshot to all peers.
     Announce(Announced),
-    /// What the peers told of theirs.
+    /// The snapshots that peers announced.
     Announced { reply: oneshot::Sender<BTreeMap<PeerId, Announced>> },
-    /// What a peer told is not so.
+    /// A peer's announcement was false.
     Blame { peer: PeerId, offence: Offence },
 }

@@ -9,13 +9,10 @@ use std::{
 };
 
 use tempfile::{NamedTempFile, TempDir};
-use trefoil_content::{GROUP_BYTES, proof::ProofError};
+use trefoil_content::proof::ProofError;
 use trefoil_os::disk::{sync_below, sync_directory};
 
-use super::store::Held;
-
-/// Bytes that are copied at once.
-const CHUNK: usize = 64 * GROUP_BYTES as usize;
+use crate::store::{CHUNK, OpenStore};
 
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
@@ -31,7 +28,7 @@ pub enum ExportError {
     Read { path: PathBuf, source: ProofError },
 }
 
-impl Held {
+impl OpenStore {
     /// The number and bytes of a file of a directory.
     pub fn file(&self, path: &str) -> Option<(u32, u64)> {
         let entries = self.manifest.as_ref()?.entries();
@@ -92,7 +89,7 @@ impl Held {
         let count = bytes.end - bytes.start;
         let mut reader = self.store.reader(file, bytes).map_err(unread)?;
         while let now @ [_, ..] = reader.next(CHUNK).map_err(unread)? {
-            // What was a hole becomes one.
+            // A hole stays a hole, so that a sparse file takes no more room here.
             let written = match now.iter().all(|byte| *byte == 0) {
                 true => io::Seek::seek_relative(to, now.len() as i64),
                 false => io::Write::write_all(to, now),
@@ -103,12 +100,13 @@ impl Held {
     }
 }
 
+// Beside it, since a rename cannot cross file systems.
 /// A file beside `to`, which it is to be; until then it goes when it is dropped.
 pub(super) fn draft_file(to: &Path) -> io::Result<NamedTempFile> {
     draft().permissions(Permissions::from_mode(0o644)).tempfile_in(parent(to))
 }
 
-/// A directory beside `to`, which it is to be, or what is in it.
+/// A draft directory beside `to`: it, or its content, becomes `to`.
 pub fn draft_directory(to: &Path) -> io::Result<TempDir> {
     draft().permissions(Permissions::from_mode(0o755)).tempdir_in(parent(to))
 }
@@ -130,6 +128,7 @@ pub(super) fn create_file(path: &Path) -> io::Result<fs::File> {
     }
 }
 
+// The bytes are durable before the name: after a crash, a file with this name is whole.
 /// Makes a draft durable, and `to`, where there must be nothing.
 pub(super) fn file_into_place(draft: NamedTempFile, to: &Path) -> io::Result<()> {
     draft.as_file().sync_all()?;
@@ -137,7 +136,7 @@ pub(super) fn file_into_place(draft: NamedTempFile, to: &Path) -> io::Result<()>
     sync_directory(parent(to))
 }
 
-/// As [`file_into_place`], of a draft's directory or what is in it.
+/// As [`file_into_place`], of a draft directory or its content.
 pub(super) fn into_place(draft: &Path, to: &Path) -> io::Result<()> {
     sync_below(draft)?;
     fs::rename(draft, to)?;

@@ -1,55 +1,94 @@
-//! One resource as the driver sees it: who waits for which of its pieces, and
-//! who of the peers has to do with it.
+//! One resource as the service sees it: callers that wait for its pieces, and peers that
+//! take part in it.
 
-use std::{collections::BTreeMap, io, ops::Range, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, ops::Range, sync::Arc, time::Duration};
 
+use serde::{Deserialize, Serialize};
 use tokio::{sync::oneshot, time::Instant};
 use trefoil_content::{
-    Bits, ContentId, Kind, Link, MANIFEST_BYTES_MAX, groups,
-    proof::{ProofError, Verifier, What},
+    Bits, ContentId, Link, MANIFEST_BYTES_MAX, ResourceKind, groups,
+    proof::{Verifier, What},
     scheduler::Source,
 };
 use trefoil_types::PeerId;
 
-use super::{
-    FetchError, Progress,
-    store::{Held, Library, LibraryError},
+use crate::{
+    error::FetchError,
+    store::{ContentStore, OpenStore, StoreError},
 };
 
+// An open store holds up to three open files, and its map of groups in memory.
 /// A store that nobody used for so long is closed.
 const IDLE: Duration = Duration::from_secs(300);
 
+// Attack: a peer names many addresses, so that this node dials all of them.
 /// Peers that are dialled for one resource because others named them.
 const DIALS_MAX: usize = 64;
 
-/// Somebody waits for a resource of which nothing is here yet.
+/// How far a fetch is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Progress {
+    /// All of it; absent until somebody proved its size.
+    pub bytes: Option<u64>,
+    pub here: u64,
+    pub peers: usize,
+    pub from_peers: u64,
+    pub from_web: u64,
+    pub by_peer: Vec<(PeerId, u64)>,
+}
+
+/// Which part of a resource is fetched.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// One file of a directory.
+    pub path: Option<String>,
+    /// Bytes of the file; all if there is none.
+    pub range: Option<Range<u64>>,
+    /// In order, for a reader of a stream.
+    pub sequential: bool,
+    /// It is not kept in the store, so that the quota does not count.
+    pub apart: bool,
+}
+
+impl Selection {
+    /// How much of a resource is fetched for it, if only the id is known.
+    pub fn measure(&self, kind: ResourceKind) -> Measure {
+        // Of a directory, all of the manifest comes.
+        let range = self.range.as_ref().filter(|_| kind != ResourceKind::Directory);
+        let wanted = range.map_or(u64::MAX, |range| range.end.saturating_sub(range.start));
+        Measure { wanted, most: u64::MAX, kept: !self.apart }
+    }
+}
+
+/// A caller waits for a resource of which nothing is here yet.
 #[derive(Debug)]
 pub struct Seeking {
     pub link: Link,
     pub measure: Measure,
-    pub found: oneshot::Sender<Result<Arc<Held>, FetchError>>,
+    pub found: oneshot::Sender<Result<Arc<OpenStore>, FetchError>>,
 }
 
-/// What of a resource whoever seeks it takes.
+/// How much of a resource a caller accepts.
 #[derive(Clone, Copy, Debug)]
 pub struct Measure {
     /// Bytes of it that are to come; of a smaller one all.
     pub wanted: u64,
     /// A larger one is refused.
     pub most: u64,
-    /// What comes counts for the quota.
+    /// The bytes count for the quota.
     pub kept: bool,
 }
 
 impl Seeking {
-    /// Whether a resource of a size that is proven is taken: who made its id may have
-    /// made it of any size.
-    fn judge(&self, library: &Library, size: u64) -> Result<(), FetchError> {
+    /// Whether a resource of a proven size is accepted: the maker of its id may have made
+    /// it of any size.
+    fn admit(&self, store: &ContentStore, size: u64) -> Result<(), FetchError> {
         let Link { id, size: said, .. } = &self.link;
         // Of a directory it is the files' that the link says.
         let (said, most) = match id.kind {
-            Kind::Directory => (None, self.measure.most.min(MANIFEST_BYTES_MAX as u64)),
-            Kind::File | Kind::Sealed => (*said, self.measure.most),
+            ResourceKind::Directory => (None, self.measure.most.min(MANIFEST_BYTES_MAX as u64)),
+            ResourceKind::File | ResourceKind::Sealed => (*said, self.measure.most),
         };
         if let Some(said) = said.filter(|said| *said != size) {
             return Err(FetchError::Size { is: size, said });
@@ -57,7 +96,7 @@ impl Seeking {
         if size > most {
             return Err(FetchError::TooLong { id: *id, is: size, most });
         }
-        Ok(library.admit(self.measure.wanted.min(size), self.measure.kept)?)
+        Ok(store.admit(self.measure.wanted.min(size), self.measure.kept)?)
     }
 }
 
@@ -68,11 +107,11 @@ pub fn shows(root: [u8; 32], size: u64, proof: &[u8]) -> bool {
         .is_ok_and(|mut verifier| verifier.feed(proof, |_| Ok(())).is_ok() && verifier.is_through())
 }
 
-/// Somebody waits for pieces.
+/// A caller waits for pieces.
 #[derive(Debug)]
 pub struct Want {
     pub pieces: Range<u32>,
-    /// In order, soon: before what others want.
+    /// In order, and before the wants of others.
     pub sequential: bool,
     pub done: oneshot::Sender<Result<(), FetchError>>,
 }
@@ -80,10 +119,10 @@ pub struct Want {
 #[derive(Debug)]
 pub struct Topic {
     pub id: ContentId,
-    held: Option<Arc<Held>>,
+    opened: Option<Arc<OpenStore>>,
     seeking: Vec<Seeking>,
     wants: Vec<Want>,
-    /// Who has to do with it, and bytes that came from each.
+    /// Peers that take part, and bytes that came from each.
     pub peers: BTreeMap<PeerId, u64>,
     /// Bytes that came from sources, also from those that are gone.
     from_peers: u64,
@@ -103,7 +142,7 @@ impl Topic {
     pub fn new(id: ContentId) -> Self {
         Self {
             id,
-            held: None,
+            opened: None,
             seeking: Vec::new(),
             wants: Vec::new(),
             peers: BTreeMap::new(),
@@ -118,15 +157,15 @@ impl Topic {
         }
     }
 
-    pub fn held(&self) -> Option<&Arc<Held>> {
-        self.held.as_ref()
+    pub fn opened(&self) -> Option<&Arc<OpenStore>> {
+        self.opened.as_ref()
     }
 
     /// `false`: it is open already.
-    pub fn open(&mut self, held: Arc<Held>) -> bool {
-        let new = self.held.is_none();
+    pub fn open(&mut self, opened: Arc<OpenStore>) -> bool {
+        let new = self.opened.is_none();
         if new {
-            self.held = Some(held);
+            self.opened = Some(opened);
         }
         new
     }
@@ -140,23 +179,23 @@ impl Topic {
         !self.seeking.is_empty()
     }
 
-    /// Begins its store, of a size that `proof` shows, for the first of those who take
-    /// it; the others are told why they do not.
+    /// Begins its store, of a size that `proof` shows, for the first caller that accepts
+    /// it; the others get the reason.
     pub fn begin(
         &mut self,
-        library: &Library,
+        store: &ContentStore,
         size: u64,
         proof: &[u8],
-    ) -> Result<Option<Held>, LibraryError> {
+    ) -> Result<Option<OpenStore>, StoreError> {
         for seeking in std::mem::take(&mut self.seeking) {
-            match seeking.judge(library, size) {
+            match seeking.admit(store, size) {
                 Ok(()) => self.seeking.push(seeking),
-                // Whoever sought it may have given up.
+                // The caller may have given up.
                 Err(error) => drop(seeking.found.send(Err(error))),
             }
         }
         let Some(seeking) = self.seeking.first() else { return Ok(None) };
-        library.begin(&seeking.link, size, |held| held.write_last_group(proof)).map(Some)
+        store.begin(&seeking.link, size, |opened| opened.write_last_group(proof)).map(Some)
     }
 
     /// Whether nothing came of it since this was last asked.
@@ -165,12 +204,12 @@ impl Topic {
         self.seen.replace(came) == Some(came)
     }
 
-    /// Tells those who sought it.
+    /// Answers the callers that sought it.
     pub fn found(&mut self) {
-        let Some(held) = &self.held else { return };
+        let Some(opened) = &self.opened else { return };
         for seeking in self.seeking.drain(..) {
-            // Whoever sought it may have given up.
-            let _ = seeking.found.send(Ok(held.clone()));
+            // The caller may have given up.
+            let _ = seeking.found.send(Ok(opened.clone()));
         }
     }
 
@@ -184,32 +223,32 @@ impl Topic {
         self.wants.push(want);
     }
 
-    /// What the swarm is to fetch now: who reads along goes first, the newest
-    /// before all.
+    /// The pieces to fetch now: a reader of a stream goes first, the newest before all.
     pub fn wanted(&self) -> Option<(Range<u32>, bool)> {
+        // A reader waits for the very next bytes, all others for the end.
         let reader = self.wants.iter().rev().find(|want| want.sequential);
         let want = reader.or(self.wants.last())?;
         Some((want.pieces.clone(), want.sequential))
     }
 
-    /// Tells those whose pieces are all here.
-    pub fn settle(&mut self, have: &Bits) {
+    /// Answers the callers whose pieces are all here.
+    pub fn finish_wants(&mut self, have: &Bits) {
         let done = |want: &mut Want| {
             have.has_all(u64::from(want.pieces.start)..u64::from(want.pieces.end))
         };
         for want in self.wants.extract_if(.., done) {
-            // Whoever waited may have given up.
+            // The caller may have given up.
             let _ = want.done.send(Ok(()));
         }
     }
 
-    /// Drops the wishes of those who gave up.
+    /// Drops the wants of callers that gave up.
     pub fn forget_unwanted(&mut self) {
         self.wants.retain(|want| !want.done.is_closed());
         self.seeking.retain(|seeking| !seeking.found.is_closed());
     }
 
-    /// Tells all who wait that it comes to nothing.
+    /// Fails all callers that wait.
     pub fn fail(self, why: &FetchError) {
         for seeking in self.seeking {
             let _ = seeking.found.send(Err(why.clone()));
@@ -219,7 +258,7 @@ impl Topic {
         }
     }
 
-    pub fn came(&mut self, source: Source, bytes: u64) {
+    pub fn on_bytes(&mut self, source: Source, bytes: u64) {
         self.unsynced = true;
         match source {
             Source::Peer(peer) => {
@@ -242,12 +281,12 @@ impl Topic {
     }
 
     /// Its store, if something came since the last sync.
-    pub fn take_unsynced(&mut self) -> Option<Arc<Held>> {
+    pub fn take_unsynced(&mut self) -> Option<Arc<OpenStore>> {
         if self.syncing || !std::mem::take(&mut self.unsynced) {
             return None;
         }
         self.syncing = true;
-        self.held.clone()
+        self.opened.clone()
     }
 
     /// Whether a peer that others named may be dialled; it counts.
@@ -260,9 +299,9 @@ impl Topic {
     }
 
     pub fn progress(&self) -> Progress {
-        let held = self.held.as_ref();
-        let bytes = held.map(|held| held.layout.bytes());
-        let here = held.map_or(0, |held| held.bytes_here());
+        let opened = self.opened.as_ref();
+        let bytes = opened.map(|opened| opened.layout.bytes());
+        let here = opened.map_or(0, |opened| opened.bytes_here());
         Progress {
             bytes,
             here,
@@ -271,42 +310,5 @@ impl Topic {
             from_web: self.from_web,
             by_peer: self.peers.iter().map(|(peer, bytes)| (*peer, *bytes)).collect(),
         }
-    }
-}
-
-impl Held {
-    /// The last group, which shows the size, with its proof. Nothing for hashes, and
-    /// for the files of a directory: their sizes are known.
-    pub fn last_group(&self) -> Result<Vec<u8>, ProofError> {
-        let mut proof = Vec::new();
-        if self.is_bytes() {
-            let mut encoder = self.store.encoder(&self.last_part())?;
-            self.store.encode(0, &mut encoder, &mut proof, usize::MAX)?;
-        }
-        Ok(proof)
-    }
-
-    /// Writes what [`Held::last_group`] gave elsewhere.
-    fn write_last_group(&self, proof: &[u8]) -> Result<(), LibraryError> {
-        let mut verifier = self.store.verifier(&self.last_part())?;
-        Ok(verifier.feed(proof, |step| self.store.write(0, step))?)
-    }
-
-    fn last_part(&self) -> trefoil_content::Part {
-        let groups = groups(self.layout.bytes());
-        trefoil_content::Part { file: 0, groups: groups - 1..groups }
-    }
-
-    /// Bytes of whole pieces that are here.
-    fn bytes_here(&self) -> u64 {
-        let pieces = self.store.pieces(&self.layout);
-        pieces.iter().map(|piece| self.layout.piece_bytes(piece as u32)).sum()
-    }
-}
-
-/// For tests and logs: an error as the user sees it.
-impl From<io::Error> for FetchError {
-    fn from(error: io::Error) -> Self {
-        Self::Disk(error.to_string())
     }
 }

@@ -1,9 +1,9 @@
 //! HTTP servers that content is taken from: one request for a range of bytes.
 //!
-//! What always holds: redirects are followed here, hop by hop, so that each is
-//! judged (where it leads, what it is shown); a server's file is one version of
-//! it; no answer is read beyond what was asked. What the bytes are worth, the
-//! store decides that verifies them.
+//! What always holds: redirects are followed here, hop by hop, so that each is judged (its
+//! address, the headers for it); all bytes are of one version of a server's file; no answer
+//! is read beyond the range that was asked for. It does not judge the bytes: the store
+//! verifies them.
 
 mod credentials;
 mod fetching;
@@ -18,7 +18,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use axum::body::Bytes;
+use bytes::Bytes;
 use reqwest::{
     Client, Response, StatusCode,
     header::{self, HeaderMap, HeaderName, HeaderValue},
@@ -29,7 +29,7 @@ use url::Url;
 
 pub use self::{
     credentials::{Credentials, CredentialsError},
-    fetching::{Fetcher, Job},
+    fetching::{Fetcher, PartRequest},
     reach::{NotGlobal, Reach},
     reading::Reading,
 };
@@ -37,16 +37,19 @@ pub use self::{
 /// Until a connection stands.
 const CONNECT: Duration = Duration::from_secs(10);
 
+// A stalled request occupies one of the few connections to its server.
 /// Nothing comes for so long: the server stalls.
 const SILENCE: Duration = Duration::from_secs(20);
 
+// Attack: a ring of redirects has no end.
 /// Redirects in a row.
 const HOPS_MAX: usize = 5;
 
+// A server could put itself off for as long as it likes.
 /// The longest pause that a server's `Retry-After` is given.
 const PAUSE_MAX: Duration = Duration::from_secs(120);
 
-/// Why a server does not give what was asked of it.
+/// Why a server does not give the bytes.
 #[derive(Debug, thiserror::Error)]
 pub enum WebError {
     #[error("{0}")]
@@ -107,7 +110,7 @@ impl From<reqwest::Error> for WebError {
     }
 }
 
-/// Makes requests, with what the operator gave for them. One for all servers.
+/// Makes requests, with the operator's credentials. One for all servers.
 #[derive(Debug)]
 pub struct Http {
     anywhere: LazyLock<Client>,
@@ -138,6 +141,8 @@ fn client(reach: Reach) -> Client {
             .user_agent(concat!("trefoil/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT)
             .read_timeout(SILENCE)
+            // Each hop is judged by itself, and shown only the credentials for its own URL
+            // (ADR 20).
             .redirect(redirect::Policy::none())
             // A proxy would be the one that connects, and could be led anywhere.
             .no_proxy();
@@ -152,7 +157,7 @@ fn client(reach: Reach) -> Client {
     })
 }
 
-/// One origin, and what was seen of it.
+/// One origin, and the state that its answers showed.
 #[derive(Debug)]
 pub struct Server {
     pub origin: Origin,
@@ -168,7 +173,9 @@ struct Seen {
     moved: Option<Url>,
 }
 
-/// What tells one version of a server's file from another.
+// The hashes would find another version as well: this says it sooner, and in words (ADR
+// 20).
+/// The headers that tell one version of a server's file from another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Version {
     etag: Option<HeaderValue>,
@@ -201,7 +208,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// What comes next; `None`: all came.
+    /// The next bytes; `None`: all came.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, WebError> {
         match self.response.chunk().await? {
             Some(chunk) => {
@@ -267,7 +274,7 @@ impl Server {
                 url = hop(&url, location)?;
                 continue;
             }
-            let answer = judge(response, asked, version)?;
+            let answer = check_answer(response, asked, version)?;
             let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
             seen.version = Some(Version::of(answer.response.headers()));
             seen.moved = Some(url).filter(|url| url != self.origin.url());
@@ -282,15 +289,17 @@ impl Server {
         asked: &Asked,
         version: Option<&Version>,
     ) -> Result<Response, WebError> {
-        // A name is judged by what it resolves to, when it does.
+        // A name is judged when it is resolved, by its addresses.
         if self.reach == Reach::Global {
-            reach::judge(url)?;
+            reach::check_host(url)?;
         }
         let last = asked.known.map_or(String::new(), |(end, _)| (end - 1).to_string());
         let mut request = self
             .http
             .client(self.reach)
             .get(url.clone())
+            // The hashes are of the plain bytes, and a range of an encoded file counts
+            // encoded bytes (RFC 9110, section 14).
             .header(header::ACCEPT_ENCODING, "identity")
             .header(header::RANGE, format!("bytes={}-{last}", asked.from));
         if let Some((name, value)) = version.and_then(Version::condition) {
@@ -307,9 +316,11 @@ impl Server {
 fn hop(from: &Url, location: &HeaderValue) -> Result<Url, WebError> {
     let text = String::from_utf8_lossy(location.as_bytes()).into_owned();
     let to = from.join(&text);
+    // A server's own text goes into the log: bounded.
     let refused = |why| Err(WebError::Redirect(text.chars().take(256).collect(), why));
     match to {
         Ok(to) if !matches!(to.scheme(), "http" | "https") => refused("neither http nor https"),
+        // The operator or the peer named a URL that nobody on the way can read.
         Ok(to) if from.scheme() == "https" && to.scheme() == "http" => {
             refused("it would leave https")
         }
@@ -321,8 +332,12 @@ fn hop(from: &Url, location: &HeaderValue) -> Result<Url, WebError> {
     }
 }
 
-/// Whether an answer is to what was asked.
-fn judge(response: Response, asked: &Asked, version: Option<&Version>) -> Result<Answer, WebError> {
+/// Whether an answer has the range that was asked for.
+fn check_answer(
+    response: Response,
+    asked: &Asked,
+    version: Option<&Version>,
+) -> Result<Answer, WebError> {
     let (status, headers) = (response.status(), response.headers());
     match status {
         StatusCode::OK | StatusCode::PARTIAL_CONTENT => {}

@@ -1,8 +1,8 @@
-//! The HTTP servers that the driver knows of as origins: for which resource, who
-//! named them, and whether they are asked.
+//! The HTTP servers that the service knows as origins: of which resource, who named them,
+//! and whether they are asked.
 //!
 //! What always holds: a server that a peer named is asked only as far as the
-//! operator allows, and told of to others only when right bytes came from it; how
+//! operator allows, and named to others only after right bytes came from it; how
 //! many are known of one resource is bounded.
 
 use std::{
@@ -17,15 +17,17 @@ use trefoil_content::{
     scheduler::{RequestId, Resource, Source},
 };
 
-use super::{
-    http::{Fetcher, Http, Job, Reach, Server},
-    service::Event,
-    store::Held,
+use crate::{
+    events::Event,
+    http::{Fetcher, Http, PartRequest, Reach, Server},
+    store::OpenStore,
 };
 
 /// An origin that did not answer is asked again after so long.
 const REST: Duration = Duration::from_secs(60);
 
+// Remembered, so that a peer cannot bring a bad server back by naming it again. Bounded,
+// since peers could name bad servers without end.
 /// Origins that are left for good are remembered, so many of one resource.
 const LEFT_MAX: usize = 32;
 
@@ -36,11 +38,11 @@ struct Known {
     own: bool,
     /// Right bytes came from it.
     right: bool,
-    standing: Standing,
+    state: OriginState,
 }
 
 #[derive(Debug)]
-enum Standing {
+enum OriginState {
     /// May be asked from then on.
     From(Instant),
     /// Is asked, under this number in the swarm.
@@ -56,7 +58,7 @@ pub struct Origins {
     reach: Option<Reach>,
     events: mpsc::Sender<Event>,
     known: BTreeMap<Resource, Vec<Known>>,
-    /// Who waits for hashes, without which bare bytes cannot be verified.
+    /// Tasks that wait for hashes, without which bare bytes cannot be verified.
     waiting: BTreeMap<Resource, AbortHandle>,
     last: u16,
 }
@@ -68,14 +70,14 @@ impl Origins {
     }
 
     /// The operator put these.
-    pub fn own(&mut self, resource: Resource, origins: Vec<Origin>) {
+    pub fn add_configured(&mut self, resource: Resource, origins: Vec<Origin>) {
         let all = self.known.entry(resource).or_default();
         for origin in origins {
             match all.iter_mut().find(|known| known.origin == origin) {
                 Some(known) => {
                     known.own = true;
-                    if !matches!(known.standing, Standing::Asked(..)) {
-                        known.standing = Standing::From(Instant::now());
+                    if !matches!(known.state, OriginState::Asked(..)) {
+                        known.state = OriginState::From(Instant::now());
                     }
                 }
                 None => all.push(Known::new(origin, true)),
@@ -84,7 +86,7 @@ impl Origins {
     }
 
     /// A peer named these.
-    pub fn told(&mut self, resource: Resource, origins: Vec<Origin>) {
+    pub fn add_named(&mut self, resource: Resource, origins: Vec<Origin>) {
         if self.reach.is_none() {
             return;
         }
@@ -103,8 +105,10 @@ impl Origins {
         }
     }
 
-    /// What peers are told of.
-    pub fn tellable(&self, resource: Resource) -> Vec<Origin> {
+    // No hearsay: otherwise one peer could send the whole swarm to a server of its choice
+    // (ADR 20).
+    /// The origins that are named to peers.
+    pub fn announceable(&self, resource: Resource) -> Vec<Origin> {
         let known = self.known.get(&resource).into_iter().flatten();
         let good = known.filter(|known| known.is_good() && !known.is_left());
         good.map(|known| known.origin.clone()).take(ORIGINS_MAX).collect()
@@ -120,13 +124,15 @@ impl Origins {
     pub fn start(&mut self, resource: Resource) -> Vec<Source> {
         let now = Instant::now();
         let (mut sources, mut last) = (Vec::new(), self.last);
-        let numbers = self.known.values().flatten().filter_map(|known| match known.standing {
-            Standing::Asked(number, _) => Some(number),
+        let numbers = self.known.values().flatten().filter_map(|known| match known.state {
+            OriginState::Asked(number, _) => Some(number),
             _ => None,
         });
         let taken: BTreeSet<u16> = numbers.collect();
         let known = self.known.get_mut(&resource).into_iter().flatten();
         for known in known.filter(|known| known.is_ready(now)) {
+            // The operator's origins are always asked. A server that a peer named is a way
+            // to make this node connect somewhere (ADR 20).
             let Some(reach) = (if known.own { Some(Reach::All) } else { self.reach }) else {
                 continue;
             };
@@ -136,7 +142,7 @@ impl Origins {
             }
             let server = Server::new(self.http.clone(), known.origin.clone(), reach);
             let fetcher = Fetcher::start(last, server, resource, self.events.clone());
-            known.standing = Standing::Asked(last, fetcher);
+            known.state = OriginState::Asked(last, fetcher);
             sources.push(Source::Web(last));
         }
         self.last = last;
@@ -145,10 +151,10 @@ impl Origins {
 
     /// `false`: it cannot be asked just now.
     #[must_use]
-    pub fn ask(&self, web: u16, request: RequestId, held: Arc<Held>, part: Part) -> bool {
+    pub fn ask(&self, web: u16, request: RequestId, opened: Arc<OpenStore>, part: Part) -> bool {
         let fetcher =
-            self.known.get(&held.resource).into_iter().flatten().find_map(|k| k.asked(web));
-        fetcher.is_some_and(|fetcher| fetcher.ask(Job { request, held, part }))
+            self.known.get(&opened.resource).into_iter().flatten().find_map(|k| k.asked(web));
+        fetcher.is_some_and(|fetcher| fetcher.ask(PartRequest { request, opened, part }))
     }
 
     pub fn cancel(&self, web: u16, request: RequestId) {
@@ -157,20 +163,20 @@ impl Origins {
         }
     }
 
-    /// Right bytes came. Tells whether these were the first, so that peers are to be
-    /// told of it.
-    pub fn gave(&mut self, resource: Resource, web: u16) -> bool {
+    /// Right bytes came. Returns whether these were the first, so that the origin can be
+    /// named to peers.
+    pub fn on_verified(&mut self, resource: Resource, web: u16) -> bool {
         let mut known = self.known.get_mut(&resource).into_iter().flatten();
         let giver = known.find(|known| known.asked(web).is_some());
         giver.is_some_and(|known| !std::mem::replace(&mut known.right, true) && !known.own)
     }
 
     /// It is asked no more, or not for a while.
-    pub fn left(&mut self, resource: Resource, web: u16, for_good: bool) {
+    pub fn on_left(&mut self, resource: Resource, web: u16, for_good: bool) {
         let Some(all) = self.known.get_mut(&resource) else { return };
         let Some(known) = all.iter_mut().find(|known| known.asked(web).is_some()) else { return };
-        known.standing =
-            if for_good { Standing::Left } else { Standing::From(Instant::now() + REST) };
+        known.state =
+            if for_good { OriginState::Left } else { OriginState::From(Instant::now() + REST) };
         if all.iter().filter(|known| known.is_left()).count() > LEFT_MAX
             && let Some(oldest) = all.iter().position(Known::is_left)
         {
@@ -179,7 +185,7 @@ impl Origins {
     }
 
     /// `wait` ends when the hashes of a resource are here.
-    pub fn wait(&mut self, resource: Resource, wait: AbortHandle) {
+    pub fn await_hashes(&mut self, resource: Resource, wait: AbortHandle) {
         if let Some(before) = self.waiting.insert(resource, wait) {
             before.abort();
         }
@@ -196,7 +202,7 @@ impl Origins {
 
 impl Known {
     fn new(origin: Origin, own: bool) -> Self {
-        Self { origin, own, right: false, standing: Standing::From(Instant::now()) }
+        Self { origin, own, right: false, state: OriginState::From(Instant::now()) }
     }
 
     fn is_good(&self) -> bool {
@@ -204,20 +210,20 @@ impl Known {
     }
 
     fn is_left(&self) -> bool {
-        matches!(self.standing, Standing::Left)
+        matches!(self.state, OriginState::Left)
     }
 
     fn rests(&self, now: Instant) -> bool {
-        matches!(self.standing, Standing::From(at) if at > now)
+        matches!(self.state, OriginState::From(at) if at > now)
     }
 
     fn is_ready(&self, now: Instant) -> bool {
-        matches!(self.standing, Standing::From(at) if at <= now)
+        matches!(self.state, OriginState::From(at) if at <= now)
     }
 
     fn asked(&self, web: u16) -> Option<&Fetcher> {
-        match &self.standing {
-            Standing::Asked(number, fetcher) if *number == web => Some(fetcher),
+        match &self.state {
+            OriginState::Asked(number, fetcher) if *number == web => Some(fetcher),
             _ => None,
         }
     }

@@ -1,10 +1,8 @@
 //! One peer's streams: a task that reads and one that writes.
-//!
-//! Bulk bytes stay in these two tasks: what comes is verified and written to its
-//! store where it is read from the socket, what goes is read from its store where
-//! it is written to the socket. Only messages and progress reach the driver. What
-//! always holds: nothing is written that did not verify; a peer's queues are
-//! bounded.
+//! Bulk bytes stay in these two tasks: incoming bytes are verified and written to their
+//! store where they are read from the socket, outgoing bytes are read from their store
+//! where they are written to the socket. Only messages and progress reach the service. What
+//! always holds: nothing is written that did not verify; a peer's queues are bounded.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -17,31 +15,37 @@ use futures::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::{sync::mpsc, time::timeout};
 use trefoil_content::{
     Part,
-    message::{DATA_BYTES, FRAME_BYTES_MAX, Frame, Message},
+    message::{ContentFrame, DATA_BYTES, FRAME_BYTES_MAX, SwarmMessage},
     proof::{Encoder, ProofError, Verified, Verifier},
-    scheduler::{Failure, Refusal, RequestId, Source, Ticket},
+    scheduler::{FetchFailure, RejectReason, RequestId, Source, Ticket},
 };
 use trefoil_net::{ContentLink, ContentReader, ContentWriter};
 use trefoil_types::{Offence, PeerId};
 
-use super::{service::Event, store::Held};
+use crate::{events::Event, store::OpenStore};
 
+// Attack: a peer that asks and does not read would fill the memory with answers. The
+// service cannot wait for it either, since it serves all peers.
 /// Orders that wait for a peer's writer. A peer that reads so slowly that more
 /// would wait is left.
 const ORDERS_MAX: usize = 8_192;
 
+// Attack: a peer that keeps the connection and reads nothing would hold its queue, and the
+// stores in it, for ever.
 /// A write that moves nothing for so long ends the streams.
 const STALL: Duration = Duration::from_secs(30);
 
+// Data that was under way when its request was cancelled is no offence (docs/wire.md), so
+// cancelled tickets are remembered: as many as can be open at one source.
 /// Requests that were taken back and whose bytes may still come.
 const CANCELLED_MAX: usize = 1_024;
 
-/// What a peer's writer is to do.
+/// An order to a peer's writer.
 #[derive(Debug)]
 enum Order {
-    Say(Message),
+    Send(SwarmMessage),
     Serve(Serving),
-    /// The peer does not want the rest of what is served.
+    /// The peer does not want the rest of this part.
     Stop(Ticket),
 }
 
@@ -49,19 +53,19 @@ enum Order {
 #[derive(Debug)]
 pub struct Serving {
     pub ticket: Ticket,
-    pub held: Arc<Held>,
+    pub opened: Arc<OpenStore>,
     pub part: Part,
 }
 
 /// A part that was asked of a peer.
 #[derive(Debug)]
 pub struct Incoming {
-    pub held: Arc<Held>,
+    pub opened: Arc<OpenStore>,
     pub file: u32,
     pub verifier: Verifier,
 }
 
-/// What was asked of one peer, by ticket.
+/// Requests at one peer, by ticket.
 #[derive(Debug, Default)]
 struct Open {
     coming: BTreeMap<Ticket, Incoming>,
@@ -69,63 +73,63 @@ struct Open {
     cancelled: VecDeque<Ticket>,
 }
 
-/// The driver's hand on one peer.
+/// Handle to the two tasks of one peer.
 #[derive(Debug)]
-pub struct Peer {
+pub struct PeerStreams {
     /// Tells one connection of a peer from its next.
     pub link: u64,
     orders: mpsc::Sender<Order>,
     open: Arc<Mutex<Open>>,
 }
 
-impl Peer {
+impl PeerStreams {
     /// Starts the tasks of a connection. They end with it, or when this is
     /// dropped.
     pub fn start(link: ContentLink, number: u64, events: mpsc::Sender<Event>) -> Self {
         let (orders, waiting) = mpsc::channel(ORDERS_MAX);
         let open = Arc::default();
         let ContentLink { peer, read, write, .. } = link;
-        let ear = Ear { peer, link: number, open: Arc::clone(&open), events: events.clone() };
-        let mouth = Mouth { peer, waiting, serving: VecDeque::new(), events };
+        let reader = Reader { peer, link: number, open: Arc::clone(&open), events: events.clone() };
+        let writer = Writer { peer, waiting, serving: VecDeque::new(), events };
         tokio::spawn(async move {
-            let events = ear.events.clone();
+            let events = reader.events.clone();
             let ended = tokio::select! {
-                ended = ear.listen(read) => ended,
-                ended = mouth.talk(write) => ended,
+                ended = reader.run(read) => ended,
+                ended = writer.run(write) => ended,
             };
             let offence = ended.err();
-            // The driver may have ended.
+            // The service may have ended.
             let _ = events.send(Event::Gone { peer, link: number, offence }).await;
         });
         Self { link: number, orders, open }
     }
 
-    /// `false`: the peer is too slow to be told, or gone.
+    /// `false`: the peer's queue is full, or the peer is gone.
     #[must_use]
-    pub fn say(&self, message: Message) -> bool {
-        self.order(Order::Say(message))
+    pub fn send(&self, message: SwarmMessage) -> bool {
+        self.enqueue(Order::Send(message))
     }
 
     #[must_use]
     pub fn serve(&self, serving: Serving) -> bool {
-        self.order(Order::Serve(serving))
+        self.enqueue(Order::Serve(serving))
     }
 
     #[must_use]
     pub fn stop(&self, ticket: Ticket) -> bool {
-        self.order(Order::Stop(ticket))
+        self.enqueue(Order::Stop(ticket))
     }
 
-    fn order(&self, order: Order) -> bool {
+    fn enqueue(&self, order: Order) -> bool {
         self.orders.try_send(order).is_ok()
     }
 
-    /// What is about to be asked under a ticket.
+    /// Registers a request before it is sent.
     pub fn expect(&self, ticket: Ticket, incoming: Incoming) {
         lock(&self.open).coming.insert(ticket, incoming);
     }
 
-    /// What comes of it is thrown away from now on. `None`: nothing is open.
+    /// Cancels a request: its bytes are discarded from now on. `None`: nothing is open.
     pub fn forget(&self, ticket: Ticket) -> Option<Incoming> {
         let mut open = lock(&self.open);
         let incoming = open.coming.remove(&ticket)?;
@@ -144,15 +148,15 @@ fn lock(open: &Mutex<Open>) -> MutexGuard<'_, Open> {
 /// Why a peer's streams end: it did wrong, or they just ended.
 type Ended = Result<(), Offence>;
 
-struct Ear {
+struct Reader {
     peer: PeerId,
     link: u64,
     open: Arc<Mutex<Open>>,
     events: mpsc::Sender<Event>,
 }
 
-impl Ear {
-    async fn listen(&self, mut stream: ContentReader) -> Ended {
+impl Reader {
+    async fn run(&self, mut stream: ContentReader) -> Ended {
         let mut body = Vec::new();
         loop {
             let mut length = [0; 4];
@@ -160,6 +164,7 @@ impl Ear {
                 return Ok(());
             }
             let length = u32::from_be_bytes(length) as usize;
+            // Before the buffer grows: a length that is only claimed allocates nothing.
             if length > FRAME_BYTES_MAX {
                 return Err(Offence::Malformed);
             }
@@ -167,9 +172,9 @@ impl Ear {
             if stream.read_exact(&mut body).await.is_err() {
                 return Ok(());
             }
-            let event = match Frame::decode(&body).map_err(|_| Offence::Malformed)? {
-                Frame::Data { ticket, bytes } => self.take(ticket, bytes)?,
-                Frame::Message(message) => {
+            let event = match ContentFrame::decode(&body).map_err(|_| Offence::Malformed)? {
+                ContentFrame::Data { ticket, bytes } => self.receive(ticket, bytes)?,
+                ContentFrame::Message(message) => {
                     Some(Event::Heard { peer: self.peer, link: self.link, message })
                 }
             };
@@ -181,24 +186,25 @@ impl Ear {
         }
     }
 
-    /// Verifies and writes what came.
-    fn take(&self, ticket: Ticket, bytes: &[u8]) -> Result<Option<Event>, Offence> {
+    /// Verifies and writes data that came.
+    fn receive(&self, ticket: Ticket, bytes: &[u8]) -> Result<Option<Event>, Offence> {
         let mut open = lock(&self.open);
         let Some(incoming) = open.coming.get_mut(&ticket) else {
+            // Data that nobody requested takes the link from data that somebody did.
             let late = open.cancelled.contains(&ticket);
             return if late { Ok(None) } else { Err(Offence::Unsolicited) };
         };
         let (mut groups, mut content) = (0, 0);
-        let (held, file) = (incoming.held.clone(), incoming.file);
+        let (opened, file) = (incoming.opened.clone(), incoming.file);
         let verified = incoming.verifier.feed(bytes, |step| {
-            held.store.write(file, step)?;
+            opened.store.write(file, step)?;
             if let Verified::Group { bytes, .. } = step {
                 groups += 1;
                 content += bytes.len() as u64;
             }
             Ok(())
         });
-        let (resource, request) = (held.resource, RequestId(ticket.0));
+        let (resource, request) = (opened.resource, RequestId(ticket.0));
         if verified.is_err() || incoming.verifier.is_through() {
             open.coming.remove(&ticket);
         }
@@ -213,28 +219,29 @@ impl Ear {
                     ProofError::Corrupt { group } | ProofError::Short { group } => group,
                     _ => 0,
                 };
-                Event::Failed { resource, request, failure: Failure::Corrupt { group } }
+                Event::Failed { resource, request, failure: FetchFailure::Corrupt { group } }
             }
         }))
     }
 }
 
-struct Mouth {
+struct Writer {
     peer: PeerId,
     waiting: mpsc::Receiver<Order>,
     serving: VecDeque<(Serving, Option<Encoder>)>,
     events: mpsc::Sender<Event>,
 }
 
-impl Mouth {
+impl Writer {
+    // A choke or a cancel must not wait behind bulk data.
     /// Messages go before content, which goes a frame at a time.
-    async fn talk(mut self, mut stream: ContentWriter) -> Ended {
+    async fn run(mut self, mut stream: ContentWriter) -> Ended {
         let mut frame = Vec::with_capacity(2 * DATA_BYTES);
         loop {
             let order = match self.waiting.try_recv() {
                 Ok(order) => Some(order),
                 Err(_) if self.serving.is_empty() => {
-                    if send(stream.flush()).await.is_err() {
+                    if within_stall(stream.flush()).await.is_err() {
                         return Ok(());
                     }
                     let Some(order) = self.waiting.recv().await else { return Ok(()) };
@@ -253,12 +260,12 @@ impl Mouth {
                     self.stop(ticket).await;
                     continue;
                 }
-                Some(Order::Say(message)) => frame.extend(message.encode()),
+                Some(Order::Send(message)) => frame.extend(message.encode()),
                 None => self.next_data(&mut frame).await,
             }
             let length = (frame.len() - 4) as u32;
             frame[..4].copy_from_slice(&length.to_be_bytes());
-            if send(stream.write_all(&frame)).await.is_err() {
+            if within_stall(stream.write_all(&frame)).await.is_err() {
                 return Ok(());
             }
         }
@@ -271,12 +278,12 @@ impl Mouth {
         }
     }
 
-    /// Appends the next data of what is served, or that it cannot be.
+    /// Appends the next data of the part that is served, or a refusal.
     async fn next_data(&mut self, frame: &mut Vec<u8>) {
         let Some((serving, encoder)) = self.serving.front_mut() else { return };
         let start = frame.len();
-        frame.extend(Frame::data(serving.ticket));
-        let store = &serving.held.store;
+        frame.extend(ContentFrame::data(serving.ticket));
+        let store = &serving.opened.store;
         let mut fill = || {
             if encoder.is_none() {
                 *encoder = Some(store.encoder(&serving.part)?);
@@ -290,18 +297,22 @@ impl Mouth {
         if let Err(error) = &filled {
             match error {
                 ProofError::Damaged { group, .. } => {
-                    let (held, file) = (serving.held.clone(), serving.part.file);
+                    let (opened, file) = (serving.opened.clone(), serving.part.file);
                     let part = Part { file, groups: *group..group + 1 };
-                    damaged = Some(Event::Damaged { held, part });
+                    damaged = Some(Event::Damaged { opened, part });
                 }
                 error => tracing::warn!(%error, "cannot serve what was here"),
             }
-            let (resource, ticket) = (serving.held.resource, serving.ticket);
+            // An answer, not silence: the peer then asks another source at once, and not
+            // only after it has stalled.
+            let (resource, ticket) = (serving.opened.resource, serving.ticket);
             frame.truncate(start);
-            frame.extend(Message::Refuse { resource, ticket, why: Refusal::Missing }.encode());
+            frame.extend(
+                SwarmMessage::Refuse { resource, ticket, why: RejectReason::Missing }.encode(),
+            );
         }
         if let Some(damaged) = damaged {
-            // The driver may have ended.
+            // The service may have ended.
             let _ = self.events.send(damaged).await;
         }
         if filled.unwrap_or(true)
@@ -312,12 +323,12 @@ impl Mouth {
     }
 
     async fn served(&self, serving: Serving) {
-        let (resource, ticket) = (serving.held.resource, serving.ticket);
-        // The driver may have ended.
+        let (resource, ticket) = (serving.opened.resource, serving.ticket);
+        // The service may have ended.
         let _ = self.events.send(Event::Served { resource, peer: self.peer, ticket }).await;
     }
 }
 
-async fn send(write: impl Future<Output = io::Result<()>>) -> io::Result<()> {
+async fn within_stall(write: impl Future<Output = io::Result<()>>) -> io::Result<()> {
     timeout(STALL, write).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }

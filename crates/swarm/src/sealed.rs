@@ -1,8 +1,7 @@
 //! A file or directory that only some can read: a tar in an age file
 //! (<https://c2sp.org/age>), so that `age -d | tar x` opens it as well.
-//!
-//! What always holds: what is opened was sealed as it is, to its end, before it
-//! comes to be where it is wanted; and nothing is written anywhere else.
+//! What always holds: a sealed file is authenticated to its end before its content gets its
+//! final name; nothing is written anywhere else.
 
 use std::{
     fs::{self, File},
@@ -16,11 +15,12 @@ use tar::{Archive, Builder, Entry, EntryType, Header};
 use trefoil_content::{FILES_MAX, PATH_BYTES_MAX, PathError, check_path};
 use trefoil_os::keystore::SealingKey;
 
-use super::{
+use crate::{
     export::{create_file, draft_directory, draft_file, file_into_place, into_place},
-    store::{Counted, LibraryError, files_below},
+    store::{Counted, StoreError, files_below},
 };
 
+// Attack: a header without an end, which age would read whole into memory.
 /// A header that names 16 keys has about 1,700 bytes.
 const HEADER_BYTES_MAX: usize = 16 * 1024;
 /// age seals 64 KiB at a time.
@@ -31,7 +31,7 @@ const HEADER_END: &[u8] = b"\n--- ";
 #[derive(Debug, thiserror::Error)]
 pub enum SealedError {
     #[error(transparent)]
-    Library(#[from] LibraryError),
+    Store(#[from] StoreError),
     #[error(transparent)]
     Path(#[from] PathError),
     #[error("cannot read {path}: {source}; {}", trefoil_os::disk::cure(.source))]
@@ -90,7 +90,7 @@ impl<R: Read> Read for Watched<'_, R> {
 /// Seals a file, or all below a directory, into the file `to`.
 ///
 /// # Errors
-/// What cannot be read or has a name that others could not write; `to` is there
+/// A file that cannot be read, or whose name others could not write; `to` is there
 /// already, or cannot be written.
 pub fn seal(path: &Path, keys: &[SealingKey], to: &Path, watch: &Watch) -> Result<(), SealedError> {
     let failed = unwritten(to);
@@ -112,11 +112,11 @@ pub fn seal(path: &Path, keys: &[SealingKey], to: &Path, watch: &Watch) -> Resul
     })
 }
 
-/// What goes into the archive, by its name there: a file, or a directory and the
+/// The entries of the archive, by name: a file, or a directory and the
 /// files below it.
 fn contents(path: &Path) -> Result<Vec<(String, PathBuf)>, SealedError> {
     let name = path.file_name().and_then(|name| name.to_str());
-    let name = name.ok_or_else(|| LibraryError::Name(path.into()))?.to_owned();
+    let name = name.ok_or_else(|| StoreError::Name(path.into()))?.to_owned();
     if !path.is_dir() {
         return Ok(vec![(name, path.into())]);
     }
@@ -154,7 +154,7 @@ fn append<W: Write>(
     }
 }
 
-/// Opens what is sealed in the file `sealed` with one of the keys, and writes it to
+/// Opens the file `sealed` with one of the keys, and writes it to
 /// `to`: a file or a directory.
 ///
 /// # Errors
@@ -192,7 +192,7 @@ fn check_header(start: &[u8]) -> Result<(), SealedError> {
     if ends { Ok(()) } else { Err(malformed("it has no header of age")) }
 }
 
-/// Writes what is in a tar below `dir`: one file, or one directory with files.
+/// Unpacks a tar below `dir`: one file, or one directory with files.
 /// Returns its name there.
 fn unpack(
     plain: impl Read,

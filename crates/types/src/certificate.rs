@@ -22,7 +22,7 @@ pub struct Certificate {
 
 /// Why a certificate proves nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CertificateError {
+pub enum CommitCertificateError {
     #[error("certificate of height {height}: {validator} is not in that height's validator set")]
     Stranger { height: Height, validator: PublicKey },
     #[error("certificate of height {height}: {validator} signs twice")]
@@ -61,7 +61,7 @@ impl Certificate {
     ///
     /// # Errors
     /// The first signature that does not count, or the power that is missing.
-    pub fn verify(&self, set: &ValidatorSet, network: &B256) -> Result<(), CertificateError> {
+    pub fn verify(&self, set: &ValidatorSet, network: &B256) -> Result<(), CommitCertificateError> {
         let height = self.height;
         let bytes = Vote::signed_bytes(VoteKind::Precommit, height, self.round, Some(self.block));
         let (mut before, mut power) = (None, 0u64);
@@ -69,16 +69,19 @@ impl Certificate {
             let validator = *validator;
             // The cheap checks first: a signature is verified only if its validator counts
             // and comes in order. At the first fault the rest is not looked at.
-            let member =
-                set.get(&validator).ok_or(CertificateError::Stranger { height, validator })?;
+            let member = set
+                .get(&validator)
+                .ok_or(CommitCertificateError::Stranger { height, validator })?;
             match before.replace(validator).cmp(&Some(validator)) {
                 Ordering::Less => {}
                 // Attack: one signature, repeated until the sum is a quorum.
-                Ordering::Equal => return Err(CertificateError::Twice { height, validator }),
-                Ordering::Greater => return Err(CertificateError::Order { height, validator }),
+                Ordering::Equal => return Err(CommitCertificateError::Twice { height, validator }),
+                Ordering::Greater => {
+                    return Err(CommitCertificateError::Order { height, validator });
+                }
             }
             if !validator.verify(Domain::Vote, network, &bytes, signature) {
-                return Err(CertificateError::Signature { height, validator });
+                return Err(CommitCertificateError::Signature { height, validator });
             }
             power += member.power;
         }
@@ -87,7 +90,7 @@ impl Certificate {
         if set.is_quorum(power) {
             Ok(())
         } else {
-            Err(CertificateError::NoQuorum { height, power, total: set.total_power() })
+            Err(CommitCertificateError::NoQuorum { height, power, total: set.total_power() })
         }
     }
 }

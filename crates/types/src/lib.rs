@@ -28,7 +28,7 @@ pub use block::{
     Attached, Block, CertifiedBlock, Header, Receipt, RecoveredBlock, Transaction, TxEnvelope,
     TxError, decode_tx,
 };
-pub use certificate::{Certificate, CertificateError};
+pub use certificate::{Certificate, CommitCertificateError};
 pub use disk::{Disk, DiskFile, MemDisk};
 pub use evidence::{Evidence, EvidenceError};
 pub use members::{

@@ -18,7 +18,7 @@ pub type OrganisationId = u32;
 
 /// Whether an organisation takes part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Status {
+pub enum OrganisationStatus {
     Active,
     /// Its nodes are refused and do not validate, until a vote takes it back.
     Suspended,
@@ -39,7 +39,7 @@ pub struct CaKey {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Organisation {
     pub id: OrganisationId,
-    pub status: Status,
+    pub status: OrganisationStatus,
     pub name: String,
     /// So many of `keys` speak for it.
     pub threshold: u8,
@@ -83,7 +83,7 @@ pub enum NotAMember {
     #[error("organisation {0} is not a member")]
     NoOrganisation(OrganisationId),
     #[error("organisation {id} ({name}) is {status:?}")]
-    Organisation { id: OrganisationId, name: String, status: Status },
+    Organisation { id: OrganisationId, name: String, status: OrganisationStatus },
     #[error("it belongs to organisation {registered}, its certificate says {claimed}")]
     OtherOrganisation { registered: OrganisationId, claimed: OrganisationId },
     #[error("its certificate is not signed by a CA key of organisation {0} that counts now")]
@@ -320,7 +320,7 @@ impl Members {
     fn active(&self, id: OrganisationId) -> Result<&Organisation, NotAMember> {
         let organisation = self.organisations.get(&id).ok_or(NotAMember::NoOrganisation(id))?;
         match organisation.status {
-            Status::Active => Ok(organisation),
+            OrganisationStatus::Active => Ok(organisation),
             status => Err(NotAMember::Organisation { id, name: organisation.name.clone(), status }),
         }
     }

@@ -44,24 +44,24 @@ fn a_certificate_needs_more_than_two_thirds_each_signer_once() {
     assert_eq!(certificate(&[1, 2, 3]).verify(&four, &NETWORK), Ok(()));
     assert!(matches!(
         certificate(&[1, 2]).verify(&four, &NETWORK),
-        Err(CertificateError::NoQuorum { power: 2, total: 4, .. })
+        Err(CommitCertificateError::NoQuorum { power: 2, total: 4, .. })
     ));
     assert!(matches!(
         certificate(&[1, 2, 2]).verify(&four, &NETWORK),
-        Err(CertificateError::Twice { .. })
+        Err(CommitCertificateError::Twice { .. })
     ));
     assert!(matches!(
         certificate(&[1, 2, 9]).verify(&four, &NETWORK),
-        Err(CertificateError::Stranger { .. })
+        Err(CommitCertificateError::Stranger { .. })
     ));
     assert!(matches!(
         certificate(&[1, 2, 3]).verify(&four, &B256::ZERO),
-        Err(CertificateError::Signature { .. })
+        Err(CommitCertificateError::Signature { .. })
     ));
     let mut turned = certificate(&[1, 2, 3]);
     turned.signatures.reverse();
     let judged = turned.verify(&four, &NETWORK);
-    assert!(matches!(judged, Err(CertificateError::Order { .. })), "{judged:?}");
+    assert!(matches!(judged, Err(CommitCertificateError::Order { .. })), "{judged:?}");
     // Exactly two thirds is not enough.
     assert!(certificate(&[1, 2]).verify(&set(&[1, 1, 1]), &NETWORK).is_err());
 }

@@ -1,19 +1,15 @@
 //! Announcements: what peers tell of their pieces, and what they are told.
 
-use std::ops::Range;
+use trefoil_types::{Offence, PeerId, Time};
 
-use trefoil_types::{Millis, Offence, PeerId, Time};
-
-use super::{Common, Effect, Source, transfer::Transfer};
+use super::{
+    Common, Effect, Source,
+    transfer::{GATHER, Transfer},
+};
 use crate::News;
 
-// Each piece that arrives would otherwise be a message to every peer. 30 ms is short beside
-// the time of a piece, and long enough to join the pieces of small files in one message.
-/// Announcements are gathered for this time and sent together.
-pub(super) const GATHER: Millis = Millis(30);
-
 impl Transfer {
-    pub(super) fn told(
+    pub(super) fn on_announcement(
         &mut self,
         now: Time,
         from: PeerId,
@@ -54,7 +50,7 @@ impl Transfer {
         }
     }
 
-    pub(super) fn choked(&mut self, now: Time, from: PeerId, choked: bool, common: &mut Common) {
+    pub(super) fn on_choke(&mut self, now: Time, from: PeerId, choked: bool, common: &mut Common) {
         let source = Source::Peer(from);
         let Some(peer) = self.peers.get_mut(&source) else { return };
         if peer.chokes_us != choked {
@@ -69,48 +65,27 @@ impl Transfer {
         for id in open.map(|(id, _)| *id).collect::<Vec<_>>() {
             if let Some(request) = self.end_request(now, id) {
                 let left = self.layout.part_bytes(&request.part);
-                self.down.give_back(left);
                 common.down.give_back(left);
             }
         }
     }
 
     /// Adds to the next announcement.
-    pub(super) fn say(&mut self, now: Time, change: impl FnOnce(&mut News)) {
+    pub(super) fn queue_news(&mut self, now: Time, change: impl FnOnce(&mut News)) {
         change(&mut self.news);
-        if self.tell_at.is_none() {
-            self.tell_at = Some(now.max(self.told_at + GATHER));
+        if self.announce_at.is_none() {
+            self.announce_at = Some(now.max(self.announced_at + GATHER));
         }
     }
 
-    pub(super) fn tell(&mut self, now: Time, effects: &mut Vec<Effect>) {
-        if self.tell_at.is_none_or(|at| at > now) {
+    pub(super) fn send_news(&mut self, now: Time, effects: &mut Vec<Effect>) {
+        if self.announce_at.is_none_or(|at| at > now) {
             return;
         }
-        (self.tell_at, self.told_at) = (None, now);
+        (self.announce_at, self.announced_at) = (None, now);
         let news = std::mem::take(&mut self.news);
         if self.peers.keys().any(|source| matches!(source, Source::Peer(_))) {
-            effects.push(Effect::Tell { resource: self.resource, to: None, news });
+            effects.push(Effect::Announce { resource: self.resource, to: None, news });
         }
-    }
-}
-
-/// Adds a piece to ascending, separate runs.
-pub(super) fn push_piece(runs: &mut Vec<Range<u32>>, piece: u32) {
-    let at = runs.partition_point(|run| run.end < piece);
-    match runs.get_mut(at) {
-        Some(run) if run.contains(&piece) => return,
-        Some(run) if run.end == piece => run.end += 1,
-        Some(run) if run.start == piece + 1 => run.start -= 1,
-        _ => runs.insert(at, piece..piece + 1),
-    }
-    if runs.get(at + 1).is_some_and(|next| next.start == runs[at].end) {
-        runs[at].end = runs.remove(at + 1).end;
-    }
-}
-
-pub(super) fn insert_sorted(pieces: &mut Vec<u32>, piece: u32) {
-    if let Err(at) = pieces.binary_search(&piece) {
-        pieces.insert(at, piece);
     }
 }

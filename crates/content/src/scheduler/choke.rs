@@ -7,7 +7,7 @@
 use rand::seq::SliceRandom as _;
 use trefoil_types::{Millis, Time};
 
-use super::{Common, Effect, Manner, Source, transfer::Transfer};
+use super::{Common, Effect, Source, UploadPolicy, transfer::Transfer};
 
 // BitTorrent rechokes each 10 s (BEP 3), for transfers of hours. Ours take seconds to
 // minutes: with 10 s a 30 s transfer would be decided three times.
@@ -31,7 +31,7 @@ const CREDIT_PIECES: u64 = 4;
 
 impl Transfer {
     pub fn choose(&mut self, now: Time, common: &mut Common, effects: &mut Vec<Effect>) {
-        if self.manner == Manner::Fair || now < self.choose_at {
+        if self.upload_policy == UploadPolicy::Fair || now < self.choose_at {
             return;
         }
         self.choose_at = now + CHOOSE;

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, ops::Range};
 
-use trefoil_types::{Offence, PeerId, Time};
+use trefoil_types::{Offence, PeerId};
 
 use crate::{AllowList, Bits, Layout, News, Part};
 
@@ -52,7 +52,7 @@ pub enum Source {
 
 /// What a source is for a resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
+pub enum SourceRole {
     /// It has the pieces that it announced.
     Peer,
     /// It has all pieces, and is asked only for those that the swarm lacks.
@@ -71,7 +71,7 @@ pub struct Ticket(pub u64);
 // so only what they give counts.
 /// Which peers are served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Manner {
+pub enum UploadPolicy {
     /// All peers in turn (networks of members).
     Fair,
     /// Peers that give, and one more by chance (public networks).
@@ -87,7 +87,7 @@ pub struct Rates {
 
 /// Why a peer is not served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum RejectReason {
     /// It is choked, or has too many requests waiting.
     Choked,
     /// The piece is not here.
@@ -99,9 +99,9 @@ pub enum Refusal {
 
 /// Why a request failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failure {
+pub enum FetchFailure {
     /// The source refused it.
-    Refused(Refusal),
+    Refused(RejectReason),
     /// The bytes do not have the hash that they must have, from this group on.
     Corrupt { group: u64 },
     /// The connection ended, or the source cannot serve it now.
@@ -110,7 +110,7 @@ pub enum Failure {
 
 /// Everything that can happen.
 #[derive(Clone, Debug)]
-pub enum Input {
+pub enum SchedulerInput {
     /// Time passed; see `Swarm::deadline`.
     Tick,
     /// A resource to fetch and serve. `have`: the pieces that are here. `origin`: this node
@@ -119,8 +119,7 @@ pub enum Input {
         resource: Resource,
         layout: Layout,
         have: Bits,
-        manner: Manner,
-        rates: Rates,
+        upload_policy: UploadPolicy,
         origin: bool,
     },
     /// The user wants these pieces, and nothing else is fetched. The newest input counts.
@@ -136,14 +135,14 @@ pub enum Input {
     Joined {
         resource: Resource,
         source: Source,
-        role: Role,
+        role: SourceRole,
     },
     /// The source is gone, for all resources.
     Left {
         source: Source,
     },
     /// A peer announces pieces.
-    Told {
+    Announced {
         resource: Resource,
         peer: PeerId,
         news: News,
@@ -162,7 +161,7 @@ pub enum Input {
     Failed {
         resource: Resource,
         request: RequestId,
-        failure: Failure,
+        failure: FetchFailure,
     },
     /// Pieces are no longer here: their bytes have changed on disk.
     Lost {
@@ -206,7 +205,7 @@ pub enum Effect {
         source: Source,
     },
     /// `None`: to every peer of this resource.
-    Tell {
+    Announce {
         resource: Resource,
         to: Option<PeerId>,
         news: News,
@@ -216,7 +215,7 @@ pub enum Effect {
         peer: PeerId,
         choked: bool,
     },
-    /// Send this part now. [`Input::Served`] is the answer.
+    /// Send this part now. [`SchedulerInput::Served`] is the answer.
     Serve {
         resource: Resource,
         peer: PeerId,
@@ -227,7 +226,7 @@ pub enum Effect {
         resource: Resource,
         peer: PeerId,
         ticket: Ticket,
-        why: Refusal,
+        why: RejectReason,
     },
     Blame {
         peer: PeerId,
@@ -237,18 +236,10 @@ pub enum Effect {
     Leave {
         resource: Resource,
         source: Source,
-        failure: Failure,
+        failure: FetchFailure,
     },
     /// All wanted pieces are here.
     Done {
         resource: Resource,
     },
-}
-
-/// The earlier of two deadlines.
-pub(crate) fn sooner(a: Option<Time>, b: Option<Time>) -> Option<Time> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (a, b) => a.or(b),
-    }
 }

@@ -10,7 +10,7 @@
 
 use trefoil_types::{Millis, PeerId, Time};
 
-use super::{Common, Effect, Manner, Source, transfer::Transfer};
+use super::{Common, Effect, Source, UploadPolicy, transfer::Transfer};
 use crate::Bits;
 
 // Attack: a liar claims pieces at the origin and never fetches them. Its claims end after
@@ -113,7 +113,7 @@ impl Transfer {
 
     /// A piece that only strangers have that never gave us anything.
     fn withheld(&self, now: Time, common: &mut Common) -> Option<u32> {
-        if self.manner == Manner::Fair {
+        if self.upload_policy == UploadPolicy::Fair {
             return None;
         }
         let mut reachable = Bits::none(self.layout.pieces().into());

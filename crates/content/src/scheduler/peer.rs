@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use trefoil_types::Time;
 
-use super::{Role, Ticket, window::Window};
+use super::{Source, SourceRole, Ticket, window::Window};
 use crate::Bits;
 
 // Attack: a peer queues requests without end. 256 sources of 1,024 requests of 24 bytes are
@@ -15,8 +15,8 @@ use crate::Bits;
 pub(crate) const ASKED_MAX: usize = 1_024;
 
 #[derive(Clone, Debug)]
-pub(crate) struct Peer {
-    pub role: Role,
+pub(crate) struct PeerState {
+    pub role: SourceRole,
     pub have: Bits,
     pub window: Window,
     /// Bytes requested from it that have not arrived.
@@ -59,11 +59,20 @@ pub(crate) struct Asked {
     pub from: u64,
 }
 
-impl Peer {
-    pub fn new(role: Role, pieces: u32, piece: u64, choked: bool, now: Time) -> Self {
+/// A piece that one peer had from us before any other peer had it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Given {
+    pub to: Source,
+    pub at: Time,
+    /// It has since appeared at another peer.
+    pub spread: bool,
+}
+
+impl PeerState {
+    pub fn new(role: SourceRole, pieces: u32, piece: u64, choked: bool, now: Time) -> Self {
         let have = match role {
-            Role::Origin => Bits::all(pieces.into()),
-            Role::Peer => Bits::none(pieces.into()),
+            SourceRole::Origin => Bits::all(pieces.into()),
+            SourceRole::Peer => Bits::none(pieces.into()),
         };
         Self {
             role,
@@ -88,7 +97,7 @@ impl Peer {
     }
 
     pub fn is_origin(&self) -> bool {
-        self.role == Role::Origin
+        self.role == SourceRole::Origin
     }
 
     /// Whether it may be asked for one more piece.

@@ -6,7 +6,7 @@ use trefoil_types::{Millis, Time};
 
 use super::{
     Common, Effect, RequestId, Source,
-    transfer::{Request, Transfer},
+    transfer::{OpenRequest, Transfer},
 };
 use crate::Bits;
 
@@ -48,7 +48,7 @@ impl Transfer {
         sources.sort_unstable();
         while !sources.is_empty() {
             sources.retain(|(_, source)| {
-                if !self.down.is_open(now) || !common.down.is_open(now) {
+                if !common.down.is_open(now) {
                     return false;
                 }
                 let Some(piece) = self.pick(now, *source, common) else { return false };
@@ -115,13 +115,12 @@ impl Transfer {
         peer.asks += 1;
         let (open, claim) = (peer.open, peer.is_origin());
         self.busy.insert(piece.into());
-        self.down.take(bytes);
         common.down.take(bytes);
         common.last_request += 1;
         let request = RequestId(common.last_request);
         self.requests.insert(
             request,
-            Request {
+            OpenRequest {
                 source,
                 piece,
                 part: part.clone(),
@@ -132,9 +131,9 @@ impl Transfer {
             },
         );
         if claim {
-            self.say(now, |news| {
+            self.queue_news(now, |news| {
                 news.released.retain(|other| *other != piece);
-                super::announcements::insert_sorted(&mut news.claims, piece);
+                crate::news::insert_sorted(&mut news.claims, piece);
             });
         }
         effects.push(Effect::Ask { request, resource: self.resource, source, piece, part });

@@ -3,8 +3,8 @@
 use trefoil_types::{Millis, Offence, PeerId, Time};
 
 use super::{
-    Common, Effect, Refusal, Source, Ticket,
-    peer::{ASKED_MAX, Asked},
+    Common, Effect, RejectReason, Source, Ticket,
+    peer::{ASKED_MAX, Asked, Given},
     transfer::Transfer,
 };
 
@@ -19,17 +19,8 @@ const SERVING_MAX: usize = 4;
 /// another peer.
 const SPREADS: Millis = Millis(3_000);
 
-/// A piece that one peer had from us before any other peer had it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Given {
-    pub to: Source,
-    pub at: Time,
-    /// It has since appeared at another peer.
-    pub spread: bool,
-}
-
 impl Transfer {
-    pub(super) fn asked(
+    pub(super) fn on_request(
         &mut self,
         now: Time,
         from: PeerId,
@@ -48,11 +39,11 @@ impl Transfer {
         // Choked peers are answered, not ignored: the piece is then requested elsewhere at
         // once, and not only after it has stalled.
         let why = if beyond || !self.have.has(asked.piece.into()) {
-            Some(Refusal::Missing)
+            Some(RejectReason::Missing)
         } else if peer.choked || peer.asked.len() >= ASKED_MAX {
-            Some(Refusal::Choked)
+            Some(RejectReason::Choked)
         } else if given {
-            Some(Refusal::Given)
+            Some(RejectReason::Given)
         } else {
             None
         };
@@ -78,7 +69,7 @@ impl Transfer {
         self.origin && given.to != source && now.since(given.at) < SPREADS
     }
 
-    pub(super) fn unasked(&mut self, from: PeerId, ticket: Ticket) {
+    pub(super) fn on_cancel(&mut self, from: PeerId, ticket: Ticket) {
         let source = Source::Peer(from);
         let Some(peer) = self.peers.get_mut(&source) else { return };
         let Some(at) = peer.asked.iter().position(|asked| asked.ticket == ticket) else { return };
@@ -132,14 +123,13 @@ impl Transfer {
             let mut part = self.layout.part(asked.piece);
             part.groups.start += asked.from;
             let (ticket, bytes) = (asked.ticket, self.layout.part_bytes(&part));
-            let open = self.up.is_open(now) && common.up.is_open(now);
+            let open = common.up.is_open(now);
             if !open || (!peer.serving.is_empty() && turn + bytes > most) {
                 break;
             }
             turn += bytes;
             peer.asked.pop_front();
             peer.serving.push(ticket);
-            self.up.take(bytes);
             common.up.take(bytes);
             effects.push(Effect::Serve { resource, peer: to, ticket, part });
         }

@@ -7,8 +7,8 @@ use trefoil_types::{PeerId, PublicKey};
 
 use crate::{
     ORIGIN_BYTES_MAX, Origin,
-    message::{Frame, Message, PROOF_BYTES_MAX},
-    scheduler::{Refusal, Resource, Ticket},
+    message::{ContentFrame, PROOF_BYTES_MAX, SwarmMessage},
+    scheduler::{RejectReason, Resource, Ticket},
 };
 
 const RESOURCE: Resource = Resource([7; 32]);
@@ -27,19 +27,22 @@ fn origins() -> Vec<Origin> {
     urls.iter().map(|url| url.parse().expect("an origin")).collect()
 }
 
-fn samples() -> Vec<(&'static str, Message)> {
+fn samples() -> Vec<(&'static str, SwarmMessage)> {
     let (resource, ticket) = (RESOURCE, Ticket(300));
     vec![
-        ("find", Message::Find { resource }),
-        ("offer", Message::Offer { resource, size: 1 << 40, origin: true, proof: vec![1, 2, 3] }),
-        ("news", Message::News { resource, news: vec![1, 0, 4, 0, 0] }),
-        ("choke", Message::Choke { resource, choked: true }),
-        ("ask", Message::Ask { resource, ticket, piece: 70_000, from: 128 }),
-        ("unask", Message::Unask { resource, ticket }),
-        ("refuse", Message::Refuse { resource, ticket, why: Refusal::Given }),
-        ("others", Message::Others { resource, others: others() }),
-        ("origins", Message::Origins { resource, origins: origins() }),
-        ("snapshot", Message::Snapshot { resource, height: 1_024 }),
+        ("find", SwarmMessage::Find { resource }),
+        (
+            "offer",
+            SwarmMessage::Offer { resource, size: 1 << 40, origin: true, proof: vec![1, 2, 3] },
+        ),
+        ("news", SwarmMessage::News { resource, news: vec![1, 0, 4, 0, 0] }),
+        ("choke", SwarmMessage::Choke { resource, choked: true }),
+        ("ask", SwarmMessage::Ask { resource, ticket, piece: 70_000, from: 128 }),
+        ("unask", SwarmMessage::Unask { resource, ticket }),
+        ("refuse", SwarmMessage::Refuse { resource, ticket, why: RejectReason::Given }),
+        ("others", SwarmMessage::Others { resource, others: others() }),
+        ("origins", SwarmMessage::Origins { resource, origins: origins() }),
+        ("snapshot", SwarmMessage::Snapshot { resource, height: 1_024 }),
     ]
 }
 
@@ -49,12 +52,15 @@ fn messages_have_their_golden_bytes() {
     let mut lines = String::new();
     for (name, message) in samples() {
         let bytes = message.encode();
-        assert_eq!(Frame::decode(&bytes), Ok(Frame::Message(message)));
+        assert_eq!(ContentFrame::decode(&bytes), Ok(ContentFrame::Message(message)));
         lines += &format!("{name} {}\n", hex::encode(&bytes));
     }
-    let mut data = Frame::data(Ticket(300));
+    let mut data = ContentFrame::data(Ticket(300));
     data.extend([9, 8, 7]);
-    assert_eq!(Frame::decode(&data), Ok(Frame::Data { ticket: Ticket(300), bytes: &[9, 8, 7] }));
+    assert_eq!(
+        ContentFrame::decode(&data),
+        Ok(ContentFrame::Data { ticket: Ticket(300), bytes: &[9, 8, 7] })
+    );
     lines += &format!("data {}\n", hex::encode(&data));
     assert_eq!(lines, include_str!("../../../../vectors/content/messages.txt"));
 }
@@ -63,21 +69,21 @@ fn messages_have_their_golden_bytes() {
 fn what_is_cut_or_lengthened_is_refused() {
     for (name, message) in samples() {
         let bytes = message.encode();
-        let open_ended = matches!(message, Message::Offer { .. } | Message::News { .. });
+        let open_ended = matches!(message, SwarmMessage::Offer { .. } | SwarmMessage::News { .. });
         for cut in 0..bytes.len() {
-            let cut_off = Frame::decode(&bytes[..cut]);
+            let cut_off = ContentFrame::decode(&bytes[..cut]);
             // A list may end after any of its items.
             let shorter = open_ended
                 || (["others", "origins"].contains(&name)
-                    && cut_off != Ok(Frame::Message(message.clone())));
+                    && cut_off != Ok(ContentFrame::Message(message.clone())));
             assert!(cut_off.is_err() || shorter, "{name} of {cut} bytes");
         }
         let more = [&bytes[..], &[0]].concat();
-        assert!(Frame::decode(&more).is_err() || open_ended, "{name} with one byte more");
+        assert!(ContentFrame::decode(&more).is_err() || open_ended, "{name} with one byte more");
     }
     let (resource, proof) = (RESOURCE, vec![0; PROOF_BYTES_MAX + 1]);
-    let offer = Message::Offer { resource, size: 1, origin: false, proof };
-    assert!(Frame::decode(&offer.encode()).is_err());
+    let offer = SwarmMessage::Offer { resource, size: 1, origin: false, proof };
+    assert!(ContentFrame::decode(&offer.encode()).is_err());
 }
 
 /// What a peer may not name: it would be told on, or asked.
@@ -103,7 +109,7 @@ fn origins_are_plain_urls_in_their_one_spelling() {
         body.extend(RESOURCE.0);
         body.push(url.len() as u8);
         body.extend(url.bytes());
-        Frame::decode(&body).is_ok()
+        ContentFrame::decode(&body).is_ok()
     };
     assert!(decodes("http://a/b"));
     for url in ["HTTP://a/b", "http://A/b", "http://a", "http://a:80/b", "http://a/b/../c"] {
@@ -114,7 +120,7 @@ fn origins_are_plain_urls_in_their_one_spelling() {
 proptest! {
     #[test]
     fn whatever_decodes_is_encoded_the_same(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
-        if let Ok(Frame::Message(message)) = Frame::decode(&bytes) {
+        if let Ok(ContentFrame::Message(message)) = ContentFrame::decode(&bytes) {
             prop_assert_eq!(message.encode(), bytes);
         }
     }

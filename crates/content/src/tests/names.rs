@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use crate::{
-    AllowError, AllowList, BYTES_MAX, Bits, ContentId, Entry, IdError, Kind, Layout, Link,
-    LinkError, Manifest, ManifestError, News, PathError, scheduler::Resource, varint,
+    AllowError, AllowList, BYTES_MAX, Bits, ContentId, Entry, IdError, Layout, Link, LinkError,
+    Manifest, ManifestError, News, PathError, ResourceKind, scheduler::Resource, varint,
 };
 
-fn id(kind: Kind) -> ContentId {
+fn id(kind: ResourceKind) -> ContentId {
     ContentId { kind, root: *blake3::hash(b"trefoil").as_bytes() }
 }
 
@@ -27,17 +27,17 @@ macro_rules! golden {
 #[test]
 fn ids_links_and_manifests_are_spelled_as_ever() {
     let link = Link {
-        id: id(Kind::File),
+        id: id(ResourceKind::File),
         name: Some("Größe & mehr.iso".into()),
         size: Some(21_474_836_480),
         allow: AllowList::default(),
     };
     assert_eq!(link.to_string(), golden!("file.link"));
     assert_eq!(golden!("file.link").parse(), Ok(link));
-    let bare = Link::from(id(Kind::Directory));
+    let bare = Link::from(id(ResourceKind::Directory));
     assert_eq!(bare.to_string(), golden!("directory.link"));
     assert_eq!(golden!("directory.link").parse(), Ok(bare));
-    let sealed = Link::from(id(Kind::Sealed));
+    let sealed = Link::from(id(ResourceKind::Sealed));
     assert_eq!(sealed.to_string(), golden!("sealed.link"));
     assert_eq!(golden!("sealed.link").parse(), Ok(sealed));
     let files = vec![entry("b/c", 1 << 40), entry("a", 0), entry("b.txt", 300)];
@@ -51,7 +51,7 @@ fn ids_links_and_manifests_are_spelled_as_ever() {
 fn the_longest_link_is_read() {
     let allow = AllowList::new((0..16).map(|n| u32::MAX - n)).expect("sixteen");
     let name = Some("ü".repeat(127) + "x");
-    let link = Link { name, size: Some(BYTES_MAX), allow, id: id(Kind::Directory) };
+    let link = Link { name, size: Some(BYTES_MAX), allow, id: id(ResourceKind::Directory) };
     assert_eq!(link.to_string().parse(), Ok(link));
 }
 
@@ -71,7 +71,7 @@ fn a_list_of_organisations_changes_what_peers_call_a_resource() {
 
 #[test]
 fn wrong_links_are_refused() {
-    let good = id(Kind::File).to_string();
+    let good = id(ResourceKind::File).to_string();
     let of = |rest: &str| format!("trefoil:{good}{rest}").parse::<Link>();
     assert!(of("").is_ok());
     for rest in [

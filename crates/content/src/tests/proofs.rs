@@ -14,7 +14,7 @@ use proptest::prelude::*;
 use super::{file, sample};
 use crate::{
     GROUP_BYTES, groups,
-    proof::{Encoder, ProofError, Source, Verified, Verifier, What, hash},
+    proof::{Encoder, GroupSource, ProofError, Verified, Verifier, What, hash},
 };
 
 /// Bytes that the sample and its hashes begin at, as among other files.
@@ -26,7 +26,7 @@ fn prove(bytes: &[u8], asked: Range<u64>) -> ([u8; 32], Vec<u8>) {
     let size = bytes.len() as u64;
     data.write_at(AT, bytes).expect("memory does not fail");
     let root = hash(bytes, size, &*hashes, AT).expect("it was read");
-    let source = Source { data: &*data, data_at: AT, hashes: &*hashes, hashes_at: AT };
+    let source = GroupSource { data: &*data, data_at: AT, hashes: &*hashes, hashes_at: AT };
     let mut out = Vec::new();
     let mut encoder = Encoder::new(What::Groups, root, size, asked).expect("of sane size");
     // In steps, as it is sent.
@@ -167,7 +167,7 @@ fn what_rotted_on_disk_is_not_served() {
     data.write_at(0, &bytes).expect("memory does not fail");
     let root = hash(&bytes[..], size, &*hashes, 0).expect("it was read");
     data.write_at(2 * GROUP_BYTES, &[!bytes[2 * GROUP_BYTES as usize]]).expect("memory");
-    let source = Source { data: &*data, data_at: 0, hashes: &*hashes, hashes_at: 0 };
+    let source = GroupSource { data: &*data, data_at: 0, hashes: &*hashes, hashes_at: 0 };
     let mut out = Vec::new();
     let mut encoder = Encoder::new(What::Groups, root, size, 0..4).expect("of sane size");
     let result = encoder.fill(&source, &mut out, usize::MAX);

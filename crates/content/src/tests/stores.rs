@@ -11,7 +11,7 @@ use trefoil_types::DiskFile;
 
 use super::{file, sample};
 use crate::{
-    Content, Files, GROUP_BYTES, Layout, Part, PartialStore, groups,
+    FileDigest, Files, GROUP_BYTES, Layout, Part, PartialStore, groups,
     proof::{ProofError, Verified, hash, hashes_bytes},
 };
 
@@ -89,7 +89,7 @@ impl DiskFile for Forgetful {
 const SIZE: u64 = 40 * GROUP_BYTES + 5;
 
 /// A resource that is whole, to fetch from.
-fn origin(contents: &[u64]) -> (PartialStore, Vec<Content>) {
+fn origin(contents: &[u64]) -> (PartialStore, Vec<FileDigest>) {
     let (data, hashes) = (file(), file());
     let (mut data_at, mut hashes_at) = (0, 0);
     let mut roots = Vec::new();

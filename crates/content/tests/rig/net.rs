@@ -8,8 +8,8 @@ use std::{
 use trefoil_content::{
     Bits, Layout, News, Part,
     scheduler::{
-        Config, Effect, Failure, Input, Manner, Rates, Refusal, RequestId, Resource, Role, Source,
-        Swarm, Ticket,
+        Config, Effect, FetchFailure, Rates, RejectReason, RequestId, Resource, SchedulerInput,
+        Source, SourceRole, Swarm, Ticket, UploadPolicy,
     },
 };
 use trefoil_types::{PeerId, PublicKey, Time};
@@ -71,7 +71,7 @@ enum Event {
     Input {
         to: usize,
         life: u32,
-        input: Input,
+        input: SchedulerInput,
     },
     /// A part has wholly come.
     Delivered {
@@ -105,7 +105,7 @@ pub struct Net {
     pub machines: Vec<Machine>,
     pub layout: Layout,
     pub delay: Micros,
-    pub manner: Manner,
+    pub upload_policy: UploadPolicy,
     pub rates: Rates,
     pub banned: BTreeSet<(usize, usize)>,
     /// How many honest nodes have all.
@@ -129,18 +129,18 @@ fn index(peer: &PeerId) -> usize {
     u64::from_be_bytes(bytes) as usize
 }
 
-fn left(at: usize, web: bool) -> Input {
-    Input::Left { source: if web { Source::Web(0) } else { Source::Peer(peer(at)) } }
+fn left(at: usize, web: bool) -> SchedulerInput {
+    SchedulerInput::Left { source: if web { Source::Web(0) } else { Source::Peer(peer(at)) } }
 }
 
 impl Net {
-    pub fn new(layout: Layout, delay: Micros, manner: Manner, seed: u64) -> Self {
+    pub fn new(layout: Layout, delay: Micros, upload_policy: UploadPolicy, seed: u64) -> Self {
         Self {
             now: 0,
             machines: Vec::new(),
             layout,
             delay,
-            manner,
+            upload_policy,
             rates: Rates::default(),
             banned: BTreeSet::new(),
             honest_done: 0,
@@ -181,17 +181,16 @@ impl Net {
         let machine = &mut self.machines[at];
         machine.life += 1;
         machine.swarm = Some(Swarm::new(config));
-        let open = Input::Open {
+        let open = SchedulerInput::Open {
             resource: RESOURCE,
             layout: self.layout.clone(),
             have: machine.here.clone(),
-            manner: self.manner,
-            rates: Rates::default(),
+            upload_policy: self.upload_policy,
             origin,
         };
         self.input(at, open);
         let pieces = 0..self.layout.pieces();
-        self.input(at, Input::Want { resource: RESOURCE, pieces, sequential: false });
+        self.input(at, SchedulerInput::Want { resource: RESOURCE, pieces, sequential: false });
     }
 
     /// Ends a process: what it had not finished is lost, and all see it go, after
@@ -221,8 +220,8 @@ impl Net {
         for (at, other) in [(a, b), (b, a)] {
             let web = self.machines[other].web;
             let source = if web { Source::Web(0) } else { Source::Peer(peer(other)) };
-            let role = if origin == Some(other) { Role::Origin } else { Role::Peer };
-            self.post(at, Input::Joined { resource: RESOURCE, source, role });
+            let role = if origin == Some(other) { SourceRole::Origin } else { SourceRole::Peer };
+            self.post(at, SchedulerInput::Joined { resource: RESOURCE, source, role });
         }
     }
 
@@ -252,7 +251,7 @@ impl Net {
             Event::Tick { at } => {
                 if self.machines[at].tick_at == Some(self.now) {
                     self.machines[at].tick_at = None;
-                    self.input(at, Input::Tick);
+                    self.input(at, SchedulerInput::Tick);
                 }
             }
             Event::Input { to, life, input } => {
@@ -288,17 +287,17 @@ impl Net {
         }
         let input = if bad && machine.conduct != Conduct::Poisoner {
             machine.poisoned += 1;
-            let failure = Failure::Corrupt { group: part.groups.start };
-            Input::Failed { resource: RESOURCE, request, failure }
+            let failure = FetchFailure::Corrupt { group: part.groups.start };
+            SchedulerInput::Failed { resource: RESOURCE, request, failure }
         } else {
             let groups = part.groups.end - part.groups.start;
-            Input::Arrived { resource: RESOURCE, request, groups }
+            SchedulerInput::Arrived { resource: RESOURCE, request, groups }
         };
         self.input(to, input);
     }
 
     /// Hands an input to a swarm and carries out what follows.
-    fn input(&mut self, at: usize, input: Input) {
+    fn input(&mut self, at: usize, input: SchedulerInput) {
         let mut effects = Vec::new();
         let now = Time(self.now / 1_000);
         let Some(swarm) = &mut self.machines[at].swarm else { return };
@@ -325,7 +324,8 @@ impl Net {
                         let from = part.groups.start - self.layout.part(piece).groups.start;
                         let ticket = Ticket(request.0);
                         let peer = peer(at);
-                        let asked = Input::Asked { resource: RESOURCE, peer, ticket, piece, from };
+                        let asked =
+                            SchedulerInput::Asked { resource: RESOURCE, peer, ticket, piece, from };
                         self.post(index(&to), asked);
                     }
                     Source::Web(_) => {
@@ -341,7 +341,7 @@ impl Net {
                 match source {
                     Source::Peer(to) => {
                         let (peer, ticket) = (peer(at), Ticket(request.0));
-                        let unasked = Input::Unasked { resource: RESOURCE, peer, ticket };
+                        let unasked = SchedulerInput::Unasked { resource: RESOURCE, peer, ticket };
                         self.post(index(&to), unasked);
                     }
                     Source::Web(_) => {
@@ -352,11 +352,11 @@ impl Net {
                     }
                 }
             }
-            Effect::Tell { to, news, .. } => self.tell(at, to, &news),
+            Effect::Announce { to, news, .. } => self.tell(at, to, &news),
             Effect::Choke { peer: to, choked, .. } => {
                 // Who never gives never lets anyone hope.
                 let choked = choked || self.machines[at].conduct == Conduct::FreeRider;
-                let input = Input::Choked { resource: RESOURCE, peer: peer(at), choked };
+                let input = SchedulerInput::Choked { resource: RESOURCE, peer: peer(at), choked };
                 self.post(index(&to), input);
             }
             Effect::Serve { peer: to, ticket, part, .. } => self.send(at, index(&to), ticket, part),
@@ -392,29 +392,33 @@ impl Net {
             None => machine.neighbours.iter().copied().collect(),
         };
         for other in others {
-            let told = Input::Told { resource: RESOURCE, peer: peer(at), news: news.clone() };
+            let told = SchedulerInput::Announced {
+                resource: RESOURCE,
+                peer: peer(at),
+                news: news.clone(),
+            };
             self.post(other, told);
         }
     }
 
-    fn refuse(&mut self, to: usize, ticket: Ticket, why: Refusal) {
+    fn refuse(&mut self, to: usize, ticket: Ticket, why: RejectReason) {
         let request = RequestId(ticket.0);
         self.machines[to].open.remove(&request);
-        let failure = Failure::Refused(why);
-        self.post(to, Input::Failed { resource: RESOURCE, request, failure });
+        let failure = FetchFailure::Refused(why);
+        self.post(to, SchedulerInput::Failed { resource: RESOURCE, request, failure });
     }
 
     /// A node sends a part: its uplink, the way, the receiver's downlink.
     fn send(&mut self, at: usize, to: usize, ticket: Ticket, part: Part) {
         let machine = &self.machines[at];
         if machine.conduct == Conduct::FreeRider {
-            self.refuse(to, ticket, Refusal::Choked);
-            let served = Input::Served { resource: RESOURCE, peer: peer(to), ticket };
+            self.refuse(to, ticket, RejectReason::Choked);
+            let served = SchedulerInput::Served { resource: RESOURCE, peer: peer(to), ticket };
             return self.post(at, served);
         }
         let bad = machine.conduct == Conduct::Poisoner;
         let sent = self.transmit(at, to, RequestId(ticket.0), part, bad);
-        let served = Input::Served { resource: RESOURCE, peer: peer(to), ticket };
+        let served = SchedulerInput::Served { resource: RESOURCE, peer: peer(to), ticket };
         let life = self.machines[at].life;
         self.push(sent, Event::Input { to: at, life, input: served });
     }
@@ -464,7 +468,7 @@ impl Net {
         self.machines[at].neighbours.iter().copied().find(|other| self.machines[*other].web)
     }
 
-    fn post(&mut self, to: usize, input: Input) {
+    fn post(&mut self, to: usize, input: SchedulerInput) {
         let life = self.machines[to].life;
         self.push(self.now + self.delay, Event::Input { to, life, input });
     }

@@ -4,7 +4,7 @@ use rand::{SeedableRng as _, seq::SliceRandom as _};
 use rand_chacha::ChaCha8Rng;
 use trefoil_content::{
     Bits, Layout,
-    scheduler::{Manner, Rates},
+    scheduler::{Rates, UploadPolicy},
 };
 
 use super::net::{Conduct, Micros, Net, Rate};
@@ -25,7 +25,7 @@ pub struct Scenario {
     pub rtt_ms: u64,
     /// The origin is an HTTP server.
     pub web: bool,
-    pub manner: Manner,
+    pub upload_policy: UploadPolicy,
     pub free_riders: usize,
     pub poisoners: usize,
     /// Every fourth client is killed at 30 % and started again 5 s later.
@@ -54,7 +54,7 @@ impl Default for Scenario {
             slow_every: 0,
             rtt_ms: 1,
             web: false,
-            manner: Manner::Fair,
+            upload_policy: UploadPolicy::Fair,
             free_riders: 0,
             poisoners: 0,
             churn: false,
@@ -105,7 +105,7 @@ impl Scenario {
         let sizes = vec![self.bytes / self.files; self.files as usize];
         let layout = Layout::files(&sizes).expect("files of sane size");
         let delay = self.rtt_ms * 500;
-        let mut net = Net::new(layout, delay, self.manner, self.seed);
+        let mut net = Net::new(layout, delay, self.upload_policy, self.seed);
         net.rates = self.rates;
         let rate = |up: u64, down: u64| Rate { up: up * 125_000, down: down * 125_000 };
         net.add(Conduct::Honest, rate(self.origin_up, self.origin_up), self.web);

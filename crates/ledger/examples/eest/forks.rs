@@ -2,7 +2,7 @@
 
 use alloy_eips::{eip6110::MAINNET_DEPOSIT_CONTRACT_ADDRESS, eip7840::BlobParams};
 use revm::primitives::hardfork::SpecId;
-use trefoil_ledger::Rules;
+use trefoil_ledger::BlockRules;
 
 use crate::fixture::Config;
 
@@ -42,13 +42,13 @@ impl<'a> Schedule<'a> {
         fork(self.first).expect("checked by read")
     }
 
-    pub fn rules_at(&self, timestamp: u64, config: &Config) -> Rules {
+    pub fn rules_at(&self, timestamp: u64, config: &Config) -> BlockRules {
         let name = match self.then {
             Some((time, second)) if timestamp >= time => second,
             _ => self.first,
         };
         let fork = fork(name).expect("checked by read");
-        Rules {
+        BlockRules {
             chain_id: config.chainid.to(),
             fork,
             blobs: blobs(name, fork, config),

@@ -7,25 +7,25 @@ use trefoil_types::{Certificate, RecoveredBlock};
 
 use super::{ExecuteError, Executed, execute};
 use crate::{
-    Refusal, StateReader,
-    testing::chain::{Chain, GWEI, address, fund, sent, spec, transfer, world},
+    StateReader, TxRefusal,
+    testing::chain::{GWEI, TestChain, address, fund, sent, spec, transfer, world},
 };
 
 const ETHER: u64 = 1_000_000_000_000_000_000;
 
-fn balance(chain: &Chain, byte: u8) -> U256 {
+fn balance(chain: &TestChain, byte: u8) -> U256 {
     let account = chain.world.account(&address(byte)).expect("memory can be read");
     account.map_or(U256::ZERO, |account| account.balance)
 }
 
 /// One funded account, `address(1)`.
-fn chain(base_fee: u64) -> Chain {
+fn chain(base_fee: u64) -> TestChain {
     let mut world = world();
     fund(&mut world, address(1), U256::from(ETHER));
-    Chain::new(spec(base_fee), world)
+    TestChain::new(spec(base_fee), world)
 }
 
-fn rerun(chain: &Chain, block: &RecoveredBlock) -> Result<Executed, ExecuteError> {
+fn rerun(chain: &TestChain, block: &RecoveredBlock) -> Result<Executed, ExecuteError> {
     execute(&chain.parent(), block)
 }
 
@@ -76,7 +76,7 @@ fn a_gas_free_network_neither_demands_nor_takes_a_fee() {
 fn a_gas_free_network_still_demands_the_value() {
     let chain = chain(0);
     let built = chain.build([sent(transfer(address(2), 1), address(3))]);
-    assert!(matches!(&built.refused[..], [(_, Refusal::Invalid(_))]), "{:?}", built.refused);
+    assert!(matches!(&built.refused[..], [(_, TxRefusal::Invalid(_))]), "{:?}", built.refused);
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn the_base_fee_follows_eip_1559_and_may_not_be_underbid() {
     chain.extend(built);
     let low = TxEip1559 { max_fee_per_gas: 1, ..transfer(address(2), 1) };
     let built = chain.build([sent(low, address(1))]);
-    assert_eq!(built.refused[0].1, Refusal::NotNow);
+    assert_eq!(built.refused[0].1, TxRefusal::NotNow);
     assert_eq!(built.block.transactions.len(), 0);
 }
 
@@ -97,10 +97,10 @@ fn the_base_fee_follows_eip_1559_and_may_not_be_underbid() {
 fn refusals_say_whether_to_keep_the_transaction() {
     let fee = u128::from(10 * GWEI);
     let good = TxEip1559 { max_fee_per_gas: fee, ..transfer(address(2), 1) };
-    let invalid = Refusal::Invalid(String::new());
+    let invalid = TxRefusal::Invalid(String::new());
     let table = [
-        ("nonce too high", TxEip1559 { nonce: 7, ..good.clone() }, Refusal::NotNow),
-        ("fee below base fee", TxEip1559 { max_fee_per_gas: 1, ..good.clone() }, Refusal::NotNow),
+        ("nonce too high", TxEip1559 { nonce: 7, ..good.clone() }, TxRefusal::NotNow),
+        ("fee below base fee", TxEip1559 { max_fee_per_gas: 1, ..good.clone() }, TxRefusal::NotNow),
         (
             "more gas than the EIP-7825 cap",
             TxEip1559 { gas_limit: 20_000_000, ..good.clone() },
@@ -125,7 +125,7 @@ fn refusals_say_whether_to_keep_the_transaction() {
         let before = chain.build([sent(good.clone(), address(1))]);
         let built = chain.build([sent(tx, address(1)), sent(good.clone(), address(1))]);
         let got = match &built.refused[..] {
-            [(_, Refusal::Invalid(_))] => invalid.clone(),
+            [(_, TxRefusal::Invalid(_))] => invalid.clone(),
             [(_, other)] => other.clone(),
             other => panic!("{name}: {other:?}"),
         };
@@ -142,7 +142,7 @@ fn a_nonce_that_is_used_up_is_refused_for_ever() {
     let tx = sent(transfer(address(2), 1), address(1));
     let again = sent(transfer(address(3), 1), address(1));
     let built = chain.build([tx, again]);
-    assert!(matches!(&built.refused[..], [(_, Refusal::Invalid(_))]), "{:?}", built.refused);
+    assert!(matches!(&built.refused[..], [(_, TxRefusal::Invalid(_))]), "{:?}", built.refused);
     assert_eq!(built.block.transactions.len(), 1);
 }
 
@@ -170,7 +170,7 @@ fn a_full_block_keeps_what_finds_no_room_for_later() {
         sent(TxEip1559 { nonce, gas_limit: gas, ..transfer(address(2), 1) }, address(1))
     };
     let built = chain.build([tx(0, 990_000), tx(1, 990_000), tx(1, 21_000)]);
-    assert_eq!(built.refused, [(*tx(1, 990_000).tx_hash(), Refusal::NotNow)]);
+    assert_eq!(built.refused, [(*tx(1, 990_000).tx_hash(), TxRefusal::NotNow)]);
     assert_eq!(built.block.transactions.len(), 2);
     let many = chain.build((0..60).map(|nonce| tx(nonce, 21_000)));
     assert_eq!(many.block.transactions.len(), 47);

@@ -8,8 +8,8 @@ use serde::Deserialize;
 use trefoil_types::{
     Address, B256, ChainSpec, Header, Height, PublicKey,
     spec::{
-        CONTENT_REGISTRY, Fork, FoundingValidator, GOVERNING_ACTIONS, GOVERNING_CONTRACT,
-        Organisation,
+        CONTENT_REGISTRY, Fork, FoundingOrganisation, FoundingValidator, GOVERNING_ACTIONS,
+        GOVERNING_CONTRACT,
     },
 };
 
@@ -121,7 +121,7 @@ fn founding(spec: &ChainSpec) -> IGovernance::Founding {
 }
 
 /// Organisations are numbered from 1 in the order of the specification.
-fn organisation((id, organisation): (u32, &Organisation)) -> IGovernance::Organisation {
+fn organisation((id, organisation): (u32, &FoundingOrganisation)) -> IGovernance::Organisation {
     let ca_key = |key: &PublicKey| IGovernance::CaKey { key: key.0, from: 0, until: 0 };
     IGovernance::Organisation {
         id,

@@ -8,7 +8,7 @@ use alloy_sol_types::sol;
 use trefoil_crypto::SecretKey;
 use trefoil_types::{
     B256, Certificate, Kind, MemDisk, PeerId, RecoveredBlock, Transaction, ValidatorSignature,
-    spec::{FoundingValidator, Organisation, Staking},
+    spec::{FoundingOrganisation, FoundingValidator, Staking},
 };
 
 use super::*;
@@ -16,7 +16,7 @@ use super::*;
 mod evidence;
 
 use crate::{
-    Draft, History, Ledger, Outcome, Refusal,
+    Draft, History, Ledger, Outcome, TxRefusal,
     testing::chain::{GWEI, address, sent, transfer},
 };
 
@@ -65,7 +65,7 @@ fn spec() -> ChainSpec {
     let rich = alloy_genesis::GenesisAccount::default().with_balance(U256::from(1u64 << 60));
     ChainSpec {
         kind: Kind::Private,
-        organisations: vec![Organisation {
+        organisations: vec![FoundingOrganisation {
             name: "owner".into(),
             threshold: 1,
             keys: vec![address(OWNER)],
@@ -133,7 +133,7 @@ impl Net {
         }
     }
 
-    fn build(&self, txs: impl IntoIterator<Item = Transaction>) -> (Outcome, Vec<Refusal>) {
+    fn build(&self, txs: impl IntoIterator<Item = Transaction>) -> (Outcome, Vec<TxRefusal>) {
         let (outcome, refused) = self.ledger.build(self.draft(), &mut txs.into_iter());
         (outcome, refused.into_iter().map(|(_, why)| why).collect())
     }
@@ -321,13 +321,13 @@ fn only_listed_accounts_send_once_they_are_listed() {
     let barred = net.tx(STRANGER, transfer(address(2), 1));
     let (outcome, refused) = net.build([barred.clone()]);
     assert!(outcome.block().transactions.is_empty());
-    assert!(matches!(&refused[..], [Refusal::Invalid(why)] if why.contains("not admitted")));
+    assert!(matches!(&refused[..], [TxRefusal::Invalid(why)] if why.contains("not admitted")));
     assert!(net.invalid(&barred).contains("is not admitted to this network"));
     assert!(!net.ledger.permissions(&address(STRANGER)).may_send());
     assert!(net.ledger.permissions(&address(OWNER)).may_send(), "who decides is never shut out");
     let (accounts, granted) = (vec![address(STRANGER)], vec![U256::from(1)]);
     let grant = net.decision(setPermissionsCall { accounts, granted });
-    assert!(matches!(&net.build([grant.clone(), barred.clone()]).1[..], [Refusal::Invalid(_)]));
+    assert!(matches!(&net.build([grant.clone(), barred.clone()]).1[..], [TxRefusal::Invalid(_)]));
     net.block([grant]);
     net.block([barred]);
 }
@@ -369,7 +369,7 @@ fn a_fork_that_was_voted_for_holds_from_its_height_on() {
     let tx = large(&mut net);
     assert_eq!(net.block([tx]), at - 1);
     let tx = large(&mut net);
-    assert!(matches!(&net.build([tx.clone()]).1[..], [Refusal::Invalid(_)]));
+    assert!(matches!(&net.build([tx.clone()]).1[..], [TxRefusal::Invalid(_)]));
     assert!(net.invalid(&tx).contains("transaction 0"));
 }
 

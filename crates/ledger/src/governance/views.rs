@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use trefoil_crypto::{Role, Serial};
 use trefoil_types::{
     B256, CaKey, ChainSpec, Height, MemberNode, Members, Organisation, PeerId, PublicKey,
-    Validator, ValidatorSet, members::Status, spec::Forks,
+    Validator, ValidatorSet, members::OrganisationStatus, spec::Forks,
 };
 
 use super::{ChainSettings, Contract, Governed, IGovernance, IMembership};
@@ -94,9 +94,9 @@ fn members<S: StateReader>(contract: &mut Contract<'_, S>) -> Result<Members, Le
 
 fn organisation(o: IGovernance::Organisation) -> Result<(u32, Organisation), LedgerError> {
     let status = match o.status {
-        IGovernance::Status::Active => Status::Active,
-        IGovernance::Status::Suspended => Status::Suspended,
-        IGovernance::Status::Removed => Status::Removed,
+        IGovernance::Status::Active => OrganisationStatus::Active,
+        IGovernance::Status::Suspended => OrganisationStatus::Suspended,
+        IGovernance::Status::Removed => OrganisationStatus::Removed,
         _ => return Err(broken(format!("organisation {} has no status", o.id))),
     };
     let ca_keys = o.caKeys.iter().map(|ca| CaKey {

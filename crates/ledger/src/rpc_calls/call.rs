@@ -17,9 +17,9 @@ use revm_inspectors::access_list::AccessListInspector;
 use trefoil_types::Header;
 
 use crate::{
-    AccessListOutcome, CallError, CallOptions, CallOutcome, Estimate, LedgerError, Rules,
+    AccessListOutcome, BlockRules, CallError, CallOptions, CallOutcome, Estimate, LedgerError,
     StateReader,
-    evm::{EvmFault, Machine, context},
+    evm::{EvmFault, VirtualMachine, context},
     rpc_calls::overrides::Overridden,
 };
 
@@ -37,7 +37,7 @@ const ACCESS_LIST_ROUNDS_MAX: usize = 8;
 /// A state and a block in which calls are run.
 #[derive(Debug)]
 pub(crate) struct Simulation<'a, S> {
-    rules: Rules,
+    rules: BlockRules,
     state: Overridden<'a, S>,
     block: BlockEnv,
     gas_cap: u64,
@@ -45,7 +45,7 @@ pub(crate) struct Simulation<'a, S> {
 
 impl<'a, S: StateReader> Simulation<'a, S> {
     pub(crate) fn new(
-        rules: Rules,
+        rules: BlockRules,
         header: &Header,
         state: &'a S,
         options: &CallOptions,
@@ -265,7 +265,7 @@ impl<'a, S: StateReader> Simulation<'a, S> {
 
     fn run(&self, tx: TxEnv) -> Result<ExecutionResult, Refused> {
         let (cfg, block) = self.env(&tx);
-        let machine = Machine::new(&self.state, cfg, block);
+        let machine = VirtualMachine::new(&self.state, cfg, block);
         Ok(machine.with_precompiles(self.state.precompiles()).transact(tx)?)
     }
 

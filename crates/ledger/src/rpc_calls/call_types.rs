@@ -11,7 +11,8 @@ use std::sync::Arc;
 use trefoil_types::{Attached, ChainSpec, Header, Height};
 
 use crate::{
-    Draft, Governed, LedgerError, Rules, Snapshot, StateAt, header, rpc_calls::call::Simulation,
+    BlockRules, Draft, Governed, LedgerError, Snapshot, StateAt, header,
+    rpc_calls::call::Simulation,
 };
 
 /// The place where a call is run: the context of a block, and a state.
@@ -137,7 +138,7 @@ impl<'a> CallSite<'a> {
     }
 
     fn simulation(&self, options: &CallOptions) -> Result<Simulation<'_, StateAt>, CallError> {
-        let rules = Rules::of_chain(self.spec, &self.governed, &self.header)?;
+        let rules = BlockRules::of_chain(self.spec, &self.governed, &self.header)?;
         Simulation::new(rules, &self.header, &self.state, options)
     }
 }

@@ -20,10 +20,10 @@ use revm::{
 use trefoil_types::{Attached, B256, Header, RecoveredBlock};
 
 use crate::{
-    AccountDiff, CallError, CallOutcome, Rules, StateDiff, StateReader,
-    evm::Machine,
+    AccountDiff, BlockRules, CallError, CallOutcome, StateDiff, StateReader,
+    evm::VirtualMachine,
     execute::block_bytes_with,
-    fault::Fault,
+    fault::BlockFault,
     header,
     rpc_calls::call::outcome,
     rpc_calls::overrides::{Changes, Overridden},
@@ -234,7 +234,7 @@ impl<S: StateReader> Simulator<'_, S> {
         &self,
         over: &BlockOverrides,
         withdrawals: &[Withdrawal],
-    ) -> Result<(Rules, Header), CallError> {
+    ) -> Result<(BlockRules, Header), CallError> {
         let parent = &self.parent;
         let mut header = Header {
             parent_hash: self.parent_hash,
@@ -268,14 +268,14 @@ impl<S: StateReader> Simulator<'_, S> {
 
     fn run(
         &mut self,
-        rules: &Rules,
+        rules: &BlockRules,
         header: &Header,
         env: BlockEnv,
         withdrawals: &[Withdrawal],
         calls: &[TransactionRequest],
     ) -> Result<(crate::Executed, Vec<(Pretended, SimulatedCall)>), SimulateError> {
         let blob_price = env.blob_excess_gas_and_price.map_or(0, |blobs| blobs.blob_gasprice);
-        let machine = Machine::new(&self.state, cfg(rules), env)
+        let machine = VirtualMachine::new(&self.state, cfg(rules), env)
             .with_precompiles(self.state.precompiles())
             .with_inspector(LogTrace::new(self.options.transfers));
         let mut run = BlockRun::on(machine, &self.state, rules.clone(), header.gas_limit);
@@ -330,7 +330,7 @@ impl<S: StateReader> Simulator<'_, S> {
 }
 
 /// Leaves to [`Terms::complete`] everything that it checks, so that the texts are geth's.
-fn cfg(rules: &Rules) -> CfgEnv {
+fn cfg(rules: &BlockRules) -> CfgEnv {
     let mut cfg = rules.cfg();
     cfg.disable_nonce_check = true;
     cfg.disable_eip3607 = true;
@@ -385,10 +385,10 @@ impl SimulatedCall {
 
 /// A block that cannot be opened or closed. If the state can be read, an override took a
 /// system contract away.
-fn broken(fault: Fault) -> SimulateError {
+fn broken(fault: BlockFault) -> SimulateError {
     match fault {
-        Fault::Rule(rule) => CallError::Invalid(rule).into(),
-        Fault::Ledger(error) => CallError::Ledger(error).into(),
+        BlockFault::Rule(rule) => CallError::Invalid(rule).into(),
+        BlockFault::Ledger(error) => CallError::Ledger(error).into(),
     }
 }
 

@@ -15,8 +15,8 @@ use revm_inspectors::tracing::{DebugInspector, DebugInspectorError, TransactionC
 use trefoil_types::{B256, ChainSpec, Height, RecoveredBlock};
 
 use crate::{
-    LedgerError, Parent, Rules, Snapshot, StateReader,
-    evm::{ReadError, StateRef},
+    BlockRules, LedgerError, Parent, Snapshot, StateReader,
+    evm::{StateReadError, StateRef},
     run::{opening_calls, tx_env},
 };
 
@@ -34,8 +34,8 @@ pub enum TraceError {
     Ledger(#[from] LedgerError),
 }
 
-impl From<ReadError> for TraceError {
-    fn from(error: ReadError) -> Self {
+impl From<StateReadError> for TraceError {
+    fn from(error: StateReadError) -> Self {
         Self::Ledger(error.0)
     }
 }
@@ -55,8 +55,8 @@ impl From<std::convert::Infallible> for TraceError {
     }
 }
 
-impl From<EVMError<ReadError>> for TraceError {
-    fn from(error: EVMError<ReadError>) -> Self {
+impl From<EVMError<StateReadError>> for TraceError {
+    fn from(error: EVMError<StateReadError>) -> Self {
         match error {
             EVMError::Database(error) => error.into(),
             // A committed block executes again as it did: anything else means that the
@@ -121,7 +121,7 @@ fn replay<S: StateReader>(
     only: Option<usize>,
     options: GethDebugTracingOptions,
 ) -> Result<Vec<(B256, GethTrace)>, TraceError> {
-    let rules = Rules::of_chain(parent.spec, parent.governed, &block.header)?;
+    let rules = BlockRules::of_chain(parent.spec, parent.governed, &block.header)?;
     let mut evm = Context::mainnet()
         .with_db(CacheDB::new(StateRef(parent.state)))
         .with_cfg(rules.cfg())

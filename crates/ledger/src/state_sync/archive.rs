@@ -44,7 +44,7 @@ pub struct Archived {
 }
 
 #[derive(RlpEncodable, RlpDecodable)]
-pub(super) struct Head {
+pub(super) struct ArchiveHeader {
     pub genesis: B256,
     pub first: Height,
     pub last: Height,
@@ -76,7 +76,7 @@ pub fn write_archive(
         return Err(JoinError::Missing(why));
     }
     let mut file = FrameWriter::begin(out, &MAGIC)?;
-    let head = Head { genesis: snapshot.genesis_hash(), first, last };
+    let head = ArchiveHeader { genesis: snapshot.genesis_hash(), first, last };
     file.put(kind::HEAD, &alloy_rlp::encode(head))?;
     for height in first..=last {
         let stored = snapshot.block(height)?;
@@ -185,9 +185,9 @@ impl Place {
         mut take: impl FnMut(&RecoveredBlock, &BlockRow) -> Result<(), JoinError>,
     ) -> Result<Archived, JoinError> {
         let mut file = FrameReader::begin(file, &MAGIC, "history archive")?;
-        let head: Head = alloy_rlp::decode_exact(file.expect(kind::HEAD)?)
+        let head: ArchiveHeader = alloy_rlp::decode_exact(file.expect(kind::HEAD)?)
             .map_err(|_| file.damaged("a record that cannot be decoded"))?;
-        let (Head { genesis: found, first, last }, wanted) = (head, self.genesis);
+        let (ArchiveHeader { genesis: found, first, last }, wanted) = (head, self.genesis);
         if found != wanted {
             return Err(JoinError::OtherChain { found, wanted });
         }

@@ -13,8 +13,10 @@ use super::{
     JoinError,
     frames::FrameReader,
     sorter::{Sorted, Sorter},
-    standing::{Standing, standing},
-    state_file::{ANCESTORS, AccountRow, Head, MAGIC, SlotRow, SlotRows, StateCounts, kind},
+    standing::{ChainOnDisk, standing},
+    state_file::{
+        ANCESTORS, AccountRow, MAGIC, SlotRow, SlotRows, StateCounts, StateFileHeader, kind,
+    },
     trail::{Handover, Trail},
     trie_builder::TrieBuilder,
     unproven,
@@ -92,7 +94,7 @@ fn begin<R: Read>(file: R) -> Result<FrameReader<R>, JoinError> {
     FrameReader::begin(file, &MAGIC, "state snapshot")
 }
 
-fn read_head(file: &mut FrameReader<impl Read>) -> Result<Head, JoinError> {
+fn read_head(file: &mut FrameReader<impl Read>) -> Result<StateFileHeader, JoinError> {
     decode(file, kind::HEAD)
 }
 
@@ -106,7 +108,7 @@ fn decode<T: Decodable>(file: &mut FrameReader<impl Read>, kind: u8) -> Result<T
 /// dropped.
 fn begin_store(disk: &dyn Disk) -> Result<Store, JoinError> {
     // Never over a chain: its journal may hold votes that must not be forgotten.
-    if let Standing::Chain { tip, .. } = standing(disk)? {
+    if let ChainOnDisk::Chain { tip, .. } = standing(disk)? {
         return Err(JoinError::Taken { tip });
     }
     disk.remove(FILE)?;
@@ -133,7 +135,7 @@ impl<'a> Way<'a> {
         trusted: Option<B256>,
     ) -> Result<Self, JoinError> {
         let mut trail = Trail::new(spec, genesis);
-        let Head { genesis: found, block } = read_head(file)?;
+        let StateFileHeader { genesis: found, block } = read_head(file)?;
         // The cheap checks first, before any signature.
         if found != trail.genesis() {
             return Err(JoinError::OtherChain { found, wanted: trail.genesis() });

@@ -44,7 +44,8 @@ impl Sorter {
         let file = disk.open(FILE).map_err(unusable)?;
         let mut builder = Database::builder();
         builder.set_cache_size(CACHE_BYTES);
-        let db = builder.create_with_backend(store::Backend { file }).map_err(store::failed)?;
+        let db =
+            builder.create_with_backend(store::DiskFileBackend { file }).map_err(store::failed)?;
         Ok(Self { db, rows: Vec::new() })
     }
 

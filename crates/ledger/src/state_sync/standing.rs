@@ -7,7 +7,7 @@ use crate::store::{FILE, Store};
 
 /// What a disk holds of a chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum ChainOnDisk {
     /// Nothing, or a restore that did not finish.
     Nothing { unfinished: bool },
     /// A chain up to block `tip`, whose blocks before `blocks_from` are not here.
@@ -18,21 +18,21 @@ pub enum Standing {
 ///
 /// # Errors
 /// A failed disk, or a database of another format.
-pub fn standing(disk: &dyn Disk) -> Result<Standing, JoinError> {
+pub fn standing(disk: &dyn Disk) -> Result<ChainOnDisk, JoinError> {
     let listed = disk.list()?;
     if !listed.iter().any(|name| name == FILE) {
         // A journal without a database belongs to a chain too: its votes must not be lost
         // under a restore.
         let journal = listed.iter().any(|name| name.starts_with("journal-"));
         return Ok(match journal {
-            true => Standing::Chain { tip: 0, blocks_from: 0 },
-            false => Standing::Nothing { unfinished: false },
+            true => ChainOnDisk::Chain { tip: 0, blocks_from: 0 },
+            false => ChainOnDisk::Nothing { unfinished: false },
         });
     }
     let base = Store::open(disk)?.base()?;
     Ok(match (base.is_restoring()?, base.genesis) {
-        (true, _) => Standing::Nothing { unfinished: true },
-        (false, None) => Standing::Nothing { unfinished: false },
-        (false, Some(_)) => Standing::Chain { tip: base.tip, blocks_from: base.blocks_from },
+        (true, _) => ChainOnDisk::Nothing { unfinished: true },
+        (false, None) => ChainOnDisk::Nothing { unfinished: false },
+        (false, Some(_)) => ChainOnDisk::Chain { tip: base.tip, blocks_from: base.blocks_from },
     })
 }

@@ -39,7 +39,7 @@ const ROWS_BYTES: usize = 64 << 10;
 
 /// The first record of the file.
 #[derive(Clone, Debug, PartialEq, Eq, RlpEncodable, RlpDecodable)]
-pub(super) struct Head {
+pub(super) struct StateFileHeader {
     pub genesis: B256,
     /// The block after which this was the state.
     pub block: Handover,
@@ -147,7 +147,7 @@ fn write_way(
     file: &mut FrameWriter<&mut dyn Write>,
 ) -> Result<(), JoinError> {
     let block = handover(snapshot, height)?;
-    let head = Head { genesis: snapshot.genesis_hash(), block };
+    let head = StateFileHeader { genesis: snapshot.genesis_hash(), block };
     file.put(kind::HEAD, &alloy_rlp::encode(head))?;
     let first = height.saturating_sub(ANCESTORS);
     let ancestors: Result<Vec<Header>, _> = (first..height).map(|h| header(snapshot, h)).collect();

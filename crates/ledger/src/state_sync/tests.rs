@@ -12,7 +12,7 @@ use trefoil_crypto::{Domain, PublicKey, SecretKey};
 use trefoil_types::{
     Address, Attached, B256, Certificate, ChainSpec, Height, Kind, MemDisk, PeerId, RecoveredBlock,
     Transaction, ValidatorSignature, Vote, VoteKind,
-    spec::{FoundingValidator, GOVERNING_CONTRACT, Organisation},
+    spec::{FoundingOrganisation, FoundingValidator, GOVERNING_CONTRACT},
 };
 
 use super::{frames::FrameReader, *};
@@ -56,7 +56,7 @@ fn spec() -> Arc<ChainSpec> {
     let rich = alloy_genesis::GenesisAccount::default().with_balance(U256::from(1u64 << 60));
     Arc::new(ChainSpec {
         kind: Kind::Private,
-        organisations: vec![Organisation {
+        organisations: vec![FoundingOrganisation {
             name: "owner".into(),
             threshold: 1,
             keys: vec![address(OWNER)],

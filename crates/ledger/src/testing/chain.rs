@@ -69,7 +69,7 @@ pub fn address(byte: u8) -> Address {
 
 /// A chain whose state is a [`World`], without a governing contract: what that
 /// would say is set by hand.
-pub struct Chain {
+pub struct TestChain {
     pub spec: ChainSpec,
     pub governed: Governed,
     pub world: World,
@@ -77,7 +77,7 @@ pub struct Chain {
     pub tip_hash: B256,
 }
 
-impl Chain {
+impl TestChain {
     pub fn new(spec: ChainSpec, world: World) -> Self {
         let tip = Header {
             timestamp: spec.genesis_time,

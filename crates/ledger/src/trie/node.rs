@@ -8,7 +8,7 @@ use alloy_trie::{
 
 /// A child of a branch, or of the root.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Child {
+pub(crate) enum TrieChild {
     Leaf {
         /// The leaf node as its parent names it: its hash, or itself if shorter.
         reference: RlpNode,
@@ -24,7 +24,7 @@ pub(crate) enum Child {
     },
 }
 
-impl Child {
+impl TrieChild {
     pub fn leaf(suffix: Nibbles, value: Bytes) -> Self {
         let reference = LeafNodeRef::new(&suffix, &value).rlp(&mut Vec::with_capacity(160));
         Self::Leaf { reference, suffix, value }
@@ -87,7 +87,7 @@ const LEAF: u8 = 0x80;
 /// A branch node: up to sixteen children, and at least two when it is stored.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Branch {
-    pub children: [Option<Child>; 16],
+    pub children: [Option<TrieChild>; 16],
 }
 
 impl Branch {
@@ -161,17 +161,17 @@ impl<'a> Rest<'a> {
         Some(path)
     }
 
-    fn child(&mut self) -> Option<Child> {
+    fn child(&mut self) -> Option<TrieChild> {
         let head = self.byte()?;
         let reference = RlpNode::from_raw(self.take(usize::from(head & !LEAF))?)?;
         let path = self.nibbles()?;
         if head & LEAF == 0 {
-            return Some(Child::Branch { node: reference, extension: path });
+            return Some(TrieChild::Branch { node: reference, extension: path });
         }
         let len = usize::from(self.byte()?);
         let start = self.at;
         self.take(len)?;
-        Some(Child::Leaf { reference, suffix: path, value: self.row.slice(start..start + len) })
+        Some(TrieChild::Leaf { reference, suffix: path, value: self.row.slice(start..start + len) })
     }
 
     fn is_empty(&self) -> bool {

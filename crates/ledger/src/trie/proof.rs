@@ -10,7 +10,7 @@ use trefoil_types::B256;
 
 use super::{
     NodeKey, NodeReader, damaged,
-    node::{Branch, Child},
+    node::{Branch, TrieChild},
 };
 use crate::LedgerError;
 
@@ -25,7 +25,7 @@ pub(crate) fn prove(
 ) -> Result<(Vec<Bytes>, Option<Bytes>), LedgerError> {
     let root = NodeKey { owner, path: None };
     let row = reader.node(&root)?;
-    let child = row.map(|row| Child::decode_root(&row).ok_or_else(|| damaged(&root)));
+    let child = row.map(|row| TrieChild::decode_root(&row).ok_or_else(|| damaged(&root)));
     let mut child = child.transpose()?;
     let (key, mut at, mut proof) = (Nibbles::unpack(key), 0, Vec::new());
     let list = |proof: &mut Vec<Bytes>, rlp: Vec<u8>| {
@@ -35,12 +35,12 @@ pub(crate) fn prove(
     };
     while let Some(found) = child {
         match found {
-            Child::Leaf { suffix, value, .. } => {
+            TrieChild::Leaf { suffix, value, .. } => {
                 list(&mut proof, encoded(&LeafNodeRef::new(&suffix, &value)));
                 let value = (key.slice(at..) == suffix).then_some(value);
                 return Ok((proof, value));
             }
-            Child::Branch { node, extension } => {
+            TrieChild::Branch { node, extension } => {
                 if !extension.is_empty() {
                     list(&mut proof, encoded(&ExtensionNodeRef::new(&extension, &node)));
                 }

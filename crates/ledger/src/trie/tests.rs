@@ -158,7 +158,7 @@ proptest! {
         if let Some(branch) = node::Branch::decode(&row) {
             branch.rlp();
         }
-        if let Some(child) = Child::decode_root(&row) {
+        if let Some(child) = TrieChild::decode_root(&row) {
             child.reference();
         }
     }

@@ -7,7 +7,7 @@ use trefoil_types::B256;
 
 use super::{
     NodeChange, NodeKey, NodeReader, TrieChange, damaged,
-    node::{Branch, Child},
+    node::{Branch, TrieChild},
 };
 use crate::{Account, LedgerError};
 
@@ -64,20 +64,20 @@ impl<R: NodeReader> Update<'_, R> {
     pub fn apply(
         &mut self,
         at: Nibbles,
-        child: Option<Child>,
+        child: Option<TrieChild>,
         changes: &[LeafChange],
-    ) -> Result<Option<Child>, LedgerError> {
+    ) -> Result<Option<TrieChild>, LedgerError> {
         match child {
             child if changes.is_empty() => Ok(child),
             None => {
                 let leaves = merge(None, changes)?;
                 Ok(self.grow(at, &leaves))
             }
-            Some(Child::Leaf { suffix, value, .. }) => {
+            Some(TrieChild::Leaf { suffix, value, .. }) => {
                 let leaves = merge(Some((at.join(&suffix), value)), changes)?;
                 Ok(self.grow(at, &leaves))
             }
-            Some(Child::Branch { node, extension }) => {
+            Some(TrieChild::Branch { node, extension }) => {
                 self.apply_to_branch(at, node, extension, changes)
             }
         }
@@ -89,7 +89,7 @@ impl<R: NodeReader> Update<'_, R> {
         node: alloy_trie::nodes::RlpNode,
         extension: Nibbles,
         changes: &[LeafChange],
-    ) -> Result<Option<Child>, LedgerError> {
+    ) -> Result<Option<TrieChild>, LedgerError> {
         let path = at.join(&extension);
         // A removed leaf that is off the path was not there. It must not split the
         // extension.
@@ -105,7 +105,7 @@ impl<R: NodeReader> Update<'_, R> {
         // A new branch in the middle of the extension; the old one stays where
         // its path is.
         let mut branch = Branch::default();
-        let below = Child::Branch { node, extension: path.slice(fork + 1..) };
+        let below = TrieChild::Branch { node, extension: path.slice(fork + 1..) };
         branch.children[nibble(&path, fork)] = Some(below);
         self.rebuild(at, path.slice(..fork), None, branch, changes)
     }
@@ -118,7 +118,7 @@ impl<R: NodeReader> Update<'_, R> {
         before: Option<Bytes>,
         mut branch: Branch,
         changes: &[LeafChange],
-    ) -> Result<Option<Child>, LedgerError> {
+    ) -> Result<Option<TrieChild>, LedgerError> {
         let depth = path.len();
         for group in changes.chunk_by(|a, b| a.key.slice(..=depth) == b.key.slice(..=depth)) {
             if !group[0].key.starts_with(&path) {
@@ -132,10 +132,10 @@ impl<R: NodeReader> Update<'_, R> {
     }
 
     /// The child at `at` when nothing was there but these leaves.
-    fn grow(&mut self, at: Nibbles, leaves: &[(Nibbles, Bytes)]) -> Option<Child> {
+    fn grow(&mut self, at: Nibbles, leaves: &[(Nibbles, Bytes)]) -> Option<TrieChild> {
         let ((first, value), (last, _)) = (leaves.first()?, leaves.last()?);
         if leaves.len() == 1 {
-            return Some(Child::leaf(first.slice(at.len()..), value.clone()));
+            return Some(TrieChild::leaf(first.slice(at.len()..), value.clone()));
         }
         let depth = first.common_prefix_length(last);
         let mut branch = Branch::default();
@@ -156,14 +156,14 @@ impl<R: NodeReader> Update<'_, R> {
         path: Nibbles,
         before: Option<Bytes>,
         mut branch: Branch,
-    ) -> Option<Child> {
+    ) -> Option<TrieChild> {
         let key = NodeKey { owner: self.owner, path: Some(path) };
         let mut present = (0..16).filter(|n| branch.children[*n].is_some());
         let first = present.next();
         if present.next().is_some() {
             self.put(key, before, Some(branch.encode()));
             let (_, node) = branch.rlp();
-            return Some(Child::Branch { node, extension: path.slice(at.len()..) });
+            return Some(TrieChild::Branch { node, extension: path.slice(at.len()..) });
         }
         self.put(key, before, None);
         let nibble = first?;

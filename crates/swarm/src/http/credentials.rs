@@ -18,6 +18,7 @@ use reqwest::header::{HeaderName, HeaderValue};
 use trefoil_os::disk;
 use url::Url;
 
+// A wrong path may name a file that is too large for memory.
 /// The largest file that is read.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
@@ -62,6 +63,7 @@ impl Credentials {
         }
         let failed = |source| CredentialsError::Read { file: file.into(), source };
         let meta = fs::metadata(file).map_err(failed)?;
+        // The same rule as that of ssh for private keys.
         if meta.permissions().mode() & 0o077 != 0 {
             return Err(CredentialsError::Open(file.into()));
         }
@@ -78,7 +80,7 @@ impl Credentials {
         each.collect::<Result<_, _>>().map(Self)
     }
 
-    /// What is shown with a request.
+    /// The headers for a request.
     pub fn of(&self, url: &Url) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
         let own = self.0.iter().filter(|credential| credential.covers(url));
         own.map(|credential| (credential.name.clone(), credential.value.clone()))
@@ -104,6 +106,7 @@ impl Credential {
     fn covers(&self, url: &Url) -> bool {
         let same = self.prefix.origin() == url.origin();
         let rest = url.path().strip_prefix(self.prefix.path());
+        // `/data` must not cover `/database`.
         let whole = |rest: &str| {
             rest.is_empty() || rest.starts_with('/') || self.prefix.path().ends_with('/')
         };

@@ -1,8 +1,8 @@
 //! The task that takes parts of one resource from one origin, a few at a time.
 //!
 //! Bytes are verified and written where they come; only progress reaches the
-//! driver. A server that fails for a while is left alone for that long: what is
-//! asked meanwhile comes back at once, for others to serve.
+//! driver. A server that fails for a while is left alone for that long: requests fail at
+//! once meanwhile, so that other sources serve them.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -17,12 +17,13 @@ use tokio::{
 use trefoil_content::{
     GROUP_BYTES, Part,
     proof::ProofError,
-    scheduler::{Failure, RequestId, Resource, Source},
+    scheduler::{FetchFailure, RequestId, Resource, Source},
 };
 
 use super::{Server, WebError, backoff};
-use crate::{service::Event, store::Held};
+use crate::{events::Event, store::OpenStore};
 
+// The server may serve every node of the swarm at once.
 /// Connections to one origin, at most.
 const CONNECTIONS_MAX: usize = 6;
 
@@ -32,24 +33,26 @@ const ORDERS_MAX: usize = 4_096;
 /// Failures in a row after which an origin is left.
 const FAILURES_MAX: u32 = 6;
 
-/// What was taken back after nothing came for so long counts as a failure.
+// The scheduler cancels stalled requests. A server that accepts requests and never answers
+// would otherwise never count as failing.
+/// A cancelled request for which nothing came for this time counts as a failure.
 const STALL: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
 enum Order {
-    Ask(Job),
+    Ask(PartRequest),
     Cancel(RequestId),
 }
 
 /// A part that is wanted.
 #[derive(Debug)]
-pub struct Job {
+pub struct PartRequest {
     pub request: RequestId,
-    pub held: Arc<Held>,
+    pub opened: Arc<OpenStore>,
     pub part: Part,
 }
 
-/// The driver's hand on one origin. All that is under way ends when it is dropped.
+/// Handle to the task of one origin. Its requests end when it is dropped.
 #[derive(Debug)]
 pub struct Fetcher {
     orders: mpsc::Sender<Order>,
@@ -83,8 +86,8 @@ impl Fetcher {
 
     /// `false`: it cannot take it.
     #[must_use]
-    pub fn ask(&self, job: Job) -> bool {
-        self.orders.try_send(Order::Ask(job)).is_ok()
+    pub fn ask(&self, part_request: PartRequest) -> bool {
+        self.orders.try_send(Order::Ask(part_request)).is_ok()
     }
 
     pub fn cancel(&self, request: RequestId) {
@@ -104,9 +107,9 @@ struct Worker {
     server: Arc<Server>,
     resource: Resource,
     events: mpsc::Sender<Event>,
-    waiting: VecDeque<Job>,
+    waiting: VecDeque<PartRequest>,
     running: JoinSet<(RequestId, Result<(), WebError>)>,
-    /// What runs, and since when.
+    /// Running requests, and since when.
     open: BTreeMap<RequestId, (AbortHandle, Instant)>,
     /// In a row.
     failures: u32,
@@ -121,69 +124,69 @@ impl Worker {
         loop {
             tokio::select! {
                 order = orders.recv() => match order {
-                    Some(Order::Ask(job)) => self.waiting.push_back(job),
+                    Some(Order::Ask(part_request)) => self.waiting.push_back(part_request),
                     Some(Order::Cancel(request)) => self.cancel(request).await,
                     None => return,
                 },
                 Some(ended) = self.running.join_next() => {
-                    // What was cancelled was told of already.
+                    // A cancelled request was reported already.
                     if let Ok((request, result)) = ended {
-                        self.ended(request, result).await;
+                        self.on_ended(request, result).await;
                     }
                 }
             }
-            self.begin().await;
+            self.start_waiting().await;
         }
     }
 
-    async fn begin(&mut self) {
+    async fn start_waiting(&mut self) {
         let pausing = Instant::now() < self.resume;
         while (pausing || self.open.len() < CONNECTIONS_MAX)
-            && let Some(job) = self.waiting.pop_front()
+            && let Some(part_request) = self.waiting.pop_front()
         {
-            let request = job.request;
+            let request = part_request.request;
             if pausing {
-                self.failed(request).await;
+                self.report_failed(request).await;
                 continue;
             }
             let (server, web) = (self.server.clone(), self.web);
             let (events, moved) = (self.events.clone(), self.moved.clone());
-            let task = self
-                .running
-                .spawn(async move { (request, fetch(&server, web, job, &events, &moved).await) });
+            let task = self.running.spawn(async move {
+                (request, fetch(&server, web, part_request, &events, &moved).await)
+            });
             self.open.insert(request, (task, Instant::now()));
         }
     }
 
     async fn cancel(&mut self, request: RequestId) {
-        self.waiting.retain(|job| job.request != request);
+        self.waiting.retain(|part_request| part_request.request != request);
         let Some((task, since)) = self.open.remove(&request) else { return };
         task.abort();
         let moved = *self.moved.lock().unwrap_or_else(PoisonError::into_inner);
         if since.max(moved).elapsed() > STALL {
-            self.fails(&WebError::Network("it lets a request lie".into())).await;
+            self.count_failure(&WebError::Network("it lets a request lie".into())).await;
         }
     }
 
-    async fn ended(&mut self, request: RequestId, result: Result<(), WebError>) {
+    async fn on_ended(&mut self, request: RequestId, result: Result<(), WebError>) {
         if self.open.remove(&request).is_none() {
             return;
         }
         match result {
             Ok(()) => self.failures = 0,
             Err(WebError::Disk(error)) => {
-                self.tell(Event::Broken { resource: self.resource, error }).await;
+                self.send_event(Event::Broken { resource: self.resource, error }).await;
             }
             Err(error) if error.is_passing() => {
-                self.failed(request).await;
-                self.fails(&error).await;
+                self.report_failed(request).await;
+                self.count_failure(&error).await;
             }
             Err(error) => self.leave(&error, true).await,
         }
     }
 
     /// One attempt more came to nothing.
-    async fn fails(&mut self, error: &WebError) {
+    async fn count_failure(&mut self, error: &WebError) {
         self.failures += 1;
         if self.failures >= FAILURES_MAX {
             return self.leave(error, false).await;
@@ -199,16 +202,16 @@ impl Worker {
         let origin = &self.server.origin;
         tracing::warn!(%origin, %error, "an origin is left");
         let (web, resource) = (self.web, self.resource);
-        self.tell(Event::OriginLeft { web, resource, for_good }).await;
+        self.send_event(Event::OriginLeft { web, resource, for_good }).await;
     }
 
-    async fn failed(&self, request: RequestId) {
-        let (resource, failure) = (self.resource, Failure::Closed);
-        self.tell(Event::Failed { resource, request, failure }).await;
+    async fn report_failed(&self, request: RequestId) {
+        let (resource, failure) = (self.resource, FetchFailure::Closed);
+        self.send_event(Event::Failed { resource, request, failure }).await;
     }
 
-    async fn tell(&self, event: Event) {
-        // The driver may have ended.
+    async fn send_event(&self, event: Event) {
+        // The service may have ended.
         let _ = self.events.send(event).await;
     }
 }
@@ -217,14 +220,14 @@ impl Worker {
 async fn fetch(
     server: &Server,
     web: u16,
-    job: Job,
+    part_request: PartRequest,
     events: &mpsc::Sender<Event>,
     moved: &Mutex<Instant>,
 ) -> Result<(), WebError> {
-    let Job { request, held, part } = job;
-    let (resource, size) = (held.resource, held.layout.bytes());
+    let PartRequest { request, opened, part } = part_request;
+    let (resource, size) = (opened.resource, opened.layout.bytes());
     let end = (part.groups.end * GROUP_BYTES).min(size);
-    let mut verifier = held.store.verifier(&part).map_err(of_proof)?;
+    let mut verifier = opened.store.verifier(&part).map_err(of_proof)?;
     let mut answer = server.range(part.groups.start * GROUP_BYTES..end, size).await?;
     let mut pending = Vec::new();
     while let Some(chunk) = answer.chunk().await? {
@@ -236,12 +239,12 @@ async fn fetch(
         if whole == 0 {
             continue;
         }
-        let groups = held.store.write_bare(part.file, &mut verifier, &pending[..whole]);
+        let groups = opened.store.write_bare(part.file, &mut verifier, &pending[..whole]);
         let groups = groups.map_err(of_proof)?;
         pending.drain(..whole);
         *moved.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         let (source, bytes) = (Source::Web(web), whole as u64);
-        // The driver may have ended.
+        // The service may have ended.
         let _ = events.send(Event::Arrived { resource, request, source, groups, bytes }).await;
     }
     Ok(())
@@ -251,7 +254,7 @@ fn of_proof(error: ProofError) -> WebError {
     match error {
         ProofError::Corrupt { group } | ProofError::Short { group } => WebError::Lies { group },
         ProofError::Io(error) => WebError::Disk(error),
-        // Our hashes are not what they were.
+        // The hashes here have changed.
         error => WebError::Disk(std::io::Error::other(error)),
     }
 }

@@ -28,7 +28,7 @@ impl fmt::Display for NotGlobal {
 }
 
 /// Judges an address that stands in a URL itself; names are resolved later.
-pub fn judge(url: &Url) -> Result<(), NotGlobal> {
+pub fn check_host(url: &Url) -> Result<(), NotGlobal> {
     let address: IpAddr = match url.host() {
         Some(Host::Ipv4(ip)) => ip.into(),
         Some(Host::Ipv6(ip)) => ip.into(),
@@ -37,8 +37,8 @@ pub fn judge(url: &Url) -> Result<(), NotGlobal> {
     if is_global(address) { Ok(()) } else { Err(NotGlobal(address.to_string())) }
 }
 
-/// Resolves names to global addresses only. What it gives is what is connected to,
-/// so that a name cannot mean one address when it is judged and another then.
+/// Resolves names to global addresses only. The client connects to the very addresses that
+/// it returns, so that a name cannot mean one address when it is judged and another then.
 pub struct GlobalOnly;
 
 impl Resolve for GlobalOnly {
@@ -55,7 +55,8 @@ impl Resolve for GlobalOnly {
 }
 
 /// Whether an address is unicast and reached from everywhere, by IANA's registries of
-/// special-purpose addresses. What carries an IPv4 address inside is judged by that.
+/// special-purpose addresses. An address that carries an IPv4 address is judged by that
+/// one.
 fn is_global(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(ip) => is_global_v4(ip),
@@ -140,7 +141,7 @@ mod tests {
 
     #[test]
     fn an_address_in_a_url_is_judged_however_it_is_spelled() {
-        let judged = |url: &str| judge(&url.parse().unwrap());
+        let judged = |url: &str| check_host(&url.parse().unwrap());
         for url in ["http://127.0.0.1/", "http://2130706433/", "http://0x7f.1/", "http://[::1]:80/"]
         {
             assert!(judged(url).is_err(), "{url}");

@@ -6,18 +6,18 @@ use std::{
     time::Duration,
 };
 
-use axum::body::Bytes;
+use bytes::Bytes;
 use tokio::{sync::mpsc, time::sleep};
 
 use super::{Answer, Server, WebError, backoff};
 
-/// Chunks that were read ahead; each is what a socket gave at once.
+/// Chunks that are read ahead; each is one read of a socket.
 const AHEAD: usize = 16;
 
 /// Failures in a row without a byte between them, at most.
 const FAILURES_MAX: u32 = 6;
 
-/// The bytes of a file, for who reads on a thread. A connection that breaks is
+/// The bytes of a file, for a reader on a thread. A connection that breaks is
 /// made anew, and goes on where it was.
 #[derive(Debug)]
 pub struct Reading {
@@ -40,7 +40,7 @@ impl Reading {
         let (size, (sender, chunks)) = (first.size, mpsc::channel(AHEAD));
         tokio::spawn(async move {
             if let Err(error) = read(&server, first, &sender).await {
-                // Whoever reads may have given up.
+                // The reader may have given up.
                 let _ = sender.send(Err(error)).await;
             }
         });

@@ -5,28 +5,32 @@ use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{task, time::sleep};
 use trefoil_content::{
-    message::{Message, OTHERS_MAX},
-    scheduler::{Input, Resource, Role, Source},
+    message::{OTHERS_MAX, SwarmMessage},
+    scheduler::{Resource, SchedulerInput, Source, SourceRole},
 };
 use trefoil_types::{Offence, PeerId, Standing};
 
-use super::{Announced, Driver, Event};
+use super::SwarmService;
 use crate::{
+    events::{Announced, Event},
     fetch::{Seeking, Topic, shows},
-    store::Held,
+    store::OpenStore,
 };
 
-/// What one peer seeks and this node does not have, at most.
+// Attack: a peer seeks names without end, each of which would be remembered.
+/// The most resources that one peer seeks and this node does not have.
 const WISHES_MAX: usize = 64;
 
-/// Whether to look beyond the connected peers for what is wanted is asked this
-/// soon, again after four times as long while nobody offers it, and this often
-/// while somebody does.
+// The connected peers are asked first, with one message each. A search by Kademlia takes up
+// to 10 s and dials strangers (ADR 19). A resource that nobody provides is searched more
+// and more seldom.
+/// When to look beyond the connected peers: this soon at first, again after four times as
+/// long while nobody offers the resource, and this often while somebody does.
 const LOOK_FIRST: Duration = Duration::from_millis(300);
 const LOOK_AGAIN_MAX: Duration = Duration::from_secs(60);
 const LOOK_WHILE_OFFERED: Duration = Duration::from_secs(5);
 
-impl Driver {
+impl SwarmService {
     pub(super) fn seek(&mut self, resource: Resource, seeking: Seeking) {
         match self.topics.get_mut(&resource) {
             Some(topic) => topic.seek(seeking),
@@ -47,8 +51,8 @@ impl Driver {
         if !std::mem::replace(&mut topic.watched, true) {
             self.look_later(resource, LOOK_FIRST);
         }
-        for peer in self.neighbours.keys().copied().collect::<Vec<_>>() {
-            self.say(peer, Message::Find { resource });
+        for peer in self.peers.keys().copied().collect::<Vec<_>>() {
+            self.send(peer, SwarmMessage::Find { resource });
         }
     }
 
@@ -60,9 +64,9 @@ impl Driver {
         });
     }
 
-    /// Looks beyond the connected peers for what none of them offers, or of which
-    /// nothing comes. Whom the network finds is asked when it is connected.
-    pub(super) fn look(&mut self, resource: Resource, after: Duration) {
+    /// Searches the network for a resource that no connected peer offers, or of which
+    /// nothing comes. The peers that it finds are asked when they connect.
+    pub(super) fn on_look(&mut self, resource: Resource, after: Duration) {
         let Some(topic) = self.topics.get_mut(&resource) else { return };
         topic.watched = topic.seeks();
         if !topic.watched {
@@ -78,109 +82,115 @@ impl Driver {
     }
 
     /// A peer wants a resource.
-    pub(super) fn sought(&mut self, peer: PeerId, resource: Resource) {
-        if let Some(held) = self.shared(resource) {
-            if !self.may_have(peer, &held) {
+    pub(super) fn on_find(&mut self, peer: PeerId, resource: Resource) {
+        if let Some(opened) = self.open_shared(resource) {
+            if !self.may_have(peer, &opened) {
                 // Silence, as if it were unknown.
                 return;
             }
             self.offer(peer, resource);
-        } else if let Some(neighbour) = self.neighbours.get_mut(&peer)
-            && neighbour.wishes.len() < WISHES_MAX
+        } else if let Some(connected) = self.peers.get_mut(&peer)
+            && connected.wishes.len() < WISHES_MAX
         {
-            neighbour.wishes.insert(resource);
+            connected.wishes.insert(resource);
         }
         self.name_others(peer, resource);
     }
 
-    /// Tells a peer of the others who have or want a resource.
+    // Where nothing is announced (networks of members, ADR 17), this finds providers that
+    // are two hops away.
+    /// Names to a peer the others that have or want a resource.
     fn name_others(&mut self, peer: PeerId, resource: Resource) {
         let topic = self.topics.get(&resource);
-        let known = self.neighbours.iter().filter(|(other, neighbour)| {
+        let known = self.peers.iter().filter(|(other, connected)| {
             let has = topic.is_some_and(|topic| topic.peers.contains_key(other));
-            **other != peer && (has || neighbour.wishes.contains(&resource))
+            **other != peer && (has || connected.wishes.contains(&resource))
         });
         let reachable = known.filter_map(|(other, _)| Some((*other, self.net.reach(*other)?)));
         let others: Vec<_> = reachable.take(OTHERS_MAX).collect();
         if !others.is_empty() {
-            self.say(peer, Message::Others { resource, others });
+            self.send(peer, SwarmMessage::Others { resource, others });
         }
     }
 
-    /// Connects to those who are said to have or want a resource.
-    pub(super) fn others(&mut self, resource: Resource, others: Vec<(PeerId, SocketAddr)>) {
+    /// Connects to peers that are said to have or want a resource.
+    pub(super) fn on_others(&mut self, resource: Resource, others: Vec<(PeerId, SocketAddr)>) {
         let Some(topic) = self.topics.get_mut(&resource).filter(|topic| topic.seeks()) else {
             return;
         };
         for (peer, address) in others {
-            if !self.neighbours.contains_key(&peer) && topic.may_dial(peer) {
+            if !self.peers.contains_key(&peer) && topic.may_dial(peer) {
                 self.net.dial(peer, address);
             }
         }
     }
 
     /// Whether a peer may know that this node has something, and have it.
-    fn may_have(&self, peer: PeerId, held: &Held) -> bool {
-        match self.neighbours.get(&peer).map(|neighbour| neighbour.standing) {
-            Some(Standing::Member(organisation)) => held.allow.admits(Some(organisation)),
-            Some(Standing::Public) => held.allow.admits(None),
+    fn may_have(&self, peer: PeerId, opened: &OpenStore) -> bool {
+        match self.peers.get(&peer).map(|connected| connected.standing) {
+            Some(Standing::Member(organisation)) => opened.allow.admits(Some(organisation)),
+            Some(Standing::Public) => opened.allow.admits(None),
             Some(Standing::Unjudged) | None => false,
         }
     }
 
     pub(super) fn is_judged(&self, peer: PeerId) -> bool {
-        let standing = self.neighbours.get(&peer).map(|neighbour| neighbour.standing);
+        let standing = self.peers.get(&peer).map(|connected| connected.standing);
         standing != Some(Standing::Unjudged)
     }
 
-    /// What peers told of their newest snapshots. Who is not judged counts for nothing
-    /// where a member has spoken: it would win by the height that it claims.
-    pub(super) fn told_of(&self) -> BTreeMap<PeerId, Announced> {
-        let told = self.neighbours.iter().filter_map(|(peer, n)| Some((*peer, n.announced?)));
+    /// The newest snapshots that peers announced. An unjudged peer counts only if no judged
+    /// peer announced one: it would win by the height that it claims.
+    pub(super) fn announced_snapshots(&self) -> BTreeMap<PeerId, Announced> {
+        let told =
+            self.peers.iter().filter_map(|(peer, connected)| Some((*peer, connected.announced?)));
         let (judged, others): (BTreeMap<_, _>, _) =
             told.partition(|(peer, _)| self.is_judged(*peer));
         if judged.is_empty() { others } else { judged }
     }
 
     /// Bytes that were asked for came and verified: a peer that is not judged yet gives a
-    /// newcomer what it needs to judge it.
-    pub(super) fn brought(&self, peer: PeerId) {
+    /// newcomer the files that it needs to judge it.
+    pub(super) fn on_verified(&self, peer: PeerId) {
         if !self.is_judged(peer) {
             self.net.brought(peer);
         }
     }
 
     pub(super) fn offer(&mut self, peer: PeerId, resource: Resource) {
-        let Some(held) = self.topics.get(&resource).and_then(Topic::held).cloned() else { return };
-        if !self.may_have(peer, &held) {
+        let Some(opened) = self.opened(resource).cloned() else {
+            return;
+        };
+        if !self.may_have(peer, &opened) {
             return;
         }
-        match held.last_group() {
+        match opened.last_group() {
             Ok(proof) => {
-                let (size, origin) = (held.layout.bytes(), held.origin && held.store.is_whole());
-                self.say(peer, Message::Offer { resource, size, origin, proof });
-                self.join(peer, resource, Role::Peer);
-                self.tell_origins(resource, Some(peer));
+                let (size, origin) =
+                    (opened.layout.bytes(), opened.origin && opened.store.is_whole());
+                self.send(peer, SwarmMessage::Offer { resource, size, origin, proof });
+                self.join(peer, resource, SourceRole::Peer);
+                self.send_origins(resource, Some(peer));
             }
             Err(error) => tracing::warn!(%error, "cannot offer what was here"),
         }
     }
 
-    fn join(&mut self, peer: PeerId, resource: Resource, role: Role) {
-        // Nothing is told or served to whom it is not joined with. Of who is not judged
-        // what is open is taken, and `heard` and `say` see to it that nothing is given.
-        let held = self.topics.get(&resource).and_then(Topic::held);
-        let takes = |held: &Held| !self.is_judged(peer) && held.allow.is_open();
-        if !held.is_some_and(|held| self.may_have(peer, held) || takes(held)) {
+    fn join(&mut self, peer: PeerId, resource: Resource, role: SourceRole) {
+        // News and bytes go only to peers that are joined. From an unjudged peer open
+        // resources are accepted; `on_message` and `send` give it nothing.
+        let opened = self.opened(resource);
+        let takes = |opened: &OpenStore| !self.is_judged(peer) && opened.allow.is_open();
+        if !opened.is_some_and(|opened| self.may_have(peer, opened) || takes(opened)) {
             return;
         }
         let Some(topic) = self.topics.get_mut(&resource) else { return };
         if topic.peers.insert(peer, 0).is_none() {
-            self.input(Input::Joined { resource, source: Source::Peer(peer), role });
+            self.input(SchedulerInput::Joined { resource, source: Source::Peer(peer), role });
         }
     }
 
-    pub(super) fn offered(
+    pub(super) fn on_offer(
         &mut self,
         peer: PeerId,
         resource: Resource,
@@ -189,7 +199,7 @@ impl Driver {
         proof: &[u8],
     ) {
         let Some(topic) = self.topics.get_mut(&resource) else { return };
-        if topic.held().is_none() {
+        if topic.opened().is_none() {
             if !topic.is_sought() {
                 return;
             }
@@ -197,23 +207,25 @@ impl Driver {
                 return self.blame(peer, Offence::BadContent);
             }
             // A size that nobody takes is no misdeed: the id says it.
-            match topic.begin(&self.library, size, proof) {
-                Ok(Some(held)) => self.begun(&Arc::new(held)),
+            match topic.begin(&self.store, size, proof) {
+                Ok(Some(opened)) => self.on_begun(&Arc::new(opened)),
                 Ok(None) => return,
                 Err(error) => return self.close(resource, &error.into()),
             }
         }
-        let held = self.topics.get(&resource).and_then(Topic::held);
-        if held.is_some_and(|held| held.layout.bytes() == size) {
-            self.join(peer, resource, if origin { Role::Origin } else { Role::Peer });
+        let opened = self.opened(resource);
+        if opened.is_some_and(|opened| opened.layout.bytes() == size) {
+            self.join(peer, resource, if origin { SourceRole::Origin } else { SourceRole::Peer });
+            // A connection that a search made is left soon, unless the peer provides
+            // something (ADR 19).
             self.net.keep(peer);
         }
     }
 
-    /// The size of what was sought is proven, and there is a store for it.
-    fn begun(&mut self, held: &Arc<Held>) {
-        self.open(held);
-        if let Some(topic) = self.topics.get_mut(&held.resource) {
+    /// The size of a resource is proven, and there is a store for it.
+    fn on_begun(&mut self, opened: &Arc<OpenStore>) {
+        self.add_store(opened);
+        if let Some(topic) = self.topics.get_mut(&opened.resource) {
             topic.found();
         }
     }

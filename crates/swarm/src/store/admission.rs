@@ -1,36 +1,38 @@
-//! Which sizes are taken: whoever makes an id can prove any size for it, so that
-//! proof alone admits nothing.
+//! Which sizes are accepted: the maker of an id can prove any size for it, so that a proof
+//! alone admits nothing.
 
 use std::{fs, os::unix::fs::MetadataExt as _, path::Path};
 
 use rustix::fs::statvfs;
-use trefoil_content::{BYTES_MAX, ContentId, Kind, MANIFEST_BYTES_MAX};
+use trefoil_content::{BYTES_MAX, ContentId, MANIFEST_BYTES_MAX, ResourceKind};
 
-use super::{About, Library, LibraryError, failed};
+use super::{ContentStore, Metadata, StoreError, error::failed};
 
-/// Of what `stat` counts a file's room in.
+/// The unit of `st_blocks`.
 const BLOCK_BYTES: u64 = 512;
 
-impl Library {
+impl ContentStore {
     /// Whether so many bytes that are still to come have room here; `kept`: and count
     /// for the quota.
-    pub fn admit(&self, bytes: u64, kept: bool) -> Result<(), LibraryError> {
+    pub fn admit(&self, bytes: u64, kept: bool) -> Result<(), StoreError> {
         if let Some(quota) = self.quota.filter(|quota| kept && bytes > *quota) {
-            return Err(LibraryError::Quota { bytes, quota });
+            return Err(StoreError::Quota { bytes, quota });
         }
         let stat = statvfs(&self.dir).map_err(|error| failed("read", &self.dir)(error.into()))?;
+        // `f_bavail`, since the reserve of the superuser (`f_bfree`) is not for this
+        // process.
         let free = stat.f_bavail.saturating_mul(stat.f_frsize);
         match bytes <= free {
             true => Ok(()),
-            false => Err(LibraryError::NoRoom { bytes, free, dir: self.dir.clone() }),
+            false => Err(StoreError::NoRoom { bytes, free, dir: self.dir.clone() }),
         }
     }
 
-    /// Bytes that a resource takes on disk and that count for the quota. What is here
-    /// in part counts by that part, not by the size that is said of it: it would
-    /// drive out all others.
-    pub(super) fn kept(&self, id: ContentId, about: &About) -> u64 {
-        if about.shared.is_some() || about.pinned {
+    /// Bytes that a resource takes on disk and that count for the quota. A part that is
+    /// here counts by its own bytes, not by the size that is claimed for the whole: that
+    /// would drive out all other resources.
+    pub(super) fn kept(&self, id: ContentId, metadata: &Metadata) -> u64 {
+        if metadata.shared.is_some() || metadata.pinned {
             return 0;
         }
         let place = self.place(id);
@@ -38,22 +40,57 @@ impl Library {
             let meta = fs::metadata(place.join(name)).ok();
             meta.map_or(0, |meta| meta.blocks().saturating_mul(BLOCK_BYTES).min(said))
         };
-        let tree = about.tree_bytes.unwrap_or(0);
-        taken("data", about.size).saturating_add(taken("tree.data", tree))
+        let tree = metadata.tree_bytes.unwrap_or(0);
+        taken("data", metadata.size).saturating_add(taken("tree.data", tree))
+    }
+
+    /// Bytes that the resources here take on disk, those shared in place or pinned
+    /// aside.
+    pub fn bytes_kept(&self) -> u64 {
+        let state = self.lock();
+        let kept = state.metadata.iter().map(|(id, metadata)| self.kept(*id, metadata));
+        kept.fold(0, u64::saturating_add)
+    }
+
+    /// Removes the least recently used resources, until no more than `quota` bytes are
+    /// kept; pinned and `busy` ones stay.
+    pub fn collect(
+        &self,
+        quota: u64,
+        busy: impl Fn(ContentId) -> bool,
+    ) -> Result<Vec<ContentId>, StoreError> {
+        let mut left = self.bytes_kept();
+        let mut candidates: Vec<(u64, u64, ContentId)> = {
+            let state = self.lock();
+            let idle =
+                state.metadata.iter().filter(|(id, metadata)| !metadata.pinned && !busy(**id));
+            idle.map(|(id, metadata)| (metadata.used_s, self.kept(*id, metadata), *id)).collect()
+        };
+        candidates.sort_unstable();
+        let mut removed = Vec::new();
+        for (_, bytes, id) in candidates {
+            if left <= quota {
+                break;
+            }
+            self.remove(id)?;
+            left = left.saturating_sub(bytes);
+            removed.push(id);
+        }
+        Ok(removed)
     }
 }
 
-/// Why what lies in `place` is no resource, whatever is written of it there.
-pub(super) fn refusal(place: &Path, id: ContentId, about: &About) -> Option<String> {
-    let size = about.size;
+/// Why the directory `place` holds no valid resource, whatever its metadata says.
+pub(super) fn refusal(place: &Path, id: ContentId, metadata: &Metadata) -> Option<String> {
+    let size = metadata.size;
     if size > BYTES_MAX {
         return Some(format!("it says {size} bytes; {BYTES_MAX} are the most"));
     }
-    if id.kind == Kind::Directory && size > MANIFEST_BYTES_MAX as u64 {
+    if id.kind == ResourceKind::Directory && size > MANIFEST_BYTES_MAX as u64 {
         return Some(format!("it says a manifest of {size} bytes"));
     }
-    let ours = about.shared.is_none() || id.kind == Kind::Directory;
-    if about.whole || !ours {
+    let ours = metadata.shared.is_none() || id.kind == ResourceKind::Directory;
+    if metadata.whole || !ours {
         return None;
     }
     // The last group is written before all others, and before anything is said of it.

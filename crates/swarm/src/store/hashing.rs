@@ -8,15 +8,15 @@ use std::{
 };
 
 use trefoil_content::{
-    ContentId, Entry, Kind, Manifest, PartialStore,
+    ContentId, Entry, Manifest, PartialStore, ResourceKind,
     proof::{self, ProofError},
 };
 use trefoil_types::DiskFile;
 
-use super::{LibraryError, failed, own, own_files};
+use super::{StoreError, error::failed, own, own_files};
 
-/// Counts what is read.
-pub(crate) struct Counted<'a, R>(pub R, pub &'a AtomicU64);
+/// Counts the bytes that are read.
+pub struct Counted<'a, R>(pub R, pub &'a AtomicU64);
 
 impl<R: Read> Read for Counted<'_, R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
@@ -33,15 +33,15 @@ pub(super) fn hash_file(
     hashes: &dyn DiskFile,
     at: u64,
     read: &AtomicU64,
-) -> Result<[u8; 32], LibraryError> {
+) -> Result<[u8; 32], StoreError> {
     let file = fs::File::open(path).map_err(failed("open", path))?;
     let reader = io::BufReader::with_capacity(1 << 20, Counted(file, read));
     proof::hash(reader, size, hashes, at).map_err(|error| match error {
         ProofError::Io(source) if source.kind() == ErrorKind::UnexpectedEof => {
             let source = io::Error::other("it became shorter while it was read");
-            LibraryError::File { act: "read", path: path.into(), source }
+            StoreError::File { act: "read", path: path.into(), source }
         }
-        ProofError::Io(source) => LibraryError::File { act: "read", path: path.into(), source },
+        ProofError::Io(source) => StoreError::File { act: "read", path: path.into(), source },
         error => error.into(),
     })
 }
@@ -51,7 +51,7 @@ pub(super) fn hash_tree(
     directory: &Path,
     staging: &Path,
     read: &AtomicU64,
-) -> Result<Manifest, LibraryError> {
+) -> Result<Manifest, StoreError> {
     let files = files_below(directory)?;
     let hashes = own(staging, "tree.hashes")?;
     let mut at = 0;
@@ -67,7 +67,7 @@ pub(super) fn hash_tree(
 
 /// The files below a directory and their bytes, in the order of a manifest: the hashes
 /// lie in it.
-pub(crate) fn files_below(directory: &Path) -> Result<Vec<(String, u64)>, LibraryError> {
+pub fn files_below(directory: &Path) -> Result<Vec<(String, u64)>, StoreError> {
     let mut files = Vec::new();
     walk(directory, String::new(), &mut files)?;
     files.sort_unstable();
@@ -76,15 +76,11 @@ pub(crate) fn files_below(directory: &Path) -> Result<Vec<(String, u64)>, Librar
 
 /// Lists the files below a directory. Links are followed to files, not to
 /// directories, which could go round in circles.
-fn walk(
-    directory: &Path,
-    below: String,
-    files: &mut Vec<(String, u64)>,
-) -> Result<(), LibraryError> {
+fn walk(directory: &Path, below: String, files: &mut Vec<(String, u64)>) -> Result<(), StoreError> {
     for entry in fs::read_dir(directory).map_err(failed("read", directory))? {
         let entry = entry.map_err(failed("read", directory))?;
         let path = entry.path();
-        let name = entry.file_name().into_string().map_err(|_| LibraryError::Name(path.clone()))?;
+        let name = entry.file_name().into_string().map_err(|_| StoreError::Name(path.clone()))?;
         let relative = if below.is_empty() { name } else { format!("{below}/{name}") };
         let kind = entry.file_type().map_err(failed("read", &path))?;
         if kind.is_dir() {
@@ -93,7 +89,7 @@ fn walk(
         }
         let meta = fs::metadata(&path).map_err(failed("read", &path))?;
         if !meta.is_file() {
-            return Err(LibraryError::Odd(path));
+            return Err(StoreError::Odd(path));
         }
         files.push((relative, meta.len()));
     }
@@ -101,7 +97,7 @@ fn walk(
 }
 
 /// Writes a manifest as a resource that is whole.
-pub(super) fn write_manifest(staging: &Path, encoded: &[u8]) -> Result<ContentId, LibraryError> {
+pub(super) fn write_manifest(staging: &Path, encoded: &[u8]) -> Result<ContentId, StoreError> {
     let path = staging.join("data");
     fs::write(&path, encoded).map_err(failed("write", &path))?;
     let (size, none) = (encoded.len() as u64, AtomicU64::new(0));
@@ -110,5 +106,5 @@ pub(super) fn write_manifest(staging: &Path, encoded: &[u8]) -> Result<ContentId
     let store = PartialStore::open(root, [(root, size)], files)?;
     store.all_is_here();
     store.sync().map_err(failed("write", &path))?;
-    Ok(ContentId { kind: Kind::Directory, root })
+    Ok(ContentId { kind: ResourceKind::Directory, root })
 }

@@ -9,45 +9,47 @@ use std::{
 };
 
 use trefoil_content::{
-    ContentId, GROUP_BYTES, Kind, ORIGINS_MAX, Origin, Part, PartialStore, groups,
+    ContentId, GROUP_BYTES, ORIGINS_MAX, Origin, Part, PartialStore, ResourceKind, groups,
     proof::{self, ProofError},
     scheduler::Resource,
 };
 use trefoil_os::disk::sync_directory;
 
 use super::{
-    About, HASHES_MAP, Library, LibraryError, Terms, failed, hashing::Counted, own, own_files,
-    write_about,
+    ContentStore, HASHES_MAP, Metadata, PutOptions, StoreError, error::failed, hashing::Counted,
+    metadata::write_metadata, own, own_files,
 };
 
-impl Library {
+impl ContentStore {
     /// Reads the `size` bytes that `origin` has and hashes them. `read` counts them.
     pub fn put_remote(
         &self,
         origin: &Origin,
-        terms: Terms,
+        options: PutOptions,
         size: u64,
         data: impl Read,
         read: &AtomicU64,
-    ) -> Result<ContentId, LibraryError> {
+    ) -> Result<ContentId, StoreError> {
         let staging = self.staging()?;
         let root = hash_remote(staging.path(), origin, size, Counted(data, read))?;
-        let id = ContentId { kind: Kind::File, root };
+        let id = ContentId { kind: ResourceKind::File, root };
         let last = origin.url().path_segments().and_then(|mut path| path.next_back());
-        let name = terms.name.or_else(|| last.filter(|name| !name.is_empty()).map(str::to_owned));
-        match self.about(id) {
-            Some(here) if here.allow != terms.allow => return Err(LibraryError::OtherList(id)),
+        let name = options.name.or_else(|| last.filter(|name| !name.is_empty()).map(str::to_owned));
+        match self.metadata(id) {
+            Some(here) if here.allow != options.allow => {
+                return Err(StoreError::OtherList(id));
+            }
             Some(here) => self.add_origin(id, &here, origin, staging.path())?,
             None => {
-                let about = About {
+                let metadata = Metadata {
                     pinned: true,
                     origins: vec![origin.to_string()],
-                    origin: terms.origin,
-                    allow: terms.allow,
-                    ..About::new(id, name, size)
+                    origin: options.origin,
+                    allow: options.allow,
+                    ..Metadata::new(id, name, size)
                 };
-                write_about(staging.path(), &about)?;
-                self.install(id, about, staging)?;
+                write_metadata(staging.path(), &metadata)?;
+                self.install(id, metadata, staging)?;
             }
         }
         Ok(id)
@@ -57,13 +59,13 @@ impl Library {
     fn add_origin(
         &self,
         id: ContentId,
-        here: &About,
+        here: &Metadata,
         origin: &Origin,
         staging: &Path,
-    ) -> Result<(), LibraryError> {
+    ) -> Result<(), StoreError> {
         let place = self.place(id);
         if !here.whole {
-            // In place, since the files may be open; what is there already is the same.
+            // In place, since the files may be open; the bytes that are there are the same.
             for name in ["hashes", HASHES_MAP] {
                 let path = place.join(name);
                 let copy = || {
@@ -78,34 +80,36 @@ impl Library {
             sync_directory(&place).map_err(failed("sync", &place))?;
         }
         let origin = origin.to_string();
-        self.change(id, |about| {
-            about.pinned = true;
-            about.origins.retain(|other| *other != origin);
-            about.origins.insert(0, origin);
-            about.origins.truncate(ORIGINS_MAX);
+        self.change(id, |metadata| {
+            metadata.pinned = true;
+            metadata.origins.retain(|other| *other != origin);
+            metadata.origins.insert(0, origin);
+            metadata.origins.truncate(ORIGINS_MAX);
         })?;
         Ok(())
     }
 
     /// The origins of a resource that the operator put.
     pub fn origins(&self, id: ContentId) -> Vec<Origin> {
-        let origins = self.about(id).map(|about| about.origins).unwrap_or_default();
+        let origins = self.metadata(id).map(|metadata| metadata.origins).unwrap_or_default();
         origins.iter().filter_map(|origin| origin.parse().ok()).collect()
     }
 }
 
-/// Writes all hashes and the last group, and tells the root.
+/// Writes all hashes and the last group, and returns the root.
 fn hash_remote(
     staging: &Path,
     origin: &Origin,
     size: u64,
     data: impl Read,
-) -> Result<[u8; 32], LibraryError> {
+) -> Result<[u8; 32], StoreError> {
     let files = own_files(staging, "")?;
     let start = (groups(size) - 1) * GROUP_BYTES;
     let mut data = Tail { data, start, at: 0, last: Vec::new(), failed: None };
     let root = match (proof::hash(&mut data, size, &*files.hashes, 0), data.failed) {
-        (_, Some(source)) => return Err(LibraryError::Origin { origin: origin.clone(), source }),
+        (_, Some(source)) => {
+            return Err(StoreError::Origin { origin: origin.clone(), source });
+        }
         (root, None) => root.map_err(kept_in(staging))?,
     };
     let map = own(staging, HASHES_MAP)?;
@@ -123,14 +127,14 @@ fn hash_remote(
     Ok(root)
 }
 
-fn kept_in(staging: &Path) -> impl FnOnce(ProofError) -> LibraryError {
+fn kept_in(staging: &Path) -> impl FnOnce(ProofError) -> StoreError {
     move |error| match error {
         ProofError::Io(error) => failed("write in", staging)(error),
         error => error.into(),
     }
 }
 
-/// Keeps the last group of what is read, and why it could not be read.
+/// A reader that keeps the last group, and the error if reading fails.
 struct Tail<R> {
     data: R,
     /// Where the last group begins.

@@ -9,8 +9,8 @@ use alloy_primitives::U256;
 use trefoil_crypto::Address;
 
 use super::{
-    CONTENT_REGISTRY, ChainSpec, Fork, FoundingValidator, GOVERNING_ACTIONS, GOVERNING_CONTRACT,
-    Kind, Organisation, Staking,
+    CONTENT_REGISTRY, ChainSpec, Fork, FoundingOrganisation, FoundingValidator, GOVERNING_ACTIONS,
+    GOVERNING_CONTRACT, Kind, Staking,
 };
 use crate::{limits, validator::ValidatorSetError};
 
@@ -187,7 +187,7 @@ impl ChainSpec {
                 "write 1 to 64 [[organisations]] with name, keys and ca_keys",
             )?,
         }
-        self.organisations.iter().try_for_each(Organisation::check)?;
+        self.organisations.iter().try_for_each(FoundingOrganisation::check)?;
         self.check_apart()?;
         self.check_seats()?;
         require(
@@ -261,7 +261,7 @@ impl ChainSpec {
     }
 }
 
-impl Organisation {
+impl FoundingOrganisation {
     fn check(&self) -> Result<(), SpecError> {
         let Self { name, threshold, keys, ca_keys } = self;
         require(is_name(name), "organisations.name", format_args!("{name:?}"), NAME_CURE)?;

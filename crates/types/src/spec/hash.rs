@@ -3,7 +3,7 @@
 use alloy_rlp::Encodable;
 use trefoil_crypto::{B256, keccak256};
 
-use super::{ChainSpec, Fork, FoundingValidator, Kind, Organisation, Staking};
+use super::{ChainSpec, Fork, FoundingOrganisation, FoundingValidator, Kind, Staking};
 
 impl ChainSpec {
     /// keccak256 over everything that the genesis state root does not cover;
@@ -67,9 +67,9 @@ fn encode_staking(staking: Option<&Staking>, out: &mut Vec<u8>) {
 }
 
 /// In the order of the file, since organisations are numbered by it.
-fn encode_organisations(organisations: &[Organisation], out: &mut Vec<u8>) {
+fn encode_organisations(organisations: &[FoundingOrganisation], out: &mut Vec<u8>) {
     organisations.len().encode(out);
-    for Organisation { name, threshold, keys, ca_keys } in organisations {
+    for FoundingOrganisation { name, threshold, keys, ca_keys } in organisations {
         name.as_str().encode(out);
         threshold.encode(out);
         keys.encode(out);

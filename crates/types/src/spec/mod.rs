@@ -18,7 +18,7 @@ use trefoil_crypto::Address;
 use crate::{Height, Millis, ValidatorSet, limits, validator::ValidatorSetError};
 
 pub use check::SpecError;
-pub use parties::{FoundingValidator, Organisation, Staking};
+pub use parties::{FoundingOrganisation, FoundingValidator, Staking};
 
 /// The address of the contract that governs a network, from genesis on, for every kind of
 /// network: "trefoil" in ASCII, and 1.
@@ -154,7 +154,7 @@ pub struct ChainSpec {
     pub forks: Forks,
     /// The founding organisations of a network of members; one, if it is private.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub organisations: Vec<Organisation>,
+    pub organisations: Vec<FoundingOrganisation>,
     /// The validators of height 1; a set.
     pub validators: Vec<FoundingValidator>,
     /// The accounts that exist at genesis.

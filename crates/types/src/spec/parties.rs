@@ -9,7 +9,7 @@ use crate::Validator;
 /// An organisation that founds a network of members.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Organisation {
+pub struct FoundingOrganisation {
     /// A name for people: letters, digits, `-` and `_`.
     pub name: String,
     /// How many of `keys` must agree to speak for it.

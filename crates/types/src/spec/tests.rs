@@ -7,7 +7,7 @@ use super::*;
 /// A consortium of two, with a validator each.
 fn spec() -> ChainSpec {
     let key = |n: u8| SecretKey::from_seed(&[n; 32]).public();
-    let organisation = |n: u8| Organisation {
+    let organisation = |n: u8| FoundingOrganisation {
         name: format!("org-{n}"),
         threshold: 1,
         keys: vec![Address::repeat_byte(n)],

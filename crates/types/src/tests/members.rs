@@ -9,7 +9,7 @@ use trefoil_crypto::{B256, Claims, NodeCertificate, PeerId, Role, SecretKey, Ser
 
 use crate::{
     Admission, CaKey, Height, MemberNode, Members, NotAMember, Organisation, Standing,
-    members::Status,
+    members::OrganisationStatus,
 };
 
 const NOW: u64 = 1_000;
@@ -32,7 +32,7 @@ fn ca_key(n: u8, from: Height, until: Height) -> CaKey {
 fn members() -> Members {
     let organisation = |id, ca_keys| Organisation {
         id,
-        status: Status::Active,
+        status: OrganisationStatus::Active,
         name: format!("org {id}"),
         threshold: 1,
         keys: vec![],
@@ -120,8 +120,14 @@ fn table() -> Vec<Row> {
             ..both("revoked", 3)
         },
         Row { certificate: |c| Claims { organisation: 9, ..c }, ..both("no organisation", 4) },
-        Row { chain: |_, m| organisation(m).status = Status::Suspended, ..both("suspended", 5) },
-        Row { chain: |_, m| organisation(m).status = Status::Removed, ..both("removed", 5) },
+        Row {
+            chain: |_, m| organisation(m).status = OrganisationStatus::Suspended,
+            ..both("suspended", 5)
+        },
+        Row {
+            chain: |_, m| organisation(m).status = OrganisationStatus::Removed,
+            ..both("removed", 5)
+        },
         Row {
             n: 7,
             certificate: |c| Claims { organisation: 2, ..c },
@@ -240,7 +246,7 @@ fn claimants() -> Vec<Claimant> {
             row.n = 7;
             row.certificate = |c| Claims { organisation: 9, ..c };
             row.ca = UNKNOWN_CA;
-            row.chain = |_, m| organisation(m).status = Status::Suspended;
+            row.chain = |_, m| organisation(m).status = OrganisationStatus::Suspended;
         }),
         claimant("it belongs elsewhere", |row| {
             row.n = 7;
@@ -249,7 +255,7 @@ fn claimants() -> Vec<Claimant> {
         }),
         claimant("its organisation was removed", |row| {
             row.ca = UNKNOWN_CA;
-            row.chain = |_, m| organisation(m).status = Status::Removed;
+            row.chain = |_, m| organisation(m).status = OrganisationStatus::Removed;
         }),
         claimant("its serial was revoked", |row| {
             row.ca = UNKNOWN_CA;
@@ -326,7 +332,11 @@ fn every_reason_has_a_code_of_its_own() {
         NotAMember::Peer { named: id, proven: id },
         NotAMember::Revoked,
         NotAMember::NoOrganisation(1),
-        NotAMember::Organisation { id: 1, name: String::new(), status: Status::Removed },
+        NotAMember::Organisation {
+            id: 1,
+            name: String::new(),
+            status: OrganisationStatus::Removed,
+        },
         NotAMember::OtherOrganisation { registered: 1, claimed: 2 },
         NotAMember::Issuer(1),
         NotAMember::Serial(Serial([1; 20])),

@@ -9,9 +9,9 @@ use trefoil_types::{Address, B256, Header};
 
 use super::Simulation;
 use crate::{
-    CallError, CallOptions, CallOutcome, Estimate, Rules, header,
+    BlockRules, CallError, CallOptions, CallOutcome, Estimate, header,
     testing::{
-        chain::{Chain, GWEI, fund, spec, world},
+        chain::{GWEI, TestChain, fund, spec, world},
         world::World,
     },
 };
@@ -19,11 +19,11 @@ use crate::{
 const RICH: Address = address!("00000000000000000000000000000000000000aa");
 const CONTRACT: Address = address!("00000000000000000000000000000000000000cc");
 
-fn chain(base_fee: u64, code: &Bytes) -> Chain {
+fn chain(base_fee: u64, code: &Bytes) -> TestChain {
     let mut world = world();
     fund(&mut world, RICH, U256::from(10u64.pow(18)));
     world.set(CONTRACT, 1, U256::ZERO, code, [(U256::ZERO, U256::from(7))]);
-    Chain::new(spec(base_fee), world)
+    TestChain::new(spec(base_fee), world)
 }
 
 fn request(to: Option<Address>) -> TransactionRequest {
@@ -35,22 +35,22 @@ fn request(to: Option<Address>) -> TransactionRequest {
 }
 
 fn with<T>(
-    chain: &Chain,
+    chain: &TestChain,
     options: &CallOptions,
     run: impl FnOnce(&Simulation<'_, World>) -> Result<T, CallError>,
 ) -> Result<T, String> {
     let settings = &chain.governed.settings;
     let header: Header = header::draft_header(settings, chain.tip_hash, &chain.tip, &chain.draft());
-    let rules = Rules::of_chain(&chain.spec, &chain.governed, &header).expect("known rules");
+    let rules = BlockRules::of_chain(&chain.spec, &chain.governed, &header).expect("known rules");
     let simulation = Simulation::new(rules, &header, &chain.world, options);
     simulation.and_then(|simulation| run(&simulation)).map_err(|error| error.to_string())
 }
 
-fn call(chain: &Chain, request: &TransactionRequest) -> Result<CallOutcome, String> {
+fn call(chain: &TestChain, request: &TransactionRequest) -> Result<CallOutcome, String> {
     with(chain, &CallOptions::default(), |simulation| simulation.call(request))
 }
 
-fn estimate(chain: &Chain, request: &TransactionRequest) -> Result<Estimate, String> {
+fn estimate(chain: &TestChain, request: &TransactionRequest) -> Result<Estimate, String> {
     with(chain, &CallOptions::default(), |simulation| simulation.estimate_gas(request))
 }
 

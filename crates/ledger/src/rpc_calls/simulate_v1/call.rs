@@ -17,13 +17,13 @@ use trefoil_types::{Header, Transaction, TxEnvelope};
 
 use super::{RefusedFor, SimulateError};
 use crate::{
-    Account, CallError, LedgerError, Rules, evm::EvmFault, execute::tx_bytes, fault::TxFault,
+    Account, BlockRules, CallError, LedgerError, evm::EvmFault, execute::tx_bytes, fault::TxFault,
     rpc_calls::call::refusal_text,
 };
 
 /// The conditions of a call: its block, and the effects of the calls before it.
 pub(super) struct Terms<'a> {
-    pub rules: &'a Rules,
+    pub rules: &'a BlockRules,
     pub header: &'a Header,
     /// The price of blob gas, wei.
     pub blob_price: u128,

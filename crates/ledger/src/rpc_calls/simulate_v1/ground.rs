@@ -5,12 +5,12 @@ use std::fmt;
 use trefoil_types::{B256, ChainSpec, Header, Height};
 
 use crate::{
-    CallError, Governed, LedgerError, MemoryTrie, Rules, Snapshot, StateAt,
+    BlockRules, CallError, Governed, LedgerError, MemoryTrie, Snapshot, StateAt,
     trie::{NodeReader, PretendedTrie},
 };
 
 /// Returns the rules of a block of which number and timestamp are known.
-type RulesOf<'a> = dyn Fn(&Header) -> Result<Rules, LedgerError> + 'a;
+type RulesOf<'a> = dyn Fn(&Header) -> Result<BlockRules, LedgerError> + 'a;
 
 /// A block, the state after it, and the rules of the blocks to come.
 pub struct Ground<'a, S> {
@@ -54,9 +54,9 @@ pub(super) fn rules_of_chain(
     spec: &ChainSpec,
     governed: &Governed,
     header: &Header,
-) -> Result<Rules, LedgerError> {
+) -> Result<BlockRules, LedgerError> {
     let gas_free = governed.settings.is_gas_free();
-    Ok(Rules { gas_free, ..Rules::of_chain(spec, governed, header)? })
+    Ok(BlockRules { gas_free, ..BlockRules::of_chain(spec, governed, header)? })
 }
 
 impl<'a, S> Ground<'a, S> {
@@ -66,7 +66,7 @@ impl<'a, S> Ground<'a, S> {
         header: Header,
         state: S,
         trie: MemoryTrie,
-        rules: impl Fn(&Header) -> Rules + 'a,
+        rules: impl Fn(&Header) -> BlockRules + 'a,
     ) -> Self {
         let hash = header.hash_slow();
         let rules = Box::new(move |header: &Header| Ok(rules(header)));
@@ -77,7 +77,7 @@ impl<'a, S> Ground<'a, S> {
         PretendedTrie::new(&*self.trie)
     }
 
-    pub(super) fn rules(&self, header: &Header) -> Result<Rules, CallError> {
+    pub(super) fn rules(&self, header: &Header) -> Result<BlockRules, CallError> {
         Ok((self.rules)(header)?)
     }
 }

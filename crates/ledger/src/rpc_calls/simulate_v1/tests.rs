@@ -9,7 +9,7 @@ use super::*;
 use crate::{
     MemoryTrie,
     testing::{
-        chain::{Chain, GWEI, fund, spec, world},
+        chain::{GWEI, TestChain, fund, spec, world},
         world::World,
     },
 };
@@ -25,7 +25,8 @@ fn ground(base_fee: u64) -> Ground<'static, World> {
     let mut world = world();
     fund(&mut world, RICH, U256::from(10u64.pow(18)));
     world.set(CONTRACT, 1, U256::ZERO, &Bytes::new(), [(U256::from(1), U256::from(7))]);
-    let Chain { spec, governed, mut world, tip, tip_hash } = Chain::new(spec(base_fee), world);
+    let TestChain { spec, governed, mut world, tip, tip_hash } =
+        TestChain::new(spec(base_fee), world);
     world.blocks.insert(tip.number, tip_hash);
     let mut trie = MemoryTrie::default();
     let mut diff = StateDiff::default();

@@ -5,15 +5,15 @@ use alloy_primitives::{U256, bytes};
 use alloy_rpc_types_trace::geth::{GethDebugBuiltInTracerType, GethDebugTracingOptions, GethTrace};
 
 use super::{TraceError, replay};
-use crate::testing::chain::{Chain, address, fund, sent, spec, transfer, world};
+use crate::testing::chain::{TestChain, address, fund, sent, spec, transfer, world};
 
 /// A contract that adds one to slot 0 and returns the sum, called twice.
-fn chain() -> (Chain, crate::Built) {
+fn chain() -> (TestChain, crate::Built) {
     let mut world = world();
     fund(&mut world, address(1), U256::from(1_000));
     let counter = bytes!("5f54600101805f555f5260205ff3");
     world.set(address(0xcc), 1, U256::ZERO, &counter, [(U256::ZERO, U256::from(5))]);
-    let chain = Chain::new(spec(0), world);
+    let chain = TestChain::new(spec(0), world);
     let call = |nonce| TxEip1559 { nonce, gas_limit: 100_000, ..transfer(address(0xcc), 0) };
     let built = chain.build([0, 1].map(|nonce| sent(call(nonce), address(1))));
     assert_eq!(built.refused, []);

@@ -5,7 +5,7 @@ use alloy_rlp::{Decodable as _, Encodable as _};
 use super::{
     super::{
         frames::FrameWriter,
-        state_file::{AccountRow, Head, MAGIC, SlotRows, StateCounts, kind},
+        state_file::{AccountRow, MAGIC, SlotRows, StateCounts, StateFileHeader, kind},
         trail::Handover,
     },
     *,
@@ -35,9 +35,9 @@ fn body(frames: &mut Frames, kind: u8) -> &mut Vec<u8> {
     &mut frames.iter_mut().find(|(of, _)| *of == kind).unwrap().1
 }
 
-fn edit_head(frames: &mut Frames, edit: impl Fn(&mut Head)) {
+fn edit_head(frames: &mut Frames, edit: impl Fn(&mut StateFileHeader)) {
     let body = body(frames, kind::HEAD);
-    let mut head: Head = alloy_rlp::decode_exact(&*body).unwrap();
+    let mut head: StateFileHeader = alloy_rlp::decode_exact(&*body).unwrap();
     edit(&mut head);
     *body = alloy_rlp::encode(head);
 }

@@ -8,7 +8,7 @@ use super::{
     super::{
         archive,
         frames::FrameWriter,
-        state_file::{AccountRow, Head, MAGIC, SlotRow, SlotRows, StateCounts, kind},
+        state_file::{AccountRow, MAGIC, SlotRow, SlotRows, StateCounts, StateFileHeader, kind},
         trail::Handover,
     },
     *,
@@ -26,7 +26,7 @@ fn handover(number: u64, witness: &[&'static [u8]]) -> Handover {
 }
 
 fn state() -> Vec<(u8, Vec<u8>)> {
-    let head = Head { genesis: B256::repeat_byte(1), block: handover(2, &[]) };
+    let head = StateFileHeader { genesis: B256::repeat_byte(1), block: handover(2, &[]) };
     let (address, value) = (address(3), U256::from(4));
     let nonce = 5;
     let account = AccountRow { address, nonce, balance: value, code_hash: KECCAK_EMPTY };
@@ -63,7 +63,7 @@ fn a_state_snapshot_is_these_bytes() {
 fn a_history_archive_is_these_bytes() {
     let golden = include_str!("../../../../../vectors/history-archive-1.hex").replace('\n', "");
     let (genesis, first, last) = (B256::repeat_byte(1), 1, 1);
-    let head = archive::Head { genesis, first, last };
+    let head = archive::ArchiveHeader { genesis, first, last };
     let row = archive::BlockRow { block: bytes!("0102"), receipts: bytes!("c0") };
     let frames = [
         (archive::kind::HEAD, alloy_rlp::encode(head)),

@@ -1,0 +1,484 @@
+//! The handle on this node's content: commands for the service, and the store that is
+//! read directly.
+
+mod mending;
+
+use std::{
+    collections::BTreeMap,
+    ops::Range,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+};
+
+use tokio::{
+    runtime,
+    sync::{mpsc, oneshot},
+    task::spawn_blocking,
+};
+use trefoil_content::{
+    AllowList, ContentId, Link, Manifest, Origin, ResourceKind, scheduler::Resource,
+};
+use trefoil_net::{ContentLink, NetHandle, PROVIDED_MAX};
+use trefoil_types::{Offence, OrganisationId, PeerId};
+
+use crate::{
+    config::ContentConfig,
+    error::FetchError,
+    events::{Announced, Command},
+    fetch::{Measure, Progress, Seeking, Selection, Want},
+    http::{Http, Reach, Reading, Server},
+    origins::Origins,
+    service::{EVENTS_MAX, SwarmService},
+    store::{self, ContentStore, Metadata, OpenStore, PutOptions, StoreError},
+};
+
+// Callers wait when it is full: a flood of RPC calls takes no memory here.
+/// Commands that wait.
+const COMMANDS_MAX: usize = 256;
+
+// A frame is verified and written on the thread that read it: to hand each 128 KiB frame to
+// a blocking thread took a fifth of all processor time. A slow disk can hold up these
+// threads, so they must not be those that carry votes (ADR 17).
+/// Runs the swarm on threads of its own, which end with it.
+fn run_apart(swarm: impl Future<Output = ()> + Send + 'static) {
+    let threads = runtime::Builder::new_multi_thread().thread_name("content").enable_all().build();
+    let threads = threads.expect("the system starts threads");
+    let body = move || {
+        threads.block_on(swarm);
+        threads.shutdown_background();
+    };
+    let swarm = thread::Builder::new().name("swarm".into()).spawn(body);
+    swarm.expect("the system starts a thread");
+}
+
+/// Handle to this node's content; clone freely.
+#[derive(Clone, Debug)]
+pub struct Content {
+    commands: mpsc::Sender<Command>,
+    store: Arc<ContentStore>,
+    http: Arc<Http>,
+    net: NetHandle,
+    quota: Option<u64>,
+    organisation: Option<OrganisationId>,
+}
+
+impl Content {
+    /// Opens what is here and starts the service on the current tokio runtime. It
+    /// ends with the network.
+    ///
+    /// # Errors
+    /// When the directory cannot be used.
+    pub fn start(
+        config: ContentConfig,
+        net: NetHandle,
+        links: mpsc::Receiver<ContentLink>,
+    ) -> Result<Self, StoreError> {
+        let store = Arc::new(ContentStore::open(&config.dir, config.quota)?);
+        let (event_to, events) = mpsc::channel(EVENTS_MAX);
+        let (commands, waiting) = mpsc::channel(COMMANDS_MAX);
+        let ContentConfig { me, organisation, upload_policy, rates, quota, .. } = config;
+        let http = Arc::new(Http::new(config.credentials));
+        let origins = Origins::new(http.clone(), config.origins, event_to.clone());
+        let (handle, kept) = (net.clone(), store.clone());
+        let service = SwarmService::new(me, upload_policy, rates, handle, kept, origins, event_to);
+        run_apart(service.run(links, events, waiting));
+        let content = Self { commands, store, http, net, quota, organisation };
+        content.provide();
+        Ok(content)
+    }
+
+    // Called when a resource became whole or its use was noted, not at every read: the
+    // gateway reads a MiB at a time.
+    /// Announces the resources that are whole here (on public networks: docs/content.md).
+    fn provide(&self) {
+        self.net.provide(self.store.whole(PROVIDED_MAX));
+    }
+
+    /// Hashes a file or directory and shares it where it is, with members of the
+    /// organisations on the list and of this node's own. `read` counts bytes.
+    ///
+    /// # Errors
+    /// A file that cannot be read or named; a list on a network without organisations.
+    pub async fn put(
+        &self,
+        path: &Path,
+        options: PutOptions,
+        read: Arc<AtomicU64>,
+    ) -> Result<ContentId, StoreError> {
+        let options = self.with_own(options)?;
+        let allow = options.allow.clone();
+        let (store, path) = (self.store.clone(), path.to_path_buf());
+        let put = spawn_blocking(move || store.put(&path, options, &read)).await;
+        let id = put.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
+        // Its store may be open in part: it is opened anew, whole.
+        self.close(id).await;
+        // Peers that had asked for it get an offer.
+        for resource in store::resources(id, &allow) {
+            let store = |reply| Command::Store { resource, begin: false, reply };
+            let _ = self.ask(store).await;
+        }
+        self.provide();
+        Ok(id)
+    }
+
+    // The own organisation stands on the list like any other, so no node has a rule of its
+    // own for its own resources (ADR 21).
+    /// Puts this node's organisation on the list, if there is one.
+    fn with_own(&self, options: PutOptions) -> Result<PutOptions, StoreError> {
+        if options.allow.is_open() {
+            return Ok(options);
+        }
+        let own = self.organisation.ok_or(StoreError::NoOrganisation)?;
+        let allow = AllowList::new(options.allow.organisations().iter().copied().chain([own]))?;
+        Ok(PutOptions { allow, ..options })
+    }
+
+    /// As [`Content::put`], for a file that others have of themselves too: they do
+    /// not spare this node.
+    ///
+    /// # Errors
+    /// A file that cannot be read or named.
+    pub async fn share(&self, path: &Path) -> Result<ContentId, StoreError> {
+        self.put(path, PutOptions { origin: false, ..PutOptions::default() }, Arc::default()).await
+    }
+
+    /// Reads the file of an HTTP server once, and shares it from there: only its hashes are
+    /// kept. `read` counts bytes, of `total`, which is 0 until it is known.
+    ///
+    /// # Errors
+    /// The server does not give the file, or the disk does not take the hashes.
+    pub async fn put_origin(
+        &self,
+        origin: Origin,
+        options: PutOptions,
+        read: Arc<AtomicU64>,
+        total: Arc<AtomicU64>,
+    ) -> Result<ContentId, StoreError> {
+        let options = self.with_own(options)?;
+        let allow = options.allow.clone();
+        let server = Arc::new(Server::new(self.http.clone(), origin.clone(), Reach::All));
+        let reading = Reading::start(server).await.map_err(|error| {
+            let (origin, source) = (origin.clone(), std::io::Error::other(error));
+            StoreError::Origin { origin, source }
+        })?;
+        let size = reading.size;
+        total.store(size, Ordering::Relaxed);
+        let store = self.store.clone();
+        let put = spawn_blocking(move || store.put_remote(&origin, options, size, reading, &read));
+        let id = put.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
+        let resource = Resource::file(id.root).among(&allow);
+        // The service may have ended.
+        let _ = self.commands.send(Command::NewOrigins { resource }).await;
+        Ok(id)
+    }
+
+    /// Fetches a resource or part of it, and returns its store: the files' for a
+    /// directory. Dropping the future ends the fetch; the bytes that came stay.
+    ///
+    /// # Errors
+    /// When its size is not the link's, or there is no room for it, the disk
+    /// fails, or it is removed meanwhile.
+    pub async fn get(
+        &self,
+        link: &Link,
+        selection: Selection,
+    ) -> Result<Arc<OpenStore>, FetchError> {
+        let file = self.open_or_seek(link, selection.measure(link.id.kind)).await?;
+        if link.id.kind != ResourceKind::Directory {
+            check_size(link, file.layout.bytes())?;
+            let pieces = pieces(&file, 0, file.layout.bytes(), selection.range.clone());
+            self.fetch(&file, pieces, &selection).await?;
+            return self.finished(file);
+        }
+        let tree = self.tree(link, &file, &selection).await?;
+        let pieces = match &selection.path {
+            None => 0..tree.layout.pieces(),
+            Some(path) => {
+                let (at, size) = tree.file(path).ok_or(FetchError::NoFile(path.clone()))?;
+                pieces(&tree, at, size, selection.range.clone())
+            }
+        };
+        self.fetch(&tree, pieces, &selection).await?;
+        self.finished(tree)
+    }
+
+    /// The store of a resource, found first if it is not here: the files' for a
+    /// directory. Of a file that is not here yet, `wanted` bytes are to come.
+    ///
+    /// # Errors
+    /// When there is no room for it, or the disk fails.
+    pub async fn open(&self, id: ContentId, wanted: u64) -> Result<Arc<OpenStore>, FetchError> {
+        let mut measure = Selection::default().measure(id.kind);
+        let link = id.into();
+        match id.kind {
+            ResourceKind::Directory => {
+                let manifest = self.open_or_seek(&link, measure).await?;
+                // Which of its files is wanted, and whether there is room, is said later.
+                let some = Selection { path: Some(String::new()), ..Selection::default() };
+                self.tree(&link, &manifest, &some).await
+            }
+            ResourceKind::File | ResourceKind::Sealed => {
+                measure.wanted = wanted;
+                self.open_or_seek(&link, measure).await
+            }
+        }
+    }
+
+    /// The files of a directory, once its manifest is here.
+    async fn tree(
+        &self,
+        link: &Link,
+        manifest: &Arc<OpenStore>,
+        selection: &Selection,
+    ) -> Result<Arc<OpenStore>, FetchError> {
+        let id = manifest.id;
+        self.fetch(manifest, 0..manifest.layout.pieces(), selection).await?;
+        // The files' store is opened from the manifest on disk.
+        tokio::task::block_in_place(|| manifest.store.sync())?;
+        let resource = Resource::tree(id.root).among(&manifest.allow);
+        let store = |begin| self.ask(move |reply| Command::Store { resource, begin, reply });
+        if let Ok(Some(tree)) = store(false).await? {
+            check_size(link, tree.layout.bytes())?;
+            return Ok(tree);
+        }
+        // Its sizes are claims until they are admitted; and it may have changed on disk.
+        let encoded = self.read(manifest, 0, 0..manifest.layout.bytes()).await?;
+        let odd = |error: &dyn std::fmt::Display| FetchError::Store(error.to_string());
+        let files = Manifest::decode(&encoded).map_err(|error| odd(&error))?;
+        let bytes = files.layout().map_err(|error| odd(&error))?.bytes();
+        check_size(link, bytes)?;
+        if selection.path.is_none() && manifest.store.is_ours() {
+            self.store.admit(bytes, self.counts(id, selection))?;
+        }
+        let gone = || FetchError::Store("its manifest is not here any more".into());
+        let tree = store(true).await??.ok_or_else(gone)?;
+        self.store.change(id, |metadata| metadata.tree_bytes = Some(bytes))?;
+        Ok(tree)
+    }
+
+    /// Whether the bytes of a resource count for the quota.
+    fn counts(&self, id: ContentId, selection: &Selection) -> bool {
+        !selection.apart && self.store.metadata(id).is_none_or(|metadata| !metadata.pinned)
+    }
+
+    /// Whether there is room for the bytes of a file that are not here.
+    ///
+    /// # Errors
+    /// There is not; or the disk fails.
+    pub fn has_room(
+        &self,
+        opened: &OpenStore,
+        file: u32,
+        bytes: Range<u64>,
+    ) -> Result<(), FetchError> {
+        self.admit(opened, opened.layout.pieces_of(file, bytes), &Selection::default())
+    }
+
+    fn admit(
+        &self,
+        opened: &OpenStore,
+        pieces: Range<u32>,
+        selection: &Selection,
+    ) -> Result<(), FetchError> {
+        let parts = pieces.map(|piece| opened.layout.part(piece));
+        let lacking = parts.filter(|part| !opened.store.has(part));
+        let bytes: u64 = lacking.map(|part| opened.layout.part_bytes(&part)).sum();
+        match bytes {
+            0 => Ok(()),
+            bytes => Ok(self.store.admit(bytes, self.counts(opened.id, selection))?),
+        }
+    }
+
+    /// The store of a file or manifest, which may have to be found first. A resource that
+    /// is here keeps its list.
+    async fn open_or_seek(
+        &self,
+        link: &Link,
+        measure: Measure,
+    ) -> Result<Arc<OpenStore>, FetchError> {
+        let id = link.id;
+        let here = self.store.metadata(id);
+        let allow = here.as_ref().map_or(&link.allow, |metadata| &metadata.allow);
+        let other = !link.allow.is_open() && link.allow != *allow;
+        if other && here.as_ref().is_some_and(|metadata| !metadata.whole) {
+            // One resource has one list on a node. Bytes that came under one list are not
+            // for the readers of another (ADR 21).
+            return Err(FetchError::OtherList { id, here: allow.clone() });
+        }
+        let resource = Resource::file(id.root).among(allow);
+        let store = |reply| Command::Store { resource, begin: false, reply };
+        if let Some(opened) = self.ask(store).await?? {
+            if self.store.touch(id)? {
+                self.provide();
+            }
+            return Ok(opened);
+        }
+        // Members of the list answer others as if the resource were unknown (ADR 21), so
+        // the fetch would wait for ever.
+        if !link.allow.admits(self.organisation) {
+            let (allow, own) = (link.allow.clone(), self.organisation);
+            return Err(FetchError::NotAllowed { allow, own });
+        }
+        let link = link.clone();
+        let seeking = |found| Seeking { link, measure, found };
+        self.ask(|found| Command::Seek { resource, seeking: seeking(found) }).await?
+    }
+
+    async fn fetch(
+        &self,
+        opened: &Arc<OpenStore>,
+        pieces: Range<u32>,
+        selection: &Selection,
+    ) -> Result<(), FetchError> {
+        self.admit(opened, pieces.clone(), selection)?;
+        let (opened, sequential) = (opened.clone(), selection.sequential);
+        let (id, noted) = (opened.id, opened.noted());
+        let open = opened.clone();
+        let fetch = |done| Command::Fetch { opened, want: Want { pieces, sequential, done } };
+        let fetch = async { self.ask(fetch).await? };
+        match noted {
+            None => fetch.await,
+            Some(what) => match self.soon(&open, fetch).await? {
+                true => Ok(()),
+                false => Err(FetchError::Damaged { id, what }),
+            },
+        }
+    }
+
+    /// Makes the fetched bytes durable, and notes that the resource is whole if it is.
+    fn finished(&self, opened: Arc<OpenStore>) -> Result<Arc<OpenStore>, FetchError> {
+        tokio::task::block_in_place(|| {
+            opened.store.sync()?;
+            let whole = opened.store.is_whole();
+            if self.store.change(opened.id, |metadata| metadata.whole |= whole)? == Some(true) {
+                self.provide();
+            }
+            Ok(opened)
+        })
+    }
+
+    /// The names of a resource's parts between peers, by the list that it has here.
+    fn resources(&self, id: ContentId) -> Vec<Resource> {
+        let allow = self.store.metadata(id).map(|metadata| metadata.allow).unwrap_or_default();
+        store::resources(id, &allow)
+    }
+
+    /// How far the fetch of a resource is.
+    pub async fn progress(&self, id: ContentId) -> Result<Option<Progress>, FetchError> {
+        for resource in self.resources(id) {
+            let progress = self.ask(|reply| Command::Progress { resource, reply }).await?;
+            if progress.is_some() {
+                return Ok(progress);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Everything that is here, whole or in part.
+    pub fn list(&self) -> Vec<Metadata> {
+        self.store.list()
+    }
+
+    pub fn metadata(&self, id: ContentId) -> Option<Metadata> {
+        self.store.metadata(id)
+    }
+
+    /// # Errors
+    /// When it is not here or cannot be written down.
+    pub fn pin(&self, id: ContentId, pinned: bool) -> Result<(), StoreError> {
+        match self.store.change(id, |metadata| metadata.pinned = pinned)? {
+            Some(_) => Ok(()),
+            None => Err(StoreError::NotHere(id)),
+        }
+    }
+
+    /// Removes the kept bytes of a resource; never a user's file.
+    ///
+    /// # Errors
+    /// When it is not here or cannot be removed.
+    pub async fn remove(&self, id: ContentId) -> Result<(), StoreError> {
+        self.close(id).await;
+        self.store.remove(id)?;
+        self.provide();
+        Ok(())
+    }
+
+    /// Removes the least recently used resources, if more is kept than the quota.
+    ///
+    /// # Errors
+    /// When something cannot be removed.
+    pub async fn collect(&self) -> Result<Vec<ContentId>, FetchError> {
+        let Some(quota) = self.quota else { return Ok(Vec::new()) };
+        let open = self.ask(|reply| Command::Open { reply }).await?;
+        let removed = self.store.collect(quota, |id| open.contains(&id))?;
+        self.provide();
+        Ok(removed)
+    }
+
+    /// The resources that are shared from their place, by path.
+    pub fn shared(&self) -> BTreeMap<PathBuf, ContentId> {
+        self.store.shared()
+    }
+
+    /// Moves a whole file out of the store to `to`, replaces a file there, and shares it
+    /// from there. If `to` is on another disk, the file stays. Returns its path.
+    ///
+    /// # Errors
+    /// When it is not here, or cannot be written there; as of [`Content::export`]: it is
+    /// verified once more where it lies.
+    pub async fn move_out(&self, id: ContentId, to: &Path) -> Result<PathBuf, FetchError> {
+        let opened =
+            self.get(&id.into(), Selection { apart: true, ..Selection::default() }).await?;
+        self.sound(&opened).await?;
+        self.close(id).await;
+        Ok(tokio::task::block_in_place(|| self.store.move_out(id, to))?)
+    }
+
+    /// Announces this node's newest state snapshot to all peers, now and when they connect.
+    pub async fn announce(&self, announced: Announced) {
+        // The service may have ended.
+        let _ = self.commands.send(Command::Announce(announced)).await;
+    }
+
+    /// The newest state snapshots that connected peers announced.
+    pub async fn announced(&self) -> Result<BTreeMap<PeerId, Announced>, FetchError> {
+        self.ask(|reply| Command::Announced { reply }).await
+    }
+
+    /// Reports a peer whose announcement was false.
+    pub async fn blame(&self, peer: PeerId, offence: Offence) {
+        // The service may have ended.
+        let _ = self.commands.send(Command::Blame { peer, offence }).await;
+    }
+
+    async fn close(&self, id: ContentId) {
+        // A service that has ended has closed everything.
+        let _ = self.ask(|reply| Command::Close { id, reply }).await;
+    }
+
+    async fn ask<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<T>) -> Command,
+    ) -> Result<T, FetchError> {
+        let (reply, answer) = oneshot::channel();
+        let stopping = |_| FetchError::Stopping;
+        self.commands.send(command(reply)).await.map_err(|_| FetchError::Stopping)?;
+        answer.await.map_err(stopping)
+    }
+}
+
+/// The pieces of a file, or of some of its bytes. An empty file is a piece too.
+fn pieces(opened: &OpenStore, file: u32, size: u64, range: Option<Range<u64>>) -> Range<u32> {
+    opened.layout.pieces_of(file, range.unwrap_or(0..size.max(1)))
+}
+
+fn check_size(link: &Link, is: u64) -> Result<(), FetchError> {
+    match link.size.filter(|said| *said != is) {
+        Some(said) => Err(FetchError::Size { is, said }),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,131 @@
+//! Commands of this node's users: resources are opened, fetched and closed.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use trefoil_content::{
+    Part,
+    scheduler::{Resource, SchedulerInput},
+};
+
+use super::SwarmService;
+use crate::{
+    error::FetchError,
+    events::Command,
+    fetch::{Topic, Want},
+    store::{OpenStore, StoreError},
+};
+
+impl SwarmService {
+    pub(super) fn on_command(&mut self, command: Command) {
+        match command {
+            Command::Seek { resource, seeking } => self.seek(resource, seeking),
+            Command::Fetch { opened, want } => self.fetch(opened, want),
+            // The caller may be gone.
+            Command::Store { resource, begin, reply } => {
+                let _ = reply.send(self.open_store(resource, begin).map_err(FetchError::from));
+            }
+            Command::Lose { opened, lost, reply } => {
+                self.drop_damaged(&opened, &lost);
+                let _ = reply.send(());
+            }
+            Command::NewOrigins { resource } => self.on_new_origins(resource),
+            Command::Progress { resource, reply } => {
+                let progress = self.topics.get(&resource).map(Topic::progress);
+                let _ = reply.send(progress);
+            }
+            Command::Close { id, reply } => {
+                let topics = self.topics.iter().filter(|(_, topic)| topic.id == id);
+                for resource in topics.map(|(resource, _)| *resource).collect::<Vec<_>>() {
+                    self.close(resource, &FetchError::Removed);
+                }
+                let _ = reply.send(());
+            }
+            Command::Open { reply } => {
+                let _ = reply.send(self.topics.values().map(|topic| topic.id).collect());
+            }
+            Command::Announce(announced) => {
+                self.announced = Some(announced);
+                for peer in self.peers.keys().copied().collect::<Vec<_>>() {
+                    self.send(peer, announced.message());
+                }
+            }
+            Command::Announced { reply } => {
+                let _ = reply.send(self.announced_snapshots());
+            }
+            Command::Blame { peer, offence } => self.blame(peer, offence),
+        }
+    }
+
+    pub(super) fn fetch(&mut self, opened: Arc<OpenStore>, want: Want) {
+        let resource = opened.resource;
+        self.add_store(&opened);
+        self.change_wants(resource, |topic, _| topic.want(want));
+        self.finish_wants(resource);
+        self.find(resource);
+        self.start_origins(resource);
+    }
+
+    /// The open store of a resource; opens it if it is on disk.
+    pub(super) fn open_store(
+        &mut self,
+        resource: Resource,
+        begin: bool,
+    ) -> Result<Option<Arc<OpenStore>>, StoreError> {
+        if let Some(opened) = self.opened(resource) {
+            return Ok(Some(opened.clone()));
+        }
+        let opened = self.store.open_store(resource, begin)?.map(Arc::new);
+        opened.iter().for_each(|opened| self.add_store(opened));
+        Ok(opened)
+    }
+
+    /// The same for peers: a resource that cannot be opened counts as absent.
+    pub(super) fn open_shared(&mut self, resource: Resource) -> Option<Arc<OpenStore>> {
+        self.open_store(resource, false).unwrap_or_else(|error| {
+            tracing::warn!(%error, "cannot share what was here");
+            None
+        })
+    }
+
+    /// Hands a store to the scheduler, and offers it to the peers that sought it.
+    pub(super) fn add_store(&mut self, opened: &Arc<OpenStore>) {
+        let resource = opened.resource;
+        let topic = self.topics.entry(resource).or_insert_with(|| Topic::new(opened.id));
+        if !topic.open(opened.clone()) {
+            return;
+        }
+        self.input(SchedulerInput::Open {
+            resource,
+            layout: opened.layout.clone(),
+            have: opened.store.pieces(&opened.layout),
+            upload_policy: self.upload_policy,
+            origin: opened.origin && opened.store.is_whole(),
+        });
+        if opened.is_bytes() {
+            self.origins.add_configured(resource, self.store.origins(opened.id));
+        }
+        // A peer asks once for a resource, so it gets the offer now.
+        let wishing = self.peers.iter_mut();
+        let wishing = wishing
+            .filter_map(|(peer, connected)| connected.wishes.remove(&resource).then_some(*peer));
+        for peer in wishing.collect::<Vec<_>>() {
+            self.offer(peer, resource);
+        }
+    }
+
+    /// Groups have changed on disk: they are not here any more, and are fetched anew when
+    /// they are wanted. A user's file is left alone: it may come to be right again.
+    pub(super) fn drop_damaged(&mut self, opened: &OpenStore, lost: &[Part]) {
+        let resource = opened.resource;
+        let opened = self.opened(resource).map_or(opened, |open| open);
+        if !opened.store.is_ours() {
+            return;
+        }
+        let mut pieces = BTreeSet::new();
+        for part in lost {
+            opened.store.lose(part);
+            pieces.extend(opened.layout.pieces_of_groups(part));
+        }
+        self.input(SchedulerInput::Lost { resource, pieces });
+    }
+}

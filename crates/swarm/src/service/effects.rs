@@ -1,0 +1,97 @@
+//! Inputs to the scheduler, and its effects carried out.
+
+use trefoil_content::{
+    News, Part,
+    message::SwarmMessage,
+    scheduler::{Effect, RequestId, Resource, SchedulerInput, Source, Ticket},
+};
+use trefoil_types::PeerId;
+
+use super::SwarmService;
+use crate::peer::{Incoming, Serving};
+
+impl SwarmService {
+    /// Hands an input to the scheduler and carries out its effects. An input that an effect
+    /// causes waits until all effects are carried out.
+    pub(super) fn input(&mut self, input: SchedulerInput) {
+        self.inputs.push_back(input);
+        if std::mem::replace(&mut self.stepping, true) {
+            return;
+        }
+        let mut effects = Vec::new();
+        while let Some(input) = self.inputs.pop_front() {
+            self.swarm.step(self.clock.now(), input, &mut effects);
+            effects.drain(..).for_each(|effect| self.apply(effect));
+        }
+        self.stepping = false;
+    }
+
+    pub(super) fn apply(&mut self, effect: Effect) {
+        match effect {
+            Effect::Ask { request, resource, source, piece, part } => match source {
+                Source::Peer(peer) => self.request(request, resource, peer, piece, part),
+                Source::Web(web) => self.request_from_origin(request, resource, web, part),
+            },
+            Effect::Cancel { request, source } => self.cancel(request, source),
+            Effect::Announce { resource, to, news } => self.announce(resource, to, &news),
+            Effect::Choke { resource, peer, choked } => {
+                self.send(peer, SwarmMessage::Choke { resource, choked });
+            }
+            Effect::Serve { resource, peer, ticket, part } => {
+                let Some(opened) = self.opened(resource) else {
+                    return;
+                };
+                let serving = Serving { ticket, opened: opened.clone(), part };
+                let told = self.peers.get(&peer).map(|connected| connected.streams.serve(serving));
+                self.unless_slow(peer, told);
+            }
+            Effect::Refuse { resource, peer, ticket, why } => {
+                self.send(peer, SwarmMessage::Refuse { resource, ticket, why });
+            }
+            Effect::Blame { peer, offence } => self.blame(peer, offence),
+            Effect::Leave { resource, source, failure } => {
+                tracing::info!(?source, ?failure, "a source of content is left");
+                if let (Source::Peer(peer), Some(topic)) = (source, self.topics.get_mut(&resource))
+                {
+                    topic.peers.remove(&peer);
+                }
+            }
+            Effect::Done { resource } => self.finish_wants(resource),
+        }
+    }
+
+    pub(super) fn request(
+        &mut self,
+        request: RequestId,
+        resource: Resource,
+        peer: PeerId,
+        piece: u32,
+        part: Part,
+    ) {
+        let ticket = Ticket(request.0);
+        let Some(opened) = self.opened(resource).cloned() else {
+            return;
+        };
+        let Some(connected) = self.peers.get(&peer) else { return };
+        let from = part.groups.start - opened.layout.part(piece).groups.start;
+        let verifier = opened.store.verifier(&part).expect("a store's parts are of sane size");
+        connected.streams.expect(ticket, Incoming { opened, file: part.file, verifier });
+        self.send(peer, SwarmMessage::Ask { resource, ticket, piece, from });
+    }
+
+    pub(super) fn cancel(&mut self, request: RequestId, source: Source) {
+        let ticket = Ticket(request.0);
+        let peer = match source {
+            Source::Peer(peer) => peer,
+            Source::Web(web) => return self.origins.cancel(web, request),
+        };
+        let incoming = self.peers.get(&peer).and_then(|connected| connected.streams.forget(ticket));
+        if let Some(incoming) = incoming {
+            self.send(peer, SwarmMessage::Unask { resource: incoming.opened.resource, ticket });
+        }
+    }
+
+    pub(super) fn announce(&mut self, resource: Resource, to: Option<PeerId>, news: &News) {
+        self.send_to(to, resource, &SwarmMessage::News { resource, news: news.encode() });
+    }
+}

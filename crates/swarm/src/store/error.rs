@@ -1,0 +1,53 @@
+//! Why the store does not take or give a resource, in words for the operator.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use trefoil_content::{
+    AllowError, ContentId, LayoutError, ManifestError, Origin, proof::ProofError,
+};
+
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("cannot {act} {path}: {source}; {}", trefoil_os::disk::cure(.source))]
+    File { act: &'static str, path: PathBuf, source: io::Error },
+    #[error("{0} is neither a file nor a directory; name one")]
+    Odd(PathBuf),
+    #[error("{0:?} is no UTF-8: other systems could not write this name; rename it")]
+    Name(PathBuf),
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    #[error(transparent)]
+    Proof(#[from] ProofError),
+    #[error(transparent)]
+    Allow(#[from] AllowError),
+    #[error(
+        "a list of organisations is for networks of members, and this node is of no organisation; leave the list out: anyone may have what it shares"
+    )]
+    NoOrganisation,
+    #[error("{0} is here already, for others; remove it first: `trefoil rm`")]
+    OtherList(ContentId),
+    #[error("{0} is not here")]
+    NotHere(ContentId),
+    #[error("{0} is not whole here yet; get it first")]
+    NotWhole(ContentId),
+    #[error(
+        "{bytes} bytes are more than this node keeps: {quota}; raise `content.quota_mib`, or get a part with --range or --path"
+    )]
+    Quota { bytes: u64, quota: u64 },
+    #[error(
+        "{bytes} bytes are more than is free at {dir}: {free}; free some space on that disk, or get a part with --range or --path"
+    )]
+    NoRoom { bytes: u64, free: u64, dir: PathBuf },
+    #[error("cannot read {origin}: {source}")]
+    Origin { origin: Origin, source: io::Error },
+}
+
+pub fn failed(act: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
+    let path = path.to_path_buf();
+    move |source| StoreError::File { act, path, source }
+}

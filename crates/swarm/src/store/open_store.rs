@@ -1,0 +1,108 @@
+//! A resource whose store is open.
+
+use std::{path::PathBuf, sync::Mutex};
+
+use trefoil_content::{
+    AllowList, ContentId, GROUP_BYTES, Layout, Manifest, Part, PartialStore, groups,
+    proof::ProofError, scheduler::Resource,
+};
+
+use super::{Metadata, StoreError};
+
+/// Bytes that are read or copied at once.
+pub const CHUNK: usize = 64 * GROUP_BYTES as usize;
+
+/// A resource, or the files of a directory, with its store open.
+#[derive(Debug)]
+pub struct OpenStore {
+    pub id: ContentId,
+    pub resource: Resource,
+    pub store: PartialStore,
+    pub layout: Layout,
+    pub origin: bool,
+    /// Who may have it.
+    pub allow: AllowList,
+    /// Whose files these are.
+    pub manifest: Option<Manifest>,
+    /// The file that its bytes are in; the directory, of one that is shared where it is.
+    pub place: PathBuf,
+    /// Damage that was found on disk, in words, until all is here again.
+    pub damaged: Mutex<Option<String>>,
+}
+
+impl OpenStore {
+    /// `part`: which part of the resource it is, as if it were for everyone.
+    pub fn new(
+        id: ContentId,
+        metadata: &Metadata,
+        part: Resource,
+        store: PartialStore,
+        layout: Layout,
+        manifest: Option<Manifest>,
+        place: PathBuf,
+    ) -> Self {
+        let (resource, allow) = (part.among(&metadata.allow), metadata.allow.clone());
+        Self {
+            id,
+            resource,
+            store,
+            layout,
+            origin: metadata.origin,
+            allow,
+            manifest,
+            place,
+            damaged: Mutex::default(),
+        }
+    }
+
+    /// Whether it is the bytes of a file or manifest, not their hashes, nor a
+    /// directory's files.
+    pub fn is_bytes(&self) -> bool {
+        self.resource == Resource::file(self.id.root).among(&self.allow)
+    }
+}
+
+impl OpenStore {
+    /// The last group, which shows the size, with its proof. Nothing for hashes, and
+    /// for the files of a directory: their sizes are known.
+    pub fn last_group(&self) -> Result<Vec<u8>, ProofError> {
+        let mut proof = Vec::new();
+        if self.is_bytes() {
+            let mut encoder = self.store.encoder(&self.last_part())?;
+            self.store.encode(0, &mut encoder, &mut proof, usize::MAX)?;
+        }
+        Ok(proof)
+    }
+
+    /// Writes the last group that another node's [`OpenStore::last_group`] gave.
+    pub fn write_last_group(&self, proof: &[u8]) -> Result<(), StoreError> {
+        let mut verifier = self.store.verifier(&self.last_part())?;
+        Ok(verifier.feed(proof, |step| self.store.write(0, step))?)
+    }
+
+    fn last_part(&self) -> Part {
+        let groups = groups(self.layout.bytes());
+        Part { file: 0, groups: groups - 1..groups }
+    }
+
+    /// Bytes of whole pieces that are here.
+    pub fn bytes_here(&self) -> u64 {
+        let pieces = self.store.pieces(&self.layout);
+        pieces.iter().map(|piece| self.layout.piece_bytes(piece as u32)).sum()
+    }
+
+    /// All bytes of a file or manifest that has `most` of them.
+    pub fn read_small(&self, most: u64) -> Result<Vec<u8>, ProofError> {
+        let size = self.layout.bytes();
+        if size > most {
+            return Err(ProofError::TooLarge(size));
+        }
+        let (mut reader, mut all) = (self.store.reader(0, 0..size)?, Vec::new());
+        loop {
+            match reader.next(CHUNK)? {
+                [] => return Ok(all),
+                bytes => all.extend_from_slice(bytes),
+            }
+        }
+    }
+}
