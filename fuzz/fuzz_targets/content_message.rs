@@ -2,10 +2,10 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use trefoil_content::message::Frame;
+use trefoil_content::message::ContentFrame;
 
 fuzz_target!(|bytes: &[u8]| {
-    if let Ok(Frame::Message(message)) = Frame::decode(bytes) {
+    if let Ok(ContentFrame::Message(message)) = ContentFrame::decode(bytes) {
         assert_eq!(message.encode(), bytes);
     }
 });

@@ -8,7 +8,7 @@ use trefoil_node::OpenError;
 use trefoil_os::{
     FileError, certificate::CertificateFileError, disk::DiskError, keystore::KeysError,
 };
-use trefoil_swarm::{FetchError, LibraryError, http::CredentialsError};
+use trefoil_swarm::{FetchError, StoreError, http::CredentialsError};
 use trefoil_types::{PeerId, PublicKey, SpecError};
 
 use crate::settings::SettingsError;
@@ -38,7 +38,7 @@ pub enum HostError {
     #[error(transparent)]
     Net(#[from] NetError),
     #[error(transparent)]
-    Library(#[from] LibraryError),
+    Library(#[from] StoreError),
     #[error(transparent)]
     Fetch(#[from] FetchError),
     #[error(transparent)]

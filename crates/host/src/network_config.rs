@@ -1,7 +1,7 @@
 //! How a node's settings and its chain become the configuration of its p2p service
 //! and its content.
 
-use trefoil_content::scheduler::Manner;
+use trefoil_content::scheduler::UploadPolicy;
 use trefoil_crypto::SecretKey;
 use trefoil_ledger::Ledger;
 use trefoil_net::{Access, Discovery, Membership, book::Candidate};
@@ -60,7 +60,7 @@ pub(crate) fn sharing(
         me,
         organisation: access.membership().map(|held| held.certificate.organisation),
         dir: home.data().join("content"),
-        manner: manner(access.kind()),
+        upload_policy: upload_policy(access.kind()),
         rates: settings.content.rates(),
         quota: settings.content.quota(),
         origins: settings.content.origins.reach(access.kind()),
@@ -71,10 +71,10 @@ pub(crate) fn sharing(
 // Members answer for what they do; strangers would take without giving (BEP 3's choking is the
 // remedy).
 /// Members serve each other in turn, strangers for what they get.
-fn manner(kind: Kind) -> Manner {
+fn upload_policy(kind: Kind) -> UploadPolicy {
     match kind {
-        Kind::Public => Manner::TitForTat,
-        Kind::Private | Kind::Consortium => Manner::Fair,
+        Kind::Public => UploadPolicy::TitForTat,
+        Kind::Private | Kind::Consortium => UploadPolicy::Fair,
     }
 }
 

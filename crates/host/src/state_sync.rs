@@ -18,7 +18,7 @@ use tokio::{
 };
 use trefoil_ledger::{
     Ledger,
-    state_sync::{self, JoinError, Standing},
+    state_sync::{self, ChainOnDisk, JoinError},
 };
 use trefoil_net::NetHandle;
 use trefoil_os::{FileError, disk::FileDisk};
@@ -83,7 +83,7 @@ pub async fn join(
 
 /// Whether a node is to join by a snapshot. `begun`: it began to.
 fn is_due(
-    standing: Standing,
+    standing: ChainOnDisk,
     begun: bool,
     spec: &ChainSpec,
     mode: SyncMode,
@@ -95,12 +95,12 @@ fn is_due(
     let validator = keys.validator.as_ref().map(|key| key.public());
     let founded = spec.validators.iter().any(|founder| Some(founder.key) == validator);
     match (mode, standing) {
-        (SyncMode::Full, Standing::Nothing { unfinished: true }) if begun => {
+        (SyncMode::Full, ChainOnDisk::Nothing { unfinished: true }) if begun => {
             Err(HostError::Joining)
         }
         (SyncMode::Full, _) => Ok(false),
-        (_, Standing::Chain { .. }) => Ok(begun),
-        (_, Standing::Nothing { unfinished: true }) => Ok(begun),
+        (_, ChainOnDisk::Chain { .. }) => Ok(begun),
+        (_, ChainOnDisk::Nothing { unfinished: true }) => Ok(begun),
         (SyncMode::Snapshot, _) => Ok(true),
         (SyncMode::Auto, _) => Ok(begun || !founded && spec.snapshot_every > 0),
     }
@@ -161,8 +161,8 @@ impl StateSync {
     ) -> Result<(Self, Vec<JoinHandle<()>>), HostError> {
         // The members as of genesis, or of the block that an unfinished sync came to.
         let ledger = match state_sync::standing(&*disk)? {
-            Standing::Chain { .. } => disk.clone(),
-            Standing::Nothing { .. } => Arc::new(MemDisk::default()) as Arc<dyn Disk>,
+            ChainOnDisk::Chain { .. } => disk.clone(),
+            ChainOnDisk::Nothing { .. } => Arc::new(MemDisk::default()) as Arc<dyn Disk>,
         };
         let ledger = Ledger::open(ledger, spec.clone(), settings.history.0)?;
         let access = network_config::access(home, &settings.p2p, &ledger)?;
@@ -248,7 +248,7 @@ impl StateSync {
     /// Fetches and takes in the files of a snapshot's index that are missing here.
     async fn take(&self, target: Announced) -> Result<(), AttemptError> {
         let index = self.index(target).await?;
-        if let Standing::Nothing { .. } = self.standing()? {
+        if let ChainOnDisk::Nothing { .. } = self.standing()? {
             tracing::info!(height = target.height, bytes = index.state.size, "fetching a snapshot");
             let paths = self.fetch(vec![index.state.clone()]).await?;
             // The blocks come over the network while the state is written to the disk.
@@ -256,7 +256,7 @@ impl StateSync {
             let restored = self.restore(&index.state, &paths[&index.state.id]);
             tokio::try_join!(restored, self.fetch(history))?;
         }
-        let Standing::Chain { blocks_from, .. } = self.standing()? else {
+        let ChainOnDisk::Chain { blocks_from, .. } = self.standing()? else {
             unreachable!("restored")
         };
         let missing: Vec<ListedFile> = index.before(blocks_from).cloned().collect();
@@ -267,7 +267,7 @@ impl StateSync {
         Ok(())
     }
 
-    fn standing(&self) -> Result<Standing, HostError> {
+    fn standing(&self) -> Result<ChainOnDisk, HostError> {
         Ok(state_sync::standing(&*self.disk)?)
     }
 

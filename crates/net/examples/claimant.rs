@@ -80,7 +80,7 @@ async fn pose(address: SocketAddr, organisation: u32, links: &[Link]) -> io::Res
     let began = Instant::now();
     for link in links {
         let resource = Resource::file(link.id.root).among(&link.allow);
-        let body = message::Message::Find { resource }.encode();
+        let body = message::SwarmMessage::Find { resource }.encode();
         // The node may have no ear for it.
         let _ = session.write[3].write_all(&(body.len() as u32).to_be_bytes()).await;
         let _ = session.write[3].write_all(&body).await;
@@ -172,12 +172,12 @@ fn said(bytes: &[u8]) -> String {
 }
 
 fn content(bytes: &[u8]) -> String {
-    match message::Frame::decode(bytes) {
-        Ok(message::Frame::Message(message::Message::Offer { size, .. })) => {
+    match message::ContentFrame::decode(bytes) {
+        Ok(message::ContentFrame::Message(message::SwarmMessage::Offer { size, .. })) => {
             format!("Offer of {size} bytes")
         }
-        Ok(message::Frame::Message(message)) => name(&message),
-        Ok(message::Frame::Data { .. }) => "Data".into(),
+        Ok(message::ContentFrame::Message(message)) => name(&message),
+        Ok(message::ContentFrame::Data { .. }) => "Data".into(),
         Err(error) => error.to_string(),
     }
 }

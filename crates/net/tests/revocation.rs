@@ -13,7 +13,7 @@ use support::{
     peer_id, settled,
 };
 use trefoil_net::NetEvent;
-use trefoil_types::{Admission, Members, members::Status};
+use trefoil_types::{Admission, Members, members::OrganisationStatus};
 
 /// Alone in its process: it counts open files.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -74,7 +74,11 @@ async fn what_else_the_chain_says() {
     let changes: [(&str, Change, bool); 5] = [
         ("nothing", |_| {}, false),
         ("serial", |m| _ = m.revoked_serials.insert((1, certificate(MEMBER).serial)), true),
-        ("suspended", |m| m.organisations.get_mut(&1).unwrap().status = Status::Suspended, true),
+        (
+            "suspended",
+            |m| m.organisations.get_mut(&1).unwrap().status = OrganisationStatus::Suspended,
+            true,
+        ),
         ("CA key", |m| m.organisations.get_mut(&1).unwrap().ca_keys[0].until = HEIGHT + 2, true),
         ("removed", |m| _ = m.organisations.remove(&1), true),
     ];

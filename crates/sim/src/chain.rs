@@ -7,7 +7,7 @@ use alloy_primitives::U256;
 use trefoil_crypto::{Address, PeerId};
 use trefoil_types::{
     ChainSpec, Time,
-    spec::{Fork, FoundingValidator, Organisation, Staking},
+    spec::{Fork, FoundingOrganisation, FoundingValidator, Staking},
 };
 
 use crate::{
@@ -29,7 +29,7 @@ pub fn spec(plan: &SimPlan) -> ChainSpec {
         organisation: members.then(|| format!("org-{id}")),
         owner: (!members).then(|| governors::address(id)),
     };
-    let organisation = |id| Organisation {
+    let organisation = |id| FoundingOrganisation {
         name: format!("org-{id}"),
         threshold: 1,
         keys: vec![governors::address(id)],

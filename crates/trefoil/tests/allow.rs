@@ -15,14 +15,14 @@ use tempfile::tempdir;
 use tokio::{net::TcpListener, time::timeout};
 use trefoil_content::{
     AllowList, ContentId, Link,
-    message::{Frame, Message},
-    scheduler::{Refusal, Resource, Ticket},
+    message::{ContentFrame, SwarmMessage},
+    scheduler::{RejectReason, Resource, Ticket},
 };
 use trefoil_crypto::{Claims, NodeCertificate, Role, SecretKey, Serial};
 use trefoil_net::{Access, ContentLink, Membership};
-use trefoil_swarm::{ContentConfig, FetchError, Selection, Terms, http::Reach};
+use trefoil_swarm::{ContentConfig, FetchError, PutOptions, Selection, http::Reach};
 use trefoil_types::{
-    Admission, CaKey, Height, Members, Organisation, OrganisationId, members::Status,
+    Admission, CaKey, Height, Members, Organisation, OrganisationId, members::OrganisationStatus,
 };
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -36,7 +36,7 @@ fn ca(organisation: OrganisationId) -> SecretKey {
 fn members() -> Members {
     let organisation = |id: OrganisationId| Organisation {
         id,
-        status: Status::Active,
+        status: OrganisationStatus::Active,
         name: format!("org-{id}"),
         threshold: 1,
         keys: vec![],
@@ -81,9 +81,9 @@ impl Node {
     /// Puts a file for some organisations, and returns the link to it.
     async fn put(&self, path: &Path, allow: &[OrganisationId]) -> Link {
         let allow = AllowList::new(allow.iter().copied()).unwrap();
-        let terms = Terms { allow, ..Terms::default() };
+        let terms = PutOptions { allow, ..PutOptions::default() };
         let id = self.content.put(path, terms, Arc::default()).await.unwrap();
-        let allow = self.content.about(id).unwrap().allow;
+        let allow = self.content.metadata(id).unwrap().allow;
         Link { allow, ..id.into() }
     }
 
@@ -101,14 +101,14 @@ fn resource(link: &Link) -> Resource {
 struct Stranger(ContentLink);
 
 impl Stranger {
-    async fn say(&mut self, message: Message) {
+    async fn say(&mut self, message: SwarmMessage) {
         let body = message.encode();
         self.0.write.write_all(&(body.len() as u32).to_be_bytes()).await.unwrap();
         self.0.write.write_all(&body).await.unwrap();
         self.0.write.flush().await.unwrap();
     }
 
-    async fn hear(&mut self) -> Message {
+    async fn hear(&mut self) -> SwarmMessage {
         let read = async {
             let mut length = [0; 4];
             self.0.read.read_exact(&mut length).await.unwrap();
@@ -117,17 +117,17 @@ impl Stranger {
             body
         };
         let body = timeout(LIMIT, read).await.expect("in time");
-        match Frame::decode(&body).unwrap() {
-            Frame::Message(message) => message,
+        match ContentFrame::decode(&body).unwrap() {
+            ContentFrame::Message(message) => message,
             data => panic!("{data:?}"),
         }
     }
 
     /// The next message, but for what follows when `open` was offered.
-    async fn hear_besides(&mut self, open: Resource) -> Message {
+    async fn hear_besides(&mut self, open: Resource) -> SwarmMessage {
         loop {
             match self.hear().await {
-                Message::News { resource, .. } | Message::Others { resource, .. }
+                SwarmMessage::News { resource, .. } | SwarmMessage::Others { resource, .. }
                     if resource == open => {}
                 message => break message,
             }
@@ -137,14 +137,14 @@ impl Stranger {
     /// What a node answers to who seeks and asks for a resource: nothing, and that
     /// it has none. The next thing it hears is of what it may have.
     async fn is_refused(&mut self, secret: Resource, open: Resource) {
-        self.say(Message::Find { resource: secret }).await;
+        self.say(SwarmMessage::Find { resource: secret }).await;
         let ticket = Ticket(1);
-        self.say(Message::Ask { resource: secret, ticket, piece: 0, from: 0 }).await;
-        let refused = Message::Refuse { resource: secret, ticket, why: Refusal::Missing };
+        self.say(SwarmMessage::Ask { resource: secret, ticket, piece: 0, from: 0 }).await;
+        let refused = SwarmMessage::Refuse { resource: secret, ticket, why: RejectReason::Missing };
         assert_eq!(self.hear_besides(open).await, refused);
-        self.say(Message::Find { resource: open }).await;
+        self.say(SwarmMessage::Find { resource: open }).await;
         match self.hear_besides(open).await {
-            Message::Offer { resource, .. } => assert_eq!(resource, open),
+            SwarmMessage::Offer { resource, .. } => assert_eq!(resource, open),
             other => panic!("{other:?}"),
         }
     }
@@ -165,9 +165,9 @@ async fn members_of_other_organisations_are_answered_as_if_it_were_unknown() {
     // A member on the list fetches it, with the list, which it keeps.
     let second = node(2, 2, dir.path(), &[first.at]).await;
     second.get(&link).await.unwrap();
-    assert_eq!(second.content.about(link.id).unwrap().allow, link.allow);
+    assert_eq!(second.content.metadata(link.id).unwrap().allow, link.allow);
     second.get(&Link { allow: AllowList::default(), ..link.clone() }).await.unwrap();
-    assert_eq!(second.content.about(link.id).unwrap().allow, link.allow, "it stays");
+    assert_eq!(second.content.metadata(link.id).unwrap().allow, link.allow, "it stays");
 
     for node in [&first, &second] {
         if node.at == second.at {
@@ -185,7 +185,7 @@ async fn members_of_other_organisations_are_answered_as_if_it_were_unknown() {
         let size = 100_000;
         let resource = resource(&link);
         let proof = node.content.open(link.id, u64::MAX).await.unwrap().last_group().unwrap();
-        stranger.say(Message::Offer { resource, size, origin: false, proof }).await;
+        stranger.say(SwarmMessage::Offer { resource, size, origin: false, proof }).await;
         stranger.is_refused(resource, open).await;
     }
 }
@@ -226,7 +226,7 @@ async fn who_only_claims_to_be_of_an_organisation_gets_nothing_of_it() {
         let mut rogue = Stranger(wire);
         for resource in [resource(&link), resource(&open)] {
             // The node may have hung up before.
-            let body = Message::Find { resource }.encode();
+            let body = SwarmMessage::Find { resource }.encode();
             let _ = rogue.0.write.write_all(&(body.len() as u32).to_be_bytes()).await;
             let _ = rogue.0.write.write_all(&body).await;
             let _ = rogue.0.write.flush().await;
@@ -258,16 +258,16 @@ async fn a_newcomer_fetches_from_who_is_not_judged_and_gives_it_nothing() {
     let newcomer = Node::over(net, 2, dir.path(), &access, |_| ());
     let own = resource(&newcomer.put(&own, &[]).await);
     let mut rogue = Stranger(timeout(LIMIT, lanes.content.recv()).await.unwrap().unwrap());
-    rogue.say(Message::Find { resource: own }).await;
-    rogue.say(Message::Ask { resource: own, ticket: Ticket(1), piece: 0, from: 0 }).await;
+    rogue.say(SwarmMessage::Find { resource: own }).await;
+    rogue.say(SwarmMessage::Ask { resource: own, ticket: Ticket(1), piece: 0, from: 0 }).await;
     let link = Link::from(id);
     let get = newcomer.get(&link);
     let give = async {
         let resource = resource(&link);
-        assert_eq!(rogue.hear().await, Message::Find { resource });
-        rogue.say(Message::Offer { resource, size: 100_000, origin: true, proof }).await;
+        assert_eq!(rogue.hear().await, SwarmMessage::Find { resource });
+        rogue.say(SwarmMessage::Offer { resource, size: 100_000, origin: true, proof }).await;
         match rogue.hear().await {
-            Message::Ask { resource: asked, .. } => assert_eq!(asked, resource),
+            SwarmMessage::Ask { resource: asked, .. } => assert_eq!(asked, resource),
             other => panic!("{other:?}"),
         }
     };
@@ -289,9 +289,9 @@ async fn what_was_open_is_closed_when_it_is_put_for_some() {
     let (_net, mut lanes) = net(9, access(9, 3), &[first.at]).await;
     let wire = timeout(LIMIT, lanes.content.recv()).await.unwrap().unwrap();
     let mut stranger = Stranger(wire);
-    stranger.say(Message::Find { resource: before }).await;
-    assert!(matches!(stranger.hear().await, Message::Offer { .. }));
-    assert!(matches!(stranger.hear().await, Message::News { .. }));
+    stranger.say(SwarmMessage::Find { resource: before }).await;
+    assert!(matches!(stranger.hear().await, SwarmMessage::Offer { .. }));
+    assert!(matches!(stranger.hear().await, SwarmMessage::News { .. }));
     let link = first.put(&path, &[1]).await;
     stranger.is_refused(before, open).await;
     stranger.is_refused(resource(&link), open).await;
@@ -309,7 +309,7 @@ async fn who_is_not_on_a_list_is_told_so_by_its_own_node() {
     assert_eq!(third.get(&link).await, Err(refused));
     // Its own organisation's it may put, and a list too long is refused.
     let many = AllowList::new(2..=17).unwrap();
-    let terms = Terms { allow: many, ..Terms::default() };
+    let terms = PutOptions { allow: many, ..PutOptions::default() };
     let put = first.content.put(&path, terms, Arc::default()).await;
     assert!(put.unwrap_err().to_string().contains("17 organisations"));
     // What is here of an earlier list is served to that list only.
@@ -344,7 +344,7 @@ async fn what_a_server_has_is_for_members_on_the_list_only() {
     let first = node(1, 1, dir.path(), &[]).await;
     let put = async |allow: &[OrganisationId]| {
         let allow = AllowList::new(allow.iter().copied()).unwrap();
-        let terms = Terms { allow, ..Terms::default() };
+        let terms = PutOptions { allow, ..PutOptions::default() };
         let origin = url.parse().unwrap();
         first.content.put_origin(origin, terms, Arc::default(), Arc::default()).await
     };
@@ -352,7 +352,7 @@ async fn what_a_server_has_is_for_members_on_the_list_only() {
     assert!(put(&[3]).await.unwrap_err().to_string().contains("for others"));
     put(&[2]).await.unwrap();
     let allow = AllowList::new([1, 2]).unwrap();
-    assert_eq!(first.content.about(id).unwrap().allow, allow);
+    assert_eq!(first.content.metadata(id).unwrap().allow, allow);
     let link = Link { allow, ..id.into() };
     let open = resource(&first.put(&open, &[]).await);
     let set = |config: &mut ContentConfig| config.origins = Some(Reach::All);

@@ -31,7 +31,7 @@ use trefoil_rpc::{
         gateway::{Gateway, Open},
     },
 };
-use trefoil_swarm::{Selection, Terms};
+use trefoil_swarm::{PutOptions, Selection};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -187,7 +187,7 @@ async fn http(
 }
 
 async fn put(node: &Node, path: &Path) -> ContentId {
-    node.content.put(path, Terms::default(), Arc::default()).await.unwrap()
+    node.content.put(path, PutOptions::default(), Arc::default()).await.unwrap()
 }
 
 /// A file, or a directory with it in the middle.
@@ -280,7 +280,7 @@ async fn a_kept_copy_that_changed_is_mended_by_peers_for_every_way_out() {
                 assert!(Way::Get.take(&other, id, path).await.unwrap() == sample(SIZE));
             }
         }
-        let about = other.content.about(id).unwrap();
+        let about = other.content.metadata(id).unwrap();
         assert!(about.whole, "it is whole again");
         if tree {
             // The list of its files, too.

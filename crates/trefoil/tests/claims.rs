@@ -20,8 +20,8 @@ use tempfile::tempdir;
 use tokio::time::timeout;
 use tower::ServiceExt as _;
 use trefoil_content::{
-    BYTES_MAX, ContentId, Entry, GROUP_BYTES, Kind, Link, Manifest, groups,
-    message::{FRAME_BYTES_MAX, Frame, Message},
+    BYTES_MAX, ContentId, Entry, GROUP_BYTES, Link, Manifest, ResourceKind, groups,
+    message::{ContentFrame, FRAME_BYTES_MAX, SwarmMessage},
     scheduler::Resource,
 };
 use trefoil_net::{Access, ContentLink, Lanes, NetHandle};
@@ -32,7 +32,7 @@ use trefoil_rpc::{
         gateway::{Gateway, Open},
     },
 };
-use trefoil_swarm::Terms;
+use trefoil_swarm::PutOptions;
 use trefoil_types::{B256, PeerId, keccak256};
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -64,7 +64,7 @@ fn tall(size: u64) -> ([u8; 32], Vec<u8>) {
 }
 
 fn id(size: u64) -> ContentId {
-    ContentId { kind: Kind::File, root: tall(size).0 }
+    ContentId { kind: ResourceKind::File, root: tall(size).0 }
 }
 
 /// A peer that offers whatever is sought of these sizes, and what it hears.
@@ -96,19 +96,19 @@ impl Liar {
     async fn offer(mut self, sizes: &[u64]) {
         let mut link = self.link().await;
         while let Some(message) = hear(&mut link).await {
-            let Message::Find { resource } = message else { continue };
+            let SwarmMessage::Find { resource } = message else { continue };
             for size in sizes {
                 let (root, proof) = tall(*size);
                 if resource == Resource::file(root) {
                     let (size, origin) = (*size, false);
-                    say(&mut link, &Message::Offer { resource, size, origin, proof }).await;
+                    say(&mut link, &SwarmMessage::Offer { resource, size, origin, proof }).await;
                 }
             }
         }
     }
 }
 
-async fn hear(link: &mut ContentLink) -> Option<Message> {
+async fn hear(link: &mut ContentLink) -> Option<SwarmMessage> {
     loop {
         let mut length = [0; 4];
         link.read.read_exact(&mut length).await.ok()?;
@@ -116,13 +116,13 @@ async fn hear(link: &mut ContentLink) -> Option<Message> {
         assert!(length <= FRAME_BYTES_MAX);
         let mut body = vec![0; length];
         link.read.read_exact(&mut body).await.ok()?;
-        if let Ok(Frame::Message(message)) = Frame::decode(&body) {
+        if let Ok(ContentFrame::Message(message)) = ContentFrame::decode(&body) {
             return Some(message);
         }
     }
 }
 
-async fn say(link: &mut ContentLink, message: &Message) {
+async fn say(link: &mut ContentLink, message: &SwarmMessage) {
     let body = message.encode();
     link.write.write_all(&(body.len() as u32).to_be_bytes()).await.unwrap();
     link.write.write_all(&body).await.unwrap();
@@ -130,7 +130,7 @@ async fn say(link: &mut ContentLink, message: &Message) {
 }
 
 async fn put(node: &Node, path: &Path) -> ContentId {
-    node.content.put(path, Terms::default(), Arc::default()).await.unwrap()
+    node.content.put(path, PutOptions::default(), Arc::default()).await.unwrap()
 }
 
 /// `trefoil get`, as the command has the node do it.
@@ -248,7 +248,7 @@ async fn a_directory_that_claims_large_files_makes_none() {
     let manifest = Manifest::new(vec![entry("a", 1 << 44), entry("b", 5)]).unwrap();
     fs::write(dir.path().join("list"), manifest.encode()).unwrap();
     let list = put(&origin, &dir.path().join("list")).await;
-    let directory = ContentId { kind: Kind::Directory, ..list };
+    let directory = ContentId { kind: ResourceKind::Directory, ..list };
     let mut liar = Liar::start(&[]).await;
     let node = Node::start(2, dir.path(), PUBLIC, &[origin.at, liar.at()], |_| {}).await;
     let error = get(&node, &directory.to_string(), &dir.path().join("out")).await.unwrap_err();
@@ -260,11 +260,11 @@ async fn a_directory_that_claims_large_files_makes_none() {
     let mut talk = liar.link().await;
     let tree = Resource::tree(directory.root);
     for resource in [tree, Resource::file(directory.root)] {
-        say(&mut talk, &Message::Find { resource }).await;
+        say(&mut talk, &SwarmMessage::Find { resource }).await;
     }
     let offered = async {
         loop {
-            if let Some(Message::Offer { resource, .. }) = hear(&mut talk).await {
+            if let Some(SwarmMessage::Offer { resource, .. }) = hear(&mut talk).await {
                 return resource;
             }
         }
@@ -296,10 +296,10 @@ async fn a_claim_on_disk_ends_no_node_when_it_starts_nor_when_it_is_sought() {
     for size in SIZES {
         about(id(size), size, false);
     }
-    let whole = ContentId { kind: Kind::Sealed, ..id(1 << 44) };
+    let whole = ContentId { kind: ResourceKind::Sealed, ..id(1 << 44) };
     about(whole, 1 << 44, true);
     about(id(1 << 20), 1 << 60, true);
-    let list = ContentId { kind: Kind::Directory, ..id(1 << 30) };
+    let list = ContentId { kind: ResourceKind::Directory, ..id(1 << 30) };
     about(list, 1 << 30, true);
 
     let node = Node::start(2, dir.path(), PUBLIC, &[], |_| {}).await;
@@ -313,11 +313,11 @@ async fn a_claim_on_disk_ends_no_node_when_it_starts_nor_when_it_is_sought() {
     let mut liar = Liar::start(&[node.at]).await;
     let mut link = liar.link().await;
     for resource in SIZES.map(|size| Resource::file(tall(size).0)).into_iter().chain([mine]) {
-        say(&mut link, &Message::Find { resource }).await;
+        say(&mut link, &SwarmMessage::Find { resource }).await;
     }
     let offered = async {
         loop {
-            if let Some(Message::Offer { resource, .. }) = hear(&mut link).await {
+            if let Some(SwarmMessage::Offer { resource, .. }) = hear(&mut link).await {
                 return resource;
             }
         }

@@ -21,7 +21,7 @@ use tokio::time::timeout;
 use tower::ServiceExt as _;
 use trefoil_content::{
     ContentId, Link, News,
-    message::{FRAME_BYTES_MAX, Frame, Message},
+    message::{ContentFrame, FRAME_BYTES_MAX, SwarmMessage},
     scheduler::Resource,
 };
 use trefoil_net::{Access, ContentLink};
@@ -29,7 +29,7 @@ use trefoil_rpc::{
     RemoteAddr,
     content::gateway::{Gateway, Open},
 };
-use trefoil_swarm::{FetchError, Selection, Terms, http::Reach};
+use trefoil_swarm::{FetchError, PutOptions, Selection, http::Reach};
 use trefoil_types::PeerId;
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -49,7 +49,7 @@ fn file(dir: &TempDir, name: &str, bytes: &[u8]) -> PathBuf {
 }
 
 async fn put(node: &Node, path: &Path) -> ContentId {
-    node.content.put(path, Terms::default(), Arc::default()).await.unwrap()
+    node.content.put(path, PutOptions::default(), Arc::default()).await.unwrap()
 }
 
 /// Fetches all of it and returns where it was written.
@@ -269,8 +269,8 @@ async fn lie(mut link: ContentLink, id: ContentId, proof: Vec<u8>) {
     let have = std::iter::once(0..5).collect();
     let news = News { have, ..News::default() }.encode();
     for message in [
-        Message::Offer { resource, size: 300_000, origin: false, proof },
-        Message::News { resource, news },
+        SwarmMessage::Offer { resource, size: 300_000, origin: false, proof },
+        SwarmMessage::News { resource, news },
     ] {
         write(&mut link, &message.encode()).await;
     }
@@ -281,8 +281,10 @@ async fn lie(mut link: ContentLink, id: ContentId, proof: Vec<u8>) {
         assert!(length <= FRAME_BYTES_MAX);
         let mut body = vec![0; length];
         link.read.read_exact(&mut body).await.unwrap();
-        if let Ok(Frame::Message(Message::Ask { ticket, .. })) = Frame::decode(&body) {
-            let mut data = Frame::data(ticket);
+        if let Ok(ContentFrame::Message(SwarmMessage::Ask { ticket, .. })) =
+            ContentFrame::decode(&body)
+        {
+            let mut data = ContentFrame::data(ticket);
             data.extend([0; 64]);
             return write(&mut link, &data).await;
         }

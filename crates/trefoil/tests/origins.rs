@@ -32,7 +32,7 @@ use tokio::{
 use trefoil_content::ContentId;
 use trefoil_net::Access;
 use trefoil_swarm::{
-    ContentConfig, LibraryError, Progress, Selection, Terms,
+    ContentConfig, Progress, PutOptions, Selection, StoreError,
     http::{Credentials, Reach},
 };
 
@@ -189,10 +189,10 @@ async fn node_with(
     Node::start(n, dir, Access::Public { encrypt: false }, &known, set).await
 }
 
-async fn put(node: &Node, url: &str) -> Result<ContentId, LibraryError> {
+async fn put(node: &Node, url: &str) -> Result<ContentId, StoreError> {
     let put = node.content.put_origin(
         url.parse().unwrap(),
-        Terms::default(),
+        PutOptions::default(),
         Arc::default(),
         Arc::default(),
     );
@@ -217,7 +217,7 @@ async fn what_a_server_has_is_read_once_and_comes_from_it_and_then_from_peers() 
     let first = node(1, dir.path(), &[], None).await;
     let id = put(&first, &server.url()).await.unwrap();
     assert_eq!(server.served(), SIZE as u64);
-    let about = first.content.about(id).unwrap();
+    let about = first.content.metadata(id).unwrap();
     assert_eq!((about.name.as_deref(), about.size), (Some("big"), SIZE as u64));
     // Only hashes and the last group take room.
     let kept = fs::metadata(dir.path().join("1").join(id.to_string()).join("data")).unwrap();
@@ -270,7 +270,7 @@ async fn another_serves(spoil: impl FnOnce(&Server)) -> (Server, Server) {
     let first = node(1, dir.path(), &[], None).await;
     let id = put(&first, &bad.url()).await.unwrap();
     assert_eq!(put(&first, &good.url()).await.unwrap(), id);
-    assert_eq!(first.content.about(id).unwrap().origins, [good.url(), bad.url()]);
+    assert_eq!(first.content.metadata(id).unwrap().origins, [good.url(), bad.url()]);
     bad.shop.heard.lock().unwrap().clear();
     spoil(&bad);
     let second = node(2, dir.path(), &[&first], Some(Reach::All)).await;
@@ -406,7 +406,7 @@ async fn a_peer_cannot_lead_a_node_to_its_own_doors() {
         // Another resource comes whole from the same peer after it has named its servers.
         let path = dir.path().join(format!("local-{n}"));
         fs::write(&path, sample(SIZE + usize::from(n))).unwrap();
-        let local = first.content.put(&path, Terms::default(), Arc::default()).await.unwrap();
+        let local = first.content.put(&path, PutOptions::default(), Arc::default()).await.unwrap();
         let local = local.into();
         let witness = other.content.get(&local, Selection::default());
         tokio::select! {

@@ -2,7 +2,7 @@
 //! archives of the blocks up to it. Its bytes are a manifest's, the same on all
 //! nodes that have the same files; each file is a resource of its own.
 
-use trefoil_content::{ContentId, Entry, Kind, Manifest, ManifestError};
+use trefoil_content::{ContentId, Entry, Manifest, ManifestError, ResourceKind};
 use trefoil_ledger::state_sync::Archived;
 use trefoil_types::Height;
 
@@ -120,7 +120,7 @@ impl SnapshotIndex {
 }
 
 pub fn file_id(root: [u8; 32]) -> ContentId {
-    ContentId { kind: Kind::File, root }
+    ContentId { kind: ResourceKind::File, root }
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use trefoil_ledger::{
     state_sync::{self, Archived, JoinError},
 };
 use trefoil_os::disk::write_whole;
-use trefoil_swarm::{Announced, Content, LibraryError};
+use trefoil_swarm::{Announced, Content, StoreError};
 use trefoil_types::{ChainSpec, Height};
 
 use super::{
@@ -23,7 +23,7 @@ enum KeepError {
     #[error(transparent)]
     Join(#[from] JoinError),
     #[error(transparent)]
-    Library(#[from] LibraryError),
+    Library(#[from] StoreError),
     #[error(transparent)]
     Manifest(#[from] ManifestError),
     #[error("cannot read or write the snapshots: {0}")]

@@ -17,7 +17,7 @@ use trefoil_crypto::{Claims, NodeCertificate, SecretKey};
 use trefoil_net::{Access, Config, Lanes, Membership, NetEvent, NetHandle, Network};
 use trefoil_types::{
     Admission, B256, CaKey, Height, MemberNode, Members, Organisation, OrganisationId, PeerId,
-    members::Status, spec::Kind,
+    members::OrganisationStatus, spec::Kind,
 };
 
 pub use trefoil_crypto::{Role, Serial};
@@ -86,9 +86,13 @@ pub fn members() -> Members {
         ca_keys,
     };
     let organisations = [
-        organisation(1, Status::Active, vec![ca_key(1, Height::MAX), ca_key(ENDED, 50)]),
-        organisation(2, Status::Active, vec![ca_key(2, Height::MAX)]),
-        organisation(3, Status::Suspended, vec![ca_key(3, Height::MAX)]),
+        organisation(
+            1,
+            OrganisationStatus::Active,
+            vec![ca_key(1, Height::MAX), ca_key(ENDED, 50)],
+        ),
+        organisation(2, OrganisationStatus::Active, vec![ca_key(2, Height::MAX)]),
+        organisation(3, OrganisationStatus::Suspended, vec![ca_key(3, Height::MAX)]),
     ];
     Members {
         organisations: organisations.into_iter().map(|o| (o.id, o)).collect(),

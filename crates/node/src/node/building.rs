@@ -1,7 +1,7 @@
 //! Begins a height, and builds the block that this node proposes in it.
 
 use trefoil_consensus::{ConsensusInput, ReplayError};
-use trefoil_ledger::{Draft, Record, Refusal};
+use trefoil_ledger::{Draft, Record, TxRefusal};
 use trefoil_types::{Attached, B256, PublicKey, Round, Time, limits};
 
 use crate::{
@@ -104,7 +104,7 @@ impl Node {
             .map(|pooled| pooled.tx.clone());
         let (outcome, refused) = self.ledger.build(draft, &mut offer);
         for (hash, refusal) in refused {
-            if let Refusal::Invalid(_) = refusal {
+            if let TxRefusal::Invalid(_) = refusal {
                 self.drop_invalid(&hash);
             }
         }

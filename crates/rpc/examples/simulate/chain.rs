@@ -10,8 +10,8 @@ use alloy_rlp::Decodable;
 use revm::primitives::hardfork::SpecId;
 use serde::Deserialize;
 use trefoil_ledger::{
-    Account, AccountDiff, BlockRun, EthereumBlock, Rules, StateDiff, StateReader, execute_ethereum,
-    rpc_calls::simulate_v1::Ground,
+    Account, AccountDiff, BlockRules, BlockRun, EthereumBlock, StateDiff, StateReader,
+    execute_ethereum, rpc_calls::simulate_v1::Ground,
 };
 use trefoil_types::{Block, Header, Transaction};
 
@@ -125,7 +125,7 @@ fn genesis_header(genesis: &Genesis, state_root: B256) -> Header {
 
 /// Pays the miners of a block and of its ommers (yellow paper, section 11.3).
 fn reward(
-    rules: &Rules,
+    rules: &BlockRules,
     header: &Header,
     ommers: &[Header],
     state: &mut State,

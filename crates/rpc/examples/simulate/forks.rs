@@ -7,7 +7,7 @@ use alloy_eips::eip7840::BlobParams;
 use alloy_primitives::Address;
 use revm::primitives::hardfork::SpecId;
 use serde::Deserialize;
-use trefoil_ledger::Rules;
+use trefoil_ledger::BlockRules;
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -41,9 +41,9 @@ struct Blobs {
 }
 
 impl Config {
-    pub fn rules(&self, height: u64, time: u64) -> Rules {
+    pub fn rules(&self, height: u64, time: u64) -> BlockRules {
         let fork = self.fork(height, time);
-        Rules {
+        BlockRules {
             chain_id: self.chain_id,
             fork,
             blobs: self.blobs(fork, time),

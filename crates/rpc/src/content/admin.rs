@@ -12,8 +12,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use tokio::task::AbortHandle;
-use trefoil_content::{AllowList, ContentId, Kind, Link, Origin, OriginError};
-use trefoil_swarm::{Content, Progress, Selection, Terms};
+use trefoil_content::{AllowList, ContentId, Link, Origin, OriginError, ResourceKind};
+use trefoil_swarm::{Content, Progress, PutOptions, Selection};
 
 use crate::error::{RpcError, RpcResult};
 
@@ -138,7 +138,7 @@ impl AdminApi {
         let counter = read.clone();
         let work = async move {
             let PutRequest { path, name, allow, sealed } = put;
-            let terms = Terms { name, allow, sealed, ..Terms::default() };
+            let terms = PutOptions { name, allow, sealed, ..PutOptions::default() };
             let id = content.put(&path, terms, counter).await.map_err(failed)?;
             let link = link_of(&content, id);
             Ok(JobOutcome { link, output: None, progress: None })
@@ -153,7 +153,7 @@ impl AdminApi {
         let (content, read, total) = (self.content.clone(), Arc::default(), Arc::default());
         let counters = (Arc::clone(&read), Arc::clone(&total));
         let work = async move {
-            let terms = Terms { name: put.name, allow: put.allow, ..Terms::default() };
+            let terms = PutOptions { name: put.name, allow: put.allow, ..PutOptions::default() };
             let id = content.put_origin(origin, terms, counters.0, counters.1).await;
             let link = link_of(&content, id.map_err(failed)?);
             Ok(JobOutcome { link, output: None, progress: None })
@@ -178,7 +178,7 @@ impl AdminApi {
         if get.range.is_some_and(|(from, to)| from >= to) {
             return Err(RpcError::InvalidParams("a range ends behind its start".into()));
         }
-        if wanted.id.kind != Kind::Directory && get.path.is_some() {
+        if wanted.id.kind != ResourceKind::Directory && get.path.is_some() {
             let what = "this link is of no directory: there are no paths in it";
             return Err(RpcError::InvalidParams(what.into()));
         }
@@ -275,7 +275,7 @@ pub fn link(text: &str) -> Result<Link, RpcError> {
 
 /// The link of a resource that is here.
 pub fn link_of(content: &Content, id: ContentId) -> String {
-    let about = content.about(id);
+    let about = content.metadata(id);
     let size = about.as_ref().map(|about| about.tree_bytes.unwrap_or(about.size));
     let (name, allow) = about.map(|about| (about.name, about.allow)).unwrap_or_default();
     Link { id, name, size, allow }.to_string()

@@ -24,8 +24,8 @@ use futures::stream;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 use tokio::{task::AbortHandle, time::timeout};
-use trefoil_content::{ContentId, Entry, Kind};
-use trefoil_swarm::{Content, FetchError, Held, Selection};
+use trefoil_content::{ContentId, Entry, ResourceKind};
+use trefoil_swarm::{Content, FetchError, OpenStore, Selection};
 
 use crate::http::RemoteAddr;
 
@@ -110,16 +110,18 @@ async fn serve(asked: Asked, id: String, path: Option<String>) -> Response {
         return refuse(StatusCode::GATEWAY_TIMEOUT, NOBODY);
     }
     let target = match (id.kind, path) {
-        (Kind::File | Kind::Sealed, None) => Target { path: None, size: held.layout.bytes() },
-        (Kind::File | Kind::Sealed, Some(_)) => {
+        (ResourceKind::File | ResourceKind::Sealed, None) => {
+            Target { path: None, size: held.layout.bytes() }
+        }
+        (ResourceKind::File | ResourceKind::Sealed, Some(_)) => {
             return refuse(StatusCode::NOT_FOUND, "a file has no paths in it");
         }
         // So that what the listing links to is found from there.
-        (Kind::Directory, None) => {
+        (ResourceKind::Directory, None) => {
             let location = [(LOCATION, format!("/content/{id}/"))];
             return (StatusCode::PERMANENT_REDIRECT, location).into_response();
         }
-        (Kind::Directory, Some(path)) => match find(&held, &path) {
+        (ResourceKind::Directory, Some(path)) => match find(&held, &path) {
             Found::File(path, size) => Target { path: Some(path), size },
             Found::Listing(page) => return axum::response::Html(page).into_response(),
             Found::Nothing => return refuse(StatusCode::NOT_FOUND, "no such file in it"),
@@ -160,7 +162,7 @@ enum Found {
 }
 
 /// A file; or a directory's `index.html`, or a list of what is in it.
-fn find(held: &Held, path: &str) -> Found {
+fn find(held: &OpenStore, path: &str) -> Found {
     let path = path.trim_end_matches('/');
     if let Some((_, size)) = held.file(path) {
         return Found::File(path.into(), size);
@@ -226,7 +228,7 @@ impl Target {
     async fn answer(
         self,
         content: &Content,
-        held: Arc<Held>,
+        held: Arc<OpenStore>,
         method: &Method,
         headers: &HeaderMap,
     ) -> Response {
@@ -275,7 +277,7 @@ impl Target {
     async fn body(
         &self,
         content: &Content,
-        held: Arc<Held>,
+        held: Arc<OpenStore>,
         bytes: Range<u64>,
         method: &Method,
         status: StatusCode,
@@ -320,8 +322,8 @@ fn parse_range(text: &str, size: u64) -> Option<Option<Range<u64>>> {
 }
 
 /// The name that tells what a file is.
-fn content_name(content: &Content, held: &Held) -> Option<String> {
-    content.about(held.id)?.name
+fn content_name(content: &Content, held: &OpenStore) -> Option<String> {
+    content.metadata(held.id)?.name
 }
 
 /// By the end of a name: what browsers show or play.
@@ -353,7 +355,7 @@ fn content_type(name: Option<&str>) -> &'static str {
 /// Reads along with a fetch.
 struct Reader {
     content: Content,
-    held: Arc<Held>,
+    held: Arc<OpenStore>,
     path: Option<String>,
     file: u32,
     left: Range<u64>,
@@ -370,7 +372,7 @@ impl Drop for Reader {
 }
 
 impl Reader {
-    fn new(content: Content, held: Arc<Held>, path: Option<String>, left: Range<u64>) -> Self {
+    fn new(content: Content, held: Arc<OpenStore>, path: Option<String>, left: Range<u64>) -> Self {
         let file = path.as_deref().and_then(|path| held.file(path)).map_or(0, |(file, _)| file);
         let (all, id) = (content.clone(), held.id);
         let selection = Selection {

@@ -4,7 +4,7 @@ use axum::http::{Request, header::AUTHORIZATION};
 use serde_json::{Value, json as value};
 use tempfile::TempDir;
 use tower::ServiceExt as _;
-use trefoil_content::scheduler::{Manner, Rates};
+use trefoil_content::scheduler::{Rates, UploadPolicy};
 use trefoil_swarm::{Content, ContentConfig, http::Credentials};
 
 use super::*;
@@ -30,7 +30,7 @@ impl AdminStage {
             me: PeerId(SecretKey::from_seed(&[2; 32]).public()),
             organisation: None,
             dir: dir.path().join("content"),
-            manner: Manner::Fair,
+            upload_policy: UploadPolicy::Fair,
             rates: Rates::default(),
             quota: None,
             origins: None,

@@ -31,7 +31,7 @@ use trefoil_node::{Call, Event, NodeStatus, Reply};
 use trefoil_types::{
     Attached, Certificate, ChainSpec, Kind, PeerId, Transaction,
     disk::MemDisk,
-    spec::{Fork, FoundingValidator, Organisation},
+    spec::{Fork, FoundingOrganisation, FoundingValidator},
 };
 
 use crate::{
@@ -87,7 +87,7 @@ fn spec() -> ChainSpec {
         snapshot_every: 1_024,
         staking: None,
         forks: BTreeMap::from([(Fork::Cancun, 0), (Fork::Prague, 0), (Fork::Osaka, 0)]),
-        organisations: vec![Organisation {
+        organisations: vec![FoundingOrganisation {
             name: "one".into(),
             threshold: 1,
             keys: vec![SENDER],

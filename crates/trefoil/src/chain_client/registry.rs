@@ -15,7 +15,7 @@ use abi::{
 };
 use alloy_primitives::{Bytes, U256};
 use alloy_sol_types::{SolCall as _, SolEvent as _};
-use trefoil_content::{AllowError, AllowList, ContentId, Kind, Link};
+use trefoil_content::{AllowError, AllowList, ContentId, Link, ResourceKind};
 use trefoil_types::Address;
 
 use crate::{
@@ -37,7 +37,8 @@ pub mod abi {
 const NAME_BYTES_MAX: usize = 128;
 
 /// `IContentRegistry.Kind`.
-const KINDS: [Kind; 3] = [Kind::File, Kind::Directory, Kind::Sealed];
+const KINDS: [ResourceKind; 3] =
+    [ResourceKind::File, ResourceKind::Directory, ResourceKind::Sealed];
 
 /// Entries that are asked for at once.
 const PAGE: u64 = 100;
@@ -292,7 +293,7 @@ mod tests {
         for text in ["maps", "maps-2.0_eu@20261128", &format!("{account}/maps@3")] {
             assert_eq!(text.parse::<Title>().unwrap().to_string(), text);
         }
-        let id = ContentId { kind: Kind::File, root: [7; 32] }.to_string();
+        let id = ContentId { kind: ResourceKind::File, root: [7; 32] }.to_string();
         let long = "x".repeat(129);
         let wrong = [
             ("", TitleError::Name),

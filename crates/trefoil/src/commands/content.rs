@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::json;
-use trefoil_content::{AllowList, Kind as ContentKind, Link};
+use trefoil_content::{AllowList, Link, ResourceKind};
 use trefoil_rpc::content::admin::{self, GetRequest, JobOutcome, PutOriginRequest, PutRequest};
-use trefoil_swarm::{About, draft_directory};
+use trefoil_swarm::{Metadata, draft_directory};
 
 use super::{
     PasswordArgs, block_on,
@@ -166,12 +166,12 @@ impl GetArgs {
         let link = self.link()?;
         let output = output_path(self.output.as_deref(), self.path.as_deref(), &link)?;
         let outcome = match link.id.kind {
-            ContentKind::Sealed if self.sealed => {
+            ResourceKind::Sealed if self.sealed => {
                 let named = self.output.is_some();
                 self.fetch(&link, if named { output } else { sealing::beside(&output) })?
             }
-            ContentKind::Sealed => self.open(&link, output)?,
-            ContentKind::File | ContentKind::Directory => self.fetch(&link, output)?,
+            ResourceKind::Sealed => self.open(&link, output)?,
+            ResourceKind::File | ResourceKind::Directory => self.fetch(&link, output)?,
         };
         print_outcome(self.worker.json, &outcome, || {
             println!("{}", outcome.output.clone().unwrap_or_default().display());
@@ -254,7 +254,7 @@ impl LsArgs {
             println!("{answer:#}");
             return Ok(());
         }
-        let abouts: Vec<About> =
+        let abouts: Vec<Metadata> =
             serde_json::from_value(answer).map_err(|_| client.odd("admin_contents"))?;
         if abouts.is_empty() {
             println!("nothing yet: `trefoil put PATH`, or `trefoil get LINK`");

@@ -16,7 +16,7 @@ use std::{
 
 use clap::Args;
 use tokio::{net::TcpListener, signal};
-use trefoil_content::{ContentId, Origin, scheduler::Manner};
+use trefoil_content::{ContentId, Origin, scheduler::UploadPolicy};
 use trefoil_crypto::SecretKey;
 use trefoil_host::{
     HostError, logging,
@@ -29,7 +29,7 @@ use trefoil_rpc::content::{
     admin_server::Admin,
     gateway::{Gateway, Open},
 };
-use trefoil_swarm::{Content, ContentConfig, LibraryError, Selection, Terms, http::Credentials};
+use trefoil_swarm::{Content, ContentConfig, PutOptions, Selection, StoreError, http::Credentials};
 use trefoil_types::{B256, Kind, PeerId, keccak256};
 
 use super::{
@@ -82,7 +82,7 @@ struct Sharing {
     net: NetHandle,
     content: Content,
     data: PathBuf,
-    // Held as long as it runs.
+    // OpenStore as long as it runs.
     _disk: FileDisk,
     // The node's messages: nobody listens, and there are none.
     _lanes: [trefoil_net::Inbox; 3],
@@ -130,7 +130,7 @@ impl SharingArgs {
             me,
             organisation: None,
             dir: data.join("content"),
-            manner: Manner::Fair,
+            upload_policy: UploadPolicy::Fair,
             rates: settings.rates(),
             quota: None,
             origins: self.origins.reach(Kind::Public),
@@ -178,14 +178,14 @@ impl ShareArgs {
             ));
             for path in &self.paths {
                 let (content, read) = (&sharing.content, Arc::new(AtomicU64::new(0)));
-                let put = content.put(path, Terms::default(), read.clone());
+                let put = content.put(path, PutOptions::default(), read.clone());
                 sharing.print_fetch(hashed(put, &read, &AtomicU64::new(0)).await?);
             }
             for origin in self.origin {
                 let (read, total) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
                 let put = sharing.content.put_origin(
                     origin,
-                    Terms::default(),
+                    PutOptions::default(),
                     read.clone(),
                     total.clone(),
                 );
@@ -205,7 +205,7 @@ impl ShareArgs {
 
 /// Shows how far a put is. A `total` of 0 is not known.
 async fn hashed(
-    put: impl Future<Output = Result<ContentId, LibraryError>>,
+    put: impl Future<Output = Result<ContentId, StoreError>>,
     read: &AtomicU64,
     total: &AtomicU64,
 ) -> Result<ContentId, CommandError> {

@@ -23,7 +23,7 @@ use trefoil_host::home::read_spec;
 use trefoil_ledger::{History, Ledger};
 use trefoil_rpc::backend::recover;
 use trefoil_types::{
-    Attached, B256, Block, Certificate, CertificateError, CertifiedBlock, ChainSpec, Height,
+    Attached, B256, Block, Certificate, CertifiedBlock, ChainSpec, CommitCertificateError, Height,
     MemDisk, RecoveredBlock, limits,
 };
 
@@ -147,7 +147,7 @@ impl Trusted {
         }
         let set = self.ledger.next_validators();
         certificate.verify(set, &self.ledger.genesis_hash()).map_err(|e| match e {
-            CertificateError::Stranger { .. } | CertificateError::NoQuorum { .. }
+            CommitCertificateError::Stranger { .. } | CommitCertificateError::NoQuorum { .. }
                 if self.ledger.tip().number + 1 != certificate.height =>
             {
                 format!("{e}. {CHANGED}")

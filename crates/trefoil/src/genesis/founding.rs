@@ -168,14 +168,18 @@ fn seat(
 
 /// An organisation with its CA key, and an account if it named none; the secrets
 /// go to its first founder.
-fn organise(party: &Party, first: &Founder, secrets: &mut Vec<Secret>) -> (spec::Organisation, Ca) {
+fn organise(
+    party: &Party,
+    first: &Founder,
+    secrets: &mut Vec<Secret>,
+) -> (spec::FoundingOrganisation, Ca) {
     let ca = make_key(first, KeyKind::Ca, secrets);
     let keys = match &party.accounts[..] {
         [] => vec![make_account(first, secrets)],
         named => named.to_vec(),
     };
     let (name, ca_keys) = (party.name.clone(), vec![ca.public()]);
-    (spec::Organisation { name, threshold: 1, keys, ca_keys }, Ca::Key(ca))
+    (spec::FoundingOrganisation { name, threshold: 1, keys, ca_keys }, Ca::Key(ca))
 }
 
 /// A new Ed25519 key for a founder to hold.
@@ -197,7 +201,7 @@ fn make_account(founder: &Founder, secrets: &mut Vec<Secret>) -> Address {
 
 fn spec(
     plan: &FoundingPlan,
-    organisations: Vec<spec::Organisation>,
+    organisations: Vec<spec::FoundingOrganisation>,
     validators: Vec<FoundingValidator>,
 ) -> ChainSpec {
     let account = |balance| GenesisAccount { balance, ..GenesisAccount::default() };

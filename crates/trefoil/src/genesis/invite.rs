@@ -106,7 +106,7 @@ mod tests {
     use trefoil_crypto::{Role, SecretKey};
     use trefoil_types::{
         Address, B256, Kind, PeerId,
-        spec::{Fork, FoundingValidator, Organisation},
+        spec::{Fork, FoundingOrganisation, FoundingValidator},
     };
 
     use super::*;
@@ -129,7 +129,7 @@ mod tests {
             snapshot_every: 1_024,
             staking: None,
             forks: BTreeMap::from([(Fork::Cancun, 0)]),
-            organisations: vec![Organisation {
+            organisations: vec![FoundingOrganisation {
                 name: "acme".into(),
                 threshold: 1,
                 keys: vec![Address::repeat_byte(1)],

@@ -3,7 +3,7 @@
 
 use std::{net::SocketAddr, path::Path};
 
-use trefoil_content::scheduler::{Manner, Rates};
+use trefoil_content::scheduler::{Rates, UploadPolicy};
 use trefoil_crypto::SecretKey;
 use trefoil_net::{Access, Inbox, Lanes, NetHandle};
 use trefoil_swarm::{Content, ContentConfig, http::Credentials};
@@ -72,7 +72,7 @@ impl Node {
             me: peer(n),
             organisation: access.membership().map(|held| held.certificate.organisation),
             dir: dir.join(n.to_string()),
-            manner: Manner::Fair,
+            upload_policy: UploadPolicy::Fair,
             rates: Rates::default(),
             quota: None,
             origins: None,
