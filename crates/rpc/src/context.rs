@@ -8,13 +8,12 @@ use trefoil_ledger::Snapshot;
 use trefoil_types::Height;
 
 use crate::{
+    HttpAccess, Limits, RpcError, RpcResult,
     backend::RpcBackend,
     caches::{BlockCache, TipCache},
     counters::RequestCounters,
-    error::{RpcError, RpcResult},
     event_hub::EventHub,
     filter_table::FilterTable,
-    limits::{HttpAccess, Limits},
     params::BlockRef,
 };
 

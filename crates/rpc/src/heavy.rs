@@ -5,11 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use crate::{
-    context::Rpc,
-    error::{RpcError, RpcResult},
-    params::Params,
-};
+use crate::{Params, Rpc, RpcError, RpcResult};
 
 /// Runs a scan or an execution. Its permit goes with it, so that work whose
 /// caller gave up still counts against the limit. A panic in it is this

@@ -33,9 +33,8 @@ use tower_http::{
 };
 
 use crate::{
-    context::Rpc,
+    HttpAccess, Rpc,
     dispatch::{self, Caller},
-    limits::HttpAccess,
     metrics, net, ws,
 };
 

@@ -40,6 +40,11 @@ mod ws;
 #[cfg(test)]
 mod tests;
 
+use self::{
+    context::Rpc,
+    error::{Json, RpcResult, json},
+    params::Params,
+};
 pub use self::{
     error::RpcError,
     eth::simulate::simulate_on,

@@ -4,12 +4,7 @@ use std::{io, net::SocketAddr};
 
 use axum::Router;
 
-use crate::{
-    backend::RpcBackend,
-    context::Rpc,
-    event_hub, http,
-    limits::{HttpAccess, Limits},
-};
+use crate::{HttpAccess, Limits, Rpc, backend::RpcBackend, event_hub, http};
 
 /// Serves on `address`, with `content` beside, until the node stops or the returned task is aborted;
 /// the address returned has the port, if 0 was asked for.

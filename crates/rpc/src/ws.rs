@@ -23,7 +23,7 @@ use tokio::{
 };
 
 use crate::{
-    context::Rpc,
+    Rpc,
     dispatch::{self, Caller},
     subscriptions::{SocketMessage, SocketSession},
 };

@@ -5,16 +5,14 @@ use alloy_primitives::{Address, B256, Bytes, TxKind, U64, U256};
 use alloy_rpc_types_eth::{
     AccessList, AccessListItem, BlockOverrides, TransactionRequest, state::StateOverride,
 };
-use serde::{Serialize, de::DeserializeOwned};
+use serde::Serialize;
 use serde_json::{Map, Value};
 use trefoil_ledger::{CallError, CallOptions, CallOutcome, CallSite, Estimate, Snapshot};
 use trefoil_types::Height;
 
 use crate::{
-    context::Rpc,
-    convert,
-    error::{RpcError, RpcResult, json},
-    params::{Arg, BlockRef, Params, member},
+    Params, Rpc, RpcError, RpcResult, convert, json,
+    params::{Arg, BlockRef, member},
 };
 
 impl From<CallError> for RpcError {
@@ -51,23 +49,15 @@ impl Site {
 
 /// Overrides of state (argument `at`) and block (the one after it).
 fn options(rpc: &Rpc, params: &Params, at: usize) -> RpcResult<CallOptions> {
-    let state: Option<StateOverride> = complex(
-        params,
+    let state: Option<StateOverride> = params.shaped(
         at,
         "want {address: {balance, nonce, code, state, stateDiff, movePrecompileToAddress}}",
     )?;
-    let block: Option<BlockOverrides> = complex(
-        params,
+    let block: Option<BlockOverrides> = params.shaped(
         at + 1,
         "want {number, time, gasLimit, feeRecipient, prevRandao, baseFeePerGas, blobBaseFee}",
     )?;
     Ok(CallOptions { state, block, gas_cap: rpc.limits.call_gas })
-}
-
-/// A parameter with a shape of its own; if it is wrong, what it should be.
-fn complex<T: DeserializeOwned>(params: &Params, at: usize, wants: &str) -> RpcResult<Option<T>> {
-    let wrong = |_| RpcError::InvalidParams(format!("invalid argument {at}: {wants}"));
-    params.opt::<Value>(at)?.map(serde_json::from_value).transpose().map_err(wrong)
 }
 
 pub fn call(rpc: &Rpc, params: &Params) -> RpcResult {

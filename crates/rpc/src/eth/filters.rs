@@ -3,11 +3,11 @@
 use alloy_primitives::B256;
 
 use crate::{
-    context::Rpc,
-    error::{RpcError, RpcResult, json},
+    Params, Rpc, RpcError, RpcResult,
     eth::logs::{answer, scan},
     filter_table::{FilterId, FilterKind},
-    params::{BlockRef, LogFilter, Params},
+    json,
+    params::{BlockRef, LogFilter},
 };
 
 fn id(params: &Params) -> RpcResult<FilterId> {

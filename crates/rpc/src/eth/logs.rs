@@ -6,10 +6,8 @@ use trefoil_ledger::Snapshot;
 use trefoil_types::Height;
 
 use crate::{
-    context::Rpc,
-    convert,
-    error::{Json, RpcError, RpcResult, json},
-    params::{BlockRef, LogFilter, LogMatcher, Params},
+    Json, Params, Rpc, RpcError, RpcResult, convert, json,
+    params::{BlockRef, LogFilter, LogMatcher},
 };
 
 pub fn get(rpc: &Rpc, params: &Params) -> RpcResult {

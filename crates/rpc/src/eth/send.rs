@@ -6,13 +6,7 @@ use alloy_primitives::{B256, Bytes};
 use tokio::time::{Instant, timeout_at};
 use trefoil_node::{Call, Reply};
 
-use crate::{
-    context::Rpc,
-    convert,
-    error::{RpcError, RpcResult, json},
-    lookup::mined,
-    params::Params,
-};
+use crate::{Params, Rpc, RpcError, RpcResult, convert, json, lookup::mined};
 
 /// A transaction in a block or in the pool.
 pub async fn transaction(rpc: &Rpc, params: &Params) -> RpcResult {

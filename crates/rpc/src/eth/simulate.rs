@@ -15,11 +15,10 @@ use trefoil_ledger::{
 use trefoil_types::Height;
 
 use crate::{
-    context::Rpc,
-    convert,
-    error::{Json, RpcError, RpcResult, json},
+    Json, Params, Rpc, RpcError, RpcResult, convert,
     eth::execute::TransactionArgs,
-    params::{Arg, BlockRef, Params, member},
+    json,
+    params::{Arg, BlockRef, member},
 };
 
 /// JSON-RPC code of a call that halted (out of gas, invalid opcode …).
