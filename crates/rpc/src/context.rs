@@ -14,6 +14,7 @@ use crate::{
     counters::RequestCounters,
     event_hub::EventHub,
     filter_table::FilterTable,
+    limits,
     params::BlockRef,
 };
 
@@ -39,8 +40,8 @@ impl Rpc {
             counters: RequestCounters::default(),
             tips: TipCache::default(),
             blocks: BlockCache::default(),
-            heavy: Arc::new(Semaphore::new(limits.heavy)),
-            sockets: Arc::new(Semaphore::new(limits.sockets)),
+            heavy: Arc::new(Semaphore::new(limits::HEAVY_MAX)),
+            sockets: Arc::new(Semaphore::new(limits::SOCKETS_MAX)),
             backend,
             access,
             limits,

@@ -43,12 +43,13 @@ mod tests;
 use self::{
     context::Rpc,
     error::{Json, RpcResult, json},
+    limits::Limits,
     params::Params,
 };
 pub use self::{
     error::RpcError,
     eth::simulate::simulate_on,
     http::{RemoteAddr, accept},
-    limits::{HttpAccess, Limits},
+    limits::HttpAccess,
     server::serve,
 };

@@ -11,7 +11,7 @@ use trefoil_ledger::{CallError, CallOptions, CallOutcome, CallSite, Estimate, Sn
 use trefoil_types::Height;
 
 use crate::{
-    Params, Rpc, RpcError, RpcResult, convert, json,
+    Params, Rpc, RpcError, RpcResult, convert, json, limits,
     params::{Arg, BlockRef, member},
 };
 
@@ -48,7 +48,7 @@ impl Site {
 }
 
 /// Overrides of state (argument `at`) and block (the one after it).
-fn options(rpc: &Rpc, params: &Params, at: usize) -> RpcResult<CallOptions> {
+fn options(params: &Params, at: usize) -> RpcResult<CallOptions> {
     let state: Option<StateOverride> = params.shaped(
         at,
         "want {address: {balance, nonce, code, state, stateDiff, movePrecompileToAddress}}",
@@ -57,13 +57,13 @@ fn options(rpc: &Rpc, params: &Params, at: usize) -> RpcResult<CallOptions> {
         at + 1,
         "want {number, time, gasLimit, feeRecipient, prevRandao, baseFeePerGas, blobBaseFee}",
     )?;
-    Ok(CallOptions { state, block, gas_cap: rpc.limits.call_gas })
+    Ok(CallOptions { state, block, gas_cap: limits::CALL_GAS_MAX })
 }
 
 pub fn call(rpc: &Rpc, params: &Params) -> RpcResult {
     let TransactionArgs(request) = params.get(0)?;
     let site = Site::find(rpc, params.opt(1)?)?;
-    let outcome = site.open(rpc)?.call(&request, &options(rpc, params, 2)?)?;
+    let outcome = site.open(rpc)?.call(&request, &options(params, 2)?)?;
     json(&output(outcome)?)
 }
 
@@ -80,7 +80,7 @@ fn output(outcome: CallOutcome) -> RpcResult<Bytes> {
 pub fn estimate_gas(rpc: &Rpc, params: &Params) -> RpcResult {
     let TransactionArgs(request) = params.get(0)?;
     let site = Site::find(rpc, params.opt(1)?.or(Some(BlockRef::Pending)))?;
-    match site.open(rpc)?.estimate_gas(&request, &options(rpc, params, 2)?)? {
+    match site.open(rpc)?.estimate_gas(&request, &options(params, 2)?)? {
         Estimate::Gas(gas) => json(&convert::quantity(gas)),
         Estimate::Fails(outcome) => json(&output(outcome)?),
     }
@@ -98,7 +98,7 @@ struct AccessListJson {
 pub fn create_access_list(rpc: &Rpc, params: &Params) -> RpcResult {
     let TransactionArgs(request) = params.get(0)?;
     let site = Site::find(rpc, params.opt(1)?)?;
-    let options = CallOptions { block: None, ..options(rpc, params, 2)? };
+    let options = CallOptions { block: None, ..options(params, 2)? };
     let outcome = site.open(rpc)?.create_access_list(&request, &options)?;
     json(&AccessListJson {
         access_list: outcome.access_list,

@@ -166,14 +166,8 @@ impl Share {
                 .map_err(|source| Failure::RpcListen { address: self.rpc, source })?;
             let admin = Admin::new(sharing.content.clone(), &sharing.data)
                 .map_err(|e| Failure::file("write the token in", &sharing.data, e))?;
-            let limits = trefoil_rpc::Limits::default();
             let gateway = Gateway::new(sharing.content.clone(), Open::Loopback);
-            tokio::spawn(trefoil_rpc::accept(
-                admin.router().merge(gateway.router()),
-                limits.connections,
-                limits.read_time,
-                listener,
-            ));
+            tokio::spawn(trefoil_rpc::accept(admin.router().merge(gateway.router()), listener));
             for path in &self.paths {
                 let (content, read) = (&sharing.content, Arc::new(AtomicU64::new(0)));
                 let put = content.put(path, Terms::default(), read.clone());
