@@ -142,8 +142,7 @@ impl Host {
         let admin = Admin::new(content, &data)
             .map_err(|source| FileError::new("write the token in", &data, source))?;
         let beside = admin.router().merge(gateway);
-        let limits = trefoil_rpc::Limits::default();
-        let (rpc, _server) = trefoil_rpc::serve(backend.clone(), address, access, limits, beside)
+        let (rpc, _server) = trefoil_rpc::serve(backend.clone(), address, access, beside)
             .await
             .map_err(|source| HostError::RpcListen { address, source })?;
         Ok(Self { backend, rpc, stop, ended })

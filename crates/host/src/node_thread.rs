@@ -199,7 +199,7 @@ impl NodeThread {
             self.unsynced = true;
         }
         // Records that nothing outside depends on become durable with the next batch that
-        // speaks: a sync costs milliseconds.
+        // speaks: a sync waits for the disk.
         let speaks = !(effects.sends.is_empty()
             && effects.orders.is_empty()
             && effects.jobs.is_empty()

@@ -174,7 +174,7 @@ impl Ca {
 /// their hex) its stdout.
 fn ask(command: &str, signed: &[u8]) -> Result<[u8; 64], CertificateFileError> {
     let failed = |why: String| CertificateFileError::Command { command: command.to_owned(), why };
-    // A shell, so that the setting can be a pipe of tools, as OpenSSL's and PKCS#11's are used.
+    // A shell, so that the setting can be a pipe of tools.
     let mut child = Command::new("sh")
         .args(["-c", command])
         .stdin(Stdio::piped())

@@ -9,7 +9,7 @@ use alloy_primitives::B256;
 use trefoil_ledger::{Snapshot, StoredBlock};
 use trefoil_types::Height;
 
-use crate::error::RpcResult;
+use crate::RpcResult;
 
 /// Blocks that stay decoded: callers wait for the receipts of a block one by
 /// one, and decoding a large block takes milliseconds.

@@ -8,13 +8,13 @@ use trefoil_ledger::Snapshot;
 use trefoil_types::Height;
 
 use crate::{
+    HttpAccess, Limits, RpcError, RpcResult,
     backend::RpcBackend,
     caches::{BlockCache, TipCache},
     counters::RequestCounters,
-    error::{RpcError, RpcResult},
     event_hub::EventHub,
     filter_table::FilterTable,
-    limits::{HttpAccess, Limits},
+    limits,
     params::BlockRef,
 };
 
@@ -40,8 +40,8 @@ impl Rpc {
             counters: RequestCounters::default(),
             tips: TipCache::default(),
             blocks: BlockCache::default(),
-            heavy: Arc::new(Semaphore::new(limits.heavy)),
-            sockets: Arc::new(Semaphore::new(limits.sockets)),
+            heavy: Arc::new(Semaphore::new(limits::HEAVY_MAX)),
+            sockets: Arc::new(Semaphore::new(limits::SOCKETS_MAX)),
             backend,
             access,
             limits,

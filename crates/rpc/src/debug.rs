@@ -6,10 +6,8 @@ use trefoil_node::{Call, Reply};
 use trefoil_types::Transaction;
 
 use crate::{
-    context::Rpc,
-    error::{RpcError, RpcResult, json},
+    Params, Rpc, RpcError, RpcResult, json,
     lookup::{mined, stored},
-    params::Params,
 };
 
 pub fn raw_header(rpc: &Rpc, params: &Params) -> RpcResult {

@@ -8,15 +8,12 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use crate::{
+    Limits, Params, Rpc, RpcError, RpcResult,
     content::admin::AdminApi,
-    context::Rpc,
     debug,
-    error::{RpcError, RpcResult, json},
     eth::{blocks, config, execute, fees, filters, logs, send, simulate, state},
     heavy::heavy,
-    limits::Limits,
-    net,
-    params::Params,
+    json, net,
     subscriptions::{self, SocketMessage},
     trace, trefoil, txpool,
 };

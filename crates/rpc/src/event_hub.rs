@@ -18,11 +18,7 @@ use trefoil_ledger::{Snapshot, StoredBlock};
 use trefoil_node::Event;
 use trefoil_types::{Height, Transaction};
 
-use crate::{
-    backend::RpcBackend,
-    convert,
-    error::{Json, json},
-};
+use crate::{Json, backend::RpcBackend, convert, json};
 
 // Slow subscribers hold what they have not read: the bound is what all of them can hold.
 /// Blocks that a subscriber may be behind.

@@ -12,11 +12,7 @@ use std::{
 use alloy_primitives::U128;
 use trefoil_types::Height;
 
-use crate::{
-    error::{RpcError, RpcResult, json},
-    limits::Limits,
-    params::LogFilter,
-};
+use crate::{Limits, RpcError, RpcResult, json, params::LogFilter};
 
 /// Random, so that no caller can guess another's.
 pub type FilterId = u128;

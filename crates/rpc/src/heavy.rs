@@ -5,11 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use crate::{
-    context::Rpc,
-    error::{RpcError, RpcResult},
-    params::Params,
-};
+use crate::{Params, Rpc, RpcError, RpcResult, limits};
 
 /// Runs a scan or an execution. Its permit goes with it, so that work whose
 /// caller gave up still counts against the limit. A panic in it is this
@@ -19,7 +15,7 @@ pub async fn heavy(
     work: fn(&Rpc, &Params) -> RpcResult,
     params: Params,
 ) -> RpcResult {
-    let limit = rpc.limits.heavy_time;
+    let limit = limits::HEAVY_TIME_MAX;
     let run = async {
         let permit = rpc.heavy.clone().acquire_owned().await.expect("never closed");
         let inner = rpc.clone();

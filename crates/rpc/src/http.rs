@@ -33,10 +33,9 @@ use tower_http::{
 };
 
 use crate::{
-    context::Rpc,
+    HttpAccess, Rpc,
     dispatch::{self, Caller},
-    limits::HttpAccess,
-    metrics, net, ws,
+    limits, metrics, net, ws,
 };
 
 /// Answers smaller than this are not worth compressing, bytes.
@@ -54,15 +53,9 @@ const SHOWN: [HeaderName; 3] = [ACCEPT_RANGES, CONTENT_RANGE, ETAG];
 #[derive(Clone, Copy, Debug)]
 pub struct RemoteAddr(pub SocketAddr);
 
-/// Accepts connections for ever, so many at once; a request's head has
-/// `read_time` to arrive.
-pub async fn accept(
-    router: Router,
-    connections: usize,
-    read_time: Duration,
-    listener: TcpListener,
-) {
-    let open = Arc::new(Semaphore::new(connections));
+/// Accepts connections for ever, so many at once.
+pub async fn accept(router: Router, listener: TcpListener) {
+    let open = Arc::new(Semaphore::new(limits::CONNECTIONS_MAX));
     loop {
         let permit = open.clone().acquire_owned().await.expect("never closed");
         let (stream, from) = match listener.accept().await {
@@ -80,7 +73,7 @@ pub async fn accept(
             let _permit = permit;
             let mut builder = Builder::new(TokioExecutor::new());
             // Slowloris: a head that never ends would hold its connection for ever.
-            builder.http1().timer(TokioTimer::new()).header_read_timeout(read_time);
+            builder.http1().timer(TokioTimer::new()).header_read_timeout(limits::READ_TIME_MAX);
             // A connection that fails is the client's business.
             let _ = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).await;
         });
@@ -172,7 +165,7 @@ async fn call(State(rpc): State<Arc<Rpc>>, request: Request) -> Response {
 
 async fn post(rpc: &Arc<Rpc>, body: Body) -> Response {
     let max = rpc.limits.body_bytes;
-    let body: Bytes = match tokio::time::timeout(rpc.limits.read_time, to_bytes(body, max)).await {
+    let body: Bytes = match tokio::time::timeout(limits::READ_TIME_MAX, to_bytes(body, max)).await {
         Ok(Ok(body)) => body,
         Ok(Err(_)) => {
             let text = format!("the request was cut off, or is over {max} bytes\n");

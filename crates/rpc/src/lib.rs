@@ -40,10 +40,16 @@ mod ws;
 #[cfg(test)]
 mod tests;
 
+use self::{
+    context::Rpc,
+    error::{Json, RpcResult, json},
+    limits::Limits,
+    params::Params,
+};
 pub use self::{
     error::RpcError,
     eth::simulate::simulate_on,
     http::{RemoteAddr, accept},
-    limits::{HttpAccess, Limits},
+    limits::HttpAccess,
     server::serve,
 };

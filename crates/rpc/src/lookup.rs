@@ -3,11 +3,7 @@
 use alloy_primitives::B256;
 use trefoil_ledger::StoredBlock;
 
-use crate::{
-    context::Rpc,
-    error::{RpcError, RpcResult},
-    params::{BlockRef, Params},
-};
+use crate::{Params, Rpc, RpcError, RpcResult, params::BlockRef};
 
 /// The final block that a caller means, if it is there; none is pending.
 pub fn find(rpc: &Rpc, block: BlockRef) -> RpcResult<Option<StoredBlock>> {

@@ -4,7 +4,7 @@
 
 use std::fmt::{Display, Write as _};
 
-use crate::{context::Rpc, net};
+use crate::{Rpc, net};
 
 /// Metrics as they are written, family by family.
 struct Page(String);

@@ -6,12 +6,7 @@ use serde_json::{Value, json as value};
 use trefoil_node::NodeStatus;
 use trefoil_types::Height;
 
-use crate::{
-    context::Rpc,
-    convert,
-    error::{RpcResult, json},
-    params::Params,
-};
+use crate::{Params, Rpc, RpcResult, convert, json};
 
 /// A node that is fewer blocks behind is not called syncing: it only has not
 /// heard of the newest block yet.

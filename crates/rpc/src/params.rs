@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, value::RawValue};
 use trefoil_types::Height;
 
-use crate::error::{RpcError, RpcResult};
+use crate::{RpcError, RpcResult};
 
 // Each is compared with every log of every block that the index names.
 /// The most addresses, or alternatives for one topic, in a log filter.
@@ -53,6 +53,15 @@ impl Params {
                 .map(Some)
                 .map_err(|why| RpcError::InvalidParams(format!("invalid argument {at}: {why}"))),
         }
+    }
+
+    /// A parameter with a shape of its own; if it is wrong, what it should be.
+    ///
+    /// # Errors
+    /// The parameter is wrong; absent is fine.
+    pub fn shaped<T: DeserializeOwned>(&self, at: usize, wants: &str) -> RpcResult<Option<T>> {
+        let wrong = |_| RpcError::InvalidParams(format!("invalid argument {at}: {wants}"));
+        self.opt::<Value>(at)?.map(serde_json::from_value).transpose().map_err(wrong)
     }
 
     /// An object of our own, which its type describes.

@@ -4,12 +4,7 @@ use std::{io, net::SocketAddr};
 
 use axum::Router;
 
-use crate::{
-    backend::RpcBackend,
-    context::Rpc,
-    event_hub, http,
-    limits::{HttpAccess, Limits},
-};
+use crate::{HttpAccess, Limits, Rpc, backend::RpcBackend, event_hub, http};
 
 /// Serves on `address`, with `content` beside, until the node stops or the returned task is aborted;
 /// the address returned has the port, if 0 was asked for.
@@ -20,20 +15,18 @@ pub async fn serve(
     backend: RpcBackend,
     address: SocketAddr,
     access: HttpAccess,
-    limits: Limits,
     content: Router,
 ) -> io::Result<(SocketAddr, tokio::task::JoinHandle<()>)> {
     let listener = tokio::net::TcpListener::bind(address).await?;
     let address = listener.local_addr()?;
-    let (connections, read_time) = (limits.connections, limits.read_time);
-    let rpc = Rpc::new(backend, access, limits);
+    let rpc = Rpc::new(backend, access, Limits::default());
     let router = http::router(rpc.clone(), content);
     let server = tokio::spawn(async move {
         let events = event_hub::follow(rpc.events.clone(), rpc.backend.clone());
         // The node's events end when it stops, and the server with them.
         tokio::select! {
             () = events => {}
-            () = http::accept(router, connections, read_time, listener) => {}
+            () = http::accept(router, listener) => {}
         }
     });
     Ok((address, server))

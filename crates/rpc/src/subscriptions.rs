@@ -19,13 +19,12 @@ use tokio::{
 };
 
 use crate::{
+    Params, Rpc, RpcError, RpcResult,
     backend::RpcBackend,
-    context::Rpc,
     convert,
-    error::{RpcError, RpcResult, json},
     event_hub::EventHub,
-    net,
-    params::{Arg as _, LogFilter, LogMatcher, Params},
+    json, net,
+    params::{Arg as _, LogFilter, LogMatcher},
 };
 
 /// A subscription's name within its socket: random, so that it says nothing.

@@ -3,14 +3,9 @@
 use alloy_primitives::B256;
 use alloy_rpc_types_trace::geth::{GethDebugTracingOptions, GethTrace};
 use serde::Serialize;
-use serde_json::Value;
 use trefoil_ledger::rpc_calls::trace::{TraceError, trace_block, trace_transaction};
 
-use crate::{
-    context::Rpc,
-    error::{RpcError, RpcResult, json},
-    params::Params,
-};
+use crate::{Params, Rpc, RpcError, RpcResult, json};
 
 /// Steps that one answer holds, without and with memory: a block can take
 /// millions of steps, each with its stack.
@@ -31,12 +26,8 @@ impl From<TraceError> for RpcError {
 /// The tracing options at argument 1, with the steps of `txs` transactions
 /// together capped. Execution goes on when the capture has stopped.
 fn options(params: &Params, txs: usize) -> RpcResult<GethDebugTracingOptions> {
-    let wrong = |_| {
-        let wants = "want {tracer, tracerConfig, enableMemory, disableStack, disableStorage, enableReturnData, limit}";
-        RpcError::InvalidParams(format!("invalid argument 1: {wants}"))
-    };
-    let given = params.opt::<Value>(1)?.map(serde_json::from_value).transpose().map_err(wrong)?;
-    let mut options: GethDebugTracingOptions = given.unwrap_or_default();
+    let wants = "want {tracer, tracerConfig, enableMemory, disableStack, disableStorage, enableReturnData, limit}";
+    let mut options: GethDebugTracingOptions = params.shaped(1, wants)?.unwrap_or_default();
     let memory = options.config.enable_memory.unwrap_or(false);
     let all = if memory { STEPS_WITH_MEMORY_MAX } else { STEPS_MAX };
     // A block is traced as a whole, so its transactions share the bound.

@@ -9,13 +9,7 @@ use trefoil_node::{Call, Reply};
 use trefoil_os::certificate;
 use trefoil_types::{BAN_AT, Certificate, Evidence, Standing, Time, offence::RULES};
 
-use crate::{
-    context::Rpc,
-    convert,
-    error::{RpcError, RpcResult, json},
-    net,
-    params::Params,
-};
+use crate::{Params, Rpc, RpcError, RpcResult, convert, json, net};
 
 /// The commit certificate of a block, as this node holds it. Certificates of
 /// one block may differ between nodes in which signatures they hold, until the

@@ -8,12 +8,7 @@ use serde::Serialize;
 use trefoil_node::{Call, Reply};
 use trefoil_types::Transaction;
 
-use crate::{
-    context::Rpc,
-    convert,
-    error::{RpcResult, json},
-    params::Params,
-};
+use crate::{Params, Rpc, RpcResult, convert, json};
 
 /// Transactions by their sender, then by nonce (in decimal, as geth has it).
 type BySender<T> = BTreeMap<Address, BTreeMap<String, T>>;

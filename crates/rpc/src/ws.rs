@@ -23,8 +23,9 @@ use tokio::{
 };
 
 use crate::{
-    context::Rpc,
+    Rpc,
     dispatch::{self, Caller},
+    limits,
     subscriptions::{SocketMessage, SocketSession},
 };
 
@@ -81,7 +82,7 @@ async fn write(mut sink: SplitSink<WebSocket, Message>, mut queue: mpsc::Receive
 
 /// Answers each message in its own task, so many at once.
 async fn read(rpc: Arc<Rpc>, session: Arc<SocketSession>, mut stream: SplitStream<WebSocket>) {
-    let width = rpc.limits.socket_requests;
+    let width = limits::SOCKET_REQUESTS_MAX;
     let slots = Arc::new(Semaphore::new(width));
     while let Ok(Some(Ok(message))) = timeout(2 * PING_EVERY, stream.next()).await {
         let body = match message {

@@ -15,7 +15,7 @@ use tokio::task::AbortHandle;
 use trefoil_content::{AllowList, ContentId, Link, Origin, OriginError, ResourceKind};
 use trefoil_swarm::{Content, Progress, PutOptions, Selection};
 
-use crate::error::{RpcError, RpcResult};
+use crate::{RpcError, RpcResult};
 
 // A job that ended is kept for a while: the command that polls it still wants its outcome.
 /// Jobs that are remembered; the oldest that ended make room.

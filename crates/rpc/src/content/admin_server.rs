@@ -26,10 +26,10 @@ use trefoil_swarm::Content;
 use trefoil_types::keccak256;
 
 use crate::{
+    Limits, RemoteAddr,
     content::admin::AdminApi,
     dispatch::{self, Caller},
-    http::{RemoteAddr, answered},
-    limits::Limits,
+    http::answered,
 };
 
 /// Serves `POST /admin`.

@@ -27,7 +27,7 @@ use tokio::{task::AbortHandle, time::timeout};
 use trefoil_content::{ContentId, Entry, ResourceKind};
 use trefoil_swarm::{Content, FetchError, OpenStore, Selection};
 
-use crate::http::RemoteAddr;
+use crate::RemoteAddr;
 
 /// Bytes that are read and sent at once.
 const CHUNK: u64 = 1 << 20;

@@ -11,12 +11,11 @@ use trefoil_node::{Call, Reply};
 use trefoil_types::{Attached, Header, RecoveredBlock, Transaction};
 
 use crate::{
-    context::Rpc,
-    convert,
-    error::{RpcResult, json},
+    Params, Rpc, RpcResult, convert,
     heavy::heavy,
+    json,
     lookup::{find, mined},
-    params::{BlockRef, Params},
+    params::BlockRef,
 };
 
 pub fn number(rpc: &Rpc, _: &Params) -> RpcResult {

@@ -11,12 +11,7 @@ use serde_json::{Map, Value, json as value};
 use trefoil_ledger::{LedgerError, PROOFS_WINDOW};
 use trefoil_types::{Height, spec::Fork};
 
-use crate::{
-    context::Rpc,
-    convert,
-    error::{RpcResult, json},
-    params::Params,
-};
+use crate::{Params, Rpc, RpcResult, convert, json};
 
 /// Precompiled contracts, the fork that brought them, and their last two
 /// address bytes (EIP-7910 has the names).

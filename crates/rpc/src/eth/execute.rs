@@ -5,16 +5,14 @@ use alloy_primitives::{Address, B256, Bytes, TxKind, U64, U256};
 use alloy_rpc_types_eth::{
     AccessList, AccessListItem, BlockOverrides, TransactionRequest, state::StateOverride,
 };
-use serde::{Serialize, de::DeserializeOwned};
+use serde::Serialize;
 use serde_json::{Map, Value};
 use trefoil_ledger::{CallError, CallOptions, CallOutcome, CallSite, Estimate, Snapshot};
 use trefoil_types::Height;
 
 use crate::{
-    context::Rpc,
-    convert,
-    error::{RpcError, RpcResult, json},
-    params::{Arg, BlockRef, Params, member},
+    Params, Rpc, RpcError, RpcResult, convert, json, limits,
+    params::{Arg, BlockRef, member},
 };
 
 impl From<CallError> for RpcError {
@@ -50,30 +48,22 @@ impl Site {
 }
 
 /// Overrides of state (argument `at`) and block (the one after it).
-fn options(rpc: &Rpc, params: &Params, at: usize) -> RpcResult<CallOptions> {
-    let state: Option<StateOverride> = complex(
-        params,
+fn options(params: &Params, at: usize) -> RpcResult<CallOptions> {
+    let state: Option<StateOverride> = params.shaped(
         at,
         "want {address: {balance, nonce, code, state, stateDiff, movePrecompileToAddress}}",
     )?;
-    let block: Option<BlockOverrides> = complex(
-        params,
+    let block: Option<BlockOverrides> = params.shaped(
         at + 1,
         "want {number, time, gasLimit, feeRecipient, prevRandao, baseFeePerGas, blobBaseFee}",
     )?;
-    Ok(CallOptions { state, block, gas_cap: rpc.limits.call_gas })
-}
-
-/// A parameter with a shape of its own; if it is wrong, what it should be.
-fn complex<T: DeserializeOwned>(params: &Params, at: usize, wants: &str) -> RpcResult<Option<T>> {
-    let wrong = |_| RpcError::InvalidParams(format!("invalid argument {at}: {wants}"));
-    params.opt::<Value>(at)?.map(serde_json::from_value).transpose().map_err(wrong)
+    Ok(CallOptions { state, block, gas_cap: limits::CALL_GAS_MAX })
 }
 
 pub fn call(rpc: &Rpc, params: &Params) -> RpcResult {
     let TransactionArgs(request) = params.get(0)?;
     let site = Site::find(rpc, params.opt(1)?)?;
-    let outcome = site.open(rpc)?.call(&request, &options(rpc, params, 2)?)?;
+    let outcome = site.open(rpc)?.call(&request, &options(params, 2)?)?;
     json(&output(outcome)?)
 }
 
@@ -90,7 +80,7 @@ fn output(outcome: CallOutcome) -> RpcResult<Bytes> {
 pub fn estimate_gas(rpc: &Rpc, params: &Params) -> RpcResult {
     let TransactionArgs(request) = params.get(0)?;
     let site = Site::find(rpc, params.opt(1)?.or(Some(BlockRef::Pending)))?;
-    match site.open(rpc)?.estimate_gas(&request, &options(rpc, params, 2)?)? {
+    match site.open(rpc)?.estimate_gas(&request, &options(params, 2)?)? {
         Estimate::Gas(gas) => json(&convert::quantity(gas)),
         Estimate::Fails(outcome) => json(&output(outcome)?),
     }
@@ -108,7 +98,7 @@ struct AccessListJson {
 pub fn create_access_list(rpc: &Rpc, params: &Params) -> RpcResult {
     let TransactionArgs(request) = params.get(0)?;
     let site = Site::find(rpc, params.opt(1)?)?;
-    let options = CallOptions { block: None, ..options(rpc, params, 2)? };
+    let options = CallOptions { block: None, ..options(params, 2)? };
     let outcome = site.open(rpc)?.create_access_list(&request, &options)?;
     json(&AccessListJson {
         access_list: outcome.access_list,

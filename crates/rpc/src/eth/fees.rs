@@ -5,12 +5,7 @@ use serde::Serialize;
 use trefoil_ledger::{Snapshot, StoredBlock};
 use trefoil_types::Height;
 
-use crate::{
-    context::Rpc,
-    convert,
-    error::{RpcError, RpcResult, json},
-    params::Params,
-};
+use crate::{Params, Rpc, RpcError, RpcResult, convert, json};
 
 // The figures are those of geth's gas price oracle: wallets suggest here what they suggest
 // elsewhere.

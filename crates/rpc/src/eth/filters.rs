@@ -3,11 +3,11 @@
 use alloy_primitives::B256;
 
 use crate::{
-    context::Rpc,
-    error::{RpcError, RpcResult, json},
+    Params, Rpc, RpcError, RpcResult,
     eth::logs::{answer, scan},
     filter_table::{FilterId, FilterKind},
-    params::{BlockRef, LogFilter, Params},
+    json, limits,
+    params::{BlockRef, LogFilter},
 };
 
 fn id(params: &Params) -> RpcResult<FilterId> {
@@ -55,11 +55,11 @@ pub fn changes(rpc: &Rpc, params: &Params) -> RpcResult {
             if next > end {
                 return json(&[(); 0]);
             }
-            let result = scan(rpc, &snapshot, next..=end, &filter.matcher)?;
+            let result = scan(&snapshot, next..=end, &filter.matcher)?;
             (result, FilterKind::Logs { filter, next: end + 1 })
         }
         FilterKind::Blocks { next } => {
-            let end = tip.min(next.saturating_add(rpc.limits.logs as u64 - 1));
+            let end = tip.min(next.saturating_add(limits::LOGS_MAX as u64 - 1));
             let mut hashes: Vec<B256> = vec![];
             for height in next..=end {
                 hashes.extend(snapshot.header(height)?.map(|(hash, _)| hash));

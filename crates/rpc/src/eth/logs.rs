@@ -6,10 +6,8 @@ use trefoil_ledger::Snapshot;
 use trefoil_types::Height;
 
 use crate::{
-    context::Rpc,
-    convert,
-    error::{Json, RpcError, RpcResult, json},
-    params::{BlockRef, LogFilter, LogMatcher, Params},
+    Json, Params, Rpc, RpcError, RpcResult, convert, json, limits,
+    params::{BlockRef, LogFilter, LogMatcher},
 };
 
 pub fn get(rpc: &Rpc, params: &Params) -> RpcResult {
@@ -20,7 +18,7 @@ pub fn get(rpc: &Rpc, params: &Params) -> RpcResult {
 pub fn answer(rpc: &Rpc, filter: &LogFilter) -> RpcResult {
     let snapshot = rpc.backend.snapshot();
     let range = range(rpc, &snapshot, filter)?;
-    scan(rpc, &snapshot, range, &filter.matcher)
+    scan(&snapshot, range, &filter.matcher)
 }
 
 fn range(rpc: &Rpc, snapshot: &Snapshot, filter: &LogFilter) -> RpcResult<RangeInclusive<Height>> {
@@ -54,18 +52,13 @@ fn range(rpc: &Rpc, snapshot: &Snapshot, filter: &LogFilter) -> RpcResult<RangeI
 }
 
 /// The matching logs of `range`, which is within the snapshot.
-pub fn scan(
-    rpc: &Rpc,
-    snapshot: &Snapshot,
-    range: RangeInclusive<Height>,
-    matcher: &LogMatcher,
-) -> RpcResult {
+pub fn scan(snapshot: &Snapshot, range: RangeInclusive<Height>, matcher: &LogMatcher) -> RpcResult {
     let mut found: Vec<Json> = vec![];
-    let max = rpc.limits.logs;
+    let max = limits::LOGS_MAX;
     let started = Instant::now();
     for height in snapshot.log_candidates(range, &matcher.addresses, &matcher.topics)? {
         // The caller has given up by then: the reader is for others.
-        if started.elapsed() > rpc.limits.heavy_time {
+        if started.elapsed() > limits::HEAVY_TIME_MAX {
             return Err(RpcError::Busy(format!(
                 "the search took too long (reached block {height})"
             )));

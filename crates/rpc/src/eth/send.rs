@@ -6,13 +6,7 @@ use alloy_primitives::{B256, Bytes};
 use tokio::time::{Instant, timeout_at};
 use trefoil_node::{Call, Reply};
 
-use crate::{
-    context::Rpc,
-    convert,
-    error::{RpcError, RpcResult, json},
-    lookup::mined,
-    params::Params,
-};
+use crate::{Params, Rpc, RpcError, RpcResult, convert, json, limits, lookup::mined};
 
 /// A transaction in a block or in the pool.
 pub async fn transaction(rpc: &Rpc, params: &Params) -> RpcResult {
@@ -48,7 +42,7 @@ pub async fn raw(rpc: &Rpc, params: &Params) -> RpcResult {
 pub async fn raw_sync(rpc: &Rpc, params: &Params) -> RpcResult {
     let raw: Bytes = params.get(0)?;
     let asked = params.opt::<u64>(1)?.map(Duration::from_millis);
-    let wait = asked.unwrap_or(rpc.limits.sync_wait).min(rpc.limits.sync_wait_max);
+    let wait = asked.unwrap_or(limits::SYNC_WAIT).min(limits::SYNC_WAIT_MAX);
     let until = Instant::now() + wait;
     // Listening begins before submitting, so that no block is missed.
     let mut blocks = rpc.events.blocks();

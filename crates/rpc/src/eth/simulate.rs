@@ -15,11 +15,10 @@ use trefoil_ledger::{
 use trefoil_types::Height;
 
 use crate::{
-    context::Rpc,
-    convert,
-    error::{Json, RpcError, RpcResult, json},
+    Json, Params, Rpc, RpcError, RpcResult, convert,
     eth::execute::TransactionArgs,
-    params::{Arg, BlockRef, Params, member},
+    json, limits,
+    params::{Arg, BlockRef, member},
 };
 
 /// JSON-RPC code of a call that halted (out of gas, invalid opcode …).
@@ -62,7 +61,7 @@ pub fn simulate(rpc: &Rpc, params: &Params) -> RpcResult {
     let height = height.ok_or(CallError::NoBlock(0))?;
     let spec = &rpc.backend.spec;
     let ground = Ground::at(spec, &snapshot, height)?;
-    payload.answer(&ground, rpc.limits.call_gas, snapshot.governed().settings.is_gas_free())
+    payload.answer(&ground, limits::CALL_GAS_MAX, snapshot.governed().settings.is_gas_free())
 }
 
 /// The answer to `params` on any chain, as JSON: how the official fixtures are

@@ -10,10 +10,8 @@ use trefoil_node::{Call, Reply};
 use trefoil_types::Height;
 
 use crate::{
-    context::Rpc,
-    convert,
-    error::{RpcError, RpcResult, json},
-    params::{Arg as _, BlockRef, Params, Slot},
+    Params, Rpc, RpcError, RpcResult, convert, json,
+    params::{Arg as _, BlockRef, Slot},
 };
 
 // Each is a walk down the trie, and a proof of one node for each of its levels.

@@ -18,12 +18,7 @@ impl Socket {
     async fn open(stage: &Stage) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("ws://{}/", listener.local_addr().unwrap());
-        tokio::spawn(http::accept(
-            http::router(stage.rpc.clone(), Router::new()),
-            stage.rpc.limits.connections,
-            stage.rpc.limits.read_time,
-            listener,
-        ));
+        tokio::spawn(http::accept(http::router(stage.rpc.clone(), Router::new()), listener));
         Self(connect_async(url).await.expect("an upgrade").0)
     }
 

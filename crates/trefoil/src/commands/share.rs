@@ -167,15 +167,9 @@ impl ShareArgs {
                 .map_err(|source| HostError::RpcListen { address: self.rpc, source })?;
             let admin = Admin::new(sharing.content.clone(), &sharing.data)
                 .map_err(|e| CommandError::file("write the token in", &sharing.data, e))?;
-            let limits = trefoil_rpc::Limits::default();
             // The gateway serves programs of this machine; others fetch as peers.
             let gateway = Gateway::new(sharing.content.clone(), Open::Loopback);
-            tokio::spawn(trefoil_rpc::accept(
-                admin.router().merge(gateway.router()),
-                limits.connections,
-                limits.read_time,
-                listener,
-            ));
+            tokio::spawn(trefoil_rpc::accept(admin.router().merge(gateway.router()), listener));
             for path in &self.paths {
                 let (content, read) = (&sharing.content, Arc::new(AtomicU64::new(0)));
                 let put = content.put(path, PutOptions::default(), read.clone());
