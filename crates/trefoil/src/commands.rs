@@ -7,6 +7,7 @@ mod config;
 mod connect;
 mod content;
 mod devnet;
+mod end_signal;
 mod init;
 mod keys;
 mod names;
@@ -92,7 +93,7 @@ enum Command {
     /// Take back a version that you published: nobody gets it by its name any more
     Withdraw(names::WithdrawArgs),
     /// What a node shares and keeps
-    Ls(content::LsArgs),
+    Ls(worker::WorkerArgs),
     /// Keep a resource for good
     Pin(content::ResourceArgs),
     /// Keep a resource only as long as there is room
@@ -140,7 +141,7 @@ impl Cli {
             Command::Get(command) => command.run(),
             Command::Names(command) => command.run(),
             Command::Withdraw(command) => command.run(),
-            Command::Ls(command) => command.run(),
+            Command::Ls(worker) => content::list(&worker),
             Command::Pin(command) => command.pin(),
             Command::Unpin(command) => command.unpin(),
             Command::Rm(command) => command.remove(),

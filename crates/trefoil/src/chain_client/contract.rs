@@ -237,12 +237,20 @@ impl Contract {
         }
     }
 
-    async fn number(&self, method: &str, params: Value) -> Result<u64, ContractError> {
+    /// What a method answers, if that is a number.
+    ///
+    /// # Errors
+    /// No answer, or something else.
+    pub async fn number(&self, method: &str, params: Value) -> Result<u64, ContractError> {
         let answer = self.call(method, params).await?;
         self.quantity(method, answer)
     }
 
-    fn quantity(&self, method: &str, value: Value) -> Result<u64, ContractError> {
+    /// A number as JSON-RPC writes it: `0x1f`.
+    ///
+    /// # Errors
+    /// It is something else.
+    pub fn quantity(&self, method: &str, value: Value) -> Result<u64, ContractError> {
         self.parse::<U64>(method, value).map(|number| number.to())
     }
 

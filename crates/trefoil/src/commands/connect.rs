@@ -7,6 +7,7 @@
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
+use super::block_on;
 use crate::{chain_client::client::Client, error::CommandError};
 
 /// The chain id and block interval of a devnet, for a node that is not up.
@@ -37,16 +38,9 @@ pub struct ConnectArgs {
 
 impl ConnectArgs {
     /// Prints the snippet; with a devnet's values if the node does not answer.
-    ///
-    /// # Errors
-    /// The system gives no threads or sockets.
     pub fn run(self) -> Result<(), CommandError> {
         let client = Client::new(&self.rpc);
-        let status = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|e| CommandError::with_cure(format!("no runtime: {e}"), "free some memory"))?
-            .block_on(client.call("trefoil_status", json!([])));
+        let status = block_on(client.call("trefoil_status", json!([])));
         if let Err(error) = &status {
             eprintln!("{error}\nThese are a devnet's values:\n");
         }

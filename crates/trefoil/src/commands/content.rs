@@ -240,35 +240,28 @@ impl GetArgs {
     }
 }
 
-#[derive(Debug, Args)]
-pub struct LsArgs {
-    #[command(flatten)]
-    worker: WorkerArgs,
-}
-
-impl LsArgs {
-    pub fn run(self) -> Result<(), CommandError> {
-        let client = self.worker.client()?;
-        let answer = block_on(client.call("admin_contents", json!([])))?;
-        if self.worker.json {
-            println!("{answer:#}");
-            return Ok(());
-        }
-        let abouts: Vec<Metadata> =
-            serde_json::from_value(answer).map_err(|_| client.odd("admin_contents"))?;
-        if abouts.is_empty() {
-            println!("nothing yet: `trefoil put PATH`, or `trefoil get LINK`");
-        }
-        for about in abouts {
-            let bytes = super::progress::bytes(about.tree_bytes.unwrap_or(about.size));
-            let state = if about.whole { "whole" } else { "part" };
-            let pinned = if about.pinned { "pinned" } else { "" };
-            let name = about.name.unwrap_or_default();
-            let allow = only(about.allow.organisations());
-            println!("{}  {bytes:>10}  {state:5}  {pinned:6}  {name}{allow}", about.id);
-        }
-        Ok(())
+/// `trefoil ls`.
+pub fn list(worker: &WorkerArgs) -> Result<(), CommandError> {
+    let client = worker.client()?;
+    let answer = block_on(client.call("admin_contents", json!([])))?;
+    if worker.json {
+        println!("{answer:#}");
+        return Ok(());
     }
+    let abouts: Vec<Metadata> =
+        serde_json::from_value(answer).map_err(|_| client.odd("admin_contents"))?;
+    if abouts.is_empty() {
+        println!("nothing yet: `trefoil put PATH`, or `trefoil get LINK`");
+    }
+    for about in abouts {
+        let bytes = super::progress::bytes(about.tree_bytes.unwrap_or(about.size));
+        let state = if about.whole { "whole" } else { "part" };
+        let pinned = if about.pinned { "pinned" } else { "" };
+        let name = about.name.unwrap_or_default();
+        let allow = only(about.allow.organisations());
+        println!("{}  {bytes:>10}  {state:5}  {pinned:6}  {name}{allow}", about.id);
+    }
+    Ok(())
 }
 
 /// One resource of a node.

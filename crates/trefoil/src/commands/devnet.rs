@@ -19,7 +19,6 @@ use std::{
 
 use alloy_primitives::U256;
 use clap::{ArgAction, Args};
-use tokio::signal::unix::{SignalKind, signal};
 use trefoil_host::{
     home::{Home, write},
     settings::{PeerAddress, Settings},
@@ -28,7 +27,7 @@ use trefoil_os::keystore::{self, KeyKind};
 use trefoil_types::{ChainSpec, spec::default_snapshot_every};
 
 use self::{accounts::DevAccount, live::Live, node_process::NodeProcess};
-use super::{block_on, network::KindFlag};
+use super::{block_on, end_signal::end_signal, network::KindFlag};
 use crate::{
     error::CommandError,
     genesis::founding::{self, ETHER, Founder, FoundingPlan, Party},
@@ -314,8 +313,7 @@ async fn supervise(
     accounts: &[DevAccount],
 ) -> Result<(), CommandError> {
     // Before the children start: a signal that comes meanwhile must not be lost.
-    let mut terminate = signal(SignalKind::terminate()).expect("signals can be listened to");
-    let mut interrupt = signal(SignalKind::interrupt()).expect("signals can be listened to");
+    let end_signal = end_signal();
     let children = homes.iter().map(|home| NodeProcess::start(home.clone()));
     let mut children = children.collect::<Result<Vec<_>, CommandError>>()?;
     introduce(dir, spec, &children, ports, accounts);
@@ -333,9 +331,8 @@ async fn supervise(
         }
     };
     let ended: Result<(), CommandError> = tokio::select! {
-        ended = work => ended,
-        _ = terminate.recv() => Ok(()),
-        _ = interrupt.recv() => Ok(()),
+        failed = work => failed,
+        _ = end_signal => Ok(()),
     };
     live.print("stopping the nodes …");
     // All at once: each may need long to make its ledger durable.

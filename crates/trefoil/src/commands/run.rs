@@ -1,16 +1,13 @@
 //! `trefoil run`: a node in the foreground, until a signal.
 
-use std::{future::pending, io::Read as _, thread};
+use std::{io::Read as _, thread};
 
 use clap::Args;
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    sync::oneshot,
-};
+use tokio::sync::oneshot;
 use trefoil_host::{NodeKeys, home::Home, host::Host, logging, settings::Settings};
 use trefoil_os::keystore::{self, KeyKind, PasswordSource};
 
-use super::{DirArgs, SettingsArgs, block_on};
+use super::{DirArgs, SettingsArgs, block_on, end_signal::end_signal};
 use crate::error::CommandError;
 
 #[derive(Debug, Args)]
@@ -78,8 +75,7 @@ fn announce(host: &Host, settings: &Settings) {
 
 /// Resolves, with the reason, when the process is asked to end.
 fn end_asked(with_parent: bool) -> impl Future<Output = &'static str> {
-    let mut terminate = signal(SignalKind::terminate()).expect("signals can be listened to");
-    let mut interrupt = signal(SignalKind::interrupt()).expect("signals can be listened to");
+    let signal = end_signal();
     let (orphan, orphaned) = oneshot::channel();
     if with_parent {
         // A thread, not a task: the runtime would wait at its end for a read that never
@@ -92,18 +88,10 @@ fn end_asked(with_parent: bool) -> impl Future<Output = &'static str> {
         });
     }
     async move {
-        let parent = async {
-            match orphaned.await {
-                Ok(()) => {}
-                // Without a parent to watch, the channel closes at once, which is no reason to
-                // end.
-                Err(_) => pending().await,
-            }
-        };
         tokio::select! {
-            _ = terminate.recv() => "SIGTERM",
-            _ = interrupt.recv() => "interrupted",
-            () = parent => "the parent process is gone",
+            reason = signal => reason,
+            // Without a parent to watch, the channel closes at once, which is no reason.
+            Ok(()) = orphaned => "the parent process is gone",
         }
     }
 }

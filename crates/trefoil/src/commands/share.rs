@@ -34,6 +34,7 @@ use trefoil_types::{B256, Kind, PeerId, keccak256};
 
 use super::{
     block_on,
+    end_signal::end_signal,
     progress::Bar,
     resource::{byte_range, output_path, parse_link},
 };
@@ -185,12 +186,7 @@ impl ShareArgs {
                 );
                 sharing.print_fetch(hashed(put, &read, &total).await?);
             }
-            let mut terminate = signal::unix::signal(signal::unix::SignalKind::terminate())
-                .expect("signals can be listened to");
-            tokio::select! {
-                _ = signal::ctrl_c() => {}
-                _ = terminate.recv() => {}
-            }
+            end_signal().await;
             sharing.net.shutdown();
             Ok(())
         })

@@ -30,7 +30,7 @@ use crate::error::CommandError;
 #[derive(Debug, Subcommand)]
 pub enum SnapshotCommand {
     /// Make the newest state snapshot of a node that is stopped; one that runs makes its own
-    Make(MakeSnapshotArgs),
+    Make(DirArgs),
     /// The state snapshots that a node keeps
     List(ListSnapshotsArgs),
     /// Check a state snapshot against the chain specification, without trusting anyone
@@ -42,7 +42,7 @@ pub enum SnapshotCommand {
 impl SnapshotCommand {
     pub fn run(self) -> Result<(), CommandError> {
         match self {
-            Self::Make(command) => command.run(),
+            Self::Make(dir) => make(&dir),
             Self::List(command) => command.run(),
             Self::Verify(command) => command.run(),
             Self::History(command) => command.run(),
@@ -50,31 +50,22 @@ impl SnapshotCommand {
     }
 }
 
-#[derive(Debug, Args)]
-pub struct MakeSnapshotArgs {
-    #[command(flatten)]
-    dir: DirArgs,
-}
-
-impl MakeSnapshotArgs {
-    fn run(self) -> Result<(), CommandError> {
-        let home = self.dir.home();
-        let (spec, ledger) = stopped(&home)?;
-        let view = ledger.snapshot();
-        let tip = view.tip().number;
-        let height =
-            state_sync::snapshot_height(&spec, tip).ok_or_else(|| too_young(&spec, tip))?;
-        let folder = home.snapshots();
-        let counts = folder.make(&view, height)?;
-        println!(
-            "{}  block {height}: {} accounts, {} slots, {} contracts' code",
-            folder.path(FileName::State(height)).display(),
-            counts.accounts,
-            counts.slots,
-            counts.codes
-        );
-        Ok(())
-    }
+fn make(dir: &DirArgs) -> Result<(), CommandError> {
+    let home = dir.home();
+    let (spec, ledger) = stopped(&home)?;
+    let view = ledger.snapshot();
+    let tip = view.tip().number;
+    let height = state_sync::snapshot_height(&spec, tip).ok_or_else(|| too_young(&spec, tip))?;
+    let folder = home.snapshots();
+    let counts = folder.make(&view, height)?;
+    println!(
+        "{}  block {height}: {} accounts, {} slots, {} contracts' code",
+        folder.path(FileName::State(height)).display(),
+        counts.accounts,
+        counts.slots,
+        counts.codes
+    );
+    Ok(())
 }
 
 fn too_young(spec: &ChainSpec, tip: Height) -> CommandError {

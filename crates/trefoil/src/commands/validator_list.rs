@@ -85,15 +85,15 @@ fn print(row: &Row) {
 async fn last_signatures(contract: &Contract) -> Result<BTreeMap<PublicKey, bool>, CommandError> {
     let client = contract.client();
     let method = "trefoil_getCertificate";
-    let newest = client.call("eth_blockNumber", json!([])).await?;
-    let newest = newest.as_str().and_then(|hex| u64::from_str_radix(hex.get(2..)?, 16).ok());
-    let before = newest.ok_or_else(|| client.odd("eth_blockNumber"))?.saturating_sub(1);
+    let newest = contract.number("eth_blockNumber", json!([])).await?;
+    let before = newest.saturating_sub(1);
     let certificate = client.call(method, json!([format!("{before:#x}")])).await?;
     // Genesis has none.
-    let Some(height) = certificate["height"].as_str() else { return Ok(BTreeMap::new()) };
+    if certificate["height"].is_null() {
+        return Ok(BTreeMap::new());
+    }
+    let height = contract.quantity(method, certificate["height"].clone())?;
     let odd = || client.odd(method);
-    let digits = height.trim_start_matches("0x");
-    let height = u64::from_str_radix(digits, 16).map_err(|_| odd())?;
     let signatures = certificate["signatures"].as_array().ok_or_else(odd)?;
     let signers = signatures.iter().filter_map(|signed| signed["validator"].as_str()?.parse().ok());
     let signers: BTreeSet<B256> = signers.collect();
