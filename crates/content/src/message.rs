@@ -129,74 +129,67 @@ const SNAPSHOT: u8 = 11;
 impl SwarmMessage {
     /// The body of its frame.
     pub fn encode(&self) -> Vec<u8> {
-        let start = |kind: u8, resource: &Resource| {
-            let mut out = vec![kind];
-            out.extend(resource.0);
-            out
-        };
+        let (kind, resource) = self.head();
+        let mut out = vec![kind];
+        out.extend(resource.0);
+        self.put_fields(&mut out);
+        out
+    }
+
+    fn head(&self) -> (u8, &Resource) {
         match self {
-            Self::Find { resource } => start(FIND, resource),
-            Self::Offer { resource, size, origin, proof } => {
-                let mut out = start(OFFER, resource);
-                varint::put(&mut out, *size);
+            Self::Find { resource } => (FIND, resource),
+            Self::Offer { resource, .. } => (OFFER, resource),
+            Self::News { resource, .. } => (NEWS, resource),
+            Self::Choke { resource, .. } => (CHOKE, resource),
+            Self::Ask { resource, .. } => (ASK, resource),
+            Self::Unask { resource, .. } => (UNASK, resource),
+            Self::Refuse { resource, .. } => (REFUSE, resource),
+            Self::Others { resource, .. } => (OTHERS, resource),
+            Self::Origins { resource, .. } => (ORIGINS, resource),
+            Self::Snapshot { resource, .. } => (SNAPSHOT, resource),
+        }
+    }
+
+    /// Appends the fields that follow the resource.
+    fn put_fields(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Find { .. } => {}
+            Self::Offer { size, origin, proof, .. } => {
+                varint::put(out, *size);
                 out.push((*origin).into());
                 out.extend(proof);
-                out
             }
-            Self::News { resource, news } => {
-                let mut out = start(NEWS, resource);
-                out.extend(news);
-                out
-            }
-            Self::Choke { resource, choked } => {
-                let mut out = start(CHOKE, resource);
-                out.push((*choked).into());
-                out
-            }
-            Self::Ask { resource, ticket, piece, from } => {
-                let mut out = start(ASK, resource);
+            Self::News { news, .. } => out.extend(news),
+            Self::Choke { choked, .. } => out.push((*choked).into()),
+            Self::Ask { ticket, piece, from, .. } => {
                 for number in [ticket.0, u64::from(*piece), *from] {
-                    varint::put(&mut out, number);
+                    varint::put(out, number);
                 }
-                out
             }
-            Self::Unask { resource, ticket } => {
-                let mut out = start(UNASK, resource);
-                varint::put(&mut out, ticket.0);
-                out
-            }
-            Self::Refuse { resource, ticket, why } => {
-                let mut out = start(REFUSE, resource);
-                varint::put(&mut out, ticket.0);
+            Self::Unask { ticket, .. } => varint::put(out, ticket.0),
+            Self::Refuse { ticket, why, .. } => {
+                varint::put(out, ticket.0);
                 out.push(match why {
                     RejectReason::Choked => 0,
                     RejectReason::Missing => 1,
                     RejectReason::Given => 2,
                 });
-                out
             }
-            Self::Others { resource, others } => {
-                let mut out = start(OTHERS, resource);
+            Self::Others { others, .. } => {
                 for (peer, address) in others {
                     out.extend(peer.0.0);
-                    put_address(&mut out, address);
+                    put_address(out, address);
                 }
-                out
             }
-            Self::Origins { resource, origins } => {
-                let mut out = start(ORIGINS, resource);
+            Self::Origins { origins, .. } => {
                 for origin in origins {
                     let url = origin.url().as_str();
-                    varint::put(&mut out, url.len() as u64);
+                    varint::put(out, url.len() as u64);
                     out.extend(url.bytes());
                 }
-                out
             }
-            Self::Snapshot { resource, height } => {
-                let mut out = start(SNAPSHOT, resource);
-                varint::put(&mut out, *height);
-                out
-            }
+            Self::Snapshot { height, .. } => varint::put(out, *height),
         }
     }
 }

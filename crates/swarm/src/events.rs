@@ -26,12 +26,12 @@ use crate::{
 pub enum Event {
     Gone {
         peer: PeerId,
-        link: u64,
+        connection: u64,
         offence: Option<Offence>,
     },
-    Heard {
+    Message {
         peer: PeerId,
-        link: u64,
+        connection: u64,
         message: SwarmMessage,
     },
     /// So many more groups came of a request, with so many bytes.

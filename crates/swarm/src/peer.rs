@@ -77,7 +77,7 @@ struct Open {
 #[derive(Debug)]
 pub struct PeerStreams {
     /// Tells one connection of a peer from its next.
-    pub link: u64,
+    pub connection: u64,
     orders: mpsc::Sender<Order>,
     open: Arc<Mutex<Open>>,
 }
@@ -85,11 +85,11 @@ pub struct PeerStreams {
 impl PeerStreams {
     /// Starts the tasks of a connection. They end with it, or when this is
     /// dropped.
-    pub fn start(link: ContentLink, number: u64, events: mpsc::Sender<Event>) -> Self {
+    pub fn start(link: ContentLink, connection: u64, events: mpsc::Sender<Event>) -> Self {
         let (orders, waiting) = mpsc::channel(ORDERS_MAX);
         let open = Arc::default();
         let ContentLink { peer, read, write, .. } = link;
-        let reader = Reader { peer, link: number, open: Arc::clone(&open), events: events.clone() };
+        let reader = Reader { peer, connection, open: Arc::clone(&open), events: events.clone() };
         let writer = Writer { peer, waiting, serving: VecDeque::new(), events };
         tokio::spawn(async move {
             let events = reader.events.clone();
@@ -99,9 +99,9 @@ impl PeerStreams {
             };
             let offence = ended.err();
             // The service may have ended.
-            let _ = events.send(Event::Gone { peer, link: number, offence }).await;
+            let _ = events.send(Event::Gone { peer, connection, offence }).await;
         });
-        Self { link: number, orders, open }
+        Self { connection, orders, open }
     }
 
     /// `false`: the peer's queue is full, or the peer is gone.
@@ -150,7 +150,7 @@ type Ended = Result<(), Offence>;
 
 struct Reader {
     peer: PeerId,
-    link: u64,
+    connection: u64,
     open: Arc<Mutex<Open>>,
     events: mpsc::Sender<Event>,
 }
@@ -175,7 +175,7 @@ impl Reader {
             let event = match ContentFrame::decode(&body).map_err(|_| Offence::Malformed)? {
                 ContentFrame::Data { ticket, bytes } => self.receive(ticket, bytes)?,
                 ContentFrame::Message(message) => {
-                    Some(Event::Heard { peer: self.peer, link: self.link, message })
+                    Some(Event::Message { peer: self.peer, connection: self.connection, message })
                 }
             };
             if let Some(event) = event
@@ -190,7 +190,7 @@ impl Reader {
     fn receive(&self, ticket: Ticket, bytes: &[u8]) -> Result<Option<Event>, Offence> {
         let mut open = lock(&self.open);
         let Some(incoming) = open.coming.get_mut(&ticket) else {
-            // Data that nobody requested takes the link from data that somebody did.
+            // Data that nobody requested takes bandwidth from data that was requested.
             let late = open.cancelled.contains(&ticket);
             return if late { Ok(None) } else { Err(Offence::Unsolicited) };
         };

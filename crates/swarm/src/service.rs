@@ -67,7 +67,7 @@ pub struct SwarmService {
     topics: BTreeMap<Resource, Topic>,
     announced: Option<Announced>,
     origins: Origins,
-    links: u64,
+    connections: u64,
     event_to: mpsc::Sender<Event>,
     inputs: VecDeque<SchedulerInput>,
     // Carrying out an effect may cause an input (a peer cannot be sent to). The scheduler
@@ -96,7 +96,7 @@ impl SwarmService {
             topics: BTreeMap::new(),
             announced: None,
             origins,
-            links: 0,
+            connections: 0,
             event_to,
             inputs: VecDeque::new(),
             stepping: false,
@@ -148,8 +148,8 @@ impl SwarmService {
         let (peer, standing) = (link.peer, link.standing);
         // The peer connected anew: requests of its former connection are void.
         self.on_disconnected(peer);
-        self.links += 1;
-        let streams = PeerStreams::start(link, self.links, self.event_to.clone());
+        self.connections += 1;
+        let streams = PeerStreams::start(link, self.connections, self.event_to.clone());
         let connected =
             ConnectedPeer { streams, standing, wishes: BTreeSet::new(), announced: None };
         self.peers.insert(peer, connected);
@@ -176,17 +176,16 @@ impl SwarmService {
 
     fn on_event(&mut self, event: Event) {
         match event {
-            Event::Gone { peer, link, offence } => {
+            Event::Gone { peer, connection, offence } => {
                 if let Some(offence) = offence {
                     self.blame(peer, offence);
                 }
-                // It may be the end of a former connection of the same peer.
-                if self.peers.get(&peer).is_some_and(|connected| connected.streams.link == link) {
+                if self.is_current(peer, connection) {
                     self.on_disconnected(peer);
                 }
             }
-            Event::Heard { peer, link, message } => {
-                if self.peers.get(&peer).is_some_and(|connected| connected.streams.link == link) {
+            Event::Message { peer, connection, message } => {
+                if self.is_current(peer, connection) {
                     self.on_message(peer, message);
                 }
             }
@@ -242,6 +241,12 @@ impl SwarmService {
                 }
             }
         }
+    }
+
+    // Events of a former connection of the same peer may still be on their way.
+    /// Whether a connection is the peer's newest.
+    fn is_current(&self, peer: PeerId, connection: u64) -> bool {
+        self.peers.get(&peer).is_some_and(|peer| peer.streams.connection == connection)
     }
 
     /// The store of a resource that is open.

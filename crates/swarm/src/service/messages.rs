@@ -108,7 +108,7 @@ impl SwarmService {
         let Some(connected) = self.peers.get(&peer).filter(|_| told == Some(false)) else {
             return;
         };
-        let gone = Event::Gone { peer, link: connected.streams.link, offence: None };
+        let gone = Event::Gone { peer, connection: connected.streams.connection, offence: None };
         let events = self.event_to.clone();
         task::spawn(async move { events.send(gone).await });
     }
