@@ -1,7 +1,7 @@
 //! A peer that claims what it cannot show: a height of 2^40, and by a certificate of
 //! its own making an organisation. Against a running node that names it in `p2p.peers`:
 //!
-//!     cargo run --release -p trefoil-net --example claimant          prints its peer id
+//!     cargo run --release -p trefoil-p2p --example claimant          prints its peer id
 //!     … --example claimant -- ADDRESS ORGANISATION [LINK…]
 //!
 //! It asks for blocks, other nodes and the resources of the links. Prints what it was
@@ -34,8 +34,8 @@ use trefoil_content::{
     swarm::Resource,
 };
 use trefoil_crypto::{B256, Claims, NodeCertificate, Role};
-use trefoil_net::{
-    Network,
+use trefoil_p2p::{
+    NetworkId,
     frame::{self, Control, Frame},
     hello::Hello,
 };
@@ -128,7 +128,7 @@ struct Proof {
 }
 
 /// Learns of the network by the node's own proof, and shows a forged one.
-async fn claim(wire: &mut Wire, organisation: u32) -> io::Result<Network> {
+async fn claim(wire: &mut Wire, organisation: u32) -> io::Result<NetworkId> {
     let mut length = [0; 2];
     wire.read_exact(&mut length).await?;
     let mut body = vec![0; usize::from(u16::from_be_bytes(length))];
@@ -158,7 +158,7 @@ async fn claim(wire: &mut Wire, organisation: u32) -> io::Result<Network> {
     wire.read_exact(&mut verdict).await?;
     let kind = if theirs.kind == 2 { Kind::Private } else { Kind::Consortium };
     match verdict {
-        [0] => Ok(Network { kind, genesis, fork_id }),
+        [0] => Ok(NetworkId { kind, genesis, fork_id }),
         [code] => Err(io::Error::other(format!("code {code}"))),
     }
 }

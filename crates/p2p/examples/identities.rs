@@ -1,6 +1,6 @@
 //! Twelve identities that must not be let in, dialling and being dialled:
 //!
-//!     cargo run --release -p trefoil-net --example identities [TIMES]
+//!     cargo run --release -p trefoil-p2p --example identities [TIMES]
 //!
 //! None may be admitted or open a stream. The time is from the TCP connection to
 //! the refusal as the rogue reads it.

@@ -1,6 +1,6 @@
 //! A man in the middle of the member wire:
 //!
-//!     cargo run --release -p trefoil-net --example mitm_member [TIMES]
+//!     cargo run --release -p trefoil-p2p --example mitm_member [TIMES]
 //!
 //! He splices two handshakes, replays one that he saw, reflects a node's own,
 //! offers weaker protocols, and knows only a member's public key and
@@ -25,7 +25,7 @@ use tokio::{
     sync::Mutex,
     time::timeout,
 };
-use trefoil_net::NetEvent;
+use trefoil_p2p::NetEvent;
 
 /// Neither member's nor the node's.
 const HIS: u8 = 66;

@@ -1,7 +1,7 @@
 //! A peer of a public network that misbehaves, to be looked at with `trefoil
 //! peers --offences`:
 //!
-//!     cargo run --release -p trefoil-net --example offender ADDRESS PEER GENESIS FORK_ID
+//!     cargo run --release -p trefoil-p2p --example offender ADDRESS PEER GENESIS FORK_ID
 //!
 //! It tells a transaction that no correct node relays each second, until it is
 //! banned and refused, and prints what it hears of that. A wrong GENESIS or FORK_ID
@@ -13,7 +13,7 @@ use std::{env, net::SocketAddr, sync::Arc, time::Duration};
 use alloy_primitives::{Bytes, hex};
 use tokio::time::interval;
 use trefoil_crypto::SecretKey;
-use trefoil_net::{Access, Config, NetEvent};
+use trefoil_p2p::{Config, NetEvent, NetworkAccess};
 use trefoil_types::{B256, Message, PeerId};
 
 #[tokio::main]
@@ -32,12 +32,12 @@ async fn main() {
         peers: vec![(peer, address)],
         genesis,
         fork_id,
-        access: Access::Public { encrypt: false },
+        access: NetworkAccess::Public { encrypt: false },
         inbound_max: 1,
         inbound_per_source_max: 1,
         discovery: None,
     };
-    let (handle, mut lanes) = trefoil_net::start(config).await.expect("a free port");
+    let (handle, mut lanes) = trefoil_p2p::start(config).await.expect("a free port");
     let mut ticks = interval(Duration::from_secs(1));
     for n in 0u64.. {
         tokio::select! {

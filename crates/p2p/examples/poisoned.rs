@@ -1,8 +1,8 @@
 //! A node that restarts with a poisoned address book: whom does it dial?
 //!
-//!     cargo run --release -p trefoil-net --example poisoned [RUNS]
+//!     cargo run --release -p trefoil-p2p --example poisoned [RUNS]
 //!
-//! Through the real book, its file and the real seeker, in virtual time. Each
+//! Through the real book, its file and the real dialer, in virtual time. Each
 //! of 100 nodes lives a day among 60 honest nodes of 60 providers, of which
 //! three in four are up at a time, and each of which may come or go twice a day;
 //! or every hour. Then an attacker with 32 providers tells it 20,000 addresses
@@ -16,11 +16,11 @@ use std::{collections::BTreeSet, net::SocketAddr, process::ExitCode};
 
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use trefoil_crypto::SecretKey;
-use trefoil_net::{
-    Provider,
-    book::{Book, Candidate},
-    book_file,
-    seek::{Purpose, Seeker},
+use trefoil_p2p::{
+    NetGroup,
+    address_book::{AddressBook, DialCandidate},
+    address_book_file,
+    outbound::{DialPurpose, Dialer},
 };
 use trefoil_types::{Millis, PeerId, Time};
 
@@ -50,8 +50,8 @@ fn is_honest(address: SocketAddr) -> bool {
     matches!(address, SocketAddr::V4(v4) if v4.ip().octets()[0] == 20)
 }
 
-fn candidate(address: SocketAddr) -> Candidate {
-    Candidate { address, peer: None }
+fn candidate(address: SocketAddr) -> DialCandidate {
+    DialCandidate { address, peer: None }
 }
 
 struct World {
@@ -82,14 +82,14 @@ impl World {
     }
 
     /// Runs the node for a time, with an hour between changes of who is up.
-    fn run(&mut self, book: &mut Book, seeker: &mut Seeker, time: Millis, step: Millis) {
+    fn run(&mut self, book: &mut AddressBook, dialer: &mut Dialer, time: Millis, step: Millis) {
         let end = self.now + time;
         while self.now < end {
-            for Candidate { address, .. } in seeker.due(book, [], self.now) {
+            for DialCandidate { address, .. } in dialer.due(book, [], self.now) {
                 let met = (!is_honest(address) || self.up.contains(&address))
-                    .then(|| seeker.met(address, self.peer, book, self.now));
-                if met.flatten() != Some(Purpose::Keep) {
-                    seeker.ended(address, book);
+                    .then(|| dialer.met(address, self.peer, book, self.now));
+                if met.flatten() != Some(DialPurpose::Keep) {
+                    dialer.ended(address, book);
                 }
             }
             self.now = self.now + step;
@@ -97,53 +97,53 @@ impl World {
     }
 
     /// Those that went down since.
-    fn lose(&self, book: &mut Book, seeker: &mut Seeker) {
-        for Candidate { address, .. } in seeker.kept() {
+    fn lose(&self, book: &mut AddressBook, dialer: &mut Dialer) {
+        for DialCandidate { address, .. } in dialer.kept() {
             if is_honest(address) && !self.up.contains(&address) {
-                seeker.ended(address, book);
+                dialer.ended(address, book);
             }
         }
     }
 }
 
-fn bootstrap(book: &mut Book) {
+fn bootstrap(book: &mut AddressBook) {
     for n in 0..BOOTSTRAP {
-        book.hear(candidate(honest(n)), None, honest(n));
+        book.add(candidate(honest(n)), None, honest(n));
     }
 }
 
 /// What a restarted node's file holds: a life, and then the poison.
 fn poisoned(world: &mut World, seed: u8) -> Vec<u8> {
-    let mut book = Book::new([seed; 32], [seed ^ 0xFF; 32]);
+    let mut book = AddressBook::new([seed; 32], [seed ^ 0xFF; 32]);
     bootstrap(&mut book);
     for n in 0..HONEST {
-        book.hear(candidate(honest(n)), None, honest(world.random.random_range(0..HONEST)));
+        book.add(candidate(honest(n)), None, honest(world.random.random_range(0..HONEST)));
     }
     world.shuffle(1);
-    let mut seeker = Seeker::new(OUTBOUND, &book, world.now);
+    let mut dialer = Dialer::new(OUTBOUND, &book, world.now);
     for _ in 0..24 {
-        world.run(&mut book, &mut seeker, HOUR, Millis(10_000));
+        world.run(&mut book, &mut dialer, HOUR, Millis(10_000));
         world.shuffle(world.churn);
-        world.lose(&mut book, &mut seeker);
+        world.lose(&mut book, &mut dialer);
     }
     for hour in 0..24 {
         for n in 0..POISON {
-            book.hear(candidate(poison(n)), None, poison(hour + n / PROVIDERS));
+            book.add(candidate(poison(n)), None, poison(hour + n / PROVIDERS));
         }
-        world.run(&mut book, &mut seeker, HOUR, Millis(10_000));
+        world.run(&mut book, &mut dialer, HOUR, Millis(10_000));
         world.shuffle(world.churn);
-        world.lose(&mut book, &mut seeker);
+        world.lose(&mut book, &mut dialer);
     }
-    book_file::encode(&book)
+    address_book_file::encode(&book)
 }
 
 /// Honest connections a minute after a restart, and providers of all.
-fn restart(world: &mut World, mut book: Book) -> (usize, usize) {
+fn restart(world: &mut World, mut book: AddressBook) -> (usize, usize) {
     bootstrap(&mut book);
-    let mut seeker = Seeker::new(OUTBOUND, &book, world.now);
-    world.run(&mut book, &mut seeker, Millis(60_000), STEP);
-    let kept = seeker.kept();
-    let providers: BTreeSet<_> = kept.iter().map(|kept| Provider::of(kept.address.ip())).collect();
+    let mut dialer = Dialer::new(OUTBOUND, &book, world.now);
+    world.run(&mut book, &mut dialer, Millis(60_000), STEP);
+    let kept = dialer.kept();
+    let providers: BTreeSet<_> = kept.iter().map(|kept| NetGroup::of(kept.address.ip())).collect();
     assert_eq!(providers.len(), kept.len(), "one connection a provider");
     (kept.iter().filter(|kept| is_honest(kept.address)).count(), kept.len())
 }
@@ -155,15 +155,16 @@ fn counts(runs: u64, churn: u32) -> [Vec<usize>; 3] {
     for run in 0..runs {
         let mut world = World::new(run, churn);
         let bytes = poisoned(&mut world, run as u8);
-        let read = || book_file::decode(&bytes, [run as u8 ^ 0x55; 32]).expect("it was written");
+        let read =
+            || address_book_file::decode(&bytes, [run as u8 ^ 0x55; 32]).expect("it was written");
         counts[0].push(restart(&mut world, read()).0);
         let mut without = read();
         without.set_anchors(vec![]);
         counts[1].push(restart(&mut world, without).0);
         // Nothing but the bootstrap addresses, and what the attacker tells next.
-        let mut lost = Book::new([run as u8 ^ 0xAA; 32], [run as u8; 32]);
+        let mut lost = AddressBook::new([run as u8 ^ 0xAA; 32], [run as u8; 32]);
         for n in 0..POISON {
-            lost.hear(candidate(poison(n)), None, poison(n));
+            lost.add(candidate(poison(n)), None, poison(n));
         }
         counts[2].push(restart(&mut world, lost).0);
     }

@@ -1,6 +1,6 @@
 //! Peers that cling to their connections when the chain revokes them:
 //!
-//!     cargo run --release -p trefoil-net --example revocation [TIMES]
+//!     cargo run --release -p trefoil-p2p --example revocation [TIMES]
 //!
 //! Five manners, 40 peers each. The time is from the new admission to the node's
 //! last socket of the peer closed; at the end the node's files are counted.

@@ -1,7 +1,7 @@
 //! How fast each wire is: bulk bytes over loopback from one task to another,
 //! through the same upgrade and muxer as the node's, against bare TCP.
 //!
-//! `cargo run --release -p trefoil-net --example wires [RUNS [MEBIBYTES]]`
+//! `cargo run --release -p trefoil-p2p --example wires [RUNS [MEBIBYTES]]`
 //!
 //! The wires take turns within a run; the table shows medians over the runs.
 //! CPU is that of both ends together, kernel included.
@@ -20,7 +20,7 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
 };
-use trefoil_net::{Access, Config, transport};
+use trefoil_p2p::{Config, NetworkAccess, wire};
 
 /// What the sender writes at once, and the receiver reads.
 const CHUNK: usize = 64 * 1024;
@@ -81,9 +81,9 @@ fn rates(samples: &mut [Sample], bytes: usize) -> (f64, f64) {
 
 fn wire(kind: Kinds, seed: u8) -> Wire {
     let member = support::config(seed, &[]);
-    transport::ungated(&match kind {
-        Kinds::Noise => Config { access: Access::Public { encrypt: true }, ..member },
-        Kinds::Clear => Config { access: Access::Public { encrypt: false }, ..member },
+    wire::ungated(&match kind {
+        Kinds::Noise => Config { access: NetworkAccess::Public { encrypt: true }, ..member },
+        Kinds::Clear => Config { access: NetworkAccess::Public { encrypt: false }, ..member },
         Kinds::Member => member,
         Kinds::Tcp => unreachable!("it has no upgrade"),
     })

@@ -1,9 +1,9 @@
-//! The event loop: one task that owns the swarm, dials, and decides which
-//! connection of a peer stays.
+//! The event loop: one task that owns libp2p's swarm, dials, and decides which connection
+//! of a peer stays.
 
 mod dials;
-mod errands;
-mod start;
+mod search_dials;
+pub(crate) mod start;
 
 use std::{
     collections::BTreeMap,
@@ -25,24 +25,31 @@ use tokio::{
 };
 use trefoil_types::{OrganisationId, PeerId, Standing, message::Lane};
 
-pub(crate) use self::start::start;
-use self::{dials::shares_no_wire, errands::Errand};
+use self::{dials::shares_no_wire, search_dials::SearchDial};
 use crate::{
-    Givers, NetEvent, Timing,
-    behaviour::Protocols,
-    board::{Place, Refused},
-    content::ContentLink,
-    dial::Dialler,
-    discovery::Finder,
-    guard::Door,
-    handle::{Admitted, Order, Shared},
-    hello::{Hello, SOFTWARE_BYTES_MAX},
-    lane::{Outlet, StrangersRoom},
-    link::{End, Link, Report, Stop, Verdict},
-    outbox::Outbox,
-    providers,
-    seek::{self, Purpose},
-    transport,
+    config::{ContentFrom, Timing},
+    connection::{
+        behaviour::Protocols,
+        content_streams::ContentLink,
+        hello::{Hello, SOFTWARE_BYTES_MAX},
+        lanes::{LaneSender, StrangersRoom},
+        send_queue::SendQueue,
+        session::{AdmissionRequest, AdmissionVerdict, PeerSession},
+        session_end::SessionEnd,
+        stop::Stop,
+    },
+    discovery::{
+        finder::Finder,
+        outbound::{self, DialPurpose},
+        providers,
+        redial::Redialer,
+    },
+    event::NetEvent,
+    inbound_limits::socket::InboundGate,
+    membership::admission::{RefusedHandshake, RemoteEndpoint},
+    network::VersionMismatch,
+    peer_table::{Admitted, NetCommand, PeerTable},
+    transport::libp2p_types,
 };
 
 /// What this program calls itself in its hello.
@@ -50,67 +57,71 @@ const SOFTWARE: &str = concat!("trefoil/", env!("CARGO_PKG_VERSION"));
 const _: () = assert!(SOFTWARE.len() <= SOFTWARE_BYTES_MAX);
 
 /// The address book is written this often, and at the end.
+// It may be lost: a crash costs a minute of what was learnt, and no more.
 const SAVE_EVERY: Duration = Duration::from_secs(60);
 
-/// Reports that wait for the engine.
-const REPORTS_MAX: usize = 64;
+/// Admission requests that wait for the service; a session waits for room.
+const REQUESTS_MAX: usize = 64;
 
-/// Orders that wait; more are dropped.
-const ORDERS_MAX: usize = 64;
+/// Commands that wait; more are dropped, so that the handle never waits.
+const COMMANDS_MAX: usize = 64;
 
 /// Between two looks at what is announced and sought.
-const TEND_EVERY: Duration = Duration::from_millis(500);
+// The shortest wait that depends on it is `MEETING_MAX`, 2 s.
+const PROVIDERS_TICK: Duration = Duration::from_millis(500);
 
-/// Links whose content streams nobody has taken up yet.
+/// Sessions whose content streams nobody has taken up yet.
+// A node without a content swarm never takes them up: they must not pile up.
 const CONTENT_LINKS_MAX: usize = 64;
 
-/// How long the node may take to hear of every `Disconnected` at the end.
+/// How long the node may take to read every `Disconnected` at the end.
+// A shutdown must end, though the node has stopped reading.
 const GOODBYE_MAX: Duration = Duration::from_secs(1);
 
-/// A connection, from its authentication to its link's end.
+/// A connection, from its authentication to its session's end.
 struct Connection {
     peer: PeerId,
-    place: Place,
+    endpoint: RemoteEndpoint,
     /// Where an inbound connection comes from.
     from: Option<SocketAddr>,
     standing: Standing,
     /// The candidate that was dialled for it.
-    sought: Option<SocketAddr>,
+    candidate: Option<SocketAddr>,
     stop: Stop,
     /// The peer's instance, once admitted.
     admitted: Option<u64>,
 }
 
-struct Engine {
+struct Service {
     me: PeerId,
     hello: Arc<Hello>,
     timing: Timing,
-    givers: Givers,
-    door: Door,
+    content_from: ContentFrom,
+    gate: InboundGate,
     strangers_in: StrangersRoom,
     strangers_out: StrangersRoom,
     swarm: Swarm<Protocols>,
-    shared: Arc<Shared>,
-    dialler: Dialler,
+    peer_table: Arc<PeerTable>,
+    redialer: Redialer,
     finder: Option<Arc<Finder>>,
     /// Dials to candidates of the address book.
-    sought: BTreeMap<ConnectionId, SocketAddr>,
+    candidate_dials: BTreeMap<ConnectionId, SocketAddr>,
     /// Dials for searches, and their connections, the oldest first.
-    errands: Vec<Errand>,
+    search_dials: Vec<SearchDial>,
     connections: BTreeMap<ConnectionId, Connection>,
     /// Which connection a peer's messages pass over.
     admitted: BTreeMap<PeerId, ConnectionId>,
-    /// Links that take a peer's place once its old link has ended.
-    successors: BTreeMap<PeerId, Report>,
-    links: JoinSet<End>,
-    link_of: BTreeMap<task::Id, ConnectionId>,
-    reports: mpsc::Receiver<Report>,
-    report_to: mpsc::Sender<Report>,
-    /// From the board; ends at once where there is none.
-    refusals: mpsc::Receiver<Refused>,
-    outlets: [Outlet; 3],
+    /// Sessions that take a peer's place once its old session has ended.
+    successors: BTreeMap<PeerId, AdmissionRequest>,
+    sessions: JoinSet<SessionEnd>,
+    session_of: BTreeMap<task::Id, ConnectionId>,
+    requests: mpsc::Receiver<AdmissionRequest>,
+    request_to: mpsc::Sender<AdmissionRequest>,
+    /// From the admission table; ends at once where there is none.
+    refusals: mpsc::Receiver<RefusedHandshake>,
+    outlets: [LaneSender; 3],
     content: mpsc::Sender<ContentLink>,
-    orders: mpsc::Receiver<Order>,
+    commands: mpsc::Receiver<NetCommand>,
 }
 
 /// In whose share of places a peer counts.
@@ -125,19 +136,19 @@ const fn share_of(standing: Standing) -> Option<OrganisationId> {
 fn reach(connection: &Connection, listen_port: u16) -> Option<SocketAddr> {
     match connection.from {
         Some(from) => (listen_port != 0).then(|| SocketAddr::new(from.ip(), listen_port)),
-        None => connection.place.address.parse().ok(),
+        None => connection.endpoint.address.parse().ok(),
     }
 }
 
-impl Engine {
+impl Service {
     async fn run(mut self, mut stopping: watch::Receiver<bool>) {
-        let mut seek = interval(Duration::from_millis(seek::ROUND.0));
+        let mut round = interval(Duration::from_millis(outbound::ROUND.0));
         let mut save = interval(SAVE_EVERY);
-        let mut tend = interval(TEND_EVERY);
-        let mut provided = self.shared.provided.subscribe();
+        let mut providers_tick = interval(PROVIDERS_TICK);
+        let mut provided = self.peer_table.provided.subscribe();
         let public = self.providers().is_some();
         loop {
-            let deadline = self.dialler.deadline();
+            let deadline = self.redialer.deadline();
             let due = async {
                 match deadline {
                     Some(deadline) => sleep_until(deadline.into()).await,
@@ -147,19 +158,20 @@ impl Engine {
             tokio::select! {
                 _ = stopping.wait_for(|stop| *stop) => break,
                 event = self.swarm.select_next_some() => self.on_swarm(event),
-                Some(report) = self.reports.recv() => self.on_report(report),
-                Some(Refused { peer, address, reason }) = self.refusals.recv() => {
-                    self.refused(Some(peer), &address, &reason);
+                Some(request) = self.requests.recv() => self.on_request(request),
+                Some(refused) = self.refusals.recv() => {
+                    let RefusedHandshake { peer, address, reason, versions } = refused;
+                    self.refused(Some(peer), &address, &reason, versions);
                 }
-                Some(ended) = self.links.join_next_with_id() => self.on_link_end(ended),
+                Some(ended) = self.sessions.join_next_with_id() => self.on_session_end(ended),
                 () = due => self.dial(),
-                Some(order) = self.orders.recv() => self.obey(order),
+                Some(command) = self.commands.recv() => self.handle_command(command),
                 Ok(()) = provided.changed(), if public => {
                     let roots = provided.borrow_and_update().clone();
                     self.providers().into_iter().for_each(|it| it.provide(&roots, Instant::now()));
                 }
-                _ = tend.tick(), if public => self.tend_providers(),
-                _ = seek.tick(), if self.finder.is_some() => self.seek(),
+                _ = providers_tick.tick(), if public => self.tick_providers(),
+                _ = round.tick(), if self.finder.is_some() => self.dial_candidates(),
                 _ = save.tick(), if self.finder.is_some() => self.save(),
             }
         }
@@ -168,18 +180,18 @@ impl Engine {
         for connection in self.connections.values() {
             connection.stop.now("shutting down");
         }
-        // Answers that nobody gives any more.
-        self.reports.close();
+        // Sessions that wait for a verdict end, since nobody gives one any more.
+        self.requests.close();
         self.successors.clear();
-        // Links that the node does not listen to are cut with the engine.
-        let _ =
-            timeout(GOODBYE_MAX, async { while self.links.join_next().await.is_some() {} }).await;
+        // Sessions that the node does not listen to are cut with the service.
+        let _ = timeout(GOODBYE_MAX, async { while self.sessions.join_next().await.is_some() {} })
+            .await;
     }
 
-    fn obey(&mut self, order: Order) {
-        match order {
-            Order::Dial(peer, address) => self.dial_once(peer, address),
-            Order::Search(root) => self.providers().into_iter().for_each(|it| it.search(root)),
+    fn handle_command(&mut self, command: NetCommand) {
+        match command {
+            NetCommand::Dial(peer, address) => self.dial_once(peer, address),
+            NetCommand::Search(root) => self.providers().into_iter().for_each(|it| it.search(root)),
         }
     }
 
@@ -203,22 +215,24 @@ impl Engine {
                 }
             }
             SwarmEvent::OutgoingConnectionError { connection_id, peer_id, error } => {
-                let peer = peer_id.as_ref().and_then(transport::from_libp2p);
-                let sought = self.finder.as_ref().zip(self.sought.get(&connection_id));
-                if let (Some((finder, at)), DialError::WrongPeerId { .. }) = (sought, &error) {
-                    finder.mistaken(*at);
+                let peer = peer_id.as_ref().and_then(libp2p_types::from_libp2p);
+                let candidate = self.finder.as_ref().zip(self.candidate_dials.get(&connection_id));
+                if let (Some((finder, at)), DialError::WrongPeerId { .. }) = (candidate, &error) {
+                    finder.wrong_peer(*at);
                 }
                 match peer {
-                    _ if self.unsought(connection_id) || self.end_errand(connection_id) => {}
+                    _ if self.end_candidate_dial(connection_id)
+                        || self.end_search_dial(connection_id) => {}
                     Some(peer) => self.on_dial_failure(peer, &error),
                     None => {}
                 }
             }
             SwarmEvent::IncomingConnectionError { send_back_addr, error, .. } => {
-                // Without the port, which is another each time.
-                match transport::to_socket(&send_back_addr) {
+                // Without the port, which is another each time: otherwise each try would be a
+                // refusal of its own.
+                match libp2p_types::to_socket(&send_back_addr) {
                     Some(from) if shares_no_wire(&error) => {
-                        self.refused(None, &from.ip().to_string(), &self.other_kind());
+                        self.refused(None, &from.ip().to_string(), &self.other_kind(), None);
                     }
                     _ => {
                         tracing::debug!(from = %send_back_addr, %error, "inbound connection failed")
@@ -232,21 +246,21 @@ impl Engine {
 
     fn on_connection(&mut self, peer: libp2p::PeerId, id: ConnectionId, at: &ConnectedPoint) {
         let remote: &Multiaddr = at.get_remote_address();
-        let address = transport::printed(remote);
+        let address = libp2p_types::printed(remote);
         let (Some(peer), Some(opened)) =
-            (transport::from_libp2p(&peer), self.swarm.behaviour_mut().streams.take(id))
+            (libp2p_types::from_libp2p(&peer), self.swarm.behaviour_mut().streams.take(id))
         else {
-            self.refused(None, &address, &format!("{peer} is no ed25519 identity"));
+            self.refused(None, &address, &format!("{peer} is no ed25519 identity"), None);
             self.swarm.close_connection(id);
             return;
         };
-        self.dialler.hold(peer);
+        self.redialer.hold(peer);
         let (stop, stopped) = Stop::new();
         let inbound = at.is_listener();
-        let place = Place { address: address.clone(), inbound };
-        let stranger = inbound && !self.door.is_favoured(peer);
-        let board = self.shared.board.as_ref();
-        let link = Link {
+        let endpoint = RemoteEndpoint { address: address.clone(), inbound };
+        let stranger = inbound && !self.gate.is_favoured(peer);
+        let admissions = self.peer_table.admissions.as_ref();
+        let session = PeerSession {
             id,
             peer,
             address,
@@ -256,166 +270,177 @@ impl Engine {
             timing: self.timing,
             opened,
             stopped,
-            entry: board.map(|board| board.entry(peer, &place)),
-            givers: self.givers,
-            reports: self.report_to.clone(),
+            member: admissions.map(|admissions| admissions.member_connection(peer, &endpoint)),
+            content_from: self.content_from,
+            requests: self.request_to.clone(),
             outlets: self.outlets.clone(),
             content: self.content.clone(),
-            shared: self.shared.clone(),
+            peer_table: self.peer_table.clone(),
             strangers: stranger.then(|| self.strangers_in.clone()),
             finder: self.finder.clone(),
-            from: transport::to_socket(remote),
+            from: libp2p_types::to_socket(remote),
         };
-        let from = inbound.then(|| transport::to_socket(remote)).flatten();
-        let sought = self.sought.remove(&id);
-        let standing = link.standing();
-        let connection = Connection { peer, place, from, standing, sought, stop, admitted: None };
+        let from = inbound.then(|| libp2p_types::to_socket(remote)).flatten();
+        let candidate = self.candidate_dials.remove(&id);
+        let standing = session.standing();
+        let connection =
+            Connection { peer, endpoint, from, standing, candidate, stop, admitted: None };
         self.connections.insert(id, connection);
-        let task = self.links.spawn(link.run());
-        self.link_of.insert(task.id(), id);
+        let task = self.sessions.spawn(session.run());
+        self.session_of.insert(task.id(), id);
     }
 
-    fn on_report(&mut self, report: Report) {
-        let Some(connection) = self.connections.get(&report.link) else { return };
-        let (peer, inbound) = (connection.peer, connection.place.inbound);
+    fn on_request(&mut self, request: AdmissionRequest) {
+        let Some(connection) = self.connections.get(&request.connection) else { return };
+        let (peer, inbound) = (connection.peer, connection.endpoint.inbound);
         if let Some(reason) = self.objection(peer, connection) {
-            answer(report.verdict, Verdict::Refuse(reason));
+            answer(request.verdict, AdmissionVerdict::Refuse(reason));
             return;
         }
-        if !report.welcomed {
-            answer(report.verdict, Verdict::Await);
+        if !request.welcomed {
+            answer(request.verdict, AdmissionVerdict::Await);
             return;
         }
         let Some(current) = self.admitted.get(&peer).and_then(|id| self.connections.get(id)) else {
-            self.admit(peer, report);
+            self.admit(peer, request);
             return;
         };
-        // A candidate that turns out to be someone we know.
-        let sought = self.connections.get(&report.link).and_then(|new| new.sought);
-        if let Some((finder, address)) = self.finder.as_ref().zip(sought) {
+        // A candidate that turns out to be a peer that is here. The dial was not in vain: the
+        // address is known from now on.
+        let candidate = self.connections.get(&request.connection).and_then(|new| new.candidate);
+        if let Some((finder, address)) = self.finder.as_ref().zip(candidate) {
             finder.met(address, peer);
-            answer(report.verdict, Verdict::Duplicate);
+            answer(request.verdict, AdmissionVerdict::Duplicate);
             return;
         }
         // The same process dialled us while we dialled it: one is enough. If it
         // came back, or dialled again, it has lost the connection that we know.
-        let same_process = current.admitted == Some(report.hello.instance);
-        let crossed = current.place.inbound != inbound;
+        let same_process = current.admitted == Some(request.hello.instance);
+        let crossed = current.endpoint.inbound != inbound;
         if self.me < peer && same_process && crossed {
-            answer(report.verdict, Verdict::Duplicate);
+            answer(request.verdict, AdmissionVerdict::Duplicate);
             return;
         }
         current.stop.now("replaced by a newer connection");
-        if let Some(earlier) = self.successors.insert(peer, report) {
-            answer(earlier.verdict, Verdict::Duplicate);
+        if let Some(earlier) = self.successors.insert(peer, request) {
+            answer(earlier.verdict, AdmissionVerdict::Duplicate);
         }
     }
 
     /// What we hold against a peer whose hello was good.
     fn objection(&self, peer: PeerId, connection: &Connection) -> Option<String> {
-        if let Some(reason) = self.is_cut(peer, &connection.place) {
+        if let Some(reason) = self.is_cut(peer, &connection.endpoint) {
             return Some(reason);
         }
-        if let Some(left) = self.shared.banned_for(peer) {
+        if let Some(left) = self.peer_table.banned_for(peer) {
             return Some(format!("banned for another {} s", left.as_secs() + 1));
         }
-        // A peer that is here takes its own former place.
+        // A peer that is here takes its own former place: when its line breaks, the node often
+        // notices later than the peer.
         if self.admitted.contains_key(&peer) {
             return None;
         }
-        let full = self.door.room(connection.from?, share_of(connection.standing)).err()?;
+        let full = self.gate.room(connection.from?, share_of(connection.standing)).err()?;
         Some(format!("no room: {full}"))
     }
 
     /// What the chain holds against the peer of a connection that it let in.
-    fn is_cut(&self, peer: PeerId, place: &Place) -> Option<String> {
-        let board = self.shared.board.as_ref()?;
-        board.entry(peer, place).switch.reason().map(Into::into)
+    fn is_cut(&self, peer: PeerId, endpoint: &RemoteEndpoint) -> Option<String> {
+        let admissions = self.peer_table.admissions.as_ref()?;
+        admissions.member_connection(peer, endpoint).kill_switch.reason().map(Into::into)
     }
 
-    fn admit(&mut self, peer: PeerId, report: Report) {
-        let Some(connection) = self.connections.get_mut(&report.link) else { return };
-        connection.admitted = Some(report.hello.instance);
-        self.admitted.insert(peer, report.link);
+    fn admit(&mut self, peer: PeerId, request: AdmissionRequest) {
+        let Some(connection) = self.connections.get_mut(&request.connection) else { return };
+        connection.admitted = Some(request.hello.instance);
+        self.admitted.insert(peer, request.connection);
         let standing = connection.standing;
-        connection.from.into_iter().for_each(|from| self.door.admit(from, share_of(standing)));
-        self.dialler.succeeded(peer);
-        let place = connection.place.clone();
-        let stranger = place.inbound && !self.door.is_favoured(peer);
-        let reach = reach(connection, report.hello.listen_port);
-        let errand = |errand: &Errand| errand.connection == report.link && !errand.kept;
-        let outbox = Arc::new(Outbox::new(stranger.then(|| self.strangers_out.clone())));
-        self.shared.admit(
+        connection.from.into_iter().for_each(|from| self.gate.admit(from, share_of(standing)));
+        self.redialer.succeeded(peer);
+        let endpoint = connection.endpoint.clone();
+        let stranger = endpoint.inbound && !self.gate.is_favoured(peer);
+        let reach = reach(connection, request.hello.listen_port);
+        let own_dial = |dial: &SearchDial| dial.connection == request.connection && !dial.kept;
+        let send_queue = Arc::new(SendQueue::new(stranger.then(|| self.strangers_out.clone())));
+        self.peer_table.admit(
             peer,
             Admitted {
-                outbox: outbox.clone(),
+                send_queue: send_queue.clone(),
                 stop: connection.stop.clone(),
-                place: place.clone(),
+                endpoint: endpoint.clone(),
                 standing,
-                software: report.hello.software.clone(),
+                software: request.hello.software.clone(),
                 reach,
-                errand: !self.dialler.is_configured(peer) && self.errands.iter().any(errand),
+                search_only: !self.redialer.is_configured(peer)
+                    && self.search_dials.iter().any(own_dial),
             },
         );
-        // It may have been cut since it asked. Whoever cuts it now finds it among
-        // the peers.
-        if let Some(reason) = self.is_cut(peer, &place) {
-            answer(report.verdict, Verdict::Refuse(reason));
+        // It may have been cut since it asked. A cut from now on finds it among the peers: so
+        // there is no moment at which a revoked peer is missed by both.
+        if let Some(reason) = self.is_cut(peer, &endpoint) {
+            answer(request.verdict, AdmissionVerdict::Refuse(reason));
             return;
         }
-        tracing::info!(%peer, address = place.address, inbound = place.inbound, ?standing, "connected");
+        tracing::info!(%peer, address = endpoint.address, inbound = endpoint.inbound, ?standing, "connected");
         if let Some(finder) = self.finder.clone().filter(|_| standing != Standing::Unjudged) {
-            self.introduce(&finder, report.link, report.hello.listen_port);
-            outbox.ask_for_peers();
+            self.introduce(&finder, request.connection, request.hello.listen_port);
+            send_queue.ask_for_peers();
         }
         if let Some(providers) = self.providers() {
-            providers.admit(transport::to_libp2p(peer), report.link, reach);
+            providers.admit(libp2p_types::to_libp2p(peer), request.connection, reach);
         }
-        answer(report.verdict, Verdict::Admit(outbox));
+        answer(request.verdict, AdmissionVerdict::Admit(send_queue));
     }
 
     /// Notes in the address book who was met where. A feeler has done its work.
     fn introduce(&self, finder: &Finder, id: ConnectionId, listen_port: u16) {
         let Some(connection) = self.connections.get(&id) else { return };
         if let Some(from) = connection.from {
-            finder.claimed(SocketAddr::new(from.ip(), listen_port), connection.peer);
+            finder.on_claimed_address(SocketAddr::new(from.ip(), listen_port), connection.peer);
         }
-        let met = connection.sought.and_then(|address| finder.met(address, connection.peer));
-        if met == Some(Purpose::Feel) {
+        let met = connection.candidate.and_then(|address| finder.met(address, connection.peer));
+        if met == Some(DialPurpose::Feeler) {
             connection.stop.now("only to see who is there");
         }
     }
 
-    fn on_link_end(&mut self, ended: Result<(task::Id, End), JoinError>) {
+    fn on_session_end(&mut self, ended: Result<(task::Id, SessionEnd), JoinError>) {
         let (task, end) = match ended {
             Ok(ended) => ended,
             Err(e) if e.is_panic() => std::panic::resume_unwind(e.into_panic()),
-            Err(e) => (e.id(), End::Closed("cancelled".into())),
+            Err(e) => (e.id(), SessionEnd::Closed("cancelled".into())),
         };
-        let Some(id) = self.link_of.remove(&task) else { return };
+        let Some(id) = self.session_of.remove(&task) else { return };
         self.swarm.close_connection(id);
         let Some(connection) = self.connections.remove(&id) else { return };
         let peer = connection.peer;
-        self.end_errand(id);
-        if let Some((finder, address)) = self.finder.as_ref().zip(connection.sought) {
+        self.end_search_dial(id);
+        if let Some((finder, address)) = self.finder.as_ref().zip(connection.candidate) {
             finder.ended(address);
         }
-        if let End::Offence(offence, _) = &end {
-            self.shared.blame(peer, *offence);
+        if let SessionEnd::Offence(offence, _) = &end {
+            self.peer_table.blame(peer, *offence);
         }
         match (&end, connection.admitted) {
-            (End::Refused(_) | End::RefusedByPeer(_), _) | (End::Offence(..), None) => {
-                self.refused(Some(peer), &connection.place.address, &end.reason());
+            (
+                SessionEnd::Refused(_)
+                | SessionEnd::OtherVersion { .. }
+                | SessionEnd::RefusedByPeer(_),
+                _,
+            )
+            | (SessionEnd::Offence(..), None) => {
+                let address = &connection.endpoint.address;
+                self.refused(Some(peer), address, &end.reason(), end.versions());
             }
             (_, Some(_)) => tracing::info!(%peer, reason = end.reason(), "disconnected"),
             (_, None) => tracing::debug!(%peer, reason = end.reason(), "not connected"),
         }
         if self.admitted.get(&peer) == Some(&id) {
             self.admitted.remove(&peer);
-            self.shared.dismiss(peer);
-            let banned = self.shared.banned_for(peer).is_some();
+            self.peer_table.dismiss(peer);
+            let banned = self.peer_table.banned_for(peer).is_some();
             if let Some(providers) = self.providers() {
-                providers.dismiss(transport::to_libp2p(peer), banned);
+                providers.dismiss(libp2p_types::to_libp2p(peer), banned);
             }
             if let Some(successor) = self.successors.remove(&peer) {
                 self.admit(peer, successor);
@@ -425,13 +450,19 @@ impl Engine {
     }
 
     /// Shows a refusal: to the node, to `trefoil peers`, and once in the log.
-    fn refused(&self, peer: Option<PeerId>, address: &str, reason: &str) {
-        if self.shared.note_refusal(peer, address, reason) {
+    fn refused(
+        &self,
+        peer: Option<PeerId>,
+        address: &str,
+        reason: &str,
+        versions: Option<VersionMismatch>,
+    ) {
+        if self.peer_table.note_refusal(peer, address, reason, versions) {
             let peer = peer.map(|peer| peer.to_string());
             tracing::warn!(peer, address, reason, "refused");
         }
         let (address, reason) = (address.into(), reason.into());
-        self.outlets[Lane::Consensus as usize].try_tell(NetEvent::Refused {
+        self.outlets[Lane::Consensus as usize].try_send(NetEvent::Refused {
             peer,
             address,
             reason,
@@ -439,7 +470,7 @@ impl Engine {
     }
 }
 
-/// A link that has ended meanwhile needs no answer.
-fn answer(to: oneshot::Sender<Verdict>, verdict: Verdict) {
+/// A session that has ended meanwhile needs no answer.
+fn answer(to: oneshot::Sender<AdmissionVerdict>, verdict: AdmissionVerdict) {
     let _ = to.send(verdict);
 }

@@ -19,7 +19,12 @@ use trefoil_types::{
 };
 
 use crate::{
-    Access, Config, Givers, Inbox, Lanes, NetEvent, NetHandle, Network, TIMING, Timing, engine,
+    config::{Config, ContentFrom, NetworkAccess, TIMING, Timing},
+    connection::lanes::LaneReceiver,
+    event::NetEvent,
+    handle::{LaneReceivers, NetHandle},
+    network::NetworkId,
+    service,
 };
 
 /// Longer than anything here takes: a test that waits this long has failed.
@@ -45,13 +50,13 @@ fn peer(n: u8) -> PeerId {
 
 /// A public one, where a peer needs no certificate; what is particular to
 /// members is in `tests/`.
-fn network() -> Network {
+fn network() -> NetworkId {
     config(1, &[]).network()
 }
 
 struct Node {
     handle: NetHandle,
-    lanes: Lanes,
+    lanes: LaneReceivers,
 }
 
 fn config(n: u8, peers: &[(u8, SocketAddr)]) -> Config {
@@ -61,7 +66,7 @@ fn config(n: u8, peers: &[(u8, SocketAddr)]) -> Config {
         peers: peers.iter().map(|(n, address)| (peer(*n), *address)).collect(),
         genesis: B256::repeat_byte(1),
         fork_id: [1, 2, 3, 4],
-        access: Access::Public { encrypt: false },
+        access: NetworkAccess::Public { encrypt: false },
         inbound_max: 8,
         inbound_per_source_max: 8,
         discovery: None,
@@ -71,7 +76,7 @@ fn config(n: u8, peers: &[(u8, SocketAddr)]) -> Config {
 impl Node {
     async fn start(config: Config, timing: Timing) -> Self {
         let (handle, lanes) =
-            engine::start(config, timing, Givers::Judged).await.expect("a free port");
+            service::start(config, timing, ContentFrom::Judged).await.expect("a free port");
         Self { handle, lanes }
     }
 
@@ -112,11 +117,11 @@ impl Node {
     }
 }
 
-async fn event(inbox: &mut Inbox) -> NetEvent {
+async fn event(inbox: &mut LaneReceiver) -> NetEvent {
     timeout(LIMIT, inbox.recv()).await.expect("an event in time").expect("the network lives")
 }
 
-async fn message(inbox: &mut Inbox) -> Message {
+async fn message(inbox: &mut LaneReceiver) -> Message {
     match event(inbox).await {
         NetEvent::Message { message, .. } => message,
         other => panic!("{other:?} where a message should be"),

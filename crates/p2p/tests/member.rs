@@ -22,9 +22,9 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 use trefoil_crypto::{B256, Claims, NodeCertificate};
-use trefoil_net::{
-    Access, Config, Membership, NetEvent,
-    frame::{self, Control, Frame},
+use trefoil_p2p::{
+    Config, Membership, NetEvent, NetworkAccess, VersionMismatch,
+    frame::{self, Control, LaneFrame},
     proof::Proof,
 };
 use trefoil_types::{
@@ -66,7 +66,7 @@ async fn another_network_is_named_on_both_sides() {
     let others: [(Other, &str, u8); 3] = [
         (|config| Config { genesis: B256::ZERO, ..config }, "different genesis: 0x", 17),
         (
-            |config| Config { access: Access::Private(membership(MEMBER)), ..config },
+            |config| Config { access: NetworkAccess::Private(membership(MEMBER)), ..config },
             "different kind of network: ",
             18,
         ),
@@ -96,13 +96,18 @@ async fn another_network_is_named_on_both_sides() {
     assert_eq!(told(&node, MEMBER, &proof).await, Told::Refused(16));
     let NetEvent::Refused { reason, .. } = node.event().await else { panic!("no refusal") };
     assert!(reason.contains("version 9 of the membership proof, this node version 1"), "{reason}");
+    let others = node.handle.other_versions();
+    let [other] = &others[..] else { panic!("{others:?}") };
+    assert_eq!(other.peer, Some(peer_id(MEMBER)));
+    assert_eq!(other.versions, Some(VersionMismatch { theirs: 9, ours: 1 }));
 }
 
 /// They share no wire, so no hello tells.
 #[tokio::test]
 async fn a_public_node_and_a_member_tell_that_the_other_is_of_another_kind() {
     type Make = fn(Config) -> Config;
-    let public: Make = |config| Config { access: Access::Public { encrypt: false }, ..config };
+    let public: Make =
+        |config| Config { access: NetworkAccess::Public { encrypt: false }, ..config };
     let member: Make = |config| config;
     for (first, second) in [(public, member), (member, public)] {
         let mut a = Node::start(first(config(NODE, &[]))).await;
@@ -197,7 +202,7 @@ async fn a_node_that_is_behind_hears_whom_its_operator_named_and_judges_them_by_
     ahead.organisations.get_mut(&1).unwrap().ca_keys[0].key = ca(9).public();
     let further = |members| Admission { height: HEIGHT + 50, ..admission(members) };
     let member = |n: u8, peers: &[(u8, SocketAddr)]| Config {
-        access: Access::Consortium(Membership {
+        access: NetworkAccess::Consortium(Membership {
             certificate: newer(n),
             admission: further(ahead.clone()),
         }),
@@ -205,7 +210,7 @@ async fn a_node_that_is_behind_hears_whom_its_operator_named_and_judges_them_by_
     };
     // It was away while the CA key was changed, and got a new certificate.
     let behind = |peers: &[(u8, SocketAddr)]| Config {
-        access: Access::Consortium(Membership {
+        access: NetworkAccess::Consortium(Membership {
             certificate: newer(MEMBER),
             admission: admission(members()),
         }),
@@ -314,7 +319,7 @@ async fn a_peer_that_is_not_judged_brings_blocks_or_nothing_gets_nothing_and_is_
     }
     let content = session.read[3].read(&mut [0]).await;
     assert!(!matches!(content, Ok(1..)), "its stream of content leads nowhere");
-    let heard = async |inbox: &mut trefoil_net::Inbox| match inbox.recv().await {
+    let heard = async |inbox: &mut trefoil_p2p::LaneReceiver| match inbox.recv().await {
         Some(NetEvent::Message { message, .. }) => message,
         other => panic!("{other:?} where a message should be"),
     };
@@ -330,7 +335,7 @@ async fn a_peer_that_is_not_judged_brings_blocks_or_nothing_gets_nothing_and_is_
     let limit = Duration::from_secs(20);
     let asked = Message::GetBlocks(GetBlocks { from: 1, count: 1 });
     let frame = frame::read(&mut session.read[1], 1 << 20, limit).await.unwrap();
-    assert_eq!(Frame::decode(&frame).unwrap(), Frame::Message(asked));
+    assert_eq!(LaneFrame::decode(&frame).unwrap(), LaneFrame::Message(asked));
 
     // A second one at the same time is refused.
     assert_eq!(told(&node, ROGUE, &proof).await, Told::Refused(7));
@@ -341,7 +346,7 @@ async fn a_peer_that_is_not_judged_brings_blocks_or_nothing_gets_nothing_and_is_
     assert!(node.lanes.content.try_recv().is_err(), "no swarm sees it");
     for lane in [0, 1, 2] {
         while let Ok(frame) = frame::read(&mut session.read[lane], 1 << 20, limit).await {
-            let ping = Frame::decode(&frame).unwrap() == Frame::Control(Control::Ping);
+            let ping = LaneFrame::decode(&frame).unwrap() == LaneFrame::Control(Control::Ping);
             assert!(lane == 0 && ping, "lane {lane}: {frame:?}");
         }
     }
@@ -366,7 +371,7 @@ async fn an_organisation_that_has_its_share_is_refused_on_both_sides() {
     members.nodes.insert(peer_id(VALIDATOR), validator);
     let mut held = membership(NODE);
     held.admission = admission(members);
-    let access = Access::Consortium(held);
+    let access = NetworkAccess::Consortium(held);
     let mut node = Node::start(Config { inbound_max: 128, access, ..config(NODE, &[]) }).await;
     let address = node.address();
     let arrive = async |n: u8, claims: Claims| {
@@ -404,7 +409,7 @@ fn a_node_sees_to_the_files_that_it_may_need() {
     const CHILD: &str = "TREFOIL_TEST_FILES";
     if std::env::var_os(CHILD).is_some() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        match runtime.block_on(trefoil_net::start(config(NODE, &[]))) {
+        match runtime.block_on(trefoil_p2p::start(config(NODE, &[]))) {
             Ok(_) => println!("it starts"),
             Err(error) => println!("{error}"),
         }
@@ -435,7 +440,7 @@ fn a_node_sees_to_the_files_that_it_may_need() {
 fn a_node_does_not_start_with_sslkeylogfile_set() {
     if std::env::var_os("SSLKEYLOGFILE").is_some() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let error = runtime.block_on(trefoil_net::start(config(NODE, &[]))).unwrap_err();
+        let error = runtime.block_on(trefoil_p2p::start(config(NODE, &[]))).unwrap_err();
         let text = error.to_string();
         assert!(text.contains("SSLKEYLOGFILE") && text.contains("unset it"), "{text}");
         return;
@@ -460,9 +465,9 @@ async fn tap(to: SocketAddr) -> (SocketAddr, Seen) {
     let seen = Seen::default();
     let keep = seen.clone();
     tokio::spawn(async move {
-        let (dialler, _) = listener.accept().await.unwrap();
+        let (redialer, _) = listener.accept().await.unwrap();
         let dialled = TcpStream::connect(to).await.unwrap();
-        let (from, back) = dialler.into_split();
+        let (from, back) = redialer.into_split();
         let (answers, forward) = dialled.into_split();
         for (way, mut read, mut write) in [(0, from, forward), (1, answers, back)] {
             let keep = keep.clone();

@@ -12,7 +12,7 @@ use support::{
     peer::{self, Told},
     peer_id, settled,
 };
-use trefoil_net::NetEvent;
+use trefoil_p2p::NetEvent;
 use trefoil_types::{Admission, Members, members::Status};
 
 /// Alone in its process: it counts open files.
@@ -88,7 +88,12 @@ async fn what_else_the_chain_says() {
         // Its certificate has expired by now.
         let late = Admission { height: HEIGHT + 1, time: u64::MAX, ..admission(changed) };
         node.handle.set_admission(late);
-        let ended = peer::ends(&mut wire, Duration::from_millis(500)).await;
+        // A wire that still stands takes a stream.
+        let ended = if cuts {
+            peer::ends(&mut wire, Duration::from_secs(5)).await
+        } else {
+            !peer::opens_a_stream(&mut wire).await
+        };
         assert_eq!(ended, cuts, "{what}");
         node.stop().await;
     }

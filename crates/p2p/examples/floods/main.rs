@@ -1,7 +1,7 @@
 //! Floods of sockets against one node, on loopback, and what honest newcomers
 //! and a standing validator link notice of them.
 //!
-//!     cargo run --release -p trefoil-net --example floods [NEWCOMERS]
+//!     cargo run --release -p trefoil-p2p --example floods [NEWCOMERS]
 //!
 //! The victim is a process of its own with 1,024 file descriptors. Attackers
 //! and newcomers come from addresses of their own in 127.0.0.0/8. Exits with an

@@ -8,7 +8,7 @@ use std::{
 };
 
 use tokio::{io::copy_bidirectional, net::TcpListener, task::JoinHandle, time::timeout};
-use trefoil_net::{Lanes, NetEvent, NetHandle};
+use trefoil_p2p::{LaneReceivers, NetEvent, NetHandle};
 
 use crate::{
     attack::open,
@@ -37,7 +37,7 @@ async fn relay(source: Ipv4Addr, victim: SocketAddr) -> (SocketAddr, JoinHandle<
 
 struct Node {
     handle: NetHandle,
-    lanes: Lanes,
+    lanes: LaneReceivers,
     relay: JoinHandle<()>,
 }
 
@@ -52,7 +52,7 @@ impl Node {
     async fn start(n: usize, source: Ipv4Addr, victim: &Victim) -> Self {
         let (address, relay) = relay(source, victim.address).await;
         let config = config(n, vec![(peer(VICTIM), address)]);
-        let (handle, lanes) = trefoil_net::start(config).await.expect("a free port");
+        let (handle, lanes) = trefoil_p2p::start(config).await.expect("a free port");
         Self { handle, lanes, relay }
     }
 

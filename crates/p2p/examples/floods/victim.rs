@@ -7,7 +7,7 @@ use tokio::{
     process::{Child, Command},
 };
 use trefoil_crypto::SecretKey;
-use trefoil_net::{Access, Config};
+use trefoil_p2p::{Config, NetworkAccess};
 use trefoil_types::{B256, PeerId};
 
 const FILES: &str = "1024";
@@ -33,7 +33,7 @@ pub fn config(n: usize, peers: Vec<(PeerId, SocketAddr)>) -> Config {
         peers,
         genesis: B256::ZERO,
         fork_id: [0; 4],
-        access: Access::Public { encrypt: false },
+        access: NetworkAccess::Public { encrypt: false },
         inbound_max: 128,
         inbound_per_source_max: 16,
         discovery: None,
@@ -43,7 +43,7 @@ pub fn config(n: usize, peers: Vec<(PeerId, SocketAddr)>) -> Config {
 /// The child's `main`: a node that listens until its parent is gone.
 pub async fn run() {
     let (handle, mut lanes) =
-        trefoil_net::start(config(VICTIM, vec![])).await.expect("a free port");
+        trefoil_p2p::start(config(VICTIM, vec![])).await.expect("a free port");
     handle.favour([peer(VALIDATOR)]);
     println!("{}", handle.listen_address());
     std::thread::spawn(|| {

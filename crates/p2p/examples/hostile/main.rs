@@ -2,7 +2,7 @@
 //! of its own, whose memory is measured; and how the votes that the node says
 //! meanwhile reach an honest peer:
 //!
-//!     cargo run --release -p trefoil-net --example hostile [PEERS]
+//!     cargo run --release -p trefoil-p2p --example hostile [PEERS]
 //!
 //! Exits with an error if a figure is missed: 8 MiB a hostile peer, all gone
 //! after 30 s, no second without a vote. Manners take turns (`manner.rs`).
@@ -20,7 +20,7 @@ use std::{
 use manner::Hostile;
 use support::{MEMBER, Node, config};
 use tokio::time::interval;
-use trefoil_net::NetEvent;
+use trefoil_p2p::NetEvent;
 use victim::Victim;
 
 const PEERS: u8 = 100;

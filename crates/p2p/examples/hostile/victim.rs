@@ -8,7 +8,7 @@ use tokio::{
     process::{Child, ChildStdout, Command},
     time::interval,
 };
-use trefoil_net::{Config, NetEvent};
+use trefoil_p2p::{Config, NetEvent};
 use trefoil_types::{B256, Message, Vote, VoteKind, limits::CATCH_UP_BYTES_MAX};
 
 use crate::support::{MEMBER, NODE, Node, config, key, network};

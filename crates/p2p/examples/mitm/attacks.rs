@@ -7,7 +7,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     task::JoinHandle,
 };
-use trefoil_net::transport;
+use trefoil_p2p::libp2p_types;
 
 use crate::{
     scene::{MALLORY, Scene},
@@ -162,12 +162,12 @@ pub async fn answer_weaker(scene: Scene) -> io::Result<bool> {
 pub async fn pose(scene: Scene) -> io::Result<bool> {
     let (address, called) = scene.listen().await?;
     let mut wire = scene.wire(MALLORY);
-    let _ = shared::dial(&mut wire, transport::to_multiaddr(address)).await;
+    let _ = shared::dial(&mut wire, libp2p_types::to_multiaddr(address)).await;
     let mut wire = scene.wire(MALLORY);
     let own = shared::listen(&mut wire).await;
     let (victim, dialled) = scene.lure().await?;
     let server = tokio::spawn(async move { shared::accept(&mut wire).await.await });
-    let own: SocketAddr = transport::to_socket(&own).expect("TCP");
+    let own: SocketAddr = libp2p_types::to_socket(&own).expect("TCP");
     let (mut victim, mut server_end) = (victim, TcpStream::connect(own).await?);
     let relay = tokio::spawn(async move {
         let _ = copy_bidirectional(&mut victim, &mut server_end).await;

@@ -9,13 +9,13 @@ use tokio::{
     net::TcpStream,
 };
 use trefoil_crypto::{B256, Domain, PublicKey};
-use trefoil_net::{
+use trefoil_p2p::{
     clear::{
         PROTOCOL,
         frames::{LENGTH_BYTES, Sealer, TAG_BYTES},
         handshake::{FIRST_BYTES, PAYLOAD_BYTES, SECOND_BYTES, THIRD_BYTES},
     },
-    transport,
+    libp2p_types,
 };
 
 use crate::{
@@ -83,7 +83,7 @@ fn muxer(state: &mut HandshakeState) -> Vec<u8> {
 async fn told_by(scene: Scene, n: u8) -> io::Result<Told> {
     let mut wire = scene.wire(n);
     let address = shared::listen(&mut wire).await;
-    let address = transport::to_socket(&address).expect("TCP");
+    let address = libp2p_types::to_socket(&address).expect("TCP");
     let listening = tokio::spawn(async move {
         let _ = shared::accept(&mut wire).await.await;
     });

@@ -1,7 +1,7 @@
 //! A man in the middle of two honest nodes, who may do anything to their bytes
 //! and knows all that is public of them; how often is he believed?
 //!
-//! `cargo run --release -p trefoil-net --example mitm [-- --wire clear|member --tries 1000]`
+//! `cargo run --release -p trefoil-p2p --example mitm [-- --wire clear|member --tries 1000]`
 //!
 //! Attacks take turns. One is *accepted* when a victim takes the attacker for
 //! another, or hands out a byte that the other did not say there. Ends with an

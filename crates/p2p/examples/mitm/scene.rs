@@ -8,7 +8,7 @@ use tokio::{
     task::JoinHandle,
     time::timeout,
 };
-use trefoil_net::{Access, Config, transport};
+use trefoil_p2p::{Config, NetworkAccess, libp2p_types, wire};
 
 use crate::{
     shared::{self, Connection, Wire},
@@ -44,8 +44,10 @@ impl Scene {
 
     pub fn wire(&self, n: u8) -> Wire {
         let member = config(n, &[]);
-        transport::ungated(&match self.wires {
-            Wires::Clear => Config { access: Access::Public { encrypt: self.encrypt }, ..member },
+        wire::ungated(&match self.wires {
+            Wires::Clear => {
+                Config { access: NetworkAccess::Public { encrypt: self.encrypt }, ..member }
+            }
             Wires::Member => member,
         })
     }
@@ -54,7 +56,7 @@ impl Scene {
     /// call, and whom she finds there.
     pub async fn lure(&self) -> io::Result<(TcpStream, JoinHandle<bool>)> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let address = transport::to_multiaddr(listener.local_addr()?);
+        let address = libp2p_types::to_multiaddr(listener.local_addr()?);
         let mut wire = self.wire(ALICE);
         let dialled = tokio::spawn(async move {
             let reached = timeout(PATIENCE, shared::dial(&mut wire, address)).await;
@@ -67,7 +69,7 @@ impl Scene {
     pub async fn listen(&self) -> io::Result<(SocketAddr, JoinHandle<bool>)> {
         let mut wire = self.wire(BOB);
         let address = shared::listen(&mut wire).await;
-        let address = transport::to_socket(&address).expect("TCP");
+        let address = libp2p_types::to_socket(&address).expect("TCP");
         let called = tokio::spawn(async move {
             let caller = timeout(PATIENCE, async { shared::accept(&mut wire).await.await }).await;
             is(&caller.unwrap_or_else(|late| Err(late.into())), ALICE)
@@ -79,8 +81,9 @@ impl Scene {
     pub fn say(&self, address: SocketAddr, words: Vec<u8>) -> JoinHandle<io::Result<()>> {
         let mut wire = self.wire(ALICE);
         tokio::spawn(async move {
-            let (peer, mut mux) = shared::dial(&mut wire, transport::to_multiaddr(address)).await?;
-            if peer != transport::to_libp2p(peer_id(BOB)) {
+            let (peer, mut mux) =
+                shared::dial(&mut wire, libp2p_types::to_multiaddr(address)).await?;
+            if peer != libp2p_types::to_libp2p(peer_id(BOB)) {
                 return Err(io::ErrorKind::PermissionDenied.into());
             }
             let mut stream = shared::open(&mut mux).await?;
@@ -95,12 +98,12 @@ impl Scene {
     pub async fn hear(&self) -> io::Result<(SocketAddr, JoinHandle<Vec<u8>>)> {
         let mut wire = self.wire(BOB);
         let address = shared::listen(&mut wire).await;
-        let address = transport::to_socket(&address).expect("TCP");
+        let address = libp2p_types::to_socket(&address).expect("TCP");
         let heard = tokio::spawn(async move {
             let mut words = Vec::new();
             let hear = async {
                 let (peer, mut mux) = shared::accept(&mut wire).await.await?;
-                if peer != transport::to_libp2p(peer_id(ALICE)) {
+                if peer != libp2p_types::to_libp2p(peer_id(ALICE)) {
                     return Err(io::ErrorKind::PermissionDenied.into());
                 }
                 let mut stream = shared::opened(&mut mux).await?;
@@ -118,6 +121,6 @@ impl Scene {
 }
 
 fn is(reached: &io::Result<Connection>, n: u8) -> bool {
-    let name = transport::to_libp2p(peer_id(n));
+    let name = libp2p_types::to_libp2p(peer_id(n));
     reached.as_ref().is_ok_and(|(peer, _)| *peer == name)
 }

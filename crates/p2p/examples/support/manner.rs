@@ -3,15 +3,15 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use alloy_primitives::{B256, Bytes};
-use futures::{AsyncWriteExt as _, FutureExt as _};
+use futures::{AsyncReadExt as _, AsyncWriteExt as _, FutureExt as _};
 use tokio::task::JoinHandle;
-use trefoil_net::NetEvent;
+use trefoil_p2p::NetEvent;
 use trefoil_types::{
     Message, PeerId,
     message::{GetBlocks, Tip},
@@ -86,8 +86,9 @@ pub async fn revoke(node: &mut Node, n: u8, manner: Manner, revoked: &mut Vec<Pe
             (start.elapsed(), comes_back(node, n).await)
         }
     };
+    let connected = holds.iter().any(|hold| matches!(hold, Hold::Session(_)));
     drop(holds);
-    let delivered = drain(node, peer_id(n)).await;
+    let delivered = drain(node, peer_id(n), connected).await;
     let admitted_again =
         admitted_again || node.handle.peers().iter().any(|seen| seen.peer == peer_id(n));
     Outcome { took, delivered, admitted_again }
@@ -97,7 +98,7 @@ async fn cling(node: &Node, n: u8, manner: Manner) -> Vec<Hold> {
     match manner {
         Manner::NeverReads => {
             let mut session = session(node, n).await;
-            chat(&mut session).await;
+            chat(node, n, &mut session).await;
             session.frozen.store(true, Ordering::Release);
             let large = Arc::new(Message::Txs(vec![Bytes::from(vec![7; 1 << 20])]));
             for _ in 0..12 {
@@ -111,14 +112,14 @@ async fn cling(node: &Node, n: u8, manner: Manner) -> Vec<Hold> {
             vec![Hold::Wire(Box::new(wire))]
         }
         Manner::MidHandshake => {
-            let wire = peer::dial(node.address(), &key(n)).await.expect("TLS");
-            // The node knows it when its own proof is under way.
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            let mut wire = peer::dial(node.address(), &key(n)).await.expect("TLS");
+            // The node knows the peer when its own proof is under way.
+            wire.read_exact(&mut [0; 2]).await.expect("the length of its proof");
             vec![Hold::Wire(Box::new(wire))]
         }
         Manner::TwoConnections => {
             let mut session = session(node, n).await;
-            chat(&mut session).await;
+            chat(node, n, &mut session).await;
             vec![Hold::Session(session), Hold::Wire(Box::new(admitted(node, n).await))]
         }
         Manner::Reconnecting => vec![Hold::Loop(Reconnects::start(node, n))],
@@ -137,21 +138,26 @@ async fn session(node: &Node, n: u8) -> Session {
 }
 
 /// Leaves messages on every lane for a node that does not read them.
-async fn chat(session: &mut Session) {
+async fn chat(node: &Node, n: u8, session: &mut Session) {
     let messages = [
         Message::Tip(Tip { height: 5, hash: B256::ZERO, round: 0 }),
         Message::GetBlocks(GetBlocks { from: 1, count: 1 }),
         Message::TxHashes(vec![B256::ZERO]),
     ];
+    let mut sent = 0;
     for (stream, message) in session.write.iter_mut().zip(messages) {
         let body = message.encode();
         let frame = [(body.len() as u32).to_be_bytes().as_slice(), &body].concat();
+        sent += 10 * frame.len() as u64;
         for _ in 0..10 {
             stream.write_all(&frame).await.expect("an open stream");
         }
         stream.flush().await.expect("an open stream");
     }
-    tokio::time::sleep(Duration::from_millis(20)).await;
+    let arrived = || node.handle.peers().iter().any(|p| p.peer == peer_id(n) && p.bytes_in >= sent);
+    while !arrived() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
 }
 
 /// Whether a revoked peer that dials again is let in.
@@ -162,10 +168,17 @@ async fn comes_back(node: &Node, n: u8) -> bool {
     told == Told::Admitted
 }
 
-/// Reads what waits for the node; how many messages there are of `peer`.
-async fn drain(node: &mut Node, peer: PeerId) -> usize {
-    tokio::time::sleep(Duration::from_millis(5)).await;
+/// Reads what waits for the node, and of a connected peer all until it is disconnected, which is
+/// said last; how many messages there are of `peer`.
+async fn drain(node: &mut Node, peer: PeerId, connected: bool) -> usize {
     let mut delivered = 0;
+    while connected {
+        match node.event().await {
+            NetEvent::Message { peer: of, .. } => delivered += usize::from(of == peer),
+            NetEvent::Disconnected { peer: of, .. } if of == peer => break,
+            _ => {}
+        }
+    }
     for inbox in [&mut node.lanes.consensus, &mut node.lanes.catch_up, &mut node.lanes.gossip] {
         while let Some(Some(event)) = inbox.recv().now_or_never() {
             let of_it = matches!(event, NetEvent::Message { peer: of, .. } if of == peer);
@@ -179,14 +192,15 @@ async fn drain(node: &mut Node, peer: PeerId) -> usize {
 struct Reconnects {
     task: JoinHandle<Vec<(Instant, Told)>>,
     admitted: Arc<AtomicBool>,
-    refused: Arc<AtomicBool>,
+    refused: Arc<AtomicUsize>,
     stop: Arc<AtomicBool>,
 }
 
 impl Reconnects {
     fn start(node: &Node, n: u8) -> Self {
         let address = node.address();
-        let [admitted, refused, stop] = [(); 3].map(|()| Arc::new(AtomicBool::new(false)));
+        let [admitted, stop] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
+        let refused = Arc::new(AtomicUsize::new(0));
         let (let_in, sent_off, stopped) = (admitted.clone(), refused.clone(), stop.clone());
         let task = tokio::spawn(async move {
             let proof = peer::proof(&certificate(n).to_der());
@@ -199,7 +213,8 @@ impl Reconnects {
                 let Ok(mut wire) = peer::dial(address, &key(n)).await else { continue };
                 let verdict = peer::show(&mut wire, &proof).await;
                 let_in.fetch_or(verdict == Told::Admitted, Ordering::AcqRel);
-                sent_off.fetch_or(verdict == Told::Refused(3), Ordering::AcqRel);
+                let refusals = usize::from(verdict == Told::Refused(3));
+                sent_off.fetch_add(refusals, Ordering::AcqRel);
                 told.push((began, verdict));
                 _last = Some(wire);
             }
@@ -209,14 +224,13 @@ impl Reconnects {
     }
 
     async fn admitted(&self) {
-        wait_for(&self.admitted).await;
+        wait_until(|| self.admitted.load(Ordering::Acquire)).await;
     }
 
-    /// Lets it try on a while. The first refusal after `start`, and whether a
-    /// connection that began after it was admitted.
+    /// Lets it try on, until it was refused ten times. The first refusal after `start`,
+    /// and whether a connection that began after it was admitted.
     async fn end(&mut self, start: Instant) -> (Duration, bool) {
-        wait_for(&self.refused).await;
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        wait_until(|| self.refused.load(Ordering::Acquire) >= 10).await;
         self.stop.store(true, Ordering::Release);
         let told = (&mut self.task).await.expect("it does not panic");
         let after: Vec<_> = told.into_iter().filter(|(began, _)| *began >= start).collect();
@@ -226,8 +240,8 @@ impl Reconnects {
     }
 }
 
-async fn wait_for(flag: &AtomicBool) {
-    while !flag.load(Ordering::Acquire) {
+async fn wait_until(so: impl Fn() -> bool) {
+    while !so() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }

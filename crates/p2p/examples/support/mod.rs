@@ -14,7 +14,9 @@ use std::{
 };
 
 use trefoil_crypto::{Claims, NodeCertificate, SecretKey};
-use trefoil_net::{Access, Config, Lanes, Membership, NetEvent, NetHandle, Network};
+use trefoil_p2p::{
+    Config, LaneReceivers, Membership, NetEvent, NetHandle, NetworkAccess, NetworkId,
+};
 use trefoil_types::{
     Admission, B256, CaKey, Height, MemberNode, Members, Organisation, OrganisationId, PeerId,
     members::Status, spec::Kind,
@@ -48,8 +50,8 @@ pub fn ca(n: u8) -> SecretKey {
     SecretKey::from_seed(&[200 + n; 32])
 }
 
-pub fn network() -> Network {
-    Network { kind: Kind::Consortium, genesis: B256::repeat_byte(7), fork_id: [1, 2, 3, 4] }
+pub fn network() -> NetworkId {
+    NetworkId { kind: Kind::Consortium, genesis: B256::repeat_byte(7), fork_id: [1, 2, 3, 4] }
 }
 
 pub fn serial(n: u64) -> Serial {
@@ -125,7 +127,7 @@ pub fn config(n: u8, peers: &[(u8, SocketAddr)]) -> Config {
         peers: peers.iter().map(|(n, address)| (peer_id(*n), *address)).collect(),
         genesis: network().genesis,
         fork_id: network().fork_id,
-        access: Access::Consortium(membership(n)),
+        access: NetworkAccess::Consortium(membership(n)),
         inbound_max: 64,
         inbound_per_source_max: 1_000,
         discovery: None,
@@ -135,12 +137,12 @@ pub fn config(n: u8, peers: &[(u8, SocketAddr)]) -> Config {
 /// A node of the product.
 pub struct Node {
     pub handle: NetHandle,
-    pub lanes: Lanes,
+    pub lanes: LaneReceivers,
 }
 
 impl Node {
     pub async fn start(config: Config) -> Self {
-        let (handle, lanes) = trefoil_net::start(config).await.expect("a free port");
+        let (handle, lanes) = trefoil_p2p::start(config).await.expect("a free port");
         Self { handle, lanes }
     }
 

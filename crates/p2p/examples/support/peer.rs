@@ -24,8 +24,8 @@ use libp2p::{
 use multistream_select::{Negotiated, Version, dialer_select_proto, listener_select_proto};
 use tokio::{net, sync::mpsc, task::JoinHandle};
 use trefoil_crypto::{B256, SecretKey};
-use trefoil_net::{
-    frame::{self, CONTROL_BYTES_MAX, Control, Frame},
+use trefoil_p2p::{
+    frame::{self, CONTROL_BYTES_MAX, Control, LaneFrame},
     hello::Hello,
 };
 use trefoil_types::Message;
@@ -260,8 +260,8 @@ impl Session {
     async fn hear(&mut self) -> io::Result<()> {
         let limit = Duration::from_secs(10);
         let bytes = frame::read(&mut self.read[0], CONTROL_BYTES_MAX, limit).await;
-        match Frame::decode(&bytes.map_err(io::Error::other)?) {
-            Ok(Frame::Control(Control::Hello(_) | Control::Welcome)) => Ok(()),
+        match LaneFrame::decode(&bytes.map_err(io::Error::other)?) {
+            Ok(LaneFrame::Control(Control::Hello(_) | Control::Welcome)) => Ok(()),
             other => Err(io::Error::other(format!("{other:?}"))),
         }
     }

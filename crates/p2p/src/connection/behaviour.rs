@@ -2,8 +2,8 @@
 //! and which streams it carries.
 //!
 //! Every connection opens one stream per [`Use`] and takes one per use; they
-//! go to the connection's [`link`](crate::link) through a channel of its own.
-//! Beside them runs Kademlia, where [`providers`](crate::providers) are looked for.
+//! go to the connection's session through a channel of its own.
+//! Beside them runs Kademlia, where providers are looked for.
 //! (libp2p-stream is not used: it opens streams on any connection of a peer,
 //! drops those that arrive while another waits, and never forgets a
 //! connection.)
@@ -31,10 +31,10 @@ use tokio::sync::mpsc;
 use trefoil_types::message::Lane;
 
 use crate::{
-    guard::Door,
-    lane::{LANES, limits},
-    providers::{self, Providers},
-    transport::{from_libp2p, to_socket},
+    connection::lanes::{LANES, limits},
+    discovery::providers::{self, Providers},
+    inbound_limits::socket::InboundGate,
+    transport::libp2p_types::{from_libp2p, to_socket},
 };
 
 /// What a stream is for.
@@ -47,6 +47,7 @@ pub(crate) enum Use {
 }
 
 /// Every use, the most urgent first.
+// Streams are opened in this order, so that votes do not wait for the others' negotiation.
 const USES: [Use; 4] =
     [Use::Lane(Lane::Consensus), Use::Lane(Lane::CatchUp), Use::Lane(Lane::Gossip), Use::Content];
 
@@ -89,6 +90,7 @@ pub(crate) enum Opened {
 }
 
 /// Room for every stream each way and two reasons to end.
+// A handler must not wait, and whatever comes beyond this ends the connection anyway.
 const OPENED_MAX: usize = 2 * USES.len() + 2;
 
 /// All that our swarm speaks.
@@ -103,14 +105,14 @@ pub(crate) struct Protocols {
 
 /// The gate's second look, and the streams that every connection has.
 pub(crate) struct Behaviour {
-    door: Door,
-    /// Streams of connections that the engine has not taken up yet.
+    gate: InboundGate,
+    /// Streams of connections that the service has not taken up yet.
     opened: BTreeMap<ConnectionId, mpsc::Receiver<Opened>>,
 }
 
 impl Behaviour {
-    pub fn new(door: Door) -> Self {
-        Self { door, opened: BTreeMap::new() }
+    pub fn new(gate: InboundGate) -> Self {
+        Self { gate, opened: BTreeMap::new() }
     }
 
     /// The streams of a connection that was just established.
@@ -118,10 +120,10 @@ impl Behaviour {
         self.opened.remove(&id)
     }
 
-    fn handler(&mut self, id: ConnectionId) -> Handler {
+    fn handler(&mut self, id: ConnectionId) -> StreamHandler {
         let (opened, receiver) = mpsc::channel(OPENED_MAX);
         self.opened.insert(id, receiver);
-        Handler {
+        StreamHandler {
             to_open: USES.iter().rev().copied().collect(),
             inbound: Default::default(),
             opened,
@@ -130,7 +132,7 @@ impl Behaviour {
 }
 
 impl NetworkBehaviour for Behaviour {
-    type ConnectionHandler = Handler;
+    type ConnectionHandler = StreamHandler;
     type ToSwarm = Infallible;
 
     fn handle_established_inbound_connection(
@@ -139,10 +141,10 @@ impl NetworkBehaviour for Behaviour {
         peer: libp2p::PeerId,
         _local: &Multiaddr,
         remote: &Multiaddr,
-    ) -> Result<Handler, ConnectionDenied> {
-        // Others than Ed25519 identities are turned away by the engine.
+    ) -> Result<StreamHandler, ConnectionDenied> {
+        // Other identities than Ed25519 ones are turned away by the service, which can say why.
         if let (Some(peer), Some(address)) = (from_libp2p(&peer), to_socket(remote)) {
-            self.door.authenticated(address, peer).map_err(ConnectionDenied::new)?;
+            self.gate.authenticated(address, peer).map_err(ConnectionDenied::new)?;
         }
         Ok(self.handler(id))
     }
@@ -154,7 +156,7 @@ impl NetworkBehaviour for Behaviour {
         _address: &Multiaddr,
         _role: Endpoint,
         _port: PortUse,
-    ) -> Result<Handler, ConnectionDenied> {
+    ) -> Result<StreamHandler, ConnectionDenied> {
         Ok(self.handler(id))
     }
 
@@ -182,7 +184,7 @@ impl NetworkBehaviour for Behaviour {
 }
 
 /// One connection's streams as they come to be.
-pub(crate) struct Handler {
+pub(crate) struct StreamHandler {
     /// Streams that are not asked for yet, the most urgent last.
     to_open: Vec<Use>,
     /// Which streams the peer opened.
@@ -190,15 +192,15 @@ pub(crate) struct Handler {
     opened: mpsc::Sender<Opened>,
 }
 
-impl Handler {
+impl StreamHandler {
     /// Never waits: the channel has room for every stream that may come, and
     /// what comes beyond that ends the connection anyway.
-    fn tell(&self, opened: Opened) {
+    fn send_event(&self, opened: Opened) {
         let _ = self.opened.try_send(opened);
     }
 }
 
-impl ConnectionHandler for Handler {
+impl ConnectionHandler for StreamHandler {
     type FromBehaviour = Infallible;
     type ToBehaviour = Infallible;
     type InboundProtocol = UseUpgrade;
@@ -210,7 +212,7 @@ impl ConnectionHandler for Handler {
         SubstreamProtocol::new(UseUpgrade(USES.to_vec()), ())
     }
 
-    /// The link decides when a connection ends, not idleness.
+    /// The session decides when a connection ends, not idleness.
     fn connection_keep_alive(&self) -> bool {
         true
     }
@@ -244,14 +246,14 @@ impl ConnectionHandler for Handler {
                 } else {
                     Opened::Inbound(for_what, stream)
                 };
-                self.tell(opened);
+                self.send_event(opened);
             }
             ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound {
                 protocol: (for_what, stream),
                 ..
-            }) => self.tell(Opened::Outbound(for_what, stream)),
+            }) => self.send_event(Opened::Outbound(for_what, stream)),
             ConnectionEvent::DialUpgradeError(DialUpgradeError { info: for_what, error }) => {
-                self.tell(Opened::Failed(for_what, error.to_string()));
+                self.send_event(Opened::Failed(for_what, error.to_string()));
             }
             _ => {}
         }

@@ -1,5 +1,5 @@
-//! The streams over which two peers' swarms speak: handed out whole, since bulk
-//! bytes cross no queue of this crate. They end with their connection.
+//! The content streams of a connection, which are handed out whole: bulk bytes cross no
+//! queue of this crate. They end with their connection.
 
 use std::{
     io,
@@ -12,13 +12,13 @@ use futures::{AsyncRead, AsyncWrite};
 use libp2p::Stream;
 use trefoil_types::{PeerId, Standing};
 
-use crate::outbox::Outbox;
+use crate::connection::send_queue::SendQueue;
 
 /// An admitted connection's two streams of content.
 #[derive(Debug)]
 pub struct ContentLink {
     pub peer: PeerId,
-    /// Unjudged peers have links to newcomers only (`start_newcomer`): these give
+    /// Unjudged peers have content streams with newcomers only (`start_newcomer`), which give
     /// them nothing.
     pub standing: Standing,
     pub write: ContentWriter,
@@ -30,10 +30,10 @@ impl ContentLink {
         peer: PeerId,
         standing: Standing,
         [write, read]: [Stream; 2],
-        outbox: Arc<Outbox>,
+        send_queue: Arc<SendQueue>,
     ) -> Self {
-        let write = ContentWriter { stream: write, traffic: outbox.clone() };
-        Self { peer, standing, write, read: ContentReader { stream: read, traffic: outbox } }
+        let write = ContentWriter { stream: write, traffic: send_queue.clone() };
+        Self { peer, standing, write, read: ContentReader { stream: read, traffic: send_queue } }
     }
 }
 
@@ -41,14 +41,14 @@ impl ContentLink {
 #[derive(Debug)]
 pub struct ContentWriter {
     stream: Stream,
-    traffic: Arc<Outbox>,
+    traffic: Arc<SendQueue>,
 }
 
 /// What a peer's swarm says.
 #[derive(Debug)]
 pub struct ContentReader {
     stream: Stream,
-    traffic: Arc<Outbox>,
+    traffic: Arc<SendQueue>,
 }
 
 fn count(counter: &AtomicU64, moved: &Poll<io::Result<usize>>) {

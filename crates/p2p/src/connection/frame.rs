@@ -9,8 +9,8 @@ use tokio::time::timeout;
 use trefoil_types::{Message, MessageError};
 
 use crate::{
-    hello::{Hello, HelloError},
-    record::{self, PeerRecord, RecordError},
+    connection::hello::{Hello, HelloError},
+    discovery::peer_record::{self, PeerRecord, RecordError},
 };
 
 /// Control frames are of this type or higher; messages are of lower ones.
@@ -24,22 +24,28 @@ const PEERS: u8 = 0xF5;
 
 /// The longest control frame, bytes: all that is read of a peer before it is
 /// admitted.
+// Whoever proved any identity comes so far, and identities are free: so it buys 512 bytes of
+// memory and not 9 MiB.
 pub const CONTROL_BYTES_MAX: usize = 512;
 
 /// The longest reason of a refusal, bytes.
 pub const REASON_BYTES_MAX: usize = 400;
 
 /// Memory is taken in steps of this many bytes, as they arrive.
+// Attack: a length of 9 MiB and then nothing. Claimed bytes cost the node no memory, sent
+// ones cost the attacker as much.
 const READ_STEP_BYTES: usize = 64 * 1024;
 
 /// A frame that has begun must end after this, and a second more for each
 /// [`SLOWEST_BYTES`] of it.
+// Attack: all of a large frame but its last byte, so that its memory is held for as long as
+// the connection.
 const BODY_GRACE: Duration = Duration::from_secs(10);
 const SLOWEST_BYTES: usize = 64 * 1024;
 
 /// What a frame holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Frame {
+pub enum LaneFrame {
     Control(Control),
     Message(Message),
 }
@@ -82,7 +88,7 @@ pub enum FrameError {
 
 /// Why reading a frame ended.
 #[derive(Debug, thiserror::Error)]
-pub enum ReadError {
+pub enum FrameReadError {
     #[error(transparent)]
     Frame(#[from] FrameError),
     #[error("closed by the peer")]
@@ -95,7 +101,7 @@ pub enum ReadError {
     Io(io::Error),
 }
 
-impl Frame {
+impl LaneFrame {
     /// Decodes the bytes of one frame, without its length.
     ///
     /// # Errors
@@ -120,7 +126,7 @@ impl Control {
             Self::Refusal(reason) => (REFUSAL, printable(reason).into_bytes()),
             Self::Ping => (PING, vec![]),
             Self::GetPeers => (GET_PEERS, vec![]),
-            Self::Peers(records) => (PEERS, record::encode_all(records)),
+            Self::Peers(records) => (PEERS, peer_record::encode_all(records)),
         };
         with_length(&[&[kind], body.as_slice()].concat())
     }
@@ -131,7 +137,7 @@ impl Control {
             (WELCOME, []) => Ok(Self::Welcome),
             (PING, []) => Ok(Self::Ping),
             (GET_PEERS, []) => Ok(Self::GetPeers),
-            (PEERS, body) => Ok(Self::Peers(record::decode_all(body)?)),
+            (PEERS, body) => Ok(Self::Peers(peer_record::decode_all(body)?)),
             (REFUSAL, body) if body.len() <= REASON_BYTES_MAX => {
                 Ok(Self::Refusal(printable(&String::from_utf8_lossy(body))))
             }
@@ -141,7 +147,8 @@ impl Control {
     }
 }
 
-/// A peer's words go into our log and terminal: printable ASCII, bounded.
+/// A peer's words as they may go into a log and a terminal: printable ASCII, bounded.
+// Attack: escape sequences that move the operator's cursor, and line breaks that forge entries.
 fn printable(text: &str) -> String {
     let clean = |c: char| if c.is_ascii_graphic() || c == ' ' { c } else { '?' };
     text.chars().take(REASON_BYTES_MAX).map(clean).collect()
@@ -168,7 +175,7 @@ pub async fn read(
     stream: &mut (impl AsyncRead + Unpin),
     max: usize,
     silence: Duration,
-) -> Result<Vec<u8>, ReadError> {
+) -> Result<Vec<u8>, FrameReadError> {
     let length = read_length(stream, max, silence).await?;
     read_body(stream, length, silence).await
 }
@@ -178,7 +185,7 @@ pub(crate) async fn read_length(
     stream: &mut (impl AsyncRead + Unpin),
     max: usize,
     silence: Duration,
-) -> Result<usize, ReadError> {
+) -> Result<usize, FrameReadError> {
     let mut length = [0; 4];
     fill(stream, &mut length, silence).await?;
     let length = u32::from_be_bytes(length) as usize;
@@ -197,7 +204,7 @@ pub(crate) async fn read_body(
     stream: &mut (impl AsyncRead + Unpin),
     length: usize,
     silence: Duration,
-) -> Result<Vec<u8>, ReadError> {
+) -> Result<Vec<u8>, FrameReadError> {
     let limit = BODY_GRACE + Duration::from_secs((length / SLOWEST_BYTES) as u64);
     let body = async {
         let mut bytes = Vec::new();
@@ -208,19 +215,19 @@ pub(crate) async fn read_body(
         }
         Ok(bytes)
     };
-    timeout(limit, body).await.unwrap_or(Err(ReadError::Slow { bytes: length, limit }))
+    timeout(limit, body).await.unwrap_or(Err(FrameReadError::Slow { bytes: length, limit }))
 }
 
 async fn fill(
     stream: &mut (impl AsyncRead + Unpin),
     mut buf: &mut [u8],
     silence: Duration,
-) -> Result<(), ReadError> {
+) -> Result<(), FrameReadError> {
     while !buf.is_empty() {
         match timeout(silence, stream.read(buf)).await {
-            Err(_) => return Err(ReadError::Silence(silence)),
-            Ok(Err(e)) => return Err(ReadError::Io(e)),
-            Ok(Ok(0)) => return Err(ReadError::Closed),
+            Err(_) => return Err(FrameReadError::Silence(silence)),
+            Ok(Err(e)) => return Err(FrameReadError::Io(e)),
+            Ok(Ok(0)) => return Err(FrameReadError::Closed),
             Ok(Ok(n)) => buf = &mut buf[n..],
         }
     }

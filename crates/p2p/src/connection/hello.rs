@@ -5,10 +5,11 @@ use std::fmt;
 use alloy_rlp::{Decodable, Encodable, RlpDecodable, RlpEncodable};
 use trefoil_types::{B256, spec::Kind};
 
-use crate::Network;
+use crate::network::NetworkId;
 
-/// The wire protocol's version. It leads the hello, outside of its RLP, so
-/// that a node of another version is named and not called malformed.
+/// The wire protocol's version.
+// It leads the hello, outside of its RLP, so that a node of another version is named and not
+// called malformed, whatever that version's hello holds.
 pub const VERSION: u16 = 3;
 
 /// The longest software name, bytes of printable ASCII.
@@ -17,13 +18,15 @@ pub const SOFTWARE_BYTES_MAX: usize = 64;
 /// The first frame on the consensus lane, each way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hello {
-    pub network: Network,
-    /// Drawn at random when the process starts: tells a peer that came back
-    /// from a second connection of one that never left.
+    pub network: NetworkId,
+    /// Drawn at random when the process starts.
+    // Tells a peer that restarted, and has lost its old connection, from a second connection of
+    // one that never left.
     pub instance: u64,
     /// For people: name and version of the program.
     pub software: String,
     /// The TCP port that the sender says it listens on.
+    // The port that a connection comes from is another each time: nobody could dial it.
     pub listen_port: u16,
 }
 
@@ -87,74 +90,10 @@ impl Hello {
         }
         let kind = kind(wire.kind).ok_or(HelloError::Kind(wire.kind))?;
         Ok(Self {
-            network: Network { kind, genesis: wire.genesis, fork_id: wire.fork_id },
+            network: NetworkId { kind, genesis: wire.genesis, fork_id: wire.fork_id },
             instance: wire.instance,
             software: wire.software,
             listen_port: wire.listen_port,
         })
-    }
-}
-
-/// How a peer's network differs from ours.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Difference {
-    Kind { theirs: Kind, ours: Kind },
-    Genesis { theirs: B256, ours: B256 },
-    Fork { theirs: [u8; 4], ours: [u8; 4] },
-}
-
-impl Network {
-    /// What keeps the two from speaking, if anything. The genesis goes first:
-    /// the kind and the forks follow from it.
-    pub fn difference(&self, theirs: &Network) -> Option<Difference> {
-        if self.genesis != theirs.genesis {
-            Some(Difference::Genesis { theirs: theirs.genesis, ours: self.genesis })
-        } else if self.kind != theirs.kind {
-            Some(Difference::Kind { theirs: theirs.kind, ours: self.kind })
-        } else if self.fork_id != theirs.fork_id {
-            Some(Difference::Fork { theirs: theirs.fork_id, ours: self.fork_id })
-        } else {
-            None
-        }
-    }
-}
-
-impl std::error::Error for Difference {}
-
-impl fmt::Display for Difference {
-    /// Names sides by whose they are in a way that is true at both ends.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Kind { theirs, ours } => {
-                write!(f, "different kind of network: {theirs:?} there, {ours:?} here")
-            }
-            Self::Genesis { theirs, ours } => {
-                write!(f, "different genesis: {theirs} there, {ours} here")
-            }
-            Self::Fork { theirs, ours } => write!(
-                f,
-                "different fork schedule: fork id {:08x} there, {:08x} here; the chain.toml of one is out of date",
-                u32::from_be_bytes(*theirs),
-                u32::from_be_bytes(*ours)
-            ),
-        }
-    }
-}
-
-/// What stands for a kind on the wire.
-pub(crate) const fn kind_code(kind: Kind) -> u8 {
-    match kind {
-        Kind::Public => 1,
-        Kind::Private => 2,
-        Kind::Consortium => 3,
-    }
-}
-
-pub(crate) const fn kind(code: u8) -> Option<Kind> {
-    match code {
-        1 => Some(Kind::Public),
-        2 => Some(Kind::Private),
-        3 => Some(Kind::Consortium),
-        _ => None,
     }
 }

@@ -11,7 +11,9 @@ use tokio::{
 };
 use trefoil_types::{limits, message::Lane};
 
-use crate::{ContentLink, NetEvent, cut::Switch};
+use crate::{
+    connection::content_streams::ContentLink, event::NetEvent, transport::kill_switch::KillSwitch,
+};
 
 /// Every lane, most urgent first; `lane as usize` is its place here.
 pub(crate) const LANES: [Lane; 3] = [Lane::Consensus, Lane::CatchUp, Lane::Gossip];
@@ -19,6 +21,8 @@ pub(crate) const LANES: [Lane; 3] = [Lane::Consensus, Lane::CatchUp, Lane::Gossi
 const MIB: usize = 1024 * 1024;
 
 /// A frame up to this size is small: a stranger needs no common room for it.
+// Small frames are bounded by the stranger's own share (`STRANGER_BYTES_MAX`) and the lane's
+// common room, where peers take turns.
 pub(crate) const SMALL_BYTES_MAX: usize = 256 * 1024;
 
 // Seven strangers may send the largest message (9 MiB) at the same time. A small budget
@@ -28,11 +32,14 @@ pub(crate) const SMALL_BYTES_MAX: usize = 256 * 1024;
 /// or favour never wait for them.
 const STRANGERS_BYTES_MAX: usize = 64 * MIB;
 
-/// How long a stranger's large frame may wait for room. Honest strangers send
-/// them only when asked.
+/// How long a stranger's large frame may wait for room.
+// Honest strangers send large frames only when asked, so that seven that hold the room for
+// longer than this are attackers: the eighth is let go, and its lane is not held for ever.
 const ROOM_WAIT: Duration = Duration::from_secs(10);
 
 /// Of one such stranger, small messages on one lane that the node has not read.
+// Attack: strangers that together fill a lane's common room, so that members wait. Full, the
+// lane of this one stranger stands still and no other.
 const STRANGER_BYTES_MAX: usize = MIB;
 
 /// The bounds of one lane.
@@ -114,23 +121,11 @@ pub(crate) const fn limits(lane: Lane) -> &'static LaneLimits {
     }
 }
 
-/// Events in, most urgent first: the shell drains them in this order. All end
-/// (`None`) once the network is shut down.
-#[derive(Debug)]
-pub struct Lanes {
-    /// Connections and consensus messages.
-    pub consensus: Inbox,
-    pub catch_up: Inbox,
-    pub gossip: Inbox,
-    /// Admitted connections' streams of content.
-    pub content: mpsc::Receiver<ContentLink>,
-}
-
 /// The receiving end of one lane.
 #[derive(Debug)]
-pub struct Inbox(mpsc::Receiver<Parcel>);
+pub struct LaneReceiver(mpsc::Receiver<Parcel>);
 
-impl Inbox {
+impl LaneReceiver {
     /// Waits for the next event; `None` when the network has ended.
     pub async fn recv(&mut self) -> Option<NetEvent> {
         loop {
@@ -152,12 +147,16 @@ impl Inbox {
 }
 
 /// An event and the room that it takes until it is read.
+// The room is given back when the node reads, not when it is handed over: so a slow node slows
+// its peers down by TCP, and its own memory does not grow.
 #[derive(Debug)]
 struct Parcel {
     event: NetEvent,
     _room: Option<[OwnedSemaphorePermit; 3]>,
-    /// Of the connection that it came over: once that is cut, it is void.
-    switch: Option<Arc<Switch>>,
+    /// Of the connection that it came over.
+    // What a revoked peer said before the revocation and nobody read is void: the node must
+    // not act on it after the block that revoked the peer (ADR 11).
+    switch: Option<Arc<KillSwitch>>,
 }
 
 impl Parcel {
@@ -173,17 +172,17 @@ pub(crate) struct NodeGone;
 
 /// The sending end of one lane, shared by all peers.
 #[derive(Clone, Debug)]
-pub(crate) struct Outlet {
+pub(crate) struct LaneSender {
     lane: Lane,
     parcels: mpsc::Sender<Parcel>,
     bytes: Arc<Semaphore>,
 }
 
 /// One peer's part of a lane: its messages that the node has not read yet.
-pub(crate) struct Share {
-    outlet: Outlet,
+pub(crate) struct LaneShare {
+    outlet: LaneSender,
     messages: Arc<Semaphore>,
-    switch: Option<Arc<Switch>>,
+    switch: Option<Arc<KillSwitch>>,
     bytes: Arc<Semaphore>,
     bytes_max: usize,
     /// For the large frames of a stranger.
@@ -218,35 +217,42 @@ impl StrangersRoom {
 }
 
 /// A fresh lane.
-pub(crate) fn lane(lane: Lane) -> (Outlet, Inbox) {
+pub(crate) fn lane(lane: Lane) -> (LaneSender, LaneReceiver) {
     let limits = limits(lane);
     let (parcels, inbox) = mpsc::channel(limits.in_messages_max);
-    (Outlet { lane, parcels, bytes: Arc::new(Semaphore::new(limits.in_bytes_max)) }, Inbox(inbox))
+    (
+        LaneSender { lane, parcels, bytes: Arc::new(Semaphore::new(limits.in_bytes_max)) },
+        LaneReceiver(inbox),
+    )
 }
 
-impl Outlet {
+impl LaneSender {
     /// The part of one peer; `strangers` if it is one that dialled us, `switch`
     /// if its connection can be cut.
-    pub fn share(&self, strangers: Option<StrangersRoom>, switch: Option<Arc<Switch>>) -> Share {
+    pub fn share(
+        &self,
+        strangers: Option<StrangersRoom>,
+        switch: Option<Arc<KillSwitch>>,
+    ) -> LaneShare {
         let limits = limits(self.lane);
         let messages = Arc::new(Semaphore::new(limits.in_messages_per_peer));
         let bytes_max = if strangers.is_some() { STRANGER_BYTES_MAX } else { limits.in_bytes_max };
         let bytes = Arc::new(Semaphore::new(bytes_max));
-        Share { outlet: self.clone(), messages, switch, bytes, bytes_max, strangers }
+        LaneShare { outlet: self.clone(), messages, switch, bytes, bytes_max, strangers }
     }
 
     /// Tells the node of a connection; waits for room.
-    pub async fn tell(&self, event: NetEvent) -> Result<(), NodeGone> {
+    pub async fn send(&self, event: NetEvent) -> Result<(), NodeGone> {
         self.parcels.send(Parcel { event, _room: None, switch: None }).await.map_err(|_| NodeGone)
     }
 
     /// Tells the node if there is room.
-    pub fn try_tell(&self, event: NetEvent) {
+    pub fn try_send(&self, event: NetEvent) {
         let _ = self.parcels.try_send(Parcel { event, _room: None, switch: None });
     }
 }
 
-impl Share {
+impl LaneShare {
     /// Room for reading a frame, if it needs any: memory is not taken before.
     ///
     /// # Errors

@@ -12,14 +12,14 @@ use alloy_primitives::bytes::Bytes;
 use tokio::sync::Notify;
 use trefoil_types::message::Lane;
 
-use crate::{
+use crate::connection::{
     frame::Control,
-    lane::{Room, SMALL_BYTES_MAX, StrangersRoom, limits},
+    lanes::{Room, SMALL_BYTES_MAX, StrangersRoom, limits},
 };
 
 /// One peer's queues and byte counts. Frames are whole, with their length.
 #[derive(Debug, Default)]
-pub(crate) struct Outbox {
+pub(crate) struct SendQueue {
     /// Where its large answers count, if it is a stranger that dialled us.
     strangers: Option<StrangersRoom>,
     lanes: [Queue; 3],
@@ -55,7 +55,7 @@ struct Frames {
     bytes: usize,
 }
 
-impl Outbox {
+impl SendQueue {
     pub fn new(strangers: Option<StrangersRoom>) -> Self {
         Self { strangers, ..Self::default() }
     }
@@ -71,8 +71,9 @@ impl Outbox {
         self.asked.swap(false, Ordering::Relaxed)
     }
 
-    /// Puts a frame that is this peer's alone in its lane: one that is large
-    /// is dropped when strangers have too much waiting. Counts as [`Self::push`].
+    /// Puts a frame that is this peer's alone in its lane. Counts as [`Self::push`].
+    // Attack: strangers that ask for large answers and do not read them. A broadcast is one
+    // frame that all queues hold together; an answer costs its whole length each time.
     pub fn push_own(&self, lane: Lane, frame: Bytes) -> u64 {
         let room = match &self.strangers {
             Some(strangers) if frame.len() > SMALL_BYTES_MAX => {
@@ -95,6 +96,8 @@ impl Outbox {
         let length = frame.bytes.len();
         let queue = &self.lanes[lane as usize];
         let mut frames = queue.lock();
+        // A frame larger than the bound still passes an empty queue: otherwise the largest block
+        // could not be sent at all.
         let full = |frames: &Frames| {
             frames.waiting.len() >= limits.out_messages_max
                 || !frames.waiting.is_empty() && frames.bytes + length > limits.out_bytes_max

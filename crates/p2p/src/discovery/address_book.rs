@@ -2,10 +2,10 @@
 //! choose whom we dial.
 //!
 //! Owns two bounded tables: *new* (heard of) and *tried* (met there). A place
-//! in a table is a hash, under a secret key, of the address's provider (/16,
-//! /32) and, for new ones, of the provider of who told. What always holds: what
-//! one provider tells reaches at most [`NEW_PER_SOURCE`] of the new buckets,
-//! and what lives at one provider at most [`TRIED_PER_PROVIDER`] of the tried;
+//! in a table is a hash, under a secret key, of the address's network group (/16,
+//! /32) and, for new ones, of the network group of who told. What always holds: what
+//! one network group tells reaches at most [`NEW_PER_SOURCE`] of the new buckets,
+//! and what lives at one network group at most [`TRIED_PER_GROUP`] of the tried;
 //! who was met keeps its place until a dial to it fails; nobody can be known
 //! longer than it was there; all follows from the key, the seed and the calls.
 
@@ -18,8 +18,8 @@ use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::IteratorRandom as _};
 use trefoil_types::{Millis, PeerId, Time, keccak256};
 
 use crate::{
-    record::{PeerRecord, is_reachable},
-    source::Provider,
+    discovery::peer_record::{PeerRecord, is_reachable},
+    inbound_limits::subnet::NetGroup,
 };
 
 // Bitcoin Core's tables (addrman) at a sixteenth of its size: 4,096 new and 1,024 tried
@@ -28,11 +28,11 @@ use crate::{
 const SLOTS: u64 = 16;
 const NEW_BUCKETS: u64 = 256;
 const TRIED_BUCKETS: u64 = 64;
-// Attack: whoever tells most owns the book. What one provider tells reaches 1/16 of the
+// Attack: whoever tells most owns the book. What one network group tells reaches 1/16 of the
 // new places, and its own addresses 1/16 of the tried ones, however many it has.
-/// Buckets that one provider can fill with what it tells, and with its own.
+/// Buckets that one network group can fill with what it tells, and with its own.
 const NEW_PER_SOURCE: u64 = 16;
-const TRIED_PER_PROVIDER: u64 = 4;
+const TRIED_PER_GROUP: u64 = 4;
 
 /// So many dials that failed in a row make a new address worthless.
 const FAILURES_MAX: u32 = 3;
@@ -51,8 +51,8 @@ const WAITING_MAX: usize = 32;
 // Attack: an attacker's connections never end, and honest ones do, so that after a day
 // all are his. He cannot have been met earlier than he was there: half of the dials go to
 // those known longest (ADR 13).
-/// Old acquaintances are of the so many providers that are known longest.
-const OLD_PROVIDERS: usize = 16;
+/// Old acquaintances are of the so many network groups that are known longest.
+const OLD_GROUPS: usize = 16;
 
 // Attack: an eclipse by making a node restart. The first connections after it are the ones
 // from before, so that a poisoned book decides nothing.
@@ -61,7 +61,7 @@ pub const ANCHORS_MAX: usize = 4;
 
 /// An address that may be dialled.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Candidate {
+pub struct DialCandidate {
     pub address: SocketAddr,
     /// Who should be there, if we know.
     pub peer: Option<PeerId>,
@@ -76,12 +76,12 @@ enum Table {
 type Slot = (Table, u64, u64);
 
 #[derive(Clone, Debug)]
-pub(crate) struct Entry {
+pub(crate) struct BookEntry {
     pub peer: Option<PeerId>,
     /// To be passed on; only what its peer signed is.
     pub record: Option<PeerRecord>,
     /// Who told.
-    pub source: Provider,
+    pub source: NetGroup,
     /// When its peer was first met there; `None` among the new.
     pub met: Option<Time>,
     pub last_dial: Time,
@@ -90,22 +90,22 @@ pub(crate) struct Entry {
 }
 
 #[derive(Debug)]
-pub struct Book {
+pub struct AddressBook {
     key: [u8; 32],
     random: StdRng,
-    entries: BTreeMap<SocketAddr, Entry>,
+    entries: BTreeMap<SocketAddr, BookEntry>,
     slots: BTreeMap<Slot, SocketAddr>,
     /// Met, and waiting for the place of one that was met before.
     waiting: BTreeMap<SocketAddr, (PeerId, Time)>,
-    anchors: Vec<Candidate>,
+    anchors: Vec<DialCandidate>,
 }
 
-impl Entry {
-    /// An entry without a place; [`Book::restore`] finds it one.
+impl BookEntry {
+    /// An entry without a place; [`AddressBook::restore`] finds it one.
     pub fn new(
         peer: Option<PeerId>,
         record: Option<PeerRecord>,
-        source: Provider,
+        source: NetGroup,
         met: Option<Time>,
         last_dial: Time,
         failures: u32,
@@ -114,7 +114,7 @@ impl Entry {
     }
 }
 
-impl Book {
+impl AddressBook {
     /// An empty book. `key` must be secret and stay the same as long as the
     /// book; `seed` is fresh randomness.
     pub fn new(key: [u8; 32], seed: [u8; 32]) -> Self {
@@ -137,13 +137,13 @@ impl Book {
     }
 
     /// Notes an address that `source` told of; whether it is new and has a place.
-    pub fn hear(
+    pub fn add(
         &mut self,
-        candidate: Candidate,
+        candidate: DialCandidate,
         record: Option<PeerRecord>,
         source: SocketAddr,
     ) -> bool {
-        let Candidate { address, peer } = candidate;
+        let DialCandidate { address, peer } = candidate;
         if !is_reachable(address) {
             return false;
         }
@@ -155,7 +155,7 @@ impl Book {
             }
             return false;
         }
-        let source = Provider::of(source.ip());
+        let source = NetGroup::of(source.ip());
         let slot = self.new_slot(address, source);
         if let Some(holder) = self.slots.get(&slot).copied() {
             if self.entries[&holder].failures < FAILURES_MAX {
@@ -164,7 +164,7 @@ impl Book {
             self.remove(holder);
         }
         let (last_dial, failures) = (Time(0), 0);
-        let entry = Entry { peer, record, source, met: None, last_dial, failures, slot };
+        let entry = BookEntry { peer, record, source, met: None, last_dial, failures, slot };
         self.insert(address, entry);
         true
     }
@@ -196,7 +196,7 @@ impl Book {
 
     /// Another was met at an address than we were told. Whoever told must not
     /// keep us from asking who is there.
-    pub fn mistaken(&mut self, address: SocketAddr) {
+    pub fn wrong_peer(&mut self, address: SocketAddr) {
         if let Some(entry) = self.entries.get_mut(&address) {
             (entry.peer, entry.record) = (None, None);
         }
@@ -223,30 +223,30 @@ impl Book {
         }
     }
 
-    /// Someone to dial, of none of the `taken` providers. A coin decides
-    /// between heard of and met, then every provider has the same chance, then
-    /// every address of it: many addresses of few providers gain nothing.
-    pub fn pick(&mut self, now: Time, taken: &BTreeSet<Provider>) -> Option<Candidate> {
+    /// Someone to dial, of none of the `taken` network groups. A coin decides
+    /// between heard of and met, then every network group has the same chance, then
+    /// every address of it: many addresses of few network groups gain nothing.
+    pub fn pick(&mut self, now: Time, taken: &BTreeSet<NetGroup>) -> Option<DialCandidate> {
         let met_first = self.random.random::<bool>();
         [met_first, !met_first].into_iter().find_map(|tried| self.pick_of(tried, now, taken))
     }
 
-    /// An old acquaintance to dial: one of the providers at which someone was met
+    /// An old acquaintance to dial: one of the network groups at which someone was met
     /// first, the longest ago. Whoever fills the book today is not among them, as
     /// long as enough of them are there.
-    pub fn pick_old(&mut self, now: Time, taken: &BTreeSet<Provider>) -> Option<Candidate> {
-        let mut oldest: BTreeMap<Provider, (Time, SocketAddr)> = BTreeMap::new();
+    pub fn pick_old(&mut self, now: Time, taken: &BTreeSet<NetGroup>) -> Option<DialCandidate> {
+        let mut oldest: BTreeMap<NetGroup, (Time, SocketAddr)> = BTreeMap::new();
         for (address, entry) in self.entries.iter().filter(|(_, entry)| is_due(entry, now)) {
-            let (provider, Some(met)) = (Provider::of(address.ip()), entry.met) else { continue };
-            let first = oldest.entry(provider).or_insert((met, *address));
+            let (net_group, Some(met)) = (NetGroup::of(address.ip()), entry.met) else { continue };
+            let first = oldest.entry(net_group).or_insert((met, *address));
             *first = (met, *address).min(*first);
         }
         let mut oldest: Vec<_> = oldest.into_values().collect();
         oldest.sort_unstable();
-        oldest.truncate(OLD_PROVIDERS);
-        oldest.retain(|(_, address)| !taken.contains(&Provider::of(address.ip())));
+        oldest.truncate(OLD_GROUPS);
+        oldest.retain(|(_, address)| !taken.contains(&NetGroup::of(address.ip())));
         let (_, address) = oldest.into_iter().choose(&mut self.random)?;
-        Some(Candidate { address, peer: self.entries[&address].peer })
+        Some(DialCandidate { address, peer: self.entries[&address].peer })
     }
 
     /// When the peer at an address was first met there, if it was.
@@ -256,29 +256,34 @@ impl Book {
 
     /// Someone to dial only to see whether it is there: whose place is wanted,
     /// or who was only heard of.
-    pub fn pick_to_test(&mut self, now: Time, taken: &BTreeSet<Provider>) -> Option<Candidate> {
+    pub fn pick_to_test(&mut self, now: Time, taken: &BTreeSet<NetGroup>) -> Option<DialCandidate> {
         let wanted = self.waiting.keys().filter_map(|heir| self.slots.get(&self.tried_slot(*heir)));
         let wanted = wanted.copied().find(|address| is_due(&self.entries[address], now));
         match wanted {
-            Some(address) => Some(Candidate { address, peer: self.entries[&address].peer }),
+            Some(address) => Some(DialCandidate { address, peer: self.entries[&address].peer }),
             None => self.pick_of(false, now, taken),
         }
     }
 
-    fn pick_of(&mut self, tried: bool, now: Time, taken: &BTreeSet<Provider>) -> Option<Candidate> {
-        let fits = |(address, entry): &(&SocketAddr, &Entry)| {
+    fn pick_of(
+        &mut self,
+        tried: bool,
+        now: Time,
+        taken: &BTreeSet<NetGroup>,
+    ) -> Option<DialCandidate> {
+        let fits = |(address, entry): &(&SocketAddr, &BookEntry)| {
             entry.met.is_some() == tried
                 && is_due(entry, now)
-                && !taken.contains(&Provider::of(address.ip()))
+                && !taken.contains(&NetGroup::of(address.ip()))
         };
         let fitting: Vec<_> = self.entries.iter().filter(fits).collect();
-        let providers: BTreeSet<_> =
-            fitting.iter().map(|(address, _)| Provider::of(address.ip())).collect();
-        let provider = providers.into_iter().choose(&mut self.random)?;
-        let of_provider =
-            fitting.into_iter().filter(|(address, _)| Provider::of(address.ip()) == provider);
-        let (address, entry) = of_provider.choose(&mut self.random)?;
-        Some(Candidate { address: *address, peer: entry.peer })
+        let net_groups: BTreeSet<_> =
+            fitting.iter().map(|(address, _)| NetGroup::of(address.ip())).collect();
+        let net_group = net_groups.into_iter().choose(&mut self.random)?;
+        let of_group =
+            fitting.into_iter().filter(|(address, _)| NetGroup::of(address.ip()) == net_group);
+        let (address, entry) = of_group.choose(&mut self.random)?;
+        Some(DialCandidate { address: *address, peer: entry.peer })
     }
 
     /// Signed records to tell a peer that asks, at most `count`.
@@ -288,12 +293,12 @@ impl Book {
     }
 
     /// Remembers whom to dial first after a restart.
-    pub fn set_anchors(&mut self, anchors: Vec<Candidate>) {
+    pub fn set_anchors(&mut self, anchors: Vec<DialCandidate>) {
         self.anchors = anchors;
         self.anchors.truncate(ANCHORS_MAX);
     }
 
-    pub fn anchors(&self) -> &[Candidate] {
+    pub fn anchors(&self) -> &[DialCandidate] {
         &self.anchors
     }
 
@@ -301,7 +306,7 @@ impl Book {
         &self.key
     }
 
-    pub(crate) fn entries(&self) -> &BTreeMap<SocketAddr, Entry> {
+    pub(crate) fn entries(&self) -> &BTreeMap<SocketAddr, BookEntry> {
         &self.entries
     }
 
@@ -312,22 +317,22 @@ impl Book {
     }
 
     /// Puts back an entry that was read from disk, if its place is free.
-    pub(crate) fn restore(&mut self, address: SocketAddr, entry: Entry) {
+    pub(crate) fn restore(&mut self, address: SocketAddr, entry: BookEntry) {
         let slot = match entry.met {
             Some(_) => self.tried_slot(address),
             None => self.new_slot(address, entry.source),
         };
         if !self.slots.contains_key(&slot) && !self.entries.contains_key(&address) {
-            self.insert(address, Entry { slot, ..entry });
+            self.insert(address, BookEntry { slot, ..entry });
         }
     }
 
-    fn insert(&mut self, address: SocketAddr, entry: Entry) {
+    fn insert(&mut self, address: SocketAddr, entry: BookEntry) {
         self.slots.insert(entry.slot, address);
         self.entries.insert(address, entry);
     }
 
-    fn remove(&mut self, address: SocketAddr) -> Option<Entry> {
+    fn remove(&mut self, address: SocketAddr) -> Option<BookEntry> {
         let entry = self.entries.remove(&address)?;
         self.slots.remove(&entry.slot);
         self.waiting.remove(&address);
@@ -336,28 +341,28 @@ impl Book {
 
     fn promote(&mut self, address: SocketAddr, slot: Slot, now: Time) {
         if let Some(entry) = self.remove(address) {
-            self.insert(address, Entry { met: Some(now), slot, ..entry });
+            self.insert(address, BookEntry { met: Some(now), slot, ..entry });
         }
     }
 
     /// Back among the new, if there is a place.
     fn demote(&mut self, address: SocketAddr) {
         if let Some(entry) = self.remove(address) {
-            self.restore(address, Entry { met: None, ..entry });
+            self.restore(address, BookEntry { met: None, ..entry });
         }
     }
 
-    fn new_slot(&self, address: SocketAddr, source: Provider) -> Slot {
-        let provider = Provider::of(address.ip());
-        let within = self.hash(&[&source.bytes(), &provider.bytes()]) % NEW_PER_SOURCE;
+    fn new_slot(&self, address: SocketAddr, source: NetGroup) -> Slot {
+        let net_group = NetGroup::of(address.ip());
+        let within = self.hash(&[&source.bytes(), &net_group.bytes()]) % NEW_PER_SOURCE;
         let bucket = self.hash(&[&source.bytes(), &within.to_be_bytes()]) % NEW_BUCKETS;
         (Table::New, bucket, self.slot_in(bucket, address))
     }
 
     fn tried_slot(&self, address: SocketAddr) -> Slot {
-        let provider = Provider::of(address.ip()).bytes();
-        let within = self.hash(&[address.to_string().as_bytes()]) % TRIED_PER_PROVIDER;
-        let bucket = self.hash(&[&provider, &within.to_be_bytes(), b"tried"]) % TRIED_BUCKETS;
+        let net_group = NetGroup::of(address.ip()).bytes();
+        let within = self.hash(&[address.to_string().as_bytes()]) % TRIED_PER_GROUP;
+        let bucket = self.hash(&[&net_group, &within.to_be_bytes(), b"tried"]) % TRIED_BUCKETS;
         (Table::Tried, bucket, self.slot_in(bucket, address))
     }
 
@@ -378,7 +383,7 @@ impl Book {
 
 /// Whether an address may be dialled again. A dial in the future is one by a
 /// clock that was wrong.
-fn is_due(entry: &Entry, now: Time) -> bool {
+fn is_due(entry: &BookEntry, now: Time) -> bool {
     let wait = Millis(RETRY_MIN.0 << entry.failures.min(RETRY_DOUBLINGS_MAX));
     now < entry.last_dial || entry.last_dial == Time(0) || now >= entry.last_dial + wait
 }

@@ -13,14 +13,17 @@ use alloy_rlp::{Decodable, Encodable, RlpDecodable, RlpEncodable};
 use trefoil_types::{B256, PeerId, PublicKey, Time, keccak256};
 
 use crate::{
-    book::{ANCHORS_MAX, Book, Candidate, Entry},
-    record::{Address, PeerRecord, is_reachable},
-    source::Provider,
+    discovery::{
+        address_book::{ANCHORS_MAX, AddressBook, BookEntry, DialCandidate},
+        peer_record::{Address, PeerRecord, is_reachable},
+    },
+    inbound_limits::subnet::NetGroup,
 };
 
 const MAGIC: [u8; 16] = *b"trefoil/peers/2\n";
 
 /// The largest file: every place taken by a record of the largest size.
+// A file that is larger was not written by this node, and is not read into memory.
 const FILE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Why a file is no address book.
@@ -53,7 +56,7 @@ struct CandidateWire {
 #[derive(RlpEncodable, RlpDecodable)]
 struct EntryWire {
     at: CandidateWire,
-    /// An address of the provider who told.
+    /// An address of the network group who told.
     source: Address,
     /// When its peer was first met there; none or one.
     met: Vec<u64>,
@@ -63,8 +66,8 @@ struct EntryWire {
     record: alloy_primitives::Bytes,
 }
 
-impl From<&Candidate> for CandidateWire {
-    fn from(candidate: &Candidate) -> Self {
+impl From<&DialCandidate> for CandidateWire {
+    fn from(candidate: &DialCandidate) -> Self {
         Self {
             address: candidate.address.into(),
             peer: candidate.peer.iter().map(|peer| peer.0).collect(),
@@ -73,19 +76,19 @@ impl From<&Candidate> for CandidateWire {
 }
 
 impl CandidateWire {
-    fn candidate(&self) -> Option<Candidate> {
+    fn candidate(&self) -> Option<DialCandidate> {
         let address = self.address.socket().filter(|address| is_reachable(*address))?;
-        Some(Candidate { address, peer: self.peer.first().map(|key| PeerId(*key)) })
+        Some(DialCandidate { address, peer: self.peer.first().map(|key| PeerId(*key)) })
     }
 }
 
 /// The bytes of the file.
-pub fn encode(book: &Book) -> Vec<u8> {
+pub fn encode(book: &AddressBook) -> Vec<u8> {
     let entries = book.entries().iter().map(|(address, entry)| {
         let mut record = Vec::new();
         entry.record.iter().for_each(|r| r.encode(&mut record));
         EntryWire {
-            at: (&Candidate { address: *address, peer: entry.peer }).into(),
+            at: (&DialCandidate { address: *address, peer: entry.peer }).into(),
             source: SocketAddr::new(entry.source.ip(), 0).into(),
             met: entry.met.iter().map(|met| met.0).collect(),
             last_dial: entry.last_dial.0,
@@ -110,7 +113,7 @@ pub fn encode(book: &Book) -> Vec<u8> {
 ///
 /// # Errors
 /// The bytes are no book, or damaged.
-pub fn decode(bytes: &[u8], seed: [u8; 32]) -> Result<Book, BookError> {
+pub fn decode(bytes: &[u8], seed: [u8; 32]) -> Result<AddressBook, BookError> {
     if bytes.len() > FILE_BYTES_MAX {
         return Err(BookError::TooLarge(bytes.len()));
     }
@@ -123,7 +126,7 @@ pub fn decode(bytes: &[u8], seed: [u8; 32]) -> Result<Book, BookError> {
     if !rest.is_empty() {
         return Err(BookError::Malformed(alloy_rlp::Error::UnexpectedLength));
     }
-    let mut book = Book::new(wire.key.0, seed);
+    let mut book = AddressBook::new(wire.key.0, seed);
     let anchors = wire.anchors.iter().filter_map(CandidateWire::candidate);
     book.set_anchors(anchors.take(ANCHORS_MAX).collect());
     for entry in wire.entries {
@@ -132,10 +135,10 @@ pub fn decode(bytes: &[u8], seed: [u8; 32]) -> Result<Book, BookError> {
         let record = PeerRecord::decode(&mut entry.record.as_ref()).ok();
         book.restore(
             at.address,
-            Entry::new(
+            BookEntry::new(
                 at.peer,
                 record,
-                Provider::of(source.ip()),
+                NetGroup::of(source.ip()),
                 entry.met.first().map(|met| Time(*met)),
                 Time(entry.last_dial),
                 entry.failures,
@@ -147,11 +150,13 @@ pub fn decode(bytes: &[u8], seed: [u8; 32]) -> Result<Book, BookError> {
 
 /// Reads the book at `path`; a new one, with `key`, if there is none. A file
 /// that cannot be read as one is set aside, and named in the log.
-pub fn load(path: &Path, key: [u8; 32], seed: [u8; 32]) -> Book {
+pub fn load(path: &Path, key: [u8; 32], seed: [u8; 32]) -> AddressBook {
     let read = fs::read(path);
     let error = match read.as_deref().map(|bytes| decode(bytes, seed)) {
         Ok(Ok(book)) => return book,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Book::new(key, seed),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return AddressBook::new(key, seed);
+        }
         Ok(Err(error)) => error.to_string(),
         Err(error) => error.to_string(),
     };
@@ -161,7 +166,7 @@ pub fn load(path: &Path, key: [u8; 32], seed: [u8; 32]) -> Book {
         file = %path.display(), %error, moved_to = moved.then(|| aside.display().to_string()),
         "the address book cannot be used; a new one is begun"
     );
-    Book::new(key, seed)
+    AddressBook::new(key, seed)
 }
 
 /// Writes the book whole, so that a crash leaves the old one or the new one.

@@ -1,5 +1,5 @@
-//! Learning of other nodes: the address book in use, shared by the engine
-//! (which dials) and the links (which hear and tell).
+//! Learning of other nodes: the address book in use, shared by the service (which dials)
+//! and the sessions (which ask peers and answer them).
 //!
 //! What always holds: what peers tell is a candidate and nothing more; they
 //! are asked once a connection, and answer once; an answer that nobody asked
@@ -15,25 +15,12 @@ use std::{
 use trefoil_crypto::SecretKey;
 use trefoil_types::{B256, Offence, PeerId, Time};
 
-use crate::{
-    book::{Book, Candidate},
-    book_file,
-    record::{ADDRESSES_MAX, PeerRecord, RECORDS_MAX},
-    seek::{Purpose, Seeker},
+use crate::discovery::{
+    address_book::{AddressBook, DialCandidate},
+    address_book_file,
+    outbound::{DialPurpose, Dialer},
+    peer_record::{ADDRESSES_MAX, PeerRecord, RECORDS_MAX},
 };
-
-/// How a node learns of others.
-#[derive(Clone, Debug)]
-pub struct Discovery {
-    /// Where the address book is kept.
-    pub file: PathBuf,
-    /// Where to begin when the book is empty.
-    pub bootstrap: Vec<Candidate>,
-    /// Connections to keep, besides the configured peers.
-    pub outbound: usize,
-    /// Where others can reach this node; it tells nobody if there is none.
-    pub advertise: Vec<SocketAddr>,
-}
 
 #[derive(Debug)]
 pub(crate) struct Finder {
@@ -46,16 +33,16 @@ pub(crate) struct Finder {
 
 #[derive(Debug)]
 struct State {
-    book: Book,
-    seeker: Seeker,
+    book: AddressBook,
+    dialer: Dialer,
 }
 
 impl Finder {
     pub fn open(config: Discovery, identity: &SecretKey, network: B256) -> Self {
-        let mut book = book_file::load(&config.file, rand::random(), rand::random());
+        let mut book = address_book_file::load(&config.file, rand::random(), rand::random());
         for candidate in config.bootstrap {
             let source = candidate.address;
-            book.hear(candidate, None, source);
+            book.add(candidate, None, source);
             // At a start it is due at once: a node that just crashed may know nobody else.
             book.dialled(source, Time(0));
         }
@@ -64,56 +51,56 @@ impl Finder {
         addresses.truncate(ADDRESSES_MAX);
         let own = (!addresses.is_empty())
             .then(|| PeerRecord::sign(identity, &network, addresses, now.as_secs()));
-        let seeker = Seeker::new(config.outbound, &book, now);
-        Self { file: config.file, network, own, state: Mutex::new(State { book, seeker }) }
+        let dialer = Dialer::new(config.outbound, &book, now);
+        Self { file: config.file, network, own, state: Mutex::new(State { book, dialer }) }
     }
 
-    /// Whom to dial now; see [`Seeker::due`]. Peers that are `connected` are
+    /// Whom to dial now; see [`Dialer::due`]. Peers that are `connected` are
     /// no candidates.
     pub fn due(
         &self,
         others: Vec<SocketAddr>,
         connected: impl Fn(PeerId) -> bool,
-    ) -> Vec<Candidate> {
-        let State { book, seeker } = &mut *self.lock();
-        let mut due = seeker.due(book, others, wall());
+    ) -> Vec<DialCandidate> {
+        let State { book, dialer } = &mut *self.lock();
+        let mut due = dialer.due(book, others, wall());
         due.retain(|candidate| {
             let here = candidate.peer.is_some_and(&connected);
             if here {
                 // It is there, as its other connection shows: no failure.
-                seeker.dropped(candidate.address);
+                dialer.dropped(candidate.address);
             }
             !here
         });
         due
     }
 
-    pub fn met(&self, address: SocketAddr, peer: PeerId) -> Option<Purpose> {
-        let State { book, seeker } = &mut *self.lock();
-        seeker.met(address, peer, book, wall())
+    pub fn met(&self, address: SocketAddr, peer: PeerId) -> Option<DialPurpose> {
+        let State { book, dialer } = &mut *self.lock();
+        dialer.met(address, peer, book, wall())
     }
 
     pub fn ended(&self, address: SocketAddr) {
-        let State { book, seeker } = &mut *self.lock();
-        seeker.ended(address, book);
+        let State { book, dialer } = &mut *self.lock();
+        dialer.ended(address, book);
     }
 
     /// Another was met at an address than the book says.
-    pub fn mistaken(&self, address: SocketAddr) {
-        self.lock().book.mistaken(address);
+    pub fn wrong_peer(&self, address: SocketAddr) {
+        self.lock().book.wrong_peer(address);
     }
 
     /// A peer that dialled us says that it listens at `address`.
-    pub fn claimed(&self, address: SocketAddr, peer: PeerId) {
-        let candidate = Candidate { address, peer: Some(peer) };
-        self.lock().book.hear(candidate, None, address);
+    pub fn on_claimed_address(&self, address: SocketAddr, peer: PeerId) {
+        let candidate = DialCandidate { address, peer: Some(peer) };
+        self.lock().book.add(candidate, None, address);
     }
 
     /// Records that a peer at `source` sent, as asked.
     ///
     /// # Errors
     /// One is not signed by whom it names.
-    pub fn heard(&self, records: Vec<PeerRecord>, source: SocketAddr) -> Result<(), Offence> {
+    pub fn on_records(&self, records: Vec<PeerRecord>, source: SocketAddr) -> Result<(), Offence> {
         if !records.iter().all(|record| record.verify(&self.network)) {
             return Err(Offence::BadSignature);
         }
@@ -121,8 +108,8 @@ impl Finder {
         let book = &mut self.lock().book;
         for record in records.into_iter().filter(|record| Some(record.peer) != me) {
             for address in record.addresses.clone() {
-                let candidate = Candidate { address, peer: Some(record.peer) };
-                book.hear(candidate, Some(record.clone()), source);
+                let candidate = DialCandidate { address, peer: Some(record.peer) };
+                book.add(candidate, Some(record.clone()), source);
             }
         }
         Ok(())
@@ -137,8 +124,8 @@ impl Finder {
 
     /// Writes the book. Without it a restart knows less, and works.
     pub fn save(&self) {
-        let bytes = book_file::encode(&self.lock().book);
-        if let Err(error) = book_file::save(&self.file, &bytes) {
+        let bytes = address_book_file::encode(&self.lock().book);
+        if let Err(error) = address_book_file::save(&self.file, &bytes) {
             tracing::warn!(file = %self.file.display(), %error, "cannot write the address book");
         }
     }

@@ -1,9 +1,9 @@
-//! Whom to dial besides the configured peers: keeps a number of connections
-//! to candidates of the address book, of different providers, and looks now
+//! The dialer: which addresses are dialled besides the configured peers. Keeps a number of connections
+//! to candidates of the address book, of different network groups, and looks now
 //! and then whether an address is what it is said to be.
 //!
 //! Pure: time is handed in, dials are data. What always holds: at most
-//! `target` connections of this kind, at most one a provider; half of them, if
+//! `target` connections of this kind, at most one a network group; half of them, if
 //! they are there, to those that are known longest. A connection that lasts is
 //! no sign of a friend: an attacker's never ends, and honest nodes come and go.
 
@@ -15,31 +15,34 @@ use std::{
 use trefoil_types::{Millis, PeerId, Time};
 
 use crate::{
-    book::{Book, Candidate},
-    source::Provider,
+    discovery::address_book::{AddressBook, DialCandidate},
+    inbound_limits::subnet::NetGroup,
 };
 
 /// Between two rounds of dials.
 pub(crate) const ROUND: Millis = Millis(500);
 
 /// Dials at once.
+// A book full of dead addresses costs a few sockets at a time, and not one for each.
 const DIALLING_MAX: usize = 4;
 
 /// Between two feelers: short dials that only see who is there.
+// Bitcoin Core's feelers: addresses that were only heard of move to the tried ones, so that a
+// restart does not depend on what was told.
 const FEELER: Millis = Millis(60_000);
 
 /// What a connection that we dialled is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Purpose {
+pub enum DialPurpose {
     /// To stay.
     Keep,
     /// To see who is there.
-    Feel,
+    Feeler,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Dial {
-    purpose: Purpose,
+    purpose: DialPurpose,
     /// Among those that are known longest.
     old: bool,
     since: Time,
@@ -48,19 +51,19 @@ struct Dial {
 }
 
 #[derive(Debug)]
-pub struct Seeker {
+pub struct Dialer {
     target: usize,
     /// Under way or there.
     dials: BTreeMap<SocketAddr, Dial>,
     /// Not dialled yet since the start.
-    anchors: VecDeque<Candidate>,
+    anchors: VecDeque<DialCandidate>,
     next_round: Time,
     next_feeler: Time,
 }
 
-impl Seeker {
+impl Dialer {
     /// Keeps `target` connections, to the book's anchors first.
-    pub fn new(target: usize, book: &Book, now: Time) -> Self {
+    pub fn new(target: usize, book: &AddressBook, now: Time) -> Self {
         Self {
             target,
             dials: BTreeMap::new(),
@@ -71,19 +74,19 @@ impl Seeker {
     }
 
     /// Whom to dial now. `others` are where this node is connected, or will
-    /// be, by other means: their providers are taken.
+    /// be, by other means: their network groups are taken.
     pub fn due(
         &mut self,
-        book: &mut Book,
+        book: &mut AddressBook,
         others: impl IntoIterator<Item = SocketAddr>,
         now: Time,
-    ) -> Vec<Candidate> {
+    ) -> Vec<DialCandidate> {
         if self.target == 0 || now < self.next_round {
             return Vec::new();
         }
         self.next_round = now + ROUND;
         let mut taken: BTreeSet<_> =
-            others.into_iter().chain(self.dials.keys().copied()).map(provider).collect();
+            others.into_iter().chain(self.dials.keys().copied()).map(net_group).collect();
         let mut due = Vec::new();
         while self.wants_more() {
             let wants_old = self.wants_old();
@@ -91,15 +94,15 @@ impl Seeker {
             let old = anchor.or_else(|| wants_old.then(|| book.pick_old(now, &taken)).flatten());
             let is_old = old.is_some();
             let Some(candidate) = old.or_else(|| book.pick(now, &taken)) else { break };
-            if taken.insert(provider(candidate.address)) {
-                self.begin(&candidate, Purpose::Keep, is_old, book, now);
+            if taken.insert(net_group(candidate.address)) {
+                self.begin(&candidate, DialPurpose::Keep, is_old, book, now);
                 due.push(candidate);
             }
         }
         if now >= self.next_feeler {
             self.next_feeler = now + FEELER;
             if let Some(candidate) = book.pick_to_test(now, &taken) {
-                self.begin(&candidate, Purpose::Feel, false, book, now);
+                self.begin(&candidate, DialPurpose::Feeler, false, book, now);
                 due.push(candidate);
             }
         }
@@ -108,10 +111,10 @@ impl Seeker {
 
     fn begin(
         &mut self,
-        candidate: &Candidate,
-        purpose: Purpose,
+        candidate: &DialCandidate,
+        purpose: DialPurpose,
         old: bool,
-        book: &mut Book,
+        book: &mut AddressBook,
         now: Time,
     ) {
         book.dialled(candidate.address, now);
@@ -123,7 +126,7 @@ impl Seeker {
     }
 
     fn wants_more(&self) -> bool {
-        let kept = self.dials.values().filter(|dial| dial.purpose == Purpose::Keep);
+        let kept = self.dials.values().filter(|dial| dial.purpose == DialPurpose::Keep);
         let under_way = self.dials.values().filter(|dial| dial.met.is_none());
         kept.count() < self.target && under_way.count() < DIALLING_MAX
     }
@@ -134,9 +137,9 @@ impl Seeker {
         &mut self,
         address: SocketAddr,
         peer: PeerId,
-        book: &mut Book,
+        book: &mut AddressBook,
         now: Time,
-    ) -> Option<Purpose> {
+    ) -> Option<DialPurpose> {
         let dial = self.dials.get_mut(&address)?;
         dial.met = Some(peer);
         let purpose = dial.purpose;
@@ -149,7 +152,7 @@ impl Seeker {
     }
 
     /// A dial failed, or its connection ended.
-    pub fn ended(&mut self, address: SocketAddr, book: &mut Book) {
+    pub fn ended(&mut self, address: SocketAddr, book: &mut AddressBook) {
         let Some(dial) = self.dials.remove(&address) else { return };
         if dial.met.is_none() {
             book.failed(address);
@@ -162,16 +165,18 @@ impl Seeker {
     }
 
     /// Peers that this keeps a connection with, the longest first.
-    pub fn kept(&self) -> Vec<Candidate> {
-        let kept = |dial: &Dial| dial.purpose == Purpose::Keep && dial.met.is_some();
+    pub fn kept(&self) -> Vec<DialCandidate> {
+        let kept = |dial: &Dial| dial.purpose == DialPurpose::Keep && dial.met.is_some();
         let mut kept: Vec<_> = self.dials.iter().filter(|(_, dial)| kept(dial)).collect();
         kept.sort_by_key(|(address, dial)| (dial.since, **address));
-        let candidate =
-            |(address, dial): (&SocketAddr, &Dial)| Candidate { address: *address, peer: dial.met };
+        let candidate = |(address, dial): (&SocketAddr, &Dial)| DialCandidate {
+            address: *address,
+            peer: dial.met,
+        };
         kept.into_iter().map(candidate).collect()
     }
 }
 
-fn provider(address: SocketAddr) -> Provider {
-    Provider::of(address.ip())
+fn net_group(address: SocketAddr) -> NetGroup {
+    NetGroup::of(address.ip())
 }

@@ -10,6 +10,7 @@ use trefoil_crypto::{Domain, SecretKey, Signature};
 use trefoil_types::{B256, PeerId, PublicKey};
 
 /// The most addresses of one record.
+// One each way (IPv4, IPv6) of two lines. Each address costs the hearer a place in its book.
 pub const ADDRESSES_MAX: usize = 4;
 
 /// The longest record, bytes: key, number, four IPv6 addresses, signature.
@@ -85,6 +86,7 @@ impl Address {
 }
 
 /// Whether a node may be at an address at all.
+// Private and loopback addresses are allowed: whole networks run within one company or machine.
 pub(crate) fn is_reachable(address: SocketAddr) -> bool {
     let ip = address.ip().to_canonical();
     address.port() != 0 && !ip.is_unspecified() && !ip.is_multicast()

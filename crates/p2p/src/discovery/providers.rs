@@ -3,7 +3,7 @@
 //!
 //! Owns the routing table, the records, and what this node announces. What
 //! always holds: Kademlia speaks with admitted peers only; it opens no
-//! connection itself but asks the engine to; in its table are peers that were
+//! connection itself but asks the service to; in its table are peers that were
 //! admitted, at the address where we met them or from which they came, so many
 //! a subnet, until a dial to them fails or they are banned; where a provider is,
 //! says the connection it announced itself on, not the provider; value records
@@ -38,14 +38,13 @@ use libp2p::{
 use trefoil_types::{B256, Offence};
 
 use self::{
-    handler::{Handler, Word},
+    handler::{HandlerCommand, ProvidersHandler},
     records::{Records, root},
 };
 use crate::{
-    pace::Pace,
-    record::is_reachable,
-    source::Source,
-    transport::{to_multiaddr, to_socket},
+    discovery::peer_record::is_reachable,
+    inbound_limits::{rate_limit::RateLimiter, subnet::SourceIp},
+    transport::libp2p_types::{to_multiaddr, to_socket},
 };
 
 /// The BLAKE3 root of a resource.
@@ -54,15 +53,17 @@ pub(crate) type Root = [u8; 32];
 /// Resources that a node announces.
 pub const PROVIDED_MAX: usize = 256;
 
-/// Nodes that are asked to keep a record, the nearest to its key. (20 in
-/// Kademlia's paper, 8 in BitTorrent: each costs a connection here.)
+/// Nodes that are asked to keep a record, the nearest to its key.
+// 20 in Kademlia's paper, 8 in BitTorrent: each costs a connection here.
 const REPLICAS: NonZeroUsize = NonZeroUsize::new(8).expect("eight");
 
-/// A record that is not said again is forgotten.
+/// A record that is not announced again is forgotten.
+// Three of the longest intervals between announcements (`REPEAT_MAX`).
 const RECORD_TTL: Duration = Duration::from_secs(3 * 3600);
 
-/// A record is said again: at first soon, since a node that just came knows few
-/// others, then every hour, so that it survives two that fail.
+/// A record is announced again after this, doubled up to the longest.
+// At first soon, since a node that just came knows few others; then every hour, so that a record
+// survives two announcements that fail.
 const REPEAT_MIN: Duration = Duration::from_secs(60);
 const REPEAT_MAX: Duration = Duration::from_secs(3600);
 
@@ -75,6 +76,7 @@ const SEARCH_MAX: Duration = Duration::from_secs(10);
 const ANSWER_MAX: Duration = Duration::from_secs(2);
 
 /// Searches and announcements at a time.
+// libp2p-kad by itself starts up to a hundred searches at once (ADR 19).
 const SEARCHES_MAX: usize = 8;
 const ANNOUNCING_MAX: usize = 2;
 
@@ -82,17 +84,19 @@ const ANNOUNCING_MAX: usize = 2;
 const FOUND_MAX: usize = 16;
 
 /// Peers of one subnet in the table, as many as the gate lets in.
+// Attack: one machine with many identities, which are free, fills the buckets near a key and
+// hides its providers.
 const TABLE_OF_SUBNET_MAX: usize = 32;
 
-/// What a peer may ask and answer a second, and at once. A search asks a peer
-/// once, and few run at a time.
+/// What a peer may ask and answer a second, and at once.
+// A search asks a peer once, and few run at a time: an honest peer stays far below.
 const WORDS_RATE: u32 = 20;
 const WORDS_BURST: u32 = 200;
 
 pub(crate) type Kad = kad::Behaviour<Records>;
 pub(crate) type KadHandler = THandler<Kad>;
 
-/// What the engine is to do.
+/// What the service is to do.
 #[derive(Debug)]
 pub(crate) enum Event {
     /// Connect for a while, or say [`Providers::unreachable`].
@@ -113,7 +117,7 @@ struct Speaker {
     connection: ConnectionId,
     /// Where others can dial it.
     reach: Option<SocketAddr>,
-    pace: Pace,
+    rate_limiter: RateLimiter,
 }
 
 /// When to announce a resource, and how long after that again.
@@ -140,7 +144,7 @@ pub(crate) struct Providers {
     provided: BTreeMap<Root, Announcement>,
     announcing: usize,
     searches: Vec<Search>,
-    waiting: VecDeque<ToSwarm<Event, Word>>,
+    waiting: VecDeque<ToSwarm<Event, HandlerCommand>>,
 }
 
 impl Providers {
@@ -172,12 +176,12 @@ impl Providers {
     /// The peer said a good hello on a connection; `reach` is where others can
     /// dial it.
     pub fn admit(&mut self, peer: PeerId, connection: ConnectionId, reach: Option<SocketAddr>) {
-        let pace = Pace::new(WORDS_RATE, WORDS_BURST);
-        self.speakers.insert(peer, Speaker { connection, reach, pace });
+        let rate_limiter = RateLimiter::new(WORDS_RATE, WORDS_BURST);
+        self.speakers.insert(peer, Speaker { connection, reach, rate_limiter });
         self.waiting.push_back(ToSwarm::NotifyHandler {
             peer_id: peer,
             handler: NotifyHandler::One(connection),
-            event: Word::Admitted,
+            event: HandlerCommand::Admitted,
         });
         if let Some(reach) = reach.filter(|reach| self.has_room_for(peer, *reach)) {
             self.kad.add_address(&peer, to_multiaddr(reach));
@@ -186,7 +190,7 @@ impl Providers {
 
     /// Whether the table takes a peer from there.
     fn has_room_for(&mut self, peer: PeerId, reach: SocketAddr) -> bool {
-        let subnet = |at: SocketAddr| Source::of(at.ip()).subnet();
+        let subnet = |at: SocketAddr| SourceIp::of(at.ip()).subnet();
         let mut of_subnet = 0;
         for bucket in self.kad.kbuckets() {
             for entry in bucket.iter() {
@@ -237,7 +241,7 @@ impl Providers {
     /// Does what is due.
     pub fn tick(&mut self, now: Instant) {
         self.kad.store_mut().expire(now);
-        // Where nobody is known, nobody can be told.
+        // Where nobody is known, nobody can be on_provider_record.
         if self.kad.kbuckets().next().is_none() {
             return;
         }
@@ -255,9 +259,9 @@ impl Providers {
         match event {
             KadEvent::InboundRequest {
                 request: InboundRequest::AddProvider { record: Some(record) },
-            } => self.told(&record),
+            } => self.on_provider_record(&record),
             KadEvent::InboundRequest { request: InboundRequest::PutRecord { source, .. } } => {
-                self.tell(Event::Misdeed(source, Offence::Malformed));
+                self.emit(Event::Misdeed(source, Offence::Malformed));
             }
             KadEvent::OutboundQueryProgressed { id, result, step, .. } => match result {
                 QueryResult::GetProviders(result) => {
@@ -276,10 +280,10 @@ impl Providers {
     }
 
     /// A peer says that it has a resource.
-    fn told(&mut self, record: &ProviderRecord) {
+    fn on_provider_record(&mut self, record: &ProviderRecord) {
         let peer = record.provider;
         let Some(root) = root(&record.key) else {
-            return self.tell(Event::Misdeed(peer, Offence::Malformed));
+            return self.emit(Event::Misdeed(peer, Offence::Malformed));
         };
         let reach = self.speakers.get(&peer).and_then(|speaker| speaker.reach);
         if let (Some(reach), Some(expires)) = (reach, record.expires) {
@@ -293,7 +297,7 @@ impl Providers {
             let found = &mut self.searches[at].found;
             if found.len() < FOUND_MAX && found.insert(peer) {
                 let address = self.address(peer);
-                self.tell(Event::Found(peer, address));
+                self.emit(Event::Found(peer, address));
             }
         }
         if self.searches[at].found.len() >= FOUND_MAX
@@ -315,12 +319,12 @@ impl Providers {
     fn dial(&mut self, opts: &DialOpts) {
         let Some(peer) = opts.get_peer_id() else { return };
         match self.address(peer) {
-            Some(address) => self.tell(Event::Dial(peer, address)),
+            Some(address) => self.emit(Event::Dial(peer, address)),
             None => self.unreachable(peer),
         }
     }
 
-    fn tell(&mut self, event: Event) {
+    fn emit(&mut self, event: Event) {
         self.waiting.push_back(ToSwarm::GenerateEvent(event));
     }
 
@@ -330,17 +334,17 @@ impl Providers {
         peer_id: PeerId,
         handler: NotifyHandler,
         event: THandlerInEvent<Kad>,
-    ) -> ToSwarm<Event, Word> {
+    ) -> ToSwarm<Event, HandlerCommand> {
         let handler = match self.speakers.get(&peer_id) {
             Some(speaker) => NotifyHandler::One(speaker.connection),
             None => handler,
         };
-        ToSwarm::NotifyHandler { peer_id, handler, event: Word::Kad(event) }
+        ToSwarm::NotifyHandler { peer_id, handler, event: HandlerCommand::Kad(event) }
     }
 }
 
 impl NetworkBehaviour for Providers {
-    type ConnectionHandler = Handler;
+    type ConnectionHandler = ProvidersHandler;
     type ToSwarm = Event;
 
     fn handle_established_inbound_connection(
@@ -349,8 +353,10 @@ impl NetworkBehaviour for Providers {
         peer: PeerId,
         local: &Multiaddr,
         remote: &Multiaddr,
-    ) -> Result<Handler, ConnectionDenied> {
-        self.kad.handle_established_inbound_connection(id, peer, local, remote).map(Handler::new)
+    ) -> Result<ProvidersHandler, ConnectionDenied> {
+        self.kad
+            .handle_established_inbound_connection(id, peer, local, remote)
+            .map(ProvidersHandler::new)
     }
 
     fn handle_established_outbound_connection(
@@ -360,9 +366,10 @@ impl NetworkBehaviour for Providers {
         address: &Multiaddr,
         role: Endpoint,
         port: PortUse,
-    ) -> Result<Handler, ConnectionDenied> {
+    ) -> Result<ProvidersHandler, ConnectionDenied> {
         let kad = &mut self.kad;
-        kad.handle_established_outbound_connection(id, peer, address, role, port).map(Handler::new)
+        kad.handle_established_outbound_connection(id, peer, address, role, port)
+            .map(ProvidersHandler::new)
     }
 
     /// Not our own addresses: others know us by where we are met.
@@ -387,13 +394,13 @@ impl NetworkBehaviour for Providers {
         event: THandlerOutEvent<Self>,
     ) {
         let Some(speaker) = self.speakers.get_mut(&peer) else { return };
-        match speaker.pace.take(Instant::now()) {
+        match speaker.rate_limiter.take(Instant::now()) {
             Ok(()) => self.kad.on_connection_handler_event(peer, connection, event),
-            Err(_) => self.tell(Event::Misdeed(peer, Offence::Flood)),
+            Err(_) => self.emit(Event::Misdeed(peer, Offence::Flood)),
         }
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ToSwarm<Event, Word>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ToSwarm<Event, HandlerCommand>> {
         loop {
             if let Some(first) = self.waiting.pop_front() {
                 return Poll::Ready(first);

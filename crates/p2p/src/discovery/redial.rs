@@ -1,4 +1,4 @@
-//! When to dial whom: every configured peer, for ever, with backoff.
+//! When the configured peers are dialled: each of them, for ever, with backoff.
 
 use std::{
     collections::BTreeMap,
@@ -8,7 +8,7 @@ use std::{
 
 use trefoil_types::PeerId;
 
-use crate::Timing;
+use crate::config::Timing;
 
 /// A peer that we keep connected to.
 #[derive(Debug)]
@@ -22,13 +22,13 @@ struct Target {
 
 /// The configured peers.
 #[derive(Debug)]
-pub(crate) struct Dialler {
+pub(crate) struct Redialer {
     targets: BTreeMap<PeerId, Target>,
     min: Duration,
     max: Duration,
 }
 
-impl Dialler {
+impl Redialer {
     /// Every peer is due at once.
     pub fn new(
         peers: impl IntoIterator<Item = (PeerId, SocketAddr)>,
@@ -73,9 +73,9 @@ impl Dialler {
         }
     }
 
-    /// Nothing with the peer is under way any more. `jitter` of 0 to 1 spreads
-    /// the wait over 3/4 to 5/4, so that two that dial each other part. Returns
-    /// how many failures in a row this makes.
+    /// Nothing with the peer is under way any more. `jitter` of 0 to 1 spreads the wait over
+    /// 3/4 to 5/4. Returns how many failures in a row this makes.
+    // Without the jitter two nodes that dial each other at the same time do so for ever.
     pub fn retry(&mut self, peer: PeerId, now: Instant, jitter: f64) -> u32 {
         let Some(target) = self.targets.get_mut(&peer) else { return 0 };
         let wait = self.min.saturating_mul(1 << target.failures.min(16)).min(self.max);

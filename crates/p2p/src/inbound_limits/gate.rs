@@ -1,5 +1,5 @@
-//! Who may take a socket of ours: judged when it is accepted, before any
-//! cryptography, and again at each stage.
+//! Which inbound connection gets a place, and which one is disconnected for it: decided
+//! when a socket is accepted, before any cryptography, and again at each stage.
 //!
 //! Owns the count of connections that others made to us, by stage and by
 //! where they come from. What always holds: no source and no subnet has more
@@ -17,10 +17,10 @@ use std::{
 
 use trefoil_types::{Offence, OrganisationId, PeerId};
 
-use crate::{
-    crowd::{Caps, Crowd, Full, Place, Ticket},
-    reputation::Reputation,
-    source::Source,
+use crate::inbound_limits::{
+    peer_score::PeerScores,
+    slots::{Full, SlotLimits, Slots, SocketId, SocketSlot},
+    subnet::SourceIp,
 };
 
 /// Sockets that have not proven an identity.
@@ -28,23 +28,26 @@ use crate::{
 // one a source and a subnet, an attacker needs more subnets than there are places, and
 // more than 160 sockets within one handshake (ADR 13). 8 a source: a household or an
 // office behind one address may start that many nodes at once.
-const HALF_OPEN: Caps = Caps { source: 8, subnet: 32, all: 160 };
+const HALF_OPEN: SlotLimits = SlotLimits { source: 8, subnet: 32, all: 160 };
 
 /// The same, from where a favoured peer is known to live.
 // Before its proof a validator looks like anybody else: without places of their own, a
 // flood that fills the common ones would keep validators out.
-const HALF_OPEN_FAVOURED: Caps = Caps { source: 16, subnet: 32, all: 32 };
+const HALF_OPEN_FAVOURED: SlotLimits = SlotLimits { source: 16, subnet: 32, all: 32 };
 
 /// Authenticated strangers that are at their hello.
-const GREETING: Caps = Caps { source: 8, subnet: 16, all: 64 };
+// Identities are free, so a proven one is worth no more room: the shares of a source and of a
+// subnet keep one attacker with many identities from holding all 64.
+const GREETING: SlotLimits = SlotLimits { source: 8, subnet: 16, all: 64 };
 
 /// Sockets that lost their place and are being closed.
 // A socket counts until the system has closed it: without this bound an attacker who is
 // evicted over and over would hold as many descriptors as he can open in a second.
 const LEAVING_MAX: usize = 64;
 
-/// Connections that one peer may have at their hello: it may dial again before
-/// it knows that its last dial was lost.
+/// Connections that one peer may have at their hello.
+// A peer may dial again before it knows that its last dial was lost. More than that would let
+// a favoured identity, whose hellos count in no crowd, hold any number of sockets.
 const GREETING_PER_PEER: usize = 2;
 
 /// Admitted nodes of one organisation that are not favoured.
@@ -54,10 +57,13 @@ const ORGANISATION_MAX: usize = 64;
 
 /// One in so many strangers keeps its place for being near, and one in so many
 /// for having been useful.
+// Few, since each protection is also a way in: an attacker with one machine nearby gets a
+// sixteenth of the places by it and no more (ADR 13).
 const FEW: usize = 16;
 
-/// Room for so many favoured peers is there in any case: the chain may name
-/// more validators any time.
+/// Room for so many favoured peers is there in any case.
+// The limit of open files is set once, at the start, and the chain may name more validators
+// any time after that.
 const FAVOURED_MIN: usize = 64;
 
 /// The most sockets that others can make us hold: all stages together, and of
@@ -86,7 +92,7 @@ enum Stage {
 struct Socket {
     address: SocketAddr,
     stage: Stage,
-    place: Place,
+    slot: SocketSlot,
     peer: Option<PeerId>,
     /// How long its handshake took: it cannot be shorter than its way.
     took: Duration,
@@ -95,19 +101,19 @@ struct Socket {
 }
 
 impl Socket {
-    fn new(address: SocketAddr, stage: Stage, place: Place) -> Self {
-        Self { address, stage, place, peer: None, took: Duration::ZERO, useful: None }
+    fn new(address: SocketAddr, stage: Stage, slot: SocketSlot) -> Self {
+        Self { address, stage, slot, peer: None, took: Duration::ZERO, useful: None }
     }
 }
 
 /// Admitted strangers of whom one may lose its place.
-type Candidates<'a> = Vec<(&'a Ticket, &'a Socket)>;
+type Candidates<'a> = Vec<(&'a SocketId, &'a Socket)>;
 
 /// The half that stands longest stays.
 // Attack: a flood of new connections that takes all places at once. Time cannot be had
 // after the fact, so a flood never displaces more than the younger half.
 fn protect_longest_standing(candidates: &mut Candidates<'_>) {
-    candidates.sort_by_key(|(ticket, socket)| (socket.place.since, **ticket));
+    candidates.sort_by_key(|(id, socket)| (socket.slot.since, **id));
     candidates.drain(..candidates.len().div_ceil(2));
 }
 
@@ -115,7 +121,7 @@ fn protect_longest_standing(candidates: &mut Candidates<'_>) {
 // Attack: a botnet far away. A handshake cannot be shorter than the way to the peer, so
 // nearness cannot be feigned; being near to many victims costs a machine near each.
 fn protect_nearest(candidates: &mut Candidates<'_>, few: usize) {
-    candidates.sort_by_key(|(ticket, socket)| (socket.took, *ticket));
+    candidates.sort_by_key(|(id, socket)| (socket.took, *id));
     candidates.drain(..few.min(candidates.len()));
 }
 
@@ -123,7 +129,7 @@ fn protect_nearest(candidates: &mut Candidates<'_>, few: usize) {
 // Attack: connections that only sit there. A transaction that entered the pool was paid
 // for, and only the first to tell of it has the credit.
 fn protect_useful(candidates: &mut Candidates<'_>, few: usize) {
-    candidates.sort_by_key(|(ticket, socket)| (Reverse(socket.useful), *ticket));
+    candidates.sort_by_key(|(id, socket)| (Reverse(socket.useful), *id));
     let useful = candidates.iter().take(few).filter(|(_, s)| s.useful.is_some()).count();
     candidates.drain(..useful);
 }
@@ -131,12 +137,12 @@ fn protect_useful(candidates: &mut Candidates<'_>, few: usize) {
 /// How large the most crowded subnet is, and its youngest connection.
 // Attack: many addresses of one hoster. Its own crowd is what grows largest, so that it
 // displaces itself; the youngest goes, since a churning attacker is young.
-fn youngest_of_largest_subnet(mut candidates: Candidates<'_>) -> Option<(usize, Ticket)> {
-    candidates.sort_by_key(|(ticket, socket)| (socket.place.since, **ticket));
-    let mut subnets: BTreeMap<_, (usize, Ticket)> = BTreeMap::new();
-    for (ticket, socket) in candidates {
-        let subnet = subnets.entry(Source::of(socket.address.ip()).subnet()).or_default();
-        *subnet = (subnet.0 + 1, *ticket);
+fn youngest_of_largest_subnet(mut candidates: Candidates<'_>) -> Option<(usize, SocketId)> {
+    candidates.sort_by_key(|(id, socket)| (socket.slot.since, **id));
+    let mut subnets: BTreeMap<_, (usize, SocketId)> = BTreeMap::new();
+    for (id, socket) in candidates {
+        let subnet = subnets.entry(SourceIp::of(socket.address.ip()).subnet()).or_default();
+        *subnet = (subnet.0 + 1, *id);
     }
     subnets.into_values().max()
 }
@@ -144,20 +150,20 @@ fn youngest_of_largest_subnet(mut candidates: Candidates<'_>) -> Option<(usize, 
 /// Counts connections that others made to us.
 #[derive(Debug)]
 pub(crate) struct Gate {
-    half_open: Crowd,
-    half_open_favoured: Crowd,
-    greeting: Crowd,
-    admitted: Crowd,
+    half_open: Slots,
+    half_open_favoured: Slots,
+    greeting: Slots,
+    admitted: Slots,
     organisations: BTreeMap<OrganisationId, usize>,
-    sockets: BTreeMap<Ticket, Socket>,
-    by_address: BTreeMap<SocketAddr, Ticket>,
+    sockets: BTreeMap<SocketId, Socket>,
+    by_address: BTreeMap<SocketAddr, SocketId>,
     leaving: usize,
-    next: Ticket,
+    next: SocketId,
     /// Sources of handshakes that proved no identity.
-    failed: Reputation<Source>,
-    configured: BTreeMap<PeerId, Source>,
+    failed: PeerScores<SourceIp>,
+    configured: BTreeMap<PeerId, SourceIp>,
     /// Configured peers and validators, and where each was last known to be.
-    favoured: BTreeMap<PeerId, Option<Source>>,
+    favoured: BTreeMap<PeerId, Option<SourceIp>>,
 }
 
 impl Gate {
@@ -168,20 +174,20 @@ impl Gate {
         of_source: usize,
         configured: impl IntoIterator<Item = (PeerId, SocketAddr)>,
     ) -> Self {
-        let admitted = Caps { source: of_source, subnet: 2 * of_source, all: inbound_max };
+        let admitted = SlotLimits { source: of_source, subnet: 2 * of_source, all: inbound_max };
         let configured =
-            configured.into_iter().map(|(peer, address)| (peer, Source::of(address.ip())));
+            configured.into_iter().map(|(peer, address)| (peer, SourceIp::of(address.ip())));
         let mut gate = Self {
-            half_open: Crowd::new(HALF_OPEN),
-            half_open_favoured: Crowd::new(HALF_OPEN_FAVOURED),
-            greeting: Crowd::new(GREETING),
-            admitted: Crowd::new(admitted),
+            half_open: Slots::new(HALF_OPEN),
+            half_open_favoured: Slots::new(HALF_OPEN_FAVOURED),
+            greeting: Slots::new(GREETING),
+            admitted: Slots::new(admitted),
             organisations: BTreeMap::new(),
             sockets: BTreeMap::new(),
             by_address: BTreeMap::new(),
             leaving: 0,
             next: 0,
-            failed: Reputation::default(),
+            failed: PeerScores::default(),
             configured: configured.collect(),
             favoured: BTreeMap::new(),
         };
@@ -204,43 +210,46 @@ impl Gate {
         self.favoured.contains_key(&peer)
     }
 
-    /// A socket was accepted. Returns its ticket, and whose place it takes.
+    /// A socket was accepted. Returns its id, and whose place it takes.
     ///
     /// # Errors
     /// There is no room: close it.
-    pub fn knock(
+    pub fn accept(
         &mut self,
         address: SocketAddr,
         now: Instant,
-    ) -> Result<(Ticket, Option<Ticket>), Full> {
+    ) -> Result<(SocketId, Option<SocketId>), Full> {
         if self.leaving >= LEAVING_MAX {
+            // Else each eviction would free a place but no descriptor.
             return Err(Full::Leaving(self.leaving));
         }
-        let source = Source::of(address.ip());
-        let (stage, crowd) = if self.favoured.values().any(|known| *known == Some(source)) {
+        let source = SourceIp::of(address.ip());
+        // A ban of a source stops no favoured peer that lives there: an attacker behind the same
+        // address could otherwise have a validator banned by failing handshakes.
+        let (stage, slots) = if self.favoured.values().any(|known| *known == Some(source)) {
             (Stage::HalfOpenFavoured, &self.half_open_favoured)
         } else if let Some(left) = self.failed.banned_for(source, now) {
             return Err(Full::Banned(left.as_secs()));
         } else {
             (Stage::HalfOpen, &self.half_open)
         };
-        let evicted = crowd.make_room(source, now)?;
-        evicted.into_iter().for_each(|ticket| self.evict(ticket));
-        let ticket = self.next;
+        let evicted = slots.make_room(source, now)?;
+        evicted.into_iter().for_each(|id| self.evict(id));
+        let id = self.next;
         self.next += 1;
-        let place = Place { spoke: false, ticket, since: now };
-        self.by_address.insert(address, ticket);
-        self.insert(ticket, Socket::new(address, stage, place));
-        Ok((ticket, evicted))
+        let slot = SocketSlot { spoke: false, id, since: now };
+        self.by_address.insert(address, id);
+        self.insert(id, Socket::new(address, stage, slot));
+        Ok((id, evicted))
     }
 
     /// The first byte of a socket has come.
-    pub fn spoke(&mut self, ticket: Ticket) {
-        self.change(ticket, |socket| socket.place.spoke = true);
+    pub fn on_first_byte(&mut self, id: SocketId) {
+        self.change(id, |socket| socket.slot.spoke = true);
     }
 
-    /// The connection from `address` proved to be `peer`'s. Returns its ticket
-    /// and whose places it takes. A connection that we dialled has no ticket.
+    /// The connection from `address` proved to be `peer`'s. Returns its id
+    /// and whose places it takes. A connection that we dialled has no id.
     ///
     /// # Errors
     /// There is no room: close it.
@@ -249,9 +258,9 @@ impl Gate {
         address: SocketAddr,
         peer: PeerId,
         now: Instant,
-    ) -> Result<(Option<Ticket>, Vec<Ticket>), Full> {
-        let Some(&ticket) = self.by_address.get(&address) else { return Ok((None, vec![])) };
-        let source = Source::of(address.ip());
+    ) -> Result<(Option<SocketId>, Vec<SocketId>), Full> {
+        let Some(&id) = self.by_address.get(&address) else { return Ok((None, vec![])) };
+        let source = SourceIp::of(address.ip());
         let mut evicted = Vec::from_iter(self.lost_dial(peer));
         let stage = match self.favoured.get_mut(&peer) {
             Some(known) => {
@@ -263,24 +272,24 @@ impl Gate {
                 Stage::Greeting
             }
         };
-        evicted.iter().for_each(|ticket| self.evict(*ticket));
-        self.change(ticket, |socket| {
+        evicted.iter().for_each(|id| self.evict(*id));
+        self.change(id, |socket| {
             socket.peer = Some(peer);
-            socket.took = now.saturating_duration_since(socket.place.since);
+            socket.took = now.saturating_duration_since(socket.slot.since);
             socket.stage = stage;
-            socket.place = Place { spoke: true, ticket, since: now };
+            socket.slot = SocketSlot { spoke: true, id, since: now };
         });
-        Ok((Some(ticket), evicted))
+        Ok((Some(id), evicted))
     }
 
     /// The oldest of a peer's connections at their hello, if there are too many.
-    fn lost_dial(&self, peer: PeerId) -> Option<Ticket> {
+    fn lost_dial(&self, peer: PeerId) -> Option<SocketId> {
         let greets = |socket: &Socket| {
             socket.peer == Some(peer)
                 && matches!(socket.stage, Stage::Greeting | Stage::GreetingFavoured)
         };
         let mut own = self.sockets.iter().filter(|(_, socket)| greets(socket));
-        own.nth_back(GREETING_PER_PEER - 1).map(|(ticket, _)| *ticket)
+        own.nth_back(GREETING_PER_PEER - 1).map(|(id, _)| *id)
     }
 
     /// Whether the connection from `address` may be admitted now.
@@ -292,7 +301,7 @@ impl Gate {
         address: SocketAddr,
         organisation: Option<OrganisationId>,
     ) -> Result<(), Full> {
-        let socket = self.by_address.get(&address).and_then(|ticket| self.sockets.get(ticket));
+        let socket = self.by_address.get(&address).and_then(|id| self.sockets.get(id));
         if socket.is_none_or(|socket| socket.stage != Stage::Greeting) {
             return Ok(());
         }
@@ -300,8 +309,10 @@ impl Gate {
         if count >= ORGANISATION_MAX {
             return Err(Full::Organisation(count));
         }
-        let source = Source::of(address.ip());
+        let source = SourceIp::of(address.ip());
         match self.admitted.judge(source) {
+            // Only when all places are taken: within its own source or subnet a newcomer is
+            // refused, since its crowd would only change its faces.
             Err(Full::All(_)) if self.displaced(source).is_some() => Ok(()),
             judged => judged,
         }
@@ -317,7 +328,7 @@ impl Gate {
     /// taken. Protected is who has what an attacker cannot have for nothing; of who
     /// is left, the youngest of the most crowded subnet yields, if that crowd is larger
     /// than the newcomer's.
-    fn displaced(&self, source: Source) -> Option<Ticket> {
+    fn displaced(&self, source: SourceIp) -> Option<SocketId> {
         let admitted = |socket: &Socket| matches!(socket.stage, Stage::Admitted(_));
         let mut rest: Candidates = self.sockets.iter().filter(|(_, s)| admitted(s)).collect();
         let few = rest.len() / FEW;
@@ -338,81 +349,83 @@ impl Gate {
         address: SocketAddr,
         organisation: Option<OrganisationId>,
         now: Instant,
-    ) -> Option<Ticket> {
-        let ticket = *self.by_address.get(&address)?;
-        let source = Source::of(address.ip());
-        let greets = self.sockets.get(&ticket).is_some_and(|s| s.stage == Stage::Greeting);
+    ) -> Option<SocketId> {
+        let id = *self.by_address.get(&address)?;
+        let source = SourceIp::of(address.ip());
+        let greets = self.sockets.get(&id).is_some_and(|s| s.stage == Stage::Greeting);
         let full = greets && matches!(self.admitted.judge(source), Err(Full::All(_)));
         let evicted = full.then(|| self.displaced(source)).flatten();
-        evicted.into_iter().for_each(|ticket| self.evict(ticket));
-        self.change(ticket, |socket| {
+        evicted.into_iter().for_each(|id| self.evict(id));
+        self.change(id, |socket| {
             socket.stage = match socket.stage {
                 Stage::Greeting => Stage::Admitted(organisation),
                 Stage::GreetingFavoured => Stage::AdmittedFavoured,
                 stage => stage,
             };
-            socket.place.since = now;
+            socket.slot.since = now;
         });
         evicted
     }
 
-    /// The socket is closed. Whoever made us begin a handshake, and did not end
-    /// it, has had our cryptography for nothing.
-    pub fn leave(&mut self, ticket: Ticket, now: Instant) {
-        let Some(socket) = self.remove(ticket) else { return };
-        if socket.place.spoke && socket.stage == Stage::HalfOpen {
-            self.failed.blame(Source::of(socket.address.ip()), Offence::Handshake, now);
+    /// The socket is closed.
+    // A source that makes the node begin handshakes and does not end them has had its
+    // cryptography for nothing: it is blamed. A socket that said nothing cost none. Where a
+    // favoured peer lives nobody is blamed, since a ban would not be looked at there.
+    pub fn on_closed(&mut self, id: SocketId, now: Instant) {
+        let Some(socket) = self.remove(id) else { return };
+        if socket.slot.spoke && socket.stage == Stage::HalfOpen {
+            self.failed.blame(SourceIp::of(socket.address.ip()), Offence::Handshake, now);
         }
-        // The same address may have come again before we saw this one close.
-        if self.by_address.get(&socket.address) == Some(&ticket) {
+        // The same address may have come again before this one was seen to close.
+        if self.by_address.get(&socket.address) == Some(&id) {
             self.by_address.remove(&socket.address);
         }
     }
 
     /// Sources whose handshakes failed, and what is held against them.
-    pub fn failed(&self) -> &Reputation<Source> {
+    pub fn failed(&self) -> &PeerScores<SourceIp> {
         &self.failed
     }
 
     /// Whether nothing is counted.
     #[cfg(test)]
     pub fn is_empty(&self) -> bool {
-        let crowds = [&self.half_open, &self.half_open_favoured, &self.greeting, &self.admitted];
+        let all_slots = [&self.half_open, &self.half_open_favoured, &self.greeting, &self.admitted];
         let none = self.sockets.is_empty() && self.by_address.is_empty() && self.leaving == 0;
-        none && self.organisations.is_empty() && crowds.iter().all(|crowd| crowd.is_empty())
+        none && self.organisations.is_empty() && all_slots.iter().all(|slots| slots.is_empty())
     }
 
-    fn evict(&mut self, ticket: Ticket) {
-        self.change(ticket, |socket| socket.stage = Stage::Leaving);
+    fn evict(&mut self, id: SocketId) {
+        self.change(id, |socket| socket.stage = Stage::Leaving);
     }
 
-    fn change(&mut self, ticket: Ticket, change: impl FnOnce(&mut Socket)) {
-        if let Some(mut socket) = self.remove(ticket) {
+    fn change(&mut self, id: SocketId, change: impl FnOnce(&mut Socket)) {
+        if let Some(mut socket) = self.remove(id) {
             change(&mut socket);
-            self.insert(ticket, socket);
+            self.insert(id, socket);
         }
     }
 
     /// Puts a socket in and counts it.
-    fn insert(&mut self, ticket: Ticket, socket: Socket) {
-        let source = Source::of(socket.address.ip());
-        match self.crowd(socket.stage) {
-            Some(crowd) => crowd.insert(source, socket.place),
+    fn insert(&mut self, id: SocketId, socket: Socket) {
+        let source = SourceIp::of(socket.address.ip());
+        match self.slots(socket.stage) {
+            Some(slots) => slots.insert(source, socket.slot),
             None if socket.stage == Stage::Leaving => self.leaving += 1,
             None => {}
         }
         if let Stage::Admitted(Some(id)) = socket.stage {
             *self.organisations.entry(id).or_default() += 1;
         }
-        self.sockets.insert(ticket, socket);
+        self.sockets.insert(id, socket);
     }
 
     /// Takes a socket out of all counts.
-    fn remove(&mut self, ticket: Ticket) -> Option<Socket> {
-        let socket = self.sockets.remove(&ticket)?;
-        let source = Source::of(socket.address.ip());
-        match self.crowd(socket.stage) {
-            Some(crowd) => crowd.remove(source, socket.place),
+    fn remove(&mut self, id: SocketId) -> Option<Socket> {
+        let socket = self.sockets.remove(&id)?;
+        let source = SourceIp::of(socket.address.ip());
+        match self.slots(socket.stage) {
+            Some(slots) => slots.remove(source, socket.slot),
             None if socket.stage == Stage::Leaving => self.leaving -= 1,
             None => {}
         }
@@ -425,7 +438,7 @@ impl Gate {
         Some(socket)
     }
 
-    fn crowd(&mut self, stage: Stage) -> Option<&mut Crowd> {
+    fn slots(&mut self, stage: Stage) -> Option<&mut Slots> {
         match stage {
             Stage::HalfOpen => Some(&mut self.half_open),
             Stage::HalfOpenFavoured => Some(&mut self.half_open_favoured),

@@ -1,11 +1,13 @@
-//! File descriptors: a node without a free one can neither accept nor write.
-//! What others can make it hold is known, so that is seen to at the start.
+//! The limit of open files, which is raised at the start to what the node may need.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::NetError;
+use crate::config::NetError;
 
 /// For the disk, the RPC and the dials of this node.
+// A node without a free descriptor can neither accept a peer nor write a block. What others can
+// make it hold is bounded by the gate, so the sum is known at the start, and a limit that is too
+// low is named then and not under attack.
 const RESERVE: usize = 256;
 
 /// Allows this process at least what `sockets` of others and its own files need.

@@ -1,16 +1,18 @@
-//! How many messages a second a peer may send on a lane. Time is handed in.
+//! The rate limiter: how many messages a second a peer may send. Time is handed in.
 
 use std::time::{Duration, Instant};
 
 /// A token bucket, kept as the time at which it will be full again.
+// One time instead of a count and a time (the generic cell rate algorithm): nothing has to be
+// refilled while a peer is idle.
 #[derive(Debug)]
-pub(crate) struct Pace {
+pub(crate) struct RateLimiter {
     interval: Duration,
     burst: Duration,
     full_at: Option<Instant>,
 }
 
-impl Pace {
+impl RateLimiter {
     /// `rate` a second for ever, and `burst` at once.
     pub fn new(rate: u32, burst: u32) -> Self {
         let interval = Duration::from_secs(1) / rate;

@@ -1,7 +1,7 @@
 //! Where a connection comes from, in units that cost an attacker something.
 //!
-//! An IPv4 address is one unit; an IPv6 address is not, since whoever has one
-//! has the other 2^64 of its /64 too. Loopback is like any other place.
+//! An IPv4 address is one unit. An IPv6 address is not: whoever has one has the other
+//! 2^64 of its /64 too. Loopback is like any other place.
 
 use std::{
     fmt,
@@ -10,17 +10,20 @@ use std::{
 
 /// One IPv4 address, or one IPv6 /64.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Source(IpAddr);
+pub(crate) struct SourceIp(IpAddr);
 
 /// What is rented together: an IPv4 /24, or an IPv6 /48.
+// The smallest blocks that are commonly routed on their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Subnet(IpAddr);
 
-/// What one provider owns, roughly: an IPv4 /16, or an IPv6 /32.
+/// What one network operator owns, roughly: an IPv4 /16, or an IPv6 /32.
+// Bitcoin Core's network groups: addresses within one are cheap to have together, addresses
+// in many are not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Provider(IpAddr);
+pub struct NetGroup(IpAddr);
 
-impl Source {
+impl SourceIp {
     pub fn of(ip: IpAddr) -> Self {
         Self(cut(ip, 32, 64))
     }
@@ -30,7 +33,7 @@ impl Source {
     }
 }
 
-impl Provider {
+impl NetGroup {
     pub fn of(ip: IpAddr) -> Self {
         Self(cut(ip, 16, 32))
     }
@@ -49,7 +52,7 @@ impl Provider {
     }
 }
 
-impl fmt::Display for Source {
+impl fmt::Display for SourceIp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             IpAddr::V4(ip) => ip.fmt(f),

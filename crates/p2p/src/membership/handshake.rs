@@ -24,12 +24,16 @@ use tokio::time::timeout;
 use trefoil_types::PeerId;
 
 use crate::{
-    board::{Board, Place, Refused, Seat},
-    cut::Cuttable,
-    guard,
-    mux::{self, CLOSE_MAX, Mux, Yamux},
-    proof::{ADMITTED, Objection, PROOF_BYTES_MAX, Proof, meaning},
-    transport,
+    inbound_limits::socket::PeerSocket,
+    membership::{
+        admission::{AdmissionEntry, AdmissionTable, RefusedHandshake, RemoteEndpoint},
+        proof::{self, ADMITTED, Objection, PROOF_BYTES_MAX, Proof, meaning},
+    },
+    network::VersionMismatch,
+    transport::{
+        libp2p_types,
+        mux::{self, CLOSE_MAX, Mux, Yamux},
+    },
 };
 
 const PROTOCOL: &str = "/trefoil/member/1";
@@ -38,14 +42,15 @@ const PROTOCOL: &str = "/trefoil/member/1";
 const TLS: &str = "/tls/1.0.0";
 
 /// The one key exchange that is taken, as TLS numbers it: X25519MLKEM768.
+// Attack: traffic that is recorded today and decrypted by a quantum computer later. rustls
+// prefers this one, but takes weaker ones too, so what was agreed on is looked at (ADR 11).
 const KEY_EXCHANGE: u16 = 0x11ec;
 
 /// What a refused peer may still send while it reads why, bytes.
+// Its proof may be under way (2 KiB); more than twice that is not read for its sake.
 const LAST_BYTES_MAX: u64 = 4096;
 
-/// A TCP connection under its switch, which holds its seat on the board.
-type Socket = Cuttable<Arc<Seat>>;
-type Secured = tls::TlsStream<Negotiated<Socket>>;
+type Secured = tls::TlsStream<Negotiated<PeerSocket>>;
 
 /// A judged connection with streams.
 pub(crate) type MemberMux = Mux<Negotiated<Secured>>;
@@ -67,28 +72,32 @@ pub(crate) enum MemberError {
 
 /// What every handshake needs.
 #[derive(Clone)]
-pub(crate) struct Member {
+pub(crate) struct MemberHandshake {
     pub tls: tls::Config,
-    pub board: Arc<Board>,
+    pub admissions: Arc<AdmissionTable>,
 }
 
-impl Member {
+impl MemberHandshake {
     /// From a TCP connection to a peer with streams.
     pub async fn establish(
         self,
-        socket: guard::Socket,
+        mut socket: PeerSocket,
         point: ConnectedPoint,
     ) -> Result<(libp2p::PeerId, MemberMux), MemberError> {
         let inbound = point.is_listener();
-        let place = Place { address: transport::printed(point.get_remote_address()), inbound };
-        let (seat, switch) = self.board.enter(place.clone(), expected(&point));
-        let seat = Arc::new(seat);
-        let socket = Cuttable::new(socket, switch.clone(), seat.clone());
+        let endpoint =
+            RemoteEndpoint { address: libp2p_types::printed(point.get_remote_address()), inbound };
+        let kill_switch = socket.kill_switch();
+        let admissions = &self.admissions;
+        let entry = admissions.enter(endpoint.clone(), expected(&point), kill_switch.clone());
+        let entry = Arc::new(entry);
+        // The table must know of the connection for as long as its socket is open.
+        socket.hold(entry.clone());
         let (id, mut stream) = self.secure(socket, inbound).await?;
-        let peer = transport::from_libp2p(&id);
-        let met = self.meet(&seat, peer, &id, &mut stream).await;
+        let peer = libp2p_types::from_libp2p(&id);
+        let met = self.exchange_proofs(&entry, peer, &id, &mut stream).await;
         if let (Err(error), Some(peer)) = (&met, peer) {
-            self.report(peer, place.address, error, switch.reason());
+            self.report(peer, endpoint.address, error, kill_switch.reason());
         }
         met?;
         Ok((id, self.streams(stream, inbound).await?))
@@ -97,7 +106,7 @@ impl Member {
     /// Who the peer is.
     async fn secure(
         &self,
-        socket: Socket,
+        socket: PeerSocket,
         inbound: bool,
     ) -> Result<(libp2p::PeerId, Secured), MemberError> {
         let tls = self.tls.clone();
@@ -111,38 +120,38 @@ impl Member {
     }
 
     /// Whether it belongs here, and whether it takes us.
-    async fn meet(
+    async fn exchange_proofs(
         &self,
-        seat: &Seat,
+        entry: &AdmissionEntry,
         peer: Option<PeerId>,
         id: &libp2p::PeerId,
         stream: &mut Secured,
     ) -> Result<(), MemberError> {
-        // Before a word: what the handshake alone tells against it.
+        // Before anything is read of the peer: what the handshake alone tells against it.
         let known = check_key_exchange(stream)
             .and_then(|()| peer.ok_or_else(|| Objection::Identity(id.to_string())))
-            .and_then(|peer| seat.identify(peer).map(|()| peer));
+            .and_then(|peer| entry.identify(peer).map(|()| peer));
         let peer = match known {
             Ok(peer) => peer,
             Err(objection) => {
                 return Err(refuse(stream, &[0, 0, objection.code()], objection).await);
             }
         };
-        say(stream, &self.board.proof().encode()).await?;
-        let theirs = match hear(stream).await? {
-            Heard::Proof(bytes) => bytes,
-            Heard::Refusal(code) => return Err(MemberError::RefusedByPeer { code }),
-            Heard::TooLong(bytes) => {
+        send(stream, &self.admissions.proof().encode()).await?;
+        let theirs = match read_answer(stream).await? {
+            Answer::Proof(bytes) => bytes,
+            Answer::Refusal(code) => return Err(MemberError::RefusedByPeer { code }),
+            Answer::TooLong(bytes) => {
                 let objection = Objection::Length { bytes };
                 return Err(refuse(stream, &[objection.code()], objection).await);
             }
         };
-        let judged =
-            Proof::decode(&theirs, self.board.network()).and_then(|proof| seat.admit(peer, proof));
+        let judged = Proof::decode(&theirs, self.admissions.network())
+            .and_then(|proof| entry.admit(peer, proof));
         if let Err(objection) = judged {
             return Err(refuse(stream, &[objection.code()], objection).await);
         }
-        say(stream, &[ADMITTED]).await?;
+        send(stream, &[ADMITTED]).await?;
         let mut verdict = [0];
         stream.read_exact(&mut verdict).await?;
         match verdict {
@@ -164,13 +173,19 @@ impl Member {
 
     /// Shows the operator what became of a peer that is known.
     fn report(&self, peer: PeerId, address: String, error: &MemberError, cut: Option<&str>) {
+        let versions = match error {
+            MemberError::Refused(Objection::Version { theirs }) => {
+                Some(VersionMismatch { theirs: *theirs, ours: proof::VERSION })
+            }
+            _ => None,
+        };
         let reason = match (error, cut) {
             (MemberError::Refused(objection), _) => objection.to_string(),
             (MemberError::RefusedByPeer { .. }, _) => error.to_string(),
             (_, Some(reason)) => reason.into(),
             (_, None) => return,
         };
-        self.board.tell(Refused { peer, address, reason });
+        self.admissions.report_refusal(RefusedHandshake { peer, address, reason, versions });
     }
 }
 
@@ -178,7 +193,7 @@ impl Member {
 fn expected(point: &ConnectedPoint) -> Option<PeerId> {
     let ConnectedPoint::Dialer { address, .. } = point else { return None };
     address.iter().find_map(|part| match part {
-        Protocol::P2p(peer) => transport::from_libp2p(&peer),
+        Protocol::P2p(peer) => libp2p_types::from_libp2p(&peer),
         _ => None,
     })
 }
@@ -193,33 +208,33 @@ fn check_key_exchange(stream: &Secured) -> Result<(), Objection> {
     }
 }
 
-async fn say(stream: &mut Secured, bytes: &[u8]) -> io::Result<()> {
+async fn send(stream: &mut Secured, bytes: &[u8]) -> io::Result<()> {
     stream.write_all(bytes).await?;
     stream.flush().await
 }
 
 /// What comes where a proof should be.
-enum Heard {
+enum Answer {
     Proof(Vec<u8>),
     Refusal(u8),
     TooLong(usize),
 }
 
 /// Reads a proof: its length is checked before memory is taken.
-async fn hear(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Heard> {
+async fn read_answer(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Answer> {
     let mut length = [0; 2];
     stream.read_exact(&mut length).await?;
     match usize::from(u16::from_be_bytes(length)) {
         0 => {
             let mut code = [0];
             stream.read_exact(&mut code).await?;
-            Ok(Heard::Refusal(code[0]))
+            Ok(Answer::Refusal(code[0]))
         }
-        length if length > PROOF_BYTES_MAX => Ok(Heard::TooLong(length)),
+        length if length > PROOF_BYTES_MAX => Ok(Answer::TooLong(length)),
         length => {
             let mut bytes = vec![0; length];
             stream.read_exact(&mut bytes).await?;
-            Ok(Heard::Proof(bytes))
+            Ok(Answer::Proof(bytes))
         }
     }
 }
@@ -228,7 +243,7 @@ async fn hear(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Heard> {
 /// something unread is reset, and the refusal may not arrive.
 async fn refuse(stream: &mut Secured, word: &[u8], objection: Objection) -> MemberError {
     let told = async {
-        say(stream, word).await?;
+        send(stream, word).await?;
         stream.close().await?;
         copy(stream.take(LAST_BYTES_MAX), &mut futures::io::sink()).await
     };

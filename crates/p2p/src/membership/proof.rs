@@ -6,12 +6,11 @@ use alloy_rlp::{Decodable, Encodable, RlpDecodable, RlpEncodable};
 use trefoil_crypto::{CERTIFICATE_BYTES_MAX, CertificateError, NodeCertificate};
 use trefoil_types::{B256, Height, NotAMember, PeerId};
 
-use crate::{
-    Network,
-    hello::{Difference, kind, kind_code},
-};
+use crate::network::{Difference, NetworkId, kind, kind_code};
 
-/// The version of the membership proof. It leads the frame, outside of its RLP.
+/// The version of the membership proof.
+// It leads the frame, outside of its RLP, so that a peer of another version is named and not
+// called malformed.
 pub const VERSION: u16 = 1;
 
 /// The longest proof, bytes: all that is read of a peer before it is judged.
@@ -24,7 +23,7 @@ pub(crate) const ADMITTED: u8 = 0;
 /// What a node says of itself within TLS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proof {
-    pub network: Network,
+    pub network: NetworkId,
     /// Its tip: a node that is behind knows that its list of members is old.
     pub height: Height,
     pub certificate: NodeCertificate,
@@ -131,7 +130,7 @@ impl Proof {
     ///
     /// # Errors
     /// The first objection.
-    pub fn decode(bytes: &[u8], ours: &Network) -> Result<Self, Objection> {
+    pub fn decode(bytes: &[u8], ours: &NetworkId) -> Result<Self, Objection> {
         let (version, mut rest) =
             bytes.split_first_chunk().ok_or(Objection::Length { bytes: bytes.len() })?;
         let theirs = u16::from_be_bytes(*version);
@@ -143,7 +142,7 @@ impl Proof {
             return Err(alloy_rlp::Error::UnexpectedLength.into());
         }
         let kind = kind(wire.kind).ok_or(Objection::Kind(wire.kind))?;
-        let network = Network { kind, genesis: wire.genesis, fork_id: wire.fork_id };
+        let network = NetworkId { kind, genesis: wire.genesis, fork_id: wire.fork_id };
         if let Some(difference) = ours.difference(&network) {
             return Err(difference.into());
         }

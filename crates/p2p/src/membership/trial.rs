@@ -13,16 +13,17 @@ use std::{
 use tokio::time::sleep_until;
 use trefoil_types::PeerId;
 
-/// How long a peer on trial may bring nothing that verifies. An honest one is asked for
-/// blocks as soon as it tells its tip, answers within 3 s or is asked again later, and
-/// has a full answer of 8 MiB checked and executed in some seconds; who claims a height
-/// only has a silent connection for so long.
+/// How long a peer on trial may bring nothing that verifies.
+// An honest peer is asked for blocks as soon as it tells its tip, answers within 3 s or is asked
+// again later, and has a full answer of 8 MiB checked and executed in some seconds. A peer that
+// only claims a height has a silent connection for so long, and nothing else.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The first wait after a trial in vain, doubled up to the longest.
+// Attack: a peer that dials again after each trial would be on trial all the time.
 const WAIT_MIN: Duration = Duration::from_secs(1);
-/// A node that can be brought up to date by one peer only, which was ill, is not kept
-/// from it longer.
+// A node that only one peer can bring up to date, and that peer was ill, is not kept from it
+// longer.
 const WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// One connection's trial.
@@ -88,7 +89,8 @@ impl Doubts {
         self.0.remove(&peer);
     }
 
-    /// The members have changed, so that anyone's certificate may be proven now.
+    /// The members have changed.
+    // A certificate that could not be judged may be proven by the new list, so nobody waits.
     pub fn clear_all(&mut self) {
         self.0.clear();
     }

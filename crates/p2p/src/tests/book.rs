@@ -7,13 +7,15 @@ use trefoil_types::{B256, Millis, Time};
 
 use super::{key, peer};
 use crate::{
-    Discovery,
-    book::{Book, Candidate},
-    book_file::{self, BookError},
-    discovery::Finder,
-    record::{self, PeerRecord, RECORDS_MAX, RecordError},
-    seek::{Purpose, ROUND, Seeker},
-    source::Provider,
+    config::Discovery,
+    discovery::{
+        address_book::{AddressBook, DialCandidate},
+        address_book_file::{self, BookError},
+        finder::Finder,
+        outbound::{DialPurpose, Dialer, ROUND},
+        peer_record::{self, PeerRecord, RECORDS_MAX, RecordError},
+    },
+    inbound_limits::subnet::NetGroup,
 };
 
 const NETWORK: B256 = B256::repeat_byte(1);
@@ -23,20 +25,20 @@ fn at(a: u8, b: u8, c: u8, d: u8) -> SocketAddr {
     SocketAddr::from(([a, b, c, d], 30303))
 }
 
-fn candidate(address: SocketAddr) -> Candidate {
-    Candidate { address, peer: None }
+fn candidate(address: SocketAddr) -> DialCandidate {
+    DialCandidate { address, peer: None }
 }
 
-fn book() -> Book {
-    Book::new([7; 32], [8; 32])
+fn book() -> AddressBook {
+    AddressBook::new([7; 32], [8; 32])
 }
 
 #[test]
 fn a_record_reads_back_and_says_who_signed_it() {
     let addresses = vec![at(1, 2, 3, 4), "[2001:db8::1]:5".parse().unwrap()];
     let record = PeerRecord::sign(&key(1), &NETWORK, addresses, 9);
-    let bytes = record::encode_all(&[record.clone(), record.clone()]);
-    assert_eq!(record::decode_all(&bytes), Ok(vec![record.clone(); 2]));
+    let bytes = peer_record::encode_all(&[record.clone(), record.clone()]);
+    assert_eq!(peer_record::decode_all(&bytes), Ok(vec![record.clone(); 2]));
     assert!(record.verify(&NETWORK) && !record.verify(&B256::ZERO));
     for changed in [
         PeerRecord { sequence: 10, ..record.clone() },
@@ -51,7 +53,7 @@ fn a_record_reads_back_and_says_who_signed_it() {
 fn a_record_is_refused_for_what_it_may_not_hold() {
     let decode = |addresses: Vec<SocketAddr>| {
         let record = PeerRecord::sign(&key(1), &NETWORK, addresses, 9);
-        record::decode_all(&record::encode_all(&[record])).map(|_| ())
+        peer_record::decode_all(&peer_record::encode_all(&[record])).map(|_| ())
     };
     assert_eq!(decode(vec![]), Err(RecordError::Addresses(0)));
     assert_eq!(decode(vec![at(1, 2, 3, 4); 5]), Err(RecordError::Addresses(5)));
@@ -65,24 +67,24 @@ fn a_record_is_refused_for_what_it_may_not_hold() {
         Err(RecordError::Malformed(_))
     ));
     let record = PeerRecord::sign(&key(1), &NETWORK, vec![at(1, 2, 3, 4)], 9);
-    let many = record::encode_all(&vec![record; RECORDS_MAX + 1]);
-    assert_eq!(record::decode_all(&many), Err(RecordError::TooMany(RECORDS_MAX + 1)));
-    assert!(matches!(record::decode_all(&vec![0; 1 << 20]), Err(RecordError::TooLarge(_))));
-    assert!(record::decode_all(&[0xf9, 0xff, 0xff]).is_err());
+    let many = peer_record::encode_all(&vec![record; RECORDS_MAX + 1]);
+    assert_eq!(peer_record::decode_all(&many), Err(RecordError::TooMany(RECORDS_MAX + 1)));
+    assert!(matches!(peer_record::decode_all(&vec![0; 1 << 20]), Err(RecordError::TooLarge(_))));
+    assert!(peer_record::decode_all(&[0xf9, 0xff, 0xff]).is_err());
 }
 
 #[test]
 fn who_tells_much_has_a_bounded_part_of_the_book() {
     let mut book = book();
-    let tell = |book: &mut Book, source: SocketAddr| {
+    let tell = |book: &mut AddressBook, source: SocketAddr| {
         for n in 0..20_000u32 {
             let [_, b, c, d] = n.to_be_bytes();
-            book.hear(candidate(at(50 + b, c, d, 1)), None, source);
+            book.add(candidate(at(50 + b, c, d, 1)), None, source);
         }
     };
     tell(&mut book, at(9, 9, 0, 1));
     assert!(book.len() <= 16 * 16, "{} places by one provider", book.len());
-    // Many addresses at that provider gain nothing.
+    // Many addresses at that network group gain nothing.
     tell(&mut book, at(9, 9, 77, 1));
     assert!(book.len() <= 16 * 16);
     let before = book.len();
@@ -93,13 +95,13 @@ fn who_tells_much_has_a_bounded_part_of_the_book() {
 #[test]
 fn who_was_met_keeps_its_place_until_a_dial_fails() {
     let mut book = book();
-    // Addresses of one provider: 64 places at most, so some must wait.
+    // Addresses of one network group: 64 places at most, so some must wait.
     let all: Vec<_> = (0..=255).map(|d| at(1, 1, d, d.max(1))).collect();
     for (n, address) in all.iter().enumerate() {
-        book.hear(candidate(*address), None, at(n as u8, 0, 0, 1));
+        book.add(candidate(*address), None, at(n as u8, 0, 0, 1));
         book.met(*address, peer(1), NOW);
     }
-    let tried = |book: &Book| -> BTreeSet<SocketAddr> {
+    let tried = |book: &AddressBook| -> BTreeSet<SocketAddr> {
         let tried = book.entries().iter().filter(|(_, entry)| entry.met.is_some());
         tried.map(|(address, _)| *address).collect()
     };
@@ -119,7 +121,7 @@ fn who_was_met_keeps_its_place_until_a_dial_fails() {
 fn an_address_is_not_dialled_again_at_once() {
     let mut book = book();
     let address = at(1, 2, 3, 4);
-    book.hear(candidate(address), None, address);
+    book.add(candidate(address), None, address);
     let none = BTreeSet::new();
     for failures in 0..4 {
         assert_eq!(book.pick(Time(NOW.0 << failures), &none), Some(candidate(address)));
@@ -129,7 +131,7 @@ fn an_address_is_not_dialled_again_at_once() {
         assert_eq!(book.pick(Time((NOW.0 << failures) + wait.0 - 1), &none), None);
         assert!(book.pick(Time(1), &none).is_some(), "the clock was wrong");
     }
-    let taken = BTreeSet::from([Provider::of(address.ip())]);
+    let taken = BTreeSet::from([NetGroup::of(address.ip())]);
     assert_eq!(book.pick(Time(u64::MAX), &taken), None, "its provider is taken");
 }
 
@@ -138,9 +140,9 @@ fn a_false_name_for_an_address_does_not_keep_its_owner_from_being_found() {
     let mut book = book();
     let address = at(1, 2, 3, 4);
     let lie = PeerRecord::sign(&key(6), &NETWORK, vec![address], 1);
-    book.hear(Candidate { address, peer: Some(peer(6)) }, Some(lie), at(9, 9, 9, 9));
+    book.add(DialCandidate { address, peer: Some(peer(6)) }, Some(lie), at(9, 9, 9, 9));
     book.dialled(address, NOW);
-    book.mistaken(address);
+    book.wrong_peer(address);
     book.failed(address);
     let later = NOW + Millis(120_000);
     assert_eq!(book.pick(later, &BTreeSet::new()), Some(candidate(address)));
@@ -153,72 +155,72 @@ fn a_false_name_for_an_address_does_not_keep_its_owner_from_being_found() {
 fn the_seeker_keeps_one_connection_a_provider_and_begins_with_anchors() {
     let mut book = book();
     for n in 0..200u8 {
-        book.hear(candidate(at(n % 20, 0, n, 1)), None, at(n, n, 0, 1));
+        book.add(candidate(at(n % 20, 0, n, 1)), None, at(n, n, 0, 1));
     }
     let anchor = candidate(at(77, 0, 0, 1));
     book.set_anchors(vec![anchor.clone()]);
-    let mut seeker = Seeker::new(8, &book, NOW);
+    let mut dialer = Dialer::new(8, &book, NOW);
     let (mut now, mut dialled) = (NOW, Vec::new());
     for _ in 0..20 {
-        let due = seeker.due(&mut book, [at(3, 0, 200, 1)], now);
+        let due = dialer.due(&mut book, [at(3, 0, 200, 1)], now);
         assert!(due.len() <= 4);
-        for Candidate { address, .. } in due {
-            assert_eq!(seeker.met(address, peer(1), &mut book, now), Some(Purpose::Keep));
+        for DialCandidate { address, .. } in due {
+            assert_eq!(dialer.met(address, peer(1), &mut book, now), Some(DialPurpose::Keep));
             dialled.push(address);
         }
         now = now + ROUND;
     }
     assert_eq!((dialled[0], dialled.len()), (anchor.address, 8));
-    let providers: BTreeSet<_> = dialled.iter().map(|a| Provider::of(a.ip())).collect();
-    assert_eq!(providers.len(), 8);
-    assert!(!providers.contains(&Provider::of(at(3, 0, 0, 1).ip())), "taken by another");
+    let net_groups: BTreeSet<_> = dialled.iter().map(|a| NetGroup::of(a.ip())).collect();
+    assert_eq!(net_groups.len(), 8);
+    assert!(!net_groups.contains(&NetGroup::of(at(3, 0, 0, 1).ip())), "taken by another");
     assert!(book.anchors().iter().any(|kept| kept.address == anchor.address));
     // One ends, another takes its place; a minute later a feeler looks around.
-    seeker.ended(dialled[4], &mut book);
-    let next = seeker.due(&mut book, [], now);
+    dialer.ended(dialled[4], &mut book);
+    let next = dialer.due(&mut book, [], now);
     assert_eq!(next.len(), 1);
-    assert_eq!(seeker.met(next[0].address, peer(1), &mut book, now), Some(Purpose::Keep));
-    let feeler = seeker.due(&mut book, [], now + Millis(60_000));
+    assert_eq!(dialer.met(next[0].address, peer(1), &mut book, now), Some(DialPurpose::Keep));
+    let feeler = dialer.due(&mut book, [], now + Millis(60_000));
     assert_eq!(feeler.len(), 1);
-    assert_eq!(seeker.met(feeler[0].address, peer(1), &mut book, now), Some(Purpose::Feel));
-    assert_eq!(seeker.kept().len(), 8);
+    assert_eq!(dialer.met(feeler[0].address, peer(1), &mut book, now), Some(DialPurpose::Feeler));
+    assert_eq!(dialer.kept().len(), 8);
 }
 
 #[test]
 fn half_of_the_connections_are_to_those_known_longest() {
     let mut book = book();
     let day = |n: u64| NOW + Millis(n * 86_400_000);
-    // 20 providers are known from the first day, 100 from the second.
+    // 20 network groups are known from the first day, 100 from the second.
     for n in 0..120u8 {
         let address = at(n, 1, 1, 1);
-        book.hear(candidate(address), None, at(n, n, 0, 1));
+        book.add(candidate(address), None, at(n, n, 0, 1));
         book.met(address, peer(1), day((n >= 20).into()));
     }
     let known = book.entries().values().filter(|entry| entry.met == Some(day(0))).count();
     assert!(known >= 16, "{known} found a place");
     let old =
         |address: &SocketAddr| matches!(address, SocketAddr::V4(at) if at.ip().octets()[0] < 20);
-    let again = book_file::decode(&book_file::encode(&book), [3; 32]).unwrap();
+    let again = address_book_file::decode(&address_book_file::encode(&book), [3; 32]).unwrap();
     for mut book in [book, again] {
-        let (mut seeker, mut now) = (Seeker::new(8, &book, day(3)), day(3));
+        let (mut dialer, mut now) = (Dialer::new(8, &book, day(3)), day(3));
         for round in 0..60 {
-            for Candidate { address, .. } in seeker.due(&mut book, [], now) {
-                if seeker.met(address, peer(1), &mut book, now) == Some(Purpose::Feel) {
-                    seeker.ended(address, &mut book);
+            for DialCandidate { address, .. } in dialer.due(&mut book, [], now) {
+                if dialer.met(address, peer(1), &mut book, now) == Some(DialPurpose::Feeler) {
+                    dialer.ended(address, &mut book);
                 }
             }
-            let kept: Vec<_> = seeker.kept().into_iter().map(|kept| kept.address).collect();
+            let kept: Vec<_> = dialer.kept().into_iter().map(|kept| kept.address).collect();
             if kept.len() == 8 {
                 assert!(kept.iter().filter(|at| old(at)).count() >= 4, "round {round}");
                 assert!(book.anchors().iter().all(|anchor| old(&anchor.address)));
                 // Whoever leaves is replaced by one of its kind.
-                seeker.ended(kept[round % 8], &mut book);
+                dialer.ended(kept[round % 8], &mut book);
             }
             // So long that whoever was left may be dialled again.
             now = now + Millis(60_000);
         }
         // Another that is met where an old acquaintance was is none.
-        let was = seeker.kept().into_iter().find(|kept| old(&kept.address)).unwrap();
+        let was = dialer.kept().into_iter().find(|kept| old(&kept.address)).unwrap();
         book.met(was.address, peer(2), now);
         assert_eq!(book.met_since(was.address), Some(now));
     }
@@ -242,12 +244,12 @@ fn a_bootstrap_address_is_dialled_at_once_after_a_crash_too() {
 fn a_damaged_file_is_set_aside_and_never_fatal() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("peers");
-    let load = || book_file::load(&path, [1; 32], [2; 32]);
+    let load = || address_book_file::load(&path, [1; 32], [2; 32]);
     assert!(load().is_empty());
     let mut book = book();
-    book.hear(candidate(at(1, 2, 3, 4)), None, at(1, 2, 3, 4));
-    let bytes = book_file::encode(&book);
-    book_file::save(&path, &bytes).unwrap();
+    book.add(candidate(at(1, 2, 3, 4)), None, at(1, 2, 3, 4));
+    let bytes = address_book_file::encode(&book);
+    address_book_file::save(&path, &bytes).unwrap();
     assert_eq!(load().len(), 1);
     for (damage, error) in [
         (bytes[..bytes.len() - 1].to_vec(), BookError::Checksum),
@@ -255,7 +257,7 @@ fn a_damaged_file_is_set_aside_and_never_fatal() {
         ([bytes.as_slice(), &[0]].concat(), BookError::Checksum),
         (vec![0; 5 << 20], BookError::TooLarge(5 << 20)),
     ] {
-        assert_eq!(book_file::decode(&damage, [0; 32]).map(|_| ()), Err(error));
+        assert_eq!(address_book_file::decode(&damage, [0; 32]).map(|_| ()), Err(error));
         std::fs::write(&path, &damage).unwrap();
         assert!(load().is_empty());
         assert!(!path.exists());
@@ -276,7 +278,7 @@ proptest! {
             for (what, a, b, d) in &steps {
                 let address = at(1 + a, *b, 0, *d);
                 match what {
-                    0 | 1 => _ = book.hear(candidate(address), None, at(1 + b, *a, 0, 1)),
+                    0 | 1 => _ = book.add(candidate(address), None, at(1 + b, *a, 0, 1)),
                     2 => book.met(address, peer(1), now),
                     3 => book.failed(address),
                     _ => if let Some(found) = book.pick(now, &BTreeSet::new()) {
@@ -288,16 +290,16 @@ proptest! {
             }
             prop_assert!(book.len() <= 256 * 16 + 64 * 16);
         }
-        let [one, two] = books.map(|book| book_file::encode(&book));
+        let [one, two] = books.map(|book| address_book_file::encode(&book));
         prop_assert_eq!(&one, &two);
-        let again = book_file::decode(&one, [9; 32]).unwrap();
-        prop_assert_eq!(book_file::encode(&again), one);
+        let again = address_book_file::decode(&one, [9; 32]).unwrap();
+        prop_assert_eq!(address_book_file::encode(&again), one);
     }
 
     #[test]
     fn any_bytes_are_records_or_none(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
-        if let Ok(records) = record::decode_all(&bytes) {
-            prop_assert_eq!(record::encode_all(&records), bytes);
+        if let Ok(records) = peer_record::decode_all(&bytes) {
+            prop_assert_eq!(peer_record::encode_all(&records), bytes);
         }
     }
 }

@@ -19,7 +19,7 @@ use super::*;
 const MARKER: &[u8] = b"a marker that anyone may read";
 
 fn public(n: u8, peers: &[(u8, SocketAddr)], encrypt: bool) -> Config {
-    Config { access: Access::Public { encrypt }, ..config(n, peers) }
+    Config { access: NetworkAccess::Public { encrypt }, ..config(n, peers) }
 }
 
 fn marked() -> Arc<Message> {
@@ -124,9 +124,9 @@ async fn one_flipped_byte_ends_the_connection() {
     b.connected().await;
 }
 
-/// Strikes `/trefoil/clear/1` out of what the dialler offers.
+/// Strikes `/trefoil/clear/1` out of what the redialer offers.
 fn strike(bytes: &mut [u8]) {
-    if let Some(at) = find(bytes, crate::clear::PROTOCOL.as_bytes()) {
+    if let Some(at) = find(bytes, crate::transport::clear::PROTOCOL.as_bytes()) {
         bytes[at + 1] ^= 1;
     }
 }
@@ -148,7 +148,8 @@ async fn a_node_that_encrypts_never_speaks_in_the_clear_though_it_is_asked_to() 
     let a = Node::start(public(1, &[], true), QUICK).await;
     let mut caller = TcpStream::connect(a.address()).await.unwrap();
     // multistream-select 1.0, by hand: its header and one offer.
-    let offers = ["/multistream/1.0.0", crate::clear::PROTOCOL, "/plaintext/2.0.0", "/tls/1.0.0"];
+    let offers =
+        ["/multistream/1.0.0", crate::transport::clear::PROTOCOL, "/plaintext/2.0.0", "/tls/1.0.0"];
     for offer in offers {
         let line = [&[offer.len() as u8 + 1], offer.as_bytes(), b"\n"].concat();
         caller.write_all(&line).await.unwrap();

@@ -5,14 +5,19 @@ use std::path::Path;
 use super::*;
 use trefoil_types::message::Lane;
 
-use crate::{Discovery, book::Candidate, frame::Control, record::PeerRecord, tests::rogue::Rogue};
+use crate::{
+    config::Discovery,
+    connection::frame::Control,
+    discovery::{address_book::DialCandidate, peer_record::PeerRecord},
+    tests::rogue::Rogue,
+};
 
 /// A node that listens at 127.`n`.0.1, each its own provider.
 async fn node(n: u8, dir: &Path, bootstrap: &[SocketAddr]) -> Node {
     let listen: SocketAddr = ([127, n, 0, 1], 0).into();
     // The port must be known to be advertised.
     let listen = std::net::TcpListener::bind(listen).unwrap().local_addr().unwrap();
-    let candidate = |address: &SocketAddr| Candidate { address: *address, peer: None };
+    let candidate = |address: &SocketAddr| DialCandidate { address: *address, peer: None };
     let discovery = Discovery {
         file: dir.join(n.to_string()),
         bootstrap: bootstrap.iter().map(candidate).collect(),

@@ -70,19 +70,19 @@ async fn until(what: &str, so: impl Fn() -> bool) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_provider_far_away_is_found_and_what_the_search_connected_is_left() {
     let mut nodes = crowd().await;
-    let (mut seeker, root) = (nodes.pop().unwrap(), [7; 32]);
+    let (mut dialer, root) = (nodes.pop().unwrap(), [7; 32]);
     let few = |nodes: &[Node]| nodes.iter().all(|node| node.handle.peers().len() <= FEW);
     until("the newcomers' searches are over", || few(&nodes)).await;
-    // Its neighbours may be asked to keep the record; nobody near the seeker has it.
+    // Its neighbours may be asked to keep the record; nobody near the dialer has it.
     nodes[0].handle.provide([root].into());
     until("it is announced", || !few(&nodes)).await;
     until("the announcement is over", || few(&nodes)).await;
-    assert!(!seeker.knows(1), "it would prove nothing");
-    let took = seeker.finds(1, root).await;
+    assert!(!dialer.knows(1), "it would prove nothing");
+    let took = dialer.finds(1, root).await;
     assert!(took < Duration::from_secs(2), "{took:?}");
     // The provider stays.
-    until("the search is over", || seeker.handle.peers().len() <= FEW + 1).await;
-    assert!(seeker.knows(1));
+    until("the search is over", || dialer.handle.peers().len() <= FEW + 1).await;
+    assert!(dialer.knows(1));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -92,17 +92,21 @@ async fn nobody_finds_what_is_provided_no_more_or_by_one_who_was_banned() {
     let mut provider = roomy(2, &[(1, middle.address())]).await;
     provider.meets(peer(1)).await;
     provider.handle.provide([kept, dropped].into());
-    let mut seeker = roomy(3, &[(1, middle.address())]).await;
-    seeker.finds(2, kept).await;
+    let mut dialer = roomy(3, &[(1, middle.address())]).await;
+    dialer.finds(2, kept).await;
     provider.handle.provide([kept].into());
     middle.meets(peer(2)).await;
     middle.handle.blame(peer(2), Offence::BadContent);
     provider.handle.shutdown();
     let mut late = roomy(4, &[(1, middle.address())]).await;
     late.meets(peer(1)).await;
-    for _ in 0..3 {
+    // Each search begins before one that succeeds, and asks the same node.
+    for n in 5..8 {
+        let mut other = roomy(n, &[(1, middle.address())]).await;
+        other.meets(peer(1)).await;
+        other.handle.provide([[n; 32]].into());
         late.handle.search(kept);
-        sleep(Duration::from_millis(100)).await;
+        late.finds(n, [n; 32]).await;
     }
     assert!(!late.knows(2));
     assert!(late.handle.refusals().is_empty(), "it was not even dialled");
@@ -125,8 +129,8 @@ async fn who_announces_without_end_is_not_read_and_blamed_and_others_are_found()
     let mut provider = roomy(2, &[(1, middle.address())]).await;
     provider.meets(peer(1)).await;
     provider.handle.provide([root].into());
-    let mut seeker = roomy(3, &[(1, middle.address())]).await;
-    seeker.finds(2, root).await;
+    let mut dialer = roomy(3, &[(1, middle.address())]).await;
+    dialer.finds(2, root).await;
     until("the rogue is blamed", || blamed(&middle.handle)).await;
     // What it may say at once, and a little more for the time that it took.
     assert!(rogue.answers.load(Ordering::Relaxed) < 400);
@@ -137,7 +141,10 @@ async fn nothing_is_answered_before_the_hello() {
     let node = roomy(1, &[]).await;
     let mut rogue = Rogue::connect(9, 1, node.address()).await;
     rogue.announce.send([1; 32]).unwrap();
-    sleep(Duration::from_millis(300)).await;
+    // One that said hello asks later, and has its answer.
+    let admitted = Rogue::admitted(10, 1, node.address()).await;
+    admitted.announce.send([1; 32]).unwrap();
+    until("the other is answered", || admitted.answers.load(Ordering::Relaxed) > 0).await;
     assert_eq!(rogue.answers.load(Ordering::Relaxed), 0);
     rogue.greet().await;
     until("it is answered", || rogue.answers.load(Ordering::Relaxed) > 0).await;

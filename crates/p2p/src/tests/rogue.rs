@@ -23,13 +23,15 @@ use trefoil_types::message::Lane;
 
 use super::{LIMIT, config, network, peer};
 use crate::{
-    behaviour::Behaviour,
-    frame::{self, CONTROL_BYTES_MAX, Control, Frame},
-    gate::Gate,
-    guard::Door,
-    hello::Hello,
-    link::Streams,
-    providers, transport,
+    connection::{
+        behaviour::Behaviour,
+        frame::{self, CONTROL_BYTES_MAX, Control, LaneFrame},
+        hello::Hello,
+        streams::Streams,
+    },
+    discovery::providers,
+    inbound_limits::{gate::Gate, socket::InboundGate},
+    transport::libp2p_types,
 };
 
 /// libp2p's Kademlia as it is.
@@ -56,18 +58,18 @@ pub fn hello() -> Hello {
 impl Rogue {
     /// Connects as peer `n` to peer `to` and opens the streams; says nothing.
     pub async fn connect(n: u8, to: u8, address: SocketAddr) -> Self {
-        let door = Door::new(Gate::new(0, 0, []));
-        let (me, kad) = (transport::to_libp2p(peer(n)), providers::protocol(&network().genesis));
+        let gate = InboundGate::new(Gate::new(0, 0, []));
+        let (me, kad) = (libp2p_types::to_libp2p(peer(n)), providers::protocol(&network().genesis));
         let mut kad = kad::Behaviour::with_config(me, MemoryStore::new(me), kad::Config::new(kad));
-        kad.add_address(&transport::to_libp2p(peer(to)), transport::to_multiaddr(address));
+        kad.add_address(&libp2p_types::to_libp2p(peer(to)), libp2p_types::to_multiaddr(address));
         let mut swarm = Swarm::new(
-            transport::ungated(&config(n, &[])),
-            Protocols { streams: Behaviour::new(door), kad },
+            wire::ungated(&config(n, &[])),
+            Protocols { streams: Behaviour::new(gate), kad },
             me,
             swarm::Config::with_tokio_executor(),
         );
-        let dial = DialOpts::peer_id(transport::to_libp2p(peer(to)))
-            .addresses(vec![transport::to_multiaddr(address)])
+        let dial = DialOpts::peer_id(libp2p_types::to_libp2p(peer(to)))
+            .addresses(vec![libp2p_types::to_multiaddr(address)])
             .build();
         swarm.dial(dial).unwrap();
         let (sender, receiver) = oneshot::channel();
@@ -140,9 +142,9 @@ impl Rogue {
     pub async fn hear(&mut self) -> Control {
         let stream = &mut self.streams.read[Lane::Consensus as usize];
         let bytes = frame::read(stream, CONTROL_BYTES_MAX, LIMIT).await.expect("a frame");
-        match Frame::decode(&bytes).expect("a frame") {
-            Frame::Control(control) => control,
-            Frame::Message(message) => panic!("{message:?} where a control frame should be"),
+        match LaneFrame::decode(&bytes).expect("a frame") {
+            LaneFrame::Control(control) => control,
+            LaneFrame::Message(message) => panic!("{message:?} where a control frame should be"),
         }
     }
 }

@@ -13,7 +13,12 @@ use super::{
     rogue::{self, Rogue},
     tip, vote,
 };
-use crate::{Config, NetError, NetEvent, Timing, frame::Control};
+use crate::{
+    config::{Config, NetError, Timing},
+    connection::frame::Control,
+    event::NetEvent,
+    network::VersionMismatch,
+};
 
 #[tokio::test]
 async fn messages_pass_on_every_lane_in_order_both_ways() {
@@ -78,6 +83,11 @@ async fn another_version_is_refused_and_told() {
     assert!(reason.contains("version 99 of the wire protocol, this node version 3"), "{reason}");
     assert!(matches!(rogue.hear().await, Control::Hello(_)));
     assert_eq!(rogue.hear().await, Control::Refusal(reason));
+    let others = node.handle.other_versions();
+    let [other] = &others[..] else { panic!("{others:?}") };
+    assert_eq!(other.peer, Some(peer(2)));
+    assert_eq!(other.versions, Some(VersionMismatch { theirs: 99, ours: 3 }));
+    assert!(other.address.starts_with("127.0.0.1:"), "{other:?}");
     // Nothing bad was done: the peer may come back with the right version.
     Rogue::admitted(2, 1, node.address()).await;
 }

@@ -18,7 +18,7 @@ use trefoil_crypto::SecretKey;
 use trefoil_types::PeerId;
 
 use handshake::{
-    Credentials, FIRST_BYTES, HandshakeError, Initiator, Responder, SECOND_BYTES, Session,
+    ClearSession, FIRST_BYTES, HandshakeError, Initiator, Responder, SECOND_BYTES, SignedStaticKey,
     THIRD_BYTES,
 };
 use stream::ClearStream;
@@ -27,7 +27,7 @@ pub const PROTOCOL: &str = "/trefoil/clear/1";
 
 /// Turns a socket into an authenticated connection that anyone may read.
 #[derive(Clone)]
-pub struct Clear(Arc<Credentials>);
+pub struct Clear(Arc<SignedStaticKey>);
 
 #[derive(Debug, thiserror::Error)]
 pub enum ClearError {
@@ -39,7 +39,7 @@ pub enum ClearError {
 
 impl Clear {
     pub fn new(identity: &SecretKey) -> Self {
-        Self(Arc::new(Credentials::new(identity)))
+        Self(Arc::new(SignedStaticKey::new(identity)))
     }
 
     /// The key exchange, from either end.
@@ -61,7 +61,7 @@ impl Clear {
     async fn dial<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
         socket: &mut S,
-    ) -> Result<Session, ClearError> {
+    ) -> Result<ClearSession, ClearError> {
         let (initiator, first) = Initiator::new(&self.0);
         send(socket, &first).await?;
         let mut second = [0; SECOND_BYTES];
@@ -74,7 +74,7 @@ impl Clear {
     async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
         socket: &mut S,
-    ) -> Result<Session, ClearError> {
+    ) -> Result<ClearSession, ClearError> {
         let mut first = [0; FIRST_BYTES];
         socket.read_exact(&mut first).await?;
         let (responder, second) = Responder::new(&self.0, &first)?;

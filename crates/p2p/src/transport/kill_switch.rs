@@ -1,111 +1,62 @@
-//! A socket that can be cut from elsewhere, at once and for good.
-//!
-//! A muxer's close waits for a peer that does not read, TLS says goodbye, and
-//! the kernel goes on sending what it was given. A revoked peer gets none of it:
-//! the switch lies under them all, and the socket is reset.
+//! Ends one socket from elsewhere, at once and for good.
 
 use std::{
-    io,
-    pin::Pin,
-    sync::{Arc, OnceLock},
-    task::{Context, Poll},
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::Context,
 };
 
-use futures::{AsyncRead, AsyncWrite, task::AtomicWaker};
+use futures::task::AtomicWaker;
 
-use crate::guard::Socket;
-
-/// Cuts one socket.
+/// The switch of one socket. The socket looks at it before it moves a byte.
 #[derive(Debug, Default)]
-pub(crate) struct Switch {
-    /// Why it was cut, once it is.
-    off: OnceLock<String>,
+pub(crate) struct KillSwitch {
+    /// Why the chain speaks against the peer, once it does.
+    revoked: OnceLock<String>,
+    /// Its place was given to another connection.
+    evicted: AtomicBool,
     reader: AtomicWaker,
     writer: AtomicWaker,
 }
 
-impl Switch {
-    /// Whoever waits for the socket is woken and finds it gone. The first reason
-    /// counts.
+impl KillSwitch {
+    /// The socket is reset. Whoever waits for it is woken and finds it gone. The first
+    /// reason counts.
     pub fn cut(&self, reason: String) {
-        let _ = self.off.set(reason);
-        self.reader.wake();
-        self.writer.wake();
+        let _ = self.revoked.set(reason);
+        self.wake();
     }
 
     /// Why it was cut, if it was.
     pub fn reason(&self) -> Option<&str> {
-        self.off.get().map(String::as_str)
-    }
-}
-
-/// A socket under a switch, with what must be kept as long as it (`K`).
-pub(crate) struct Cuttable<K> {
-    /// `None` once it was cut.
-    socket: Option<Socket>,
-    switch: Arc<Switch>,
-    _kept: K,
-}
-
-impl<K: Unpin> Cuttable<K> {
-    pub fn new(socket: Socket, switch: Arc<Switch>, kept: K) -> Self {
-        Self { socket: Some(socket), switch, _kept: kept }
+        self.revoked.get().map(String::as_str)
     }
 
-    /// The socket, unless it is cut. The waker of `cx` must be in its place
-    /// already: a cut that comes between is then not missed.
-    fn socket(&mut self) -> io::Result<Pin<&mut Socket>> {
-        if self.switch.reason().is_some()
-            && let Some(socket) = self.socket.take()
-        {
-            socket.abort();
-        }
-        self.socket.as_mut().map(Pin::new).ok_or_else(|| io::ErrorKind::ConnectionAborted.into())
+    /// The socket ends, and what it was given to send is still sent.
+    pub fn evict(&self) {
+        self.evicted.store(true, Ordering::Release);
+        self.wake();
     }
 
-    fn reading(&mut self, cx: &Context<'_>) -> io::Result<Pin<&mut Socket>> {
-        self.switch.reader.register(cx.waker());
-        self.socket()
+    pub fn is_evicted(&self) -> bool {
+        self.evicted.load(Ordering::Acquire)
     }
 
-    fn writing(&mut self, cx: &Context<'_>) -> io::Result<Pin<&mut Socket>> {
-        self.switch.writer.register(cx.waker());
-        self.socket()
-    }
-}
-
-impl<K: Unpin> AsyncRead for Cuttable<K> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut [u8],
-    ) -> Poll<io::Result<usize>> {
-        self.reading(cx)?.poll_read(cx, buf)
-    }
-}
-
-impl<K: Unpin> AsyncWrite for Cuttable<K> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.writing(cx)?.poll_write(cx, buf)
+    /// To be called before the switch is looked at: a cut that comes between is then not
+    /// missed.
+    pub fn register_reader(&self, cx: &Context<'_>) {
+        self.reader.register(cx.waker());
     }
 
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.writing(cx)?.poll_write_vectored(cx, bufs)
+    /// As [`Self::register_reader`], for the task that writes.
+    pub fn register_writer(&self, cx: &Context<'_>) {
+        self.writer.register(cx.waker());
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.writing(cx)?.poll_flush(cx)
-    }
-
-    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.writing(cx)?.poll_close(cx)
+    fn wake(&self) {
+        self.reader.wake();
+        self.writer.wake();
     }
 }

@@ -25,23 +25,28 @@ use libp2p::core::{
 };
 use tokio::time::Sleep;
 
-/// Streams that we open at a time on one connection: those of the lanes, of
+/// Streams that this node opens at a time on one connection: those of the lanes, of
 /// content, and two questions for providers. More wait.
+// yamux ends a connection over one stream too many, and Kademlia opens one for each question
+// (ADR 19).
 const OURS_MAX: usize = 6;
 
 /// Streams of one connection: as many each way, and room for four that one side
 /// has ended and the other not yet.
 const STREAMS_MAX: usize = 2 * OURS_MAX + 4;
 
-/// What a peer may make us hold unread on one connection, bytes: the 256 KiB
+/// What a peer may make the node hold unread on one connection, bytes: the 256 KiB
 /// that each stream starts with, and 2 MiB for streams that a long way needs.
+// libp2p's own wrapper allows 1 GiB (ADR 4): a peer could fill it on streams that nobody reads.
 const WINDOW_BYTES_MAX: usize = STREAMS_MAX * 256 * 1024 + 2 * 1024 * 1024;
 
-/// What a stream sends in its turn. Each is handed over and woken for by itself, so
-/// that small ones cost more than their bytes; a vote waits behind one.
+/// What a stream sends in its turn.
+// Each piece is handed over and woken for by itself, so that small ones cost more than their
+// bytes; and a vote waits behind one, so that large ones cost latency.
 const TURN_BYTES: usize = 64 * 1024;
 
 /// How long a close may take to send what is left, a refusal for example.
+// Attack: a peer that does not read. yamux would wait for it for ever, with its descriptor.
 pub(crate) const CLOSE_MAX: Duration = Duration::from_secs(1);
 
 /// yamux, as multistream-select has it.
@@ -173,6 +178,8 @@ impl<C: AsyncRead + AsyncWrite + Unpin> StreamMuxer for Mux<C> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<StreamMuxerEvent>> {
         while let Poll::Ready(stream) = self.poll_connection(cx) {
             self.arrived.push_back(stream?);
+            // A stream that the peer resets counts for yamux no more, and waits here still: without
+            // this bound a peer could pile them up.
             if self.arrived.len() > STREAMS_MAX {
                 return Poll::Ready(Err(io::Error::other("the peer opens streams over and over")));
             }

@@ -1,10 +1,9 @@
 //! Which security protocols a node of a public network offers.
 //!
-//! Every node takes Noise; one that must be encrypted takes nothing else, and
-//! the others offer `/trefoil/clear/1` first. Nobody signs what is offered, so
-//! a man in the middle may strike an offer out: two that would have spoken in
-//! the clear then speak Noise or not at all, and a node that must be encrypted
-//! never speaks in the clear, whatever it is told.
+//! Every node takes Noise. A node that must be encrypted takes nothing else; the others
+//! offer `/trefoil/clear/1` first. Nobody signs what is offered, so a man in the middle may
+//! strike an offer out. Two nodes that would have spoken in the clear then speak Noise or
+//! not at all; a node that must be encrypted never speaks in the clear, whatever it is told.
 
 use futures::{
     AsyncRead, AsyncWrite, FutureExt as _,
@@ -19,9 +18,9 @@ use libp2p::{
 };
 use trefoil_crypto::SecretKey;
 
-use crate::{
+use crate::transport::{
     clear::{self, Clear, ClearError, stream::ClearStream},
-    transport,
+    libp2p_types,
 };
 
 const NOISE: &str = "/noise";
@@ -47,7 +46,7 @@ type Secured<S> = (libp2p::PeerId, Either<ClearStream<S>, noise::Output<S>>);
 impl Public {
     /// `encrypt`: only Noise.
     pub fn new(identity: &SecretKey, encrypt: bool) -> Self {
-        let keypair = transport::keypair(identity);
+        let keypair = libp2p_types::keypair(identity);
         Self {
             clear: Clear::new(identity),
             noise: noise::Config::new(&keypair).expect("an ed25519 key signs the static key"),
@@ -66,7 +65,7 @@ impl Public {
     {
         if agreed == clear::PROTOCOL {
             let (peer, stream) = self.clear.secure(socket, end).await?;
-            return Ok((transport::to_libp2p(peer), Either::Left(stream)));
+            return Ok((libp2p_types::to_libp2p(peer), Either::Left(stream)));
         }
         let (peer, stream) = match end {
             Endpoint::Dialer => self.noise.upgrade_outbound(socket, agreed).await?,

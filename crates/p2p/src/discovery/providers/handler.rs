@@ -9,30 +9,30 @@ use libp2p::swarm::{
 
 use super::{Kad, KadHandler};
 
-/// What a connection is told.
+/// What a connection is on_provider_record.
 #[derive(Debug)]
-pub(crate) enum Word {
+pub(crate) enum HandlerCommand {
     /// The peer said a good hello.
     Admitted,
     Kad(THandlerInEvent<Kad>),
 }
 
-/// Holds back libp2p's own handler, which would speak with whoever proved an
-/// identity. Until the peer is admitted nothing is asked, and what the peer asks
-/// is not read.
-pub(crate) struct Handler {
+/// Holds back libp2p's own handler until the peer is admitted: nothing is asked, and what the
+/// peer asks is not read.
+// By itself it speaks with any peer that proved an identity, and identities are free.
+pub(crate) struct ProvidersHandler {
     kad: KadHandler,
     admitted: bool,
 }
 
-impl Handler {
+impl ProvidersHandler {
     pub fn new(kad: KadHandler) -> Self {
         Self { kad, admitted: false }
     }
 }
 
-impl ConnectionHandler for Handler {
-    type FromBehaviour = Word;
+impl ConnectionHandler for ProvidersHandler {
+    type FromBehaviour = HandlerCommand;
     type ToBehaviour = <KadHandler as ConnectionHandler>::ToBehaviour;
     type InboundProtocol = <KadHandler as ConnectionHandler>::InboundProtocol;
     type OutboundProtocol = <KadHandler as ConnectionHandler>::OutboundProtocol;
@@ -47,14 +47,14 @@ impl ConnectionHandler for Handler {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<ConnectionHandlerEvent<Self::OutboundProtocol, (), Self::ToBehaviour>> {
-        // The word that it is admitted makes the connection poll again.
+        // The command that it is admitted makes the connection poll again.
         if self.admitted { self.kad.poll(cx) } else { Poll::Pending }
     }
 
-    fn on_behaviour_event(&mut self, word: Word) {
-        match word {
-            Word::Admitted => self.admitted = true,
-            Word::Kad(event) => self.kad.on_behaviour_event(event),
+    fn on_behaviour_event(&mut self, command: HandlerCommand) {
+        match command {
+            HandlerCommand::Admitted => self.admitted = true,
+            HandlerCommand::Kad(event) => self.kad.on_behaviour_event(event),
         }
     }
 

@@ -1,5 +1,5 @@
-//! Who said that it has what: provider records of others, and which keys are
-//! our own.
+//! Provider records: which peer announced which resource, and which keys are this node's
+//! own.
 //!
 //! What always holds: a record expires; of one key, one peer and one subnet so
 //! many are kept and no more, so that whoever announces without end displaces
@@ -17,13 +17,14 @@ use libp2p::{
 
 use super::Root;
 use crate::{
-    source::{Source, Subnet},
-    transport::to_multiaddr,
+    inbound_limits::subnet::{SourceIp, Subnet},
+    transport::libp2p_types::to_multiaddr,
 };
 
 /// Records of all others together: about 3 MB.
 pub(super) const RECORDS_MAX: usize = 16_384;
 /// Records of one subnet: 16 of them fill the store.
+// Attack: one subnet that announces without end, so that nobody else's records find room.
 pub(super) const OF_SUBNET_MAX: usize = 1_024;
 /// Records of one peer: as many as a node announces ([`super::PROVIDED_MAX`]).
 const OF_PEER_MAX: usize = super::PROVIDED_MAX;
@@ -77,7 +78,7 @@ struct Entry {
 }
 
 fn subnet(address: SocketAddr) -> Subnet {
-    Source::of(address.ip()).subnet()
+    SourceIp::of(address.ip()).subnet()
 }
 
 /// A key is the root of a resource.

@@ -14,12 +14,12 @@ use super::{
     PROVIDED_MAX, Root,
     records::{OF_KEY_AND_SUBNET_MAX, OF_KEY_MAX, OF_SUBNET_MAX, RECORDS_MAX, Records},
 };
-use crate::transport;
+use crate::transport::libp2p_types;
 
 fn peer(n: u32) -> PeerId {
     let seed = [n.to_be_bytes(); 8].concat().try_into().unwrap();
     let key = trefoil_crypto::SecretKey::from_seed(&seed);
-    transport::to_libp2p(trefoil_types::PeerId(key.public()))
+    libp2p_types::to_libp2p(trefoil_types::PeerId(key.public()))
 }
 
 fn root(n: u32) -> Root {
@@ -108,6 +108,6 @@ fn a_peer_that_says_it_again_is_where_it_is_now() {
     records.keep(root(1), peer(1), at(1), soon());
     records.keep(root(1), peer(1), at(2), soon());
     let [record] = &records.providers(&RecordKey::new(&root(1)))[..] else { panic!("one") };
-    assert_eq!(record.addresses, [transport::to_multiaddr(at(2))]);
+    assert_eq!(record.addresses, [libp2p_types::to_multiaddr(at(2))]);
     assert_eq!(records.len(), 1);
 }

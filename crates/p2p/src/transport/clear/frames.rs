@@ -32,7 +32,7 @@ pub const FRAMES_PER_KEY: u64 = 1 << 16;
 const REKEY_NUMBER: u64 = u64::MAX;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum FrameError {
+pub enum ClearFrameError {
     #[error(
         "frame {0} has a wrong tag: it was altered, lost, repeated or moved on the way; dial again"
     )]
@@ -59,9 +59,9 @@ impl Chain {
     }
 
     /// The nonce of the next frame, under the key that it belongs to.
-    fn advance(&mut self) -> Result<Nonce, FrameError> {
+    fn advance(&mut self) -> Result<Nonce, ClearFrameError> {
         let number = self.number;
-        let next = number.checked_add(1).ok_or(FrameError::Exhausted)?;
+        let next = number.checked_add(1).ok_or(ClearFrameError::Exhausted)?;
         if number > 0 && number.is_multiple_of(FRAMES_PER_KEY) {
             self.rekey();
         }
@@ -90,12 +90,12 @@ impl Sealer {
     /// it and the tag after it.
     ///
     /// # Errors
-    /// [`FrameError::Exhausted`].
+    /// [`ClearFrameError::Exhausted`].
     ///
     /// # Panics
     /// If `frame` is shorter than [`frame_bytes`] of an empty payload or
     /// longer than [`FRAME_MAX`]: the caller's mistake.
-    pub fn seal(&mut self, frame: &mut [u8]) -> Result<(), FrameError> {
+    pub fn seal(&mut self, frame: &mut [u8]) -> Result<(), ClearFrameError> {
         let (signed, tag) = frame.split_at_mut(frame.len() - TAG_BYTES);
         let length = u16::try_from(signed.len() - LENGTH_BYTES).expect("at most FRAME_MAX");
         signed[..LENGTH_BYTES].copy_from_slice(&length.to_be_bytes());
@@ -119,14 +119,14 @@ impl Opener {
     ///
     /// # Panics
     /// If `frame` is shorter than [`frame_bytes`] of an empty payload.
-    pub fn open(&mut self, frame: &[u8]) -> Result<Range<usize>, FrameError> {
+    pub fn open(&mut self, frame: &[u8]) -> Result<Range<usize>, ClearFrameError> {
         let end = frame.len() - TAG_BYTES;
         let mut tag: [u8; TAG_BYTES] = frame[end..].try_into().expect("the rest is a tag");
         let number = self.0.number;
         let nonce = self.0.advance()?;
         match self.0.key.open_in_place(nonce, Aad::from(&frame[..end]), &mut tag) {
             Ok(_) => Ok(LENGTH_BYTES..end),
-            Err(_) => Err(FrameError::Forged(number)),
+            Err(_) => Err(ClearFrameError::Forged(number)),
         }
     }
 }

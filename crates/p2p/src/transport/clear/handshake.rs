@@ -1,7 +1,7 @@
 //! The key exchange of `/trefoil/clear/1`: Noise XX whose static keys are
 //! signed by the nodes' identities. Bytes in, bytes out; touches no socket.
 //!
-//! What always holds: a [`Session`] exists only with a peer that signed the
+//! What always holds: a [`ClearSession`] exists only with a peer that signed the
 //! static key whose secret it holds; each of the three messages has one length,
 //! so there is nothing in them to bound; nothing of an exchange is of use in
 //! another or under another protocol's name.
@@ -18,8 +18,9 @@ use super::frames::{Opener, Sealer};
 
 const PATTERN: &str = "Noise_XX_25519_ChaChaPoly_SHA256";
 
-/// Hashed before the first message, so that an exchange that was begun under
-/// another name (libp2p's `/noise` has none) ends in other keys.
+/// Hashed before the first message.
+// Attack: a downgrade, or messages of one protocol replayed in another. An exchange that was
+// begun under another name (libp2p's `/noise` has no prologue) ends in other keys.
 const PROLOGUE: &[u8] = super::PROTOCOL.as_bytes();
 
 /// What each side says under encryption: its identity key ‖ the signature.
@@ -44,14 +45,16 @@ pub enum HandshakeError {
 
 /// A node's static key, made afresh when it starts, and its identity's
 /// signature on it.
-pub struct Credentials {
+// Signed once and not for each connection: otherwise strangers could make the node sign
+// (ADR 12).
+pub struct SignedStaticKey {
     me: PeerId,
     secret: Zeroizing<[u8; 32]>,
     payload: [u8; PAYLOAD_BYTES],
 }
 
 /// A finished exchange: who is there, and the keys of the frames each way.
-pub struct Session {
+pub struct ClearSession {
     pub peer: PeerId,
     pub sealer: Sealer,
     pub opener: Opener,
@@ -63,7 +66,7 @@ pub struct Initiator(HandshakeState);
 /// The side that was dialled, waiting for the third message.
 pub struct Responder(HandshakeState);
 
-impl Credentials {
+impl SignedStaticKey {
     pub fn new(identity: &SecretKey) -> Self {
         Self::with_static(identity, Zeroizing::new(rand::random()))
     }
@@ -80,12 +83,12 @@ impl Credentials {
 
 impl Initiator {
     /// Begins, and returns the first message.
-    pub fn new(credentials: &Credentials) -> (Self, [u8; FIRST_BYTES]) {
-        Self::begin(noise(true, PROLOGUE, &credentials.secret, None))
+    pub fn new(static_key: &SignedStaticKey) -> (Self, [u8; FIRST_BYTES]) {
+        Self::begin(noise(true, PROLOGUE, &static_key.secret, None))
     }
 
     fn begin(mut state: HandshakeState) -> (Self, [u8; FIRST_BYTES]) {
-        let first = say(&mut state, &[]).expect("the first message takes no secret");
+        let first = write_message(&mut state, &[]).expect("the first message takes no secret");
         (Self(state), first)
     }
 
@@ -95,13 +98,13 @@ impl Initiator {
     /// A message that does not follow ours, or an identity that did not sign.
     pub fn finish(
         mut self,
-        credentials: &Credentials,
+        static_key: &SignedStaticKey,
         second: &[u8; SECOND_BYTES],
-    ) -> Result<([u8; THIRD_BYTES], Session), HandshakeError> {
-        let peer = hear_identity(&mut self.0, credentials.me, second)?;
-        let third = say(&mut self.0, &credentials.payload)?;
+    ) -> Result<([u8; THIRD_BYTES], ClearSession), HandshakeError> {
+        let peer = read_identity(&mut self.0, static_key.me, second)?;
+        let third = write_message(&mut self.0, &static_key.payload)?;
         let (sealer, opener) = split(&mut self.0);
-        Ok((third, Session { peer, sealer, opener }))
+        Ok((third, ClearSession { peer, sealer, opener }))
     }
 }
 
@@ -111,19 +114,19 @@ impl Responder {
     /// # Errors
     /// Never for bytes of this length, as snow is now.
     pub fn new(
-        credentials: &Credentials,
+        static_key: &SignedStaticKey,
         first: &[u8; FIRST_BYTES],
     ) -> Result<(Self, [u8; SECOND_BYTES]), HandshakeError> {
-        Self::begin(noise(false, PROLOGUE, &credentials.secret, None), credentials, first)
+        Self::begin(noise(false, PROLOGUE, &static_key.secret, None), static_key, first)
     }
 
     fn begin(
         mut state: HandshakeState,
-        credentials: &Credentials,
+        static_key: &SignedStaticKey,
         first: &[u8; FIRST_BYTES],
     ) -> Result<(Self, [u8; SECOND_BYTES]), HandshakeError> {
         state.read_message(first, &mut []).map_err(|_| HandshakeError::Exchange)?;
-        let second = say(&mut state, &credentials.payload)?;
+        let second = write_message(&mut state, &static_key.payload)?;
         Ok((Self(state), second))
     }
 
@@ -133,12 +136,12 @@ impl Responder {
     /// A message that does not follow ours, or an identity that did not sign.
     pub fn finish(
         mut self,
-        credentials: &Credentials,
+        static_key: &SignedStaticKey,
         third: &[u8; THIRD_BYTES],
-    ) -> Result<Session, HandshakeError> {
-        let peer = hear_identity(&mut self.0, credentials.me, third)?;
+    ) -> Result<ClearSession, HandshakeError> {
+        let peer = read_identity(&mut self.0, static_key.me, third)?;
         let (sealer, opener) = split(&mut self.0);
-        Ok(Session { peer, sealer, opener })
+        Ok(ClearSession { peer, sealer, opener })
     }
 }
 
@@ -162,7 +165,7 @@ fn noise(
 }
 
 /// The next message, whose length is known.
-fn say<const N: usize>(
+fn write_message<const N: usize>(
     state: &mut HandshakeState,
     payload: &[u8],
 ) -> Result<[u8; N], HandshakeError> {
@@ -176,7 +179,7 @@ fn say<const N: usize>(
 
 /// Who says the message; its static key is then proven by the exchange, and
 /// the identity by its signature on that key.
-fn hear_identity(
+fn read_identity(
     state: &mut HandshakeState,
     me: PeerId,
     message: &[u8],
@@ -187,7 +190,7 @@ fn hear_identity(
         _ => return Err(HandshakeError::Exchange),
     }
     let static_key = state.get_remote_static().ok_or(HandshakeError::Exchange)?;
-    let peer = judge(&payload, static_key)?;
+    let peer = verify_identity(&payload, static_key)?;
     if peer == me { Err(HandshakeError::OwnIdentity) } else { Ok(peer) }
 }
 
@@ -195,7 +198,10 @@ fn hear_identity(
 ///
 /// # Errors
 /// [`HandshakeError::Signature`] otherwise.
-pub fn judge(payload: &[u8; PAYLOAD_BYTES], static_key: &[u8]) -> Result<PeerId, HandshakeError> {
+pub fn verify_identity(
+    payload: &[u8; PAYLOAD_BYTES],
+    static_key: &[u8],
+) -> Result<PeerId, HandshakeError> {
     let (identity, signature) = payload.split_at(32);
     let identity = PublicKey(B256::from_slice(identity));
     let signature = Signature(signature.try_into().expect("64 bytes are left"));

@@ -15,8 +15,8 @@ use std::{
 use futures::{AsyncRead, AsyncWrite};
 
 use super::{
-    frames::{FRAME_MAX, FrameError, LENGTH_BYTES, PAYLOAD_MAX, TAG_BYTES, frame_bytes},
-    handshake::Session,
+    frames::{ClearFrameError, FRAME_MAX, LENGTH_BYTES, PAYLOAD_MAX, TAG_BYTES, frame_bytes},
+    handshake::ClearSession,
 };
 
 /// Two of the longest frames: one system call reads many short ones, and what
@@ -26,7 +26,7 @@ const READ_BYTES: usize = 2 * FRAME_MAX;
 /// A connection after the key exchange.
 pub struct ClearStream<S> {
     socket: S,
-    session: Session,
+    session: ClearSession,
     reading: Reading,
     writing: Writing,
     /// A frame was bad or the socket failed.
@@ -57,7 +57,7 @@ struct Writing {
 }
 
 impl<S> ClearStream<S> {
-    pub fn new(socket: S, session: Session) -> Self {
+    pub fn new(socket: S, session: ClearSession) -> Self {
         let reading =
             Reading { buffer: vec![0; READ_BYTES].into(), payload: 0..0, raw: 0..0, closed: false };
         let writing =
@@ -70,7 +70,7 @@ impl<S> ClearStream<S> {
     }
 
     /// Opens the next frame if all of it is here; an empty one is the close.
-    fn open(&mut self) -> Result<bool, FrameError> {
+    fn open(&mut self) -> Result<bool, ClearFrameError> {
         let Reading { buffer, payload, raw, closed } = &mut self.reading;
         let Some(length) = buffer[raw.clone()].first_chunk::<LENGTH_BYTES>() else {
             return Ok(false);
@@ -87,7 +87,7 @@ impl<S> ClearStream<S> {
     }
 
     /// Closes the frame that was filled.
-    fn seal(&mut self) -> Result<(), FrameError> {
+    fn seal(&mut self) -> Result<(), ClearFrameError> {
         let Writing { buffer, filled, leaving, .. } = &mut self.writing;
         let bytes = LENGTH_BYTES + *filled + TAG_BYTES;
         self.session.sealer.seal(&mut buffer[..bytes])?;
@@ -185,6 +185,7 @@ impl<S: AsyncWrite + Unpin> ClearStream<S> {
 }
 
 /// A failure is the end of both directions.
+// After a forged frame nothing of this connection is to be believed, nor told.
 fn note<T>(broken: &mut bool, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
     *broken |= matches!(polled, Poll::Ready(Err(_)));
     polled

@@ -68,11 +68,11 @@ fn no_frame_has_the_number_that_makes_keys() {
     sealer.0.number = u64::MAX - 1;
     let mut frame = [0; LENGTH_BYTES + TAG_BYTES];
     assert_eq!(sealer.seal(&mut frame), Ok(()));
-    assert_eq!(sealer.seal(&mut frame), Err(FrameError::Exhausted));
-    assert_eq!(sealer.seal(&mut frame), Err(FrameError::Exhausted));
+    assert_eq!(sealer.seal(&mut frame), Err(ClearFrameError::Exhausted));
+    assert_eq!(sealer.seal(&mut frame), Err(ClearFrameError::Exhausted));
     let mut opener = Opener::new(&KEY);
     opener.0.number = u64::MAX;
-    assert_eq!(opener.open(&frame), Err(FrameError::Exhausted));
+    assert_eq!(opener.open(&frame), Err(ClearFrameError::Exhausted));
 }
 
 #[test]
@@ -84,12 +84,12 @@ fn a_frame_passes_once_in_its_place_and_its_direction() {
         order.iter().map(|at| opener.open(&frames[*at]).map(|_| ())).collect::<Result<Vec<_>, _>>()
     };
     assert!(heard(&[0, 1, 2]).is_ok());
-    assert_eq!(heard(&[1]), Err(FrameError::Forged(0)), "dropped");
-    assert_eq!(heard(&[0, 0]), Err(FrameError::Forged(1)), "repeated");
-    assert_eq!(heard(&[0, 2, 1]), Err(FrameError::Forged(1)), "moved");
-    assert_eq!(heard(&[0, 1, 2, 0]), Err(FrameError::Forged(3)), "replayed");
+    assert_eq!(heard(&[1]), Err(ClearFrameError::Forged(0)), "dropped");
+    assert_eq!(heard(&[0, 0]), Err(ClearFrameError::Forged(1)), "repeated");
+    assert_eq!(heard(&[0, 2, 1]), Err(ClearFrameError::Forged(1)), "moved");
+    assert_eq!(heard(&[0, 1, 2, 0]), Err(ClearFrameError::Forged(3)), "replayed");
     let mut other = Opener::new(&[8; 32]);
-    assert_eq!(other.open(&frames[0]), Err(FrameError::Forged(0)), "reflected");
+    assert_eq!(other.open(&frames[0]), Err(ClearFrameError::Forged(0)), "reflected");
 }
 
 proptest! {
@@ -98,11 +98,11 @@ proptest! {
         let mut frame = sealed(&mut Sealer::new(&KEY), &payload);
         let bit = bit % (frame.len() * 8);
         frame[bit / 8] ^= 1 << (bit % 8);
-        prop_assert_eq!(Opener::new(&KEY).open(&frame), Err(FrameError::Forged(0)));
+        prop_assert_eq!(Opener::new(&KEY).open(&frame), Err(ClearFrameError::Forged(0)));
     }
 
     #[test]
     fn no_bytes_are_taken_for_a_frame(bytes in vec(any::<u8>(), LENGTH_BYTES + TAG_BYTES..400)) {
-        prop_assert_eq!(Opener::new(&KEY).open(&bytes), Err(FrameError::Forged(0)));
+        prop_assert_eq!(Opener::new(&KEY).open(&bytes), Err(ClearFrameError::Forged(0)));
     }
 }

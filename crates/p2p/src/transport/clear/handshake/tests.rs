@@ -2,14 +2,14 @@ use alloy_primitives::hex;
 use proptest::prelude::*;
 
 use super::*;
-use crate::clear::frames::{FRAMES_PER_KEY, LENGTH_BYTES, TAG_BYTES};
+use crate::transport::clear::frames::{FRAMES_PER_KEY, LENGTH_BYTES, TAG_BYTES};
 
 fn identity(n: u8) -> SecretKey {
     SecretKey::from_seed(&[n; 32])
 }
 
-fn credentials(n: u8) -> Credentials {
-    Credentials::new(&identity(n))
+fn static_key(n: u8) -> SignedStaticKey {
+    SignedStaticKey::new(&identity(n))
 }
 
 fn frame(sealer: &mut Sealer, payload: &[u8]) -> Vec<u8> {
@@ -19,7 +19,7 @@ fn frame(sealer: &mut Sealer, payload: &[u8]) -> Vec<u8> {
 }
 
 /// Two sides after an exchange that nobody disturbed: who dialled, who answered.
-fn sessions(one: &Credentials, other: &Credentials) -> (Session, Session) {
+fn sessions(one: &SignedStaticKey, other: &SignedStaticKey) -> (ClearSession, ClearSession) {
     let (initiator, first) = Initiator::new(one);
     let (responder, second) = Responder::new(other, &first).unwrap();
     let (third, dialled) = initiator.finish(one, &second).unwrap();
@@ -28,7 +28,7 @@ fn sessions(one: &Credentials, other: &Credentials) -> (Session, Session) {
 
 #[test]
 fn each_side_learns_who_the_other_is_and_their_keys_meet() {
-    let (mut a, mut b) = sessions(&credentials(1), &credentials(2));
+    let (mut a, mut b) = sessions(&static_key(1), &static_key(2));
     assert_eq!(a.peer, PeerId(identity(2).public()));
     assert_eq!(b.peer, PeerId(identity(1).public()));
     for n in 0..3u8 {
@@ -104,10 +104,10 @@ macro_rules! golden {
 
 #[test]
 fn a_session_has_the_bytes_that_are_checked_in() {
-    let with = |n, secret| Credentials::with_static(&identity(n), Zeroizing::new([secret; 32]));
+    let with = |n, secret| SignedStaticKey::with_static(&identity(n), Zeroizing::new([secret; 32]));
     let (one, other) = (with(1, 3), with(2, 4));
-    let state = |initiator, credentials: &Credentials, ephemeral| {
-        noise(initiator, PROLOGUE, &credentials.secret, Some(&[ephemeral; 32]))
+    let state = |initiator, static_key: &SignedStaticKey, ephemeral| {
+        noise(initiator, PROLOGUE, &static_key.secret, Some(&[ephemeral; 32]))
     };
     let (initiator, first) = Initiator::begin(state(true, &one, 5));
     let (responder, second) = Responder::begin(state(false, &other, 6), &other, &first).unwrap();
@@ -127,7 +127,7 @@ fn a_session_has_the_bytes_that_are_checked_in() {
 
 #[test]
 fn a_message_that_was_altered_in_any_bit_is_refused() {
-    let (one, other) = (credentials(1), credentials(2));
+    let (one, other) = (static_key(1), static_key(2));
     for bit in 0..FIRST_BYTES * 8 {
         let (initiator, mut first) = Initiator::new(&one);
         first[bit / 8] ^= 1 << (bit % 8);
@@ -156,7 +156,7 @@ fn a_message_that_was_altered_in_any_bit_is_refused() {
 
 #[test]
 fn a_message_of_another_exchange_is_refused() {
-    let (one, other) = (credentials(1), credentials(2));
+    let (one, other) = (static_key(1), static_key(2));
     let (initiator, first) = Initiator::new(&one);
     let (responder, second) = Responder::new(&other, &first).unwrap();
     let (third, _) = initiator.finish(&one, &second).unwrap();
@@ -169,50 +169,50 @@ fn a_message_of_another_exchange_is_refused() {
 }
 
 /// A peer that knows the exchange and says what it likes within.
-fn said_by(rogue: &Credentials, prologue: &[u8], victim: &Credentials) -> HandshakeError {
+fn said_by(rogue: &SignedStaticKey, prologue: &[u8], victim: &SignedStaticKey) -> HandshakeError {
     let mut state = noise(true, prologue, &rogue.secret, None);
-    let first = say(&mut state, &[]).unwrap();
+    let first = write_message(&mut state, &[]).unwrap();
     let (responder, second) = Responder::new(victim, &first).unwrap();
     let mut told = [0; 256];
     if state.read_message(&second, &mut told).is_err() {
         return HandshakeError::Exchange;
     }
-    let third = say(&mut state, &rogue.payload).unwrap();
+    let third = write_message(&mut state, &rogue.payload).unwrap();
     responder.finish(victim, &third).err().expect("it is refused")
 }
 
 #[test]
 fn nobody_passes_for_whom_he_knows_only_by_name() {
-    let (honest, me) = (credentials(1), credentials(2));
-    let mallory = credentials(3);
+    let (honest, me) = (static_key(1), static_key(2));
+    let mallory = static_key(3);
     let named = HandshakeError::Signature(PeerId(identity(1).public()));
     // The victim's payload, as the victim says it to whoever asks: it signs
     // another static key.
-    let stolen = Credentials { payload: honest.payload, ..credentials(3) };
+    let stolen = SignedStaticKey { payload: honest.payload, ..static_key(3) };
     assert_eq!(said_by(&stolen, PROLOGUE, &me), named);
     // The victim's name over one's own signature.
     let mut payload = mallory.payload;
     payload[..32].copy_from_slice(&honest.payload[..32]);
-    let posing = Credentials { payload, ..credentials(3) };
+    let posing = SignedStaticKey { payload, ..static_key(3) };
     assert_eq!(said_by(&posing, PROLOGUE, &me), named);
     // libp2p's Noise signs the same key under another name.
     let (secret, public) = (mallory.secret.clone(), public_of(&mallory.secret));
-    let keypair = crate::transport::keypair(&identity(3));
+    let keypair = crate::transport::libp2p_types::keypair(&identity(3));
     let domain: [&[u8]; 2] = [b"noise-libp2p-static-key:", &public];
     let mut payload = mallory.payload;
     payload[32..].copy_from_slice(&keypair.sign(&domain.concat()).unwrap());
-    let borrowed = Credentials { payload, secret, me: mallory.me };
+    let borrowed = SignedStaticKey { payload, secret, me: mallory.me };
     let refused = said_by(&borrowed, PROLOGUE, &me);
     assert_eq!(refused, HandshakeError::Signature(PeerId(identity(3).public())));
     // Another protocol's exchange.
     assert_eq!(said_by(&mallory, b"", &me), HandshakeError::Exchange);
     // Our own key, wherever it comes from: reflection.
-    assert_eq!(said_by(&credentials(2), PROLOGUE, &me), HandshakeError::OwnIdentity);
+    assert_eq!(said_by(&static_key(2), PROLOGUE, &me), HandshakeError::OwnIdentity);
 }
 
 #[test]
 fn a_key_of_small_order_gives_nobody_a_session() {
-    let me = credentials(2);
+    let me = static_key(2);
     for first in [[0; FIRST_BYTES], hex::decode_to_array(SMALL_ORDER).unwrap()] {
         let (responder, _) = Responder::new(&me, &first).unwrap();
         let refused = responder.finish(&me, &[0; THIRD_BYTES]).err();
@@ -228,7 +228,7 @@ proptest! {
         first in any::<[u8; FIRST_BYTES]>(),
         rest in proptest::collection::vec(any::<u8>(), SECOND_BYTES + THIRD_BYTES),
     ) {
-        let me = credentials(2);
+        let me = static_key(2);
         let (second, third) = rest.split_first_chunk().unwrap();
         let (initiator, _) = Initiator::new(&me);
         prop_assert!(initiator.finish(&me, second).is_err());
@@ -236,6 +236,6 @@ proptest! {
             prop_assert!(responder.finish(&me, third.try_into().unwrap()).is_err());
         }
         let payload = *rest.first_chunk().unwrap();
-        prop_assert!(judge(&payload, &first).is_err());
+        prop_assert!(verify_identity(&payload, &first).is_err());
     }
 }

@@ -3,7 +3,7 @@ use proptest::{collection::vec, prelude::*, sample::Index};
 use trefoil_crypto::{PeerId, SecretKey};
 
 use super::*;
-use crate::clear::frames::{Opener, Sealer};
+use crate::transport::clear::frames::{Opener, Sealer};
 
 const OVERHEAD: usize = LENGTH_BYTES + TAG_BYTES;
 
@@ -54,7 +54,7 @@ fn stream(input: Vec<u8>, step: usize, seal: u8, open: u8) -> ClearStream<Pipe> 
     let peer = PeerId(SecretKey::from_seed(&[1; 32]).public());
     let (sealer, opener) = (Sealer::new(&[seal; 32]), Opener::new(&[open; 32]));
     let pipe = Pipe { input, at: 0, output: Vec::new(), step };
-    ClearStream::new(pipe, Session { peer, sealer, opener })
+    ClearStream::new(pipe, ClearSession { peer, sealer, opener })
 }
 
 /// What leaves when each of `writes` is written and flushed, then closed.
