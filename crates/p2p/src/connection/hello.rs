@@ -1,11 +1,9 @@
 //! The hello: what each side says first, and the judgement on it.
 
-use std::fmt;
-
 use alloy_rlp::{Decodable, Encodable, RlpDecodable, RlpEncodable};
-use trefoil_types::{B256, spec::Kind};
+use trefoil_types::B256;
 
-use crate::network::NetworkId;
+use crate::network::{NetworkId, kind, kind_code};
 
 /// The wire protocol's version.
 // It leads the hello, outside of its RLP, so that a node of another version is named and not

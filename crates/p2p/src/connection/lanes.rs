@@ -11,9 +11,7 @@ use tokio::{
 };
 use trefoil_types::{limits, message::Lane};
 
-use crate::{
-    connection::content_streams::ContentLink, event::NetEvent, transport::kill_switch::KillSwitch,
-};
+use crate::{event::NetEvent, transport::kill_switch::KillSwitch};
 
 /// Every lane, most urgent first; `lane as usize` is its place here.
 pub(crate) const LANES: [Lane; 3] = [Lane::Consensus, Lane::CatchUp, Lane::Gossip];

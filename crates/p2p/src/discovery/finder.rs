@@ -15,11 +15,14 @@ use std::{
 use trefoil_crypto::SecretKey;
 use trefoil_types::{B256, Offence, PeerId, Time};
 
-use crate::discovery::{
-    address_book::{AddressBook, DialCandidate},
-    address_book_file,
-    outbound::{DialPurpose, Dialer},
-    peer_record::{ADDRESSES_MAX, PeerRecord, RECORDS_MAX},
+use crate::{
+    config::Discovery,
+    discovery::{
+        address_book::{AddressBook, DialCandidate},
+        address_book_file,
+        outbound::{DialPurpose, Dialer},
+        peer_record::{ADDRESSES_MAX, PeerRecord, RECORDS_MAX},
+    },
 };
 
 #[derive(Debug)]

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::source::{SourceIp, Subnet};
+use crate::inbound_limits::subnet::{SourceIp, Subnet};
 
 /// A socket's number; later ones are larger.
 pub(crate) type SocketId = u64;
@@ -33,7 +33,7 @@ pub(crate) struct SlotLimits {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Full {
     #[error("{0} connections of its address are here already")]
-    SourceIp(usize),
+    Source(usize),
     #[error("{0} connections of its network (/24 or /48) are here already")]
     Subnet(usize),
     #[error("{0} inbound peers are here already")]

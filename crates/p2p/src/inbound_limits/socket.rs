@@ -211,7 +211,7 @@ pub struct PeerSocket {
     open: Option<OpenSocket>,
     kill_switch: Arc<KillSwitch>,
     /// Dropped with the socket.
-    held: Option<Arc<dyn Any + Send + Sync>>,
+    _held: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 /// Dropped in this order: the place is free only when the socket is closed.
@@ -230,7 +230,7 @@ impl PeerSocket {
         }
         let controls = permit.as_ref().map(|permit| &permit.controls);
         let kill_switch = controls.map(|it| it.kill_switch.clone()).unwrap_or_default();
-        Self { open: Some(OpenSocket { stream, permit }), kill_switch, held: None }
+        Self { open: Some(OpenSocket { stream, permit }), kill_switch, _held: None }
     }
 
     pub(crate) fn kill_switch(&self) -> Arc<KillSwitch> {
@@ -239,7 +239,7 @@ impl PeerSocket {
 
     /// Keeps something as long as the socket.
     pub(crate) fn hold(&mut self, held: Arc<dyn Any + Send + Sync>) {
-        self.held = Some(held);
+        self._held = Some(held);
     }
 
     /// The socket, unless it was cut. The waker must be with the switch already.
@@ -320,8 +320,8 @@ impl GatedTcp {
     /// `None`: it is turned away.
     fn accept(&self, address: &Multiaddr) -> Option<Option<Permit>> {
         let Some(gate) = &self.gate else { return Some(None) };
-        let knocked = gate.accept(to_socket(address)?);
-        knocked
+        let permit = gate.accept(to_socket(address)?);
+        permit
             .inspect_err(|full| tracing::trace!(from = %address, %full, "turned away"))
             .ok()
             .map(Some)

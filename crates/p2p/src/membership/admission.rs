@@ -295,7 +295,7 @@ impl AdmissionEntry {
         }
         let mut state = self.table.lock();
         let revoked = state.admission.members.is_revoked(peer);
-        self.state_of(&mut state).peer = Some(peer);
+        self.entry_state(&mut state).peer = Some(peer);
         if revoked { Err(NotAMember::Revoked.into()) } else { Ok(()) }
     }
 
@@ -313,11 +313,11 @@ impl AdmissionEntry {
             }
             judged => AdmissionBasis::Judged(judged),
         };
-        self.state_of(&mut state).judged = Some(JudgedCertificate { certificate, basis });
+        self.entry_state(&mut state).judged = Some(JudgedCertificate { certificate, basis });
         Ok(())
     }
 
-    fn entry<'a>(&self, state: &'a mut State) -> &'a mut EntryState {
+    fn entry_state<'a>(&self, state: &'a mut State) -> &'a mut EntryState {
         state.entries.get_mut(&self.id).expect("an entry is in the table while it is held")
     }
 }

@@ -32,6 +32,7 @@ use crate::{
     discovery::providers,
     inbound_limits::{gate::Gate, socket::InboundGate},
     transport::libp2p_types,
+    wire,
 };
 
 /// libp2p's Kademlia as it is.
