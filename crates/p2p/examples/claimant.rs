@@ -36,7 +36,7 @@ use trefoil_content::{
 use trefoil_crypto::{B256, Claims, NodeCertificate, Role};
 use trefoil_p2p::{
     NetworkId,
-    frame::{self, Control, Frame},
+    frame::{self, Control, LaneFrame},
     hello::Hello,
 };
 use trefoil_types::{
@@ -164,9 +164,9 @@ async fn claim(wire: &mut Wire, organisation: u32) -> io::Result<NetworkId> {
 }
 
 fn said(bytes: &[u8]) -> String {
-    match Frame::decode(bytes) {
-        Ok(Frame::Control(control)) => name(&control),
-        Ok(Frame::Message(message)) => name(&message),
+    match LaneFrame::decode(bytes) {
+        Ok(LaneFrame::Control(control)) => name(&control),
+        Ok(LaneFrame::Message(message)) => name(&message),
         Err(error) => error.to_string(),
     }
 }

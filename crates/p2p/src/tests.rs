@@ -75,8 +75,9 @@ fn config(n: u8, peers: &[(u8, SocketAddr)]) -> Config {
 
 impl Node {
     async fn start(config: Config, timing: Timing) -> Self {
-        let (handle, lanes) =
-            service::start(config, timing, ContentFrom::Judged).await.expect("a free port");
+        let (handle, lanes) = service::start::start_with(config, timing, ContentFrom::Judged)
+            .await
+            .expect("a free port");
         Self { handle, lanes }
     }
 

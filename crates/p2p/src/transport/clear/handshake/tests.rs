@@ -96,7 +96,7 @@ fn the_exchange_is_noise_xx_as_others_have_it() {
 /// Of the session in `docs/wire.md`: a name in `vectors/wire`, and its bytes.
 macro_rules! golden {
     ($name:literal, $bytes:expr) => {
-        let text = include_str!(concat!("../../../../../vectors/wire/clear-", $name, ".hex"));
+        let text = include_str!(concat!("../../../../../../vectors/wire/clear-", $name, ".hex"));
         let golden: String = text.split_whitespace().collect();
         assert_eq!(hex::encode(&$bytes), golden, "vectors/wire/clear-{}.hex", $name);
     };
