@@ -8,13 +8,13 @@ use std::sync::LazyLock;
 use futures::{AsyncReadExt as _, executor::block_on};
 use libfuzzer_sys::fuzz_target;
 use trefoil_crypto::{PeerId, SecretKey};
-use trefoil_net::clear::{
+use trefoil_p2p::clear::{
     frames::{LENGTH_BYTES, Opener, Sealer, TAG_BYTES},
-    handshake::{Credentials, Initiator, Responder, Session, judge},
+    handshake::{ClearSession, Initiator, Responder, SignedStaticKey, verify_identity},
     stream::ClearStream,
 };
 
-static ME: LazyLock<Credentials> = LazyLock::new(|| Credentials::new(&identity()));
+static ME: LazyLock<SignedStaticKey> = LazyLock::new(|| SignedStaticKey::new(&identity()));
 
 fn identity() -> SecretKey {
     SecretKey::from_seed(&[1; 32])
@@ -35,7 +35,7 @@ fuzz_target!(|bytes: &[u8]| {
         }
         2 => {
             let (payload, rest) = padded(rest);
-            assert!(judge(&payload, rest).is_err());
+            assert!(verify_identity(&payload, rest).is_err());
         }
         _ => frames(rest),
     }
@@ -73,7 +73,7 @@ fn frames(mut pieces: &[u8]) {
         wire.extend(frame);
     }
     let peer = PeerId(identity().public());
-    let session = Session { peer, sealer: Sealer::new(&[8; 32]), opener: Opener::new(&key) };
+    let session = ClearSession { peer, sealer: Sealer::new(&[8; 32]), opener: Opener::new(&key) };
     let mut heard = Vec::new();
     let end = block_on(ClearStream::new(wire.as_slice(), session).read_to_end(&mut heard));
     assert_eq!(heard, sealed);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::io::Cursor;
 use libfuzzer_sys::fuzz_target;
 use tokio::runtime::{Builder, Runtime};
-use trefoil_net::frame::{self, CONTROL_BYTES_MAX, Control, Frame};
+use trefoil_p2p::frame::{self, CONTROL_BYTES_MAX, Control, LaneFrame};
 
 thread_local! {
     static RUNTIME: Runtime =
@@ -19,11 +19,11 @@ fuzz_target!(|bytes: &[u8]| {
     RUNTIME.with(|runtime| {
         runtime.block_on(async {
             while let Ok(bytes) = frame::read(&mut stream, CONTROL_BYTES_MAX, silence).await {
-                match Frame::decode(&bytes) {
+                match LaneFrame::decode(&bytes) {
                     // What people read of a refusal is made printable.
-                    Ok(Frame::Control(Control::Refusal(_))) => {}
-                    Ok(Frame::Control(control)) => assert_eq!(control.encode()[4..], bytes),
-                    Ok(Frame::Message(message)) => assert_eq!(message.encode(), bytes),
+                    Ok(LaneFrame::Control(Control::Refusal(_))) => {}
+                    Ok(LaneFrame::Control(control)) => assert_eq!(control.encode()[4..], bytes),
+                    Ok(LaneFrame::Message(message)) => assert_eq!(message.encode(), bytes),
                     Err(_) => {}
                 }
             }

@@ -9,8 +9,8 @@ use std::{path::PathBuf, time::Duration};
 use tokio::{sync::watch, task};
 use trefoil_crypto::NodeCertificate;
 use trefoil_ledger::Snapshot;
-use trefoil_net::NetHandle;
 use trefoil_os::certificate::{self, Ca};
+use trefoil_p2p::NetHandle;
 use trefoil_types::PublicKey;
 
 use crate::HostError;

@@ -3,11 +3,11 @@
 use std::{io, net::SocketAddr, path::PathBuf};
 
 use trefoil_ledger::{JournalError, LedgerError, state_sync::JoinError};
-use trefoil_net::NetError;
 use trefoil_node::OpenError;
 use trefoil_os::{
     FileError, certificate::CertificateFileError, disk::DiskError, keystore::KeysError,
 };
+use trefoil_p2p::NetError;
 use trefoil_swarm::{FetchError, StoreError, http::CredentialsError};
 use trefoil_types::{PeerId, PublicKey, SpecError};
 

@@ -68,7 +68,7 @@ impl Host {
         let certificate = membership.map(|held| watch::Sender::new(held.certificate.clone()));
         let validator = keys.validator.as_ref().map(SecretKey::public);
         let config = network(home, &settings.p2p, &ledger, keys.identity, access);
-        let (net, net_lanes) = trefoil_net::start(config).await?;
+        let (net, net_lanes) = trefoil_p2p::start(config).await?;
         let (stop, stopped) = oneshot::channel();
         let (done, finished) = mpsc::channel(DONE_MAX);
         let (calls, requests) = mpsc::channel(CALLS_MAX);

@@ -7,8 +7,8 @@
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
-use trefoil_net::{Inbox, NetEvent};
 use trefoil_node::Done;
+use trefoil_p2p::{LaneReceiver, NetEvent};
 use trefoil_rpc::backend::NodeCall;
 
 // A worker that waits takes no new work, which is what should happen when the node's thread is
@@ -21,10 +21,10 @@ pub struct InboxLanes {
     /// Told, or dropped: the process is to end.
     pub stop: oneshot::Receiver<()>,
     pub done: mpsc::Receiver<Done>,
-    pub consensus: Inbox,
+    pub consensus: LaneReceiver,
     pub calls: mpsc::Receiver<NodeCall>,
-    pub catch_up: Inbox,
-    pub gossip: Inbox,
+    pub catch_up: LaneReceiver,
+    pub gossip: LaneReceiver,
 }
 
 /// One thing that arrived.

@@ -13,7 +13,7 @@ use crate::HostError;
 /// What the consensus core calls information is every vote: 40 lines a block.
 const QUIET: &str = "arc_malachitebft_core_consensus=warn";
 
-/// Starts logging what `filter` lets through (`info`, `warn,trefoil_net=debug`).
+/// Starts logging what `filter` lets through (`info`, `warn,trefoil_p2p=debug`).
 ///
 /// # Errors
 /// A filter that cannot be read.

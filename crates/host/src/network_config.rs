@@ -4,8 +4,8 @@
 use trefoil_content::scheduler::UploadPolicy;
 use trefoil_crypto::SecretKey;
 use trefoil_ledger::Ledger;
-use trefoil_net::{Access, Discovery, Membership, book::Candidate};
 use trefoil_os::certificate::{self, Ca};
+use trefoil_p2p::{Discovery, Membership, NetworkAccess, address_book::DialCandidate};
 use trefoil_swarm::{ContentConfig, http::Credentials};
 use trefoil_types::{B256, ChainSpec, Kind, PeerId, keccak256, spec::Fork};
 
@@ -30,10 +30,10 @@ pub(crate) fn network(
     p2p: &P2pSettings,
     ledger: &Ledger,
     identity: SecretKey,
-    access: Access,
-) -> trefoil_net::Config {
+    access: NetworkAccess,
+) -> trefoil_p2p::Config {
     let (spec, genesis) = (ledger.spec(), ledger.genesis_hash());
-    trefoil_net::Config {
+    trefoil_p2p::Config {
         identity,
         listen: p2p.listen,
         peers: p2p.peers.iter().map(|known| (known.peer, known.address)).collect(),
@@ -54,7 +54,7 @@ pub(crate) fn sharing(
     home: &Home,
     settings: &Settings,
     me: PeerId,
-    access: &Access,
+    access: &NetworkAccess,
 ) -> Result<ContentConfig, HostError> {
     Ok(ContentConfig {
         me,
@@ -81,22 +81,27 @@ fn upload_policy(kind: Kind) -> UploadPolicy {
 /// Who may connect; what this node shows, and whom it lets in, on a network of
 /// members. As of the last checkpoint: the node tells of what came after when it
 /// has replayed its journal.
-pub(crate) fn access(home: &Home, p2p: &P2pSettings, ledger: &Ledger) -> Result<Access, HostError> {
+pub(crate) fn access(
+    home: &Home,
+    p2p: &P2pSettings,
+    ledger: &Ledger,
+) -> Result<NetworkAccess, HostError> {
     let kind = ledger.spec().kind;
     let encrypt = p2p.encrypts(kind)?;
-    let Some(admission) = ledger.admission() else { return Ok(Access::Public { encrypt }) };
+    let Some(admission) = ledger.admission() else { return Ok(NetworkAccess::Public { encrypt }) };
     let membership = Membership { certificate: certificate::load(&home.dir)?, admission };
     Ok(if kind == Kind::Private {
-        Access::Private(membership)
+        NetworkAccess::Private(membership)
     } else {
-        Access::Consortium(membership)
+        NetworkAccess::Consortium(membership)
     })
 }
 
 /// How this node learns of others. Where membership is proven, the operators
 /// say who connects to whom, and the book only remembers.
 fn discovery(home: &Home, kind: Kind, p2p: &P2pSettings) -> Discovery {
-    let bootstrap = p2p.bootstrap.iter().map(|at| Candidate { address: at.address, peer: at.peer });
+    let bootstrap =
+        p2p.bootstrap.iter().map(|at| DialCandidate { address: at.address, peer: at.peer });
     // No other node can dial 0.0.0.0, or port 0.
     let listen = Some(p2p.listen).filter(|at| !at.ip().is_unspecified() && at.port() != 0);
     Discovery {

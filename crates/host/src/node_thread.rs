@@ -18,12 +18,12 @@ use tokio::{
     time::Instant,
 };
 use trefoil_ledger::{Checkpoint, Journal, JournalError, Ledger, Record, Snapshot};
-use trefoil_net::{NetEvent, NetHandle};
 use trefoil_node::{
     Config, Done, Effects, Event, Input, Node, NodeStatus, OpenError, PeerCommand, Reply, To,
     WorkerJob, io::CallId,
 };
 use trefoil_os::clock::Clock;
+use trefoil_p2p::{NetEvent, NetHandle};
 use trefoil_rpc::backend::{NodeCall, recover};
 use trefoil_types::Standing;
 

@@ -35,7 +35,7 @@ pub const FILE: &str = "node.toml";
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
     /// What is logged: `error`, `warn`, `info`, `debug`, or per module
-    /// (`info,trefoil_net=debug`).
+    /// (`info,trefoil_p2p=debug`).
     pub log: String,
     /// `archive` (the state of every block) or a number of blocks.
     pub history: HistorySetting,

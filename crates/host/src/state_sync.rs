@@ -20,8 +20,8 @@ use trefoil_ledger::{
     Ledger,
     state_sync::{self, ChainOnDisk, JoinError},
 };
-use trefoil_net::NetHandle;
 use trefoil_os::{FileError, disk::FileDisk};
+use trefoil_p2p::NetHandle;
 use trefoil_swarm::{Announced, Content, FetchError};
 use trefoil_types::{ChainSpec, Disk, MemDisk, Offence, PeerId};
 
@@ -171,9 +171,9 @@ impl StateSync {
         let config =
             network_config::network(home, &settings.p2p, &ledger, keys.identity.clone(), access);
         drop(ledger);
-        let (net, lanes) = trefoil_net::start_newcomer(config).await?;
+        let (net, lanes) = trefoil_p2p::start_newcomer(config).await?;
         let content = Content::start(sharing, net.clone(), lanes.content)?;
-        let drain = |mut lane: trefoil_net::Inbox| {
+        let drain = |mut lane: trefoil_p2p::LaneReceiver| {
             tokio::spawn(async move { while lane.recv().await.is_some() {} })
         };
         let drains = [lanes.consensus, lanes.catch_up, lanes.gossip].map(drain).into();

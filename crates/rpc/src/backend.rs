@@ -12,8 +12,8 @@ use rayon::ThreadPool;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use trefoil_crypto::NodeCertificate;
 use trefoil_ledger::Snapshot;
-use trefoil_net::NetHandle;
 use trefoil_node::{Call, Event, NodeStatus, Reply};
+use trefoil_p2p::NetHandle;
 use trefoil_types::{B256, ChainSpec, PeerId, PublicKey, Transaction, TxError, decode_tx};
 
 // The node's thread may be executing a block; callers must not fill the memory meanwhile.

@@ -22,7 +22,7 @@ use tokio::{
 use trefoil_content::{
     AllowList, ContentId, Link, Manifest, Origin, ResourceKind, scheduler::Resource,
 };
-use trefoil_net::{ContentLink, NetHandle, PROVIDED_MAX};
+use trefoil_p2p::{ContentLink, NetHandle, PROVIDED_MAX};
 use trefoil_types::{Offence, OrganisationId, PeerId};
 
 use crate::{

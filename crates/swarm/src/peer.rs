@@ -19,7 +19,7 @@ use trefoil_content::{
     proof::{Encoder, ProofError, Verified, Verifier},
     scheduler::{FetchFailure, RejectReason, RequestId, Source, Ticket},
 };
-use trefoil_net::{ContentLink, ContentReader, ContentWriter};
+use trefoil_p2p::{ContentLink, ContentReader, ContentWriter};
 use trefoil_types::{Offence, PeerId};
 
 use crate::{events::Event, store::OpenStore};

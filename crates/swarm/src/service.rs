@@ -26,8 +26,8 @@ use trefoil_content::{
     message::SwarmMessage,
     scheduler::{Config, Rates, Resource, SchedulerInput, Source, Swarm, UploadPolicy},
 };
-use trefoil_net::{ContentLink, NetHandle};
 use trefoil_os::clock::Clock;
+use trefoil_p2p::{ContentLink, NetHandle};
 use trefoil_types::{Offence, PeerId, Standing};
 
 use crate::{

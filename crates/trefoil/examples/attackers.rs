@@ -18,7 +18,7 @@ use std::{
 use trefoil_crypto::{B256, SecretKey};
 use trefoil_host::{home::Home, network_config::fork_id};
 use trefoil_ledger::{History, Ledger};
-use trefoil_net::{Access, NetEvent};
+use trefoil_p2p::{NetEvent, NetworkAccess};
 use trefoil_types::{Height, MemDisk, Message, PeerId, RoundCertificate, message::Tip};
 
 /// Attackers at a time.
@@ -112,18 +112,18 @@ async fn blocks(target: &Target, span: Duration) -> Height {
 /// One attacker after another, for ever.
 async fn attack(target: Target, manner: Manner) {
     loop {
-        let config = trefoil_net::Config {
+        let config = trefoil_p2p::Config {
             identity: SecretKey::from_seed(&rand::random()),
             listen: "127.0.0.1:0".parse().expect("an address"),
             peers: target.peers.clone(),
             genesis: target.genesis,
             fork_id: target.fork_id,
-            access: Access::Public { encrypt: false },
+            access: NetworkAccess::Public { encrypt: false },
             inbound_max: 8,
             inbound_per_source_max: 8,
             discovery: None,
         };
-        let (net, mut lanes) = trefoil_net::start(config).await.expect("a socket");
+        let (net, mut lanes) = trefoil_p2p::start(config).await.expect("a socket");
         let (began, mut tip, mut tip_at) = (Instant::now(), 0, Instant::now());
         let mut speaks = tokio::time::interval(EVERY);
         while began.elapsed() < TURN {

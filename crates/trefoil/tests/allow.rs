@@ -19,7 +19,7 @@ use trefoil_content::{
     scheduler::{RejectReason, Resource, Ticket},
 };
 use trefoil_crypto::{Claims, NodeCertificate, Role, SecretKey, Serial};
-use trefoil_net::{Access, ContentLink, Membership};
+use trefoil_p2p::{ContentLink, Membership, NetworkAccess};
 use trefoil_swarm::{ContentConfig, FetchError, PutOptions, Selection, http::Reach};
 use trefoil_types::{
     Admission, CaKey, Height, Members, Organisation, OrganisationId, members::OrganisationStatus,
@@ -68,8 +68,8 @@ fn membership(n: u8, organisation: OrganisationId) -> Membership {
     }
 }
 
-fn access(n: u8, organisation: OrganisationId) -> Access {
-    Access::Consortium(membership(n, organisation))
+fn access(n: u8, organisation: OrganisationId) -> NetworkAccess {
+    NetworkAccess::Consortium(membership(n, organisation))
 }
 
 /// Node `n`, of an organisation.
@@ -192,12 +192,12 @@ async fn members_of_other_organisations_are_answered_as_if_it_were_unknown() {
 
 /// Its own certificate, for an organisation that did not give it one, and a height that
 /// nobody can check.
-fn claims_to_be(n: u8, organisation: OrganisationId) -> Access {
+fn claims_to_be(n: u8, organisation: OrganisationId) -> NetworkAccess {
     let mut held = membership(n, organisation);
     let claims = Claims { serial: Serial([99; 20]), ..claims(n, organisation) };
     held.certificate = NodeCertificate::issue(&claims, &sharing::key(n)).unwrap();
     held.admission.height = 1 << 40;
-    Access::Consortium(held)
+    NetworkAccess::Consortium(held)
 }
 
 /// The node's operator named the peer: it was a member once, or is to be one. The attack
@@ -219,7 +219,7 @@ async fn who_only_claims_to_be_of_an_organisation_gets_nothing_of_it() {
         }
         let known = [(peer(9), rogue.listen_address())];
         let dir = dir.path().join(revoked.to_string());
-        let node = Node::start(1, &dir, Access::Consortium(held), &known, |_| ()).await;
+        let node = Node::start(1, &dir, NetworkAccess::Consortium(held), &known, |_| ()).await;
         let link = node.put(&secret, &[2]).await;
         let open = node.put(&open, &[]).await;
         let wire = timeout(LIMIT, lanes.content.recv()).await.unwrap().unwrap();
@@ -254,7 +254,7 @@ async fn a_newcomer_fetches_from_who_is_not_judged_and_gives_it_nothing() {
     let known = [(peer(9), rogue.listen_address())];
     let access = access(2, 2);
     let config = sharing::config(GENESIS, 2, access.clone(), &known);
-    let net = trefoil_net::start_newcomer(config).await.unwrap();
+    let net = trefoil_p2p::start_newcomer(config).await.unwrap();
     let newcomer = Node::over(net, 2, dir.path(), &access, |_| ());
     let own = resource(&newcomer.put(&own, &[]).await);
     let mut rogue = Stranger(timeout(LIMIT, lanes.content.recv()).await.unwrap().unwrap());

@@ -23,7 +23,7 @@ use tempfile::tempdir;
 use tokio::time::timeout;
 use tower::ServiceExt as _;
 use trefoil_content::ContentId;
-use trefoil_net::Access;
+use trefoil_p2p::NetworkAccess;
 use trefoil_rpc::{
     RemoteAddr,
     content::{
@@ -35,7 +35,7 @@ use trefoil_swarm::{PutOptions, Selection};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-const PUBLIC: Access = Access::Public { encrypt: false };
+const PUBLIC: NetworkAccess = NetworkAccess::Public { encrypt: false };
 
 /// More than the gateway reads at once.
 const SIZE: usize = 2_300_000;

@@ -24,7 +24,7 @@ use trefoil_content::{
     message::{ContentFrame, FRAME_BYTES_MAX, SwarmMessage},
     scheduler::Resource,
 };
-use trefoil_net::{Access, ContentLink, Lanes, NetHandle};
+use trefoil_p2p::{ContentLink, LaneReceivers, NetHandle, NetworkAccess};
 use trefoil_rpc::{
     RemoteAddr,
     content::{
@@ -37,7 +37,7 @@ use trefoil_types::{B256, PeerId, keccak256};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
-const PUBLIC: Access = Access::Public { encrypt: false };
+const PUBLIC: NetworkAccess = NetworkAccess::Public { encrypt: false };
 
 /// 16 TiB, and the most that an id may say.
 const SIZES: [u64; 2] = [1 << 44, BYTES_MAX];
@@ -70,7 +70,7 @@ fn id(size: u64) -> ContentId {
 /// A peer that offers whatever is sought of these sizes, and what it hears.
 struct Liar {
     net: NetHandle,
-    lanes: Lanes,
+    lanes: LaneReceivers,
 }
 
 impl Liar {
@@ -80,7 +80,7 @@ impl Liar {
 
     async fn of(genesis: B256, known: &[Known]) -> Self {
         let config = sharing::config(genesis, 9, PUBLIC, known);
-        let (net, lanes) = trefoil_net::start(config).await.unwrap();
+        let (net, lanes) = trefoil_p2p::start(config).await.unwrap();
         Self { net, lanes }
     }
 

@@ -24,7 +24,7 @@ use trefoil_content::{
     message::{ContentFrame, FRAME_BYTES_MAX, SwarmMessage},
     scheduler::Resource,
 };
-use trefoil_net::{Access, ContentLink};
+use trefoil_p2p::{ContentLink, NetworkAccess};
 use trefoil_rpc::{
     RemoteAddr,
     content::gateway::{Gateway, Open},
@@ -34,7 +34,7 @@ use trefoil_types::PeerId;
 
 const LIMIT: Duration = Duration::from_secs(30);
 
-const PUBLIC: Access = Access::Public { encrypt: false };
+const PUBLIC: NetworkAccess = NetworkAccess::Public { encrypt: false };
 
 /// Node `n` with its content in `dir`, connected to those it knows.
 async fn node(n: u8, dir: &Path, known: &[Known]) -> Node {

@@ -30,7 +30,7 @@ use tokio::{
     time::timeout,
 };
 use trefoil_content::ContentId;
-use trefoil_net::Access;
+use trefoil_p2p::NetworkAccess;
 use trefoil_swarm::{
     ContentConfig, Progress, PutOptions, Selection, StoreError,
     http::{Credentials, Reach},
@@ -186,7 +186,7 @@ async fn node_with(
     let set = |config: &mut ContentConfig| {
         (config.origins, config.credentials) = (origins, credentials);
     };
-    Node::start(n, dir, Access::Public { encrypt: false }, &known, set).await
+    Node::start(n, dir, NetworkAccess::Public { encrypt: false }, &known, set).await
 }
 
 async fn put(node: &Node, url: &str) -> Result<ContentId, StoreError> {

@@ -259,23 +259,23 @@ async fn play(mut inbox: mpsc::Receiver<backend::NodeCall>, pool: Arc<Mutex<Pool
 }
 
 /// A network without peers on a free loopback port.
-async fn net() -> trefoil_net::NetHandle {
+async fn net() -> trefoil_p2p::NetHandle {
     network().await.0
 }
 
-async fn network() -> (trefoil_net::NetHandle, trefoil_net::Lanes) {
-    let config = trefoil_net::Config {
+async fn network() -> (trefoil_p2p::NetHandle, trefoil_p2p::LaneReceivers) {
+    let config = trefoil_p2p::Config {
         identity: SecretKey::from_seed(&[2; 32]),
         listen: "127.0.0.1:0".parse().unwrap(),
         peers: vec![],
         genesis: Default::default(),
         fork_id: [0; 4],
-        access: trefoil_net::Access::Public { encrypt: false },
+        access: trefoil_p2p::NetworkAccess::Public { encrypt: false },
         inbound_max: 1,
         inbound_per_source_max: 1,
         discovery: None,
     };
-    trefoil_net::start(config).await.expect("a loopback port")
+    trefoil_p2p::start(config).await.expect("a loopback port")
 }
 
 fn sign<T: SignableTransaction<alloy_primitives::Signature>>(tx: T) -> Bytes

@@ -22,8 +22,8 @@ use trefoil_host::{
     HostError, logging,
     settings::{ContentSettings, OriginPolicy, PeerAddress},
 };
-use trefoil_net::{Access, NetHandle};
 use trefoil_os::disk::FileDisk;
+use trefoil_p2p::{NetHandle, NetworkAccess};
 use trefoil_rpc::content::{
     admin,
     admin_server::Admin,
@@ -86,7 +86,7 @@ struct Sharing {
     // OpenStore as long as it runs.
     _disk: FileDisk,
     // The node's messages: nobody listens, and there are none.
-    _lanes: [trefoil_net::Inbox; 3],
+    _lanes: [trefoil_p2p::LaneReceiver; 3],
 }
 
 impl Sharing {
@@ -113,14 +113,14 @@ impl SharingArgs {
         let disk = FileDisk::open(&data)?;
         let identity = identity(&data)?;
         let me = PeerId(identity.public());
-        let (net, lanes) = trefoil_net::start(trefoil_net::Config {
+        let (net, lanes) = trefoil_p2p::start(trefoil_p2p::Config {
             identity,
             listen: self.listen.unwrap_or((Ipv4Addr::UNSPECIFIED, port).into()),
             peers: self.from.iter().map(|known| (known.peer, known.address)).collect(),
             genesis: network(),
             // There is no chain, so there are no rules on which to agree.
             fork_id: [0; 4],
-            access: Access::Public { encrypt: false },
+            access: NetworkAccess::Public { encrypt: false },
             inbound_max: INBOUND_MAX,
             inbound_per_source_max: INBOUND_MAX,
             discovery: None,

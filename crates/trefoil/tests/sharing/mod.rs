@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::Path};
 
 use trefoil_content::scheduler::{Rates, UploadPolicy};
 use trefoil_crypto::SecretKey;
-use trefoil_net::{Access, Inbox, Lanes, NetHandle};
+use trefoil_p2p::{LaneReceiver, LaneReceivers, NetHandle, NetworkAccess};
 use trefoil_swarm::{Content, ContentConfig, http::Credentials};
 use trefoil_types::{B256, PeerId};
 
@@ -22,12 +22,12 @@ pub fn peer(n: u8) -> PeerId {
 }
 
 /// The network as node `n` of it, connected to those it knows.
-pub async fn net(n: u8, access: Access, known: &[Known]) -> (NetHandle, Lanes) {
-    trefoil_net::start(config(GENESIS, n, access, known)).await.unwrap()
+pub async fn net(n: u8, access: NetworkAccess, known: &[Known]) -> (NetHandle, LaneReceivers) {
+    trefoil_p2p::start(config(GENESIS, n, access, known)).await.unwrap()
 }
 
-pub fn config(genesis: B256, n: u8, access: Access, known: &[Known]) -> trefoil_net::Config {
-    trefoil_net::Config {
+pub fn config(genesis: B256, n: u8, access: NetworkAccess, known: &[Known]) -> trefoil_p2p::Config {
+    trefoil_p2p::Config {
         identity: key(n),
         listen: "127.0.0.1:0".parse().unwrap(),
         peers: known.to_vec(),
@@ -44,7 +44,7 @@ pub struct Node {
     pub content: Content,
     pub net: NetHandle,
     pub at: Known,
-    _lanes: [Inbox; 3],
+    _lanes: [LaneReceiver; 3],
 }
 
 impl Node {
@@ -52,7 +52,7 @@ impl Node {
     pub async fn start(
         n: u8,
         dir: &Path,
-        access: Access,
+        access: NetworkAccess,
         known: &[Known],
         set: impl FnOnce(&mut ContentConfig),
     ) -> Self {
@@ -62,10 +62,10 @@ impl Node {
 
     /// The same over a network that is there.
     pub fn over(
-        (net, lanes): (NetHandle, Lanes),
+        (net, lanes): (NetHandle, LaneReceivers),
         n: u8,
         dir: &Path,
-        access: &Access,
+        access: &NetworkAccess,
         set: impl FnOnce(&mut ContentConfig),
     ) -> Self {
         let mut config = ContentConfig {

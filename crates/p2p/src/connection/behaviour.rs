@@ -1,0 +1,301 @@
+//! What libp2p's swarm asks us about each connection: whether to let it in,
+//! and which streams it carries.
+//!
+//! Every connection opens one stream per [`Use`] and takes one per use; they
+//! go to the connection's session through a channel of its own.
+//! Beside them runs Kademlia, where providers are looked for.
+//! (libp2p-stream is not used: it opens streams on any connection of a peer,
+//! drops those that arrive while another waits, and never forgets a
+//! connection.)
+
+use std::{
+    collections::BTreeMap,
+    convert::Infallible,
+    future::{Ready, ready},
+    task::{Context, Poll},
+};
+
+use libp2p::{
+    Multiaddr, Stream, StreamProtocol,
+    core::{Endpoint, InboundUpgrade, OutboundUpgrade, UpgradeInfo, transport::PortUse},
+    swarm::{
+        ConnectionDenied, ConnectionHandler, ConnectionHandlerEvent, ConnectionId, FromSwarm,
+        NetworkBehaviour, SubstreamProtocol, ToSwarm,
+        behaviour::toggle::Toggle,
+        handler::{
+            ConnectionEvent, DialUpgradeError, FullyNegotiatedInbound, FullyNegotiatedOutbound,
+        },
+    },
+};
+use tokio::sync::mpsc;
+use trefoil_types::message::Lane;
+
+use crate::{
+    connection::lanes::{LANES, limits},
+    discovery::providers::{self, Providers},
+    inbound_limits::socket::InboundGate,
+    transport::libp2p_types::{from_libp2p, to_socket},
+};
+
+/// What a stream is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Use {
+    /// Messages to and from the node.
+    Lane(Lane),
+    /// The swarm: its messages and its bytes.
+    Content,
+}
+
+/// Every use, the most urgent first.
+// Streams are opened in this order, so that votes do not wait for the others' negotiation.
+const USES: [Use; 4] =
+    [Use::Lane(Lane::Consensus), Use::Lane(Lane::CatchUp), Use::Lane(Lane::Gossip), Use::Content];
+
+impl Use {
+    /// Its place in [`USES`].
+    fn index(self) -> usize {
+        match self {
+            Self::Lane(lane) => lane as usize,
+            Self::Content => LANES.len(),
+        }
+    }
+
+    /// For people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Lane(lane) => limits(lane).name,
+            Self::Content => "content",
+        }
+    }
+
+    /// The libp2p protocol of its stream.
+    fn protocol(self) -> &'static str {
+        match self {
+            Self::Lane(lane) => limits(lane).protocol,
+            Self::Content => "/trefoil/content/1",
+        }
+    }
+}
+
+/// A connection's stream, or why there is none.
+pub(crate) enum Opened {
+    /// Ours to write.
+    Outbound(Use, Stream),
+    /// The peer's, ours to read.
+    Inbound(Use, Stream),
+    /// The peer does not take a stream.
+    Failed(Use, String),
+    /// The peer opened a stream twice.
+    Twice(Use),
+}
+
+/// Room for every stream each way and two reasons to end.
+// A handler must not wait, and whatever comes beyond this ends the connection anyway.
+const OPENED_MAX: usize = 2 * USES.len() + 2;
+
+/// All that our swarm speaks.
+#[derive(NetworkBehaviour)]
+#[behaviour(to_swarm = "providers::Event")]
+pub(crate) struct Protocols {
+    /// First, since it may turn a connection away.
+    pub streams: Behaviour,
+    /// In public networks.
+    pub providers: Toggle<Providers>,
+}
+
+/// The gate's second look, and the streams that every connection has.
+pub(crate) struct Behaviour {
+    gate: InboundGate,
+    /// Streams of connections that the service has not taken up yet.
+    opened: BTreeMap<ConnectionId, mpsc::Receiver<Opened>>,
+}
+
+impl Behaviour {
+    pub fn new(gate: InboundGate) -> Self {
+        Self { gate, opened: BTreeMap::new() }
+    }
+
+    /// The streams of a connection that was just established.
+    pub fn take(&mut self, id: ConnectionId) -> Option<mpsc::Receiver<Opened>> {
+        self.opened.remove(&id)
+    }
+
+    fn handler(&mut self, id: ConnectionId) -> StreamHandler {
+        let (opened, receiver) = mpsc::channel(OPENED_MAX);
+        self.opened.insert(id, receiver);
+        StreamHandler {
+            to_open: USES.iter().rev().copied().collect(),
+            inbound: Default::default(),
+            opened,
+        }
+    }
+}
+
+impl NetworkBehaviour for Behaviour {
+    type ConnectionHandler = StreamHandler;
+    type ToSwarm = Infallible;
+
+    fn handle_established_inbound_connection(
+        &mut self,
+        id: ConnectionId,
+        peer: libp2p::PeerId,
+        _local: &Multiaddr,
+        remote: &Multiaddr,
+    ) -> Result<StreamHandler, ConnectionDenied> {
+        // Other identities than Ed25519 ones are turned away by the service, which can say why.
+        if let (Some(peer), Some(address)) = (from_libp2p(&peer), to_socket(remote)) {
+            self.gate.authenticated(address, peer).map_err(ConnectionDenied::new)?;
+        }
+        Ok(self.handler(id))
+    }
+
+    fn handle_established_outbound_connection(
+        &mut self,
+        id: ConnectionId,
+        _peer: libp2p::PeerId,
+        _address: &Multiaddr,
+        _role: Endpoint,
+        _port: PortUse,
+    ) -> Result<StreamHandler, ConnectionDenied> {
+        Ok(self.handler(id))
+    }
+
+    fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
+        let ended = match event {
+            FromSwarm::ConnectionClosed(event) => event.connection_id,
+            FromSwarm::ListenFailure(event) => event.connection_id,
+            _ => return,
+        };
+        self.opened.remove(&ended);
+    }
+
+    fn on_connection_handler_event(
+        &mut self,
+        _peer: libp2p::PeerId,
+        _id: ConnectionId,
+        event: Infallible,
+    ) {
+        match event {}
+    }
+
+    fn poll(&mut self, _cx: &mut Context<'_>) -> Poll<ToSwarm<Infallible, Infallible>> {
+        Poll::Pending
+    }
+}
+
+/// One connection's streams as they come to be.
+pub(crate) struct StreamHandler {
+    /// Streams that are not asked for yet, the most urgent last.
+    to_open: Vec<Use>,
+    /// Which streams the peer opened.
+    inbound: [bool; USES.len()],
+    opened: mpsc::Sender<Opened>,
+}
+
+impl StreamHandler {
+    /// Never waits: the channel has room for every stream that may come, and
+    /// what comes beyond that ends the connection anyway.
+    fn send_event(&self, opened: Opened) {
+        let _ = self.opened.try_send(opened);
+    }
+}
+
+impl ConnectionHandler for StreamHandler {
+    type FromBehaviour = Infallible;
+    type ToBehaviour = Infallible;
+    type InboundProtocol = UseUpgrade;
+    type OutboundProtocol = UseUpgrade;
+    type InboundOpenInfo = ();
+    type OutboundOpenInfo = Use;
+
+    fn listen_protocol(&self) -> SubstreamProtocol<UseUpgrade> {
+        SubstreamProtocol::new(UseUpgrade(USES.to_vec()), ())
+    }
+
+    /// The session decides when a connection ends, not idleness.
+    fn connection_keep_alive(&self) -> bool {
+        true
+    }
+
+    fn poll(
+        &mut self,
+        _cx: &mut Context<'_>,
+    ) -> Poll<ConnectionHandlerEvent<UseUpgrade, Use, Infallible>> {
+        match self.to_open.pop() {
+            Some(for_what) => {
+                let protocol = SubstreamProtocol::new(UseUpgrade(vec![for_what]), for_what);
+                Poll::Ready(ConnectionHandlerEvent::OutboundSubstreamRequest { protocol })
+            }
+            None => Poll::Pending,
+        }
+    }
+
+    fn on_behaviour_event(&mut self, event: Infallible) {
+        match event {}
+    }
+
+    fn on_connection_event(&mut self, event: ConnectionEvent<'_, UseUpgrade, UseUpgrade, (), Use>) {
+        match event {
+            ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound {
+                protocol: (for_what, stream),
+                ..
+            }) => {
+                let before = std::mem::replace(&mut self.inbound[for_what.index()], true);
+                let opened = if before {
+                    Opened::Twice(for_what)
+                } else {
+                    Opened::Inbound(for_what, stream)
+                };
+                self.send_event(opened);
+            }
+            ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound {
+                protocol: (for_what, stream),
+                ..
+            }) => self.send_event(Opened::Outbound(for_what, stream)),
+            ConnectionEvent::DialUpgradeError(DialUpgradeError { info: for_what, error }) => {
+                self.send_event(Opened::Failed(for_what, error.to_string()));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Agrees on what a stream is for.
+#[derive(Debug)]
+pub(crate) struct UseUpgrade(Vec<Use>);
+
+impl UseUpgrade {
+    fn of(protocol: &StreamProtocol) -> Use {
+        let is = |each: &&Use| each.protocol() == protocol.as_ref();
+        *USES.iter().find(is).expect("only protocols that we named are agreed on")
+    }
+}
+
+impl UpgradeInfo for UseUpgrade {
+    type Info = StreamProtocol;
+    type InfoIter = Vec<StreamProtocol>;
+
+    fn protocol_info(&self) -> Vec<StreamProtocol> {
+        self.0.iter().map(|each| StreamProtocol::new(each.protocol())).collect()
+    }
+}
+
+impl InboundUpgrade<Stream> for UseUpgrade {
+    type Output = (Use, Stream);
+    type Error = Infallible;
+    type Future = Ready<Result<(Use, Stream), Infallible>>;
+
+    fn upgrade_inbound(self, stream: Stream, protocol: StreamProtocol) -> Self::Future {
+        ready(Ok((Self::of(&protocol), stream)))
+    }
+}
+
+impl OutboundUpgrade<Stream> for UseUpgrade {
+    type Output = (Use, Stream);
+    type Error = Infallible;
+    type Future = Ready<Result<(Use, Stream), Infallible>>;
+
+    fn upgrade_outbound(self, stream: Stream, protocol: StreamProtocol) -> Self::Future {
+        ready(Ok((Self::of(&protocol), stream)))
+    }
+}

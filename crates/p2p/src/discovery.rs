@@ -1,0 +1,9 @@
+//! Which other nodes there are, and which of them this node dials.
+
+pub mod address_book;
+pub mod address_book_file;
+pub(crate) mod finder;
+pub mod outbound;
+pub mod peer_record;
+pub(crate) mod providers;
+pub(crate) mod redial;

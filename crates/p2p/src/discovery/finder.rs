@@ -1,0 +1,144 @@
+//! Learning of other nodes: the address book in use, shared by the service (which dials)
+//! and the sessions (which ask peers and answer them).
+//!
+//! What always holds: what peers tell is a candidate and nothing more; they
+//! are asked once a connection, and answer once; an answer that nobody asked
+//! for is not looked at.
+
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::SystemTime,
+};
+
+use trefoil_crypto::SecretKey;
+use trefoil_types::{B256, Offence, PeerId, Time};
+
+use crate::{
+    config::Discovery,
+    discovery::{
+        address_book::{AddressBook, DialCandidate},
+        address_book_file,
+        outbound::{DialPurpose, Dialer},
+        peer_record::{ADDRESSES_MAX, PeerRecord, RECORDS_MAX},
+    },
+};
+
+#[derive(Debug)]
+pub(crate) struct Finder {
+    file: PathBuf,
+    network: B256,
+    /// What this node says of itself.
+    own: Option<PeerRecord>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    book: AddressBook,
+    dialer: Dialer,
+}
+
+impl Finder {
+    pub fn open(config: Discovery, identity: &SecretKey, network: B256) -> Self {
+        let mut book = address_book_file::load(&config.file, rand::random(), rand::random());
+        for candidate in config.bootstrap {
+            let source = candidate.address;
+            book.add(candidate, None, source);
+            // At a start it is due at once: a node that just crashed may know nobody else.
+            book.dialled(source, Time(0));
+        }
+        let now = wall();
+        let mut addresses = config.advertise;
+        addresses.truncate(ADDRESSES_MAX);
+        let own = (!addresses.is_empty())
+            .then(|| PeerRecord::sign(identity, &network, addresses, now.as_secs()));
+        let dialer = Dialer::new(config.outbound, &book, now);
+        Self { file: config.file, network, own, state: Mutex::new(State { book, dialer }) }
+    }
+
+    /// Whom to dial now; see [`Dialer::due`]. Peers that are `connected` are
+    /// no candidates.
+    pub fn due(
+        &self,
+        others: Vec<SocketAddr>,
+        connected: impl Fn(PeerId) -> bool,
+    ) -> Vec<DialCandidate> {
+        let State { book, dialer } = &mut *self.lock();
+        let mut due = dialer.due(book, others, wall());
+        due.retain(|candidate| {
+            let here = candidate.peer.is_some_and(&connected);
+            if here {
+                // It is there, as its other connection shows: no failure.
+                dialer.dropped(candidate.address);
+            }
+            !here
+        });
+        due
+    }
+
+    pub fn met(&self, address: SocketAddr, peer: PeerId) -> Option<DialPurpose> {
+        let State { book, dialer } = &mut *self.lock();
+        dialer.met(address, peer, book, wall())
+    }
+
+    pub fn ended(&self, address: SocketAddr) {
+        let State { book, dialer } = &mut *self.lock();
+        dialer.ended(address, book);
+    }
+
+    /// Another was met at an address than the book says.
+    pub fn wrong_peer(&self, address: SocketAddr) {
+        self.lock().book.wrong_peer(address);
+    }
+
+    /// A peer that dialled us says that it listens at `address`.
+    pub fn on_claimed_address(&self, address: SocketAddr, peer: PeerId) {
+        let candidate = DialCandidate { address, peer: Some(peer) };
+        self.lock().book.add(candidate, None, address);
+    }
+
+    /// Records that a peer at `source` sent, as asked.
+    ///
+    /// # Errors
+    /// One is not signed by whom it names.
+    pub fn on_records(&self, records: Vec<PeerRecord>, source: SocketAddr) -> Result<(), Offence> {
+        if !records.iter().all(|record| record.verify(&self.network)) {
+            return Err(Offence::BadSignature);
+        }
+        let me = self.own.as_ref().map(|own| own.peer);
+        let book = &mut self.lock().book;
+        for record in records.into_iter().filter(|record| Some(record.peer) != me) {
+            for address in record.addresses.clone() {
+                let candidate = DialCandidate { address, peer: Some(record.peer) };
+                book.add(candidate, Some(record.clone()), source);
+            }
+        }
+        Ok(())
+    }
+
+    /// What to tell a peer that asks: this node's own record, and others'.
+    pub fn answer(&self) -> Vec<PeerRecord> {
+        let mut records: Vec<_> = self.own.iter().cloned().collect();
+        records.extend(self.lock().book.records(RECORDS_MAX - records.len()));
+        records
+    }
+
+    /// Writes the book. Without it a restart knows less, and works.
+    pub fn save(&self) {
+        let bytes = address_book_file::encode(&self.lock().book);
+        if let Err(error) = address_book_file::save(&self.file, &bytes) {
+            tracing::warn!(file = %self.file.display(), %error, "cannot write the address book");
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn wall() -> Time {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    Time(since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX)))
+}

@@ -1,0 +1,56 @@
+//! The peer-to-peer service: from sockets to messages of known peers, and back.
+//!
+//! Owns the listening port, the transports and their handshakes, the limits on inbound
+//! connections, membership, discovery of other nodes, and each peer's sessions, queues
+//! and score.
+//!
+//! What always holds:
+//! - A frame's length is checked before memory is taken for it.
+//! - Every queue has a bound, and says what it does when it is full.
+//! - No message passes before both sides said a hello of the same network.
+//! - A peer has one connection that carries messages.
+//! - A peer that the chain revokes is cut: nothing of it is read or sent any more.
+//! - From a peer that cannot be judged a member yet, only blocks are taken, and it is
+//!   sent nothing but questions for blocks.
+//!
+//! What it must never know: what a message means (consensus, transactions, blocks), the
+//! chain's state, or the disk beside the address book. The node tells it whom the chain
+//! admits ([`NetHandle::set_admission`]) and whom to blame ([`NetHandle::blame`]).
+//!
+//! Where to start reading: `service` (the event loop), `inbound_limits::gate` (which
+//! inbound connection is disconnected), `discovery::outbound` (which address is dialled),
+//! `connection::session` (one connection's life). `docs/wire.md` states the protocol.
+
+mod config;
+mod connection;
+mod discovery;
+mod event;
+mod handle;
+mod inbound_limits;
+mod membership;
+mod network;
+mod peer_table;
+mod service;
+mod transport;
+pub mod wire;
+
+#[cfg(test)]
+mod tests;
+
+pub use config::{Config, Discovery, Membership, NetError, NetworkAccess};
+pub use connection::{
+    content_streams::{ContentLink, ContentReader, ContentWriter},
+    frame, hello,
+    lanes::LaneReceiver,
+};
+pub use discovery::{
+    address_book, address_book_file, outbound, peer_record, providers::PROVIDED_MAX,
+};
+pub use event::NetEvent;
+pub use handle::{LaneReceivers, NetHandle};
+pub use inbound_limits::{peer_score::Misdeeds, subnet::NetGroup};
+pub use membership::proof;
+pub use network::{Difference, NetworkId, VersionMismatch};
+pub use peer_table::{NetPeer, RefusedPeer};
+pub use service::start::{start, start_newcomer};
+pub use transport::{clear, libp2p_types};

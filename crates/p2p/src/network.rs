@@ -1,0 +1,85 @@
+//! The network that a node belongs to, and how two networks differ.
+
+use std::fmt;
+
+use trefoil_types::{B256, spec::Kind};
+
+/// What two nodes must agree on before they speak.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetworkId {
+    pub kind: Kind,
+    pub genesis: B256,
+    /// EIP-2124-like checksum of genesis and the fork schedule.
+    pub fork_id: [u8; 4],
+}
+
+/// How a peer's network differs from ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Difference {
+    Kind { theirs: Kind, ours: Kind },
+    Genesis { theirs: B256, ours: B256 },
+    Fork { theirs: [u8; 4], ours: [u8; 4] },
+}
+
+impl NetworkId {
+    /// What keeps the two from speaking, if anything. The genesis goes first:
+    /// the kind and the forks follow from it.
+    pub fn difference(&self, theirs: &NetworkId) -> Option<Difference> {
+        if self.genesis != theirs.genesis {
+            Some(Difference::Genesis { theirs: theirs.genesis, ours: self.genesis })
+        } else if self.kind != theirs.kind {
+            Some(Difference::Kind { theirs: theirs.kind, ours: self.kind })
+        } else if self.fork_id != theirs.fork_id {
+            Some(Difference::Fork { theirs: theirs.fork_id, ours: self.fork_id })
+        } else {
+            None
+        }
+    }
+}
+
+impl std::error::Error for Difference {}
+
+impl fmt::Display for Difference {
+    /// Names sides by whose they are in a way that is true at both ends.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Kind { theirs, ours } => {
+                write!(f, "different kind of network: {theirs:?} there, {ours:?} here")
+            }
+            Self::Genesis { theirs, ours } => {
+                write!(f, "different genesis: {theirs} there, {ours} here")
+            }
+            Self::Fork { theirs, ours } => write!(
+                f,
+                "different fork schedule: fork id {:08x} there, {:08x} here; the chain.toml of one is out of date",
+                u32::from_be_bytes(*theirs),
+                u32::from_be_bytes(*ours)
+            ),
+        }
+    }
+}
+
+/// What stands for a kind on the wire.
+pub(crate) const fn kind_code(kind: Kind) -> u8 {
+    match kind {
+        Kind::Public => 1,
+        Kind::Private => 2,
+        Kind::Consortium => 3,
+    }
+}
+
+pub(crate) const fn kind(code: u8) -> Option<Kind> {
+    match code {
+        1 => Some(Kind::Public),
+        2 => Some(Kind::Private),
+        3 => Some(Kind::Consortium),
+        _ => None,
+    }
+}
+
+/// Two versions of one protocol that keep two nodes apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VersionMismatch {
+    pub theirs: u16,
+    pub ours: u16,
+}

@@ -1,0 +1,157 @@
+//! From a configuration to a running service.
+
+use std::{
+    collections::BTreeMap,
+    net::{SocketAddr, TcpListener},
+    sync::Arc,
+    time::Instant,
+};
+
+use futures::StreamExt as _;
+use libp2p::{
+    Swarm,
+    swarm::{self, SwarmEvent},
+};
+use tokio::{sync::mpsc, task::JoinSet};
+use trefoil_types::{PeerId, message::Lane};
+
+use super::{COMMANDS_MAX, CONTENT_LINKS_MAX, REQUESTS_MAX, SOFTWARE, Service};
+use crate::{
+    config::{Config, ContentFrom, NetError, NetworkAccess, TIMING, Timing},
+    connection::{
+        behaviour::{Behaviour, Protocols},
+        hello::Hello,
+        lanes::{self, StrangersRoom},
+    },
+    discovery::{finder::Finder, providers::Providers, redial::Redialer},
+    handle::{LaneReceivers, NetHandle},
+    inbound_limits::{
+        gate::{self, Gate},
+        open_files,
+        socket::InboundGate,
+    },
+    peer_table::PeerTable,
+    transport::libp2p_types,
+    wire,
+};
+
+/// Starts listening and dialling on the current tokio runtime.
+///
+/// # Errors
+/// When the address cannot be listened on, or too few files may be open.
+pub async fn start(config: Config) -> Result<(NetHandle, LaneReceivers), NetError> {
+    start_with(config, TIMING, ContentFrom::Judged).await
+}
+
+/// As [`start`], for a node that has no chain yet and joins by a snapshot: unjudged
+/// peers give it content too. What is in a snapshot proves it, and nobody else may
+/// be there who could bring this node to where it can judge.
+///
+/// # Errors
+/// As [`start`].
+pub async fn start_newcomer(config: Config) -> Result<(NetHandle, LaneReceivers), NetError> {
+    start_with(config, TIMING, ContentFrom::All).await
+}
+
+pub(crate) async fn start_with(
+    config: Config,
+    timing: Timing,
+    content_from: ContentFrom,
+) -> Result<(NetHandle, LaneReceivers), NetError> {
+    let me = PeerId(config.identity.public());
+    // libp2p's TLS obeys the variable, whoever set it, and writes the keys of a wire that must
+    // stay secret.
+    if config.access.membership().is_some() && std::env::var_os("SSLKEYLOGFILE").is_some() {
+        return Err(NetError::KeyLog);
+    }
+    let (strangers, of_source) = (config.inbound_max, config.inbound_per_source_max);
+    let gate = InboundGate::new(Gate::new(strangers, of_source, config.peers.iter().copied()));
+    let members = config.access.membership();
+    let validators: Vec<_> = members.iter().flat_map(|m| m.admission.validators()).collect();
+    let favoured = config.peers.len().saturating_add(validators.len());
+    open_files::provide(gate::sockets_max(strangers, favoured))?;
+    gate.favour(validators);
+    let (transport, members) = wire::transport(&config, Some(gate.clone()));
+    let (admissions, refusals) = members.unzip();
+    let id = libp2p_types::to_libp2p(me);
+    // Members are all connected and ask each other (ADR 19).
+    let public = matches!(config.access, NetworkAccess::Public { .. });
+    let providers = public.then(|| Providers::new(id, &config.genesis));
+    let mut swarm = Swarm::new(
+        transport,
+        Protocols { streams: Behaviour::new(gate.clone()), providers: providers.into() },
+        id,
+        swarm::Config::with_tokio_executor().with_max_negotiating_inbound_streams(8),
+    );
+    let listen = bind(&mut swarm, config.listen).await?;
+    let (command_to, commands) = mpsc::channel(COMMANDS_MAX);
+    let peer_table = Arc::new(PeerTable::new(listen, admissions, gate.clone(), command_to));
+    let (consensus, consensus_in) = lanes::lane(Lane::Consensus);
+    let (catch_up, catch_up_in) = lanes::lane(Lane::CatchUp);
+    let (gossip, gossip_in) = lanes::lane(Lane::Gossip);
+    let (content, content_in) = mpsc::channel(CONTENT_LINKS_MAX);
+    let (request_to, requests) = mpsc::channel(REQUESTS_MAX);
+    let (network, genesis) = (config.network(), config.genesis);
+    let open = |discovery| Arc::new(Finder::open(discovery, &config.identity, genesis));
+    let finder = config.discovery.map(open);
+    let peers = config.peers.into_iter().filter(|(peer, _)| *peer != me);
+    let service = Service {
+        me,
+        hello: Arc::new(Hello {
+            network,
+            instance: rand::random(),
+            software: SOFTWARE.into(),
+            listen_port: listen.port(),
+        }),
+        timing,
+        content_from,
+        gate,
+        strangers_in: StrangersRoom::default(),
+        strangers_out: StrangersRoom::default(),
+        swarm,
+        peer_table: peer_table.clone(),
+        redialer: Redialer::new(peers, &timing, Instant::now()),
+        finder,
+        candidate_dials: BTreeMap::new(),
+        search_dials: Vec::new(),
+        connections: BTreeMap::new(),
+        admitted: BTreeMap::new(),
+        successors: BTreeMap::new(),
+        sessions: JoinSet::new(),
+        session_of: BTreeMap::new(),
+        requests,
+        request_to,
+        refusals: refusals.unwrap_or_else(|| mpsc::channel(1).1),
+        outlets: [consensus, catch_up, gossip],
+        content,
+        commands,
+    };
+    tokio::spawn(service.run(peer_table.stopping.subscribe()));
+    let lanes = LaneReceivers {
+        consensus: consensus_in,
+        catch_up: catch_up_in,
+        gossip: gossip_in,
+        content: content_in,
+    };
+    Ok((NetHandle::new(peer_table), lanes))
+}
+
+/// Listens, and returns the address with its actual port.
+async fn bind(swarm: &mut Swarm<Protocols>, address: SocketAddr) -> Result<SocketAddr, NetError> {
+    let failed = |e: &dyn std::fmt::Display| NetError::Listen { address, reason: e.to_string() };
+    // libp2p sets SO_REUSEPORT, with which two nodes of one user would share a
+    // port in silence. A plain bind tells.
+    drop(TcpListener::bind(address).map_err(|e| failed(&e))?);
+    swarm.listen_on(libp2p_types::to_multiaddr(address)).map_err(|e| failed(&e))?;
+    loop {
+        match swarm.select_next_some().await {
+            SwarmEvent::NewListenAddr { address: actual, .. } => {
+                let port = libp2p_types::to_socket(&actual).map_or(address.port(), |a| a.port());
+                return Ok(SocketAddr::new(address.ip(), port));
+            }
+            SwarmEvent::ListenerError { error, .. } => return Err(failed(&error)),
+            SwarmEvent::ListenerClosed { reason: Err(error), .. } => return Err(failed(&error)),
+            _ => {}
+        }
+    }
+}

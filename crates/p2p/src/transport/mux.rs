@@ -1,0 +1,228 @@
+//! Streams over one connection: yamux with bounded windows, few streams, and a
+//! close that ends.
+//!
+//! libp2p's own wrapper leaves a connection's receive windows at 1 GiB, and its
+//! close waits for ever on a peer that does not read. yamux itself ends a
+//! connection over one stream too many: here the stream waits its turn.
+
+use std::{
+    collections::VecDeque,
+    future::{Ready, ready},
+    io, iter,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use futures::{AsyncRead, AsyncWrite, FutureExt as _, task::AtomicWaker};
+use libp2p::core::{
+    muxing::{StreamMuxer, StreamMuxerEvent},
+    upgrade::{InboundConnectionUpgrade, OutboundConnectionUpgrade, UpgradeInfo},
+};
+use tokio::time::Sleep;
+
+/// Streams that this node opens at a time on one connection: those of the lanes, of
+/// content, and two questions for providers. More wait.
+// yamux ends a connection over one stream too many, and Kademlia opens one for each question
+// (ADR 19).
+const OURS_MAX: usize = 6;
+
+/// Streams of one connection: as many each way, and room for four that one side
+/// has ended and the other not yet.
+const STREAMS_MAX: usize = 2 * OURS_MAX + 4;
+
+/// What a peer may make the node hold unread on one connection, bytes: the 256 KiB
+/// that each stream starts with, and 2 MiB for streams that a long way needs.
+// libp2p's own wrapper allows 1 GiB (ADR 4): a peer could fill it on streams that nobody reads.
+const WINDOW_BYTES_MAX: usize = STREAMS_MAX * 256 * 1024 + 2 * 1024 * 1024;
+
+/// What a stream sends in its turn.
+// Each piece is handed over and woken for by itself, so that small ones cost more than their
+// bytes; and a vote waits behind one, so that large ones cost latency.
+const TURN_BYTES: usize = 64 * 1024;
+
+/// How long a close may take to send what is left, a refusal for example.
+// Attack: a peer that does not read. yamux would wait for it for ever, with its descriptor.
+pub(crate) const CLOSE_MAX: Duration = Duration::from_secs(1);
+
+/// yamux, as multistream-select has it.
+pub(crate) const PROTOCOL: &str = "/yamux/1.0.0";
+
+/// Turns an authenticated connection into one with streams.
+#[derive(Clone, Debug)]
+pub(crate) struct Yamux;
+
+/// A connection with streams.
+pub(crate) struct Mux<C> {
+    connection: yamux::Connection<C>,
+    /// Streams that the peer opened while nobody asked for one; at most
+    /// [`STREAMS_MAX`], also when the peer resets and opens them again.
+    arrived: VecDeque<yamux::Stream>,
+    awaited_by: Option<Waker>,
+    ours: Arc<Ours>,
+    /// Runs from the first attempt to close.
+    closing: Option<Pin<Box<Sleep>>>,
+}
+
+/// How many streams we opened that are open still.
+#[derive(Debug, Default)]
+struct Ours {
+    open: AtomicUsize,
+    waiting: AtomicWaker,
+}
+
+/// A stream; one of ours makes room for another when it is dropped.
+#[derive(Debug)]
+pub(crate) struct MuxStream {
+    stream: yamux::Stream,
+    ours: Option<Arc<Ours>>,
+}
+
+impl Drop for MuxStream {
+    fn drop(&mut self) {
+        if let Some(ours) = &self.ours {
+            ours.open.fetch_sub(1, Ordering::AcqRel);
+            ours.waiting.wake();
+        }
+    }
+}
+
+impl UpgradeInfo for Yamux {
+    type Info = &'static str;
+    type InfoIter = iter::Once<Self::Info>;
+
+    fn protocol_info(&self) -> Self::InfoIter {
+        iter::once(PROTOCOL)
+    }
+}
+
+impl<C: AsyncRead + AsyncWrite + Unpin> InboundConnectionUpgrade<C> for Yamux {
+    type Output = Mux<C>;
+    type Error = io::Error;
+    type Future = Ready<io::Result<Mux<C>>>;
+
+    fn upgrade_inbound(self, socket: C, _: Self::Info) -> Self::Future {
+        ready(Ok(Mux::new(socket, yamux::Mode::Server)))
+    }
+}
+
+impl<C: AsyncRead + AsyncWrite + Unpin> OutboundConnectionUpgrade<C> for Yamux {
+    type Output = Mux<C>;
+    type Error = io::Error;
+    type Future = Ready<io::Result<Mux<C>>>;
+
+    fn upgrade_outbound(self, socket: C, _: Self::Info) -> Self::Future {
+        ready(Ok(Mux::new(socket, yamux::Mode::Client)))
+    }
+}
+
+impl<C: AsyncRead + AsyncWrite + Unpin> Mux<C> {
+    fn new(socket: C, mode: yamux::Mode) -> Self {
+        let mut config = yamux::Config::default();
+        // In this order: the window must have room for every stream's first 256 KiB.
+        config.set_max_num_streams(STREAMS_MAX);
+        config.set_max_connection_receive_window(Some(WINDOW_BYTES_MAX));
+        config.set_split_send_size(TURN_BYTES);
+        Self {
+            connection: yamux::Connection::new(socket, config, mode),
+            arrived: VecDeque::new(),
+            awaited_by: None,
+            ours: Arc::default(),
+            closing: None,
+        }
+    }
+
+    /// yamux moves bytes only while it is asked for the peer's next stream.
+    fn poll_connection(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<yamux::Stream>> {
+        self.connection.poll_next_inbound(cx).map(|stream| match stream {
+            Some(stream) => stream.map_err(io::Error::other),
+            None => Err(io::ErrorKind::ConnectionAborted.into()),
+        })
+    }
+}
+
+impl<C: AsyncRead + AsyncWrite + Unpin> StreamMuxer for Mux<C> {
+    type Substream = MuxStream;
+    type Error = io::Error;
+
+    fn poll_inbound(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<MuxStream>> {
+        let polled = match self.arrived.pop_front() {
+            Some(stream) => Poll::Ready(Ok(stream)),
+            None => self.poll_connection(cx),
+        };
+        if polled.is_pending() {
+            self.awaited_by = Some(cx.waker().clone());
+        }
+        polled.map_ok(|stream| MuxStream { stream, ours: None })
+    }
+
+    fn poll_outbound(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<MuxStream>> {
+        self.ours.waiting.register(cx.waker());
+        if self.ours.open.load(Ordering::Acquire) >= OURS_MAX {
+            return Poll::Pending;
+        }
+        let ours = self.ours.clone();
+        self.connection.poll_new_outbound(cx).map_err(io::Error::other).map_ok(|stream| {
+            ours.open.fetch_add(1, Ordering::AcqRel);
+            MuxStream { stream, ours: Some(ours) }
+        })
+    }
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<StreamMuxerEvent>> {
+        while let Poll::Ready(stream) = self.poll_connection(cx) {
+            self.arrived.push_back(stream?);
+            // A stream that the peer resets counts for yamux no more, and waits here still: without
+            // this bound a peer could pile them up.
+            if self.arrived.len() > STREAMS_MAX {
+                return Poll::Ready(Err(io::Error::other("the peer opens streams over and over")));
+            }
+            if let Some(waker) = self.awaited_by.take() {
+                waker.wake();
+            }
+        }
+        Poll::Pending
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let deadline = self.closing.get_or_insert_with(|| Box::pin(tokio::time::sleep(CLOSE_MAX)));
+        if deadline.poll_unpin(cx).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        self.connection.poll_close(cx).map_err(io::Error::other)
+    }
+}
+
+impl AsyncRead for MuxStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for MuxStream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_close(cx)
+    }
+}
