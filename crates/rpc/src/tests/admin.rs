@@ -55,7 +55,8 @@ impl AdminStage {
     }
 }
 
-#[tokio::test]
+// The content service hands blocking work to its runtime, which must have threads for it.
+#[tokio::test(flavor = "multi_thread")]
 async fn admin_methods_are_answered_as_the_standard_has_it() {
     let stage = AdminStage::new().await;
     let long = r#"{"id":1,"method":"admin_job","params":[1,2]}"#;
@@ -77,7 +78,8 @@ async fn admin_methods_are_answered_as_the_standard_has_it() {
     }
 }
 
-#[tokio::test]
+// The content service hands blocking work to its runtime, which must have threads for it.
+#[tokio::test(flavor = "multi_thread")]
 async fn admin_methods_need_the_token_and_this_machine() {
     let stage = AdminStage::new().await;
     let body = r#"{"jsonrpc":"2.0","id":1,"method":"admin_contents","params":[]}"#;
