@@ -61,7 +61,7 @@ fn options(params: &Params, at: usize) -> RpcResult<CallOptions> {
 }
 
 pub fn call(rpc: &Rpc, params: &Params) -> RpcResult {
-    let TransactionArgs(request) = params.get(0)?;
+    let TransactionObject(request) = params.get(0)?;
     let site = Site::find(rpc, params.opt(1)?)?;
     let outcome = site.open(rpc)?.call(&request, &options(params, 2)?)?;
     json(&output(outcome)?)
@@ -78,7 +78,7 @@ fn output(outcome: CallOutcome) -> RpcResult<Bytes> {
 
 /// Without a block, on the pending one: what a transaction sent now meets.
 pub fn estimate_gas(rpc: &Rpc, params: &Params) -> RpcResult {
-    let TransactionArgs(request) = params.get(0)?;
+    let TransactionObject(request) = params.get(0)?;
     let site = Site::find(rpc, params.opt(1)?.or(Some(BlockRef::Pending)))?;
     match site.open(rpc)?.estimate_gas(&request, &options(params, 2)?)? {
         Estimate::Gas(gas) => json(&convert::quantity(gas)),
@@ -96,7 +96,7 @@ struct AccessListJson {
 }
 
 pub fn create_access_list(rpc: &Rpc, params: &Params) -> RpcResult {
-    let TransactionArgs(request) = params.get(0)?;
+    let TransactionObject(request) = params.get(0)?;
     let site = Site::find(rpc, params.opt(1)?)?;
     let options = CallOptions { block: None, ..options(params, 2)? };
     let outcome = site.open(rpc)?.create_access_list(&request, &options)?;
@@ -108,9 +108,9 @@ pub fn create_access_list(rpc: &Rpc, params: &Params) -> RpcResult {
 }
 
 /// A transaction as a caller describes it, unsigned and perhaps incomplete.
-pub struct TransactionArgs(pub TransactionRequest);
+pub struct TransactionObject(pub TransactionRequest);
 
-impl Arg for TransactionArgs {
+impl Arg for TransactionObject {
     fn parse(value: &Value) -> Result<Self, String> {
         let object = Map::parse(value)?;
         let (input, data) = (member::<Bytes>(&object, "input")?, member::<Bytes>(&object, "data")?);

@@ -16,7 +16,7 @@ use trefoil_types::Height;
 
 use crate::{
     Json, Params, Rpc, RpcError, RpcResult, convert,
-    eth::execute::TransactionArgs,
+    eth::execute::TransactionObject,
     json, limits,
     params::{Arg, BlockRef, member},
 };
@@ -127,7 +127,7 @@ impl Arg for BlockArg {
             object.get("stateOverrides").cloned(),
             "stateOverrides: want {address: {balance, nonce, code, state, stateDiff, movePrecompileToAddress}}",
         )?;
-        let calls: Vec<TransactionArgs> = member(&object, "calls")?.unwrap_or_default();
+        let calls: Vec<TransactionObject> = member(&object, "calls")?.unwrap_or_default();
         let calls = calls.into_iter().map(|request| request.0).collect();
         Ok(Self(PretendedBlock { block, withdrawals, state, calls }))
     }
