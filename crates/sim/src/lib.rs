@@ -10,6 +10,7 @@ pub mod byzantine;
 pub mod chain;
 pub mod cluster;
 pub mod disk;
+pub mod driver;
 mod expect;
 pub mod governors;
 pub mod injected_bug;
