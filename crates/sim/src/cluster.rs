@@ -15,7 +15,6 @@ use crate::{
     byzantine::ByzantineNode,
     chain,
     disk::SimDisk,
-    driver::{Loss, Seen},
     governors::Governors,
     injected_bug::{InjectedBug, LockSkipper},
     judges::Judges,
@@ -23,6 +22,7 @@ use crate::{
     plan::{Act, Moment, SimPlan},
     queue::EventQueue,
     rng::Rng,
+    seen::{Loss, Seen},
     trace::Trace,
     wire::{Id, SimWire, Weather},
     workload::Workload,
@@ -361,7 +361,7 @@ impl Cluster {
         for job in jobs {
             // Workers finish in any order, as threads do: a node that relies on one order fails
             // in some seed.
-            let due = self.now + Millis(self.rng.range(0, 30));
+            let due = self.now + Millis(self.rng.range(0, self.plan.workers_max.0));
             self.queue.put(due, Event::Finish(id, self.machines[id].life, job));
         }
         for (call, reply) in replies {

@@ -2,52 +2,18 @@
 //! the test speaks in a machine's name, asks a node, takes messages off the wire, makes and
 //! ends connections, and lets time pass.
 
-use trefoil_crypto::PeerId;
-use trefoil_node::{Call, Input, Node, PeerCommand, Reply, io::CallId};
+use trefoil_node::{Call, Input, Node, Reply};
 use trefoil_types::{Height, Message, Millis};
 
 use crate::{
     cluster::Cluster,
     plan::{Act, Moment},
+    seen::CALL,
     wire::Id,
 };
 
-/// Whether a message from one machine to another is lost.
-pub type Loss = Box<dyn FnMut(Id, Id, &Message) -> bool>;
-
-/// What nodes said to their shells, for tests to look at.
-#[derive(Debug, Default)]
-pub struct Seen {
-    /// Every [`PeerCommand::Blame`].
-    pub blames: Vec<PeerCommand>,
-    /// Each peer whose block was committed while it could not be judged.
-    pub brought: Vec<PeerId>,
-    /// The honest machine of each equivocation that a node reported.
-    pub equivocations: Vec<Id>,
-    reply: Option<Reply>,
-}
-
-/// The call of a test; the wallets' calls count from 1.
-const CALL: CallId = CallId(0);
-
 /// An end of a connection is known to both machines after so long.
 const ENDS_WITHIN: Millis = Millis(20);
-
-impl Seen {
-    pub(crate) fn order(&mut self, order: &PeerCommand) {
-        match order {
-            PeerCommand::Blame { .. } => self.blames.push(order.clone()),
-            PeerCommand::Brought(peer) => self.brought.push(*peer),
-            PeerCommand::Admission(_) | PeerCommand::Credit(_) => {}
-        }
-    }
-
-    pub(crate) fn reply(&mut self, id: CallId, reply: Reply) {
-        if id == CALL {
-            self.reply = Some(reply);
-        }
-    }
-}
 
 impl Cluster {
     /// The node of a machine.

@@ -24,15 +24,7 @@ use crate::{
     wire::Id,
 };
 
-/// Small, so that seeds meet the bounds.
-pub const POOL: MempoolLimits = MempoolLimits {
-    txs_max: 64,
-    bytes_max: 64 << 10,
-    txs_per_sender_max: 16,
-    txs_per_peer_max: 32,
-};
-
-/// Small too: a run is short, and must see checkpoints and journals that end.
+/// Small: a run is short, and must see checkpoints and journals that end.
 const CHECKPOINT_BLOCKS: usize = 8;
 const SEGMENT_BYTES: u64 = 8 << 10;
 

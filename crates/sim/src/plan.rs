@@ -9,8 +9,15 @@ use trefoil_types::{Kind, Millis};
 use crate::{
     byzantine::Vice,
     injected_bug::InjectedBug,
-    machine::POOL,
     wire::{Id, Weather},
+};
+
+/// Small, so that seeds meet the bounds.
+const POOL: MempoolLimits = MempoolLimits {
+    txs_max: 64,
+    bytes_max: 64 << 10,
+    txs_per_sender_max: 16,
+    txs_per_peer_max: 32,
 };
 
 #[derive(Clone, Debug)]
@@ -39,6 +46,8 @@ pub struct SimPlan {
     /// name of honest machines: they would refuse each other.
     pub bans: bool,
     pub weather: Weather,
+    /// The longest that a worker takes for a job.
+    pub workers_max: Millis,
     pub script: Vec<(Millis, Act)>,
     /// The last instant.
     pub ends: Millis,
@@ -193,6 +202,7 @@ impl SimPlan {
             pool: POOL,
             bans: true,
             weather: Weather::FAIR,
+            workers_max: Millis(30),
             script: vec![],
             ends,
             bug: None,

@@ -24,8 +24,8 @@ use trefoil_types::{
 
 use support::{
     SECOND, VILLAIN, add_to_journal, assert_agreed, cluster, connect_unjudged, height_of,
-    journalled, peer, plan, say_connected, send, started, submit, transfer, transfer_with,
-    validator_key, wallet, with_villain,
+    journalled, peer, plan, plan_with_villain, say_connected, send, started, submit, transfer,
+    transfer_with, validator_key, wallet,
 };
 
 #[test]
@@ -554,7 +554,7 @@ fn a_false_list_of_hashes_harms_only_who_sent_it() {
 
 #[test]
 fn double_signing_is_told_once_and_kept() {
-    let mut cluster = with_villain(4);
+    let mut cluster = started(plan_with_villain(4));
     cluster.reach(1, SECOND);
     cluster.kill(3);
     let network = cluster.node(0).ledger().genesis_hash();

@@ -1,13 +1,18 @@
 //! Evidence from its finding to the block that carries it.
 
 use trefoil_ledger::Draft;
+use trefoil_sim::{SimPlan, byzantine::Vice, chain};
 use trefoil_types::{Attached, Evidence, Height, Proposal, message::ProposedBlock};
 
 use super::*;
 
 /// Four validators of whom one is gone, after block 1, and a full node.
 fn three_and_a_watcher() -> Cluster {
-    let mut cluster = with_villain(5);
+    without_the_villain(plan_with_villain(5))
+}
+
+fn without_the_villain(plan: SimPlan) -> Cluster {
+    let mut cluster = started(plan);
     cluster.reach(1, SECOND);
     cluster.kill(VILLAIN);
     cluster
@@ -86,7 +91,7 @@ fn evidence_is_told_to_who_connects_later() {
 
 #[test]
 fn a_late_precommit_against_the_certificate_convicts() {
-    let mut cluster = with_villain(4);
+    let mut cluster = started(plan_with_villain(4));
     cluster.reach(1, SECOND);
     cluster.run_for(SECOND);
     let certificate = cluster.node(0).ledger().tip_certificate().unwrap();
@@ -129,13 +134,11 @@ fn what_convicts_nobody_is_blamed_and_not_kept() {
 }
 
 /// A proposal for block 2 that is sound but, it may be, for its evidence.
-fn proposal(cluster: &Cluster, evidence: Evidence) -> (usize, Message) {
-    let node = cluster.node(0);
-    let proposer = node.ledger().next_validators().proposer(2, 0).key;
-    let who = (0..4).find(|n| validator_key(*n).public() == proposer).unwrap();
+fn proposal(cluster: &Cluster, proposer: usize, evidence: Evidence) -> Message {
+    let (node, key) = (cluster.node(0), validator_key(proposer));
     let draft = Draft {
         timestamp: cluster.now.as_secs(),
-        fee_recipient: node.ledger().next_validators().get(&proposer).unwrap().fee_recipient,
+        fee_recipient: node.ledger().next_validators().get(&key.public()).unwrap().fee_recipient,
         attached: Attached {
             evidence: vec![evidence],
             parent_certificate: node.ledger().tip_certificate().cloned(),
@@ -143,26 +146,30 @@ fn proposal(cluster: &Cluster, evidence: Evidence) -> (usize, Message) {
     };
     let (outcome, _) = node.ledger().build(draft, &mut std::iter::empty());
     let (network, block) = (node.ledger().genesis_hash(), outcome.block());
-    let key = validator_key(who);
-    let message = Message::Proposal(Box::new(ProposedBlock {
+    Message::Proposal(Box::new(ProposedBlock {
         proposal: Proposal::sign(&key, &network, 2, 0, block.hash, None),
         header: block.header.clone(),
         tx_hashes: vec![],
         attached: block.attached.clone(),
         bytes: 0,
-    }));
-    (who, message)
+    }))
 }
 
 #[test]
 fn a_proposal_is_voted_for_if_its_evidence_is_good_and_blamed_if_not() {
     for forged in [false, true] {
-        let mut cluster = three_and_a_watcher();
+        let mut plan = plan_with_villain(5);
+        let proposer = chain::spec(&plan).validator_set().unwrap().proposer(2, 0).key;
+        let proposer = (0..4).find(|n| validator_key(*n).public() == proposer).unwrap();
+        // The test signs a proposal with its key, and so may the machine itself.
+        plan.vices.insert(proposer, Vice::Puppet);
+        let mut cluster = without_the_villain(plan);
         let [sound, mut other] = [1, 2].map(|block| vote(&cluster, VoteKind::Prevote, 1, block));
         if forged {
             other.signature = sound.signature;
         }
-        let (proposer, message) = proposal(&cluster, Evidence::of_votes(sound, other).unwrap());
+        let evidence = Evidence::of_votes(sound, other).unwrap();
+        let message = proposal(&cluster, proposer, evidence);
         let hearers: Vec<_> = (0..3).filter(|n| *n != proposer).collect();
         for hearer in &hearers {
             cluster.inject(4, *hearer, message.clone());

@@ -21,13 +21,14 @@ use trefoil_types::{Height, Millis, PeerId, TxEnvelope};
 pub const SECOND: Millis = Millis(1_000);
 
 /// A plan in which `nodes` machines run, of which the first validate: a block is due at once, and then
-/// every minute; each message takes 3 ms; machines hold nothing against each other, since
-/// the tests speak in their names.
+/// every minute; each message takes 3 ms, and workers no time; machines hold nothing against
+/// each other, since the tests speak in their names.
 pub fn plan(validators: usize, nodes: usize) -> SimPlan {
     let mut plan = SimPlan::quiet("by hand", 1, validators, Millis(u64::MAX));
     plan.full_nodes = nodes.saturating_sub(validators);
     plan.late.extend(nodes..validators);
     plan.bans = false;
+    plan.workers_max = Millis(0);
     plan.pool = MempoolLimits::default();
     plan.chain.gas_limit = 30_000_000;
     plan.chain.idle_block_s = 60;
@@ -52,11 +53,11 @@ pub fn cluster(validators: usize, nodes: usize) -> Cluster {
 /// One of four validators that keeps to no rules: the tests use its key.
 pub const VILLAIN: usize = 3;
 
-/// As [`cluster`], of four validators with a villain among them.
-pub fn with_villain(nodes: usize) -> Cluster {
+/// As [`plan`], of four validators with a villain among them.
+pub fn plan_with_villain(nodes: usize) -> SimPlan {
     let mut plan = plan(4, nodes);
     plan.vices.insert(VILLAIN, Vice::Puppet);
-    started(plan)
+    plan
 }
 
 pub fn validator_key(n: usize) -> SecretKey {
