@@ -224,9 +224,14 @@ fn a_peer_that_is_not_judged_brings_blocks_and_has_no_other_part() {
     // Neither does what it says pass for a peer's, nor does it hear anything.
     let submitted = send(&mut cluster, 4, 1, 0..1);
     send(&mut cluster, 0, 2, 0..1);
-    cluster.run_for(SECOND);
-    let Reply::PoolContent { pending, .. } = cluster.call(4, Call::PoolContent) else { panic!() };
-    assert_eq!(pending.iter().map(|tx| *tx.tx_hash()).collect::<Vec<_>>(), submitted);
+    // Before the block with the other transaction, which takes it from every pool, and after.
+    for span in [Millis(10), SECOND] {
+        cluster.run_for(span);
+        let Reply::PoolContent { pending, .. } = cluster.call(4, Call::PoolContent) else {
+            panic!()
+        };
+        assert_eq!(pending.iter().map(|tx| *tx.tx_hash()).collect::<Vec<_>>(), submitted);
+    }
     assert!(said.borrow().iter().all(|it| matches!(it, Message::GetBlocks(_))), "{said:?}");
     // What it claims is nobody's tip.
     let far = Tip { height: 1 << 40, hash: B256::ZERO, round: 0 };

@@ -85,6 +85,8 @@ fn evidence_is_told_to_who_connects_later() {
     cluster.inject(4, 0, Message::Evidence(Box::new(proof)));
     cluster.run_for(SECOND);
     cluster.restart(2);
+    cluster.run_for(Millis(10));
+    assert!(cluster.seen.equivocations.contains(&2), "told by a peer, not by a block");
     cluster.run_for(Millis(15_000));
     assert_convicted_once(&cluster);
 }
