@@ -15,7 +15,7 @@ use trefoil_types::{
 
 use crate::{rng::Rng, wire::Id};
 
-/// In what way a machine is dishonest. The last two need no validator's key.
+/// In what way a machine is dishonest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Vice {
     /// Takes no part in consensus.
@@ -37,9 +37,12 @@ pub enum Vice {
     /// Claims tips that no chain has and gives no blocks, over a new connection
     /// again and again.
     Boaster,
+    /// Does no wrong by itself: a test uses its key, or speaks in its name.
+    Puppet,
 }
 
 impl Vice {
+    /// Of a random plan.
     pub const ALL: [Self; 8] = [
         Self::Silent,
         Self::Equivocator,
@@ -89,7 +92,7 @@ impl ByzantineNode {
             Vice::Garbler => self.garble(message),
             Vice::Repeater => self.repeat(message),
             Vice::Forger => self.forge(message),
-            Vice::Inflator => vec![message.encode()],
+            Vice::Inflator | Vice::Puppet => vec![message.encode()],
             Vice::Boaster => self.deny(message),
         }
     }

@@ -17,6 +17,8 @@ use crate::{
     workload::{CHAIN_ID, Workload},
 };
 
+const GENESIS_TIME: u64 = 1_800_000_000;
+
 /// Each founding validator is a node of an organisation of its own; on a public
 /// network that organisation's account owns its stake.
 pub fn spec(plan: &SimPlan) -> ChainSpec {
@@ -42,7 +44,7 @@ pub fn spec(plan: &SimPlan) -> ChainSpec {
         name: "sim".into(),
         kind: plan.chain.kind,
         chain_id: CHAIN_ID,
-        genesis_time: 1_800_000_000,
+        genesis_time: GENESIS_TIME,
         gas_limit: plan.chain.gas_limit,
         base_fee: plan.chain.base_fee,
         min_base_fee: None,
@@ -66,6 +68,6 @@ fn terms() -> Staking {
 }
 
 /// The first instant of a run: some time after genesis.
-pub fn start(spec: &ChainSpec) -> Time {
-    Time((spec.genesis_time + 10) * 1000)
+pub fn start(plan: &SimPlan) -> Time {
+    Time((GENESIS_TIME + plan.chain.age_s) * 1000)
 }

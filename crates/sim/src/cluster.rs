@@ -22,6 +22,7 @@ use crate::{
     plan::{Act, Moment, SimPlan},
     queue::EventQueue,
     rng::Rng,
+    seen::{Loss, Seen},
     trace::Trace,
     wire::{Id, SimWire, Weather},
     workload::Workload,
@@ -62,7 +63,7 @@ pub struct Cluster {
     pub(crate) governors: Governors,
     /// The peers that each machine admits, as its chain said last.
     pub(crate) admissions: BTreeMap<Id, Admission>,
-    pub(crate) now: Time,
+    pub now: Time,
     pub(crate) queue: EventQueue<Event>,
     pub(crate) rng: Rng,
     pub(crate) network: B256,
@@ -75,6 +76,9 @@ pub struct Cluster {
     turns: BTreeMap<Id, u32>,
     pub(crate) dialling: BTreeSet<(Id, Id)>,
     pub(crate) submitting: bool,
+    /// Which messages are lost beside what the weather takes: none, unless a test says so.
+    pub loss: Loss,
+    pub seen: Seen,
     /// How often what happened, to see that the faults bite.
     pub coverage: Coverage,
 }
@@ -90,9 +94,10 @@ const TURNS_MAX: u32 = 2_000;
 impl Cluster {
     pub fn new(plan: SimPlan, prints: bool) -> Self {
         let spec = Arc::new(chain::spec(&plan));
-        let start = chain::start(&spec);
+        let start = chain::start(&plan);
         let network = genesis_hash(&spec);
-        let machines: Vec<_> = (0..plan.machines()).map(|id| machine(&plan, &spec, id)).collect();
+        let machines: Vec<_> =
+            (0..plan.machines()).map(|id| SimMachine::new(&plan, spec.clone(), id)).collect();
         let honest = machines.iter().filter(|m| plan.is_honest(m.id));
         let honest = honest.filter_map(|m| Some((m.key.as_ref()?.public(), m.id))).collect();
         let set = spec.validator_set().expect("a checked specification");
@@ -104,7 +109,7 @@ impl Cluster {
             start,
             // Every part has a stream of chance of its own, by name: one draw more in one of
             // them leaves the course of the others as it was.
-            judges: Judges::new(set, network, honest),
+            judges: Judges::new(set, network, plan.pool, honest),
             trace: Trace { prints, start, ..Trace::default() },
             peers: machines.iter().map(|machine| (machine.peer, machine.id)).collect(),
             machines,
@@ -122,6 +127,8 @@ impl Cluster {
             turns: BTreeMap::new(),
             dialling: BTreeSet::new(),
             submitting: false,
+            loss: Box::new(|_, _, _| false),
+            seen: Seen::default(),
             coverage: Coverage::new(),
             plan,
         }
@@ -129,6 +136,19 @@ impl Cluster {
 
     /// Runs the plan to its end, or to the first violation.
     pub fn run(&mut self) {
+        self.begin();
+        self.run_until(self.start + self.plan.ends, |_| false);
+        if self.judges.violations.is_empty() {
+            for machine in &self.machines {
+                if let Some(node) = machine.node().filter(|_| self.plan.is_honest(machine.id)) {
+                    self.judges.ended(machine.id, node);
+                }
+            }
+        }
+    }
+
+    /// Starts the machines, and the plan's script from this instant.
+    pub fn begin(&mut self) {
         for at in 0..self.plan.script.len() {
             self.queue.put(self.start + self.plan.script[at].0, Event::Act(at));
         }
@@ -138,10 +158,13 @@ impl Cluster {
                 self.boot(id);
             }
         }
-        let ends = self.start + self.plan.ends;
+    }
+
+    /// Lets happen what is due, to the end, to the first violation, or until it is done.
+    pub(crate) fn run_until(&mut self, ends: Time, is_done: impl Fn(&Self) -> bool) {
         while self.judges.violations.is_empty()
-            && let Some((due, event)) = self.queue.take()
-            && due <= ends
+            && !is_done(self)
+            && let Some((due, event)) = self.queue.take(ends)
         {
             // Turns are counted within one instant: many of them over a second are no spin.
             if due > self.now {
@@ -150,13 +173,6 @@ impl Cluster {
             self.now = due;
             self.judges.now = due;
             self.happen(event);
-        }
-        if self.judges.violations.is_empty() {
-            for machine in &self.machines {
-                if let Some(node) = machine.node().filter(|_| self.plan.is_honest(machine.id)) {
-                    self.judges.ended(machine.id, node);
-                }
-            }
         }
     }
 
@@ -181,7 +197,7 @@ impl Cluster {
         }
     }
 
-    fn act(&mut self, act: Act) {
+    pub fn act(&mut self, act: Act) {
         self.trace.note(self.now, || format!("-- {act:?}"));
         match act {
             Act::Crash(id, moment) => self.crash(id, moment),
@@ -334,6 +350,7 @@ impl Cluster {
             self.news(id, news);
         }
         for order in orders {
+            self.seen.order(&order);
             match order {
                 PeerCommand::Blame { peer, offence, .. } => self.blame(id, peer, offence),
                 // Only sockets have places to lose.
@@ -344,13 +361,14 @@ impl Cluster {
         for job in jobs {
             // Workers finish in any order, as threads do: a node that relies on one order fails
             // in some seed.
-            let due = self.now + Millis(self.rng.range(0, 30));
+            let due = self.now + Millis(self.rng.range(0, self.plan.workers_max.0));
             self.queue.put(due, Event::Finish(id, self.machines[id].life, job));
         }
         for (call, reply) in replies {
             if let Some((call, next)) = self.workload.replied(call, &reply) {
                 self.give(id, Input::Call { id: call, call: next });
             }
+            self.seen.reply(call, reply);
         }
         self.mutter(id);
         match turn.death {
@@ -401,7 +419,10 @@ impl Cluster {
                     self.judges.status(id, &node.status());
                 }
             }
-            News::Equivocation { .. } => self.count("equivocations"),
+            News::Equivocation { .. } => {
+                self.seen.equivocations.push(id);
+                self.count("equivocations");
+            }
             News::Admitted(_) => {}
         }
     }
@@ -427,14 +448,6 @@ impl Cluster {
             }
         }
     }
-}
-
-fn machine(plan: &SimPlan, spec: &Arc<ChainSpec>, id: Id) -> SimMachine {
-    let has_key = id < plan.validators || plan.reserves.contains(&id);
-    let key = has_key.then(|| secret("validator", id));
-    let skew = plan.skew_ms.get(&id).copied().unwrap_or_default();
-    let rng = Rng::new(plan.seed, &format!("disk {id}"));
-    SimMachine::new(id, key, spec.clone(), skew, plan.bug, rng)
 }
 
 fn genesis_hash(spec: &Arc<ChainSpec>) -> B256 {

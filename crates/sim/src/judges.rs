@@ -10,13 +10,14 @@ use std::{
 
 use trefoil_crypto::{Address, B256, PublicKey};
 use trefoil_ledger::{LedgerError, Snapshot};
+use trefoil_mempool::MempoolLimits;
 use trefoil_node::{Node, NodeStatus};
 use trefoil_types::{
     BAN_AT, Certificate, Header, Height, Message, Millis, Offence, Proposal, Receipt,
     RecoveredBlock, Round, Time, ValidatorSet, Vote, VoteKind,
 };
 
-use crate::{machine::POOL, wire::Id};
+use crate::wire::Id;
 
 /// What should never have been.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +48,7 @@ pub struct Judges {
     /// The validators of each height, as the first machine that knew them said.
     sets: BTreeMap<Height, ValidatorSet>,
     network: B256,
+    pool: MempoolLimits,
     pub now: Time,
     pub violations: Vec<Violation>,
     /// The one chain, from height 1.
@@ -70,10 +72,16 @@ pub struct Judges {
 
 impl Judges {
     /// `honest`: the validators that keep to the rules.
-    pub fn new(set: ValidatorSet, network: B256, honest: BTreeMap<PublicKey, Id>) -> Self {
+    pub fn new(
+        set: ValidatorSet,
+        network: B256,
+        pool: MempoolLimits,
+        honest: BTreeMap<PublicKey, Id>,
+    ) -> Self {
         Self {
             sets: BTreeMap::from([(1, set)]),
             network,
+            pool,
             now: Time(0),
             violations: vec![],
             chain: BTreeMap::new(),
@@ -323,7 +331,7 @@ impl Judges {
     /// What a machine shows of its memory.
     pub fn status(&mut self, id: Id, status: &NodeStatus) {
         let txs = status.pool_pending + status.pool_queued;
-        if txs > POOL.txs_max || status.pool_bytes > POOL.bytes_max {
+        if txs > self.pool.txs_max || status.pool_bytes > self.pool.bytes_max {
             let text = format!("machine {id} pools {txs} txs, {} bytes", status.pool_bytes);
             self.accuse("bounds", text);
         }

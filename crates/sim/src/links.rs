@@ -32,7 +32,9 @@ impl Cluster {
             for message in [Some(message), forged].into_iter().flatten() {
                 let bytes = Arc::new(message.encode());
                 for target in &targets {
-                    self.transmit(from, *target, message.lane(), &bytes);
+                    if !self.is_lost(from, *target, &message) {
+                        self.transmit(from, *target, message.lane(), &bytes);
+                    }
                 }
             }
             return;
@@ -62,6 +64,9 @@ impl Cluster {
         let lane = match Message::decode(&bytes) {
             Ok(message) => {
                 self.judges.on_sent(from, false, &message);
+                if self.is_lost(from, to, &message) {
+                    return;
+                }
                 message.lane()
             }
             Err(_) => Lane::Gossip,
@@ -101,6 +106,11 @@ impl Cluster {
             (Some(skipper), Some(key)) => skipper.alter(key, &self.network, message),
             _ => message,
         }
+    }
+
+    /// Whether a test takes a message from a connection.
+    fn is_lost(&mut self, from: Id, to: Id, message: &Message) -> bool {
+        self.wire.session(from, to).is_some() && (self.loss)(from, to, message)
     }
 
     fn transmit(&mut self, from: Id, to: Id, lane: Lane, bytes: &Arc<Vec<u8>>) {
@@ -143,6 +153,9 @@ impl Cluster {
         let Some(&id) = self.peers.get(&peer) else { return };
         self.trace.note(self.now, || format!("{by} blames {id}: {offence:?}"));
         let honest = self.plan.is_honest(id);
+        if !self.plan.bans {
+            return;
+        }
         // What a dishonest machine thinks of others is nobody's concern.
         if self.plan.is_honest(by) && self.judges.blamed(by, id, honest, offence) {
             self.count("bans");
@@ -168,7 +181,8 @@ impl Cluster {
         admission.is_some_and(|admission| admission.members.shuns(peer))
     }
 
-    pub(crate) fn dial(&mut self, a: Id, b: Id) {
+    /// Connects two machines, the smaller first, if they run and nothing speaks against it.
+    pub fn dial(&mut self, a: Id, b: Id) {
         self.dialling.remove(&(a, b));
         let up = self.machines[a].is_up() && self.machines[b].is_up();
         let strangers = self.plan.strangers.contains(&(a, b));

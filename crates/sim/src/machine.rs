@@ -16,18 +16,15 @@ use trefoil_node::{Config, Effects, Input, Node};
 use trefoil_types::{ChainSpec, Millis, Time, message::Lane};
 
 use crate::{
-    disk::SimDisk, injected_bug::InjectedBug, plan::Moment, rng::Rng, trace::Trace, wire::Id,
+    disk::SimDisk,
+    injected_bug::InjectedBug,
+    plan::{Moment, SimPlan},
+    rng::Rng,
+    trace::Trace,
+    wire::Id,
 };
 
-/// Small, so that seeds meet the bounds.
-pub const POOL: MempoolLimits = MempoolLimits {
-    txs_max: 64,
-    bytes_max: 64 << 10,
-    txs_per_sender_max: 16,
-    txs_per_peer_max: 32,
-};
-
-/// Small too: a run is short, and must see checkpoints and journals that end.
+/// Small: a run is short, and must see checkpoints and journals that end.
 const CHECKPOINT_BLOCKS: usize = 8;
 const SEGMENT_BYTES: u64 = 8 << 10;
 
@@ -74,6 +71,7 @@ pub struct SimMachine {
     pub journal_disk: SimDisk,
     pub ledger_disk: SimDisk,
     spec: Arc<ChainSpec>,
+    pool: MempoolLimits,
     skew_ms: i64,
     bug: Option<InjectedBug>,
     rng: Rng,
@@ -88,16 +86,10 @@ struct Process {
 }
 
 impl SimMachine {
-    pub fn new(
-        id: Id,
-        key: Option<SecretKey>,
-        spec: Arc<ChainSpec>,
-        skew_ms: i64,
-        bug: Option<InjectedBug>,
-        rng: Rng,
-    ) -> Self {
+    pub fn new(plan: &SimPlan, spec: Arc<ChainSpec>, id: Id) -> Self {
+        let has_key = id < plan.validators || plan.reserves.contains(&id);
         let (journal_disk, ledger_disk) = (SimDisk::default(), SimDisk::default());
-        match bug {
+        match plan.bug {
             Some(InjectedBug::ForgottenSync) => journal_disk.forget_syncs(),
             Some(InjectedBug::FalseCheckpoint) => ledger_disk.forget_syncs(),
             _ => {}
@@ -105,7 +97,7 @@ impl SimMachine {
         Self {
             id,
             peer: PeerId(secret("node", id).public()),
-            key,
+            key: has_key.then(|| secret("validator", id)),
             life: 0,
             cost: Millis(0),
             busy_until: Time(0),
@@ -113,9 +105,10 @@ impl SimMachine {
             journal_disk,
             ledger_disk,
             spec,
-            skew_ms,
-            bug,
-            rng,
+            pool: plan.pool,
+            skew_ms: plan.skew_ms.get(&id).copied().unwrap_or_default(),
+            bug: plan.bug,
+            rng: Rng::new(plan.seed, &format!("disk {id}")),
             crash: None,
             lanes: Default::default(),
             process: None,
@@ -172,7 +165,7 @@ impl SimMachine {
         if let Some(bug) = self.bug {
             bug.spoil_records(&self.spec, &mut recovered.records);
         }
-        let config = Config { validator_key: self.key.clone(), peer: self.peer, pool: POOL };
+        let config = Config { validator_key: self.key.clone(), peer: self.peer, pool: self.pool };
         let mut effects = Effects::default();
         let node = Node::open(config, ledger, recovered.records, self.local(now), &mut effects)
             .map_err(|e| e.to_string())?;

@@ -3,12 +3,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use trefoil_mempool::MempoolLimits;
 use trefoil_types::{Kind, Millis};
 
 use crate::{
     byzantine::Vice,
     injected_bug::InjectedBug,
     wire::{Id, Weather},
+};
+
+/// Small, so that seeds meet the bounds.
+const POOL: MempoolLimits = MempoolLimits {
+    txs_max: 64,
+    bytes_max: 64 << 10,
+    txs_per_sender_max: 16,
+    txs_per_peer_max: 32,
 };
 
 #[derive(Clone, Debug)]
@@ -31,7 +40,14 @@ pub struct SimPlan {
     /// How far each machine's clock is off; missing: not at all.
     pub skew_ms: BTreeMap<Id, i64>,
     pub chain: ChainOptions,
+    /// The bounds of each machine's transaction pool.
+    pub pool: MempoolLimits,
+    /// Whether a machine refuses a peer for its offences. Not where a test speaks in the
+    /// name of honest machines: they would refuse each other.
+    pub bans: bool,
     pub weather: Weather,
+    /// The longest that a worker takes for a job.
+    pub workers_max: Millis,
     pub script: Vec<(Millis, Act)>,
     /// The last instant.
     pub ends: Millis,
@@ -49,6 +65,8 @@ pub struct ChainOptions {
     /// First base fee, wei.
     pub base_fee: u64,
     pub gas_limit: u64,
+    /// How old the chain's genesis is when the run starts.
+    pub age_s: u64,
 }
 
 /// Ten transfers, or a contract and a few.
@@ -62,6 +80,7 @@ impl Default for ChainOptions {
             idle_block_s: 1,
             base_fee: 1_000_000_000,
             gas_limit: GAS_LIMIT,
+            age_s: 10,
         }
     }
 }
@@ -180,7 +199,10 @@ impl SimPlan {
             strangers: vec![],
             skew_ms: BTreeMap::new(),
             chain: ChainOptions::default(),
+            pool: POOL,
+            bans: true,
             weather: Weather::FAIR,
+            workers_max: Millis(30),
             script: vec![],
             ends,
             bug: None,

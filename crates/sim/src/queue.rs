@@ -24,8 +24,9 @@ impl<E> EventQueue<E> {
         self.next += 1;
     }
 
-    /// The next event and when it is due.
-    pub fn take(&mut self) -> Option<(Time, E)> {
+    /// The next event and when it is due, if that is not after `ends`.
+    pub fn take(&mut self, ends: Time) -> Option<(Time, E)> {
+        self.heap.peek().filter(|next| next.due.0.0 <= ends)?;
         self.heap.pop().map(|Entry { due: Reverse((due, _)), event }| (due, event))
     }
 }

@@ -50,7 +50,7 @@ pub struct Workload {
 
 /// An account and its key.
 #[derive(Debug)]
-pub(crate) struct SimWallet {
+pub struct SimWallet {
     key: EthKey,
     pub address: Address,
 }

@@ -1,5 +1,9 @@
-//! A cluster in one process: virtual time, a wire that a test may damage, and
-//! judges for agreement and double signing in every run.
+//! A cluster of bare cores: virtual time, a wire that a test may damage, and judges for
+//! agreement and double signing in every run.
+//!
+//! The simulator's whole nodes cannot stand in for it: these tests crash a core after any one
+//! record of a step, give it a block before the proposal, have execution refuse sound blocks,
+//! and bound a height by the core's own waits, which a node's block interval hides.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,16 +1,18 @@
 //! Evidence from its finding to the block that carries it.
 
 use trefoil_ledger::Draft;
+use trefoil_sim::{SimPlan, byzantine::Vice, chain};
 use trefoil_types::{Attached, Evidence, Height, Proposal, message::ProposedBlock};
 
 use super::*;
 
-/// One of four that keeps to no rules; its own node is not running.
-const VILLAIN: usize = 3;
-
 /// Four validators of whom one is gone, after block 1, and a full node.
 fn three_and_a_watcher() -> Cluster {
-    let mut cluster = Cluster::new(4, 5);
+    without_the_villain(plan_with_villain(5))
+}
+
+fn without_the_villain(plan: SimPlan) -> Cluster {
+    let mut cluster = started(plan);
     cluster.reach(1, SECOND);
     cluster.kill(VILLAIN);
     cluster
@@ -29,10 +31,11 @@ fn evidence(cluster: &Cluster, height: Height) -> Evidence {
 
 /// Who of the running lets three validate, and the blocks that convicted.
 fn assert_convicted_once(cluster: &Cluster) {
-    for n in (0..cluster.len()).filter(|n| cluster.is_up(*n)) {
+    for n in cluster.running() {
         let set = cluster.node(n).ledger().next_validators();
         assert!(set.get(&validator_key(VILLAIN).public()).is_none(), "node {n}");
-        let blocks = cluster.blocks[n].values();
+        let snapshot = cluster.node(n).ledger().snapshot();
+        let blocks = (1..=cluster.height(n)).map(|h| snapshot.certified_block(h).unwrap().unwrap());
         let carried: usize = blocks.map(|block| block.attached.evidence.len()).sum();
         assert!(carried <= 1, "node {n}: {carried}");
     }
@@ -46,12 +49,12 @@ fn what_only_a_full_node_saw_is_carried_by_an_idle_chain() {
     cluster.loss = Box::new(|from, _, message| from == 4 && matches!(message, Message::Vote(_)));
     for block in [1, 2] {
         let vote = vote(&cluster, VoteKind::Prevote, 2, block);
-        cluster.forge(0, 4, Message::Vote(vote));
+        cluster.inject(0, 4, Message::Vote(vote));
     }
     cluster.run_for(Millis(10_000));
     assert_convicted_once(&cluster);
-    assert_eq!(cluster.equivocations.len(), 4, "each hears of it once");
-    assert!(cluster.blames.is_empty());
+    assert_eq!(cluster.seen.equivocations.len(), 4, "each hears of it once");
+    assert!(cluster.seen.blames.is_empty());
     // Nothing is left to say: the chain is idle again.
     let height = cluster.height(0);
     cluster.run_for(Millis(20_000));
@@ -63,11 +66,11 @@ fn a_conviction_survives_a_restart_and_reaches_who_was_away() {
     let mut cluster = three_and_a_watcher();
     cluster.kill(4);
     let proof = evidence(&cluster, 1);
-    cluster.forge(1, 0, Message::Evidence(Box::new(proof)));
+    cluster.inject(1, 0, Message::Evidence(Box::new(proof)));
     cluster.run_for(Millis(10_000));
     cluster.kill(0);
-    cluster.start(0);
-    cluster.start(4);
+    cluster.restart(0);
+    cluster.restart(4);
     cluster.run_for(Millis(5_000));
     assert!(cluster.height(4) > 1);
     assert_convicted_once(&cluster);
@@ -79,26 +82,28 @@ fn evidence_is_told_to_who_connects_later() {
     // Two of four make no block.
     cluster.kill(2);
     let proof = evidence(&cluster, 1);
-    cluster.forge(4, 0, Message::Evidence(Box::new(proof)));
+    cluster.inject(4, 0, Message::Evidence(Box::new(proof)));
     cluster.run_for(SECOND);
-    cluster.start(2);
+    cluster.restart(2);
+    cluster.run_for(Millis(10));
+    assert!(cluster.seen.equivocations.contains(&2), "told by a peer, not by a block");
     cluster.run_for(Millis(15_000));
     assert_convicted_once(&cluster);
 }
 
 #[test]
 fn a_late_precommit_against_the_certificate_convicts() {
-    let mut cluster = Cluster::new(4, 4);
+    let mut cluster = started(plan_with_villain(4));
     cluster.reach(1, SECOND);
     cluster.run_for(SECOND);
     let certificate = cluster.node(0).ledger().tip_certificate().unwrap();
     assert!(certificate.vote_of(&validator_key(VILLAIN).public()).is_some());
     let late = vote(&cluster, VoteKind::Precommit, 1, 1);
     cluster.kill(VILLAIN);
-    cluster.forge(1, 0, Message::Vote(late));
+    cluster.inject(1, 0, Message::Vote(late));
     cluster.run_for(Millis(10_000));
     assert_convicted_once(&cluster);
-    assert!(cluster.blames.is_empty());
+    assert!(cluster.seen.blames.is_empty());
 }
 
 #[test]
@@ -116,28 +121,26 @@ fn what_convicts_nobody_is_blamed_and_not_kept() {
         Vote::sign(&stranger, &network, VoteKind::Prevote, 1, 0, block)
     });
     for evidence in [forged, Evidence::of_votes(a, b).unwrap()] {
-        cluster.blames.clear();
-        cluster.forge(1, 0, Message::Evidence(Box::new(evidence)));
-        assert_eq!(cluster.blames, blame);
+        cluster.seen.blames.clear();
+        cluster.inject(1, 0, Message::Evidence(Box::new(evidence)));
+        assert_eq!(cluster.seen.blames, blame);
     }
     // Of a height that is not there yet, from a peer that is ahead: no misdeed.
-    cluster.blames.clear();
+    cluster.seen.blames.clear();
     let ahead = evidence(&cluster, 9);
-    cluster.forge(1, 0, Message::Evidence(Box::new(ahead)));
-    assert!(cluster.blames.is_empty());
+    cluster.inject(1, 0, Message::Evidence(Box::new(ahead)));
+    assert!(cluster.seen.blames.is_empty());
     cluster.run_for(Millis(10_000));
     assert_eq!(cluster.height(0), 1, "nothing to make a block of");
-    assert!(cluster.equivocations.is_empty());
+    assert!(cluster.seen.equivocations.is_empty());
 }
 
 /// A proposal for block 2 that is sound but, it may be, for its evidence.
-fn proposal(cluster: &Cluster, evidence: Evidence) -> (usize, Message) {
-    let node = cluster.node(0);
-    let proposer = node.ledger().next_validators().proposer(2, 0).key;
-    let who = (0..4).find(|n| validator_key(*n).public() == proposer).unwrap();
+fn proposal(cluster: &Cluster, proposer: usize, evidence: Evidence) -> Message {
+    let (node, key) = (cluster.node(0), validator_key(proposer));
     let draft = Draft {
         timestamp: cluster.now.as_secs(),
-        fee_recipient: node.ledger().next_validators().get(&proposer).unwrap().fee_recipient,
+        fee_recipient: node.ledger().next_validators().get(&key.public()).unwrap().fee_recipient,
         attached: Attached {
             evidence: vec![evidence],
             parent_certificate: node.ledger().tip_certificate().cloned(),
@@ -145,41 +148,47 @@ fn proposal(cluster: &Cluster, evidence: Evidence) -> (usize, Message) {
     };
     let (outcome, _) = node.ledger().build(draft, &mut std::iter::empty());
     let (network, block) = (node.ledger().genesis_hash(), outcome.block());
-    let key = validator_key(who);
-    let message = Message::Proposal(Box::new(ProposedBlock {
+    Message::Proposal(Box::new(ProposedBlock {
         proposal: Proposal::sign(&key, &network, 2, 0, block.hash, None),
         header: block.header.clone(),
         tx_hashes: vec![],
         attached: block.attached.clone(),
         bytes: 0,
-    }));
-    (who, message)
+    }))
 }
 
 #[test]
 fn a_proposal_is_voted_for_if_its_evidence_is_good_and_blamed_if_not() {
     for forged in [false, true] {
-        let mut cluster = three_and_a_watcher();
+        let mut plan = plan_with_villain(5);
+        let proposer = chain::spec(&plan).validator_set().unwrap().proposer(2, 0).key;
+        let proposer = (0..4).find(|n| validator_key(*n).public() == proposer).unwrap();
+        // The test signs a proposal with its key, and so may the machine itself.
+        plan.vices.insert(proposer, Vice::Puppet);
+        let mut cluster = without_the_villain(plan);
         let [sound, mut other] = [1, 2].map(|block| vote(&cluster, VoteKind::Prevote, 1, block));
         if forged {
             other.signature = sound.signature;
         }
-        let (proposer, message) = proposal(&cluster, Evidence::of_votes(sound, other).unwrap());
+        let evidence = Evidence::of_votes(sound, other).unwrap();
+        let message = proposal(&cluster, proposer, evidence);
         let hearers: Vec<_> = (0..3).filter(|n| *n != proposer).collect();
         for hearer in &hearers {
-            cluster.forge(4, *hearer, message.clone());
+            cluster.inject(4, *hearer, message.clone());
         }
         let blame =
             PeerCommand::Blame { peer: peer(4), offence: Offence::InvalidBlock, relayed: true };
         let blamed = if forged { vec![blame; hearers.len()] } else { vec![] };
-        assert_eq!(cluster.blames, blamed);
+        assert_eq!(cluster.seen.blames, blamed);
         cluster.run_for(Millis(10_000));
         let villain = validator_key(VILLAIN).public();
         let stays = cluster.node(hearers[0]).ledger().next_validators().get(&villain).is_some();
         assert_eq!(stays, forged);
         let Message::Proposal(proposed) = message else { unreachable!() };
         if !forged {
-            assert_eq!(cluster.blocks[hearers[0]][&2].hash, proposed.proposal.block);
+            let snapshot = cluster.node(hearers[0]).ledger().snapshot();
+            let (hash, _) = snapshot.header(2).unwrap().unwrap();
+            assert_eq!(hash, proposed.proposal.block);
         }
     }
 }

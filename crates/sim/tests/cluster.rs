@@ -3,7 +3,7 @@
 #[path = "cluster/evidence.rs"]
 mod evidence;
 #[path = "cluster/mod.rs"]
-mod wire;
+mod support;
 
 use std::{
     cell::{Cell, RefCell},
@@ -14,35 +14,23 @@ use alloy_eips::Encodable2718 as _;
 use alloy_primitives::{B256, Bytes};
 use trefoil_crypto::SecretKey;
 use trefoil_ledger::Record;
-use trefoil_node::{Call, PeerCommand, Reply};
+use trefoil_node::{Call, Input, PeerCommand, Reply};
+use trefoil_sim::cluster::Cluster;
 use trefoil_types::{
-    Message, Millis, Offence, PolkaCertificate, RoundCertificate, RoundVote, Signature, TxEnvelope,
-    Vote, VoteKind,
+    Kind, Message, Millis, Offence, PolkaCertificate, RoundCertificate, RoundVote, Signature,
+    TxEnvelope, Vote, VoteKind,
     message::{Blocks, Tip},
 };
 
-use wire::{Cluster, START, peer, public, spec, transfer, transfer_with, validator_key, wallet};
-
-const SECOND: Millis = Millis(1_000);
-
-/// Sends `count` transfers of one wallet to node `n`.
-fn send(cluster: &mut Cluster, n: usize, from: u8, nonces: std::ops::Range<u64>) -> Vec<B256> {
-    nonces.map(|nonce| cluster.submit(n, transfer(from, nonce)).unwrap()).collect()
-}
-
-fn assert_agreed(cluster: &Cluster) {
-    let running = (0..cluster.len()).filter(|n| cluster.is_up(*n));
-    let tips = running.map(|n| {
-        let tip = cluster.node(n).ledger().tip();
-        (tip.number, tip.state_root, cluster.node(n).ledger().tip_hash())
-    });
-    let tips: Vec<_> = tips.collect();
-    assert!(tips.windows(2).all(|pair| pair[0] == pair[1]), "{tips:?}");
-}
+use support::{
+    SECOND, VILLAIN, add_to_journal, assert_agreed, cluster, connect_unjudged, height_of,
+    journalled, peer, plan, plan_with_villain, say_connected, send, started, submit, transfer,
+    transfer_with, validator_key, wallet,
+};
 
 #[test]
 fn four_nodes_make_blocks_of_transfers_and_agree() {
-    let mut cluster = Cluster::new(4, 4);
+    let mut cluster = cluster(4, 4);
     // The bodies reach all pools before the proposals: nobody asks for any.
     cluster.loss = Box::new(|_, _, message| {
         let asks = matches!(message, Message::GetBodies(_) | Message::GetBlocks(_));
@@ -53,21 +41,21 @@ fn four_nodes_make_blocks_of_transfers_and_agree() {
     let mut hashes = Vec::new();
     for second in 0..10 {
         for n in 0..4 {
-            hashes.extend(send(&mut cluster, n, n as u8, second * 5..second * 5 + 5));
+            hashes.extend(send(&mut cluster, n, n, second * 5..second * 5 + 5));
         }
         cluster.run_for(SECOND);
     }
     cluster.run_for(Millis(2_000));
     assert_agreed(&cluster);
     for hash in &hashes {
-        assert!(cluster.height_of(0, hash).is_some());
+        assert!(height_of(&cluster, 0, hash).is_some());
     }
     let account = cluster.node(3).ledger().account(&wallet(2)).unwrap();
     assert_eq!(account.nonce, 50);
     assert_eq!(cluster.node(0).status().pool_pending, 0);
     // Pace: 12 seconds hold at most 24 blocks of half a second, and one of genesis.
     assert!((12..=25).contains(&cluster.height(0)), "{}", cluster.height(0));
-    assert!(cluster.blames.is_empty(), "{:?}", cluster.blames);
+    assert!(cluster.seen.blames.is_empty(), "{:?}", cluster.seen.blames);
     // The certificate is made by the first three; who comes later is added to it.
     for n in 0..4 {
         assert_eq!(cluster.node(n).status().signers, 4);
@@ -76,7 +64,7 @@ fn four_nodes_make_blocks_of_transfers_and_agree() {
 
 #[test]
 fn only_the_signer_of_a_late_precommit_is_added_to_the_certificate() {
-    let mut cluster = Cluster::new(4, 3);
+    let mut cluster = cluster(4, 3);
     cluster.reach(1, SECOND);
     cluster.run_for(SECOND);
     let (tip, network) = {
@@ -94,17 +82,17 @@ fn only_the_signer_of_a_late_precommit_is_added_to_the_certificate() {
         sign(9, VoteKind::Precommit, tip.round, Some(tip.block)),
         sign(0, VoteKind::Precommit, tip.round, Some(tip.block)),
     ] {
-        cluster.forge(1, 0, Message::Vote(other));
+        cluster.inject(1, 0, Message::Vote(other));
     }
     cluster.run_for(SECOND);
     assert_eq!(cluster.node(0).status().signers, 3);
-    assert!(cluster.blames.is_empty(), "{:?}", cluster.blames);
+    assert!(cluster.seen.blames.is_empty(), "{:?}", cluster.seen.blames);
     let forged = Vote { signature: Signature([7; 64]), ..late.clone() };
-    cluster.forge(1, 0, Message::Vote(forged));
+    cluster.inject(1, 0, Message::Vote(forged));
     cluster.run_for(SECOND);
     let blame = PeerCommand::Blame { peer: peer(1), offence: Offence::BadSignature, relayed: true };
-    assert_eq!((cluster.node(0).status().signers, &cluster.blames), (3, &vec![blame]));
-    cluster.forge(1, 0, Message::Vote(late));
+    assert_eq!((cluster.node(0).status().signers, &cluster.seen.blames), (3, &vec![blame]));
+    cluster.inject(1, 0, Message::Vote(late));
     cluster.run_for(SECOND);
     let filled = cluster.node(0).ledger().tip_certificate().unwrap().clone();
     let set = cluster.node(0).ledger().snapshot().validators(1).unwrap().unwrap();
@@ -117,7 +105,7 @@ fn only_the_signer_of_a_late_precommit_is_added_to_the_certificate() {
 
 #[test]
 fn an_idle_chain_makes_no_block_until_it_is_due_and_a_transaction_wakes_it() {
-    let mut cluster = Cluster::new(4, 4);
+    let mut cluster = cluster(4, 4);
     cluster.reach(1, SECOND);
     cluster.run_for(Millis(58_000));
     assert_eq!(cluster.height(0), 1);
@@ -127,7 +115,7 @@ fn an_idle_chain_makes_no_block_until_it_is_due_and_a_transaction_wakes_it() {
     let sent = cluster.now;
     let hash = send(&mut cluster, 1, 0, 0..1)[0];
     cluster.reach(3, SECOND);
-    assert_eq!(cluster.height_of(1, &hash), Some(3));
+    assert_eq!(height_of(&cluster, 1, &hash), Some(3));
     assert!(cluster.now.since(sent) < Millis(200), "{}", cluster.now.since(sent));
 }
 
@@ -135,7 +123,7 @@ fn an_idle_chain_makes_no_block_until_it_is_due_and_a_transaction_wakes_it() {
 /// polls, and then waited for the next idle block: a minute on a quiet chain.
 #[test]
 fn a_block_with_transactions_is_followed_by_one_more_after_an_interval() {
-    let mut cluster = Cluster::new(4, 4);
+    let mut cluster = cluster(4, 4);
     cluster.reach(1, SECOND);
     cluster.run_for(SECOND);
     send(&mut cluster, 1, 0, 0..1);
@@ -149,9 +137,9 @@ fn a_block_with_transactions_is_followed_by_one_more_after_an_interval() {
 
 #[test]
 fn a_spec_may_ask_for_no_idle_blocks_at_all() {
-    let mut spec = spec(4);
-    spec.idle_block_s = 0;
-    let mut cluster = Cluster::with(spec, 4);
+    let mut plan = plan(4, 4);
+    plan.chain.idle_block_s = 0;
+    let mut cluster = started(plan);
     cluster.run_for(Millis(600_000));
     assert_eq!(cluster.height(0), 0);
     send(&mut cluster, 3, 0, 0..1);
@@ -160,15 +148,15 @@ fn a_spec_may_ask_for_no_idle_blocks_at_all() {
 
 #[test]
 fn a_single_validator_needs_nobody() {
-    let mut cluster = Cluster::new(1, 1);
+    let mut cluster = cluster(1, 1);
     let hash = send(&mut cluster, 0, 0, 0..3)[2];
     cluster.run_for(SECOND);
-    assert!(cluster.height_of(0, &hash).is_some());
+    assert!(height_of(&cluster, 0, &hash).is_some());
 }
 
 #[test]
 fn a_node_that_was_away_catches_up() {
-    let mut cluster = Cluster::new(4, 4);
+    let mut cluster = cluster(4, 4);
     cluster.reach(1, SECOND);
     cluster.kill(3);
     for nonce in 0..40 {
@@ -177,7 +165,7 @@ fn a_node_that_was_away_catches_up() {
     }
     let ahead = cluster.height(0);
     assert!(ahead > 20, "{ahead}");
-    cluster.start(3);
+    cluster.restart(3);
     cluster.run_for(SECOND);
     assert!(cluster.height(3) >= ahead);
     // It votes again.
@@ -185,24 +173,24 @@ fn a_node_that_was_away_catches_up() {
     cluster.run_for(Millis(3_000));
     assert_agreed(&cluster);
     assert_eq!(cluster.node(3).status().syncing_to, None);
-    assert!(cluster.blames.is_empty(), "{:?}", cluster.blames);
+    assert!(cluster.seen.blames.is_empty(), "{:?}", cluster.seen.blames);
 }
 
 /// The core went on after block sync had ended its height, and what it recorded was
 /// journalled as of the next height: no start after that succeeded.
 #[test]
 fn records_of_a_height_that_is_over_do_not_stop_a_start() {
-    let mut cluster = Cluster::new(4, 4);
+    let mut cluster = cluster(4, 4);
     cluster.reach(1, SECOND);
     cluster.kill(3);
-    let of_the_tip = cluster.journalled(3).into_iter().filter_map(|record| match record {
+    let of_the_tip = journalled(&cluster, 3).into_iter().filter_map(|record| match record {
         Record::Consensus { height: 1, bytes } => Some(Record::Consensus { height: 2, bytes }),
         _ => None,
     });
     let late: Vec<_> = of_the_tip.collect();
     assert!(late.len() > 3, "{late:?}");
-    cluster.journal(3, &late);
-    cluster.start(3);
+    add_to_journal(&cluster, 3, &late);
+    cluster.restart(3);
     send(&mut cluster, 3, 0, 0..1);
     cluster.reach(2, SECOND);
     assert_agreed(&cluster);
@@ -211,7 +199,7 @@ fn records_of_a_height_that_is_over_do_not_stop_a_start() {
 /// For all that this node knows it may be no member, whatever it says.
 #[test]
 fn a_peer_that_is_not_judged_brings_blocks_and_has_no_other_part() {
-    let mut cluster = Cluster::new(4, 5);
+    let mut cluster = cluster(4, 5);
     cluster.reach(1, SECOND);
     (0..4).for_each(|n| cluster.cut(n, 4));
     send(&mut cluster, 0, 0, 0..1);
@@ -228,24 +216,30 @@ fn a_peer_that_is_not_judged_brings_blocks_and_has_no_other_part() {
         log.borrow_mut().extend((from == 4).then(|| message.clone()));
         false
     });
-    cluster.connect_unjudged(4, 0);
+    connect_unjudged(&mut cluster, 4, 0);
     cluster.run_for(SECOND);
     let came = cluster.height(4) - behind;
     assert!(behind + came >= ahead);
-    assert_eq!(cluster.brought, vec![peer(0); came as usize]);
+    assert_eq!(cluster.seen.brought, vec![peer(0); came as usize]);
     // Neither does what it says pass for a peer's, nor does it hear anything.
     let submitted = send(&mut cluster, 4, 1, 0..1);
     send(&mut cluster, 0, 2, 0..1);
-    cluster.run_for(SECOND);
-    let Reply::PoolContent { pending, .. } = cluster.call(4, Call::PoolContent) else { panic!() };
-    assert_eq!(pending.iter().map(|tx| *tx.tx_hash()).collect::<Vec<_>>(), submitted);
+    // Before the block with the other transaction, which takes it from every pool, and after.
+    for span in [Millis(10), SECOND] {
+        cluster.run_for(span);
+        let Reply::PoolContent { pending, .. } = cluster.call(4, Call::PoolContent) else {
+            panic!()
+        };
+        assert_eq!(pending.iter().map(|tx| *tx.tx_hash()).collect::<Vec<_>>(), submitted);
+    }
     assert!(said.borrow().iter().all(|it| matches!(it, Message::GetBlocks(_))), "{said:?}");
     // What it claims is nobody's tip.
     let far = Tip { height: 1 << 40, hash: B256::ZERO, round: 0 };
-    cluster.forge(0, 4, Message::Tip(far));
+    cluster.inject(0, 4, Message::Tip(far));
     assert_eq!((cluster.node(4).status().peers, cluster.node(4).status().syncing_to), (0, None));
     // It is a peer from when it is connected as one.
-    cluster.connect(4, 0);
+    cluster.input(4, Input::Disconnected(peer(0)));
+    say_connected(&mut cluster, 4, 0);
     cluster.run_for(SECOND);
     assert_eq!(cluster.node(4).status().peers, 1);
     assert!(said.borrow().iter().any(|it| matches!(it, Message::TxHashes(_) | Message::Txs(_))));
@@ -253,7 +247,7 @@ fn a_peer_that_is_not_judged_brings_blocks_and_has_no_other_part() {
 
 #[test]
 fn a_node_that_missed_one_proposal_does_not_stay_behind() {
-    let mut cluster = Cluster::new(4, 4);
+    let mut cluster = cluster(4, 4);
     cluster.reach(1, SECOND);
     cluster.loss = Box::new(|_, to, message| {
         to == 2 && matches!(message, Message::Proposal(p) if p.proposal.height == 2)
@@ -266,11 +260,11 @@ fn a_node_that_missed_one_proposal_does_not_stay_behind() {
 
 #[test]
 fn bodies_that_gossip_lost_are_fetched() {
-    let mut cluster = Cluster::new(4, 4);
+    let mut cluster = cluster(4, 4);
     cluster.reach(1, SECOND);
     cluster.loss = Box::new(|_, _, m| matches!(m, Message::Txs(_) | Message::TxHashes(_)));
     for n in 0..4 {
-        send(&mut cluster, n, n as u8, 0..20);
+        send(&mut cluster, n, n, 0..20);
     }
     cluster.run_for(Millis(6_000));
     assert_agreed(&cluster);
@@ -283,7 +277,7 @@ fn bodies_that_gossip_lost_are_fetched() {
 
 #[test]
 fn bodies_come_from_another_peer_if_the_proposer_does_not_answer() {
-    let mut cluster = Cluster::new(4, 4);
+    let mut cluster = cluster(4, 4);
     cluster.reach(1, SECOND);
     // Node 2 hears no gossip, and nobody but node 3 answers it.
     cluster.loss = Box::new(|from, to, message| match message {
@@ -294,13 +288,13 @@ fn bodies_come_from_another_peer_if_the_proposer_does_not_answer() {
     });
     let hash = send(&mut cluster, 3, 0, 0..1)[0];
     cluster.run_for(Millis(3_000));
-    assert!(cluster.height_of(2, &hash).is_some());
+    assert!(height_of(&cluster, 2, &hash).is_some());
 }
 
 /// Bytes that a node sent as transactions, and those of 20 that it was given, of
 /// 100 kB each; all of them are in blocks then. `lost`: what does not arrive.
 fn given_large_ones(lost: impl Fn(usize, usize, &Message) -> bool + 'static) -> (usize, usize) {
-    let mut cluster = Cluster::new(4, 4);
+    let mut cluster = cluster(4, 4);
     cluster.reach(1, SECOND);
     let sent = Rc::new(Cell::new(0));
     let counted = sent.clone();
@@ -313,7 +307,7 @@ fn given_large_ones(lost: impl Fn(usize, usize, &Message) -> bool + 'static) -> 
     });
     let large: Vec<_> = (0..20).map(|nonce| transfer_with(5, nonce, 100_000)).collect();
     let bytes = large.iter().map(|tx| tx.encode_2718_len()).sum();
-    large.into_iter().for_each(|tx| _ = cluster.submit(0, tx).unwrap());
+    large.into_iter().for_each(|tx| _ = submit(&mut cluster, 0, tx).unwrap());
     // Someone always has a reason for a block, until it is the first node's turn.
     for nonce in 0..12 {
         send(&mut cluster, 1, 1, nonce..nonce + 1);
@@ -325,7 +319,7 @@ fn given_large_ones(lost: impl Fn(usize, usize, &Message) -> bool + 'static) -> 
         assert_eq!(sender.nonce, 20, "on {n}");
         assert_eq!(cluster.node(n).status().round, 0);
     }
-    assert_eq!(cluster.blames, vec![]);
+    assert_eq!(cluster.seen.blames, vec![]);
     (sent.get(), bytes)
 }
 
@@ -360,27 +354,27 @@ fn who_does_not_pass_its_share_on_costs_the_others_another_request() {
 
 #[test]
 fn all_killed_at_any_moment_resume_with_nothing_lost() {
-    let mut cluster = Cluster::new(4, 4);
+    let mut cluster = cluster(4, 4);
     cluster.reach(1, SECOND);
     let (mut told, mut nonce) = (Vec::new(), 0);
     for crash in 0..60u64 {
         for _ in 0..3 {
-            let hash = cluster.submit(crash as usize % 4, transfer(0, nonce));
+            let hash = submit(&mut cluster, crash as usize % 4, transfer(0, nonce));
             nonce += 1;
             told.extend(hash);
         }
         // Some 20 moments of a height, at the wire's grain.
         cluster.run_for(Millis(500 + crash * 7 % 140));
-        let is_final = |hash: &&B256| (0..4).any(|n| cluster.height_of(n, hash).is_some());
+        let is_final = |hash: &&B256| (0..4).any(|n| height_of(&cluster, n, hash).is_some());
         let receipts: Vec<B256> = told.iter().filter(is_final).copied().collect();
         let best = (0..4).map(|n| cluster.height(n)).max().unwrap();
         (0..4).for_each(|n| cluster.kill(n));
         cluster.run_for(Millis(100));
-        (0..4).for_each(|n| cluster.start(n));
+        (0..4).for_each(|n| cluster.restart(n));
         cluster.run_for(Millis(4_000));
         assert!((0..4).all(|n| cluster.height(n) >= best), "crash {crash}");
         for hash in receipts {
-            assert!(cluster.height_of(0, &hash).is_some(), "crash {crash}: a lost receipt");
+            assert!(height_of(&cluster, 0, &hash).is_some(), "crash {crash}: a lost receipt");
         }
         // Pools do not survive; wallets send again from where they stand.
         nonce = cluster.node(0).ledger().account(&wallet(0)).unwrap().nonce;
@@ -391,7 +385,7 @@ fn all_killed_at_any_moment_resume_with_nothing_lost() {
 
 #[test]
 fn blocks_resume_when_a_lost_quorum_is_back() {
-    let mut cluster = Cluster::new(4, 4);
+    let mut cluster = cluster(4, 4);
     cluster.reach(1, SECOND);
     cluster.kill(2);
     cluster.kill(3);
@@ -399,23 +393,23 @@ fn blocks_resume_when_a_lost_quorum_is_back() {
     let height = cluster.height(0);
     cluster.run_for(Millis(60_000));
     assert_eq!(cluster.height(0), height);
-    cluster.start(2);
+    cluster.restart(2);
     cluster.reach(height + 1, Millis(10_000));
-    cluster.start(3);
+    cluster.restart(3);
     cluster.run_for(Millis(10_000));
     assert_agreed(&cluster);
 }
 
 #[test]
 fn loss_slows_but_does_not_stop() {
-    let mut cluster = Cluster::new(4, 4);
+    let mut cluster = cluster(4, 4);
     let mut state = 1u64;
     cluster.loss = Box::new(move |_, _, _| {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         (state >> 33) % 100 < 8
     });
     for nonce in 0..60 {
-        let _ = cluster.submit(nonce as usize % 4, transfer(0, nonce));
+        let _ = submit(&mut cluster, nonce as usize % 4, transfer(0, nonce));
         cluster.run_for(Millis(700));
     }
     cluster.loss = Box::new(|_, _, _| false);
@@ -426,7 +420,7 @@ fn loss_slows_but_does_not_stop() {
 
 #[test]
 fn a_full_node_follows_and_its_transactions_get_in_through_one_friend() {
-    let mut cluster = Cluster::new(4, 6);
+    let mut cluster = cluster(4, 6);
     // Node 5 knows only node 4, which knows only validator 0.
     for validator in 0..4 {
         cluster.cut(5, validator);
@@ -437,14 +431,14 @@ fn a_full_node_follows_and_its_transactions_get_in_through_one_friend() {
     cluster.reach(1, Millis(3_000));
     let hash = send(&mut cluster, 5, 0, 0..1)[0];
     cluster.run_for(Millis(2_000));
-    assert!((0..6).all(|n| cluster.height_of(n, &hash).is_some()));
+    assert!((0..6).all(|n| height_of(&cluster, n, &hash).is_some()));
     assert!(!cluster.node(5).status().validating);
     assert_agreed(&cluster);
 }
 
 #[test]
 fn validators_without_a_full_mesh_hear_each_other_through_others() {
-    let mut cluster = Cluster::new(4, 4);
+    let mut cluster = cluster(4, 4);
     // A ring: no node sees the one across.
     cluster.cut(0, 2);
     cluster.cut(1, 3);
@@ -459,7 +453,9 @@ fn validators_without_a_full_mesh_hear_each_other_through_others() {
 /// nobody else.
 #[test]
 fn a_validator_of_a_public_network_is_heard_through_its_only_peer() {
-    let mut cluster = Cluster::with(public(4), 4);
+    let mut plan = plan(4, 4);
+    plan.chain.kind = Kind::Public;
+    let mut cluster = started(plan);
     cluster.cut(3, 1);
     cluster.cut(3, 2);
     for nonce in 0..8 {
@@ -477,14 +473,14 @@ fn a_validator_of_a_public_network_is_heard_through_its_only_peer() {
 
 #[test]
 fn a_liar_about_its_tip_cannot_hold_a_chain_back() {
-    let mut cluster = Cluster::new(4, 4);
+    let mut cluster = cluster(4, 4);
     cluster.reach(1, SECOND);
     cluster.kill(3);
-    (0..3).for_each(|n| cluster.pretend_connected(n, 3));
+    (0..3).for_each(|n| say_connected(&mut cluster, n, 3));
     for second in 0..20 {
         for n in 0..3 {
             let tip = Tip { height: 1_000_000 + second, hash: B256::ZERO, round: 0 };
-            cluster.forge(3, n, Message::Tip(tip));
+            cluster.inject(3, n, Message::Tip(tip));
         }
         send(&mut cluster, 0, 0, second..second + 1);
         cluster.run_for(SECOND);
@@ -494,7 +490,7 @@ fn a_liar_about_its_tip_cannot_hold_a_chain_back() {
 
 #[test]
 fn a_false_block_in_catch_up_is_refused_and_its_sender_named() {
-    let mut cluster = Cluster::new(4, 5);
+    let mut cluster = cluster(4, 5);
     cluster.reach(1, SECOND);
     cluster.kill(4);
     send(&mut cluster, 0, 0, 0..1);
@@ -505,20 +501,20 @@ fn a_false_block_in_catch_up_is_refused_and_its_sender_named() {
     let mut other_body = good.clone();
     other_body.block.body.transactions.clear();
     for (bad, offence) in [(short, Offence::BadSignature), (other_body, Offence::Malformed)] {
-        cluster.start(4);
+        cluster.restart(4);
         let tip = Tip { height: 5, hash: B256::ZERO, round: 0 };
-        cluster.blames.clear();
+        cluster.seen.blames.clear();
         // Whomever it asks, this is the first answer.
         for n in 0..4 {
-            cluster.forge(n, 4, Message::Tip(tip));
-            cluster.forge(n, 4, Message::Blocks(Blocks { from: 2, blocks: vec![bad.clone()] }));
+            cluster.inject(n, 4, Message::Tip(tip));
+            cluster.inject(n, 4, Message::Blocks(Blocks { from: 2, blocks: vec![bad.clone()] }));
         }
         assert_eq!(cluster.height(4), 1);
         let named = |order: &PeerCommand| matches!(order, PeerCommand::Blame { offence: o, .. } if *o == offence);
-        assert!(cluster.blames.iter().any(named), "{:?}", cluster.blames);
+        assert!(cluster.seen.blames.iter().any(named), "{:?}", cluster.seen.blames);
         cluster.kill(4);
     }
-    cluster.start(4);
+    cluster.restart(4);
     cluster.run_for(Millis(5_000));
     assert_agreed(&cluster);
 }
@@ -527,7 +523,7 @@ fn a_false_block_in_catch_up_is_refused_and_its_sender_named() {
 /// change it. That must neither make the block look invalid nor the proposer guilty.
 #[test]
 fn a_false_list_of_hashes_harms_only_who_sent_it() {
-    let mut cluster = Cluster::new(4, 4);
+    let mut cluster = cluster(4, 4);
     cluster.reach(1, SECOND);
     let heard: Rc<RefCell<Vec<(usize, Message)>>> = Rc::default();
     let ear = heard.clone();
@@ -551,36 +547,36 @@ fn a_false_list_of_hashes_harms_only_who_sent_it() {
     let height = good.proposal.height;
     let mut bad = good.clone();
     bad.tx_hashes.reverse();
-    cluster.blames.clear();
-    cluster.forge(liar, 2, Message::Proposal(bad));
-    cluster.forge(proposer, 2, Message::Proposal(good));
+    cluster.seen.blames.clear();
+    cluster.inject(liar, 2, Message::Proposal(bad));
+    cluster.inject(proposer, 2, Message::Proposal(good));
     cluster.run_for(Millis(400));
     let blame =
         PeerCommand::Blame { peer: peer(liar), offence: Offence::InvalidBlock, relayed: true };
-    assert_eq!(cluster.blames, [blame]);
+    assert_eq!(cluster.seen.blames, [blame]);
     assert!(cluster.height(2) >= height);
 }
 
 #[test]
 fn double_signing_is_told_once_and_kept() {
-    let mut cluster = Cluster::new(4, 4);
+    let mut cluster = started(plan_with_villain(4));
     cluster.reach(1, SECOND);
     cluster.kill(3);
     let network = cluster.node(0).ledger().genesis_hash();
     let key = validator_key(3);
     for block in [Some(B256::repeat_byte(1)), Some(B256::repeat_byte(2)), None] {
         let vote = Vote::sign(&key, &network, VoteKind::Prevote, 2, 0, block);
-        cluster.forge(1, 0, Message::Vote(vote));
+        cluster.inject(1, 0, Message::Vote(vote));
     }
     cluster.run_for(SECOND);
-    let told = |n| cluster.equivocations.iter().filter(move |(at, _)| *at == n).count();
+    let told = |n| cluster.seen.equivocations.iter().filter(|at| **at == n).count();
     assert_eq!(told(0), 1);
-    assert!(cluster.blames.is_empty(), "who hands evidence on does no wrong");
+    assert!(cluster.seen.blames.is_empty(), "who hands evidence on does no wrong");
 }
 
 #[test]
 fn a_vote_that_nobody_signed_neither_wakes_nor_passes() {
-    let mut cluster = Cluster::new(4, 4);
+    let mut cluster = cluster(4, 4);
     cluster.reach(1, SECOND);
     let network = cluster.node(0).ledger().genesis_hash();
     let stranger = SecretKey::from_seed(&[99; 32]);
@@ -588,11 +584,11 @@ fn a_vote_that_nobody_signed_neither_wakes_nor_passes() {
     let mut forged = Vote::sign(&validator_key(1), &network, VoteKind::Prevote, 2, 0, None);
     forged.round = 1;
     for vote in [vote, forged] {
-        cluster.blames.clear();
-        cluster.forge(3, 0, Message::Vote(vote));
+        cluster.seen.blames.clear();
+        cluster.inject(3, 0, Message::Vote(vote));
         let blame =
             PeerCommand::Blame { peer: peer(3), offence: Offence::BadSignature, relayed: true };
-        assert_eq!(cluster.blames, [blame]);
+        assert_eq!(cluster.seen.blames, [blame]);
     }
     cluster.run_for(Millis(10_000));
     assert_eq!(cluster.height(0), 1);
@@ -616,16 +612,16 @@ fn handed_on(cluster: &mut Cluster, signature: Signature) -> Rc<RefCell<Vec<usiz
 /// and the honest node that did was banned for it.
 #[test]
 fn what_nobody_verified_is_not_handed_on() {
-    let mut cluster = Cluster::new(4, 5); // No mesh: votes are handed on.
+    let mut cluster = cluster(4, 5); // No mesh: votes are handed on.
     cluster.reach(1, SECOND);
     let network = cluster.node(0).ledger().genesis_hash();
     let good = Vote::sign(&validator_key(1), &network, VoteKind::Prevote, 2, 0, None);
     let bad = Vote { signature: Signature([7; 64]), ..good.clone() };
     let told = handed_on(&mut cluster, good.signature);
-    cluster.forge(1, 0, Message::Vote(good));
+    cluster.inject(1, 0, Message::Vote(good));
     assert_eq!(*told.borrow(), [2, 3, 4]);
     let told = handed_on(&mut cluster, bad.signature);
-    cluster.forge(1, 0, Message::Vote(bad));
+    cluster.inject(1, 0, Message::Vote(bad));
     assert!(told.borrow().is_empty());
 }
 
@@ -651,12 +647,12 @@ fn a_certificate_without_power_neither_wakes_nor_passes() {
         signatures: vec![],
     });
     for has_begun in [false, true] {
-        let mut cluster = Cluster::new(4, 5); // No mesh: what is heard is handed on.
+        let mut cluster = cluster(4, 5); // No mesh: what is heard is handed on.
         cluster.reach(1, SECOND);
         let network = cluster.node(0).ledger().genesis_hash();
         let vote = |n| Vote::sign(&validator_key(n), &network, VoteKind::Prevote, 2, 0, None);
         if has_begun {
-            cluster.forge(1, 0, Message::Vote(vote(1)));
+            cluster.inject(1, 0, Message::Vote(vote(1)));
         }
         let entry = |v: Vote| RoundVote {
             kind: v.kind,
@@ -681,11 +677,11 @@ fn a_certificate_without_power_neither_wakes_nor_passes() {
             false
         });
         for message in bad {
-            cluster.blames.clear();
-            cluster.forge(4, 0, message.clone());
+            cluster.seen.blames.clear();
+            cluster.inject(4, 0, message.clone());
             let blame =
                 PeerCommand::Blame { peer: peer(4), offence: Offence::BadSignature, relayed: true };
-            assert_eq!(cluster.blames, [blame], "begun: {has_begun}, {message:?}");
+            assert_eq!(cluster.seen.blames, [blame], "begun: {has_begun}, {message:?}");
         }
         assert_eq!(passed.get(), 0, "handed on, begun: {has_begun}");
         if !has_begun {
@@ -699,15 +695,15 @@ fn a_certificate_without_power_neither_wakes_nor_passes() {
 /// each time, costs a validator nothing of its own work.
 #[test]
 fn a_false_tip_stops_nobody() {
-    let mut cluster = Cluster::new(4, 5);
+    let mut cluster = cluster(4, 5);
     cluster.reach(1, SECOND);
     cluster.kill(4);
     for nonce in 0..20 {
         send(&mut cluster, nonce as usize % 4, 0, nonce..nonce + 1);
         for n in 0..4 {
-            cluster.pretend_connected(n, 4);
+            say_connected(&mut cluster, n, 4);
             let tip = Tip { height: 1_000_000_000, hash: B256::ZERO, round: 0 };
-            cluster.forge(4, n, Message::Tip(tip));
+            cluster.inject(4, n, Message::Tip(tip));
             assert_eq!(cluster.node(n).status().syncing_to, None, "a claim is not known");
         }
         let before = cluster.height(0);
@@ -720,7 +716,7 @@ fn a_false_tip_stops_nobody() {
 /// node would never come to the tip.
 #[test]
 fn a_node_behind_does_not_hang_on_one_who_drips() {
-    let mut cluster = Cluster::new(4, 5);
+    let mut cluster = cluster(4, 5);
     cluster.reach(1, SECOND);
     cluster.kill(4);
     for nonce in 0..100 {
@@ -743,14 +739,14 @@ fn a_node_behind_does_not_hang_on_one_who_drips() {
         }
         matches!(message, Message::Proposal(_)) && to == 4
     });
-    cluster.start(4);
+    cluster.restart(4);
     for _ in 0..8 {
         cluster.run_for(Millis(2_900));
         let next = cluster.height(4) + 1;
         if next <= cluster.height(0) {
             let first = asked.borrow()[0];
             let blocks = vec![block(&cluster, next)];
-            cluster.forge(first, 4, Message::Blocks(Blocks { from: next, blocks }));
+            cluster.inject(first, 4, Message::Blocks(Blocks { from: next, blocks }));
         }
     }
     assert!(ahead > 80 && cluster.height(4) >= ahead, "{} of {ahead}", cluster.height(4));
@@ -760,7 +756,7 @@ fn a_node_behind_does_not_hang_on_one_who_drips() {
 /// from then on.
 #[test]
 fn a_node_behind_finds_who_gives_blocks_among_liars() {
-    let mut cluster = Cluster::new(4, 5);
+    let mut cluster = cluster(4, 5);
     cluster.reach(1, SECOND);
     cluster.kill(4);
     for nonce in 0..200 {
@@ -773,7 +769,7 @@ fn a_node_behind_finds_who_gives_blocks_among_liars() {
         to == 4 && from != 3 && !matches!(m, Message::Tip(_))
             || to == 4 && matches!(m, Message::Proposal(_))
     });
-    cluster.start(4);
+    cluster.restart(4);
     cluster.run_for(Millis(12_000));
     assert!(ahead > 150 && cluster.height(4) >= ahead, "{} of {ahead}", cluster.height(4));
 }
@@ -783,58 +779,58 @@ fn a_node_behind_finds_who_gives_blocks_among_liars() {
 /// handed nothing on: the chain stood.
 #[test]
 fn in_a_mesh_only_what_is_repeated_is_handed_on_and_once() {
-    let mut cluster = Cluster::new(4, 4);
+    let mut cluster = cluster(4, 4);
     cluster.reach(1, SECOND);
     let network = cluster.node(0).ledger().genesis_hash();
     let vote = Vote::sign(&validator_key(1), &network, VoteKind::Prevote, 2, 0, None);
     let told = handed_on(&mut cluster, vote.signature);
-    cluster.forge(1, 0, Message::Vote(vote.clone()));
+    cluster.inject(1, 0, Message::Vote(vote.clone()));
     assert!(told.borrow().is_empty());
     for _ in 0..3 {
-        cluster.forge(1, 0, Message::Vote(vote.clone()));
+        cluster.inject(1, 0, Message::Vote(vote.clone()));
         assert_eq!(*told.borrow(), [2, 3]);
     }
     let later = Vote::sign(&validator_key(1), &network, VoteKind::Prevote, 2, 1, None);
     let told = handed_on(&mut cluster, later.signature);
-    cluster.forge(1, 0, Message::Vote(later));
+    cluster.inject(1, 0, Message::Vote(later));
     assert_eq!(*told.borrow(), [2, 3], "a second round is a sign of trouble");
 }
 
 #[test]
 fn only_what_cannot_be_honest_is_blamed_on_who_sent_a_transaction() {
-    let mut cluster = Cluster::new(4, 4);
+    let mut cluster = cluster(4, 4);
     cluster.reach(1, SECOND);
     send(&mut cluster, 0, 0, 0..1);
     cluster.run_for(SECOND);
-    cluster.blames.clear();
+    cluster.seen.blames.clear();
     let raw = |tx: TxEnvelope| Bytes::from(tx.encoded_2718());
     // Long included, too far ahead: a peer may stand elsewhere.
     let honest = vec![raw(transfer(0, 0)), raw(transfer(1, 5_000))];
-    cluster.forge(1, 0, Message::Txs(honest));
-    assert!(cluster.blames.is_empty(), "{:?}", cluster.blames);
-    cluster.forge(1, 0, Message::Txs(vec![Bytes::from_static(b"\x02junk")]));
+    cluster.inject(1, 0, Message::Txs(honest));
+    assert!(cluster.seen.blames.is_empty(), "{:?}", cluster.seen.blames);
+    cluster.inject(1, 0, Message::Txs(vec![Bytes::from_static(b"\x02junk")]));
     let blame =
         PeerCommand::Blame { peer: peer(1), offence: Offence::InvalidTransaction, relayed: true };
-    assert_eq!(cluster.blames, [blame]);
+    assert_eq!(cluster.seen.blames, [blame]);
     assert_eq!(cluster.node(0).status().pool_pending, 0);
 }
 
 #[test]
 fn announced_transactions_are_fetched_and_a_silent_announcer_is_passed_over() {
-    let mut cluster = Cluster::new(4, 4);
+    let mut cluster = cluster(4, 4);
     cluster.reach(1, SECOND);
     let tx = transfer(0, 0);
     let hash = *tx.tx_hash();
     // Node 1 has it, but no gossip of it got through but these announcements.
     cluster.loss = Box::new(|from, to, m| matches!(m, Message::Txs(_)) && (from, to) != (1, 0));
-    cluster.submit(1, tx).unwrap();
+    submit(&mut cluster, 1, tx).unwrap();
     cluster.loss = Box::new(|from, _, m| match m {
         Message::Txs(_) => from != 1,
         Message::Proposal(_) => true,
         _ => false,
     });
-    cluster.forge(2, 3, Message::TxHashes(vec![hash]));
-    cluster.forge(1, 3, Message::TxHashes(vec![hash]));
+    cluster.inject(2, 3, Message::TxHashes(vec![hash]));
+    cluster.inject(1, 3, Message::TxHashes(vec![hash]));
     cluster.run_for(Millis(500));
     assert!(matches!(
         cluster.call(3, Call::PooledTransaction(hash)),
@@ -848,7 +844,7 @@ fn announced_transactions_are_fetched_and_a_silent_announcer_is_passed_over() {
 
 #[test]
 fn callers_are_answered_from_the_pool() {
-    let mut cluster = Cluster::new(4, 4);
+    let mut cluster = cluster(4, 4);
     cluster.reach(1, SECOND);
     cluster.run_for(Millis(50));
     let hashes = send(&mut cluster, 0, 0, 0..2);
@@ -866,6 +862,6 @@ fn callers_are_answered_from_the_pool() {
     assert_eq!((pending.len(), queued.len()), (2, 1));
     let Reply::Peers(peers) = cluster.call(0, Call::Peers) else { panic!() };
     assert_eq!(peers.len(), 3);
-    assert!(peers.iter().all(|p| p.height == 1 && p.connected_since == START));
+    assert!(peers.iter().all(|p| p.height == 1 && p.connected_since == cluster.start));
     assert!(peers.iter().any(|p| p.peer == peer(3)));
 }
