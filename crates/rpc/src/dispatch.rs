@@ -128,6 +128,7 @@ pub(super) static METHODS: &[Method] = table! {
     "trefoil_getEvidence" 1 Now trefoil::evidence;
     "trefoil_offences" 0 Now trefoil::offences;
     "trefoil_peers" 0 Ask |rpc, _| Box::pin(trefoil::peers(rpc));
+    "trefoil_refusedPeers" 0 Now trefoil::refused_peers;
     "trefoil_status" 0 Now trefoil::status;
     "txpool_content" 0 Ask |rpc, _| Box::pin(txpool::content(rpc));
     "txpool_contentFrom" 1 Ask |rpc, p| Box::pin(txpool::content_from(rpc, p));

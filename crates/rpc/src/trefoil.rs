@@ -167,6 +167,21 @@ pub fn offences(rpc: &Rpc, _: &Params) -> RpcResult {
     }))
 }
 
+/// Peers with which no connection came about, since they speak another version of the
+/// protocol: an upgrade of one side would bring them back.
+pub fn refused_peers(rpc: &Rpc, _: &Params) -> RpcResult {
+    let refused = rpc.backend.net.other_versions().into_iter().map(|refused| {
+        value!({
+            "peerId": refused.peer.map(|peer| peer.to_string()),
+            "address": refused.address,
+            "reason": refused.reason,
+            "lastAgoMs": ms(refused.at.elapsed().unwrap_or_default()),
+            "times": refused.times,
+        })
+    });
+    json(&refused.collect::<Vec<_>>())
+}
+
 fn ms(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

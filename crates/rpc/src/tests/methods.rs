@@ -507,6 +507,7 @@ async fn the_node_says_which_chain_and_program_it_is() {
     let status = stage.call("trefoil_status", value!([])).await;
     assert_eq!((&status["chain"], &status["blockIntervalMs"]), (&value!("test"), &value!(500)));
     assert_eq!(stage.call("trefoil_peers", value!([])).await, value!([]));
+    assert_eq!(stage.call("trefoil_refusedPeers", value!([])).await, value!([]));
     let offences = stage.call("trefoil_offences", value!([])).await;
     assert_eq!(offences["table"][0]["offence"], "invalid block");
     assert_eq!((&offences["banAt"], &offences["peers"]), (&value!(100), &value!([])));
