@@ -1,4 +1,6 @@
 //! Whole nodes together: what each of the four lives promises.
+//!
+//! The tests stand here and not in `node`: no crate knows the simulator.
 
 #[path = "cluster/evidence.rs"]
 mod evidence;
