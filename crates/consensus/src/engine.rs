@@ -412,7 +412,7 @@ impl Consensus {
         result.map_err(|error| error.to_string())
     }
 
-    /// EffectHandler the outputs over, the decision last.
+    /// Hands the outputs over, the decision last.
     fn finish(&mut self, out: &mut Vec<Output>) {
         let effects = &mut self.effects;
         if self.done {

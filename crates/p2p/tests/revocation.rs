@@ -64,7 +64,7 @@ async fn one_in_tls_is_refused() {
     let mut wire = peer::secure(socket, &key(MEMBER)).await.unwrap();
     let told = peer::show(&mut wire, &peer::proof(&certificate(MEMBER).to_der())).await;
     assert_eq!(told, Told::Refused(3));
-    assert!(peer::ends(&mut wire, Duration::from_secs(5)).await);
+    assert!(peer::ends(&mut wire, Duration::from_secs(1)).await);
     assert!(!node.stop().await);
 }
 
@@ -94,7 +94,7 @@ async fn what_else_the_chain_says() {
         node.handle.set_admission(late);
         // A wire that still stands takes a stream.
         let ended = if cuts {
-            peer::ends(&mut wire, Duration::from_secs(5)).await
+            peer::ends(&mut wire, Duration::from_secs(1)).await
         } else {
             !peer::opens_a_stream(&mut wire).await
         };

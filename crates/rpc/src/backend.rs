@@ -81,7 +81,7 @@ impl RpcBackend {
         self.status.borrow().clone()
     }
 
-    /// EventHub from now on. A receiver more than [`EVENTS_MAX`] behind is told
+    /// Events from now on. A receiver more than [`EVENTS_MAX`] behind is told
     /// how many it missed.
     pub fn subscribe(&self) -> broadcast::Receiver<Event> {
         self.events.subscribe()

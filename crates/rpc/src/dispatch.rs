@@ -157,8 +157,8 @@ fn modules(_: &Rpc, _: &Params) -> RpcResult {
 pub(super) enum Caller<'a> {
     Http(&'a Arc<Rpc>),
     Socket(&'a Arc<Rpc>, &'a SocketMessage),
-    /// `POST /admin`; no API for a caller that may not use it.
-    Admin(Option<&'a AdminApi>, &'a Limits),
+    /// `POST /admin`, with the token.
+    Admin(&'a AdminApi, &'a Limits),
 }
 
 impl<'a> Caller<'a> {
@@ -203,15 +203,20 @@ pub(super) async fn answer(caller: Caller<'_>, body: &[u8]) -> Option<String> {
     if is_batch { batch(caller, body).await } else { single(caller, body).await }
 }
 
+/// The answer to a request that is not read.
+pub(super) fn refusal(error: RpcError) -> String {
+    write(RawValue::NULL, &Err(error))
+}
+
 async fn single(caller: Caller<'_>, body: &[u8]) -> Option<String> {
     match serde_json::from_slice::<&RawValue>(body) {
         Ok(raw) => one(caller, raw).await,
-        Err(_) => Some(write(RawValue::NULL, &Err(RpcError::Parse))),
+        Err(_) => Some(refusal(RpcError::Parse)),
     }
 }
 
 async fn batch(caller: Caller<'_>, body: &[u8]) -> Option<String> {
-    let refuse = |error| Some(write(RawValue::NULL, &Err(error)));
+    let refuse = |error| Some(refusal(error));
     let Ok(items) = serde_json::from_slice::<Vec<&RawValue>>(body) else {
         return refuse(RpcError::Parse);
     };
@@ -247,22 +252,18 @@ async fn batch(caller: Caller<'_>, body: &[u8]) -> Option<String> {
 async fn one(caller: Caller<'_>, raw: &RawValue) -> Option<String> {
     let Ok(request) = serde_json::from_str::<Request<'_>>(raw.get()) else {
         let text = "want an object with jsonrpc, id, method and params".into();
-        return Some(write(RawValue::NULL, &Err(RpcError::InvalidRequest(text))));
+        return Some(refusal(RpcError::InvalidRequest(text)));
     };
     let id = request.id.unwrap_or(RawValue::NULL);
     if !matches!(id.get().as_bytes().first(), Some(b'"' | b'-' | b'0'..=b'9' | b'n')) {
         let text = "id must be a number, a string or null".into();
-        return Some(write(RawValue::NULL, &Err(RpcError::InvalidRequest(text))));
+        return Some(refusal(RpcError::InvalidRequest(text)));
     }
     let outcome = run(caller, &request).await;
     request.id.map(|id| write(id, &outcome))
 }
 
 async fn run(caller: Caller<'_>, request: &Request<'_>) -> RpcResult {
-    // Before the method is looked up: without the token nothing is told of it.
-    if let Caller::Admin(None, _) = caller {
-        return Err(RpcError::NotAdmitted);
-    }
     if request.jsonrpc.as_deref().is_some_and(|version| version != "2.0") {
         return Err(RpcError::InvalidRequest("jsonrpc must be \"2.0\"".into()));
     }
@@ -291,7 +292,7 @@ async fn call(caller: Caller<'_>, method: &Method, params: Params) -> RpcResult 
             heavy(rpc, *answer, params).await
         }
         (Socket(answer), Caller::Socket(rpc, frame)) => answer(rpc, frame, &params),
-        (Admin(answer), Caller::Admin(Some(api), _)) => answer(api, &params).await,
+        (Admin(answer), Caller::Admin(api, _)) => answer(api, &params).await,
         _ => Err(RpcError::UnknownMethod(format!("{} over HTTP (use a WebSocket)", method.name))),
     }
 }

@@ -164,16 +164,22 @@ async fn call(State(rpc): State<Arc<Rpc>>, request: Request) -> Response {
 }
 
 async fn post(rpc: &Arc<Rpc>, body: Body) -> Response {
-    let max = rpc.limits.body_bytes;
-    let body: Bytes = match tokio::time::timeout(limits::READ_TIME_MAX, to_bytes(body, max)).await {
-        Ok(Ok(body)) => body,
+    match read_body(body, rpc.limits.body_bytes).await {
+        Ok(body) => answered(dispatch::answer(Caller::Http(rpc), &body).await),
+        Err(refused) => refused,
+    }
+}
+
+/// The body of a request, which must be here within [`limits::READ_TIME_MAX`].
+pub async fn read_body(body: Body, max: usize) -> Result<Bytes, Response> {
+    match tokio::time::timeout(limits::READ_TIME_MAX, to_bytes(body, max)).await {
+        Ok(Ok(body)) => Ok(body),
         Ok(Err(_)) => {
             let text = format!("the request was cut off, or is over {max} bytes\n");
-            return (StatusCode::PAYLOAD_TOO_LARGE, text).into_response();
+            Err((StatusCode::PAYLOAD_TOO_LARGE, text).into_response())
         }
-        Err(_) => return StatusCode::REQUEST_TIMEOUT.into_response(),
-    };
-    answered(dispatch::answer(Caller::Http(rpc), &body).await)
+        Err(_) => Err(StatusCode::REQUEST_TIMEOUT.into_response()),
+    }
 }
 
 /// JSON-RPC's answer as a response; a notification has none.

@@ -136,7 +136,7 @@ impl StateSync {
         remove_file(&path).map_err(|e| FileError::new("remove", &path, e))
     }
 
-    /// How many bytes are here of what is in_flight.
+    /// How many bytes are here of what is being fetched.
     async fn here(&self, ids: Vec<ContentId>) -> Result<u64, FetchError> {
         let mut here = 0;
         for id in ids {

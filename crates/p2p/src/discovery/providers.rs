@@ -241,7 +241,7 @@ impl Providers {
     /// Does what is due.
     pub fn tick(&mut self, now: Instant) {
         self.kad.store_mut().expire(now);
-        // Where nobody is known, nobody can be on_provider_record.
+        // Where nobody is known, nobody can be asked.
         if self.kad.kbuckets().next().is_none() {
             return;
         }

@@ -15,8 +15,7 @@ use std::{
 
 use axum::{
     Extension, Router,
-    body::Bytes,
-    extract::State,
+    extract::{Request, State},
     http::{HeaderMap, StatusCode, header::AUTHORIZATION},
     response::{IntoResponse as _, Response},
     routing::post,
@@ -29,7 +28,8 @@ use crate::{
     Limits, RemoteAddr,
     content::admin::AdminApi,
     dispatch::{self, Caller},
-    http::answered,
+    error::RpcError,
+    http::{answered, read_body},
 };
 
 /// Serves `POST /admin`.
@@ -80,14 +80,18 @@ impl Admin {
 async fn answer(
     State(admin): State<Admin>,
     Extension(RemoteAddr(from)): Extension<RemoteAddr>,
-    headers: HeaderMap,
-    body: Bytes,
+    request: Request,
 ) -> Response {
-    let admitted = admin.admits(from, &headers);
-    let api = admitted.then_some(&*admin.api);
-    let answer = dispatch::answer(Caller::Admin(api, &admin.limits), &body).await;
-    match answered(answer) {
-        response if admitted => response,
-        response => (StatusCode::FORBIDDEN, response).into_response(),
+    // Before the body is read: a caller without the token holds no connection by sending a
+    // byte a minute, and learns of no method whether it exists.
+    if !admin.admits(from, request.headers()) {
+        let refusal = answered(Some(dispatch::refusal(RpcError::NotAdmitted)));
+        return (StatusCode::FORBIDDEN, refusal).into_response();
+    }
+    match read_body(request.into_body(), admin.limits.body_bytes).await {
+        Ok(body) => {
+            answered(dispatch::answer(Caller::Admin(&admin.api, &admin.limits), &body).await)
+        }
+        Err(refused) => refused,
     }
 }

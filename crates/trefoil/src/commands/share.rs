@@ -83,7 +83,7 @@ struct Sharing {
     net: NetHandle,
     content: Content,
     data: PathBuf,
-    // OpenStore as long as it runs.
+    // Held as long as it runs.
     _disk: FileDisk,
     // The node's messages: nobody listens, and there are none.
     _lanes: [trefoil_p2p::LaneReceiver; 3],

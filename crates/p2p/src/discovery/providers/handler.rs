@@ -9,7 +9,7 @@ use libp2p::swarm::{
 
 use super::{Kad, KadHandler};
 
-/// What a connection is on_provider_record.
+/// What a connection is told.
 #[derive(Debug)]
 pub(crate) enum HandlerCommand {
     /// The peer said a good hello.

@@ -18,7 +18,7 @@ pub fn well_known() -> Vec<DevAccount> {
     (0..10).map(derive).collect()
 }
 
-/// DevAccount `index` of the mnemonic, by BIP-39 and the path `m/44'/60'/0'/0/index`.
+/// Account `index` of the mnemonic, by BIP-39 and the path `m/44'/60'/0'/0/index`.
 pub fn derive(index: u32) -> DevAccount {
     let signer = MnemonicBuilder::from_phrase_nth(MNEMONIC, index);
     DevAccount { address: signer.address(), key: signer.to_bytes() }
