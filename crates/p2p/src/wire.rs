@@ -29,6 +29,9 @@ use crate::{
 /// The transport as libp2p takes it.
 pub type PeerTransport = Boxed<(libp2p::PeerId, StreamMuxerBox)>;
 
+/// The admissions of a network of members, and the handshakes that they refuse.
+pub(crate) type MemberAdmissions = (Arc<AdmissionTable>, mpsc::Receiver<RefusedHandshake>);
+
 /// From the first byte to an authenticated connection, either way.
 // Attack: slow handshakes that hold half-open places. Absolute, and not from byte to byte, so
 // that a byte now and then buys nothing (ADR 13).
@@ -38,7 +41,7 @@ const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
 pub(crate) fn transport(
     config: &Config,
     gate: Option<InboundGate>,
-) -> (PeerTransport, Option<(Arc<AdmissionTable>, mpsc::Receiver<RefusedHandshake>)>) {
+) -> (PeerTransport, Option<MemberAdmissions>) {
     match &config.access {
         NetworkAccess::Public { encrypt } => (public(&config.identity, *encrypt, gate), None),
         NetworkAccess::Private(membership) | NetworkAccess::Consortium(membership) => {

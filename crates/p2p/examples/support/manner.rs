@@ -172,11 +172,13 @@ async fn comes_back(node: &Node, n: u8) -> bool {
 /// said last; how many messages there are of `peer`.
 async fn drain(node: &mut Node, peer: PeerId, connected: bool) -> usize {
     let mut delivered = 0;
-    while connected {
-        match node.event().await {
-            NetEvent::Message { peer: of, .. } => delivered += usize::from(of == peer),
-            NetEvent::Disconnected { peer: of, .. } if of == peer => break,
-            _ => {}
+    if connected {
+        loop {
+            match node.event().await {
+                NetEvent::Message { peer: of, .. } => delivered += usize::from(of == peer),
+                NetEvent::Disconnected { peer: of, .. } if of == peer => break,
+                _ => {}
+            }
         }
     }
     for inbox in [&mut node.lanes.consensus, &mut node.lanes.catch_up, &mut node.lanes.gossip] {

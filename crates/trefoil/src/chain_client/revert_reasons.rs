@@ -3,10 +3,7 @@
 //! The words are the `@notice` of each error in `contracts/src/*.sol`, so that the error
 //! and its cure stand in one place; `contracts/build.mjs` accepts no error without.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::LazyLock,
-};
+use std::{collections::BTreeMap, sync::LazyLock};
 
 use alloy_dyn_abi::{DynSolValue, ErrorExt as _};
 use alloy_json_abi::Error as AbiError;
@@ -18,7 +15,7 @@ use crate::chain_client::ether;
 
 /// Each error by its selector, with its notice. A notice names arguments as `{name}`;
 /// `{name:peer}` is an identity key as a peer id, `{name:ether}` an amount of wei in ether.
-static REASONS: LazyLock<HashMap<Selector, (AbiError, String)>> = LazyLock::new(|| {
+static REASONS: LazyLock<BTreeMap<Selector, (AbiError, String)>> = LazyLock::new(|| {
     let json = include_str!("../../../../contracts/artifacts/revert_reasons.json");
     let notices: BTreeMap<String, String> = serde_json::from_str(json).expect("build.mjs wrote it");
     let described = notices.into_iter().map(|(signature, notice)| {
