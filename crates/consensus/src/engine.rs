@@ -185,7 +185,7 @@ impl Consensus {
         let Some(core) = &self.core else { return Ok(()) };
         let height = self.effects.height;
         match input {
-            _ if self.done || input.height() != height => return Ok(()),
+            _ if self.done || input.place().0 != height => return Ok(()),
             ConsensusInput::Vote(vote) => return self.vote(vote),
             ConsensusInput::Proposal(proposal) => return self.proposal(proposal),
             ConsensusInput::PolkaCertificate(polka) => {
@@ -431,13 +431,16 @@ impl Consensus {
 }
 
 impl ConsensusInput {
-    fn height(&self) -> Height {
+    /// The height and the round that it is of.
+    pub fn place(&self) -> (Height, Round) {
         match self {
-            Self::Vote(vote) => vote.height,
-            Self::Proposal(proposal) => proposal.height,
-            Self::PolkaCertificate(polka) => polka.height,
-            Self::RoundCertificate(certificate) => certificate.height,
-            Self::Candidate { height, .. } | Self::Built { height, .. } => *height,
+            Self::Vote(vote) => (vote.height, vote.round),
+            Self::Proposal(proposal) => (proposal.height, proposal.round),
+            Self::PolkaCertificate(polka) => (polka.height, polka.round),
+            Self::RoundCertificate(certificate) => (certificate.height, certificate.round),
+            Self::Candidate { height, round, .. } | Self::Built { height, round, .. } => {
+                (*height, *round)
+            }
         }
     }
 }

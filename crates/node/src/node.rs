@@ -15,7 +15,7 @@ mod recovery;
 mod sync;
 mod transactions;
 
-use std::{collections::VecDeque, sync::Arc};
+use std::sync::Arc;
 
 use trefoil_consensus::{Consensus, Output, ReplayError, Timeouts};
 use trefoil_crypto::SecretKey;
@@ -28,7 +28,7 @@ use trefoil_types::{
 use crate::{
     Done, Effects, Input, NodeStatus, PeerCommand,
     block_producer::BlockProducer,
-    block_sync::BlockSync,
+    block_sync::{BlockSync, blocks_for},
     candidates::Candidates,
     early_messages::EarlyMessages,
     evidence_pool::EvidencePool,
@@ -67,7 +67,7 @@ pub struct Node {
     ledger: Ledger,
     consensus: Consensus,
     /// What consensus wants done and was not done yet.
-    outputs: VecDeque<Output>,
+    outputs: Vec<Output>,
     height: HeightState,
     pool: Mempool,
     tx_gossip: TxGossip,
@@ -126,7 +126,7 @@ impl Node {
             me: config.peer,
             key,
             consensus,
-            outputs: VecDeque::new(),
+            outputs: Vec::new(),
             height: HeightState::new(BlockProducer::new(ledger.spec(), ledger.tip(), now)),
             ledger,
             pool: Mempool::new(config.pool),
@@ -165,17 +165,19 @@ impl Node {
     /// Does whatever is due by now; there may be nothing.
     fn tick(&mut self, now: Time, effects: &mut Effects) {
         if self.consensus.deadline().is_some_and(|due| due <= now) {
-            let mut out = Vec::new();
-            self.consensus.tick(now, &mut out);
-            self.outputs.extend(out);
+            self.consensus.tick(now, &mut self.outputs);
         }
-        self.begin_if_due(now);
+        if self.begin_due().is_some_and(|due| due <= now) {
+            self.begin_next_height(now);
+        }
         self.build_if_due(now, effects);
         self.handle_outputs(now, effects);
         self.retry_transactions(now, effects);
         self.sync_blocks(now, effects);
         self.gossip_if_due(now, effects);
-        self.announce_tip_if_due(now, effects);
+        if self.peers.tip_due().is_some_and(|due| due <= now) {
+            self.announce_tip(now, effects);
+        }
         self.handle_outputs(now, effects);
     }
 
@@ -210,9 +212,9 @@ impl Node {
         Arc::new(NodeStatus {
             height: tip.number,
             hash: self.ledger.tip_hash(),
-            tip_at: self.height.producer.tip_at(),
+            tip_at: self.height.producer.tip_at,
             round: self.round(),
-            peers: self.peers.len(),
+            peers: self.peers.members.len(),
             validators: set.len(),
             signers: self.ledger.tip_certificate().map_or(0, |c| c.signatures.len()),
             validating: self.is_validator(),
@@ -230,7 +232,7 @@ impl Node {
         }
         // A peer that cannot be judged may be an outsider: it may bring blocks, which prove
         // themselves, and nothing that costs this node a vote, memory or an answer.
-        if self.peers.is_unjudged(&peer) && !message.brings_blocks() {
+        if self.peers.unjudged.contains_key(&peer) && !message.brings_blocks() {
             return;
         }
         match message {
@@ -241,7 +243,11 @@ impl Node {
                 self.on_consensus_message(now, peer, message, effects);
             }
             Message::Tip(tip) => self.on_tip(now, peer, tip, effects),
-            Message::GetBlocks(ask) => self.on_get_blocks(now, peer, ask, effects),
+            Message::GetBlocks(ask) => {
+                if self.block_sync.may_serve(now, &peer) {
+                    effects.send(peer, Message::Blocks(blocks_for(ask, &self.ledger)));
+                }
+            }
             Message::Blocks(blocks) => self.on_blocks(now, peer, blocks, effects),
             Message::GetBodies(ask) => self.on_get_bodies(peer, ask, effects),
             Message::Bodies(bodies) => self.on_bodies(now, peer, bodies, effects),
@@ -296,7 +302,7 @@ impl Node {
         let nodes = &governed.members.nodes;
         let validates = |peer: &PeerId| nodes.get(peer).is_some_and(|node| node.validates(next));
         self.is_validator()
-            && self.peers.len() + 1 == governed.validators.len()
-            && self.peers.members().all(|peer| validates(&peer))
+            && self.peers.members.len() + 1 == governed.validators.len()
+            && self.peers.members.keys().all(validates)
     }
 }
