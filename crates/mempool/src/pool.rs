@@ -109,19 +109,9 @@ impl Mempool {
         self.queues.get(sender).map(SenderQueue::end)
     }
 
-    /// Executable transactions in the order in which a block takes them, of
-    /// those admitted no later than `admitted_by`.
-    pub fn best(&self, base_fee: u64, admitted_by: Time) -> Best<'_> {
-        Best::new(self, self.heads.iter(), base_fee, admitted_by)
-    }
-
     /// Every pooled transaction by sender and nonce, and whether it is executable.
     pub fn iter(&self) -> impl Iterator<Item = (&Pooled, bool)> {
         self.queues.values().flat_map(SenderQueue::iter)
-    }
-
-    fn queue(&self, sender: &Address) -> Option<&SenderQueue> {
-        self.queues.get(sender)
     }
 
     /// Takes a transaction in, if need be in place of one of less worth.
@@ -149,9 +139,7 @@ impl Mempool {
         rules.check(&tx)?;
         rules.check_sender(&tx, sender)?;
         let address = tx.signer();
-        if self.queues.contains_key(&address) {
-            self.advance(&address, sender.nonce, sender.balance);
-        }
+        self.advance(&address, sender.nonce, sender.balance);
         let pooled = Pooled {
             hash,
             nonce: tx.nonce(),

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloy_eips::Encodable2718;
 use alloy_primitives::Bytes;
 use trefoil_types::{
-    B256, Message, Millis, PeerId, RecoveredBlock, Time, Transaction, keccak256, limits,
+    B256, Message, Millis, PeerId, RecoveredBlock, Time, Transaction, keccak256,
     message::{Bodies, GetBodies, ProposedBlock},
 };
 
@@ -337,8 +337,7 @@ pub(crate) fn send_pieces(peer: PeerId, block: B256, txs: Vec<Bytes>, effects: &
     }
 }
 
-/// Transactions cut into pieces of at most so many bytes, or one transaction, and no more
-/// of them than one message may hold.
+/// Transactions cut into pieces of at most so many bytes, or one transaction.
 pub(crate) fn pieces(
     txs: impl IntoIterator<Item = Bytes>,
     bytes_max: usize,
@@ -347,9 +346,7 @@ pub(crate) fn pieces(
     std::iter::from_fn(move || {
         let mut piece = vec![txs.next()?];
         let mut bytes = piece[0].len();
-        while piece.len() < limits::TX_HASHES_MAX
-            && let Some(raw) = txs.next_if(|raw| bytes + raw.len() <= bytes_max)
-        {
+        while let Some(raw) = txs.next_if(|raw| bytes + raw.len() <= bytes_max) {
             bytes += raw.len();
             piece.push(raw);
         }

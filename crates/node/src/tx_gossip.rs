@@ -205,6 +205,7 @@ impl TxGossip {
             effects.sends.extend(peer.map(|p| (To::Peer(*p), Message::Txs(vec![raw]).into())));
         }
         (self.flush_at, self.flushed_at) = (None, now);
+        // They are flushed at `FLUSH_TXS`, so no message is over `TX_HASHES_MAX` of them.
         for batch in pieces(self.fresh.drain(..), limits::TXS_BYTES_MAX) {
             effects.broadcast(Message::Txs(batch));
         }

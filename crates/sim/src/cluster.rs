@@ -22,7 +22,7 @@ use crate::{
     plan::{Act, Moment, SimPlan},
     queue::EventQueue,
     rng::Rng,
-    seen::{Loss, Seen},
+    seen::{CALL, Loss, Seen},
     trace::Trace,
     wire::{Id, SimWire, Weather},
     workload::Workload,
@@ -368,7 +368,9 @@ impl Cluster {
             if let Some((call, next)) = self.workload.replied(call, &reply) {
                 self.give(id, Input::Call { id: call, call: next });
             }
-            self.seen.reply(call, reply);
+            if call == CALL {
+                self.seen.reply = Some(reply);
+            }
         }
         self.mutter(id);
         match turn.death {
@@ -387,9 +389,8 @@ impl Cluster {
 
     fn note_coverage(&mut self, effects: &Effects) {
         for record in &effects.records {
-            match record {
-                Record::Decided(certificate) if certificate.round > 0 => self.count("late rounds"),
-                _ => {}
+            if matches!(record, Record::Decided(certificate) if certificate.round > 0) {
+                self.count("late rounds");
             }
         }
         if effects.prune_journal.is_some() {

@@ -33,7 +33,14 @@ pub use judges::Violation;
 pub use plan::SimPlan;
 pub use random::FaultClass;
 
+use clap::ValueEnum;
+
 use cluster::{Cluster, Coverage};
+
+/// What the command line calls a value.
+pub fn name_of(value: &impl ValueEnum) -> String {
+    value.to_possible_value().expect("no value is hidden").get_name().into()
+}
 
 /// What came of a plan.
 #[derive(Clone, Debug)]

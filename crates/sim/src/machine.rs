@@ -274,7 +274,8 @@ impl SimMachine {
                 journal.sync()?;
             }
             match effects.prune_journal {
-                Some(height) => journal.prune(InjectedBug::prune_height(self.bug, height)),
+                Some(_) if self.bug == Some(InjectedBug::PruneTooFar) => journal.prune(u64::MAX),
+                Some(height) => journal.prune(height),
                 None => Ok(()),
             }
         })?

@@ -14,7 +14,7 @@ use crate::rng::Rng;
 pub type Id = usize;
 
 /// How bad the wire is, for all links.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Weather {
     pub delay_min: Millis,
     pub delay_max: Millis,
@@ -68,8 +68,7 @@ impl SimWire {
 
     /// Connects two machines unless they are, or cannot hear each other.
     pub fn connect(&mut self, a: Id, b: Id) -> bool {
-        let hear = !self.blocked.contains(&(a, b)) && !self.blocked.contains(&(b, a));
-        if !hear || self.links.contains_key(&ends(a, b)) {
+        if self.is_blocked(a, b) || self.links.contains_key(&ends(a, b)) {
             return false;
         }
         self.sessions += 1;
