@@ -170,17 +170,14 @@ impl ValidatorSigner {
 
     pub fn verify_message(
         &mut self,
-        SignedMessage { message, signature }: SignedMessage<
-            ChainContext,
-            ConsensusMsg<ChainContext>,
-        >,
+        signed: SignedMessage<ChainContext, ConsensusMsg<ChainContext>>,
     ) -> bool {
-        match message {
+        match signed.message {
             ConsensusMsg::Vote(vote) => {
-                self.verify_vote(context::vote_out(&SignedVote::new(vote, signature)))
+                self.verify_vote(context::vote_out(&SignedVote::new(vote, signed.signature)))
             }
             ConsensusMsg::Proposal(proposal) => {
-                let signed = SignedProposal::new(proposal, signature);
+                let signed = SignedProposal::new(proposal, signed.signature);
                 self.verify_proposal(context::proposal_out(&signed))
             }
         }

@@ -24,9 +24,10 @@ use crate::{
 };
 
 pub use best::Best;
-pub use sender_queue::{Pooled, SenderQueue};
+pub use sender_queue::Pooled;
 
 use best::QueueHead;
+use sender_queue::SenderQueue;
 
 /// Bounds on the transaction pool.
 #[derive(Clone, Copy, Debug)]
@@ -100,7 +101,7 @@ impl Mempool {
 
     pub fn get(&self, hash: &B256) -> Option<&Transaction> {
         let (sender, nonce) = self.by_hash.get(hash)?;
-        self.queues.get(sender)?.get(*nonce).map(|pooled| &pooled.tx)
+        self.queues.get(sender)?.txs.get(nonce).map(|pooled| &pooled.tx)
     }
 
     /// The nonce that follows a sender's executable transactions, if it has any
@@ -183,7 +184,7 @@ impl Mempool {
     fn make_room(&mut self, sender: &Address, next: u64, new: &Pooled) -> Result<(), MempoolError> {
         let queue = self.queues.get(sender);
         let end = queue.map_or(next, SenderQueue::end);
-        let old = queue.and_then(|queue| queue.get(new.nonce));
+        let old = queue.and_then(|queue| queue.txs.get(&new.nonce));
         if let Some(old) = old {
             if !outbids(new, old) {
                 return Err(MempoolError::ReplacementUnderpriced);
@@ -194,7 +195,7 @@ impl Mempool {
             }
         } else {
             let from_peer = new.source.and_then(|peer| self.by_peer.get(&peer));
-            if queue.map_or(0, SenderQueue::len) >= self.limits.txs_per_sender_max
+            if queue.map_or(0, |queue| queue.txs.len()) >= self.limits.txs_per_sender_max
                 || from_peer.is_some_and(|count| *count >= self.limits.txs_per_peer_max)
             {
                 return Err(MempoolError::PoolFull);
@@ -247,7 +248,7 @@ impl Mempool {
         self.pending += queue.run();
         self.heads.extend(head_of(sender, queue));
         self.tails.extend(tail_of(sender, queue));
-        if queue.is_empty() {
+        if queue.txs.is_empty() {
             self.queues.remove(&sender);
         }
         for pooled in removed {

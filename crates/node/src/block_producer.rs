@@ -21,7 +21,7 @@ pub(crate) const SETTLE: Millis = Millis(20);
 const WAIT_FOR_TX: Millis = Millis(100);
 
 /// The clock of one height. The next height gets a new one, see [`Self::next`].
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct BlockProducer {
     interval: Millis,
     /// How often an idle chain makes a block; `None`: never.
@@ -62,10 +62,7 @@ impl BlockProducer {
             // When it was committed here is not remembered; its timestamp is near.
             tip_at: Time(tip.timestamp.saturating_mul(1000)).min(now),
             closing: has_transactions(tip),
-            begun: None,
-            not_before: Time(0),
-            pending_since: None,
-            request: None,
+            ..Self::default()
         }
     }
 

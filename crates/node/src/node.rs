@@ -79,6 +79,7 @@ pub struct Node {
 
 /// All that is of the height after the tip and of no other. A commit replaces it whole,
 /// so that nothing of a height that is over can remain.
+#[derive(Default)]
 struct HeightState {
     producer: BlockProducer,
     candidates: Candidates,
@@ -88,19 +89,6 @@ struct HeightState {
     early: EarlyMessages,
     /// The certificate of a final block whose body is not here yet.
     decided: Option<Certificate>,
-}
-
-impl HeightState {
-    fn new(producer: BlockProducer) -> Self {
-        Self {
-            producer,
-            candidates: Candidates::default(),
-            requests: PendingRequests::default(),
-            messages: HeightMessages::default(),
-            early: EarlyMessages::default(),
-            decided: None,
-        }
-    }
 }
 
 impl Node {
@@ -122,12 +110,13 @@ impl Node {
             network: ledger.genesis_hash(),
             timeouts: Timeouts::for_chain(ledger.spec()),
         });
+        let producer = BlockProducer::new(ledger.spec(), ledger.tip(), now);
         let mut node = Self {
             me: config.peer,
             key,
             consensus,
             outputs: Vec::new(),
-            height: HeightState::new(BlockProducer::new(ledger.spec(), ledger.tip(), now)),
+            height: HeightState { producer, ..Default::default() },
             ledger,
             pool: Mempool::new(config.pool),
             tx_gossip: TxGossip::default(),

@@ -286,13 +286,6 @@ impl TxGossip {
         }
         new.chunks(JOB_TXS_MAX).map(|batch| batch.iter().cloned().unzip()).collect()
     }
-
-    /// A batch was recovered.
-    pub fn on_recovered(&mut self, hashes: &[B256]) {
-        for hash in hashes {
-            self.recovering.remove(hash);
-        }
-    }
 }
 
 /// Announces the pool to a new peer, the best transactions first.

@@ -270,22 +270,13 @@ impl ByzantineNode {
         let message = match self.rng.index(4) {
             0 => {
                 let validator = self.key.public();
-                let kind = VoteKind::Precommit;
-                Message::Vote(Vote {
-                    kind,
-                    height,
-                    round: 0,
-                    block: Some(block),
-                    validator,
-                    signature,
-                })
+                let (kind, block) = (VoteKind::Precommit, Some(block));
+                Message::Vote(Vote { kind, height, round: 0, block, validator, signature })
             }
-            1 => Message::PolkaCertificate(PolkaCertificate {
-                height,
-                round: 0,
-                block,
-                signatures: vec![],
-            }),
+            1 => {
+                let polka = PolkaCertificate { height, round: 0, block, signatures: vec![] };
+                Message::PolkaCertificate(polka)
+            }
             2 => Message::Txs(vec![Bytes::from(self.rng.bytes(100))]),
             _ => Message::Blocks(Blocks { from: height, blocks: vec![] }),
         };

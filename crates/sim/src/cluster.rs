@@ -7,14 +7,13 @@ use std::{
 };
 
 use trefoil_crypto::{B256, PeerId};
-use trefoil_ledger::{History, Ledger, Record};
+use trefoil_ledger::{Record, genesis_hash};
 use trefoil_node::{Done, Effects, Event as News, Input, PeerCommand, WorkerJob};
-use trefoil_types::{Admission, ChainSpec, Message, Millis, Time};
+use trefoil_types::{Admission, Message, Millis, Time};
 
 use crate::{
     byzantine::ByzantineNode,
     chain,
-    disk::SimDisk,
     governors::Governors,
     injected_bug::{InjectedBug, LockSkipper},
     judges::Judges,
@@ -95,7 +94,7 @@ impl Cluster {
     pub fn new(plan: SimPlan, prints: bool) -> Self {
         let spec = Arc::new(chain::spec(&plan));
         let start = chain::start(&plan);
-        let network = genesis_hash(&spec);
+        let network = genesis_hash(&spec).expect("the contract takes a plan's founders");
         let machines: Vec<_> =
             (0..plan.machines()).map(|id| SimMachine::new(&plan, spec.clone(), id)).collect();
         let honest = machines.iter().filter(|m| plan.is_honest(m.id));
@@ -449,9 +448,4 @@ impl Cluster {
             }
         }
     }
-}
-
-fn genesis_hash(spec: &Arc<ChainSpec>) -> B256 {
-    let ledger = Ledger::open(SimDisk::default().mount(), spec.clone(), History::Archive);
-    ledger.expect("an empty disk takes any chain").genesis_hash()
 }

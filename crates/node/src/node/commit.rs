@@ -86,7 +86,8 @@ impl Node {
         self.ledger.commit(outcome, certificate);
         self.consensus.stop();
         let producer = self.height.producer.next(now, self.ledger.tip());
-        let last = std::mem::replace(&mut self.height, HeightState::new(producer));
+        let next = HeightState { producer, ..Default::default() };
+        let last = std::mem::replace(&mut self.height, next);
         effects.jobs.extend(self.ledger.checkpoint(false).map(Box::new).map(WorkerJob::Checkpoint));
         last.early
     }

@@ -103,12 +103,9 @@ impl Node {
 
     fn is_from_a_validator(&self, input: &ConsensusInput) -> bool {
         let (set, network) = (self.ledger.next_validators(), self.ledger.genesis_hash());
-        let is_sound = |vote: &Vote| set.get(&vote.validator).is_some() && vote.verify(&network);
         match input {
-            ConsensusInput::Proposal(proposal) => {
-                set.get(&proposal.proposer).is_some() && proposal.verify(&network)
-            }
-            ConsensusInput::Vote(vote) => is_sound(vote),
+            ConsensusInput::Proposal(p) => set.get(&p.proposer).is_some() && p.verify(&network),
+            ConsensusInput::Vote(v) => set.get(&v.validator).is_some() && v.verify(&network),
             // Verified as a whole, before it came here.
             ConsensusInput::PolkaCertificate(_) | ConsensusInput::RoundCertificate(_) => true,
             ConsensusInput::Candidate { .. } | ConsensusInput::Built { .. } => false,
@@ -146,12 +143,8 @@ impl Node {
     fn publish(&mut self, message: ConsensusMessage, effects: &mut Effects) {
         let message = match message {
             ConsensusMessage::Vote(vote) => Message::Vote(vote),
-            ConsensusMessage::PolkaCertificate(certificate) => {
-                Message::PolkaCertificate(certificate)
-            }
-            ConsensusMessage::RoundCertificate(certificate) => {
-                Message::RoundCertificate(certificate)
-            }
+            ConsensusMessage::PolkaCertificate(polka) => Message::PolkaCertificate(polka),
+            ConsensusMessage::RoundCertificate(round) => Message::RoundCertificate(round),
             ConsensusMessage::Proposal(proposal) => {
                 // Without its block nobody could use it.
                 let candidate = self.height.candidates.get(&proposal.block);

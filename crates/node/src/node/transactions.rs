@@ -83,7 +83,9 @@ impl Node {
         txs: Vec<Result<Transaction, TxError>>,
         effects: &mut Effects,
     ) {
-        self.tx_gossip.on_recovered(hashes);
+        for hash in hashes {
+            self.tx_gossip.recovering.remove(hash);
+        }
         let mut sound = Vec::with_capacity(txs.len());
         let mut useful = false;
         for tx in txs {
