@@ -102,7 +102,7 @@ impl EffectHandler {
         self.now = now;
         self.height = height;
         self.round = 0;
-        self.active = self.signer.is_member(set);
+        self.active = self.signer.name().is_some_and(|name| set.get(&name).is_some());
         self.decided = None;
         self.build = None;
         self.timers.clear();

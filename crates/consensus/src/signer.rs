@@ -54,11 +54,6 @@ impl ValidatorSigner {
         self.key.as_ref().map(SecretKey::public)
     }
 
-    /// Whether this node votes among `set`.
-    pub fn is_member(&self, set: &ValidatorSet) -> bool {
-        self.name().is_some_and(|name| set.get(&name).is_some())
-    }
-
     /// Forgets the heights before `height`.
     pub fn begin(&mut self, height: Height) {
         self.wrong = false;

@@ -202,7 +202,7 @@ impl Cluster {
             Act::Crash(id, moment) => self.crash(id, moment),
             Act::Start(id) => self.start(id),
             Act::Partition(groups) => self.partition(&groups),
-            Act::Deafen { from, to } => self.wire.block(from, to),
+            Act::Deafen { from, to } => _ = self.wire.blocked.insert((from, to)),
             Act::Mend => self.mend(),
             Act::Reset(a, b) => self.hang_up(a, b),
             Act::Weather(weather) => self.wire.weather = weather,

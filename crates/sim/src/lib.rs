@@ -56,8 +56,7 @@ pub struct RunResult {
 
 /// Runs a plan once, printing each step if `prints`.
 pub fn run(plan: SimPlan, prints: bool) -> RunResult {
-    let (verdict, _) = run_traced(plan, prints);
-    verdict
+    run_traced(plan, prints).0
 }
 
 /// Runs a plan twice; that the traces differ is a violation too.

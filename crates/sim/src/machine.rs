@@ -141,7 +141,9 @@ impl SimMachine {
     pub fn start(&mut self, now: Time, trace: &mut Trace) -> Turn {
         self.life += 1;
         self.busy_until = now;
-        self.rot();
+        if self.bug == Some(InjectedBug::BitRot) && self.id == 0 && self.life > 1 {
+            self.ledger_disk.rot(&crate::workload::MISER_BALANCE.to_be_bytes());
+        }
         let started = quietly(|| self.open(now));
         match started {
             Ok(Ok((process, effects))) => {
@@ -328,12 +330,6 @@ impl SimMachine {
             Death::Disk(text)
         } else {
             Death::Fault(text)
-        }
-    }
-
-    fn rot(&self) {
-        if self.bug == Some(InjectedBug::BitRot) && self.id == 0 && self.life > 1 {
-            self.ledger_disk.rot(&crate::workload::MISER_BALANCE.to_be_bytes());
         }
     }
 }

@@ -39,7 +39,7 @@ impl Node {
             return;
         }
         if let Message::Proposal(proposed) = message {
-            return self.on_proposal(now, peer, *proposed, effects);
+            return self.on_proposal(now, peer, *proposed, input, effects);
         }
         let key = match &message {
             Message::Vote(vote) => signature_key(&vote.signature),

@@ -26,12 +26,13 @@ use crate::{
 const TIMESTAMP_AHEAD_S_MAX: u64 = 5;
 
 impl Node {
-    /// A proposal of the next height.
+    /// A proposal of the next height; `input` is what consensus is given of it.
     pub(super) fn on_proposal(
         &mut self,
         now: Time,
         peer: PeerId,
         proposed: ProposedBlock,
+        input: ConsensusInput,
         effects: &mut Effects,
     ) {
         // Checking these needs no signature and no state: an honest peer did it.
@@ -44,7 +45,6 @@ impl Node {
         if self.height.messages.seen.contains_key(&key) {
             return self.keep_alternate(peer, proposed);
         }
-        let input = ConsensusInput::Proposal(proposal.clone());
         if let Err(offence) = self.verify(now, input.clone()) {
             return effects.blame_relay(peer, offence);
         }
