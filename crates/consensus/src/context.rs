@@ -94,18 +94,14 @@ pub fn vote_in(vote: Vote) -> SignedVote {
     SignedMessage::new(message, vote.signature)
 }
 
-pub fn vote_out(vote: &SignedVote) -> Vote {
-    unsigned_vote_out(&vote.message, vote.signature)
-}
-
-pub fn unsigned_vote_out(unsigned: &UnsignedVote, signature: Signature) -> Vote {
+pub fn vote_out(SignedMessage { message, signature }: &SignedVote) -> Vote {
     Vote {
-        kind: kind_out(unsigned.kind),
-        height: unsigned.height.0,
-        round: round_out(unsigned.round),
-        block: value_out(&unsigned.value),
-        validator: unsigned.voter.0,
-        signature,
+        kind: kind_out(message.kind),
+        height: message.height.0,
+        round: round_out(message.round),
+        block: value_out(&message.value),
+        validator: message.voter.0,
+        signature: *signature,
     }
 }
 
@@ -120,18 +116,14 @@ pub fn proposal_in(proposal: Proposal) -> SignedProposal {
     SignedMessage::new(message, proposal.signature)
 }
 
-pub fn proposal_out(proposal: &SignedProposal) -> Proposal {
-    unsigned_proposal_out(&proposal.message, proposal.signature)
-}
-
-pub fn unsigned_proposal_out(unsigned: &UnsignedProposal, signature: Signature) -> Proposal {
+pub fn proposal_out(SignedMessage { message, signature }: &SignedProposal) -> Proposal {
     Proposal {
-        height: unsigned.height.0,
-        round: round_out(unsigned.round),
-        block: unsigned.value.0,
-        pol_round: unsigned.pol_round.as_u32(),
-        proposer: unsigned.proposer.0,
-        signature,
+        height: message.height.0,
+        round: round_out(message.round),
+        block: message.value.0,
+        pol_round: message.pol_round.as_u32(),
+        proposer: message.proposer.0,
+        signature: *signature,
     }
 }
 

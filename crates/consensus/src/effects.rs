@@ -40,7 +40,7 @@ pub struct EffectHandler {
     pub build: Option<Build>,
     /// While the journal is replayed: its records.
     pub replaying: Option<BTreeSet<Vec<u8>>>,
-    timers: BTreeMap<Timer, (Time, Timeout)>,
+    pub timers: BTreeMap<Timer, (Time, Timeout)>,
     /// How many pairs of each validator were reported, of votes and of proposals.
     reported_votes: BTreeMap<ValidatorName, usize>,
     reported_proposals: BTreeMap<ValidatorName, usize>,
@@ -102,7 +102,7 @@ impl EffectHandler {
         self.now = now;
         self.height = height;
         self.round = 0;
-        self.active = self.signer.is_member(set);
+        self.active = self.signer.name().is_some_and(|name| set.get(&name).is_some());
         self.decided = None;
         self.build = None;
         self.timers.clear();
@@ -110,10 +110,6 @@ impl EffectHandler {
         self.reported_proposals.clear();
         self.timeouts.begin(set);
         self.signer.begin(height);
-    }
-
-    pub fn deadline(&self) -> Option<Time> {
-        self.timers.values().map(|(due, _)| *due).min()
     }
 
     /// Takes the timer that has been due longest, if any is.
@@ -126,10 +122,6 @@ impl EffectHandler {
     /// Takes a timer whether it is due or not.
     pub fn take(&mut self, timer: Timer) -> Option<Timeout> {
         self.timers.remove(&timer).map(|(_, timeout)| timeout)
-    }
-
-    pub fn stop_timers(&mut self) {
-        self.timers.clear();
     }
 
     /// Does one thing that the core asks for.

@@ -8,8 +8,8 @@ use std::convert::Infallible;
 
 use arc_malachitebft_core_consensus::{self as core, process};
 use arc_malachitebft_core_types::{
-    Threshold, ThresholdParams, Timeout, TimeoutKind, Validity, ValueOrigin, ValuePayload,
-    VoteExtensionPolicy, VoteType,
+    Threshold, ThresholdParams, Timeout, TimeoutKind, Validity, ValuePayload, VoteExtensionPolicy,
+    VoteType,
 };
 use trefoil_types::{B256, Height, Offence, Proposal, PublicKey, Round, Time, ValidatorSet, Vote};
 
@@ -19,7 +19,7 @@ use crate::{
     effects::{Build, EffectHandler, Timer},
     signer::ValidatorSigner,
     timeouts::AdaptiveTimeouts,
-    wal_entry,
+    wal_entry::{self, Candidate},
 };
 
 // With a node's own wait for precommits left out, a round takes as long as its messages.
@@ -110,7 +110,7 @@ impl Consensus {
     pub fn stop(&mut self) {
         // A build that is still asked for would be a proposal of a height that is over.
         self.done = true;
-        self.effects.stop_timers();
+        self.effects.timers.clear();
         self.effects.build = None;
     }
 
@@ -161,7 +161,7 @@ impl Consensus {
 
     /// When [`Consensus::tick`] is next due.
     pub fn deadline(&self) -> Option<Time> {
-        self.effects.deadline()
+        self.effects.timers.values().map(|(due, _)| *due).min()
     }
 
     /// Fires the timers that are due.
@@ -185,7 +185,7 @@ impl Consensus {
         let Some(core) = &self.core else { return Ok(()) };
         let height = self.effects.height;
         match input {
-            _ if self.done || input.height() != height => return Ok(()),
+            _ if self.done || input.place().0 != height => return Ok(()),
             ConsensusInput::Vote(vote) => return self.vote(vote),
             ConsensusInput::Proposal(proposal) => return self.proposal(proposal),
             ConsensusInput::PolkaCertificate(polka) => {
@@ -262,8 +262,8 @@ impl Consensus {
 
     fn candidate(&mut self, round: Round, block: B256, proposer: PublicKey, valid: bool) {
         let core = self.core.as_ref().expect("the caller saw it");
-        let (height, validity) = (ConsensusHeight(self.effects.height), Validity::from_bool(valid));
-        let known = core.get_proposed_value_by_id(height, round.into(), &block);
+        let (height, validity) = (self.effects.height, Validity::from_bool(valid));
+        let known = core.get_proposed_value_by_id(ConsensusHeight(height), round.into(), &block);
         // What is known already is not fed again; a judgement may change only from invalid to
         // valid (a timestamp that was too far ahead is not for ever).
         if known.is_some_and(|known| known.validity == validity || known.validity.is_valid()) {
@@ -272,15 +272,7 @@ impl Consensus {
         if round == self.effects.round && valid {
             self.effects.timeouts.note_proposed(self.effects.now.since(self.effects.round_began));
         }
-        let value = core::ProposedValue {
-            height,
-            round: round.into(),
-            valid_round: arc_malachitebft_core_types::Round::Nil,
-            proposer: ValidatorName(proposer),
-            value: Value(block),
-            validity,
-        };
-        self.feed(core::Input::ProposedValue(value, ValueOrigin::Consensus));
+        self.feed(Candidate { height, round, proposer, block, valid }.input());
     }
 
     /// Takes the block that was asked for, once: two would be two proposals.
@@ -416,7 +408,7 @@ impl Consensus {
     fn finish(&mut self, out: &mut Vec<Output>) {
         let effects = &mut self.effects;
         if self.done {
-            effects.stop_timers();
+            effects.timers.clear();
             effects.build = None;
         }
         let proposing = self.core.as_ref().is_some_and(|core| core.driver.step_is_propose());
@@ -431,13 +423,16 @@ impl Consensus {
 }
 
 impl ConsensusInput {
-    fn height(&self) -> Height {
+    /// The height and the round that it is of.
+    pub fn place(&self) -> (Height, Round) {
         match self {
-            Self::Vote(vote) => vote.height,
-            Self::Proposal(proposal) => proposal.height,
-            Self::PolkaCertificate(polka) => polka.height,
-            Self::RoundCertificate(certificate) => certificate.height,
-            Self::Candidate { height, .. } | Self::Built { height, .. } => *height,
+            Self::Vote(vote) => (vote.height, vote.round),
+            Self::Proposal(proposal) => (proposal.height, proposal.round),
+            Self::PolkaCertificate(polka) => (polka.height, polka.round),
+            Self::RoundCertificate(certificate) => (certificate.height, certificate.round),
+            Self::Candidate { height, round, .. } | Self::Built { height, round, .. } => {
+                (*height, *round)
+            }
         }
     }
 }

@@ -17,7 +17,8 @@ use trefoil_types::{
 use crate::{
     ConsensusInput,
     context::{
-        self, ChainContext, ConsensusValidators, UnsignedProposal, UnsignedVote, ValidatorName,
+        self, ChainContext, ConsensusValidators, SignedProposal, SignedVote, UnsignedProposal,
+        UnsignedVote, ValidatorName,
     },
 };
 
@@ -28,6 +29,7 @@ const VERIFIED_MAX: usize = 16_384;
 
 type Validity = Result<(), Box<CertificateError<ChainContext>>>;
 
+#[derive(Default)]
 pub struct ValidatorSigner {
     key: Option<SecretKey>,
     network: B256,
@@ -44,26 +46,12 @@ pub struct ValidatorSigner {
 
 impl ValidatorSigner {
     pub fn new(key: Option<SecretKey>, network: B256) -> Self {
-        Self {
-            key,
-            network,
-            wrong: false,
-            second: None,
-            verified: BTreeSet::new(),
-            verified_proposals: BTreeSet::new(),
-            signed: BTreeMap::new(),
-            proposed: BTreeMap::new(),
-        }
+        Self { key, network, ..Self::default() }
     }
 
     /// Whose signatures these are.
     pub fn name(&self) -> Option<PublicKey> {
         self.key.as_ref().map(SecretKey::public)
-    }
-
-    /// Whether this node votes among `set`.
-    pub fn is_member(&self, set: &ValidatorSet) -> bool {
-        self.name().is_some_and(|name| set.get(&name).is_some())
     }
 
     /// Forgets the heights before `height`.
@@ -100,41 +88,40 @@ impl ValidatorSigner {
         self.proposed.get(&(height, round))
     }
 
-    pub fn sign_vote(&mut self, unsigned: UnsignedVote) -> mal::SignedVote<ChainContext> {
-        let Vote { kind, height, round, block, .. } =
-            context::unsigned_vote_out(&unsigned, UNSIGNED);
+    pub fn sign_vote(&mut self, unsigned: UnsignedVote) -> SignedVote {
+        let mut signed = SignedVote::new(unsigned, UNSIGNED);
+        let Vote { kind, height, round, block, .. } = context::vote_out(&signed);
         if let Some(before) = self.signed.get(&(height, round, kind)) {
             // To sign twice is what a validator is slashed for. The core is told an old signature
             // and the engine then stops on `second`: no second signature can leave, even for a bug.
             if before.block != block {
                 self.second = Some(format!("a second {kind:?} in round {round} would be signed"));
             }
-            return SignedMessage::new(unsigned, before.signature);
+            signed.signature = before.signature;
+            return signed;
         }
         let vote = Vote::sign(self.key(), &self.network, kind, height, round, block);
-        let signature = vote.signature;
+        signed.signature = vote.signature;
         remember(&mut self.verified, vote.clone());
         self.recall_vote(vote);
-        SignedMessage::new(unsigned, signature)
+        signed
     }
 
-    pub fn sign_proposal(
-        &mut self,
-        unsigned: UnsignedProposal,
-    ) -> mal::SignedProposal<ChainContext> {
-        let Proposal { height, round, block, pol_round, .. } =
-            context::unsigned_proposal_out(&unsigned, UNSIGNED);
+    pub fn sign_proposal(&mut self, unsigned: UnsignedProposal) -> SignedProposal {
+        let mut signed = SignedProposal::new(unsigned, UNSIGNED);
+        let Proposal { height, round, block, pol_round, .. } = context::proposal_out(&signed);
         if let Some(before) = self.proposed.get(&(height, round)) {
             if (before.block, before.pol_round) != (block, pol_round) {
                 self.second = Some(format!("a second proposal in round {round} would be signed"));
             }
-            return SignedMessage::new(unsigned, before.signature);
+            signed.signature = before.signature;
+            return signed;
         }
         let proposal = Proposal::sign(self.key(), &self.network, height, round, block, pol_round);
-        let signature = proposal.signature;
+        signed.signature = proposal.signature;
         remember(&mut self.verified_proposals, proposal.clone());
         self.recall_proposal(proposal);
-        SignedMessage::new(unsigned, signature)
+        signed
     }
 
     pub fn verify_vote(&mut self, vote: Vote) -> bool {
@@ -178,14 +165,15 @@ impl ValidatorSigner {
 
     pub fn verify_message(
         &mut self,
-        message: SignedMessage<ChainContext, ConsensusMsg<ChainContext>>,
+        signed: SignedMessage<ChainContext, ConsensusMsg<ChainContext>>,
     ) -> bool {
-        match message.message {
-            ConsensusMsg::Vote(unsigned) => {
-                self.verify_vote(context::unsigned_vote_out(&unsigned, message.signature))
+        match signed.message {
+            ConsensusMsg::Vote(vote) => {
+                self.verify_vote(context::vote_out(&SignedVote::new(vote, signed.signature)))
             }
-            ConsensusMsg::Proposal(unsigned) => {
-                self.verify_proposal(context::unsigned_proposal_out(&unsigned, message.signature))
+            ConsensusMsg::Proposal(proposal) => {
+                let signed = SignedProposal::new(proposal, signed.signature);
+                self.verify_proposal(context::proposal_out(&signed))
             }
         }
     }

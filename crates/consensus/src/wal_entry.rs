@@ -19,12 +19,12 @@ const TIMEOUT: u8 = 5;
 
 /// An executed block.
 #[derive(RlpEncodable, RlpDecodable)]
-struct Candidate {
-    height: Height,
-    round: Round,
-    proposer: PublicKey,
-    block: B256,
-    valid: bool,
+pub struct Candidate {
+    pub height: Height,
+    pub round: Round,
+    pub proposer: PublicKey,
+    pub block: B256,
+    pub valid: bool,
 }
 
 /// A timer that fired: 1 propose, 2 prevote, 3 precommit.
@@ -131,7 +131,7 @@ fn polka(buf: &mut &[u8]) -> alloy_rlp::Result<PolkaCertificate> {
 }
 
 impl Candidate {
-    fn input(self) -> CoreInput {
+    pub fn input(self) -> CoreInput {
         let validity = Validity::from_bool(self.valid);
         let value = ProposedValue {
             height: ConsensusHeight(self.height),

@@ -79,7 +79,7 @@ pub(crate) fn seal(header: &mut Header, executed: &Executed, transactions_root: 
 }
 
 /// Root of the trie of a body's transactions.
-pub(crate) fn transactions_root(transactions: &[Transaction]) -> B256 {
+pub fn transactions_root(transactions: &[Transaction]) -> B256 {
     ordered_trie_root_with_encoder(transactions, |tx, out| tx.inner().encode_2718(out))
 }
 

@@ -42,7 +42,7 @@ pub use checkpoint::{Checkpoint, CheckpointDone, PROOFS_WINDOW};
 pub use execute::{EthereumBlock, ExecuteError, Parent, execute, execute_ethereum};
 pub use genesis::genesis_hash;
 pub use governance::{ChainSettings, Governed, Permissions};
-pub use header::next_base_fee;
+pub use header::{next_base_fee, transactions_root};
 pub use journal::{Journal, JournalError, Record, Recovered};
 pub use ledger::{Account, BlockError, Draft, History, Ledger, LedgerError, Outcome, TxRefusal};
 pub use rpc_calls::{

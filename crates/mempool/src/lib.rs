@@ -10,5 +10,5 @@ mod pool;
 mod validate;
 
 pub use error::MempoolError;
-pub use pool::{Best, Mempool, MempoolLimits, Pooled, SenderQueue};
+pub use pool::{Best, Mempool, MempoolLimits, Pooled};
 pub use validate::{NONCE_AHEAD_MAX, SenderState, TxRules, is_unprotected};

@@ -24,9 +24,10 @@ use crate::{
 };
 
 pub use best::Best;
-pub use sender_queue::{Pooled, SenderQueue};
+pub use sender_queue::Pooled;
 
 use best::QueueHead;
+use sender_queue::SenderQueue;
 
 /// Bounds on the transaction pool.
 #[derive(Clone, Copy, Debug)]
@@ -100,7 +101,7 @@ impl Mempool {
 
     pub fn get(&self, hash: &B256) -> Option<&Transaction> {
         let (sender, nonce) = self.by_hash.get(hash)?;
-        self.queues.get(sender)?.get(*nonce).map(|pooled| &pooled.tx)
+        self.queues.get(sender)?.txs.get(nonce).map(|pooled| &pooled.tx)
     }
 
     /// The nonce that follows a sender's executable transactions, if it has any
@@ -109,19 +110,9 @@ impl Mempool {
         self.queues.get(sender).map(SenderQueue::end)
     }
 
-    /// Executable transactions in the order in which a block takes them, of
-    /// those admitted no later than `admitted_by`.
-    pub fn best(&self, base_fee: u64, admitted_by: Time) -> Best<'_> {
-        Best::new(self, self.heads.iter(), base_fee, admitted_by)
-    }
-
     /// Every pooled transaction by sender and nonce, and whether it is executable.
     pub fn iter(&self) -> impl Iterator<Item = (&Pooled, bool)> {
         self.queues.values().flat_map(SenderQueue::iter)
-    }
-
-    fn queue(&self, sender: &Address) -> Option<&SenderQueue> {
-        self.queues.get(sender)
     }
 
     /// Takes a transaction in, if need be in place of one of less worth.
@@ -149,9 +140,7 @@ impl Mempool {
         rules.check(&tx)?;
         rules.check_sender(&tx, sender)?;
         let address = tx.signer();
-        if self.queues.contains_key(&address) {
-            self.advance(&address, sender.nonce, sender.balance);
-        }
+        self.advance(&address, sender.nonce, sender.balance);
         let pooled = Pooled {
             hash,
             nonce: tx.nonce(),
@@ -195,7 +184,7 @@ impl Mempool {
     fn make_room(&mut self, sender: &Address, next: u64, new: &Pooled) -> Result<(), MempoolError> {
         let queue = self.queues.get(sender);
         let end = queue.map_or(next, SenderQueue::end);
-        let old = queue.and_then(|queue| queue.get(new.nonce));
+        let old = queue.and_then(|queue| queue.txs.get(&new.nonce));
         if let Some(old) = old {
             if !outbids(new, old) {
                 return Err(MempoolError::ReplacementUnderpriced);
@@ -206,7 +195,7 @@ impl Mempool {
             }
         } else {
             let from_peer = new.source.and_then(|peer| self.by_peer.get(&peer));
-            if queue.map_or(0, SenderQueue::len) >= self.limits.txs_per_sender_max
+            if queue.map_or(0, |queue| queue.txs.len()) >= self.limits.txs_per_sender_max
                 || from_peer.is_some_and(|count| *count >= self.limits.txs_per_peer_max)
             {
                 return Err(MempoolError::PoolFull);
@@ -259,7 +248,7 @@ impl Mempool {
         self.pending += queue.run();
         self.heads.extend(head_of(sender, queue));
         self.tails.extend(tail_of(sender, queue));
-        if queue.is_empty() {
+        if queue.txs.is_empty() {
             self.queues.remove(&sender);
         }
         for pooled in removed {

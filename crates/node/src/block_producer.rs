@@ -21,24 +21,26 @@ pub(crate) const SETTLE: Millis = Millis(20);
 const WAIT_FOR_TX: Millis = Millis(100);
 
 /// The clock of one height. The next height gets a new one, see [`Self::next`].
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct BlockProducer {
     interval: Millis,
     /// How often an idle chain makes a block; `None`: never.
     idle: Option<Millis>,
-    tip_at: Time,
+    /// When the tip was committed here.
+    pub tip_at: Time,
     /// The tip holds transactions: a block follows it after one interval, also
     /// on an idle chain. That block binds the certificate that made them final,
     /// and it wakes clients that look at a receipt only when a block is new
     /// (ethers polls so, and would wait for the next idle block).
     closing: bool,
-    /// When this height began here.
-    begun: Option<Time>,
+    /// When consensus began the height after the tip here.
+    pub begun: Option<Time>,
     /// No block of this height is built before this.
     not_before: Time,
     /// Since when there has been something to put in a block.
     pending_since: Option<Time>,
-    request: Option<BuildRequest>,
+    /// The block that consensus asks for; see [`Self::build_due`] for when it gets one.
+    pub request: Option<BuildRequest>,
 }
 
 /// Consensus wants a block from this node.
@@ -60,18 +62,13 @@ impl BlockProducer {
             // When it was committed here is not remembered; its timestamp is near.
             tip_at: Time(tip.timestamp.saturating_mul(1000)).min(now),
             closing: has_transactions(tip),
-            begun: None,
-            not_before: Time(0),
-            pending_since: None,
-            request: None,
+            ..Self::default()
         }
     }
 
     /// The producer of the height after `tip`, which became final now.
     pub fn next(&self, now: Time, tip: &Header) -> Self {
         Self {
-            interval: self.interval,
-            idle: self.idle,
             tip_at: now,
             closing: has_transactions(tip),
             begun: None,
@@ -79,29 +76,15 @@ impl BlockProducer {
             // does not slow the chain down twice.
             // A block that came by block sync began no height here, so it delays none.
             not_before: self.begun.map_or(self.not_before, |begun| begun + self.interval),
-            pending_since: self.pending_since,
             request: None,
+            ..*self
         }
-    }
-
-    /// When the tip was committed here.
-    pub fn tip_at(&self) -> Time {
-        self.tip_at
-    }
-
-    /// Whether consensus has begun the height after the tip.
-    pub fn has_begun(&self) -> bool {
-        self.begun.is_some()
-    }
-
-    pub fn begin(&mut self, now: Time) {
-        self.begun = Some(now);
     }
 
     /// When the height begins if nothing new happens; `has_content` says whether there
     /// is something to put in a block.
     pub fn begin_due(&self, has_content: bool) -> Option<Time> {
-        if self.has_begun() {
+        if self.begun.is_some() {
             return None;
         }
         let reason = if has_content { Some(Time(0)) } else { self.idle_due() };
@@ -112,11 +95,6 @@ impl BlockProducer {
     fn idle_due(&self) -> Option<Time> {
         let wait = if self.closing { Some(self.interval) } else { self.idle };
         wait.map(|wait| self.tip_at + wait)
-    }
-
-    /// Consensus asks for a block; see [`Self::build_due`] for when it gets one.
-    pub fn request(&mut self, request: BuildRequest) {
-        self.request = Some(request);
     }
 
     /// When the block that consensus asked for is built: as soon as the interval

@@ -50,7 +50,8 @@ pub(crate) struct BlockSync {
     request: Option<BlockRequest>,
     /// The blocks of one answer are out for recovery.
     recovering: bool,
-    ready: VecDeque<ReadyBlock>,
+    /// The blocks that may be committed. Their certificates are yet to be verified.
+    pub ready: VecDeque<ReadyBlock>,
     /// The peer that was asked last; the next one is next.
     last: Option<PeerId>,
     /// Whether that was one of those preferred.
@@ -58,7 +59,7 @@ pub(crate) struct BlockSync {
 }
 
 /// What is known of a peer as a giver of blocks.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct BlockSource {
     is_member: bool,
     /// The height of its newest final block, as it says.
@@ -113,18 +114,6 @@ pub(crate) struct SyncPosition {
 }
 
 impl BlockSource {
-    fn new(is_member: bool) -> Self {
-        Self {
-            is_member,
-            height: None,
-            ahead_since: None,
-            failures: 0,
-            delivers: false,
-            distrusted_until: Time(0),
-            served: (Time(0), 0),
-        }
-    }
-
     fn note_failure(&mut self, now: Time) {
         self.delivers = false;
         self.failures = (self.failures + 1).min(DISTRUST_DOUBLINGS_MAX);
@@ -148,7 +137,7 @@ impl BlockSource {
 
 impl BlockSync {
     pub fn connected(&mut self, peer: PeerId, is_member: bool) {
-        self.sources.insert(peer, BlockSource::new(is_member));
+        self.sources.insert(peer, BlockSource { is_member, ..Default::default() });
     }
 
     pub fn disconnected(&mut self, peer: &PeerId) {
@@ -313,11 +302,6 @@ impl BlockSync {
             self.ready.push_back(ReadyBlock { peer, block, certificate });
         }
         Ok(())
-    }
-
-    /// The next block that may be committed. Its certificate is yet to be verified.
-    pub fn take_ready(&mut self) -> Option<ReadyBlock> {
-        self.ready.pop_front()
     }
 
     /// A ready block was verified and is committed.

@@ -27,9 +27,9 @@ pub(crate) struct Candidates {
 #[derive(Debug)]
 pub(crate) struct BlockCandidate {
     /// The newest round that proposed it.
-    round: Round,
+    pub round: Round,
     /// Proposals of it that wait for a judgement.
-    offers: Vec<Offer>,
+    pub offers: Vec<Offer>,
     pub body: CandidateBody,
 }
 
@@ -60,21 +60,8 @@ pub(crate) enum CandidateBody {
 }
 
 impl BlockCandidate {
-    pub fn proposed(round: Round, offers: Vec<Offer>, body: CandidateBody) -> Self {
-        Self { round, offers, body }
-    }
-
-    pub fn built(outcome: Outcome, round: Round) -> Self {
-        let body = CandidateBody::Executed { outcome: Box::new(outcome), timely: true };
+    pub fn new(round: Round, body: CandidateBody) -> Self {
         Self { round, offers: vec![], body }
-    }
-
-    pub fn journalled(block: Arc<RecoveredBlock>) -> Self {
-        Self { round: 0, offers: vec![], body: CandidateBody::Journalled(block) }
-    }
-
-    pub fn round(&self) -> Round {
-        self.round
     }
 
     /// The whole block, if it is here.
@@ -92,10 +79,6 @@ impl BlockCandidate {
         if self.offers.len() < OFFERS_MAX {
             self.offers.push(offer);
         }
-    }
-
-    pub fn take_offers(&mut self) -> Vec<Offer> {
-        std::mem::take(&mut self.offers)
     }
 }
 
@@ -123,13 +106,6 @@ impl Candidates {
     }
 
     /// What a candidate waits for, if it is not whole.
-    pub fn missing(&self, hash: &B256) -> Option<&MissingTransactions> {
-        match &self.by_hash.get(hash)?.body {
-            CandidateBody::Missing(missing) => Some(missing),
-            _ => None,
-        }
-    }
-
     pub fn missing_mut(&mut self, hash: &B256) -> Option<&mut MissingTransactions> {
         match &mut self.by_hash.get_mut(hash)?.body {
             CandidateBody::Missing(missing) => Some(missing),
@@ -148,7 +124,7 @@ impl Candidates {
     /// When transactions are asked for again.
     pub fn retry_due(&self) -> Option<Time> {
         let waiting = self.by_hash.values().filter_map(|candidate| match &candidate.body {
-            CandidateBody::Missing(missing) => Some(missing.ask_at()),
+            CandidateBody::Missing(missing) => Some(missing.ask_at),
             _ => None,
         });
         waiting.min()

@@ -71,11 +71,11 @@ pub(crate) struct MissingTransactions {
     wanted: BTreeMap<B256, Vec<usize>>,
     /// Hashes out for recovery of their senders.
     recovering: BTreeSet<B256>,
-    /// The peer that sent the list of hashes.
-    from: PeerId,
-    timely: bool,
+    /// The peer that sent the list of hashes, and answers for it.
+    pub from: PeerId,
+    pub timely: bool,
     /// When it is time to ask for them (again).
-    ask_at: Time,
+    pub ask_at: Time,
     /// What was asked for and did not come, and of which peer.
     open: BTreeMap<B256, PeerId>,
     /// The peers that gave some of it.
@@ -88,8 +88,8 @@ pub(crate) struct MissingTransactions {
     turn: u32,
     /// How often something was asked for since something came.
     tries: u32,
-    /// Copies of the proposal with other lists of hashes: a peer lies.
-    alternates: VecDeque<(PeerId, ProposedBlock)>,
+    /// Copies of the proposal with other lists of hashes, the oldest first: a peer lies.
+    pub alternates: VecDeque<(PeerId, ProposedBlock)>,
 }
 
 /// The peers that missing transactions can be asked of.
@@ -140,19 +140,6 @@ impl MissingTransactions {
         self.wanted.is_empty()
     }
 
-    /// The peer that answers for the list of hashes.
-    pub fn from(&self) -> PeerId {
-        self.from
-    }
-
-    pub fn timely(&self) -> bool {
-        self.timely
-    }
-
-    pub fn ask_at(&self) -> Time {
-        self.ask_at
-    }
-
     /// The block, made of what came. It must be whole.
     pub fn assemble(&mut self) -> RecoveredBlock {
         let txs: Vec<Transaction> = self.txs.drain(..).flatten().collect();
@@ -165,15 +152,6 @@ impl MissingTransactions {
         if self.proposed.tx_hashes != proposed.tx_hashes && self.alternates.len() < ALTERNATES_MAX {
             self.alternates.push_back((from, proposed));
         }
-    }
-
-    /// The copies of the proposal that are in reserve, the oldest first.
-    pub fn into_alternates(self) -> VecDeque<(PeerId, ProposedBlock)> {
-        self.alternates
-    }
-
-    pub fn set_alternates(&mut self, alternates: VecDeque<(PeerId, ProposedBlock)>) {
-        self.alternates = alternates;
     }
 
     /// How many bytes a transaction has on average, as the proposal says.
@@ -354,17 +332,24 @@ impl PendingRequests {
 
 /// Sends transactions of a block, a piece at a time.
 pub(crate) fn send_pieces(peer: PeerId, block: B256, txs: Vec<Bytes>, effects: &mut Effects) {
-    let (mut piece, mut bytes) = (Vec::new(), 0);
-    for raw in txs {
-        if bytes + raw.len() > PIECE_BYTES && !piece.is_empty() {
-            let txs = std::mem::take(&mut piece);
-            effects.send(peer, Message::Bodies(Bodies { block, txs }));
-            bytes = 0;
+    for txs in pieces(txs, PIECE_BYTES) {
+        effects.send(peer, Message::Bodies(Bodies { block, txs }));
+    }
+}
+
+/// Transactions cut into pieces of at most so many bytes, or one transaction.
+pub(crate) fn pieces(
+    txs: impl IntoIterator<Item = Bytes>,
+    bytes_max: usize,
+) -> impl Iterator<Item = Vec<Bytes>> {
+    let mut txs = txs.into_iter().peekable();
+    std::iter::from_fn(move || {
+        let mut piece = vec![txs.next()?];
+        let mut bytes = piece[0].len();
+        while let Some(raw) = txs.next_if(|raw| bytes + raw.len() <= bytes_max) {
+            bytes += raw.len();
+            piece.push(raw);
         }
-        bytes += raw.len();
-        piece.push(raw);
-    }
-    if !piece.is_empty() {
-        effects.send(peer, Message::Bodies(Bodies { block, txs: piece }));
-    }
+        Some(piece)
+    })
 }

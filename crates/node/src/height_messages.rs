@@ -23,18 +23,14 @@ const OWN_MAX: usize = 16;
 
 #[derive(Debug, Default)]
 pub(crate) struct HeightMessages {
-    /// Messages of peers that were verified, and whether they were relayed.
-    seen: BTreeMap<B256, bool>,
+    /// Messages of peers that were verified, and whether they were relayed. One that is
+    /// taken out is taken as new if it comes again.
+    pub seen: BTreeMap<B256, bool>,
     /// The newest of what this node said.
     own: VecDeque<Arc<Message>>,
 }
 
 impl HeightMessages {
-    /// Whether a message that was verified already was relayed; `None` if it is new.
-    pub fn was_relayed(&self, key: &B256) -> Option<bool> {
-        self.seen.get(key).copied()
-    }
-
     /// Notes that a message was verified, and whether it is relayed; there must be room.
     pub fn note_seen(&mut self, key: B256, relayed: bool) -> bool {
         let room = self.seen.len() < SEEN_MAX || self.seen.contains_key(&key);
@@ -42,11 +38,6 @@ impl HeightMessages {
             self.seen.insert(key, relayed);
         }
         room
-    }
-
-    /// A message is to be taken as new if it comes again.
-    pub fn forget(&mut self, key: &B256) {
-        self.seen.remove(key);
     }
 
     pub fn note_own(&mut self, message: Arc<Message>) {
@@ -66,9 +57,4 @@ impl HeightMessages {
 /// What a signed message is remembered by.
 pub(crate) fn signature_key(signature: &Signature) -> B256 {
     keccak256(signature.0)
-}
-
-/// What a certificate is remembered by.
-pub(crate) fn content_key(message: &Message) -> B256 {
-    keccak256(message.encode())
 }

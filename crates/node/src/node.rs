@@ -15,7 +15,7 @@ mod recovery;
 mod sync;
 mod transactions;
 
-use std::{collections::VecDeque, sync::Arc};
+use std::sync::Arc;
 
 use trefoil_consensus::{Consensus, Output, ReplayError, Timeouts};
 use trefoil_crypto::SecretKey;
@@ -28,7 +28,7 @@ use trefoil_types::{
 use crate::{
     Done, Effects, Input, NodeStatus, PeerCommand,
     block_producer::BlockProducer,
-    block_sync::BlockSync,
+    block_sync::{BlockSync, blocks_for},
     candidates::Candidates,
     early_messages::EarlyMessages,
     evidence_pool::EvidencePool,
@@ -67,7 +67,7 @@ pub struct Node {
     ledger: Ledger,
     consensus: Consensus,
     /// What consensus wants done and was not done yet.
-    outputs: VecDeque<Output>,
+    outputs: Vec<Output>,
     height: HeightState,
     pool: Mempool,
     tx_gossip: TxGossip,
@@ -79,6 +79,7 @@ pub struct Node {
 
 /// All that is of the height after the tip and of no other. A commit replaces it whole,
 /// so that nothing of a height that is over can remain.
+#[derive(Default)]
 struct HeightState {
     producer: BlockProducer,
     candidates: Candidates,
@@ -88,19 +89,6 @@ struct HeightState {
     early: EarlyMessages,
     /// The certificate of a final block whose body is not here yet.
     decided: Option<Certificate>,
-}
-
-impl HeightState {
-    fn new(producer: BlockProducer) -> Self {
-        Self {
-            producer,
-            candidates: Candidates::default(),
-            requests: PendingRequests::default(),
-            messages: HeightMessages::default(),
-            early: EarlyMessages::default(),
-            decided: None,
-        }
-    }
 }
 
 impl Node {
@@ -122,12 +110,13 @@ impl Node {
             network: ledger.genesis_hash(),
             timeouts: Timeouts::for_chain(ledger.spec()),
         });
+        let producer = BlockProducer::new(ledger.spec(), ledger.tip(), now);
         let mut node = Self {
             me: config.peer,
             key,
             consensus,
-            outputs: VecDeque::new(),
-            height: HeightState::new(BlockProducer::new(ledger.spec(), ledger.tip(), now)),
+            outputs: Vec::new(),
+            height: HeightState { producer, ..Default::default() },
             ledger,
             pool: Mempool::new(config.pool),
             tx_gossip: TxGossip::default(),
@@ -165,17 +154,19 @@ impl Node {
     /// Does whatever is due by now; there may be nothing.
     fn tick(&mut self, now: Time, effects: &mut Effects) {
         if self.consensus.deadline().is_some_and(|due| due <= now) {
-            let mut out = Vec::new();
-            self.consensus.tick(now, &mut out);
-            self.outputs.extend(out);
+            self.consensus.tick(now, &mut self.outputs);
         }
-        self.begin_if_due(now);
+        if self.begin_due().is_some_and(|due| due <= now) {
+            self.begin_next_height(now);
+        }
         self.build_if_due(now, effects);
         self.handle_outputs(now, effects);
         self.retry_transactions(now, effects);
         self.sync_blocks(now, effects);
         self.gossip_if_due(now, effects);
-        self.announce_tip_if_due(now, effects);
+        if self.peers.tip_due().is_some_and(|due| due <= now) {
+            self.announce_tip(now, effects);
+        }
         self.handle_outputs(now, effects);
     }
 
@@ -210,9 +201,9 @@ impl Node {
         Arc::new(NodeStatus {
             height: tip.number,
             hash: self.ledger.tip_hash(),
-            tip_at: self.height.producer.tip_at(),
+            tip_at: self.height.producer.tip_at,
             round: self.round(),
-            peers: self.peers.len(),
+            peers: self.peers.members.len(),
             validators: set.len(),
             signers: self.ledger.tip_certificate().map_or(0, |c| c.signatures.len()),
             validating: self.is_validator(),
@@ -230,7 +221,7 @@ impl Node {
         }
         // A peer that cannot be judged may be an outsider: it may bring blocks, which prove
         // themselves, and nothing that costs this node a vote, memory or an answer.
-        if self.peers.is_unjudged(&peer) && !message.brings_blocks() {
+        if self.peers.unjudged.contains_key(&peer) && !message.brings_blocks() {
             return;
         }
         match message {
@@ -241,7 +232,11 @@ impl Node {
                 self.on_consensus_message(now, peer, message, effects);
             }
             Message::Tip(tip) => self.on_tip(now, peer, tip, effects),
-            Message::GetBlocks(ask) => self.on_get_blocks(now, peer, ask, effects),
+            Message::GetBlocks(ask) => {
+                if self.block_sync.may_serve(now, &peer) {
+                    effects.send(peer, Message::Blocks(blocks_for(ask, &self.ledger)));
+                }
+            }
             Message::Blocks(blocks) => self.on_blocks(now, peer, blocks, effects),
             Message::GetBodies(ask) => self.on_get_bodies(peer, ask, effects),
             Message::Bodies(bodies) => self.on_bodies(now, peer, bodies, effects),
@@ -296,7 +291,7 @@ impl Node {
         let nodes = &governed.members.nodes;
         let validates = |peer: &PeerId| nodes.get(peer).is_some_and(|node| node.validates(next));
         self.is_validator()
-            && self.peers.len() + 1 == governed.validators.len()
-            && self.peers.members().all(|peer| validates(&peer))
+            && self.peers.members.len() + 1 == governed.validators.len()
+            && self.peers.members.keys().all(validates)
     }
 }

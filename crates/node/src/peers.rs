@@ -15,11 +15,11 @@ const TIP_EVERY: Millis = Millis(3_000);
 #[derive(Debug)]
 pub(crate) struct PeerSet {
     /// The peers that belong to the network, and since when each is connected.
-    members: BTreeMap<PeerId, Time>,
+    pub members: BTreeMap<PeerId, Time>,
     /// The peers that may belong, for all that this node knows: blocks are taken of
     /// them, nothing else.
-    unjudged: BTreeMap<PeerId, Time>,
-    tip_announced_at: Time,
+    pub unjudged: BTreeMap<PeerId, Time>,
+    pub tip_announced_at: Time,
 }
 
 impl PeerSet {
@@ -42,39 +42,13 @@ impl PeerSet {
         self.unjudged.remove(peer);
     }
 
-    pub fn is_member(&self, peer: &PeerId) -> bool {
-        self.members.contains_key(peer)
-    }
-
-    pub fn is_unjudged(&self, peer: &PeerId) -> bool {
-        self.unjudged.contains_key(peer)
-    }
-
-    pub fn members(&self) -> impl Iterator<Item = PeerId> {
-        self.members.keys().copied()
-    }
-
-    /// How many members are connected.
-    pub fn len(&self) -> usize {
-        self.members.len()
-    }
-
-    /// Whether no member is connected.
-    pub fn is_empty(&self) -> bool {
-        self.members.is_empty()
-    }
-
     /// All peers, and since when each is connected.
     pub fn iter(&self) -> impl Iterator<Item = (PeerId, Time)> {
         self.members.iter().chain(&self.unjudged).map(|(peer, since)| (*peer, *since))
     }
 
-    pub fn note_tip_announced(&mut self, now: Time) {
-        self.tip_announced_at = now;
-    }
-
     /// When the tip is announced again.
     pub fn tip_due(&self) -> Option<Time> {
-        (!self.is_empty()).then(|| self.tip_announced_at + TIP_EVERY)
+        (!self.members.is_empty()).then(|| self.tip_announced_at + TIP_EVERY)
     }
 }

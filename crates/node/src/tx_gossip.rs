@@ -20,7 +20,7 @@ use alloy_primitives::{Bytes, map::B256Set};
 use trefoil_mempool::Mempool;
 use trefoil_types::{B256, Message, Millis, PeerId, Time, Transaction, keccak256, limits};
 
-use crate::{Effects, To};
+use crate::{Effects, To, fetch_transactions::pieces};
 
 // The bytes of a push grow with the peers, and most of them have the transaction already:
 // where peers are many, a request for what is lacking is cheaper.
@@ -89,7 +89,7 @@ pub(crate) struct TxGossip {
     recent: B256Set,
     recent_order: VecDeque<B256>,
     /// For look-ups.
-    recovering: B256Set,
+    pub recovering: B256Set,
     wanted: BTreeMap<B256, WantedTx>,
     /// When each wanted one was asked for, oldest first.
     asked: VecDeque<(Time, B256)>,
@@ -106,10 +106,6 @@ struct WantedTx {
 pub(crate) type RecoveryBatch = (Vec<B256>, Vec<Bytes>);
 
 impl TxGossip {
-    pub fn is_recovering(&self, hash: &B256) -> bool {
-        self.recovering.contains(hash)
-    }
-
     /// Notes that a transaction is in a block, so that nobody's late
     /// announcement of it is followed.
     pub fn settled(&mut self, hash: B256) {
@@ -209,16 +205,8 @@ impl TxGossip {
             effects.sends.extend(peer.map(|p| (To::Peer(*p), Message::Txs(vec![raw]).into())));
         }
         (self.flush_at, self.flushed_at) = (None, now);
-        let (mut batch, mut bytes) = (Vec::new(), 0);
-        for raw in self.fresh.drain(..) {
-            if bytes + raw.len() > limits::TXS_BYTES_MAX || batch.len() == limits::TX_HASHES_MAX {
-                effects.broadcast(Message::Txs(std::mem::take(&mut batch)));
-                bytes = 0;
-            }
-            bytes += raw.len();
-            batch.push(raw);
-        }
-        if !batch.is_empty() {
+        // They are flushed at `FLUSH_TXS`, so no message is over `TX_HASHES_MAX` of them.
+        for batch in pieces(self.fresh.drain(..), limits::TXS_BYTES_MAX) {
             effects.broadcast(Message::Txs(batch));
         }
         self.fresh_bytes = 0;
@@ -297,13 +285,6 @@ impl TxGossip {
             }
         }
         new.chunks(JOB_TXS_MAX).map(|batch| batch.iter().cloned().unzip()).collect()
-    }
-
-    /// A batch was recovered.
-    pub fn on_recovered(&mut self, hashes: &[B256]) {
-        for hash in hashes {
-            self.recovering.remove(hash);
-        }
     }
 }
 

@@ -42,8 +42,7 @@ fn restless(seed: u64, moments: &[Moment]) -> SimPlan {
     for id in 0..4 {
         for turn in 0..6 {
             let from = 2_000 + turn * 4_000 + rng.range(0, 1_000);
-            plan =
-                plan.at(from, Act::Crash(id, *rng.pick(moments))).at(from + 1_500, Act::Start(id));
+            plan = plan.outage(id, from, *rng.pick(moments), from + 1_500);
         }
     }
     random::calm(plan, 30_000)
@@ -62,8 +61,7 @@ fn stormy(seed: u64) -> SimPlan {
         delay_min: Millis(0),
         delay_max: Millis(800),
         loss_permille: 250,
-        twice_permille: 0,
-        reorder_permille: 0,
+        ..Weather::FAIR
     };
     plan = plan.at(0, Act::Load(Some(Millis(100))));
     random::calm(plan, 50_000)

@@ -86,14 +86,27 @@ impl ByzantineNode {
     /// What reaches `to` in place of `message`.
     pub fn alter(&mut self, node: &Node, to: Id, message: &Message) -> Vec<Vec<u8>> {
         match self.vice {
-            Vice::Silent => self.silence(message),
+            _ if self.keeps_back(to, message) => vec![],
             Vice::Equivocator => self.equivocate(node, to, message),
-            Vice::Withholder => self.withhold(to, message),
             Vice::Garbler => self.garble(message),
             Vice::Repeater => self.repeat(message),
             Vice::Forger => self.forge(message),
-            Vice::Inflator | Vice::Puppet => vec![message.encode()],
-            Vice::Boaster => self.deny(message),
+            _ => vec![message.encode()],
+        }
+    }
+
+    fn keeps_back(&self, to: Id, message: &Message) -> bool {
+        match message {
+            Message::Vote(_) | Message::PolkaCertificate(_) | Message::RoundCertificate(_) => {
+                self.vice == Vice::Silent
+            }
+            // Two get it: too few for a quorum, enough that others hear of the block.
+            Message::Proposal(_) => {
+                self.vice == Vice::Silent || (self.vice == Vice::Withholder && to > 1)
+            }
+            Message::Blocks(_) => matches!(self.vice, Vice::Withholder | Vice::Boaster),
+            Message::Bodies(_) | Message::Txs(_) => self.vice == Vice::Withholder,
+            _ => false,
         }
     }
 
@@ -107,10 +120,7 @@ impl ByzantineNode {
 
     /// What it says unasked, now and then, to anyone.
     pub fn mutter(&mut self, node: &Node) -> Option<Vec<u8>> {
-        let often = match self.vice {
-            Vice::Boaster => 300,
-            _ => 50,
-        };
+        let often = if self.vice == Vice::Boaster { 300 } else { 50 };
         if !self.rng.permille(often) {
             return None;
         }
@@ -135,10 +145,6 @@ impl ByzantineNode {
             }
             self.votes.push_back(vote.clone());
         }
-    }
-
-    fn deny(&self, message: &Message) -> Vec<Vec<u8>> {
-        if matches!(message, Message::Blocks(_)) { vec![] } else { vec![message.encode()] }
     }
 
     /// A certificate of the next height with the votes of one round that it votes: in
@@ -181,17 +187,6 @@ impl ByzantineNode {
         Message::Tip(Tip { height, hash: self.network, round: 0 }).encode()
     }
 
-    fn silence(&self, message: &Message) -> Vec<Vec<u8>> {
-        let consensus = matches!(
-            message,
-            Message::Vote(_)
-                | Message::Proposal(_)
-                | Message::PolkaCertificate(_)
-                | Message::RoundCertificate(_)
-        );
-        if consensus { vec![] } else { vec![message.encode()] }
-    }
-
     fn equivocate(&mut self, node: &Node, to: Id, message: &Message) -> Vec<Vec<u8>> {
         let other = match message {
             Message::Vote(vote) if vote.validator == self.key.public() => {
@@ -226,7 +221,7 @@ impl ByzantineNode {
 
     /// A second valid block for the same round: empty, and a second later.
     fn other_proposal(&mut self, node: &Node, first: &ProposedBlock) -> Option<ProposedBlock> {
-        let Proposal { height, round, pol_round, .. } = first.proposal;
+        let Proposal { height, round, .. } = first.proposal;
         let fits =
             |twin: &&ProposedBlock| twin.proposal.height == height && twin.proposal.round == round;
         if let Some(twin) = self.twin.as_ref().filter(fits) {
@@ -243,14 +238,7 @@ impl ByzantineNode {
         let (outcome, _) = node.ledger().build(draft, &mut std::iter::empty());
         let block = outcome.block();
         let twin = ProposedBlock {
-            proposal: Proposal::sign(
-                &self.key,
-                &self.network,
-                height,
-                round,
-                block.hash,
-                pol_round,
-            ),
+            proposal: self.propose_instead(&first.proposal, block.hash),
             header: block.header.clone(),
             tx_hashes: vec![],
             attached: block.attached.clone(),
@@ -258,16 +246,6 @@ impl ByzantineNode {
         };
         self.twin = Some(twin.clone());
         Some(twin)
-    }
-
-    fn withhold(&self, to: Id, message: &Message) -> Vec<Vec<u8>> {
-        let kept = match message {
-            // Two get it: too few for a quorum, enough that others hear of the block.
-            Message::Proposal(_) => to > 1,
-            Message::Bodies(_) | Message::Blocks(_) | Message::Txs(_) => true,
-            _ => false,
-        };
-        if kept { vec![] } else { vec![message.encode()] }
     }
 
     fn garble(&mut self, message: &Message) -> Vec<Vec<u8>> {
@@ -292,22 +270,13 @@ impl ByzantineNode {
         let message = match self.rng.index(4) {
             0 => {
                 let validator = self.key.public();
-                let kind = VoteKind::Precommit;
-                Message::Vote(Vote {
-                    kind,
-                    height,
-                    round: 0,
-                    block: Some(block),
-                    validator,
-                    signature,
-                })
+                let (kind, block) = (VoteKind::Precommit, Some(block));
+                Message::Vote(Vote { kind, height, round: 0, block, validator, signature })
             }
-            1 => Message::PolkaCertificate(PolkaCertificate {
-                height,
-                round: 0,
-                block,
-                signatures: vec![],
-            }),
+            1 => {
+                let polka = PolkaCertificate { height, round: 0, block, signatures: vec![] };
+                Message::PolkaCertificate(polka)
+            }
             2 => Message::Txs(vec![Bytes::from(self.rng.bytes(100))]),
             _ => Message::Blocks(Blocks { from: height, blocks: vec![] }),
         };
@@ -351,10 +320,14 @@ impl ByzantineNode {
             }
             _ => proposed.tx_hashes.push(self.network),
         }
-        let Proposal { height, round, pol_round, .. } = proposed.proposal;
         let hash = proposed.header.hash_slow();
-        proposed.proposal =
-            Proposal::sign(&self.key, &self.network, height, round, hash, pol_round);
+        proposed.proposal = self.propose_instead(&proposed.proposal, hash);
+    }
+
+    /// A proposal of another block in the same place.
+    fn propose_instead(&self, first: &Proposal, block: B256) -> Proposal {
+        let Proposal { height, round, pol_round, .. } = *first;
+        Proposal::sign(&self.key, &self.network, height, round, block, pol_round)
     }
 
     /// Against itself, since it has no other key, and half of it not signed.

@@ -54,17 +54,13 @@ pub fn spec(plan: &SimPlan) -> ChainSpec {
         validator_delay: 2,
         quorum: [2, 3],
         snapshot_every: 1_024,
-        staking: (!members).then(terms),
+        // Epochs so short that a run sees several.
+        staking: (!members).then(|| Staking { epoch_blocks: 10, ..Staking::default() }),
         forks: BTreeMap::from([(Fork::Cancun, 0), (Fork::Prague, 0), (Fork::Osaka, 0)]),
         organisations: (0..plan.validators).filter(|_| members).map(organisation).collect(),
         validators: (0..plan.validators).map(validator).collect(),
         alloc: Workload::funded().chain(Governors::funded(plan.validators)).map(account).collect(),
     }
-}
-
-/// Epochs so short that a run sees several.
-fn terms() -> Staking {
-    Staking { epoch_blocks: 10, ..Staking::default() }
 }
 
 /// The first instant of a run: some time after genesis.

@@ -7,14 +7,13 @@ use std::{
 };
 
 use trefoil_crypto::{B256, PeerId};
-use trefoil_ledger::{History, Ledger, Record};
+use trefoil_ledger::{Record, genesis_hash};
 use trefoil_node::{Done, Effects, Event as News, Input, PeerCommand, WorkerJob};
-use trefoil_types::{Admission, ChainSpec, Message, Millis, Time};
+use trefoil_types::{Admission, Message, Millis, Time};
 
 use crate::{
     byzantine::ByzantineNode,
     chain,
-    disk::SimDisk,
     governors::Governors,
     injected_bug::{InjectedBug, LockSkipper},
     judges::Judges,
@@ -22,7 +21,7 @@ use crate::{
     plan::{Act, Moment, SimPlan},
     queue::EventQueue,
     rng::Rng,
-    seen::{Loss, Seen},
+    seen::{CALL, Loss, Seen},
     trace::Trace,
     wire::{Id, SimWire, Weather},
     workload::Workload,
@@ -95,7 +94,7 @@ impl Cluster {
     pub fn new(plan: SimPlan, prints: bool) -> Self {
         let spec = Arc::new(chain::spec(&plan));
         let start = chain::start(&plan);
-        let network = genesis_hash(&spec);
+        let network = genesis_hash(&spec).expect("the contract takes a plan's founders");
         let machines: Vec<_> =
             (0..plan.machines()).map(|id| SimMachine::new(&plan, spec.clone(), id)).collect();
         let honest = machines.iter().filter(|m| plan.is_honest(m.id));
@@ -203,7 +202,7 @@ impl Cluster {
             Act::Crash(id, moment) => self.crash(id, moment),
             Act::Start(id) => self.start(id),
             Act::Partition(groups) => self.partition(&groups),
-            Act::Deafen { from, to } => self.wire.block(from, to),
+            Act::Deafen { from, to } => _ = self.wire.blocked.insert((from, to)),
             Act::Mend => self.mend(),
             Act::Reset(a, b) => self.hang_up(a, b),
             Act::Weather(weather) => self.wire.weather = weather,
@@ -368,7 +367,9 @@ impl Cluster {
             if let Some((call, next)) = self.workload.replied(call, &reply) {
                 self.give(id, Input::Call { id: call, call: next });
             }
-            self.seen.reply(call, reply);
+            if call == CALL {
+                self.seen.reply = Some(reply);
+            }
         }
         self.mutter(id);
         match turn.death {
@@ -387,9 +388,8 @@ impl Cluster {
 
     fn note_coverage(&mut self, effects: &Effects) {
         for record in &effects.records {
-            match record {
-                Record::Decided(certificate) if certificate.round > 0 => self.count("late rounds"),
-                _ => {}
+            if matches!(record, Record::Decided(certificate) if certificate.round > 0) {
+                self.count("late rounds");
             }
         }
         if effects.prune_journal.is_some() {
@@ -448,9 +448,4 @@ impl Cluster {
             }
         }
     }
-}
-
-fn genesis_hash(spec: &Arc<ChainSpec>) -> B256 {
-    let ledger = Ledger::open(SimDisk::default().mount(), spec.clone(), History::Archive);
-    ledger.expect("an empty disk takes any chain").genesis_hash()
 }

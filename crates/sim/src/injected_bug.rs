@@ -1,13 +1,16 @@
 //! Bugs put in on purpose, at the seams between the node and its world, to see
 //! that the judges find them. Nothing of them is in the product's code.
 
-use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
+use clap::ValueEnum;
 use trefoil_crypto::{B256, SecretKey};
 use trefoil_ledger::Record;
 use trefoil_types::{ChainSpec, Height, Message, Round, Vote, VoteKind};
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+use crate::name_of;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum InjectedBug {
     /// The journal's sync does nothing.
     ForgottenSync,
@@ -54,22 +57,8 @@ impl InjectedBug {
         Self::StolenKey,
     ];
 
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::ForgottenSync => "forgotten-sync",
-            Self::SpeechFirst => "speech-first",
-            Self::Amnesia => "amnesia",
-            Self::LostDecision => "lost-decision",
-            Self::PruneTooFar => "prune-too-far",
-            Self::FalseCheckpoint => "false-checkpoint",
-            Self::BitRot => "bit-rot",
-            Self::ShortCertificate => "short-certificate",
-            Self::SkipLock => "skip-lock",
-            Self::NoisyWire => "noisy-wire",
-            Self::DeafTimers => "deaf-timers",
-            Self::LostLane => "lost-lane",
-            Self::StolenKey => "stolen-key",
-        }
+    pub fn name(self) -> String {
+        name_of(&self)
     }
 
     /// What a restart makes of the journal.
@@ -94,10 +83,6 @@ impl InjectedBug {
             }
             _ => {}
         }
-    }
-
-    pub fn prune_height(bug: Option<Self>, height: Height) -> Height {
-        if bug == Some(Self::PruneTooFar) { u64::MAX } else { height }
     }
 }
 
@@ -142,17 +127,6 @@ impl LockSkipper {
 
 impl fmt::Display for InjectedBug {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for InjectedBug {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let found = Self::ALL.into_iter().find(|bug| bug.name() == text);
-        found.ok_or_else(|| {
-            format!("no bug is called {text:?}; use {}", Self::ALL.map(Self::name).join(", "))
-        })
+        f.write_str(&self.name())
     }
 }

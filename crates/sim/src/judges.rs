@@ -5,7 +5,6 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
     hash::{DefaultHasher, Hash as _, Hasher as _},
-    sync::Arc,
 };
 
 use trefoil_crypto::{Address, B256, PublicKey};
@@ -44,6 +43,7 @@ pub struct Final {
     receipts: u64,
 }
 
+#[derive(Default)]
 pub struct Judges {
     /// The validators of each height, as the first machine that knew them said.
     sets: BTreeMap<Height, ValidatorSet>,
@@ -78,24 +78,7 @@ impl Judges {
         pool: MempoolLimits,
         honest: BTreeMap<PublicKey, Id>,
     ) -> Self {
-        Self {
-            sets: BTreeMap::from([(1, set)]),
-            network,
-            pool,
-            now: Time(0),
-            violations: vec![],
-            chain: BTreeMap::new(),
-            reported_txs: BTreeMap::new(),
-            reported: BTreeMap::new(),
-            votes: BTreeMap::new(),
-            proposals: BTreeMap::new(),
-            prevotes: BTreeMap::new(),
-            locks: BTreeMap::new(),
-            checked: BTreeSet::new(),
-            honest,
-            scores: BTreeMap::new(),
-            convicted: BTreeMap::new(),
-        }
+        Self { sets: BTreeMap::from([(1, set)]), network, pool, honest, ..Self::default() }
     }
 
     pub fn accuse(&mut self, judge: &'static str, text: String) {
@@ -347,25 +330,22 @@ impl Judges {
 
     fn remembers(&mut self, id: Id, snapshot: &Snapshot) -> Result<(), LedgerError> {
         let tip = snapshot.tip().number;
-        for (height, hash) in self.known_up_to(tip) {
+        let known = self.chain.range(..=tip).map(|(height, block)| (*height, block.hash));
+        for (height, hash) in known.collect::<Vec<_>>() {
             let ours = snapshot.header(height)?.map(|(hash, _)| hash);
             if ours != Some(hash) {
                 self.accuse("lost", format!("machine {id} has {ours:?} at {height}, not {hash}"));
             }
             self.certified(id, height, snapshot);
         }
-        for (tx, (height, index)) in Arc::new(self.reported_txs.clone()).iter() {
-            let ours = snapshot.transaction(tx)?;
-            if *height <= tip && ours != Some((*height, *index)) {
+        for (tx, (height, index)) in self.reported_txs.clone() {
+            let ours = snapshot.transaction(&tx)?;
+            if height <= tip && ours != Some((height, index)) {
                 let text = format!("machine {id}: {tx} was {index} in {height}, is {ours:?}");
                 self.accuse("receipts", text);
             }
         }
         Ok(())
-    }
-
-    fn known_up_to(&self, tip: Height) -> Vec<(Height, B256)> {
-        self.chain.range(..=tip).map(|(height, block)| (*height, block.hash)).collect()
     }
 
     /// How many blocks were final at that instant.

@@ -33,7 +33,14 @@ pub use judges::Violation;
 pub use plan::SimPlan;
 pub use random::FaultClass;
 
+use clap::ValueEnum;
+
 use cluster::{Cluster, Coverage};
+
+/// What the command line calls a value.
+pub fn name_of(value: &impl ValueEnum) -> String {
+    value.to_possible_value().expect("no value is hidden").get_name().into()
+}
 
 /// What came of a plan.
 #[derive(Clone, Debug)]
@@ -49,8 +56,7 @@ pub struct RunResult {
 
 /// Runs a plan once, printing each step if `prints`.
 pub fn run(plan: SimPlan, prints: bool) -> RunResult {
-    let (verdict, _) = run_traced(plan, prints);
-    verdict
+    run_traced(plan, prints).0
 }
 
 /// Runs a plan twice; that the traces differ is a violation too.

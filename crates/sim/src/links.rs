@@ -242,7 +242,7 @@ impl Cluster {
             for b in 0..self.machines.len() {
                 let apart = group(a).is_none() || group(a) != group(b);
                 if a != b && apart {
-                    self.wire.block(a, b);
+                    self.wire.blocked.insert((a, b));
                 }
             }
         }
@@ -260,6 +260,6 @@ impl Cluster {
                 }
             }
         }
-        self.wire.unblock_all();
+        self.wire.blocked.clear();
     }
 }

@@ -141,7 +141,9 @@ impl SimMachine {
     pub fn start(&mut self, now: Time, trace: &mut Trace) -> Turn {
         self.life += 1;
         self.busy_until = now;
-        self.rot();
+        if self.bug == Some(InjectedBug::BitRot) && self.id == 0 && self.life > 1 {
+            self.ledger_disk.rot(&crate::workload::MISER_BALANCE.to_be_bytes());
+        }
         let started = quietly(|| self.open(now));
         match started {
             Ok(Ok((process, effects))) => {
@@ -274,7 +276,8 @@ impl SimMachine {
                 journal.sync()?;
             }
             match effects.prune_journal {
-                Some(height) => journal.prune(InjectedBug::prune_height(self.bug, height)),
+                Some(_) if self.bug == Some(InjectedBug::PruneTooFar) => journal.prune(u64::MAX),
+                Some(height) => journal.prune(height),
                 None => Ok(()),
             }
         })?
@@ -327,12 +330,6 @@ impl SimMachine {
             Death::Disk(text)
         } else {
             Death::Fault(text)
-        }
-    }
-
-    fn rot(&self) {
-        if self.bug == Some(InjectedBug::BitRot) && self.id == 0 && self.life > 1 {
-            self.ledger_disk.rot(&crate::workload::MISER_BALANCE.to_be_bytes());
         }
     }
 }

@@ -10,8 +10,10 @@ use std::{
     time::Instant,
 };
 
-use clap::Parser;
-use trefoil_sim::{FaultClass, InjectedBug, RunResult, SimPlan, random, run, run_twice, scenario};
+use clap::{Parser, ValueEnum};
+use trefoil_sim::{
+    FaultClass, InjectedBug, RunResult, SimPlan, name_of, random, run, run_twice, scenario,
+};
 
 /// Runs clusters of the whole node in virtual time, under faults, before judges.
 ///
@@ -29,7 +31,7 @@ struct Args {
     from: u64,
     /// Only these classes of faults: wire, partition, reset, crash, full, skew,
     /// slow, byzantine.
-    #[arg(long, value_delimiter = ',', value_name = "LIST")]
+    #[arg(long, value_delimiter = ',', value_name = "LIST", value_parser = fault)]
     faults: Option<Vec<FaultClass>>,
     /// Run a named scenario (see --list), or `all`.
     #[arg(long, value_name = "NAME")]
@@ -38,11 +40,26 @@ struct Args {
     #[arg(long)]
     trace: bool,
     /// Plant a bug, to see that it is found (see --list).
-    #[arg(long, value_name = "BUG")]
+    #[arg(long, value_name = "BUG", value_parser = bug)]
     plant: Option<InjectedBug>,
     /// List the scenarios and the bugs that can be planted.
     #[arg(long)]
     list: bool,
+}
+
+fn fault(text: &str) -> Result<FaultClass, String> {
+    find("fault", text)
+}
+
+fn bug(text: &str) -> Result<InjectedBug, String> {
+    find("bug", text)
+}
+
+fn find<T: ValueEnum>(kind: &str, text: &str) -> Result<T, String> {
+    T::from_str(text, false).map_err(|_| {
+        let names: Vec<String> = T::value_variants().iter().map(name_of).collect();
+        format!("no {kind} is called {text:?}; use {}", names.join(", "))
+    })
 }
 
 /// Seeds that failed once, one a line; `#` begins a comment.
@@ -161,7 +178,7 @@ fn print_result(plan: &SimPlan, verdict: &RunResult, args: &Args) -> bool {
         (Some(_), _, _) => format!(" --scenario {}", plan.name),
         (_, Some(plant), _) => format!(" --plant {plant}"),
         (_, _, Some(faults)) => {
-            format!(" --faults {}", faults.iter().map(|f| f.name()).collect::<Vec<_>>().join(","))
+            format!(" --faults {}", faults.iter().map(name_of).collect::<Vec<_>>().join(","))
         }
         _ => String::new(),
     };

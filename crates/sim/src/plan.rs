@@ -20,7 +20,7 @@ const POOL: MempoolLimits = MempoolLimits {
     txs_per_peer_max: 32,
 };
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct SimPlan {
     pub name: String,
     /// Of every random stream of the run.
@@ -192,20 +192,12 @@ impl SimPlan {
             name: name.into(),
             seed,
             validators,
-            full_nodes: 0,
-            vices: BTreeMap::new(),
-            reserves: BTreeSet::new(),
-            late: BTreeSet::new(),
-            strangers: vec![],
-            skew_ms: BTreeMap::new(),
-            chain: ChainOptions::default(),
             pool: POOL,
             bans: true,
             weather: Weather::FAIR,
             workers_max: Millis(30),
-            script: vec![],
             ends,
-            bug: None,
+            ..Self::default()
         }
     }
 
@@ -213,6 +205,11 @@ impl SimPlan {
     pub fn at(mut self, ms: u64, act: Act) -> Self {
         self.script.push((Millis(ms), act));
         self
+    }
+
+    /// A machine is down from one instant to another.
+    pub fn outage(self, id: Id, from: u64, moment: Moment, to: u64) -> Self {
+        self.at(from, Act::Crash(id, moment)).at(to, Act::Start(id))
     }
 
     pub fn expect(self, ms: u64, expect: Expect) -> Self {

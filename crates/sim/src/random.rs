@@ -1,7 +1,6 @@
 //! The plan of a seed: faults first, then calm, in which the chain must live.
 
-use std::{fmt, str::FromStr};
-
+use clap::ValueEnum;
 use trefoil_types::Millis;
 
 use crate::{
@@ -12,7 +11,7 @@ use crate::{
 };
 
 /// A class of things that go wrong, by which a run can be narrowed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub enum FaultClass {
     /// Loss, duplication, reordering, long delays.
     Wire,
@@ -42,36 +41,6 @@ impl FaultClass {
         Self::Slow,
         Self::Byzantine,
     ];
-
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Wire => "wire",
-            Self::Partition => "partition",
-            Self::Reset => "reset",
-            Self::Crash => "crash",
-            Self::Full => "full",
-            Self::Skew => "skew",
-            Self::Slow => "slow",
-            Self::Byzantine => "byzantine",
-        }
-    }
-}
-
-impl fmt::Display for FaultClass {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for FaultClass {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let found = Self::ALL.into_iter().find(|fault| fault.name() == text);
-        found.ok_or_else(|| {
-            format!("no fault is called {text:?}; use {}", Self::ALL.map(Self::name).join(", "))
-        })
-    }
 }
 
 /// How long the chain may take from calm until it must have grown. A proposer
@@ -149,9 +118,7 @@ fn lose_time(mut plan: SimPlan, rng: &mut Rng, until: u64) -> SimPlan {
     let stops = if rng.permille(500) { vec![who] } else { (0..plan.machines()).collect() };
     for id in stops {
         let at = idles + rng.range(500, 2_500);
-        plan = plan
-            .at(at, Act::Crash(id, Moment::Stop))
-            .at(at + rng.range(100, 1_000), Act::Start(id));
+        plan = plan.outage(id, at, Moment::Stop, at + rng.range(100, 1_000));
     }
     let resumes = rng.range(idles + 2_500, until);
     plan.at(resumes, Act::Load(Some(Millis(rng.range(50, 400)))))
@@ -227,8 +194,7 @@ fn crash(mut plan: SimPlan, rng: &mut Rng, who: Id, from: u64, until: u64) -> Si
     let down = if all { (0..plan.machines()).collect() } else { vec![who] };
     let moment = moment(rng);
     for id in down {
-        plan = plan.at(from, Act::Crash(id, moment));
-        plan = plan.at(rng.range(from, until), Act::Start(id));
+        plan = plan.outage(id, from, moment, rng.range(from, until));
     }
     plan
 }

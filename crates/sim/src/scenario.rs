@@ -173,8 +173,7 @@ fn fair(name: &str, seed: u64) -> SimPlan {
 fn alone(name: &str, seed: u64) -> SimPlan {
     SimPlan::quiet(name, seed, 1, Millis(20_000))
         .at(0, LOAD)
-        .at(8_000, Act::Crash(0, Moment::PowerCut))
-        .at(9_000, Act::Start(0))
+        .outage(0, 8_000, Moment::PowerCut, 9_000)
         .expect(19_000, grew(9_000, 8))
 }
 
@@ -216,9 +215,7 @@ fn all_killed(name: &str, seed: u64) -> SimPlan {
     for (turn, moment) in moments.into_iter().enumerate() {
         let at = 4_000 + turn as u64 * 14_000;
         for id in 0..4 {
-            plan = plan
-                .at(at, Act::Crash(id, moment))
-                .at(at + 2_000 + id as u64 * 100, Act::Start(id));
+            plan = plan.outage(id, at, moment, at + 2_000 + id as u64 * 100);
         }
         let (since, within) = (Millis(at + 2_300), Millis(10_000));
         plan = plan.expect(at + 13_000, Expect::ResumedWithin { since, within });
@@ -249,7 +246,7 @@ fn torn_tail(name: &str, seed: u64) -> SimPlan {
     let mut plan = four(name, seed, 50_000);
     for turn in 0..8 {
         let (at, id) = (3_000 + turn * 4_000, turn as usize % 4);
-        plan = plan.at(at, Act::Crash(id, Moment::BeforeSync)).at(at + 2_000, Act::Start(id));
+        plan = plan.outage(id, at, Moment::BeforeSync, at + 2_000);
     }
     plan.expect(49_000, Expect::AllWithin(Millis(2_000))).expect(49_000, grew(37_000, 10))
 }
@@ -270,8 +267,7 @@ fn equivocating(name: &str, seed: u64, kind: Kind) -> SimPlan {
     plan.vices.insert(1, Vice::Equivocator);
     plan.full_nodes = 1;
     plan.late.insert(4);
-    plan.at(12_000, Act::Crash(2, Moment::PowerCut))
-        .at(15_000, Act::Start(2))
+    plan.outage(2, 12_000, Moment::PowerCut, 15_000)
         .at(18_000, Act::Start(4))
         .expect(39_000, grew(0, 15))
         .expect(39_000, Expect::Convicted(1))
@@ -308,7 +304,7 @@ fn forger(name: &str, seed: u64) -> SimPlan {
     // One follows only now and then, so that forged blocks are asked for.
     for turn in 0..4 {
         let at = 5_000 + turn * 8_000;
-        plan = plan.at(at, Act::Crash(0, Moment::Kill)).at(at + 4_000, Act::Start(0));
+        plan = plan.outage(0, at, Moment::Kill, at + 4_000);
     }
     plan.expect(59_000, grew(0, 20)).expect(59_000, Expect::AllWithin(Millis(4_000)))
 }
@@ -352,7 +348,7 @@ fn slow_clock_restarts(name: &str, seed: u64) -> SimPlan {
         let at = 5_300 + turn * 10_700;
         for id in 0..4 {
             let at = at + id as u64 * 1_300;
-            plan = plan.at(at, Act::Crash(id, Moment::Stop)).at(at + 700, Act::Start(id));
+            plan = plan.outage(id, at, Moment::Stop, at + 700);
         }
     }
     plan.expect(99_000, grew(0, 25)).expect(99_000, Expect::AllWithin(Millis(5_000)))

@@ -32,10 +32,4 @@ impl Seen {
             PeerCommand::Admission(_) | PeerCommand::Credit(_) => {}
         }
     }
-
-    pub(crate) fn reply(&mut self, id: CallId, reply: Reply) {
-        if id == CALL {
-            self.reply = Some(reply);
-        }
-    }
 }

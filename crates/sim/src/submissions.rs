@@ -29,8 +29,8 @@ impl Cluster {
 
     /// An organisation submits to a machine that runs.
     pub(crate) fn hand_in(&mut self, tx: Transaction) {
-        let up = self.machines.iter().find(|machine| machine.is_up());
-        if let Some(id) = up.map(|machine| machine.id) {
+        let first = self.running().next();
+        if let Some(id) = first {
             let call = self.workload.no_reply();
             self.give(id, Input::Call { id: call, call: Call::Submit(tx) });
         }
@@ -38,8 +38,7 @@ impl Cluster {
 
     pub(crate) fn submit(&mut self) {
         self.submitting = false;
-        let up: Vec<Id> =
-            (0..self.machines.len()).filter(|id| self.machines[*id].is_up()).collect();
+        let up: Vec<Id> = self.running().collect();
         if !up.is_empty() && self.workload.every.is_some() {
             let (at, id, call) = self.workload.begin(&up);
             self.give(at, Input::Call { id, call });

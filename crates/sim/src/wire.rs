@@ -14,7 +14,7 @@ use crate::rng::Rng;
 pub type Id = usize;
 
 /// How bad the wire is, for all links.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Weather {
     pub delay_min: Millis,
     pub delay_max: Millis,
@@ -44,7 +44,7 @@ pub struct SimWire {
     links: BTreeMap<(Id, Id), u64>,
     sessions: u64,
     /// From, to: nothing arrives.
-    blocked: BTreeSet<(Id, Id)>,
+    pub blocked: BTreeSet<(Id, Id)>,
     /// When the last message of a lane arrives, so that order is kept.
     last: BTreeMap<(Id, Id, Lane), Time>,
 }
@@ -68,8 +68,7 @@ impl SimWire {
 
     /// Connects two machines unless they are, or cannot hear each other.
     pub fn connect(&mut self, a: Id, b: Id) -> bool {
-        let hear = !self.blocked.contains(&(a, b)) && !self.blocked.contains(&(b, a));
-        if !hear || self.links.contains_key(&ends(a, b)) {
+        if self.is_blocked(a, b) || self.links.contains_key(&ends(a, b)) {
             return false;
         }
         self.sessions += 1;
@@ -86,17 +85,8 @@ impl SimWire {
         self.links.remove(&ends(a, b)).is_some()
     }
 
-    /// From now on nothing goes from `from` to `to`.
-    pub fn block(&mut self, from: Id, to: Id) {
-        self.blocked.insert((from, to));
-    }
-
     pub fn is_blocked(&self, a: Id, b: Id) -> bool {
         self.blocked.contains(&(a, b)) || self.blocked.contains(&(b, a))
-    }
-
-    pub fn unblock_all(&mut self) {
-        self.blocked.clear();
     }
 
     /// When a message sent now arrives: never, once or twice.

@@ -1,8 +1,8 @@
 //! The order in which the pool offers its transactions to a block.
 
 use std::{
-    cmp::{Ordering, Reverse},
-    collections::{BinaryHeap, btree_set},
+    cmp::Reverse,
+    collections::{BTreeMap, btree_set},
     iter::Peekable,
 };
 
@@ -19,6 +19,9 @@ pub struct QueueHead {
     pub sender: Address,
 }
 
+/// Effective tip, then arrival; no two transactions arrive at once.
+type Rank = (u128, Reverse<u64>);
+
 /// Executable transactions, the best effective tip first, then the earliest
 /// arrival; those of one sender by nonce.
 ///
@@ -28,33 +31,27 @@ pub struct QueueHead {
 pub struct Best<'a> {
     pool: &'a Mempool,
     heads: Peekable<btree_set::Iter<'a, QueueHead>>,
-    seen: BinaryHeap<BestHead<'a>>,
+    seen: BTreeMap<Rank, (&'a SenderQueue, &'a Pooled)>,
     base_fee: u64,
     admitted_by: Time,
 }
 
-struct BestHead<'a> {
-    tip: u128,
-    queue: &'a SenderQueue,
-    pooled: &'a Pooled,
+impl Mempool {
+    /// Executable transactions in the order in which a block takes them, of
+    /// those admitted no later than `admitted_by`.
+    pub fn best(&self, base_fee: u64, admitted_by: Time) -> Best<'_> {
+        let heads = self.heads.iter().peekable();
+        Best { pool: self, heads, seen: BTreeMap::new(), base_fee, admitted_by }
+    }
 }
 
 impl<'a> Best<'a> {
-    pub(super) fn new(
-        pool: &'a Mempool,
-        heads: btree_set::Iter<'a, QueueHead>,
-        base_fee: u64,
-        admitted_by: Time,
-    ) -> Self {
-        Self { pool, heads: heads.peekable(), seen: BinaryHeap::new(), base_fee, admitted_by }
-    }
-
     /// A transaction that cannot pay, or is too young, holds back those behind it.
     fn consider(&mut self, queue: &'a SenderQueue, pooled: Option<&'a Pooled>) {
         // Skipping it would offer a nonce that cannot run.
         let Some(pooled) = pooled.filter(|p| p.admitted_at <= self.admitted_by) else { return };
         if let Some(tip) = pooled.effective_tip(self.base_fee) {
-            self.seen.push(BestHead { tip, queue, pooled });
+            self.seen.insert((tip, Reverse(pooled.arrival)), (queue, pooled));
         }
     }
 }
@@ -65,43 +62,17 @@ impl<'a> Iterator for Best<'a> {
     fn next(&mut self) -> Option<&'a Pooled> {
         while let Some(head) = self.heads.peek() {
             let bound = (head.tip.0, Reverse(head.arrival));
-            if self.seen.peek().is_some_and(|best| best.rank() > bound) {
+            if self.seen.last_key_value().is_some_and(|(rank, _)| *rank > bound) {
                 break;
             }
-            let queue = self.pool.queue(&head.sender);
+            let queue = self.pool.queues.get(&head.sender);
             self.heads.next();
             if let Some(queue) = queue {
                 self.consider(queue, queue.head());
             }
         }
-        let BestHead { queue, pooled, .. } = self.seen.pop()?;
+        let (_, (queue, pooled)) = self.seen.pop_last()?;
         self.consider(queue, queue.executable(pooled.nonce + 1));
         Some(pooled)
     }
 }
-
-impl BestHead<'_> {
-    fn rank(&self) -> (u128, Reverse<u64>) {
-        (self.tip, Reverse(self.pooled.arrival))
-    }
-}
-
-impl Ord for BestHead<'_> {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.rank().cmp(&other.rank())
-    }
-}
-
-impl PartialOrd for BestHead<'_> {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for BestHead<'_> {
-    fn eq(&self, other: &Self) -> bool {
-        self.rank() == other.rank()
-    }
-}
-
-impl Eq for BestHead<'_> {}

@@ -43,18 +43,10 @@ pub struct SenderQueue {
     run: u64,
     /// No transaction costs more than this.
     cost_max: U256,
-    txs: BTreeMap<u64, Pooled>,
+    pub txs: BTreeMap<u64, Pooled>,
 }
 
 impl SenderQueue {
-    pub fn len(&self) -> usize {
-        self.txs.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.txs.is_empty()
-    }
-
     /// How many can be executed one after the other.
     pub fn run(&self) -> usize {
         self.run as usize
@@ -63,10 +55,6 @@ impl SenderQueue {
     /// The first nonce that is not taken by an executable transaction.
     pub fn end(&self) -> u64 {
         self.next + self.run
-    }
-
-    pub fn get(&self, nonce: u64) -> Option<&Pooled> {
-        self.txs.get(&nonce)
     }
 
     /// The executable transaction with this nonce.

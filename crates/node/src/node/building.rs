@@ -7,7 +7,7 @@ use trefoil_types::{Attached, B256, PublicKey, Round, Time, limits};
 use crate::{
     Effects,
     block_producer::{BuildRequest, SETTLE},
-    candidates::BlockCandidate,
+    candidates::{BlockCandidate, CandidateBody},
     node::Node,
 };
 
@@ -23,12 +23,6 @@ impl Node {
             return None;
         }
         self.height.producer.begin_due(self.has_content())
-    }
-
-    pub(super) fn begin_if_due(&mut self, now: Time) {
-        if self.begin_due().is_some_and(|due| due <= now) {
-            self.begin_next_height(now);
-        }
     }
 
     /// Begins the height after the tip.
@@ -47,12 +41,9 @@ impl Node {
         now: Time,
         records: &[Vec<u8>],
     ) -> Result<(), ReplayError> {
-        self.height.producer.begin(now);
+        self.height.producer.begun = Some(now);
         let set = self.ledger.next_validators().clone();
-        let mut out = Vec::new();
-        self.consensus.start(now, self.next_height(), set, records, &mut out)?;
-        self.outputs.extend(out);
-        Ok(())
+        self.consensus.start(now, self.next_height(), set, records, &mut self.outputs)
     }
 
     pub(super) fn round(&self) -> Round {
@@ -64,14 +55,14 @@ impl Node {
         if self.block_sync.is_busy() {
             return None;
         }
-        self.height.producer.build_due(self.peers.is_empty())
+        self.height.producer.build_due(self.peers.members.is_empty())
     }
 
     pub(super) fn build_if_due(&mut self, now: Time, effects: &mut Effects) {
         if self.block_sync.is_busy() {
             return;
         }
-        let request = self.height.producer.take_due(now, self.peers.is_empty());
+        let request = self.height.producer.take_due(now, self.peers.members.is_empty());
         if let (Some(request), Some(key)) = (request, self.key)
             && request.height == self.next_height()
         {
@@ -91,7 +82,8 @@ impl Node {
         };
         // A transaction that is younger is in few other pools: every validator would have to
         // ask for it before it could vote.
-        let ripe = if self.peers.is_empty() { now } else { Time(now.0.saturating_sub(SETTLE.0)) };
+        let ripe =
+            if self.peers.members.is_empty() { now } else { Time(now.0.saturating_sub(SETTLE.0)) };
         let mut bytes = 0;
         let mut offer = self
             .pool
@@ -112,10 +104,12 @@ impl Node {
         let block = outcome.block().clone();
         let hash = block.hash;
         effects.records.push(Record::Block(block));
-        self.height.candidates.insert(hash, BlockCandidate::built(outcome, request.round));
         let BuildRequest { height, round, .. } = request;
+        let body = CandidateBody::Executed { outcome: Box::new(outcome), timely: true };
+        self.height.candidates.insert(hash, BlockCandidate::new(round, body));
+        let input = ConsensusInput::Built { height, round, block: hash };
         // Our own block cannot be a misdeed of a peer's.
-        let _ = self.input(now, ConsensusInput::Built { height, round, block: hash });
+        let _ = self.consensus.input(now, input, &mut self.outputs);
     }
 
     /// Drops a transaction that can never be executed. Mostly its sender's

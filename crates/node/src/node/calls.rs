@@ -1,6 +1,6 @@
 //! What callers (JSON-RPC, the command line) ask of the node itself.
 
-use trefoil_mempool::{MempoolError, Pooled};
+use trefoil_mempool::Pooled;
 use trefoil_types::{Time, Transaction};
 
 use crate::{Call, Effects, Reply, io::PeerStatus, node::Node};
@@ -9,8 +9,11 @@ impl Node {
     pub(super) fn call(&mut self, now: Time, call: Call, effects: &mut Effects) -> Reply {
         match call {
             Call::Submit(tx) => {
-                let hash = *tx.tx_hash();
-                Reply::Submitted(self.submit(now, tx, effects).map(|()| hash))
+                let admitted = self.admit(now, tx.clone(), None, effects);
+                if admitted.is_ok() {
+                    self.fill_candidates(now, std::slice::from_ref(&tx), effects);
+                }
+                Reply::Submitted(admitted.map(|()| *tx.tx_hash()))
             }
             Call::PendingNonce(sender) => {
                 let pooled = self.pool.pending_nonce(&sender);
@@ -37,16 +40,5 @@ impl Node {
                 Reply::Peers(self.peers.iter().map(status).collect())
             }
         }
-    }
-
-    fn submit(
-        &mut self,
-        now: Time,
-        tx: Transaction,
-        effects: &mut Effects,
-    ) -> Result<(), MempoolError> {
-        self.admit(now, tx.clone(), None, effects)?;
-        self.fill_candidates(now, &[tx], effects);
-        Ok(())
     }
 }

@@ -20,7 +20,7 @@ impl Node {
         }
         let hash = certificate.block;
         let candidates = &mut self.height.candidates;
-        if candidates.get(&hash).is_none() || candidates.missing(&hash).is_some() {
+        if candidates.get(&hash).is_none() || candidates.missing_mut(&hash).is_some() {
             // Consensus has decided and will not decide again: the certificate waits for the
             // block, from the proposer's peers or by block sync.
             self.height.decided = Some(certificate);
@@ -86,7 +86,8 @@ impl Node {
         self.ledger.commit(outcome, certificate);
         self.consensus.stop();
         let producer = self.height.producer.next(now, self.ledger.tip());
-        let last = std::mem::replace(&mut self.height, HeightState::new(producer));
+        let next = HeightState { producer, ..Default::default() };
+        let last = std::mem::replace(&mut self.height, next);
         effects.jobs.extend(self.ledger.checkpoint(false).map(Box::new).map(WorkerJob::Checkpoint));
         last.early
     }

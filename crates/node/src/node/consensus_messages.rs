@@ -9,15 +9,12 @@ use alloy_eips::Encodable2718;
 use trefoil_consensus::{ConsensusInput, ConsensusMessage, Output};
 use trefoil_ledger::Record;
 use trefoil_types::{
-    B256, Evidence, Height, Message, Offence, PeerId, Proposal, RecoveredBlock, Round, Time, Vote,
+    Evidence, Message, Offence, PeerId, Proposal, RecoveredBlock, Round, Time, Vote, keccak256,
     message::ProposedBlock,
 };
 
 use crate::{
-    Effects, To,
-    block_producer::BuildRequest,
-    height_messages::{content_key, signature_key},
-    node::Node,
+    Effects, To, block_producer::BuildRequest, height_messages::signature_key, node::Node,
 };
 
 impl Node {
@@ -29,22 +26,26 @@ impl Node {
         message: Message,
         effects: &mut Effects,
     ) {
-        let ((height, round), next) = (height_and_round(&message), self.next_height());
+        let Some(input) = input_of(&message) else { return };
+        let ((height, round), next) = (input.place(), self.next_height());
         if height != next {
             if let (Message::Vote(vote), true) = (&message, height == next - 1) {
                 self.on_late_vote(now, peer, vote, effects);
             }
             // Of what is farther ahead, block sync makes good the whole height.
-            if height == next + 1 && self.peers.is_member(&peer) {
+            if height == next + 1 && self.peers.members.contains_key(&peer) {
                 self.height.early.keep(peer, message);
             }
             return;
         }
         if let Message::Proposal(proposed) = message {
-            return self.on_proposal(now, peer, *proposed, effects);
+            return self.on_proposal(now, peer, *proposed, input, effects);
         }
-        let Some((key, input)) = key_and_input(&message) else { return };
-        let relayed = self.height.messages.was_relayed(&key);
+        let key = match &message {
+            Message::Vote(vote) => signature_key(&vote.signature),
+            certificate => keccak256(certificate.encode()),
+        };
+        let relayed = self.height.messages.seen.get(&key).copied();
         if relayed == Some(true) {
             return;
         }
@@ -91,56 +92,50 @@ impl Node {
     /// Lets consensus judge a message of the next height, which begins now if a
     /// validator really speaks of it.
     pub(super) fn verify(&mut self, now: Time, input: ConsensusInput) -> Result<(), Offence> {
-        if !self.height.producer.has_begun() {
+        if self.height.producer.begun.is_none() {
             if !self.is_from_a_validator(&input) {
                 return Err(Offence::BadSignature);
             }
             self.begin_next_height(now);
         }
-        self.input(now, input)
+        self.consensus.input(now, input, &mut self.outputs)
     }
 
     fn is_from_a_validator(&self, input: &ConsensusInput) -> bool {
         let (set, network) = (self.ledger.next_validators(), self.ledger.genesis_hash());
-        let is_sound = |vote: &Vote| set.get(&vote.validator).is_some() && vote.verify(&network);
         match input {
-            ConsensusInput::Proposal(proposal) => {
-                set.get(&proposal.proposer).is_some() && proposal.verify(&network)
-            }
-            ConsensusInput::Vote(vote) => is_sound(vote),
+            ConsensusInput::Proposal(p) => set.get(&p.proposer).is_some() && p.verify(&network),
+            ConsensusInput::Vote(v) => set.get(&v.validator).is_some() && v.verify(&network),
             // Verified as a whole, before it came here.
             ConsensusInput::PolkaCertificate(_) | ConsensusInput::RoundCertificate(_) => true,
             ConsensusInput::Candidate { .. } | ConsensusInput::Built { .. } => false,
         }
     }
 
-    /// Hands consensus an input, and keeps what it wants done for
-    /// [`Self::handle_outputs`].
-    pub(super) fn input(&mut self, now: Time, input: ConsensusInput) -> Result<(), Offence> {
-        let mut out = Vec::new();
-        let judged = self.consensus.input(now, input, &mut out);
-        self.outputs.extend(out);
-        judged
-    }
-
     /// Carries out what consensus wants, until it wants nothing more.
     pub(super) fn handle_outputs(&mut self, now: Time, effects: &mut Effects) {
-        while let Some(output) = self.outputs.pop_front() {
-            match output {
-                Output::Record { height, bytes } => {
-                    effects.records.push(Record::Consensus { height, bytes });
-                }
-                Output::Send(message) => self.publish(message, effects),
-                Output::Build { height, round, until } => {
-                    let request = BuildRequest { height, round, at: now, until };
-                    self.height.producer.request(request);
-                    self.build_if_due(now, effects);
-                }
-                Output::Decided(certificate) => self.finish(now, certificate, effects),
-                Output::Evidence(evidence) => {
-                    // Evidence that was convicted since may go on: that is no news.
-                    let _ = self.admit_evidence(now, None, evidence, effects);
-                }
+        while !self.outputs.is_empty() {
+            for output in std::mem::take(&mut self.outputs) {
+                self.handle_output(now, output, effects);
+            }
+        }
+    }
+
+    fn handle_output(&mut self, now: Time, output: Output, effects: &mut Effects) {
+        match output {
+            Output::Record { height, bytes } => {
+                effects.records.push(Record::Consensus { height, bytes });
+            }
+            Output::Send(message) => self.publish(message, effects),
+            Output::Build { height, round, until } => {
+                let request = BuildRequest { height, round, at: now, until };
+                self.height.producer.request = Some(request);
+                self.build_if_due(now, effects);
+            }
+            Output::Decided(certificate) => self.finish(now, certificate, effects),
+            Output::Evidence(evidence) => {
+                // Evidence that was convicted since may go on: that is no news.
+                let _ = self.admit_evidence(now, None, evidence, effects);
             }
         }
     }
@@ -148,12 +143,8 @@ impl Node {
     fn publish(&mut self, message: ConsensusMessage, effects: &mut Effects) {
         let message = match message {
             ConsensusMessage::Vote(vote) => Message::Vote(vote),
-            ConsensusMessage::PolkaCertificate(certificate) => {
-                Message::PolkaCertificate(certificate)
-            }
-            ConsensusMessage::RoundCertificate(certificate) => {
-                Message::RoundCertificate(certificate)
-            }
+            ConsensusMessage::PolkaCertificate(polka) => Message::PolkaCertificate(polka),
+            ConsensusMessage::RoundCertificate(round) => Message::RoundCertificate(round),
             ConsensusMessage::Proposal(proposal) => {
                 // Without its block nobody could use it.
                 let candidate = self.height.candidates.get(&proposal.block);
@@ -179,26 +170,13 @@ pub(super) fn proposal_of(proposal: Proposal, block: &RecoveredBlock) -> Message
     }))
 }
 
-/// What a vote or a certificate is remembered by, and what consensus is given of it.
-fn key_and_input(message: &Message) -> Option<(B256, ConsensusInput)> {
+/// What consensus is given of a peer's message, if it concerns consensus.
+fn input_of(message: &Message) -> Option<ConsensusInput> {
     Some(match message {
-        Message::Vote(vote) => (signature_key(&vote.signature), ConsensusInput::Vote(vote.clone())),
-        Message::PolkaCertificate(certificate) => {
-            (content_key(message), ConsensusInput::PolkaCertificate(certificate.clone()))
-        }
-        Message::RoundCertificate(certificate) => {
-            (content_key(message), ConsensusInput::RoundCertificate(certificate.clone()))
-        }
+        Message::Vote(vote) => ConsensusInput::Vote(vote.clone()),
+        Message::Proposal(proposed) => ConsensusInput::Proposal(proposed.proposal.clone()),
+        Message::PolkaCertificate(polka) => ConsensusInput::PolkaCertificate(polka.clone()),
+        Message::RoundCertificate(round) => ConsensusInput::RoundCertificate(round.clone()),
         _ => return None,
     })
-}
-
-fn height_and_round(message: &Message) -> (Height, Round) {
-    match message {
-        Message::Vote(vote) => (vote.height, vote.round),
-        Message::Proposal(proposed) => (proposed.proposal.height, proposed.proposal.round),
-        Message::PolkaCertificate(certificate) => (certificate.height, certificate.round),
-        Message::RoundCertificate(certificate) => (certificate.height, certificate.round),
-        _ => (0, 0),
-    }
 }

@@ -11,7 +11,7 @@ impl Node {
         }
         self.peers.insert_member(now, peer);
         self.block_sync.connected(peer, true);
-        self.send_tip(peer, effects);
+        effects.send(peer, self.own_tip());
         self.height.messages.repeat_own(peer, effects);
         self.evidence.send(&To::Peer(peer), effects);
         announce_pool(peer, &self.pool, self.ledger.next_base_fee(), effects);

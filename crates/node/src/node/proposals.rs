@@ -6,12 +6,9 @@
 
 use std::sync::Arc;
 
-use alloy_consensus::proofs::calculate_transaction_root;
 use trefoil_consensus::ConsensusInput;
-use trefoil_ledger::Record;
-use trefoil_types::{
-    B256, Offence, PeerId, Proposal, Time, Transaction, TxEnvelope, message::ProposedBlock,
-};
+use trefoil_ledger::{Record, transactions_root};
+use trefoil_types::{B256, Offence, PeerId, Proposal, Time, message::ProposedBlock};
 
 use super::consensus_messages::proposal_of;
 use crate::{
@@ -29,12 +26,13 @@ use crate::{
 const TIMESTAMP_AHEAD_S_MAX: u64 = 5;
 
 impl Node {
-    /// A proposal of the next height.
+    /// A proposal of the next height; `input` is what consensus is given of it.
     pub(super) fn on_proposal(
         &mut self,
         now: Time,
         peer: PeerId,
         proposed: ProposedBlock,
+        input: ConsensusInput,
         effects: &mut Effects,
     ) {
         // Checking these needs no signature and no state: an honest peer did it.
@@ -44,10 +42,9 @@ impl Node {
             return effects.blame_relay(peer, Offence::Malformed);
         }
         let key = signature_key(&proposal.signature);
-        if self.height.messages.was_relayed(&key).is_some() {
+        if self.height.messages.seen.contains_key(&key) {
             return self.keep_alternate(peer, proposed);
         }
-        let input = ConsensusInput::Proposal(proposal.clone());
         if let Err(offence) = self.verify(now, input.clone()) {
             return effects.blame_relay(peer, offence);
         }
@@ -72,8 +69,7 @@ impl Node {
         let offer = Offer { proposal: proposed.proposal.clone(), from, key };
         if self.height.candidates.get(&block).is_none() {
             let body = self.rebuild(now, from, proposed);
-            let candidate = BlockCandidate::proposed(round, vec![], body);
-            self.height.candidates.insert(block, candidate);
+            self.height.candidates.insert(block, BlockCandidate::new(round, body));
         } else {
             self.keep_alternate(from, proposed);
         }
@@ -127,32 +123,30 @@ impl Node {
     /// Executes a candidate that is whole, and answers the proposals of it.
     pub(super) fn judge(&mut self, now: Time, hash: B256, effects: &mut Effects) {
         let Some(candidate) = self.height.candidates.get_mut(&hash) else { return };
-        match &mut candidate.body {
+        let whole = match &mut candidate.body {
             CandidateBody::Missing(missing) if !missing.is_whole() => return,
             CandidateBody::Missing(missing) => {
-                let (timely, block) = (missing.timely(), Arc::new(missing.assemble()));
-                candidate.body = match self.ledger.execute(block.clone()) {
-                    Ok(outcome) => {
-                        effects.records.push(Record::Block(block));
-                        CandidateBody::Executed { outcome: Box::new(outcome), timely }
-                    }
-                    // The header is signed, the list of hashes is not.
-                    Err(_) if tx_root(&block.transactions) != block.header.transactions_root => {
-                        effects.blame_relay(missing.from(), Offence::InvalidBlock);
-                        return self.abandon_list(now, hash, effects);
-                    }
-                    Err(error) => CandidateBody::Invalid { reason: error.reason },
-                };
+                Some((Arc::new(missing.assemble()), missing.timely, Some(missing.from)))
             }
-            CandidateBody::Journalled(block) => {
-                candidate.body = match self.ledger.execute(block.clone()) {
-                    Ok(outcome) => {
-                        CandidateBody::Executed { outcome: Box::new(outcome), timely: true }
-                    }
-                    Err(error) => CandidateBody::Invalid { reason: error.reason },
-                };
-            }
-            CandidateBody::Executed { .. } | CandidateBody::Invalid { .. } => {}
+            CandidateBody::Journalled(block) => Some((block.clone(), true, None)),
+            CandidateBody::Executed { .. } | CandidateBody::Invalid { .. } => None,
+        };
+        if let Some((block, timely, from)) = whole {
+            candidate.body = match (self.ledger.execute(block.clone()), from) {
+                (Ok(outcome), from) => {
+                    // A journalled one is in the journal already.
+                    effects.records.extend(from.map(|_| Record::Block(block)));
+                    CandidateBody::Executed { outcome: Box::new(outcome), timely }
+                }
+                // The header is signed, the list of hashes is not.
+                (Err(_), Some(from))
+                    if transactions_root(&block.transactions) != block.header.transactions_root =>
+                {
+                    effects.blame_relay(from, Offence::InvalidBlock);
+                    return self.abandon_list(now, hash, effects);
+                }
+                (Err(error), _) => CandidateBody::Invalid { reason: error.reason },
+            };
         }
         self.answer_offers(now, hash, effects);
         if let Some(certificate) = self.height.decided.take_if(|decided| decided.block == hash) {
@@ -167,7 +161,7 @@ impl Node {
             CandidateBody::Executed { timely, outcome } => (Some(outcome.block().clone()), *timely),
             _ => (None, true),
         };
-        for Offer { proposal, from, .. } in candidate.take_offers() {
+        for Offer { proposal, from, .. } in std::mem::take(&mut candidate.offers) {
             let Proposal { round, proposer, .. } = proposal;
             let valid = good.is_some() && timely;
             match &good {
@@ -181,40 +175,34 @@ impl Node {
             }
             let input = ConsensusInput::Candidate { height, round, block: hash, proposer, valid };
             // Its proposal was judged when it came.
-            let _ = self.input(now, input);
+            let _ = self.consensus.input(now, input, &mut self.outputs);
         }
     }
 
     /// The list of hashes that we followed does not make the block that was
     /// signed, or nobody has what it names. Follow another copy, or wait for one.
     pub(super) fn abandon_list(&mut self, now: Time, hash: B256, effects: &mut Effects) {
-        let Some(mut candidate) = self.height.candidates.remove(&hash) else { return };
-        let (round, offers) = (candidate.round(), candidate.take_offers());
+        let Some(candidate) = self.height.candidates.remove(&hash) else { return };
         let CandidateBody::Missing(missing) = candidate.body else { return };
-        let abandoned = missing.from();
-        let mut alternates = missing.into_alternates();
+        let mut alternates = missing.alternates;
         let Some((from, proposed)) = alternates.pop_front() else {
             // The same proposal is taken as new when it comes again.
-            offers.iter().for_each(|offer| self.height.messages.forget(&offer.key));
+            for offer in candidate.offers {
+                self.height.messages.seen.remove(&offer.key);
+            }
             return;
         };
         let mut body = self.rebuild(now, from, proposed);
         if let CandidateBody::Missing(next) = &mut body {
-            next.set_alternates(alternates);
+            next.alternates = alternates;
         }
         // The sender of the abandoned list has been blamed, and does not answer for this one.
-        let offers = offers.into_iter().map(|offer| match offer.from == abandoned {
-            true => Offer { from, ..offer },
-            false => offer,
-        });
-        let candidate = BlockCandidate::proposed(round, offers.collect(), body);
+        let mut offers = candidate.offers;
+        for offer in offers.iter_mut().filter(|offer| offer.from == missing.from) {
+            offer.from = from;
+        }
+        let candidate = BlockCandidate { round: candidate.round, offers, body };
         self.height.candidates.insert(hash, candidate);
         self.judge(now, hash, effects);
     }
-}
-
-/// What a header's `transactions_root` must be.
-fn tx_root(txs: &[Transaction]) -> B256 {
-    let txs: Vec<&TxEnvelope> = txs.iter().map(|tx| tx.inner()).collect();
-    calculate_transaction_root(&txs)
 }

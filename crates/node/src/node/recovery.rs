@@ -8,7 +8,7 @@ use trefoil_types::{B256, RecoveredBlock, Time};
 
 use crate::{
     Effects,
-    candidates::BlockCandidate,
+    candidates::{BlockCandidate, CandidateBody},
     node::{Node, OpenError},
 };
 
@@ -55,7 +55,9 @@ impl Node {
         let (next, tip) = (self.next_height(), self.ledger.tip_hash());
         for (hash, block) in blocks {
             if block.header.number == next && block.header.parent_hash == tip {
-                self.height.candidates.insert(hash, BlockCandidate::journalled(block));
+                self.height
+                    .candidates
+                    .insert(hash, BlockCandidate::new(0, CandidateBody::Journalled(block)));
             }
         }
         let of_next = consensus_records.into_iter().filter(|(height, _)| *height == next);

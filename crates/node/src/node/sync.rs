@@ -3,12 +3,12 @@
 use trefoil_ledger::Record;
 use trefoil_types::{
     Message, Offence, PeerId, Time,
-    message::{Blocks, GetBlocks, Tip},
+    message::{Blocks, Tip},
 };
 
 use crate::{
     Effects, PeerCommand, WorkerJob,
-    block_sync::{ReadyBlock, SyncPosition, blocks_for, verify_next},
+    block_sync::{ReadyBlock, SyncPosition, verify_next},
     candidates::CandidateBody,
     jobs::RecoveryPurpose,
     node::Node,
@@ -37,7 +37,7 @@ impl Node {
     /// Commits some of the blocks that are ready.
     fn commit_ready(&mut self, now: Time, effects: &mut Effects) {
         for _ in 0..BLOCKS_PER_STEP {
-            let Some(ready) = self.block_sync.take_ready() else { break };
+            let Some(ready) = self.block_sync.ready.pop_front() else { break };
             let ReadyBlock { peer, block, certificate } = ready;
             if block.header.number < self.next_height() {
                 continue; // Consensus was faster.
@@ -57,21 +57,8 @@ impl Node {
             };
             self.commit(now, outcome, certificate, effects);
             self.block_sync.note_delivered(&peer);
-            let unjudged = self.peers.is_unjudged(&peer);
+            let unjudged = self.peers.unjudged.contains_key(&peer);
             effects.orders.extend(unjudged.then_some(PeerCommand::Brought(peer)));
-        }
-    }
-
-    /// Serves final blocks.
-    pub(super) fn on_get_blocks(
-        &mut self,
-        now: Time,
-        peer: PeerId,
-        ask: GetBlocks,
-        effects: &mut Effects,
-    ) {
-        if self.block_sync.may_serve(now, &peer) {
-            effects.send(peer, Message::Blocks(blocks_for(ask, &self.ledger)));
         }
     }
 
@@ -92,34 +79,24 @@ impl Node {
         }
     }
 
-    fn own_tip(&self) -> Tip {
+    pub(super) fn own_tip(&self) -> Message {
         let (height, hash) = (self.ledger.tip().number, self.ledger.tip_hash());
-        Tip { height, hash, round: self.round() }
+        Message::Tip(Tip { height, hash, round: self.round() })
     }
 
     pub(super) fn on_tip(&mut self, now: Time, peer: PeerId, tip: Tip, effects: &mut Effects) {
         let ours = self.ledger.tip().number;
         self.block_sync.on_tip(now, &peer, tip.height, ours);
-        if tip.height < ours && self.peers.is_member(&peer) {
-            self.send_tip(peer, effects);
+        if tip.height < ours && self.peers.members.contains_key(&peer) {
+            effects.send(peer, self.own_tip());
         }
     }
 
-    pub(super) fn send_tip(&self, peer: PeerId, effects: &mut Effects) {
-        effects.send(peer, Message::Tip(self.own_tip()));
-    }
-
-    /// Repeats our tip to everyone, now and then.
-    pub(super) fn announce_tip_if_due(&mut self, now: Time, effects: &mut Effects) {
-        if self.peers.tip_due().is_some_and(|due| due <= now) {
-            self.announce_tip(now, effects);
-        }
-    }
-
+    /// Tells our tip to everyone: when it is new, and now and then.
     pub(super) fn announce_tip(&mut self, now: Time, effects: &mut Effects) {
-        self.peers.note_tip_announced(now);
-        if !self.peers.is_empty() {
-            effects.broadcast(Message::Tip(self.own_tip()));
+        self.peers.tip_announced_at = now;
+        if !self.peers.members.is_empty() {
+            effects.broadcast(self.own_tip());
         }
     }
 }

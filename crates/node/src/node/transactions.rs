@@ -19,7 +19,7 @@ impl Node {
         self.pool.admit(now, tx.clone(), source, &self.tx_rules(), &sender)?;
         self.note_content(now);
         let is_meshed = self.is_meshed();
-        self.tx_gossip.spread(now, &tx, source, self.peers.len(), is_meshed);
+        self.tx_gossip.spread(now, &tx, source, self.peers.members.len(), is_meshed);
         effects.events.push(Event::Admitted(tx));
         Ok(())
     }
@@ -63,7 +63,7 @@ impl Node {
 
     pub(super) fn gossip_if_due(&mut self, now: Time, effects: &mut Effects) {
         if self.tx_gossip.due().is_some_and(|due| due <= now) {
-            let peers: Vec<PeerId> = self.peers.members().collect();
+            let peers: Vec<PeerId> = self.peers.members.keys().copied().collect();
             self.tx_gossip.tick(now, &peers, &self.pool, effects);
         }
     }
@@ -83,7 +83,9 @@ impl Node {
         txs: Vec<Result<Transaction, TxError>>,
         effects: &mut Effects,
     ) {
-        self.tx_gossip.on_recovered(hashes);
+        for hash in hashes {
+            self.tx_gossip.recovering.remove(hash);
+        }
         let mut sound = Vec::with_capacity(txs.len());
         let mut useful = false;
         for tx in txs {

@@ -64,9 +64,7 @@ pub fn restart_across_change(name: &str, seed: u64) -> SimPlan {
         // The approvals are final at about 8 s; what they change holds a little later.
         let at = 8_300 + turn as u64 * 12_000;
         for id in 0..5 {
-            plan = plan
-                .at(at, Act::Crash(id, moment))
-                .at(at + 1_500 + id as u64 * 100, Act::Start(id));
+            plan = plan.outage(id, at, moment, at + 1_500 + id as u64 * 100);
         }
     }
     plan.expect(60_000, Expect::Validators(5))
