@@ -10,16 +10,15 @@ use revm::{
     context::{
         BlockEnv, CfgEnv, TxEnv,
         either::Either,
-        result::{EVMError, ExecutionResult, HaltReason, InvalidTransaction},
+        result::{ExecutionResult, HaltReason, InvalidTransaction},
     },
 };
 use revm_inspectors::access_list::AccessListInspector;
 use trefoil_types::Header;
 
 use crate::{
-    AccessListOutcome, BlockRules, CallError, CallOptions, CallOutcome, Estimate, LedgerError,
-    StateReader,
-    evm::{EvmFault, VirtualMachine, context},
+    AccessListOutcome, BlockRules, CallError, CallOptions, CallOutcome, Estimate, StateReader,
+    evm::{EvmFault, VirtualMachine, context, invalid},
     rpc_calls::overrides::Overridden,
 };
 
@@ -324,20 +323,11 @@ impl From<Refused> for CallError {
 
 impl From<EvmFault> for Refused {
     fn from(fault: EvmFault) -> Self {
-        match fault {
-            EVMError::Transaction(invalid) => invalid.into(),
-            EVMError::Database(error) => Self::Other(CallError::Ledger(error.0)),
-            other => {
-                let text = format!("the EVM gave up: {other}");
-                Self::Other(CallError::Ledger(LedgerError::Storage(text)))
-            }
-        }
-    }
-}
-
-impl From<InvalidTransaction> for Refused {
-    fn from(invalid: InvalidTransaction) -> Self {
         use InvalidTransaction as Tx;
+        let invalid = match invalid(fault) {
+            Ok(invalid) => invalid,
+            Err(error) => return Self::Other(error.into()),
+        };
         let text = refusal_text(&invalid);
         match invalid {
             Tx::CallGasCostMoreThanGasLimit { .. } | Tx::GasFloorMoreThanGasLimit { .. } => {

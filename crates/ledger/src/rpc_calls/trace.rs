@@ -16,7 +16,7 @@ use trefoil_types::{B256, ChainSpec, Height, RecoveredBlock};
 
 use crate::{
     BlockRules, LedgerError, Parent, Snapshot, StateReader,
-    evm::{StateReadError, StateRef},
+    evm::{EvmFault, StateRef},
     run::{opening_calls, tx_env},
 };
 
@@ -34,12 +34,6 @@ pub enum TraceError {
     Ledger(#[from] LedgerError),
 }
 
-impl From<StateReadError> for TraceError {
-    fn from(error: StateReadError) -> Self {
-        Self::Ledger(error.0)
-    }
-}
-
 impl<E: Into<TraceError> + std::fmt::Display> From<DebugInspectorError<E>> for TraceError {
     fn from(error: DebugInspectorError<E>) -> Self {
         match error {
@@ -55,8 +49,8 @@ impl From<std::convert::Infallible> for TraceError {
     }
 }
 
-impl From<EVMError<StateReadError>> for TraceError {
-    fn from(error: EVMError<StateReadError>) -> Self {
+impl From<EvmFault> for TraceError {
+    fn from(error: EvmFault) -> Self {
         match error {
             EVMError::Database(error) => error.into(),
             // A committed block executes again as it did: anything else means that the
