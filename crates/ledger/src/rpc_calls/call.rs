@@ -35,7 +35,7 @@ const ACCESS_LIST_ROUNDS_MAX: usize = 8;
 
 /// A state and a block in which calls are run.
 #[derive(Debug)]
-pub(crate) struct Simulation<'a, S> {
+pub struct Simulation<'a, S> {
     rules: BlockRules,
     state: Overridden<'a, S>,
     block: BlockEnv,
@@ -61,7 +61,9 @@ impl<'a, S: StateReader> Simulation<'a, S> {
         Ok(Self { rules, state, block, gas_cap })
     }
 
-    pub(crate) fn call(&self, request: &TransactionRequest) -> Result<CallOutcome, CallError> {
+    /// `eth_call`. The nonce is not checked; without a fee none is charged; without `to`
+    /// the input is run as init code.
+    pub fn call(&self, request: &TransactionRequest) -> Result<CallOutcome, CallError> {
         let mut tx = self.tx(request)?;
         if request.gas.is_none() {
             tx.gas_limit = tx.gas_limit.min(self.affordable(&tx)?);
@@ -69,9 +71,9 @@ impl<'a, S: StateReader> Simulation<'a, S> {
         Ok(outcome(self.run(tx)?))
     }
 
-    /// As in geth: one run with all gas tells whether it can succeed at all; a second guess
+    /// `eth_estimateGas`. As in geth: one run with all gas tells whether it can succeed at all; a second guess
     /// is nearly always close; a binary search makes it exact.
-    pub(crate) fn estimate_gas(&self, request: &TransactionRequest) -> Result<Estimate, CallError> {
+    pub fn estimate_gas(&self, request: &TransactionRequest) -> Result<Estimate, CallError> {
         let mut tx = self.tx(request)?;
         let most = self.most_gas(request, &tx)?;
         // As in geth: a plain transfer takes one run and no search.
@@ -116,7 +118,8 @@ impl<'a, S: StateReader> Simulation<'a, S> {
         Ok(Estimate::Gas(high))
     }
 
-    pub(crate) fn create_access_list(
+    /// `eth_createAccessList`.
+    pub fn create_access_list(
         &self,
         request: &TransactionRequest,
     ) -> Result<AccessListOutcome, CallError> {

@@ -17,6 +17,7 @@ use trefoil_types::{B256, ChainSpec, Height, RecoveredBlock};
 use crate::{
     BlockRules, LedgerError, Parent, Snapshot, StateReader,
     evm::{EvmFault, StateRef},
+    governance,
     run::{opening_calls, tx_env},
 };
 
@@ -121,7 +122,7 @@ fn replay<S: StateReader>(
         .with_cfg(rules.cfg())
         .with_block(rules.block_env(&block.header))
         .build_mainnet_with_inspector(DebugInspector::new(options)?);
-    let governing = parent.opening(&block.attached);
+    let governing = governance::opening(parent.validators, &block.attached);
     // The system calls too: they change the state that the first transaction sees.
     for (contract, input) in opening_calls(&rules, &block.header, Some(governing)) {
         let opened = evm.system_call(contract, input)?;
