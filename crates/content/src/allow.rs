@@ -78,12 +78,8 @@ impl From<AllowList> for Vec<OrganisationId> {
 
 impl fmt::Display for AllowList {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut between = "";
-        for organisation in &self.0 {
-            write!(f, "{between}{organisation}")?;
-            between = ",";
-        }
-        Ok(())
+        let numbers: Vec<String> = self.0.iter().map(ToString::to_string).collect();
+        f.write_str(&numbers.join(","))
     }
 }
 

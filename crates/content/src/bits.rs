@@ -99,18 +99,22 @@ impl Bits {
         &'a self,
         others: [&'a Bits; N],
     ) -> impl Iterator<Item = u64> + 'a {
-        ones(self.words.iter().enumerate().map(move |(at, word)| {
-            others.iter().fold(*word, |left, other| left & !other.words.get(at).unwrap_or(&0))
-        }))
+        ones(self.words_minus(others))
     }
 
     /// The set of [`Bits::minus`].
     #[must_use]
     pub fn without<const N: usize>(&self, others: [&Bits; N]) -> Self {
-        let left = |(at, word): (usize, &u64)| {
+        Self { len: self.len, words: self.words_minus(others).collect() }
+    }
+
+    fn words_minus<'a, const N: usize>(
+        &'a self,
+        others: [&'a Bits; N],
+    ) -> impl Iterator<Item = u64> + 'a {
+        self.words.iter().enumerate().map(move |(at, word)| {
             others.iter().fold(*word, |left, other| left & !other.words.get(at).unwrap_or(&0))
-        };
-        Self { len: self.len, words: self.words.iter().enumerate().map(left).collect() }
+        })
     }
 
     /// The numbers that are in this and in `other`, which is as long.

@@ -155,12 +155,8 @@ impl Layout {
 
     /// The pieces that hold these bytes of a file. Bytes beyond its end are ignored.
     pub fn pieces_of(&self, file: u32, bytes: Range<u64>) -> Range<u32> {
-        let Some(span) = self.files.get(file as usize) else { return 0..0 };
-        let piece = self.piece_bytes_max();
-        let last = groups(span.bytes).div_ceil(self.piece_groups);
-        let start = (bytes.start / piece).min(last);
-        let end = bytes.end.div_ceil(piece).clamp(start, last);
-        span.first_piece + start as u32..span.first_piece + end as u32
+        let groups = bytes.start / self.group_bytes..bytes.end.div_ceil(self.group_bytes);
+        self.pieces_of_groups(&Part { file, groups })
     }
 }
 

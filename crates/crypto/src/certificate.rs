@@ -131,19 +131,6 @@ pub struct Claims {
     pub not_after: u64,
 }
 
-impl Claims {
-    // A CA key may be on a machine without a network: what is to be signed can be carried
-    // there.
-    /// The bytes that a CA key signs, wherever that key is. Then:
-    /// [`NodeCertificate::assemble`].
-    ///
-    /// # Errors
-    /// A serial number or times that X.509 cannot express.
-    pub fn to_be_signed(&self) -> Result<Vec<u8>, CertificateError> {
-        profile::to_be_signed(self)
-    }
-}
-
 /// A node certificate that keeps the profile. Whether it counts is decided by the chain
 /// (`trefoil_types::Admission`).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -164,14 +151,6 @@ impl Deref for NodeCertificate {
 }
 
 impl NodeCertificate {
-    /// Reads a certificate. Its signature is not verified.
-    ///
-    /// # Errors
-    /// The first rule of the profile that it breaks.
-    pub fn decode(der: &[u8]) -> Result<Self, CertificateError> {
-        profile::decode(der)
-    }
-
     /// Issues a certificate with a CA key that is at hand.
     ///
     /// # Errors

@@ -124,10 +124,7 @@ impl PublicKey {
         message: &[u8],
         signature: &Signature,
     ) -> bool {
-        VerifyingKey::from_bytes(&self.0.0).is_ok_and(|key| {
-            let signature = ed25519_dalek::Signature::from_bytes(&signature.0);
-            key.verify_strict(&domain.preimage(network, message), &signature).is_ok()
-        })
+        self.verify_plain(&domain.preimage(network, message), &signature.0)
     }
 
     /// Strict verification of a signature that other standards define, without
@@ -151,19 +148,6 @@ impl PublicKey {
             _ => Err(KeyError::NotAPoint(self.to_string())),
         }
     }
-}
-
-/// Whether every signature is good, all under one domain and network.
-/// Each is checked strictly: batch equations accept what strict checks refuse,
-/// and two nodes that disagree about a certificate have split.
-pub fn verify_batch<'a>(
-    domain: Domain,
-    network: &B256,
-    items: impl IntoIterator<Item = (&'a PublicKey, &'a [u8], &'a Signature)>,
-) -> bool {
-    items
-        .into_iter()
-        .all(|(key, message, signature)| key.verify(domain, network, message, signature))
 }
 
 impl fmt::Display for PublicKey {

@@ -15,7 +15,7 @@ pub use alloy_primitives::{Address, B256, keccak256};
 pub use certificate::{
     CERTIFICATE_BYTES_MAX, CertificateError, Claims, NodeCertificate, Role, Serial,
 };
-pub use keys::{Domain, KeyError, PeerId, PublicKey, SecretKey, Signature, verify_batch};
+pub use keys::{Domain, KeyError, PeerId, PublicKey, SecretKey, Signature};
 
 #[cfg(test)]
 mod tests;

@@ -10,7 +10,7 @@ use crate::{
     BlockRules, Draft, Executed, LedgerError, StateDiff, StateReader, TxRefusal,
     execute::{Parent, block_bytes, tx_bytes},
     fault::{BlockFault, TxFault},
-    header,
+    governance, header,
     run::BlockRun,
 };
 
@@ -48,7 +48,7 @@ pub fn build<S: StateReader>(
     let mut header = header::draft_header(settings, parent.hash, parent.header, &draft);
     let rules = BlockRules::of_chain(parent.spec, parent.governed, &header)?;
     let mut run = BlockRun::new(rules, &header, parent.state);
-    let opening = parent.opening(&draft.attached);
+    let opening = governance::opening(parent.validators, &draft.attached);
     run.open(&header, Some(opening)).map_err(broken)?;
     let filled = fill(&mut run, &header, txs)?;
     let mut executed = run.close().map_err(broken)?;
@@ -81,7 +81,7 @@ fn fill<S: StateReader>(
 ) -> Result<Filled, LedgerError> {
     let mut filled = Filled::default();
     // The sealed header is a few bytes longer than the draft: gas used, requests.
-    let empty = block_bytes(header, 0) + 64;
+    let empty = block_bytes(header, 0, &[]) + 64;
     let (mut bytes, mut no_room) = (0, 0);
     while run.room() >= TX_GAS_MIN
         && filled.transactions.len() < limits::BLOCK_TXS_MAX

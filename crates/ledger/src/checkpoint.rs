@@ -9,7 +9,7 @@ use trefoil_types::{Address, Height, Receipt, RecoveredBlock, ValidatorSet};
 use crate::{
     History, LedgerError, codec,
     logs::Item,
-    overlay::{Committed, Generation},
+    overlay::{Generation, Outcome},
     store::{Base, Batch, FORMAT, Store, Table},
 };
 
@@ -90,7 +90,7 @@ impl Checkpoint {
 /// validators.
 pub(crate) fn found(
     store: &Store,
-    genesis: Committed,
+    genesis: Outcome,
     validators: ValidatorSet,
 ) -> Result<(), LedgerError> {
     let mut batch = Batch::default();
@@ -166,7 +166,7 @@ pub(crate) fn put_block(batch: &mut Batch, block: &RecoveredBlock, receipts: &[R
 }
 
 /// The values that the block's changes replaced.
-fn put_history(batch: &mut Batch, height: Height, committed: &Committed) {
+fn put_history(batch: &mut Batch, height: Height, committed: &Outcome) {
     for (address, change) in &committed.diff.accounts {
         let key = codec::history_key(address.as_slice(), height);
         let before = codec::encode_account(change.before.as_ref());

@@ -3,7 +3,7 @@
 //! What always holds: the answer follows from the chain up to the tip alone, so every node
 //! gives the same for a block; a validator is convicted once.
 
-use trefoil_types::{Evidence, EvidenceError, PublicKey, RecoveredBlock};
+use trefoil_types::{Evidence, EvidenceError, RecoveredBlock};
 
 use crate::{BlockError, Ledger, governance, ledger::readable};
 
@@ -46,14 +46,12 @@ impl Ledger {
         let validator = evidence.validator();
         // By key and not by height: a conviction is for ever, so more evidence against the
         // key has no effect, and blocks must not carry it again and again.
-        if self.is_convicted(&validator) {
+        let convicted =
+            governance::is_convicted(self.spec(), self.tip(), &self.state(), &validator);
+        if readable(convicted) {
             return Err(EvidenceError::Convicted(validator));
         }
         Ok(())
-    }
-
-    fn is_convicted(&self, validator: &PublicKey) -> bool {
-        readable(governance::is_convicted(self.spec(), self.tip(), &self.state(), validator))
     }
 
     /// Checks the evidence of the block after the tip.

@@ -15,7 +15,7 @@ use revm::{
     Database, DatabaseRef, Inspector, MainBuilder,
     context::{
         BlockEnv, CfgEnv, Context, Evm, FrameStack, Journal, JournalTr, TxEnv,
-        result::{EVMError, ExecutionResult},
+        result::{EVMError, ExecutionResult, InvalidTransaction},
     },
     handler::{
         EthFrame, EvmTr, FrameInitOrResult, FrameTr, Handler, ItemOrResult, MainnetHandler,
@@ -30,19 +30,7 @@ use trefoil_types::{Address, B256};
 
 use crate::{Account, AccountDiff, LedgerError, StateDiff, StateReader, precompiles::Precompiles};
 
-/// A failed read, as revm wants errors.
-#[derive(Debug)]
-pub(crate) struct StateReadError(pub(crate) LedgerError);
-
-impl fmt::Display for StateReadError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl std::error::Error for StateReadError {}
-
-impl revm::database_interface::DBErrorMarker for StateReadError {}
+impl revm::database_interface::DBErrorMarker for LedgerError {}
 
 /// revm's database: a state, and everything that was read of it.
 #[derive(Debug)]
@@ -59,26 +47,26 @@ impl<'a, S: StateReader> Reads<'a, S> {
 }
 
 impl<S: StateReader> Database for Reads<'_, S> {
-    type Error = StateReadError;
+    type Error = LedgerError;
 
-    fn basic(&mut self, address: Address) -> Result<Option<AccountInfo>, StateReadError> {
-        let account = self.state.account(&address).map_err(StateReadError)?;
+    fn basic(&mut self, address: Address) -> Result<Option<AccountInfo>, LedgerError> {
+        let account = self.state.account(&address)?;
         self.accounts.insert(address, account);
         Ok(account.map(info))
     }
 
-    fn code_by_hash(&mut self, hash: B256) -> Result<Bytecode, StateReadError> {
+    fn code_by_hash(&mut self, hash: B256) -> Result<Bytecode, LedgerError> {
         bytecode(self.state, hash)
     }
 
-    fn storage(&mut self, address: Address, slot: U256) -> Result<U256, StateReadError> {
-        let value = self.state.storage(&address, slot).map_err(StateReadError)?;
+    fn storage(&mut self, address: Address, slot: U256) -> Result<U256, LedgerError> {
+        let value = self.state.storage(&address, slot)?;
         self.slots.insert((address, slot), value);
         Ok(value)
     }
 
-    fn block_hash(&mut self, height: u64) -> Result<B256, StateReadError> {
-        Ok(self.state.block_hash(height).map_err(StateReadError)?.unwrap_or_default())
+    fn block_hash(&mut self, height: u64) -> Result<B256, LedgerError> {
+        Ok(self.state.block_hash(height)?.unwrap_or_default())
     }
 }
 
@@ -92,13 +80,12 @@ fn info(account: Account) -> AccountInfo {
     }
 }
 
-fn bytecode<S: StateReader>(state: &S, hash: B256) -> Result<Bytecode, StateReadError> {
+fn bytecode<S: StateReader>(state: &S, hash: B256) -> Result<Bytecode, LedgerError> {
     if hash == KECCAK_EMPTY {
         return Ok(Bytecode::default());
     }
-    let code = state.code(&hash).map_err(StateReadError)?;
-    let code = code.ok_or_else(|| LedgerError::Storage(format!("no code of hash {hash}")));
-    let code = code.map_err(StateReadError)?;
+    let code = state.code(&hash)?;
+    let code = code.ok_or_else(|| LedgerError::Storage(format!("no code of hash {hash}")))?;
     // Code of a genesis may begin like a delegation (EIP-7702) and be none: it runs as it
     // stands.
     Ok(Bytecode::new_raw_checked(code.clone()).unwrap_or_else(|_| Bytecode::new_legacy(code)))
@@ -109,30 +96,45 @@ fn bytecode<S: StateReader>(state: &S, hash: B256) -> Result<Bytecode, StateRead
 pub(crate) struct StateRef<'a, S>(pub(crate) &'a S);
 
 impl<S: StateReader> DatabaseRef for StateRef<'_, S> {
-    type Error = StateReadError;
+    type Error = LedgerError;
 
-    fn basic_ref(&self, address: Address) -> Result<Option<AccountInfo>, StateReadError> {
-        Ok(self.0.account(&address).map_err(StateReadError)?.map(info))
+    fn basic_ref(&self, address: Address) -> Result<Option<AccountInfo>, LedgerError> {
+        Ok(self.0.account(&address)?.map(info))
     }
 
-    fn code_by_hash_ref(&self, hash: B256) -> Result<Bytecode, StateReadError> {
+    fn code_by_hash_ref(&self, hash: B256) -> Result<Bytecode, LedgerError> {
         bytecode(self.0, hash)
     }
 
-    fn storage_ref(&self, address: Address, slot: U256) -> Result<U256, StateReadError> {
-        self.0.storage(&address, slot).map_err(StateReadError)
+    fn storage_ref(&self, address: Address, slot: U256) -> Result<U256, LedgerError> {
+        self.0.storage(&address, slot)
     }
 
-    fn block_hash_ref(&self, height: u64) -> Result<B256, StateReadError> {
-        Ok(self.0.block_hash(height).map_err(StateReadError)?.unwrap_or_default())
+    fn block_hash_ref(&self, height: u64) -> Result<B256, LedgerError> {
+        Ok(self.0.block_hash(height)?.unwrap_or_default())
     }
 }
 
 pub(crate) type EvmContext<'a, S> = Context<BlockEnv, TxEnv, CfgEnv, Reads<'a, S>>;
 
-pub(crate) type EvmFault = EVMError<StateReadError>;
+pub(crate) type EvmFault = EVMError<LedgerError>;
+
+/// Why the EVM does not run a transaction: it is invalid.
+///
+/// # Errors
+/// The fault is not the transaction's: the header fields that revm asks for are always
+/// given, and Ethereum's precompiles never fail for good.
+pub(crate) fn invalid(fault: EvmFault) -> Result<InvalidTransaction, LedgerError> {
+    match fault {
+        EVMError::Transaction(invalid) => Ok(invalid),
+        EVMError::Database(error) => Err(error),
+        other => Err(LedgerError::Storage(format!("the EVM gave up: {other}"))),
+    }
+}
 
 type Instructions<'a, S> = EthInstructions<EthInterpreter, EvmContext<'a, S>>;
+
+type Frames = FrameStack<EthFrame<EthInterpreter>>;
 
 // Such an account can only come from a genesis, and its address would have to be hit by a
 // hash. The official vectors demand the rule, and a client without it could split from
@@ -191,14 +193,14 @@ impl<'a, S: StateReader, I> VirtualMachine<'a, S, I> {
     }
 
     /// An account as the transactions so far left it.
-    pub(crate) fn account(&mut self, address: Address) -> Result<Account, StateReadError> {
+    pub(crate) fn account(&mut self, address: Address) -> Result<Account, LedgerError> {
         let info = &self.0.ctx.journaled_state.load_account(address)?.data.info;
         let AccountInfo { nonce, balance, code_hash, .. } = *info;
         Ok(Account { nonce, balance, code_hash })
     }
 
     /// Adds to a balance, outside of any transaction.
-    pub(crate) fn credit(&mut self, address: Address, wei: U256) -> Result<(), StateReadError> {
+    pub(crate) fn credit(&mut self, address: Address, wei: U256) -> Result<(), LedgerError> {
         let journal = &mut self.0.ctx.journaled_state;
         journal.balance_incr(address, wei)?;
         journal.touch_account(address);
@@ -207,7 +209,7 @@ impl<'a, S: StateReader, I> VirtualMachine<'a, S, I> {
     }
 
     /// Whether an account has code now.
-    pub(crate) fn has_code(&mut self, address: Address) -> Result<bool, StateReadError> {
+    pub(crate) fn has_code(&mut self, address: Address) -> Result<bool, LedgerError> {
         let account = self.0.ctx.journaled_state.load_account(address)?;
         Ok(!account.data.info.is_empty_code_hash())
     }
@@ -221,12 +223,12 @@ impl<'a, S: StateReader, I> VirtualMachine<'a, S, I> {
 
     /// The address that this frame would create although the state has storage there. The
     /// account has no nonce and no code, so revm does not notice.
-    fn storage_only(&mut self, init: &FrameInit) -> Result<Option<Address>, StateReadError> {
+    fn storage_only(&mut self, init: &FrameInit) -> Result<Option<Address>, LedgerError> {
         let FrameInput::Create(inputs) = &init.frame_input else { return Ok(None) };
         let Journal { database, inner } = &mut self.0.ctx.journaled_state;
         let nonce = inner.state.get(&inputs.caller()).map_or(0, |caller| caller.info.nonce);
         let address = inputs.created_address(nonce);
-        if !database.state.has_storage(&address).map_err(StateReadError)? {
+        if !database.state.has_storage(&address)? {
             return Ok(None);
         }
         let info = match inner.state.entry(address) {
@@ -263,20 +265,13 @@ impl<'a, S: StateReader, I> EvmTr for VirtualMachine<'a, S, I> {
     type Precompiles = Precompiles;
     type Frame = EthFrame<EthInterpreter>;
 
-    fn all(
-        &self,
-    ) -> (&Self::Context, &Self::Instructions, &Self::Precompiles, &FrameStack<Self::Frame>) {
+    fn all(&self) -> (&EvmContext<'a, S>, &Instructions<'a, S>, &Precompiles, &Frames) {
         self.0.all()
     }
 
     fn all_mut(
         &mut self,
-    ) -> (
-        &mut Self::Context,
-        &mut Self::Instructions,
-        &mut Self::Precompiles,
-        &mut FrameStack<Self::Frame>,
-    ) {
+    ) -> (&mut EvmContext<'a, S>, &mut Instructions<'a, S>, &mut Precompiles, &mut Frames) {
         self.0.all_mut()
     }
 
@@ -317,25 +312,14 @@ impl<'a, S: StateReader, I: Inspector<EvmContext<'a, S>>> InspectorEvmTr
 
     fn all_inspector(
         &self,
-    ) -> (
-        &Self::Context,
-        &Self::Instructions,
-        &Self::Precompiles,
-        &FrameStack<Self::Frame>,
-        &Self::Inspector,
-    ) {
+    ) -> (&EvmContext<'a, S>, &Instructions<'a, S>, &Precompiles, &Frames, &I) {
         self.0.all_inspector()
     }
 
     fn all_mut_inspector(
         &mut self,
-    ) -> (
-        &mut Self::Context,
-        &mut Self::Instructions,
-        &mut Self::Precompiles,
-        &mut FrameStack<Self::Frame>,
-        &mut Self::Inspector,
-    ) {
+    ) -> (&mut EvmContext<'a, S>, &mut Instructions<'a, S>, &mut Precompiles, &mut Frames, &mut I)
+    {
         self.0.all_mut_inspector()
     }
 }

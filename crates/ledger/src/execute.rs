@@ -8,9 +8,7 @@ use alloy_eips::eip4895::Withdrawal;
 use alloy_primitives::Bytes;
 use alloy_rlp::Encodable;
 use revm::primitives::hardfork::SpecId;
-use trefoil_types::{
-    Attached, B256, ChainSpec, Header, RecoveredBlock, Transaction, ValidatorSet, limits,
-};
+use trefoil_types::{B256, ChainSpec, Header, RecoveredBlock, Transaction, ValidatorSet, limits};
 
 use crate::{
     BlockError, BlockRules, BlockRun, Executed, Governed, LedgerError, StateReader,
@@ -45,13 +43,6 @@ pub struct Parent<'a, S> {
     pub validators: Option<&'a ValidatorSet>,
 }
 
-impl<S: StateReader> Parent<'_, S> {
-    /// The input of the call that opens the block after it.
-    pub(crate) fn opening(&self, attached: &Attached) -> Bytes {
-        governance::opening(self.validators, attached)
-    }
-}
-
 // Header and size first: they cost nothing, and the execution may cost a full block.
 /// Executes a block on the state of its parent, and checks everything except the state root
 /// (which the caller computes from the diff), the signatures of the parent's certificate,
@@ -65,7 +56,7 @@ pub fn execute<S: StateReader>(
         header::check_draft(&parent.governed.settings, parent.hash, parent.header, block)?;
         check_size(block)?;
         let rules = BlockRules::of_chain(parent.spec, parent.governed, header)?;
-        let opening = Some(parent.opening(&block.attached));
+        let opening = Some(governance::opening(parent.validators, &block.attached));
         let executed = run_block(&rules, header, transactions, &[], opening, parent.state)?;
         check_executed(&block.header, &executed, &block.transactions)?;
         Ok(executed)
@@ -113,21 +104,11 @@ pub(crate) fn tx_bytes(tx: &Transaction) -> usize {
     tx.inner().length()
 }
 
-/// The bytes of a block: header, transactions, and the empty lists of ommers and
-/// withdrawals.
-pub(crate) fn block_bytes(header: &Header, txs_bytes: usize) -> usize {
-    block_bytes_with(header, txs_bytes, &[])
-}
-
-/// The length of a block with withdrawals and no ommers, bytes.
-pub(crate) fn block_bytes_with(
-    header: &Header,
-    txs_bytes: usize,
-    withdrawals: &[Withdrawal],
-) -> usize {
+/// The length of a block without ommers, bytes.
+pub(crate) fn block_bytes(header: &Header, txs: usize, withdrawals: &[Withdrawal]) -> usize {
     let list = |payload| payload + alloy_rlp::length_of_length(payload);
     let withdrawals = withdrawals.iter().map(Encodable::length).sum();
-    list(header.length() + list(txs_bytes) + list(0) + list(withdrawals))
+    list(header.length() + list(txs) + list(0) + list(withdrawals))
 }
 
 fn too_long(bytes: usize) -> String {
@@ -140,7 +121,7 @@ fn check_size(block: &RecoveredBlock) -> Result<(), BlockFault> {
         return Err(format!("{count} transactions, at most {}", limits::BLOCK_TXS_MAX).into());
     }
     let txs_bytes = block.transactions.iter().map(tx_bytes).sum();
-    let bytes = block_bytes(&block.header, txs_bytes);
+    let bytes = block_bytes(&block.header, txs_bytes, &[]);
     if bytes > limits::BLOCK_BYTES_MAX {
         return Err(too_long(bytes).into());
     }

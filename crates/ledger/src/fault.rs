@@ -1,12 +1,12 @@
 //! Faults of a block or of a transaction in it, told apart from a state that cannot be
 //! read.
 
-use revm::context::result::{EVMError, InvalidTransaction};
+use revm::context::result::InvalidTransaction;
 use trefoil_types::{Address, B256, Header};
 
 use crate::{
     BlockError, ExecuteError, LedgerError,
-    evm::{EvmFault, StateReadError},
+    evm::{EvmFault, invalid},
 };
 
 /// A broken rule, or a state that could not be read.
@@ -14,12 +14,6 @@ use crate::{
 pub(crate) enum BlockFault {
     Rule(String),
     Ledger(LedgerError),
-}
-
-impl From<StateReadError> for BlockFault {
-    fn from(error: StateReadError) -> Self {
-        Self::Ledger(error.0)
-    }
 }
 
 impl From<LedgerError> for BlockFault {
@@ -64,12 +58,6 @@ pub(crate) enum TxFault {
 
 impl From<EvmFault> for TxFault {
     fn from(fault: EvmFault) -> Self {
-        match fault {
-            EVMError::Transaction(invalid) => Self::Invalid(invalid),
-            EVMError::Database(error) => Self::Ledger(error.0),
-            // Not the transaction's fault: the header fields that revm asks for are always
-            // given, and Ethereum's precompiles never fail for good.
-            other => Self::Ledger(LedgerError::Storage(format!("the EVM gave up: {other}"))),
-        }
+        invalid(fault).map_or_else(Self::Ledger, Self::Invalid)
     }
 }

@@ -10,58 +10,34 @@ use alloy_eips::{eip2935, eip4788, eip7002, eip7251, eip7685::EMPTY_REQUESTS_HAS
 use alloy_genesis::GenesisAccount;
 use alloy_primitives::{Bytes, U256};
 use trefoil_types::{
-    Address, Attached, B256, ChainSpec, Header, Height, RecoveredBlock, keccak256, spec::Fork,
+    Address, Attached, B256, ChainSpec, Header, RecoveredBlock, keccak256, spec::Fork,
 };
 
 use crate::{
-    Account, AccountDiff, Governed, LedgerError, StateDiff, StateReader, governance,
-    overlay::Committed,
+    Account, AccountDiff, Governed, LedgerError, MemoryTrie, StateDiff, governance,
+    overlay::Outcome,
     state::After,
-    trie::{self, NodeKey, NodeReader},
+    trie::{self, Proven},
 };
-
-/// The empty state before genesis.
-struct Nothing;
-
-impl NodeReader for Nothing {
-    fn node(&self, _: &NodeKey) -> Result<Option<Bytes>, LedgerError> {
-        Ok(None)
-    }
-}
-
-impl StateReader for Nothing {
-    fn account(&self, _: &Address) -> Result<Option<Account>, LedgerError> {
-        Ok(None)
-    }
-
-    fn storage(&self, _: &Address, _: U256) -> Result<U256, LedgerError> {
-        Ok(U256::ZERO)
-    }
-
-    fn code(&self, _: &B256) -> Result<Option<Bytes>, LedgerError> {
-        Ok(None)
-    }
-
-    fn block_hash(&self, _: Height) -> Result<Option<B256>, LedgerError> {
-        Ok(None)
-    }
-}
 
 /// The genesis block of a chain with its whole state: the accounts of the specification,
 /// and the governing contract after it was told of the founders.
 ///
 /// # Errors
 /// [`LedgerError::Founding`]: the contract refuses the founders.
-pub(crate) fn genesis(spec: &ChainSpec) -> Result<Committed, LedgerError> {
+pub(crate) fn genesis(spec: &ChainSpec) -> Result<Outcome, LedgerError> {
     let mut diff = state(spec);
     let draft = header(spec, B256::ZERO);
-    diff.then(governance::found(spec, &draft, &After { state: &Nothing, diff: &diff })?);
-    let governed = Governed::read(spec, &draft, &After { state: &Nothing, diff: &diff })?;
-    let (state_root, trie) = trie::state_root(&Nothing, &diff)?;
+    // The state before genesis is empty, which its root proves without a node.
+    let codes = BTreeMap::new();
+    let empty = Proven::new(EMPTY_ROOT_HASH, &[], &codes);
+    diff.then(governance::found(spec, &draft, &After { state: &empty, diff: &diff })?);
+    let governed = Governed::read(spec, &draft, &After { state: &empty, diff: &diff })?;
+    let (state_root, trie) = trie::state_root(&MemoryTrie::default(), &diff)?;
     let block =
         Arc::new(RecoveredBlock::new(header(spec, state_root), vec![], Attached::default()));
     let governed = Some(Arc::new(governed));
-    Ok(Committed { block, receipts: Arc::default(), diff, trie, governed })
+    Ok(Outcome { block, receipts: Arc::default(), diff, trie, governed })
 }
 
 /// The hash of the genesis block that a specification founds.

@@ -97,32 +97,6 @@ impl ChainSettings {
 }
 
 impl Governed {
-    /// Reads the contract in `state`, which is that after the block with `header`.
-    ///
-    /// # Errors
-    /// A failed disk, or [`LedgerError::Governing`] if the contract does not
-    /// answer or says what cannot be: its code is fixed at genesis, so either is
-    /// a broken invariant.
-    pub(crate) fn read<S: StateReader>(
-        spec: &ChainSpec,
-        header: &Header,
-        state: &S,
-    ) -> Result<Self, LedgerError> {
-        views::read(&mut Contract::new(spec, header, state), spec)
-    }
-
-    /// As [`Self::read`], only the validators.
-    ///
-    /// # Errors
-    /// As [`Self::read`].
-    pub(crate) fn read_validators<S: StateReader>(
-        spec: &ChainSpec,
-        header: &Header,
-        state: &S,
-    ) -> Result<ValidatorSet, LedgerError> {
-        views::validators(&mut Contract::new(spec, header, state))
-    }
-
     /// As [`Self::read`], if the block of `diff` changed the answers.
     pub(crate) fn read_if_changed<S: StateReader>(
         spec: &ChainSpec,

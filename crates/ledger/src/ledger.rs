@@ -9,14 +9,14 @@ use std::sync::Arc;
 use alloy_primitives::U256;
 use trefoil_types::{
     Address, Admission, Attached, B256, Certificate, ChainSpec, Disk, Header, Height, Offence,
-    Receipt, RecoveredBlock, Transaction, ValidatorSet, ValidatorSignature, Vote, VoteKind,
+    RecoveredBlock, Transaction, ValidatorSet, ValidatorSignature, Vote, VoteKind,
 };
 
 use crate::{
     Built, Checkpoint, CheckpointDone, ExecuteError, Executed, Governed, Parent, Permissions,
     Snapshot, StateAt, StateDiff, build, checkpoint, execute,
     genesis::genesis,
-    overlay::{Committed, Generation},
+    overlay::{Generation, Outcome},
     snapshot::View,
     state_sync,
     store::Store,
@@ -119,24 +119,6 @@ impl LedgerError {
     }
 }
 
-// Executed before the prevote and committed after the decision, without a second execution:
-// a vote depends on the execution anyway, and the two could otherwise differ (ADR 1).
-/// The whole effect of a block, computed once: state changes, trie changes, receipts.
-#[derive(Debug)]
-pub struct Outcome {
-    committed: Committed,
-}
-
-impl Outcome {
-    pub fn block(&self) -> &Arc<RecoveredBlock> {
-        &self.committed.block
-    }
-
-    pub fn receipts(&self) -> &Arc<Vec<Receipt>> {
-        &self.committed.receipts
-    }
-}
-
 // Blocks bound the time of a restart, which executes them again. Bytes bound the memory,
 // since 64 full blocks change far more than 64 empty ones.
 /// A checkpoint is due after this many blocks or bytes (32 MiB) in memory.
@@ -184,29 +166,31 @@ impl Ledger {
             return Err(LedgerError::OtherChain { found, wanted });
         }
         let height = base.tip;
-        let mut view = View {
-            genesis: wanted,
-            tip: Arc::new((B256::ZERO, Header { number: Height::MAX, ..Default::default() })),
-            governed: governed.clone(),
-            current: Generation::default(),
-            flushing: None,
-            base: Arc::new(base),
+        let mut snapshot = Snapshot {
+            view: Arc::new(View {
+                genesis: wanted,
+                tip: Arc::new((B256::ZERO, Header { number: Height::MAX, ..Default::default() })),
+                governed: governed.clone(),
+                current: Generation::default(),
+                flushing: None,
+                base: Arc::new(base),
+            }),
         };
-        let tip = view.header(height)?;
-        view.tip = Arc::new(tip.ok_or_else(|| LedgerError::damaged("the tip has no header"))?);
-        let certificate = view.certificate(height)?;
-        let tip_validators = view.validators(height)?;
+        let tip = snapshot.header(height)?;
+        let tip = tip.ok_or_else(|| LedgerError::damaged("the tip has no header"))?;
+        Arc::make_mut(&mut snapshot.view).tip = Arc::new(tip);
+        let certificate = snapshot.certificate(height)?;
+        let tip_validators = snapshot.validators(height)?;
         if height > 0 {
-            let snapshot = Snapshot { view: Arc::new(view.clone()) };
             governed = Arc::new(Governed::read(&spec, snapshot.tip(), &snapshot.state(height)?)?);
         }
         // The set is stored by height too, for certificates of past blocks. If the two
         // differ, the database is damaged: better to stop here than to vote by a wrong set.
-        if view.validators(height + 1)?.as_ref() != Some(&governed.validators) {
+        if snapshot.validators(height + 1)?.as_ref() != Some(&governed.validators) {
             return Err(LedgerError::damaged("table `validators`"));
         }
-        view.governed = governed;
-        let (store, view) = (Arc::new(store), Arc::new(view));
+        let (store, mut view) = (Arc::new(store), snapshot.view);
+        Arc::make_mut(&mut view).governed = governed;
         let checkpoint_blocks = CHECKPOINT_BLOCKS;
         Ok(Self { spec, history, store, view, certificate, tip_validators, checkpoint_blocks })
     }
@@ -397,7 +381,7 @@ impl Ledger {
         let Executed { diff, receipts, .. } = executed;
         let governed = Governed::read_if_changed(&self.spec, &block.header, state, &diff);
         let (receipts, governed) = (Arc::new(receipts), readable(governed));
-        Outcome { committed: Committed { block, receipts, diff, trie, governed } }
+        Outcome { block, receipts, diff, trie, governed }
     }
 
     /// The state root after `diff` on the tip.
@@ -431,7 +415,7 @@ impl Ledger {
     /// # Panics
     /// The outcome is not of the tip's child: a broken invariant.
     pub fn commit(&mut self, outcome: Outcome, certificate: Certificate) {
-        let block = outcome.committed.block.clone();
+        let block = outcome.block.clone();
         let height = block.header.number;
         assert_eq!(block.header.parent_hash, self.tip_hash(), "block {height} is not of the tip");
         assert_eq!(certificate.block, block.hash, "the certificate is of another block");
@@ -439,14 +423,14 @@ impl Ledger {
         view.tip = Arc::new((block.hash, block.header.clone()));
         self.tip_validators = Some(view.governed.validators.clone());
         let mut others_follow = false;
-        if let Some(governed) = &outcome.committed.governed {
+        if let Some(governed) = &outcome.governed {
             if governed.validators != view.governed.validators {
                 view.current.validators.insert(height + 1, governed.validators.clone());
                 others_follow = true;
             }
             view.governed = governed.clone();
         }
-        view.current.insert(Arc::new(outcome.committed));
+        view.current.insert(Arc::new(outcome));
         view.current.certificates.insert(height, certificate.clone());
         // Nodes hold different certificates of one block. The one that its child binds
         // replaces this node's own, so that all nodes keep the same for every block but the

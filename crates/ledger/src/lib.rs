@@ -44,7 +44,8 @@ pub use genesis::genesis_hash;
 pub use governance::{ChainSettings, Governed, Permissions};
 pub use header::{next_base_fee, transactions_root};
 pub use journal::{Journal, JournalError, Record, Recovered};
-pub use ledger::{Account, BlockError, Draft, History, Ledger, LedgerError, Outcome, TxRefusal};
+pub use ledger::{Account, BlockError, Draft, History, Ledger, LedgerError, TxRefusal};
+pub use overlay::Outcome;
 pub use rpc_calls::{
     AccessListOutcome, CallError, CallOptions, CallOutcome, CallSite, Estimate,
     trace::{TraceError, trace_block, trace_transaction},

@@ -15,22 +15,34 @@ use crate::{
     trie::{NodeKey, TrieChange},
 };
 
-/// A block with its whole effect.
+// Executed before the prevote and committed after the decision, without a second execution:
+// a vote depends on the execution anyway, and the two could otherwise differ (ADR 1).
+/// A block with its whole effect, computed once: state changes, trie changes, receipts.
 #[derive(Debug)]
-pub(crate) struct Committed {
-    pub block: Arc<RecoveredBlock>,
-    pub receipts: Arc<Vec<Receipt>>,
+pub struct Outcome {
+    pub(crate) block: Arc<RecoveredBlock>,
+    pub(crate) receipts: Arc<Vec<Receipt>>,
     /// Accounts that end have all their storage listed as zeros.
-    pub diff: StateDiff,
-    pub trie: TrieChange,
+    pub(crate) diff: StateDiff,
+    pub(crate) trie: TrieChange,
     /// The demands of the state after it, if they differ from those before.
-    pub governed: Option<Arc<Governed>>,
+    pub(crate) governed: Option<Arc<Governed>>,
+}
+
+impl Outcome {
+    pub fn block(&self) -> &Arc<RecoveredBlock> {
+        &self.block
+    }
+
+    pub fn receipts(&self) -> &Arc<Vec<Receipt>> {
+        &self.receipts
+    }
 }
 
 /// Consecutive blocks, and the newest value of everything that they changed.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Generation {
-    pub blocks: OrdMap<Height, Arc<Committed>>,
+    pub blocks: OrdMap<Height, Arc<Outcome>>,
     pub heights: OrdMap<B256, Height>,
     pub transactions: OrdMap<B256, (Height, u32)>,
     pub certificates: OrdMap<Height, Certificate>,
@@ -52,7 +64,7 @@ pub(crate) struct Generation {
 const ENTRY_BYTES: usize = 128;
 
 impl Generation {
-    pub fn insert(&mut self, committed: Arc<Committed>) {
+    pub fn insert(&mut self, committed: Arc<Outcome>) {
         let (block, diff) = (&committed.block, &committed.diff);
         let height = block.header.number;
         for (index, tx) in (0..).zip(&block.transactions) {

@@ -15,7 +15,7 @@ use trefoil_types::{
 use crate::{
     Account, Governed, LedgerError, StateReader, codec, header,
     logs::Wanted,
-    overlay::{Committed, Generation},
+    overlay::{Generation, Outcome},
     store::{Base, Table},
     trie::{self, NodeKey, NodeReader},
 };
@@ -87,7 +87,16 @@ impl Snapshot {
     }
 
     pub fn header(&self, height: Height) -> Result<Option<(B256, Header)>, LedgerError> {
-        self.view.header(height)
+        let view = &self.view;
+        if height == view.tip.1.number {
+            return Ok(Some((*view.tip).clone()));
+        }
+        if let Some(committed) = view.memory(|g| g.blocks.get(&height).cloned()) {
+            return Ok(Some((committed.block.hash, committed.block.header.clone())));
+        }
+        let decode = |row: &[u8]| alloy_rlp::decode_exact::<Header>(row).ok();
+        let header = view.base.read(Table::Headers, &codec::height_key(height), decode)?;
+        Ok(header.map(|header| (header.hash_slow(), header)))
     }
 
     pub fn height_of(&self, block: &B256) -> Result<Option<Height>, LedgerError> {
@@ -103,7 +112,7 @@ impl Snapshot {
             let (block, receipts) = (committed.block.clone(), committed.receipts.clone());
             return Ok(Some(StoredBlock { block, receipts }));
         }
-        let Some((_, header)) = self.view.header(height)? else { return Ok(None) };
+        let Some((_, header)) = self.header(height)? else { return Ok(None) };
         let (base, key) = (&self.view.base, codec::height_key(height));
         // Headers of handovers and ancestors are here without their bodies: not kept, which
         // is not damage.
@@ -121,7 +130,12 @@ impl Snapshot {
     }
 
     pub fn certificate(&self, height: Height) -> Result<Option<Certificate>, LedgerError> {
-        self.view.certificate(height)
+        let view = &self.view;
+        if let Some(certificate) = view.memory(|g| g.certificates.get(&height).cloned()) {
+            return Ok(Some(certificate));
+        }
+        let decode = |row: &[u8]| alloy_rlp::decode_exact(row).ok();
+        view.base.read(Table::Certificates, &codec::height_key(height), decode)
     }
 
     /// The unit of block sync.
@@ -136,7 +150,19 @@ impl Snapshot {
 
     /// The validators of the block at `height`; known up to the block after the tip.
     pub fn validators(&self, height: Height) -> Result<Option<ValidatorSet>, LedgerError> {
-        self.view.validators(height)
+        let view = &self.view;
+        if height == 0 || height > view.tip.1.number.saturating_add(1) {
+            return Ok(None);
+        }
+        let newest = |g: &Generation| g.validators.get_prev(&height).map(|(_, set)| set.clone());
+        if let Some(set) = view.memory(newest) {
+            return Ok(Some(set));
+        }
+        let (first, last) = (codec::height_key(0), codec::height_key(height));
+        let mut rows = view.base.range(Table::Validators, &first[..]..=&last[..])?;
+        let Some((_, row)) = rows.next_back().transpose()? else { return Ok(None) };
+        let set = alloy_rlp::decode_exact(&row);
+        set.map(Some).map_err(|_| LedgerError::damaged("table `validators`"))
     }
 
     /// Height and index of a transaction.
@@ -185,29 +211,21 @@ impl Snapshot {
     /// [`LedgerError::Unknown`] after the tip, [`LedgerError::Pruned`] before
     /// the history window.
     pub fn state(&self, height: Height) -> Result<StateAt, LedgerError> {
-        self.view.check_state(height)?;
-        Ok(StateAt { view: self.view.clone(), height })
-    }
-
-    pub fn account(
-        &self,
-        height: Height,
-        address: &Address,
-    ) -> Result<Option<Account>, LedgerError> {
-        self.state(height)?.account(address)
-    }
-
-    pub fn storage(
-        &self,
-        height: Height,
-        address: &Address,
-        slot: U256,
-    ) -> Result<U256, LedgerError> {
-        self.state(height)?.storage(address, slot)
+        let (tip, oldest) = (self.tip().number, self.view.base.state_from);
+        if height > tip {
+            return Err(LedgerError::Unknown { height, tip });
+        }
+        if height < oldest {
+            return Err(LedgerError::Pruned { height, oldest });
+        }
+        Ok(StateAt { snapshot: self.clone(), height })
     }
 
     pub fn code(&self, hash: &B256) -> Result<Option<Bytes>, LedgerError> {
-        self.view.code(hash)
+        if let Some(code) = self.view.memory(|g| g.codes.get(hash).cloned()) {
+            return Ok(Some(code));
+        }
+        Ok(self.view.base.get(Table::Codes, hash.as_slice())?.map(Bytes::from))
     }
 
     /// EIP-1186 proof of an account and some of its slots.
@@ -221,14 +239,15 @@ impl Snapshot {
         address: &Address,
         slots: &[B256],
     ) -> Result<AccountProof, LedgerError> {
-        let account = self.account(height, address)?;
+        let state = self.state(height)?;
+        let account = state.account(address)?;
         let nodes = self.view.trie_at(height)?;
         let owner = keccak256(address);
         let (proof, _) = trie::prove(&nodes, None, owner)?;
         let storage_root = trie::storage_root(&nodes, address)?;
         let prove = |slot: &B256| {
             let (proof, _) = trie::prove(&nodes, Some(owner), keccak256(slot))?;
-            Ok((*slot, self.storage(height, address, (*slot).into())?, proof))
+            Ok((*slot, state.storage(address, (*slot).into())?, proof))
         };
         let slots = slots.iter().map(prove).collect::<Result<_, LedgerError>>()?;
         Ok(AccountProof { account, storage_root, proof, slots })
@@ -238,7 +257,7 @@ impl Snapshot {
 /// The state after one block.
 #[derive(Clone, Debug)]
 pub struct StateAt {
-    view: Arc<View>,
+    snapshot: Snapshot,
     height: Height,
 }
 
@@ -251,7 +270,7 @@ impl StateAt {
 
 impl StateReader for StateAt {
     fn account(&self, address: &Address) -> Result<Option<Account>, LedgerError> {
-        let (view, height) = (&self.view, self.height);
+        let (view, height) = (&self.snapshot.view, self.height);
         if height < view.base.tip {
             let row = view.base.before(Table::AccountHistory, address.as_slice(), height)?;
             if let Some(row) = row {
@@ -261,12 +280,12 @@ impl StateReader for StateAt {
         }
         // The oldest change after `height` holds the value at `height`: first the database,
         // which is older, then the blocks in memory, in order.
-        let before = |c: &Committed| c.diff.accounts.get(address).map(|change| change.before);
+        let before = |c: &Outcome| c.diff.accounts.get(address).map(|change| change.before);
         view.undone(height, before).map_or_else(|| view.account(address), Ok)
     }
 
     fn storage(&self, address: &Address, slot: U256) -> Result<U256, LedgerError> {
-        let (view, height) = (&self.view, self.height);
+        let (view, height) = (&self.snapshot.view, self.height);
         if height < view.base.tip {
             let key = codec::storage_key(address, &slot);
             if let Some(row) = view.base.before(Table::StorageHistory, &key, height)? {
@@ -274,7 +293,7 @@ impl StateReader for StateAt {
                 return codec::decode_slot(&row).ok_or_else(damaged);
             }
         }
-        let before = |c: &Committed| {
+        let before = |c: &Outcome| {
             let change = c.diff.accounts.get(address)?;
             change.storage.get(&slot).map(|(before, _)| *before)
         };
@@ -282,21 +301,21 @@ impl StateReader for StateAt {
     }
 
     fn code(&self, hash: &B256) -> Result<Option<Bytes>, LedgerError> {
-        self.view.code(hash)
+        self.snapshot.code(hash)
     }
 
     fn block_hash(&self, height: Height) -> Result<Option<B256>, LedgerError> {
         if height > self.height {
             return Ok(None);
         }
-        Ok(self.view.header(height)?.map(|(hash, _)| hash))
+        Ok(self.snapshot.header(height)?.map(|(hash, _)| hash))
     }
 
     /// Only accounts of genesis are asked about, and such storage never changes: the tip's
     /// answer is also this state's.
     fn has_storage(&self, address: &Address) -> Result<bool, LedgerError> {
         let root = NodeKey { owner: Some(keccak256(address)), path: None };
-        Ok(self.view.node(&root)?.is_some())
+        Ok(self.snapshot.view.node(&root)?.is_some())
     }
 }
 
@@ -310,50 +329,17 @@ impl View {
         self.generations().find_map(find)
     }
 
-    /// The first answer of the blocks in memory after `height`, oldest first.
-    fn undone<T>(&self, height: Height, find: impl Fn(&Committed) -> Option<T>) -> Option<T> {
-        // No block in memory is later than the tip.
-        if height == self.tip.1.number {
-            return None;
-        }
+    /// The blocks in memory after `height`, oldest first.
+    pub fn blocks_after(&self, height: Height) -> impl Iterator<Item = &Outcome> {
         let after = (Bound::Excluded(height), Bound::Unbounded);
-        let mut blocks = self.generations().rev().flat_map(|g| g.blocks.range(after));
-        blocks.find_map(|(_, committed)| find(committed))
+        let blocks = self.generations().rev().flat_map(move |g| g.blocks.range(after));
+        blocks.map(|(_, committed)| &**committed)
     }
 
-    pub fn header(&self, height: Height) -> Result<Option<(B256, Header)>, LedgerError> {
-        if height == self.tip.1.number {
-            return Ok(Some((*self.tip).clone()));
-        }
-        if let Some(committed) = self.memory(|g| g.blocks.get(&height).cloned()) {
-            return Ok(Some((committed.block.hash, committed.block.header.clone())));
-        }
-        let decode = |row: &[u8]| alloy_rlp::decode_exact::<Header>(row).ok();
-        let header = self.base.read(Table::Headers, &codec::height_key(height), decode)?;
-        Ok(header.map(|header| (header.hash_slow(), header)))
-    }
-
-    pub fn certificate(&self, height: Height) -> Result<Option<Certificate>, LedgerError> {
-        if let Some(certificate) = self.memory(|g| g.certificates.get(&height).cloned()) {
-            return Ok(Some(certificate));
-        }
-        let decode = |row: &[u8]| alloy_rlp::decode_exact(row).ok();
-        self.base.read(Table::Certificates, &codec::height_key(height), decode)
-    }
-
-    pub fn validators(&self, height: Height) -> Result<Option<ValidatorSet>, LedgerError> {
-        if height == 0 || height > self.tip.1.number.saturating_add(1) {
-            return Ok(None);
-        }
-        let newest = |g: &Generation| g.validators.get_prev(&height).map(|(_, set)| set.clone());
-        if let Some(set) = self.memory(newest) {
-            return Ok(Some(set));
-        }
-        let (first, last) = (codec::height_key(0), codec::height_key(height));
-        let mut rows = self.base.range(Table::Validators, &first[..]..=&last[..])?;
-        let Some((_, row)) = rows.next_back().transpose()? else { return Ok(None) };
-        let set = alloy_rlp::decode_exact(&row);
-        set.map(Some).map_err(|_| LedgerError::damaged("table `validators`"))
+    /// The first answer of the blocks in memory after `height`, oldest first.
+    fn undone<T>(&self, height: Height, find: impl Fn(&Outcome) -> Option<T>) -> Option<T> {
+        // No block in memory is later than the tip.
+        if height == self.tip.1.number { None } else { self.blocks_after(height).find_map(find) }
     }
 
     /// The blocks after which other validators follow.
@@ -405,24 +391,6 @@ impl View {
         Ok(storage)
     }
 
-    pub fn code(&self, hash: &B256) -> Result<Option<Bytes>, LedgerError> {
-        if let Some(code) = self.memory(|g| g.codes.get(hash).cloned()) {
-            return Ok(Some(code));
-        }
-        Ok(self.base.get(Table::Codes, hash.as_slice())?.map(Bytes::from))
-    }
-
-    fn check_state(&self, height: Height) -> Result<(), LedgerError> {
-        let (tip, oldest) = (self.tip.1.number, self.base.state_from);
-        if height > tip {
-            return Err(LedgerError::Unknown { height, tip });
-        }
-        if height < oldest {
-            return Err(LedgerError::Pruned { height, oldest });
-        }
-        Ok(())
-    }
-
     /// The trie after the block at `height`: the trie of the tip, with everything that
     /// later blocks replaced put back.
     pub(crate) fn trie_at(&self, height: Height) -> Result<TrieAt<'_>, LedgerError> {
@@ -440,8 +408,7 @@ impl View {
                 undo.entry(key).or_insert(before);
             }
         }
-        let after = (Bound::Excluded(height), Bound::Unbounded);
-        for (_, committed) in self.generations().rev().flat_map(|g| g.blocks.range(after)) {
+        for committed in self.blocks_after(height) {
             for node in &committed.trie {
                 undo.entry(node.key.to_bytes()).or_insert_with(|| node.before.clone());
             }

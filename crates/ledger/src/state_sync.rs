@@ -18,7 +18,6 @@ mod standing;
 mod state_file;
 mod trail;
 mod trie_builder;
-mod witness;
 
 use trefoil_types::{B256, Height};
 

@@ -14,6 +14,7 @@ mod node;
 mod pretended;
 mod proof;
 mod update;
+mod witness;
 
 use alloy_primitives::{Bytes, U256};
 use alloy_trie::{EMPTY_ROOT_HASH, Nibbles};
@@ -26,6 +27,7 @@ use update::{LeafChange, Target, Update};
 pub use memory::MemoryTrie;
 pub(crate) use pretended::PretendedTrie;
 pub(crate) use proof::prove;
+pub(crate) use witness::{Proven, Recorder};
 
 /// The key of a row: the trie, and the branch in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -134,7 +134,8 @@ fn burned(node: &Node) -> Result<U256, String> {
     let site = CallSite::at(spec, &snapshot, snapshot.tip().number).map_err(|e| e.to_string())?;
     let input = IStaking::burnedCall {}.abi_encode();
     let request = TransactionRequest::default().to(GOVERNING_CONTRACT).input(input.into());
-    match site.call(&request, &CallOptions::default()) {
+    let options = CallOptions::default();
+    match site.simulation(&options).and_then(|simulation| simulation.call(&request)) {
         Ok(CallOutcome::Success { output, .. }) => {
             IStaking::burnedCall::abi_decode_returns(&output).map_err(|e| e.to_string())
         }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use trefoil_crypto::{Address, B256, PublicKey};
-use trefoil_ledger::{LedgerError, Snapshot};
+use trefoil_ledger::{LedgerError, Snapshot, StateReader as _};
 use trefoil_mempool::MempoolLimits;
 use trefoil_node::{Node, NodeStatus};
 use trefoil_types::{
@@ -381,7 +381,7 @@ fn digest_accounts(
 ) -> Result<u64, LedgerError> {
     let mut hasher = DefaultHasher::new();
     for address in watched {
-        format!("{:?}", snapshot.account(height, address)?).hash(&mut hasher);
+        format!("{:?}", snapshot.state(height)?.account(address)?).hash(&mut hasher);
     }
     Ok(hasher.finish())
 }

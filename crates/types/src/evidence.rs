@@ -99,36 +99,15 @@ impl Evidence {
         };
         if signed { Ok(()) } else { Err(EvidenceError::Signature { height, validator }) }
     }
-
-    fn payload_length(&self) -> usize {
-        let kind = 1;
-        match self {
-            Self::Votes(a, b) => kind + a.length() + b.length(),
-            Self::Proposals(a, b) => kind + a.length() + b.length(),
-        }
-    }
 }
 
 impl Encodable for Evidence {
     fn encode(&self, out: &mut dyn alloy_rlp::BufMut) {
-        RlpHeader { list: true, payload_length: self.payload_length() }.encode(out);
-        match self {
-            Self::Votes(a, b) => {
-                VOTES.encode(out);
-                a.encode(out);
-                b.encode(out);
-            }
-            Self::Proposals(a, b) => {
-                PROPOSALS.encode(out);
-                a.encode(out);
-                b.encode(out);
-            }
-        }
-    }
-
-    fn length(&self) -> usize {
-        let payload = self.payload_length();
-        payload + alloy_rlp::length_of_length(payload)
+        let fields: [&dyn Encodable; 3] = match self {
+            Self::Votes(a, b) => [&VOTES, a, b],
+            Self::Proposals(a, b) => [&PROPOSALS, a, b],
+        };
+        alloy_rlp::encode_list::<&dyn Encodable, dyn Encodable>(&fields, out);
     }
 }
 

@@ -88,10 +88,7 @@ impl Vote {
         round: Round,
         block: Option<B256>,
     ) -> Vec<u8> {
-        let mut out = Vec::with_capacity(48);
-        VoteBody { kind: kind.code(), height, round, block: block.into_iter().collect() }
-            .encode(&mut out);
-        out
+        alloy_rlp::encode(VoteBody::new(kind, height, round, block))
     }
 
     /// A vote signed by `key` for the network whose genesis hash is `network`.
@@ -150,10 +147,7 @@ impl Proposal {
         block: B256,
         pol_round: Option<Round>,
     ) -> Vec<u8> {
-        let mut out = Vec::with_capacity(48);
-        ProposalBody { height, round, block, pol_round: pol_round.into_iter().collect() }
-            .encode(&mut out);
-        out
+        alloy_rlp::encode(ProposalBody::new(height, round, block, pol_round))
     }
 
     /// A proposal signed by `key` for the network whose genesis hash is `network`.
@@ -209,6 +203,14 @@ fn option_of<T>(list: Vec<T>) -> alloy_rlp::Result<Option<T>> {
     Ok(list.into_iter().next())
 }
 
+/// A signed statement on the wire: the bytes that are signed, then the signer.
+#[derive(RlpEncodable, RlpDecodable)]
+struct Signed<T> {
+    body: T,
+    signer: PublicKey,
+    signature: Signature,
+}
+
 #[derive(RlpEncodable, RlpDecodable)]
 struct VoteBody {
     kind: u8,
@@ -217,40 +219,25 @@ struct VoteBody {
     block: Vec<B256>,
 }
 
-#[derive(RlpEncodable, RlpDecodable)]
-struct VoteWire {
-    body: VoteBody,
-    validator: PublicKey,
-    signature: Signature,
+impl VoteBody {
+    fn new(kind: VoteKind, height: Height, round: Round, block: Option<B256>) -> Self {
+        Self { kind: kind.code(), height, round, block: block.into_iter().collect() }
+    }
 }
 
 impl Encodable for Vote {
     fn encode(&self, out: &mut dyn alloy_rlp::BufMut) {
-        VoteWire {
-            body: VoteBody {
-                kind: self.kind.code(),
-                height: self.height,
-                round: self.round,
-                block: self.block.into_iter().collect(),
-            },
-            validator: self.validator,
-            signature: self.signature,
-        }
-        .encode(out);
+        let Self { kind, height, round, block, validator: signer, signature } = *self;
+        Signed { body: VoteBody::new(kind, height, round, block), signer, signature }.encode(out);
     }
 }
 
 impl Decodable for Vote {
     fn decode(buf: &mut &[u8]) -> alloy_rlp::Result<Self> {
-        let VoteWire { body, validator, signature } = VoteWire::decode(buf)?;
-        Ok(Self {
-            kind: VoteKind::from_code(body.kind)?,
-            height: body.height,
-            round: body.round,
-            block: option_of(body.block)?,
-            validator,
-            signature,
-        })
+        let Signed { body, signer: validator, signature } = Signed::<VoteBody>::decode(buf)?;
+        let VoteBody { kind, height, round, block } = body;
+        let (kind, block) = (VoteKind::from_code(kind)?, option_of(block)?);
+        Ok(Self { kind, height, round, block, validator, signature })
     }
 }
 
@@ -262,40 +249,26 @@ struct ProposalBody {
     pol_round: Vec<Round>,
 }
 
-#[derive(RlpEncodable, RlpDecodable)]
-struct ProposalWire {
-    body: ProposalBody,
-    proposer: PublicKey,
-    signature: Signature,
+impl ProposalBody {
+    fn new(height: Height, round: Round, block: B256, pol_round: Option<Round>) -> Self {
+        Self { height, round, block, pol_round: pol_round.into_iter().collect() }
+    }
 }
 
 impl Encodable for Proposal {
     fn encode(&self, out: &mut dyn alloy_rlp::BufMut) {
-        ProposalWire {
-            body: ProposalBody {
-                height: self.height,
-                round: self.round,
-                block: self.block,
-                pol_round: self.pol_round.into_iter().collect(),
-            },
-            proposer: self.proposer,
-            signature: self.signature,
-        }
-        .encode(out);
+        let Self { height, round, block, pol_round, proposer: signer, signature } = *self;
+        let body = ProposalBody::new(height, round, block, pol_round);
+        Signed { body, signer, signature }.encode(out);
     }
 }
 
 impl Decodable for Proposal {
     fn decode(buf: &mut &[u8]) -> alloy_rlp::Result<Self> {
-        let ProposalWire { body, proposer, signature } = ProposalWire::decode(buf)?;
-        Ok(Self {
-            height: body.height,
-            round: body.round,
-            block: body.block,
-            pol_round: option_of(body.pol_round)?,
-            proposer,
-            signature,
-        })
+        let Signed { body, signer: proposer, signature } = Signed::<ProposalBody>::decode(buf)?;
+        let ProposalBody { height, round, block, pol_round } = body;
+        let pol_round = option_of(pol_round)?;
+        Ok(Self { height, round, block, pol_round, proposer, signature })
     }
 }
 
@@ -321,12 +294,8 @@ impl Encodable for RoundVote {
 
 impl Decodable for RoundVote {
     fn decode(buf: &mut &[u8]) -> alloy_rlp::Result<Self> {
-        let wire = RoundVoteWire::decode(buf)?;
-        Ok(Self {
-            kind: VoteKind::from_code(wire.kind)?,
-            block: option_of(wire.block)?,
-            validator: wire.validator,
-            signature: wire.signature,
-        })
+        let RoundVoteWire { kind, block, validator, signature } = RoundVoteWire::decode(buf)?;
+        let (kind, block) = (VoteKind::from_code(kind)?, option_of(block)?);
+        Ok(Self { kind, block, validator, signature })
     }
 }

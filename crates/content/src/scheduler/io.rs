@@ -51,9 +51,10 @@ pub enum Source {
 }
 
 /// What a source is for a resource.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SourceRole {
     /// It has the pieces that it announced.
+    #[default]
     Peer,
     /// It has all pieces, and is asked only for those that the swarm lacks.
     Origin,

@@ -14,7 +14,7 @@ use crate::Bits;
 /// that are open at one source.
 pub(crate) const ASKED_MAX: usize = 1_024;
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct PeerState {
     pub role: SourceRole,
     pub have: Bits,
@@ -78,21 +78,9 @@ impl PeerState {
             role,
             have,
             window: Window::new(piece),
-            open: 0,
-            asks: 0,
-            chokes_us: false,
             choked,
-            resting_until: Time(0),
-            strikes: 0,
-            asked: VecDeque::new(),
-            serving: Vec::new(),
-            turn: 0,
-            given: 0,
-            ever_gave: false,
-            taken: 0,
-            spread: 0,
-            claims: 0,
             choking_since: now,
+            ..Default::default()
         }
     }
 

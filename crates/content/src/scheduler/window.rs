@@ -11,7 +11,7 @@ const QUEUE: Millis = Millis(150);
 /// The most bytes that are open at one source: 1 Gbit/s at 130 ms.
 pub(crate) const WINDOW_MAX: u64 = 16 * 1024 * 1024;
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Window {
     /// Bytes that may be open.
     pub bytes: u64,

@@ -63,22 +63,31 @@ fn ed25519() -> AlgorithmIdentifier {
     AlgorithmIdentifier { oid: ID_ED_25519, parameters: None }
 }
 
-pub(super) fn to_be_signed(claims: &Claims) -> Result<Vec<u8>, CertificateError> {
-    let key = claims.peer.0.0.as_slice();
-    let signed = Signed {
-        version: Version::V3,
-        serial_number: serial_number(&claims.serial)?,
-        signature: ed25519(),
-        issuer: name(&format!("CN=organisation {}", claims.organisation)),
-        validity: Validity::new(time(claims.not_before)?, time(claims.not_after)?),
-        subject: name(&format!("CN={}", claims.peer)),
-        subject_public_key_info: SubjectPublicKeyInfo {
-            algorithm: ed25519(),
-            subject_public_key: BitString::from_bytes(key).expect(FITS),
-        },
-        extensions: Some(extensions(claims)),
-    };
-    Ok(signed.to_der().expect(FITS))
+impl Claims {
+    // A CA key may be on a machine without a network: what is to be signed can be carried
+    // there.
+    /// The bytes that a CA key signs, wherever that key is. Then:
+    /// [`NodeCertificate::assemble`].
+    ///
+    /// # Errors
+    /// A serial number or times that X.509 cannot express.
+    pub fn to_be_signed(&self) -> Result<Vec<u8>, CertificateError> {
+        let key = self.peer.0.0.as_slice();
+        let signed = Signed {
+            version: Version::V3,
+            serial_number: serial_number(&self.serial)?,
+            signature: ed25519(),
+            issuer: name(&format!("CN=organisation {}", self.organisation)),
+            validity: Validity::new(time(self.not_before)?, time(self.not_after)?),
+            subject: name(&format!("CN={}", self.peer)),
+            subject_public_key_info: SubjectPublicKeyInfo {
+                algorithm: ed25519(),
+                subject_public_key: BitString::from_bytes(key).expect(FITS),
+            },
+            extensions: Some(extensions(self)),
+        };
+        Ok(signed.to_der().expect(FITS))
+    }
 }
 
 fn extensions(claims: &Claims) -> Extensions {
@@ -122,44 +131,51 @@ pub(super) fn join(signed: &[u8], signature: &[u8; 64]) -> Vec<u8> {
     [header.to_der().expect(FITS), body].concat()
 }
 
-pub(super) fn decode(bytes: &[u8]) -> Result<NodeCertificate, CertificateError> {
-    // Before any parsing: these bytes come from peers that are not admitted.
-    if bytes.len() > CERTIFICATE_BYTES_MAX {
-        return Err(CertificateError::TooLong(bytes.len()));
+impl NodeCertificate {
+    /// Reads a certificate. Its signature is not verified.
+    ///
+    /// # Errors
+    /// The first rule of the profile that it breaks.
+    pub fn decode(bytes: &[u8]) -> Result<Self, CertificateError> {
+        // Before any parsing: these bytes come from peers that are not admitted.
+        if bytes.len() > CERTIFICATE_BYTES_MAX {
+            return Err(CertificateError::TooLong(bytes.len()));
+        }
+        let whole = Whole::from_der(bytes).map_err(|e| CertificateError::Der(e.to_string()))?;
+        // One certificate has one encoding: otherwise a revoked one could come back in other
+        // bytes.
+        if whole.to_der().is_ok_and(|der| der != bytes) {
+            return Err(CertificateError::NotCanonical);
+        }
+        let signed = &whole.signed;
+        check_form(&whole)?;
+        let key = key(&signed.subject_public_key_info)?;
+        let (genesis, organisation, peer, role) = named(signed)?;
+        // The name must be the key's own, so that a certificate cannot name one node and carry
+        // the key of another.
+        if peer != key {
+            return Err(CertificateError::Key { named: peer, key });
+        }
+        let [not_before, not_after] =
+            [signed.validity.not_before, signed.validity.not_after].map(|t| t.to_unix_duration());
+        let claims = Claims {
+            genesis,
+            organisation,
+            peer,
+            role,
+            serial: serial(&signed.serial_number)?,
+            not_before: not_before.as_secs(),
+            not_after: not_after.as_secs(),
+        };
+        // It would never be valid.
+        if claims.not_before >= claims.not_after {
+            let (from, until) = (claims.not_before, claims.not_after);
+            return Err(CertificateError::Validity { from, until });
+        }
+        let signature =
+            exactly(&whole.signature).ok_or(CertificateError::Algorithm("signature"))?;
+        Ok(Self { claims, signed: signed.to_der().expect(FITS), signature })
     }
-    let whole = Whole::from_der(bytes).map_err(|e| CertificateError::Der(e.to_string()))?;
-    // One certificate has one encoding: otherwise a revoked one could come back in other
-    // bytes.
-    if whole.to_der().is_ok_and(|der| der != bytes) {
-        return Err(CertificateError::NotCanonical);
-    }
-    let signed = &whole.signed;
-    check_form(&whole)?;
-    let key = key(&signed.subject_public_key_info)?;
-    let (genesis, organisation, peer, role) = named(signed)?;
-    // The name must be the key's own, so that a certificate cannot name one node and carry
-    // the key of another.
-    if peer != key {
-        return Err(CertificateError::Key { named: peer, key });
-    }
-    let [not_before, not_after] =
-        [signed.validity.not_before, signed.validity.not_after].map(|t| t.to_unix_duration());
-    let claims = Claims {
-        genesis,
-        organisation,
-        peer,
-        role,
-        serial: serial(&signed.serial_number)?,
-        not_before: not_before.as_secs(),
-        not_after: not_after.as_secs(),
-    };
-    // It would never be valid.
-    if claims.not_before >= claims.not_after {
-        let (from, until) = (claims.not_before, claims.not_after);
-        return Err(CertificateError::Validity { from, until });
-    }
-    let signature = exactly(&whole.signature).ok_or(CertificateError::Algorithm("signature"))?;
-    Ok(NodeCertificate { claims, signed: signed.to_der().expect(FITS), signature })
 }
 
 /// Checks the fields that have one allowed value, or a bound.

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use trefoil_crypto::{Role, Serial};
 use trefoil_types::{
-    B256, CaKey, ChainSpec, Height, MemberNode, Members, Organisation, PeerId, PublicKey,
+    B256, CaKey, ChainSpec, Header, Height, MemberNode, Members, Organisation, PeerId, PublicKey,
     Validator, ValidatorSet, members::OrganisationStatus, spec::Forks,
 };
 
@@ -20,33 +20,53 @@ fn end(until: u64) -> Height {
     if until == 0 { Height::MAX } else { until }
 }
 
-pub(super) fn read<S: StateReader>(
-    contract: &mut Contract<'_, S>,
-    spec: &ChainSpec,
-) -> Result<Governed, LedgerError> {
-    let validators = validators(contract)?;
-    if !spec.kind.has_members() {
-        return Ok(Governed {
+impl Governed {
+    /// Reads the contract in `state`, which is that after the block with `header`.
+    ///
+    /// # Errors
+    /// A failed disk, or [`LedgerError::Governing`] if the contract does not
+    /// answer or says what cannot be: its code is fixed at genesis, so either is
+    /// a broken invariant.
+    pub(crate) fn read<S: StateReader>(
+        spec: &ChainSpec,
+        header: &Header,
+        state: &S,
+    ) -> Result<Self, LedgerError> {
+        let contract = &mut Contract::new(spec, header, state);
+        let validators = validators(contract)?;
+        if !spec.kind.has_members() {
+            return Ok(Self {
+                validators,
+                members: Arc::default(),
+                settings: ChainSettings::of_founding(spec),
+                forks: spec.forks.clone(),
+                unknown_fork: None,
+            });
+        }
+        let (forks, unknown_fork) = forks(contract.view(IGovernance::forksCall {})?);
+        Ok(Self {
             validators,
-            members: Arc::default(),
-            settings: ChainSettings::of_founding(spec),
-            forks: spec.forks.clone(),
-            unknown_fork: None,
-        });
+            members: Arc::new(members(contract)?),
+            settings: settings(&contract.view(IGovernance::settingsCall {})?),
+            forks,
+            unknown_fork,
+        })
     }
-    let (forks, unknown_fork) = forks(contract.view(IGovernance::forksCall {})?);
-    Ok(Governed {
-        validators,
-        members: Arc::new(members(contract)?),
-        settings: settings(&contract.view(IGovernance::settingsCall {})?),
-        forks,
-        unknown_fork,
-    })
+
+    /// As [`Self::read`], only the validators.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub(crate) fn read_validators<S: StateReader>(
+        spec: &ChainSpec,
+        header: &Header,
+        state: &S,
+    ) -> Result<ValidatorSet, LedgerError> {
+        validators(&mut Contract::new(spec, header, state))
+    }
 }
 
-pub(super) fn validators<S: StateReader>(
-    contract: &mut Contract<'_, S>,
-) -> Result<ValidatorSet, LedgerError> {
+fn validators<S: StateReader>(contract: &mut Contract<'_, S>) -> Result<ValidatorSet, LedgerError> {
     let list = contract.view(IMembership::validatorsCall {})?;
     let validator = |v: IMembership::Validator| Validator {
         key: PublicKey(v.key),

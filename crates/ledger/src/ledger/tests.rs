@@ -5,7 +5,7 @@ use alloy_primitives::{Bytes, Log, Signature, TxKind};
 use alloy_trie::{Nibbles, TrieAccount, proof::verify_proof};
 use proptest::prelude::*;
 use trefoil_crypto::SecretKey;
-use trefoil_types::{MemDisk, PeerId, TxEnvelope, keccak256};
+use trefoil_types::{MemDisk, PeerId, Receipt, TxEnvelope, keccak256};
 
 use super::*;
 use crate::{AccountDiff, Journal, Record, StateReader};
@@ -55,7 +55,7 @@ fn outcome(ledger: &Ledger, mut diff: StateDiff, receipts: Vec<Receipt>) -> Outc
     let attached = Attached { parent_certificate, ..Default::default() };
     let block = Arc::new(RecoveredBlock::new(header, vec![Arc::new(tx)], attached));
     let receipts = Arc::new(receipts);
-    Outcome { committed: Committed { block, receipts, diff, trie, governed: None } }
+    Outcome { block, receipts, diff, trie, governed: None }
 }
 
 fn commit(ledger: &mut Ledger, diff: StateDiff) {

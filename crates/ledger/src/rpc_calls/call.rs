@@ -10,16 +10,15 @@ use revm::{
     context::{
         BlockEnv, CfgEnv, TxEnv,
         either::Either,
-        result::{EVMError, ExecutionResult, HaltReason, InvalidTransaction},
+        result::{ExecutionResult, HaltReason, InvalidTransaction},
     },
 };
 use revm_inspectors::access_list::AccessListInspector;
 use trefoil_types::Header;
 
 use crate::{
-    AccessListOutcome, BlockRules, CallError, CallOptions, CallOutcome, Estimate, LedgerError,
-    StateReader,
-    evm::{EvmFault, VirtualMachine, context},
+    AccessListOutcome, BlockRules, CallError, CallOptions, CallOutcome, Estimate, StateReader,
+    evm::{EvmFault, VirtualMachine, context, invalid},
     rpc_calls::overrides::Overridden,
 };
 
@@ -36,7 +35,7 @@ const ACCESS_LIST_ROUNDS_MAX: usize = 8;
 
 /// A state and a block in which calls are run.
 #[derive(Debug)]
-pub(crate) struct Simulation<'a, S> {
+pub struct Simulation<'a, S> {
     rules: BlockRules,
     state: Overridden<'a, S>,
     block: BlockEnv,
@@ -62,7 +61,9 @@ impl<'a, S: StateReader> Simulation<'a, S> {
         Ok(Self { rules, state, block, gas_cap })
     }
 
-    pub(crate) fn call(&self, request: &TransactionRequest) -> Result<CallOutcome, CallError> {
+    /// `eth_call`. The nonce is not checked; without a fee none is charged; without `to`
+    /// the input is run as init code.
+    pub fn call(&self, request: &TransactionRequest) -> Result<CallOutcome, CallError> {
         let mut tx = self.tx(request)?;
         if request.gas.is_none() {
             tx.gas_limit = tx.gas_limit.min(self.affordable(&tx)?);
@@ -70,9 +71,9 @@ impl<'a, S: StateReader> Simulation<'a, S> {
         Ok(outcome(self.run(tx)?))
     }
 
-    /// As in geth: one run with all gas tells whether it can succeed at all; a second guess
+    /// `eth_estimateGas`. As in geth: one run with all gas tells whether it can succeed at all; a second guess
     /// is nearly always close; a binary search makes it exact.
-    pub(crate) fn estimate_gas(&self, request: &TransactionRequest) -> Result<Estimate, CallError> {
+    pub fn estimate_gas(&self, request: &TransactionRequest) -> Result<Estimate, CallError> {
         let mut tx = self.tx(request)?;
         let most = self.most_gas(request, &tx)?;
         // As in geth: a plain transfer takes one run and no search.
@@ -117,7 +118,8 @@ impl<'a, S: StateReader> Simulation<'a, S> {
         Ok(Estimate::Gas(high))
     }
 
-    pub(crate) fn create_access_list(
+    /// `eth_createAccessList`.
+    pub fn create_access_list(
         &self,
         request: &TransactionRequest,
     ) -> Result<AccessListOutcome, CallError> {
@@ -324,20 +326,11 @@ impl From<Refused> for CallError {
 
 impl From<EvmFault> for Refused {
     fn from(fault: EvmFault) -> Self {
-        match fault {
-            EVMError::Transaction(invalid) => invalid.into(),
-            EVMError::Database(error) => Self::Other(CallError::Ledger(error.0)),
-            other => {
-                let text = format!("the EVM gave up: {other}");
-                Self::Other(CallError::Ledger(LedgerError::Storage(text)))
-            }
-        }
-    }
-}
-
-impl From<InvalidTransaction> for Refused {
-    fn from(invalid: InvalidTransaction) -> Self {
         use InvalidTransaction as Tx;
+        let invalid = match invalid(fault) {
+            Ok(invalid) => invalid,
+            Err(error) => return Self::Other(error.into()),
+        };
         let text = refusal_text(&invalid);
         match invalid {
             Tx::CallGasCostMoreThanGasLimit { .. } | Tx::GasFloorMoreThanGasLimit { .. } => {

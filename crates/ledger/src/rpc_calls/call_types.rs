@@ -5,7 +5,7 @@
 //! (the texts too, since wallets match on them).
 
 use alloy_primitives::{Bytes, Log};
-use alloy_rpc_types_eth::{AccessList, BlockOverrides, TransactionRequest, state::StateOverride};
+use alloy_rpc_types_eth::{AccessList, BlockOverrides, state::StateOverride};
 use std::sync::Arc;
 
 use trefoil_types::{Attached, ChainSpec, Header, Height};
@@ -104,40 +104,16 @@ impl<'a> CallSite<'a> {
         Ok(Self { spec, governed, state: snapshot.state(tip.number)?, header })
     }
 
-    /// `eth_call`. The nonce is not checked; without a fee none is charged; without `to`
-    /// the input is run as init code.
-    pub fn call(
-        &self,
-        request: &TransactionRequest,
-        options: &CallOptions,
-    ) -> Result<CallOutcome, CallError> {
-        self.simulation(options)?.call(request)
-    }
-
-    /// `eth_estimateGas`.
-    pub fn estimate_gas(
-        &self,
-        request: &TransactionRequest,
-        options: &CallOptions,
-    ) -> Result<Estimate, CallError> {
-        self.simulation(options)?.estimate_gas(request)
-    }
-
-    /// `eth_createAccessList`.
-    pub fn create_access_list(
-        &self,
-        request: &TransactionRequest,
-        options: &CallOptions,
-    ) -> Result<AccessListOutcome, CallError> {
-        self.simulation(options)?.create_access_list(request)
-    }
-
     /// The block that calls see as their own.
     pub fn header(&self) -> &Header {
         &self.header
     }
 
-    fn simulation(&self, options: &CallOptions) -> Result<Simulation<'_, StateAt>, CallError> {
+    /// The place with the caller's overrides, in which calls are run.
+    ///
+    /// # Errors
+    /// An override that contradicts itself or is not supported; a failed disk.
+    pub fn simulation(&self, options: &CallOptions) -> Result<Simulation<'_, StateAt>, CallError> {
         let rules = BlockRules::of_chain(self.spec, &self.governed, &self.header)?;
         Simulation::new(rules, &self.header, &self.state, options)
     }

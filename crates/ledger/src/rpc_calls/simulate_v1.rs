@@ -22,7 +22,7 @@ use trefoil_types::{Attached, B256, Header, RecoveredBlock};
 use crate::{
     AccountDiff, BlockRules, CallError, CallOutcome, StateDiff, StateReader,
     evm::VirtualMachine,
-    execute::block_bytes_with,
+    execute::block_bytes,
     fault::BlockFault,
     header,
     rpc_calls::call::outcome,
@@ -221,7 +221,7 @@ impl<S: StateReader> Simulator<'_, S> {
         header::seal(&mut header, &executed, root);
         header.state_root = self.state_root(executed.diff)?;
         let txs_bytes = ran.iter().map(|(call, _)| call.bytes()).sum();
-        let bytes = block_bytes_with(&header, txs_bytes, &withdrawals);
+        let bytes = block_bytes(&header, txs_bytes, &withdrawals);
         let (txs, calls) = ran.into_iter().map(|(call, outcome)| (call.tx, outcome)).unzip();
         let block = RecoveredBlock::new(header, txs, Attached::default());
         self.state.set_block_hash(block.header.number, block.hash);

@@ -16,7 +16,8 @@ use trefoil_types::{B256, ChainSpec, Height, RecoveredBlock};
 
 use crate::{
     BlockRules, LedgerError, Parent, Snapshot, StateReader,
-    evm::{StateReadError, StateRef},
+    evm::{EvmFault, StateRef},
+    governance,
     run::{opening_calls, tx_env},
 };
 
@@ -34,12 +35,6 @@ pub enum TraceError {
     Ledger(#[from] LedgerError),
 }
 
-impl From<StateReadError> for TraceError {
-    fn from(error: StateReadError) -> Self {
-        Self::Ledger(error.0)
-    }
-}
-
 impl<E: Into<TraceError> + std::fmt::Display> From<DebugInspectorError<E>> for TraceError {
     fn from(error: DebugInspectorError<E>) -> Self {
         match error {
@@ -55,8 +50,8 @@ impl From<std::convert::Infallible> for TraceError {
     }
 }
 
-impl From<EVMError<StateReadError>> for TraceError {
-    fn from(error: EVMError<StateReadError>) -> Self {
+impl From<EvmFault> for TraceError {
+    fn from(error: EvmFault) -> Self {
         match error {
             EVMError::Database(error) => error.into(),
             // A committed block executes again as it did: anything else means that the
@@ -127,7 +122,7 @@ fn replay<S: StateReader>(
         .with_cfg(rules.cfg())
         .with_block(rules.block_env(&block.header))
         .build_mainnet_with_inspector(DebugInspector::new(options)?);
-    let governing = parent.opening(&block.attached);
+    let governing = governance::opening(parent.validators, &block.attached);
     // The system calls too: they change the state that the first transaction sees.
     for (contract, input) in opening_calls(&rules, &block.header, Some(governing)) {
         let opened = evm.system_call(contract, input)?;

@@ -185,9 +185,8 @@ impl Place {
         mut take: impl FnMut(&RecoveredBlock, &BlockRow) -> Result<(), JoinError>,
     ) -> Result<Archived, JoinError> {
         let mut file = FrameReader::begin(file, &MAGIC, "history archive")?;
-        let head: ArchiveHeader = alloy_rlp::decode_exact(file.expect(kind::HEAD)?)
-            .map_err(|_| file.damaged("a record that cannot be decoded"))?;
-        let (ArchiveHeader { genesis: found, first, last }, wanted) = (head, self.genesis);
+        let ArchiveHeader { genesis: found, first, last } = file.decode(kind::HEAD)?;
+        let wanted = self.genesis;
         if found != wanted {
             return Err(JoinError::OtherChain { found, wanted });
         }

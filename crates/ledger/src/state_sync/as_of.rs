@@ -1,7 +1,7 @@
 //! The whole state after one block, in order of key, while the chain goes on: a reader's
 //! view never changes.
 
-use std::{collections::BTreeMap, iter::Peekable, ops::Bound};
+use std::{collections::BTreeMap, iter::Peekable};
 
 use alloy_primitives::U256;
 use trefoil_types::{Address, Height};
@@ -64,9 +64,7 @@ impl<'a> AsOf<'a> {
     // is the one at `height`; so values that are noted already stay.
     /// Undoes the blocks that are in memory.
     fn undo_in_memory(&mut self, height: Height) {
-        let after = (Bound::Excluded(height), Bound::Unbounded);
-        let view = self.view;
-        for (_, committed) in view.generations().rev().flat_map(|g| g.blocks.range(after)) {
+        for committed in self.view.blocks_after(height) {
             for (address, change) in &committed.diff.accounts {
                 self.accounts.entry(*address).or_insert(change.before);
                 for (slot, (before, _)) in &change.storage {

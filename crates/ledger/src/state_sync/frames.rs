@@ -3,6 +3,8 @@
 
 use std::io::{ErrorKind, Read, Write};
 
+use alloy_rlp::Decodable;
+
 use super::JoinError;
 
 // Attack: a file whose length says that a frame has 4 GiB.
@@ -122,6 +124,12 @@ impl<R: Read> FrameReader<R> {
             true => Ok(self.body()),
             false => Err(self.damaged("a record out of order")),
         }
+    }
+
+    /// The next frame, of this kind, as one value.
+    pub fn decode<T: Decodable>(&mut self, kind: u8) -> Result<T, JoinError> {
+        let value = alloy_rlp::decode_exact(self.expect(kind)?);
+        value.map_err(|_| self.damaged("a record that cannot be decoded"))
     }
 
     /// An error: the frame read last makes no sense.

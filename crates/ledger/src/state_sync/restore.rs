@@ -24,7 +24,7 @@ use super::{
 use crate::{
     Account, Governed, LedgerError, Snapshot, checkpoint, codec,
     genesis::genesis,
-    overlay::{Committed, Generation},
+    overlay::{Generation, Outcome},
     snapshot::View,
     store::{Base, Batch, FILE, FORMAT, RESTORING, Store, Table},
 };
@@ -48,8 +48,8 @@ pub struct Restored {
 /// # Errors
 /// The file does not begin as a snapshot.
 pub fn peek(file: impl Read) -> Result<(Height, B256), JoinError> {
-    let head = read_head(&mut begin(file)?)?;
-    Ok((head.block.header.number, head.block.header.hash_slow()))
+    let StateFileHeader { block, .. } = begin(file)?.decode(kind::HEAD)?;
+    Ok((block.header.number, block.header.hash_slow()))
 }
 
 // Attack: a long-range fork. The keys of a former set can still sign, and their owners have
@@ -94,16 +94,6 @@ fn begin<R: Read>(file: R) -> Result<FrameReader<R>, JoinError> {
     FrameReader::begin(file, &MAGIC, "state snapshot")
 }
 
-fn read_head(file: &mut FrameReader<impl Read>) -> Result<StateFileHeader, JoinError> {
-    decode(file, kind::HEAD)
-}
-
-/// The next frame, of this kind, as one value.
-fn decode<T: Decodable>(file: &mut FrameReader<impl Read>, kind: u8) -> Result<T, JoinError> {
-    let value = alloy_rlp::decode_exact(file.expect(kind)?);
-    value.map_err(|_| file.damaged("a record that cannot be decoded"))
-}
-
 /// An empty database in which a restore is under way. The remains of an earlier restore are
 /// dropped.
 fn begin_store(disk: &dyn Disk) -> Result<Store, JoinError> {
@@ -131,11 +121,11 @@ impl<'a> Way<'a> {
     fn read(
         file: &mut FrameReader<impl Read>,
         spec: &'a ChainSpec,
-        genesis: &Committed,
+        genesis: &Outcome,
         trusted: Option<B256>,
     ) -> Result<Self, JoinError> {
         let mut trail = Trail::new(spec, genesis);
-        let StateFileHeader { genesis: found, block } = read_head(file)?;
+        let StateFileHeader { genesis: found, block } = file.decode(kind::HEAD)?;
         // The cheap checks first, before any signature.
         if found != trail.genesis() {
             return Err(JoinError::OtherChain { found, wanted: trail.genesis() });
@@ -145,11 +135,11 @@ impl<'a> Way<'a> {
             let height = block.header.number;
             return Err(unproven(format!("block {height} is {hash}, you trust {trusted}")));
         }
-        let ancestors = decode::<Vec<Header>>(file, kind::ANCESTORS)?;
+        let ancestors: Vec<Header> = file.decode(kind::ANCESTORS)?;
         check_ancestors(&ancestors, &block.header, trail.genesis())?;
         let mut handovers = Vec::new();
         while file.peek()? == kind::HANDOVER {
-            let handover: Handover = decode(file, kind::HANDOVER)?;
+            let handover: Handover = file.decode(kind::HANDOVER)?;
             trail.follow(&handover)?;
             handovers.push(handover);
         }
@@ -162,7 +152,7 @@ impl<'a> Way<'a> {
     }
 
     /// Everything that the ledger needs besides the state.
-    fn batch(&self, genesis: &Committed) -> Batch {
+    fn batch(&self, genesis: &Outcome) -> Batch {
         let mut batch = Batch::default();
         let height = self.block.header.number;
         batch.put(Table::Meta, "format", vec![FORMAT]);
@@ -193,7 +183,7 @@ impl<'a> Way<'a> {
         &self,
         spec: &ChainSpec,
         store: &Store,
-        genesis: &Committed,
+        genesis: &Outcome,
     ) -> Result<(), JoinError> {
         let tip = Arc::new((self.hash(), self.block.header.clone()));
         let view = View {

@@ -7,11 +7,12 @@ use alloy_primitives::Bytes;
 use alloy_rlp::{RlpDecodable, RlpEncodable};
 use trefoil_types::{B256, Certificate, ChainSpec, Header, Height, ValidatorSet, keccak256};
 
-use super::{
-    JoinError, unproven,
-    witness::{Proven, Recorder},
+use super::{JoinError, unproven};
+use crate::{
+    Governed, LedgerError, Snapshot, governance,
+    overlay::Outcome,
+    trie::{Proven, Recorder},
 };
-use crate::{Governed, LedgerError, Snapshot, governance, overlay::Committed};
 
 /// A final block and, if other validators follow it, the proof of the change.
 #[derive(Clone, Debug, PartialEq, Eq, RlpEncodable, RlpDecodable)]
@@ -49,7 +50,7 @@ pub(super) struct Trail<'a> {
 }
 
 impl<'a> Trail<'a> {
-    pub fn new(spec: &'a ChainSpec, genesis: &Committed) -> Self {
+    pub fn new(spec: &'a ChainSpec, genesis: &Outcome) -> Self {
         let first = genesis.governed.as_ref().expect("genesis has read what it founds");
         let codes = governance::contracts(spec).into_iter().filter_map(|(_, c)| c.code);
         Self {

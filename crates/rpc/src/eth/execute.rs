@@ -63,7 +63,7 @@ fn options(params: &Params, at: usize) -> RpcResult<CallOptions> {
 pub fn call(rpc: &Rpc, params: &Params) -> RpcResult {
     let TransactionObject(request) = params.get(0)?;
     let site = Site::find(rpc, params.opt(1)?)?;
-    let outcome = site.open(rpc)?.call(&request, &options(params, 2)?)?;
+    let outcome = site.open(rpc)?.simulation(&options(params, 2)?)?.call(&request)?;
     json(&output(outcome)?)
 }
 
@@ -80,7 +80,7 @@ fn output(outcome: CallOutcome) -> RpcResult<Bytes> {
 pub fn estimate_gas(rpc: &Rpc, params: &Params) -> RpcResult {
     let TransactionObject(request) = params.get(0)?;
     let site = Site::find(rpc, params.opt(1)?.or(Some(BlockRef::Pending)))?;
-    match site.open(rpc)?.estimate_gas(&request, &options(params, 2)?)? {
+    match site.open(rpc)?.simulation(&options(params, 2)?)?.estimate_gas(&request)? {
         Estimate::Gas(gas) => json(&convert::quantity(gas)),
         Estimate::Fails(outcome) => json(&output(outcome)?),
     }
@@ -99,7 +99,7 @@ pub fn create_access_list(rpc: &Rpc, params: &Params) -> RpcResult {
     let TransactionObject(request) = params.get(0)?;
     let site = Site::find(rpc, params.opt(1)?)?;
     let options = CallOptions { block: None, ..options(params, 2)? };
-    let outcome = site.open(rpc)?.create_access_list(&request, &options)?;
+    let outcome = site.open(rpc)?.simulation(&options)?.create_access_list(&request)?;
     json(&AccessListJson {
         access_list: outcome.access_list,
         error: outcome.error,

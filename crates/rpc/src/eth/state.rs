@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY, U64, U256};
 use serde::Serialize;
 use serde_json::{Map, Value};
-use trefoil_ledger::{Account, Snapshot};
+use trefoil_ledger::{Account, Snapshot, StateReader as _};
 use trefoil_node::{Call, Reply};
 use trefoil_types::Height;
 
@@ -21,7 +21,7 @@ const SLOTS_MAX: usize = 1_024;
 fn account(rpc: &Rpc, params: &Params) -> RpcResult<(Snapshot, Option<Account>)> {
     let address = params.get(0)?;
     let (snapshot, height) = rpc.at(params.opt(1)?)?;
-    let account = snapshot.account(height, &address)?;
+    let account = snapshot.state(height)?.account(&address)?;
     Ok((snapshot, account))
 }
 
@@ -52,7 +52,7 @@ pub fn code(rpc: &Rpc, params: &Params) -> RpcResult {
 }
 
 fn slot(snapshot: &Snapshot, height: Height, address: &Address, slot: Slot) -> RpcResult<B256> {
-    Ok(snapshot.storage(height, address, slot.key.into())?.into())
+    Ok(snapshot.state(height)?.storage(address, slot.key.into())?.into())
 }
 
 pub fn storage_at(rpc: &Rpc, params: &Params) -> RpcResult {

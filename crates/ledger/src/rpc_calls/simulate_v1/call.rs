@@ -2,22 +2,21 @@
 //! would refuse is refused in its words.
 
 use alloy_consensus::{
-    EthereumTxEnvelope, Signed, TxEip1559, TxEip4844, TxEip7702, TxLegacy,
+    EthereumTxEnvelope, Signed, TxLegacy,
     transaction::{Recovered, RlpEcdsaEncodableTx},
 };
 use alloy_eips::{Encodable2718, eip4844::DATA_GAS_PER_BLOB};
 use alloy_primitives::{Bytes, Signature, TxKind, U256, keccak256};
 use alloy_rpc_types_eth::TransactionRequest;
-use revm::context::{
-    TxEnv,
-    either::Either,
-    result::{EVMError, InvalidTransaction},
-};
+use revm::context::{TxEnv, either::Either, result::InvalidTransaction};
 use trefoil_types::{Header, Transaction, TxEnvelope};
 
 use super::{RefusedFor, SimulateError};
 use crate::{
-    Account, BlockRules, CallError, LedgerError, evm::EvmFault, execute::tx_bytes, fault::TxFault,
+    Account, BlockRules, CallError,
+    evm::{self, EvmFault},
+    execute::tx_bytes,
+    fault::TxFault,
     rpc_calls::call::refusal_text,
 };
 
@@ -162,31 +161,25 @@ impl Terms<'_> {
         let from = request.from.unwrap_or_default();
         let base_fee = self.header.base_fee_per_gas.unwrap_or(0);
         if tip > cap {
-            return Err((
-                RefusedFor::TipAboveCap,
-                format!(
-                    "max priority fee per gas higher than max fee per gas: address {from}, maxPriorityFeePerGas: {tip}, maxFeePerGas: {cap}"
-                ),
-            ));
+            let text = format!(
+                "max priority fee per gas higher than max fee per gas: address {from}, maxPriorityFeePerGas: {tip}, maxFeePerGas: {cap}"
+            );
+            return Err((RefusedFor::TipAboveCap, text));
         }
         // Without validation, a call that offers no fee is charged none.
         let asked = |cap: u128| (self.validation || cap > 0) && !self.rules.gas_free;
         if asked(*cap) && *cap < u128::from(base_fee) {
-            return Err((
-                RefusedFor::BaseFee,
-                format!(
-                    "max fee per gas less than block base fee: address {from}, maxFeePerGas: {cap}, baseFee: {base_fee}"
-                ),
-            ));
+            let text = format!(
+                "max fee per gas less than block base fee: address {from}, maxFeePerGas: {cap}, baseFee: {base_fee}"
+            );
+            return Err((RefusedFor::BaseFee, text));
         }
         if is_blob(request) && asked(*blob_cap) && *blob_cap < self.blob_price {
             let price = self.blob_price;
-            return Err((
-                RefusedFor::Other,
-                format!(
-                    "max fee per blob gas less than block blob gas fee: address {from} blobGasFeeCap: {blob_cap}, blobBaseFee: {price}"
-                ),
-            ));
+            let text = format!(
+                "max fee per blob gas less than block blob gas fee: address {from} blobGasFeeCap: {blob_cap}, blobBaseFee: {price}"
+            );
+            return Err((RefusedFor::Other, text));
         }
         Ok(())
     }
@@ -223,61 +216,30 @@ impl Terms<'_> {
         gas_limit: u64,
     ) -> TxEnvelope {
         let signature = Signature::new(U256::ZERO, U256::ZERO, false);
-        let (chain_id, kind) = (self.rules.chain_id, request.to.unwrap_or(TxKind::Create));
-        let (value, input) = (request.value.unwrap_or_default(), input(request));
-        let access_list = request.access_list.clone().unwrap_or_default();
-        let (max_fee_per_gas, max_priority_fee_per_gas) = (fees.cap, fees.tip);
-        // Types 3 and 4 create no contracts; `check` has refused those that would.
-        let to = kind.to().copied().unwrap_or_default();
+        let whole = TransactionRequest {
+            chain_id: (!fees.legacy).then_some(self.rules.chain_id),
+            nonce: Some(nonce),
+            gas: Some(gas_limit),
+            to: Some(request.to.unwrap_or(TxKind::Create)),
+            max_fee_per_gas: Some(fees.cap),
+            max_priority_fee_per_gas: Some(fees.tip),
+            max_fee_per_blob_gas: Some(fees.blob_cap),
+            ..request.clone()
+        };
         if fees.legacy {
-            let (chain_id, gas_price, to) = (None, fees.cap, kind);
-            let tx = TxLegacy { chain_id, nonce, gas_price, gas_limit, to, value, input };
+            let tx = whole.build_legacy().expect(WHOLE);
             let hash = keccak256(unsigned_legacy(&tx));
             return Signed::new_unchecked(tx, signature, hash).into();
         }
-        if let Some(authorization_list) = request.authorization_list.clone() {
-            let tx = TxEip7702 {
-                chain_id,
-                nonce,
-                gas_limit,
-                max_fee_per_gas,
-                max_priority_fee_per_gas,
-                to,
-                value,
-                access_list,
-                authorization_list,
-                input,
-            };
+        // Types 3 and 4 create no contracts; `check` has refused those that would.
+        if whole.authorization_list.is_some() {
+            return Signed::new_unhashed(whole.build_7702().expect(WHOLE), signature).into();
+        }
+        if is_blob(&whole) {
+            let tx = whole.build_4844_without_sidecar().expect(WHOLE);
             return Signed::new_unhashed(tx, signature).into();
         }
-        if let Some(blob_versioned_hashes) = request.blob_versioned_hashes.clone() {
-            let tx = TxEip4844 {
-                chain_id,
-                nonce,
-                gas_limit,
-                max_fee_per_gas,
-                max_priority_fee_per_gas,
-                to,
-                value,
-                access_list,
-                blob_versioned_hashes,
-                max_fee_per_blob_gas: fees.blob_cap,
-                input,
-            };
-            return Signed::new_unhashed(tx, signature).into();
-        }
-        let tx = TxEip1559 {
-            chain_id,
-            nonce,
-            gas_limit,
-            max_fee_per_gas,
-            max_priority_fee_per_gas,
-            to: kind,
-            value,
-            access_list,
-            input,
-        };
-        Signed::new_unhashed(tx, signature).into()
+        Signed::new_unhashed(whole.build_1559().expect(WHOLE), signature).into()
     }
 
     fn env(&self, request: &TransactionRequest, fees: &Fees, gas_limit: u64) -> TxEnv {
@@ -313,6 +275,9 @@ impl Terms<'_> {
     }
 }
 
+/// The fields that a transaction must have are there.
+const WHOLE: &str = "each field is filled in";
+
 fn is_blob(request: &TransactionRequest) -> bool {
     request.blob_versioned_hashes.is_some()
 }
@@ -335,13 +300,9 @@ fn unsigned_legacy(tx: &TxLegacy) -> Bytes {
 /// Why the EVM did not run a call that passed the checks above.
 pub(super) fn refused(fault: EvmFault, gas: u64) -> SimulateError {
     use InvalidTransaction as Tx;
-    let invalid = match fault {
-        EVMError::Transaction(invalid) => invalid,
-        EVMError::Database(error) => return CallError::Ledger(error.0).into(),
-        other => {
-            let text = format!("the EVM gave up: {other}");
-            return CallError::Ledger(LedgerError::Storage(text)).into();
-        }
+    let invalid = match evm::invalid(fault) {
+        Ok(invalid) => invalid,
+        Err(error) => return CallError::Ledger(error).into(),
     };
     let kind = match &invalid {
         Tx::CallGasCostMoreThanGasLimit { .. } => RefusedFor::IntrinsicGas,

@@ -12,13 +12,11 @@ use alloy_rlp::Decodable as _;
 use alloy_trie::{EMPTY_ROOT_HASH, Nibbles, TrieAccount, nodes::TrieNode};
 use trefoil_types::{Address, B256, Height, keccak256};
 
-use crate::{
-    Account, LedgerError, StateReader,
-    trie::{NodeReader, prove},
-};
+use super::{NodeReader, prove};
+use crate::{Account, LedgerError, StateReader};
 
 /// A state, and a record of everything that was read of it.
-pub(super) struct Recorder<'a, S> {
+pub(crate) struct Recorder<'a, S> {
     state: &'a S,
     read: RefCell<BTreeMap<Address, BTreeSet<U256>>>,
 }
@@ -67,7 +65,7 @@ impl<S: StateReader> StateReader for Recorder<'_, S> {
 }
 
 /// A state as far as a witness proves it.
-pub(super) struct Proven<'a> {
+pub(crate) struct Proven<'a> {
     root: B256,
     nodes: BTreeMap<B256, &'a Bytes>,
     codes: &'a BTreeMap<B256, Bytes>,
