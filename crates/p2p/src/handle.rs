@@ -25,7 +25,7 @@ use crate::{
 /// Handle to the p2p service; clone freely. Never blocks: a full lane drops as its kind
 /// allows, and counts what it drops.
 #[derive(Clone, Debug)]
-pub struct NetHandle(Arc<PeerTable>);
+pub struct NetHandle(pub(crate) Arc<PeerTable>);
 
 /// Events in, most urgent first: the shell drains them in this order. All end
 /// (`None`) once the network is shut down.
@@ -40,10 +40,6 @@ pub struct LaneReceivers {
 }
 
 impl NetHandle {
-    pub(crate) fn new(peer_table: Arc<PeerTable>) -> Self {
-        Self(peer_table)
-    }
-
     /// To every connected peer but `except`, and but those that are not judged yet.
     pub fn broadcast(&self, message: &Arc<Message>, except: Option<PeerId>) {
         let Some((lane, frame)) = self.encode(message) else { return };

@@ -302,7 +302,7 @@ impl Service {
         }
         if self.admitted.get(&peer) == Some(&id) {
             self.admitted.remove(&peer);
-            self.peer_table.dismiss(peer);
+            self.peer_table.lock().peers.remove(&peer);
             let banned = self.peer_table.banned_for(peer).is_some();
             if let Some(providers) = self.providers() {
                 providers.dismiss(libp2p_types::to_libp2p(peer), banned);

@@ -13,7 +13,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll},
     time::{Duration, Instant},
@@ -57,18 +57,13 @@ const REFUSALS_A_TURN: usize = 64;
 
 /// The gate, shared by all who count, and a switch for each socket inside.
 #[derive(Clone, Debug)]
-pub(crate) struct InboundGate(Arc<Inner>);
-
-#[derive(Debug)]
-struct Inner {
-    inside: Mutex<GateState>,
-    turned_away: AtomicU64,
-}
+pub(crate) struct InboundGate(Arc<Mutex<GateState>>);
 
 #[derive(Debug)]
 struct GateState {
     gate: Gate,
     controls: BTreeMap<SocketId, Controls>,
+    turned_away: u64,
 }
 
 /// What the gate can do to a socket inside.
@@ -81,8 +76,8 @@ struct Controls {
 
 impl InboundGate {
     pub fn new(gate: Gate) -> Self {
-        let inside = Mutex::new(GateState { gate, controls: BTreeMap::new() });
-        Self(Arc::new(Inner { inside, turned_away: AtomicU64::new(0) }))
+        let inside = GateState { gate, controls: BTreeMap::new(), turned_away: 0 };
+        Self(Arc::new(Mutex::new(inside)))
     }
 
     /// Keeps places for these peers besides the configured.
@@ -135,14 +130,13 @@ impl InboundGate {
 
     /// Sockets that were closed as soon as they were accepted.
     pub fn turned_away(&self) -> u64 {
-        self.0.turned_away.load(Ordering::Relaxed)
+        self.lock().turned_away
     }
 
     fn accept(&self, address: SocketAddr) -> Result<Permit, Full> {
         let mut inside = self.lock();
-        let (id, evicted) = inside.gate.accept(address, Instant::now()).inspect_err(|_| {
-            self.0.turned_away.fetch_add(1, Ordering::Relaxed);
-        })?;
+        let accepted = inside.gate.accept(address, Instant::now());
+        let (id, evicted) = accepted.inspect_err(|_| inside.turned_away += 1)?;
         evicted.into_iter().for_each(|id| inside.evict(id));
         let controls = Controls::default();
         inside.controls.insert(id, controls.clone());
@@ -151,7 +145,7 @@ impl InboundGate {
     }
 
     fn lock(&self) -> MutexGuard<'_, GateState> {
-        self.0.inside.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -209,7 +203,7 @@ impl Permit {
 pub struct PeerSocket {
     /// `None` once it was cut.
     open: Option<OpenSocket>,
-    kill_switch: Arc<KillSwitch>,
+    pub(crate) kill_switch: Arc<KillSwitch>,
     /// Dropped with the socket.
     _held: Option<Arc<dyn Any + Send + Sync>>,
 }
@@ -231,10 +225,6 @@ impl PeerSocket {
         let controls = permit.as_ref().map(|permit| &permit.controls);
         let kill_switch = controls.map(|it| it.kill_switch.clone()).unwrap_or_default();
         Self { open: Some(OpenSocket { stream, permit }), kill_switch, _held: None }
-    }
-
-    pub(crate) fn kill_switch(&self) -> Arc<KillSwitch> {
-        self.kill_switch.clone()
     }
 
     /// Keeps something as long as the socket.

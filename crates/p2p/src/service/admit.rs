@@ -107,19 +107,17 @@ impl Service {
         let reach = reach(connection, request.hello.listen_port);
         let own_dial = |dial: &SearchDial| dial.connection == request.connection && !dial.kept;
         let send_queue = Arc::new(SendQueue::new(stranger.then(|| self.strangers_out.clone())));
-        self.peer_table.admit(
-            peer,
-            Admitted {
-                send_queue: send_queue.clone(),
-                stop: connection.stop.clone(),
-                endpoint: endpoint.clone(),
-                standing,
-                software: request.hello.software.clone(),
-                reach,
-                search_only: !self.redialer.is_configured(peer)
-                    && self.search_dials.iter().any(own_dial),
-            },
-        );
+        let admitted = Admitted {
+            send_queue: send_queue.clone(),
+            stop: connection.stop.clone(),
+            endpoint: endpoint.clone(),
+            standing,
+            software: request.hello.software.clone(),
+            reach,
+            search_only: !self.redialer.is_configured(peer)
+                && self.search_dials.iter().any(own_dial),
+        };
+        self.peer_table.lock().peers.insert(peer, admitted);
         // It may have been cut since it asked. A cut from now on finds it among the peers: so
         // there is no moment at which a revoked peer is missed by both.
         if let Some(reason) = self.is_cut(peer, &endpoint) {

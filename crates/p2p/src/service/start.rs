@@ -133,7 +133,7 @@ pub(crate) async fn start_with(
         gossip: gossip_in,
         content: content_in,
     };
-    Ok((NetHandle::new(peer_table), lanes))
+    Ok((NetHandle(peer_table), lanes))
 }
 
 /// Listens, and returns the address with its actual port.
