@@ -42,7 +42,7 @@ const CANCELLED_MAX: usize = 1_024;
 
 /// An order to a peer's writer.
 #[derive(Debug)]
-enum Order {
+pub enum Order {
     Send(SwarmMessage),
     Serve(Serving),
     /// The peer does not want the rest of this part.
@@ -106,21 +106,7 @@ impl PeerStreams {
 
     /// `false`: the peer's queue is full, or the peer is gone.
     #[must_use]
-    pub fn send(&self, message: SwarmMessage) -> bool {
-        self.enqueue(Order::Send(message))
-    }
-
-    #[must_use]
-    pub fn serve(&self, serving: Serving) -> bool {
-        self.enqueue(Order::Serve(serving))
-    }
-
-    #[must_use]
-    pub fn stop(&self, ticket: Ticket) -> bool {
-        self.enqueue(Order::Stop(ticket))
-    }
-
-    fn enqueue(&self, order: Order) -> bool {
+    pub fn order(&self, order: Order) -> bool {
         self.orders.try_send(order).is_ok()
     }
 

@@ -1,6 +1,9 @@
 //! The metadata of a resource (`about.json`), and the options of a put.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use serde::{Deserialize, Serialize};
 use trefoil_content::{AllowList, ContentId};
@@ -78,6 +81,13 @@ impl Default for PutOptions {
 
 pub fn now_s() -> u64 {
     clock::wall().0 / 1_000
+}
+
+/// `None`: there is none that is whole.
+pub fn read_metadata(dir: &Path) -> Option<(ContentId, Metadata)> {
+    let metadata: Metadata =
+        serde_json::from_slice(&fs::read(dir.join(METADATA_FILE)).ok()?).ok()?;
+    Some((metadata.id.parse().ok()?, metadata))
 }
 
 pub fn write_metadata(dir: &Path, metadata: &Metadata) -> Result<(), StoreError> {
