@@ -237,7 +237,7 @@ impl Service {
         let (stop, stopped) = Stop::new();
         let inbound = at.is_listener();
         let endpoint = RemoteEndpoint { address: address.clone(), inbound };
-        let stranger = inbound && !self.gate.is_favoured(peer);
+        let stranger = inbound && !self.gate.lock().gate.is_favoured(peer);
         let admissions = self.peer_table.admissions.as_ref();
         let session = PeerSession {
             id,

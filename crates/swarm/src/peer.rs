@@ -279,13 +279,13 @@ impl Writer {
             Ok::<_, ProofError>(encoder.is_through())
         };
         let filled = fill();
-        let mut damaged = None;
         if let Err(error) = &filled {
             match error {
                 ProofError::Damaged { group, .. } => {
                     let (opened, file) = (serving.opened.clone(), serving.part.file);
                     let part = Part { file, groups: *group..group + 1 };
-                    damaged = Some(Event::Damaged { opened, part });
+                    // The service may have ended.
+                    let _ = self.events.send(Event::Damaged { opened, part }).await;
                 }
                 error => tracing::warn!(%error, "cannot serve what was here"),
             }
@@ -296,10 +296,6 @@ impl Writer {
             frame.extend(
                 SwarmMessage::Refuse { resource, ticket, why: RejectReason::Missing }.encode(),
             );
-        }
-        if let Some(damaged) = damaged {
-            // The service may have ended.
-            let _ = self.events.send(damaged).await;
         }
         if filled.unwrap_or(true)
             && let Some((serving, _)) = self.serving.pop_front()

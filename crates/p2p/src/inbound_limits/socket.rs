@@ -60,10 +60,11 @@ const REFUSALS_A_TURN: usize = 64;
 pub(crate) struct InboundGate(Arc<Mutex<GateState>>);
 
 #[derive(Debug)]
-struct GateState {
-    gate: Gate,
+pub(crate) struct GateState {
+    pub gate: Gate,
     controls: BTreeMap<SocketId, Controls>,
-    turned_away: u64,
+    /// Sockets that were closed as soon as they were accepted.
+    pub turned_away: u64,
 }
 
 /// What the gate can do to a socket inside.
@@ -80,15 +81,6 @@ impl InboundGate {
         Self(Arc::new(Mutex::new(inside)))
     }
 
-    /// Keeps places for these peers besides the configured.
-    pub fn favour(&self, validators: impl IntoIterator<Item = PeerId>) {
-        self.lock().gate.favour(validators);
-    }
-
-    pub fn is_favoured(&self, peer: PeerId) -> bool {
-        self.lock().gate.is_favoured(peer)
-    }
-
     /// The connection from `address` proved to be `peer`'s.
     pub fn authenticated(&self, address: SocketAddr, peer: PeerId) -> Result<(), Full> {
         let mut inside = self.lock();
@@ -100,24 +92,10 @@ impl InboundGate {
         Ok(())
     }
 
-    /// Whether the connection from `address` may be admitted.
-    pub fn room(
-        &self,
-        address: SocketAddr,
-        organisation: Option<OrganisationId>,
-    ) -> Result<(), Full> {
-        self.lock().gate.room(address, organisation)
-    }
-
     pub fn admit(&self, address: SocketAddr, organisation: Option<OrganisationId>) {
         let mut inside = self.lock();
         let evicted = inside.gate.admit(address, organisation, Instant::now());
         evicted.into_iter().for_each(|id| inside.evict(id));
-    }
-
-    /// The peer was the first to tell of something good.
-    pub fn useful(&self, peer: PeerId) {
-        self.lock().gate.useful(peer, Instant::now());
     }
 
     /// Sources whose handshakes failed: what of it counts, and for how long they
@@ -126,11 +104,6 @@ impl InboundGate {
         let (inside, now) = (self.lock(), Instant::now());
         let records = inside.gate.failed().records();
         records.map(|(source, record)| Misdeeds::of(source.to_string(), record, now)).collect()
-    }
-
-    /// Sockets that were closed as soon as they were accepted.
-    pub fn turned_away(&self) -> u64 {
-        self.lock().turned_away
     }
 
     fn accept(&self, address: SocketAddr) -> Result<Permit, Full> {
@@ -144,7 +117,8 @@ impl InboundGate {
         Ok(Permit { gate: self.clone(), id, controls, quiet, spoke: false })
     }
 
-    fn lock(&self) -> MutexGuard<'_, GateState> {
+    /// Held only for look-ups and changes of counts, never across a wait.
+    pub fn lock(&self) -> MutexGuard<'_, GateState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -85,7 +85,8 @@ impl Service {
         if self.admitted.contains_key(&peer) {
             return None;
         }
-        let full = self.gate.room(connection.from?, share_of(connection.standing)).err()?;
+        let (from, share) = (connection.from?, share_of(connection.standing));
+        let full = self.gate.lock().gate.room(from, share).err()?;
         Some(format!("no room: {full}"))
     }
 
@@ -103,7 +104,7 @@ impl Service {
         connection.from.into_iter().for_each(|from| self.gate.admit(from, share_of(standing)));
         self.redialer.succeeded(peer);
         let endpoint = connection.endpoint.clone();
-        let stranger = endpoint.inbound && !self.gate.is_favoured(peer);
+        let stranger = endpoint.inbound && !self.gate.lock().gate.is_favoured(peer);
         let reach = reach(connection, request.hello.listen_port);
         let own_dial = |dial: &SearchDial| dial.connection == request.connection && !dial.kept;
         let send_queue = Arc::new(SendQueue::new(stranger.then(|| self.strangers_out.clone())));

@@ -14,7 +14,7 @@ use super::{StoreError, error::failed};
 pub const METADATA_FILE: &str = "about.json";
 
 /// The metadata of a resource; its JSON is `about.json`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Metadata {
     pub id: String,
@@ -45,19 +45,7 @@ pub struct Metadata {
 impl Metadata {
     /// Of something of which nothing is here yet, and that is for everyone.
     pub fn new(id: ContentId, name: Option<String>, size: u64) -> Self {
-        Self {
-            id: id.to_string(),
-            name,
-            size,
-            tree_bytes: None,
-            shared: None,
-            pinned: false,
-            origins: Vec::new(),
-            origin: false,
-            used_s: now_s(),
-            whole: false,
-            allow: AllowList::default(),
-        }
+        Self { id: id.to_string(), name, size, used_s: now_s(), ..Self::default() }
     }
 }
 
