@@ -131,14 +131,6 @@ impl SendQueue {
     pub fn try_next(&self, lane: Lane) -> Option<Waiting> {
         self.lanes[lane as usize].lock().pop()
     }
-
-    pub fn count_in(&self, bytes: usize) {
-        self.bytes_in.fetch_add(bytes as u64, Ordering::Relaxed);
-    }
-
-    pub fn count_out(&self, bytes: usize) {
-        self.bytes_out.fetch_add(bytes as u64, Ordering::Relaxed);
-    }
 }
 
 impl Queue {

@@ -86,7 +86,7 @@ impl Service {
             return None;
         }
         let (from, share) = (connection.from?, share_of(connection.standing));
-        let full = self.gate.lock().gate.room(from, share).err()?;
+        let full = self.peer_table.gate.lock().gate.room(from, share).err()?;
         Some(format!("no room: {full}"))
     }
 
@@ -101,10 +101,12 @@ impl Service {
         connection.admitted = Some(request.hello.instance);
         self.admitted.insert(peer, request.connection);
         let standing = connection.standing;
-        connection.from.into_iter().for_each(|from| self.gate.admit(from, share_of(standing)));
+        if let Some(from) = connection.from {
+            self.peer_table.gate.admit(from, share_of(standing));
+        }
         self.redialer.succeeded(peer);
         let endpoint = connection.endpoint.clone();
-        let stranger = endpoint.inbound && !self.gate.lock().gate.is_favoured(peer);
+        let stranger = endpoint.inbound && !self.peer_table.gate.lock().gate.is_favoured(peer);
         let reach = reach(connection, request.hello.listen_port);
         let own_dial = |dial: &SearchDial| dial.connection == request.connection && !dial.kept;
         let send_queue = Arc::new(SendQueue::new(stranger.then(|| self.strangers_out.clone())));

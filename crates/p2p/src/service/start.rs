@@ -91,7 +91,7 @@ pub(crate) async fn start_with(
     );
     let listen = bind(&mut swarm, config.listen).await?;
     let (command_to, commands) = mpsc::channel(COMMANDS_MAX);
-    let peer_table = Arc::new(PeerTable::new(listen, admissions, gate.clone(), command_to));
+    let peer_table = Arc::new(PeerTable::new(listen, admissions, gate, command_to));
     let (consensus, consensus_in) = lanes::lane(Lane::Consensus);
     let (catch_up, catch_up_in) = lanes::lane(Lane::CatchUp);
     let (gossip, gossip_in) = lanes::lane(Lane::Gossip);
@@ -111,7 +111,6 @@ pub(crate) async fn start_with(
         }),
         timing,
         content_from,
-        gate,
         strangers_in: StrangersRoom::default(),
         strangers_out: StrangersRoom::default(),
         swarm,
