@@ -25,7 +25,7 @@ use crate::{
 /// Handle to the p2p service; clone freely. Never blocks: a full lane drops as its kind
 /// allows, and counts what it drops.
 #[derive(Clone, Debug)]
-pub struct NetHandle(Arc<PeerTable>);
+pub struct NetHandle(pub(crate) Arc<PeerTable>);
 
 /// Events in, most urgent first: the shell drains them in this order. All end
 /// (`None`) once the network is shut down.
@@ -40,10 +40,6 @@ pub struct LaneReceivers {
 }
 
 impl NetHandle {
-    pub(crate) fn new(peer_table: Arc<PeerTable>) -> Self {
-        Self(peer_table)
-    }
-
     /// To every connected peer but `except`, and but those that are not judged yet.
     pub fn broadcast(&self, message: &Arc<Message>, except: Option<PeerId>) {
         let Some((lane, frame)) = self.encode(message) else { return };
@@ -107,7 +103,7 @@ impl NetHandle {
     /// A peer was the first to tell of something that cost its maker: a
     /// stranger that did so of late is not displaced by newcomers.
     pub fn credit(&self, peer: PeerId) {
-        self.0.gate.useful(peer);
+        self.0.gate.lock().gate.useful(peer, Instant::now());
     }
 
     /// Something that the peer gave was verified and brought this node forward: one
@@ -120,12 +116,12 @@ impl NetHandle {
 
     /// Keeps places for these peers besides the configured: the validators.
     pub fn favour(&self, validators: impl IntoIterator<Item = PeerId>) {
-        self.0.gate.favour(validators);
+        self.0.gate.lock().gate.favour(validators);
     }
 
     /// Whether a place is kept for the peer: a validator, or configured.
     pub fn is_favoured(&self, peer: PeerId) -> bool {
-        self.0.gate.is_favoured(peer)
+        self.0.gate.lock().gate.is_favoured(peer)
     }
 
     /// Who belongs to a network of members from now on. Whoever does not any
@@ -149,7 +145,7 @@ impl NetHandle {
     /// Connections that were closed as soon as they were accepted, since the
     /// start: there was no room for where they came from.
     pub fn turned_away(&self) -> u64 {
-        self.0.gate.turned_away()
+        self.0.gate.lock().turned_away
     }
 
     /// Connected peers, in order of peer id.

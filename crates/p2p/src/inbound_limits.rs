@@ -1,7 +1,6 @@
 //! What other nodes may take of this one: sockets, requests a second, misdeeds.
 
 pub(crate) mod gate;
-pub(crate) mod open_files;
 pub(crate) mod peer_score;
 pub(crate) mod rate_limit;
 pub(crate) mod slots;

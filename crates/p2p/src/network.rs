@@ -1,7 +1,5 @@
 //! The network that a node belongs to, and how two networks differ.
 
-use std::fmt;
-
 use trefoil_types::{B256, spec::Kind};
 
 /// What two nodes must agree on before they speak.
@@ -13,11 +11,18 @@ pub struct NetworkId {
     pub fork_id: [u8; 4],
 }
 
-/// How a peer's network differs from ours.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How a peer's network differs from ours. The text names sides by whose they are in a way
+/// that is true at both ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Difference {
+    #[error("different kind of network: {theirs:?} there, {ours:?} here")]
     Kind { theirs: Kind, ours: Kind },
+    #[error("different genesis: {theirs} there, {ours} here")]
     Genesis { theirs: B256, ours: B256 },
+    #[error(
+        "different fork schedule: fork id {:08x} there, {:08x} here; the chain.toml of one is out of date",
+        u32::from_be_bytes(*.theirs), u32::from_be_bytes(*.ours)
+    )]
     Fork { theirs: [u8; 4], ours: [u8; 4] },
 }
 
@@ -33,28 +38,6 @@ impl NetworkId {
             Some(Difference::Fork { theirs: theirs.fork_id, ours: self.fork_id })
         } else {
             None
-        }
-    }
-}
-
-impl std::error::Error for Difference {}
-
-impl fmt::Display for Difference {
-    /// Names sides by whose they are in a way that is true at both ends.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Kind { theirs, ours } => {
-                write!(f, "different kind of network: {theirs:?} there, {ours:?} here")
-            }
-            Self::Genesis { theirs, ours } => {
-                write!(f, "different genesis: {theirs} there, {ours} here")
-            }
-            Self::Fork { theirs, ours } => write!(
-                f,
-                "different fork schedule: fork id {:08x} there, {:08x} here; the chain.toml of one is out of date",
-                u32::from_be_bytes(*theirs),
-                u32::from_be_bytes(*ours)
-            ),
         }
     }
 }

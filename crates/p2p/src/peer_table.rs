@@ -138,14 +138,6 @@ impl PeerTable {
         self.dropped[lane as usize].fetch_add(count, Ordering::Relaxed);
     }
 
-    pub fn admit(&self, peer: PeerId, admitted: Admitted) {
-        self.lock().peers.insert(peer, admitted);
-    }
-
-    pub fn dismiss(&self, peer: PeerId) {
-        self.lock().peers.remove(&peer);
-    }
-
     /// The connection stays, though it was dialled for a search.
     pub fn keep(&self, peer: PeerId) {
         if let Some(admitted) = self.lock().peers.get_mut(&peer) {
@@ -170,12 +162,11 @@ impl PeerTable {
         }
     }
 
-    /// Whether the chain will never let the peer in again, or it was tried in vain just
-    /// now.
+    /// Whether the peer is banned, or the chain will never let it in again, or it was tried in
+    /// vain just now.
     pub fn is_unwanted(&self, peer: PeerId) -> bool {
         let admissions = self.admissions.as_ref();
-        admissions
-            .is_some_and(|admissions| admissions.is_revoked(peer) || admissions.is_doubted(peer))
+        self.banned_for(peer).is_some() || admissions.is_some_and(|it| it.is_unwanted(peer))
     }
 
     pub fn blame(&self, peer: PeerId, offence: Offence) {

@@ -40,7 +40,6 @@ use crate::{
     },
     discovery::{finder::Finder, outbound, providers, redial::Redialer},
     event::NetEvent,
-    inbound_limits::socket::InboundGate,
     membership::admission::{RefusedHandshake, RemoteEndpoint},
     network::VersionMismatch,
     peer_table::{NetCommand, PeerTable},
@@ -92,7 +91,6 @@ struct Service {
     hello: Arc<Hello>,
     timing: Timing,
     content_from: ContentFrom,
-    gate: InboundGate,
     strangers_in: StrangersRoom,
     strangers_out: StrangersRoom,
     swarm: Swarm<Protocols>,
@@ -237,7 +235,7 @@ impl Service {
         let (stop, stopped) = Stop::new();
         let inbound = at.is_listener();
         let endpoint = RemoteEndpoint { address: address.clone(), inbound };
-        let stranger = inbound && !self.gate.is_favoured(peer);
+        let stranger = inbound && !self.peer_table.gate.lock().gate.is_favoured(peer);
         let admissions = self.peer_table.admissions.as_ref();
         let session = PeerSession {
             id,
@@ -302,7 +300,7 @@ impl Service {
         }
         if self.admitted.get(&peer) == Some(&id) {
             self.admitted.remove(&peer);
-            self.peer_table.dismiss(peer);
+            self.peer_table.lock().peers.remove(&peer);
             let banned = self.peer_table.banned_for(peer).is_some();
             if let Some(providers) = self.providers() {
                 providers.dismiss(libp2p_types::to_libp2p(peer), banned);

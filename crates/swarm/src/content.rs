@@ -20,17 +20,17 @@ use tokio::{
     task::spawn_blocking,
 };
 use trefoil_content::{
-    AllowList, ContentId, Link, Manifest, Origin, ResourceKind, scheduler::Resource,
+    AllowList, ContentId, Link, Manifest, Origin, ResourceKind,
+    scheduler::{Rates, Resource, UploadPolicy},
 };
 use trefoil_p2p::{ContentLink, NetHandle, PROVIDED_MAX};
 use trefoil_types::{Offence, OrganisationId, PeerId};
 
 use crate::{
-    config::ContentConfig,
     error::FetchError,
     events::{Announced, Command},
     fetch::{Measure, Progress, Seeking, Selection, Want},
-    http::{Http, Reach, Reading, Server},
+    http::{Credentials, Http, Reach, Reading, Server},
     origins::Origins,
     service::{EVENTS_MAX, SwarmService},
     store::{self, ContentStore, Metadata, OpenStore, PutOptions, StoreError},
@@ -53,6 +53,24 @@ fn run_apart(swarm: impl Future<Output = ()> + Send + 'static) {
     };
     let swarm = thread::Builder::new().name("swarm".into()).spawn(body);
     swarm.expect("the system starts a thread");
+}
+
+/// How a node shares content: the settings that the host hands in.
+#[derive(Clone, Debug)]
+pub struct ContentConfig {
+    pub me: PeerId,
+    /// This node's, in a network of members.
+    pub organisation: Option<OrganisationId>,
+    /// Where resources are kept.
+    pub dir: PathBuf,
+    pub upload_policy: UploadPolicy,
+    pub rates: Rates,
+    /// Bytes that may be kept, without pinned resources; `None`: no limit.
+    pub quota: Option<u64>,
+    /// Which HTTP servers are asked that peers named; `None`: none.
+    pub origins: Option<Reach>,
+    /// Headers for HTTP servers.
+    pub credentials: Credentials,
 }
 
 /// Handle to this node's content; clone freely.
@@ -112,8 +130,7 @@ impl Content {
         let options = self.with_own(options)?;
         let allow = options.allow.clone();
         let (store, path) = (self.store.clone(), path.to_path_buf());
-        let put = spawn_blocking(move || store.put(&path, options, &read)).await;
-        let id = put.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
+        let id = blocking(move || store.put(&path, options, &read)).await?;
         // Its store may be open in part: it is opened anew, whole.
         self.close(id).await;
         // Peers that had asked for it get an offer.
@@ -168,8 +185,8 @@ impl Content {
         let size = reading.size;
         total.store(size, Ordering::Relaxed);
         let store = self.store.clone();
-        let put = spawn_blocking(move || store.put_remote(&origin, options, size, reading, &read));
-        let id = put.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
+        let put = move || store.put_remote(&origin, options, size, reading, &read);
+        let id = blocking(put).await?;
         let resource = Resource::file(id.root).among(&allow);
         // The service may have ended.
         let _ = self.commands.send(Command::NewOrigins { resource }).await;
@@ -361,15 +378,11 @@ impl Content {
         })
     }
 
-    /// The names of a resource's parts between peers, by the list that it has here.
-    fn resources(&self, id: ContentId) -> Vec<Resource> {
-        let allow = self.store.metadata(id).map(|metadata| metadata.allow).unwrap_or_default();
-        store::resources(id, &allow)
-    }
-
     /// How far the fetch of a resource is.
     pub async fn progress(&self, id: ContentId) -> Result<Option<Progress>, FetchError> {
-        for resource in self.resources(id) {
+        // By the list that it has here.
+        let allow = self.store.metadata(id).map(|metadata| metadata.allow).unwrap_or_default();
+        for resource in store::resources(id, &allow) {
             let progress = self.ask(|reply| Command::Progress { resource, reply }).await?;
             if progress.is_some() {
                 return Ok(progress);
@@ -465,10 +478,15 @@ impl Content {
         command: impl FnOnce(oneshot::Sender<T>) -> Command,
     ) -> Result<T, FetchError> {
         let (reply, answer) = oneshot::channel();
-        let stopping = |_| FetchError::Stopping;
-        self.commands.send(command(reply)).await.map_err(|_| FetchError::Stopping)?;
-        answer.await.map_err(stopping)
+        // A service that has ended drops the other end of the answer.
+        let _ = self.commands.send(command(reply)).await;
+        answer.await.map_err(|_| FetchError::Stopping)
     }
+}
+
+/// Runs work that waits for the disk beside the tasks; a panic in it goes on here.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    spawn_blocking(work).await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
 }
 
 /// The pieces of a file, or of some of its bytes. An empty file is a piece too.

@@ -1,6 +1,6 @@
 //! Bytes of a store that have changed on disk: found and named.
 
-use std::{fmt, ops::Range, path::Path, sync::PoisonError};
+use std::{ops::Range, path::Path, sync::PoisonError};
 
 use trefoil_content::{GROUP_BYTES, Part, proof::ProofError};
 
@@ -14,12 +14,6 @@ const NAMED_MAX: usize = 4;
 pub struct Damage {
     pub parts: Vec<Part>,
     pub words: String,
-}
-
-impl fmt::Display for Damage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.words)
-    }
 }
 
 impl OpenStore {

@@ -12,7 +12,6 @@
 //! What it must never know: the chain. Which organisations may have a resource comes
 //! from the resource's allow-list, and a peer's organisation from its connection.
 
-mod config;
 mod content;
 mod damage;
 mod error;
@@ -27,8 +26,7 @@ mod service;
 mod shared_tree;
 mod store;
 
-pub use config::ContentConfig;
-pub use content::Content;
+pub use content::{Content, ContentConfig};
 pub use error::FetchError;
 pub use events::Announced;
 pub use export::{ExportError, draft_directory};

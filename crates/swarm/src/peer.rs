@@ -42,7 +42,7 @@ const CANCELLED_MAX: usize = 1_024;
 
 /// An order to a peer's writer.
 #[derive(Debug)]
-enum Order {
+pub enum Order {
     Send(SwarmMessage),
     Serve(Serving),
     /// The peer does not want the rest of this part.
@@ -106,21 +106,7 @@ impl PeerStreams {
 
     /// `false`: the peer's queue is full, or the peer is gone.
     #[must_use]
-    pub fn send(&self, message: SwarmMessage) -> bool {
-        self.enqueue(Order::Send(message))
-    }
-
-    #[must_use]
-    pub fn serve(&self, serving: Serving) -> bool {
-        self.enqueue(Order::Serve(serving))
-    }
-
-    #[must_use]
-    pub fn stop(&self, ticket: Ticket) -> bool {
-        self.enqueue(Order::Stop(ticket))
-    }
-
-    fn enqueue(&self, order: Order) -> bool {
+    pub fn order(&self, order: Order) -> bool {
         self.orders.try_send(order).is_ok()
     }
 
@@ -293,13 +279,13 @@ impl Writer {
             Ok::<_, ProofError>(encoder.is_through())
         };
         let filled = fill();
-        let mut damaged = None;
         if let Err(error) = &filled {
             match error {
                 ProofError::Damaged { group, .. } => {
                     let (opened, file) = (serving.opened.clone(), serving.part.file);
                     let part = Part { file, groups: *group..group + 1 };
-                    damaged = Some(Event::Damaged { opened, part });
+                    // The service may have ended.
+                    let _ = self.events.send(Event::Damaged { opened, part }).await;
                 }
                 error => tracing::warn!(%error, "cannot serve what was here"),
             }
@@ -310,10 +296,6 @@ impl Writer {
             frame.extend(
                 SwarmMessage::Refuse { resource, ticket, why: RejectReason::Missing }.encode(),
             );
-        }
-        if let Some(damaged) = damaged {
-            // The service may have ended.
-            let _ = self.events.send(damaged).await;
         }
         if filled.unwrap_or(true)
             && let Some((serving, _)) = self.serving.pop_front()

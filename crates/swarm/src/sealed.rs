@@ -34,10 +34,6 @@ pub enum SealedError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Path(#[from] PathError),
-    #[error("cannot read {path}: {source}; {}", trefoil_os::disk::cure(.source))]
-    Read { path: PathBuf, source: io::Error },
-    #[error("cannot write {path}: {source}; {}", trefoil_os::disk::cure(.source))]
-    Write { path: PathBuf, source: io::Error },
     #[error("{0} is there already; move it away, or name another place")]
     Taken(PathBuf),
     #[error(
@@ -52,14 +48,9 @@ fn malformed(why: impl ToString) -> SealedError {
     SealedError::Malformed(why.to_string())
 }
 
-fn unread(path: &Path) -> impl Fn(io::Error) -> SealedError {
+fn failed_to(act: &'static str, path: &Path) -> impl Fn(io::Error) -> SealedError {
     let path = path.to_path_buf();
-    move |source| SealedError::Read { path: path.clone(), source }
-}
-
-fn unwritten(path: &Path) -> impl Fn(io::Error) -> SealedError {
-    let path = path.to_path_buf();
-    move |source| SealedError::Write { path: path.clone(), source }
+    move |source| StoreError::File { act, path: path.clone(), source }.into()
 }
 
 /// How far it is, and whether it shall go on.
@@ -93,7 +84,7 @@ impl<R: Read> Read for Watched<'_, R> {
 /// A file that cannot be read, or whose name others could not write; `to` is there
 /// already, or cannot be written.
 pub fn seal(path: &Path, keys: &[SealingKey], to: &Path, watch: &Watch) -> Result<(), SealedError> {
-    let failed = unwritten(to);
+    let failed = failed_to("write", to);
     let recipients: Vec<_> = keys.iter().map(|key| key.recipient()).collect();
     let recipients = recipients.iter().map(|key| key as &dyn Recipient);
     let encryptor = Encryptor::with_recipients(recipients).expect("there is a key");
@@ -136,8 +127,8 @@ fn append<W: Write>(
 ) -> Result<(), SealedError> {
     let mut header = Header::new_gnu();
     header.set_mtime(0);
-    let file = File::open(source).map_err(unread(source))?;
-    let meta = file.metadata().map_err(unread(source))?;
+    let file = File::open(source).map_err(failed_to("read", source))?;
+    let meta = file.metadata().map_err(failed_to("read", source))?;
     if meta.is_dir() {
         header.set_entry_type(EntryType::Directory);
         header.set_mode(0o755);
@@ -150,7 +141,9 @@ fn append<W: Write>(
     tar.append_data(&mut header, name, &mut bytes).map_err(failed)?;
     match bytes.limit() {
         0 => Ok(()),
-        _ => Err(unread(source)(io::Error::other("it became shorter while it was read"))),
+        _ => {
+            Err(failed_to("read", source)(io::Error::other("it became shorter while it was read")))
+        }
     }
 }
 
@@ -166,13 +159,13 @@ pub fn open(
     to: &Path,
     watch: &Watch,
 ) -> Result<(), SealedError> {
-    let failed = unwritten(to);
+    let failed = failed_to("write", to);
     if to.exists() {
         return Err(SealedError::Taken(to.into()));
     }
-    let file = File::open(sealed).map_err(unread(sealed))?;
+    let file = File::open(sealed).map_err(failed_to("read", sealed))?;
     let mut input = BufReader::with_capacity(BUFFER_BYTES as usize, watch.over(file));
-    check_header(input.fill_buf().map_err(unread(sealed))?)?;
+    check_header(input.fill_buf().map_err(failed_to("read", sealed))?)?;
     let decryptor = Decryptor::new_buffered(input).map_err(malformed)?;
     let keys = keys.iter().map(|key| key as &dyn Identity);
     let plain = decryptor.decrypt(keys).map_err(|error| match error {

@@ -206,8 +206,8 @@ impl SwarmService {
             Event::Broken { resource, error } => self.on_disk_error(resource, &error),
             Event::Damaged { opened, part } => {
                 let damage = opened.damage(vec![part.clone()]);
-                tracing::warn!(id = %opened.id, %damage, "cannot serve what was here");
-                opened.note(Some(damage.to_string()));
+                tracing::warn!(id = %opened.id, damage = %damage.words, "cannot serve what was here");
+                opened.note(Some(damage.words));
                 self.drop_damaged(&opened, &[part]);
             }
             Event::Served { resource, peer, ticket } => {

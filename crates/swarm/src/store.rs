@@ -42,7 +42,7 @@ pub use self::{
 };
 use self::{
     error::failed,
-    metadata::{METADATA_FILE, now_s, write_metadata},
+    metadata::{METADATA_FILE, now_s, read_metadata, write_metadata},
 };
 use crate::shared_tree::SharedTree;
 
@@ -104,21 +104,14 @@ impl ContentStore {
         let mut state = State::default();
         for entry in fs::read_dir(dir).map_err(failed("read", dir))? {
             let path = entry.map_err(failed("read", dir))?.path();
-            let metadata = fs::read(path.join(METADATA_FILE)).ok();
-            let metadata =
-                metadata.and_then(|bytes| serde_json::from_slice::<Metadata>(&bytes).ok());
-            match metadata
-                .and_then(|metadata| Some((metadata.id.parse::<ContentId>().ok()?, metadata)))
-            {
-                Some((id, metadata)) => match admission::refusal(&path, id, &metadata) {
-                    None => state.insert(id, metadata),
-                    Some(why) => {
-                        tracing::error!(%id, why, "what is on disk of a resource is refused and removed");
-                        fs::remove_dir_all(&path).map_err(failed("remove", &path))?;
-                    }
-                },
-                None => fs::remove_dir_all(&path).map_err(failed("remove", &path))?,
+            if let Some((id, metadata)) = read_metadata(&path) {
+                let Some(why) = admission::refusal(&path, id, &metadata) else {
+                    state.insert(id, metadata);
+                    continue;
+                };
+                tracing::error!(%id, why, "what is on disk of a resource is refused and removed");
             }
+            fs::remove_dir_all(&path).map_err(failed("remove", &path))?;
         }
         Ok(Self { dir: dir.into(), quota, state: Mutex::new(state) })
     }
@@ -151,10 +144,6 @@ impl ContentStore {
 
     pub fn metadata(&self, id: ContentId) -> Option<Metadata> {
         self.lock().metadata.get(&id).cloned()
-    }
-
-    pub fn id_of(&self, resource: Resource) -> Option<ContentId> {
-        self.lock().ids.get(&resource).copied()
     }
 
     /// Changes a resource's metadata; returns whether that made a difference, or
@@ -195,7 +184,8 @@ impl ContentStore {
         resource: Resource,
         begin: bool,
     ) -> Result<Option<OpenStore>, StoreError> {
-        let Some(id) = self.id_of(resource) else { return Ok(None) };
+        let id = self.lock().ids.get(&resource).copied();
+        let Some(id) = id else { return Ok(None) };
         let Some(metadata) = self.metadata(id) else { return Ok(None) };
         if resource == Resource::hashes(id.root).among(&metadata.allow) {
             let kept = metadata.whole || self.place(id).join(HASHES_MAP).exists();

@@ -17,7 +17,7 @@ use std::{
 
 use libp2p::{
     Multiaddr, Stream, StreamProtocol,
-    core::{Endpoint, InboundUpgrade, OutboundUpgrade, UpgradeInfo, transport::PortUse},
+    core::{Endpoint, InboundUpgrade, UpgradeInfo, transport::PortUse, upgrade::ReadyUpgrade},
     swarm::{
         ConnectionDenied, ConnectionHandler, ConnectionHandlerEvent, ConnectionId, FromSwarm,
         NetworkBehaviour, SubstreamProtocol, ToSwarm,
@@ -204,12 +204,12 @@ impl ConnectionHandler for StreamHandler {
     type FromBehaviour = Infallible;
     type ToBehaviour = Infallible;
     type InboundProtocol = UseUpgrade;
-    type OutboundProtocol = UseUpgrade;
+    type OutboundProtocol = ReadyUpgrade<StreamProtocol>;
     type InboundOpenInfo = ();
     type OutboundOpenInfo = Use;
 
     fn listen_protocol(&self) -> SubstreamProtocol<UseUpgrade> {
-        SubstreamProtocol::new(UseUpgrade(USES.to_vec()), ())
+        SubstreamProtocol::new(UseUpgrade, ())
     }
 
     /// The session decides when a connection ends, not idleness.
@@ -220,10 +220,11 @@ impl ConnectionHandler for StreamHandler {
     fn poll(
         &mut self,
         _cx: &mut Context<'_>,
-    ) -> Poll<ConnectionHandlerEvent<UseUpgrade, Use, Infallible>> {
+    ) -> Poll<ConnectionHandlerEvent<Self::OutboundProtocol, Use, Infallible>> {
         match self.to_open.pop() {
             Some(for_what) => {
-                let protocol = SubstreamProtocol::new(UseUpgrade(vec![for_what]), for_what);
+                let upgrade = ReadyUpgrade::new(StreamProtocol::new(for_what.protocol()));
+                let protocol = SubstreamProtocol::new(upgrade, for_what);
                 Poll::Ready(ConnectionHandlerEvent::OutboundSubstreamRequest { protocol })
             }
             None => Poll::Pending,
@@ -234,7 +235,10 @@ impl ConnectionHandler for StreamHandler {
         match event {}
     }
 
-    fn on_connection_event(&mut self, event: ConnectionEvent<'_, UseUpgrade, UseUpgrade, (), Use>) {
+    fn on_connection_event(
+        &mut self,
+        event: ConnectionEvent<'_, UseUpgrade, Self::OutboundProtocol, (), Use>,
+    ) {
         match event {
             ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound {
                 protocol: (for_what, stream),
@@ -249,8 +253,8 @@ impl ConnectionHandler for StreamHandler {
                 self.send_event(opened);
             }
             ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound {
-                protocol: (for_what, stream),
-                ..
+                protocol: stream,
+                info: for_what,
             }) => self.send_event(Opened::Outbound(for_what, stream)),
             ConnectionEvent::DialUpgradeError(DialUpgradeError { info: for_what, error }) => {
                 self.send_event(Opened::Failed(for_what, error.to_string()));
@@ -260,23 +264,16 @@ impl ConnectionHandler for StreamHandler {
     }
 }
 
-/// Agrees on what a stream is for.
+/// Agrees on what a stream that the peer opens is for.
 #[derive(Debug)]
-pub(crate) struct UseUpgrade(Vec<Use>);
-
-impl UseUpgrade {
-    fn of(protocol: &StreamProtocol) -> Use {
-        let is = |each: &&Use| each.protocol() == protocol.as_ref();
-        *USES.iter().find(is).expect("only protocols that we named are agreed on")
-    }
-}
+pub(crate) struct UseUpgrade;
 
 impl UpgradeInfo for UseUpgrade {
     type Info = StreamProtocol;
-    type InfoIter = Vec<StreamProtocol>;
+    type InfoIter = [StreamProtocol; USES.len()];
 
-    fn protocol_info(&self) -> Vec<StreamProtocol> {
-        self.0.iter().map(|each| StreamProtocol::new(each.protocol())).collect()
+    fn protocol_info(&self) -> Self::InfoIter {
+        USES.map(|each| StreamProtocol::new(each.protocol()))
     }
 }
 
@@ -286,16 +283,7 @@ impl InboundUpgrade<Stream> for UseUpgrade {
     type Future = Ready<Result<(Use, Stream), Infallible>>;
 
     fn upgrade_inbound(self, stream: Stream, protocol: StreamProtocol) -> Self::Future {
-        ready(Ok((Self::of(&protocol), stream)))
-    }
-}
-
-impl OutboundUpgrade<Stream> for UseUpgrade {
-    type Output = (Use, Stream);
-    type Error = Infallible;
-    type Future = Ready<Result<(Use, Stream), Infallible>>;
-
-    fn upgrade_outbound(self, stream: Stream, protocol: StreamProtocol) -> Self::Future {
-        ready(Ok((Self::of(&protocol), stream)))
+        let agreed = USES.into_iter().find(|each| each.protocol() == protocol.as_ref());
+        ready(Ok((agreed.expect("only protocols that we named are agreed on"), stream)))
     }
 }

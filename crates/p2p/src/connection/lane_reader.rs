@@ -2,7 +2,7 @@
 
 use std::{
     net::SocketAddr,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -79,7 +79,7 @@ impl LaneReader {
 
     /// Passes a frame on, or says why it ends the session.
     async fn take(&mut self, bytes: Vec<u8>) -> Result<(), SessionEnd> {
-        self.send_queue.count_in(bytes.len() + 4);
+        self.send_queue.bytes_in.fetch_add(bytes.len() as u64 + 4, Ordering::Relaxed);
         match LaneFrame::decode(&bytes) {
             // The peer cannot know that it is not judged here: an honest one speaks as to any
             // member, so this is dropped and is no misdeed.

@@ -191,10 +191,6 @@ pub(crate) struct LaneShare {
 #[derive(Clone, Debug)]
 pub(crate) struct StrangersRoom(Arc<Semaphore>);
 
-/// Room that is taken until this is dropped.
-#[derive(Debug)]
-pub(crate) struct Room(#[expect(dead_code, reason = "held, not read")] OwnedSemaphorePermit);
-
 impl Default for StrangersRoom {
     fn default() -> Self {
         Self(Arc::new(Semaphore::new(STRANGERS_BYTES_MAX)))
@@ -203,14 +199,14 @@ impl Default for StrangersRoom {
 
 impl StrangersRoom {
     /// Waits for room.
-    async fn take(&self, bytes: usize) -> Option<Room> {
+    async fn take(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
         let bytes = bytes.min(STRANGERS_BYTES_MAX) as u32;
-        self.0.clone().acquire_many_owned(bytes).await.ok().map(Room)
+        self.0.clone().acquire_many_owned(bytes).await.ok()
     }
 
     /// Room, if there is some now.
-    pub fn try_take(&self, bytes: usize) -> Option<Room> {
-        self.0.clone().try_acquire_many_owned(u32::try_from(bytes).ok()?).ok().map(Room)
+    pub fn try_take(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        self.0.clone().try_acquire_many_owned(u32::try_from(bytes).ok()?).ok()
     }
 }
 
@@ -255,7 +251,7 @@ impl LaneShare {
     ///
     /// # Errors
     /// Other strangers have all of it, and keep it.
-    pub async fn room(&self, bytes: usize) -> Result<Option<Room>, Elapsed> {
+    pub async fn room(&self, bytes: usize) -> Result<Option<OwnedSemaphorePermit>, Elapsed> {
         match &self.strangers {
             Some(strangers) if bytes > SMALL_BYTES_MAX => {
                 timeout(ROOM_WAIT, strangers.take(bytes)).await

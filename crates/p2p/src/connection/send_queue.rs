@@ -9,12 +9,12 @@ use std::{
 };
 
 use alloy_primitives::bytes::Bytes;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedSemaphorePermit};
 use trefoil_types::message::Lane;
 
 use crate::connection::{
     frame::Control,
-    lanes::{Room, SMALL_BYTES_MAX, StrangersRoom, limits},
+    lanes::{SMALL_BYTES_MAX, StrangersRoom, limits},
 };
 
 /// One peer's queues and byte counts. Frames are whole, with their length.
@@ -39,7 +39,7 @@ struct Queue {
 #[derive(Debug)]
 pub(crate) struct Waiting {
     pub bytes: Bytes,
-    _room: Option<Room>,
+    _room: Option<OwnedSemaphorePermit>,
 }
 
 impl Waiting {
@@ -130,14 +130,6 @@ impl SendQueue {
 
     pub fn try_next(&self, lane: Lane) -> Option<Waiting> {
         self.lanes[lane as usize].lock().pop()
-    }
-
-    pub fn count_in(&self, bytes: usize) {
-        self.bytes_in.fetch_add(bytes as u64, Ordering::Relaxed);
-    }
-
-    pub fn count_out(&self, bytes: usize) {
-        self.bytes_out.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 }
 

@@ -1,6 +1,6 @@
 //! Writes one lane of a session.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use libp2p::Stream;
 use tokio::time::timeout;
@@ -35,7 +35,7 @@ pub(crate) async fn write_lane(
         let sent = async {
             loop {
                 frame::write(&mut stream, &frame.bytes, timing.stall).await?;
-                send_queue.count_out(frame.bytes.len());
+                send_queue.bytes_out.fetch_add(frame.bytes.len() as u64, Ordering::Relaxed);
                 match send_queue.try_next(lane) {
                     Some(next) => frame = next,
                     None => return frame::flush(&mut stream, timing.stall).await,

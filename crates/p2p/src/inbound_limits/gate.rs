@@ -100,12 +100,6 @@ struct Socket {
     useful: Option<Instant>,
 }
 
-impl Socket {
-    fn new(address: SocketAddr, stage: Stage, slot: SocketSlot) -> Self {
-        Self { address, stage, slot, peer: None, took: Duration::ZERO, useful: None }
-    }
-}
-
 /// Admitted strangers of whom one may lose its place.
 type Candidates<'a> = Vec<(&'a SocketId, &'a Socket)>;
 
@@ -239,7 +233,8 @@ impl Gate {
         self.next += 1;
         let slot = SocketSlot { spoke: false, id, since: now };
         self.by_address.insert(address, id);
-        self.insert(id, Socket::new(address, stage, slot));
+        let took = Duration::ZERO;
+        self.insert(id, Socket { address, stage, slot, peer: None, took, useful: None });
         Ok((id, evicted))
     }
 

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use trefoil_types::{BAN_AT, Millis, Offence};
+use trefoil_types::{BAN_AT, Offence};
 
 /// The most names that are remembered.
 // Attack: identities are free, so whoever misbehaves under many would fill any memory.
@@ -61,7 +61,7 @@ impl<K: Copy + Ord> PeerScores<K> {
         // Served with the ban: after it the peer begins anew, or one small misdeed would ban it
         // again at once.
         record.tallies.values_mut().for_each(|tally| tally.points = 0);
-        let ban = duration(offence.rule().ban);
+        let ban = Duration::from_millis(offence.rule().ban.0);
         record.banned_until = Some(now + ban);
         Some(ban)
     }
@@ -110,10 +110,6 @@ impl Tally {
         let faded = since / u128::from(offence.rule().point_fades.0.max(1));
         self.points.saturating_sub(u32::try_from(faded).unwrap_or(u32::MAX))
     }
-}
-
-fn duration(millis: Millis) -> Duration {
-    Duration::from_millis(millis.0)
 }
 
 /// What is remembered against a peer, or the source of failed handshakes.

@@ -13,7 +13,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll},
     time::{Duration, Instant},
@@ -57,18 +57,14 @@ const REFUSALS_A_TURN: usize = 64;
 
 /// The gate, shared by all who count, and a switch for each socket inside.
 #[derive(Clone, Debug)]
-pub(crate) struct InboundGate(Arc<Inner>);
+pub(crate) struct InboundGate(Arc<Mutex<GateState>>);
 
 #[derive(Debug)]
-struct Inner {
-    inside: Mutex<GateState>,
-    turned_away: AtomicU64,
-}
-
-#[derive(Debug)]
-struct GateState {
-    gate: Gate,
+pub(crate) struct GateState {
+    pub gate: Gate,
     controls: BTreeMap<SocketId, Controls>,
+    /// Sockets that were closed as soon as they were accepted.
+    pub turned_away: u64,
 }
 
 /// What the gate can do to a socket inside.
@@ -81,17 +77,8 @@ struct Controls {
 
 impl InboundGate {
     pub fn new(gate: Gate) -> Self {
-        let inside = Mutex::new(GateState { gate, controls: BTreeMap::new() });
-        Self(Arc::new(Inner { inside, turned_away: AtomicU64::new(0) }))
-    }
-
-    /// Keeps places for these peers besides the configured.
-    pub fn favour(&self, validators: impl IntoIterator<Item = PeerId>) {
-        self.lock().gate.favour(validators);
-    }
-
-    pub fn is_favoured(&self, peer: PeerId) -> bool {
-        self.lock().gate.is_favoured(peer)
+        let inside = GateState { gate, controls: BTreeMap::new(), turned_away: 0 };
+        Self(Arc::new(Mutex::new(inside)))
     }
 
     /// The connection from `address` proved to be `peer`'s.
@@ -105,24 +92,10 @@ impl InboundGate {
         Ok(())
     }
 
-    /// Whether the connection from `address` may be admitted.
-    pub fn room(
-        &self,
-        address: SocketAddr,
-        organisation: Option<OrganisationId>,
-    ) -> Result<(), Full> {
-        self.lock().gate.room(address, organisation)
-    }
-
     pub fn admit(&self, address: SocketAddr, organisation: Option<OrganisationId>) {
         let mut inside = self.lock();
         let evicted = inside.gate.admit(address, organisation, Instant::now());
         evicted.into_iter().for_each(|id| inside.evict(id));
-    }
-
-    /// The peer was the first to tell of something good.
-    pub fn useful(&self, peer: PeerId) {
-        self.lock().gate.useful(peer, Instant::now());
     }
 
     /// Sources whose handshakes failed: what of it counts, and for how long they
@@ -133,16 +106,10 @@ impl InboundGate {
         records.map(|(source, record)| Misdeeds::of(source.to_string(), record, now)).collect()
     }
 
-    /// Sockets that were closed as soon as they were accepted.
-    pub fn turned_away(&self) -> u64 {
-        self.0.turned_away.load(Ordering::Relaxed)
-    }
-
     fn accept(&self, address: SocketAddr) -> Result<Permit, Full> {
         let mut inside = self.lock();
-        let (id, evicted) = inside.gate.accept(address, Instant::now()).inspect_err(|_| {
-            self.0.turned_away.fetch_add(1, Ordering::Relaxed);
-        })?;
+        let accepted = inside.gate.accept(address, Instant::now());
+        let (id, evicted) = accepted.inspect_err(|_| inside.turned_away += 1)?;
         evicted.into_iter().for_each(|id| inside.evict(id));
         let controls = Controls::default();
         inside.controls.insert(id, controls.clone());
@@ -150,8 +117,9 @@ impl InboundGate {
         Ok(Permit { gate: self.clone(), id, controls, quiet, spoke: false })
     }
 
-    fn lock(&self) -> MutexGuard<'_, GateState> {
-        self.0.inside.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Held only for look-ups and changes of counts, never across a wait.
+    pub fn lock(&self) -> MutexGuard<'_, GateState> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -209,7 +177,7 @@ impl Permit {
 pub struct PeerSocket {
     /// `None` once it was cut.
     open: Option<OpenSocket>,
-    kill_switch: Arc<KillSwitch>,
+    pub(crate) kill_switch: Arc<KillSwitch>,
     /// Dropped with the socket.
     _held: Option<Arc<dyn Any + Send + Sync>>,
 }
@@ -231,10 +199,6 @@ impl PeerSocket {
         let controls = permit.as_ref().map(|permit| &permit.controls);
         let kill_switch = controls.map(|it| it.kill_switch.clone()).unwrap_or_default();
         Self { open: Some(OpenSocket { stream, permit }), kill_switch, _held: None }
-    }
-
-    pub(crate) fn kill_switch(&self) -> Arc<KillSwitch> {
-        self.kill_switch.clone()
     }
 
     /// Keeps something as long as the socket.

@@ -55,11 +55,11 @@ pub(crate) struct RefusedHandshake {
 #[derive(Debug)]
 pub(crate) struct AdmissionTable {
     me: PeerId,
-    network: NetworkId,
+    pub network: NetworkId,
     /// Peers that the operator named: see [`Admission::admit`].
     named: BTreeSet<PeerId>,
     state: Mutex<State>,
-    refused: mpsc::Sender<RefusedHandshake>,
+    pub refused: mpsc::Sender<RefusedHandshake>,
 }
 
 #[derive(Debug)]
@@ -142,10 +142,6 @@ impl AdmissionTable {
         (Arc::new(Self { me, network, named, state: Mutex::new(state), refused }), refusals)
     }
 
-    pub fn network(&self) -> &NetworkId {
-        &self.network
-    }
-
     /// Enters a connection of which nothing is known but where it is, and whom
     /// we expect there if we dial.
     pub fn enter(
@@ -176,9 +172,11 @@ impl AdmissionTable {
         self.lock().certificate = certificate;
     }
 
-    /// Whether the chain will never let the peer in again.
-    pub fn is_revoked(&self, peer: PeerId) -> bool {
-        self.lock().admission.members.is_revoked(peer)
+    /// Whether the chain will never let the peer in again; or it is on trial, or was in vain
+    /// and is not to be tried again yet.
+    pub fn is_unwanted(&self, peer: PeerId) -> bool {
+        let state = self.lock();
+        state.admission.members.is_revoked(peer) || state.doubts.holds(peer, Instant::now())
     }
 
     /// Judges every connection by what the chain says now, cuts those that it
@@ -186,7 +184,9 @@ impl AdmissionTable {
     pub fn renew(&self, admission: Admission) -> Vec<(PeerId, RemoteEndpoint, String)> {
         let mut state = self.lock();
         if state.admission.members != admission.members {
-            state.doubts.clear_all();
+            // A certificate that could not be judged may be proven by the new list, so nobody
+            // waits.
+            state.doubts = Doubts::default();
         }
         state.admission = admission;
         let State { admission, entries, doubts, .. } = &mut *state;
@@ -213,15 +213,12 @@ impl AdmissionTable {
         own.filter_map(EntryState::trial).for_each(|trial| trial.renew(Instant::now()));
     }
 
-    /// Whether the peer is on trial, or was in vain and is not to be tried again yet.
-    pub fn is_doubted(&self, peer: PeerId) -> bool {
-        self.lock().doubts.holds(peer, Instant::now())
-    }
-
     /// The connection with a peer that was let in. One that has left the table
     /// meanwhile is cut, and nobody's.
     pub fn member_connection(&self, peer: PeerId, endpoint: &RemoteEndpoint) -> MemberConnection {
-        let connection = self.lock().entry(peer, endpoint).and_then(|entry| {
+        let state = self.lock();
+        let here = |entry: &&EntryState| entry.peer == Some(peer) && entry.endpoint == *endpoint;
+        let connection = state.entries.values().rev().find(here).and_then(|entry| {
             let basis = entry.judged.as_ref()?.basis.clone();
             Some(MemberConnection { kill_switch: entry.kill_switch.clone(), basis })
         });
@@ -231,10 +228,6 @@ impl AdmissionTable {
             let trial = Arc::new(Trial::new(Instant::now()));
             MemberConnection { kill_switch, basis: AdmissionBasis::OnTrial { height: 0, trial } }
         })
-    }
-
-    pub fn report_refusal(&self, refused: RefusedHandshake) {
-        let _ = self.refused.try_send(refused);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -275,13 +268,6 @@ impl EntryState {
             AdmissionBasis::OnTrial { trial, .. } => Some(trial),
             AdmissionBasis::Judged(_) => None,
         }
-    }
-}
-
-impl State {
-    fn entry(&self, peer: PeerId, endpoint: &RemoteEndpoint) -> Option<&EntryState> {
-        let here = |entry: &&EntryState| entry.peer == Some(peer) && entry.endpoint == *endpoint;
-        self.entries.values().rev().find(here)
     }
 }
 

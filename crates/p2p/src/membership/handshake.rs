@@ -87,7 +87,7 @@ impl MemberHandshake {
         let inbound = point.is_listener();
         let endpoint =
             RemoteEndpoint { address: libp2p_types::printed(point.get_remote_address()), inbound };
-        let kill_switch = socket.kill_switch();
+        let kill_switch = socket.kill_switch.clone();
         let admissions = &self.admissions;
         let entry = admissions.enter(endpoint.clone(), expected(&point), kill_switch.clone());
         let entry = Arc::new(entry);
@@ -146,7 +146,7 @@ impl MemberHandshake {
                 return Err(refuse(stream, &[objection.code()], objection).await);
             }
         };
-        let judged = Proof::decode(&theirs, self.admissions.network())
+        let judged = Proof::decode(&theirs, &self.admissions.network)
             .and_then(|proof| entry.admit(peer, proof));
         if let Err(objection) = judged {
             return Err(refuse(stream, &[objection.code()], objection).await);
@@ -185,7 +185,8 @@ impl MemberHandshake {
             (_, Some(reason)) => reason.into(),
             (_, None) => return,
         };
-        self.admissions.report_refusal(RefusedHandshake { peer, address, reason, versions });
+        let refused = RefusedHandshake { peer, address, reason, versions };
+        let _ = self.admissions.refused.try_send(refused);
     }
 }
 

@@ -88,12 +88,6 @@ impl Doubts {
     pub fn clear(&mut self, peer: PeerId) {
         self.0.remove(&peer);
     }
-
-    /// The members have changed.
-    // A certificate that could not be judged may be proven by the new list, so nobody waits.
-    pub fn clear_all(&mut self) {
-        self.0.clear();
-    }
 }
 
 #[cfg(test)]

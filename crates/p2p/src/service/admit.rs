@@ -85,7 +85,8 @@ impl Service {
         if self.admitted.contains_key(&peer) {
             return None;
         }
-        let full = self.gate.room(connection.from?, share_of(connection.standing)).err()?;
+        let (from, share) = (connection.from?, share_of(connection.standing));
+        let full = self.peer_table.gate.lock().gate.room(from, share).err()?;
         Some(format!("no room: {full}"))
     }
 
@@ -100,26 +101,26 @@ impl Service {
         connection.admitted = Some(request.hello.instance);
         self.admitted.insert(peer, request.connection);
         let standing = connection.standing;
-        connection.from.into_iter().for_each(|from| self.gate.admit(from, share_of(standing)));
+        if let Some(from) = connection.from {
+            self.peer_table.gate.admit(from, share_of(standing));
+        }
         self.redialer.succeeded(peer);
         let endpoint = connection.endpoint.clone();
-        let stranger = endpoint.inbound && !self.gate.is_favoured(peer);
+        let stranger = endpoint.inbound && !self.peer_table.gate.lock().gate.is_favoured(peer);
         let reach = reach(connection, request.hello.listen_port);
         let own_dial = |dial: &SearchDial| dial.connection == request.connection && !dial.kept;
         let send_queue = Arc::new(SendQueue::new(stranger.then(|| self.strangers_out.clone())));
-        self.peer_table.admit(
-            peer,
-            Admitted {
-                send_queue: send_queue.clone(),
-                stop: connection.stop.clone(),
-                endpoint: endpoint.clone(),
-                standing,
-                software: request.hello.software.clone(),
-                reach,
-                search_only: !self.redialer.is_configured(peer)
-                    && self.search_dials.iter().any(own_dial),
-            },
-        );
+        let admitted = Admitted {
+            send_queue: send_queue.clone(),
+            stop: connection.stop.clone(),
+            endpoint: endpoint.clone(),
+            standing,
+            software: request.hello.software.clone(),
+            reach,
+            search_only: !self.redialer.is_configured(peer)
+                && self.search_dials.iter().any(own_dial),
+        };
+        self.peer_table.lock().peers.insert(peer, admitted);
         // It may have been cut since it asked. A cut from now on finds it among the peers: so
         // there is no moment at which a revoked peer is missed by both.
         if let Some(reason) = self.is_cut(peer, &endpoint) {

@@ -40,7 +40,7 @@ pub(super) fn to_peer(peer: PeerId, address: SocketAddr) -> DialOpts {
 impl Service {
     pub(super) fn dial(&mut self) {
         for (peer, address) in self.redialer.due(Instant::now()) {
-            if self.peer_table.banned_for(peer).is_some() || self.peer_table.is_unwanted(peer) {
+            if self.peer_table.is_unwanted(peer) {
                 self.retry(peer);
                 continue;
             }
@@ -63,9 +63,7 @@ impl Service {
     /// Whether a peer is neither here nor unwanted.
     pub(super) fn may_dial(&self, peer: PeerId) -> bool {
         let known = self.connections.values().any(|connection| connection.peer == peer);
-        let unwanted =
-            self.peer_table.banned_for(peer).is_some() || self.peer_table.is_unwanted(peer);
-        peer != self.me && !known && !unwanted
+        peer != self.me && !known && !self.peer_table.is_unwanted(peer)
     }
 
     /// Dials candidates of the address book.

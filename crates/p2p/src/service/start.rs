@@ -12,6 +12,7 @@ use libp2p::{
     Swarm,
     swarm::{self, SwarmEvent},
 };
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{sync::mpsc, task::JoinSet};
 use trefoil_types::{PeerId, message::Lane};
 
@@ -27,13 +28,18 @@ use crate::{
     handle::{LaneReceivers, NetHandle},
     inbound_limits::{
         gate::{self, Gate},
-        open_files,
         socket::InboundGate,
     },
     peer_table::PeerTable,
     transport::libp2p_types,
     wire,
 };
+
+/// Open files for the disk, the RPC and the dials of this node.
+// A node without a free descriptor can neither accept a peer nor write a block. What others can
+// make it hold is bounded by the gate, so the sum is known at the start, and a limit that is too
+// low is named then and not under attack.
+const OWN_FILES: usize = 256;
 
 /// Starts listening and dialling on the current tokio runtime.
 ///
@@ -69,8 +75,8 @@ pub(crate) async fn start_with(
     let members = config.access.membership();
     let validators: Vec<_> = members.iter().flat_map(|m| m.admission.validators()).collect();
     let favoured = config.peers.len().saturating_add(validators.len());
-    open_files::provide(gate::sockets_max(strangers, favoured))?;
-    gate.favour(validators);
+    allow_open_files(gate::sockets_max(strangers, favoured))?;
+    gate.lock().gate.favour(validators);
     let (transport, members) = wire::transport(&config, Some(gate.clone()));
     let (admissions, refusals) = members.unzip();
     let id = libp2p_types::to_libp2p(me);
@@ -85,7 +91,7 @@ pub(crate) async fn start_with(
     );
     let listen = bind(&mut swarm, config.listen).await?;
     let (command_to, commands) = mpsc::channel(COMMANDS_MAX);
-    let peer_table = Arc::new(PeerTable::new(listen, admissions, gate.clone(), command_to));
+    let peer_table = Arc::new(PeerTable::new(listen, admissions, gate, command_to));
     let (consensus, consensus_in) = lanes::lane(Lane::Consensus);
     let (catch_up, catch_up_in) = lanes::lane(Lane::CatchUp);
     let (gossip, gossip_in) = lanes::lane(Lane::Gossip);
@@ -105,7 +111,6 @@ pub(crate) async fn start_with(
         }),
         timing,
         content_from,
-        gate,
         strangers_in: StrangersRoom::default(),
         strangers_out: StrangersRoom::default(),
         swarm,
@@ -133,7 +138,22 @@ pub(crate) async fn start_with(
         gossip: gossip_in,
         content: content_in,
     };
-    Ok((NetHandle::new(peer_table), lanes))
+    Ok((NetHandle(peer_table), lanes))
+}
+
+/// Allows this process at least what `sockets` of others and its own files need.
+///
+/// # Errors
+/// The system does not allow so many.
+fn allow_open_files(sockets: usize) -> Result<(), NetError> {
+    let needed = sockets.saturating_add(OWN_FILES) as u64;
+    let limit = getrlimit(Resource::Nofile);
+    // `None` is no limit.
+    if limit.current.is_none_or(|current| current >= needed) {
+        return Ok(());
+    }
+    setrlimit(Resource::Nofile, Rlimit { current: Some(needed), ..limit })
+        .map_err(|_| NetError::Files { needed, allowed: limit.maximum.unwrap_or(u64::MAX) })
 }
 
 /// Listens, and returns the address with its actual port.

@@ -18,8 +18,7 @@ use trefoil_crypto::SecretKey;
 use trefoil_types::PeerId;
 
 use handshake::{
-    ClearSession, FIRST_BYTES, HandshakeError, Initiator, Responder, SECOND_BYTES, SignedStaticKey,
-    THIRD_BYTES,
+    FIRST_BYTES, HandshakeError, Initiator, Responder, SECOND_BYTES, SignedStaticKey, THIRD_BYTES,
 };
 use stream::ClearStream;
 
@@ -52,36 +51,26 @@ impl Clear {
         end: Endpoint,
     ) -> Result<(PeerId, ClearStream<S>), ClearError> {
         let session = match end {
-            Endpoint::Dialer => self.dial(&mut socket).await?,
-            Endpoint::Listener => self.answer(&mut socket).await?,
+            Endpoint::Dialer => {
+                let (initiator, first) = Initiator::new(&self.0);
+                send(&mut socket, &first).await?;
+                let mut second = [0; SECOND_BYTES];
+                socket.read_exact(&mut second).await?;
+                let (third, session) = initiator.finish(&self.0, &second)?;
+                send(&mut socket, &third).await?;
+                session
+            }
+            Endpoint::Listener => {
+                let mut first = [0; FIRST_BYTES];
+                socket.read_exact(&mut first).await?;
+                let (responder, second) = Responder::new(&self.0, &first)?;
+                send(&mut socket, &second).await?;
+                let mut third = [0; THIRD_BYTES];
+                socket.read_exact(&mut third).await?;
+                responder.finish(&self.0, &third)?
+            }
         };
         Ok((session.peer, ClearStream::new(socket, session)))
-    }
-
-    async fn dial<S: AsyncRead + AsyncWrite + Unpin>(
-        &self,
-        socket: &mut S,
-    ) -> Result<ClearSession, ClearError> {
-        let (initiator, first) = Initiator::new(&self.0);
-        send(socket, &first).await?;
-        let mut second = [0; SECOND_BYTES];
-        socket.read_exact(&mut second).await?;
-        let (third, session) = initiator.finish(&self.0, &second)?;
-        send(socket, &third).await?;
-        Ok(session)
-    }
-
-    async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
-        &self,
-        socket: &mut S,
-    ) -> Result<ClearSession, ClearError> {
-        let mut first = [0; FIRST_BYTES];
-        socket.read_exact(&mut first).await?;
-        let (responder, second) = Responder::new(&self.0, &first)?;
-        send(socket, &second).await?;
-        let mut third = [0; THIRD_BYTES];
-        socket.read_exact(&mut third).await?;
-        Ok(responder.finish(&self.0, &third)?)
     }
 }
 

@@ -9,6 +9,7 @@ use std::{
     collections::VecDeque,
     future::{Ready, ready},
     io, iter,
+    ops::{Deref, DerefMut},
     pin::Pin,
     sync::{
         Arc,
@@ -75,7 +76,8 @@ struct Ours {
     waiting: AtomicWaker,
 }
 
-/// A stream; one of ours makes room for another when it is dropped.
+/// A stream; one of ours makes room for another when it is dropped. `Pin` of it reads and
+/// writes as yamux's does.
 #[derive(Debug)]
 pub(crate) struct MuxStream {
     stream: yamux::Stream,
@@ -88,6 +90,20 @@ impl Drop for MuxStream {
             ours.open.fetch_sub(1, Ordering::AcqRel);
             ours.waiting.wake();
         }
+    }
+}
+
+impl Deref for MuxStream {
+    type Target = yamux::Stream;
+
+    fn deref(&self) -> &yamux::Stream {
+        &self.stream
+    }
+}
+
+impl DerefMut for MuxStream {
+    fn deref_mut(&mut self) -> &mut yamux::Stream {
+        &mut self.stream
     }
 }
 
@@ -146,10 +162,13 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Mux<C> {
 }
 
 impl<C: AsyncRead + AsyncWrite + Unpin> StreamMuxer for Mux<C> {
-    type Substream = MuxStream;
+    type Substream = Pin<MuxStream>;
     type Error = io::Error;
 
-    fn poll_inbound(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<MuxStream>> {
+    fn poll_inbound(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<Pin<MuxStream>>> {
         let polled = match self.arrived.pop_front() {
             Some(stream) => Poll::Ready(Ok(stream)),
             None => self.poll_connection(cx),
@@ -157,13 +176,13 @@ impl<C: AsyncRead + AsyncWrite + Unpin> StreamMuxer for Mux<C> {
         if polled.is_pending() {
             self.awaited_by = Some(cx.waker().clone());
         }
-        polled.map_ok(|stream| MuxStream { stream, ours: None })
+        polled.map_ok(|stream| Pin::new(MuxStream { stream, ours: None }))
     }
 
     fn poll_outbound(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<io::Result<MuxStream>> {
+    ) -> Poll<io::Result<Pin<MuxStream>>> {
         self.ours.waiting.register(cx.waker());
         if self.ours.open.load(Ordering::Acquire) >= OURS_MAX {
             return Poll::Pending;
@@ -171,7 +190,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> StreamMuxer for Mux<C> {
         let ours = self.ours.clone();
         self.connection.poll_new_outbound(cx).map_err(io::Error::other).map_ok(|stream| {
             ours.open.fetch_add(1, Ordering::AcqRel);
-            MuxStream { stream, ours: Some(ours) }
+            Pin::new(MuxStream { stream, ours: Some(ours) })
         })
     }
 
@@ -196,33 +215,5 @@ impl<C: AsyncRead + AsyncWrite + Unpin> StreamMuxer for Mux<C> {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         self.connection.poll_close(cx).map_err(io::Error::other)
-    }
-}
-
-impl AsyncRead for MuxStream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut [u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for MuxStream {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_close(cx)
     }
 }

@@ -54,15 +54,12 @@ impl Public {
         }
     }
 
-    async fn secure<S>(
+    async fn secure<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         self,
         socket: S,
         agreed: &'static str,
         end: Endpoint,
-    ) -> Result<Secured<S>, PublicError>
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
+    ) -> Result<Secured<S>, PublicError> {
         if agreed == clear::PROTOCOL {
             let (peer, stream) = self.clear.secure(socket, end).await?;
             return Ok((libp2p_types::to_libp2p(peer), Either::Left(stream)));
@@ -84,10 +81,7 @@ impl UpgradeInfo for Public {
     }
 }
 
-impl<S> InboundConnectionUpgrade<S> for Public
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> InboundConnectionUpgrade<S> for Public {
     type Output = Secured<S>;
     type Error = PublicError;
     type Future = BoxFuture<'static, Result<Self::Output, Self::Error>>;
@@ -97,10 +91,7 @@ where
     }
 }
 
-impl<S> OutboundConnectionUpgrade<S> for Public
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> OutboundConnectionUpgrade<S> for Public {
     type Output = Secured<S>;
     type Error = PublicError;
     type Future = BoxFuture<'static, Result<Self::Output, Self::Error>>;

@@ -6,16 +6,16 @@
 
 use std::{ops::Range, path::Path, pin::pin, sync::Arc, time::Duration};
 
-use tokio::{task::spawn_blocking, time::timeout};
+use tokio::time::timeout;
 use trefoil_content::{Link, proof::ProofError};
 
-use super::Content;
+use super::{Content, blocking};
 use crate::{
     error::FetchError,
     events::Command,
     export::ExportError,
     fetch::{Measure, Selection},
-    store::{CHUNK, OpenStore, StoreError},
+    store::{OpenStore, StoreError},
 };
 
 // Perhaps nobody has those bytes any more, and a reader must not wait for ever.
@@ -43,8 +43,7 @@ impl Content {
         loop {
             let opened = self.get(link, selection.clone()).await?;
             let (reading, selected, path) = (opened.clone(), selection.clone(), to.to_path_buf());
-            let written = spawn_blocking(move || reading.export(&selected, &path)).await;
-            match written.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic())) {
+            match blocking(move || reading.export(&selected, &path)).await {
                 Ok(()) => return Ok(opened),
                 Err(ExportError::Damaged) if mends < MENDS_MAX => {
                     mends += 1;
@@ -95,18 +94,9 @@ impl Content {
         file: u32,
         bytes: Range<u64>,
     ) -> Result<Vec<u8>, FetchError> {
-        let read = || {
-            let count = (bytes.end - bytes.start) as usize;
-            let mut reader = opened.store.reader(file, bytes.clone())?;
-            let mut all = Vec::with_capacity(count.min(CHUNK));
-            while let now @ [_, ..] = reader.next(count)? {
-                all.extend_from_slice(now);
-            }
-            Ok::<_, ProofError>(all)
-        };
         let mut mends = 0;
         loop {
-            match tokio::task::block_in_place(read) {
+            match tokio::task::block_in_place(|| opened.read(file, bytes.clone())) {
                 Err(ProofError::Damaged { .. }) if mends < MENDS_MAX => {
                     mends += 1;
                     self.mend(opened, vec![(file, bytes.clone())]).await?;
@@ -128,16 +118,14 @@ impl Content {
         let looking = opened.clone();
         let runs = what.iter().map(|(file, bytes)| opened.layout.pieces_of(*file, bytes.clone()));
         let seen = runs.reduce(|a, b| a.start.min(b.start)..a.end.max(b.end)).unwrap_or(0..0);
-        let damage = spawn_blocking(move || looking.look(&what)).await;
-        let damage = damage.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
-        let damage = damage.map_err(StoreError::from)?;
+        let damage = blocking(move || looking.look(&what)).await.map_err(StoreError::from)?;
         let id = opened.id;
         let selection = Selection { apart: true, ..Selection::default() };
         if damage.parts.is_empty() {
             // It is as it was again, or another reader has found it and it is on its way.
             return self.fetch(opened, seen, &selection).await;
         }
-        tracing::error!(%id, %damage, "what is here has changed on disk");
+        tracing::error!(%id, damage = %damage.words, "what is here has changed on disk");
         if !opened.store.is_ours() {
             return Err(FetchError::Changed { id, what: damage.words });
         }
@@ -182,16 +170,14 @@ impl Content {
     /// # Errors
     /// As of [`Content::mend`].
     pub(super) async fn sound(&self, opened: &Arc<OpenStore>) -> Result<(), FetchError> {
-        let (looking, size) = (opened.clone(), opened.layout.bytes());
+        let size = opened.layout.bytes();
         for _ in 0..MENDS_MAX {
-            let opened = looking.clone();
-            let damage = spawn_blocking(move || opened.store.damaged(0, 0..size)).await;
-            let damage =
-                damage.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+            let looking = opened.clone();
+            let damage = blocking(move || looking.store.damaged(0, 0..size)).await;
             if damage.map_err(StoreError::from)?.is_empty() {
                 return Ok(());
             }
-            self.mend(&looking, vec![(0, 0..size)]).await?;
+            self.mend(opened, vec![(0, 0..size)]).await?;
         }
         Ok(())
     }

@@ -32,22 +32,14 @@ const LOOK_WHILE_OFFERED: Duration = Duration::from_secs(5);
 
 impl SwarmService {
     pub(super) fn seek(&mut self, resource: Resource, seeking: Seeking) {
-        match self.topics.get_mut(&resource) {
-            Some(topic) => topic.seek(seeking),
-            None => {
-                let mut topic = Topic::new(seeking.link.id);
-                topic.seek(seeking);
-                self.topics.insert(resource, topic);
-            }
-        }
+        let id = seeking.link.id;
+        self.topics.entry(resource).or_insert_with(|| Topic::new(id)).seek(seeking);
         self.find(resource);
     }
 
     /// Asks everyone for a resource.
     pub(super) fn find(&mut self, resource: Resource) {
-        let Some(topic) = self.topics.get_mut(&resource).filter(|topic| topic.seeks()) else {
-            return;
-        };
+        let Some(topic) = self.topics.get_mut(&resource).filter(|it| it.seeks()) else { return };
         if !std::mem::replace(&mut topic.watched, true) {
             self.look_later(resource, LOOK_FIRST);
         }
@@ -74,8 +66,7 @@ impl SwarmService {
         }
         let offered = !topic.peers.is_empty();
         if topic.stalls() || !offered {
-            let root = topic.id.root;
-            self.net.search(root);
+            self.net.search(topic.id.root);
         }
         let again = if offered { LOOK_WHILE_OFFERED } else { (after * 4).min(LOOK_AGAIN_MAX) };
         self.look_later(resource, again);
@@ -115,9 +106,7 @@ impl SwarmService {
 
     /// Connects to peers that are said to have or want a resource.
     pub(super) fn on_others(&mut self, resource: Resource, others: Vec<(PeerId, SocketAddr)>) {
-        let Some(topic) = self.topics.get_mut(&resource).filter(|topic| topic.seeks()) else {
-            return;
-        };
+        let Some(topic) = self.topics.get_mut(&resource).filter(|it| it.seeks()) else { return };
         for (peer, address) in others {
             if !self.peers.contains_key(&peer) && topic.may_dial(peer) {
                 self.net.dial(peer, address);
@@ -158,12 +147,8 @@ impl SwarmService {
     }
 
     pub(super) fn offer(&mut self, peer: PeerId, resource: Resource) {
-        let Some(opened) = self.opened(resource).cloned() else {
-            return;
-        };
-        if !self.may_have(peer, &opened) {
-            return;
-        }
+        let opened = self.opened(resource).filter(|opened| self.may_have(peer, opened)).cloned();
+        let Some(opened) = opened else { return };
         match opened.last_group() {
             Ok(proof) => {
                 let (size, origin) =
@@ -208,7 +193,11 @@ impl SwarmService {
             }
             // A size that nobody takes is no misdeed: the id says it.
             match topic.begin(&self.store, size, proof) {
-                Ok(Some(opened)) => self.on_begun(&Arc::new(opened)),
+                Ok(Some(opened)) => {
+                    let opened = Arc::new(opened);
+                    self.add_store(&opened);
+                    self.topics.get_mut(&opened.resource).into_iter().for_each(Topic::found);
+                }
                 Ok(None) => return,
                 Err(error) => return self.close(resource, &error.into()),
             }
@@ -219,14 +208,6 @@ impl SwarmService {
             // A connection that a search made is left soon, unless the peer provides
             // something (ADR 19).
             self.net.keep(peer);
-        }
-    }
-
-    /// The size of a resource is proven, and there is a store for it.
-    fn on_begun(&mut self, opened: &Arc<OpenStore>) {
-        self.add_store(opened);
-        if let Some(topic) = self.topics.get_mut(&opened.resource) {
-            topic.found();
         }
     }
 }

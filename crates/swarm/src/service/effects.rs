@@ -1,14 +1,14 @@
 //! Inputs to the scheduler, and its effects carried out.
 
 use trefoil_content::{
-    News, Part,
+    Part,
     message::SwarmMessage,
     scheduler::{Effect, RequestId, Resource, SchedulerInput, Source, Ticket},
 };
 use trefoil_types::PeerId;
 
 use super::SwarmService;
-use crate::peer::{Incoming, Serving};
+use crate::peer::{Incoming, Order, Serving};
 
 impl SwarmService {
     /// Hands an input to the scheduler and carries out its effects. An input that an effect
@@ -26,24 +26,25 @@ impl SwarmService {
         self.stepping = false;
     }
 
-    pub(super) fn apply(&mut self, effect: Effect) {
+    fn apply(&mut self, effect: Effect) {
         match effect {
             Effect::Ask { request, resource, source, piece, part } => match source {
                 Source::Peer(peer) => self.request(request, resource, peer, piece, part),
                 Source::Web(web) => self.request_from_origin(request, resource, web, part),
             },
-            Effect::Cancel { request, source } => self.cancel(request, source),
-            Effect::Announce { resource, to, news } => self.announce(resource, to, &news),
+            Effect::Cancel { request, source } => match source {
+                Source::Peer(peer) => self.cancel(request, peer),
+                Source::Web(web) => self.origins.cancel(web, request),
+            },
+            Effect::Announce { resource, to, news } => {
+                self.send_to(to, resource, &SwarmMessage::News { resource, news: news.encode() });
+            }
             Effect::Choke { resource, peer, choked } => {
                 self.send(peer, SwarmMessage::Choke { resource, choked });
             }
             Effect::Serve { resource, peer, ticket, part } => {
-                let Some(opened) = self.opened(resource) else {
-                    return;
-                };
-                let serving = Serving { ticket, opened: opened.clone(), part };
-                let told = self.peers.get(&peer).map(|connected| connected.streams.serve(serving));
-                self.unless_slow(peer, told);
+                let Some(opened) = self.opened(resource).cloned() else { return };
+                self.order(peer, Order::Serve(Serving { ticket, opened, part }));
             }
             Effect::Refuse { resource, peer, ticket, why } => {
                 self.send(peer, SwarmMessage::Refuse { resource, ticket, why });
@@ -60,7 +61,7 @@ impl SwarmService {
         }
     }
 
-    pub(super) fn request(
+    fn request(
         &mut self,
         request: RequestId,
         resource: Resource,
@@ -69,9 +70,7 @@ impl SwarmService {
         part: Part,
     ) {
         let ticket = Ticket(request.0);
-        let Some(opened) = self.opened(resource).cloned() else {
-            return;
-        };
+        let Some(opened) = self.opened(resource).cloned() else { return };
         let Some(connected) = self.peers.get(&peer) else { return };
         let from = part.groups.start - opened.layout.part(piece).groups.start;
         let verifier = opened.store.verifier(&part).expect("a store's parts are of sane size");
@@ -79,19 +78,11 @@ impl SwarmService {
         self.send(peer, SwarmMessage::Ask { resource, ticket, piece, from });
     }
 
-    pub(super) fn cancel(&mut self, request: RequestId, source: Source) {
+    fn cancel(&mut self, request: RequestId, peer: PeerId) {
         let ticket = Ticket(request.0);
-        let peer = match source {
-            Source::Peer(peer) => peer,
-            Source::Web(web) => return self.origins.cancel(web, request),
-        };
         let incoming = self.peers.get(&peer).and_then(|connected| connected.streams.forget(ticket));
         if let Some(incoming) = incoming {
             self.send(peer, SwarmMessage::Unask { resource: incoming.opened.resource, ticket });
         }
-    }
-
-    pub(super) fn announce(&mut self, resource: Resource, to: Option<PeerId>, news: &News) {
-        self.send_to(to, resource, &SwarmMessage::News { resource, news: news.encode() });
     }
 }

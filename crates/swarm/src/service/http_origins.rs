@@ -91,9 +91,7 @@ impl SwarmService {
         web: u16,
         part: Part,
     ) {
-        let Some(opened) = self.opened(resource).cloned() else {
-            return;
-        };
+        let Some(opened) = self.opened(resource).cloned() else { return };
         if !self.origins.ask(web, request, opened, part) {
             self.input(SchedulerInput::Failed { resource, request, failure: FetchFailure::Closed });
         }

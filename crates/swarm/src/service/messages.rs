@@ -9,7 +9,10 @@ use trefoil_content::{
 use trefoil_types::{Offence, PeerId};
 
 use super::SwarmService;
-use crate::events::{Announced, Event};
+use crate::{
+    events::{Announced, Event},
+    peer::Order,
+};
 
 impl SwarmService {
     pub(super) fn on_message(&mut self, peer: PeerId, message: SwarmMessage) {
@@ -53,8 +56,9 @@ impl SwarmService {
             }
             SwarmMessage::Unask { resource, ticket } => {
                 self.input(SchedulerInput::Unasked { resource, peer, ticket });
-                let streams = self.peers.get(&peer).map(|connected| connected.streams.stop(ticket));
-                if streams == Some(false) {
+                if let Some(connected) = self.peers.get(&peer)
+                    && !connected.streams.order(Order::Stop(ticket))
+                {
                     self.on_disconnected(peer);
                 }
             }
@@ -98,16 +102,16 @@ impl SwarmService {
         if !self.is_judged(peer) && !may_send_to_unjudged(&message) {
             return;
         }
-        let told = self.peers.get(&peer).map(|connected| connected.streams.send(message));
-        self.unless_slow(peer, told);
+        self.order(peer, Order::Send(message));
     }
 
     /// A peer that does not read is disconnected, so that nothing piles up for it. By an
     /// event, since the scheduler may be in the middle of a step.
-    pub(super) fn unless_slow(&mut self, peer: PeerId, told: Option<bool>) {
-        let Some(connected) = self.peers.get(&peer).filter(|_| told == Some(false)) else {
+    pub(super) fn order(&self, peer: PeerId, order: Order) {
+        let Some(connected) = self.peers.get(&peer) else { return };
+        if connected.streams.order(order) {
             return;
-        };
+        }
         let gone = Event::Gone { peer, connection: connected.streams.connection, offence: None };
         let events = self.event_to.clone();
         task::spawn(async move { events.send(gone).await });

@@ -44,14 +44,6 @@ impl ContentStore {
         taken("data", metadata.size).saturating_add(taken("tree.data", tree))
     }
 
-    /// Bytes that the resources here take on disk, those shared in place or pinned
-    /// aside.
-    pub fn bytes_kept(&self) -> u64 {
-        let state = self.lock();
-        let kept = state.metadata.iter().map(|(id, metadata)| self.kept(*id, metadata));
-        kept.fold(0, u64::saturating_add)
-    }
-
     /// Removes the least recently used resources, until no more than `quota` bytes are
     /// kept; pinned and `busy` ones stay.
     pub fn collect(
@@ -59,13 +51,14 @@ impl ContentStore {
         quota: u64,
         busy: impl Fn(ContentId) -> bool,
     ) -> Result<Vec<ContentId>, StoreError> {
-        let mut left = self.bytes_kept();
-        let mut candidates: Vec<(u64, u64, ContentId)> = {
-            let state = self.lock();
-            let idle =
-                state.metadata.iter().filter(|(id, metadata)| !metadata.pinned && !busy(**id));
-            idle.map(|(id, metadata)| (metadata.used_s, self.kept(*id, metadata), *id)).collect()
-        };
+        let (mut left, mut candidates) = (0_u64, Vec::new());
+        for (id, metadata) in &self.lock().metadata {
+            let bytes = self.kept(*id, metadata);
+            left = left.saturating_add(bytes);
+            if !metadata.pinned && !busy(*id) {
+                candidates.push((metadata.used_s, bytes, *id));
+            }
+        }
         candidates.sort_unstable();
         let mut removed = Vec::new();
         for (_, bytes, id) in candidates {

@@ -1,6 +1,9 @@
 //! The metadata of a resource (`about.json`), and the options of a put.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use serde::{Deserialize, Serialize};
 use trefoil_content::{AllowList, ContentId};
@@ -11,7 +14,7 @@ use super::{StoreError, error::failed};
 pub const METADATA_FILE: &str = "about.json";
 
 /// The metadata of a resource; its JSON is `about.json`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Metadata {
     pub id: String,
@@ -42,19 +45,7 @@ pub struct Metadata {
 impl Metadata {
     /// Of something of which nothing is here yet, and that is for everyone.
     pub fn new(id: ContentId, name: Option<String>, size: u64) -> Self {
-        Self {
-            id: id.to_string(),
-            name,
-            size,
-            tree_bytes: None,
-            shared: None,
-            pinned: false,
-            origins: Vec::new(),
-            origin: false,
-            used_s: now_s(),
-            whole: false,
-            allow: AllowList::default(),
-        }
+        Self { id: id.to_string(), name, size, used_s: now_s(), ..Self::default() }
     }
 }
 
@@ -78,6 +69,13 @@ impl Default for PutOptions {
 
 pub fn now_s() -> u64 {
     clock::wall().0 / 1_000
+}
+
+/// `None`: there is none that is whole.
+pub fn read_metadata(dir: &Path) -> Option<(ContentId, Metadata)> {
+    let metadata: Metadata =
+        serde_json::from_slice(&fs::read(dir.join(METADATA_FILE)).ok()?).ok()?;
+    Some((metadata.id.parse().ok()?, metadata))
 }
 
 pub fn write_metadata(dir: &Path, metadata: &Metadata) -> Result<(), StoreError> {

@@ -1,6 +1,6 @@
 //! A resource whose store is open.
 
-use std::{path::PathBuf, sync::Mutex};
+use std::{ops::Range, path::PathBuf, sync::Mutex};
 
 use trefoil_content::{
     AllowList, ContentId, GROUP_BYTES, Layout, Manifest, Part, PartialStore, groups,
@@ -60,9 +60,7 @@ impl OpenStore {
     pub fn is_bytes(&self) -> bool {
         self.resource == Resource::file(self.id.root).among(&self.allow)
     }
-}
 
-impl OpenStore {
     /// The last group, which shows the size, with its proof. Nothing for hashes, and
     /// for the files of a directory: their sizes are known.
     pub fn last_group(&self) -> Result<Vec<u8>, ProofError> {
@@ -97,12 +95,15 @@ impl OpenStore {
         if size > most {
             return Err(ProofError::TooLarge(size));
         }
-        let (mut reader, mut all) = (self.store.reader(0, 0..size)?, Vec::new());
-        loop {
-            match reader.next(CHUNK)? {
-                [] => return Ok(all),
-                bytes => all.extend_from_slice(bytes),
-            }
+        self.read(0, 0..size)
+    }
+
+    /// Bytes of a file that are here.
+    pub fn read(&self, file: u32, bytes: Range<u64>) -> Result<Vec<u8>, ProofError> {
+        let (mut reader, mut all) = (self.store.reader(file, bytes)?, Vec::new());
+        while let now @ [_, ..] = reader.next(CHUNK)? {
+            all.extend_from_slice(now);
         }
+        Ok(all)
     }
 }
