@@ -117,15 +117,10 @@ pub fn history(rpc: &Rpc, params: &Params) -> RpcResult {
         blob_gas_used_ratio: vec![],
         reward: percentiles.as_ref().filter(|_| count > 0).map(|_| vec![]),
     };
-    for height in newest + 1 - count..=newest {
-        if count == 0 {
-            break;
-        }
+    for height in newest + 1 - count..newest + 1 {
         add_block(&snapshot, height, percentiles.as_deref(), &mut history)?;
     }
-    if count > 0 {
-        history.base_fee_per_blob_gas = vec![blob_price; history.base_fee_per_gas.len()];
-    }
+    history.base_fee_per_blob_gas = vec![blob_price; history.base_fee_per_gas.len()];
     json(&history)
 }
 
