@@ -100,19 +100,17 @@ impl CertifyArgs {
 fn print_issued(claims: &Claims, path: &Path, as_json: bool) {
     let Claims { organisation, peer, role, serial, not_before, not_after, genesis } = claims;
     if as_json {
-        println!(
-            "{:#}",
-            json!({
-                "file": path,
-                "genesis": genesis,
-                "organisation": organisation,
-                "peer": peer.to_string(),
-                "role": role.name(),
-                "serial": serial.to_string(),
-                "notBefore": not_before,
-                "notAfter": not_after,
-            })
-        );
+        let all = json!({
+            "file": path,
+            "genesis": genesis,
+            "organisation": organisation,
+            "peer": peer.to_string(),
+            "role": role.name(),
+            "serial": serial.to_string(),
+            "notBefore": not_before,
+            "notAfter": not_after,
+        });
+        println!("{all:#}");
         return;
     }
     println!("{role} {peer} of organisation {organisation}");

@@ -1,6 +1,6 @@
 //! `trefoil network`: found one, invite others to it.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, str::FromStr};
+use std::{net::SocketAddr, path::PathBuf, str::FromStr};
 
 use alloy_primitives::{U256, utils::parse_ether};
 use clap::{Args, Subcommand, ValueEnum};
@@ -159,11 +159,7 @@ impl FoundArgs {
             idle_block_s: self.idle_block_s,
             snapshot_every: self.snapshot_every,
             organisations,
-            funds: self
-                .funds
-                .iter()
-                .map(|fund| (fund.address, fund.wei))
-                .collect::<BTreeMap<_, _>>(),
+            funds: self.funds.iter().map(|fund| (fund.address, fund.wei)).collect(),
         };
         let spec = founding::found(plan, &founders, &password)?;
         home::write(&self.dir.join("chain.toml"), &spec.to_toml())?;

@@ -32,7 +32,7 @@ use crate::{
 pub struct TransactionArgs {
     /// The node's directory: its keys, and settings that name the RPC address
     #[arg(long, value_name = "DIR", env = "TREFOIL_DIR", required_unless_present = "dry_run")]
-    dir: Option<PathBuf>,
+    pub(super) dir: Option<PathBuf>,
     /// The account that signs; without: the only one in DIR/keys
     #[arg(long, value_name = "ADDRESS", value_parser = account)]
     account: Option<Address>,
@@ -67,11 +67,6 @@ impl TransactionArgs {
     /// Asks all organisations to decide.
     pub async fn propose(&self, action: impl SolCall) -> Result<(), CommandError> {
         self.for_members().await?.propose(action).await
-    }
-
-    /// The node's directory, if one was named.
-    pub fn dir(&self) -> Option<&PathBuf> {
-        self.dir.as_ref()
     }
 
     fn sender(&self) -> Result<TransactionSender<'_>, CommandError> {
@@ -119,12 +114,7 @@ impl TransactionSender<'_> {
 
     /// Asks all to decide.
     pub async fn propose(&self, action: impl SolCall) -> Result<(), CommandError> {
-        self.propose_encoded(action.abi_encode()).await
-    }
-
-    /// As [`TransactionSender::propose`].
-    pub async fn propose_encoded(&self, action: Vec<u8>) -> Result<(), CommandError> {
-        self.decision(proposeCall { action: action.into() }).await
+        self.decision(proposeCall { action: action.abi_encode().into() }).await
     }
 
     /// Asks `organisation` to decide what is its own affair; all, if the signing

@@ -34,9 +34,21 @@ pub enum ValidatorCommand {
     /// Propose a validator: a node of an organisation and its key
     ProposeAdd(AddValidatorArgs),
     /// Propose that a node validates no more
-    ProposeRemove(RemoveValidatorArgs),
+    ProposeRemove {
+        /// The node's peer id; `trefoil validator list` shows it
+        peer: PeerId,
+        #[command(flatten)]
+        transaction: TransactionArgs,
+    },
     /// Propose another voting power of a validator
-    ProposePower(PowerArgs),
+    ProposePower {
+        /// The node's peer id; `trefoil validator list` shows it
+        peer: PeerId,
+        #[arg(value_parser = clap::value_parser!(u64).range(1..=1 << 60))]
+        power: u64,
+        #[command(flatten)]
+        transaction: TransactionArgs,
+    },
     /// Let your validator sign with another key
     RotateKey(RotateKeyArgs),
     /// Say where the fees of your validator's blocks go
@@ -44,7 +56,12 @@ pub enum ValidatorCommand {
     /// Public networks: become a candidate, with a stake
     Stake(StakeArgs),
     /// Public networks: add to your stake
-    AddStake(AddStakeArgs),
+    AddStake {
+        #[arg(value_name = "ETHER", value_parser = ether)]
+        amount: U256,
+        #[command(flatten)]
+        transaction: TransactionArgs,
+    },
     /// Public networks: take stake back; it can be withdrawn when it is unbonded
     Unstake(UnstakeArgs),
     /// Public networks: be paid what was unbonded long enough ago
@@ -58,16 +75,16 @@ impl ValidatorCommand {
         match self {
             Self::List(node) => validator_list::list(&node).await,
             Self::ProposeAdd(command) => command.run().await,
-            Self::ProposeRemove(RemoveValidatorArgs { peer, transaction }) => {
+            Self::ProposeRemove { peer, transaction } => {
                 transaction.propose(removeValidatorCall { peer: peer.0.0 }).await
             }
-            Self::ProposePower(PowerArgs { peer, power, transaction }) => {
+            Self::ProposePower { peer, power, transaction } => {
                 transaction.propose(setPowerCall { peer: peer.0.0, power }).await
             }
             Self::RotateKey(command) => command.run().await,
             Self::SetFeeRecipient(command) => command.run().await,
             Self::Stake(command) => command.run().await,
-            Self::AddStake(AddStakeArgs { amount, transaction }) => {
+            Self::AddStake { amount, transaction } => {
                 transaction.for_stake().await?.act(addStakeCall {}, amount).await
             }
             Self::Unstake(command) => command.run().await,
@@ -114,24 +131,6 @@ impl AddValidatorArgs {
         };
         sender.propose(action).await
     }
-}
-
-#[derive(Debug, Args)]
-pub struct RemoveValidatorArgs {
-    /// The node's peer id; `trefoil validator list` shows it
-    peer: PeerId,
-    #[command(flatten)]
-    transaction: TransactionArgs,
-}
-
-#[derive(Debug, Args)]
-pub struct PowerArgs {
-    /// The node's peer id; `trefoil validator list` shows it
-    peer: PeerId,
-    #[arg(value_parser = clap::value_parser!(u64).range(1..=1 << 60))]
-    power: u64,
-    #[command(flatten)]
-    transaction: TransactionArgs,
 }
 
 /// Whose validator it is; another organisation's is a matter for all.
@@ -223,7 +222,7 @@ impl StakeArgs {
         if let Some(key) = self.key {
             return Ok(key);
         }
-        let dir = self.transaction.dir().ok_or_else(|| {
+        let dir = self.transaction.dir.as_ref().ok_or_else(|| {
             CommandError::with_cure(
                 "it is not known which key will validate",
                 "name it with --key, or the node's directory with --dir",
@@ -235,14 +234,6 @@ impl StakeArgs {
             CommandError::with_cure(error.to_string(), "name the key with --key")
         })
     }
-}
-
-#[derive(Debug, Args)]
-pub struct AddStakeArgs {
-    #[arg(value_name = "ETHER", value_parser = ether)]
-    amount: U256,
-    #[command(flatten)]
-    transaction: TransactionArgs,
 }
 
 #[derive(Debug, Args)]

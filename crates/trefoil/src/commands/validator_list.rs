@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use alloy_primitives::B256;
 use serde_json::{Value, json};
-use trefoil_types::{Kind, PeerId, PublicKey};
+use trefoil_types::{Kind, PublicKey};
 
 use super::status::QueryArgs;
 use crate::{
@@ -14,11 +14,11 @@ use crate::{
             Organisations,
             abi::{
                 Governance::{nodesCall, pendingChangeCall, validatorsCall},
-                IGovernance::Node as NodeEntry,
                 IMembership::Validator as ContractValidator,
                 IStaking::Candidate,
                 Staking::candidatesCall,
             },
+            peer,
         },
     },
     error::CommandError,
@@ -125,7 +125,7 @@ async fn registered(
             power: node.power,
             signed: None,
             more: vec![
-                ("peer", json!(peer(node).to_string())),
+                ("peer", json!(peer(&node.peer).to_string())),
                 ("organisation", json!(organisations.label(node.organisation))),
                 ("state", json!(state)),
                 ("from", json!(node.from)),
@@ -138,10 +138,6 @@ async fn registered(
         });
     }
     Ok(rows)
-}
-
-fn peer(node: &NodeEntry) -> PeerId {
-    PeerId(PublicKey(node.peer))
 }
 
 /// Where stake governs: the candidates, and who was chosen of them; largest first.
