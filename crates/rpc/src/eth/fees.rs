@@ -1,5 +1,7 @@
 //! Prices of gas. On a gas-free network every price is 0.
 
+use std::sync::PoisonError;
+
 use alloy_primitives::{U64, U128};
 use serde::Serialize;
 use trefoil_ledger::{Snapshot, StoredBlock};
@@ -33,7 +35,8 @@ fn suggested_tip(rpc: &Rpc, snapshot: &Snapshot) -> RpcResult<u128> {
         return Ok(0);
     }
     let hash = snapshot.tip_hash();
-    let mut cache = rpc.tips.lock();
+    // Held while the tip is worked out, so that many callers at once wait for one.
+    let mut cache = rpc.tip.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some((_, tip)) = cache.filter(|(of, _)| *of == hash) {
         return Ok(tip);
     }

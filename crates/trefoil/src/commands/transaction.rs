@@ -24,7 +24,7 @@ use crate::{
             },
         },
     },
-    error::CommandError,
+    error::{CommandError, OrCure as _},
 };
 
 /// How a transaction is signed and sent.
@@ -98,18 +98,14 @@ impl TransactionSender<'_> {
         if let Some(named) = named {
             return organisations.find(named);
         }
-        let account = self.account().ok_or_else(|| {
-            CommandError::with_cure(
-                "it is not known which account will sign",
-                "name it with --account, or the organisation with --org",
-            )
-        })?;
-        organisations.of_key(account).map(|organisation| organisation.id).ok_or_else(|| {
-            CommandError::with_cure(
-                format!("account {account} speaks for no organisation"),
-                "name one of its keys with --account; `trefoil org list` shows them",
-            )
-        })
+        let account = self.account().or_cure(
+            "it is not known which account will sign",
+            "name it with --account, or the organisation with --org",
+        )?;
+        organisations.of_key(account).map(|organisation| organisation.id).or_cure(
+            format!("account {account} speaks for no organisation"),
+            "name one of its keys with --account; `trefoil org list` shows them",
+        )
     }
 
     /// Asks all to decide.

@@ -24,7 +24,7 @@ use crate::{
             withdrawCall,
         },
     },
-    error::CommandError,
+    error::{CommandError, OrCure as _},
 };
 
 #[derive(Debug, Subcommand)]
@@ -137,12 +137,10 @@ impl AddValidatorArgs {
 async fn owner(sender: &TransactionSender<'_>, peer: PeerId) -> Result<u32, CommandError> {
     let nodes = sender.contract.view(nodesCall {}).await?;
     let node = nodes.iter().find(|node| node.peer == peer.0.0 && node.power > 0);
-    node.map(|node| node.organisation).ok_or_else(|| {
-        CommandError::with_cure(
-            format!("{peer} is no validator"),
-            "name a peer id that `trefoil validator list` shows",
-        )
-    })
+    node.map(|node| node.organisation).or_cure(
+        format!("{peer} is no validator"),
+        "name a peer id that `trefoil validator list` shows",
+    )
 }
 
 #[derive(Debug, Args)]
@@ -207,12 +205,10 @@ impl StakeArgs {
     async fn run(self) -> Result<(), CommandError> {
         let sender = self.transaction.for_stake().await?;
         let key = self.validator_key()?;
-        let fee_recipient = self.fee_recipient.or(sender.account()).ok_or_else(|| {
-            CommandError::with_cure(
-                "it is not known where fees go",
-                "name an account with --fee-recipient",
-            )
-        })?;
+        let fee_recipient = self
+            .fee_recipient
+            .or(sender.account())
+            .or_cure("it is not known where fees go", "name an account with --fee-recipient")?;
         let call = depositCall { validatorKey: key.0, feeRecipient: fee_recipient };
         sender.act(call, self.amount).await
     }
@@ -222,12 +218,10 @@ impl StakeArgs {
         if let Some(key) = self.key {
             return Ok(key);
         }
-        let dir = self.transaction.dir.as_ref().ok_or_else(|| {
-            CommandError::with_cure(
-                "it is not known which key will validate",
-                "name it with --key, or the node's directory with --dir",
-            )
-        })?;
+        let dir = self.transaction.dir.as_ref().or_cure(
+            "it is not known which key will validate",
+            "name it with --key, or the node's directory with --dir",
+        )?;
         // The public key stands in the clear: no password is needed to name it.
         let file = keystore::describe(&keystore::path(dir, KeyKind::Validator, ""))?;
         file.public.parse().map_err(|error: trefoil_crypto::KeyError| {
@@ -255,12 +249,9 @@ impl UnstakeArgs {
             // Bounded where it was read.
             Some(amount) => amount.saturating_to::<U96>(),
             None => {
-                let owner = sender.account().ok_or_else(|| {
-                    CommandError::with_cure(
-                        "it is not known whose stake",
-                        "name the account with --account",
-                    )
-                })?;
+                let owner = sender
+                    .account()
+                    .or_cure("it is not known whose stake", "name the account with --account")?;
                 sender.contract.view(candidateCall { owner }).await?.stake
             }
         };
