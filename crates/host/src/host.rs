@@ -115,23 +115,11 @@ impl Host {
             catch_up: net_lanes.catch_up,
             gossip: net_lanes.gossip,
         };
-        let records = recovered.records;
-        let parts = NodeThreadParts {
-            config,
-            ledger,
-            journal,
-            records,
-            net,
-            lanes,
-            workers,
-            done,
-            snapshot,
-            status,
-            events,
-        };
+        let parts =
+            NodeThreadParts { journal, net, lanes, workers, done, snapshot, status, events };
         // The servers come after the replay: whoever reaches them must see the tip that this
         // node already told others of.
-        let ended = start_thread(parts).await;
+        let ended = node_thread::start(config, ledger, recovered.records, parts).await;
         let address = settings.rpc.listen;
         let access = trefoil_rpc::HttpAccess {
             hosts: settings.rpc.hosts.clone(),
@@ -159,20 +147,6 @@ impl Host {
             tracing::warn!("the last checkpoint is not finished; the journal has what it lacks");
         }
     }
-}
-
-/// Starts the node's thread and waits until the journal is replayed.
-async fn start_thread(parts: NodeThreadParts) -> oneshot::Receiver<()> {
-    let (ready, replayed) = oneshot::channel();
-    let (end, ended) = oneshot::channel();
-    let node = node_thread::spawn(parts, ready);
-    thread::spawn(move || {
-        // A panic there has ended the process already.
-        let _ = node.join();
-        let _ = end.send(());
-    });
-    replayed.await.expect("the node's thread replays the journal, or ends the process");
-    ended
 }
 
 fn pool(name: &'static str) -> Arc<ThreadPool> {

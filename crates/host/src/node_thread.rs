@@ -38,13 +38,9 @@ const BATCH_MAX: Duration = Duration::from_millis(5);
 /// Batches of senders being recovered; beyond, gossip waits in its lane.
 const JOBS_MAX: usize = 64;
 
-/// What the node's thread is given.
+/// What the node's thread works with besides the node.
 pub struct NodeThreadParts {
-    pub config: Config,
-    pub ledger: Ledger,
     pub journal: Journal,
-    /// What the journal held.
-    pub records: Vec<Record>,
     pub net: NetHandle,
     pub lanes: InboxLanes,
     pub workers: Arc<ThreadPool>,
@@ -55,12 +51,20 @@ pub struct NodeThreadParts {
     pub events: broadcast::Sender<Event>,
 }
 
-/// Starts the node's thread. `ready` is told when the journal has been
-/// replayed and the snapshot shows the tip again; the thread ends after its
-/// lanes' stop.
-pub fn spawn(parts: NodeThreadParts, ready: oneshot::Sender<()>) -> thread::JoinHandle<()> {
+/// Starts the node's thread with what the journal held (`records`), and waits until it has
+/// been replayed and the snapshot shows the tip again. The thread ends after its lanes'
+/// stop, and then the receiver that is returned is told.
+pub async fn start(
+    config: Config,
+    ledger: Ledger,
+    records: Vec<Record>,
+    parts: NodeThreadParts,
+) -> oneshot::Receiver<()> {
+    let (ready, replayed) = oneshot::channel();
+    let (end, ended) = oneshot::channel();
     let body = move || {
-        let mut thread = NodeThread::open(parts).unwrap_or_else(|e| fatal(&HostError::from(e)));
+        let mut thread = NodeThread::open(config, ledger, records, parts)
+            .unwrap_or_else(|e| fatal(&HostError::from(e)));
         let finished = thread.carry_out().and_then(|()| {
             // The starter waits for this; if it is gone, a stop is on its way.
             let _ = ready.send(());
@@ -70,8 +74,12 @@ pub fn spawn(parts: NodeThreadParts, ready: oneshot::Sender<()>) -> thread::Join
             Ok(()) => thread.close(),
             Err(error) => fatal(&error),
         }
+        // Last: the lock on the directory is free by now. Nobody may be waiting any more.
+        let _ = end.send(());
     };
-    thread::Builder::new().name("node".into()).spawn(body).expect("the system starts a thread")
+    thread::Builder::new().name("node".into()).spawn(body).expect("the system starts a thread");
+    replayed.await.expect("the node's thread replays the journal, or ends the process");
+    ended
 }
 
 /// Ends the process: the disk failed, or something that always holds did not.
@@ -85,7 +93,7 @@ pub fn fatal(error: &dyn std::fmt::Display) -> ! {
 
 struct NodeThread {
     node: Node,
-    journal: Journal,
+    parts: NodeThreadParts,
     /// Records were appended since the last sync.
     unsynced: bool,
     effects: Effects,
@@ -95,25 +103,21 @@ struct NodeThread {
     checkpoints: std::sync::mpsc::Sender<Checkpoint>,
     checkpointing: bool,
     clock: Clock,
-    lanes: InboxLanes,
-    net: NetHandle,
-    workers: Arc<ThreadPool>,
-    done: mpsc::Sender<Done>,
-    snapshot: watch::Sender<Snapshot>,
-    status: watch::Sender<Arc<NodeStatus>>,
-    events: broadcast::Sender<Event>,
 }
 
 impl NodeThread {
-    fn open(parts: NodeThreadParts) -> Result<Self, OpenError> {
+    fn open(
+        config: Config,
+        ledger: Ledger,
+        records: Vec<Record>,
+        parts: NodeThreadParts,
+    ) -> Result<Self, OpenError> {
         let mut clock = Clock::default();
         let mut effects = Effects::default();
-        let node =
-            Node::open(parts.config, parts.ledger, parts.records, clock.now(), &mut effects)?;
+        let node = Node::open(config, ledger, records, clock.now(), &mut effects)?;
         parts.snapshot.send_replace(node.ledger().snapshot());
         Ok(Self {
             node,
-            journal: parts.journal,
             unsynced: false,
             effects,
             calls: BTreeMap::new(),
@@ -122,13 +126,7 @@ impl NodeThread {
             checkpoints: spawn_writer(parts.done.clone()),
             checkpointing: false,
             clock,
-            lanes: parts.lanes,
-            net: parts.net,
-            workers: parts.workers,
-            done: parts.done,
-            snapshot: parts.snapshot,
-            status: parts.status,
-            events: parts.events,
+            parts,
         })
     }
 
@@ -142,7 +140,7 @@ impl NodeThread {
         loop {
             let wait = self.node.deadline().map(|at| self.clock.until(at));
             let budget = Budget::batch(self.jobs < JOBS_MAX);
-            match runtime.block_on(self.lanes.wait(wait, &budget)) {
+            match runtime.block_on(self.parts.lanes.wait(wait, &budget)) {
                 Arrival::Stop => return Ok(()),
                 first => self.batch(first, budget),
             }
@@ -157,7 +155,7 @@ impl NodeThread {
         let mut arrival = Some(first);
         while let Some(input) = arrival {
             self.take(input);
-            arrival = if Instant::now() < end { self.lanes.next(&mut budget) } else { None };
+            arrival = if Instant::now() < end { self.parts.lanes.next(&mut budget) } else { None };
         }
     }
 
@@ -195,7 +193,7 @@ impl NodeThread {
     fn carry_out(&mut self) -> Result<(), JournalError> {
         let effects = mem::take(&mut self.effects);
         if !effects.records.is_empty() {
-            self.journal.append(&effects.records)?;
+            self.parts.journal.append(&effects.records)?;
             self.unsynced = true;
         }
         // Records that nothing outside depends on become durable with the next batch that
@@ -206,15 +204,15 @@ impl NodeThread {
             && effects.replies.is_empty()
             && effects.events.is_empty());
         if speaks && self.unsynced {
-            self.journal.sync()?;
+            self.parts.journal.sync()?;
             self.unsynced = false;
         }
         // First, since whoever is told of a block must find it in the snapshot.
         self.publish(&effects.events);
         for (to, message) in &effects.sends {
             match to {
-                To::Peer(peer) => self.net.send(*peer, message),
-                To::AllBut(except) => self.net.broadcast(message, *except),
+                To::Peer(peer) => self.parts.net.send(*peer, message),
+                To::AllBut(except) => self.parts.net.broadcast(message, *except),
             }
         }
         for (id, reply) in effects.replies {
@@ -225,7 +223,7 @@ impl NodeThread {
         }
         for event in effects.events {
             // Without subscribers there is nobody to tell.
-            let _ = self.events.send(event);
+            let _ = self.parts.events.send(event);
         }
         for order in effects.orders {
             match order {
@@ -233,17 +231,17 @@ impl NodeThread {
                     tracing::warn!(%peer, ?offence, relayed, "a peer misbehaved");
                     // A favoured peer (a validator, or one of the configured peers) is not
                     // banned for what another made and it only relayed.
-                    if !relayed || !self.net.is_favoured(peer) {
-                        self.net.blame(peer, offence);
+                    if !relayed || !self.parts.net.is_favoured(peer) {
+                        self.parts.net.blame(peer, offence);
                     }
                 }
-                PeerCommand::Brought(peer) => self.net.brought(peer),
-                PeerCommand::Credit(peer) => self.net.credit(peer),
-                PeerCommand::Admission(admission) => self.net.set_admission(admission),
+                PeerCommand::Brought(peer) => self.parts.net.brought(peer),
+                PeerCommand::Credit(peer) => self.parts.net.credit(peer),
+                PeerCommand::Admission(admission) => self.parts.net.set_admission(admission),
             }
         }
         effects.jobs.into_iter().for_each(|job| self.start(job));
-        effects.prune_journal.map_or(Ok(()), |height| self.journal.prune(height))
+        effects.prune_journal.map_or(Ok(()), |height| self.parts.journal.prune(height))
     }
 
     /// Shows readers the newest block, before anyone is told of it.
@@ -253,7 +251,7 @@ impl NodeThread {
                 Event::Committed { block, snapshot, .. } => {
                     let (height, txs) = (block.header.number, block.transactions.len());
                     tracing::debug!(height, txs, hash = %block.hash, "committed");
-                    self.snapshot.send_replace(snapshot.clone());
+                    self.parts.snapshot.send_replace(snapshot.clone());
                 }
                 Event::Equivocation { height, validator } => {
                     tracing::error!(height, %validator, "a validator signed twice");
@@ -261,15 +259,15 @@ impl NodeThread {
                 Event::Admitted(_) => {}
             }
         }
-        self.status.send_replace(self.node.status());
+        self.parts.status.send_replace(self.node.status());
     }
 
     fn start(&mut self, job: WorkerJob) {
         match job {
             WorkerJob::Recover { id, txs } => {
                 self.jobs += 1;
-                let done = self.done.clone();
-                self.workers.spawn(move || {
+                let done = self.parts.done.clone();
+                self.parts.workers.spawn(move || {
                     let txs = txs.into_par_iter().map(|raw| recover(&raw)).collect();
                     // Only a node that stops no longer listens.
                     let _ = done.blocking_send(Done::Recovered { id, txs });
@@ -287,7 +285,7 @@ impl NodeThread {
     fn close(mut self) {
         let mut ledger = self.node.into_ledger();
         while self.checkpointing {
-            match self.lanes.done.blocking_recv() {
+            match self.parts.lanes.done.blocking_recv() {
                 Some(Done::Checkpointed(done)) => {
                     ledger.checkpointed(done);
                     self.checkpointing = false;

@@ -18,6 +18,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use clap::ValueEnum as _;
 use eth_keystore::{EthKeystore, KdfparamsType, KeystoreError};
 use rand_08::{RngCore as _, rngs::OsRng};
 use serde_json::Value;
@@ -49,13 +50,7 @@ pub enum KeyKind {
 
 impl fmt::Display for KeyKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Validator => "validator",
-            Self::Node => "node",
-            Self::Ca => "ca",
-            Self::Account => "account",
-            Self::Sealing => "sealing",
-        })
+        f.write_str(self.to_possible_value().expect("no kind is left out").get_name())
     }
 }
 
@@ -356,14 +351,9 @@ pub fn describe(path: &Path) -> Result<KeyFile, KeysError> {
         |reason: &str| KeysError::Malformed { path: path.into(), reason: reason.into() };
     let json: Value = serde_json::from_str(&read(path)?).map_err(|e| malformed(&e.to_string()))?;
     let ours = &json["trefoil"];
-    let kind = match ours["kind"].as_str() {
-        Some("validator") => KeyKind::Validator,
-        Some("node") => KeyKind::Node,
-        Some("ca") => KeyKind::Ca,
-        Some("account") => KeyKind::Account,
-        Some("sealing") => KeyKind::Sealing,
-        _ => return Err(malformed("it does not say what it is for; use `trefoil keys import`")),
-    };
+    let kind = ours["kind"].as_str().and_then(|name| KeyKind::from_str(name, false).ok());
+    let kind =
+        kind.ok_or_else(|| malformed("it does not say what it is for; use `trefoil keys import`"))?;
     let public = ours["public"].as_str().ok_or_else(|| malformed("it has no public key"))?;
     Ok(KeyFile { kind, public: public.into(), path: path.into() })
 }

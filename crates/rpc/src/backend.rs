@@ -106,22 +106,25 @@ impl RpcBackend {
     /// # Errors
     /// What is wrong with the transaction.
     pub async fn recover(&self, raw: Bytes) -> Result<Transaction, TxError> {
-        let (done, result) = oneshot::channel();
-        self.workers.spawn(move || {
-            // The caller may have hung up: then nobody needs the result.
-            let _ = done.send(recover(&raw));
-        });
-        result.await.expect("a worker answers: a panic there ends the process")
+        run_on(&self.workers, move || recover(&raw)).await
     }
 
     /// Runs blocking work of a caller on the readers' pool.
     pub async fn read<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
-        let (done, result) = oneshot::channel();
-        self.readers.spawn(move || {
-            let _ = done.send(work());
-        });
-        result.await.expect("a reader answers: a panic there ends the process")
+        run_on(&self.readers, work).await
     }
+}
+
+async fn run_on<T: Send + 'static>(
+    pool: &ThreadPool,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> T {
+    let (done, result) = oneshot::channel();
+    pool.spawn(move || {
+        // The caller may have hung up: then nobody needs the result.
+        let _ = done.send(work());
+    });
+    result.await.expect("a pool answers: a panic there ends the process")
 }
 
 /// Decodes a transaction and recovers its sender (libsecp256k1, 40 µs).

@@ -2,10 +2,9 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, PoisonError},
 };
 
-use alloy_primitives::B256;
 use trefoil_ledger::{Snapshot, StoredBlock};
 use trefoil_types::Height;
 
@@ -34,16 +33,5 @@ impl BlockCache {
             cached.push_front(stored.clone());
         }
         Ok(stored)
-    }
-}
-
-/// The suggestion as of one block, so that it is worked out once a block.
-#[derive(Default)]
-pub struct TipCache(Mutex<Option<(B256, u128)>>);
-
-impl TipCache {
-    /// Held while the suggestion is worked out, so that many callers at once wait for one.
-    pub fn lock(&self) -> MutexGuard<'_, Option<(B256, u128)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

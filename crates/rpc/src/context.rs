@@ -1,20 +1,16 @@
 //! What every method can reach: the running node, the limits and the caches; and the
 //! block that a caller means.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
+use alloy_primitives::B256;
 use tokio::sync::Semaphore;
 use trefoil_ledger::Snapshot;
 use trefoil_types::Height;
 
 use crate::{
-    HttpAccess, Limits, RpcError, RpcResult,
-    backend::RpcBackend,
-    caches::{BlockCache, TipCache},
-    counters::RequestCounters,
-    event_hub::EventHub,
-    filter_table::FilterTable,
-    limits,
+    HttpAccess, Limits, RpcError, RpcResult, backend::RpcBackend, caches::BlockCache,
+    counters::RequestCounters, event_hub::EventHub, filter_table::FilterTable, limits,
     params::BlockRef,
 };
 
@@ -26,7 +22,8 @@ pub struct Rpc {
     pub events: Arc<EventHub>,
     pub filters: FilterTable,
     pub counters: RequestCounters,
-    pub tips: TipCache,
+    /// The suggested tip as of one block, so that it is worked out once a block.
+    pub tip: Mutex<Option<(B256, u128)>>,
     pub blocks: BlockCache,
     pub heavy: Arc<Semaphore>,
     pub sockets: Arc<Semaphore>,
@@ -38,7 +35,7 @@ impl Rpc {
             events: Arc::default(),
             filters: FilterTable::default(),
             counters: RequestCounters::default(),
-            tips: TipCache::default(),
+            tip: Mutex::default(),
             blocks: BlockCache::default(),
             heavy: Arc::new(Semaphore::new(limits::HEAVY_MAX)),
             sockets: Arc::new(Semaphore::new(limits::SOCKETS_MAX)),

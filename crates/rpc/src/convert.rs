@@ -3,7 +3,7 @@
 
 use alloy_consensus::{Transaction as _, constants::EMPTY_OMMER_ROOT_HASH};
 use alloy_eips::{eip2718::Typed2718 as _, eip4895::Withdrawals};
-use alloy_primitives::{Address, B64, B256, Bloom, Bytes, TxKind, U64, U128, U256};
+use alloy_primitives::{Address, B256, Bloom, Bytes, TxKind, U64, U128, U256};
 use alloy_rlp::Encodable as _;
 use serde::Serialize;
 use trefoil_ledger::{StoredBlock, rpc_calls::simulate_v1::SimulatedBlock};
@@ -165,64 +165,10 @@ pub fn receipts(stored: &StoredBlock) -> Vec<ReceiptJson<'_>> {
 }
 
 /// A header as `newHeads` pushes it, and as a block begins.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct HeaderJson<'a> {
-    hash: B256,
-    parent_hash: B256,
-    sha3_uncles: B256,
-    miner: Address,
-    state_root: B256,
-    transactions_root: B256,
-    receipts_root: B256,
-    logs_bloom: &'a Bloom,
-    difficulty: U256,
-    number: U64,
-    gas_limit: U64,
-    gas_used: U64,
-    timestamp: U64,
-    extra_data: &'a Bytes,
-    mix_hash: B256,
-    nonce: B64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    base_fee_per_gas: Option<U64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    withdrawals_root: Option<B256>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    blob_gas_used: Option<U64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    excess_blob_gas: Option<U64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    parent_beacon_block_root: Option<B256>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    requests_hash: Option<B256>,
-}
+pub type HeaderJson<'a> = alloy_rpc_types_eth::Header<&'a Header>;
 
 pub fn header(hash: B256, header: &Header) -> HeaderJson<'_> {
-    HeaderJson {
-        hash,
-        parent_hash: header.parent_hash,
-        sha3_uncles: header.ommers_hash,
-        miner: header.beneficiary,
-        state_root: header.state_root,
-        transactions_root: header.transactions_root,
-        receipts_root: header.receipts_root,
-        logs_bloom: &header.logs_bloom,
-        difficulty: header.difficulty,
-        number: quantity(header.number),
-        gas_limit: quantity(header.gas_limit),
-        gas_used: quantity(header.gas_used),
-        timestamp: quantity(header.timestamp),
-        extra_data: &header.extra_data,
-        mix_hash: header.mix_hash,
-        nonce: header.nonce,
-        base_fee_per_gas: header.base_fee_per_gas.map(quantity),
-        withdrawals_root: header.withdrawals_root,
-        blob_gas_used: header.blob_gas_used.map(quantity),
-        excess_blob_gas: header.excess_blob_gas.map(quantity),
-        parent_beacon_block_root: header.parent_beacon_block_root,
-        requests_hash: header.requests_hash,
-    }
+    HeaderJson { hash, inner: header, total_difficulty: None, size: None }
 }
 
 #[derive(Serialize)]
@@ -230,7 +176,6 @@ pub fn header(hash: B256, header: &Header) -> HeaderJson<'_> {
 pub struct BlockJson<'a> {
     #[serde(flatten)]
     header: HeaderJson<'a>,
-    size: U64,
     transactions: TxsJson,
     uncles: [B256; 0],
     withdrawals: Withdrawals,
@@ -250,6 +195,10 @@ impl TxsJson {
     }
 }
 
+fn sized(block: &RecoveredBlock, bytes: usize) -> HeaderJson<'_> {
+    HeaderJson { size: Some(U256::from(bytes)), ..header(block.hash, &block.header) }
+}
+
 pub fn block(block: &RecoveredBlock, whole: bool) -> BlockJson<'_> {
     let transactions = if whole {
         TxsJson::Whole((0..block.transactions.len()).map(|i| mined_tx(block, i)).collect())
@@ -258,8 +207,7 @@ pub fn block(block: &RecoveredBlock, whole: bool) -> BlockJson<'_> {
     };
     debug_assert_eq!(block.header.ommers_hash, EMPTY_OMMER_ROOT_HASH);
     BlockJson {
-        header: header(block.hash, &block.header),
-        size: quantity(block.to_block().length() as u64),
+        header: sized(block, block.to_block().length()),
         transactions,
         uncles: [],
         withdrawals: Withdrawals::default(),
@@ -279,8 +227,7 @@ pub fn simulated_block(simulated: &SimulatedBlock, whole: bool, gas_free: bool) 
         TxsJson::hashes(block)
     };
     BlockJson {
-        header: header(block.hash, &block.header),
-        size: quantity(*bytes as u64),
+        header: sized(block, *bytes),
         transactions,
         uncles: [],
         withdrawals: Withdrawals::new(withdrawals.clone()),

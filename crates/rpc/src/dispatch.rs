@@ -199,20 +199,18 @@ fn present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<&'de RawValue>, 
 
 /// Answers a body: a request, a notification (no answer) or a batch.
 pub(super) async fn answer(caller: Caller<'_>, body: &[u8]) -> Option<String> {
-    let is_batch = body.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'[');
-    if is_batch { batch(caller, body).await } else { single(caller, body).await }
+    if body.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'[') {
+        return batch(caller, body).await;
+    }
+    match serde_json::from_slice::<&RawValue>(body) {
+        Ok(raw) => one(caller, raw).await,
+        Err(_) => Some(refusal(RpcError::Parse)),
+    }
 }
 
 /// The answer to a request that is not read.
 pub(super) fn refusal(error: RpcError) -> String {
     write(RawValue::NULL, &Err(error))
-}
-
-async fn single(caller: Caller<'_>, body: &[u8]) -> Option<String> {
-    match serde_json::from_slice::<&RawValue>(body) {
-        Ok(raw) => one(caller, raw).await,
-        Err(_) => Some(refusal(RpcError::Parse)),
-    }
 }
 
 async fn batch(caller: Caller<'_>, body: &[u8]) -> Option<String> {

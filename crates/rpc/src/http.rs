@@ -33,9 +33,10 @@ use tower_http::{
 };
 
 use crate::{
-    HttpAccess, Rpc,
+    HttpAccess, Limits, Rpc,
+    backend::RpcBackend,
     dispatch::{self, Caller},
-    limits, metrics, net, ws,
+    event_hub, limits, metrics, net, ws,
 };
 
 /// Answers smaller than this are not worth compressing, bytes.
@@ -52,6 +53,32 @@ const SHOWN: [HeaderName; 3] = [ACCEPT_RANGES, CONTENT_RANGE, ETAG];
 /// From where a request came: an extension of each.
 #[derive(Clone, Copy, Debug)]
 pub struct RemoteAddr(pub SocketAddr);
+
+/// Serves on `address`, with `content` beside, until the node stops or the returned task is aborted;
+/// the address returned has the port, if 0 was asked for.
+///
+/// # Errors
+/// The address cannot be listened on.
+pub async fn serve(
+    backend: RpcBackend,
+    address: SocketAddr,
+    access: HttpAccess,
+    content: Router,
+) -> std::io::Result<(SocketAddr, tokio::task::JoinHandle<()>)> {
+    let listener = TcpListener::bind(address).await?;
+    let address = listener.local_addr()?;
+    let rpc = Rpc::new(backend, access, Limits::default());
+    let router = router(rpc.clone(), content);
+    let server = tokio::spawn(async move {
+        let events = event_hub::follow(rpc.events.clone(), rpc.backend.clone());
+        // The node's events end when it stops, and the server with them.
+        tokio::select! {
+            () = events => {}
+            () = accept(router, listener) => {}
+        }
+    });
+    Ok((address, server))
+}
 
 /// Accepts connections for ever, so many at once.
 pub async fn accept(router: Router, listener: TcpListener) {

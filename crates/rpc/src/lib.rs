@@ -30,7 +30,6 @@ mod lookup;
 mod metrics;
 mod net;
 mod params;
-mod server;
 mod subscriptions;
 mod trace;
 mod trefoil;
@@ -49,7 +48,6 @@ use self::{
 pub use self::{
     error::RpcError,
     eth::simulate::simulate_on,
-    http::{RemoteAddr, accept},
+    http::{RemoteAddr, accept, serve},
     limits::HttpAccess,
-    server::serve,
 };

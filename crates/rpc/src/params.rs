@@ -1,6 +1,8 @@
 //! A request's parameters: hand-written readers, so that what a caller reads
 //! about a wrong one is about the parameter and never about this program.
 
+use std::fmt::Display;
+
 use alloy_primitives::{Address, B256, Bytes, U256, hex};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, value::RawValue};
@@ -47,12 +49,8 @@ impl Params {
     /// # Errors
     /// The parameter is wrong; absent is fine.
     pub fn opt<T: Arg>(&self, at: usize) -> RpcResult<Option<T>> {
-        match self.0.get(at) {
-            None | Some(Value::Null) => Ok(None),
-            Some(value) => T::parse(value)
-                .map(Some)
-                .map_err(|why| RpcError::InvalidParams(format!("invalid argument {at}: {why}"))),
-        }
+        optional(self.0.get(at), format_args!("invalid argument {at}"))
+            .map_err(RpcError::InvalidParams)
     }
 
     /// A parameter with a shape of its own; if it is wrong, what it should be.
@@ -81,9 +79,14 @@ pub trait Arg: Sized {
 
 /// A member of an object; absent and `null` are the same.
 pub fn member<T: Arg>(object: &Map<String, Value>, key: &str) -> Result<Option<T>, String> {
-    match object.get(key) {
+    optional(object.get(key), key)
+}
+
+/// A value that may be absent; `name` begins what is wrong with it.
+fn optional<T: Arg>(value: Option<&Value>, name: impl Display) -> Result<Option<T>, String> {
+    match value {
         None | Some(Value::Null) => Ok(None),
-        Some(value) => T::parse(value).map(Some).map_err(|why| format!("{key}: {why}")),
+        Some(value) => T::parse(value).map(Some).map_err(|why| format!("{name}: {why}")),
     }
 }
 

@@ -14,17 +14,18 @@ use axum::extract::ws::Message;
 use futures::future::BoxFuture;
 use serde_json::{Value, json as value, value::RawValue};
 use tokio::{
-    sync::{Notify, mpsc},
+    sync::{Notify, broadcast::Receiver, mpsc},
     task::AbortHandle,
 };
+use trefoil_types::Transaction;
 
 use crate::{
     Params, Rpc, RpcError, RpcResult,
     backend::RpcBackend,
     convert,
-    event_hub::EventHub,
+    event_hub::NewBlock,
     json, net,
-    params::{Arg as _, LogFilter, LogMatcher},
+    params::{LogFilter, LogMatcher, member},
 };
 
 /// A subscription's name within its socket: random, so that it says nothing.
@@ -99,14 +100,16 @@ pub fn subscribe(rpc: &Rpc, frame: &SocketMessage, params: &Params) -> RpcResult
     }
     let id = rand::random::<SubscriptionId>();
     let feed = Feed { id, out: frame.session.out.clone() };
-    let (events, backend) = (rpc.events.clone(), rpc.backend.clone());
+    // The receivers are made now, not when first polled: nothing between the answer and the
+    // first poll may be missed.
     let work: BoxFuture<'static, ()> = match params.get::<String>(0)?.as_str() {
-        "newHeads" => Box::pin(heads(feed, &events)),
+        "newHeads" => Box::pin(heads(feed, rpc.events.blocks())),
         "logs" => {
-            Box::pin(logs(feed, &events, params.opt::<LogFilter>(1)?.unwrap_or_default().matcher))
+            let filter: LogFilter = params.opt(1)?.unwrap_or_default();
+            Box::pin(logs(feed, rpc.events.blocks(), filter.matcher))
         }
-        "newPendingTransactions" => Box::pin(pending(feed, &events, wants_whole(params)?)),
-        "syncing" => Box::pin(syncing(feed, backend)),
+        "newPendingTransactions" => Box::pin(pending(feed, rpc.events.txs(), wants_whole(params)?)),
+        "syncing" => Box::pin(syncing(feed, rpc.backend.clone())),
         other => {
             let name: String = other.chars().take(64).collect();
             let text = format!(
@@ -135,12 +138,10 @@ pub fn unsubscribe(_: &Rpc, frame: &SocketMessage, params: &Params) -> RpcResult
 /// `{"hashesOnly": false}`.
 fn wants_whole(params: &Params) -> RpcResult<bool> {
     match params.opt::<Value>(1)? {
-        None => Ok(false),
-        Some(Value::Object(options)) => Ok(super::params::member::<bool>(&options, "hashesOnly")
-            .map_err(|why| RpcError::InvalidParams(format!("invalid argument 1: {why}")))?
-            .is_some_and(|hashes| !hashes)),
-        Some(value) => bool::parse(&value)
+        Some(Value::Object(options)) => member(&options, "hashesOnly")
+            .map(|hashes| hashes.is_some_and(|hashes: bool| !hashes))
             .map_err(|why| RpcError::InvalidParams(format!("invalid argument 1: {why}"))),
+        _ => Ok(params.opt(1)?.unwrap_or(false)),
     }
 }
 
@@ -169,53 +170,34 @@ impl Feed {
     }
 }
 
-/// Each new block's header. The receiver is made now, not when first polled:
-/// nothing between the answer and the first poll may be missed.
-fn heads(feed: Feed, events: &EventHub) -> impl Future<Output = ()> + Send + 'static {
-    let mut blocks = events.blocks();
-    async move {
-        // A receiver that fell behind gets an error here, and the socket ends as with a full
-        // queue.
-        while let Ok(block) = blocks.recv().await {
-            if feed.send(block.head()).is_err() {
-                return;
-            }
+/// Each new block's header.
+async fn heads(feed: Feed, mut blocks: Receiver<Arc<NewBlock>>) {
+    // A receiver that fell behind gets an error here, and the socket ends as with a full queue.
+    while let Ok(block) = blocks.recv().await {
+        if feed.send(block.head()).is_err() {
+            return;
         }
     }
 }
 
-fn logs(
-    feed: Feed,
-    events: &EventHub,
-    matcher: LogMatcher,
-) -> impl Future<Output = ()> + Send + 'static {
-    let mut blocks = events.blocks();
-    async move {
-        while let Ok(block) = blocks.recv().await {
-            let mut wanted = convert::logs(&block.stored).filter(|(log, _)| matcher.matches(log));
-            if wanted.try_for_each(|(_, json)| feed.send_value(&json)).is_err() {
-                return;
-            }
+async fn logs(feed: Feed, mut blocks: Receiver<Arc<NewBlock>>, matcher: LogMatcher) {
+    while let Ok(block) = blocks.recv().await {
+        let mut wanted = convert::logs(&block.stored).filter(|(log, _)| matcher.matches(log));
+        if wanted.try_for_each(|(_, json)| feed.send_value(&json)).is_err() {
+            return;
         }
     }
 }
 
-fn pending(
-    feed: Feed,
-    events: &EventHub,
-    whole: bool,
-) -> impl Future<Output = ()> + Send + 'static {
-    let mut txs = events.txs();
-    async move {
-        while let Ok(tx) = txs.recv().await {
-            let sent = if whole {
-                feed.send_value(&convert::pooled_tx(&tx))
-            } else {
-                feed.send_value(tx.tx_hash())
-            };
-            if sent.is_err() {
-                return;
-            }
+async fn pending(feed: Feed, mut txs: Receiver<Transaction>, whole: bool) {
+    while let Ok(tx) = txs.recv().await {
+        let sent = if whole {
+            feed.send_value(&convert::pooled_tx(&tx))
+        } else {
+            feed.send_value(tx.tx_hash())
+        };
+        if sent.is_err() {
+            return;
         }
     }
 }

@@ -16,11 +16,8 @@ use crate::{Params, Rpc, RpcError, RpcResult, convert, json, net};
 /// next block binds one of them.
 pub fn certificate(rpc: &Rpc, params: &Params) -> RpcResult {
     let (snapshot, height) = rpc.at(params.opt(0)?)?;
-    match snapshot.certificate(height)? {
-        Some(certificate) => json(&certificate_json(&certificate)),
-        // Genesis has none.
-        None => json(&()),
-    }
+    // Genesis has none.
+    json(&snapshot.certificate(height)?.as_ref().map(certificate_json))
 }
 
 /// Who was convicted by a block, and by what: keccak256 of `rlp` is the header's

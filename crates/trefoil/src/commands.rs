@@ -61,7 +61,7 @@ enum Command {
     /// Run a node in the foreground
     Run(run::RunArgs),
     /// Where a running node stands
-    Status(status::StatusArgs),
+    Status(status::QueryArgs),
     /// Whom a running node is connected to
     Peers(status::PeersArgs),
     /// The organisations of a private or consortium network, and their votes
@@ -131,7 +131,7 @@ impl Cli {
             Command::Init(command) => command.run(),
             Command::Join(command) => command.run(),
             Command::Run(command) => command.run(),
-            Command::Status(command) => command.run(),
+            Command::Status(node) => status::status(&node),
             Command::Peers(command) => command.run(),
             Command::Org { command } => block_on(command.run()),
             Command::Node { command } => block_on(command.run()),
@@ -142,9 +142,9 @@ impl Cli {
             Command::Names(command) => command.run(),
             Command::Withdraw(command) => command.run(),
             Command::Ls(worker) => content::list(&worker),
-            Command::Pin(command) => command.pin(),
-            Command::Unpin(command) => command.unpin(),
-            Command::Rm(command) => command.remove(),
+            Command::Pin(resource) => resource.run("admin_pin"),
+            Command::Unpin(resource) => resource.run("admin_unpin"),
+            Command::Rm(resource) => resource.run("admin_remove"),
             Command::Share(command) => command.run(),
             Command::Fetch(command) => command.run(),
             Command::Config(command) => command.run(),

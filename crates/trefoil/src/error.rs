@@ -42,6 +42,18 @@ impl CommandError {
     }
 }
 
+/// What ends a command when something is not there.
+pub trait OrCure<T> {
+    /// The value, or else the fact that there is none, and the cure.
+    fn or_cure(self, what: impl Into<String>, cure: impl Into<String>) -> Result<T, CommandError>;
+}
+
+impl<T> OrCure<T> for Option<T> {
+    fn or_cure(self, what: impl Into<String>, cure: impl Into<String>) -> Result<T, CommandError> {
+        self.ok_or_else(|| CommandError::with_cure(what, cure))
+    }
+}
+
 impl<E> From<E> for CommandError
 where
     HostError: From<E>,

@@ -56,18 +56,22 @@ impl StateSync {
         files: Vec<ListedFile>,
     ) -> Result<BTreeMap<ContentId, PathBuf>, AttemptError> {
         let total = files.iter().fold(0u64, |sum, file| sum.saturating_add(file.size));
-        let (in_flight, mut done) = (FilesInFlight::default(), 0);
+        // Progress is the sum over the files that are being fetched just now: thousands of
+        // archives may wait for their turn.
+        let in_flight = Mutex::new(BTreeSet::new());
+        let in_flight = || in_flight.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut done = 0;
         let one = |file: ListedFile| {
             let in_flight = &in_flight;
             async move {
-                in_flight.begin(file.id);
+                in_flight().insert(file.id);
                 let (name, size) = (Some(file.name.to_string()), Some(file.size));
                 let link = Link { name, size, ..file.id.into() };
                 // It is moved out and pinned.
                 let selection = Selection { apart: true, ..Selection::default() };
                 self.content.get(&link, selection).await.map_err(attempt_error)?;
                 let from = self.content.progress(file.id).await?.unwrap_or_default().by_peer;
-                in_flight.end(file.id);
+                in_flight().remove(&file.id);
                 let path = self.take_out(&file).await?;
                 Ok::<_, AttemptError>((file, path, from))
             }
@@ -86,7 +90,8 @@ impl StateSync {
                     from.into_iter().for_each(|(peer, bytes)| *shares.entry(peer).or_default() += bytes);
                 }
                 _ = look.tick() => {
-                    let now = done + self.here(in_flight.ids()).await?;
+                    let ids = in_flight().iter().copied().collect();
+                    let now = done + self.here(ids).await?;
                     if now != here {
                         (here, moved) = (now, Instant::now());
                     }
@@ -143,24 +148,5 @@ impl StateSync {
             here += self.content.progress(id).await?.map_or(0, |progress| progress.here);
         }
         Ok(here)
-    }
-}
-
-/// The files that are being fetched just now.
-// Progress is the sum over these only: thousands of archives may wait for their turn.
-#[derive(Default)]
-struct FilesInFlight(Mutex<BTreeSet<ContentId>>);
-
-impl FilesInFlight {
-    fn begin(&self, id: ContentId) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
-    }
-
-    fn end(&self, id: ContentId) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
-    }
-
-    fn ids(&self) -> Vec<ContentId> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
     }
 }

@@ -245,7 +245,8 @@ impl Target {
         // RFC 9110, 13.1.5: the client has a part of another version, and parts of two versions
         // must not be joined. So it gets this one whole.
         let range = text(RANGE).filter(|_| text(IF_RANGE).is_none_or(|known| known == etag));
-        let kind = content_type(self.path.as_deref().or(content_name(content, &held).as_deref()));
+        let name = self.path.clone().or_else(|| content.metadata(held.id)?.name);
+        let kind = content_type(name.as_deref());
         let mut response = match range.and_then(|range| parse_range(range, self.size)) {
             None => self.body(content, held, 0..self.size, method, StatusCode::OK).await,
             Some(Some(bytes)) => {
@@ -319,11 +320,6 @@ fn parse_range(text: &str, size: u64) -> Option<Option<Range<u64>>> {
         (false, false) => number(first)?..number(last)?.saturating_add(1).min(size),
     };
     Some((range.start < range.end).then_some(range))
-}
-
-/// The name that tells what a file is.
-fn content_name(content: &Content, held: &OpenStore) -> Option<String> {
-    content.metadata(held.id)?.name
 }
 
 /// By the end of a name: what browsers show or play.

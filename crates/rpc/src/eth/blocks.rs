@@ -38,33 +38,24 @@ pub async fn by_number(rpc: &Arc<Rpc>, params: &Params) -> RpcResult {
 
 fn by_ref(rpc: &Rpc, params: &Params) -> RpcResult {
     let (block, whole) = (params.get(0)?, params.opt(1)?.unwrap_or(false));
-    match find(rpc, block)? {
-        Some(stored) => json(&convert::block(&stored.block, whole)),
-        None => json(&()),
-    }
+    let stored = find(rpc, block)?;
+    json(&stored.as_ref().map(|stored| convert::block(&stored.block, whole)))
 }
 
 pub fn receipts(rpc: &Rpc, params: &Params) -> RpcResult {
-    match find(rpc, params.get(0)?)? {
-        Some(stored) => json(&convert::receipts(&stored)),
-        None => json(&()),
-    }
+    json(&find(rpc, params.get(0)?)?.as_ref().map(convert::receipts))
 }
 
 pub fn receipt(rpc: &Rpc, params: &Params) -> RpcResult {
     let hash: B256 = params.get(0)?;
-    match mined(rpc, &hash)? {
-        Some((stored, index)) => json(&convert::receipt(&stored, index)),
-        None => json(&()),
-    }
+    let mined = mined(rpc, &hash)?;
+    json(&mined.as_ref().map(|(stored, index)| convert::receipt(stored, *index)))
 }
 
 pub fn transaction_at(rpc: &Rpc, params: &Params) -> RpcResult {
     let (stored, index) = (find(rpc, params.get(0)?)?, params.get::<usize>(1)?);
-    match stored.filter(|stored| index < stored.block.transactions.len()) {
-        Some(stored) => json(&convert::mined_tx(&stored.block, index)),
-        None => json(&()),
-    }
+    let stored = stored.filter(|stored| index < stored.block.transactions.len());
+    json(&stored.map(|stored| convert::mined_tx(&stored.block, index)))
 }
 
 pub fn transaction_count(rpc: &Rpc, params: &Params) -> RpcResult {

@@ -7,34 +7,12 @@ use alloy_eips::{
     eip7251::CONSOLIDATION_REQUEST_PREDEPLOY_ADDRESS,
 };
 use alloy_primitives::{Address, Bytes};
+use revm::precompile::{PrecompileSpecId, Precompiles};
 use serde_json::{Map, Value, json as value};
 use trefoil_ledger::{LedgerError, PROOFS_WINDOW};
 use trefoil_types::{Height, spec::Fork};
 
 use crate::{Params, Rpc, RpcResult, convert, json};
-
-/// Precompiled contracts, the fork that brought them, and their last two
-/// address bytes (EIP-7910 has the names).
-const PRECOMPILES: [(&str, Fork, u16); 18] = [
-    ("ECREC", Fork::Cancun, 0x01),
-    ("SHA256", Fork::Cancun, 0x02),
-    ("RIPEMD160", Fork::Cancun, 0x03),
-    ("ID", Fork::Cancun, 0x04),
-    ("MODEXP", Fork::Cancun, 0x05),
-    ("BN254_ADD", Fork::Cancun, 0x06),
-    ("BN254_MUL", Fork::Cancun, 0x07),
-    ("BN254_PAIRING", Fork::Cancun, 0x08),
-    ("BLAKE2F", Fork::Cancun, 0x09),
-    ("KZG_POINT_EVALUATION", Fork::Cancun, 0x0a),
-    ("BLS12_G1ADD", Fork::Prague, 0x0b),
-    ("BLS12_G1MSM", Fork::Prague, 0x0c),
-    ("BLS12_G2ADD", Fork::Prague, 0x0d),
-    ("BLS12_G2MSM", Fork::Prague, 0x0e),
-    ("BLS12_PAIRING_CHECK", Fork::Prague, 0x0f),
-    ("BLS12_MAP_FP_TO_G1", Fork::Prague, 0x10),
-    ("BLS12_MAP_FP2_TO_G2", Fork::Prague, 0x11),
-    ("P256VERIFY", Fork::Osaka, 0x0100),
-];
 
 /// System contracts and the fork that brought them.
 const SYSTEM_CONTRACTS: [(&str, Fork, Address); 4] = [
@@ -78,12 +56,15 @@ pub fn config(rpc: &Rpc, _: &Params) -> RpcResult {
 }
 
 fn era(chain_id: u64, fork: Fork, since: u64, hash: ForkHash) -> Value {
-    let address = |last: u16| Address::left_padding_from(&last.to_be_bytes());
-    let precompiles: Map<String, Value> = PRECOMPILES
-        .iter()
-        .filter(|(_, from, _)| *from <= fork)
-        .map(|(name, _, last)| ((*name).into(), value!(address(*last))))
-        .collect();
+    // revm names them as EIP-7910 does.
+    let precompiles = Precompiles::new(match fork {
+        Fork::Cancun => PrecompileSpecId::CANCUN,
+        Fork::Prague => PrecompileSpecId::PRAGUE,
+        Fork::Osaka => PrecompileSpecId::OSAKA,
+    });
+    let named = precompiles.inner().values();
+    let precompiles: Map<String, Value> =
+        named.map(|held| (held.id().name().into(), value!(held.address()))).collect();
     let contracts: Map<String, Value> = SYSTEM_CONTRACTS
         .iter()
         .filter(|(_, from, _)| *from <= fork)

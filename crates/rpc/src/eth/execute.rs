@@ -1,7 +1,7 @@
 //! Calls that run code without changing the chain.
 
 use alloy_eips::eip7702::SignedAuthorization;
-use alloy_primitives::{Address, B256, Bytes, TxKind, U64, U256};
+use alloy_primitives::{Address, Bytes, TxKind, U64};
 use alloy_rpc_types_eth::{
     AccessList, AccessListItem, BlockOverrides, TransactionRequest, state::StateOverride,
 };
@@ -61,7 +61,7 @@ fn options(params: &Params, at: usize) -> RpcResult<CallOptions> {
 }
 
 pub fn call(rpc: &Rpc, params: &Params) -> RpcResult {
-    let TransactionObject(request) = params.get(0)?;
+    let request: TransactionRequest = params.get(0)?;
     let site = Site::find(rpc, params.opt(1)?)?;
     let outcome = site.open(rpc)?.simulation(&options(params, 2)?)?.call(&request)?;
     json(&output(outcome)?)
@@ -78,7 +78,7 @@ fn output(outcome: CallOutcome) -> RpcResult<Bytes> {
 
 /// Without a block, on the pending one: what a transaction sent now meets.
 pub fn estimate_gas(rpc: &Rpc, params: &Params) -> RpcResult {
-    let TransactionObject(request) = params.get(0)?;
+    let request: TransactionRequest = params.get(0)?;
     let site = Site::find(rpc, params.opt(1)?.or(Some(BlockRef::Pending)))?;
     match site.open(rpc)?.simulation(&options(params, 2)?)?.estimate_gas(&request)? {
         Estimate::Gas(gas) => json(&convert::quantity(gas)),
@@ -96,7 +96,7 @@ struct AccessListJson {
 }
 
 pub fn create_access_list(rpc: &Rpc, params: &Params) -> RpcResult {
-    let TransactionObject(request) = params.get(0)?;
+    let request: TransactionRequest = params.get(0)?;
     let site = Site::find(rpc, params.opt(1)?)?;
     let options = CallOptions { block: None, ..options(params, 2)? };
     let outcome = site.open(rpc)?.simulation(&options)?.create_access_list(&request)?;
@@ -108,9 +108,7 @@ pub fn create_access_list(rpc: &Rpc, params: &Params) -> RpcResult {
 }
 
 /// A transaction as a caller describes it, unsigned and perhaps incomplete.
-pub struct TransactionObject(pub TransactionRequest);
-
-impl Arg for TransactionObject {
+impl Arg for TransactionRequest {
     fn parse(value: &Value) -> Result<Self, String> {
         let object = Map::parse(value)?;
         let (input, data) = (member::<Bytes>(&object, "input")?, member::<Bytes>(&object, "data")?);
@@ -121,7 +119,7 @@ impl Arg for TransactionObject {
             return Err("both \"data\" and \"input\" are set and not equal. Please use \"input\" to pass transaction call data".into());
         }
         let to = member::<Address>(&object, "to")?;
-        let request = TransactionRequest {
+        Ok(Self {
             from: member(&object, "from")?,
             to: Some(to.map_or(TxKind::Create, TxKind::Call)),
             gas_price: member(&object, "gasPrice")?,
@@ -129,40 +127,33 @@ impl Arg for TransactionObject {
             max_priority_fee_per_gas: member(&object, "maxPriorityFeePerGas")?,
             max_fee_per_blob_gas: member(&object, "maxFeePerBlobGas")?,
             gas: member(&object, "gas")?,
-            value: member::<U256>(&object, "value")?,
+            value: member(&object, "value")?,
             input: input.or(data).map(Into::into).unwrap_or_default(),
             nonce: member(&object, "nonce")?,
             chain_id: member(&object, "chainId")?,
-            access_list: member::<Vec<AccessEntry>>(&object, "accessList")?
-                .map(|list| AccessList(list.into_iter().map(|entry| entry.0).collect())),
+            access_list: member(&object, "accessList")?.map(AccessList),
             transaction_type: member::<u64>(&object, "type")?
                 .map(|kind| u8::try_from(kind).map_err(|_| "type: no such transaction type"))
                 .transpose()?,
-            blob_versioned_hashes: member::<Vec<B256>>(&object, "blobVersionedHashes")?,
+            blob_versioned_hashes: member(&object, "blobVersionedHashes")?,
             sidecar: None,
-            authorization_list: member::<Vec<Authorized>>(&object, "authorizationList")?
-                .map(|list| list.into_iter().map(|authorized| authorized.0).collect()),
-        };
-        Ok(Self(request))
+            authorization_list: member(&object, "authorizationList")?,
+        })
     }
 }
 
-struct AccessEntry(AccessListItem);
-
-impl Arg for AccessEntry {
+impl Arg for AccessListItem {
     fn parse(value: &Value) -> Result<Self, String> {
         let object = Map::parse(value)?;
         let address = member(&object, "address")?.ok_or("want an address")?;
         let storage_keys = member(&object, "storageKeys")?.unwrap_or_default();
-        Ok(Self(AccessListItem { address, storage_keys }))
+        Ok(Self { address, storage_keys })
     }
 }
 
-struct Authorized(SignedAuthorization);
-
-impl Arg for Authorized {
+impl Arg for SignedAuthorization {
     fn parse(value: &Value) -> Result<Self, String> {
         let wants = "want {chainId, address, nonce, yParity, r, s}";
-        serde_json::from_value(value.clone()).map(Self).map_err(|_| wants.into())
+        serde_json::from_value(value.clone()).map_err(|_| wants.into())
     }
 }

@@ -1,5 +1,7 @@
 //! Prices of gas. On a gas-free network every price is 0.
 
+use std::sync::PoisonError;
+
 use alloy_primitives::{U64, U128};
 use serde::Serialize;
 use trefoil_ledger::{Snapshot, StoredBlock};
@@ -33,7 +35,8 @@ fn suggested_tip(rpc: &Rpc, snapshot: &Snapshot) -> RpcResult<u128> {
         return Ok(0);
     }
     let hash = snapshot.tip_hash();
-    let mut cache = rpc.tips.lock();
+    // Held while the tip is worked out, so that many callers at once wait for one.
+    let mut cache = rpc.tip.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some((_, tip)) = cache.filter(|(of, _)| *of == hash) {
         return Ok(tip);
     }
@@ -117,15 +120,10 @@ pub fn history(rpc: &Rpc, params: &Params) -> RpcResult {
         blob_gas_used_ratio: vec![],
         reward: percentiles.as_ref().filter(|_| count > 0).map(|_| vec![]),
     };
-    for height in newest + 1 - count..=newest {
-        if count == 0 {
-            break;
-        }
+    for height in newest + 1 - count..newest + 1 {
         add_block(&snapshot, height, percentiles.as_deref(), &mut history)?;
     }
-    if count > 0 {
-        history.base_fee_per_blob_gas = vec![blob_price; history.base_fee_per_gas.len()];
-    }
+    history.base_fee_per_blob_gas = vec![blob_price; history.base_fee_per_gas.len()];
     json(&history)
 }
 

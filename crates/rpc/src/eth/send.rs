@@ -20,10 +20,8 @@ pub async fn transaction(rpc: &Rpc, params: &Params) -> RpcResult {
         return json(&convert::pooled_tx(&tx));
     }
     // It may have moved from the pool into a block between the two looks.
-    match mined(rpc, &hash)? {
-        Some((stored, index)) => json(&convert::mined_tx(&stored.block, index)),
-        None => json(&()),
-    }
+    let mined = mined(rpc, &hash)?;
+    json(&mined.map(|(stored, index)| convert::mined_tx(&stored.block, index)))
 }
 
 async fn submit(rpc: &Rpc, raw: Bytes) -> RpcResult<B256> {

@@ -15,9 +15,7 @@ use trefoil_ledger::{
 use trefoil_types::Height;
 
 use crate::{
-    Json, Params, Rpc, RpcError, RpcResult, convert,
-    eth::execute::TransactionObject,
-    json, limits,
+    Json, Params, Rpc, RpcError, RpcResult, convert, json, limits,
     params::{Arg, BlockRef, member},
 };
 
@@ -98,10 +96,9 @@ struct Payload {
 impl Arg for Payload {
     fn parse(value: &Value) -> Result<Self, String> {
         let object = Map::parse(value)?;
-        let blocks: Vec<BlockArg> = member(&object, "blockStateCalls")?.unwrap_or_default();
         let flag = |key| Ok::<_, String>(member(&object, key)?.unwrap_or(false));
         Ok(Self {
-            blocks: blocks.into_iter().map(|block| block.0).collect(),
+            blocks: member(&object, "blockStateCalls")?.unwrap_or_default(),
             validation: flag("validation")?,
             transfers: flag("traceTransfers")?,
             whole: flag("returnFullTransactions")?,
@@ -109,9 +106,7 @@ impl Arg for Payload {
     }
 }
 
-struct BlockArg(PretendedBlock);
-
-impl Arg for BlockArg {
+impl Arg for PretendedBlock {
     fn parse(value: &Value) -> Result<Self, String> {
         let object = Map::parse(value)?;
         let mut over: Map<String, Value> = member(&object, "blockOverrides")?.unwrap_or_default();
@@ -127,9 +122,8 @@ impl Arg for BlockArg {
             object.get("stateOverrides").cloned(),
             "stateOverrides: want {address: {balance, nonce, code, state, stateDiff, movePrecompileToAddress}}",
         )?;
-        let calls: Vec<TransactionObject> = member(&object, "calls")?.unwrap_or_default();
-        let calls = calls.into_iter().map(|request| request.0).collect();
-        Ok(Self(PretendedBlock { block, withdrawals, state, calls }))
+        let calls = member(&object, "calls")?.unwrap_or_default();
+        Ok(Self { block, withdrawals, state, calls })
     }
 }
 

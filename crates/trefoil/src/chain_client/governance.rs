@@ -10,7 +10,7 @@ mod words;
 
 pub use organisations::{Organisations, SealingKeys, status};
 pub use proposals::OpenProposal;
-pub use words::{keys, words};
+pub use words::{keys, peer, words};
 
 #[cfg(test)]
 mod tests;

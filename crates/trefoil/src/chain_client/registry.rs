@@ -24,7 +24,7 @@ use crate::{
         client::Client,
         contract::{Contract, ContractError},
     },
-    error::CommandError,
+    error::{CommandError, OrCure as _},
 };
 
 /// The registry's calls, answers, events and errors, from the artifact that is deployed.
@@ -232,12 +232,10 @@ impl Registry {
         };
         let receipt = self.0.send(wallet, Bytes::from(call.abi_encode()), U256::ZERO).await?;
         let published = receipt.logs.iter().find_map(|log| Published::decode_log(log).ok());
-        let published = published.ok_or_else(|| {
-            CommandError::with_cure(
-                format!("transaction {} published nothing", receipt.transaction_hash),
-                "use the same version of trefoil as the node",
-            )
-        })?;
+        let published = published.or_cure(
+            format!("transaction {} published nothing", receipt.transaction_hash),
+            "use the same version of trefoil as the node",
+        )?;
         Ok(published.version)
     }
 

@@ -15,7 +15,7 @@ use trefoil_types::{PeerId, PublicKey};
 use super::{DirArgs, PasswordArgs, status};
 use crate::{
     chain_client::{contract::Contract, governance::Organisations},
-    error::CommandError,
+    error::{CommandError, OrCure as _},
 };
 
 #[derive(Debug, Args)]
@@ -76,43 +76,37 @@ impl CertifyArgs {
         }
         let path = keystore::path(&self.dir.dir, KeyKind::Ca, "");
         let password = self.password.source().get(&path.display().to_string())?;
-        Ca::open(&self.dir.dir, &password)?.ok_or_else(|| {
-            CommandError::with_cure(
-                format!("there is no CA key at {}", path.display()),
-                "name the directory that holds it with --dir, or a command that signs with --ca-command",
-            )
-        })
+        Ca::open(&self.dir.dir, &password)?.or_cure(
+            format!("there is no CA key at {}", path.display()),
+            "name the directory that holds it with --dir, or a command that signs with --ca-command",
+        )
     }
 
     /// Whose CA key it is, says the chain.
     async fn owner(&self, ca: PublicKey) -> Result<u32, CommandError> {
         let client = status::client(self.rpc.as_deref(), Some(&self.dir.dir))?;
         let organisations = Organisations::read(&Contract::governing(client)).await?;
-        organisations.of_ca_key(&ca.0).map(|organisation| organisation.id).ok_or_else(|| {
-            CommandError::with_cure(
-                format!("CA key {ca} is no organisation's"),
-                "add it first with `trefoil org rotate-ca --add KEY`, or use the right one",
-            )
-        })
+        organisations.of_ca_key(&ca.0).map(|organisation| organisation.id).or_cure(
+            format!("CA key {ca} is no organisation's"),
+            "add it first with `trefoil org rotate-ca --add KEY`, or use the right one",
+        )
     }
 }
 
 fn print_issued(claims: &Claims, path: &Path, as_json: bool) {
     let Claims { organisation, peer, role, serial, not_before, not_after, genesis } = claims;
     if as_json {
-        println!(
-            "{:#}",
-            json!({
-                "file": path,
-                "genesis": genesis,
-                "organisation": organisation,
-                "peer": peer.to_string(),
-                "role": role.name(),
-                "serial": serial.to_string(),
-                "notBefore": not_before,
-                "notAfter": not_after,
-            })
-        );
+        let all = json!({
+            "file": path,
+            "genesis": genesis,
+            "organisation": organisation,
+            "peer": peer.to_string(),
+            "role": role.name(),
+            "serial": serial.to_string(),
+            "notBefore": not_before,
+            "notAfter": not_after,
+        });
+        println!("{all:#}");
         return;
     }
     println!("{role} {peer} of organisation {organisation}");

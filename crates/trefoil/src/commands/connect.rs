@@ -82,129 +82,27 @@ impl Chain {
     }
 
     fn snippet(&self, tool: Tool) -> String {
-        match tool {
-            Tool::Cast => self.cast(),
-            Tool::Ethers => self.ethers(),
-            Tool::Viem => self.viem(),
-            Tool::Web3py => self.web3py(),
-            Tool::Hardhat => self.hardhat(),
-            Tool::Metamask => self.metamask(),
-        }
-    }
-
-    fn cast(&self) -> String {
-        let Self { url, id, .. } = self;
+        let text = match tool {
+            Tool::Cast => include_str!("connect/cast.txt"),
+            Tool::Ethers => include_str!("connect/ethers.txt"),
+            Tool::Viem => include_str!("connect/viem.txt"),
+            Tool::Web3py => include_str!("connect/web3py.txt"),
+            Tool::Hardhat => include_str!("connect/hardhat.txt"),
+            Tool::Metamask => include_str!("connect/metamask.txt"),
+        };
         // Foundry always offers a tip of at least 1 wei unless it is told.
         let price = if self.gas_free { " --gas-price 0 --priority-gas-price 0" } else { "" };
-        format!(
-            r#"# cast and forge (Foundry)
-export ETH_RPC_URL={url}
-cast chain-id                      # {id}
-# --sync returns with the receipt in one round trip:
-cast send --sync{price} --private-key $KEY $TO --value 1
-forge create{price} --broadcast --private-key $KEY src/Contract.sol:Contract
-"#
-        )
-    }
-
-    fn ethers(&self) -> String {
-        let (Self { url, id, .. }, poll, socket) = (self, self.poll_ms(), self.socket());
-        format!(
-            r#"// ethers 6
-import {{ JsonRpcProvider, Network, Wallet, WebSocketProvider }} from "ethers";
-
-const provider = new JsonRpcProvider("{url}", {id}, {{
-  staticNetwork: Network.from({id}),
-  polling: true,
-  pollingInterval: {poll}, // the default of 4000 ms makes each wait take 4 s
-}});
-// or by push: new WebSocketProvider("{socket}", {id})
-const wallet = new Wallet(process.env.KEY, provider);
-const receipt = await (await wallet.sendTransaction({{ to, value: 1n }})).wait();
-"#
-        )
-    }
-
-    fn viem(&self) -> String {
-        let (Self { url, id, name, block_interval_ms, .. }, poll) = (self, self.poll_ms());
-        let socket = self.socket();
-        format!(
-            r#"// viem 2
-import {{ createPublicClient, createWalletClient, defineChain, http }} from "viem";
-import {{ privateKeyToAccount }} from "viem/accounts";
-
-const chain = defineChain({{
-  id: {id},
-  name: "{name}",
-  nativeCurrency: {{ name: "Ether", symbol: "ETH", decimals: 18 }},
-  rpcUrls: {{ default: {{ http: ["{url}"], webSocket: ["{socket}"] }} }},
-  blockTime: {block_interval_ms}, // without it viem polls every 4 s
-}});
-const account = privateKeyToAccount(process.env.KEY);
-const client = createPublicClient({{ chain, transport: http(), pollingInterval: {poll} }});
-const wallet = createWalletClient({{ chain, account, transport: http(), pollingInterval: {poll} }});
-// One round trip, back with the receipt:
-const receipt = await wallet.sendTransactionSync({{ to, value: 1n }});
-"#
-        )
-    }
-
-    fn web3py(&self) -> String {
-        let (Self { url, id, .. }, latency) = (self, self.poll_ms() as f64 / 1000.0);
-        format!(
-            r#"# web3.py 8
-from web3 import Web3
-
-w3 = Web3(Web3.HTTPProvider("{url}"))
-assert w3.eth.chain_id == {id}
-signed = account.sign_transaction(tx)
-tx_hash = w3.eth.send_raw_transaction(signed.raw_transaction)
-receipt = w3.eth.wait_for_transaction_receipt(tx_hash, poll_latency={latency})
-"#
-        )
-    }
-
-    fn hardhat(&self) -> String {
-        let (Self { url, id, .. }, poll) = (self, self.poll_ms());
-        format!(
-            r#"// hardhat.config.ts (Hardhat 3)
-export default {{
-  networks: {{
-    trefoil: {{
-      type: "http",
-      url: "{url}",
-      chainId: {id},
-      accounts: [process.env.KEY],
-    }},
-  }},
-  // Blocks are final: one confirmation is all there is to wait for.
-  ignition: {{ requiredConfirmations: 1, blockPollingInterval: {poll} }},
-}};
-// hardhat-viem: await viem.getPublicClient({{ pollingInterval: {poll} }})
-"#
-        )
-    }
-
-    fn metamask(&self) -> String {
-        let Self { url, id, name, .. } = self;
-        format!(
-            r#"// MetaMask: Settings > Networks > Add a network manually
-//   Network name        {name}
-//   RPC URL             {url}
-//   Chain ID            {id}
-//   Currency symbol     ETH
-// or from a page:
-await window.ethereum.request({{
-  method: "wallet_addEthereumChain",
-  params: [{{
-    chainId: "{id:#x}",
-    chainName: "{name}",
-    rpcUrls: ["{url}"],
-    nativeCurrency: {{ name: "Ether", symbol: "ETH", decimals: 18 }},
-  }}],
-}});
-"#
-        )
+        let latency = self.poll_ms() as f64 / 1000.0;
+        text.replace("{price}", price)
+            .replace("{id_hex}", &format!("{:#x}", self.id))
+            .replace("{id}", &self.id.to_string())
+            .replace("{poll}", &self.poll_ms().to_string())
+            .replace("{latency}", &latency.to_string())
+            .replace("{block_interval_ms}", &self.block_interval_ms.to_string())
+            .replace("{socket}", &self.socket())
+            .replace("{url}", &self.url)
+            // Last, since the node chose it: braces in it are no placeholders.
+            .replace("{name}", &self.name)
     }
 }
 

@@ -173,9 +173,10 @@ impl GetArgs {
             ResourceKind::Sealed => self.open(&link, output)?,
             ResourceKind::File | ResourceKind::Directory => self.fetch(&link, output)?,
         };
-        print_outcome(self.worker.json, &outcome, || {
-            println!("{}", outcome.output.clone().unwrap_or_default().display());
-        });
+        match self.worker.json {
+            true => println!("{:#}", json!(outcome)),
+            false => println!("{}", outcome.output.unwrap_or_default().display()),
+        }
         Ok(())
     }
 
@@ -274,22 +275,10 @@ pub struct ResourceArgs {
 }
 
 impl ResourceArgs {
-    pub fn pin(self) -> Result<(), CommandError> {
-        self.worker.one("admin_pin", &self.link)
-    }
-
-    pub fn unpin(self) -> Result<(), CommandError> {
-        self.worker.one("admin_unpin", &self.link)
-    }
-
-    pub fn remove(self) -> Result<(), CommandError> {
-        self.worker.one("admin_remove", &self.link)
-    }
-}
-
-fn print_outcome(json: bool, outcome: &JobOutcome, words: impl FnOnce()) {
-    match json {
-        true => println!("{:#}", json!(outcome)),
-        false => words(),
+    /// Lets the node do with it what `method` says.
+    pub fn run(self, method: &str) -> Result<(), CommandError> {
+        let client = self.worker.client()?;
+        block_on(client.call(method, json!([self.link])))?;
+        Ok(())
     }
 }

@@ -10,7 +10,6 @@ mod live;
 mod node_process;
 
 use std::{
-    collections::BTreeMap,
     fs,
     net::{Ipv4Addr, SocketAddr, TcpListener},
     path::{Path, PathBuf},
@@ -92,9 +91,11 @@ impl DevnetArgs {
         }
         let accounts = accounts::well_known();
         let homes = existing(&dir);
-        let count = match (homes.len(), self.validators) {
-            (0, wanted) => wanted.unwrap_or(4),
-            (found, wanted) => self.check_existing(&dir, &homes, wanted)?.unwrap_or(found as u16),
+        let count = if homes.is_empty() {
+            self.validators.unwrap_or(4)
+        } else {
+            self.check_existing(&dir, &homes)?;
+            homes.len() as u16
         };
         let homes: Vec<Home> = (0..count).map(|i| Home::new(node_dir(&dir, i))).collect();
         let ports = self.ports(count)?;
@@ -108,12 +109,7 @@ impl DevnetArgs {
     }
 
     /// Whether the network that is there is the one that was asked for.
-    fn check_existing(
-        &self,
-        dir: &Path,
-        homes: &[Home],
-        wanted: Option<u16>,
-    ) -> Result<Option<u16>, CommandError> {
+    fn check_existing(&self, dir: &Path, homes: &[Home]) -> Result<(), CommandError> {
         let spec = homes[0].spec()?;
         let differs = |what: String| {
             let what = format!("{} holds another network: {what}", dir.display());
@@ -131,10 +127,10 @@ impl DevnetArgs {
         if spec.kind != self.kind.into() {
             return differs(format!("it is {:?}, not {:?}", spec.kind, self.kind));
         }
-        if wanted.is_some_and(|wanted| usize::from(wanted) != homes.len()) {
+        if self.validators.is_some_and(|wanted| usize::from(wanted) != homes.len()) {
             return differs(format!("it has {} validators", homes.len()));
         }
-        Ok(None)
+        Ok(())
     }
 
     /// The nodes' addresses, all of them free.
@@ -208,10 +204,7 @@ impl DevnetArgs {
             idle_block_s: self.idle_block_s,
             snapshot_every: self.snapshot_every,
             organisations: self.organisations(founders.len(), accounts),
-            funds: accounts
-                .iter()
-                .map(|account| (account.address, ether))
-                .collect::<BTreeMap<_, _>>(),
+            funds: accounts.iter().map(|account| (account.address, ether)).collect(),
         };
         // Encrypted all the same: a node opens its keys in one way only.
         founding::found(plan, &founders, PASSWORD)?;

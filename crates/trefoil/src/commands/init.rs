@@ -109,10 +109,7 @@ fn make(
     peers: Vec<String>,
 ) -> Result<(), CommandError> {
     if home.is_founded() {
-        return Err(CommandError::with_cure(
-            format!("{} holds a node already", home.dir.display()),
-            "choose another directory with --dir, or remove that one",
-        ));
+        return Err(home.taken().into());
     }
     let mut given = flags.given();
     // What the user says by a flag counts more than what the invite says.

@@ -13,7 +13,7 @@ use crate::{
         account_key::AccountKey,
         registry::{self, Registry, Title, abi::IContentRegistry::Entry},
     },
-    error::CommandError,
+    error::{CommandError, OrCure as _},
 };
 
 /// Which account publishes.
@@ -127,12 +127,10 @@ pub struct WithdrawArgs {
 impl WithdrawArgs {
     pub fn run(self) -> Result<(), CommandError> {
         let name = &self.title.name;
-        let version = self.title.version.ok_or_else(|| {
-            CommandError::with_cure(
-                format!("{name} has no version"),
-                format!("say which is withdrawn: `trefoil names {name}` shows them"),
-            )
-        })?;
+        let version = self.title.version.or_cure(
+            format!("{name} has no version"),
+            format!("say which is withdrawn: `trefoil names {name}` shows them"),
+        )?;
         let wallet = self.signer.wallet(&self.worker)?;
         let registry = Registry::new(self.worker.rpc()?);
         let block = block_on(registry.withdraw(&wallet, name, version))?;

@@ -1,6 +1,6 @@
 //! `trefoil network`: found one, invite others to it.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, str::FromStr};
+use std::{net::SocketAddr, path::PathBuf, str::FromStr};
 
 use alloy_primitives::{U256, utils::parse_ether};
 use clap::{Args, Subcommand, ValueEnum};
@@ -18,7 +18,7 @@ use trefoil_types::{Address, Kind, PeerId, spec::default_snapshot_every};
 
 use super::{DirArgs, PasswordArgs, arguments};
 use crate::{
-    error::CommandError,
+    error::{CommandError, OrCure as _},
     genesis::{
         founding::{self, Founder, FoundingPlan, Party},
         invite::Invite,
@@ -159,11 +159,7 @@ impl FoundArgs {
             idle_block_s: self.idle_block_s,
             snapshot_every: self.snapshot_every,
             organisations,
-            funds: self
-                .funds
-                .iter()
-                .map(|fund| (fund.address, fund.wei))
-                .collect::<BTreeMap<_, _>>(),
+            funds: self.funds.iter().map(|fund| (fund.address, fund.wei)).collect(),
         };
         let spec = founding::found(plan, &founders, &password)?;
         home::write(&self.dir.join("chain.toml"), &spec.to_toml())?;
@@ -267,12 +263,10 @@ impl InviteArgs {
         let me = keystore::describe(&keystore::path(&home.dir, KeyKind::Node, ""))?.public;
         // 0.0.0.0 means every address of this machine, and cannot be dialled.
         let listen = Some(p2p.listen).filter(|address| !address.ip().is_unspecified());
-        let address = self.at.or(listen).ok_or_else(|| {
-            CommandError::with_cure(
-                format!("this node listens on {}, which is no address to dial", p2p.listen),
-                "say where others reach it with --at IP:PORT",
-            )
-        })?;
+        let address = self.at.or(listen).or_cure(
+            format!("this node listens on {}, which is no address to dial", p2p.listen),
+            "say where others reach it with --at IP:PORT",
+        )?;
         let peer = me.parse().map_err(|e| {
             CommandError::with_cure(
                 format!("this node's key has no peer id: {e}"),
@@ -292,12 +286,10 @@ impl InviteArgs {
     /// With the CA key that is here, for the organisation of this node.
     fn certify(&self, home: &Home, newcomer: PeerId) -> Result<NodeCertificate, CommandError> {
         let password = self.password.source().get("the CA key")?;
-        let ca = Ca::open(&home.dir, &password)?.ok_or_else(|| {
-            CommandError::with_cure(
-                format!("there is no CA key in {}", home.dir.display()),
-                "invite from the directory that holds your organisation's keys/ca.json, or leave --for out and use `trefoil node certify`",
-            )
-        })?;
+        let ca = Ca::open(&home.dir, &password)?.or_cure(
+            format!("there is no CA key in {}", home.dir.display()),
+            "invite from the directory that holds your organisation's keys/ca.json, or leave --for out and use `trefoil node certify`",
+        )?;
         let own = certificate::load(&home.dir)?;
         let (now, days) = (clock::wall().as_secs(), certificate::DAYS);
         let claims =

@@ -3,7 +3,6 @@
 use alloy_sol_types::SolCall;
 use clap::{Args, Subcommand};
 use serde_json::json;
-use trefoil_types::{PeerId, PublicKey};
 
 use super::{
     arguments::{Revoked, revoked},
@@ -13,10 +12,13 @@ use super::{
     transaction::{TransactionArgs, TransactionSender},
 };
 use crate::{
-    chain_client::governance::abi::{
-        Governance::{nodesCall, revokedSerialsCall},
-        GovernanceActions::{forgetSerialsCall, revokeNodeCall, revokeSerialCall},
-        IGovernance::Node as NodeEntry,
+    chain_client::governance::{
+        abi::{
+            Governance::{nodesCall, revokedSerialsCall},
+            GovernanceActions::{forgetSerialsCall, revokeNodeCall, revokeSerialCall},
+            IGovernance::Node as NodeEntry,
+        },
+        peer,
     },
     error::CommandError,
 };
@@ -54,7 +56,7 @@ async fn list(node: &QueryArgs) -> Result<(), CommandError> {
     if node.json {
         let node = |node: &NodeEntry| {
             json!({
-                "peer": peer(node).to_string(),
+                "peer": peer(&node.peer).to_string(),
                 "organisation": node.organisation,
                 "role": role(node),
                 "revoked": node.revoked,
@@ -62,19 +64,17 @@ async fn list(node: &QueryArgs) -> Result<(), CommandError> {
         };
         let serial = |(organisation, serial): (u32, String)| json!({ "organisation": organisation, "serial": serial });
         let serials = serials.iter().map(|s| (s.organisation, format!("{:#x}", s.serial)));
-        println!(
-            "{:#}",
-            json!({
-                "nodes": nodes.iter().map(node).collect::<Vec<_>>(),
-                "revokedSerials": serials.map(serial).collect::<Vec<_>>(),
-            })
-        );
+        let all = json!({
+            "nodes": nodes.iter().map(node).collect::<Vec<_>>(),
+            "revokedSerials": serials.map(serial).collect::<Vec<_>>(),
+        });
+        println!("{all:#}");
         return Ok(());
     }
     for node in &nodes {
         let state = if node.revoked { "revoked" } else { "" };
         let organisation = organisations.label(node.organisation);
-        println!("{}  {:9}  {organisation}  {state}", peer(node), role(node));
+        println!("{}  {:9}  {organisation}  {state}", peer(&node.peer), role(node));
     }
     for s in &serials {
         let organisation = organisations.label(s.organisation);
@@ -84,10 +84,6 @@ async fn list(node: &QueryArgs) -> Result<(), CommandError> {
     let (nodes, serials) = (nodes.len() - revoked, serials.len());
     println!("{nodes} validators, {revoked} revoked nodes, {serials} revoked certificates");
     Ok(())
-}
-
-fn peer(node: &NodeEntry) -> PeerId {
-    PeerId(PublicKey(node.peer))
 }
 
 /// `IGovernance.Role` (the ABI has a bare number).

@@ -2,7 +2,6 @@
 //! besides each other.
 
 use alloy_primitives::U256;
-use alloy_sol_types::SolCall as _;
 use clap::{Args, Subcommand};
 use serde_json::json;
 use trefoil_types::Address;
@@ -59,19 +58,17 @@ impl OrgSettingsArgs {
         if self.node.json {
             let fork = |fork: &crate::chain_client::governance::abi::IGovernance::Fork| json!({ "name": fork.name, "height": fork.height });
             let account = |(account, transact, deploy): &(Address, bool, bool)| json!({ "account": account, "mayTransact": transact, "mayDeploy": deploy });
-            println!(
-                "{:#}",
-                json!({
-                    "gasLimit": settings.gasLimit,
-                    "minBaseFee": settings.minBaseFee,
-                    "accountsListed": settings.accountsListed,
-                    "deployersListed": settings.deployersListed,
-                    "forks": forks.iter().map(fork).collect::<Vec<_>>(),
-                    "quorum": quorum,
-                    "validatorDelay": delay,
-                    "permissions": permissions.iter().map(account).collect::<Vec<_>>(),
-                })
-            );
+            let all = json!({
+                "gasLimit": settings.gasLimit,
+                "minBaseFee": settings.minBaseFee,
+                "accountsListed": settings.accountsListed,
+                "deployersListed": settings.deployersListed,
+                "forks": forks.iter().map(fork).collect::<Vec<_>>(),
+                "quorum": quorum,
+                "validatorDelay": delay,
+                "permissions": permissions.iter().map(account).collect::<Vec<_>>(),
+            });
+            println!("{all:#}");
             return Ok(());
         }
         let who = |listed| if listed { "listed accounts only" } else { "all accounts" };
@@ -172,41 +169,35 @@ pub enum OrgSetCommand {
 
 impl OrgSetCommand {
     pub async fn run(self) -> Result<(), CommandError> {
-        let (transaction, action) = self.action();
-        transaction.for_members().await?.propose_encoded(action).await
-    }
-
-    /// The call that is proposed.
-    fn action(self) -> (TransactionArgs, Vec<u8>) {
         match self {
             Self::GasLimit { gas, transaction } => {
-                (transaction, setGasLimitCall { gasLimit: gas }.abi_encode())
+                transaction.propose(setGasLimitCall { gasLimit: gas }).await
             }
             Self::MinBaseFee { wei, transaction } => {
-                (transaction, setMinBaseFeeCall { minBaseFee: wei }.abi_encode())
+                transaction.propose(setMinBaseFeeCall { minBaseFee: wei }).await
             }
             Self::AccountList { switch, transaction } => {
-                (transaction, setAccountsListedCall { listed: switch.is_on() }.abi_encode())
+                transaction.propose(setAccountsListedCall { listed: switch.is_on() }).await
             }
             Self::DeployerList { switch, transaction } => {
-                (transaction, setDeployersListedCall { listed: switch.is_on() }.abi_encode())
+                transaction.propose(setDeployersListedCall { listed: switch.is_on() }).await
             }
             Self::Allow { accounts, deploy, transaction } => {
                 let bits = if deploy { MAY_TRANSACT | MAY_DEPLOY } else { MAY_TRANSACT };
-                (transaction, permit(accounts, bits).abi_encode())
+                transaction.propose(permit(accounts, bits)).await
             }
-            Self::Deny { accounts, transaction } => (transaction, permit(accounts, 0).abi_encode()),
+            Self::Deny { accounts, transaction } => transaction.propose(permit(accounts, 0)).await,
             Self::Fork { name, height, transaction } => {
-                (transaction, scheduleForkCall { name, height }.abi_encode())
+                transaction.propose(scheduleForkCall { name, height }).await
             }
             Self::CancelFork { name, transaction } => {
-                (transaction, cancelForkCall { name }.abi_encode())
+                transaction.propose(cancelForkCall { name }).await
             }
             Self::Quorum { part: Quorum { numerator, denominator }, transaction } => {
-                (transaction, setQuorumCall { numerator, denominator }.abi_encode())
+                transaction.propose(setQuorumCall { numerator, denominator }).await
             }
             Self::ValidatorDelay { blocks, transaction } => {
-                (transaction, setValidatorDelayCall { blocks }.abi_encode())
+                transaction.propose(setValidatorDelayCall { blocks }).await
             }
         }
     }

@@ -20,7 +20,10 @@ use super::{
     resource::bytes_of,
     worker::{POLL, WorkerArgs},
 };
-use crate::{chain_client::governance::SealingKeys, error::CommandError};
+use crate::{
+    chain_client::governance::SealingKeys,
+    error::{CommandError, OrCure as _},
+};
 
 /// The keys of those who were named: organisations by name or number, keys by
 /// themselves.
@@ -40,12 +43,10 @@ pub async fn recipients(
         Ok(key) => Ok(key),
         Err(_) => {
             let id = known.find(name)?;
-            theirs.of(id).ok_or_else(|| {
-                CommandError::with_cure(
-                    format!("{} has no sealing key", known.label(id)),
-                    "it sets one with `trefoil keys new sealing` and `trefoil org sealing-key`",
-                )
-            })
+            theirs.of(id).or_cure(
+                format!("{} has no sealing key", known.label(id)),
+                "it sets one with `trefoil keys new sealing` and `trefoil org sealing-key`",
+            )
         }
     };
     named.iter().map(of).collect()

@@ -126,14 +126,6 @@ impl ListSnapshotsArgs {
     }
 }
 
-/// Of the block, from someone who is trusted to know.
-#[derive(Debug, Args)]
-struct TrustedArgs {
-    /// The hash that the snapshot's block must have, from someone you trust
-    #[arg(long, value_name = "HASH")]
-    hash: Option<B256>,
-}
-
 #[derive(Debug, Args)]
 pub struct VerifySnapshotArgs {
     /// The state snapshot
@@ -141,17 +133,16 @@ pub struct VerifySnapshotArgs {
     /// The chain specification: the only thing that is trusted
     #[arg(long, value_name = "FILE")]
     chain: PathBuf,
-    #[command(flatten)]
-    trusted: TrustedArgs,
+    /// The hash that the snapshot's block must have, from someone you trust
+    #[arg(long, value_name = "HASH")]
+    hash: Option<B256>,
 }
 
 impl VerifySnapshotArgs {
     fn run(self) -> Result<(), CommandError> {
         let spec = read_spec(&self.chain)?;
-        let mut scratch = self.file.clone().into_os_string();
-        scratch.push(".verify");
-        let scratch = PathBuf::from(scratch);
-        let restored = restore(&scratch, &spec, &self.file, self.trusted.hash);
+        let scratch = self.file.with_added_extension("verify");
+        let restored = restore(&scratch, &spec, &self.file, self.hash);
         // Whatever came of it, there is nothing in it to keep.
         let _ = fs::remove_dir_all(&scratch);
         println!("{}", summary(&restored?));
@@ -225,8 +216,9 @@ pub struct RestoreArgs {
     history: Vec<PathBuf>,
     #[command(flatten)]
     dir: DirArgs,
-    #[command(flatten)]
-    trusted: TrustedArgs,
+    /// The hash that the snapshot's block must have, from someone you trust
+    #[arg(long, value_name = "HASH")]
+    hash: Option<B256>,
 }
 
 impl RestoreArgs {
@@ -234,7 +226,7 @@ impl RestoreArgs {
         let home = self.dir.home();
         let spec = home.spec()?;
         if let Some(file) = &self.snapshot {
-            let restored = restore(&home.data(), &spec, file, self.trusted.hash)?;
+            let restored = restore(&home.data(), &spec, file, self.hash)?;
             println!("{}", summary(&restored));
         }
         self.import(&home, &spec)?;

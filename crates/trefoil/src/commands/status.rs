@@ -56,51 +56,44 @@ impl QueryArgs {
     }
 }
 
-#[derive(Debug, Args)]
-pub struct StatusArgs {
-    #[command(flatten)]
-    node: QueryArgs,
-}
-
-impl StatusArgs {
-    pub fn run(self) -> Result<(), CommandError> {
-        let status = self.node.ask("trefoil_status")?;
-        if self.node.json {
-            println!("{status:#}");
-            return Ok(());
-        }
-        let text = |key: &str| plain(&status[key]);
-        // The node's clock may be ahead of this machine's.
-        let age = clock::wall().0.saturating_sub(status["committedAtMs"].as_u64().unwrap_or(0));
-        println!("chain       {} ({}), id {}", text("chain"), text("kind"), text("chainId"));
-        println!("genesis     {}", text("genesisHash"));
-        println!("node        {}, version {}", text("peerId"), text("version"));
-        println!("height      {} ({}), {} s ago", text("height"), text("blockHash"), age / 1000);
-        println!("signed by   {} of {} validators", text("signers"), text("validators"));
-        match status["validator"].as_str() {
-            None => println!("validating  no: this node has no validator key"),
-            Some(key) if status["validating"] == true => println!("validating  yes, as {key}"),
-            Some(key) => println!("validating  no: {key} is not in the validator set"),
-        }
-        let certificate = &status["certificate"];
-        if certificate.is_object() {
-            let [organisation, role] = ["organisation", "role"].map(|key| plain(&certificate[key]));
-            let left = match certificate["daysLeft"].as_u64() {
-                Some(days) => format!("{days} days left"),
-                None => "EXPIRED: nobody admits this node anew".into(),
-            };
-            println!("certificate {role} of organisation {organisation}, {left}");
-        }
-        println!("peers       {}", text("peers"));
-        match status["syncingTo"].as_u64() {
-            Some(height) => println!("catching up to {height}"),
-            None => println!("in step     yes"),
-        }
-        let pool = &status["pool"];
-        let (pending, queued) = (plain(&pool["pending"]), plain(&pool["queued"]));
-        println!("pool        {pending} pending, {queued} queued, {} bytes", plain(&pool["bytes"]));
-        Ok(())
+/// `trefoil status`.
+pub fn status(node: &QueryArgs) -> Result<(), CommandError> {
+    let status = node.ask("trefoil_status")?;
+    if node.json {
+        println!("{status:#}");
+        return Ok(());
     }
+    let text = |key: &str| plain(&status[key]);
+    // The node's clock may be ahead of this machine's.
+    let age = clock::wall().0.saturating_sub(status["committedAtMs"].as_u64().unwrap_or(0));
+    println!("chain       {} ({}), id {}", text("chain"), text("kind"), text("chainId"));
+    println!("genesis     {}", text("genesisHash"));
+    println!("node        {}, version {}", text("peerId"), text("version"));
+    println!("height      {} ({}), {} s ago", text("height"), text("blockHash"), age / 1000);
+    println!("signed by   {} of {} validators", text("signers"), text("validators"));
+    match status["validator"].as_str() {
+        None => println!("validating  no: this node has no validator key"),
+        Some(key) if status["validating"] == true => println!("validating  yes, as {key}"),
+        Some(key) => println!("validating  no: {key} is not in the validator set"),
+    }
+    let certificate = &status["certificate"];
+    if certificate.is_object() {
+        let [organisation, role] = ["organisation", "role"].map(|key| plain(&certificate[key]));
+        let left = match certificate["daysLeft"].as_u64() {
+            Some(days) => format!("{days} days left"),
+            None => "EXPIRED: nobody admits this node anew".into(),
+        };
+        println!("certificate {role} of organisation {organisation}, {left}");
+    }
+    println!("peers       {}", text("peers"));
+    match status["syncingTo"].as_u64() {
+        Some(height) => println!("catching up to {height}"),
+        None => println!("in step     yes"),
+    }
+    let pool = &status["pool"];
+    let (pending, queued) = (plain(&pool["pending"]), plain(&pool["queued"]));
+    println!("pool        {pending} pending, {queued} queued, {} bytes", plain(&pool["bytes"]));
+    Ok(())
 }
 
 #[derive(Debug, Args)]

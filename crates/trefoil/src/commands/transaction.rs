@@ -24,7 +24,7 @@ use crate::{
             },
         },
     },
-    error::CommandError,
+    error::{CommandError, OrCure as _},
 };
 
 /// How a transaction is signed and sent.
@@ -32,7 +32,7 @@ use crate::{
 pub struct TransactionArgs {
     /// The node's directory: its keys, and settings that name the RPC address
     #[arg(long, value_name = "DIR", env = "TREFOIL_DIR", required_unless_present = "dry_run")]
-    dir: Option<PathBuf>,
+    pub(super) dir: Option<PathBuf>,
     /// The account that signs; without: the only one in DIR/keys
     #[arg(long, value_name = "ADDRESS", value_parser = account)]
     account: Option<Address>,
@@ -69,11 +69,6 @@ impl TransactionArgs {
         self.for_members().await?.propose(action).await
     }
 
-    /// The node's directory, if one was named.
-    pub fn dir(&self) -> Option<&PathBuf> {
-        self.dir.as_ref()
-    }
-
     fn sender(&self) -> Result<TransactionSender<'_>, CommandError> {
         let client = status::client(self.rpc.as_deref(), self.dir.as_deref())?;
         let signer = match &self.dir {
@@ -103,28 +98,19 @@ impl TransactionSender<'_> {
         if let Some(named) = named {
             return organisations.find(named);
         }
-        let account = self.account().ok_or_else(|| {
-            CommandError::with_cure(
-                "it is not known which account will sign",
-                "name it with --account, or the organisation with --org",
-            )
-        })?;
-        organisations.of_key(account).map(|organisation| organisation.id).ok_or_else(|| {
-            CommandError::with_cure(
-                format!("account {account} speaks for no organisation"),
-                "name one of its keys with --account; `trefoil org list` shows them",
-            )
-        })
+        let account = self.account().or_cure(
+            "it is not known which account will sign",
+            "name it with --account, or the organisation with --org",
+        )?;
+        organisations.of_key(account).map(|organisation| organisation.id).or_cure(
+            format!("account {account} speaks for no organisation"),
+            "name one of its keys with --account; `trefoil org list` shows them",
+        )
     }
 
     /// Asks all to decide.
     pub async fn propose(&self, action: impl SolCall) -> Result<(), CommandError> {
-        self.propose_encoded(action.abi_encode()).await
-    }
-
-    /// As [`TransactionSender::propose`].
-    pub async fn propose_encoded(&self, action: Vec<u8>) -> Result<(), CommandError> {
-        self.decision(proposeCall { action: action.into() }).await
+        self.decision(proposeCall { action: action.abi_encode().into() }).await
     }
 
     /// Asks `organisation` to decide what is its own affair; all, if the signing

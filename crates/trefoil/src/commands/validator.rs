@@ -24,7 +24,7 @@ use crate::{
             withdrawCall,
         },
     },
-    error::CommandError,
+    error::{CommandError, OrCure as _},
 };
 
 #[derive(Debug, Subcommand)]
@@ -34,9 +34,21 @@ pub enum ValidatorCommand {
     /// Propose a validator: a node of an organisation and its key
     ProposeAdd(AddValidatorArgs),
     /// Propose that a node validates no more
-    ProposeRemove(RemoveValidatorArgs),
+    ProposeRemove {
+        /// The node's peer id; `trefoil validator list` shows it
+        peer: PeerId,
+        #[command(flatten)]
+        transaction: TransactionArgs,
+    },
     /// Propose another voting power of a validator
-    ProposePower(PowerArgs),
+    ProposePower {
+        /// The node's peer id; `trefoil validator list` shows it
+        peer: PeerId,
+        #[arg(value_parser = clap::value_parser!(u64).range(1..=1 << 60))]
+        power: u64,
+        #[command(flatten)]
+        transaction: TransactionArgs,
+    },
     /// Let your validator sign with another key
     RotateKey(RotateKeyArgs),
     /// Say where the fees of your validator's blocks go
@@ -44,7 +56,12 @@ pub enum ValidatorCommand {
     /// Public networks: become a candidate, with a stake
     Stake(StakeArgs),
     /// Public networks: add to your stake
-    AddStake(AddStakeArgs),
+    AddStake {
+        #[arg(value_name = "ETHER", value_parser = ether)]
+        amount: U256,
+        #[command(flatten)]
+        transaction: TransactionArgs,
+    },
     /// Public networks: take stake back; it can be withdrawn when it is unbonded
     Unstake(UnstakeArgs),
     /// Public networks: be paid what was unbonded long enough ago
@@ -58,16 +75,16 @@ impl ValidatorCommand {
         match self {
             Self::List(node) => validator_list::list(&node).await,
             Self::ProposeAdd(command) => command.run().await,
-            Self::ProposeRemove(RemoveValidatorArgs { peer, transaction }) => {
+            Self::ProposeRemove { peer, transaction } => {
                 transaction.propose(removeValidatorCall { peer: peer.0.0 }).await
             }
-            Self::ProposePower(PowerArgs { peer, power, transaction }) => {
+            Self::ProposePower { peer, power, transaction } => {
                 transaction.propose(setPowerCall { peer: peer.0.0, power }).await
             }
             Self::RotateKey(command) => command.run().await,
             Self::SetFeeRecipient(command) => command.run().await,
             Self::Stake(command) => command.run().await,
-            Self::AddStake(AddStakeArgs { amount, transaction }) => {
+            Self::AddStake { amount, transaction } => {
                 transaction.for_stake().await?.act(addStakeCall {}, amount).await
             }
             Self::Unstake(command) => command.run().await,
@@ -116,34 +133,14 @@ impl AddValidatorArgs {
     }
 }
 
-#[derive(Debug, Args)]
-pub struct RemoveValidatorArgs {
-    /// The node's peer id; `trefoil validator list` shows it
-    peer: PeerId,
-    #[command(flatten)]
-    transaction: TransactionArgs,
-}
-
-#[derive(Debug, Args)]
-pub struct PowerArgs {
-    /// The node's peer id; `trefoil validator list` shows it
-    peer: PeerId,
-    #[arg(value_parser = clap::value_parser!(u64).range(1..=1 << 60))]
-    power: u64,
-    #[command(flatten)]
-    transaction: TransactionArgs,
-}
-
 /// Whose validator it is; another organisation's is a matter for all.
 async fn owner(sender: &TransactionSender<'_>, peer: PeerId) -> Result<u32, CommandError> {
     let nodes = sender.contract.view(nodesCall {}).await?;
     let node = nodes.iter().find(|node| node.peer == peer.0.0 && node.power > 0);
-    node.map(|node| node.organisation).ok_or_else(|| {
-        CommandError::with_cure(
-            format!("{peer} is no validator"),
-            "name a peer id that `trefoil validator list` shows",
-        )
-    })
+    node.map(|node| node.organisation).or_cure(
+        format!("{peer} is no validator"),
+        "name a peer id that `trefoil validator list` shows",
+    )
 }
 
 #[derive(Debug, Args)]
@@ -208,12 +205,10 @@ impl StakeArgs {
     async fn run(self) -> Result<(), CommandError> {
         let sender = self.transaction.for_stake().await?;
         let key = self.validator_key()?;
-        let fee_recipient = self.fee_recipient.or(sender.account()).ok_or_else(|| {
-            CommandError::with_cure(
-                "it is not known where fees go",
-                "name an account with --fee-recipient",
-            )
-        })?;
+        let fee_recipient = self
+            .fee_recipient
+            .or(sender.account())
+            .or_cure("it is not known where fees go", "name an account with --fee-recipient")?;
         let call = depositCall { validatorKey: key.0, feeRecipient: fee_recipient };
         sender.act(call, self.amount).await
     }
@@ -223,26 +218,16 @@ impl StakeArgs {
         if let Some(key) = self.key {
             return Ok(key);
         }
-        let dir = self.transaction.dir().ok_or_else(|| {
-            CommandError::with_cure(
-                "it is not known which key will validate",
-                "name it with --key, or the node's directory with --dir",
-            )
-        })?;
+        let dir = self.transaction.dir.as_ref().or_cure(
+            "it is not known which key will validate",
+            "name it with --key, or the node's directory with --dir",
+        )?;
         // The public key stands in the clear: no password is needed to name it.
         let file = keystore::describe(&keystore::path(dir, KeyKind::Validator, ""))?;
         file.public.parse().map_err(|error: trefoil_crypto::KeyError| {
             CommandError::with_cure(error.to_string(), "name the key with --key")
         })
     }
-}
-
-#[derive(Debug, Args)]
-pub struct AddStakeArgs {
-    #[arg(value_name = "ETHER", value_parser = ether)]
-    amount: U256,
-    #[command(flatten)]
-    transaction: TransactionArgs,
 }
 
 #[derive(Debug, Args)]
@@ -264,12 +249,9 @@ impl UnstakeArgs {
             // Bounded where it was read.
             Some(amount) => amount.saturating_to::<U96>(),
             None => {
-                let owner = sender.account().ok_or_else(|| {
-                    CommandError::with_cure(
-                        "it is not known whose stake",
-                        "name the account with --account",
-                    )
-                })?;
+                let owner = sender
+                    .account()
+                    .or_cure("it is not known whose stake", "name the account with --account")?;
                 sender.contract.view(candidateCall { owner }).await?.stake
             }
         };

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use alloy_primitives::B256;
 use serde_json::{Value, json};
-use trefoil_types::{Kind, PeerId, PublicKey};
+use trefoil_types::{Kind, PublicKey};
 
 use super::status::QueryArgs;
 use crate::{
@@ -14,11 +14,11 @@ use crate::{
             Organisations,
             abi::{
                 Governance::{nodesCall, pendingChangeCall, validatorsCall},
-                IGovernance::Node as NodeEntry,
                 IMembership::Validator as ContractValidator,
                 IStaking::Candidate,
                 Staking::candidatesCall,
             },
+            peer,
         },
     },
     error::CommandError,
@@ -28,8 +28,6 @@ use crate::{
 struct Row {
     key: PublicKey,
     power: u64,
-    /// Whether it signed the last block; `None`: it was not asked to.
-    signed: Option<bool>,
     /// What else is known, by name, in the order of printing.
     more: Vec<(&'static str, Value)>,
 }
@@ -39,32 +37,32 @@ pub async fn list(node: &QueryArgs) -> Result<(), CommandError> {
     let kind = contract.kind().await?;
     let set = contract.view(validatorsCall {}).await?;
     let signed = last_signatures(&contract).await?;
-    let mut rows = match kind {
+    let rows = match kind {
         Kind::Public => staked(&contract, &set).await?,
         Kind::Private | Kind::Consortium => registered(&contract, &set).await?,
     };
-    for row in &mut rows {
-        row.signed = signed.get(&row.key).copied();
-    }
+    let signed = |row: &Row| signed.get(&row.key).copied();
     if node.json {
-        println!("{:#}", rows.iter().map(as_json).collect::<Value>());
+        println!("{:#}", rows.iter().map(|row| as_json(row, signed(row))).collect::<Value>());
         return Ok(());
     }
-    rows.iter().for_each(print);
+    rows.iter().for_each(|row| print(row, signed(row)));
     println!("{} validate the next block", set.len());
     Ok(())
 }
 
-fn as_json(row: &Row) -> Value {
-    let mut value = json!({ "key": row.key, "power": row.power, "signedLast": row.signed });
+/// `signed`: whether it signed the last block; `None`: it was not asked to.
+fn as_json(row: &Row, signed: Option<bool>) -> Value {
+    let mut value = json!({ "key": row.key, "power": row.power, "signedLast": signed });
     for (name, more) in &row.more {
         value[name] = more.clone();
     }
     value
 }
 
-fn print(row: &Row) {
-    let signed = match row.signed {
+/// `signed` as of [`as_json`].
+fn print(row: &Row, signed: Option<bool>) {
+    let signed = match signed {
         Some(true) => "signed",
         Some(false) => "MISSED",
         None => "-",
@@ -123,9 +121,8 @@ async fn registered(
         rows.push(Row {
             key: PublicKey(node.validatorKey),
             power: node.power,
-            signed: None,
             more: vec![
-                ("peer", json!(peer(node).to_string())),
+                ("peer", json!(peer(&node.peer).to_string())),
                 ("organisation", json!(organisations.label(node.organisation))),
                 ("state", json!(state)),
                 ("from", json!(node.from)),
@@ -140,10 +137,6 @@ async fn registered(
     Ok(rows)
 }
 
-fn peer(node: &NodeEntry) -> PeerId {
-    PeerId(PublicKey(node.peer))
-}
-
 /// Where stake governs: the candidates, and who was chosen of them; largest first.
 async fn staked(contract: &Contract, set: &[ContractValidator]) -> Result<Vec<Row>, CommandError> {
     let mut candidates: Vec<Candidate> = contract.view(candidatesCall {}).await?;
@@ -153,7 +146,6 @@ async fn staked(contract: &Contract, set: &[ContractValidator]) -> Result<Vec<Ro
     let leaving = set.iter().filter(|member| !known.contains(&member.key)).map(|member| Row {
         key: PublicKey(member.key),
         power: member.power,
-        signed: None,
         more: vec![
             ("state", json!("leaves at the end of the epoch")),
             ("feeRecipient", json!(member.feeRecipient)),
@@ -163,7 +155,6 @@ async fn staked(contract: &Contract, set: &[ContractValidator]) -> Result<Vec<Ro
     let rows = candidates.iter().map(|candidate| Row {
         key: PublicKey(candidate.key),
         power: candidate.power,
-        signed: None,
         more: vec![
             ("owner", json!(candidate.owner)),
             ("stakeWei", json!(candidate.stake.to_string())),

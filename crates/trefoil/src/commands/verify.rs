@@ -16,9 +16,9 @@ use std::{
 
 use alloy_consensus::proofs::calculate_transaction_root;
 use alloy_eips::Encodable2718 as _;
-use alloy_rlp::{Decodable as _, Encodable as _};
+use alloy_rlp::{Decodable, Encodable as _};
 use clap::Args;
-use serde_json::{Value, json};
+use serde_json::json;
 use trefoil_host::home::read_spec;
 use trefoil_ledger::{History, Ledger};
 use trefoil_rpc::backend::recover;
@@ -237,28 +237,26 @@ impl Trusted {
 
 async fn fetch(client: &Client, height: Height) -> Result<CertifiedBlock, CommandError> {
     let height = format!("{height:#x}");
-    let method = "trefoil_getCertificate";
-    let certificate = client.call(method, json!([height])).await?;
-    let certificate =
-        Certificate::decode(&mut raw(client, method, &certificate["rlp"])?.as_slice())
-            .map_err(|_| client.odd(method))?;
-    let method = "trefoil_getEvidence";
-    let evidence = client.call(method, json!([height])).await?;
-    let evidence = Vec::decode(&mut raw(client, method, &evidence["rlp"])?.as_slice())
-        .map_err(|_| client.odd(method))?;
-    let method = "debug_getRawBlock";
-    let block = client.call(method, json!([height])).await?;
-    let block = Block::decode(&mut raw(client, method, &block)?.as_slice())
-        .map_err(|_| client.odd(method))?;
+    let certificate = decoded(client, "trefoil_getCertificate", &height).await?;
+    let evidence = decoded(client, "trefoil_getEvidence", &height).await?;
+    let block = decoded(client, "debug_getRawBlock", &height).await?;
     let attached = Attached { evidence, parent_certificate: None };
     Ok(CertifiedBlock { block, certificate, attached })
 }
 
-fn raw(client: &Client, method: &str, value: &Value) -> Result<Vec<u8>, ClientError> {
+/// What a method answers about a block: its RLP as hex, alone or as `rlp` of an object.
+async fn decoded<T: Decodable>(
+    client: &Client,
+    method: &str,
+    height: &str,
+) -> Result<T, ClientError> {
+    let answer = client.call(method, json!([height])).await?;
+    let text = answer.get("rlp").unwrap_or(&answer).as_str();
     // The node that is asked is not trusted: an answer larger than any message is refused.
-    let text = value.as_str().filter(|text| text.len() <= 2 * limits::MESSAGE_BYTES_MAX);
+    let text = text.filter(|text| text.len() <= 2 * limits::MESSAGE_BYTES_MAX);
     let bytes = text.and_then(|text| hex::decode(text.strip_prefix("0x")?).ok());
-    bytes.ok_or_else(|| client.odd(method))
+    let value = bytes.and_then(|bytes| T::decode(&mut bytes.as_slice()).ok());
+    value.ok_or_else(|| client.odd(method))
 }
 
 /// A file is the blocks' RLP, one after another.

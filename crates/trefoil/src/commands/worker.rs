@@ -13,7 +13,7 @@ use trefoil_rpc::content::{
 use trefoil_types::Kind;
 
 use super::{
-    PasswordArgs, block_on,
+    PasswordArgs,
     devnet::{default_dir, node_dir},
 };
 use crate::{
@@ -96,15 +96,6 @@ impl WorkerArgs {
         Ok((contract, organisations))
     }
 
-    async fn call(
-        &self,
-        client: &Client,
-        method: &str,
-        param: Value,
-    ) -> Result<Value, CommandError> {
-        Ok(client.call(method, json!([param])).await?)
-    }
-
     /// Starts a job and waits for its end; Ctrl-C ends it, and what came stays.
     pub async fn work(
         &self,
@@ -113,11 +104,11 @@ impl WorkerArgs {
         mut show: impl FnMut(&JobStatus),
     ) -> Result<JobOutcome, CommandError> {
         let client = self.client()?;
-        let job = self.call(&client, method, param).await?;
-        let odd = || CommandError::from(client.odd(method));
+        let job = client.call(method, json!([param])).await?;
         loop {
-            let status = self.call(&client, "admin_job", job.clone()).await?;
-            let status: JobStatus = serde_json::from_value(status).map_err(|_| odd())?;
+            let status = client.call("admin_job", json!([job])).await?;
+            let status: JobStatus =
+                serde_json::from_value(status).map_err(|_| client.odd(method))?;
             show(&status);
             match status.ended {
                 Some(Ok(outcome)) => return Ok(outcome),
@@ -129,16 +120,11 @@ impl WorkerArgs {
             tokio::select! {
                 () = tokio::time::sleep(POLL) => {}
                 _ = tokio::signal::ctrl_c() => {
-                    self.call(&client, "admin_cancel", job).await?;
+                    client.call("admin_cancel", json!([job])).await?;
                     let cure = "the same command goes on from there";
                     return Err(CommandError::with_cure("interrupted: what came so far is kept", cure));
                 }
             }
         }
-    }
-
-    pub fn one(&self, method: &str, link: &str) -> Result<(), CommandError> {
-        let client = self.client()?;
-        block_on(self.call(&client, method, json!(link))).map(drop)
     }
 }

@@ -6,7 +6,7 @@ use trefoil_types::{Address, B256};
 use super::abi::{Governance, IGovernance::Organisation};
 use crate::{
     chain_client::contract::{Contract, ContractError},
-    error::CommandError,
+    error::{CommandError, OrCure as _},
 };
 
 /// `IGovernance.Status` (the ABI has a bare number).
@@ -60,12 +60,10 @@ impl Organisations {
         // meant.
         let named = named.min_by_key(|organisation| status(organisation) == "removed");
         let numbered = || text.parse().ok().and_then(|id| self.get(id));
-        named.or_else(numbered).map(|organisation| organisation.id).ok_or_else(|| {
-            CommandError::with_cure(
-                format!("there is no organisation {text:?}"),
-                "give a name or number that `trefoil org list` shows",
-            )
-        })
+        named.or_else(numbered).map(|organisation| organisation.id).or_cure(
+            format!("there is no organisation {text:?}"),
+            "give a name or number that `trefoil org list` shows",
+        )
     }
 }
 

@@ -104,7 +104,8 @@ fn list<T: ToString>(items: &[T]) -> String {
     items.iter().map(T::to_string).collect::<Vec<_>>().join(", ")
 }
 
-fn peer(key: &B256) -> PeerId {
+/// The peer id of a node's key.
+pub fn peer(key: &B256) -> PeerId {
     PeerId(PublicKey(*key))
 }
 
