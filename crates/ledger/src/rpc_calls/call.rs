@@ -71,8 +71,8 @@ impl<'a, S: StateReader> Simulation<'a, S> {
         Ok(outcome(self.run(tx)?))
     }
 
-    /// `eth_estimateGas`. As in geth: one run with all gas tells whether it can succeed at all; a second guess
-    /// is nearly always close; a binary search makes it exact.
+    /// `eth_estimateGas`. As in geth: one run with all gas tells whether it can succeed at
+    /// all; a second guess is nearly always close; a binary search makes it exact.
     pub fn estimate_gas(&self, request: &TransactionRequest) -> Result<Estimate, CallError> {
         let mut tx = self.tx(request)?;
         let most = self.most_gas(request, &tx)?;

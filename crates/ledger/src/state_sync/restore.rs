@@ -13,7 +13,6 @@ use super::{
     JoinError,
     frames::FrameReader,
     sorter::{Sorted, Sorter},
-    standing::{ChainOnDisk, standing},
     state_file::{
         ANCESTORS, AccountRow, MAGIC, SlotRow, SlotRows, StateCounts, StateFileHeader, kind,
     },
@@ -50,6 +49,38 @@ pub struct Restored {
 pub fn peek(file: impl Read) -> Result<(Height, B256), JoinError> {
     let StateFileHeader { block, .. } = begin(file)?.decode(kind::HEAD)?;
     Ok((block.header.number, block.header.hash_slow()))
+}
+
+/// What a disk holds of a chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChainOnDisk {
+    /// Nothing, or a restore that did not finish.
+    Nothing { unfinished: bool },
+    /// A chain up to block `tip`, whose blocks before `blocks_from` are not here.
+    Chain { tip: Height, blocks_from: Height },
+}
+
+/// Reads the disk and changes nothing.
+///
+/// # Errors
+/// A failed disk, or a database of another format.
+pub fn standing(disk: &dyn Disk) -> Result<ChainOnDisk, JoinError> {
+    let listed = disk.list()?;
+    if !listed.iter().any(|name| name == FILE) {
+        // A journal without a database belongs to a chain too: its votes must not be lost
+        // under a restore.
+        let journal = listed.iter().any(|name| name.starts_with("journal-"));
+        return Ok(match journal {
+            true => ChainOnDisk::Chain { tip: 0, blocks_from: 0 },
+            false => ChainOnDisk::Nothing { unfinished: false },
+        });
+    }
+    let base = Store::open(disk)?.base()?;
+    Ok(match (base.is_restoring()?, base.genesis) {
+        (true, _) => ChainOnDisk::Nothing { unfinished: true },
+        (false, None) => ChainOnDisk::Nothing { unfinished: false },
+        (false, Some(_)) => ChainOnDisk::Chain { tip: base.tip, blocks_from: base.blocks_from },
+    })
 }
 
 // Attack: a long-range fork. The keys of a former set can still sign, and their owners have
