@@ -11,7 +11,6 @@
 
 mod memory;
 mod node;
-mod pretended;
 mod proof;
 mod update;
 mod witness;
@@ -25,7 +24,7 @@ use node::TrieChild;
 use update::{LeafChange, Target, Update};
 
 pub use memory::MemoryTrie;
-pub(crate) use pretended::PretendedTrie;
+pub(crate) use memory::PretendedTrie;
 pub(crate) use proof::prove;
 pub(crate) use witness::{Proven, Recorder};
 

@@ -47,7 +47,7 @@ pub struct Rule {
 const S: u64 = 1_000;
 const MIN: u64 = 60 * S;
 
-/// The rule of an offence that nothing but intent explains; others differ from it.
+/// The rule of what an honest node never does. The other rows say in what they differ.
 const USUAL: Rule = Rule {
     offence: Offence::Malformed,
     name: "malformed",

@@ -145,7 +145,7 @@ pub fn simulate_blocks<S: StateReader>(
     let mut simulator = Simulator {
         ground,
         state: Overridden::new(&ground.state, ground.rules(&ground.header)?.fork),
-        trie: ground.trie(),
+        trie: PretendedTrie::new(&*ground.trie),
         parent_hash: ground.hash,
         parent: ground.header.clone(),
         gas_left: options.gas_cap,
@@ -285,14 +285,14 @@ impl<S: StateReader> Simulator<'_, S> {
         let mut ran = Vec::with_capacity(calls.len());
         for request in calls {
             let from = request.from.unwrap_or_default();
-            let sender = run.machine().account(from).map_err(|error| broken(error.into()))?;
+            let sender = run.machine.account(from).map_err(|error| broken(error.into()))?;
             let terms = Terms {
                 rules,
                 header,
                 blob_price,
                 validation: self.options.validation,
                 sender,
-                gas_used: run.gas_used(),
+                gas_used: run.gas_used,
                 gas_left: self.gas_left,
             };
             let call = terms.complete(request)?;
@@ -351,10 +351,10 @@ fn simulate_call<S: StateReader>(
     if nonce == u64::MAX && call.env.kind.is_call() {
         // Only an override can make such a nonce. geth's counter wraps around, so this one
         // does too.
-        run.machine().set_nonce(call.env.caller, 0);
+        run.machine.set_nonce(call.env.caller, 0);
     }
     let gas_max = result.gas().total_gas_spent().max(result.gas().floor_gas());
-    let (log_numbers, traced) = run.machine().inspector().take();
+    let (log_numbers, traced) = run.machine.inspector().take();
     let mut outcome = outcome(result);
     if let CallOutcome::Success { logs, .. } = &mut outcome {
         *logs = traced;

@@ -158,8 +158,8 @@ impl<'a> Way<'a> {
         let mut trail = Trail::new(spec, genesis);
         let StateFileHeader { genesis: found, block } = file.decode(kind::HEAD)?;
         // The cheap checks first, before any signature.
-        if found != trail.genesis() {
-            return Err(JoinError::OtherChain { found, wanted: trail.genesis() });
+        if found != trail.genesis {
+            return Err(JoinError::OtherChain { found, wanted: trail.genesis });
         }
         let hash = block.header.hash_slow();
         if let Some(trusted) = trusted.filter(|trusted| *trusted != hash) {
@@ -167,7 +167,7 @@ impl<'a> Way<'a> {
             return Err(unproven(format!("block {height} is {hash}, you trust {trusted}")));
         }
         let ancestors: Vec<Header> = file.decode(kind::ANCESTORS)?;
-        check_ancestors(&ancestors, &block.header, trail.genesis())?;
+        check_ancestors(&ancestors, &block.header, trail.genesis)?;
         let mut handovers = Vec::new();
         while file.peek()? == kind::HANDOVER {
             let handover: Handover = file.decode(kind::HANDOVER)?;
@@ -187,7 +187,7 @@ impl<'a> Way<'a> {
         let mut batch = Batch::default();
         let height = self.block.header.number;
         batch.put(Table::Meta, "format", vec![FORMAT]);
-        batch.put(Table::Meta, "genesis", self.trail.genesis().to_vec());
+        batch.put(Table::Meta, "genesis", self.trail.genesis.to_vec());
         batch.put(Table::Meta, "tip", codec::height_key(height));
         batch.put(Table::Meta, "blocks_from", codec::height_key(height + 1));
         checkpoint::put_block(&mut batch, &genesis.block, &genesis.receipts);
@@ -201,7 +201,7 @@ impl<'a> Way<'a> {
                 batch.put(Table::Handovers, &key, alloy_rlp::encode(witness));
             }
         }
-        for (from, set) in self.trail.sets() {
+        for (from, set) in &self.trail.sets {
             batch.put(Table::Validators, codec::height_key(*from), alloy_rlp::encode(set));
         }
         batch
@@ -218,7 +218,7 @@ impl<'a> Way<'a> {
     ) -> Result<(), JoinError> {
         let tip = Arc::new((self.hash(), self.block.header.clone()));
         let view = View {
-            genesis: self.trail.genesis(),
+            genesis: self.trail.genesis,
             tip,
             governed: genesis.governed.clone().expect("genesis has read what it founds"),
             current: Generation::default(),
@@ -227,7 +227,7 @@ impl<'a> Way<'a> {
         };
         let state = Snapshot { view: Arc::new(view) }.state(self.block.header.number)?;
         let next = Governed::read_validators(spec, &self.block.header, &state)?;
-        if self.trail.sets().values().next_back() != Some(&next) {
+        if self.trail.sets.values().next_back() != Some(&next) {
             return Err(unproven("it leaves out a change of validators"));
         }
         Ok(())
