@@ -6,7 +6,10 @@
 
 use std::ops::Range;
 
-use crate::varint;
+use crate::{
+    runs::{put_run, take_run},
+    varint,
+};
 
 /// A change since the last announcement. The first one of a connection tells everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -58,9 +61,7 @@ fn put_runs(out: &mut Vec<u8>, runs: &[Range<u32>]) {
     varint::put(out, runs.len() as u64);
     let mut from = 0;
     for run in runs {
-        varint::put(out, u64::from(run.start - from));
-        varint::put(out, u64::from(run.end - run.start));
-        from = run.end;
+        put_run(out, &mut from, run.start.into()..run.end.into());
     }
 }
 
@@ -71,21 +72,9 @@ fn take_runs(bytes: &mut &[u8], pieces: u32) -> Option<Vec<Range<u32>>> {
     if count > bytes.len() as u64 / 2 {
         return None;
     }
-    let mut runs = Vec::new();
-    let mut from = 0u64;
-    for at in 0..count {
-        let gap = varint::take(bytes)?;
-        let len = varint::take(bytes)?;
-        // An empty run, or two runs that touch, would be a second encoding of one set.
-        if len == 0 || (gap == 0 && at > 0) {
-            return None;
-        }
-        let start = from.checked_add(gap)?;
-        let end = start.checked_add(len).filter(|end| *end <= u64::from(pieces))?;
-        runs.push(start as u32..end as u32);
-        from = end;
-    }
-    Some(runs)
+    let mut from = 0;
+    let runs = (0..count).map(|_| take_run(bytes, &mut from, pieces.into()));
+    runs.map(|run| run.map(|run| run.start as u32..run.end as u32)).collect()
 }
 
 /// Adds a piece to ascending, separate runs.

@@ -178,9 +178,28 @@ impl Walk {
         })
     }
 
-    /// Whether `bytes` are those of `node`, as far as they were requested.
-    fn is_right(&self, node: &Node, bytes: &[u8]) -> bool {
-        (is_group(node) && self.what == What::Hashes) || is_right(node, bytes)
+    /// Takes the `count` bytes of `node` off the front, and verifies them as far as they were
+    /// requested. `None`: there are none yet, and the node is still to come.
+    fn take<'a>(
+        &mut self,
+        node: &Node,
+        count: usize,
+        bytes: &mut &'a [u8],
+    ) -> Result<Option<&'a [u8]>, ProofError> {
+        // An empty file is a group of no bytes.
+        if bytes.is_empty() && count > 0 {
+            self.ahead.push(node.clone());
+            return Ok(None);
+        }
+        let group = node.groups.start;
+        let (item, rest) = bytes.split_at_checked(count).ok_or(ProofError::Short { group })?;
+        *bytes = rest;
+        let unasked = is_group(node) && self.what == What::Hashes;
+        if unasked || is_right(node, item) {
+            Ok(Some(item))
+        } else {
+            Err(ProofError::Corrupt { group })
+        }
     }
 
     fn group_bytes(&self, group: u64) -> usize {
@@ -253,19 +272,9 @@ impl Verifier {
     ) -> Result<(), ProofError> {
         let walk = &mut self.0;
         while let (Some(count), Some(node)) = (walk.next_bytes(), walk.ahead.pop()) {
-            // An empty file is a group of no bytes.
-            if bytes.is_empty() && count > 0 {
-                walk.ahead.push(node);
-                return Ok(());
-            }
-            let group = node.groups.start;
-            let (item, rest) = bytes.split_at_checked(count).ok_or(ProofError::Short { group })?;
-            bytes = rest;
-            if !walk.is_right(&node, item) {
-                return Err(ProofError::Corrupt { group });
-            }
+            let Some(item) = walk.take(&node, count, &mut bytes)? else { return Ok(()) };
             if is_group(&node) {
-                take(Verified::Group { group, bytes: item })?;
+                take(Verified::Group { group: node.groups.start, bytes: item })?;
             } else {
                 take(Verified::Pair { offset: node.place * PAIR_BYTES as u64, pair: item })?;
                 walk.descend(&node, item.try_into().expect("a pair"));
@@ -287,16 +296,7 @@ impl Verifier {
         while let (Some(count), Some(node)) = (walk.next_bytes(), walk.ahead.pop()) {
             let group = node.groups.start;
             if is_group(&node) {
-                if bytes.is_empty() && count > 0 {
-                    walk.ahead.push(node);
-                    return Ok(());
-                }
-                let (item, rest) =
-                    bytes.split_at_checked(count).ok_or(ProofError::Short { group })?;
-                if !is_right(&node, item) {
-                    return Err(ProofError::Corrupt { group });
-                }
-                bytes = rest;
+                let Some(item) = walk.take(&node, count, &mut bytes)? else { return Ok(()) };
                 take(group, item)?;
             } else {
                 let mut pair = [0; PAIR_BYTES];

@@ -92,11 +92,7 @@ impl Runs {
     /// A gap and a length for each run.
     pub fn encode(&self) -> Vec<u8> {
         let (mut out, mut from) = (Vec::new(), 0);
-        for run in self.iter() {
-            varint::put(&mut out, run.start - from);
-            varint::put(&mut out, run.end - run.start);
-            from = run.end;
-        }
+        self.iter().for_each(|run| put_run(&mut out, &mut from, run));
         out
     }
 
@@ -104,14 +100,8 @@ impl Runs {
     pub fn decode(len: u64, mut bytes: &[u8]) -> Option<Self> {
         let (mut runs, mut from) = (Self::none(len), 0u64);
         while !bytes.is_empty() {
-            let (gap, count) = (varint::take(&mut bytes)?, varint::take(&mut bytes)?);
-            let start = from.checked_add(gap)?;
-            let end = start.checked_add(count).filter(|end| *end <= len)?;
-            if count == 0 || (gap == 0 && from > 0) {
-                return None;
-            }
-            runs.runs.insert(start, end);
-            from = end;
+            let run = take_run(&mut bytes, &mut from, len)?;
+            runs.runs.insert(run.start, run.end);
         }
         Some(runs)
     }
@@ -142,4 +132,23 @@ impl Runs {
         self.iter().for_each(|run| bits.insert_range(run));
         bits.to_bytes()
     }
+}
+
+/// Appends the gap from the run before, which ended at `from`, and the length of a run.
+pub(crate) fn put_run(out: &mut Vec<u8>, from: &mut u64, run: Range<u64>) {
+    varint::put(out, run.start - *from);
+    varint::put(out, run.end - run.start);
+    *from = run.end;
+}
+
+/// Takes a run of numbers below `len` off the front.
+pub(crate) fn take_run(bytes: &mut &[u8], from: &mut u64, len: u64) -> Option<Range<u64>> {
+    let (gap, count) = (varint::take(bytes)?, varint::take(bytes)?);
+    // An empty run, or two runs that touch, would be a second encoding of one set.
+    if count == 0 || (gap == 0 && *from > 0) {
+        return None;
+    }
+    let start = from.checked_add(gap)?;
+    *from = start.checked_add(count).filter(|end| *end <= len)?;
+    Some(start..*from)
 }

@@ -112,29 +112,18 @@ pub(crate) fn found(
 /// The newest state, and what later blocks may change of earlier ones (certificates).
 fn put_newest(batch: &mut Batch, generation: &Generation) {
     for (address, account) in &generation.accounts {
-        match account {
-            Some(_) => {
-                let row = codec::encode_account(account.as_ref());
-                batch.put(Table::Accounts, *address, row);
-            }
-            None => batch.remove(Table::Accounts, *address),
-        }
+        let row = account.as_ref().map(|account| codec::encode_account(Some(account)));
+        batch.set(Table::Accounts, address, row);
     }
     for ((address, slot), value) in &generation.storage {
-        let key = codec::storage_key(address, slot);
-        match value.is_zero() {
-            false => batch.put(Table::Storage, key, codec::encode_slot(value)),
-            true => batch.remove(Table::Storage, key),
-        }
+        let row = (!value.is_zero()).then(|| codec::encode_slot(value));
+        batch.set(Table::Storage, codec::storage_key(address, slot), row);
     }
     for (hash, code) in &generation.codes {
         batch.put(Table::Codes, *hash, code.clone());
     }
     for (key, row) in &generation.nodes {
-        match row {
-            Some(row) => batch.put(Table::Nodes, key.to_bytes(), row.clone()),
-            None => batch.remove(Table::Nodes, key.to_bytes()),
-        }
+        batch.set(Table::Nodes, key.to_bytes(), row.clone());
     }
     for (height, certificate) in &generation.certificates {
         batch.put(Table::Certificates, codec::height_key(*height), alloy_rlp::encode(certificate));

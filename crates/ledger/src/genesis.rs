@@ -88,10 +88,9 @@ fn state(spec: &ChainSpec) -> StateDiff {
         let slots = slots.filter(|(_, value)| !value.is_zero());
         let nonce = account.nonce.unwrap_or_default();
         let change = AccountDiff {
-            before: None,
             after: Some(Account { nonce, balance: account.balance, code_hash }),
-            wiped: false,
             storage: slots.map(|(slot, value)| (slot.into(), (U256::ZERO, value.into()))).collect(),
+            ..Default::default()
         };
         diff.accounts.insert(address, change);
     }

@@ -27,7 +27,6 @@ pub mod ledger;
 mod logs;
 mod overlay;
 mod precompiles;
-mod requests;
 pub mod rpc_calls;
 pub mod rules;
 pub mod run;

@@ -9,7 +9,7 @@ use alloy_eips::{
     eip4895::Withdrawal, eip7002, eip7251, eip7685::Requests,
 };
 use alloy_evm::FromRecoveredTx;
-use alloy_primitives::{Bloom, Bytes, TxKind};
+use alloy_primitives::{Bloom, Bytes, TxKind, U256, b256};
 use alloy_trie::root::ordered_trie_root_with_encoder;
 use revm::{
     Inspector,
@@ -23,7 +23,7 @@ use crate::{
     BlockRules, Permissions, StateDiff, StateReader,
     evm::{EvmContext, EvmFault, VirtualMachine},
     fault::{BlockFault, TxFault},
-    governance, requests,
+    governance,
 };
 
 /// The gas of a system call (EIP-4788, EIP-2935, EIP-7002, EIP-7251).
@@ -31,6 +31,16 @@ const SYSTEM_CALL_GAS: u64 = 30_000_000;
 
 /// EIP-6110's type byte of deposits.
 const DEPOSIT_REQUEST: u8 = 0;
+
+/// `DepositEvent(bytes,bytes,bytes,bytes,bytes)` (EIP-6110).
+const DEPOSIT_EVENT: B256 =
+    b256!("649bbc62d0e31342afea4e5cd82d4049e7e1ee912fc0889aa790803be39038c5");
+
+/// The fields of a deposit event in order: offset in the event's data, bytes.
+const DEPOSIT_LAYOUT: [(usize, usize); 5] = [(160, 48), (256, 32), (320, 8), (384, 96), (512, 8)];
+
+/// The length of a deposit event's data, bytes.
+const DEPOSIT_EVENT_BYTES: usize = 576;
 
 /// The whole effect of a block, except the state root.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,13 +93,14 @@ pub(crate) fn opening_calls(
 /// One block being executed, transaction by transaction.
 #[derive(Debug)]
 pub struct BlockRun<'a, S: StateReader, I = ()> {
-    machine: VirtualMachine<'a, S, I>,
+    /// Its state is that between the transactions.
+    pub(crate) machine: VirtualMachine<'a, S, I>,
     /// The state before the block.
     state: &'a S,
     rules: BlockRules,
     gas_limit: u64,
     receipts: Vec<Receipt>,
-    gas_used: u64,
+    pub(crate) gas_used: u64,
     blob_gas_used: u64,
     bloom: Bloom,
 }
@@ -161,15 +172,6 @@ impl<'a, S: StateReader, I> BlockRun<'a, S, I> {
         self.blob_gas_used += tx.blob_gas_used().unwrap_or(0);
         self.record(tx, result.clone());
         Ok(result)
-    }
-
-    /// The state as it is now, between transactions.
-    pub(crate) fn machine(&mut self) -> &mut VirtualMachine<'a, S, I> {
-        &mut self.machine
-    }
-
-    pub(crate) fn gas_used(&self) -> u64 {
-        self.gas_used
     }
 
     // EIP-4788 and EIP-2935: a failing call changes nothing and the block stays valid.
@@ -284,6 +286,8 @@ impl<'a, S: StateReader, I> BlockRun<'a, S, I> {
         }
     }
 
+    /// EIP-7685: requests to the consensus layer. Trefoil's networks act on none of them, but
+    /// their headers bind them as Ethereum's do.
     fn requests(&mut self) -> Result<Requests, BlockFault> {
         let mut requests = Requests::default();
         let mut push = |kind, data: Bytes| {
@@ -292,7 +296,7 @@ impl<'a, S: StateReader, I> BlockRun<'a, S, I> {
             }
         };
         if let Some(contract) = self.rules.deposits {
-            push(DEPOSIT_REQUEST, requests::deposits(contract, &self.receipts)?);
+            push(DEPOSIT_REQUEST, deposits(contract, &self.receipts)?);
         }
         for (kind, contract) in [
             (eip7002::WITHDRAWAL_REQUEST_TYPE, eip7002::WITHDRAWAL_REQUEST_PREDEPLOY_ADDRESS),
@@ -333,4 +337,40 @@ impl<'a, S: StateReader, I> BlockRun<'a, S, I> {
             rule => BlockFault::Rule(rule.to_string()),
         })
     }
+}
+
+/// The deposits that the contract at `contract` logged, one after the other.
+///
+/// # Errors
+/// An event that is not laid out as EIP-6110 demands: the block is invalid.
+fn deposits(contract: Address, receipts: &[Receipt]) -> Result<Bytes, String> {
+    let logs = receipts.iter().flat_map(|receipt| receipt.logs());
+    let events =
+        logs.filter(|log| log.address == contract && log.topics().first() == Some(&DEPOSIT_EVENT));
+    let mut out = Vec::new();
+    for event in events {
+        deposit(&event.data.data, &mut out)?;
+    }
+    Ok(out.into())
+}
+
+fn deposit(data: &[u8], out: &mut Vec<u8>) -> Result<(), String> {
+    let is = |at: usize, want: usize| {
+        let word: [u8; 32] = data[at..at + 32].try_into().expect("within the length checked");
+        U256::from_be_bytes(word) == U256::from(want)
+    };
+    let sound = data.len() == DEPOSIT_EVENT_BYTES
+        && DEPOSIT_LAYOUT.iter().enumerate().all(|(i, (offset, len))| {
+            // EIP-6110 demands exactly this layout: the head names the offset, and at the
+            // offset is the length. Any other event makes the block invalid, so the check
+            // must not be more lenient.
+            is(32 * i, *offset) && is(*offset, *len)
+        });
+    if !sound {
+        return Err("a deposit event is not laid out as EIP-6110 demands".into());
+    }
+    for (offset, len) in DEPOSIT_LAYOUT {
+        out.extend_from_slice(&data[offset + 32..offset + 32 + len]);
+    }
+    Ok(())
 }

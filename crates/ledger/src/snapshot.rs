@@ -167,13 +167,10 @@ impl Snapshot {
 
     /// Height and index of a transaction.
     pub fn transaction(&self, hash: &B256) -> Result<Option<(Height, usize)>, LedgerError> {
-        let place = match self.view.memory(|g| g.transactions.get(hash).copied()) {
-            Some(place) => Some(place),
-            None => {
-                let (base, key) = (&self.view.base, hash.as_slice());
-                base.read(Table::Transactions, key, codec::decode_place)?
-            }
-        };
+        let on_disk =
+            || self.view.base.read(Table::Transactions, hash.as_slice(), codec::decode_place);
+        let place = self.view.memory(|g| g.transactions.get(hash).copied());
+        let place = place.map_or_else(on_disk, |place| Ok(Some(place)))?;
         Ok(place.map(|(height, index)| (height, index as usize)))
     }
 

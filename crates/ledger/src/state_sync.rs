@@ -14,7 +14,6 @@ mod as_of;
 mod frames;
 mod restore;
 mod sorter;
-mod standing;
 mod state_file;
 mod trail;
 mod trie_builder;
@@ -24,8 +23,7 @@ use trefoil_types::{B256, Height};
 use crate::LedgerError;
 
 pub use archive::{Archived, Recover, import_archive, write_archive};
-pub use restore::{Restored, peek, restore};
-pub use standing::{ChainOnDisk, standing};
+pub use restore::{ChainOnDisk, Restored, peek, restore, standing};
 pub use state_file::{StateCounts, snapshot_height, write_state};
 pub(crate) use trail::prove_validators;
 

@@ -105,6 +105,7 @@ const CHECKED_BYTES_MAX: u64 = 256 << 20;
 /// The largest file that redb has only begun to make (1 MiB).
 const UNFINISHED_BYTES_MAX: u64 = 1 << 20;
 
+#[derive(Debug)]
 pub(crate) struct Store {
     db: Database,
 }
@@ -173,7 +174,7 @@ pub(crate) struct Batch {
 
 impl Batch {
     pub fn put(&mut self, table: Table, key: impl AsRef<[u8]>, value: impl Into<Bytes>) {
-        self.rows.push((table, key.as_ref().to_vec(), Some(value.into())));
+        self.set(table, key, Some(value.into()));
     }
 
     pub fn len(&self) -> usize {
@@ -181,7 +182,12 @@ impl Batch {
     }
 
     pub fn remove(&mut self, table: Table, key: impl AsRef<[u8]>) {
-        self.rows.push((table, key.as_ref().to_vec(), None));
+        self.set(table, key, None);
+    }
+
+    /// `None`: the row is gone.
+    pub fn set(&mut self, table: Table, key: impl AsRef<[u8]>, value: Option<Bytes>) {
+        self.rows.push((table, key.as_ref().to_vec(), value));
     }
 }
 
@@ -293,12 +299,6 @@ impl Base {
 impl fmt::Debug for Base {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Base {{ tip: {} }}", self.tip)
-    }
-}
-
-impl fmt::Debug for Store {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Store")
     }
 }
 

@@ -11,7 +11,6 @@
 
 mod memory;
 mod node;
-mod pretended;
 mod proof;
 mod update;
 mod witness;
@@ -25,7 +24,7 @@ use node::TrieChild;
 use update::{LeafChange, Target, Update};
 
 pub use memory::MemoryTrie;
-pub(crate) use pretended::PretendedTrie;
+pub(crate) use memory::PretendedTrie;
 pub(crate) use proof::prove;
 pub(crate) use witness::{Proven, Recorder};
 
@@ -132,13 +131,11 @@ fn update_trie(
     // In order, so that each branch is read and written once, however many of its leaves
     // change.
     leaves.sort_unstable_by_key(|leaf| leaf.key);
-    let key = NodeKey { owner, path: None };
-    let before = reader.node(&key)?;
-    let root = before.as_ref().map(|row| TrieChild::decode_root(row).ok_or_else(|| damaged(&key)));
+    let (before, root) = read_root(reader, owner)?;
     let mut update = Update { reader, owner, changed };
-    let root = update.apply(Nibbles::new(), root.transpose()?, &leaves)?;
+    let root = update.apply(Nibbles::new(), root, &leaves)?;
     let after = root.as_ref().map(TrieChild::encode_root);
-    update.put(key, before, after);
+    update.put(NodeKey { owner, path: None }, before, after);
     Ok(root_hash(root.as_ref()))
 }
 
@@ -153,9 +150,20 @@ pub(crate) fn storage_root(
     reader: &impl NodeReader,
     address: &Address,
 ) -> Result<B256, LedgerError> {
-    let key = NodeKey { owner: Some(keccak256(address)), path: None };
-    let Some(row) = reader.node(&key)? else { return Ok(EMPTY_ROOT_HASH) };
-    Ok(root_hash(Some(&TrieChild::decode_root(&row).ok_or_else(|| damaged(&key))?)))
+    let (_, root) = read_root(reader, Some(keccak256(address)))?;
+    Ok(root_hash(root.as_ref()))
+}
+
+/// The row of the node at the root, and its content.
+fn read_root(
+    reader: &impl NodeReader,
+    owner: Option<B256>,
+) -> Result<(Option<Bytes>, Option<TrieChild>), LedgerError> {
+    let key = NodeKey { owner, path: None };
+    let row = reader.node(&key)?;
+    let root = row.as_ref().map(|row| TrieChild::decode_root(row).ok_or_else(|| damaged(&key)));
+    let root = root.transpose()?;
+    Ok((row, root))
 }
 
 fn damaged(key: &NodeKey) -> LedgerError {

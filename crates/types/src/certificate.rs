@@ -3,7 +3,7 @@
 
 use std::cmp::Ordering;
 
-use alloy_rlp::{Encodable, RlpDecodable, RlpEncodable};
+use alloy_rlp::{RlpDecodable, RlpEncodable};
 use trefoil_crypto::{B256, Domain, PublicKey, keccak256};
 
 use crate::{Height, Round, ValidatorSet, ValidatorSignature, Vote, VoteKind};
@@ -38,9 +38,7 @@ pub enum CommitCertificateError {
 impl Certificate {
     /// keccak256 of the encoding; the next block's `parent_beacon_block_root`.
     pub fn hash(&self) -> B256 {
-        let mut bytes = Vec::new();
-        self.encode(&mut bytes);
-        keccak256(bytes)
+        keccak256(alloy_rlp::encode(self))
     }
 
     /// The precommit of `validator` in it, if there is one.

@@ -47,6 +47,16 @@ pub struct Rule {
 const S: u64 = 1_000;
 const MIN: u64 = 60 * S;
 
+/// The rule of what an honest node never does. The other rows say in what they differ.
+const USUAL: Rule = Rule {
+    offence: Offence::Malformed,
+    name: "malformed",
+    what: "a frame or message that does not decode or exceeds a limit",
+    cost: 100,
+    point_fades: Millis(10 * S),
+    ban: Millis(10 * MIN),
+};
+
 // Honest nodes stay below: in the simulator no seed may end with an honest peer banned, and
 // at its busiest a validator uses half of a lane's rate (`docs/security.md`).
 /// Every offence, the gravest first. What an honest node never does costs a peer its place
@@ -59,9 +69,8 @@ pub const RULES: [Rule; 8] = [
         offence: Offence::InvalidBlock,
         name: "invalid block",
         what: "a signed proposal of a block that breaks the chain's rules",
-        cost: 100,
-        point_fades: Millis(10 * S),
         ban: Millis(60 * MIN),
+        ..USUAL
     },
     Rule {
         // A node verifies a signature before it relays it, so a wrong one is the sender's
@@ -69,27 +78,17 @@ pub const RULES: [Rule; 8] = [
         offence: Offence::BadSignature,
         name: "bad signature",
         what: "a vote, proposal, certificate or peer record signed wrongly",
-        cost: 100,
-        point_fades: Millis(10 * S),
-        ban: Millis(10 * MIN),
+        ..USUAL
     },
-    Rule {
-        offence: Offence::Malformed,
-        name: "malformed",
-        what: "a frame or message that does not decode or exceeds a limit",
-        cost: 100,
-        point_fades: Millis(10 * S),
-        ban: Millis(10 * MIN),
-    },
+    USUAL,
     Rule {
         // Poisoning a swarm costs its receivers time and rate; the first bad group is proof
         // enough.
         offence: Offence::BadContent,
         name: "bad content",
         what: "bytes of a resource that are not what its hash says",
-        cost: 100,
-        point_fades: Millis(10 * S),
         ban: Millis(60 * MIN),
+        ..USUAL
     },
     Rule {
         // Ten of them at once ban. The sender's state may be some blocks older than ours,
@@ -98,8 +97,7 @@ pub const RULES: [Rule; 8] = [
         name: "invalid transaction",
         what: "a transaction that no correct node relays",
         cost: 10,
-        point_fades: Millis(10 * S),
-        ban: Millis(10 * MIN),
+        ..USUAL
     },
     Rule {
         // Fifty of them at once ban: an answer may come late, when its request is
@@ -108,8 +106,7 @@ pub const RULES: [Rule; 8] = [
         name: "unsolicited",
         what: "an answer that nobody asked for, or not what was asked",
         cost: 2,
-        point_fades: Millis(10 * S),
-        ban: Millis(10 * MIN),
+        ..USUAL
     },
     Rule {
         // Charged each time that reading is paused for 100 ms, so a steady flood is over
@@ -118,8 +115,7 @@ pub const RULES: [Rule; 8] = [
         name: "flood",
         what: "more messages than the lane allows",
         cost: 2,
-        point_fades: Millis(10 * S),
-        ban: Millis(10 * MIN),
+        ..USUAL
     },
     Rule {
         // No identity is proven yet, so it is held against the address, and a ban is short.

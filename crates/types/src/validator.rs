@@ -66,10 +66,6 @@ impl ValidatorSet {
         self.validators.iter()
     }
 
-    pub fn as_slice(&self) -> &[Validator] {
-        &self.validators
-    }
-
     pub fn len(&self) -> usize {
         self.validators.len()
     }

@@ -108,7 +108,9 @@ fn members<S: StateReader>(contract: &mut Contract<'_, S>) -> Result<Members, Le
     Ok(Members {
         organisations: organisations.map(organisation).collect::<Result<BTreeMap<_, _>, _>>()?,
         nodes: nodes.map(node).collect(),
-        revoked_serials: serials.map(|s| (s.organisation, serial(&s.serial))).collect(),
+        revoked_serials: serials
+            .map(|s| (s.organisation, Serial(s.serial.to_be_bytes())))
+            .collect(),
     })
 }
 
@@ -151,8 +153,4 @@ fn node(node: IGovernance::Node) -> (PeerId, MemberNode) {
         until: end(node.until),
     };
     (PeerId(PublicKey(node.peer)), member)
-}
-
-fn serial(serial: &alloy_primitives::Uint<160, 3>) -> Serial {
-    Serial(serial.to_be_bytes())
 }

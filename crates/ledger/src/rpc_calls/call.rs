@@ -71,8 +71,8 @@ impl<'a, S: StateReader> Simulation<'a, S> {
         Ok(outcome(self.run(tx)?))
     }
 
-    /// `eth_estimateGas`. As in geth: one run with all gas tells whether it can succeed at all; a second guess
-    /// is nearly always close; a binary search makes it exact.
+    /// `eth_estimateGas`. As in geth: one run with all gas tells whether it can succeed at
+    /// all; a second guess is nearly always close; a binary search makes it exact.
     pub fn estimate_gas(&self, request: &TransactionRequest) -> Result<Estimate, CallError> {
         let mut tx = self.tx(request)?;
         let most = self.most_gas(request, &tx)?;
@@ -268,7 +268,7 @@ impl<'a, S: StateReader> Simulation<'a, S> {
     fn run(&self, tx: TxEnv) -> Result<ExecutionResult, Refused> {
         let (cfg, block) = self.env(&tx);
         let machine = VirtualMachine::new(&self.state, cfg, block);
-        Ok(machine.with_precompiles(self.state.precompiles()).transact(tx)?)
+        Ok(machine.with_precompiles(self.state.precompiles.clone()).transact(tx)?)
     }
 
     /// The accounts and slots that a run touches, except those that every transaction
@@ -278,7 +278,7 @@ impl<'a, S: StateReader> Simulation<'a, S> {
         let inspector = AccessListInspector::new(tx.access_list.clone());
         let context = context(&self.state, cfg, block);
         let evm = context.build_mainnet_with_inspector(inspector);
-        let mut evm = evm.with_precompiles(self.state.precompiles());
+        let mut evm = evm.with_precompiles(self.state.precompiles.clone());
         evm.inspect_one_tx(tx.clone())?;
         Ok(evm.into_inspector().into_access_list())
     }

@@ -28,10 +28,11 @@ pub(crate) struct Overridden<'a, S> {
     /// Accounts whose whole storage is overridden: the state below is not read for them.
     replaced: BTreeSet<Address>,
     codes: BTreeMap<B256, Bytes>,
-    hashes: BTreeMap<Height, B256>,
-    precompiles: Precompiles,
-    /// Places changed since [`Overridden::take_changes`].
-    news: Changes,
+    /// What BLOCKHASH finds besides the blocks of the state below.
+    pub(crate) hashes: BTreeMap<Height, B256>,
+    pub(crate) precompiles: Precompiles,
+    /// Places changed since they were last taken for a state root.
+    pub(crate) news: Changes,
 }
 
 /// Places in a state whose values may differ.
@@ -65,20 +66,6 @@ impl<'a, S: StateReader> Overridden<'a, S> {
         overrides.iter().try_for_each(|(address, over)| self.apply_account(*address, over))
     }
 
-    pub(crate) fn precompiles(&self) -> Precompiles {
-        self.precompiles.clone()
-    }
-
-    /// Returns the precompiles to Ethereum's addresses.
-    pub(crate) fn reset_precompiles(&mut self, fork: SpecId) {
-        self.precompiles = Precompiles::new(fork);
-    }
-
-    /// Lets BLOCKHASH find a simulated block.
-    pub(crate) fn set_block_hash(&mut self, height: Height, hash: B256) {
-        self.hashes.insert(height, hash);
-    }
-
     /// Applies the changes of a simulated block.
     pub(crate) fn absorb(&mut self, diff: StateDiff) {
         self.codes.extend(diff.codes);
@@ -97,11 +84,6 @@ impl<'a, S: StateReader> Overridden<'a, S> {
             self.slots.insert((address, slot), after);
         }
         self.accounts.insert(address, change.after);
-    }
-
-    /// The places changed since the last call, for the state root.
-    pub(crate) fn take_changes(&mut self) -> Changes {
-        std::mem::take(&mut self.news)
     }
 
     fn wipe(&mut self, address: Address) {

@@ -25,6 +25,7 @@ use crate::{
     execute::block_bytes,
     fault::BlockFault,
     header,
+    precompiles::Precompiles,
     rpc_calls::call::outcome,
     rpc_calls::overrides::{Changes, Overridden},
     run::BlockRun,
@@ -144,7 +145,7 @@ pub fn simulate_blocks<S: StateReader>(
     let mut simulator = Simulator {
         ground,
         state: Overridden::new(&ground.state, ground.rules(&ground.header)?.fork),
-        trie: ground.trie(),
+        trie: PretendedTrie::new(&*ground.trie),
         parent_hash: ground.hash,
         parent: ground.header.clone(),
         gas_left: options.gas_cap,
@@ -180,9 +181,8 @@ fn in_order(
         }
         for number in last + 1..number {
             last_time = last_time.saturating_add(BLOCK_SECONDS);
-            let mut empty = PretendedBlock::default();
-            empty.block = empty.block.with_number(alloy_primitives::U256::from(number));
-            all.push(PretendedBlock { block: empty.block.with_time(last_time), ..empty });
+            let block = BlockOverrides::default().with_number(alloy_primitives::U256::from(number));
+            all.push(PretendedBlock { block: block.with_time(last_time), ..Default::default() });
         }
         let time = block.block.time.unwrap_or(last_time.saturating_add(BLOCK_SECONDS));
         if time <= last_time {
@@ -211,7 +211,7 @@ impl<S: StateReader> Simulator<'_, S> {
     fn block(&mut self, pretended: PretendedBlock) -> Result<SimulatedBlock, SimulateError> {
         let PretendedBlock { block: over, withdrawals, state, calls } = pretended;
         let (rules, mut header) = self.draft(&over, &withdrawals)?;
-        self.state.reset_precompiles(rules.fork);
+        self.state.precompiles = Precompiles::new(rules.fork);
         self.state.apply(&state)?;
         let mut env = rules.block_env(&header);
         self.state.apply_block(&over, &mut env);
@@ -224,7 +224,7 @@ impl<S: StateReader> Simulator<'_, S> {
         let bytes = block_bytes(&header, txs_bytes, &withdrawals);
         let (txs, calls) = ran.into_iter().map(|(call, outcome)| (call.tx, outcome)).unzip();
         let block = RecoveredBlock::new(header, txs, Attached::default());
-        self.state.set_block_hash(block.header.number, block.hash);
+        self.state.hashes.insert(block.header.number, block.hash);
         (self.parent_hash, self.parent) = (block.hash, block.header.clone());
         Ok(SimulatedBlock { block, withdrawals, bytes, calls })
     }
@@ -276,7 +276,7 @@ impl<S: StateReader> Simulator<'_, S> {
     ) -> Result<(crate::Executed, Vec<(Pretended, SimulatedCall)>), SimulateError> {
         let blob_price = env.blob_excess_gas_and_price.map_or(0, |blobs| blobs.blob_gasprice);
         let machine = VirtualMachine::new(&self.state, cfg(rules), env)
-            .with_precompiles(self.state.precompiles())
+            .with_precompiles(self.state.precompiles.clone())
             .with_inspector(LogTrace::new(self.options.transfers));
         let mut run = BlockRun::on(machine, &self.state, rules.clone(), header.gas_limit);
         // A simulated block has no certificate and no evidence, so the governing contract
@@ -285,14 +285,14 @@ impl<S: StateReader> Simulator<'_, S> {
         let mut ran = Vec::with_capacity(calls.len());
         for request in calls {
             let from = request.from.unwrap_or_default();
-            let sender = run.machine().account(from).map_err(|error| broken(error.into()))?;
+            let sender = run.machine.account(from).map_err(|error| broken(error.into()))?;
             let terms = Terms {
                 rules,
                 header,
                 blob_price,
                 validation: self.options.validation,
                 sender,
-                gas_used: run.gas_used(),
+                gas_used: run.gas_used,
                 gas_left: self.gas_left,
             };
             let call = terms.complete(request)?;
@@ -309,7 +309,7 @@ impl<S: StateReader> Simulator<'_, S> {
     /// The state root after the overrides and the block that made `diff`.
     fn state_root(&mut self, diff: StateDiff) -> Result<B256, SimulateError> {
         self.state.absorb(diff);
-        let Changes { wiped, slots } = self.state.take_changes();
+        let Changes { wiped, slots } = std::mem::take(&mut self.state.news);
         wiped.iter().for_each(|address| self.trie.wipe(*address));
         let mut diff = StateDiff::default();
         for (address, mut slots) in slots {
@@ -351,10 +351,10 @@ fn simulate_call<S: StateReader>(
     if nonce == u64::MAX && call.env.kind.is_call() {
         // Only an override can make such a nonce. geth's counter wraps around, so this one
         // does too.
-        run.machine().set_nonce(call.env.caller, 0);
+        run.machine.set_nonce(call.env.caller, 0);
     }
     let gas_max = result.gas().total_gas_spent().max(result.gas().floor_gas());
-    let (log_numbers, traced) = run.machine().inspector().take();
+    let (log_numbers, traced) = run.machine.inspector().take();
     let mut outcome = outcome(result);
     if let CallOutcome::Success { logs, .. } = &mut outcome {
         *logs = traced;

@@ -74,9 +74,7 @@ impl<'a> AsOf<'a> {
         }
     }
 
-    pub fn accounts(
-        &self,
-    ) -> Result<impl Iterator<Item = Result<(Address, Account), LedgerError>>, LedgerError> {
+    pub fn accounts(&self) -> Result<Layers<'_, Address, Account>, LedgerError> {
         let mut layers: Vec<Layer<'_, Address, Account>> =
             vec![Box::new(self.accounts.iter().map(|(k, v)| Ok((*k, *v))))];
         for generation in self.view.generations() {
@@ -91,11 +89,7 @@ impl<'a> AsOf<'a> {
         Ok(Layers::new(layers))
     }
 
-    #[expect(clippy::type_complexity, reason = "one iterator")]
-    pub fn slots(
-        &self,
-    ) -> Result<impl Iterator<Item = Result<((Address, U256), U256), LedgerError>>, LedgerError>
-    {
+    pub fn slots(&self) -> Result<Layers<'_, (Address, U256), U256>, LedgerError> {
         let there = |value: U256| (!value.is_zero()).then_some(value);
         let mut layers: Vec<Layer<'_, (Address, U256), U256>> =
             vec![Box::new(self.slots.iter().map(move |(k, v)| Ok((*k, there(*v)))))];
@@ -126,7 +120,7 @@ fn rows(
 type Layer<'a, K, V> = Box<dyn Iterator<Item = Result<(K, Option<V>), LedgerError>> + 'a>;
 
 /// Layers over each other. Of a key in several layers, the uppermost counts.
-struct Layers<'a, K, V>(Vec<Peekable<Layer<'a, K, V>>>);
+pub(super) struct Layers<'a, K, V>(Vec<Peekable<Layer<'a, K, V>>>);
 
 impl<'a, K: Ord + Copy, V> Layers<'a, K, V> {
     fn new(layers: Vec<Layer<'a, K, V>>) -> Self {

@@ -13,7 +13,6 @@ use super::{
     JoinError,
     frames::FrameReader,
     sorter::{Sorted, Sorter},
-    standing::{ChainOnDisk, standing},
     state_file::{
         ANCESTORS, AccountRow, MAGIC, SlotRow, SlotRows, StateCounts, StateFileHeader, kind,
     },
@@ -50,6 +49,38 @@ pub struct Restored {
 pub fn peek(file: impl Read) -> Result<(Height, B256), JoinError> {
     let StateFileHeader { block, .. } = begin(file)?.decode(kind::HEAD)?;
     Ok((block.header.number, block.header.hash_slow()))
+}
+
+/// What a disk holds of a chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChainOnDisk {
+    /// Nothing, or a restore that did not finish.
+    Nothing { unfinished: bool },
+    /// A chain up to block `tip`, whose blocks before `blocks_from` are not here.
+    Chain { tip: Height, blocks_from: Height },
+}
+
+/// Reads the disk and changes nothing.
+///
+/// # Errors
+/// A failed disk, or a database of another format.
+pub fn standing(disk: &dyn Disk) -> Result<ChainOnDisk, JoinError> {
+    let listed = disk.list()?;
+    if !listed.iter().any(|name| name == FILE) {
+        // A journal without a database belongs to a chain too: its votes must not be lost
+        // under a restore.
+        let journal = listed.iter().any(|name| name.starts_with("journal-"));
+        return Ok(match journal {
+            true => ChainOnDisk::Chain { tip: 0, blocks_from: 0 },
+            false => ChainOnDisk::Nothing { unfinished: false },
+        });
+    }
+    let base = Store::open(disk)?.base()?;
+    Ok(match (base.is_restoring()?, base.genesis) {
+        (true, _) => ChainOnDisk::Nothing { unfinished: true },
+        (false, None) => ChainOnDisk::Nothing { unfinished: false },
+        (false, Some(_)) => ChainOnDisk::Chain { tip: base.tip, blocks_from: base.blocks_from },
+    })
 }
 
 // Attack: a long-range fork. The keys of a former set can still sign, and their owners have
@@ -127,8 +158,8 @@ impl<'a> Way<'a> {
         let mut trail = Trail::new(spec, genesis);
         let StateFileHeader { genesis: found, block } = file.decode(kind::HEAD)?;
         // The cheap checks first, before any signature.
-        if found != trail.genesis() {
-            return Err(JoinError::OtherChain { found, wanted: trail.genesis() });
+        if found != trail.genesis {
+            return Err(JoinError::OtherChain { found, wanted: trail.genesis });
         }
         let hash = block.header.hash_slow();
         if let Some(trusted) = trusted.filter(|trusted| *trusted != hash) {
@@ -136,7 +167,7 @@ impl<'a> Way<'a> {
             return Err(unproven(format!("block {height} is {hash}, you trust {trusted}")));
         }
         let ancestors: Vec<Header> = file.decode(kind::ANCESTORS)?;
-        check_ancestors(&ancestors, &block.header, trail.genesis())?;
+        check_ancestors(&ancestors, &block.header, trail.genesis)?;
         let mut handovers = Vec::new();
         while file.peek()? == kind::HANDOVER {
             let handover: Handover = file.decode(kind::HANDOVER)?;
@@ -156,7 +187,7 @@ impl<'a> Way<'a> {
         let mut batch = Batch::default();
         let height = self.block.header.number;
         batch.put(Table::Meta, "format", vec![FORMAT]);
-        batch.put(Table::Meta, "genesis", self.trail.genesis().to_vec());
+        batch.put(Table::Meta, "genesis", self.trail.genesis.to_vec());
         batch.put(Table::Meta, "tip", codec::height_key(height));
         batch.put(Table::Meta, "blocks_from", codec::height_key(height + 1));
         checkpoint::put_block(&mut batch, &genesis.block, &genesis.receipts);
@@ -170,7 +201,7 @@ impl<'a> Way<'a> {
                 batch.put(Table::Handovers, &key, alloy_rlp::encode(witness));
             }
         }
-        for (from, set) in self.trail.sets() {
+        for (from, set) in &self.trail.sets {
             batch.put(Table::Validators, codec::height_key(*from), alloy_rlp::encode(set));
         }
         batch
@@ -187,7 +218,7 @@ impl<'a> Way<'a> {
     ) -> Result<(), JoinError> {
         let tip = Arc::new((self.hash(), self.block.header.clone()));
         let view = View {
-            genesis: self.trail.genesis(),
+            genesis: self.trail.genesis,
             tip,
             governed: genesis.governed.clone().expect("genesis has read what it founds"),
             current: Generation::default(),
@@ -196,7 +227,7 @@ impl<'a> Way<'a> {
         };
         let state = Snapshot { view: Arc::new(view) }.state(self.block.header.number)?;
         let next = Governed::read_validators(spec, &self.block.header, &state)?;
-        if self.trail.sets().values().next_back() != Some(&next) {
+        if self.trail.sets.values().next_back() != Some(&next) {
             return Err(unproven("it leaves out a change of validators"));
         }
         Ok(())

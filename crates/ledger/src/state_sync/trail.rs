@@ -39,12 +39,13 @@ pub(crate) fn prove_validators(
 /// The validator set from each height on, as far as it is proven.
 pub(super) struct Trail<'a> {
     spec: &'a ChainSpec,
-    genesis: B256,
+    pub genesis: B256,
     // The contracts' code is known from the specification, so a witness need not carry it,
     // and no file can bring another.
     /// The code of the governing contracts, by hash.
     codes: BTreeMap<B256, Bytes>,
-    sets: BTreeMap<Height, ValidatorSet>,
+    /// Each set with the height from which it holds.
+    pub sets: BTreeMap<Height, ValidatorSet>,
     /// The highest block that was checked.
     newest: Height,
 }
@@ -60,15 +61,6 @@ impl<'a> Trail<'a> {
             sets: [(1, first.validators.clone())].into(),
             newest: 0,
         }
-    }
-
-    pub fn genesis(&self) -> B256 {
-        self.genesis
-    }
-
-    /// Each set with the height from which it holds.
-    pub fn sets(&self) -> &BTreeMap<Height, ValidatorSet> {
-        &self.sets
     }
 
     fn check(&mut self, header: &Header, certificate: &Certificate) -> Result<(), JoinError> {

@@ -126,10 +126,7 @@ impl<'a> TrieBuilder<'a> {
     fn write(&mut self) -> Result<(), LedgerError> {
         let mut batch = Batch::default();
         for (key, row) in std::mem::take(&mut self.rows) {
-            match row {
-                Some(row) => batch.put(Table::Nodes, key.to_bytes(), row),
-                None => batch.remove(Table::Nodes, key.to_bytes()),
-            }
+            batch.set(Table::Nodes, key.to_bytes(), row);
         }
         self.store.write(batch)?;
         self.bytes = 0;

@@ -11,6 +11,7 @@ use trefoil_types::B256;
 use super::{
     NodeKey, NodeReader, damaged,
     node::{Branch, TrieChild},
+    read_root,
 };
 use crate::LedgerError;
 
@@ -23,10 +24,7 @@ pub(crate) fn prove(
     owner: Option<B256>,
     key: B256,
 ) -> Result<(Vec<Bytes>, Option<Bytes>), LedgerError> {
-    let root = NodeKey { owner, path: None };
-    let row = reader.node(&root)?;
-    let child = row.map(|row| TrieChild::decode_root(&row).ok_or_else(|| damaged(&root)));
-    let mut child = child.transpose()?;
+    let (_, mut child) = read_root(reader, owner)?;
     let (key, mut at, mut proof) = (Nibbles::unpack(key), 0, Vec::new());
     let list = |proof: &mut Vec<Bytes>, rlp: Vec<u8>| {
         if proof.is_empty() || rlp.len() >= 32 {

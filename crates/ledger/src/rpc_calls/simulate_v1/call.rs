@@ -78,6 +78,9 @@ impl Fees {
     }
 }
 
+/// The fault of a call, and geth's words for it.
+type Refusal = (RefusedFor, String);
+
 impl Terms<'_> {
     /// The transaction that `request` pretends to be.
     pub fn complete(&self, request: &TransactionRequest) -> Result<Pretended, SimulateError> {
@@ -125,7 +128,7 @@ impl Terms<'_> {
         fees: &Fees,
         nonce: u64,
         gas: u64,
-    ) -> Result<(), (RefusedFor, String)> {
+    ) -> Result<(), Refusal> {
         let from = request.from.unwrap_or_default();
         let state = self.sender.nonce;
         let about = format!("address {from}, tx: {nonce} state: {state}");
@@ -152,11 +155,7 @@ impl Terms<'_> {
         self.check_funds(request, fees, gas)
     }
 
-    fn check_fees(
-        &self,
-        request: &TransactionRequest,
-        fees: &Fees,
-    ) -> Result<(), (RefusedFor, String)> {
+    fn check_fees(&self, request: &TransactionRequest, fees: &Fees) -> Result<(), Refusal> {
         let Fees { cap, tip, blob_cap, .. } = fees;
         let from = request.from.unwrap_or_default();
         let base_fee = self.header.base_fee_per_gas.unwrap_or(0);
@@ -189,7 +188,7 @@ impl Terms<'_> {
         request: &TransactionRequest,
         fees: &Fees,
         gas: u64,
-    ) -> Result<(), (RefusedFor, String)> {
+    ) -> Result<(), Refusal> {
         let blobs = request.blob_versioned_hashes.as_ref().map_or(0, Vec::len) as u64;
         let cap = if self.rules.gas_free { 0 } else { fees.cap };
         let blob_fee = U256::from(blobs * DATA_GAS_PER_BLOB) * U256::from(fees.blob_cap);

@@ -5,8 +5,7 @@ use std::fmt;
 use trefoil_types::{B256, ChainSpec, Header, Height};
 
 use crate::{
-    BlockRules, CallError, Governed, LedgerError, MemoryTrie, Snapshot, StateAt,
-    trie::{NodeReader, PretendedTrie},
+    BlockRules, CallError, Governed, LedgerError, MemoryTrie, Snapshot, StateAt, trie::NodeReader,
 };
 
 /// Returns the rules of a block of which number and timestamp are known.
@@ -17,7 +16,7 @@ pub struct Ground<'a, S> {
     pub(super) hash: B256,
     pub(super) header: Header,
     pub(super) state: S,
-    trie: Box<dyn NodeReader + 'a>,
+    pub(super) trie: Box<dyn NodeReader + 'a>,
     rules: Box<RulesOf<'a>>,
 }
 
@@ -71,10 +70,6 @@ impl<'a, S> Ground<'a, S> {
         let hash = header.hash_slow();
         let rules = Box::new(move |header: &Header| Ok(rules(header)));
         Self { hash, header, state, trie: Box::new(trie), rules }
-    }
-
-    pub(super) fn trie(&self) -> PretendedTrie<'_> {
-        PretendedTrie::new(&*self.trie)
     }
 
     pub(super) fn rules(&self, header: &Header) -> Result<BlockRules, CallError> {
