@@ -102,7 +102,7 @@ impl InboundGate {
     /// are refused.
     pub fn failed(&self) -> Vec<Misdeeds> {
         let (inside, now) = (self.lock(), Instant::now());
-        let records = inside.gate.failed().records();
+        let records = inside.gate.failed.records();
         records.map(|(source, record)| Misdeeds::of(source.to_string(), record, now)).collect()
     }
 
