@@ -54,21 +54,8 @@ impl LaneReader {
         let silence =
             if self.lane == Lane::Consensus { self.timing.silence } else { Duration::MAX };
         loop {
-            match frame::read_length(&mut stream, limits.frame_bytes_max, silence).await {
-                Ok(length) => {
-                    let Ok(_room) = self.share.room(length).await else {
-                        return SessionEnd::Closed("no room for its large frame".into());
-                    };
-                    let body = frame::read_body(&mut stream, length, silence).await;
-                    let taken = match body {
-                        Ok(bytes) => self.take(bytes).await,
-                        Err(error) => Err(error.into()),
-                    };
-                    if let Err(end) = taken {
-                        return end;
-                    }
-                }
-                Err(error) => return error.into(),
+            if let Err(end) = self.read(&mut stream, silence).await {
+                return end;
             }
             if let Err(early) = rate_limiter.take(Instant::now()) {
                 self.peer_table.blame(self.peer, Offence::Flood);
@@ -77,18 +64,22 @@ impl LaneReader {
         }
     }
 
-    /// Passes a frame on, or says why it ends the session.
-    async fn take(&mut self, bytes: Vec<u8>) -> Result<(), SessionEnd> {
+    /// Reads a frame and passes it on, or says why it ends the session.
+    async fn read(&mut self, stream: &mut Stream, silence: Duration) -> Result<(), SessionEnd> {
+        let length = frame::read_length(stream, limits(self.lane).frame_bytes_max, silence).await?;
+        let full = |_| SessionEnd::Closed("no room for its large frame".into());
+        let _room = self.share.room(length).await.map_err(full)?;
+        let bytes = frame::read_body(stream, length, silence).await?;
         self.send_queue.bytes_in.fetch_add(bytes.len() as u64 + 4, Ordering::Relaxed);
-        match LaneFrame::decode(&bytes) {
+        match LaneFrame::decode(&bytes)? {
             // The peer cannot know that it is not judged here: an honest one speaks as to any
             // member, so this is dropped and is no misdeed.
-            Ok(LaneFrame::Message(message))
+            LaneFrame::Message(message)
                 if self.standing == Standing::Unjudged && !message.brings_blocks() =>
             {
                 Ok(())
             }
-            Ok(LaneFrame::Message(message)) if message.lane() == self.lane => {
+            LaneFrame::Message(message) if message.lane() == self.lane => {
                 // The decoded message holds its own memory; while it waits for room, the frame
                 // must not be held as well.
                 let size = bytes.len();
@@ -97,23 +88,22 @@ impl LaneReader {
                 let gone = |_| SessionEnd::Closed("the node has ended".into());
                 self.share.deliver(event, size).await.map_err(gone)
             }
-            Ok(LaneFrame::Control(Control::Ping)) if self.lane == Lane::Consensus => Ok(()),
-            Ok(LaneFrame::Control(Control::Refusal(reason))) if self.lane == Lane::Consensus => {
+            LaneFrame::Control(Control::Ping) if self.lane == Lane::Consensus => Ok(()),
+            LaneFrame::Control(Control::Refusal(reason)) if self.lane == Lane::Consensus => {
                 Err(SessionEnd::RefusedByPeer(reason))
             }
-            Ok(LaneFrame::Control(Control::GetPeers)) if self.lane == Lane::Gossip => {
+            LaneFrame::Control(Control::GetPeers) if self.lane == Lane::Gossip => {
                 self.answer_get_peers();
                 Ok(())
             }
-            Ok(LaneFrame::Control(Control::Peers(records))) if self.lane == Lane::Gossip => {
+            LaneFrame::Control(Control::Peers(records)) if self.lane == Lane::Gossip => {
                 self.on_peers(records)
             }
-            Ok(_) => {
+            _ => {
                 let lane = limits(self.lane).name;
                 let what = format!("a frame that has no place on the {lane} lane");
                 Err(SessionEnd::Offence(Offence::Malformed, what))
             }
-            Err(error) => Err(error.into()),
         }
     }
 

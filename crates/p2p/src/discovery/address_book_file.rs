@@ -2,12 +2,7 @@
 //! moved over it, with a checksum. What is wrong with it is told, and the file
 //! set aside: a node without its book starts from its configured peers.
 
-use std::{
-    fs, io,
-    io::Write as _,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-};
+use std::{fs, io, io::Write as _, net::SocketAddr, path::Path};
 
 use alloy_rlp::{Decodable, Encodable, RlpDecodable, RlpEncodable};
 use trefoil_types::{B256, PeerId, PublicKey, Time, keccak256};
@@ -160,7 +155,7 @@ pub fn load(path: &Path, key: [u8; 32], seed: [u8; 32]) -> AddressBook {
         Ok(Err(error)) => error.to_string(),
         Err(error) => error.to_string(),
     };
-    let aside = beside(path, "damaged");
+    let aside = path.with_added_extension("damaged");
     let moved = fs::rename(path, &aside).is_ok();
     tracing::warn!(
         file = %path.display(), %error, moved_to = moved.then(|| aside.display().to_string()),
@@ -174,13 +169,9 @@ pub fn load(path: &Path, key: [u8; 32], seed: [u8; 32]) -> AddressBook {
 /// # Errors
 /// The disk's.
 pub fn save(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let draft = beside(path, "draft");
+    let draft = path.with_added_extension("draft");
     let mut file = fs::File::create(&draft)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&draft, path)
-}
-
-fn beside(path: &Path, word: &str) -> PathBuf {
-    path.with_added_extension(word)
 }

@@ -153,8 +153,8 @@ pub(crate) struct Gate {
     by_address: BTreeMap<SocketAddr, SocketId>,
     leaving: usize,
     next: SocketId,
-    /// Sources of handshakes that proved no identity.
-    failed: PeerScores<SourceIp>,
+    /// Sources of handshakes that proved no identity, and what is held against them.
+    pub failed: PeerScores<SourceIp>,
     configured: BTreeMap<PeerId, SourceIp>,
     /// Configured peers and validators, and where each was last known to be.
     favoured: BTreeMap<PeerId, Option<SourceIp>>,
@@ -375,11 +375,6 @@ impl Gate {
         if self.by_address.get(&socket.address) == Some(&id) {
             self.by_address.remove(&socket.address);
         }
-    }
-
-    /// Sources whose handshakes failed, and what is held against them.
-    pub fn failed(&self) -> &PeerScores<SourceIp> {
-        &self.failed
     }
 
     /// Whether nothing is counted.

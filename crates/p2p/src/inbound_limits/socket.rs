@@ -102,7 +102,7 @@ impl InboundGate {
     /// are refused.
     pub fn failed(&self) -> Vec<Misdeeds> {
         let (inside, now) = (self.lock(), Instant::now());
-        let records = inside.gate.failed().records();
+        let records = inside.gate.failed.records();
         records.map(|(source, record)| Misdeeds::of(source.to_string(), record, now)).collect()
     }
 
@@ -227,7 +227,7 @@ impl PeerSocket {
     }
 
     fn writing(&mut self, cx: &Context<'_>) -> io::Result<Pin<&mut tcp::tokio::TcpStream>> {
-        self.kill_switch.register_writer(cx);
+        self.kill_switch.writer.register(cx.waker());
         Ok(Pin::new(&mut self.open()?.stream))
     }
 }
@@ -238,7 +238,7 @@ impl AsyncRead for PeerSocket {
         cx: &mut Context<'_>,
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        self.kill_switch.register_reader(cx);
+        self.kill_switch.reader.register(cx.waker());
         let OpenSocket { stream, permit } = self.in_place()?;
         let read = Pin::new(stream).poll_read(cx, buf);
         if let Some(permit) = permit {
@@ -255,7 +255,7 @@ impl AsyncWrite for PeerSocket {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.kill_switch.register_writer(cx);
+        self.kill_switch.writer.register(cx.waker());
         Pin::new(&mut self.in_place()?.stream).poll_write(cx, buf)
     }
 

@@ -3,7 +3,6 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use libp2p::swarm::ConnectionId;
-use tokio::sync::oneshot;
 use trefoil_types::{OrganisationId, PeerId, Standing};
 
 use super::{Connection, Service, search_dials::SearchDial};
@@ -35,15 +34,17 @@ fn reach(connection: &Connection, listen_port: u16) -> Option<SocketAddr> {
 }
 
 impl Service {
+    /// Answers a session that asks whether it may carry messages. One that has ended meanwhile
+    /// needs no answer.
     pub(super) fn on_request(&mut self, request: AdmissionRequest) {
         let Some(connection) = self.connections.get(&request.connection) else { return };
         let (peer, inbound) = (connection.peer, connection.endpoint.inbound);
         if let Some(reason) = self.objection(peer, connection) {
-            answer(request.verdict, AdmissionVerdict::Refuse(reason));
+            let _ = request.verdict.send(AdmissionVerdict::Refuse(reason));
             return;
         }
         if !request.welcomed {
-            answer(request.verdict, AdmissionVerdict::Await);
+            let _ = request.verdict.send(AdmissionVerdict::Await);
             return;
         }
         let Some(current) = self.admitted.get(&peer).and_then(|id| self.connections.get(id)) else {
@@ -55,7 +56,7 @@ impl Service {
         let candidate = self.connections.get(&request.connection).and_then(|new| new.candidate);
         if let Some((finder, address)) = self.finder.as_ref().zip(candidate) {
             finder.met(address, peer);
-            answer(request.verdict, AdmissionVerdict::Duplicate);
+            let _ = request.verdict.send(AdmissionVerdict::Duplicate);
             return;
         }
         // The same process dialled us while we dialled it: one is enough. If it
@@ -63,12 +64,12 @@ impl Service {
         let same_process = current.admitted == Some(request.hello.instance);
         let crossed = current.endpoint.inbound != inbound;
         if self.me < peer && same_process && crossed {
-            answer(request.verdict, AdmissionVerdict::Duplicate);
+            let _ = request.verdict.send(AdmissionVerdict::Duplicate);
             return;
         }
         current.stop.now("replaced by a newer connection");
         if let Some(earlier) = self.successors.insert(peer, request) {
-            answer(earlier.verdict, AdmissionVerdict::Duplicate);
+            let _ = earlier.verdict.send(AdmissionVerdict::Duplicate);
         }
     }
 
@@ -124,7 +125,7 @@ impl Service {
         // It may have been cut since it asked. A cut from now on finds it among the peers: so
         // there is no moment at which a revoked peer is missed by both.
         if let Some(reason) = self.is_cut(peer, &endpoint) {
-            answer(request.verdict, AdmissionVerdict::Refuse(reason));
+            let _ = request.verdict.send(AdmissionVerdict::Refuse(reason));
             return;
         }
         tracing::info!(%peer, address = endpoint.address, inbound = endpoint.inbound, ?standing, "connected");
@@ -135,7 +136,7 @@ impl Service {
         if let Some(providers) = self.providers() {
             providers.admit(libp2p_types::to_libp2p(peer), request.connection, reach);
         }
-        answer(request.verdict, AdmissionVerdict::Admit(send_queue));
+        let _ = request.verdict.send(AdmissionVerdict::Admit(send_queue));
     }
 
     /// Notes in the address book who was met where. A feeler has done its work.
@@ -149,9 +150,4 @@ impl Service {
             connection.stop.now("only to see who is there");
         }
     }
-}
-
-/// A session that has ended meanwhile needs no answer.
-fn answer(to: oneshot::Sender<AdmissionVerdict>, verdict: AdmissionVerdict) {
-    let _ = to.send(verdict);
 }

@@ -132,7 +132,7 @@ impl Service {
 
     /// Each kind of network offers wires of its own: a peer that shares none is of another kind.
     pub(super) fn other_kind(&self) -> String {
-        let kind = format!("{:?}", self.hello.network.kind).to_lowercase();
+        let kind = self.hello.network.kind.name();
         format!(
             "different kind of network: ours is {kind}, and the peer speaks none of its wires (public networks share none with private ones and consortia)"
         )

@@ -1,11 +1,8 @@
 //! Ends one socket from elsewhere, at once and for good.
 
-use std::{
-    sync::{
-        OnceLock,
-        atomic::{AtomicBool, Ordering},
-    },
-    task::Context,
+use std::sync::{
+    OnceLock,
+    atomic::{AtomicBool, Ordering},
 };
 
 use futures::task::AtomicWaker;
@@ -17,8 +14,10 @@ pub(crate) struct KillSwitch {
     revoked: OnceLock<String>,
     /// Its place was given to another connection.
     evicted: AtomicBool,
-    reader: AtomicWaker,
-    writer: AtomicWaker,
+    /// The tasks that read and write. They register before they look at the switch: a cut that
+    /// comes between is then not missed.
+    pub reader: AtomicWaker,
+    pub writer: AtomicWaker,
 }
 
 impl KillSwitch {
@@ -42,17 +41,6 @@ impl KillSwitch {
 
     pub fn is_evicted(&self) -> bool {
         self.evicted.load(Ordering::Acquire)
-    }
-
-    /// To be called before the switch is looked at: a cut that comes between is then not
-    /// missed.
-    pub fn register_reader(&self, cx: &Context<'_>) {
-        self.reader.register(cx.waker());
-    }
-
-    /// As [`Self::register_reader`], for the task that writes.
-    pub fn register_writer(&self, cx: &Context<'_>) {
-        self.writer.register(cx.waker());
     }
 
     fn wake(&self) {

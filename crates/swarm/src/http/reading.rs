@@ -3,7 +3,6 @@
 use std::{
     io::{self, Read},
     sync::Arc,
-    time::Duration,
 };
 
 use bytes::Bytes;
@@ -83,7 +82,7 @@ async fn rest(failures: &mut u32, failure: WebError) -> Result<(), WebError> {
     if *failures >= FAILURES_MAX {
         return Err(failure);
     }
-    let pause: Duration = failure.pause().unwrap_or(backoff(*failures));
+    let pause = failure.pause().unwrap_or(backoff(*failures));
     tracing::info!(error = %failure, ?pause, "an origin fails, and is asked again");
     sleep(pause).await;
     Ok(())
