@@ -1,6 +1,6 @@
 //! `trefoil network`: found one, invite others to it.
 
-use std::{net::SocketAddr, path::PathBuf, str::FromStr};
+use std::{net::SocketAddr, path::PathBuf};
 
 use alloy_primitives::{U256, utils::parse_ether};
 use clap::{Args, Subcommand, ValueEnum};
@@ -60,37 +60,20 @@ impl From<KindFlag> for Kind {
     }
 }
 
-/// Money at genesis, written `ADDRESS=ETHER`.
-#[derive(Clone, Debug)]
-struct Fund {
-    address: Address,
-    wei: U256,
-}
-
-impl FromStr for Fund {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (address, ether) = text.split_once('=').ok_or("write ADDRESS=ETHER")?;
-        let address = address.parse().map_err(|_| format!("{address:?} is no address"))?;
-        let wei = parse_ether(ether).map_err(|_| format!("{ether:?} is no amount of ether"))?;
-        Ok(Self { address, wei })
-    }
+/// Money at genesis in wei, written `ADDRESS=ETHER`.
+fn fund(text: &str) -> Result<(Address, U256), String> {
+    let (address, ether) = text.split_once('=').ok_or("write ADDRESS=ETHER")?;
+    let address = address.parse().map_err(|_| format!("{address:?} is no address"))?;
+    let wei = parse_ether(ether).map_err(|_| format!("{ether:?} is no amount of ether"))?;
+    Ok((address, wei))
 }
 
 /// An organisation, written `NAME` or `NAME=ADDRESS,…`.
-#[derive(Clone, Debug)]
-struct FoundingOrg(Party);
-
-impl FromStr for FoundingOrg {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (name, accounts) = text.split_once('=').unwrap_or((text, ""));
-        let name = arguments::name(name)?;
-        let accounts = accounts.split(',').filter(|text| !text.is_empty()).map(arguments::account);
-        Ok(Self(Party { name, accounts: accounts.collect::<Result<_, _>>()? }))
-    }
+fn party(text: &str) -> Result<Party, String> {
+    let (name, accounts) = text.split_once('=').unwrap_or((text, ""));
+    let name = arguments::name(name)?;
+    let accounts = accounts.split(',').filter(|text| !text.is_empty()).map(arguments::account);
+    Ok(Party { name, accounts: accounts.collect::<Result<_, _>>()? })
 }
 
 #[derive(Debug, Args)]
@@ -108,14 +91,14 @@ pub struct FoundArgs {
     validators: u16,
     /// An organisation and the accounts that vote for it; without accounts one is
     /// made. Founders are theirs in turn. A private network has one
-    #[arg(long = "org", value_name = "NAME[=ADDRESS,…]")]
-    orgs: Vec<FoundingOrg>,
+    #[arg(long = "org", value_name = "NAME[=ADDRESS,…]", value_parser = party)]
+    orgs: Vec<Party>,
     /// Where the founders are reached, one for each; without: ports of this machine
     #[arg(long = "at", value_name = "IP:PORT")]
     addresses: Vec<SocketAddr>,
     /// An account that owns ether at genesis; may be given many times
-    #[arg(long = "fund", value_name = "ADDRESS=ETHER")]
-    funds: Vec<Fund>,
+    #[arg(long = "fund", value_name = "ADDRESS=ETHER", value_parser = fund)]
+    funds: Vec<(Address, U256)>,
     /// First base fee in wei; 0: nobody ever pays for gas
     #[arg(long, value_name = "WEI", default_value_t = founding::BASE_FEE)]
     base_fee: u64,
@@ -159,7 +142,7 @@ impl FoundArgs {
             idle_block_s: self.idle_block_s,
             snapshot_every: self.snapshot_every,
             organisations,
-            funds: self.funds.iter().map(|fund| (fund.address, fund.wei)).collect(),
+            funds: self.funds.into_iter().collect(),
         };
         let spec = founding::found(plan, &founders, &password)?;
         home::write(&self.dir.join("chain.toml"), &spec.to_toml())?;
@@ -176,7 +159,7 @@ impl FoundArgs {
 
     /// Those named; a private network without one is its own name's.
     fn organisations(&self) -> Result<Vec<Party>, CommandError> {
-        let named: Vec<Party> = self.orgs.iter().map(|org| org.0.clone()).collect();
+        let named = self.orgs.clone();
         let count = named.len();
         let wrong = |what: String, cure: &str| Err(CommandError::with_cure(what, cure));
         match self.kind {

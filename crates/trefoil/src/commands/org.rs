@@ -47,11 +47,27 @@ pub enum OrgCommand {
     /// Propose to take a suspension back
     ProposeResume(OrgArgs),
     /// Change who speaks for your organisation
-    RotateKeys(RotateKeysArgs),
+    RotateKeys {
+        /// An account that votes from now on; give it once for each, the old ones go
+        #[arg(long = "key", value_name = "ADDRESS", required = true, value_parser = account)]
+        keys: Vec<Address>,
+        /// So many of the keys speak for it
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
+        threshold: u8,
+        #[command(flatten)]
+        own: OwnArgs,
+    },
     /// Add or end a CA key of your organisation
     RotateCa(RotateCaArgs),
     /// Say to which key members seal content for your organisation
-    SealingKey(SealingKeyArgs),
+    // Its nodes that shall open what is sealed keep the other half; keep old ones too, for
+    // what was sealed to them.
+    SealingKey {
+        /// What `trefoil keys new sealing` printed, age1…; none: nothing is sealed to it any more
+        key: Option<SealingKey>,
+        #[command(flatten)]
+        own: OwnArgs,
+    },
     /// Gas, fees, lists of accounts, rule sets, and how votes pass
     Settings(OrgSettingsArgs),
     /// Propose to change one of these
@@ -76,9 +92,17 @@ impl OrgCommand {
             Self::ProposeRemove(org) => org.propose(|id| removeOrganisationCall { id }).await,
             Self::ProposeSuspend(org) => org.propose(|id| suspendOrganisationCall { id }).await,
             Self::ProposeResume(org) => org.propose(|id| resumeOrganisationCall { id }).await,
-            Self::RotateKeys(command) => command.run().await,
+            Self::RotateKeys { keys, threshold, own } => {
+                let (sender, id) = own.sender().await?;
+                sender.decide(id, setKeysCall { id, threshold, keys }).await
+            }
             Self::RotateCa(command) => command.run().await,
-            Self::SealingKey(command) => command.run().await,
+            Self::SealingKey { key, own } => {
+                let (sender, id) = own.sender().await?;
+                // The contract stores 0 for an organisation without a key.
+                let key = key.map_or([0; 32], |key| key.0).into();
+                sender.decide(id, setSealingKeyCall { id, key }).await
+            }
             Self::Settings(command) => command.run().await,
             Self::Set { command } => command.run().await,
         }
@@ -250,26 +274,6 @@ impl OrgArgs {
     }
 }
 
-#[derive(Debug, Args)]
-pub struct RotateKeysArgs {
-    /// An account that votes from now on; give it once for each, the old ones go
-    #[arg(long = "key", value_name = "ADDRESS", required = true, value_parser = account)]
-    keys: Vec<Address>,
-    /// So many of the keys speak for it
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
-    threshold: u8,
-    #[command(flatten)]
-    own: OwnArgs,
-}
-
-impl RotateKeysArgs {
-    async fn run(self) -> Result<(), CommandError> {
-        let (sender, id) = self.own.sender().await?;
-        let action = setKeysCall { id, threshold: self.threshold, keys: self.keys };
-        sender.decide(id, action).await
-    }
-}
-
 /// Which organisation's own decision it is.
 #[derive(Debug, Args)]
 pub struct WhoseArgs {
@@ -323,24 +327,5 @@ impl RotateCaArgs {
             sender.decide(id, endCaKeyCall { id, key, until: self.at }).await?;
         }
         Ok(())
-    }
-}
-
-/// Its nodes that shall open what is sealed keep the other half; keep old ones too,
-/// for what was sealed to them.
-#[derive(Debug, Args)]
-pub struct SealingKeyArgs {
-    /// What `trefoil keys new sealing` printed, age1…; none: nothing is sealed to it any more
-    key: Option<SealingKey>,
-    #[command(flatten)]
-    own: OwnArgs,
-}
-
-impl SealingKeyArgs {
-    async fn run(self) -> Result<(), CommandError> {
-        let (sender, id) = self.own.sender().await?;
-        // The contract stores 0 for an organisation without a key.
-        let key = self.key.map_or([0; 32], |key| key.0).into();
-        sender.decide(id, setSealingKeyCall { id, key }).await
     }
 }
