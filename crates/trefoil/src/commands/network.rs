@@ -3,7 +3,10 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use alloy_primitives::{U256, utils::parse_ether};
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{
+    Args, Subcommand,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
 use trefoil_crypto::{NodeCertificate, Role};
 use trefoil_host::{
     home::{self, Home},
@@ -42,22 +45,13 @@ impl NetworkCommand {
     }
 }
 
-/// [`Kind`] as a flag.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum KindFlag {
-    Public,
-    Private,
-    Consortium,
-}
-
-impl From<KindFlag> for Kind {
-    fn from(kind: KindFlag) -> Self {
-        match kind {
-            KindFlag::Public => Self::Public,
-            KindFlag::Private => Self::Private,
-            KindFlag::Consortium => Self::Consortium,
-        }
-    }
+/// Reads the kind of a network.
+pub fn kind_parser() -> impl TypedValueParser<Value = Kind> {
+    PossibleValuesParser::new(["public", "private", "consortium"]).map(|name| match name.as_str() {
+        "public" => Kind::Public,
+        "private" => Kind::Private,
+        _ => Kind::Consortium,
+    })
 }
 
 /// Money at genesis in wei, written `ADDRESS=ETHER`.
@@ -79,8 +73,8 @@ fn party(text: &str) -> Result<Party, String> {
 #[derive(Debug, Args)]
 pub struct FoundArgs {
     /// Who may connect, and who decides who validates
-    #[arg(long, value_enum)]
-    kind: KindFlag,
+    #[arg(long, value_parser = kind_parser())]
+    kind: Kind,
     /// EIP-155 chain id, which wallets sign for
     #[arg(long)]
     chain_id: u64,
@@ -135,7 +129,7 @@ impl FoundArgs {
         }
         let plan = FoundingPlan {
             name: self.name,
-            kind: self.kind.into(),
+            kind: self.kind,
             chain_id: self.chain_id,
             base_fee: self.base_fee,
             block_interval_ms: self.block_time,
@@ -163,20 +157,20 @@ impl FoundArgs {
         let count = named.len();
         let wrong = |what: String, cure: &str| Err(CommandError::with_cure(what, cure));
         match self.kind {
-            KindFlag::Public if count > 0 => {
+            Kind::Public if count > 0 => {
                 wrong("a public network has no organisations".into(), "leave --org out")
             }
-            KindFlag::Private if count > 1 => wrong(
+            Kind::Private if count > 1 => wrong(
                 format!("--org is given {count} times for a private network"),
                 "give it once: others are voted in later; or found a consortium",
             ),
-            KindFlag::Private if count == 0 => {
+            Kind::Private if count == 0 => {
                 Ok(vec![Party { name: self.name.clone(), accounts: vec![] }])
             }
-            KindFlag::Consortium if count == 0 => {
+            Kind::Consortium if count == 0 => {
                 wrong("a consortium has organisations".into(), "give --org NAME for each of them")
             }
-            KindFlag::Consortium if count > usize::from(self.validators) => wrong(
+            Kind::Consortium if count > usize::from(self.validators) => wrong(
                 format!("{count} organisations for {} founders", self.validators),
                 "let each organisation have a founder: raise --validators",
             ),
