@@ -39,7 +39,21 @@ pub enum OrgCommand {
     /// Take your approval back; the proposer's ends the proposal
     Unvote(VoteArgs),
     /// Propose a new organisation
-    ProposeAdd(AddOrgArgs),
+    ProposeAdd {
+        #[arg(value_parser = name)]
+        name: String,
+        /// An account that votes for it; give it once for each
+        #[arg(long = "key", value_name = "ADDRESS", required = true, value_parser = account)]
+        keys: Vec<Address>,
+        /// So many of its keys speak for it
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
+        threshold: u8,
+        /// An Ed25519 key that signs its nodes' certificates; give it once for each
+        #[arg(long = "ca", value_name = "KEY", required = true)]
+        ca_keys: Vec<PublicKey>,
+        #[command(flatten)]
+        transaction: TransactionArgs,
+    },
     /// Propose to remove an organisation, for ever
     ProposeRemove(OrgArgs),
     /// Propose to suspend an organisation: its nodes are refused, it has no vote
@@ -88,7 +102,11 @@ impl OrgCommand {
             Self::Unvote(VoteArgs { id, transaction }) => {
                 transaction.for_members().await?.decision(withdrawCall { id: U256::from(id) }).await
             }
-            Self::ProposeAdd(command) => command.run().await,
+            Self::ProposeAdd { name, keys, threshold, ca_keys, transaction } => {
+                let ca_keys = ca_keys.iter().map(|key| key.0).collect();
+                let action = addOrganisationCall { name, threshold, keys, caKeys: ca_keys };
+                transaction.propose(action).await
+            }
             Self::ProposeRemove(org) => org.propose(|id| removeOrganisationCall { id }).await,
             Self::ProposeSuspend(org) => org.propose(|id| suspendOrganisationCall { id }).await,
             Self::ProposeResume(org) => org.propose(|id| resumeOrganisationCall { id }).await,
@@ -226,35 +244,6 @@ pub struct VoteArgs {
     id: u64,
     #[command(flatten)]
     transaction: TransactionArgs,
-}
-
-#[derive(Debug, Args)]
-pub struct AddOrgArgs {
-    #[arg(value_parser = name)]
-    name: String,
-    /// An account that votes for it; give it once for each
-    #[arg(long = "key", value_name = "ADDRESS", required = true, value_parser = account)]
-    keys: Vec<Address>,
-    /// So many of its keys speak for it
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
-    threshold: u8,
-    /// An Ed25519 key that signs its nodes' certificates; give it once for each
-    #[arg(long = "ca", value_name = "KEY", required = true)]
-    ca_keys: Vec<PublicKey>,
-    #[command(flatten)]
-    transaction: TransactionArgs,
-}
-
-impl AddOrgArgs {
-    async fn run(self) -> Result<(), CommandError> {
-        let action = addOrganisationCall {
-            name: self.name,
-            threshold: self.threshold,
-            keys: self.keys,
-            caKeys: self.ca_keys.iter().map(|key| key.0).collect(),
-        };
-        self.transaction.propose(action).await
-    }
 }
 
 #[derive(Debug, Args)]
