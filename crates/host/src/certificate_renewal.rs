@@ -47,17 +47,14 @@ impl CertificateRenewal {
         loop {
             let now = self.snapshot.borrow().tip().timestamp;
             // A CA command may take as long as it likes, and so may the disk.
-            match task::block_in_place(|| self.look(now)) {
-                Ok(()) => failed = None,
-                Err(error) => {
-                    // Once, not each time it is looked at.
-                    let error = error.to_string();
-                    if failed.as_ref() != Some(&error) {
-                        tracing::error!("the node's certificate: {error}");
-                    }
-                    failed = Some(error);
-                }
+            let error = task::block_in_place(|| self.look(now)).err().map(|e| e.to_string());
+            // Once, not each time it is looked at.
+            if error != failed
+                && let Some(error) = &error
+            {
+                tracing::error!("the node's certificate: {error}");
             }
+            failed = error;
             let level = level(&self.held.borrow(), now);
             if let Some(passed) = level
                 && told.is_none_or(|told| passed < told)

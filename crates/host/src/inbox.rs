@@ -30,7 +30,6 @@ pub struct InboxLanes {
 /// One thing that arrived.
 #[derive(Debug)]
 pub enum Arrival {
-    Stop,
     Done(Done),
     /// The node's deadline has come.
     Time,
@@ -57,8 +56,9 @@ impl Budget {
 }
 
 impl InboxLanes {
-    /// Waits for the first arrival of a batch, or until `wait` is over.
-    pub async fn wait(&mut self, wait: Option<Duration>, budget: &Budget) -> Arrival {
+    /// Waits for the first arrival of a batch, or until `wait` is over; `None`: the process
+    /// is to end.
+    pub async fn wait(&mut self, wait: Option<Duration>, budget: &Budget) -> Option<Arrival> {
         let deadline = async {
             match wait {
                 Some(wait) => tokio::time::sleep(wait).await,
@@ -70,31 +70,26 @@ impl InboxLanes {
             // In this order: tokio otherwise takes a ready lane at random, and a vote would
             // wait behind gossip.
             biased;
-            _ = &mut self.stop => Arrival::Stop,
-            Some(done) = self.done.recv() => Arrival::Done(done),
-            () = deadline => Arrival::Time,
-            Some(event) = self.consensus.recv() => Arrival::Net(event),
-            Some(request) = self.calls.recv() => Arrival::Call(request),
-            Some(event) = self.catch_up.recv() => Arrival::Net(event),
-            Some(event) = self.gossip.recv(), if budget.gossip > 0 => Arrival::Net(event),
+            _ = &mut self.stop => None,
+            Some(done) = self.done.recv() => Some(Arrival::Done(done)),
+            () = deadline => Some(Arrival::Time),
+            Some(event) = self.consensus.recv() => Some(Arrival::Net(event)),
+            Some(request) = self.calls.recv() => Some(Arrival::Call(request)),
+            Some(event) = self.catch_up.recv() => Some(Arrival::Net(event)),
+            Some(event) = self.gossip.recv(), if budget.gossip > 0 => Some(Arrival::Net(event)),
         }
     }
 
     /// The most urgent of what has arrived and the batch may still take.
     pub fn next(&mut self, budget: &mut Budget) -> Option<Arrival> {
-        if let Ok(done) = self.done.try_recv() {
-            return Some(Arrival::Done(done));
-        }
-        if let Some(event) = spend(&mut budget.consensus, || self.consensus.try_recv().ok()) {
-            return Some(Arrival::Net(event));
-        }
-        if let Some(request) = spend(&mut budget.calls, || self.calls.try_recv().ok()) {
-            return Some(Arrival::Call(request));
-        }
-        if let Some(event) = spend(&mut budget.catch_up, || self.catch_up.try_recv().ok()) {
-            return Some(Arrival::Net(event));
-        }
-        spend(&mut budget.gossip, || self.gossip.try_recv().ok()).map(Arrival::Net)
+        let done = self.done.try_recv().ok().map(Arrival::Done);
+        let net = |left: &mut u32, lane: &mut LaneReceiver| {
+            spend(left, || lane.try_recv().ok()).map(Arrival::Net)
+        };
+        done.or_else(|| net(&mut budget.consensus, &mut self.consensus))
+            .or_else(|| spend(&mut budget.calls, || self.calls.try_recv().ok()).map(Arrival::Call))
+            .or_else(|| net(&mut budget.catch_up, &mut self.catch_up))
+            .or_else(|| net(&mut budget.gossip, &mut self.gossip))
     }
 }
 

@@ -140,10 +140,9 @@ impl NodeThread {
         loop {
             let wait = self.node.deadline().map(|at| self.clock.until(at));
             let budget = Budget::batch(self.jobs < JOBS_MAX);
-            match runtime.block_on(self.parts.lanes.wait(wait, &budget)) {
-                Arrival::Stop => return Ok(()),
-                first => self.batch(first, budget),
-            }
+            let first = runtime.block_on(self.parts.lanes.wait(wait, &budget));
+            let Some(first) = first else { return Ok(()) };
+            self.batch(first, budget);
             self.carry_out()?;
         }
     }
@@ -183,8 +182,6 @@ impl NodeThread {
             Arrival::Net(NetEvent::Disconnected { peer, .. }) => Input::Disconnected(peer),
             // The network has logged it, and the node has nothing to do with it.
             Arrival::Net(NetEvent::Refused { .. }) => return,
-            // Answered where it arrives; here it only ends a batch early.
-            Arrival::Stop => return,
         };
         self.node.step(self.clock.now(), input, &mut self.effects);
     }

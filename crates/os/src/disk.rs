@@ -118,11 +118,12 @@ impl Disk for FileDisk {
         let mut names = Vec::new();
         for entry in fs::read_dir(&self.dir)? {
             let entry = entry?;
-            let name = entry.file_name().into_string();
-            match name {
-                Ok(name) if name != LOCK && entry.file_type()?.is_file() => names.push(name),
-                // Not ours: every name we make is plain text.
-                _ => {}
+            // Others are not ours: every name we make is plain text.
+            if let Ok(name) = entry.file_name().into_string()
+                && name != LOCK
+                && entry.file_type()?.is_file()
+            {
+                names.push(name);
             }
         }
         names.sort();

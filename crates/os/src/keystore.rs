@@ -100,10 +100,7 @@ impl PasswordSource {
     /// # Errors
     /// When there is none and no terminal to ask on.
     pub fn get(&self, what: &str) -> Result<Password, KeysError> {
-        match self.given()? {
-            Some(password) => Ok(password),
-            None => ask(&format!("Password of {what}: "), what),
-        }
+        self.given()?.map_or_else(|| ask(&format!("Password of {what}: "), what), Ok)
     }
 
     /// The password of a key to be made; a person types it twice.

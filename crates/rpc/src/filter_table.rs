@@ -66,7 +66,8 @@ impl FilterTable {
     /// A filter as it stands; marks it as polled.
     pub fn poll(&self, limits: &Limits, id: FilterId) -> RpcResult<FilterKind> {
         let mut filters = self.alive(limits);
-        let filter = filters.get_mut(&id).ok_or_else(not_found)?;
+        let filter = filters.get_mut(&id);
+        let filter = filter.ok_or_else(|| RpcError::Rejected("filter not found".into()))?;
         filter.polled = Instant::now();
         Ok(filter.kind.clone())
     }
@@ -77,8 +78,4 @@ impl FilterTable {
             filter.kind = kind;
         }
     }
-}
-
-fn not_found() -> RpcError {
-    RpcError::Rejected("filter not found".into())
 }

@@ -22,11 +22,6 @@ impl Page {
         self.family(name, "gauge", help);
         self.sample(name, "", value);
     }
-
-    fn counter(&mut self, name: &str, help: &str, value: impl Display) {
-        self.family(name, "counter", help);
-        self.sample(name, "", value);
-    }
 }
 
 pub fn text(rpc: &Rpc) -> String {
@@ -59,21 +54,16 @@ fn node(rpc: &Rpc, page: &mut Page) {
     page.sample("trefoil_pool_transactions", "{kind=\"pending\"}", status.pool_pending);
     page.sample("trefoil_pool_transactions", "{kind=\"queued\"}", status.pool_queued);
     page.gauge("trefoil_pool_bytes", "Bytes of transactions in the pool.", status.pool_bytes);
-    let committed = rpc.events.committed_txs();
-    page.counter(
-        "trefoil_transactions_total",
-        "Transactions committed since the start.",
-        committed,
-    );
+    let help = "Transactions committed since the start.";
+    page.family("trefoil_transactions_total", "counter", help);
+    page.sample("trefoil_transactions_total", "", rpc.events.committed_txs());
     page.family("trefoil_net_dropped_total", "counter", "Messages dropped from full lanes.");
     for (lane, dropped) in rpc.backend.net.dropped() {
         page.sample("trefoil_net_dropped_total", &format!("{{lane={lane:?}}}"), dropped);
     }
-    page.counter(
-        "trefoil_net_turned_away_total",
-        "Connections closed when they were accepted: no room for where they came from.",
-        rpc.backend.net.turned_away(),
-    );
+    let help = "Connections closed when they were accepted: no room for where they came from.";
+    page.family("trefoil_net_turned_away_total", "counter", help);
+    page.sample("trefoil_net_turned_away_total", "", rpc.backend.net.turned_away());
 }
 
 fn requests(rpc: &Rpc, page: &mut Page) {

@@ -125,13 +125,8 @@ pub fn subscribe(rpc: &Rpc, frame: &SocketMessage, params: &Params) -> RpcResult
 pub fn unsubscribe(_: &Rpc, frame: &SocketMessage, params: &Params) -> RpcResult {
     let id: SubscriptionId = params.get(0)?;
     let task = frame.session.running().remove(&id);
-    match task {
-        Some(task) => {
-            task.abort();
-            json(&true)
-        }
-        None => Err(RpcError::Rejected("subscription not found".into())),
-    }
+    task.ok_or_else(|| RpcError::Rejected("subscription not found".into()))?.abort();
+    json(&true)
 }
 
 /// Whether `newPendingTransactions` sends whole transactions: `true`, or

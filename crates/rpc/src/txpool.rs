@@ -21,11 +21,13 @@ struct Content<T> {
     queued: T,
 }
 
-async fn pool(rpc: &Rpc) -> RpcResult<Content<Vec<Transaction>>> {
-    Ok(match rpc.backend.call(Call::PoolContent).await? {
-        Reply::PoolContent { pending, queued } => Content { pending, queued },
-        _ => Content { pending: vec![], queued: vec![] },
-    })
+/// Asks for the pool's transactions, and answers with what `show` makes of each kind.
+async fn shown<T: Serialize>(rpc: &Rpc, show: impl Fn(&[Transaction]) -> T) -> RpcResult {
+    let (pending, queued) = match rpc.backend.call(Call::PoolContent).await? {
+        Reply::PoolContent { pending, queued } => (pending, queued),
+        _ => (vec![], vec![]),
+    };
+    json(&Content { pending: show(&pending), queued: show(&queued) })
 }
 
 fn by_sender<T>(txs: &[Transaction], show: impl Fn(&Transaction) -> T) -> BySender<T> {
@@ -45,21 +47,16 @@ pub fn status(rpc: &Rpc, _: &Params) -> RpcResult {
 }
 
 pub async fn content(rpc: &Rpc) -> RpcResult {
-    let Content { pending, queued } = pool(rpc).await?;
-    json(&Content {
-        pending: by_sender(&pending, convert::pooled_tx),
-        queued: by_sender(&queued, convert::pooled_tx),
-    })
+    shown(rpc, |txs| by_sender(txs, convert::pooled_tx)).await
 }
 
 pub async fn content_from(rpc: &Rpc, params: &Params) -> RpcResult {
     let sender: Address = params.get(0)?;
-    let Content { pending, queued } = pool(rpc).await?;
     let show = |txs: &[Transaction]| {
         let own = txs.iter().filter(|tx| tx.signer() == sender);
         own.map(|tx| (tx.nonce().to_string(), convert::pooled_tx(tx))).collect::<BTreeMap<_, _>>()
     };
-    json(&Content { pending: show(&pending), queued: show(&queued) })
+    shown(rpc, show).await
 }
 
 /// One line for each transaction, as geth words it.
@@ -69,6 +66,5 @@ pub async fn inspect(rpc: &Rpc) -> RpcResult {
         let (value, gas, price) = (tx.value(), tx.gas_limit(), tx.max_fee_per_gas());
         format!("{to}: {value} wei + {gas} gas × {price} wei")
     };
-    let Content { pending, queued } = pool(rpc).await?;
-    json(&Content { pending: by_sender(&pending, line), queued: by_sender(&queued, line) })
+    shown(rpc, |txs| by_sender(txs, line)).await
 }

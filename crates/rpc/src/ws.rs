@@ -73,10 +73,7 @@ async fn write(mut sink: SplitSink<WebSocket, Message>, mut queue: mpsc::Receive
             _ = pings.tick() => Some(Message::Ping(Default::default())),
         };
         let Some(message) = message else { return };
-        match timeout(WRITE_TIME, sink.send(message)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(_)) | Err(_) => return,
-        }
+        let Ok(Ok(())) = timeout(WRITE_TIME, sink.send(message)).await else { return };
     }
 }
 

@@ -247,26 +247,25 @@ impl Target {
         let range = text(RANGE).filter(|_| text(IF_RANGE).is_none_or(|known| known == etag));
         let name = self.path.clone().or_else(|| content.metadata(held.id)?.name);
         let kind = content_type(name.as_deref());
-        let mut response = match range.and_then(|range| parse_range(range, self.size)) {
-            None => self.body(content, held, 0..self.size, method, StatusCode::OK).await,
+        let (status, bytes, told) = match range.and_then(|range| parse_range(range, self.size)) {
+            None => (StatusCode::OK, 0..self.size, None),
             Some(Some(bytes)) => {
                 let told = format!("bytes {}-{}/{}", bytes.start, bytes.end - 1, self.size);
-                let status = StatusCode::PARTIAL_CONTENT;
-                let mut response = self.body(content, held, bytes, method, status).await;
-                if response.status() == status {
-                    put(response.headers_mut(), CONTENT_RANGE, &told);
-                }
-                response
+                (StatusCode::PARTIAL_CONTENT, bytes, Some(told))
             }
             Some(None) => {
                 let told = [(CONTENT_RANGE, format!("bytes */{}", self.size))];
                 return (StatusCode::RANGE_NOT_SATISFIABLE, told).into_response();
             }
         };
+        let mut response = self.body(content, held, bytes, method, status).await;
         if !response.status().is_success() {
             return response;
         }
         let headers = response.headers_mut();
+        if let Some(told) = told {
+            put(headers, CONTENT_RANGE, &told);
+        }
         put(headers, ETAG, &etag);
         put(headers, ACCEPT_RANGES, "bytes");
         put(headers, CONTENT_TYPE, kind);

@@ -10,10 +10,6 @@ use crate::{
     params::{BlockRef, LogFilter},
 };
 
-fn id(params: &Params) -> RpcResult<FilterId> {
-    params.get(0)
-}
-
 pub fn new_logs(rpc: &Rpc, params: &Params) -> RpcResult {
     let filter: LogFilter = params.opt(0)?.unwrap_or_default();
     let tip = rpc.backend.snapshot().tip().number;
@@ -35,13 +31,13 @@ pub fn new_pending(rpc: &Rpc, _: &Params) -> RpcResult {
 }
 
 pub fn uninstall(rpc: &Rpc, params: &Params) -> RpcResult {
-    let id = id(params)?;
+    let id: FilterId = params.get(0)?;
     json(&rpc.filters.alive(&rpc.limits).remove(&id).is_some())
 }
 
 /// What is new since the last poll.
 pub fn changes(rpc: &Rpc, params: &Params) -> RpcResult {
-    let id = id(params)?;
+    let id: FilterId = params.get(0)?;
     let snapshot = rpc.backend.snapshot();
     let tip = snapshot.tip().number;
     let (result, told) = match rpc.filters.poll(&rpc.limits, id)? {
@@ -77,7 +73,7 @@ pub fn changes(rpc: &Rpc, params: &Params) -> RpcResult {
 
 /// All logs that a log filter asks for, from its `fromBlock` on.
 pub fn logs(rpc: &Rpc, params: &Params) -> RpcResult {
-    match rpc.filters.poll(&rpc.limits, id(params)?)? {
+    match rpc.filters.poll(&rpc.limits, params.get(0)?)? {
         FilterKind::Logs { filter, .. } => answer(rpc, &filter),
         FilterKind::Blocks { .. } | FilterKind::Pending { .. } => {
             Err(RpcError::Rejected("the filter is not a log filter".into()))

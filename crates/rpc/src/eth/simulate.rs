@@ -190,17 +190,15 @@ fn call_json<'a>(
     index: usize,
     call: &'a SimulatedCall,
 ) -> CallJson<'a> {
+    let failed =
+        |message, code, data| (Bytes::new(), &[][..], Some(FailureJson { message, code, data }));
     let (return_data, logs, error) = match &call.outcome {
         CallOutcome::Success { output, logs, .. } => (output.clone(), &logs[..], None),
         CallOutcome::Revert { output, .. } => {
             let error = RpcError::Reverted(output.clone());
-            let (message, code, data) = (error.to_string(), error.code(), error.data());
-            (Bytes::new(), &[][..], Some(FailureJson { message, code, data }))
+            failed(error.to_string(), error.code(), error.data())
         }
-        CallOutcome::Halt { reason, .. } => {
-            let (message, code, data) = (reason.clone(), HALTED, None);
-            (Bytes::new(), &[][..], Some(FailureJson { message, code, data }))
-        }
+        CallOutcome::Halt { reason, .. } => failed(reason.clone(), HALTED, None),
     };
     let numbered = call.log_numbers.iter().zip(logs);
     let logs = numbered

@@ -179,8 +179,7 @@ impl Registry {
     /// # Errors
     /// As [`Contract::view`].
     pub async fn publishers(&self, name: &str) -> Result<Vec<Address>, ContractError> {
-        let page = async |from| {
-            let count = U256::from(PAGE);
+        let page = async |from, count| {
             self.0.view(publishersCall { name: name.into(), from, count }).await
         };
         all(page).await
@@ -195,8 +194,8 @@ impl Registry {
         publisher: Address,
         name: &str,
     ) -> Result<Vec<Entry>, ContractError> {
-        let page = async |from| {
-            let (name, count) = (name.into(), U256::from(PAGE));
+        let page = async |from, count| {
+            let name = name.into();
             self.0.view(versionsCall { publisher, name, from, count }).await
         };
         all(page).await
@@ -207,8 +206,7 @@ impl Registry {
     /// # Errors
     /// As [`Contract::view`].
     pub async fn names(&self) -> Result<Vec<Entry>, ContractError> {
-        let page = async |from| self.0.view(namesCall { from, count: U256::from(PAGE) }).await;
-        all(page).await
+        all(async |from, count| self.0.view(namesCall { from, count }).await).await
     }
 
     /// Publishes what a link leads to, in the wallet's name, and waits for its
@@ -255,13 +253,13 @@ impl Registry {
     }
 }
 
-/// All pages of a list, by the index that each begins at.
+/// All pages of a list, by the index that each begins at and the number of entries.
 async fn all<T>(
-    page: impl AsyncFn(U256) -> Result<Vec<T>, ContractError>,
+    page: impl AsyncFn(U256, U256) -> Result<Vec<T>, ContractError>,
 ) -> Result<Vec<T>, ContractError> {
     let mut all = Vec::new();
     loop {
-        let next = page(U256::from(all.len())).await?;
+        let next = page(U256::from(all.len()), U256::from(PAGE)).await?;
         let last = (next.len() as u64) < PAGE;
         all.extend(next);
         if last {

@@ -23,10 +23,10 @@ use trefoil_host::{
     settings::{PeerAddress, Settings},
 };
 use trefoil_os::keystore::{self, KeyKind};
-use trefoil_types::{ChainSpec, spec::default_snapshot_every};
+use trefoil_types::{ChainSpec, Kind, spec::default_snapshot_every};
 
 use self::{accounts::DevAccount, live::Live, node_process::NodeProcess};
-use super::{block_on, end_signal::end_signal, network::KindFlag};
+use super::{block_on, end_signal::end_signal, network::kind_parser};
 use crate::{
     error::CommandError,
     genesis::founding::{self, ETHER, Founder, FoundingPlan, Party},
@@ -49,8 +49,8 @@ pub struct DevnetArgs {
     #[arg(long, value_name = "1..16", value_parser = clap::value_parser!(u16).range(1..=16))]
     validators: Option<u16>,
     /// Who may connect, and who decides who validates
-    #[arg(long, value_enum, default_value = "consortium")]
-    kind: KindFlag,
+    #[arg(long, value_parser = kind_parser(), default_value = "consortium")]
+    kind: Kind,
     /// EIP-155 chain id
     #[arg(long, default_value_t = 7331)]
     chain_id: u64,
@@ -124,7 +124,7 @@ impl DevnetArgs {
         if spec.chain_id != self.chain_id {
             return differs(format!("its chain id is {}, not {}", spec.chain_id, self.chain_id));
         }
-        if spec.kind != self.kind.into() {
+        if spec.kind != self.kind {
             return differs(format!("it is {:?}, not {:?}", spec.kind, self.kind));
         }
         if self.validators.is_some_and(|wanted| usize::from(wanted) != homes.len()) {
@@ -165,9 +165,9 @@ impl DevnetArgs {
     /// with; a private network is one's own, and a public one nobody's.
     fn organisations(&self, founders: usize, accounts: &[DevAccount]) -> Vec<Party> {
         let count = match self.kind {
-            KindFlag::Public => 0,
-            KindFlag::Private => 1,
-            KindFlag::Consortium => founders.min(ORGANISATIONS),
+            Kind::Public => 0,
+            Kind::Private => 1,
+            Kind::Consortium => founders.min(ORGANISATIONS),
         };
         let party = |(index, account): (usize, &DevAccount)| Party {
             name: format!("org-{}", index + 1),
@@ -197,7 +197,7 @@ impl DevnetArgs {
         let ether = U256::from(10_000) * U256::from(ETHER);
         let plan = FoundingPlan {
             name: CHAIN_NAME.into(),
-            kind: self.kind.into(),
+            kind: self.kind,
             chain_id: self.chain_id,
             base_fee: self.base_fee,
             block_interval_ms: self.block_time,

@@ -1,9 +1,12 @@
 //! `trefoil network`: found one, invite others to it.
 
-use std::{net::SocketAddr, path::PathBuf, str::FromStr};
+use std::{net::SocketAddr, path::PathBuf};
 
 use alloy_primitives::{U256, utils::parse_ether};
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{
+    Args, Subcommand,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
 use trefoil_crypto::{NodeCertificate, Role};
 use trefoil_host::{
     home::{self, Home},
@@ -42,62 +45,36 @@ impl NetworkCommand {
     }
 }
 
-/// [`Kind`] as a flag.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum KindFlag {
-    Public,
-    Private,
-    Consortium,
+/// Reads the kind of a network.
+pub fn kind_parser() -> impl TypedValueParser<Value = Kind> {
+    PossibleValuesParser::new(["public", "private", "consortium"]).map(|name| match name.as_str() {
+        "public" => Kind::Public,
+        "private" => Kind::Private,
+        _ => Kind::Consortium,
+    })
 }
 
-impl From<KindFlag> for Kind {
-    fn from(kind: KindFlag) -> Self {
-        match kind {
-            KindFlag::Public => Self::Public,
-            KindFlag::Private => Self::Private,
-            KindFlag::Consortium => Self::Consortium,
-        }
-    }
-}
-
-/// Money at genesis, written `ADDRESS=ETHER`.
-#[derive(Clone, Debug)]
-struct Fund {
-    address: Address,
-    wei: U256,
-}
-
-impl FromStr for Fund {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (address, ether) = text.split_once('=').ok_or("write ADDRESS=ETHER")?;
-        let address = address.parse().map_err(|_| format!("{address:?} is no address"))?;
-        let wei = parse_ether(ether).map_err(|_| format!("{ether:?} is no amount of ether"))?;
-        Ok(Self { address, wei })
-    }
+/// Money at genesis in wei, written `ADDRESS=ETHER`.
+fn fund(text: &str) -> Result<(Address, U256), String> {
+    let (address, ether) = text.split_once('=').ok_or("write ADDRESS=ETHER")?;
+    let address = address.parse().map_err(|_| format!("{address:?} is no address"))?;
+    let wei = parse_ether(ether).map_err(|_| format!("{ether:?} is no amount of ether"))?;
+    Ok((address, wei))
 }
 
 /// An organisation, written `NAME` or `NAME=ADDRESS,…`.
-#[derive(Clone, Debug)]
-struct FoundingOrg(Party);
-
-impl FromStr for FoundingOrg {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (name, accounts) = text.split_once('=').unwrap_or((text, ""));
-        let name = arguments::name(name)?;
-        let accounts = accounts.split(',').filter(|text| !text.is_empty()).map(arguments::account);
-        Ok(Self(Party { name, accounts: accounts.collect::<Result<_, _>>()? }))
-    }
+fn party(text: &str) -> Result<Party, String> {
+    let (name, accounts) = text.split_once('=').unwrap_or((text, ""));
+    let name = arguments::name(name)?;
+    let accounts = accounts.split(',').filter(|text| !text.is_empty()).map(arguments::account);
+    Ok(Party { name, accounts: accounts.collect::<Result<_, _>>()? })
 }
 
 #[derive(Debug, Args)]
 pub struct FoundArgs {
     /// Who may connect, and who decides who validates
-    #[arg(long, value_enum)]
-    kind: KindFlag,
+    #[arg(long, value_parser = kind_parser())]
+    kind: Kind,
     /// EIP-155 chain id, which wallets sign for
     #[arg(long)]
     chain_id: u64,
@@ -108,14 +85,14 @@ pub struct FoundArgs {
     validators: u16,
     /// An organisation and the accounts that vote for it; without accounts one is
     /// made. Founders are theirs in turn. A private network has one
-    #[arg(long = "org", value_name = "NAME[=ADDRESS,…]")]
-    orgs: Vec<FoundingOrg>,
+    #[arg(long = "org", value_name = "NAME[=ADDRESS,…]", value_parser = party)]
+    orgs: Vec<Party>,
     /// Where the founders are reached, one for each; without: ports of this machine
     #[arg(long = "at", value_name = "IP:PORT")]
     addresses: Vec<SocketAddr>,
     /// An account that owns ether at genesis; may be given many times
-    #[arg(long = "fund", value_name = "ADDRESS=ETHER")]
-    funds: Vec<Fund>,
+    #[arg(long = "fund", value_name = "ADDRESS=ETHER", value_parser = fund)]
+    funds: Vec<(Address, U256)>,
     /// First base fee in wei; 0: nobody ever pays for gas
     #[arg(long, value_name = "WEI", default_value_t = founding::BASE_FEE)]
     base_fee: u64,
@@ -152,14 +129,14 @@ impl FoundArgs {
         }
         let plan = FoundingPlan {
             name: self.name,
-            kind: self.kind.into(),
+            kind: self.kind,
             chain_id: self.chain_id,
             base_fee: self.base_fee,
             block_interval_ms: self.block_time,
             idle_block_s: self.idle_block_s,
             snapshot_every: self.snapshot_every,
             organisations,
-            funds: self.funds.iter().map(|fund| (fund.address, fund.wei)).collect(),
+            funds: self.funds.into_iter().collect(),
         };
         let spec = founding::found(plan, &founders, &password)?;
         home::write(&self.dir.join("chain.toml"), &spec.to_toml())?;
@@ -176,24 +153,24 @@ impl FoundArgs {
 
     /// Those named; a private network without one is its own name's.
     fn organisations(&self) -> Result<Vec<Party>, CommandError> {
-        let named: Vec<Party> = self.orgs.iter().map(|org| org.0.clone()).collect();
+        let named = self.orgs.clone();
         let count = named.len();
         let wrong = |what: String, cure: &str| Err(CommandError::with_cure(what, cure));
         match self.kind {
-            KindFlag::Public if count > 0 => {
+            Kind::Public if count > 0 => {
                 wrong("a public network has no organisations".into(), "leave --org out")
             }
-            KindFlag::Private if count > 1 => wrong(
+            Kind::Private if count > 1 => wrong(
                 format!("--org is given {count} times for a private network"),
                 "give it once: others are voted in later; or found a consortium",
             ),
-            KindFlag::Private if count == 0 => {
+            Kind::Private if count == 0 => {
                 Ok(vec![Party { name: self.name.clone(), accounts: vec![] }])
             }
-            KindFlag::Consortium if count == 0 => {
+            Kind::Consortium if count == 0 => {
                 wrong("a consortium has organisations".into(), "give --org NAME for each of them")
             }
-            KindFlag::Consortium if count > usize::from(self.validators) => wrong(
+            Kind::Consortium if count > usize::from(self.validators) => wrong(
                 format!("{count} organisations for {} founders", self.validators),
                 "let each organisation have a founder: raise --validators",
             ),

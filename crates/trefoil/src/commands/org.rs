@@ -39,7 +39,21 @@ pub enum OrgCommand {
     /// Take your approval back; the proposer's ends the proposal
     Unvote(VoteArgs),
     /// Propose a new organisation
-    ProposeAdd(AddOrgArgs),
+    ProposeAdd {
+        #[arg(value_parser = name)]
+        name: String,
+        /// An account that votes for it; give it once for each
+        #[arg(long = "key", value_name = "ADDRESS", required = true, value_parser = account)]
+        keys: Vec<Address>,
+        /// So many of its keys speak for it
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
+        threshold: u8,
+        /// An Ed25519 key that signs its nodes' certificates; give it once for each
+        #[arg(long = "ca", value_name = "KEY", required = true)]
+        ca_keys: Vec<PublicKey>,
+        #[command(flatten)]
+        transaction: TransactionArgs,
+    },
     /// Propose to remove an organisation, for ever
     ProposeRemove(OrgArgs),
     /// Propose to suspend an organisation: its nodes are refused, it has no vote
@@ -47,11 +61,27 @@ pub enum OrgCommand {
     /// Propose to take a suspension back
     ProposeResume(OrgArgs),
     /// Change who speaks for your organisation
-    RotateKeys(RotateKeysArgs),
+    RotateKeys {
+        /// An account that votes from now on; give it once for each, the old ones go
+        #[arg(long = "key", value_name = "ADDRESS", required = true, value_parser = account)]
+        keys: Vec<Address>,
+        /// So many of the keys speak for it
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
+        threshold: u8,
+        #[command(flatten)]
+        own: OwnArgs,
+    },
     /// Add or end a CA key of your organisation
     RotateCa(RotateCaArgs),
     /// Say to which key members seal content for your organisation
-    SealingKey(SealingKeyArgs),
+    // Its nodes that shall open what is sealed keep the other half; keep old ones too, for
+    // what was sealed to them.
+    SealingKey {
+        /// What `trefoil keys new sealing` printed, age1…; none: nothing is sealed to it any more
+        key: Option<SealingKey>,
+        #[command(flatten)]
+        own: OwnArgs,
+    },
     /// Gas, fees, lists of accounts, rule sets, and how votes pass
     Settings(OrgSettingsArgs),
     /// Propose to change one of these
@@ -72,13 +102,25 @@ impl OrgCommand {
             Self::Unvote(VoteArgs { id, transaction }) => {
                 transaction.for_members().await?.decision(withdrawCall { id: U256::from(id) }).await
             }
-            Self::ProposeAdd(command) => command.run().await,
+            Self::ProposeAdd { name, keys, threshold, ca_keys, transaction } => {
+                let ca_keys = ca_keys.iter().map(|key| key.0).collect();
+                let action = addOrganisationCall { name, threshold, keys, caKeys: ca_keys };
+                transaction.propose(action).await
+            }
             Self::ProposeRemove(org) => org.propose(|id| removeOrganisationCall { id }).await,
             Self::ProposeSuspend(org) => org.propose(|id| suspendOrganisationCall { id }).await,
             Self::ProposeResume(org) => org.propose(|id| resumeOrganisationCall { id }).await,
-            Self::RotateKeys(command) => command.run().await,
+            Self::RotateKeys { keys, threshold, own } => {
+                let (sender, id) = own.sender().await?;
+                sender.decide(id, setKeysCall { id, threshold, keys }).await
+            }
             Self::RotateCa(command) => command.run().await,
-            Self::SealingKey(command) => command.run().await,
+            Self::SealingKey { key, own } => {
+                let (sender, id) = own.sender().await?;
+                // The contract stores 0 for an organisation without a key.
+                let key = key.map_or([0; 32], |key| key.0).into();
+                sender.decide(id, setSealingKeyCall { id, key }).await
+            }
             Self::Settings(command) => command.run().await,
             Self::Set { command } => command.run().await,
         }
@@ -205,35 +247,6 @@ pub struct VoteArgs {
 }
 
 #[derive(Debug, Args)]
-pub struct AddOrgArgs {
-    #[arg(value_parser = name)]
-    name: String,
-    /// An account that votes for it; give it once for each
-    #[arg(long = "key", value_name = "ADDRESS", required = true, value_parser = account)]
-    keys: Vec<Address>,
-    /// So many of its keys speak for it
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
-    threshold: u8,
-    /// An Ed25519 key that signs its nodes' certificates; give it once for each
-    #[arg(long = "ca", value_name = "KEY", required = true)]
-    ca_keys: Vec<PublicKey>,
-    #[command(flatten)]
-    transaction: TransactionArgs,
-}
-
-impl AddOrgArgs {
-    async fn run(self) -> Result<(), CommandError> {
-        let action = addOrganisationCall {
-            name: self.name,
-            threshold: self.threshold,
-            keys: self.keys,
-            caKeys: self.ca_keys.iter().map(|key| key.0).collect(),
-        };
-        self.transaction.propose(action).await
-    }
-}
-
-#[derive(Debug, Args)]
 pub struct OrgArgs {
     /// Its name or number
     org: String,
@@ -247,26 +260,6 @@ impl OrgArgs {
         let sender = self.transaction.for_members().await?;
         let id = sender.organisation(Some(&self.org)).await?;
         sender.propose(action(id)).await
-    }
-}
-
-#[derive(Debug, Args)]
-pub struct RotateKeysArgs {
-    /// An account that votes from now on; give it once for each, the old ones go
-    #[arg(long = "key", value_name = "ADDRESS", required = true, value_parser = account)]
-    keys: Vec<Address>,
-    /// So many of the keys speak for it
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
-    threshold: u8,
-    #[command(flatten)]
-    own: OwnArgs,
-}
-
-impl RotateKeysArgs {
-    async fn run(self) -> Result<(), CommandError> {
-        let (sender, id) = self.own.sender().await?;
-        let action = setKeysCall { id, threshold: self.threshold, keys: self.keys };
-        sender.decide(id, action).await
     }
 }
 
@@ -323,24 +316,5 @@ impl RotateCaArgs {
             sender.decide(id, endCaKeyCall { id, key, until: self.at }).await?;
         }
         Ok(())
-    }
-}
-
-/// Its nodes that shall open what is sealed keep the other half; keep old ones too,
-/// for what was sealed to them.
-#[derive(Debug, Args)]
-pub struct SealingKeyArgs {
-    /// What `trefoil keys new sealing` printed, age1…; none: nothing is sealed to it any more
-    key: Option<SealingKey>,
-    #[command(flatten)]
-    own: OwnArgs,
-}
-
-impl SealingKeyArgs {
-    async fn run(self) -> Result<(), CommandError> {
-        let (sender, id) = self.own.sender().await?;
-        // The contract stores 0 for an organisation without a key.
-        let key = self.key.map_or([0; 32], |key| key.0).into();
-        sender.decide(id, setSealingKeyCall { id, key }).await
     }
 }

@@ -2,7 +2,6 @@
 //! running node never sees the key.
 
 use std::{
-    ffi::OsString,
     fs,
     path::{Path, PathBuf},
     sync::atomic::Ordering,
@@ -65,9 +64,7 @@ pub fn seal(path: &Path, keys: &[SealingKey], quiet: bool) -> Result<PathBuf, Co
 
 /// What a sealed file is called, by what is in it.
 pub fn beside(path: &Path) -> PathBuf {
-    let mut name = OsString::from(path);
-    name.push(".sealed");
-    name.into()
+    path.with_added_extension("sealed")
 }
 
 /// Opens a sealed file with the keys of the node's directory.

@@ -125,19 +125,15 @@ impl PeersArgs {
             println!("{id:52}  {height:>9}  {way:3}  {score:>5}  {address}{judged}");
         }
         println!("{} connected", peers.len());
-        for refused in self.refused() {
+        // Peers that speak another version of a protocol, which an upgrade would bring back. A
+        // node of before this method has none to name, and its peers are shown all the same.
+        let refused = self.node.ask("trefoil_refusedPeers").unwrap_or_default();
+        for refused in refused.as_array().into_iter().flatten() {
             let [id, address, reason] =
                 ["peerId", "address", "reason"].map(|key| plain(&refused[key]));
             println!("{id:52}  refused    {address}: {reason}");
         }
         Ok(())
-    }
-
-    /// Peers that speak another version of a protocol, which an upgrade would bring back.
-    fn refused(&self) -> Vec<Value> {
-        // A node of before this method has none to name, and its peers are shown all the same.
-        let refused = self.node.ask("trefoil_refusedPeers").unwrap_or_default();
-        refused.as_array().cloned().unwrap_or_default()
     }
 
     fn offences(self) -> Result<(), CommandError> {

@@ -50,7 +50,14 @@ pub enum ValidatorCommand {
         transaction: TransactionArgs,
     },
     /// Let your validator sign with another key
-    RotateKey(RotateKeyArgs),
+    RotateKey {
+        /// The node's peer id; `trefoil validator list` shows it
+        peer: PeerId,
+        /// Its new Ed25519 consensus key
+        key: PublicKey,
+        #[command(flatten)]
+        transaction: TransactionArgs,
+    },
     /// Say where the fees of your validator's blocks go
     SetFeeRecipient(FeeRecipientArgs),
     /// Public networks: become a candidate, with a stake
@@ -81,7 +88,12 @@ impl ValidatorCommand {
             Self::ProposePower { peer, power, transaction } => {
                 transaction.propose(setPowerCall { peer: peer.0.0, power }).await
             }
-            Self::RotateKey(command) => command.run().await,
+            Self::RotateKey { peer, key, transaction } => {
+                let sender = transaction.for_members().await?;
+                let owner = owner(&sender, peer).await?;
+                let action = rotateValidatorKeyCall { peer: peer.0.0, validatorKey: key.0 };
+                sender.decide(owner, action).await
+            }
             Self::SetFeeRecipient(command) => command.run().await,
             Self::Stake(command) => command.run().await,
             Self::AddStake { amount, transaction } => {
@@ -141,25 +153,6 @@ async fn owner(sender: &TransactionSender<'_>, peer: PeerId) -> Result<u32, Comm
         format!("{peer} is no validator"),
         "name a peer id that `trefoil validator list` shows",
     )
-}
-
-#[derive(Debug, Args)]
-pub struct RotateKeyArgs {
-    /// The node's peer id; `trefoil validator list` shows it
-    peer: PeerId,
-    /// Its new Ed25519 consensus key
-    key: PublicKey,
-    #[command(flatten)]
-    transaction: TransactionArgs,
-}
-
-impl RotateKeyArgs {
-    async fn run(self) -> Result<(), CommandError> {
-        let sender = self.transaction.for_members().await?;
-        let owner = owner(&sender, self.peer).await?;
-        let action = rotateValidatorKeyCall { peer: self.peer.0.0, validatorKey: self.key.0 };
-        sender.decide(owner, action).await
-    }
 }
 
 #[derive(Debug, Args)]

@@ -110,12 +110,9 @@ impl WorkerArgs {
             let status: JobStatus =
                 serde_json::from_value(status).map_err(|_| client.odd(method))?;
             show(&status);
-            match status.ended {
-                Some(Ok(outcome)) => return Ok(outcome),
-                Some(Err(why)) => {
-                    return Err(CommandError::with_cure(why, "try again when that is mended"));
-                }
-                None => {}
+            if let Some(ended) = status.ended {
+                let cure = "try again when that is mended";
+                return ended.map_err(|why| CommandError::with_cure(why, cure));
             }
             tokio::select! {
                 () = tokio::time::sleep(POLL) => {}
