@@ -10,16 +10,12 @@ use crate::{
 };
 
 /// A broken rule, or a state that could not be read.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub(crate) enum BlockFault {
+    #[error("{0}")]
     Rule(String),
-    Ledger(LedgerError),
-}
-
-impl From<LedgerError> for BlockFault {
-    fn from(error: LedgerError) -> Self {
-        Self::Ledger(error)
-    }
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
 }
 
 impl From<String> for BlockFault {

@@ -1,10 +1,123 @@
 //! What JSON-RPC callers execute on a state without changing it: `eth_call` and its
 //! like, `eth_simulateV1`, traces.
+//!
+//! What always holds: nothing here changes the chain, no transaction need be signed or is
+//! kept, and the answers are those of geth (the texts too, since wallets match on them).
 
 mod call;
-mod call_types;
 mod overrides;
 pub mod simulate_v1;
 pub mod trace;
 
-pub use call_types::{AccessListOutcome, CallError, CallOptions, CallOutcome, CallSite, Estimate};
+use std::sync::Arc;
+
+use alloy_primitives::{Bytes, Log};
+use alloy_rpc_types_eth::{AccessList, BlockOverrides, state::StateOverride};
+use trefoil_types::{Attached, ChainSpec, Header, Height};
+
+use crate::{BlockRules, Draft, Governed, LedgerError, Snapshot, StateAt, header};
+use call::Simulation;
+
+/// The place where a call is run: the context of a block, and a state.
+#[derive(Debug)]
+pub struct CallSite<'a> {
+    spec: &'a ChainSpec,
+    governed: Arc<Governed>,
+    state: StateAt,
+    /// The block that the call sees as its own.
+    header: Header,
+}
+
+/// The caller's overrides, and the gas that a call may take.
+#[derive(Clone, Debug, Default)]
+pub struct CallOptions {
+    pub state: Option<StateOverride>,
+    pub block: Option<BlockOverrides>,
+    // A call costs the caller nothing, so its work must be bounded.
+    /// The most gas of a call, and its default gas. 0: no cap.
+    pub gas_cap: u64,
+}
+
+/// How a call that could be run ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CallOutcome {
+    /// `output`: what was returned, or the deployed code.
+    Success { output: Bytes, gas_used: u64, logs: Vec<Log> },
+    /// JSON-RPC code 3, text `execution reverted` (with the reason, if it is
+    /// one), data: `output`.
+    Revert { output: Bytes, gas_used: u64 },
+    /// Out of gas, invalid opcode …; JSON-RPC code -32000 with `reason`.
+    Halt { reason: String, gas_used: u64 },
+}
+
+/// Why a call could not be run.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// The request is wrong as it stands: JSON-RPC code -32000 and this text,
+    /// in geth's words.
+    #[error("{0}")]
+    Invalid(String),
+    /// No block at this height.
+    #[error("header not found")]
+    NoBlock(Height),
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+/// The outcome of `estimate_gas`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Estimate {
+    /// The least gas limit with which the transaction succeeds.
+    Gas(u64),
+    /// It fails with any gas: [`CallOutcome::Revert`] or [`CallOutcome::Halt`].
+    Fails(CallOutcome),
+}
+
+/// The outcome of `create_access_list`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccessListOutcome {
+    pub access_list: AccessList,
+    pub gas_used: u64,
+    /// Why the call fails even with the list, if it does.
+    pub error: Option<String>,
+}
+
+impl<'a> CallSite<'a> {
+    /// On the state after the block at `height`, in that block's context.
+    pub fn at(spec: &'a ChainSpec, snapshot: &Snapshot, height: Height) -> Result<Self, CallError> {
+        let (_, header) = snapshot.header(height)?.ok_or(CallError::NoBlock(height))?;
+        let governed = snapshot.governed().clone();
+        Ok(Self { spec, governed, state: snapshot.state(height)?, header })
+    }
+
+    /// On the tip's state, in the context of the block after it ("pending"), as far as it
+    /// is known. Its timestamp is taken to be the tip's plus one second, its randomness the
+    /// tip's.
+    pub fn pending(spec: &'a ChainSpec, snapshot: &Snapshot) -> Result<Self, CallError> {
+        let tip = snapshot.tip();
+        let draft = Draft {
+            timestamp: tip.timestamp.saturating_add(1),
+            fee_recipient: tip.beneficiary,
+            attached: Attached::default(),
+        };
+        let governed = snapshot.governed().clone();
+        let hash = snapshot.tip_hash();
+        let mut header = header::draft_header(&governed.settings, hash, tip, &draft);
+        header.mix_hash = tip.mix_hash;
+        Ok(Self { spec, governed, state: snapshot.state(tip.number)?, header })
+    }
+
+    /// The block that calls see as their own.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// The place with the caller's overrides, in which calls are run.
+    ///
+    /// # Errors
+    /// An override that contradicts itself or is not supported; a failed disk.
+    pub fn simulation(&self, options: &CallOptions) -> Result<Simulation<'_, StateAt>, CallError> {
+        let rules = BlockRules::of_chain(self.spec, &self.governed, &self.header)?;
+        Simulation::new(rules, &self.header, &self.state, options)
+    }
+}

@@ -255,14 +255,8 @@ impl Snapshot {
 #[derive(Clone, Debug)]
 pub struct StateAt {
     snapshot: Snapshot,
-    height: Height,
-}
-
-impl StateAt {
     /// The block after which this was the state.
-    pub fn height(&self) -> Height {
-        self.height
-    }
+    height: Height,
 }
 
 impl StateReader for StateAt {

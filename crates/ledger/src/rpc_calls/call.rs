@@ -205,11 +205,10 @@ impl<'a, S: StateReader> Simulation<'a, S> {
                 (request.max_fee_per_gas.unwrap_or(base_fee.saturating_add(tip)), Some(tip))
             }
         };
-        if tip.is_some_and(|tip| tip > cap) {
+        if let Some(tip) = tip.filter(|tip| *tip > cap) {
             return invalid(format!(
-                "max priority fee per gas higher than max fee per gas: address {}, maxPriorityFeePerGas: {}, maxFeePerGas: {cap}",
-                tx.caller,
-                tip.unwrap_or(0)
+                "max priority fee per gas higher than max fee per gas: address {}, maxPriorityFeePerGas: {tip}, maxFeePerGas: {cap}",
+                tx.caller
             ));
         }
         // Whatever the request offers: nothing is charged where gas is free.
