@@ -64,7 +64,8 @@ fn era(chain_id: u64, fork: Fork, since: u64, hash: ForkHash) -> Value {
     });
     let mut precompiles: Vec<_> = precompiles.inner().values().collect();
     precompiles.sort_unstable_by_key(|held| *held.address());
-    let named = precompiles.iter().map(|held| (held.id().name().into(), value!(held.address())));
+    let named =
+        precompiles.iter().map(|held| (held.id().name().to_owned(), value!(held.address())));
     let precompiles: Map<String, Value> = named.collect();
     let contracts: Map<String, Value> = SYSTEM_CONTRACTS
         .iter()
