@@ -81,12 +81,6 @@ impl RpcBackend {
         self.status.borrow().clone()
     }
 
-    /// Events from now on. A receiver more than [`EVENTS_MAX`] behind is told
-    /// how many it missed.
-    pub fn subscribe(&self) -> broadcast::Receiver<Event> {
-        self.events.subscribe()
-    }
-
     /// Asks the node's thread.
     ///
     /// # Errors

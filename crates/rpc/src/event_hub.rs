@@ -126,7 +126,7 @@ impl EventHub {
 
 /// Follows the node until it stops.
 pub async fn follow(news: Arc<EventHub>, backend: RpcBackend) {
-    let mut events = backend.subscribe();
+    let mut events = backend.events.subscribe();
     let mut last = backend.snapshot().tip().number;
     loop {
         match events.recv().await {

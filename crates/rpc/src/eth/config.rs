@@ -62,9 +62,11 @@ fn era(chain_id: u64, fork: Fork, since: u64, hash: ForkHash) -> Value {
         Fork::Prague => PrecompileSpecId::PRAGUE,
         Fork::Osaka => PrecompileSpecId::OSAKA,
     });
-    let named = precompiles.inner().values();
-    let precompiles: Map<String, Value> =
-        named.map(|held| (held.id().name().into(), value!(held.address()))).collect();
+    let mut precompiles: Vec<_> = precompiles.inner().values().collect();
+    precompiles.sort_unstable_by_key(|held| *held.address());
+    let named =
+        precompiles.iter().map(|held| (held.id().name().to_owned(), value!(held.address())));
+    let precompiles: Map<String, Value> = named.collect();
     let contracts: Map<String, Value> = SYSTEM_CONTRACTS
         .iter()
         .filter(|(_, from, _)| *from <= fork)

@@ -32,20 +32,32 @@ pub enum SnapshotCommand {
     /// Make the newest state snapshot of a node that is stopped; one that runs makes its own
     Make(DirArgs),
     /// The state snapshots that a node keeps
-    List(ListSnapshotsArgs),
+    List {
+        #[command(flatten)]
+        dir: DirArgs,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Check a state snapshot against the chain specification, without trusting anyone
     Verify(VerifySnapshotArgs),
     /// Write a stopped node's blocks as history archives, for nodes that join by a snapshot
-    History(HistoryArgs),
+    History {
+        #[command(flatten)]
+        dir: DirArgs,
+        /// Where the archives go
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+    },
 }
 
 impl SnapshotCommand {
     pub fn run(self) -> Result<(), CommandError> {
         match self {
             Self::Make(dir) => make(&dir),
-            Self::List(command) => command.run(),
+            Self::List { dir, json } => list(&dir, json),
             Self::Verify(command) => command.run(),
-            Self::History(command) => command.run(),
+            Self::History { dir, out } => history(&dir, &out),
         }
     }
 }
@@ -89,41 +101,30 @@ fn stopped(home: &Home) -> Result<(Arc<ChainSpec>, Ledger), CommandError> {
     Ok((spec, ledger))
 }
 
-#[derive(Debug, Args)]
-pub struct ListSnapshotsArgs {
-    #[command(flatten)]
-    dir: DirArgs,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
-}
-
-impl ListSnapshotsArgs {
-    fn run(self) -> Result<(), CommandError> {
-        let folder = self.dir.home().snapshots();
-        let found = folder.list().map_err(|e| CommandError::file("read", &folder.dir, e))?;
-        let mut rows = Vec::new();
-        for (height, path) in found {
-            // A running node may have dropped it just now.
-            let Ok(file) = File::open(&path) else { continue };
-            let bytes = file.metadata().map_err(|e| CommandError::file("read", &path, e))?.len();
-            // The head alone: it names the block, and a snapshot may be as large as the state.
-            let (_, hash) = state_sync::peek(BufReader::new(file))?;
-            rows.push((height, hash, bytes, path));
-        }
-        if self.json {
-            let row = |(height, hash, bytes, path): &(Height, B256, u64, PathBuf)| json!({ "height": height, "blockHash": hash, "bytes": bytes, "path": path });
-            println!("{:#}", rows.iter().map(row).collect::<serde_json::Value>());
-            return Ok(());
-        }
-        if rows.is_empty() {
-            println!("there are none yet in {}", folder.dir.display());
-        }
-        for (height, hash, bytes, path) in rows {
-            println!("block {height}  {hash}  {bytes} bytes  {}", path.display());
-        }
-        Ok(())
+fn list(dir: &DirArgs, as_json: bool) -> Result<(), CommandError> {
+    let folder = dir.home().snapshots();
+    let found = folder.list().map_err(|e| CommandError::file("read", &folder.dir, e))?;
+    let mut rows = Vec::new();
+    for (height, path) in found {
+        // A running node may have dropped it just now.
+        let Ok(file) = File::open(&path) else { continue };
+        let bytes = file.metadata().map_err(|e| CommandError::file("read", &path, e))?.len();
+        // The head alone: it names the block, and a snapshot may be as large as the state.
+        let (_, hash) = state_sync::peek(BufReader::new(file))?;
+        rows.push((height, hash, bytes, path));
     }
+    if as_json {
+        let row = |(height, hash, bytes, path): &(Height, B256, u64, PathBuf)| json!({ "height": height, "blockHash": hash, "bytes": bytes, "path": path });
+        println!("{:#}", rows.iter().map(row).collect::<serde_json::Value>());
+        return Ok(());
+    }
+    if rows.is_empty() {
+        println!("there are none yet in {}", folder.dir.display());
+    }
+    for (height, hash, bytes, path) in rows {
+        println!("block {height}  {hash}  {bytes} bytes  {}", path.display());
+    }
+    Ok(())
 }
 
 #[derive(Debug, Args)]
@@ -176,34 +177,22 @@ fn restore(
     Ok(state_sync::restore(&disk, spec, file, hash)?)
 }
 
-#[derive(Debug, Args)]
-pub struct HistoryArgs {
-    #[command(flatten)]
-    dir: DirArgs,
-    /// Where the archives go
-    #[arg(long, value_name = "DIR")]
-    out: PathBuf,
-}
-
-impl HistoryArgs {
-    fn run(self) -> Result<(), CommandError> {
-        let (spec, ledger) = stopped(&self.dir.home())?;
-        let view = ledger.snapshot();
-        let tip = view.tip().number;
-        let newest =
-            state_sync::snapshot_height(&spec, tip).ok_or_else(|| too_young(&spec, tip))?;
-        fs::create_dir_all(&self.out).map_err(|e| CommandError::file("make", &self.out, e))?;
-        let mut last = newest;
-        while last > 0 && last - spec.snapshot_every + 1 >= view.blocks_from() {
-            let first = last - spec.snapshot_every + 1;
-            let archived = Archived { first, last };
-            let path = self.out.join(FileName::Blocks(archived).to_string());
-            write_whole(&path, |file| state_sync::write_archive(&view, archived, file))?;
-            println!("{}", path.display());
-            last = first - 1;
-        }
-        Ok(())
+fn history(dir: &DirArgs, out: &Path) -> Result<(), CommandError> {
+    let (spec, ledger) = stopped(&dir.home())?;
+    let view = ledger.snapshot();
+    let tip = view.tip().number;
+    let newest = state_sync::snapshot_height(&spec, tip).ok_or_else(|| too_young(&spec, tip))?;
+    fs::create_dir_all(out).map_err(|e| CommandError::file("make", out, e))?;
+    let mut last = newest;
+    while last > 0 && last - spec.snapshot_every + 1 >= view.blocks_from() {
+        let first = last - spec.snapshot_every + 1;
+        let archived = Archived { first, last };
+        let path = out.join(FileName::Blocks(archived).to_string());
+        write_whole(&path, |file| state_sync::write_archive(&view, archived, file))?;
+        println!("{}", path.display());
+        last = first - 1;
     }
+    Ok(())
 }
 
 #[derive(Debug, Args)]
