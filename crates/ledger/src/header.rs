@@ -104,18 +104,14 @@ pub(crate) fn check_draft(
         Some(_) if parent.number == 0 => return Err("genesis has no certificate".into()),
         Some(c) if (c.height, c.block) == (parent.number, parent_hash) => {}
         Some(c) => {
-            return Err(format!(
-                "the certificate of {} is not of the parent {parent_hash}",
-                c.block
-            ));
+            let block = c.block;
+            return Err(format!("the certificate of {block} is not of the parent {parent_hash}"));
         }
     }
     // Equal is allowed: blocks come each half second, and a header counts whole seconds.
-    if header.timestamp < parent.timestamp {
-        return Err(format!(
-            "timestamp {} is before the parent's {}",
-            header.timestamp, parent.timestamp
-        ));
+    let (time, before) = (header.timestamp, parent.timestamp);
+    if time < before {
+        return Err(format!("timestamp {time} is before the parent's {before}"));
     }
     check_evidence_list(&draft.attached.evidence)?;
     let mut wanted = draft_header(settings, parent_hash, parent, &draft);
@@ -191,11 +187,9 @@ pub(crate) fn check_ethereum(
     header: &Header,
     withdrawals: Option<&[Withdrawal]>,
 ) -> Result<(), String> {
-    if header.timestamp <= parent.timestamp {
-        return Err(format!(
-            "timestamp {} is not after the parent's {}",
-            header.timestamp, parent.timestamp
-        ));
+    let (time, before) = (header.timestamp, parent.timestamp);
+    if time <= before {
+        return Err(format!("timestamp {time} is not after the parent's {before}"));
     }
     let extra_bytes = header.extra_data.len();
     if extra_bytes > EXTRA_DATA_BYTES_MAX {

@@ -267,11 +267,8 @@ impl Admission {
         // At the next height, as validators are: all nodes change to a new CA key with the
         // same block.
         let mut issuers = organisation.ca_keys.iter().filter(|ca| ca.counts(next));
-        if issuers.any(|ca| certificate.is_signed_by(&ca.key)) {
-            Ok(())
-        } else {
-            Err(NotAMember::Issuer(id))
-        }
+        let signed = issuers.any(|ca| certificate.is_signed_by(&ca.key));
+        if signed { Ok(()) } else { Err(NotAMember::Issuer(id)) }
     }
 
     /// Whether something that this node knows speaks against the peer for good: no newer

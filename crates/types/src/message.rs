@@ -160,27 +160,25 @@ impl Message {
     }
 
     pub fn encode(&self) -> Vec<u8> {
-        fn with(kind: u8, body: &dyn Encodable) -> Vec<u8> {
-            let mut out = Vec::with_capacity(1 + body.length());
-            out.push(kind);
-            body.encode(&mut out);
-            out
-        }
-        match self {
-            Self::Vote(m) => with(VOTE, m),
-            Self::Proposal(m) => with(PROPOSAL, m.as_ref()),
-            Self::PolkaCertificate(m) => with(POLKA, m),
-            Self::RoundCertificate(m) => with(ROUND, m),
-            Self::Tip(m) => with(TIP, m),
-            Self::GetBlocks(m) => with(GET_BLOCKS, m),
-            Self::Blocks(m) => with(BLOCKS, m),
-            Self::GetBodies(m) => with(GET_BODIES, m),
-            Self::Bodies(m) => with(BODIES, m),
-            Self::TxHashes(m) => with(TX_HASHES, m),
-            Self::GetTxs(m) => with(GET_TXS, m),
-            Self::Txs(m) => with(TXS, m),
-            Self::Evidence(m) => with(EVIDENCE, m.as_ref()),
-        }
+        let (kind, body): (u8, &dyn Encodable) = match self {
+            Self::Vote(m) => (VOTE, m),
+            Self::Proposal(m) => (PROPOSAL, m.as_ref()),
+            Self::PolkaCertificate(m) => (POLKA, m),
+            Self::RoundCertificate(m) => (ROUND, m),
+            Self::Tip(m) => (TIP, m),
+            Self::GetBlocks(m) => (GET_BLOCKS, m),
+            Self::Blocks(m) => (BLOCKS, m),
+            Self::GetBodies(m) => (GET_BODIES, m),
+            Self::Bodies(m) => (BODIES, m),
+            Self::TxHashes(m) => (TX_HASHES, m),
+            Self::GetTxs(m) => (GET_TXS, m),
+            Self::Txs(m) => (TXS, m),
+            Self::Evidence(m) => (EVIDENCE, m.as_ref()),
+        };
+        let mut out = Vec::with_capacity(1 + body.length());
+        out.push(kind);
+        body.encode(&mut out);
+        out
     }
 
     /// Decodes exactly one message.

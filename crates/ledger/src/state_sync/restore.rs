@@ -352,15 +352,12 @@ impl<'a> Rows<'a> {
 }
 
 /// Why a frame was refused.
+#[derive(Debug, thiserror::Error)]
 enum Bad {
+    #[error("{0}")]
     Record(&'static str),
-    Ledger(LedgerError),
-}
-
-impl From<LedgerError> for Bad {
-    fn from(error: LedgerError) -> Self {
-        Self::Ledger(error)
-    }
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
 }
 
 fn row<T: Decodable>(body: &mut &[u8]) -> Result<T, Bad> {
