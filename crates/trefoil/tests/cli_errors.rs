@@ -58,6 +58,21 @@ fn a_devnet_does_not_touch_another_network() {
 }
 
 #[test]
+fn a_directory_in_place_of_a_snapshot_is_refused_and_left_as_it_is() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().to_str().unwrap();
+    let chain = format!("{}/chain.toml", one_node(path).0);
+    let precious = dir.path().join("precious");
+    fs::write(&precious, "data").unwrap();
+    let before = fs::read_dir(path).unwrap().count();
+    for given in [path.to_owned(), format!("{path}/."), format!("{path}/node-0/..")] {
+        refuse(&["snapshot", "verify", &given, "--chain", &chain], &[]);
+        assert_eq!(fs::read_to_string(&precious).unwrap(), "data", "{given}");
+        assert_eq!(fs::read_dir(path).unwrap().count(), before, "{given}");
+    }
+}
+
+#[test]
 fn settings_and_keys_say_what_is_wrong() {
     let dir = tempdir().unwrap();
     let (node, rpc, _) = one_node(dir.path().to_str().unwrap());

@@ -64,7 +64,9 @@ pub fn seal(path: &Path, keys: &[SealingKey], quiet: bool) -> Result<PathBuf, Co
 
 /// What a sealed file is called, by what is in it.
 pub fn beside(path: &Path) -> PathBuf {
-    path.with_added_extension("sealed")
+    let mut name = path.as_os_str().to_owned();
+    name.push(".sealed");
+    name.into()
 }
 
 /// Opens a sealed file with the keys of the node's directory.

@@ -142,11 +142,14 @@ pub struct VerifySnapshotArgs {
 impl VerifySnapshotArgs {
     fn run(self) -> Result<(), CommandError> {
         let spec = read_spec(&self.chain)?;
-        let scratch = self.file.with_added_extension("verify");
-        let restored = restore(&scratch, &spec, &self.file, self.hash);
-        // Whatever came of it, there is nothing in it to keep.
-        let _ = fs::remove_dir_all(&scratch);
-        println!("{}", summary(&restored?));
+        // A directory of its own, beside the file, where there is room for what is in it: one
+        // of a name that is known before could be the user's, and it goes when this ends.
+        let beside = self.file.parent().filter(|dir| !dir.as_os_str().is_empty());
+        let beside = beside.unwrap_or(Path::new("."));
+        let scratch = tempfile::Builder::new().prefix("verify-").tempdir_in(beside);
+        let scratch = scratch.map_err(|e| CommandError::file("make a directory in", beside, e))?;
+        let restored = restore(scratch.path(), &spec, &self.file, self.hash)?;
+        println!("{}", summary(&restored));
         println!(
             "proven from genesis by those who validated; its state has the root that they signed"
         );
