@@ -3,7 +3,7 @@
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use libfuzzer_sys::fuzz_target;
-use trefoil::invite::Invite;
+use trefoil::genesis::invite::Invite;
 
 fuzz_target!(|text: &str| {
     // The text itself, and what it would be as the TOML within.

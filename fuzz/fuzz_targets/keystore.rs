@@ -5,14 +5,14 @@ use std::{fs, process};
 
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
-use trefoil::keys;
+use trefoil_os::keystore;
 
 fuzz_target!(|text: &[u8]| {
     let file = format!("/dev/shm/trefoil-fuzz-keystore-{}", process::id());
     fs::write(&file, text).expect("there is room for a file");
-    let _ = keys::describe(file.as_ref());
+    let _ = keystore::describe(file.as_ref());
     if is_cheap(text) {
-        let _ = keys::open(file.as_ref(), "password");
+        let _ = keystore::open(file.as_ref(), "password");
     }
 });
 

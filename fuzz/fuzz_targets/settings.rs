@@ -4,7 +4,7 @@
 use std::{fs, iter, path::Path, process};
 
 use libfuzzer_sys::fuzz_target;
-use trefoil::settings::{Effective, Settings};
+use trefoil_host::settings::{Effective, Settings};
 
 fuzz_target!(|text: &[u8]| {
     if let Some(settings) = load(text) {

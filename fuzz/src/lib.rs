@@ -2,12 +2,12 @@
 
 use std::sync::{Arc, LazyLock};
 
-use trefoil::backend::recover;
 use trefoil_crypto::{Domain, SecretKey};
 use trefoil_ledger::{
     Draft, History, Ledger, LedgerError, Snapshot,
-    joining::{Archived, write_archive, write_state},
+    state_sync::{Archived, write_archive, write_state},
 };
+use trefoil_rpc::backend::recover;
 use trefoil_types::{
     Address, Attached, B256, Certificate, ChainSpec, Disk, DiskFile, Height, MemDisk, Transaction,
     ValidatorSignature, Vote, VoteKind,
