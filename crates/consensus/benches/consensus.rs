@@ -3,9 +3,11 @@
 use std::{collections::VecDeque, hint::black_box};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use trefoil_consensus::{Config, Consensus, ConsensusInput, ConsensusMessage, Output, Timeouts};
+use trefoil_consensus::{Candidate, Config, Consensus, ConsensusMessage, Output, Timeouts};
 use trefoil_crypto::SecretKey;
-use trefoil_types::{Address, B256, Height, Millis, Time, Validator, ValidatorSet, keccak256};
+use trefoil_types::{
+    Address, B256, Height, Millis, Round, Time, Validator, ValidatorSet, keccak256,
+};
 
 const VALIDATORS: usize = 4;
 const NETWORK: B256 = B256::repeat_byte(7);
@@ -36,6 +38,13 @@ fn nodes() -> Vec<Consensus> {
     (0..VALIDATORS).map(|i| Consensus::new(config(i))).collect()
 }
 
+/// The next event of a node.
+enum Event {
+    Heard(ConsensusMessage),
+    Executed(Candidate),
+    Built(Height, Round, B256),
+}
+
 /// Runs one height to its decision on every node.
 fn decide(nodes: &mut [Consensus], height: Height, set: &ValidatorSet) {
     let mut queue = VecDeque::new();
@@ -45,9 +54,15 @@ fn decide(nodes: &mut [Consensus], height: Height, set: &ValidatorSet) {
         node.start(NOW, height, set.clone(), &[], &mut out).expect("no records");
         handle(i, out, &mut queue, &mut decided);
     }
-    while let Some((to, input)) = queue.pop_front() {
+    while let Some((to, event)) = queue.pop_front() {
         let mut out = Vec::new();
-        nodes[to].input(NOW, input, &mut out).expect("honest peers");
+        match event {
+            Event::Heard(speech) => nodes[to].input(NOW, speech, &mut out).expect("honest peers"),
+            Event::Executed(candidate) => nodes[to].executed(NOW, candidate, &mut out),
+            Event::Built(height, round, block) => {
+                nodes[to].built(NOW, height, round, block, &mut out);
+            }
+        }
         handle(to, out, &mut queue, &mut decided);
     }
     assert_eq!(decided, VALIDATORS);
@@ -56,18 +71,20 @@ fn decide(nodes: &mut [Consensus], height: Height, set: &ValidatorSet) {
 fn handle(
     from: usize,
     out: Vec<Output>,
-    queue: &mut VecDeque<(usize, ConsensusInput)>,
+    queue: &mut VecDeque<(usize, Event)>,
     decided: &mut usize,
 ) {
     for output in out {
         match output {
             Output::Build { height, round, .. } => {
                 let block = keccak256(height.to_be_bytes());
-                queue.push_back((from, ConsensusInput::Built { height, round, block }));
+                queue.push_back((from, Event::Built(height, round, block)));
             }
             Output::Send(speech) => {
                 for to in (0..VALIDATORS).filter(|to| *to != from) {
-                    queue.extend(heard(speech.clone()).into_iter().map(|input| (to, input)));
+                    queue.push_back((to, Event::Heard(speech.clone())));
+                    let candidate = candidate(&speech).map(Event::Executed);
+                    queue.extend(candidate.map(|event| (to, event)));
                 }
             }
             Output::Decided(certificate) => {
@@ -79,24 +96,16 @@ fn handle(
     }
 }
 
-fn heard(speech: ConsensusMessage) -> Vec<ConsensusInput> {
-    match speech {
-        ConsensusMessage::Vote(vote) => vec![ConsensusInput::Vote(vote)],
-        ConsensusMessage::PolkaCertificate(polka) => vec![ConsensusInput::PolkaCertificate(polka)],
-        ConsensusMessage::RoundCertificate(certificate) => {
-            vec![ConsensusInput::RoundCertificate(certificate)]
-        }
-        ConsensusMessage::Proposal(proposal) => {
-            let candidate = ConsensusInput::Candidate {
-                height: proposal.height,
-                round: proposal.round,
-                block: proposal.block,
-                proposer: proposal.proposer,
-                valid: true,
-            };
-            vec![ConsensusInput::Proposal(proposal), candidate]
-        }
-    }
+/// The block of a proposal, executed.
+fn candidate(speech: &ConsensusMessage) -> Option<Candidate> {
+    let ConsensusMessage::Proposal(proposal) = speech else { return None };
+    Some(Candidate {
+        height: proposal.height,
+        round: proposal.round,
+        proposer: proposal.proposer,
+        block: proposal.block,
+        valid: true,
+    })
 }
 
 fn heights(c: &mut Criterion) {

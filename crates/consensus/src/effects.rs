@@ -1,6 +1,6 @@
 //! Handles the effects that the core asks for: signatures, timers, outputs.
 //!
-//! What always holds: what the journal holds already is not recorded again;
+//! What always holds: an input that is in the journal is not recorded again;
 //! evidence of one pair is reported once; outputs keep the core's order.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,7 +9,7 @@ use arc_malachitebft_core_consensus::{
     Effect, LivenessMsg, MisbehaviorEvidence, Resumable, Resume, SignedConsensusMsg,
 };
 use arc_malachitebft_core_types::{
-    CommitCertificate, Context as _, DoubleProposal, DoubleVote, NilOrVal, Timeout, TimeoutKind,
+    CommitCertificate, Context as _, NilOrVal, Timeout, TimeoutKind,
 };
 use trefoil_types::{Certificate, Evidence, Height, Millis, PublicKey, Round, Time, ValidatorSet};
 
@@ -33,7 +33,7 @@ pub struct EffectHandler {
     pub proposal_seen: bool,
     /// Whether this node votes at this height.
     pub active: bool,
-    /// What is to be done, in order; the decision apart, since it comes last.
+    /// The outputs, in order; the decision apart, since it comes last.
     pub out: Vec<Output>,
     pub decided: Option<Certificate>,
     /// The block that this node has yet to build.
@@ -46,7 +46,7 @@ pub struct EffectHandler {
     reported_proposals: BTreeMap<ValidatorName, usize>,
 }
 
-/// How far the core's wish for a block of ours has come.
+/// How far the core's request for a block of ours has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Build {
     /// The node was not asked yet (the journal may still hold the block).
@@ -97,7 +97,7 @@ impl EffectHandler {
         }
     }
 
-    /// Forgets what was under way.
+    /// Begins a height, and forgets the one that was under way.
     pub fn begin(&mut self, now: Time, height: Height, set: &ValidatorSet) {
         self.now = now;
         self.height = height;
@@ -124,37 +124,28 @@ impl EffectHandler {
         self.timers.remove(&timer).map(|(_, timeout)| timeout)
     }
 
-    /// Does one thing that the core asks for.
+    /// Carries out one effect of the core, and gives the result if the core waits for it.
     pub fn handle(&mut self, effect: Effect<ChainContext>) -> Resume<ChainContext> {
         match effect {
-            Effect::SignVote(vote, r) => r.resume_with(self.signer.sign_vote(vote)),
-            Effect::SignProposal(proposal, r) => r.resume_with(self.signer.sign_proposal(proposal)),
+            Effect::SignVote(v, r) => return r.resume_with(self.signer.sign_vote(v)),
+            Effect::SignProposal(p, r) => return r.resume_with(self.signer.sign_proposal(p)),
             Effect::VerifySignature(message, _, r) => {
-                r.resume_with(self.signer.verify_message(message))
+                return r.resume_with(self.signer.verify_message(message));
             }
             Effect::VerifyCommitCertificate(commit, set, _, r) => {
-                r.resume_with(self.signer.verify_commit(&commit, &set).map_err(|e| *e))
+                let commit = context::certificate_out(&commit);
+                let verified = self.signer.verify_commit(&commit, &set.set);
+                return r.resume_with(verified.map_err(|e| *e));
             }
             Effect::VerifyPolkaCertificate(polka, set, _, r) => {
-                let polka = context::polka_out(&polka);
-                let verified = self.signer.verify_polka(&polka, &set.set);
-                r.resume_with(verified.map_err(|e| *e))
+                let verified = self.signer.verify_polka(&context::polka_out(&polka), &set.set);
+                return r.resume_with(verified.map_err(|e| *e));
             }
             Effect::VerifyRoundCertificate(round, set, _, r) => {
                 let round = context::round_certificate_out(&round);
                 let verified = self.signer.verify_round(&round, &set.set);
-                r.resume_with(verified.map_err(|e| *e))
+                return r.resume_with(verified.map_err(|e| *e));
             }
-            effect => {
-                self.carry_out(effect);
-                Resume::Continue
-            }
-        }
-    }
-
-    /// Does one thing whose result the core does not wait for.
-    fn carry_out(&mut self, effect: Effect<ChainContext>) {
-        match effect {
             Effect::CancelAllTimeouts(_) => self.timers.clear(),
             Effect::CancelTimeout(timeout, _) => self.cancel(timeout),
             Effect::ScheduleTimeout(timeout, _) => self.schedule(timeout),
@@ -187,7 +178,8 @@ impl EffectHandler {
                 self.precommit_late(&certificate);
                 self.decided = Some(context::certificate_out(&certificate));
             }
-            Effect::Finalize(_, _, evidence, _) => self.report_all(&evidence),
+            // Reports the evidence that was not reported yet.
+            Effect::Finalize(_, _, evidence, _) => self.report(&evidence),
             Effect::CertVerifiedSyncValue(..)
             | Effect::CertRejectedSyncValue(..)
             | Effect::VerifyExtendedCommitCertificate(..) => {
@@ -196,38 +188,29 @@ impl EffectHandler {
             Effect::ExtendVote(..) | Effect::VerifyVoteExtension(..) => {
                 unreachable!("vote extensions are off")
             }
-            Effect::SignVote(..)
-            | Effect::SignProposal(..)
-            | Effect::VerifySignature(..)
-            | Effect::VerifyCommitCertificate(..)
-            | Effect::VerifyPolkaCertificate(..)
-            | Effect::VerifyRoundCertificate(..) => unreachable!("the core waits for the result"),
         }
+        Resume::Continue
     }
 
-    /// Reports the pairs of a validator that were not reported yet; the core keeps
+    /// Reports the pairs of each validator that were not reported yet; the core keeps
     /// them in the order in which it found them.
-    pub fn report_votes(&mut self, name: &ValidatorName, pairs: &[DoubleVote<ChainContext>]) {
-        let reported = self.reported_votes.entry(*name).or_default();
-        for (a, b) in pairs.iter().skip(*reported) {
-            let evidence = Evidence::of_votes(context::vote_out(a), context::vote_out(b));
-            self.out.extend(evidence.map(Output::Evidence));
+    pub fn report(&mut self, found: &MisbehaviorEvidence<ChainContext>) {
+        for (name, pairs) in &found.votes {
+            let reported = self.reported_votes.entry(*name).or_default();
+            for (a, b) in pairs.iter().skip(*reported) {
+                let evidence = Evidence::of_votes(context::vote_out(a), context::vote_out(b));
+                self.out.extend(evidence.map(Output::Evidence));
+            }
+            *reported = (*reported).max(pairs.len());
         }
-        *reported = (*reported).max(pairs.len());
-    }
-
-    /// As [`Self::report_votes`].
-    pub fn report_proposals(
-        &mut self,
-        name: &ValidatorName,
-        pairs: &[DoubleProposal<ChainContext>],
-    ) {
-        let reported = self.reported_proposals.entry(*name).or_default();
-        for (a, b) in pairs.iter().skip(*reported) {
-            let (a, b) = (context::proposal_out(a), context::proposal_out(b));
-            self.out.extend(Evidence::of_proposals(a, b).map(Output::Evidence));
+        for (name, pairs) in &found.proposals {
+            let reported = self.reported_proposals.entry(*name).or_default();
+            for (a, b) in pairs.iter().skip(*reported) {
+                let (a, b) = (context::proposal_out(a), context::proposal_out(b));
+                self.out.extend(Evidence::of_proposals(a, b).map(Output::Evidence));
+            }
+            *reported = (*reported).max(pairs.len());
         }
-        *reported = (*reported).max(pairs.len());
     }
 
     /// Until when a block of ours is of use: others wait as long as we do, and
@@ -239,15 +222,9 @@ impl EffectHandler {
         self.round_began + Millis(wait.0 - wait.0 / 4)
     }
 
-    /// The height is decided: what was not reported yet is reported now.
-    fn report_all(&mut self, evidence: &MisbehaviorEvidence<ChainContext>) {
-        evidence.votes.iter().for_each(|(name, pairs)| self.report_votes(name, pairs));
-        evidence.proposals.iter().for_each(|(name, pairs)| self.report_proposals(name, pairs));
-    }
-
-    /// The block was final before this node could vote for it: it came late, or the
-    /// transactions that it names did. Its precommit is of use yet: the next proposer
-    /// binds the fullest certificate it has, and a validator that is in none is taken for absent.
+    /// The block was final before this node could vote for it: the block came late, or its
+    /// transactions did. The node's precommit is still of use. The next proposer binds the fullest
+    /// certificate that it has, and a validator that is in none is taken for absent.
     fn precommit_late(&mut self, commit: &CommitCertificate<ChainContext>) {
         let (height, round) = (commit.height, context::round_out(commit.round));
         if !self.active || self.signer.has_precommitted(height.0, round) {

@@ -1,8 +1,8 @@
 //! Drives the Malachite core, one height at a time.
 //!
 //! What always holds: the core sees each input after the outputs of the one
-//! before it are complete (its handler cannot feed it); during the replay of a
-//! journal nothing is built, and what the journal holds is not recorded again.
+//! before it are complete (its handler cannot feed it). During the replay of a
+//! journal nothing is built, and none of its records is recorded again.
 
 use std::convert::Infallible;
 
@@ -11,15 +11,15 @@ use arc_malachitebft_core_types::{
     Threshold, ThresholdParams, Timeout, TimeoutKind, Validity, ValuePayload, VoteExtensionPolicy,
     VoteType,
 };
-use trefoil_types::{B256, Height, Offence, Proposal, PublicKey, Round, Time, ValidatorSet, Vote};
+use trefoil_types::{B256, Height, Offence, Proposal, Round, Time, ValidatorSet, Vote};
 
 use crate::{
-    Config, ConsensusInput, ConsensusMessage, Output,
+    Candidate, Config, ConsensusMessage, Output,
     context::{self, ChainContext, ConsensusHeight, ConsensusValidators, ValidatorName, Value},
     effects::{Build, EffectHandler, Timer},
     signer::ValidatorSigner,
     timeouts::AdaptiveTimeouts,
-    wal_entry::{self, Candidate},
+    wal_entry,
 };
 
 // With a node's own wait for precommits left out, a round takes as long as its messages.
@@ -59,7 +59,7 @@ impl Consensus {
 
     /// Begins `height`, abandoning any other. `records` are this height's
     /// [`Output::Record`]s that survived a crash, in order; empty otherwise.
-    /// What this node said before the crash is said again, word for word. The
+    /// Messages that this node sent before the crash are sent again, byte for byte. The
     /// height may be decided at once (by its records, or a single validator).
     ///
     /// # Errors
@@ -88,6 +88,7 @@ impl Consensus {
             ConsensusHeight(height),
             set.clone(),
             params,
+            // The core's queue for inputs of later heights stays empty: see `is_at`.
             1,
             1,
         ));
@@ -105,8 +106,8 @@ impl Consensus {
     }
 
     /// Ends the current height: its block became final without this core (it came
-    /// by block sync). A core that went on would vote, and have journalled, what
-    /// is of a height that the journal has closed.
+    /// by block sync). A core that went on would vote, and record votes, in a height that the
+    /// journal has closed.
     pub fn stop(&mut self) {
         // A build that is still asked for would be a proposal of a height that is over.
         self.done = true;
@@ -114,49 +115,80 @@ impl Consensus {
         self.effects.build = None;
     }
 
-    /// Takes what happened. What is of another height, was seen, or is too many
-    /// rounds ahead is no news and no misdeed.
+    /// Takes a message of another node. One that is of another height, was seen, or is too
+    /// many rounds ahead changes nothing, and is no misdeed.
     ///
     /// # Errors
-    /// The misdeed of the peer that relayed the input (a wrong signature, say).
+    /// The misdeed of the peer that relayed the message (a wrong signature, say).
     pub fn input(
         &mut self,
         now: Time,
-        input: ConsensusInput,
+        message: ConsensusMessage,
         out: &mut Vec<Output>,
     ) -> Result<(), Offence> {
         self.effects.now = now;
-        let result = self.handle(input);
+        let result = if self.is_at(message.place().0) { self.handle(message) } else { Ok(()) };
         self.finish(out);
         result
     }
 
+    /// The body of a proposed block is here and was executed.
+    pub fn executed(&mut self, now: Time, candidate: Candidate, out: &mut Vec<Output>) {
+        self.effects.now = now;
+        if self.is_at(candidate.height) {
+            self.candidate(candidate);
+            self.settle();
+        }
+        self.finish(out);
+    }
+
+    /// The answer to [`Output::Build`]. It is taken once: two blocks would be two proposals.
+    pub fn built(
+        &mut self,
+        now: Time,
+        height: Height,
+        round: Round,
+        block: B256,
+        out: &mut Vec<Output>,
+    ) {
+        self.effects.now = now;
+        if self.is_at(height) && self.effects.build == Some(Build::Asked(round)) {
+            self.effects.build = None;
+            let height = ConsensusHeight(height);
+            let value = core::LocallyProposedValue::new(height, round.into(), Value(block));
+            self.feed(core::Input::Propose(value));
+            self.settle();
+        }
+        self.finish(out);
+    }
+
     /// Checks that a certificate has the power that it claims among `set`, the
     /// validators of its height; anything else passes. Call it before anything else
-    /// happens to a certificate: the core does not look at one that is no news to
-    /// it, so that one node would relay what another blames it for.
+    /// happens to a certificate. The core does not read one that changes nothing for it, so
+    /// that this node would relay a certificate that another blames it for.
     ///
     /// # Errors
     /// [`Offence::BadSignature`]: too little power, a stranger, a vote twice or of
     /// the wrong kind, a wrong signature.
     pub fn verify_certificate(
         &mut self,
-        input: &ConsensusInput,
+        message: &ConsensusMessage,
         set: &ValidatorSet,
     ) -> Result<(), Offence> {
-        let verified = match input {
-            ConsensusInput::PolkaCertificate(polka) => self.effects.signer.verify_polka(polka, set),
-            ConsensusInput::RoundCertificate(round) => self.effects.signer.verify_round(round, set),
-            _ => return Ok(()),
+        let signer = &mut self.effects.signer;
+        let verified = match message {
+            ConsensusMessage::PolkaCertificate(polka) => signer.verify_polka(polka, set),
+            ConsensusMessage::RoundCertificate(round) => signer.verify_round(round, set),
+            ConsensusMessage::Vote(_) | ConsensusMessage::Proposal(_) => return Ok(()),
         };
-        self.effects.signer.wrong = false;
+        signer.wrong = false;
         verified.map_err(|_| Offence::BadSignature)
     }
 
     /// Whether all signatures of a peer's statement were found right, so that it
     /// may be relayed: a repeated statement is no misdeed, but it was not verified.
-    pub fn has_verified(&self, input: &ConsensusInput) -> bool {
-        self.effects.signer.has_verified(input)
+    pub fn has_verified(&self, message: &ConsensusMessage) -> bool {
+        self.effects.signer.has_verified(message)
     }
 
     /// When [`Consensus::tick`] is next due.
@@ -181,32 +213,29 @@ impl Consensus {
         self.core.as_ref().map(|_| (self.effects.height, self.effects.round))
     }
 
-    fn handle(&mut self, input: ConsensusInput) -> Result<(), Offence> {
-        let Some(core) = &self.core else { return Ok(()) };
-        let height = self.effects.height;
-        match input {
-            _ if self.done || input.place().0 != height => return Ok(()),
-            ConsensusInput::Vote(vote) => return self.vote(vote),
-            ConsensusInput::Proposal(proposal) => return self.proposal(proposal),
-            ConsensusInput::PolkaCertificate(polka) => {
-                // Attack: one certificate with many signatures costs a verification each.
-                if polka.signatures.len() > core.validator_set().set.len() {
-                    return Err(Offence::Malformed);
-                }
-                self.feed(core::Input::PolkaCertificate(context::polka_in(polka)));
+    /// Whether a height is under way here.
+    fn is_at(&self, height: Height) -> bool {
+        self.core.is_some() && !self.done && height == self.effects.height
+    }
+
+    fn handle(&mut self, message: ConsensusMessage) -> Result<(), Offence> {
+        let core = self.core.as_ref().expect("the caller saw it");
+        let validators = core.validator_set().set.len();
+        let input = match message {
+            ConsensusMessage::Vote(vote) => return self.vote(vote),
+            ConsensusMessage::Proposal(proposal) => return self.proposal(proposal),
+            ConsensusMessage::PolkaCertificate(polka) if polka.signatures.len() <= validators => {
+                core::Input::PolkaCertificate(context::polka_in(polka))
             }
-            ConsensusInput::RoundCertificate(certificate) => {
-                if certificate.votes.len() > core.validator_set().set.len() {
-                    return Err(Offence::Malformed);
-                }
-                let certificate = context::round_certificate_in(certificate);
-                self.feed(core::Input::RoundCertificate(certificate));
+            ConsensusMessage::RoundCertificate(round) if round.votes.len() <= validators => {
+                core::Input::RoundCertificate(context::round_certificate_in(round))
             }
-            ConsensusInput::Candidate { round, block, proposer, valid, .. } => {
-                self.candidate(round, block, proposer, valid);
+            // Attack: one certificate with many signatures costs a verification each.
+            ConsensusMessage::PolkaCertificate(_) | ConsensusMessage::RoundCertificate(_) => {
+                return Err(Offence::Malformed);
             }
-            ConsensusInput::Built { round, block, .. } => self.built(round, block),
-        }
+        };
+        self.feed(input);
         self.settle();
         self.blame()
     }
@@ -260,30 +289,20 @@ impl Consensus {
         round > self.effects.round.saturating_add(core::MAX_FUTURE_ROUND_LOOKAHEAD)
     }
 
-    fn candidate(&mut self, round: Round, block: B256, proposer: PublicKey, valid: bool) {
+    fn candidate(&mut self, candidate: Candidate) {
+        let Candidate { height, round, block, valid, .. } = candidate;
         let core = self.core.as_ref().expect("the caller saw it");
-        let (height, validity) = (self.effects.height, Validity::from_bool(valid));
+        let validity = Validity::from_bool(valid);
         let known = core.get_proposed_value_by_id(ConsensusHeight(height), round.into(), &block);
-        // What is known already is not fed again; a judgement may change only from invalid to
-        // valid (a timestamp that was too far ahead is not for ever).
+        // A known judgement is not fed again. It may change only from invalid to valid (a timestamp
+        // that was too far ahead is not for ever).
         if known.is_some_and(|known| known.validity == validity || known.validity.is_valid()) {
             return;
         }
         if round == self.effects.round && valid {
             self.effects.timeouts.note_proposed(self.effects.now.since(self.effects.round_began));
         }
-        self.feed(Candidate { height, round, proposer, block, valid }.input());
-    }
-
-    /// Takes the block that was asked for, once: two would be two proposals.
-    fn built(&mut self, round: Round, block: B256) {
-        if self.effects.build != Some(Build::Asked(round)) {
-            return;
-        }
-        self.effects.build = None;
-        let height = ConsensusHeight(self.effects.height);
-        let value = core::LocallyProposedValue::new(height, round.into(), Value(block));
-        self.feed(core::Input::Propose(value));
+        self.feed(candidate.input());
     }
 
     fn elapse(&mut self, timeout: Timeout) {
@@ -354,8 +373,8 @@ impl Consensus {
         Ok(())
     }
 
-    /// After a replay: the votes were said again by it; so is the proposal of
-    /// the current round.
+    /// Sends the proposal of the current round again, after a replay: that sends the votes again,
+    /// and no proposal.
     fn resend_proposal(&mut self) {
         let effects = &self.effects;
         if let Some(proposal) = effects.signer.own_proposal(effects.height, effects.round).cloned()
@@ -393,20 +412,20 @@ impl Consensus {
         );
         // After each input and not only at the end: a height may last for long, and evidence
         // must be in a block before the validator's stake is free.
-        for (name, pairs) in core.driver.votes().evidence().iter() {
-            effects.report_votes(name, pairs);
-        }
-        for (name, pairs) in core.driver.proposals().evidence().iter() {
-            effects.report_proposals(name, pairs);
-        }
+        effects.report(&core::MisbehaviorEvidence {
+            votes: core.driver.votes().evidence().clone(),
+            proposals: core.driver.proposals().evidence().clone(),
+        });
         self.done |= effects.decided.is_some();
         effects.signer.second.take().map_or(Ok(()), Err)?;
         result.map_err(|error| error.to_string())
     }
 
-    /// Hands the outputs over, the decision last.
+    /// Moves the outputs to `out`, the decision last.
     fn finish(&mut self, out: &mut Vec<Output>) {
         let effects = &mut self.effects;
+        // A peer answers for what was found during its own message only.
+        effects.signer.wrong = false;
         if self.done {
             effects.timers.clear();
             effects.build = None;
@@ -419,21 +438,6 @@ impl Consensus {
         }
         out.append(&mut effects.out);
         out.extend(effects.decided.take().map(Output::Decided));
-    }
-}
-
-impl ConsensusInput {
-    /// The height and the round that it is of.
-    pub fn place(&self) -> (Height, Round) {
-        match self {
-            Self::Vote(vote) => (vote.height, vote.round),
-            Self::Proposal(proposal) => (proposal.height, proposal.round),
-            Self::PolkaCertificate(polka) => (polka.height, polka.round),
-            Self::RoundCertificate(certificate) => (certificate.height, certificate.round),
-            Self::Candidate { height, round, .. } | Self::Built { height, round, .. } => {
-                (*height, *round)
-            }
-        }
     }
 }
 

@@ -8,11 +8,11 @@ mod rules;
 
 use trefoil_types::Millis;
 
-use cluster::{Cluster, proposer};
+use cluster::{CoreCluster, proposer};
 
 #[test]
 fn four_validators_and_a_follower_decide_without_waiting() {
-    let mut cluster = Cluster::with_followers(4, 1, 1);
+    let mut cluster = CoreCluster::with_followers(4, 1, 1);
     cluster.decide(20, Millis(20 * 150));
     assert_eq!(cluster.offences, 0);
     assert!(cluster.evidence.is_empty());
@@ -22,29 +22,29 @@ fn four_validators_and_a_follower_decide_without_waiting() {
 
 #[test]
 fn a_single_validator_decides_alone() {
-    Cluster::new(1, 1).decide(10, Millis(10 * 15));
+    CoreCluster::new(1, 1).decide(10, Millis(10 * 15));
 }
 
 #[test]
 fn a_block_may_be_executed_before_its_proposal_is_heard() {
-    let mut cluster = Cluster::new(4, 2);
+    let mut cluster = CoreCluster::new(4, 2);
     cluster.candidate_first = true;
     cluster.decide(5, Millis(5 * 150));
 }
 
 #[test]
 fn around_the_world_a_height_still_takes_one_round() {
-    let mut cluster = Cluster::new(7, 3);
+    let mut cluster = CoreCluster::new(7, 3);
     cluster.wire = Box::new(|random, _, _, _, _| vec![80 + random.below(120)]);
     cluster.decide(10, Millis(10 * 800));
     assert!(cluster.nodes[0].chain.iter().all(|certificate| certificate.round == 0));
 }
 
-/// A proposer that is down costs one wait; from then on it is known to be
-/// down, and its turns cost a fifth, until it is heard again.
+/// A proposer that is down costs one wait. From then on it is known to be down, and its turns
+/// cost a fifth, until a message of it comes.
 #[test]
 fn a_proposer_that_is_down_costs_one_wait() {
-    let mut cluster = Cluster::new(4, 4);
+    let mut cluster = CoreCluster::new(4, 4);
     cluster.decide(4, Millis(1_000));
     cluster.crash(0);
     let gaps: Vec<u64> = (5..=20).map(|h| cluster.decide(h, Millis(1_500)).0).collect();
@@ -60,7 +60,7 @@ fn a_proposer_that_is_down_costs_one_wait() {
 
 #[test]
 fn a_block_that_execution_refuses_is_voted_down_at_once() {
-    let mut cluster = Cluster::new(4, 5);
+    let mut cluster = CoreCluster::new(4, 5);
     cluster.refuse_round = Some(0);
     cluster.decide(3, Millis(3 * 250));
     assert!(cluster.nodes[0].chain.iter().all(|certificate| certificate.round == 1));
@@ -70,7 +70,7 @@ fn a_block_that_execution_refuses_is_voted_down_at_once() {
 /// blocks are good again.
 #[test]
 fn rounds_do_not_race_when_every_block_is_refused() {
-    let mut cluster = Cluster::new(4, 6);
+    let mut cluster = CoreCluster::new(4, 6);
     cluster.refuse_all = true;
     cluster.run_for(Millis(60_000));
     let (height, round) = cluster.nodes[0].consensus.as_ref().and_then(|c| c.position()).unwrap();

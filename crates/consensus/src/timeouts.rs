@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use arc_malachitebft_core_types::TimeoutKind;
 use trefoil_types::{ChainSpec, Height, Millis, PublicKey, Round, ValidatorSet};
 
-/// How long each step waits; grows by round, adapts within bounds.
+/// How long each step waits. The waits grow by round, and adapt within bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
     pub propose: Millis,
@@ -20,8 +20,9 @@ pub struct Timeouts {
     pub max: Millis,
 }
 
-/// The least wait for a proposer that missed its last turn, ms: a round trip
-/// around the world, so that the proposal of one that is back still comes in time.
+// A proposal goes half around the world in 150 ms: that of a proposer that is back still comes
+// in time.
+/// The least wait for a proposer that missed its last turn, ms.
 const ABSENT_MS_MIN: u64 = 200;
 
 // The slowest of eight: four validators propose twice in them, so that one slow proposer
@@ -29,7 +30,7 @@ const ABSENT_MS_MIN: u64 = 200;
 /// How many proposals the usual delay is taken from.
 const DELAYS: usize = 8;
 
-/// The timeouts, and what was learnt to adapt them.
+/// The timeouts, and the observations that adapt them.
 #[derive(Debug)]
 pub struct AdaptiveTimeouts {
     settings: Timeouts,
@@ -40,9 +41,9 @@ pub struct AdaptiveTimeouts {
 }
 
 impl Timeouts {
-    /// For networks from one machine to around the world: an absent proposer
-    /// costs the wait `propose`, and each step of a height that lost its
-    /// quorum for long waits at most `max` once it is back.
+    /// For networks from one machine to around the world. An absent proposer costs the wait
+    /// `propose`. If a height lost its quorum for long, each of its steps waits at most `max`
+    /// once the quorum is back.
     pub fn for_chain(spec: &ChainSpec) -> Self {
         let interval = spec.block_interval().0;
         // At least a second: a proposal goes half around the world (150 ms), and its
@@ -90,8 +91,8 @@ impl AdaptiveTimeouts {
         let Timeouts { propose, max, .. } = self.settings;
         let usual = self.delays.iter().max().map_or(propose.0, |d| d.0.saturating_mul(2));
         if self.absent.contains_key(proposer) {
-            // Every round of an absent proposer costs all validators this wait: it is shortened to
-            // what a present proposer needs, and is whole again when it speaks.
+            // Every round of an absent proposer costs all validators this wait. So it is shortened
+            // to the time that a present proposer needs, until a message of that one comes.
             return Millis(usual.max(ABSENT_MS_MIN).min(propose.0));
         }
         Millis(usual.max(propose.0).min(max.0))
@@ -115,7 +116,7 @@ impl AdaptiveTimeouts {
         self.absent.insert(proposer, (height, round));
     }
 
-    /// `validator` spoke at this height and round.
+    /// A message of `validator` came, of this height and round.
     pub fn note_present(&mut self, validator: &PublicKey, height: Height, round: Round) {
         if self.absent.get(validator).is_some_and(|missed| *missed <= (height, round)) {
             self.absent.remove(validator);

@@ -1,7 +1,7 @@
 //! Allow-lists: a resource for the members of some organisations only.
 //!
 //! The list is part of the resource's name between peers
-//! ([`crate::scheduler::Resource::among`]): a peer that changes the list asks for a name that
+//! ([`crate::scheduler::Resource::among`]). A peer that changes the list asks for a name that
 //! nobody has, so no node has to be believed about a list (ADR 21).
 
 use std::{fmt, str::FromStr};

@@ -127,21 +127,9 @@ impl Bits {
     /// The first number from `from` on that is in this and in `other`, which is as
     /// long; after the last comes 0 again.
     pub fn first_shared(&self, other: &Bits, from: u64) -> Option<u64> {
-        let first = (from / 64) as usize;
-        let upper = !0 << (from % 64);
-        let within = |at: usize, keep: u64| {
-            let word = self.words.get(at)? & other.words.get(at)? & keep;
-            (word != 0).then(|| at as u64 * 64 + u64::from(word.trailing_zeros()))
-        };
-        let among = |at: Range<usize>| {
-            let words = self.words.get(at.clone())?.iter().zip(other.words.get(at.clone())?);
-            let at_word = words.map(|(word, other)| word & other).position(|word| word != 0)?;
-            within(at.start + at_word, !0)
-        };
-        within(first, upper)
-            .or_else(|| among(first + 1..self.words.len()))
-            .or_else(|| among(0..first))
-            .or_else(|| within(first, !upper))
+        let shared = |at: usize| Some(self.words.get(at)? & other.words.get(at)?);
+        let before = |at: usize| shared(at).filter(|_| at as u64 <= from / 64);
+        first_one(shared, from).or_else(|| first_one(before, 0))
     }
 
     /// How many of `range` are in it from its start, without a gap.
@@ -161,7 +149,7 @@ impl Bits {
         bytes.take(self.len.div_ceil(8) as usize).collect()
     }
 
-    /// What [`Bits::to_bytes`] gave; `None` for anything else.
+    /// The set of [`Bits::to_bytes`]; `None` for other bytes.
     pub fn from_bytes(len: u64, bytes: &[u8]) -> Option<Self> {
         if bytes.len() as u64 != len.div_ceil(8) {
             return None;
@@ -179,17 +167,19 @@ impl Bits {
 
     /// The first number from `from` on that is in it (or is not).
     fn next(&self, from: u64, present: bool) -> Option<u64> {
-        let mut at = (from / 64) as usize;
-        let mut keep = !0 << (from % 64);
-        while let Some(word) = self.words.get(at) {
-            let word = (if present { *word } else { !*word }) & keep;
-            if word != 0 {
-                let found = at as u64 * 64 + u64::from(word.trailing_zeros());
-                return (found < self.len).then_some(found);
-            }
-            (at, keep) = (at + 1, !0);
+        let word = |at: usize| self.words.get(at).map(|word| if present { *word } else { !*word });
+        first_one(word, from).filter(|found| *found < self.len)
+    }
+}
+
+/// The first bit from `from` on that is one, among the words that `word` gives.
+fn first_one(word: impl Fn(usize) -> Option<u64>, from: u64) -> Option<u64> {
+    let (mut at, mut keep) = ((from / 64) as usize, !0u64 << (from % 64));
+    loop {
+        match word(at)? & keep {
+            0 => (at, keep) = (at + 1, !0),
+            found => return Some(at as u64 * 64 + u64::from(found.trailing_zeros())),
         }
-        None
     }
 }
 

@@ -8,27 +8,28 @@ use data_encoding::BASE32_NOPAD;
 
 use crate::varint;
 
-/// `raw`: plain bytes.
-const RAW: u64 = 0x55;
-/// Of the range for private use (0x300000 to 0x3fffff): a [`crate::Manifest`].
-/// The table has no code for a list of names and BLAKE3 roots.
-const DIRECTORY: u64 = 0x30_7466;
-/// Of the same range: an age file of a tar (ADR 23).
-const SEALED: u64 = 0x30_7467;
 /// `blake3`, as a multihash, and its length.
 const BLAKE3: u64 = 0x1e;
 const DIGEST_BYTES: u64 = 32;
 /// Multibase: base 32, lower case, no padding.
 const BASE32_PREFIX: char = 'b';
 
+/// By its codec.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ResourceKind {
-    File,
-    /// The bytes are a manifest.
-    Directory,
-    /// A file or directory that only holders of some keys can read. To all others it is a
-    /// file.
-    Sealed,
+    /// `raw`: plain bytes.
+    File = 0x55,
+    // The table has no code for a list of names and BLAKE3 roots.
+    /// Of the range for private use (0x300000 to 0x3fffff): the bytes are a
+    /// [`crate::Manifest`].
+    Directory = 0x30_7466,
+    /// Of the same range: an age file of a tar (ADR 23), a file or directory that only
+    /// holders of some keys can read. To all others it is a file.
+    Sealed = 0x30_7467,
+}
+
+impl ResourceKind {
+    const ALL: [Self; 3] = [Self::File, Self::Directory, Self::Sealed];
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -52,12 +53,7 @@ pub enum IdError {
 impl fmt::Display for ContentId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut bytes = vec![1];
-        let codec = match self.kind {
-            ResourceKind::File => RAW,
-            ResourceKind::Directory => DIRECTORY,
-            ResourceKind::Sealed => SEALED,
-        };
-        for number in [codec, BLAKE3, DIGEST_BYTES] {
+        for number in [self.kind as u64, BLAKE3, DIGEST_BYTES] {
             varint::put(&mut bytes, number);
         }
         bytes.extend(self.root);
@@ -85,12 +81,7 @@ impl FromStr for ContentId {
             return Err(IdError::NotBlake3);
         }
         let root = <[u8; 32]>::try_from(*rest).map_err(|_| IdError::NotBlake3)?;
-        let kind = match codec {
-            RAW => ResourceKind::File,
-            DIRECTORY => ResourceKind::Directory,
-            SEALED => ResourceKind::Sealed,
-            other => return Err(IdError::UnknownCodec(other)),
-        };
-        Ok(Self { kind, root })
+        let kind = ResourceKind::ALL.into_iter().find(|kind| *kind as u64 == codec);
+        Ok(Self { kind: kind.ok_or(IdError::UnknownCodec(codec))?, root })
     }
 }

@@ -82,9 +82,23 @@ impl Layout {
         if sizes.len() > FILES_MAX {
             return Err(LayoutError::TooManyFiles(sizes.len()));
         }
+        Self::new(GROUP_BYTES, PIECE_GROUPS_MIN, sizes)
+    }
+
+    /// For the hashes of a file of `size` bytes: its groups, without their bytes.
+    pub fn hashes(size: u64) -> Result<Self, LayoutError> {
+        if size > BYTES_MAX {
+            return Err(LayoutError::TooLarge);
+        }
+        Self::new(HASHES_BYTES, HASHES_GROUPS_MIN, &[groups(size) * HASHES_BYTES])
+    }
+
+    /// `least`: the groups of the smallest piece.
+    fn new(group_bytes: u64, least: u64, sizes: &[u64]) -> Result<Self, LayoutError> {
         let total = sizes.iter().try_fold(0u64, |sum, size| sum.checked_add(*size));
         let bytes = total.filter(|sum| *sum <= BYTES_MAX).ok_or(LayoutError::TooLarge)?;
-        let piece_groups = piece_groups(groups(bytes), PIECE_GROUPS_MIN);
+        let groups = |bytes: u64| bytes.div_ceil(group_bytes).max(1);
+        let piece_groups = groups(bytes).div_ceil(PIECES_AIM).next_power_of_two().max(least);
         let mut pieces = 0u32;
         let files = sizes.iter().map(|bytes| {
             let span = Span { first_piece: pieces, bytes: *bytes };
@@ -93,20 +107,7 @@ impl Layout {
             span
         });
         let files = files.collect();
-        Ok(Self { group_bytes: GROUP_BYTES, piece_groups, files, pieces, bytes })
-    }
-
-    /// For the hashes of a file of `size` bytes: its groups, without their bytes.
-    pub fn hashes(size: u64) -> Result<Self, LayoutError> {
-        let count = groups(size);
-        if size > BYTES_MAX {
-            return Err(LayoutError::TooLarge);
-        }
-        let piece_groups = piece_groups(count, HASHES_GROUPS_MIN);
-        let bytes = count * HASHES_BYTES;
-        let files = vec![Span { first_piece: 0, bytes }];
-        let pieces = count.div_ceil(piece_groups) as u32;
-        Ok(Self { group_bytes: HASHES_BYTES, piece_groups, files, pieces, bytes })
+        Ok(Self { group_bytes, piece_groups, files, pieces, bytes })
     }
 
     pub fn pieces(&self) -> u32 {
@@ -158,8 +159,4 @@ impl Layout {
         let groups = bytes.start / self.group_bytes..bytes.end.div_ceil(self.group_bytes);
         self.pieces_of_groups(&Part { file, groups })
     }
-}
-
-fn piece_groups(groups: u64, least: u64) -> u64 {
-    groups.div_ceil(PIECES_AIM).next_power_of_two().max(least)
 }

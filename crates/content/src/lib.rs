@@ -1,9 +1,8 @@
-//! Content-addressed resources: ids, proofs, partial stores, and the scheduler of the
-//! swarm.
+//! The rules by which nodes exchange content-addressed resources.
 //!
 //! Owns: ids, links and manifests; groups with their proofs; stores that hold a resource in
-//! part; and the swarm's decisions ([`scheduler::Swarm`]): the piece picker (rarest first),
-//! choking, the upload queue, request windows and rate limiters.
+//! part; and the swarm's decisions ([`scheduler::Swarm`]). Those are the piece picker (rarest
+//! first), choking, the upload queue, request windows and rate limiters.
 //!
 //! What always holds: bytes count only after their hash was verified; every decoder is
 //! bounded; one value has one encoding; the same inputs with the same seed give the same
@@ -34,12 +33,12 @@ pub use bits::Bits;
 pub use id::{ContentId, IdError, ResourceKind};
 pub use layout::{BYTES_MAX, FILES_MAX, GROUP_BYTES, Layout, LayoutError, Part, groups};
 pub use link::{LINK_BYTES_MAX, Link, LinkError};
-pub use manifest::{Entry, MANIFEST_BYTES_MAX, Manifest, ManifestError};
+pub use manifest::{MANIFEST_BYTES_MAX, Manifest, ManifestEntry, ManifestError};
 pub use news::{News, NewsError};
 pub use origin::{ORIGIN_BYTES_MAX, ORIGINS_MAX, Origin, OriginError};
 pub use path::{PATH_BYTES_MAX, PathError, check as check_path};
 pub use runs::Runs;
-pub use store::{FileDigest, Files, PartialStore, Reader};
+pub use store::{FileDigest, Files, PartialStore, StoreReader};
 
 #[cfg(test)]
 mod tests;

@@ -5,6 +5,8 @@
 
 use std::{fmt, str::FromStr};
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+
 use crate::{
     AllowError, AllowList, BYTES_MAX, ContentId, IdError,
     path::{self, PathError},
@@ -12,7 +14,12 @@ use crate::{
 
 const SCHEME: &str = "trefoil:";
 
-/// The longest link: an id, a name of which every byte is escaped, and the longest list.
+/// All but what is unreserved in a URL (RFC 3986, section 2.3).
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+// A link has at most 1,047 bytes: 72 of scheme and id, 771 of a name of which every byte is
+// escaped, 22 of the size and 182 of the longest list. Longer text is not parsed.
+/// The longest link that is taken.
 pub const LINK_BYTES_MAX: usize = 1_280;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,14 +63,8 @@ impl fmt::Display for Link {
         write!(f, "{SCHEME}{}", self.id)?;
         let mut mark = '?';
         if let Some(name) = &self.name {
-            write!(f, "{mark}name=")?;
+            write!(f, "{mark}name={}", utf8_percent_encode(name, ESCAPED))?;
             mark = '&';
-            for byte in name.bytes() {
-                match is_plain(byte) {
-                    true => write!(f, "{}", char::from(byte))?,
-                    false => write!(f, "%{byte:02X}")?,
-                }
-            }
         }
         if let Some(size) = self.size {
             write!(f, "{mark}size={size}")?;
@@ -88,7 +89,10 @@ impl FromStr for Link {
         let mut link = Self::from(id.parse::<ContentId>()?);
         for parameter in parameters.split('&').filter(|parameter| !parameter.is_empty()) {
             match parameter.split_once('=') {
-                Some(("name", name)) => link.name = Some(unescape(name)?),
+                Some(("name", name)) => {
+                    let name = percent_decode_str(name).decode_utf8();
+                    link.name = Some(name.map_err(|_| LinkError::Parameters)?.into());
+                }
                 Some(("size", size)) => link.size = size.parse().ok(),
                 Some(("allow", list)) => link.allow = list.parse()?,
                 _ => return Err(LinkError::Parameters),
@@ -102,29 +106,4 @@ impl FromStr for Link {
         let sane = link.size.is_none_or(|size| size <= BYTES_MAX) && link.to_string() == text;
         if sane { Ok(link) } else { Err(LinkError::Parameters) }
     }
-}
-
-/// Unreserved in a URL (RFC 3986, section 2.3).
-fn is_plain(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)
-}
-
-fn unescape(text: &str) -> Result<String, LinkError> {
-    let mut bytes = Vec::new();
-    let mut rest = text.as_bytes();
-    while let Some((byte, after)) = rest.split_first() {
-        rest = after;
-        if *byte != b'%' {
-            bytes.push(*byte);
-            continue;
-        }
-        let digits = rest.split_at_checked(2).ok_or(LinkError::Parameters)?;
-        let digit = |at: usize| char::from(digits.0[at]).to_digit(16);
-        let (Some(high), Some(low)) = (digit(0), digit(1)) else {
-            return Err(LinkError::Parameters);
-        };
-        bytes.push((high * 16 + low) as u8);
-        rest = digits.1;
-    }
-    String::from_utf8(bytes).map_err(|_| LinkError::Parameters)
 }

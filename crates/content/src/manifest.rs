@@ -18,11 +18,13 @@ const VERSION: u8 = 1;
 /// The least bytes of an entry: length, one letter, size, root.
 const ENTRY_BYTES_MIN: usize = 1 + 1 + 1 + 32;
 
-/// The longest manifest: 64 MiB, about 500 bytes for each of the most files.
+// A manifest is decoded whole in memory. 64 MiB are enough for the most files, with paths of
+// about 470 bytes.
+/// The longest manifest: 64 MiB.
 pub const MANIFEST_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub struct ManifestEntry {
     pub path: String,
     /// Bytes.
     pub size: u64,
@@ -31,7 +33,7 @@ pub struct Entry {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Manifest(Vec<Entry>);
+pub struct Manifest(Vec<ManifestEntry>);
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ManifestError {
@@ -49,13 +51,13 @@ pub enum ManifestError {
 
 impl Manifest {
     /// Of files in any order.
-    pub fn new(mut entries: Vec<Entry>) -> Result<Self, ManifestError> {
+    pub fn new(mut entries: Vec<ManifestEntry>) -> Result<Self, ManifestError> {
         entries.sort_unstable_by(|a, b| a.path.cmp(&b.path));
         Self::checked(entries)
     }
 
     /// Sorted by path.
-    pub fn entries(&self) -> &[Entry] {
+    pub fn entries(&self) -> &[ManifestEntry] {
         &self.0
     }
 
@@ -103,7 +105,7 @@ impl Manifest {
     }
 
     /// `entries` are sorted.
-    fn checked(entries: Vec<Entry>) -> Result<Self, ManifestError> {
+    fn checked(entries: Vec<ManifestEntry>) -> Result<Self, ManifestError> {
         if entries.len() > FILES_MAX {
             return Err(ManifestError::TooManyFiles(entries.len() as u64));
         }
@@ -131,10 +133,10 @@ impl Manifest {
     }
 }
 
-fn take_entry(rest: &mut &[u8]) -> Option<Entry> {
+fn take_entry(rest: &mut &[u8]) -> Option<ManifestEntry> {
     let len = varint::take(rest)?;
     let path = std::str::from_utf8(varint::take_bytes(rest, len)?).ok()?.to_owned();
     let size = varint::take(rest)?;
     let root = varint::take_bytes(rest, 32)?.try_into().ok()?;
-    Some(Entry { path, size, root })
+    Some(ManifestEntry { path, size, root })
 }

@@ -15,8 +15,8 @@ use crate::{
     varint,
 };
 
-// The longest message is an announcement of a directory of the most files (2^17 + 2,048
-// pieces) of which every second piece is in each of its three lists: about 400 KB.
+// The longest message announces a directory of the most files (2^17 + 2,048 pieces), with
+// every second piece in each of its three lists: about 400 KB.
 /// The longest body of a frame.
 pub const FRAME_BYTES_MAX: usize = 512 * 1024;
 
@@ -43,15 +43,15 @@ pub enum SwarmMessage {
         resource: Resource,
     },
     /// The sender has some of it. `proof` is the last group with its proof, which
-    /// shows the size; empty for the files of a directory, whose sizes its
-    /// manifest says.
+    /// proves the size; empty for the files of a directory, whose sizes its
+    /// manifest lists.
     Offer {
         resource: Resource,
         size: u64,
         origin: bool,
         proof: Vec<u8>,
     },
-    /// An encoded [`crate::News`]. The resource tells how many pieces there are.
+    /// An encoded [`crate::News`]. The number of pieces follows from the resource.
     News {
         resource: Resource,
         news: Vec<u8>,
@@ -81,8 +81,8 @@ pub enum SwarmMessage {
         resource: Resource,
         others: Vec<(PeerId, SocketAddr)>,
     },
-    // A node tells of the servers that its operator put, or that gave it right bytes; not
-    // of hearsay.
+    // A server that only a peer named is not named again. Otherwise one peer could send the
+    // whole swarm to a server of its choice (ADR 20).
     /// HTTP servers that have the resource, at most [`ORIGINS_MAX`]. The sender has its
     /// hashes, or had right bytes from there.
     Origins {
@@ -114,6 +114,7 @@ pub enum ContentFrame<'a> {
 #[error("malformed message of the swarm")]
 pub struct SwarmMessageError;
 
+// The type bytes of docs/wire.md.
 const FIND: u8 = 1;
 const OFFER: u8 = 2;
 const NEWS: u8 = 3;
@@ -170,11 +171,7 @@ impl SwarmMessage {
             Self::Unask { ticket, .. } => varint::put(out, ticket.0),
             Self::Refuse { ticket, why, .. } => {
                 varint::put(out, ticket.0);
-                out.push(match why {
-                    RejectReason::Choked => 0,
-                    RejectReason::Missing => 1,
-                    RejectReason::Given => 2,
-                });
+                out.push(*why as u8);
             }
             Self::Others { others, .. } => {
                 for (peer, address) in others {
@@ -236,12 +233,8 @@ fn take(kind: u8, rest: &mut &[u8]) -> Option<SwarmMessage> {
         UNASK => SwarmMessage::Unask { resource, ticket: Ticket(varint::take(rest)?) },
         REFUSE => {
             let ticket = Ticket(varint::take(rest)?);
-            let why = match varint::take_bytes(rest, 1)?[0] {
-                0 => RejectReason::Choked,
-                1 => RejectReason::Missing,
-                2 => RejectReason::Given,
-                _ => return None,
-            };
+            let number = varint::take_bytes(rest, 1)?[0];
+            let why = RejectReason::ALL.into_iter().find(|why| *why as u8 == number)?;
             SwarmMessage::Refuse { resource, ticket, why }
         }
         OTHERS => {

@@ -11,7 +11,7 @@ use crate::{
     varint,
 };
 
-/// A change since the last announcement. The first one of a connection tells everything.
+/// A change since the last announcement. The first one of a connection has everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct News {
     /// Ascending and apart.

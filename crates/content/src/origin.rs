@@ -4,6 +4,7 @@ use std::{fmt, str::FromStr};
 
 use url::Url;
 
+// One message names up to eight: 8 KiB.
 /// The longest URL of an origin.
 pub const ORIGIN_BYTES_MAX: usize = 1_024;
 
@@ -11,7 +12,7 @@ pub const ORIGIN_BYTES_MAX: usize = 1_024;
 /// The most origins of one resource.
 pub const ORIGINS_MAX: usize = 8;
 
-/// `http` or `https`, with a host, without credentials or a fragment. Peers are told the
+/// `http` or `https`, with a host, without credentials or a fragment. Peers get the
 /// whole URL.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Origin(Url);

@@ -3,6 +3,7 @@
 
 /// Bytes of one name: the limit of common file systems.
 const NAME_BYTES_MAX: usize = 255;
+// Linux takes paths of 4,095 bytes: most of that is left for the directory.
 /// Bytes of a path below a directory.
 pub const PATH_BYTES_MAX: usize = 1_024;
 // Attack: one path of a stranger's manifest makes the node create directories without end.

@@ -4,10 +4,9 @@
 //! The tree is bao's over groups of 16 KiB (<https://github.com/n0-computer/bao-tree>). A
 //! part travels in pre-order: the pairs of hashes on the way to its groups, and the groups.
 //! bao-tree computes the hashes. It decodes only from a reader that it pulls, while
-//! [`Verifier`] is pushed the bytes as they arrive, so [`Verifier`] and [`Encoder`] walk
-//! the tree themselves.
+//! [`Verifier`] is pushed the bytes as they arrive, so it walks the tree itself.
 //!
-//! What always holds: bytes leave both only after their hash was verified, so one bad byte
+//! What always holds: bytes leave it only after their hash was verified, so one bad byte
 //! costs one group; memory is one group and one path of the tree.
 
 use std::{
@@ -55,7 +54,7 @@ pub fn hashes_bytes(size: u64) -> u64 {
     (groups(size) - 1) * PAIR_BYTES as u64
 }
 
-/// Reads a file once; writes its hashes at `at` of `file` and tells its root.
+/// Reads a file once, writes its hashes at `at` of `file`, and returns its root.
 pub fn hash(
     data: impl Read,
     size: u64,
@@ -105,22 +104,12 @@ impl OutboardMut for Hashes<'_> {
 
 /// A node of the tree on the way to groups that are asked for.
 #[derive(Clone, Debug)]
-struct Node {
+struct HashNode {
     groups: Range<u64>,
     hash: [u8; 32],
     /// Its pair's place among the file's pairs, in pre-order.
     place: u64,
     is_root: bool,
-}
-
-/// The part of the tree that is still to come, in pre-order.
-#[derive(Clone, Debug)]
-struct Walk {
-    size: u64,
-    asked: Range<u64>,
-    what: What,
-    /// The next node is the last.
-    ahead: Vec<Node>,
 }
 
 /// Which part of the tree travels.
@@ -134,31 +123,65 @@ pub enum What {
     Bare,
 }
 
-impl Walk {
-    fn new(what: What, root: [u8; 32], size: u64, asked: Range<u64>) -> Result<Self, ProofError> {
+/// One file of a resource, on disk among others.
+#[derive(Clone, Copy, Debug)]
+pub struct GroupSource<'a> {
+    /// Not read for hashes alone.
+    pub data: &'a dyn DiskFile,
+    /// Where in `data` the file begins.
+    pub data_at: u64,
+    pub hashes: &'a dyn DiskFile,
+    pub hashes_at: u64,
+}
+
+/// Verifies a part with its proof, step by step: as it arrives ([`Verifier::feed`]), or as
+/// it is read from disk ([`Verifier::fill`]). Nothing follows an error.
+#[derive(Clone, Debug)]
+pub struct Verifier {
+    size: u64,
+    asked: Range<u64>,
+    what: What,
+    /// The part of the tree that is still to come, in pre-order: the next node is the last.
+    ahead: Vec<HashNode>,
+}
+
+impl Verifier {
+    // The size fixes the shape of the tree and the length of its last group.
+    /// `size` may be an unproven claim: with a wrong one, the last group is refused.
+    pub fn new(
+        what: What,
+        root: [u8; 32],
+        size: u64,
+        asked: Range<u64>,
+    ) -> Result<Self, ProofError> {
         if size > BYTES_MAX {
             return Err(ProofError::TooLarge(size));
         }
-        let root = Node { groups: 0..groups(size), hash: root, place: 0, is_root: true };
-        let mut walk = Self { size, asked, what, ahead: Vec::new() };
-        walk.push(root);
-        Ok(walk)
+        let root = HashNode { groups: 0..groups(size), hash: root, place: 0, is_root: true };
+        let mut verifier = Self { size, asked, what, ahead: Vec::new() };
+        verifier.push(root);
+        Ok(verifier)
     }
 
-    fn push(&mut self, node: Node) {
+    /// Whether everything that was requested has arrived, or was given.
+    pub fn is_through(&self) -> bool {
+        self.ahead.is_empty()
+    }
+
+    fn push(&mut self, node: HashNode) {
         if node.groups.start < self.asked.end && self.asked.start < node.groups.end {
             self.ahead.push(node);
         }
     }
 
     /// Goes on to the children of `node`, whose verified pair is `pair`.
-    fn descend(&mut self, node: &Node, pair: &[u8; PAIR_BYTES]) {
+    fn descend(&mut self, node: &HashNode, pair: &[u8; PAIR_BYTES]) {
         // BLAKE3, section 2.1: the left subtree is the largest full one that leaves
         // something to the right.
         let count = node.groups.end - node.groups.start;
         let left = 1 << (count - 1).ilog2();
         let middle = node.groups.start + left;
-        let child = |groups, hash: &[u8], place| Node {
+        let child = |groups, hash: &[u8], place| HashNode {
             groups,
             hash: hash.try_into().expect("half a pair"),
             place,
@@ -168,21 +191,23 @@ impl Walk {
         self.push(child(node.groups.start..middle, &pair[..32], node.place + 1));
     }
 
-    /// The bytes of the next node. `None`: the walk is complete.
-    fn next_bytes(&self) -> Option<usize> {
-        let node = self.ahead.last()?;
-        Some(match (is_group(node), self.what) {
+    /// The next node, and how many bytes it has. `None`: the walk is complete.
+    fn pop(&mut self) -> Option<(HashNode, usize)> {
+        let node = self.ahead.pop()?;
+        let left = self.size - node.groups.start * GROUP_BYTES;
+        let count = match (is_group(&node), self.what) {
             (false, _) => PAIR_BYTES,
-            (true, What::Groups | What::Bare) => self.group_bytes(node.groups.start),
+            (true, What::Groups | What::Bare) => left.min(GROUP_BYTES) as usize,
             (true, What::Hashes) => 0,
-        })
+        };
+        Some((node, count))
     }
 
     /// Takes the `count` bytes of `node` off the front, and verifies them as far as they were
     /// requested. `None`: there are none yet, and the node is still to come.
     fn take<'a>(
         &mut self,
-        node: &Node,
+        node: &HashNode,
         count: usize,
         bytes: &mut &'a [u8],
     ) -> Result<Option<&'a [u8]>, ProofError> {
@@ -201,21 +226,16 @@ impl Walk {
             Err(ProofError::Corrupt { group })
         }
     }
-
-    fn group_bytes(&self, group: u64) -> usize {
-        let start = group * GROUP_BYTES;
-        (self.size - start).min(GROUP_BYTES) as usize
-    }
 }
 
-fn is_group(node: &Node) -> bool {
+fn is_group(node: &HashNode) -> bool {
     node.groups.end - node.groups.start == 1
 }
 
 // A root and an inner node are hashed differently (BLAKE3's ROOT flag), so that an inner
 // node of one file cannot pass for the root of another.
 /// Whether `bytes` have the hash of `node`.
-fn is_right(node: &Node, bytes: &[u8]) -> bool {
+fn is_right(node: &HashNode, bytes: &[u8]) -> bool {
     if !is_group(node) {
         let left = bytes[..32].try_into().expect("a pair");
         let right = bytes[32..].try_into().expect("a pair");
@@ -247,22 +267,7 @@ pub enum Verified<'a> {
     },
 }
 
-/// Verifies a part with its proof as it arrives. Nothing follows an error.
-#[derive(Clone, Debug)]
-pub struct Verifier(Walk);
-
 impl Verifier {
-    // The size fixes the shape of the tree and the length of its last group.
-    /// `size` may be an unproven claim: with a wrong one, the last group is refused.
-    pub fn new(
-        what: What,
-        root: [u8; 32],
-        size: u64,
-        groups: Range<u64>,
-    ) -> Result<Self, ProofError> {
-        Walk::new(what, root, size, groups).map(Self)
-    }
-
     /// Takes bytes that end where a group or a pair ends, and hands each verified step to
     /// `take`. Of hashes alone, a group comes without bytes.
     pub fn feed(
@@ -270,14 +275,13 @@ impl Verifier {
         mut bytes: &[u8],
         mut take: impl FnMut(Verified<'_>) -> io::Result<()>,
     ) -> Result<(), ProofError> {
-        let walk = &mut self.0;
-        while let (Some(count), Some(node)) = (walk.next_bytes(), walk.ahead.pop()) {
-            let Some(item) = walk.take(&node, count, &mut bytes)? else { return Ok(()) };
+        while let Some((node, count)) = self.pop() {
+            let Some(item) = self.take(&node, count, &mut bytes)? else { return Ok(()) };
             if is_group(&node) {
                 take(Verified::Group { group: node.groups.start, bytes: item })?;
             } else {
                 take(Verified::Pair { offset: node.place * PAIR_BYTES as u64, pair: item })?;
-                walk.descend(&node, item.try_into().expect("a pair"));
+                self.descend(&node, item.try_into().expect("a pair"));
             }
         }
         if bytes.is_empty() { Ok(()) } else { Err(ProofError::Excess) }
@@ -292,11 +296,10 @@ impl Verifier {
         mut bytes: &[u8],
         mut take: impl FnMut(u64, &[u8]) -> io::Result<()>,
     ) -> Result<(), ProofError> {
-        let walk = &mut self.0;
-        while let (Some(count), Some(node)) = (walk.next_bytes(), walk.ahead.pop()) {
+        while let Some((node, count)) = self.pop() {
             let group = node.groups.start;
             if is_group(&node) {
-                let Some(item) = walk.take(&node, count, &mut bytes)? else { return Ok(()) };
+                let Some(item) = self.take(&node, count, &mut bytes)? else { return Ok(()) };
                 take(group, item)?;
             } else {
                 let mut pair = [0; PAIR_BYTES];
@@ -309,70 +312,33 @@ impl Verifier {
                     // fault.
                     _ => return Err(ProofError::NotHere { group }),
                 }
-                walk.descend(&node, &pair);
+                self.descend(&node, &pair);
             }
         }
         if bytes.is_empty() { Ok(()) } else { Err(ProofError::Excess) }
     }
 
-    /// Whether everything that was requested has arrived.
-    pub fn is_through(&self) -> bool {
-        self.0.ahead.is_empty()
-    }
-}
-
-/// One file of a resource, on disk among others.
-#[derive(Clone, Copy, Debug)]
-pub struct GroupSource<'a> {
-    /// Not read for hashes alone.
-    pub data: &'a dyn DiskFile,
-    /// Where in `data` the file begins.
-    pub data_at: u64,
-    pub hashes: &'a dyn DiskFile,
-    pub hashes_at: u64,
-}
-
-// A disk may rot and a user may edit a shared file. An unverified byte would get this node
-// banned by an honest receiver, since the receiver verifies too.
-/// Makes a part with its proof, a piece at a time. Bytes from disk are verified first, so
-/// no peer is ever served bytes that rotted.
-#[derive(Clone, Debug)]
-pub struct Encoder(Walk);
-
-impl Encoder {
-    pub fn new(
-        what: What,
-        root: [u8; 32],
-        size: u64,
-        groups: Range<u64>,
-    ) -> Result<Self, ProofError> {
-        Walk::new(what, root, size, groups).map(Self)
-    }
-
-    /// Whether all was given.
-    pub fn is_through(&self) -> bool {
-        self.0.ahead.is_empty()
-    }
-
     /// The first group that is asked for and cannot be given for this node.
-    fn damaged(&self, node: &Node) -> ProofError {
+    fn damaged(&self, node: &HashNode) -> ProofError {
         let of = if is_group(node) { What::Groups } else { What::Hashes };
-        ProofError::Damaged { group: node.groups.start.max(self.0.asked.start), of }
+        ProofError::Damaged { group: node.groups.start.max(self.asked.start), of }
     }
 
-    /// Appends whole groups and pairs to `out` until it has `enough` bytes or all
-    /// was given. `source` is the file that the encoder was made for.
+    // A disk may rot and a user may edit a shared file. An unverified byte would get this
+    // node banned by an honest receiver, since the receiver verifies too.
+    /// Appends whole groups and pairs from disk to `out` until it has `enough` bytes or all
+    /// was given. They are verified first, so no peer is ever served bytes that rotted.
+    /// `source` is the file that the verifier was made for.
     pub fn fill(
         &mut self,
         source: &GroupSource<'_>,
         out: &mut Vec<u8>,
         enough: usize,
     ) -> Result<(), ProofError> {
-        while out.len() < enough {
-            let (Some(count), Some(node)) = (self.0.next_bytes(), self.0.ahead.pop()) else {
-                return Ok(());
-            };
-            if is_group(&node) && self.0.what == What::Hashes {
+        while out.len() < enough
+            && let Some((node, count)) = self.pop()
+        {
+            if is_group(&node) && self.what == What::Hashes {
                 continue;
             }
             let start = out.len();
@@ -392,8 +358,8 @@ impl Encoder {
             }
             if !is_group(&node) {
                 let pair = <[u8; PAIR_BYTES]>::try_from(&out[start..]).expect("a pair");
-                self.0.descend(&node, &pair);
-                if self.0.what == What::Bare {
+                self.descend(&node, &pair);
+                if self.what == What::Bare {
                     out.truncate(start);
                 }
             }

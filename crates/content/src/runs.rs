@@ -96,7 +96,7 @@ impl Runs {
         out
     }
 
-    /// What [`Runs::encode`] gave; `None` for anything else.
+    /// The set of [`Runs::encode`]; `None` for other bytes.
     pub fn decode(len: u64, mut bytes: &[u8]) -> Option<Self> {
         let (mut runs, mut from) = (Self::none(len), 0u64);
         while !bytes.is_empty() {

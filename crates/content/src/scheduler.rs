@@ -1,4 +1,5 @@
-//! The swarm as one value: whom to ask for which piece, whom to serve, what to announce.
+//! The swarm as one value: it decides which source is asked for which piece, which peer is
+//! served, and what is announced.
 //!
 //! Owns, for each resource: the pieces that are here, the pieces of each peer, the open
 //! requests, and the requests of peers that wait. It decides in the field's terms: the
@@ -11,6 +12,7 @@
 mod announcements;
 mod bucket;
 mod choke;
+mod common;
 mod flow;
 mod io;
 mod origin;
@@ -29,6 +31,7 @@ use rand_chacha::ChaCha8Rng;
 use trefoil_types::{PeerId, Time};
 
 use bucket::Bucket;
+use common::Common;
 pub use io::{
     Effect, FetchFailure, Rates, RejectReason, RequestId, Resource, SchedulerInput, Source,
     SourceRole, Ticket, UploadPolicy,
@@ -37,10 +40,9 @@ use transfer::Transfer;
 
 use crate::Bits;
 
+// The seed is handed in, as time is, so that a run can be repeated in virtual time (ADR 15).
 #[derive(Clone, Debug)]
-// A handed-in seed and handed-in time, so that a run can be repeated in virtual time (ADR
-// 15).
-pub struct Config {
+pub struct SwarmConfig {
     pub me: PeerId,
     /// The only source of randomness in the swarm's decisions.
     pub seed: u64,
@@ -55,18 +57,8 @@ pub struct Swarm {
     common: Common,
 }
 
-/// State that all transfers share.
-#[derive(Debug)]
-pub(crate) struct Common {
-    pub me: PeerId,
-    pub rng: ChaCha8Rng,
-    pub up: Bucket,
-    pub down: Bucket,
-    pub last_request: u64,
-}
-
 impl Swarm {
-    pub fn new(config: Config) -> Self {
+    pub fn new(config: SwarmConfig) -> Self {
         let common = Common {
             me: config.me,
             rng: ChaCha8Rng::seed_from_u64(config.seed),

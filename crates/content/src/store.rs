@@ -1,13 +1,14 @@
 //! A store that holds a resource in part: its bytes, its hashes, and the map of groups that
 //! are here.
 //!
-//! The files of a directory lie one behind the other. What always holds: after a restart, a
-//! group counts only if its bytes and the hashes above it were synced, so a crash at any
-//! point leaves groups that verify and loses only what came since the last sync. The map of
-//! groups is kept twice and written alternately, each copy under a hash: a torn copy is
-//! ignored. Bytes leave only through [`Reader`] and [`Encoder`], which verify each group
-//! that they read. Sizes may be unproven claims: none of them allocates memory or makes a
-//! file.
+//! The files of a directory lie one behind the other.
+//!
+//! What always holds: after a restart, a group counts only if its bytes and the hashes above
+//! it were synced. A crash at any point leaves groups that verify, and loses only those that
+//! came since the last sync. The map of groups is kept twice and written alternately, each
+//! copy under a hash: a torn copy is ignored. Bytes leave only through [`StoreReader`] and
+//! [`Verifier`], which verify each group that they read. Sizes may be unproven claims: none
+//! of them allocates memory or makes a file.
 
 use std::{
     io,
@@ -19,21 +20,23 @@ use trefoil_types::DiskFile;
 
 use crate::{
     BYTES_MAX, Bits, GROUP_BYTES, Layout, Part, groups,
-    proof::{self, Encoder, GroupSource, ProofError, Verified, Verifier, What},
+    proof::{self, GroupSource, ProofError, Verified, Verifier, What},
     runs::Runs,
 };
 
 mod map;
 mod reader;
 
-pub use reader::Reader;
+pub use reader::StoreReader;
 
 /// The files on disk of one resource.
 #[derive(Clone, Debug)]
 pub struct Files {
-    pub data: Arc<dyn DiskFile>,
+    /// `None`: only hashes are kept. A group is here when its hash is.
+    pub data: Option<Arc<dyn DiskFile>>,
     pub hashes: Arc<dyn DiskFile>,
-    pub map: Arc<dyn DiskFile>,
+    /// `None`: everything is here, and stays: files of a user, hashed where they are.
+    pub map: Option<Arc<dyn DiskFile>>,
 }
 
 /// A file of a resource: its BLAKE3 root and its size in bytes.
@@ -41,7 +44,7 @@ pub type FileDigest = ([u8; 32], u64);
 
 /// One file's places among all.
 #[derive(Clone, Copy, Debug)]
-struct Place {
+struct FilePlace {
     root: [u8; 32],
     size: u64,
     data_at: u64,
@@ -54,14 +57,10 @@ struct Place {
 pub struct PartialStore {
     /// Binds the map to its resource.
     key: [u8; 32],
-    places: Vec<Place>,
+    places: Vec<FilePlace>,
     groups: u64,
     bytes: u64,
-    /// `None`: only hashes are kept. A group is here when its hash is.
-    data: Option<Arc<dyn DiskFile>>,
-    hashes: Arc<dyn DiskFile>,
-    /// `None`: everything is here, and stays.
-    map: Option<Arc<dyn DiskFile>>,
+    files: Files,
     /// Groups that are written and can be served.
     here: Mutex<Runs>,
     /// Groups that were synced, with the sequence number of the newest map.
@@ -76,53 +75,20 @@ impl PartialStore {
         contents: impl IntoIterator<Item = FileDigest>,
         files: Files,
     ) -> Result<Self, ProofError> {
-        let mut store = Self::new(key, contents, Some(files.data), files.hashes)?;
-        store.read_maps(files.map)?;
-        Ok(store)
-    }
-
-    /// As [`PartialStore::open`], of the hashes of a file alone.
-    pub fn hashes(
-        key: [u8; 32],
-        content: FileDigest,
-        hashes: Arc<dyn DiskFile>,
-        map: Arc<dyn DiskFile>,
-    ) -> Result<Self, ProofError> {
-        let mut store = Self::new(key, [content], None, hashes)?;
-        store.read_maps(map)?;
-        Ok(store)
-    }
-
-    /// Everything is here: files of a user, hashed where they are.
-    pub fn whole(
-        key: [u8; 32],
-        contents: impl IntoIterator<Item = FileDigest>,
-        data: Arc<dyn DiskFile>,
-        hashes: Arc<dyn DiskFile>,
-    ) -> Result<Self, ProofError> {
-        let mut store = Self::new(key, contents, Some(data), hashes)?;
-        store.here = Mutex::new(Runs::all(store.groups));
-        Ok(store)
-    }
-
-    fn new(
-        key: [u8; 32],
-        contents: impl IntoIterator<Item = FileDigest>,
-        data: Option<Arc<dyn DiskFile>>,
-        hashes: Arc<dyn DiskFile>,
-    ) -> Result<Self, ProofError> {
         let mut places = Vec::new();
         let (mut bytes, mut hashes_at, mut first_group) = (0u64, 0, 0);
         for (root, size) in contents {
-            places.push(Place { root, size, data_at: bytes, hashes_at, first_group });
+            places.push(FilePlace { root, size, data_at: bytes, hashes_at, first_group });
             let sum = bytes.checked_add(size).filter(|sum| *sum <= BYTES_MAX);
             bytes = sum.ok_or(ProofError::TooLarge(size))?;
             hashes_at += proof::hashes_bytes(size);
             first_group += groups(size);
         }
-        let none = Runs::none(first_group);
-        let (here, synced) = (Mutex::new(none.clone()), Mutex::new((0, none)));
-        Ok(Self { key, places, groups: first_group, bytes, data, hashes, map: None, here, synced })
+        let (here, synced) = (Runs::all(first_group), (0, Runs::none(first_group)));
+        let (here, synced) = (Mutex::new(here), Mutex::new(synced));
+        let mut store = Self { key, places, groups: first_group, bytes, files, here, synced };
+        store.read_maps()?;
+        Ok(store)
     }
 
     /// Bytes of all files.
@@ -162,7 +128,7 @@ impl PartialStore {
     /// Whether this node may write its files. It may not write files that a user shares
     /// where they are.
     pub fn is_ours(&self) -> bool {
-        self.map.is_some()
+        self.files.map.is_some()
     }
 
     /// These groups are no longer here: their bytes have changed on disk.
@@ -191,11 +157,11 @@ impl PartialStore {
 
     /// Writes one step of a verifier of a part of `file`.
     pub fn write(&self, file: u32, verified: Verified<'_>) -> io::Result<()> {
-        let place = self.places[file as usize];
+        let (place, Files { data, hashes, .. }) = (self.places[file as usize], &self.files);
         match verified {
-            Verified::Pair { offset, pair } => self.hashes.write_at(place.hashes_at + offset, pair),
+            Verified::Pair { offset, pair } => hashes.write_at(place.hashes_at + offset, pair),
             Verified::Group { group, bytes } => {
-                if let Some(data) = &self.data {
+                if let Some(data) = data {
                     data.write_at(place.data_at + group * GROUP_BYTES, bytes)?;
                 }
                 let group = place.first_group + group;
@@ -208,7 +174,7 @@ impl PartialStore {
     }
 
     /// Verifies and writes groups that came without their proof, whose hashes are
-    /// here; tells how many. They end where one ends.
+    /// here. `bytes` end where a group ends. Returns how many groups they are.
     pub fn write_bare(
         &self,
         file: u32,
@@ -217,7 +183,7 @@ impl PartialStore {
     ) -> Result<u64, ProofError> {
         let hashes_at = self.places[file as usize].hashes_at;
         let mut count = 0;
-        verifier.feed_bare(&*self.hashes, hashes_at, bytes, |group, bytes| {
+        verifier.feed_bare(&*self.files.hashes, hashes_at, bytes, |group, bytes| {
             count += 1;
             self.write(file, Verified::Group { group, bytes })
         })?;
@@ -229,17 +195,17 @@ impl PartialStore {
     // one.
     /// Makes everything written so far durable: bytes and hashes first, then the map.
     pub fn sync(&self) -> io::Result<()> {
-        let Some(map) = &self.map else { return Ok(()) };
+        let Some(map) = &self.files.map else { return Ok(()) };
         let mut synced = lock(&self.synced);
         let here = self.here();
         // The caller syncs every second: a store that nothing came to costs no fsync.
         if here == synced.1 {
             return Ok(());
         }
-        if let Some(data) = &self.data {
+        if let Some(data) = &self.files.data {
             data.sync()?;
         }
-        self.hashes.sync()?;
+        self.files.hashes.sync()?;
         let sequence = synced.0 + 1;
         let bytes = self.map_bytes(sequence, &here);
         map.write_at(self.slot_at(sequence % 2), &bytes)?;
@@ -248,19 +214,19 @@ impl PartialStore {
         Ok(())
     }
 
-    /// Gives a part that is here, with its proof: see [`PartialStore::encode`].
-    pub fn encoder(&self, part: &Part) -> Result<Encoder, ProofError> {
+    /// An encoder for a part that is here, with its proof: see [`PartialStore::encode`].
+    pub fn encoder(&self, part: &Part) -> Result<Verifier, ProofError> {
         self.give(self.what(), part)
     }
 
-    /// An encoder for a part that is here.
-    fn give(&self, what: What, part: &Part) -> Result<Encoder, ProofError> {
+    /// The same for the part of the tree that `what` names.
+    fn give(&self, what: What, part: &Part) -> Result<Verifier, ProofError> {
         let here = self.prefix(part);
         if part.groups.start + here < part.groups.end {
             return Err(ProofError::NotHere { group: part.groups.start + here });
         }
         let place = self.place(part);
-        Encoder::new(what, place.root, place.size, part.groups.clone())
+        Verifier::new(what, place.root, place.size, part.groups.clone())
     }
 
     /// Appends to `out` what an encoder of a part of `file` gives next, until
@@ -268,25 +234,25 @@ impl PartialStore {
     pub fn encode(
         &self,
         file: u32,
-        encoder: &mut Encoder,
+        encoder: &mut Verifier,
         out: &mut Vec<u8>,
         enough: usize,
     ) -> Result<(), ProofError> {
         let place = self.places[file as usize];
         let source = GroupSource {
-            data: self.data.as_ref().unwrap_or(&self.hashes).as_ref(),
+            data: self.files.data.as_ref().unwrap_or(&self.files.hashes).as_ref(),
             data_at: place.data_at,
-            hashes: &*self.hashes,
+            hashes: &*self.files.hashes,
             hashes_at: place.hashes_at,
         };
         encoder.fill(&source, out, enough)
     }
 
     fn what(&self) -> What {
-        if self.data.is_some() { What::Groups } else { What::Hashes }
+        if self.files.data.is_some() { What::Groups } else { What::Hashes }
     }
 
-    fn place(&self, part: &Part) -> &Place {
+    fn place(&self, part: &Part) -> &FilePlace {
         &self.places[part.file as usize]
     }
 

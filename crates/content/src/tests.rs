@@ -1,4 +1,4 @@
-//! What is named, listed, verified and stored, each by itself.
+//! Names, manifests, proofs and stores, each by itself.
 
 mod claims;
 mod messages;

@@ -3,8 +3,8 @@
 use trefoil_content::{
     Bits, Layout, News,
     scheduler::{
-        Config, Effect, FetchFailure, Rates, RejectReason, RequestId, Resource, SchedulerInput,
-        Source, SourceRole, Swarm, Ticket, UploadPolicy,
+        Effect, FetchFailure, Rates, RejectReason, RequestId, Resource, SchedulerInput, Source,
+        SourceRole, Swarm, SwarmConfig, Ticket, UploadPolicy,
     },
 };
 use trefoil_types::{Offence, PeerId, PublicKey, Time};
@@ -30,7 +30,7 @@ impl Bench {
     }
 
     fn of(layout: Layout, have: Bits) -> Self {
-        let config = Config { me: peer(0), seed: 1, rates: Rates::default() };
+        let config = SwarmConfig { me: peer(0), seed: 1, rates: Rates::default() };
         let mut bench = Self { swarm: Swarm::new(config), now: 1_000 };
         let (upload_policy, resource) = (UploadPolicy::Fair, RESOURCE);
         let pieces = 0..layout.pieces();
@@ -193,7 +193,7 @@ fn strange_requests_and_news_get_an_answer_and_no_panic() {
     assert!(bench.step(nobody).is_empty());
 }
 
-/// Who claims all keeps nobody from the origin.
+/// A peer that claims all pieces keeps nobody from the origin.
 #[test]
 fn a_peer_that_claims_everything_is_believed_in_part_and_for_a_while() {
     let layout = Layout::file(100 * 65_536).expect("of sane size");

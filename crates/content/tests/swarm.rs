@@ -79,7 +79,7 @@ fn small_files_fill_a_fast_link() {
     reaches(&Scenario { rtt_ms: 20, ..small }, 2.8, 1.0);
 }
 
-/// What was under way to the dead is asked for again, and nobody hangs.
+/// Requests at a dead node are made again elsewhere, and no transfer hangs.
 #[test]
 fn without_its_origin_a_swarm_shares_what_it_has_and_waits() {
     let outcome = Scenario { origin_dies: Some(50), ..Scenario::default() }.run();

@@ -1,7 +1,7 @@
 //! Node certificates: an organisation's word that a node is its own.
 //!
 //! Owns the profile (`docs/wire.md`): reading it, and issuing by it. What always holds: a
-//! [`NodeCertificate`] keeps the profile; no two encodings say the same.
+//! [`NodeCertificate`] keeps the profile; one certificate has one encoding.
 
 mod profile;
 #[cfg(test)]
@@ -162,7 +162,7 @@ impl NodeCertificate {
     }
 
     /// A certificate from claims that were signed elsewhere (by a command, a token) and the
-    /// Ed25519 signature. [`Self::is_signed_by`] tells whether the signature is right.
+    /// Ed25519 signature, which only [`Self::is_signed_by`] verifies.
     ///
     /// # Errors
     /// `signed` does not keep the profile.

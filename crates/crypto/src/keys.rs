@@ -17,11 +17,11 @@ pub enum Domain {
     Vote,
     /// A consensus proposal.
     Proposal,
-    /// The static key of a `/trefoil/clear/1` key exchange. It belongs to no network
-    /// (zero): the hello that follows names one, so that a peer of another network can be
-    /// told the difference.
+    /// The static key of a `/trefoil/clear/1` key exchange. It belongs to no network (zero).
+    /// The hello that follows names one, and can refuse a peer of another network with the
+    /// reason.
     ClearKey,
-    /// The addresses at which a node says that it can be reached.
+    /// The addresses of a node, as it publishes them itself.
     PeerRecord,
 }
 

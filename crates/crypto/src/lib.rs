@@ -1,9 +1,11 @@
-//! Hashes, keys, signatures with domain separation, and node certificates.
+//! Proves who made a statement: keys, signatures, node certificates.
 //!
-//! Owns every secret-key operation outside TLS. What always holds: a signature is made and
-//! checked under a [`Domain`] and a network id (the genesis hash), so that bytes signed for
-//! one purpose or network mean nothing in another; verification is strict (RFC 8032, with
-//! small-order and non-canonical keys refused).
+//! Owns every secret-key operation outside TLS.
+//!
+//! What always holds: a signature is made and checked under a [`Domain`] and a network id
+//! (the genesis hash), so that bytes signed for one purpose or network mean nothing in
+//! another. Verification is strict: RFC 8032, and small-order and non-canonical keys are
+//! refused.
 //!
 //! What it must never know: votes, blocks, members or files. It signs bytes; whether a
 //! signer counts is decided elsewhere.

@@ -15,18 +15,21 @@ use trefoil_types::PublicKey;
 
 use crate::HostError;
 
+// A look reads one small file. An operator who replaced it waits this long at most.
 /// How often the file and the time are looked at.
 const LOOK: Duration = Duration::from_secs(5);
 
-const DAY_S: u64 = 24 * 60 * 60;
-
-/// With less than this left it is renewed.
+// A CA command that fails leaves the operator a month to repair it, of the year that a
+// certificate lasts (`certificate::DAYS`).
+/// A certificate with fewer days left is renewed.
 const RENEW_DAYS: u64 = 30;
 
-/// With less than each of these left an alarm is raised, once a threshold.
+// The first comes when the renewal is due: with the CA key at hand it means that the renewal
+// failed.
+/// With fewer days left than each of these an alarm is raised, once a threshold.
 const ALARM_DAYS: [u64; 3] = [30, 7, 1];
 
-/// What a node does about its certificate.
+/// The renewal of a node's certificate.
 pub struct CertificateRenewal {
     /// The node's directory.
     pub dir: PathBuf,
@@ -35,14 +38,14 @@ pub struct CertificateRenewal {
     pub snapshot: watch::Receiver<Snapshot>,
     /// Issues the next one, if it is at hand.
     pub ca: Option<Ca>,
-    /// The certificate in force, for whoever reports it.
+    /// The certificate in force, for the servers that report it.
     pub held: watch::Sender<NodeCertificate>,
 }
 
 impl CertificateRenewal {
     /// Runs as long as the node does.
     pub async fn run(self) {
-        let mut told = None;
+        let mut alarmed = None;
         let mut failed = None;
         loop {
             let now = self.snapshot.borrow().tip().timestamp;
@@ -57,11 +60,11 @@ impl CertificateRenewal {
             failed = error;
             let level = level(&self.held.borrow(), now);
             if let Some(passed) = level
-                && told.is_none_or(|told| passed < told)
+                && alarmed.is_none_or(|alarmed| passed < alarmed)
             {
                 alarm(passed);
             }
-            told = level;
+            alarmed = level;
             tokio::time::sleep(LOOK).await;
         }
     }
@@ -70,10 +73,9 @@ impl CertificateRenewal {
     fn look(&self, now: u64) -> Result<(), HostError> {
         let found = certificate::load(&self.dir)?;
         self.take_up(&found)?;
+        let due = certificate::days_left(&found, now).is_none_or(|days| days < RENEW_DAYS);
         match &self.ca {
-            Some(ca) if found.not_after.saturating_sub(now) < RENEW_DAYS * DAY_S => {
-                self.take_up(&self.renew(ca, &found, now)?)
-            }
+            Some(ca) if due => self.take_up(&self.renew(ca, &found, now)?),
             _ => Ok(()),
         }
     }
@@ -152,7 +154,8 @@ mod tests {
         let peer = PeerId(SecretKey::from_seed(&[3; 32]).public());
         let claims = certificate::claims(B256::ZERO, 1, peer, Role::Full, 1_700_000_000, 100);
         let certificate = Ca::Key(SecretKey::from_seed(&[9; 32])).certify(&claims).unwrap();
-        let before_end = |days: u64| level(&certificate, certificate.not_after - days * DAY_S);
+        let before_end =
+            |days: u64| level(&certificate, certificate.not_after - days * 24 * 60 * 60);
         assert_eq!([100, 31, 30].map(before_end), [None; 3]);
         assert_eq!([29, 7].map(before_end), [Some(30); 2]);
         assert_eq!([6, 1].map(before_end), [Some(7); 2]);

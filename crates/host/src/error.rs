@@ -60,10 +60,6 @@ pub enum HostError {
     )]
     LogFilter { filter: String, why: String },
     #[error(
-        "setting `keys.ca` is no public key: {why}; name the key that `keys.ca_command` signs with"
-    )]
-    CaKey { why: String },
-    #[error(
         "this network keeps no snapshots: its chain.toml has snapshot_every = 0; set sync to \"auto\" or \"full\""
     )]
     NoSnapshots,

@@ -5,8 +5,8 @@
 //! DIR/node.toml    this node's settings
 //! DIR/keys/        node.json, validator.json (encrypted)
 //! DIR/data/        the ledger and the journal, locked by the running node
-//! DIR/snapshots/   the newest state snapshots and the blocks before them, for those
-//!                  who want to join
+//! DIR/snapshots/   the newest state snapshots and the blocks before them, for
+//!                  newcomers
 //! DIR/node.log     what a node started by `trefoil devnet` logs
 //! ```
 

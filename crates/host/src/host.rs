@@ -26,8 +26,8 @@ use crate::{
     snapshots, state_sync,
 };
 
-/// How long a stopping node may take to make its ledger durable; the journal
-/// holds whatever is left.
+// The journal holds whatever is left: a longer wait would only save the next start some work.
+/// How long a stopping node may take to make its ledger durable.
 const CLOSE_MAX: Duration = Duration::from_secs(20);
 
 /// A running node.
@@ -102,11 +102,8 @@ impl Host {
             backend.snapshot.clone(),
             content.clone(),
         ));
-        let config = trefoil_node::Config {
-            validator_key: keys.validator,
-            peer,
-            pool: settings.pool.limits(),
-        };
+        let config =
+            trefoil_node::Config { validator_key: keys.validator, peer, pool: settings.pool };
         let lanes = InboxLanes {
             stop: stopped,
             done: finished,
@@ -117,8 +114,8 @@ impl Host {
         };
         let parts =
             NodeThreadParts { journal, net, lanes, workers, done, snapshot, status, events };
-        // The servers come after the replay: whoever reaches them must see the tip that this
-        // node already told others of.
+        // The servers come after the replay: a caller must see the tip that this node already
+        // announced to others.
         let ended = node_thread::start(config, ledger, recovered.records, parts).await;
         let address = settings.rpc.listen;
         let access = trefoil_rpc::HttpAccess {
@@ -141,7 +138,7 @@ impl Host {
     pub async fn stop(self) {
         // First, so that no input comes any more and the batches end.
         self.backend.net.shutdown();
-        // An ended thread hears nothing.
+        // A thread that has ended needs no signal.
         let _ = self.stop.send(());
         if tokio::time::timeout(CLOSE_MAX, self.ended).await.is_err() {
             tracing::warn!("the last checkpoint is not finished; the journal has what it lacks");

@@ -1,8 +1,8 @@
-//! What waits for the node, most urgent first.
+//! The queues before the node's thread, most urgent first.
 //!
-//! What always holds: every lane is bounded (the network's lanes drop or hold
-//! back, calls are refused, workers wait), and a batch takes from each lane at
-//! most its share, so that a flood in one delays the others by one batch.
+//! What always holds: every lane is bounded. (The network's lanes drop or hold
+//! back, calls are refused, workers wait.) A batch takes from each lane at most its
+//! share, so that a flood in one delays the others by one batch.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ pub const DONE_MAX: usize = 256;
 
 /// Everything that can reach the node's thread, in order of urgency.
 pub struct InboxLanes {
-    /// Told, or dropped: the process is to end.
+    /// Sent or dropped: the process is to end.
     pub stop: oneshot::Receiver<()>,
     pub done: mpsc::Receiver<Done>,
     pub consensus: LaneReceiver,
@@ -49,8 +49,9 @@ pub struct Budget {
 impl Budget {
     /// A whole batch; `gossip`: whether the workers have room for more.
     pub fn batch(gossip: bool) -> Self {
-        // Block sync takes few: each answer holds blocks, which are executed on the node's
-        // thread.
+        // A round of 128 validators has 256 votes: consensus takes four of them. Block sync takes
+        // few: each answer holds blocks, which are executed on the node's thread. Gossip takes
+        // what the workers may hold (`JOBS_MAX`).
         Self { consensus: 1024, calls: 512, catch_up: 8, gossip: if gossip { 64 } else { 0 } }
     }
 }

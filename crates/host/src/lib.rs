@@ -8,19 +8,21 @@
 //! What always holds: nothing leaves the process before the records that it follows from
 //! are on disk.
 //!
-//! It must never know the command line: it reports by an error with its cure, or by a line
-//! of the log.
+//! It must never know the command line: it takes settings and keys as values, and reports by
+//! an error with its cure or by a line of the log. (A cure may name the command or the flag
+//! that the operator types.)
 
-pub mod certificate_renewal;
+mod certificate_renewal;
 mod error;
 pub mod home;
-pub mod host;
-pub mod inbox;
+mod host;
+mod inbox;
 pub mod logging;
-pub mod network_config;
-pub mod node_thread;
+mod network_config;
+mod node_thread;
 pub mod settings;
 pub mod snapshots;
-pub mod state_sync;
+mod state_sync;
 
-pub use self::{error::HostError, host::Host, network_config::NodeKeys};
+pub use self::network_config::{NodeKeys, fork_id};
+pub use self::{error::HostError, host::Host};

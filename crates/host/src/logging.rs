@@ -10,7 +10,8 @@ use trefoil_rpc::backend::READERS;
 
 use crate::HostError;
 
-/// What the consensus core calls information is every vote: 40 lines a block.
+// At `info` the core logs every vote: 40 lines a block.
+/// The log level of the consensus core, unless the filter has another.
 const QUIET: &str = "arc_malachitebft_core_consensus=warn";
 
 /// Starts logging what `filter` lets through (`info`, `warn,trefoil_p2p=debug`).
@@ -31,14 +32,14 @@ pub fn start(filter: &str) -> Result<(), HostError> {
 
 /// A panic is a broken invariant: no thread may go on without another. The
 /// journal makes the restart safe. Only a reader may panic: it changes nothing,
-/// and what a caller can make it run (`eth_call`, traces) must not stop a
-/// validator; whoever gave it the work tells the caller.
+/// and work that any caller can start (`eth_call`, traces) must not stop a
+/// validator. The caller gets an error then.
 pub fn end_on_panic() {
     let report = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
         // The reader of a pipe has seen enough: `trefoil status | head -1`.
-        let said = info.payload_as_str().unwrap_or_default();
-        if said.starts_with("failed printing to stdout") {
+        let text = info.payload_as_str().unwrap_or_default();
+        if text.starts_with("failed printing to stdout") {
             std::process::exit(0);
         }
         report(info);

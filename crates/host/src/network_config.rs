@@ -24,7 +24,7 @@ pub struct NodeKeys {
     pub ca: Option<Ca>,
 }
 
-/// How this node is part of the network.
+/// The configuration of the p2p service.
 pub(crate) fn network(
     home: &Home,
     p2p: &P2pSettings,
@@ -78,9 +78,9 @@ fn upload_policy(kind: Kind) -> UploadPolicy {
     }
 }
 
-/// Who may connect; what this node shows, and whom it lets in, on a network of
-/// members. As of the last checkpoint: the node tells of what came after when it
-/// has replayed its journal.
+/// How this node admits peers: on a network of members by the certificate that it
+/// shows and the members that it knows, as of the last checkpoint. The node sends the
+/// later members when it has replayed its journal.
 pub(crate) fn access(
     home: &Home,
     p2p: &P2pSettings,
@@ -97,8 +97,8 @@ pub(crate) fn access(
     })
 }
 
-/// How this node learns of others. Where membership is proven, the operators
-/// say who connects to whom, and the book only remembers.
+/// How this node finds others. On a network of members the operators configure the
+/// connections, and the address book only remembers them.
 fn discovery(home: &Home, kind: Kind, p2p: &P2pSettings) -> Discovery {
     let bootstrap =
         p2p.bootstrap.iter().map(|at| DialCandidate { address: at.address, peer: at.peer });

@@ -1,10 +1,10 @@
 //! The one thread that owns the node and its journal.
 //!
-//! The only place that waits for the disk before it speaks: step a batch of
-//! inputs; append what must survive and sync it; then carry out the effects.
+//! It alone waits for the disk before it speaks. It steps a batch of inputs, appends
+//! and syncs the records that must survive, and then carries out the effects.
 //! What always holds: nothing leaves the process (a message, a reply, an
-//! event) before the records of its batch are durable, and whoever is told of
-//! a block finds it in the published snapshot.
+//! event) before the records of its batch are durable. A block is in the
+//! published snapshot before any event or reply about it leaves.
 
 use std::{collections::BTreeMap, mem, process, sync::Arc, thread, time::Duration};
 
@@ -32,13 +32,16 @@ use crate::{
     inbox::{Arrival, Budget, InboxLanes},
 };
 
-/// A batch ends after this, so that what it decided is spoken soon.
+// One sync of the journal serves the whole batch, and its messages wait for its end. 5 ms are
+// little beside a block interval (500 ms by default).
+/// A batch ends after this.
 const BATCH_MAX: Duration = Duration::from_millis(5);
 
+// A batch is one message, of 4 MiB at most on the gossip lane: 256 MiB in all.
 /// Batches of senders being recovered; beyond, gossip waits in its lane.
 const JOBS_MAX: usize = 64;
 
-/// What the node's thread works with besides the node.
+/// The parts that the node's thread works with, besides the node.
 pub struct NodeThreadParts {
     pub journal: Journal,
     pub net: NetHandle,
@@ -53,7 +56,7 @@ pub struct NodeThreadParts {
 
 /// Starts the node's thread with what the journal held (`records`), and waits until it has
 /// been replayed and the snapshot shows the tip again. The thread ends after its lanes'
-/// stop, and then the receiver that is returned is told.
+/// stop, and then the receiver that is returned resolves.
 pub async fn start(
     config: Config,
     ledger: Ledger,
@@ -130,7 +133,7 @@ impl NodeThread {
         })
     }
 
-    /// Until the lanes say stop.
+    /// Runs until the lanes report the stop.
     fn run(&mut self) -> Result<(), JournalError> {
         // For its timer only: the node's thread does one thing at a time.
         let runtime = runtime::Builder::new_current_thread()
@@ -204,7 +207,7 @@ impl NodeThread {
             self.parts.journal.sync()?;
             self.unsynced = false;
         }
-        // First, since whoever is told of a block must find it in the snapshot.
+        // First: a caller that learns of a block must find it in the snapshot.
         self.publish(&effects.events);
         for (to, message) in &effects.sends {
             match to {
@@ -219,7 +222,7 @@ impl NodeThread {
             }
         }
         for event in effects.events {
-            // Without subscribers there is nobody to tell.
+            // Without subscribers nobody receives it, which is no error.
             let _ = self.parts.events.send(event);
         }
         for order in effects.orders {
@@ -241,7 +244,7 @@ impl NodeThread {
         effects.prune_journal.map_or(Ok(()), |height| self.parts.journal.prune(height))
     }
 
-    /// Shows readers the newest block, before anyone is told of it.
+    /// Shows readers the newest block, before any event or reply about it leaves.
     fn publish(&self, events: &[Event]) {
         for event in events {
             match event {
@@ -277,8 +280,8 @@ impl NodeThread {
         }
     }
 
-    /// Makes the ledger durable, so that the next start replays nothing. What
-    /// is not finished when the process ends is in the journal.
+    /// Makes the ledger durable, so that the next start replays nothing. Changes that
+    /// are not written when the process ends are in the journal.
     fn close(mut self) {
         let mut ledger = self.node.into_ledger();
         while self.checkpointing {

@@ -2,9 +2,10 @@
 //!
 //! What always holds: a key is spelled once, here; an unknown one is refused
 //! wherever it stands; and every effective value knows where it came from.
-//! What all nodes must agree on is not here but in `chain.toml`.
+//! Values that all nodes must agree on are in `chain.toml` instead.
 
 mod addresses;
+mod error;
 mod sources;
 
 use std::{
@@ -18,15 +19,15 @@ use trefoil_content::scheduler::Rates;
 use trefoil_ledger::History;
 use trefoil_mempool::MempoolLimits;
 use trefoil_os::{certificate::Ca, keystore::Password};
-use trefoil_rpc::content::gateway::Open;
+use trefoil_rpc::content::gateway::GatewayAccess;
 use trefoil_swarm::http::Reach;
 use trefoil_types::spec::Kind;
 
 pub use self::{
     addresses::{Bootstrap, PeerAddress},
-    sources::{Effective, SettingSource, variable},
+    error::{SettingSource, SettingsError},
+    sources::{Effective, variable},
 };
-use crate::HostError;
 
 /// The file in a node's directory.
 pub const FILE: &str = "node.toml";
@@ -34,7 +35,7 @@ pub const FILE: &str = "node.toml";
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// What is logged: `error`, `warn`, `info`, `debug`, or per module
+    /// The log filter: `error`, `warn`, `info`, `debug`, or per module
     /// (`info,trefoil_p2p=debug`).
     pub log: String,
     /// `archive` (the state of every block) or a number of blocks.
@@ -43,7 +44,7 @@ pub struct Settings {
     pub sync: SyncMode,
     pub p2p: P2pSettings,
     pub rpc: RpcSettings,
-    pub pool: PoolSettings,
+    pub pool: MempoolLimits,
     pub content: ContentSettings,
     pub keys: KeySettings,
 }
@@ -66,14 +67,14 @@ pub struct P2pSettings {
     /// Connections to nodes that were found, besides `peers`; in public
     /// networks only.
     pub outbound: usize,
-    /// Where other nodes can reach this one, `ip:port`; told to all. Empty:
+    /// Where other nodes can reach this one, `ip:port`; sent to all. Empty:
     /// `listen`, unless that is all addresses.
     pub advertise: Vec<SocketAddr>,
-    /// Whether a public network's node hides what it says.
+    /// Whether a public network's node encrypts its connections.
     pub encrypt: Encrypt,
 }
 
-/// Public networks are readable on the wire unless a node says otherwise; the
+/// Public networks are readable on the wire unless a node sets `always`; the
 /// other kinds always encrypt.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -109,16 +110,6 @@ pub enum SyncMode {
     Full,
 }
 
-/// Bounds on the transaction pool.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct PoolSettings {
-    pub txs_max: usize,
-    pub bytes_max: usize,
-    pub txs_per_sender_max: usize,
-    pub txs_per_peer_max: usize,
-}
-
 /// Bounds on shared content.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -129,16 +120,16 @@ pub struct ContentSettings {
     /// no limit.
     pub up_kib_s: u64,
     pub down_kib_s: u64,
-    /// Who may read content over HTTP, on the RPC's port.
-    pub gateway: Open,
+    /// The callers that may read content over HTTP, on the RPC's port.
+    pub gateway: GatewayAccess,
     /// Which HTTP servers are asked that peers name as origins.
     pub origins: OriginPolicy,
     /// A file of headers for them, by URL prefix. Empty: none.
     pub origin_credentials: PathBuf,
 }
 
-/// Which HTTP servers are asked that peers name as origins. What this node's own
-/// operator put is always asked.
+/// Which HTTP servers are asked that peers name as origins. Those that this node's
+/// own operator put are always asked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum OriginPolicy {
@@ -192,12 +183,12 @@ impl KeySettings {
     ///
     /// # Errors
     /// A command without its key, or a CA key file that cannot be opened.
-    pub fn ca(&self, dir: &Path, password: &Password) -> Result<Option<Ca>, HostError> {
+    pub fn ca(&self, dir: &Path, password: &Password) -> Result<Option<Ca>, SettingsError> {
         if self.ca_command.is_empty() {
             return Ok(Ca::open(dir, password)?);
         }
         let key = self.ca.parse();
-        let key = key.map_err(|e| HostError::CaKey { why: format!("{e}") })?;
+        let key = key.map_err(|e| SettingsError::CaKey { why: format!("{e}") })?;
         Ok(Some(Ca::Command { command: self.ca_command.clone(), key }))
     }
 }
@@ -210,7 +201,7 @@ impl Default for Settings {
             sync: SyncMode::default(),
             p2p: P2pSettings::default(),
             rpc: RpcSettings::default(),
-            pool: PoolSettings::default(),
+            pool: MempoolLimits::default(),
             content: ContentSettings::default(),
             keys: KeySettings::default(),
         }
@@ -223,9 +214,14 @@ impl Default for P2pSettings {
         Self {
             listen,
             peers: Vec::new(),
+            // A hostile peer costs at most 8 MiB (docs/security.md): 1 GiB for all. With the gate's
+            // other sockets it makes 640 descriptors of the usual 1,024 (ADR 13).
             inbound_max: 128,
+            // One source takes an eighth at most, and one subnet twice that.
             inbound_per_source_max: 16,
             bootstrap: Vec::new(),
+            // Bitcoin Core's number. Each is of another network group: an attacker who wants to
+            // isolate this node needs addresses in all eight.
             outbound: 8,
             advertise: Vec::new(),
             encrypt: Encrypt::Never,
@@ -251,29 +247,6 @@ impl Default for RpcSettings {
     fn default() -> Self {
         let listen = SocketAddr::from(([127, 0, 0, 1], 8545));
         Self { listen, hosts: Vec::new(), origins: Vec::new() }
-    }
-}
-
-impl Default for PoolSettings {
-    fn default() -> Self {
-        let limits = MempoolLimits::default();
-        Self {
-            txs_max: limits.txs_max,
-            bytes_max: limits.bytes_max,
-            txs_per_sender_max: limits.txs_per_sender_max,
-            txs_per_peer_max: limits.txs_per_peer_max,
-        }
-    }
-}
-
-impl PoolSettings {
-    pub fn limits(&self) -> MempoolLimits {
-        MempoolLimits {
-            txs_max: self.txs_max,
-            bytes_max: self.bytes_max,
-            txs_per_sender_max: self.txs_per_sender_max,
-            txs_per_peer_max: self.txs_per_peer_max,
-        }
     }
 }
 
@@ -312,22 +285,6 @@ impl From<HistorySetting> for HistoryText {
             History::Window(blocks) => Self::Blocks(blocks),
         }
     }
-}
-
-#[derive(Debug, thiserror::Error)]
-pub enum SettingsError {
-    #[error("cannot read {file}: {source}; check the path and its permissions")]
-    Read { file: PathBuf, source: std::io::Error },
-    #[error("{file} is not TOML: {message}")]
-    Toml { file: PathBuf, message: String },
-    #[error("unknown setting `{key}` in {source_}; {hint}")]
-    Unknown { key: String, source_: SettingSource, hint: String },
-    #[error("setting `{key}` in {source_} is wrong: {message}")]
-    Value { key: String, source_: SettingSource, message: String },
-    #[error(
-        "setting `p2p.encrypt` is for public networks and this one is {kind:?}: its wire is always encrypted; remove the setting"
-    )]
-    Encrypted { kind: Kind },
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! What a node keeps for those who want to join: the newest two state snapshots,
-//! an archive for each run of blocks up to them, and the list of both.
+//! The files that a node keeps for newcomers: the newest two state snapshots, an
+//! archive for each run of blocks up to them, and the list of both.
 //!
 //! ```text
 //! DIR/snapshots/state-HEIGHT, blocks-FIRST-LAST, index-HEIGHT
@@ -17,7 +17,7 @@ use alloy_consensus::transaction::SignerRecoverable as _;
 use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};
 use trefoil_ledger::{
     Snapshot,
-    state_sync::{self, JoinError, StateCounts},
+    state_sync::{self, Archived, JoinError, StateCounts},
 };
 use trefoil_os::disk::{PART, write_whole};
 use trefoil_types::{Height, RecoveredBlock};
@@ -27,7 +27,8 @@ pub use self::{
     keeper::keep,
 };
 
-/// How many are kept: who began to fetch one has it until the next but one.
+// A newcomer that began to fetch one can still finish while the next one is the newest.
+/// State snapshots that are kept.
 const KEPT: usize = 2;
 
 /// Where the snapshots of one node are.
@@ -90,8 +91,21 @@ impl SnapshotFolder {
     }
 }
 
+/// The archives of the blocks up to a snapshot's, as far as this node has the blocks, newest
+/// first; each is of `every` blocks.
+pub fn archives_up_to(
+    snapshot: &Snapshot,
+    height: Height,
+    every: u64,
+) -> impl Iterator<Item = Archived> {
+    let oldest = snapshot.blocks_from();
+    let ends = (1..=height / every).rev().map(move |n| n * every);
+    let all = ends.map(move |last| Archived { first: last - every + 1, last });
+    all.take_while(move |archived| archived.first >= oldest)
+}
+
 // A block's header binds its transactions and not their senders, which stand beside them in an
-// archive: whoever made it could have written any.
+// archive: its maker could have written any.
 /// Whether each transaction was signed by the sender that stands beside it.
 pub fn senders_are_right(block: &RecoveredBlock) -> bool {
     block

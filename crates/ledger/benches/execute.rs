@@ -1,6 +1,6 @@
-//! What a block of 1,000 transactions costs to build and to execute with every
-//! check, on a state in memory (so without the state trie): transfers, and
-//! transfers of a token, each between two accounts that no other one touches.
+//! The cost of a block of 1,000 transactions: to build it, and to execute it with every check,
+//! on a state in memory (so without the state trie). They are transfers, and transfers of a
+//! token, each between two accounts that no other one touches.
 
 #[path = "../src/testing/mod.rs"]
 mod testing;

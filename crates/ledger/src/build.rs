@@ -7,7 +7,7 @@ use revm::context::result::InvalidTransaction;
 use trefoil_types::{B256, Header, RecoveredBlock, Transaction, limits};
 
 use crate::{
-    BlockRules, Draft, Executed, LedgerError, StateDiff, StateReader, TxRefusal,
+    Draft, Executed, LedgerError, StateDiff, StateReader,
     execute::{Parent, block_bytes, tx_bytes},
     fault::{BlockFault, TxFault},
     governance, header,
@@ -20,9 +20,19 @@ const TX_GAS_MIN: u64 = 21_000;
 
 // Attack, or bad luck: a mempool full of transactions that do not fit would be walked
 // through to its end at every block, while the round's time runs.
+// None of the 64 is executed: size and gas limit are compared before.
 /// This many transactions in a row that find no room end a block: the next one will hardly
 /// fit either.
 const NO_ROOM_MAX: usize = 64;
+
+/// Why a transaction was left out of a block that was being built.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TxRefusal {
+    /// It is invalid on this state and on every later one: drop it.
+    Invalid(String),
+    /// It has no room or a nonce gap at present: keep it.
+    NotNow,
+}
 
 /// A built block, with its effect.
 #[derive(Debug)]
@@ -46,7 +56,7 @@ pub fn build<S: StateReader>(
 ) -> Result<Built, LedgerError> {
     let settings = &parent.governed.settings;
     let mut header = header::draft_header(settings, parent.hash, parent.header, &draft);
-    let rules = BlockRules::of_chain(parent.spec, parent.governed, &header)?;
+    let rules = parent.governed.rules(parent.spec, &header)?;
     let mut run = BlockRun::new(rules, &header, parent.state);
     let opening = governance::opening(parent.validators, &draft.attached);
     run.open(&header, Some(opening)).map_err(broken)?;
@@ -80,7 +90,7 @@ fn fill<S: StateReader>(
     txs: &mut dyn Iterator<Item = Transaction>,
 ) -> Result<Filled, LedgerError> {
     let mut filled = Filled::default();
-    // The sealed header is a few bytes longer than the draft: gas used, requests.
+    // The sealed header is up to 41 bytes longer than the draft: gas used, requests hash.
     let empty = block_bytes(header, 0, &[]) + 64;
     let (mut bytes, mut no_room) = (0, 0);
     while run.room() >= TX_GAS_MIN
@@ -112,7 +122,7 @@ fn fill<S: StateReader>(
 }
 
 // A nonce gap closes and the base fee falls: such transactions stay in the mempool. One
-// that asks for more gas than a whole block has never fits.
+// whose gas limit is more than a whole block's never fits.
 /// Whether a refused transaction may be valid later.
 fn refusal(fault: TxFault, gas_limit: u64) -> TxRefusal {
     match fault {

@@ -7,20 +7,15 @@ use alloy_primitives::Bytes;
 use trefoil_types::{Address, Height, Receipt, RecoveredBlock, ValidatorSet};
 
 use crate::{
-    History, LedgerError, codec,
+    History, LedgerError, PROOFS_WINDOW, codec,
     logs::Item,
     overlay::{Generation, Outcome},
     store::{Base, Batch, FORMAT, Store, Table},
 };
 
-// A proof of an older block undoes the trie block by block, and each of these rows is kept
-// and read: 128 rows at most (ADR 8). geth, too, keeps the tries of 128 blocks.
-/// The number of newest blocks whose trie stays readable, so that their state can be
-/// proven.
-pub const PROOFS_WINDOW: u64 = 128;
-
-/// The most blocks whose history one checkpoint drops: a node that changes from archive to
-/// window prunes little by little.
+// 64 times the blocks between two checkpoints. So a node that changes from archive to window
+// prunes much faster than the chain grows, and no transaction is long.
+/// The most blocks whose history one checkpoint drops.
 const PRUNE_MAX: usize = 4_096;
 
 /// A part of the ledger's memory, to be made durable by a worker. `run` may take long and
@@ -98,8 +93,8 @@ pub(crate) fn found(
     batch.put(Table::Meta, "genesis", genesis.block.hash.to_vec());
     batch.put(Table::Meta, "tip", codec::height_key(0));
     put_block(&mut batch, &genesis.block, &genesis.receipts);
-    // There is no state before genesis, so there is nothing to undo. The empty rows say
-    // that history begins here.
+    // There is no state before genesis, so there is nothing to undo. The empty rows mark the
+    // beginning of history.
     batch.put(Table::Changed, codec::height_key(0), Bytes::new());
     batch.put(Table::Undo, codec::height_key(0), Bytes::new());
     let mut generation = Generation::default();
@@ -109,7 +104,8 @@ pub(crate) fn found(
     store.write(batch)
 }
 
-/// The newest state, and what later blocks may change of earlier ones (certificates).
+/// Writes the newest state, and the rows of earlier blocks that later ones may change
+/// (certificates).
 fn put_newest(batch: &mut Batch, generation: &Generation) {
     for (address, account) in &generation.accounts {
         let row = account.as_ref().map(|account| codec::encode_account(Some(account)));
@@ -136,7 +132,7 @@ fn put_newest(batch: &mut Batch, generation: &Generation) {
     }
 }
 
-/// What never changes: the block, its receipts, and the indexes to find them.
+/// Writes the rows that never change: the block, its receipts, and the indexes to find them.
 pub(crate) fn put_block(batch: &mut Batch, block: &RecoveredBlock, receipts: &[Receipt]) {
     let height = block.header.number;
     let key = codec::height_key(height);

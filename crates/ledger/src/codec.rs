@@ -147,9 +147,9 @@ pub(crate) fn decode_changed(mut bytes: &[u8]) -> Option<Vec<&[u8]>> {
     Some(keys)
 }
 
-/// The trie rows that a block changed as they were before: length of the key
-/// (1 byte), the key, length of the row (4 bytes, little-endian; 0: there was
-/// none), the row.
+/// The trie rows that a block changed, in their earlier form. Each is the length of the key
+/// (1 byte), the key, the length of the row (4 bytes, little-endian) and the row. Length 0:
+/// there was none.
 pub(crate) fn encode_undo(change: &TrieChange) -> Vec<u8> {
     let mut out = Vec::new();
     for node in change {

@@ -122,7 +122,7 @@ pub(crate) type EvmFault = EVMError<LedgerError>;
 /// Why the EVM does not run a transaction: it is invalid.
 ///
 /// # Errors
-/// The fault is not the transaction's: the header fields that revm asks for are always
+/// The fault is not the transaction's: the header fields that revm needs are always
 /// given, and Ethereum's precompiles never fail for good.
 pub(crate) fn invalid(fault: EvmFault) -> Result<InvalidTransaction, LedgerError> {
     match fault {
@@ -134,7 +134,8 @@ pub(crate) fn invalid(fault: EvmFault) -> Result<InvalidTransaction, LedgerError
 
 type Instructions<'a, S> = EthInstructions<EthInterpreter, EvmContext<'a, S>>;
 
-type Frames = FrameStack<EthFrame<EthInterpreter>>;
+/// The frames of the calls that are open.
+type EvmStack = FrameStack<EthFrame<EthInterpreter>>;
 
 // Such an account can only come from a genesis, and its address would have to be hit by a
 // hash. The official vectors demand the rule, and a client without it could split from
@@ -208,12 +209,6 @@ impl<'a, S: StateReader, I> VirtualMachine<'a, S, I> {
         Ok(())
     }
 
-    /// Whether an account has code now.
-    pub(crate) fn has_code(&mut self, address: Address) -> Result<bool, LedgerError> {
-        let account = self.0.ctx.journaled_state.load_account(address)?;
-        Ok(!account.data.info.is_empty_code_hash())
-    }
-
     /// The changes since the state that is read.
     pub(crate) fn finish(mut self) -> StateDiff {
         let clears = self.0.ctx.cfg.spec.is_enabled_in(SpecId::SPURIOUS_DRAGON);
@@ -265,13 +260,13 @@ impl<'a, S: StateReader, I> EvmTr for VirtualMachine<'a, S, I> {
     type Precompiles = Precompiles;
     type Frame = EthFrame<EthInterpreter>;
 
-    fn all(&self) -> (&EvmContext<'a, S>, &Instructions<'a, S>, &Precompiles, &Frames) {
+    fn all(&self) -> (&EvmContext<'a, S>, &Instructions<'a, S>, &Precompiles, &EvmStack) {
         self.0.all()
     }
 
     fn all_mut(
         &mut self,
-    ) -> (&mut EvmContext<'a, S>, &mut Instructions<'a, S>, &mut Precompiles, &mut Frames) {
+    ) -> (&mut EvmContext<'a, S>, &mut Instructions<'a, S>, &mut Precompiles, &mut EvmStack) {
         self.0.all_mut()
     }
 
@@ -312,13 +307,13 @@ impl<'a, S: StateReader, I: Inspector<EvmContext<'a, S>>> InspectorEvmTr
 
     fn all_inspector(
         &self,
-    ) -> (&EvmContext<'a, S>, &Instructions<'a, S>, &Precompiles, &Frames, &I) {
+    ) -> (&EvmContext<'a, S>, &Instructions<'a, S>, &Precompiles, &EvmStack, &I) {
         self.0.all_inspector()
     }
 
     fn all_mut_inspector(
         &mut self,
-    ) -> (&mut EvmContext<'a, S>, &mut Instructions<'a, S>, &mut Precompiles, &mut Frames, &mut I)
+    ) -> (&mut EvmContext<'a, S>, &mut Instructions<'a, S>, &mut Precompiles, &mut EvmStack, &mut I)
     {
         self.0.all_mut_inspector()
     }
@@ -356,12 +351,9 @@ fn account_diff<S: StateReader>(
     // The local mark belongs to the account's last transaction: nothing has revived it
     // since.
     let gone = loaded.is_selfdestructed_locally();
-    let info = &loaded.info;
-    let after = (!(gone || clears && info.is_empty())).then_some(Account {
-        nonce: info.nonce,
-        balance: info.balance,
-        code_hash: info.code_hash,
-    });
+    let AccountInfo { nonce, balance, code_hash, .. } = loaded.info;
+    let ends = gone || clears && loaded.info.is_empty();
+    let after = (!ends).then_some(Account { nonce, balance, code_hash });
     let slots = loaded.storage.iter().filter(|_| !gone).filter_map(|(slot, value)| {
         let before = reads.slots.get(&(address, *slot)).copied().unwrap_or_default();
         let after = value.present_value;

@@ -1,7 +1,7 @@
 //! Executes a block on its parent's state, and checks that it keeps every rule.
 //!
 //! What always holds: Trefoil's networks and Ethereum's fixtures run through the same
-//! [`BlockRun`]; a rule that a block breaks is told apart from a state that could not be
+//! [`BlockRun`]; a rule that a block breaks is another error than a state that could not be
 //! read.
 
 use alloy_eips::eip4895::Withdrawal;
@@ -11,23 +11,10 @@ use revm::primitives::hardfork::SpecId;
 use trefoil_types::{B256, ChainSpec, Header, RecoveredBlock, Transaction, ValidatorSet, limits};
 
 use crate::{
-    BlockError, BlockRules, BlockRun, Executed, Governed, LedgerError, StateReader,
+    BlockRules, BlockRun, ExecuteError, Executed, Governed, StateReader,
     fault::{BlockFault, TxFault},
     governance, header,
 };
-
-// An unreadable state must never be held against a block: its proposer would be banned for
-// this node's disk.
-/// Why a block was not executed to its end.
-#[derive(Debug, thiserror::Error)]
-pub enum ExecuteError {
-    /// The block breaks a rule.
-    #[error(transparent)]
-    Block(#[from] BlockError),
-    /// The state could not be read: says nothing about the block.
-    #[error(transparent)]
-    Ledger(#[from] LedgerError),
-}
 
 /// The parent of a block, and the demands of its state.
 #[derive(Debug)]
@@ -44,9 +31,9 @@ pub struct Parent<'a, S> {
 }
 
 // Header and size first: they cost nothing, and the execution may cost a full block.
-/// Executes a block on the state of its parent, and checks everything except the state root
-/// (which the caller computes from the diff), the signatures of the parent's certificate,
-/// and whether its evidence convicts.
+/// Executes a block on the state of its parent, and checks it. The caller checks the state root,
+/// which follows from the diff, the signatures of the parent's certificate, and whether the
+/// evidence convicts.
 pub fn execute<S: StateReader>(
     parent: &Parent<'_, S>,
     block: &RecoveredBlock,
@@ -55,7 +42,7 @@ pub fn execute<S: StateReader>(
     let run = || -> Result<Executed, BlockFault> {
         header::check_draft(&parent.governed.settings, parent.hash, parent.header, block)?;
         check_size(block)?;
-        let rules = BlockRules::of_chain(parent.spec, parent.governed, header)?;
+        let rules = parent.governed.rules(parent.spec, header)?;
         let opening = Some(governance::opening(parent.validators, &block.attached));
         run_block(&rules, header, transactions, &[], opening, parent.state)
     };
@@ -124,7 +111,8 @@ fn check_size(block: &RecoveredBlock) -> Result<(), BlockFault> {
     Ok(())
 }
 
-/// Runs a block, and checks what its header says of the execution, except the state root.
+/// Runs a block, and checks the header's fields that follow from the execution, except the
+/// state root.
 fn run_block<S: StateReader>(
     rules: &BlockRules,
     header: &Header,

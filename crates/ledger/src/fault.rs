@@ -1,13 +1,35 @@
-//! Faults of a block or of a transaction in it, told apart from a state that cannot be
-//! read.
+//! Faults of a block or of a transaction in it, kept apart from a state that cannot be read.
 
 use revm::context::result::InvalidTransaction;
-use trefoil_types::{Address, B256, Header};
+use trefoil_types::{Address, B256, Header, Height};
 
 use crate::{
-    BlockError, ExecuteError, LedgerError,
+    LedgerError,
     evm::{EvmFault, invalid},
 };
+
+// A value and not an error of the node: an invalid block is an offence of its proposer.
+/// The rule of the chain that a block breaks.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("block {height} ({hash}) is invalid: {reason}")]
+pub struct BlockError {
+    pub height: Height,
+    pub hash: B256,
+    pub reason: String,
+}
+
+// An unreadable state must never be held against a block: its proposer would be banned for
+// this node's disk.
+/// Why a block was not executed to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum ExecuteError {
+    /// The block breaks a rule.
+    #[error(transparent)]
+    Block(#[from] BlockError),
+    /// The state could not be read, which is no fault of the block.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
 
 /// A broken rule, or a state that could not be read.
 #[derive(Debug, thiserror::Error)]

@@ -14,14 +14,15 @@ use trefoil_types::{
 };
 
 use crate::{
-    Account, AccountDiff, Governed, LedgerError, MemoryTrie, StateDiff, governance,
+    Account, AccountDiff, Governed, LedgerError, MemoryTrie, StateDiff,
+    governance::founding,
     overlay::Outcome,
     state::After,
-    trie::{self, Proven},
+    trie::{self, witness::Proven},
 };
 
 /// The genesis block of a chain with its whole state: the accounts of the specification,
-/// and the governing contract after it was told of the founders.
+/// and the governing contract with the founders in it.
 ///
 /// # Errors
 /// [`LedgerError::Founding`]: the contract refuses the founders.
@@ -31,7 +32,7 @@ pub(crate) fn genesis(spec: &ChainSpec) -> Result<Outcome, LedgerError> {
     // The state before genesis is empty, which its root proves without a node.
     let codes = BTreeMap::new();
     let empty = Proven::new(EMPTY_ROOT_HASH, &[], &codes);
-    diff.then(governance::found(spec, &draft, &After { state: &empty, diff: &diff })?);
+    diff.then(founding::found(spec, &draft, &After { state: &empty, diff: &diff })?);
     let governed = Governed::read(spec, &draft, &After { state: &empty, diff: &diff })?;
     let (state_root, trie) = trie::state_root(&MemoryTrie::default(), &diff)?;
     let block =
@@ -76,7 +77,7 @@ fn state(spec: &ChainSpec) -> StateDiff {
         // An account of the specification at such an address counts.
         alloc.entry(address).or_insert(account);
     }
-    alloc.extend(governance::contracts(spec));
+    alloc.extend(founding::contracts(spec));
     let mut diff = StateDiff::default();
     for (address, account) in alloc {
         let code = account.code.unwrap_or_default();

@@ -5,7 +5,7 @@
 //! after one block alone, so it can be read again at any time, and every node reads the
 //! same (ADR 14).
 
-mod founding;
+pub(crate) mod founding;
 mod views;
 
 use std::sync::Arc;
@@ -23,24 +23,22 @@ use trefoil_types::{
 
 use crate::{BlockRules, LedgerError, StateDiff, StateReader, evm::VirtualMachine, fault::TxFault};
 
-pub(crate) use founding::{contracts, found};
-
 sol!("../../contracts/src/IMembership.sol");
 sol!("../../contracts/src/IGovernance.sol");
 sol!("../../contracts/src/IStaking.sol");
 
-// One slot instead of all views: a quiet block then costs nothing, and a light client asks
-// for the proof of this slot only.
+// One slot instead of all views: a quiet block then costs nothing, and a light client needs
+// the proof of this slot only.
 /// The slot of the contract's `version`: a block that changes it changes the rules that
 /// nodes act on.
 const VERSION_SLOT: U256 = U256::ZERO;
 
-/// The slot of `mapping(address => uint256) permissions`.
+/// The slot of `mapping(address => uint256) permissions` (`contracts/src/IGovernance.sol`).
 const PERMISSIONS_SLOT: U256 = U256::ONE;
 
-/// Permission to send transactions.
+/// The bit of the permission to send transactions (`contracts/src/Permissions.sol`).
 const MAY_SEND: usize = 0;
-/// Permission to deploy contracts.
+/// The bit of the permission to deploy contracts.
 const MAY_DEPLOY: usize = 1;
 
 // Measured for the largest network: 9 million for `organisations()`, 75 million for `found`
@@ -112,11 +110,32 @@ impl Governed {
         Self::read(spec, header, &after).map(|governed| Some(Arc::new(governed)))
     }
 
+    /// The rules of the block with this header, of which height and base fee are used. `self`
+    /// is of its parent's state. For a block that is already final it may be of any later
+    /// state; then the lists are not the block's own.
+    ///
+    /// # Errors
+    /// As [`Self::fork_at`].
+    pub(crate) fn rules(
+        &self,
+        spec: &ChainSpec,
+        header: &Header,
+    ) -> Result<BlockRules, LedgerError> {
+        Ok(BlockRules {
+            // By the header, not by today's settings: with base fee 0 gas was free in that
+            // block, also after a vote changed it (ADR 14).
+            gas_free: header.base_fee_per_gas == Some(0),
+            accounts_listed: self.settings.accounts_listed,
+            deployers_listed: self.settings.deployers_listed,
+            ..BlockRules::of_fork(spec.chain_id, self.fork_at(header.number)?)
+        })
+    }
+
     /// The rule set of the block at `height`.
     ///
     /// # Errors
     /// [`LedgerError::UnknownFork`] if it is one that this program does not know.
-    pub(crate) fn fork_at(&self, height: Height) -> Result<Fork, LedgerError> {
+    fn fork_at(&self, height: Height) -> Result<Fork, LedgerError> {
         match &self.unknown_fork {
             Some((from, name)) if *from <= height => {
                 Err(LedgerError::UnknownFork { name: name.clone(), height: *from })
@@ -134,7 +153,7 @@ impl Permissions {
     /// The permissions of every account where no list is in force.
     pub const ALL: Self = Self(U256::MAX);
 
-    /// Those of `account` in `state`; asked only on networks that list accounts.
+    /// Those of `account` in `state`; read only on networks that list accounts.
     ///
     /// # Errors
     /// A failed disk.
@@ -166,8 +185,8 @@ impl Permissions {
 // Both follow from the block alone, so every node makes the same call. A proposer could
 // leave out signatures that it has, down to a quorum; only many such blocks lead to jail
 // (ADR 14).
-/// The input of the call that opens a block: the validators of the parent that did not sign
-/// the certificate that the block binds, and the validators that its evidence convicts.
+/// The input of the call that opens a block. It names the validators of the parent whose
+/// signature the bound certificate lacks, and the validators that the evidence convicts.
 pub(crate) fn opening(validators: Option<&ValidatorSet>, attached: &Attached) -> Bytes {
     let signed = |key: &PublicKey| {
         let mut signatures = attached.parent_certificate.iter().flat_map(|c| &c.signatures);
@@ -183,9 +202,9 @@ pub(crate) fn opening(validators: Option<&ValidatorSet>, attached: &Attached) ->
 }
 
 /// The contract on one state, called by the node itself.
-struct Contract<'a, S: StateReader>(VirtualMachine<'a, S>);
+struct GoverningContract<'a, S: StateReader>(VirtualMachine<'a, S>);
 
-impl<'a, S: StateReader> Contract<'a, S> {
+impl<'a, S: StateReader> GoverningContract<'a, S> {
     fn new(spec: &ChainSpec, header: &Header, state: &'a S) -> Self {
         // Fixed, so that an answer never depends on the rule set in force: the contract is
         // compiled for Cancun, and later rule sets run such code the same way.
@@ -229,7 +248,7 @@ pub(crate) fn is_convicted<S: StateReader>(
     validator: &PublicKey,
 ) -> Result<bool, LedgerError> {
     let view = IMembership::convictedCall { key: validator.0 };
-    Contract::new(spec, header, state).view(view)
+    GoverningContract::new(spec, header, state).view(view)
 }
 
 /// Why a call failed, in the contract's words if it gave some.

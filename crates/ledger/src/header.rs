@@ -10,12 +10,24 @@ use alloy_eips::{Encodable2718, eip1559::BaseFeeParams, eip4895::Withdrawal};
 use alloy_primitives::{B64, U256};
 use alloy_trie::root::ordered_trie_root_with_encoder;
 use revm::primitives::hardfork::SpecId;
-use trefoil_types::{B256, Evidence, Header, RecoveredBlock, Transaction, keccak256, limits};
+use trefoil_types::{
+    Address, Attached, B256, Evidence, Header, RecoveredBlock, Transaction, keccak256, limits,
+};
 
-use crate::{BlockRules, ChainSettings, Draft, Executed};
+use crate::{BlockRules, ChainSettings, Executed};
 
 /// The longest `extra_data`, bytes (yellow paper, section 4.3).
 const EXTRA_DATA_BYTES_MAX: usize = 32;
+
+/// The proposer's decisions about a block, besides its transactions.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    /// Seconds since the Unix epoch, not before the parent's.
+    pub timestamp: u64,
+    pub fee_recipient: Address,
+    /// The parent's certificate, and evidence that `Ledger::check_evidence` takes.
+    pub attached: Attached,
+}
 
 /// Base fee of the block after `parent`, wei (EIP-1559 with elasticity 2 and
 /// denominator 8, and a floor; 0 where gas is free), under the settings of
@@ -59,9 +71,9 @@ pub(crate) fn draft_header(
     }
 }
 
-// Not zero, since contracts use it as randomness; how far they can trust it is said here.
-/// The block's `prev_randao`. A proposer can bias it by choosing which signatures above the
-/// quorum its parent's certificate includes, and by not proposing.
+// Not zero, since contracts use it as randomness.
+/// The block's `prev_randao`. Its randomness is weak: a proposer can bias it. It chooses which
+/// signatures above the quorum the parent's certificate includes, and whether to propose.
 fn randao(parent_hash: B256, certificate: B256) -> B256 {
     keccak256(
         [b"trefoil/randao/1".as_slice(), parent_hash.as_slice(), certificate.as_slice()].concat(),

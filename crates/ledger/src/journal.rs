@@ -1,13 +1,13 @@
-//! The journal: the node's write-ahead log. A record is durable before any peer hears of
+//! The journal: the node's write-ahead log. A record is durable before any message depends on
 //! it.
 //!
 //! Owns the files `journal-NNNNNNNN`, oldest first, without gaps. What always holds: only
 //! the newest file is written; an older one was synced whole before the next was made. A
-//! frame tells how much of its file was already synced when it was written. So on opening,
-//! the torn tail of a crash (truncated and reported) is told apart from damage by something
-//! else (an error). The layout is in `docs/disk.md`.
+//! frame holds the length of its file that was already synced when it was written. So on
+//! opening, the torn tail of a crash (truncated and reported) is distinguished from damage by
+//! something else (an error). The layout is in `docs/disk.md`.
 //!
-//! Why before speech: a validator that crashed after a vote and forgot it could vote for
+//! Why before the message: a validator that crashed after a vote and forgot it could vote for
 //! another block of the same round. That is equivocation, and costs its stake.
 
 use std::{collections::VecDeque, ops::Range, sync::Arc};
@@ -74,7 +74,7 @@ pub struct Journal {
 }
 
 // Whole files are removed when a checkpoint covers them: smaller files are removed sooner,
-// larger ones are fewer.
+// larger ones are fewer. Two of the largest blocks fill one.
 /// A file of at least this length is closed, and the next one begun.
 const SEGMENT_BYTES: u64 = 16 << 20;
 
@@ -146,8 +146,9 @@ impl Journal {
         }
         let mut out = Vec::new();
         for record in records {
-            let place = Place { number: self.number, offset: self.len + out.len() as u64 };
-            place.write_frame(self.synced, &encode(record), &mut out);
+            let position =
+                FramePosition { number: self.number, offset: self.len + out.len() as u64 };
+            position.write_frame(self.synced, &encode(record), &mut out);
             self.highest = self.highest.max(record.height());
         }
         self.write(&out)
@@ -272,9 +273,9 @@ fn decode(bytes: &[u8]) -> Option<Record> {
 // opening node would take them for a record. The place enters the checksum, and a peer does
 // not know it.
 /// The place of a frame. It is part of the frame's checksum, so that the bytes of a frame
-/// at another place (inside a transaction, say) are no frame.
+/// at another place (for example inside a transaction) are no frame.
 #[derive(Clone, Copy)]
-struct Place {
+struct FramePosition {
     number: u32,
     offset: u64,
 }
@@ -286,7 +287,7 @@ struct FrameHeader {
     body_crc: u32,
 }
 
-impl Place {
+impl FramePosition {
     fn write_frame(self, synced: u64, body: &[u8], out: &mut Vec<u8>) {
         let start = out.len();
         let len = u32::try_from(body.len()).expect("a record is smaller than 4 GiB");
@@ -359,8 +360,8 @@ impl Segment {
     }
 
     fn header_at(&self, offset: usize) -> Option<FrameHeader> {
-        let place = Place { number: self.number, offset: offset as u64 };
-        place.read_header(self.bytes.get(offset..)?)
+        let position = FramePosition { number: self.number, offset: offset as u64 };
+        position.read_header(self.bytes.get(offset..)?)
     }
 
     /// The body of the whole frame at `offset`.

@@ -1,123 +1,28 @@
 //! The ledger: the tip of the chain, and the only writer of all that the chain remembers.
 //!
-//! Blocks since the last checkpoint live in memory (ADR 2): a durable redb commit of one
+//! Blocks since the last checkpoint live in memory (ADR 2). A durable redb commit of one
 //! block's 21,000 small trie nodes took about half a second, as long as a block interval.
-//! What many blocks change is written once, by a worker, while the chain goes on.
+//! A worker writes each value once, however many blocks changed it, while the chain goes on.
 
 use std::sync::Arc;
 
 use alloy_primitives::U256;
 use trefoil_types::{
-    Address, Admission, Attached, B256, Certificate, ChainSpec, Disk, Header, Height, Offence,
+    Address, Admission, B256, Certificate, ChainSpec, Disk, Header, Height, Offence,
     RecoveredBlock, Transaction, ValidatorSet, ValidatorSignature, Vote, VoteKind,
 };
 
 use crate::{
-    Built, Checkpoint, CheckpointDone, ExecuteError, Executed, Governed, Parent, Permissions,
-    Snapshot, StateAt, StateDiff, build, checkpoint, execute,
+    Account, BlockError, Built, Checkpoint, CheckpointDone, Draft, ExecuteError, Executed,
+    Governed, History, LedgerError, Parent, Permissions, Snapshot, StateAt, StateDiff, TxRefusal,
+    build, checkpoint, execute,
     genesis::genesis,
     overlay::{Generation, Outcome},
-    snapshot::View,
+    snapshot::ChainView,
     state_sync,
     store::Store,
     trie::{self, TrieChange},
 };
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Account {
-    pub nonce: u64,
-    pub balance: U256,
-    pub code_hash: B256,
-}
-
-/// Which states of the past can be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum History {
-    /// The state of every block.
-    Archive,
-    /// The states of at least this many of the newest blocks.
-    Window(u64),
-}
-
-/// The proposer's decisions about a block, besides its transactions.
-#[derive(Clone, Debug)]
-pub struct Draft {
-    /// Seconds since the Unix epoch, not before the parent's.
-    pub timestamp: u64,
-    pub fee_recipient: Address,
-    /// The parent's certificate, and evidence that `Ledger::check_evidence` takes.
-    pub attached: Attached,
-}
-
-/// Why a transaction was left out of a block that was being built.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TxRefusal {
-    /// It is invalid on this state and on every later one: drop it.
-    Invalid(String),
-    /// It has no room or a nonce gap at present: keep it.
-    NotNow,
-}
-
-// A value and not an error of the node: an invalid block is an offence of its proposer.
-/// The rule of the chain that a block breaks.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("block {height} ({hash}) is invalid: {reason}")]
-pub struct BlockError {
-    pub height: Height,
-    pub hash: B256,
-    pub reason: String,
-}
-
-#[derive(Debug, thiserror::Error)]
-pub enum LedgerError {
-    #[error(
-        "the data directory holds another chain: genesis {found}, the specification's is {wanted}; use another --dir or --reset"
-    )]
-    OtherChain { found: B256, wanted: B256 },
-    #[error("ledger: {0}")]
-    Storage(String),
-    #[error(
-        "the ledger's database ledger.redb is damaged: {0}; restore it from the node's peers with `trefoil repair --dir DIR`"
-    )]
-    Damaged(String),
-    #[error("there is no block {height} yet; the newest is {tip}")]
-    Unknown { height: Height, tip: Height },
-    #[error("the state of block {height} is pruned; this node keeps it from block {oldest} on")]
-    Pruned { height: Height, oldest: Height },
-    #[error(
-        "proofs are kept for the newest {} blocks: block {height} is before {oldest}",
-        checkpoint::PROOFS_WINDOW
-    )]
-    Unproven { height: Height, oldest: Height },
-    #[error(
-        "block {height} is not here: this node joined by a snapshot and has blocks from {oldest} on; \
-         import the history, or ask another node"
-    )]
-    NoBlock { height: Height, oldest: Height },
-    #[error(
-        "a restore into this directory was not finished, and nothing of it is believed; \
-         run `trefoil restore` again"
-    )]
-    Unfinished,
-    #[error("the governing contract refuses the founders of chain.toml: {0}")]
-    Founding(String),
-    #[error(
-        "the governing contract is broken, which nothing on the chain can cause: {0}; \
-         is the database of another version of trefoil?"
-    )]
-    Governing(String),
-    #[error(
-        "this network has the rules `{name}` from block {height} on, by its own vote, and this \
-         program does not know them; install a newer trefoil"
-    )]
-    UnknownFork { name: String, height: Height },
-}
-
-impl LedgerError {
-    pub(crate) fn damaged(what: impl Into<String>) -> Self {
-        Self::Damaged(what.into())
-    }
-}
 
 // Blocks bound the time of a restart, which executes them again. Bytes bound the memory,
 // since 64 full blocks change far more than 64 empty ones.
@@ -130,7 +35,7 @@ pub struct Ledger {
     spec: Arc<ChainSpec>,
     history: History,
     store: Arc<Store>,
-    view: Arc<View>,
+    view: Arc<ChainView>,
     certificate: Option<Certificate>,
     /// The validators of the tip; `None` at genesis.
     tip_validators: Option<ValidatorSet>,
@@ -167,7 +72,7 @@ impl Ledger {
         }
         let height = base.tip;
         let mut snapshot = Snapshot {
-            view: Arc::new(View {
+            view: Arc::new(ChainView {
                 genesis: wanted,
                 tip: Arc::new((B256::ZERO, Header { number: Height::MAX, ..Default::default() })),
                 governed: governed.clone(),
@@ -237,7 +142,7 @@ impl Ledger {
     // A certificate is complete with the first quorum. A devnet once showed "3/4 signing"
     // for four healthy validators, and the governing contract counts absence by it.
     /// Adds a precommit that arrived after the quorum to the tip's certificate: the fuller
-    /// it is, the better it tells which validators are present.
+    /// it is, the better it shows which validators are present.
     ///
     /// # Errors
     /// [`Offence::BadSignature`]: its validator did not sign the vote.

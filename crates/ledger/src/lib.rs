@@ -1,13 +1,12 @@
-//! The state machine of the chain and its storage: everything that the chain remembers, on
-//! one disk, and how a block changes it.
+//! The chain's state machine: executes blocks, and stores their effects on one disk.
 //!
-//! Owns: the journal (the node's write-ahead log); the state trie and flat tables, blocks,
-//! receipts, certificates and validator sets on redb; execution on revm; the governing
-//! contract as the node calls it; state snapshots and history archives (state sync).
+//! Owns: the journal (the node's write-ahead log); execution on revm; the governing contract
+//! as the node calls it. On redb: the state trie and flat tables, blocks, receipts,
+//! certificates and validator sets. Also state snapshots and history archives (state sync).
 //!
-//! What always holds: a block is executed once, and that outcome is the one committed; the
+//! What always holds: a block is executed once, and that outcome is the one committed. The
 //! tip in memory can always be rebuilt from the last checkpoint and the journal, to the
-//! same root; the same block on the same state has the same effect on every node.
+//! same root. The same block on the same state has the same effect on every node.
 //!
 //! What it must never know: peers, messages, rounds and votes (the records of consensus are
 //! bytes to it), the machine's clock, and which transactions a proposer should prefer.
@@ -15,6 +14,7 @@
 pub mod build;
 pub mod checkpoint;
 mod codec;
+mod error;
 mod evidence;
 mod evm;
 pub mod execute;
@@ -22,6 +22,7 @@ mod fault;
 mod genesis;
 pub mod governance;
 mod header;
+mod history;
 pub mod journal;
 pub mod ledger;
 mod logs;
@@ -36,14 +37,17 @@ pub mod state_sync;
 mod store;
 mod trie;
 
-pub use build::{Built, build};
-pub use checkpoint::{Checkpoint, CheckpointDone, PROOFS_WINDOW};
-pub use execute::{EthereumBlock, ExecuteError, Parent, execute, execute_ethereum};
+pub use build::{Built, TxRefusal, build};
+pub use checkpoint::{Checkpoint, CheckpointDone};
+pub use error::LedgerError;
+pub use execute::{EthereumBlock, Parent, execute, execute_ethereum};
+pub use fault::{BlockError, ExecuteError};
 pub use genesis::genesis_hash;
 pub use governance::{ChainSettings, Governed, Permissions};
-pub use header::{next_base_fee, transactions_root};
+pub use header::{Draft, next_base_fee, transactions_root};
+pub use history::{History, PROOFS_WINDOW};
 pub use journal::{Journal, JournalError, Record, Recovered};
-pub use ledger::{Account, BlockError, Draft, History, Ledger, LedgerError, TxRefusal};
+pub use ledger::Ledger;
 pub use overlay::Outcome;
 pub use rpc_calls::{
     AccessListOutcome, CallError, CallOptions, CallOutcome, CallSite, Estimate,
@@ -52,9 +56,9 @@ pub use rpc_calls::{
 pub use rules::BlockRules;
 pub use run::{BlockRun, Executed};
 pub use snapshot::{AccountProof, Snapshot, StateAt, StoredBlock};
-pub use state::{AccountDiff, StateDiff, StateReader};
+pub use state::{Account, AccountDiff, StateDiff, StateReader};
 pub use store::FILE as DATABASE_FILE;
-pub use trie::MemoryTrie;
+pub use trie::memory::MemoryTrie;
 
 #[cfg(test)]
 extern crate self as trefoil_ledger;

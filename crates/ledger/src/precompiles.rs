@@ -29,7 +29,7 @@ impl Precompiles {
         Self { eth: EthPrecompiles::new(fork), moved: BTreeMap::new() }
     }
 
-    /// Moves the precompiles that `overrides` asks to move. A precompile whose account is
+    /// Moves precompiles as `overrides` demands. A precompile whose account is
     /// overridden in any way becomes an ordinary account (as in geth).
     ///
     /// # Errors

@@ -1,8 +1,8 @@
-//! What JSON-RPC callers execute on a state without changing it: `eth_call` and its
+//! Execution for JSON-RPC callers, on a state that it does not change: `eth_call` and its
 //! like, `eth_simulateV1`, traces.
 //!
-//! What always holds: nothing here changes the chain, no transaction need be signed or is
-//! kept, and the answers are those of geth (the texts too, since wallets match on them).
+//! What always holds: nothing here changes the chain, and no transaction need be signed or is
+//! kept. The answers are those of geth (the texts too, since wallets match on them).
 
 mod call;
 mod overrides;
@@ -15,8 +15,7 @@ use alloy_primitives::{Bytes, Log};
 use alloy_rpc_types_eth::{AccessList, BlockOverrides, state::StateOverride};
 use trefoil_types::{Attached, ChainSpec, Header, Height};
 
-use crate::{BlockRules, Draft, Governed, LedgerError, Snapshot, StateAt, header};
-use call::Simulation;
+use crate::{Draft, Governed, LedgerError, Snapshot, StateAt, header};
 
 /// The place where a call is run: the context of a block, and a state.
 #[derive(Debug)]
@@ -110,14 +109,5 @@ impl<'a> CallSite<'a> {
     /// The block that calls see as their own.
     pub fn header(&self) -> &Header {
         &self.header
-    }
-
-    /// The place with the caller's overrides, in which calls are run.
-    ///
-    /// # Errors
-    /// An override that contradicts itself or is not supported; a failed disk.
-    pub fn simulation(&self, options: &CallOptions) -> Result<Simulation<'_, StateAt>, CallError> {
-        let rules = BlockRules::of_chain(self.spec, &self.governed, &self.header)?;
-        Simulation::new(rules, &self.header, &self.state, options)
     }
 }

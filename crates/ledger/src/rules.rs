@@ -10,9 +10,7 @@ use revm::{
     context_interface::block::BlobExcessGasAndPrice,
     primitives::hardfork::SpecId,
 };
-use trefoil_types::{Address, ChainSpec, Header, spec::Fork};
-
-use crate::{Governed, LedgerError};
+use trefoil_types::{Address, Header, spec::Fork};
 
 /// The rules of one block.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,28 +33,6 @@ pub struct BlockRules {
 }
 
 impl BlockRules {
-    /// The rules of the block with this header, of which height and base fee are used.
-    /// `governed` is of its parent's state. For a block that is already final it may be of
-    /// any later state; then the lists are not the block's own.
-    ///
-    /// # Errors
-    /// [`LedgerError::UnknownFork`].
-    pub(crate) fn of_chain(
-        spec: &ChainSpec,
-        governed: &Governed,
-        header: &Header,
-    ) -> Result<Self, LedgerError> {
-        let settings = &governed.settings;
-        Ok(Self {
-            // By the header, not by today's settings: a header with base fee 0 says that
-            // gas was free in that block, also after a vote changed it (ADR 14).
-            gas_free: header.base_fee_per_gas == Some(0),
-            accounts_listed: settings.accounts_listed,
-            deployers_listed: settings.deployers_listed,
-            ..Self::of_fork(spec.chain_id, governed.fork_at(header.number)?)
-        })
-    }
-
     /// The rules of a Trefoil network by its rule set alone.
     pub(crate) fn of_fork(chain_id: u64, fork: Fork) -> Self {
         let (fork, blobs) = match fork {
@@ -87,6 +63,17 @@ impl BlockRules {
         if let Some(blobs) = &self.blobs {
             cfg.set_max_blobs_per_tx(blobs.max_blobs_per_tx);
         }
+        cfg
+    }
+
+    /// As [`Self::cfg`], for what a caller runs. That is no transaction: contracts may be its
+    /// sender (EIP-3607), and neither nonce nor block gas limit binds it.
+    pub(crate) fn call_cfg(&self) -> CfgEnv {
+        let mut cfg = self.cfg();
+        cfg.disable_nonce_check = true;
+        cfg.disable_eip3607 = true;
+        cfg.disable_block_gas_limit = true;
+        cfg.tx_gas_limit_cap = Some(u64::MAX);
         cfg
     }
 

@@ -3,7 +3,7 @@
 //! Owns: the order within a block (system calls, transactions, withdrawals, system calls).
 //! What always holds: a transaction that cannot follow leaves the run as it was.
 
-use alloy_consensus::{Receipt as PlainReceipt, Transaction as _, Typed2718};
+use alloy_consensus::{Receipt as PlainReceipt, Transaction as _};
 use alloy_eips::{
     Encodable2718, eip2935::HISTORY_STORAGE_ADDRESS, eip4788::BEACON_ROOTS_ADDRESS,
     eip4895::Withdrawal, eip7002, eip7251, eip7685::Requests,
@@ -15,7 +15,7 @@ use revm::{
     Inspector,
     context::{TxEnv, result::ExecutionResult},
     handler::SYSTEM_ADDRESS,
-    primitives::hardfork::SpecId,
+    primitives::{KECCAK_EMPTY, hardfork::SpecId},
 };
 use trefoil_types::{Address, B256, Header, Receipt, Transaction, spec::GOVERNING_CONTRACT};
 
@@ -201,13 +201,18 @@ impl<'a, S: StateReader, I> BlockRun<'a, S, I> {
 
     fn record(&mut self, tx: &Transaction, result: ExecutionResult) {
         self.gas_used += result.tx_gas_used();
-        let receipt = self.receipt(tx, result);
+        let receipt = PlainReceipt {
+            status: result.is_success().into(),
+            cumulative_gas_used: self.gas_used,
+            logs: result.into_logs(),
+        };
+        let receipt = Receipt::from_typed(tx.tx_type(), receipt);
         self.bloom.accrue_bloom(receipt.logs_bloom());
         self.receipts.push(receipt);
     }
 
     // By the lists before the block: the order within the block then does not matter, and
-    // the mempool can tell when a transaction arrives. Looking at every `CREATE` would make
+    // the mempool knows the answer when a transaction arrives. Looking at every `CREATE` would make
     // a block depend on the caller, in traces and estimates too (ADR 14).
     /// Whether the sender may send it, by the lists before the block. A contract that is
     /// created while another runs is the responsibility of the account that deployed that
@@ -240,22 +245,6 @@ impl<'a, S: StateReader, I> BlockRun<'a, S, I> {
             }
             // Before Cancun revm refuses the type.
             _ => Ok(blob_gas),
-        }
-    }
-
-    fn receipt(&self, tx: &Transaction, result: ExecutionResult) -> Receipt {
-        let receipt = PlainReceipt {
-            status: result.is_success().into(),
-            cumulative_gas_used: self.gas_used,
-            logs: result.into_logs(),
-        };
-        let receipt = receipt.with_bloom();
-        match tx.ty() {
-            0 => Receipt::Legacy(receipt),
-            1 => Receipt::Eip2930(receipt),
-            2 => Receipt::Eip1559(receipt),
-            3 => Receipt::Eip4844(receipt),
-            _ => Receipt::Eip7702(receipt),
         }
     }
 
@@ -311,7 +300,7 @@ impl<'a, S: StateReader, I> BlockRun<'a, S, I> {
     // or fails.
     /// A closing system call, which must succeed (EIP-7002, EIP-7251).
     fn request_call(&mut self, contract: Address) -> Result<Bytes, BlockFault> {
-        if !self.machine.has_code(contract)? {
+        if self.machine.account(contract)?.code_hash == KECCAK_EMPTY {
             return Err(format!("the system contract {contract} has no code").into());
         }
         match self.system_call(contract, Bytes::new())? {

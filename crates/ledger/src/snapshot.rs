@@ -17,7 +17,7 @@ use crate::{
     logs::Wanted,
     overlay::{Generation, Outcome},
     store::{Base, Table},
-    trie::{self, NodeKey, NodeReader},
+    trie::{self, NodeKey, NodeReader, proof::prove},
 };
 
 /// A block as it is stored, with its receipts.
@@ -41,13 +41,13 @@ pub struct AccountProof {
 /// state older than the history window ([`LedgerError`]).
 #[derive(Clone, Debug)]
 pub struct Snapshot {
-    pub(crate) view: Arc<View>,
+    pub(crate) view: Arc<ChainView>,
 }
 
 /// The chain at one tip: the database as of the last checkpoint, and over it the blocks
 /// since. Blocks that a checkpoint is writing are kept separately.
 #[derive(Clone, Debug)]
-pub(crate) struct View {
+pub(crate) struct ChainView {
     pub genesis: B256,
     pub tip: Arc<(B256, Header)>,
     /// The demands of the tip's state on the block after it.
@@ -94,8 +94,7 @@ impl Snapshot {
         if let Some(committed) = view.memory(|g| g.blocks.get(&height).cloned()) {
             return Ok(Some((committed.block.hash, committed.block.header.clone())));
         }
-        let decode = |row: &[u8]| alloy_rlp::decode_exact::<Header>(row).ok();
-        let header = view.base.read(Table::Headers, &codec::height_key(height), decode)?;
+        let header = view.base.rlp::<Header>(Table::Headers, &codec::height_key(height))?;
         Ok(header.map(|header| (header.hash_slow(), header)))
     }
 
@@ -130,12 +129,9 @@ impl Snapshot {
     }
 
     pub fn certificate(&self, height: Height) -> Result<Option<Certificate>, LedgerError> {
-        let view = &self.view;
-        if let Some(certificate) = view.memory(|g| g.certificates.get(&height).cloned()) {
-            return Ok(Some(certificate));
-        }
-        let decode = |row: &[u8]| alloy_rlp::decode_exact(row).ok();
-        view.base.read(Table::Certificates, &codec::height_key(height), decode)
+        let on_disk = || self.view.base.rlp(Table::Certificates, &codec::height_key(height));
+        let held = self.view.memory(|g| g.certificates.get(&height).cloned());
+        held.map_or_else(on_disk, |certificate| Ok(Some(certificate)))
     }
 
     /// The unit of block sync.
@@ -174,9 +170,9 @@ impl Snapshot {
         Ok(place.map(|(height, index)| (height, index as usize)))
     }
 
-    /// Heights in `range` whose blocks may hold logs of any of `addresses`
-    /// (empty: any) with `topics` (each position: any of; empty: any), by the
-    /// log index; ascending; the caller filters exactly.
+    /// Heights in `range` whose blocks may hold logs of any of `addresses` with `topics` (at
+    /// each position any of the list), ascending. An empty list matches all. They come from
+    /// the log index; the caller filters exactly.
     ///
     /// # Errors
     /// [`LedgerError::NoBlock`] if the range begins before the blocks that are here.
@@ -240,13 +236,13 @@ impl Snapshot {
         let account = state.account(address)?;
         let nodes = self.view.trie_at(height)?;
         let owner = keccak256(address);
-        let (proof, _) = trie::prove(&nodes, None, owner)?;
+        let (proof, _) = prove(&nodes, None, owner)?;
         let storage_root = trie::storage_root(&nodes, address)?;
-        let prove = |slot: &B256| {
-            let (proof, _) = trie::prove(&nodes, Some(owner), keccak256(slot))?;
+        let prove_slot = |slot: &B256| {
+            let (proof, _) = prove(&nodes, Some(owner), keccak256(slot))?;
             Ok((*slot, state.storage(address, (*slot).into())?, proof))
         };
-        let slots = slots.iter().map(prove).collect::<Result<_, LedgerError>>()?;
+        let slots = slots.iter().map(prove_slot).collect::<Result<_, LedgerError>>()?;
         Ok(AccountProof { account, storage_root, proof, slots })
     }
 }
@@ -302,15 +298,15 @@ impl StateReader for StateAt {
         Ok(self.snapshot.header(height)?.map(|(hash, _)| hash))
     }
 
-    /// Only accounts of genesis are asked about, and such storage never changes: the tip's
-    /// answer is also this state's.
+    /// The tip's answer. It is also this state's for the accounts of genesis that EIP-7610
+    /// means, since their storage never changes.
     fn has_storage(&self, address: &Address) -> Result<bool, LedgerError> {
         let root = NodeKey { owner: Some(keccak256(address)), path: None };
         Ok(self.snapshot.view.node(&root)?.is_some())
     }
 }
 
-impl View {
+impl ChainView {
     /// Newest first.
     pub fn generations(&self) -> impl DoubleEndedIterator<Item = &Generation> {
         std::iter::once(&self.current).chain(&self.flushing)
@@ -408,7 +404,7 @@ impl View {
     }
 }
 
-impl NodeReader for View {
+impl NodeReader for ChainView {
     fn node(&self, key: &NodeKey) -> Result<Option<Bytes>, LedgerError> {
         if let Some(row) = self.memory(|g| g.nodes.get(key).cloned()) {
             return Ok(row);
@@ -419,7 +415,7 @@ impl NodeReader for View {
 
 /// The trie after an earlier block.
 pub(crate) struct TrieAt<'a> {
-    view: &'a View,
+    view: &'a ChainView,
     undo: BTreeMap<Vec<u8>, Option<Bytes>>,
 }
 

@@ -1,15 +1,23 @@
 //! The border between execution and storage: state is read through [`StateReader`]; the
 //! changes of a block leave as a [`StateDiff`].
 //!
-//! So execution runs on the ledger, on a state in memory (the official fixtures), on a
-//! state that a caller pretends, and on the few trie nodes of a proof, with the same code.
+//! So the same code executes on the ledger and on a state in memory (the official fixtures).
+//! It also executes on a state that a caller pretends, and on the few trie nodes of a proof.
 
 use std::collections::BTreeMap;
 
 use alloy_primitives::{Bytes, U256};
 use trefoil_types::{Address, B256, Height};
 
-use crate::{Account, LedgerError};
+use crate::LedgerError;
+
+/// An account without its storage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Account {
+    pub nonce: u64,
+    pub balance: U256,
+    pub code_hash: B256,
+}
 
 /// State as of one block. An `Err` is a failed disk or pruned state.
 pub trait StateReader {
@@ -20,7 +28,7 @@ pub trait StateReader {
     fn code(&self, hash: &B256) -> Result<Option<Bytes>, LedgerError>;
     /// The hash of the block at `height`, before this state (BLOCKHASH).
     fn block_hash(&self, height: Height) -> Result<Option<B256>, LedgerError>;
-    /// Whether the account has any storage; asked only of addresses at which a
+    /// Whether the account has any storage. It is called only for addresses at which a
     /// contract is to be created (EIP-7610). An account with storage and
     /// neither nonce nor code can only come from a genesis.
     fn has_storage(&self, _address: &Address) -> Result<bool, LedgerError> {

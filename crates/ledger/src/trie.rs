@@ -9,70 +9,21 @@
 //! Why not a row for each node: a block that changes 5,000 of a million accounts would
 //! write 21,000 rows instead of about 8,000 (ADR 8).
 
-mod memory;
+pub(crate) mod memory;
 mod node;
-mod proof;
+pub(crate) mod proof;
 mod update;
-mod witness;
+pub(crate) mod witness;
 
 use alloy_primitives::{Bytes, U256};
 use alloy_trie::{EMPTY_ROOT_HASH, Nibbles};
 use trefoil_types::{Address, B256, keccak256};
 
 use crate::{LedgerError, StateDiff};
-use node::TrieChild;
-use update::{LeafChange, Target, Update};
+use node::{TrieChild, damaged};
+use update::{LeafChange, LeafValue, Update};
 
-pub use memory::MemoryTrie;
-pub(crate) use memory::PretendedTrie;
-pub(crate) use proof::prove;
-pub(crate) use witness::{Proven, Recorder};
-
-/// The key of a row: the trie, and the branch in it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct NodeKey {
-    /// keccak256 of the address whose storage it is; `None`: the accounts.
-    pub owner: Option<B256>,
-    /// The path of the branch; `None`: the node at the root.
-    pub path: Option<Nibbles>,
-}
-
-impl NodeKey {
-    /// Distinct keys have distinct bytes, and a trie's rows lie together.
-    // By path, not by hash as geth once did: a changed branch overwrites its row, so
-    // nothing has to be collected later.
-    pub fn to_bytes(self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(66);
-        match self.owner {
-            None => out.push(0),
-            Some(owner) => {
-                out.push(1);
-                out.extend(owner);
-            }
-        }
-        if let Some(path) = self.path {
-            out.push(path.len() as u8);
-            out.extend_from_slice(&path.pack());
-        }
-        out
-    }
-}
-
-/// The rows of one state.
-pub(crate) trait NodeReader {
-    fn node(&self, key: &NodeKey) -> Result<Option<Bytes>, LedgerError>;
-}
-
-/// A row that a block changed.
-#[derive(Clone, Debug)]
-pub(crate) struct NodeChange {
-    pub key: NodeKey,
-    pub before: Option<Bytes>,
-    pub after: Option<Bytes>,
-}
-
-/// The rows that a block changed, each once.
-pub(crate) type TrieChange = Vec<NodeChange>;
+pub(crate) use node::{NodeKey, NodeReader, TrieChange};
 
 /// The state root after `diff` on the state of `reader`. The storage of an account that
 /// ends must be listed as zeros.
@@ -91,8 +42,8 @@ pub(crate) fn state_root(
             Some(update_trie(reader, Some(owner), slots.collect(), &mut changed)?)
         };
         let target = match change.after {
-            None => Target::Gone,
-            Some(account) => Target::Account { account, storage_root },
+            None => LeafValue::Gone,
+            Some(account) => LeafValue::Account { account, storage_root },
         };
         accounts.push(LeafChange { key: Nibbles::unpack(owner), target });
     }
@@ -109,15 +60,18 @@ pub(crate) fn add_leaves(
 ) -> Result<(B256, TrieChange), LedgerError> {
     let mut changed = TrieChange::new();
     let leaf =
-        |(key, value)| LeafChange { key: Nibbles::unpack(key), target: Target::Value(value) };
+        |(key, value)| LeafChange { key: Nibbles::unpack(key), target: LeafValue::Value(value) };
     let root = update_trie(reader, owner, leaves.into_iter().map(leaf).collect(), &mut changed)?;
     Ok((root, changed))
 }
 
 fn storage_leaf(slot: &U256, value: &U256) -> LeafChange {
     let key = Nibbles::unpack(keccak256(slot.to_be_bytes::<32>()));
-    let target =
-        if value.is_zero() { Target::Gone } else { Target::Value(alloy_rlp::encode(value).into()) };
+    let target = if value.is_zero() {
+        LeafValue::Gone
+    } else {
+        LeafValue::Value(alloy_rlp::encode(value).into())
+    };
     LeafChange { key, target }
 }
 
@@ -164,10 +118,6 @@ fn read_root(
     let root = row.as_ref().map(|row| TrieChild::decode_root(row).ok_or_else(|| damaged(&key)));
     let root = root.transpose()?;
     Ok((row, root))
-}
-
-fn damaged(key: &NodeKey) -> LedgerError {
-    LedgerError::damaged(format!("state trie node {key:?} is missing or unreadable"))
 }
 
 #[cfg(test)]

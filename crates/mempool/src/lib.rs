@@ -1,4 +1,4 @@
-//! Transactions that wait for a block, and what one must satisfy to wait.
+//! The transaction pool: keeps the valid transactions that wait for a block.
 //!
 //! Owns: every pooled transaction, the order in which they are offered to a block, and
 //! the order in which they are given up when room is short. What always holds: counts and

@@ -16,6 +16,7 @@ use std::{
 use alloy_consensus::Transaction as _;
 use alloy_eips::Encodable2718;
 use alloy_primitives::{U256, map::B256Map};
+use serde::{Deserialize, Serialize};
 use trefoil_types::{Address, B256, PeerId, Time, Transaction};
 
 use crate::{
@@ -26,11 +27,11 @@ use crate::{
 pub use best::Best;
 pub use sender_queue::Pooled;
 
-use best::QueueHead;
-use sender_queue::SenderQueue;
+use sender_queue::{QueueHead, SenderQueue};
 
-/// Bounds on the transaction pool.
-#[derive(Clone, Copy, Debug)]
+/// Bounds on the transaction pool, as they stand in a node's settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct MempoolLimits {
     pub txs_max: usize,
     pub bytes_max: usize,
@@ -43,9 +44,12 @@ impl Default for MempoolLimits {
         Self {
             // Three blocks of the most transactions (`BLOCK_TXS_MAX`) and some.
             txs_max: 100_000,
+            // Memory: as much as 32 of the largest blocks (`BLOCK_BYTES_MAX`). It binds before
+            // the count when transactions have more than 2.6 KB on average.
             bytes_max: 256 << 20,
             // Attack: one funded account fills the pool with nonces that follow each other; when
-            // its funds are gone with the first, the rest is worthless.
+            // its funds are gone with the first, the rest is worthless. To fill the pool takes 25
+            // such accounts.
             txs_per_sender_max: 4_096,
             // Attack: one peer with many accounts crowds out what the others bring. Half of the
             // pool is left for them.
@@ -59,7 +63,7 @@ type Worth = (bool, u128, u128);
 
 /// The last transaction of a sender, the least worth keeping first; of equals,
 /// the youngest.
-type Tail = (Worth, Reverse<u64>, Address);
+type QueueTail = (Worth, Reverse<u64>, Address);
 
 #[derive(Debug, Default)]
 pub struct Mempool {
@@ -68,7 +72,7 @@ pub struct Mempool {
     /// For look-ups only.
     by_hash: B256Map<(Address, u64)>,
     heads: BTreeSet<QueueHead>,
-    tails: BTreeSet<Tail>,
+    tails: BTreeSet<QueueTail>,
     by_peer: BTreeMap<PeerId, usize>,
     pending: usize,
     bytes: usize,
@@ -211,8 +215,8 @@ impl Mempool {
         Ok(())
     }
 
-    /// Drops the last transaction of the sender whose last is worth least, if
-    /// that is worth less than what asks for its room and not what it builds on.
+    /// Drops the transaction of least worth among the senders' last ones. It must be worth
+    /// less than the new one, and the new one must not follow it.
     fn give_up_one(
         &mut self,
         sender: &Address,
@@ -271,13 +275,14 @@ fn head_of(sender: Address, queue: &SenderQueue) -> Option<QueueHead> {
     Some(QueueHead { tip: Reverse(head.tip), arrival: head.arrival, sender })
 }
 
-fn tail_of(sender: Address, queue: &SenderQueue) -> Option<Tail> {
+fn tail_of(sender: Address, queue: &SenderQueue) -> Option<QueueTail> {
     let tail = queue.tail()?;
     Some(((queue.is_gapless(), tail.tip, tail.cap), Reverse(tail.arrival), sender))
 }
 
-/// A replacement pays at least a tenth more, and more at all, in both fees;
-/// else anyone could make every node resend a transaction for ever.
+// Attack: without a price for it, anyone could make every node resend a transaction for ever.
+// A tenth is geth's default, too (`--txpool.pricebump`).
+/// A replacement pays at least a tenth more, and more at all, in both fees.
 fn outbids(new: &Pooled, old: &Pooled) -> bool {
     let enough = |new: u128, old: u128| new > old && new >= old.saturating_add(old.div_ceil(10));
     enough(new.cap, old.cap) && enough(new.tip, old.tip)

@@ -1,4 +1,4 @@
-//! What a transaction must satisfy whatever else is pooled.
+//! The checks of a transaction that do not depend on the other pooled ones.
 //!
 //! Owns the checks that need only the transaction, the chain's rules and the
 //! sender's account. What always holds: a transaction that passes can be
@@ -11,7 +11,8 @@ use trefoil_types::{Transaction, TxEnvelope, spec::Fork};
 use crate::MempoolError;
 
 // Attack: transactions far behind a gap never run, so they cost their sender nothing and
-// would hold room in every pool.
+// would hold room in every pool. So one account holds at most 1,000 places behind a gap, a
+// hundredth of a pool.
 /// How far ahead of the sender's next nonce a transaction may wait.
 pub const NONCE_AHEAD_MAX: u64 = 1_000;
 
@@ -20,7 +21,7 @@ const TX_GAS_MAX: u64 = 1 << 24;
 /// EIP-3860: the longest initcode, bytes.
 const INITCODE_BYTES_MAX: usize = 49_152;
 
-/// What the block after the tip demands of its transactions.
+/// The demands of the block after the tip on its transactions.
 #[derive(Clone, Copy, Debug)]
 pub struct TxRules {
     pub chain_id: u64,

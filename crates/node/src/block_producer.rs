@@ -2,20 +2,20 @@
 //!
 //! Owns: the block interval, the idle interval, and the request of consensus for a
 //! block. What always holds: this node begins a height no sooner than the block
-//! interval after the one before, unless a validator already speaks of it; and
-//! it builds no sooner than that in any case. It must never know: what the block
-//! will hold.
+//! interval after the one before, unless a validator's message of it comes first. It
+//! builds no sooner than that in any case. It must never know: what the block will hold.
 
 use alloy_consensus::EMPTY_ROOT_HASH;
 use trefoil_types::{ChainSpec, Header, Height, Millis, Round, Time};
 
-/// How long a transaction is left to reach the other pools before it is
-/// proposed: a proposal names hashes, and a body that comes after it is sent
-/// and recovered twice.
+// A proposal names hashes: a transaction that a validator lacks is sent and recovered twice.
+// 20 ms are twice the longest that gossip holds a transaction back (`tx_gossip`, 10 ms).
+/// How long a transaction is left to reach the other pools before it is proposed.
 pub(crate) const SETTLE: Millis = Millis(20);
 
-// A height begins for all when one validator speaks. What woke it was a transaction, which
-// is on its way here: an empty block now would make it wait for the next.
+// A height begins for all with the first message of a validator. A transaction woke that
+// validator, and is on its way here: an empty block now would make it wait for the next.
+// 100 ms are a fifth of the default interval; an empty pool delays a block by no more.
 /// The longest that a proposer that was woken by others waits for a transaction
 /// of its own.
 const WAIT_FOR_TX: Millis = Millis(100);
@@ -27,23 +27,23 @@ pub(crate) struct BlockProducer {
     /// How often an idle chain makes a block; `None`: never.
     idle: Option<Millis>,
     /// When the tip was committed here.
-    pub tip_at: Time,
+    tip_at: Time,
     /// The tip holds transactions: a block follows it after one interval, also
-    /// on an idle chain. That block binds the certificate that made them final,
-    /// and it wakes clients that look at a receipt only when a block is new
-    /// (ethers polls so, and would wait for the next idle block).
+    /// on an idle chain (ADR 9). That block binds the certificate that made them final. It
+    /// also wakes clients that look at a receipt only when a block is new: ethers polls
+    /// so, and would wait for the next idle block.
     closing: bool,
     /// When consensus began the height after the tip here.
-    pub begun: Option<Time>,
+    begun: Option<Time>,
     /// No block of this height is built before this.
     not_before: Time,
     /// Since when there has been something to put in a block.
     pending_since: Option<Time>,
     /// The block that consensus asks for; see [`Self::build_due`] for when it gets one.
-    pub request: Option<BuildRequest>,
+    request: Option<BuildRequest>,
 }
 
-/// Consensus wants a block from this node.
+/// A request of consensus for a block of this node.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BuildRequest {
     pub height: Height,
@@ -68,17 +68,43 @@ impl BlockProducer {
 
     /// The producer of the height after `tip`, which became final now.
     pub fn next(&self, now: Time, tip: &Header) -> Self {
+        // Each field is named: one that is forgotten does not compile.
         Self {
+            interval: self.interval,
+            idle: self.idle,
             tip_at: now,
             closing: has_transactions(tip),
             begun: None,
             // Measured from the height's beginning and not from its end: a round that took long
-            // does not slow the chain down twice.
-            // A block that came by block sync began no height here, so it delays none.
+            // does not slow the chain down twice. A block that came by block sync began no height here, so it delays none.
             not_before: self.begun.map_or(self.not_before, |begun| begun + self.interval),
+            // Content outlives its height: `note_content` looks at it again with each block.
+            pending_since: self.pending_since,
             request: None,
-            ..*self
         }
+    }
+
+    /// When the tip was committed here.
+    pub fn tip_at(&self) -> Time {
+        self.tip_at
+    }
+
+    /// Whether consensus has begun the height.
+    pub fn has_begun(&self) -> bool {
+        self.begun.is_some()
+    }
+
+    pub fn note_begun(&mut self, now: Time) {
+        self.begun = Some(now);
+    }
+
+    pub fn note_request(&mut self, request: BuildRequest) {
+        self.request = Some(request);
+    }
+
+    /// Takes the request; one that came too late is dropped.
+    pub fn take_request(&mut self, now: Time) -> Option<BuildRequest> {
+        self.request.take().filter(|request| now < request.until)
     }
 
     /// When the height begins if nothing new happens; `has_content` says whether there
@@ -120,15 +146,7 @@ impl BlockProducer {
         Some(due)
     }
 
-    /// The request whose block is built now. It is given once.
-    pub fn take_due(&mut self, now: Time, is_alone: bool) -> Option<BuildRequest> {
-        if self.build_due(is_alone).is_none_or(|due| due > now) {
-            return None;
-        }
-        self.request.take().filter(|request| now < request.until)
-    }
-
-    /// Keeps in mind since when there is something to put in a block.
+    /// Notes since when there is something to put in a block.
     pub fn note_content(&mut self, now: Time, has_content: bool) {
         let since = self.pending_since.unwrap_or(now);
         self.pending_since = has_content.then_some(since);

@@ -25,7 +25,8 @@ use trefoil_types::{
     message::{Blocks, GetBlocks},
 };
 
-// Some peer is always the first to commit: to ask at once would fetch each block twice.
+// Some peer is always the first to commit: to ask at once would fetch each block twice. Half a
+// second is the default block interval.
 /// How long a peer may be one block ahead before we ask it: consensus mostly
 /// brings that block by itself.
 const LAG: Millis = Millis(500);
@@ -33,7 +34,8 @@ const LAG: Millis = Millis(500);
 /// How long a peer has to answer.
 const ANSWER_WAIT: Millis = Millis(3_000);
 // Attack: a request of a few bytes makes this node read and encode megabytes. A node that
-// syncs has one request out at a time, and does not need as many.
+// syncs has one request out at a time, and does not need as many: 50 answers of 256 blocks
+// are 12,800 blocks a second.
 /// Requests for blocks that a peer gets answered in a second.
 const SERVED_PER_S_MAX: u32 = 50;
 // Attack: peers that claim high tips and give nothing. Each costs one wait, and then waits
@@ -51,7 +53,7 @@ pub(crate) struct BlockSync {
     /// The blocks of one answer are out for recovery.
     recovering: bool,
     /// The blocks that may be committed. Their certificates are yet to be verified.
-    pub ready: VecDeque<ReadyBlock>,
+    ready: VecDeque<ReadyBlock>,
     /// The peer that was asked last; the next one is next.
     last: Option<PeerId>,
     /// Whether that was one of those preferred.
@@ -114,12 +116,6 @@ pub(crate) struct SyncPosition {
 }
 
 impl BlockSource {
-    fn note_failure(&mut self, now: Time) {
-        self.delivers = false;
-        self.failures = (self.failures + 1).min(DISTRUST_DOUBLINGS_MAX);
-        self.distrusted_until = now + Millis(DISTRUST.0 << self.failures);
-    }
-
     /// Remembers since when it is ahead of our tip.
     fn note_lead(&mut self, ours: Height, now: Time) {
         let ahead = self.height.is_some_and(|height| height > ours);
@@ -232,7 +228,9 @@ impl BlockSync {
 
     fn distrust(&mut self, now: Time, peer: &PeerId) {
         if let Some(source) = self.sources.get_mut(peer) {
-            source.note_failure(now);
+            source.delivers = false;
+            source.failures = (source.failures + 1).min(DISTRUST_DOUBLINGS_MAX);
+            source.distrusted_until = now + Millis(DISTRUST.0 << source.failures);
         }
     }
 
@@ -302,6 +300,11 @@ impl BlockSync {
             self.ready.push_back(ReadyBlock { peer, block, certificate });
         }
         Ok(())
+    }
+
+    /// Takes the next block that may be committed.
+    pub fn pop_ready(&mut self) -> Option<ReadyBlock> {
+        self.ready.pop_front()
     }
 
     /// A ready block was verified and is committed.

@@ -11,7 +11,8 @@ use trefoil_types::{B256, PeerId, Proposal, RecoveredBlock, Round, Time};
 use crate::fetch_transactions::MissingTransactions;
 
 // Attack: a dishonest proposer signs many blocks of its rounds, each with a list of 30,000
-// hashes. The newest round is the one that can still decide, so the oldest goes.
+// hashes. The newest round is the one that can still decide, so the oldest goes. 16 of the
+// largest blocks (8 MiB) are 128 MiB.
 /// Most heights need one; each further round may bring another.
 const CANDIDATES_MAX: usize = 16;
 // Attack: one block proposed in every round, so that each round costs memory. Only a
@@ -105,7 +106,7 @@ impl Candidates {
         self.by_hash.remove(hash)
     }
 
-    /// What a candidate waits for, if it is not whole.
+    /// The missing transactions of a candidate, if it is not whole.
     pub fn missing_mut(&mut self, hash: &B256) -> Option<&mut MissingTransactions> {
         match &mut self.by_hash.get_mut(hash)?.body {
             CandidateBody::Missing(missing) => Some(missing),
@@ -124,7 +125,7 @@ impl Candidates {
     /// When transactions are asked for again.
     pub fn retry_due(&self) -> Option<Time> {
         let waiting = self.by_hash.values().filter_map(|candidate| match &candidate.body {
-            CandidateBody::Missing(missing) => Some(missing.ask_at),
+            CandidateBody::Missing(missing) => Some(missing.retry_due()),
             _ => None,
         });
         waiting.min()

@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use trefoil_types::{Message, PeerId};
 
 // Attack: messages of the next height cannot be verified yet (its validators may change),
-// so whatever a member sends is kept unread. It fills its own share and no other's.
-/// Messages that are kept for each peer: two votes of each of so many validators, in a
-/// few rounds.
+// so whatever a member sends is kept unread. It fills its own share and no other's. 512 are
+// two votes of each of 128 validators in two rounds.
+/// Messages that are kept for each peer.
 const EARLY_MAX: usize = 512;
 // A proposal names up to 30,000 hashes (1 MB). One is honest, and one more if its round failed.
 /// Of which proposals, which are large.

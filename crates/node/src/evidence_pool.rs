@@ -1,9 +1,9 @@
 //! Evidence between its finding and the block that carries it.
 //!
 //! A node that finds evidence may never propose (a full node, one that was voted out),
-//! so it sends it to everyone. What always holds: what waits here was verified and is
-//! good for the next block; one conviction is enough, so there is one piece for each
-//! validator; a peer that sends more of the same costs nobody a signature's check.
+//! so it sends it to everyone. What always holds: a piece here was verified and is good for
+//! the next block. One conviction is enough, so there is one piece for each validator: a peer
+//! that sends more of the same costs no check of a signature.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +21,7 @@ impl EvidencePool {
         self.0.is_empty()
     }
 
-    /// What the next block carries: as much as it may, in its order.
+    /// The evidence for the next block: as much as it may carry, in its order.
     pub fn for_block(&self) -> Vec<Evidence> {
         self.0.values().take(limits::BLOCK_EVIDENCE_MAX).cloned().collect()
     }
@@ -29,7 +29,7 @@ impl EvidencePool {
     /// Takes a piece in; whether it is new.
     ///
     /// # Errors
-    /// What makes it no evidence, or none that the next block may carry.
+    /// The reason that it is no evidence, or none that the next block may carry.
     pub fn insert(&mut self, evidence: &Evidence, ledger: &Ledger) -> Result<bool, EvidenceError> {
         let validator = evidence.validator();
         let room = self.0.len() < limits::VALIDATORS_MAX && !self.0.contains_key(&validator);

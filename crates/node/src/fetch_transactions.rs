@@ -19,11 +19,11 @@ use trefoil_types::{
     message::{Bodies, GetBodies, ProposedBlock},
 };
 
-use crate::Effects;
+use crate::{Effects, pieces::pieces};
 
-/// How long missing transactions are left to come by gossip before they are
-/// asked for: asking at once would have a busy node send and recover twice what
-/// waits in a queue already.
+// Gossip holds a transaction back for up to 10 ms, and its recovery takes up to 20 ms.
+// To ask at once would have busy nodes send and recover twice what waits in a queue already.
+/// How long missing transactions are left to come by gossip before they are asked for.
 const GRACE: Millis = Millis(30);
 
 // Three round trips of 100 ms: a peer that has them answers in one.
@@ -31,6 +31,7 @@ const GRACE: Millis = Millis(30);
 const WAIT: Millis = Millis(300);
 
 // A share comes in two steps: the sender gives it to a validator, and that one passes it on.
+// A second is three waits for one step (`WAIT`); see `docs/adr/0022`.
 /// The same when all share: what they give has to come to them first.
 const SHARED_WAIT: Millis = Millis(1_000);
 
@@ -53,6 +54,7 @@ const OPEN_BYTES_MAX: u64 = 1024 * 1024;
 /// Differing copies of one proposal that are kept in reserve.
 const ALTERNATES_MAX: usize = 4;
 
+// 64 KiB are 50 ms of a 10 Mbit/s uplink.
 /// An answer is cut into messages of so many bytes, or one transaction, so that a peer that
 /// passes it on can begin.
 const PIECE_BYTES: usize = 64 * 1024;
@@ -72,10 +74,10 @@ pub(crate) struct MissingTransactions {
     /// Hashes out for recovery of their senders.
     recovering: BTreeSet<B256>,
     /// The peer that sent the list of hashes, and answers for it.
-    pub from: PeerId,
-    pub timely: bool,
+    from: PeerId,
+    timely: bool,
     /// When it is time to ask for them (again).
-    pub ask_at: Time,
+    ask_at: Time,
     /// What was asked for and did not come, and of which peer.
     open: BTreeMap<B256, PeerId>,
     /// The peers that gave some of it.
@@ -89,7 +91,7 @@ pub(crate) struct MissingTransactions {
     /// How often something was asked for since something came.
     tries: u32,
     /// Copies of the proposal with other lists of hashes, the oldest first: a peer lies.
-    pub alternates: VecDeque<(PeerId, ProposedBlock)>,
+    alternates: VecDeque<(PeerId, ProposedBlock)>,
 }
 
 /// The peers that missing transactions can be asked of.
@@ -136,6 +138,21 @@ impl MissingTransactions {
         }
     }
 
+    /// The peer that sent the list of hashes, and answers for it.
+    pub fn sender(&self) -> PeerId {
+        self.from
+    }
+
+    /// Whether the block's timestamp was not too far ahead when it came.
+    pub fn is_timely(&self) -> bool {
+        self.timely
+    }
+
+    /// When it is time to ask for them (again).
+    pub fn retry_due(&self) -> Time {
+        self.ask_at
+    }
+
     pub fn is_whole(&self) -> bool {
         self.wanted.is_empty()
     }
@@ -152,6 +169,14 @@ impl MissingTransactions {
         if self.proposed.tx_hashes != proposed.tx_hashes && self.alternates.len() < ALTERNATES_MAX {
             self.alternates.push_back((from, proposed));
         }
+    }
+
+    pub fn into_alternates(self) -> VecDeque<(PeerId, ProposedBlock)> {
+        self.alternates
+    }
+
+    pub fn set_alternates(&mut self, alternates: VecDeque<(PeerId, ProposedBlock)>) {
+        self.alternates = alternates;
     }
 
     /// How many bytes a transaction has on average, as the proposal says.
@@ -335,21 +360,4 @@ pub(crate) fn send_pieces(peer: PeerId, block: B256, txs: Vec<Bytes>, effects: &
     for txs in pieces(txs, PIECE_BYTES) {
         effects.send(peer, Message::Bodies(Bodies { block, txs }));
     }
-}
-
-/// Transactions cut into pieces of at most so many bytes, or one transaction.
-pub(crate) fn pieces(
-    txs: impl IntoIterator<Item = Bytes>,
-    bytes_max: usize,
-) -> impl Iterator<Item = Vec<Bytes>> {
-    let mut txs = txs.into_iter().peekable();
-    std::iter::from_fn(move || {
-        let mut piece = vec![txs.next()?];
-        let mut bytes = piece[0].len();
-        while let Some(raw) = txs.next_if(|raw| bytes + raw.len() <= bytes_max) {
-            bytes += raw.len();
-            piece.push(raw);
-        }
-        Some(piece)
-    })
 }

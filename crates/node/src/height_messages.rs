@@ -23,14 +23,27 @@ const OWN_MAX: usize = 16;
 
 #[derive(Debug, Default)]
 pub(crate) struct HeightMessages {
-    /// Messages of peers that were verified, and whether they were relayed. One that is
-    /// taken out is taken as new if it comes again.
-    pub seen: BTreeMap<B256, bool>,
-    /// The newest of what this node said.
+    /// Messages of peers that were verified, and whether they were relayed.
+    seen: BTreeMap<B256, bool>,
+    /// The newest own messages.
     own: VecDeque<Arc<Message>>,
 }
 
 impl HeightMessages {
+    pub fn has_seen(&self, key: &B256) -> bool {
+        self.seen.contains_key(key)
+    }
+
+    /// Whether a message that was verified was relayed, too.
+    pub fn was_relayed(&self, key: &B256) -> Option<bool> {
+        self.seen.get(key).copied()
+    }
+
+    /// Takes a message as new if it comes again.
+    pub fn forget(&mut self, key: &B256) {
+        self.seen.remove(key);
+    }
+
     /// Notes that a message was verified, and whether it is relayed; there must be room.
     pub fn note_seen(&mut self, key: B256, relayed: bool) -> bool {
         let room = self.seen.len() < SEEN_MAX || self.seen.contains_key(&key);
@@ -47,14 +60,14 @@ impl HeightMessages {
         self.own.push_back(message);
     }
 
-    /// Repeats to a new peer what this node said: the peer was not there to hear it, and
-    /// a proposal is sent but once.
+    /// Repeats the own messages to a new peer: it was not connected when they were sent, and a
+    /// proposal is sent only once.
     pub fn repeat_own(&self, peer: PeerId, effects: &mut Effects) {
         effects.sends.extend(self.own.iter().map(|message| (To::Peer(peer), message.clone())));
     }
 }
 
-/// What a signed message is remembered by.
+/// The key by which a signed message is remembered.
 pub(crate) fn signature_key(signature: &Signature) -> B256 {
     keccak256(signature.0)
 }

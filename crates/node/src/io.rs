@@ -1,4 +1,4 @@
-//! What goes into the node and what comes out: all of it plain data.
+//! The node's inputs and effects: all of it plain data.
 
 use std::sync::Arc;
 
@@ -19,10 +19,10 @@ pub struct CallId(pub u64);
 pub enum Input {
     /// Time passed; see `Node::deadline`.
     Tick,
-    /// A peer of this network is connected and spoke its hello.
+    /// A peer of this network is connected and sent its hello.
     Connected(PeerId),
-    /// A peer is connected of which this node cannot tell yet whether it is a member:
-    /// it may bring blocks, and is sent nothing but requests for them.
+    /// A peer is connected, and this node cannot judge yet whether it is a member. It may bring
+    /// blocks, and is sent nothing but requests for them.
     ConnectedUnjudged(PeerId),
     Disconnected(PeerId),
     Message {
@@ -56,8 +56,8 @@ pub enum Done {
     Checkpointed(CheckpointDone),
 }
 
-/// What a caller (JSON-RPC, CLI) asks of the node itself. Reads of the chain
-/// go to a [`Snapshot`] instead.
+/// A call of JSON-RPC or the command line to the node itself. Reads of the chain go to a
+/// [`Snapshot`] instead.
 #[derive(Debug)]
 pub enum Call {
     /// A transaction from a wallet, its sender already recovered.
@@ -66,7 +66,7 @@ pub enum Call {
     PendingNonce(Address),
     PooledTransaction(B256),
     PoolContent,
-    /// Known peers and what each has been up to.
+    /// The connected peers, and the height that each claims.
     Peers,
 }
 
@@ -79,8 +79,8 @@ pub enum Reply {
     Peers(Vec<PeerStatus>),
 }
 
-/// What the node wants done. The shell appends and syncs `records` first if
-/// there is anything else to carry out: journal before speech.
+/// The effects of a step. The shell appends and syncs `records` first if there is anything else
+/// to carry out: journal before speech.
 #[derive(Debug, Default)]
 pub struct Effects {
     pub records: Vec<Record>,
@@ -98,16 +98,17 @@ impl Effects {
         self.sends.push((To::Peer(peer), Arc::new(message)));
     }
 
-    pub(crate) fn broadcast(&mut self, message: Message) {
-        self.sends.push((To::AllBut(None), Arc::new(message)));
+    /// Sends to every peer, but not to the one that a message came from.
+    pub(crate) fn broadcast(&mut self, from: Option<PeerId>, message: impl Into<Arc<Message>>) {
+        self.sends.push((To::AllBut(from), message.into()));
     }
 
-    /// A misdeed in what only the peer itself can have made.
+    /// Blames a peer for a message that only it can have made.
     pub(crate) fn blame(&mut self, peer: PeerId, offence: Offence) {
         self.orders.push(PeerCommand::Blame { peer, offence, relayed: false });
     }
 
-    /// A misdeed in what peers relay for each other.
+    /// Blames a peer for a message of a kind that peers relay for each other.
     pub(crate) fn blame_relay(&mut self, peer: PeerId, offence: Offence) {
         self.orders.push(PeerCommand::Blame { peer, offence, relayed: true });
     }
@@ -121,19 +122,19 @@ pub enum To {
     AllBut(Option<PeerId>),
 }
 
-/// What the network should do about peers.
+/// An order to the network about peers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PeerCommand {
     /// The peers that may connect, and stay connected, from now on. Comes when the node
     /// opens and with each block, on networks of members.
     Admission(Admission),
-    /// The shell keeps the score and bans. For what is `relayed` (made by others,
-    /// relayed by the peer) it bans no validator and no configured peer: one
-    /// hole in the rule that an honest node relays only what it verified would
-    /// otherwise let a stranger set the validators against each other.
+    /// The shell keeps the score and bans. For a message that was `relayed` (made by others) it
+    /// bans no validator and no configured peer. Otherwise one hole in the rule that an honest
+    /// node relays only verified messages would let a stranger set the validators against each
+    /// other.
     Blame { peer: PeerId, offence: Offence, relayed: bool },
-    /// A block that a peer gave was verified and is committed; it cannot be judged yet,
-    /// and may stay for it.
+    /// A block of a peer that cannot be judged yet was verified and committed: the peer may
+    /// stay.
     Brought(PeerId),
     /// The peer was the first to bring a transaction that entered the pool.
     Credit(PeerId),
@@ -143,11 +144,11 @@ pub enum PeerCommand {
 #[derive(Clone, Debug)]
 pub enum Event {
     /// A block became final. `snapshot` shows it; publish that before anyone
-    /// can be told of the block.
+    /// can learn of the block.
     Committed { block: Arc<RecoveredBlock>, receipts: Arc<Vec<Receipt>>, snapshot: Snapshot },
     /// A transaction entered the pool.
     Admitted(Transaction),
-    /// A validator signed two conflicting things.
+    /// A validator signed two conflicting statements.
     Equivocation { height: Height, validator: PublicKey },
 }
 

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use alloy_primitives::Bytes;
 use trefoil_types::{B256, PeerId};
 
-use crate::block_sync::FetchedBlocks;
+use crate::{Effects, WorkerJob, block_sync::FetchedBlocks};
 
-/// What recovered transactions are for.
+/// The purpose of recovered transactions.
 #[derive(Debug)]
 pub(crate) enum RecoveryPurpose {
     Gossip { peer: PeerId, hashes: Vec<B256> },
@@ -22,11 +23,11 @@ pub(crate) struct Jobs {
 }
 
 impl Jobs {
-    /// A number for a new job.
-    pub fn open(&mut self, purpose: RecoveryPurpose) -> u64 {
+    /// Has a worker recover transactions, for a purpose.
+    pub fn recover(&mut self, txs: Vec<Bytes>, purpose: RecoveryPurpose, effects: &mut Effects) {
         self.last += 1;
         self.open.insert(self.last, purpose);
-        self.last
+        effects.jobs.push(WorkerJob::Recover { id: self.last, txs });
     }
 
     pub fn close(&mut self, id: u64) -> Option<RecoveryPurpose> {

@@ -1,10 +1,10 @@
-//! The whole node as one value: an input goes in, effects come out.
+//! The state machine of the protocol: one value that takes inputs and gives effects.
 //!
-//! [`Node::step`] never waits, reads no clock, touches no socket and draws no
-//! randomness that it was not handed; the simulator runs this same code.
+//! [`Node::step`] never waits, reads no clock, touches no socket and draws no random number.
+//! The simulator runs this same code.
 //!
-//! Owns: consensus with its inputs, the pool, block sync, and what is sent to which peer;
-//! each is a part with a file of its own, and `node.rs` with `node/` joins them.
+//! Owns: consensus with its inputs, the pool, block sync, and which peer is sent which message.
+//! Each is a part with a file of its own, and `node.rs` with `node/` joins them.
 //!
 //! What always holds: a block is executed once, and that outcome is what is
 //! committed; a block is journalled before it is voted for; every map keyed by
@@ -24,6 +24,7 @@ pub mod io;
 mod jobs;
 pub mod node;
 mod peers;
+mod pieces;
 mod tx_gossip;
 
 pub use io::{Call, Done, Effects, Event, Input, NodeStatus, PeerCommand, Reply, To, WorkerJob};

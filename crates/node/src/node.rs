@@ -1,7 +1,9 @@
 //! The node's parts, and how one input finds the one that it concerns.
 //!
-//! Each part is a type of its own, in a file of its own, and sees no other part. What
-//! one part needs of another, the files of `node/` pass on.
+//! Each part is a type of its own with private fields, in a file of its own, and sees no
+//! other part. The files of `node/` pass values from one part to another. Two parts keep such
+//! a value: a candidate block keeps the fetch of its missing transactions, and an open job
+//! keeps the blocks of block sync that it recovers.
 
 mod building;
 mod calls;
@@ -47,7 +49,7 @@ pub struct Config {
     pub pool: MempoolLimits,
 }
 
-/// Why the journal and the ledger of a data directory are no node.
+/// The reason that no node can open on a journal and a ledger.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
     #[error("the journal goes on at height {height}, and the database ends before {next}")]
@@ -66,7 +68,7 @@ pub struct Node {
     key: Option<PublicKey>,
     ledger: Ledger,
     consensus: Consensus,
-    /// What consensus wants done and was not done yet.
+    /// Outputs of consensus that are not carried out yet.
     outputs: Vec<Output>,
     height: HeightState,
     pool: Mempool,
@@ -77,8 +79,8 @@ pub struct Node {
     evidence: EvidencePool,
 }
 
-/// All that is of the height after the tip and of no other. A commit replaces it whole,
-/// so that nothing of a height that is over can remain.
+/// The state of the height after the tip, and of no other. A commit replaces it whole, so that
+/// nothing of a height that is over can remain.
 #[derive(Default)]
 struct HeightState {
     producer: BlockProducer,
@@ -151,7 +153,7 @@ impl Node {
         self.tick(now, effects);
     }
 
-    /// Does whatever is due by now; there may be nothing.
+    /// Does everything that is due by now.
     fn tick(&mut self, now: Time, effects: &mut Effects) {
         if self.consensus.deadline().is_some_and(|due| due <= now) {
             self.consensus.tick(now, &mut self.outputs);
@@ -190,7 +192,7 @@ impl Node {
         &self.ledger
     }
 
-    /// The end of this node: what it leaves behind, for a last checkpoint.
+    /// Ends this node, and gives its ledger for a last checkpoint.
     pub fn into_ledger(self) -> Ledger {
         self.ledger
     }
@@ -201,9 +203,9 @@ impl Node {
         Arc::new(NodeStatus {
             height: tip.number,
             hash: self.ledger.tip_hash(),
-            tip_at: self.height.producer.tip_at,
+            tip_at: self.height.producer.tip_at(),
             round: self.round(),
-            peers: self.peers.members.len(),
+            peers: self.peers.members().len(),
             validators: set.len(),
             signers: self.ledger.tip_certificate().map_or(0, |c| c.signatures.len()),
             validating: self.is_validator(),
@@ -215,13 +217,13 @@ impl Node {
     }
 
     fn message(&mut self, now: Time, peer: PeerId, message: Message, effects: &mut Effects) {
-        // Its connection ends; what it sent until then is not read.
+        // Its connection is about to end: nothing that it sent until then is read.
         if self.ledger.governed().members.shuns(&peer) {
             return;
         }
         // A peer that cannot be judged may be an outsider: it may bring blocks, which prove
         // themselves, and nothing that costs this node a vote, memory or an answer.
-        if self.peers.unjudged.contains_key(&peer) && !message.brings_blocks() {
+        if self.peers.is_unjudged(&peer) && !message.brings_blocks() {
             return;
         }
         match message {
@@ -283,15 +285,15 @@ impl Node {
 
     /// Whether every validator is surely connected to every other, as far as
     /// this node can see: it is one itself and has just the others as peers.
-    /// Then every node hears everything at first hand and nothing need be relayed.
-    /// A public chain does not say which peer is which validator, and its nodes
+    /// Then every node gets each message at first hand, and nothing need be relayed.
+    /// A public chain does not know which peer is which validator, and its nodes
     /// find each other as they can: there everything is relayed.
     fn is_meshed(&self) -> bool {
         let (governed, next) = (self.ledger.governed(), self.next_height());
         let nodes = &governed.members.nodes;
         let validates = |peer: &PeerId| nodes.get(peer).is_some_and(|node| node.validates(next));
         self.is_validator()
-            && self.peers.members.len() + 1 == governed.validators.len()
-            && self.peers.members.keys().all(validates)
+            && self.peers.members().len() + 1 == governed.validators.len()
+            && self.peers.members().all(validates)
     }
 }

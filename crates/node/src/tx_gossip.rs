@@ -20,39 +20,49 @@ use alloy_primitives::{Bytes, map::B256Set};
 use trefoil_mempool::Mempool;
 use trefoil_types::{B256, Message, Millis, PeerId, Time, Transaction, keccak256, limits};
 
-use crate::{Effects, To, fetch_transactions::pieces};
+use crate::{Effects, To, pieces::pieces};
 
 // The bytes of a push grow with the peers, and most of them have the transaction already:
-// where peers are many, a request for what is lacking is cheaper.
+// where peers are many, a request for what is lacking is cheaper. A consortium of up to nine
+// nodes pushes, a larger network announces.
 /// Up to so many peers get whole transactions without asking.
 const PUSH_PEERS_MAX: usize = 8;
-// A frame has a cost of its own (encoding, sealing, a system call), whatever it holds.
+// A frame has a cost of its own (encoding, sealing, a system call), whatever it holds. 10 ms
+// are half of what a block leaves a transaction to spread (`SETTLE`).
 /// Transactions are sent on no oftener than this, so that many share a message;
 /// a lone one goes at once.
 const FLUSH_AFTER: Millis = Millis(10);
+// 512 transactions are one recovery job of the receiver (`JOB_TXS_MAX`); 128 KiB are 100 ms of
+// a 10 Mbit/s uplink.
 /// … or until they are so many, or so many bytes.
 const FLUSH_TXS: usize = 512;
 const FLUSH_BYTES: usize = 128 * 1024;
 // Measured with `bench/uplink.py`: 4 MB brought to one of eight validators left it at 7.82
-// copies when it pushed everything, and at 1.25 copies since (`docs/adr/0022`).
+// copies when it pushed everything, and at 1.25 copies since (`docs/adr/0022`). From 4 KiB on
+// a hash (32 bytes) costs less than a hundredth of the transaction.
 /// Larger ones are announced by every node that has them, since their bytes cost more than
 /// a hash.
 const LARGE_BYTES: usize = 4 * 1024;
 // Attack: the one peer keeps the transaction for itself. The node that got it from the
-// wallet then announces it to all.
+// wallet then announces it to all. An honest peer announces it and is asked for it by then:
+// three messages, of 150 ms each half around the world.
 /// How long the one peer that got a large one has to spread it, before all are told.
 const SPREAD_WAIT: Millis = Millis(1_000);
-/// Transactions in one recovery job: about 20 ms of one core.
+// About 40 µs each: a job is 20 ms of one core, so that several cores share a large answer.
+/// Transactions in one recovery job.
 const JOB_TXS_MAX: usize = 512;
 // Attack: a flood of transactions with valid encodings. Recovering a signature costs far
-// more than sending one, so the queue before the workers has a bound.
+// more than sending one (40 µs of a core), so the queue before the workers has a bound: these
+// are 1.3 s of one core.
 /// Transactions out for recovery; what comes beyond that is dropped.
 const RECOVERING_MAX: usize = 32_768;
 // Attack: a peer that repeats invalid transactions, which the pool does not remember. With
-// this memory each costs one recovery, not one for each time it is sent.
+// this memory each costs one recovery, not one for each time it is sent. 65,536 hashes, kept
+// twice, are 4 MiB.
 /// Hashes of transactions looked at lately.
 const RECENT_MAX: usize = 65_536;
-// Attack: announcements of hashes that no transaction has.
+// Attack: announcements of hashes that no transaction has. As many as may be recovered at once;
+// eight full announcements.
 /// Transactions asked for and not yet here.
 const WANTED_MAX: usize = 32_768;
 // More than two round trips around the world (300 ms each); an answer takes one.
@@ -89,7 +99,7 @@ pub(crate) struct TxGossip {
     recent: B256Set,
     recent_order: VecDeque<B256>,
     /// For look-ups.
-    pub recovering: B256Set,
+    recovering: B256Set,
     wanted: BTreeMap<B256, WantedTx>,
     /// When each wanted one was asked for, oldest first.
     asked: VecDeque<(Time, B256)>,
@@ -111,6 +121,17 @@ impl TxGossip {
     pub fn settled(&mut self, hash: B256) {
         self.note_recent(hash);
         self.wanted.remove(&hash);
+    }
+
+    pub fn is_recovering(&self, hash: &B256) -> bool {
+        self.recovering.contains(hash)
+    }
+
+    /// Workers are done with these transactions.
+    pub fn note_recovered(&mut self, hashes: &[B256]) {
+        for hash in hashes {
+            self.recovering.remove(hash);
+        }
     }
 
     /// Notes a look at a transaction; whether it is the first lately.
@@ -207,14 +228,13 @@ impl TxGossip {
         (self.flush_at, self.flushed_at) = (None, now);
         // They are flushed at `FLUSH_TXS`, so no message is over `TX_HASHES_MAX` of them.
         for batch in pieces(self.fresh.drain(..), limits::TXS_BYTES_MAX) {
-            effects.broadcast(Message::Txs(batch));
+            effects.broadcast(None, Message::Txs(batch));
         }
         self.fresh_bytes = 0;
         self.announcement_count = 0;
         for (source, hashes) in std::mem::take(&mut self.announcements) {
             for chunk in hashes.chunks(limits::TX_HASHES_MAX) {
-                let message = Message::TxHashes(chunk.to_vec());
-                effects.sends.push((To::AllBut(source), message.into()));
+                effects.broadcast(source, Message::TxHashes(chunk.to_vec()));
             }
         }
     }

@@ -1,7 +1,7 @@
 //! A node's certificate: its file, and how an organisation issues one.
 //!
-//! What always holds: what is written keeps the profile (`docs/wire.md`) and was
-//! signed by the CA key that it was to be signed by.
+//! What always holds: a certificate that is written keeps the profile (`docs/wire.md`), and
+//! the CA key that was asked for signed it.
 
 use std::{
     fs,
@@ -21,13 +21,16 @@ use crate::{
     keystore::{self, KeyKind, KeysError, Password},
 };
 
-/// It is valid from so long before it is issued, seconds: the chain's time may
-/// be behind.
+// Certificates are judged by the chain's time. On an idle chain it is behind the clock by up to
+// an interval of idle blocks, a minute by default: these are five of them.
+/// A certificate is valid from this long before it is issued, seconds.
 const BACKDATED_S: u64 = 300;
 
 const DAY_S: u64 = 24 * 60 * 60;
 
-/// How long a certificate is valid unless something else is asked for.
+// A node renews its own 30 days before the end if the CA key is at hand
+// (`host/src/certificate_renewal.rs`). Elsewhere a year means one renewal by hand a year.
+/// How many days a certificate is valid unless others are asked for.
 pub const DAYS: u16 = 365;
 
 /// Why there is no certificate.
@@ -92,7 +95,7 @@ pub fn store(path: &Path, certificate: &NodeCertificate) -> Result<(), Certifica
     Ok(write_whole(path, |file| file.write_all(&certificate.to_der())).map_err(failed)?)
 }
 
-/// What a certificate that is issued at `now` (Unix seconds) for so many days says.
+/// The claims of a certificate that is issued at `now` (Unix seconds) for some days.
 pub fn claims(
     genesis: B256,
     organisation: u32,
@@ -124,7 +127,7 @@ fn serial() -> Serial {
 /// Where a CA key is.
 pub enum Ca {
     Key(SecretKey),
-    /// In a command's hands: PKCS#11, an HSM, another machine.
+    /// Used by a command: PKCS#11, an HSM, another machine.
     Command {
         command: String,
         key: PublicKey,
@@ -151,7 +154,7 @@ impl Ca {
     /// Issues a certificate.
     ///
     /// # Errors
-    /// Claims that X.509 cannot say, or a command that does not sign.
+    /// Claims that X.509 cannot express, or a command that does not sign.
     pub fn certify(&self, claims: &Claims) -> Result<NodeCertificate, CertificateFileError> {
         let (command, key) = match self {
             Self::Key(key) => return Ok(NodeCertificate::issue(claims, key)?),

@@ -4,8 +4,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use trefoil_types::Time;
 
-/// The system's clock, never going back: a machine whose clock is set back
-/// stands still here until it has caught up.
+/// The system's clock, never going back. If the machine's clock is set back, this one stands
+/// still until the other has caught up.
 #[derive(Debug, Default)]
 pub struct Clock {
     last: Time,

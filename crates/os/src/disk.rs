@@ -1,8 +1,8 @@
 //! The node's real disk: one directory, held by one process.
 //!
-//! What always holds: two processes never use one directory (an advisory lock
-//! on its `LOCK` file, which the system drops when the process dies), and the
-//! directory itself is synced when a file appears in it or goes.
+//! What always holds: two processes never use one directory, and the directory itself is
+//! synced when a file appears in it or goes. An advisory lock on its `LOCK` file, which the
+//! system drops when the process dies, sees to the first.
 
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
@@ -74,7 +74,7 @@ impl FileDisk {
     }
 }
 
-/// What a person can do about a failed file operation.
+/// Advice to a person about a failed file operation.
 pub fn cure(error: &io::Error) -> &'static str {
     match error.kind() {
         ErrorKind::PermissionDenied => {
@@ -90,8 +90,8 @@ pub fn cure(error: &io::Error) -> &'static str {
     }
 }
 
-/// Makes all files below a directory durable, and the rest of its file system: one
-/// call where one for each of many files would take minutes.
+// One call for each of many files would take minutes.
+/// Makes all files below a directory durable, and the rest of its file system.
 pub fn sync_below(directory: &Path) -> io::Result<()> {
     Ok(rustix::fs::syncfs(File::open(directory)?)?)
 }
@@ -152,10 +152,16 @@ pub fn remove_file(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Runs work that waits for the disk beside the async tasks; a panic in it goes on here.
+pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+}
+
 /// Writes a file that is there whole or not at all.
 ///
 /// # Errors
-/// What `write` says, or a failed disk.
+/// The error of `write`, or a failed disk.
 pub fn write_whole<T, E: From<io::Error>>(
     path: &Path,
     write: impl FnOnce(&mut dyn io::Write) -> Result<T, E>,
@@ -174,16 +180,14 @@ pub fn write_whole<T, E: From<io::Error>>(
     Ok(written)
 }
 
-/// A file that is open, for whoever knows its place.
+/// A file that is open, named by its path.
 #[derive(Debug)]
 pub struct OpenFile(File);
 
 impl OpenFile {
     /// Opens a file of ours, or makes it empty.
     pub fn create(path: &Path) -> io::Result<Self> {
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false);
-        options.open(path).map(Self)
+        File::options().read(true).write(true).create(true).truncate(false).open(path).map(Self)
     }
 
     /// Opens a user's file, which the system then lets nobody write by this.

@@ -1,20 +1,22 @@
 //! Keys in files: Web3 Secret Storage (keystore v3), encrypted by a password.
 //!
-//! A node's directory holds `keys/node.json` (its name on the network), if it
-//! may validate `keys/validator.json`, if it keeps its organisation's CA key
-//! `keys/ca.json`, and any accounts and sealing keys. What always holds: a
-//! secret is never written in the clear, a key file is readable by its owner
-//! only, and a file from outside is checked before its numbers cost anything.
+//! A node's directory holds `keys/node.json` (its name on the network). It holds
+//! `keys/validator.json` if it may validate, `keys/ca.json` if it keeps its organisation's CA
+//! key, and any accounts and sealing keys.
 //!
-//! The scrypt cost is N = 8192, r = 8, p = 1 (25 ms, 8 MiB), that of a light
-//! keystore: a validator must be able to restart by itself, so its password
-//! stands in a file or a variable beside it, and is best a random one.
+//! What always holds: a secret is never written in the clear; only its owner can read a key
+//! file; a file from outside is checked before its numbers cost anything.
+//!
+//! The scrypt cost is N = 8192, r = 8, p = 1 (25 ms, 8 MiB), that of a light keystore. A
+//! validator must be able to restart by itself, so its password stands in a file or a variable
+//! beside it, and is best a random one.
 
 pub mod sealing;
 
 use std::{
     fmt, fs,
     io::{self, IsTerminal as _, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
 
@@ -29,11 +31,11 @@ use zeroize::{Zeroize as _, Zeroizing};
 pub use self::sealing::{SealingKey, SealingKeyError};
 use crate::disk::cure;
 
-// The path is an operator's, and the file is read whole.
-/// A keystore file is about 500 bytes.
+// The path is an operator's, and the file is read whole. A keystore file is about 500 bytes.
+/// The longest key file that is read.
 const FILE_BYTES_MAX: u64 = 16 * 1024;
 
-/// What a key is for.
+/// The use of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 pub enum KeyKind {
     /// Ed25519: signs votes and proposals.
@@ -231,11 +233,9 @@ pub fn store(
     }
     let text = encrypt(&path, kind, &public, secret, password)?;
     let write = || -> io::Result<()> {
-        let mut options = fs::OpenOptions::new();
         // Never over another file: a secret that is overwritten is lost for ever.
-        options.write(true).create_new(true);
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let mut file = options.open(&path)?;
+        let mut file =
+            fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()
     };
@@ -291,7 +291,9 @@ pub fn open(path: &Path, password: &str) -> Result<Zeroizing<[u8; 32]>, KeysErro
     secret.map_err(|_| malformed("the secret is not 32 bytes"))
 }
 
-/// The library trusts these numbers: it would panic, or take all memory.
+// The library trusts these numbers: it would panic, or take all memory. These bounds allow
+// scrypt 1 GiB, eight times over: geth's own (N = 2^18) needs a quarter of that.
+/// Checks the numbers of a keystore.
 fn check(store: &EthKeystore) -> Result<(), &'static str> {
     if store.version != 3 || store.crypto.cipher != "aes-128-ctr" {
         return Err("it is not version 3 with aes-128-ctr");
@@ -339,7 +341,7 @@ pub fn list(dir: &Path) -> Result<Vec<KeyFile>, KeysError> {
     Ok(found)
 }
 
-/// What a key file says of itself.
+/// The kind and the public key in a key file.
 ///
 /// # Errors
 /// When it is no key file of ours.

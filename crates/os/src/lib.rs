@@ -1,12 +1,13 @@
-//! The machine under a node: its disk, its clock, its key files and its
-//! certificate's file.
+//! The machine under a node: its disk, its clock, and the files of its keys.
 //!
-//! Owns: the lock on a node's directory, the formats of key files, the one clock.
+//! Owns: the lock on a node's directory, the formats of key files, the file of its
+//! certificate, the one clock.
 //!
-//! What always holds: a file comes to be whole or not at all, a secret is never written in
+//! What always holds: a file appears whole or not at all, a secret is never written in
 //! the clear, and time never goes back.
 //!
-//! It must never know a chain, a connection or a setting: the caller names the directory.
+//! What it must never know: a chain, a connection or a setting. The caller names the
+//! directory.
 
 pub mod certificate;
 pub mod clock;

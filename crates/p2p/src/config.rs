@@ -1,5 +1,4 @@
-//! What a node is started with: its identity, its network, its limits, and how long
-//! things may take.
+//! The settings that the service starts with: identity, network, limits and time-outs.
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -61,15 +60,16 @@ impl NetworkAccess {
     }
 }
 
-/// What a node of a private or consortium network shows and judges by. Both
-/// change as it runs: [`NetHandle::set_certificate`], [`NetHandle::set_admission`].
+/// A node of a private or consortium network shows this certificate, and judges its peers by
+/// this admission. Both change as it runs: [`NetHandle::set_certificate`],
+/// [`NetHandle::set_admission`].
 #[derive(Clone, Debug)]
 pub struct Membership {
     pub certificate: NodeCertificate,
     pub admission: Admission,
 }
 
-/// How a node learns of others.
+/// How a node finds others.
 #[derive(Clone, Debug)]
 pub struct Discovery {
     /// Where the address book is kept.
@@ -78,7 +78,7 @@ pub struct Discovery {
     pub bootstrap: Vec<DialCandidate>,
     /// Connections to keep, besides the configured peers.
     pub outbound: usize,
-    /// Where others can reach this node; it tells nobody if there is none.
+    /// Addresses at which others can reach this node. Without one it signs no peer record.
     pub advertise: Vec<SocketAddr>,
 }
 
@@ -102,12 +102,12 @@ pub enum NetError {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Timing {
     /// From an authenticated connection to admission.
-    // Identities are free: one that says nothing holds a place at its hello no longer.
+    // Attack: identities are free, and a silent one would hold a place at its hello for ever.
     pub hello: Duration,
     /// A consensus lane idle for this long carries a ping.
-    // TCP alone does not tell that a machine is gone while nothing is sent.
+    // TCP alone does not report that a machine is gone while nothing is sent.
     pub ping: Duration,
-    /// A peer that says nothing for this long is gone: three pings.
+    /// A peer that sends nothing for this long is gone: three pings.
     // Three, so that one or two that are held up cost no connection.
     pub silence: Duration,
     /// A write that moves no byte for this long ends the connection.
@@ -115,7 +115,7 @@ pub(crate) struct Timing {
     pub stall: Duration,
     /// Redialling: the first wait, doubled up to the longest.
     // Configured peers are few, and a validator that is back must be met within a round or two:
-    // so the longest wait is short.
+    // so both waits are short.
     pub redial_min: Duration,
     pub redial_max: Duration,
     /// An unjudged peer that brings no block that verifies for this long is cut.
@@ -123,19 +123,25 @@ pub(crate) struct Timing {
 }
 
 pub(crate) const TIMING: Timing = Timing {
+    // As long as the whole handshake before it (`wire::HANDSHAKE_MAX`), for one message.
     hello: Duration::from_secs(5),
+    // A machine that is gone is noticed after 15 s, three pings.
     ping: Duration::from_secs(5),
     silence: Duration::from_secs(15),
+    // A peer that does not read has as long as one that does not write.
     stall: Duration::from_secs(15),
+    // The others wait at least 1 s for a proposer that was there last time (consensus,
+    // `Timeouts::propose`): two redials fit in.
     redial_min: Duration::from_millis(200),
+    // Five doublings of the first.
     redial_max: Duration::from_secs(5),
     patience: trial::PATIENCE,
 };
 
-/// Whose content streams are handed out.
+/// The peers whose content streams are handed out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ContentFrom {
     Judged,
-    /// Unjudged peers' too. Whoever takes them up must give them nothing.
+    /// Unjudged peers' too. Their receiver must give them nothing.
     All,
 }

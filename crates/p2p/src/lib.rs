@@ -1,4 +1,4 @@
-//! The peer-to-peer service: from sockets to messages of known peers, and back.
+//! The peer-to-peer service: connects this node to its peers and carries their messages.
 //!
 //! Owns the listening port, the transports and their handshakes, the limits on inbound
 //! connections, membership, discovery of other nodes, and each peer's sessions, queues
@@ -7,15 +7,15 @@
 //! What always holds:
 //! - A frame's length is checked before memory is taken for it.
 //! - Every queue has a bound, and says what it does when it is full.
-//! - No message passes before both sides said a hello of the same network.
+//! - No message passes before both sides sent a hello of the same network.
 //! - A peer has one connection that carries messages.
 //! - A peer that the chain revokes is cut: nothing of it is read or sent any more.
 //! - From a peer that cannot be judged a member yet, only blocks are taken, and it is
 //!   sent nothing but questions for blocks.
 //!
 //! What it must never know: what a message means (consensus, transactions, blocks), the
-//! chain's state, or the disk beside the address book. The node tells it whom the chain
-//! admits ([`NetHandle::set_admission`]) and whom to blame ([`NetHandle::blame`]).
+//! chain's state, or the disk beside the address book. The node sets which peers the chain
+//! admits ([`NetHandle::set_admission`]) and reports misdeeds ([`NetHandle::blame`]).
 //!
 //! Where to start reading: `service` (the event loop), `inbound_limits::gate` (which
 //! inbound connection is disconnected), `discovery::outbound` (which address is dialled),

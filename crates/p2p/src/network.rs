@@ -2,7 +2,7 @@
 
 use trefoil_types::{B256, spec::Kind};
 
-/// What two nodes must agree on before they speak.
+/// Two nodes must agree on this before they exchange messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NetworkId {
     pub kind: Kind,
@@ -11,8 +11,8 @@ pub struct NetworkId {
     pub fork_id: [u8; 4],
 }
 
-/// How a peer's network differs from ours. The text names sides by whose they are in a way
-/// that is true at both ends.
+/// How a peer's network differs from ours. The text is sent to the peer, and its names for
+/// the two sides are true at both ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Difference {
     #[error("different kind of network: {theirs:?} there, {ours:?} here")]
@@ -27,8 +27,8 @@ pub enum Difference {
 }
 
 impl NetworkId {
-    /// What keeps the two from speaking, if anything. The genesis goes first:
-    /// the kind and the forks follow from it.
+    /// The first difference that keeps the two apart, if there is one. The genesis goes
+    /// first: the kind and the forks follow from it.
     pub fn difference(&self, theirs: &NetworkId) -> Option<Difference> {
         if self.genesis != theirs.genesis {
             Some(Difference::Genesis { theirs: theirs.genesis, ours: self.genesis })
@@ -42,7 +42,7 @@ impl NetworkId {
     }
 }
 
-/// What stands for a kind on the wire.
+/// The code of a kind on the wire.
 pub(crate) const fn kind_code(kind: Kind) -> u8 {
     match kind {
         Kind::Public => 1,

@@ -67,7 +67,7 @@ pub(crate) struct PeerTable {
     pub gate: InboundGate,
     pub commands: mpsc::Sender<NetCommand>,
     pub dropped: [AtomicU64; 3],
-    state: Mutex<State>,
+    state: Mutex<KnownPeers>,
 }
 
 /// What the service is asked to do.
@@ -80,7 +80,7 @@ pub(crate) enum NetCommand {
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct State {
+pub(crate) struct KnownPeers {
     pub peers: BTreeMap<PeerId, Admitted>,
     pub scores: PeerScores<PeerId>,
     /// The oldest first.
@@ -130,7 +130,7 @@ impl PeerTable {
     }
 
     /// Held only for look-ups and pushes, never across a wait.
-    pub fn lock(&self) -> MutexGuard<'_, State> {
+    pub fn lock(&self) -> MutexGuard<'_, KnownPeers> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

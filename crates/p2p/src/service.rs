@@ -179,7 +179,7 @@ impl Service {
         }
     }
 
-    fn on_swarm(&mut self, event: SwarmEvent<providers::Event>) {
+    fn on_swarm(&mut self, event: SwarmEvent<providers::ProvidersEvent>) {
         match event {
             SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
                 self.on_connection(peer_id, connection_id, &endpoint);

@@ -1,8 +1,8 @@
-//! What the servers (JSON-RPC, metrics) see of the running node.
+//! The running node as its servers (JSON-RPC, metrics) see it.
 //!
-//! Owns nothing: it reads what the node's thread published and hands calls to
-//! that thread's bounded lane. What always holds: whoever hears of a block (an
-//! event, a reply) finds it in [`RpcBackend::snapshot`] already.
+//! Owns nothing: it reads what the node's thread published and sends calls to
+//! that thread's bounded lane. What always holds: a caller that learns of a block
+//! (by an event or a reply) finds it in [`RpcBackend::snapshot`] already.
 
 use std::sync::Arc;
 
@@ -20,10 +20,12 @@ use trefoil_types::{B256, ChainSpec, PeerId, PublicKey, Transaction, TxError, de
 /// Calls that may wait for the node's thread.
 pub const CALLS_MAX: usize = 4_096;
 
-/// Events that a subscriber may be behind before it is told that it lagged.
+// Beyond it the event hub reads the missed blocks from the snapshot. Only the missed pool
+// admissions are lost to subscriptions.
+/// Events that a subscriber may be behind before its receiver reports a lag.
 pub const EVENTS_MAX: usize = 8_192;
 
-/// What the names of [`RpcBackend::readers`]' threads begin with.
+/// The prefix of the names of [`RpcBackend::readers`]' threads.
 pub const READERS: &str = "reader";
 
 /// The running node as its servers see it; clone freely.
@@ -98,7 +100,7 @@ impl RpcBackend {
     /// Decodes a wallet's raw transaction and recovers its sender, on a worker.
     ///
     /// # Errors
-    /// What is wrong with the transaction.
+    /// The fault of the transaction.
     pub async fn recover(&self, raw: Bytes) -> Result<Transaction, TxError> {
         run_on(&self.workers, move || recover(&raw)).await
     }
@@ -124,7 +126,7 @@ async fn run_on<T: Send + 'static>(
 /// Decodes a transaction and recovers its sender (libsecp256k1, 40 µs).
 ///
 /// # Errors
-/// What is wrong with the transaction.
+/// The fault of the transaction.
 pub fn recover(raw: &[u8]) -> Result<Transaction, TxError> {
     let tx = decode_tx(raw)?;
     tx.try_into_recovered().map(Arc::new).map_err(|_| TxError::Signature)

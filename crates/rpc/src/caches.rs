@@ -1,4 +1,4 @@
-//! What was worked out or decoded once, for the callers that ask for it again.
+//! Values that were computed or decoded once, for callers that ask for them again.
 
 use std::{
     collections::VecDeque,
@@ -10,8 +10,9 @@ use trefoil_types::Height;
 
 use crate::RpcResult;
 
-/// Blocks that stay decoded: callers wait for the receipts of a block one by
-/// one, and decoding a large block takes milliseconds.
+// Callers wait for the receipts of a block one by one, and decoding a large block takes
+// milliseconds. An encoded block has at most 8 MiB (`BLOCK_BYTES_MAX`): 128 MiB in all.
+/// Blocks that stay decoded.
 const CACHED_MAX: usize = 16;
 
 /// The blocks read last. A final block never changes, so its height names it.

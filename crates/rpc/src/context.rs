@@ -1,4 +1,4 @@
-//! What every method can reach: the running node, the limits and the caches; and the
+//! The context of every method: the running node, the limits and the caches; and the
 //! block that a caller means.
 
 use std::sync::{Arc, Mutex};

@@ -1,10 +1,13 @@
 //! The chain's types as JSON: our own structures where the execution-apis
 //! schema allows no other member, alloy's where they match it.
 
-use alloy_consensus::{Transaction as _, constants::EMPTY_OMMER_ROOT_HASH};
+use alloy_consensus::{
+    Transaction as _, constants::EMPTY_OMMER_ROOT_HASH, transaction::TransactionInfo,
+};
 use alloy_eips::{eip2718::Typed2718 as _, eip4895::Withdrawals};
 use alloy_primitives::{Address, B256, Bloom, Bytes, TxKind, U64, U128, U256};
 use alloy_rlp::Encodable as _;
+use alloy_rpc_types_eth::BlockTransactions;
 use serde::Serialize;
 use trefoil_ledger::{StoredBlock, rpc_calls::simulate_v1::SimulatedBlock};
 use trefoil_types::{Header, Receipt, RecoveredBlock, Transaction};
@@ -29,7 +32,7 @@ pub fn mined_tx(block: &RecoveredBlock, index: usize) -> TxJson {
     }
 }
 
-/// What a mined transaction paid for a gas, in wei: nothing on a gas-free
+/// The price that a mined transaction paid for a gas, in wei: 0 on a gas-free
 /// network, whatever it offered. Its base fee is 0 for ever; elsewhere it never
 /// falls to 0 (EIP-1559 takes off an eighth, rounded down).
 pub fn gas_price_paid(tx: &Transaction, header: &Header) -> u128 {
@@ -41,14 +44,7 @@ pub fn gas_price_paid(tx: &Transaction, header: &Header) -> u128 {
 
 /// A transaction that waits in the pool.
 pub fn pooled_tx(tx: &Transaction) -> TxJson {
-    TxJson {
-        inner: (**tx).clone(),
-        block_hash: None,
-        block_number: None,
-        transaction_index: None,
-        effective_gas_price: Some(tx.max_fee_per_gas()),
-        block_timestamp: None,
-    }
+    TxJson::from_transaction((**tx).clone(), TransactionInfo::default())
 }
 
 #[derive(Serialize)]
@@ -176,22 +172,21 @@ pub fn header(hash: B256, header: &Header) -> HeaderJson<'_> {
 pub struct BlockJson<'a> {
     #[serde(flatten)]
     header: HeaderJson<'a>,
-    transactions: TxsJson,
+    transactions: BlockTransactions<TxJson>,
     uncles: [B256; 0],
     withdrawals: Withdrawals,
 }
 
-/// Hashes only, or whole transactions.
-#[derive(Serialize)]
-#[serde(untagged)]
-enum TxsJson {
-    Hashes(Vec<B256>),
-    Whole(Vec<TxJson>),
-}
-
-impl TxsJson {
-    fn hashes(block: &RecoveredBlock) -> Self {
-        Self::Hashes(block.transactions.iter().map(|tx| *tx.tx_hash()).collect())
+/// Whole transactions as `show` has them, or their hashes only.
+fn transactions(
+    block: &RecoveredBlock,
+    whole: bool,
+    show: impl Fn(usize) -> TxJson,
+) -> BlockTransactions<TxJson> {
+    if whole {
+        BlockTransactions::Full((0..block.transactions.len()).map(show).collect())
+    } else {
+        BlockTransactions::Hashes(block.transactions.iter().map(|tx| *tx.tx_hash()).collect())
     }
 }
 
@@ -200,15 +195,10 @@ fn sized(block: &RecoveredBlock, bytes: usize) -> HeaderJson<'_> {
 }
 
 pub fn block(block: &RecoveredBlock, whole: bool) -> BlockJson<'_> {
-    let transactions = if whole {
-        TxsJson::Whole((0..block.transactions.len()).map(|i| mined_tx(block, i)).collect())
-    } else {
-        TxsJson::hashes(block)
-    };
     debug_assert_eq!(block.header.ommers_hash, EMPTY_OMMER_ROOT_HASH);
     BlockJson {
         header: sized(block, block.to_block().length()),
-        transactions,
+        transactions: transactions(block, whole, |index| mined_tx(block, index)),
         uncles: [],
         withdrawals: Withdrawals::default(),
     }
@@ -217,18 +207,14 @@ pub fn block(block: &RecoveredBlock, whole: bool) -> BlockJson<'_> {
 /// A block of a simulation, where the base fee may be 0 on any network.
 pub fn simulated_block(simulated: &SimulatedBlock, whole: bool, gas_free: bool) -> BlockJson<'_> {
     let SimulatedBlock { block, withdrawals, bytes, .. } = simulated;
-    let tx = |(index, tx): (usize, &Transaction)| {
-        let paid = if gas_free { 0 } else { tx.effective_gas_price(block.header.base_fee_per_gas) };
+    let tx = |index: usize| {
+        let price = block.transactions[index].effective_gas_price(block.header.base_fee_per_gas);
+        let paid = if gas_free { 0 } else { price };
         TxJson { effective_gas_price: Some(paid), ..mined_tx(block, index) }
-    };
-    let transactions = if whole {
-        TxsJson::Whole(block.transactions.iter().enumerate().map(tx).collect())
-    } else {
-        TxsJson::hashes(block)
     };
     BlockJson {
         header: sized(block, *bytes),
-        transactions,
+        transactions: transactions(block, whole, tx),
         uncles: [],
         withdrawals: Withdrawals::new(withdrawals.clone()),
     }

@@ -1,5 +1,5 @@
-//! From a request's bytes to an answer's: JSON-RPC 2.0, and the one table
-//! that says which function answers which method.
+//! From a request's bytes to an answer's: JSON-RPC 2.0, and the one table of
+//! methods and the functions that answer them.
 
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
@@ -18,14 +18,15 @@ use crate::{
     trace, trefoil, txpool,
 };
 
-// Answers go out in order, so those that are ready early wait in memory.
+// Answers go out in order, so those that are ready early wait in memory. Half of `HEAVY_MAX`:
+// one batch leaves the other half of those turns to other callers.
 /// Requests of one batch that are worked on at once.
 const BATCH_WIDTH: usize = 16;
 // The name is the caller's: an error must not be as long as the request.
-/// Characters of an unknown method's name that are told back.
+/// Characters of an unknown method's name that the error repeats.
 const NAME_CHARS_MAX: usize = 64;
 
-/// One method: its name, how many parameters it takes at most, what answers.
+/// One method: its name, the most parameters that it takes, and its handler.
 pub(super) struct Method {
     pub name: &'static str,
     params_max: usize,
@@ -152,7 +153,7 @@ fn modules(_: &Rpc, _: &Params) -> RpcResult {
     json(&modules)
 }
 
-/// By which door a request came, which says what it may call.
+/// The way by which a request came. It decides which methods the request may call.
 #[derive(Clone, Copy)]
 pub(super) enum Caller<'a> {
     Http(&'a Arc<Rpc>),
@@ -162,15 +163,15 @@ pub(super) enum Caller<'a> {
 }
 
 impl<'a> Caller<'a> {
-    fn limits(self) -> &'a Limits {
+    pub fn limits(self) -> &'a Limits {
         match self {
             Self::Http(rpc) | Self::Socket(rpc, _) => &rpc.limits,
             Self::Admin(_, limits) => limits,
         }
     }
 
-    /// A method that this caller may name. One of another door does not exist for this
-    /// caller: the open port must not even tell which admin methods there are.
+    /// A method that this caller may call. The others do not exist for it: the open port
+    /// must not even reveal which admin methods there are.
     fn find(self, name: &str) -> Option<&'static Method> {
         let at = METHODS.binary_search_by_key(&name, |method| method.name).ok()?;
         let method = &METHODS[at];
@@ -267,7 +268,7 @@ async fn run(caller: Caller<'_>, request: &Request<'_>) -> RpcResult {
     }
     let counters = match caller {
         Caller::Http(rpc) | Caller::Socket(rpc, _) => Some(&rpc.counters),
-        // The open port shows the counters, and they must not tell what the operator does.
+        // The open port shows the counters, and they must not reveal what the operator does.
         Caller::Admin(..) => None,
     };
     let Some(method) = caller.find(&request.method) else {

@@ -1,4 +1,4 @@
-//! What a caller is told when a request fails: one enum, mapped once to codes.
+//! The errors of failed requests: one enum, mapped once to codes.
 //!
 //! Clients classify errors by their text, hardly by code, so the texts are
 //! geth's words where geth has some (docs/rpc.md has the table). Nothing here

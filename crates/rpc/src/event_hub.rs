@@ -1,8 +1,8 @@
-//! What is new on the node, for subscriptions, filters and waiting callers:
+//! New blocks and pool admissions, for subscriptions, filters and waiting callers:
 //! the node's events, gathered once for all of them.
 //!
 //! What always holds: blocks come in order without a gap, however far behind
-//! this follower fell, since what it missed is read from the snapshot.
+//! this follower fell, since missed blocks are read from the snapshot.
 
 use std::{
     collections::VecDeque,
@@ -20,12 +20,16 @@ use trefoil_types::{Height, Transaction};
 
 use crate::{Json, backend::RpcBackend, convert, json};
 
-// Slow subscribers hold what they have not read: the bound is what all of them can hold.
+// One ring of blocks serves all subscribers, and holds a block until the slowest has read it.
+// No subscriber waits for its client, so it falls behind only on an overloaded machine: by
+// two minutes at the default interval.
 /// Blocks that a subscriber may be behind.
 const BLOCKS_MAX: usize = 256;
+// As many as the node's events that may wait (`EVENTS_MAX`): when the follower has caught up
+// with a burst of them, no subscriber has lost one.
 /// Pool admissions that a subscriber may be behind.
 const TXS_MAX: usize = 8_192;
-// Filters poll, so the node keeps for them what subscribers were pushed.
+// Filters poll, so the node keeps for them the hashes that subscribers were sent: 512 KiB.
 /// The newest pool admissions, kept for filters.
 const RECENT_MAX: usize = 16_384;
 
@@ -111,7 +115,7 @@ impl EventHub {
         let _ = self.txs.send(tx);
     }
 
-    /// Tells of the blocks after `last` up to the snapshot's tip.
+    /// Publishes the blocks after `last` up to the snapshot's tip.
     fn catch_up(&self, snapshot: &Snapshot, last: &mut Height) {
         while *last < snapshot.tip().number {
             match snapshot.block(*last + 1) {
@@ -125,7 +129,7 @@ impl EventHub {
 }
 
 /// Follows the node until it stops.
-pub async fn follow(news: Arc<EventHub>, backend: RpcBackend) {
+pub async fn follow(hub: Arc<EventHub>, backend: RpcBackend) {
     let mut events = backend.events.subscribe();
     let mut last = backend.snapshot().tip().number;
     loop {
@@ -135,17 +139,17 @@ pub async fn follow(news: Arc<EventHub>, backend: RpcBackend) {
                 // After a lag the queue may still hold events that the snapshot was already
                 // read for.
                 if height == last + 1 {
-                    news.block(StoredBlock { block, receipts });
+                    hub.block(StoredBlock { block, receipts });
                     last = height;
                 } else {
-                    news.catch_up(&snapshot, &mut last);
+                    hub.catch_up(&snapshot, &mut last);
                 }
             }
-            Ok(Event::Admitted(tx)) => news.admitted(tx),
+            Ok(Event::Admitted(tx)) => hub.admitted(tx),
             Ok(Event::Equivocation { .. }) => {}
             Err(RecvError::Lagged(missed)) => {
                 tracing::warn!(missed, "subscriptions fell behind the node");
-                news.catch_up(&backend.snapshot(), &mut last);
+                hub.catch_up(&backend.snapshot(), &mut last);
             }
             Err(RecvError::Closed) => return,
         }

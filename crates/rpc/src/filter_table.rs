@@ -27,7 +27,7 @@ pub struct Filter {
 
 #[derive(Clone)]
 pub enum FilterKind {
-    /// `next`: the first block not told of yet.
+    /// `next`: the first block that was not reported yet.
     Logs {
         filter: LogFilter,
         next: Height,
@@ -35,7 +35,7 @@ pub enum FilterKind {
     Blocks {
         next: Height,
     },
-    /// `next`: the number of the first admission not told of yet.
+    /// `next`: the number of the first admission that was not reported yet.
     Pending {
         next: u64,
     },
@@ -72,7 +72,7 @@ impl FilterTable {
         Ok(filter.kind.clone())
     }
 
-    /// Remembers how far a filter has been told.
+    /// Remembers how far a filter has reported.
     pub fn advance(&self, limits: &Limits, id: FilterId, kind: FilterKind) {
         if let Some(filter) = self.alive(limits).get_mut(&id) {
             filter.kind = kind;

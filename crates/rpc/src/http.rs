@@ -10,7 +10,7 @@ use std::{
 
 use axum::{
     Extension, Router,
-    body::{Body, Bytes, to_bytes},
+    body::{Body, to_bytes},
     extract::{FromRequestParts as _, Request, State, WebSocketUpgrade},
     http::{
         HeaderMap, HeaderName, Method, StatusCode,
@@ -39,8 +39,11 @@ use crate::{
     event_hub, limits, metrics, net, ws,
 };
 
+// With its head such an answer fits one TCP segment (about 1,460 bytes) as it is.
 /// Answers smaller than this are not worth compressing, bytes.
 const GZIP_BYTES_MIN: u16 = 1_024;
+// The next `accept` would fail at once too: without a pause this loop would take a whole core
+// until a descriptor is free.
 /// A pause after the system refused a socket (too many open files).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -184,28 +187,22 @@ fn host_allowed(access: &HttpAccess, host: &str) -> bool {
 /// JSON-RPC by POST, or the upgrade to a WebSocket.
 async fn call(State(rpc): State<Arc<Rpc>>, request: Request) -> Response {
     match *request.method() {
-        Method::POST => post(&rpc, request.into_body()).await,
+        Method::POST => respond(Caller::Http(&rpc), request.into_body()).await,
         Method::GET => upgrade(rpc, request).await,
         _ => (StatusCode::METHOD_NOT_ALLOWED, "use POST, or open a WebSocket\n").into_response(),
     }
 }
 
-async fn post(rpc: &Arc<Rpc>, body: Body) -> Response {
-    match read_body(body, rpc.limits.body_bytes).await {
-        Ok(body) => answered(dispatch::answer(Caller::Http(rpc), &body).await),
-        Err(refused) => refused,
-    }
-}
-
-/// The body of a request, which must be here within [`limits::READ_TIME_MAX`].
-pub async fn read_body(body: Body, max: usize) -> Result<Bytes, Response> {
+/// Answers what is in a body, which must be here within [`limits::READ_TIME_MAX`].
+pub async fn respond(caller: Caller<'_>, body: Body) -> Response {
+    let max = caller.limits().body_bytes;
     match tokio::time::timeout(limits::READ_TIME_MAX, to_bytes(body, max)).await {
-        Ok(Ok(body)) => Ok(body),
+        Ok(Ok(body)) => answered(dispatch::answer(caller, &body).await),
         Ok(Err(_)) => {
             let text = format!("the request was cut off, or is over {max} bytes\n");
-            Err((StatusCode::PAYLOAD_TOO_LARGE, text).into_response())
+            (StatusCode::PAYLOAD_TOO_LARGE, text).into_response()
         }
-        Err(_) => Err(StatusCode::REQUEST_TIMEOUT.into_response()),
+        Err(_) => StatusCode::REQUEST_TIMEOUT.into_response(),
     }
 }
 

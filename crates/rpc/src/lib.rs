@@ -4,8 +4,8 @@
 //! subscriptions and filters, the gateway to content, and the limits on all of them.
 //!
 //! What always holds: a handler reads a published [`trefoil_ledger::Snapshot`] and asks the
-//! node's thread through [`backend::RpcBackend`], so no caller can delay consensus. When a
-//! caller has heard of block N from this node, the receipts, logs and state of N are
+//! node's thread through [`backend::RpcBackend`], so no caller can delay consensus. When
+//! this node has named block N to a caller, the receipts, logs and state of N are
 //! readable here. An `admin_*` method runs only for a caller on this machine with the token.
 //!
 //! It must never know a secret key, since any web page may call the open port; and it

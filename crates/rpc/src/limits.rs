@@ -27,16 +27,21 @@ pub const SOCKET_REQUESTS_MAX: usize = 64;
 // runs.
 /// Scans and executions at once.
 pub const HEAVY_MAX: usize = 32;
+// geth ends an execution after 5 s (`--rpc.evmtimeout`). Here the wait for a turn counts too.
 /// How long one may take, waiting for its turn included.
 pub const HEAVY_TIME_MAX: Duration = Duration::from_secs(10);
 // geth's default (`--rpc.gascap`).
 /// Gas of an `eth_call` and the like.
 pub const CALL_GAS_MAX: u64 = 50_000_000;
+// reth's default (`--rpc.max-logs-per-response`). The log of a token's transfer is about 0.6 KiB
+// of JSON: 12 MiB an answer, and 375 MiB if all `HEAVY_MAX` answers are that long.
 /// Logs in one answer.
 pub const LOGS_MAX: usize = 20_000;
-// The caller holds a connection all the while.
+// The caller holds a connection all the while. Both times are geth's
+// (`TxSyncDefaultTimeout`, `TxSyncMaxTimeout`).
 /// How long `eth_sendRawTransactionSync` waits, if the caller does not say.
 pub const SYNC_WAIT: Duration = Duration::from_secs(20);
+// One caller could otherwise hold its connection, one of `CONNECTIONS_MAX`, for ever.
 /// And at most.
 pub const SYNC_WAIT_MAX: Duration = Duration::from_secs(60);
 // Slowloris: a client that sends a byte now and then would hold its connection for ever.
@@ -49,12 +54,15 @@ pub struct Limits {
     // It is read into memory whole before it is parsed.
     /// A request's body or WebSocket message, bytes.
     pub body_bytes: usize,
-    // One small body could otherwise ask for any amount of work.
+    // One small body could otherwise ask for any amount of work. geth's default
+    // (`--rpc.batch-request-limit`).
     /// Requests in a batch.
     pub batch: usize,
-    // They are joined in memory and can be far longer than what asked for them.
+    // They are joined in memory and can be far longer than what asked for them. geth's default
+    // is 25 MB (`--rpc.batch-response-max-size`).
     /// The answers of a batch together, bytes.
     pub batch_reply_bytes: usize,
+    // Each is a task that handles every block or admission: `SOCKETS_MAX` × 128 = 65,536.
     /// Subscriptions of one WebSocket.
     pub subscriptions: usize,
     // A client that reads more slowly than the chain grows would fill the memory.

@@ -80,7 +80,7 @@ fn requests(rpc: &Rpc, page: &mut Page) {
     page.sample(NAME, "{method=\"(unknown)\",outcome=\"error\"}", rpc.counters.unknown_total());
 }
 
-/// Resident memory, where the system tells it (Linux: field 2 of statm, pages
+/// Resident memory, where the system reports it (Linux: field 2 of statm, pages
 /// of 4 KiB).
 fn resident_bytes() -> Option<u64> {
     let statm = std::fs::read_to_string("/proc/self/statm").ok()?;

@@ -8,8 +8,8 @@ use trefoil_types::Height;
 
 use crate::{Params, Rpc, RpcResult, convert, json};
 
-/// A node that is fewer blocks behind is not called syncing: it only has not
-/// heard of the newest block yet.
+// The newest block or two may still be on their way to a node that follows the chain.
+/// A node that is fewer blocks behind is not reported as syncing.
 const BEHIND_MIN: u64 = 3;
 
 pub fn chain_id(rpc: &Rpc, _: &Params) -> RpcResult {

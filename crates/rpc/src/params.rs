@@ -1,5 +1,5 @@
-//! A request's parameters: hand-written readers, so that what a caller reads
-//! about a wrong one is about the parameter and never about this program.
+//! A request's parameters. Their readers are hand-written, so that an error describes
+//! the parameter and never this program's types.
 
 use std::fmt::Display;
 
@@ -53,7 +53,7 @@ impl Params {
             .map_err(RpcError::InvalidParams)
     }
 
-    /// A parameter with a shape of its own; if it is wrong, what it should be.
+    /// A parameter with a shape of its own. `wants` describes it in an error.
     ///
     /// # Errors
     /// The parameter is wrong; absent is fine.
@@ -72,7 +72,7 @@ impl Params {
     }
 }
 
-/// What a parameter can be read as; the error says what is wrong with it.
+/// A type that a parameter can be read as. The error describes the fault.
 pub trait Arg: Sized {
     fn parse(value: &Value) -> Result<Self, String>;
 }
@@ -82,7 +82,7 @@ pub fn member<T: Arg>(object: &Map<String, Value>, key: &str) -> Result<Option<T
     optional(object.get(key), key)
 }
 
-/// A value that may be absent; `name` begins what is wrong with it.
+/// A value that may be absent; an error begins with `name`.
 fn optional<T: Arg>(value: Option<&Value>, name: impl Display) -> Result<Option<T>, String> {
     match value {
         None | Some(Value::Null) => Ok(None),
@@ -96,7 +96,7 @@ fn digits(value: &Value) -> Result<&str, String> {
     text.strip_prefix("0x").ok_or_else(|| "hex string without 0x prefix".into())
 }
 
-/// How JSON calls what `value` is.
+/// JSON's name for the type of `value`.
 fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
@@ -251,13 +251,13 @@ impl Arg for BlockRef {
 
 /// A storage slot's key: up to 32 bytes of hex, an odd number of digits too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Slot {
+pub struct StorageKey {
     pub key: B256,
     /// Whether it was written with all its 64 digits.
     pub whole: bool,
 }
 
-impl Arg for Slot {
+impl Arg for StorageKey {
     fn parse(value: &Value) -> Result<Self, String> {
         let digits = digits(value)?;
         if digits.len() > 64 {

@@ -1,8 +1,8 @@
-//! `eth_subscribe`: what a WebSocket is told without asking again.
+//! `eth_subscribe`: notifications to a WebSocket.
 //!
 //! What always holds: the answer to `eth_subscribe` goes out before the first
-//! notification, nothing between the two is missed, and a socket that does not
-//! read is dropped rather than waited for.
+//! notification, and nothing between the two is missed. A socket that does not read
+//! is dropped rather than waited for.
 
 use std::{
     collections::BTreeMap,
@@ -28,14 +28,17 @@ use crate::{
     params::{LogFilter, LogMatcher, member},
 };
 
-/// A subscription's name within its socket: random, so that it says nothing.
+/// A subscription's name within its socket: random, so that it reveals nothing.
 pub type SubscriptionId = u128;
 
-/// What the requests of one WebSocket share.
+/// Sends a subscription's notifications, for as long as the client reads them.
+type Work = BoxFuture<'static, Result<(), Stalled>>;
+
+/// The state that the requests of one WebSocket share.
 pub struct SocketSession {
     /// To the socket's writer; full means that the client does not read.
     pub out: mpsc::Sender<Message>,
-    /// Told when the socket is to be dropped, since it cannot keep up.
+    /// Notified when the socket must be dropped, since its client cannot keep up.
     pub stalled: Arc<Notify>,
     max: usize,
     running: Mutex<BTreeMap<SubscriptionId, AbortHandle>>,
@@ -45,7 +48,7 @@ pub struct SocketSession {
 pub struct SocketMessage {
     session: Arc<SocketSession>,
     /// Subscriptions that start when the answer is on its way.
-    created: Mutex<Vec<(SubscriptionId, BoxFuture<'static, ()>)>>,
+    created: Mutex<Vec<(SubscriptionId, Work)>>,
 }
 
 impl SocketSession {
@@ -69,7 +72,7 @@ impl SocketMessage {
         Self { session, created: Mutex::default() }
     }
 
-    fn created(&self) -> MutexGuard<'_, Vec<(SubscriptionId, BoxFuture<'static, ()>)>> {
+    fn created(&self) -> MutexGuard<'_, Vec<(SubscriptionId, Work)>> {
         self.created.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -83,7 +86,7 @@ impl SocketMessage {
         for (id, work) in created {
             let stalled = self.session.stalled.clone();
             let task = tokio::spawn(async move {
-                work.await;
+                let _ = work.await;
                 stalled.notify_one();
             });
             running.insert(id, task.abort_handle());
@@ -102,7 +105,7 @@ pub fn subscribe(rpc: &Rpc, frame: &SocketMessage, params: &Params) -> RpcResult
     let feed = Feed { id, out: frame.session.out.clone() };
     // The receivers are made now, not when first polled: nothing between the answer and the
     // first poll may be missed.
-    let work: BoxFuture<'static, ()> = match params.get::<String>(0)?.as_str() {
+    let work: Work = match params.get::<String>(0)?.as_str() {
         "newHeads" => Box::pin(heads(feed, rpc.events.blocks())),
         "logs" => {
             let filter: LogFilter = params.opt(1)?.unwrap_or_default();
@@ -166,56 +169,53 @@ impl Feed {
 }
 
 /// Each new block's header.
-async fn heads(feed: Feed, mut blocks: Receiver<Arc<NewBlock>>) {
+async fn heads(feed: Feed, mut blocks: Receiver<Arc<NewBlock>>) -> Result<(), Stalled> {
     // A receiver that fell behind gets an error here, and the socket ends as with a full queue.
     while let Ok(block) = blocks.recv().await {
-        if feed.send(block.head()).is_err() {
-            return;
-        }
+        feed.send(block.head())?;
     }
+    Ok(())
 }
 
-async fn logs(feed: Feed, mut blocks: Receiver<Arc<NewBlock>>, matcher: LogMatcher) {
+async fn logs(
+    feed: Feed,
+    mut blocks: Receiver<Arc<NewBlock>>,
+    matcher: LogMatcher,
+) -> Result<(), Stalled> {
     while let Ok(block) = blocks.recv().await {
         let mut wanted = convert::logs(&block.stored).filter(|(log, _)| matcher.matches(log));
-        if wanted.try_for_each(|(_, json)| feed.send_value(&json)).is_err() {
-            return;
-        }
+        wanted.try_for_each(|(_, json)| feed.send_value(&json))?;
     }
+    Ok(())
 }
 
-async fn pending(feed: Feed, mut txs: Receiver<Transaction>, whole: bool) {
+async fn pending(feed: Feed, mut txs: Receiver<Transaction>, whole: bool) -> Result<(), Stalled> {
     while let Ok(tx) = txs.recv().await {
-        let sent = if whole {
-            feed.send_value(&convert::pooled_tx(&tx))
-        } else {
-            feed.send_value(tx.tx_hash())
-        };
-        if sent.is_err() {
-            return;
+        match whole {
+            true => feed.send_value(&convert::pooled_tx(&tx))?,
+            false => feed.send_value(tx.tx_hash())?,
         }
     }
+    Ok(())
 }
 
 /// Whether the node is catching up: now, and whenever that changes.
-async fn syncing(feed: Feed, backend: RpcBackend) {
+async fn syncing(feed: Feed, backend: RpcBackend) -> Result<(), Stalled> {
     let mut statuses = backend.status.clone();
-    let mut told = None;
+    let mut sent = None;
     loop {
         let status = statuses.borrow_and_update().clone();
         let now = net::behind(&status).is_some();
-        if told != Some(now) {
-            told = Some(now);
+        if sent != Some(now) {
+            sent = Some(now);
             let value = match now {
                 false => value!(false),
                 true => value!({ "syncing": true, "status": net::sync_progress(&status) }),
             };
-            if feed.send_value(&value).is_err() {
-                return;
-            }
+            feed.send_value(&value)?;
         }
         if statuses.changed().await.is_err() {
-            return;
+            return Ok(());
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What a transaction did, step by step, as geth's tracers tell it.
+//! The steps of transactions, in the formats of geth's tracers.
 
 use alloy_primitives::B256;
 use alloy_rpc_types_trace::geth::{GethDebugTracingOptions, GethTrace};
@@ -7,9 +7,11 @@ use trefoil_ledger::rpc_calls::trace::{TraceError, trace_block, trace_transactio
 
 use crate::{Params, Rpc, RpcError, RpcResult, json};
 
-/// Steps that one answer holds, without and with memory: a block can take
-/// millions of steps, each with its stack.
+// A block can take millions of steps, each with its stack.
+/// Steps in one answer.
 const STEPS_MAX: u64 = 200_000;
+// With `enableMemory` each step also holds the whole memory of its call.
+/// Steps in one answer that also holds their memory.
 const STEPS_WITH_MEMORY_MAX: u64 = 10_000;
 
 impl From<TraceError> for RpcError {

@@ -1,4 +1,4 @@
-//! What Ethereum's methods have no word for: finality, validators, peers.
+//! The `trefoil_` methods, for which Ethereum has none: finality, validators, peers.
 
 use std::time::Duration;
 
@@ -20,8 +20,8 @@ pub fn certificate(rpc: &Rpc, params: &Params) -> RpcResult {
     json(&snapshot.certificate(height)?.as_ref().map(certificate_json))
 }
 
-/// Who was convicted by a block, and by what: keccak256 of `rlp` is the header's
-/// `extraData`, if that is not empty.
+/// The evidence by which a block convicts validators. keccak256 of `rlp` is the
+/// header's `extraData`, if that is not empty.
 pub fn evidence(rpc: &Rpc, params: &Params) -> RpcResult {
     let (snapshot, height) = rpc.at(params.opt(0)?)?;
     let block = snapshot.block(height)?.map(|stored| stored.block);
@@ -131,7 +131,7 @@ pub async fn peers(rpc: &Rpc) -> RpcResult {
     json(&peers.collect::<Vec<_>>())
 }
 
-/// What peers can do wrong, and who did.
+/// The table of offences, and the peers that committed them.
 pub fn offences(rpc: &Rpc, _: &Params) -> RpcResult {
     let table = RULES.iter().map(|rule| {
         value!({

@@ -1,4 +1,4 @@
-//! What waits in this node's pool.
+//! The transactions that wait in this node's pool.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use crate::{Params, Rpc, RpcResult, convert, json};
 type BySender<T> = BTreeMap<Address, BTreeMap<String, T>>;
 
 #[derive(Serialize)]
-struct Content<T> {
+struct TxpoolJson<T> {
     /// May enter the next block.
     pending: T,
     /// Wait for a nonce before theirs.
@@ -27,7 +27,7 @@ async fn shown<T: Serialize>(rpc: &Rpc, show: impl Fn(&[Transaction]) -> T) -> R
         Reply::PoolContent { pending, queued } => (pending, queued),
         _ => (vec![], vec![]),
     };
-    json(&Content { pending: show(&pending), queued: show(&queued) })
+    json(&TxpoolJson { pending: show(&pending), queued: show(&queued) })
 }
 
 fn by_sender<T>(txs: &[Transaction], show: impl Fn(&Transaction) -> T) -> BySender<T> {
@@ -40,7 +40,7 @@ fn by_sender<T>(txs: &[Transaction], show: impl Fn(&Transaction) -> T) -> BySend
 
 pub fn status(rpc: &Rpc, _: &Params) -> RpcResult {
     let status = rpc.backend.status();
-    json(&Content {
+    json(&TxpoolJson {
         pending: convert::quantity(status.pool_pending as u64),
         queued: convert::quantity(status.pool_queued as u64),
     })

@@ -48,7 +48,7 @@ fn restless(seed: u64, moments: &[Moment]) -> SimPlan {
     random::calm(plan, 30_000)
 }
 
-/// Nobody wants anything: only time moves the chain.
+/// No load: only time moves the chain.
 fn idle(seed: u64) -> SimPlan {
     let plan = SimPlan::quiet("idle", seed, 4, Millis(20_000));
     plan.expect(19_000, Expect::Grew { since: Millis(0), blocks: 8 })

@@ -1,9 +1,10 @@
-//! Dishonest machines: an honest node whose words are altered on the way out
-//! by one who holds its key. No product code knows of it.
+//! Byzantine machines: an honest node, and an attacker with its key who alters its messages on
+//! the way out. No product code knows of it.
 
 use std::collections::VecDeque;
 
 use alloy_primitives::Bytes;
+use clap::ValueEnum;
 use trefoil_crypto::{B256, SecretKey, Signature};
 use trefoil_ledger::Draft;
 use trefoil_node::Node;
@@ -15,18 +16,18 @@ use trefoil_types::{
 
 use crate::{rng::Rng, wire::Id};
 
-/// In what way a machine is dishonest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// In what way a machine is dishonest. A random plan picks one of `value_variants`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub enum Vice {
     /// Takes no part in consensus.
     Silent,
-    /// Tells one half of the others one thing and the other half another.
+    /// Sends one statement to one half of the others, and another to the other half.
     Equivocator,
     /// Proposes to a few only, and answers no request.
     Withholder,
     /// Sends bytes that are no messages, and messages that are no good.
     Garbler,
-    /// Repeats what is long past and speaks of what is far ahead.
+    /// Repeats old messages, and sends messages of heights far ahead.
     Repeater,
     /// Proposes blocks that break the rules, and answers requests with bodies
     /// and blocks that were not asked for or not decided.
@@ -37,24 +38,13 @@ pub enum Vice {
     /// Claims tips that no chain has and gives no blocks, over a new connection
     /// again and again.
     Boaster,
-    /// Does no wrong by itself: a test uses its key, or speaks in its name.
+    /// Does no wrong by itself: a test uses its key, or sends messages in its name.
+    #[value(skip)]
     Puppet,
 }
 
 impl Vice {
-    /// Of a random plan.
-    pub const ALL: [Self; 8] = [
-        Self::Silent,
-        Self::Equivocator,
-        Self::Withholder,
-        Self::Garbler,
-        Self::Repeater,
-        Self::Forger,
-        Self::Inflator,
-        Self::Boaster,
-    ];
-
-    /// What a machine without a validator's key can do.
+    /// The vices that need no validator's key.
     pub const OF_STRANGERS: [Self; 4] =
         [Self::Inflator, Self::Boaster, Self::Garbler, Self::Repeater];
 }
@@ -65,17 +55,19 @@ pub struct ByzantineNode {
     key: SecretKey,
     network: B256,
     rng: Rng,
-    /// What it said before, for repeating.
+    /// Its earlier messages, for repeating.
     said: VecDeque<Vec<u8>>,
     /// The other block of its newest double proposal.
     twin: Option<ProposedBlock>,
-    /// Votes that it votes, for its certificates.
+    /// Votes that it received, for its certificates.
     votes: VecDeque<Vote>,
 }
 
-// Of several heights, so that what it repeats is both stale and recent.
-/// How much it remembers of what it said.
+// Of several heights, so that the messages it repeats are both stale and recent.
+/// How many of its messages it remembers.
 const SAID_MAX: usize = 200;
+// Four validators send eight votes a round: these are of eight rounds.
+/// How many votes of others it remembers.
 const VOTES_MAX: usize = 64;
 
 impl ByzantineNode {
@@ -83,7 +75,7 @@ impl ByzantineNode {
         Self { vice, key, network, rng, said: VecDeque::new(), twin: None, votes: VecDeque::new() }
     }
 
-    /// What reaches `to` in place of `message`.
+    /// The messages that reach `to` in place of `message`.
     pub fn alter(&mut self, node: &Node, to: Id, message: &Message) -> Vec<Vec<u8>> {
         match self.vice {
             _ if self.keeps_back(to, message) => vec![],
@@ -100,7 +92,7 @@ impl ByzantineNode {
             Message::Vote(_) | Message::PolkaCertificate(_) | Message::RoundCertificate(_) => {
                 self.vice == Vice::Silent
             }
-            // Two get it: too few for a quorum, enough that others hear of the block.
+            // Two get it: too few for a quorum, enough that others learn of the block.
             Message::Proposal(_) => {
                 self.vice == Vice::Silent || (self.vice == Vice::Withholder && to > 1)
             }
@@ -110,15 +102,15 @@ impl ByzantineNode {
         }
     }
 
-    /// What it says unasked to everyone, now and then.
+    /// A message for everyone, now and then, that nobody asked for.
     pub fn shout(&mut self, node: &Node) -> Option<Vec<u8>> {
-        // Often, and to everyone at once: some have begun the height and some have not, and a
-        // certificate must be judged alike by both, or one bans the other for relaying it.
+        // Often, and to everyone at once: some have begun the height and some have not. Both must
+        // judge a certificate alike, or one bans the other for relaying it.
         let speaks = self.vice == Vice::Inflator && self.rng.permille(300);
         speaks.then(|| self.inflated(node))
     }
 
-    /// What it says unasked, now and then, to anyone.
+    /// A message for anyone, now and then, that nobody asked for.
     pub fn mutter(&mut self, node: &Node) -> Option<Vec<u8>> {
         let often = if self.vice == Vice::Boaster { 300 } else { 50 };
         if !self.rng.permille(often) {
@@ -147,8 +139,8 @@ impl ByzantineNode {
         }
     }
 
-    /// A certificate of the next height with the votes of one round that it votes: in
-    /// truth nobody's quorum.
+    /// A certificate of the next height with no vote, one vote, or one vote twice: never a
+    /// quorum.
     fn inflated(&mut self, node: &Node) -> Vec<u8> {
         let height = node.ledger().tip().number + 1;
         let fits = |vote: &&Vote| vote.height == height;

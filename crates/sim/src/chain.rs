@@ -17,6 +17,7 @@ use crate::{
     workload::{CHAIN_ID, Workload},
 };
 
+/// Seconds since 1970; fixed, since a run must not depend on the time of day.
 const GENESIS_TIME: u64 = 1_800_000_000;
 
 /// Each founding validator is a node of an organisation of its own; on a public

@@ -8,7 +8,7 @@ use std::{
 
 use trefoil_crypto::{B256, PeerId};
 use trefoil_ledger::{Record, genesis_hash};
-use trefoil_node::{Done, Effects, Event as News, Input, PeerCommand, WorkerJob};
+use trefoil_node::{Done, Effects, Event, Input, PeerCommand, WorkerJob};
 use trefoil_types::{Admission, Message, Millis, Time};
 
 use crate::{
@@ -21,7 +21,7 @@ use crate::{
     plan::{Act, Moment, SimPlan},
     queue::EventQueue,
     rng::Rng,
-    seen::{CALL, Loss, Seen},
+    seen::{CALL, Loss, Observations},
     trace::Trace,
     wire::{Id, SimWire, Weather},
     workload::Workload,
@@ -29,7 +29,7 @@ use crate::{
 
 /// Something that will happen.
 #[derive(Debug)]
-pub(crate) enum Event {
+pub(crate) enum SimEvent {
     Act(usize),
     /// A machine takes a turn, unless it has another life by then.
     Wake(Id, u64),
@@ -60,33 +60,34 @@ pub struct Cluster {
     pub wire: SimWire,
     pub workload: Workload,
     pub(crate) governors: Governors,
-    /// The peers that each machine admits, as its chain said last.
+    /// The peers that each machine admits, as its chain had it last.
     pub(crate) admissions: BTreeMap<Id, Admission>,
     pub now: Time,
-    pub(crate) queue: EventQueue<Event>,
+    pub(crate) queue: EventQueue<SimEvent>,
     pub(crate) rng: Rng,
     pub(crate) network: B256,
     pub(crate) byzantine: BTreeMap<Id, ByzantineNode>,
     pub(crate) skippers: BTreeMap<Id, LockSkipper>,
     pub(crate) peers: BTreeMap<PeerId, Id>,
-    /// When each machine takes its next turn, if that is settled.
+    /// When each machine takes its next turn, if one is planned.
     wakes: BTreeMap<Id, Time>,
     /// Turns at this very instant, to find a machine that spins.
     turns: BTreeMap<Id, u32>,
     pub(crate) dialling: BTreeSet<(Id, Id)>,
     pub(crate) submitting: bool,
-    /// Which messages are lost beside what the weather takes: none, unless a test says so.
+    /// The messages that are lost beside those that the weather takes: a test's choice, or none.
     pub loss: Loss,
-    pub seen: Seen,
-    /// How often what happened, to see that the faults bite.
+    pub seen: Observations,
+    /// It shows that the faults have an effect.
     pub coverage: Coverage,
 }
 
-/// How often what happened.
+/// How often each kind of event happened.
 pub type Coverage = BTreeMap<&'static str, u64>;
 
 // A node whose deadline is always past would take turns for ever, and virtual time would
-// stand still: the run would hang and tell nobody why.
+// stand still: the run would hang without a reason. Four full lanes of 1,024 inputs are empty
+// after 64 turns of 64 inputs, so that an honest machine stays far below.
 /// More turns than this in one millisecond is a machine that spins.
 const TURNS_MAX: u32 = 2_000;
 
@@ -106,8 +107,8 @@ impl Cluster {
         };
         Self {
             start,
-            // Every part has a stream of chance of its own, by name: one draw more in one of
-            // them leaves the course of the others as it was.
+            // Each part has a random stream of its own, by name: one more draw from one of them
+            // leaves the others as they were.
             judges: Judges::new(set, network, plan.pool, honest),
             trace: Trace { prints, start, ..Trace::default() },
             peers: machines.iter().map(|machine| (machine.peer, machine.id)).collect(),
@@ -127,7 +128,7 @@ impl Cluster {
             dialling: BTreeSet::new(),
             submitting: false,
             loss: Box::new(|_, _, _| false),
-            seen: Seen::default(),
+            seen: Observations::default(),
             coverage: Coverage::new(),
             plan,
         }
@@ -149,7 +150,7 @@ impl Cluster {
     /// Starts the machines, and the plan's script from this instant.
     pub fn begin(&mut self) {
         for at in 0..self.plan.script.len() {
-            self.queue.put(self.start + self.plan.script[at].0, Event::Act(at));
+            self.queue.put(self.start + self.plan.script[at].0, SimEvent::Act(at));
         }
         self.judges.now = self.now;
         for id in 0..self.machines.len() {
@@ -159,7 +160,7 @@ impl Cluster {
         }
     }
 
-    /// Lets happen what is due, to the end, to the first violation, or until it is done.
+    /// Runs the events that are due, until `ends`, the first violation, or `is_done`.
     pub(crate) fn run_until(&mut self, ends: Time, is_done: impl Fn(&Self) -> bool) {
         while self.judges.violations.is_empty()
             && !is_done(self)
@@ -175,21 +176,21 @@ impl Cluster {
         }
     }
 
-    fn happen(&mut self, event: Event) {
+    fn happen(&mut self, event: SimEvent) {
         match event {
-            Event::Act(at) => self.act(self.plan.script[at].1.clone()),
-            Event::Wake(id, life) => self.wake(id, life),
-            Event::Arrive { from, to, session, bytes } => self.arrive(from, to, session, &bytes),
-            Event::Dial(a, b) => self.dial(a, b),
-            Event::Gone(id, life, other) => {
+            SimEvent::Act(at) => self.act(self.plan.script[at].1.clone()),
+            SimEvent::Wake(id, life) => self.wake(id, life),
+            SimEvent::Arrive { from, to, session, bytes } => self.arrive(from, to, session, &bytes),
+            SimEvent::Dial(a, b) => self.dial(a, b),
+            SimEvent::Gone(id, life, other) => {
                 // The process that was connected may be gone; the next never was.
                 if self.machines[id].life == life {
                     self.give(id, Input::Disconnected(self.machines[other].peer));
                 }
             }
-            Event::Finish(id, life, job) => self.finish(id, life, job),
-            Event::Submit => self.submit(),
-            Event::Approve(proposal) => {
+            SimEvent::Finish(id, life, job) => self.finish(id, life, job),
+            SimEvent::Submit => self.submit(),
+            SimEvent::Approve(proposal) => {
                 let approvals = self.governors.approve(proposal);
                 approvals.into_iter().for_each(|tx| self.hand_in(tx));
             }
@@ -236,7 +237,7 @@ impl Cluster {
 
     // Lives and deaths.
 
-    /// Sees to it that a machine runs, and goes on running.
+    /// Makes a machine run, and cancels the crash that was planned for it.
     fn start(&mut self, id: Id) {
         self.machines[id].disarm();
         self.boot(id);
@@ -299,7 +300,7 @@ impl Cluster {
 
     // Turns.
 
-    /// Hands a machine an input, for its next turn.
+    /// Gives a machine an input for its next turn.
     pub(crate) fn give(&mut self, id: Id, input: Input) {
         if self.machines[id].is_up() {
             if let Input::Message { message, .. } = &input
@@ -312,7 +313,7 @@ impl Cluster {
         }
     }
 
-    /// Sees to it that a machine takes its next turn when it should.
+    /// Plans a machine's next turn.
     fn settle_wake(&mut self, id: Id) {
         let machine = &self.machines[id];
         let inputs = machine.has_inputs().then_some(self.now);
@@ -320,7 +321,7 @@ impl Cluster {
         let due = due.max(machine.busy_until).max(self.now);
         if self.wakes.get(&id).is_none_or(|settled| due < *settled) {
             self.wakes.insert(id, due);
-            self.queue.put(due, Event::Wake(id, machine.life));
+            self.queue.put(due, SimEvent::Wake(id, machine.life));
         }
     }
 
@@ -338,22 +339,25 @@ impl Cluster {
         self.carry_out(id, turn);
     }
 
-    /// Does what a turn's effects say, then ends the process if it must.
+    /// Carries out a turn's effects, then ends the process if it must.
     fn carry_out(&mut self, id: Id, turn: Turn) {
         self.note_coverage(&turn.effects);
         let Effects { sends, orders, jobs, replies, events, .. } = turn.effects;
         for (to, message) in sends {
             self.send(id, &to, message);
         }
-        for news in events {
-            self.news(id, news);
+        for event in events {
+            self.on_event(id, event);
         }
         for order in orders {
-            self.seen.order(&order);
             match order {
-                PeerCommand::Blame { peer, offence, .. } => self.blame(id, peer, offence),
-                // Only sockets have places to lose.
-                PeerCommand::Credit(_) | PeerCommand::Brought(_) => {}
+                PeerCommand::Blame { peer, offence, .. } => {
+                    self.seen.blames.push(order);
+                    self.blame(id, peer, offence);
+                }
+                // It protects a peer's slot at the gate, and only real sockets have slots.
+                PeerCommand::Credit(_) => {}
+                PeerCommand::Brought(peer) => self.seen.brought.push(peer),
                 PeerCommand::Admission(admission) => self.admit(id, admission),
             }
         }
@@ -361,7 +365,7 @@ impl Cluster {
             // Workers finish in any order, as threads do: a node that relies on one order fails
             // in some seed.
             let due = self.now + Millis(self.rng.range(0, self.plan.workers_max.0));
-            self.queue.put(due, Event::Finish(id, self.machines[id].life, job));
+            self.queue.put(due, SimEvent::Finish(id, self.machines[id].life, job));
         }
         for (call, reply) in replies {
             if let Some((call, next)) = self.workload.replied(call, &reply) {
@@ -406,12 +410,12 @@ impl Cluster {
         }
     }
 
-    fn news(&mut self, id: Id, news: News) {
+    fn on_event(&mut self, id: Id, event: Event) {
         if !self.plan.is_honest(id) {
             return;
         }
-        match news {
-            News::Committed { block, receipts, snapshot } => {
+        match event {
+            Event::Committed { block, receipts, snapshot } => {
                 let watched = self.workload.watched();
                 self.judges.committed(id, &block, &receipts, &snapshot, &watched);
                 // With each block, so that a bound that is passed for a moment only is seen too.
@@ -419,11 +423,11 @@ impl Cluster {
                     self.judges.status(id, &node.status());
                 }
             }
-            News::Equivocation { .. } => {
+            Event::Equivocation { .. } => {
                 self.seen.equivocations.push(id);
                 self.count("equivocations");
             }
-            News::Admitted(_) => {}
+            Event::Admitted(_) => {}
         }
     }
 

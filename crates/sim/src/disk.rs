@@ -1,9 +1,9 @@
-//! A pretend disk: it tears, fills and forgets, as its owner says.
+//! A simulated disk that tears, refuses and loses writes, as its owner orders.
 //!
-//! What always holds: what was synced survives everything; what was not
-//! survives a killed process (the operating system has it) and survives a power
-//! cut in any part, in any order, as [`trefoil_types::DiskFile`] warns. A
-//! handle of a process that ended reaches nothing any more.
+//! What always holds: synced bytes survive everything. Other bytes survive a killed process,
+//! since the operating system has them. A power cut keeps any part of them, in any order, as
+//! [`trefoil_types::DiskFile`] warns. A handle of a process that ended reaches nothing any
+//! more.
 
 use std::{
     collections::BTreeMap,
@@ -18,11 +18,11 @@ use crate::rng::Rng;
 /// One directory of one machine.
 #[derive(Debug, Default)]
 pub struct SimDisk {
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<DiskState>>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct DiskState {
     files: BTreeMap<String, File>,
     /// Handles of an earlier mount are dead.
     mount: u64,
@@ -30,9 +30,9 @@ struct State {
     capacity: Option<u64>,
     /// The power goes when so many more writes and syncs were done.
     operations_left: Option<u64>,
-    /// A planted bug: sync says yes and does nothing.
+    /// An injected bug: sync reports success and does nothing.
     forgets_sync: bool,
-    /// Whether this mount met a failure that was meant.
+    /// Whether an operation of this mount was refused on purpose.
     refused: bool,
 }
 
@@ -43,7 +43,7 @@ struct File {
     /// As of the last sync.
     durable: Vec<u8>,
     pending: Vec<Pending>,
-    /// Whether the file's being there was ever synced.
+    /// Whether the file's directory entry was ever synced.
     founded: bool,
 }
 
@@ -58,7 +58,7 @@ impl SimDisk {
     pub fn mount(&self) -> Arc<dyn Disk> {
         let mut state = self.state();
         state.mount += 1;
-        // A failure was meant for the process before.
+        // A planned failure was for the process before.
         state.operations_left = None;
         state.refused = false;
         Arc::new(Mounted { state: self.state.clone(), mount: state.mount })
@@ -73,7 +73,7 @@ impl SimDisk {
         }
     }
 
-    /// The power went: what was not synced is there, or not, or in part.
+    /// Cuts the power: each write that was not synced is kept, lost or torn.
     pub fn power_cut(&self, rng: &mut Rng) {
         let mut state = self.state();
         state.mount += 1;
@@ -104,7 +104,7 @@ impl SimDisk {
         self.state().operations_left = None;
     }
 
-    /// Whether it refused something since it was mounted, as it was told to.
+    /// Whether it refused an operation since it was mounted, as it was ordered to.
     pub fn has_refused(&self) -> bool {
         self.state().refused
     }
@@ -113,7 +113,7 @@ impl SimDisk {
         self.state().forgets_sync = true;
     }
 
-    /// Flips a bit of each `needle` on the disk: bit rot, for a planted bug.
+    /// Flips a bit of each `needle` on the disk: bit rot, for an injected bug.
     pub fn rot(&self, needle: &[u8]) {
         for file in self.state().files.values_mut() {
             let found = file.now.windows(needle.len()).enumerate();
@@ -127,17 +127,17 @@ impl SimDisk {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, DiskState> {
         lock(&self.state)
     }
 }
 
 /// A panic in injected or product code must not hide behind a poisoned lock.
-fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+fn lock(state: &Mutex<DiskState>) -> MutexGuard<'_, DiskState> {
     state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-impl State {
+impl DiskState {
     fn used(&self) -> u64 {
         self.files.values().map(|file| file.now.len() as u64).sum()
     }
@@ -233,7 +233,7 @@ fn write(bytes: &mut Vec<u8>, offset: u64, data: &[u8]) {
 
 #[derive(Debug)]
 struct Mounted {
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<DiskState>>,
     mount: u64,
 }
 
@@ -266,13 +266,13 @@ impl Disk for Mounted {
 
 #[derive(Debug)]
 struct Handle {
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<DiskState>>,
     mount: u64,
     name: String,
 }
 
 impl Handle {
-    fn file<'a>(&self, state: &'a mut State) -> io::Result<&'a mut File> {
+    fn file<'a>(&self, state: &'a mut DiskState) -> io::Result<&'a mut File> {
         state.files.get_mut(&self.name).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 }
@@ -300,14 +300,14 @@ impl DiskFile for Handle {
         let end = offset.checked_add(data.len() as u64).ok_or(io::ErrorKind::InvalidInput)?;
         let by = end.saturating_sub(self.file(state)?.now.len() as u64);
         let grown = state.grow(by);
-        // A full disk takes what fits of a write, and then says no.
+        // A full disk takes the part of a write that fits, and then refuses.
         let fits = match grown {
             Ok(()) => data.len(),
             Err(_) => data.len() - by.saturating_sub(state.free()) as usize,
         };
         let file = self.file(state)?;
         write(&mut file.now, offset, &data[..fits]);
-        // What fitted is on the disk all the same: a journal must find that torn record.
+        // The part that fitted is on the disk all the same: a journal must find that torn record.
         file.pending.push(Pending::Write { offset, data: data[..fits].to_vec() });
         grown
     }

@@ -1,6 +1,7 @@
-//! A cluster that a test drives by hand, step by step, where a plan would say too little:
-//! the test speaks in a machine's name, asks a node, takes messages off the wire, makes and
-//! ends connections, and lets time pass.
+//! A cluster that a test drives step by step, where a plan is too coarse.
+//!
+//! The test sends messages in a machine's name, calls a node, makes and ends connections, and
+//! lets time pass.
 
 use trefoil_node::{Call, Input, Node, Reply};
 use trefoil_types::{Height, Message, Millis};
@@ -12,7 +13,8 @@ use crate::{
     wire::Id,
 };
 
-/// An end of a connection is known to both machines after so long.
+// `hang_up` reports the end of a connection to each machine within 19 ms.
+/// Both machines know of the end of a connection after so long.
 const ENDS_WITHIN: Millis = Millis(20);
 
 impl Cluster {
@@ -71,7 +73,7 @@ impl Cluster {
         self.input(to, Input::Message { peer: self.machines[from].peer, message });
     }
 
-    /// Asks a node.
+    /// Calls a node.
     ///
     /// # Panics
     /// If it does not answer at once, as every node does.

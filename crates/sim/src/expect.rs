@@ -1,4 +1,4 @@
-//! Whether what a plan expects at an instant is so.
+//! Checks the expectations of a plan, each at its instant.
 
 use alloy_primitives::U256;
 use alloy_rpc_types_eth::TransactionRequest;
@@ -21,42 +21,33 @@ impl Cluster {
     }
 
     fn check(&self, expect: Expect) -> Result<(), String> {
-        let judges = &self.judges;
-        let since = |since: Millis| self.start + since;
+        let (judges, now) = (&self.judges, self.judges.now);
+        let at = |since: Millis| self.start + since;
+        let mut honest = self.machines.iter().filter(|m| self.plan.is_honest(m.id));
         match expect {
-            Expect::Grew { since: from, blocks } => {
-                let grew = judges.times_after(since(from)).len() as u64;
+            Expect::Grew { since, blocks } => {
+                let grew = judges.times_after(at(since)).len() as u64;
                 require(grew >= blocks, format!("{grew} blocks"))
             }
-            Expect::Stood { since: from, blocks } => {
-                let grew = judges.times_after(since(from)).len() as u64;
+            Expect::Stood { since, blocks } => {
+                let grew = judges.times_after(at(since)).len() as u64;
                 require(grew <= blocks, format!("{grew} blocks"))
             }
-            Expect::GapAtMost { since: from, gap } => {
-                let found = judges.gap_after(since(from));
+            Expect::GapAtMost { since, gap } => {
+                let found = judges.gap_after(at(since));
                 require(found <= gap, format!("{found}"))
             }
-            Expect::ResumedWithin { since: from, within } => {
-                let first = judges.times_after(since(from)).first().copied();
-                let took = first.map(|at| at.since(since(from)));
+            Expect::ResumedWithin { since, within } => {
+                let first = judges.times_after(at(since)).first().copied();
+                let took = first.map(|first| first.since(at(since)));
                 require(took.is_some_and(|took| took <= within), format!("{took:?}"))
             }
-            Expect::Included { since: from, txs } => {
-                let found = judges.txs_after(since(from));
+            Expect::Included { since, txs } => {
+                let found = judges.txs_after(at(since));
                 require(found >= txs, format!("{found} transactions"))
             }
-            of_machines => self.check_machines(of_machines),
-        }
-    }
-
-    /// What is expected of machines, not of the chain.
-    fn check_machines(&self, expect: Expect) -> Result<(), String> {
-        let (judges, now) = (&self.judges, self.judges.now);
-        match expect {
-            Expect::AllWithin(lag) => {
-                let mut honest = self.machines.iter().filter(|m| self.plan.is_honest(m.id));
-                honest.try_for_each(|machine| self.caught_up(machine, now, lag))
-            }
+            Expect::AllWithin(lag) => honest.try_for_each(|m| self.caught_up(m, now, lag)),
+            Expect::CaughtUp(id, lag) => self.caught_up(&self.machines[id], now, lag),
             Expect::TimeWithin(range) => {
                 let nodes = self.machines.iter().filter_map(|machine| machine.node());
                 let stamps = nodes.map(|node| Time(node.ledger().tip().timestamp * 1000));
@@ -72,14 +63,11 @@ impl Cluster {
                 require(found == limit, format!("{found}"))
             }),
             Expect::CutOff(id) => {
-                let mut others = self.machines.iter().filter(|m| self.plan.is_honest(m.id));
-                let friend = others.find(|other| self.wire.session(other.id, id).is_some());
+                let friend = honest.find(|other| self.wire.session(other.id, id).is_some());
                 require(friend.is_none(), format!("{:?} has not", friend.map(|m| m.id)))
             }
-            Expect::CaughtUp(id, lag) => self.caught_up(&self.machines[id], now, lag),
             Expect::Down(id) => require(!self.machines[id].is_up(), "it runs".into()),
             Expect::Banned(id) => {
-                let honest = self.machines.iter().filter(|m| self.plan.is_honest(m.id));
                 // By all of them: one that does not ban goes on relaying for the offender.
                 let friend = honest.map(|m| m.id).find(|by| !judges.is_banned(*by, id));
                 require(friend.is_none(), format!("{friend:?} did not ban it"))
@@ -96,7 +84,6 @@ impl Cluster {
                 let found = burned(node)?;
                 require(found == U256::from(wei), format!("{found}"))
             }),
-            of_chain => unreachable!("{of_chain:?} is checked above"),
         }
     }
 
@@ -128,7 +115,7 @@ fn require(so: bool, found: String) -> Result<(), String> {
     if so { Ok(()) } else { Err(found) }
 }
 
-/// What the stakes' contract says was burned, in wei.
+/// The stake that was burned, in wei, as the staking contract counts it.
 fn burned(node: &Node) -> Result<U256, String> {
     let (spec, snapshot) = (node.ledger().spec(), node.ledger().snapshot());
     let site = CallSite::at(spec, &snapshot, snapshot.tip().number).map_err(|e| e.to_string())?;

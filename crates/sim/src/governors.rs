@@ -25,7 +25,8 @@ sol! {
     function setGasLimit(uint64 gasLimit) external;
 }
 
-/// What a vote may cost: adding a validator checks two keys to be points.
+// Adding a validator costs most: the contract checks that two keys are points of the curve.
+/// The gas limit of a vote.
 const VOTE_GAS: u64 = 5_000_000;
 
 #[derive(Debug)]
@@ -42,7 +43,7 @@ impl Governors {
         Self { accounts, chain, proposals: 0 }
     }
 
-    /// What they own at genesis, wei.
+    /// Their accounts and balances at genesis, wei.
     pub fn funded(organisations: usize) -> impl Iterator<Item = (Address, u128)> {
         (0..organisations).map(|id| (governor(id).address, WALLET_BALANCE))
     }

@@ -8,7 +8,7 @@ use trefoil_crypto::{B256, SecretKey};
 use trefoil_ledger::Record;
 use trefoil_types::{ChainSpec, Height, Message, Round, Vote, VoteKind};
 
-use crate::name_of;
+use crate::value_name::name_of;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum InjectedBug {
@@ -34,34 +34,14 @@ pub enum InjectedBug {
     NoisyWire,
     /// The node's deadlines are not kept.
     DeafTimers,
-    /// What comes in the block sync lane is thrown away.
+    /// Inputs of the block sync lane are dropped.
     LostLane,
     /// Somebody else signs with an honest validator's key.
     StolenKey,
 }
 
 impl InjectedBug {
-    pub const ALL: [Self; 13] = [
-        Self::ForgottenSync,
-        Self::SpeechFirst,
-        Self::Amnesia,
-        Self::LostDecision,
-        Self::PruneTooFar,
-        Self::FalseCheckpoint,
-        Self::BitRot,
-        Self::ShortCertificate,
-        Self::SkipLock,
-        Self::NoisyWire,
-        Self::DeafTimers,
-        Self::LostLane,
-        Self::StolenKey,
-    ];
-
-    pub fn name(self) -> String {
-        name_of(&self)
-    }
-
-    /// What a restart makes of the journal.
+    /// Spoils the journal's records for a restart.
     pub fn spoil_records(self, spec: &ChainSpec, records: &mut Vec<Record>) {
         let decided = |record: &Record| matches!(record, Record::Decided(_));
         match self {
@@ -86,17 +66,17 @@ impl InjectedBug {
     }
 }
 
-/// The validator that forgets its lock: it says "for the proposal" where the
-/// honest node under it says "for none".
+/// The validator that ignores its lock: it prevotes for the proposal where the honest node
+/// under it prevotes for none.
 #[derive(Debug, Default)]
 pub struct LockSkipper {
     proposed: BTreeMap<(Height, Round), B256>,
-    /// What it said in each round, so that it says the same again.
-    said: BTreeMap<(Height, Round), Option<B256>>,
+    /// Its prevote of each round, so that it repeats the same.
+    voted: BTreeMap<(Height, Round), Option<B256>>,
 }
 
 impl LockSkipper {
-    /// The proposal that a machine was sent.
+    /// Notes a proposal that reached the machine.
     pub fn on_message(&mut self, message: &Message) {
         if let Message::Proposal(proposed) = message {
             let p = &proposed.proposal;
@@ -104,7 +84,7 @@ impl LockSkipper {
         }
     }
 
-    /// What becomes of something that the node of `key` says.
+    /// Replaces a prevote of the node of `key`; any other message stays.
     pub fn alter(
         &mut self,
         key: &SecretKey,
@@ -116,10 +96,10 @@ impl LockSkipper {
             return message;
         }
         let place = (vote.height, vote.round);
-        // What it said first it says again: a second vote in a round would be found by the
-        // judge of double signatures, and this bug is to be found by the judge of locks.
+        // It repeats its first vote. The judge of double signatures would find a second vote in
+        // a round, and this bug is for the judge of locks.
         let wish = vote.block.or_else(|| self.proposed.get(&place).copied());
-        let block = *self.said.entry(place).or_insert(wish);
+        let block = *self.voted.entry(place).or_insert(wish);
         let Vote { kind, height, round, .. } = *vote;
         Arc::new(Message::Vote(Vote::sign(key, network, kind, height, round, block)))
     }
@@ -127,6 +107,6 @@ impl LockSkipper {
 
 impl fmt::Display for InjectedBug {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.name())
+        f.write_str(&name_of(self))
     }
 }

@@ -1,5 +1,5 @@
-//! The judges: they watch what every machine says, records and commits, and
-//! know what must never be. They see more than any node does.
+//! The judges: they watch the messages and commits of every machine, and report what must
+//! never be. They see more than any node does.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,7 +18,7 @@ use trefoil_types::{
 
 use crate::wire::Id;
 
-/// What should never have been.
+/// An event that must never happen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
     pub at: Time,
@@ -45,7 +45,7 @@ pub struct Final {
 
 #[derive(Default)]
 pub struct Judges {
-    /// The validators of each height, as the first machine that knew them said.
+    /// The validators of each height, as the first machine that knew them had them.
     sets: BTreeMap<Height, ValidatorSet>,
     network: B256,
     pool: MempoolLimits,
@@ -53,9 +53,9 @@ pub struct Judges {
     pub violations: Vec<Violation>,
     /// The one chain, from height 1.
     pub chain: BTreeMap<Height, Final>,
-    /// Where each transaction was said to be.
+    /// The place of each transaction, as it was reported first.
     reported_txs: BTreeMap<B256, (Height, usize)>,
-    /// The highest block that each honest machine told anyone of.
+    /// The highest final block that each honest machine reported.
     reported: BTreeMap<Id, Height>,
     votes: BTreeMap<(PublicKey, Height, Round, VoteKind), Option<B256>>,
     proposals: BTreeMap<(PublicKey, Height, Round), (B256, Option<Round>)>,
@@ -85,7 +85,7 @@ impl Judges {
         self.violations.push(Violation { at: self.now, judge, text });
     }
 
-    /// An honest machine told its callers that a block is final.
+    /// An honest machine reported to its callers that a block is final.
     pub fn committed(
         &mut self,
         id: Id,
@@ -114,7 +114,7 @@ impl Judges {
         } else if first.receipts != ours.receipts {
             self.accuse("state", format!("machine {id} has other receipts of {height}"));
         }
-        // A receipt tells a wallet where its transaction is, for ever.
+        // A receipt gives a wallet its transaction's place, for ever.
         for (index, tx) in block.transactions.iter().enumerate() {
             let place = (height, index);
             if *self.reported_txs.entry(*tx.tx_hash()).or_insert(place) != place {
@@ -180,11 +180,11 @@ impl Judges {
         }
     }
 
-    /// A machine started; it must know all that it told of before.
+    /// A machine started; it must know all that it reported before.
     pub fn started(&mut self, id: Id, node: &Node) {
         let (tip, hash) = (node.ledger().tip().number, node.ledger().tip_hash());
         let told = self.reported.get(&id).copied().unwrap_or_default();
-        // A caller that was told of a final block may have delivered goods for it.
+        // A caller that saw a final block may have delivered goods for it.
         if tip < told {
             self.accuse("lost", format!("machine {id} told of {told} and is back at {tip}"));
         }
@@ -196,7 +196,7 @@ impl Judges {
         }
     }
 
-    /// A machine said something to another; `honest` says whether it is.
+    /// A machine sent a message to another; `honest`: whether the machine is.
     pub fn on_sent(&mut self, id: Id, honest: bool, message: &Message) {
         match message {
             Message::Vote(vote) => {
@@ -311,7 +311,7 @@ impl Judges {
         }
     }
 
-    /// What a machine shows of its memory.
+    /// Checks the bounds of the memory that a machine's status shows.
     pub fn status(&mut self, id: Id, status: &NodeStatus) {
         let txs = status.pool_pending + status.pool_queued;
         if txs > self.pool.txs_max || status.pool_bytes > self.pool.bytes_max {
@@ -320,7 +320,7 @@ impl Judges {
         }
     }
 
-    /// The end: an honest machine still knows all that anyone was told.
+    /// The end: an honest machine still knows all that any reported.
     pub fn ended(&mut self, id: Id, node: &Node) {
         if let Err(e) = self.remembers(id, &node.ledger().snapshot()) {
             self.accuse("storage", format!("machine {id}: {e}"));

@@ -1,9 +1,10 @@
-//! A cluster under a seed: the same node as in production, in virtual time, on
-//! a pretend wire and pretend disks, watched by judges.
+//! Runs a cluster of nodes under a seed, in virtual time, and judges what they do.
 //!
-//! Owns nothing of the product: what goes wrong is done at the seams between
-//! the node and its world. It must never know: the inside of a node, and the time of day. What always holds: a plan has one course, so that
-//! two runs of it have equal traces; [`run_twice`] checks that each time.
+//! The node is that of production, on a simulated wire and simulated disks. Owns: virtual
+//! time, the wire, the disks and the judges, and nothing of the product; faults happen at the
+//! seams between the node and its world. What always holds: a plan has one course, so that
+//! two runs of it have equal traces; [`run_twice`] checks that each time. It must never know:
+//! the inside of a node, and the time of day.
 
 mod bug_plans;
 pub mod byzantine;
@@ -25,6 +26,7 @@ pub mod scenario;
 pub mod seen;
 mod submissions;
 pub mod trace;
+mod value_name;
 pub mod wire;
 pub mod workload;
 
@@ -32,17 +34,11 @@ pub use injected_bug::InjectedBug;
 pub use judges::Violation;
 pub use plan::SimPlan;
 pub use random::FaultClass;
-
-use clap::ValueEnum;
+pub use value_name::name_of;
 
 use cluster::{Cluster, Coverage};
 
-/// What the command line calls a value.
-pub fn name_of(value: &impl ValueEnum) -> String {
-    value.to_possible_value().expect("no value is hidden").get_name().into()
-}
-
-/// What came of a plan.
+/// The result of a plan.
 #[derive(Clone, Debug)]
 pub struct RunResult {
     /// None: the plan passed.
@@ -59,7 +55,7 @@ pub fn run(plan: SimPlan, prints: bool) -> RunResult {
     run_traced(plan, prints).0
 }
 
-/// Runs a plan twice; that the traces differ is a violation too.
+/// Runs a plan twice; traces that differ are a violation too.
 pub fn run_twice(plan: SimPlan) -> RunResult {
     let (first, again) = (run_traced(plan.clone(), false), run_traced(plan, false));
     let (mut verdict, steps) = first;

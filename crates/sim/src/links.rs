@@ -8,7 +8,7 @@ use trefoil_node::{Input, To};
 use trefoil_types::{Admission, Message, Millis, Offence, Vote, message::Lane};
 
 use crate::{
-    cluster::{Cluster, Event},
+    cluster::{Cluster, SimEvent},
     injected_bug::InjectedBug,
     machine::secret,
     wire::Id,
@@ -46,7 +46,7 @@ impl Cluster {
         }
     }
 
-    /// What a thief of the first machine's key says beside its owner.
+    /// A vote that a thief of the first machine's key signs beside the owner's.
     fn signed_by_the_thief(&self, from: Id, message: &Message) -> Option<Arc<Message>> {
         let (Message::Vote(vote), Some(InjectedBug::StolenKey), 0) = (message, self.plan.bug, from)
         else {
@@ -59,7 +59,7 @@ impl Cluster {
         (vote.validator == key.public()).then(|| Arc::new(Message::Vote(forged)))
     }
 
-    /// A dishonest machine says what may be no message at all.
+    /// A dishonest machine sends bytes, which may be no message at all.
     fn lie(&mut self, from: Id, to: Id, bytes: Vec<u8>) {
         let lane = match Message::decode(&bytes) {
             Ok(message) => {
@@ -81,7 +81,7 @@ impl Cluster {
         }
     }
 
-    /// What a dishonest machine says without being asked.
+    /// A dishonest machine sends messages that nobody asked for.
     pub(crate) fn mutter(&mut self, id: Id) {
         let (Some(byzantine), Some(node)) = (self.byzantine.get_mut(&id), self.machines[id].node())
         else {
@@ -120,7 +120,7 @@ impl Cluster {
             _ => bytes.clone(),
         };
         for due in self.wire.arrivals(self.now, from, to, lane) {
-            self.queue.put(due, Event::Arrive { from, to, session, bytes: bytes.clone() });
+            self.queue.put(due, SimEvent::Arrive { from, to, session, bytes: bytes.clone() });
         }
     }
 
@@ -132,8 +132,8 @@ impl Cluster {
     }
 
     pub(crate) fn arrive(&mut self, from: Id, to: Id, session: u64, bytes: &[u8]) {
-        // What was on its way when a connection ended is gone, as with TCP: a new connection
-        // does not deliver it.
+        // Bytes on their way when a connection ended are gone, as with TCP: a new connection does
+        // not deliver them.
         if self.wire.session(from, to) != Some(session) {
             return;
         }
@@ -156,7 +156,7 @@ impl Cluster {
         if !self.plan.bans {
             return;
         }
-        // What a dishonest machine thinks of others is nobody's concern.
+        // The blame of a dishonest machine counts for nothing.
         if self.plan.is_honest(by) && self.judges.blamed(by, id, honest, offence) {
             self.count("bans");
             self.hang_up(by, id);
@@ -181,7 +181,7 @@ impl Cluster {
         admission.is_some_and(|admission| admission.members.shuns(peer))
     }
 
-    /// Connects two machines, the smaller first, if they run and nothing speaks against it.
+    /// Connects two machines, the smaller first, if they run and no ban, chain or plan forbids it.
     pub fn dial(&mut self, a: Id, b: Id) {
         self.dialling.remove(&(a, b));
         let up = self.machines[a].is_up() && self.machines[b].is_up();
@@ -191,7 +191,7 @@ impl Cluster {
         if !up || banned || strangers || refused {
             return;
         }
-        // Both learn of it at the same instant; what each says first may still cross.
+        // Both learn of it at the same instant; their first messages may still cross.
         if self.wire.connect(a, b) {
             self.trace.note(self.now, || format!("{a} and {b} are connected"));
             self.give(a, Input::Connected(self.machines[b].peer));
@@ -217,7 +217,7 @@ impl Cluster {
         let (a, b) = (a.min(b), a.max(b));
         if a != b && self.dialling.insert((a, b)) {
             let due = self.now + Millis(self.rng.range(20, 1_000));
-            self.queue.put(due, Event::Dial(a, b));
+            self.queue.put(due, SimEvent::Dial(a, b));
         }
     }
 
@@ -230,7 +230,7 @@ impl Cluster {
             if self.machines[id].is_up() {
                 // Before a new connection can be made: `redial` waits longer.
                 let due = self.now + Millis(self.rng.range(0, 19));
-                self.queue.put(due, Event::Gone(id, self.machines[id].life, other));
+                self.queue.put(due, SimEvent::Gone(id, self.machines[id].life, other));
             }
         }
         self.redial(a, b);
@@ -248,8 +248,8 @@ impl Cluster {
         }
     }
 
-    /// All hear each other again. Of the connections that were cut meanwhile
-    /// some had timed out, so that they are made anew.
+    /// All reach each other again. Some of the connections that were cut meanwhile had timed
+    /// out, so that they are made anew.
     pub(crate) fn mend(&mut self) {
         for a in 0..self.machines.len() {
             for b in a + 1..self.machines.len() {

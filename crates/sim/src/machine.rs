@@ -1,6 +1,7 @@
-//! One machine: its disks, its clock, and the process on it, which runs the
-//! node as the real shell does: a batch of inputs is stepped, the journal is
-//! appended and synced, and only then the effects are carried out.
+//! One machine: its disks, its clock, and the process on it.
+//!
+//! The process runs the node as the real shell does. A batch of inputs is stepped, the journal
+//! is appended and synced, and only then the effects are carried out.
 
 use std::{
     cell::Cell,
@@ -24,22 +25,25 @@ use crate::{
     wire::Id,
 };
 
-/// Small: a run is short, and must see checkpoints and journals that end.
+// Small, since a run is short: it must see checkpoints, and journals that begin a new segment
+// and drop an old one.
 const CHECKPOINT_BLOCKS: usize = 8;
 const SEGMENT_BYTES: u64 = 8 << 10;
 
-// The shell's lanes are bounded too (`docs/wire.md`): a node must live with what they drop.
+// As many as the shell keeps of one peer in the consensus lane, and of all in the gossip lane
+// (`docs/wire.md`): a node must live with what they drop.
 /// The most inputs that wait in one lane; more are dropped, as the shell does.
 const LANE_MAX: usize = 1024;
 
-// One sync for many inputs, as the shell does: a sync costs milliseconds on a real disk.
+// One sync for many inputs, as in the shell: a sync costs milliseconds on a real disk. 64 are
+// what the shell takes of the gossip lane in a batch.
 /// The most inputs that are stepped before the journal is synced.
 const BATCH_MAX: usize = 64;
 
 /// Why a process ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Death {
-    /// The plan said so.
+    /// The plan ordered it.
     Planned,
     /// The disk refused, as the plan had it do.
     Disk(String),
@@ -47,8 +51,8 @@ pub enum Death {
     Fault(String),
 }
 
-/// What came of a turn of the loop: what to carry out, and whether the process
-/// ended over it.
+/// The result of a turn of the loop: the effects to carry out, and why the process ended, if it
+/// did.
 #[derive(Debug, Default)]
 pub struct Turn {
     pub effects: Effects,
@@ -60,8 +64,7 @@ pub struct SimMachine {
     pub peer: PeerId,
     /// The validator's key; none on a full node.
     pub key: Option<SecretKey>,
-    /// Counts starts and ends, so that what was meant for one life is not
-    /// delivered to the next.
+    /// Counts starts and ends, so that an event for one life is not delivered to the next.
     pub life: u64,
     /// How long one input keeps it busy.
     pub cost: Millis,
@@ -174,7 +177,7 @@ impl SimMachine {
         Ok((Process { node, journal }, effects))
     }
 
-    /// Puts an input where it waits its turn.
+    /// Puts an input into its lane.
     pub fn push(&mut self, input: Input) {
         let lane = match &input {
             Input::Tick
@@ -200,7 +203,7 @@ impl SimMachine {
         self.lanes.iter().any(|lane| !lane.is_empty())
     }
 
-    /// One turn of the shell's loop: what waits, most urgent first, then time.
+    /// One turn of the shell's loop: the inputs that wait, most urgent first, then time.
     pub fn turn(&mut self, now: Time, trace: &mut Trace) -> Turn {
         // A slow machine takes one input at a time, or its slowness would show only at the end
         // of a batch.
@@ -231,7 +234,7 @@ impl SimMachine {
         self.flush(effects)
     }
 
-    /// Journal before speech, with the power going in between if it shall.
+    /// Journal before speech. A planned power cut comes in between.
     fn flush(&mut self, mut effects: Effects) -> Turn {
         if self.bug == Some(InjectedBug::SpeechFirst) && self.crash.take().is_some() {
             return Turn { effects, death: Some(Death::Planned) };
@@ -250,7 +253,8 @@ impl SimMachine {
             return Turn { effects, death: None };
         }
         if self.crash.take() == Some(Moment::MidSpeech) {
-            // Some peers were told, and nobody else: callers and subscribers come after peers.
+            // Some peers got their messages, and nobody else did: callers and subscribers come
+            // after peers.
             effects.sends.truncate(effects.sends.len() / 2);
             effects.events.clear();
             effects.replies.clear();
@@ -262,7 +266,7 @@ impl SimMachine {
 
     fn journal(&mut self, effects: &mut Effects) -> Result<(), String> {
         let Some(process) = &mut self.process else { return Ok(()) };
-        // Records alone need no sync: nobody has been told anything that depends on them.
+        // Records alone need no sync: nothing that depends on them has left the node.
         let speaks = !(effects.sends.is_empty()
             && effects.orders.is_empty()
             && effects.jobs.is_empty()
@@ -284,7 +288,7 @@ impl SimMachine {
         .map_err(|e| e.to_string())
     }
 
-    /// Says when the power shall go, if that is not now.
+    /// Plans a power cut for a later moment.
     pub fn crash_at(&mut self, moment: Moment) {
         match moment {
             Moment::LedgerWrites(writes) => self.ledger_disk.fail_after(writes),
@@ -292,13 +296,13 @@ impl SimMachine {
         }
     }
 
-    /// The power stays, whatever was planned for it.
+    /// Cancels the power cut that was planned.
     pub fn disarm(&mut self) {
         self.crash = None;
         self.ledger_disk.relent();
     }
 
-    /// What the shell does when it is asked to stop.
+    /// Stops the process in order, as the shell does when it is asked to.
     pub fn close(&mut self) {
         let Some(Process { node, .. }) = self.process.take() else { return };
         // Should its disk fail now, the journal has what the ledger lacks.
@@ -317,12 +321,12 @@ impl SimMachine {
             self.journal_disk.power_cut(&mut self.rng);
             self.ledger_disk.power_cut(&mut self.rng);
         }
-        // What a process does on its way out reaches no disk any more.
+        // Writes of a process on its way out reach no disk any more.
         let process = self.process.take();
         let _ = quietly(|| drop(process));
     }
 
-    /// Whose fault a death was.
+    /// The kind of a death: the disk's or the product's fault.
     pub fn blame(&self, text: String) -> Death {
         // A disk that refused, as the plan had it do, excuses the end of a process: a node must
         // stop rather than go on without its journal. Nothing else does.
@@ -345,8 +349,7 @@ thread_local! {
     static PANIC: Cell<Option<String>> = const { Cell::new(None) };
 }
 
-/// Runs `work`; a panic in it is an error that says where and why, and prints
-/// nothing.
+/// Runs `work`; a panic in it becomes an error with its place and reason, and prints nothing.
 pub fn quietly<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {

@@ -1,4 +1,4 @@
-//! `trefoil-sim`: seeds, scenarios and planted bugs from the command line.
+//! `trefoil-sim`: seeds, scenarios and injected bugs from the command line.
 
 use std::{
     collections::BTreeMap,
@@ -95,7 +95,7 @@ fn list() {
         println!("  {:<18} {}", scenario.name, scenario.about);
     }
     println!("bugs:");
-    for bug in InjectedBug::ALL {
+    for bug in InjectedBug::value_variants() {
         println!("  {bug}");
     }
 }
@@ -117,8 +117,8 @@ fn plans(args: &Args) -> Result<Vec<SimPlan>, String> {
     if let Some(plant) = args.plant {
         return Ok(seeds.map(|seed| plant.plan(seed)).collect());
     }
-    let faults = args.faults.as_deref().unwrap_or(&FaultClass::ALL);
-    // What failed once is run always, unless something narrower was asked for.
+    let faults = args.faults.as_deref().unwrap_or(FaultClass::value_variants());
+    // Seeds that failed once always run, unless something narrower was asked for.
     let old = if args.seed.is_none() && args.faults.is_none() { old_seeds()? } else { vec![] };
     Ok(old.into_iter().chain(seeds).map(|seed| random::plan(seed, faults)).collect())
 }
@@ -129,7 +129,7 @@ fn old_seeds() -> Result<Vec<u64>, String> {
     lines.map(|line| line.parse().map_err(|_| format!("seeds.txt: {line:?}"))).collect()
 }
 
-/// Runs plans on every core, telling of each in their order; how many failed.
+/// Runs plans on every core and reports them in their order; how many failed.
 fn run_all(plans: &[SimPlan], args: &Args) -> usize {
     let next = AtomicUsize::new(0);
     let done = Mutex::new((BTreeMap::new(), 0, 0));
@@ -145,13 +145,13 @@ fn run_all(plans: &[SimPlan], args: &Args) -> usize {
                     for (what, times) in &verdict.coverage {
                         *seen.lock().expect("no panics here").entry(what).or_default() += times;
                     }
-                    let (waiting, told, failed) = &mut *done.lock().expect("no panics here");
-                    // Told in the order of the seeds, whichever core was first: two runs print the
-                    // same, so that a diff of them shows what changed.
+                    let (waiting, reported, failed) = &mut *done.lock().expect("no panics here");
+                    // Reported in the order of the seeds, whichever core was first: two runs print
+                    // the same, so that a diff of them shows what changed.
                     waiting.insert(at, verdict);
-                    while let Some(verdict) = waiting.remove(told) {
-                        *failed += usize::from(!print_result(&plans[*told], &verdict, args));
-                        *told += 1;
+                    while let Some(verdict) = waiting.remove(reported) {
+                        *failed += usize::from(!print_result(&plans[*reported], &verdict, args));
+                        *reported += 1;
                     }
                 }
             });
@@ -163,7 +163,7 @@ fn run_all(plans: &[SimPlan], args: &Args) -> usize {
     done.into_inner().expect("no panics here").2
 }
 
-/// Prints what came of a plan; whether it passed.
+/// Prints the result of a plan; whether it passed.
 fn print_result(plan: &SimPlan, verdict: &RunResult, args: &Args) -> bool {
     let RunResult { violation, height, txs, steps, .. } = verdict;
     let title = format!("{} {}", plan.name, plan.seed);

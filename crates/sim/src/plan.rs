@@ -1,5 +1,5 @@
-//! What shall happen to a cluster: its machines, the faults and when they come, and
-//! what is expected of it. A named scenario and a random seed are both plans.
+//! The plan of a run: its machines, the faults with their times, and the expectations. A named
+//! scenario and a random seed are both plans.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,7 +23,7 @@ const POOL: MempoolLimits = MempoolLimits {
 #[derive(Clone, Debug, Default)]
 pub struct SimPlan {
     pub name: String,
-    /// Of every random stream of the run.
+    /// The seed of every random stream of the run.
     pub seed: u64,
     /// Machines 0 to `validators` − 1 validate with equal power.
     pub validators: usize,
@@ -42,8 +42,8 @@ pub struct SimPlan {
     pub chain: ChainOptions,
     /// The bounds of each machine's transaction pool.
     pub pool: MempoolLimits,
-    /// Whether a machine refuses a peer for its offences. Not where a test speaks in the
-    /// name of honest machines: they would refuse each other.
+    /// Whether a machine refuses a peer for its offences. Off where a test sends messages in
+    /// the name of honest machines: they would refuse each other.
     pub bans: bool,
     pub weather: Weather,
     /// The longest that a worker takes for a job.
@@ -69,23 +69,29 @@ pub struct ChainOptions {
     pub age_s: u64,
 }
 
-/// Ten transfers, or a contract and a few.
+// Room for 33 transfers (30,000 gas) or five new contracts (200,000) of the workload, so that
+// a backlog fills several blocks.
+/// The gas limit of a block.
 const GAS_LIMIT: u64 = 1_000_000;
 
 impl Default for ChainOptions {
     fn default() -> Self {
         Self {
             kind: Kind::Consortium,
+            // As `chain.toml` has it by default.
             block_interval_ms: 500,
+            // A minute, the default, is longer than most runs: an idle chain must grow in one.
             idle_block_s: 1,
+            // 1 gwei: each transaction pays, and changes a balance.
             base_fee: 1_000_000_000,
             gas_limit: GAS_LIMIT,
+            // A clock that is a few seconds slow is still past genesis.
             age_s: 10,
         }
     }
 }
 
-/// What the organisations vote for: an action of the governing contract.
+/// An action of the governing contract that the organisations vote for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Motion {
     AddValidator(Id),
@@ -102,9 +108,9 @@ pub enum Act {
     /// The process starts, if it is not running, and no power cut that was
     /// planned for it will come.
     Start(Id),
-    /// Only machines of one group hear each other; a machine of none is alone.
+    /// Only machines of one group reach each other; a machine of none is alone.
     Partition(Vec<Vec<Id>>),
-    /// What the first says does not reach the second.
+    /// Messages of the first do not reach the second.
     Deafen {
         from: Id,
         to: Id,
@@ -123,8 +129,8 @@ pub enum Act {
     Load(Option<Millis>),
     /// The organisations propose it and, a moment later, enough of them approve.
     Vote(Motion),
-    /// The faults end: mend, free, fair weather, start all who are down. The
-    /// dishonest stay dishonest.
+    /// The faults end: mend, free, fair weather, start all that are down. The dishonest stay
+    /// dishonest.
     Calm,
     Expect(Expect),
 }
@@ -140,15 +146,15 @@ pub enum Moment {
     PowerCut,
     /// The power goes after the journal's next append, before its sync.
     BeforeSync,
-    /// The power goes after the journal's next sync, before a word is said.
+    /// The power goes after the journal's next sync, before any message is sent.
     AfterSync,
-    /// The power goes halfway through what was to be said next.
+    /// The power goes when half of the next messages are sent.
     MidSpeech,
     /// The power goes after so many more writes and syncs of the ledger's disk.
     LedgerWrites(u64),
 }
 
-/// What must be so at that instant. Times are from the plan's start.
+/// An expectation at an instant. Times are from the plan's start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expect {
     /// So many blocks or more became final since then.
@@ -195,6 +201,7 @@ impl SimPlan {
             pool: POOL,
             bans: true,
             weather: Weather::FAIR,
+            // Longer than the wire's 20 ms, so that messages overtake results.
             workers_max: Millis(30),
             ends,
             ..Self::default()

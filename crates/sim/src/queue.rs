@@ -1,5 +1,5 @@
-//! Virtual time: what happens next is what is due first; of what is due at the
-//! same instant, what was put in first.
+//! Virtual time: the event that is due first happens next. Of those that are due at the same
+//! instant, it is the one that was put in first.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use trefoil_types::Time;
 
 #[derive(Debug)]
 pub struct EventQueue<E> {
-    /// By when each is due, and then by a number: what was put in first is first.
+    /// By when each is due, and then by the number of those put in before it.
     events: BTreeMap<(Time, u64), E>,
     next: u64,
 }

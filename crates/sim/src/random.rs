@@ -30,21 +30,9 @@ pub enum FaultClass {
     Byzantine,
 }
 
-impl FaultClass {
-    pub const ALL: [Self; 8] = [
-        Self::Wire,
-        Self::Partition,
-        Self::Reset,
-        Self::Crash,
-        Self::Full,
-        Self::Skew,
-        Self::Slow,
-        Self::Byzantine,
-    ];
-}
-
-/// How long the chain may take from calm until it must have grown. A proposer
-/// that is dead or dishonest costs rounds, whose waits had grown.
+// A dead or dishonest proposer costs rounds, whose waits have grown: to 4 s at most with
+// blocks of a second, so that this is five of them.
+/// How long the chain may take from calm until it must have grown.
 const CALM_MS: u64 = 20_000;
 
 /// The plan of `seed`, with faults of these classes only.
@@ -66,7 +54,7 @@ pub fn plan(seed: u64, faults: &[FaultClass]) -> SimPlan {
     if has(FaultClass::Byzantine) {
         let dishonest = rng.range(0, SimPlan::faulty_max(validators) as u64) as usize;
         while plan.vices.len() < dishonest {
-            plan.vices.insert(rng.index(validators), *rng.pick(&Vice::ALL));
+            plan.vices.insert(rng.index(validators), *rng.pick(Vice::value_variants()));
         }
     }
     if has(FaultClass::Skew) {
@@ -97,11 +85,11 @@ pub fn plan(seed: u64, faults: &[FaultClass]) -> SimPlan {
     calm(plan, storm_ms)
 }
 
-/// Now and then a clock is beyond every tolerance, as one is that no time server
-/// sets: the others refuse what its validator proposes, or it what they do. It counts
-/// among the dishonest, since no more than a third may be of no use. And the chain
-/// idles, some stop cleanly, and they start again: block sync and the timers of
-/// consensus then meet.
+/// Now and then a clock is beyond every tolerance, as one that no time server sets. The
+/// others refuse the proposals of its validator, or it refuses theirs. So it counts among
+/// the dishonest: fewer than a third of the validators may be of no use. And now and then the
+/// chain idles while machines stop cleanly and start again, so that block sync meets the timers
+/// of consensus.
 fn lose_time(mut plan: SimPlan, rng: &mut Rng, until: u64) -> SimPlan {
     let faulty = plan.vices.keys().filter(|id| **id < plan.validators).count();
     let who = rng.index(plan.validators);
@@ -124,7 +112,7 @@ fn lose_time(mut plan: SimPlan, rng: &mut Rng, until: u64) -> SimPlan {
     plan.at(resumes, Act::Load(Some(Millis(rng.range(50, 400)))))
 }
 
-/// Ends the faults at `at` and says what must be so afterwards.
+/// Ends the faults at `at` and adds the expectations of the time after.
 pub fn calm(plan: SimPlan, at: u64) -> SimPlan {
     // The expectations are weak on purpose: a seed must not fail for bad luck, and a chain
     // that is stuck fails even the weakest.

@@ -1,5 +1,5 @@
-//! All the chance there is in a run: ChaCha8 streams, each named, each made
-//! from the seed, so that a new draw in one place moves nothing in another.
+//! The random numbers of a run: named ChaCha8 streams, each made from the seed. One more draw
+//! from one stream changes no other.
 
 use rand::{Rng as _, RngCore as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
@@ -20,7 +20,7 @@ impl Rng {
         self.0.random_range(low..=high)
     }
 
-    /// An index into something of `len` things, which are not none.
+    /// An index into `len` things, of which there is at least one.
     pub fn index(&mut self, len: usize) -> usize {
         self.0.random_range(0..len)
     }

@@ -1,5 +1,6 @@
-//! Named scenarios: what an operator fears, and what the node owes him then.
+//! Named scenarios: faults that an operator fears, and the behaviour that the node owes then.
 
+mod parts;
 mod voting;
 
 use trefoil_types::{Kind, Millis};
@@ -9,6 +10,8 @@ use crate::{
     plan::{Act, Expect, Moment, SimPlan},
     wire::Weather,
 };
+
+use parts::{LOAD, grew};
 
 /// A name, what it is about, and its plan for a seed.
 pub struct Scenario {
@@ -151,15 +154,9 @@ impl Scenario {
     }
 }
 
-const LOAD: Act = Act::Load(Some(Millis(200)));
-
 /// Four machines under load for so long.
 fn four(name: &str, seed: u64, ends: u64) -> SimPlan {
     SimPlan::quiet(name, seed, 4, Millis(ends)).at(0, LOAD)
-}
-
-fn grew(since: u64, blocks: u64) -> Expect {
-    Expect::Grew { since: Millis(since), blocks }
 }
 
 fn fair(name: &str, seed: u64) -> SimPlan {
@@ -259,8 +256,8 @@ fn slow_node(name: &str, seed: u64) -> SimPlan {
         .expect(39_000, Expect::AllWithin(Millis(2_000)))
 }
 
-/// One of four equivocates, an honest one is killed and replays what convicted it,
-/// and a full node learns of it by block sync.
+/// One of four equivocates. An honest one is killed and replays the conviction, and a full
+/// node learns of it by block sync.
 fn equivocating(name: &str, seed: u64, kind: Kind) -> SimPlan {
     let mut plan = four(name, seed, 40_000);
     plan.chain.kind = kind;
@@ -354,7 +351,7 @@ fn slow_clock_restarts(name: &str, seed: u64) -> SimPlan {
     plan.expect(99_000, grew(0, 25)).expect(99_000, Expect::AllWithin(Millis(5_000)))
 }
 
-/// Full nodes that are up to no good beside four validators.
+/// Adds dishonest full nodes to four validators.
 fn with_strangers(mut plan: SimPlan, count: usize, vice: Vice) -> SimPlan {
     plan.full_nodes = count;
     plan.vices.extend((4..4 + count).map(|id| (id, vice)));

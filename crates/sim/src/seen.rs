@@ -1,4 +1,4 @@
-//! What nodes said to their shells, for tests to look at, and what a test takes off the wire.
+//! Observations for tests: some effects of the nodes; and the messages that a test drops.
 
 use trefoil_crypto::PeerId;
 use trefoil_node::{PeerCommand, Reply, io::CallId};
@@ -9,9 +9,9 @@ use crate::wire::Id;
 /// Whether a message from one machine to another is lost.
 pub type Loss = Box<dyn FnMut(Id, Id, &Message) -> bool>;
 
-/// What nodes said to their shells, for tests to look at.
+/// Effects of the nodes that tests look at.
 #[derive(Debug, Default)]
-pub struct Seen {
+pub struct Observations {
     /// Every [`PeerCommand::Blame`].
     pub blames: Vec<PeerCommand>,
     /// Each peer whose block was committed while it could not be judged.
@@ -21,15 +21,5 @@ pub struct Seen {
     pub(crate) reply: Option<Reply>,
 }
 
-/// The call of a test; the wallets' calls count from 1.
+/// The id of a test's call; the ids of the wallets' calls count from 1.
 pub(crate) const CALL: CallId = CallId(0);
-
-impl Seen {
-    pub(crate) fn order(&mut self, order: &PeerCommand) {
-        match order {
-            PeerCommand::Blame { .. } => self.blames.push(order.clone()),
-            PeerCommand::Brought(peer) => self.brought.push(*peer),
-            PeerCommand::Admission(_) | PeerCommand::Credit(_) => {}
-        }
-    }
-}

@@ -1,10 +1,10 @@
-//! What wallets and organisations submit, and to which machine.
+//! The submissions of wallets and organisations, each to one machine.
 
 use trefoil_node::{Call, Input};
 use trefoil_types::{Millis, Transaction};
 
 use crate::{
-    cluster::{Cluster, Event},
+    cluster::{Cluster, SimEvent},
     plan::Motion,
     wire::Id,
 };
@@ -15,7 +15,7 @@ impl Cluster {
             && let Some(pause) = self.workload.pause()
         {
             self.submitting = true;
-            self.queue.put(self.now + pause, Event::Submit);
+            self.queue.put(self.now + pause, SimEvent::Submit);
         }
     }
 
@@ -24,14 +24,14 @@ impl Cluster {
         let (proposal, tx) = self.governors.propose(motion);
         self.hand_in(tx);
         // The approvals name the proposal by the number that the contract gave it in a block.
-        self.queue.put(self.now + Millis(3_000), Event::Approve(proposal));
+        self.queue.put(self.now + Millis(3_000), SimEvent::Approve(proposal));
     }
 
     /// An organisation submits to a machine that runs.
     pub(crate) fn hand_in(&mut self, tx: Transaction) {
         let first = self.running().next();
         if let Some(id) = first {
-            let call = self.workload.no_reply();
+            let call = self.workload.new_call();
             self.give(id, Input::Call { id: call, call: Call::Submit(tx) });
         }
     }

@@ -1,5 +1,4 @@
-//! What happened, as a number for each step: two runs of a seed must agree on
-//! every one of them.
+//! The trace of a run: a digest for each step. Two runs of a seed must agree on every one.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 

@@ -1,8 +1,8 @@
 //! The simulated network: which machines are connected, and what becomes of a message on
 //! its way.
 //!
-//! Connections are as TCP's are: their end is told to both, what was on its way
-//! is gone. Within one, a lane keeps its order unless `reorder` is on.
+//! Connections are as TCP's: both machines learn of the end, and messages on their way are
+//! gone. Within one, a lane keeps its order unless `reorder` is on.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,6 +27,8 @@ pub struct Weather {
 }
 
 impl Weather {
+    // At most 20 ms: far below the time-outs of consensus (400 ms and more), so that no round
+    // fails in fair weather.
     pub const FAIR: Self = Self {
         delay_min: Millis(1),
         delay_max: Millis(20),
@@ -43,7 +45,7 @@ pub struct SimWire {
     /// The session of each live connection, by its two ends in order.
     links: BTreeMap<(Id, Id), u64>,
     sessions: u64,
-    /// From, to: nothing arrives.
+    /// Pairs of a sender and a receiver: nothing arrives.
     pub blocked: BTreeSet<(Id, Id)>,
     /// When the last message of a lane arrives, so that order is kept.
     last: BTreeMap<(Id, Id, Lane), Time>,
@@ -66,7 +68,7 @@ impl SimWire {
         self.links.get(&ends(a, b)).copied()
     }
 
-    /// Connects two machines unless they are, or cannot hear each other.
+    /// Connects two machines, unless they are connected or blocked; whether it did.
     pub fn connect(&mut self, a: Id, b: Id) -> bool {
         if self.is_blocked(a, b) || self.links.contains_key(&ends(a, b)) {
             return false;

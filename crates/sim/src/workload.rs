@@ -11,6 +11,7 @@ use trefoil_types::{Millis, Transaction, TxEnvelope, TxError, decode_tx};
 
 use crate::{plan::ChainOptions, rng::Rng, wire::Id};
 
+/// Any number will do: the transactions and the chain only have to name the same (EIP-155).
 pub const CHAIN_ID: u64 = 7331;
 
 /// An account that nobody touches; its balance is a pattern that is found on a
@@ -18,11 +19,13 @@ pub const CHAIN_ID: u64 = 7331;
 pub const MISER: Address = Address::repeat_byte(0x4d);
 pub const MISER_BALANCE: u128 = 0xd15e_a5e0_ff1c_edfe_edbe_efca_fef0_0d5e;
 
-/// What a wallet has at genesis, wei.
+// 1,000 ether. The dearest transaction, a vote of 5 million gas at 4 gwei, costs 0.02: no
+// account runs out within a run.
+/// The balance of a wallet at genesis, wei.
 pub const WALLET_BALANCE: u128 = 1_000_000_000_000_000_000_000;
 
-/// Counts its calls in slot 0, adds what is random and the time to slot 1, and
-/// logs the count: `SSTORE(0, SLOAD(0)+1)`, `MSTORE(0, SLOAD(0))`,
+/// Counts its calls in slot 0, adds the random value and the time to slot 1, and logs the
+/// count: `SSTORE(0, SLOAD(0)+1)`, `MSTORE(0, SLOAD(0))`,
 /// `SSTORE(1, SLOAD(1)+PREVRANDAO+TIMESTAMP)`, `LOG1(0, 32, 0x2a)`.
 const RUNTIME: [u8; 33] = hex!(
     "600054600101600055" // slot 0
@@ -32,6 +35,8 @@ const RUNTIME: [u8; 33] = hex!(
     "00"
 );
 
+// With 16 transactions each, six wallets can fill a pool of 64 (the bounds of a plan).
+/// The wallets that submit.
 const WALLETS: usize = 6;
 
 #[derive(Debug)]
@@ -41,11 +46,12 @@ pub struct Workload {
     wallets: Vec<SimWallet>,
     /// Between submissions; `None`: nothing is submitted.
     pub every: Option<Millis>,
-    calls: BTreeMap<CallId, Asked>,
+    /// The wallet of each call for a nonce that has no reply yet.
+    nonces: BTreeMap<CallId, usize>,
     contracts: Vec<Address>,
     /// The workers of all machines remember together what they recovered.
     recovered: BTreeMap<Bytes, Result<Transaction, TxError>>,
-    next_call: u64,
+    calls: u64,
 }
 
 /// An account and its key.
@@ -55,12 +61,6 @@ pub struct SimWallet {
     pub address: Address,
 }
 
-#[derive(Debug)]
-enum Asked {
-    Nonce { wallet: usize },
-    Submit,
-}
-
 impl Workload {
     pub fn new(chain: ChainOptions, rng: Rng) -> Self {
         Self {
@@ -68,10 +68,10 @@ impl Workload {
             chain,
             wallets: (0..WALLETS).map(|i| SimWallet::new("wallet", i)).collect(),
             every: None,
-            calls: BTreeMap::new(),
+            nonces: BTreeMap::new(),
             contracts: vec![],
             recovered: BTreeMap::new(),
-            next_call: 0,
+            calls: 0,
         }
     }
 
@@ -97,22 +97,20 @@ impl Workload {
         // A wallet mostly stays with one machine, so that its nonces are right.
         let home = machines[wallet % machines.len()];
         let at = if self.rng.permille(800) { home } else { *self.rng.pick(machines) };
-        let call = Call::PendingNonce(self.wallets[wallet].address);
-        (at, self.ask(Asked::Nonce { wallet }), call)
+        let id = self.new_call();
+        self.nonces.insert(id, wallet);
+        (at, id, Call::PendingNonce(self.wallets[wallet].address))
     }
 
-    /// What a reply leads to.
+    /// The call that follows a reply, if any does.
     pub fn replied(&mut self, id: CallId, reply: &Reply) -> Option<(CallId, Call)> {
-        match (self.calls.remove(&id)?, reply) {
-            (Asked::Nonce { wallet }, Reply::PendingNonce(nonce)) => {
-                let tx = self.transaction(wallet, *nonce);
-                Some((self.ask(Asked::Submit), Call::Submit(tx)))
-            }
-            _ => None,
-        }
+        let wallet = self.nonces.remove(&id)?;
+        let Reply::PendingNonce(nonce) = reply else { return None };
+        let tx = self.transaction(wallet, *nonce);
+        Some((self.new_call(), Call::Submit(tx)))
     }
 
-    /// What a worker does for [`trefoil_node::WorkerJob::Recover`].
+    /// The work of a [`trefoil_node::WorkerJob::Recover`].
     pub fn recover(&mut self, txs: &[Bytes]) -> Vec<Result<Transaction, TxError>> {
         let mut one = |bytes: &Bytes| {
             let known = self.recovered.entry(bytes.clone());
@@ -121,16 +119,10 @@ impl Workload {
         txs.iter().map(&mut one).collect()
     }
 
-    /// A call id whose reply is ignored.
-    pub fn no_reply(&mut self) -> CallId {
-        self.ask(Asked::Submit)
-    }
-
-    fn ask(&mut self, asked: Asked) -> CallId {
-        self.next_call += 1;
-        let id = CallId(self.next_call);
-        self.calls.insert(id, asked);
-        id
+    /// The id of a further call.
+    pub fn new_call(&mut self) -> CallId {
+        self.calls += 1;
+        CallId(self.calls)
     }
 
     fn transaction(&mut self, wallet: usize, nonce: u64) -> Transaction {
@@ -160,7 +152,8 @@ impl Workload {
         std::sync::Arc::new(Recovered::new_unchecked(envelope, key.address))
     }
 
-    /// What a transaction does: mostly a transfer, now and then a contract.
+    /// Receiver, value, input and gas limit of a transaction: mostly a transfer, now and then
+    /// a contract's creation or call.
     fn deed(&mut self, wallet: usize, nonce: u64) -> (TxKind, U256, Bytes, u64) {
         let deploys = self.contracts.len() < 4 && self.rng.permille(100);
         if deploys {

@@ -198,7 +198,7 @@ fn records_of_a_height_that_is_over_do_not_stop_a_start() {
     assert_agreed(&cluster);
 }
 
-/// For all that this node knows it may be no member, whatever it says.
+/// It may be no member: this node cannot tell, whatever the peer sends.
 #[test]
 fn a_peer_that_is_not_judged_brings_blocks_and_has_no_other_part() {
     let mut cluster = cluster(4, 5);
@@ -223,7 +223,7 @@ fn a_peer_that_is_not_judged_brings_blocks_and_has_no_other_part() {
     let came = cluster.height(4) - behind;
     assert!(behind + came >= ahead);
     assert_eq!(cluster.seen.brought, vec![peer(0); came as usize]);
-    // Neither does what it says pass for a peer's, nor does it hear anything.
+    // Its messages do not count as a member's, and it is sent nothing but requests for blocks.
     let submitted = send(&mut cluster, 4, 1, 0..1);
     send(&mut cluster, 0, 2, 0..1);
     // Before the block with the other transaction, which takes it from every pool, and after.
@@ -235,7 +235,7 @@ fn a_peer_that_is_not_judged_brings_blocks_and_has_no_other_part() {
         assert_eq!(pending.iter().map(|tx| *tx.tx_hash()).collect::<Vec<_>>(), submitted);
     }
     assert!(said.borrow().iter().all(|it| matches!(it, Message::GetBlocks(_))), "{said:?}");
-    // What it claims is nobody's tip.
+    // No node has the tip that it claims.
     let far = Tip { height: 1 << 40, hash: B256::ZERO, round: 0 };
     cluster.inject(0, 4, Message::Tip(far));
     assert_eq!((cluster.node(4).status().peers, cluster.node(4).status().syncing_to), (0, None));
@@ -596,7 +596,7 @@ fn a_vote_that_nobody_signed_neither_wakes_nor_passes() {
     assert_eq!(cluster.height(0), 1);
 }
 
-/// Whom node 0 sends a vote with this signature, from now on.
+/// The nodes that node 0 sends a vote with this signature to, from now on.
 fn handed_on(cluster: &mut Cluster, signature: Signature) -> Rc<RefCell<Vec<usize>>> {
     let told = Rc::new(RefCell::new(vec![]));
     let log = told.clone();
@@ -609,9 +609,8 @@ fn handed_on(cluster: &mut Cluster, signature: Signature) -> Rc<RefCell<Vec<usiz
     told
 }
 
-/// The simulator's seed 169: a validator said again what it had said, with a
-/// wrong signature. That is no news, so nobody looked at it; it was handed on,
-/// and the honest node that did was banned for it.
+/// The simulator's seed 169: a validator repeated a vote with a wrong signature. The core knew
+/// the vote, so nobody checked the signature. An honest node relayed it, and was banned for it.
 #[test]
 fn what_nobody_verified_is_not_handed_on() {
     let mut cluster = cluster(4, 5); // No mesh: votes are handed on.

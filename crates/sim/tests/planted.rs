@@ -1,28 +1,30 @@
-//! Bugs put in on purpose are found: the judges see.
+//! The judges find the bugs that are injected on purpose.
 
+use clap::ValueEnum as _;
 use trefoil_sim::{InjectedBug, run};
 
+// As many as `trefoil-sim` runs by default.
 /// A bug must be found within so many seeds.
 const SEEDS_MAX: u64 = 20;
 
-/// Who found a planted bug, and in which seed.
+/// The judge that found an injected bug, and in which seed.
 fn found(plant: InjectedBug) -> Option<(u64, &'static str)> {
     (1..=SEEDS_MAX).find_map(|seed| Some((seed, run(plant.plan(seed), false).violation?.judge)))
 }
 
 #[test]
 fn every_planted_bug_is_found() {
-    let found: Vec<_> =
-        InjectedBug::ALL.iter().map(|plant| (plant.name(), found(*plant))).collect();
+    let plants = InjectedBug::value_variants();
+    let found: Vec<_> = plants.iter().map(|plant| (plant.to_string(), found(*plant))).collect();
     let count = found.iter().filter(|(_, found)| found.is_some()).count();
-    println!("{count} of {} found: {found:?}", InjectedBug::ALL.len());
-    assert_eq!(count, InjectedBug::ALL.len(), "{found:?}");
+    println!("{count} of {} found: {found:?}", plants.len());
+    assert_eq!(count, plants.len(), "{found:?}");
 }
 
-/// What finds the bugs is the bugs, not the plans they are looked for in.
+/// The judges find the bugs themselves, not faults of the plans.
 #[test]
 fn the_same_plans_pass_without_the_bug() {
-    for plant in InjectedBug::ALL {
+    for plant in InjectedBug::value_variants() {
         let mut plan = plant.plan(1);
         plan.bug = None;
         let violation = run(plan, false).violation.map(|violation| violation.to_string());

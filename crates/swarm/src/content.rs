@@ -17,30 +17,30 @@ use std::{
 use tokio::{
     runtime,
     sync::{mpsc, oneshot},
-    task::spawn_blocking,
 };
 use trefoil_content::{
     AllowList, ContentId, Link, Manifest, Origin, ResourceKind,
     scheduler::{Rates, Resource, UploadPolicy},
 };
+use trefoil_os::disk::blocking;
 use trefoil_p2p::{ContentLink, NetHandle, PROVIDED_MAX};
 use trefoil_types::{Offence, OrganisationId, PeerId};
 
 use crate::{
     error::FetchError,
-    events::{Announced, Command},
-    fetch::{Measure, Progress, Seeking, Selection, Want},
-    http::{Credentials, Http, Reach, Reading, Server},
+    events::{Announced, ContentCommand},
+    fetch::{Measure, Progress, Seeking, Selection, Want, check_size},
+    http::{Credentials, Http, OriginReader, Reach, Server},
     origins::Origins,
     service::{EVENTS_MAX, SwarmService},
     store::{self, ContentStore, Metadata, OpenStore, PutOptions, StoreError},
 };
 
-// Callers wait when it is full: a flood of RPC calls takes no memory here.
+// Callers wait when it is full: a flood of RPC calls takes no more memory here than these.
 /// Commands that wait.
 const COMMANDS_MAX: usize = 256;
 
-// A frame is verified and written on the thread that read it: to hand each 128 KiB frame to
+// A frame is verified and written on the thread that read it. To hand each 128 KiB frame to
 // a blocking thread took a fifth of all processor time. A slow disk can hold up these
 // threads, so they must not be those that carry votes (ADR 17).
 /// Runs the swarm on threads of its own, which end with it.
@@ -67,7 +67,7 @@ pub struct ContentConfig {
     pub rates: Rates,
     /// Bytes that may be kept, without pinned resources; `None`: no limit.
     pub quota: Option<u64>,
-    /// Which HTTP servers are asked that peers named; `None`: none.
+    /// Which of the HTTP servers that peers named are asked; `None`: none.
     pub origins: Option<Reach>,
     /// Headers for HTTP servers.
     pub credentials: Credentials,
@@ -76,7 +76,7 @@ pub struct ContentConfig {
 /// Handle to this node's content; clone freely.
 #[derive(Clone, Debug)]
 pub struct Content {
-    commands: mpsc::Sender<Command>,
+    commands: mpsc::Sender<ContentCommand>,
     store: Arc<ContentStore>,
     http: Arc<Http>,
     net: NetHandle,
@@ -135,7 +135,7 @@ impl Content {
         self.close(id).await;
         // Peers that had asked for it get an offer.
         for resource in store::resources(id, &allow) {
-            let store = |reply| Command::Store { resource, begin: false, reply };
+            let store = |reply| ContentCommand::Store { resource, begin: false, reply };
             let _ = self.ask(store).await;
         }
         self.provide();
@@ -154,8 +154,8 @@ impl Content {
         Ok(PutOptions { allow, ..options })
     }
 
-    /// As [`Content::put`], for a file that others have of themselves too: they do
-    /// not spare this node.
+    /// As [`Content::put`], for a file that other nodes make themselves too: they do not spare
+    /// this node.
     ///
     /// # Errors
     /// A file that cannot be read or named.
@@ -178,7 +178,7 @@ impl Content {
         let options = self.with_own(options)?;
         let allow = options.allow.clone();
         let server = Arc::new(Server::new(self.http.clone(), origin.clone(), Reach::All));
-        let reading = Reading::start(server).await.map_err(|error| {
+        let reading = OriginReader::start(server).await.map_err(|error| {
             let (origin, source) = (origin.clone(), std::io::Error::other(error));
             StoreError::Origin { origin, source }
         })?;
@@ -189,16 +189,16 @@ impl Content {
         let id = blocking(put).await?;
         let resource = Resource::file(id.root).among(&allow);
         // The service may have ended.
-        let _ = self.commands.send(Command::NewOrigins { resource }).await;
+        let _ = self.commands.send(ContentCommand::NewOrigins { resource }).await;
         Ok(id)
     }
 
-    /// Fetches a resource or part of it, and returns its store: the files' for a
-    /// directory. Dropping the future ends the fetch; the bytes that came stay.
+    /// Fetches a resource or part of it, and returns its store; for a directory, the store of
+    /// its files. Dropping the future ends the fetch; the bytes that came stay.
     ///
     /// # Errors
-    /// When its size is not the link's, or there is no room for it, the disk
-    /// fails, or it is removed meanwhile.
+    /// Its size is not the link's; there is no room for it; the disk fails; it is removed
+    /// meanwhile.
     pub async fn get(
         &self,
         link: &Link,
@@ -206,7 +206,7 @@ impl Content {
     ) -> Result<Arc<OpenStore>, FetchError> {
         let file = self.open_or_seek(link, selection.measure(link.id.kind)).await?;
         if link.id.kind != ResourceKind::Directory {
-            check_size(link, file.layout.bytes())?;
+            check_size(link.size, file.layout.bytes())?;
             let pieces = pieces(&file, 0, file.layout.bytes(), selection.range.clone());
             self.fetch(&file, pieces, &selection).await?;
             return self.finished(file);
@@ -223,8 +223,8 @@ impl Content {
         self.finished(tree)
     }
 
-    /// The store of a resource, found first if it is not here: the files' for a
-    /// directory. Of a file that is not here yet, `wanted` bytes are to come.
+    /// The store of a resource, found first if it is not here; for a directory, the store of
+    /// its files. `wanted`: how many bytes of a file that is not here yet will be fetched.
     ///
     /// # Errors
     /// When there is no room for it, or the disk fails.
@@ -234,7 +234,7 @@ impl Content {
         match id.kind {
             ResourceKind::Directory => {
                 let manifest = self.open_or_seek(&link, measure).await?;
-                // Which of its files is wanted, and whether there is room, is said later.
+                // A later call selects files and checks that there is room for them.
                 let some = Selection { path: Some(String::new()), ..Selection::default() };
                 self.tree(&link, &manifest, &some).await
             }
@@ -257,9 +257,9 @@ impl Content {
         // The files' store is opened from the manifest on disk.
         tokio::task::block_in_place(|| manifest.store.sync())?;
         let resource = Resource::tree(id.root).among(&manifest.allow);
-        let store = |begin| self.ask(move |reply| Command::Store { resource, begin, reply });
+        let store = |begin| self.ask(move |reply| ContentCommand::Store { resource, begin, reply });
         if let Ok(Some(tree)) = store(false).await? {
-            check_size(link, tree.layout.bytes())?;
+            check_size(link.size, tree.layout.bytes())?;
             return Ok(tree);
         }
         // Its sizes are claims until they are admitted; and it may have changed on disk.
@@ -267,7 +267,7 @@ impl Content {
         let odd = |error: &dyn std::fmt::Display| FetchError::Store(error.to_string());
         let files = Manifest::decode(&encoded).map_err(|error| odd(&error))?;
         let bytes = files.layout().map_err(|error| odd(&error))?.bytes();
-        check_size(link, bytes)?;
+        check_size(link.size, bytes)?;
         if selection.path.is_none() && manifest.store.is_ours() {
             self.store.admit(bytes, self.counts(id, selection))?;
         }
@@ -327,7 +327,7 @@ impl Content {
             return Err(FetchError::OtherList { id, here: allow.clone() });
         }
         let resource = Resource::file(id.root).among(allow);
-        let store = |reply| Command::Store { resource, begin: false, reply };
+        let store = |reply| ContentCommand::Store { resource, begin: false, reply };
         if let Some(opened) = self.ask(store).await?? {
             if self.store.touch(id)? {
                 self.provide();
@@ -342,7 +342,7 @@ impl Content {
         }
         let link = link.clone();
         let seeking = |found| Seeking { link, measure, found };
-        self.ask(|found| Command::Seek { resource, seeking: seeking(found) }).await?
+        self.ask(|found| ContentCommand::Seek { resource, seeking: seeking(found) }).await?
     }
 
     async fn fetch(
@@ -355,7 +355,8 @@ impl Content {
         let (opened, sequential) = (opened.clone(), selection.sequential);
         let (id, noted) = (opened.id, opened.noted());
         let open = opened.clone();
-        let fetch = |done| Command::Fetch { opened, want: Want { pieces, sequential, done } };
+        let fetch =
+            |done| ContentCommand::Fetch { opened, want: Want { pieces, sequential, done } };
         let fetch = async { self.ask(fetch).await? };
         match noted {
             None => fetch.await,
@@ -383,7 +384,7 @@ impl Content {
         // By the list that it has here.
         let allow = self.store.metadata(id).map(|metadata| metadata.allow).unwrap_or_default();
         for resource in store::resources(id, &allow) {
-            let progress = self.ask(|reply| Command::Progress { resource, reply }).await?;
+            let progress = self.ask(|reply| ContentCommand::Progress { resource, reply }).await?;
             if progress.is_some() {
                 return Ok(progress);
             }
@@ -426,7 +427,7 @@ impl Content {
     /// When something cannot be removed.
     pub async fn collect(&self) -> Result<Vec<ContentId>, FetchError> {
         let Some(quota) = self.quota else { return Ok(Vec::new()) };
-        let open = self.ask(|reply| Command::Open { reply }).await?;
+        let open = self.ask(|reply| ContentCommand::Open { reply }).await?;
         let removed = self.store.collect(quota, |id| open.contains(&id))?;
         self.provide();
         Ok(removed)
@@ -454,28 +455,28 @@ impl Content {
     /// Announces this node's newest state snapshot to all peers, now and when they connect.
     pub async fn announce(&self, announced: Announced) {
         // The service may have ended.
-        let _ = self.commands.send(Command::Announce(announced)).await;
+        let _ = self.commands.send(ContentCommand::Announce(announced)).await;
     }
 
     /// The newest state snapshots that connected peers announced.
     pub async fn announced(&self) -> Result<BTreeMap<PeerId, Announced>, FetchError> {
-        self.ask(|reply| Command::Announced { reply }).await
+        self.ask(|reply| ContentCommand::Announced { reply }).await
     }
 
     /// Reports a peer whose announcement was false.
     pub async fn blame(&self, peer: PeerId, offence: Offence) {
         // The service may have ended.
-        let _ = self.commands.send(Command::Blame { peer, offence }).await;
+        let _ = self.commands.send(ContentCommand::Blame { peer, offence }).await;
     }
 
     async fn close(&self, id: ContentId) {
         // A service that has ended has closed everything.
-        let _ = self.ask(|reply| Command::Close { id, reply }).await;
+        let _ = self.ask(|reply| ContentCommand::Close { id, reply }).await;
     }
 
     async fn ask<T>(
         &self,
-        command: impl FnOnce(oneshot::Sender<T>) -> Command,
+        command: impl FnOnce(oneshot::Sender<T>) -> ContentCommand,
     ) -> Result<T, FetchError> {
         let (reply, answer) = oneshot::channel();
         // A service that has ended drops the other end of the answer.
@@ -484,19 +485,7 @@ impl Content {
     }
 }
 
-/// Runs work that waits for the disk beside the tasks; a panic in it goes on here.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    spawn_blocking(work).await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
-}
-
 /// The pieces of a file, or of some of its bytes. An empty file is a piece too.
 fn pieces(opened: &OpenStore, file: u32, size: u64, range: Option<Range<u64>>) -> Range<u32> {
     opened.layout.pieces_of(file, range.unwrap_or(0..size.max(1)))
-}
-
-fn check_size(link: &Link, is: u64) -> Result<(), FetchError> {
-    match link.size.filter(|said| *said != is) {
-        Some(said) => Err(FetchError::Size { is, said }),
-        None => Ok(()),
-    }
 }

@@ -23,7 +23,7 @@ use crate::{
 
 /// An event from a task: of a peer, an origin, the disk or a timer.
 #[derive(Debug)]
-pub enum Event {
+pub enum TaskEvent {
     Gone {
         peer: PeerId,
         connection: u64,
@@ -34,7 +34,7 @@ pub enum Event {
         connection: u64,
         message: SwarmMessage,
     },
-    /// So many more groups came of a request, with so many bytes.
+    /// More groups of a request came, and their bytes.
     Arrived {
         resource: Resource,
         request: RequestId,
@@ -76,7 +76,7 @@ pub enum Event {
         resource: Resource,
         result: io::Result<()>,
     },
-    /// Time to see whether the connected peers are enough, after so long.
+    /// Time to check whether the connected peers are enough: `after` has passed.
     Look {
         resource: Resource,
         after: Duration,
@@ -99,7 +99,7 @@ impl Announced {
 
 /// A command of a user of this node.
 #[derive(Debug)]
-pub enum Command {
+pub enum ContentCommand {
     /// Fetches a resource of which nothing is known but its name.
     Seek { resource: Resource, seeking: Seeking },
     /// Fetches pieces of a resource whose store is open; `done` is sent when they are here.

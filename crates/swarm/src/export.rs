@@ -1,4 +1,4 @@
-//! Out of the store, into a user's file: whole or not at all.
+//! Writes resources into a user's files, whole or not at all.
 
 use std::{
     fs::{self, Permissions},
@@ -36,7 +36,7 @@ impl OpenStore {
         Some((at as u32, entries[at].size))
     }
 
-    /// Writes bytes of one file to `to`, which comes to be when they are whole.
+    /// Writes bytes of one file to `to`, which appears when they are whole.
     /// All of them are here.
     ///
     /// # Errors
@@ -52,8 +52,7 @@ impl OpenStore {
         file_into_place(new, to).map_err(failed)
     }
 
-    /// Writes all files of a directory below `to`, which comes to be when they are
-    /// whole.
+    /// Writes all files of a directory below `to`, which appears when they are whole.
     ///
     /// # Errors
     /// `to` is there already, or cannot be written; they are not what they were.
@@ -66,7 +65,7 @@ impl OpenStore {
         let new = draft_directory(to).map_err(failed)?;
         let entries = self.manifest.as_ref().map_or(&[][..], |manifest| manifest.entries());
         for (at, entry) in entries.iter().enumerate() {
-            // Relative, and without `..`: a manifest's decoder saw to it.
+            // The decoder of a manifest takes only relative paths without `..`.
             let mut file = create_file(&new.path().join(&entry.path)).map_err(failed)?;
             self.copy(at as u32, 0..entry.size, &mut file, to)?;
         }
@@ -101,7 +100,7 @@ impl OpenStore {
 }
 
 // Beside it, since a rename cannot cross file systems.
-/// A file beside `to`, which it is to be; until then it goes when it is dropped.
+/// A draft of the file `to`, beside it. It is removed if it is dropped.
 pub(super) fn draft_file(to: &Path) -> io::Result<NamedTempFile> {
     draft().permissions(Permissions::from_mode(0o644)).tempfile_in(parent(to))
 }
@@ -117,7 +116,8 @@ fn draft() -> tempfile::Builder<'static, 'static> {
     draft
 }
 
-/// Makes a file, whose directory is mostly there: the files of one come together.
+// The files of one directory come together, so the directory is mostly there.
+/// Makes a file, and its directory if that is not there.
 pub(super) fn create_file(path: &Path) -> io::Result<fs::File> {
     match fs::File::create_new(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -143,7 +143,7 @@ pub(super) fn into_place(draft: &Path, to: &Path) -> io::Result<()> {
     sync_directory(parent(to))
 }
 
-/// Where a file lies; a bare name lies here.
+/// The directory of a file; that of a bare name is the current one.
 fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,

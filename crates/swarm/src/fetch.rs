@@ -18,10 +18,11 @@ use crate::{
 };
 
 // An open store holds up to three open files, and its map of groups in memory.
-/// A store that nobody used for so long is closed.
+/// A store that was not used for this time is closed.
 const IDLE: Duration = Duration::from_secs(300);
 
-// Attack: a peer names many addresses, so that this node dials all of them.
+// Attack: a peer names many addresses, so that this node dials all of them. These are two full
+// messages (`OTHERS_MAX`).
 /// Peers that are dialled for one resource because others named them.
 const DIALS_MAX: usize = 64;
 
@@ -47,7 +48,7 @@ pub struct Selection {
     pub range: Option<Range<u64>>,
     /// In order, for a reader of a stream.
     pub sequential: bool,
-    /// It is not kept in the store, so that the quota does not count.
+    /// The quota does not count it, since it is not kept in the store.
     pub apart: bool,
 }
 
@@ -72,7 +73,7 @@ pub struct Seeking {
 /// How much of a resource a caller accepts.
 #[derive(Clone, Copy, Debug)]
 pub struct Measure {
-    /// Bytes of it that are to come; of a smaller one all.
+    /// Bytes that will be fetched; all of a smaller resource.
     pub wanted: u64,
     /// A larger one is refused.
     pub most: u64,
@@ -85,18 +86,24 @@ impl Seeking {
     /// it of any size.
     fn admit(&self, store: &ContentStore, size: u64) -> Result<(), FetchError> {
         let Link { id, size: said, .. } = &self.link;
-        // Of a directory it is the files' that the link says.
+        // The link to a directory has the size of its files, not of its manifest.
         let (said, most) = match id.kind {
             ResourceKind::Directory => (None, self.measure.most.min(MANIFEST_BYTES_MAX as u64)),
             ResourceKind::File | ResourceKind::Sealed => (*said, self.measure.most),
         };
-        if let Some(said) = said.filter(|said| *said != size) {
-            return Err(FetchError::Size { is: size, said });
-        }
+        check_size(said, size)?;
         if size > most {
             return Err(FetchError::TooLong { id: *id, is: size, most });
         }
         Ok(store.admit(self.measure.wanted.min(size), self.measure.kept)?)
+    }
+}
+
+/// Checks a size against that of a link, if the link has one.
+pub fn check_size(said: Option<u64>, is: u64) -> Result<(), FetchError> {
+    match said.filter(|said| *said != is) {
+        Some(said) => Err(FetchError::Size { is, said }),
+        None => Ok(()),
     }
 }
 
@@ -128,9 +135,9 @@ pub struct Topic {
     from_peers: u64,
     from_web: u64,
     dialled: Vec<PeerId>,
-    /// Whether somebody looks from time to time how it goes.
+    /// Whether a check of its progress is scheduled.
     pub watched: bool,
-    /// Bytes that had come when it was last looked.
+    /// Bytes that had come at the last check.
     seen: Option<u64>,
     /// Something came since the last sync.
     unsynced: bool,
@@ -225,7 +232,7 @@ impl Topic {
 
     /// The pieces to fetch now: a reader of a stream goes first, the newest before all.
     pub fn wanted(&self) -> Option<(Range<u32>, bool)> {
-        // A reader waits for the very next bytes, all others for the end.
+        // A reader waits for the next bytes, all others for the end.
         let reader = self.wants.iter().rev().find(|want| want.sequential);
         let want = reader.or(self.wants.last())?;
         Some((want.pieces.clone(), want.sequential))

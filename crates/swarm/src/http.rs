@@ -1,9 +1,8 @@
 //! HTTP servers that content is taken from: one request for a range of bytes.
 //!
-//! What always holds: redirects are followed here, hop by hop, so that each is judged (its
-//! address, the headers for it); all bytes are of one version of a server's file; no answer
-//! is read beyond the range that was asked for. It does not judge the bytes: the store
-//! verifies them.
+//! What always holds: redirects are followed here, and each hop has its own check of the
+//! address and its own headers; all bytes are of one version of a server's file; no answer is
+//! read beyond the range that was asked for. The store verifies the bytes.
 
 mod credentials;
 mod fetching;
@@ -31,22 +30,25 @@ pub use self::{
     credentials::{Credentials, CredentialsError},
     fetching::{Fetcher, PartRequest},
     reach::{NotGlobal, Reach},
-    reading::Reading,
+    reading::OriginReader,
 };
 
-/// Until a connection stands.
+// The scheduler cancels a request that stalls. A `put` has no other source: with six attempts
+// and the pauses between them, it gives up on a dead server after 91 s.
+/// A connection that is not established by then has failed.
 const CONNECT: Duration = Duration::from_secs(10);
 
-// A stalled request occupies one of the few connections to its server.
-/// Nothing comes for so long: the server stalls.
+// A stalled request occupies one of the six connections to its server.
+/// A request for which nothing comes for this time has failed.
 const SILENCE: Duration = Duration::from_secs(20);
 
-// Attack: a ring of redirects has no end.
-/// Redirects in a row.
+// Attack: a ring of redirects has no end. Five is what RFC 2068 (section 10.3) recommended.
+/// The most redirects in a row.
 const HOPS_MAX: usize = 5;
 
-// A server could put itself off for as long as it likes.
-/// The longest pause that a server's `Retry-After` is given.
+// A server may ask for a pause of any length. The server is left alone all that time, and a
+// `put` waits.
+/// The longest pause that a `Retry-After` gets.
 const PAUSE_MAX: Duration = Duration::from_secs(120);
 
 /// Why a server does not give the bytes.
@@ -81,15 +83,17 @@ pub enum WebError {
 }
 
 impl WebError {
-    /// Whether the same request may do better later.
+    /// Whether the same request may succeed later.
     pub fn is_passing(&self) -> bool {
         matches!(self, Self::Network(_) | Self::Busy { .. })
     }
 
-    fn pause(&self) -> Option<Duration> {
+    // 1, 2, 4, 8, 16 s: a server in trouble gets ever fewer requests. Then the origin is left.
+    /// How long to leave a server alone after so many failures in a row.
+    fn pause(&self, failures: u32) -> Duration {
         match self {
-            Self::Busy { pause, .. } => *pause,
-            _ => None,
+            Self::Busy { pause: Some(pause), .. } => *pause,
+            _ => Duration::from_millis(500 << failures.min(6)),
         }
     }
 }
@@ -144,7 +148,7 @@ fn client(reach: Reach) -> Client {
             // Each hop is judged by itself, and shown only the credentials for its own URL
             // (ADR 20).
             .redirect(redirect::Policy::none())
-            // A proxy would be the one that connects, and could be led anywhere.
+            // A proxy would connect in place of the node, to addresses that nobody judged.
             .no_proxy();
         match reach {
             Reach::All => builder,
@@ -157,25 +161,26 @@ fn client(reach: Reach) -> Client {
     })
 }
 
-/// One origin, and the state that its answers showed.
+/// One origin.
 #[derive(Debug)]
 pub struct Server {
     pub origin: Origin,
     http: Arc<Http>,
     reach: Reach,
-    seen: Mutex<Seen>,
+    seen: Mutex<ServerState>,
 }
 
+/// A server's file, as the answers so far showed it.
 #[derive(Debug, Default)]
-struct Seen {
+struct ServerState {
     version: Option<Version>,
     /// Where its redirects led.
     moved: Option<Url>,
 }
 
-// The hashes would find another version as well: this says it sooner, and in words (ADR
-// 20).
-/// The headers that tell one version of a server's file from another.
+// The hashes would find another version too. This finds it sooner, and the error names it
+// (ADR 20).
+/// The headers by which versions of a server's file differ.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Version {
     etag: Option<HeaderValue>,
@@ -197,9 +202,9 @@ impl Version {
     }
 }
 
-/// An answer, whose bytes follow.
+/// The answer to a request for a range, whose bytes follow.
 #[derive(Debug)]
-pub struct Answer {
+pub struct RangeResponse {
     response: Response,
     /// Bytes of the whole file.
     pub size: u64,
@@ -207,7 +212,7 @@ pub struct Answer {
     pub left: u64,
 }
 
-impl Answer {
+impl RangeResponse {
     /// The next bytes; `None`: all came.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, WebError> {
         match self.response.chunk().await? {
@@ -222,9 +227,9 @@ impl Answer {
     }
 }
 
-/// Which bytes are asked for.
+/// A request for some bytes of a file.
 #[derive(Clone, Debug)]
-struct Asked {
+struct RangeRequest {
     from: u64,
     /// The end, and the size of the file; not known at first.
     known: Option<(u64, u64)>,
@@ -236,22 +241,22 @@ impl Server {
     }
 
     /// Asks for some bytes of a file of `size` bytes.
-    pub async fn range(&self, bytes: Range<u64>, size: u64) -> Result<Answer, WebError> {
-        self.get(&Asked { from: bytes.start, known: Some((bytes.end, size)) }).await
+    pub async fn range(&self, bytes: Range<u64>, size: u64) -> Result<RangeResponse, WebError> {
+        self.get(&RangeRequest { from: bytes.start, known: Some((bytes.end, size)) }).await
     }
 
     /// Asks for all bytes from here on, of a file whose size is not known.
-    pub async fn rest(&self, from: u64) -> Result<Answer, WebError> {
-        self.get(&Asked { from, known: None }).await
+    pub async fn rest(&self, from: u64) -> Result<RangeResponse, WebError> {
+        self.get(&RangeRequest { from, known: None }).await
     }
 
-    async fn get(&self, asked: &Asked) -> Result<Answer, WebError> {
+    async fn get(&self, asked: &RangeRequest) -> Result<RangeResponse, WebError> {
         let (version, moved) = {
             let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
             (seen.version.clone(), seen.moved.clone())
         };
         if let Some(url) = moved {
-            // Where it led may be forgotten by now (a signed URL has its time).
+            // The place of the redirect may be gone by now (a signed URL expires).
             match self.follow(url, asked, version.as_ref()).await {
                 Err(WebError::Status(_)) => {}
                 answer => return answer,
@@ -263,9 +268,9 @@ impl Server {
     async fn follow(
         &self,
         mut url: Url,
-        asked: &Asked,
+        asked: &RangeRequest,
         version: Option<&Version>,
-    ) -> Result<Answer, WebError> {
+    ) -> Result<RangeResponse, WebError> {
         for _ in 0..=HOPS_MAX {
             let response = self.send(&url, asked, version).await?;
             if response.status().is_redirection()
@@ -286,7 +291,7 @@ impl Server {
     async fn send(
         &self,
         url: &Url,
-        asked: &Asked,
+        asked: &RangeRequest,
         version: Option<&Version>,
     ) -> Result<Response, WebError> {
         // A name is judged when it is resolved, by its addresses.
@@ -320,7 +325,7 @@ fn hop(from: &Url, location: &HeaderValue) -> Result<Url, WebError> {
     let refused = |why| Err(WebError::Redirect(text.chars().take(256).collect(), why));
     match to {
         Ok(to) if !matches!(to.scheme(), "http" | "https") => refused("neither http nor https"),
-        // The operator or the peer named a URL that nobody on the way can read.
+        // The operator or the peer chose https, so that nobody on the way can read it.
         Ok(to) if from.scheme() == "https" && to.scheme() == "http" => {
             refused("it would leave https")
         }
@@ -335,9 +340,9 @@ fn hop(from: &Url, location: &HeaderValue) -> Result<Url, WebError> {
 /// Whether an answer has the range that was asked for.
 fn check_answer(
     response: Response,
-    asked: &Asked,
+    asked: &RangeRequest,
     version: Option<&Version>,
-) -> Result<Answer, WebError> {
+) -> Result<RangeResponse, WebError> {
     let (status, headers) = (response.status(), response.headers());
     match status {
         StatusCode::OK | StatusCode::PARTIAL_CONTENT => {}
@@ -372,7 +377,7 @@ fn check_answer(
         None => size,
     };
     match bytes == (asked.from..end) {
-        true => Ok(Answer { response, size, left: end - asked.from }),
+        true => Ok(RangeResponse { response, size, left: end - asked.from }),
         false => Err(WebError::WrongRange),
     }
 }
@@ -402,11 +407,6 @@ fn pause(headers: &HeaderMap) -> Option<Duration> {
         }
     };
     Some(pause.min(PAUSE_MAX))
-}
-
-/// How long to leave a server alone that failed so often in a row.
-fn backoff(failures: u32) -> Duration {
-    Duration::from_millis(500 << failures.min(6))
 }
 
 #[cfg(test)]

@@ -1,13 +1,12 @@
-//! The content of one node: its store, its origins, and the tasks that fetch and serve.
+//! Keeps, fetches and serves the content of one node.
 //!
-//! Owns: the resources on disk ([`Content`] is the handle for RPC, the gateway and the
-//! host), the service that drives the scheduler of [`trefoil_content`], two tasks for
-//! each peer (bulk bytes), one for each HTTP server, and sealed files ([`sealed`]).
-//! `docs/content.md` has the ideas.
+//! Owns: the resources on disk; the service that drives the scheduler of
+//! [`trefoil_content`]; two tasks for each peer (bulk bytes) and one for each HTTP server;
+//! and sealed files ([`sealed`]). [`Content`] is the handle for RPC, the gateway and the
+//! host. `docs/content.md` has the ideas.
 //!
-//! What always holds: no byte is stored, served or written out that was not verified;
-//! nothing is allocated for a size that is only claimed; a slow peer or server delays
-//! nobody else.
+//! What always holds: only verified bytes are stored, served or written out; nothing is
+//! allocated for a size that is only claimed; a slow peer or server delays nobody else.
 //!
 //! What it must never know: the chain. Which organisations may have a resource comes
 //! from the resource's allow-list, and a peer's organisation from its connection.

@@ -1,9 +1,9 @@
 //! The HTTP servers that the service knows as origins: of which resource, who named them,
 //! and whether they are asked.
 //!
-//! What always holds: a server that a peer named is asked only as far as the
-//! operator allows, and named to others only after right bytes came from it; how
-//! many are known of one resource is bounded.
+//! What always holds: a server that a peer named is asked only as far as the operator allows,
+//! and named to others only after right bytes came from it. The servers that are known of one
+//! resource are bounded.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,17 +18,19 @@ use trefoil_content::{
 };
 
 use crate::{
-    events::Event,
+    events::TaskEvent,
     http::{Fetcher, Http, PartRequest, Reach, Server},
     store::OpenStore,
 };
 
-/// An origin that did not answer is asked again after so long.
+// A transfer that only this server can serve tries again this often, with six requests each
+// time (`FAILURES_MAX` in fetching.rs).
+/// An origin that failed is asked again after this time.
 const REST: Duration = Duration::from_secs(60);
 
 // Remembered, so that a peer cannot bring a bad server back by naming it again. Bounded,
-// since peers could name bad servers without end.
-/// Origins that are left for good are remembered, so many of one resource.
+// since peers could name bad servers without end: URLs of at most 32 KiB.
+/// The most origins of one resource that are remembered as left for good.
 const LEFT_MAX: usize = 32;
 
 #[derive(Debug)]
@@ -54,9 +56,9 @@ enum OriginState {
 #[derive(Debug)]
 pub struct Origins {
     http: Arc<Http>,
-    /// How far those go that peers named; `None`: nowhere.
+    /// Which of the servers that peers named are asked; `None`: none.
     reach: Option<Reach>,
-    events: mpsc::Sender<Event>,
+    events: mpsc::Sender<TaskEvent>,
     known: BTreeMap<Resource, Vec<Known>>,
     /// Tasks that wait for hashes, without which bare bytes cannot be verified.
     waiting: BTreeMap<Resource, AbortHandle>,
@@ -64,7 +66,7 @@ pub struct Origins {
 }
 
 impl Origins {
-    pub fn new(http: Arc<Http>, reach: Option<Reach>, events: mpsc::Sender<Event>) -> Self {
+    pub fn new(http: Arc<Http>, reach: Option<Reach>, events: mpsc::Sender<TaskEvent>) -> Self {
         let (known, waiting) = (BTreeMap::new(), BTreeMap::new());
         Self { http, reach, events, known, waiting, last: 0 }
     }
@@ -105,8 +107,8 @@ impl Origins {
         }
     }
 
-    // No hearsay: otherwise one peer could send the whole swarm to a server of its choice
-    // (ADR 20).
+    // Not those that a peer named and nothing proved: one peer could otherwise send the whole
+    // swarm to a server of its choice (ADR 20).
     /// The origins that are named to peers.
     pub fn announceable(&self, resource: Resource) -> Vec<Origin> {
         let known = self.known.get(&resource).into_iter().flatten();
@@ -114,7 +116,7 @@ impl Origins {
         good.map(|known| known.origin.clone()).take(ORIGINS_MAX).collect()
     }
 
-    /// Whether one could be asked that is not.
+    /// Whether one that is not asked yet could be asked now.
     pub fn has_ready(&self, resource: Resource) -> bool {
         let now = Instant::now();
         self.known.get(&resource).into_iter().flatten().any(|known| known.is_ready(now))

@@ -16,13 +16,13 @@ use tokio::{sync::mpsc, time::timeout};
 use trefoil_content::{
     Part,
     message::{ContentFrame, DATA_BYTES, FRAME_BYTES_MAX, SwarmMessage},
-    proof::{Encoder, ProofError, Verified, Verifier},
+    proof::{ProofError, Verified, Verifier},
     scheduler::{FetchFailure, RejectReason, RequestId, Source, Ticket},
 };
 use trefoil_p2p::{ContentLink, ContentReader, ContentWriter};
 use trefoil_types::{Offence, PeerId};
 
-use crate::{events::Event, store::OpenStore};
+use crate::{events::TaskEvent, store::OpenStore};
 
 // Attack: a peer that asks and does not read would fill the memory with answers. The
 // service cannot wait for it either, since it serves all peers.
@@ -42,7 +42,7 @@ const CANCELLED_MAX: usize = 1_024;
 
 /// An order to a peer's writer.
 #[derive(Debug)]
-pub enum Order {
+pub enum WriterOrder {
     Send(SwarmMessage),
     Serve(Serving),
     /// The peer does not want the rest of this part.
@@ -67,7 +67,7 @@ pub struct Incoming {
 
 /// Requests at one peer, by ticket.
 #[derive(Debug, Default)]
-struct Open {
+struct RequestTable {
     coming: BTreeMap<Ticket, Incoming>,
     /// The oldest first.
     cancelled: VecDeque<Ticket>,
@@ -78,19 +78,20 @@ struct Open {
 pub struct PeerStreams {
     /// Tells one connection of a peer from its next.
     pub connection: u64,
-    orders: mpsc::Sender<Order>,
-    open: Arc<Mutex<Open>>,
+    orders: mpsc::Sender<WriterOrder>,
+    open: Arc<Mutex<RequestTable>>,
 }
 
 impl PeerStreams {
     /// Starts the tasks of a connection. They end with it, or when this is
     /// dropped.
-    pub fn start(link: ContentLink, connection: u64, events: mpsc::Sender<Event>) -> Self {
+    pub fn start(link: ContentLink, connection: u64, events: mpsc::Sender<TaskEvent>) -> Self {
         let (orders, waiting) = mpsc::channel(ORDERS_MAX);
         let open = Arc::default();
         let ContentLink { peer, read, write, .. } = link;
-        let reader = Reader { peer, connection, open: Arc::clone(&open), events: events.clone() };
-        let writer = Writer { peer, waiting, serving: VecDeque::new(), events };
+        let reader =
+            PeerReader { peer, connection, open: Arc::clone(&open), events: events.clone() };
+        let writer = PeerWriter { peer, waiting, serving: VecDeque::new(), events };
         tokio::spawn(async move {
             let events = reader.events.clone();
             let ended = tokio::select! {
@@ -99,14 +100,14 @@ impl PeerStreams {
             };
             let offence = ended.err();
             // The service may have ended.
-            let _ = events.send(Event::Gone { peer, connection, offence }).await;
+            let _ = events.send(TaskEvent::Gone { peer, connection, offence }).await;
         });
         Self { connection, orders, open }
     }
 
     /// `false`: the peer's queue is full, or the peer is gone.
     #[must_use]
-    pub fn order(&self, order: Order) -> bool {
+    pub fn order(&self, order: WriterOrder) -> bool {
         self.orders.try_send(order).is_ok()
     }
 
@@ -127,21 +128,21 @@ impl PeerStreams {
     }
 }
 
-fn lock(open: &Mutex<Open>) -> MutexGuard<'_, Open> {
+fn lock(open: &Mutex<RequestTable>) -> MutexGuard<'_, RequestTable> {
     open.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Why a peer's streams end: it did wrong, or they just ended.
 type Ended = Result<(), Offence>;
 
-struct Reader {
+struct PeerReader {
     peer: PeerId,
     connection: u64,
-    open: Arc<Mutex<Open>>,
-    events: mpsc::Sender<Event>,
+    open: Arc<Mutex<RequestTable>>,
+    events: mpsc::Sender<TaskEvent>,
 }
 
-impl Reader {
+impl PeerReader {
     async fn run(&self, mut stream: ContentReader) -> Ended {
         let mut body = Vec::new();
         loop {
@@ -160,9 +161,11 @@ impl Reader {
             }
             let event = match ContentFrame::decode(&body).map_err(|_| Offence::Malformed)? {
                 ContentFrame::Data { ticket, bytes } => self.receive(ticket, bytes)?,
-                ContentFrame::Message(message) => {
-                    Some(Event::Message { peer: self.peer, connection: self.connection, message })
-                }
+                ContentFrame::Message(message) => Some(TaskEvent::Message {
+                    peer: self.peer,
+                    connection: self.connection,
+                    message,
+                }),
             };
             if let Some(event) = event
                 && self.events.send(event).await.is_err()
@@ -173,7 +176,7 @@ impl Reader {
     }
 
     /// Verifies and writes data that came.
-    fn receive(&self, ticket: Ticket, bytes: &[u8]) -> Result<Option<Event>, Offence> {
+    fn receive(&self, ticket: Ticket, bytes: &[u8]) -> Result<Option<TaskEvent>, Offence> {
         let mut open = lock(&self.open);
         let Some(incoming) = open.coming.get_mut(&ticket) else {
             // Data that nobody requested takes bandwidth from data that was requested.
@@ -197,28 +200,28 @@ impl Reader {
         Ok(Some(match verified {
             Ok(()) => {
                 let source = Source::Peer(self.peer);
-                Event::Arrived { resource, request, source, groups, bytes: content }
+                TaskEvent::Arrived { resource, request, source, groups, bytes: content }
             }
-            Err(ProofError::Io(error)) => Event::Broken { resource, error },
+            Err(ProofError::Io(error)) => TaskEvent::Broken { resource, error },
             Err(error) => {
                 let group = match error {
                     ProofError::Corrupt { group } | ProofError::Short { group } => group,
                     _ => 0,
                 };
-                Event::Failed { resource, request, failure: FetchFailure::Corrupt { group } }
+                TaskEvent::Failed { resource, request, failure: FetchFailure::Corrupt { group } }
             }
         }))
     }
 }
 
-struct Writer {
+struct PeerWriter {
     peer: PeerId,
-    waiting: mpsc::Receiver<Order>,
-    serving: VecDeque<(Serving, Option<Encoder>)>,
-    events: mpsc::Sender<Event>,
+    waiting: mpsc::Receiver<WriterOrder>,
+    serving: VecDeque<(Serving, Option<Verifier>)>,
+    events: mpsc::Sender<TaskEvent>,
 }
 
-impl Writer {
+impl PeerWriter {
     // A choke or a cancel must not wait behind bulk data.
     /// Messages go before content, which goes a frame at a time.
     async fn run(mut self, mut stream: ContentWriter) -> Ended {
@@ -238,15 +241,15 @@ impl Writer {
             frame.clear();
             frame.extend([0; 4]);
             match order {
-                Some(Order::Serve(serving)) => {
+                Some(WriterOrder::Serve(serving)) => {
                     self.serving.push_back((serving, None));
                     continue;
                 }
-                Some(Order::Stop(ticket)) => {
+                Some(WriterOrder::Stop(ticket)) => {
                     self.stop(ticket).await;
                     continue;
                 }
-                Some(Order::Send(message)) => frame.extend(message.encode()),
+                Some(WriterOrder::Send(message)) => frame.extend(message.encode()),
                 None => self.next_data(&mut frame).await,
             }
             let length = (frame.len() - 4) as u32;
@@ -285,7 +288,7 @@ impl Writer {
                     let (opened, file) = (serving.opened.clone(), serving.part.file);
                     let part = Part { file, groups: *group..group + 1 };
                     // The service may have ended.
-                    let _ = self.events.send(Event::Damaged { opened, part }).await;
+                    let _ = self.events.send(TaskEvent::Damaged { opened, part }).await;
                 }
                 error => tracing::warn!(%error, "cannot serve what was here"),
             }
@@ -307,7 +310,7 @@ impl Writer {
     async fn served(&self, serving: Serving) {
         let (resource, ticket) = (serving.opened.resource, serving.ticket);
         // The service may have ended.
-        let _ = self.events.send(Event::Served { resource, peer: self.peer, ticket }).await;
+        let _ = self.events.send(TaskEvent::Served { resource, peer: self.peer, ticket }).await;
     }
 }
 

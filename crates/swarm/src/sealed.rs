@@ -1,5 +1,6 @@
-//! A file or directory that only some can read: a tar in an age file
+//! A file or directory that only the holders of some keys can read. It is a tar in an age file
 //! (<https://c2sp.org/age>), so that `age -d | tar x` opens it as well.
+//!
 //! What always holds: a sealed file is authenticated to its end before its content gets its
 //! final name; nothing is written anywhere else.
 
@@ -17,13 +18,14 @@ use trefoil_os::keystore::SealingKey;
 
 use crate::{
     export::{create_file, draft_directory, draft_file, file_into_place, into_place},
-    store::{Counted, StoreError, files_below},
+    store::{Counted, StoreError, failed, files_below},
 };
 
 // Attack: a header without an end, which age would read whole into memory.
-/// A header that names 16 keys has about 1,700 bytes.
+/// The longest header. One that names 16 keys has about 1,700 bytes.
 const HEADER_BYTES_MAX: usize = 16 * 1024;
-/// age seals 64 KiB at a time.
+// age seals 64 KiB at a time: one system call serves 16 of them.
+/// Bytes that are read or written at once.
 const BUFFER_BYTES: u64 = 1 << 20;
 /// How the header's last line begins, after the line before.
 const HEADER_END: &[u8] = b"\n--- ";
@@ -48,12 +50,7 @@ fn malformed(why: impl ToString) -> SealedError {
     SealedError::Malformed(why.to_string())
 }
 
-fn failed_to(act: &'static str, path: &Path) -> impl Fn(io::Error) -> SealedError {
-    let path = path.to_path_buf();
-    move |source| StoreError::File { act, path: path.clone(), source }.into()
-}
-
-/// How far it is, and whether it shall go on.
+/// The progress of sealing or opening, and whether to stop.
 #[derive(Debug, Default)]
 pub struct Watch {
     /// Bytes.
@@ -84,22 +81,22 @@ impl<R: Read> Read for Watched<'_, R> {
 /// A file that cannot be read, or whose name others could not write; `to` is there
 /// already, or cannot be written.
 pub fn seal(path: &Path, keys: &[SealingKey], to: &Path, watch: &Watch) -> Result<(), SealedError> {
-    let failed = failed_to("write", to);
+    let unwritten = failed("write", to);
     let recipients: Vec<_> = keys.iter().map(|key| key.recipient()).collect();
     let recipients = recipients.iter().map(|key| key as &dyn Recipient);
     let encryptor = Encryptor::with_recipients(recipients).expect("there is a key");
-    let new = draft_file(to).map_err(&failed)?;
+    let new = draft_file(to).map_err(&unwritten)?;
     let output = BufWriter::with_capacity(BUFFER_BYTES as usize, new.as_file());
-    let mut tar = Builder::new(encryptor.wrap_output(output).map_err(&failed)?);
+    let mut tar = Builder::new(encryptor.wrap_output(output).map_err(&unwritten)?);
     for (name, source) in contents(path)? {
         check_path(&name)?;
-        append(&mut tar, &name, &source, watch, &failed)?;
+        append(&mut tar, &name, &source, watch, &unwritten)?;
     }
-    let output = tar.into_inner().and_then(|age| age.finish()).map_err(&failed)?;
-    output.into_inner().map_err(|error| failed(error.into_error()))?;
+    let output = tar.into_inner().and_then(|age| age.finish()).map_err(&unwritten)?;
+    output.into_inner().map_err(|error| unwritten(error.into_error()))?;
     file_into_place(new, to).map_err(|error| match error.kind() {
         ErrorKind::AlreadyExists => SealedError::Taken(to.into()),
-        _ => failed(error),
+        _ => unwritten(error).into(),
     })
 }
 
@@ -123,27 +120,26 @@ fn append<W: Write>(
     name: &str,
     source: &Path,
     watch: &Watch,
-    failed: impl Fn(io::Error) -> SealedError,
-) -> Result<(), SealedError> {
+    unwritten: impl Fn(io::Error) -> StoreError,
+) -> Result<(), StoreError> {
     let mut header = Header::new_gnu();
     header.set_mtime(0);
-    let file = File::open(source).map_err(failed_to("read", source))?;
-    let meta = file.metadata().map_err(failed_to("read", source))?;
+    let unread = failed("read", source);
+    let file = File::open(source).map_err(&unread)?;
+    let meta = file.metadata().map_err(&unread)?;
     if meta.is_dir() {
         header.set_entry_type(EntryType::Directory);
         header.set_mode(0o755);
         header.set_size(0);
-        return tar.append_data(&mut header, name, io::empty()).map_err(failed);
+        return tar.append_data(&mut header, name, io::empty()).map_err(unwritten);
     }
     header.set_mode(0o644);
     header.set_size(meta.len());
     let mut bytes = watch.over(file).take(meta.len());
-    tar.append_data(&mut header, name, &mut bytes).map_err(failed)?;
+    tar.append_data(&mut header, name, &mut bytes).map_err(unwritten)?;
     match bytes.limit() {
         0 => Ok(()),
-        _ => {
-            Err(failed_to("read", source)(io::Error::other("it became shorter while it was read")))
-        }
+        _ => Err(unread(io::Error::other("it became shorter while it was read"))),
     }
 }
 
@@ -159,25 +155,25 @@ pub fn open(
     to: &Path,
     watch: &Watch,
 ) -> Result<(), SealedError> {
-    let failed = failed_to("write", to);
+    let unwritten = failed("write", to);
     if to.exists() {
         return Err(SealedError::Taken(to.into()));
     }
-    let file = File::open(sealed).map_err(failed_to("read", sealed))?;
+    let file = File::open(sealed).map_err(failed("read", sealed))?;
     let mut input = BufReader::with_capacity(BUFFER_BYTES as usize, watch.over(file));
-    check_header(input.fill_buf().map_err(failed_to("read", sealed))?)?;
+    check_header(input.fill_buf().map_err(failed("read", sealed))?)?;
     let decryptor = Decryptor::new_buffered(input).map_err(malformed)?;
     let keys = keys.iter().map(|key| key as &dyn Identity);
     let plain = decryptor.decrypt(keys).map_err(|error| match error {
         DecryptError::NoMatchingKeys => SealedError::NotForUs,
         error => malformed(error),
     })?;
-    let staging = draft_directory(to).map_err(&failed)?;
-    let name = unpack(plain, staging.path(), &failed)?;
-    into_place(&staging.path().join(name), to).map_err(failed)
+    let staging = draft_directory(to).map_err(&unwritten)?;
+    let name = unpack(plain, staging.path(), &unwritten)?;
+    Ok(into_place(&staging.path().join(name), to).map_err(unwritten)?)
 }
 
-/// age reads a header whole before it judges it: there must be an end to it.
+/// Checks that the header ends, since age reads it whole into memory before it judges it.
 fn check_header(start: &[u8]) -> Result<(), SealedError> {
     let start = &start[..start.len().min(HEADER_BYTES_MAX)];
     let end = start.windows(HEADER_END.len()).position(|bytes| bytes == HEADER_END);
@@ -190,13 +186,13 @@ fn check_header(start: &[u8]) -> Result<(), SealedError> {
 fn unpack(
     plain: impl Read,
     dir: &Path,
-    failed: impl Fn(io::Error) -> SealedError,
+    unwritten: impl Fn(io::Error) -> StoreError,
 ) -> Result<String, SealedError> {
     let mut tar = Archive::new(plain);
     let mut top = None;
     let mut long = None;
     let mut count = 0;
-    // Raw, since long names are then ours to bound.
+    // Raw, so that the length of a long name is bounded here.
     for entry in tar.entries().map_err(malformed)?.raw(true) {
         let mut entry = entry.map_err(malformed)?;
         let kind = entry.header().entry_type();
@@ -212,27 +208,27 @@ fn unpack(
         match (kind, &top) {
             _ if count > FILES_MAX + 1 => return Err(malformed("it has too many files")),
             (EntryType::Directory, None) if !name.contains('/') => {
-                fs::create_dir(dir.join(&name)).map_err(&failed)?;
+                fs::create_dir(dir.join(&name)).map_err(&unwritten)?;
                 top = Some(format!("{name}/"));
             }
             (EntryType::Regular, None) if !name.contains('/') => {
-                write(&mut entry, &dir.join(&name), &failed)?;
+                write(&mut entry, &dir.join(&name), &unwritten)?;
                 top = Some(name);
             }
             (EntryType::Regular, Some(top)) if top.ends_with('/') && name.starts_with(top) => {
-                write(&mut entry, &dir.join(&name), &failed)?;
+                write(&mut entry, &dir.join(&name), &unwritten)?;
             }
             _ => return Err(malformed(format!("{name:?} has no place in it"))),
         }
     }
-    // Whether all of it is there is known at its end only.
+    // Only its authenticated end proves that nothing was cut off.
     io::copy(&mut tar.into_inner(), &mut io::sink()).map_err(malformed)?;
     let top = top.ok_or_else(|| malformed("it is empty"))?;
     Ok(top.trim_end_matches('/').into())
 }
 
-/// A name that has no room in a tar's header: an entry of its own before, with a zero
-/// at its end.
+/// A name that is too long for a tar's header. It stands in an entry before, with a zero at its
+/// end.
 fn long_name(entry: &mut impl Read) -> Result<Vec<u8>, SealedError> {
     let mut name = Vec::new();
     entry.take(PATH_BYTES_MAX as u64 + 1).read_to_end(&mut name).map_err(malformed)?;
@@ -245,14 +241,14 @@ fn long_name(entry: &mut impl Read) -> Result<Vec<u8>, SealedError> {
 fn write(
     bytes: &mut Entry<impl Read>,
     to: &Path,
-    failed: impl Fn(io::Error) -> SealedError,
+    unwritten: impl Fn(io::Error) -> StoreError,
 ) -> Result<(), SealedError> {
-    let mut file = create_file(to).map_err(&failed)?;
+    let mut file = create_file(to).map_err(&unwritten)?;
     let mut buffer = vec![0; bytes.size().clamp(1, BUFFER_BYTES) as usize];
     loop {
         match bytes.read(&mut buffer).map_err(malformed)? {
             0 => break,
-            count => file.write_all(&buffer[..count]).map_err(&failed)?,
+            count => file.write_all(&buffer[..count]).map_err(&unwritten)?,
         }
     }
     Ok(())

@@ -24,7 +24,7 @@ use tokio::{
 };
 use trefoil_content::{
     message::SwarmMessage,
-    scheduler::{Config, Rates, Resource, SchedulerInput, Source, Swarm, UploadPolicy},
+    scheduler::{Rates, Resource, SchedulerInput, Source, Swarm, SwarmConfig, UploadPolicy},
 };
 use trefoil_os::clock::Clock;
 use trefoil_p2p::{ContentLink, NetHandle};
@@ -32,7 +32,7 @@ use trefoil_types::{Offence, PeerId, Standing};
 
 use crate::{
     error::FetchError,
-    events::{Announced, Command, Event},
+    events::{Announced, ContentCommand, TaskEvent},
     fetch::Topic,
     origins::Origins,
     peer::PeerStreams,
@@ -68,7 +68,7 @@ pub struct SwarmService {
     announced: Option<Announced>,
     origins: Origins,
     connections: u64,
-    event_to: mpsc::Sender<Event>,
+    event_to: mpsc::Sender<TaskEvent>,
     inputs: VecDeque<SchedulerInput>,
     // Carrying out an effect may cause an input (a peer cannot be sent to). The scheduler
     // must not be stepped while its effects are carried out, so such inputs wait.
@@ -84,10 +84,10 @@ impl SwarmService {
         net: NetHandle,
         store: Arc<ContentStore>,
         origins: Origins,
-        event_to: mpsc::Sender<Event>,
+        event_to: mpsc::Sender<TaskEvent>,
     ) -> Self {
         Self {
-            swarm: Swarm::new(Config { me, seed: rand::random(), rates }),
+            swarm: Swarm::new(SwarmConfig { me, seed: rand::random(), rates }),
             upload_policy,
             net,
             store,
@@ -107,8 +107,8 @@ impl SwarmService {
     pub async fn run(
         mut self,
         mut links: mpsc::Receiver<ContentLink>,
-        mut events: mpsc::Receiver<Event>,
-        mut commands: mpsc::Receiver<Command>,
+        mut events: mpsc::Receiver<TaskEvent>,
+        mut commands: mpsc::Receiver<ContentCommand>,
     ) {
         let mut sync = interval(SYNC_EVERY);
         // A late sync makes the ones that were missed durable too.
@@ -174,9 +174,9 @@ impl SwarmService {
         self.input(SchedulerInput::Left { source: Source::Peer(peer) });
     }
 
-    fn on_event(&mut self, event: Event) {
+    fn on_event(&mut self, event: TaskEvent) {
         match event {
-            Event::Gone { peer, connection, offence } => {
+            TaskEvent::Gone { peer, connection, offence } => {
                 if let Some(offence) = offence {
                     self.blame(peer, offence);
                 }
@@ -184,39 +184,39 @@ impl SwarmService {
                     self.on_disconnected(peer);
                 }
             }
-            Event::Message { peer, connection, message } => {
+            TaskEvent::Message { peer, connection, message } => {
                 if self.is_current(peer, connection) {
                     self.on_message(peer, message);
                 }
             }
-            Event::Arrived { resource, request, source, groups, bytes } => {
+            TaskEvent::Arrived { resource, request, source, groups, bytes } => {
                 self.on_arrived(resource, source, bytes);
                 self.input(SchedulerInput::Arrived { resource, request, groups });
                 // A reader that waits for these very bytes does not wait for the rest.
                 self.finish_wants(resource);
             }
-            Event::Failed { resource, request, failure } => {
+            TaskEvent::Failed { resource, request, failure } => {
                 self.input(SchedulerInput::Failed { resource, request, failure });
             }
-            Event::OriginLeft { web, resource, for_good } => {
+            TaskEvent::OriginLeft { web, resource, for_good } => {
                 self.origins.on_left(resource, web, for_good);
                 self.input(SchedulerInput::Left { source: Source::Web(web) });
             }
-            Event::Hashed { resource } => self.start_origins(resource),
-            Event::Broken { resource, error } => self.on_disk_error(resource, &error),
-            Event::Damaged { opened, part } => {
+            TaskEvent::Hashed { resource } => self.start_origins(resource),
+            TaskEvent::Broken { resource, error } => self.on_disk_error(resource, &error),
+            TaskEvent::Damaged { opened, part } => {
                 let damage = opened.damage(vec![part.clone()]);
                 tracing::warn!(id = %opened.id, damage = %damage.words, "cannot serve what was here");
                 opened.note(Some(damage.words));
                 self.drop_damaged(&opened, &[part]);
             }
-            Event::Served { resource, peer, ticket } => {
+            TaskEvent::Served { resource, peer, ticket } => {
                 if let Some(topic) = self.topics.get_mut(&resource) {
                     topic.touch();
                 }
                 self.input(SchedulerInput::Served { resource, peer, ticket });
             }
-            Event::Synced { resource, result } => {
+            TaskEvent::Synced { resource, result } => {
                 if let Some(topic) = self.topics.get_mut(&resource) {
                     topic.syncing = false;
                 }
@@ -224,7 +224,7 @@ impl SwarmService {
                     self.on_disk_error(resource, &error);
                 }
             }
-            Event::Look { resource, after } => self.on_look(resource, after),
+            TaskEvent::Look { resource, after } => self.on_look(resource, after),
         }
     }
 
@@ -317,7 +317,7 @@ impl SwarmService {
                 let events = self.event_to.clone();
                 task::spawn_blocking(move || {
                     let result = opened.store.sync();
-                    let _ = events.blocking_send(Event::Synced { resource, result });
+                    let _ = events.blocking_send(TaskEvent::Synced { resource, result });
                 });
             }
         }

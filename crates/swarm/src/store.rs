@@ -34,21 +34,18 @@ use trefoil_content::{
 use trefoil_os::disk::OpenFile;
 use trefoil_types::DiskFile;
 
+use self::metadata::{METADATA_FILE, now_s, read_metadata, write_metadata};
 pub use self::{
-    error::StoreError,
+    error::{StoreError, failed},
     hashing::{Counted, files_below},
     metadata::{Metadata, PutOptions},
     open_store::{CHUNK, OpenStore},
 };
-use self::{
-    error::failed,
-    metadata::{METADATA_FILE, now_s, read_metadata, write_metadata},
-};
 use crate::shared_tree::SharedTree;
 
 // Each note is a write with a sync, and the gateway asks for a resource at each MiB that it
-// reads.
-/// A use is noted anew after so long, in seconds.
+// reads. The order in which resources are removed is exact to a minute.
+/// A use is noted anew after this time, in seconds.
 const TOUCH_S: u64 = 60;
 const HASHES_MAP: &str = "hashes.map";
 
@@ -57,17 +54,18 @@ pub struct ContentStore {
     dir: PathBuf,
     /// Bytes that may be kept, without pinned resources; `None`: no limit.
     quota: Option<u64>,
-    state: Mutex<State>,
+    state: Mutex<ResourceIndex>,
 }
 
+/// The resources that are here.
 #[derive(Debug, Default)]
-struct State {
+struct ResourceIndex {
     metadata: BTreeMap<ContentId, Metadata>,
     /// By the names of their parts between peers, see [`resources`].
     ids: BTreeMap<Resource, ContentId>,
 }
 
-impl State {
+impl ResourceIndex {
     fn insert(&mut self, id: ContentId, metadata: Metadata) {
         self.forget(id);
         for resource in resources(id, &metadata.allow) {
@@ -101,11 +99,11 @@ impl ContentStore {
     /// not proven.
     pub fn open(dir: &Path, quota: Option<u64>) -> Result<Self, StoreError> {
         fs::create_dir_all(dir).map_err(failed("make", dir))?;
-        let mut state = State::default();
+        let mut state = ResourceIndex::default();
         for entry in fs::read_dir(dir).map_err(failed("read", dir))? {
             let path = entry.map_err(failed("read", dir))?.path();
             if let Some((id, metadata)) = read_metadata(&path) {
-                let Some(why) = admission::refusal(&path, id, &metadata) else {
+                let Some(why) = metadata.refusal(&path, id) else {
                     state.insert(id, metadata);
                     continue;
                 };
@@ -116,7 +114,7 @@ impl ContentStore {
         Ok(Self { dir: dir.into(), quota, state: Mutex::new(state) })
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, ResourceIndex> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -165,8 +163,8 @@ impl ContentStore {
         Ok(Some(differs))
     }
 
-    /// Notes that it was asked for just now, to the minute: each note is a sync.
-    /// Returns whether there was something to note.
+    /// Notes that it was asked for just now (see `TOUCH_S`). Returns whether there was
+    /// something to note.
     pub fn touch(&self, id: ContentId) -> Result<bool, StoreError> {
         let now = now_s();
         let touch = |metadata: &mut Metadata| {
@@ -177,8 +175,8 @@ impl ContentStore {
         Ok(self.change(id, touch)? == Some(true))
     }
 
-    /// Opens the store of a resource, if it is here. The files of a directory are
-    /// here once its manifest is whole and they were begun; `begin`: they are now.
+    /// Opens the store of a resource, if it is here. The files of a directory are here once its
+    /// manifest is whole and they were begun. `begin`: they are begun now.
     pub fn open_store(
         &self,
         resource: Resource,
@@ -204,16 +202,16 @@ impl ContentStore {
 
     fn open_bytes(&self, id: ContentId, metadata: &Metadata) -> Result<OpenStore, StoreError> {
         let place = self.place(id);
-        let content = [(id.root, metadata.size)];
         // A directory's manifest is always ours.
         let shared = metadata.shared.as_ref().filter(|_| id.kind != ResourceKind::Directory);
-        let store = match shared {
+        let files = match shared {
             Some(path) => {
                 let data = OpenFile::read_only(path).map_err(failed("open", path))?;
-                PartialStore::whole(id.root, content, Arc::new(data), own(&place, "hashes")?)?
+                Files { data: Some(Arc::new(data)), hashes: own(&place, "hashes")?, map: None }
             }
-            None => PartialStore::open(id.root, content, own_files(&place, "")?)?,
+            None => own_files(&place, "")?,
         };
+        let store = PartialStore::open(id.root, [(id.root, metadata.size)], files)?;
         let layout = Layout::file(metadata.size)?;
         let lies = shared.cloned().unwrap_or_else(|| place.join("data"));
         Ok(OpenStore::new(id, metadata, Resource::file(id.root), store, layout, None, lies))
@@ -225,7 +223,8 @@ impl ContentStore {
         let (metadata, place) = (self.metadata(id).ok_or(StoreError::NotHere(id))?, self.place(id));
         let part = Resource::hashes(id.root);
         let (hashes, map) = (own(&place, "hashes")?, own(&place, HASHES_MAP)?);
-        let store = PartialStore::hashes(part.0, (id.root, metadata.size), hashes, map)?;
+        let files = Files { data: None, hashes, map: Some(map) };
+        let store = PartialStore::open(part.0, [(id.root, metadata.size)], files)?;
         if metadata.whole {
             store.all_is_here();
         }
@@ -244,13 +243,14 @@ impl ContentStore {
         let contents: Vec<FileDigest> =
             manifest.entries().iter().map(|entry| (entry.root, entry.size)).collect();
         let part = Resource::tree(id.root);
-        let store = match &metadata.shared {
+        let files = match &metadata.shared {
             Some(path) => {
                 let data = Arc::new(SharedTree::new(path, &manifest));
-                PartialStore::whole(part.0, contents, data, own(&place, "tree.hashes")?)?
+                Files { data: Some(data), hashes: own(&place, "tree.hashes")?, map: None }
             }
-            None => PartialStore::open(part.0, contents, own_files(&place, "tree.")?)?,
+            None => own_files(&place, "tree.")?,
         };
+        let store = PartialStore::open(part.0, contents, files)?;
         let layout = manifest.layout()?;
         let lies = metadata.shared.clone().unwrap_or_else(|| place.join("tree.data"));
         Ok(OpenStore::new(id, metadata, part, store, layout, Some(manifest), lies))
@@ -272,7 +272,7 @@ impl ContentStore {
             fs::create_dir_all(&place).map_err(failed("make", &place))?;
             let opened = self.open_bytes(id, &metadata)?;
             prove(&opened)?;
-            // Last: after a crash, only what is proven is found here.
+            // Last: after a crash, only proven sizes are found here.
             write_metadata(&place, &metadata)?;
             Ok::<_, StoreError>(opened)
         };
@@ -314,5 +314,5 @@ fn own(dir: &Path, name: &str) -> Result<Arc<dyn DiskFile>, StoreError> {
 
 fn own_files(dir: &Path, prefix: &str) -> Result<Files, StoreError> {
     let file = |name| own(dir, &format!("{prefix}{name}"));
-    Ok(Files { data: file("data")?, hashes: file("hashes")?, map: file("map")? })
+    Ok(Files { data: Some(file("data")?), hashes: file("hashes")?, map: Some(file("map")?) })
 }

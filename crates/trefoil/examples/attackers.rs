@@ -1,9 +1,9 @@
 //! Peers that mean harm, against the nodes of a running public devnet:
 //!
 //!     trefoil devnet --kind public --reset --dir /tmp/net
-//!     cargo run --release -p trefoil --example attackers -- /tmp/net MANNER [SECONDS]
+//!     cargo run --release -p trefoil --example attackers -- /tmp/net KIND [SECONDS]
 //!
-//! MANNER is `empty-certificates` (certificates without a vote for the next height, some
+//! KIND is `empty-certificates` (certificates without a vote for the next height, some
 //! milliseconds before an idle chain begins it) or `false-tips` (tips of height 10^9). Each
 //! attacker is a fresh identity, and comes back as another after 4 s. Prints how many blocks the chain made in so many seconds calm,
 //! attacked, and calm again; exits with 1 if attacked it made less than half.
@@ -16,16 +16,16 @@ use std::{
 };
 
 use trefoil_crypto::{B256, SecretKey};
-use trefoil_host::{home::Home, network_config::fork_id};
+use trefoil_host::{fork_id, home::Home};
 use trefoil_ledger::{History, Ledger};
 use trefoil_p2p::{NetEvent, NetworkAccess};
 use trefoil_types::{Height, MemDisk, Message, PeerId, RoundCertificate, message::Tip};
 
 /// Attackers at a time.
-const CROWD: usize = 8;
+const ATTACKERS: usize = 8;
 /// How long one goes by one name.
 const TURN: Duration = Duration::from_secs(4);
-/// How often each speaks.
+/// How often each looks whether to send.
 const EVERY: Duration = Duration::from_millis(2);
 /// How often a devnet without transactions makes a block.
 const IDLE: Duration = Duration::from_secs(1);
@@ -33,14 +33,14 @@ const IDLE: Duration = Duration::from_secs(1);
 const BEFORE: Duration = Duration::from_millis(6);
 
 #[derive(Clone, Copy, Debug)]
-enum Manner {
+enum AttackKind {
     EmptyCertificates,
     FalseTips,
 }
 
-/// Whom to attack.
+/// The network that is attacked.
 #[derive(Clone)]
-struct Target {
+struct VictimNetwork {
     genesis: B256,
     fork_id: [u8; 4],
     peers: Vec<(PeerId, SocketAddr)>,
@@ -50,9 +50,9 @@ struct Target {
 #[tokio::main(worker_threads = 2)]
 async fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let manner = match arguments.get(1).map(String::as_str) {
-        Some("empty-certificates") => Manner::EmptyCertificates,
-        Some("false-tips") => Manner::FalseTips,
+    let kind = match arguments.get(1).map(String::as_str) {
+        Some("empty-certificates") => AttackKind::EmptyCertificates,
+        Some("false-tips") => AttackKind::FalseTips,
         _ => {
             eprintln!("usage: attackers DIR empty-certificates|false-tips [SECONDS]");
             return ExitCode::from(2);
@@ -60,19 +60,18 @@ async fn main() -> ExitCode {
     };
     let seconds = arguments.get(2).map_or(30, |text| text.parse().expect("a number"));
     let span = Duration::from_secs(seconds);
-    let target = Target::of(Path::new(&arguments[0]));
+    let target = VictimNetwork::of(Path::new(&arguments[0]));
     let calm = blocks(&target, span).await;
-    let crowd: Vec<_> = (0..CROWD).map(|_| tokio::spawn(attack(target.clone(), manner))).collect();
+    let attackers: Vec<_> =
+        (0..ATTACKERS).map(|_| tokio::spawn(attack(target.clone(), kind))).collect();
     let attacked = blocks(&target, span).await;
-    crowd.iter().for_each(tokio::task::JoinHandle::abort);
+    attackers.iter().for_each(tokio::task::JoinHandle::abort);
     let after = blocks(&target, span).await;
-    println!(
-        "{manner:?}, {seconds} s each: {calm} blocks calm, {attacked} attacked, {after} after"
-    );
+    println!("{kind:?}, {seconds} s each: {calm} blocks calm, {attacked} attacked, {after} after");
     if attacked * 2 >= calm { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-impl Target {
+impl VictimNetwork {
     /// The devnet in a directory.
     fn of(dir: &Path) -> Self {
         let homes = (0..).map(|n| Home::new(PathBuf::from(dir).join(format!("node-{n}"))));
@@ -103,14 +102,14 @@ impl Target {
     }
 }
 
-async fn blocks(target: &Target, span: Duration) -> Height {
+async fn blocks(target: &VictimNetwork, span: Duration) -> Height {
     let before = target.height().await;
     tokio::time::sleep(span).await;
     target.height().await - before
 }
 
 /// One attacker after another, for ever.
-async fn attack(target: Target, manner: Manner) {
+async fn attack(target: VictimNetwork, kind: AttackKind) {
     loop {
         let config = trefoil_p2p::Config {
             identity: SecretKey::from_seed(&rand::random()),
@@ -136,12 +135,12 @@ async fn attack(target: Target, manner: Manner) {
             if let Some(height) = heard.filter(|height| *height > tip) {
                 (tip, tip_at) = (height, Instant::now());
             }
-            let is_time = match manner {
-                Manner::EmptyCertificates => IDLE.saturating_sub(tip_at.elapsed()) < BEFORE,
-                Manner::FalseTips => heard.is_none(),
+            let is_time = match kind {
+                AttackKind::EmptyCertificates => IDLE.saturating_sub(tip_at.elapsed()) < BEFORE,
+                AttackKind::FalseTips => heard.is_none(),
             };
             if is_time {
-                net.broadcast(&harm(manner, tip).into(), None);
+                net.broadcast(&harm(kind, tip).into(), None);
             }
         }
         net.shutdown();
@@ -155,15 +154,15 @@ fn tip_in(event: &NetEvent) -> Option<Height> {
     }
 }
 
-fn harm(manner: Manner, tip: Height) -> Message {
-    match manner {
-        Manner::EmptyCertificates => Message::RoundCertificate(RoundCertificate {
+fn harm(kind: AttackKind, tip: Height) -> Message {
+    match kind {
+        AttackKind::EmptyCertificates => Message::RoundCertificate(RoundCertificate {
             height: tip + 1,
             round: 0,
             skip: true,
             votes: vec![],
         }),
-        Manner::FalseTips => {
+        AttackKind::FalseTips => {
             Message::Tip(Tip { height: 1_000_000_000, hash: B256::ZERO, round: 0 })
         }
     }

@@ -1,4 +1,4 @@
-//! What joining costs: a chain that makes ACCOUNTS accounts (default a million), on a real disk, all
+//! The cost of joining: a chain that makes ACCOUNTS accounts (default a million), on a real disk, all
 //! of it executed again by one node, and taken from a state snapshot by another.
 //!
 //! `cargo run --release --example joining -- [ACCOUNTS] [DIR]`; DIR must not be there yet.

@@ -1,7 +1,7 @@
 //! Puts any Ethereum node or network under load and measures it.
 //!
 //! Signs beforehand, submits over JSON-RPC to every URL, waits for receipts.
-//! What counts as included is a transaction whose receipt the first URL serves.
+//! A transaction counts as included when the first URL serves its receipt.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -100,7 +100,7 @@ impl Rpc {
         quantity(&self.call(method, params).await?)
     }
 
-    /// Submits in one batch; says of each whether it was taken, or why not.
+    /// Submits in one batch; returns for each whether it was taken, or why not.
     async fn submit(&self, txs: &[SignedTx]) -> Result<Vec<std::result::Result<(), String>>> {
         let one = |(id, tx): (usize, &SignedTx)| json!({"jsonrpc": "2.0", "id": id, "method": "eth_sendRawTransaction", "params": [tx.raw]});
         let answers = self.post(&Value::Array(txs.iter().enumerate().map(one).collect())).await?;
@@ -119,7 +119,7 @@ fn quantity(value: &Value) -> Result<u64> {
     Ok(u64::from_str_radix(text.trim_start_matches("0x"), 16)?)
 }
 
-/// What all transactions share.
+/// The fields that all transactions share.
 #[derive(Clone, Copy)]
 struct Terms {
     chain_id: u64,
@@ -190,7 +190,7 @@ async fn prepare(
         nonce += 1;
         nonce - 1
     };
-    // What its transactions can cost at most, and the token's mint.
+    // The most that its transactions can cost, and the token's mint.
     let each = args.txs.div_ceil(senders.len()) as u128 + 1;
     let purse = each * (terms.max_fee * args.kind.gas() as u128 + 1);
     let fund = |key: &AccountKey| {
@@ -271,7 +271,7 @@ fn recoveries(load: &[Vec<SignedTx>]) -> Result<f64> {
     Ok(some.len() as f64 / start.elapsed().as_secs_f64())
 }
 
-/// What has become of the load, shared by the submitters and the watcher.
+/// The state of the load, shared by the submitters and the watcher.
 #[derive(Default)]
 struct Ledger {
     /// When each transaction was submitted, and how long until its receipt.

@@ -42,7 +42,7 @@ impl CommandError {
     }
 }
 
-/// What ends a command when something is not there.
+/// Makes an absent value the error that ends a command.
 pub trait OrCure<T> {
     /// The value, or else the fact that there is none, and the cure.
     fn or_cure(self, what: impl Into<String>, cure: impl Into<String>) -> Result<T, CommandError>;

@@ -97,7 +97,7 @@ fn resource(link: &Link) -> Resource {
     Resource::file(link.id.root).among(&link.allow)
 }
 
-/// A member that says what it likes.
+/// A member that sends what it likes.
 struct Stranger(ContentLink);
 
 impl Stranger {
@@ -134,8 +134,8 @@ impl Stranger {
         }
     }
 
-    /// What a node answers to who seeks and asks for a resource: nothing, and that
-    /// it has none. The next thing it hears is of what it may have.
+    /// The answers to a peer that seeks and asks for a resource: nothing, and that the
+    /// node has none. The next message is about a resource that it may have.
     async fn is_refused(&mut self, secret: Resource, open: Resource) {
         self.say(SwarmMessage::Find { resource: secret }).await;
         let ticket = Ticket(1);
@@ -150,8 +150,8 @@ impl Stranger {
     }
 }
 
-/// What every node here answers to who asks for what it does not know is the
-/// same, so that nobody learns who has what.
+/// Every node gives the same answer about a resource that the asking peer may not have,
+/// so that nobody learns which node has it.
 #[tokio::test(flavor = "multi_thread")]
 async fn members_of_other_organisations_are_answered_as_if_it_were_unknown() {
     let dir = tempdir().unwrap();
@@ -312,7 +312,7 @@ async fn who_is_not_on_a_list_is_told_so_by_its_own_node() {
     let terms = PutOptions { allow: many, ..PutOptions::default() };
     let put = first.content.put(&path, terms, Arc::default()).await;
     assert!(put.unwrap_err().to_string().contains("17 organisations"));
-    // What is here of an earlier list is served to that list only.
+    // Bytes that came under an earlier list are served to that list only.
     let again = first.put(&path, &[3]).await;
     third.get(&again).await.unwrap();
     let names: BTreeMap<_, _> = first.content.list().into_iter().map(|a| (a.id, a.allow)).collect();

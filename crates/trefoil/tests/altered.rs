@@ -1,5 +1,5 @@
 //! Files that changed on disk after they were verified, by every way out and every
-//! kind of change: right bytes leave, or an error that says what changed. Never wrong
+//! kind of change: right bytes leave, or an error that names the change. Never wrong
 //! bytes, and never a user's own file overwritten.
 
 mod sharing;
@@ -28,7 +28,7 @@ use trefoil_rpc::{
     RemoteAddr,
     content::{
         admin::AdminApi,
-        gateway::{Gateway, Open},
+        gateway::{Gateway, GatewayAccess},
     },
 };
 use trefoil_swarm::{PutOptions, Selection};
@@ -43,7 +43,7 @@ const SIZE: usize = 2_300_000;
 /// Of a directory: the files before and behind the one that changes.
 const SMALL: usize = 20_000;
 
-/// What changes, at this byte where it matters.
+/// The byte that changes, where the place matters.
 const AT: u64 = 1_500_000;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -109,7 +109,7 @@ impl Way {
         }
     }
 
-    /// What leaves, or what is said instead. `path`: in a directory.
+    /// The bytes that leave, or the error instead. `path`: in a directory.
     async fn take(self, node: &Node, id: ContentId, path: Option<&str>) -> Result<Vec<u8>, String> {
         match self {
             Self::Get => get(node, id, path, None).await,
@@ -161,7 +161,7 @@ async fn http(
     range: Option<(u64, u64)>,
 ) -> Result<Vec<u8>, String> {
     let from = RemoteAddr("127.0.0.1:1".parse().unwrap());
-    let gateway = Gateway::new(node.content.clone(), Open::Loopback);
+    let gateway = Gateway::new(node.content.clone(), GatewayAccess::Loopback);
     let path = path.map_or(String::new(), |path| format!("/{path}"));
     let mut request = Request::get(format!("/content/{id}{path}"));
     if let Some((from, to)) = range {
@@ -208,7 +208,7 @@ async fn node(n: u8, dir: &Path, known: &[sharing::Known]) -> Node {
     Node::start(n, dir, PUBLIC, known, |_| {}).await
 }
 
-/// What a user shares from where it is: told, and left as it is.
+/// A user's file that is shared from where it is: the change is reported, and it stays as it is.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shared_file_that_changed_is_told_by_every_way_out_and_left_alone() {
     for tree in [false, true] {
@@ -231,7 +231,7 @@ async fn a_shared_file_that_changed_is_told_by_every_way_out_and_left_alone() {
                 let taken = way.take(&node, id, path).await;
                 let told = taken.map(|bytes| bytes == way.wanted(&sample(SIZE)));
                 let error = told.expect_err(&format!("{change:?} {way:?} tree {tree}"));
-                // A body that breaks off has no room to say why.
+                // A body that breaks off has no room for the reason.
                 let named = error.contains(file.to_str().unwrap());
                 let broken = matches!(way, Way::Http) && error.starts_with("broken off");
                 assert!(named || broken, "{change:?} {way:?}: {error}");
@@ -242,7 +242,7 @@ async fn a_shared_file_that_changed_is_told_by_every_way_out_and_left_alone() {
                 let call = json!({ "link": id.to_string(), "output": output, "path": null, "range": null });
                 let error = job(&node, call).await.unwrap_err();
                 assert!(error.contains(file.to_str().unwrap()), "{change:?}: {error}");
-                // What did not change in it leaves as before.
+                // The parts that did not change leave as before.
                 if change != Change::Hashes {
                     let small = get(&node, id, Some("z"), None).await.unwrap();
                     assert!(small == sample(SMALL), "{change:?}");
@@ -252,7 +252,7 @@ async fn a_shared_file_that_changed_is_told_by_every_way_out_and_left_alone() {
     }
 }
 
-/// What a node keeps and a peer has: fetched anew, whatever reads it.
+/// A copy that a node keeps and a peer has: every reader has it fetched anew.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kept_copy_that_changed_is_mended_by_peers_for_every_way_out() {
     let dir = tempdir().unwrap();
@@ -276,7 +276,7 @@ async fn a_kept_copy_that_changed_is_mended_by_peers_for_every_way_out() {
                 let taken = way.take(&other, id, path).await;
                 let taken = taken.unwrap_or_else(|error| panic!("{change:?} {way:?}: {error}"));
                 assert!(taken == way.wanted(&sample(SIZE)), "{change:?} {way:?} tree {tree}");
-                // What this way did not read is mended by who reads all.
+                // A reader of all bytes mends those that this way did not read.
                 assert!(Way::Get.take(&other, id, path).await.unwrap() == sample(SIZE));
             }
         }
@@ -328,7 +328,7 @@ async fn a_kept_copy_that_changed_and_that_nobody_has_is_told() {
         let named = format!("bytes {group}-{}", group + 16_384);
         assert!(error.contains(&named) && error.contains(kept.to_str().unwrap()), "{error}");
     }
-    // What is right of it leaves all the same.
+    // Its right bytes leave all the same.
     let range = Some((0, 1_000_000));
     assert!(get(&other, id, None, range).await.unwrap() == sample(SIZE)[..1_000_000]);
 }

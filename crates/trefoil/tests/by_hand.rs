@@ -1,5 +1,5 @@
-//! What docs/operations.md tells four people to do, with four processes, and
-//! a fifth node that joins.
+//! The steps of docs/operations.md for four people, with four processes, and a fifth
+//! node that joins.
 
 mod common;
 

@@ -20,7 +20,7 @@ use tempfile::tempdir;
 use tokio::time::timeout;
 use tower::ServiceExt as _;
 use trefoil_content::{
-    BYTES_MAX, ContentId, Entry, GROUP_BYTES, Link, Manifest, ResourceKind, groups,
+    BYTES_MAX, ContentId, GROUP_BYTES, Link, Manifest, ManifestEntry, ResourceKind, groups,
     message::{ContentFrame, FRAME_BYTES_MAX, SwarmMessage},
     scheduler::Resource,
 };
@@ -29,7 +29,7 @@ use trefoil_rpc::{
     RemoteAddr,
     content::{
         admin::AdminApi,
-        gateway::{Gateway, Open},
+        gateway::{Gateway, GatewayAccess},
     },
 };
 use trefoil_swarm::PutOptions;
@@ -67,7 +67,7 @@ fn id(size: u64) -> ContentId {
     ContentId { kind: ResourceKind::File, root: tall(size).0 }
 }
 
-/// A peer that offers whatever is sought of these sizes, and what it hears.
+/// A peer that offers whatever is sought with these sizes, and the messages that it gets.
 struct Liar {
     net: NetHandle,
     lanes: LaneReceivers,
@@ -152,7 +152,7 @@ async fn get(node: &Node, link: &str, to: &Path) -> Result<(), String> {
 /// Any web page can have a browser do this.
 async fn look(node: &Node, id: ContentId) -> (StatusCode, String) {
     let from = RemoteAddr("127.0.0.1:1".parse().unwrap());
-    let gateway = Gateway::new(node.content.clone(), Open::Loopback);
+    let gateway = Gateway::new(node.content.clone(), GatewayAccess::Loopback);
     let request = Request::get(format!("/content/{id}")).body(Body::empty()).unwrap();
     let answer = gateway.router().layer(Extension(from)).oneshot(request);
     let answer = timeout(LIMIT, answer).await.unwrap().unwrap();
@@ -186,7 +186,7 @@ async fn an_offer_of_all_there_is_makes_nothing_whoever_sought_it() {
         assert!(error.contains(&format!("{size} bytes, not 5")), "{error}");
         assert_eq!(kept(&dir.path().join("2")), [""; 0], "{size}");
     }
-    // No one did wrong who said what an id says, and the node goes on.
+    // A peer that repeats the size of an id does no wrong, and the node goes on.
     assert!(node.net.misdeeds().is_empty());
     fs::write(dir.path().join("mine"), sample(70_000)).unwrap();
     let id = put(&node, &dir.path().join("mine")).await;
@@ -195,7 +195,7 @@ async fn an_offer_of_all_there_is_makes_nothing_whoever_sought_it() {
     lying.abort();
 }
 
-/// As a newcomer reads the list of a snapshot that a peer told of.
+/// As a newcomer reads the list of a snapshot that a peer announced.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_list_of_a_snapshot_is_small_or_refused() {
     let dir = tempdir().unwrap();
@@ -239,12 +239,12 @@ async fn more_than_the_quota_is_refused_and_a_part_of_it_is_not() {
     assert_eq!(node.content.list().len(), 1);
 }
 
-/// The list is here and right; what it says is not.
+/// The list is here and right; its sizes are not.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_directory_that_claims_large_files_makes_none() {
     let dir = tempdir().unwrap();
     let origin = Node::start(1, dir.path(), PUBLIC, &[], |_| {}).await;
-    let entry = |path: &str, size| Entry { path: path.into(), size, root: tall(1 << 44).0 };
+    let entry = |path: &str, size| ManifestEntry { path: path.into(), size, root: tall(1 << 44).0 };
     let manifest = Manifest::new(vec![entry("a", 1 << 44), entry("b", 5)]).unwrap();
     fs::write(dir.path().join("list"), manifest.encode()).unwrap();
     let list = put(&origin, &dir.path().join("list")).await;
@@ -275,8 +275,8 @@ async fn a_directory_that_claims_large_files_makes_none() {
     assert!(made.iter().all(|name| !name.starts_with("tree")), "{made:?}");
 }
 
-/// What an earlier binary left when an offer ended it; asking for it ended every next
-/// life.
+/// The files that an earlier binary left when an offer ended it; asking for them ended
+/// every next life.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_claim_on_disk_ends_no_node_when_it_starts_nor_when_it_is_sought() {
     let dir = tempdir().unwrap();
@@ -303,7 +303,7 @@ async fn a_claim_on_disk_ends_no_node_when_it_starts_nor_when_it_is_sought() {
     about(list, 1 << 30, true);
 
     let node = Node::start(2, dir.path(), PUBLIC, &[], |_| {}).await;
-    // What says that it was whole may be mended; it takes no memory.
+    // The note that it was whole may be mended; it takes no memory.
     let listed: Vec<_> = node.content.list().into_iter().map(|about| about.id).collect();
     assert_eq!(listed, [whole.to_string()]);
     assert_eq!(kept(&dir.path().join("2")), [whole.to_string()]);
@@ -359,7 +359,7 @@ async fn a_process_refuses_a_claim_and_lives() {
     assert!(most < 150 << 20, "{most} bytes in memory");
     lying.abort();
 
-    // And who fetches: the command ends by itself, and says why.
+    // And the command that fetches ends by itself, with the reason.
     let liar = Liar::of(network, &[]).await;
     let from = format!("{}@{}", liar.at().0, liar.at().1);
     let lying = tokio::spawn(liar.offer(&SIZES));

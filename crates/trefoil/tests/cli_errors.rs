@@ -1,4 +1,4 @@
-//! What people do wrong, and that the answer names the cure.
+//! Mistakes that people make, and that the answer names the cure.
 
 mod common;
 

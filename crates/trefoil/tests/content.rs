@@ -27,7 +27,7 @@ use trefoil_content::{
 use trefoil_p2p::{ContentLink, NetworkAccess};
 use trefoil_rpc::{
     RemoteAddr,
-    content::gateway::{Gateway, Open},
+    content::gateway::{Gateway, GatewayAccess},
 };
 use trefoil_swarm::{FetchError, PutOptions, Selection, http::Reach};
 use trefoil_types::PeerId;
@@ -90,7 +90,7 @@ async fn a_file_comes_from_its_origin_and_then_from_the_others() {
     let id = put(&origin, &path).await;
     let first = node(2, dir.path(), &[origin.at]).await;
     get(&first, id, &dir.path().join("first")).await;
-    // The third knows the origin only; it is told of the second.
+    // The third knows the origin only; the origin names the second.
     let third = node(3, dir.path(), &[origin.at]).await;
     get(&third, id, &dir.path().join("third")).await;
     assert_eq!(fs::read(dir.path().join("first")).unwrap(), bytes);
@@ -193,7 +193,7 @@ async fn a_new_life_goes_on_from_what_was_synced() {
     assert!(came <= 1_100_000, "{came} bytes came again");
 }
 
-/// Whoever reads along gets the bytes as they come: here the rest never does.
+/// A reader gets the bytes as they come; here the rest never comes.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_gateway_streams_what_is_here_while_the_rest_is_not() {
     let dir = tempdir().unwrap();
@@ -207,7 +207,7 @@ async fn the_gateway_streams_what_is_here_while_the_rest_is_not() {
     origin.net.shutdown();
     let reader = node(3, dir.path(), &[part.at]).await;
     let from = RemoteAddr("127.0.0.1:1".parse().unwrap());
-    let gateway = Gateway::new(reader.content.clone(), Open::Loopback);
+    let gateway = Gateway::new(reader.content.clone(), GatewayAccess::Loopback);
     let request = Request::get(format!("/content/{id}")).body(Body::empty()).unwrap();
     let answer = gateway.router().layer(Extension(from)).oneshot(request);
     let answer = timeout(LIMIT, answer).await.unwrap().unwrap();
@@ -217,7 +217,7 @@ async fn the_gateway_streams_what_is_here_while_the_rest_is_not() {
     assert!(first.len() >= 1_000_000, "{} bytes", first.len());
 }
 
-/// What is sought before anyone has it is found when somebody puts it.
+/// A resource that is sought before anyone has it is found when somebody puts it.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_asks_first_is_told_when_it_is_there() {
     let dir = tempdir().unwrap();
@@ -327,7 +327,7 @@ async fn a_file_that_changed_is_not_served() {
         here = timeout(LIMIT, rest) => here.expect("in time"),
     };
     assert!(here < 200_000, "{here}");
-    // Whoever put it is never blamed for what he does with his file.
+    // The node that put it is never blamed for a change of its user's file.
     assert!(other.net.misdeeds().is_empty());
 }
 
@@ -341,7 +341,7 @@ async fn the_gateway_serves_ranges_heads_and_lists() {
     let id = put(&origin, &dir.path().join("t")).await;
     let other = node(2, dir.path(), &[origin.at]).await;
     let from = RemoteAddr("127.0.0.1:1".parse().unwrap());
-    let gateway = Gateway::new(other.content.clone(), Open::Loopback);
+    let gateway = Gateway::new(other.content.clone(), GatewayAccess::Loopback);
     let router = gateway.clone().router().layer(Extension(from));
     let ask = |method: &str, path: &str, range: Option<&str>| {
         let mut request = Request::builder().method(method).uri(format!("/content/{path}"));

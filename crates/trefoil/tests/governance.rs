@@ -1,4 +1,4 @@
-//! What docs/operations.md tells organisations to do on a running network: admit
+//! The steps of docs/operations.md for organisations on a running network: admit
 //! one, change a setting, revoke, rotate, remove; by commands alone.
 
 mod common;
@@ -96,7 +96,7 @@ fn admit(network: &Network, path: &str) {
     let ca = new_ca(&format!("{path}/dora"));
     let key = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8";
     let add = ["org", "propose-add", "dora", "--key", key, "--ca", &ca];
-    // A wallet is told the same call as is sent.
+    // A wallet gets the same call as is sent.
     let call = network.write(0, &[&add[..], &["--dry-run"]].concat());
     assert!(call["data"].as_str().unwrap().starts_with("0x37558af5"), "{call}");
 

@@ -89,7 +89,7 @@ fn a_restored_node_follows_to_the_same_roots_as_one_that_executes_all() {
     let said = succeed(&["snapshot", "verify", &file, "--chain", &chain]);
     assert!(said.contains(&format!("block {at} ")), "{said}");
     let names = std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name());
-    let left = names.filter(|name| name.to_string_lossy().starts_with("verify"));
+    let left = names.filter(|name| name.to_string_lossy().starts_with(".trefoil-"));
     assert_eq!(left.count(), 0, "a directory of its own, which it removes");
 
     // A stopped node writes its blocks; the others go on.

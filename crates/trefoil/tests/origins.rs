@@ -39,7 +39,7 @@ use trefoil_swarm::{
 const LIMIT: Duration = Duration::from_secs(60);
 const SIZE: usize = 2_000_001;
 
-/// What a server does.
+/// The behaviour of a server.
 #[derive(Clone, Default)]
 enum Conduct {
     #[default]
@@ -229,8 +229,8 @@ async fn what_a_server_has_is_read_once_and_comes_from_it_and_then_from_peers() 
     assert!(came.from_web > 19 * SIZE as u64 / 20, "{came:?}");
     let third = node(3, dir.path(), &[&second], Some(Reach::All)).await;
     let came = get(&third, id, &dir).await;
-    // What a peer has, the server is not asked for, but for a first window of two
-    // pieces if its name is here before what the peer has.
+    // The server is not asked for pieces that a peer has, but for a first window of two
+    // pieces if its name comes before the peer's pieces do.
     let window = 2 * 65_536;
     assert!(came.from_web <= window, "{came:?}");
     assert!(server.served() <= 2 * SIZE as u64 + window, "{}", server.served());
@@ -325,7 +325,7 @@ async fn who_says_retry_after_is_left_alone_for_that_long() {
     let heard = server.shop.heard.lock().unwrap();
     let first = heard[0].0;
     let pause = Duration::from_millis(950);
-    // What was under way at once came to the same answer; then nothing for a second.
+    // Requests that were under way got the same answer; then nothing for a second.
     let soon = heard.iter().filter(|(at, ..)| *at - first < Duration::from_millis(300)).count();
     let early = heard.iter().filter(|(at, ..)| *at - first < pause).count();
     assert!(early == soon && soon <= 6 && heard.len() > soon, "{soon} {early} {}", heard.len());
@@ -370,23 +370,23 @@ async fn a_server_of_no_use_is_refused_in_words() {
 #[tokio::test(flavor = "multi_thread")]
 async fn credentials_stay_with_their_server_over_a_redirect() {
     let dir = tempdir().unwrap();
-    let (door, store) = (Server::new(Vec::new()), Server::new(sample(SIZE)));
-    door.set(Conduct::Redirects(store.url()));
+    let (redirect, store) = (Server::new(Vec::new()), Server::new(sample(SIZE)));
+    redirect.set(Conduct::Redirects(store.url()));
     let file = dir.path().join("credentials");
     let mut options = fs::OpenOptions::new();
     let mut to = options.write(true).create_new(true).mode(0o600).open(&file).unwrap();
-    writeln!(to, "http://{}/data X-Secret: 1234", door.at).unwrap();
+    writeln!(to, "http://{}/data X-Secret: 1234", redirect.at).unwrap();
     let credentials = Credentials::read(&file).unwrap();
     let first = node_with(1, dir.path(), &[], None, credentials.clone()).await;
-    let id = put(&first, &door.url()).await.unwrap();
+    let id = put(&first, &redirect.url()).await.unwrap();
     let second = node_with(2, dir.path(), &[&first], Some(Reach::All), credentials).await;
     get(&second, id, &dir).await;
     let shown = |server: &Server| {
         let heard = server.shop.heard.lock().unwrap();
         heard.iter().filter(|(_, _, headers)| headers.contains_key("x-secret")).count()
     };
-    assert_eq!((shown(&door), shown(&store)), (door.requests(), 0));
-    assert!(store.requests() > door.requests(), "where it leads is remembered");
+    assert_eq!((shown(&redirect), shown(&store)), (redirect.requests(), 0));
+    assert!(store.requests() > redirect.requests(), "where it leads is remembered");
 }
 
 /// Neither by address nor by name nor over a redirect does a peer make this node

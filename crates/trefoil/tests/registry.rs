@@ -11,7 +11,7 @@ use tempfile::{TempDir, tempdir};
 
 const NODES: u16 = 4;
 
-/// Whose account node 0 and node 2 sign with.
+/// The accounts that node 0 and node 2 sign with.
 const FIRST: &str = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266";
 const THIRD: &str = "0x3C44CdDdB6a900fa2b585dd299e03d12FA4293BC";
 
@@ -98,7 +98,7 @@ fn what_is_sealed_is_stored_by_all_and_read_by_some() {
     let plan = net.file("plan", &sample(1));
     net.refuse("0", &["put", &plan, "--seal", "org-3"], &["org-3 (3) has no sealing key"]);
 
-    // Organisation 3 makes a key, and says so on the chain.
+    // Organisation 3 makes a key, and registers it on the chain.
     let home = net.text("node-2");
     let said = succeed(&["keys", "new", "sealing", "--dir", &home]);
     let key = said.split_whitespace().find(|word| word.starts_with("age1")).unwrap();
@@ -154,7 +154,7 @@ fn what_is_put_by_a_name_is_got_by_it() {
     assert_eq!(net.get("3", "maps@1", "got-3"), sample(1));
     net.refuse("0", &["put", &one, "--name", "maps@7"], &["NotNewer", "version 7"]);
 
-    // Another publishes under the same name: then it must be said whose.
+    // Another publishes under the same name: then a title must name the publisher.
     let directory = net.path("directory");
     fs::create_dir(&directory).unwrap();
     fs::write(directory.join("a"), b"in it").unwrap();
@@ -169,7 +169,7 @@ fn what_is_put_by_a_name_is_got_by_it() {
     assert_eq!(listed.lines().count(), 3, "{listed}");
     assert_eq!(net.on("3", &["names"]).lines().count(), 2);
 
-    // What is withdrawn is not got by its name any more.
+    // Withdrawn content is not found by its name any more.
     net.refuse("2", &["withdraw", "maps@9"], &["NotPublished"]);
     net.on("0", &["withdraw", "maps@7"]);
     assert_eq!(net.get("2", &format!("{FIRST}/maps"), "got-4"), sample(1));

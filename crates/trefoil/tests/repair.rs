@@ -38,7 +38,7 @@ fn records_of_a_height_that_is_over_are_dropped() {
     assert!(text(&output).contains("nothing to repair"), "{}", text(&output));
 }
 
-/// What stops `run` is what `repair` sees, and cures.
+/// `repair` sees and cures whatever stops `run`.
 #[test]
 fn what_stops_a_node_is_named_by_run_and_set_aside_by_repair() {
     let dir = tempdir().unwrap();

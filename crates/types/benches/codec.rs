@@ -1,4 +1,4 @@
-//! What it costs to write and read each kind of message: 500 transactions in a
+//! The cost of writing and reading each kind of message: 500 transactions in a
 //! block, a proposal or a list. `cargo bench -p trefoil-types`.
 
 #[path = "../tests/samples/mod.rs"]

@@ -1,8 +1,7 @@
 //! Ethereum's blocks and transactions, and a block with its proof of finality.
 //!
-//! A block stays a block of Ethereum's, so that wallets and explorers understand it: what
-//! consensus needs lies beside it and is bound by header fields that Ethereum has (ADR 3,
-//! ADR 16).
+//! A block stays a block of Ethereum's, so that wallets and explorers understand it. The data
+//! of consensus lie beside it, bound by header fields that Ethereum has (ADR 3, ADR 16).
 
 use std::sync::Arc;
 
@@ -127,8 +126,8 @@ pub fn decode_tx(bytes: &[u8]) -> Result<TxEnvelope, TxError> {
     if bytes.len() > limits::TX_BYTES_MAX {
         return Err(TxError::TooLarge(bytes.len()));
     }
-    // Told apart before decoding, so that a wallet learns that the type is refused and not
-    // that the bytes are malformed: they may have sidecars, which do not decode here.
+    // Before decoding: blobs may have sidecars, which do not decode here. A wallet must get the
+    // reason that the type is refused, not that the bytes are malformed.
     if bytes.first() == Some(&3) {
         return Err(TxError::Blob);
     }

@@ -44,14 +44,7 @@ impl Certificate {
     /// The precommit of `validator` in it, if there is one.
     pub fn vote_of(&self, validator: &PublicKey) -> Option<Vote> {
         let at = self.signatures.binary_search_by_key(validator, |s| s.validator).ok()?;
-        Some(Vote {
-            kind: VoteKind::Precommit,
-            height: self.height,
-            round: self.round,
-            block: Some(self.block),
-            validator: *validator,
-            signature: self.signatures[at].signature,
-        })
+        Some(self.signatures[at].vote(VoteKind::Precommit, self.height, self.round, self.block))
     }
 
     /// Checks that a quorum of `set`, the validators of this height, signed

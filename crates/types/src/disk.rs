@@ -1,7 +1,8 @@
 //! The border to storage: the one trait between the node and its machine.
 //!
 //! It exists so that the simulator can stand in for a disk that tears writes, fills up and
-//! forgets what was not synced: crashes are tested with the code that runs in production.
+//! forgets all that was not synced. So crashes are tested with the code that runs in
+//! production.
 
 use std::{
     collections::BTreeMap,

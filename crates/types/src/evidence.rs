@@ -33,6 +33,7 @@ pub enum EvidenceError {
     Convicted(PublicKey),
 }
 
+// The first field of the encoding (docs/wire.md).
 const VOTES: u8 = 1;
 const PROPOSALS: u8 = 2;
 

@@ -1,8 +1,8 @@
-//! The vocabulary of the chain, and its one encoding.
+//! The vocabulary of the chain, in its one encoding.
 //!
-//! Owns: transactions and blocks (Ethereum's own types, from alloy), votes, proposals and
-//! certificates, the validator set, the chain specification, every message between nodes,
-//! the limits on all of them, the table of offences, and the [`Disk`] trait.
+//! Owns: transactions and blocks (Ethereum's own types, from alloy); votes, proposals and
+//! certificates; the validator set; the chain specification; every message between nodes;
+//! the limits on all of them; the table of offences; and the [`Disk`] trait.
 //!
 //! What always holds: one value has one encoding (RLP), and a decoder compares every length
 //! with a limit before it takes memory. A light client needs nothing but this crate to

@@ -41,7 +41,7 @@ pub struct Organisation {
     pub id: OrganisationId,
     pub status: OrganisationStatus,
     pub name: String,
-    /// So many of `keys` speak for it.
+    /// How many of `keys` must agree to act for it.
     pub threshold: u8,
     /// The accounts that vote for it.
     pub keys: Vec<Address>,
@@ -101,7 +101,7 @@ pub enum NotAMember {
 impl NotAMember {
     // The verdict is one byte on the wire. The text, with names and times, stays with the
     // operator.
-    /// The code that the refused peer is told.
+    /// The code that the refused peer gets.
     pub const fn code(&self) -> u8 {
         match self {
             Self::Genesis(_) => 1,
@@ -215,7 +215,7 @@ impl Admission {
         if self.validates(peer) { Ok(()) } else { self.check_issuer(certificate) }
     }
 
-    /// What the chain knows of the node and its organisation.
+    /// Checks the node and its organisation by the chain's record of them.
     fn check_registry(
         &self,
         peer: PeerId,
@@ -271,10 +271,10 @@ impl Admission {
         if signed { Ok(()) } else { Err(NotAMember::Issuer(id)) }
     }
 
-    /// Whether something that this node knows speaks against the peer for good: no newer
-    /// block makes it a member with this certificate. Every reason is looked at, whatever
-    /// [`Self::judge`] found first: a revoked key must not hide behind an organisation that
-    /// this node does not know.
+    // Every reason is looked at, whatever `judge` found first. A revoked key must not hide
+    // behind an organisation that this node does not know.
+    /// Whether the chain's record rules the peer out for good: no newer block makes it a
+    /// member with this certificate.
     fn is_out(&self, peer: PeerId, certificate: &NodeCertificate) -> bool {
         let (members, id) = (&self.members, certificate.organisation);
         let of_another = members.nodes.get(&peer).is_some_and(|node| node.organisation != id);
@@ -302,7 +302,7 @@ impl Admission {
 }
 
 impl Members {
-    /// Whether no node may talk to `peer`, whatever its certificate says: it was revoked,
+    /// Whether no node may connect to `peer`, whatever its certificate: it was revoked,
     /// or the organisation by which the chain knows it is not active.
     pub fn shuns(&self, peer: &PeerId) -> bool {
         let node = self.nodes.get(peer);

@@ -118,6 +118,7 @@ pub enum MessageError {
     Empty,
 }
 
+// The type bytes of docs/wire.md.
 const VOTE: u8 = 1;
 const PROPOSAL: u8 = 2;
 const POLKA: u8 = 3;

@@ -3,6 +3,7 @@
 
 use crate::Millis;
 
+// A hundred, so that a cost reads as a percentage of a ban.
 /// The score at which a peer is disconnected and banned.
 pub const BAN_AT: u32 = 100;
 
@@ -47,7 +48,11 @@ pub struct Rule {
 const S: u64 = 1_000;
 const MIN: u64 = 60 * S;
 
-/// The rule of what an honest node never does. The other rows say in what they differ.
+// One such offence bans at once, so the rate at which its points fade decides nothing here; it
+// is for rows that cost less. Ten minutes, since a longer ban gains little: on a public network
+// a new peer id is free (`docs/security.md`). An hour is for rows that no accident explains.
+/// The rule for offences that no honest node commits. The other rows state only where they
+/// differ.
 const USUAL: Rule = Rule {
     offence: Offence::Malformed,
     name: "malformed",
@@ -59,10 +64,10 @@ const USUAL: Rule = Rule {
 
 // Honest nodes stay below: in the simulator no seed may end with an honest peer banned, and
 // at its busiest a validator uses half of a lane's rate (`docs/security.md`).
-/// Every offence, the gravest first. What an honest node never does costs a peer its place
-/// at once. What may happen to it by accident fades: its view of the chain is a little
-/// behind ours, or its answer was late. Ten bad transactions that are spread over a quarter
-/// of an hour are forgiven, ten at once are not.
+/// Every offence, the gravest first. An offence that no honest node commits costs a peer its
+/// place at once. One that may happen by accident fades: the peer's view of the chain is a
+/// little behind ours, or its answer was late. Ten bad transactions that are spread over a
+/// quarter of an hour are forgiven, ten at once are not.
 pub const RULES: [Rule; 8] = [
     Rule {
         // It needs a proposer's signature, so no accident on the wire explains it.

@@ -106,10 +106,10 @@ impl ValidatorSet {
 impl alloy_rlp::Decodable for ValidatorSet {
     fn decode(buf: &mut &[u8]) -> alloy_rlp::Result<Self> {
         #[derive(RlpDecodable)]
-        struct Wire {
+        struct ValidatorSetWire {
             validators: Vec<Validator>,
         }
-        let wire = Wire::decode(buf)?;
+        let wire = ValidatorSetWire::decode(buf)?;
         Self::new(wire.validators).map_err(|_| alloy_rlp::Error::Custom("not a validator set"))
     }
 }

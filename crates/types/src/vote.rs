@@ -7,11 +7,11 @@ use crate::{Height, Round};
 
 // Two steps, so that a validator that commits a block knows that a quorum has seen a quorum
 // for it. With one step, validators could lock different blocks when messages are lost.
-/// Tendermint's two votes (arXiv:1807.04938).
+/// Tendermint's two votes (arXiv:1807.04938), by their numbers in the encoding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum VoteKind {
-    Prevote,
-    Precommit,
+    Prevote = 1,
+    Precommit = 2,
 }
 
 /// A validator's signed vote for a block, or for none.
@@ -38,7 +38,7 @@ pub struct Proposal {
     pub signature: Signature,
 }
 
-/// A validator and its signature. What it signed is known from the certificate around it.
+/// A validator and its signature. The certificate around it has the statement that it signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, RlpEncodable, RlpDecodable)]
 pub struct ValidatorSignature {
     pub validator: PublicKey,
@@ -111,30 +111,29 @@ impl Vote {
     }
 }
 
+impl ValidatorSignature {
+    /// The vote for `block` that it signs.
+    pub fn vote(self, kind: VoteKind, height: Height, round: Round, block: B256) -> Vote {
+        let Self { validator, signature } = self;
+        Vote { kind, height, round, block: Some(block), validator, signature }
+    }
+}
+
 impl PolkaCertificate {
     /// The prevotes in it.
     pub fn votes(&self) -> impl Iterator<Item = Vote> {
-        self.signatures.iter().map(|signed| Vote {
-            kind: VoteKind::Prevote,
-            height: self.height,
-            round: self.round,
-            block: Some(self.block),
-            validator: signed.validator,
-            signature: signed.signature,
-        })
+        let Self { height, round, block, signatures } = self;
+        signatures.iter().map(move |s| s.vote(VoteKind::Prevote, *height, *round, *block))
     }
 }
 
 impl RoundCertificate {
     /// The votes in it.
     pub fn votes(&self) -> impl Iterator<Item = Vote> {
-        self.votes.iter().map(|vote| Vote {
-            kind: vote.kind,
-            height: self.height,
-            round: self.round,
-            block: vote.block,
-            validator: vote.validator,
-            signature: vote.signature,
+        self.votes.iter().map(|vote| {
+            let (height, round) = (self.height, self.round);
+            let RoundVote { kind, block, validator, signature } = *vote;
+            Vote { kind, height, round, block, validator, signature }
         })
     }
 }
@@ -179,13 +178,6 @@ impl VoteKind {
         }
     }
 
-    const fn code(self) -> u8 {
-        match self {
-            Self::Prevote => 1,
-            Self::Precommit => 2,
-        }
-    }
-
     fn from_code(code: u8) -> alloy_rlp::Result<Self> {
         match code {
             1 => Ok(Self::Prevote),
@@ -205,7 +197,7 @@ fn option_of<T>(list: Vec<T>) -> alloy_rlp::Result<Option<T>> {
 
 /// A signed statement on the wire: the bytes that are signed, then the signer.
 #[derive(RlpEncodable, RlpDecodable)]
-struct Signed<T> {
+struct SignedStatement<T> {
     body: T,
     signer: PublicKey,
     signature: Signature,
@@ -221,20 +213,22 @@ struct VoteBody {
 
 impl VoteBody {
     fn new(kind: VoteKind, height: Height, round: Round, block: Option<B256>) -> Self {
-        Self { kind: kind.code(), height, round, block: block.into_iter().collect() }
+        Self { kind: kind as u8, height, round, block: block.into_iter().collect() }
     }
 }
 
 impl Encodable for Vote {
     fn encode(&self, out: &mut dyn alloy_rlp::BufMut) {
         let Self { kind, height, round, block, validator: signer, signature } = *self;
-        Signed { body: VoteBody::new(kind, height, round, block), signer, signature }.encode(out);
+        SignedStatement { body: VoteBody::new(kind, height, round, block), signer, signature }
+            .encode(out);
     }
 }
 
 impl Decodable for Vote {
     fn decode(buf: &mut &[u8]) -> alloy_rlp::Result<Self> {
-        let Signed { body, signer: validator, signature } = Signed::<VoteBody>::decode(buf)?;
+        let SignedStatement { body, signer: validator, signature } =
+            SignedStatement::<VoteBody>::decode(buf)?;
         let VoteBody { kind, height, round, block } = body;
         let (kind, block) = (VoteKind::from_code(kind)?, option_of(block)?);
         Ok(Self { kind, height, round, block, validator, signature })
@@ -259,13 +253,14 @@ impl Encodable for Proposal {
     fn encode(&self, out: &mut dyn alloy_rlp::BufMut) {
         let Self { height, round, block, pol_round, proposer: signer, signature } = *self;
         let body = ProposalBody::new(height, round, block, pol_round);
-        Signed { body, signer, signature }.encode(out);
+        SignedStatement { body, signer, signature }.encode(out);
     }
 }
 
 impl Decodable for Proposal {
     fn decode(buf: &mut &[u8]) -> alloy_rlp::Result<Self> {
-        let Signed { body, signer: proposer, signature } = Signed::<ProposalBody>::decode(buf)?;
+        let SignedStatement { body, signer: proposer, signature } =
+            SignedStatement::<ProposalBody>::decode(buf)?;
         let ProposalBody { height, round, block, pol_round } = body;
         let pol_round = option_of(pol_round)?;
         Ok(Self { height, round, block, pol_round, proposer, signature })
@@ -283,7 +278,7 @@ struct RoundVoteWire {
 impl Encodable for RoundVote {
     fn encode(&self, out: &mut dyn alloy_rlp::BufMut) {
         RoundVoteWire {
-            kind: self.kind.code(),
+            kind: self.kind as u8,
             block: self.block.into_iter().collect(),
             validator: self.validator,
             signature: self.signature,

@@ -1,19 +1,19 @@
 //! A cluster of bare cores: virtual time, a wire that a test may damage, and judges for
 //! agreement and double signing in every run.
 //!
-//! The simulator's whole nodes cannot stand in for it: these tests crash a core after any one
-//! record of a step, give it a block before the proposal, have execution refuse sound blocks,
-//! and bound a height by the core's own waits, which a node's block interval hides.
+//! The simulator's whole nodes cannot stand in for it. These tests crash a core after any one
+//! record of a step, give it a block before the proposal, and have execution refuse sound
+//! blocks. They bound a height by the core's own waits, which a node's block interval hides.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use trefoil_crypto::SecretKey;
 use trefoil_types::{
-    Address, B256, Certificate, Evidence, Height, Millis, PublicKey, Round, Time, Validator,
-    ValidatorSet, VoteKind, keccak256,
+    Address, B256, Certificate, Evidence, Height, Millis, Offence, PublicKey, Round, Time,
+    Validator, ValidatorSet, VoteKind, keccak256,
 };
 
-use crate::{Config, Consensus, ConsensusInput, ConsensusMessage, Output, Timeouts};
+use crate::{Candidate, Config, Consensus, ConsensusMessage, Output, Timeouts};
 
 pub const NETWORK: B256 = B256::repeat_byte(7);
 
@@ -56,13 +56,13 @@ impl Random {
     }
 }
 
-/// What the wire does with one message from one node to another: the delays
-/// (ms) of its copies; none when it is lost.
-pub type Wire = Box<dyn FnMut(&mut Random, Time, usize, usize, &ConsensusMessage) -> Vec<u64>>;
+/// The delays (ms) of the copies of one message from one node to another; none when it is
+/// lost.
+pub type CoreWire = Box<dyn FnMut(&mut Random, Time, usize, usize, &ConsensusMessage) -> Vec<u64>>;
 
-pub struct Node {
+pub struct CoreNode {
     pub consensus: Option<Consensus>,
-    /// What survives a crash: this height's records, and what was decided.
+    /// This height's records. They survive a crash, as the chain does.
     pub journal: Vec<Vec<u8>>,
     pub chain: Vec<Certificate>,
     /// Records written since the start of the run.
@@ -71,17 +71,18 @@ pub struct Node {
     pub crash_after: Option<usize>,
 }
 
-enum Event {
+enum CoreEvent {
     Deliver { to: usize, from: usize, speech: ConsensusMessage },
-    Candidate { to: usize, input: ConsensusInput },
+    Executed { to: usize, candidate: Candidate },
+    Built { to: usize, height: Height, round: Round, block: B256 },
     Restart { node: usize },
 }
 
-pub struct Cluster {
+pub struct CoreCluster {
     pub now: Time,
-    pub nodes: Vec<Node>,
+    pub nodes: Vec<CoreNode>,
     pub set: ValidatorSet,
-    pub wire: Wire,
+    pub wire: CoreWire,
     pub random: Random,
     pub evidence: Vec<Evidence>,
     /// Every block that was built, oldest first.
@@ -93,26 +94,26 @@ pub struct Cluster {
     /// The candidate arrives before its proposal.
     pub candidate_first: bool,
     pub offences: usize,
-    events: BTreeMap<(Time, u64), Event>,
+    events: BTreeMap<(Time, u64), CoreEvent>,
     sequence: u64,
-    /// Everything ever said: the judge of double signing.
+    /// Every statement ever sent: the judge of double signing.
     said: BTreeMap<(PublicKey, Height, Round, u8), Option<B256>>,
     byzantine: BTreeSet<PublicKey>,
 }
 
 /// A wire that takes 5 to 20 ms and loses nothing.
-pub fn good_wire() -> Wire {
+pub fn good_wire() -> CoreWire {
     Box::new(|random, _, _, _, _| vec![5 + random.below(16)])
 }
 
-impl Cluster {
+impl CoreCluster {
     pub fn new(n: usize, seed: u64) -> Self {
         Self::with_followers(n, 0, seed)
     }
 
     /// `n` validators and `followers` full nodes after them.
     pub fn with_followers(n: usize, followers: usize, seed: u64) -> Self {
-        let node = || Node {
+        let node = || CoreNode {
             consensus: None,
             journal: Vec::new(),
             chain: Vec::new(),
@@ -217,11 +218,17 @@ impl Cluster {
         true
     }
 
-    fn happen(&mut self, event: Event) {
+    fn happen(&mut self, event: CoreEvent) {
         match event {
-            Event::Restart { node } => self.restart(node),
-            Event::Candidate { to, input } => self.input(to, input),
-            Event::Deliver { to, from, speech } => self.deliver(to, from, speech),
+            CoreEvent::Restart { node } => self.restart(node),
+            CoreEvent::Executed { to, candidate } => self.executed(to, candidate),
+            CoreEvent::Built { to, height, round, block } => {
+                self.drive(to, |consensus, now, out| {
+                    consensus.built(now, height, round, block, out);
+                    Ok(())
+                })
+            }
+            CoreEvent::Deliver { to, from, speech } => self.deliver(to, from, speech),
         }
     }
 
@@ -229,13 +236,8 @@ impl Cluster {
         if self.nodes[to].consensus.is_none() {
             return;
         }
-        // Catch-up: who hears of a later height asks for the block it lacks.
-        let height = match &speech {
-            ConsensusMessage::Vote(vote) => vote.height,
-            ConsensusMessage::Proposal(proposal) => proposal.height,
-            ConsensusMessage::PolkaCertificate(polka) => polka.height,
-            ConsensusMessage::RoundCertificate(certificate) => certificate.height,
-        };
+        // Block sync: a node that learns of a later height asks for the block that it lacks.
+        let height = speech.place().0;
         while height > self.height(to) + 1 && self.height(from) > self.height(to) {
             let certificate = self.nodes[from].chain[self.nodes[to].chain.len()].clone();
             self.commit(to, certificate);
@@ -248,46 +250,51 @@ impl Cluster {
                 self.commit(from, certificate);
             }
         }
-        let mut inputs = vec![match &speech {
-            ConsensusMessage::Vote(vote) => ConsensusInput::Vote(vote.clone()),
-            ConsensusMessage::Proposal(proposal) => ConsensusInput::Proposal(proposal.clone()),
-            ConsensusMessage::PolkaCertificate(polka) => {
-                ConsensusInput::PolkaCertificate(polka.clone())
-            }
-            ConsensusMessage::RoundCertificate(certificate) => {
-                ConsensusInput::RoundCertificate(certificate.clone())
-            }
-        }];
         if let ConsensusMessage::Proposal(p) = &speech {
             let valid = !self.invalid.contains(&p.block)
                 && self.refuse_round != Some(p.round)
                 && !self.refuse_all;
-            let candidate = ConsensusInput::Candidate {
+            let candidate = Candidate {
                 height: p.height,
                 round: p.round,
-                block: p.block,
                 proposer: p.proposer,
+                block: p.block,
                 valid,
             };
             if self.candidate_first {
-                inputs.insert(0, candidate);
+                self.executed(to, candidate);
             } else {
-                self.after(5, Event::Candidate { to, input: candidate });
+                self.after(5, CoreEvent::Executed { to, candidate });
             }
         }
-        inputs.into_iter().for_each(|input| self.input(to, input));
+        self.input(to, speech);
     }
 
-    pub fn input(&mut self, to: usize, input: ConsensusInput) {
+    pub fn input(&mut self, to: usize, speech: ConsensusMessage) {
+        self.drive(to, |consensus, now, out| consensus.input(now, speech, out));
+    }
+
+    fn executed(&mut self, to: usize, candidate: Candidate) {
+        self.drive(to, |consensus, now, out| {
+            consensus.executed(now, candidate, out);
+            Ok(())
+        });
+    }
+
+    fn drive(
+        &mut self,
+        to: usize,
+        call: impl FnOnce(&mut Consensus, Time, &mut Vec<Output>) -> Result<(), Offence>,
+    ) {
         let mut out = Vec::new();
         let Some(consensus) = &mut self.nodes[to].consensus else { return };
-        if consensus.input(self.now, input, &mut out).is_err() {
+        if call(consensus, self.now, &mut out).is_err() {
             self.offences += 1;
         }
         self.handle(to, out);
     }
 
-    /// Says something to everyone in the name of whoever signed it.
+    /// Sends a message to everyone in the name of its signer.
     pub fn say(&mut self, from: usize, speech: &ConsensusMessage) {
         for to in (0..self.nodes.len()).filter(|to| *to != from) {
             self.send(from, to, speech);
@@ -296,11 +303,11 @@ impl Cluster {
 
     pub fn send(&mut self, from: usize, to: usize, speech: &ConsensusMessage) {
         for delay in (self.wire)(&mut self.random, self.now, from, to, speech) {
-            self.after(delay, Event::Deliver { to, from, speech: speech.clone() });
+            self.after(delay, CoreEvent::Deliver { to, from, speech: speech.clone() });
         }
     }
 
-    fn after(&mut self, delay: u64, event: Event) {
+    fn after(&mut self, delay: u64, event: CoreEvent) {
         self.sequence += 1;
         self.events.insert((self.now + Millis(delay), self.sequence), event);
     }
@@ -317,7 +324,7 @@ impl Cluster {
                     n.records += 1;
                     if n.crash_after == Some(n.records) {
                         self.crash(node);
-                        self.after(50, Event::Restart { node });
+                        self.after(50, CoreEvent::Restart { node });
                         return;
                     }
                 }
@@ -332,13 +339,7 @@ impl Cluster {
                     if self.refuse_round == Some(round) {
                         self.invalid.insert(block);
                     }
-                    self.after(
-                        10,
-                        Event::Candidate {
-                            to: node,
-                            input: ConsensusInput::Built { height, round, block },
-                        },
-                    );
+                    self.after(10, CoreEvent::Built { to: node, height, round, block });
                 }
                 Output::Decided(certificate) => self.commit(node, certificate),
                 Output::Evidence(evidence) => self.evidence.push(evidence),

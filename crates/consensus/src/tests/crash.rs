@@ -3,14 +3,14 @@
 
 use trefoil_types::{Millis, Time, Vote};
 
-use super::cluster::{Cluster, NETWORK, key, set_of, timeouts};
+use super::cluster::{CoreCluster, NETWORK, key, set_of, timeouts};
 use crate::{Config, Consensus, ConsensusMessage, Output, ReplayError};
 
 #[test]
 fn a_crash_after_any_record_loses_nothing() {
     let mut at = 1;
     loop {
-        let mut cluster = Cluster::new(4, 20);
+        let mut cluster = CoreCluster::new(4, 20);
         cluster.nodes[0].crash_after = Some(at);
         cluster.decide(5, Millis(8_000));
         if cluster.nodes[0].records < at {
@@ -24,7 +24,7 @@ fn a_crash_after_any_record_loses_nothing() {
 #[test]
 fn all_crash_at_once_and_go_on() {
     for at in 1..=40 {
-        let mut cluster = Cluster::new(4, 21);
+        let mut cluster = CoreCluster::new(4, 21);
         cluster.nodes.iter_mut().for_each(|node| node.crash_after = Some(at));
         cluster.decide(5, Millis(15_000));
     }
@@ -33,18 +33,18 @@ fn all_crash_at_once_and_go_on() {
 #[test]
 fn a_single_validator_survives_a_crash_after_any_record() {
     for at in 1..=30 {
-        let mut cluster = Cluster::new(1, 22);
+        let mut cluster = CoreCluster::new(1, 22);
         cluster.nodes[0].crash_after = Some(at);
         cluster.decide(8, Millis(5_000));
     }
 }
 
-/// A node whose key is back with its journal says its votes again, the same
-/// bytes, and records nothing that the journal holds.
+/// A node that is back with its journal sends its votes again, the same bytes, and records
+/// nothing that the journal holds.
 #[test]
 fn votes_are_said_again_word_for_word() {
-    let mut cluster = Cluster::new(4, 23);
-    // No precommit is heard, so that the height lasts.
+    let mut cluster = CoreCluster::new(4, 23);
+    // No precommit arrives, so that the height lasts.
     cluster.wire = Box::new(|random, _, _, _, speech| match speech {
         ConsensusMessage::Vote(v) if v.kind == trefoil_types::VoteKind::Precommit => vec![],
         _ => vec![5 + random.below(5)],
@@ -74,7 +74,7 @@ fn votes_are_said_again_word_for_word() {
 
 #[test]
 fn a_damaged_record_names_itself() {
-    let mut cluster = Cluster::new(4, 24);
+    let mut cluster = CoreCluster::new(4, 24);
     cluster.run_for(Millis(30));
     let records = cluster.nodes[0].journal.clone();
     assert!(records.len() > 1);

@@ -5,15 +5,14 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 use trefoil_types::{B256, Evidence, Millis, Proposal, Vote, VoteKind};
 
-use super::cluster::{Cluster, NETWORK, Random, good_wire, key, proposer};
+use super::cluster::{CoreCluster, NETWORK, Random, good_wire, key, proposer};
 use crate::ConsensusMessage;
 
-/// Three of four are up, so that each vote counts: one that nobody heard has
-/// to be said again.
+/// Three of four are up, so that each vote counts: one that was lost has to be sent again.
 #[test]
 fn a_vote_that_nobody_heard_is_said_again() {
     for kind in [VoteKind::Prevote, VoteKind::Precommit] {
-        let mut cluster = Cluster::new(4, 10);
+        let mut cluster = CoreCluster::new(4, 10);
         let down = proposer(4, 2, 0);
         cluster.crash(down);
         let mute = key((down + 1) % 4).public();
@@ -35,7 +34,7 @@ fn a_vote_that_nobody_heard_is_said_again() {
 /// No quorum for an hour must not leave waits that grew with the rounds.
 #[test]
 fn two_halves_resume_soon_after_an_hour_apart() {
-    let mut cluster = Cluster::new(4, 11);
+    let mut cluster = CoreCluster::new(4, 11);
     cluster.decide(3, Millis(1_000));
     cluster.wire = Box::new(|random, _, from, to, _| match from % 2 == to % 2 {
         true => vec![5 + random.below(16)],
@@ -53,7 +52,7 @@ fn two_halves_resume_soon_after_an_hour_apart() {
 /// grow; still each wait stays bounded.
 #[test]
 fn rounds_that_grew_for_an_hour_do_not_slow_the_end() {
-    let mut cluster = Cluster::new(4, 12);
+    let mut cluster = CoreCluster::new(4, 12);
     // Proposals are lost, votes are not: every round fails, one after another.
     cluster.wire = Box::new(|random, _, _, _, speech| match speech {
         ConsensusMessage::Proposal(_) => vec![],
@@ -67,7 +66,7 @@ fn rounds_that_grew_for_an_hour_do_not_slow_the_end() {
 
 #[test]
 fn two_of_four_down_for_a_minute_then_back() {
-    let mut cluster = Cluster::new(4, 13);
+    let mut cluster = CoreCluster::new(4, 13);
     cluster.decide(3, Millis(1_000));
     cluster.crash(1);
     cluster.crash(2);
@@ -82,7 +81,7 @@ fn two_of_four_down_for_a_minute_then_back() {
 
 #[test]
 fn two_votes_of_one_validator_are_evidence_once() {
-    let mut cluster = Cluster::new(4, 14);
+    let mut cluster = CoreCluster::new(4, 14);
     let liar = proposer(4, 2, 0);
     cluster.suspect(liar);
     cluster.crash(liar);
@@ -102,7 +101,7 @@ fn two_votes_of_one_validator_are_evidence_once() {
 
 #[test]
 fn two_proposals_of_one_round_are_evidence_and_harmless() {
-    let mut cluster = Cluster::new(4, 15);
+    let mut cluster = CoreCluster::new(4, 15);
     let liar = proposer(4, 3, 0);
     cluster.suspect(liar);
     cluster.decide(2, Millis(1_000));
@@ -130,7 +129,7 @@ proptest! {
         double in 0u64..40,
         slow in 20u64..1_500,
     ) {
-        let mut cluster = Cluster::new(n, seed);
+        let mut cluster = CoreCluster::new(n, seed);
         cluster.wire = Box::new(move |random, _, _, _, _| {
             let copies = match random.below(100) {
                 roll if roll < loss => 0,
@@ -159,7 +158,7 @@ proptest! {
     /// One of four signs whatever, to whomever, for blocks it saw and none.
     #[test]
     fn a_liar_never_splits_the_chain(seed: u64, loss in 0u64..20) {
-        let mut cluster = Cluster::new(4, seed);
+        let mut cluster = CoreCluster::new(4, seed);
         let liar = seed as usize % 4;
         cluster.suspect(liar);
         cluster.crash(liar);
@@ -189,7 +188,7 @@ proptest! {
 }
 
 /// A statement about where `to` is now.
-fn lie(cluster: &Cluster, random: &mut Random, liar: usize, to: usize) -> ConsensusMessage {
+fn lie(cluster: &CoreCluster, random: &mut Random, liar: usize, to: usize) -> ConsensusMessage {
     let consensus = cluster.nodes[to].consensus.as_ref();
     let (height, at) = consensus.and_then(|c| c.position()).unwrap();
     let round = at + random.below(2) as u32;

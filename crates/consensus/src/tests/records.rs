@@ -4,7 +4,7 @@ use arc_malachitebft_core_types::Height as _;
 use proptest::prelude::*;
 use trefoil_types::{Millis, Time};
 
-use super::cluster::{Cluster, NETWORK, Random, key, set_of, timeouts};
+use super::cluster::{CoreCluster, NETWORK, Random, key, set_of, timeouts};
 use crate::{Config, Consensus, context::ConsensusHeight, wal_entry};
 
 proptest! {
@@ -28,8 +28,8 @@ proptest! {
     }
 }
 
-/// What a height's records may become when something else wrote the journal:
-/// lost, doubled, out of order, of other nodes.
+/// A height's records when something else wrote the journal: lost, doubled, out of order, of
+/// other nodes.
 #[test]
 fn a_shuffled_journal_is_replayed_or_refused() {
     let records = sample();
@@ -74,7 +74,7 @@ fn a_polka_of_more_signatures_than_validators_is_refused_by_its_length() {
 
 /// The records of a height that took more than one round.
 fn sample() -> Vec<Vec<u8>> {
-    let mut cluster = Cluster::new(4, 30);
+    let mut cluster = CoreCluster::new(4, 30);
     cluster.refuse_round = Some(0);
     cluster.wire = Box::new(|random, _, from, to, speech| match speech {
         crate::ConsensusMessage::Proposal(p) if p.round > 0 => vec![],

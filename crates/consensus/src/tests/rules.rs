@@ -1,4 +1,4 @@
-//! What one node takes from others, and whom it blames.
+//! The messages that one node takes from others, and the peers that it blames.
 
 use trefoil_types::{
     B256, Millis, Offence, PolkaCertificate, Proposal, RoundCertificate, RoundVote, Signature,
@@ -6,7 +6,7 @@ use trefoil_types::{
 };
 
 use super::cluster::{NETWORK, key, proposer, set_of, timeouts};
-use crate::{Config, Consensus, ConsensusInput, ConsensusMessage, Output, Timeouts};
+use crate::{Candidate, Config, Consensus, ConsensusMessage, Output, Timeouts};
 
 const BLOCK: B256 = B256::repeat_byte(0xbb);
 
@@ -22,9 +22,9 @@ fn vote(i: usize, kind: VoteKind, height: u64, round: u32, block: Option<B256>) 
     Vote::sign(&key(i), &NETWORK, kind, height, round, block)
 }
 
-fn take(consensus: &mut Consensus, input: ConsensusInput) -> (Result<(), Offence>, Vec<Output>) {
+fn take(consensus: &mut Consensus, said: ConsensusMessage) -> (Result<(), Offence>, Vec<Output>) {
     let mut out = Vec::new();
-    (consensus.input(Time(1_010), input, &mut out), out)
+    (consensus.input(Time(1_010), said, &mut out), out)
 }
 
 #[test]
@@ -35,14 +35,14 @@ fn wrong_signatures_and_strangers_are_blamed() {
     let other_network = Vote::sign(&key(1), &BLOCK, VoteKind::Prevote, 5, 0, None);
     let stranger = vote(9, VoteKind::Prevote, 5, 0, None);
     for bad in [&wrong, &other_network, &stranger] {
-        let (result, out) = take(&mut node, ConsensusInput::Vote(bad.clone()));
+        let (result, out) = take(&mut node, ConsensusMessage::Vote(bad.clone()));
         assert_eq!(result, Err(Offence::BadSignature), "{bad:?}");
         assert!(out.is_empty());
     }
-    let (result, out) = take(&mut node, ConsensusInput::Vote(good.clone()));
+    let (result, out) = take(&mut node, ConsensusMessage::Vote(good.clone()));
     assert_eq!(result, Ok(()));
     assert!(matches!(out[..], [Output::Record { .. }]));
-    assert!(node.has_verified(&ConsensusInput::Vote(good.clone())));
+    assert!(node.has_verified(&ConsensusMessage::Vote(good.clone())));
     // Seen, old, and far ahead: no news, no blame, no work; even unsigned.
     let unsigned = Signature([0; 64]);
     for stale in [
@@ -52,12 +52,12 @@ fn wrong_signatures_and_strangers_are_blamed() {
         Vote { height: 6, signature: unsigned, ..good.clone() },
         Vote { round: 11, signature: unsigned, ..good.clone() },
     ] {
-        let (result, out) = take(&mut node, ConsensusInput::Vote(stale.clone()));
+        let (result, out) = take(&mut node, ConsensusMessage::Vote(stale.clone()));
         assert_eq!(result, Ok(()));
         assert!(out.is_empty());
-        // Nobody looked at the signature, so nobody may hand it on. (Seed 169:
-        // the honest node that did was banned for it.)
-        assert_eq!(node.has_verified(&ConsensusInput::Vote(stale.clone())), stale == good);
+        // The signature was not checked, so the vote may not be relayed. (Seed 169: the honest
+        // node that did was banned for it.)
+        assert_eq!(node.has_verified(&ConsensusMessage::Vote(stale.clone())), stale == good);
     }
 }
 
@@ -73,17 +73,17 @@ fn a_proposal_is_the_proposers_alone() {
         (sign(turn, 1, Some(1)), Offence::Malformed),
     ];
     for (proposal, offence) in bad {
-        assert_eq!(take(&mut node, ConsensusInput::Proposal(proposal)).0, Err(offence));
+        assert_eq!(take(&mut node, ConsensusMessage::Proposal(proposal)).0, Err(offence));
     }
-    let (result, out) = take(&mut node, ConsensusInput::Proposal(sign(turn, 1, None)));
+    let (result, out) = take(&mut node, ConsensusMessage::Proposal(sign(turn, 1, None)));
     assert_eq!(result, Ok(()));
     assert!(matches!(out[..], [Output::Record { .. }]));
-    let (result, out) = take(&mut node, ConsensusInput::Proposal(sign(turn, 1, None)));
+    let (result, out) = take(&mut node, ConsensusMessage::Proposal(sign(turn, 1, None)));
     assert_eq!((result, out.len()), (Ok(()), 0), "the second time it is no news");
 }
 
-/// Others decided while this node still waited for the block: it is there all the
-/// same, and its precommit says so, unless it has said something else in that round.
+/// Others decided while this node still waited for the block. It sends its precommit all the
+/// same, unless it has precommitted otherwise in that round.
 #[test]
 fn who_comes_late_to_a_decision_precommits_it() {
     let turn = proposer(4, 5, 0);
@@ -94,11 +94,11 @@ fn who_comes_late_to_a_decision_precommits_it() {
         let (mut node, mut out) = (Consensus::new(config), Vec::new());
         node.start(Time(1_000), 5, set_of(4), &[], &mut out).unwrap();
         let proposal = Proposal::sign(&key(turn), &NETWORK, 5, 0, BLOCK, None);
-        take(&mut node, ConsensusInput::Proposal(proposal)).0.unwrap();
+        take(&mut node, ConsensusMessage::Proposal(proposal)).0.unwrap();
         if said_nil {
             // No block came in time, and then no polka: a prevote and a precommit for none.
             others.iter().take(2).for_each(|i| {
-                take(&mut node, ConsensusInput::Vote(vote(*i, VoteKind::Prevote, 5, 0, None)))
+                take(&mut node, ConsensusMessage::Vote(vote(*i, VoteKind::Prevote, 5, 0, None)))
                     .0
                     .unwrap();
             });
@@ -108,17 +108,12 @@ fn who_comes_late_to_a_decision_precommits_it() {
         for kind in [VoteKind::Prevote, VoteKind::Precommit] {
             for i in others.iter().filter(|_| !said_nil || kind == VoteKind::Precommit) {
                 let vote = vote(*i, kind, 5, 0, Some(BLOCK));
-                assert!(take(&mut node, ConsensusInput::Vote(vote)).0.is_ok());
+                assert!(take(&mut node, ConsensusMessage::Vote(vote)).0.is_ok());
             }
         }
-        let block = ConsensusInput::Candidate {
-            height: 5,
-            round: 0,
-            block: BLOCK,
-            proposer: key(turn).public(),
-            valid: true,
-        };
-        out.extend(take(&mut node, block).1);
+        let proposer = key(turn).public();
+        let candidate = Candidate { height: 5, round: 0, proposer, block: BLOCK, valid: true };
+        node.executed(Time(1_010), candidate, &mut out);
         let own = |output: &Output| match output {
             Output::Send(ConsensusMessage::Vote(vote)) if vote.kind == VoteKind::Precommit => {
                 Some((vote.round, vote.block))
@@ -140,7 +135,7 @@ fn certificates_need_a_quorum_of_right_signatures() {
         ValidatorSignature { validator: v.validator, signature: v.signature }
     };
     let polka = |signatures| {
-        ConsensusInput::PolkaCertificate(PolkaCertificate {
+        ConsensusMessage::PolkaCertificate(PolkaCertificate {
             height: 5,
             round: 0,
             block: BLOCK,
@@ -174,16 +169,16 @@ fn a_round_certificate_moves_the_node_on() {
         RoundCertificate { height: 5, round: 30, skip: true, votes: votes.collect() }
     };
     let one = certificate(&[1], VoteKind::Prevote);
-    let result = take(&mut node, ConsensusInput::RoundCertificate(one)).0;
+    let result = take(&mut node, ConsensusMessage::RoundCertificate(one)).0;
     assert_eq!(result, Err(Offence::BadSignature));
     let two = certificate(&[1, 2], VoteKind::Prevote);
-    assert_eq!(take(&mut node, ConsensusInput::RoundCertificate(two.clone())).0, Ok(()));
+    assert_eq!(take(&mut node, ConsensusMessage::RoundCertificate(two.clone())).0, Ok(()));
     assert_eq!(node.position(), Some((5, 30)));
-    let (result, out) = take(&mut node, ConsensusInput::RoundCertificate(two));
+    let (result, out) = take(&mut node, ConsensusMessage::RoundCertificate(two));
     assert_eq!((result, out.len()), (Ok(()), 0));
     let prevotes = RoundCertificate { skip: false, ..certificate(&[1, 2, 3], VoteKind::Prevote) };
     assert_eq!(
-        take(&mut node, ConsensusInput::RoundCertificate(prevotes)).0,
+        take(&mut node, ConsensusMessage::RoundCertificate(prevotes)).0,
         Err(Offence::BadSignature),
         "prevotes do not end a round"
     );
@@ -201,10 +196,10 @@ fn no_certificate_has_less_power_than_it_claims() {
     let (prevote, precommit) = (VoteKind::Prevote, VoteKind::Precommit);
     let certificate = |skip, votes: &[(usize, VoteKind)]| {
         let votes = votes.iter().map(|(i, kind)| entry(*i, *kind)).collect();
-        ConsensusInput::RoundCertificate(RoundCertificate { height: 5, round: 0, skip, votes })
+        ConsensusMessage::RoundCertificate(RoundCertificate { height: 5, round: 0, skip, votes })
     };
     let polka = |signatures| {
-        ConsensusInput::PolkaCertificate(PolkaCertificate {
+        ConsensusMessage::PolkaCertificate(PolkaCertificate {
             height: 5,
             round: 0,
             block: BLOCK,
@@ -225,7 +220,7 @@ fn no_certificate_has_less_power_than_it_claims() {
         certificate(true, &[(1, prevote), (9, prevote)]),
         certificate(false, &[(1, precommit), (2, precommit)]),
         certificate(false, &[(1, precommit), (2, precommit), (3, prevote)]),
-        ConsensusInput::RoundCertificate(forged),
+        ConsensusMessage::RoundCertificate(forged),
         polka(vec![]),
     ];
     for input in bad {
@@ -238,26 +233,26 @@ fn no_certificate_has_less_power_than_it_claims() {
     ];
     for input in good {
         assert_eq!(node.verify_certificate(&input, &set_of(4)), Ok(()), "{input:?}");
-        // No news, so the core does not look at it; it is vouched for all the same.
+        // It changes nothing, so the core does not read it; it is verified all the same.
         assert_eq!(take(&mut node, input.clone()).0, Ok(()));
         assert!(node.has_verified(&input));
     }
 }
 
-/// A block came by block sync while the core waited for it: the core says, records
+/// A block came by block sync while the core waited for it: the core sends, records
 /// and waits for nothing more. (It voted on, and its records were labelled with the
 /// next height: no start after that succeeded.)
 #[test]
 fn a_height_that_is_over_says_nothing() {
     let (mut node, _) = node();
-    take(&mut node, ConsensusInput::Vote(vote(1, VoteKind::Prevote, 5, 0, None))).0.unwrap();
+    take(&mut node, ConsensusMessage::Vote(vote(1, VoteKind::Prevote, 5, 0, None))).0.unwrap();
     node.stop();
     assert_eq!(node.deadline(), None);
     let mut out = Vec::new();
     node.tick(Time(1_000_000), &mut out);
     for i in 1..4 {
         let vote = vote(i, VoteKind::Precommit, 5, 0, None);
-        out.extend(take(&mut node, ConsensusInput::Vote(vote)).1);
+        out.extend(take(&mut node, ConsensusMessage::Vote(vote)).1);
     }
     assert!(out.is_empty(), "{out:?}");
     node.start(Time(1_000_000), 6, set_of(4), &[], &mut out).unwrap();
@@ -267,7 +262,7 @@ fn a_height_that_is_over_says_nothing() {
 #[test]
 fn a_record_names_its_own_height() {
     let (mut node, _) = node();
-    let (_, out) = take(&mut node, ConsensusInput::Vote(vote(1, VoteKind::Prevote, 5, 0, None)));
+    let (_, out) = take(&mut node, ConsensusMessage::Vote(vote(1, VoteKind::Prevote, 5, 0, None)));
     let [Output::Record { height: 5, bytes }] = &out[..] else { panic!("{out:?}") };
     assert_eq!(crate::record_height(bytes), Ok(5));
     assert!(crate::record_height(b"junk").is_err());
@@ -281,14 +276,14 @@ fn only_the_block_that_was_asked_for_is_proposed() {
     let (mut node, mut out) = (Consensus::new(config), Vec::new());
     node.start(Time(0), height, set_of(4), &[], &mut out).unwrap();
     assert!(matches!(out[..], [Output::Build { until: Time(750), round: 0, .. }]), "{out:?}");
-    let built =
-        |round, fill| ConsensusInput::Built { height, round, block: B256::repeat_byte(fill) };
-    let said = |out: &[Output]| {
+    let mut said_after = |round, fill| {
+        let mut out = Vec::new();
+        node.built(Time(1_010), height, round, B256::repeat_byte(fill), &mut out);
         out.iter().filter(|o| matches!(o, Output::Send(ConsensusMessage::Proposal(_)))).count()
     };
-    assert_eq!(said(&take(&mut node, built(1, 1)).1), 0);
-    assert_eq!(said(&take(&mut node, built(0, 1)).1), 1);
-    assert_eq!(said(&take(&mut node, built(0, 2)).1), 0);
+    assert_eq!(said_after(1, 1), 0);
+    assert_eq!(said_after(0, 1), 1);
+    assert_eq!(said_after(0, 2), 0);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Announcements: what peers tell of their pieces, and what they are told.
+//! Announcements of pieces and claims: those of peers, and those of this node.
 
 use trefoil_types::{Offence, PeerId, Time};
 
@@ -61,8 +61,7 @@ impl Transfer {
         }
         // It drops our open requests with the choke, as we drop its. The bytes are given
         // back to the rate limiters.
-        let open = self.requests.iter().filter(|(_, request)| request.source == source);
-        for id in open.map(|(id, _)| *id).collect::<Vec<_>>() {
+        for id in self.open_requests(|request| request.source == source) {
             if let Some(request) = self.end_request(now, id) {
                 let left = self.layout.part_bytes(&request.part);
                 common.down.give_back(left);

@@ -1,5 +1,5 @@
-//! Choking: which peers are served on a public network. Those that give most, and one by
-//! chance (tit for tat with an optimistic unchoke, BEP 3).
+//! Choking: which peers are served on a public network. They are those that give most, and
+//! one by chance (tit for tat with an optimistic unchoke, BEP 3).
 //!
 //! A node that has the whole resource gets nothing back. It ranks peers by how many of the
 //! pieces that it gave them first have since appeared at others.
@@ -14,8 +14,8 @@ use super::{Common, Effect, Source, UploadPolicy, transfer::Transfer};
 /// How often the served peers are chosen anew.
 const CHOOSE: Millis = Millis(1_000);
 
-// BEP 3's four: fewer leave an uplink idle when one peer stalls, more make each share so
-// small that a peer cannot tell which peers give.
+// BEP 3's four. Fewer leave an uplink idle when one peer stalls. More make each share so
+// small that a peer cannot see which peers give.
 /// The peers that are served because they give.
 const SLOTS: usize = 4;
 
@@ -103,7 +103,7 @@ impl Transfer {
             }
             peer.choked = choked;
             effects.push(Effect::Choke { resource, peer: *to, choked });
-            // Its requests end with the choke: it need not be told of each.
+            // Its requests end with the choke, without a refusal of each.
             if choked {
                 peer.asked.clear();
             }

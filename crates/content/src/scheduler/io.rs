@@ -23,8 +23,8 @@ impl Resource {
         Self(blake3::derive_key("trefoil 2026-11 the hashes of a file", &root))
     }
 
-    // The list is part of the name, so no node has to be believed about a list: a peer that
-    // changes it asks for a name that nobody has (ADR 21).
+    // A peer that changes the list asks for a name that nobody has. So no node has to be
+    // believed about a list (ADR 21).
     /// The name of the same resource for these organisations only.
     #[must_use]
     pub fn among(self, allow: &AllowList) -> Self {
@@ -50,7 +50,7 @@ pub enum Source {
     Web(u16),
 }
 
-/// What a source is for a resource.
+/// The role of a source for a resource.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SourceRole {
     /// It has the pieces that it announced.
@@ -86,16 +86,20 @@ pub struct Rates {
     pub down: Option<u64>,
 }
 
-/// Why a peer is not served.
+/// Why a peer is not served, by its number on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RejectReason {
     /// It is choked, or has too many requests waiting.
-    Choked,
+    Choked = 0,
     /// The piece is not here.
-    Missing,
+    Missing = 1,
     // Keeps the origin at about one copy in all: the first taker passes it on (ADR 15).
     /// The origin gave this piece to another peer a moment ago, which will pass it on.
-    Given,
+    Given = 2,
+}
+
+impl RejectReason {
+    pub(crate) const ALL: [Self; 3] = [Self::Choked, Self::Missing, Self::Given];
 }
 
 /// Why a request failed.

@@ -5,8 +5,8 @@
 //! (rendezvous hashing over the peers that still need pieces). Of the pieces that nobody
 //! has, a node first takes those for which its own lot is the highest, so that nodes with
 //! the same view ask for disjoint pieces. Where views differ, a *claim* in the news of the
-//! taker keeps the others away, so that a node that has taken its own share can go on with
-//! the share of others. ADR 15 has the measurements.
+//! taker keeps the others away. So a node that has taken its own share can go on with the
+//! share of others. ADR 15 has the measurements.
 
 use trefoil_types::{Millis, PeerId, Time};
 
@@ -36,8 +36,8 @@ const WITHHELD: Millis = Millis(2_000);
 
 // One copy from the origin is not always best. Clients with 100 Mbit/s down and 25 up took
 // 1.45 times the bound when the origin sent one copy, and 1.15 times when it helped (ADR
-// 15). The four constants below tell such a transfer from its start, and from the slow end
-// that every transfer has.
+// 15). The four constants below distinguish such a transfer from its start, and from the
+// slow end that every transfer has.
 /// The peers must have had every wanted piece for this time,
 const SETTLES: Millis = Millis(1_000);
 
@@ -65,18 +65,13 @@ impl Transfer {
         // First the own share: other nodes with the same view leave these pieces alone.
         let taken = [&self.have, &self.busy, &self.claimed];
         let lacking = self.wanted.without(taken).shared(self.rarity.unheld());
-        let own = self.rarest(&lacking.shared(self.share.as_ref()?), common);
-        if own.is_some() {
-            return own;
-        }
+        let own = lacking.shared(self.share.as_ref()?);
         // Then the shares of others, so that the origin never idles while a piece is
         // missing. Claims keep two nodes from the same piece.
-        let others = self.rarest(&lacking, common);
-        if others.is_some() {
-            return others;
-        }
-        if let Some(piece) = self.withheld(now, common) {
-            return Some(piece);
+        let lacked = self.rarest(&own, common).or_else(|| self.rarest(&lacking, common));
+        let picked = lacked.or_else(|| self.withheld(now, common));
+        if picked.is_some() {
+            return picked;
         }
         if let Source::Peer(_) = source
             && self.needs_help(now)
@@ -92,9 +87,9 @@ impl Transfer {
         self.rarest(&self.wanted.without([&self.have, &self.busy]), common)
     }
 
-    /// Whether the peers have everything, but their uplinks are so slow that an origin that
-    /// is a node would idle while everyone waits for long. If so, it helps to the end. A
-    /// web server is not asked even then: its traffic may be paid for by the byte.
+    /// Whether the peers have everything, but an origin that is a node would idle for long
+    /// while all wait for their slow uplinks. If so, it helps to the end. A web server is not
+    /// asked even then: its traffic may be paid for by the byte.
     fn needs_help(&mut self, now: Time) -> bool {
         let lacking = self.wanted.without([&self.have]);
         if lacking.first_shared(self.rarity.unheld(), 0).is_some() {
@@ -216,8 +211,8 @@ impl Transfer {
         self.drop_claims(|_, at| now.since(at) > CLAIM);
     }
 
-    /// The origin itself said that it gave this piece to another peer, which will pass it
-    /// on. This stays when a claim of a peer is released.
+    /// The origin refused this piece, since it gave it to another peer, which will pass it on.
+    /// This stays when a claim of a peer is released.
     pub(super) fn note_given(&mut self, now: Time, piece: u32, source: Source) {
         self.drop_claim(piece, source);
         self.add_claim(now, piece, source);

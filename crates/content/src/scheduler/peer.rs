@@ -32,7 +32,7 @@ pub(crate) struct PeerState {
     /// Failures in a row.
     pub strikes: u32,
     /// Its requests that wait, oldest first.
-    pub asked: VecDeque<Asked>,
+    pub asked: VecDeque<UploadRequest>,
     /// Its requests that are being served.
     pub serving: Vec<Ticket>,
     /// The turn in which it was last served.
@@ -52,7 +52,7 @@ pub(crate) struct PeerState {
 
 /// One request of a peer to us.
 #[derive(Clone, Debug)]
-pub(crate) struct Asked {
+pub(crate) struct UploadRequest {
     pub ticket: Ticket,
     pub piece: u32,
     /// The first group of the piece that it lacks.

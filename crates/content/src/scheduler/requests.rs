@@ -16,6 +16,7 @@ use crate::{
 /// A request that receives nothing for this time has stalled.
 const STALL: Millis = Millis(3_000);
 
+// One smallest piece a second. A request for one has then stalled after 4 s.
 /// The rate that a source without a measurement is expected to have at least, bytes a
 /// second.
 const SLOWEST: u64 = 64 * 1024;
@@ -131,8 +132,7 @@ impl Transfer {
         common: &mut Common,
         effects: &mut Vec<Effect>,
     ) {
-        let open = self.requests.iter().filter(|(_, request)| request.source == source);
-        for id in open.map(|(id, _)| *id).collect::<Vec<_>>() {
+        for id in self.open_requests(|request| request.source == source) {
             self.cancel(now, id, common, effects);
         }
         self.left(now, source);
@@ -170,6 +170,12 @@ impl Transfer {
         }
         self.expire_claims(now);
         self.steal(now, common, effects);
+    }
+
+    /// The open requests of which this is true.
+    pub fn open_requests(&self, which: impl Fn(&OpenRequest) -> bool) -> Vec<RequestId> {
+        let open = self.requests.iter().filter(|(_, request)| which(request));
+        open.map(|(id, _)| *id).collect()
     }
 
     /// Cancels a request.

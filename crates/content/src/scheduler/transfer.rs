@@ -11,7 +11,7 @@ use super::{
     Common, Effect, RejectReason, RequestId, Resource, SchedulerInput, Source, SourceRole,
     UploadPolicy,
     flow::Flow,
-    peer::{Asked, Given, PeerState},
+    peer::{Given, PeerState, UploadRequest},
     rarity::Rarity,
 };
 use crate::{Bits, Layout, News, Part, news::push_piece};
@@ -89,7 +89,7 @@ pub(crate) struct OpenRequest {
     pub moved_at: Time,
     /// Bytes open at the source when this request was made, this one included.
     pub open: u64,
-    /// Whether peers were told that it is fetched from the origin.
+    /// Whether it is announced to peers as a claim: it is fetched from the origin.
     pub claim: bool,
 }
 
@@ -164,7 +164,7 @@ impl Transfer {
             }
             SchedulerInput::Lost { pieces, .. } => self.lost(now, &pieces),
             SchedulerInput::Asked { peer, ticket, piece, from, .. } => {
-                self.on_request(now, peer, Asked { ticket, piece, from }, effects);
+                self.on_request(now, peer, UploadRequest { ticket, piece, from }, effects);
                 return Some(Source::Peer(peer));
             }
             SchedulerInput::Unasked { peer, ticket, .. } => self.on_cancel(peer, ticket),
@@ -240,9 +240,7 @@ impl Transfer {
         self.wanted.insert_range(u64::from(pieces.start.min(end))..u64::from(end));
         (self.sequential, self.done) = (sequential, false);
         (self.fed_at, self.lacked_at) = (now, now);
-        let unwanted = |request: &OpenRequest| !self.wanted.has(request.piece.into());
-        let open = self.requests.iter().filter(|(_, request)| unwanted(request));
-        for id in open.map(|(id, _)| *id).collect::<Vec<_>>() {
+        for id in self.open_requests(|request| !self.wanted.has(request.piece.into())) {
             self.cancel(now, id, common, effects);
         }
         self.finish_if_all(effects);
@@ -260,9 +258,9 @@ impl Transfer {
                 (self.done, self.fed_at, self.lacked_at) = (false, now, now);
             }
         }
-        // What is not announced yet must not be announced any more.
-        let told = std::mem::take(&mut self.news.have).into_iter().flatten();
-        for piece in told.filter(|piece| !pieces.contains(piece)) {
+        // The next announcement must not name these pieces.
+        let queued = std::mem::take(&mut self.news.have).into_iter().flatten();
+        for piece in queued.filter(|piece| !pieces.contains(piece)) {
             push_piece(&mut self.news.have, piece);
         }
     }
@@ -305,8 +303,7 @@ impl Transfer {
         }
         self.drop_claims(|holder, _| holder == source);
         self.given.retain(|_, given| given.to != source);
-        let open = self.requests.iter().filter(|(_, request)| request.source == source);
-        for id in open.map(|(id, _)| *id).collect::<Vec<_>>() {
+        for id in self.open_requests(|request| request.source == source) {
             self.end_request(now, id);
         }
         self.share = None;

@@ -4,7 +4,7 @@ use trefoil_types::{Millis, Offence, PeerId, Time};
 
 use super::{
     Common, Effect, RejectReason, Source, Ticket,
-    peer::{ASKED_MAX, Asked, Given},
+    peer::{ASKED_MAX, Given, UploadRequest},
     transfer::Transfer,
 };
 
@@ -24,7 +24,7 @@ impl Transfer {
         &mut self,
         now: Time,
         from: PeerId,
-        asked: Asked,
+        asked: UploadRequest,
         effects: &mut Vec<Effect>,
     ) {
         let source = Source::Peer(from);
@@ -39,27 +39,20 @@ impl Transfer {
         // Choked peers are answered, not ignored: the piece is then requested elsewhere at
         // once, and not only after it has stalled.
         let why = if beyond || !self.have.has(asked.piece.into()) {
-            Some(RejectReason::Missing)
+            RejectReason::Missing
         } else if peer.choked || peer.asked.len() >= ASKED_MAX {
-            Some(RejectReason::Choked)
+            RejectReason::Choked
         } else if given {
-            Some(RejectReason::Given)
+            RejectReason::Given
         } else {
-            None
+            if self.origin || self.rarity.count(asked.piece.into()) == 0 {
+                let given = Given { to: source, at: now, spread: false };
+                self.given.insert(asked.piece, given);
+            }
+            return peer.asked.push_back(asked);
         };
-        match why {
-            Some(why) => {
-                let (resource, ticket) = (self.resource, asked.ticket);
-                effects.push(Effect::Refuse { resource, peer: from, ticket, why });
-            }
-            None => {
-                if self.origin || self.rarity.count(asked.piece.into()) == 0 {
-                    let given = Given { to: source, at: now, spread: false };
-                    self.given.insert(asked.piece, given);
-                }
-                peer.asked.push_back(asked);
-            }
-        }
+        let (resource, ticket) = (self.resource, asked.ticket);
+        effects.push(Effect::Refuse { resource, peer: from, ticket, why });
     }
 
     /// Whether this node, the origin, gave the piece to another peer that may still pass it
@@ -73,8 +66,8 @@ impl Transfer {
         let source = Source::Peer(from);
         let Some(peer) = self.peers.get_mut(&source) else { return };
         let Some(at) = peer.asked.iter().position(|asked| asked.ticket == ticket) else { return };
-        // The piece was given to nobody after all: the next peer must not be told to wait
-        // for it.
+        // The piece was given to nobody after all: the next peer must not be refused because
+        // of it.
         if let Some(asked) = peer.asked.remove(at)
             && self.given.get(&asked.piece).is_some_and(|given| given.to == source)
         {

@@ -3,8 +3,9 @@
 
 use trefoil_types::Millis;
 
-/// How long a request may queue at a source beyond the shortest time seen: enough that the
-/// path never runs dry, little enough that pieces are not tied up at one source.
+// Enough that the path never runs dry, little enough that one source does not tie up many
+// pieces (ADR 15).
+/// How long a request may queue at a source beyond the shortest time seen.
 const QUEUE: Millis = Millis(150);
 
 // A source that measures well must not tie up the whole resource.

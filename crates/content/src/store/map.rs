@@ -6,13 +6,12 @@
 //! with its highest bit, and a length (8) a gap and a length for each run, see `Runs`
 //! ```
 //!
-//! What always holds: neither form takes memory by the size of the resource. Bits
-//! are written where they are few, or fewer than the runs are; they are read in
-//! steps.
+//! What always holds: neither form takes memory by the size of the resource. Bits are written
+//! where they take up to 64 KiB, or less than the runs. They are read in steps.
 
 use std::{
     io::{self, ErrorKind},
-    sync::{Arc, Mutex},
+    sync::Mutex,
 };
 
 use trefoil_types::DiskFile;
@@ -33,20 +32,22 @@ const LENGTH_BYTES: u64 = 8;
 /// Maps up to this size are always written as bits: those of files up to 8 GiB.
 const BITS_BYTES: u64 = 64 * 1024;
 
+// Opening a store reads two maps, each twice: at most 512 MiB. A larger resource whose groups
+// are so scattered that their runs take more than this is fetched again.
 /// Larger bit maps are not read: those of more than 16 TiB.
 const BITS_BYTES_MAX: u64 = 128 << 20;
 
 impl PartialStore {
-    pub(super) fn read_maps(&mut self, map: Arc<dyn DiskFile>) -> io::Result<()> {
+    pub(super) fn read_maps(&mut self) -> io::Result<()> {
+        let Some(map) = &self.files.map else { return Ok(()) };
         let mut newest = (0, Runs::none(self.groups));
         for slot in 0..2 {
-            if let Some((sequence, here)) = some(self.read_map(&*map, slot))?
+            if let Some((sequence, here)) = some(self.read_map(&**map, slot))?
                 && sequence > newest.0
             {
                 newest = (sequence, here);
             }
         }
-        self.map = Some(map);
         self.here = Mutex::new(newest.1.clone());
         self.synced = Mutex::new(newest);
         Ok(())

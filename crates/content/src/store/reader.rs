@@ -1,21 +1,21 @@
 //! Reads bytes of a store on this machine. Each group is verified against the tree as it is
-//! read: a disk may rot, and a file that a user shares where it is may be edited at any
-//! time, even during the read.
+//! read. A disk may rot, and a user may edit a shared file at any time, even during the
+//! read.
 
 use std::ops::Range;
 
 use super::PartialStore;
 use crate::{
     GROUP_BYTES, Part, groups,
-    proof::{Encoder, ProofError, What},
+    proof::{ProofError, Verifier, What},
 };
 
 /// Some bytes of one file, from first to last.
 #[derive(Debug)]
-pub struct Reader<'a> {
+pub struct StoreReader<'a> {
     store: &'a PartialStore,
     file: u32,
-    encoder: Encoder,
+    encoder: Verifier,
     /// Bytes of the first group before what is wanted.
     skip: usize,
     left: u64,
@@ -27,8 +27,8 @@ impl PartialStore {
     ///
     /// # Errors
     /// Not all of them are here.
-    pub fn reader(&self, file: u32, bytes: Range<u64>) -> Result<Reader<'_>, ProofError> {
-        if self.data.is_none() {
+    pub fn reader(&self, file: u32, bytes: Range<u64>) -> Result<StoreReader<'_>, ProofError> {
+        if self.files.data.is_none() {
             return Err(ProofError::NotHere { group: 0 });
         }
         let size = self.places[file as usize].size;
@@ -37,7 +37,7 @@ impl PartialStore {
         let encoder = self.give(What::Bare, &part)?;
         let skip = (bytes.start - part.groups.start * GROUP_BYTES) as usize;
         let left = bytes.end.saturating_sub(bytes.start);
-        Ok(Reader { store: self, file, encoder, skip, left, buf: Vec::new() })
+        Ok(StoreReader { store: self, file, encoder, skip, left, buf: Vec::new() })
     }
 
     /// The groups of these bytes that are here and no longer verify, in runs.
@@ -88,7 +88,7 @@ fn part_of(file: u32, bytes: &Range<u64>) -> Part {
     Part { file, groups: (bytes.start / GROUP_BYTES).min(end - 1)..end }
 }
 
-impl Reader<'_> {
+impl StoreReader<'_> {
     /// The next bytes, about `enough` of them; none at the end.
     ///
     /// # Errors

@@ -1,5 +1,5 @@
-//! Sizes that are only claimed: whoever makes an id can prove any size for it, so
-//! that a store of the largest must cost no more than one of the smallest.
+//! Sizes that are only claimed. The maker of an id can prove any size for it, so a store of
+//! the largest must cost no more than one of the smallest.
 
 use std::{
     collections::BTreeMap,
@@ -31,7 +31,7 @@ impl DiskFile for Sparse {
         Ok(self.0.lock().expect("no holder panics").1)
     }
 
-    /// What was written at once is read at once.
+    /// Reads the bytes of one write.
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
         let state = &mut *self.0.lock().expect("no holder panics");
         if offset + buf.len() as u64 > state.1 {
@@ -95,7 +95,8 @@ fn a_proven_size_takes_no_memory_no_file_and_no_time() {
         let file: Vec<Arc<Sparse>> = (0..3).map(|_| Arc::default()).collect();
         let open = || {
             let (data, hashes, map) = (file[0].clone(), file[1].clone(), file[2].clone());
-            PartialStore::open([1; 32], [(root, size)], Files { data, hashes, map })
+            let files = Files { data: Some(data), hashes, map: Some(map) };
+            PartialStore::open([1; 32], [(root, size)], files)
         };
         let store = open().expect("of sane size");
         assert_eq!(file[0].len().expect("memory"), 0, "made for a claim");
@@ -123,7 +124,7 @@ fn a_wrong_size_is_not_proven() {
     assert!(Verifier::new(What::Groups, root, BYTES_MAX + 1, 0..1).is_err());
 }
 
-/// What an earlier binary wrote: bits, however many.
+/// The map of an earlier binary: bits, however many.
 #[test]
 fn a_map_of_bits_of_a_large_file_is_read_in_steps() {
     let size = 1u64 << 34;
@@ -138,7 +139,7 @@ fn a_map_of_bits_of_a_large_file_is_read_in_steps() {
     let open = |bytes: &[u8]| {
         let map = super::file();
         map.write_at(bytes.len() as u64, bytes).expect("memory");
-        let files = Files { data: super::file(), hashes: super::file(), map };
+        let files = Files { data: Some(super::file()), hashes: super::file(), map: Some(map) };
         let store = PartialStore::open([1; 32], [(root, size)], files).expect("memory");
         store.here().iter().collect::<Vec<_>>()
     };

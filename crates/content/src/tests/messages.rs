@@ -86,7 +86,7 @@ fn what_is_cut_or_lengthened_is_refused() {
     assert!(ContentFrame::decode(&offer.encode()).is_err());
 }
 
-/// What a peer may not name: it would be told on, or asked.
+/// A URL that a peer may not name: this node would name it on, or ask it.
 #[test]
 fn origins_are_plain_urls_in_their_one_spelling() {
     let long = format!("http://a/{}", "x".repeat(ORIGIN_BYTES_MAX));

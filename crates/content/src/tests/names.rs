@@ -5,16 +5,16 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use crate::{
-    AllowError, AllowList, BYTES_MAX, Bits, ContentId, Entry, IdError, Layout, Link, LinkError,
-    Manifest, ManifestError, News, PathError, ResourceKind, scheduler::Resource, varint,
+    AllowError, AllowList, BYTES_MAX, Bits, ContentId, IdError, Layout, Link, LinkError, Manifest,
+    ManifestEntry, ManifestError, News, PathError, ResourceKind, scheduler::Resource, varint,
 };
 
 fn id(kind: ResourceKind) -> ContentId {
     ContentId { kind, root: *blake3::hash(b"trefoil").as_bytes() }
 }
 
-fn entry(path: &str, size: u64) -> Entry {
-    Entry { path: path.into(), size, root: [3; 32] }
+fn entry(path: &str, size: u64) -> ManifestEntry {
+    ManifestEntry { path: path.into(), size, root: [3; 32] }
 }
 
 /// The text of a golden file without what editors add.

@@ -14,7 +14,7 @@ use proptest::prelude::*;
 use super::{file, sample};
 use crate::{
     GROUP_BYTES, groups,
-    proof::{Encoder, GroupSource, ProofError, Verified, Verifier, What, hash},
+    proof::{GroupSource, ProofError, Verified, Verifier, What, hash},
 };
 
 /// Bytes that the sample and its hashes begin at, as among other files.
@@ -28,7 +28,7 @@ fn prove(bytes: &[u8], asked: Range<u64>) -> ([u8; 32], Vec<u8>) {
     let root = hash(bytes, size, &*hashes, AT).expect("it was read");
     let source = GroupSource { data: &*data, data_at: AT, hashes: &*hashes, hashes_at: AT };
     let mut out = Vec::new();
-    let mut encoder = Encoder::new(What::Groups, root, size, asked).expect("of sane size");
+    let mut encoder = Verifier::new(What::Groups, root, size, asked).expect("of sane size");
     // In steps, as it is sent.
     while !encoder.is_through() {
         let enough = out.len() + 20_000;
@@ -169,7 +169,7 @@ fn what_rotted_on_disk_is_not_served() {
     data.write_at(2 * GROUP_BYTES, &[!bytes[2 * GROUP_BYTES as usize]]).expect("memory");
     let source = GroupSource { data: &*data, data_at: 0, hashes: &*hashes, hashes_at: 0 };
     let mut out = Vec::new();
-    let mut encoder = Encoder::new(What::Groups, root, size, 0..4).expect("of sane size");
+    let mut encoder = Verifier::new(What::Groups, root, size, 0..4).expect("of sane size");
     let result = encoder.fill(&source, &mut out, usize::MAX);
     assert!(
         matches!(result, Err(ProofError::Damaged { group: 2, of: What::Groups })),
@@ -178,7 +178,7 @@ fn what_rotted_on_disk_is_not_served() {
     assert!((out.len() as u64) < 3 * GROUP_BYTES, "the bad group was not sent");
     // Nor what was cut off.
     data.set_len(GROUP_BYTES).expect("memory does not fail");
-    let mut encoder = Encoder::new(What::Groups, root, size, 1..2).expect("of sane size");
+    let mut encoder = Verifier::new(What::Groups, root, size, 1..2).expect("of sane size");
     let result = encoder.fill(&source, &mut out, usize::MAX);
     assert!(
         matches!(result, Err(ProofError::Damaged { group: 1, of: What::Groups })),

@@ -1,4 +1,4 @@
-//! What leaves a store for a reader here: what the id says, or an error.
+//! A reader of a store gets the bytes of the id, or an error.
 
 use std::{ops::Range, sync::Arc};
 
@@ -20,13 +20,13 @@ struct Kept {
 
 /// Two files, of which the second is looked at.
 fn kept() -> Kept {
-    let Files { data, hashes, map } = Files { data: file(), hashes: file(), map: file() };
+    let (data, hashes, map) = (file(), file(), file());
     data.write_at(0, &sample(5)).expect("memory");
     data.write_at(5, &sample(SIZE)).expect("memory");
     let first = hash(&sample(5)[..], 5, &*hashes, 0).expect("memory");
     let second = hash(&sample(SIZE)[..], SIZE, &*hashes, hashes_bytes(5)).expect("memory");
     let contents = [(first, 5), (second, SIZE)];
-    let files = Files { data: data.clone(), hashes: hashes.clone(), map };
+    let files = Files { data: Some(data.clone()), hashes: hashes.clone(), map: Some(map) };
     let store = PartialStore::open([1; 32], contents, files).expect("memory");
     store.all_is_here();
     Kept { store, data, hashes }
@@ -66,7 +66,8 @@ fn any_range_in_any_steps_is_read() {
 fn an_empty_file_is_read_as_such() {
     let hashes = file();
     let root = hash(&[][..], 0, &*hashes, 0).expect("memory");
-    let store = PartialStore::whole([1; 32], [(root, 0)], file(), hashes).expect("memory");
+    let files = Files { data: Some(file()), hashes, map: None };
+    let store = PartialStore::open([1; 32], [(root, 0)], files).expect("memory");
     let mut reader = store.reader(0, 0..10).expect("it is here");
     assert_eq!(reader.next(10).expect("it is as it was"), &[0u8; 0]);
 }

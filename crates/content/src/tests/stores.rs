@@ -100,7 +100,8 @@ fn origin(contents: &[u64]) -> (PartialStore, Vec<FileDigest>) {
         data_at += size;
         hashes_at += hashes_bytes(*size);
     }
-    let store = PartialStore::whole([1; 32], roots.clone(), data, hashes).expect("of sane size");
+    let files = Files { data: Some(data), hashes, map: None };
+    let store = PartialStore::open([1; 32], roots.clone(), files).expect("of sane size");
     (store, roots)
 }
 
@@ -130,7 +131,7 @@ fn a_hundred_crashes_lose_no_group_that_counted_and_count_no_lost_one() {
         let disk: Vec<Arc<Forgetful>> = (0..3).map(|_| Arc::default()).collect();
         let open = || {
             let (data, hashes, map) = (disk[0].clone(), disk[1].clone(), disk[2].clone());
-            let files = Files { data, hashes, map };
+            let files = Files { data: Some(data), hashes, map: Some(map) };
             PartialStore::open([1; 32], contents.clone(), files).expect("memory")
         };
         let mut counted = crate::Runs::none(groups(SIZE));
@@ -158,7 +159,7 @@ fn a_hundred_crashes_lose_no_group_that_counted_and_count_no_lost_one() {
 #[test]
 fn what_is_written_is_served_and_what_is_absent_is_not() {
     let (origin, contents) = origin(&[SIZE]);
-    let files = Files { data: file(), hashes: file(), map: file() };
+    let files = Files { data: Some(file()), hashes: file(), map: Some(file()) };
     let store = PartialStore::open([1; 32], contents.clone(), files.clone()).expect("memory");
     let asked = Part { file: 0, groups: 4..8 };
     assert!(matches!(serve(&store, &asked), Err(ProofError::NotHere { group: 4 })));
@@ -181,7 +182,7 @@ fn the_files_of_a_directory_lie_one_behind_the_other() {
     let sizes = [5, 0, 3 * GROUP_BYTES + 1, GROUP_BYTES];
     let (origin, contents) = origin(&sizes);
     let layout = Layout::files(&sizes).expect("of sane size");
-    let files = Files { data: file(), hashes: file(), map: file() };
+    let files = Files { data: Some(file()), hashes: file(), map: Some(file()) };
     let store = PartialStore::open([1; 32], contents.clone(), files.clone()).expect("memory");
     let rng = &mut ChaCha8Rng::seed_from_u64(1);
     for piece in [3, 0, 1, 2] {
@@ -206,15 +207,25 @@ fn the_files_of_a_directory_lie_one_behind_the_other() {
     }
 }
 
+/// A store of the hashes of a file.
+fn hashes_alone(
+    content: FileDigest,
+    hashes: Arc<dyn DiskFile>,
+    map: Arc<dyn DiskFile>,
+) -> PartialStore {
+    let files = Files { data: None, hashes, map: Some(map) };
+    PartialStore::open([2; 32], [content], files).expect("memory")
+}
+
 /// As with an HTTP server: first the hashes from a peer, then bare bytes.
 #[test]
 fn bare_bytes_are_taken_where_their_hashes_are_and_right() {
     let bytes = sample(SIZE);
     let hashes = file();
     let root = hash(&bytes[..], SIZE, &*hashes, 0).expect("memory");
-    let all = PartialStore::hashes([2; 32], (root, SIZE), hashes, file()).expect("memory");
+    let all = hashes_alone((root, SIZE), hashes, file());
     all.all_is_here();
-    let files = Files { data: file(), hashes: file(), map: file() };
+    let files = Files { data: Some(file()), hashes: file(), map: Some(file()) };
     let store = PartialStore::open([1; 32], [(root, SIZE)], files.clone()).expect("memory");
     let asked = Part { file: 0, groups: 2..groups(SIZE) };
     let bare = &bytes[2 * GROUP_BYTES as usize..];
@@ -223,8 +234,8 @@ fn bare_bytes_are_taken_where_their_hashes_are_and_right() {
     assert!(matches!(result, Err(ProofError::NotHere { .. })), "{result:?}");
 
     let map = file();
-    let open = || PartialStore::hashes([2; 32], (root, SIZE), files.hashes.clone(), map.clone());
-    let some = open().expect("memory");
+    let open = || hashes_alone((root, SIZE), files.hashes.clone(), map.clone());
+    let some = open();
     let layout = Layout::hashes(SIZE).expect("of sane size");
     for piece in 0..layout.pieces() {
         let part = layout.part(piece);
@@ -240,7 +251,7 @@ fn bare_bytes_are_taken_where_their_hashes_are_and_right() {
         assert!(verifier.is_through() && groups == part.groups.end - part.groups.start);
     }
     some.sync().expect("memory does not fail");
-    assert!(open().expect("memory").is_whole(), "what was synced is here in the next life");
+    assert!(open().is_whole(), "what was synced is here in the next life");
 
     let mut verifier = store.verifier(&asked).expect("of sane size");
     let (first, rest) = bare.split_at(3 * GROUP_BYTES as usize);
@@ -265,7 +276,7 @@ fn bare_bytes_are_taken_where_their_hashes_are_and_right() {
 fn the_hashes_of_little_are_here_at_once() {
     for size in [0, 1, GROUP_BYTES] {
         let root = hash(&sample(size)[..], size, &*file(), 0).expect("memory");
-        let store = PartialStore::hashes([2; 32], (root, size), file(), file()).expect("memory");
+        let store = hashes_alone((root, size), file(), file());
         let part = Layout::hashes(size).expect("of sane size").part(0);
         let mut verifier = store.verifier(&part).expect("of sane size");
         verifier.feed(&[], |step| store.write(0, step)).expect("nothing is wrong with nothing");

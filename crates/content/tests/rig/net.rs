@@ -8,8 +8,8 @@ use std::{
 use trefoil_content::{
     Bits, Layout, News, Part,
     scheduler::{
-        Config, Effect, FetchFailure, Rates, RejectReason, RequestId, Resource, SchedulerInput,
-        Source, SourceRole, Swarm, Ticket, UploadPolicy,
+        Effect, FetchFailure, Rates, RejectReason, RequestId, Resource, SchedulerInput, Source,
+        SourceRole, Swarm, SwarmConfig, Ticket, UploadPolicy,
     },
 };
 use trefoil_types::{PeerId, PublicKey, Time};
@@ -177,7 +177,7 @@ impl Net {
 
     /// Starts a node with what is here of an earlier life.
     pub fn start(&mut self, at: usize, origin: bool) {
-        let config = Config { me: peer(at), seed: self.seed + at as u64, rates: self.rates };
+        let config = SwarmConfig { me: peer(at), seed: self.seed + at as u64, rates: self.rates };
         let machine = &mut self.machines[at];
         machine.life += 1;
         machine.swarm = Some(Swarm::new(config));
@@ -354,7 +354,7 @@ impl Net {
             }
             Effect::Announce { to, news, .. } => self.tell(at, to, &news),
             Effect::Choke { peer: to, choked, .. } => {
-                // Who never gives never lets anyone hope.
+                // A free rider chokes all peers.
                 let choked = choked || self.machines[at].conduct == Conduct::FreeRider;
                 let input = SchedulerInput::Choked { resource: RESOURCE, peer: peer(at), choked };
                 self.post(index(&to), input);

@@ -1,4 +1,4 @@
-//! What is played, and what came of it.
+//! A scenario to play, and its results.
 
 use rand::{SeedableRng as _, seq::SliceRandom as _};
 use rand_chacha::ChaCha8Rng;
@@ -81,7 +81,7 @@ pub struct Outcome {
     pub copies: f64,
     /// Bytes that came and were not wanted, in files, all clients together.
     pub wasted: f64,
-    /// What the luckiest free rider had when the honest had all, in files.
+    /// The share of the file that the luckiest free rider had when the honest had all.
     pub free_rider_share: f64,
     /// The most bad pieces that one client met.
     pub poisoned: u64,
@@ -153,7 +153,7 @@ impl Scenario {
                 }
                 if origin_lives && self.origin_is_spent(net) {
                     origin_lives = false;
-                    // What it was sending has left by then.
+                    // The bytes that it was sending have left by then.
                     net.plan(net.now + 100_000, KILL_ORIGIN);
                 }
                 net.now > end || (net.now >= started_late && self.all_done(net))

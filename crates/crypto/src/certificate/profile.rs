@@ -30,13 +30,15 @@ use crate::{PeerId, PublicKey};
 /// RFC 8410: signatures and keys alike, without parameters.
 const ID_ED_25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
 
-// Names are compared with nothing and shown to no one; the URI says everything.
+// Names are compared with nothing and shown to no one, since the URI has all that counts. Two
+// of them leave half of `CERTIFICATE_BYTES_MAX` for the rest.
 /// The longest name of issuer or subject, bytes of DER.
 pub(super) const NAME_BYTES_MAX: usize = 256;
 
-/// The signed part. It has no unique identifiers (version 2): the decoder refuses them.
+/// The signed part, under its name in RFC 5280. It has no unique identifiers (version 2):
+/// the decoder refuses them.
 #[derive(Sequence)]
-pub(super) struct Signed {
+pub(super) struct TbsCertificate {
     #[asn1(context_specific = "0", default = "Default::default")]
     pub version: Version,
     pub serial_number: SerialNumber,
@@ -51,7 +53,7 @@ pub(super) struct Signed {
 
 #[derive(Sequence)]
 struct Whole {
-    signed: Signed,
+    signed: TbsCertificate,
     signature_algorithm: AlgorithmIdentifier,
     signature: BitString,
 }
@@ -73,7 +75,7 @@ impl Claims {
     /// A serial number or times that X.509 cannot express.
     pub fn to_be_signed(&self) -> Result<Vec<u8>, CertificateError> {
         let key = self.peer.0.0.as_slice();
-        let signed = Signed {
+        let signed = TbsCertificate {
             version: Version::V3,
             serial_number: serial_number(&self.serial)?,
             signature: ed25519(),
@@ -91,7 +93,7 @@ impl Claims {
 }
 
 fn extensions(claims: &Claims) -> Extensions {
-    let uri = Ia5String::new(&uri::of(claims)).expect("a URI is ASCII");
+    let uri = Ia5String::new(&claims.uri()).expect("a URI is ASCII");
     let names = SubjectAltName(vec![GeneralName::UniformResourceIdentifier(uri)]);
     let not_a_ca = BasicConstraints { ca: false, path_len_constraint: None };
     let usage = KeyUsage(KeyUsages::DigitalSignature.into());
@@ -223,7 +225,7 @@ fn serial(number: &SerialNumber) -> Result<Serial, CertificateError> {
 }
 
 /// Checks the extensions, and returns the one name among them.
-fn named(signed: &Signed) -> Result<uri::Named, CertificateError> {
+fn named(signed: &TbsCertificate) -> Result<uri::Named, CertificateError> {
     let (mut seen, mut names) = (BTreeSet::new(), vec![]);
     for extension in signed.extensions.iter().flatten() {
         let id = extension.extn_id;

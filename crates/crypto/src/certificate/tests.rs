@@ -19,7 +19,7 @@ use x509_cert::{
     time::Validity,
 };
 
-use super::{profile::Signed, *};
+use super::{profile::TbsCertificate, *};
 
 const GOLDEN: &str = include_str!("../../../../vectors/node-certificate.hex");
 
@@ -84,8 +84,8 @@ fn what_x509_cannot_say_is_not_issued() {
 }
 
 /// A certificate whose signed part was changed before it was signed.
-fn broken(change: impl FnOnce(&mut Signed)) -> Result<NodeCertificate, CertificateError> {
-    let mut signed = Signed::from_der(&claims().to_be_signed().unwrap()).unwrap();
+fn broken(change: impl FnOnce(&mut TbsCertificate)) -> Result<NodeCertificate, CertificateError> {
+    let mut signed = TbsCertificate::from_der(&claims().to_be_signed().unwrap()).unwrap();
     change(&mut signed);
     let signed = signed.to_der().unwrap();
     NodeCertificate::assemble(&signed, &key(1).sign_plain(&signed))
@@ -114,14 +114,14 @@ fn with(extension: Extension) -> Result<NodeCertificate, CertificateError> {
     })
 }
 
-/// What is broken, what comes of it, and whether that is its name.
+/// A fault, its result, and whether an error is the one of that fault.
 type Breach =
     (&'static str, Result<NodeCertificate, CertificateError>, fn(&CertificateError) -> bool);
 
 #[test]
 fn each_breach_of_the_profile_is_refused_by_its_name() {
     use CertificateError as E;
-    let ours = super::uri::of(&claims());
+    let ours = claims().uri();
     let peer = claims().peer.to_string();
     let other = PeerId(key(3).public());
     let unknown = ObjectIdentifier::new_unwrap("1.2.3.4");
@@ -213,7 +213,7 @@ fn each_breach_of_the_profile_is_refused_by_its_name() {
         let error = refused.expect_err(what);
         assert!(expected(&error), "{what}: {error:?}");
     }
-    // What is not critical may be there, within the length.
+    // An extension that is not critical may be there, within the length.
     let known = with(extension(unknown, false, vec![5, 0])).expect("an ignored extension");
     assert_eq!(*known, claims());
     let long = with(extension(unknown, false, vec![0; 800]));
@@ -332,7 +332,7 @@ fn openssl_reads_it() {
         "Not After : Jan  1 00:00:00 2051 GMT",
         "CA:FALSE",
         "Digital Signature",
-        &format!("URI:{}", super::uri::of(&claims())),
+        &format!("URI:{}", claims().uri()),
     ] {
         assert!(text.contains(expected), "{expected} is not in\n{text}");
     }

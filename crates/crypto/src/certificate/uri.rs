@@ -11,10 +11,12 @@ use crate::PeerId;
 /// The content of the URI: genesis, organisation, peer, role.
 pub(super) type Named = (B256, u32, PeerId, Role);
 
-/// The URI of a certificate: genesis as 64 lower-case hex digits, numbers without leading
-/// zeros.
-pub(super) fn of(claims: &Claims) -> String {
-    write((claims.genesis, claims.organisation, claims.peer, claims.role))
+impl Claims {
+    /// The URI of a certificate: genesis as 64 lower-case hex digits, numbers without leading
+    /// zeros.
+    pub(super) fn uri(&self) -> String {
+        write((self.genesis, self.organisation, self.peer, self.role))
+    }
 }
 
 fn write((genesis, organisation, peer, role): Named) -> String {

@@ -48,7 +48,7 @@ impl From<PeerAddress> for String {
     }
 }
 
-/// Where to begin: `PEERID@ip:port`, or `ip:port`, whoever is there.
+/// Where to begin: `PEERID@ip:port`, or `ip:port` of any node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Bootstrap {

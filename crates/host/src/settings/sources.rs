@@ -1,38 +1,16 @@
 //! From where each setting has its value: defaults, `node.toml`, the environment, flags.
 
-use std::{
-    collections::BTreeMap,
-    fmt,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, path::Path};
 
 use toml::{Table, Value};
 
-use super::{Settings, SettingsError};
+use super::{
+    Settings,
+    error::{SettingSource, SettingsError},
+};
 
 /// Environment variables that begin like settings and are none.
 const NOT_SETTINGS: [&str; 2] = ["TREFOIL_DIR", "TREFOIL_PASSWORD"];
-
-/// Where a value came from; a later one overrides an earlier one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SettingSource {
-    Default,
-    File(PathBuf),
-    /// The variable's name.
-    Environment(String),
-    Flag,
-}
-
-impl fmt::Display for SettingSource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Default => f.write_str("default"),
-            Self::File(file) => write!(f, "{}", file.display()),
-            Self::Environment(name) => f.write_str(name),
-            Self::Flag => f.write_str("flag"),
-        }
-    }
-}
 
 /// The settings in force, and each key's value with its source.
 #[derive(Clone, Debug)]
@@ -77,10 +55,8 @@ impl Effective {
 
     fn defaults() -> Self {
         let settings = Settings::default();
-        let mut flat = BTreeMap::new();
-        flatten("", &table(&settings), &mut flat);
-        let keys =
-            flat.into_iter().map(|(key, value)| (key, (value, SettingSource::Default))).collect();
+        let flat = flatten(&table(&settings)).into_iter();
+        let keys = flat.map(|(key, value)| (key, (value, SettingSource::Default))).collect();
         Self { settings, keys }
     }
 
@@ -92,9 +68,8 @@ impl Effective {
         };
         let table: Table = toml::from_str(&text)
             .map_err(|e| SettingsError::Toml { file: file.into(), message: e.to_string() })?;
-        let mut flat = BTreeMap::new();
-        flatten("", &table, &mut flat);
-        flat.into_iter()
+        flatten(&table)
+            .into_iter()
             .try_for_each(|(key, value)| self.set(&key, value, SettingSource::File(file.into())))
     }
 
@@ -110,7 +85,7 @@ impl Effective {
             source_: source.clone(),
             message: message.into(),
         };
-        // The default has the key's form; what a file says may have another.
+        // The default has the key's form; the file's value may have another.
         let value = match &Self::defaults().keys[key].0 {
             Value::Integer(_) => {
                 Value::Integer(text.parse().map_err(|_| wrong("write a whole number"))?)
@@ -146,9 +121,7 @@ impl Effective {
 impl Settings {
     /// A `node.toml` of what differs from the defaults.
     pub fn to_toml(&self) -> String {
-        let (mut mine, mut defaults) = (BTreeMap::new(), BTreeMap::new());
-        flatten("", &table(self), &mut mine);
-        flatten("", &table(&Self::default()), &mut defaults);
+        let (mut mine, defaults) = (flatten(&table(self)), flatten(&table(&Self::default())));
         // A default that is written down would stay when a later version has a better one.
         mine.retain(|key, value| defaults.get(key) != Some(value));
         let table = unflatten(mine.iter().map(|(key, value)| (key.as_str(), value)));
@@ -166,16 +139,18 @@ fn table(settings: &Settings) -> Table {
     Table::try_from(settings).expect("settings are plain data")
 }
 
-fn flatten(prefix: &str, table: &Table, out: &mut BTreeMap<String, Value>) {
+/// Each value by its key: `p2p.inbound_max`.
+fn flatten(table: &Table) -> BTreeMap<String, Value> {
+    let mut flat = BTreeMap::new();
     for (name, value) in table {
-        let key = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
-        match value {
-            Value::Table(inner) => flatten(&key, inner, out),
-            value => {
-                out.insert(key, value.clone());
-            }
+        if let Value::Table(inner) = value {
+            let inner = flatten(inner).into_iter();
+            flat.extend(inner.map(|(key, value)| (format!("{name}.{key}"), value)));
+        } else {
+            flat.insert(name.clone(), value.clone());
         }
     }
+    flat
 }
 
 /// Keys have at most two parts: a section and a name.

@@ -23,7 +23,7 @@ fn later_sources_override_earlier_ones() {
     assert_eq!(effective.settings.log, "warn");
     assert_eq!(effective.settings.rpc.listen.port(), 2);
     assert_eq!(effective.settings.p2p.inbound_max, 7);
-    assert_eq!(effective.settings.pool, PoolSettings::default());
+    assert_eq!(effective.settings.pool, MempoolLimits::default());
     assert_eq!(effective.keys["log"].1, SettingSource::Flag);
     assert_eq!(effective.keys["rpc.listen"].1.to_string(), "TREFOIL_RPC_LISTEN");
     assert!(matches!(effective.keys["p2p.inbound_max"].1, SettingSource::File(_)));
@@ -96,7 +96,7 @@ fn a_written_file_reads_back() {
 }
 
 proptest::proptest! {
-    /// What is read after any change is written so that it reads back.
+    /// A file that is still read after a change is written so that it reads back.
     #[test]
     fn a_changed_file_is_read_or_refused(
         changes in proptest::collection::vec((0usize..200, proptest::char::any()), 1..4),

@@ -2,11 +2,11 @@
 //! archives of the blocks up to it. Its bytes are a manifest's, the same on all
 //! nodes that have the same files; each file is a resource of its own.
 
-use trefoil_content::{ContentId, Entry, Manifest, ManifestError, ResourceKind};
+use trefoil_content::{ContentId, Manifest, ManifestEntry, ManifestError, ResourceKind};
 use trefoil_ledger::state_sync::Archived;
 use trefoil_types::Height;
 
-/// What a file's name says that it is.
+/// The kind of a file, as its name has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileName {
     State(Height),
@@ -89,7 +89,7 @@ impl SnapshotIndex {
     /// # Errors
     /// More files than a manifest may have.
     pub fn encode(&self) -> Result<Vec<u8>, ManifestError> {
-        let entry = |listed: &ListedFile| Entry {
+        let entry = |listed: &ListedFile| ManifestEntry {
             path: listed.name.to_string(),
             size: listed.size,
             root: listed.id.root,
@@ -101,7 +101,7 @@ impl SnapshotIndex {
     /// `None`: bytes that are no such list.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let manifest = Manifest::decode(bytes).ok()?;
-        let listed = |entry: &Entry| {
+        let listed = |entry: &ManifestEntry| {
             let (name, id) = (FileName::parse(&entry.path)?, file_id(entry.root));
             Some(ListedFile { name, id, size: entry.size })
         };

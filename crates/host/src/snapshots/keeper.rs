@@ -1,19 +1,19 @@
-//! Makes what newcomers join by, as it falls due, and shares it.
+//! Makes the files by which newcomers join, as they fall due, and shares them.
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
-use tokio::{sync::watch, task::spawn_blocking};
+use tokio::sync::watch;
 use trefoil_content::{ContentId, ManifestError};
 use trefoil_ledger::{
     Snapshot,
-    state_sync::{self, Archived, JoinError},
+    state_sync::{self, JoinError},
 };
-use trefoil_os::disk::write_whole;
+use trefoil_os::disk::{blocking, write_whole};
 use trefoil_swarm::{Announced, Content, StoreError};
 use trefoil_types::{ChainSpec, Height};
 
 use super::{
-    KEPT, SnapshotFolder,
+    KEPT, SnapshotFolder, archives_up_to,
     index::{FileName, ListedFile, SnapshotIndex},
 };
 
@@ -55,7 +55,8 @@ pub async fn keep(
     }
 }
 
-/// Makes what is missing, shares it, tells the peers, and drops what is too old.
+/// Makes the missing files, shares them, announces them to the peers, and drops those that
+/// are too old.
 async fn offer(
     folder: &SnapshotFolder,
     content: &Content,
@@ -72,10 +73,11 @@ async fn offer(
     }
     let Some(index) = SnapshotIndex::of(files) else { return Ok(()) };
     let (path, encoded) = (folder.path(FileName::Index(height)), index.encode()?);
-    blocking(move || write_whole(&path, |file| Ok(file.write_all(&encoded)?))).await?;
+    let write = move || write_whole(&path, |file| Ok::<_, JoinError>(file.write_all(&encoded)?));
+    blocking(write).await?;
     let index = share(folder, content, &shared, FileName::Index(height)).await?.id.root;
     content.announce(Announced { height, index }).await;
-    // Last: newcomers hear of the new snapshot before an old one goes.
+    // Last: the new snapshot is announced before an old one goes.
     for name in folder.outdated()? {
         let path = folder.path(name);
         if let Some(id) = shared.get(&path.canonicalize()?) {
@@ -84,12 +86,6 @@ async fn offer(
         std::fs::remove_file(path)?;
     }
     Ok(())
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, JoinError> + Send + 'static,
-) -> Result<T, JoinError> {
-    spawn_blocking(work).await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
 }
 
 async fn share(
@@ -121,9 +117,7 @@ impl SnapshotFolder {
             tracing::info!(height, ?counts, "made a state snapshot");
         }
         let mut names = vec![FileName::State(height)];
-        let mut last = height;
-        while last > 0 && last - every + 1 >= snapshot.blocks_from() {
-            let archived = Archived { first: last - every + 1, last };
+        for archived in archives_up_to(snapshot, height, every) {
             // An archive never changes, so it serves every later snapshot and is hashed once
             // (ADR 18).
             let path = self.path(FileName::Blocks(archived));
@@ -131,7 +125,6 @@ impl SnapshotFolder {
                 write_whole(&path, |file| state_sync::write_archive(snapshot, archived, file))?;
             }
             names.push(FileName::Blocks(archived));
-            last -= every;
         }
         Ok(names)
     }

@@ -25,7 +25,7 @@ Runs Ethereum's execution spec tests. PATH is a .json file, a directory of them,
 
 Ends with `N passed, N failed, N skipped`; exit code 1 if anything failed.";
 
-/// What became of one case.
+/// The outcome of one case.
 #[derive(Debug)]
 pub enum Verdict {
     Passed,

@@ -13,7 +13,8 @@ pub struct File {
     pub bytes: io::Result<Vec<u8>>,
 }
 
-/// So many files wait to be run, at most.
+// Bounded, so that a large archive is not in memory whole.
+/// The most files that wait to be run.
 const QUEUE: usize = 16;
 
 /// All `.json` files under `paths`, read on a thread of its own.

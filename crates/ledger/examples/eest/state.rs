@@ -50,7 +50,7 @@ impl State {
     }
 
     /// # Errors
-    /// When the root is another one; with what a full rebuild of the trie says.
+    /// The root is another one; with that of a full rebuild of the trie.
     pub fn check_root(&self, wanted: B256) -> Result<(), String> {
         if self.root != wanted {
             let (root, rebuilt) = (self.root, self.world.root());

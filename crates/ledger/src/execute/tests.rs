@@ -178,7 +178,7 @@ fn a_full_block_keeps_what_finds_no_room_for_later() {
     assert_eq!(many.refused, []);
 }
 
-type Change = fn(&mut RecoveredBlock);
+type BlockEdit = fn(&mut RecoveredBlock);
 
 /// Every field of a header of ours: changed, it breaks the block.
 #[test]
@@ -187,7 +187,7 @@ fn every_header_rule() {
     chain.extend(chain.build([]));
     let tx = TxEip1559 { max_fee_per_gas: u128::from(2 * GWEI), ..transfer(address(2), 1) };
     let good = chain.build([sent(tx, address(1))]).block;
-    let breaks: [(&str, Change); 27] = [
+    let breaks: [(&str, BlockEdit); 27] = [
         ("parent_hash", |b| b.header.parent_hash = B256::ZERO),
         ("ommers_hash", |b| b.header.ommers_hash = B256::ZERO),
         ("transactions_root", |b| b.header.transactions_root = B256::ZERO),

@@ -13,7 +13,7 @@ use trefoil_types::{
     },
 };
 
-use super::{Contract, IGovernance, IMembership, IStaking};
+use super::{GoverningContract, IGovernance, IMembership, IStaking};
 use crate::{LedgerError, StateDiff, StateReader};
 
 /// The artifacts that `contracts/build.mjs` wrote.
@@ -35,7 +35,7 @@ fn contract(artifact: &str, balance: U256) -> GenesisAccount {
 }
 
 /// The contracts of this kind of network, as they are in genesis before the governing one
-/// is told of the founders.
+/// knows the founders.
 pub(crate) fn contracts(spec: &ChainSpec) -> Vec<(Address, GenesisAccount)> {
     let registry = (CONTENT_REGISTRY, contract(REGISTRY, U256::ZERO));
     if spec.kind.has_members() {
@@ -54,7 +54,7 @@ pub(crate) fn contracts(spec: &ChainSpec) -> Vec<(Address, GenesisAccount)> {
 
 // Its writes are part of the genesis state root: founders are bound twice, there and in the
 // hash of the specification (ADR 14).
-/// Tells the contract in `state` who founds the network. Returns the changes.
+/// Gives the contract in `state` the founders of the network. Returns the changes.
 ///
 /// # Errors
 /// [`LedgerError::Founding`]: the contract refuses.
@@ -63,7 +63,7 @@ pub(crate) fn found<S: StateReader>(
     genesis: &Header,
     state: &S,
 ) -> Result<StateDiff, LedgerError> {
-    let mut contract = Contract::new(spec, genesis, state);
+    let mut contract = GoverningContract::new(spec, genesis, state);
     let founding = match spec.kind.has_members() {
         true => founding(spec).abi_encode(),
         false => staking(spec).abi_encode(),

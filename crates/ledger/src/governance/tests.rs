@@ -37,7 +37,7 @@ sol! {
 
 /// The account that decides for a private network's owner.
 const OWNER: u8 = 0x0f;
-/// An account with funds and no say.
+/// An account with funds and no vote.
 const STRANGER: u8 = 0x57;
 
 fn secret(n: u8) -> SecretKey {
@@ -385,7 +385,7 @@ fn a_rule_set_that_is_not_known_here_stops_the_node_at_its_height() {
     assert!(error.contains("`glamsterdam`") && error.contains("newer trefoil"), "{error}");
 }
 
-/// What a checkpoint holds, and what the journal's blocks make of it again.
+/// The same is read from a checkpoint, and after the journal's blocks are executed again.
 #[test]
 fn a_restart_in_the_middle_reads_the_same() {
     let mut net = Net::new(spec());

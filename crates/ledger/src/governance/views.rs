@@ -8,7 +8,7 @@ use trefoil_types::{
     Validator, ValidatorSet, members::OrganisationStatus, spec::Forks,
 };
 
-use super::{ChainSettings, Contract, Governed, IGovernance, IMembership};
+use super::{ChainSettings, Governed, GoverningContract, IGovernance, IMembership};
 use crate::{LedgerError, StateReader};
 
 fn broken(what: impl Into<String>) -> LedgerError {
@@ -24,15 +24,14 @@ impl Governed {
     /// Reads the contract in `state`, which is that after the block with `header`.
     ///
     /// # Errors
-    /// A failed disk, or [`LedgerError::Governing`] if the contract does not
-    /// answer or says what cannot be: its code is fixed at genesis, so either is
-    /// a broken invariant.
+    /// A failed disk, or [`LedgerError::Governing`] if the contract does not answer, or
+    /// answers what cannot be. Its code is fixed at genesis, so either is a broken invariant.
     pub(crate) fn read<S: StateReader>(
         spec: &ChainSpec,
         header: &Header,
         state: &S,
     ) -> Result<Self, LedgerError> {
-        let contract = &mut Contract::new(spec, header, state);
+        let contract = &mut GoverningContract::new(spec, header, state);
         let validators = validators(contract)?;
         if !spec.kind.has_members() {
             return Ok(Self {
@@ -62,11 +61,13 @@ impl Governed {
         header: &Header,
         state: &S,
     ) -> Result<ValidatorSet, LedgerError> {
-        validators(&mut Contract::new(spec, header, state))
+        validators(&mut GoverningContract::new(spec, header, state))
     }
 }
 
-fn validators<S: StateReader>(contract: &mut Contract<'_, S>) -> Result<ValidatorSet, LedgerError> {
+fn validators<S: StateReader>(
+    contract: &mut GoverningContract<'_, S>,
+) -> Result<ValidatorSet, LedgerError> {
     let list = contract.view(IMembership::validatorsCall {})?;
     let validator = |v: IMembership::Validator| Validator {
         key: PublicKey(v.key),
@@ -101,7 +102,9 @@ fn forks(list: Vec<IGovernance::Fork>) -> (Forks, Option<(Height, String)>) {
     (forks, unknown)
 }
 
-fn members<S: StateReader>(contract: &mut Contract<'_, S>) -> Result<Members, LedgerError> {
+fn members<S: StateReader>(
+    contract: &mut GoverningContract<'_, S>,
+) -> Result<Members, LedgerError> {
     let organisations = contract.view(IGovernance::organisationsCall {})?.into_iter();
     let nodes = contract.view(IGovernance::nodesCall {})?.into_iter();
     let serials = contract.view(IGovernance::revokedSerialsCall {})?.into_iter();

@@ -84,7 +84,7 @@ fn a_tail_torn_anywhere_is_cut_at_the_last_whole_record_and_told() {
         let recovered = open(&disk).unwrap();
         let kept = ends.iter().filter(|end| **end <= cut).count();
         assert_eq!(recovered.records, records()[..kept], "cut at {cut}");
-        // What was cut is gone, and the journal goes on from there.
+        // The rest was cut off, and the journal continues from there.
         let (mut journal, again) = Journal::open(Arc::new(disk.clone())).unwrap();
         assert_eq!((again.records.len(), again.cut_bytes), (kept, 0));
         journal.append(&[consensus(9, 3)]).unwrap();
@@ -196,7 +196,7 @@ proptest::proptest! {
         let file = disk.open("journal-00000001").unwrap();
         file.write_at(0, &FILE_MAGIC).unwrap();
         let mut out = Vec::new();
-        Place { number: 1, offset: 16 }.write_frame(16, &body, &mut out);
+        FramePosition { number: 1, offset: 16 }.write_frame(16, &body, &mut out);
         file.write_at(16, &out).unwrap();
         let _ = open(&disk);
     }

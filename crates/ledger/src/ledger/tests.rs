@@ -5,7 +5,7 @@ use alloy_primitives::{Bytes, Log, Signature, TxKind};
 use alloy_trie::{Nibbles, TrieAccount, proof::verify_proof};
 use proptest::prelude::*;
 use trefoil_crypto::SecretKey;
-use trefoil_types::{MemDisk, PeerId, Receipt, TxEnvelope, keccak256};
+use trefoil_types::{Attached, MemDisk, PeerId, Receipt, TxEnvelope, keccak256};
 
 use super::*;
 use crate::{AccountDiff, Journal, Record, StateReader};
@@ -71,12 +71,12 @@ fn checkpoint(ledger: &mut Ledger) {
 }
 
 /// A whole state, as a naive node would copy it for each block.
-type State = BTreeMap<u8, (Account, BTreeMap<U256, U256>)>;
+type ModelState = BTreeMap<u8, (Account, BTreeMap<U256, U256>)>;
 
-/// What one block does to a few accounts: gone, or a balance and some slots.
-type Changes = BTreeMap<u8, Option<(u64, BTreeMap<u8, u8>)>>;
+/// The changes of one block to a few accounts: gone, or a balance and some slots.
+type BlockChanges = BTreeMap<u8, Option<(u64, BTreeMap<u8, u8>)>>;
 
-fn changes() -> impl Strategy<Value = Changes> {
+fn changes() -> impl Strategy<Value = BlockChanges> {
     let slots = proptest::collection::btree_map(0u8..6, 0u8..3, 0..4);
     let change = proptest::option::weighted(0.7, (0u64..1_000, slots));
     proptest::collection::btree_map(0u8..12, change, 0..5)
@@ -88,7 +88,7 @@ fn address(account: u8) -> Address {
 
 /// The diff that leads from `state` to what `changes` makes of it. An account
 /// that goes does not list its storage, as from a wiping self-destruct.
-fn apply(state: &mut State, changes: &Changes) -> StateDiff {
+fn apply(state: &mut ModelState, changes: &BlockChanges) -> StateDiff {
     let mut diff = StateDiff::default();
     for (account, change) in changes {
         let old = state.remove(account);
@@ -114,7 +114,7 @@ fn apply(state: &mut State, changes: &Changes) -> StateDiff {
     diff
 }
 
-fn check_state(snapshot: &Snapshot, height: Height, state: &State) {
+fn check_state(snapshot: &Snapshot, height: Height, state: &ModelState) {
     let at = snapshot.state(height).unwrap();
     for account in 0u8..12 {
         let known = state.get(&account);
@@ -148,19 +148,19 @@ fn check_proofs(snapshot: &Snapshot, height: Height) {
 }
 
 #[derive(Clone, Debug)]
-enum Step {
-    Block(Changes),
+enum LedgerStep {
+    Block(BlockChanges),
     /// Begin a checkpoint, or finish the one begun.
     Checkpoint,
     /// Checkpoint all and open again.
     Reopen,
 }
 
-fn steps() -> impl Strategy<Value = Vec<Step>> {
+fn steps() -> impl Strategy<Value = Vec<LedgerStep>> {
     let step = prop_oneof![
-        6 => changes().prop_map(Step::Block),
-        2 => Just(Step::Checkpoint),
-        1 => Just(Step::Reopen),
+        6 => changes().prop_map(LedgerStep::Block),
+        2 => Just(LedgerStep::Checkpoint),
+        1 => Just(LedgerStep::Reopen),
     ];
     proptest::collection::vec(step, 1..30)
 }
@@ -172,22 +172,22 @@ proptest! {
     fn every_past_state_reads_and_proves_as_it_was(steps in steps()) {
         let disk = MemDisk::default();
         let mut ledger = open(&disk, History::Archive);
-        let (mut state, mut past) = (State::new(), vec![State::new()]);
+        let (mut state, mut past) = (ModelState::new(), vec![ModelState::new()]);
         let mut begun = None;
         let mut old = Vec::new();
         for step in steps {
             match step {
-                Step::Block(changes) => {
+                LedgerStep::Block(changes) => {
                     let diff = apply(&mut state, &changes);
                     commit(&mut ledger, diff);
                     past.push(state.clone());
                     old.push(ledger.snapshot());
                 }
-                Step::Checkpoint => match begun.take() {
+                LedgerStep::Checkpoint => match begun.take() {
                     None => begun = ledger.checkpoint(true),
                     Some(checkpoint) => ledger.checkpointed(Checkpoint::run(checkpoint).unwrap()),
                 },
-                Step::Reopen => {
+                LedgerStep::Reopen => {
                     if let Some(checkpoint) = begun.take() {
                         ledger.checkpointed(checkpoint.run().unwrap());
                     }
@@ -217,10 +217,10 @@ proptest! {
 fn a_window_forgets_older_states_and_says_so() {
     let disk = MemDisk::default();
     let mut ledger = open(&disk, History::Window(5));
-    let (mut state, mut past) = (State::new(), vec![State::new()]);
+    let (mut state, mut past) = (ModelState::new(), vec![ModelState::new()]);
     for n in 0..PROOFS + 20 {
         let slots = BTreeMap::from([(n as u8 % 6, n as u8 % 3)]);
-        let changes = Changes::from([(n as u8 % 12, Some((n, slots)))]);
+        let changes = BlockChanges::from([(n as u8 % 12, Some((n, slots)))]);
         let diff = apply(&mut state, &changes);
         commit(&mut ledger, diff);
         past.push(state.clone());
@@ -242,14 +242,14 @@ fn a_window_forgets_older_states_and_says_so() {
     assert!(snapshot.block(1).unwrap().is_some());
 }
 
-const PROOFS: u64 = checkpoint::PROOFS_WINDOW;
+const PROOFS: u64 = crate::PROOFS_WINDOW;
 
 #[test]
 fn proofs_older_than_their_window_are_refused_with_the_reason() {
     let mut ledger = open(&MemDisk::default(), History::Archive);
-    let mut state = State::new();
+    let mut state = ModelState::new();
     for n in 0..PROOFS + 10 {
-        let diff = apply(&mut state, &Changes::from([(1, Some((n, BTreeMap::new())))]));
+        let diff = apply(&mut state, &BlockChanges::from([(1, Some((n, BTreeMap::new())))]));
         commit(&mut ledger, diff);
         checkpoint(&mut ledger);
     }

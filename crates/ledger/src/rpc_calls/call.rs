@@ -17,7 +17,8 @@ use revm_inspectors::access_list::AccessListInspector;
 use trefoil_types::Header;
 
 use crate::{
-    AccessListOutcome, BlockRules, CallError, CallOptions, CallOutcome, Estimate, StateReader,
+    AccessListOutcome, BlockRules, CallError, CallOptions, CallOutcome, CallSite, Estimate,
+    StateAt, StateReader,
     evm::{EvmFault, VirtualMachine, context, invalid},
     rpc_calls::overrides::Overridden,
 };
@@ -29,7 +30,7 @@ const TRANSFER_GAS: u64 = 21_000;
 const CALL_STIPEND: u64 = 2_300;
 
 // Attack: a contract that looks at its remaining gas takes another path each time, and its
-// list swings for ever.
+// list swings for ever. Each round costs a whole run.
 /// The access list of a call grows until it stays the same, for this many rounds at most.
 const ACCESS_LIST_ROUNDS_MAX: usize = 8;
 
@@ -40,6 +41,17 @@ pub struct Simulation<'a, S> {
     state: Overridden<'a, S>,
     block: BlockEnv,
     gas_cap: u64,
+}
+
+impl CallSite<'_> {
+    /// The place with the caller's overrides, in which calls are run.
+    ///
+    /// # Errors
+    /// An override that contradicts itself or is not supported; a failed disk.
+    pub fn simulation(&self, options: &CallOptions) -> Result<Simulation<'_, StateAt>, CallError> {
+        let rules = self.governed.rules(self.spec, &self.header)?;
+        Simulation::new(rules, &self.header, &self.state, options)
+    }
 }
 
 impl<'a, S: StateReader> Simulation<'a, S> {
@@ -71,7 +83,7 @@ impl<'a, S: StateReader> Simulation<'a, S> {
         Ok(outcome(self.run(tx)?))
     }
 
-    /// `eth_estimateGas`. As in geth: one run with all gas tells whether it can succeed at
+    /// `eth_estimateGas`. As in geth: one run with all gas shows whether it can succeed at
     /// all; a second guess is nearly always close; a binary search makes it exact.
     pub fn estimate_gas(&self, request: &TransactionRequest) -> Result<Estimate, CallError> {
         let mut tx = self.tx(request)?;
@@ -211,7 +223,7 @@ impl<'a, S: StateReader> Simulation<'a, S> {
                 tx.caller
             ));
         }
-        // Whatever the request offers: nothing is charged where gas is free.
+        // Nothing is charged where gas is free, whatever the request offers.
         if self.rules.gas_free {
             tx.gas_priority_fee = tip.map(|_| 0);
             return Ok(());
@@ -283,18 +295,11 @@ impl<'a, S: StateReader> Simulation<'a, S> {
     }
 
     fn env(&self, tx: &TxEnv) -> (CfgEnv, BlockEnv) {
-        let mut cfg = self.rules.cfg();
-        // A call is no transaction: contracts may be its sender (EIP-3607), and neither
-        // nonce nor block gas limit binds it.
-        cfg.disable_nonce_check = true;
-        cfg.disable_eip3607 = true;
-        cfg.disable_block_gas_limit = true;
-        cfg.tx_gas_limit_cap = Some(u64::MAX);
         let mut block = self.block.clone();
         if tx.gas_price == 0 {
             block.basefee = 0;
         }
-        (cfg, block)
+        (self.rules.call_cfg(), block)
     }
 }
 

@@ -28,7 +28,7 @@ pub(crate) struct Overridden<'a, S> {
     /// Accounts whose whole storage is overridden: the state below is not read for them.
     replaced: BTreeSet<Address>,
     codes: BTreeMap<B256, Bytes>,
-    /// What BLOCKHASH finds besides the blocks of the state below.
+    /// The hashes that BLOCKHASH finds besides those of the state below.
     pub(crate) hashes: BTreeMap<Height, B256>,
     pub(crate) precompiles: Precompiles,
     /// Places changed since they were last taken for a state root.

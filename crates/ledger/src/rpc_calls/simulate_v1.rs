@@ -5,6 +5,7 @@
 //! hash and roots that it would have; order, defaults, refusals and their texts are geth's.
 
 mod call;
+mod error;
 mod ground;
 mod logs;
 
@@ -13,10 +14,7 @@ use alloy_eips::{eip1559::BaseFeeParams, eip4895::Withdrawal};
 use alloy_primitives::Bytes;
 use alloy_rpc_types_eth::{BlockOverrides, TransactionRequest, state::StateOverride};
 use alloy_trie::root::ordered_trie_root_with_encoder;
-use revm::{
-    context::{BlockEnv, CfgEnv},
-    primitives::hardfork::SpecId,
-};
+use revm::{context::BlockEnv, primitives::hardfork::SpecId};
 use trefoil_types::{Attached, B256, Header, RecoveredBlock};
 
 use crate::{
@@ -29,29 +27,16 @@ use crate::{
     rpc_calls::call::outcome,
     rpc_calls::overrides::{Changes, Overridden},
     run::BlockRun,
-    trie::PretendedTrie,
+    trie::memory::PretendedTrie,
 };
 use call::{Pretended, Terms};
+use error::OUTPUT_BYTES_MAX;
+pub use error::{BLOCKS_MAX, CALLS_MAX, RefusedFor, SimulateError};
 pub use ground::Ground;
 use logs::LogTrace;
 
-// geth's limit. Attack: one request names a far block number, and every gap is a block to
-// make.
-/// The most blocks of one simulation, those that fill gaps included.
-pub const BLOCKS_MAX: u64 = 256;
-
-// geth's limit. All calls of a simulation share one gas cap, so far fewer than `BLOCKS_MAX`
-// times this can run.
-/// The most calls of one block.
-pub const CALLS_MAX: usize = 5_000;
-
-// Gas does not bound it well: returned memory costs 3 gas a word, and every call may return
-// the same.
-/// The most bytes that the calls of a simulation return and log.
-const OUTPUT_BYTES_MAX: usize = 16 << 20;
-
-/// The bytes that a log counts in [`OUTPUT_BYTES_MAX`], besides its data: it is printed
-/// with address, topics and hashes.
+/// The bytes that a log counts in [`OUTPUT_BYTES_MAX`], besides its data. It is printed with
+/// its address, up to four topics and the hashes of block and transaction: 212 bytes.
 const LOG_BYTES: usize = 256;
 
 // geth's default, which clients compare with: Ethereum's slot time.
@@ -71,7 +56,7 @@ pub struct PretendedBlock {
 pub struct SimulateOptions {
     /// Whether nonces and the base fee count, as for real transactions.
     pub validation: bool,
-    /// Whether transfers of value are told as logs.
+    /// Whether transfers of value are shown as logs.
     pub transfers: bool,
     /// Gas of all calls together.
     pub gas_cap: u64,
@@ -93,43 +78,6 @@ pub struct SimulatedCall {
     pub log_numbers: Vec<u64>,
     /// The most gas that it had used at any time, before refunds.
     pub gas_max: u64,
-}
-
-/// Why there is no simulation.
-#[derive(Debug, thiserror::Error)]
-pub enum SimulateError {
-    #[error("empty input")]
-    Empty,
-    #[error("too many blocks")]
-    TooManyBlocks,
-    #[error("too many calls in block: {0} > {CALLS_MAX}")]
-    TooManyCalls(usize),
-    #[error("what the calls return and log is over {OUTPUT_BYTES_MAX} bytes; ask for less at once")]
-    TooMuchOutput,
-    #[error("block numbers must be in order: {number} <= {before}")]
-    Number { number: u64, before: u64 },
-    #[error("block timestamps must be in order: {time} <= {before}")]
-    Timestamp { time: u64, before: u64 },
-    #[error("block gas limit reached: {used} >= {limit}")]
-    BlockGas { used: u64, limit: u64 },
-    /// A call that could be no transaction here.
-    #[error("err: {text} (supplied gas {gas})")]
-    Refused { kind: RefusedFor, text: String, gas: u64 },
-    #[error(transparent)]
-    Call(#[from] CallError),
-}
-
-/// The fault of a call that was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RefusedFor {
-    NonceTooLow,
-    NonceTooHigh,
-    BaseFee,
-    TipAboveCap,
-    IntrinsicGas,
-    Funds,
-    InitCode,
-    Other,
 }
 
 /// Simulates `blocks` on `ground`.
@@ -275,7 +223,10 @@ impl<S: StateReader> Simulator<'_, S> {
         calls: &[TransactionRequest],
     ) -> Result<(crate::Executed, Vec<(Pretended, SimulatedCall)>), SimulateError> {
         let blob_price = env.blob_excess_gas_and_price.map_or(0, |blobs| blobs.blob_gasprice);
-        let machine = VirtualMachine::new(&self.state, cfg(rules), env)
+        // Everything that `Terms::complete` checks is left to it, so that the texts are geth's.
+        let mut cfg = rules.call_cfg();
+        cfg.disable_base_fee = true;
+        let machine = VirtualMachine::new(&self.state, cfg, env)
             .with_precompiles(self.state.precompiles.clone())
             .with_inspector(LogTrace::new(self.options.transfers));
         let mut run = BlockRun::on(machine, &self.state, rules.clone(), header.gas_limit);
@@ -327,17 +278,6 @@ impl<S: StateReader> Simulator<'_, S> {
         }
         Ok(self.trie.apply(&diff).map_err(CallError::Ledger)?)
     }
-}
-
-/// Leaves to [`Terms::complete`] everything that it checks, so that the texts are geth's.
-fn cfg(rules: &BlockRules) -> CfgEnv {
-    let mut cfg = rules.cfg();
-    cfg.disable_nonce_check = true;
-    cfg.disable_eip3607 = true;
-    cfg.disable_block_gas_limit = true;
-    cfg.disable_base_fee = true;
-    cfg.tx_gas_limit_cap = Some(u64::MAX);
-    cfg
 }
 
 fn simulate_call<S: StateReader>(

@@ -15,7 +15,7 @@ use revm_inspectors::tracing::{DebugInspector, DebugInspectorError, TransactionC
 use trefoil_types::{B256, ChainSpec, Height, RecoveredBlock};
 
 use crate::{
-    BlockRules, LedgerError, Parent, Snapshot, StateReader,
+    LedgerError, Parent, Snapshot, StateReader,
     evm::{EvmFault, StateRef},
     governance,
     run::{opening_calls, tx_env},
@@ -116,7 +116,7 @@ fn replay<S: StateReader>(
     only: Option<usize>,
     options: GethDebugTracingOptions,
 ) -> Result<Vec<(B256, GethTrace)>, TraceError> {
-    let rules = BlockRules::of_chain(parent.spec, parent.governed, &block.header)?;
+    let rules = parent.governed.rules(parent.spec, &block.header)?;
     let mut evm = Context::mainnet()
         .with_db(CacheDB::new(StateRef(parent.state)))
         .with_cfg(rules.cfg())

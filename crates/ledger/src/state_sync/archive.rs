@@ -10,9 +10,8 @@ use alloy_trie::root::ordered_trie_root_with_encoder;
 use trefoil_types::{B256, ChainSpec, Disk, Header, Height, Receipt, RecoveredBlock};
 
 use super::{
-    JoinError,
+    error::{JoinError, unproven},
     frames::{FrameReader, FrameWriter, Magic},
-    unproven,
 };
 use crate::{
     LedgerError, Snapshot, checkpoint, codec, genesis, header,
@@ -27,7 +26,8 @@ pub(super) mod kind {
 }
 
 // Memory stays bounded, whatever the archive's length.
-/// Blocks are written to the database in batches of about this size (32 MiB).
+/// Blocks are written to the database in batches of about this size (32 MiB, as a
+/// checkpoint's).
 const BATCH_BYTES: usize = 32 << 20;
 
 // Recovery is the most expensive check (40 µs each), and the ledger has no threads of its
@@ -105,16 +105,16 @@ pub fn import_archive(
 ) -> Result<Archived, JoinError> {
     let store = Store::open(disk)?;
     let base = store.base()?;
-    let place = Place::of(&base, genesis::genesis_hash(spec)?)?;
+    let gap = HistoryGap::of(&base, genesis::genesis_hash(spec)?)?;
     // The archive is read twice. Its blocks are proven by the hash at its end, so nothing
     // may be written before the end was seen.
-    let archived = place.read(&mut *file, |block, _| match senders(block) {
+    let archived = gap.read(&mut *file, |block, _| match senders(block) {
         true => Ok(()),
         false => Err(unproven(format!("block {} names a wrong sender", block.header.number))),
     })?;
     file.seek(SeekFrom::Start(0))?;
     let (mut batch, mut bytes) = (Batch::default(), 0);
-    place.read(&mut *file, |block, row| {
+    gap.read(&mut *file, |block, row| {
         put(&mut batch, block, &receipts(row)?);
         bytes += row.block.len() + row.receipts.len();
         if bytes >= BATCH_BYTES {
@@ -143,15 +143,15 @@ fn receipts(row: &BlockRow) -> Result<Vec<Receipt>, JoinError> {
     codec::decode_receipts(&row.receipts).ok_or_else(|| unproven("it has receipts that are none"))
 }
 
-/// The place that an archive must fit.
-struct Place {
+/// The gap that an archive must fill: the end of the blocks that this node lacks.
+struct HistoryGap {
     genesis: B256,
     /// The newest block that is not here whole.
     last: Height,
     hash: B256,
 }
 
-impl Place {
+impl HistoryGap {
     fn of(base: &Base, genesis: B256) -> Result<Self, JoinError> {
         if base.is_restoring()? {
             return Err(LedgerError::Unfinished.into());
@@ -166,8 +166,7 @@ impl Place {
             return Err(JoinError::Missing("all blocks are here already".into()));
         }
         let header = |height| {
-            let decode = |row: &[u8]| alloy_rlp::decode_exact::<Header>(row).ok();
-            let header = base.read(Table::Headers, &codec::height_key(height), decode)?;
+            let header = base.rlp::<Header>(Table::Headers, &codec::height_key(height))?;
             header.ok_or_else(|| LedgerError::damaged(format!("header {height} is missing")))
         };
         let hash = match last == base.tip {

@@ -8,14 +8,14 @@ use trefoil_types::{Address, Height};
 
 use crate::{
     Account, LedgerError, Snapshot, codec,
-    snapshot::View,
-    store::{Base, Row, Table},
+    snapshot::ChainView,
+    store::{Base, KeyValue, Table},
 };
 
 /// The state after a block: a view of a later state, and the values that later blocks
 /// replaced.
 pub(super) struct AsOf<'a> {
-    view: &'a View,
+    view: &'a ChainView,
     accounts: BTreeMap<Address, Option<Account>>,
     slots: BTreeMap<(Address, U256), U256>,
 }
@@ -112,7 +112,7 @@ impl<'a> AsOf<'a> {
 fn rows(
     base: &Base,
     table: Table,
-) -> Result<impl Iterator<Item = Result<Row, LedgerError>>, LedgerError> {
+) -> Result<impl Iterator<Item = Result<KeyValue, LedgerError>>, LedgerError> {
     base.range(table, &[][..]..=&[0xff; 64][..])
 }
 

@@ -5,10 +5,11 @@ use std::io::{ErrorKind, Read, Write};
 
 use alloy_rlp::Decodable;
 
-use super::JoinError;
+use super::error::JoinError;
 
-// Attack: a file whose length says that a frame has 4 GiB.
-/// The longest body of a frame, bytes (64 MiB): a block with its receipts has room.
+// Attack: a file whose length claims a frame of 4 GiB. A block takes at most 8 MiB of the 64.
+// Receipts of 56 MiB take 470 million gas of nothing but log data (8 gas a byte).
+/// The longest body of a frame, bytes (64 MiB): a block with its receipts.
 const BODY_BYTES_MAX: usize = 64 << 20;
 
 /// Length and checksum, bytes.

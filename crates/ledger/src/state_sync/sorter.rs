@@ -9,7 +9,7 @@ use alloy_primitives::{Bytes, U256};
 use redb::{Database, Durability, ReadableDatabase as _, ReadableTable as _, TableDefinition};
 use trefoil_types::{Address, B256, Disk, keccak256};
 
-use super::JoinError;
+use super::error::JoinError;
 use crate::{Account, LedgerError, codec, store};
 
 /// The file's name on the [`Disk`].
@@ -20,7 +20,8 @@ const ROWS: TableDefinition<'static, &'static [u8], &'static [u8]> = TableDefini
 /// Memory for its pages, bytes (64 MiB): bounded, whatever the size of the state.
 const CACHE_BYTES: usize = 64 << 20;
 
-// Hashed keys are spread evenly, so single inserts would touch a page each.
+// Hashed keys are spread evenly, so single inserts would touch a page each. 100,000 rows take
+// about 16 MB.
 /// The rows that are sorted in memory before they are inserted together.
 const ROWS_MAX: usize = 100_000;
 
@@ -78,7 +79,7 @@ impl Sorter {
         write.commit().map_err(store::failed)
     }
 
-    /// Hands out all rows in order, and removes the file.
+    /// Passes all rows to `take` in order, and removes the file.
     pub fn drain(
         mut self,
         disk: &dyn Disk,

@@ -4,13 +4,13 @@
 use std::{collections::BTreeSet, io::Write};
 
 use alloy_consensus::constants::KECCAK_EMPTY;
-use alloy_primitives::{Bytes, U256};
+use alloy_primitives::U256;
 use alloy_rlp::{Encodable, RlpDecodable, RlpEncodable};
 use trefoil_types::{Address, B256, ChainSpec, Header, Height};
 
 use super::{
-    JoinError,
     as_of::AsOf,
+    error::JoinError,
     frames::{FrameWriter, Magic},
     trail::Handover,
 };
@@ -28,12 +28,12 @@ pub(super) mod kind {
     pub const END: u8 = 7;
 }
 
-/// Headers before the snapshot's block: those that BLOCKHASH may ask for in the block after
-/// it (256 with the block itself).
+/// Headers before the snapshot's block: those that BLOCKHASH can reach in the block after it
+/// (256 with the block itself).
 pub(super) const ANCESTORS: u64 = 255;
 
 // Part of the format: a frame ends with the row that reaches this size, so that all nodes
-// make the same bytes.
+// make the same bytes. The checksum of a frame finds damage to within 64 KiB.
 /// A frame of accounts or slots is full at this size (64 KiB).
 const ROWS_BYTES: usize = 64 << 10;
 
@@ -75,8 +75,8 @@ pub struct StateCounts {
     pub codes: u64,
 }
 
-// Not the tip's: the certificate of a block that all nodes keep is the one that its child
-// binds (ADR 3), so the same bytes exist only once the child is final.
+// Not the tip's: all nodes keep the certificate that a block's child binds (ADR 3), so they
+// have the same bytes only once the child is final.
 /// The newest height below `tip` of which every node keeps a snapshot, if there is one.
 pub fn snapshot_height(spec: &ChainSpec, tip: Height) -> Option<Height> {
     let before = tip.checked_sub(1)?;
@@ -162,14 +162,9 @@ fn write_way(
 fn handover(snapshot: &Snapshot, height: Height) -> Result<Handover, JoinError> {
     let certificate = snapshot.certificate(height)?;
     let certificate = certificate.ok_or_else(|| lost(height))?;
-    let witness = match snapshot.view.memory(|g| g.handovers.get(&height).cloned()) {
-        Some(witness) => witness,
-        None => {
-            let decode = |row: &[u8]| alloy_rlp::decode_exact::<Vec<Bytes>>(row).ok();
-            let key = codec::height_key(height);
-            snapshot.view.base.read(Table::Handovers, &key, decode)?.unwrap_or_default()
-        }
-    };
+    let on_disk = || snapshot.view.base.rlp(Table::Handovers, &codec::height_key(height));
+    let held = snapshot.view.memory(|g| g.handovers.get(&height).cloned());
+    let witness = held.map_or_else(on_disk, |witness| Ok(Some(witness)))?.unwrap_or_default();
     Ok(Handover { header: header(snapshot, height)?, certificate, witness })
 }
 

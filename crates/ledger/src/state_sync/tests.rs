@@ -70,7 +70,7 @@ fn spec() -> Arc<ChainSpec> {
 }
 
 /// A chain: its blocks as they were decided, to be followed by other nodes.
-struct Chain {
+struct SourceChain {
     ledger: Ledger,
     nonce: u64,
     decided: Vec<(Arc<RecoveredBlock>, Certificate)>,
@@ -79,7 +79,7 @@ struct Chain {
 /// Deploys what stores its second word under its first: `sstore(cd[0], cd[32])`.
 const STORE: Bytes = bytes!("6760203560003555006000526008 6018f3");
 
-impl Chain {
+impl SourceChain {
     fn new() -> Self {
         let ledger = Ledger::open(Arc::new(MemDisk::default()), spec(), History::Archive);
         Self { ledger: ledger.unwrap(), nonce: 0, decided: vec![] }

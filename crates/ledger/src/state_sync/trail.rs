@@ -7,11 +7,12 @@ use alloy_primitives::Bytes;
 use alloy_rlp::{RlpDecodable, RlpEncodable};
 use trefoil_types::{B256, Certificate, ChainSpec, Header, Height, ValidatorSet, keccak256};
 
-use super::{JoinError, unproven};
+use super::error::{JoinError, unproven};
 use crate::{
-    Governed, LedgerError, Snapshot, governance,
+    Governed, LedgerError, Snapshot,
+    governance::founding,
     overlay::Outcome,
-    trie::{Proven, Recorder},
+    trie::witness::{Proven, Recorder},
 };
 
 /// A final block and, if other validators follow it, the proof of the change.
@@ -53,7 +54,7 @@ pub(super) struct Trail<'a> {
 impl<'a> Trail<'a> {
     pub fn new(spec: &'a ChainSpec, genesis: &Outcome) -> Self {
         let first = genesis.governed.as_ref().expect("genesis has read what it founds");
-        let codes = governance::contracts(spec).into_iter().filter_map(|(_, c)| c.code);
+        let codes = founding::contracts(spec).into_iter().filter_map(|(_, c)| c.code);
         Self {
             spec,
             genesis: genesis.block.hash,

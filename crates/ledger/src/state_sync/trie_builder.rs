@@ -7,7 +7,10 @@ use alloy_primitives::{Bytes, U256};
 use alloy_trie::{EMPTY_ROOT_HASH, TrieAccount};
 use trefoil_types::B256;
 
-use super::{JoinError, sorter::Sorted, unproven};
+use super::{
+    error::{JoinError, unproven},
+    sorter::Sorted,
+};
 use crate::{
     Account, LedgerError,
     store::{Base, Batch, Store, Table},
@@ -15,11 +18,12 @@ use crate::{
 };
 
 // Each addition descends from the root again: more leaves at once share more of the way,
-// fewer take less memory.
+// fewer take less memory. 20,000 take about 4 MB.
 /// Leaves of one trie that are added together.
 const LEAVES: usize = 20_000;
 
-/// Rows are written to the database in batches of about this size (32 MiB).
+// Memory stays bounded, whatever the size of the state.
+/// Rows are written to the database in batches of about this size (32 MiB, as a checkpoint's).
 const BATCH_BYTES: usize = 32 << 20;
 
 pub(super) struct TrieBuilder<'a> {

@@ -67,8 +67,8 @@ pub fn address(byte: u8) -> Address {
     Address::repeat_byte(byte)
 }
 
-/// A chain whose state is a [`World`], without a governing contract: what that
-/// would say is set by hand.
+/// A chain whose state is a [`World`], without a governing contract: its answers are set by
+/// hand.
 pub struct TestChain {
     pub spec: ChainSpec,
     pub governed: Governed,

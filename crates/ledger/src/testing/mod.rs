@@ -1,4 +1,4 @@
-//! What tests and benches run on.
+//! States and chains for tests and benches.
 
 pub mod chain;
 pub mod world;

@@ -35,7 +35,7 @@ impl World {
     }
 
     /// # Errors
-    /// When the diff says of what was before what is not so.
+    /// The diff's values before are not those of this state.
     pub fn apply(&mut self, diff: &StateDiff) -> Result<(), String> {
         for (address, change) in &diff.accounts {
             let (account, mut storage) = match self.accounts.remove(address) {

@@ -6,7 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use alloy_primitives::Bytes;
 use trefoil_types::{Address, B256, keccak256};
 
-use super::{NodeChange, NodeKey, NodeReader, state_root};
+use super::{
+    node::{NodeChange, NodeKey, NodeReader},
+    state_root,
+};
 use crate::{LedgerError, StateDiff};
 
 /// The rows of one state, from the empty one on.

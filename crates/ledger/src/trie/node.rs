@@ -1,10 +1,63 @@
-//! The rows of a trie: the content of a branch, and its encoding on disk.
+//! The rows of a trie: their keys, the content of a branch, and its encoding on disk.
 
 use alloy_primitives::Bytes;
 use alloy_trie::{
     Nibbles, TrieMask,
     nodes::{BranchNodeRef, ExtensionNodeRef, LeafNodeRef, RlpNode},
 };
+use trefoil_types::B256;
+
+use crate::LedgerError;
+
+/// The key of a row: the trie, and the branch in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct NodeKey {
+    /// keccak256 of the address whose storage it is; `None`: the accounts.
+    pub owner: Option<B256>,
+    /// The path of the branch; `None`: the node at the root.
+    pub path: Option<Nibbles>,
+}
+
+impl NodeKey {
+    /// Distinct keys have distinct bytes, and a trie's rows lie together.
+    // By path, not by hash as geth once did: a changed branch overwrites its row, so
+    // nothing has to be collected later.
+    pub fn to_bytes(self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(66);
+        match self.owner {
+            None => out.push(0),
+            Some(owner) => {
+                out.push(1);
+                out.extend(owner);
+            }
+        }
+        if let Some(path) = self.path {
+            out.push(path.len() as u8);
+            out.extend_from_slice(&path.pack());
+        }
+        out
+    }
+}
+
+/// The rows of one state.
+pub(crate) trait NodeReader {
+    fn node(&self, key: &NodeKey) -> Result<Option<Bytes>, LedgerError>;
+}
+
+/// A row that a block changed.
+#[derive(Clone, Debug)]
+pub(crate) struct NodeChange {
+    pub key: NodeKey,
+    pub before: Option<Bytes>,
+    pub after: Option<Bytes>,
+}
+
+/// The rows that a block changed, each once.
+pub(crate) type TrieChange = Vec<NodeChange>;
+
+pub(super) fn damaged(key: &NodeKey) -> LedgerError {
+    LedgerError::damaged(format!("state trie node {key:?} is missing or unreadable"))
+}
 
 /// A child of a branch, or of the root.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,8 +9,7 @@ use alloy_trie::{
 use trefoil_types::B256;
 
 use super::{
-    NodeKey, NodeReader, damaged,
-    node::{Branch, TrieChild},
+    node::{Branch, NodeKey, NodeReader, TrieChild, damaged},
     read_root,
 };
 use crate::LedgerError;

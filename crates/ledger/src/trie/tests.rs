@@ -4,24 +4,24 @@ use alloy_consensus::constants::KECCAK_EMPTY;
 use alloy_trie::{TrieAccount, proof::verify_proof, root};
 use proptest::prelude::*;
 
-use super::*;
+use super::{node::NodeChange, proof::prove, *};
 use crate::{Account, AccountDiff};
 
 /// Trie rows in memory, and the state that they must stand for.
 #[derive(Default)]
-struct Model {
+struct TrieModel {
     rows: RefCell<BTreeMap<NodeKey, Bytes>>,
     accounts: BTreeMap<Address, (Account, BTreeMap<U256, U256>)>,
 }
 
-impl NodeReader for Model {
+impl NodeReader for TrieModel {
     fn node(&self, key: &NodeKey) -> Result<Option<Bytes>, LedgerError> {
         Ok(self.rows.borrow().get(key).cloned())
     }
 }
 
-impl Model {
-    /// What a naive full rebuild says.
+impl TrieModel {
+    /// The root by a naive full rebuild.
     fn oracle(&self) -> B256 {
         root::state_root_unhashed(
             self.accounts.iter().map(|(address, (account, storage))| {
@@ -37,7 +37,7 @@ impl Model {
     }
 
     /// Applies a step to both and gives the trie's root.
-    fn apply(&mut self, step: &Step) -> B256 {
+    fn apply(&mut self, step: &TrieStep) -> B256 {
         let mut diff = StateDiff::default();
         for change in step {
             let address = Address::repeat_byte(change.account);
@@ -84,10 +84,10 @@ impl Model {
     }
 }
 
-type Step = Vec<Change>;
+type TrieStep = Vec<AccountChange>;
 
 #[derive(Clone, Debug)]
-struct Change {
+struct AccountChange {
     account: u8,
     gone: bool,
     balance: U256,
@@ -95,10 +95,10 @@ struct Change {
 }
 
 /// Few accounts and slots, so that steps meet each other's.
-fn step() -> impl Strategy<Value = Step> {
+fn step() -> impl Strategy<Value = TrieStep> {
     let slots = proptest::collection::btree_map(0u8..40, 0u8..3, 0..12);
     let change = (0u8..60, proptest::bool::weighted(0.3), any::<u64>(), slots);
-    let change = change.prop_map(|(account, gone, balance, slots)| Change {
+    let change = change.prop_map(|(account, gone, balance, slots)| AccountChange {
         account,
         gone,
         balance: U256::from(balance),
@@ -114,20 +114,20 @@ fn step() -> impl Strategy<Value = Step> {
 proptest! {
     #[test]
     fn the_root_is_that_of_a_full_rebuild(steps in proptest::collection::vec(step(), 1..12)) {
-        let mut model = Model::default();
+        let mut model = TrieModel::default();
         for step in &steps {
             let root = model.apply(step);
             prop_assert_eq!(root, model.oracle());
         }
         // With all gone, no row is left behind.
-        let all = (0..60).map(|account| Change { account, gone: true, balance: U256::ZERO, slots: BTreeMap::new() });
+        let all = (0..60).map(|account| AccountChange { account, gone: true, balance: U256::ZERO, slots: BTreeMap::new() });
         prop_assert_eq!(model.apply(&all.collect()), EMPTY_ROOT_HASH);
         prop_assert!(model.rows.borrow().is_empty());
     }
 
     #[test]
     fn proofs_verify_for_what_is_there_and_what_is_not(steps in proptest::collection::vec(step(), 1..6)) {
-        let mut model = Model::default();
+        let mut model = TrieModel::default();
         let mut root = EMPTY_ROOT_HASH;
         for step in &steps {
             root = model.apply(step);
@@ -176,13 +176,13 @@ fn nodes_shorter_than_a_hash_are_held_by_their_parents() {
     let tails: [[u8; 2]; 5] =
         [[0x22, 0x22], [0x22, 0x23], [0x22, 0x33], [0x23, 0x22], [0x33, 0x22]];
     for present in 1u32..32 {
-        let mut model = Model::default();
+        let mut model = TrieModel::default();
         // All in, then out again those that are not to be there.
         for gone in [false, true] {
             let touched = (0..).zip(&tails).filter(|(n, _)| !gone || present & (1 << n) == 0);
             let leaves = touched.map(|(n, tail)| LeafChange {
                 key: key(*tail),
-                target: if gone { Target::Gone } else { Target::Value(vec![n + 1u8].into()) },
+                target: if gone { LeafValue::Gone } else { LeafValue::Value(vec![n + 1u8].into()) },
             });
             let mut changed = Vec::new();
             let leaves = leaves.collect();
@@ -214,11 +214,11 @@ fn nodes_shorter_than_a_hash_are_held_by_their_parents() {
 
 #[test]
 fn a_missing_row_is_a_damaged_database() {
-    let mut model = Model::default();
-    let step = |range: std::ops::Range<u8>| -> Step {
+    let mut model = TrieModel::default();
+    let step = |range: std::ops::Range<u8>| -> TrieStep {
         let slots = BTreeMap::new();
         range
-            .map(|account| Change {
+            .map(|account| AccountChange {
                 account,
                 gone: false,
                 balance: U256::ONE,

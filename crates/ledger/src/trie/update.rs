@@ -5,21 +5,18 @@ use alloy_primitives::Bytes;
 use alloy_trie::{EMPTY_ROOT_HASH, Nibbles, TrieAccount};
 use trefoil_types::B256;
 
-use super::{
-    NodeChange, NodeKey, NodeReader, TrieChange, damaged,
-    node::{Branch, TrieChild},
-};
+use super::node::{Branch, NodeChange, NodeKey, NodeReader, TrieChange, TrieChild, damaged};
 use crate::{Account, LedgerError};
 
 /// A change of one leaf.
 pub(crate) struct LeafChange {
     /// The whole key, 64 nibbles.
     pub key: Nibbles,
-    pub target: Target,
+    pub target: LeafValue,
 }
 
 /// The new value of a leaf.
-pub(crate) enum Target {
+pub(crate) enum LeafValue {
     Gone,
     Value(Bytes),
     /// `None`: the storage root stays as in the old leaf.
@@ -33,9 +30,9 @@ impl LeafChange {
     /// The leaf's new value, given the old one.
     fn resolve(&self, old: Option<&[u8]>) -> Result<Option<Bytes>, LedgerError> {
         match &self.target {
-            Target::Gone => Ok(None),
-            Target::Value(value) => Ok(Some(value.clone())),
-            Target::Account { account, storage_root } => {
+            LeafValue::Gone => Ok(None),
+            LeafValue::Value(value) => Ok(Some(value.clone())),
+            LeafValue::Account { account, storage_root } => {
                 let storage_root = match (storage_root, old) {
                     (Some(root), _) => *root,
                     (None, None) => EMPTY_ROOT_HASH,
@@ -93,7 +90,7 @@ impl<R: NodeReader> Update<'_, R> {
         let path = at.join(&extension);
         // A removed leaf that is off the path was not there. It must not split the
         // extension.
-        let grows = changes.iter().filter(|c| !matches!(c.target, Target::Gone));
+        let grows = changes.iter().filter(|c| !matches!(c.target, LeafValue::Gone));
         let shared = grows.map(|c| c.key.common_prefix_length(&path)).min();
         let fork = shared.unwrap_or(path.len()).min(path.len());
         if fork == path.len() {

@@ -12,7 +12,7 @@ use alloy_rlp::Decodable as _;
 use alloy_trie::{EMPTY_ROOT_HASH, Nibbles, TrieAccount, nodes::TrieNode};
 use trefoil_types::{Address, B256, Height, keccak256};
 
-use super::{NodeReader, prove};
+use super::{node::NodeReader, proof::prove};
 use crate::{Account, LedgerError, StateReader};
 
 /// A state, and a record of everything that was read of it.

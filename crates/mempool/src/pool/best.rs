@@ -6,18 +6,12 @@ use std::{
     iter::Peekable,
 };
 
-use trefoil_types::{Address, Time};
+use trefoil_types::Time;
 
-use super::{Mempool, Pooled, SenderQueue};
-
-/// A sender's first executable transaction in the pool's index: the highest
-/// tip first, then the earliest arrival.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct QueueHead {
-    pub tip: Reverse<u128>,
-    pub arrival: u64,
-    pub sender: Address,
-}
+use super::{
+    Mempool,
+    sender_queue::{Pooled, QueueHead, SenderQueue},
+};
 
 /// Effective tip, then arrival; no two transactions arrive at once.
 type Rank = (u128, Reverse<u64>);
@@ -25,9 +19,9 @@ type Rank = (u128, Reverse<u64>);
 /// Executable transactions, the best effective tip first, then the earliest
 /// arrival; those of one sender by nonce.
 ///
-/// Heads are indexed by the tip they offer at most. What a head pays at this
-/// base fee is no more than that, so it is enough to look at heads whose bound
-/// beats the best seen: no scan of the pool.
+/// Heads are indexed by the most that they can tip. At this base fee they pay no more than
+/// that. So only heads whose bound beats the best seen are looked at, and nothing scans the
+/// pool.
 pub struct Best<'a> {
     pool: &'a Mempool,
     heads: Peekable<btree_set::Iter<'a, QueueHead>>,

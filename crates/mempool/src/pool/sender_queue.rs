@@ -1,11 +1,11 @@
 //! The pooled transactions of one sender, by nonce.
 
-use std::collections::BTreeMap;
+use std::{cmp::Reverse, collections::BTreeMap};
 
 use alloy_primitives::U256;
-use trefoil_types::{B256, PeerId, Time, Transaction};
+use trefoil_types::{Address, B256, PeerId, Time, Transaction};
 
-/// A pooled transaction with what the pool asks of it often.
+/// A pooled transaction with the values of it that the pool reads often.
 #[derive(Clone, Debug)]
 pub struct Pooled {
     pub tx: Transaction,
@@ -19,7 +19,7 @@ pub struct Pooled {
     pub cost: U256,
     /// Encoded length.
     pub bytes: usize,
-    /// The how-manieth admission it was; breaks ties.
+    /// The number of admissions before it; breaks ties.
     pub arrival: u64,
     pub admitted_at: Time,
     /// The peer it came from; `None` for a wallet.
@@ -27,11 +27,20 @@ pub struct Pooled {
 }
 
 impl Pooled {
-    /// What the proposer gets per gas; `None` if it cannot pay the base fee.
+    /// The proposer's tip for each gas, wei; `None` if it cannot pay the base fee.
     pub fn effective_tip(&self, base_fee: u64) -> Option<u128> {
         let room = self.cap.checked_sub(u128::from(base_fee))?;
         Some(room.min(self.tip))
     }
+}
+
+/// A sender's first executable transaction in the pool's index: the highest
+/// tip first, then the earliest arrival.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct QueueHead {
+    pub tip: Reverse<u128>,
+    pub arrival: u64,
+    pub sender: Address,
 }
 
 /// One sender's transactions. The first `run` follow each other from the
@@ -106,8 +115,8 @@ impl SenderQueue {
             self.next = nonce;
             self.extend_run();
         }
-        // Each is compared alone, not their sum: a sender may be paid in between. The most
-        // costly one tells whether any must be looked at, so that most blocks scan nothing.
+        // Each is compared alone, not their sum: a sender may be paid in between. While it can
+        // pay the most costly one it can pay all, so most blocks scan nothing.
         if balance < self.cost_max {
             let poor = |pooled: &&Pooled| pooled.cost > balance;
             let nonces: Vec<u64> = self.txs.values().filter(poor).map(|p| p.nonce).collect();

@@ -32,7 +32,7 @@ fn template() -> TxEip1559 {
     }
 }
 
-/// The pool never looks at a signature: that was done at the door.
+/// The pool never looks at a signature: the caller has recovered the sender from it.
 fn from(sender: u8, tx: impl Into<TxEnvelope>) -> Transaction {
     Recovered::new_unchecked(tx.into(), Address::repeat_byte(sender)).into()
 }
@@ -318,7 +318,7 @@ fn a_full_pool_gives_up_the_last_of_the_cheapest_sender() {
     assert_eq!(admit(&mut pool, tx(1, 2, 100, 9), 0), Err(MempoolError::PoolFull));
     admit(&mut pool, tx(3, 0, 100, 4), 0).unwrap();
     assert_eq!(order(&pool, 10), [(1, 0), (3, 0), (2, 0)]);
-    // What waits behind a gap is worth less than anything that could run.
+    // A transaction behind a gap is worth less than anything that could run.
     assert_eq!(admit(&mut pool, tx(4, 1, 100, 90), 0), Err(MempoolError::PoolFull));
     // Replacing needs no room.
     admit(&mut pool, tx(2, 0, 110, 5), 0).unwrap();

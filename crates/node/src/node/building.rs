@@ -1,6 +1,6 @@
 //! Begins a height, and builds the block that this node proposes in it.
 
-use trefoil_consensus::{ConsensusInput, ReplayError};
+use trefoil_consensus::ReplayError;
 use trefoil_ledger::{Draft, Record, TxRefusal};
 use trefoil_types::{Attached, B256, PublicKey, Round, Time, limits};
 
@@ -11,8 +11,9 @@ use crate::{
     node::Node,
 };
 
-/// The most bytes of transactions offered to a block, so that its header and
-/// its journal record fit beside them.
+// 256 KiB are left for the rest of a block. The RLP headers of 30,000 transactions take up to
+// 120 KB of them, the certificate of 128 validators 13 KB, and 16 pieces of evidence less.
+/// The most bytes of transactions offered to a block.
 const OFFER_BYTES_MAX: usize = limits::BLOCK_BYTES_MAX - 256 * 1024;
 
 impl Node {
@@ -41,7 +42,7 @@ impl Node {
         now: Time,
         records: &[Vec<u8>],
     ) -> Result<(), ReplayError> {
-        self.height.producer.begun = Some(now);
+        self.height.producer.note_begun(now);
         let set = self.ledger.next_validators().clone();
         self.consensus.start(now, self.next_height(), set, records, &mut self.outputs)
     }
@@ -55,14 +56,14 @@ impl Node {
         if self.block_sync.is_busy() {
             return None;
         }
-        self.height.producer.build_due(self.peers.members.is_empty())
+        self.height.producer.build_due(self.peers.is_alone())
     }
 
     pub(super) fn build_if_due(&mut self, now: Time, effects: &mut Effects) {
-        if self.block_sync.is_busy() {
+        if self.build_due().is_none_or(|due| due > now) {
             return;
         }
-        let request = self.height.producer.take_due(now, self.peers.members.is_empty());
+        let request = self.height.producer.take_request(now);
         if let (Some(request), Some(key)) = (request, self.key)
             && request.height == self.next_height()
         {
@@ -82,8 +83,7 @@ impl Node {
         };
         // A transaction that is younger is in few other pools: every validator would have to
         // ask for it before it could vote.
-        let ripe =
-            if self.peers.members.is_empty() { now } else { Time(now.0.saturating_sub(SETTLE.0)) };
+        let ripe = if self.peers.is_alone() { now } else { Time(now.0.saturating_sub(SETTLE.0)) };
         let mut bytes = 0;
         let mut offer = self
             .pool
@@ -107,22 +107,20 @@ impl Node {
         let BuildRequest { height, round, .. } = request;
         let body = CandidateBody::Executed { outcome: Box::new(outcome), timely: true };
         self.height.candidates.insert(hash, BlockCandidate::new(round, body));
-        let input = ConsensusInput::Built { height, round, block: hash };
-        // Our own block cannot be a misdeed of a peer's.
-        let _ = self.consensus.input(now, input, &mut self.outputs);
+        self.consensus.built(now, height, round, hash, &mut self.outputs);
     }
 
-    /// Drops a transaction that can never be executed. Mostly its sender's
-    /// account changed in a block that named other senders (an EIP-7702
-    /// authority's nonce, a balance that a contract moved): look at it again.
+    /// Drops a transaction that can never be executed. Mostly a block of other senders changed
+    /// its sender's account (an EIP-7702 authority's nonce, a balance that a contract moved), so
+    /// the pool is given that account again.
     fn drop_invalid(&mut self, hash: &B256) {
         let Some(sender) = self.pool.get(hash).map(|tx| tx.signer()) else { return };
         self.pool.remove(hash);
         self.refresh_sender(&sender);
     }
 
-    /// The pool or the evidence changed: the producer keeps in mind since when there is
-    /// something to put in a block.
+    /// The pool or the evidence changed: the producer notes since when there is something to put
+    /// in a block.
     pub(super) fn note_content(&mut self, now: Time) {
         let has_content = self.has_content();
         self.height.producer.note_content(now, has_content);

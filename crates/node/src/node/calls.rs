@@ -1,4 +1,4 @@
-//! What callers (JSON-RPC, the command line) ask of the node itself.
+//! The node's answers to callers (JSON-RPC, the command line).
 
 use trefoil_mempool::Pooled;
 use trefoil_types::{Time, Transaction};

@@ -74,8 +74,8 @@ impl Node {
         }
     }
 
-    /// What a live commit and one from the journal have in common. Gives the messages
-    /// that came too early for the last height, and are of this one.
+    /// The common part of a live commit and one from the journal. Gives the messages that came
+    /// too early for the last height, and are of this one.
     pub(super) fn apply(
         &mut self,
         now: Time,
@@ -92,14 +92,14 @@ impl Node {
         last.early
     }
 
-    /// Drops what is of no more use, and sends the rest again, lest a peer that was
-    /// behind or away never hears of it.
+    /// Drops evidence that is of no more use, and sends the rest again: a peer that was behind or
+    /// away would never learn of it.
     fn settle_evidence(&mut self, effects: &mut Effects) {
         self.evidence.settle(&self.ledger);
         self.evidence.send(&To::AllBut(None), effects);
     }
 
-    /// Drops what the block included or made stale: a look at its senders only.
+    /// Drops the transactions that the block included or made stale: only its senders' can be.
     fn settle_pool(&mut self, now: Time, block: &RecoveredBlock) {
         let senders: BTreeSet<Address> = block.transactions.iter().map(|tx| tx.signer()).collect();
         for sender in senders {

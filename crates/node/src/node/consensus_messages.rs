@@ -6,16 +6,14 @@
 use std::sync::Arc;
 
 use alloy_eips::Encodable2718;
-use trefoil_consensus::{ConsensusInput, ConsensusMessage, Output};
+use trefoil_consensus::{ConsensusMessage, Output};
 use trefoil_ledger::Record;
 use trefoil_types::{
     Evidence, Message, Offence, PeerId, Proposal, RecoveredBlock, Round, Time, Vote, keccak256,
     message::ProposedBlock,
 };
 
-use crate::{
-    Effects, To, block_producer::BuildRequest, height_messages::signature_key, node::Node,
-};
+use crate::{Effects, block_producer::BuildRequest, height_messages::signature_key, node::Node};
 
 impl Node {
     /// A consensus message from a peer.
@@ -26,45 +24,45 @@ impl Node {
         message: Message,
         effects: &mut Effects,
     ) {
-        let Some(input) = input_of(&message) else { return };
-        let ((height, round), next) = (input.place(), self.next_height());
+        let Some(said) = consensus_message(&message) else { return };
+        let ((height, round), next) = (said.place(), self.next_height());
         if height != next {
             if let (Message::Vote(vote), true) = (&message, height == next - 1) {
                 self.on_late_vote(now, peer, vote, effects);
             }
             // Of what is farther ahead, block sync makes good the whole height.
-            if height == next + 1 && self.peers.members.contains_key(&peer) {
+            if height == next + 1 && self.peers.is_member(&peer) {
                 self.height.early.keep(peer, message);
             }
             return;
         }
         if let Message::Proposal(proposed) = message {
-            return self.on_proposal(now, peer, *proposed, input, effects);
+            return self.on_proposal(now, peer, *proposed, said, effects);
         }
         let key = match &message {
             Message::Vote(vote) => signature_key(&vote.signature),
             certificate => keccak256(certificate.encode()),
         };
-        let relayed = self.height.messages.seen.get(&key).copied();
+        let relayed = self.height.messages.was_relayed(&key);
         if relayed == Some(true) {
             return;
         }
         let is_repeated = relayed.is_some();
         if !is_repeated {
             let set = self.ledger.next_validators();
-            let sound = self.consensus.verify_certificate(&input, set);
-            if let Err(offence) = sound.and_then(|()| self.verify(now, input.clone())) {
+            let sound = self.consensus.verify_certificate(&said, set);
+            if let Err(offence) = sound.and_then(|()| self.verify(now, said.clone())) {
                 return effects.blame_relay(peer, offence);
             }
         }
-        if !self.consensus.has_verified(&input) {
+        if !self.consensus.has_verified(&said) {
             // Consensus already had this message, so its signatures were not checked: do
             // not relay it.
             return;
         }
         let relays = is_repeated || self.relays_at_once(round);
         if self.height.messages.note_seen(key, relays) && relays {
-            effects.sends.push((To::AllBut(Some(peer)), message.into()));
+            effects.broadcast(Some(peer), message);
         }
     }
 
@@ -91,24 +89,23 @@ impl Node {
 
     /// Lets consensus judge a message of the next height, which begins now if a
     /// validator really speaks of it.
-    pub(super) fn verify(&mut self, now: Time, input: ConsensusInput) -> Result<(), Offence> {
-        if self.height.producer.begun.is_none() {
-            if !self.is_from_a_validator(&input) {
+    pub(super) fn verify(&mut self, now: Time, said: ConsensusMessage) -> Result<(), Offence> {
+        if !self.height.producer.has_begun() {
+            if !self.is_from_a_validator(&said) {
                 return Err(Offence::BadSignature);
             }
             self.begin_next_height(now);
         }
-        self.consensus.input(now, input, &mut self.outputs)
+        self.consensus.input(now, said, &mut self.outputs)
     }
 
-    fn is_from_a_validator(&self, input: &ConsensusInput) -> bool {
+    fn is_from_a_validator(&self, said: &ConsensusMessage) -> bool {
         let (set, network) = (self.ledger.next_validators(), self.ledger.genesis_hash());
-        match input {
-            ConsensusInput::Proposal(p) => set.get(&p.proposer).is_some() && p.verify(&network),
-            ConsensusInput::Vote(v) => set.get(&v.validator).is_some() && v.verify(&network),
+        match said {
+            ConsensusMessage::Proposal(p) => set.get(&p.proposer).is_some() && p.verify(&network),
+            ConsensusMessage::Vote(v) => set.get(&v.validator).is_some() && v.verify(&network),
             // Verified as a whole, before it came here.
-            ConsensusInput::PolkaCertificate(_) | ConsensusInput::RoundCertificate(_) => true,
-            ConsensusInput::Candidate { .. } | ConsensusInput::Built { .. } => false,
+            ConsensusMessage::PolkaCertificate(_) | ConsensusMessage::RoundCertificate(_) => true,
         }
     }
 
@@ -129,7 +126,7 @@ impl Node {
             Output::Send(message) => self.publish(message, effects),
             Output::Build { height, round, until } => {
                 let request = BuildRequest { height, round, at: now, until };
-                self.height.producer.request = Some(request);
+                self.height.producer.note_request(request);
                 self.build_if_due(now, effects);
             }
             Output::Decided(certificate) => self.finish(now, certificate, effects),
@@ -154,7 +151,7 @@ impl Node {
         };
         let message = Arc::new(message);
         self.height.messages.note_own(message.clone());
-        effects.sends.push((To::AllBut(None), message));
+        effects.broadcast(None, message);
     }
 }
 
@@ -171,12 +168,12 @@ pub(super) fn proposal_of(proposal: Proposal, block: &RecoveredBlock) -> Message
 }
 
 /// What consensus is given of a peer's message, if it concerns consensus.
-fn input_of(message: &Message) -> Option<ConsensusInput> {
+fn consensus_message(message: &Message) -> Option<ConsensusMessage> {
     Some(match message {
-        Message::Vote(vote) => ConsensusInput::Vote(vote.clone()),
-        Message::Proposal(proposed) => ConsensusInput::Proposal(proposed.proposal.clone()),
-        Message::PolkaCertificate(polka) => ConsensusInput::PolkaCertificate(polka.clone()),
-        Message::RoundCertificate(round) => ConsensusInput::RoundCertificate(round.clone()),
+        Message::Vote(vote) => ConsensusMessage::Vote(vote.clone()),
+        Message::Proposal(proposed) => ConsensusMessage::Proposal(proposed.proposal.clone()),
+        Message::PolkaCertificate(polka) => ConsensusMessage::PolkaCertificate(polka.clone()),
+        Message::RoundCertificate(round) => ConsensusMessage::RoundCertificate(round.clone()),
         _ => return None,
     })
 }

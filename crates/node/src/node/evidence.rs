@@ -2,7 +2,7 @@
 
 use trefoil_types::{Evidence, EvidenceError, Message, Offence, PeerId, Time};
 
-use crate::{Effects, Event, To, node::Node};
+use crate::{Effects, Event, node::Node};
 
 impl Node {
     /// Evidence from a peer.
@@ -32,8 +32,7 @@ impl Node {
         if self.evidence.insert(&evidence, &self.ledger)? {
             let (height, validator) = (evidence.height(), evidence.validator());
             effects.events.push(Event::Equivocation { height, validator });
-            let message = Message::Evidence(Box::new(evidence));
-            effects.sends.push((To::AllBut(from), message.into()));
+            effects.broadcast(from, Message::Evidence(Box::new(evidence)));
             self.note_content(now);
         }
         Ok(())

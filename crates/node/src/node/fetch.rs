@@ -10,7 +10,7 @@ use trefoil_types::{
 };
 
 use crate::{
-    Effects, WorkerJob,
+    Effects,
     fetch_transactions::{Givers, send_pieces},
     jobs::RecoveryPurpose,
     node::{HeightState, Node},
@@ -19,7 +19,7 @@ use crate::{
 impl Node {
     fn ask_transactions(&mut self, now: Time, block: B256, effects: &mut Effects) {
         let givers = self.givers();
-        let is_recovering = |hash: &B256| self.tx_gossip.recovering.contains(hash);
+        let is_recovering = |hash: &B256| self.tx_gossip.is_recovering(hash);
         if let Some(missing) = self.height.candidates.missing_mut(&block) {
             missing.ask(now, &givers, is_recovering, effects);
         }
@@ -30,7 +30,7 @@ impl Node {
         let nodes = &governed.members.nodes;
         let validates =
             |peer: &PeerId| nodes.is_empty() || nodes.get(peer).is_some_and(|n| n.validates(next));
-        let members: Vec<PeerId> = self.peers.members.keys().copied().collect();
+        let members: Vec<PeerId> = self.peers.members().copied().collect();
         let me = self.is_validator().then_some(self.me);
         let sharers = members.iter().copied().filter(validates).chain(me);
         let mut sharers: Vec<PeerId> = sharers.collect();
@@ -45,7 +45,7 @@ impl Node {
             return;
         }
         let missing = self.height.candidates.all_missing_mut();
-        let late = missing.filter(|(_, missing)| missing.ask_at <= now);
+        let late = missing.filter(|(_, missing)| missing.retry_due() <= now);
         let late = late.map(|(block, missing)| (*block, missing.give_up_late(now)));
         for (block, worth_asking) in late.collect::<Vec<_>>() {
             if worth_asking {
@@ -109,8 +109,7 @@ impl Node {
         let Some(missing) = candidates.missing_mut(&block) else { return };
         let txs = missing.on_answer(now, peer, txs, requests, effects);
         if !txs.is_empty() {
-            let id = self.jobs.open(RecoveryPurpose::Proposal { block });
-            effects.jobs.push(WorkerJob::Recover { id, txs });
+            self.jobs.recover(txs, RecoveryPurpose::Proposal { block }, effects);
             self.ask_transactions(now, block, effects);
         }
     }
@@ -128,7 +127,7 @@ impl Node {
             && let Some(missing) = self.height.candidates.missing_mut(&block)
         {
             // The list names what is no transaction: no valid block holds it.
-            effects.blame_relay(missing.from, Offence::InvalidBlock);
+            effects.blame_relay(missing.sender(), Offence::InvalidBlock);
             self.abandon_list(now, block, effects);
         }
     }

@@ -1,4 +1,4 @@
-//! Peers that come and go, and what a new one is sent.
+//! Peers that connect and disconnect, and the first messages to a new one.
 
 use trefoil_types::{PeerId, Time};
 
@@ -35,7 +35,7 @@ impl Node {
         self.block_sync.disconnected(peer);
     }
 
-    /// Forgets the peers that the newest block shut out, and says which.
+    /// Forgets the peers that the newest block shut out, and returns them.
     pub(super) fn shut_out(&mut self) -> Vec<PeerId> {
         let members = &self.ledger.governed().members;
         let out = self.peers.iter().map(|(peer, _)| peer).filter(|peer| members.shuns(peer));

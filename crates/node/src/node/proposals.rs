@@ -6,13 +6,13 @@
 
 use std::sync::Arc;
 
-use trefoil_consensus::ConsensusInput;
+use trefoil_consensus::{Candidate, ConsensusMessage};
 use trefoil_ledger::{Record, transactions_root};
 use trefoil_types::{B256, Offence, PeerId, Proposal, Time, message::ProposedBlock};
 
 use super::consensus_messages::proposal_of;
 use crate::{
-    Effects, To,
+    Effects,
     candidates::{BlockCandidate, CandidateBody, Offer},
     fetch_transactions::MissingTransactions,
     height_messages::signature_key,
@@ -26,13 +26,13 @@ use crate::{
 const TIMESTAMP_AHEAD_S_MAX: u64 = 5;
 
 impl Node {
-    /// A proposal of the next height; `input` is what consensus is given of it.
+    /// A proposal of the next height; `said` is what consensus is given of it.
     pub(super) fn on_proposal(
         &mut self,
         now: Time,
         peer: PeerId,
         proposed: ProposedBlock,
-        input: ConsensusInput,
+        said: ConsensusMessage,
         effects: &mut Effects,
     ) {
         // Checking these needs no signature and no state: an honest peer did it.
@@ -42,13 +42,13 @@ impl Node {
             return effects.blame_relay(peer, Offence::Malformed);
         }
         let key = signature_key(&proposal.signature);
-        if self.height.messages.seen.contains_key(&key) {
+        if self.height.messages.has_seen(&key) {
             return self.keep_alternate(peer, proposed);
         }
-        if let Err(offence) = self.verify(now, input.clone()) {
+        if let Err(offence) = self.verify(now, said.clone()) {
             return effects.blame_relay(peer, offence);
         }
-        if !self.consensus.has_verified(&input) {
+        if !self.consensus.has_verified(&said) {
             // Consensus already had this proposal, so its signature was not checked: do
             // not relay it.
             return;
@@ -126,7 +126,7 @@ impl Node {
         let whole = match &mut candidate.body {
             CandidateBody::Missing(missing) if !missing.is_whole() => return,
             CandidateBody::Missing(missing) => {
-                Some((Arc::new(missing.assemble()), missing.timely, Some(missing.from)))
+                Some((Arc::new(missing.assemble()), missing.is_timely(), Some(missing.sender())))
             }
             CandidateBody::Journalled(block) => Some((block.clone(), true, None)),
             CandidateBody::Executed { .. } | CandidateBody::Invalid { .. } => None,
@@ -167,38 +167,36 @@ impl Node {
             match &good {
                 None => effects.blame_relay(from, Offence::InvalidBlock),
                 Some(block) if timely && self.relays_at_once(round) => {
-                    effects
-                        .sends
-                        .push((To::AllBut(Some(from)), proposal_of(proposal, block).into()));
+                    effects.broadcast(Some(from), proposal_of(proposal, block));
                 }
                 Some(_) => {}
             }
-            let input = ConsensusInput::Candidate { height, round, block: hash, proposer, valid };
-            // Its proposal was judged when it came.
-            let _ = self.consensus.input(now, input, &mut self.outputs);
+            let executed = Candidate { height, round, proposer, block: hash, valid };
+            self.consensus.executed(now, executed, &mut self.outputs);
         }
     }
 
-    /// The list of hashes that we followed does not make the block that was
-    /// signed, or nobody has what it names. Follow another copy, or wait for one.
+    /// The list of hashes that we followed does not make the block that was signed, or no peer
+    /// has the transactions. Follow another copy, or wait for one.
     pub(super) fn abandon_list(&mut self, now: Time, hash: B256, effects: &mut Effects) {
         let Some(candidate) = self.height.candidates.remove(&hash) else { return };
         let CandidateBody::Missing(missing) = candidate.body else { return };
-        let mut alternates = missing.alternates;
+        let sender = missing.sender();
+        let mut alternates = missing.into_alternates();
         let Some((from, proposed)) = alternates.pop_front() else {
             // The same proposal is taken as new when it comes again.
             for offer in candidate.offers {
-                self.height.messages.seen.remove(&offer.key);
+                self.height.messages.forget(&offer.key);
             }
             return;
         };
         let mut body = self.rebuild(now, from, proposed);
         if let CandidateBody::Missing(next) = &mut body {
-            next.alternates = alternates;
+            next.set_alternates(alternates);
         }
         // The sender of the abandoned list has been blamed, and does not answer for this one.
         let mut offers = candidate.offers;
-        for offer in offers.iter_mut().filter(|offer| offer.from == missing.from) {
+        for offer in offers.iter_mut().filter(|offer| offer.from == sender) {
             offer.from = from;
         }
         let candidate = BlockCandidate { round: candidate.round, offers, body };

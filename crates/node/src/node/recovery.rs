@@ -13,9 +13,9 @@ use crate::{
 };
 
 impl Node {
-    /// Takes up what the journal held: first the final blocks that the last
-    /// checkpoint lacks, then the height that was under way. What is of a height
-    /// that is over is dropped, whatever height the journal's record names.
+    /// Recovers from the journal's records: first the final blocks that the last checkpoint
+    /// lacks, then the height that was under way. An entry of consensus of a height that is over
+    /// is dropped, whatever height the journal's record names.
     pub(super) fn recover(
         &mut self,
         now: Time,

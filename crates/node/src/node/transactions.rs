@@ -4,10 +4,10 @@ use alloy_primitives::{Bytes, KECCAK256_EMPTY};
 use trefoil_mempool::{MempoolError, SenderState, TxRules};
 use trefoil_types::{Address, B256, Offence, PeerId, Time, Transaction, TxError, spec::fork_at};
 
-use crate::{Effects, Event, PeerCommand, WorkerJob, jobs::RecoveryPurpose, node::Node};
+use crate::{Effects, Event, PeerCommand, jobs::RecoveryPurpose, node::Node};
 
 impl Node {
-    /// Takes a transaction into the pool and sends it on, or says why not.
+    /// Takes a transaction into the pool and sends it on, or returns the reason that it does not.
     pub(super) fn admit(
         &mut self,
         now: Time,
@@ -18,13 +18,14 @@ impl Node {
         let sender = self.sender_state(&tx);
         self.pool.admit(now, tx.clone(), source, &self.tx_rules(), &sender)?;
         self.note_content(now);
-        let is_meshed = self.is_meshed();
-        self.tx_gossip.spread(now, &tx, source, self.peers.members.len(), is_meshed);
+        // A look at every peer, which a wallet's transaction does not need.
+        let is_meshed = source.is_some() && self.is_meshed();
+        self.tx_gossip.spread(now, &tx, source, self.peers.members().len(), is_meshed);
         effects.events.push(Event::Admitted(tx));
         Ok(())
     }
 
-    /// What the block after the tip demands of its transactions.
+    /// The rules of the block after the tip for its transactions.
     fn tx_rules(&self) -> TxRules {
         let governed = self.ledger.governed();
         TxRules {
@@ -52,7 +53,7 @@ impl Node {
         SenderState { nonce: account.nonce, balance: account.balance, is_contract, ..nobody }
     }
 
-    /// Tells the pool how a sender's account stands at the tip.
+    /// Gives the pool a sender's account at the tip.
     pub(super) fn refresh_sender(&mut self, sender: &Address) {
         if self.pool.pending_nonce(sender).is_some() {
             let account = self.ledger.account(sender);
@@ -63,15 +64,14 @@ impl Node {
 
     pub(super) fn gossip_if_due(&mut self, now: Time, effects: &mut Effects) {
         if self.tx_gossip.due().is_some_and(|due| due <= now) {
-            let peers: Vec<PeerId> = self.peers.members.keys().copied().collect();
+            let peers: Vec<PeerId> = self.peers.members().copied().collect();
             self.tx_gossip.tick(now, &peers, &self.pool, effects);
         }
     }
 
     pub(super) fn on_txs(&mut self, peer: PeerId, txs: Vec<Bytes>, effects: &mut Effects) {
         for (hashes, txs) in self.tx_gossip.on_txs(txs, &self.pool) {
-            let id = self.jobs.open(RecoveryPurpose::Gossip { peer, hashes });
-            effects.jobs.push(WorkerJob::Recover { id, txs });
+            self.jobs.recover(txs, RecoveryPurpose::Gossip { peer, hashes }, effects);
         }
     }
 
@@ -83,9 +83,7 @@ impl Node {
         txs: Vec<Result<Transaction, TxError>>,
         effects: &mut Effects,
     ) {
-        for hash in hashes {
-            self.tx_gossip.recovering.remove(hash);
-        }
+        self.tx_gossip.note_recovered(hashes);
         let mut sound = Vec::with_capacity(txs.len());
         let mut useful = false;
         for tx in txs {
@@ -95,7 +93,7 @@ impl Node {
                 continue;
             };
             match self.admit(now, tx.clone(), Some(peer), effects) {
-                // What else is refused depends on where and when one stands.
+                // Other refusals depend on the node's tip and pool: the peer's may differ.
                 Err(MempoolError::ChainId { .. }) => {
                     effects.blame_relay(peer, Offence::InvalidTransaction)
                 }

@@ -95,7 +95,7 @@ const OPENED_MAX: usize = 2 * USES.len() + 2;
 
 /// All that our swarm speaks.
 #[derive(NetworkBehaviour)]
-#[behaviour(to_swarm = "providers::Event")]
+#[behaviour(to_swarm = "providers::ProvidersEvent")]
 pub(crate) struct Protocols {
     /// First, since it may turn a connection away.
     pub streams: Behaviour,

@@ -1,13 +1,18 @@
-//! The address book: who might be dialled, so that whoever fills it cannot
-//! choose whom we dial.
+//! The address book: the addresses that may be dialled. A peer that fills the book cannot
+//! choose which of them are dialled.
 //!
-//! Owns two bounded tables: *new* (heard of) and *tried* (met there). A place
-//! in a table is a hash, under a secret key, of the address's network group (/16,
-//! /32) and, for new ones, of the network group of who told. What always holds: what
-//! one network group tells reaches at most [`NEW_PER_SOURCE`] of the new buckets,
-//! and what lives at one network group at most [`TRIED_PER_GROUP`] of the tried;
-//! who was met keeps its place until a dial to it fails; nobody can be known
-//! longer than it was there; all follows from the key, the seed and the calls.
+//! Owns two bounded tables: *new* (a peer sent the address) and *tried* (a dial met a peer
+//! there). A place in a table is a hash, under a secret key, of the address's network group
+//! (/16, /32). For a new address, the network group of its source enters the hash too.
+//!
+//! What always holds:
+//! - The addresses that one network group sends reach at most [`NEW_PER_SOURCE`] of the new
+//!   buckets.
+//! - The addresses within one network group reach at most [`TRIED_PER_GROUP`] of the tried
+//!   buckets.
+//! - An address at which a peer was met keeps its place until a dial to it fails.
+//! - No peer is known longer than it was there.
+//! - The book follows from the key, the seed and the calls alone.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -28,13 +33,15 @@ use crate::{
 const SLOTS: u64 = 16;
 const NEW_BUCKETS: u64 = 256;
 const TRIED_BUCKETS: u64 = 64;
-// Attack: whoever tells most owns the book. What one network group tells reaches 1/16 of the
-// new places, and its own addresses 1/16 of the tried ones, however many it has.
-/// Buckets that one network group can fill with what it tells, and with its own.
+// Attack: a peer that sends the most addresses owns the book. Those that one network group sends
+// reach 1/16 of the new places, and its own addresses 1/16 of the tried ones, however many.
+/// Buckets that one network group can fill: as a source, and with its own addresses.
 const NEW_PER_SOURCE: u64 = 16;
 const TRIED_PER_GROUP: u64 = 4;
 
 /// So many dials that failed in a row make a new address worthless.
+// Three as in Bitcoin Core (`ADDRMAN_RETRIES`). With the waits between them, a node has at least
+// 6 minutes to restart before another address may take its place.
 const FAILURES_MAX: u32 = 3;
 
 // A minute: a node that restarts is found again soon. 2^10 minutes are 17 hours: an address
@@ -43,19 +50,21 @@ const FAILURES_MAX: u32 = 3;
 const RETRY_MIN: Millis = Millis(60_000);
 const RETRY_DOUBLINGS_MAX: u32 = 10;
 
-// Attack: new acquaintances that push old ones out. A place is yielded only after a dial
-// to who has it failed (test before evict, Bitcoin Core).
+// Attack: new acquaintances that push old ones out. A place is yielded only after a dial to its
+// holder failed (test before evict, Bitcoin Core). One is tested a minute (`FEELER`), so that the
+// last of 32 waits half an hour.
 /// Met addresses that wait for the place of another until that is dialled.
 const WAITING_MAX: usize = 32;
 
-// Attack: an attacker's connections never end, and honest ones do, so that after a day
-// all are his. He cannot have been met earlier than he was there: half of the dials go to
-// those known longest (ADR 13).
+// Attack: an attacker's connections never end, and honest ones do, so that after a day all are
+// the attacker's. But none of them was met earlier than it was there: half of the dials go to
+// those known longest. Of 16 one is drawn, so that not all nodes crowd the same few (ADR 13).
 /// Old acquaintances are of the so many network groups that are known longest.
 const OLD_GROUPS: usize = 16;
 
 // Attack: an eclipse by making a node restart. The first connections after it are the ones
-// from before, so that a poisoned book decides nothing.
+// from before, so that a poisoned book decides nothing. As many as are dialled at once
+// (`DIALLING_MAX`): the first round is theirs alone.
 /// Peers that are dialled first after a restart.
 pub const ANCHORS_MAX: usize = 4;
 
@@ -63,24 +72,24 @@ pub const ANCHORS_MAX: usize = 4;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DialCandidate {
     pub address: SocketAddr,
-    /// Who should be there, if we know.
+    /// The peer that should be there, if we know.
     pub peer: Option<PeerId>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Table {
+enum BookTable {
     New,
     Tried,
 }
 
-type Slot = (Table, u64, u64);
+type Slot = (BookTable, u64, u64);
 
 #[derive(Clone, Debug)]
 pub(crate) struct BookEntry {
     pub peer: Option<PeerId>,
-    /// To be passed on; only what its peer signed is.
+    /// To be passed on: only a signed record is.
     pub record: Option<PeerRecord>,
-    /// Who told.
+    /// The network group that sent the address.
     pub source: NetGroup,
     /// When its peer was first met there; `None` among the new.
     pub met: Option<Time>,
@@ -110,7 +119,7 @@ impl BookEntry {
         last_dial: Time,
         failures: u32,
     ) -> Self {
-        Self { peer, record, source, met, last_dial, failures, slot: (Table::New, 0, 0) }
+        Self { peer, record, source, met, last_dial, failures, slot: (BookTable::New, 0, 0) }
     }
 }
 
@@ -136,7 +145,7 @@ impl AddressBook {
         self.entries.is_empty()
     }
 
-    /// Notes an address that `source` told of; whether it is new and has a place.
+    /// Notes an address that `source` sent. Returns whether it is new and has a place.
     pub fn add(
         &mut self,
         candidate: DialCandidate,
@@ -148,7 +157,7 @@ impl AddressBook {
             return false;
         }
         if let Some(entry) = self.entries.get_mut(&address) {
-            // A newer word of the same peer; others cannot change what is known.
+            // A newer record of the same peer; other peers cannot change the entry.
             let before = entry.record.as_ref().map_or(0, |record| record.sequence);
             if record.as_ref().is_some_and(|r| Some(r.peer) == entry.peer && r.sequence > before) {
                 entry.record = record;
@@ -176,7 +185,7 @@ impl AddressBook {
         }
     }
 
-    /// A dial failed, or met another than it should.
+    /// A dial failed, or met another peer than it should.
     pub fn failed(&mut self, address: SocketAddr) {
         let Some(entry) = self.entries.get_mut(&address) else { return };
         entry.failures = entry.failures.saturating_add(1);
@@ -194,8 +203,8 @@ impl AddressBook {
         }
     }
 
-    /// Another was met at an address than we were told. Whoever told must not
-    /// keep us from asking who is there.
+    /// A dial met another peer than the one in the book. A false name must not keep us from
+    /// dialling the peer that is there.
     pub fn wrong_peer(&mut self, address: SocketAddr) {
         if let Some(entry) = self.entries.get_mut(&address) {
             (entry.peer, entry.record) = (None, None);
@@ -210,7 +219,7 @@ impl AddressBook {
         let before = entry.peer.replace(peer);
         entry.failures = 0;
         if let Some(since) = &mut entry.met {
-            // Another than was met there before begins anew.
+            // Another peer than the one met before begins anew.
             *since = if before == Some(peer) { now.min(*since) } else { now };
             return;
         }
@@ -223,17 +232,17 @@ impl AddressBook {
         }
     }
 
-    /// Someone to dial, of none of the `taken` network groups. A coin decides
-    /// between heard of and met, then every network group has the same chance, then
-    /// every address of it: many addresses of few network groups gain nothing.
+    /// A candidate to dial, of none of the `taken` network groups. A coin decides between
+    /// new and tried. Then every network group has the same chance, then every address of it:
+    /// many addresses of few network groups gain nothing.
     pub fn pick(&mut self, now: Time, taken: &BTreeSet<NetGroup>) -> Option<DialCandidate> {
         let met_first = self.random.random::<bool>();
         [met_first, !met_first].into_iter().find_map(|tried| self.pick_of(tried, now, taken))
     }
 
-    /// An old acquaintance to dial: one of the network groups at which someone was met
-    /// first, the longest ago. Whoever fills the book today is not among them, as
-    /// long as enough of them are there.
+    /// An old acquaintance to dial: of the network groups in which a peer was met the
+    /// longest ago. A peer that fills the book today is not among them, as long as enough of
+    /// them are there.
     pub fn pick_old(&mut self, now: Time, taken: &BTreeSet<NetGroup>) -> Option<DialCandidate> {
         let mut oldest: BTreeMap<NetGroup, (Time, SocketAddr)> = BTreeMap::new();
         for (address, entry) in self.entries.iter().filter(|(_, entry)| is_due(entry, now)) {
@@ -254,8 +263,8 @@ impl AddressBook {
         self.entries.get(&address)?.met
     }
 
-    /// Someone to dial only to see whether it is there: whose place is wanted,
-    /// or who was only heard of.
+    /// A candidate to dial only to see whether it is there: one whose place is wanted, or a
+    /// new one.
     pub fn pick_to_test(&mut self, now: Time, taken: &BTreeSet<NetGroup>) -> Option<DialCandidate> {
         let wanted = self.waiting.keys().filter_map(|heir| self.slots.get(&self.tried_slot(*heir)));
         let wanted = wanted.copied().find(|address| is_due(&self.entries[address], now));
@@ -286,13 +295,13 @@ impl AddressBook {
         Some(DialCandidate { address: *address, peer: entry.peer })
     }
 
-    /// Signed records to tell a peer that asks, at most `count`.
+    /// Signed records for a peer that asks, at most `count`.
     pub fn records(&mut self, count: usize) -> Vec<PeerRecord> {
         let records = self.entries.values().filter_map(|entry| entry.record.clone());
         records.choose_multiple(&mut self.random, count)
     }
 
-    /// Remembers whom to dial first after a restart.
+    /// Remembers the peers to dial first after a restart.
     pub fn set_anchors(&mut self, anchors: Vec<DialCandidate>) {
         self.anchors = anchors;
         self.anchors.truncate(ANCHORS_MAX);
@@ -356,21 +365,21 @@ impl AddressBook {
         let net_group = NetGroup::of(address.ip());
         let within = self.hash(&[&source.bytes(), &net_group.bytes()]) % NEW_PER_SOURCE;
         let bucket = self.hash(&[&source.bytes(), &within.to_be_bytes()]) % NEW_BUCKETS;
-        (Table::New, bucket, self.slot_in(bucket, address))
+        (BookTable::New, bucket, self.slot_in(bucket, address))
     }
 
     fn tried_slot(&self, address: SocketAddr) -> Slot {
         let net_group = NetGroup::of(address.ip()).bytes();
         let within = self.hash(&[address.to_string().as_bytes()]) % TRIED_PER_GROUP;
         let bucket = self.hash(&[&net_group, &within.to_be_bytes(), b"tried"]) % TRIED_BUCKETS;
-        (Table::Tried, bucket, self.slot_in(bucket, address))
+        (BookTable::Tried, bucket, self.slot_in(bucket, address))
     }
 
     fn slot_in(&self, bucket: u64, address: SocketAddr) -> u64 {
         self.hash(&[&bucket.to_be_bytes(), address.to_string().as_bytes()]) % SLOTS
     }
 
-    /// Nobody without the key can aim at a place.
+    /// Without the key no peer can aim at a place.
     fn hash(&self, parts: &[&[u8]]) -> u64 {
         let mut bytes = self.key.to_vec();
         for part in parts {

@@ -1,9 +1,8 @@
 //! Learning of other nodes: the address book in use, shared by the service (which dials)
 //! and the sessions (which ask peers and answer them).
 //!
-//! What always holds: what peers tell is a candidate and nothing more; they
-//! are asked once a connection, and answer once; an answer that nobody asked
-//! for is not looked at.
+//! What always holds: an address that a peer sends is a candidate and nothing more. A peer is
+//! asked once a connection, and answers once. An answer without a question is not looked at.
 
 use std::{
     net::SocketAddr,
@@ -29,13 +28,13 @@ use crate::{
 pub(crate) struct Finder {
     file: PathBuf,
     network: B256,
-    /// What this node says of itself.
+    /// This node's own record.
     own: Option<PeerRecord>,
-    state: Mutex<State>,
+    state: Mutex<BookAndDialer>,
 }
 
 #[derive(Debug)]
-struct State {
+struct BookAndDialer {
     book: AddressBook,
     dialer: Dialer,
 }
@@ -46,7 +45,7 @@ impl Finder {
         for candidate in config.bootstrap {
             let source = candidate.address;
             book.add(candidate, None, source);
-            // At a start it is due at once: a node that just crashed may know nobody else.
+            // At a start it is due at once: a node that just crashed may know no other.
             book.dialled(source, Time(0));
         }
         let now = wall();
@@ -55,17 +54,17 @@ impl Finder {
         let own = (!addresses.is_empty())
             .then(|| PeerRecord::sign(identity, &network, addresses, now.as_secs()));
         let dialer = Dialer::new(config.outbound, &book, now);
-        Self { file: config.file, network, own, state: Mutex::new(State { book, dialer }) }
+        Self { file: config.file, network, own, state: Mutex::new(BookAndDialer { book, dialer }) }
     }
 
-    /// Whom to dial now; see [`Dialer::due`]. Peers that are `connected` are
-    /// no candidates.
+    /// The candidates to dial now; see [`Dialer::due`]. Peers that are `connected` are
+    /// left out.
     pub fn due(
         &self,
         others: Vec<SocketAddr>,
         connected: impl Fn(PeerId) -> bool,
     ) -> Vec<DialCandidate> {
-        let State { book, dialer } = &mut *self.lock();
+        let BookAndDialer { book, dialer } = &mut *self.lock();
         let mut due = dialer.due(book, others, wall());
         due.retain(|candidate| {
             let here = candidate.peer.is_some_and(&connected);
@@ -79,21 +78,21 @@ impl Finder {
     }
 
     pub fn met(&self, address: SocketAddr, peer: PeerId) -> Option<DialPurpose> {
-        let State { book, dialer } = &mut *self.lock();
+        let BookAndDialer { book, dialer } = &mut *self.lock();
         dialer.met(address, peer, book, wall())
     }
 
     pub fn ended(&self, address: SocketAddr) {
-        let State { book, dialer } = &mut *self.lock();
+        let BookAndDialer { book, dialer } = &mut *self.lock();
         dialer.ended(address, book);
     }
 
-    /// Another was met at an address than the book says.
+    /// A dial met another peer than the one in the book.
     pub fn wrong_peer(&self, address: SocketAddr) {
         self.lock().book.wrong_peer(address);
     }
 
-    /// A peer that dialled us says that it listens at `address`.
+    /// A peer that dialled us claims that it listens at `address`.
     pub fn on_claimed_address(&self, address: SocketAddr, peer: PeerId) {
         let candidate = DialCandidate { address, peer: Some(peer) };
         self.lock().book.add(candidate, None, address);
@@ -102,7 +101,7 @@ impl Finder {
     /// Records that a peer at `source` sent, as asked.
     ///
     /// # Errors
-    /// One is not signed by whom it names.
+    /// One is not signed by the peer that it names.
     pub fn on_records(&self, records: Vec<PeerRecord>, source: SocketAddr) -> Result<(), Offence> {
         if !records.iter().all(|record| record.verify(&self.network)) {
             return Err(Offence::BadSignature);
@@ -118,7 +117,7 @@ impl Finder {
         Ok(())
     }
 
-    /// What to tell a peer that asks: this node's own record, and others'.
+    /// The answer to a peer that asks: this node's own record, and others'.
     pub fn answer(&self) -> Vec<PeerRecord> {
         let mut records: Vec<_> = self.own.iter().cloned().collect();
         records.extend(self.lock().book.records(RECORDS_MAX - records.len()));
@@ -133,7 +132,7 @@ impl Finder {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, BookAndDialer> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,11 +1,12 @@
-//! The dialer: which addresses are dialled besides the configured peers. Keeps a number of connections
-//! to candidates of the address book, of different network groups, and looks now
-//! and then whether an address is what it is said to be.
+//! The dialer: which addresses are dialled besides the configured peers.
 //!
-//! Pure: time is handed in, dials are data. What always holds: at most
-//! `target` connections of this kind, at most one a network group; half of them, if
-//! they are there, to those that are known longest. A connection that lasts is
-//! no sign of a friend: an attacker's never ends, and honest nodes come and go.
+//! It keeps a number of connections to candidates of the address book, of different network
+//! groups. Now and then it dials an address only to see which peer is there. Pure: time is
+//! handed in, dials are data.
+//!
+//! What always holds: there are at most `target` connections of this kind, and at most one a
+//! network group. Half of them go to the peers known longest, if those are there. A connection
+//! that lasts earns nothing: an attacker's never ends, and honest nodes come and go.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -20,6 +21,8 @@ use crate::{
 };
 
 /// Between two rounds of dials.
+// Each round reads the whole book, up to 5,120 entries. A connection that ended is replaced no
+// later than this. With `DIALLING_MAX`, at most eight dials a second.
 pub(crate) const ROUND: Millis = Millis(500);
 
 /// Dials at once.
@@ -27,16 +30,16 @@ pub(crate) const ROUND: Millis = Millis(500);
 const DIALLING_MAX: usize = 4;
 
 /// Between two feelers: short dials that only see who is there.
-// Bitcoin Core's feelers: addresses that were only heard of move to the tried ones, so that a
-// restart does not depend on what was told.
+// Bitcoin Core's feelers: addresses that were never met move to the tried ones, so that a restart
+// does not depend on what peers sent. They are 1,440 a day, and the book has 4,096 new places.
 const FEELER: Millis = Millis(60_000);
 
-/// What a connection that we dialled is for.
+/// The purpose of a connection that we dialled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DialPurpose {
     /// To stay.
     Keep,
-    /// To see who is there.
+    /// To see which peer is there.
     Feeler,
 }
 
@@ -46,7 +49,7 @@ struct Dial {
     /// Among those that are known longest.
     old: bool,
     since: Time,
-    /// Whom it met, once it did.
+    /// The peer that it met, once it did.
     met: Option<PeerId>,
 }
 
@@ -73,8 +76,8 @@ impl Dialer {
         }
     }
 
-    /// Whom to dial now. `others` are where this node is connected, or will
-    /// be, by other means: their network groups are taken.
+    /// The candidates to dial now. `others` are the addresses that this node is connected
+    /// to, or will be, by other means: their network groups are taken.
     pub fn due(
         &mut self,
         book: &mut AddressBook,
@@ -131,8 +134,8 @@ impl Dialer {
         kept.count() < self.target && under_way.count() < DIALLING_MAX
     }
 
-    /// `peer` said a good hello at an address; what the connection is for, if
-    /// it is one of ours.
+    /// `peer` sent a valid hello at an address. Returns the connection's purpose, if it is
+    /// one of ours.
     pub fn met(
         &mut self,
         address: SocketAddr,

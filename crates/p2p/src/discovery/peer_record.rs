@@ -1,7 +1,8 @@
-//! A peer record: where a node says it can be reached, signed by its identity.
+//! A peer record: the addresses at which a node claims to be reachable, signed by its
+//! identity.
 //!
-//! It proves who says it, and nothing else: an address is a candidate until a
-//! dial there meets that identity.
+//! It proves its author and nothing else: an address is a candidate until a dial there
+//! meets that identity.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -10,13 +11,15 @@ use trefoil_crypto::{Domain, SecretKey, Signature};
 use trefoil_types::{B256, PeerId, PublicKey};
 
 /// The most addresses of one record.
-// One each way (IPv4, IPv6) of two lines. Each address costs the hearer a place in its book.
+// One each way (IPv4, IPv6) of two lines. Each address costs the receiver a place in its book.
 pub const ADDRESSES_MAX: usize = 4;
 
 /// The longest record, bytes: key, number, four IPv6 addresses, signature.
 pub const RECORD_BYTES_MAX: usize = 256;
 
 /// The most records of one answer.
+// An answer has about 16 KiB at most. A peer is asked once a connection. It then names at most
+// 256 addresses (`ADDRESSES_MAX` a record), and the book has 4,096 new places.
 pub const RECORDS_MAX: usize = 64;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,7 +96,7 @@ pub(crate) fn is_reachable(address: SocketAddr) -> bool {
 }
 
 impl PeerRecord {
-    /// Signs where this node can be reached: 1 to [`ADDRESSES_MAX`] addresses.
+    /// Signs the addresses at which this node can be reached: 1 to [`ADDRESSES_MAX`].
     pub fn sign(
         key: &SecretKey,
         network: &B256,

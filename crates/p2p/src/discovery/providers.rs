@@ -1,13 +1,17 @@
-//! Who has a resource that no connected peer has, in a public network: provider
+//! Finds providers of a resource that no connected peer has, in a public network: provider
 //! records in a Kademlia table, by libp2p's own implementation.
 //!
-//! Owns the routing table, the records, and what this node announces. What
-//! always holds: Kademlia speaks with admitted peers only; it opens no
-//! connection itself but asks the service to; in its table are peers that were
-//! admitted, at the address where we met them or from which they came, so many
-//! a subnet, until a dial to them fails or they are banned; where a provider is,
-//! says the connection it announced itself on, not the provider; value records
-//! are refused.
+//! Owns the routing table, the records, and the announcements of this node.
+//!
+//! What always holds:
+//! - Kademlia exchanges messages with admitted peers only.
+//! - It opens no connection itself, but asks the service to.
+//! - Its table has only peers that were admitted, so many of a subnet. Their address is the
+//!   one that was dialled, or the one that they came from. A peer leaves the table when a dial
+//!   to it fails, or when it is banned.
+//! - A provider's address is that of the connection on which it announced itself. The
+//!   addresses in its message are ignored.
+//! - Value records are refused.
 
 mod handler;
 mod records;
@@ -32,13 +36,15 @@ use libp2p::{
     },
     swarm::{
         ConnectionDenied, ConnectionId, DialError, DialFailure, FromSwarm, NetworkBehaviour,
-        NotifyHandler, THandler, THandlerInEvent, THandlerOutEvent, ToSwarm, dial_opts::DialOpts,
+        NotifyHandler, THandlerInEvent, THandlerOutEvent, ToSwarm, dial_opts::DialOpts,
     },
 };
 use trefoil_types::{B256, Offence};
 
+pub use self::records::PROVIDED_MAX;
+pub(crate) use self::records::Root;
 use self::{
-    handler::{HandlerCommand, ProvidersHandler},
+    handler::{HandlerCommand, Kad, ProvidersHandler},
     records::{Records, root},
 };
 use crate::{
@@ -46,12 +52,6 @@ use crate::{
     inbound_limits::{rate_limit::RateLimiter, subnet::SourceIp},
     transport::libp2p_types::{to_multiaddr, to_socket},
 };
-
-/// The BLAKE3 root of a resource.
-pub(crate) type Root = [u8; 32];
-
-/// Resources that a node announces.
-pub const PROVIDED_MAX: usize = 256;
 
 /// Nodes that are asked to keep a record, the nearest to its key.
 // 20 in Kademlia's paper, 8 in BitTorrent: each costs a connection here.
@@ -62,25 +62,34 @@ const REPLICAS: NonZeroUsize = NonZeroUsize::new(8).expect("eight");
 const RECORD_TTL: Duration = Duration::from_secs(3 * 3600);
 
 /// A record is announced again after this, doubled up to the longest.
-// At first soon, since a node that just came knows few others; then every hour, so that a record
-// survives two announcements that fail.
+// At first soon, since a node that just joined knows few others. Then every hour, so that a
+// record survives two announcements that fail.
 const REPEAT_MIN: Duration = Duration::from_secs(60);
 const REPEAT_MAX: Duration = Duration::from_secs(3600);
 
-/// The table is looked through for buckets to fill. While it has fewer than 20
-/// peers, each newcomer has it done as well.
+/// The table's buckets are filled by searches this often. While it has fewer than 20
+/// peers, each newcomer starts them as well.
+// Kademlia's paper does so after an hour without a search in a bucket. libp2p-kad's default of 5
+// minutes would cost six times the searches, one for each bucket, and searches dial.
 const REFRESH: Duration = Duration::from_secs(30 * 60);
 
-/// All of a search; and one question with its answer.
+/// The longest search; and the longest wait for one answer in it.
+// An honest peer answers from memory. A peer that cannot be met costs 2 s (`MEETING_MAX`), and one
+// that does not answer 2 s more. libp2p-kad asks three at a time: so a search gets past six such
+// peers and has time left.
 const SEARCH_MAX: Duration = Duration::from_secs(10);
 const ANSWER_MAX: Duration = Duration::from_secs(2);
 
 /// Searches and announcements at a time.
-// libp2p-kad by itself starts up to a hundred searches at once (ADR 19).
+// libp2p-kad by itself starts up to a hundred searches at once (ADR 19). Two announcements at a
+// time, of at most 10 s to find the nodes and 10 s to write to them, are 360 an hour at worst:
+// each of the 256 (`PROVIDED_MAX`) has its turn within `REPEAT_MAX`.
 const SEARCHES_MAX: usize = 8;
 const ANNOUNCING_MAX: usize = 2;
 
 /// Providers that one search connects to.
+// Attack: records of peers that have nothing. A false search costs 16 dials at most, and all
+// eight 128. Honest providers name each other, so an asker needs a few.
 const FOUND_MAX: usize = 16;
 
 /// Peers of one subnet in the table, as many as the gate lets in.
@@ -88,31 +97,28 @@ const FOUND_MAX: usize = 16;
 // hides its providers.
 const TABLE_OF_SUBNET_MAX: usize = 32;
 
-/// What a peer may ask and answer a second, and at once.
+/// Requests and answers that a peer may send a second, and at once.
 // A search asks a peer once, and few run at a time: an honest peer stays far below.
-const WORDS_RATE: u32 = 20;
-const WORDS_BURST: u32 = 200;
+const MESSAGES_RATE: u32 = 20;
+const MESSAGES_BURST: u32 = 200;
 
-pub(crate) type Kad = kad::Behaviour<Records>;
-pub(crate) type KadHandler = THandler<Kad>;
-
-/// What the service is to do.
+/// A task for the service.
 #[derive(Debug)]
-pub(crate) enum Event {
-    /// Connect for a while, or say [`Providers::unreachable`].
+pub(crate) enum ProvidersEvent {
+    /// Connect for a while, or call [`Providers::unreachable`].
     Dial(PeerId, SocketAddr),
     /// It has what was sought: connect, if it is not here.
     Found(PeerId, Option<SocketAddr>),
     Misdeed(PeerId, Offence),
 }
 
-impl From<Infallible> for Event {
+impl From<Infallible> for ProvidersEvent {
     fn from(never: Infallible) -> Self {
         match never {}
     }
 }
 
-/// A peer that may speak.
+/// A peer that was admitted.
 struct Speaker {
     connection: ConnectionId,
     /// Where others can dial it.
@@ -144,7 +150,7 @@ pub(crate) struct Providers {
     provided: BTreeMap<Root, Announcement>,
     announcing: usize,
     searches: Vec<Search>,
-    waiting: VecDeque<ToSwarm<Event, HandlerCommand>>,
+    waiting: VecDeque<ToSwarm<ProvidersEvent, HandlerCommand>>,
 }
 
 impl Providers {
@@ -173,10 +179,9 @@ impl Providers {
         }
     }
 
-    /// The peer said a good hello on a connection; `reach` is where others can
-    /// dial it.
+    /// The peer sent a valid hello on a connection. Others can dial it at `reach`.
     pub fn admit(&mut self, peer: PeerId, connection: ConnectionId, reach: Option<SocketAddr>) {
-        let rate_limiter = RateLimiter::new(WORDS_RATE, WORDS_BURST);
+        let rate_limiter = RateLimiter::new(MESSAGES_RATE, MESSAGES_BURST);
         self.speakers.insert(peer, Speaker { connection, reach, rate_limiter });
         self.waiting.push_back(ToSwarm::NotifyHandler {
             peer_id: peer,
@@ -211,14 +216,14 @@ impl Providers {
         }
     }
 
-    /// A peer was not met where it should be, or not soon: searches go on without.
+    /// A peer was not met at its address, or not soon: searches go on without it.
     pub fn unreachable(&mut self, peer: PeerId) {
         let (error, connection_id) = (DialError::Aborted, ConnectionId::new_unchecked(0));
         let failure = DialFailure { peer_id: Some(peer), error: &error, connection_id };
         self.kad.on_swarm_event(FromSwarm::DialFailure(failure));
     }
 
-    /// What this node has, from now on.
+    /// Sets the resources that this node announces from now on.
     pub fn provide(&mut self, roots: &BTreeSet<Root>, now: Instant) {
         for gone in self.provided.extract_if(.., |root, _| !roots.contains(root)) {
             self.kad.stop_providing(&RecordKey::new(&gone.0));
@@ -241,7 +246,7 @@ impl Providers {
     /// Does what is due.
     pub fn tick(&mut self, now: Instant) {
         self.kad.store_mut().expire(now);
-        // Where nobody is known, nobody can be asked.
+        // While the table is empty there is no peer to announce to.
         if self.kad.kbuckets().next().is_none() {
             return;
         }
@@ -261,7 +266,7 @@ impl Providers {
                 request: InboundRequest::AddProvider { record: Some(record) },
             } => self.on_provider_record(&record),
             KadEvent::InboundRequest { request: InboundRequest::PutRecord { source, .. } } => {
-                self.emit(Event::Misdeed(source, Offence::Malformed));
+                self.emit(ProvidersEvent::Misdeed(source, Offence::Malformed));
             }
             KadEvent::OutboundQueryProgressed { id, result, step, .. } => match result {
                 QueryResult::GetProviders(result) => {
@@ -279,11 +284,11 @@ impl Providers {
         }
     }
 
-    /// A peer says that it has a resource.
+    /// A peer announces that it has a resource.
     fn on_provider_record(&mut self, record: &ProviderRecord) {
         let peer = record.provider;
         let Some(root) = root(&record.key) else {
-            return self.emit(Event::Misdeed(peer, Offence::Malformed));
+            return self.emit(ProvidersEvent::Misdeed(peer, Offence::Malformed));
         };
         let reach = self.speakers.get(&peer).and_then(|speaker| speaker.reach);
         if let (Some(reach), Some(expires)) = (reach, record.expires) {
@@ -297,7 +302,7 @@ impl Providers {
             let found = &mut self.searches[at].found;
             if found.len() < FOUND_MAX && found.insert(peer) {
                 let address = self.address(peer);
-                self.emit(Event::Found(peer, address));
+                self.emit(ProvidersEvent::Found(peer, address));
             }
         }
         if self.searches[at].found.len() >= FOUND_MAX
@@ -307,8 +312,7 @@ impl Providers {
         }
     }
 
-    /// Where a peer may be: as the table has it, or as answers of running
-    /// searches say.
+    /// Where a peer may be: the address in the table, or in answers to running searches.
     fn address(&mut self, peer: PeerId) -> Option<SocketAddr> {
         let id = ConnectionId::new_unchecked(0);
         let known =
@@ -319,22 +323,22 @@ impl Providers {
     fn dial(&mut self, opts: &DialOpts) {
         let Some(peer) = opts.get_peer_id() else { return };
         match self.address(peer) {
-            Some(address) => self.emit(Event::Dial(peer, address)),
+            Some(address) => self.emit(ProvidersEvent::Dial(peer, address)),
             None => self.unreachable(peer),
         }
     }
 
-    fn emit(&mut self, event: Event) {
+    fn emit(&mut self, event: ProvidersEvent) {
         self.waiting.push_back(ToSwarm::GenerateEvent(event));
     }
 
-    /// What Kademlia tells a peer goes to the connection on which it is admitted.
+    /// Sends Kademlia's message to the connection on which the peer is admitted.
     fn to_handler(
         &self,
         peer_id: PeerId,
         handler: NotifyHandler,
         event: THandlerInEvent<Kad>,
-    ) -> ToSwarm<Event, HandlerCommand> {
+    ) -> ToSwarm<ProvidersEvent, HandlerCommand> {
         let handler = match self.speakers.get(&peer_id) {
             Some(speaker) => NotifyHandler::One(speaker.connection),
             None => handler,
@@ -345,7 +349,7 @@ impl Providers {
 
 impl NetworkBehaviour for Providers {
     type ConnectionHandler = ProvidersHandler;
-    type ToSwarm = Event;
+    type ToSwarm = ProvidersEvent;
 
     fn handle_established_inbound_connection(
         &mut self,
@@ -372,7 +376,7 @@ impl NetworkBehaviour for Providers {
             .map(ProvidersHandler::new)
     }
 
-    /// Not our own addresses: others know us by where we are met.
+    /// Our own addresses are not passed on: other nodes take that of the connection.
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
         if let FromSwarm::DialFailure(DialFailure { peer_id: Some(peer), .. }) = &event
             && !self.speakers.contains_key(peer)
@@ -396,11 +400,11 @@ impl NetworkBehaviour for Providers {
         let Some(speaker) = self.speakers.get_mut(&peer) else { return };
         match speaker.rate_limiter.take(Instant::now()) {
             Ok(()) => self.kad.on_connection_handler_event(peer, connection, event),
-            Err(_) => self.emit(Event::Misdeed(peer, Offence::Flood)),
+            Err(_) => self.emit(ProvidersEvent::Misdeed(peer, Offence::Flood)),
         }
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ToSwarm<Event, HandlerCommand>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ToSwarm<ProvidersEvent, HandlerCommand>> {
         loop {
             if let Some(first) = self.waiting.pop_front() {
                 return Poll::Ready(first);
@@ -412,7 +416,7 @@ impl NetworkBehaviour for Providers {
                 Poll::Ready(ToSwarm::NotifyHandler { peer_id, handler, event }) => {
                     return Poll::Ready(self.to_handler(peer_id, handler, event));
                 }
-                // It listens nowhere, and closes nothing.
+                // Kademlia listens nowhere, and closes nothing.
                 Poll::Ready(_) => {}
             }
         }

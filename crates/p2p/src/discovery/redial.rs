@@ -66,7 +66,7 @@ impl Redialer {
         }
     }
 
-    /// The peer said a good hello: backoff starts afresh.
+    /// The peer sent a valid hello: backoff starts afresh.
     pub fn succeeded(&mut self, peer: PeerId) {
         if let Some(target) = self.targets.get_mut(&peer) {
             target.failures = 0;
@@ -78,6 +78,7 @@ impl Redialer {
     // Without the jitter two nodes that dial each other at the same time do so for ever.
     pub fn retry(&mut self, peer: PeerId, now: Instant, jitter: f64) -> u32 {
         let Some(target) = self.targets.get_mut(&peer) else { return 0 };
+        // 16 doublings are 65,536 first waits: far more than `max`, and no overflow.
         let wait = self.min.saturating_mul(1 << target.failures.min(16)).min(self.max);
         target.failures = target.failures.saturating_add(1);
         target.next = Some(now + wait.mul_f64(0.75 + jitter.clamp(0.0, 1.0) / 2.0));

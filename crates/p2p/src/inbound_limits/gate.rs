@@ -101,12 +101,12 @@ struct Socket {
 }
 
 /// Admitted strangers of whom one may lose its place.
-type Candidates<'a> = Vec<(&'a SocketId, &'a Socket)>;
+type EvictionCandidates<'a> = Vec<(&'a SocketId, &'a Socket)>;
 
 /// The half that stands longest stays.
 // Attack: a flood of new connections that takes all places at once. Time cannot be had
 // after the fact, so a flood never displaces more than the younger half.
-fn protect_longest_standing(candidates: &mut Candidates<'_>) {
+fn protect_longest_standing(candidates: &mut EvictionCandidates<'_>) {
     candidates.sort_by_key(|(id, socket)| (socket.slot.since, **id));
     candidates.drain(..candidates.len().div_ceil(2));
 }
@@ -114,7 +114,7 @@ fn protect_longest_standing(candidates: &mut Candidates<'_>) {
 /// The few with the shortest handshake stay.
 // Attack: a botnet far away. A handshake cannot be shorter than the way to the peer, so
 // nearness cannot be feigned; being near to many victims costs a machine near each.
-fn protect_nearest(candidates: &mut Candidates<'_>, few: usize) {
+fn protect_nearest(candidates: &mut EvictionCandidates<'_>, few: usize) {
     candidates.sort_by_key(|(id, socket)| (socket.took, *id));
     candidates.drain(..few.min(candidates.len()));
 }
@@ -122,7 +122,7 @@ fn protect_nearest(candidates: &mut Candidates<'_>, few: usize) {
 /// The few that were useful last stay.
 // Attack: connections that only sit there. A transaction that entered the pool was paid
 // for, and only the first to tell of it has the credit.
-fn protect_useful(candidates: &mut Candidates<'_>, few: usize) {
+fn protect_useful(candidates: &mut EvictionCandidates<'_>, few: usize) {
     candidates.sort_by_key(|(id, socket)| (Reverse(socket.useful), *id));
     let useful = candidates.iter().take(few).filter(|(_, s)| s.useful.is_some()).count();
     candidates.drain(..useful);
@@ -131,7 +131,7 @@ fn protect_useful(candidates: &mut Candidates<'_>, few: usize) {
 /// How large the most crowded subnet is, and its youngest connection.
 // Attack: many addresses of one hoster. Its own crowd is what grows largest, so that it
 // displaces itself; the youngest goes, since a churning attacker is young.
-fn youngest_of_largest_subnet(mut candidates: Candidates<'_>) -> Option<(usize, SocketId)> {
+fn youngest_of_largest_subnet(mut candidates: EvictionCandidates<'_>) -> Option<(usize, SocketId)> {
     candidates.sort_by_key(|(id, socket)| (socket.slot.since, **id));
     let mut subnets: BTreeMap<_, (usize, SocketId)> = BTreeMap::new();
     for (id, socket) in candidates {
@@ -325,7 +325,8 @@ impl Gate {
     /// than the newcomer's.
     fn displaced(&self, source: SourceIp) -> Option<SocketId> {
         let admitted = |socket: &Socket| matches!(socket.stage, Stage::Admitted(_));
-        let mut rest: Candidates = self.sockets.iter().filter(|(_, s)| admitted(s)).collect();
+        let mut rest: EvictionCandidates =
+            self.sockets.iter().filter(|(_, s)| admitted(s)).collect();
         let few = rest.len() / FEW;
         protect_longest_standing(&mut rest);
         protect_nearest(&mut rest, few);

@@ -58,12 +58,12 @@ pub(crate) struct AdmissionTable {
     pub network: NetworkId,
     /// Peers that the operator named: see [`Admission::admit`].
     named: BTreeSet<PeerId>,
-    state: Mutex<State>,
+    state: Mutex<AdmissionState>,
     pub refused: mpsc::Sender<RefusedHandshake>,
 }
 
 #[derive(Debug)]
-struct State {
+struct AdmissionState {
     admission: Admission,
     /// This node's own.
     certificate: NodeCertificate,
@@ -131,7 +131,7 @@ impl AdmissionTable {
     ) -> (Arc<Self>, mpsc::Receiver<RefusedHandshake>) {
         let (refused, refusals) = mpsc::channel(REFUSED_HANDSHAKES_MAX);
         let Membership { certificate, admission } = membership;
-        let state = State {
+        let state = AdmissionState {
             admission,
             certificate,
             entries: BTreeMap::new(),
@@ -189,7 +189,7 @@ impl AdmissionTable {
             state.doubts = Doubts::default();
         }
         state.admission = admission;
-        let State { admission, entries, doubts, .. } = &mut *state;
+        let AdmissionState { admission, entries, doubts, .. } = &mut *state;
         let mut cut = vec![];
         for entry in entries.values().filter(|entry| entry.kill_switch.reason().is_none()) {
             let Some(peer) = entry.peer else { continue };
@@ -230,7 +230,7 @@ impl AdmissionTable {
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, AdmissionState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -303,7 +303,7 @@ impl AdmissionEntry {
         Ok(())
     }
 
-    fn entry_state<'a>(&self, state: &'a mut State) -> &'a mut EntryState {
+    fn entry_state<'a>(&self, state: &'a mut AdmissionState) -> &'a mut EntryState {
         state.entries.get_mut(&self.id).expect("an entry is in the table while it is held")
     }
 }

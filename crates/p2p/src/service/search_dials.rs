@@ -11,7 +11,7 @@ use trefoil_types::PeerId;
 
 use super::{Service, dials::to_peer};
 use crate::{
-    discovery::providers::{Event, Providers},
+    discovery::providers::{Providers, ProvidersEvent},
     transport::libp2p_types,
 };
 
@@ -40,15 +40,15 @@ impl Service {
         self.swarm.behaviour_mut().providers.as_mut()
     }
 
-    pub(super) fn on_providers(&mut self, event: Event) {
+    pub(super) fn on_providers(&mut self, event: ProvidersEvent) {
         match event {
-            Event::Dial(peer, address) => {
+            ProvidersEvent::Dial(peer, address) => {
                 let known = libp2p_types::from_libp2p(&peer);
                 if !known.is_some_and(|peer| self.begin_search_dial(peer, address)) {
                     self.providers().into_iter().for_each(|it| it.unreachable(peer));
                 }
             }
-            Event::Found(peer, address) => {
+            ProvidersEvent::Found(peer, address) => {
                 let Some(peer) = libp2p_types::from_libp2p(&peer) else { return };
                 tracing::debug!(%peer, ?address, "found a provider");
                 self.peer_table.keep(peer);
@@ -58,7 +58,7 @@ impl Service {
                     (None, None) => {}
                 }
             }
-            Event::Misdeed(peer, offence) => {
+            ProvidersEvent::Misdeed(peer, offence) => {
                 let peer = libp2p_types::from_libp2p(&peer);
                 peer.into_iter().for_each(|peer| self.peer_table.blame(peer, offence));
             }

@@ -1,10 +1,9 @@
 //! `/trefoil/clear/1`, the wire of public networks: anyone may read it, nobody
 //! may alter it or pose as another.
 //!
-//! [`handshake`] agrees on keys and proves both identities, [`frames`] puts a
-//! tag on every byte that follows, [`stream`] makes a stream of that; this
-//! file puts them in order. `docs/wire.md` states the
-//! bytes, `docs/adr/0012-authenticated-but-readable.md` the reasons.
+//! [`handshake`] agrees on keys and proves both identities. [`frames`] puts a tag on every
+//! byte that follows, and [`stream`] makes a stream of that. This file puts them in order.
+//! `docs/wire.md` states the bytes, `docs/adr/0012-authenticated-but-readable.md` the reasons.
 
 pub mod frames;
 pub mod handshake;
@@ -17,12 +16,11 @@ use libp2p::core::Endpoint;
 use trefoil_crypto::SecretKey;
 use trefoil_types::PeerId;
 
+pub use handshake::PROTOCOL;
 use handshake::{
     FIRST_BYTES, HandshakeError, Initiator, Responder, SECOND_BYTES, SignedStaticKey, THIRD_BYTES,
 };
 use stream::ClearStream;
-
-pub const PROTOCOL: &str = "/trefoil/clear/1";
 
 /// Turns a socket into an authenticated connection that anyone may read.
 #[derive(Clone)]
@@ -44,7 +42,7 @@ impl Clear {
     /// The key exchange, from either end.
     ///
     /// # Errors
-    /// The socket is lost, or who is there proves nothing.
+    /// The socket is lost, or the peer does not prove its identity.
     pub async fn secure<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
         mut socket: S,

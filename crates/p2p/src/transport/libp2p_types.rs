@@ -7,18 +7,18 @@ use libp2p::{Multiaddr, identity::Keypair, multiaddr::Protocol, multihash::Multi
 use trefoil_crypto::SecretKey;
 use trefoil_types::PeerId;
 
-/// libp2p's word for an identity with its secret.
+/// libp2p's type of an identity with its secret.
 pub(crate) fn keypair(identity: &SecretKey) -> Keypair {
     Keypair::ed25519_from_bytes(*identity.seed()).expect("32 bytes are an ed25519 seed")
 }
 
-/// libp2p's word for a peer.
+/// libp2p's type of a peer.
 pub fn to_libp2p(peer: PeerId) -> libp2p::PeerId {
     let multihash = Multihash::from_bytes(&peer.multihash()).expect("an identity multihash");
     libp2p::PeerId::from_multihash(multihash).expect("an identity multihash names a peer")
 }
 
-/// Our word for a peer; `None` unless it is an Ed25519 identity.
+/// Our type of a peer; `None` unless it is an Ed25519 identity.
 pub fn from_libp2p(peer: &libp2p::PeerId) -> Option<PeerId> {
     PeerId::from_multihash(&peer.to_bytes())
 }

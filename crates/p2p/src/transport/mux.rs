@@ -41,7 +41,7 @@ const STREAMS_MAX: usize = 2 * OURS_MAX + 4;
 // libp2p's own wrapper allows 1 GiB (ADR 4): a peer could fill it on streams that nobody reads.
 const WINDOW_BYTES_MAX: usize = STREAMS_MAX * 256 * 1024 + 2 * 1024 * 1024;
 
-/// What a stream sends in its turn.
+/// The most that a stream sends in its turn, bytes.
 // Each piece is handed over and woken for by itself, so that small ones cost more than their
 // bytes; and a vote waits behind one, so that large ones cost latency.
 const TURN_BYTES: usize = 64 * 1024;
@@ -50,7 +50,7 @@ const TURN_BYTES: usize = 64 * 1024;
 // Attack: a peer that does not read. yamux would wait for it for ever, with its descriptor.
 pub(crate) const CLOSE_MAX: Duration = Duration::from_secs(1);
 
-/// yamux, as multistream-select has it.
+/// yamux's name in multistream-select.
 pub(crate) const PROTOCOL: &str = "/yamux/1.0.0";
 
 /// Turns an authenticated connection into one with streams.

@@ -3,7 +3,7 @@
 //! Every node takes Noise. A node that must be encrypted takes nothing else; the others
 //! offer `/trefoil/clear/1` first. Nobody signs what is offered, so a man in the middle may
 //! strike an offer out. Two nodes that would have spoken in the clear then speak Noise or
-//! not at all; a node that must be encrypted never speaks in the clear, whatever it is told.
+//! not at all. A node that must be encrypted never speaks in the clear, whatever the offers.
 
 use futures::{
     AsyncRead, AsyncWrite, FutureExt as _,
@@ -41,7 +41,8 @@ pub(crate) enum PublicError {
     Noise(#[from] noise::Error),
 }
 
-type Secured<S> = (libp2p::PeerId, Either<ClearStream<S>, noise::Output<S>>);
+/// The peer that proved its identity, and the protected stream.
+type AuthenticatedStream<S> = (libp2p::PeerId, Either<ClearStream<S>, noise::Output<S>>);
 
 impl Public {
     /// `encrypt`: only Noise.
@@ -59,7 +60,7 @@ impl Public {
         socket: S,
         agreed: &'static str,
         end: Endpoint,
-    ) -> Result<Secured<S>, PublicError> {
+    ) -> Result<AuthenticatedStream<S>, PublicError> {
         if agreed == clear::PROTOCOL {
             let (peer, stream) = self.clear.secure(socket, end).await?;
             return Ok((libp2p_types::to_libp2p(peer), Either::Left(stream)));
@@ -82,7 +83,7 @@ impl UpgradeInfo for Public {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> InboundConnectionUpgrade<S> for Public {
-    type Output = Secured<S>;
+    type Output = AuthenticatedStream<S>;
     type Error = PublicError;
     type Future = BoxFuture<'static, Result<Self::Output, Self::Error>>;
 
@@ -92,7 +93,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> InboundConnectionUpgrad
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> OutboundConnectionUpgrade<S> for Public {
-    type Output = Secured<S>;
+    type Output = AuthenticatedStream<S>;
     type Error = PublicError;
     type Future = BoxFuture<'static, Result<Self::Output, Self::Error>>;
 

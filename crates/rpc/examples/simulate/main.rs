@@ -13,7 +13,7 @@ mod state;
 #[path = "../../../ledger/src/testing/world.rs"]
 mod world;
 
-/// What `state` knows of a genesis file.
+/// The part of a genesis file that `state` knows.
 mod fixture {
     pub use crate::chain::Alloc;
 }
@@ -32,7 +32,7 @@ archive of it (.tar.zst).
 
 Ends with `N passed, N failed, N skipped`; exit code 1 if anything failed.";
 
-/// What the fixtures' node lets all calls of a request use.
+/// The gas that the fixtures' node lets all calls of a request use.
 const GAS_CAP: u64 = 50_000_000;
 
 fn main() -> ExitCode {

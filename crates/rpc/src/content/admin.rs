@@ -32,7 +32,7 @@ pub struct PutRequest {
     /// Absolute, as this node's machine knows it.
     pub path: PathBuf,
     pub name: Option<String>,
-    /// Who may have it besides this node's organisation; nobody named: all members.
+    /// The organisations that may have it besides this node's own; none: all members.
     #[serde(default)]
     pub allow: AllowList,
     /// Whether it is what [`trefoil_swarm::sealed::seal`] made.
@@ -81,7 +81,7 @@ pub struct JobStatus {
     pub progress: Option<Progress>,
 }
 
-/// What came of a job.
+/// The result of a job.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct JobOutcome {
@@ -92,7 +92,7 @@ pub struct JobOutcome {
 
 #[derive(Debug)]
 struct Job {
-    /// What is fetched.
+    /// The resource that a get fetches.
     id: Option<ContentId>,
     read: Arc<AtomicU64>,
     /// 0: not known.
@@ -117,7 +117,7 @@ impl AdminApi {
         Self { content, jobs: Mutex::new((0, BTreeMap::new())) }
     }
 
-    /// What is here.
+    /// The resources that are here.
     pub(crate) fn contents(&self) -> impl Serialize {
         self.content.list()
     }
@@ -203,7 +203,7 @@ impl AdminApi {
         self.start(Some(id), Arc::default(), Arc::default(), work)
     }
 
-    /// Runs work beside, under a number that is told.
+    /// Runs work as a job, and returns its number.
     fn start(
         &self,
         id: Option<ContentId>,
@@ -248,7 +248,7 @@ impl AdminApi {
         Ok(JobStatus { ended, read, total, progress })
     }
 
-    /// Ends a job; what came of it stays.
+    /// Ends a job; the bytes that came stay.
     pub(crate) fn cancel(&self, number: u64) -> bool {
         let job = lock(&self.jobs).1.get_mut(&number).and_then(|job| job.task.take());
         job.inspect(AbortHandle::abort).is_some()

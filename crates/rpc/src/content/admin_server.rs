@@ -1,4 +1,4 @@
-//! The `admin_*` methods over HTTP: `POST /admin`, for who holds the token.
+//! The `admin_*` methods over HTTP: `POST /admin`, for callers that hold the token.
 //!
 //! The token is made anew at each start, in `DIR/data/admin.token`, which only
 //! the node's user can read. What always holds: without it, and from another
@@ -29,7 +29,7 @@ use crate::{
     content::admin::AdminApi,
     dispatch::{self, Caller},
     error::RpcError,
-    http::{answered, read_body},
+    http::{answered, respond},
 };
 
 /// Serves `POST /admin`.
@@ -40,7 +40,7 @@ pub struct Admin {
     limits: Limits,
 }
 
-/// Where a node's token lies.
+/// The file of a node's token.
 pub fn token_file(data: &Path) -> PathBuf {
     data.join("admin.token")
 }
@@ -70,7 +70,7 @@ impl Admin {
     fn admits(&self, from: SocketAddr, headers: &HeaderMap) -> bool {
         let given = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
         let given = given.and_then(|value| value.strip_prefix("Bearer "));
-        // Hashes are compared, so that the time taken says nothing of the token.
+        // Hashes are compared, so that the time taken reveals nothing about the token.
         let same = given.is_some_and(|given| keccak256(given) == keccak256(&*self.token));
         // The token goes over plain HTTP: a wire would show it to others.
         from.ip().is_loopback() && same
@@ -88,10 +88,5 @@ async fn answer(
         let refusal = answered(Some(dispatch::refusal(RpcError::NotAdmitted)));
         return (StatusCode::FORBIDDEN, refusal).into_response();
     }
-    match read_body(request.into_body(), admin.limits.body_bytes).await {
-        Ok(body) => {
-            answered(dispatch::answer(Caller::Admin(&admin.api, &admin.limits), &body).await)
-        }
-        Err(refused) => refused,
-    }
+    respond(Caller::Admin(&admin.api, &admin.limits), request.into_body()).await
 }

@@ -17,18 +17,19 @@ use axum::{
             IF_RANGE, LOCATION, RANGE,
         },
     },
-    response::{IntoResponse as _, Response},
+    response::{Html, IntoResponse as _, Response},
     routing::get,
 };
 use futures::stream;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 use tokio::{task::AbortHandle, time::timeout};
-use trefoil_content::{ContentId, Entry, ResourceKind};
+use trefoil_content::{ContentId, ResourceKind};
 use trefoil_swarm::{Content, FetchError, OpenStore, Selection};
 
 use crate::RemoteAddr;
 
+// Each client holds one of them in memory: 1 GiB at `CONNECTIONS_MAX` clients.
 /// Bytes that are read and sent at once.
 const CHUNK: u64 = 1 << 20;
 
@@ -41,7 +42,7 @@ const NOBODY: &str = "nobody here has it";
 /// Whom the gateway serves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Open {
+pub enum GatewayAccess {
     Off,
     #[default]
     Loopback,
@@ -51,16 +52,16 @@ pub enum Open {
 #[derive(Clone, Debug)]
 pub struct Gateway {
     content: Content,
-    open: Open,
+    open: GatewayAccess,
 }
 
 impl Gateway {
-    pub fn new(content: Content, open: Open) -> Self {
+    pub fn new(content: Content, open: GatewayAccess) -> Self {
         Self { content, open }
     }
 
     pub fn router(self) -> Router {
-        if self.open == Open::Off {
+        if self.open == GatewayAccess::Off {
             return Router::new();
         }
         Router::new()
@@ -71,17 +72,17 @@ impl Gateway {
     }
 }
 
-type Asked = (State<Gateway>, Extension<RemoteAddr>, Method, HeaderMap);
+type GatewayRequest = (State<Gateway>, Extension<RemoteAddr>, Method, HeaderMap);
 
-async fn whole(asked: Asked, Path(id): Path<String>) -> Response {
+async fn whole(asked: GatewayRequest, Path(id): Path<String>) -> Response {
     serve(asked, id, None).await
 }
 
-async fn top(asked: Asked, Path(id): Path<String>) -> Response {
+async fn top(asked: GatewayRequest, Path(id): Path<String>) -> Response {
     serve(asked, id, Some(String::new())).await
 }
 
-async fn below(asked: Asked, Path((id, path)): Path<(String, String)>) -> Response {
+async fn below(asked: GatewayRequest, Path((id, path)): Path<(String, String)>) -> Response {
     serve(asked, id, Some(path)).await
 }
 
@@ -89,9 +90,9 @@ fn refuse(status: StatusCode, text: &str) -> Response {
     (status, format!("{text}\n")).into_response()
 }
 
-async fn serve(asked: Asked, id: String, path: Option<String>) -> Response {
+async fn serve(asked: GatewayRequest, id: String, path: Option<String>) -> Response {
     let (State(gateway), Extension(RemoteAddr(from)), method, headers) = asked;
-    if gateway.open == Open::Loopback && !from.ip().is_loopback() {
+    if gateway.open == GatewayAccess::Loopback && !from.ip().is_loopback() {
         let text = "the gateway is for this machine; set `content.gateway = \"all\"` to open it";
         return refuse(StatusCode::FORBIDDEN, text);
     }
@@ -111,7 +112,7 @@ async fn serve(asked: Asked, id: String, path: Option<String>) -> Response {
     }
     let target = match (id.kind, path) {
         (ResourceKind::File | ResourceKind::Sealed, None) => {
-            Target { path: None, size: held.layout.bytes() }
+            ServedFile { path: None, size: held.layout.bytes() }
         }
         (ResourceKind::File | ResourceKind::Sealed, Some(_)) => {
             return refuse(StatusCode::NOT_FOUND, "a file has no paths in it");
@@ -121,11 +122,16 @@ async fn serve(asked: Asked, id: String, path: Option<String>) -> Response {
             let location = [(LOCATION, format!("/content/{id}/"))];
             return (StatusCode::PERMANENT_REDIRECT, location).into_response();
         }
-        (ResourceKind::Directory, Some(path)) => match find(&held, &path) {
-            Found::File(path, size) => Target { path: Some(path), size },
-            Found::Listing(page) => return axum::response::Html(page).into_response(),
-            Found::Nothing => return refuse(StatusCode::NOT_FOUND, "no such file in it"),
-        },
+        (ResourceKind::Directory, Some(path)) => {
+            let path = path.trim_end_matches('/');
+            let prefix = if path.is_empty() { String::new() } else { format!("{path}/") };
+            let file =
+                |path: String| Some(ServedFile { size: held.file(&path)?.1, path: Some(path) });
+            match file(path.into()).or_else(|| file(format!("{prefix}index.html"))) {
+                Some(target) => target,
+                None => return listing(&held, &prefix),
+            }
+        }
     };
     target.answer(&gateway.content, held, &method, &headers).await
 }
@@ -154,35 +160,14 @@ fn wanted(method: &Method, headers: &HeaderMap) -> u64 {
     }
 }
 
-/// What a path in a directory is.
-enum Found {
-    File(String, u64),
-    Listing(String),
-    Nothing,
-}
-
-/// A file; or a directory's `index.html`, or a list of what is in it.
-fn find(held: &OpenStore, path: &str) -> Found {
-    let path = path.trim_end_matches('/');
-    if let Some((_, size)) = held.file(path) {
-        return Found::File(path.into(), size);
-    }
-    let prefix = if path.is_empty() { String::new() } else { format!("{path}/") };
-    let index = format!("{prefix}index.html");
-    if let Some((_, size)) = held.file(&index) {
-        return Found::File(index, size);
-    }
-    let entries = held.manifest.as_ref().map_or(&[][..], |manifest| manifest.entries());
-    let inside: Vec<&Entry> =
-        entries.iter().filter(|entry| entry.path.starts_with(&prefix)).collect();
-    if inside.is_empty() && !path.is_empty() {
-        return Found::Nothing;
-    }
-    Found::Listing(listing(held.id, &prefix, &inside))
-}
-
 /// A page that links to all that is directly in a directory.
-fn listing(id: ContentId, prefix: &str, inside: &[&Entry]) -> String {
+fn listing(held: &OpenStore, prefix: &str) -> Response {
+    let id = held.id;
+    let entries = held.manifest.as_ref().map_or(&[][..], |manifest| manifest.entries());
+    let mut inside = entries.iter().filter(|entry| entry.path.starts_with(prefix)).peekable();
+    if inside.peek().is_none() && !prefix.is_empty() {
+        return refuse(StatusCode::NOT_FOUND, "no such file in it");
+    }
     let title = escape(&format!("{id}/{prefix}"));
     let mut page = format!(
         "<!doctype html><meta charset=utf-8><title>{title}</title><h1>{title}</h1><table>\n"
@@ -202,7 +187,7 @@ fn listing(id: ContentId, prefix: &str, inside: &[&Entry]) -> String {
         let name = escape(&name);
         page += &format!("<tr><td><a href=\"{href}\">{name}</a><td align=right>{size}\n");
     }
-    page + "</table>\n"
+    Html(page + "</table>\n").into_response()
 }
 
 fn escape(text: &str) -> String {
@@ -218,13 +203,13 @@ fn percent(path: &str) -> String {
 }
 
 /// One file, to be answered with.
-struct Target {
+struct ServedFile {
     /// In a directory.
     path: Option<String>,
     size: u64,
 }
 
-impl Target {
+impl ServedFile {
     async fn answer(
         self,
         content: &Content,
@@ -286,12 +271,12 @@ impl Target {
         if method == Method::HEAD {
             return (status, length).into_response();
         }
-        let reader = Reader::new(content.clone(), held, self.path.clone(), bytes);
+        let reader = BodyReader::new(content.clone(), held, self.path.clone(), bytes);
         let reader = match reader.begin().await {
             Ok(reader) => reader,
             Err(error) => return refused(&error),
         };
-        let body = Body::from_stream(stream::unfold(reader, Reader::next));
+        let body = Body::from_stream(stream::try_unfold(reader, BodyReader::next));
         (status, length, body).into_response()
     }
 }
@@ -348,7 +333,7 @@ fn content_type(name: Option<&str>) -> &'static str {
 }
 
 /// Reads along with a fetch.
-struct Reader {
+struct BodyReader {
     content: Content,
     held: Arc<OpenStore>,
     path: Option<String>,
@@ -360,13 +345,13 @@ struct Reader {
     ahead: AbortHandle,
 }
 
-impl Drop for Reader {
+impl Drop for BodyReader {
     fn drop(&mut self) {
         self.ahead.abort();
     }
 }
 
-impl Reader {
+impl BodyReader {
     fn new(content: Content, held: Arc<OpenStore>, path: Option<String>, left: Range<u64>) -> Self {
         let file = path.as_deref().and_then(|path| held.file(path)).map_or(0, |(file, _)| file);
         let (all, id) = (content.clone(), held.id);
@@ -400,22 +385,19 @@ impl Reader {
     }
 
     /// The next bytes, when they are here.
-    async fn next(mut self) -> Option<(Result<Bytes, FetchError>, Self)> {
+    async fn next(mut self) -> Result<Option<(Bytes, Self)>, FetchError> {
         if self.left.is_empty() {
-            return None;
+            return Ok(None);
         }
         let read = match self.first.take() {
             Some(first) => Ok(first),
             None => self.read().await,
         };
-        match &read {
-            Ok(bytes) => self.left.start += bytes.len() as u64,
-            Err(error) => {
-                tracing::warn!(id = %self.held.id, %error, "breaks off what it gives over HTTP");
-                self.left = 0..0;
-            }
-        }
-        Some((read.map(Bytes::from), self))
+        let bytes = read.inspect_err(|error| {
+            tracing::warn!(id = %self.held.id, %error, "breaks off what it gives over HTTP");
+        })?;
+        self.left.start += bytes.len() as u64;
+        Ok(Some((bytes.into(), self)))
     }
 
     async fn read(&mut self) -> Result<Vec<u8>, FetchError> {

@@ -1,4 +1,4 @@
-//! Blocks, their transactions and receipts. What is not there is `null`.
+//! Blocks, their transactions and receipts. An unknown one is `null`.
 
 use std::{
     sync::Arc,
@@ -74,8 +74,8 @@ pub fn no_uncle(_: &Rpc, params: &Params) -> RpcResult {
     json(&())
 }
 
-/// What the next block would be if it were made now from this node's pool:
-/// the tip's state, no receipts yet, and so not the hash it will have.
+/// The block that this node would build now from its pool: with the tip's state
+/// and without receipts, so its hash is not the final one.
 async fn pending(rpc: &Rpc) -> RpcResult<RecoveredBlock> {
     let snapshot = rpc.backend.snapshot();
     let tip = snapshot.tip();

@@ -1,5 +1,5 @@
-//! What rules hold and what this node keeps: `eth_config` (EIP-7910) and
-//! `eth_capabilities`.
+//! The rules that hold (`eth_config`, EIP-7910) and the data that this node keeps
+//! (`eth_capabilities`).
 
 use alloy_eips::{
     eip2124::ForkHash, eip2935::HISTORY_STORAGE_ADDRESS, eip4788::BEACON_ROOTS_ADDRESS,
@@ -83,7 +83,7 @@ fn era(chain_id: u64, fork: Fork, since: u64, hash: ForkHash) -> Value {
     })
 }
 
-/// What this node can answer about, and from which block on.
+/// The data that this node can answer about, and from which block on.
 pub fn capabilities(rpc: &Rpc, _: &Params) -> RpcResult {
     let snapshot = rpc.backend.snapshot();
     let state = match snapshot.state(0) {

@@ -7,8 +7,7 @@ use alloy_rpc_types_eth::{
 };
 use serde::Serialize;
 use serde_json::{Map, Value};
-use trefoil_ledger::{CallError, CallOptions, CallOutcome, CallSite, Estimate, Snapshot};
-use trefoil_types::Height;
+use trefoil_ledger::{CallError, CallOptions, CallOutcome, CallSite, Estimate};
 
 use crate::{
     Params, Rpc, RpcError, RpcResult, convert, json, limits,
@@ -24,27 +23,14 @@ impl From<CallError> for RpcError {
     }
 }
 
-/// Where a call runs.
-struct Site {
-    snapshot: Snapshot,
-    /// `None`: on the tip's state, in the block after it.
-    height: Option<Height>,
-}
-
-impl Site {
-    fn find(rpc: &Rpc, block: Option<BlockRef>) -> RpcResult<Self> {
-        let (snapshot, height) = rpc.at(block)?;
-        let pending = block == Some(BlockRef::Pending);
-        Ok(Self { snapshot, height: (!pending).then_some(height) })
-    }
-
-    fn open<'a>(&'a self, rpc: &'a Rpc) -> RpcResult<CallSite<'a>> {
-        let spec = &rpc.backend.spec;
-        Ok(match self.height {
-            Some(height) => CallSite::at(spec, &self.snapshot, height)?,
-            None => CallSite::pending(spec, &self.snapshot)?,
-        })
-    }
+/// Where a call runs: after a block, or in the one after the tip.
+fn site(rpc: &Rpc, block: Option<BlockRef>) -> RpcResult<CallSite<'_>> {
+    let (snapshot, height) = rpc.at(block)?;
+    let spec = &rpc.backend.spec;
+    Ok(match block {
+        Some(BlockRef::Pending) => CallSite::pending(spec, &snapshot)?,
+        _ => CallSite::at(spec, &snapshot, height)?,
+    })
 }
 
 /// Overrides of state (argument `at`) and block (the one after it).
@@ -62,12 +48,12 @@ fn options(params: &Params, at: usize) -> RpcResult<CallOptions> {
 
 pub fn call(rpc: &Rpc, params: &Params) -> RpcResult {
     let request: TransactionRequest = params.get(0)?;
-    let site = Site::find(rpc, params.opt(1)?)?;
-    let outcome = site.open(rpc)?.simulation(&options(params, 2)?)?.call(&request)?;
+    let site = site(rpc, params.opt(1)?)?;
+    let outcome = site.simulation(&options(params, 2)?)?.call(&request)?;
     json(&output(outcome)?)
 }
 
-/// What a call returned, or why it failed.
+/// The output of a call, or the reason why it failed.
 fn output(outcome: CallOutcome) -> RpcResult<Bytes> {
     match outcome {
         CallOutcome::Success { output, .. } => Ok(output),
@@ -76,11 +62,11 @@ fn output(outcome: CallOutcome) -> RpcResult<Bytes> {
     }
 }
 
-/// Without a block, on the pending one: what a transaction sent now meets.
+/// Without a block it runs on the pending one, as a transaction sent now would.
 pub fn estimate_gas(rpc: &Rpc, params: &Params) -> RpcResult {
     let request: TransactionRequest = params.get(0)?;
-    let site = Site::find(rpc, params.opt(1)?.or(Some(BlockRef::Pending)))?;
-    match site.open(rpc)?.simulation(&options(params, 2)?)?.estimate_gas(&request)? {
+    let site = site(rpc, params.opt(1)?.or(Some(BlockRef::Pending)))?;
+    match site.simulation(&options(params, 2)?)?.estimate_gas(&request)? {
         Estimate::Gas(gas) => json(&convert::quantity(gas)),
         Estimate::Fails(outcome) => json(&output(outcome)?),
     }
@@ -97,9 +83,9 @@ struct AccessListJson {
 
 pub fn create_access_list(rpc: &Rpc, params: &Params) -> RpcResult {
     let request: TransactionRequest = params.get(0)?;
-    let site = Site::find(rpc, params.opt(1)?)?;
+    let site = site(rpc, params.opt(1)?)?;
     let options = CallOptions { block: None, ..options(params, 2)? };
-    let outcome = site.open(rpc)?.simulation(&options)?.create_access_list(&request)?;
+    let outcome = site.simulation(&options)?.create_access_list(&request)?;
     json(&AccessListJson {
         access_list: outcome.access_list,
         error: outcome.error,

@@ -9,23 +9,30 @@ use trefoil_types::Height;
 
 use crate::{Params, Rpc, RpcError, RpcResult, convert, json};
 
-// The figures are those of geth's gas price oracle: wallets suggest here what they suggest
-// elsewhere.
-/// What is suggested when recent blocks say nothing: 1 gwei.
+// The figures and the method are those of geth's gas price oracle: a wallet suggests the same
+// here as elsewhere.
+/// The suggestion when recent blocks have no transaction, wei: 1 gwei.
 const TIP_DEFAULT: u128 = 1_000_000_000;
-/// More is never suggested, wei: 500 gwei.
+// A few transactions that overpay would otherwise raise the price for all callers (geth:
+// `--gpo.maxprice`).
+/// The highest suggestion, wei: 500 gwei.
 const TIP_MAX: u128 = 500_000_000_000;
+// Each is read and decoded, but once a block only: `Rpc::tip` keeps the suggestion (geth:
+// `--gpo.blocks`).
 /// Blocks that a suggestion looks back over.
 const TIP_BLOCKS: u64 = 20;
-// The cheapest that got in show what is enough; the dear ones show what somebody was ready to
-// pay.
+// The cheapest tips that were included show what suffices; the high ones show what somebody
+// was willing to pay.
 /// The cheapest transactions of a block that count.
 const TIP_SAMPLES: usize = 3;
+// More than half, so that the suggestion beats most of the samples (geth:
+// `--gpo.percentile`).
 /// Of the samples, this share is cheaper than the suggestion, percent.
 const TIP_PERCENTILE: usize = 60;
-// geth's limits, as wallets expect them.
+// geth's limit, as wallets expect it. With percentiles each block is read and decoded.
 /// Blocks in one `eth_feeHistory`.
 const HISTORY_MAX: u64 = 1_024;
+// geth's limit too. Each is a number for each block: at most 102,400 in one answer.
 /// Percentiles in one `eth_feeHistory`.
 const PERCENTILES_MAX: usize = 100;
 
@@ -56,7 +63,7 @@ fn suggested_tip(rpc: &Rpc, snapshot: &Snapshot) -> RpcResult<u128> {
     Ok(tip)
 }
 
-/// What each transaction of a block paid above the base fee, wei per gas.
+/// The price that each transaction of a block paid above the base fee, wei per gas.
 fn tips(stored: &StoredBlock) -> impl Iterator<Item = u128> {
     let StoredBlock { block, .. } = stored;
     let base_fee = u128::from(block.header.base_fee_per_gas.unwrap_or(0));

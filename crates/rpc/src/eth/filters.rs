@@ -35,12 +35,12 @@ pub fn uninstall(rpc: &Rpc, params: &Params) -> RpcResult {
     json(&rpc.filters.alive(&rpc.limits).remove(&id).is_some())
 }
 
-/// What is new since the last poll.
+/// The changes since the last poll.
 pub fn changes(rpc: &Rpc, params: &Params) -> RpcResult {
     let id: FilterId = params.get(0)?;
     let snapshot = rpc.backend.snapshot();
     let tip = snapshot.tip().number;
-    let (result, told) = match rpc.filters.poll(&rpc.limits, id)? {
+    let (result, advanced) = match rpc.filters.poll(&rpc.limits, id)? {
         FilterKind::Logs { filter, next } => {
             // At most so many blocks at a time; the rest at the next poll.
             let end = tip.min(next.saturating_add(rpc.limits.log_blocks - 1));
@@ -67,7 +67,7 @@ pub fn changes(rpc: &Rpc, params: &Params) -> RpcResult {
             (json(&hashes)?, FilterKind::Pending { next })
         }
     };
-    rpc.filters.advance(&rpc.limits, id, told);
+    rpc.filters.advance(&rpc.limits, id, advanced);
     Ok(result)
 }
 

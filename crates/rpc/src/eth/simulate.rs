@@ -19,6 +19,7 @@ use crate::{
     params::{Arg, BlockRef, member},
 };
 
+// geth's `errCodeVMError`.
 /// JSON-RPC code of a call that halted (out of gas, invalid opcode …).
 const HALTED: i64 = -32015;
 
@@ -85,7 +86,7 @@ pub fn simulate_on<'a, S: StateReader>(
     answer().map_err(|error: RpcError| serde_json::to_value(error).expect("plain data"))
 }
 
-/// What is asked for.
+/// The request.
 struct Payload {
     blocks: Vec<PretendedBlock>,
     validation: bool,

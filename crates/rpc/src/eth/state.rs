@@ -11,10 +11,11 @@ use trefoil_types::Height;
 
 use crate::{
     Params, Rpc, RpcError, RpcResult, convert, json,
-    params::{Arg as _, BlockRef, Slot},
+    params::{Arg as _, BlockRef, StorageKey},
 };
 
-// Each is a walk down the trie, and a proof of one node for each of its levels.
+// Each is a walk down the trie, and a proof of one node for each of its levels. geth has the
+// same limit for `eth_getStorageValues`.
 /// Slots in one request.
 const SLOTS_MAX: usize = 1_024;
 
@@ -51,7 +52,12 @@ pub fn code(rpc: &Rpc, params: &Params) -> RpcResult {
     json(&snapshot.code(&hash)?.unwrap_or_default())
 }
 
-fn slot(snapshot: &Snapshot, height: Height, address: &Address, slot: Slot) -> RpcResult<B256> {
+fn slot(
+    snapshot: &Snapshot,
+    height: Height,
+    address: &Address,
+    slot: StorageKey,
+) -> RpcResult<B256> {
     Ok(snapshot.state(height)?.storage(address, slot.key.into())?.into())
 }
 
@@ -72,7 +78,7 @@ pub fn storage_values(rpc: &Rpc, params: &Params) -> RpcResult {
     let (mut values, mut count) = (BTreeMap::new(), 0);
     for (address, slots) in &wanted {
         let at = Address::parse(&Value::from(address.as_str())).map_err(wrong)?;
-        let slots = Vec::<Slot>::parse(slots).map_err(wrong)?;
+        let slots = Vec::<StorageKey>::parse(slots).map_err(wrong)?;
         count += slots.len();
         check_slots(count)?;
         let read = slots.into_iter().map(|key| slot(&snapshot, height, &at, key));
@@ -111,13 +117,13 @@ struct SlotProofJson {
 
 pub fn proof(rpc: &Rpc, params: &Params) -> RpcResult {
     let address = params.get(0)?;
-    let slots: Vec<Slot> = params.opt(1)?.unwrap_or_default();
+    let slots: Vec<StorageKey> = params.opt(1)?.unwrap_or_default();
     check_slots(slots.len())?;
     let (snapshot, height) = rpc.at(params.opt(2)?)?;
     let keys: Vec<B256> = slots.iter().map(|slot| slot.key).collect();
     let proof = snapshot.proof(height, &address, &keys)?;
-    // A key is told back as it was written: whole, or as a number.
-    let key = |slot: &Slot| match slot.whole {
+    // A key is returned as the caller wrote it: whole, or as a number.
+    let key = |slot: &StorageKey| match slot.whole {
         true => slot.key.to_string(),
         false => format!("{:#x}", U256::from_be_bytes(slot.key.0)),
     };

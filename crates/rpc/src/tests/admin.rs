@@ -1,4 +1,4 @@
-//! `POST /admin`: who may call it, and that it answers as JSON-RPC does.
+//! `POST /admin`: its callers, and that it answers as JSON-RPC does.
 
 use axum::http::{Request, header::AUTHORIZATION};
 use serde_json::{Value, json as value};
@@ -16,13 +16,13 @@ use crate::{
 const NEAR: &str = "127.0.0.1:1";
 const FAR: &str = "192.0.2.1:1";
 
-struct AdminStage {
+struct AdminServer {
     router: Router,
     token: String,
     _dir: TempDir,
 }
 
-impl AdminStage {
+impl AdminServer {
     async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (net, lanes) = network().await;
@@ -58,7 +58,7 @@ impl AdminStage {
 // The content service hands blocking work to its runtime, which must have threads for it.
 #[tokio::test(flavor = "multi_thread")]
 async fn admin_methods_are_answered_as_the_standard_has_it() {
-    let stage = AdminStage::new().await;
+    let server = AdminServer::new().await;
     let long = r#"{"id":1,"method":"admin_job","params":[1,2]}"#;
     let table = [
         (r#"{"id":1,"method":"admin_contents","params":[]}"#, Value::Null),
@@ -73,7 +73,7 @@ async fn admin_methods_are_answered_as_the_standard_has_it() {
         (r#"{"id":1"#, value!(-32700)),
     ];
     for (body, code) in table {
-        let (status, answer) = stage.post(NEAR, &stage.token, body).await;
+        let (status, answer) = server.post(NEAR, &server.token, body).await;
         assert_eq!((status, &answer["error"]["code"]), (StatusCode::OK, &code), "{body}: {answer}");
     }
 }
@@ -81,27 +81,30 @@ async fn admin_methods_are_answered_as_the_standard_has_it() {
 // The content service hands blocking work to its runtime, which must have threads for it.
 #[tokio::test(flavor = "multi_thread")]
 async fn admin_methods_need_the_token_and_this_machine() {
-    let stage = AdminStage::new().await;
+    let server = AdminServer::new().await;
     let body = r#"{"jsonrpc":"2.0","id":1,"method":"admin_contents","params":[]}"#;
     let text = "admin methods are for this machine and need the token in data/admin.token";
     let error = value!({ "code": -32001, "message": text });
     let refusal = value!({ "jsonrpc": "2.0", "id": Value::Null, "error": error });
-    for (from, token) in [(FAR, &*stage.token), (NEAR, "guess"), (NEAR, "")] {
-        let answer = stage.post(from, token, body).await;
+    for (from, token) in [(FAR, &*server.token), (NEAR, "guess"), (NEAR, "")] {
+        let answer = server.post(from, token, body).await;
         assert_eq!(answer, (StatusCode::FORBIDDEN, refusal.clone()), "{from} {token:?}");
     }
     // Not even whether a method exists, or that the body can be read.
     for body in [&*body.replace("contents", "x"), "{"] {
-        assert_eq!(stage.post(NEAR, "guess", body).await, (StatusCode::FORBIDDEN, refusal.clone()));
+        assert_eq!(
+            server.post(NEAR, "guess", body).await,
+            (StatusCode::FORBIDDEN, refusal.clone())
+        );
     }
 }
 
 #[tokio::test]
 async fn the_open_port_has_no_admin_methods() {
-    let stage = Stage::new().await;
+    let server = TestServer::new().await;
     for method in ["admin_contents", "admin_remove"] {
-        assert_eq!(stage.error(method, value!([])).await.0, -32601);
+        assert_eq!(server.error(method, value!([])).await.0, -32601);
     }
-    let modules = stage.call("rpc_modules", value!([])).await;
+    let modules = server.call("rpc_modules", value!([])).await;
     assert!(modules.get("eth").is_some() && modules.get("admin").is_none(), "{modules}");
 }

@@ -1,11 +1,11 @@
-//! What the methods answer on a chain with transfers, a contract, logs and a
+//! The answers of the methods on a chain with transfers, a contract, logs and a
 //! transaction that reverts.
 
 use alloy_primitives::{Address, Bytes, TxKind, hex};
 use serde_json::{Value, json as value};
 use trefoil_mempool::MempoolError;
 
-use crate::tests::{CONTRACT, Limits, SENDER, Stage, legacy, tx};
+use crate::tests::{CONTRACT, Limits, SENDER, TestServer, legacy, tx};
 
 /// `Error("user error")` in Solidity's ABI.
 const REASON: [u8; 100] = hex!(
@@ -17,16 +17,16 @@ const REASON: [u8; 100] = hex!(
 const SOMEONE: Address = Address::repeat_byte(0xab);
 
 /// Hashes of what was sent, in order, and the contract.
-struct Chain {
-    stage: Stage,
+struct MinedChain {
+    server: TestServer,
     hashes: Vec<String>,
     contract: Address,
 }
 
 /// Block 1: a deployment and a transfer. Block 2: a call that logs, one that
 /// reverts, and a legacy transfer.
-async fn chain() -> Chain {
-    let stage = Stage::new().await;
+async fn chain() -> MinedChain {
+    let server = TestServer::new().await;
     let contract = SENDER.create(0);
     let mut hashes = vec![];
     let blocks = [
@@ -39,17 +39,17 @@ async fn chain() -> Chain {
     ];
     for txs in blocks {
         for raw in &txs {
-            hashes.push(stage.submit(raw).await);
+            hashes.push(server.submit(raw).await);
         }
-        stage.mine();
+        server.mine();
     }
-    Chain { stage, hashes, contract }
+    MinedChain { server, hashes, contract }
 }
 
 #[tokio::test]
 async fn a_block_is_found_by_every_name_it_has() {
-    let Chain { stage, hashes, .. } = chain().await;
-    let latest = stage.call("eth_getBlockByNumber", value!(["latest", false])).await;
+    let MinedChain { server, hashes, .. } = chain().await;
+    let latest = server.call("eth_getBlockByNumber", value!(["latest", false])).await;
     assert_eq!(latest["number"], "0x2");
     assert_eq!(latest["transactions"], value!(hashes[2..]));
     for (method, params) in [
@@ -58,7 +58,7 @@ async fn a_block_is_found_by_every_name_it_has() {
         ("eth_getBlockByNumber", value!(["0x2", false])),
         ("eth_getBlockByHash", value!([latest["hash"], false])),
     ] {
-        assert_eq!(stage.call(method, params.clone()).await, latest, "{method} {params}");
+        assert_eq!(server.call(method, params.clone()).await, latest, "{method} {params}");
     }
     for (method, params) in [
         ("eth_getBlockByNumber", value!(["0x3", true])),
@@ -70,24 +70,24 @@ async fn a_block_is_found_by_every_name_it_has() {
         ("eth_getBlockTransactionCountByNumber", value!(["0x3"])),
         ("eth_getUncleByBlockNumberAndIndex", value!(["0x2", "0x0"])),
     ] {
-        assert_eq!(stage.call(method, params.clone()).await, Value::Null, "{method} {params}");
+        assert_eq!(server.call(method, params.clone()).await, Value::Null, "{method} {params}");
     }
-    assert_eq!(stage.call("eth_blockNumber", value!([])).await, "0x2");
-    assert_eq!(stage.call("eth_getUncleCountByBlockNumber", value!(["0x2"])).await, "0x0");
+    assert_eq!(server.call("eth_blockNumber", value!([])).await, "0x2");
+    assert_eq!(server.call("eth_getUncleCountByBlockNumber", value!(["0x2"])).await, "0x0");
     let count = "eth_getBlockTransactionCountByNumber";
-    assert_eq!(stage.call(count, value!(["earliest"])).await, "0x0");
-    assert_eq!(stage.call(count, value!(["latest"])).await, "0x3");
+    assert_eq!(server.call(count, value!(["earliest"])).await, "0x0");
+    assert_eq!(server.call(count, value!(["latest"])).await, "0x3");
     // web3.py refuses more than 32 bytes.
-    let genesis = stage.call("eth_getBlockByNumber", value!(["0x0", true])).await;
+    let genesis = server.call("eth_getBlockByNumber", value!(["0x0", true])).await;
     assert!(genesis["extraData"].as_str().unwrap().len() <= 66);
 }
 
 #[tokio::test]
 async fn receipts_tell_status_gas_and_logs() {
-    let Chain { stage, hashes, contract } = chain().await;
+    let MinedChain { server, hashes, contract } = chain().await;
     let receipt = |hash: String| {
-        let stage = &stage;
-        async move { stage.call("eth_getTransactionReceipt", value!([hash])).await }
+        let server = &server;
+        async move { server.call("eth_getTransactionReceipt", value!([hash])).await }
     };
     let made = receipt(hashes[0].clone()).await;
     assert_eq!(made["contractAddress"], value!(contract));
@@ -100,7 +100,7 @@ async fn receipts_tell_status_gas_and_logs() {
     assert_eq!(logged["logs"][0]["topics"][0], format!("{:#066x}", 42));
     assert_eq!(logged["logs"][0]["logIndex"], "0x0");
     assert_eq!(receipt(hashes[3].clone()).await["status"], "0x0");
-    let all = stage.call("eth_getBlockReceipts", value!(["latest"])).await;
+    let all = server.call("eth_getBlockReceipts", value!(["latest"])).await;
     assert_eq!(all[0], logged);
     assert_eq!(all[2], receipt(hashes[4].clone()).await);
     // Allowed in logs only: the schema refuses it in a receipt.
@@ -110,73 +110,73 @@ async fn receipts_tell_status_gas_and_logs() {
 
 #[tokio::test]
 async fn transactions_are_found_in_the_pool_and_in_blocks() {
-    let Chain { stage, hashes, .. } = chain().await;
-    let by_hash = stage.call("eth_getTransactionByHash", value!([hashes[4]])).await;
+    let MinedChain { server, hashes, .. } = chain().await;
+    let by_hash = server.call("eth_getTransactionByHash", value!([hashes[4]])).await;
     let by_place =
-        stage.call("eth_getTransactionByBlockNumberAndIndex", value!(["0x2", "0x2"])).await;
+        server.call("eth_getTransactionByBlockNumberAndIndex", value!(["0x2", "0x2"])).await;
     assert_eq!(by_hash, by_place);
     assert_eq!((&by_hash["type"], &by_hash["blockNumber"]), (&value!("0x0"), &value!("0x2")));
     assert!(by_hash["blockTimestamp"].is_string());
-    let whole = stage.call("eth_getBlockByNumber", value!(["0x2", true])).await;
+    let whole = server.call("eth_getBlockByNumber", value!(["0x2", true])).await;
     assert_eq!(whole["transactions"][2], by_hash);
 
-    let hash = stage.submit(&tx(5, TxKind::Call(SOMEONE), 1, Bytes::new())).await;
-    let pooled = stage.call("eth_getTransactionByHash", value!([hash])).await;
+    let hash = server.submit(&tx(5, TxKind::Call(SOMEONE), 1, Bytes::new())).await;
+    let pooled = server.call("eth_getTransactionByHash", value!([hash])).await;
     assert_eq!((&pooled["hash"], &pooled["blockHash"]), (&value!(hash), &Value::Null));
     let me = SENDER;
-    assert_eq!(stage.call("eth_getTransactionCount", value!([me, "latest"])).await, "0x5");
-    assert_eq!(stage.call("eth_getTransactionCount", value!([me])).await, "0x5");
-    assert_eq!(stage.call("eth_getTransactionCount", value!([me, "0x1"])).await, "0x2");
-    let pool = stage.call("txpool_content", value!([])).await;
+    assert_eq!(server.call("eth_getTransactionCount", value!([me, "latest"])).await, "0x5");
+    assert_eq!(server.call("eth_getTransactionCount", value!([me])).await, "0x5");
+    assert_eq!(server.call("eth_getTransactionCount", value!([me, "0x1"])).await, "0x2");
+    let pool = server.call("txpool_content", value!([])).await;
     assert_eq!(pool["pending"][format!("{me:#x}")]["5"]["hash"], value!(hash), "{pool}");
-    let own = stage.call("txpool_contentFrom", value!([me])).await;
+    let own = server.call("txpool_contentFrom", value!([me])).await;
     assert_eq!(own["pending"]["5"], pooled);
-    let pending = stage.call("eth_getBlockByNumber", value!(["pending", false])).await;
+    let pending = server.call("eth_getBlockByNumber", value!(["pending", false])).await;
     assert_eq!((&pending["number"], &pending["transactions"]), (&value!("0x3"), &value!([hash])));
 }
 
 #[tokio::test]
 async fn state_is_read_at_any_block_by_any_kind_of_name() {
-    let Chain { stage, contract, .. } = chain().await;
+    let MinedChain { server, contract, .. } = chain().await;
     let balance = "eth_getBalance";
-    assert_eq!(stage.call(balance, value!([SOMEONE])).await, "0x6");
-    assert_eq!(stage.call(balance, value!([SOMEONE, "pending"])).await, "0x6");
-    assert_eq!(stage.call(balance, value!([SOMEONE, "0x1"])).await, "0x5");
-    assert_eq!(stage.call(balance, value!([SOMEONE, "earliest"])).await, "0x0");
-    assert_eq!(stage.call(balance, value!([SOMEONE, { "blockNumber": "0x1" }])).await, "0x5");
-    let block = stage.call("eth_getBlockByNumber", value!(["0x1", false])).await;
-    assert_eq!(stage.call(balance, value!([SOMEONE, block["hash"]])).await, "0x5");
+    assert_eq!(server.call(balance, value!([SOMEONE])).await, "0x6");
+    assert_eq!(server.call(balance, value!([SOMEONE, "pending"])).await, "0x6");
+    assert_eq!(server.call(balance, value!([SOMEONE, "0x1"])).await, "0x5");
+    assert_eq!(server.call(balance, value!([SOMEONE, "earliest"])).await, "0x0");
+    assert_eq!(server.call(balance, value!([SOMEONE, { "blockNumber": "0x1" }])).await, "0x5");
+    let block = server.call("eth_getBlockByNumber", value!(["0x1", false])).await;
+    assert_eq!(server.call(balance, value!([SOMEONE, block["hash"]])).await, "0x5");
     let by_hash = value!([SOMEONE, { "blockHash": block["hash"], "requireCanonical": true }]);
-    assert_eq!(stage.call(balance, by_hash).await, "0x5");
+    assert_eq!(server.call(balance, by_hash).await, "0x5");
 
-    let code = stage.call("eth_getCode", value!([contract, "latest"])).await;
+    let code = server.call("eth_getCode", value!([contract, "latest"])).await;
     assert_eq!(code, hex::encode_prefixed(&CONTRACT[11..]));
-    assert_eq!(stage.call("eth_getCode", value!([SOMEONE])).await, "0x");
+    assert_eq!(server.call("eth_getCode", value!([SOMEONE])).await, "0x");
     let seven = format!("{:#066x}", 7);
-    assert_eq!(stage.call("eth_getStorageAt", value!([contract, "0x0", "latest"])).await, seven);
+    assert_eq!(server.call("eth_getStorageAt", value!([contract, "0x0", "latest"])).await, seven);
     let many =
-        stage.call("eth_getStorageValues", value!([{ format!("{contract:?}"): ["0x0"] }])).await;
+        server.call("eth_getStorageValues", value!([{ format!("{contract:?}"): ["0x0"] }])).await;
     assert_eq!(many[format!("{contract:?}")], value!([seven]));
 }
 
 #[tokio::test]
 async fn proofs_take_short_keys_and_tell_them_back() {
-    let Chain { stage, contract, .. } = chain().await;
+    let MinedChain { server, contract, .. } = chain().await;
     let whole = format!("{:#066x}", 0);
-    let proof = stage.call("eth_getProof", value!([contract, ["0x0", whole], "latest"])).await;
+    let proof = server.call("eth_getProof", value!([contract, ["0x0", whole], "latest"])).await;
     let slots = proof["storageProof"].as_array().unwrap();
     assert_eq!(slots.iter().map(|s| &s["key"]).collect::<Vec<_>>(), ["0x0", whole.as_str()]);
     assert!(slots.iter().all(|slot| slot["value"] == "0x7" && slot["proof"][0].is_string()));
-    let block = stage.call("eth_getBlockByNumber", value!(["latest", false])).await;
+    let block = server.call("eth_getBlockByNumber", value!(["latest", false])).await;
     let root: Bytes = serde_json::from_value(proof["accountProof"][0].clone()).unwrap();
     assert_eq!(block["stateRoot"], value!(alloy_primitives::keccak256(root)));
 }
 
 #[tokio::test]
 async fn logs_are_found_by_range_block_address_and_topic() {
-    let Chain { stage, contract, .. } = chain().await;
+    let MinedChain { server, contract, .. } = chain().await;
     let topic = format!("{:#066x}", 42);
-    let block = stage.call("eth_getBlockByNumber", value!(["0x2", false])).await;
+    let block = server.call("eth_getBlockByNumber", value!(["0x2", false])).await;
     for (filter, want) in [
         (value!({ "fromBlock": "earliest" }), 1),
         (value!({ "fromBlock": "0x0", "toBlock": "latest", "address": contract, "topics": [] }), 1),
@@ -189,14 +189,14 @@ async fn logs_are_found_by_range_block_address_and_topic() {
         (value!({ "blockHash": block["hash"] }), 1),
         (value!({}), 1),
     ] {
-        let found = stage.call("eth_getLogs", value!([filter])).await;
+        let found = server.call("eth_getLogs", value!([filter])).await;
         assert_eq!(found.as_array().unwrap().len(), want, "{filter}");
     }
 }
 
 #[tokio::test]
 async fn log_queries_are_bounded_and_say_how() {
-    let Chain { stage, .. } = chain().await;
+    let MinedChain { server, .. } = chain().await;
     let hash = format!("{:#066x}", 1);
     for (filter, code, text) in [
         (
@@ -210,11 +210,11 @@ async fn log_queries_are_bounded_and_say_how() {
         (value!({ "topics": [1, 2, 3, 4, 5] }), -32602, "topics: 5 positions, at most 4"),
         (value!({ "address": "0x1" }), -32602, "hex string has length 1, want 40 for an address"),
     ] {
-        let (got, message) = stage.error("eth_getLogs", value!([filter])).await;
+        let (got, message) = server.error("eth_getLogs", value!([filter])).await;
         assert_eq!(got, code, "{filter}");
         assert!(message.contains(text), "{message}");
     }
-    let tight = Stage::limited(Limits { log_blocks: 2, ..Limits::default() }).await;
+    let tight = TestServer::limited(Limits { log_blocks: 2, ..Limits::default() }).await;
     (0..2).for_each(|_| tight.mine());
     let (_, message) = tight.error("eth_getLogs", value!([{ "fromBlock": "0x0" }])).await;
     assert!(message.contains("the range 0 to 2 is over 2 blocks"), "{message}");
@@ -222,52 +222,52 @@ async fn log_queries_are_bounded_and_say_how() {
 
 #[tokio::test]
 async fn filters_tell_only_what_is_new() {
-    let Chain { stage, contract, .. } = chain().await;
-    let new = |method: &'static str, params| stage.call(method, params);
+    let MinedChain { server, contract, .. } = chain().await;
+    let new = |method: &'static str, params| server.call(method, params);
     let logs =
         new("eth_newFilter", value!([{ "fromBlock": "earliest", "address": contract }])).await;
     let blocks = new("eth_newBlockFilter", value!([])).await;
     let pending = new("eth_newPendingTransactionFilter", value!([])).await;
-    assert_eq!(stage.call("eth_getFilterLogs", value!([logs])).await.as_array().unwrap().len(), 1);
+    assert_eq!(server.call("eth_getFilterLogs", value!([logs])).await.as_array().unwrap().len(), 1);
     for id in [&logs, &blocks, &pending] {
-        assert_eq!(stage.call("eth_getFilterChanges", value!([id])).await, value!([]));
+        assert_eq!(server.call("eth_getFilterChanges", value!([id])).await, value!([]));
     }
-    stage.submit(&tx(5, TxKind::Call(contract), 0, Bytes::new())).await;
-    stage.mine();
-    let changes = stage.call("eth_getFilterChanges", value!([logs])).await;
+    server.submit(&tx(5, TxKind::Call(contract), 0, Bytes::new())).await;
+    server.mine();
+    let changes = server.call("eth_getFilterChanges", value!([logs])).await;
     assert_eq!(changes[0]["blockNumber"], "0x3");
-    let head = stage.call("eth_getBlockByNumber", value!(["latest", false])).await;
-    assert_eq!(stage.call("eth_getFilterChanges", value!([blocks])).await, value!([head["hash"]]));
+    let head = server.call("eth_getBlockByNumber", value!(["latest", false])).await;
+    assert_eq!(server.call("eth_getFilterChanges", value!([blocks])).await, value!([head["hash"]]));
     for id in [&logs, &blocks] {
-        assert_eq!(stage.call("eth_getFilterChanges", value!([id])).await, value!([]));
+        assert_eq!(server.call("eth_getFilterChanges", value!([id])).await, value!([]));
     }
-    assert_eq!(stage.call("eth_uninstallFilter", value!([logs])).await, true);
-    assert_eq!(stage.call("eth_uninstallFilter", value!([logs])).await, false);
-    let gone = stage.error("eth_getFilterChanges", value!([logs])).await;
+    assert_eq!(server.call("eth_uninstallFilter", value!([logs])).await, true);
+    assert_eq!(server.call("eth_uninstallFilter", value!([logs])).await, false);
+    let gone = server.error("eth_getFilterChanges", value!([logs])).await;
     assert_eq!(gone, (-32000, "filter not found".into()));
 }
 
 #[tokio::test]
 async fn filters_are_capped_and_forgotten_when_nobody_asks() {
-    let stage = Stage::limited(Limits { filters: 1, ..Limits::default() }).await;
-    stage.call("eth_newBlockFilter", value!([])).await;
-    let (code, text) = stage.error("eth_newBlockFilter", value!([])).await;
+    let server = TestServer::limited(Limits { filters: 1, ..Limits::default() }).await;
+    server.call("eth_newBlockFilter", value!([])).await;
+    let (code, text) = server.error("eth_newBlockFilter", value!([])).await;
     assert!(code == -32005 && text.contains("1 filters are alive"), "{text}");
     let idle = std::time::Duration::ZERO;
-    let stage = Stage::limited(Limits { filter_idle: idle, ..Limits::default() }).await;
-    let id = stage.call("eth_newBlockFilter", value!([])).await;
-    assert_eq!(stage.error("eth_getFilterChanges", value!([id])).await.1, "filter not found");
+    let server = TestServer::limited(Limits { filter_idle: idle, ..Limits::default() }).await;
+    let id = server.call("eth_newBlockFilter", value!([])).await;
+    assert_eq!(server.error("eth_getFilterChanges", value!([id])).await.1, "filter not found");
 }
 
 #[tokio::test]
 async fn calls_run_and_reverts_carry_reason_and_data() {
-    let Chain { stage, contract, .. } = chain().await;
+    let MinedChain { server, contract, .. } = chain().await;
     let me = SENDER;
     let ok = value!([{ "from": me, "to": contract }, "latest"]);
-    assert_eq!(stage.call("eth_call", ok).await, "0x");
+    assert_eq!(server.call("eth_call", ok).await, "0x");
     // Without `to` the input is init code, and the code it returns comes back.
     let init = value!([{ "input": Bytes::from(CONTRACT) }, "pending"]);
-    assert_eq!(stage.call("eth_call", init).await, hex::encode_prefixed(&CONTRACT[11..]));
+    assert_eq!(server.call("eth_call", init).await, hex::encode_prefixed(&CONTRACT[11..]));
     for (method, data, text) in [
         ("eth_call", hex::encode_prefixed(REASON), "execution reverted: user error"),
         ("eth_estimateGas", hex::encode_prefixed(REASON), "execution reverted: user error"),
@@ -279,21 +279,21 @@ async fn calls_run_and_reverts_carry_reason_and_data() {
         ("eth_call", "0x12345678".into(), "execution reverted"),
     ] {
         let request = value!({ "to": contract, "data": data, "input": data });
-        let error = stage.ask(method, value!([request])).await["error"].take();
+        let error = server.ask(method, value!([request])).await["error"].take();
         assert_eq!(error, value!({ "code": 3, "message": text, "data": data }), "{method}");
     }
     assert_eq!(
-        stage.call("eth_estimateGas", value!([{ "from": me, "to": SOMEONE }])).await,
+        server.call("eth_estimateGas", value!([{ "from": me, "to": SOMEONE }])).await,
         "0x5208"
     );
-    let list = stage.call("eth_createAccessList", value!([{ "from": me, "to": contract }])).await;
+    let list = server.call("eth_createAccessList", value!([{ "from": me, "to": contract }])).await;
     assert_eq!(list["accessList"][0]["address"], value!(contract));
 }
 
 #[tokio::test]
 async fn a_simulation_answers_with_whole_blocks() {
-    let Chain { stage, contract, .. } = chain().await;
-    let head = stage.call("eth_getBlockByNumber", value!(["latest", false])).await;
+    let MinedChain { server, contract, .. } = chain().await;
+    let head = server.call("eth_getBlockByNumber", value!(["latest", false])).await;
     let reverts = value!({ "from": SENDER, "to": contract, "input": hex::encode_prefixed(REASON) });
     let blocks = value!([
         { "calls": [
@@ -306,7 +306,7 @@ async fn a_simulation_answers_with_whole_blocks() {
     let asks = value!({
         "blockStateCalls": blocks, "traceTransfers": true, "returnFullTransactions": true,
     });
-    let answer = stage.call("eth_simulateV1", value!([asks, "latest"])).await;
+    let answer = server.call("eth_simulateV1", value!([asks, "latest"])).await;
     let numbers: Vec<_> = answer.as_array().unwrap().iter().map(|b| &b["number"]).collect();
     assert_eq!(numbers, ["0x3", "0x4", "0x5"]);
     let [first, second, third] = &answer.as_array().unwrap()[..] else { panic!("three blocks") };
@@ -324,12 +324,12 @@ async fn a_simulation_answers_with_whole_blocks() {
     assert_eq!(reverted["error"]["message"], "execution reverted: user error");
     assert_eq!((&reverted["error"]["code"], &reverted["status"]), (&value!(3), &value!("0x0")));
     // Nothing of it happened.
-    assert_eq!(stage.call("eth_blockNumber", value!([])).await, "0x2");
+    assert_eq!(server.call("eth_blockNumber", value!([])).await, "0x2");
 }
 
 #[tokio::test]
 async fn a_simulation_that_is_wrong_says_why() {
-    let Chain { stage, contract, .. } = chain().await;
+    let MinedChain { server, contract, .. } = chain().await;
     let number = |number: &str| value!({ "blockOverrides": { "number": number } });
     let call = |call: Value| value!({ "blockStateCalls": [{ "calls": [call] }] });
     for (asks, code, text) in [
@@ -358,34 +358,34 @@ async fn a_simulation_that_is_wrong_says_why() {
             "invalid argument 0: blockStateCalls: blockOverrides: want {number, time,",
         ),
     ] {
-        let (got, message) = stage.error("eth_simulateV1", value!([asks])).await;
+        let (got, message) = server.error("eth_simulateV1", value!([asks])).await;
         assert!(got == code && message.contains(text), "{got} {message}");
     }
     let missing = value!([{ "blockStateCalls": [{}] }, "0x63"]);
-    let missing = stage.error("eth_simulateV1", missing).await;
+    let missing = server.error("eth_simulateV1", missing).await;
     assert_eq!(missing, (-32000, "header not found".into()));
 }
 
 #[tokio::test]
 async fn a_trace_shows_the_steps_and_no_more_than_asked() {
-    let Chain { stage, hashes, .. } = chain().await;
-    let trace = stage.call("debug_traceTransaction", value!([hashes[2]])).await;
+    let MinedChain { server, hashes, .. } = chain().await;
+    let trace = server.call("debug_traceTransaction", value!([hashes[2]])).await;
     let ops: Vec<_> = trace["structLogs"].as_array().unwrap().iter().map(|s| &s["op"]).collect();
     assert_eq!((ops[0], ops.last().unwrap()), (&value!("CALLDATASIZE"), &&value!("STOP")));
-    let two = stage.call("debug_traceTransaction", value!([hashes[2], { "limit": 2 }])).await;
+    let two = server.call("debug_traceTransaction", value!([hashes[2], { "limit": 2 }])).await;
     assert_eq!(two["structLogs"].as_array().unwrap().len(), 2);
     assert_eq!(two["gas"], trace["gas"]);
     let calls = value!(["0x2", { "tracer": "callTracer" }]);
-    let block = stage.call("debug_traceBlockByNumber", calls).await;
+    let block = server.call("debug_traceBlockByNumber", calls).await;
     assert_eq!(block[1]["txHash"], value!(hashes[3]));
     assert_eq!(block[1]["result"]["error"], "execution reverted");
-    let genesis = stage.error("debug_traceBlockByNumber", value!(["0x0"])).await;
+    let genesis = server.error("debug_traceBlockByNumber", value!(["0x0"])).await;
     assert_eq!(genesis, (-32000, "genesis is not traceable".into()));
 }
 
 #[tokio::test]
 async fn wrong_parameters_are_named_without_a_type_of_ours() {
-    let Chain { stage, contract, .. } = chain().await;
+    let MinedChain { server, contract, .. } = chain().await;
     for (method, params, text) in [
         ("eth_getBalance", value!([]), "missing value for required argument 0"),
         (
@@ -425,16 +425,16 @@ async fn wrong_parameters_are_named_without_a_type_of_ours() {
         ("eth_feeHistory", value!(["0x1", "latest", [101]]), "invalid reward percentile: 101"),
         ("eth_sendRawTransaction", value!(["0x0"]), "invalid argument 0: hex string of odd length"),
     ] {
-        let got = stage.error(method, params.clone()).await;
+        let got = server.error(method, params.clone()).await;
         assert_eq!(got, (-32602, text.into()), "{method} {params}");
     }
-    let missing = stage.error("eth_getBalance", value!([SOMEONE, "0x63"])).await;
+    let missing = server.error("eth_getBalance", value!([SOMEONE, "0x63"])).await;
     assert_eq!(missing, (-32000, "block not found: 99 (the head is 2)".into()));
 }
 
 #[tokio::test]
 async fn refusals_of_the_pool_keep_their_words() {
-    let stage = Stage::new().await;
+    let server = TestServer::new().await;
     for (error, text) in [
         (MempoolError::AlreadyKnown, "already known"),
         (MempoolError::NonceTooLow { next: 5, got: 0 }, "nonce too low: next nonce 5, tx nonce 0"),
@@ -451,88 +451,88 @@ async fn refusals_of_the_pool_keep_their_words() {
             "only replay-protected (EIP-155) transactions allowed over RPC",
         ),
     ] {
-        stage.refuse(error);
+        server.refuse(error);
         let raw = tx(0, TxKind::Call(SOMEONE), 1, Bytes::new());
-        let got = stage.error("eth_sendRawTransaction", value!([raw])).await;
+        let got = server.error("eth_sendRawTransaction", value!([raw])).await;
         assert_eq!(got, (-32000, text.into()));
     }
-    let blob = stage.error("eth_sendRawTransaction", value!(["0x03c0"])).await;
+    let blob = server.error("eth_sendRawTransaction", value!(["0x03c0"])).await;
     assert!(blob.0 == -32000 && blob.1.contains("type 3"), "{blob:?}");
-    let garbage = stage.error("eth_sendRawTransaction", value!(["0x02c0"])).await;
+    let garbage = server.error("eth_sendRawTransaction", value!(["0x02c0"])).await;
     assert_eq!(garbage.0, -32602);
 }
 
 #[tokio::test]
 async fn fees_are_what_blocks_paid() {
-    let Chain { stage, .. } = chain().await;
-    assert_eq!(stage.call("eth_maxPriorityFeePerGas", value!([])).await, "0x77359400");
-    let history = stage.call("eth_feeHistory", value!(["0xa", "latest", [0, 100]])).await;
+    let MinedChain { server, .. } = chain().await;
+    assert_eq!(server.call("eth_maxPriorityFeePerGas", value!([])).await, "0x77359400");
+    let history = server.call("eth_feeHistory", value!(["0xa", "latest", [0, 100]])).await;
     assert_eq!(history["oldestBlock"], "0x0");
     assert_eq!(history["baseFeePerGas"].as_array().unwrap().len(), 4);
     assert_eq!(history["reward"][0], value!(["0x0", "0x0"]));
     assert_eq!(history["reward"][1], value!(["0x77359400", "0x77359400"]));
-    let head = stage.call("eth_getBlockByNumber", value!(["latest", false])).await;
+    let head = server.call("eth_getBlockByNumber", value!(["latest", false])).await;
     assert_eq!(history["baseFeePerGas"][2], head["baseFeePerGas"]);
-    let next = stage.call("eth_baseFee", value!([])).await;
+    let next = server.call("eth_baseFee", value!([])).await;
     assert_eq!(history["baseFeePerGas"][3], next);
-    let without = stage.call("eth_feeHistory", value!(["0x1", "0x1"])).await;
+    let without = server.call("eth_feeHistory", value!(["0x1", "0x1"])).await;
     assert_eq!((&without["oldestBlock"], without.get("reward")), (&value!("0x1"), None));
-    let none = stage.call("eth_feeHistory", value!(["0x0", "latest", []])).await;
+    let none = server.call("eth_feeHistory", value!(["0x0", "latest", []])).await;
     assert_eq!(none["gasUsedRatio"], value!([]));
 }
 
 #[tokio::test]
 async fn on_a_gas_free_network_every_price_is_zero() {
-    let stage = Stage::gas_free().await;
-    stage.mine();
+    let server = TestServer::gas_free().await;
+    server.mine();
     for method in ["eth_gasPrice", "eth_maxPriorityFeePerGas", "eth_baseFee", "eth_blobBaseFee"] {
-        assert_eq!(stage.call(method, value!([])).await, "0x0", "{method}");
+        assert_eq!(server.call(method, value!([])).await, "0x0", "{method}");
     }
-    let history = stage.call("eth_feeHistory", value!(["0x2", "latest", [50]])).await;
+    let history = server.call("eth_feeHistory", value!(["0x2", "latest", [50]])).await;
     assert_eq!(history["baseFeePerGas"], value!(["0x0", "0x0", "0x0"]));
     assert_eq!(history["reward"], value!([["0x0"], ["0x0"]]));
 }
 
 #[tokio::test]
 async fn the_node_says_which_chain_and_program_it_is() {
-    let stage = Stage::new().await;
-    assert_eq!(stage.call("eth_chainId", value!([])).await, "0x1ca3");
-    assert_eq!(stage.call("net_version", value!([])).await, "7331");
-    assert_eq!(stage.call("eth_accounts", value!([])).await, value!([]));
-    assert_eq!(stage.call("eth_syncing", value!([])).await, false);
-    let version = stage.call("web3_clientVersion", value!([])).await;
+    let server = TestServer::new().await;
+    assert_eq!(server.call("eth_chainId", value!([])).await, "0x1ca3");
+    assert_eq!(server.call("net_version", value!([])).await, "7331");
+    assert_eq!(server.call("eth_accounts", value!([])).await, value!([]));
+    assert_eq!(server.call("eth_syncing", value!([])).await, false);
+    let version = server.call("web3_clientVersion", value!([])).await;
     assert!(version.as_str().unwrap().starts_with("trefoil/v"));
-    let hash = stage.call("web3_sha3", value!(["0x"])).await;
+    let hash = server.call("web3_sha3", value!(["0x"])).await;
     assert_eq!(hash, value!(alloy_primitives::KECCAK256_EMPTY));
-    let status = stage.call("trefoil_status", value!([])).await;
+    let status = server.call("trefoil_status", value!([])).await;
     assert_eq!((&status["chain"], &status["blockIntervalMs"]), (&value!("test"), &value!(500)));
-    assert_eq!(stage.call("trefoil_peers", value!([])).await, value!([]));
-    assert_eq!(stage.call("trefoil_refusedPeers", value!([])).await, value!([]));
-    let offences = stage.call("trefoil_offences", value!([])).await;
+    assert_eq!(server.call("trefoil_peers", value!([])).await, value!([]));
+    assert_eq!(server.call("trefoil_refusedPeers", value!([])).await, value!([]));
+    let offences = server.call("trefoil_offences", value!([])).await;
     assert_eq!(offences["table"][0]["offence"], "invalid block");
     assert_eq!((&offences["banAt"], &offences["peers"]), (&value!(100), &value!([])));
 }
 
 #[tokio::test]
 async fn certificates_and_raw_bytes_are_readable() {
-    let Chain { stage, hashes, .. } = chain().await;
-    let head = stage.call("eth_getBlockByNumber", value!(["latest", false])).await;
-    let certificate = stage.call("trefoil_getCertificate", value!(["0x2"])).await;
+    let MinedChain { server, hashes, .. } = chain().await;
+    let head = server.call("eth_getBlockByNumber", value!(["latest", false])).await;
+    let certificate = server.call("trefoil_getCertificate", value!(["0x2"])).await;
     assert_eq!(certificate["blockHash"], head["hash"]);
-    assert_eq!(stage.call("trefoil_getCertificate", value!(["0x0"])).await, Value::Null);
+    assert_eq!(server.call("trefoil_getCertificate", value!(["0x0"])).await, Value::Null);
     assert_eq!(head["extraData"], "0x");
     let nobody = value!({ "evidence": [], "rlp": "0xc0" });
-    assert_eq!(stage.call("trefoil_getEvidence", value!(["0x2"])).await, nobody);
+    assert_eq!(server.call("trefoil_getEvidence", value!(["0x2"])).await, nobody);
     let keccak = |raw: &Value| {
         let raw: Bytes = serde_json::from_value(raw.clone()).unwrap();
         value!(alloy_primitives::keccak256(raw))
     };
-    assert_eq!(keccak(&stage.call("debug_getRawHeader", value!(["0x2"])).await), head["hash"]);
-    let raw = stage.call("debug_getRawTransaction", value!([hashes[4]])).await;
+    assert_eq!(keccak(&server.call("debug_getRawHeader", value!(["0x2"])).await), head["hash"]);
+    let raw = server.call("debug_getRawTransaction", value!([hashes[4]])).await;
     assert_eq!(keccak(&raw), value!(hashes[4]));
-    let receipts = stage.call("debug_getRawReceipts", value!(["latest"])).await;
+    let receipts = server.call("debug_getRawReceipts", value!(["latest"])).await;
     assert_eq!(receipts.as_array().unwrap().len(), 3);
-    let block = stage.call("debug_getRawBlock", value!(["latest"])).await;
+    let block = server.call("debug_getRawBlock", value!(["latest"])).await;
     let size = (block.as_str().unwrap().len() - 2) / 2;
     assert_eq!(head["size"], format!("{size:#x}"));
 }

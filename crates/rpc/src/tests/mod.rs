@@ -52,11 +52,11 @@ pub const CONTRACT: [u8; 39] =
 #[derive(Default)]
 struct Pool {
     txs: Vec<Transaction>,
-    /// What the next submission is refused with.
+    /// The error that refuses the next submission.
     refuse: Option<MempoolError>,
 }
 
-pub struct Stage {
+pub struct TestServer {
     pub rpc: Arc<Rpc>,
     router: Router,
     ledger: Mutex<Ledger>,
@@ -105,7 +105,7 @@ fn spec() -> ChainSpec {
     }
 }
 
-impl Stage {
+impl TestServer {
     pub async fn new() -> Self {
         Self::with(HttpAccess::default(), Limits::default(), spec()).await
     }

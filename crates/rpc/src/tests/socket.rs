@@ -9,16 +9,16 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async, tungsten
 
 use crate::{
     http,
-    tests::{CONTRACT, Limits, SENDER, Stage, tx},
+    tests::{CONTRACT, Limits, SENDER, TestServer, tx},
 };
 
-struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
+struct TestSocket(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
-impl Socket {
-    async fn open(stage: &Stage) -> Self {
+impl TestSocket {
+    async fn open(server: &TestServer) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("ws://{}/", listener.local_addr().unwrap());
-        tokio::spawn(http::accept(http::router(stage.rpc.clone(), Router::new()), listener));
+        tokio::spawn(http::accept(http::router(server.rpc.clone(), Router::new()), listener));
         Self(connect_async(url).await.expect("an upgrade").0)
     }
 
@@ -50,12 +50,12 @@ impl Socket {
 
 #[tokio::test]
 async fn heads_and_logs_are_pushed_when_their_state_is_readable() {
-    let stage = Stage::new().await;
-    let mut socket = Socket::open(&stage).await;
+    let server = TestServer::new().await;
+    let mut socket = TestSocket::open(&server).await;
     let heads = socket.subscribe(value!(["newHeads"])).await;
     assert!(heads.as_str().unwrap().starts_with("0x"));
-    stage.submit(&tx(0, TxKind::Create, 0, CONTRACT)).await;
-    stage.mine();
+    server.submit(&tx(0, TxKind::Create, 0, CONTRACT)).await;
+    server.mine();
     let head = socket.next().await.unwrap();
     assert_eq!(
         (&head["method"], &head["params"]["subscription"]),
@@ -69,12 +69,12 @@ async fn heads_and_logs_are_pushed_when_their_state_is_readable() {
     assert_eq!(socket.ask("eth_unsubscribe", value!([heads])).await["result"], true);
     let gone = socket.ask("eth_unsubscribe", value!([heads])).await;
     assert_eq!(gone["error"]["message"], "subscription not found");
-    // cast adds the block range, which says nothing here.
+    // cast adds the block range, which means nothing here.
     let filter =
         value!({ "address": [contract], "topics": [], "fromBlock": "0x0", "toBlock": "latest" });
     let logs = socket.subscribe(value!(["logs", filter])).await;
-    stage.submit(&tx(1, TxKind::Call(contract), 0, Bytes::new())).await;
-    stage.mine();
+    server.submit(&tx(1, TxKind::Call(contract), 0, Bytes::new())).await;
+    server.mine();
     let log = socket.next().await.unwrap();
     assert_eq!(log["params"]["subscription"], logs);
     assert_eq!(log["params"]["result"]["blockNumber"], "0x2");
@@ -82,8 +82,8 @@ async fn heads_and_logs_are_pushed_when_their_state_is_readable() {
 
 #[tokio::test]
 async fn what_cannot_be_subscribed_to_is_said() {
-    let stage = Stage::limited(Limits { subscriptions: 1, ..Limits::default() }).await;
-    let mut socket = Socket::open(&stage).await;
+    let server = TestServer::limited(Limits { subscriptions: 1, ..Limits::default() }).await;
+    let mut socket = TestSocket::open(&server).await;
     let odd = socket.ask("eth_subscribe", value!(["oldHeads"])).await;
     assert_eq!(odd["error"]["code"], -32602);
     let syncing = socket.subscribe(value!(["syncing"])).await;
@@ -98,8 +98,8 @@ async fn what_cannot_be_subscribed_to_is_said() {
 
 #[tokio::test]
 async fn batches_and_garbage_are_answered_as_over_http() {
-    let stage = Stage::new().await;
-    let mut socket = Socket::open(&stage).await;
+    let server = TestServer::new().await;
+    let mut socket = TestSocket::open(&server).await;
     socket.0.send(Message::text(r#"[{"id":1,"method":"eth_chainId"}]"#)).await.unwrap();
     assert_eq!(socket.next().await.unwrap()[0]["result"], "0x1ca3");
     socket.0.send(Message::text("garbage")).await.unwrap();
@@ -108,24 +108,24 @@ async fn batches_and_garbage_are_answered_as_over_http() {
 
 #[tokio::test]
 async fn a_socket_that_does_not_keep_up_is_dropped() {
-    let stage = Stage::limited(Limits { socket_queue: 1, ..Limits::default() }).await;
-    let mut socket = Socket::open(&stage).await;
+    let server = TestServer::limited(Limits { socket_queue: 1, ..Limits::default() }).await;
+    let mut socket = TestSocket::open(&server).await;
     socket.subscribe(value!(["newHeads"])).await;
     // All at once, so that the queue of one is full before the writer runs.
-    (0..8).for_each(|_| stage.mine());
+    (0..8).for_each(|_| server.mine());
     while socket.next().await.is_some() {}
 }
 
 #[tokio::test]
 async fn a_synchronous_send_returns_the_receipt() {
-    let stage = Stage::new().await;
+    let server = TestServer::new().await;
     let raw = tx(0, TxKind::Call(Address::repeat_byte(1)), 1, Bytes::new());
-    let send = stage.call("eth_sendRawTransactionSync", value!([raw]));
+    let send = server.call("eth_sendRawTransactionSync", value!([raw]));
     let mine = async {
-        while stage.call("txpool_content", value!([])).await["pending"] == value!({}) {
+        while server.call("txpool_content", value!([])).await["pending"] == value!({}) {
             tokio::task::yield_now().await;
         }
-        stage.mine();
+        server.mine();
     };
     let (receipt, ()) = tokio::join!(send, mine);
     assert_eq!((&receipt["status"], &receipt["blockNumber"]), (&value!("0x1"), &value!("0x1")));
@@ -133,9 +133,9 @@ async fn a_synchronous_send_returns_the_receipt() {
 
 #[tokio::test]
 async fn a_synchronous_send_that_is_not_mined_times_out_with_the_hash() {
-    let stage = Stage::new().await;
+    let server = TestServer::new().await;
     let raw = tx(0, TxKind::Call(Address::repeat_byte(1)), 1, Bytes::new());
-    let answer = stage.ask("eth_sendRawTransactionSync", value!([raw, "0x1"])).await;
+    let answer = server.ask("eth_sendRawTransactionSync", value!([raw, "0x1"])).await;
     assert_eq!(answer["error"]["code"], 4);
     assert_eq!(answer["error"]["data"], value!(alloy_primitives::keccak256(&raw)));
 }

@@ -9,10 +9,10 @@ use serde_json::{Value, json as value};
 
 use crate::{
     dispatch::METHODS,
-    tests::{HttpAccess, Limits, Stage, spec},
+    tests::{HttpAccess, Limits, TestServer, spec},
 };
 
-/// What is sent, the HTTP status, and the answer (`null`: an empty body). An
+/// The body that is sent, the HTTP status, and the answer (`null`: an empty body). An
 /// error's `message` is left out.
 #[tokio::test]
 async fn one_body_one_answer() {
@@ -61,9 +61,9 @@ async fn one_body_one_answer() {
             value!([{ "jsonrpc": "2.0", "id": 1, "result": chain_id }, error(value!(2), -32601)]),
         ),
     ];
-    let stage = Stage::new().await;
+    let server = TestServer::new().await;
     for (body, want) in table {
-        let (status, got) = stage.post(body).await;
+        let (status, got) = server.post(body).await;
         let mut got: Value = serde_json::from_slice(&got).expect(body);
         strip_messages(&mut got);
         assert_eq!((status, got), (StatusCode::OK, want), "{body}");
@@ -84,15 +84,15 @@ fn strip_messages(answer: &mut Value) {
 
 #[tokio::test]
 async fn a_notification_has_no_answer() {
-    let stage = Stage::new().await;
+    let server = TestServer::new().await;
     for body in [r#"{"method":"eth_chainId"}"#, r#"[{"method":"eth_chainId"},{"method":"x"}]"#] {
-        assert_eq!(stage.post(body).await, (StatusCode::NO_CONTENT, vec![]), "{body}");
+        assert_eq!(server.post(body).await, (StatusCode::NO_CONTENT, vec![]), "{body}");
     }
 }
 
 #[tokio::test]
 async fn an_unknown_method_is_named_in_the_words_that_ethers_knows() {
-    let (code, text) = Stage::new().await.error("foo_bar", value!([])).await;
+    let (code, text) = TestServer::new().await.error("foo_bar", value!([])).await;
     assert_eq!(
         (code, text.as_str()),
         (-32601, "the method foo_bar does not exist/is not available")
@@ -102,7 +102,7 @@ async fn an_unknown_method_is_named_in_the_words_that_ethers_knows() {
 #[tokio::test]
 async fn batches_are_capped_in_number_and_in_answers() {
     let limits = Limits { batch: 2, batch_reply_bytes: 200, ..Limits::default() };
-    let stage = Stage::limited(limits).await;
+    let server = TestServer::limited(limits).await;
     let batch = |method: &str, n: usize| {
         let one = value!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": [] });
         Value::from(vec![one; n]).to_string()
@@ -111,18 +111,18 @@ async fn batches_are_capped_in_number_and_in_answers() {
         (batch("eth_chainId", 3), "the batch has 3 requests, at most 2 are taken"),
         (batch("rpc_modules", 2), "answers are over 200 bytes"),
     ] {
-        let answer: Value = serde_json::from_slice(&stage.post(body).await.1).unwrap();
+        let answer: Value = serde_json::from_slice(&server.post(body).await.1).unwrap();
         assert_eq!(answer["error"]["code"], -32600);
         assert!(answer["error"]["message"].as_str().unwrap().contains(want), "{answer}");
     }
-    let (_, body) = stage.post(batch("eth_chainId", 2)).await;
+    let (_, body) = server.post(batch("eth_chainId", 2)).await;
     assert_eq!(serde_json::from_slice::<Value>(&body).unwrap().as_array().unwrap().len(), 2);
 }
 
 #[tokio::test]
 async fn a_body_over_the_cap_is_refused() {
-    let stage = Stage::limited(Limits { body_bytes: 100, ..Limits::default() }).await;
-    let (status, _) = stage.post(vec![b' '; 101]).await;
+    let server = TestServer::limited(Limits { body_bytes: 100, ..Limits::default() }).await;
+    let (status, _) = server.post(vec![b' '; 101]).await;
     assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
 }
 
@@ -139,15 +139,15 @@ async fn browsers_may_call_from_anywhere_unless_origins_are_listed() {
             .body(Body::empty())
             .unwrap()
     };
-    let (status, headers, _) = Stage::new().await.send(preflight()).await;
+    let (status, headers, _) = TestServer::new().await.send(preflight()).await;
     assert_eq!(status, StatusCode::OK);
     assert_eq!(headers[header::ACCESS_CONTROL_ALLOW_ORIGIN], "*");
     for (allowed, want) in
         [("https://dapp.example", StatusCode::OK), ("https://other.example", StatusCode::FORBIDDEN)]
     {
         let access = HttpAccess { origins: vec![allowed.into()], ..HttpAccess::default() };
-        let stage = Stage::with(access, Limits::default(), spec()).await;
-        assert_eq!(stage.send(preflight()).await.0, want, "{allowed}");
+        let server = TestServer::with(access, Limits::default(), spec()).await;
+        assert_eq!(server.send(preflight()).await.0, want, "{allowed}");
     }
 }
 
@@ -160,10 +160,10 @@ async fn pages_read_content_only_where_origins_are_listed() {
         (vec!["*".into()], Some("*")),
     ] {
         let access = HttpAccess { origins, ..HttpAccess::default() };
-        let stage = Stage::with(access, Limits::default(), spec()).await;
+        let server = TestServer::with(access, Limits::default(), spec()).await;
         let request = Request::get("/content/x").header(header::HOST, "127.0.0.1:8545");
         let request = request.header(header::ORIGIN, "https://dapp.example").body(Body::empty());
-        let (status, headers, _) = stage.send(request.unwrap()).await;
+        let (status, headers, _) = server.send(request.unwrap()).await;
         assert_eq!(status, StatusCode::OK);
         let allowed = headers.get(header::ACCESS_CONTROL_ALLOW_ORIGIN);
         assert_eq!(allowed.map(|value| value.to_str().unwrap()), want);
@@ -174,12 +174,12 @@ async fn pages_read_content_only_where_origins_are_listed() {
 #[tokio::test]
 async fn a_foreign_host_name_is_refused() {
     let any = HttpAccess { hosts: vec!["*".into()], ..HttpAccess::default() };
-    let stage = Stage::with(any, Limits::default(), spec()).await;
+    let server = TestServer::with(any, Limits::default(), spec()).await;
     let request = Request::post("/").header(header::HOST, "any.example");
     let request = request.body(r#"{"id":1,"method":"eth_chainId"}"#.into()).unwrap();
-    assert_eq!(stage.send(request).await.0, StatusCode::OK);
+    assert_eq!(server.send(request).await.0, StatusCode::OK);
     let access = HttpAccess { hosts: vec!["node.example".into()], ..HttpAccess::default() };
-    let stage = Stage::with(access, Limits::default(), spec()).await;
+    let server = TestServer::with(access, Limits::default(), spec()).await;
     for (host, want) in [
         ("127.0.0.1:8545", StatusCode::OK),
         ("localhost", StatusCode::OK),
@@ -192,25 +192,25 @@ async fn a_foreign_host_name_is_refused() {
     ] {
         let body = r#"{"id":1,"method":"eth_chainId"}"#;
         let request = Request::post("/").header(header::HOST, host).body(body.into()).unwrap();
-        assert_eq!(stage.send(request).await.0, want, "{host:?}");
+        assert_eq!(server.send(request).await.0, want, "{host:?}");
     }
 }
 
 #[tokio::test]
 async fn large_answers_are_compressed_for_those_who_ask() {
-    let stage = Stage::new().await;
+    let server = TestServer::new().await;
     let body = r#"{"id":1,"method":"eth_config"}"#;
     let request = Request::post("/").header(header::ACCEPT_ENCODING, "gzip");
-    let (_, headers, _) = stage.send(request.body(body.into()).unwrap()).await;
+    let (_, headers, _) = server.send(request.body(body.into()).unwrap()).await;
     assert_eq!(headers[header::CONTENT_ENCODING], "gzip");
     assert_eq!(headers[header::CONTENT_TYPE], "application/json");
 }
 
 #[tokio::test]
 async fn health_says_what_is_missing() {
-    let stage = Stage::new().await;
+    let server = TestServer::new().await;
     let get = |path: &str| Request::get(path).body(Body::empty()).unwrap();
-    assert_eq!(stage.send(get("/livez")).await.0, StatusCode::OK);
+    assert_eq!(server.send(get("/livez")).await.0, StatusCode::OK);
     let ready = async |peers, height, syncing_to| {
         let status = trefoil_node::NodeStatus {
             peers,
@@ -219,14 +219,14 @@ async fn health_says_what_is_missing() {
             validators: 4,
             ..Default::default()
         };
-        stage.status.send_replace(status.into());
-        let (code, _, text) = stage.send(get("/readyz")).await;
+        server.status.send_replace(status.into());
+        let (code, _, text) = server.send(get("/readyz")).await;
         (code, String::from_utf8(text).unwrap())
     };
     let no = StatusCode::SERVICE_UNAVAILABLE;
     assert_eq!(ready(0, 5, None).await, (no, "no peers\n".into()));
     assert_eq!(ready(3, 5, None).await, (StatusCode::OK, "ok\n".into()));
-    // One block behind is only not having heard yet.
+    // One block behind: the newest block has not arrived yet.
     assert_eq!(ready(3, 5, Some(6)).await, (StatusCode::OK, "ok\n".into()));
     let text = "syncing: at block 5, the chain is at 90\n".into();
     assert_eq!(ready(3, 5, Some(90)).await, (no, text));
@@ -234,11 +234,11 @@ async fn health_says_what_is_missing() {
 
 #[tokio::test]
 async fn metrics_count_requests_under_known_names_only() {
-    let stage = Stage::new().await;
-    stage.call("eth_chainId", value!([])).await;
-    stage.ask("evil\"} 1", value!([])).await;
+    let server = TestServer::new().await;
+    server.call("eth_chainId", value!([])).await;
+    server.ask("evil\"} 1", value!([])).await;
     let request = Request::get("/metrics").body(Body::empty()).unwrap();
-    let text = String::from_utf8(stage.send(request).await.2).unwrap();
+    let text = String::from_utf8(server.send(request).await.2).unwrap();
     for line in [
         "trefoil_rpc_requests_total{method=\"eth_chainId\",outcome=\"ok\"} 1",
         "trefoil_rpc_requests_total{method=\"(unknown)\",outcome=\"error\"} 1",
@@ -307,14 +307,14 @@ fn is_answer(answer: &Value) -> bool {
     answer["jsonrpc"] == "2.0" && id && result.is_some() != error.is_some() && error_ok
 }
 
-/// Whatever the body: the server lives, and what it says is JSON-RPC without
-/// a word about this program's insides.
+/// With any body the server lives, and its answer is JSON-RPC without a word about
+/// this program's types.
 #[test]
 fn any_body_gets_a_json_rpc_answer() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let stage = runtime.block_on(Stage::new());
+    let server = runtime.block_on(TestServer::new());
     proptest!(ProptestConfig::with_cases(1_000), |(body in any_body())| {
-        let (status, answer) = runtime.block_on(stage.post(body));
+        let (status, answer) = runtime.block_on(server.post(body));
         if status == StatusCode::NO_CONTENT {
             prop_assert!(answer.is_empty());
             return Ok(());

@@ -2,7 +2,7 @@
 
 use trefoil_types::Millis;
 
-use super::{LOAD, grew};
+use super::parts::{LOAD, grew};
 use crate::plan::{Act, Expect, Moment, Motion, SimPlan};
 
 /// Machines under load whose organisations vote.

@@ -29,7 +29,7 @@ fn evidence(cluster: &Cluster, height: Height) -> Evidence {
     Evidence::of_votes(a, b).unwrap()
 }
 
-/// Who of the running lets three validate, and the blocks that convicted.
+/// On each running node three validate, and one block at most carried the evidence.
 fn assert_convicted_once(cluster: &Cluster) {
     for n in cluster.running() {
         let set = cluster.node(n).ledger().next_validators();
@@ -45,7 +45,7 @@ fn assert_convicted_once(cluster: &Cluster) {
 #[test]
 fn what_only_a_full_node_saw_is_carried_by_an_idle_chain() {
     let mut cluster = three_and_a_watcher();
-    // It does not even hand the votes on.
+    // It does not even relay the votes.
     cluster.loss = Box::new(|from, _, message| from == 4 && matches!(message, Message::Vote(_)));
     for block in [1, 2] {
         let vote = vote(&cluster, VoteKind::Prevote, 2, block);
@@ -55,7 +55,7 @@ fn what_only_a_full_node_saw_is_carried_by_an_idle_chain() {
     assert_convicted_once(&cluster);
     assert_eq!(cluster.seen.equivocations.len(), 4, "each hears of it once");
     assert!(cluster.seen.blames.is_empty());
-    // Nothing is left to say: the chain is idle again.
+    // Nothing is left to send: the chain is idle again.
     let height = cluster.height(0);
     cluster.run_for(Millis(20_000));
     assert_eq!(cluster.height(0), height);

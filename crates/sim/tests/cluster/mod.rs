@@ -1,4 +1,4 @@
-//! What the tests of whole nodes share: the cluster they drive, its wallets and its keys.
+//! Shared by the tests of whole nodes: the cluster that they drive, its wallets and its keys.
 
 use std::{ops::Range, sync::Arc};
 
@@ -20,9 +20,9 @@ use trefoil_types::{Height, Millis, PeerId, TxEnvelope};
 
 pub const SECOND: Millis = Millis(1_000);
 
-/// A plan in which `nodes` machines run, of which the first validate: a block is due at once, and then
-/// every minute; each message takes 3 ms, and workers no time; machines hold nothing against
-/// each other, since the tests speak in their names.
+/// A plan in which `nodes` machines run, of which the first validate. A block is due at once, and
+/// then every minute. Each message takes 3 ms, and workers no time. Machines hold nothing against
+/// each other, since the tests send messages in their names.
 pub fn plan(validators: usize, nodes: usize) -> SimPlan {
     let mut plan = SimPlan::quiet("by hand", 1, validators, Millis(u64::MAX));
     plan.full_nodes = nodes.saturating_sub(validators);
@@ -125,7 +125,7 @@ pub fn connect_unjudged(cluster: &mut Cluster, n: usize, other: usize) {
     say_connected(cluster, other, n);
 }
 
-/// What the journal of a node that is not running holds.
+/// The journal's records of a node that is not running.
 pub fn journalled(cluster: &Cluster, n: usize) -> Vec<Record> {
     Journal::open(cluster.machines[n].journal_disk.mount()).unwrap().1.records
 }

@@ -1,24 +1,26 @@
 //! Damage on disk, found after the bytes were verified: named, and fetched anew.
 //!
-//! Bytes leave a store only verified ([`trefoil_content::Reader`]), so that damage is found
-//! when the bytes are read. Bytes that the node keeps are then fetched again from peers and
-//! origins; a user's own file is reported and left as it is.
+//! Bytes leave a store only verified ([`trefoil_content::StoreReader`]), so that damage is
+//! found when the bytes are read. Bytes that the node keeps are then fetched again from peers
+//! and origins; a user's own file is reported and left as it is.
 
 use std::{ops::Range, path::Path, pin::pin, sync::Arc, time::Duration};
 
 use tokio::time::timeout;
 use trefoil_content::{Link, proof::ProofError};
+use trefoil_os::disk::blocking;
 
-use super::{Content, blocking};
+use super::Content;
 use crate::{
     error::FetchError,
-    events::Command,
+    events::ContentCommand,
     export::ExportError,
     fetch::{Measure, Selection},
     store::{OpenStore, StoreError},
 };
 
-// Perhaps nobody has those bytes any more, and a reader must not wait for ever.
+// Perhaps nobody has those bytes any more, and a reader must not wait for ever. Longer than the
+// 3 s after which the scheduler turns to another source.
 /// When nothing comes for this time, the reader gets the error.
 const STALL: Duration = Duration::from_secs(5);
 
@@ -27,8 +29,8 @@ const STALL: Duration = Duration::from_secs(5);
 const MENDS_MAX: usize = 3;
 
 impl Content {
-    /// Fetches a resource or part of it, and writes it to `to`, which comes to be when
-    /// it is whole. Damaged bytes here are fetched anew.
+    /// Fetches a resource or part of it, and writes it to `to`, which appears when it is
+    /// whole. Damaged bytes here are fetched anew.
     ///
     /// # Errors
     /// As of [`Content::get`]; `to` is there already or cannot be written; a user's own
@@ -132,7 +134,7 @@ impl Content {
         self.store.change(id, |metadata| metadata.whole = false)?;
         let lost = damage.parts.clone();
         let opened = opened.clone();
-        self.ask(|reply| Command::Lose { opened: opened.clone(), lost, reply }).await?;
+        self.ask(|reply| ContentCommand::Lose { opened: opened.clone(), lost, reply }).await?;
         let mut pieces: Vec<Range<u32>> =
             damage.parts.iter().map(|part| opened.layout.pieces_of_groups(part)).collect();
         // Those in between are here.

@@ -1,8 +1,8 @@
 //! The task that takes parts of one resource from one origin, a few at a time.
 //!
-//! Bytes are verified and written where they come; only progress reaches the
-//! driver. A server that fails for a while is left alone for that long: requests fail at
-//! once meanwhile, so that other sources serve them.
+//! Bytes are verified and written where they arrive; only progress reaches the service. After
+//! a failure the server is left alone for a while. Requests fail at once meanwhile, so that
+//! other sources serve them.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -20,26 +20,30 @@ use trefoil_content::{
     scheduler::{FetchFailure, RequestId, Resource, Source},
 };
 
-use super::{Server, WebError, backoff};
-use crate::{events::Event, store::OpenStore};
+use super::{Server, WebError};
+use crate::{events::TaskEvent, store::OpenStore};
 
-// The server may serve every node of the swarm at once.
-/// Connections to one origin, at most.
+// The server may serve every node of the swarm at once: 100 of them open 600 connections.
+/// The most connections to one origin.
 const CONNECTIONS_MAX: usize = 6;
 
-/// Orders that wait. The swarm has less than this open at one source.
+// The scheduler has at most 1,024 requests open at one source: an order to ask for each, and
+// one to cancel. There is room for twice as many.
+/// The most orders that wait.
 const ORDERS_MAX: usize = 4_096;
 
+// The five pauses between them are 31 s. A server that is away for longer is asked again after
+// another minute (`REST` in origins.rs).
 /// Failures in a row after which an origin is left.
 const FAILURES_MAX: u32 = 6;
 
-// The scheduler cancels stalled requests. A server that accepts requests and never answers
-// would otherwise never count as failing.
+// The scheduler cancels stalled requests, after 3 s at the earliest. A server that accepts
+// requests and never answers would otherwise never count as failing.
 /// A cancelled request for which nothing came for this time counts as a failure.
 const STALL: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
-enum Order {
+enum FetchOrder {
     Ask(PartRequest),
     Cancel(RequestId),
 }
@@ -55,7 +59,7 @@ pub struct PartRequest {
 /// Handle to the task of one origin. Its requests end when it is dropped.
 #[derive(Debug)]
 pub struct Fetcher {
-    orders: mpsc::Sender<Order>,
+    orders: mpsc::Sender<FetchOrder>,
     task: AbortHandle,
 }
 
@@ -65,7 +69,7 @@ impl Fetcher {
         web: u16,
         server: Server,
         resource: Resource,
-        events: mpsc::Sender<Event>,
+        events: mpsc::Sender<TaskEvent>,
     ) -> Self {
         let (orders, waiting) = mpsc::channel(ORDERS_MAX);
         let worker = Worker {
@@ -87,12 +91,12 @@ impl Fetcher {
     /// `false`: it cannot take it.
     #[must_use]
     pub fn ask(&self, part_request: PartRequest) -> bool {
-        self.orders.try_send(Order::Ask(part_request)).is_ok()
+        self.orders.try_send(FetchOrder::Ask(part_request)).is_ok()
     }
 
     pub fn cancel(&self, request: RequestId) {
         // A task that ended has nothing open; one so far behind ends it anyway.
-        let _ = self.orders.try_send(Order::Cancel(request));
+        let _ = self.orders.try_send(FetchOrder::Cancel(request));
     }
 }
 
@@ -106,26 +110,26 @@ struct Worker {
     web: u16,
     server: Arc<Server>,
     resource: Resource,
-    events: mpsc::Sender<Event>,
+    events: mpsc::Sender<TaskEvent>,
     waiting: VecDeque<PartRequest>,
     running: JoinSet<(RequestId, Result<(), WebError>)>,
     /// Running requests, and since when.
     open: BTreeMap<RequestId, (AbortHandle, Instant)>,
     /// In a row.
     failures: u32,
-    /// Nothing is asked before.
+    /// Nothing is asked before this time.
     resume: Instant,
     /// When right bytes came last.
     moved: Arc<Mutex<Instant>>,
 }
 
 impl Worker {
-    async fn run(mut self, mut orders: mpsc::Receiver<Order>) {
+    async fn run(mut self, mut orders: mpsc::Receiver<FetchOrder>) {
         loop {
             tokio::select! {
                 order = orders.recv() => match order {
-                    Some(Order::Ask(part_request)) => self.waiting.push_back(part_request),
-                    Some(Order::Cancel(request)) => self.cancel(request).await,
+                    Some(FetchOrder::Ask(part_request)) => self.waiting.push_back(part_request),
+                    Some(FetchOrder::Cancel(request)) => self.cancel(request).await,
                     None => return,
                 },
                 Some(ended) = self.running.join_next() => {
@@ -175,7 +179,7 @@ impl Worker {
         match result {
             Ok(()) => self.failures = 0,
             Err(WebError::Disk(error)) => {
-                self.send_event(Event::Broken { resource: self.resource, error }).await;
+                self.send_event(TaskEvent::Broken { resource: self.resource, error }).await;
             }
             Err(error) if error.is_passing() => {
                 self.report_failed(request).await;
@@ -191,7 +195,7 @@ impl Worker {
         if self.failures >= FAILURES_MAX {
             return self.leave(error, false).await;
         }
-        let pause = error.pause().unwrap_or(backoff(self.failures));
+        let pause = error.pause(self.failures);
         // Many requests may fail of one cause.
         self.resume = self.resume.max(Instant::now() + pause);
         let origin = &self.server.origin;
@@ -202,15 +206,15 @@ impl Worker {
         let origin = &self.server.origin;
         tracing::warn!(%origin, %error, "an origin is left");
         let (web, resource) = (self.web, self.resource);
-        self.send_event(Event::OriginLeft { web, resource, for_good }).await;
+        self.send_event(TaskEvent::OriginLeft { web, resource, for_good }).await;
     }
 
     async fn report_failed(&self, request: RequestId) {
         let (resource, failure) = (self.resource, FetchFailure::Closed);
-        self.send_event(Event::Failed { resource, request, failure }).await;
+        self.send_event(TaskEvent::Failed { resource, request, failure }).await;
     }
 
-    async fn send_event(&self, event: Event) {
+    async fn send_event(&self, event: TaskEvent) {
         // The service may have ended.
         let _ = self.events.send(event).await;
     }
@@ -221,7 +225,7 @@ async fn fetch(
     server: &Server,
     web: u16,
     part_request: PartRequest,
-    events: &mpsc::Sender<Event>,
+    events: &mpsc::Sender<TaskEvent>,
     moved: &Mutex<Instant>,
 ) -> Result<(), WebError> {
     let PartRequest { request, opened, part } = part_request;
@@ -245,7 +249,7 @@ async fn fetch(
         *moved.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         let (source, bytes) = (Source::Web(web), whole as u64);
         // The service may have ended.
-        let _ = events.send(Event::Arrived { resource, request, source, groups, bytes }).await;
+        let _ = events.send(TaskEvent::Arrived { resource, request, source, groups, bytes }).await;
     }
     Ok(())
 }

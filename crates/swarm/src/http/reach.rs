@@ -1,10 +1,7 @@
-//! Which addresses a node connects to because a peer said so. Otherwise a stranger
-//! could have this node knock at its operator's own doors.
+//! Which addresses a node connects to because a peer named them. Without this, a stranger
+//! could make the node send requests to servers of its operator's own network.
 
-use std::{
-    fmt,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use reqwest::dns::{Name, Resolve, Resolving};
 use url::{Host, Url};
@@ -19,13 +16,8 @@ pub enum Reach {
 
 /// An address that only this machine or its network reaches.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0} is no address of the Internet, and only those are asked here")]
 pub struct NotGlobal(String);
-
-impl fmt::Display for NotGlobal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} is no address of the Internet, and only those are asked here", self.0)
-    }
-}
 
 /// Judges an address that stands in a URL itself; names are resolved later.
 pub fn check_host(url: &Url) -> Result<(), NotGlobal> {
@@ -37,8 +29,9 @@ pub fn check_host(url: &Url) -> Result<(), NotGlobal> {
     if is_global(address) { Ok(()) } else { Err(NotGlobal(address.to_string())) }
 }
 
-/// Resolves names to global addresses only. The client connects to the very addresses that
-/// it returns, so that a name cannot mean one address when it is judged and another then.
+// The client connects to the very addresses that this returns. A name cannot mean one address
+// when it is judged and another when it is used (DNS rebinding).
+/// Resolves names to global addresses only.
 pub struct GlobalOnly;
 
 impl Resolve for GlobalOnly {

@@ -8,24 +8,27 @@ use std::{
 use bytes::Bytes;
 use tokio::{sync::mpsc, time::sleep};
 
-use super::{Answer, Server, WebError, backoff};
+use super::{RangeResponse, Server, WebError};
 
-/// Chunks that are read ahead; each is one read of a socket.
+// The server sends on while a chunk is hashed. Each chunk is one read of a socket.
+/// Chunks that are read ahead.
 const AHEAD: usize = 16;
 
-/// Failures in a row without a byte between them, at most.
+// As many as for an origin of a transfer (fetching.rs). There the swarm has other sources;
+// here the `put` fails, after pauses of 31 s.
+/// Failures in a row, without a byte between them, that end the reading.
 const FAILURES_MAX: u32 = 6;
 
 /// The bytes of a file, for a reader on a thread. A connection that breaks is
 /// made anew, and goes on where it was.
 #[derive(Debug)]
-pub struct Reading {
+pub struct OriginReader {
     pub size: u64,
     chunks: mpsc::Receiver<Result<Bytes, WebError>>,
     now: Bytes,
 }
 
-impl Reading {
+impl OriginReader {
     /// # Errors
     /// When the server gives no ranges of bytes, or nothing.
     pub async fn start(server: Arc<Server>) -> Result<Self, WebError> {
@@ -49,7 +52,7 @@ impl Reading {
 
 async fn read(
     server: &Server,
-    mut answer: Answer,
+    mut answer: RangeResponse,
     to: &mpsc::Sender<Result<Bytes, WebError>>,
 ) -> Result<(), WebError> {
     let (size, mut at, mut failures) = (answer.size, 0, 0);
@@ -82,13 +85,13 @@ async fn rest(failures: &mut u32, failure: WebError) -> Result<(), WebError> {
     if *failures >= FAILURES_MAX {
         return Err(failure);
     }
-    let pause = failure.pause().unwrap_or(backoff(*failures));
+    let pause = failure.pause(*failures);
     tracing::info!(error = %failure, ?pause, "an origin fails, and is asked again");
     sleep(pause).await;
     Ok(())
 }
 
-impl Read for Reading {
+impl Read for OriginReader {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         while self.now.is_empty() {
             match self.chunks.blocking_recv() {

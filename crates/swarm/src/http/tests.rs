@@ -1,4 +1,4 @@
-//! What is read out of answers, and where redirects may lead.
+//! The headers of answers, and where redirects may lead.
 
 use super::*;
 

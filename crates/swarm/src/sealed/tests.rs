@@ -87,7 +87,7 @@ fn a_directory_comes_back_with_all_its_files() {
     assert!(files_below(&at("out2")).unwrap().is_empty());
 }
 
-/// It is read by those whom a stranger sealed it to.
+/// A stranger can seal anything to a key, and the holder of the key opens it.
 #[test]
 fn what_was_made_to_do_harm_is_refused() {
     use EntryType::{Directory, GNULongName, Regular, Symlink};
@@ -140,7 +140,7 @@ proptest::proptest! {
         let mut archive = tar(&[("a/", EntryType::Directory, b""), ("a/b", EntryType::Regular, &bytes)]);
         let len = archive.len();
         flips.iter().for_each(|(at, byte)| archive[at % len] = *byte);
-        let _ = unpack(Cursor::new(archive), dir.path(), failed_to("write", dir.path()));
+        let _ = unpack(Cursor::new(archive), dir.path(), failed("write", dir.path()));
         // Nothing but what is below.
         let beside = fs::read_dir(dir.path()).unwrap().count();
         proptest::prop_assert!(beside <= 1);

@@ -10,49 +10,49 @@ use trefoil_content::{
 use super::SwarmService;
 use crate::{
     error::FetchError,
-    events::Command,
+    events::ContentCommand,
     fetch::{Topic, Want},
     store::{OpenStore, StoreError},
 };
 
 impl SwarmService {
-    pub(super) fn on_command(&mut self, command: Command) {
+    pub(super) fn on_command(&mut self, command: ContentCommand) {
         match command {
-            Command::Seek { resource, seeking } => self.seek(resource, seeking),
-            Command::Fetch { opened, want } => self.fetch(opened, want),
+            ContentCommand::Seek { resource, seeking } => self.seek(resource, seeking),
+            ContentCommand::Fetch { opened, want } => self.fetch(opened, want),
             // The caller may be gone.
-            Command::Store { resource, begin, reply } => {
+            ContentCommand::Store { resource, begin, reply } => {
                 let _ = reply.send(self.open_store(resource, begin).map_err(FetchError::from));
             }
-            Command::Lose { opened, lost, reply } => {
+            ContentCommand::Lose { opened, lost, reply } => {
                 self.drop_damaged(&opened, &lost);
                 let _ = reply.send(());
             }
-            Command::NewOrigins { resource } => self.on_new_origins(resource),
-            Command::Progress { resource, reply } => {
+            ContentCommand::NewOrigins { resource } => self.on_new_origins(resource),
+            ContentCommand::Progress { resource, reply } => {
                 let progress = self.topics.get(&resource).map(Topic::progress);
                 let _ = reply.send(progress);
             }
-            Command::Close { id, reply } => {
+            ContentCommand::Close { id, reply } => {
                 let topics = self.topics.iter().filter(|(_, topic)| topic.id == id);
                 for resource in topics.map(|(resource, _)| *resource).collect::<Vec<_>>() {
                     self.close(resource, &FetchError::Removed);
                 }
                 let _ = reply.send(());
             }
-            Command::Open { reply } => {
+            ContentCommand::Open { reply } => {
                 let _ = reply.send(self.topics.values().map(|topic| topic.id).collect());
             }
-            Command::Announce(announced) => {
+            ContentCommand::Announce(announced) => {
                 self.announced = Some(announced);
                 for peer in self.peers.keys().copied().collect::<Vec<_>>() {
                     self.send(peer, announced.message());
                 }
             }
-            Command::Announced { reply } => {
+            ContentCommand::Announced { reply } => {
                 let _ = reply.send(self.announced_snapshots());
             }
-            Command::Blame { peer, offence } => self.blame(peer, offence),
+            ContentCommand::Blame { peer, offence } => self.blame(peer, offence),
         }
     }
 

@@ -12,12 +12,13 @@ use trefoil_types::{Offence, PeerId, Standing};
 
 use super::SwarmService;
 use crate::{
-    events::{Announced, Event},
+    events::{Announced, TaskEvent},
     fetch::{Seeking, Topic, shows},
     store::OpenStore,
 };
 
-// Attack: a peer seeks names without end, each of which would be remembered.
+// Attack: a peer seeks names without end, each of which would be remembered. 64 names of 32
+// bytes are 2 KiB for each peer.
 /// The most resources that one peer seeks and this node does not have.
 const WISHES_MAX: usize = 64;
 
@@ -52,7 +53,7 @@ impl SwarmService {
         let events = self.event_to.clone();
         task::spawn(async move {
             sleep(after).await;
-            let _ = events.send(Event::Look { resource, after }).await;
+            let _ = events.send(TaskEvent::Look { resource, after }).await;
         });
     }
 

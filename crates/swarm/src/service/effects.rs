@@ -8,7 +8,7 @@ use trefoil_content::{
 use trefoil_types::PeerId;
 
 use super::SwarmService;
-use crate::peer::{Incoming, Order, Serving};
+use crate::peer::{Incoming, Serving, WriterOrder};
 
 impl SwarmService {
     /// Hands an input to the scheduler and carries out its effects. An input that an effect
@@ -44,7 +44,7 @@ impl SwarmService {
             }
             Effect::Serve { resource, peer, ticket, part } => {
                 let Some(opened) = self.opened(resource).cloned() else { return };
-                self.order(peer, Order::Serve(Serving { ticket, opened, part }));
+                self.order(peer, WriterOrder::Serve(Serving { ticket, opened, part }));
             }
             Effect::Refuse { resource, peer, ticket, why } => {
                 self.send(peer, SwarmMessage::Refuse { resource, ticket, why });

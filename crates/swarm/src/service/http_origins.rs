@@ -12,7 +12,7 @@ use trefoil_types::PeerId;
 
 use super::SwarmService;
 use crate::{
-    events::Event,
+    events::TaskEvent,
     fetch::{Topic, Want},
     store::OpenStore,
 };
@@ -54,7 +54,7 @@ impl SwarmService {
     }
 
     /// Whether all hashes of a resource are here. If not, they are fetched, and
-    /// [`Event::Hashed`] follows.
+    /// [`TaskEvent::Hashed`] follows.
     fn has_hashes(&mut self, opened: &OpenStore) -> bool {
         let topic = self.topics.get(&Resource::hashes(opened.id.root).among(&opened.allow));
         if let Some(hashes) = topic.filter(|topic| topic.seeks()).and_then(Topic::opened) {
@@ -75,7 +75,7 @@ impl SwarmService {
         let wait = task::spawn(async move {
             if let Ok(Ok(())) = fetched.await {
                 // The service may have ended.
-                let _ = events.send(Event::Hashed { resource }).await;
+                let _ = events.send(TaskEvent::Hashed { resource }).await;
             }
         });
         self.origins.await_hashes(resource, wait.abort_handle());

@@ -10,8 +10,8 @@ use trefoil_types::{Offence, PeerId};
 
 use super::SwarmService;
 use crate::{
-    events::{Announced, Event},
-    peer::Order,
+    events::{Announced, TaskEvent},
+    peer::WriterOrder,
 };
 
 impl SwarmService {
@@ -57,7 +57,7 @@ impl SwarmService {
             SwarmMessage::Unask { resource, ticket } => {
                 self.input(SchedulerInput::Unasked { resource, peer, ticket });
                 if let Some(connected) = self.peers.get(&peer)
-                    && !connected.streams.order(Order::Stop(ticket))
+                    && !connected.streams.order(WriterOrder::Stop(ticket))
                 {
                     self.on_disconnected(peer);
                 }
@@ -102,17 +102,18 @@ impl SwarmService {
         if !self.is_judged(peer) && !may_send_to_unjudged(&message) {
             return;
         }
-        self.order(peer, Order::Send(message));
+        self.order(peer, WriterOrder::Send(message));
     }
 
     /// A peer that does not read is disconnected, so that nothing piles up for it. By an
     /// event, since the scheduler may be in the middle of a step.
-    pub(super) fn order(&self, peer: PeerId, order: Order) {
+    pub(super) fn order(&self, peer: PeerId, order: WriterOrder) {
         let Some(connected) = self.peers.get(&peer) else { return };
         if connected.streams.order(order) {
             return;
         }
-        let gone = Event::Gone { peer, connection: connected.streams.connection, offence: None };
+        let gone =
+            TaskEvent::Gone { peer, connection: connected.streams.connection, offence: None };
         let events = self.event_to.clone();
         task::spawn(async move { events.send(gone).await });
     }

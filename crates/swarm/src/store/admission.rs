@@ -1,19 +1,19 @@
-//! Which sizes are accepted: the maker of an id can prove any size for it, so that a proof
-//! alone admits nothing.
+//! Which sizes are accepted. The maker of an id can prove any size for it, so a proof alone
+//! admits nothing.
 
 use std::{fs, os::unix::fs::MetadataExt as _, path::Path};
 
 use rustix::fs::statvfs;
 use trefoil_content::{BYTES_MAX, ContentId, MANIFEST_BYTES_MAX, ResourceKind};
 
-use super::{ContentStore, Metadata, StoreError, error::failed};
+use super::{ContentStore, Metadata, StoreError, failed};
 
-/// The unit of `st_blocks`.
+/// The unit of `st_blocks` (stat(2)), whatever the file system's own blocks are.
 const BLOCK_BYTES: u64 = 512;
 
 impl ContentStore {
-    /// Whether so many bytes that are still to come have room here; `kept`: and count
-    /// for the quota.
+    /// Checks that there is room for bytes that are still to come. `kept`: they count for the
+    /// quota too.
     pub fn admit(&self, bytes: u64, kept: bool) -> Result<(), StoreError> {
         if let Some(quota) = self.quota.filter(|quota| kept && bytes > *quota) {
             return Err(StoreError::Quota { bytes, quota });
@@ -73,20 +73,23 @@ impl ContentStore {
     }
 }
 
-/// Why the directory `place` holds no valid resource, whatever its metadata says.
-pub(super) fn refusal(place: &Path, id: ContentId, metadata: &Metadata) -> Option<String> {
-    let size = metadata.size;
-    if size > BYTES_MAX {
-        return Some(format!("it says {size} bytes; {BYTES_MAX} are the most"));
+impl Metadata {
+    /// Why the directory `place` holds no valid resource, whatever this says.
+    pub(super) fn refusal(&self, place: &Path, id: ContentId) -> Option<String> {
+        let size = self.size;
+        if size > BYTES_MAX {
+            return Some(format!("it says {size} bytes; {BYTES_MAX} are the most"));
+        }
+        if id.kind == ResourceKind::Directory && size > MANIFEST_BYTES_MAX as u64 {
+            return Some(format!("it says a manifest of {size} bytes"));
+        }
+        let ours = self.shared.is_none() || id.kind == ResourceKind::Directory;
+        if self.whole || !ours {
+            return None;
+        }
+        // The last group is written before all others, and before the metadata.
+        let is = fs::metadata(place.join("data")).map_or(0, |meta| meta.len());
+        (is != size)
+            .then(|| format!("it says {size} bytes, and nothing here proves that: {is} came"))
     }
-    if id.kind == ResourceKind::Directory && size > MANIFEST_BYTES_MAX as u64 {
-        return Some(format!("it says a manifest of {size} bytes"));
-    }
-    let ours = metadata.shared.is_none() || id.kind == ResourceKind::Directory;
-    if metadata.whole || !ours {
-        return None;
-    }
-    // The last group is written before all others, and before anything is said of it.
-    let is = fs::metadata(place.join("data")).map_or(0, |meta| meta.len());
-    (is != size).then(|| format!("it says {size} bytes, and nothing here proves that: {is} came"))
 }

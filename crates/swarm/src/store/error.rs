@@ -47,7 +47,6 @@ pub enum StoreError {
     Origin { origin: Origin, source: io::Error },
 }
 
-pub fn failed(act: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
-    let path = path.to_path_buf();
-    move |source| StoreError::File { act, path, source }
+pub fn failed(act: &'static str, path: &Path) -> impl Fn(io::Error) -> StoreError {
+    move |source| StoreError::File { act, path: path.into(), source }
 }

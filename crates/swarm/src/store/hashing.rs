@@ -8,12 +8,12 @@ use std::{
 };
 
 use trefoil_content::{
-    ContentId, Entry, Manifest, PartialStore, ResourceKind,
+    ContentId, Manifest, ManifestEntry, PartialStore, ResourceKind,
     proof::{self, ProofError},
 };
 use trefoil_types::DiskFile;
 
-use super::{StoreError, error::failed, own, own_files};
+use super::{StoreError, failed, own, own_files};
 
 /// Counts the bytes that are read.
 pub struct Counted<'a, R>(pub R, pub &'a AtomicU64);
@@ -34,14 +34,14 @@ pub(super) fn hash_file(
     at: u64,
     read: &AtomicU64,
 ) -> Result<[u8; 32], StoreError> {
+    let unread = failed("read", path);
     let file = fs::File::open(path).map_err(failed("open", path))?;
     let reader = io::BufReader::with_capacity(1 << 20, Counted(file, read));
     proof::hash(reader, size, hashes, at).map_err(|error| match error {
         ProofError::Io(source) if source.kind() == ErrorKind::UnexpectedEof => {
-            let source = io::Error::other("it became shorter while it was read");
-            StoreError::File { act: "read", path: path.into(), source }
+            unread(io::Error::other("it became shorter while it was read"))
         }
-        ProofError::Io(source) => StoreError::File { act: "read", path: path.into(), source },
+        ProofError::Io(source) => unread(source),
         error => error.into(),
     })
 }
@@ -59,7 +59,7 @@ pub(super) fn hash_tree(
     for (path, size) in files {
         let root = hash_file(&directory.join(&path), size, &*hashes, at, read)?;
         at += proof::hashes_bytes(size);
-        entries.push(Entry { path, size, root });
+        entries.push(ManifestEntry { path, size, root });
     }
     hashes.sync().map_err(failed("write", staging))?;
     Ok(Manifest::new(entries)?)

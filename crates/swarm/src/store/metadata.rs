@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use trefoil_content::{AllowList, ContentId};
 use trefoil_os::{clock, disk::write_whole};
 
-use super::{StoreError, error::failed};
+use super::{StoreError, failed};
 
 pub const METADATA_FILE: &str = "about.json";
 
@@ -37,7 +37,7 @@ pub struct Metadata {
     pub used_s: u64,
     /// All of it was here.
     pub whole: bool,
-    /// Who may have it from this node.
+    /// The organisations whose members may have it from this node.
     #[serde(default, skip_serializing_if = "AllowList::is_open")]
     pub allow: AllowList,
 }

@@ -9,7 +9,8 @@ use trefoil_content::{
 
 use super::{Metadata, StoreError};
 
-/// Bytes that are read or copied at once.
+// A reader holds one of them in memory.
+/// Bytes that are read or copied at once: 1 MiB.
 pub const CHUNK: usize = 64 * GROUP_BYTES as usize;
 
 /// A resource, or the files of a directory, with its store open.
@@ -20,18 +21,18 @@ pub struct OpenStore {
     pub store: PartialStore,
     pub layout: Layout,
     pub origin: bool,
-    /// Who may have it.
+    /// The organisations whose members may have it.
     pub allow: AllowList,
-    /// Whose files these are.
+    /// Only of a directory's files: the manifest that lists them.
     pub manifest: Option<Manifest>,
-    /// The file that its bytes are in; the directory, of one that is shared where it is.
+    /// The file that its bytes are in, or the directory if that is shared where it is.
     pub place: PathBuf,
     /// Damage that was found on disk, in words, until all is here again.
     pub damaged: Mutex<Option<String>>,
 }
 
 impl OpenStore {
-    /// `part`: which part of the resource it is, as if it were for everyone.
+    /// `part`: the name of this part of the resource, without the allow-list.
     pub fn new(
         id: ContentId,
         metadata: &Metadata,
@@ -55,14 +56,14 @@ impl OpenStore {
         }
     }
 
-    /// Whether it is the bytes of a file or manifest, not their hashes, nor a
-    /// directory's files.
+    /// Whether it is the store of the bytes of a file or manifest. Stores of hashes alone, and
+    /// of a directory's files, are not.
     pub fn is_bytes(&self) -> bool {
         self.resource == Resource::file(self.id.root).among(&self.allow)
     }
 
-    /// The last group, which shows the size, with its proof. Nothing for hashes, and
-    /// for the files of a directory: their sizes are known.
+    /// The last group with its proof, which proves the size. Empty for hashes and for the
+    /// files of a directory: their sizes are known.
     pub fn last_group(&self) -> Result<Vec<u8>, ProofError> {
         let mut proof = Vec::new();
         if self.is_bytes() {
@@ -89,7 +90,7 @@ impl OpenStore {
         pieces.iter().map(|piece| self.layout.piece_bytes(piece as u32)).sum()
     }
 
-    /// All bytes of a file or manifest that has `most` of them.
+    /// All bytes of a file or manifest that has at most `most` of them.
     pub fn read_small(&self, most: u64) -> Result<Vec<u8>, ProofError> {
         let size = self.layout.bytes();
         if size > most {
@@ -98,7 +99,7 @@ impl OpenStore {
         self.read(0, 0..size)
     }
 
-    /// Bytes of a file that are here.
+    /// Reads bytes of a file, all of which are here.
     pub fn read(&self, file: u32, bytes: Range<u64>) -> Result<Vec<u8>, ProofError> {
         let (mut reader, mut all) = (self.store.reader(file, bytes)?, Vec::new());
         while let now @ [_, ..] = reader.next(CHUNK)? {

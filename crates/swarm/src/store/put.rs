@@ -11,8 +11,7 @@ use trefoil_content::{ContentId, ResourceKind};
 use trefoil_os::disk::{remove_file, sync_directory};
 
 use super::{
-    ContentStore, Metadata, PutOptions, StoreError,
-    error::failed,
+    ContentStore, Metadata, PutOptions, StoreError, failed,
     hashing::{hash_file, hash_tree, write_manifest},
     metadata::write_metadata,
     own,
@@ -53,7 +52,6 @@ impl ContentStore {
             allow: options.allow,
             ..Metadata::new(id, name, size)
         };
-        write_metadata(staging.path(), &metadata)?;
         self.install(id, metadata, staging)?;
         Ok(id)
     }
@@ -100,6 +98,7 @@ impl ContentStore {
         metadata: Metadata,
         staging: tempfile::TempDir,
     ) -> Result<(), StoreError> {
+        write_metadata(staging.path(), &metadata)?;
         let place = self.place(id);
         let mut state = self.lock();
         if place.exists() {

@@ -9,15 +9,15 @@ use std::{
 };
 
 use trefoil_content::{
-    ContentId, GROUP_BYTES, ORIGINS_MAX, Origin, Part, PartialStore, ResourceKind, groups,
+    ContentId, Files, GROUP_BYTES, ORIGINS_MAX, Origin, Part, PartialStore, ResourceKind, groups,
     proof::{self, ProofError},
     scheduler::Resource,
 };
 use trefoil_os::disk::sync_directory;
 
 use super::{
-    ContentStore, HASHES_MAP, Metadata, PutOptions, StoreError, error::failed, hashing::Counted,
-    metadata::write_metadata, own, own_files,
+    ContentStore, HASHES_MAP, Metadata, PutOptions, StoreError, failed, hashing::Counted, own,
+    own_files,
 };
 
 impl ContentStore {
@@ -48,7 +48,6 @@ impl ContentStore {
                     allow: options.allow,
                     ..Metadata::new(id, name, size)
                 };
-                write_metadata(staging.path(), &metadata)?;
                 self.install(id, metadata, staging)?;
             }
         }
@@ -105,16 +104,16 @@ fn hash_remote(
 ) -> Result<[u8; 32], StoreError> {
     let files = own_files(staging, "")?;
     let start = (groups(size) - 1) * GROUP_BYTES;
-    let mut data = Tail { data, start, at: 0, last: Vec::new(), failed: None };
+    let mut data = LastGroupReader { data, start, at: 0, last: Vec::new(), failed: None };
     let root = match (proof::hash(&mut data, size, &*files.hashes, 0), data.failed) {
         (_, Some(source)) => {
             return Err(StoreError::Origin { origin: origin.clone(), source });
         }
         (root, None) => root.map_err(kept_in(staging))?,
     };
-    let map = own(staging, HASHES_MAP)?;
-    let key = Resource::hashes(root).0;
-    let hashes = PartialStore::hashes(key, (root, size), files.hashes.clone(), map);
+    let map = Some(own(staging, HASHES_MAP)?);
+    let alone = Files { data: None, hashes: files.hashes.clone(), map };
+    let hashes = PartialStore::open(Resource::hashes(root).0, [(root, size)], alone);
     let hashes = hashes.map_err(kept_in(staging))?;
     hashes.all_is_here();
     hashes.sync().map_err(failed("write in", staging))?;
@@ -135,7 +134,7 @@ fn kept_in(staging: &Path) -> impl FnOnce(ProofError) -> StoreError {
 }
 
 /// A reader that keeps the last group, and the error if reading fails.
-struct Tail<R> {
+struct LastGroupReader<R> {
     data: R,
     /// Where the last group begins.
     start: u64,
@@ -144,7 +143,7 @@ struct Tail<R> {
     failed: Option<io::Error>,
 }
 
-impl<R: Read> Read for Tail<R> {
+impl<R: Read> Read for LastGroupReader<R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let count = match self.data.read(buf) {
             Ok(count) => count,

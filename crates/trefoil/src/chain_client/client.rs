@@ -5,7 +5,9 @@ use std::time::Duration;
 use alloy_primitives::Bytes;
 use serde_json::{Value, json};
 
-/// A node on this machine answers within milliseconds.
+// A node on this machine answers within milliseconds. One that is elsewhere, or busy with other
+// callers, gets some seconds.
+/// How long a command waits for an answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A JSON-RPC server.
@@ -29,7 +31,7 @@ pub enum ClientError {
 }
 
 impl ClientError {
-    /// What a contract answered, if that is why it was refused.
+    /// The data of a contract's revert, if a revert is the reason.
     pub fn reverted(&self) -> Option<Bytes> {
         match self {
             Self::Refused { message, data: Some(data), .. } => {
@@ -46,7 +48,7 @@ impl Client {
         let url = if url.contains("://") { url.into() } else { format!("http://{url}") };
         let http = reqwest::Client::builder()
             .timeout(TIMEOUT)
-            // A node speaks plain HTTP: no certificates are looked for.
+            // A node serves plain HTTP: no certificates are loaded.
             .tls_certs_only([])
             .build()
             .expect("a client without TLS needs nothing of the system");
@@ -98,7 +100,7 @@ impl Client {
     }
 }
 
-/// What the system said ("Connection refused"), without the layers above it.
+/// The system's own words ("Connection refused"), without the layers above it.
 fn innermost(error: &dyn std::error::Error) -> String {
     let mut error = error;
     while let Some(source) = error.source() {

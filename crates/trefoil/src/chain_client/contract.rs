@@ -1,7 +1,7 @@
 //! A contract that genesis places, behind a node's JSON-RPC.
 //!
-//! What always holds: what is asked here any wallet can ask, with the same `to`
-//! and `data`.
+//! What always holds: any wallet can make the same calls, with the same `to` and
+//! `data`.
 
 use std::time::Duration;
 
@@ -22,14 +22,19 @@ use crate::chain_client::{
     revert_reasons::revert_reason,
 };
 
-/// A transaction's receipt must come within this: block intervals are a minute at most.
+// A block interval is a minute at most (chain specification), and the transaction may miss one.
+/// A transaction's receipt must come within this.
 const RECEIPT_WAIT: Duration = Duration::from_secs(120);
+// Five looks at the default interval of half a second: on average 50 ms late.
+/// How often the receipt is asked for.
 const RECEIPT_POLL: Duration = Duration::from_millis(100);
 
-/// Gas beyond the estimate. Another vote may arrive first, and then this one
-/// executes the action; what is not used is not paid.
+// Another vote may arrive first, and then this one also executes the action. Unused gas is not
+// paid.
+/// Gas beyond the estimate.
 const SPARE_GAS: u64 = 3_000_000;
-/// The most gas of one transaction (EIP-7825).
+// EIP-7825: nodes refuse more.
+/// The most gas of one transaction.
 const GAS_MAX: u64 = 1 << 24;
 
 #[derive(Debug, thiserror::Error)]
@@ -46,8 +51,8 @@ pub enum ContractError {
         "the {contract} of {url} answers {view} with something else; use the same version of trefoil as its nodes"
     )]
     Odd { url: String, contract: &'static str, view: &'static str },
-    #[error("this network is {kind}: {instead}")]
-    Kind { kind: &'static str, instead: &'static str },
+    #[error("this network is {}: {instead}", .kind.name())]
+    Kind { kind: Kind, instead: &'static str },
     #[error(
         "transaction {hash} is in no block after {} s; it stays in the node's pool: see with `trefoil status` whether the chain makes blocks",
         RECEIPT_WAIT.as_secs()
@@ -59,7 +64,7 @@ pub enum ContractError {
     Failed { hash: B256, height: u64 },
 }
 
-/// What came of a transaction.
+/// The receipt of a call.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CallReceipt {
@@ -71,7 +76,7 @@ pub struct CallReceipt {
 
 #[derive(Clone, Debug)]
 pub struct Contract {
-    client: Client,
+    pub client: Client,
     /// In words.
     name: &'static str,
     address: Address,
@@ -88,10 +93,6 @@ impl Contract {
         Self { client, name: "content registry", address: CONTENT_REGISTRY }
     }
 
-    pub fn client(&self) -> &Client {
-        &self.client
-    }
-
     /// # Errors
     /// No answer, or not a trefoil node's.
     pub async fn kind(&self) -> Result<Kind, ContractError> {
@@ -106,7 +107,7 @@ impl Contract {
     pub async fn expect_members(&self) -> Result<(), ContractError> {
         let instead = "who stakes validates, and nobody votes; use `trefoil validator stake`";
         match self.kind().await? {
-            Kind::Public => Err(ContractError::Kind { kind: "public", instead }),
+            kind @ Kind::Public => Err(ContractError::Kind { kind, instead }),
             Kind::Private | Kind::Consortium => Ok(()),
         }
     }
@@ -116,17 +117,15 @@ impl Contract {
     /// # Errors
     /// As [`Contract::kind`], and on a network of organisations.
     pub async fn expect_stake(&self) -> Result<(), ContractError> {
-        let kind = match self.kind().await? {
-            Kind::Public => return Ok(()),
-            Kind::Private => "private",
-            Kind::Consortium => "consortium",
-        };
         let instead =
             "validators are voted for, there is no stake; use `trefoil validator propose-add`";
-        Err(ContractError::Kind { kind, instead })
+        match self.kind().await? {
+            Kind::Public => Ok(()),
+            kind => Err(ContractError::Kind { kind, instead }),
+        }
     }
 
-    /// What a view says after the newest block.
+    /// The result of a view after the newest block.
     ///
     /// # Errors
     /// No answer, no such contract, or its refusal.
@@ -134,7 +133,7 @@ impl Contract {
         self.view_at(call, "latest".into()).await
     }
 
-    /// What a view said after `block` (a number or a tag, as JSON-RPC has them).
+    /// The result of a view after `block` (a number or a tag, as JSON-RPC has them).
     ///
     /// # Errors
     /// As [`Contract::view`].
@@ -213,7 +212,7 @@ impl Contract {
             // most an eighth (EIP-1559).
             max_fee_per_gas: u128::from(base_fee) * 2 + u128::from(tip),
             max_priority_fee_per_gas: tip.into(),
-            // What the base fee leaves of the maximum is not paid.
+            // The part of the maximum that the base fee leaves is not paid.
             to: TxKind::Call(self.address),
             value,
             input,
@@ -237,7 +236,7 @@ impl Contract {
         }
     }
 
-    /// What a method answers, if that is a number.
+    /// A method's answer, if that is a number.
     ///
     /// # Errors
     /// No answer, or something else.
@@ -258,7 +257,7 @@ impl Contract {
         serde_json::from_value(value).map_err(|_| self.client.odd(method).into())
     }
 
-    /// A call whose refusal by the contract is said in words.
+    /// A call; the contract's refusal becomes an error in words.
     async fn call(&self, method: &str, params: Value) -> Result<Value, ContractError> {
         self.client.call(method, params).await.map_err(|error| match error.reverted() {
             Some(data) => ContractError::Refused { contract: self.name, why: revert_reason(&data) },

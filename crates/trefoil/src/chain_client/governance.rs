@@ -1,4 +1,4 @@
-//! The contract that governs a network, as the command line speaks with it.
+//! The command line's client of the contract that governs a network.
 //!
 //! Owns: its calls and errors (from the artifacts that genesis places), and
 //! its proposals in words.

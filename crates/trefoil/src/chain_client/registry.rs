@@ -1,8 +1,8 @@
 //! Names of content on the chain: `[PUBLISHER/]NAME[@VERSION]`, and what was
 //! published under them.
 //!
-//! What always holds: what a name stands for is read from the chain of the node
-//! that is asked; nothing of it is kept here.
+//! What always holds: a name is looked up on the chain of the node that is asked;
+//! nothing of it is kept here.
 
 use std::{fmt, str::FromStr};
 
@@ -33,20 +33,23 @@ pub mod abi {
     alloy_sol_types::sol!(ContentRegistry, "../../contracts/artifacts/ContentRegistry.json");
 }
 
-/// As `contracts/src/ContentRegistry.sol` bounds it.
+// A longer one is refused here with words, and not by the contract after a call.
+/// Bytes of a name, as `contracts/src/ContentRegistry.sol` bounds them.
 const NAME_BYTES_MAX: usize = 128;
 
 /// `IContentRegistry.Kind`.
 const KINDS: [ResourceKind; 3] =
     [ResourceKind::File, ResourceKind::Directory, ResourceKind::Sealed];
 
+// Each costs the node's `eth_call` some storage reads, and the gas of a call is capped at 50
+// million (`CALL_GAS_MAX`): half a million an entry.
 /// Entries that are asked for at once.
 const PAGE: u64 = 100;
 
-/// What a person writes for something published.
+/// A name that a person writes for published content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Title {
-    /// `None`: whoever alone has published under the name.
+    /// `None`: the only publisher of the name.
     pub publisher: Option<Address>,
     pub name: String,
     /// `None`: the newest that is not withdrawn; in publishing, the next.
@@ -113,7 +116,7 @@ fn is_name(text: &str) -> bool {
         && text.bytes().all(allowed)
 }
 
-/// What an entry cannot be, whatever node answers.
+/// Why an entry of the registry cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EntryError {
     #[error("content of kind {0}, which this version does not know")]
@@ -131,10 +134,10 @@ impl Registry {
         Self(Contract::registry(client))
     }
 
-    /// What a title stands for.
+    /// The entry that a title stands for.
     ///
     /// # Errors
-    /// Nobody published it, several did and it does not say who, or it was withdrawn.
+    /// Nobody published it, several did and the title names none of them, or it was withdrawn.
     pub async fn find(&self, title: &Title) -> Result<Entry, CommandError> {
         let name = title.name.clone();
         let publisher = match title.publisher {
@@ -174,7 +177,7 @@ impl Registry {
         }
     }
 
-    /// Who has published under a name, the first first.
+    /// The publishers of a name, the first first.
     ///
     /// # Errors
     /// As [`Contract::view`].
@@ -268,7 +271,7 @@ async fn all<T>(
     }
 }
 
-/// What leads to what was published.
+/// The link to published content.
 ///
 /// # Errors
 /// A kind or a list of organisations that the registry would not have taken.

@@ -29,7 +29,7 @@ static REASONS: LazyLock<BTreeMap<Selector, (AbiError, String)>> = LazyLock::new
 /// printed in hex.
 pub fn revert_reason(data: &[u8]) -> String {
     notice(data)
-        // Contracts in general say why by `require(condition, text)`.
+        // Most contracts give the reason by `require(condition, text)`.
         .or_else(|| Some(Revert::abi_decode(data).ok()?.reason))
         .unwrap_or_else(|| format!("it reverted with {}", hex::encode_prefixed(data)))
 }

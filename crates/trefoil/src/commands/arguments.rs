@@ -1,8 +1,95 @@
-//! Arguments that several commands take: read strictly, refused with the cure.
+//! Arguments that several commands take: a node's directory, a password, settings; and
+//! values that are read strictly and refused with the cure.
+
+use std::{net::SocketAddr, path::PathBuf};
 
 use alloy_primitives::{U160, U256, utils::parse_ether};
-use clap::ValueEnum;
+use clap::{Args, ValueEnum};
+use trefoil_host::{home::Home, settings::PeerAddress};
+use trefoil_os::keystore::PasswordSource;
 use trefoil_types::{Address, PeerId};
+
+/// Which node's directory.
+#[derive(Debug, Args)]
+pub struct DirArgs {
+    /// The node's directory
+    #[arg(long, value_name = "DIR", env = "TREFOIL_DIR")]
+    pub dir: PathBuf,
+}
+
+impl DirArgs {
+    pub fn home(&self) -> Home {
+        Home::new(&self.dir)
+    }
+}
+
+/// Where the password of a key comes from.
+#[derive(Debug, Args)]
+pub struct PasswordArgs {
+    /// File whose first line is the keys' password (or set TREFOIL_PASSWORD)
+    #[arg(long, value_name = "FILE")]
+    pub password_file: Option<PathBuf>,
+}
+
+impl PasswordArgs {
+    pub fn source(&self) -> PasswordSource {
+        PasswordSource { file: self.password_file.clone() }
+    }
+}
+
+/// Settings given as flags: they override `node.toml` and the environment.
+#[derive(Debug, Args)]
+pub struct SettingsArgs {
+    /// The log filter: error, warn, info, debug, or MODULE=LEVEL,…
+    #[arg(long, value_name = "FILTER")]
+    log: Option<String>,
+    /// Keep the state of every block (archive) or of so many
+    #[arg(long, value_name = "archive|BLOCKS")]
+    history: Option<String>,
+    /// How a new node comes to the chain: by a snapshot from its peers if they have
+    /// one (auto), by a snapshot only, or by executing all (full)
+    #[arg(long, value_name = "auto|snapshot|full")]
+    sync: Option<String>,
+    /// Where other nodes connect
+    #[arg(long, value_name = "IP:PORT")]
+    p2p: Option<SocketAddr>,
+    /// A node to keep connected to; may be given many times
+    #[arg(long = "peer", value_name = "PEERID@IP:PORT")]
+    peers: Vec<PeerAddress>,
+    /// Where JSON-RPC (HTTP and WebSocket) is served
+    #[arg(long, value_name = "IP:PORT")]
+    rpc: Option<SocketAddr>,
+    /// Names that the RPC may be addressed by, besides localhost and IPs
+    #[arg(long, value_name = "NAME,…")]
+    rpc_hosts: Option<String>,
+    /// Origins of the web pages that may use the RPC; none given: any
+    #[arg(long, value_name = "ORIGIN,…")]
+    rpc_origins: Option<String>,
+    #[command(flatten)]
+    pub password: PasswordArgs,
+}
+
+impl SettingsArgs {
+    /// Those that were given, by their key in `node.toml`.
+    pub fn given(&self) -> Vec<(&'static str, String)> {
+        let peers: Vec<String> = self.peers.iter().map(ToString::to_string).collect();
+        // Absolute: it is written into `node.toml`, and read from anywhere.
+        let absolute = |file: &PathBuf| std::path::absolute(file).unwrap_or_else(|_| file.clone());
+        let password = self.password.password_file.as_ref().map(absolute);
+        let flags = [
+            ("log", self.log.clone()),
+            ("history", self.history.clone()),
+            ("sync", self.sync.clone()),
+            ("p2p.listen", self.p2p.map(|address| address.to_string())),
+            ("p2p.peers", (!peers.is_empty()).then(|| peers.join(","))),
+            ("rpc.listen", self.rpc.map(|address| address.to_string())),
+            ("rpc.hosts", self.rpc_hosts.clone()),
+            ("rpc.origins", self.rpc_origins.clone()),
+            ("keys.password_file", password.map(|file| file.display().to_string())),
+        ];
+        flags.into_iter().filter_map(|(key, text)| Some((key, text?))).collect()
+    }
+}
 
 /// An account. Capitals are a checksum (EIP-55) and must fit, if there are any.
 pub fn account(text: &str) -> Result<Address, String> {
@@ -30,7 +117,7 @@ pub fn name(text: &str) -> Result<String, String> {
 
 /// An amount of ether, in wei.
 pub fn ether(text: &str) -> Result<U256, String> {
-    // What the library would cut off or read as zero is refused.
+    // Text that the library would cut off or read as zero is refused.
     let (whole, places) = text.split_once('.').unwrap_or((text, "0"));
     let digits = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_digit());
     let plain = digits(whole) && digits(places) && places.len() <= 18;
@@ -41,7 +128,7 @@ pub fn ether(text: &str) -> Result<U256, String> {
     }
 }
 
-/// What passes a vote: more than this part of the organisations.
+/// The part of the organisations that a passing vote must exceed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quorum {
     pub numerator: u16,
@@ -62,7 +149,7 @@ pub fn quorum(text: &str) -> Result<Quorum, String> {
     }
 }
 
-/// What can be revoked: a node by its key, or one certificate by its number.
+/// A node by its key, or one certificate by its number, that is to be revoked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Revoked {
     Peer(PeerId),

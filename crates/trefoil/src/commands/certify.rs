@@ -1,4 +1,4 @@
-//! `trefoil node certify`: an organisation's word that a node is its own.
+//! `trefoil node certify`: signs a node's certificate with its organisation's CA key.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,10 @@ use trefoil_os::{
 };
 use trefoil_types::{PeerId, PublicKey};
 
-use super::{DirArgs, PasswordArgs, status};
+use super::{
+    arguments::{DirArgs, PasswordArgs},
+    status,
+};
 use crate::{
     chain_client::{contract::Contract, governance::Organisations},
     error::{CommandError, OrCure as _},
@@ -82,7 +85,7 @@ impl CertifyArgs {
         )
     }
 
-    /// Whose CA key it is, says the chain.
+    /// The organisation that has the CA key, by the chain.
     async fn owner(&self, ca: PublicKey) -> Result<u32, CommandError> {
         let client = status::client(self.rpc.as_deref(), Some(&self.dir.dir))?;
         let organisations = Organisations::read(&Contract::governing(client)).await?;

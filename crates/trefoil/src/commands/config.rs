@@ -4,7 +4,7 @@ use clap::Args;
 use serde_json::json;
 use trefoil_host::settings::variable;
 
-use super::{DirArgs, SettingsArgs};
+use super::arguments::{DirArgs, SettingsArgs};
 use crate::error::CommandError;
 
 #[derive(Debug, Args)]

@@ -1,18 +1,20 @@
 //! `trefoil connect`: ready snippets for wallets and tools.
 //!
-//! What makes a chain of short blocks feel fast is how often a client asks:
-//! most defaults are made for 12-second blocks (4 s polls), so each snippet
-//! states the chain id and a polling interval that fits the block interval.
+//! A chain of short blocks feels slow to a client that rarely polls, and most
+//! defaults are made for 12-second blocks (4 s). So each snippet states the chain
+//! id and a polling interval that fits the block interval.
 
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
-use super::block_on;
+use super::block_on::block_on;
 use crate::{chain_client::client::Client, error::CommandError};
 
+// `trefoil devnet` has the same defaults.
 /// The chain id and block interval of a devnet, for a node that is not up.
 const CHAIN_ID: u64 = 7331;
 const BLOCK_INTERVAL_MS: u64 = 500;
+// hardhat-viem polls a development node this often. It binds for blocks under 250 ms.
 /// Polls are not made more often than this, milliseconds.
 const POLL_MS_MIN: u64 = 50;
 
@@ -44,15 +46,15 @@ impl ConnectArgs {
         if let Err(error) = &status {
             eprintln!("{error}\nThese are a devnet's values:\n");
         }
-        let chain = Chain::read(client.url(), &status.unwrap_or_default());
+        let chain = ChainParameters::read(client.url(), &status.unwrap_or_default());
         print!("{}", chain.snippet(self.tool));
         Ok(())
     }
 }
 
-/// What a client must be told about a chain.
+/// The parameters of a chain that a client must know.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Chain {
+struct ChainParameters {
     url: String,
     id: u64,
     name: String,
@@ -60,7 +62,7 @@ struct Chain {
     gas_free: bool,
 }
 
-impl Chain {
+impl ChainParameters {
     /// From the answer to `trefoil_status`; what it lacks is as on a devnet.
     fn read(url: &str, status: &Value) -> Self {
         Self {
@@ -90,7 +92,7 @@ impl Chain {
             Tool::Hardhat => include_str!("connect/hardhat.txt"),
             Tool::Metamask => include_str!("connect/metamask.txt"),
         };
-        // Foundry always offers a tip of at least 1 wei unless it is told.
+        // Foundry offers a tip of at least 1 wei unless a price is given.
         let price = if self.gas_free { " --gas-price 0 --priority-gas-price 0" } else { "" };
         let latency = self.poll_ms() as f64 / 1000.0;
         text.replace("{price}", price)
@@ -110,11 +112,11 @@ impl Chain {
 mod tests {
     use super::*;
 
-    fn chain() -> Chain {
+    fn chain() -> ChainParameters {
         let status = json!({
             "chainId": 9, "chain": "acme", "blockIntervalMs": 1000, "gasFree": true
         });
-        Chain::read("http://10.0.0.1:8545", &status)
+        ChainParameters::read("http://10.0.0.1:8545", &status)
     }
 
     #[test]
@@ -130,7 +132,7 @@ mod tests {
     #[test]
     fn polls_fit_the_block_interval() {
         assert_eq!(chain().poll_ms(), 200);
-        assert_eq!(Chain { block_interval_ms: 10, ..chain() }.poll_ms(), POLL_MS_MIN);
+        assert_eq!(ChainParameters { block_interval_ms: 10, ..chain() }.poll_ms(), POLL_MS_MIN);
         assert!(chain().snippet(Tool::Viem).contains("blockTime: 1000"));
         assert!(chain().snippet(Tool::Web3py).contains("poll_latency=0.2"));
     }
@@ -138,13 +140,13 @@ mod tests {
     #[test]
     fn a_gas_free_chain_tells_foundry_so() {
         assert!(chain().snippet(Tool::Cast).contains("--gas-price 0"));
-        let paying = Chain { gas_free: false, ..chain() };
+        let paying = ChainParameters { gas_free: false, ..chain() };
         assert!(!paying.snippet(Tool::Cast).contains("--gas-price"));
     }
 
     #[test]
     fn a_silent_node_leaves_a_devnets_values() {
-        let chain = Chain::read("http://127.0.0.1:8545", &Value::Null);
+        let chain = ChainParameters::read("http://127.0.0.1:8545", &Value::Null);
         assert_eq!((chain.id, chain.block_interval_ms), (CHAIN_ID, BLOCK_INTERVAL_MS));
         assert_eq!(chain.socket(), "ws://127.0.0.1:8545");
     }

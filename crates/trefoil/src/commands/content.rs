@@ -10,7 +10,8 @@ use trefoil_rpc::content::admin::{self, GetRequest, JobOutcome, PutOriginRequest
 use trefoil_swarm::{Metadata, draft_directory};
 
 use super::{
-    PasswordArgs, block_on,
+    arguments::PasswordArgs,
+    block_on::block_on,
     names::{SignerArgs, only, own_title},
     progress::Bar,
     resource::{byte_range, bytes_of, output_path, parse_link},
@@ -57,7 +58,7 @@ impl PutArgs {
             title.map(|title| Ok::<_, CommandError>((self.signer.wallet(&self.worker)?, title)));
         let wallet = wallet.transpose()?;
         let outcome = self.share()?;
-        // Whatever comes of its name, it is shared.
+        // It is shared now, even if its publication fails.
         if !self.worker.json {
             println!("{}", outcome.link);
         }
@@ -97,7 +98,7 @@ impl PutArgs {
         Ok(outcome)
     }
 
-    /// What the node is to share, which may have to be sealed first.
+    /// The request to share a local path, which is sealed first if keys are named.
     fn local(&self, path: &Path, name: Option<String>) -> Result<PutRequest, CommandError> {
         let path = path.canonicalize().map_err(|e| CommandError::file("find", path, e))?;
         let allow = block_on(self.allow_list())?;
@@ -122,7 +123,7 @@ impl PutArgs {
         list.map_err(|error| CommandError::with_cure(error.to_string(), "name fewer with --allow"))
     }
 
-    /// Gives it its name, and tells which version it became.
+    /// Publishes it under its name; returns the title with its version.
     fn publish(
         &self,
         (wallet, title): (AccountKey, &Title),
@@ -137,7 +138,7 @@ impl PutArgs {
 
 #[derive(Debug, Args)]
 pub struct GetArgs {
-    /// What `trefoil put` printed, the id in it, or what was published: [PUBLISHER/]NAME[@VERSION]
+    /// The link that `trefoil put` printed, the id in it, or a published [PUBLISHER/]NAME[@VERSION]
     #[arg(value_name = "LINK|NAME")]
     what: String,
     /// Where to write it [default: its name, here]
@@ -149,7 +150,7 @@ pub struct GetArgs {
     /// Only the bytes from A to before B
     #[arg(long, value_name = "A-B", value_parser = byte_range)]
     range: Option<(u64, u64)>,
-    /// In order, for who reads along
+    /// In order, for a program that reads along
     #[arg(long)]
     sequential: bool,
     /// Leave it sealed: write it as it is stored
@@ -217,7 +218,7 @@ impl GetArgs {
         Ok(JobOutcome { output: Some(output), ..outcome })
     }
 
-    /// What is to be fetched; a name is looked up on the node's chain.
+    /// The link to fetch; a name is looked up on the node's chain.
     fn link(&self) -> Result<Link, CommandError> {
         if let Ok(link) = admin::link(&self.what) {
             return Ok(link);
@@ -230,7 +231,7 @@ impl GetArgs {
                 };
                 registry::link(&entry).map_err(odd)
             }
-            // What was meant for a link is refused as one.
+            // Text with a colon was meant for a link, and is refused as one.
             Err(_) if self.what.contains(':') => parse_link(&self.what),
             Err(error) => {
                 let cure =
@@ -275,7 +276,7 @@ pub struct ResourceArgs {
 }
 
 impl ResourceArgs {
-    /// Lets the node do with it what `method` says.
+    /// Calls the node's `method` for it.
     pub fn run(self, method: &str) -> Result<(), CommandError> {
         let client = self.worker.client()?;
         block_on(client.call(method, json!([self.link])))?;

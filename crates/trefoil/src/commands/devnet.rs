@@ -26,7 +26,7 @@ use trefoil_os::keystore::{self, KeyKind};
 use trefoil_types::{ChainSpec, Kind, spec::default_snapshot_every};
 
 use self::{accounts::DevAccount, live::Live, node_process::NodeProcess};
-use super::{block_on, end_signal::end_signal, network::kind_parser};
+use super::{block_on::block_on, end_signal::end_signal, network::kind_parser};
 use crate::{
     error::CommandError,
     genesis::founding::{self, ETHER, Founder, FoundingPlan, Party},
@@ -37,9 +37,11 @@ const PASSWORD: &str = "devnet";
 
 const CHAIN_NAME: &str = "devnet";
 
+// The default is four validators: each then has an organisation, and a vote needs three.
 /// The most organisations of a consortium that is made here.
 const ORGANISATIONS: usize = 4;
 
+// It only looks whether a process has ended, and whether the line is to be drawn anew.
 /// How often the children are looked after.
 const WATCH: Duration = Duration::from_millis(100);
 
@@ -48,15 +50,18 @@ pub struct DevnetArgs {
     /// Number of validators
     #[arg(long, value_name = "1..16", value_parser = clap::value_parser!(u16).range(1..=16))]
     validators: Option<u16>,
-    /// Who may connect, and who decides who validates
-    #[arg(long, value_parser = kind_parser(), default_value = "consortium")]
+    /// The kind of network: it decides who may connect, and who chooses the validators
+    #[arg(long, value_parser = kind_parser(), default_value = Kind::Consortium.name())]
     kind: Kind,
+    // ethereum-lists has no such chain, and it is below MetaMask's bound.
     /// EIP-155 chain id
     #[arg(long, default_value_t = 7331)]
     chain_id: u64,
+    // As a chain specification has it that names none.
     /// A block is not made oftener than this
     #[arg(long, value_name = "MS", default_value_t = 500)]
     block_time: u64,
+    // An idle network is seen to live.
     /// An idle chain makes a block this often; 0: never
     #[arg(long, value_name = "S", default_value_t = 1)]
     idle_block_s: u64,
@@ -141,7 +146,7 @@ impl DevnetArgs {
                 CommandError::with_cure(what, "choose a lower port")
             })?;
             let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-            // Tried here, where the user sees it: a child that cannot listen says so in its
+            // Tried here, where the user sees it: a child that cannot listen reports it in its
             // log only.
             match TcpListener::bind(address) {
                 Ok(_) => Ok(address),

@@ -11,7 +11,7 @@ use trefoil_os::{
 };
 use trefoil_types::ChainSpec;
 
-use super::{DirArgs, SettingsArgs};
+use super::arguments::{DirArgs, SettingsArgs};
 use crate::{
     error::CommandError,
     genesis::invite::{self, Invite},
@@ -86,7 +86,7 @@ fn check_ours(home: &Home, certificate: &NodeCertificate) -> Result<(), CommandE
     ))
 }
 
-/// What is left to be done before the node can run.
+/// Prints the steps that are left before the node can run.
 fn advise(home: &Home, spec: &ChainSpec) -> Result<(), CommandError> {
     let dir = home.dir.display();
     let path = certificate::path(&home.dir);
@@ -112,7 +112,7 @@ fn make(
         return Err(home.taken().into());
     }
     let mut given = flags.given();
-    // What the user says by a flag counts more than what the invite says.
+    // The user's flag counts more than the invite.
     if !peers.is_empty() && !given.iter().any(|(key, _)| *key == "p2p.peers") {
         given.push(("p2p.peers", peers.join(",")));
     }

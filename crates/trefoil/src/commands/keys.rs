@@ -10,7 +10,7 @@ use serde_json::json;
 use trefoil_os::keystore::{self, KeyFile, KeyKind};
 use zeroize::Zeroizing;
 
-use super::{DirArgs, PasswordArgs};
+use super::arguments::{DirArgs, PasswordArgs};
 use crate::error::CommandError;
 
 #[derive(Debug, Subcommand)]
@@ -55,7 +55,8 @@ pub enum KeysCommand {
     },
 }
 
-/// 64 digits with room for a prefix and line ends.
+// The longest secret is an age key of 74 characters; the rest is for line ends.
+/// The most that is read from stdin, bytes.
 const HEX_BYTES_MAX: u64 = 128;
 
 impl KeysCommand {

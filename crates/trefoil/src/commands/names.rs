@@ -1,11 +1,14 @@
-//! Names of content: who signs a publication, `trefoil names` and `withdraw`.
+//! Names of content: the account that signs a publication, `trefoil names` and `withdraw`.
 
 use clap::Args;
 use serde_json::json;
 use trefoil_types::{Address, OrganisationId};
 
 use super::{
-    PasswordArgs, account_file::find_account, arguments::account, block_on, progress::bytes,
+    account_file::find_account,
+    arguments::{PasswordArgs, account},
+    block_on::block_on,
+    progress::bytes,
     worker::WorkerArgs,
 };
 use crate::{
@@ -35,7 +38,7 @@ impl SignerArgs {
     }
 }
 
-/// What of one's own is given a name.
+/// A title of the user's own, which names no publisher.
 pub fn own_title(text: &str) -> Result<Title, String> {
     match text.parse::<Title>() {
         Ok(Title { publisher: Some(_), .. }) => {
@@ -93,7 +96,7 @@ fn print(entry: &Entry) {
     println!("{publisher}/{name}@{version}  {size}  block {height}{allow}{withdrawn}");
 }
 
-/// For whom something is, if not for all members.
+/// The organisations that content is for, if not for all members.
 pub fn only(organisations: &[OrganisationId]) -> String {
     match organisations {
         [] => String::new(),
@@ -115,7 +118,7 @@ fn as_json(entry: &Entry) -> serde_json::Value {
 
 #[derive(Debug, Args)]
 pub struct WithdrawArgs {
-    /// What you published
+    /// The version that you published
     #[arg(value_name = "NAME@VERSION", value_parser = own_title)]
     title: Title,
     #[command(flatten)]

@@ -19,7 +19,7 @@ use trefoil_os::{
 };
 use trefoil_types::{Address, Kind, PeerId, spec::default_snapshot_every};
 
-use super::{DirArgs, PasswordArgs, arguments};
+use super::arguments::{self, DirArgs, PasswordArgs};
 use crate::{
     error::{CommandError, OrCure as _},
     genesis::{
@@ -47,11 +47,9 @@ impl NetworkCommand {
 
 /// Reads the kind of a network.
 pub fn kind_parser() -> impl TypedValueParser<Value = Kind> {
-    PossibleValuesParser::new(["public", "private", "consortium"]).map(|name| match name.as_str() {
-        "public" => Kind::Public,
-        "private" => Kind::Private,
-        _ => Kind::Consortium,
-    })
+    let kinds = [Kind::Public, Kind::Private, Kind::Consortium];
+    PossibleValuesParser::new(kinds.map(Kind::name))
+        .map(move |name| kinds.into_iter().find(|kind| kind.name() == name).expect("one of these"))
 }
 
 /// Money at genesis in wei, written `ADDRESS=ETHER`.
@@ -72,7 +70,7 @@ fn party(text: &str) -> Result<Party, String> {
 
 #[derive(Debug, Args)]
 pub struct FoundArgs {
-    /// Who may connect, and who decides who validates
+    /// The kind of network: it decides who may connect, and who chooses the validators
     #[arg(long, value_parser = kind_parser())]
     kind: Kind,
     /// EIP-155 chain id, which wallets sign for
@@ -96,9 +94,11 @@ pub struct FoundArgs {
     /// First base fee in wei; 0: nobody ever pays for gas
     #[arg(long, value_name = "WEI", default_value_t = founding::BASE_FEE)]
     base_fee: u64,
+    // As a chain specification has it that names none.
     /// A block is not made oftener than this
     #[arg(long, value_name = "MS", default_value_t = 500)]
     block_time: u64,
+    // A sign of life; each block is on every node's disk for ever.
     /// An idle chain makes a block this often; 0: never
     #[arg(long, value_name = "S", default_value_t = 60)]
     idle_block_s: u64,
@@ -225,7 +225,7 @@ pub struct InviteArgs {
     /// the CA key in DIR/keys/ca.json, and put the certificate into the invite
     #[arg(long = "for", value_name = "PEERID")]
     newcomer: Option<PeerId>,
-    /// What the newcomer may be: full, or validator
+    /// The newcomer's role: full, or validator
     #[arg(long, default_value_t = Role::Full, requires = "newcomer")]
     role: Role,
     #[command(flatten)]

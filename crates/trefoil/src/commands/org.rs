@@ -77,7 +77,7 @@ pub enum OrgCommand {
     // Its nodes that shall open what is sealed keep the other half; keep old ones too, for
     // what was sealed to them.
     SealingKey {
-        /// What `trefoil keys new sealing` printed, age1…; none: nothing is sealed to it any more
+        /// The key that `trefoil keys new sealing` printed, age1…; none: nothing is sealed to it any more
         key: Option<SealingKey>,
         #[command(flatten)]
         own: OwnArgs,
@@ -85,10 +85,8 @@ pub enum OrgCommand {
     /// Gas, fees, lists of accounts, rule sets, and how votes pass
     Settings(OrgSettingsArgs),
     /// Propose to change one of these
-    Set {
-        #[command(subcommand)]
-        command: OrgSetCommand,
-    },
+    #[command(subcommand)]
+    Set(OrgSetCommand),
 }
 
 impl OrgCommand {
@@ -122,7 +120,7 @@ impl OrgCommand {
                 sender.decide(id, setSealingKeyCall { id, key }).await
             }
             Self::Settings(command) => command.run().await,
-            Self::Set { command } => command.run().await,
+            Self::Set(command) => command.run().await,
         }
     }
 }

@@ -28,7 +28,8 @@ use crate::{
     error::CommandError,
 };
 
-/// Permission bits (`IGovernance.sol`).
+// The contract's numbering (`IGovernance.sol`).
+/// Permission bits.
 const MAY_TRANSACT: u8 = 1;
 const MAY_DEPLOY: u8 = 2;
 

@@ -8,8 +8,11 @@ use std::{
 use trefoil_rpc::content::admin::JobStatus;
 use trefoil_swarm::Progress;
 
+// Shorter, and the rate and the time left jump; longer, and they lag behind a change.
 /// The rate is that of the last so many seconds.
 const RATE_OVER: Duration = Duration::from_secs(3);
+// One is about 4 %. The numbers beside the bar take up to 80 characters.
+/// Characters of the bar.
 const BAR_CHARS: u64 = 24;
 
 /// One line that is written over itself.

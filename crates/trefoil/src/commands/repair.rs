@@ -1,9 +1,9 @@
 //! `trefoil repair`: for a journal or a database from which `trefoil run` cannot
 //! go on. It judges as `run` does: by opening the node on them, with its keys.
 //!
-//! The blocks are fetched again from peers. What cannot be fetched is this
-//! validator's memory of what it signed at the height that was being decided:
-//! so what is damaged is kept, and the command says what to wait for.
+//! The blocks are fetched again from peers. No peer has this validator's memory of
+//! what it signed at the height that was being decided. So the damaged files are
+//! kept, and the command prints what to wait for.
 
 use std::{fs, path::PathBuf, sync::Arc};
 
@@ -18,7 +18,10 @@ use trefoil_os::{
 };
 use trefoil_types::{ChainSpec, Disk as _, PeerId};
 
-use super::{DirArgs, PasswordArgs, run};
+use super::{
+    arguments::{DirArgs, PasswordArgs},
+    run,
+};
 use crate::error::CommandError;
 
 #[derive(Debug, Args)]
@@ -78,7 +81,7 @@ impl RepairArgs {
         Ok(())
     }
 
-    /// Opens the node as `run` does, and lets it say nothing.
+    /// Opens the node as `run` does, and drops its messages.
     fn open(
         &self,
         home: &Home,
@@ -99,7 +102,7 @@ impl RepairArgs {
         let config = trefoil_node::Config {
             validator_key: keys.validator,
             peer: PeerId(keys.identity.public()),
-            pool: settings.pool.limits(),
+            pool: settings.pool,
         };
         Node::open(config, ledger, recovered.records, clock::wall(), &mut Effects::default())?;
         Ok(())

@@ -1,5 +1,4 @@
-//! What several commands of content share: a resource's link, where it is written, how
-//! large it is.
+//! Common parts of the content commands: a resource's link, its output path, its size.
 
 use std::path::{Path, PathBuf};
 

@@ -4,10 +4,14 @@ use std::{io::Read as _, thread};
 
 use clap::Args;
 use tokio::sync::oneshot;
-use trefoil_host::{NodeKeys, home::Home, host::Host, logging, settings::Settings};
+use trefoil_host::{Host, NodeKeys, home::Home, logging, settings::Settings};
 use trefoil_os::keystore::{self, KeyKind, PasswordSource};
 
-use super::{DirArgs, SettingsArgs, block_on, end_signal::end_signal};
+use super::{
+    arguments::{DirArgs, SettingsArgs},
+    block_on::block_on,
+    end_signal::end_signal,
+};
 use crate::error::CommandError;
 
 #[derive(Debug, Args)]
@@ -59,7 +63,7 @@ pub(super) fn open_keys(home: &Home, settings: &Settings) -> Result<NodeKeys, Co
 
 fn announce(host: &Host, settings: &Settings) {
     let (backend, spec) = (&host.backend, &host.backend.spec);
-    let kind = format!("{:?}", spec.kind).to_lowercase();
+    let kind = spec.kind.name();
     println!(
         "chain      {} ({kind}), id {}, genesis {}",
         spec.name, spec.chain_id, backend.genesis_hash

@@ -1,4 +1,4 @@
-//! `put --seal`, and opening in `get` what is sealed: by this process, so that the
+//! Sealing (`put --seal`) and opening (`get`): both in this process, so that the
 //! running node never sees the key.
 
 use std::{
@@ -14,7 +14,8 @@ use trefoil_os::keystore::{self, KeyKind, SealingKey, sealing};
 use trefoil_swarm::sealed::{self, SealedError, Watch};
 
 use super::{
-    PasswordArgs, block_on,
+    arguments::PasswordArgs,
+    block_on::block_on,
     progress::Bar,
     resource::bytes_of,
     worker::{POLL, WorkerArgs},
@@ -24,7 +25,7 @@ use crate::{
     error::{CommandError, OrCure as _},
 };
 
-/// The keys of those who were named: organisations by name or number, keys by
+/// The keys of the named recipients: organisations by name or number, keys by
 /// themselves.
 pub async fn recipients(
     worker: &WorkerArgs,
@@ -62,7 +63,7 @@ pub fn seal(path: &Path, keys: &[SealingKey], quiet: bool) -> Result<PathBuf, Co
     Ok(sealed)
 }
 
-/// What a sealed file is called, by what is in it.
+/// The name of the sealed file of a path.
 pub fn beside(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".sealed");
@@ -115,7 +116,7 @@ fn watched(
     work: impl FnOnce(&Watch) -> Result<(), SealedError> + Send,
 ) -> Result<(), CommandError> {
     let (watch, mut bar) = (Watch::default(), Bar::new(quiet));
-    // A thread of its own: the work blocks, and the runtime must still hear Ctrl-C.
+    // A thread of its own: the work blocks, and the runtime must still receive Ctrl-C.
     let done = thread::scope(|scope| {
         let working = scope.spawn(|| work(&watch));
         block_on(async {

@@ -1,8 +1,8 @@
 //! `trefoil share`: a node that has no chain and only shares, and `trefoil
 //! fetch`, which is one for as long as a fetch takes.
 //!
-//! Both speak `/trefoil/clear/1` under a name of their own, so that nothing but
-//! another sharing node answers them.
+//! Both use the wire `/trefoil/clear/1` with a network name of their own, so that
+//! only other sharing nodes answer them.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -11,7 +11,6 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
 };
 
 use clap::Args;
@@ -27,31 +26,35 @@ use trefoil_p2p::{NetHandle, NetworkAccess};
 use trefoil_rpc::content::{
     admin,
     admin_server::Admin,
-    gateway::{Gateway, Open},
+    gateway::{Gateway, GatewayAccess},
 };
 use trefoil_swarm::{Content, ContentConfig, PutOptions, Selection, StoreError, http::Credentials};
 use trefoil_types::{B256, Kind, PeerId, keccak256};
 
 use super::{
-    block_on,
+    block_on::block_on,
     end_signal::end_signal,
     progress::Bar,
     resource::{byte_range, output_path, parse_link},
+    worker::POLL,
 };
 use crate::error::CommandError;
 
-/// Where a sharing node listens.
+// Not a node's 30303: both may run on one machine.
+/// The port on which a sharing node listens.
 const PORT: u16 = 30330;
 
+// Twice a node's default. A hostile one costs at most 8 MiB (docs/security.md): 2 GiB in all.
+// All may come from one address: the bound for each source is the same.
 /// Connections that strangers open, at most.
 const INBOUND_MAX: usize = 256;
 
-/// What those who only share agree on instead of a chain.
+/// The name of the network, in place of a genesis hash.
 fn network() -> B256 {
     keccak256("trefoil share 1")
 }
 
-/// Where a sharing node is and whom it knows.
+/// A sharing node's place, its peers and its limits.
 #[derive(Debug, Args)]
 struct SharingArgs {
     /// Where what comes is kept [default: trefoil/share, or trefoil/fetch, in the user's data directory]
@@ -63,7 +66,7 @@ struct SharingArgs {
     /// A node to begin with; may be given many times
     #[arg(long, value_name = "PEERID@IP:PORT")]
     from: Vec<PeerAddress>,
-    /// What is logged: error, warn, info, debug, or MODULE=LEVEL,…
+    /// The log filter: error, warn, info, debug, or MODULE=LEVEL,…
     #[arg(long, value_name = "FILTER", default_value = "warn")]
     log: String,
     /// Kibibytes a second that are sent at most; 0: no limit
@@ -85,7 +88,7 @@ struct Sharing {
     data: PathBuf,
     // Held as long as it runs.
     _disk: FileDisk,
-    // The node's messages: nobody listens, and there are none.
+    // The lanes of a node's messages, which are not used.
     _lanes: [trefoil_p2p::LaneReceiver; 3],
 }
 
@@ -169,7 +172,7 @@ impl ShareArgs {
             let admin = Admin::new(sharing.content.clone(), &sharing.data)
                 .map_err(|e| CommandError::file("write the token in", &sharing.data, e))?;
             // The gateway serves programs of this machine; others fetch as peers.
-            let gateway = Gateway::new(sharing.content.clone(), Open::Loopback);
+            let gateway = Gateway::new(sharing.content.clone(), GatewayAccess::Loopback);
             tokio::spawn(trefoil_rpc::accept(admin.router().merge(gateway.router()), listener));
             for path in &self.paths {
                 let (content, read) = (&sharing.content, Arc::new(AtomicU64::new(0)));
@@ -207,7 +210,7 @@ async fn hashed(
                 bar.end(count(read), "hashed");
                 return Ok(id?);
             }
-            () = tokio::time::sleep(Duration::from_millis(100)) => {
+            () = tokio::time::sleep(POLL) => {
                 bar.show(count(read), Some(count(total)).filter(|total| *total > 0), "hashed");
             }
         }
@@ -216,7 +219,7 @@ async fn hashed(
 
 #[derive(Debug, Args)]
 pub struct FetchArgs {
-    /// What `trefoil share` printed
+    /// The link that `trefoil share` printed
     link: String,
     /// Where to write it [default: its name, here]
     #[arg(short, long, value_name = "PATH")]
@@ -255,7 +258,7 @@ impl FetchArgs {
                         held?;
                         break;
                     }
-                    () = tokio::time::sleep(Duration::from_millis(100)) => {
+                    () = tokio::time::sleep(POLL) => {
                         let progress = content.progress(link.id).await?;
                         bar.progress(&admin::JobStatus { ended: None, read: 0, total: None, progress });
                     }

@@ -2,8 +2,9 @@
 //! without executing the whole chain.
 
 use std::{
-    fs::{self, File},
+    fs::{self, DirBuilder, File},
     io::BufReader,
+    os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -12,7 +13,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 use trefoil_host::{
     home::{Home, read_spec},
-    snapshots::{FileName, senders_are_right},
+    snapshots::{FileName, archives_up_to, senders_are_right},
 };
 use trefoil_ledger::{
     History, Ledger,
@@ -22,9 +23,10 @@ use trefoil_os::{
     disk::{FileDisk, write_whole},
     keystore::{self, KeyKind},
 };
+use trefoil_swarm::draft_directory;
 use trefoil_types::{B256, ChainSpec, Height};
 
-use super::DirArgs;
+use super::arguments::DirArgs;
 use crate::error::CommandError;
 
 #[derive(Debug, Subcommand)]
@@ -64,12 +66,9 @@ impl SnapshotCommand {
 
 fn make(dir: &DirArgs) -> Result<(), CommandError> {
     let home = dir.home();
-    let (spec, ledger) = stopped(&home)?;
-    let view = ledger.snapshot();
-    let tip = view.tip().number;
-    let height = state_sync::snapshot_height(&spec, tip).ok_or_else(|| too_young(&spec, tip))?;
+    let (_, ledger, height) = stopped(&home)?;
     let folder = home.snapshots();
-    let counts = folder.make(&view, height)?;
+    let counts = folder.make(&ledger.snapshot(), height)?;
     println!(
         "{}  block {height}: {} accounts, {} slots, {} contracts' code",
         folder.path(FileName::State(height)).display(),
@@ -93,12 +92,15 @@ fn too_young(spec: &ChainSpec, tip: Height) -> CommandError {
     }
 }
 
-/// The chain of a node that does not run, as of its last checkpoint.
-fn stopped(home: &Home) -> Result<(Arc<ChainSpec>, Ledger), CommandError> {
+/// The chain of a node that does not run, as of its last checkpoint, and the block that its
+/// newest snapshot is of.
+fn stopped(home: &Home) -> Result<(Arc<ChainSpec>, Ledger, Height), CommandError> {
     let spec = home.spec()?;
     let disk = Arc::new(FileDisk::open(&home.data())?);
     let ledger = Ledger::open(disk, spec.clone(), History::Archive)?;
-    Ok((spec, ledger))
+    let tip = ledger.tip().number;
+    let newest = state_sync::snapshot_height(&spec, tip).ok_or_else(|| too_young(&spec, tip))?;
+    Ok((spec, ledger, newest))
 }
 
 fn list(dir: &DirArgs, as_json: bool) -> Result<(), CommandError> {
@@ -142,13 +144,16 @@ pub struct VerifySnapshotArgs {
 impl VerifySnapshotArgs {
     fn run(self) -> Result<(), CommandError> {
         let spec = read_spec(&self.chain)?;
-        // A directory of its own, beside the file, where there is room for what is in it: one
-        // of a name that is known before could be the user's, and it goes when this ends.
-        let beside = self.file.parent().filter(|dir| !dir.as_os_str().is_empty());
-        let beside = beside.unwrap_or(Path::new("."));
-        let scratch = tempfile::Builder::new().prefix("verify-").tempdir_in(beside);
-        let scratch = scratch.map_err(|e| CommandError::file("make a directory in", beside, e))?;
-        let restored = restore(scratch.path(), &spec, &self.file, self.hash)?;
+        // Beside the file, where there is room for its content. The name is new: a directory
+        // of a fixed name could be the user's, and this one is removed at the end.
+        let scratch = draft_directory(&self.file)
+            .map_err(|e| CommandError::file("make a directory beside", &self.file, e))?;
+        // A draft directory is readable by all, since it mostly becomes the user's output.
+        // The restored state is not for other users of this machine.
+        let data = scratch.path().join("data");
+        let made = DirBuilder::new().mode(0o700).create(&data);
+        made.map_err(|e| CommandError::file("make", &data, e))?;
+        let restored = restore(&data, &spec, &self.file, self.hash)?;
         println!("{}", summary(&restored));
         println!(
             "proven from genesis by those who validated; its state has the root that they signed"
@@ -181,19 +186,13 @@ fn restore(
 }
 
 fn history(dir: &DirArgs, out: &Path) -> Result<(), CommandError> {
-    let (spec, ledger) = stopped(&dir.home())?;
+    let (spec, ledger, newest) = stopped(&dir.home())?;
     let view = ledger.snapshot();
-    let tip = view.tip().number;
-    let newest = state_sync::snapshot_height(&spec, tip).ok_or_else(|| too_young(&spec, tip))?;
     fs::create_dir_all(out).map_err(|e| CommandError::file("make", out, e))?;
-    let mut last = newest;
-    while last > 0 && last - spec.snapshot_every + 1 >= view.blocks_from() {
-        let first = last - spec.snapshot_every + 1;
-        let archived = Archived { first, last };
+    for archived in archives_up_to(&view, newest, spec.snapshot_every) {
         let path = out.join(FileName::Blocks(archived).to_string());
         write_whole(&path, |file| state_sync::write_archive(&view, archived, file))?;
         println!("{}", path.display());
-        last = first - 1;
     }
     Ok(())
 }

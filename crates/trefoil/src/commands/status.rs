@@ -1,4 +1,4 @@
-//! `trefoil status` and `trefoil peers`: what a running node says of itself.
+//! `trefoil status` and `trefoil peers`: the state of a running node, and its peers.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use trefoil_host::home::Home;
 use trefoil_os::clock;
 
-use super::block_on;
+use super::block_on::block_on;
 use crate::{
     chain_client::{client::Client, contract::Contract, governance::Organisations},
     error::CommandError,
@@ -42,7 +42,7 @@ impl QueryArgs {
         client(self.rpc.as_deref(), self.dir.as_deref())
     }
 
-    /// What it says of a network that organisations govern.
+    /// The governing contract and the organisations, on a network that they govern.
     pub(super) async fn members(&self) -> Result<(Contract, Organisations), CommandError> {
         let contract = Contract::governing(self.client()?);
         contract.expect_members().await?;
@@ -54,15 +54,21 @@ impl QueryArgs {
         let client = self.client()?;
         Ok(block_on(client.call(method, json!([])))?)
     }
+
+    /// The answer, to be put into words; `None`: JSON was asked for, and is printed.
+    fn ask_for_words(&self, method: &str) -> Result<Option<Value>, CommandError> {
+        let answer = self.ask(method)?;
+        if !self.json {
+            return Ok(Some(answer));
+        }
+        println!("{answer:#}");
+        Ok(None)
+    }
 }
 
 /// `trefoil status`.
 pub fn status(node: &QueryArgs) -> Result<(), CommandError> {
-    let status = node.ask("trefoil_status")?;
-    if node.json {
-        println!("{status:#}");
-        return Ok(());
-    }
+    let Some(status) = node.ask_for_words("trefoil_status")? else { return Ok(()) };
     let text = |key: &str| plain(&status[key]);
     // The node's clock may be ahead of this machine's.
     let age = clock::wall().0.saturating_sub(status["committedAtMs"].as_u64().unwrap_or(0));
@@ -100,9 +106,13 @@ pub fn status(node: &QueryArgs) -> Result<(), CommandError> {
 pub struct PeersArgs {
     #[command(flatten)]
     node: QueryArgs,
-    /// What peers can do wrong and what it costs, and who did it
+    /// The table of offences with their costs, and the peers that committed them
     #[arg(long)]
     offences: bool,
+    // A flag of its own: scripts read the array of connected peers that `--json` prints.
+    /// Only the peers that were refused, since they speak another version of the protocol
+    #[arg(long, conflicts_with = "offences")]
+    refused: bool,
 }
 
 impl PeersArgs {
@@ -110,11 +120,12 @@ impl PeersArgs {
         if self.offences {
             return self.offences();
         }
-        let peers = self.node.ask("trefoil_peers")?;
-        if self.node.json {
-            println!("{peers:#}");
+        if self.refused {
+            let refused = self.node.ask_for_words("trefoil_refusedPeers")?;
+            refused.iter().for_each(print_refused);
             return Ok(());
         }
+        let Some(peers) = self.node.ask_for_words("trefoil_peers")? else { return Ok(()) };
         let peers = peers.as_array().map(Vec::as_slice).unwrap_or_default();
         println!("{:52}  {:>9}  {:3}  {:>5}  address", "peer", "height", "way", "score");
         for peer in peers {
@@ -125,23 +136,13 @@ impl PeersArgs {
             println!("{id:52}  {height:>9}  {way:3}  {score:>5}  {address}{judged}");
         }
         println!("{} connected", peers.len());
-        // Peers that speak another version of a protocol, which an upgrade would bring back. A
-        // node of before this method has none to name, and its peers are shown all the same.
-        let refused = self.node.ask("trefoil_refusedPeers").unwrap_or_default();
-        for refused in refused.as_array().into_iter().flatten() {
-            let [id, address, reason] =
-                ["peerId", "address", "reason"].map(|key| plain(&refused[key]));
-            println!("{id:52}  refused    {address}: {reason}");
-        }
+        // An older node does not have this method. Its connected peers are shown all the same.
+        print_refused(&self.node.ask("trefoil_refusedPeers").unwrap_or_default());
         Ok(())
     }
 
     fn offences(self) -> Result<(), CommandError> {
-        let offences = self.node.ask("trefoil_offences")?;
-        if self.node.json {
-            println!("{offences:#}");
-            return Ok(());
-        }
+        let Some(offences) = self.node.ask_for_words("trefoil_offences")? else { return Ok(()) };
         let rows = |key: &str| offences[key].as_array().cloned().unwrap_or_default();
         let seconds =
             |value: &Value| value.as_u64().map_or("-".into(), |ms| (ms / 1000).to_string());
@@ -167,6 +168,14 @@ impl PeersArgs {
         let turned_away = plain(&offences["turnedAway"]);
         println!("{} remembered; {turned_away} connections turned away at the gate", peers.len());
         Ok(())
+    }
+}
+
+/// Peers that speak another version of a protocol: an upgrade would bring them back.
+fn print_refused(refused: &Value) {
+    for refused in refused.as_array().into_iter().flatten() {
+        let [id, address, reason] = ["peerId", "address", "reason"].map(|key| plain(&refused[key]));
+        println!("{id:52}  refused    {address}: {reason}");
     }
 }
 

@@ -1,5 +1,5 @@
-//! What the commands share that change what the chain decides: which account
-//! signs, how a decision is asked for, and what came of it.
+//! Common parts of the commands that call the governing contract: the account that
+//! signs, the request for a decision, and the report of its result.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,11 @@ use serde_json::{Value, json};
 use trefoil_os::keystore::KeyFile;
 use trefoil_types::{Address, spec::GOVERNING_CONTRACT};
 
-use super::{PasswordArgs, account_file::find_account, arguments::account, status};
+use super::{
+    account_file::find_account,
+    arguments::{PasswordArgs, account},
+    status,
+};
 use crate::{
     chain_client::{
         account_key::AccountKey,
@@ -79,7 +83,7 @@ impl TransactionArgs {
     }
 }
 
-/// One who asks the governing contract for something.
+/// The sender of calls to the governing contract.
 pub struct TransactionSender<'a> {
     pub contract: Contract,
     args: &'a TransactionArgs,
@@ -87,7 +91,7 @@ pub struct TransactionSender<'a> {
 }
 
 impl TransactionSender<'_> {
-    /// Who signs, if that is known: a wallet signs what was only printed.
+    /// The account that signs, if it is known: with `--dry-run` a wallet signs.
     pub fn account(&self) -> Option<Address> {
         self.signer.as_ref().map(|(account, _)| *account).or(self.args.account)
     }
@@ -135,7 +139,7 @@ impl TransactionSender<'_> {
         self.decision(proposeOwnCall { action: action.abi_encode().into() }).await
     }
 
-    /// Sends what concerns a proposal, and says how that stands.
+    /// Sends a call about a proposal, and prints the proposal's state.
     pub async fn decision(&self, call: impl SolCall) -> Result<(), CommandError> {
         let Some(receipt) = self.send(call, U256::ZERO).await? else { return Ok(()) };
         let concerned = receipt.logs.iter().find_map(|log| concerned(&log.data));
@@ -175,7 +179,7 @@ impl TransactionSender<'_> {
         Ok(())
     }
 
-    /// Sends what the sender does for itself, and says what the contract made of it.
+    /// Sends a call about the sender's own stake, and prints the contract's events.
     pub async fn act(&self, call: impl SolCall, value: U256) -> Result<(), CommandError> {
         let Some(receipt) = self.send(call, value).await? else { return Ok(()) };
         let done: Vec<String> = receipt.logs.iter().filter_map(|log| staked(&log.data)).collect();
@@ -233,7 +237,7 @@ fn concerned(log: &alloy_primitives::LogData) -> Option<u64> {
     Some(id.saturating_to())
 }
 
-/// What one did about its stake, in words.
+/// An event about a stake, in words.
 fn staked(log: &alloy_primitives::LogData) -> Option<String> {
     use StakingEvents as E;
     Some(match E::decode_raw_log(log.topics(), &log.data).ok()? {

@@ -1,4 +1,4 @@
-//! `trefoil validator`: who validates, and who asks to.
+//! `trefoil validator`: the validators, and the candidates.
 
 use alloy_primitives::{U256, aliases::U96};
 use alloy_sol_types::SolCall;
@@ -29,7 +29,7 @@ use crate::{
 
 #[derive(Debug, Subcommand)]
 pub enum ValidatorCommand {
-    /// Who validates, with what power, and who signed the last block
+    /// The validators, their power, and whether they signed the last block
     List(QueryArgs),
     /// Propose a validator: a node of an organisation and its key
     ProposeAdd(AddValidatorArgs),
@@ -145,7 +145,7 @@ impl AddValidatorArgs {
     }
 }
 
-/// Whose validator it is; another organisation's is a matter for all.
+/// The organisation of a validator; another organisation's is a matter for all.
 async fn owner(sender: &TransactionSender<'_>, peer: PeerId) -> Result<u32, CommandError> {
     let nodes = sender.contract.view(nodesCall {}).await?;
     let node = nodes.iter().find(|node| node.peer == peer.0.0 && node.power > 0);

@@ -1,4 +1,4 @@
-//! `trefoil validator list`: who validates the next block, and who is to come or to go.
+//! `trefoil validator list`: the validators of the next block, and those to come or to go.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,10 +25,10 @@ use crate::{
 };
 
 /// One of the validators of the next block, or one that is to come or to go.
-struct Row {
+struct ValidatorRow {
     key: PublicKey,
     power: u64,
-    /// What else is known, by name, in the order of printing.
+    /// Other values, by name, in the order of printing.
     more: Vec<(&'static str, Value)>,
 }
 
@@ -41,7 +41,7 @@ pub async fn list(node: &QueryArgs) -> Result<(), CommandError> {
         Kind::Public => staked(&contract, &set).await?,
         Kind::Private | Kind::Consortium => registered(&contract, &set).await?,
     };
-    let signed = |row: &Row| signed.get(&row.key).copied();
+    let signed = |row: &ValidatorRow| signed.get(&row.key).copied();
     if node.json {
         println!("{:#}", rows.iter().map(|row| as_json(row, signed(row))).collect::<Value>());
         return Ok(());
@@ -52,7 +52,7 @@ pub async fn list(node: &QueryArgs) -> Result<(), CommandError> {
 }
 
 /// `signed`: whether it signed the last block; `None`: it was not asked to.
-fn as_json(row: &Row, signed: Option<bool>) -> Value {
+fn as_json(row: &ValidatorRow, signed: Option<bool>) -> Value {
     let mut value = json!({ "key": row.key, "power": row.power, "signedLast": signed });
     for (name, more) in &row.more {
         value[name] = more.clone();
@@ -61,7 +61,7 @@ fn as_json(row: &Row, signed: Option<bool>) -> Value {
 }
 
 /// `signed` as of [`as_json`].
-fn print(row: &Row, signed: Option<bool>) {
+fn print(row: &ValidatorRow, signed: Option<bool>) {
     let signed = match signed {
         Some(true) => "signed",
         Some(false) => "MISSED",
@@ -81,7 +81,7 @@ fn print(row: &Row, signed: Option<bool>) {
 /// Of each validator of the block before the newest: whether the certificate that
 /// the newest one binds has its signature. (The newest's own may still grow.)
 async fn last_signatures(contract: &Contract) -> Result<BTreeMap<PublicKey, bool>, CommandError> {
-    let client = contract.client();
+    let client = &contract.client;
     let method = "trefoil_getCertificate";
     let newest = contract.number("eth_blockNumber", json!([])).await?;
     let before = newest.saturating_sub(1);
@@ -105,7 +105,7 @@ async fn last_signatures(contract: &Contract) -> Result<BTreeMap<PublicKey, bool
 async fn registered(
     contract: &Contract,
     set: &[ContractValidator],
-) -> Result<Vec<Row>, CommandError> {
+) -> Result<Vec<ValidatorRow>, CommandError> {
     let organisations = Organisations::read(contract).await?;
     let nodes = contract.view(nodesCall {}).await?;
     let mut rows = Vec::new();
@@ -118,7 +118,7 @@ async fn registered(
             true => "validates",
             false => "does not validate yet, or is suspended",
         };
-        rows.push(Row {
+        rows.push(ValidatorRow {
             key: PublicKey(node.validatorKey),
             power: node.power,
             more: vec![
@@ -137,22 +137,26 @@ async fn registered(
     Ok(rows)
 }
 
-/// Where stake governs: the candidates, and who was chosen of them; largest first.
-async fn staked(contract: &Contract, set: &[ContractValidator]) -> Result<Vec<Row>, CommandError> {
+/// Where stake governs: the candidates and whether they were chosen; largest first.
+async fn staked(
+    contract: &Contract,
+    set: &[ContractValidator],
+) -> Result<Vec<ValidatorRow>, CommandError> {
     let mut candidates: Vec<Candidate> = contract.view(candidatesCall {}).await?;
     candidates.sort_by_key(|candidate| std::cmp::Reverse((candidate.power, candidate.stake)));
     let known: BTreeSet<B256> = candidates.iter().map(|candidate| candidate.key).collect();
     // One that left is in the set until the epoch ends.
-    let leaving = set.iter().filter(|member| !known.contains(&member.key)).map(|member| Row {
-        key: PublicKey(member.key),
-        power: member.power,
-        more: vec![
-            ("state", json!("leaves at the end of the epoch")),
-            ("feeRecipient", json!(member.feeRecipient)),
-        ],
-    });
-    let leaving: Vec<Row> = leaving.collect();
-    let rows = candidates.iter().map(|candidate| Row {
+    let leaving =
+        set.iter().filter(|member| !known.contains(&member.key)).map(|member| ValidatorRow {
+            key: PublicKey(member.key),
+            power: member.power,
+            more: vec![
+                ("state", json!("leaves at the end of the epoch")),
+                ("feeRecipient", json!(member.feeRecipient)),
+            ],
+        });
+    let leaving: Vec<ValidatorRow> = leaving.collect();
+    let rows = candidates.iter().map(|candidate| ValidatorRow {
         key: PublicKey(candidate.key),
         power: candidate.power,
         more: vec![

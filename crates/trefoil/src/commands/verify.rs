@@ -1,8 +1,8 @@
 //! `trefoil verify`: a block and its certificate, checked against nothing but
 //! the chain specification.
 //!
-//! What it proves: validators with more than two thirds of the power signed
-//! this block on this network, and its header fits its transactions and (with
+//! It proves that validators with more than two thirds of the power signed this
+//! block on this network, and that its header fits its transactions and (with
 //! `--from`) its ancestors. From block 1 on it executes each block, as a node does:
 //! it follows every change of the validators, and the state root is checked too.
 //! Without that the validators are those that `chain.toml` founds, so from the
@@ -27,7 +27,7 @@ use trefoil_types::{
     MemDisk, RecoveredBlock, limits,
 };
 
-use super::block_on;
+use super::block_on::block_on;
 use crate::{
     chain_client::client::{Client, ClientError},
     error::CommandError,
@@ -37,6 +37,7 @@ use crate::{
 const CHANGED: &str = "The set is the one that chain.toml founds; if validators came or went \
      since, give --from 1, which executes every block and follows them";
 
+// The file is read into memory whole.
 /// The largest file of blocks that is read, bytes.
 const FILE_BYTES_MAX: u64 = 1 << 30;
 
@@ -95,14 +96,14 @@ impl VerifyArgs {
     }
 }
 
-/// What follows from the chain specification alone.
+/// The state that follows from the chain specification alone.
 struct Trusted {
     /// At the block that was checked last, if all from block 1 on were; else at genesis.
     ledger: Ledger,
     /// The hash and the certificate of the block that was checked last.
     before: Option<(B256, Certificate)>,
     checked: u64,
-    /// What is known of the block that was checked last, in words.
+    /// The block that was checked last, in words.
     summary: String,
 }
 
@@ -161,7 +162,8 @@ impl Trusted {
         if block.header.extra_data != attached.extra_data() {
             return Err("its header binds other evidence".into());
         }
-        // What is executed is checked by the validators of the evidence's own height.
+        // A block that is executed has it checked there, by the validators of the evidence's own
+        // height.
         if self.ledger.tip().number + 1 != certificate.height {
             for evidence in &attached.evidence {
                 let convicts = evidence.verify(set, &self.ledger.genesis_hash());
@@ -244,7 +246,7 @@ async fn fetch(client: &Client, height: Height) -> Result<CertifiedBlock, Comman
     Ok(CertifiedBlock { block, certificate, attached })
 }
 
-/// What a method answers about a block: its RLP as hex, alone or as `rlp` of an object.
+/// A method's answer about a block: its RLP as hex, alone or as `rlp` of an object.
 async fn decoded<T: Decodable>(
     client: &Client,
     method: &str,

@@ -13,7 +13,7 @@ use trefoil_rpc::content::{
 use trefoil_types::Kind;
 
 use super::{
-    PasswordArgs,
+    arguments::PasswordArgs,
     devnet::{default_dir, node_dir},
 };
 use crate::{
@@ -21,7 +21,8 @@ use crate::{
     error::CommandError,
 };
 
-/// How often a job is asked after.
+// The progress line moves smoothly, and a poll costs the node a look at some counters.
+/// How often a job is asked for its progress.
 pub const POLL: Duration = Duration::from_millis(100);
 
 /// Which running node does the work.

@@ -27,16 +27,19 @@ use zeroize::Zeroizing;
 
 use crate::error::CommandError;
 
+// At the default half second 19,000 transfers a second. Four nodes on two cores sustain about
+// 4,000 (`bench/load.py`), so the machines are the bound.
 /// Gas of one block: room for 9,500 transfers.
 pub const GAS_LIMIT: u64 = 200_000_000;
 
+// Ethereum's initial base fee (EIP-1559).
 /// 1 gwei, in wei.
 pub const BASE_FEE: u64 = 1_000_000_000;
 
 /// 10^18 wei.
 pub const ETHER: u64 = 1_000_000_000_000_000_000;
 
-/// What is decided about a chain before it exists.
+/// The parameters of a chain that is to be founded.
 #[derive(Clone, Debug)]
 pub struct FoundingPlan {
     pub name: String,
@@ -48,7 +51,7 @@ pub struct FoundingPlan {
     pub snapshot_every: u64,
     /// Of a network of members; founders are theirs in turn.
     pub organisations: Vec<Party>,
-    /// Who owns how much at genesis, in wei.
+    /// The accounts' balances at genesis, in wei.
     pub funds: BTreeMap<Address, U256>,
 }
 
@@ -73,7 +76,7 @@ pub struct Founder {
     pub fee_recipient: Option<Address>,
 }
 
-/// A secret, and the directory of who will hold it.
+/// A secret, and the directory of the founder who will hold it.
 type Secret = (PathBuf, KeyKind, Zeroizing<[u8; 32]>);
 
 /// Makes keys for every founder and writes their directories; the keys are

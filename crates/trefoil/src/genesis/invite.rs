@@ -1,8 +1,9 @@
 //! An invite: one line of text that is enough to join a network.
 //!
 //! It holds the chain specification, some nodes' addresses and, on a network of
-//! members, the newcomer's certificate; and nothing secret. Whoever gives it says which network this is: whoever takes it
-//! compares the genesis hash with the giver's by another way if that matters.
+//! members, the newcomer's certificate; and nothing secret. The giver decides which
+//! network it is. A newcomer to whom that matters compares the genesis hash with the
+//! giver's by another way.
 
 use std::{fmt, str::FromStr};
 
@@ -14,9 +15,11 @@ use trefoil_types::{ChainSpec, SpecError};
 
 const PREFIX: &str = "trefoil-invite:";
 
+// It comes from outside, and decoding copies it several times: a few MiB at most.
 /// Longest invite that is read, characters.
 pub const CHARS_MAX: usize = 1 << 20;
 
+// Each becomes a configured peer of the newcomer, which keeps a connection to it.
 /// Most nodes that an invite names.
 pub const PEERS_MAX: usize = 64;
 
@@ -75,7 +78,7 @@ impl FromStr for Invite {
             return Err(InviteError::TooLong(text.len()));
         }
         let damaged = |e: &dyn fmt::Display| InviteError::Damaged(e.to_string());
-        // The prefix tells an invite from a file's name, and from the text of another program.
+        // The prefix distinguishes an invite from a file's name and from another program's text.
         let encoded = text.strip_prefix(PREFIX).ok_or(InviteError::Prefix)?;
         let bytes = URL_SAFE_NO_PAD.decode(encoded).map_err(|e| damaged(&e))?;
         let text = String::from_utf8(bytes).map_err(|e| damaged(&e))?;

@@ -68,7 +68,7 @@ pub fn text(output: &Output) -> String {
     String::from_utf8_lossy(&[output.stdout.as_slice(), &output.stderr].concat()).into_owned()
 }
 
-/// A process in the background, killed when dropped, and what it has said.
+/// A process in the background, killed when dropped, and its output.
 pub struct Process {
     child: Child,
     said: Arc<Mutex<String>>,
@@ -100,7 +100,7 @@ impl Process {
         self.said.lock().unwrap().clone()
     }
 
-    /// Waits until the process has said `words`.
+    /// Waits until the process has printed `words`.
     pub fn hear(&self, words: &str) {
         wait_for(
             &format!("{words:?}"),

@@ -10,22 +10,9 @@ use trefoil_crypto::Address;
 
 use super::{
     CONTENT_REGISTRY, ChainSpec, Fork, FoundingOrganisation, FoundingValidator, GOVERNING_ACTIONS,
-    GOVERNING_CONTRACT, Kind, Staking,
+    GOVERNING_CONTRACT, Kind, SpecError, Staking,
 };
-use crate::{limits, validator::ValidatorSetError};
-
-/// The fault of a `chain.toml`, with the key and the cure.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SpecError {
-    #[error("chain specification: {0}")]
-    Toml(String),
-    #[error("chain specification: `{key}` is {got}; {cure}")]
-    Value { key: &'static str, got: String, cure: &'static str },
-    #[error("chain specification: `validators`: {0}")]
-    Validators(#[from] ValidatorSetError),
-    #[error("chain specification: {0}")]
-    Key(#[from] trefoil_crypto::KeyError),
-}
+use crate::limits;
 
 // Attack, or mistake: a floor beyond what accounts own would stop all transactions, and
 // with them the votes that could lower it. The governing contract has the same bound.
@@ -192,7 +179,8 @@ impl ChainSpec {
         self.check_seats()?;
         require(
             // At least one: the validators of a block are those that its parent's state
-            // names, so the next block is the soonest.
+            // names, so the next block is the soonest. At most as many as a vote can set later
+            // (`DELAY_MAX` in `contracts/src/ValidatorActions.sol`).
             (1..=10_000).contains(&self.validator_delay),
             "validator_delay",
             self.validator_delay,
@@ -211,7 +199,7 @@ impl ChainSpec {
     }
 
     // The governing contract refuses such founders too, but names only an error, not the
-    // key. An account that speaks for two organisations would have two votes.
+    // key. An account of two organisations would have two votes.
     /// Organisations share no name and no account, and each Ed25519 key has one use.
     fn check_apart(&self) -> Result<(), SpecError> {
         let names = self.organisations.iter().map(|o| o.name.as_str());

@@ -3,7 +3,7 @@
 use alloy_rlp::Encodable;
 use trefoil_crypto::{B256, keccak256};
 
-use super::{ChainSpec, Fork, FoundingOrganisation, FoundingValidator, Kind, Staking};
+use super::{ChainSpec, Fork, FoundingOrganisation, FoundingValidator, Staking};
 
 impl ChainSpec {
     /// keccak256 over everything that the genesis state root does not cover;
@@ -14,12 +14,7 @@ impl ChainSpec {
         // program never agree on a hash of different contents.
         b"trefoil/spec/3".as_slice().encode(&mut out);
         self.name.as_str().encode(&mut out);
-        (match self.kind {
-            Kind::Public => 1u8,
-            Kind::Private => 2,
-            Kind::Consortium => 3,
-        })
-        .encode(&mut out);
+        (self.kind as u8).encode(&mut out);
         for number in [
             self.chain_id,
             self.genesis_time,

@@ -1,10 +1,11 @@
 //! The chain specification: the one file that founds a network.
 //!
 //! What always holds: a [`ChainSpec`] that was read has been checked; all of it enters the
-//! genesis hash; and it describes only the beginning of a network. What may change later
-//! (members, validators, gas, forks) is decided on the chain.
+//! genesis hash; and it describes only the beginning of a network. Later changes (of members,
+//! validators, gas, forks) are decided on the chain.
 
 mod check;
+mod error;
 mod hash;
 mod parties;
 
@@ -17,7 +18,7 @@ use trefoil_crypto::Address;
 
 use crate::{Height, Millis, ValidatorSet, limits, validator::ValidatorSetError};
 
-pub use check::SpecError;
+pub use error::SpecError;
 pub use parties::{FoundingOrganisation, FoundingValidator, Staking};
 
 /// The address of the contract that governs a network, from genesis on, for every kind of
@@ -34,13 +35,14 @@ pub const GOVERNING_ACTIONS: Address = address!("747265666f696c00000000000000000
 /// on, in every kind of network.
 pub const CONTENT_REGISTRY: Address = address!("747265666f696c00000000000000000000000002");
 
-/// Decides which peers may connect, and how validators are chosen.
+/// Decides which peers may connect, and how validators are chosen. Its number enters the
+/// specification's hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
-    Public,
-    Private,
-    Consortium,
+    Public = 1,
+    Private = 2,
+    Consortium = 3,
 }
 
 impl Kind {
@@ -162,10 +164,14 @@ pub struct ChainSpec {
     pub alloc: BTreeMap<Address, GenesisAccount>,
 }
 
+// The lanes' rate limits are computed for two blocks a second
+// (`p2p/src/connection/lanes.rs`).
 fn default_block_interval_ms() -> u64 {
     500
 }
 
+// The chain's time, by which certificates are judged, is then at most a minute late: 1,440
+// empty blocks a day.
 fn default_idle_block_s() -> u64 {
     60
 }
@@ -176,6 +182,8 @@ pub const fn default_validator_delay() -> u64 {
     2
 }
 
+// The share with which validators decide on blocks, too. Fewer than a third of the
+// organisations can then neither pass a decision nor block one.
 /// More than two thirds.
 pub const fn default_quorum() -> [u16; 2] {
     [2, 3]

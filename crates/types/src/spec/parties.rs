@@ -12,7 +12,7 @@ use crate::Validator;
 pub struct FoundingOrganisation {
     /// A name for people: letters, digits, `-` and `_`.
     pub name: String,
-    /// How many of `keys` must agree to speak for it.
+    /// How many of `keys` must agree to act for it.
     #[serde(default = "one")]
     pub threshold: u8,
     /// The accounts that vote for it.
@@ -85,13 +85,18 @@ const ETHER: U256 = U256::from_limbs([1_000_000_000_000_000_000, 0, 0, 0]);
 impl Default for Staking {
     fn default() -> Self {
         Self {
+            // A minute of half-second blocks: a newcomer waits no longer for its place.
             epoch_blocks: 120,
             // Two weeks of half-second blocks.
             unbonding_blocks: 2_419_200,
             stake_unit: ETHER,
             min_stake: ETHER,
+            // Half of the most that consensus takes: a certificate of all is 6 KB.
             validators_max: 64,
+            // A tenth, not all: a key that runs on two machines by mistake is slashed too (ADR
+            // 16).
             slash_parts: 1_000,
+            // Ten minutes each: a machine can be restarted before its validator is jailed.
             jail_misses: 1_200,
             jail_blocks: 1_200,
         }

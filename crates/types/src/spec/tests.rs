@@ -1,4 +1,4 @@
-//! What a specification says, what it must be, and what its hash covers.
+//! Reading a specification, the checks of its values, and the coverage of its hash.
 
 use trefoil_crypto::{PeerId, SecretKey};
 

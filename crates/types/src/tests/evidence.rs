@@ -1,4 +1,4 @@
-//! What is evidence, and that one conflict has one encoding.
+//! Conflicts are evidence, each in one encoding.
 
 use alloy_rlp::{Decodable as _, Encodable as _};
 

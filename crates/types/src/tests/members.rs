@@ -1,4 +1,4 @@
-//! Who is let in, who may stay: one row a rule.
+//! The admission of newcomers and of standing connections: one row a rule.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -75,8 +75,8 @@ fn issue(claims: &Claims, ca: u8) -> NodeCertificate {
     NodeCertificate::issue(claims, &key(ca)).expect("sound claims")
 }
 
-/// A rule: what is changed about a sound certificate of node `n`, or about the
-/// chain, and what a newcomer and a standing connection are told.
+/// A rule: a change of a sound certificate of node `n`, or of the chain, and the expected
+/// judgements of a newcomer and of a standing connection.
 struct Row {
     what: &'static str,
     n: u8,
@@ -192,9 +192,8 @@ fn a_certificate_counts_for_its_own_key_only() {
     assert_eq!(stolen, Err(NotAMember::Peer { named: peer(2), proven: peer(3) }));
 }
 
-/// A peer that cannot be shown to be a member: what is wrong with it or its
-/// certificate, and what it is to a node that its operator told its key, if it claims
-/// to be further. `None`: refused all the same.
+/// A peer that cannot be shown to be a member: its fault, and its standing at a node whose
+/// operator named its key, if it claims a greater height. `None`: refused all the same.
 struct Claimant {
     what: &'static str,
     row: Row,
@@ -286,8 +285,8 @@ fn claimants() -> Vec<Claimant> {
     ]
 }
 
-/// What is claimed makes nobody a member; it makes a named peer one that is not
-/// judged, if only newer blocks are lacking to judge it.
+/// A claimed height makes nobody a member. It makes a named peer unjudged, if only newer blocks
+/// are lacking to judge it.
 #[test]
 fn a_claimed_height_buys_a_trial_and_only_who_is_named_and_not_known_to_be_out() {
     for Claimant { what, row, named_and_further } in claimants() {

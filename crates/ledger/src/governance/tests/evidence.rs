@@ -31,7 +31,7 @@ impl Net {
 
     fn burned(&self) -> U256 {
         let state = self.ledger.state();
-        let mut contract = Contract::new(self.ledger.spec(), self.ledger.tip(), &state);
+        let mut contract = GoverningContract::new(self.ledger.spec(), self.ledger.tip(), &state);
         contract.view(IStaking::burnedCall {}).expect("it answers")
     }
 }
@@ -62,7 +62,7 @@ fn an_equivocator_among_members_is_removed_and_its_peer_may_come_back() {
     let back = net.decide(again) + net.ledger.spec().validator_delay + 1;
     net.reach(back);
     assert_eq!(net.validators_of(back), sorted(vec![key(2), key(3)]));
-    // What its old key did was punished, whichever proof of it is brought.
+    // The offence of its old key was punished, whichever proof of it is brought.
     for repeated in [first, evidence(&net, 1, 3)] {
         let refused = net.ledger.check_evidence(&repeated);
         assert_eq!(refused, Err(EvidenceError::Convicted(key(1))));
@@ -132,8 +132,8 @@ fn a_block_lists_its_evidence_in_one_way_and_binds_it() {
     assert!(net.refusal(Arc::new(spoken)).contains("extra_data"));
 }
 
-/// What a checkpoint holds, what the journal's blocks make of it again, and what a
-/// trace sees.
+/// The same is read from a checkpoint, after the journal's blocks are executed again, and by a
+/// trace.
 #[test]
 fn a_restart_finds_the_evidence_and_its_effect_again() {
     let mut net = Net::new(spec_of(Kind::Public));

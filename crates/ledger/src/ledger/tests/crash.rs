@@ -12,13 +12,13 @@ use super::*;
 /// A disk that remembers every operation on one file, so that a crash after
 /// any of them can be played.
 #[derive(Clone, Debug, Default)]
-struct Recorder {
+struct RecordingDisk {
     disk: MemDisk,
-    done: Arc<Mutex<Vec<Done>>>,
+    done: Arc<Mutex<Vec<DiskOperation>>>,
 }
 
 #[derive(Clone, Debug)]
-enum Done {
+enum DiskOperation {
     Write(u64, Vec<u8>),
     SetLen(u64),
     Sync,
@@ -27,10 +27,10 @@ enum Done {
 #[derive(Debug)]
 struct Recorded {
     file: Arc<dyn DiskFile>,
-    done: Arc<Mutex<Vec<Done>>>,
+    done: Arc<Mutex<Vec<DiskOperation>>>,
 }
 
-impl Disk for Recorder {
+impl Disk for RecordingDisk {
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
         Ok(Arc::new(Recorded { file: self.disk.open(name)?, done: self.done.clone() }))
     }
@@ -43,7 +43,7 @@ impl Disk for Recorder {
 }
 
 impl Recorded {
-    fn note(&self, done: Done) {
+    fn note(&self, done: DiskOperation) {
         self.done.lock().unwrap().push(done);
     }
 }
@@ -56,32 +56,32 @@ impl DiskFile for Recorded {
         self.file.read_at(offset, buf)
     }
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.note(Done::Write(offset, data.to_vec()));
+        self.note(DiskOperation::Write(offset, data.to_vec()));
         self.file.write_at(offset, data)
     }
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.note(Done::SetLen(len));
+        self.note(DiskOperation::SetLen(len));
         self.file.set_len(len)
     }
     fn sync(&self) -> io::Result<()> {
-        self.note(Done::Sync);
+        self.note(DiskOperation::Sync);
         self.file.sync()
     }
 }
 
 /// The disk after a crash: all that was synced, and of the writes since, those
 /// that `kept` names.
-fn crashed(done: &[Done], kept: impl Fn(usize) -> bool) -> MemDisk {
+fn crashed(done: &[DiskOperation], kept: impl Fn(usize) -> bool) -> MemDisk {
     let disk = MemDisk::default();
     let file = disk.open("ledger.redb").unwrap();
-    let synced = done.iter().rposition(|d| matches!(d, Done::Sync)).unwrap_or(0);
+    let synced = done.iter().rposition(|d| matches!(d, DiskOperation::Sync)).unwrap_or(0);
     for (n, done) in done.iter().enumerate() {
         match done {
-            Done::Write(offset, data) if n < synced || kept(n) => {
+            DiskOperation::Write(offset, data) if n < synced || kept(n) => {
                 file.write_at(*offset, data).unwrap();
             }
             // A longer file than was synced is harmless; a shorter one is kept.
-            Done::SetLen(len) if n < synced || kept(n) => file.set_len(*len).unwrap(),
+            DiskOperation::SetLen(len) if n < synced || kept(n) => file.set_len(*len).unwrap(),
             _ => {}
         }
     }
@@ -90,14 +90,14 @@ fn crashed(done: &[Done], kept: impl Fn(usize) -> bool) -> MemDisk {
 
 #[test]
 fn a_crash_at_any_operation_leaves_the_last_checkpoint_or_the_one_being_made() {
-    let disk = Recorder::default();
+    let disk = RecordingDisk::default();
     let mut ledger = Ledger::open(Arc::new(disk.clone()), spec(), History::Archive).unwrap();
     // Operations done when a checkpoint was durable, and the tip that it has.
     let mut durable = vec![(disk.done.lock().unwrap().len(), ledger.tip_hash())];
-    let mut state = State::new();
+    let mut state = ModelState::new();
     for n in 0..12u8 {
         let slots = BTreeMap::from([(n % 6, n % 3)]);
-        let diff = apply(&mut state, &Changes::from([(n, Some((u64::from(n), slots)))]));
+        let diff = apply(&mut state, &BlockChanges::from([(n, Some((u64::from(n), slots)))]));
         commit(&mut ledger, diff);
         if n % 4 == 3 {
             checkpoint(&mut ledger);
@@ -126,10 +126,10 @@ fn a_crash_at_any_operation_leaves_the_last_checkpoint_or_the_one_being_made() {
 fn a_database_that_something_changed_is_an_error_and_no_crash() {
     let whole = MemDisk::default();
     let mut ledger = open(&whole, History::Archive);
-    let (mut state, mut states) = (State::new(), vec![State::new()]);
+    let (mut state, mut states) = (ModelState::new(), vec![ModelState::new()]);
     for n in 0..8u8 {
         let slots = BTreeMap::from([(n % 6, n % 3)]);
-        let diff = apply(&mut state, &Changes::from([(n, Some((u64::from(n), slots)))]));
+        let diff = apply(&mut state, &BlockChanges::from([(n, Some((u64::from(n), slots)))]));
         commit(&mut ledger, diff);
         checkpoint(&mut ledger);
         states.push(state.clone());

@@ -9,7 +9,7 @@ use trefoil_types::{Address, B256, Header};
 
 use super::Simulation;
 use crate::{
-    BlockRules, CallError, CallOptions, CallOutcome, Estimate, header,
+    CallError, CallOptions, CallOutcome, Estimate, header,
     testing::{
         chain::{GWEI, TestChain, fund, spec, world},
         world::World,
@@ -41,7 +41,7 @@ fn with<T>(
 ) -> Result<T, String> {
     let settings = &chain.governed.settings;
     let header: Header = header::draft_header(settings, chain.tip_hash, &chain.tip, &chain.draft());
-    let rules = BlockRules::of_chain(&chain.spec, &chain.governed, &header).expect("known rules");
+    let rules = chain.governed.rules(&chain.spec, &header).expect("known rules");
     let simulation = Simulation::new(rules, &header, &chain.world, options);
     simulation.and_then(|simulation| run(&simulation)).map_err(|error| error.to_string())
 }
@@ -54,7 +54,7 @@ fn estimate(chain: &TestChain, request: &TransactionRequest) -> Result<Estimate,
     with(chain, &CallOptions::default(), |simulation| simulation.estimate_gas(request))
 }
 
-/// What a successful call returned, as a number.
+/// The output of a successful call, as a number.
 fn word(outcome: Result<CallOutcome, String>) -> U256 {
     match outcome {
         Ok(CallOutcome::Success { output, .. }) => U256::from_be_slice(&output),

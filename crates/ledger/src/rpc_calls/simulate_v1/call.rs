@@ -11,7 +11,7 @@ use alloy_rpc_types_eth::TransactionRequest;
 use revm::context::{TxEnv, either::Either, result::InvalidTransaction};
 use trefoil_types::{Header, Transaction, TxEnvelope};
 
-use super::{RefusedFor, SimulateError};
+use super::error::{RefusedFor, SimulateError};
 use crate::{
     Account, BlockRules, CallError,
     evm::{self, EvmFault},

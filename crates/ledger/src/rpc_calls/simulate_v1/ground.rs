@@ -47,19 +47,19 @@ impl<'a> Ground<'a, StateAt> {
     }
 }
 
-/// The rules of a simulated block. It has no base fee yet, so free gas is told by the
-/// settings.
+/// The rules of a simulated block. It has no base fee yet, so the settings decide whether gas
+/// is free.
 pub(super) fn rules_of_chain(
     spec: &ChainSpec,
     governed: &Governed,
     header: &Header,
 ) -> Result<BlockRules, LedgerError> {
     let gas_free = governed.settings.is_gas_free();
-    Ok(BlockRules { gas_free, ..BlockRules::of_chain(spec, governed, header)? })
+    Ok(BlockRules { gas_free, ..governed.rules(spec, header)? })
 }
 
 impl<'a, S> Ground<'a, S> {
-    /// A block of any chain, with its state in memory; `rules` tells those of a
+    /// A block of any chain, with its state in memory. `rules` returns the rules of a
     /// block of which number and timestamp are known.
     pub fn in_memory(
         header: Header,

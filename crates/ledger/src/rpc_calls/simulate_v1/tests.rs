@@ -146,7 +146,7 @@ fn the_state_root_is_that_of_the_state_pretended() {
     let (contract, _) = state.accounts[&CONTRACT];
     assert_eq!(contract.code_hash, keccak256([]));
     state.set(CONTRACT, 1, U256::ZERO, &Bytes::new(), [(U256::from(2), U256::from(9))]);
-    // What the opening system calls write, taken from an empty block.
+    // The writes of the opening system calls, taken from an empty block.
     let mut run =
         BlockRun::new(base.rules(&base.header).unwrap(), &simulated.block.header, &base.state);
     run.open(&simulated.block.header, None).unwrap();
@@ -167,7 +167,7 @@ fn value_that_moves_is_logged_if_asked() {
     // They are no logs of the block, and are not there unless asked for.
     assert!(blocks[0].block.header.logs_bloom.is_zero());
     assert!(logs(&simulated(request(), OPTIONS)[0].calls[0]).is_empty());
-    // What fails moves nothing.
+    // A failed call moves nothing.
     let fails = with_code(bytes!("5f5ffd"), vec![call(RICH, CONTRACT, 5)]);
     let blocks = simulated(vec![fails], options);
     assert!(matches!(blocks[0].calls[0].outcome, CallOutcome::Revert { .. }));

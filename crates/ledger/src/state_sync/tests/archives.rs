@@ -16,7 +16,7 @@ fn import(disk: &MemDisk, file: &[u8]) -> Result<Archived, JoinError> {
 
 #[test]
 fn history_is_the_same_file_everywhere_and_brings_what_a_snapshot_lacks() {
-    let chain = Chain::busy();
+    let chain = SourceChain::busy();
     let disk = MemDisk::default();
     let mut pruned = open(&disk, History::Window(1));
     chain.replay(&mut pruned, chain.tip());
@@ -67,16 +67,16 @@ fn history_is_the_same_file_everywhere_and_brings_what_a_snapshot_lacks() {
 
 #[test]
 fn a_node_without_a_snapshot_imports_nothing() {
-    let chain = Chain::busy();
+    let chain = SourceChain::busy();
     let error = import(&MemDisk::default(), &archive(&chain.ledger, 1, 4)).unwrap_err();
     assert!(error.to_string().contains("restore a state snapshot first"), "{error}");
 }
 
 #[test]
 fn an_archive_of_another_past_is_refused_and_nothing_of_it_is_written() {
-    let chain = Chain::busy();
+    let chain = SourceChain::busy();
     let disk = restored(&state_file(&chain.ledger, 4));
-    let mut other = Chain::new();
+    let mut other = SourceChain::new();
     for _ in 0..5 {
         other.block([]);
     }
@@ -98,7 +98,7 @@ proptest! {
 
     #[test]
     fn a_damaged_archive_is_refused(at in any::<prop::sample::Index>(), change in 0u8..) {
-        let chain = Chain::busy();
+        let chain = SourceChain::busy();
         let disk = restored(&state_file(&chain.ledger, 8));
         let mut file = archive(&chain.ledger, 1, 8);
         let at = at.index(file.len());

@@ -2,7 +2,7 @@ use super::*;
 
 #[test]
 fn nodes_of_different_pasts_make_the_same_bytes() {
-    let chain = Chain::busy();
+    let chain = SourceChain::busy();
     for height in 1..chain.tip() {
         let wanted = state_file(&chain.ledger, height);
 
@@ -45,7 +45,7 @@ fn nodes_of_different_pasts_make_the_same_bytes() {
 
 #[test]
 fn a_restored_node_is_where_the_others_are_and_makes_the_same_files() {
-    let chain = Chain::busy();
+    let chain = SourceChain::busy();
     for height in 1..chain.tip() {
         let file = state_file(&chain.ledger, height);
         let disk = restored(&file);
@@ -69,7 +69,7 @@ fn a_restored_node_is_where_the_others_are_and_makes_the_same_files() {
             let again = state_file(&ledger, height);
             assert_eq!(again, state_file(&chain.ledger, height), "at {height}");
         }
-        // What it never executed it does not pretend to know.
+        // It does not pretend to know blocks that it never executed.
         let earlier = ledger.snapshot().state(height.saturating_sub(1));
         assert!(matches!(earlier, Err(LedgerError::Pruned { .. })), "{height}");
         assert!(ledger.snapshot().block(height).unwrap().is_none());
@@ -82,7 +82,7 @@ fn a_restored_node_is_where_the_others_are_and_makes_the_same_files() {
 /// BLOCKHASH reaches back 256 blocks: the block after the snapshot asks for them.
 #[test]
 fn a_restored_node_knows_the_hashes_that_blocks_may_ask_for() {
-    let mut chain = Chain::new();
+    let mut chain = SourceChain::new();
     // sstore(0, blockhash(number - 256)), at once.
     let input = bytes!("610100 43 03 40 6000 55 00");
     while chain.tip() < 299 {
@@ -113,7 +113,7 @@ fn only_multiples_below_the_tip_are_due() {
     let never = ChainSpec { snapshot_every: 0, ..ChainSpec::clone(&spec) };
     assert_eq!(snapshot_height(&never, 1_000), None);
 
-    let mut chain = Chain::new();
+    let mut chain = SourceChain::new();
     chain.block([]);
     for height in [0, 1, 2] {
         let error = write_state(&chain.ledger.snapshot(), height, &mut Vec::new()).unwrap_err();
@@ -123,7 +123,7 @@ fn only_multiples_below_the_tip_are_due() {
 
 #[test]
 fn a_directory_with_a_chain_is_left_alone() {
-    let chain = Chain::busy();
+    let chain = SourceChain::busy();
     let file = state_file(&chain.ledger, 4);
     let disk = MemDisk::default();
     let mut ledger = open(&disk, History::Archive);
@@ -137,7 +137,7 @@ fn a_directory_with_a_chain_is_left_alone() {
 
 #[test]
 fn a_trusted_hash_must_be_the_blocks() {
-    let chain = Chain::busy();
+    let chain = SourceChain::busy();
     let file = state_file(&chain.ledger, 8);
     let hash = chain.decided[7].0.hash;
     restore(&MemDisk::default(), &spec(), &*file, Some(hash)).unwrap();
@@ -154,7 +154,7 @@ proptest! {
     /// as a chain, and the whole file restores all the same.
     #[test]
     fn a_damaged_file_is_refused(at in any::<prop::sample::Index>(), change in 0u8..) {
-        let chain = Chain::busy();
+        let chain = SourceChain::busy();
         let whole = state_file(&chain.ledger, 12);
         let mut file = whole.clone();
         let at = at.index(file.len());
@@ -178,7 +178,7 @@ proptest! {
 
 #[test]
 fn bytes_after_the_end_and_other_files_are_refused() {
-    let chain = Chain::busy();
+    let chain = SourceChain::busy();
     let mut file = state_file(&chain.ledger, 4);
     file.push(0);
     let error = restore(&MemDisk::default(), &spec(), &*file, None).unwrap_err();
@@ -196,7 +196,7 @@ fn bytes_after_the_end_and_other_files_are_refused() {
 /// A chain pays one for every change of validators, for ever.
 #[test]
 fn a_witness_is_small() {
-    let chain = Chain::busy();
+    let chain = SourceChain::busy();
     let file = frames(&state_file(&chain.ledger, chain.tip() - 1));
     let sizes: Vec<_> = file
         .iter()

@@ -11,9 +11,9 @@ use super::{
     *,
 };
 
-type Frames = Vec<(u8, Vec<u8>)>;
+type FileFrames = Vec<(u8, Vec<u8>)>;
 
-fn file(frames: &Frames) -> Vec<u8> {
+fn file(frames: &FileFrames) -> Vec<u8> {
     let mut out = Vec::new();
     let mut writer = FrameWriter::begin(&mut out, &MAGIC).unwrap();
     frames.iter().for_each(|(kind, body)| writer.put(*kind, body).unwrap());
@@ -22,8 +22,8 @@ fn file(frames: &Frames) -> Vec<u8> {
 }
 
 /// Why a whole file is refused after `forge` changed it.
-fn refusal(forge: impl Fn(&Chain, &mut Frames)) -> String {
-    let chain = Chain::busy();
+fn refusal(forge: impl Fn(&SourceChain, &mut FileFrames)) -> String {
+    let chain = SourceChain::busy();
     let mut frames = frames(&state_file(&chain.ledger, chain.tip() - 1));
     forge(&chain, &mut frames);
     let error = restore(&MemDisk::default(), &spec(), &*file(&frames), None).unwrap_err();
@@ -31,18 +31,18 @@ fn refusal(forge: impl Fn(&Chain, &mut Frames)) -> String {
 }
 
 /// Changes the first frame of a kind.
-fn body(frames: &mut Frames, kind: u8) -> &mut Vec<u8> {
+fn body(frames: &mut FileFrames, kind: u8) -> &mut Vec<u8> {
     &mut frames.iter_mut().find(|(of, _)| *of == kind).unwrap().1
 }
 
-fn edit_head(frames: &mut Frames, edit: impl Fn(&mut StateFileHeader)) {
+fn edit_head(frames: &mut FileFrames, edit: impl Fn(&mut StateFileHeader)) {
     let body = body(frames, kind::HEAD);
     let mut head: StateFileHeader = alloy_rlp::decode_exact(&*body).unwrap();
     edit(&mut head);
     *body = alloy_rlp::encode(head);
 }
 
-fn edit_handover(frames: &mut Frames, edit: impl Fn(&mut Handover)) {
+fn edit_handover(frames: &mut FileFrames, edit: impl Fn(&mut Handover)) {
     let body = body(frames, kind::HANDOVER);
     let mut handover: Handover = alloy_rlp::decode_exact(&*body).unwrap();
     edit(&mut handover);
@@ -67,7 +67,7 @@ fn an_account_with_more_than_it_has() {
 #[test]
 fn a_slot_with_another_value_or_none() {
     let edit = |value: u64| {
-        move |_: &Chain, frames: &mut Frames| {
+        move |_: &SourceChain, frames: &mut FileFrames| {
             let body = body(frames, kind::SLOTS);
             let (mut rows, mut out) = (&body[..], Vec::new());
             while !rows.is_empty() {
@@ -86,13 +86,13 @@ fn a_slot_with_another_value_or_none() {
 
 #[test]
 fn what_is_left_out_is_missed() {
-    let counts = |frames: &mut Frames, edit: fn(&mut StateCounts)| {
+    let counts = |frames: &mut FileFrames, edit: fn(&mut StateCounts)| {
         let body = body(frames, kind::END);
         let mut counts: StateCounts = alloy_rlp::decode_exact(&*body).unwrap();
         edit(&mut counts);
         *body = alloy_rlp::encode(counts);
     };
-    let drop_code = |frames: &mut Frames| {
+    let drop_code = |frames: &mut FileFrames| {
         let at = frames.iter().position(|(of, _)| *of == kind::CODE).unwrap();
         frames.remove(at);
     };
@@ -176,7 +176,7 @@ fn a_change_of_validators_that_is_hidden_or_not_proven() {
 /// names others.
 #[test]
 fn the_state_must_name_the_validators_that_the_way_led_to() {
-    let chain = Chain::busy();
+    let chain = SourceChain::busy();
     let handovers = chain.ledger.snapshot().view.handovers().unwrap();
     let height = *handovers.iter().next().unwrap();
     let mut frames = frames(&state_file(&chain.ledger, height));
@@ -191,7 +191,7 @@ fn the_state_must_name_the_validators_that_the_way_led_to() {
 #[test]
 fn headers_that_do_not_lead_to_the_block() {
     let edit = |edit: fn(&mut Vec<trefoil_types::Header>)| {
-        move |_: &Chain, frames: &mut Frames| {
+        move |_: &SourceChain, frames: &mut FileFrames| {
             let body = body(frames, kind::ANCESTORS);
             let mut headers = alloy_rlp::decode_exact(&*body).unwrap();
             edit(&mut headers);

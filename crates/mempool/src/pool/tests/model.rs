@@ -15,7 +15,7 @@ enum Op {
 }
 
 #[derive(Clone)]
-struct Entry {
+struct ModelTx {
     sender: u8,
     nonce: u64,
     cap: u128,
@@ -25,36 +25,36 @@ struct Entry {
 }
 
 #[derive(Default)]
-struct Model {
-    entries: Vec<Entry>,
+struct PoolModel {
+    entries: Vec<ModelTx>,
     accounts: BTreeMap<u8, (u64, u64)>,
     arrivals: u64,
 }
 
-impl Model {
+impl PoolModel {
     fn account(&self, sender: u8) -> (u64, u64) {
         self.accounts.get(&sender).copied().unwrap_or((0, 1_000_000_000))
     }
 
-    fn of(&self, sender: u8) -> Vec<Entry> {
-        let mut all: Vec<Entry> =
+    fn of(&self, sender: u8) -> Vec<ModelTx> {
+        let mut all: Vec<ModelTx> =
             self.entries.iter().filter(|e| e.sender == sender).cloned().collect();
         all.sort_by_key(|e| e.nonce);
         all
     }
 
-    fn runs(&self, entry: &Entry) -> bool {
+    fn runs(&self, entry: &ModelTx) -> bool {
         let (next, _) = self.account(entry.sender);
         (next..=entry.nonce).all(|n| self.of(entry.sender).iter().any(|e| e.nonce == n))
     }
 
-    fn worth_of_tail(&self, sender: u8) -> Option<(Worth, Reverse<u64>, Entry)> {
+    fn worth_of_tail(&self, sender: u8) -> Option<(Worth, Reverse<u64>, ModelTx)> {
         let tail = self.of(sender).pop()?;
         let worth = (self.runs(&tail), tail.tip, tail.cap);
         Some((worth, Reverse(tail.arrival), tail))
     }
 
-    fn admit(&mut self, new: Entry) -> bool {
+    fn admit(&mut self, new: ModelTx) -> bool {
         let (next, balance) = self.account(new.sender);
         if self.entries.iter().any(|e| e.tx.tx_hash() == new.tx.tx_hash())
             || new.tip > new.cap
@@ -87,7 +87,7 @@ impl Model {
                 self.entries.retain(|e| e.arrival != least.arrival);
             }
         }
-        self.entries.push(Entry { arrival: self.arrivals, ..new });
+        self.entries.push(ModelTx { arrival: self.arrivals, ..new });
         self.arrivals += 1;
         true
     }
@@ -132,7 +132,7 @@ proptest! {
             txs_per_sender_max: PER_SENDER_MAX,
             ..MempoolLimits::default()
         };
-        let (mut pool, mut model) = (Mempool::new(limits), Model::default());
+        let (mut pool, mut model) = (Mempool::new(limits), PoolModel::default());
         for op in ops {
             match op {
                 Op::Admit { sender, nonce, cap, tip } => {
@@ -140,7 +140,7 @@ proptest! {
                     let balance = U256::from(balance);
                     let state = SenderState { nonce: next, balance, ..SenderState::default() };
                     let tx = tx(sender, nonce, cap, tip);
-                    let entry = Entry { sender, nonce, cap, tip, arrival: 0, tx: tx.clone() };
+                    let entry = ModelTx { sender, nonce, cap, tip, arrival: 0, tx: tx.clone() };
                     let taken = pool.admit(Time(0), tx, None, &rules(), &state);
                     prop_assert_eq!(taken.is_ok(), model.admit(entry), "{:?}", taken);
                 }

@@ -2,24 +2,30 @@
 
 use std::task::{Context, Poll};
 
-use libp2p::swarm::{
-    ConnectionHandler, ConnectionHandlerEvent, SubstreamProtocol, THandlerInEvent,
-    handler::ConnectionEvent,
+use libp2p::{
+    kad,
+    swarm::{
+        ConnectionHandler, ConnectionHandlerEvent, SubstreamProtocol, THandler, THandlerInEvent,
+        handler::ConnectionEvent,
+    },
 };
 
-use super::{Kad, KadHandler};
+use super::records::Records;
 
-/// What a connection is told.
+pub(crate) type Kad = kad::Behaviour<Records>;
+type KadHandler = THandler<Kad>;
+
+/// A command to the handler of one connection.
 #[derive(Debug)]
 pub(crate) enum HandlerCommand {
-    /// The peer said a good hello.
+    /// The peer sent a valid hello.
     Admitted,
     Kad(THandlerInEvent<Kad>),
 }
 
 /// Holds back libp2p's own handler until the peer is admitted: nothing is asked, and what the
 /// peer asks is not read.
-// By itself it speaks with any peer that proved an identity, and identities are free.
+// By itself it serves any peer that proved an identity, and identities are free.
 pub(crate) struct ProvidersHandler {
     kad: KadHandler,
     admitted: bool,

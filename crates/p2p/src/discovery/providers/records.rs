@@ -1,9 +1,11 @@
 //! Provider records: which peer announced which resource, and which keys are this node's
 //! own.
 //!
-//! What always holds: a record expires; of one key, one peer and one subnet so
-//! many are kept and no more, so that whoever announces without end displaces
-//! nobody; value records are never kept.
+//! What always holds:
+//! - A record expires.
+//! - The records of one key, of one peer and of one subnet are bounded. So a peer that
+//!   announces without end displaces no other.
+//! - Value records are never kept.
 
 use std::{borrow::Cow, collections::BTreeMap, iter, net::SocketAddr, time::Instant};
 
@@ -15,22 +17,35 @@ use libp2p::{
     },
 };
 
-use super::Root;
 use crate::{
     inbound_limits::subnet::{SourceIp, Subnet},
     transport::libp2p_types::to_multiaddr,
 };
 
+/// The BLAKE3 root of a resource.
+pub(crate) type Root = [u8; 32];
+
+/// Resources that a node announces.
+// Each costs a search and eight messages an hour (`REPEAT_MAX`, `REPLICAS`), and a place of
+// `RECORDS_MAX` at each of the eight nodes.
+pub const PROVIDED_MAX: usize = 256;
+
 /// Records of all others together: about 3 MB.
+// Attack: identities are free, so bounds for each peer alone bound nothing. There is room for 64
+// peers that announce as much as they may.
 pub(super) const RECORDS_MAX: usize = 16_384;
 /// Records of one subnet: 16 of them fill the store.
 // Attack: one subnet that announces without end, so that nobody else's records find room.
 pub(super) const OF_SUBNET_MAX: usize = 1_024;
-/// Records of one peer: as many as a node announces ([`super::PROVIDED_MAX`]).
-const OF_PEER_MAX: usize = super::PROVIDED_MAX;
-/// Providers of one key: an asker needs a few, and they name each other.
+/// Records of one peer: as many as a node announces.
+const OF_PEER_MAX: usize = PROVIDED_MAX;
+/// Providers of one key.
+// An answer names eight (libp2p-kad: as many as `REPLICAS`). An asker needs a few, and they name
+// each other.
 pub(super) const OF_KEY_MAX: usize = 20;
 /// Of those, from one subnet.
+// Attack: one machine with many identities takes all providers' places of a key. With 8 of 20 it
+// takes three subnets.
 pub(super) const OF_KEY_AND_SUBNET_MAX: usize = 8;
 
 #[derive(Debug)]
@@ -40,15 +55,15 @@ pub(crate) struct Records {
     own: Vec<RecordKey>,
     others: BTreeMap<Root, BTreeMap<PeerId, Entry>>,
     /// Records of each peer, and of each subnet.
-    of_peer: Tally<PeerId>,
-    of_subnet: Tally<Subnet>,
+    of_peer: RecordCounts<PeerId>,
+    of_subnet: RecordCounts<Subnet>,
 }
 
 /// How many there are of each.
 #[derive(Debug)]
-struct Tally<K>(BTreeMap<K, usize>);
+struct RecordCounts<K>(BTreeMap<K, usize>);
 
-impl<K: Ord> Tally<K> {
+impl<K: Ord> RecordCounts<K> {
     fn of(&self, key: &K) -> usize {
         self.0.get(key).copied().unwrap_or(0)
     }
@@ -88,12 +103,12 @@ pub(super) fn root(key: &RecordKey) -> Option<Root> {
 
 impl Records {
     pub fn new(me: PeerId) -> Self {
-        let (of_peer, of_subnet) = (Tally(BTreeMap::new()), Tally(BTreeMap::new()));
+        let (of_peer, of_subnet) = (RecordCounts(BTreeMap::new()), RecordCounts(BTreeMap::new()));
         Self { me, own: Vec::new(), others: BTreeMap::new(), of_peer, of_subnet }
     }
 
     /// Keeps that `peer`, which can be dialled at `address`, has a resource, if
-    /// there is room. What it said of it before is replaced.
+    /// there is room. Its earlier record of the resource is replaced.
     pub fn keep(&mut self, root: Root, peer: PeerId, address: SocketAddr, expires: Instant) {
         self.remove(root, &peer);
         let from = subnet(address);
@@ -119,7 +134,7 @@ impl Records {
         self.remove_all(|_, entry| entry.expires <= now);
     }
 
-    /// Drops all that a peer said.
+    /// Drops all records of a peer.
     pub fn forget(&mut self, peer: PeerId) {
         self.remove_all(|other, _| *other == peer);
     }
@@ -148,7 +163,7 @@ impl Records {
     }
 }
 
-/// As libp2p's Kademlia asks. It adds our own records itself; those of others
+/// The store that libp2p's Kademlia uses. It adds our own records itself. Records of others
 /// come by [`Records::keep`].
 impl RecordStore for Records {
     type RecordsIter<'a> = iter::Empty<Cow<'a, Record>>;

@@ -1,4 +1,4 @@
-//! What the records take in, and what they do not.
+//! Tests of the records' bounds.
 
 use std::{
     net::SocketAddr,

@@ -1,12 +1,14 @@
-//! What stands on the wire after the key exchange: each frame in the clear,
-//! with a tag over it.
+//! The wire after the key exchange: each frame in the clear, with a tag over it.
 //!
-//! A frame is a Noise transport message whose plaintext is empty and whose
-//! associated data is the frame itself: ChaCha20-Poly1305 under the
-//! direction's key, the nonce is the frame's number. What always holds: no
-//! nonce is used twice under a key; a key serves [`FRAMES_PER_KEY`] frames,
-//! then Noise's `REKEY` makes the next; a payload is handed out only after its
-//! tag was checked, and after one that fails nothing is handed out any more.
+//! A frame is a Noise transport message whose plaintext is empty and whose associated data
+//! is the frame itself. It is sealed with ChaCha20-Poly1305 under the direction's key. The
+//! nonce is the frame's number.
+//!
+//! What always holds:
+//! - No nonce is used twice under a key.
+//! - A key serves [`FRAMES_PER_KEY`] frames, then Noise's `REKEY` makes the next.
+//! - A payload is handed out only after its tag was checked. After a tag that fails nothing
+//!   is handed out any more.
 
 use std::ops::Range;
 
@@ -19,13 +21,14 @@ pub const LENGTH_BYTES: usize = 2;
 /// After the payload.
 pub const TAG_BYTES: usize = 16;
 
-/// The longest payload.
+/// The longest payload: the largest number in [`LENGTH_BYTES`].
 pub const PAYLOAD_MAX: usize = u16::MAX as usize;
 
 /// The longest frame.
 pub const FRAME_MAX: usize = LENGTH_BYTES + PAYLOAD_MAX + TAG_BYTES;
 
 /// Frames under one key: at most 4 GiB.
+// A rekey encrypts 32 bytes: one in so many frames costs nothing beside their tags.
 pub const FRAMES_PER_KEY: u64 = 1 << 16;
 
 /// The number that no frame has: Noise uses it to make the next key.
@@ -70,7 +73,7 @@ impl Chain {
     }
 
     /// Noise's `REKEY`: the first 32 bytes of zeros encrypted under the number
-    /// that no frame has. Who learns a key learns nothing of those before it.
+    /// that no frame has. An attacker who learns a key learns none of those before it.
     fn rekey(&mut self) {
         let mut next = [0; 32];
         let _tag = self

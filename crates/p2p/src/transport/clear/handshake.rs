@@ -1,10 +1,11 @@
 //! The key exchange of `/trefoil/clear/1`: Noise XX whose static keys are
 //! signed by the nodes' identities. Bytes in, bytes out; touches no socket.
 //!
-//! What always holds: a [`ClearSession`] exists only with a peer that signed the
-//! static key whose secret it holds; each of the three messages has one length,
-//! so there is nothing in them to bound; nothing of an exchange is of use in
-//! another or under another protocol's name.
+//! What always holds:
+//! - A [`ClearSession`] exists only with a peer that signed the static key whose secret it
+//!   holds.
+//! - Each of the three messages has one length, so there is nothing in them to bound.
+//! - Nothing of an exchange is of use in another, or under another protocol's name.
 
 use snow::{
     Builder, HandshakeState,
@@ -16,14 +17,16 @@ use zeroize::Zeroizing;
 
 use super::frames::{Opener, Sealer};
 
+pub const PROTOCOL: &str = "/trefoil/clear/1";
+
 const PATTERN: &str = "Noise_XX_25519_ChaChaPoly_SHA256";
 
 /// Hashed before the first message.
 // Attack: a downgrade, or messages of one protocol replayed in another. An exchange that was
 // begun under another name (libp2p's `/noise` has no prologue) ends in other keys.
-const PROLOGUE: &[u8] = super::PROTOCOL.as_bytes();
+const PROLOGUE: &[u8] = PROTOCOL.as_bytes();
 
-/// What each side says under encryption: its identity key ‖ the signature.
+/// The payload that each side sends under encryption: its identity key ‖ the signature.
 pub const PAYLOAD_BYTES: usize = 32 + 64;
 
 /// `e`; then `e, ee, s, es` and the payload; then `s, se` and the payload.
@@ -53,7 +56,7 @@ pub struct SignedStaticKey {
     payload: [u8; PAYLOAD_BYTES],
 }
 
-/// A finished exchange: who is there, and the keys of the frames each way.
+/// A finished exchange: the peer, and the keys of the frames each way.
 pub struct ClearSession {
     pub peer: PeerId,
     pub sealer: Sealer,
@@ -92,7 +95,7 @@ impl Initiator {
         (Self(state), first)
     }
 
-    /// Hears the second message; returns the third, and the session.
+    /// Receives the second message; returns the third, and the session.
     ///
     /// # Errors
     /// A message that does not follow ours, or an identity that did not sign.
@@ -109,7 +112,7 @@ impl Initiator {
 }
 
 impl Responder {
-    /// Hears the first message, and returns the second.
+    /// Receives the first message, and returns the second.
     ///
     /// # Errors
     /// Never for bytes of this length, as snow is now.
@@ -130,7 +133,7 @@ impl Responder {
         Ok((Self(state), second))
     }
 
-    /// Hears the third message.
+    /// Receives the third message.
     ///
     /// # Errors
     /// A message that does not follow ours, or an identity that did not sign.
@@ -177,8 +180,8 @@ fn write_message<const N: usize>(
     }
 }
 
-/// Who says the message; its static key is then proven by the exchange, and
-/// the identity by its signature on that key.
+/// The sender of a message. The exchange then proves its static key, and its signature on
+/// that key proves the identity.
 fn read_identity(
     state: &mut HandshakeState,
     me: PeerId,
@@ -194,7 +197,7 @@ fn read_identity(
     if peer == me { Err(HandshakeError::OwnIdentity) } else { Ok(peer) }
 }
 
-/// Whose payload this is, if that identity signed `static_key`.
+/// The identity in a payload, if it signed `static_key`.
 ///
 /// # Errors
 /// [`HandshakeError::Signature`] otherwise.

@@ -1,9 +1,10 @@
 //! A socket that carries frames, as the stream that they carry.
 //!
-//! What always holds: a byte is handed out only from a frame whose tag was
-//! good; after one error there are only errors, both ways; the end is clean
-//! only after the peer's close frame, so that who cuts the connection cannot
-//! pass a part for the whole.
+//! What always holds:
+//! - A byte is handed out only from a frame whose tag was good.
+//! - After one error there are only errors, both ways.
+//! - The end is clean only after the peer's close frame. So an attacker who cuts the
+//!   connection cannot pass a part for the whole.
 
 use std::{
     io,
@@ -33,7 +34,7 @@ pub struct ClearStream<S> {
     broken: bool,
 }
 
-/// What came and is not handed out yet.
+/// The bytes that came and are not handed out yet.
 struct Reading {
     buffer: Box<[u8]>,
     /// Of a frame that was checked: its payload that is left.
@@ -115,7 +116,7 @@ impl<S: AsyncRead + Unpin> ClearStream<S> {
                 Ok(true) => continue,
                 Ok(false) => {}
                 Err(error) => {
-                    // The muxer above says no more than that the stream ended.
+                    // The muxer above reports no more than that the stream ended.
                     tracing::warn!(peer = %self.session.peer, %error, "connection cut");
                     return Poll::Ready(Err(io::Error::other(error)));
                 }
@@ -185,7 +186,7 @@ impl<S: AsyncWrite + Unpin> ClearStream<S> {
 }
 
 /// A failure is the end of both directions.
-// After a forged frame nothing of this connection is to be believed, nor told.
+// After a forged frame nothing is read from this connection, nor written to it.
 fn note<T>(broken: &mut bool, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
     *broken |= matches!(polled, Poll::Ready(Err(_)));
     polled

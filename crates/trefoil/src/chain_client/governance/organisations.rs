@@ -39,12 +39,12 @@ impl Organisations {
         ids.iter().map(|id| self.label(*id)).collect::<Vec<_>>().join(", ")
     }
 
-    /// Whom an account speaks for.
+    /// The organisation that an account speaks for.
     pub fn of_key(&self, account: Address) -> Option<&Organisation> {
         self.0.iter().find(|organisation| organisation.keys.contains(&account))
     }
 
-    /// Whose certificates a key signs, now or at another time.
+    /// The organisation whose certificates a key signs, now or at another time.
     pub fn of_ca_key(&self, key: &B256) -> Option<&Organisation> {
         self.0.iter().find(|organisation| organisation.caKeys.iter().any(|ca| ca.key == *key))
     }

@@ -1,4 +1,4 @@
-//! Open proposals: who approves, and what is missing.
+//! Open proposals: their approvals, and those that are missing.
 
 use std::collections::BTreeMap;
 
@@ -9,10 +9,12 @@ use trefoil_types::Address;
 use super::{Organisations, abi::Governance};
 use crate::chain_client::contract::{Contract, ContractError};
 
-/// The newest so many are looked through for open ones: more than any consortium
-/// decides in the week that a proposal stays open.
+// A proposal stays open for a week (`PROPOSAL_BLOCKS`). More than so many in a week would be one
+// every two and a half minutes.
+/// The newest proposals that are searched for open ones.
 const LOOKED_AT: u64 = 4096;
-/// Calls under way at once: a node runs 32 for all who ask.
+// A node runs 32 at once for all its callers: a quarter of them.
+/// Calls under way at once.
 const CALLS: usize = 8;
 
 #[derive(Clone, Debug)]
@@ -33,7 +35,7 @@ pub struct OpenProposal {
 }
 
 impl OpenProposal {
-    /// What it waits for, in words.
+    /// The approvals that it waits for, in words.
     pub fn waits_for(&self, organisations: &Organisations) -> String {
         if self.decider != 0 {
             let threshold = organisations.get(self.decider).map_or(0, |o| o.threshold);

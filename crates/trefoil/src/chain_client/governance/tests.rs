@@ -181,7 +181,7 @@ proptest::proptest! {
     }
 }
 
-// What `cast calldata` makes of the same.
+// The output of `cast calldata` for the same.
 const CAST_REVOKE: &str = "7d501a1bd75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a0000000000000000000000000000000000000000000000000000000000000003";
 const CAST_PROPOSE: &str = "37558af5000000000000000000000000000000000000000000000000000000000000002000000000000000000000000000000000000000000000000000000000000000447d501a1bd75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a000000000000000000000000000000000000000000000000000000000000000300000000000000000000000000000000000000000000000000000000";
 const CAST_APPROVE: &str =
@@ -231,7 +231,7 @@ fn a_refusal_names_the_error_and_the_cure() {
             TooLittleStake { got: U256::from(1), least: U256::from(10u64.pow(18)) }.abi_encode(),
             ["TooLittleStake", "0.000000000000000001 ether", "at least 1 ether"],
         ),
-        // What contracts in general say.
+        // The errors of most contracts.
         (
             [
                 &hex!("08c379a0")[..],

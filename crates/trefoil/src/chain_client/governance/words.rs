@@ -1,4 +1,4 @@
-//! An action in words: what happens if a proposal passes.
+//! An action in words: the effect of a proposal that passes.
 
 use alloy_primitives::{B256, U256, hex};
 use alloy_sol_types::SolInterface as _;
@@ -7,10 +7,10 @@ use trefoil_types::{Address, PeerId, PublicKey};
 
 use super::{Organisations, abi::GovernanceActions::GovernanceActionsCalls};
 
-/// What `action` does, with organisations by their names. Never fails: what is no
-/// action is said to be none.
+/// Describes `action`, with organisations by their names. Never fails: bytes that are
+/// no action are described as such.
 pub fn words(action: &[u8], organisations: &Organisations) -> String {
-    // Validated: those who approve must not be shown another action than the contract runs.
+    // Validated: an approver must not be shown another action than the contract runs.
     let Ok(call) = GovernanceActionsCalls::abi_decode_validate(action) else {
         return format!("no action of the contract: {}", hex::encode_prefixed(action));
     };

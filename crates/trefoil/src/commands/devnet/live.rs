@@ -15,36 +15,40 @@ use trefoil_os::clock;
 
 use crate::chain_client::client::Client;
 
+// The default block interval: the line moves with each block.
+/// How often the nodes are asked.
 const POLL: Duration = Duration::from_millis(500);
 
+// A log of a day is 17,000 lines then.
 /// Between plain lines.
 const PLAIN_EVERY: Duration = Duration::from_secs(5);
 
+// About twenty blocks at the default interval; on an idle chain, ten.
 /// Rates are of the blocks of this time, or of the newest two.
 const WINDOW: Duration = Duration::from_secs(10);
 
 pub struct Live {
-    view: Arc<Mutex<View>>,
+    view: Arc<Mutex<DevnetStatus>>,
     poller: JoinHandle<()>,
     terminal: bool,
     shown: Instant,
-    /// What stands on the terminal's line now.
+    /// The text on the terminal's line now.
     line: String,
 }
 
-/// What the nodes last said.
+/// The newest answers of the nodes.
 #[derive(Debug, Default)]
-struct View {
+struct DevnetStatus {
     nodes: usize,
-    /// Blocks of an earlier run say nothing about this one's pace.
+    /// The start of this run: the pace of older blocks is another run's.
     since_ms: u64,
     /// Of the nodes that answer.
     answers: Vec<Value>,
-    blocks: VecDeque<Block>,
+    blocks: VecDeque<BlockSample>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Block {
+struct BlockSample {
     height: u64,
     txs: u64,
     committed_ms: u64,
@@ -55,10 +59,10 @@ impl Live {
     pub fn new(addresses: impl Iterator<Item = SocketAddr>) -> Self {
         let clients: Vec<Client> =
             addresses.map(|address| Client::new(&address.to_string())).collect();
-        let view = Arc::new(Mutex::new(View {
+        let view = Arc::new(Mutex::new(DevnetStatus {
             nodes: clients.len(),
             since_ms: clock::wall().0,
-            ..View::default()
+            ..DevnetStatus::default()
         }));
         let poller = tokio::spawn(poll(clients, view.clone()));
         let terminal = std::io::stdout().is_terminal();
@@ -107,7 +111,7 @@ impl Drop for Live {
     }
 }
 
-async fn poll(clients: Vec<Client>, view: Arc<Mutex<View>>) {
+async fn poll(clients: Vec<Client>, view: Arc<Mutex<DevnetStatus>>) {
     let mut every = tokio::time::interval(POLL);
     // A slow answer must not make a burst of polls.
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -130,20 +134,20 @@ async fn poll(clients: Vec<Client>, view: Arc<Mutex<View>>) {
 }
 
 /// The tip of the node that is farthest.
-async fn newest(client: &Client, status: &Value) -> Option<Block> {
+async fn newest(client: &Client, status: &Value) -> Option<BlockSample> {
     let height = status["height"].as_u64()?;
     let params = json!([format!("{height:#x}")]);
     let count = client.call("eth_getBlockTransactionCountByNumber", params).await.ok()?;
     let txs = u64::from_str_radix(count.as_str()?.strip_prefix("0x")?, 16).ok()?;
-    Some(Block { height, txs, committed_ms: status["committedAtMs"].as_u64()? })
+    Some(BlockSample { height, txs, committed_ms: status["committedAtMs"].as_u64()? })
 }
 
-impl View {
-    fn update(&mut self, answers: Vec<Value>, block: Option<Block>) {
+impl DevnetStatus {
+    fn update(&mut self, answers: Vec<Value>, block: Option<BlockSample>) {
         self.answers = answers;
         let last = self.blocks.back().map_or(0, |last| last.height);
         // A tip that is seen twice would count twice in the rate.
-        let new = |block: &Block| block.height > last && block.committed_ms >= self.since_ms;
+        let new = |block: &BlockSample| block.height > last && block.committed_ms >= self.since_ms;
         if let Some(block) = block.filter(new) {
             self.blocks.push_back(block);
             let window = WINDOW.as_millis() as u64;
@@ -205,11 +209,11 @@ mod tests {
 
     #[test]
     fn the_line_tells_height_interval_and_rate() {
-        let mut view = View { nodes: 4, ..View::default() };
+        let mut view = DevnetStatus { nodes: 4, ..DevnetStatus::default() };
         assert_eq!(view.line(), "starting: 0 of 4 nodes answer");
         let status = |height: u64| json!({ "height": height, "signers": 3, "validators": 4, "peers": 2, "pool": { "pending": 7 } });
         for (height, txs) in [(5, 9), (6, 100), (8, 200)] {
-            let block = Block { height, txs, committed_ms: height * 500 };
+            let block = BlockSample { height, txs, committed_ms: height * 500 };
             view.update(vec![status(height), status(5)], Some(block));
         }
         let line = view.line();
@@ -226,7 +230,7 @@ mod tests {
         // Two blocks seen of three, 300 transactions in them, 1.5 s.
         assert!(line.ends_with("300 tx/s"), "{line}");
         // The same tip again changes nothing.
-        let block = Block { height: 8, txs: 200, committed_ms: 4000 };
+        let block = BlockSample { height: 8, txs: 200, committed_ms: 4000 };
         view.update(vec![status(8)], Some(block));
         assert_eq!(view.blocks.len(), 3);
     }

@@ -16,30 +16,36 @@ use trefoil_host::home::Home;
 
 use crate::error::CommandError;
 
-/// How long after its death a node is started again; a node that dies young
-/// waits twice as long each time.
+// A node that cannot start would otherwise take a core and fill its log. 16 s at most, so that
+// one whose cause is removed soon runs again.
+/// How long after its end a node is started again; one that ends early waits twice as
+/// long each time.
 const RESTART_MIN: Duration = Duration::from_secs(1);
 const RESTART_MAX: Duration = Duration::from_secs(16);
 
-/// A node that lived this long was well.
+// A node that cannot run ends within seconds: on a bad file, or a port in use.
+/// A node that ran this long was well.
 const WELL: Duration = Duration::from_secs(10);
 
-/// A node makes its ledger durable before it ends.
+// A node takes 20 s at most to make its ledger durable (`CLOSE_MAX`), and a moment to end.
+/// How long a node may take to stop before it is killed.
 const STOP_MAX: Duration = Duration::from_secs(25);
 
+// With the old log 16 MiB a node, unless it runs for long without a restart.
 /// A log that is longer is set aside at the next start.
 const LOG_BYTES_MAX: u64 = 8 << 20;
 
-/// How much of a dead node's log is shown.
+// The error is the last line; those before it show what led to it.
+/// Lines of a dead node's log that are shown.
 const LAST_LINES: usize = 6;
 
 pub struct NodeProcess {
     home: Home,
-    state: State,
+    state: ProcessState,
     wait: Duration,
 }
 
-enum State {
+enum ProcessState {
     Running { process: process::Child, since: Instant },
     Dead { restart_at: Instant },
 }
@@ -49,51 +55,51 @@ impl NodeProcess {
     /// The program or the log cannot be opened.
     pub fn start(home: Home) -> Result<Self, CommandError> {
         let process = launch(&home)?;
-        let state = State::Running { process, since: Instant::now() };
+        let state = ProcessState::Running { process, since: Instant::now() };
         Ok(Self { home, state, wait: RESTART_MIN })
     }
 
     /// The process id; 0 for none.
     pub fn id(&self) -> u32 {
         match &self.state {
-            State::Running { process, .. } => process.id().unwrap_or(0),
-            State::Dead { .. } => 0,
+            ProcessState::Running { process, .. } => process.id().unwrap_or(0),
+            ProcessState::Dead { .. } => 0,
         }
     }
 
-    /// Starts a dead node again when it is time; says what has changed.
+    /// Starts a dead node again when it is time; returns a text about the change.
     ///
     /// # Errors
     /// It cannot be started.
     pub fn look_after(&mut self) -> Result<Option<String>, CommandError> {
         match &mut self.state {
-            State::Running { process, since } => {
+            ProcessState::Running { process, since } => {
                 let Ok(Some(status)) = process.try_wait() else { return Ok(None) };
                 // Only a node that dies again and again is started ever later.
                 if since.elapsed() >= WELL {
                     self.wait = RESTART_MIN;
                 }
                 let wait = self.wait.as_secs();
-                self.state = State::Dead { restart_at: Instant::now() + self.wait };
+                self.state = ProcessState::Dead { restart_at: Instant::now() + self.wait };
                 self.wait = (self.wait * 2).min(RESTART_MAX);
                 let log = last_lines(&self.home.log_file());
                 Ok(Some(format!(
                     "ended ({status}); it starts again in {wait} s. Its log ends:\n{log}"
                 )))
             }
-            State::Dead { restart_at } if Instant::now() >= *restart_at => {
+            ProcessState::Dead { restart_at } if Instant::now() >= *restart_at => {
                 let process = launch(&self.home)?;
                 let id = process.id().unwrap_or(0);
-                self.state = State::Running { process, since: Instant::now() };
+                self.state = ProcessState::Running { process, since: Instant::now() };
                 Ok(Some(format!("started again, pid {id}")))
             }
-            State::Dead { .. } => Ok(None),
+            ProcessState::Dead { .. } => Ok(None),
         }
     }
 
     /// Closes the pipe that the node watches and waits for its end.
     pub async fn stop(self) {
-        let State::Running { mut process, .. } = self.state else { return };
+        let ProcessState::Running { mut process, .. } = self.state else { return };
         // The same path as when this process dies: the node sees that the pipe is closed.
         drop(process.stdin.take());
         if timeout(STOP_MAX, process.wait()).await.is_err() {

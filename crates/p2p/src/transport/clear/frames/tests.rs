@@ -29,7 +29,7 @@ fn a_payload_is_readable_between_its_length_and_its_tag() {
     assert_eq!(Opener::new(&KEY).open(&longest), Ok(2..2 + PAYLOAD_MAX));
 }
 
-/// What the tag is, from RFC 8439's own construction with an empty plaintext.
+/// The tag, from RFC 8439's own construction with an empty plaintext.
 #[test]
 fn the_tag_is_an_aead_tag_under_the_frames_number() {
     let mut sealer = Sealer::new(&KEY);

@@ -18,7 +18,7 @@ fn frame(sealer: &mut Sealer, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// Two sides after an exchange that nobody disturbed: who dialled, who answered.
+/// Two sides after an exchange that nobody disturbed: the dialler's, the listener's.
 fn sessions(one: &SignedStaticKey, other: &SignedStaticKey) -> (ClearSession, ClearSession) {
     let (initiator, first) = Initiator::new(one);
     let (responder, second) = Responder::new(other, &first).unwrap();
@@ -168,7 +168,7 @@ fn a_message_of_another_exchange_is_refused() {
     assert!(responder.finish(&other, &third).is_ok());
 }
 
-/// A peer that knows the exchange and says what it likes within.
+/// A peer that knows the exchange and sends any payload within.
 fn said_by(rogue: &SignedStaticKey, prologue: &[u8], victim: &SignedStaticKey) -> HandshakeError {
     let mut state = noise(true, prologue, &rogue.secret, None);
     let first = write_message(&mut state, &[]).unwrap();
@@ -186,8 +186,8 @@ fn nobody_passes_for_whom_he_knows_only_by_name() {
     let (honest, me) = (static_key(1), static_key(2));
     let mallory = static_key(3);
     let named = HandshakeError::Signature(PeerId(identity(1).public()));
-    // The victim's payload, as the victim says it to whoever asks: it signs
-    // another static key.
+    // The victim's payload, as it sends it to any peer that asks: it signs another
+    // static key.
     let stolen = SignedStaticKey { payload: honest.payload, ..static_key(3) };
     assert_eq!(said_by(&stolen, PROLOGUE, &me), named);
     // The victim's name over one's own signature.

@@ -49,7 +49,7 @@ impl AsyncWrite for Pipe {
     }
 }
 
-/// A stream whose peer says `input`; `seal` and `open` are the seeds of its keys.
+/// A stream whose peer sends `input`; `seal` and `open` are the seeds of its keys.
 fn stream(input: Vec<u8>, step: usize, seal: u8, open: u8) -> ClearStream<Pipe> {
     let peer = PeerId(SecretKey::from_seed(&[1; 32]).public());
     let (sealer, opener) = (Sealer::new(&[seal; 32]), Opener::new(&[open; 32]));
@@ -57,7 +57,7 @@ fn stream(input: Vec<u8>, step: usize, seal: u8, open: u8) -> ClearStream<Pipe> 
     ClearStream::new(pipe, ClearSession { peer, sealer, opener })
 }
 
-/// What leaves when each of `writes` is written and flushed, then closed.
+/// The bytes that leave when each of `writes` is written and flushed, then closed.
 fn said(writes: &[Vec<u8>], step: usize) -> Vec<u8> {
     let mut stream = stream(vec![], step, 1, 2);
     block_on(async {
@@ -70,7 +70,7 @@ fn said(writes: &[Vec<u8>], step: usize) -> Vec<u8> {
     stream.socket.output
 }
 
-/// What is handed out of `input`, and how it ends.
+/// The bytes that are handed out of `input`, and how it ends.
 fn heard(input: Vec<u8>, step: usize) -> (Vec<u8>, io::Result<()>) {
     let (mut stream, mut out) = (stream(input, step, 2, 1), Vec::new());
     let mut buffer = [0; 777];
@@ -142,7 +142,7 @@ fn what_we_said_ourselves_is_no_answer() {
     assert!(error.to_string().contains("frame 0 has a wrong tag"), "{error}");
 }
 
-/// What a man in the middle may do to frames.
+/// The attacks of a man in the middle on frames.
 #[derive(Clone, Copy, Debug)]
 enum Misdeed {
     Flip,

@@ -1,0 +1,15 @@
+//! The load and the expectation that most scenarios share.
+
+use trefoil_types::Millis;
+
+use crate::plan::{Act, Expect};
+
+// Five transactions a second: two or three in each block of half a second, so that no block is
+// empty for long.
+/// The usual load of a scenario.
+pub const LOAD: Act = Act::Load(Some(Millis(200)));
+
+/// So many blocks or more became final since then (milliseconds from the start).
+pub fn grew(since: u64, blocks: u64) -> Expect {
+    Expect::Grew { since: Millis(since), blocks }
+}
