@@ -17,7 +17,7 @@ esac
 case " $* " in
   *" --crate-name trefoil"* | *" --crate-name alloy_"* | *" --crate-name toml"* | *" fuzz_targets/"* | \
   *" --crate-name redb "* | *" --crate-name serde_json "* | *" --crate-name arc_malachitebft_"* | \
-  *" --crate-name der "* | *" --crate-name x509_cert "*)
+  *" --crate-name yamux "* | *" --crate-name der "* | *" --crate-name x509_cert "*)
     exec "$rustc" "$@" "${coverage[@]}" ;;
 esac
 exec "$rustc" "$@"

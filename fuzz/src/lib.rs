@@ -1,5 +1,7 @@
 //! A small sound chain, to be damaged by the targets.
 
+pub mod network;
+
 use std::sync::{Arc, LazyLock};
 
 use trefoil_crypto::{Domain, SecretKey};
@@ -22,7 +24,7 @@ const TIP: Height = 3;
 /// The block of the state snapshot, and the last of the history archive.
 pub const JOINED_AT: Height = TIP - 1;
 
-static TX: LazyLock<Transaction> = LazyLock::new(|| {
+pub static TX: LazyLock<Transaction> = LazyLock::new(|| {
     recover(include_bytes!("../corpus/transaction/legacy")).expect("a sound transaction")
 });
 
@@ -41,7 +43,7 @@ pub static SPEC: LazyLock<Arc<ChainSpec>> = LazyLock::new(|| {
     Arc::new(spec)
 });
 
-fn secret(seed: u8) -> SecretKey {
+pub fn secret(seed: u8) -> SecretKey {
     SecretKey::from_seed(&[seed; 32])
 }
 

@@ -129,16 +129,17 @@ impl ValidatorSigner {
         verify_once(&mut self.verified, vote, |vote| vote.verify(&self.network))
     }
 
-    /// Whether all signatures of a peer's statement are remembered as right.
+    /// Whether all signatures of a peer's statement are remembered as right. One without
+    /// signatures says nothing.
     pub fn has_verified(&self, message: &ConsensusMessage) -> bool {
         match message {
             ConsensusMessage::Vote(vote) => self.verified.contains(vote),
             ConsensusMessage::Proposal(proposal) => self.verified_proposals.contains(proposal),
             ConsensusMessage::PolkaCertificate(polka) => {
-                polka.votes().all(|v| self.verified.contains(&v))
+                !polka.signatures.is_empty() && polka.votes().all(|v| self.verified.contains(&v))
             }
             ConsensusMessage::RoundCertificate(round) => {
-                round.votes().all(|v| self.verified.contains(&v))
+                !round.votes.is_empty() && round.votes().all(|v| self.verified.contains(&v))
             }
         }
     }

@@ -12,6 +12,9 @@
 //! files are handed in), and anything of the chain's blocks or state. `docs/content.md` has
 //! the ideas and the measured figures.
 
+// A node may have a stdout or stderr that nobody reads: `println!` panics there.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 mod allow;
 mod bits;
 mod id;
@@ -19,6 +22,7 @@ mod layout;
 mod link;
 mod manifest;
 pub mod message;
+pub mod message_rule;
 mod news;
 mod origin;
 mod path;

@@ -36,6 +36,46 @@ impl News {
         out
     }
 
+    // Before it is decoded: claims take memory by their number, and not by their bytes.
+    /// How many pieces an encoded announcement names, which is what it costs; `None`: it does not
+    /// decode.
+    pub fn count_pieces(mut bytes: &[u8]) -> Option<u32> {
+        let mut named = 0;
+        for _ in 0..3 {
+            let runs = take_runs(&mut bytes, u32::MAX)?;
+            named += runs.iter().map(|run| u64::from(run.end - run.start)).sum::<u64>();
+        }
+        Some(u32::try_from(named).unwrap_or(u32::MAX))
+    }
+
+    /// One announcement that says what this and the `next` one of the same peer say.
+    // Whoever gets it takes the pieces first, then what is released, and then the claims.
+    #[must_use]
+    pub fn then(mut self, next: Self) -> Self {
+        let comes = |piece: u32| {
+            let at = next.have.partition_point(|run| run.end <= piece);
+            next.have.get(at).is_some_and(|run| run.contains(&piece))
+        };
+        let stays = |piece: &u32| next.released.binary_search(piece).is_err() && !comes(*piece);
+        self.claims.retain(stays);
+        for (pieces, more) in [(&mut self.claims, next.claims), (&mut self.released, next.released)]
+        {
+            pieces.extend(more);
+            pieces.sort_unstable();
+            pieces.dedup();
+        }
+        self.have.extend(next.have);
+        self.have.sort_unstable_by_key(|run| run.start);
+        self.have.dedup_by(|run, before| {
+            let touches = run.start <= before.end;
+            if touches {
+                before.end = before.end.max(run.end);
+            }
+            touches
+        });
+        self
+    }
+
     /// Decodes an announcement for a resource of `pieces` pieces.
     pub fn decode(mut bytes: &[u8], pieces: u32) -> Result<Self, NewsError> {
         let mut list = || take_runs(&mut bytes, pieces).ok_or(NewsError);

@@ -36,6 +36,7 @@ pub use io::{
     Effect, FetchFailure, Rates, RejectReason, RequestId, Resource, SchedulerInput, Source,
     SourceRole, Ticket, UploadPolicy,
 };
+use peer::{ASKED_IN_ALL_MAX, ASKED_STEP};
 use transfer::Transfer;
 
 use crate::Bits;
@@ -77,6 +78,12 @@ impl Swarm {
     /// Takes one input. An input for a resource that is not open is dropped: the resource
     /// may have been closed while the input was on its way.
     pub fn step(&mut self, now: Time, input: SchedulerInput, effects: &mut Vec<Effect>) {
+        if let SchedulerInput::Asked { resource, peer, ticket, .. } = input
+            && self.asks_too_much(resource, peer)
+        {
+            let why = RejectReason::Choked;
+            return effects.push(Effect::Refuse { resource, peer, ticket, why });
+        }
         let common = &mut self.common;
         let mut only = None;
         let resource = match input {
@@ -116,6 +123,17 @@ impl Swarm {
         if let Some(transfer) = self.transfers.get_mut(&resource) {
             transfer.pump(now, only, common, effects);
         }
+    }
+
+    /// Whether too many requests of a peer wait, of all resources.
+    fn asks_too_much(&self, resource: Resource, peer: PeerId) -> bool {
+        let waiting = |transfer: &Transfer| {
+            transfer.peers.get(&Source::Peer(peer)).map_or(0, |peer| peer.asked.len())
+        };
+        let here = self.transfers.get(&resource).map_or(0, waiting);
+        here > 0
+            && here.is_multiple_of(ASKED_STEP)
+            && self.transfers.values().map(waiting).sum::<usize>() >= ASKED_IN_ALL_MAX
     }
 
     /// When [`SchedulerInput::Tick`] is due, if nothing else happens.

@@ -283,3 +283,40 @@ fn what_changed_on_disk_is_refused_and_asked_for_anew() {
     }
     assert!(done.contains(&Effect::Done { resource }), "{done:?}");
 }
+
+/// A peer that asks everywhere takes little more memory than one that asks for a few files.
+#[test]
+fn requests_of_a_peer_are_bounded_over_all_resources() {
+    const RESOURCES: u8 = 100;
+    const EACH: u64 = 1_024;
+    let mut bench = Bench::new(Bits::all(PIECES.into()));
+    let layout = Layout::file(u64::from(PIECES) * 65_536).expect("of sane size");
+    let mut waiting = 0_u64;
+    for n in 2..2 + RESOURCES {
+        let resource = Resource([n; 32]);
+        let (have, upload_policy) = (Bits::all(PIECES.into()), UploadPolicy::Fair);
+        let layout = layout.clone();
+        bench.step(SchedulerInput::Open { resource, layout, have, upload_policy, origin: false });
+        let (source, role) = (Source::Peer(peer(1)), SourceRole::Peer);
+        bench.step(SchedulerInput::Joined { resource, source, role });
+        for ask in 0..EACH {
+            let (ticket, piece) = (Ticket(u64::from(n) * EACH + ask), ask as u32 % PIECES);
+            let asked = SchedulerInput::Asked { resource, peer: peer(1), ticket, piece, from: 0 };
+            let effects = bench.step(asked);
+            let refused = effects.iter().any(|effect| matches!(effect, Effect::Refuse { .. }));
+            waiting += u64::from(!refused);
+        }
+    }
+    // Eight resources' worth, sixteen more at each, and the one of each that is served.
+    let most = 8 * EACH + u64::from(RESOURCES) * (16 + 1);
+    assert!((8 * EACH..=most).contains(&waiting), "{waiting} wait");
+    // Another peer is not held to account for it.
+    let (resource, source) = (Resource([2; 32]), Source::Peer(peer(2)));
+    bench.step(SchedulerInput::Joined { resource, source, role: SourceRole::Peer });
+    for ask in 0..32 {
+        let (ticket, piece) = (Ticket(ask), ask as u32);
+        let asked = SchedulerInput::Asked { resource, peer: peer(2), ticket, piece, from: 0 };
+        let effects = bench.step(asked);
+        assert!(!effects.iter().any(|effect| matches!(effect, Effect::Refuse { .. })));
+    }
+}

@@ -63,10 +63,6 @@ pub enum HostError {
         "this network keeps no snapshots: its chain.toml has snapshot_every = 0; set sync to \"auto\" or \"full\""
     )]
     NoSnapshots,
-    #[error(
-        "this node began to join by a snapshot; let it finish without --sync full, or remove its data directory"
-    )]
-    Joining,
     #[error("{path} is of {peer}, which is another node; put this node's own there")]
     OtherNode { path: PathBuf, peer: PeerId },
     #[error(

@@ -9,6 +9,8 @@
 //!                  newcomers
 //! DIR/node.log     what a node started by `trefoil devnet` logs
 //! ```
+//!
+//! What always holds: while a node runs, only its owner may enter `keys`, `data` and `snapshots`.
 
 use std::{
     fs,
@@ -16,7 +18,7 @@ use std::{
     sync::Arc,
 };
 
-use trefoil_os::FileError;
+use trefoil_os::{FileError, private};
 use trefoil_types::ChainSpec;
 
 use crate::{
@@ -51,8 +53,26 @@ impl Home {
         self.dir.join("data")
     }
 
+    /// The resources that the node keeps and shares.
+    pub fn content(&self) -> PathBuf {
+        self.data().join("content")
+    }
+
     pub fn snapshots(&self) -> SnapshotFolder {
         SnapshotFolder { dir: self.dir.join("snapshots") }
+    }
+
+    // A directory of an earlier version, or one that was copied. (`data/` is closed when it is
+    // locked.) Keys may lie in a read-only mount, and are encrypted: that ends no node.
+    /// Closes the keys and snapshots to other users of the machine, if they are there.
+    pub fn close_to_others(&self) {
+        for dir in [self.dir.join("keys"), self.snapshots().dir] {
+            if dir.exists()
+                && let Err(error) = private::directory(&dir)
+            {
+                tracing::warn!(dir = %dir.display(), %error, "others may enter it");
+            }
+        }
     }
 
     pub fn log_file(&self) -> PathBuf {
@@ -132,8 +152,33 @@ pub fn read(path: &Path, bytes_max: u64) -> Result<String, HostError> {
 /// # Errors
 /// When it cannot be written.
 pub fn write(path: &Path, text: &str) -> Result<(), HostError> {
-    if let Some(dir) = path.parent() {
-        fs::create_dir_all(dir).map_err(|source| FileError::new("make", dir, source))?;
+    // A new directory is its owner's; one that was there may hold other things than a node.
+    if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty() && !dir.exists()) {
+        private::directory(dir).map_err(|source| FileError::new("make", dir, source))?;
     }
     Ok(fs::write(path, text).map_err(|source| FileError::new("write", path, source))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs::Permissions, os::unix::fs::PermissionsExt as _};
+
+    use super::*;
+
+    #[test]
+    fn what_an_earlier_version_left_open_is_closed() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::new(dir.path());
+        home.close_to_others();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "nothing is made");
+        let [keys, snapshots] = ["keys", "snapshots"].map(|name| dir.path().join(name));
+        for path in [&keys, &snapshots] {
+            fs::create_dir(path).unwrap();
+            fs::set_permissions(path, Permissions::from_mode(0o755)).unwrap();
+        }
+        home.close_to_others();
+        for path in [keys, snapshots] {
+            assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o700);
+        }
+    }
 }

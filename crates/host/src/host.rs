@@ -13,7 +13,7 @@ use trefoil_rpc::{
     content::{admin_server::Admin, gateway::Gateway},
 };
 use trefoil_swarm::Content;
-use trefoil_types::{ChainSpec, Disk, PeerId};
+use trefoil_types::{ChainSpec, Disk, Kind, PeerId};
 
 use crate::{
     HostError,
@@ -52,6 +52,7 @@ impl Host {
         settings: &Settings,
         keys: NodeKeys,
     ) -> Result<Self, HostError> {
+        home.close_to_others();
         state_sync::join(home, &spec, settings, &keys).await?;
         let disk: Arc<dyn Disk> = Arc::new(FileDisk::open(&home.data())?);
         let ledger = Ledger::open(disk.clone(), spec.clone(), settings.history.0)?;
@@ -121,13 +122,18 @@ impl Host {
         let access = trefoil_rpc::HttpAccess {
             hosts: settings.rpc.hosts.clone(),
             origins: settings.rpc.origins.clone(),
+            any_origin: backend.spec.kind == Kind::Public,
+            debug: settings.rpc.debug,
+            gateway_name: settings.content.gateway_name.clone(),
         };
-        let data = home.data();
-        let gateway = Gateway::new(content.clone(), settings.content.gateway).router();
+        let (data, memory) = (home.data(), settings.rpc.memory());
+        let gateway = Gateway::new(content.clone(), settings.content.gateway);
         let admin = Admin::new(content, &data)
-            .map_err(|source| FileError::new("write the token in", &data, source))?;
-        let beside = admin.router().merge(gateway);
-        let (rpc, _server) = trefoil_rpc::serve(backend.clone(), address, access, beside)
+            .map_err(|source| FileError::new("write the token in", &data, source))?
+            .drawing_on(memory.clone());
+        let gateway = gateway.admitting(admin.gateway_keys()).drawing_on(memory.clone());
+        let beside = admin.router().merge(gateway.router());
+        let (rpc, _server) = trefoil_rpc::serve(backend.clone(), address, access, memory, beside)
             .await
             .map_err(|source| HostError::RpcListen { address, source })?;
         Ok(Self { backend, rpc, stop, ended })

@@ -12,11 +12,15 @@
 //! an error with its cure or by a line of the log. (A cure may name the command or the flag
 //! that the operator types.)
 
+// A node may have a stdout or stderr that nobody reads: `println!` panics there.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 mod certificate_renewal;
 mod error;
 pub mod home;
 mod host;
 mod inbox;
+mod log_queue;
 pub mod logging;
 mod network_config;
 mod node_thread;

@@ -59,7 +59,7 @@ pub(crate) fn sharing(
     Ok(ContentConfig {
         me,
         organisation: access.membership().map(|held| held.certificate.organisation),
-        dir: home.data().join("content"),
+        dir: home.content(),
         upload_policy: upload_policy(access.kind()),
         rates: settings.content.rates(),
         quota: settings.content.quota(),

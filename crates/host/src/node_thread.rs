@@ -30,6 +30,7 @@ use trefoil_types::Standing;
 use crate::{
     HostError,
     inbox::{Arrival, Budget, InboxLanes},
+    logging,
 };
 
 // One sync of the journal serves the whole batch, and its messages wait for its end. 5 ms are
@@ -89,8 +90,9 @@ pub async fn start(
 /// The journal makes the restart safe.
 pub fn fatal(error: &dyn std::fmt::Display) -> ! {
     tracing::error!("{error}");
-    // The log may be filtered, or go elsewhere.
-    eprintln!("trefoil: stopped: {error}");
+    // The log may be filtered.
+    logging::say(&format!("trefoil: stopped: {error}"));
+    logging::flush();
     process::exit(1)
 }
 

@@ -19,7 +19,7 @@ use trefoil_content::scheduler::Rates;
 use trefoil_ledger::History;
 use trefoil_mempool::MempoolLimits;
 use trefoil_os::{certificate::Ca, keystore::Password};
-use trefoil_rpc::content::gateway::GatewayAccess;
+use trefoil_rpc::{MEMORY_DEFAULT, MemoryAccount, content::gateway::GatewayAccess};
 use trefoil_swarm::http::Reach;
 use trefoil_types::spec::Kind;
 
@@ -92,8 +92,24 @@ pub struct RpcSettings {
     /// Names that a request's `Host` may have besides IP addresses and
     /// `localhost`; `*`: any.
     pub hosts: Vec<String>,
-    /// Web pages (`Origin`) that may use the RPC from a browser; `*`: any.
+    // A network of members lets no page in by itself, a public one every page.
+    /// Web pages (`Origin`) that may use the RPC from a browser besides the node's own; `*`: any,
+    /// `http://NAME:*`: any port. Empty: none, or any on a public network.
     pub origins: Vec<String>,
+    // A trace takes a core for seconds and 64 MiB, and any caller may ask for it.
+    /// Whether `debug_*` is served.
+    pub debug: bool,
+    /// Mebibytes that callers can make the node hold: requests, answers that wait to be read,
+    /// traces, notifications. At least 16.
+    pub memory_mib: usize,
+}
+
+impl RpcSettings {
+    /// What callers can make the node hold.
+    pub fn memory(&self) -> MemoryAccount {
+        // Less would not hold one large answer.
+        MemoryAccount::new(self.memory_mib.max(16).saturating_mul(1 << 20))
+    }
 }
 
 /// How a node that has no chain yet comes to it.
@@ -122,6 +138,10 @@ pub struct ContentSettings {
     pub down_kib_s: u64,
     /// The callers that may read content over HTTP, on the RPC's port.
     pub gateway: GatewayAccess,
+    // Pages of one host name share what they keep in a browser, and reach each other.
+    /// A name below which each resource is served at a host of its own, `ID.content.NAME`,
+    /// where its pages may run. Empty: resources that could run are only downloaded.
+    pub gateway_name: String,
     /// Which HTTP servers are asked that peers name as origins.
     pub origins: OriginPolicy,
     /// A file of headers for them, by URL prefix. Empty: none.
@@ -133,7 +153,8 @@ pub struct ContentSettings {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum OriginPolicy {
-    /// `global` in public networks, `all` among members.
+    // Another organisation's `put --origin` would otherwise make this node ask its own loopback.
+    /// `all` in private networks, which are one organisation's; elsewhere `global`.
     #[default]
     Auto,
     /// Also those that only this machine or its network reaches.
@@ -147,8 +168,10 @@ impl OriginPolicy {
     pub fn reach(self, kind: Kind) -> Option<Reach> {
         match (self, kind) {
             (Self::Off, _) => None,
-            (Self::Global, _) | (Self::Auto, Kind::Public) => Some(Reach::Global),
-            (Self::All, _) | (Self::Auto, Kind::Private | Kind::Consortium) => Some(Reach::All),
+            (Self::Global, _) | (Self::Auto, Kind::Public | Kind::Consortium) => {
+                Some(Reach::Global)
+            }
+            (Self::All, _) | (Self::Auto, Kind::Private) => Some(Reach::All),
         }
     }
 }
@@ -246,7 +269,8 @@ impl P2pSettings {
 impl Default for RpcSettings {
     fn default() -> Self {
         let listen = SocketAddr::from(([127, 0, 0, 1], 8545));
-        Self { listen, hosts: Vec::new(), origins: Vec::new() }
+        let memory_mib = MEMORY_DEFAULT >> 20;
+        Self { listen, hosts: Vec::new(), origins: Vec::new(), debug: false, memory_mib }
     }
 }
 

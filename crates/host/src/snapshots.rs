@@ -19,7 +19,11 @@ use trefoil_ledger::{
     Snapshot,
     state_sync::{self, Archived, JoinError, StateCounts},
 };
-use trefoil_os::disk::{PART, write_whole};
+use trefoil_os::{
+    disk::{PART, write_whole},
+    disk_space::{DiskSpace, SpareWriter},
+    private,
+};
 use trefoil_types::{Height, RecoveredBlock};
 
 pub use self::{
@@ -73,10 +77,13 @@ impl SnapshotFolder {
     /// # Errors
     /// A state that is not here any more, or a failed disk.
     pub fn make(&self, snapshot: &Snapshot, height: Height) -> Result<StateCounts, JoinError> {
-        fs::create_dir_all(&self.dir)?;
+        private::directory(&self.dir)?;
         self.drop_unfinished()?;
         let path = self.path(FileName::State(height));
-        write_whole(&path, |file| state_sync::write_state(snapshot, height, file))
+        let space = DiskSpace::below(&self.dir);
+        write_whole(&path, |to| {
+            state_sync::write_state(snapshot, height, &mut SpareWriter { to, space: &space })
+        })
     }
 
     /// Removes what a process that ended was making.

@@ -10,7 +10,9 @@ mod choice;
 mod fetch;
 mod marker;
 
-use std::{fs, io::BufReader, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet, fs, io::BufReader, path::Path, pin::pin, sync::Arc, time::Duration,
+};
 
 use tokio::{
     task::JoinHandle,
@@ -23,12 +25,16 @@ use trefoil_ledger::{
 use trefoil_os::{
     FileError,
     disk::{FileDisk, blocking},
+    private,
 };
 use trefoil_p2p::NetHandle;
-use trefoil_swarm::{Announced, Content, FetchError};
-use trefoil_types::{ChainSpec, Disk, MemDisk, Offence, PeerId};
+use trefoil_swarm::{Content, FetchError};
+use trefoil_types::{ChainSpec, Disk, MemDisk, Offence, PeerId, Standing};
 
-use self::{choice::RejectedSnapshots, marker::JoinMarker};
+use self::{
+    choice::{Choice, RejectedSnapshots, Told, Trust},
+    marker::JoinMarker,
+};
 use crate::{
     HostError,
     home::Home,
@@ -47,7 +53,7 @@ const LOOK: Duration = Duration::from_millis(200);
 const GATHER: Duration = Duration::from_secs(1);
 
 /// When a peer has been connected for so long and nothing was announced, there is no
-/// snapshot.
+/// snapshot. A snapshot of others waits for so long for one of a peer that the operator named.
 // A peer that has one announces it first of all, so 3 s are many round trips.
 const QUIET: Duration = Duration::from_secs(3);
 
@@ -56,10 +62,21 @@ const QUIET: Duration = Duration::from_secs(3);
 // handshake, 5 s until the hello.
 const ALONE: Duration = Duration::from_secs(15);
 
-/// When nothing came for so long, another snapshot is looked for.
+/// When too little came for so long, another snapshot is looked for.
 // A peer can announce a snapshot that it never sends; without an end to the wait, one
 // announcement would hold up the newcomer for ever.
 const STALL: Duration = Duration::from_secs(20);
+
+/// What must come in that time: 64 KiB a second.
+// Attack: a piece each 19 s. Over a slower line a node could not follow the chain either.
+const STALL_BYTES: u64 = 20 * (64 << 10);
+
+/// While somebody else who was never left tells of another snapshot, files that would take longer
+/// than this at their rate are left.
+// Attack: true bytes, at just more than that rate, of a file that claims to be 1 TiB: nothing of a
+// state can be judged before its end. Eight such attempts take 80 minutes; over a slow line an
+// honest snapshot has its turn again when all were left once.
+const ATTEMPT: Duration = Duration::from_secs(600);
 
 /// Brings a node that has no chain yet, or began to join, to a recent block.
 /// Otherwise, or when no peer has a snapshot, does nothing: the node executes what
@@ -75,7 +92,14 @@ pub async fn join(
 ) -> Result<(), HostError> {
     let disk: Arc<dyn Disk> = Arc::new(FileDisk::open(&home.data())?);
     let marker = JoinMarker::of(&home.data());
-    if !is_due(state_sync::standing(&*disk)?, marker.exists(), spec, settings.sync, keys)? {
+    let standing = state_sync::standing(&*disk)?;
+    if !is_due(standing, marker.exists(), spec, settings.sync, keys)? {
+        // A restore by hand is for the operator to finish.
+        if marker.exists() && standing == (ChainOnDisk::Nothing { unfinished: true }) {
+            tracing::info!("what came of a snapshot is dropped: executing the chain");
+            state_sync::abandon(&*disk)?;
+            marker.remove()?;
+        }
         return Ok(());
     }
     let (sync, drains) = StateSync::start(home, spec, settings, keys, disk).await?;
@@ -85,8 +109,10 @@ pub async fn join(
         // It ends with the network.
         let _ = drain.await;
     }
-    joined?;
-    marker.remove()
+    if joined? {
+        marker.remove()?;
+    }
+    Ok(())
 }
 
 /// Whether a node is to join by a snapshot. `begun`: it began to.
@@ -103,9 +129,6 @@ fn is_due(
     let validator = keys.validator.as_ref().map(|key| key.public());
     let founded = spec.validators.iter().any(|founder| Some(founder.key) == validator);
     match (mode, standing) {
-        (SyncMode::Full, ChainOnDisk::Nothing { unfinished: true }) if begun => {
-            Err(HostError::Joining)
-        }
         (SyncMode::Full, _) => Ok(false),
         (_, ChainOnDisk::Chain { .. }) => Ok(begun),
         (_, ChainOnDisk::Nothing { unfinished: true }) => Ok(begun),
@@ -147,6 +170,12 @@ fn attempt_error(error: FetchError) -> AttemptError {
     }
 }
 
+/// A snapshot that is being fetched, and those that were left before.
+struct Attempt<'a> {
+    choice: &'a Choice,
+    rejected: &'a RejectedSnapshots,
+}
+
 struct StateSync {
     marker: JoinMarker,
     folder: SnapshotFolder,
@@ -154,6 +183,8 @@ struct StateSync {
     disk: Arc<dyn Disk>,
     net: NetHandle,
     content: Content,
+    /// The peers that the operator named.
+    configured: BTreeSet<PeerId>,
 }
 
 impl StateSync {
@@ -186,67 +217,119 @@ impl StateSync {
         };
         let drains = [lanes.consensus, lanes.catch_up, lanes.gossip].map(drain).into();
         let (marker, folder) = (JoinMarker::of(&home.data()), home.snapshots());
-        fs::create_dir_all(&folder.dir).map_err(|e| FileError::new("make", &folder.dir, e))?;
-        Ok((Self { marker, folder, spec: spec.clone(), disk, net, content }, drains))
+        private::directory(&folder.dir).map_err(|e| FileError::new("make", &folder.dir, e))?;
+        let configured = settings.p2p.peers.iter().map(|known| known.peer).collect();
+        let spec = spec.clone();
+        Ok((Self { marker, folder, spec, disk, net, content, configured }, drains))
     }
 
+    // Attack: a forged file leaves half of a state, which is no state to go on from. A newcomer
+    // that then waited for a true one, whatever came, was kept away by liars for ever.
     /// Until the node is at a recent block with all blocks before it, or (not
-    /// `patient`) no peer has a snapshot.
-    async fn join(&self, patient: bool) -> Result<(), HostError> {
+    /// `patient`) no peer has a snapshot, or none that it tells of comes. `false`: the next
+    /// start is to go on from here.
+    async fn join(&self, patient: bool) -> Result<bool, HostError> {
         let mut rejected = RejectedSnapshots::default();
         // What was fetched before a restart should not be fetched again.
-        let mut target = self.marker.read();
+        let resumed = self.marker.read().map(|snapshot| {
+            let (trust, tellers) = (Trust::Unjudged, BTreeSet::new());
+            Choice { snapshot, trust, tellers }
+        });
+        let mut target = resumed;
         loop {
+            if rejected.is_over() && !patient {
+                tracing::warn!("no snapshot that peers told of came: going on without one");
+                state_sync::abandon(&*self.disk)?;
+                return Ok(matches!(self.standing()?, ChainOnDisk::Nothing { .. }));
+            }
             if target.is_none() {
                 target = self.choose(&mut rejected, patient).await?;
             }
-            let Some(target) = target.take() else {
+            let Some(choice) = target.take() else {
                 tracing::info!("no peer has a snapshot: executing the chain");
-                return Ok(());
+                state_sync::abandon(&*self.disk)?;
+                return Ok(true);
             };
-            self.marker.write(&target)?;
-            match self.take(target).await {
-                Ok(()) => return Ok(()),
+            self.marker.write(&choice.snapshot)?;
+            let attempt = Attempt { choice: &choice, rejected: &rejected };
+            let taken = self.take(&attempt).await;
+            match taken {
+                Ok(()) => return Ok(true),
                 Err(AttemptError::Ours(failure)) => return Err(failure),
-                Err(AttemptError::Stalled) => {
-                    tracing::warn!(height = target.height, "nothing comes of a snapshot any more");
-                    rejected.stalled.insert(target.index);
-                }
-                Err(AttemptError::NoRoom(why)) => {
-                    tracing::error!(height = target.height, why, "a snapshot is not taken");
-                    rejected.refused.insert(target.index);
-                }
-                Err(AttemptError::False(why)) => {
-                    tracing::warn!(height = target.height, why, "peers told of a false snapshot");
-                    rejected.refused.insert(target.index);
-                    let announced = self.content.announced().await?;
-                    for (peer, _) in announced.into_iter().filter(|(_, of)| *of == target) {
-                        self.content.blame(peer, Offence::BadContent).await;
-                    }
-                }
+                Err(failed) => self.reject(choice, &failed, &mut rejected).await?,
             }
         }
     }
 
-    /// Waits for announcements; the snapshot that most peers announce.
+    /// Leaves a snapshot that failed, and those who told of it.
+    async fn reject(
+        &self,
+        mut choice: Choice,
+        failed: &AttemptError,
+        rejected: &mut RejectedSnapshots,
+    ) -> Result<(), HostError> {
+        let told = self.told().await?;
+        let same = told.into_iter().filter(|(_, (_, of))| *of == choice.snapshot);
+        choice.tellers.extend(same.map(|(peer, _)| peer));
+        let height = choice.snapshot.height;
+        match failed {
+            AttemptError::NoRoom(why) => {
+                tracing::error!(height, why, "a snapshot is not taken");
+                rejected.refuse_for_room(&choice);
+            }
+            AttemptError::False(why) => {
+                tracing::warn!(height, why, "peers told of a false snapshot");
+                rejected.refuse(&choice);
+                for peer in choice.tellers {
+                    self.content.blame(peer, Offence::BadContent).await;
+                }
+            }
+            AttemptError::Stalled | AttemptError::Ours(_) => {
+                tracing::warn!(height, "too little comes of a snapshot");
+                rejected.leave(&choice);
+            }
+        }
+        Ok(())
+    }
+
+    /// Who tells of which snapshot.
+    async fn told(&self) -> Result<Told, HostError> {
+        let announced = self.content.announced().await?.into_iter();
+        let told = announced.map(|(peer, (standing, of))| {
+            let trust = match standing {
+                // One that the operator named may stand in for an organisation that it is not of.
+                Standing::Unjudged => Trust::Unjudged,
+                Standing::Member(_) => Trust::Known,
+                Standing::Public if self.configured.contains(&peer) => Trust::Known,
+                Standing::Public => Trust::Stranger,
+            };
+            (peer, (trust, of))
+        });
+        Ok(told.collect())
+    }
+
+    /// Waits for announcements, and chooses.
     async fn choose(
         &self,
         rejected: &mut RejectedSnapshots,
         patient: bool,
-    ) -> Result<Option<Announced>, HostError> {
+    ) -> Result<Option<Choice>, HostError> {
         let began = Instant::now();
         let (mut met, mut heard) = (None, None);
         loop {
-            let announced = self.content.announced().await?;
-            let target = rejected.choose(announced.into_values());
-            if target.is_some() && heard.get_or_insert_with(Instant::now).elapsed() >= GATHER {
-                return Ok(target);
+            let choice = rejected.choose(&self.told().await?);
+            if let Some(choice) = &choice {
+                let known = choice.trust == Trust::Known || self.configured.is_empty();
+                let gather = if known { GATHER } else { QUIET };
+                if heard.get_or_insert_with(Instant::now).elapsed() >= gather {
+                    return Ok(Some(choice.clone()));
+                }
             }
             if !self.net.peers().is_empty() {
                 met.get_or_insert_with(Instant::now);
             }
             let silent = met.map_or(began.elapsed() >= ALONE, |met| met.elapsed() >= QUIET);
-            if silent && target.is_none() && !patient {
+            if silent && choice.is_none() && !patient {
                 return Ok(None);
             }
             sleep(LOOK).await;
@@ -254,21 +337,31 @@ impl StateSync {
     }
 
     /// Fetches and takes in the files of a snapshot's index that are missing here.
-    async fn take(&self, target: Announced) -> Result<(), AttemptError> {
-        let index = self.index(target).await?;
+    async fn take(&self, attempt: &Attempt<'_>) -> Result<(), AttemptError> {
+        let target = attempt.choice.snapshot;
+        let index = self.index(attempt).await?;
         if let ChainOnDisk::Nothing { .. } = self.standing()? {
             tracing::info!(height = target.height, bytes = index.state.size, "fetching a snapshot");
-            let paths = self.fetch(vec![index.state.clone()]).await?;
+            let paths = self.fetch(vec![index.state.clone()], attempt).await?;
             // The blocks come over the network while the state is written to the disk.
             let history = index.before(index.height.saturating_add(1)).cloned().collect();
-            let restored = self.restore(&index.state, &paths[&index.state.id]);
-            tokio::try_join!(restored, self.fetch(history))?;
+            let mut restored = pin!(self.restore(&index.state, &paths[&index.state.id]));
+            let mut fetched = pin!(self.fetch(history, attempt));
+            tokio::select! {
+                // Attack: a false state, and a history that comes for as long as a liar likes.
+                restored = &mut restored => {
+                    restored?;
+                    fetched.await?;
+                }
+                // To its end: a restore that is left would go on writing beside the next.
+                fetched = &mut fetched => restored.await.and(fetched.map(drop))?,
+            }
         }
         let ChainOnDisk::Chain { blocks_from, .. } = self.standing()? else {
             unreachable!("restored")
         };
         let missing: Vec<ListedFile> = index.before(blocks_from).cloned().collect();
-        let paths = self.fetch(missing.clone()).await?;
+        let paths = self.fetch(missing.clone(), attempt).await?;
         for archive in &missing {
             self.import(archive, &paths[&archive.id]).await?;
         }

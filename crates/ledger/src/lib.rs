@@ -51,7 +51,7 @@ pub use ledger::Ledger;
 pub use overlay::Outcome;
 pub use rpc_calls::{
     AccessListOutcome, CallError, CallOptions, CallOutcome, CallSite, Estimate,
-    trace::{TraceError, trace_block, trace_transaction},
+    trace::{TraceBudget, TraceError, trace_block, trace_transaction},
 };
 pub use rules::BlockRules;
 pub use run::{BlockRun, Executed};

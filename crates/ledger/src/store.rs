@@ -162,6 +162,7 @@ impl Store {
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
     rows: Vec<(Table, Vec<u8>, Option<Bytes>)>,
+    bytes: usize,
 }
 
 impl Batch {
@@ -169,8 +170,9 @@ impl Batch {
         self.set(table, key, Some(value.into()));
     }
 
-    pub fn len(&self) -> usize {
-        self.rows.len()
+    /// What it holds in memory.
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     pub fn remove(&mut self, table: Table, key: impl AsRef<[u8]>) {
@@ -179,7 +181,10 @@ impl Batch {
 
     /// `None`: the row is gone.
     pub fn set(&mut self, table: Table, key: impl AsRef<[u8]>, value: Option<Bytes>) {
-        self.rows.push((table, key.as_ref().to_vec(), value));
+        let key = key.as_ref().to_vec();
+        let row = size_of::<(Table, Vec<u8>, Option<Bytes>)>();
+        self.bytes += row + key.len() + value.as_ref().map_or(0, |bytes| bytes.len());
+        self.rows.push((table, key, value));
     }
 }
 

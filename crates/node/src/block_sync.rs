@@ -20,8 +20,8 @@ use alloy_primitives::Bytes;
 use alloy_rlp::Encodable;
 use trefoil_ledger::Ledger;
 use trefoil_types::{
-    Attached, Certificate, CertifiedBlock, Header, Height, Millis, Offence, PeerId, RecoveredBlock,
-    Time, Transaction, TxError, limits,
+    Attached, B256, Certificate, CertifiedBlock, Header, Height, Millis, Offence, PeerId,
+    RecoveredBlock, Time, Transaction, TxError, limits,
     message::{Blocks, GetBlocks},
 };
 
@@ -33,11 +33,6 @@ const LAG: Millis = Millis(500);
 // An answer may have 4 MiB (`CATCH_UP_BYTES_MAX`): three seconds at 11 Mbit/s.
 /// How long a peer has to answer.
 const ANSWER_WAIT: Millis = Millis(3_000);
-// Attack: a request of a few bytes makes this node read and encode megabytes. A node that
-// syncs has one request out at a time, and does not need as many: 50 answers of 256 blocks
-// are 12,800 blocks a second.
-/// Requests for blocks that a peer gets answered in a second.
-const SERVED_PER_S_MAX: u32 = 50;
 // Attack: peers that claim high tips and give nothing. Each costs one wait, and then waits
 // that grow apart; it is not forgotten for ever, since a slow peer is not a liar.
 /// How long a peer that did not keep a promise is not asked again; doubles.
@@ -45,14 +40,36 @@ const DISTRUST: Millis = Millis(1_000);
 // 64 s: an honest peer whose link was down for an hour is asked again a minute later.
 /// … so many times at most.
 const DISTRUST_DOUBLINGS_MAX: u32 = 6;
+// Attack: a liar leaves and comes back, so that its claim starts a request at once again.
+/// Peers that left and had failed, and are remembered.
+const LEFT_MAX: usize = 1_024;
+// One more wait for an answer: a link that was down is no lie.
+/// How long such a peer is not asked at most after it came back.
+const RETURN_WAIT: Millis = Millis(4_000);
+// 82 ms of one core, if it was in vain.
+/// Transactions whose senders are recovered before the certificate of their block is verified.
+const UNPROVEN_TXS_MAX: usize = 2_048;
+// A tenth of a wait: a liar that comes back for each request gains little.
+/// A peer that leaves so soon after it was asked has failed nobody.
+const AT_ONCE: Millis = Millis(300);
+// Small blocks cost their reading and their certificate.
+/// What a block counts at least in the budget of answers.
+const BLOCK_COST_MIN: usize = 4 * 1024;
 
 #[derive(Debug, Default)]
 pub(crate) struct BlockSync {
     sources: BTreeMap<PeerId, BlockSource>,
     request: Option<BlockRequest>,
-    /// The blocks of one answer are out for recovery.
+    /// What those that left are still distrusted for.
+    left: BTreeMap<PeerId, (u32, Time)>,
+    /// The blocks of an answer whose senders are yet to be recovered, and the peer that gave them.
+    fetched: Option<FetchedBlocks>,
+    /// Some blocks of that answer are out for recovery.
     recovering: bool,
-    /// The blocks that may be committed. Their certificates are yet to be verified.
+    /// The height of the newest block here whose certificate verified.
+    proven: Option<Height>,
+    /// The blocks that may be committed. Of those after the first the certificates are
+    /// verified when the block before is committed.
     ready: VecDeque<ReadyBlock>,
     /// The peer that was asked last; the next one is next.
     last: Option<PeerId>,
@@ -72,9 +89,11 @@ struct BlockSource {
     failures: u32,
     /// The last blocks that it was asked for came, and verified.
     delivers: bool,
+    /// Blocks of it that were committed since this node last decided one.
+    gave: u32,
+    /// It brought more than the one next block at a time, so this node is behind.
+    leads: bool,
     distrusted_until: Time,
-    /// Requests for blocks served in the second that began then.
-    served: (Time, u32),
 }
 
 #[derive(Debug)]
@@ -92,17 +111,17 @@ pub(crate) struct ReadyBlock {
     pub certificate: Certificate,
 }
 
-/// The answer of a peer while its transactions are being recovered.
+/// Blocks of a peer's answer, until their transactions are recovered.
 #[derive(Debug)]
 pub(crate) struct FetchedBlocks {
     peer: PeerId,
-    blocks: Vec<FetchedBlock>,
+    blocks: VecDeque<FetchedBlock>,
 }
 
 #[derive(Debug)]
 struct FetchedBlock {
     header: Header,
-    tx_count: usize,
+    txs: Vec<Bytes>,
     certificate: Certificate,
     attached: Attached,
 }
@@ -132,13 +151,31 @@ impl BlockSource {
 }
 
 impl BlockSync {
-    pub fn connected(&mut self, peer: PeerId, is_member: bool) {
-        self.sources.insert(peer, BlockSource { is_member, ..Default::default() });
+    pub fn connected(&mut self, now: Time, peer: PeerId, is_member: bool) {
+        let known = self.sources.get(&peer).map(|s| (s.failures, s.distrusted_until));
+        let known = known.or_else(|| self.left.remove(&peer));
+        let (failures, until) = known.unwrap_or_default();
+        let distrusted_until = until.min(now + RETURN_WAIT);
+        let source = BlockSource { is_member, failures, distrusted_until, ..Default::default() };
+        self.sources.insert(peer, source);
     }
 
-    pub fn disconnected(&mut self, peer: &PeerId) {
-        self.sources.remove(peer);
-        self.request.take_if(|request| request.peer == *peer);
+    pub fn disconnected(&mut self, now: Time, peer: &PeerId) {
+        // An honest peer that is restarted leaves requests open, too; and one that left at once
+        // cost no time.
+        let request = self.request.take_if(|request| request.peer == *peer);
+        if request.is_some_and(|request| request.until.since(now).0 + AT_ONCE.0 < ANSWER_WAIT.0) {
+            self.distrust(now, peer);
+        }
+        let Some(source) = self.sources.remove(peer).filter(|source| source.failures > 0) else {
+            return;
+        };
+        if self.left.len() >= LEFT_MAX {
+            let soonest = self.left.iter().min_by_key(|(_, (_, until))| *until);
+            let soonest = soonest.map(|(peer, _)| *peer);
+            soonest.and_then(|peer| self.left.remove(&peer));
+        }
+        self.left.insert(*peer, (source.failures, source.distrusted_until));
     }
 
     /// A peer says how high its tip is; ours is at `ours`.
@@ -157,8 +194,7 @@ impl BlockSync {
     /// This node decided a block by its own count of votes: it is not behind, whatever
     /// tips are claimed.
     pub fn decided_here(&mut self) {
-        let members = self.sources.values_mut().filter(|source| source.is_member);
-        members.for_each(|source| source.delivers = false);
+        self.sources.values_mut().for_each(|source| (source.gave, source.leads) = (0, false));
     }
 
     /// The height that a peer claims.
@@ -166,17 +202,26 @@ impl BlockSync {
         self.sources.get(peer)?.height
     }
 
-    /// The highest tip that a member claims whose blocks have verified. A claim alone
-    /// would let any stranger take this node out of service (`/readyz`).
+    // A claim alone would let any stranger take this node out of service (`/readyz`); so
+    // would one with the next block, which a peer may have a moment before us.
+    /// The highest tip that a member claims whose blocks have verified, and have shown
+    /// that this node is behind.
     pub fn proven_height(&self) -> Option<Height> {
-        let proven = self.sources.values().filter(|source| source.is_member && source.delivers);
+        let proven = self.sources.values().filter(|source| source.is_member && source.leads);
         proven.filter_map(|source| source.height).max()
     }
 
-    /// Whether final blocks are here, the first of them verified, so that a height is
-    /// not worth beginning.
-    pub fn is_busy(&self) -> bool {
-        self.recovering || !self.ready.is_empty()
+    // Attack: a true block with false ones after it, 30,000 transactions long. When consensus
+    // has decided the true one, the rest is a claim again, and stops nothing.
+    /// Whether the final block of height `next` is here and its certificate verified, so
+    /// that the height is not worth beginning.
+    pub fn is_busy(&self, next: Height) -> bool {
+        self.has_answer() && self.is_proven(next)
+    }
+
+    /// Whether blocks are here, whatever they are worth.
+    fn has_answer(&self) -> bool {
+        self.recovering || !self.ready.is_empty() || self.fetched.is_some()
     }
 
     pub fn due(&self, at: SyncPosition) -> Option<Time> {
@@ -185,6 +230,9 @@ impl BlockSync {
         }
         if self.recovering {
             return None;
+        }
+        if self.fetched.is_some() {
+            return Some(Time(0));
         }
         match &self.request {
             Some(request) => Some(request.until),
@@ -198,7 +246,7 @@ impl BlockSync {
         if let Some(request) = self.request.take_if(|request| request.until <= now) {
             self.distrust(now, &request.peer);
         }
-        if self.request.is_some() || self.is_busy() {
+        if self.request.is_some() || self.has_answer() {
             return None;
         }
         let peer = self.choose_source(now, at)?;
@@ -228,26 +276,13 @@ impl BlockSync {
 
     fn distrust(&mut self, now: Time, peer: &PeerId) {
         if let Some(source) = self.sources.get_mut(peer) {
-            source.delivers = false;
+            (source.delivers, source.leads) = (false, false);
             source.failures = (source.failures + 1).min(DISTRUST_DOUBLINGS_MAX);
             source.distrusted_until = now + Millis(DISTRUST.0 << source.failures);
         }
     }
 
-    /// Whether a peer's request for blocks is answered. Counts it.
-    pub fn may_serve(&mut self, now: Time, peer: &PeerId) -> bool {
-        let member = self.sources.get_mut(peer).filter(|source| source.is_member);
-        let Some(source) = member else { return false };
-        let (second, served) = source.served;
-        let served = if now.since(second) < Millis(1_000) { served + 1 } else { 1 };
-        // A window that is full drops the request without blame: the peer may be behind, and
-        // its own wait brings it back.
-        source.served = (if served == 1 { now } else { second }, served);
-        served <= SERVED_PER_S_MAX
-    }
-
-    /// A peer's answer, taken apart: transactions to recover, and the rest for
-    /// [`Self::on_recovered`]. `None` if there is nothing to do with it.
+    /// A peer's answer. Its blocks are given out by [`Self::take_batch`].
     ///
     /// # Errors
     /// The misdeed that the answer proves.
@@ -257,22 +292,23 @@ impl BlockSync {
         peer: PeerId,
         answer: Blocks,
         ledger: &Ledger,
-    ) -> Result<Option<(Vec<Bytes>, FetchedBlocks)>, Offence> {
+    ) -> Result<(), Offence> {
         let expected = |r: &mut BlockRequest| r.peer == peer && r.from == answer.from;
         if self.request.take_if(expected).is_none() {
-            return Ok(None); // Too late, or never asked for.
+            return Ok(()); // Too late, or never asked for.
         }
         if answer.blocks.is_empty() {
             self.distrust(now, &peer);
-            return Ok(None);
+            return Ok(());
         }
         if answer.from != ledger.tip().number + 1 {
-            return Ok(None); // Consensus was faster.
+            return Ok(()); // Consensus was faster.
         }
         match check_links(answer.blocks, ledger) {
-            Ok((txs, blocks)) => {
-                self.recovering = true;
-                Ok(Some((txs, FetchedBlocks { peer, blocks })))
+            Ok(blocks) => {
+                self.fetched = Some(FetchedBlocks { peer, blocks });
+                self.proven = Some(answer.from);
+                Ok(())
             }
             Err(offence) => {
                 self.distrust(now, &peer);
@@ -281,25 +317,76 @@ impl BlockSync {
         }
     }
 
-    /// The transactions of an answer, recovered.
+    // Attack: one true block, and after it blocks with 30,000 transactions and certificates of
+    // nobody. To recover them all at once would cost over a second of a core for one answer.
+    /// Takes out the blocks that are recovered next, with their transactions: the block of
+    /// height `next`, if it is proven, and a few after it that are a claim.
+    pub fn take_batch(&mut self, next: Height) -> Option<(Vec<Bytes>, FetchedBlocks)> {
+        if self.recovering || !self.ready.is_empty() || !self.is_proven(next) {
+            return None;
+        }
+        let FetchedBlocks { peer, mut blocks } = self.fetched.take()?;
+        while blocks.pop_front_if(|block| block.header.number < next).is_some() {}
+        let mut txs = 0;
+        let fits = |block: &&FetchedBlock| {
+            let is_first = block.header.number == next;
+            txs += if is_first { 0 } else { block.txs.len() };
+            txs <= UNPROVEN_TXS_MAX
+        };
+        let count = blocks.iter().take_while(fits).count();
+        let rest = blocks.split_off(count);
+        if !rest.is_empty() {
+            self.fetched = Some(FetchedBlocks { peer, blocks: rest });
+        }
+        if blocks.is_empty() {
+            return None;
+        }
+        self.recovering = true;
+        let txs = blocks.iter().flat_map(|block| block.txs.iter().cloned()).collect();
+        Some((txs, FetchedBlocks { peer, blocks }))
+    }
+
+    /// The transactions of blocks, recovered.
     ///
     /// # Errors
     /// The peer that gave a block with a transaction that is none: no quorum signs such
     /// a block. The blocks before it are taken.
     pub fn on_recovered(
         &mut self,
-        fetched: FetchedBlocks,
+        batch: FetchedBlocks,
         txs: Vec<Result<Transaction, TxError>>,
     ) -> Result<(), PeerId> {
         self.recovering = false;
-        let (peer, mut txs) = (fetched.peer, txs.into_iter());
-        for FetchedBlock { header, tx_count, certificate, attached } in fetched.blocks {
-            let body: Result<Vec<Transaction>, TxError> = txs.by_ref().take(tx_count).collect();
-            let body = body.ok().filter(|body| body.len() == tx_count).ok_or(peer)?;
+        let (peer, mut recovered) = (batch.peer, txs.into_iter());
+        for FetchedBlock { header, txs, certificate, attached } in batch.blocks {
+            let body: Result<Vec<Transaction>, TxError> =
+                recovered.by_ref().take(txs.len()).collect();
+            let Some(body) = body.ok().filter(|body| body.len() == txs.len()) else {
+                self.fetched = None;
+                return Err(peer);
+            };
             let block = Arc::new(RecoveredBlock::new(header, body, attached));
             self.ready.push_back(ReadyBlock { peer, block, certificate });
         }
         Ok(())
+    }
+
+    /// The block of height `next`, if it is here: the peer that gave it, its parent and its
+    /// certificate. Of those before, consensus was faster.
+    pub fn block_at(&mut self, next: Height) -> Option<(PeerId, B256, &Certificate)> {
+        while self.ready.pop_front_if(|ready| ready.block.header.number < next).is_some() {}
+        if self.ready.is_empty() && !self.recovering {
+            let fetched = self.fetched.as_mut()?;
+            while fetched.blocks.pop_front_if(|block| block.header.number < next).is_some() {}
+            if fetched.blocks.is_empty() {
+                self.fetched = None;
+            }
+            let fetched = self.fetched.as_ref()?;
+            let block = fetched.blocks.front()?;
+            return Some((fetched.peer, block.header.parent_hash, &block.certificate));
+        }
+        let ready = self.ready.front()?;
+        Some((ready.peer, ready.block.header.parent_hash, &ready.certificate))
     }
 
     /// Takes the next block that may be committed.
@@ -307,24 +394,45 @@ impl BlockSync {
         self.ready.pop_front()
     }
 
+    /// Whether the certificate of the final block of this height is known to be good.
+    pub fn is_proven(&self, height: Height) -> bool {
+        self.proven == Some(height)
+    }
+
+    pub fn note_proven(&mut self, height: Height) {
+        self.proven = Some(height);
+    }
+
     /// A ready block was verified and is committed.
     pub fn note_delivered(&mut self, peer: &PeerId) {
         if let Some(source) = self.sources.get_mut(peer) {
             (source.failures, source.delivers) = (0, true);
+            source.gave = source.gave.saturating_add(1);
+            source.leads |= source.gave > 1;
         }
     }
 
-    /// A ready block of this peer did not verify: what follows it cannot either.
-    pub fn reject_ready(&mut self, now: Time, peer: &PeerId) {
+    /// A block of this peer did not verify: what follows it cannot either.
+    pub fn reject_blocks(&mut self, now: Time, peer: &PeerId) {
         self.ready.clear();
+        self.fetched = None;
+        self.proven = None;
         self.distrust(now, peer);
     }
 }
 
-/// Final blocks for a peer, as many as fit.
-pub(crate) fn blocks_for(ask: GetBlocks, ledger: &Ledger) -> Blocks {
+/// Final blocks for a peer, as many as fit in so many bytes, and what they cost; none if the
+/// first alone costs more than `first_max`.
+pub(crate) fn blocks_for(
+    ask: GetBlocks,
+    ledger: &Ledger,
+    bytes_max: usize,
+    first_max: usize,
+) -> Option<(Blocks, usize)> {
     let snapshot = ledger.snapshot();
-    let (mut blocks, mut bytes) = (Vec::new(), 0);
+    let bytes_max = bytes_max.min(limits::CATCH_UP_BYTES_MAX);
+    // The request itself, even if there is no block for it.
+    let (mut blocks, mut bytes, mut txs, mut cost) = (Vec::new(), 0, 0, BLOCK_COST_MIN);
     let count = ask.count.min(limits::CATCH_UP_BLOCKS_MAX);
     let end = ask.from.saturating_add(count).min(ledger.tip().number + 1);
     for height in ask.from.max(1)..end {
@@ -332,13 +440,22 @@ pub(crate) fn blocks_for(ask: GetBlocks, ledger: &Ledger) -> Blocks {
         // A failed disk ends the process.
         let block = block.unwrap_or_else(|e| panic!("block {height}: {e}"));
         let Some(block) = block else { break };
-        bytes += block.length();
-        if bytes > limits::CATCH_UP_BYTES_MAX && !blocks.is_empty() {
+        let length = block.length();
+        let block_cost = length.max(BLOCK_COST_MIN);
+        bytes += length;
+        txs += block.block.body.transactions.len();
+        let is_over =
+            bytes > bytes_max || txs > limits::CATCH_UP_TXS_MAX || cost + block_cost > bytes_max;
+        if is_over && !blocks.is_empty() {
             break;
         }
+        if blocks.is_empty() && block_cost > first_max {
+            return None;
+        }
+        cost += block_cost;
         blocks.push(block);
     }
-    Blocks { from: ask.from, blocks }
+    Some((Blocks { from: ask.from, blocks }, cost))
 }
 
 /// Whether a certificate is good for the block after the tip.
@@ -357,9 +474,9 @@ pub(crate) fn verify_next(certificate: &Certificate, ledger: &Ledger) -> Result<
 fn check_links(
     blocks: Vec<CertifiedBlock>,
     ledger: &Ledger,
-) -> Result<(Vec<Bytes>, Vec<FetchedBlock>), Offence> {
+) -> Result<VecDeque<FetchedBlock>, Offence> {
     let (mut parent, mut height) = (ledger.tip_hash(), ledger.tip().number);
-    let (mut raw, mut fetched) = (Vec::new(), Vec::new());
+    let mut fetched = VecDeque::new();
     for CertifiedBlock { block, certificate, attached } in blocks {
         let hash = block.header.hash_slow();
         height += 1;
@@ -380,10 +497,12 @@ fn check_links(
         if fetched.is_empty() {
             verify_next(&certificate, ledger)?;
         }
-        raw.extend(body.transactions.iter().map(|tx| Bytes::from(tx.encoded_2718())));
-        let tx_count = body.transactions.len();
-        fetched.push(FetchedBlock { header: block.header, tx_count, certificate, attached });
+        let txs = body.transactions.iter().map(|tx| Bytes::from(tx.encoded_2718())).collect();
+        fetched.push_back(FetchedBlock { header: block.header, txs, certificate, attached });
         parent = hash;
     }
-    Ok((raw, fetched))
+    Ok(fetched)
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,18 +3,27 @@
 //! What always holds: at most [`CANDIDATES_MAX`] at a time, all children of the
 //! tip; a block is executed at most once while it is a candidate.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use trefoil_ledger::Outcome;
 use trefoil_types::{B256, PeerId, Proposal, RecoveredBlock, Round, Time};
 
-use crate::fetch_transactions::MissingTransactions;
+use crate::{
+    block_index::BlockIndex, fetch_transactions::MissingTransactions, peer_bytes::PeerBytes,
+};
 
 // Attack: a dishonest proposer signs many blocks of its rounds, each with a list of 30,000
 // hashes. The newest round is the one that can still decide, so the oldest goes. 16 of the
 // largest blocks (8 MiB) are 128 MiB.
 /// Most heights need one; each further round may bring another.
 const CANDIDATES_MAX: usize = 16;
+// Attack: the proposer of a round signs so many blocks that the one of an earlier round, for
+// which this node may have voted, has to go. An honest one signs one.
+/// Of one round.
+const ROUND_CANDIDATES_MAX: usize = 4;
 // Attack: one block proposed in every round, so that each round costs memory. Only a
 // signed proposal of the right proposer comes so far: 64 are 64 rounds.
 /// Proposals of one block that wait for its judgement.
@@ -23,6 +32,9 @@ const OFFERS_MAX: usize = 64;
 #[derive(Debug, Default)]
 pub(crate) struct Candidates {
     by_hash: BTreeMap<B256, BlockCandidate>,
+    /// The peers that were asked for transactions of a block, also of one that is gone: their
+    /// answers may be late. Only blocks of signed proposals are asked for.
+    asked: BTreeSet<(B256, PeerId)>,
 }
 
 #[derive(Debug)]
@@ -31,7 +43,11 @@ pub(crate) struct BlockCandidate {
     pub round: Round,
     /// Proposals of it that wait for a judgement.
     pub offers: Vec<Offer>,
+    /// The bytes of the transactions that were fetched for it, until it is whole.
+    pub fetched_bytes: usize,
     pub body: CandidateBody,
+    /// Made when a peer asks for some of its transactions.
+    index: Option<Arc<BlockIndex>>,
 }
 
 /// One signed proposal of a candidate.
@@ -62,7 +78,7 @@ pub(crate) enum CandidateBody {
 
 impl BlockCandidate {
     pub fn new(round: Round, body: CandidateBody) -> Self {
-        Self { round, offers: vec![], body }
+        Self { round, offers: vec![], fetched_bytes: 0, body, index: None }
     }
 
     /// The whole block, if it is here.
@@ -72,6 +88,14 @@ impl BlockCandidate {
             CandidateBody::Executed { outcome, .. } => Some(outcome.block()),
             CandidateBody::Missing(_) | CandidateBody::Invalid { .. } => None,
         }
+    }
+
+    /// The whole block by its transactions' hashes, if it is here.
+    pub fn index(&mut self) -> Option<Arc<BlockIndex>> {
+        if self.index.is_none() {
+            self.index = self.block().cloned().map(|block| Arc::new(BlockIndex::new(block)));
+        }
+        self.index.clone()
     }
 
     /// A further proposal of it.
@@ -106,6 +130,58 @@ impl Candidates {
         self.by_hash.remove(hash)
     }
 
+    /// Whether a block may be proposed in this round beside those that were.
+    pub fn has_room(&self, hash: &B256, round: Round) -> bool {
+        // In which rounds those of the journal were proposed is not known.
+        let is_journalled = |c: &BlockCandidate| matches!(c.body, CandidateBody::Journalled(_));
+        let of_round = self.by_hash.values().filter(|c| c.round == round && !is_journalled(c));
+        self.by_hash.contains_key(hash) || of_round.count() < ROUND_CANDIDATES_MAX
+    }
+
+    // Attack: proposers of several rounds sign the largest blocks and let them be fetched, so
+    // that a later one finds no room.
+    /// Makes room for so many bytes that came for a candidate: what was fetched for blocks of
+    /// earlier rounds goes. `false` if that is not enough.
+    pub fn make_room(&mut self, hash: &B256, bytes: usize, max: usize) -> bool {
+        let Some(round) = self.by_hash.get(hash).map(|candidate| candidate.round) else {
+            return false;
+        };
+        while self.fetched_bytes() + bytes > max {
+            let earlier = |c: &BlockCandidate| c.round < round && c.fetched_bytes > 0;
+            let earlier = self.by_hash.iter().filter(|(_, candidate)| earlier(candidate));
+            let oldest = earlier.min_by_key(|(_, candidate)| candidate.round);
+            let Some(oldest) = oldest.map(|(hash, _)| *hash) else { return false };
+            self.by_hash.remove(&oldest);
+        }
+        true
+    }
+
+    pub fn note_asked(&mut self, hash: B256, peers: Vec<PeerId>) {
+        self.asked.extend(peers.into_iter().map(|peer| (hash, peer)));
+    }
+
+    /// Whether a peer was asked for transactions of this block.
+    pub fn has_asked(&self, hash: B256, peer: PeerId) -> bool {
+        self.asked.contains(&(hash, peer))
+    }
+
+    /// The bytes of the transactions that were fetched for all.
+    pub fn fetched_bytes(&self) -> usize {
+        self.by_hash.values().map(|candidate| candidate.fetched_bytes).sum()
+    }
+
+    /// The bytes of the lists of hashes that are kept in reserve, by the peers that sent
+    /// them.
+    pub fn alternate_bytes(&self) -> PeerBytes {
+        let mut bytes = PeerBytes::default();
+        for candidate in self.by_hash.values() {
+            if let CandidateBody::Missing(missing) = &candidate.body {
+                missing.alternate_bytes().for_each(|(peer, length)| bytes.add(peer, length));
+            }
+        }
+        bytes
+    }
+
     /// The missing transactions of a candidate, if it is not whole.
     pub fn missing_mut(&mut self, hash: &B256) -> Option<&mut MissingTransactions> {
         match &mut self.by_hash.get_mut(hash)?.body {
@@ -131,3 +207,6 @@ impl Candidates {
         waiting.min()
     }
 }
+
+#[cfg(test)]
+mod tests;

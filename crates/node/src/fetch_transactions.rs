@@ -14,12 +14,14 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use alloy_eips::Encodable2718;
 use alloy_primitives::Bytes;
+use alloy_rlp::Encodable;
 use trefoil_types::{
     B256, Message, Millis, PeerId, RecoveredBlock, Time, Transaction, keccak256,
     message::{Bodies, GetBodies, ProposedBlock},
+    message_rule as rules,
 };
 
-use crate::{Effects, pieces::pieces};
+use crate::{Effects, peer_bytes::PeerBytes, pieces::pieces};
 
 // Gossip holds a transaction back for up to 10 ms, and its recovery takes up to 20 ms.
 // To ask at once would have busy nodes send and recover twice what waits in a queue already.
@@ -40,6 +42,17 @@ const SHARED_WAIT: Millis = Millis(1_000);
 /// How often missing transactions are asked for while none comes.
 const TRIES_MAX: u32 = 12;
 
+// Attack: a peer that is nearer than the proposer sends a list with a hash of nothing, and
+// the true list waits in reserve until the round is over. Two tries are 600 ms.
+/// The same while there is another list to follow.
+const TRIES_BESIDE_OTHERS: u32 = 2;
+
+// Attack: a list of what one peer made itself, which gives a transaction now and then, so that
+// the list is never given up. What came is kept for the next list, so that a list that is true
+// and slow loses nothing.
+/// How long a list is followed at most while there is another one.
+const LIST_TURN: Millis = Millis(3_000);
+
 // 100 ms of a 10 Mbit/s uplink: below that a second step costs more than it saves.
 /// Less than so many bytes is asked of one peer: sharing costs a step more.
 const SHARED_BYTES_MIN: u64 = 128 * 1024;
@@ -59,10 +72,10 @@ const ALTERNATES_MAX: usize = 4;
 /// passes it on can begin.
 const PIECE_BYTES: usize = 64 * 1024;
 
-// Attack: requests for what is not here, which would be remembered for ever. Two blocks
-// of the largest number of transactions; what is over the bound is asked for again.
-/// Transactions that peers wait for here, all together.
-const PENDING_MAX: usize = 65_536;
+// Attack: requests for what is not here, which would be remembered for ever. What is over
+// the bound is asked for again.
+/// What a transaction that a peer waits for takes here.
+const PENDING_BYTES: usize = 64;
 
 /// A block whose transactions are not all here.
 #[derive(Debug)]
@@ -90,8 +103,27 @@ pub(crate) struct MissingTransactions {
     turn: u32,
     /// How often something was asked for since something came.
     tries: u32,
+    /// Since when this list of hashes is followed.
+    since: Time,
+    /// How often another list of hashes was followed before this one.
+    list_turns: u32,
+    /// Bytes that came which this list names.
+    list_bytes: usize,
+    /// What came for the lists that were followed before: much of it may be named again.
+    found: BTreeMap<B256, Transaction>,
     /// Copies of the proposal with other lists of hashes, the oldest first: a peer lies.
-    alternates: VecDeque<(PeerId, ProposedBlock)>,
+    alternates: VecDeque<AlternateList>,
+}
+
+/// A copy of a proposal with another list of hashes than the one that is followed.
+#[derive(Debug)]
+struct AlternateList {
+    from: PeerId,
+    /// Its sender is favoured, so less likely to be the liar.
+    favoured: bool,
+    /// It had its turn, and nobody could complete it.
+    is_tried: bool,
+    proposed: ProposedBlock,
 }
 
 /// The peers that missing transactions can be asked of.
@@ -134,6 +166,10 @@ impl MissingTransactions {
             moved_at: ask_at,
             turn: 0,
             tries: 0,
+            since: now,
+            list_turns: 0,
+            list_bytes: 0,
+            found: BTreeMap::new(),
             alternates: VecDeque::new(),
         }
     }
@@ -150,7 +186,15 @@ impl MissingTransactions {
 
     /// When it is time to ask for them (again).
     pub fn retry_due(&self) -> Time {
-        self.ask_at
+        match self.alternates.is_empty() {
+            true => self.ask_at,
+            false => self.ask_at.min(self.since + LIST_TURN),
+        }
+    }
+
+    /// Bytes that came which the list names.
+    pub fn list_bytes(&self) -> usize {
+        self.list_bytes
     }
 
     pub fn is_whole(&self) -> bool {
@@ -158,25 +202,67 @@ impl MissingTransactions {
     }
 
     /// The block, made of what came. It must be whole.
-    pub fn assemble(&mut self) -> RecoveredBlock {
-        let txs: Vec<Transaction> = self.txs.drain(..).flatten().collect();
+    pub fn assemble(&self) -> RecoveredBlock {
+        let txs: Vec<Transaction> = self.txs.iter().flatten().cloned().collect();
         RecoveredBlock::new(self.proposed.header.clone(), txs, self.proposed.attached.clone())
     }
 
+    // Attack: five liars send a false list each before a true one comes, and there are four
+    // places. A list that had its turn in vain makes room for one that had none; and so does a
+    // stranger's for that of a favoured peer.
     /// Another copy of the proposal. The list of hashes is not signed; if the one we
     /// follow is false, this may be the true one.
-    pub fn keep_alternate(&mut self, from: PeerId, proposed: ProposedBlock) {
-        if self.proposed.tx_hashes != proposed.tx_hashes && self.alternates.len() < ALTERNATES_MAX {
-            self.alternates.push_back((from, proposed));
+    pub fn keep_alternate(&mut self, from: PeerId, favoured: bool, proposed: ProposedBlock) {
+        // Attack: one liar fills the reserve, so that no true copy finds room. Each peer has
+        // one list, and lists that are equal are one.
+        let is_new = |peer: PeerId, list: &[B256]| peer != from && list != proposed.tx_hashes;
+        let is_new = is_new(self.from, &self.proposed.tx_hashes)
+            && self.alternates.iter().all(|it| is_new(it.from, &it.proposed.tx_hashes));
+        if !is_new {
+            return;
+        }
+        if self.alternates.len() >= ALTERNATES_MAX {
+            let tried = self.alternates.iter().position(|it| it.is_tried);
+            let strangers = || self.alternates.iter().position(|it| favoured && !it.favoured);
+            let Some(at) = tried.or_else(strangers) else { return };
+            self.alternates.remove(at);
+        }
+        self.alternates.push_back(AlternateList { from, favoured, is_tried: false, proposed });
+    }
+
+    /// The bytes of the copies with other lists of hashes, by the peers that sent them.
+    pub fn alternate_bytes(&self) -> impl Iterator<Item = (PeerId, usize)> {
+        self.alternates.iter().map(|it| (it.from, it.proposed.length()))
+    }
+
+    /// Puts the list of hashes that was followed behind the others, if its turn may come
+    /// again.
+    pub fn set_aside(&mut self) {
+        if !self.alternates.is_empty() && self.list_turns < TRIES_MAX {
+            let (from, proposed) = (self.from, self.proposed.clone());
+            let list = AlternateList { from, favoured: false, is_tried: true, proposed };
+            self.alternates.push_back(list);
         }
     }
 
-    pub fn into_alternates(self) -> VecDeque<(PeerId, ProposedBlock)> {
-        self.alternates
+    /// Takes the oldest copy with another list, of those that had no turn if there is one.
+    pub fn take_alternate(&mut self) -> Option<(PeerId, ProposedBlock)> {
+        let at = self.alternates.iter().position(|it| !it.is_tried).unwrap_or(0);
+        self.alternates.remove(at).map(|it| (it.from, it.proposed))
     }
 
-    pub fn set_alternates(&mut self, alternates: VecDeque<(PeerId, ProposedBlock)>) {
-        self.alternates = alternates;
+    /// Takes out what came, for the next list.
+    pub fn take_found(&mut self) -> BTreeMap<B256, Transaction> {
+        let mut found = std::mem::take(&mut self.found);
+        found.extend(self.txs.iter().flatten().map(|tx| (*tx.tx_hash(), tx.clone())));
+        found
+    }
+
+    /// Follows this list after another one: with the copies that are left, and with what came
+    /// until then.
+    pub fn follow_after(&mut self, before: Self, found: BTreeMap<B256, Transaction>) {
+        (self.alternates, self.list_turns) = (before.alternates, before.list_turns + 1);
+        self.found = found;
     }
 
     /// How many bytes a transaction has on average, as the proposal says.
@@ -195,14 +281,14 @@ impl MissingTransactions {
     }
 
     /// Asks for what is missing, but for what is asked for already, and for what
-    /// is being recovered and so is about to come.
+    /// is being recovered and so is about to come. Returns the peers that it asks.
     pub fn ask(
         &mut self,
         now: Time,
         givers: &Givers,
         is_recovering: impl Fn(&B256) -> bool,
         effects: &mut Effects,
-    ) {
+    ) -> Vec<PeerId> {
         let block = self.proposed.proposal.block;
         let sharers = self.sharers(givers);
         let asked = self.whose_turn(givers);
@@ -228,10 +314,12 @@ impl MissingTransactions {
         }
         self.tries += u32::from(!asks.is_empty());
         self.ask_at = now + WAIT;
+        let asked = asks.keys().copied().collect();
         for (peer, tx_hashes) in asks {
             self.open.extend(tx_hashes.iter().map(|tx| (*tx, peer)));
             effects.send(peer, Message::GetBodies(GetBodies { block, tx_hashes }));
         }
+        asked
     }
 
     /// The sender of the list, then each other member, and again.
@@ -259,7 +347,10 @@ impl MissingTransactions {
     /// share is here is mute, and the others have longer. Otherwise it is the next peer's
     /// turn.
     pub fn give_up_late(&mut self, now: Time) -> bool {
-        let worth_asking = self.tries < TRIES_MAX;
+        let others = !self.alternates.is_empty();
+        let tries_max = if others { TRIES_BESIDE_OTHERS } else { TRIES_MAX };
+        let is_over = others && now.since(self.since) >= LIST_TURN;
+        let worth_asking = self.tries < tries_max && !is_over;
         if self.open.is_empty() {
             return worth_asking;
         }
@@ -294,6 +385,7 @@ impl MissingTransactions {
             let hash = keccak256(&raw);
             self.open.remove(&hash);
             if self.wanted.contains_key(&hash) && self.recovering.insert(hash) {
+                self.list_bytes += raw.len();
                 for peer in requests.take(&block, &hash) {
                     relayed.entry(peer).or_default().push(raw.clone());
                 }
@@ -333,24 +425,46 @@ impl MissingTransactions {
 #[derive(Debug, Default)]
 pub(crate) struct PendingRequests {
     by_block: BTreeMap<B256, BTreeMap<B256, Vec<PeerId>>>,
-    count: usize,
+    bytes: PeerBytes,
 }
 
 impl PendingRequests {
-    pub fn insert(&mut self, block: B256, tx: B256, peer: PeerId) {
-        if self.count < PENDING_MAX {
-            let peers = self.by_block.entry(block).or_default().entry(tx).or_default();
-            if !peers.contains(&peer) {
-                peers.push(peer);
-                self.count += 1;
-            }
+    /// A peer is gone: it waits for nothing.
+    pub fn forget(&mut self, peer: &PeerId) {
+        if self.bytes.taken(peer) == 0 {
+            return;
         }
+        for txs in self.by_block.values_mut() {
+            txs.retain(|_, waiting| {
+                waiting.retain(|other| other != peer);
+                !waiting.is_empty()
+            });
+        }
+        self.by_block.retain(|_, txs| !txs.is_empty());
+        self.bytes.forget(peer);
+    }
+
+    /// Notes that a peer waits for a transaction; `connected` peers are.
+    pub fn insert(&mut self, block: B256, tx: B256, peer: PeerId, connected: usize) {
+        let budget = rules::GET_BODIES.held;
+        if self.bytes.room(budget, connected, &peer) < PENDING_BYTES {
+            return;
+        }
+        let waiting = self.by_block.entry(block).or_default().entry(tx).or_default();
+        if !waiting.contains(&peer) {
+            waiting.push(peer);
+            self.bytes.add(peer, PENDING_BYTES);
+        }
+    }
+
+    pub fn held(&self) -> &PeerBytes {
+        &self.bytes
     }
 
     fn take(&mut self, block: &B256, tx: &B256) -> Vec<PeerId> {
         let waiting = self.by_block.get_mut(block).and_then(|txs| txs.remove(tx));
         let waiting = waiting.unwrap_or_default();
-        self.count -= waiting.len();
+        waiting.iter().for_each(|peer| self.bytes.give_back(peer, PENDING_BYTES));
         waiting
     }
 }
@@ -361,3 +475,6 @@ pub(crate) fn send_pieces(peer: PeerId, block: B256, txs: Vec<Bytes>, effects: &
         effects.send(peer, Message::Bodies(Bodies { block, txs }));
     }
 }
+
+#[cfg(test)]
+mod tests;

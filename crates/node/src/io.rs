@@ -6,8 +6,8 @@ use alloy_primitives::Bytes;
 use trefoil_ledger::{Checkpoint, CheckpointDone, Record, Snapshot};
 use trefoil_mempool::MempoolError;
 use trefoil_types::{
-    Address, Admission, B256, Height, Message, Offence, PeerId, PublicKey, Receipt, RecoveredBlock,
-    Round, Time, Transaction, TxError,
+    Address, Admission, B256, ByteBudget, Height, Message, MessageRule, Offence, PeerId, PublicKey,
+    Receipt, RecoveredBlock, Round, Time, Transaction, TxError,
 };
 
 /// Names a caller's request so that its reply finds it.
@@ -108,6 +108,14 @@ impl Effects {
         self.orders.push(PeerCommand::Blame { peer, offence, relayed: false });
     }
 
+    /// Whether a peer was blamed after the first so many orders.
+    pub(crate) fn blames_since(&self, orders: usize, peer: &PeerId) -> bool {
+        self.orders[orders..].iter().any(|order| {
+            let PeerCommand::Blame { peer: blamed, .. } = order else { return false };
+            blamed == peer
+        })
+    }
+
     /// Blames a peer for a message of a kind that peers relay for each other.
     pub(crate) fn blame_relay(&mut self, peer: PeerId, offence: Offence) {
         self.orders.push(PeerCommand::Blame { peer, offence, relayed: true });
@@ -171,6 +179,19 @@ pub struct NodeStatus {
     pub pool_pending: usize,
     pub pool_queued: usize,
     pub pool_bytes: usize,
+}
+
+/// What a node holds for its peers in one place.
+#[derive(Clone, Copy, Debug)]
+pub struct PeerHoldings {
+    pub rule: &'static MessageRule,
+    /// What it may hold there.
+    pub budget: ByteBudget,
+    pub all: usize,
+    /// The most of one peer, where peers are told apart.
+    pub of_one: usize,
+    /// Of peers that are gone, where nothing should be of them: 0.
+    pub of_gone: usize,
 }
 
 #[derive(Clone, Debug)]

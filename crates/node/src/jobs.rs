@@ -10,8 +10,15 @@ use crate::{Effects, WorkerJob, block_sync::FetchedBlocks};
 /// The purpose of recovered transactions.
 #[derive(Debug)]
 pub(crate) enum RecoveryPurpose {
-    Gossip { peer: PeerId, hashes: Vec<B256> },
-    Proposal { block: B256 },
+    Gossip {
+        peer: PeerId,
+        hashes: Vec<B256>,
+    },
+    /// Named by the list of hashes that this peer sent, which answers for it.
+    Proposal {
+        block: B256,
+        list_from: PeerId,
+    },
     BlockSync(FetchedBlocks),
 }
 

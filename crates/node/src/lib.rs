@@ -13,7 +13,9 @@
 //! It must never know: sockets, addresses and keys of peers, files, the time of day, and
 //! JSON-RPC. Recovering senders and writing checkpoints leave as a [`WorkerJob`].
 
+mod block_index;
 mod block_producer;
+mod block_requests;
 mod block_sync;
 mod candidates;
 mod early_messages;
@@ -23,9 +25,12 @@ mod height_messages;
 pub mod io;
 mod jobs;
 pub mod node;
+mod peer_bytes;
 mod peers;
 mod pieces;
 mod tx_gossip;
 
-pub use io::{Call, Done, Effects, Event, Input, NodeStatus, PeerCommand, Reply, To, WorkerJob};
+pub use io::{
+    Call, Done, Effects, Event, Input, NodeStatus, PeerCommand, PeerHoldings, Reply, To, WorkerJob,
+};
 pub use node::{Config, Node, OpenError};

@@ -24,21 +24,25 @@ use trefoil_crypto::SecretKey;
 use trefoil_ledger::{Ledger, Record};
 use trefoil_mempool::{Mempool, MempoolLimits};
 use trefoil_types::{
-    B256, Certificate, Height, Message, Offence, PeerId, PublicKey, Time, Transaction, TxError,
+    B256, ByteBudget, Certificate, Height, Message, MessageRule, Offence, PeerId, PublicKey, Time,
+    Transaction, TxError, message_rule as rules,
 };
 
 use crate::{
-    Done, Effects, Input, NodeStatus, PeerCommand,
+    Done, Effects, Input, NodeStatus, PeerCommand, PeerHoldings,
+    block_index::BlockIndex,
     block_producer::BlockProducer,
-    block_sync::{BlockSync, blocks_for},
+    block_requests::BlockRequests,
+    block_sync::BlockSync,
     candidates::Candidates,
     early_messages::EarlyMessages,
     evidence_pool::EvidencePool,
     fetch_transactions::PendingRequests,
     height_messages::HeightMessages,
     jobs::{Jobs, RecoveryPurpose},
+    peer_bytes::{AnswerBudgets, PeerBytes},
     peers::PeerSet,
-    tx_gossip::{TxGossip, send_transactions},
+    tx_gossip::TxGossip,
 };
 
 pub struct Config {
@@ -74,6 +78,8 @@ pub struct Node {
     pool: Mempool,
     tx_gossip: TxGossip,
     block_sync: BlockSync,
+    block_requests: BlockRequests,
+    answers: AnswerBudgets,
     peers: PeerSet,
     jobs: Jobs,
     evidence: EvidencePool,
@@ -89,6 +95,10 @@ struct HeightState {
     messages: HeightMessages,
     /// Messages of the height after this one.
     early: EarlyMessages,
+    /// Messages of this height that came before it began.
+    due: EarlyMessages,
+    /// The tip, if a peer asked for some of its transactions.
+    tip_index: Option<Arc<BlockIndex>>,
     /// The certificate of a final block whose body is not here yet.
     decided: Option<Certificate>,
 }
@@ -123,6 +133,8 @@ impl Node {
             pool: Mempool::new(config.pool),
             tx_gossip: TxGossip::default(),
             block_sync: BlockSync::default(),
+            block_requests: BlockRequests::default(),
+            answers: AnswerBudgets::default(),
             peers: PeerSet::new(now),
             jobs: Jobs::default(),
             evidence: EvidencePool::default(),
@@ -138,7 +150,7 @@ impl Node {
             Input::Tick => {}
             Input::Connected(peer) => self.connected(now, peer, effects),
             Input::ConnectedUnjudged(peer) => self.connected_unjudged(now, peer),
-            Input::Disconnected(peer) => self.disconnected(&peer),
+            Input::Disconnected(peer) => self.disconnected(now, &peer),
             Input::Message { peer, message } => self.message(now, peer, message, effects),
             Input::Done(Done::Recovered { id, txs }) => self.recovered(now, id, txs, effects),
             Input::Done(Done::Checkpointed(done)) => {
@@ -163,6 +175,8 @@ impl Node {
         }
         self.build_if_due(now, effects);
         self.handle_outputs(now, effects);
+        self.take_early_messages(now, effects);
+        self.handle_outputs(now, effects);
         self.retry_transactions(now, effects);
         self.sync_blocks(now, effects);
         self.gossip_if_due(now, effects);
@@ -176,10 +190,12 @@ impl Node {
     pub fn deadline(&self) -> Option<Time> {
         [
             self.consensus.deadline(),
+            (!self.height.due.is_empty()).then_some(Time(0)),
             self.begin_due(),
             self.build_due(),
             self.height.candidates.retry_due(),
             self.block_sync.due(self.sync_position()),
+            self.block_requests.due(),
             self.tx_gossip.due(),
             self.peers.tip_due(),
         ]
@@ -200,6 +216,7 @@ impl Node {
     pub fn status(&self) -> Arc<NodeStatus> {
         let (tip, set) = (self.ledger.tip(), self.ledger.next_validators());
         let best = self.block_sync.proven_height();
+        let is_busy = self.block_sync.is_busy(self.next_height());
         Arc::new(NodeStatus {
             height: tip.number,
             hash: self.ledger.tip_hash(),
@@ -209,11 +226,42 @@ impl Node {
             validators: set.len(),
             signers: self.ledger.tip_certificate().map_or(0, |c| c.signatures.len()),
             validating: self.is_validator(),
-            syncing_to: best.filter(|best| *best > tip.number + 1 || self.block_sync.is_busy()),
+            syncing_to: best.filter(|best| *best > tip.number + 1 || is_busy),
             pool_pending: self.pool.pending(),
             pool_queued: self.pool.queued(),
             pool_bytes: self.pool.bytes(),
         })
+    }
+
+    /// The bytes that this node holds for its peers.
+    pub fn held_bytes(&self) -> Vec<PeerHoldings> {
+        let HeightState { early, due, candidates, requests, .. } = &self.height;
+        let alternates = candidates.alternate_bytes();
+        let (votes, proposals) = (rules::VOTE.held, rules::PROPOSAL.held.half());
+        let of_connected = [
+            (&rules::VOTE, votes, early.vote_bytes()),
+            (&rules::VOTE, votes, due.vote_bytes()),
+            (&rules::PROPOSAL, proposals, early.proposal_bytes()),
+            (&rules::PROPOSAL, proposals, due.proposal_bytes()),
+            (&rules::GET_BODIES, rules::GET_BODIES.held, requests.held()),
+        ];
+        // These stay for a moment, or the height, when their peer is gone.
+        let of_any = [
+            (&rules::PROPOSAL, proposals, &alternates),
+            (&rules::TX_HASHES, rules::TX_HASHES.held, self.tx_gossip.wanted_bytes()),
+            (&rules::TXS, rules::TXS.held, self.tx_gossip.recovering_bytes()),
+        ];
+        let held = |(rule, budget, held): (&'static MessageRule, ByteBudget, &PeerBytes)| {
+            let of_one = held.by_peer().map(|(_, bytes)| bytes).max().unwrap_or(0);
+            PeerHoldings { rule, budget, all: held.all(), of_one, of_gone: 0 }
+        };
+        let of_connected = of_connected.map(|place| {
+            let gone = place.2.by_peer().filter(|(peer, _)| !self.peers.is_member(peer));
+            PeerHoldings { of_gone: gone.map(|(_, bytes)| bytes).sum(), ..held(place) }
+        });
+        let (rule, budget, all) = (&rules::BODIES, rules::BODIES.held, candidates.fetched_bytes());
+        let bodies = PeerHoldings { rule, budget, all, of_one: 0, of_gone: 0 };
+        of_connected.into_iter().chain(of_any.map(held)).chain([bodies]).collect()
     }
 
     fn message(&mut self, now: Time, peer: PeerId, message: Message, effects: &mut Effects) {
@@ -234,18 +282,15 @@ impl Node {
                 self.on_consensus_message(now, peer, message, effects);
             }
             Message::Tip(tip) => self.on_tip(now, peer, tip, effects),
-            Message::GetBlocks(ask) => {
-                if self.block_sync.may_serve(now, &peer) {
-                    effects.send(peer, Message::Blocks(blocks_for(ask, &self.ledger)));
-                }
-            }
+            Message::GetBlocks(ask) => self.on_get_blocks(now, peer, ask, effects),
             Message::Blocks(blocks) => self.on_blocks(now, peer, blocks, effects),
-            Message::GetBodies(ask) => self.on_get_bodies(peer, ask, effects),
+            Message::GetBodies(ask) => self.on_get_bodies(now, peer, ask, effects),
             Message::Bodies(bodies) => self.on_bodies(now, peer, bodies, effects),
             Message::TxHashes(hashes) => {
-                self.tx_gossip.on_tx_hashes(now, peer, hashes, &self.pool, effects);
+                let peers = self.peers.members().len();
+                self.tx_gossip.on_tx_hashes(now, peer, peers, hashes, &self.pool, effects);
             }
-            Message::GetTxs(hashes) => send_transactions(peer, &hashes, &self.pool, effects),
+            Message::GetTxs(hashes) => self.on_get_txs(now, peer, &hashes, effects),
             Message::Txs(txs) => self.on_txs(peer, txs, effects),
             Message::Evidence(evidence) => self.on_evidence(now, peer, *evidence, effects),
         }
@@ -262,8 +307,8 @@ impl Node {
             Some(RecoveryPurpose::Gossip { peer, hashes }) => {
                 self.gossip_recovered(now, peer, &hashes, txs, effects);
             }
-            Some(RecoveryPurpose::Proposal { block }) => {
-                self.bodies_recovered(now, block, txs, effects)
+            Some(RecoveryPurpose::Proposal { block, list_from }) => {
+                self.bodies_recovered(now, block, list_from, txs, effects);
             }
             Some(RecoveryPurpose::BlockSync(fetched)) => {
                 if let Err(peer) = self.block_sync.on_recovered(fetched, txs) {

@@ -9,18 +9,24 @@
 //! (`docs/adr/0022`).
 //!
 //! Owns: what is to be sent, what was asked for, and which transactions were seen lately.
-//! What always holds: each set below has a bound; a transaction that was seen lately is
+//! What always holds: each set below has a bound, in bytes for each peer and in all where
+//! a peer fills it; a transaction that was seen lately is
 //! not recovered again when a peer repeats it. It must never know: whether a transaction
 //! is valid; the pool decides that.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use alloy_eips::Encodable2718;
-use alloy_primitives::{Bytes, map::B256Set};
+use alloy_primitives::{
+    Bytes,
+    map::{B256Map, B256Set},
+};
 use trefoil_mempool::Mempool;
-use trefoil_types::{B256, Message, Millis, PeerId, Time, Transaction, keccak256, limits};
+use trefoil_types::{
+    B256, Message, Millis, PeerId, Time, Transaction, keccak256, limits, message_rule as rules,
+};
 
-use crate::{Effects, To, pieces::pieces};
+use crate::{Effects, To, peer_bytes::PeerBytes, pieces::pieces};
 
 // The bytes of a push grow with the peers, and most of them have the transaction already:
 // where peers are many, a request for what is lacking is cheaper. A consortium of up to nine
@@ -51,20 +57,14 @@ const SPREAD_WAIT: Millis = Millis(1_000);
 // About 40 µs each: a job is 20 ms of one core, so that several cores share a large answer.
 /// Transactions in one recovery job.
 const JOB_TXS_MAX: usize = 512;
-// Attack: a flood of transactions with valid encodings. Recovering a signature costs far
-// more than sending one (40 µs of a core), so the queue before the workers has a bound: these
-// are 1.3 s of one core.
-/// Transactions out for recovery; what comes beyond that is dropped.
-const RECOVERING_MAX: usize = 32_768;
 // Attack: a peer that repeats invalid transactions, which the pool does not remember. With
 // this memory each costs one recovery, not one for each time it is sent. 65,536 hashes, kept
 // twice, are 4 MiB.
 /// Hashes of transactions looked at lately.
 const RECENT_MAX: usize = 65_536;
-// Attack: announcements of hashes that no transaction has. As many as may be recovered at once;
-// eight full announcements.
-/// Transactions asked for and not yet here.
-const WANTED_MAX: usize = 32_768;
+// Attack: announcements of hashes that no transaction has.
+/// What a hash that was asked for takes while it is not here.
+const WANTED_BYTES: usize = 128;
 // More than two round trips around the world (300 ms each); an answer takes one.
 /// How long a peer has to send what it announced.
 const ANSWER_WAIT: Millis = Millis(700);
@@ -98,15 +98,22 @@ pub(crate) struct TxGossip {
     /// For look-ups; `recent_order` says which goes first.
     recent: B256Set,
     recent_order: VecDeque<B256>,
-    /// For look-ups.
-    recovering: B256Set,
+    // Attack: a flood of transactions with valid encodings. Recovering a signature costs far
+    // more than sending one (40 µs of a core), so what waits for the workers has a bound in
+    // bytes.
+    /// How many bytes each transaction has that is out for recovery. For look-ups.
+    recovering: B256Map<usize>,
+    recovering_bytes: PeerBytes,
     wanted: BTreeMap<B256, WantedTx>,
+    wanted_bytes: PeerBytes,
     /// When each wanted one was asked for, oldest first.
     asked: VecDeque<(Time, B256)>,
 }
 
 #[derive(Debug)]
 struct WantedTx {
+    /// The peer that was asked, in whose budget it counts.
+    of: PeerId,
     asked_at: Time,
     /// Other peers that announced it.
     others: Vec<PeerId>,
@@ -120,18 +127,35 @@ impl TxGossip {
     /// announcement of it is followed.
     pub fn settled(&mut self, hash: B256) {
         self.note_recent(hash);
-        self.wanted.remove(&hash);
+        self.forget_wanted(&hash);
+    }
+
+    fn forget_wanted(&mut self, hash: &B256) {
+        if let Some(wanted) = self.wanted.remove(hash) {
+            self.wanted_bytes.give_back(&wanted.of, WANTED_BYTES);
+        }
+    }
+
+    /// A worker is done with transactions that a peer sent.
+    pub fn note_recovered(&mut self, peer: &PeerId, hashes: &[B256]) {
+        for hash in hashes {
+            let bytes = self.recovering.remove(hash).unwrap_or(0);
+            self.recovering_bytes.give_back(peer, bytes);
+        }
+    }
+
+    /// The bytes of what is out for recovery, by the peers that sent it.
+    pub fn recovering_bytes(&self) -> &PeerBytes {
+        &self.recovering_bytes
+    }
+
+    /// The bytes of what was asked for, by the peers that announced it.
+    pub fn wanted_bytes(&self) -> &PeerBytes {
+        &self.wanted_bytes
     }
 
     pub fn is_recovering(&self, hash: &B256) -> bool {
-        self.recovering.contains(hash)
-    }
-
-    /// Workers are done with these transactions.
-    pub fn note_recovered(&mut self, hashes: &[B256]) {
-        for hash in hashes {
-            self.recovering.remove(hash);
-        }
+        self.recovering.contains_key(hash)
     }
 
     /// Notes a look at a transaction; whether it is the first lately.
@@ -244,10 +268,12 @@ impl TxGossip {
         &mut self,
         now: Time,
         peer: PeerId,
+        peers: usize,
         hashes: Vec<B256>,
         pool: &Mempool,
         effects: &mut Effects,
     ) {
+        let budget = rules::TX_HASHES.held;
         let mut ask = Vec::new();
         for hash in hashes {
             if pool.contains(&hash) || self.recent.contains(&hash) {
@@ -257,8 +283,8 @@ impl TxGossip {
                 if wanted.others.len() < OTHERS_MAX && !wanted.others.contains(&peer) {
                     wanted.others.push(peer);
                 }
-            } else if self.wanted.len() < WANTED_MAX {
-                self.wanted.insert(hash, WantedTx { asked_at: now, others: vec![] });
+            } else if self.wanted_bytes.take(budget, peers, peer, WANTED_BYTES) {
+                self.wanted.insert(hash, WantedTx { of: peer, asked_at: now, others: vec![] });
                 self.asked.push_back((now, hash));
                 ask.push(hash);
             }
@@ -277,11 +303,13 @@ impl TxGossip {
             };
             let other = wanted.others.pop().filter(|peer| peers.binary_search(peer).is_ok());
             if let Some(peer) = other {
-                wanted.asked_at = now;
+                self.wanted_bytes.give_back(&wanted.of, WANTED_BYTES);
+                self.wanted_bytes.add(peer, WANTED_BYTES);
+                (wanted.of, wanted.asked_at) = (peer, now);
                 self.asked.push_back((now, hash));
                 asks.entry(peer).or_default().push(hash);
             } else {
-                self.wanted.remove(&hash);
+                self.forget_wanted(&hash);
             }
         }
         for (peer, hashes) in asks {
@@ -293,14 +321,26 @@ impl TxGossip {
 
     /// Whole transactions from a peer: those that are new here, in batches that are to
     /// be recovered.
-    pub fn on_txs(&mut self, txs: Vec<Bytes>, pool: &Mempool) -> Vec<RecoveryBatch> {
+    pub fn on_txs(
+        &mut self,
+        peer: PeerId,
+        peers: usize,
+        txs: Vec<Bytes>,
+        pool: &Mempool,
+    ) -> Vec<RecoveryBatch> {
+        let budget = rules::TXS.held;
         let mut new = Vec::new();
         for raw in txs {
             let hash = keccak256(&raw);
-            self.wanted.remove(&hash);
-            let room = self.recovering.len() < RECOVERING_MAX;
-            if room && !pool.contains(&hash) && self.note_recent(hash) {
-                self.recovering.insert(hash);
+            self.forget_wanted(&hash);
+            // A transaction of no bytes is a hash and a place all the same.
+            let bytes = raw.len().max(WANTED_BYTES);
+            let room = bytes <= self.recovering_bytes.room(budget, peers, &peer);
+            // A flood may push out of `recent` what is still with the workers.
+            let is_new = !pool.contains(&hash) && !self.recovering.contains_key(&hash);
+            if room && is_new && self.note_recent(hash) {
+                self.recovering_bytes.add(peer, bytes);
+                self.recovering.insert(hash, bytes);
                 new.push((hash, raw));
             }
         }
@@ -317,23 +357,30 @@ pub(crate) fn announce_pool(peer: PeerId, pool: &Mempool, base_fee: u64, effects
     }
 }
 
-/// Sends a peer the transactions that it asks for, as many as fit.
+/// Sends a peer the transactions that it asks for, as many as fit in so many bytes, the
+/// first in any case; how many bytes.
 pub(crate) fn send_transactions(
     peer: PeerId,
     hashes: &[B256],
+    bytes_max: usize,
     pool: &Mempool,
     effects: &mut Effects,
-) {
+) -> usize {
+    let bytes_max = bytes_max.min(limits::TXS_BYTES_MAX);
     let (mut txs, mut bytes) = (Vec::new(), 0);
     for tx in hashes.iter().filter_map(|hash| pool.get(hash)) {
-        let raw = tx.encoded_2718();
-        bytes += raw.len();
-        if bytes > limits::TXS_BYTES_MAX {
+        bytes += tx.encode_2718_len();
+        if bytes > bytes_max && !txs.is_empty() {
+            bytes -= tx.encode_2718_len();
             break;
         }
-        txs.push(raw.into());
+        txs.push(tx.encoded_2718().into());
     }
     if !txs.is_empty() {
         effects.send(peer, Message::Txs(txs));
     }
+    bytes
 }
+
+#[cfg(test)]
+mod tests;

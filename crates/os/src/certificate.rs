@@ -18,7 +18,7 @@ use trefoil_types::{B256, PeerId, PublicKey};
 use crate::{
     FileError,
     disk::write_whole,
-    keystore::{self, KeyKind, KeysError, Password},
+    keystore::{self, KeyKind, KeysError, PASSWORD_VARIABLE, Password},
 };
 
 // Certificates are judged by the chain's time. On an idle chain it is behind the clock by up to
@@ -89,7 +89,9 @@ pub fn days_left(certificate: &NodeCertificate, now: u64) -> Option<u64> {
 /// When it cannot be written.
 pub fn store(path: &Path, certificate: &NodeCertificate) -> Result<(), CertificateFileError> {
     let failed = |source| FileError::new("write", path, source);
-    if let Some(dir) = path.parent() {
+    // It is public, and the place may be the user's: its mode is left alone. (`keys/` is closed by
+    // whoever writes a key there.)
+    if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
         fs::create_dir_all(dir).map_err(failed)?;
     }
     Ok(write_whole(path, |file| file.write_all(&certificate.to_der())).map_err(failed)?)
@@ -173,13 +175,17 @@ impl Ca {
     }
 }
 
+// POSIX shells name one digit only, and a limit of open files has no closed form in them: what a
+// parent left open at 10 or above reaches the command. Whoever passes the password so takes a
+// number below (docs/operations.md).
+/// Closes the descriptors that a shell can name: 3 to 9.
+const CLOSE: &str = "exec 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-;";
+
 /// Lets a command sign: the bytes are its stdin, the signature (64 bytes, or
 /// their hex) its stdout.
 fn ask(command: &str, signed: &[u8]) -> Result<[u8; 64], CertificateFileError> {
     let failed = |why: String| CertificateFileError::Command { command: command.to_owned(), why };
-    // A shell, so that the setting can be a pipe of tools.
-    let mut child = Command::new("sh")
-        .args(["-c", command])
+    let mut child = shell(command)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -200,8 +206,20 @@ fn ask(command: &str, signed: &[u8]) -> Result<[u8; 64], CertificateFileError> {
     })
 }
 
+// The command is not this node's: what the node was given its password by, a variable or an open
+// file (`--password-file /dev/fd/3`), is not handed on. This process opens files for itself alone;
+// what its parent left open for it is closed, as far as a shell can.
+/// A shell, so that the setting can be a pipe of tools.
+fn shell(command: &str) -> Command {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &format!("{CLOSE} {command}")]).env_remove(PASSWORD_VARIABLE);
+    shell
+}
+
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+
     use super::*;
 
     fn some_claims() -> Claims {
@@ -228,6 +246,18 @@ mod tests {
     }
 
     #[test]
+    fn a_command_does_not_inherit_what_opens_the_keys() {
+        let mut shell = shell("exit 0");
+        let removed =
+            shell.get_envs().any(|(name, value)| name == PASSWORD_VARIABLE && value.is_none());
+        assert!(removed && shell.status().unwrap().success());
+        // As if a parent had left a file open for the node.
+        let open =
+            format!("exec 7</dev/null; [ -e /proc/self/fd/7 ] && {CLOSE} [ ! -e /proc/self/fd/7 ]");
+        assert!(Command::new("sh").args(["-c", &open]).status().unwrap().success());
+    }
+
+    #[test]
     fn a_command_that_does_not_sign_is_refused() {
         let key = SecretKey::from_seed(&[9; 32]).public();
         let zeros = format!("printf {}", "0".repeat(128));
@@ -241,6 +271,24 @@ mod tests {
             let error = ca.certify(&some_claims()).unwrap_err().to_string();
             assert!(error.contains(why), "{command}: {error}");
         }
+    }
+
+    #[test]
+    fn a_certificate_goes_where_the_user_says_and_the_place_stays_as_it_was() {
+        let certificate = Ca::Key(SecretKey::from_seed(&[9; 32])).certify(&some_claims()).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o7777;
+        for open in [0o755, 0o1777] {
+            fs::set_permissions(dir.path(), fs::Permissions::from_mode(open)).unwrap();
+            store(&dir.path().join("x.der"), &certificate).unwrap();
+            assert_eq!(mode(dir.path()), open);
+        }
+        store(&dir.path().join("new/x.der"), &certificate).unwrap();
+        // In the directory of the process, which the tests share.
+        let bare = PathBuf::from(format!("test-{}.der", std::process::id()));
+        let stored = store(&bare, &certificate);
+        let removed = fs::remove_file(&bare);
+        assert!(stored.is_ok() && removed.is_ok(), "{stored:?}, {removed:?}");
     }
 
     #[test]

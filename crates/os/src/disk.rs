@@ -14,6 +14,8 @@ use std::{
 
 use trefoil_types::{Disk, DiskFile};
 
+use crate::private;
+
 const LOCK: &str = "LOCK";
 
 /// The ending of a file that is being made.
@@ -48,7 +50,7 @@ impl FileDisk {
             cure: cure(&source),
             source,
         };
-        fs::create_dir_all(dir).map_err(failed)?;
+        private::directory(dir).map_err(failed)?;
         let lock = OpenOptions::new()
             .create(true)
             // Another process may hold it.
@@ -167,12 +169,19 @@ pub fn write_whole<T, E: From<io::Error>>(
     write: impl FnOnce(&mut dyn io::Write) -> Result<T, E>,
 ) -> Result<T, E> {
     let part = path.with_added_extension(PART);
-    let mut file = BufWriter::with_capacity(1 << 20, File::create(&part)?);
-    let written = write(&mut file)?;
-    file.flush()?;
-    // Before the rename, which is atomic: the name never shows a part of the file, even after a
-    // crash.
-    file.get_ref().sync_all()?;
+    let draft = || {
+        let mut file = BufWriter::with_capacity(1 << 20, File::create(&part)?);
+        let written = write(&mut file)?;
+        file.flush()?;
+        // Before the rename, which is atomic: the name never shows a part of the file, even
+        // after a crash.
+        file.get_ref().sync_all()?;
+        Ok::<_, E>(written)
+    };
+    let written = draft().inspect_err(|_| {
+        // On a full disk, what remained would keep it full.
+        let _ = fs::remove_file(&part);
+    })?;
     fs::rename(&part, path)?;
     if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
         sync_directory(dir)?;
@@ -222,6 +231,8 @@ impl DiskFile for OpenFile {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]
@@ -252,7 +263,10 @@ mod tests {
     #[test]
     fn a_directory_has_one_user() {
         let dir = tempfile::tempdir().unwrap();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let first = FileDisk::open(dir.path()).unwrap();
+        let mode = fs::metadata(dir.path()).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700, "and is its user's");
         assert!(matches!(FileDisk::open(dir.path()), Err(DiskError::Locked { .. })));
         drop(first);
         assert!(FileDisk::open(dir.path()).is_ok());
@@ -276,6 +290,7 @@ mod tests {
             Err(ErrorKind::Other.into())
         });
         assert!(failed.is_err() && !path.exists());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "its part is gone too");
         write_whole(&path, |file| file.write_all(b"whole")).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"whole");
     }

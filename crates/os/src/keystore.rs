@@ -7,10 +7,11 @@
 //! What always holds: a secret is never written in the clear; only its owner can read a key
 //! file; a file from outside is checked before its numbers cost anything.
 //!
-//! The scrypt cost is N = 8192, r = 8, p = 1 (25 ms, 8 MiB), that of a light keystore. A
-//! validator must be able to restart by itself, so its password stands in a file or a variable
-//! beside it, and is best a random one.
+//! The scrypt cost is the standard's, N = 262144, r = 8, p = 1 (1 s, 256 MiB): a key
+//! file that is copied away is only as safe as its password. Devnets and tests, whose
+//! password everyone knows, take N = 8192 ([`ScryptCost::Light`]).
 
+mod encrypt;
 pub mod sealing;
 
 use std::{
@@ -28,8 +29,11 @@ use trefoil_crypto::SecretKey;
 use trefoil_types::{Address, PeerId};
 use zeroize::{Zeroize as _, Zeroizing};
 
-pub use self::sealing::{SealingKey, SealingKeyError};
-use crate::disk::cure;
+pub use self::{
+    encrypt::ScryptCost,
+    sealing::{SealingKey, SealingKeyError},
+};
+use crate::{disk::cure, private};
 
 // The path is an operator's, and the file is read whole. A keystore file is about 500 bytes.
 /// The longest key file that is read.
@@ -81,11 +85,18 @@ pub enum KeysError {
         "a password is needed for {what}; give one with --password-file or TREFOIL_PASSWORD (there is no terminal to ask on)"
     )]
     NoPassword { what: String },
+    #[error(
+        "others than its owner can read the password in {path}; `chmod 600 {path}`, or let root mount it read-only below /run/secrets or $CREDENTIALS_DIRECTORY (Docker and systemd do; Kubernetes with defaultMode: 0440), or give it in TREFOIL_PASSWORD"
+    )]
+    Open { path: PathBuf },
     #[error("the two passwords differ; try again")]
     Differ,
     #[error("the secret is no {kind} key: {reason}; give 32 bytes as hex")]
     Secret { kind: KeyKind, reason: &'static str },
 }
+
+/// The variable that may hold the password.
+pub const PASSWORD_VARIABLE: &str = "TREFOIL_PASSWORD";
 
 /// A password. Wiped from memory on drop.
 pub type Password = Zeroizing<String>;
@@ -120,13 +131,15 @@ impl PasswordSource {
 
     fn given(&self) -> Result<Option<Password>, KeysError> {
         if let Some(path) = &self.file {
-            let text = fs::read_to_string(path)
-                .map(Zeroizing::new)
-                .map_err(|source| KeysError::File { path: path.clone(), source })?;
+            let failed = |source| KeysError::File { path: path.clone(), source };
+            if private::is_open(path).map_err(failed)? {
+                return Err(KeysError::Open { path: path.clone() });
+            }
+            let text = fs::read_to_string(path).map(Zeroizing::new).map_err(failed)?;
             let first = text.lines().next().unwrap_or_default();
             return Ok(Some(Zeroizing::new(first.to_owned())));
         }
-        Ok(std::env::var("TREFOIL_PASSWORD").ok().map(Zeroizing::new))
+        Ok(std::env::var(PASSWORD_VARIABLE).ok().map(Zeroizing::new))
     }
 }
 
@@ -225,14 +238,16 @@ pub fn store(
     kind: KeyKind,
     secret: &[u8; 32],
     password: &str,
+    cost: ScryptCost,
 ) -> Result<KeyFile, KeysError> {
     let public = public(kind, secret)?;
     let path = path(dir, kind, &public);
     if path.exists() {
         return Err(KeysError::Exists { path });
     }
-    let text = encrypt(&path, kind, &public, secret, password)?;
+    let text = text(kind, &public, encrypt::encrypt(secret, password, cost));
     let write = || -> io::Result<()> {
+        private::directory(path.parent().expect("a key's path has a directory"))?;
         // Never over another file: a secret that is overwritten is lost for ever.
         let mut file =
             fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
@@ -244,32 +259,12 @@ pub fn store(
 }
 
 /// The keystore's text: v3 with our own two fields (others ignore them).
-fn encrypt(
-    path: &Path,
-    kind: KeyKind,
-    public: &str,
-    secret: &[u8; 32],
-    password: &str,
-) -> Result<String, KeysError> {
-    let file = |source| KeysError::File { path: path.into(), source };
-    let dir = path.parent().expect("a key's path has a directory");
-    fs::create_dir_all(dir).map_err(file)?;
-    // The library writes a file of its own: encrypted, under a passing name.
-    let draft = format!(".{kind}-{}.tmp", std::process::id());
-    eth_keystore::encrypt_key(dir, &mut OsRng, secret, password, Some(&draft)).map_err(
-        |e| match e {
-            KeystoreError::StdIo(text) => file(io::Error::other(text)),
-            e => KeysError::Malformed { path: path.into(), reason: e.to_string() },
-        },
-    )?;
-    let text = fs::read_to_string(dir.join(&draft)).map_err(file)?;
-    fs::remove_file(dir.join(&draft)).map_err(file)?;
-    let mut json: Value = serde_json::from_str(&text).expect("the library writes JSON");
+fn text(kind: KeyKind, public: &str, mut json: Value) -> String {
     json["trefoil"] = serde_json::json!({ "kind": kind.to_string(), "public": public });
     if kind == KeyKind::Account {
         json["address"] = public.trim_start_matches("0x").to_lowercase().into();
     }
-    Ok(format!("{json:#}\n"))
+    format!("{json:#}\n")
 }
 
 /// Decrypts a key file.

@@ -9,10 +9,15 @@
 //! What it must never know: a chain, a connection or a setting. The caller names the
 //! directory.
 
+// A node may have a stdout or stderr that nobody reads: `println!` panics there.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod certificate;
 pub mod clock;
 pub mod disk;
+pub mod disk_space;
 pub mod keystore;
+pub mod private;
 
 use std::{
     io,

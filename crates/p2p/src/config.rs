@@ -111,7 +111,7 @@ pub(crate) struct Timing {
     // Three, so that one or two that are held up cost no connection.
     pub silence: Duration,
     /// A write that moves no byte for this long ends the connection.
-    // Attack: a peer that never reads holds full queues (24 MiB for votes alone).
+    // Attack: a peer that never reads holds its whole budget.
     pub stall: Duration,
     /// Redialling: the first wait, doubled up to the longest.
     // Configured peers are few, and a validator that is back must be met within a round or two:

@@ -6,4 +6,5 @@ pub(crate) mod finder;
 pub mod outbound;
 pub mod peer_record;
 pub(crate) mod providers;
+pub(crate) mod reachability;
 pub(crate) mod redial;

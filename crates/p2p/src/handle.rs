@@ -16,10 +16,12 @@ use crate::{
     connection::{
         content_streams::ContentLink,
         frame,
-        lanes::{LANES, LaneReceiver, limits},
+        lane_limits::{LANES, limits},
+        lanes::LaneReceiver,
     },
+    connection_table::{Connection, lock},
     inbound_limits::peer_score::Misdeeds,
-    peer_table::{Admitted, NetCommand, NetPeer, PeerTable, RefusedPeer},
+    peer_table::{NetCommand, NetPeer, PeerTable, RefusedPeer},
 };
 
 /// Handle to the p2p service; clone freely. Never blocks: a full lane drops as its kind
@@ -42,27 +44,26 @@ pub struct LaneReceivers {
 impl NetHandle {
     /// To every connected peer but `except`, and but those that are not judged yet.
     pub fn broadcast(&self, message: &Arc<Message>, except: Option<PeerId>) {
-        let Some((lane, frame)) = self.encode(message) else { return };
-        for (peer, admitted) in &self.0.lock().peers {
-            if Some(*peer) != except && admitted.standing != Standing::Unjudged {
-                self.0.count_dropped(lane, admitted.send_queue.push(lane, frame.clone()));
-            }
-        }
+        let Some((lane, bytes)) = self.encode(message) else { return };
+        let dropped = lock(&self.0.connections).broadcast(lane, bytes, except);
+        self.0.count_dropped(lane, dropped);
     }
 
     /// To one peer, if it is connected.
     pub fn send(&self, peer: PeerId, message: &Arc<Message>) {
-        let Some((lane, frame)) = self.encode(message) else { return };
-        let state = self.0.lock();
-        if let Some(admitted) = state.peers.get(&peer).filter(|it| it.may_hear(message)) {
-            self.0.count_dropped(lane, admitted.send_queue.push_own(lane, frame));
+        let Some((lane, bytes)) = self.encode(message) else { return };
+        let table = lock(&self.0.connections);
+        if let Some(connection) = table.admitted(peer).filter(|it| may_hear(it, message))
+            && let Some(send_queue) = &connection.send_queue
+        {
+            self.0.count_dropped(lane, send_queue.push_own(lane, bytes));
         }
     }
 
-    /// Dials a peer once, if it is not connected. Of many at a time some are
-    /// dropped.
-    pub fn dial(&self, peer: PeerId, address: SocketAddr) {
-        let _ = self.0.commands.try_send(NetCommand::Dial(peer, address));
+    /// Dials a peer once, if it is not connected; `teller` is the peer that told of it, if one did.
+    /// Of many at a time some are dropped.
+    pub fn dial(&self, peer: PeerId, address: SocketAddr, teller: Option<PeerId>) {
+        let _ = self.0.commands.try_send(NetCommand::Dial { peer, address, teller });
     }
 
     /// Looks for nodes that have the resource of this BLAKE3 root, besides the
@@ -92,7 +93,7 @@ impl NetHandle {
 
     /// Where others can dial a connected peer, as far as it can be known.
     pub fn reach(&self, peer: PeerId) -> Option<SocketAddr> {
-        self.0.lock().peers.get(&peer)?.reach
+        lock(&self.0.connections).admitted(peer)?.reach()
     }
 
     /// Adds to a peer's misdeeds; at 100 it is disconnected and banned a while.
@@ -103,65 +104,63 @@ impl NetHandle {
     /// A peer was the first to tell of something that cost its maker: a
     /// stranger that did so of late is not displaced by newcomers.
     pub fn credit(&self, peer: PeerId) {
-        self.0.gate.lock().gate.useful(peer, Instant::now());
+        lock(&self.0.connections).useful(peer, Instant::now());
     }
 
     /// Something that the peer gave was verified and brought this node forward: one
     /// that cannot be judged yet has time anew, others need none.
     pub fn brought(&self, peer: PeerId) {
-        if let Some(admissions) = &self.0.admissions {
-            admissions.brought(peer);
-        }
+        lock(&self.0.connections).brought(peer, Instant::now());
     }
 
     /// Keeps places for these peers besides the configured: the validators.
     pub fn favour(&self, validators: impl IntoIterator<Item = PeerId>) {
-        self.0.gate.lock().gate.favour(validators);
+        lock(&self.0.connections).favour(validators);
     }
 
     /// Whether a place is kept for the peer: a validator, or configured.
     pub fn is_favoured(&self, peer: PeerId) -> bool {
-        self.0.gate.lock().gate.is_favoured(peer)
+        lock(&self.0.connections).is_favoured(peer)
     }
 
     /// Who belongs to a network of members from now on. Whoever does not any
     /// more is cut before this returns: nothing is sent to it, and what waits
     /// of it is not delivered. Places are kept for the validators.
     pub fn set_admission(&self, admission: Admission) {
-        let Some(admissions) = &self.0.admissions else { return };
-        self.favour(admission.validators());
-        for (peer, endpoint, reason) in admissions.renew(admission) {
-            self.0.cut(peer, &endpoint, reason);
-        }
+        lock(&self.0.connections).renew(admission);
     }
 
     /// What this node shows of itself from now on, in a network of members.
     pub fn set_certificate(&self, certificate: NodeCertificate) {
-        if let Some(admissions) = &self.0.admissions {
-            admissions.set_certificate(certificate);
-        }
+        lock(&self.0.connections).set_certificate(certificate);
     }
 
     /// Connections that were closed as soon as they were accepted, since the
     /// start: there was no room for where they came from.
     pub fn turned_away(&self) -> u64 {
-        self.0.gate.lock().turned_away
+        lock(&self.0.connections).turned_away
     }
 
     /// Connected peers, in order of peer id.
     pub fn peers(&self) -> Vec<NetPeer> {
-        let (state, now) = (self.0.lock(), Instant::now());
-        let seen = |(peer, admitted): (&PeerId, &Admitted)| NetPeer {
-            peer: *peer,
-            address: admitted.endpoint.address.clone(),
-            inbound: admitted.endpoint.inbound,
-            standing: admitted.standing,
-            software: admitted.software.clone(),
-            score: state.scores.score(*peer, now),
-            bytes_in: admitted.send_queue.bytes_in.load(Ordering::Relaxed),
-            bytes_out: admitted.send_queue.bytes_out.load(Ordering::Relaxed),
+        let seen = |(peer, connection): (PeerId, &Connection)| {
+            let send_queue = connection.send_queue.as_ref()?;
+            let software = connection.hello.as_ref().map(|hello| hello.software.clone());
+            Some(NetPeer {
+                peer,
+                address: connection.address.to_string(),
+                inbound: connection.is_inbound(),
+                standing: connection.standing,
+                software: software.unwrap_or_default(),
+                score: 0,
+                bytes_in: send_queue.bytes_in.load(Ordering::Relaxed),
+                bytes_out: send_queue.bytes_out.load(Ordering::Relaxed),
+            })
         };
-        state.peers.iter().map(seen).collect()
+        let mut peers: Vec<_> = lock(&self.0.connections).all_admitted().filter_map(seen).collect();
+        let (state, now) = (self.0.lock(), Instant::now());
+        peers.iter_mut().for_each(|it| it.score = state.scores.score(it.peer, now));
+        peers
     }
 
     /// Who did what wrong, as far as it is remembered: peers, connected or not,
@@ -172,7 +171,9 @@ impl NetHandle {
         let peers = peers.map(|(peer, record)| Misdeeds::of(peer.to_string(), record, now));
         let mut misdeeds: Vec<_> = peers.collect();
         drop(state);
-        misdeeds.extend(self.0.gate.failed());
+        let table = lock(&self.0.connections);
+        let sources = table.failed.records();
+        misdeeds.extend(sources.map(|(from, it)| Misdeeds::of(from.to_string(), it, now)));
         misdeeds
     }
 
@@ -221,4 +222,11 @@ impl NetHandle {
         }
         Some((lane, frame))
     }
+}
+
+/// Whether a message may leave for the peer: one that is not judged yet is asked for
+/// blocks, and is sent nothing of a chain that may not be its own.
+// The one place that decides it for all that is sent to one peer.
+fn may_hear(connection: &Connection, message: &Message) -> bool {
+    connection.standing != Standing::Unjudged || matches!(message, Message::GetBlocks(_))
 }

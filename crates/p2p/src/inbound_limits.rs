@@ -1,6 +1,5 @@
 //! What other nodes may take of this one: sockets, requests a second, misdeeds.
 
-pub(crate) mod gate;
 pub(crate) mod peer_score;
 pub(crate) mod rate_limit;
 pub(crate) mod slots;

@@ -6,7 +6,8 @@
 //!
 //! What always holds:
 //! - A frame's length is checked before memory is taken for it.
-//! - Every queue has a bound, and says what it does when it is full.
+//! - Every queue has a bound in bytes, and says what it does when it is full; what a peer
+//!   makes the node hold is charged to the peer's budget (`connection::budget`).
 //! - No message passes before both sides sent a hello of the same network.
 //! - A peer has one connection that carries messages.
 //! - A peer that the chain revokes is cut: nothing of it is read or sent any more.
@@ -17,12 +18,13 @@
 //! chain's state, or the disk beside the address book. The node sets which peers the chain
 //! admits ([`NetHandle::set_admission`]) and reports misdeeds ([`NetHandle::blame`]).
 //!
-//! Where to start reading: `service` (the event loop), `inbound_limits::gate` (which
-//! inbound connection is disconnected), `discovery::outbound` (which address is dialled),
+//! Where to start reading: `connection_table` (every connection, and who judges it),
+//! `service` (the event loop), `discovery::outbound` (which address is dialled),
 //! `connection::session` (one connection's life). `docs/wire.md` states the protocol.
 
 mod config;
 mod connection;
+mod connection_table;
 mod discovery;
 mod event;
 mod handle;
@@ -39,12 +41,13 @@ mod tests;
 
 pub use config::{Config, Discovery, Membership, NetError, NetworkAccess};
 pub use connection::{
-    content_streams::{ContentLink, ContentReader, ContentWriter},
+    content_streams::{ContentConnection, ContentLink, ContentReader, ContentWriter},
     frame, hello,
     lanes::LaneReceiver,
 };
 pub use discovery::{
     address_book, address_book_file, outbound, peer_record, providers::PROVIDED_MAX,
+    reachability::is_global,
 };
 pub use event::NetEvent;
 pub use handle::{LaneReceivers, NetHandle};

@@ -1,7 +1,6 @@
-//! Private and consortium networks: who is admitted, and who is cut when the chain
-//! changes.
+//! Private and consortium networks: what a peer must show, and how long one is borne that
+//! cannot be judged yet. Who is admitted says the table (`connection_table/admission.rs`).
 
-pub(crate) mod admission;
 pub(crate) mod handshake;
 pub mod proof;
 pub(crate) mod trial;

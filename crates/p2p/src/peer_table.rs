@@ -1,24 +1,24 @@
-//! The connected peers and what is known of them, shared by the handle, the service and
-//! the sessions.
+//! What is known of peers, connected or not, shared by the handle, the service and the
+//! sessions.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeSet, VecDeque},
     net::SocketAddr,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant, SystemTime},
 };
 
 use tokio::sync::{mpsc, watch};
-use trefoil_types::{Message, Offence, PeerId, Standing, message::Lane};
+use trefoil_types::{Offence, PeerId, Standing, message::Lane};
 
 use crate::{
-    connection::{send_queue::SendQueue, stop::Stop},
+    connection::lane_limits::LANES,
+    connection_table::{DialReason, SharedTable, lock},
     discovery::providers::Root,
-    inbound_limits::{peer_score::PeerScores, socket::InboundGate},
-    membership::admission::{AdmissionTable, RemoteEndpoint},
+    inbound_limits::peer_score::PeerScores,
     network::VersionMismatch,
 };
 
@@ -60,76 +60,48 @@ pub struct RefusedPeer {
 pub(crate) struct PeerTable {
     pub listen: SocketAddr,
     pub stopping: watch::Sender<bool>,
-    /// Of a network of members.
-    pub admissions: Option<Arc<AdmissionTable>>,
+    pub connections: SharedTable,
     /// The roots of what this node has for others, in a public network.
     pub provided: watch::Sender<BTreeSet<Root>>,
-    pub gate: InboundGate,
     pub commands: mpsc::Sender<NetCommand>,
-    pub dropped: [AtomicU64; 3],
+    pub dropped: [AtomicU64; LANES.len()],
     state: Mutex<KnownPeers>,
 }
 
 /// What the service is asked to do.
 #[derive(Debug)]
 pub(crate) enum NetCommand {
-    /// Dial a peer once.
-    Dial(PeerId, SocketAddr),
+    /// Dial a peer once, that another told of.
+    Dial { peer: PeerId, address: SocketAddr, teller: Option<PeerId> },
     /// Look for providers of a resource and connect to them.
     Search(Root),
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct KnownPeers {
-    pub peers: BTreeMap<PeerId, Admitted>,
     pub scores: PeerScores<PeerId>,
     /// The oldest first.
     pub refusals: VecDeque<RefusedPeer>,
 }
 
-/// A peer whose messages pass.
-#[derive(Debug)]
-pub(crate) struct Admitted {
-    pub send_queue: Arc<SendQueue>,
-    pub stop: Stop,
-    pub endpoint: RemoteEndpoint,
-    pub standing: Standing,
-    pub software: String,
-    /// Where others can dial it.
-    pub reach: Option<SocketAddr>,
-    /// Dialled for a search only, and to be left soon.
-    pub search_only: bool,
-}
-
-impl Admitted {
-    /// Whether a message may leave for the peer: one that is not judged yet is asked for
-    /// blocks, and is sent nothing of a chain that may not be its own.
-    // The one place that decides it for all that is sent to one peer.
-    pub fn may_hear(&self, message: &Message) -> bool {
-        self.standing != Standing::Unjudged || matches!(message, Message::GetBlocks(_))
-    }
-}
-
 impl PeerTable {
     pub fn new(
         listen: SocketAddr,
-        admissions: Option<Arc<AdmissionTable>>,
-        gate: InboundGate,
+        connections: SharedTable,
         commands: mpsc::Sender<NetCommand>,
     ) -> Self {
         Self {
             listen,
             stopping: watch::Sender::new(false),
-            admissions,
+            connections,
             provided: watch::Sender::default(),
-            gate,
             commands,
             dropped: Default::default(),
             state: Mutex::default(),
         }
     }
 
-    /// Held only for look-ups and pushes, never across a wait.
+    /// Held only for look-ups and changes, never across a wait or together with the table's.
     pub fn lock(&self) -> MutexGuard<'_, KnownPeers> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -140,41 +112,24 @@ impl PeerTable {
 
     /// The connection stays, though it was dialled for a search.
     pub fn keep(&self, peer: PeerId) {
-        if let Some(admitted) = self.lock().peers.get_mut(&peer) {
-            admitted.search_only = false;
-        }
-    }
-
-    /// Ends a connection that was dialled for a search, unless it is of other use.
-    pub fn end_search_dial(&self, peer: PeerId) {
-        if let Some(admitted) = self.lock().peers.get(&peer).filter(|admitted| admitted.search_only)
-        {
-            admitted.stop.now("the search is over");
-        }
-    }
-
-    /// Lets nothing pass to or from a peer over the connection at `endpoint`.
-    pub fn cut(&self, peer: PeerId, endpoint: &RemoteEndpoint, reason: String) {
-        let mut state = self.lock();
-        if let Some(admitted) = state.peers.get(&peer).filter(|a| a.endpoint == *endpoint) {
-            admitted.stop.now(reason);
-            state.peers.remove(&peer);
+        for connection in lock(&self.connections).values_mut().filter(|it| it.peer == Some(peer)) {
+            if let Some(DialReason::Search { kept, .. }) = &mut connection.dialled_for {
+                *kept = true;
+            }
         }
     }
 
     /// Whether the peer is banned, or the chain will never let it in again, or it was tried in
     /// vain just now.
     pub fn is_unwanted(&self, peer: PeerId) -> bool {
-        let admissions = self.admissions.as_ref();
-        self.banned_for(peer).is_some() || admissions.is_some_and(|it| it.is_unwanted(peer))
+        self.banned_for(peer).is_some() || lock(&self.connections).is_unwanted(peer, Instant::now())
     }
 
     pub fn blame(&self, peer: PeerId, offence: Offence) {
-        let mut state = self.lock();
-        let Some(ban) = state.scores.blame(peer, offence, Instant::now()) else { return };
+        let Some(ban) = self.lock().scores.blame(peer, offence, Instant::now()) else { return };
         tracing::warn!(%peer, ?offence, "banned for {ban:?}");
-        if let Some(admitted) = state.peers.get(&peer) {
-            admitted.stop.now(format!("banned: {offence:?}"));
+        if let Some(connection) = lock(&self.connections).admitted(peer) {
+            connection.kill_switch.stop(format!("banned: {offence:?}"));
         }
     }
 

@@ -7,17 +7,15 @@ mod search_dials;
 pub(crate) mod start;
 
 use std::{
-    collections::BTreeMap,
-    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use futures::StreamExt as _;
 use libp2p::{
-    Multiaddr, Swarm,
+    Swarm,
     core::ConnectedPoint,
-    swarm::{ConnectionId, DialError, SwarmEvent},
+    swarm::{ConnectionId, SwarmEvent},
 };
 use tokio::{
     sync::{mpsc, watch},
@@ -26,21 +24,24 @@ use tokio::{
 };
 use trefoil_types::{PeerId, Standing, message::Lane};
 
-use self::{dials::shares_no_wire, search_dials::SearchDial};
+use self::dials::{WaitingDial, shares_no_wire};
 use crate::{
     config::{ContentFrom, Timing},
     connection::{
         behaviour::Protocols,
+        budget::{PeerBudget, SharedBudget},
         content_streams::ContentLink,
         hello::{Hello, SOFTWARE_BYTES_MAX},
-        lanes::{LaneSender, StrangersRoom},
-        session::{AdmissionRequest, PeerSession},
+        lane_limits::LANES,
+        lanes::LaneSender,
+        session::PeerSession,
         session_end::SessionEnd,
-        stop::Stop,
     },
+    connection_table::{DialReason, lock},
     discovery::{finder::Finder, outbound, providers, redial::Redialer},
     event::NetEvent,
-    membership::admission::{RefusedHandshake, RemoteEndpoint},
+    inbound_limits::slots::SocketId,
+    membership::handshake::RefusedHandshake,
     network::VersionMismatch,
     peer_table::{NetCommand, PeerTable},
     transport::libp2p_types,
@@ -72,47 +73,26 @@ const CONTENT_LINKS_MAX: usize = 64;
 // A shutdown must end, though the node has stopped reading.
 const GOODBYE_MAX: Duration = Duration::from_secs(1);
 
-/// A connection, from its authentication to its session's end.
-struct Connection {
-    peer: PeerId,
-    endpoint: RemoteEndpoint,
-    /// Where an inbound connection comes from.
-    from: Option<SocketAddr>,
-    standing: Standing,
-    /// The candidate that was dialled for it.
-    candidate: Option<SocketAddr>,
-    stop: Stop,
-    /// The peer's instance, once admitted.
-    admitted: Option<u64>,
-}
-
 struct Service {
     me: PeerId,
     hello: Arc<Hello>,
     timing: Timing,
     content_from: ContentFrom,
-    strangers_in: StrangersRoom,
-    strangers_out: StrangersRoom,
+    /// What strangers may make this node hold, peers that cannot be judged, and all others.
+    strangers: SharedBudget,
+    unjudged: SharedBudget,
+    others: SharedBudget,
     swarm: Swarm<Protocols>,
     peer_table: Arc<PeerTable>,
     redialer: Redialer,
+    waiting_dials: Vec<WaitingDial>,
     finder: Option<Arc<Finder>>,
-    /// Dials to candidates of the address book.
-    candidate_dials: BTreeMap<ConnectionId, SocketAddr>,
-    /// Dials for searches, and their connections, the oldest first.
-    search_dials: Vec<SearchDial>,
-    connections: BTreeMap<ConnectionId, Connection>,
-    /// Which connection a peer's messages pass over.
-    admitted: BTreeMap<PeerId, ConnectionId>,
-    /// Sessions that take a peer's place once its old session has ended.
-    successors: BTreeMap<PeerId, AdmissionRequest>,
-    sessions: JoinSet<SessionEnd>,
-    session_of: BTreeMap<task::Id, ConnectionId>,
-    requests: mpsc::Receiver<AdmissionRequest>,
-    request_to: mpsc::Sender<AdmissionRequest>,
-    /// From the admission table; ends at once where there is none.
+    sessions: JoinSet<(SocketId, SessionEnd)>,
+    requests: mpsc::Receiver<SocketId>,
+    request_to: mpsc::Sender<SocketId>,
+    /// From the handshakes of a network of members; ends at once elsewhere.
     refusals: mpsc::Receiver<RefusedHandshake>,
-    outlets: [LaneSender; 3],
+    outlets: [LaneSender; LANES.len()],
     content: mpsc::Sender<ContentLink>,
     commands: mpsc::Receiver<NetCommand>,
 }
@@ -135,12 +115,12 @@ impl Service {
             tokio::select! {
                 _ = stopping.wait_for(|stop| *stop) => break,
                 event = self.swarm.select_next_some() => self.on_swarm(event),
-                Some(request) = self.requests.recv() => self.on_request(request),
+                Some(id) = self.requests.recv() => self.on_request(id),
                 Some(refused) = self.refusals.recv() => {
                     let RefusedHandshake { peer, address, reason, versions } = refused;
                     self.refused(Some(peer), &address, &reason, versions);
                 }
-                Some(ended) = self.sessions.join_next_with_id() => self.on_session_end(ended),
+                Some(ended) = self.sessions.join_next() => self.on_session_end(ended),
                 () = due => self.dial(),
                 Some(command) = self.commands.recv() => self.handle_command(command),
                 Ok(()) = provided.changed(), if public => {
@@ -154,12 +134,12 @@ impl Service {
         }
         // Now, while the anchors are those that are connected.
         self.finder.iter().for_each(|finder| finder.save());
-        for connection in self.connections.values() {
-            connection.stop.now("shutting down");
-        }
-        // Sessions that wait for a verdict end, since nobody gives one any more.
         self.requests.close();
-        self.successors.clear();
+        for connection in lock(&self.peer_table.connections).values_mut() {
+            connection.kill_switch.stop("shutting down");
+            // Sessions that wait for a verdict end, since nobody gives one any more.
+            connection.verdict = None;
+        }
         // Sessions that the node does not listen to are cut with the service.
         let _ = timeout(GOODBYE_MAX, async { while self.sessions.join_next().await.is_some() {} })
             .await;
@@ -167,7 +147,7 @@ impl Service {
 
     fn handle_command(&mut self, command: NetCommand) {
         match command {
-            NetCommand::Dial(peer, address) => self.dial_once(peer, address),
+            NetCommand::Dial { peer, address, teller } => self.dial_once(peer, address, teller),
             NetCommand::Search(root) => self.providers().into_iter().for_each(|it| it.search(root)),
         }
     }
@@ -183,26 +163,23 @@ impl Service {
         match event {
             SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
                 self.on_connection(peer_id, connection_id, &endpoint);
+                if let ConnectedPoint::Dialer { address, .. } = &endpoint {
+                    let address = libp2p_types::to_socket(address);
+                    address.into_iter().for_each(|address| self.dial_waiting(address));
+                }
             }
             SwarmEvent::Behaviour(event) => self.on_providers(event),
             SwarmEvent::ConnectionClosed { connection_id, cause, .. } => {
-                if let Some(connection) = self.connections.get(&connection_id) {
+                let table = lock(&self.peer_table.connections);
+                if let Some(connection) = table.of_swarm(connection_id).and_then(|id| table.get(id))
+                {
                     let cause = cause.map_or("closed".into(), |e| e.to_string());
-                    connection.stop.now(format!("connection lost: {cause}"));
+                    connection.kill_switch.stop(format!("connection lost: {cause}"));
                 }
             }
             SwarmEvent::OutgoingConnectionError { connection_id, peer_id, error } => {
                 let peer = peer_id.as_ref().and_then(libp2p_types::from_libp2p);
-                let candidate = self.finder.as_ref().zip(self.candidate_dials.get(&connection_id));
-                if let (Some((finder, at)), DialError::WrongPeerId { .. }) = (candidate, &error) {
-                    finder.wrong_peer(*at);
-                }
-                match peer {
-                    _ if self.end_candidate_dial(connection_id)
-                        || self.end_search_dial(connection_id) => {}
-                    Some(peer) => self.on_dial_failure(peer, &error),
-                    None => {}
-                }
+                self.on_dial_failure(connection_id, peer, &error);
             }
             SwarmEvent::IncomingConnectionError { send_back_addr, error, .. } => {
                 // Without the port, which is another each time: otherwise each try would be a
@@ -222,92 +199,104 @@ impl Service {
     }
 
     fn on_connection(&mut self, peer: libp2p::PeerId, id: ConnectionId, at: &ConnectedPoint) {
-        let remote: &Multiaddr = at.get_remote_address();
-        let address = libp2p_types::printed(remote);
-        let (Some(peer), Some(opened)) =
-            (libp2p_types::from_libp2p(&peer), self.swarm.behaviour_mut().streams.take(id))
-        else {
-            self.refused(None, &address, &format!("{peer} is no ed25519 identity"), None);
+        let shared = self.peer_table.clone();
+        let mut table = lock(&shared.connections);
+        let found = table.of_swarm(id);
+        let opened = found.and_then(|id| table.get_mut(id)?.opened.take());
+        let known = libp2p_types::from_libp2p(&peer);
+        let (Some(peer), Some(id), Some(opened)) = (known, found, opened) else {
+            found.into_iter().for_each(|id| table.release(id));
+            drop(table);
+            // One whose socket is gone already is not shown.
+            if known.is_none() {
+                let address = libp2p_types::printed(at.get_remote_address());
+                self.refused(None, &address, &format!("{peer} is no ed25519 identity"), None);
+            }
             self.swarm.close_connection(id);
             return;
         };
+        let favoured = table.is_favoured(peer);
+        let Some(connection) = table.get(id) else { return };
         self.redialer.hold(peer);
-        let (stop, stopped) = Stop::new();
-        let inbound = at.is_listener();
-        let endpoint = RemoteEndpoint { address: address.clone(), inbound };
-        let stranger = inbound && !self.peer_table.gate.lock().gate.is_favoured(peer);
-        let admissions = self.peer_table.admissions.as_ref();
+        let (inbound, standing) = (connection.is_inbound(), connection.standing);
+        // A peer that cannot be judged is no member.
+        let shared_budget = match standing {
+            Standing::Unjudged => &self.unjudged,
+            _ if inbound && !favoured => &self.strangers,
+            _ => &self.others,
+        };
+        let kill_switch = connection.kill_switch.clone();
+        let budget = Arc::new(PeerBudget::new(shared_budget.clone(), kill_switch.clone()));
+        if favoured && standing != Standing::Unjudged {
+            budget.favour();
+        }
         let session = PeerSession {
             id,
             peer,
-            address,
+            address: connection.address,
             inbound,
+            standing,
+            kill_switch,
             last_word: self.me < peer,
             hello: self.hello.clone(),
             timing: self.timing,
             opened,
-            stopped,
-            member: admissions.map(|admissions| admissions.member_connection(peer, &endpoint)),
             content_from: self.content_from,
             requests: self.request_to.clone(),
             outlets: self.outlets.clone(),
             content: self.content.clone(),
-            peer_table: self.peer_table.clone(),
-            strangers: stranger.then(|| self.strangers_in.clone()),
+            peer_table: shared.clone(),
+            shared: shared_budget.clone(),
+            budget,
             finder: self.finder.clone(),
-            from: libp2p_types::to_socket(remote),
         };
-        let from = inbound.then(|| libp2p_types::to_socket(remote)).flatten();
-        let candidate = self.candidate_dials.remove(&id);
-        let standing = session.standing();
-        let connection =
-            Connection { peer, endpoint, from, standing, candidate, stop, admitted: None };
-        self.connections.insert(id, connection);
-        let task = self.sessions.spawn(session.run());
-        self.session_of.insert(task.id(), id);
+        table.begin_session(id, session.budget.clone());
+        self.sessions.spawn(session.run());
     }
 
-    fn on_session_end(&mut self, ended: Result<(task::Id, SessionEnd), JoinError>) {
-        let (task, end) = match ended {
+    fn on_session_end(&mut self, ended: Result<(SocketId, SessionEnd), JoinError>) {
+        let (id, end) = match ended {
             Ok(ended) => ended,
             Err(e) if e.is_panic() => std::panic::resume_unwind(e.into_panic()),
-            Err(e) => (e.id(), SessionEnd::Closed("cancelled".into())),
+            // Nobody cancels one.
+            Err(_) => return,
         };
-        let Some(id) = self.session_of.remove(&task) else { return };
-        self.swarm.close_connection(id);
-        let Some(connection) = self.connections.remove(&id) else { return };
-        let peer = connection.peer;
-        self.end_search_dial(id);
-        if let Some((finder, address)) = self.finder.as_ref().zip(connection.candidate) {
+        let shared = self.peer_table.clone();
+        let mut table = lock(&shared.connections);
+        let Some(connection) = table.get(id) else { return };
+        let Some(peer) = connection.peer else { return };
+        let (address, dialled_for) = (connection.address, connection.dialled_for);
+        let (swarm_id, admitted) = (connection.swarm_id, connection.send_queue.is_some());
+        let spoke = table.of_peer(peer) == Some(id);
+        table.release(id);
+        drop(table);
+        swarm_id.into_iter().for_each(|id| _ = self.swarm.close_connection(id));
+        if let (Some(finder), Some(DialReason::Candidate)) = (&self.finder, dialled_for) {
             finder.ended(address);
         }
         if let SessionEnd::Offence(offence, _) = &end {
             self.peer_table.blame(peer, *offence);
         }
-        match (&end, connection.admitted) {
+        match (&end, admitted) {
             (
                 SessionEnd::Refused(_)
                 | SessionEnd::OtherVersion { .. }
                 | SessionEnd::RefusedByPeer(_),
                 _,
             )
-            | (SessionEnd::Offence(..), None) => {
-                let address = &connection.endpoint.address;
-                self.refused(Some(peer), address, &end.reason(), end.versions());
+            | (SessionEnd::Offence(..), false) => {
+                let address = address.to_string();
+                self.refused(Some(peer), &address, &end.reason(), end.versions());
             }
-            (_, Some(_)) => tracing::info!(%peer, reason = end.reason(), "disconnected"),
-            (_, None) => tracing::debug!(%peer, reason = end.reason(), "not connected"),
+            (_, true) => tracing::info!(%peer, reason = end.reason(), "disconnected"),
+            (_, false) => tracing::debug!(%peer, reason = end.reason(), "not connected"),
         }
-        if self.admitted.get(&peer) == Some(&id) {
-            self.admitted.remove(&peer);
-            self.peer_table.lock().peers.remove(&peer);
+        if spoke {
             let banned = self.peer_table.banned_for(peer).is_some();
             if let Some(providers) = self.providers() {
                 providers.dismiss(libp2p_types::to_libp2p(peer), banned);
             }
-            if let Some(successor) = self.successors.remove(&peer) {
-                self.admit(peer, successor);
-            }
+            self.admit_successor(peer);
         }
         self.retry(peer);
     }
@@ -324,11 +313,10 @@ impl Service {
             let peer = peer.map(|peer| peer.to_string());
             tracing::warn!(peer, address, reason, "refused");
         }
-        let (address, reason) = (address.into(), reason.into());
-        self.outlets[Lane::Consensus as usize].try_send(NetEvent::Refused {
-            peer,
-            address,
-            reason,
-        });
+        let event = NetEvent::Refused { peer, address: address.into(), reason: reason.into() };
+        // If there is room: strangers' refusals wait with nothing else.
+        if let Some(charge) = self.strangers.try_event() {
+            let _ = self.outlets[Lane::Consensus as usize].send((event, charge, None));
+        }
     }
 }

@@ -6,6 +6,7 @@ mod discovery;
 mod gate;
 mod providers;
 mod pure;
+mod reading;
 mod rogue;
 mod wire;
 

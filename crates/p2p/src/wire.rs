@@ -1,7 +1,10 @@
 //! From an address to an authenticated connection with streams: the one place that
 //! decides how the bytes of each kind of network are protected.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use libp2p::{
     Transport as _,
@@ -18,54 +21,56 @@ use trefoil_types::PeerId;
 
 use crate::{
     config::{Config, NetworkAccess},
-    inbound_limits::socket::{GatedTcp, InboundGate},
-    membership::{
-        admission::{AdmissionTable, RefusedHandshake},
-        handshake::MemberHandshake,
+    connection_table::{ConnectionTable, SharedTable, lock},
+    inbound_limits::socket::GatedTcp,
+    membership::handshake::{MemberHandshake, REFUSED_HANDSHAKES_MAX, RefusedHandshake},
+    transport::{
+        libp2p_types::{from_libp2p, keypair},
+        mux::Yamux,
+        public::Public,
     },
-    transport::{libp2p_types::keypair, mux::Yamux, public::Public},
 };
 
 /// The transport as libp2p takes it.
 pub type PeerTransport = Boxed<(libp2p::PeerId, StreamMuxerBox)>;
-
-/// The admissions of a network of members, and the handshakes that they refuse.
-pub(crate) type MemberAdmissions = (Arc<AdmissionTable>, mpsc::Receiver<RefusedHandshake>);
 
 /// From the first byte to an authenticated connection, either way.
 // Attack: slow handshakes that hold half-open places. Absolute, and not from byte to byte, so
 // that a byte now and then buys nothing (ADR 13).
 const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
 
-/// How the network of this node protects its connections.
+/// How the network of this node protects its connections, which are in the table; and, in
+/// a network of members, the handshakes that are refused.
 pub(crate) fn transport(
     config: &Config,
-    gate: Option<InboundGate>,
-) -> (PeerTransport, Option<MemberAdmissions>) {
-    match &config.access {
-        NetworkAccess::Public { encrypt } => (public(&config.identity, *encrypt, gate), None),
-        NetworkAccess::Private(membership) | NetworkAccess::Consortium(membership) => {
-            let named = config.peers.iter().map(|(peer, _)| *peer);
-            let me = PeerId(config.identity.public());
-            let (admissions, refusals) =
-                AdmissionTable::new(me, config.network(), named, membership.clone());
-            (members(&config.identity, admissions.clone(), gate), Some((admissions, refusals)))
-        }
-    }
+    table: SharedTable,
+) -> (PeerTransport, mpsc::Receiver<RefusedHandshake>) {
+    let (refused, refusals) = mpsc::channel(REFUSED_HANDSHAKES_MAX);
+    let transport = match &config.access {
+        NetworkAccess::Public { encrypt } => public(&config.identity, *encrypt, table),
+        NetworkAccess::Private(_) | NetworkAccess::Consortium(_) => members(config, table, refused),
+    };
+    (transport, refusals)
 }
 
-/// The wire of a node without its gate, for the programs that measure and
+/// The wire of a node that counts no places, for the programs that measure and
 /// attack it.
 pub fn ungated(config: &Config) -> PeerTransport {
-    transport(config, None).0
+    let membership = config.access.membership().cloned();
+    let table = ConnectionTable::new(None, config.peers.clone(), membership);
+    transport(config, Arc::new(Mutex::new(table))).0
 }
 
 /// `/trefoil/clear/1`, or Noise.
-fn public(identity: &SecretKey, encrypt: bool, gate: Option<InboundGate>) -> PeerTransport {
-    GatedTcp::new(gate)
+fn public(identity: &SecretKey, encrypt: bool, table: SharedTable) -> PeerTransport {
+    let yamux = Yamux::default();
+    GatedTcp::new(table.clone())
         .upgrade(upgrade::Version::V1)
         .authenticate(Public::new(identity, encrypt))
-        .multiplex(Yamux)
+        .multiplex_ext(move |peer, _| {
+            let favoured = from_libp2p(peer).is_some_and(|peer| lock(&table).is_favoured(peer));
+            yamux.favouring(favoured)
+        })
         .timeout(HANDSHAKE_MAX)
         .map(|(peer, mux), _| (peer, StreamMuxerBox::new(mux)))
         .boxed()
@@ -73,14 +78,21 @@ fn public(identity: &SecretKey, encrypt: bool, gate: Option<InboundGate>) -> Pee
 
 /// `/trefoil/member/1`.
 fn members(
-    identity: &SecretKey,
-    admissions: Arc<AdmissionTable>,
-    gate: Option<InboundGate>,
+    config: &Config,
+    table: SharedTable,
+    refused: mpsc::Sender<RefusedHandshake>,
 ) -> PeerTransport {
-    let tls = tls::Config::new(&keypair(identity)).expect("an ed25519 key signs the TLS key");
-    let member = MemberHandshake { tls, admissions };
+    let identity = &config.identity;
+    let member = MemberHandshake {
+        me: PeerId(identity.public()),
+        network: config.network(),
+        tls: tls::Config::new(&keypair(identity)).expect("an ed25519 key signs the TLS key"),
+        table: table.clone(),
+        refused,
+        yamux: Yamux::default(),
+    };
     let connections =
-        GatedTcp::new(gate).and_then(move |socket, point| member.establish(socket, point));
+        GatedTcp::new(table).and_then(move |socket, point| member.clone().establish(socket, point));
     TransportTimeout::new(connections, HANDSHAKE_MAX)
         .map(|(peer, mux), _| (peer, StreamMuxerBox::new(mux)))
         .boxed()

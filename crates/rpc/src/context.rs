@@ -10,8 +10,9 @@ use trefoil_types::Height;
 
 use crate::{
     HttpAccess, Limits, RpcError, RpcResult, backend::RpcBackend, caches::BlockCache,
-    counters::RequestCounters, event_hub::EventHub, filter_table::FilterTable, limits,
-    params::BlockRef,
+    connections::HttpConnectionTable, counters::RequestCounters, event_hub::EventHub,
+    filter_table::FilterTable, limits, memory::MemoryAccount, params::BlockRef,
+    pool_view::PoolView,
 };
 
 /// The server: everything a handler can reach.
@@ -26,19 +27,35 @@ pub struct Rpc {
     pub tip: Mutex<Option<(B256, u128)>>,
     pub blocks: BlockCache,
     pub heavy: Arc<Semaphore>,
-    pub sockets: Arc<Semaphore>,
+    /// Callers that wait for a turn in `heavy`.
+    pub heavy_waits: Semaphore,
+    /// Callers that wait for their transaction's block.
+    pub sync_waits: Semaphore,
+    pub pool: PoolView,
+    /// What callers make the server hold.
+    pub memory: MemoryAccount,
+    pub connections: Arc<HttpConnectionTable>,
 }
 
 impl Rpc {
-    pub fn new(backend: RpcBackend, access: HttpAccess, limits: Limits) -> Arc<Self> {
+    pub fn new(
+        backend: RpcBackend,
+        access: HttpAccess,
+        limits: Limits,
+        memory: MemoryAccount,
+    ) -> Arc<Self> {
         Arc::new(Self {
             events: Arc::default(),
-            filters: FilterTable::default(),
+            filters: FilterTable::new(&memory),
             counters: RequestCounters::default(),
             tip: Mutex::default(),
             blocks: BlockCache::default(),
             heavy: Arc::new(Semaphore::new(limits::HEAVY_MAX)),
-            sockets: Arc::new(Semaphore::new(limits::SOCKETS_MAX)),
+            heavy_waits: Semaphore::new(limits::HEAVY_WAITS_MAX),
+            sync_waits: Semaphore::new(limits::SYNC_WAITS_MAX),
+            pool: PoolView::default(),
+            connections: HttpConnectionTable::new(memory.clone()),
+            memory,
             backend,
             access,
             limits,

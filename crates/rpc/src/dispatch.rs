@@ -1,19 +1,25 @@
 //! From a request's bytes to an answer's: JSON-RPC 2.0, and the one table of
 //! methods and the functions that answer them.
 
-use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, fmt, sync::Arc};
 
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream};
-use serde::{Deserialize, Deserializer};
+use serde::{
+    Deserialize, Deserializer,
+    de::{SeqAccess, Visitor},
+};
 use serde_json::value::RawValue;
 
 use crate::{
     Limits, Params, Rpc, RpcError, RpcResult,
+    answer::RpcAnswer,
     content::admin::AdminApi,
     debug,
     eth::{blocks, config, execute, fees, filters, logs, send, simulate, state},
     heavy::heavy,
-    json, net,
+    json,
+    memory::MemoryAccount,
+    net,
     subscriptions::{self, SocketMessage},
     trace, trefoil, txpool,
 };
@@ -22,6 +28,11 @@ use crate::{
 // one batch leaves the other half of those turns to other callers.
 /// Requests of one batch that are worked on at once.
 const BATCH_WIDTH: usize = 16;
+/// A request that is worked on, without its parameters: its task, as the largest method has it.
+const REQUEST_BYTES: usize = 2 << 10;
+// It is repeated in the answer and in each refusal, for which there always is room.
+/// Bytes of a request's `id`.
+const ID_BYTES_MAX: usize = 256;
 // The name is the caller's: an error must not be as long as the request.
 /// Characters of an unknown method's name that the error repeats.
 const NAME_CHARS_MAX: usize = 64;
@@ -64,6 +75,7 @@ pub(super) static METHODS: &[Method] = table! {
     "admin_contents" 0 Admin |api, _| Box::pin(async { json(&api.contents()) });
     "admin_get" 1 Admin |api, p| Box::pin(async { json(&api.get(p.object(0)?)?) });
     "admin_job" 1 Admin |api, p| Box::pin(async { json(&api.job(p.get(0)?).await?) });
+    "admin_openGateway" 0 Admin |api, _| Box::pin(async { json(&api.open_gateway()?) });
     "admin_pin" 1 Admin |api, p| Box::pin(async { json(&api.pin(&p.get::<String>(0)?, true)?) });
     "admin_put" 1 Admin |api, p| Box::pin(async { json(&api.put(p.object(0)?)?) });
     "admin_putOrigin" 1 Admin |api, p| Box::pin(async { json(&api.put_origin(p.object(0)?)?) });
@@ -127,13 +139,14 @@ pub(super) static METHODS: &[Method] = table! {
     "rpc_modules" 0 Now modules;
     "trefoil_getCertificate" 1 Now trefoil::certificate;
     "trefoil_getEvidence" 1 Now trefoil::evidence;
+    "trefoil_getRawBlock" 1 Heavy debug::raw_block;
     "trefoil_offences" 0 Now trefoil::offences;
     "trefoil_peers" 0 Ask |rpc, _| Box::pin(trefoil::peers(rpc));
     "trefoil_refusedPeers" 0 Now trefoil::refused_peers;
     "trefoil_status" 0 Now trefoil::status;
-    "txpool_content" 0 Ask |rpc, _| Box::pin(txpool::content(rpc));
+    "txpool_content" 0 Ask |rpc, p| Box::pin(txpool::content(rpc, p));
     "txpool_contentFrom" 1 Ask |rpc, p| Box::pin(txpool::content_from(rpc, p));
-    "txpool_inspect" 0 Ask |rpc, _| Box::pin(txpool::inspect(rpc));
+    "txpool_inspect" 0 Ask |rpc, p| Box::pin(txpool::inspect(rpc, p));
     "txpool_status" 0 Now txpool::status;
     "web3_clientVersion" 0 Now net::client_version;
     "web3_sha3" 1 Now net::sha3;
@@ -143,11 +156,17 @@ impl Method {
     fn is_admin(&self) -> bool {
         matches!(self.handler, Admin(_))
     }
+
+    /// Whether it shows the node's insides at the price of a core: for developers.
+    fn is_debug(&self) -> bool {
+        self.name.starts_with("debug_")
+    }
 }
 
 /// Each name space with its version, as geth lists them.
-fn modules(_: &Rpc, _: &Params) -> RpcResult {
-    let spaces = METHODS.iter().filter(|method| !method.is_admin());
+fn modules(rpc: &Rpc, _: &Params) -> RpcResult {
+    let served = |method: &&Method| !method.is_admin() && (rpc.access.debug || !method.is_debug());
+    let spaces = METHODS.iter().filter(served);
     let spaces = spaces.filter_map(|method| method.name.split_once('_'));
     let modules: BTreeMap<_, _> = spaces.map(|(space, _)| (space, "1.0")).collect();
     json(&modules)
@@ -156,17 +175,42 @@ fn modules(_: &Rpc, _: &Params) -> RpcResult {
 /// The way by which a request came. It decides which methods the request may call.
 #[derive(Clone, Copy)]
 pub(super) enum Caller<'a> {
-    Http(&'a Arc<Rpc>),
+    /// With the account of its connection.
+    Http(&'a Arc<Rpc>, &'a MemoryAccount),
     Socket(&'a Arc<Rpc>, &'a SocketMessage),
     /// `POST /admin`, with the token.
-    Admin(&'a AdminApi, &'a Limits),
+    Admin(&'a AdminApi, &'a Limits, &'a MemoryAccount),
 }
 
 impl<'a> Caller<'a> {
     pub fn limits(self) -> &'a Limits {
         match self {
-            Self::Http(rpc) | Self::Socket(rpc, _) => &rpc.limits,
-            Self::Admin(_, limits) => limits,
+            Self::Http(rpc, _) | Self::Socket(rpc, _) => &rpc.limits,
+            Self::Admin(_, limits, _) => limits,
+        }
+    }
+
+    /// Where answers are claimed.
+    pub fn memory(self) -> &'a MemoryAccount {
+        match self {
+            Self::Socket(_, frame) => frame.memory(),
+            _ => self.account(),
+        }
+    }
+
+    /// Where requests are claimed.
+    fn account(self) -> &'a MemoryAccount {
+        match self {
+            Self::Http(_, account) | Self::Admin(_, _, account) => account,
+            Self::Socket(_, frame) => frame.account(),
+        }
+    }
+
+    // A client that does not read holds memory that others ask for.
+    /// Closes whoever holds the memory that a caller was refused.
+    pub fn relieve(self) {
+        if let Self::Http(rpc, _) | Self::Socket(rpc, _) = self {
+            rpc.connections.relieve();
         }
     }
 
@@ -199,67 +243,134 @@ fn present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<&'de RawValue>, 
 }
 
 /// Answers a body: a request, a notification (no answer) or a batch.
-pub(super) async fn answer(caller: Caller<'_>, body: &[u8]) -> Option<String> {
+pub(super) async fn answer(caller: Caller<'_>, body: &[u8]) -> Option<RpcAnswer> {
     if body.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'[') {
         return batch(caller, body).await;
     }
     match serde_json::from_slice::<&RawValue>(body) {
-        Ok(raw) => one(caller, raw).await,
-        Err(_) => Some(refusal(RpcError::Parse)),
+        Ok(raw) => begin(caller, raw).await,
+        Err(_) => Some(refusal(caller.memory(), RpcError::Parse)),
     }
 }
 
 /// The answer to a request that is not read.
-pub(super) fn refusal(error: RpcError) -> String {
-    write(RawValue::NULL, &Err(error))
+pub(super) fn refusal(memory: &MemoryAccount, error: RpcError) -> RpcAnswer {
+    RpcAnswer::refusal(memory, RawValue::NULL, error)
 }
 
-async fn batch(caller: Caller<'_>, body: &[u8]) -> Option<String> {
-    let refuse = |error| Some(refusal(error));
-    let Ok(items) = serde_json::from_slice::<Vec<&RawValue>>(body) else {
+// 10 MiB can hold five million items, and a list of them takes 16 times their bytes.
+/// A batch's first requests, and how many there are.
+struct RequestBatch<'a> {
+    requests: Vec<&'a RawValue>,
+    count: usize,
+}
+
+/// Reads a [`RequestBatch`] of which at most so many requests are kept.
+struct AtMost(usize);
+
+impl<'de> Visitor<'de> for AtMost {
+    type Value = RequestBatch<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of requests")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<RequestBatch<'de>, A::Error> {
+        let mut batch = RequestBatch { requests: Vec::new(), count: 0 };
+        while let Some(request) = items.next_element()? {
+            batch.count += 1;
+            if batch.count <= self.0 {
+                batch.requests.push(request);
+            }
+        }
+        Ok(batch)
+    }
+}
+
+impl<'a> RequestBatch<'a> {
+    fn read(body: &'a [u8], max: usize) -> serde_json::Result<Self> {
+        let mut reader = serde_json::Deserializer::from_slice(body);
+        let batch = reader.deserialize_seq(AtMost(max))?;
+        reader.end()?;
+        Ok(batch)
+    }
+}
+
+async fn batch(caller: Caller<'_>, body: &[u8]) -> Option<RpcAnswer> {
+    let refuse = |error| Some(refusal(caller.memory(), error));
+    let max = caller.limits().batch;
+    let Ok(RequestBatch { requests, count }) = RequestBatch::read(body, max) else {
         return refuse(RpcError::Parse);
     };
-    let max = caller.limits().batch;
-    if items.is_empty() {
+    if count == 0 {
         return refuse(RpcError::InvalidRequest("the batch is empty".into()));
     }
-    if items.len() > max {
-        let text = format!("the batch has {} requests, at most {max} are taken", items.len());
+    if count > max {
+        let text = format!("the batch has {count} requests, at most {max} are taken");
         return refuse(RpcError::InvalidRequest(text));
     }
-    let work: Vec<BoxFuture<'_, _>> =
-        items.into_iter().map(|raw| one(caller, raw).boxed()).collect();
-    let mut answers = stream::iter(work).buffered(BATCH_WIDTH);
+    let mut answers = stream::iter(work(caller, requests)).buffered(BATCH_WIDTH);
     let mut out = String::from("[");
+    let mut claim = caller.memory().claim_anyway(0);
     while let Some(answer) = answers.next().await {
-        let Some(answer) = answer else { continue };
-        if out.len() + answer.len() > caller.limits().batch_reply_bytes {
+        let Some(RpcAnswer { text, claim: held }) = answer else { continue };
+        if out.len() + text.len() > caller.limits().batch_reply_bytes {
             let max = caller.limits().batch_reply_bytes;
             let text = format!("the batch's answers are over {max} bytes; ask for less at once");
             return refuse(RpcError::InvalidRequest(text));
         }
+        let bytes = text.len() + 1;
+        drop(held);
+        if let Err(busy) = claim.grow(bytes) {
+            caller.relieve();
+            return refuse(busy);
+        }
         if out.len() > 1 {
             out.push(',');
         }
-        out.push_str(&answer);
+        out.push_str(&text);
     }
     out.push(']');
-    (out.len() > 2).then_some(out)
+    (out.len() > 2).then_some(RpcAnswer { text: out, claim })
+}
+
+// One begun request takes a thousand times its place in the list.
+/// The requests' work, each begun when its turn comes.
+fn work<'a>(
+    caller: Caller<'a>,
+    requests: Vec<&'a RawValue>,
+) -> impl Iterator<Item = BoxFuture<'a, Option<RpcAnswer>>> + Send + 'a {
+    requests.into_iter().map(move |raw| begin(caller, raw))
+}
+
+/// Begins to answer one request, with the memory for it.
+fn begin<'a>(caller: Caller<'a>, raw: &'a RawValue) -> BoxFuture<'a, Option<RpcAnswer>> {
+    let claim = caller.account().claim_anyway(REQUEST_BYTES);
+    async move {
+        let answer = one(caller, raw).await;
+        drop(claim);
+        answer
+    }
+    .boxed()
 }
 
 /// Answers one request; `None` if it was a notification.
-async fn one(caller: Caller<'_>, raw: &RawValue) -> Option<String> {
+async fn one(caller: Caller<'_>, raw: &RawValue) -> Option<RpcAnswer> {
     let Ok(request) = serde_json::from_str::<Request<'_>>(raw.get()) else {
         let text = "want an object with jsonrpc, id, method and params".into();
-        return Some(refusal(RpcError::InvalidRequest(text)));
+        return Some(refusal(caller.memory(), RpcError::InvalidRequest(text)));
     };
     let id = request.id.unwrap_or(RawValue::NULL);
     if !matches!(id.get().as_bytes().first(), Some(b'"' | b'-' | b'0'..=b'9' | b'n')) {
         let text = "id must be a number, a string or null".into();
-        return Some(refusal(RpcError::InvalidRequest(text)));
+        return Some(refusal(caller.memory(), RpcError::InvalidRequest(text)));
+    }
+    if id.get().len() > ID_BYTES_MAX {
+        let text = format!("id has more than {ID_BYTES_MAX} bytes");
+        return Some(refusal(caller.memory(), RpcError::InvalidRequest(text)));
     }
     let outcome = run(caller, &request).await;
-    request.id.map(|id| write(id, &outcome))
+    request.id.map(|id| write(caller, id, outcome))
 }
 
 async fn run(caller: Caller<'_>, request: &Request<'_>) -> RpcResult {
@@ -267,7 +378,7 @@ async fn run(caller: Caller<'_>, request: &Request<'_>) -> RpcResult {
         return Err(RpcError::InvalidRequest("jsonrpc must be \"2.0\"".into()));
     }
     let counters = match caller {
-        Caller::Http(rpc) | Caller::Socket(rpc, _) => Some(&rpc.counters),
+        Caller::Http(rpc, _) | Caller::Socket(rpc, _) => Some(&rpc.counters),
         // The open port shows the counters, and they must not reveal what the operator does.
         Caller::Admin(..) => None,
     };
@@ -275,7 +386,8 @@ async fn run(caller: Caller<'_>, request: &Request<'_>) -> RpcResult {
         counters.inspect(|counters| counters.unknown());
         return Err(RpcError::UnknownMethod(request.method.chars().take(NAME_CHARS_MAX).collect()));
     };
-    let result = match Params::parse(request.params, method.params_max) {
+    let params = Params::parse_within(caller.account(), request.params, method.params_max);
+    let result = match params {
         Ok(params) => call(caller, method, params).await,
         Err(error) => Err(error),
     };
@@ -284,24 +396,28 @@ async fn run(caller: Caller<'_>, request: &Request<'_>) -> RpcResult {
 }
 
 async fn call(caller: Caller<'_>, method: &Method, params: Params) -> RpcResult {
+    if let Caller::Http(rpc, _) | Caller::Socket(rpc, _) = caller
+        && method.is_debug()
+        && !rpc.access.debug
+    {
+        return Err(RpcError::DebugOff(method.name));
+    }
     match (&method.handler, caller) {
-        (Now(answer), Caller::Http(rpc) | Caller::Socket(rpc, _)) => answer(rpc, &params),
-        (Ask(answer), Caller::Http(rpc) | Caller::Socket(rpc, _)) => answer(rpc, &params).await,
-        (Heavy(answer), Caller::Http(rpc) | Caller::Socket(rpc, _)) => {
+        (Now(answer), Caller::Http(rpc, _) | Caller::Socket(rpc, _)) => answer(rpc, &params),
+        (Ask(answer), Caller::Http(rpc, _) | Caller::Socket(rpc, _)) => answer(rpc, &params).await,
+        (Heavy(answer), Caller::Http(rpc, _) | Caller::Socket(rpc, _)) => {
             heavy(rpc, *answer, params).await
         }
         (Socket(answer), Caller::Socket(rpc, frame)) => answer(rpc, frame, &params),
-        (Admin(answer), Caller::Admin(api, _)) => answer(api, &params).await,
+        (Admin(answer), Caller::Admin(api, ..)) => answer(api, &params).await,
         _ => Err(RpcError::UnknownMethod(format!("{} over HTTP (use a WebSocket)", method.name))),
     }
 }
 
-fn write(id: &RawValue, outcome: &RpcResult) -> String {
-    match outcome {
-        Ok(result) => format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#),
-        Err(error) => {
-            let error = serde_json::to_string(error).expect("an error is plain data");
-            format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{error}}}"#)
-        }
-    }
+/// The answer, if there is room for it; otherwise what to do about that.
+fn write(caller: Caller<'_>, id: &RawValue, outcome: RpcResult) -> RpcAnswer {
+    RpcAnswer::new(caller.memory(), id, outcome).unwrap_or_else(|busy| {
+        caller.relieve();
+        RpcAnswer::refusal(caller.memory(), id, busy)
+    })
 }

@@ -32,6 +32,12 @@ pub enum RpcError {
     InvalidRequest(String),
     #[error("the method {0} does not exist/is not available")]
     UnknownMethod(String),
+    // Wallets know the code and the first words; the operator needs the rest.
+    /// A method that this node's settings do not serve.
+    #[error(
+        "the method {0} does not exist/is not available: `rpc.debug` is off; set it to true on a node of your own"
+    )]
+    DebugOff(&'static str),
     #[error("{0}")]
     InvalidParams(String),
     /// An `admin_*` method without the token, or from another machine.
@@ -64,7 +70,7 @@ impl RpcError {
         match self {
             Self::Parse => -32700,
             Self::InvalidRequest(_) => -32600,
-            Self::UnknownMethod(_) => -32601,
+            Self::UnknownMethod(_) | Self::DebugOff(_) => -32601,
             Self::InvalidParams(_) => -32602,
             Self::Rejected(_) | Self::BlockNotFound { .. } => -32000,
             Self::NotAdmitted => -32001,

@@ -12,17 +12,27 @@ use std::{
 use alloy_primitives::U128;
 use trefoil_types::Height;
 
-use crate::{Limits, RpcError, RpcResult, json, params::LogFilter};
+use crate::{
+    Limits, RpcError, RpcResult, json,
+    memory::{Claim, MemoryAccount},
+    params::LogFilter,
+};
+
+/// What all filters look for, bytes: [`Limits::filters`] of 16 kB, which is 200 addresses each.
+const FILTERS_BYTES_MAX: usize = 16 << 20;
 
 /// Random, so that no caller can guess another's.
 pub type FilterId = u128;
 
-#[derive(Default)]
-pub struct FilterTable(Mutex<BTreeMap<FilterId, Filter>>);
+pub struct FilterTable {
+    filters: Mutex<BTreeMap<FilterId, Filter>>,
+    memory: MemoryAccount,
+}
 
 pub struct Filter {
     kind: FilterKind,
     polled: Instant,
+    _claim: Claim,
 }
 
 #[derive(Clone)]
@@ -42,14 +52,20 @@ pub enum FilterKind {
 }
 
 impl FilterTable {
+    pub fn new(all: &MemoryAccount) -> Self {
+        let cure = "uninstall filters, name fewer addresses and topics, or use eth_getLogs";
+        Self { filters: Mutex::default(), memory: all.within(FILTERS_BYTES_MAX, cure) }
+    }
+
     /// The filters alive, without those that nobody polled.
     pub fn alive(&self, limits: &Limits) -> MutexGuard<'_, BTreeMap<FilterId, Filter>> {
-        let mut filters = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut filters = self.filters.lock().unwrap_or_else(PoisonError::into_inner);
         filters.retain(|_, filter| filter.polled.elapsed() < limits.filter_idle);
         filters
     }
 
-    pub fn add(&self, limits: &Limits, kind: FilterKind) -> RpcResult {
+    /// `bytes`: what it was asked for with.
+    pub fn add(&self, limits: &Limits, kind: FilterKind, bytes: usize) -> RpcResult {
         let mut filters = self.alive(limits);
         if filters.len() >= limits.filters {
             let text = format!(
@@ -58,8 +74,9 @@ impl FilterTable {
             );
             return Err(RpcError::Busy(text));
         }
+        let claim = self.memory.claim(bytes)?;
         let id = rand::random::<FilterId>();
-        filters.insert(id, Filter { kind, polled: Instant::now() });
+        filters.insert(id, Filter { kind, polled: Instant::now(), _claim: claim });
         json(&U128::from(id))
     }
 

@@ -9,15 +9,22 @@ use crate::{Params, Rpc, RpcError, RpcResult, limits};
 
 /// Runs a scan or an execution. Its permit goes with it, so that work whose
 /// caller gave up still counts against the limit. A panic in it is this
-/// request's end, not the node's.
+/// request's end, not the node's. Only so many callers wait for their turn.
 pub async fn heavy(
     rpc: &Arc<Rpc>,
-    work: fn(&Rpc, &Params) -> RpcResult,
+    work: impl FnOnce(&Rpc, &Params) -> RpcResult + Send + 'static,
     params: Params,
 ) -> RpcResult {
     let limit = limits::HEAVY_TIME_MAX;
     let run = async {
-        let permit = rpc.heavy.clone().acquire_owned().await.expect("never closed");
+        let permit = {
+            let Ok(_waiting) = rpc.heavy_waits.try_acquire() else {
+                let max = limits::HEAVY_WAITS_MAX;
+                let text = format!("{max} requests wait for their turn already; try again later");
+                return Err(RpcError::Busy(text));
+            };
+            rpc.heavy.clone().acquire_owned().await.expect("never closed")
+        };
         let inner = rpc.clone();
         rpc.backend
             .read(move || {

@@ -2,41 +2,51 @@
 //!
 //! POST is JSON-RPC on any path; GET is health, metrics or a WebSocket.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-    time::Duration,
-};
+use std::{io::Write as _, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     Extension, Router,
-    body::{Body, to_bytes},
-    extract::{FromRequestParts as _, Request, State, WebSocketUpgrade},
+    body::{Body, Bytes},
+    extract::{Request, State},
     http::{
-        HeaderMap, HeaderName, Method, StatusCode,
-        header::{ACCEPT_RANGES, CONTENT_RANGE, CONTENT_TYPE, ETAG, HOST, ORIGIN},
+        Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version,
+        header::{ACCEPT_RANGES, CONNECTION, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, ETAG},
+        request::Parts,
     },
     middleware::{self, Next},
     response::{IntoResponse as _, Response},
     routing::get,
 };
+use futures::StreamExt as _;
+use hyper::{server::conn::http1, service::Service as _};
 use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::conn::auto::Builder,
+    rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
-use tokio::{net::TcpListener, sync::Semaphore};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
 use tower_http::{
     CompressionLevel,
-    compression::{CompressionLayer, predicate::SizeAbove},
+    compression::{CompressionLayer, Predicate as _, predicate::SizeAbove},
     cors::{AllowOrigin, Any, CorsLayer},
 };
+use trefoil_content::{ContentId, ResourceKind};
 
 use crate::{
-    HttpAccess, Limits, Rpc,
+    HttpAccess, Limits, Rpc, access,
+    answer::RpcAnswer,
+    answer_body,
     backend::RpcBackend,
+    connections::{HttpConnection, HttpConnectionTable},
+    content::gateway_visitor::OwnOrigin,
     dispatch::{self, Caller},
-    event_hub, limits, metrics, net, ws,
+    event_hub, limits,
+    memory::{Claim, Claimed, MemoryAccount},
+    metrics, net, open_files,
+    watched_stream::WatchedStream,
+    ws,
 };
 
 // With its head such an answer fits one TCP segment (about 1,460 bytes) as it is.
@@ -47,18 +57,19 @@ const GZIP_BYTES_MIN: u16 = 1_024;
 /// A pause after the system refused a socket (too many open files).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// In the settings' lists: every one.
-const ANY: &str = "*";
-
 /// Headers of content that pages may see.
 const SHOWN: [HeaderName; 3] = [ACCEPT_RANGES, CONTENT_RANGE, ETAG];
+
+/// The answer to a connection for which not even a place for health checks is left.
+const NO_PLACE: &str = "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Type: text/plain\r\nContent-Length: 46\r\n\r\nall connections are in use; try again in 10 s\n";
 
 /// From where a request came: an extension of each.
 #[derive(Clone, Copy, Debug)]
 pub struct RemoteAddr(pub SocketAddr);
 
 /// Serves on `address`, with `content` beside, until the node stops or the returned task is aborted;
-/// the address returned has the port, if 0 was asked for.
+/// the address returned has the port, if 0 was asked for. What callers make it hold draws on
+/// `memory`.
 ///
 /// # Errors
 /// The address cannot be listened on.
@@ -66,60 +77,83 @@ pub async fn serve(
     backend: RpcBackend,
     address: SocketAddr,
     access: HttpAccess,
+    memory: MemoryAccount,
     content: Router,
 ) -> std::io::Result<(SocketAddr, tokio::task::JoinHandle<()>)> {
+    open_files::allow();
     let listener = TcpListener::bind(address).await?;
     let address = listener.local_addr()?;
-    let rpc = Rpc::new(backend, access, Limits::default());
+    let rpc = Rpc::new(backend, access, Limits::default(), memory);
     let router = router(rpc.clone(), content);
     let server = tokio::spawn(async move {
         let events = event_hub::follow(rpc.events.clone(), rpc.backend.clone());
         // The node's events end when it stops, and the server with them.
         tokio::select! {
             () = events => {}
-            () = accept(router, listener) => {}
+            () = accept(router, listener, rpc.connections.clone()) => {}
         }
     });
     Ok((address, server))
 }
 
-/// Accepts connections for ever, so many at once.
-pub async fn accept(router: Router, listener: TcpListener) {
-    let open = Arc::new(Semaphore::new(limits::CONNECTIONS_MAX));
+/// Accepts connections for ever, and gives each its place in `connections`.
+pub async fn accept(router: Router, listener: TcpListener, connections: Arc<HttpConnectionTable>) {
     loop {
-        let permit = open.clone().acquire_owned().await.expect("never closed");
         let (stream, from) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
+                connections.close_idle();
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
+        // Not even a health check waits: a socket without a place is closed at once.
+        let Some(connection) = connections.admit() else {
+            turn_away(stream);
+            continue;
+        };
         // Small answers must not wait for Nagle; a refusal costs latency only.
         let _ = stream.set_nodelay(true);
-        let service = TowerToHyperService::new(router.clone().layer(Extension(RemoteAddr(from))));
-        tokio::spawn(async move {
-            let _permit = permit;
-            let mut builder = Builder::new(TokioExecutor::new());
-            // Slowloris: a head that never ends would hold its connection for ever.
-            builder.http1().timer(TokioTimer::new()).header_read_timeout(limits::READ_TIME_MAX);
-            // A connection that fails is the client's business.
-            let _ = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).await;
-        });
+        let service = router.clone().layer(Extension(connection.clone()));
+        let service = service.layer(Extension(RemoteAddr(from)));
+        tokio::spawn(converse(
+            WatchedStream::new(stream, connection, connections.clone()),
+            service,
+        ));
     }
+}
+
+/// Says why, and closes; a client that sent its request first may not hear it.
+fn turn_away(stream: TcpStream) {
+    // Its buffer is empty: nothing is waited for.
+    let _ = stream.into_std().and_then(|mut stream| stream.write_all(NO_PLACE.as_bytes()));
+}
+
+/// Serves one connection to its end.
+async fn converse(stream: WatchedStream, service: Router) {
+    let mut builder = http1::Builder::new();
+    // Slowloris: a head that never begins or never ends would hold its connection for ever. The
+    // time runs from here on, not from the first byte.
+    builder.timer(TokioTimer::new()).header_read_timeout(limits::READ_TIME_MAX);
+    builder.max_buf_size(limits::HEAD_BYTES_MAX);
+    let served = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+    // A connection that fails is the client's business.
+    let _ = served.with_upgrades().await;
 }
 
 /// `content`: what is served of this node's content, on the same port.
 pub fn router(rpc: Arc<Rpc>, content: Router) -> Router {
     let gzip = CompressionLayer::new()
         .quality(CompressionLevel::Fastest)
-        .compress_when(SizeAbove::new(GZIP_BYTES_MIN));
+        .compress_when(SizeAbove::new(GZIP_BYTES_MIN).and(has_gzip_place));
+    let places = Arc::new(Semaphore::new(limits::GZIPS_MAX));
     let calls = Router::new()
         .route("/livez", get(live).post(call))
         .route("/readyz", get(ready).post(call))
         .route("/metrics", get(numbers).post(call))
         .fallback(call)
+        .layer(middleware::map_response_with_state(places, with_gzip_place))
         .layer(gzip)
         .layer(cors(&rpc.access));
     // Not of itself for any page: content may be for some organisations only, and a
@@ -128,101 +162,179 @@ pub fn router(rpc: Arc<Rpc>, content: Router) -> Router {
         true => content,
         false => content.layer(cors(&rpc.access).expose_headers(SHOWN)),
     };
-    let all = calls.with_state(rpc.clone()).merge(shared);
-    all.layer(middleware::from_fn_with_state(rpc, admit))
+    guarded(calls.with_state(rpc.clone()).merge(shared), rpc.access.clone())
+}
+
+/// A place among the [`limits::GZIPS_MAX`]: an extension of a response that may be compressed.
+#[derive(Clone)]
+struct GzipPlace {
+    _permit: Arc<OwnedSemaphorePermit>,
+}
+
+async fn with_gzip_place(State(places): State<Arc<Semaphore>>, mut response: Response) -> Response {
+    if let Ok(permit) = places.try_acquire_owned() {
+        response.extensions_mut().insert(GzipPlace { _permit: Arc::new(permit) });
+    }
+    response
+}
+
+fn has_gzip_place(_: StatusCode, _: Version, _: &HeaderMap, extensions: &Extensions) -> bool {
+    extensions.get::<GzipPlace>().is_some()
+}
+
+/// Keeps the place of a response that is compressed until it is sent.
+fn keep_gzip_place(mut response: Response) -> Response {
+    let place = response.extensions_mut().remove::<GzipPlace>();
+    match place.filter(|_| response.headers().contains_key(CONTENT_ENCODING)) {
+        Some(place) => answer_body::holding(response, place),
+        None => response,
+    }
+}
+
+/// What stands before all that is served.
+struct Guard {
+    access: HttpAccess,
+    inner: Router,
+}
+
+/// Whatever is served, for the names and the pages that `access` lists.
+pub fn guarded(router: Router, access: HttpAccess) -> Router {
+    let guard = Guard { access, inner: router.clone() };
+    router.layer(middleware::from_fn_with_state(Arc::new(guard), admit))
 }
 
 fn cors(access: &HttpAccess) -> CorsLayer {
     let methods = [Method::GET, Method::HEAD, Method::POST];
     let layer = CorsLayer::new().allow_methods(methods).allow_headers(Any);
-    if access.origins.is_empty() || is_listed(&access.origins, ANY) {
+    if access.admits_any_origin() {
         return layer.allow_origin(Any);
     }
-    let origins = access.origins.iter().filter_map(|origin| origin.parse().ok());
-    layer.allow_origin(AllowOrigin::list(origins))
-}
-
-/// Turns away pages that reached us under a foreign name (DNS rebinding), and
-/// origins that are not on the operator's list.
-async fn admit(State(rpc): State<Arc<Rpc>>, request: Request, next: Next) -> Response {
-    let headers = request.headers();
-    // DNS rebinding: a page's own name is made to resolve to this machine. The browser then
-    // counts the node as the page's own origin, but still sends the page's name as `Host`.
-    let host = text(headers, HOST).or(request.uri().host());
-    if let Some(host) = host.filter(|host| !host_allowed(&rpc.access, host)) {
-        let text = format!(
-            "host {host:?} is not allowed; use an IP address or localhost, or add the name to `rpc.hosts`\n"
-        );
-        return (StatusCode::FORBIDDEN, text).into_response();
-    }
-    let origins = &rpc.access.origins;
-    let origin = text(headers, ORIGIN);
-    if origin.is_some_and(|origin| !origins.is_empty() && !is_listed(origins, origin)) {
-        let text = "this origin is not allowed; add it to `rpc.origins`\n";
-        return (StatusCode::FORBIDDEN, text).into_response();
-    }
-    next.run(request).await
-}
-
-/// Whether a list of the settings has a name.
-fn is_listed(list: &[String], name: &str) -> bool {
-    list.iter().any(|listed| listed.eq_ignore_ascii_case(name) || listed == ANY)
-}
-
-fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
-    // A value that is no text is refused as a name, not passed over as absent.
-    headers.get(name).map(|value| value.to_str().unwrap_or("(not text)"))
-}
-
-fn host_allowed(access: &HttpAccess, host: &str) -> bool {
-    let name = match host.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or(rest),
-        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+    let access = access.clone();
+    let admits = move |origin: &HeaderValue, asked: &Parts| {
+        let host = access::host(&asked.uri, &asked.headers);
+        origin.to_str().is_ok_and(|origin| access.admits_origin(origin, host))
     };
-    name.parse::<IpAddr>().is_ok()
-        || name.eq_ignore_ascii_case("localhost")
-        || is_listed(&access.hosts, name)
+    layer.allow_origin(AllowOrigin::predicate(admits))
+}
+
+/// Turns away pages that reached us under a foreign name (DNS rebinding) or are not on the
+/// operator's list, and on a connection that is for health checks whatever is none.
+async fn admit(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
+    if let Err(text) = guard.access.check(request.uri(), request.headers()) {
+        return (StatusCode::FORBIDDEN, text).into_response();
+    }
+    let host = access::host(request.uri(), request.headers());
+    let resource = host.and_then(|host| guard.access.resource(host));
+    let connection = request.extensions().get::<Arc<HttpConnection>>().cloned();
+    let is_check = resource.is_none() && is_health_check(&request);
+    if !is_check && connection.as_ref().is_some_and(|connection| connection.health_only) {
+        let text = "all connections are in use; try again later\n";
+        return (StatusCode::SERVICE_UNAVAILABLE, [(CONNECTION, "close")], text).into_response();
+    }
+    // A body that never ends must not keep its place: such a request counts when it is whole.
+    let whole = connection.filter(|_| request.method() != Method::POST);
+    let in_flight = whole.map(|connection| connection.request());
+    let response = match resource {
+        Some(id) => own_origin(&guard.inner, id, request).await,
+        None => next.run(request).await,
+    };
+    let response = keep_gzip_place(response);
+    match in_flight {
+        Some(in_flight) => in_flight.until_sent(response),
+        None => response,
+    }
+}
+
+/// By POST any path takes JSON-RPC.
+fn is_health_check(request: &Request) -> bool {
+    matches!(*request.method(), Method::GET | Method::HEAD)
+        && matches!(request.uri().path(), "/livez" | "/readyz" | "/metrics")
+}
+
+/// What is at a resource's own host: the resource, and nothing else.
+async fn own_origin(inner: &Router, id: ContentId, mut request: Request) -> Response {
+    let path = match (id.kind, request.uri().path()) {
+        // A file has no paths in it.
+        (ResourceKind::File | ResourceKind::Sealed, "/") => "",
+        (_, path) => path,
+    };
+    let Ok(uri) = format!("/content/{id}{path}").parse() else {
+        return StatusCode::BAD_REQUEST.into_response();
+    };
+    *request.uri_mut() = uri;
+    request.extensions_mut().insert(OwnOrigin);
+    let served = TowerToHyperService::new(inner.clone()).call(request).await;
+    served.unwrap_or_else(|never| match never {})
 }
 
 /// JSON-RPC by POST, or the upgrade to a WebSocket.
 async fn call(State(rpc): State<Arc<Rpc>>, request: Request) -> Response {
     match *request.method() {
-        Method::POST => respond(Caller::Http(&rpc), request.into_body()).await,
-        Method::GET => upgrade(rpc, request).await,
+        Method::POST => {
+            let connection = request.extensions().get::<Arc<HttpConnection>>();
+            let account = connection.map_or(&rpc.memory, |connection| &connection.memory).clone();
+            respond(Caller::Http(&rpc, &account), request).await
+        }
+        Method::GET => upgrade(rpc, request),
         _ => (StatusCode::METHOD_NOT_ALLOWED, "use POST, or open a WebSocket\n").into_response(),
     }
 }
 
-/// Answers what is in a body, which must be here within [`limits::READ_TIME_MAX`].
-pub async fn respond(caller: Caller<'_>, body: Body) -> Response {
-    let max = caller.limits().body_bytes;
-    match tokio::time::timeout(limits::READ_TIME_MAX, to_bytes(body, max)).await {
-        Ok(Ok(body)) => answered(dispatch::answer(caller, &body).await),
-        Ok(Err(_)) => {
-            let text = format!("the request was cut off, or is over {max} bytes\n");
-            (StatusCode::PAYLOAD_TOO_LARGE, text).into_response()
-        }
-        Err(_) => StatusCode::REQUEST_TIMEOUT.into_response(),
+/// Answers what is in a request's body, which must be here within [`limits::READ_TIME_MAX`].
+pub async fn respond(caller: Caller<'_>, request: Request) -> Response {
+    let connection = request.extensions().get::<Arc<HttpConnection>>().cloned();
+    let read = gather(request.into_body(), caller);
+    let (body, _claim) = match tokio::time::timeout(limits::READ_TIME_MAX, read).await {
+        Ok(Ok(read)) => read,
+        Ok(Err(refused)) => return refused,
+        Err(_) => return StatusCode::REQUEST_TIMEOUT.into_response(),
+    };
+    // A body that never ends must not keep its place: such a request counts when it is whole.
+    let in_flight = connection.as_ref().map(HttpConnection::request);
+    let response = answered(dispatch::answer(caller, &body).await);
+    match in_flight {
+        Some(in_flight) => in_flight.until_sent(response),
+        None => response,
     }
 }
 
+// Its memory is claimed as it comes: a length that is only claimed takes none.
+/// The bytes of a body.
+async fn gather(body: Body, caller: Caller<'_>) -> Result<(Vec<u8>, Claim), Response> {
+    let (max, memory) = (caller.limits().body_bytes, caller.memory());
+    let mut claim = memory.claim_anyway(0);
+    let (mut bytes, mut parts) = (Vec::new(), body.into_data_stream());
+    while let Some(part) = parts.next().await {
+        let part = part.ok().filter(|part: &Bytes| bytes.len() + part.len() <= max);
+        let Some(part) = part else {
+            let text = format!("the request was cut off, or is over {max} bytes\n");
+            return Err((StatusCode::PAYLOAD_TOO_LARGE, text).into_response());
+        };
+        if let Err(busy) = claim.make_room(&mut bytes, part.len(), max) {
+            caller.relieve();
+            return Err(answered(Some(dispatch::refusal(memory, busy))));
+        }
+        bytes.extend_from_slice(&part);
+    }
+    Ok((bytes, claim))
+}
+
 /// JSON-RPC's answer as a response; a notification has none.
-pub fn answered(answer: Option<String>) -> Response {
+pub fn answered(answer: Option<RpcAnswer>) -> Response {
     match answer {
-        Some(answer) => ([(CONTENT_TYPE, "application/json")], answer).into_response(),
+        Some(RpcAnswer { text, claim }) => {
+            let body = Claimed::bytes(text.into_bytes(), claim);
+            ([(CONTENT_TYPE, "application/json")], body).into_response()
+        }
         None => StatusCode::NO_CONTENT.into_response(),
     }
 }
 
-async fn upgrade(rpc: Arc<Rpc>, request: Request) -> Response {
-    let (mut parts, _) = request.into_parts();
-    match WebSocketUpgrade::from_request_parts(&mut parts, &()).await {
-        Ok(upgrade) => ws::open(rpc, upgrade),
-        Err(_) => {
-            let text = "Trefoil JSON-RPC: POST a request here, or open a WebSocket.\n";
-            (StatusCode::OK, text).into_response()
-        }
-    }
+fn upgrade(rpc: Arc<Rpc>, request: Request) -> Response {
+    ws::open(rpc, request).unwrap_or_else(|| {
+        let text = "Trefoil JSON-RPC: POST a request here, or open a WebSocket.\n";
+        (StatusCode::OK, text).into_response()
+    })
 }
 
 /// The process answers.

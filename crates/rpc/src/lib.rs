@@ -7,12 +7,17 @@
 //! node's thread through [`backend::RpcBackend`], so no caller can delay consensus. When
 //! this node has named block N to a caller, the receipts, logs and state of N are
 //! readable here. An `admin_*` method runs only for a caller on this machine with the token.
+//! What callers make the server hold is counted in bytes, in one [`MemoryAccount`].
 //!
 //! It must never know a secret key, since any web page may call the open port; and it
 //! changes no state of the chain by itself.
 
+mod access;
+mod answer;
+mod answer_body;
 pub mod backend;
 mod caches;
+mod connections;
 pub mod content;
 mod context;
 mod convert;
@@ -27,27 +32,34 @@ mod heavy;
 mod http;
 mod limits;
 mod lookup;
+mod memory;
 mod metrics;
 mod net;
+mod open_files;
 mod params;
+mod pool_view;
 mod subscriptions;
 mod trace;
 mod trefoil;
 mod txpool;
+mod watched_stream;
 mod ws;
+mod ws_input;
 
 #[cfg(test)]
 mod tests;
 
+pub use self::{
+    access::HttpAccess,
+    connections::HttpConnectionTable,
+    error::RpcError,
+    eth::simulate::simulate_on,
+    http::{RemoteAddr, accept, guarded, serve},
+    memory::{MEMORY_DEFAULT, MemoryAccount},
+};
 use self::{
     context::Rpc,
     error::{Json, RpcResult, json},
     limits::Limits,
     params::Params,
-};
-pub use self::{
-    error::RpcError,
-    eth::simulate::simulate_on,
-    http::{RemoteAddr, accept, serve},
-    limits::HttpAccess,
 };

@@ -1,25 +1,20 @@
-//! Who may call, and every bound on what callers may make the server do or hold.
+//! Every bound on what callers may make the server do or hold; bytes are in [`crate::memory`].
 
 use std::time::Duration;
 
-/// Who may call.
-#[derive(Clone, Debug, Default)]
-pub struct HttpAccess {
-    /// Names by which this server may be addressed, besides IP addresses and
-    /// `localhost` (a `Host` check stops DNS rebinding).
-    pub hosts: Vec<String>,
-    /// Origins of web pages that may call; empty: any, since the server holds
-    /// no keys and no cookies.
-    pub origins: Vec<String>,
-}
-
 // Each takes a file descriptor, and the p2p service of the same process needs some too.
-/// Open HTTP connections; more wait to be accepted.
+/// Open HTTP connections; for one more, the one that is idle for the longest time is closed.
 pub const CONNECTIONS_MAX: usize = 1_024;
+// A load balancer takes a node that does not answer out of service, and a supervisor kills it:
+// both must be told the truth while all other connections are at work.
+/// Besides those: connections that may ask for `/livez`, `/readyz` and `/metrics` only.
+pub const HEALTH_CONNECTIONS_MAX: usize = 32;
 // A connection that was upgraded no longer counts among the HTTP connections, and it may
 // stay open for days.
 /// Open WebSockets; more are refused.
 pub const SOCKETS_MAX: usize = 512;
+/// File descriptors of all that, with those that are closing or not yet given a place.
+pub const FILES_MAX: usize = CONNECTIONS_MAX + HEALTH_CONNECTIONS_MAX + SOCKETS_MAX + 64;
 // Each is a task: a client can send faster than it is answered.
 /// Requests of one WebSocket being worked on.
 pub const SOCKET_REQUESTS_MAX: usize = 64;
@@ -27,6 +22,10 @@ pub const SOCKET_REQUESTS_MAX: usize = 64;
 // runs.
 /// Scans and executions at once.
 pub const HEAVY_MAX: usize = 32;
+// Each holds its connection for `HEAVY_TIME_MAX`. With `SYNC_WAITS_MAX` and `GATEWAY_GETS_MAX`
+// they take 928 of the `CONNECTIONS_MAX`, so that there always is one for a short question.
+/// Callers that wait for their turn; more are refused at once.
+pub const HEAVY_WAITS_MAX: usize = 256;
 // geth ends an execution after 5 s (`--rpc.evmtimeout`). Here the wait for a turn counts too.
 /// How long one may take, waiting for its turn included.
 pub const HEAVY_TIME_MAX: Duration = Duration::from_secs(10);
@@ -44,16 +43,51 @@ pub const SYNC_WAIT: Duration = Duration::from_secs(20);
 // One caller could otherwise hold its connection, one of `CONNECTIONS_MAX`, for ever.
 /// And at most.
 pub const SYNC_WAIT_MAX: Duration = Duration::from_secs(60);
+// All connections waiting so would leave none to ask anything else.
+/// Of them at once.
+pub const SYNC_WAITS_MAX: usize = CONNECTIONS_MAX / 2;
+// A download or a search lasts for minutes.
+/// Requests to the gateway that are answered at once.
+pub const GATEWAY_GETS_MAX: usize = CONNECTIONS_MAX / 8;
+/// How often a caller that waits for memory looks whether there is room.
+pub const ROOM_PAUSE: Duration = Duration::from_millis(50);
+// Each takes about 300 kB that no account counts: 19 MiB. The others are answered uncompressed.
+/// Answers that are compressed at once.
+pub const GZIPS_MAX: usize = 64;
 // Slowloris: a client that sends a byte now and then would hold its connection for ever.
-/// Time for a request to arrive whole.
+/// Time for a request to arrive whole, the head and then the body. The first one's begins when
+/// the connection is accepted.
 pub const READ_TIME_MAX: Duration = Duration::from_secs(30);
+// A head is read into memory whole, on each of the connections.
+/// Bytes of a request's head, and of what is read or written at a time.
+pub const HEAD_BYTES_MAX: usize = 32 << 10;
+// A client that stopped reading would hold its answer for ever, and one that takes a byte now
+// and then as good as for ever.
+/// Time for a client to take [`WRITE_BYTES_MIN`], or all that waits for it.
+pub const WRITE_TIME_MAX: Duration = Duration::from_secs(20);
+/// 800 bytes a second: slower than any line that a wallet is used on.
+pub const WRITE_BYTES_MIN: usize = 16 << 10;
+// The log's bytes count, not the logs: one can be as large as its block's gas allows.
+/// An answer that is gathered from many blocks or transactions, bytes.
+pub const ANSWER_BYTES_MAX: usize = 25 << 20;
+// While it is made, a step costs several times the stack that it shows.
+/// What one trace may take while it is made, bytes.
+pub const TRACE_BYTES_MAX: usize = 64 << 20;
+// The node's thread lists its whole pool: 100,000 transactions take some 10 ms of it.
+/// The node is asked for its pool no more often; whoever asks meanwhile shares the next list.
+pub const POOL_PAUSE: Duration = Duration::from_millis(100);
 
 /// The limits that tests reach by setting them low.
 #[derive(Clone, Debug)]
 pub struct Limits {
     // It is read into memory whole before it is parsed.
-    /// A request's body or WebSocket message, bytes.
+    /// A request's body, bytes.
     pub body_bytes: usize,
+    // Twice its memory is kept for the socket's life (`ws_input`). A transaction of 128 KiB is 256 KiB
+    // of hex, and a full batch (`batch`) of calls with 2 KiB of data each is 4 MiB; what is longer has
+    // POST. geth takes 32 MiB.
+    /// A WebSocket message, bytes.
+    pub message_bytes: usize,
     // One small body could otherwise ask for any amount of work. geth's default
     // (`--rpc.batch-request-limit`).
     /// Requests in a batch.
@@ -65,9 +99,13 @@ pub struct Limits {
     // Each is a task that handles every block or admission: `SOCKETS_MAX` × 128 = 65,536.
     /// Subscriptions of one WebSocket.
     pub subscriptions: usize,
-    // A client that reads more slowly than the chain grows would fill the memory.
-    /// Messages that wait for a slow WebSocket before it is dropped.
-    pub socket_queue: usize,
+    // A client that reads more slowly than the chain grows, or than it asks, would fill the
+    // memory. It is room for the largest answer of a batch.
+    /// Answers and notifications that wait on one WebSocket, bytes.
+    pub socket_bytes: usize,
+    // Who does not read is not read.
+    /// While more than this waits, the WebSocket's requests are not read, bytes.
+    pub socket_pause_bytes: usize,
     // A filter costs its creator nothing, and HTTP has no connection whose end would free it.
     /// Filters alive at once.
     pub filters: usize,
@@ -83,10 +121,12 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             body_bytes: 10 << 20,
+            message_bytes: 4 << 20,
             batch: 1_000,
             batch_reply_bytes: 25 << 20,
             subscriptions: 128,
-            socket_queue: 4_096,
+            socket_bytes: 32 << 20,
+            socket_pause_bytes: 1 << 20,
             filters: 1_000,
             filter_idle: Duration::from_secs(300),
             log_blocks: 1_000_000,

@@ -28,6 +28,10 @@ pub fn text(rpc: &Rpc) -> String {
     let mut page = Page(String::new());
     node(rpc, &mut page);
     requests(rpc, &mut page);
+    let help = "Bytes that callers make the server hold; `rpc.memory_mib` bounds them.";
+    page.gauge("trefoil_rpc_memory_bytes", help, rpc.memory.used());
+    let help = "Open connections to the RPC's port, WebSockets too.";
+    page.gauge("trefoil_rpc_connections", help, rpc.connections.count());
     if let Some(bytes) = resident_bytes() {
         page.gauge("process_resident_memory_bytes", "Memory of the process.", bytes);
     }

@@ -1,14 +1,24 @@
 //! A request's parameters. Their readers are hand-written, so that an error describes
 //! the parameter and never this program's types.
 
-use std::fmt::Display;
+use std::{fmt::Display, sync::Arc};
 
 use alloy_primitives::{Address, B256, Bytes, U256, hex};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, value::RawValue};
 use trefoil_types::Height;
 
-use crate::{RpcError, RpcResult};
+use crate::{
+    RpcError, RpcResult,
+    memory::{Claim, MemoryAccount},
+};
+
+// serde_json keeps a value in 32 bytes and lets a list grow to twice its length; an object takes
+// a node of 11 entries of 56 bytes each. `[[],[],…` is 20 times, `[{"":0},…` 90 times its text.
+/// What a parsed value takes besides its text, bytes.
+const VALUE_BYTES: usize = 64;
+/// What a parsed object takes besides that, bytes.
+const OBJECT_BYTES: usize = 640;
 
 // Each is compared with every log of every block that the index names.
 /// The most addresses, or alternatives for one topic, in a log filter.
@@ -19,9 +29,36 @@ const TOPICS_MAX: usize = 4;
 /// Positional parameters. Absent, `null` and `[]` are the same; trailing ones
 /// may be absent or `null`.
 #[derive(Clone, Debug, Default)]
-pub struct Params(Vec<Value>);
+pub struct Params {
+    values: Vec<Value>,
+    /// What they hold, as long as anybody works on them.
+    claim: Option<Arc<Claim>>,
+}
+
+/// What JSON text takes at most when it is parsed, and when a reader has made of it what it means.
+fn parsed_bytes(text: &str) -> usize {
+    let sizes = text.bytes().map(|byte| match byte {
+        b',' | b'[' => VALUE_BYTES,
+        b'{' => OBJECT_BYTES,
+        _ => 0,
+    });
+    2 * (text.len() + sizes.sum::<usize>())
+}
 
 impl Params {
+    /// As [`Params::parse`], with what they hold claimed first.
+    ///
+    /// # Errors
+    /// As there; or there is no room for them.
+    pub fn parse_within(
+        memory: &MemoryAccount,
+        raw: Option<&RawValue>,
+        max: usize,
+    ) -> RpcResult<Self> {
+        let claim = memory.claim(raw.map_or(0, |raw| parsed_bytes(raw.get())))?;
+        Ok(Self { claim: Some(Arc::new(claim)), ..Self::parse(raw, max)? })
+    }
+
     /// # Errors
     /// Something other than a list, or more than `max` of them.
     pub fn parse(raw: Option<&RawValue>, max: usize) -> RpcResult<Self> {
@@ -35,21 +72,24 @@ impl Params {
             let text = format!("too many arguments, want at most {max}");
             return Err(RpcError::InvalidParams(text));
         }
-        Ok(Self(values))
+        Ok(Self { values, claim: None })
+    }
+
+    /// What may be kept of them: the values, or what they mean, but not both.
+    pub fn bytes(&self) -> usize {
+        self.claim.as_ref().map_or(0, |claim| claim.bytes() / 2)
     }
 
     /// # Errors
     /// The parameter is absent or wrong.
     pub fn get<T: Arg>(&self, at: usize) -> RpcResult<T> {
-        self.opt(at)?.ok_or_else(|| {
-            RpcError::InvalidParams(format!("missing value for required argument {at}"))
-        })
+        self.opt(at)?.ok_or_else(|| missing(at))
     }
 
     /// # Errors
     /// The parameter is wrong; absent is fine.
     pub fn opt<T: Arg>(&self, at: usize) -> RpcResult<Option<T>> {
-        optional(self.0.get(at), format_args!("invalid argument {at}"))
+        optional(self.values.get(at), format_args!("invalid argument {at}"))
             .map_err(RpcError::InvalidParams)
     }
 
@@ -59,7 +99,7 @@ impl Params {
     /// The parameter is wrong; absent is fine.
     pub fn shaped<T: DeserializeOwned>(&self, at: usize, wants: &str) -> RpcResult<Option<T>> {
         let wrong = |_| RpcError::InvalidParams(format!("invalid argument {at}: {wants}"));
-        self.opt::<Value>(at)?.map(serde_json::from_value).transpose().map_err(wrong)
+        self.value(at).map(T::deserialize).transpose().map_err(wrong)
     }
 
     /// An object of our own, which its type describes.
@@ -67,9 +107,17 @@ impl Params {
     /// # Errors
     /// The parameter is absent or wrong.
     pub fn object<T: DeserializeOwned>(&self, at: usize) -> RpcResult<T> {
-        let value: Value = self.get(at)?;
-        serde_json::from_value(value).map_err(|error| RpcError::InvalidParams(error.to_string()))
+        let value = self.value(at).ok_or_else(|| missing(at))?;
+        T::deserialize(value).map_err(|error| RpcError::InvalidParams(error.to_string()))
     }
+
+    fn value(&self, at: usize) -> Option<&Value> {
+        self.values.get(at).filter(|value| !value.is_null())
+    }
+}
+
+fn missing(at: usize) -> RpcError {
+    RpcError::InvalidParams(format!("missing value for required argument {at}"))
 }
 
 /// A type that a parameter can be read as. The error describes the fault.
@@ -125,9 +173,15 @@ impl Arg for Value {
     }
 }
 
+// A reader that took a copy of each object on its way down would take many times what is claimed.
+/// An object where it is.
+pub fn object(value: &Value) -> Result<&Map<String, Value>, String> {
+    value.as_object().ok_or_else(|| format!("want an object, got {}", kind(value)))
+}
+
 impl Arg for Map<String, Value> {
     fn parse(value: &Value) -> Result<Self, String> {
-        value.as_object().cloned().ok_or_else(|| format!("want an object, got {}", kind(value)))
+        object(value).cloned()
     }
 }
 
@@ -269,9 +323,9 @@ impl Arg for StorageKey {
     }
 }
 
-/// One value or a list of them; absent or `null` is the empty list.
-fn alternatives<T: Arg>(value: Option<&Value>, what: &str) -> Result<Vec<T>, String> {
-    let list: Vec<T> = match value {
+/// One value or a list of them, sorted; absent or `null` is the empty list.
+fn alternatives<T: Arg + Ord>(value: Option<&Value>, what: &str) -> Result<Vec<T>, String> {
+    let mut list: Vec<T> = match value {
         None | Some(Value::Null) => vec![],
         Some(list @ Value::Array(_)) => Vec::parse(list)?,
         Some(one) => vec![T::parse(one)?],
@@ -279,6 +333,7 @@ fn alternatives<T: Arg>(value: Option<&Value>, what: &str) -> Result<Vec<T>, Str
     if list.len() > FILTER_ALTERNATIVES_MAX {
         return Err(format!("{} {what}, at most {FILTER_ALTERNATIVES_MAX}", list.len()));
     }
+    list.sort_unstable();
     Ok(list)
 }
 
@@ -291,28 +346,34 @@ pub struct LogFilter {
     pub matcher: LogMatcher,
 }
 
+// Hundreds of subscriptions look at each log of each block.
 /// Any of `addresses` (empty: any), and at each position any of the topics
-/// listed (empty: any).
+/// listed (empty: any); all sorted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LogMatcher {
     pub addresses: Vec<Address>,
     pub topics: Vec<Vec<B256>>,
 }
 
+/// Whether it is one of the sorted `any`, or there are none.
+fn is_any<T: Ord>(any: &[T], one: &T) -> bool {
+    any.is_empty() || any.binary_search(one).is_ok()
+}
+
 impl LogMatcher {
     pub fn matches(&self, log: &alloy_primitives::Log) -> bool {
         let topics = log.data.topics();
-        (self.addresses.is_empty() || self.addresses.contains(&log.address))
+        is_any(&self.addresses, &log.address)
             && self.topics.len() <= topics.len()
-            && self.topics.iter().zip(topics).all(|(any, t)| any.is_empty() || any.contains(t))
+            && self.topics.iter().zip(topics).all(|(any, topic)| is_any(any, topic))
     }
 }
 
 impl Arg for LogFilter {
     fn parse(value: &Value) -> Result<Self, String> {
-        let object = Map::parse(value)?;
-        let (from, to) = (member(&object, "fromBlock")?, member(&object, "toBlock")?);
-        let block = member(&object, "blockHash")?;
+        let object = object(value)?;
+        let (from, to) = (member(object, "fromBlock")?, member(object, "toBlock")?);
+        let block = member(object, "blockHash")?;
         if block.is_some() && (from.is_some() || to.is_some()) {
             return Err(
                 "cannot specify both BlockHash and FromBlock/ToBlock, choose one or the other"
@@ -321,7 +382,11 @@ impl Arg for LogFilter {
         }
         let addresses = alternatives(object.get("address"), "addresses")
             .map_err(|why| format!("address: {why}"))?;
-        let positions: Vec<Value> = member(&object, "topics")?.unwrap_or_default();
+        let positions: &[Value] = match object.get("topics") {
+            None | Some(Value::Null) => &[],
+            Some(Value::Array(positions)) => positions,
+            Some(other) => return Err(format!("topics: want a list, got {}", kind(other))),
+        };
         if positions.len() > TOPICS_MAX {
             return Err(format!("topics: {} positions, at most {TOPICS_MAX}", positions.len()));
         }

@@ -1,8 +1,8 @@
 //! `eth_subscribe`: notifications to a WebSocket.
 //!
 //! What always holds: the answer to `eth_subscribe` goes out before the first
-//! notification, and nothing between the two is missed. A socket that does not read
-//! is dropped rather than waited for.
+//! notification, nothing between the two is missed, and a socket that does not keep up
+//! is closed with the reason rather than waited for.
 
 use std::{
     collections::BTreeMap,
@@ -10,60 +10,139 @@ use std::{
 };
 
 use alloy_primitives::U128;
-use axum::extract::ws::Message;
+use axum::body::Bytes;
 use futures::future::BoxFuture;
 use serde_json::{Value, json as value, value::RawValue};
 use tokio::{
-    sync::{Notify, broadcast::Receiver, mpsc},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, broadcast::Receiver, mpsc},
     task::AbortHandle,
+    time::sleep,
 };
 use trefoil_types::Transaction;
 
 use crate::{
-    Params, Rpc, RpcError, RpcResult,
+    Limits, Params, Rpc, RpcError, RpcResult,
+    answer::RpcAnswer,
     backend::RpcBackend,
+    connections::{HttpConnection, InFlight},
     convert,
     event_hub::NewBlock,
-    json, net,
+    json, limits,
+    memory::{Claim, Claimed, MemoryAccount},
+    net,
     params::{LogFilter, LogMatcher, member},
 };
 
 /// A subscription's name within its socket: random, so that it reveals nothing.
 pub type SubscriptionId = u128;
 
+// A filter of 1,000 addresses and 4,000 topics takes 150 kB, and a socket has 128 of them.
+/// The filters of one socket's subscriptions, bytes.
+const SOCKET_FILTERS_BYTES_MAX: usize = 1 << 20;
+
+/// A subscription without its filter: its task, its queue of blocks and its places in lists.
+const SUBSCRIPTION_BYTES: usize = 2 << 10;
+
 /// Sends a subscription's notifications, for as long as the client reads them.
 type Work = BoxFuture<'static, Result<(), Stalled>>;
 
+/// What a subscription holds as long as it lives.
+struct Place {
+    _permit: OwnedSemaphorePermit,
+    _claim: Claim,
+    /// The socket does not yield to newcomers.
+    _in_flight: InFlight,
+}
+
 /// The state that the requests of one WebSocket share.
 pub struct SocketSession {
-    /// To the socket's writer; full means that the client does not read.
-    pub out: mpsc::Sender<Message>,
-    /// Notified when the socket must be dropped, since its client cannot keep up.
-    pub stalled: Arc<Notify>,
+    /// To the socket's writer, texts with their claims; bounded by `memory`.
+    out: mpsc::UnboundedSender<Bytes>,
+    /// Holds the answers and notifications that wait on this connection.
+    pub memory: MemoryAccount,
+    /// Holds its subscriptions and their filters.
+    filters: MemoryAccount,
+    /// Notified when the socket must be closed, since its client cannot keep up.
+    lagging: Notify,
+    /// Notified when the client has read something.
+    read: Notify,
+    pub connection: Arc<HttpConnection>,
     max: usize,
-    running: Mutex<BTreeMap<SubscriptionId, AbortHandle>>,
+    // Messages are answered at once, so none of them knows what the others began.
+    /// For each subscription that the socket may begin.
+    places: Arc<Semaphore>,
+    running: Mutex<BTreeMap<SubscriptionId, (AbortHandle, Place)>>,
 }
 
 /// One message from a WebSocket while it is being answered.
 pub struct SocketMessage {
     session: Arc<SocketSession>,
     /// Subscriptions that start when the answer is on its way.
-    created: Mutex<Vec<(SubscriptionId, Work)>>,
+    created: Mutex<Vec<(SubscriptionId, Work, Place)>>,
 }
 
+/// Told in the close frame (at most 123 bytes).
+pub const LAGGED: &str =
+    "this connection reads too slowly for its subscriptions; subscribe again and read faster";
+
 impl SocketSession {
-    pub fn new(out: mpsc::Sender<Message>, max: usize) -> Arc<Self> {
-        Arc::new(Self { out, stalled: Arc::default(), max, running: Mutex::default() })
+    pub fn new(
+        connection: Arc<HttpConnection>,
+        all: &MemoryAccount,
+        limits: &Limits,
+    ) -> (Arc<Self>, mpsc::UnboundedReceiver<Bytes>) {
+        let (out, queue) = mpsc::unbounded_channel();
+        let cure = "read the answers and notifications that wait on this connection";
+        let memory = connection.memory.within(limits.socket_bytes, cure);
+        let cure = "unsubscribe, or name fewer addresses and topics";
+        let filters = all.within(SOCKET_FILTERS_BYTES_MAX, cure);
+        let max = limits.subscriptions;
+        let session = Self {
+            out,
+            memory,
+            filters,
+            lagging: Notify::new(),
+            read: Notify::new(),
+            connection,
+            max,
+            places: Arc::new(Semaphore::new(max)),
+            running: Mutex::default(),
+        };
+        (Arc::new(session), queue)
     }
 
-    fn running(&self) -> MutexGuard<'_, BTreeMap<SubscriptionId, AbortHandle>> {
+    fn running(&self) -> MutexGuard<'_, BTreeMap<SubscriptionId, (AbortHandle, Place)>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Queues an answer, whose memory is claimed already.
+    pub fn put(&self, RpcAnswer { text, claim }: RpcAnswer) {
+        // A socket that has ended needs no answer.
+        let _ = self.out.send(Claimed::bytes(text.into_bytes(), claim));
+    }
+
+    /// The writer has sent something.
+    pub fn was_read(&self) {
+        self.read.notify_one();
+    }
+
+    /// Waits until no more than `bytes` wait for the client.
+    pub async fn until_read(&self, bytes: usize) {
+        // A notice that comes between the look and the wait is kept by `Notify`.
+        while self.memory.used() > bytes {
+            self.read.notified().await;
+        }
+    }
+
+    /// Waits until the socket has to be closed, since a subscription fell behind.
+    pub async fn lagged(&self) {
+        self.lagging.notified().await;
     }
 }
 
 impl Drop for SocketSession {
     fn drop(&mut self) {
-        self.running().values().for_each(AbortHandle::abort);
+        self.running().values().for_each(|(task, _)| task.abort());
     }
 }
 
@@ -72,7 +151,17 @@ impl SocketMessage {
         Self { session, created: Mutex::default() }
     }
 
-    fn created(&self) -> MutexGuard<'_, Vec<(SubscriptionId, Work)>> {
+    /// Holds the answers that wait on the message's connection.
+    pub fn memory(&self) -> &MemoryAccount {
+        &self.session.memory
+    }
+
+    /// Holds all of the message's connection.
+    pub fn account(&self) -> &MemoryAccount {
+        &self.session.connection.memory
+    }
+
+    fn created(&self) -> MutexGuard<'_, Vec<(SubscriptionId, Work, Place)>> {
         self.created.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -83,26 +172,32 @@ impl SocketMessage {
         // nothing.
         let created = std::mem::take(&mut *self.created());
         let mut running = self.session.running();
-        for (id, work) in created {
-            let stalled = self.session.stalled.clone();
+        for (id, work, place) in created {
+            // Weak: the session ends its subscriptions, and none of them keeps it.
+            let session = Arc::downgrade(&self.session);
             let task = tokio::spawn(async move {
                 let _ = work.await;
-                stalled.notify_one();
+                if let Some(session) = session.upgrade() {
+                    session.lagging.notify_one();
+                }
             });
-            running.insert(id, task.abort_handle());
+            running.insert(id, (task.abort_handle(), place));
         }
     }
 }
 
 pub fn subscribe(rpc: &Rpc, frame: &SocketMessage, params: &Params) -> RpcResult {
-    let mut created = frame.created();
-    let max = frame.session.max;
-    if created.len() + frame.session.running().len() >= max {
+    let session = &frame.session;
+    let Ok(permit) = session.places.clone().try_acquire_owned() else {
+        let max = session.max;
         let text = format!("this connection has {max} subscriptions, the most that are allowed");
         return Err(RpcError::Rejected(text));
-    }
+    };
+    let claim = session.filters.claim(params.bytes() + SUBSCRIPTION_BYTES)?;
+    let in_flight = session.connection.request();
+    let place = Place { _permit: permit, _claim: claim, _in_flight: in_flight };
     let id = rand::random::<SubscriptionId>();
-    let feed = Feed { id, out: frame.session.out.clone() };
+    let feed = Feed { id, out: session.out.clone(), memory: session.memory.clone() };
     // The receivers are made now, not when first polled: nothing between the answer and the
     // first poll may be missed.
     let work: Work = match params.get::<String>(0)?.as_str() {
@@ -121,14 +216,15 @@ pub fn subscribe(rpc: &Rpc, frame: &SocketMessage, params: &Params) -> RpcResult
             return Err(RpcError::InvalidParams(text));
         }
     };
-    created.push((id, work));
+    frame.created().push((id, work, place));
     json(&U128::from(id))
 }
 
 pub fn unsubscribe(_: &Rpc, frame: &SocketMessage, params: &Params) -> RpcResult {
     let id: SubscriptionId = params.get(0)?;
     let task = frame.session.running().remove(&id);
-    task.ok_or_else(|| RpcError::Rejected("subscription not found".into()))?.abort();
+    let (task, _place) = task.ok_or_else(|| RpcError::Rejected("subscription not found".into()))?;
+    task.abort();
     json(&true)
 }
 
@@ -146,25 +242,35 @@ fn wants_whole(params: &Params) -> RpcResult<bool> {
 /// Where one subscription's notifications go.
 struct Feed {
     id: SubscriptionId,
-    out: mpsc::Sender<Message>,
+    out: mpsc::UnboundedSender<Bytes>,
+    memory: MemoryAccount,
 }
 
 /// The client does not read, or is gone.
 struct Stalled;
 
 impl Feed {
-    fn send(&self, result: &RawValue) -> Result<(), Stalled> {
+    async fn send(&self, result: &RawValue) -> Result<(), Stalled> {
         let id = self.id;
         let text = format!(
             r#"{{"jsonrpc":"2.0","method":"eth_subscription","params":{{"subscription":"{id:#x}","result":{result}}}}}"#
         );
         // One that is passed over would leave a gap that the client cannot see. It sees a
         // closed socket.
-        self.out.try_send(Message::text(text)).map_err(|_| Stalled)
+        let claim = loop {
+            match self.memory.claim(text.len()) {
+                Ok(claim) => break claim,
+                // Others hold the room: that is no fault of this client.
+                Err(_) if self.memory.fits(text.len()) => sleep(limits::ROOM_PAUSE).await,
+                Err(_) => return Err(Stalled),
+            }
+        };
+        self.out.send(Claimed::bytes(text.into_bytes(), claim)).map_err(|_| Stalled)
     }
 
-    fn send_value(&self, value: &impl serde::Serialize) -> Result<(), Stalled> {
-        json(value).map_err(|_| Stalled).and_then(|json| self.send(&json))
+    async fn send_value(&self, value: &impl serde::Serialize) -> Result<(), Stalled> {
+        let json = json(value).map_err(|_| Stalled)?;
+        self.send(&json).await
     }
 }
 
@@ -172,7 +278,7 @@ impl Feed {
 async fn heads(feed: Feed, mut blocks: Receiver<Arc<NewBlock>>) -> Result<(), Stalled> {
     // A receiver that fell behind gets an error here, and the socket ends as with a full queue.
     while let Ok(block) = blocks.recv().await {
-        feed.send(block.head())?;
+        feed.send(block.head()).await?;
     }
     Ok(())
 }
@@ -183,8 +289,16 @@ async fn logs(
     matcher: LogMatcher,
 ) -> Result<(), Stalled> {
     while let Ok(block) = blocks.recv().await {
-        let mut wanted = convert::logs(&block.stored).filter(|(log, _)| matcher.matches(log));
-        wanted.try_for_each(|(_, json)| feed.send_value(&json))?;
+        let (stored, mut index) = (&block.stored, 0);
+        for (at, receipt) in stored.receipts.iter().enumerate() {
+            for log in receipt.logs() {
+                if matcher.matches(log) {
+                    let shown = json(&convert::log_json(&stored.block, at, index, log));
+                    feed.send(&shown.map_err(|_| Stalled)?).await?;
+                }
+                index += 1;
+            }
+        }
     }
     Ok(())
 }
@@ -192,8 +306,8 @@ async fn logs(
 async fn pending(feed: Feed, mut txs: Receiver<Transaction>, whole: bool) -> Result<(), Stalled> {
     while let Ok(tx) = txs.recv().await {
         match whole {
-            true => feed.send_value(&convert::pooled_tx(&tx))?,
-            false => feed.send_value(tx.tx_hash())?,
+            true => feed.send_value(&convert::pooled_tx(&tx)).await?,
+            false => feed.send_value(tx.tx_hash()).await?,
         }
     }
     Ok(())
@@ -212,7 +326,7 @@ async fn syncing(feed: Feed, backend: RpcBackend) -> Result<(), Stalled> {
                 false => value!(false),
                 true => value!({ "syncing": true, "status": net::sync_progress(&status) }),
             };
-            feed.send_value(&value)?;
+            feed.send_value(&value).await?;
         }
         if statuses.changed().await.is_err() {
             return Ok(());

@@ -3,9 +3,9 @@
 use alloy_primitives::B256;
 use alloy_rpc_types_trace::geth::{GethDebugTracingOptions, GethTrace};
 use serde::Serialize;
-use trefoil_ledger::rpc_calls::trace::{TraceError, trace_block, trace_transaction};
+use trefoil_ledger::rpc_calls::trace::{TraceBudget, TraceError, trace_block, trace_transaction};
 
-use crate::{Params, Rpc, RpcError, RpcResult, json};
+use crate::{Params, Rpc, RpcError, RpcResult, json, limits};
 
 // A block can take millions of steps, each with its stack.
 /// Steps in one answer.
@@ -18,9 +18,10 @@ impl From<TraceError> for RpcError {
     fn from(error: TraceError) -> Self {
         match error {
             TraceError::Ledger(error) => error.into(),
-            TraceError::Genesis | TraceError::NoBlock(_) | TraceError::Tracer(_) => {
-                Self::Rejected(error.to_string())
-            }
+            TraceError::Genesis
+            | TraceError::NoBlock(_)
+            | TraceError::Tracer(_)
+            | TraceError::TooLarge(_) => Self::Rejected(error.to_string()),
         }
     }
 }
@@ -46,8 +47,23 @@ pub fn transaction(rpc: &Rpc, params: &Params) -> RpcResult {
     let Some((height, index)) = snapshot.transaction(&hash)? else {
         return Err(RpcError::Rejected(format!("transaction {hash} not found")));
     };
-    let options = options(params, 1)?;
-    json(&trace_transaction(&rpc.backend.spec, &snapshot, height, index, options)?)
+    let (spec, options) = (&rpc.backend.spec, options(params, 1)?);
+    claimed(rpc, |budget| {
+        json(&trace_transaction(spec, &snapshot, height, index, options, budget)?)
+    })
+}
+
+/// Makes a trace, its memory claimed as it grows.
+fn claimed(rpc: &Rpc, trace: impl FnOnce(TraceBudget<'_>) -> RpcResult) -> RpcResult {
+    let (mut claim, mut refused) = (rpc.memory.claim_anyway(0), None);
+    let mut reserve = |bytes| {
+        refused = claim.grow(bytes).err();
+        refused.is_none()
+    };
+    let budget = TraceBudget { max: limits::TRACE_BYTES_MAX, reserve: &mut reserve };
+    let traced = trace(budget);
+    // Not too large by itself: others hold the room.
+    refused.map_or(traced, Err)
 }
 
 #[derive(Serialize)]
@@ -60,7 +76,10 @@ struct TracedJson {
 pub fn block(rpc: &Rpc, params: &Params) -> RpcResult {
     let (snapshot, height) = rpc.at(Some(params.get(0)?))?;
     let txs = snapshot.block(height)?.map_or(0, |stored| stored.block.transactions.len());
-    let traces = trace_block(&rpc.backend.spec, &snapshot, height, options(params, txs)?)?;
-    let traces = traces.into_iter().map(|(tx_hash, result)| TracedJson { tx_hash, result });
-    json(&traces.collect::<Vec<_>>())
+    let (spec, options) = (&rpc.backend.spec, options(params, txs)?);
+    claimed(rpc, |budget| {
+        let traces = trace_block(spec, &snapshot, height, options, budget)?.into_iter();
+        let traces = traces.map(|(tx_hash, result)| TracedJson { tx_hash, result });
+        json(&traces.collect::<Vec<_>>())
+    })
 }

@@ -1,17 +1,19 @@
 //! The transactions that wait in this node's pool.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use alloy_consensus::Transaction as _;
 use alloy_primitives::Address;
 use serde::Serialize;
-use trefoil_node::{Call, Reply};
 use trefoil_types::Transaction;
 
-use crate::{Params, Rpc, RpcResult, convert, json};
+use crate::{
+    Json, Params, Rpc, RpcError, RpcResult, convert, heavy::heavy, json, limits, memory::Claim,
+};
 
 /// Transactions by their sender, then by nonce (in decimal, as geth has it).
-type BySender<T> = BTreeMap<Address, BTreeMap<String, T>>;
+type BySender = BTreeMap<Address, ByNonce>;
+type ByNonce = BTreeMap<String, Json>;
 
 #[derive(Serialize)]
 struct TxpoolJson<T> {
@@ -21,21 +23,60 @@ struct TxpoolJson<T> {
     queued: T,
 }
 
-/// Asks for the pool's transactions, and answers with what `show` makes of each kind.
-async fn shown<T: Serialize>(rpc: &Rpc, show: impl Fn(&[Transaction]) -> T) -> RpcResult {
-    let (pending, queued) = match rpc.backend.call(Call::PoolContent).await? {
-        Reply::PoolContent { pending, queued } => (pending, queued),
-        _ => (vec![], vec![]),
-    };
-    json(&TxpoolJson { pending: show(&pending), queued: show(&queued) })
+/// An answer that is gathered from many transactions: it stays below its bound and is claimed.
+struct Gathering {
+    claim: Claim,
+    bytes: usize,
 }
 
-fn by_sender<T>(txs: &[Transaction], show: impl Fn(&Transaction) -> T) -> BySender<T> {
-    let mut senders = BySender::new();
-    for tx in txs {
-        senders.entry(tx.signer()).or_default().insert(tx.nonce().to_string(), show(tx));
+impl Gathering {
+    fn begin(rpc: &Rpc) -> Self {
+        Self { claim: rpc.memory.claim_anyway(0), bytes: 0 }
     }
-    senders
+
+    fn show(&mut self, shown: impl Serialize) -> RpcResult {
+        let shown = json(&shown)?;
+        let bytes = shown.get().len();
+        self.bytes += bytes;
+        let max = limits::ANSWER_BYTES_MAX;
+        if self.bytes > max {
+            let text = format!(
+                "the pool's transactions are over {max} bytes; use txpool_contentFrom, txpool_inspect or txpool_status"
+            );
+            return Err(RpcError::Rejected(text));
+        }
+        // Each by itself, and once more in the whole.
+        self.claim.grow(2 * bytes)?;
+        Ok(shown)
+    }
+
+    fn by_sender<T: Serialize>(
+        &mut self,
+        txs: &[Transaction],
+        show: impl Fn(&Transaction) -> T,
+    ) -> RpcResult<BySender> {
+        let mut senders = BySender::new();
+        for tx in txs {
+            let shown = self.show(show(tx))?;
+            senders.entry(tx.signer()).or_default().insert(tx.nonce().to_string(), shown);
+        }
+        Ok(senders)
+    }
+}
+
+/// The pool's transactions, all by their sender.
+async fn all<T: Serialize>(
+    rpc: &Arc<Rpc>,
+    params: &Params,
+    show: impl Fn(&Transaction) -> T + Send + 'static,
+) -> RpcResult {
+    let pool = rpc.pool.content(&rpc.backend).await?;
+    let gather = move |rpc: &Rpc, _: &Params| {
+        let mut gathering = Gathering::begin(rpc);
+        let pending = gathering.by_sender(&pool.pending, &show)?;
+        json(&TxpoolJson { pending, queued: gathering.by_sender(&pool.queued, &show)? })
+    };
+    heavy(rpc, gather, params.clone()).await
 }
 
 pub fn status(rpc: &Rpc, _: &Params) -> RpcResult {
@@ -46,25 +87,31 @@ pub fn status(rpc: &Rpc, _: &Params) -> RpcResult {
     })
 }
 
-pub async fn content(rpc: &Rpc) -> RpcResult {
-    shown(rpc, |txs| by_sender(txs, convert::pooled_tx)).await
+pub async fn content(rpc: &Arc<Rpc>, params: &Params) -> RpcResult {
+    all(rpc, params, convert::pooled_tx).await
 }
 
-pub async fn content_from(rpc: &Rpc, params: &Params) -> RpcResult {
+pub async fn content_from(rpc: &Arc<Rpc>, params: &Params) -> RpcResult {
     let sender: Address = params.get(0)?;
-    let show = |txs: &[Transaction]| {
-        let own = txs.iter().filter(|tx| tx.signer() == sender);
-        own.map(|tx| (tx.nonce().to_string(), convert::pooled_tx(tx))).collect::<BTreeMap<_, _>>()
+    let pool = rpc.pool.content(&rpc.backend).await?;
+    let gather = move |rpc: &Rpc, _: &Params| {
+        let mut gathering = Gathering::begin(rpc);
+        let mut own = |txs: &[Transaction]| {
+            let own = txs.iter().filter(|tx| tx.signer() == sender);
+            own.map(|tx| Ok((tx.nonce().to_string(), gathering.show(convert::pooled_tx(tx))?)))
+                .collect::<RpcResult<ByNonce>>()
+        };
+        json(&TxpoolJson { pending: own(&pool.pending)?, queued: own(&pool.queued)? })
     };
-    shown(rpc, show).await
+    heavy(rpc, gather, params.clone()).await
 }
 
 /// One line for each transaction, as geth words it.
-pub async fn inspect(rpc: &Rpc) -> RpcResult {
+pub async fn inspect(rpc: &Arc<Rpc>, params: &Params) -> RpcResult {
     let line = |tx: &Transaction| {
         let to = tx.to().map_or("contract creation".into(), |to| to.to_string());
         let (value, gas, price) = (tx.value(), tx.gas_limit(), tx.max_fee_per_gas());
         format!("{to}: {value} wei + {gas} gas × {price} wei")
     };
-    shown(rpc, |txs| by_sender(txs, line)).await
+    all(rpc, params, line).await
 }

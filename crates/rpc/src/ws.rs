@@ -1,108 +1,254 @@
 //! A WebSocket: requests in, answers and notifications out.
 //!
-//! What always holds: the queue to the client is bounded, and a client that
-//! does not read it, or does not answer pings, is dropped.
+//! What always holds: what waits for the client is bounded in bytes; while it waits, the
+//! client's requests are not read; a client that does not read it, or does not answer pings,
+//! is let go, and all that it began ends with its socket.
 
-use std::{sync::Arc, time::Duration};
+use std::{io::ErrorKind, sync::Arc, time::Duration};
 
 use axum::{
-    extract::{
-        WebSocketUpgrade,
-        ws::{Message, WebSocket},
+    body::{Body, Bytes},
+    extract::Request,
+    http::{
+        HeaderMap, StatusCode,
+        header::{
+            CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
+        },
     },
-    http::StatusCode,
     response::{IntoResponse as _, Response},
 };
 use futures::{
     SinkExt as _, StreamExt as _,
     stream::{SplitSink, SplitStream},
 };
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    io::{Join, ReadHalf, WriteHalf},
+    sync::{Semaphore, mpsc},
+    task::JoinSet,
     time::{MissedTickBehavior, interval, timeout},
+};
+use tokio_tungstenite::{
+    WebSocketStream,
+    tungstenite::{
+        Error, Message,
+        handshake::derive_accept_key,
+        protocol::{
+            CloseFrame, Role, WebSocketConfig,
+            frame::{
+                Frame,
+                coding::{CloseCode, Data, OpCode},
+            },
+        },
+    },
 };
 
 use crate::{
     Rpc,
+    connections::HttpConnection,
     dispatch::{self, Caller},
     limits,
-    subscriptions::{SocketMessage, SocketSession},
+    memory::Claim,
+    subscriptions::{LAGGED, SocketMessage, SocketSession},
+    ws_input::{BUFFER_BYTES, WsArrival, WsInput},
 };
 
 // A client that vanished without closing is noticed only so, and address translators forget
 // idle connections.
 /// How often a client is pinged; it has as long again to answer anything.
 const PING_EVERY: Duration = Duration::from_secs(30);
-// A client that stopped reading fills the socket's buffer; the write would wait for ever.
-/// How long one message may take to leave.
-const WRITE_TIME: Duration = Duration::from_secs(20);
+/// How long the last word to a client that is let go may take to leave.
+const CLOSE_TIME: Duration = Duration::from_secs(1);
+// The library copies a frame before it writes it, keeps the memory of the largest, and moves
+// what is left of it at each write: one frame of 25 MiB costs gigabytes of copying.
+/// A message leaves in frames of at most so many bytes (RFC 6455, 5.4).
+const FRAME_BYTES_MAX: usize = 8 << 10;
+// A frame, and pongs of which the client reads none: who leaves more of them is let go.
+/// What the library holds before the client takes it, bytes.
+const OUTPUT_BYTES_MAX: usize = 2 * FRAME_BYTES_MAX;
+/// A socket that is idle: its buffers, which double when they grow, its tasks and its session.
+const SOCKET_BYTES: usize = 2 * BUFFER_BYTES + OUTPUT_BYTES_MAX + (8 << 10);
+/// At most 123 bytes, as every reason of a close frame.
+const LATE: &str =
+    "too slow, or no memory for it within 30 s: send less at once, try again later, or use POST";
 
-/// Answers the upgrade, unless there are too many sockets.
-pub fn open(rpc: Arc<Rpc>, upgrade: WebSocketUpgrade) -> Response {
-    let Ok(permit) = rpc.sockets.clone().try_acquire_owned() else {
-        let text = "too many WebSockets are open; try again later\n";
-        return (StatusCode::SERVICE_UNAVAILABLE, text).into_response();
+type Socket =
+    WebSocketStream<Join<WsInput<ReadHalf<TokioIo<Upgraded>>>, WriteHalf<TokioIo<Upgraded>>>>;
+
+/// Why a socket ends, as its client is told (RFC 6455, 7.4.1); `None`: it is gone, or knows.
+fn last_word(error: &Error) -> Option<CloseFrame> {
+    let (code, reason) = match error {
+        Error::Protocol(why) => (CloseCode::Protocol, why.to_string().into()),
+        Error::Utf8(_) => (CloseCode::Invalid, "a message is UTF-8".into()),
+        Error::Capacity(why) => {
+            (CloseCode::Size, format!("{why}; ask for less at once, or use POST").into())
+        }
+        Error::Io(why) if why.kind() == ErrorKind::TimedOut => (CloseCode::Policy, LATE.into()),
+        _ => return None,
     };
-    let bytes = rpc.limits.body_bytes;
-    upgrade
-        .max_message_size(bytes)
-        .max_frame_size(bytes)
-        .on_upgrade(move |socket| serve(rpc, socket, permit))
+    Some(CloseFrame { code, reason })
 }
 
-async fn serve(rpc: Arc<Rpc>, socket: WebSocket, _permit: OwnedSemaphorePermit) {
-    let (out, queue) = mpsc::channel(rpc.limits.socket_queue);
-    let session = SocketSession::new(out, rpc.limits.subscriptions);
-    let (sink, stream) = socket.split();
-    let stalled = session.stalled.clone();
-    // Whichever ends first ends the socket, and with it all subscriptions.
-    tokio::select! {
-        () = write(sink, queue) => {}
-        () = read(rpc, session, stream) => {}
-        () = stalled.notified() => {}
+/// What answers the upgrade, if it is one (RFC 6455, 4.2.1).
+fn accepted(headers: &HeaderMap) -> Option<String> {
+    let has = |name, word: &str| {
+        let value = headers.get(name).and_then(|value| value.to_str().ok());
+        value.is_some_and(|value| {
+            value.split(',').any(|part| part.trim().eq_ignore_ascii_case(word))
+        })
+    };
+    let is_upgrade = has(CONNECTION, "upgrade") && has(UPGRADE, "websocket");
+    let key = headers.get(SEC_WEBSOCKET_KEY).filter(|_| is_upgrade)?;
+    has(SEC_WEBSOCKET_VERSION, "13").then(|| derive_accept_key(key.as_bytes()))
+}
+
+/// Answers the upgrade, unless there are too many sockets. `None`: it is none.
+pub fn open(rpc: Arc<Rpc>, mut request: Request) -> Option<Response> {
+    let accept = accepted(request.headers())?;
+    let connection = request.extensions().get::<Arc<HttpConnection>>().cloned()?;
+    if !rpc.connections.upgrade(&connection) {
+        let text = "too many WebSockets are open; try again later\n";
+        return Some((StatusCode::SERVICE_UNAVAILABLE, text).into_response());
     }
+    let upgraded = hyper::upgrade::on(&mut request);
+    tokio::spawn(async move {
+        if let Ok(upgraded) = upgraded.await {
+            serve(rpc, upgraded, connection).await;
+        }
+    });
+    let switched =
+        [(CONNECTION, "upgrade"), (UPGRADE, "websocket"), (SEC_WEBSOCKET_ACCEPT, accept.as_str())];
+    Some((StatusCode::SWITCHING_PROTOCOLS, switched, Body::empty()).into_response())
 }
 
-/// Sends what is queued, and a ping when there is nothing for a while.
-async fn write(mut sink: SplitSink<WebSocket, Message>, mut queue: mpsc::Receiver<Message>) {
+fn config(message_bytes: usize) -> WebSocketConfig {
+    WebSocketConfig::default()
+        .read_buffer_size(BUFFER_BYTES)
+        .write_buffer_size(0)
+        .max_write_buffer_size(OUTPUT_BYTES_MAX)
+        .max_message_size(Some(message_bytes))
+        .max_frame_size(Some(message_bytes))
+}
+
+async fn serve(rpc: Arc<Rpc>, upgraded: Upgraded, connection: Arc<HttpConnection>) {
+    let _claim = rpc.memory.claim_anyway(SOCKET_BYTES);
+    let arrival = WsArrival::new(connection.clone());
+    let (from, to) = tokio::io::split(TokioIo::new(upgraded));
+    let from = WsInput::new(from, arrival.clone(), rpc.connections.clone());
+    let config = Some(config(rpc.limits.message_bytes));
+    let socket =
+        WebSocketStream::from_raw_socket(tokio::io::join(from, to), Role::Server, config).await;
+    let (mut sink, stream) = socket.split();
+    let (session, queue) = SocketSession::new(connection, &rpc.memory, &rpc.limits);
+    // Whichever ends first ends the socket, and with it all requests and subscriptions.
+    let last = tokio::select! {
+        () = write(&mut sink, queue, &session) => None,
+        last = read(&rpc, &session, stream, arrival) => last,
+        // "Try again later" (IANA's registry): the client missed something, and sees so.
+        () = session.lagged() => Some(CloseFrame { code: CloseCode::Again, reason: LAGGED.into() }),
+    };
+    let _ = timeout(CLOSE_TIME, async {
+        match last {
+            Some(frame) => sink.send(Message::Close(Some(frame))).await,
+            // What the library has to say by itself.
+            None => sink.close().await,
+        }
+    })
+    .await;
+}
+
+/// Sends what is queued, and a ping when there is nothing for a while. A client that does not
+/// take it ends the stream below ([`limits::WRITE_TIME_MAX`]).
+async fn write(
+    sink: &mut SplitSink<Socket, Message>,
+    mut queue: mpsc::UnboundedReceiver<Bytes>,
+    session: &SocketSession,
+) {
     let mut pings = interval(PING_EVERY);
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let message = tokio::select! {
-            message = queue.recv() => message,
-            _ = pings.tick() => Some(Message::Ping(Default::default())),
+        let sent = tokio::select! {
+            queued = queue.recv() => match queued {
+                Some(text) => send(sink, text).await,
+                None => return,
+            },
+            _ = pings.tick() => sink.send(Message::Ping(Bytes::new())).await,
         };
-        let Some(message) = message else { return };
-        let Ok(Ok(())) = timeout(WRITE_TIME, sink.send(message)).await else { return };
+        if sent.is_err() {
+            return;
+        }
+        session.was_read();
+    }
+}
+
+/// Sends a message in frames.
+async fn send(sink: &mut SplitSink<Socket, Message>, mut text: Bytes) -> Result<(), Error> {
+    let mut kind = Data::Text;
+    loop {
+        let part = text.split_to(text.len().min(FRAME_BYTES_MAX));
+        let is_last = text.is_empty();
+        sink.send(Message::Frame(Frame::message(part, OpCode::Data(kind), is_last))).await?;
+        if is_last {
+            return Ok(());
+        }
+        kind = Data::Continue;
     }
 }
 
 /// Answers each message in its own task, so many at once.
-async fn read(rpc: Arc<Rpc>, session: Arc<SocketSession>, mut stream: SplitStream<WebSocket>) {
-    let width = limits::SOCKET_REQUESTS_MAX;
-    let slots = Arc::new(Semaphore::new(width));
-    while let Ok(Some(Ok(message))) = timeout(2 * PING_EVERY, stream.next()).await {
-        let body = match message {
-            Message::Text(text) => text.into(),
-            Message::Binary(bytes) => bytes,
-            Message::Ping(_) | Message::Pong(_) => continue,
-            Message::Close(_) => return,
+async fn read(
+    rpc: &Arc<Rpc>,
+    session: &Arc<SocketSession>,
+    mut stream: SplitStream<Socket>,
+    arrival: WsArrival,
+) -> Option<CloseFrame> {
+    let slots = Arc::new(Semaphore::new(limits::SOCKET_REQUESTS_MAX));
+    // Dropped with the socket, and its tasks with it: who is gone waits for no block.
+    let mut requests = JoinSet::new();
+    loop {
+        while requests.try_join_next().is_some() {}
+        // Who does not read its answers is not read: the client's own send waits.
+        session.until_read(rpc.limits.socket_pause_bytes).await;
+        arrival.listen(2 * PING_EVERY);
+        let message: Bytes = match stream.next().await? {
+            Ok(Message::Text(text)) => text.into(),
+            Ok(Message::Binary(bytes)) => bytes,
+            Ok(Message::Ping(data) | Message::Pong(data)) => {
+                arrival.control(data.len());
+                continue;
+            }
+            Ok(Message::Close(_) | Message::Frame(_)) => return None,
+            Err(error) => return last_word(&error),
         };
+        arrival.whole();
+        let claim = match session.connection.memory.claim(message.len()) {
+            Ok(claim) => claim,
+            Err(busy) => {
+                rpc.connections.relieve();
+                session.put(dispatch::refusal(&session.memory, busy));
+                continue;
+            }
+        };
+        // A part of the library's buffer holds all of it, and the library would take another.
+        let text = message.to_vec();
+        drop(message);
         let slot = slots.clone().acquire_owned().await.expect("never closed");
         let (rpc, session) = (rpc.clone(), session.clone());
-        tokio::spawn(async move {
+        requests.spawn(async move {
             let _slot = slot;
-            let frame = SocketMessage::new(session.clone());
-            let Some(answer) = dispatch::answer(Caller::Socket(&rpc, &frame), &body).await else {
-                return;
-            };
-            // Not a waiting `send`: a client that does not read would hold this task and its
-            // slot.
-            if session.out.try_send(Message::text(answer)).is_err() {
-                session.stalled.notify_one();
-                return;
-            }
-            frame.start();
+            answer(&rpc, &session, text, claim).await;
         });
     }
+}
+
+async fn answer(rpc: &Arc<Rpc>, session: &Arc<SocketSession>, text: Vec<u8>, _claim: Claim) {
+    let _in_flight = session.connection.request();
+    let frame = SocketMessage::new(session.clone());
+    if let Some(answer) = dispatch::answer(Caller::Socket(rpc, &frame), &text).await {
+        session.put(answer);
+        frame.start();
+    }
+    // What the answer held while it was made may be free.
+    session.was_read();
 }

@@ -11,7 +11,7 @@ use trefoil_node::Node;
 use trefoil_types::{
     CertifiedBlock, Evidence, Height, Message, PolkaCertificate, Proposal, ProposedBlock,
     RoundCertificate, RoundVote, ValidatorSignature, Vote, VoteKind,
-    message::{Blocks, GetBlocks, Tip},
+    message::{Blocks, GetBlocks, GetBodies, Tip},
 };
 
 use crate::{rng::Rng, wire::Id};
@@ -38,6 +38,11 @@ pub enum Vice {
     /// Claims tips that no chain has and gives no blocks, over a new connection
     /// again and again.
     Boaster,
+    /// Asks everyone for all that it can name, the same over and over.
+    Beggar,
+    /// Relays proposals with other lists of hashes as soon as it hears of them, and announces
+    /// hashes of nothing.
+    HashLiar,
     /// Does no wrong by itself: a test uses its key, or sends messages in its name.
     #[value(skip)]
     Puppet,
@@ -45,8 +50,14 @@ pub enum Vice {
 
 impl Vice {
     /// The vices that need no validator's key.
-    pub const OF_STRANGERS: [Self; 4] =
-        [Self::Inflator, Self::Boaster, Self::Garbler, Self::Repeater];
+    pub const OF_STRANGERS: [Self; 6] = [
+        Self::Inflator,
+        Self::Boaster,
+        Self::Garbler,
+        Self::Repeater,
+        Self::Beggar,
+        Self::HashLiar,
+    ];
 }
 
 /// One dishonest machine.
@@ -61,6 +72,8 @@ pub struct ByzantineNode {
     twin: Option<ProposedBlock>,
     /// Votes that it received, for its certificates.
     votes: VecDeque<Vote>,
+    /// The proposal that it received last, if it did not pass it on yet.
+    heard: Option<Box<ProposedBlock>>,
 }
 
 // Of several heights, so that the messages it repeats are both stale and recent.
@@ -72,7 +85,8 @@ const VOTES_MAX: usize = 64;
 
 impl ByzantineNode {
     pub fn new(vice: Vice, key: SecretKey, network: B256, rng: Rng) -> Self {
-        Self { vice, key, network, rng, said: VecDeque::new(), twin: None, votes: VecDeque::new() }
+        let (said, votes) = (VecDeque::new(), VecDeque::new());
+        Self { vice, key, network, rng, said, twin: None, votes, heard: None }
     }
 
     /// The messages that reach `to` in place of `message`.
@@ -83,6 +97,7 @@ impl ByzantineNode {
             Vice::Garbler => self.garble(message),
             Vice::Repeater => self.repeat(message),
             Vice::Forger => self.forge(message),
+            Vice::HashLiar => self.lie_about_hashes(message),
             _ => vec![message.encode()],
         }
     }
@@ -106,8 +121,13 @@ impl ByzantineNode {
     pub fn shout(&mut self, node: &Node) -> Option<Vec<u8>> {
         // Often, and to everyone at once: some have begun the height and some have not. Both must
         // judge a certificate alike, or one bans the other for relaying it.
-        let speaks = self.vice == Vice::Inflator && self.rng.permille(300);
-        speaks.then(|| self.inflated(node))
+        match self.vice {
+            Vice::Inflator if self.rng.permille(300) => Some(self.inflated(node)),
+            // Seldom: each answer is a turn, in which it may ask everyone again.
+            Vice::Beggar if self.rng.permille(50) => Some(self.begging(node)),
+            Vice::HashLiar => self.false_list().or_else(|| self.false_hashes()),
+            _ => None,
+        }
     }
 
     /// A message for anyone, now and then, that nobody asked for.
@@ -131,6 +151,9 @@ impl ByzantineNode {
 
     /// A message reached it.
     pub fn on_message(&mut self, message: &Message) {
+        if let Message::Proposal(proposed) = message {
+            self.heard = Some(proposed.clone());
+        }
         if let Message::Vote(vote) = message {
             if self.votes.len() == VOTES_MAX {
                 self.votes.pop_front();
@@ -169,6 +192,55 @@ impl ByzantineNode {
         let votes = votes.into_iter().map(vote).collect();
         let skip = self.rng.permille(500);
         Message::RoundCertificate(RoundCertificate { height, round, skip, votes }).encode()
+    }
+
+    /// A request whose answer is much longer: the tip's transactions many times, or the
+    /// whole chain.
+    fn begging(&mut self, node: &Node) -> Vec<u8> {
+        let (tip, block) = (node.ledger().tip().number, node.ledger().tip_hash());
+        let stored = node.ledger().snapshot().block(tip).ok().flatten();
+        let txs = stored.iter().flat_map(|stored| &stored.block.transactions);
+        let named: Vec<B256> = txs.map(|tx| *tx.tx_hash()).collect();
+        let mut tx_hashes: Vec<B256> = named.iter().cycle().take(200).copied().collect();
+        tx_hashes.push(B256::from_slice(&self.rng.bytes(32)));
+        let message = match self.rng.index(3) {
+            0 => Message::GetBodies(GetBodies { block, tx_hashes }),
+            1 => Message::GetTxs(tx_hashes),
+            _ => Message::GetBlocks(GetBlocks { from: 1, count: u64::MAX }),
+        };
+        message.encode()
+    }
+
+    fn false_hashes(&mut self) -> Option<Vec<u8>> {
+        if !self.rng.permille(100) {
+            return None;
+        }
+        let hashes = (0..300).map(|_| B256::from_slice(&self.rng.bytes(32)));
+        Some(Message::TxHashes(hashes.collect()).encode())
+    }
+
+    /// What it heard, with another list, and at once: who executes the block first comes later.
+    fn false_list(&mut self) -> Option<Vec<u8>> {
+        let mut proposed = self.heard.take()?;
+        self.spoil_list(&mut proposed);
+        Some(Message::Proposal(proposed).encode())
+    }
+
+    /// Each receiver may get another list.
+    fn lie_about_hashes(&mut self, message: &Message) -> Vec<Vec<u8>> {
+        let mut message = message.clone();
+        if let Message::Proposal(proposed) = &mut message {
+            self.spoil_list(proposed);
+        }
+        vec![message.encode()]
+    }
+
+    fn spoil_list(&mut self, proposed: &mut ProposedBlock) {
+        match self.rng.index(3) {
+            0 => proposed.tx_hashes.push(B256::from_slice(&self.rng.bytes(32))),
+            1 => proposed.tx_hashes.clear(),
+            _ => proposed.tx_hashes.reverse(),
+        }
     }
 
     fn boast(&mut self, node: &Node) -> Vec<u8> {

@@ -336,6 +336,10 @@ impl Cluster {
             return self.judges.accuse("liveness", format!("machine {id} spins"));
         }
         let turn = self.machines[id].turn(self.now, &mut self.trace);
+        // After each turn, not only with a block: a height that does not end is when they fill.
+        if let Some(node) = self.machines[id].node().filter(|_| self.plan.is_honest(id)) {
+            self.judges.held(id, node);
+        }
         self.carry_out(id, turn);
     }
 

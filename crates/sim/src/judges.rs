@@ -10,7 +10,7 @@ use std::{
 use trefoil_crypto::{Address, B256, PublicKey};
 use trefoil_ledger::{LedgerError, Snapshot, StateReader as _};
 use trefoil_mempool::MempoolLimits;
-use trefoil_node::{Node, NodeStatus};
+use trefoil_node::{Node, NodeStatus, PeerHoldings};
 use trefoil_types::{
     BAN_AT, Certificate, Header, Height, Message, Millis, Offence, Proposal, Receipt,
     RecoveredBlock, Round, Time, ValidatorSet, Vote, VoteKind,
@@ -317,6 +317,18 @@ impl Judges {
         if txs > self.pool.txs_max || status.pool_bytes > self.pool.bytes_max {
             let text = format!("machine {id} pools {txs} txs, {} bytes", status.pool_bytes);
             self.accuse("bounds", text);
+        }
+    }
+
+    /// What a machine holds for its peers: within the rule of each message, and nothing for who is
+    /// gone.
+    pub fn held(&mut self, id: Id, node: &Node) {
+        for held in node.held_bytes() {
+            let PeerHoldings { rule, budget, all, of_one, of_gone } = held;
+            if all > budget.all || of_one > budget.peer || of_gone > 0 {
+                let text = format!("machine {id} holds too much of {}: {held:?}", rule.name);
+                self.accuse("bounds", text);
+            }
         }
     }
 

@@ -20,7 +20,7 @@ pub struct Scenario {
     pub plan: fn(&str, u64) -> SimPlan,
 }
 
-pub const ALL: [Scenario; 28] = [
+pub const ALL: [Scenario; 30] = [
     Scenario { name: "fair", about: "four machines and nothing wrong", plan: fair },
     Scenario { name: "alone", about: "one validator is a chain", plan: alone },
     Scenario {
@@ -110,6 +110,16 @@ pub const ALL: [Scenario; 28] = [
         name: "false-tips",
         about: "a stranger claims tips of no chain, reconnecting: blocks come as ever",
         plan: false_tips,
+    },
+    Scenario {
+        name: "beggars",
+        about: "strangers ask for the same again and again: blocks come as ever",
+        plan: beggars,
+    },
+    Scenario {
+        name: "hash-liars",
+        about: "strangers relay false lists of hashes and announce nothing: blocks come as ever",
+        plan: hash_liars,
     },
     Scenario {
         name: "late-joiner",
@@ -368,6 +378,14 @@ fn inflated_certificates(name: &str, seed: u64) -> SimPlan {
 
 fn false_tips(name: &str, seed: u64) -> SimPlan {
     with_strangers(four(name, seed, 60_000), 1, Vice::Boaster).expect(59_000, grew(0, 60))
+}
+
+fn beggars(name: &str, seed: u64) -> SimPlan {
+    with_strangers(four(name, seed, 60_000), 2, Vice::Beggar).expect(59_000, grew(0, 60))
+}
+
+fn hash_liars(name: &str, seed: u64) -> SimPlan {
+    with_strangers(four(name, seed, 60_000), 2, Vice::HashLiar).expect(59_000, grew(0, 60))
 }
 
 fn late_joiner(name: &str, seed: u64) -> SimPlan {

@@ -4,6 +4,8 @@
 
 #[path = "cluster/evidence.rs"]
 mod evidence;
+#[path = "cluster/hostile.rs"]
+mod hostile;
 #[path = "cluster/mod.rs"]
 mod support;
 
@@ -847,7 +849,8 @@ fn announced_transactions_are_fetched_and_a_silent_announcer_is_passed_over() {
 fn callers_are_answered_from_the_pool() {
     let mut cluster = cluster(4, 4);
     cluster.reach(1, SECOND);
-    cluster.run_for(Millis(50));
+    // A new tip is announced at most each 100 ms.
+    cluster.run_for(Millis(150));
     let hashes = send(&mut cluster, 0, 0, 0..2);
     send(&mut cluster, 0, 0, 5..6);
     let Reply::PendingNonce(2) = cluster.call(0, Call::PendingNonce(wallet(0))) else { panic!() };

@@ -47,6 +47,8 @@ scenarios! {
     slow_clock_restarts: "slow-clock-restarts",
     inflated_certificates: "inflated-certificates",
     false_tips: "false-tips",
+    beggars: "beggars",
+    hash_liars: "hash-liars",
     late_joiner: "late-joiner",
     idle_chain: "idle-chain",
     validator_added: "validator-added",

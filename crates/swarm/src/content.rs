@@ -24,7 +24,7 @@ use trefoil_content::{
 };
 use trefoil_os::disk::blocking;
 use trefoil_p2p::{ContentLink, NetHandle, PROVIDED_MAX};
-use trefoil_types::{Offence, OrganisationId, PeerId};
+use trefoil_types::{Offence, OrganisationId, PeerId, Standing};
 
 use crate::{
     error::FetchError,
@@ -33,7 +33,7 @@ use crate::{
     http::{Credentials, Http, OriginReader, Reach, Server},
     origins::Origins,
     service::{EVENTS_MAX, SwarmService},
-    store::{self, ContentStore, Metadata, OpenStore, PutOptions, StoreError},
+    store::{self, ContentStore, Metadata, OpenStore, PutOptions, Reservation, StoreError},
 };
 
 // Callers wait when it is full: a flood of RPC calls takes no more memory here than these.
@@ -292,21 +292,25 @@ impl Content {
         file: u32,
         bytes: Range<u64>,
     ) -> Result<(), FetchError> {
-        self.admit(opened, opened.layout.pieces_of(file, bytes), &Selection::default())
+        match lacking(opened, opened.layout.pieces_of(file, bytes)) {
+            0 => Ok(()),
+            bytes => Ok(self.store.admit(bytes, self.counts(opened.id, &Selection::default()))?),
+        }
     }
 
-    fn admit(
+    /// Room for the pieces that are not here; none is needed if all are.
+    fn reserve(
         &self,
         opened: &OpenStore,
         pieces: Range<u32>,
         selection: &Selection,
-    ) -> Result<(), FetchError> {
-        let parts = pieces.map(|piece| opened.layout.part(piece));
-        let lacking = parts.filter(|part| !opened.store.has(part));
-        let bytes: u64 = lacking.map(|part| opened.layout.part_bytes(&part)).sum();
-        match bytes {
-            0 => Ok(()),
-            bytes => Ok(self.store.admit(bytes, self.counts(opened.id, selection))?),
+    ) -> Result<Option<Reservation>, FetchError> {
+        match lacking(opened, pieces) {
+            0 => Ok(None),
+            bytes => {
+                let kept = self.counts(opened.id, selection);
+                Ok(Some(self.store.reserve(opened.id, bytes, opened.layout.bytes(), kept)?))
+            }
         }
     }
 
@@ -351,7 +355,8 @@ impl Content {
         pieces: Range<u32>,
         selection: &Selection,
     ) -> Result<(), FetchError> {
-        self.admit(opened, pieces.clone(), selection)?;
+        // Until this ends, or is dropped.
+        let _room = self.reserve(opened, pieces.clone(), selection)?;
         let (opened, sequential) = (opened.clone(), selection.sequential);
         let (id, noted) = (opened.id, opened.noted());
         let open = opened.clone();
@@ -404,10 +409,7 @@ impl Content {
     /// # Errors
     /// When it is not here or cannot be written down.
     pub fn pin(&self, id: ContentId, pinned: bool) -> Result<(), StoreError> {
-        match self.store.change(id, |metadata| metadata.pinned = pinned)? {
-            Some(_) => Ok(()),
-            None => Err(StoreError::NotHere(id)),
-        }
+        self.store.pin(id, pinned)
     }
 
     /// Removes the kept bytes of a resource; never a user's file.
@@ -458,8 +460,8 @@ impl Content {
         let _ = self.commands.send(ContentCommand::Announce(announced)).await;
     }
 
-    /// The newest state snapshots that connected peers announced.
-    pub async fn announced(&self) -> Result<BTreeMap<PeerId, Announced>, FetchError> {
+    /// The newest state snapshots that connected peers announced, and what each peer is.
+    pub async fn announced(&self) -> Result<BTreeMap<PeerId, (Standing, Announced)>, FetchError> {
         self.ask(|reply| ContentCommand::Announced { reply }).await
     }
 
@@ -483,6 +485,13 @@ impl Content {
         let _ = self.commands.send(command(reply)).await;
         answer.await.map_err(|_| FetchError::Stopping)
     }
+}
+
+/// Bytes of the pieces that are not here.
+fn lacking(opened: &OpenStore, pieces: Range<u32>) -> u64 {
+    let parts = pieces.map(|piece| opened.layout.part(piece));
+    let lacking = parts.filter(|part| !opened.store.has(part));
+    lacking.map(|part| opened.layout.part_bytes(&part)).sum()
 }
 
 /// The pieces of a file, or of some of its bytes. An empty file is a piece too.

@@ -5,7 +5,7 @@ use std::io;
 use trefoil_content::{AllowList, ContentId};
 use trefoil_types::OrganisationId;
 
-use crate::store::StoreError;
+use crate::store::{StoreError, is_full};
 
 /// Why something is not fetched.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -53,17 +53,17 @@ pub enum FetchError {
 
 impl From<StoreError> for FetchError {
     fn from(error: StoreError) -> Self {
-        match error {
-            StoreError::Quota { .. } | StoreError::NoRoom { .. } => Self::NoRoom(error.to_string()),
-            error => Self::Store(error.to_string()),
+        match error.lacks_room() {
+            true => Self::NoRoom(error.to_string()),
+            false => Self::Store(error.to_string()),
         }
     }
 }
 
-/// For tests and logs: an error as the user sees it.
 impl From<io::Error> for FetchError {
     fn from(error: io::Error) -> Self {
-        Self::Disk(error.to_string())
+        let why = format!("{error}; {}", trefoil_os::disk::cure(&error));
+        if is_full(&error) { Self::NoRoom(why) } else { Self::Disk(why) }
     }
 }
 

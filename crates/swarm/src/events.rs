@@ -13,12 +13,13 @@ use trefoil_content::{
     message::SwarmMessage,
     scheduler::{FetchFailure, RequestId, Resource, Source, Ticket},
 };
-use trefoil_types::{Height, Offence, PeerId};
+use trefoil_types::{Height, Offence, PeerId, Standing};
 
 use crate::{
     error::FetchError,
     fetch::{Progress, Seeking, Want},
-    store::OpenStore,
+    peer_backlog::HeldBytes,
+    store::{OpenStore, StoreError},
 };
 
 /// An event from a task: of a peer, an origin, the disk or a timer.
@@ -33,6 +34,22 @@ pub enum TaskEvent {
         peer: PeerId,
         connection: u64,
         message: SwarmMessage,
+        /// Room for it and its answer, until it is handled.
+        held: HeldBytes,
+    },
+    /// A resource that a peer seeks was opened; `None`: it is not here.
+    Opened {
+        peer: PeerId,
+        connection: u64,
+        resource: Resource,
+        result: Result<Option<Arc<OpenStore>>, StoreError>,
+        /// Of the Find, until it is answered.
+        held: HeldBytes,
+    },
+    /// A peer did what no honest one does, and stays until that adds up.
+    Misdeed {
+        peer: PeerId,
+        offence: Offence,
     },
     /// More groups of a request came, and their bytes.
     Arrived {
@@ -59,8 +76,12 @@ pub enum TaskEvent {
     },
     /// The disk does not take the bytes that came.
     Broken {
-        resource: Resource,
+        opened: Arc<OpenStore>,
         error: io::Error,
+    },
+    /// What came of a resource was removed, because there was no room, or could not be.
+    Freed {
+        result: Result<(), StoreError>,
     },
     /// Bytes that were to be served have changed on disk.
     Damaged {
@@ -73,7 +94,7 @@ pub enum TaskEvent {
         ticket: Ticket,
     },
     Synced {
-        resource: Resource,
+        opened: Arc<OpenStore>,
         result: io::Result<()>,
     },
     /// Time to check whether the connected peers are enough: `after` has passed.
@@ -124,8 +145,8 @@ pub enum ContentCommand {
     Open { reply: oneshot::Sender<BTreeSet<ContentId>> },
     /// Announces this node's newest state snapshot to all peers.
     Announce(Announced),
-    /// The snapshots that peers announced.
-    Announced { reply: oneshot::Sender<BTreeMap<PeerId, Announced>> },
+    /// The snapshots that peers announced, and what each peer is.
+    Announced { reply: oneshot::Sender<BTreeMap<PeerId, (Standing, Announced)>> },
     /// A peer's announcement was false.
     Blame { peer: PeerId, offence: Offence },
 }

@@ -10,7 +10,10 @@ use std::{
 
 use tempfile::{NamedTempFile, TempDir};
 use trefoil_content::proof::ProofError;
-use trefoil_os::disk::{sync_below, sync_directory};
+use trefoil_os::{
+    disk::{sync_below, sync_directory},
+    disk_space::DiskSpace,
+};
 
 use crate::store::{CHUNK, OpenStore};
 
@@ -86,12 +89,13 @@ impl OpenStore {
             source => ExportError::Read { path: self.place.clone(), source },
         };
         let count = bytes.end - bytes.start;
+        let space = DiskSpace::below(parent(path));
         let mut reader = self.store.reader(file, bytes).map_err(unread)?;
         while let now @ [_, ..] = reader.next(CHUNK).map_err(unread)? {
             // A hole stays a hole, so that a sparse file takes no more room here.
             let written = match now.iter().all(|byte| *byte == 0) {
                 true => io::Seek::seek_relative(to, now.len() as i64),
-                false => io::Write::write_all(to, now),
+                false => space.take(now.len() as u64).and_then(|()| io::Write::write_all(to, now)),
             };
             written.map_err(failed)?;
         }
@@ -144,7 +148,7 @@ pub(super) fn into_place(draft: &Path, to: &Path) -> io::Result<()> {
 }
 
 /// The directory of a file; that of a bare name is the current one.
-fn parent(path: &Path) -> &Path {
+pub(super) fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),

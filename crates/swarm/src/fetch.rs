@@ -26,6 +26,10 @@ const IDLE: Duration = Duration::from_secs(300);
 /// Peers that are dialled for one resource because others named them.
 const DIALS_MAX: usize = 64;
 
+// A reader fetches each MiB that it comes to, many a second.
+/// Peers are asked for a resource again by another fetch after so long.
+const FIND_AGAIN: Duration = Duration::from_secs(1);
+
 /// How far a fetch is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -143,6 +147,10 @@ pub struct Topic {
     unsynced: bool,
     pub syncing: bool,
     used: Instant,
+    /// Peers got bytes of it.
+    served: bool,
+    /// When the peers were last asked for it.
+    pub asked_at: Option<Instant>,
 }
 
 impl Topic {
@@ -161,6 +169,8 @@ impl Topic {
             unsynced: false,
             syncing: false,
             used: Instant::now(),
+            served: false,
+            asked_at: None,
         }
     }
 
@@ -278,13 +288,27 @@ impl Topic {
         }
     }
 
-    pub fn touch(&mut self) {
-        self.used = Instant::now();
+    /// A peer got bytes of it.
+    pub fn serve(&mut self) {
+        (self.used, self.served) = (Instant::now(), true);
+    }
+
+    // One that was only asked for goes before one that is being served, so that a peer that asks
+    // for everything does not end the transfers of others.
+    /// If this node does not want it itself: the order in which such stores are closed.
+    pub fn spare(&self) -> Option<(bool, Instant)> {
+        let spare = !self.seeks() && !self.syncing && !self.unsynced;
+        spare.then_some((self.served, self.used))
+    }
+
+    /// Whether another fetch is to ask the peers for it.
+    pub fn is_due_again(&self) -> bool {
+        self.asked_at.is_none_or(|at| at.elapsed() >= FIND_AGAIN)
     }
 
     /// Whether its store may be closed.
     pub fn is_idle(&self, now: Instant) -> bool {
-        !self.seeks() && !self.syncing && !self.unsynced && now - self.used > IDLE
+        self.spare().is_some_and(|(_, used)| now - used > IDLE)
     }
 
     /// Its store, if something came since the last sync.

@@ -1,5 +1,5 @@
-//! One peer's streams: a task that reads and one that writes.
-//! Bulk bytes stay in these two tasks: incoming bytes are verified and written to their
+//! One peer's streams: what reads, what takes up Finds, and what writes ([`PeerWriter`]).
+//! Bulk bytes stay there: incoming bytes are verified and written to their
 //! store where they are read from the socket, outgoing bytes are read from their store
 //! where they are written to the socket. Only messages and progress reach the service. What
 //! always holds: nothing is written that did not verify; a peer's queues are bounded.
@@ -8,54 +8,44 @@ use std::{
     collections::{BTreeMap, VecDeque},
     io,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use futures::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::{sync::mpsc, time::timeout};
+use futures::AsyncReadExt as _;
+use tokio::{sync::mpsc, time::sleep};
 use trefoil_content::{
-    Part,
-    message::{ContentFrame, DATA_BYTES, FRAME_BYTES_MAX, SwarmMessage},
+    message::{ContentFrame, FRAME_BYTES_MAX, SwarmMessage},
+    message_rule::{FIND, RULES},
     proof::{ProofError, Verified, Verifier},
-    scheduler::{FetchFailure, RejectReason, RequestId, Source, Ticket},
+    scheduler::{FetchFailure, RequestId, Source, Ticket},
 };
-use trefoil_p2p::{ContentLink, ContentReader, ContentWriter};
+use trefoil_p2p::{ContentLink, ContentReader};
 use trefoil_types::{Offence, PeerId};
 
-use crate::{events::TaskEvent, store::OpenStore};
+use crate::{
+    events::TaskEvent,
+    message_rates::MessageRates,
+    peer_backlog::{AllBacklogs, HeldBytes, PeerBacklog},
+    peer_writer::{BUFFER_BYTES_MAX, Ended, PeerWriter, StreamsEnd, WriterOrder, within_stall},
+    store::OpenStore,
+};
 
-// Attack: a peer that asks and does not read would fill the memory with answers. The
-// service cannot wait for it either, since it serves all peers.
-/// Orders that wait for a peer's writer. A peer that reads so slowly that more
-/// would wait is left.
-const ORDERS_MAX: usize = 8_192;
+// A peer that was held up sends at once what waited; only a flood that goes on, for five
+// seconds, adds up to a ban.
+/// A peer that sends too much is not read for this long, and blamed.
+const FLOOD_PAUSE: Duration = Duration::from_millis(100);
 
-// Attack: a peer that keeps the connection and reads nothing would hold its queue, and the
-// stores in it, for ever.
-/// A write that moves nothing for so long ends the streams.
-const STALL: Duration = Duration::from_secs(30);
+/// For how much of its own waiting a node allows at most.
+// As long as a frame may take: after that the sender's own side ends the streams.
+const HELD_UP_MAX: Duration = Duration::from_secs(30);
+
+/// Bytes by which the buffer of a frame grows as they come.
+const READ_BYTES: usize = 64 * 1024;
 
 // Data that was under way when its request was cancelled is no offence (docs/wire.md), so
 // cancelled tickets are remembered: as many as can be open at one source.
 /// Requests that were taken back and whose bytes may still come.
 const CANCELLED_MAX: usize = 1_024;
-
-/// An order to a peer's writer.
-#[derive(Debug)]
-pub enum WriterOrder {
-    Send(SwarmMessage),
-    Serve(Serving),
-    /// The peer does not want the rest of this part.
-    Stop(Ticket),
-}
-
-/// A part on its way to a peer.
-#[derive(Debug)]
-pub struct Serving {
-    pub ticket: Ticket,
-    pub opened: Arc<OpenStore>,
-    pub part: Part,
-}
 
 /// A part that was asked of a peer.
 #[derive(Debug)]
@@ -73,42 +63,66 @@ struct RequestTable {
     cancelled: VecDeque<Ticket>,
 }
 
-/// Handle to the two tasks of one peer.
+/// Handle to the streams of one peer.
 #[derive(Debug)]
 pub struct PeerStreams {
     /// Tells one connection of a peer from its next.
     pub connection: u64,
-    orders: mpsc::Sender<WriterOrder>,
+    orders: mpsc::UnboundedSender<WriterOrder>,
+    backlog: Arc<PeerBacklog>,
     open: Arc<Mutex<RequestTable>>,
 }
 
 impl PeerStreams {
-    /// Starts the tasks of a connection. They end with it, or when this is
-    /// dropped.
-    pub fn start(link: ContentLink, connection: u64, events: mpsc::Sender<TaskEvent>) -> Self {
-        let (orders, waiting) = mpsc::channel(ORDERS_MAX);
+    /// Starts the task of a connection. It ends with it, or when this is dropped.
+    pub fn start(
+        link: ContentLink,
+        connection: u64,
+        events: mpsc::Sender<TaskEvent>,
+        all: AllBacklogs,
+    ) -> Self {
+        // Bounded in bytes, by the backlog.
+        let (orders, waiting) = mpsc::unbounded_channel();
+        // Those that wait are as many as may come at once.
+        let (find, finds) = mpsc::channel(RULES[FIND].burst as usize);
         let open = Arc::default();
-        let ContentLink { peer, read, write, .. } = link;
-        let reader =
-            PeerReader { peer, connection, open: Arc::clone(&open), events: events.clone() };
-        let writer = PeerWriter { peer, waiting, serving: VecDeque::new(), events };
+        let backlog = Arc::new(PeerBacklog::new(all));
+        let ContentLink { peer, read, write, connection: link_connection, .. } = link;
+        let inlet = Inlet { peer, connection, events: events.clone(), backlog: backlog.clone() };
+        let reader = PeerReader {
+            inlet: inlet.clone(),
+            open: Arc::clone(&open),
+            rates: MessageRates::default(),
+            held_up: Duration::ZERO,
+            find,
+        };
+        let backlogged = backlog.clone();
+        let writer = PeerWriter::new(peer, waiting, backlog.clone(), events);
         tokio::spawn(async move {
-            let events = reader.events.clone();
             let ended = tokio::select! {
                 ended = reader.run(read) => ended,
+                ended = inlet.take_up(finds) => ended,
                 ended = writer.run(write) => ended,
+                () = backlogged.overrun() => {
+                    tracing::info!(%peer, "a peer does not read what it is sent of content");
+                    Ok(StreamsEnd::Stalled)
+                }
             };
-            let offence = ended.err();
-            // The service may have ended.
-            let _ = events.send(TaskEvent::Gone { peer, connection, offence }).await;
+            if ended == Ok(StreamsEnd::Stalled) {
+                link_connection.hang_up("it does not read or write what it must of content");
+            }
+            inlet.send(TaskEvent::Gone { peer, connection, offence: ended.err() }).await;
         });
-        Self { connection, orders, open }
+        Self { connection, orders, backlog, open }
     }
 
-    /// `false`: the peer's queue is full, or the peer is gone.
-    #[must_use]
-    pub fn order(&self, order: WriterOrder) -> bool {
-        self.orders.try_send(order).is_ok()
+    /// A peer that reads too slowly for it is let go, which an event tells.
+    pub fn order(&self, order: WriterOrder) {
+        let bytes = order.bytes();
+        // A peer that is gone has no queue any more.
+        if self.backlog.add(bytes) && self.orders.send(order).is_err() {
+            self.backlog.remove(bytes);
+        }
     }
 
     /// Registers a request before it is sent.
@@ -126,51 +140,147 @@ impl PeerStreams {
         }
         Some(incoming)
     }
+
+    /// The peer refuses a request. Once for each, since nothing more comes of it.
+    pub fn refused(&self, ticket: Ticket) -> RefusedRequest {
+        let mut open = lock(&self.open);
+        if open.coming.remove(&ticket).is_some() {
+            return RefusedRequest::Open;
+        }
+        match open.cancelled.iter().position(|cancelled| *cancelled == ticket) {
+            Some(at) => {
+                open.cancelled.remove(at);
+                RefusedRequest::Cancelled
+            }
+            None => RefusedRequest::Unknown,
+        }
+    }
+
+    /// Whether the peer reads its answers.
+    pub fn reads(&self) -> bool {
+        self.backlog.has_room()
+    }
+}
+
+/// A request that a peer refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefusedRequest {
+    Open,
+    /// It was cancelled meanwhile.
+    Cancelled,
+    Unknown,
 }
 
 fn lock(open: &Mutex<RequestTable>) -> MutexGuard<'_, RequestTable> {
     open.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Why a peer's streams end: it did wrong, or they just ended.
-type Ended = Result<(), Offence>;
-
-struct PeerReader {
+/// The way of a peer's messages to the service.
+#[derive(Clone)]
+struct Inlet {
     peer: PeerId,
     connection: u64,
-    open: Arc<Mutex<RequestTable>>,
     events: mpsc::Sender<TaskEvent>,
+    backlog: Arc<PeerBacklog>,
+}
+
+impl Inlet {
+    /// `false`: the service has ended.
+    async fn send(&self, event: TaskEvent) -> bool {
+        self.events.send(event).await.is_ok()
+    }
+
+    async fn message(&self, message: SwarmMessage, held: HeldBytes) -> bool {
+        let (peer, connection) = (self.peer, self.connection);
+        self.send(TaskEvent::Message { peer, connection, message, held }).await
+    }
+
+    // Beside the reader, which goes on: two nodes that each wait until the other reads would
+    // wait for ever.
+    /// Hands on Finds while the peer reads their answers.
+    async fn take_up(&self, mut finds: mpsc::Receiver<SwarmMessage>) -> Ended {
+        while let Some(find) = finds.recv().await {
+            self.backlog.reads().await;
+            let held = self.backlog.hold(RULES[FIND].answer_bytes_max).await;
+            if !self.message(find, held).await {
+                break;
+            }
+        }
+        Ok(StreamsEnd::Closed)
+    }
+}
+
+struct PeerReader {
+    inlet: Inlet,
+    open: Arc<Mutex<RequestTable>>,
+    rates: MessageRates,
+    /// How long this node itself did not read, and has not yet allowed for. What an honest peer
+    /// sent meanwhile comes at once then, and is no flood.
+    held_up: Duration,
+    /// Finds wait here; while it is full, the peer is not read.
+    find: mpsc::Sender<SwarmMessage>,
 }
 
 impl PeerReader {
-    async fn run(&self, mut stream: ContentReader) -> Ended {
-        let mut body = Vec::new();
+    async fn run(mut self, mut stream: ContentReader) -> Ended {
+        let mut buffer = Vec::new();
         loop {
             let mut length = [0; 4];
             if stream.read_exact(&mut length).await.is_err() {
-                return Ok(());
+                return Ok(StreamsEnd::Closed);
             }
             let length = u32::from_be_bytes(length) as usize;
-            // Before the buffer grows: a length that is only claimed allocates nothing.
             if length > FRAME_BYTES_MAX {
                 return Err(Offence::Malformed);
             }
-            body.resize(length, 0);
-            if stream.read_exact(&mut body).await.is_err() {
-                return Ok(());
+            if let Err(e) = within_stall(read_body(&mut stream, &mut buffer, length)).await {
+                return Ok(e.into());
             }
-            let event = match ContentFrame::decode(&body).map_err(|_| Offence::Malformed)? {
-                ContentFrame::Data { ticket, bytes } => self.receive(ticket, bytes)?,
-                ContentFrame::Message(message) => Some(TaskEvent::Message {
-                    peer: self.peer,
-                    connection: self.connection,
-                    message,
-                }),
-            };
-            if let Some(event) = event
-                && self.events.send(event).await.is_err()
-            {
-                return Ok(());
+            if !self.take(&buffer[..length]).await? {
+                return Ok(StreamsEnd::Closed);
+            }
+            buffer.truncate(BUFFER_BYTES_MAX);
+            buffer.shrink_to(BUFFER_BYTES_MAX);
+        }
+    }
+
+    /// Takes the body of a frame. `false`: the streams have ended.
+    async fn take(&mut self, body: &[u8]) -> Result<bool, Offence> {
+        self.keep_rate(body).await;
+        let frame = ContentFrame::decode(body).map_err(|_| Offence::Malformed)?;
+        let began = Instant::now();
+        let taken = match frame {
+            ContentFrame::Data { ticket, bytes } => match self.receive(ticket, bytes)? {
+                Some(event) => self.inlet.send(event).await,
+                None => true,
+            },
+            ContentFrame::Message(find @ SwarmMessage::Find { .. }) => {
+                self.find.send(find).await.is_ok()
+            }
+            ContentFrame::Message(message) => {
+                let held = self.inlet.backlog.hold(body.len()).await;
+                self.inlet.message(message, held).await
+            }
+        };
+        self.held_up = HELD_UP_MAX.min(self.held_up + began.elapsed());
+        Ok(taken)
+    }
+
+    /// Waits, if the peer sends more of this kind than it may; and blames it, unless this node
+    /// did not read for as long.
+    async fn keep_rate(&mut self, body: &[u8]) {
+        // Again, since news that is not early any more still takes its place: all of it counts.
+        while let Err(early) = self.rates.take(body, Instant::now()) {
+            match self.held_up.checked_sub(early) {
+                Some(left) => {
+                    self.held_up = left;
+                    sleep(early).await;
+                }
+                None => {
+                    let (peer, offence) = (self.inlet.peer, Offence::Flood);
+                    self.inlet.send(TaskEvent::Misdeed { peer, offence }).await;
+                    sleep(early.max(FLOOD_PAUSE)).await;
+                }
             }
         }
     }
@@ -194,15 +304,19 @@ impl PeerReader {
             Ok(())
         });
         let (resource, request) = (opened.resource, RequestId(ticket.0));
-        if verified.is_err() || incoming.verifier.is_through() {
+        let through = incoming.verifier.is_through();
+        if verified.is_err() || through {
             open.coming.remove(&ticket);
+        } else if groups == 0 {
+            // Attack: frames of some bytes, each of which would be an event for the service.
+            return Ok(None);
         }
         Ok(Some(match verified {
             Ok(()) => {
-                let source = Source::Peer(self.peer);
+                let source = Source::Peer(self.inlet.peer);
                 TaskEvent::Arrived { resource, request, source, groups, bytes: content }
             }
-            Err(ProofError::Io(error)) => TaskEvent::Broken { resource, error },
+            Err(ProofError::Io(error)) => TaskEvent::Broken { opened, error },
             Err(error) => {
                 let group = match error {
                     ProofError::Corrupt { group } | ProofError::Short { group } => group,
@@ -214,106 +328,21 @@ impl PeerReader {
     }
 }
 
-struct PeerWriter {
-    peer: PeerId,
-    waiting: mpsc::Receiver<WriterOrder>,
-    serving: VecDeque<(Serving, Option<Verifier>)>,
-    events: mpsc::Sender<TaskEvent>,
-}
-
-impl PeerWriter {
-    // A choke or a cancel must not wait behind bulk data.
-    /// Messages go before content, which goes a frame at a time.
-    async fn run(mut self, mut stream: ContentWriter) -> Ended {
-        let mut frame = Vec::with_capacity(2 * DATA_BYTES);
-        loop {
-            let order = match self.waiting.try_recv() {
-                Ok(order) => Some(order),
-                Err(_) if self.serving.is_empty() => {
-                    if within_stall(stream.flush()).await.is_err() {
-                        return Ok(());
-                    }
-                    let Some(order) = self.waiting.recv().await else { return Ok(()) };
-                    Some(order)
-                }
-                Err(_) => None,
-            };
-            frame.clear();
-            frame.extend([0; 4]);
-            match order {
-                Some(WriterOrder::Serve(serving)) => {
-                    self.serving.push_back((serving, None));
-                    continue;
-                }
-                Some(WriterOrder::Stop(ticket)) => {
-                    self.stop(ticket).await;
-                    continue;
-                }
-                Some(WriterOrder::Send(message)) => frame.extend(message.encode()),
-                None => self.next_data(&mut frame).await,
-            }
-            let length = (frame.len() - 4) as u32;
-            frame[..4].copy_from_slice(&length.to_be_bytes());
-            if within_stall(stream.write_all(&frame)).await.is_err() {
-                return Ok(());
-            }
+/// Reads the body of a frame into the front of `buffer`, which grows as bytes come: a length
+/// that is only claimed takes no memory.
+async fn read_body(
+    stream: &mut ContentReader,
+    buffer: &mut Vec<u8>,
+    length: usize,
+) -> io::Result<()> {
+    let mut read = 0;
+    while read < length {
+        let end = length.min(read + READ_BYTES);
+        if buffer.len() < end {
+            buffer.resize(end, 0);
         }
+        stream.read_exact(&mut buffer[read..end]).await?;
+        read = end;
     }
-
-    async fn stop(&mut self, ticket: Ticket) {
-        let at = self.serving.iter().position(|(serving, _)| serving.ticket == ticket);
-        if let Some((serving, _)) = at.and_then(|at| self.serving.remove(at)) {
-            self.served(serving).await;
-        }
-    }
-
-    /// Appends the next data of the part that is served, or a refusal.
-    async fn next_data(&mut self, frame: &mut Vec<u8>) {
-        let Some((serving, encoder)) = self.serving.front_mut() else { return };
-        let start = frame.len();
-        frame.extend(ContentFrame::data(serving.ticket));
-        let store = &serving.opened.store;
-        let mut fill = || {
-            if encoder.is_none() {
-                *encoder = Some(store.encoder(&serving.part)?);
-            }
-            let encoder = encoder.as_mut().expect("made above");
-            store.encode(serving.part.file, encoder, frame, DATA_BYTES)?;
-            Ok::<_, ProofError>(encoder.is_through())
-        };
-        let filled = fill();
-        if let Err(error) = &filled {
-            match error {
-                ProofError::Damaged { group, .. } => {
-                    let (opened, file) = (serving.opened.clone(), serving.part.file);
-                    let part = Part { file, groups: *group..group + 1 };
-                    // The service may have ended.
-                    let _ = self.events.send(TaskEvent::Damaged { opened, part }).await;
-                }
-                error => tracing::warn!(%error, "cannot serve what was here"),
-            }
-            // An answer, not silence: the peer then asks another source at once, and not
-            // only after it has stalled.
-            let (resource, ticket) = (serving.opened.resource, serving.ticket);
-            frame.truncate(start);
-            frame.extend(
-                SwarmMessage::Refuse { resource, ticket, why: RejectReason::Missing }.encode(),
-            );
-        }
-        if filled.unwrap_or(true)
-            && let Some((serving, _)) = self.serving.pop_front()
-        {
-            self.served(serving).await;
-        }
-    }
-
-    async fn served(&self, serving: Serving) {
-        let (resource, ticket) = (serving.opened.resource, serving.ticket);
-        // The service may have ended.
-        let _ = self.events.send(TaskEvent::Served { resource, peer: self.peer, ticket }).await;
-    }
-}
-
-async fn within_stall(write: impl Future<Output = io::Result<()>>) -> io::Result<()> {
-    timeout(STALL, write).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    Ok(())
 }

@@ -14,10 +14,13 @@ use std::{
 use age::{DecryptError, Decryptor, Encryptor, Identity, Recipient, x25519};
 use tar::{Archive, Builder, Entry, EntryType, Header};
 use trefoil_content::{FILES_MAX, PATH_BYTES_MAX, PathError, check_path};
-use trefoil_os::keystore::SealingKey;
+use trefoil_os::{
+    disk_space::{DiskSpace, SpareWriter},
+    keystore::SealingKey,
+};
 
 use crate::{
-    export::{create_file, draft_directory, draft_file, file_into_place, into_place},
+    export::{create_file, draft_directory, draft_file, file_into_place, into_place, parent},
     store::{Counted, StoreError, failed, files_below},
 };
 
@@ -86,7 +89,9 @@ pub fn seal(path: &Path, keys: &[SealingKey], to: &Path, watch: &Watch) -> Resul
     let recipients = recipients.iter().map(|key| key as &dyn Recipient);
     let encryptor = Encryptor::with_recipients(recipients).expect("there is a key");
     let new = draft_file(to).map_err(&unwritten)?;
-    let output = BufWriter::with_capacity(BUFFER_BYTES as usize, new.as_file());
+    let space = DiskSpace::below(parent(to));
+    let spare = SpareWriter { to: new.as_file(), space: &space };
+    let output = BufWriter::with_capacity(BUFFER_BYTES as usize, spare);
     let mut tar = Builder::new(encryptor.wrap_output(output).map_err(&unwritten)?);
     for (name, source) in contents(path)? {
         check_path(&name)?;
@@ -189,6 +194,7 @@ fn unpack(
     unwritten: impl Fn(io::Error) -> StoreError,
 ) -> Result<String, SealedError> {
     let mut tar = Archive::new(plain);
+    let space = DiskSpace::below(dir);
     let mut top = None;
     let mut long = None;
     let mut count = 0;
@@ -212,11 +218,11 @@ fn unpack(
                 top = Some(format!("{name}/"));
             }
             (EntryType::Regular, None) if !name.contains('/') => {
-                write(&mut entry, &dir.join(&name), &unwritten)?;
+                write(&mut entry, &dir.join(&name), &space, &unwritten)?;
                 top = Some(name);
             }
             (EntryType::Regular, Some(top)) if top.ends_with('/') && name.starts_with(top) => {
-                write(&mut entry, &dir.join(&name), &unwritten)?;
+                write(&mut entry, &dir.join(&name), &space, &unwritten)?;
             }
             _ => return Err(malformed(format!("{name:?} has no place in it"))),
         }
@@ -241,9 +247,10 @@ fn long_name(entry: &mut impl Read) -> Result<Vec<u8>, SealedError> {
 fn write(
     bytes: &mut Entry<impl Read>,
     to: &Path,
+    space: &DiskSpace,
     unwritten: impl Fn(io::Error) -> StoreError,
 ) -> Result<(), SealedError> {
-    let mut file = create_file(to).map_err(&unwritten)?;
+    let mut file = SpareWriter { to: create_file(to).map_err(&unwritten)?, space };
     let mut buffer = vec![0; bytes.size().clamp(1, BUFFER_BYTES) as usize];
     loop {
         match bytes.read(&mut buffer).map_err(malformed)? {

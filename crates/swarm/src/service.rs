@@ -2,8 +2,8 @@
 //! tasks.
 //!
 //! What always holds: it waits for no peer and moves no bulk bytes, so that one
-//! slow peer delays nobody (of the disk it waits when it opens a store, and for the
-//! last group of an offer); the memory for a peer is bounded.
+//! slow peer delays nobody (of the disk it waits when it opens a store for its user, and for
+//! the last group of an offer); the memory for a peer is bounded.
 
 mod commands;
 mod discovery;
@@ -13,16 +13,18 @@ mod messages;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
+    io,
     sync::Arc,
     time::Duration,
 };
 
 use tokio::{
-    sync::mpsc,
+    sync::{Mutex, mpsc},
     task,
     time::{Instant, MissedTickBehavior, interval, sleep},
 };
 use trefoil_content::{
+    ContentId,
     message::SwarmMessage,
     scheduler::{Rates, Resource, SchedulerInput, Source, Swarm, SwarmConfig, UploadPolicy},
 };
@@ -34,9 +36,11 @@ use crate::{
     error::FetchError,
     events::{Announced, ContentCommand, TaskEvent},
     fetch::Topic,
+    message_rates::Tokens,
     origins::Origins,
     peer::PeerStreams,
-    store::{ContentStore, OpenStore},
+    peer_backlog::AllBacklogs,
+    store::{CHUNK, ContentStore, OpenStore, is_full},
 };
 
 // A group counts after a crash only if it was synced (ADR 15), and a sync of each group
@@ -49,9 +53,21 @@ const SYNC_EVERY: Duration = Duration::from_secs(1);
 /// Events that wait.
 pub const EVENTS_MAX: usize = 4_096;
 
+// When a peer is choked, or a store closes, each request that it has open (1,024 of a resource)
+// may be refused, and peers are choked once a second at most.
+/// Messages of one peer that nothing here explains: a second, and at once.
+const STRAY_RATE: u32 = 1_024;
+const STRAY_BURST: u32 = 4_096;
+
 struct ConnectedPeer {
     streams: PeerStreams,
     standing: Standing,
+    /// Requests that it made, less those that it took back.
+    asked: u64,
+    /// For messages that nothing here explains.
+    stray: Tokens,
+    /// Held while a store is opened for it: one at a time.
+    opens: Arc<Mutex<()>>,
     /// Resources that it seeks and this node did not have.
     wishes: BTreeSet<Resource>,
     announced: Option<Announced>,
@@ -68,7 +84,12 @@ pub struct SwarmService {
     announced: Option<Announced>,
     origins: Origins,
     connections: u64,
+    backlogs: AllBacklogs,
+    /// Held while a store is opened for any peer.
+    opens: Arc<Mutex<()>>,
     event_to: mpsc::Sender<TaskEvent>,
+    /// Whether what came of a resource is being removed, since the disk is full.
+    frees: bool,
     inputs: VecDeque<SchedulerInput>,
     // Carrying out an effect may cause an input (a peer cannot be sent to). The scheduler
     // must not be stepped while its effects are carried out, so such inputs wait.
@@ -97,7 +118,10 @@ impl SwarmService {
             announced: None,
             origins,
             connections: 0,
+            backlogs: AllBacklogs::default(),
+            opens: Arc::default(),
             event_to,
+            frees: false,
             inputs: VecDeque::new(),
             stepping: false,
         }
@@ -149,17 +173,24 @@ impl SwarmService {
         // The peer connected anew: requests of its former connection are void.
         self.on_disconnected(peer);
         self.connections += 1;
-        let streams = PeerStreams::start(link, self.connections, self.event_to.clone());
-        let connected =
-            ConnectedPeer { streams, standing, wishes: BTreeSet::new(), announced: None };
+        let (events, backlogs) = (self.event_to.clone(), self.backlogs.clone());
+        let connected = ConnectedPeer {
+            streams: PeerStreams::start(link, self.connections, events, backlogs),
+            standing,
+            asked: 0,
+            stray: Tokens::new(STRAY_RATE, STRAY_BURST),
+            opens: Arc::default(),
+            wishes: BTreeSet::new(),
+            announced: None,
+        };
         self.peers.insert(peer, connected);
         if let Some(announced) = self.announced {
-            self.send(peer, announced.message());
+            self.send(peer, &announced.message());
         }
         let sought: Vec<Resource> =
             self.topics.iter().filter(|(_, t)| t.seeks()).map(|t| *t.0).collect();
         for resource in sought {
-            self.send(peer, SwarmMessage::Find { resource });
+            self.send(peer, &SwarmMessage::Find { resource });
         }
     }
 
@@ -184,11 +215,19 @@ impl SwarmService {
                     self.on_disconnected(peer);
                 }
             }
-            TaskEvent::Message { peer, connection, message } => {
+            TaskEvent::Message { peer, connection, message, held } => {
                 if self.is_current(peer, connection) {
-                    self.on_message(peer, message);
+                    self.on_message(peer, message, held);
                 }
             }
+            TaskEvent::Opened { peer, connection, resource, result, held } => {
+                self.on_opened(resource, result);
+                if self.is_current(peer, connection) {
+                    self.answer_find(peer, resource);
+                }
+                drop(held);
+            }
+            TaskEvent::Misdeed { peer, offence } => self.blame(peer, offence),
             TaskEvent::Arrived { resource, request, source, groups, bytes } => {
                 self.on_arrived(resource, source, bytes);
                 self.input(SchedulerInput::Arrived { resource, request, groups });
@@ -203,7 +242,13 @@ impl SwarmService {
                 self.input(SchedulerInput::Left { source: Source::Web(web) });
             }
             TaskEvent::Hashed { resource } => self.start_origins(resource),
-            TaskEvent::Broken { resource, error } => self.on_disk_error(resource, &error),
+            TaskEvent::Broken { opened, error } => self.on_disk_error(&opened, &error),
+            TaskEvent::Freed { result } => {
+                self.frees = false;
+                if let Err(error) = result {
+                    tracing::error!(%error, "cannot remove what came of a resource");
+                }
+            }
             TaskEvent::Damaged { opened, part } => {
                 let damage = opened.damage(vec![part.clone()]);
                 tracing::warn!(id = %opened.id, damage = %damage.words, "cannot serve what was here");
@@ -212,16 +257,16 @@ impl SwarmService {
             }
             TaskEvent::Served { resource, peer, ticket } => {
                 if let Some(topic) = self.topics.get_mut(&resource) {
-                    topic.touch();
+                    topic.serve();
                 }
                 self.input(SchedulerInput::Served { resource, peer, ticket });
             }
-            TaskEvent::Synced { resource, result } => {
-                if let Some(topic) = self.topics.get_mut(&resource) {
+            TaskEvent::Synced { opened, result } => {
+                if let Some(topic) = self.topics.get_mut(&opened.resource) {
                     topic.syncing = false;
                 }
                 if let Err(error) = result {
-                    self.on_disk_error(resource, &error);
+                    self.on_disk_error(&opened, &error);
                 }
             }
             TaskEvent::Look { resource, after } => self.on_look(resource, after),
@@ -232,6 +277,7 @@ impl SwarmService {
     fn on_arrived(&mut self, resource: Resource, source: Source, bytes: u64) {
         if let Some(topic) = self.topics.get_mut(&resource) {
             topic.on_bytes(source, bytes);
+            self.store.arrived(topic.id, bytes);
         }
         match source {
             Source::Peer(peer) => self.on_verified(peer),
@@ -290,10 +336,53 @@ impl SwarmService {
     }
 
     /// The node's own disk failed: all callers of the resource get the error.
-    fn on_disk_error(&mut self, resource: Resource, error: &std::io::Error) {
-        tracing::error!(%error, "cannot write content");
-        let cure = trefoil_os::disk::cure(error);
-        self.close(resource, &FetchError::Disk(format!("{error}; {cure}")));
+    fn on_disk_error(&mut self, opened: &Arc<OpenStore>, error: &io::Error) {
+        let (id, resource) = (opened.id, opened.resource);
+        // It may have been closed meanwhile, and be open anew.
+        if !self.opened(resource).is_some_and(|now| Arc::ptr_eq(now, opened)) {
+            return;
+        }
+        tracing::error!(%id, %error, "cannot write content");
+        let why = format!("{error}; {}", trefoil_os::disk::cure(error));
+        if !is_full(error) {
+            return self.close(resource, &FetchError::Disk(why));
+        }
+        let goes = self.least_whole(id);
+        self.close_all(id, &FetchError::NoRoom(why.clone()));
+        // Others write on this disk too, and may have made room.
+        let full = self.store.space.look().is_ok_and(|room| room < CHUNK as u64);
+        // One at a time: all transfers fail on a full disk, and one of them makes room for many.
+        if let Some(goes) = goes.filter(|_| full && !self.frees) {
+            self.close_all(goes, &FetchError::NoRoom(why));
+            tracing::error!(id = %goes, "what came of it is removed: there is no room");
+            self.frees = true;
+            let (store, events) = (self.store.clone(), self.event_to.clone());
+            task::spawn_blocking(move || {
+                let result = store.remove(goes);
+                // The service may have ended.
+                let _ = events.blocking_send(TaskEvent::Freed { result });
+            });
+        }
+    }
+
+    // What would keep the disk full goes, and not what is nearly here.
+    /// The resource of which most is still to come: the one that `failed`, or another that is
+    /// being fetched.
+    fn least_whole(&self, failed: ContentId) -> Option<ContentId> {
+        let open = self.topics.values().filter(|topic| topic.id == failed || topic.seeks());
+        let partial = open.filter(|topic| self.store.is_partial(topic.id));
+        let opened = partial.filter_map(Topic::opened);
+        opened
+            .max_by_key(|opened| opened.layout.bytes().saturating_sub(opened.bytes_here()))
+            .map(|opened| opened.id)
+    }
+
+    /// Closes all parts of a resource.
+    fn close_all(&mut self, id: ContentId, why: &FetchError) {
+        let topics = self.topics.iter().filter(|(_, topic)| topic.id == id);
+        for resource in topics.map(|(resource, _)| *resource).collect::<Vec<_>>() {
+            self.close(resource, why);
+        }
     }
 
     fn close(&mut self, resource: Resource, why: &FetchError) {
@@ -306,6 +395,10 @@ impl SwarmService {
 
     /// Syncs new bytes, ends fetches that nobody waits for, and closes idle stores.
     fn on_sync_tick(&mut self) {
+        // Others write on this disk too.
+        if let Err(error) = self.store.space.look() {
+            tracing::warn!(%error, "cannot tell how much room content has");
+        }
         let resources: Vec<Resource> = self.topics.keys().copied().collect();
         for resource in resources {
             self.change_wants(resource, |topic, _| topic.forget_unwanted());
@@ -317,7 +410,7 @@ impl SwarmService {
                 let events = self.event_to.clone();
                 task::spawn_blocking(move || {
                     let result = opened.store.sync();
-                    let _ = events.blocking_send(TaskEvent::Synced { resource, result });
+                    let _ = events.blocking_send(TaskEvent::Synced { opened, result });
                 });
             }
         }

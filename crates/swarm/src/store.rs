@@ -6,10 +6,11 @@
 //!                       hashes, map  see `trefoil_content::PartialStore`
 //!                       hashes.map   which hashes are here, of a file on an HTTP server
 //!                       tree.*       the same for the files of a directory
+//!                  aside-*           what this version could not read; see [`ContentStore::open`]
 //! ```
 //!
 //! What always holds: `about.json` is whole or absent; a resource without it is
-//! not there, and its other files are removed at the start. It is written only
+//! not there, and its other files are removed when a node starts. It is written only
 //! for a size that was proven and admitted, and after the last group, which proves it.
 
 mod admission;
@@ -22,7 +23,9 @@ mod remote;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ffi::OsStr,
     fs,
+    io::ErrorKind,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -31,12 +34,19 @@ use trefoil_content::{
     AllowList, ContentId, FileDigest, Files, Layout, Link, MANIFEST_BYTES_MAX, Manifest,
     PartialStore, ResourceKind, scheduler::Resource,
 };
-use trefoil_os::disk::OpenFile;
+use trefoil_os::{
+    disk::OpenFile,
+    disk_space::{DiskSpace, SpareFile},
+};
 use trefoil_types::DiskFile;
 
-use self::metadata::{METADATA_FILE, now_s, read_metadata, write_metadata};
+use self::{
+    admission::Promises,
+    metadata::{METADATA_FILE, now_s, read_metadata, write_metadata},
+};
 pub use self::{
-    error::{StoreError, failed},
+    admission::Reservation,
+    error::{StoreError, failed, is_full},
     hashing::{Counted, files_below},
     metadata::{Metadata, PutOptions},
     open_store::{CHUNK, OpenStore},
@@ -49,12 +59,29 @@ use crate::shared_tree::SharedTree;
 const TOUCH_S: u64 = 60;
 const HASHES_MAP: &str = "hashes.map";
 
+/// How the name of what was set aside begins.
+const ASIDE: &str = "aside-";
+
+/// How the name of what is being removed begins.
+const GONE: &str = "gone-";
+
 #[derive(Debug)]
 pub struct ContentStore {
     dir: PathBuf,
     /// Bytes that may be kept, without pinned resources; `None`: no limit.
     quota: Option<u64>,
+    pub space: Arc<DiskSpace>,
     state: Mutex<ResourceIndex>,
+    promises: Promises,
+}
+
+/// What lies in the directory and is no resource of this node.
+enum Remains {
+    /// Nothing of it counts yet, or any more: a crash left it.
+    Unfinished,
+    /// What it says of itself is not so.
+    Refused(String),
+    Unreadable(String),
 }
 
 /// The resources that are here.
@@ -95,23 +122,67 @@ pub fn resources(id: ContentId, allow: &AllowList) -> Vec<Resource> {
 }
 
 impl ContentStore {
-    /// Opens the directory, and removes the remains of a crash and resources whose size is
-    /// not proven.
+    /// Opens the directory for a node, and removes the remains of a crash and resources whose
+    /// size is not proven. What cannot be read is set aside, and comes back when it can: after
+    /// another version ran here, or a disk failed once.
     pub fn open(dir: &Path, quota: Option<u64>) -> Result<Self, StoreError> {
         fs::create_dir_all(dir).map_err(failed("make", dir))?;
-        let mut state = ResourceIndex::default();
-        for entry in fs::read_dir(dir).map_err(failed("read", dir))? {
-            let path = entry.map_err(failed("read", dir))?.path();
-            if let Some((id, metadata)) = read_metadata(&path) {
-                let Some(why) = metadata.refusal(&path, id) else {
-                    state.insert(id, metadata);
+        for path in paths(dir)?.into_iter().filter(|path| has_prefix(path, ASIDE)) {
+            if let Ok(Some((id, _))) = read_metadata(&path) {
+                let place = dir.join(id.to_string());
+                if !place.exists() {
+                    fs::rename(&path, &place).map_err(failed("take back", &path))?;
+                }
+            }
+        }
+        let (store, remains) = Self::read(dir, quota)?;
+        for (path, remains) in remains {
+            match remains {
+                Remains::Unreadable(why) => {
+                    let aside = aside(&path);
+                    tracing::error!(
+                        path = %path.display(), why, aside = %aside.display(),
+                        "a resource on disk cannot be read and is set aside: it comes back when \
+                         a version that can read it starts; remove it if it is not wanted"
+                    );
+                    fs::rename(&path, &aside).map_err(failed("set aside", &path))?;
                     continue;
-                };
-                tracing::error!(%id, why, "what is on disk of a resource is refused and removed");
+                }
+                Remains::Refused(why) => tracing::error!(
+                    path = %path.display(), why,
+                    "what is on disk of a resource is refused and removed"
+                ),
+                Remains::Unfinished => {}
             }
             fs::remove_dir_all(&path).map_err(failed("remove", &path))?;
         }
-        Ok(Self { dir: dir.into(), quota, state: Mutex::new(state) })
+        Ok(store)
+    }
+
+    /// Opens the directory as it is: nothing in it changes.
+    pub fn open_stopped(dir: &Path) -> Result<Self, StoreError> {
+        Ok(Self::read(dir, None)?.0)
+    }
+
+    fn read(dir: &Path, quota: Option<u64>) -> Result<(Self, Vec<(PathBuf, Remains)>), StoreError> {
+        let (mut state, mut all) = (ResourceIndex::default(), Vec::new());
+        for path in paths(dir)?.into_iter().filter(|path| !has_prefix(path, ASIDE)) {
+            let remains = match read_metadata(&path) {
+                Ok(Some((id, metadata))) if path == dir.join(id.to_string()) => {
+                    let Some(why) = metadata.refusal(&path, id) else {
+                        state.insert(id, metadata);
+                        continue;
+                    };
+                    Remains::Refused(why)
+                }
+                Ok(_) => Remains::Unfinished,
+                Err(why) => Remains::Unreadable(why),
+            };
+            all.push((path, remains));
+        }
+        let space = Arc::new(DiskSpace::below(dir));
+        let (state, promises) = (Mutex::new(state), Promises::default());
+        Ok((Self { dir: dir.into(), quota, space, state, promises }, all))
     }
 
     fn lock(&self) -> MutexGuard<'_, ResourceIndex> {
@@ -144,6 +215,13 @@ impl ContentStore {
         self.lock().metadata.get(&id).cloned()
     }
 
+    /// Who may have a resource; `None`: it is not here.
+    pub fn allow(&self, resource: Resource) -> Option<AllowList> {
+        let state = self.lock();
+        let id = state.ids.get(&resource)?;
+        Some(state.metadata.get(id)?.allow.clone())
+    }
+
     /// Changes a resource's metadata; returns whether that made a difference, or
     /// `None` if it is not here.
     pub fn change(
@@ -161,6 +239,12 @@ impl ContentStore {
             *metadata = changed;
         }
         Ok(Some(differs))
+    }
+
+    /// Notes whether a resource is kept whatever happens.
+    pub fn pin(&self, id: ContentId, pinned: bool) -> Result<(), StoreError> {
+        let changed = self.change(id, |metadata| metadata.pinned = pinned)?;
+        changed.map(drop).ok_or(StoreError::NotHere(id))
     }
 
     /// Notes that it was asked for just now (see `TOUCH_S`). Returns whether there was
@@ -207,9 +291,10 @@ impl ContentStore {
         let files = match shared {
             Some(path) => {
                 let data = OpenFile::read_only(path).map_err(failed("open", path))?;
-                Files { data: Some(Arc::new(data)), hashes: own(&place, "hashes")?, map: None }
+                let hashes = own(&self.space, &place, "hashes")?;
+                Files { data: Some(Arc::new(data)), hashes, map: None }
             }
-            None => own_files(&place, "")?,
+            None => own_files(&self.space, &place, "")?,
         };
         let store = PartialStore::open(id.root, [(id.root, metadata.size)], files)?;
         let layout = Layout::file(metadata.size)?;
@@ -222,8 +307,8 @@ impl ContentStore {
     pub fn open_hashes(&self, id: ContentId) -> Result<OpenStore, StoreError> {
         let (metadata, place) = (self.metadata(id).ok_or(StoreError::NotHere(id))?, self.place(id));
         let part = Resource::hashes(id.root);
-        let (hashes, map) = (own(&place, "hashes")?, own(&place, HASHES_MAP)?);
-        let files = Files { data: None, hashes, map: Some(map) };
+        let hashes = own(&self.space, &place, "hashes")?;
+        let files = Files { data: None, hashes, map: Some(own(&self.space, &place, HASHES_MAP)?) };
         let store = PartialStore::open(part.0, [(id.root, metadata.size)], files)?;
         if metadata.whole {
             store.all_is_here();
@@ -246,9 +331,10 @@ impl ContentStore {
         let files = match &metadata.shared {
             Some(path) => {
                 let data = Arc::new(SharedTree::new(path, &manifest));
-                Files { data: Some(data), hashes: own(&place, "tree.hashes")?, map: None }
+                let hashes = own(&self.space, &place, "tree.hashes")?;
+                Files { data: Some(data), hashes, map: None }
             }
-            None => own_files(&place, "tree.")?,
+            None => own_files(&self.space, &place, "tree.")?,
         };
         let store = PartialStore::open(part.0, contents, files)?;
         let layout = manifest.layout()?;
@@ -294,6 +380,13 @@ impl ContentStore {
         shared.collect()
     }
 
+    /// Whether a part of it is here that nobody pinned: it may go if there is no room.
+    pub fn is_partial(&self, id: ContentId) -> bool {
+        self.metadata(id).is_some_and(|metadata| {
+            !metadata.whole && !metadata.pinned && metadata.shared.is_none()
+        })
+    }
+
     /// Removes the kept bytes of a resource; never a user's file.
     pub fn remove(&self, id: ContentId) -> Result<(), StoreError> {
         let mut state = self.lock();
@@ -303,16 +396,55 @@ impl ContentStore {
         let place = self.place(id);
         // The metadata first: a crash leaves no half of a resource.
         fs::remove_file(place.join(METADATA_FILE)).map_err(failed("remove", &place))?;
-        fs::remove_dir_all(&place).map_err(failed("remove", &place))
+        // A large file takes long, and others wait for the lock. The name stays free for another
+        // fetch meanwhile, unless one that was removed before still goes.
+        let gone = self.dir.join(format!("{GONE}{id}"));
+        if fs::rename(&place, &gone).is_err() {
+            return fs::remove_dir_all(&place).map_err(failed("remove", &place));
+        }
+        drop(state);
+        fs::remove_dir_all(&gone).map_err(failed("remove", &gone))
+    }
+
+    /// Removes what a crash left of resources that were being removed. Nobody else removes.
+    pub fn remove_gone(&self) -> Result<(), StoreError> {
+        let mut gone = paths(&self.dir)?.into_iter().filter(|path| has_prefix(path, GONE));
+        gone.try_for_each(|path| fs::remove_dir_all(&path).map_err(failed("remove", &path)))
     }
 }
 
-fn own(dir: &Path, name: &str) -> Result<Arc<dyn DiskFile>, StoreError> {
-    let path = dir.join(name);
-    Ok(Arc::new(OpenFile::create(&path).map_err(failed("open", &path))?))
+/// What is in a directory; nothing if it is not there.
+fn paths(dir: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(failed("read", dir))?,
+    };
+    let paths = entries.map(|entry| entry.map(|entry| entry.path()));
+    paths.collect::<Result<_, _>>().map_err(failed("read", dir))
 }
 
-fn own_files(dir: &Path, prefix: &str) -> Result<Files, StoreError> {
-    let file = |name| own(dir, &format!("{prefix}{name}"));
+fn has_prefix(path: &Path, prefix: &str) -> bool {
+    path.file_name().and_then(OsStr::to_str).is_some_and(|name| name.starts_with(prefix))
+}
+
+/// A free place for what cannot be read.
+fn aside(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let named = |n: u32| path.with_file_name(format!("{ASIDE}{n}-{name}"));
+    (0..).map(named).find(|aside| !aside.exists()).expect("a directory has fewer entries")
+}
+
+/// A file of ours, which leaves the disk's reserve.
+fn own(space: &Arc<DiskSpace>, dir: &Path, name: &str) -> Result<Arc<dyn DiskFile>, StoreError> {
+    let path = dir.join(name);
+    let file = OpenFile::create(&path).map_err(failed("open", &path))?;
+    Ok(Arc::new(SpareFile { file, space: space.clone() }))
+}
+
+fn own_files(space: &Arc<DiskSpace>, dir: &Path, prefix: &str) -> Result<Files, StoreError> {
+    let file = |name| own(space, dir, &format!("{prefix}{name}"));
     Ok(Files { data: Some(file("data")?), hashes: file("hashes")?, map: Some(file("map")?) })
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,6 +9,7 @@ mod connect;
 mod content;
 mod devnet;
 mod end_signal;
+mod gateway;
 mod init;
 mod keys;
 mod names;
@@ -88,6 +89,11 @@ enum Command {
     Unpin(content::ResourceArgs),
     /// Remove a resource from a node; never a user's own file
     Rm(content::ResourceArgs),
+    /// Content in the browser, over the running node's HTTP
+    Gateway {
+        #[command(subcommand)]
+        command: gateway::GatewayCommand,
+    },
     /// Share without a chain, until Ctrl-C
     Share(share::ShareArgs),
     /// Fetch without a chain, from those who share
@@ -128,9 +134,10 @@ impl Cli {
             Command::Names(command) => command.run(),
             Command::Withdraw(command) => command.run(),
             Command::Ls(worker) => content::list(&worker),
-            Command::Pin(resource) => resource.run("admin_pin"),
-            Command::Unpin(resource) => resource.run("admin_unpin"),
-            Command::Rm(resource) => resource.run("admin_remove"),
+            Command::Pin(resource) => resource.run(content::ResourceAction::Pin),
+            Command::Unpin(resource) => resource.run(content::ResourceAction::Unpin),
+            Command::Rm(resource) => resource.run(content::ResourceAction::Remove),
+            Command::Gateway { command } => command.run(),
             Command::Share(command) => command.run(),
             Command::Fetch(command) => command.run(),
             Command::Config(command) => command.run(),

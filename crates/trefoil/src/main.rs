@@ -3,15 +3,15 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use trefoil_host::logging;
 
 fn main() -> ExitCode {
     // Before anything else: a process with a dead thread must not seem alive.
-    trefoil_host::logging::end_on_panic();
-    match trefoil::commands::Cli::parse().run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("trefoil: {error}");
-            ExitCode::FAILURE
-        }
+    logging::end_on_panic();
+    let ended = trefoil::commands::Cli::parse().run();
+    if let Err(error) = &ended {
+        logging::say(&format!("trefoil: {error}"));
     }
+    logging::flush();
+    if ended.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

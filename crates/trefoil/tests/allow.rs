@@ -137,6 +137,8 @@ impl Stranger {
     /// The answers to a peer that seeks and asks for a resource: nothing, and that the
     /// node has none. The next message is about a resource that it may have.
     async fn is_refused(&mut self, secret: Resource, open: Resource) {
+        // Of what it takes part in, this would be an offence: it would tell what is open there.
+        self.say(SwarmMessage::News { resource: secret, news: vec![255] }).await;
         self.say(SwarmMessage::Find { resource: secret }).await;
         let ticket = Ticket(1);
         self.say(SwarmMessage::Ask { resource: secret, ticket, piece: 0, from: 0 }).await;

@@ -164,6 +164,7 @@ async fn http(
     let gateway = Gateway::new(node.content.clone(), GatewayAccess::Loopback);
     let path = path.map_or(String::new(), |path| format!("/{path}"));
     let mut request = Request::get(format!("/content/{id}{path}"));
+    request = request.header("sec-fetch-site", "none");
     if let Some((from, to)) = range {
         request = request.header(header::RANGE, format!("bytes={from}-{}", to - 1));
     }

@@ -149,11 +149,12 @@ async fn get(node: &Node, link: &str, to: &Path) -> Result<(), String> {
     timeout(LIMIT, ended).await.expect("it ends").map(drop)
 }
 
-/// Any web page can have a browser do this.
+/// Whoever types the address does this, or a program that says so.
 async fn look(node: &Node, id: ContentId) -> (StatusCode, String) {
     let from = RemoteAddr("127.0.0.1:1".parse().unwrap());
     let gateway = Gateway::new(node.content.clone(), GatewayAccess::Loopback);
-    let request = Request::get(format!("/content/{id}")).body(Body::empty()).unwrap();
+    let request = Request::get(format!("/content/{id}")).header("sec-fetch-site", "none");
+    let request = request.body(Body::empty()).unwrap();
     let answer = gateway.router().layer(Extension(from)).oneshot(request);
     let answer = timeout(LIMIT, answer).await.unwrap().unwrap();
     let status = answer.status();
@@ -348,7 +349,12 @@ async fn a_process_refuses_a_claim_and_lives() {
     tokio::task::block_in_place(|| share.hear("trefoil fetch"));
     for size in SIZES {
         let url = format!("http://{rpc}/content/{}", id(size));
-        let answer = timeout(LIMIT, reqwest::get(url)).await.unwrap().unwrap();
+        let client = reqwest::Client::new();
+        // A page of another site starts nothing.
+        let answer = client.get(&url).header("sec-fetch-site", "cross-site").send();
+        assert_eq!(timeout(LIMIT, answer).await.unwrap().unwrap().status(), 404);
+        let answer = client.get(&url).header("sec-fetch-site", "none").send();
+        let answer = timeout(LIMIT, answer).await.unwrap().unwrap();
         assert_eq!(answer.status(), 507);
         let text = answer.text().await.unwrap();
         assert!(text.contains(&size.to_string()), "{text}");

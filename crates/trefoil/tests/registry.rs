@@ -3,7 +3,7 @@
 
 mod common;
 
-use std::{fs, path::PathBuf};
+use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf};
 
 use common::{Process, free_ports, reach, refuse, succeed};
 use serde_json::Value;
@@ -123,6 +123,11 @@ fn what_is_sealed_is_stored_by_all_and_read_by_some() {
     net.refuse("2", &[&get[..], &["--range", "0-1"]].concat(), &["opened whole"]);
     // The key's password is the tester's, not the node's.
     let own = net.file("own", common::PASSWORD.as_bytes());
+    let mode = |mode| fs::set_permissions(&own, fs::Permissions::from_mode(mode)).unwrap();
+    mode(0o644);
+    let with_own = [&get[..], &["--password-file", &own]].concat();
+    net.refuse("2", &with_own, &["chmod 600"]);
+    mode(0o600);
     net.on("2", &[&get[..], &["--password-file", &own]].concat());
     assert_eq!(fs::read(&opened).unwrap(), sample(1));
     assert!(!net.path("none").exists());

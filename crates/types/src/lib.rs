@@ -18,6 +18,8 @@ pub mod evidence;
 pub mod limits;
 pub mod members;
 pub mod message;
+mod message_lists;
+pub mod message_rule;
 pub mod offence;
 pub mod spec;
 pub mod time;
@@ -35,6 +37,7 @@ pub use members::{
     Admission, CaKey, MemberNode, Members, NotAMember, Organisation, OrganisationId, Standing,
 };
 pub use message::{Message, MessageError, ProposedBlock};
+pub use message_rule::{ByteBudget, MessageRule};
 pub use offence::{BAN_AT, Offence};
 pub use spec::{ChainSpec, Kind, SpecError};
 pub use time::{Millis, Time};

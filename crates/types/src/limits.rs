@@ -56,6 +56,17 @@ pub const CATCH_UP_BLOCKS_MAX: u64 = 256;
 /// The most bytes of blocks in one answer of block sync, beyond the first block.
 pub const CATCH_UP_BYTES_MAX: usize = 4 * 1024 * 1024;
 
+// A transaction takes some 500 bytes in memory, however short it is on the wire: 15 MB. One
+// block may have as many, so that each block fits in an answer.
+/// The most transactions that a node puts in one answer of block sync, all its blocks together.
+pub const CATCH_UP_TXS_MAX: usize = BLOCK_TXS_MAX;
+
+// A signature alone has 64 bytes. So no honest answer has more, whatever the node that made it
+// counts: one that counts bytes only sends 37,000 transfers of 113 bytes. 48 MB in memory.
+/// The most transactions that a node reads in one answer of block sync: as many as its bytes
+/// can hold, and those of one block beyond them.
+pub const CATCH_UP_TXS_READ_MAX: usize = CATCH_UP_BYTES_MAX / 64 + BLOCK_TXS_MAX;
+
 // Each block carries a certificate with a signature of each validator, about 100 bytes (ADR
 // 3), and each node verifies all of them at about 32 µs: 13 KB and 4 ms for a set of 128.
 /// The most validators in a set.

@@ -6,7 +6,9 @@ use trefoil_crypto::B256;
 
 use crate::{
     Attached, CertifiedBlock, Evidence, Header, Height, PolkaCertificate, Proposal,
-    RoundCertificate, Vote, limits,
+    RoundCertificate, Vote,
+    message_lists::{self, ListError},
+    message_rule::{self as rules, MessageRule},
 };
 
 // Bodies are most of a block, and the mempools of the validators hold nearly all of them:
@@ -104,34 +106,33 @@ pub enum Lane {
 /// Why bytes are no message.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MessageError {
-    #[error("message of {0} bytes is over the limit of {max}", max = limits::MESSAGE_BYTES_MAX)]
-    TooLarge(usize),
+    #[error("message of type {kind} and {bytes} bytes is over the limit of {max}")]
+    TooLarge { kind: u8, bytes: usize, max: usize },
     #[error("message of unknown type {0}")]
     UnknownType(u8),
     #[error("message of type {kind} cannot be decoded: {reason}")]
     Malformed { kind: u8, reason: alloy_rlp::Error },
-    #[error("message of type {kind} holds {count} items, more than {max}")]
-    TooMany { kind: u8, count: usize, max: usize },
+    #[error("message of type {kind} holds a list of more than {max} items")]
+    TooMany { kind: u8, max: usize },
     #[error("message of type {0} in an encoding that is not the one")]
     NotCanonical(u8),
     #[error("an empty message")]
     Empty,
 }
 
-// The type bytes of docs/wire.md.
-const VOTE: u8 = 1;
-const PROPOSAL: u8 = 2;
-const POLKA: u8 = 3;
-const ROUND: u8 = 4;
-const TIP: u8 = 16;
-const GET_BLOCKS: u8 = 17;
-const BLOCKS: u8 = 18;
-const GET_BODIES: u8 = 19;
-const BODIES: u8 = 20;
-const TX_HASHES: u8 = 32;
-const GET_TXS: u8 = 33;
-const TXS: u8 = 34;
-const EVIDENCE: u8 = 35;
+const VOTE: u8 = rules::VOTE.kind;
+const PROPOSAL: u8 = rules::PROPOSAL.kind;
+const POLKA: u8 = rules::POLKA.kind;
+const ROUND: u8 = rules::ROUND.kind;
+const TIP: u8 = rules::TIP.kind;
+const GET_BLOCKS: u8 = rules::GET_BLOCKS.kind;
+const BLOCKS: u8 = rules::BLOCKS.kind;
+const GET_BODIES: u8 = rules::GET_BODIES.kind;
+const BODIES: u8 = rules::BODIES.kind;
+const TX_HASHES: u8 = rules::TX_HASHES.kind;
+const GET_TXS: u8 = rules::GET_TXS.kind;
+const TXS: u8 = rules::TXS.kind;
+const EVIDENCE: u8 = rules::EVIDENCE.kind;
 
 impl Message {
     pub const fn lane(&self) -> Lane {
@@ -160,25 +161,52 @@ impl Message {
         matches!(self, Self::Tip(_) | Self::Blocks(_))
     }
 
+    // Exhaustive, so that no message is without a rule.
+    /// Who may send it, what it may cost, and who is blamed for it.
+    pub const fn rule(&self) -> &'static MessageRule {
+        match self {
+            Self::Vote(_) => &rules::VOTE,
+            Self::Proposal(_) => &rules::PROPOSAL,
+            Self::PolkaCertificate(_) => &rules::POLKA,
+            Self::RoundCertificate(_) => &rules::ROUND,
+            Self::Tip(_) => &rules::TIP,
+            Self::GetBlocks(_) => &rules::GET_BLOCKS,
+            Self::Blocks(_) => &rules::BLOCKS,
+            Self::GetBodies(_) => &rules::GET_BODIES,
+            Self::Bodies(_) => &rules::BODIES,
+            Self::TxHashes(_) => &rules::TX_HASHES,
+            Self::GetTxs(_) => &rules::GET_TXS,
+            Self::Txs(_) => &rules::TXS,
+            Self::Evidence(_) => &rules::EVIDENCE,
+        }
+    }
+
+    fn body(&self) -> &dyn Encodable {
+        match self {
+            Self::Vote(m) => m,
+            Self::Proposal(m) => &**m,
+            Self::PolkaCertificate(m) => m,
+            Self::RoundCertificate(m) => m,
+            Self::Tip(m) => m,
+            Self::GetBlocks(m) => m,
+            Self::Blocks(m) => m,
+            Self::GetBodies(m) => m,
+            Self::Bodies(m) => m,
+            Self::TxHashes(m) | Self::GetTxs(m) => m,
+            Self::Txs(m) => m,
+            Self::Evidence(m) => &**m,
+        }
+    }
+
+    /// The bytes of its encoding, which is not made for it.
+    pub fn encoded_len(&self) -> usize {
+        1 + self.body().length()
+    }
+
     pub fn encode(&self) -> Vec<u8> {
-        let (kind, body): (u8, &dyn Encodable) = match self {
-            Self::Vote(m) => (VOTE, m),
-            Self::Proposal(m) => (PROPOSAL, m.as_ref()),
-            Self::PolkaCertificate(m) => (POLKA, m),
-            Self::RoundCertificate(m) => (ROUND, m),
-            Self::Tip(m) => (TIP, m),
-            Self::GetBlocks(m) => (GET_BLOCKS, m),
-            Self::Blocks(m) => (BLOCKS, m),
-            Self::GetBodies(m) => (GET_BODIES, m),
-            Self::Bodies(m) => (BODIES, m),
-            Self::TxHashes(m) => (TX_HASHES, m),
-            Self::GetTxs(m) => (GET_TXS, m),
-            Self::Txs(m) => (TXS, m),
-            Self::Evidence(m) => (EVIDENCE, m.as_ref()),
-        };
-        let mut out = Vec::with_capacity(1 + body.length());
-        out.push(kind);
-        body.encode(&mut out);
+        let mut out = Vec::with_capacity(self.encoded_len());
+        out.push(self.rule().kind);
+        self.body().encode(&mut out);
         out
     }
 
@@ -188,13 +216,18 @@ impl Message {
     /// Over a limit, of an unknown type, malformed, not in its one encoding, or
     /// followed by more bytes.
     pub fn decode(bytes: &[u8]) -> Result<Self, MessageError> {
-        // Once more here, although the frame was bounded: a decoder may be called with
-        // bytes from anywhere.
-        if bytes.len() > limits::MESSAGE_BYTES_MAX {
-            return Err(MessageError::TooLarge(bytes.len()));
-        }
         let (&kind, mut body) = bytes.split_first().ok_or(MessageError::Empty)?;
+        let rule = rules::of_kind(kind).ok_or(MessageError::UnknownType(kind))?;
+        // Once more here, although the frame was bounded: a decoder may be called with
+        // bytes from anywhere, and a frame's limit is its lane's.
+        if bytes.len() > rule.bytes_max {
+            return Err(MessageError::TooLarge { kind, bytes: bytes.len(), max: rule.bytes_max });
+        }
         let malformed = |reason| MessageError::Malformed { kind, reason };
+        message_lists::check(kind, body).map_err(|error| match error {
+            ListError::Malformed(reason) => malformed(reason),
+            ListError::TooMany(max) => MessageError::TooMany { kind, max },
+        })?;
         let buf = &mut body;
         let message = match kind {
             VOTE => Vote::decode(buf).map(Self::Vote),
@@ -216,33 +249,11 @@ impl Message {
         if !body.is_empty() {
             return Err(malformed(alloy_rlp::Error::UnexpectedLength));
         }
-        message.check_counts(kind)?;
         // Ethereum's decoders accept some wrong lengths inside a block (found by fuzzing),
         // and one value must have one encoding. Encoding is cheap beside decoding.
         if message.encode() != bytes {
             return Err(MessageError::NotCanonical(kind));
         }
         Ok(message)
-    }
-
-    /// RLP takes memory in proportion to the bytes that arrived, which the frame limit
-    /// bounds. These counts bound the work that a message asks for.
-    fn check_counts(&self, kind: u8) -> Result<(), MessageError> {
-        let (count, max) = match self {
-            Self::Proposal(m) if m.attached.evidence.len() > limits::BLOCK_EVIDENCE_MAX => {
-                (m.attached.evidence.len(), limits::BLOCK_EVIDENCE_MAX)
-            }
-            Self::Proposal(m) => (m.tx_hashes.len(), limits::BLOCK_TXS_MAX),
-            Self::PolkaCertificate(m) => (m.signatures.len(), limits::VALIDATORS_MAX),
-            // A prevote and a precommit of each validator.
-            Self::RoundCertificate(m) => (m.votes.len(), 2 * limits::VALIDATORS_MAX),
-            Self::Blocks(m) => (m.blocks.len(), limits::CATCH_UP_BLOCKS_MAX as usize),
-            Self::GetBodies(m) => (m.tx_hashes.len(), limits::BLOCK_TXS_MAX),
-            Self::Bodies(m) => (m.txs.len(), limits::BLOCK_TXS_MAX),
-            Self::TxHashes(m) | Self::GetTxs(m) => (m.len(), limits::TX_HASHES_MAX),
-            Self::Txs(m) => (m.len(), limits::TX_HASHES_MAX),
-            Self::Vote(_) | Self::Tip(_) | Self::GetBlocks(_) | Self::Evidence(_) => (0, 0),
-        };
-        if count > max { Err(MessageError::TooMany { kind, count, max }) } else { Ok(()) }
     }
 }

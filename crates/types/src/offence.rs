@@ -23,7 +23,7 @@ pub enum Offence {
     /// Bytes of a resource that do not have its hash. A node verifies what it serves, so no
     /// honest peer sends them.
     BadContent,
-    /// More messages than the lane allows.
+    /// More messages than the lane allows, or requests beyond what one peer is given.
     Flood,
     /// A handshake that was begun and proved no identity. Held against the
     /// address, as there is no peer yet.
@@ -118,7 +118,7 @@ pub const RULES: [Rule; 8] = [
         // within seconds.
         offence: Offence::Flood,
         name: "flood",
-        what: "more messages than the lane allows",
+        what: "more messages than the lane allows, or requests beyond a budget",
         cost: 2,
         ..USUAL
     },

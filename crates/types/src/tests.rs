@@ -1,5 +1,6 @@
 mod evidence;
 mod members;
+mod message_rules;
 
 use alloy_primitives::Bytes;
 use proptest::prelude::*;
@@ -75,8 +76,8 @@ fn a_validator_set_refuses_what_is_no_set() {
     assert!(ValidatorSet::new(vec![v(1, u64::MAX), v(2, 2)]).is_err());
 }
 
-#[test]
-fn every_message_reads_back_what_it_writes() {
+/// One message of each type.
+fn messages() -> [Message; 13] {
     let vote = Vote::sign(&key(1), &NETWORK, VoteKind::Prevote, 3, 2, None);
     let proposal = Proposal::sign(&key(1), &NETWORK, 3, 2, B256::ZERO, Some(0));
     let round_vote = RoundVote {
@@ -85,7 +86,7 @@ fn every_message_reads_back_what_it_writes() {
         validator: vote.validator,
         signature: vote.signature,
     };
-    let messages = [
+    [
         Message::Vote(vote),
         Message::Proposal(Box::new(ProposedBlock {
             proposal,
@@ -125,8 +126,12 @@ fn every_message_reads_back_what_it_writes() {
         Message::GetTxs(vec![]),
         Message::Txs(vec![Bytes::from_static(b"tx")]),
         Message::Evidence(Box::new(evidence())),
-    ];
-    for message in messages {
+    ]
+}
+
+#[test]
+fn every_message_reads_back_what_it_writes() {
+    for message in messages() {
         let bytes = message.encode();
         assert_eq!(Message::decode(&bytes), Ok(message));
         for cut in 0..bytes.len() {

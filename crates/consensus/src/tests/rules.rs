@@ -227,6 +227,9 @@ fn no_certificate_has_less_power_than_it_claims() {
         let verified = node.verify_certificate(&input, &set_of(4));
         assert_eq!(verified, Err(Offence::BadSignature), "{input:?}");
     }
+    for nothing in [certificate(true, &[]), certificate(false, &[]), polka(vec![])] {
+        assert!(!node.has_verified(&nothing), "nothing is vouched for: {nothing:?}");
+    }
     let good = [
         certificate(true, &[(1, prevote), (2, precommit)]),
         certificate(false, &[(1, precommit), (2, precommit), (3, precommit)]),
@@ -237,6 +240,36 @@ fn no_certificate_has_less_power_than_it_claims() {
         assert_eq!(take(&mut node, input.clone()).0, Ok(()));
         assert!(node.has_verified(&input));
     }
+}
+
+/// Every sequence of up to four of five signers, of whom one is a stranger: each subset,
+/// order and repetition. Only distinct validators count.
+#[test]
+fn of_a_certificate_only_distinct_validators_count() {
+    let (mut node, _) = node();
+    let precommit = |i: &usize| vote([0, 1, 2, 3, 9][*i], VoteKind::Precommit, 5, 0, Some(BLOCK));
+    let votes: Vec<Vote> = (0..5).map(|i| precommit(&i)).collect();
+    let mut sequences = vec![vec![]];
+    for at in 0.. {
+        let Some(sequence): Option<Vec<usize>> = sequences.get(at).cloned() else { break };
+        if sequence.len() < 4 {
+            sequences.extend((0..5).map(|next| [&sequence[..], &[next]].concat()));
+        }
+        let distinct: std::collections::BTreeSet<_> = sequence.iter().collect();
+        let sound = distinct.len() == sequence.len() && !sequence.contains(&4);
+        for (skip, least) in [(true, 2), (false, 3)] {
+            let entry = |i: &usize| {
+                let Vote { kind, block, validator, signature, .. } = votes[*i].clone();
+                RoundVote { kind, block, validator, signature }
+            };
+            let votes = sequence.iter().map(entry).collect();
+            let certificate = RoundCertificate { height: 5, round: 0, skip, votes };
+            let said = ConsensusMessage::RoundCertificate(certificate);
+            let verified = node.verify_certificate(&said, &set_of(4)).is_ok();
+            assert_eq!(verified, sound && sequence.len() >= least, "{skip} {sequence:?}");
+        }
+    }
+    assert_eq!(sequences.len(), 1 + 5 + 25 + 125 + 625);
 }
 
 /// A block came by block sync while the core waited for it: the core sends, records

@@ -14,6 +14,13 @@ use crate::Bits;
 /// that are open at one source.
 pub(crate) const ASKED_MAX: usize = 1_024;
 
+// Attack: a peer queues as many at each of hundreds of resources. A newcomer fetches eight files
+// at a time.
+/// The most requests of one peer that wait here, of all resources together, about: it is looked at
+/// with each 16th request of a resource, since counting takes time.
+pub(crate) const ASKED_IN_ALL_MAX: usize = 8 * ASKED_MAX;
+pub(crate) const ASKED_STEP: usize = 16;
+
 #[derive(Clone, Debug, Default)]
 pub(crate) struct PeerState {
     pub role: SourceRole,

@@ -1,13 +1,14 @@
 //! Messages between swarms: one encoding each, and nothing else decodes.
 
-use std::net::SocketAddr;
+use std::{collections::BTreeSet, net::SocketAddr};
 
 use proptest::prelude::*;
 use trefoil_types::{PeerId, PublicKey};
 
 use crate::{
-    ORIGIN_BYTES_MAX, Origin,
+    News, ORIGIN_BYTES_MAX, Origin,
     message::{ContentFrame, PROOF_BYTES_MAX, SwarmMessage},
+    message_rule::{RULES, SwarmMessageRule},
     scheduler::{RejectReason, Resource, Ticket},
 };
 
@@ -66,6 +67,25 @@ fn messages_have_their_golden_bytes() {
 }
 
 #[test]
+fn each_frame_has_its_rule_and_the_documentation_says_the_same() {
+    let mut frames: Vec<(&str, Vec<u8>)> =
+        samples().into_iter().map(|(name, message)| (name, message.encode())).collect();
+    frames.push(("data", ContentFrame::data(Ticket(1))));
+    let rule = |body: &[u8]| SwarmMessageRule::index(body).map(|index| RULES[index].name);
+    for (name, body) in &frames {
+        assert_eq!(rule(body).map(str::to_lowercase).as_deref(), Some(*name));
+    }
+    assert_eq!(frames.len(), RULES.len(), "a rule for each frame, and no other");
+    assert_eq!([rule(&[]), rule(&[0]), rule(&[12]), rule(&[255])], [None; 4]);
+    let wire = include_str!("../../../../docs/wire.md");
+    for (at, rule) in RULES.iter().enumerate() {
+        let SwarmMessageRule { name, rate, burst, answer_bytes_max } = rule;
+        let row = format!("| {} | {name} | {rate} | {burst} | {answer_bytes_max} |", at + 1);
+        assert!(wire.lines().any(|line| line == row), "docs/wire.md lacks {row}");
+    }
+}
+
+#[test]
 fn what_is_cut_or_lengthened_is_refused() {
     for (name, message) in samples() {
         let bytes = message.encode();
@@ -117,7 +137,46 @@ fn origins_are_plain_urls_in_their_one_spelling() {
     }
 }
 
+/// What a peer knows of another by its news: the pieces, and the claims.
+fn hear(known: &mut (BTreeSet<u32>, BTreeSet<u32>), news: &News) {
+    let (have, claims) = known;
+    for piece in news.have.iter().cloned().flatten() {
+        have.insert(piece);
+        claims.remove(&piece);
+    }
+    news.released.iter().for_each(|piece| _ = claims.remove(piece));
+    claims.extend(&news.claims);
+}
+
+fn pieces() -> impl Strategy<Value = Vec<u32>> {
+    prop::collection::btree_set(0..20u32, 0..8).prop_map(|set| set.into_iter().collect())
+}
+
+prop_compose! {
+    fn some_news()(have in pieces(), claims in pieces(), released in pieces()) -> News {
+        let mut runs = Vec::new();
+        have.into_iter().for_each(|piece| crate::news::push_piece(&mut runs, piece));
+        News { have: runs, claims, released }
+    }
+}
+
 proptest! {
+    #[test]
+    fn news_that_are_joined_say_what_they_said(all in prop::collection::vec(some_news(), 1..5)) {
+        let mut apart = Default::default();
+        all.iter().for_each(|news| hear(&mut apart, news));
+        let joined = all.into_iter().reduce(News::then).unwrap();
+        let encoded = joined.encode();
+        let decoded = News::decode(&encoded, 20);
+        prop_assert_eq!(decoded.as_ref(), Ok(&joined), "in order and apart");
+        let have = joined.have.iter().map(|run| run.end - run.start).sum::<u32>() as usize;
+        let named = have + joined.claims.len() + joined.released.len();
+        prop_assert_eq!(News::count_pieces(&encoded), Some(named as u32));
+        let mut together = Default::default();
+        hear(&mut together, &joined);
+        prop_assert_eq!(together, apart);
+    }
+
     #[test]
     fn whatever_decodes_is_encoded_the_same(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
         if let Ok(ContentFrame::Message(message)) = ContentFrame::decode(&bytes) {

@@ -10,7 +10,7 @@ use super::{
 };
 
 /// Environment variables that begin like settings and are none.
-const NOT_SETTINGS: [&str; 2] = ["TREFOIL_DIR", "TREFOIL_PASSWORD"];
+const NOT_SETTINGS: [&str; 3] = ["TREFOIL_DIR", "TREFOIL_LIGHTKDF", "TREFOIL_PASSWORD"];
 
 /// The settings in force, and each key's value with its source.
 #[derive(Clone, Debug)]
@@ -89,6 +89,9 @@ impl Effective {
         let value = match &Self::defaults().keys[key].0 {
             Value::Integer(_) => {
                 Value::Integer(text.parse().map_err(|_| wrong("write a whole number"))?)
+            }
+            Value::Boolean(_) => {
+                Value::Boolean(text.parse().map_err(|_| wrong("write true or false"))?)
             }
             Value::Array(_) => {
                 let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());

@@ -68,6 +68,15 @@ fn errors_name_the_key_and_where_it_stands() {
 }
 
 #[test]
+fn debug_methods_are_off_unless_someone_says_so() {
+    assert!(!load("", &[], &[]).unwrap().settings.rpc.debug);
+    let asked = load("", &[("TREFOIL_RPC_DEBUG", "true")], &[]).unwrap();
+    assert!(asked.settings.rpc.debug);
+    let error = load("", &[("TREFOIL_RPC_DEBUG", "yes")], &[]).unwrap_err().to_string();
+    assert!(error.contains("`rpc.debug`") && error.contains("true or false"), "{error}");
+}
+
+#[test]
 fn encryption_is_a_public_nodes_choice() {
     let settings = |file| load(file, &[], &[]).map(|effective| effective.settings.p2p);
     let never = settings("").unwrap();
@@ -112,5 +121,20 @@ proptest::proptest! {
             let again = load(&effective.settings.to_toml(), &[], &[]).unwrap();
             proptest::prop_assert_eq!(again.settings, effective.settings);
         }
+    }
+}
+
+/// Another organisation's origin would make this node ask its own machine.
+#[test]
+fn origins_of_others_are_of_the_internet_but_in_ones_own_network() {
+    use trefoil_swarm::http::Reach::{All, Global};
+    for (policy, public, consortium, private) in [
+        (OriginPolicy::Auto, Some(Global), Some(Global), Some(All)),
+        (OriginPolicy::Global, Some(Global), Some(Global), Some(Global)),
+        (OriginPolicy::All, Some(All), Some(All), Some(All)),
+        (OriginPolicy::Off, None, None, None),
+    ] {
+        let reach = [Kind::Public, Kind::Consortium, Kind::Private].map(|kind| policy.reach(kind));
+        assert_eq!(reach, [public, consortium, private], "{policy:?}");
     }
 }

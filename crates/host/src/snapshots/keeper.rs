@@ -8,7 +8,10 @@ use trefoil_ledger::{
     Snapshot,
     state_sync::{self, JoinError},
 };
-use trefoil_os::disk::{blocking, write_whole};
+use trefoil_os::{
+    disk::{blocking, write_whole},
+    disk_space::{DiskSpace, SpareWriter},
+};
 use trefoil_swarm::{Announced, Content, StoreError};
 use trefoil_types::{ChainSpec, Height};
 
@@ -122,7 +125,11 @@ impl SnapshotFolder {
             // (ADR 18).
             let path = self.path(FileName::Blocks(archived));
             if !path.exists() {
-                write_whole(&path, |file| state_sync::write_archive(snapshot, archived, file))?;
+                let space = DiskSpace::below(&self.dir);
+                write_whole(&path, |to| {
+                    let mut file = SpareWriter { to, space: &space };
+                    state_sync::write_archive(snapshot, archived, &mut file)
+                })?;
             }
             names.push(FileName::Blocks(archived));
         }

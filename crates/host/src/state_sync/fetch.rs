@@ -4,7 +4,10 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -12,10 +15,10 @@ use futures::{StreamExt as _, stream};
 use tokio::time::{Instant, interval, sleep};
 use trefoil_content::{ContentId, Link};
 use trefoil_os::{FileError, disk::remove_file};
-use trefoil_swarm::{Announced, FetchError, Selection};
+use trefoil_swarm::{FetchError, Selection};
 use trefoil_types::PeerId;
 
-use super::{AttemptError, LOOK, STALL, StateSync, attempt_error};
+use super::{ATTEMPT, Attempt, AttemptError, LOOK, STALL, STALL_BYTES, StateSync, attempt_error};
 use crate::snapshots::{FileName, ListedFile, SnapshotIndex, file_id};
 
 /// How often the log has how far a fetch is.
@@ -34,7 +37,8 @@ const INDEX_BYTES_MAX: u64 = 16 << 20;
 
 impl StateSync {
     /// The index that peers announced.
-    pub(super) async fn index(&self, target: Announced) -> Result<SnapshotIndex, AttemptError> {
+    pub(super) async fn index(&self, attempt: &Attempt<'_>) -> Result<SnapshotIndex, AttemptError> {
+        let target = attempt.choice.snapshot;
         let id = file_id(target.index);
         let link = id.into();
         let bytes = tokio::select! {
@@ -49,7 +53,7 @@ impl StateSync {
         };
         let listed =
             ListedFile { name: FileName::Index(target.height), id, size: bytes.len() as u64 };
-        self.fetch(vec![listed]).await?;
+        self.fetch(vec![listed], attempt).await?;
         let index = SnapshotIndex::decode(&bytes).filter(|index| index.height == target.height);
         index.ok_or_else(|| AttemptError::False("its list of files is none".into()))
     }
@@ -58,15 +62,18 @@ impl StateSync {
     pub(super) async fn fetch(
         &self,
         files: Vec<ListedFile>,
+        attempt: &Attempt<'_>,
     ) -> Result<BTreeMap<ContentId, PathBuf>, AttemptError> {
         let total = files.iter().fold(0u64, |sum, file| sum.saturating_add(file.size));
         // Progress is the sum over the files that are being fetched just now: thousands of
         // archives may wait for their turn.
         let in_flight = Mutex::new(BTreeSet::new());
         let in_flight = || in_flight.lock().unwrap_or_else(PoisonError::into_inner);
+        // Files that are whole, and checked and moved by this node.
+        let moving = AtomicUsize::new(0);
         let mut done = 0;
         let one = |file: ListedFile| {
-            let in_flight = &in_flight;
+            let (in_flight, moving) = (&in_flight, &moving);
             async move {
                 in_flight().insert(file.id);
                 let (name, size) = (Some(file.name.to_string()), Some(file.size));
@@ -75,20 +82,24 @@ impl StateSync {
                 let selection = Selection { apart: true, ..Selection::default() };
                 self.content.get(&link, selection).await.map_err(attempt_error)?;
                 let from = self.content.progress(file.id).await?.unwrap_or_default().by_peer;
-                in_flight().remove(&file.id);
+                moving.fetch_add(1, Ordering::Relaxed);
                 let path = self.take_out(&file).await?;
+                moving.fetch_sub(1, Ordering::Relaxed);
                 Ok::<_, AttemptError>((file, path, from))
             }
         };
         let mut all = std::pin::pin!(stream::iter(files).map(one).buffer_unordered(AT_ONCE));
         let (began, mut look) = (Instant::now(), interval(LOOK));
         let (mut here, mut moved, mut told) = (0, began, began);
+        // What came in an earlier attempt says nothing of the rate.
+        let mut first = None;
         let (mut shares, mut paths) = (BTreeMap::<PeerId, u64>::new(), BTreeMap::new());
         loop {
             tokio::select! {
                 next = all.next() => {
                     let Some(ended) = next else { break };
                     let (file, path, from) = ended?;
+                    in_flight().remove(&file.id);
                     done += file.size;
                     paths.insert(file.id, path);
                     from.into_iter().for_each(|(peer, bytes)| *shares.entry(peer).or_default() += bytes);
@@ -96,15 +107,25 @@ impl StateSync {
                 _ = look.tick() => {
                     let ids = in_flight().iter().copied().collect();
                     let now = done + self.here(ids).await?;
-                    if now != here {
+                    if now >= here + STALL_BYTES {
                         (here, moved) = (now, Instant::now());
+                    } else if moving.load(Ordering::Relaxed) > 0 {
+                        // The peers do not answer for the time that this node takes.
+                        moved = Instant::now().min(moved + LOOK);
                     }
                     if moved.elapsed() >= STALL {
                         return Err(AttemptError::Stalled);
                     }
+                    let came = now.saturating_sub(*first.get_or_insert(now));
+                    let left = total.saturating_sub(now);
+                    if is_overlong(began.elapsed(), came, left)
+                        && attempt.rejected.has_other(&self.told().await?, attempt.choice)
+                    {
+                        return Err(AttemptError::Stalled);
+                    }
                     if told.elapsed() >= TELL {
                         told = Instant::now();
-                        tracing::info!(here, total, "fetching");
+                        tracing::info!(here = now, total, "fetching");
                     }
                 }
             }
@@ -152,5 +173,41 @@ impl StateSync {
             here += self.content.progress(id).await?.map_or(0, |progress| progress.here);
         }
         Ok(here)
+    }
+}
+
+/// Whether a fetch takes longer than [`ATTEMPT`] in all, by the rate at which so many bytes
+/// `came` in that time. `left`: bytes that its files say are still to come.
+fn is_overlong(elapsed: Duration, came: u64, left: u64) -> bool {
+    // By then the rate is that of the line, and not of its beginning.
+    let measured = elapsed >= STALL;
+    let all = u128::from(came) + u128::from(left);
+    measured && elapsed.as_millis().saturating_mul(all) > ATTEMPT.as_millis() * u128::from(came)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_drip_of_a_large_file_is_overlong() {
+        let s = Duration::from_secs;
+        for (elapsed, came, left, overlong) in [
+            // 64 KiB/s of 1 TiB.
+            (s(20), 20 << 16, 1 << 40, true),
+            // Of 32 MiB.
+            (s(20), 20 << 16, 32 << 20, false),
+            // 1 GiB at 2 MiB/s.
+            (s(20), 40 << 20, 1 << 30, false),
+            // It has only begun.
+            (s(19), 1, 1 << 40, false),
+            // It was fast, and is not any more.
+            (s(601), (1 << 40) - 1, 1, true),
+            (s(100), 0, 1, true),
+            (s(u64::MAX / 1_000), u64::MAX, u64::MAX, true),
+        ] {
+            let case = format!("{came} came in {elapsed:?}, {left} are left");
+            assert_eq!(is_overlong(elapsed, came, left), overlong, "{case}");
+        }
     }
 }

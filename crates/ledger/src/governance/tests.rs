@@ -443,7 +443,9 @@ fn a_trace_sees_the_opening_of_its_block() {
     let mut net = Net::new(spec());
     let height = net.decide(setGasLimitCall { gasLimit: 20_000_000 });
     let spec = net.ledger.spec().clone();
-    let traces = crate::trace_block(&spec, &net.ledger.snapshot(), height, Default::default());
+    let budget = crate::TraceBudget { max: usize::MAX, reserve: &mut |_| true };
+    let snapshot = net.ledger.snapshot();
+    let traces = crate::trace_block(&spec, &snapshot, height, Default::default(), budget);
     let traces = format!("{:?}", traces.expect("the block runs again"));
     assert!(traces.contains("failed: false"), "{traces:.300}");
 }

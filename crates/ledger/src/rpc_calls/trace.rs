@@ -3,9 +3,14 @@
 //!
 //! What always holds: the transactions before a traced one are executed again on the
 //! parent's state, so a trace shows what happened when the block was made. Traces are not
-//! stored: they are large, seldom wanted, and follow from the block.
+//! stored: they are large, seldom wanted, and follow from the block. What one takes is
+//! counted while it is made, and bounded ([`TraceBudget`]).
 
-use alloy_rpc_types_trace::geth::{GethDebugTracingOptions, GethTrace};
+mod meter;
+
+use alloy_rpc_types_trace::geth::{
+    GethDebugBuiltInTracerType, GethDebugTracerType, GethDebugTracingOptions, GethTrace,
+};
 use revm::{
     DatabaseCommit, ExecuteEvm, InspectEvm, MainBuilder, MainContext, SystemCallEvm,
     context::{Context, result::EVMError},
@@ -14,6 +19,8 @@ use revm::{
 use revm_inspectors::tracing::{DebugInspector, DebugInspectorError, TransactionContext};
 use trefoil_types::{B256, ChainSpec, Height, RecoveredBlock};
 
+pub use self::meter::TraceBudget;
+use self::meter::{Shown, TraceMeter};
 use crate::{
     LedgerError, Parent, Snapshot, StateReader,
     evm::{EvmFault, StateRef},
@@ -31,6 +38,10 @@ pub enum TraceError {
     /// No such tracer, or a configuration that it does not take.
     #[error("{0}")]
     Tracer(String),
+    #[error(
+        "the trace takes more than {0} bytes; set `disableStack`, `disableStorage` or a `limit` of steps, use the callTracer, or trace one transaction"
+    )]
+    TooLarge(usize),
     #[error(transparent)]
     Ledger(#[from] LedgerError),
 }
@@ -67,8 +78,9 @@ pub fn trace_block(
     snapshot: &Snapshot,
     height: Height,
     options: GethDebugTracingOptions,
+    budget: TraceBudget<'_>,
 ) -> Result<Vec<(B256, GethTrace)>, TraceError> {
-    traces(spec, snapshot, height, None, options)
+    traces(spec, snapshot, height, None, options, budget)
 }
 
 /// `debug_traceTransaction` of the transaction at `index` of the block at
@@ -79,8 +91,9 @@ pub fn trace_transaction(
     height: Height,
     index: usize,
     options: GethDebugTracingOptions,
+    budget: TraceBudget<'_>,
 ) -> Result<GethTrace, TraceError> {
-    let traces = traces(spec, snapshot, height, Some(index), options)?;
+    let traces = traces(spec, snapshot, height, Some(index), options, budget)?;
     let trace = traces.into_iter().next().map(|(_, trace)| trace);
     trace.ok_or_else(|| TraceError::Tracer(format!("block {height} has no transaction {index}")))
 }
@@ -91,6 +104,7 @@ fn traces(
     height: Height,
     only: Option<usize>,
     options: GethDebugTracingOptions,
+    budget: TraceBudget<'_>,
 ) -> Result<Vec<(B256, GethTrace)>, TraceError> {
     // geth's words, since tools match on them.
     let before = height.checked_sub(1).ok_or(TraceError::Genesis)?;
@@ -105,7 +119,39 @@ fn traces(
         governed: snapshot.governed(),
         validators: validators.as_ref(),
     };
-    replay(&parent, &stored.block, only, options)
+    replay(&parent, &stored.block, only, options, budget)
+}
+
+/// What each step of a trace shows, if the tracer shows steps.
+fn shown(options: &GethDebugTracingOptions) -> Shown {
+    let config = &options.config;
+    // geth's 0 is "unlimited".
+    let limit = config.limit.filter(|limit| *limit > 0).unwrap_or(u64::MAX);
+    let steps = match &options.tracer {
+        None => limit,
+        Some(tracer) if tracer.as_str().is_empty() => limit,
+        Some(tracer) if is_builtin(tracer, GethDebugBuiltInTracerType::Erc7562Tracer) => u64::MAX,
+        Some(_) => 0,
+    };
+    Shown {
+        steps,
+        memory: config.is_memory_enabled(),
+        stack: config.is_stack_enabled(),
+        storage: config.is_storage_enabled(),
+        returned: config.is_return_data_enabled(),
+    }
+}
+
+/// Whether a tracer shows the state that a transaction found.
+fn shows_state(options: &GethDebugTracingOptions) -> bool {
+    use GethDebugBuiltInTracerType::{Erc7562Tracer, MuxTracer, PreStateTracer};
+    let shows =
+        |tracer| [Erc7562Tracer, MuxTracer, PreStateTracer].map(|one| is_builtin(tracer, one));
+    options.tracer.as_ref().is_some_and(|tracer| shows(tracer).contains(&true))
+}
+
+fn is_builtin(tracer: &GethDebugTracerType, one: GethDebugBuiltInTracerType) -> bool {
+    matches!(tracer, GethDebugTracerType::BuiltInTracer(tracer) if *tracer == one)
 }
 
 /// Executes a block again on its parent's state, up to the transaction `only` if it is
@@ -115,13 +161,16 @@ fn replay<S: StateReader>(
     block: &RecoveredBlock,
     only: Option<usize>,
     options: GethDebugTracingOptions,
+    budget: TraceBudget<'_>,
 ) -> Result<Vec<(B256, GethTrace)>, TraceError> {
+    let shows_state = shows_state(&options);
+    let meter = TraceMeter::new(budget, shown(&options));
     let rules = parent.governed.rules(parent.spec, &block.header)?;
     let mut evm = Context::mainnet()
         .with_db(CacheDB::new(StateRef(parent.state)))
         .with_cfg(rules.cfg())
         .with_block(rules.block_env(&block.header))
-        .build_mainnet_with_inspector(DebugInspector::new(options)?);
+        .build_mainnet_with_inspector((meter, DebugInspector::new(options)?));
     let governing = governance::opening(parent.validators, &block.attached);
     // The system calls too: they change the state that the first transaction sees.
     for (contract, input) in opening_calls(&rules, &block.header, Some(governing)) {
@@ -135,14 +184,24 @@ fn replay<S: StateReader>(
         let done = if only.is_none_or(|only| only == index) {
             // Clears the tracer, so that one transaction's trace does not continue in the
             // next.
-            evm.inspector.fuse()?;
-            let done = evm.inspect_tx(env.clone())?;
+            evm.inspector.0.begin();
+            evm.inspector.1.fuse()?;
+            let done = evm.inspect_tx(env.clone());
+            let meter = &mut evm.inspector.0;
+            // Whatever became of the execution: it was ended.
+            if meter.exceeded() {
+                return Err(TraceError::TooLarge(meter.max()));
+            }
+            let done = done?;
+            if shows_state && !meter.fits_state(&done.state) {
+                return Err(TraceError::TooLarge(meter.max()));
+            }
             let about = TransactionContext {
                 block_hash: Some(block.hash),
                 tx_index: Some(index),
                 tx_hash: Some(*tx.tx_hash()),
             };
-            let (context, tracer) = (&mut evm.ctx, &mut evm.inspector);
+            let (context, tracer) = (&mut evm.ctx, &mut evm.inspector.1);
             let before = &mut context.journaled_state.database;
             let trace = tracer.get_result(Some(about), &env, &context.block, &done, before)?;
             traces.push((*tx.tx_hash(), trace));

@@ -12,9 +12,10 @@ use trefoil_types::{Address, B256, ChainSpec, Disk, Header, Height, keccak256};
 use super::{
     error::{JoinError, unproven},
     frames::FrameReader,
-    sorter::{Sorted, Sorter},
+    sorter::{self, Sorted, Sorter},
     state_file::{
-        ANCESTORS, AccountRow, MAGIC, SlotRow, SlotRows, StateCounts, StateFileHeader, kind,
+        ANCESTORS, AccountRow, MAGIC, ROWS_BYTES_MAX, SlotRow, SlotRows, StateCounts,
+        StateFileHeader, kind,
     },
     trail::{Handover, Trail},
     trie_builder::TrieBuilder,
@@ -27,10 +28,11 @@ use crate::{
     store::{Base, Batch, FILE, FORMAT, RESTORING, Store, Table},
 };
 
-// Bounded memory: the file is a stranger's, and may be larger than the machine. 100,000
-// accounts or slots take about 20 MB.
-/// Rows are written to the database in batches of this many.
-const BATCH_ROWS: usize = 100_000;
+// Attack: the file is a stranger's, and may be larger than the machine. Rows say nothing of the
+// memory: a code may have the 64 MiB of a frame.
+/// Rows are written to the database in batches of about this size (32 MiB, as an archive's); a
+/// frame that is under way comes on top.
+const BATCH_BYTES: usize = 32 << 20;
 
 /// The block and the size of a restored snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,7 +97,7 @@ pub fn standing(disk: &dyn Disk) -> Result<ChainOnDisk, JoinError> {
 /// # Errors
 /// A file that is damaged, of another chain or not proven; a disk that holds a chain or
 /// fails. Afterwards the directory cannot be opened until a restore has succeeded, which
-/// begins from nothing.
+/// begins from nothing, or was given up ([`abandon`]).
 pub fn restore(
     disk: &dyn Disk,
     spec: &ChainSpec,
@@ -119,6 +121,19 @@ pub fn restore(
     store.write(batch)?;
     let Header { number: height, state_root, .. } = way.block.header;
     Ok(Restored { height, hash: way.hash(), state_root, counts })
+}
+
+/// Drops what a restore left that did not finish: the disk is empty again. A chain is left alone.
+///
+/// # Errors
+/// A failed disk, or a database of another format.
+pub fn abandon(disk: &dyn Disk) -> Result<(), JoinError> {
+    if standing(disk)? == (ChainOnDisk::Nothing { unfinished: true }) {
+        disk.remove(sorter::FILE)?;
+        // Last, since it says that there is something to drop.
+        disk.remove(FILE)?;
+    }
+    Ok(())
 }
 
 fn begin<R: Read>(file: R) -> Result<FrameReader<R>, JoinError> {
@@ -286,6 +301,9 @@ impl<'a> Rows<'a> {
                 // One order of kinds, as of keys: one state has one file, and every node
                 // offers the same bytes to the swarm.
                 kind if kind < before => Err(Bad::Record("a record out of order")),
+                kind::ACCOUNTS | kind::SLOTS if body.len() > ROWS_BYTES_MAX => {
+                    Err(Bad::Record("a record of more rows than any node writes"))
+                }
                 kind::ACCOUNTS => self.accounts(&mut body),
                 kind::SLOTS => self.slots(&mut body),
                 kind::CODE => self.code(body),
@@ -297,9 +315,7 @@ impl<'a> Rows<'a> {
                 Bad::Record(why) => file.damaged(why),
                 Bad::Ledger(error) => error.into(),
             })?;
-            if self.batch.len() >= BATCH_ROWS {
-                self.store.write(std::mem::take(&mut self.batch))?;
-            }
+            self.flush()?;
         }
         // So a file that lost whole frames is damaged, not forged.
         if alloy_rlp::decode_exact(file.body()) != Ok(self.counts) {
@@ -308,6 +324,13 @@ impl<'a> Rows<'a> {
         file.finish()?;
         self.store.write(self.batch)?;
         Ok(self.counts)
+    }
+
+    fn flush(&mut self) -> Result<(), LedgerError> {
+        match self.batch.bytes() {
+            0..BATCH_BYTES => Ok(()),
+            _ => self.store.write(std::mem::take(&mut self.batch)),
+        }
     }
 
     fn accounts(&mut self, body: &mut &[u8]) -> Result<(), Bad> {
@@ -405,4 +428,28 @@ fn check_code(base: &Base, hash: &B256) -> Result<(), JoinError> {
     let here =
         *hash == KECCAK_EMPTY || base.read(Table::Codes, hash.as_slice(), |_| Some(()))?.is_some();
     if here { Ok(()) } else { Err(unproven(format!("it lacks the code {hash}"))) }
+}
+
+#[cfg(test)]
+mod tests {
+    use trefoil_types::MemDisk;
+
+    use super::*;
+
+    #[test]
+    fn rows_wait_in_memory_by_their_bytes() {
+        let disk = MemDisk::default();
+        let store = begin_store(&disk).unwrap();
+        let mut sorter = Sorter::begin(&disk).unwrap();
+        let mut rows = Rows::new(&store, &mut sorter);
+        // In the order of their hashes, as a file has them.
+        let mut codes: Vec<Vec<u8>> = (0..10).map(|n| vec![n; 8 << 20]).collect();
+        codes.sort_by_key(|code| keccak256(code.as_slice()));
+        for code in &codes {
+            rows.code(code).unwrap();
+            rows.flush().unwrap();
+            assert!(rows.batch.bytes() < BATCH_BYTES);
+        }
+        assert_eq!(rows.counts.codes, 10);
+    }
 }

@@ -37,6 +37,11 @@ pub(super) const ANCESTORS: u64 = 255;
 /// A frame of accounts or slots is full at this size (64 KiB).
 const ROWS_BYTES: usize = 64 << 10;
 
+// The row that fills a frame may be 1,024 slots of 68 bytes.
+// Attack: a frame of 64 MiB with 13 million slots, which take 3 GB once they are decoded.
+/// The longest frame of accounts or slots that is read, bytes: twice the longest that is written.
+pub(super) const ROWS_BYTES_MAX: usize = 4 * ROWS_BYTES;
+
 /// The first record of the file.
 #[derive(Clone, Debug, PartialEq, Eq, RlpEncodable, RlpDecodable)]
 pub(super) struct StateFileHeader {

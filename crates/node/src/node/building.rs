@@ -20,7 +20,7 @@ impl Node {
     /// When the next height begins if nothing new happens. Not while final blocks are
     /// here: the height would be over before it began.
     pub(super) fn begin_due(&self) -> Option<Time> {
-        if self.block_sync.is_busy() {
+        if self.block_sync.is_busy(self.next_height()) {
             return None;
         }
         self.height.producer.begin_due(self.has_content())
@@ -53,7 +53,7 @@ impl Node {
     }
 
     pub(super) fn build_due(&self) -> Option<Time> {
-        if self.block_sync.is_busy() {
+        if self.block_sync.is_busy(self.next_height()) {
             return None;
         }
         self.height.producer.build_due(self.peers.is_alone())

@@ -8,7 +8,6 @@ use trefoil_types::{Address, Certificate, RecoveredBlock, Time};
 use crate::{
     Effects, Event, PeerCommand, To, WorkerJob,
     candidates::CandidateBody,
-    early_messages::EarlyMessages,
     node::{HeightState, Node},
 };
 
@@ -60,36 +59,34 @@ impl Node {
         let receipts = outcome.receipts().clone();
         // The order matters: evidence and pool are settled against the new tip, peers are shut
         // out by it, and only then is the block announced.
-        let mut early = self.apply(now, outcome, certificate, effects);
+        self.apply(now, outcome, certificate, effects);
         self.settle_evidence(effects);
         self.settle_pool(now, &block);
-        self.shut_out().iter().for_each(|peer| early.forget(peer));
+        self.shut_out(now);
+        self.favour_validators();
         effects.orders.extend(self.ledger.admission().map(PeerCommand::Admission));
         let snapshot = self.ledger.snapshot();
         effects.events.push(Event::Committed { block, receipts, snapshot });
-        self.announce_tip(now, effects);
+        self.peers.note_new_tip();
         self.block_sync.committed(now, self.ledger.tip().number);
-        for (peer, message) in early.into_messages() {
-            self.on_consensus_message(now, peer, message, effects);
-        }
+        self.take_early_messages(now, effects);
     }
 
-    /// The common part of a live commit and one from the journal. Gives the messages that came
-    /// too early for the last height, and are of this one.
+    /// The common part of a live commit and one from the journal. The messages that came too
+    /// early for the last height are of this one.
     pub(super) fn apply(
         &mut self,
         now: Time,
         outcome: Outcome,
         certificate: Certificate,
         effects: &mut Effects,
-    ) -> EarlyMessages {
+    ) {
         self.ledger.commit(outcome, certificate);
         self.consensus.stop();
         let producer = self.height.producer.next(now, self.ledger.tip());
-        let next = HeightState { producer, ..Default::default() };
-        let last = std::mem::replace(&mut self.height, next);
+        let due = std::mem::take(&mut self.height.early);
+        self.height = HeightState { producer, due, ..Default::default() };
         effects.jobs.extend(self.ledger.checkpoint(false).map(Box::new).map(WorkerJob::Checkpoint));
-        last.early
     }
 
     /// Drops evidence that is of no more use, and sends the rest again: a peer that was behind or

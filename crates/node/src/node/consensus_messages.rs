@@ -9,11 +9,16 @@ use alloy_eips::Encodable2718;
 use trefoil_consensus::{ConsensusMessage, Output};
 use trefoil_ledger::Record;
 use trefoil_types::{
-    Evidence, Message, Offence, PeerId, Proposal, RecoveredBlock, Round, Time, Vote, keccak256,
-    message::ProposedBlock,
+    B256, Evidence, Message, Offence, PeerId, PolkaCertificate, Proposal, RecoveredBlock, Round,
+    RoundCertificate, Time, Vote, keccak256, message::ProposedBlock,
 };
 
 use crate::{Effects, block_producer::BuildRequest, height_messages::signature_key, node::Node};
+
+// Attack: votes with bad signatures, or proposals with certificates of 128. A vote is verified in
+// 32 µs: 128 are 4 ms.
+/// Messages that came before their height and are looked at in one step.
+const EARLY_PER_STEP: usize = 128;
 
 impl Node {
     /// A consensus message from a peer.
@@ -32,37 +37,54 @@ impl Node {
             }
             // Of what is farther ahead, block sync makes good the whole height.
             if height == next + 1 && self.peers.is_member(&peer) {
-                self.height.early.keep(peer, message);
+                self.height.early.keep(self.peers.members().len(), peer, message);
             }
             return;
         }
         if let Message::Proposal(proposed) = message {
             return self.on_proposal(now, peer, *proposed, said, effects);
         }
-        let key = match &message {
-            Message::Vote(vote) => signature_key(&vote.signature),
-            certificate => keccak256(certificate.encode()),
-        };
+        let Some(key) = seen_key(&message) else { return };
         let relayed = self.height.messages.was_relayed(&key);
-        if relayed == Some(true) {
+        // Of two certificates of one place, each may have votes that this node lacks.
+        let is_vote = matches!(said, ConsensusMessage::Vote(_));
+        let is_news = relayed.is_none() || !is_vote && !self.consensus.has_verified(&said);
+        if relayed == Some(true) && !is_news {
             return;
         }
-        let is_repeated = relayed.is_some();
-        if !is_repeated {
-            let set = self.ledger.next_validators();
-            let sound = self.consensus.verify_certificate(&said, set);
-            if let Err(offence) = sound.and_then(|()| self.verify(now, said.clone())) {
-                return effects.blame_relay(peer, offence);
-            }
+        // Also of what is no news: its votes may be good, and too few.
+        let mut sound = self.consensus.verify_certificate(&said, self.ledger.next_validators());
+        if is_news {
+            sound = sound.and_then(|()| self.verify(now, said.clone()));
+        }
+        if let Err(offence) = sound {
+            return effects.blame_relay(peer, offence);
         }
         if !self.consensus.has_verified(&said) {
             // Consensus already had this message, so its signatures were not checked: do
             // not relay it.
             return;
         }
-        let relays = is_repeated || self.relays_at_once(round);
-        if self.height.messages.note_seen(key, relays) && relays {
+        let relays = match relayed {
+            Some(before) => !before,
+            None => self.relays_at_once(round),
+        };
+        let is_relayed = relays || relayed == Some(true);
+        if self.height.messages.note_seen(key, is_relayed) && relays {
             effects.broadcast(Some(peer), message);
+        }
+    }
+
+    /// Takes some of the messages of this height that came before it. At a peer's first offence
+    /// the others of it are dropped, as its ban would drop them.
+    pub(super) fn take_early_messages(&mut self, now: Time, effects: &mut Effects) {
+        for _ in 0..EARLY_PER_STEP {
+            let Some((peer, message)) = self.height.due.take_next() else { return };
+            let orders = effects.orders.len();
+            self.on_consensus_message(now, peer, message, effects);
+            if effects.blames_since(orders, &peer) {
+                self.height.due.forget(&peer);
+            }
         }
     }
 
@@ -165,6 +187,26 @@ pub(super) fn proposal_of(proposal: Proposal, block: &RecoveredBlock) -> Message
         attached: block.attached.clone(),
         bytes: block.transactions.iter().map(|tx| tx.encode_2718_len() as u64).sum(),
     }))
+}
+
+// Attack: the votes of one certificate, as every subset with enough power in every order,
+// are more certificates than `seen` has room for, and each is good. They all prove the same.
+/// What a vote or certificate is remembered by: the signature, or what it is a proof of.
+fn seen_key(message: &Message) -> Option<B256> {
+    let proof = match message {
+        Message::Vote(vote) => return Some(signature_key(&vote.signature)),
+        Message::PolkaCertificate(polka) => {
+            let PolkaCertificate { height, round, block, .. } = *polka;
+            let signatures = vec![];
+            Message::PolkaCertificate(PolkaCertificate { height, round, block, signatures })
+        }
+        Message::RoundCertificate(certificate) => {
+            let RoundCertificate { height, round, skip, .. } = *certificate;
+            Message::RoundCertificate(RoundCertificate { height, round, skip, votes: vec![] })
+        }
+        _ => return None,
+    };
+    Some(keccak256(proof.encode()))
 }
 
 /// What consensus is given of a peer's message, if it concerns consensus.

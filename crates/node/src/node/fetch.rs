@@ -3,25 +3,31 @@
 use std::sync::Arc;
 
 use alloy_eips::Encodable2718;
-use alloy_primitives::{Bytes, map::B256Map};
+use alloy_primitives::Bytes;
 use trefoil_types::{
-    B256, Offence, PeerId, RecoveredBlock, Time, Transaction, TxError, limits,
+    B256, Offence, PeerId, Time, Transaction, TxError, limits,
     message::{Bodies, GetBodies},
+    message_rule as rules,
 };
 
 use crate::{
     Effects,
+    block_index::BlockIndex,
+    candidates::CandidateBody,
     fetch_transactions::{Givers, send_pieces},
     jobs::RecoveryPurpose,
     node::{HeightState, Node},
+    peer_bytes::request_cost,
 };
 
 impl Node {
     fn ask_transactions(&mut self, now: Time, block: B256, effects: &mut Effects) {
         let givers = self.givers();
         let is_recovering = |hash: &B256| self.tx_gossip.is_recovering(hash);
-        if let Some(missing) = self.height.candidates.missing_mut(&block) {
-            missing.ask(now, &givers, is_recovering, effects);
+        let candidates = &mut self.height.candidates;
+        if let Some(missing) = candidates.missing_mut(&block) {
+            let asked = missing.ask(now, &givers, is_recovering, effects);
+            candidates.note_asked(block, asked);
         }
     }
 
@@ -51,50 +57,67 @@ impl Node {
             if worth_asking {
                 self.ask_transactions(now, block, effects);
             } else {
-                self.abandon_list(now, block, effects);
+                self.set_list_aside(now, block, effects);
             }
         }
     }
 
     /// A peer lacks transactions of a block that we proposed or relayed, or are
     /// fetching too.
-    pub(super) fn on_get_bodies(&mut self, peer: PeerId, ask: GetBodies, effects: &mut Effects) {
+    pub(super) fn on_get_bodies(
+        &mut self,
+        now: Time,
+        peer: PeerId,
+        ask: GetBodies,
+        effects: &mut Effects,
+    ) {
+        let rule = &rules::GET_BODIES;
+        let Some(room) = self.may_answer(now, rule, peer, effects) else { return };
+        // Looking for what is not here is work, too.
+        let cost = request_cost(ask.tx_hashes.len());
+        if ask.tx_hashes.is_empty() {
+            return self.charge_answer(rule, peer, cost);
+        }
+        let (bytes_max, peers) = (room.min(limits::TXS_BYTES_MAX), self.peers.members().len());
         let whole = self.whole_block(&ask.block);
-        let in_block: B256Map<&Transaction> = whole
-            .iter()
-            .flat_map(|block| &block.transactions)
-            .map(|tx| (*tx.tx_hash(), tx))
-            .collect();
         let (mut txs, mut bytes) = (Vec::new(), 0);
         for hash in &ask.tx_hashes {
-            let found = in_block.get(hash).copied().or_else(|| self.pool.get(hash));
-            let Some(tx) = found else {
+            let in_block = whole.as_ref().and_then(|block| block.get(hash));
+            let Some(tx) = in_block.or_else(|| self.pool.get(hash)) else {
                 // Noted only while the block is on its way: of a whole block nothing is to come.
-                if whole.is_none() {
-                    self.height.requests.insert(ask.block, *hash, peer);
+                // (A message may be handled when its peer is gone.)
+                if whole.is_none() && self.peers.is_member(&peer) {
+                    self.height.requests.insert(ask.block, *hash, peer, peers);
                 }
                 continue;
             };
-            let raw = tx.encoded_2718();
-            bytes += raw.len();
-            if bytes > limits::TXS_BYTES_MAX && !txs.is_empty() {
+            let length = tx.encode_2718_len();
+            if bytes + length > bytes_max && !txs.is_empty() {
                 break; // The peer asks again for the rest.
             }
-            txs.push(Bytes::from(raw));
+            bytes += length;
+            txs.push(Bytes::from(tx.encoded_2718()));
         }
+        self.charge_answer(rule, peer, bytes + cost);
         send_pieces(peer, ask.block, txs, effects);
     }
 
     /// A block of the current height, or the tip: the peer that asks may be a
     /// step behind.
-    fn whole_block(&self, hash: &B256) -> Option<Arc<RecoveredBlock>> {
-        if let Some(candidate) = self.height.candidates.get(hash) {
-            return candidate.block().cloned();
+    fn whole_block(&mut self, hash: &B256) -> Option<Arc<BlockIndex>> {
+        if let Some(candidate) = self.height.candidates.get_mut(hash) {
+            return candidate.index();
         }
-        let tip = self.ledger.tip().number;
-        let stored =
-            (*hash == self.ledger.tip_hash()).then(|| self.ledger.snapshot().block(tip))?;
-        stored.unwrap_or_else(|e| panic!("block {tip}: {e}")).map(|stored| stored.block)
+        if *hash != self.ledger.tip_hash() {
+            return None;
+        }
+        if self.height.tip_index.is_none() {
+            let tip = self.ledger.tip().number;
+            let stored = self.ledger.snapshot().block(tip);
+            let stored = stored.unwrap_or_else(|e| panic!("block {tip}: {e}"));
+            self.height.tip_index = stored.map(|stored| Arc::new(BlockIndex::new(stored.block)));
+        }
+        self.height.tip_index.clone()
     }
 
     pub(super) fn on_bodies(
@@ -106,10 +129,30 @@ impl Node {
     ) {
         let HeightState { candidates, requests, .. } = &mut self.height;
         // An answer may come after the block was made whole otherwise.
-        let Some(missing) = candidates.missing_mut(&block) else { return };
-        let txs = missing.on_answer(now, peer, txs, requests, effects);
+        if candidates.missing_mut(&block).is_none() {
+            return;
+        }
+        // Attack: 9 MiB that nobody asked for, all of which would be hashed.
+        if !candidates.has_asked(block, peer) {
+            return effects.blame(peer, Offence::Unsolicited);
+        }
+        // Nothing is noted as come, so it is asked for again when another candidate is gone.
+        let bytes: usize = txs.iter().map(|raw| raw.len()).sum();
+        if !candidates.make_room(&block, bytes, rules::BODIES.held.all) {
+            return;
+        }
+        let Some(candidate) = candidates.get_mut(&block) else { return };
+        let CandidateBody::Missing(missing) = &mut candidate.body else { return };
+        let (list_from, txs) =
+            (missing.sender(), missing.on_answer(now, peer, txs, requests, effects));
+        candidate.fetched_bytes += txs.iter().map(|raw| raw.len()).sum::<usize>();
+        if missing.list_bytes() > rules::BODIES.held.peer {
+            // By their hashes they are what the list names, and no block holds so much.
+            effects.blame_relay(list_from, Offence::InvalidBlock);
+            return self.abandon_list(now, block, effects);
+        }
         if !txs.is_empty() {
-            self.jobs.recover(txs, RecoveryPurpose::Proposal { block }, effects);
+            self.jobs.recover(txs, RecoveryPurpose::Proposal { block, list_from }, effects);
             self.ask_transactions(now, block, effects);
         }
     }
@@ -118,16 +161,21 @@ impl Node {
         &mut self,
         now: Time,
         block: B256,
+        list_from: PeerId,
         txs: Vec<Result<Transaction, TxError>>,
         effects: &mut Effects,
     ) {
         let sound: Vec<Transaction> = txs.iter().flatten().cloned().collect();
         self.fill_candidates(now, &sound, effects);
-        if sound.len() < txs.len()
-            && let Some(missing) = self.height.candidates.missing_mut(&block)
-        {
-            // The list names what is no transaction: no valid block holds it.
-            effects.blame_relay(missing.sender(), Offence::InvalidBlock);
+        if sound.len() == txs.len() {
+            return;
+        }
+        // The list names what is no transaction: no valid block holds it. Attack: two answers
+        // of that kind; when the second is recovered, the list of an honest peer is followed,
+        // and it is not to be blamed for the other.
+        let missing = self.height.candidates.missing_mut(&block);
+        if missing.is_some_and(|missing| missing.sender() == list_from) {
+            effects.blame_relay(list_from, Offence::InvalidBlock);
             self.abandon_list(now, block, effects);
         }
     }

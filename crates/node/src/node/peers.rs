@@ -1,6 +1,7 @@
-//! Peers that connect and disconnect, and the first messages to a new one.
+//! Peers that connect and disconnect, the first messages to a new one, and how much one may ask
+//! for.
 
-use trefoil_types::{PeerId, Time};
+use trefoil_types::{MessageRule, Offence, PeerId, Time};
 
 use crate::{Effects, To, node::Node, tx_gossip::announce_pool};
 
@@ -10,7 +11,8 @@ impl Node {
             return;
         }
         self.peers.insert_member(now, peer);
-        self.block_sync.connected(peer, true);
+        self.favour_validators();
+        self.block_sync.connected(now, peer, true);
         effects.send(peer, self.own_tip());
         self.height.messages.repeat_own(peer, effects);
         self.evidence.send(&To::Peer(peer), effects);
@@ -22,25 +24,75 @@ impl Node {
             return;
         }
         self.peers.insert_unjudged(now, peer);
-        self.block_sync.connected(peer, false);
+        self.block_sync.connected(now, peer, false);
+        self.forget_messages(&peer);
+    }
+
+    /// Drops what is held of a peer that is no member any more.
+    fn forget_messages(&mut self, peer: &PeerId) {
+        self.height.early.forget(peer);
+        self.height.due.forget(peer);
+        self.height.requests.forget(peer);
+        self.block_requests.remove(peer);
     }
 
     fn is_refused(&self, peer: &PeerId) -> bool {
         *peer == self.me || self.ledger.governed().members.shuns(peer)
     }
 
-    pub(super) fn disconnected(&mut self, peer: &PeerId) {
+    pub(super) fn disconnected(&mut self, now: Time, peer: &PeerId) {
         self.peers.remove(peer);
-        self.height.early.forget(peer);
-        self.block_sync.disconnected(peer);
+        self.forget_messages(peer);
+        self.block_sync.disconnected(now, peer);
     }
 
-    /// Forgets the peers that the newest block shut out, and returns them.
-    pub(super) fn shut_out(&mut self) -> Vec<PeerId> {
+    /// How many bytes a request of a peer may be answered with. If none, it is not
+    /// answered, and blamed when it can only be part of a flood.
+    pub(super) fn may_answer(
+        &mut self,
+        now: Time,
+        rule: &MessageRule,
+        peer: PeerId,
+        effects: &mut Effects,
+    ) -> Option<usize> {
+        let class = self.peers.class(&peer);
+        let room = self.answers.room(now, rule, class, &peer);
+        // Only of what its row says: honest nodes send many tips that are behind ours.
+        let blames = room == 0 && rule.offences.contains(&Offence::Flood);
+        if blames && self.answers.is_flood(rule, class.favoured, peer) {
+            effects.blame(peer, Offence::Flood);
+        }
+        (room > 0).then_some(room)
+    }
+
+    /// Notes what an answer took of a peer's budget.
+    pub(super) fn charge_answer(&mut self, rule: &MessageRule, peer: PeerId, bytes: usize) {
+        self.answers.charge(rule, self.peers.is_favoured(&peer), peer, bytes);
+    }
+
+    /// On a network of members just the nodes that validate are favoured.
+    pub(super) fn favour_validators(&mut self) {
+        let (nodes, next) = (&self.ledger.governed().members.nodes, self.next_height());
+        if !nodes.is_empty() {
+            let validates = |peer: &PeerId| nodes.get(peer).is_some_and(|n| n.validates(next));
+            self.peers.favour_only(validates);
+        }
+    }
+
+    // A public network does not know which peer is which validator. To be favoured takes a
+    // transaction that pays, a final block, or a valid proposal, and each before the others.
+    /// A peer brought something that was good and new: on a public network that is favoured.
+    pub(super) fn note_useful(&mut self, peer: PeerId) {
+        if self.ledger.governed().members.nodes.is_empty() {
+            self.peers.favour(peer);
+        }
+    }
+
+    /// Forgets the peers that the newest block shut out.
+    pub(super) fn shut_out(&mut self, now: Time) {
         let members = &self.ledger.governed().members;
         let out = self.peers.iter().map(|(peer, _)| peer).filter(|peer| members.shuns(peer));
         let out: Vec<PeerId> = out.collect();
-        out.iter().for_each(|peer| self.disconnected(peer));
-        out
+        out.iter().for_each(|peer| self.disconnected(now, peer));
     }
 }

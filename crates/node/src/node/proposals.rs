@@ -4,11 +4,15 @@
 //! block and found it valid. So a peer that sends an invalid one is surely at fault,
 //! be it the proposer or not.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
+use alloy_rlp::Encodable;
 use trefoil_consensus::{Candidate, ConsensusMessage};
 use trefoil_ledger::{Record, transactions_root};
-use trefoil_types::{B256, Offence, PeerId, Proposal, Time, message::ProposedBlock};
+use trefoil_types::{
+    B256, Offence, PeerId, Proposal, Time, Transaction, limits, message::ProposedBlock,
+    message_rule as rules,
+};
 
 use super::consensus_messages::proposal_of;
 use crate::{
@@ -45,6 +49,9 @@ impl Node {
         if self.height.messages.has_seen(&key) {
             return self.keep_alternate(peer, proposed);
         }
+        if !self.height.candidates.has_room(&proposal.block, proposal.round) {
+            return;
+        }
         if let Err(offence) = self.verify(now, said.clone()) {
             return effects.blame_relay(peer, offence);
         }
@@ -68,7 +75,7 @@ impl Node {
         let (block, round) = (proposed.proposal.block, proposed.proposal.round);
         let offer = Offer { proposal: proposed.proposal.clone(), from, key };
         if self.height.candidates.get(&block).is_none() {
-            let body = self.rebuild(now, from, proposed);
+            let body = self.rebuild(now, from, proposed, &BTreeMap::new());
             self.height.candidates.insert(block, BlockCandidate::new(round, body));
         } else {
             self.keep_alternate(from, proposed);
@@ -81,18 +88,30 @@ impl Node {
 
     /// Another copy of a proposal whose block is not whole yet.
     fn keep_alternate(&mut self, from: PeerId, proposed: ProposedBlock) {
+        let (budget, peers) = (rules::PROPOSAL.held.half(), self.peers.members().len());
+        let room = self.height.candidates.alternate_bytes().room(budget, peers, &from);
+        if proposed.length() > room {
+            return;
+        }
+        let favoured = self.peers.is_favoured(&from);
         if let Some(missing) = self.height.candidates.missing_mut(&proposed.proposal.block) {
-            missing.keep_alternate(from, proposed);
+            missing.keep_alternate(from, favoured, proposed);
         }
     }
 
-    /// The block as far as our pool has its transactions.
-    fn rebuild(&self, now: Time, from: PeerId, proposed: ProposedBlock) -> CandidateBody {
+    /// The block as far as its transactions are in our pool, or were found for another list.
+    fn rebuild(
+        &self,
+        now: Time,
+        from: PeerId,
+        proposed: ProposedBlock,
+        found: &BTreeMap<B256, Transaction>,
+    ) -> CandidateBody {
         if let Err(reason) = self.check_parent(&proposed) {
             return CandidateBody::Invalid { reason };
         }
         let timely = proposed.header.timestamp <= now.as_secs() + TIMESTAMP_AHEAD_S_MAX;
-        let known = |hash: &B256| self.pool.get(hash).cloned();
+        let known = |hash: &B256| self.pool.get(hash).or_else(|| found.get(hash)).cloned();
         let missing = MissingTransactions::new(proposed, from, timely, now, known);
         CandidateBody::Missing(Box::new(missing))
     }
@@ -123,7 +142,7 @@ impl Node {
     /// Executes a candidate that is whole, and answers the proposals of it.
     pub(super) fn judge(&mut self, now: Time, hash: B256, effects: &mut Effects) {
         let Some(candidate) = self.height.candidates.get_mut(&hash) else { return };
-        let whole = match &mut candidate.body {
+        let whole = match &candidate.body {
             CandidateBody::Missing(missing) if !missing.is_whole() => return,
             CandidateBody::Missing(missing) => {
                 Some((Arc::new(missing.assemble()), missing.is_timely(), Some(missing.sender())))
@@ -147,6 +166,8 @@ impl Node {
                 }
                 (Err(error), _) => CandidateBody::Invalid { reason: error.reason },
             };
+            // They are the block's now, or gone.
+            candidate.fetched_bytes = 0;
         }
         self.answer_offers(now, hash, effects);
         if let Some(certificate) = self.height.decided.take_if(|decided| decided.block == hash) {
@@ -161,6 +182,7 @@ impl Node {
             CandidateBody::Executed { timely, outcome } => (Some(outcome.block().clone()), *timely),
             _ => (None, true),
         };
+        let mut useful = Vec::new();
         for Offer { proposal, from, .. } in std::mem::take(&mut candidate.offers) {
             let Proposal { round, proposer, .. } = proposal;
             let valid = good.is_some() && timely;
@@ -171,36 +193,51 @@ impl Node {
                 }
                 Some(_) => {}
             }
+            useful.extend(good.is_some().then_some(from));
             let executed = Candidate { height, round, proposer, block: hash, valid };
             self.consensus.executed(now, executed, &mut self.outputs);
         }
+        useful.into_iter().for_each(|peer| self.note_useful(peer));
+    }
+
+    /// Nobody gives what the list names that we follow. It need not be false: its turn may
+    /// come again.
+    pub(super) fn set_list_aside(&mut self, now: Time, hash: B256, effects: &mut Effects) {
+        if let Some(missing) = self.height.candidates.missing_mut(&hash) {
+            missing.set_aside();
+        }
+        self.abandon_list(now, hash, effects);
     }
 
     /// The list of hashes that we followed does not make the block that was signed, or no peer
     /// has the transactions. Follow another copy, or wait for one.
     pub(super) fn abandon_list(&mut self, now: Time, hash: B256, effects: &mut Effects) {
         let Some(candidate) = self.height.candidates.remove(&hash) else { return };
-        let CandidateBody::Missing(missing) = candidate.body else { return };
+        let CandidateBody::Missing(mut missing) = candidate.body else { return };
         let sender = missing.sender();
-        let mut alternates = missing.into_alternates();
-        let Some((from, proposed)) = alternates.pop_front() else {
+        let Some((from, proposed)) = missing.take_alternate() else {
             // The same proposal is taken as new when it comes again.
             for offer in candidate.offers {
                 self.height.messages.forget(&offer.key);
             }
             return;
         };
-        let mut body = self.rebuild(now, from, proposed);
+        // Of one block's bytes; what is more is of lists that were false.
+        let is_kept = candidate.fetched_bytes <= limits::BLOCK_BYTES_MAX;
+        let found = if is_kept { missing.take_found() } else { BTreeMap::new() };
+        let fetched_bytes = if is_kept { candidate.fetched_bytes } else { 0 };
+        let mut body = self.rebuild(now, from, proposed, &found);
         if let CandidateBody::Missing(next) = &mut body {
-            next.set_alternates(alternates);
+            next.follow_after(*missing, found);
         }
-        // The sender of the abandoned list has been blamed, and does not answer for this one.
+        // The sender of the abandoned list does not answer for this one.
         let mut offers = candidate.offers;
         for offer in offers.iter_mut().filter(|offer| offer.from == sender) {
             offer.from = from;
         }
-        let candidate = BlockCandidate { round: candidate.round, offers, body };
-        self.height.candidates.insert(hash, candidate);
+        let mut next = BlockCandidate::new(candidate.round, body);
+        (next.offers, next.fetched_bytes) = (offers, fetched_bytes);
+        self.height.candidates.insert(hash, next);
         self.judge(now, hash, effects);
     }
 }

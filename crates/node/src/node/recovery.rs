@@ -44,7 +44,7 @@ impl Node {
                         let outcome = self.ledger.execute(block);
                         let invalid =
                             |e: BlockError| OpenError::Invalid { height, hash, reason: e.reason };
-                        _ = self.apply(now, outcome.map_err(invalid)?, certificate, effects);
+                        self.apply(now, outcome.map_err(invalid)?, certificate, effects);
                     }
                     let next = self.next_height();
                     blocks.retain(|_, block| block.header.number >= next);

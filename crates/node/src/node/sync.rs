@@ -3,12 +3,13 @@
 use trefoil_ledger::Record;
 use trefoil_types::{
     Message, Offence, PeerId, Time,
-    message::{Blocks, Tip},
+    message::{Blocks, GetBlocks, Tip},
+    message_rule as rules,
 };
 
 use crate::{
     Effects, PeerCommand,
-    block_sync::{ReadyBlock, SyncPosition, verify_next},
+    block_sync::{ReadyBlock, SyncPosition, blocks_for, verify_next},
     candidates::CandidateBody,
     jobs::RecoveryPurpose,
     node::Node,
@@ -27,9 +28,12 @@ impl Node {
         }
     }
 
-    /// Commits what is ready, and asks for more if it is time to.
+    /// Commits what is ready, asks for more if it is time to, and gives others what they
+    /// asked for.
     pub(super) fn sync_blocks(&mut self, now: Time, effects: &mut Effects) {
         self.commit_ready(now, effects);
+        self.recover_blocks(effects);
+        self.serve_blocks(now, effects);
         if let Some((peer, request)) = self.block_sync.tick(now, self.sync_position()) {
             effects.send(peer, Message::GetBlocks(request));
         }
@@ -38,16 +42,11 @@ impl Node {
     /// Commits some of the blocks that are ready.
     fn commit_ready(&mut self, now: Time, effects: &mut Effects) {
         for _ in 0..BLOCKS_PER_STEP {
-            let Some(ready) = self.block_sync.pop_ready() else { break };
+            if !self.prove_ready(now, effects) {
+                return;
+            }
+            let Some(ready) = self.block_sync.pop_ready() else { return };
             let ReadyBlock { peer, block, certificate } = ready;
-            if block.header.number < self.next_height() {
-                continue; // Consensus was faster.
-            }
-            let extends = block.header.parent_hash == self.ledger.tip_hash();
-            if !extends || verify_next(&certificate, &self.ledger).is_err() {
-                self.block_sync.reject_ready(now, &peer);
-                return effects.blame(peer, Offence::BadSignature);
-            }
             let known = self.height.candidates.remove(&block.hash).map(|known| known.body);
             let outcome = match known {
                 Some(CandidateBody::Executed { outcome, .. }) => *outcome,
@@ -58,8 +57,83 @@ impl Node {
             };
             self.commit(now, outcome, certificate, effects);
             self.block_sync.note_delivered(&peer);
+            self.note_useful(peer);
             let unjudged = self.peers.is_unjudged(&peer);
             effects.orders.extend(unjudged.then_some(PeerCommand::Brought(peer)));
+        }
+        // Until the next step this node stays away from a height that is proven to be over,
+        // and from no other.
+        self.prove_ready(now, effects);
+    }
+
+    /// Has the senders recovered of the blocks that came, if the first of them is good.
+    fn recover_blocks(&mut self, effects: &mut Effects) {
+        if let Some((txs, fetched)) = self.block_sync.take_batch(self.next_height()) {
+            self.jobs.recover(txs, RecoveryPurpose::BlockSync(fetched), effects);
+        }
+    }
+
+    /// Verifies the block after the tip, if it is here; whether it is good.
+    fn prove_ready(&mut self, now: Time, effects: &mut Effects) -> bool {
+        let next = self.next_height();
+        let is_proven = self.block_sync.is_proven(next);
+        let Some((peer, parent, certificate)) = self.block_sync.block_at(next) else {
+            return false;
+        };
+        let is_good = parent == self.ledger.tip_hash()
+            && (is_proven || verify_next(certificate, &self.ledger).is_ok());
+        if is_good {
+            self.block_sync.note_proven(next);
+        } else {
+            self.block_sync.reject_blocks(now, &peer);
+            effects.blame(peer, Offence::BadSignature);
+        }
+        is_good
+    }
+
+    /// A peer asks for final blocks.
+    pub(super) fn on_get_blocks(
+        &mut self,
+        now: Time,
+        peer: PeerId,
+        ask: GetBlocks,
+        effects: &mut Effects,
+    ) {
+        // One that cannot be judged gets nothing.
+        if !self.peers.is_member(&peer) {
+            return;
+        }
+        let repeats = self.block_requests.insert(now, peer, ask);
+        if repeats && self.answers.note_excess(&rules::GET_BLOCKS, peer) {
+            effects.blame(peer, Offence::Flood);
+        }
+    }
+
+    /// Answers one peer that asked for blocks.
+    fn serve_blocks(&mut self, now: Time, effects: &mut Effects) {
+        if self.block_requests.due().is_none_or(|due| due > now) {
+            return;
+        }
+        let rule = &rules::GET_BLOCKS;
+        let Self { answers, peers, .. } = self;
+        let has_room = |peer: &PeerId| answers.room(now, rule, peers.class(peer), peer) > 0;
+        let taken = self.block_requests.take(now, |peer| peers.is_favoured(peer), has_room);
+        let Some((peer, came, ask)) = taken else {
+            self.block_requests.idle_until(self.answers.renewed_at());
+            return;
+        };
+        let class = self.peers.class(&peer);
+        let room = self.answers.room(now, rule, class, &peer);
+        // A block is not cut to a share: one that is larger goes out of what is for whoever
+        // comes first.
+        let first_max = room.max(self.answers.spare(rule, class.favoured));
+        if let Some((blocks, cost)) = blocks_for(ask, &self.ledger, room, first_max) {
+            self.charge_answer(rule, peer, cost);
+            effects.send(peer, Message::Blocks(blocks));
+        } else {
+            // Not in this second: reading it was work.
+            self.charge_answer(rule, peer, room);
+            self.block_requests.insert(came, peer, ask);
         }
     }
 
@@ -71,10 +145,7 @@ impl Node {
         effects: &mut Effects,
     ) {
         match self.block_sync.on_blocks(now, peer, answer, &self.ledger) {
-            Ok(None) => {}
-            Ok(Some((txs, fetched))) => {
-                self.jobs.recover(txs, RecoveryPurpose::BlockSync(fetched), effects);
-            }
+            Ok(()) => self.recover_blocks(effects),
             Err(offence) => effects.blame(peer, offence),
         }
     }
@@ -88,11 +159,15 @@ impl Node {
         let ours = self.ledger.tip().number;
         self.block_sync.on_tip(now, &peer, tip.height, ours);
         if tip.height < ours && self.peers.is_member(&peer) {
-            effects.send(peer, self.own_tip());
+            let tip = self.own_tip();
+            if self.may_answer(now, &rules::TIP, peer, effects).is_some() {
+                self.charge_answer(&rules::TIP, peer, tip.encoded_len());
+                effects.send(peer, tip);
+            }
         }
     }
 
-    /// Sends our tip to everyone: when it is new, and now and then.
+    /// Sends our tip to everyone: soon after it is new, and now and then.
     pub(super) fn announce_tip(&mut self, now: Time, effects: &mut Effects) {
         self.peers.note_tip_announced(now);
         if !self.peers.is_alone() {

@@ -2,9 +2,15 @@
 
 use alloy_primitives::{Bytes, KECCAK256_EMPTY};
 use trefoil_mempool::{MempoolError, SenderState, TxRules};
-use trefoil_types::{Address, B256, Offence, PeerId, Time, Transaction, TxError, spec::fork_at};
+use trefoil_types::{
+    Address, B256, Offence, PeerId, Time, Transaction, TxError, message_rule as rules,
+    spec::fork_at,
+};
 
-use crate::{Effects, Event, PeerCommand, jobs::RecoveryPurpose, node::Node};
+use crate::{
+    Effects, Event, PeerCommand, jobs::RecoveryPurpose, node::Node, peer_bytes::request_cost,
+    tx_gossip::send_transactions,
+};
 
 impl Node {
     /// Takes a transaction into the pool and sends it on, or returns the reason that it does not.
@@ -69,8 +75,23 @@ impl Node {
         }
     }
 
+    /// A peer asks for transactions that were announced to it.
+    pub(super) fn on_get_txs(
+        &mut self,
+        now: Time,
+        peer: PeerId,
+        hashes: &[B256],
+        effects: &mut Effects,
+    ) {
+        let Some(room) = self.may_answer(now, &rules::GET_TXS, peer, effects) else { return };
+        let sent = send_transactions(peer, hashes, room, &self.pool, effects);
+        // Looking for what is not here is work, too.
+        self.charge_answer(&rules::GET_TXS, peer, sent + request_cost(hashes.len()));
+    }
+
     pub(super) fn on_txs(&mut self, peer: PeerId, txs: Vec<Bytes>, effects: &mut Effects) {
-        for (hashes, txs) in self.tx_gossip.on_txs(txs, &self.pool) {
+        let peers = self.peers.members().len();
+        for (hashes, txs) in self.tx_gossip.on_txs(peer, peers, txs, &self.pool) {
             self.jobs.recover(txs, RecoveryPurpose::Gossip { peer, hashes }, effects);
         }
     }
@@ -83,7 +104,7 @@ impl Node {
         txs: Vec<Result<Transaction, TxError>>,
         effects: &mut Effects,
     ) {
-        self.tx_gossip.note_recovered(hashes);
+        self.tx_gossip.note_recovered(&peer, hashes);
         let mut sound = Vec::with_capacity(txs.len());
         let mut useful = false;
         for tx in txs {
@@ -103,7 +124,10 @@ impl Node {
                 }
             }
         }
-        effects.orders.extend(useful.then_some(PeerCommand::Credit(peer)));
+        if useful {
+            effects.orders.push(PeerCommand::Credit(peer));
+            self.note_useful(peer);
+        }
         self.fill_candidates(now, &sound, effects);
     }
 }

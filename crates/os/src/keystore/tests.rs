@@ -9,7 +9,7 @@ fn a_key_comes_back_with_its_password_only() {
     let dir = tempfile::tempdir().unwrap();
     for kind in KINDS {
         let secret = generate(kind);
-        let file = store(dir.path(), kind, &secret, "right").unwrap();
+        let file = store(dir.path(), kind, &secret, "right", ScryptCost::Light).unwrap();
         assert_eq!(*open(&file.path, "right").unwrap(), *secret);
         assert!(matches!(open(&file.path, "wrong"), Err(KeysError::Password { .. })));
         assert_eq!(describe(&file.path).unwrap(), file);
@@ -19,12 +19,44 @@ fn a_key_comes_back_with_its_password_only() {
             &fs::metadata(&file.path).unwrap().permissions(),
         );
         assert_eq!(mode & 0o777, 0o600);
-        let again = store(dir.path(), kind, &secret, "other");
+        let again = store(dir.path(), kind, &secret, "other", ScryptCost::Light);
         assert!(matches!(again, Err(KeysError::Exists { .. })));
     }
     let kinds: Vec<_> = list(dir.path()).unwrap().into_iter().map(|file| file.kind).collect();
     assert_eq!(kinds, KINDS);
     assert_eq!(fs::read_dir(dir.path().join("keys")).unwrap().count(), 5, "no drafts stay");
+}
+
+#[test]
+fn a_key_costs_the_standards_work_unless_told_otherwise() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = store(dir.path(), KeyKind::Node, &[7; 32], "x", ScryptCost::default()).unwrap();
+    let json: Value = serde_json::from_str(&fs::read_to_string(&file.path).unwrap()).unwrap();
+    let params = &json["crypto"]["kdfparams"];
+    let numbers = ["n", "r", "p", "dklen"].map(|name| params[name].as_u64());
+    assert_eq!(numbers, [262_144, 8, 1, 32].map(Some));
+    assert_eq!(*open(&file.path, "x").unwrap(), [7; 32]);
+    let mode = fs::metadata(dir.path().join("keys")).unwrap().permissions();
+    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&mode) & 0o777, 0o700);
+}
+
+#[test]
+fn a_password_that_others_can_read_is_refused_with_the_cure() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("password");
+    fs::write(&path, "secret\n").unwrap();
+    let source = PasswordSource { file: Some(path.clone()) };
+    let set = |mode| {
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
+        fs::set_permissions(&path, mode).unwrap();
+    };
+    for mode in [0o644, 0o640, 0o620, 0o604] {
+        set(mode);
+        let error = source.get("a key").unwrap_err().to_string();
+        assert!(error.contains("chmod 600"), "{mode:o}: {error}");
+    }
+    set(0o400);
+    assert_eq!(*source.get("a key").unwrap(), "secret");
 }
 
 #[test]
@@ -42,7 +74,7 @@ fn the_address_of_a_known_key() {
 #[test]
 fn a_hostile_file_is_refused() {
     let dir = tempfile::tempdir().unwrap();
-    let file = store(dir.path(), KeyKind::Node, &[7; 32], "x").unwrap();
+    let file = store(dir.path(), KeyKind::Node, &[7; 32], "x", ScryptCost::Light).unwrap();
     let good: Value = serde_json::from_str(&fs::read_to_string(&file.path).unwrap()).unwrap();
     let edits: [(&str, Value); 7] = [
         ("/crypto/kdfparams/n", 2_147_483_648u64.into()),

@@ -9,10 +9,10 @@
 //! connection.)
 
 use std::{
-    collections::BTreeMap,
     convert::Infallible,
     future::{Ready, ready},
     task::{Context, Poll},
+    time::Instant,
 };
 
 use libp2p::{
@@ -28,66 +28,13 @@ use libp2p::{
     },
 };
 use tokio::sync::mpsc;
-use trefoil_types::message::Lane;
 
 use crate::{
-    connection::lanes::{LANES, limits},
+    connection::streams::{Opened, USES, Use},
+    connection_table::{self, SharedTable},
     discovery::providers::{self, Providers},
-    inbound_limits::socket::InboundGate,
     transport::libp2p_types::{from_libp2p, to_socket},
 };
-
-/// What a stream is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Use {
-    /// Messages to and from the node.
-    Lane(Lane),
-    /// The swarm: its messages and its bytes.
-    Content,
-}
-
-/// Every use, the most urgent first.
-// Streams are opened in this order, so that votes do not wait for the others' negotiation.
-const USES: [Use; 4] =
-    [Use::Lane(Lane::Consensus), Use::Lane(Lane::CatchUp), Use::Lane(Lane::Gossip), Use::Content];
-
-impl Use {
-    /// Its place in [`USES`].
-    fn index(self) -> usize {
-        match self {
-            Self::Lane(lane) => lane as usize,
-            Self::Content => LANES.len(),
-        }
-    }
-
-    /// For people.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Lane(lane) => limits(lane).name,
-            Self::Content => "content",
-        }
-    }
-
-    /// The libp2p protocol of its stream.
-    fn protocol(self) -> &'static str {
-        match self {
-            Self::Lane(lane) => limits(lane).protocol,
-            Self::Content => "/trefoil/content/1",
-        }
-    }
-}
-
-/// A connection's stream, or why there is none.
-pub(crate) enum Opened {
-    /// Ours to write.
-    Outbound(Use, Stream),
-    /// The peer's, ours to read.
-    Inbound(Use, Stream),
-    /// The peer does not take a stream.
-    Failed(Use, String),
-    /// The peer opened a stream twice.
-    Twice(Use),
-}
 
 /// Room for every stream each way and two reasons to end.
 // A handler must not wait, and whatever comes beyond this ends the connection anyway.
@@ -105,29 +52,40 @@ pub(crate) struct Protocols {
 
 /// The gate's second look, and the streams that every connection has.
 pub(crate) struct Behaviour {
-    gate: InboundGate,
-    /// Streams of connections that the service has not taken up yet.
-    opened: BTreeMap<ConnectionId, mpsc::Receiver<Opened>>,
+    table: SharedTable,
 }
 
+/// A connection whose socket has gone meanwhile, or that came over no TCP.
+#[derive(Debug, thiserror::Error)]
+#[error("connection lost")]
+struct Lost;
+
 impl Behaviour {
-    pub fn new(gate: InboundGate) -> Self {
-        Self { gate, opened: BTreeMap::new() }
+    pub fn new(table: SharedTable) -> Self {
+        Self { table }
     }
 
-    /// The streams of a connection that was just established.
-    pub fn take(&mut self, id: ConnectionId) -> Option<mpsc::Receiver<Opened>> {
-        self.opened.remove(&id)
-    }
-
-    fn handler(&mut self, id: ConnectionId) -> StreamHandler {
+    /// The streams of the connection wait in the table, until the service takes it up.
+    fn handler(
+        &self,
+        id: ConnectionId,
+        peer: &libp2p::PeerId,
+        remote: &Multiaddr,
+        inbound: bool,
+    ) -> Result<StreamHandler, ConnectionDenied> {
         let (opened, receiver) = mpsc::channel(OPENED_MAX);
-        self.opened.insert(id, receiver);
-        StreamHandler {
+        let address = to_socket(remote).ok_or_else(|| ConnectionDenied::new(Lost))?;
+        // Other identities than Ed25519 ones are turned away by the service, which can say why.
+        let peer = from_libp2p(peer);
+        connection_table::lock(&self.table)
+            .established(id, peer, (address, inbound), receiver, Instant::now())
+            .map_err(ConnectionDenied::new)?
+            .ok_or_else(|| ConnectionDenied::new(Lost))?;
+        Ok(StreamHandler {
             to_open: USES.iter().rev().copied().collect(),
             inbound: Default::default(),
             opened,
-        }
+        })
     }
 }
 
@@ -142,32 +100,21 @@ impl NetworkBehaviour for Behaviour {
         _local: &Multiaddr,
         remote: &Multiaddr,
     ) -> Result<StreamHandler, ConnectionDenied> {
-        // Other identities than Ed25519 ones are turned away by the service, which can say why.
-        if let (Some(peer), Some(address)) = (from_libp2p(&peer), to_socket(remote)) {
-            self.gate.authenticated(address, peer).map_err(ConnectionDenied::new)?;
-        }
-        Ok(self.handler(id))
+        self.handler(id, &peer, remote, true)
     }
 
     fn handle_established_outbound_connection(
         &mut self,
         id: ConnectionId,
-        _peer: libp2p::PeerId,
-        _address: &Multiaddr,
+        peer: libp2p::PeerId,
+        address: &Multiaddr,
         _role: Endpoint,
         _port: PortUse,
     ) -> Result<StreamHandler, ConnectionDenied> {
-        Ok(self.handler(id))
+        self.handler(id, &peer, address, false)
     }
 
-    fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
-        let ended = match event {
-            FromSwarm::ConnectionClosed(event) => event.connection_id,
-            FromSwarm::ListenFailure(event) => event.connection_id,
-            _ => return,
-        };
-        self.opened.remove(&ended);
-    }
+    fn on_swarm_event(&mut self, _event: FromSwarm<'_>) {}
 
     fn on_connection_handler_event(
         &mut self,

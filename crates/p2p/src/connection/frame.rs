@@ -1,16 +1,22 @@
 //! Frames: `u32 length ‖ bytes`, where the first byte is a message's type or a
 //! control frame's.
 
-use std::{io, time::Duration};
+use std::{
+    io,
+    time::{Duration, Instant},
+};
 
 use alloy_primitives::bytes::Bytes;
 use futures::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::time::timeout;
-use trefoil_types::{Message, MessageError};
+use tokio::time::{timeout, timeout_at};
+use trefoil_types::{Message, MessageError, message_rule};
 
 use crate::{
-    connection::hello::{Hello, HelloError},
-    discovery::peer_record::{self, PeerRecord, RecordError},
+    connection::{
+        budget::FrameRoom,
+        hello::{Hello, HelloError},
+    },
+    discovery::peer_record::{self, PeerRecord, RECORD_BYTES_MAX, RECORDS_MAX, RecordError},
 };
 
 /// Control frames are of this type or higher; messages are of lower ones.
@@ -32,15 +38,14 @@ pub const CONTROL_BYTES_MAX: usize = 512;
 pub const REASON_BYTES_MAX: usize = 400;
 
 /// Memory is taken in steps of this many bytes, as they arrive.
-// Attack: a length of 9 MiB and then nothing. Claimed bytes cost the node no memory, sent
-// ones cost the attacker as much.
+// Attack: a length of 9 MiB and then nothing. Claimed bytes cost the node no memory and no other
+// peer its room, sent ones cost the attacker as much.
 const READ_STEP_BYTES: usize = 64 * 1024;
 
-/// A frame that has begun must end after this, and a second more for each
-/// [`SLOWEST_BYTES`] of it.
+/// A frame that has begun must be as far as [`SLOWEST_BYTES`] a second, but for this time.
 // Attack: all of a large frame but its last byte, so that its memory is held for as long as
-// the connection.
-const BODY_GRACE: Duration = Duration::from_secs(10);
+// the connection; or a large frame byte by byte, so that block sync waits for it.
+pub(crate) const BODY_GRACE: Duration = Duration::from_secs(10);
 const SLOWEST_BYTES: usize = 64 * 1024;
 
 /// What a frame holds.
@@ -95,8 +100,8 @@ pub enum FrameReadError {
     Closed,
     #[error("nothing heard for {0:?}")]
     Silence(Duration),
-    #[error("a frame of {bytes} bytes took longer than {limit:?}")]
-    Slow { bytes: usize, limit: Duration },
+    #[error("of a frame of {bytes} bytes only {read} came within {limit:?}")]
+    Slow { bytes: usize, read: usize, limit: Duration },
     #[error("connection lost: {0}")]
     Io(io::Error),
 }
@@ -176,16 +181,42 @@ pub async fn read(
     max: usize,
     silence: Duration,
 ) -> Result<Vec<u8>, FrameReadError> {
-    let length = read_length(stream, max, silence).await?;
-    read_body(stream, length, silence).await
+    let head = read_head(stream, max, silence).await?;
+    read_rest(stream, head, silence, None).await
 }
 
-/// Reads the length of a frame of at most `max` bytes.
-pub(crate) async fn read_length(
+/// How a frame begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FrameHead {
+    /// Without the length itself.
+    pub length: usize,
+    kind: u8,
+}
+
+impl FrameHead {
+    /// Whether a frame of its type may have its length.
+    // Attack: a length that no message of the type has, so that room is kept for it.
+    ///
+    /// # Errors
+    /// When it may not, or the type is unknown.
+    pub fn check(self) -> Result<(), FrameError> {
+        let max = match message_rule::of_kind(self.kind) {
+            Some(rule) => rule.bytes_max,
+            None if self.kind == PEERS => 1 + RECORDS_MAX * (RECORD_BYTES_MAX + 3),
+            None if self.kind >= CONTROL_MIN => CONTROL_BYTES_MAX,
+            None => return Err(MessageError::UnknownType(self.kind).into()),
+        };
+        let bytes = self.length;
+        if bytes > max { Err(FrameError::TooLarge { bytes, max }) } else { Ok(()) }
+    }
+}
+
+/// Reads the length and the type of a frame of at most `max` bytes.
+pub(crate) async fn read_head(
     stream: &mut (impl AsyncRead + Unpin),
     max: usize,
     silence: Duration,
-) -> Result<usize, FrameReadError> {
+) -> Result<FrameHead, FrameReadError> {
     let mut length = [0; 4];
     fill(stream, &mut length, silence).await?;
     let length = u32::from_be_bytes(length) as usize;
@@ -195,27 +226,46 @@ pub(crate) async fn read_length(
     if length > max {
         return Err(FrameError::TooLarge { bytes: length, max }.into());
     }
-    Ok(length)
+    let mut kind = [0];
+    fill(stream, &mut kind, silence.min(BODY_GRACE)).await?;
+    Ok(FrameHead { length, kind: kind[0] })
 }
 
-/// Reads what follows a length. It must come at [`SLOWEST_BYTES`] a second or
+/// By when more than `bytes` of what began at `begun` must have moved.
+pub(crate) fn due(begun: Instant, bytes: usize, grace: Duration) -> Instant {
+    begun + grace + Duration::from_secs((bytes / SLOWEST_BYTES) as u64)
+}
+
+/// Reads the rest of a frame. It must come at [`SLOWEST_BYTES`] a second or
 /// faster, so that a byte now and then cannot hold the memory of a large frame.
-pub(crate) async fn read_body(
+pub(crate) async fn read_rest(
     stream: &mut (impl AsyncRead + Unpin),
-    length: usize,
+    head: FrameHead,
     silence: Duration,
+    mut room: Option<&mut FrameRoom>,
 ) -> Result<Vec<u8>, FrameReadError> {
-    let limit = BODY_GRACE + Duration::from_secs((length / SLOWEST_BYTES) as u64);
-    let body = async {
-        let mut bytes = Vec::new();
-        while bytes.len() < length {
-            let start = bytes.len();
-            bytes.resize(length.min(start + READ_STEP_BYTES), 0);
-            fill(stream, &mut bytes[start..], silence.min(BODY_GRACE)).await?;
+    let FrameHead { length, kind } = head;
+    let mut begun = Instant::now();
+    let (mut bytes, mut read) = (Vec::new(), 0);
+    while bytes.len() < length {
+        let next = length.min(bytes.len() + READ_STEP_BYTES);
+        if let Some(room) = &mut room {
+            // The wait for others is no slowness of this peer.
+            begun += room.grow(read, next - bytes.len()).await;
         }
-        Ok(bytes)
-    };
-    timeout(limit, body).await.unwrap_or(Err(FrameReadError::Slow { bytes: length, limit }))
+        bytes.resize(next, 0);
+        if read == 0 {
+            (bytes[0], read) = (kind, 1);
+        }
+        let step = fill(stream, &mut bytes[read..], silence.min(BODY_GRACE));
+        let slow = |_| {
+            let limit = begun.elapsed();
+            FrameReadError::Slow { bytes: length, read, limit }
+        };
+        timeout_at(due(begun, read, BODY_GRACE).into(), step).await.map_err(slow)??;
+        read = next;
+    }
+    Ok(bytes)
 }
 
 async fn fill(

@@ -13,8 +13,10 @@ use trefoil_types::{Offence, PeerId, Standing, message::Lane};
 use crate::{
     config::Timing,
     connection::{
+        budget::PeerBudget,
         frame::{self, Control, LaneFrame},
-        lanes::{LaneShare, limits},
+        lane_limits::limits,
+        lanes::LaneSender,
         send_queue::SendQueue,
         session_end::SessionEnd,
     },
@@ -22,6 +24,7 @@ use crate::{
     event::NetEvent,
     inbound_limits::rate_limit::RateLimiter,
     peer_table::PeerTable,
+    transport::kill_switch::KillSwitch,
 };
 
 /// A peer that sends too much is not read for this long, and blamed.
@@ -29,12 +32,25 @@ use crate::{
 // five seconds, adds up to a ban.
 const FLOOD_PAUSE: Duration = Duration::from_millis(100);
 
+/// A message whose answers of a second may be larger is a request, which must wait.
+// What help a tip calls for is small, and a peer that reads slowly needs it most.
+const SMALL_ANSWERS: usize = 64 * 1024;
+
+/// How long a request of a peer that does not read its answers may wait for that.
+// Attack: a peer that asks and does not read. It is not read either while its budget is full.
+// Not for ever: two honest nodes that both owe each other reading would wait for each other.
+// Shorter than the 3 s for which who asks waits for its answer (`ANSWER_WAIT` in the node's block
+// sync): a stale request is not answered.
+const READING_WAIT: Duration = Duration::from_secs(2);
+
 /// The reading end of a lane.
 pub(crate) struct LaneReader {
     pub peer: PeerId,
     pub standing: Standing,
     pub lane: Lane,
-    pub share: LaneShare,
+    pub node: LaneSender,
+    pub kill_switch: Arc<KillSwitch>,
+    pub budget: Arc<PeerBudget>,
     pub send_queue: Arc<SendQueue>,
     pub peer_table: Arc<PeerTable>,
     pub timing: Timing,
@@ -66,10 +82,11 @@ impl LaneReader {
 
     /// Reads a frame and passes it on, or says why it ends the session.
     async fn read(&mut self, stream: &mut Stream, silence: Duration) -> Result<(), SessionEnd> {
-        let length = frame::read_length(stream, limits(self.lane).frame_bytes_max, silence).await?;
-        let full = |_| SessionEnd::Closed("no room for its large frame".into());
-        let _room = self.share.room(length).await.map_err(full)?;
-        let bytes = frame::read_body(stream, length, silence).await?;
+        let head = frame::read_head(stream, limits(self.lane).frame_bytes_max, silence).await?;
+        head.check()?;
+        let mut room = self.budget.begin(self.lane, head.length).await;
+        let bytes = frame::read_rest(stream, head, silence, Some(&mut room)).await?;
+        let charge = room.finish();
         self.send_queue.bytes_in.fetch_add(bytes.len() as u64 + 4, Ordering::Relaxed);
         match LaneFrame::decode(&bytes)? {
             // The peer cannot know that it is not judged here: an honest one speaks as to any
@@ -80,13 +97,16 @@ impl LaneReader {
                 Ok(())
             }
             LaneFrame::Message(message) if message.lane() == self.lane => {
-                // The decoded message holds its own memory; while it waits for room, the frame
-                // must not be held as well.
-                let size = bytes.len();
+                // The decoded message holds its own memory; while it waits, the frame must not be
+                // held as well.
                 drop(bytes);
+                if message.rule().answers.peer > SMALL_ANSWERS && !self.may_ask().await {
+                    self.peer_table.count_dropped(self.lane, 1);
+                    return Ok(());
+                }
                 let event = NetEvent::Message { peer: self.peer, message };
                 let gone = |_| SessionEnd::Closed("the node has ended".into());
-                self.share.deliver(event, size).await.map_err(gone)
+                self.node.send((event, charge, Some(self.kill_switch.clone()))).map_err(gone)
             }
             LaneFrame::Control(Control::Ping) if self.lane == Lane::Consensus => Ok(()),
             LaneFrame::Control(Control::Refusal(reason)) if self.lane == Lane::Consensus => {
@@ -107,14 +127,24 @@ impl LaneReader {
         }
     }
 
+    /// Whether the peer has read enough of its answers to have another.
+    // On the consensus lane nothing waits: the votes behind the request must flow, also of an
+    // honest peer that is slow. The request is dropped, and who asked asks another.
+    async fn may_ask(&self) -> bool {
+        match self.lane {
+            Lane::Consensus => !self.budget.owes_reading(self.lane),
+            Lane::CatchUp | Lane::Gossip => self.budget.has_read(self.lane, READING_WAIT).await,
+        }
+    }
+
     /// Answers the first question of a connection; more are too many.
     fn answer_get_peers(&mut self) {
         if std::mem::replace(&mut self.asked, true) {
             self.peer_table.blame(self.peer, Offence::Flood);
-        } else if let Some((finder, _)) = &self.finder
+        } else if let Some((finder, from)) = &self.finder
             && self.standing != Standing::Unjudged
         {
-            let answer = Control::Peers(finder.answer()).encode();
+            let answer = Control::Peers(finder.answer(*from)).encode();
             self.send_queue.push_own(Lane::Gossip, answer);
         }
     }

@@ -3,25 +3,26 @@
 use std::{
     collections::VecDeque,
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
 use alloy_primitives::bytes::Bytes;
-use tokio::sync::{Notify, OwnedSemaphorePermit};
+use tokio::sync::Notify;
 use trefoil_types::message::Lane;
 
 use crate::connection::{
+    answer_pool::{Frame, FrameCharge},
+    budget::{OVERHEAD, PeerBudget},
     frame::Control,
-    lanes::{SMALL_BYTES_MAX, StrangersRoom, limits},
+    lane_limits::limits,
 };
 
-/// One peer's queues and byte counts. Frames are whole, with their length.
-#[derive(Debug, Default)]
+/// One peer's queues and byte counts.
+#[derive(Debug)]
 pub(crate) struct SendQueue {
-    /// Where its large answers count, if it is a stranger that dialled us.
-    strangers: Option<StrangersRoom>,
+    pub budget: Arc<PeerBudget>,
     lanes: [Queue; 3],
     /// Whether an answer to `GetPeers` is due.
     asked: AtomicBool,
@@ -35,35 +36,87 @@ struct Queue {
     filled: Notify,
 }
 
-/// A frame that waits, and the room that it takes until it is written.
-#[derive(Debug)]
-pub(crate) struct Waiting {
-    pub bytes: Bytes,
-    _room: Option<OwnedSemaphorePermit>,
-}
-
-impl Waiting {
-    /// A frame that others hold too, so that it takes no room here.
-    pub fn shared(bytes: Bytes) -> Self {
-        Self { bytes, _room: None }
-    }
-}
-
 #[derive(Debug, Default)]
 struct Frames {
-    waiting: VecDeque<Waiting>,
+    waiting: VecDeque<Arc<Frame>>,
     bytes: usize,
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The frames of one lane that were said to all and are not written to all yet.
+///
+/// What always holds: they have at most `max` bytes, however many peers do not read. Beyond
+/// that the oldest are dropped from all queues; who has begun to write one keeps its rest, at
+/// its peer's cost.
+#[derive(Debug)]
+pub(crate) struct Broadcasts {
+    frames: VecDeque<Arc<Frame>>,
+    bytes: usize,
+    max: usize,
+}
+
+impl Broadcasts {
+    /// At most as much as one peer's queue of the lane may hold.
+    pub fn new(lane: Lane) -> Self {
+        let max = match lane {
+            Lane::Consensus | Lane::Gossip => limits(lane).out_bytes_max,
+            // Nothing large is said to all here.
+            Lane::CatchUp => 1024 * 1024,
+        };
+        Self { frames: VecDeque::new(), bytes: 0, max }
+    }
+
+    /// Says a frame to all: `push` puts it in their queues, and counts those that it drops
+    /// there. Returns how many were dropped in all.
+    pub fn add(&mut self, bytes: Bytes, push: impl FnOnce(&Arc<Frame>) -> u64) -> u64 {
+        let waits = |frame: &Arc<Frame>| Arc::strong_count(frame) > 1;
+        let frame = Frame::new(bytes, FrameCharge::Shared);
+        let mut dropped = push(&frame);
+        while self.frames.front().is_some_and(|first| !waits(first)) {
+            self.pop();
+        }
+        if waits(&frame) {
+            self.bytes += frame.len + OVERHEAD;
+            self.frames.push_back(frame);
+        }
+        if self.bytes <= self.max {
+            return dropped;
+        }
+        // Seldom: half of it is free after that, and peers that read wait for none of it.
+        self.frames.retain(waits);
+        self.bytes = self.frames.iter().map(|frame| frame.len + OVERHEAD).sum();
+        while self.bytes > self.max / 2 && self.frames.len() > 1 {
+            self.pop().into_iter().for_each(|frame| frame.drop_bytes());
+            dropped += 1;
+        }
+        dropped
+    }
+
+    fn pop(&mut self) -> Option<Arc<Frame>> {
+        let frame = self.frames.pop_front()?;
+        self.bytes -= frame.len + OVERHEAD;
+        Some(frame)
+    }
+}
+
 impl SendQueue {
-    pub fn new(strangers: Option<StrangersRoom>) -> Self {
-        Self { strangers, ..Self::default() }
+    pub fn new(budget: Arc<PeerBudget>) -> Self {
+        Self {
+            budget,
+            lanes: Default::default(),
+            asked: AtomicBool::default(),
+            bytes_in: AtomicU64::default(),
+            bytes_out: AtomicU64::default(),
+        }
     }
 
     /// Asks the peer for other nodes.
     pub fn ask_for_peers(&self) {
         self.asked.store(true, Ordering::Relaxed);
-        self.push(Lane::Gossip, Control::GetPeers.encode());
+        self.push_own(Lane::Gossip, Control::GetPeers.encode());
     }
 
     /// An answer came; whether it was asked for.
@@ -72,35 +125,23 @@ impl SendQueue {
     }
 
     /// Puts a frame that is this peer's alone in its lane. Counts as [`Self::push`].
-    // Attack: strangers that ask for large answers and do not read them. A broadcast is one
-    // frame that all queues hold together; an answer costs its whole length each time.
-    pub fn push_own(&self, lane: Lane, frame: Bytes) -> u64 {
-        let room = match &self.strangers {
-            Some(strangers) if frame.len() > SMALL_BYTES_MAX => {
-                let Some(room) = strangers.try_take(frame.len()) else { return 1 };
-                Some(room)
-            }
-            _ => None,
-        };
-        self.put(lane, Waiting { bytes: frame, _room: room })
+    // Attack: peers that ask for large answers and do not read them. What finds no room in
+    // the budget is dropped: who asked asks again, or another.
+    pub fn push_own(&self, lane: Lane, bytes: Bytes) -> u64 {
+        self.budget.send(lane, bytes).map_or(1, |frame| self.push(lane, frame))
     }
 
     /// Puts a frame in its lane and returns how many were dropped for it, or
     /// 1 if the lane is full and it was itself dropped.
-    pub fn push(&self, lane: Lane, frame: Bytes) -> u64 {
-        self.put(lane, Waiting::shared(frame))
-    }
-
-    fn put(&self, lane: Lane, frame: Waiting) -> u64 {
+    pub fn push(&self, lane: Lane, frame: Arc<Frame>) -> u64 {
         let limits = limits(lane);
-        let length = frame.bytes.len();
         let queue = &self.lanes[lane as usize];
-        let mut frames = queue.lock();
+        let mut frames = lock(&queue.frames);
         // A frame larger than the bound still passes an empty queue: otherwise the largest block
         // could not be sent at all.
         let full = |frames: &Frames| {
             frames.waiting.len() >= limits.out_messages_max
-                || !frames.waiting.is_empty() && frames.bytes + length > limits.out_bytes_max
+                || !frames.waiting.is_empty() && frames.bytes + frame.len > limits.out_bytes_max
         };
         let mut dropped = 0;
         while full(&frames) {
@@ -110,7 +151,7 @@ impl SendQueue {
             }
             frames.pop();
         }
-        frames.bytes += length;
+        frames.bytes += frame.len;
         frames.waiting.push_back(frame);
         drop(frames);
         queue.filled.notify_one();
@@ -118,7 +159,7 @@ impl SendQueue {
     }
 
     /// Waits for the lane's next frame. One task a lane may wait.
-    pub async fn next(&self, lane: Lane) -> Waiting {
+    pub async fn next(&self, lane: Lane) -> Arc<Frame> {
         let queue = &self.lanes[lane as usize];
         loop {
             if let Some(frame) = self.try_next(lane) {
@@ -128,21 +169,22 @@ impl SendQueue {
         }
     }
 
-    pub fn try_next(&self, lane: Lane) -> Option<Waiting> {
-        self.lanes[lane as usize].lock().pop()
-    }
-}
-
-impl Queue {
-    fn lock(&self) -> MutexGuard<'_, Frames> {
-        self.frames.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The lane's next frame that was not dropped.
+    pub fn try_next(&self, lane: Lane) -> Option<Arc<Frame>> {
+        let mut frames = lock(&self.lanes[lane as usize].frames);
+        loop {
+            let frame = frames.pop()?;
+            if !frame.is_dropped() {
+                return Some(frame);
+            }
+        }
     }
 }
 
 impl Frames {
-    fn pop(&mut self) -> Option<Waiting> {
+    fn pop(&mut self) -> Option<Arc<Frame>> {
         let frame = self.waiting.pop_front()?;
-        self.bytes -= frame.bytes.len();
+        self.bytes -= frame.len;
         Some(frame)
     }
 }

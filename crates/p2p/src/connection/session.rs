@@ -5,143 +5,136 @@
 //! were dialled at the same time: a connection without its welcome carries no
 //! message.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, atomic::Ordering},
+    time::Instant,
+};
 
-use libp2p::swarm::ConnectionId;
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{mpsc, oneshot},
     task::JoinSet,
-    time::timeout,
+    time::{sleep_until, timeout},
 };
 use trefoil_types::{Offence, PeerId, Standing, message::Lane};
 
 use crate::{
     config::{ContentFrom, Timing},
     connection::{
-        behaviour::Opened,
+        budget::{PeerBudget, SharedBudget},
         content_streams::ContentLink,
         frame::Control,
         hello::Hello,
+        lane_limits::LANES,
         lane_reader::LaneReader,
-        lanes::{LANES, LaneSender, StrangersRoom},
+        lanes::LaneSender,
         send_queue::SendQueue,
         session_end::SessionEnd,
-        streams::{Streams, unexpected},
+        streams::{Opened, Streams, unexpected},
         writer::write_lane,
     },
+    connection_table::lock,
     discovery::finder::Finder,
     event::NetEvent,
-    membership::admission::{AdmissionBasis, MemberConnection},
+    inbound_limits::slots::SocketId,
     peer_table::PeerTable,
+    transport::kill_switch::KillSwitch,
 };
 
 /// Everything that one connection needs.
 pub(crate) struct PeerSession {
-    pub id: ConnectionId,
+    pub id: SocketId,
     pub peer: PeerId,
-    pub address: String,
+    pub address: SocketAddr,
     pub inbound: bool,
+    pub standing: Standing,
+    pub kill_switch: Arc<KillSwitch>,
     /// Whether the peer's id is the larger, so that ours is the last word.
     pub last_word: bool,
     pub hello: Arc<Hello>,
     pub timing: Timing,
     pub opened: mpsc::Receiver<Opened>,
-    /// The service's order to end.
-    pub stopped: watch::Receiver<Option<String>>,
-    /// In a network of members.
-    pub member: Option<MemberConnection>,
     /// Whose content is handed out.
     pub content_from: ContentFrom,
-    pub requests: mpsc::Sender<AdmissionRequest>,
+    /// Asks the service whether messages may pass: what for is in the table.
+    pub requests: mpsc::Sender<SocketId>,
     /// To the node, by lane.
-    pub outlets: [LaneSender; 3],
+    pub outlets: [LaneSender; LANES.len()],
     /// To whoever moves content.
     pub content: mpsc::Sender<ContentLink>,
     pub peer_table: Arc<PeerTable>,
-    /// Where its large frames wait, if it is a stranger that dialled us.
-    pub strangers: Option<StrangersRoom>,
+    /// What all peers of its kind may make the node hold, and what this one may.
+    pub shared: SharedBudget,
+    pub budget: Arc<PeerBudget>,
     pub finder: Option<Arc<Finder>>,
-    /// Where the peer is.
-    pub from: Option<SocketAddr>,
-}
-
-/// A session asks the service whether it may carry messages.
-pub(crate) struct AdmissionRequest {
-    pub connection: ConnectionId,
-    pub hello: Hello,
-    /// Whether the peer has welcomed us.
-    pub welcomed: bool,
-    pub verdict: oneshot::Sender<AdmissionVerdict>,
-}
-
-pub(crate) enum AdmissionVerdict {
-    /// Nothing against it: say welcome and wait for the peer's.
-    Await,
-    /// Messages may pass.
-    Admit(Arc<SendQueue>),
-    Refuse(String),
-    /// The peer is connected already.
-    Duplicate,
 }
 
 impl PeerSession {
     /// Runs until the connection ends. Tells the node of `Connected` before
     /// and of `Disconnected` after everything else.
-    pub async fn run(mut self) -> SessionEnd {
-        let mut stopped = self.stopped.clone();
-        let stop = async move {
-            match stopped.wait_for(Option::is_some).await {
-                Ok(reason) => reason.clone().unwrap_or_default(),
-                Err(_) => "shutting down".into(),
-            }
-        };
-        tokio::pin!(stop);
+    pub async fn run(mut self) -> (SocketId, SessionEnd) {
+        let id = self.id;
+        (id, self.run_to_end().await)
+    }
+
+    async fn run_to_end(&mut self) -> SessionEnd {
+        let kill_switch = self.kill_switch.clone();
+        let limit = self.timing.hello;
         let (streams, send_queue) = tokio::select! {
-            met = timeout(self.timing.hello, self.establish()) => match met {
+            met = timeout(limit, self.establish()) => match met {
                 Ok(Ok(met)) => met,
                 Ok(Err(end)) => return end,
-                Err(_) => return SessionEnd::Closed(format!("no hello within {:?}", self.timing.hello)),
+                Err(_) => return SessionEnd::Closed(format!("no hello within {limit:?}")),
             },
-            reason = &mut stop => return SessionEnd::Closed(reason),
+            reason = kill_switch.ended() => return SessionEnd::Closed(reason),
         };
-        let (peer, inbound, address) = (self.peer, self.inbound, self.address.clone());
-        let node = self.outlets[Lane::Consensus as usize].clone();
-        let connected = NetEvent::Connected { peer, address, inbound, standing: self.standing() };
-        if node.send(connected).await.is_err() {
+        let (peer, inbound, address) = (self.peer, self.inbound, self.address.to_string());
+        let connected = NetEvent::Connected { peer, address, inbound, standing: self.standing };
+        if !self.tell(connected).await {
             return SessionEnd::Closed("the node has ended".into());
         }
         let trial = self.trial();
         let end = tokio::select! {
             end = self.exchange(streams, send_queue) => end,
-            reason = stop => SessionEnd::Closed(reason),
+            reason = kill_switch.ended() => SessionEnd::Closed(reason),
             end = trial => end,
         };
         // When a socket is cut, several tasks fail at once, each with an error of its own: the
         // reason for the cut is what the operator needs.
-        let cut = self.member.as_ref().and_then(|member| member.kill_switch.reason());
+        let cut = kill_switch.reason().filter(|_| kill_switch.is_cut());
         let end = cut.map_or(end, |reason| SessionEnd::Closed(reason.into()));
-        let _ = node.send(NetEvent::Disconnected { peer, reason: end.reason() }).await;
+        self.tell(NetEvent::Disconnected { peer, reason: end.reason() }).await;
         end
     }
 
-    pub fn standing(&self) -> Standing {
-        self.member.as_ref().map_or(Standing::Public, |member| member.basis.standing())
+    /// Tells the node; waits for room. Whether the node is there.
+    async fn tell(&self, event: NetEvent) -> bool {
+        let charge = self.shared.event().await;
+        self.outlets[Lane::Consensus as usize].send((event, charge, None)).is_ok()
     }
 
     /// Ends when the time of a peer on trial is over; never for others.
     fn trial(&self) -> impl Future<Output = SessionEnd> + use<> {
-        let trial = match self.member.as_ref().map(|member| &member.basis) {
-            Some(AdmissionBasis::OnTrial { trial, .. }) => Some(trial.clone()),
-            Some(AdmissionBasis::Judged(_)) | None => None,
-        };
-        let patience = self.timing.patience;
+        let (peer_table, id, patience) = (self.peer_table.clone(), self.id, self.timing.patience);
+        let (budget, mut heard) = (self.budget.clone(), 0);
         async move {
-            match trial {
-                Some(trial) => trial.is_over(patience).await,
-                None => std::future::pending().await,
+            loop {
+                let steps = budget.block_steps.load(Ordering::Relaxed);
+                if std::mem::replace(&mut heard, steps) != steps {
+                    lock(&peer_table.connections).hear(id, Instant::now());
+                }
+                let end = lock(&peer_table.connections).trial_end(id, patience);
+                match end {
+                    Some(end) if end <= Instant::now() => break,
+                    Some(end) => {
+                        let look = Instant::now() + patience / 4;
+                        sleep_until(end.min(look).into()).await;
+                    }
+                    None => std::future::pending().await,
+                }
             }
             SessionEnd::Refused(format!(
-                "its certificate cannot be judged by the blocks that are here, and it brought none within {patience:?}"
+                "its certificate cannot be judged by the blocks that are here, and it brought none within {patience:?}, or too few"
             ))
         }
     }
@@ -195,15 +188,12 @@ impl PeerSession {
     ) -> Result<Option<Arc<SendQueue>>, SessionEnd> {
         let gone = || SessionEnd::Closed("shutting down".into());
         let (verdict, answer) = oneshot::channel();
-        let request =
-            AdmissionRequest { connection: self.id, hello: theirs.clone(), welcomed, verdict };
-        self.requests.send(request).await.map_err(|_| gone())?;
-        match answer.await.map_err(|_| gone())? {
-            AdmissionVerdict::Await => Ok(None),
-            AdmissionVerdict::Admit(send_queue) => Ok(Some(send_queue)),
-            AdmissionVerdict::Refuse(reason) => Err(SessionEnd::Refused(reason)),
-            AdmissionVerdict::Duplicate => Err(SessionEnd::Duplicate),
+        if let Some(connection) = lock(&self.peer_table.connections).get_mut(self.id) {
+            connection.hello = Some(theirs.clone());
+            (connection.welcomed, connection.verdict) = (welcomed, Some(verdict));
         }
+        self.requests.send(self.id).await.map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())?
     }
 
     /// Six tasks, one a stream of a lane; the first to end ends all. Content has its own
@@ -211,12 +201,14 @@ impl PeerSession {
     // A task for each stream: a peer that reads gossip slowly holds up no vote.
     async fn exchange(&mut self, streams: Streams, send_queue: Arc<SendQueue>) -> SessionEnd {
         let mut tasks = JoinSet::new();
-        let standing = self.standing();
+        let standing = self.standing;
         // Other peers' streams are dropped, and not kept open: what a peer sends on a stream that
         // nobody reads fills the muxer's window.
         let gives = standing != Standing::Unjudged || self.content_from == ContentFrom::All;
-        let content = gives
-            .then(|| ContentLink::new(self.peer, standing, streams.content, send_queue.clone()));
+        let content = gives.then(|| {
+            let (send_queue, kill_switch) = (send_queue.clone(), self.kill_switch.clone());
+            ContentLink::new(self.peer, standing, streams.content, send_queue, kill_switch)
+        });
         // Without room nobody waits: votes need no content.
         content.into_iter().for_each(|content| _ = self.content.try_send(content));
         let lanes = LANES.into_iter().zip(streams.read).zip(streams.write);
@@ -225,14 +217,13 @@ impl PeerSession {
                 peer: self.peer,
                 standing,
                 lane,
-                share: self.outlets[lane as usize].share(
-                    self.strangers.clone(),
-                    self.member.as_ref().map(|member| member.kill_switch.clone()),
-                ),
+                node: self.outlets[lane as usize].clone(),
+                kill_switch: self.kill_switch.clone(),
+                budget: self.budget.clone(),
                 send_queue: send_queue.clone(),
                 peer_table: self.peer_table.clone(),
                 timing: self.timing,
-                finder: self.finder.clone().zip(self.from),
+                finder: self.finder.clone().map(|finder| (finder, self.address)),
                 asked: false,
             };
             tasks.spawn(reader.run(read));

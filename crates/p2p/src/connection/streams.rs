@@ -8,10 +8,62 @@ use tokio::sync::mpsc;
 use trefoil_types::{Offence, message::Lane};
 
 use crate::connection::{
-    behaviour::{Opened, Use},
     frame::{self, CONTROL_BYTES_MAX, Control, LaneFrame},
+    lane_limits::{LANES, limits},
     session_end::SessionEnd,
 };
+
+/// What a stream is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Use {
+    /// Messages to and from the node.
+    Lane(Lane),
+    /// The swarm: its messages and its bytes.
+    Content,
+}
+
+/// Every use, the most urgent first.
+// Streams are opened in this order, so that votes do not wait for the others' negotiation.
+pub(crate) const USES: [Use; 4] =
+    [Use::Lane(Lane::Consensus), Use::Lane(Lane::CatchUp), Use::Lane(Lane::Gossip), Use::Content];
+
+impl Use {
+    /// Its place in [`USES`].
+    pub fn index(self) -> usize {
+        match self {
+            Self::Lane(lane) => lane as usize,
+            Self::Content => LANES.len(),
+        }
+    }
+
+    /// For people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Lane(lane) => limits(lane).name,
+            Self::Content => "content",
+        }
+    }
+
+    /// The libp2p protocol of its stream.
+    pub fn protocol(self) -> &'static str {
+        match self {
+            Self::Lane(lane) => limits(lane).protocol,
+            Self::Content => "/trefoil/content/1",
+        }
+    }
+}
+
+/// A connection's stream, or why there is none.
+pub(crate) enum Opened {
+    /// Ours to write.
+    Outbound(Use, Stream),
+    /// The peer's, ours to read.
+    Inbound(Use, Stream),
+    /// The peer does not take a stream.
+    Failed(Use, String),
+    /// The peer opened a stream twice.
+    Twice(Use),
+}
 
 /// The streams of a session.
 pub(crate) struct Streams {

@@ -23,7 +23,7 @@ use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::IteratorRandom as _};
 use trefoil_types::{Millis, PeerId, Time, keccak256};
 
 use crate::{
-    discovery::peer_record::{PeerRecord, is_reachable},
+    discovery::{peer_record::PeerRecord, reachability::is_reachable},
     inbound_limits::subnet::NetGroup,
 };
 

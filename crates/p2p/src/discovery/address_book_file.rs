@@ -10,7 +10,8 @@ use trefoil_types::{B256, PeerId, PublicKey, Time, keccak256};
 use crate::{
     discovery::{
         address_book::{ANCHORS_MAX, AddressBook, BookEntry, DialCandidate},
-        peer_record::{Address, PeerRecord, is_reachable},
+        peer_record::{Address, PeerRecord},
+        reachability::is_reachable,
     },
     inbound_limits::subnet::NetGroup,
 };

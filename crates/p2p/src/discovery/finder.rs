@@ -21,6 +21,7 @@ use crate::{
         address_book_file,
         outbound::{DialPurpose, Dialer},
         peer_record::{ADDRESSES_MAX, PeerRecord, RECORDS_MAX},
+        reachability::may_tell,
     },
 };
 
@@ -28,6 +29,8 @@ use crate::{
 pub(crate) struct Finder {
     file: PathBuf,
     network: B256,
+    /// Whether anyone may connect: members may tell of each other's networks.
+    public: bool,
     /// This node's own record.
     own: Option<PeerRecord>,
     state: Mutex<BookAndDialer>,
@@ -40,7 +43,7 @@ struct BookAndDialer {
 }
 
 impl Finder {
-    pub fn open(config: Discovery, identity: &SecretKey, network: B256) -> Self {
+    pub fn open(config: Discovery, identity: &SecretKey, network: B256, public: bool) -> Self {
         let mut book = address_book_file::load(&config.file, rand::random(), rand::random());
         for candidate in config.bootstrap {
             let source = candidate.address;
@@ -54,7 +57,13 @@ impl Finder {
         let own = (!addresses.is_empty())
             .then(|| PeerRecord::sign(identity, &network, addresses, now.as_secs()));
         let dialer = Dialer::new(config.outbound, &book, now);
-        Self { file: config.file, network, own, state: Mutex::new(BookAndDialer { book, dialer }) }
+        Self {
+            file: config.file,
+            network,
+            public,
+            own,
+            state: Mutex::new(BookAndDialer { book, dialer }),
+        }
     }
 
     /// The candidates to dial now; see [`Dialer::due`]. Peers that are `connected` are
@@ -87,6 +96,11 @@ impl Finder {
         dialer.ended(address, book);
     }
 
+    /// A dial was not made after all.
+    pub fn dropped(&self, address: SocketAddr) {
+        self.lock().dialer.dropped(address);
+    }
+
     /// A dial met another peer than the one in the book.
     pub fn wrong_peer(&self, address: SocketAddr) {
         self.lock().book.wrong_peer(address);
@@ -98,7 +112,8 @@ impl Finder {
         self.lock().book.add(candidate, None, address);
     }
 
-    /// Records that a peer at `source` sent, as asked.
+    /// Records that a peer at `source` sent, as asked. Addresses that it may not tell of are left
+    /// out.
     ///
     /// # Errors
     /// One is not signed by the peer that it names.
@@ -109,18 +124,34 @@ impl Finder {
         let me = self.own.as_ref().map(|own| own.peer);
         let book = &mut self.lock().book;
         for record in records.into_iter().filter(|record| Some(record.peer) != me) {
+            // Else a peer on the Internet has us tell our neighbours of their own networks.
+            let whole = self.may_pass_whole(&record, source);
             for address in record.addresses.clone() {
+                if !self.may_pass(address, source) {
+                    continue;
+                }
                 let candidate = DialCandidate { address, peer: Some(record.peer) };
-                book.add(candidate, Some(record.clone()), source);
+                book.add(candidate, whole.then(|| record.clone()), source);
             }
         }
         Ok(())
     }
 
-    /// The answer to a peer that asks: this node's own record, and others'.
-    pub fn answer(&self) -> Vec<PeerRecord> {
+    /// Whether an address may pass between this node and a peer at `peer`.
+    fn may_pass(&self, address: SocketAddr, peer: SocketAddr) -> bool {
+        !self.public || may_tell(address, peer)
+    }
+
+    /// The same of all addresses of a record, which is signed as a whole.
+    fn may_pass_whole(&self, record: &PeerRecord, peer: SocketAddr) -> bool {
+        record.addresses.iter().all(|address| self.may_pass(*address, peer))
+    }
+
+    /// The answer to a peer at `peer` that asks: this node's own record, and others'.
+    pub fn answer(&self, peer: SocketAddr) -> Vec<PeerRecord> {
         let mut records: Vec<_> = self.own.iter().cloned().collect();
         records.extend(self.lock().book.records(RECORDS_MAX - records.len()));
+        records.retain(|record| self.may_pass_whole(record, peer));
         records
     }
 

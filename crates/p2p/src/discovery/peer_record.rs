@@ -10,6 +10,8 @@ use alloy_rlp::{Decodable, Encodable, RlpDecodable, RlpEncodable};
 use trefoil_crypto::{Domain, SecretKey, Signature};
 use trefoil_types::{B256, PeerId, PublicKey};
 
+use crate::discovery::reachability::is_reachable;
+
 /// The most addresses of one record.
 // One each way (IPv4, IPv6) of two lines. Each address costs the receiver a place in its book.
 pub const ADDRESSES_MAX: usize = 4;
@@ -86,13 +88,6 @@ impl Address {
         };
         (ip.to_canonical() == ip).then_some(SocketAddr::new(ip, self.port))
     }
-}
-
-/// Whether a node may be at an address at all.
-// Private and loopback addresses are allowed: whole networks run within one company or machine.
-pub(crate) fn is_reachable(address: SocketAddr) -> bool {
-    let ip = address.ip().to_canonical();
-    address.port() != 0 && !ip.is_unspecified() && !ip.is_multicast()
 }
 
 impl PeerRecord {

@@ -48,8 +48,11 @@ use self::{
     records::{Records, root},
 };
 use crate::{
-    discovery::peer_record::is_reachable,
-    inbound_limits::{rate_limit::RateLimiter, subnet::SourceIp},
+    discovery::reachability::is_reachable,
+    inbound_limits::{
+        rate_limit::RateLimiter,
+        subnet::{SourceIp, Subnet},
+    },
     transport::libp2p_types::{to_multiaddr, to_socket},
 };
 
@@ -92,14 +95,25 @@ const ANNOUNCING_MAX: usize = 2;
 // eight 128. Honest providers name each other, so an asker needs a few.
 const FOUND_MAX: usize = 16;
 
+/// Of those, from one subnet.
+// Attack: one machine with many identities. It takes four subnets to fill a search.
+const FOUND_OF_SUBNET_MAX: usize = 4;
+
 /// Peers of one subnet in the table, as many as the gate lets in.
 // Attack: one machine with many identities, which are free, fills the buckets near a key and
 // hides its providers.
 const TABLE_OF_SUBNET_MAX: usize = 32;
 
+/// Searches that this node begins a second, and at once; more are dropped.
+// Seen: a newcomer that fetched a thousand small files searched for each, and its only peer
+// counted a flood. Connected peers are asked for a resource in any case (`Find`).
+const SEARCHES_RATE: u32 = 10;
+const SEARCHES_BURST: u32 = 50;
+
 /// Requests and answers that a peer may send a second, and at once.
-// A search asks a peer once, and few run at a time: an honest peer stays far below.
-const MESSAGES_RATE: u32 = 20;
+// Two nodes that both search as fast as they may: 10 requests and 10 answers each way, and
+// 12 for announcements, of which a tick begins two with two messages and an answer each.
+const MESSAGES_RATE: u32 = 40;
 const MESSAGES_BURST: u32 = 200;
 
 /// A task for the service.
@@ -136,6 +150,28 @@ struct Search {
     id: QueryId,
     root: Root,
     found: BTreeSet<PeerId>,
+    /// Of each subnet; `None`: nobody knows where they are.
+    of_subnet: BTreeMap<Option<Subnet>, usize>,
+}
+
+impl Search {
+    fn new(id: QueryId, root: Root) -> Self {
+        Self { id, root, found: BTreeSet::new(), of_subnet: BTreeMap::new() }
+    }
+
+    /// Whether a provider that may be there is a new one, and has a place.
+    fn takes(&mut self, peer: PeerId, address: Option<SocketAddr>) -> bool {
+        if self.found.len() >= FOUND_MAX || self.found.contains(&peer) {
+            return false;
+        }
+        let subnet = address.map(|address| SourceIp::of(address.ip()).subnet());
+        let of_subnet = self.of_subnet.entry(subnet).or_default();
+        if *of_subnet >= FOUND_OF_SUBNET_MAX {
+            return false;
+        }
+        *of_subnet += 1;
+        self.found.insert(peer)
+    }
 }
 
 /// Each network has its own.
@@ -150,6 +186,7 @@ pub(crate) struct Providers {
     provided: BTreeMap<Root, Announcement>,
     announcing: usize,
     searches: Vec<Search>,
+    search_limiter: RateLimiter,
     waiting: VecDeque<ToSwarm<ProvidersEvent, HandlerCommand>>,
 }
 
@@ -175,6 +212,7 @@ impl Providers {
             provided: BTreeMap::new(),
             announcing: 0,
             searches: Vec::new(),
+            search_limiter: RateLimiter::new(SEARCHES_RATE, SEARCHES_BURST),
             waiting: VecDeque::new(),
         }
     }
@@ -237,9 +275,10 @@ impl Providers {
     /// Looks for providers; one search of a resource at a time.
     pub fn search(&mut self, root: Root) {
         let under_way = self.searches.iter().any(|search| search.root == root);
-        if !under_way && self.searches.len() < SEARCHES_MAX {
+        let has_place = !under_way && self.searches.len() < SEARCHES_MAX;
+        if has_place && self.search_limiter.take(Instant::now()).is_ok() {
             let id = self.kad.get_providers(RecordKey::new(&root));
-            self.searches.push(Search { id, root, found: BTreeSet::new() });
+            self.searches.push(Search::new(id, root));
         }
     }
 
@@ -299,9 +338,8 @@ impl Providers {
     fn found(&mut self, id: QueryId, providers: impl IntoIterator<Item = PeerId>) {
         let Some(at) = self.searches.iter().position(|search| search.id == id) else { return };
         for peer in providers {
-            let found = &mut self.searches[at].found;
-            if found.len() < FOUND_MAX && found.insert(peer) {
-                let address = self.address(peer);
+            let address = self.address(peer);
+            if self.searches[at].takes(peer, address) {
                 self.emit(ProvidersEvent::Found(peer, address));
             }
         }

@@ -1,5 +1,5 @@
 //! The places of one stage, counted by where the sockets come from; and whose place
-//! a newcomer takes when there is none left.
+//! a newcomer takes when there is none left. Functions over the places that are taken.
 //!
 //! What always holds: a newcomer displaces only a crowd that is larger than
 //! its own, or one that says nothing. So a flood from few places displaces
@@ -7,7 +7,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     time::{Duration, Instant},
 };
 
@@ -52,108 +52,77 @@ pub(crate) struct SocketSlot {
     pub spoke: bool,
     pub id: SocketId,
     pub since: Instant,
+    pub source: SourceIp,
 }
 
-#[derive(Debug)]
-pub(crate) struct Slots {
-    caps: SlotLimits,
-    all: usize,
-    subnets: BTreeMap<Subnet, BTreeMap<SourceIp, BTreeSet<SocketSlot>>>,
-}
-
-impl Slots {
-    pub fn new(caps: SlotLimits) -> Self {
-        Self { caps, all: 0, subnets: BTreeMap::new() }
+/// Whether there is room for one more beside those that `taken` places.
+pub(crate) fn judge(
+    limits: &SlotLimits,
+    taken: &[SocketSlot],
+    source: SourceIp,
+) -> Result<(), Full> {
+    let SlotLimits { source: of_source, subnet: of_subnet, all } = *limits;
+    if count(taken, |it| it.source == source) >= of_source {
+        Err(Full::Source(of_source))
+    } else if count(taken, |it| it.source.subnet() == source.subnet()) >= of_subnet {
+        Err(Full::Subnet(of_subnet))
+    } else if taken.len() >= all {
+        Err(Full::All(all))
+    } else {
+        Ok(())
     }
+}
 
-    pub fn insert(&mut self, source: SourceIp, slot: SocketSlot) {
-        let subnet = self.subnets.entry(source.subnet()).or_default();
-        if subnet.entry(source).or_default().insert(slot) {
-            self.all += 1;
+/// Room for one more, or whose place it takes.
+pub(crate) fn make_room(
+    limits: &SlotLimits,
+    taken: &[SocketSlot],
+    source: SourceIp,
+    now: Instant,
+) -> Result<Option<SocketId>, Full> {
+    let Err(full) = judge(limits, taken, source) else { return Ok(None) };
+    // A newcomer displaces only a crowd larger than its own: so the attacker's own
+    // sockets yield, and never the one socket of another subnet. Of one's own source
+    // nothing is larger; only who is silent there yields.
+    let of_source = count(taken, |it| it.source == source);
+    let of_subnet = count(taken, |it| it.source.subnet() == source.subnet());
+    let within = |subnet: Subnet| taken.iter().filter(move |it| it.source.subnet() == subnet);
+    let (slots, larger) = match full {
+        Full::Source(_) => {
+            (taken.iter().filter(|it| it.source == source).copied().collect(), false)
         }
-    }
-
-    pub fn remove(&mut self, source: SourceIp, slot: SocketSlot) {
-        let Some(subnet) = self.subnets.get_mut(&source.subnet()) else { return };
-        let Some(slots) = subnet.get_mut(&source) else { return };
-        if slots.remove(&slot) {
-            self.all -= 1;
+        Full::Subnet(_) => {
+            let slots = largest(within(source.subnet()), |it| it.source);
+            let larger = slots.len() > of_source;
+            (slots, larger)
         }
-        subnet.retain(|_, slots| !slots.is_empty());
-        self.subnets.retain(|_, subnet| !subnet.is_empty());
-    }
-
-    /// Whether there is room for one more.
-    pub fn judge(&self, source: SourceIp) -> Result<(), Full> {
-        let SlotLimits { source: of_source, subnet: of_subnet, all } = self.caps;
-        if self.of_source(source) >= of_source {
-            Err(Full::Source(of_source))
-        } else if self.of_subnet(source.subnet()) >= of_subnet {
-            Err(Full::Subnet(of_subnet))
-        } else if self.all >= all {
-            Err(Full::All(all))
-        } else {
-            Ok(())
+        _ => {
+            let subnet = largest(taken.iter(), |it| it.source.subnet());
+            let larger = subnet.len() > of_subnet;
+            (largest(subnet.iter(), |it| it.source), larger)
         }
-    }
-
-    /// Room for one more, or whose place it takes.
-    pub fn make_room(&self, source: SourceIp, now: Instant) -> Result<Option<SocketId>, Full> {
-        let Err(full) = self.judge(source) else { return Ok(None) };
-        // A newcomer displaces only a crowd larger than its own: so the attacker's own
-        // sockets yield, and never the one socket of another subnet. Of one's own source
-        // nothing is larger; only who is silent there yields.
-        let (slots, larger) = match full {
-            Full::Source(_) => (self.subnets[&source.subnet()].get(&source), false),
-            Full::Subnet(_) => {
-                let slots = largest_source(&self.subnets[&source.subnet()]);
-                (slots, slots.map_or(0, BTreeSet::len) > self.of_source(source))
-            }
-            _ => {
-                let subnet = largest_subnet(&self.subnets);
-                let larger = subnet.map_or(0, total) > self.of_subnet(source.subnet());
-                (subnet.and_then(largest_source), larger)
-            }
-        };
-        let first = slots.and_then(BTreeSet::first).ok_or(full)?;
-        let silent = !first.spoke && now.saturating_duration_since(first.since) >= SILENT;
-        if larger || silent { Ok(Some(first.id)) } else { Err(full) }
-    }
-
-    #[cfg(test)]
-    pub fn is_empty(&self) -> bool {
-        self.all == 0 && self.subnets.is_empty()
-    }
-
-    fn of_source(&self, source: SourceIp) -> usize {
-        let subnet = self.subnets.get(&source.subnet());
-        subnet.and_then(|subnet| subnet.get(&source)).map_or(0, BTreeSet::len)
-    }
-
-    pub fn of_subnet(&self, subnet: Subnet) -> usize {
-        self.subnets.get(&subnet).map_or(0, total)
-    }
+    };
+    let first = slots.iter().min().ok_or(full)?;
+    let silent = !first.spoke && now.saturating_duration_since(first.since) >= SILENT;
+    if larger || silent { Ok(Some(first.id)) } else { Err(full) }
 }
 
-fn total(subnet: &BTreeMap<SourceIp, BTreeSet<SocketSlot>>) -> usize {
-    subnet.values().map(BTreeSet::len).sum()
+fn count(taken: &[SocketSlot], is: impl Fn(&SocketSlot) -> bool) -> usize {
+    taken.iter().filter(|slot| is(slot)).count()
 }
 
-/// The source with the most; of several, that of the silent and oldest.
+/// The crowd of most; of several, that of the silent and oldest.
 // Ties go by age and not by address: an attacker chooses his addresses, and cannot be older
 // than his connections.
-fn largest_source(
-    subnet: &BTreeMap<SourceIp, BTreeSet<SocketSlot>>,
-) -> Option<&BTreeSet<SocketSlot>> {
-    subnet.values().max_by_key(|slots| (slots.len(), Reverse(slots.first())))
-}
-
-/// The subnet with the most; of several, that of the silent and oldest.
-fn largest_subnet(
-    subnets: &BTreeMap<Subnet, BTreeMap<SourceIp, BTreeSet<SocketSlot>>>,
-) -> Option<&BTreeMap<SourceIp, BTreeSet<SocketSlot>>> {
-    let first = |subnet: &BTreeMap<SourceIp, BTreeSet<SocketSlot>>| {
-        subnet.values().filter_map(|slots| slots.first().copied()).min()
-    };
-    subnets.values().max_by_key(|subnet| (total(subnet), Reverse(first(subnet))))
+fn largest<'a, K: Ord>(
+    slots: impl Iterator<Item = &'a SocketSlot>,
+    crowd: impl Fn(&SocketSlot) -> K,
+) -> Vec<SocketSlot> {
+    let mut crowds: BTreeMap<K, Vec<SocketSlot>> = BTreeMap::new();
+    for slot in slots {
+        crowds.entry(crowd(slot)).or_default().push(*slot);
+    }
+    let largest =
+        crowds.into_values().max_by_key(|it| (it.len(), Reverse(it.iter().min().copied())));
+    largest.unwrap_or_default()
 }

@@ -6,7 +6,7 @@
 //! tells its verdict, before a muxer or any protocol speaks. All of it is under
 //! the transport's one deadline. `docs/wire.md` has the bytes.
 
-use std::{io, sync::Arc};
+use std::{io, time::Instant};
 
 use futures::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, io::copy};
 use libp2p::{
@@ -14,22 +14,19 @@ use libp2p::{
         ConnectedPoint,
         upgrade::{InboundConnectionUpgrade as _, OutboundConnectionUpgrade as _, Version},
     },
-    multiaddr::Protocol,
     tls,
 };
 use multistream_select::{
     Negotiated, NegotiationError, dialer_select_proto, listener_select_proto,
 };
-use tokio::time::timeout;
+use tokio::{sync::mpsc, time::timeout};
 use trefoil_types::PeerId;
 
 use crate::{
-    inbound_limits::socket::PeerSocket,
-    membership::{
-        admission::{AdmissionEntry, AdmissionTable, RefusedHandshake, RemoteEndpoint},
-        proof::{self, ADMITTED, Objection, PROOF_BYTES_MAX, Proof, meaning},
-    },
-    network::VersionMismatch,
+    connection_table::{SharedTable, lock},
+    inbound_limits::{slots::SocketId, socket::PeerSocket},
+    membership::proof::{self, ADMITTED, Objection, PROOF_BYTES_MAX, Proof, meaning},
+    network::{NetworkId, VersionMismatch},
     transport::{
         libp2p_types,
         mux::{self, CLOSE_MAX, Mux, Yamux},
@@ -70,37 +67,50 @@ pub(crate) enum MemberError {
     RefusedByPeer { code: u8 },
 }
 
+/// Refusals that wait for the service. More are not shown: a peer that is refused over and
+/// over must not make a handshake wait for the log.
+pub(crate) const REFUSED_HANDSHAKES_MAX: usize = 256;
+
+/// A handshake that ended with a refusal, ours or the peer's, for the service.
+#[derive(Debug)]
+pub(crate) struct RefusedHandshake {
+    pub peer: PeerId,
+    pub address: String,
+    pub reason: String,
+    /// If the versions of the membership proof are the reason.
+    pub versions: Option<VersionMismatch>,
+}
+
 /// What every handshake needs.
 #[derive(Clone)]
 pub(crate) struct MemberHandshake {
+    pub me: PeerId,
+    pub network: NetworkId,
     pub tls: tls::Config,
-    pub admissions: Arc<AdmissionTable>,
+    pub table: SharedTable,
+    pub refused: mpsc::Sender<RefusedHandshake>,
+    pub yamux: Yamux,
 }
 
 impl MemberHandshake {
     /// From a TCP connection to a peer with streams.
     pub async fn establish(
         self,
-        mut socket: PeerSocket,
+        socket: PeerSocket,
         point: ConnectedPoint,
     ) -> Result<(libp2p::PeerId, MemberMux), MemberError> {
         let inbound = point.is_listener();
-        let endpoint =
-            RemoteEndpoint { address: libp2p_types::printed(point.get_remote_address()), inbound };
-        let kill_switch = socket.kill_switch.clone();
-        let admissions = &self.admissions;
-        let entry = admissions.enter(endpoint.clone(), expected(&point), kill_switch.clone());
-        let entry = Arc::new(entry);
-        // The table must know of the connection for as long as its socket is open.
-        socket.hold(entry.clone());
+        let (connection, kill_switch) = (socket.connection, socket.kill_switch.clone());
         let (id, mut stream) = self.secure(socket, inbound).await?;
         let peer = libp2p_types::from_libp2p(&id);
-        let met = self.exchange_proofs(&entry, peer, &id, &mut stream).await;
+        let met = self.exchange_proofs(connection, peer, &id, &mut stream).await;
         if let (Err(error), Some(peer)) = (&met, peer) {
-            self.report(peer, endpoint.address, error, kill_switch.reason());
+            let address = libp2p_types::printed(point.get_remote_address());
+            let cut = kill_switch.reason().filter(|_| kill_switch.is_cut());
+            self.report(peer, address, error, cut);
         }
         met?;
-        Ok((id, self.streams(stream, inbound).await?))
+        Ok((id, self.streams(peer, stream, inbound).await?))
     }
 
     /// Who the peer is.
@@ -122,7 +132,7 @@ impl MemberHandshake {
     /// Whether it belongs here, and whether it takes us.
     async fn exchange_proofs(
         &self,
-        entry: &AdmissionEntry,
+        connection: SocketId,
         peer: Option<PeerId>,
         id: &libp2p::PeerId,
         stream: &mut Secured,
@@ -130,14 +140,14 @@ impl MemberHandshake {
         // Before anything is read of the peer: what the handshake alone tells against it.
         let known = check_key_exchange(stream)
             .and_then(|()| peer.ok_or_else(|| Objection::Identity(id.to_string())))
-            .and_then(|peer| entry.identify(peer).map(|()| peer));
+            .and_then(|peer| self.identify(connection, peer).map(|()| peer));
         let peer = match known {
             Ok(peer) => peer,
             Err(objection) => {
                 return Err(refuse(stream, &[0, 0, objection.code()], objection).await);
             }
         };
-        send(stream, &self.admissions.proof().encode()).await?;
+        send(stream, &self.proof()?.encode()).await?;
         let theirs = match read_answer(stream).await? {
             Answer::Proof(bytes) => bytes,
             Answer::Refusal(code) => return Err(MemberError::RefusedByPeer { code }),
@@ -146,8 +156,10 @@ impl MemberHandshake {
                 return Err(refuse(stream, &[objection.code()], objection).await);
             }
         };
-        let judged = Proof::decode(&theirs, &self.admissions.network)
-            .and_then(|proof| entry.admit(peer, proof));
+        let judged = Proof::decode(&theirs, &self.network).and_then(|proof| {
+            let shown = (proof.height, proof.certificate);
+            Ok(lock(&self.table).judge(connection, peer, shown, Instant::now())?)
+        });
         if let Err(objection) = judged {
             return Err(refuse(stream, &[objection.code()], objection).await);
         }
@@ -160,14 +172,37 @@ impl MemberHandshake {
         }
     }
 
-    async fn streams(&self, stream: Secured, inbound: bool) -> Result<MemberMux, MemberError> {
+    /// What the peer's key alone tells against it.
+    fn identify(&self, connection: SocketId, peer: PeerId) -> Result<(), Objection> {
+        if peer == self.me {
+            return Err(Objection::Ourselves(peer));
+        }
+        Ok(lock(&self.table).identify(connection, peer)?)
+    }
+
+    /// What we say of ourselves now.
+    fn proof(&self) -> io::Result<Proof> {
+        let proof = lock(&self.table).proof();
+        let (height, certificate) =
+            proof.ok_or_else(|| io::Error::other("this node is of no network of members"))?;
+        Ok(Proof { network: self.network.clone(), height, certificate })
+    }
+
+    async fn streams(
+        &self,
+        peer: Option<PeerId>,
+        stream: Secured,
+        inbound: bool,
+    ) -> Result<MemberMux, MemberError> {
+        let yamux =
+            self.yamux.favouring(peer.is_some_and(|peer| lock(&self.table).is_favoured(peer)));
         let name = [mux::PROTOCOL];
         Ok(if inbound {
             let (name, stream) = listener_select_proto(stream, name).await?;
-            Yamux.upgrade_inbound(stream, name).await?
+            yamux.upgrade_inbound(stream, name).await?
         } else {
             let (name, stream) = dialer_select_proto(stream, name, Version::V1).await?;
-            Yamux.upgrade_outbound(stream, name).await?
+            yamux.upgrade_outbound(stream, name).await?
         })
     }
 
@@ -186,17 +221,8 @@ impl MemberHandshake {
             (_, None) => return,
         };
         let refused = RefusedHandshake { peer, address, reason, versions };
-        let _ = self.admissions.refused.try_send(refused);
+        let _ = self.refused.try_send(refused);
     }
-}
-
-/// Whom a dial is for.
-fn expected(point: &ConnectedPoint) -> Option<PeerId> {
-    let ConnectedPoint::Dialer { address, .. } = point else { return None };
-    address.iter().find_map(|part| match part {
-        Protocol::P2p(peer) => libp2p_types::from_libp2p(&peer),
-        _ => None,
-    })
 }
 
 /// rustls offers other groups as well, behind the one that we want. A peer that

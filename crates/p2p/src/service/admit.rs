@@ -1,153 +1,157 @@
 //! Which connection of a peer carries its messages: verdicts on the sessions that ask.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, time::Instant};
 
-use libp2p::swarm::ConnectionId;
-use trefoil_types::{OrganisationId, PeerId, Standing};
+use trefoil_types::{PeerId, Standing};
 
-use super::{Connection, Service, search_dials::SearchDial};
+use super::Service;
 use crate::{
-    connection::{
-        send_queue::SendQueue,
-        session::{AdmissionRequest, AdmissionVerdict},
-    },
-    discovery::{finder::Finder, outbound::DialPurpose},
-    membership::admission::RemoteEndpoint,
-    peer_table::Admitted,
+    connection::{hello::Hello, session_end::SessionEnd},
+    connection_table::{ConnectionTable, DialReason, Verdict, lock},
+    discovery::outbound::DialPurpose,
+    inbound_limits::slots::SocketId,
     transport::libp2p_types,
 };
 
-/// In whose share of places a peer counts.
-const fn share_of(standing: Standing) -> Option<OrganisationId> {
-    match standing {
-        Standing::Member(organisation) => Some(organisation),
-        Standing::Public | Standing::Unjudged => None,
+/// Answers a session that asks. One that has ended meanwhile needs no answer.
+fn answer(table: &mut ConnectionTable, id: SocketId, verdict: Verdict) {
+    if let Some(waits) = table.get_mut(id).and_then(|connection| connection.verdict.take()) {
+        let _ = waits.send(verdict);
     }
 }
 
-/// Where others can dial a peer, as far as it can be known.
-fn reach(connection: &Connection, listen_port: u16) -> Option<SocketAddr> {
-    match connection.from {
-        Some(from) => (listen_port != 0).then(|| SocketAddr::new(from.ip(), listen_port)),
-        None => connection.endpoint.address.parse().ok(),
-    }
+/// Why the connection was cut, if it was.
+fn cut(table: &ConnectionTable, id: SocketId) -> Option<String> {
+    let kill_switch = &table.get(id)?.kill_switch;
+    kill_switch.reason().filter(|_| kill_switch.is_cut()).map(Into::into)
 }
 
 impl Service {
-    /// Answers a session that asks whether it may carry messages. One that has ended meanwhile
-    /// needs no answer.
-    pub(super) fn on_request(&mut self, request: AdmissionRequest) {
-        let Some(connection) = self.connections.get(&request.connection) else { return };
-        let (peer, inbound) = (connection.peer, connection.endpoint.inbound);
-        if let Some(reason) = self.objection(peer, connection) {
-            let _ = request.verdict.send(AdmissionVerdict::Refuse(reason));
-            return;
+    /// Answers a session that asks whether it may carry messages.
+    pub(super) fn on_request(&mut self, id: SocketId) {
+        let shared = self.peer_table.clone();
+        let Some(peer) = lock(&shared.connections).asks(id) else { return };
+        let objection = self.objection(peer, id);
+        let mut table = lock(&shared.connections);
+        if let Some(reason) = objection {
+            return answer(&mut table, id, Err(SessionEnd::Refused(reason)));
         }
-        if !request.welcomed {
-            let _ = request.verdict.send(AdmissionVerdict::Await);
-            return;
+        let Some(new) = table.get(id) else { return };
+        if !new.welcomed {
+            return answer(&mut table, id, Ok(None));
         }
-        let Some(current) = self.admitted.get(&peer).and_then(|id| self.connections.get(id)) else {
-            self.admit(peer, request);
-            return;
+        let Some(current) = table.of_peer(peer).and_then(|id| table.get(id)) else {
+            drop(table);
+            return self.admit(id);
         };
         // A candidate that turns out to be a peer that is here. The dial was not in vain: the
         // address is known from now on.
-        let candidate = self.connections.get(&request.connection).and_then(|new| new.candidate);
-        if let Some((finder, address)) = self.finder.as_ref().zip(candidate) {
+        if let (Some(finder), Some(DialReason::Candidate)) = (&self.finder, new.dialled_for) {
+            let address = new.address;
+            answer(&mut table, id, Err(SessionEnd::Duplicate));
+            drop(table);
             finder.met(address, peer);
-            let _ = request.verdict.send(AdmissionVerdict::Duplicate);
             return;
         }
         // The same process dialled us while we dialled it: one is enough. If it
         // came back, or dialled again, it has lost the connection that we know.
-        let same_process = current.admitted == Some(request.hello.instance);
-        let crossed = current.endpoint.inbound != inbound;
+        let instance = |hello: &Option<Hello>| hello.as_ref().map(|hello| hello.instance);
+        let same_process = instance(&current.hello) == instance(&new.hello);
+        let crossed = current.is_inbound() != new.is_inbound();
         if self.me < peer && same_process && crossed {
-            let _ = request.verdict.send(AdmissionVerdict::Duplicate);
-            return;
+            return answer(&mut table, id, Err(SessionEnd::Duplicate));
         }
-        current.stop.now("replaced by a newer connection");
-        if let Some(earlier) = self.successors.insert(peer, request) {
-            let _ = earlier.verdict.send(AdmissionVerdict::Duplicate);
+        current.kill_switch.stop("replaced by a newer connection");
+        if let Some(earlier) = table.successor(peer) {
+            answer(&mut table, earlier, Err(SessionEnd::Duplicate));
         }
+        table.set_successor(id);
     }
 
     /// What we hold against a peer whose hello was good.
-    fn objection(&self, peer: PeerId, connection: &Connection) -> Option<String> {
-        if let Some(reason) = self.is_cut(peer, &connection.endpoint) {
+    fn objection(&self, peer: PeerId, id: SocketId) -> Option<String> {
+        let banned = self.banned(peer);
+        let table = lock(&self.peer_table.connections);
+        if let Some(reason) = cut(&table, id).or(banned) {
             return Some(reason);
-        }
-        if let Some(left) = self.peer_table.banned_for(peer) {
-            return Some(format!("banned for another {} s", left.as_secs() + 1));
         }
         // A peer that is here takes its own former place: when its line breaks, the node often
         // notices later than the peer.
-        if self.admitted.contains_key(&peer) {
+        if table.of_peer(peer).is_some() {
             return None;
         }
-        let (from, share) = (connection.from?, share_of(connection.standing));
-        let full = self.peer_table.gate.lock().gate.room(from, share).err()?;
+        let full = table.room(id).err()?;
         Some(format!("no room: {full}"))
     }
 
-    /// What the chain holds against the peer of a connection that it let in.
-    fn is_cut(&self, peer: PeerId, endpoint: &RemoteEndpoint) -> Option<String> {
-        let admissions = self.peer_table.admissions.as_ref()?;
-        admissions.member_connection(peer, endpoint).kill_switch.reason().map(Into::into)
+    fn banned(&self, peer: PeerId) -> Option<String> {
+        let left = self.peer_table.banned_for(peer)?;
+        Some(format!("banned for another {} s", left.as_secs() + 1))
     }
 
-    pub(super) fn admit(&mut self, peer: PeerId, request: AdmissionRequest) {
-        let Some(connection) = self.connections.get_mut(&request.connection) else { return };
-        connection.admitted = Some(request.hello.instance);
-        self.admitted.insert(peer, request.connection);
-        let standing = connection.standing;
-        if let Some(from) = connection.from {
-            self.peer_table.gate.admit(from, share_of(standing));
+    /// A peer's old session has ended: the one that waits for its place has it.
+    pub(super) fn admit_successor(&mut self, peer: PeerId) {
+        let successor = lock(&self.peer_table.connections).successor(peer);
+        successor.into_iter().for_each(|id| self.admit(id));
+    }
+
+    fn admit(&mut self, id: SocketId) {
+        let shared = self.peer_table.clone();
+        let mut table = lock(&shared.connections);
+        let Some(peer) = table.asks(id) else { return };
+        if let Some(reason) = cut(&table, id) {
+            return answer(&mut table, id, Err(SessionEnd::Refused(reason)));
         }
+        drop(table);
+        // A successor has waited, and its peer may have been banned meanwhile.
+        let banned = self.banned(peer);
+        let mut table = lock(&shared.connections);
+        if let Some(reason) = banned {
+            return answer(&mut table, id, Err(SessionEnd::Refused(reason)));
+        }
+        table.admit(id, Instant::now());
+        let Some((peer, send_queue)) = table.set_admitted(id) else { return };
+        let Some(connection) = table.get_mut(id) else { return };
         self.redialer.succeeded(peer);
-        let endpoint = connection.endpoint.clone();
-        let stranger = endpoint.inbound && !self.peer_table.gate.lock().gate.is_favoured(peer);
-        let reach = reach(connection, request.hello.listen_port);
-        let own_dial = |dial: &SearchDial| dial.connection == request.connection && !dial.kept;
-        let send_queue = Arc::new(SendQueue::new(stranger.then(|| self.strangers_out.clone())));
-        let admitted = Admitted {
-            send_queue: send_queue.clone(),
-            stop: connection.stop.clone(),
-            endpoint: endpoint.clone(),
-            standing,
-            software: request.hello.software.clone(),
-            reach,
-            search_only: !self.redialer.is_configured(peer)
-                && self.search_dials.iter().any(own_dial),
-        };
-        self.peer_table.lock().peers.insert(peer, admitted);
-        // It may have been cut since it asked. A cut from now on finds it among the peers: so
-        // there is no moment at which a revoked peer is missed by both.
-        if let Some(reason) = self.is_cut(peer, &endpoint) {
-            let _ = request.verdict.send(AdmissionVerdict::Refuse(reason));
-            return;
+        if let Some(DialReason::Search { kept, .. }) = &mut connection.dialled_for
+            && self.redialer.is_configured(peer)
+        {
+            *kept = true;
         }
-        tracing::info!(%peer, address = endpoint.address, inbound = endpoint.inbound, ?standing, "connected");
-        if let Some(finder) = self.finder.clone().filter(|_| standing != Standing::Unjudged) {
-            self.introduce(&finder, request.connection, request.hello.listen_port);
+        let (address, inbound) = (connection.address, connection.is_inbound());
+        let (standing, reach) = (connection.standing, connection.reach());
+        let (swarm_id, dialled_for) = (connection.swarm_id, connection.dialled_for);
+        tracing::info!(%peer, %address, inbound, ?standing, "connected");
+        // From now on a cut finds it among the peers, under the same lock: so there is no moment
+        // at which a revoked peer is missed by both.
+        answer(&mut table, id, Ok(Some(send_queue.clone())));
+        drop(table);
+        if standing != Standing::Unjudged && self.finder.is_some() {
+            self.introduce(id, peer, (address, reach), dialled_for);
             send_queue.ask_for_peers();
         }
-        if let Some(providers) = self.providers() {
-            providers.admit(libp2p_types::to_libp2p(peer), request.connection, reach);
+        if let Some((providers, swarm_id)) = self.providers().zip(swarm_id) {
+            providers.admit(libp2p_types::to_libp2p(peer), swarm_id, reach);
         }
-        let _ = request.verdict.send(AdmissionVerdict::Admit(send_queue));
     }
 
     /// Notes in the address book who was met where. A feeler has done its work.
-    fn introduce(&self, finder: &Finder, id: ConnectionId, listen_port: u16) {
-        let Some(connection) = self.connections.get(&id) else { return };
-        if let Some(from) = connection.from {
-            finder.on_claimed_address(SocketAddr::new(from.ip(), listen_port), connection.peer);
+    fn introduce(
+        &self,
+        id: SocketId,
+        peer: PeerId,
+        (address, reach): (SocketAddr, Option<SocketAddr>),
+        dialled_for: Option<DialReason>,
+    ) {
+        let Some(finder) = &self.finder else { return };
+        if let (None, Some(claimed)) = (dialled_for, reach) {
+            finder.on_claimed_address(claimed, peer);
         }
-        let met = connection.candidate.and_then(|address| finder.met(address, connection.peer));
-        if met == Some(DialPurpose::Feeler) {
-            connection.stop.now("only to see who is there");
+        if dialled_for == Some(DialReason::Candidate)
+            && finder.met(address, peer) == Some(DialPurpose::Feeler)
+            && let Some(connection) = lock(&self.peer_table.connections).get(id)
+        {
+            connection.kill_switch.stop("only to see who is there");
         }
     }
 }

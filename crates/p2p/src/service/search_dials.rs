@@ -6,12 +6,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use libp2p::swarm::ConnectionId;
 use trefoil_types::PeerId;
 
-use super::{Service, dials::to_peer};
+use super::{Service, dials::WaitingDial};
 use crate::{
+    connection_table::{ConnectionTable, DialReason, lock},
     discovery::providers::{Providers, ProvidersEvent},
+    inbound_limits::slots::SocketId,
     transport::libp2p_types,
 };
 
@@ -26,15 +27,6 @@ const MEETING_MAX: Duration = Duration::from_secs(2);
 /// So long a connection lasts: longer than most searches take.
 const SEARCH_DIAL_MAX: Duration = Duration::from_secs(5);
 
-/// A dial for a search, and its connection.
-pub(super) struct SearchDial {
-    peer: PeerId,
-    pub connection: ConnectionId,
-    since: Instant,
-    /// Of other use, as was learnt before it was met.
-    pub kept: bool,
-}
-
 impl Service {
     pub(super) fn providers(&mut self) -> Option<&mut Providers> {
         self.swarm.behaviour_mut().providers.as_mut()
@@ -42,20 +34,20 @@ impl Service {
 
     pub(super) fn on_providers(&mut self, event: ProvidersEvent) {
         match event {
-            ProvidersEvent::Dial(peer, address) => {
-                let known = libp2p_types::from_libp2p(&peer);
-                if !known.is_some_and(|peer| self.begin_search_dial(peer, address)) {
-                    self.providers().into_iter().for_each(|it| it.unreachable(peer));
+            ProvidersEvent::Dial(peer, address) => match libp2p_types::from_libp2p(&peer) {
+                Some(peer) if self.may_be_at(address, None) => {
+                    self.dial_for_search(peer, address);
                 }
-            }
+                _ => self.providers().into_iter().for_each(|it| it.unreachable(peer)),
+            },
             ProvidersEvent::Found(peer, address) => {
                 let Some(peer) = libp2p_types::from_libp2p(&peer) else { return };
                 tracing::debug!(%peer, ?address, "found a provider");
                 self.peer_table.keep(peer);
-                match (self.search_dials.iter_mut().find(|dial| dial.peer == peer), address) {
-                    (Some(dial), _) => dial.kept = true,
-                    (None, Some(address)) => self.dial_once(peer, address),
-                    (None, None) => {}
+                let dialled =
+                    lock(&self.peer_table.connections).search_dials().any(|dial| dial.peer == peer);
+                if let Some(address) = address.filter(|_| !dialled) {
+                    self.dial_once(peer, address, None);
                 }
             }
             ProvidersEvent::Misdeed(peer, offence) => {
@@ -65,58 +57,82 @@ impl Service {
         }
     }
 
-    /// Whether the peer is dialled now, or was just before.
-    fn begin_search_dial(&mut self, peer: PeerId, address: SocketAddr) -> bool {
-        if self.search_dials.iter().any(|search_dial| search_dial.peer == peer) {
-            return true;
+    /// Dials a peer that a search asks for, unless it is dialled now, or was just before.
+    pub(super) fn dial_for_search(&mut self, peer: PeerId, address: SocketAddr) {
+        if lock(&self.peer_table.connections).search_dials().any(|dial| dial.peer == peer) {
+            return;
         }
-        if !self.may_dial(peer) || !self.has_room_for_search_dial() {
-            return false;
+        let reason = DialReason::Search { since: Instant::now(), kept: false };
+        if self.is_wanted(peer) && self.has_room_for_search_dial() {
+            match self.begin_dial(Some(peer), address, reason) {
+                Ok(()) => return,
+                Err(None) => {
+                    return self.dial_later(WaitingDial { peer, address, search: true });
+                }
+                Err(Some(_)) => {}
+            }
         }
-        let opts = to_peer(peer, address);
-        let connection = opts.connection_id();
-        let search_dial = SearchDial { peer, connection, since: Instant::now(), kept: false };
-        self.search_dials.push(search_dial);
-        let dialled = self.swarm.dial(opts).is_ok();
-        dialled || !self.end_search_dial(connection)
+        let peer = libp2p_types::to_libp2p(peer);
+        self.providers().into_iter().for_each(|it| it.unreachable(peer));
     }
 
     /// The oldest makes room, unless it has not met its peer yet.
-    fn has_room_for_search_dial(&mut self) -> bool {
-        if self.search_dials.len() < SEARCH_DIALS_MAX {
+    fn has_room_for_search_dial(&self) -> bool {
+        let mut table = lock(&self.peer_table.connections);
+        let mut dials = table.search_dials();
+        let Some(oldest) = dials.next() else { return true };
+        if 1 + dials.count() < SEARCH_DIALS_MAX {
             return true;
         }
-        let oldest = &self.search_dials[0];
-        let met = self.admitted.contains_key(&oldest.peer);
-        if met {
-            self.peer_table.end_search_dial(oldest.peer);
-            self.search_dials.remove(0);
+        if oldest.met {
+            table.end_search_dial(oldest.id);
         }
-        met
-    }
-
-    /// The connection is no search dial any more; whether it was one.
-    pub(super) fn end_search_dial(&mut self, id: ConnectionId) -> bool {
-        let before = self.search_dials.len();
-        self.search_dials.retain(|search_dial| search_dial.connection != id);
-        self.search_dials.len() < before
+        oldest.met
     }
 
     /// Announces what is due, and leaves whom no search needs any more.
     pub(super) fn tick_providers(&mut self) {
         let now = Instant::now();
-        let older = |search_dial: &SearchDial, than| now - search_dial.since > than;
-        let met = |search_dial: &SearchDial| self.admitted.contains_key(&search_dial.peer);
-        let over =
-            |search_dial: &mut SearchDial| older(search_dial, SEARCH_DIAL_MAX) && met(search_dial);
-        for search_dial in self.search_dials.extract_if(.., over) {
-            self.peer_table.end_search_dial(search_dial.peer);
+        let mut table = lock(&self.peer_table.connections);
+        let dials: Vec<_> = table.search_dials().collect();
+        let older = |dial: &&SearchDial, than| now.saturating_duration_since(dial.since) > than;
+        for over in dials.iter().filter(|dial| older(dial, SEARCH_DIAL_MAX) && dial.met) {
+            table.end_search_dial(over.id);
         }
-        let missed =
-            |search_dial: &&SearchDial| older(search_dial, MEETING_MAX) && !met(search_dial);
-        let missed: Vec<_> = self.search_dials.iter().filter(missed).map(|it| it.peer).collect();
+        drop(table);
+        let missed = dials.iter().filter(|dial| older(dial, MEETING_MAX) && !dial.met);
         let Some(providers) = self.providers() else { return };
-        missed.into_iter().for_each(|peer| providers.unreachable(libp2p_types::to_libp2p(peer)));
+        missed.for_each(|dial| providers.unreachable(libp2p_types::to_libp2p(dial.peer)));
         providers.tick(now);
+    }
+}
+
+/// A dial for a search, or its connection.
+struct SearchDial {
+    id: SocketId,
+    peer: PeerId,
+    since: Instant,
+    /// Whether its peer's messages pass.
+    met: bool,
+}
+
+impl ConnectionTable {
+    /// The oldest first.
+    fn search_dials(&self) -> impl Iterator<Item = SearchDial> + '_ {
+        self.iter().filter_map(|(id, connection)| match (connection.dialled_for, connection.peer) {
+            (Some(DialReason::Search { since, .. }), Some(peer)) => {
+                Some(SearchDial { id, peer, since, met: self.of_peer(peer).is_some() })
+            }
+            _ => None,
+        })
+    }
+
+    /// A search needs the connection no more: it is left, unless it is of other use.
+    fn end_search_dial(&mut self, id: SocketId) {
+        let Some(connection) = self.get_mut(id) else { return };
+        if connection.is_search_only() {
+            connection.kill_switch.stop("the search is over");
+        }
+        connection.dialled_for = Some(DialReason::Named);
     }
 }

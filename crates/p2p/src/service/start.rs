@@ -1,9 +1,8 @@
 //! From a configuration to a running service.
 
 use std::{
-    collections::BTreeMap,
     net::{SocketAddr, TcpListener},
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::Instant,
 };
 
@@ -14,22 +13,21 @@ use libp2p::{
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{sync::mpsc, task::JoinSet};
-use trefoil_types::{PeerId, message::Lane};
+use trefoil_types::PeerId;
 
 use super::{COMMANDS_MAX, CONTENT_LINKS_MAX, REQUESTS_MAX, SOFTWARE, Service};
 use crate::{
     config::{Config, ContentFrom, NetError, NetworkAccess, TIMING, Timing},
     connection::{
         behaviour::{Behaviour, Protocols},
+        budget::SharedBudget,
         hello::Hello,
-        lanes::{self, StrangersRoom},
+        lanes,
     },
+    connection_table::{ConnectionTable, sockets_max},
     discovery::{finder::Finder, providers::Providers, redial::Redialer},
     handle::{LaneReceivers, NetHandle},
-    inbound_limits::{
-        gate::{self, Gate},
-        socket::InboundGate,
-    },
+    inbound_limits::slots::SlotLimits,
     peer_table::PeerTable,
     transport::libp2p_types,
     wire,
@@ -71,34 +69,36 @@ pub(crate) async fn start_with(
         return Err(NetError::KeyLog);
     }
     let (strangers, of_source) = (config.inbound_max, config.inbound_per_source_max);
-    let gate = InboundGate::new(Gate::new(strangers, of_source, config.peers.iter().copied()));
+    let limits = SlotLimits { source: of_source, subnet: 2 * of_source, all: strangers };
     let members = config.access.membership();
     let validators: Vec<_> = members.iter().flat_map(|m| m.admission.validators()).collect();
     let favoured = config.peers.len().saturating_add(validators.len());
-    allow_open_files(gate::sockets_max(strangers, favoured))?;
-    gate.lock().gate.favour(validators);
-    let (transport, members) = wire::transport(&config, Some(gate.clone()));
-    let (admissions, refusals) = members.unzip();
+    allow_open_files(sockets_max(strangers, favoured))?;
+    let mut table = ConnectionTable::new(Some(limits), config.peers.clone(), members.cloned());
+    table.favour(validators);
+    table.newcomer = content_from == ContentFrom::All;
+    let table = Arc::new(Mutex::new(table));
+    let (transport, refusals) = wire::transport(&config, table.clone());
     let id = libp2p_types::to_libp2p(me);
     // Members are all connected and ask each other (ADR 19).
     let public = matches!(config.access, NetworkAccess::Public { .. });
     let providers = public.then(|| Providers::new(id, &config.genesis));
     let mut swarm = Swarm::new(
         transport,
-        Protocols { streams: Behaviour::new(gate.clone()), providers: providers.into() },
+        Protocols { streams: Behaviour::new(table.clone()), providers: providers.into() },
         id,
         swarm::Config::with_tokio_executor().with_max_negotiating_inbound_streams(8),
     );
     let listen = bind(&mut swarm, config.listen).await?;
     let (command_to, commands) = mpsc::channel(COMMANDS_MAX);
-    let peer_table = Arc::new(PeerTable::new(listen, admissions, gate, command_to));
-    let (consensus, consensus_in) = lanes::lane(Lane::Consensus);
-    let (catch_up, catch_up_in) = lanes::lane(Lane::CatchUp);
-    let (gossip, gossip_in) = lanes::lane(Lane::Gossip);
+    let peer_table = Arc::new(PeerTable::new(listen, table, command_to));
+    let (consensus, consensus_in) = lanes::lane();
+    let (catch_up, catch_up_in) = lanes::lane();
+    let (gossip, gossip_in) = lanes::lane();
     let (content, content_in) = mpsc::channel(CONTENT_LINKS_MAX);
     let (request_to, requests) = mpsc::channel(REQUESTS_MAX);
     let (network, genesis) = (config.network(), config.genesis);
-    let open = |discovery| Arc::new(Finder::open(discovery, &config.identity, genesis));
+    let open = |discovery| Arc::new(Finder::open(discovery, &config.identity, genesis, public));
     let finder = config.discovery.map(open);
     let peers = config.peers.into_iter().filter(|(peer, _)| *peer != me);
     let service = Service {
@@ -111,22 +111,18 @@ pub(crate) async fn start_with(
         }),
         timing,
         content_from,
-        strangers_in: StrangersRoom::default(),
-        strangers_out: StrangersRoom::default(),
+        strangers: SharedBudget::strangers(),
+        unjudged: SharedBudget::unjudged(),
+        others: SharedBudget::others(),
         swarm,
         peer_table: peer_table.clone(),
         redialer: Redialer::new(peers, &timing, Instant::now()),
+        waiting_dials: Vec::new(),
         finder,
-        candidate_dials: BTreeMap::new(),
-        search_dials: Vec::new(),
-        connections: BTreeMap::new(),
-        admitted: BTreeMap::new(),
-        successors: BTreeMap::new(),
         sessions: JoinSet::new(),
-        session_of: BTreeMap::new(),
         requests,
         request_to,
-        refusals: refusals.unwrap_or_else(|| mpsc::channel(1).1),
+        refusals,
         outlets: [consensus, catch_up, gossip],
         content,
         commands,

@@ -14,6 +14,7 @@ use crate::{
         finder::Finder,
         outbound::{DialPurpose, Dialer, ROUND},
         peer_record::{self, PeerRecord, RECORDS_MAX, RecordError},
+        reachability::is_global,
     },
     inbound_limits::subnet::NetGroup,
 };
@@ -233,10 +234,44 @@ fn a_bootstrap_address_is_dialled_at_once_after_a_crash_too() {
     for _ in 0..2 {
         let (file, bootstrap) = (dir.path().join("peers"), vec![begin.clone()]);
         let config = Discovery { file, bootstrap, outbound: 1, advertise: vec![] };
-        let finder = Finder::open(config, &key(1), NETWORK);
+        let finder = Finder::open(config, &key(1), NETWORK, true);
         assert_eq!(finder.due(vec![], |_| false), std::slice::from_ref(&begin));
         // Nobody was met: what is kept says only that it was dialled just now.
         finder.save();
+    }
+}
+
+#[test]
+fn records_of_private_networks_stay_in_them_where_anyone_may_connect() {
+    let dir = tempfile::tempdir().unwrap();
+    let (far, near) = (at(1, 2, 3, 4), at(192, 168, 0, 7));
+    let record = |n: u8, addresses: &[SocketAddr]| {
+        PeerRecord::sign(&key(n), &NETWORK, addresses.to_vec(), 1)
+    };
+    let local = [at(127, 0, 0, 1), at(10, 0, 0, 1), at(169, 254, 169, 254), at(100, 64, 0, 1)];
+    let local_ones = |records: &[PeerRecord]| {
+        let local = |record: &&PeerRecord| !record.addresses.iter().all(|at| is_global(at.ip()));
+        records.iter().filter(local).count()
+    };
+    for (public, teller, knows, tells) in
+        [(true, far, false, false), (true, near, true, false), (false, far, true, true)]
+    {
+        let file = dir.path().join(format!("{public}-{teller}"));
+        let config = Discovery { file, bootstrap: vec![], outbound: 8, advertise: vec![] };
+        let finder = Finder::open(config, &key(1), NETWORK, public);
+        let mut records: Vec<_> = (2..).zip(local).map(|(n, at)| record(n, &[at])).collect();
+        // What is signed is passed on whole or not at all.
+        records.push(record(21, &[at(8, 8, 4, 4), at(172, 16, 0, 1)]));
+        records.push(record(20, &[at(8, 8, 8, 8)]));
+        finder.on_records(records, teller).unwrap();
+        // Places are drawn by lot, so that one may lack, but not all.
+        assert_eq!(local_ones(&finder.answer(near)) > 0, knows, "{public} {teller}");
+        assert_eq!(local_ones(&finder.answer(far)) > 0, tells, "{public} {teller}");
+        if !knows {
+            assert_eq!(finder.answer(far).len(), 1, "the one of the Internet");
+            let due = finder.due(vec![], |_| false);
+            assert!(due.iter().all(|candidate| is_global(candidate.address.ip())), "{due:?}");
+        }
     }
 }
 

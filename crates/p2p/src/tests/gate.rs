@@ -3,17 +3,113 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use proptest::prelude::*;
 
+use trefoil_types::{OrganisationId, PeerId, Standing};
+
 use super::peer;
-use crate::inbound_limits::{
-    gate::{Gate, sockets_max},
-    slots::{Full, SILENT, SocketId},
-    subnet::{NetGroup, SourceIp},
+use crate::{
+    connection::budget::{PeerBudget, SharedBudget},
+    connection_table::{ConnectionTable, Stage, sockets_max},
+    inbound_limits::{
+        slots::{Full, SILENT, SlotLimits, SocketId},
+        subnet::{NetGroup, SourceIp},
+    },
 };
+
+/// The table as sockets see it: by their addresses, and with whom each step evicts.
+struct Gate(ConnectionTable);
+
+impl Gate {
+    fn new(
+        all: usize,
+        source: usize,
+        configured: impl IntoIterator<Item = (PeerId, SocketAddr)>,
+    ) -> Self {
+        let strangers = SlotLimits { source, subnet: 2 * source, all };
+        Self(ConnectionTable::new(Some(strangers), configured, None))
+    }
+
+    fn leaving(&self) -> BTreeSet<SocketId> {
+        let leaving = self.0.iter().filter(|(_, it)| it.stage == Stage::Leaving);
+        leaving.map(|(id, _)| id).collect()
+    }
+
+    fn evicts<T>(&mut self, step: impl FnOnce(&mut ConnectionTable) -> T) -> (T, Vec<SocketId>) {
+        let before = self.leaving();
+        let result = step(&mut self.0);
+        (result, self.leaving().difference(&before).copied().collect())
+    }
+
+    fn accept(
+        &mut self,
+        from: SocketAddr,
+        now: Instant,
+    ) -> Result<(SocketId, Option<SocketId>), Full> {
+        let (id, evicted) = self.evicts(|table| table.accept(from, now));
+        assert!(evicted.len() < 2 && (id.is_ok() || evicted.is_empty()));
+        Ok((id?, evicted.first().copied()))
+    }
+
+    fn on_first_byte(&mut self, id: SocketId) {
+        self.0.on_first_byte(id);
+    }
+
+    fn on_closed(&mut self, id: SocketId, now: Instant) {
+        self.0.on_closed(id, now);
+    }
+
+    fn authenticated(
+        &mut self,
+        from: SocketAddr,
+        peer: PeerId,
+        now: Instant,
+    ) -> Result<(Option<SocketId>, Vec<SocketId>), Full> {
+        let Some(id) = self.0.from(from) else { return Ok((None, vec![])) };
+        let (judged, evicted) = self.evicts(|table| table.authenticated(id, peer, now));
+        judged.map(|()| (Some(id), evicted))
+    }
+
+    fn of(&mut self, from: SocketAddr, organisation: Option<OrganisationId>) -> Option<SocketId> {
+        let id = self.0.from(from)?;
+        if let Some((organisation, connection)) = organisation.zip(self.0.get_mut(id)) {
+            connection.standing = Standing::Member(organisation);
+        }
+        Some(id)
+    }
+
+    fn room(&mut self, from: SocketAddr, organisation: Option<OrganisationId>) -> Result<(), Full> {
+        self.of(from, organisation).map_or(Ok(()), |id| self.0.room(id))
+    }
+
+    fn admit(
+        &mut self,
+        from: SocketAddr,
+        organisation: Option<OrganisationId>,
+        now: Instant,
+    ) -> Option<SocketId> {
+        let id = self.of(from, organisation)?;
+        let ((), evicted) = self.evicts(|table| table.admit(id, now));
+        assert!(evicted.len() < 2);
+        evicted.first().copied()
+    }
+
+    fn favour(&mut self, validators: impl IntoIterator<Item = PeerId>) {
+        self.0.favour(validators);
+    }
+
+    fn useful(&mut self, peer: PeerId, now: Instant) {
+        self.0.useful(peer, now);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
 
 /// Socket `port` of 10.a.b.c.
 fn at(a: u8, b: u8, c: u8, port: u16) -> SocketAddr {
@@ -363,4 +459,21 @@ proptest! {
         }
         prop_assert!(gate.is_empty());
     }
+}
+
+#[test]
+fn only_a_session_that_waits_for_a_verdict_is_admitted() {
+    let now = Instant::now();
+    let mut gate = Gate::new(8, 8, []);
+    let id = accept(&mut gate, at(1, 0, 0, 1), now).unwrap();
+    gate.authenticated(at(1, 0, 0, 1), peer(1), now).unwrap();
+    let table = &mut gate.0;
+    let budget = PeerBudget::new(SharedBudget::strangers(), Arc::default());
+    table.begin_session(id, Arc::new(budget));
+    assert_eq!(table.asks(id), None, "it has said no hello");
+    table.get_mut(id).unwrap().verdict = Some(tokio::sync::oneshot::channel().0);
+    assert_eq!(table.asks(id), Some(peer(1)));
+    // It ended while its question waited; its socket is not closed yet.
+    table.release(id);
+    assert_eq!(table.asks(id), None);
 }

@@ -1,19 +1,24 @@
 //! The parts that touch no socket.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use alloy_primitives::bytes::Bytes;
-use futures::{executor::block_on, io::Cursor};
+use futures::{TryStreamExt as _, executor::block_on, io::Cursor};
 use proptest::prelude::*;
 use trefoil_types::{B256, BAN_AT, Offence, message::Lane, offence::RULES, spec::Kind};
 
 use super::{LIMIT, TIMING, network, peer};
 use crate::{
     connection::{
+        answer_pool::{Frame, FrameCharge},
+        budget::{PeerBudget, SharedBudget},
         frame::{self, Control, FrameError, FrameReadError, LaneFrame},
         hello::{Hello, HelloError, VERSION},
-        lanes::{LANES, StrangersRoom, limits},
-        send_queue::SendQueue,
+        lane_limits::{LANES, limits},
+        send_queue::{Broadcasts, SendQueue},
     },
     discovery::redial::Redialer,
     inbound_limits::{
@@ -117,6 +122,18 @@ fn a_frame_is_read_whole_or_not_at_all() {
     assert_eq!(read(&long, 1 << 20).unwrap(), vec![9; 3 << 16]);
 }
 
+/// A large frame byte by byte is over as soon as a small one.
+#[tokio::test]
+async fn a_frame_must_keep_its_pace_from_its_first_byte_on() {
+    let begun = Instant::now();
+    let due = |bytes| (frame::due(begun, bytes, frame::BODY_GRACE) - begun).as_secs();
+    assert_eq!([0, 65_535, 65_536, 9 << 20].map(due), [10, 10, 11, 154]);
+    let pending = futures::stream::pending::<std::io::Result<Vec<u8>>>().into_async_read();
+    let silent = &mut futures::AsyncReadExt::chain(Cursor::new([0, 9, 0, 0, 18]), pending);
+    let read = frame::read(silent, 9 << 20, Duration::from_millis(50)).await;
+    assert!(matches!(read, Err(FrameReadError::Silence(_))), "{read:?}");
+}
+
 proptest! {
     #[test]
     fn any_bytes_as_frame_or_hello_decode_or_err(
@@ -142,17 +159,33 @@ proptest! {
     }
 }
 
+fn budget(shared: &SharedBudget) -> PeerBudget {
+    PeerBudget::new(shared.clone(), Arc::default())
+}
+
+fn queue(shared: &SharedBudget) -> SendQueue {
+    SendQueue::new(Arc::new(budget(shared)))
+}
+
+/// A frame that all get.
+fn shared(bytes: Bytes) -> Arc<Frame> {
+    Frame::new(bytes, FrameCharge::Shared)
+}
+
 #[test]
 fn a_full_consensus_lane_drops_the_oldest_the_others_the_newest() {
     for lane in LANES {
-        let (outbox, bounds) = (SendQueue::default(), limits(lane));
-        let frame = |n: usize| Bytes::copy_from_slice(&n.to_be_bytes());
+        let (outbox, bounds) = (queue(&SharedBudget::others()), limits(lane));
+        let frames: Vec<_> = (0..=bounds.out_messages_max)
+            .map(|n| shared(Bytes::copy_from_slice(&n.to_be_bytes())))
+            .collect();
+        let frame = |n: usize| frames[n].clone();
         for n in 0..bounds.out_messages_max {
             assert_eq!(outbox.push(lane, frame(n)), 0);
         }
-        assert_eq!(outbox.push(lane, frame(usize::MAX)), 1);
+        assert_eq!(outbox.push(lane, frame(bounds.out_messages_max)), 1);
         let first = if lane == Lane::Consensus { 1 } else { 0 };
-        assert_eq!(outbox.try_next(lane).map(|next| next.bytes), Some(frame(first)));
+        assert!(Arc::ptr_eq(&outbox.try_next(lane).unwrap(), &frame(first)));
         let mut count = 1;
         while outbox.try_next(lane).is_some() {
             count += 1;
@@ -163,8 +196,8 @@ fn a_full_consensus_lane_drops_the_oldest_the_others_the_newest() {
 
 #[test]
 fn a_lane_is_bounded_in_bytes_and_takes_one_frame_of_any_size() {
-    let outbox = SendQueue::default();
-    let frame = |bytes| Bytes::from(vec![0; bytes]);
+    let outbox = queue(&SharedBudget::others());
+    let frame = |bytes| shared(Bytes::from(vec![0; bytes]));
     let max = limits(Lane::CatchUp).out_bytes_max;
     assert_eq!(outbox.push(Lane::CatchUp, frame(max + 1)), 0);
     assert_eq!(outbox.push(Lane::CatchUp, frame(1)), 1);
@@ -179,24 +212,83 @@ fn a_lane_is_bounded_in_bytes_and_takes_one_frame_of_any_size() {
 
 #[test]
 fn large_answers_to_strangers_share_one_room_until_they_are_written() {
-    let room = StrangersRoom::default();
-    let [one, two] = [(); 2].map(|()| SendQueue::new(Some(room.clone())));
-    let large = || Bytes::from(vec![0; 16 << 20]);
-    let lanes = [Lane::Consensus, Lane::CatchUp];
-    for outbox in [&one, &two] {
-        assert_eq!(lanes.map(|lane| outbox.push_own(lane, large())), [0, 0]);
-    }
-    let three = SendQueue::new(Some(room));
+    let strangers = SharedBudget::strangers();
+    let [one, two] = [(); 2].map(|()| queue(&strangers));
+    // Two of them are all that is there, but for what is small.
+    let large = || Bytes::from(vec![0; 11 << 20]);
+    assert_eq!(one.push_own(Lane::Consensus, large()), 0);
+    assert_eq!(two.push_own(Lane::CatchUp, large()), 0);
+    let three = queue(&strangers);
     assert_eq!(three.push_own(Lane::Gossip, large()), 1);
     // What all get is held once, and what is small is the peer's own.
-    assert_eq!(three.push(Lane::Gossip, large()), 0);
+    assert_eq!(three.push(Lane::Gossip, shared(large())), 0);
     assert_eq!(three.push_own(Lane::CatchUp, Bytes::from(vec![0; 1000])), 0);
     // Whom we dialled or favour does not wait for strangers.
-    assert_eq!(SendQueue::default().push_own(Lane::Gossip, large()), 0);
+    assert_eq!(queue(&SharedBudget::others()).push_own(Lane::Gossip, large()), 0);
     let written = one.try_next(Lane::Consensus).unwrap();
     assert_eq!(three.push_own(Lane::Consensus, large()), 1);
     drop(written);
     assert_eq!(three.push_own(Lane::Consensus, large()), 0);
+}
+
+/// Whatever 128 strangers ask for and do not read, on whichever lanes.
+#[test]
+fn what_waits_for_peers_that_do_not_read_is_bounded_in_bytes_for_each_and_for_all() {
+    let strangers = SharedBudget::strangers();
+    let held = |queue: &SendQueue| -> usize {
+        let next = |lane| std::iter::from_fn(move || queue.try_next(lane));
+        LANES.into_iter().flat_map(next).map(|frame| frame.len).sum()
+    };
+    let answers = [1_000, 64 << 10, 1 << 20, 9 << 20].map(|bytes| Bytes::from(vec![0; bytes]));
+    let queues: Vec<_> = (0..128).map(|_| queue(&strangers)).collect();
+    for queue in &queues {
+        for (lane, answer) in LANES.into_iter().flat_map(|it| answers.each_ref().map(|a| (it, a))) {
+            for _ in 0..200 {
+                queue.push_own(lane, answer.clone());
+            }
+        }
+        if std::ptr::eq(queue, &queues[0]) {
+            assert!(queue.budget.owes_reading(Lane::CatchUp), "it asks for no more");
+        }
+    }
+    let held: Vec<_> = queues.iter().map(held).collect();
+    assert!(held.iter().all(|bytes| *bytes < 13 << 20), "{held:?}");
+    assert!(held.iter().sum::<usize>() <= (24 << 20) + 128 * (160 << 10), "{held:?}");
+    assert!(held.iter().all(|bytes| *bytes >= 100 << 10), "each has its reserve");
+    // When they have read, all of it is there again.
+    let newcomer = queue(&strangers);
+    assert_eq!(newcomer.push_own(Lane::CatchUp, Bytes::from(vec![0; 9 << 20])), 0);
+    assert!(!LANES.into_iter().any(|lane| queues[0].budget.owes_reading(lane)));
+}
+
+#[test]
+fn what_is_said_to_all_is_counted_once_and_bounded_whoever_does_not_read() {
+    let mut broadcasts = Broadcasts::new(Lane::Gossip);
+    let max = limits(Lane::Gossip).out_bytes_max;
+    let others = SharedBudget::others();
+    let frame = || Bytes::from(vec![7; 1 << 20]);
+    // Peers that stop to read at different times hold different frames.
+    let slow: Vec<_> = (0..64).map(|_| queue(&others)).collect();
+    let mut dropped = 0;
+    for queue in &slow {
+        for _ in 0..4 {
+            dropped += broadcasts.add(frame(), |frame| queue.push(Lane::Gossip, frame.clone()));
+        }
+    }
+    let waiting = |queue: &SendQueue| std::iter::from_fn(|| queue.try_next(Lane::Gossip)).count();
+    let waiting: Vec<_> = slow.iter().map(waiting).collect();
+    let alive: usize = waiting.iter().sum();
+    assert!(alive << 20 <= max && alive << 20 >= max / 4, "{waiting:?}");
+    assert_eq!(dropped as usize, 4 * 64 - alive, "the others were dropped");
+    assert_eq!(waiting.last(), Some(&alive.min(4)), "the newest are there");
+    // Who reads loses nothing, whoever does not.
+    let reader = queue(&others);
+    for _ in 0..100 {
+        broadcasts.add(frame(), |frame| {
+            slow[0].push(Lane::Gossip, frame.clone()) + reader.push(Lane::Gossip, frame.clone())
+        });
+        assert!(reader.try_next(Lane::Gossip).is_some());
+    }
 }
 
 #[test]

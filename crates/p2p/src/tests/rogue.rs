@@ -3,7 +3,7 @@
 use std::{
     net::SocketAddr,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
 };
@@ -29,8 +29,8 @@ use crate::{
         hello::Hello,
         streams::Streams,
     },
+    connection_table::{self, ConnectionTable},
     discovery::providers,
-    inbound_limits::{gate::Gate, socket::InboundGate},
     transport::libp2p_types,
     wire,
 };
@@ -59,13 +59,13 @@ pub fn hello() -> Hello {
 impl Rogue {
     /// Connects as peer `n` to peer `to` and opens the streams; says nothing.
     pub async fn connect(n: u8, to: u8, address: SocketAddr) -> Self {
-        let gate = InboundGate::new(Gate::new(0, 0, []));
+        let table = Arc::new(Mutex::new(ConnectionTable::new(None, [], None)));
         let (me, kad) = (libp2p_types::to_libp2p(peer(n)), providers::protocol(&network().genesis));
         let mut kad = kad::Behaviour::with_config(me, MemoryStore::new(me), kad::Config::new(kad));
         kad.add_address(&libp2p_types::to_libp2p(peer(to)), libp2p_types::to_multiaddr(address));
         let mut swarm = Swarm::new(
-            wire::ungated(&config(n, &[])),
-            Protocols { streams: Behaviour::new(gate), kad },
+            wire::transport(&config(n, &[]), table.clone()).0,
+            Protocols { streams: Behaviour::new(table.clone()), kad },
             me,
             swarm::Config::with_tokio_executor(),
         );
@@ -93,7 +93,10 @@ impl Rogue {
                 };
                 match event {
                     SwarmEvent::ConnectionEstablished { connection_id, .. } => {
-                        let opened = swarm.behaviour_mut().streams.take(connection_id).unwrap();
+                        let mut table = connection_table::lock(&table);
+                        let id = table.of_swarm(connection_id).expect("it was entered");
+                        let opened = table.get_mut(id).unwrap().opened.take().unwrap();
+                        drop(table);
                         // Of connections that Kademlia makes later none is of use.
                         let _ = sender.take().map(|sender| sender.send(opened));
                     }
@@ -136,6 +139,13 @@ impl Rogue {
 
     pub async fn write(&mut self, lane: Lane, bytes: &[u8]) {
         let stream = &mut self.streams.write[lane as usize];
+        stream.write_all(bytes).await.unwrap();
+        stream.flush().await.unwrap();
+    }
+
+    /// Writes where only the other side may.
+    pub async fn write_back(&mut self, lane: Lane, bytes: &[u8]) {
+        let stream = &mut self.streams.read[lane as usize];
         stream.write_all(bytes).await.unwrap();
         stream.flush().await.unwrap();
     }

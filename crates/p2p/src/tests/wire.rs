@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     config::{Config, NetError, Timing},
-    connection::frame::Control,
+    connection::frame::{self, Control},
     event::NetEvent,
     network::VersionMismatch,
 };
@@ -90,6 +90,23 @@ async fn another_version_is_refused_and_told() {
     assert!(other.address.starts_with("127.0.0.1:"), "{other:?}");
     // Nothing bad was done: the peer may come back with the right version.
     Rogue::admitted(2, 1, node.address()).await;
+}
+
+#[tokio::test]
+async fn a_second_dial_to_an_address_waits_for_the_first() {
+    let node = Node::start(config(1, &[]), QUICK).await;
+    let mut dialer = Node::start(config(2, &[]), QUICK).await;
+    // Nobody of this name is there.
+    dialer.handle.dial(peer(9), node.address(), None);
+    dialer.handle.dial(peer(1), node.address(), None);
+    let met = async {
+        loop {
+            if let NetEvent::Connected { peer, .. } = dialer.event().await {
+                return peer;
+            }
+        }
+    };
+    assert_eq!(tokio::time::timeout(super::LIMIT, met).await.expect("it is dialled"), peer(1));
 }
 
 #[tokio::test]
@@ -249,6 +266,49 @@ async fn a_peer_that_never_reads_costs_a_bounded_queue_and_then_its_connection()
     }
     assert!(node.handle.dropped()["gossip"] >= 80, "{:?}", node.handle.dropped());
     assert_eq!(node.disconnected().await, "the peer read nothing for 300ms");
+}
+
+#[tokio::test]
+async fn a_peer_that_asks_and_does_not_read_is_not_read_but_for_its_votes() {
+    let mut node = Node::start(config(1, &[]), QUICK).await;
+    let mut rogue = Rogue::admitted(2, 1, node.address()).await;
+    node.connected().await;
+    let answer = Arc::new(Message::Txs(vec![Bytes::from(vec![7; 2 << 20])]));
+    for _ in 0..3 {
+        node.handle.send(peer(2), &answer);
+    }
+    assert_eq!(node.handle.dropped()["gossip"], 0);
+    rogue.write(Lane::CatchUp, &frame::of_message(&get_blocks(1))).await;
+    rogue.write(Lane::Consensus, &frame::of_message(&vote(1))).await;
+    assert_eq!(message(&mut node.lanes.consensus).await, *vote(1));
+    // The request waits, and is dropped in the end.
+    let over = async {
+        while node.handle.dropped()["catch-up"] == 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(super::LIMIT, over).await.expect("it is dropped");
+    assert!(node.lanes.catch_up.try_recv().is_err(), "and was not handed over");
+}
+
+#[tokio::test]
+async fn a_peer_that_writes_on_a_stream_that_is_ours_to_write_is_banned() {
+    let mut node = Node::start(config(1, &[]), QUICK).await;
+    let mut rogue = Rogue::admitted(2, 1, node.address()).await;
+    node.connected().await;
+    rogue.write_back(Lane::Gossip, &[0]).await;
+    assert_eq!(node.disconnected().await, "Malformed: it wrote on our gossip stream");
+}
+
+#[tokio::test]
+async fn a_peer_that_does_not_read_and_writes_where_we_write_is_banned_at_once() {
+    let mut node = Node::start(config(1, &[]), QUICK).await;
+    let mut rogue = Rogue::admitted(2, 1, node.address()).await;
+    node.connected().await;
+    // More than any window, so that it is being written for as long as nobody reads.
+    node.handle.send(peer(2), &Arc::new(Message::Txs(vec![Bytes::from(vec![7; 3 << 20])])));
+    rogue.write_back(Lane::Gossip, &[0]).await;
+    assert_eq!(node.disconnected().await, "Malformed: it wrote on our gossip stream");
 }
 
 #[tokio::test]

@@ -36,10 +36,20 @@ const OURS_MAX: usize = 6;
 /// has ended and the other not yet.
 const STREAMS_MAX: usize = 2 * OURS_MAX + 4;
 
-/// What a peer may make the node hold unread on one connection, bytes: the 256 KiB
-/// that each stream starts with, and 2 MiB for streams that a long way needs.
+/// Beyond the 256 KiB that each stream starts with, what a peer may make the node hold unread
+/// on one connection, for streams that a long way needs; bytes.
 // libp2p's own wrapper allows 1 GiB (ADR 4): a peer could fill it on streams that nobody reads.
-const WINDOW_BYTES_MAX: usize = STREAMS_MAX * 256 * 1024 + 2 * 1024 * 1024;
+const WINDOW_BYTES_MAX: usize = 2 * 1024 * 1024;
+
+/// The same of all connections that strangers dialled, and of all others.
+// Attack: many connections that pretend a long way, have their windows widened while they are
+// read, and fill them when they are not. They leave a validator that comes later its own part.
+const STRANGERS_BYTES_MAX: usize = 16 * 1024 * 1024;
+const OTHERS_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// So much of what is left of it a new connection may have: the first ones all that they can
+/// use, and the hundredth some.
+const WINDOW_SHARE: usize = 16;
 
 /// The most that a stream sends in its turn, bytes.
 // Each piece is handed over and woken for by itself, so that small ones cost more than their
@@ -54,8 +64,44 @@ pub(crate) const CLOSE_MAX: Duration = Duration::from_secs(1);
 pub(crate) const PROTOCOL: &str = "/yamux/1.0.0";
 
 /// Turns an authenticated connection into one with streams.
-#[derive(Clone, Debug)]
-pub(crate) struct Yamux;
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Yamux {
+    /// What its connections have of [`STRANGERS_BYTES_MAX`] and [`OTHERS_BYTES_MAX`].
+    strangers: Arc<AtomicUsize>,
+    others: Arc<AtomicUsize>,
+    favoured: bool,
+}
+
+impl Yamux {
+    /// For a connection with a peer that is favoured, or is not.
+    pub fn favouring(&self, favoured: bool) -> Self {
+        Self { favoured, ..self.clone() }
+    }
+}
+
+/// A connection's part of all windows. Given back when it is dropped.
+#[derive(Debug)]
+struct ReceiveWindow {
+    bytes: usize,
+    windows: Arc<AtomicUsize>,
+}
+
+impl ReceiveWindow {
+    /// A part of `max` bytes.
+    fn take(windows: &Arc<AtomicUsize>, max: usize) -> Self {
+        let share = |taken: usize| (max.saturating_sub(taken) / WINDOW_SHARE).min(WINDOW_BYTES_MAX);
+        let add = |taken| Some(taken + share(taken));
+        let before = windows.fetch_update(Ordering::AcqRel, Ordering::Acquire, add);
+        let bytes = before.map_or(0, share);
+        Self { bytes, windows: windows.clone() }
+    }
+}
+
+impl Drop for ReceiveWindow {
+    fn drop(&mut self) {
+        self.windows.fetch_sub(self.bytes, Ordering::AcqRel);
+    }
+}
 
 /// A connection with streams.
 pub(crate) struct Mux<C> {
@@ -67,6 +113,7 @@ pub(crate) struct Mux<C> {
     ours: Arc<Ours>,
     /// Runs from the first attempt to close.
     closing: Option<Pin<Box<Sleep>>>,
+    _window: ReceiveWindow,
 }
 
 /// How many streams we opened that are open still.
@@ -122,7 +169,11 @@ impl<C: AsyncRead + AsyncWrite + Unpin> InboundConnectionUpgrade<C> for Yamux {
     type Future = Ready<io::Result<Mux<C>>>;
 
     fn upgrade_inbound(self, socket: C, _: Self::Info) -> Self::Future {
-        ready(Ok(Mux::new(socket, yamux::Mode::Server)))
+        let window = match self.favoured {
+            true => ReceiveWindow::take(&self.others, OTHERS_BYTES_MAX),
+            false => ReceiveWindow::take(&self.strangers, STRANGERS_BYTES_MAX),
+        };
+        ready(Ok(Mux::new(socket, yamux::Mode::Server, window)))
     }
 }
 
@@ -132,16 +183,17 @@ impl<C: AsyncRead + AsyncWrite + Unpin> OutboundConnectionUpgrade<C> for Yamux {
     type Future = Ready<io::Result<Mux<C>>>;
 
     fn upgrade_outbound(self, socket: C, _: Self::Info) -> Self::Future {
-        ready(Ok(Mux::new(socket, yamux::Mode::Client)))
+        let window = ReceiveWindow::take(&self.others, OTHERS_BYTES_MAX);
+        ready(Ok(Mux::new(socket, yamux::Mode::Client, window)))
     }
 }
 
 impl<C: AsyncRead + AsyncWrite + Unpin> Mux<C> {
-    fn new(socket: C, mode: yamux::Mode) -> Self {
+    fn new(socket: C, mode: yamux::Mode, window: ReceiveWindow) -> Self {
         let mut config = yamux::Config::default();
         // In this order: the window must have room for every stream's first 256 KiB.
         config.set_max_num_streams(STREAMS_MAX);
-        config.set_max_connection_receive_window(Some(WINDOW_BYTES_MAX));
+        config.set_max_connection_receive_window(Some(STREAMS_MAX * 256 * 1024 + window.bytes));
         config.set_split_send_size(TURN_BYTES);
         Self {
             connection: yamux::Connection::new(socket, config, mode),
@@ -149,6 +201,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Mux<C> {
             awaited_by: None,
             ours: Arc::default(),
             closing: None,
+            _window: window,
         }
     }
 
@@ -215,5 +268,27 @@ impl<C: AsyncRead + AsyncWrite + Unpin> StreamMuxer for Mux<C> {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         self.connection.poll_close(cx).map_err(io::Error::other)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strangers_that_come_first_leave_validators_their_windows() {
+        let yamux = Yamux::default();
+        let inbound = |favoured| {
+            let socket = futures::io::Cursor::new(vec![]);
+            let muxer = yamux.favouring(favoured).upgrade_inbound(socket, PROTOCOL);
+            muxer.now_or_never().expect("at once").expect("a muxer")
+        };
+        let strangers: Vec<_> = (0..128).map(|_| inbound(false)).collect();
+        let taken = |windows: &AtomicUsize| windows.load(Ordering::Relaxed);
+        assert!((STRANGERS_BYTES_MAX / 2..=STRANGERS_BYTES_MAX).contains(&taken(&yamux.strangers)));
+        let validator = inbound(true);
+        assert_eq!(taken(&yamux.others), WINDOW_BYTES_MAX);
+        drop((strangers, validator));
+        assert_eq!(taken(&yamux.strangers) + taken(&yamux.others), 0);
     }
 }

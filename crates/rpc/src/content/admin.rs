@@ -15,7 +15,10 @@ use tokio::task::AbortHandle;
 use trefoil_content::{AllowList, ContentId, Link, Origin, OriginError, ResourceKind};
 use trefoil_swarm::{Content, Progress, PutOptions, Selection};
 
-use crate::{RpcError, RpcResult};
+use crate::{
+    RpcError, RpcResult,
+    content::gateway_keys::{GatewayKeys, OPEN_PATH},
+};
 
 // A job that ended is kept for a while: the command that polls it still wants its outcome.
 /// Jobs that are remembered; the oldest that ended make room.
@@ -105,6 +108,7 @@ struct Job {
 #[derive(Debug)]
 pub struct AdminApi {
     content: Content,
+    keys: Option<Arc<GatewayKeys>>,
     jobs: Mutex<(u64, BTreeMap<u64, Job>)>,
 }
 
@@ -114,7 +118,19 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl AdminApi {
     pub fn new(content: Content) -> Self {
-        Self { content, jobs: Mutex::new((0, BTreeMap::new())) }
+        Self { content, keys: None, jobs: Mutex::new((0, BTreeMap::new())) }
+    }
+
+    /// With the keys that `admin_openGateway` hands out.
+    #[must_use]
+    pub fn opening(self, keys: Arc<GatewayKeys>) -> Self {
+        Self { keys: Some(keys), ..self }
+    }
+
+    /// A path of the gateway by which one browser may read what has an allow-list.
+    pub(crate) fn open_gateway(&self) -> RpcResult<String> {
+        let keys = self.keys.as_ref().ok_or_else(|| failed("there is no gateway here"))?;
+        Ok(format!("{OPEN_PATH}?key={}", keys.new_link()))
     }
 
     /// The resources that are here.

@@ -25,8 +25,8 @@ use trefoil_swarm::Content;
 use trefoil_types::keccak256;
 
 use crate::{
-    Limits, RemoteAddr,
-    content::admin::AdminApi,
+    Limits, MemoryAccount, RemoteAddr,
+    content::{admin::AdminApi, gateway_keys::GatewayKeys},
     dispatch::{self, Caller},
     error::RpcError,
     http::{answered, respond},
@@ -38,6 +38,8 @@ pub struct Admin {
     api: Arc<AdminApi>,
     token: Arc<str>,
     limits: Limits,
+    memory: MemoryAccount,
+    keys: Arc<GatewayKeys>,
 }
 
 /// The file of a node's token.
@@ -59,8 +61,21 @@ impl Admin {
         let mut file =
             fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
         file.write_all(token.as_bytes())?;
-        let api = Arc::new(AdminApi::new(content));
-        Ok(Self { api, token: token.into(), limits: Limits::default() })
+        let keys = Arc::new(GatewayKeys::new(token.clone()));
+        let api = Arc::new(AdminApi::new(content).opening(keys.clone()));
+        let (limits, memory) = (Limits::default(), MemoryAccount::default());
+        Ok(Self { api, token: token.into(), limits, memory, keys })
+    }
+
+    /// What callers make it hold draws on `memory`.
+    #[must_use]
+    pub fn drawing_on(self, memory: MemoryAccount) -> Self {
+        Self { memory, ..self }
+    }
+
+    /// What the gateway knows the operator's browser by.
+    pub fn gateway_keys(&self) -> Arc<GatewayKeys> {
+        self.keys.clone()
     }
 
     pub fn router(self) -> Router {
@@ -85,8 +100,10 @@ async fn answer(
     // Before the body is read: a caller without the token holds no connection by sending a
     // byte a minute, and learns of no method whether it exists.
     if !admin.admits(from, request.headers()) {
-        let refusal = answered(Some(dispatch::refusal(RpcError::NotAdmitted)));
+        let refusal = dispatch::refusal(&admin.memory, RpcError::NotAdmitted);
+        let refusal = answered(Some(refusal));
         return (StatusCode::FORBIDDEN, refusal).into_response();
     }
-    respond(Caller::Admin(&admin.api, &admin.limits), request.into_body()).await
+    let caller = Caller::Admin(&admin.api, &admin.limits, &admin.memory);
+    respond(caller, request).await
 }

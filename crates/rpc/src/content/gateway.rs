@@ -11,33 +11,49 @@ use axum::{
     body::{Body, Bytes},
     extract::{Path, State},
     http::{
-        HeaderMap, Method, StatusCode,
+        HeaderMap, Method, StatusCode, Uri,
         header::{
-            ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_NONE_MATCH,
-            IF_RANGE, LOCATION, RANGE,
+            ACCEPT_RANGES, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE,
+            CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH, IF_RANGE, LOCATION, RANGE,
+            SET_COOKIE,
         },
     },
-    response::{Html, IntoResponse as _, Response},
+    response::{IntoResponse as _, Response},
     routing::get,
 };
 use futures::stream;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
-use tokio::{task::AbortHandle, time::timeout};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::spawn_blocking,
+    time::timeout,
+};
 use trefoil_content::{ContentId, ResourceKind};
-use trefoil_swarm::{Content, FetchError, OpenStore, Selection};
+use trefoil_swarm::{Content, FetchError, OpenStore};
 
-use crate::RemoteAddr;
-
-// Each client holds one of them in memory: 1 GiB at `CONNECTIONS_MAX` clients.
-/// Bytes that are read and sent at once.
-const CHUNK: u64 = 1 << 20;
+use crate::{
+    MemoryAccount, RemoteAddr, RpcResult,
+    content::{
+        body_reader::{BodyError, BodyReader},
+        gateway_keys::{GatewayKeys, OPEN_PATH},
+        gateway_visitor::{OwnOrigin, Visitor},
+        listing::{Listing, percent},
+    },
+    limits,
+    memory::Claimed,
+};
 
 // A browser shows nothing at all meanwhile.
 /// How long nobody may have it before the client is told so.
 const FIND_MAX: Duration = Duration::from_secs(30);
 
+// Who asks for what nobody has holds a connection for all that time.
+/// Requests at once that have the node look for a resource.
+const SEARCHES_MAX: usize = 64;
+
 const NOBODY: &str = "nobody here has it";
+const NOT_HERE: &str = "it is not here, and this request does not show that a page of another site did not make it: open it in a browser on this machine by typing its address, run `trefoil get`, or send the token of `data/admin.token` (`Authorization: Bearer …`)";
+const BUSY: &str = "too much is being read through the gateway; try again later";
 
 /// Whom the gateway serves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,11 +69,36 @@ pub enum GatewayAccess {
 pub struct Gateway {
     content: Content,
     open: GatewayAccess,
+    /// What the operator's browser and programs show; absent: nobody is the operator.
+    keys: Option<Arc<GatewayKeys>>,
+    memory: MemoryAccount,
+    searches: Arc<Semaphore>,
+    gets: Arc<Semaphore>,
+}
+
+/// The gateway's part of the memory of all callers.
+fn share(memory: &MemoryAccount) -> MemoryAccount {
+    memory.within(memory.max() / 4, "try again later, or raise `rpc.memory_mib`")
 }
 
 impl Gateway {
     pub fn new(content: Content, open: GatewayAccess) -> Self {
-        Self { content, open }
+        let [searches, gets] =
+            [SEARCHES_MAX, limits::GATEWAY_GETS_MAX].map(|max| Arc::new(Semaphore::new(max)));
+        let memory = share(&MemoryAccount::default());
+        Self { content, open, keys: None, memory, searches, gets }
+    }
+
+    /// Serves what has an allow-list to who shows one of these.
+    #[must_use]
+    pub fn admitting(self, keys: Arc<GatewayKeys>) -> Self {
+        Self { keys: Some(keys), ..self }
+    }
+
+    /// What callers make it hold draws on `memory`, up to a quarter of it.
+    #[must_use]
+    pub fn drawing_on(self, memory: MemoryAccount) -> Self {
+        Self { memory: share(&memory), ..self }
     }
 
     pub fn router(self) -> Router {
@@ -65,14 +106,66 @@ impl Gateway {
             return Router::new();
         }
         Router::new()
+            .route(OPEN_PATH, get(open))
             .route("/content/{id}", get(whole))
             .route("/content/{id}/", get(top))
             .route("/content/{id}/{*path}", get(below))
             .with_state(self)
     }
+
+    /// The store of a resource that this visitor may have.
+    async fn find(
+        &self,
+        id: ContentId,
+        visitor: Visitor,
+        wanted: u64,
+    ) -> Result<Arc<OpenStore>, Response> {
+        let known = self.content.metadata(id);
+        let hidden =
+            !visitor.is_operator && known.as_ref().is_some_and(|known| !known.allow.is_open());
+        let whole = !hidden && known.is_some_and(|known| known.whole);
+        let _search = match (whole, visitor.may_fetch) {
+            (true, _) => None,
+            (false, false) => return Err(refuse(StatusCode::NOT_FOUND, NOT_HERE)),
+            (false, true) => Some(self.searches.try_acquire().map_err(|_| {
+                refuse(StatusCode::SERVICE_UNAVAILABLE, "too many look for content; try later")
+            })?),
+        };
+        let opened = async {
+            match hidden {
+                // As if it were sought and not found: the time must not tell that it is here.
+                true => std::future::pending().await,
+                false => self.content.open(id, wanted).await,
+            }
+        };
+        match timeout(FIND_MAX, opened).await {
+            // It may have come meanwhile, with a list.
+            Ok(Ok(held)) if held.allow.is_open() || visitor.is_operator => Ok(held),
+            Ok(Err(error)) => Err(refused(&error)),
+            Ok(Ok(_)) | Err(_) => Err(refuse(StatusCode::GATEWAY_TIMEOUT, NOBODY)),
+        }
+    }
 }
 
-type GatewayRequest = (State<Gateway>, Extension<RemoteAddr>, Method, HeaderMap);
+/// Sets the cookie of a link that `trefoil gateway open` printed.
+async fn open(State(gateway): State<Gateway>, uri: Uri) -> Response {
+    let key = uri.query().and_then(|query| query.strip_prefix("key="));
+    let cookie = gateway.keys.as_ref().zip(key).and_then(|(keys, key)| keys.redeem(key));
+    match cookie {
+        Some(cookie) => {
+            let text = "this browser may now read what has an allow-list, until it is closed\n";
+            (StatusCode::OK, [(SET_COOKIE, cookie)], text).into_response()
+        }
+        None => {
+            let text =
+                "this link was used, or is older than a minute; run `trefoil gateway open` again";
+            refuse(StatusCode::FORBIDDEN, text)
+        }
+    }
+}
+
+type GatewayRequest =
+    (State<Gateway>, Extension<RemoteAddr>, Option<Extension<OwnOrigin>>, Method, HeaderMap, Uri);
 
 async fn whole(asked: GatewayRequest, Path(id): Path<String>) -> Response {
     serve(asked, id, None).await
@@ -91,7 +184,7 @@ fn refuse(status: StatusCode, text: &str) -> Response {
 }
 
 async fn serve(asked: GatewayRequest, id: String, path: Option<String>) -> Response {
-    let (State(gateway), Extension(RemoteAddr(from)), method, headers) = asked;
+    let (State(gateway), Extension(RemoteAddr(from)), own, method, headers, uri) = asked;
     if gateway.open == GatewayAccess::Loopback && !from.ip().is_loopback() {
         let text = "the gateway is for this machine; set `content.gateway = \"all\"` to open it";
         return refuse(StatusCode::FORBIDDEN, text);
@@ -100,16 +193,14 @@ async fn serve(asked: GatewayRequest, id: String, path: Option<String>) -> Respo
         Ok(id) => id,
         Err(error) => return refuse(StatusCode::BAD_REQUEST, &format!("{error}")),
     };
-    let opened = timeout(FIND_MAX, gateway.content.open(id, wanted(&method, &headers))).await;
-    let held = match opened {
-        Ok(Ok(held)) => held,
-        Ok(Err(error)) => return refused(&error),
-        Err(_) => return refuse(StatusCode::GATEWAY_TIMEOUT, NOBODY),
+    let Ok(permit) = gateway.gets.clone().try_acquire_owned() else {
+        return refuse(StatusCode::SERVICE_UNAVAILABLE, BUSY);
     };
-    // Who asks from elsewhere is of no organisation.
-    if !held.allow.is_open() && !from.ip().is_loopback() {
-        return refuse(StatusCode::GATEWAY_TIMEOUT, NOBODY);
-    }
+    let visitor = Visitor::of(gateway.keys.as_deref(), &headers, own.is_some());
+    let held = match gateway.find(id, visitor, wanted(&method, &headers)).await {
+        Ok(held) => held,
+        Err(refused) => return refused,
+    };
     let target = match (id.kind, path) {
         (ResourceKind::File | ResourceKind::Sealed, None) => {
             ServedFile { path: None, size: held.layout.bytes() }
@@ -123,17 +214,33 @@ async fn serve(asked: GatewayRequest, id: String, path: Option<String>) -> Respo
             return (StatusCode::PERMANENT_REDIRECT, location).into_response();
         }
         (ResourceKind::Directory, Some(path)) => {
-            let path = path.trim_end_matches('/');
-            let prefix = if path.is_empty() { String::new() } else { format!("{path}/") };
-            let file =
-                |path: String| Some(ServedFile { size: held.file(&path)?.1, path: Some(path) });
-            match file(path.into()).or_else(|| file(format!("{prefix}index.html"))) {
-                Some(target) => target,
-                None => return listing(&held, &prefix),
+            let page = uri.query().and_then(|query| query.strip_prefix("page=")?.parse().ok());
+            let (store, memory) = (held.clone(), gateway.memory.clone());
+            let find = move || find(&store, &path, visitor.own_origin, page.unwrap_or(0), &memory);
+            // Not here: a directory may have 131,072 files.
+            match spawn_blocking(find).await {
+                Ok(Ok(Found::File(path, size))) => ServedFile { path: Some(path), size },
+                Ok(Ok(Found::Listing(page))) => return listed(page, visitor, &held),
+                Ok(Ok(Found::Nothing)) => {
+                    return refuse(StatusCode::NOT_FOUND, "no such file in it");
+                }
+                Ok(Err(_)) | Err(_) => return refuse(StatusCode::SERVICE_UNAVAILABLE, BUSY),
             }
         }
     };
-    target.answer(&gateway.content, held, &method, &headers).await
+    target.answer(&gateway, visitor, held, &method, &headers, permit).await
+}
+
+// It keeps its origin: from a page without one, a browser sends no cookie, and does not say that
+// the user followed a link of ours. Without scripts the origin is of no use to anybody else.
+/// This node's own page about a directory: its links work, and nothing runs.
+fn listed(page: Bytes, visitor: Visitor, held: &OpenStore) -> Response {
+    let mut response = ([(CONTENT_TYPE, LISTING)], page).into_response();
+    let headers = response.headers_mut();
+    visitor.isolate(headers, LISTING, !held.allow.is_open());
+    headers.remove(CONTENT_DISPOSITION);
+    put(headers, CONTENT_SECURITY_POLICY, LISTING_POLICY);
+    response
 }
 
 fn refused(error: &FetchError) -> Response {
@@ -145,6 +252,14 @@ fn refused(error: &FetchError) -> Response {
         _ => StatusCode::BAD_GATEWAY,
     };
     refuse(status, &error.to_string())
+}
+
+fn not_begun(error: &BodyError) -> Response {
+    match error {
+        BodyError::Fetch(error) => refused(error),
+        BodyError::NoRoom => refuse(StatusCode::SERVICE_UNAVAILABLE, BUSY),
+        BodyError::Stalled => refuse(StatusCode::GATEWAY_TIMEOUT, &error.to_string()),
+    }
 }
 
 /// How many bytes of a file are asked for, of which nothing is known; all, if that
@@ -160,46 +275,39 @@ fn wanted(method: &Method, headers: &HeaderMap) -> u64 {
     }
 }
 
-/// A page that links to all that is directly in a directory.
-fn listing(held: &OpenStore, prefix: &str) -> Response {
-    let id = held.id;
+/// What is at a path in a directory.
+enum Found {
+    File(String, u64),
+    Listing(Bytes),
+    Nothing,
+}
+
+/// A file; or a directory's `index.html`, or a list of what is in it.
+fn find(
+    held: &OpenStore,
+    path: &str,
+    own_origin: bool,
+    page: usize,
+    memory: &MemoryAccount,
+) -> RpcResult<Found> {
+    let path = path.trim_end_matches('/');
+    if let Some((_, size)) = held.file(path) {
+        return Ok(Found::File(path.into(), size));
+    }
+    let prefix = if path.is_empty() { String::new() } else { format!("{path}/") };
+    let index = format!("{prefix}index.html");
+    if let Some((_, size)) = held.file(&index) {
+        return Ok(Found::File(index, size));
+    }
     let entries = held.manifest.as_ref().map_or(&[][..], |manifest| manifest.entries());
-    let mut inside = entries.iter().filter(|entry| entry.path.starts_with(prefix)).peekable();
-    if inside.peek().is_none() && !prefix.is_empty() {
-        return refuse(StatusCode::NOT_FOUND, "no such file in it");
+    if !path.is_empty() && !entries.iter().any(|entry| entry.path.starts_with(&prefix)) {
+        return Ok(Found::Nothing);
     }
-    let title = escape(&format!("{id}/{prefix}"));
-    let mut page = format!(
-        "<!doctype html><meta charset=utf-8><title>{title}</title><h1>{title}</h1><table>\n"
-    );
-    let mut last = "";
-    for entry in inside {
-        let name = &entry.path[prefix.len()..];
-        let (name, size) = match name.split_once('/') {
-            Some((directory, _)) if directory == last => continue,
-            Some((directory, _)) => {
-                last = directory;
-                (format!("{directory}/"), String::new())
-            }
-            None => (name.to_owned(), entry.size.to_string()),
-        };
-        let href = format!("/content/{id}/{}", percent(&format!("{prefix}{name}")));
-        let name = escape(&name);
-        page += &format!("<tr><td><a href=\"{href}\">{name}</a><td align=right>{size}\n");
-    }
-    Html(page + "</table>\n").into_response()
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;")
-}
-
-/// What a URL's path has unescaped (RFC 3986: unreserved characters), and slashes.
-const PLAIN: &AsciiSet =
-    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
-
-fn percent(path: &str) -> String {
-    utf8_percent_encode(path, PLAIN).to_string()
+    let base = if own_origin { String::new() } else { format!("/content/{}", held.id) };
+    let listing = Listing { id: held.id, base: &base, prefix: &prefix, page };
+    let mut claim = memory.claim_anyway(0);
+    let html = listing.html(entries, &mut claim)?;
+    Ok(Found::Listing(Claimed::bytes(html.into_bytes(), claim)))
 }
 
 /// One file, to be answered with.
@@ -212,10 +320,12 @@ struct ServedFile {
 impl ServedFile {
     async fn answer(
         self,
-        content: &Content,
+        gateway: &Gateway,
+        visitor: Visitor,
         held: Arc<OpenStore>,
         method: &Method,
         headers: &HeaderMap,
+        permit: OwnedSemaphorePermit,
     ) -> Response {
         let etag = match &self.path {
             None => format!("\"{}\"", held.id),
@@ -230,7 +340,7 @@ impl ServedFile {
         // RFC 9110, 13.1.5: the client has a part of another version, and parts of two versions
         // must not be joined. So it gets this one whole.
         let range = text(RANGE).filter(|_| text(IF_RANGE).is_none_or(|known| known == etag));
-        let name = self.path.clone().or_else(|| content.metadata(held.id)?.name);
+        let name = self.path.clone().or_else(|| gateway.content.metadata(held.id)?.name);
         let kind = content_type(name.as_deref());
         let (status, bytes, told) = match range.and_then(|range| parse_range(range, self.size)) {
             None => (StatusCode::OK, 0..self.size, None),
@@ -243,7 +353,11 @@ impl ServedFile {
                 return (StatusCode::RANGE_NOT_SATISFIABLE, told).into_response();
             }
         };
-        let mut response = self.body(content, held, bytes, method, status).await;
+        let has_allow_list = !held.allow.is_open();
+        let mut response = match method == Method::HEAD {
+            true => status.into_response(),
+            false => self.body(gateway, held, bytes.clone(), status, permit).await,
+        };
         if !response.status().is_success() {
             return response;
         }
@@ -251,9 +365,11 @@ impl ServedFile {
         if let Some(told) = told {
             put(headers, CONTENT_RANGE, &told);
         }
+        put(headers, CONTENT_LENGTH, &(bytes.end - bytes.start).to_string());
         put(headers, ETAG, &etag);
         put(headers, ACCEPT_RANGES, "bytes");
         put(headers, CONTENT_TYPE, kind);
+        visitor.isolate(headers, kind, has_allow_list);
         response
     }
 
@@ -261,23 +377,20 @@ impl ServedFile {
     /// has changed on disk is an error then. Later it can only break off the body.
     async fn body(
         &self,
-        content: &Content,
+        gateway: &Gateway,
         held: Arc<OpenStore>,
         bytes: Range<u64>,
-        method: &Method,
         status: StatusCode,
+        permit: OwnedSemaphorePermit,
     ) -> Response {
-        let length = [(CONTENT_LENGTH, (bytes.end - bytes.start).to_string())];
-        if method == Method::HEAD {
-            return (status, length).into_response();
-        }
-        let reader = BodyReader::new(content.clone(), held, self.path.clone(), bytes);
+        let (content, memory) = (gateway.content.clone(), gateway.memory.clone());
+        let reader = BodyReader::new(content, memory, held, self.path.clone(), bytes, permit);
         let reader = match reader.begin().await {
             Ok(reader) => reader,
-            Err(error) => return refused(&error),
+            Err(error) => return not_begun(&error),
         };
         let body = Body::from_stream(stream::try_unfold(reader, BodyReader::next));
-        (status, length, body).into_response()
+        (status, body).into_response()
     }
 }
 
@@ -306,11 +419,16 @@ fn parse_range(text: &str, size: u64) -> Option<Option<Range<u64>>> {
     Some((range.start < range.end).then_some(range))
 }
 
+const LISTING_POLICY: &str = "default-src 'none'; sandbox allow-same-origin allow-downloads";
+
+/// What a listing is to a browser.
+const LISTING: &str = "text/html; charset=utf-8";
+
 /// By the end of a name: what browsers show or play.
 fn content_type(name: Option<&str>) -> &'static str {
     let end = name.and_then(|name| name.rsplit_once('.')).map(|(_, end)| end.to_ascii_lowercase());
     match end.as_deref() {
-        Some("html" | "htm") => "text/html; charset=utf-8",
+        Some("html" | "htm") => LISTING,
         Some("txt" | "log" | "md" | "csv" | "toml") => "text/plain; charset=utf-8",
         Some("css") => "text/css",
         Some("js" | "mjs") => "text/javascript",
@@ -329,83 +447,6 @@ fn content_type(name: Option<&str>) -> &'static str {
         Some("webm") => "video/webm",
         Some("mkv") => "video/x-matroska",
         _ => "application/octet-stream",
-    }
-}
-
-/// Reads along with a fetch.
-struct BodyReader {
-    content: Content,
-    held: Arc<OpenStore>,
-    path: Option<String>,
-    file: u32,
-    left: Range<u64>,
-    /// What was read before it was asked for.
-    first: Option<Vec<u8>>,
-    /// Fetches what is ahead, for as long as somebody reads.
-    ahead: AbortHandle,
-}
-
-impl Drop for BodyReader {
-    fn drop(&mut self) {
-        self.ahead.abort();
-    }
-}
-
-impl BodyReader {
-    fn new(content: Content, held: Arc<OpenStore>, path: Option<String>, left: Range<u64>) -> Self {
-        let file = path.as_deref().and_then(|path| held.file(path)).map_or(0, |(file, _)| file);
-        let (all, id) = (content.clone(), held.id);
-        let selection = Selection {
-            path: path.clone(),
-            range: Some(left.clone()),
-            sequential: true,
-            apart: false,
-        };
-        let ahead = tokio::spawn(async move { all.get(&id.into(), selection).await });
-        Self { content, held, path, file, left, first: None, ahead: ahead.abort_handle() }
-    }
-
-    /// Before the first bytes are asked for.
-    async fn begin(mut self) -> Result<Self, FetchError> {
-        // An answer that has begun cannot become an error any more.
-        self.content.has_room(&self.held, self.file, self.left.clone())?;
-        let parts = self.held.layout.pieces_of(self.file, self.now());
-        let mut parts = parts.map(|piece| self.held.layout.part(piece));
-        if parts.all(|part| self.held.store.has(&part)) {
-            self.first = Some(self.content.read(&self.held, self.file, self.now()).await?);
-        } else if self.held.noted().is_some() {
-            self.first = Some(self.read().await?);
-        }
-        Ok(self)
-    }
-
-    /// What is read next.
-    fn now(&self) -> Range<u64> {
-        self.left.start..self.left.end.min(self.left.start + CHUNK)
-    }
-
-    /// The next bytes, when they are here.
-    async fn next(mut self) -> Result<Option<(Bytes, Self)>, FetchError> {
-        if self.left.is_empty() {
-            return Ok(None);
-        }
-        let read = match self.first.take() {
-            Some(first) => Ok(first),
-            None => self.read().await,
-        };
-        let bytes = read.inspect_err(|error| {
-            tracing::warn!(id = %self.held.id, %error, "breaks off what it gives over HTTP");
-        })?;
-        self.left.start += bytes.len() as u64;
-        Ok(Some((bytes.into(), self)))
-    }
-
-    async fn read(&mut self) -> Result<Vec<u8>, FetchError> {
-        let range = Some(self.now());
-        let selection = Selection { path: self.path.clone(), range, ..Selection::default() };
-        // Its store may have been closed meanwhile, and opened anew.
-        self.held = self.content.get(&self.held.id.into(), selection).await?;
-        self.content.read(&self.held, self.file, self.now()).await
     }
 }
 
@@ -431,11 +472,5 @@ mod tests {
         for (text, range) in all {
             assert_eq!(parse_range(text, 10), range, "{text}");
         }
-    }
-
-    #[test]
-    fn names_in_pages_and_links_are_escaped() {
-        assert_eq!(escape("<a> & \"b\""), "&lt;a> &amp; &quot;b&quot;");
-        assert_eq!(percent("a b/ü?.txt"), "a%20b/%C3%BC%3F.txt");
     }
 }

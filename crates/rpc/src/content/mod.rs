@@ -3,4 +3,8 @@
 
 pub mod admin;
 pub mod admin_server;
+mod body_reader;
 pub mod gateway;
+pub mod gateway_keys;
+pub mod gateway_visitor;
+mod listing;

@@ -7,7 +7,6 @@ use std::{
 
 use alloy_consensus::{EMPTY_ROOT_HASH, Transaction as _, proofs::calculate_transaction_root};
 use alloy_primitives::{B256, Bloom, Bytes};
-use trefoil_node::{Call, Reply};
 use trefoil_types::{Attached, Header, RecoveredBlock, Transaction};
 
 use crate::{
@@ -16,6 +15,7 @@ use crate::{
     json,
     lookup::{find, mined},
     params::BlockRef,
+    pool_view::PoolContent,
 };
 
 pub fn number(rpc: &Rpc, _: &Params) -> RpcResult {
@@ -31,7 +31,7 @@ pub async fn by_number(rpc: &Arc<Rpc>, params: &Params) -> RpcResult {
     let whole = params.opt(1)?.unwrap_or(false);
     match params.get(0)? {
         // It asks the node's thread, which no reader's thread should wait for.
-        BlockRef::Pending => json(&convert::block(&pending(rpc).await?, whole)),
+        BlockRef::Pending => pending(rpc, whole, params).await,
         _ => heavy(rpc, by_ref, params.clone()).await,
     }
 }
@@ -74,24 +74,27 @@ pub fn no_uncle(_: &Rpc, params: &Params) -> RpcResult {
     json(&())
 }
 
+async fn pending(rpc: &Arc<Rpc>, whole: bool, params: &Params) -> RpcResult {
+    let pool = rpc.pool.content(&rpc.backend).await?;
+    let show = move |rpc: &Rpc, _: &Params| json(&convert::block(&next_block(rpc, &pool), whole));
+    heavy(rpc, show, params.clone()).await
+}
+
 /// The block that this node would build now from its pool: with the tip's state
 /// and without receipts, so its hash is not the final one.
-async fn pending(rpc: &Rpc) -> RpcResult<RecoveredBlock> {
+fn next_block(rpc: &Rpc, pool: &PoolContent) -> RecoveredBlock {
     let snapshot = rpc.backend.snapshot();
     let tip = snapshot.tip();
     let gas_limit = snapshot.governed().settings.gas_limit;
     let mut room = gas_limit;
-    let fits = |tx: &Transaction| match room.checked_sub(tx.gas_limit()) {
+    let mut fits = |tx: &Transaction| match room.checked_sub(tx.gas_limit()) {
         Some(rest) => {
             room = rest;
             true
         }
         None => false,
     };
-    let txs: Vec<Transaction> = match rpc.backend.call(Call::PoolContent).await? {
-        Reply::PoolContent { pending, .. } => pending.into_iter().take_while(fits).collect(),
-        _ => vec![],
-    };
+    let txs: Vec<Transaction> = pool.pending.iter().take_while(|tx| fits(tx)).cloned().collect();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
     let envelopes: Vec<_> = txs.iter().map(|tx| tx.inner().clone()).collect();
     let header = Header {
@@ -108,5 +111,5 @@ async fn pending(rpc: &Rpc) -> RpcResult<RecoveredBlock> {
         parent_beacon_block_root: Some(B256::ZERO),
         ..tip.clone()
     };
-    Ok(RecoveredBlock::new(header, txs, Attached::default()))
+    RecoveredBlock::new(header, txs, Attached::default())
 }

@@ -5,13 +5,13 @@ use alloy_primitives::{Address, Bytes, TxKind, U64};
 use alloy_rpc_types_eth::{
     AccessList, AccessListItem, BlockOverrides, TransactionRequest, state::StateOverride,
 };
-use serde::Serialize;
-use serde_json::{Map, Value};
+use serde::{Deserialize as _, Serialize};
+use serde_json::Value;
 use trefoil_ledger::{CallError, CallOptions, CallOutcome, CallSite, Estimate};
 
 use crate::{
     Params, Rpc, RpcError, RpcResult, convert, json, limits,
-    params::{Arg, BlockRef, member},
+    params::{Arg, BlockRef, member, object},
 };
 
 impl From<CallError> for RpcError {
@@ -96,43 +96,43 @@ pub fn create_access_list(rpc: &Rpc, params: &Params) -> RpcResult {
 /// A transaction as a caller describes it, unsigned and perhaps incomplete.
 impl Arg for TransactionRequest {
     fn parse(value: &Value) -> Result<Self, String> {
-        let object = Map::parse(value)?;
-        let (input, data) = (member::<Bytes>(&object, "input")?, member::<Bytes>(&object, "data")?);
+        let object = object(value)?;
+        let (input, data) = (member::<Bytes>(object, "input")?, member::<Bytes>(object, "data")?);
         // geth's rule and words: `data` is the old name of `input`.
         if let (Some(input), Some(data)) = (&input, &data)
             && input != data
         {
             return Err("both \"data\" and \"input\" are set and not equal. Please use \"input\" to pass transaction call data".into());
         }
-        let to = member::<Address>(&object, "to")?;
+        let to = member::<Address>(object, "to")?;
         Ok(Self {
-            from: member(&object, "from")?,
+            from: member(object, "from")?,
             to: Some(to.map_or(TxKind::Create, TxKind::Call)),
-            gas_price: member(&object, "gasPrice")?,
-            max_fee_per_gas: member(&object, "maxFeePerGas")?,
-            max_priority_fee_per_gas: member(&object, "maxPriorityFeePerGas")?,
-            max_fee_per_blob_gas: member(&object, "maxFeePerBlobGas")?,
-            gas: member(&object, "gas")?,
-            value: member(&object, "value")?,
+            gas_price: member(object, "gasPrice")?,
+            max_fee_per_gas: member(object, "maxFeePerGas")?,
+            max_priority_fee_per_gas: member(object, "maxPriorityFeePerGas")?,
+            max_fee_per_blob_gas: member(object, "maxFeePerBlobGas")?,
+            gas: member(object, "gas")?,
+            value: member(object, "value")?,
             input: input.or(data).map(Into::into).unwrap_or_default(),
-            nonce: member(&object, "nonce")?,
-            chain_id: member(&object, "chainId")?,
-            access_list: member(&object, "accessList")?.map(AccessList),
-            transaction_type: member::<u64>(&object, "type")?
+            nonce: member(object, "nonce")?,
+            chain_id: member(object, "chainId")?,
+            access_list: member(object, "accessList")?.map(AccessList),
+            transaction_type: member::<u64>(object, "type")?
                 .map(|kind| u8::try_from(kind).map_err(|_| "type: no such transaction type"))
                 .transpose()?,
-            blob_versioned_hashes: member(&object, "blobVersionedHashes")?,
+            blob_versioned_hashes: member(object, "blobVersionedHashes")?,
             sidecar: None,
-            authorization_list: member(&object, "authorizationList")?,
+            authorization_list: member(object, "authorizationList")?,
         })
     }
 }
 
 impl Arg for AccessListItem {
     fn parse(value: &Value) -> Result<Self, String> {
-        let object = Map::parse(value)?;
-        let address = member(&object, "address")?.ok_or("want an address")?;
-        let storage_keys = member(&object, "storageKeys")?.unwrap_or_default();
+        let object = object(value)?;
+        let address = member(object, "address")?.ok_or("want an address")?;
+        let storage_keys = member(object, "storageKeys")?.unwrap_or_default();
         Ok(Self { address, storage_keys })
     }
 }
@@ -140,6 +140,6 @@ impl Arg for AccessListItem {
 impl Arg for SignedAuthorization {
     fn parse(value: &Value) -> Result<Self, String> {
         let wants = "want {chainId, address, nonce, yParity, r, s}";
-        serde_json::from_value(value.clone()).map_err(|_| wants.into())
+        Self::deserialize(value).map_err(|_| wants.into())
     }
 }

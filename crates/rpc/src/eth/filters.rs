@@ -17,17 +17,17 @@ pub fn new_logs(rpc: &Rpc, params: &Params) -> RpcResult {
         Some(BlockRef::Number(from)) if from > tip => from,
         _ => tip + 1,
     };
-    rpc.filters.add(&rpc.limits, FilterKind::Logs { filter, next })
+    rpc.filters.add(&rpc.limits, FilterKind::Logs { filter, next }, params.bytes())
 }
 
-pub fn new_blocks(rpc: &Rpc, _: &Params) -> RpcResult {
+pub fn new_blocks(rpc: &Rpc, params: &Params) -> RpcResult {
     let next = rpc.backend.snapshot().tip().number + 1;
-    rpc.filters.add(&rpc.limits, FilterKind::Blocks { next })
+    rpc.filters.add(&rpc.limits, FilterKind::Blocks { next }, params.bytes())
 }
 
-pub fn new_pending(rpc: &Rpc, _: &Params) -> RpcResult {
+pub fn new_pending(rpc: &Rpc, params: &Params) -> RpcResult {
     let (_, next) = rpc.events.admitted_since(u64::MAX);
-    rpc.filters.add(&rpc.limits, FilterKind::Pending { next })
+    rpc.filters.add(&rpc.limits, FilterKind::Pending { next }, params.bytes())
 }
 
 pub fn uninstall(rpc: &Rpc, params: &Params) -> RpcResult {
@@ -51,7 +51,7 @@ pub fn changes(rpc: &Rpc, params: &Params) -> RpcResult {
             if next > end {
                 return json(&[(); 0]);
             }
-            let result = scan(&snapshot, next..=end, &filter.matcher)?;
+            let result = scan(rpc, &snapshot, next..=end, &filter.matcher)?;
             (result, FilterKind::Logs { filter, next: end + 1 })
         }
         FilterKind::Blocks { next } => {

@@ -18,7 +18,7 @@ pub fn get(rpc: &Rpc, params: &Params) -> RpcResult {
 pub fn answer(rpc: &Rpc, filter: &LogFilter) -> RpcResult {
     let snapshot = rpc.backend.snapshot();
     let range = range(rpc, &snapshot, filter)?;
-    scan(&snapshot, range, &filter.matcher)
+    scan(rpc, &snapshot, range, &filter.matcher)
 }
 
 fn range(rpc: &Rpc, snapshot: &Snapshot, filter: &LogFilter) -> RpcResult<RangeInclusive<Height>> {
@@ -52,8 +52,14 @@ fn range(rpc: &Rpc, snapshot: &Snapshot, filter: &LogFilter) -> RpcResult<RangeI
 }
 
 /// The matching logs of `range`, which is within the snapshot.
-pub fn scan(snapshot: &Snapshot, range: RangeInclusive<Height>, matcher: &LogMatcher) -> RpcResult {
+pub fn scan(
+    rpc: &Rpc,
+    snapshot: &Snapshot,
+    range: RangeInclusive<Height>,
+    matcher: &LogMatcher,
+) -> RpcResult {
     let mut found: Vec<Json> = vec![];
+    let (mut bytes, mut claim) = (0, rpc.memory.claim_anyway(0));
     let max = limits::LOGS_MAX;
     let started = Instant::now();
     for height in snapshot.log_candidates(range, &matcher.addresses, &matcher.topics)? {
@@ -69,13 +75,18 @@ pub fn scan(snapshot: &Snapshot, range: RangeInclusive<Height>, matcher: &LogMat
             if !matcher.matches(log) {
                 continue;
             }
-            if found.len() == max {
+            let shown = json(&place)?;
+            bytes += shown.get().len();
+            if found.len() == max || bytes > limits::ANSWER_BYTES_MAX {
                 let text = format!(
-                    "the answer has more than {max} logs (reached at block {height}); ask for a smaller range"
+                    "the answer has more than {max} logs or {} bytes (reached at block {height}); ask for a smaller range",
+                    limits::ANSWER_BYTES_MAX
                 );
                 return Err(RpcError::InvalidParams(text));
             }
-            found.push(json(&place)?);
+            // Each by itself, and once more in the whole.
+            claim.grow(2 * shown.get().len())?;
+            found.push(shown);
         }
     }
     json(&found)

@@ -16,7 +16,7 @@ use trefoil_types::Height;
 
 use crate::{
     Json, Params, Rpc, RpcError, RpcResult, convert, json, limits,
-    params::{Arg, BlockRef, member},
+    params::{Arg, BlockRef, member, object},
 };
 
 // geth's `errCodeVMError`.
@@ -96,10 +96,10 @@ struct Payload {
 
 impl Arg for Payload {
     fn parse(value: &Value) -> Result<Self, String> {
-        let object = Map::parse(value)?;
-        let flag = |key| Ok::<_, String>(member(&object, key)?.unwrap_or(false));
+        let object = object(value)?;
+        let flag = |key| Ok::<_, String>(member(object, key)?.unwrap_or(false));
         Ok(Self {
-            blocks: member(&object, "blockStateCalls")?.unwrap_or_default(),
+            blocks: member(object, "blockStateCalls")?.unwrap_or_default(),
             validation: flag("validation")?,
             transfers: flag("traceTransfers")?,
             whole: flag("returnFullTransactions")?,
@@ -109,30 +109,30 @@ impl Arg for Payload {
 
 impl Arg for PretendedBlock {
     fn parse(value: &Value) -> Result<Self, String> {
-        let object = Map::parse(value)?;
-        let mut over: Map<String, Value> = member(&object, "blockOverrides")?.unwrap_or_default();
+        let outer = object(value)?;
+        let mut over: Map<String, Value> = member(outer, "blockOverrides")?.unwrap_or_default();
         let withdrawals = shaped::<Vec<Withdrawal>>(
-            over.remove("withdrawals"),
+            over.remove("withdrawals").as_ref(),
             "withdrawals: want a list of {index, validatorIndex, address, amount}",
         )?;
         let block = shaped::<BlockOverrides>(
-            Some(Value::Object(over)),
+            Some(&Value::Object(over)),
             "blockOverrides: want {number, time, gasLimit, feeRecipient, prevRandao, baseFeePerGas, blobBaseFee, beaconRoot, withdrawals}",
         )?;
         let state = shaped::<StateOverride>(
-            object.get("stateOverrides").cloned(),
+            outer.get("stateOverrides"),
             "stateOverrides: want {address: {balance, nonce, code, state, stateDiff, movePrecompileToAddress}}",
         )?;
-        let calls = member(&object, "calls")?.unwrap_or_default();
+        let calls = member(outer, "calls")?.unwrap_or_default();
         Ok(Self { block, withdrawals, state, calls })
     }
 }
 
 /// Something with a shape of its own; absent and `null` are the default.
-fn shaped<T: DeserializeOwned + Default>(value: Option<Value>, wants: &str) -> Result<T, String> {
+fn shaped<T: DeserializeOwned + Default>(value: Option<&Value>, wants: &str) -> Result<T, String> {
     match value {
         None | Some(Value::Null) => Ok(T::default()),
-        Some(value) => serde_json::from_value(value).map_err(|_| wants.into()),
+        Some(value) => T::deserialize(value).map_err(|_| wants.into()),
     }
 }
 

@@ -2,6 +2,7 @@
 //! played by a small pool that makes a block when a test says so.
 
 mod admin;
+mod hostile;
 mod methods;
 mod socket;
 mod wire;
@@ -35,10 +36,11 @@ use trefoil_types::{
 };
 
 use crate::{
+    HttpAccess, MemoryAccount,
     backend::{self, RpcBackend},
     context::Rpc,
     event_hub, http,
-    limits::{HttpAccess, Limits},
+    limits::Limits,
 };
 
 pub const CHAIN_ID: u64 = 7331;
@@ -54,6 +56,8 @@ struct Pool {
     txs: Vec<Transaction>,
     /// The error that refuses the next submission.
     refuse: Option<MempoolError>,
+    /// How often all of it was asked for.
+    listed: usize,
 }
 
 pub struct TestServer {
@@ -105,21 +109,41 @@ fn spec() -> ChainSpec {
     }
 }
 
+/// A devnet's: any page, and `debug_*`.
+fn developers() -> HttpAccess {
+    HttpAccess { any_origin: true, debug: true, ..HttpAccess::default() }
+}
+
 impl TestServer {
     pub async fn new() -> Self {
-        Self::with(HttpAccess::default(), Limits::default(), spec()).await
+        Self::limited(Limits::default()).await
     }
 
     pub async fn gas_free() -> Self {
         let spec = ChainSpec { base_fee: 0, ..spec() };
-        Self::with(HttpAccess::default(), Limits::default(), spec).await
+        Self::with(developers(), Limits::default(), spec).await
     }
 
     pub async fn limited(limits: Limits) -> Self {
-        Self::with(HttpAccess::default(), limits, spec()).await
+        Self::with(developers(), limits, spec()).await
+    }
+
+    /// With an account of so many bytes.
+    pub async fn holding(bytes: usize) -> Self {
+        let memory = MemoryAccount::new(bytes);
+        Self::with_memory(developers(), Limits::default(), spec(), memory).await
     }
 
     pub async fn with(access: HttpAccess, limits: Limits, spec: ChainSpec) -> Self {
+        Self::with_memory(access, limits, spec, MemoryAccount::default()).await
+    }
+
+    async fn with_memory(
+        access: HttpAccess,
+        limits: Limits,
+        spec: ChainSpec,
+        memory: MemoryAccount,
+    ) -> Self {
         let spec = Arc::new(spec);
         let disk = Arc::new(MemDisk::default());
         let ledger = Ledger::open(disk, spec.clone(), History::Archive).expect("a new chain");
@@ -144,7 +168,7 @@ impl TestServer {
             calls,
             certificate: None,
         };
-        let rpc = Rpc::new(backend.clone(), access, limits);
+        let rpc = Rpc::new(backend.clone(), access, limits, memory);
         tokio::spawn(event_hub::follow(rpc.events.clone(), backend));
         // The news must be listening before the first event.
         while events.receiver_count() == 0 {
@@ -250,7 +274,10 @@ async fn play(mut inbox: mpsc::Receiver<backend::NodeCall>, pool: Arc<Mutex<Pool
             Call::PooledTransaction(hash) => {
                 Reply::PooledTransaction(pool.txs.iter().find(|tx| *tx.tx_hash() == hash).cloned())
             }
-            Call::PoolContent => Reply::PoolContent { pending: pool.txs.clone(), queued: vec![] },
+            Call::PoolContent => {
+                pool.listed += 1;
+                Reply::PoolContent { pending: pool.txs.clone(), queued: vec![] }
+            }
             Call::Peers => Reply::Peers(vec![]),
         };
         // A caller that gave up needs no reply.

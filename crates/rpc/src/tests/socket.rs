@@ -1,28 +1,33 @@
 //! WebSockets on a loopback port, and the sends that wait for a block.
 
+use std::{net::SocketAddr, time::Duration};
+
 use alloy_primitives::{Address, Bytes, TxKind};
 use axum::Router;
 use futures::{SinkExt as _, StreamExt as _};
-use serde_json::{Value, json as value};
-use tokio::{net::TcpListener, net::TcpStream};
+use serde_json::{Value, json as value, value::to_raw_value};
+use tokio::{
+    io::AsyncWriteExt as _,
+    net::{TcpListener, TcpStream},
+    time::timeout,
+};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async, tungstenite::Message};
 
 use crate::{
-    http,
+    Params, http, limits,
+    subscriptions::{self, SocketMessage, SocketSession},
     tests::{CONTRACT, Limits, SENDER, TestServer, tx},
 };
 
-struct TestSocket(WebSocketStream<MaybeTlsStream<TcpStream>>);
+pub struct TestSocket(pub WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 impl TestSocket {
-    async fn open(server: &TestServer) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("ws://{}/", listener.local_addr().unwrap());
-        tokio::spawn(http::accept(http::router(server.rpc.clone(), Router::new()), listener));
+    pub async fn open(server: &TestServer) -> Self {
+        let url = format!("ws://{}/", listen(server).await);
         Self(connect_async(url).await.expect("an upgrade").0)
     }
 
-    async fn send(&mut self, method: &str, params: Value) {
+    pub async fn send(&mut self, method: &str, params: Value) {
         let request = value!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
         self.0.send(Message::text(request.to_string())).await.unwrap();
     }
@@ -43,9 +48,18 @@ impl TestSocket {
         self.next().await.expect("an answer")
     }
 
-    async fn subscribe(&mut self, params: Value) -> Value {
+    pub async fn subscribe(&mut self, params: Value) -> Value {
         self.ask("eth_subscribe", params).await["result"].take()
     }
+}
+
+/// Serves on a loopback port.
+pub async fn listen(server: &TestServer) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let router = http::router(server.rpc.clone(), Router::new());
+    tokio::spawn(http::accept(router, listener, server.rpc.connections.clone()));
+    address
 }
 
 #[tokio::test]
@@ -106,14 +120,152 @@ async fn batches_and_garbage_are_answered_as_over_http() {
     assert_eq!(socket.next().await.unwrap()["error"]["code"], -32700);
 }
 
+/// What breaks the protocol, and what is too long, ends the socket, and the client is told why.
 #[tokio::test]
-async fn a_socket_that_does_not_keep_up_is_dropped() {
-    let server = TestServer::limited(Limits { socket_queue: 1, ..Limits::default() }).await;
+async fn malformed_frames_end_the_socket_with_the_reason() {
+    let server = TestServer::limited(Limits { message_bytes: 1_000, ..Limits::default() }).await;
+    let huge = [0x82, 0xff, 0x7f, 255, 255, 255, 255, 255, 255, 255, 0, 0, 0, 0];
+    let broken: [(u16, &[u8], &str); 8] = [
+        (1002, &[0x81, 0], "no mask"),
+        (1002, &[0x83, 0x80, 0, 0, 0, 0], "of no known kind"),
+        (1002, &[0xc1, 0x80, 0, 0, 0, 0], "compressed"),
+        (1002, &[0x80, 0x80, 0, 0, 0, 0], "continues nothing"),
+        (1002, &[0x09, 0x80, 0, 0, 0, 0], "a ping in parts"),
+        (1007, &[0x81, 0x81, 0, 0, 0, 0, 0xff], "no UTF-8"),
+        (1009, &[0x81, 0xfe, 0x03, 0xe9, 0, 0, 0, 0], "1,001 bytes"),
+        (1009, &huge, "2^63 - 1 bytes"),
+    ];
+    for (code, bytes, what) in broken {
+        let mut socket = TestSocket::open(&server).await;
+        socket.0.get_mut().write_all(bytes).await.unwrap();
+        let closed = loop {
+            if let Message::Close(frame) =
+                socket.0.next().await.expect("a last word").expect("a message")
+            {
+                break frame.expect("a reason");
+            }
+        };
+        assert_eq!(u16::from(closed.code), code, "{what}: {closed}");
+        assert!((1..=123).contains(&closed.reason.len()), "{what}: {closed}");
+    }
+}
+
+/// What the library keeps of a large message is counted until the socket ends.
+#[tokio::test]
+async fn a_large_message_is_counted_as_long_as_its_socket_lives() {
+    let server = TestServer::new().await;
+    let mut socket = TestSocket::open(&server).await;
+    let one = r#"{"id":1,"method":"eth_chainId"}"#;
+    let padded = format!("{}{one}", " ".repeat(1 << 20));
+    socket.0.send(Message::text(padded)).await.unwrap();
+    assert_eq!(socket.next().await.unwrap()["result"], "0x1ca3");
+    for _ in 0..10 {
+        assert_eq!(socket.ask("eth_chainId", value!([])).await["result"], "0x1ca3");
+    }
+    assert!(server.rpc.memory.used() > 2 << 20, "{} bytes", server.rpc.memory.used());
+    drop(socket);
+    let ended = async {
+        while server.rpc.memory.used() > 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(Duration::from_secs(30), ended).await.expect("what it held is given back");
+}
+
+/// What a subscription looks for is kept as long as it lives.
+#[tokio::test]
+async fn what_is_subscribed_to_is_counted_in_bytes() {
+    let server = TestServer::new().await;
+    let mut socket = TestSocket::open(&server).await;
+    let address: Vec<_> = (0..1_000).map(|n| format!("0x{n:040x}")).collect();
+    let filter = value!({ "address": address });
+    let mut held = vec![];
+    let refused = loop {
+        let answer = socket.ask("eth_subscribe", value!(["logs", filter])).await;
+        match answer["result"].as_str() {
+            Some(id) => held.push(id.to_owned()),
+            None => break answer,
+        }
+    };
+    assert_eq!(refused["error"]["code"], -32005, "{refused}");
+    assert!(refused["error"]["message"].as_str().unwrap().contains("unsubscribe"), "{refused}");
+    assert!((4..40).contains(&held.len()), "{} subscriptions", held.len());
+    assert_eq!(socket.ask("eth_unsubscribe", value!([held[0]])).await["result"], true);
+    drop(socket);
+}
+
+/// Messages are answered at once: none of them knows what the others are about to begin.
+#[tokio::test]
+async fn the_messages_of_a_socket_share_its_subscriptions() {
+    let server = TestServer::limited(Limits { subscriptions: 2, ..Limits::default() }).await;
+    let connection = server.rpc.connections.admit().unwrap();
+    let (session, _queue) = SocketSession::new(connection, &server.rpc.memory, &server.rpc.limits);
+    let params = to_raw_value(&value!(["newHeads"])).unwrap();
+    let params = Params::parse(Some(&params), 2).unwrap();
+    let [one, two] = [(); 2].map(|()| SocketMessage::new(session.clone()));
+    let subscribe =
+        |message: &SocketMessage| subscriptions::subscribe(&server.rpc, message, &params).is_ok();
+    assert!(subscribe(&one) && subscribe(&two));
+    assert!(!subscribe(&one) && !subscribe(&two));
+    assert!(server.rpc.memory.used() >= 2 * 2_048, "each is counted");
+    drop(one);
+    assert!(subscribe(&two));
+    drop((two, session));
+    assert_eq!(server.rpc.memory.used(), 0);
+}
+
+/// What others hold is no fault of a client that reads.
+#[tokio::test]
+async fn a_notification_waits_for_room_that_others_hold() {
+    let server = TestServer::holding(1 << 20).await;
     let mut socket = TestSocket::open(&server).await;
     socket.subscribe(value!(["newHeads"])).await;
-    // All at once, so that the queue of one is full before the writer runs.
+    let _held = server.rpc.memory.claim_anyway(1 << 20);
+    for _ in 0..8 {
+        server.mine();
+        let head = socket.next().await.expect("a notification");
+        assert_eq!(head["method"], "eth_subscription");
+    }
+}
+
+/// A client that is gone holds no wait for a block.
+#[tokio::test]
+async fn requests_end_with_their_socket() {
+    let server = TestServer::new().await;
+    let mut socket = TestSocket::open(&server).await;
+    let raw = tx(0, TxKind::Call(Address::repeat_byte(1)), 1, Bytes::new());
+    socket.send("eth_sendRawTransactionSync", value!([raw])).await;
+    let waits = |count: usize| {
+        let free = limits::SYNC_WAITS_MAX - count;
+        let waits = &server.rpc.sync_waits;
+        let all = async move {
+            while waits.available_permits() != free {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(Duration::from_secs(10), all)
+    };
+    waits(1).await.expect("it waits");
+    drop(socket);
+    waits(0).await.expect("it waits no longer");
+}
+
+#[tokio::test]
+async fn a_socket_that_does_not_keep_up_is_closed_with_the_reason() {
+    let server = TestServer::limited(Limits { socket_bytes: 2_000, ..Limits::default() }).await;
+    let mut socket = TestSocket::open(&server).await;
+    socket.subscribe(value!(["newHeads"])).await;
+    // All at once, so that the queue of two heads is full before the writer runs.
     (0..8).for_each(|_| server.mine());
-    while socket.next().await.is_some() {}
+    let closed = loop {
+        if let Message::Close(frame) =
+            socket.0.next().await.expect("a last word").expect("a message")
+        {
+            break frame.expect("a reason");
+        }
+    };
+    assert_eq!(u16::from(closed.code), 1013);
+    assert!(closed.reason.contains("too slowly"), "{closed}");
 }
 
 #[tokio::test]

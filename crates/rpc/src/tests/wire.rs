@@ -6,6 +6,7 @@ use axum::{
 };
 use proptest::prelude::*;
 use serde_json::{Value, json as value};
+use tower::ServiceExt as _;
 
 use crate::{
     dispatch::METHODS,
@@ -142,13 +143,100 @@ async fn browsers_may_call_from_anywhere_unless_origins_are_listed() {
     let (status, headers, _) = TestServer::new().await.send(preflight()).await;
     assert_eq!(status, StatusCode::OK);
     assert_eq!(headers[header::ACCESS_CONTROL_ALLOW_ORIGIN], "*");
-    for (allowed, want) in
-        [("https://dapp.example", StatusCode::OK), ("https://other.example", StatusCode::FORBIDDEN)]
-    {
+    for (allowed, want) in [
+        ("https://dapp.example", StatusCode::OK),
+        ("https://*", StatusCode::OK),
+        ("https://other.example", StatusCode::FORBIDDEN),
+    ] {
         let access = HttpAccess { origins: vec![allowed.into()], ..HttpAccess::default() };
         let server = TestServer::with(access, Limits::default(), spec()).await;
-        assert_eq!(server.send(preflight()).await.0, want, "{allowed}");
+        let (status, headers, text) = server.send(preflight()).await;
+        assert_eq!(status, want, "{allowed}");
+        let origin = headers.get(header::ACCESS_CONTROL_ALLOW_ORIGIN);
+        assert_eq!(
+            origin.is_some_and(|origin| origin == "https://dapp.example"),
+            want.is_success()
+        );
+        let text = String::from_utf8(text).unwrap();
+        assert_eq!(text.contains("`rpc.origins`"), !want.is_success(), "{text}");
     }
+}
+
+/// An encoder takes 300 kB: beyond its places answers leave as they are.
+#[tokio::test]
+async fn so_many_answers_are_compressed_at_once() {
+    let server = TestServer::new().await;
+    let one = r#"{"id":1,"method":"rpc_modules"}"#;
+    let batch = format!("[{}]", vec![one; 30].join(","));
+    let ask = || {
+        let request = Request::post("/").header(header::ACCEPT_ENCODING, "gzip");
+        server.router.clone().oneshot(request.body(axum::body::Body::from(batch.clone())).unwrap())
+    };
+    let mut unread = Vec::new();
+    for _ in 0..crate::limits::GZIPS_MAX {
+        let answer = ask().await.unwrap();
+        assert_eq!(answer.headers()[header::CONTENT_ENCODING], "gzip");
+        unread.push(answer);
+    }
+    let plain = ask().await.unwrap();
+    assert!(!plain.headers().contains_key(header::CONTENT_ENCODING));
+    unread.pop();
+    assert!(ask().await.unwrap().headers().contains_key(header::CONTENT_ENCODING));
+}
+
+/// Among members a page is nobody, whether it posts or opens a WebSocket.
+#[tokio::test]
+async fn a_network_of_members_lets_in_its_own_pages_only() {
+    let server = TestServer::with(HttpAccess::default(), Limits::default(), spec()).await;
+    for (origin, want) in [
+        (None, StatusCode::OK),
+        (Some("http://127.0.0.1:8545"), StatusCode::OK),
+        (Some("http://127.0.0.1:3000"), StatusCode::FORBIDDEN),
+        (Some("null"), StatusCode::FORBIDDEN),
+    ] {
+        for method in [Method::POST, Method::GET] {
+            let mut request = Request::builder().method(method.clone()).uri("/");
+            request = request.header(header::HOST, "127.0.0.1:8545");
+            if let Some(origin) = origin {
+                request = request.header(header::ORIGIN, origin);
+            }
+            let body = r#"{"id":1,"method":"eth_chainId"}"#;
+            let (status, _, text) = server.send(request.body(body.into()).unwrap()).await;
+            assert_eq!(status, want, "{method} {origin:?}");
+            let named = String::from_utf8(text).unwrap().contains("`rpc.origins`");
+            assert_eq!(named, want == StatusCode::FORBIDDEN);
+        }
+    }
+}
+
+#[tokio::test]
+async fn debug_methods_are_not_there_unless_they_are_asked_for() {
+    let server = TestServer::with(HttpAccess::default(), Limits::default(), spec()).await;
+    let (code, text) = server.error("debug_traceBlockByNumber", value!(["0x1"])).await;
+    assert_eq!(code, -32601);
+    let known = "the method debug_traceBlockByNumber does not exist/is not available";
+    assert!(text.starts_with(known) && text.contains("`rpc.debug`"), "{text}");
+    assert!(server.call("rpc_modules", value!([])).await.get("debug").is_none());
+    server.mine();
+    // What `trefoil verify` needs is the chain's own, and cheap.
+    assert!(server.call("trefoil_getRawBlock", value!(["latest"])).await.is_string());
+    assert!(TestServer::new().await.call("rpc_modules", value!([])).await.get("debug").is_some());
+}
+
+/// Counted, and not kept: a batch of millions of items takes no memory for them.
+#[tokio::test]
+async fn what_a_request_takes_when_it_is_parsed_is_claimed_first() {
+    let server = TestServer::holding(1 << 20).await;
+    let objects = vec!["{}"; 2_000].join(",");
+    let body = format!(r#"{{"id":1,"method":"eth_getLogs","params":[[{objects}]]}}"#);
+    let answer: Value = serde_json::from_slice(&server.post(body).await.1).unwrap();
+    assert_eq!(answer["error"]["code"], -32005, "{answer}");
+    assert!(answer["error"]["message"].as_str().unwrap().contains("`rpc.memory_mib`"), "{answer}");
+    let items = format!("[{}1]", "1,".repeat(100_000));
+    let answer: Value = serde_json::from_slice(&server.post(items).await.1).unwrap();
+    assert!(answer["error"]["message"].as_str().unwrap().contains("100001"), "{answer}");
+    assert_eq!(server.call("eth_chainId", value!([])).await, "0x1ca3");
+    assert_eq!(server.rpc.memory.used(), 0);
 }
 
 /// A page that this machine's user visits asks from this machine.
@@ -159,7 +247,8 @@ async fn pages_read_content_only_where_origins_are_listed() {
         (vec!["https://dapp.example".into()], Some("https://dapp.example")),
         (vec!["*".into()], Some("*")),
     ] {
-        let access = HttpAccess { origins, ..HttpAccess::default() };
+        // On a public network, where any page may use JSON-RPC.
+        let access = HttpAccess { origins, any_origin: true, ..HttpAccess::default() };
         let server = TestServer::with(access, Limits::default(), spec()).await;
         let request = Request::get("/content/x").header(header::HOST, "127.0.0.1:8545");
         let request = request.header(header::ORIGIN, "https://dapp.example").body(Body::empty());

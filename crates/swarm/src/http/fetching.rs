@@ -112,7 +112,7 @@ struct Worker {
     resource: Resource,
     events: mpsc::Sender<TaskEvent>,
     waiting: VecDeque<PartRequest>,
-    running: JoinSet<(RequestId, Result<(), WebError>)>,
+    running: JoinSet<(RequestId, Arc<OpenStore>, Result<(), WebError>)>,
     /// Running requests, and since when.
     open: BTreeMap<RequestId, (AbortHandle, Instant)>,
     /// In a row.
@@ -134,8 +134,8 @@ impl Worker {
                 },
                 Some(ended) = self.running.join_next() => {
                     // A cancelled request was reported already.
-                    if let Ok((request, result)) = ended {
-                        self.on_ended(request, result).await;
+                    if let Ok((request, opened, result)) = ended {
+                        self.on_ended(request, opened, result).await;
                     }
                 }
             }
@@ -155,8 +155,9 @@ impl Worker {
             }
             let (server, web) = (self.server.clone(), self.web);
             let (events, moved) = (self.events.clone(), self.moved.clone());
+            let opened = part_request.opened.clone();
             let task = self.running.spawn(async move {
-                (request, fetch(&server, web, part_request, &events, &moved).await)
+                (request, opened, fetch(&server, web, part_request, &events, &moved).await)
             });
             self.open.insert(request, (task, Instant::now()));
         }
@@ -172,14 +173,19 @@ impl Worker {
         }
     }
 
-    async fn on_ended(&mut self, request: RequestId, result: Result<(), WebError>) {
+    async fn on_ended(
+        &mut self,
+        request: RequestId,
+        opened: Arc<OpenStore>,
+        result: Result<(), WebError>,
+    ) {
         if self.open.remove(&request).is_none() {
             return;
         }
         match result {
             Ok(()) => self.failures = 0,
             Err(WebError::Disk(error)) => {
-                self.send_event(TaskEvent::Broken { resource: self.resource, error }).await;
+                self.send_event(TaskEvent::Broken { opened, error }).await;
             }
             Err(error) if error.is_passing() => {
                 self.report_failed(request).await;

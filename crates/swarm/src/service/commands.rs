@@ -34,10 +34,7 @@ impl SwarmService {
                 let _ = reply.send(progress);
             }
             ContentCommand::Close { id, reply } => {
-                let topics = self.topics.iter().filter(|(_, topic)| topic.id == id);
-                for resource in topics.map(|(resource, _)| *resource).collect::<Vec<_>>() {
-                    self.close(resource, &FetchError::Removed);
-                }
+                self.close_all(id, &FetchError::Removed);
                 let _ = reply.send(());
             }
             ContentCommand::Open { reply } => {
@@ -46,7 +43,7 @@ impl SwarmService {
             ContentCommand::Announce(announced) => {
                 self.announced = Some(announced);
                 for peer in self.peers.keys().copied().collect::<Vec<_>>() {
-                    self.send(peer, announced.message());
+                    self.send(peer, &announced.message());
                 }
             }
             ContentCommand::Announced { reply } => {
@@ -61,7 +58,9 @@ impl SwarmService {
         self.add_store(&opened);
         self.change_wants(resource, |topic, _| topic.want(want));
         self.finish_wants(resource);
-        self.find(resource);
+        if self.topics.get(&resource).is_some_and(Topic::is_due_again) {
+            self.find(resource);
+        }
         self.start_origins(resource);
     }
 

@@ -3,24 +3,42 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
-use tokio::{task, time::sleep};
+use tokio::{
+    task,
+    time::{Instant, sleep},
+};
 use trefoil_content::{
+    AllowList,
     message::{OTHERS_MAX, SwarmMessage},
     scheduler::{Resource, SchedulerInput, Source, SourceRole},
 };
+use trefoil_os::disk::blocking;
 use trefoil_types::{Offence, PeerId, Standing};
 
 use super::SwarmService;
 use crate::{
+    error::FetchError,
     events::{Announced, TaskEvent},
     fetch::{Seeking, Topic, shows},
-    store::OpenStore,
+    peer_backlog::HeldBytes,
+    store::{OpenStore, StoreError},
 };
 
 // Attack: a peer seeks names without end, each of which would be remembered. 64 names of 32
 // bytes are 2 KiB for each peer.
 /// The most resources that one peer seeks and this node does not have.
 const WISHES_MAX: usize = 64;
+
+// Attack: a peer asks for all that is here. An open store has three files, and a map in memory.
+/// Stores that are open and not wanted by this node itself. One more closes one of them.
+const SHARED_MAX: usize = 256;
+
+// A file takes less, however large it is.
+/// A store that takes this long to open is a large directory's.
+const OPEN_LONG: Duration = Duration::from_millis(10);
+
+/// For so many times as long nothing else is opened for the same peer: it gets a tenth of a core.
+const OPEN_REST: u32 = 9;
 
 // The connected peers are asked first, with one message each. A search by Kademlia takes up
 // to 10 s and dials strangers (ADR 19). A resource that nobody provides is searched more
@@ -41,11 +59,12 @@ impl SwarmService {
     /// Asks everyone for a resource.
     pub(super) fn find(&mut self, resource: Resource) {
         let Some(topic) = self.topics.get_mut(&resource).filter(|it| it.seeks()) else { return };
+        topic.asked_at = Some(Instant::now());
         if !std::mem::replace(&mut topic.watched, true) {
             self.look_later(resource, LOOK_FIRST);
         }
         for peer in self.peers.keys().copied().collect::<Vec<_>>() {
-            self.send(peer, SwarmMessage::Find { resource });
+            self.send(peer, &SwarmMessage::Find { resource });
         }
     }
 
@@ -65,35 +84,109 @@ impl SwarmService {
         if !topic.watched {
             return;
         }
-        let offered = !topic.peers.is_empty();
-        if topic.stalls() || !offered {
+        let (offered, stalls) = (!topic.peers.is_empty(), topic.stalls());
+        if stalls || !offered {
             self.net.search(topic.id.root);
+        }
+        // A peer that closed its store meanwhile offers it anew.
+        if stalls && offered {
+            self.find(resource);
         }
         let again = if offered { LOOK_WHILE_OFFERED } else { (after * 4).min(LOOK_AGAIN_MAX) };
         self.look_later(resource, again);
     }
 
+    // Attack: what a peer may not have is told by the time that it takes to look at it, or by
+    // what else follows. So it is asked first who may have it, by a look-up in memory, and what
+    // is not for the peer goes the way of what is not here.
     /// A peer wants a resource.
-    pub(super) fn on_find(&mut self, peer: PeerId, resource: Resource) {
-        if let Some(opened) = self.open_shared(resource) {
-            if !self.may_have(peer, &opened) {
-                // Silence, as if it were unknown.
-                return;
-            }
+    pub(super) fn on_find(&mut self, peer: PeerId, resource: Resource, held: HeldBytes) {
+        match self.is_for(peer, resource) && self.opened(resource).is_none() {
+            true => self.open_for_peer(peer, resource, held),
+            false => self.answer_find(peer, resource),
+        }
+    }
+
+    /// Whether it is here, and the peer may have it.
+    fn is_for(&self, peer: PeerId, resource: Resource) -> bool {
+        self.store.allow(resource).is_some_and(|allow| self.admits(peer, &allow))
+    }
+
+    pub(super) fn answer_find(&mut self, peer: PeerId, resource: Resource) {
+        let admitted = self.is_for(peer, resource);
+        if admitted && self.opened(resource).is_some() {
             self.offer(peer, resource);
         } else if let Some(connected) = self.peers.get_mut(&peer)
             && connected.wishes.len() < WISHES_MAX
         {
             connected.wishes.insert(resource);
         }
-        self.name_others(peer, resource);
+        self.name_others(peer, resource, admitted);
+    }
+
+    // Attack: a peer seeks directories, one after the other: to open one, its manifest of up to
+    // 64 MiB is decoded. So it happens beside the service, for one peer after the other, and a peer
+    // to which much time went waits with its next.
+    /// Opens a resource that a peer wants; [`TaskEvent::Opened`] follows.
+    fn open_for_peer(&self, peer: PeerId, resource: Resource, held: HeldBytes) {
+        let Some(connected) = self.peers.get(&peer) else { return };
+        let (own, connection) = (connected.opens.clone(), connected.streams.connection);
+        let (all, store, events) = (self.opens.clone(), self.store.clone(), self.event_to.clone());
+        task::spawn(async move {
+            let _own = own.lock().await;
+            let turn = all.lock().await;
+            let began = Instant::now();
+            let open = move || store.open_store(resource, false).map(|opened| opened.map(Arc::new));
+            let result = blocking(open).await;
+            let took = began.elapsed();
+            drop(turn);
+            // The service may have ended.
+            let opened = TaskEvent::Opened { peer, connection, resource, result, held };
+            let _ = events.send(opened).await;
+            if took >= OPEN_LONG {
+                sleep(took * OPEN_REST).await;
+            }
+        });
+    }
+
+    pub(super) fn on_opened(
+        &mut self,
+        resource: Resource,
+        result: Result<Option<Arc<OpenStore>>, StoreError>,
+    ) {
+        match result {
+            // It may have been removed meanwhile, or opened otherwise.
+            Ok(Some(opened))
+                if self.store.allow(resource).is_some() && self.opened(resource).is_none() =>
+            {
+                self.close_spare();
+                self.add_store(&opened);
+            }
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "cannot share what was here"),
+        }
+    }
+
+    /// Makes room for one more store, if too many are open that only peers want.
+    fn close_spare(&mut self) {
+        let spare = self
+            .topics
+            .iter()
+            .filter_map(|(resource, topic)| Some((topic.opened().and(topic.spare())?, *resource)));
+        let spare: Vec<_> = spare.collect();
+        if spare.len() >= SHARED_MAX
+            && let Some((_, resource)) = spare.into_iter().min()
+        {
+            self.close(resource, &FetchError::Removed);
+        }
     }
 
     // Where nothing is announced (networks of members, ADR 17), this finds providers that
     // are two hops away.
-    /// Names to a peer the others that have or want a resource.
-    fn name_others(&mut self, peer: PeerId, resource: Resource) {
-        let topic = self.topics.get(&resource);
+    /// Names to a peer the others that want a resource, and if it is `admitted` those that
+    /// have it.
+    fn name_others(&self, peer: PeerId, resource: Resource, admitted: bool) {
+        let topic = self.topics.get(&resource).filter(|_| admitted);
         let known = self.peers.iter().filter(|(other, connected)| {
             let has = topic.is_some_and(|topic| topic.peers.contains_key(other));
             **other != peer && (has || connected.wishes.contains(&resource))
@@ -101,25 +194,34 @@ impl SwarmService {
         let reachable = known.filter_map(|(other, _)| Some((*other, self.net.reach(*other)?)));
         let others: Vec<_> = reachable.take(OTHERS_MAX).collect();
         if !others.is_empty() {
-            self.send(peer, SwarmMessage::Others { resource, others });
+            self.send(peer, &SwarmMessage::Others { resource, others });
         }
     }
 
     /// Connects to peers that are said to have or want a resource.
-    pub(super) fn on_others(&mut self, resource: Resource, others: Vec<(PeerId, SocketAddr)>) {
+    pub(super) fn on_others(
+        &mut self,
+        teller: PeerId,
+        resource: Resource,
+        others: Vec<(PeerId, SocketAddr)>,
+    ) {
         let Some(topic) = self.topics.get_mut(&resource).filter(|it| it.seeks()) else { return };
         for (peer, address) in others {
             if !self.peers.contains_key(&peer) && topic.may_dial(peer) {
-                self.net.dial(peer, address);
+                self.net.dial(peer, address, Some(teller));
             }
         }
     }
 
     /// Whether a peer may know that this node has something, and have it.
     fn may_have(&self, peer: PeerId, opened: &OpenStore) -> bool {
+        self.admits(peer, &opened.allow)
+    }
+
+    fn admits(&self, peer: PeerId, allow: &AllowList) -> bool {
         match self.peers.get(&peer).map(|connected| connected.standing) {
-            Some(Standing::Member(organisation)) => opened.allow.admits(Some(organisation)),
-            Some(Standing::Public) => opened.allow.admits(None),
+            Some(Standing::Member(organisation)) => allow.admits(Some(organisation)),
+            Some(Standing::Public) => allow.admits(None),
             Some(Standing::Unjudged) | None => false,
         }
     }
@@ -129,14 +231,12 @@ impl SwarmService {
         standing != Some(Standing::Unjudged)
     }
 
-    /// The newest snapshots that peers announced. An unjudged peer counts only if no judged
-    /// peer announced one: it would win by the height that it claims.
-    pub(super) fn announced_snapshots(&self) -> BTreeMap<PeerId, Announced> {
-        let told =
-            self.peers.iter().filter_map(|(peer, connected)| Some((*peer, connected.announced?)));
-        let (judged, others): (BTreeMap<_, _>, _) =
-            told.partition(|(peer, _)| self.is_judged(*peer));
-        if judged.is_empty() { others } else { judged }
+    /// The newest snapshots that peers announced, and what each peer is.
+    pub(super) fn announced_snapshots(&self) -> BTreeMap<PeerId, (Standing, Announced)> {
+        let told = self.peers.iter().filter_map(|(peer, connected)| {
+            Some((*peer, (connected.standing, connected.announced?)))
+        });
+        told.collect()
     }
 
     /// Bytes that were asked for came and verified: a peer that is not judged yet gives a
@@ -154,7 +254,7 @@ impl SwarmService {
             Ok(proof) => {
                 let (size, origin) =
                     (opened.layout.bytes(), opened.origin && opened.store.is_whole());
-                self.send(peer, SwarmMessage::Offer { resource, size, origin, proof });
+                self.send(peer, &SwarmMessage::Offer { resource, size, origin, proof });
                 self.join(peer, resource, SourceRole::Peer);
                 self.send_origins(resource, Some(peer));
             }

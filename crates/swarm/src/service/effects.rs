@@ -8,7 +8,10 @@ use trefoil_content::{
 use trefoil_types::PeerId;
 
 use super::SwarmService;
-use crate::peer::{Incoming, Serving, WriterOrder};
+use crate::{
+    peer::Incoming,
+    peer_writer::{Serving, WriterOrder},
+};
 
 impl SwarmService {
     /// Hands an input to the scheduler and carries out its effects. An input that an effect
@@ -40,14 +43,14 @@ impl SwarmService {
                 self.send_to(to, resource, &SwarmMessage::News { resource, news: news.encode() });
             }
             Effect::Choke { resource, peer, choked } => {
-                self.send(peer, SwarmMessage::Choke { resource, choked });
+                self.send(peer, &SwarmMessage::Choke { resource, choked });
             }
             Effect::Serve { resource, peer, ticket, part } => {
                 let Some(opened) = self.opened(resource).cloned() else { return };
                 self.order(peer, WriterOrder::Serve(Serving { ticket, opened, part }));
             }
             Effect::Refuse { resource, peer, ticket, why } => {
-                self.send(peer, SwarmMessage::Refuse { resource, ticket, why });
+                self.refuse(peer, resource, ticket, why);
             }
             Effect::Blame { peer, offence } => self.blame(peer, offence),
             Effect::Leave { resource, source, failure } => {
@@ -75,14 +78,14 @@ impl SwarmService {
         let from = part.groups.start - opened.layout.part(piece).groups.start;
         let verifier = opened.store.verifier(&part).expect("a store's parts are of sane size");
         connected.streams.expect(ticket, Incoming { opened, file: part.file, verifier });
-        self.send(peer, SwarmMessage::Ask { resource, ticket, piece, from });
+        self.send(peer, &SwarmMessage::Ask { resource, ticket, piece, from });
     }
 
     fn cancel(&mut self, request: RequestId, peer: PeerId) {
         let ticket = Ticket(request.0);
         let incoming = self.peers.get(&peer).and_then(|connected| connected.streams.forget(ticket));
         if let Some(incoming) = incoming {
-            self.send(peer, SwarmMessage::Unask { resource: incoming.opened.resource, ticket });
+            self.send(peer, &SwarmMessage::Unask { resource: incoming.opened.resource, ticket });
         }
     }
 }

@@ -1,28 +1,101 @@
 //! Which sizes are accepted. The maker of an id can prove any size for it, so a proof alone
 //! admits nothing.
 
-use std::{fs, os::unix::fs::MetadataExt as _, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs,
+    os::unix::fs::MetadataExt as _,
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
-use rustix::fs::statvfs;
-use trefoil_content::{BYTES_MAX, ContentId, MANIFEST_BYTES_MAX, ResourceKind};
+use trefoil_content::{BYTES_MAX, ContentId, MANIFEST_BYTES_MAX, ResourceKind, proof};
 
 use super::{ContentStore, Metadata, StoreError, failed};
 
 /// The unit of `st_blocks` (stat(2)), whatever the file system's own blocks are.
 const BLOCK_BYTES: u64 = 512;
 
+// Two transfers that each fit would fill the disk together.
+/// Room that fetches were promised, by resource.
+#[derive(Debug, Default)]
+pub struct Promises(Mutex<BTreeMap<ContentId, Promise>>);
+
+#[derive(Debug, Default)]
+struct Promise {
+    /// Bytes that have not come yet.
+    left: u64,
+    fetches: usize,
+}
+
+impl Promises {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<ContentId, Promise>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Room for a fetch, for as long as this lives.
+#[derive(Debug)]
+pub struct Reservation {
+    store: Arc<ContentStore>,
+    id: ContentId,
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        let mut promises = self.store.promises.lock();
+        if let Some(promise) = promises.get_mut(&self.id) {
+            promise.fetches -= 1;
+            if promise.fetches == 0 {
+                promises.remove(&self.id);
+            }
+        }
+    }
+}
+
 impl ContentStore {
     /// Checks that there is room for bytes that are still to come. `kept`: they count for the
     /// quota too.
     pub fn admit(&self, bytes: u64, kept: bool) -> Result<(), StoreError> {
+        let promised = self.promises.lock().values().map(|promise| promise.left).sum();
+        self.check_room(bytes, promised, kept)
+    }
+
+    /// As [`ContentStore::admit`], and keeps the room for a fetch of a resource of which `all`
+    /// bytes can come.
+    pub fn reserve(
+        self: &Arc<Self>,
+        id: ContentId,
+        bytes: u64,
+        all: u64,
+        kept: bool,
+    ) -> Result<Reservation, StoreError> {
+        let mut promises = self.promises.lock();
+        let others = promises.iter().filter(|(of, _)| **of != id);
+        let others: u64 = others.map(|(_, promise)| promise.left).sum();
+        // Two fetches may be of the same bytes.
+        let own = promises.get(&id).map_or(0, |promise| promise.left);
+        let left = own.saturating_add(bytes).min(all.max(own));
+        self.check_room(bytes, others.saturating_add(left - bytes.min(left)), kept)?;
+        let promise = promises.entry(id).or_default();
+        promise.left = left;
+        promise.fetches += 1;
+        Ok(Reservation { store: self.clone(), id })
+    }
+
+    /// So many bytes that were promised room have come.
+    pub fn arrived(&self, id: ContentId, bytes: u64) {
+        if let Some(promise) = self.promises.lock().get_mut(&id) {
+            promise.left = promise.left.saturating_sub(bytes);
+        }
+    }
+
+    fn check_room(&self, bytes: u64, promised: u64, kept: bool) -> Result<(), StoreError> {
         if let Some(quota) = self.quota.filter(|quota| kept && bytes > *quota) {
             return Err(StoreError::Quota { bytes, quota });
         }
-        let stat = statvfs(&self.dir).map_err(|error| failed("read", &self.dir)(error.into()))?;
-        // `f_bavail`, since the reserve of the superuser (`f_bfree`) is not for this
-        // process.
-        let free = stat.f_bavail.saturating_mul(stat.f_frsize);
-        match bytes <= free {
+        let free = self.space.look().map_err(failed("read", &self.dir))?.saturating_sub(promised);
+        match bytes.saturating_add(proof::hashes_bytes(bytes)) <= free {
             true => Ok(()),
             false => Err(StoreError::NoRoom { bytes, free, dir: self.dir.clone() }),
         }

@@ -40,11 +40,27 @@ pub enum StoreError {
     )]
     Quota { bytes: u64, quota: u64 },
     #[error(
-        "{bytes} bytes are more than is free at {dir}: {free}; free some space on that disk, or get a part with --range or --path"
+        "{bytes} bytes are more than is free at {dir}, besides what is kept for the journal and for other fetches: {free}; free some space on that disk (`trefoil rm`), or get a part with --range or --path"
     )]
     NoRoom { bytes: u64, free: u64, dir: PathBuf },
     #[error("cannot read {origin}: {source}")]
     Origin { origin: Origin, source: io::Error },
+}
+
+impl StoreError {
+    /// Whether there is no room for it.
+    pub fn lacks_room(&self) -> bool {
+        match self {
+            Self::Quota { .. } | Self::NoRoom { .. } => true,
+            Self::File { source, .. } | Self::Proof(ProofError::Io(source)) => is_full(source),
+            _ => false,
+        }
+    }
+}
+
+/// Whether the disk is full, or all but what is kept for the journal.
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 pub fn failed(act: &'static str, path: &Path) -> impl Fn(io::Error) -> StoreError {

@@ -4,13 +4,17 @@ use std::{
     fs,
     io::{self, ErrorKind, Read},
     path::Path,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use trefoil_content::{
     ContentId, Manifest, ManifestEntry, PartialStore, ResourceKind,
     proof::{self, ProofError},
 };
+use trefoil_os::disk_space::DiskSpace;
 use trefoil_types::DiskFile;
 
 use super::{StoreError, failed, own, own_files};
@@ -48,12 +52,13 @@ pub(super) fn hash_file(
 
 /// Hashes every file below a directory.
 pub(super) fn hash_tree(
+    space: &Arc<DiskSpace>,
     directory: &Path,
     staging: &Path,
     read: &AtomicU64,
 ) -> Result<Manifest, StoreError> {
     let files = files_below(directory)?;
-    let hashes = own(staging, "tree.hashes")?;
+    let hashes = own(space, staging, "tree.hashes")?;
     let mut at = 0;
     let mut entries = Vec::with_capacity(files.len());
     for (path, size) in files {
@@ -97,11 +102,16 @@ fn walk(directory: &Path, below: String, files: &mut Vec<(String, u64)>) -> Resu
 }
 
 /// Writes a manifest as a resource that is whole.
-pub(super) fn write_manifest(staging: &Path, encoded: &[u8]) -> Result<ContentId, StoreError> {
+pub(super) fn write_manifest(
+    space: &Arc<DiskSpace>,
+    staging: &Path,
+    encoded: &[u8],
+) -> Result<ContentId, StoreError> {
     let path = staging.join("data");
-    fs::write(&path, encoded).map_err(failed("write", &path))?;
     let (size, none) = (encoded.len() as u64, AtomicU64::new(0));
-    let files = own_files(staging, "")?;
+    let files = own_files(space, staging, "")?;
+    let mut data = files.data.iter();
+    data.try_for_each(|data| data.write_at(0, encoded)).map_err(failed("write", &path))?;
     let root = hash_file(&path, size, &*files.hashes, 0, &none)?;
     let store = PartialStore::open(root, [(root, size)], files)?;
     store.all_is_here();

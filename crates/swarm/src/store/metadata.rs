@@ -2,11 +2,12 @@
 
 use std::{
     fs,
+    io::ErrorKind,
     path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize};
-use trefoil_content::{AllowList, ContentId};
+use trefoil_content::{AllowList, ContentId, IdError};
 use trefoil_os::{clock, disk::write_whole};
 
 use super::{StoreError, failed};
@@ -71,11 +72,20 @@ pub fn now_s() -> u64 {
     clock::wall().0 / 1_000
 }
 
-/// `None`: there is none that is whole.
-pub fn read_metadata(dir: &Path) -> Option<(ContentId, Metadata)> {
-    let metadata: Metadata =
-        serde_json::from_slice(&fs::read(dir.join(METADATA_FILE)).ok()?).ok()?;
-    Some((metadata.id.parse().ok()?, metadata))
+/// `None`: there is none, as it is written last.
+///
+/// # Errors
+/// Why the one that is there cannot be read: a failing disk, or another version wrote it.
+pub fn read_metadata(dir: &Path) -> Result<Option<(ContentId, Metadata)>, String> {
+    let text = match fs::read(dir.join(METADATA_FILE)) {
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            return Ok(None);
+        }
+        text => text.map_err(|error| error.to_string())?,
+    };
+    let metadata: Metadata = serde_json::from_slice(&text).map_err(|error| error.to_string())?;
+    let id = metadata.id.parse().map_err(|error: IdError| error.to_string())?;
+    Ok(Some((id, metadata)))
 }
 
 pub fn write_metadata(dir: &Path, metadata: &Metadata) -> Result<(), StoreError> {

@@ -7,7 +7,7 @@ use std::{
     sync::atomic::AtomicU64,
 };
 
-use trefoil_content::{ContentId, ResourceKind};
+use trefoil_content::{ContentId, ResourceKind, proof};
 use trefoil_os::disk::{remove_file, sync_directory};
 
 use super::{
@@ -32,14 +32,19 @@ impl ContentStore {
         let staging = self.staging()?;
         let name = options.name.or_else(|| Some(path.file_name()?.to_str()?.to_owned()));
         let (id, size, tree_bytes) = if meta.is_file() {
-            let hashes = own(staging.path(), "hashes")?;
+            self.admit(proof::hashes_bytes(meta.len()), false)?;
+            let hashes = own(&self.space, staging.path(), "hashes")?;
             let root = hash_file(&path, meta.len(), &*hashes, 0, read)?;
             let kind = if options.sealed { ResourceKind::Sealed } else { ResourceKind::File };
             (ContentId { kind, root }, meta.len(), None)
         } else if meta.is_dir() {
-            let manifest = hash_tree(&path, staging.path(), read)?;
+            let manifest = hash_tree(&self.space, &path, staging.path(), read)?;
             let (encoded, bytes) = (manifest.encode(), manifest.layout()?.bytes());
-            (write_manifest(staging.path(), &encoded)?, encoded.len() as u64, Some(bytes))
+            (
+                write_manifest(&self.space, staging.path(), &encoded)?,
+                encoded.len() as u64,
+                Some(bytes),
+            )
         } else {
             return Err(StoreError::Odd(path));
         };

@@ -5,7 +5,7 @@ use std::{
     fs,
     io::{self, Read},
     path::Path,
-    sync::atomic::AtomicU64,
+    sync::{Arc, atomic::AtomicU64},
 };
 
 use trefoil_content::{
@@ -13,7 +13,7 @@ use trefoil_content::{
     proof::{self, ProofError},
     scheduler::Resource,
 };
-use trefoil_os::disk::sync_directory;
+use trefoil_os::{disk::sync_directory, disk_space::DiskSpace};
 
 use super::{
     ContentStore, HASHES_MAP, Metadata, PutOptions, StoreError, failed, hashing::Counted, own,
@@ -30,8 +30,9 @@ impl ContentStore {
         data: impl Read,
         read: &AtomicU64,
     ) -> Result<ContentId, StoreError> {
+        self.admit(proof::hashes_bytes(size), false)?;
         let staging = self.staging()?;
-        let root = hash_remote(staging.path(), origin, size, Counted(data, read))?;
+        let root = hash_remote(&self.space, staging.path(), origin, size, Counted(data, read))?;
         let id = ContentId { kind: ResourceKind::File, root };
         let last = origin.url().path_segments().and_then(|mut path| path.next_back());
         let name = options.name.or_else(|| last.filter(|name| !name.is_empty()).map(str::to_owned));
@@ -97,12 +98,13 @@ impl ContentStore {
 
 /// Writes all hashes and the last group, and returns the root.
 fn hash_remote(
+    space: &Arc<DiskSpace>,
     staging: &Path,
     origin: &Origin,
     size: u64,
     data: impl Read,
 ) -> Result<[u8; 32], StoreError> {
-    let files = own_files(staging, "")?;
+    let files = own_files(space, staging, "")?;
     let start = (groups(size) - 1) * GROUP_BYTES;
     let mut data = LastGroupReader { data, start, at: 0, last: Vec::new(), failed: None };
     let root = match (proof::hash(&mut data, size, &*files.hashes, 0), data.failed) {
@@ -111,7 +113,7 @@ fn hash_remote(
         }
         (root, None) => root.map_err(kept_in(staging))?,
     };
-    let map = Some(own(staging, HASHES_MAP)?);
+    let map = Some(own(space, staging, HASHES_MAP)?);
     let alone = Files { data: None, hashes: files.hashes.clone(), map };
     let hashes = PartialStore::open(Resource::hashes(root).0, [(root, size)], alone);
     let hashes = hashes.map_err(kept_in(staging))?;

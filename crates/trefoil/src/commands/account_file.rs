@@ -42,6 +42,7 @@ pub fn find_account(
 #[cfg(test)]
 mod tests {
     use alloy_primitives::hex;
+    use trefoil_os::keystore::ScryptCost;
 
     use super::*;
 
@@ -55,12 +56,12 @@ mod tests {
         let say = |wanted| find_account(dir.path(), wanted).map(|(address, _)| address);
         let refusal = |wanted| say(wanted).unwrap_err().to_string();
         assert!(refusal(None).contains("trefoil keys new account"));
-        keystore::store(dir.path(), KeyKind::Validator, &[1; 32], "x").unwrap();
-        keystore::store(dir.path(), KeyKind::Account, &SECRET, "x").unwrap();
+        keystore::store(dir.path(), KeyKind::Validator, &[1; 32], "x", ScryptCost::Light).unwrap();
+        keystore::store(dir.path(), KeyKind::Account, &SECRET, "x", ScryptCost::Light).unwrap();
         let first = keystore::account_address(&SECRET).unwrap();
         assert_eq!(say(None).unwrap(), first);
         assert!(refusal(Some(Address::ZERO)).contains("--dry-run"));
-        keystore::store(dir.path(), KeyKind::Account, &[2; 32], "x").unwrap();
+        keystore::store(dir.path(), KeyKind::Account, &[2; 32], "x", ScryptCost::Light).unwrap();
         assert!(refusal(None).contains("--account"));
         assert_eq!(say(Some(first)).unwrap(), first);
     }

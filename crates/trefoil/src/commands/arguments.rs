@@ -6,7 +6,7 @@ use std::{net::SocketAddr, path::PathBuf};
 use alloy_primitives::{U160, U256, utils::parse_ether};
 use clap::{Args, ValueEnum};
 use trefoil_host::{home::Home, settings::PeerAddress};
-use trefoil_os::keystore::PasswordSource;
+use trefoil_os::keystore::{PasswordSource, ScryptCost};
 use trefoil_types::{Address, PeerId};
 
 /// Which node's directory.
@@ -37,6 +37,21 @@ impl PasswordArgs {
     }
 }
 
+/// What a guess of a new key's password costs.
+#[derive(Debug, Args)]
+pub struct KdfArgs {
+    /// Encrypt new keys at little cost (scrypt N = 8192, not 262144): for tests, and for long
+    /// random passwords
+    #[arg(long, env = "TREFOIL_LIGHTKDF")]
+    lightkdf: bool,
+}
+
+impl KdfArgs {
+    pub fn cost(&self) -> ScryptCost {
+        if self.lightkdf { ScryptCost::Light } else { ScryptCost::Standard }
+    }
+}
+
 /// Settings given as flags: they override `node.toml` and the environment.
 #[derive(Debug, Args)]
 pub struct SettingsArgs {
@@ -62,7 +77,8 @@ pub struct SettingsArgs {
     /// Names that the RPC may be addressed by, besides localhost and IPs
     #[arg(long, value_name = "NAME,…")]
     rpc_hosts: Option<String>,
-    /// Origins of the web pages that may use the RPC; none given: any
+    /// Origins of the web pages that may use the RPC besides its own; none given: none, or
+    /// any on a public network
     #[arg(long, value_name = "ORIGIN,…")]
     rpc_origins: Option<String>,
     #[command(flatten)]

@@ -6,6 +6,7 @@
 
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
+use trefoil_host::logging;
 
 use super::block_on::block_on;
 use crate::{chain_client::client::Client, error::CommandError};
@@ -44,7 +45,7 @@ impl ConnectArgs {
         let client = Client::new(&self.rpc);
         let status = block_on(client.call("trefoil_status", json!([])));
         if let Err(error) = &status {
-            eprintln!("{error}\nThese are a devnet's values:\n");
+            logging::say(&format!("{error}\nThese are a devnet's values:\n"));
         }
         let chain = ChainParameters::read(client.url(), &status.unwrap_or_default());
         print!("{}", chain.snippet(self.tool));

@@ -1,5 +1,6 @@
 //! `trefoil put`, `get`, `ls`, `pin`, `unpin`, `rm`: content by way of a running
-//! node, which does the work; these commands show how far it is.
+//! node, which does the work; these commands show how far it is. Of a node that does not run,
+//! `ls`, `pin`, `unpin` and `rm` work in its directory.
 
 use std::path::{Path, PathBuf};
 
@@ -244,14 +245,18 @@ impl GetArgs {
 
 /// `trefoil ls`.
 pub fn list(worker: &WorkerArgs) -> Result<(), CommandError> {
-    let client = worker.client()?;
-    let answer = block_on(client.call("admin_contents", json!([])))?;
+    let answer = match worker.stopped()? {
+        Some(stopped) => json!(stopped.list()),
+        None => block_on(worker.client()?.call("admin_contents", json!([])))?,
+    };
     if worker.json {
         println!("{answer:#}");
         return Ok(());
     }
-    let abouts: Vec<Metadata> =
-        serde_json::from_value(answer).map_err(|_| client.odd("admin_contents"))?;
+    let abouts: Vec<Metadata> = serde_json::from_value(answer).map_err(|error| {
+        let what = format!("the node's answer is none: {error}");
+        CommandError::with_cure(what, "use the program that the node runs")
+    })?;
     if abouts.is_empty() {
         println!("nothing yet: `trefoil put PATH`, or `trefoil get LINK`");
     }
@@ -275,11 +280,34 @@ pub struct ResourceArgs {
     worker: WorkerArgs,
 }
 
+/// What is done with a resource.
+#[derive(Clone, Copy, Debug)]
+pub enum ResourceAction {
+    Pin,
+    Unpin,
+    Remove,
+}
+
 impl ResourceArgs {
-    /// Calls the node's `method` for it.
-    pub fn run(self, method: &str) -> Result<(), CommandError> {
-        let client = self.worker.client()?;
-        block_on(client.call(method, json!([self.link])))?;
+    pub fn run(self, action: ResourceAction) -> Result<(), CommandError> {
+        let Some(stopped) = self.worker.stopped()? else { return self.ask(action) };
+        let id = parse_link(&self.link)?.id;
+        match action {
+            ResourceAction::Pin => stopped.pin(id, true)?,
+            ResourceAction::Unpin => stopped.pin(id, false)?,
+            ResourceAction::Remove => stopped.remove(id)?,
+        }
+        Ok(())
+    }
+
+    /// Lets the running node do it.
+    fn ask(&self, action: ResourceAction) -> Result<(), CommandError> {
+        let method = match action {
+            ResourceAction::Pin => "admin_pin",
+            ResourceAction::Unpin => "admin_unpin",
+            ResourceAction::Remove => "admin_remove",
+        };
+        block_on(self.worker.client()?.call(method, json!([self.link])))?;
         Ok(())
     }
 }

@@ -22,7 +22,10 @@ use trefoil_host::{
     home::{Home, write},
     settings::{PeerAddress, Settings},
 };
-use trefoil_os::keystore::{self, KeyKind};
+use trefoil_os::{
+    keystore::{self, KeyKind, ScryptCost},
+    private,
+};
 use trefoil_types::{ChainSpec, Kind, spec::default_snapshot_every};
 
 use self::{accounts::DevAccount, live::Live, node_process::NodeProcess};
@@ -36,6 +39,15 @@ use crate::{
 const PASSWORD: &str = "devnet";
 
 const CHAIN_NAME: &str = "devnet";
+
+/// The pages of developers: their own, Remix, and wallets in the browser.
+const ORIGINS: [&str; 5] = [
+    "http://localhost:*",
+    "http://127.0.0.1:*",
+    "https://remix.ethereum.org",
+    "chrome-extension://*",
+    "moz-extension://*",
+];
 
 // The default is four validators: each then has an organisation, and a vote needs three.
 /// The most organisations of a consortium that is made here.
@@ -109,6 +121,7 @@ impl DevnetArgs {
         } else {
             self.found(&homes, &ports, &accounts)?;
         }
+        write_passwords(&homes)?;
         let spec = homes[0].spec()?;
         block_on(supervise(&dir, &spec, &homes, &ports, &accounts))
     }
@@ -212,12 +225,13 @@ impl DevnetArgs {
             funds: accounts.iter().map(|account| (account.address, ether)).collect(),
         };
         // Encrypted all the same: a node opens its keys in one way only.
-        founding::found(plan, &founders, PASSWORD)?;
+        founding::found(plan, &founders, PASSWORD, ScryptCost::Light)?;
         // So that each node has an account to sign with, and needs no password typed.
         for (home, account) in homes.iter().zip(accounts) {
-            keystore::store(&home.dir, KeyKind::Account, &account.key, PASSWORD)?;
+            let (key, light) = (&account.key, ScryptCost::Light);
+            keystore::store(&home.dir, KeyKind::Account, key, PASSWORD, light)?;
         }
-        Ok(homes.iter().try_for_each(|home| write(&password_file(home), PASSWORD))?)
+        Ok(())
     }
 }
 
@@ -233,9 +247,20 @@ impl Ports {
         let mut settings = Settings::default();
         settings.keys.password_file = password_file(home);
         settings.rpc.listen = self.rpc;
+        settings.rpc.origins = ORIGINS.map(String::from).to_vec();
+        // A devnet is for developers, on a machine of their own.
+        settings.rpc.debug = true;
         settings.p2p.listen = self.p2p;
         settings
     }
+}
+
+/// Each time: a node refuses a file that others can read, as earlier programs made it.
+fn write_passwords(homes: &[Home]) -> Result<(), CommandError> {
+    homes.iter().map(password_file).try_for_each(|file| {
+        private::write(&file, PASSWORD.as_bytes())
+            .map_err(|e| CommandError::file("write", &file, e))
+    })
 }
 
 fn password_file(home: &Home) -> PathBuf {

@@ -7,11 +7,11 @@ use trefoil_crypto::NodeCertificate;
 use trefoil_host::home::{self, Home};
 use trefoil_os::{
     certificate,
-    keystore::{self, KeyKind},
+    keystore::{self, KeyKind, ScryptCost},
 };
 use trefoil_types::ChainSpec;
 
-use super::arguments::{DirArgs, SettingsArgs};
+use super::arguments::{DirArgs, KdfArgs, SettingsArgs};
 use crate::{
     error::CommandError,
     genesis::invite::{self, Invite},
@@ -28,13 +28,16 @@ pub struct InitArgs {
     #[arg(long)]
     validator: bool,
     #[command(flatten)]
+    kdf: KdfArgs,
+    #[command(flatten)]
     flags: SettingsArgs,
 }
 
 impl InitArgs {
     pub fn run(self) -> Result<(), CommandError> {
         let spec = home::read_spec(&self.chain)?;
-        make(&self.dir.home(), &spec, &self.flags, self.validator, Vec::new())?;
+        let new = NewNode { validator: self.validator, cost: self.kdf.cost(), peers: Vec::new() };
+        make(&self.dir.home(), &spec, &self.flags, new)?;
         advise(&self.dir.home(), &spec)
     }
 }
@@ -45,6 +48,8 @@ pub struct JoinArgs {
     invite: String,
     #[command(flatten)]
     dir: DirArgs,
+    #[command(flatten)]
+    kdf: KdfArgs,
     #[command(flatten)]
     flags: SettingsArgs,
 }
@@ -65,7 +70,12 @@ impl JoinArgs {
             check_ours(&home, certificate)?;
         }
         let peers = peers.iter().map(ToString::to_string).collect();
-        make(&home, &spec, &self.flags, false, peers)?;
+        make(
+            &home,
+            &spec,
+            &self.flags,
+            NewNode { validator: false, cost: self.kdf.cost(), peers },
+        )?;
         if let Some(certificate) = &certificate {
             certificate::store(&certificate::path(&home.dir), certificate)?;
         }
@@ -100,14 +110,22 @@ fn advise(home: &Home, spec: &ChainSpec) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// Makes a node's directory; `peers` count unless a flag names others.
+/// What a node's directory is made with.
+struct NewNode {
+    validator: bool,
+    cost: ScryptCost,
+    /// They count unless a flag names others.
+    peers: Vec<String>,
+}
+
+/// Makes a node's directory.
 fn make(
     home: &Home,
     spec: &ChainSpec,
     flags: &SettingsArgs,
-    validator: bool,
-    peers: Vec<String>,
+    new: NewNode,
 ) -> Result<(), CommandError> {
+    let NewNode { validator, cost, peers } = new;
     if home.is_founded() {
         return Err(home.taken().into());
     }
@@ -124,7 +142,7 @@ fn make(
         let file = match path.exists() {
             // Made before, so that it could be certified.
             true => keystore::describe(&path)?,
-            false => keystore::store(&home.dir, kind, &keystore::generate(kind), &password)?,
+            false => keystore::store(&home.dir, kind, &keystore::generate(kind), &password, cost)?,
         };
         println!("{:9}  {}", kind.to_string(), file.public);
     }

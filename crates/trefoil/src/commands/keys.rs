@@ -10,7 +10,7 @@ use serde_json::json;
 use trefoil_os::keystore::{self, KeyFile, KeyKind};
 use zeroize::Zeroizing;
 
-use super::arguments::{DirArgs, PasswordArgs};
+use super::arguments::{DirArgs, KdfArgs, PasswordArgs};
 use crate::error::CommandError;
 
 #[derive(Debug, Subcommand)]
@@ -22,6 +22,8 @@ pub enum KeysCommand {
         dir: DirArgs,
         #[command(flatten)]
         password: PasswordArgs,
+        #[command(flatten)]
+        kdf: KdfArgs,
     },
     /// List the keys of a node's directory
     List {
@@ -41,6 +43,8 @@ pub enum KeysCommand {
         dir: DirArgs,
         #[command(flatten)]
         password: PasswordArgs,
+        #[command(flatten)]
+        kdf: KdfArgs,
     },
     /// Print a key's secret, in the clear (its keystore file can be copied as it is)
     Export {
@@ -62,13 +66,13 @@ const HEX_BYTES_MAX: u64 = 128;
 impl KeysCommand {
     pub fn run(self) -> Result<(), CommandError> {
         match self {
-            Self::New { kind, dir, password } => {
+            Self::New { kind, dir, password, kdf } => {
                 let password = password.source().choose(&format!("the new {kind} key"))?;
                 let secret = keystore::generate(kind);
-                print_key(&keystore::store(&dir.dir, kind, &secret, &password)?);
+                print_key(&keystore::store(&dir.dir, kind, &secret, &password, kdf.cost())?);
             }
             Self::List { dir, json } => list(&keystore::list(&dir.dir)?, json),
-            Self::Import { kind, keystore, dir, password } => {
+            Self::Import { kind, keystore, dir, password, kdf } => {
                 let secret = match keystore {
                     Some(path) => {
                         let password = password.source().get(&path.display().to_string())?;
@@ -81,7 +85,7 @@ impl KeysCommand {
                     None => keystore::parse_secret(kind, &read_stdin()?)?,
                 };
                 let password = password.source().choose(&format!("the imported {kind} key"))?;
-                print_key(&keystore::store(&dir.dir, kind, &secret, &password)?);
+                print_key(&keystore::store(&dir.dir, kind, &secret, &password, kdf.cost())?);
             }
             Self::Export { kind, address, dir, password } => {
                 // The other kinds have one file each, so no name is needed.

@@ -10,6 +10,7 @@ use clap::{
 use trefoil_crypto::{NodeCertificate, Role};
 use trefoil_host::{
     home::{self, Home},
+    logging,
     settings::{PeerAddress, Settings},
 };
 use trefoil_os::{
@@ -19,7 +20,7 @@ use trefoil_os::{
 };
 use trefoil_types::{Address, Kind, PeerId, spec::default_snapshot_every};
 
-use super::arguments::{self, DirArgs, PasswordArgs};
+use super::arguments::{self, DirArgs, KdfArgs, PasswordArgs};
 use crate::{
     error::{CommandError, OrCure as _},
     genesis::{
@@ -107,6 +108,8 @@ pub struct FoundArgs {
     snapshot_every: u64,
     #[command(flatten)]
     password: PasswordArgs,
+    #[command(flatten)]
+    kdf: KdfArgs,
     /// Where to write: DIR/chain.toml and DIR/NAME-0, DIR/NAME-1, …
     dir: PathBuf,
 }
@@ -123,8 +126,8 @@ impl FoundArgs {
         let founders = self.founders(&organisations)?;
         let password = self.password.source().choose("the founders' keys")?;
         if self.funds.is_empty() && self.base_fee > 0 {
-            eprintln!(
-                "note: no account owns anything, so nobody can pay for gas; give --fund ADDRESS=ETHER, or --base-fee 0"
+            logging::say(
+                "note: no account owns anything, so nobody can pay for gas; give --fund ADDRESS=ETHER, or --base-fee 0",
             );
         }
         let plan = FoundingPlan {
@@ -138,7 +141,7 @@ impl FoundArgs {
             organisations,
             funds: self.funds.into_iter().collect(),
         };
-        let spec = founding::found(plan, &founders, &password)?;
+        let spec = founding::found(plan, &founders, &password, self.kdf.cost())?;
         home::write(&self.dir.join("chain.toml"), &spec.to_toml())?;
         println!("{}", self.dir.join("chain.toml").display());
         for founder in founders {

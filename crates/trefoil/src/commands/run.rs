@@ -1,6 +1,9 @@
 //! `trefoil run`: a node in the foreground, until a signal.
 
-use std::{io::Read as _, thread};
+use std::{
+    io::{self, Read as _, Write as _},
+    thread,
+};
 
 use clap::Args;
 use tokio::sync::oneshot;
@@ -61,20 +64,30 @@ pub(super) fn open_keys(home: &Home, settings: &Settings) -> Result<NodeKeys, Co
     })
 }
 
+/// Says where the node is. By a thread of its own: a stdout that is closed, full or without a
+/// reader is no reason for a node to end, or to wait.
 fn announce(host: &Host, settings: &Settings) {
     let (backend, spec) = (&host.backend, &host.backend.spec);
     let kind = spec.kind.name();
-    println!(
-        "chain      {} ({kind}), id {}, genesis {}",
-        spec.name, spec.chain_id, backend.genesis_hash
+    let validator = match backend.validator {
+        Some(key) => key.to_string(),
+        None => "none: a full node, which checks and serves".into(),
+    };
+    let text = format!(
+        "chain      {} ({kind}), id {}, genesis {}\n\
+         node       {}@{}\n\
+         validator  {validator}\n\
+         rpc        http://{5} ws://{5}\n\
+         height     {6}\n",
+        spec.name,
+        spec.chain_id,
+        backend.genesis_hash,
+        backend.peer,
+        settings.p2p.listen,
+        host.rpc,
+        backend.snapshot().tip().number,
     );
-    println!("node       {}@{}", backend.peer, settings.p2p.listen);
-    match backend.validator {
-        Some(key) => println!("validator  {key}"),
-        None => println!("validator  none: a full node, which checks and serves"),
-    }
-    println!("rpc        http://{0} ws://{0}", host.rpc);
-    println!("height     {}", backend.snapshot().tip().number);
+    thread::spawn(move || io::stdout().write_all(text.as_bytes()));
 }
 
 /// Resolves, with the reason, when the process is asked to end.

@@ -5,6 +5,8 @@
 //! only other sharing nodes answer them.
 
 use std::{
+    fmt,
+    io::{self, Write as _},
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     sync::{
@@ -23,10 +25,13 @@ use trefoil_host::{
 };
 use trefoil_os::disk::FileDisk;
 use trefoil_p2p::{NetHandle, NetworkAccess};
-use trefoil_rpc::content::{
-    admin,
-    admin_server::Admin,
-    gateway::{Gateway, GatewayAccess},
+use trefoil_rpc::{
+    HttpAccess, HttpConnectionTable, MemoryAccount,
+    content::{
+        admin,
+        admin_server::Admin,
+        gateway::{Gateway, GatewayAccess},
+    },
 };
 use trefoil_swarm::{Content, ContentConfig, PutOptions, Selection, StoreError, http::Credentials};
 use trefoil_types::{B256, Kind, PeerId, keccak256};
@@ -48,6 +53,12 @@ const PORT: u16 = 30330;
 // All may come from one address: the bound for each source is the same.
 /// Connections that strangers open, at most.
 const INBOUND_MAX: usize = 256;
+
+// A reader of the pipe may have seen enough (`trefoil share PATH | head -1`): it goes on sharing.
+/// Prints a line, if somebody reads it. `println!` panics otherwise, which ends the process.
+fn print(line: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stdout(), "{line}");
+}
 
 /// The name of the network, in place of a genesis hash.
 fn network() -> B256 {
@@ -104,7 +115,7 @@ impl Sharing {
 
     fn print_fetch(&self, id: ContentId) {
         let link = admin::link_of(&self.content, id);
-        println!("get   trefoil fetch '{link}' --from {}@{}", self.me, self.at());
+        print(format_args!("get   trefoil fetch '{link}' --from {}@{}", self.me, self.at()));
     }
 }
 
@@ -165,15 +176,21 @@ impl ShareArgs {
     pub fn run(self) -> Result<(), CommandError> {
         block_on(async {
             let sharing = self.sharing.start("share", PORT).await?;
-            println!("node  {}@{}", sharing.me, sharing.at());
+            print(format_args!("node  {}@{}", sharing.me, sharing.at()));
             let listener = TcpListener::bind(self.rpc)
                 .await
                 .map_err(|source| HostError::RpcListen { address: self.rpc, source })?;
             let admin = Admin::new(sharing.content.clone(), &sharing.data)
                 .map_err(|e| CommandError::file("write the token in", &sharing.data, e))?;
             // The gateway serves programs of this machine; others fetch as peers.
+            let memory = MemoryAccount::default();
+            let admin = admin.drawing_on(memory.clone());
             let gateway = Gateway::new(sharing.content.clone(), GatewayAccess::Loopback);
-            tokio::spawn(trefoil_rpc::accept(admin.router().merge(gateway.router()), listener));
+            let gateway = gateway.admitting(admin.gateway_keys()).drawing_on(memory.clone());
+            let served = admin.router().merge(gateway.router());
+            // Under no foreign name, and for no page of another origin.
+            let served = trefoil_rpc::guarded(served, HttpAccess::default());
+            tokio::spawn(trefoil_rpc::accept(served, listener, HttpConnectionTable::new(memory)));
             for path in &self.paths {
                 let (content, read) = (&sharing.content, Arc::new(AtomicU64::new(0)));
                 let put = content.put(path, PutOptions::default(), read.clone());
@@ -265,7 +282,7 @@ impl FetchArgs {
                 }
             }
             bar.fetched(content.progress(link.id).await?.as_ref());
-            println!("{}", output.display());
+            print(format_args!("{}", output.display()));
             if self.stay {
                 // Until then it shares.
                 let _ = signal::ctrl_c().await;
@@ -283,7 +300,6 @@ fn default_dir(name: &str) -> Result<PathBuf, CommandError> {
 /// The sharing node's name: a key that is made at the first start. It guards
 /// nothing but the name, and lies in a file that only its user reads.
 fn identity(dir: &Path) -> Result<SecretKey, CommandError> {
-    use std::io::Write as _;
     use std::os::unix::fs::OpenOptionsExt as _;
     let path = dir.join("identity");
     match std::fs::read_to_string(&path) {

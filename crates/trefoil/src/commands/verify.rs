@@ -241,7 +241,7 @@ async fn fetch(client: &Client, height: Height) -> Result<CertifiedBlock, Comman
     let height = format!("{height:#x}");
     let certificate = decoded(client, "trefoil_getCertificate", &height).await?;
     let evidence = decoded(client, "trefoil_getEvidence", &height).await?;
-    let block = decoded(client, "debug_getRawBlock", &height).await?;
+    let block = decoded(client, "trefoil_getRawBlock", &height).await?;
     let attached = Attached { evidence, parent_certificate: None };
     Ok(CertifiedBlock { block, certificate, attached })
 }

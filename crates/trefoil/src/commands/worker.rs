@@ -5,11 +5,15 @@ use std::{path::PathBuf, time::Duration};
 use clap::Args;
 use serde_json::{Value, json};
 use trefoil_host::home::Home;
-use trefoil_os::keystore::PasswordSource;
+use trefoil_os::{
+    disk::{DiskError, FileDisk},
+    keystore::PasswordSource,
+};
 use trefoil_rpc::content::{
     admin::{JobOutcome, JobStatus},
     admin_server::token_file,
 };
+use trefoil_swarm::StoppedContent;
 use trefoil_types::Kind;
 
 use super::{
@@ -66,6 +70,19 @@ impl WorkerArgs {
         })?;
         let listen = home.settings(&[])?.settings.rpc.listen;
         Ok(Client::new(&format!("http://{listen}/admin")).with_token(token))
+    }
+
+    /// The content of a node that does not run; `None`: it runs, or there is none.
+    pub fn stopped(&self) -> Result<Option<StoppedContent>, CommandError> {
+        let home = self.home()?;
+        if !home.is_founded() || !home.data().exists() {
+            return Ok(None);
+        }
+        match FileDisk::open(&home.data()) {
+            Ok(lock) => Ok(Some(StoppedContent::open(lock, &home.content())?)),
+            Err(DiskError::Locked { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// The node's JSON-RPC, as anyone may call it.

@@ -17,7 +17,7 @@ use trefoil_host::{
 use trefoil_os::{
     certificate::{self, Ca},
     clock,
-    keystore::{self, KeyKind},
+    keystore::{self, KeyKind, ScryptCost},
 };
 use trefoil_types::{
     Address, ChainSpec, Kind, PeerId,
@@ -89,6 +89,7 @@ pub fn found(
     plan: FoundingPlan,
     founders: &[Founder],
     password: &str,
+    cost: ScryptCost,
 ) -> Result<ChainSpec, CommandError> {
     if let Some(founder) = founders.iter().find(|founder| founder.home.is_founded()) {
         return Err(founder.home.taken().into());
@@ -109,7 +110,7 @@ pub fn found(
     // Before any key is written: a value outside its range leaves no half-made directory.
     spec.check()?;
     for (dir, kind, secret) in &secrets {
-        keystore::store(dir, *kind, secret, password)?;
+        keystore::store(dir, *kind, secret, password, cost)?;
     }
     if !cas.is_empty() {
         certify(&spec, &cas, &peers, founders)?;

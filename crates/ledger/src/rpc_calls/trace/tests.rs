@@ -4,7 +4,7 @@ use alloy_consensus::TxEip1559;
 use alloy_primitives::{U256, bytes};
 use alloy_rpc_types_trace::geth::{GethDebugBuiltInTracerType, GethDebugTracingOptions, GethTrace};
 
-use super::{TraceError, replay};
+use super::{TraceBudget, TraceError, replay};
 use crate::testing::chain::{TestChain, address, fund, sent, spec, transfer, world};
 
 /// A contract that adds one to slot 0 and returns the sum, called twice.
@@ -22,7 +22,8 @@ fn chain() -> (TestChain, crate::Built) {
 
 fn traced(only: Option<usize>, options: GethDebugTracingOptions) -> Vec<GethTrace> {
     let (chain, built) = chain();
-    let traces = replay(&chain.parent(), &built.block, only, options).expect("runs");
+    let budget = TraceBudget { max: usize::MAX, reserve: &mut |_| true };
+    let traces = replay(&chain.parent(), &built.block, only, options, budget).expect("runs");
     traces.into_iter().map(|(_, trace)| trace).collect()
 }
 
@@ -67,6 +68,58 @@ fn tracers_in_javascript_are_refused_with_a_reason() {
         tracer: Some(alloy_rpc_types_trace::geth::GethDebugTracerType::JsTracer("{}".into())),
         ..Default::default()
     };
-    let error = replay(&chain.parent(), &built.block, None, options);
+    let budget = TraceBudget { max: usize::MAX, reserve: &mut |_| true };
+    let error = replay(&chain.parent(), &built.block, None, options, budget);
     assert!(matches!(&error, Err(TraceError::Tracer(text)) if text.contains("JS")), "{error:?}");
+}
+
+/// A contract that fills its stack and then runs in a loop, which shows the whole stack at
+/// each step; called once with this much gas.
+fn deep(gas_limit: u64) -> (TestChain, crate::Built) {
+    let mut world = world();
+    fund(&mut world, address(1), U256::from(1_000));
+    // PUSH0 a thousand times, then JUMPDEST, and a jump there for ever.
+    let mut code = vec![0x5f; 1_000];
+    code.extend([0x5b, 0x61, 0x03, 0xe8, 0x56]);
+    world.set(address(0xdd), 1, U256::ZERO, &code.into(), []);
+    let chain = TestChain::new(spec(0), world);
+    let call = TxEip1559 { gas_limit, ..transfer(address(0xdd), 0) };
+    let built = chain.build([sent(call, address(1))]);
+    assert_eq!(built.refused, []);
+    (chain, built)
+}
+
+#[test]
+fn a_trace_ends_at_its_bound_in_bytes_and_says_what_to_do() {
+    let (chain, built) = deep(1_500_000);
+    let traced = |options, max, reserve: &mut dyn FnMut(usize) -> bool| {
+        let budget = TraceBudget { max, reserve };
+        replay(&chain.parent(), &built.block, None, options, budget)
+    };
+    // 140 kB for each step on the full stack; 375,000 steps would be 52 GB.
+    let mut reserved = 0;
+    let count = &mut |bytes| {
+        reserved += bytes;
+        true
+    };
+    let error = traced(GethDebugTracingOptions::default(), 16 << 20, count).unwrap_err();
+    assert!(matches!(error, TraceError::TooLarge(max) if max == 16 << 20), "{error}");
+    assert!(error.to_string().contains("disableStack"), "{error}");
+    assert!(reserved <= 16 << 20, "{reserved}");
+    // Whoever gives the room may refuse it at any time.
+    let (mut left, mut asked) = (3, 0);
+    let refuse = &mut |_| {
+        asked += 1;
+        left -= 1;
+        left > 0
+    };
+    let error = traced(GethDebugTracingOptions::default(), usize::MAX, refuse).unwrap_err();
+    assert!(matches!(error, TraceError::TooLarge(_)), "{error}");
+    assert_eq!(asked, 3);
+    // A few steps, or a tracer that shows none, take little of the same transaction.
+    let mut few = GethDebugTracingOptions::default();
+    few.config.limit = Some(10);
+    assert_eq!(traced(few, 1 << 20, &mut |_| true).unwrap().len(), 1);
+    let calls = tracer(GethDebugBuiltInTracerType::CallTracer);
+    assert_eq!(traced(calls, 1 << 20, &mut |_| true).unwrap().len(), 1);
 }

@@ -5,7 +5,9 @@ use alloy_rlp::{Decodable as _, Encodable as _};
 use super::{
     super::{
         frames::FrameWriter,
-        state_file::{AccountRow, MAGIC, SlotRows, StateCounts, StateFileHeader, kind},
+        state_file::{
+            AccountRow, MAGIC, ROWS_BYTES_MAX, SlotRows, StateCounts, StateFileHeader, kind,
+        },
         trail::Handover,
     },
     *,
@@ -184,8 +186,25 @@ fn the_state_must_name_the_validators_that_the_way_led_to() {
     let disk = MemDisk::default();
     let error = restore(&disk, &spec(), &*file(&frames), None).unwrap_err();
     assert!(error.to_string().contains("leaves out a change"), "{error}");
-    let opened = Ledger::open(Arc::new(disk), spec(), History::Archive);
-    assert!(matches!(opened, Err(LedgerError::Unfinished)));
+    let open = || Ledger::open(Arc::new(disk.clone()), spec(), History::Archive);
+    assert!(matches!(open(), Err(LedgerError::Unfinished)));
+
+    // A newcomer that has met liars only begins at genesis all the same.
+    abandon(&disk).unwrap();
+    assert_eq!(standing(&disk).unwrap(), ChainOnDisk::Nothing { unfinished: false });
+    drop(open().unwrap());
+    // And never drops a chain.
+    let disk = restored(&state_file(&chain.ledger, height));
+    abandon(&disk).unwrap();
+    assert!(matches!(standing(&disk).unwrap(), ChainOnDisk::Chain { .. }));
+}
+
+#[test]
+fn more_rows_in_a_record_than_any_node_writes() {
+    for of in [kind::ACCOUNTS, kind::SLOTS] {
+        let why = refusal(|_, frames| body(frames, of).resize(ROWS_BYTES_MAX + 1, 0));
+        assert!(why.contains("more rows"), "{why}");
+    }
 }
 
 #[test]

@@ -5,9 +5,19 @@
 //! - A record expires.
 //! - The records of one key, of one peer and of one subnet are bounded. So a peer that
 //!   announces without end displaces no other.
+//! - Of the providers of a key, one of each subnet is named before a second of any, in an order
+//!   that no identity can be made for.
 //! - Value records are never kept.
 
-use std::{borrow::Cow, collections::BTreeMap, iter, net::SocketAddr, time::Instant};
+use std::{
+    borrow::Cow,
+    cmp::Reverse,
+    collections::BTreeMap,
+    hash::{BuildHasher as _, RandomState},
+    iter,
+    net::SocketAddr,
+    time::Instant,
+};
 
 use libp2p::{
     PeerId,
@@ -44,9 +54,9 @@ const OF_PEER_MAX: usize = PROVIDED_MAX;
 // each other.
 pub(super) const OF_KEY_MAX: usize = 20;
 /// Of those, from one subnet.
-// Attack: one machine with many identities takes all providers' places of a key. With 8 of 20 it
-// takes three subnets.
-pub(super) const OF_KEY_AND_SUBNET_MAX: usize = 8;
+// Attack: one machine with many identities takes all providers' places of a key. With 2 of 20, of
+// which the second of a subnet yields to another subnet, it takes twenty subnets.
+pub(super) const OF_KEY_AND_SUBNET_MAX: usize = 2;
 
 #[derive(Debug)]
 pub(crate) struct Records {
@@ -57,6 +67,10 @@ pub(crate) struct Records {
     /// Records of each peer, and of each subnet.
     of_peer: RecordCounts<PeerId>,
     of_subnet: RecordCounts<Subnet>,
+    /// Records that were taken so far.
+    taken: u64,
+    /// Attack: identities that are made to be named first.
+    secret: RandomState,
 }
 
 /// How many there are of each.
@@ -90,6 +104,8 @@ impl<K: Ord> RecordCounts<K> {
 struct Entry {
     address: SocketAddr,
     expires: Instant,
+    /// Its place in time.
+    number: u64,
 }
 
 fn subnet(address: SocketAddr) -> Subnet {
@@ -104,29 +120,68 @@ pub(super) fn root(key: &RecordKey) -> Option<Root> {
 impl Records {
     pub fn new(me: PeerId) -> Self {
         let (of_peer, of_subnet) = (RecordCounts(BTreeMap::new()), RecordCounts(BTreeMap::new()));
-        Self { me, own: Vec::new(), others: BTreeMap::new(), of_peer, of_subnet }
+        let (own, others, secret) = (Vec::new(), BTreeMap::new(), RandomState::new());
+        Self { me, own, others, of_peer, of_subnet, taken: 0, secret }
     }
 
     /// Keeps that `peer`, which can be dialled at `address`, has a resource, if
     /// there is room. Its earlier record of the resource is replaced.
     pub fn keep(&mut self, root: Root, peer: PeerId, address: SocketAddr, expires: Instant) {
-        self.remove(root, &peer);
         let from = subnet(address);
-        if self.has_room(root, &peer, from) {
-            self.of_peer.one_more(peer);
-            self.of_subnet.one_more(from);
-            self.others.entry(root).or_default().insert(peer, Entry { address, expires });
+        let before = self.remove(root, &peer).filter(|entry| subnet(entry.address) == from);
+        if !self.has_room(root, &peer, from) {
+            return;
         }
+        if let Some(yields) = self.yields(root) {
+            self.remove(root, &yields);
+        }
+        self.of_peer.one_more(peer);
+        self.of_subnet.one_more(from);
+        self.taken += 1;
+        // Who says it again is no newcomer.
+        let number = before.map_or(self.taken, |entry| entry.number);
+        self.others.entry(root).or_default().insert(peer, Entry { address, expires, number });
     }
 
     fn has_room(&self, root: Root, peer: &PeerId, from: Subnet) -> bool {
-        let of_key = self.others.get(&root).into_iter().flat_map(BTreeMap::values);
-        let near = of_key.clone().filter(|entry| subnet(entry.address) == from);
-        of_key.count() < OF_KEY_MAX
-            && near.count() < OF_KEY_AND_SUBNET_MAX
+        let near = self.of_key(root).filter(|(_, entry)| subnet(entry.address) == from).count();
+        let full = self.of_key(root).count() >= OF_KEY_MAX;
+        near < OF_KEY_AND_SUBNET_MAX
+            && (!full || near == 0 && self.yields(root).is_some())
             && self.of_peer.of(peer) < OF_PEER_MAX
             && self.of_subnet.of(&from) < OF_SUBNET_MAX
             && self.of_subnet.all() < RECORDS_MAX
+    }
+
+    fn of_key(&self, root: Root) -> impl Iterator<Item = (&PeerId, &Entry)> {
+        self.others.get(&root).into_iter().flatten()
+    }
+
+    /// Of a key whose places are taken, whose record yields to one of another subnet: the
+    /// youngest of the largest subnet, if that has more than one.
+    fn yields(&self, root: Root) -> Option<PeerId> {
+        let mut of_subnet: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for (peer, entry) in self.of_key(root) {
+            of_subnet.entry(subnet(entry.address)).or_default().push((entry.number, *peer));
+        }
+        let full = of_subnet.values().map(Vec::len).sum::<usize>() >= OF_KEY_MAX;
+        let largest = of_subnet.into_values().filter(|peers| full && peers.len() > 1);
+        let youngest = largest.filter_map(|peers| Some((peers.len(), peers.into_iter().max()?)));
+        youngest.max().map(|(_, (_, peer))| peer)
+    }
+
+    /// The providers of a key, as they are named.
+    // libp2p-kad names the first eight.
+    fn in_order(&self, root: Root) -> Vec<(&PeerId, &Entry)> {
+        let mut of_key: Vec<_> = self.of_key(root).collect();
+        of_key.sort_by_cached_key(|(peer, _)| Reverse(self.secret.hash_one(peer)));
+        let mut ranks = RecordCounts(BTreeMap::new());
+        of_key.sort_by_cached_key(|(_, entry)| {
+            let from = subnet(entry.address);
+            ranks.one_more(from);
+            ranks.of(&from)
+        });
+        of_key
     }
 
     /// Drops what has expired.
@@ -143,18 +198,19 @@ impl Records {
         let all = self.others.iter().flat_map(|(root, of)| of.iter().map(|it| (*root, it)));
         let gone = all.filter(|(_, (peer, entry))| which(peer, entry));
         let gone: Vec<_> = gone.map(|(root, (peer, _))| (root, *peer)).collect();
-        gone.iter().for_each(|(root, peer)| self.remove(*root, peer));
+        gone.iter().for_each(|(root, peer)| _ = self.remove(*root, peer));
     }
 
-    fn remove(&mut self, root: Root, peer: &PeerId) {
-        let Some(of_key) = self.others.get_mut(&root) else { return };
-        if let Some(gone) = of_key.remove(peer) {
-            self.of_peer.one_less(peer);
-            self.of_subnet.one_less(&subnet(gone.address));
-        }
+    fn remove(&mut self, root: Root, peer: &PeerId) -> Option<Entry> {
+        let of_key = self.others.get_mut(&root)?;
+        let gone = of_key.remove(peer);
         if of_key.is_empty() {
             self.others.remove(&root);
         }
+        let gone = gone?;
+        self.of_peer.one_less(peer);
+        self.of_subnet.one_less(&subnet(gone.address));
+        Some(gone)
     }
 
     #[cfg(test)]
@@ -193,7 +249,7 @@ impl RecordStore for Records {
     fn providers(&self, key: &RecordKey) -> Vec<ProviderRecord> {
         let own = self.own.iter().filter(|own| *own == key);
         let own = own.map(|key| ProviderRecord::new(key.clone(), self.me, Vec::new()));
-        let others = root(key).and_then(|root| self.others.get(&root)).into_iter().flatten();
+        let others = root(key).map(|root| self.in_order(root)).into_iter().flatten();
         let others = others.map(|(peer, entry)| ProviderRecord {
             key: key.clone(),
             provider: *peer,

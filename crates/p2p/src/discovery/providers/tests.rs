@@ -7,7 +7,7 @@ use std::{
 
 use libp2p::{
     PeerId,
-    kad::{RecordKey, store::RecordStore as _},
+    kad::{ProviderRecord, RecordKey, store::RecordStore as _},
 };
 
 use super::{
@@ -110,4 +110,55 @@ fn a_peer_that_says_it_again_is_where_it_is_now() {
     let [record] = &records.providers(&RecordKey::new(&root(1)))[..] else { panic!("one") };
     assert_eq!(record.addresses, [libp2p_types::to_multiaddr(at(2))]);
     assert_eq!(records.len(), 1);
+}
+
+#[test]
+fn no_subnet_hides_the_providers_of_others() {
+    let mut records = Records::new(peer(0));
+    // The lowest ids, which a map of ids would name first.
+    let mut peers: Vec<_> = (1..40).map(peer).collect();
+    peers.sort();
+    peers[..8].iter().for_each(|it| records.keep(root(1), *it, at(1), soon()));
+    let honest = &peers[8..11];
+    honest.iter().zip(2..).for_each(|(it, n)| records.keep(root(1), *it, at(n), soon()));
+    let first = &named(&records, 1)[..4];
+    assert!(honest.iter().all(|it| first.contains(it)), "one of each subnet");
+    // Our own record comes first.
+    records.add_provider(ProviderRecord::new(RecordKey::new(&root(1)), peer(0), vec![])).unwrap();
+    assert_eq!(named(&records, 1)[0], peer(0));
+    // Ten subnets of two take all places; those of others take the second ones.
+    for (n, it) in peers[..20].iter().enumerate() {
+        records.keep(root(2), *it, at(n as u32 / 2), soon());
+    }
+    for (n, it) in peers[20..38].iter().enumerate() {
+        records.keep(root(2), *it, at(100 + n as u32), soon());
+    }
+    let kept = named(&records, 2);
+    assert_eq!(kept.len(), OF_KEY_MAX);
+    let elders = peers[..20].iter().step_by(2);
+    assert!(elders.clone().all(|it| kept.contains(it)), "the youngest of a subnet yields");
+    let newcomers = peers[20..38].iter().filter(|it| kept.contains(it)).count();
+    assert_eq!(newcomers, 10);
+}
+
+#[test]
+fn the_order_in_which_providers_are_named_is_a_secret() {
+    let names = || {
+        let mut records = Records::new(peer(0));
+        (1..20).for_each(|n| records.keep(root(1), peer(n), at(n), soon()));
+        named(&records, 1)
+    };
+    assert!((0..5).any(|_| names() != names()));
+}
+
+#[test]
+fn a_search_takes_few_of_a_subnet() {
+    let (me, genesis) = (peer(0), Default::default());
+    let id = super::Providers::new(me, &genesis).kad.get_providers(RecordKey::new(&root(1)));
+    let mut search = super::Search::new(id, root(1));
+    let taken = (1..20).filter(|n| search.takes(peer(*n), Some(at(1)))).count();
+    assert_eq!(taken, super::FOUND_OF_SUBNET_MAX);
+    assert!(search.takes(peer(20), Some(at(2))) && !search.takes(peer(20), Some(at(2))));
+    let taken = (21..60).filter(|n| search.takes(peer(*n), Some(at(*n)))).count();
+    assert_eq!(taken + 5, super::FOUND_MAX);
 }

@@ -1,0 +1,275 @@
+//! Bytes that the node holds for its peers.
+//!
+//! What always holds: whatever a peer makes the node hold (a frame that is read, a decoded
+//! message that the node has not read, a frame that waits to be written to this peer
+//! alone) is charged to the peer's budget before memory is taken, until it is gone. Bytes that
+//! are only claimed are charged to nobody else. Small frames have a reserve for each peer and
+//! lane, and so have the proposals of favoured peers, so that they wait for nobody else's;
+//! larger ones share what is there for all peers of their kind: strangers, peers that cannot
+//! be judged yet, and all others. Frames for all peers are counted once: see
+//! `send_queue::Broadcasts`.
+//!
+//! By arithmetic, not measured: with 128 strangers reserves of 128 × 416 KiB = 52 MiB, beyond
+//! them 28 MiB in and 24 MiB out, broadcasts 25 MiB: 129 MiB. What the muxer holds unread adds
+//! 128 × 1 MiB (lanes and content) and 48 MiB (`mux.rs`): 305 MiB. A frame that is being decoded is held twice:
+//! 22 MiB more at most. With 128 favoured peers there are 136 MiB for their proposals, and 34 MiB in and
+//! 40 MiB out: 287 MiB.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use alloy_primitives::bytes::Bytes;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{sleep, timeout},
+};
+use trefoil_types::{
+    limits::{MESSAGE_BYTES_MAX, TXS_BYTES_MAX},
+    message::Lane,
+    message_rule::PROPOSAL,
+};
+
+use crate::{
+    connection::{
+        answer_pool::{AnswerPool, Frame, FrameCharge, PeerAnswers},
+        lane_limits::LANES,
+        read_pool::{LargeFrame, ReadPool},
+    },
+    transport::kill_switch::KillSwitch,
+};
+
+const KIB: usize = 1024;
+const MIB: usize = 1024 * 1024;
+
+const LANE_COUNT: usize = LANES.len();
+
+/// What each frame and message costs beside its bytes: its place in a queue, and what
+/// decoding adds.
+// Attack: empty messages, of which a bound on bytes alone would let millions in.
+pub(crate) const OVERHEAD: usize = 512;
+
+/// The reserve of one peer for small frames that are read or not read by the node yet, by
+/// lane.
+// 192 KiB are 300 votes, more than the 256 of a round that 128 validators cast: the node reads
+// them between two blocks that it executes. Requests are few and small.
+const RESERVE_IN: [usize; LANE_COUNT] = [192 * KIB, 32 * KIB, 32 * KIB];
+
+/// The same, for answers that wait to be written.
+// The bodies of a proposal leave in messages of 64 KiB, and a certificate of 128 validators
+// has 13 KB.
+const RESERVE_OUT: [usize; LANE_COUNT] = [128 * KIB, 16 * KIB, 16 * KIB];
+
+/// The same, for a proposal of a favoured peer.
+// Attack: peers that begin large frames on the consensus lane and drip them, so that the
+// proposals of validators wait, and the votes behind them.
+const PROPOSAL_RESERVE: usize = PROPOSAL.bytes_max + OVERHEAD;
+
+/// Beyond its reserve, of one peer and lane: the largest message, and small ones beside it.
+const PEER_IN_MAX: usize = MESSAGE_BYTES_MAX + MIB;
+const PEER_OUT_MAX: usize = MESSAGE_BYTES_MAX + 3 * MIB;
+
+/// The room that a request calls for, by lane.
+// Bodies leave in small messages, and a validator may ask for those of a block of 8 MiB.
+const ANSWER: [usize; LANE_COUNT] = [MIB, MESSAGE_BYTES_MAX + OVERHEAD, TXS_BYTES_MAX + MIB];
+
+/// Beyond their reserves, of all peers of one kind and lane, for whoever comes first. One
+/// frame at a time has what it needs beside it (9 MiB; 4 MiB on the gossip lane).
+// By lane: transactions that the node has no time for must not keep out blocks or proposals.
+const STRANGERS_IN: usize = 2 * MIB;
+// They are chosen by the operator, the chain or this node's dialler.
+const OTHERS_IN: usize = 4 * MIB;
+
+/// Two of the largest answers, and smaller ones.
+const STRANGERS_OUT: usize = 24 * MIB;
+/// Four of the largest answers.
+const OTHERS_OUT: usize = 40 * MIB;
+/// They are only asked for blocks.
+const UNJUDGED_OUT: usize = MIB;
+
+/// Small frames of all peers of one kind that the node has not read: as many as 128 peers may
+/// send.
+// Attack: a peer that fills its reserve, ends its session and comes again under another name.
+const RESERVES_IN: usize = 128 * (RESERVE_IN[0] + RESERVE_IN[1] + RESERVE_IN[2]);
+
+/// Connections, ends and refusals of one kind of peers that the node has not been told of.
+// A node that reads nothing is told no more, and takes no more connections.
+const EVENTS_MAX: usize = 1024;
+
+/// Between two looks at whether a peer has read.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// What all peers of one kind may make the node hold beyond their reserves.
+#[derive(Clone, Debug)]
+pub(crate) struct SharedBudget {
+    reserves_in: Arc<Semaphore>,
+    inbound: [Arc<ReadPool>; LANE_COUNT],
+    answers: Arc<AnswerPool>,
+    events: Arc<Semaphore>,
+}
+
+/// What one peer may make the node hold, each way.
+#[derive(Debug)]
+pub(crate) struct PeerBudget {
+    reserve_in: [Arc<Semaphore>; LANE_COUNT],
+    reserve_out: [Arc<Semaphore>; LANE_COUNT],
+    inbound: [Arc<Semaphore>; LANE_COUNT],
+    pub answers: Arc<PeerAnswers>,
+    favoured: AtomicBool,
+    /// Steps of frames on the catch-up lane.
+    pub block_steps: Arc<AtomicU64>,
+    /// Of its connection.
+    kill_switch: Arc<KillSwitch>,
+    shared: SharedBudget,
+}
+
+/// A part of a budget that is taken. Given back when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Charge(
+    #[expect(dead_code, reason = "held until it is dropped")] [Option<OwnedSemaphorePermit>; 3],
+);
+
+/// The room of a frame that is being read.
+#[derive(Debug)]
+pub(crate) struct FrameRoom {
+    own: Option<OwnedSemaphorePermit>,
+    of_all: Option<OwnedSemaphorePermit>,
+    large: Option<LargeFrame>,
+    /// Counts its steps.
+    steps: Option<Arc<AtomicU64>>,
+}
+
+fn semaphore(permits: usize) -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(permits))
+}
+
+async fn take(from: &Arc<Semaphore>, cost: usize) -> Option<OwnedSemaphorePermit> {
+    let cost = u32::try_from(cost).unwrap_or(u32::MAX);
+    from.clone().acquire_many_owned(cost).await.ok()
+}
+
+impl SharedBudget {
+    /// Of peers that dialled us and are not favoured.
+    pub fn strangers() -> Self {
+        Self::new(STRANGERS_IN, STRANGERS_OUT)
+    }
+
+    /// Of peers that cannot be judged yet.
+    // Attack: a stranger that lets such a peer wait until its trial is over.
+    pub fn unjudged() -> Self {
+        Self::new(STRANGERS_IN, UNJUDGED_OUT)
+    }
+
+    pub fn others() -> Self {
+        Self::new(OTHERS_IN, OTHERS_OUT)
+    }
+
+    fn new(inbound: usize, outbound: usize) -> Self {
+        Self {
+            reserves_in: semaphore(RESERVES_IN),
+            inbound: LANES.map(|_| ReadPool::new(inbound)),
+            answers: AnswerPool::new(outbound),
+            events: semaphore(EVENTS_MAX),
+        }
+    }
+
+    /// Waits until the node may be told of one more event.
+    pub async fn event(&self) -> Charge {
+        Charge([take(&self.events, 1).await, None, None])
+    }
+
+    /// The same, if it may be told now.
+    pub fn try_event(&self) -> Option<Charge> {
+        self.events.clone().try_acquire_owned().ok().map(|one| Charge([Some(one), None, None]))
+    }
+}
+
+impl PeerBudget {
+    pub fn new(shared: SharedBudget, kill_switch: Arc<KillSwitch>) -> Self {
+        Self {
+            reserve_in: RESERVE_IN.map(semaphore),
+            reserve_out: RESERVE_OUT.map(semaphore),
+            inbound: LANES.map(|_| semaphore(PEER_IN_MAX)),
+            answers: PeerAnswers::new(shared.answers.clone(), PEER_OUT_MAX),
+            favoured: AtomicBool::new(false),
+            block_steps: Arc::default(),
+            kill_switch,
+            shared,
+        }
+    }
+
+    /// The peer is favoured from now on: its proposals wait for nobody else's frames.
+    pub fn favour(&self) {
+        if !self.favoured.swap(true, Ordering::AcqRel) {
+            self.reserve_in[Lane::Consensus as usize].add_permits(PROPOSAL_RESERVE);
+        }
+    }
+
+    /// Waits until a frame of so many bytes may be read, as far as this peer alone is concerned.
+    pub async fn begin(&self, lane: Lane, bytes: usize) -> FrameRoom {
+        let favoured = self.favoured.load(Ordering::Acquire);
+        let proposals = if favoured && lane == Lane::Consensus { PROPOSAL_RESERVE } else { 0 };
+        // No frame is longer than its lane allows; one that is takes all there is.
+        let cost = bytes.saturating_add(OVERHEAD).min(PEER_IN_MAX);
+        let steps = (lane == Lane::CatchUp).then(|| self.block_steps.clone());
+        if cost <= RESERVE_IN[lane as usize] + proposals {
+            let own = take(&self.reserve_in[lane as usize], cost).await;
+            let of_all = if favoured { None } else { take(&self.shared.reserves_in, cost).await };
+            return FrameRoom { own, of_all, large: None, steps };
+        }
+        let own = take(&self.inbound[lane as usize], cost).await;
+        let large = self.shared.inbound[lane as usize].begin(self.kill_switch.clone());
+        FrameRoom { own, of_all: None, large: Some(large), steps }
+    }
+
+    /// A frame that is for this peer alone, if there is room for it.
+    pub fn send(&self, lane: Lane, bytes: Bytes) -> Option<Arc<Frame>> {
+        let cost = bytes.len().saturating_add(OVERHEAD);
+        let reserve = self.reserve_out[lane as usize].clone();
+        let cost_of_reserve = u32::try_from(cost).unwrap_or(u32::MAX);
+        match reserve.try_acquire_many_owned(cost_of_reserve) {
+            Ok(own) => Some(Frame::new(bytes, FrameCharge::Reserve(own))),
+            Err(_) => self.answers.frame(bytes, cost, Instant::now()),
+        }
+    }
+
+    /// Whether the peer has left so much unread that an answer on the lane has no room.
+    pub fn owes_reading(&self, lane: Lane) -> bool {
+        self.answers.room() < ANSWER[lane as usize]
+    }
+
+    /// Waits until the peer has read, at most for `limit`; whether it has.
+    pub async fn has_read(&self, lane: Lane, limit: Duration) -> bool {
+        let read = async {
+            while self.owes_reading(lane) {
+                sleep(LOOK).await;
+            }
+        };
+        timeout(limit, read).await.is_ok()
+    }
+}
+
+impl FrameRoom {
+    /// Waits for room for `step` more bytes, when `read` have come; how long it waited.
+    pub async fn grow(&mut self, read: usize, step: usize) -> Duration {
+        if read > 1 {
+            self.steps.iter().for_each(|steps| _ = steps.fetch_add(1, Ordering::Relaxed));
+        }
+        match &mut self.large {
+            // What decoding adds goes with the first step.
+            Some(large) if read == 0 => large.grow(read, step + OVERHEAD).await,
+            Some(large) => large.grow(read, step).await,
+            None => Duration::ZERO,
+        }
+    }
+
+    /// The frame is here whole: what it holds until the node has read it.
+    pub fn finish(self) -> Charge {
+        let [steps, turn] = self.large.map_or([None, None], LargeFrame::finish);
+        Charge([self.own, self.of_all.or(steps), turn])
+    }
+}

@@ -1,0 +1,141 @@
+//! What peers may make the node hold while their frames are read.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::timeout;
+use trefoil_types::{message::Lane, message_rule::PROPOSAL};
+
+use super::LIMIT;
+use crate::{
+    connection::{
+        budget::{Charge, FrameRoom, PeerBudget, SharedBudget},
+        frame::{self, FrameError},
+    },
+    transport::kill_switch::KillSwitch,
+};
+
+const STEP: usize = 64 << 10;
+
+/// Longer than anything that needs not wait.
+const SOON: Duration = Duration::from_millis(50);
+
+fn budget(shared: &SharedBudget) -> (PeerBudget, Arc<KillSwitch>) {
+    let kill_switch = Arc::<KillSwitch>::default();
+    (PeerBudget::new(shared.clone(), kill_switch.clone()), kill_switch)
+}
+
+/// A frame that has begun, and of which so many bytes have room.
+async fn begin(budget: &PeerBudget, lane: Lane, length: usize, come: usize) -> FrameRoom {
+    let mut room = budget.begin(lane, length).await;
+    for read in (0..come.min(length)).step_by(STEP) {
+        room.grow(read, STEP).await;
+    }
+    room
+}
+
+async fn receive(budget: &PeerBudget, lane: Lane, length: usize) -> Charge {
+    begin(budget, lane, length, length).await.finish()
+}
+
+#[tokio::test]
+async fn what_is_claimed_and_does_not_come_takes_nobodys_room() {
+    for shared in [SharedBudget::strangers(), SharedBudget::others(), SharedBudget::unjudged()] {
+        let dripping: Vec<_> = (0..8).map(|_| budget(&shared)).collect();
+        let mut held = vec![];
+        for (budget, _) in &dripping {
+            held.push(begin(budget, Lane::Consensus, 9 << 20, STEP).await);
+        }
+        let (honest, _) = budget(&shared);
+        let whole = timeout(SOON, receive(&honest, Lane::Consensus, 9 << 20)).await;
+        whole.expect("it waits for none of them");
+    }
+}
+
+/// All of the room is held by frames that come no further, and by one that has the turn.
+#[tokio::test]
+async fn who_waits_is_not_cut_and_the_slowest_that_does_not_is() {
+    let shared = SharedBudget::strangers();
+    for _ in 0..4 {
+        let (budget, kill_switch) = budget(&shared);
+        let room = begin(&budget, Lane::CatchUp, 9 << 20, 640 << 10).await;
+        // As its session does.
+        tokio::spawn(async move {
+            kill_switch.ended().await;
+            drop(room);
+        });
+    }
+    let (honest, alive) = budget(&shared);
+    let (favoured, _) = budget(&SharedBudget::others());
+    timeout(SOON, receive(&favoured, Lane::CatchUp, 9 << 20)).await.expect("of another kind");
+    timeout(SOON, receive(&honest, Lane::CatchUp, 1000)).await.expect("a small one");
+    timeout(SOON, receive(&honest, Lane::Gossip, 2 << 20)).await.expect("on another lane");
+    let large = timeout(LIMIT, receive(&honest, Lane::CatchUp, 9 << 20)).await;
+    large.expect("it has room when they are cut");
+    assert!(alive.reason().is_none());
+}
+
+#[tokio::test]
+async fn proposals_of_favoured_peers_wait_for_nobody() {
+    let shared = SharedBudget::others();
+    let others: Vec<_> = (0..8).map(|_| budget(&shared)).collect();
+    let mut held = vec![];
+    // The room for whoever comes first, and the turn.
+    for (budget, _) in &others {
+        held.push(begin(budget, Lane::Consensus, 9 << 20, 512 << 10).await);
+    }
+    held.push(begin(&others[0].0, Lane::Gossip, 4 << 20, 4 << 20).await);
+    let (validator, _) = budget(&shared);
+    validator.favour();
+    validator.favour();
+    let proposal = receive(&validator, Lane::Consensus, PROPOSAL.bytes_max);
+    let held_by_node = timeout(SOON, proposal).await.expect("a reserve of its own");
+    timeout(SOON, receive(&validator, Lane::Consensus, 256)).await.expect("votes behind it");
+    let second = timeout(SOON, receive(&validator, Lane::Consensus, PROPOSAL.bytes_max)).await;
+    assert!(second.is_err(), "until the node has read the first");
+    drop(held_by_node);
+}
+
+#[tokio::test]
+async fn small_frames_are_charged_until_they_are_read_also_of_ended_sessions() {
+    let shared = SharedBudget::strangers();
+    let (one, _) = budget(&shared);
+    let mut messages = vec![];
+    // Empty messages are not free.
+    while let Ok(charge) = timeout(SOON, receive(&one, Lane::Consensus, 0)).await {
+        messages.push(charge);
+    }
+    assert_eq!(messages.len(), (192 << 10) / 512);
+    messages.pop();
+    timeout(SOON, receive(&one, Lane::Consensus, 0)).await.expect("one was read");
+    // One after the other fills its reserve and is gone.
+    let mut bytes = 192 << 10;
+    loop {
+        let (next, _) = budget(&shared);
+        let all = (192 << 10) - 512;
+        match timeout(SOON, receive(&next, Lane::Consensus, all)).await {
+            Ok(charge) => messages.push(charge),
+            Err(_) => break,
+        }
+        bytes += all;
+    }
+    assert!(bytes <= 128 * (256 << 10), "{bytes}");
+}
+
+#[test]
+fn a_length_that_no_message_of_the_type_has_is_refused_before_its_bytes_come() {
+    let head = |kind: u8, length: u32| {
+        let bytes = [&length.to_be_bytes()[..], &[kind]].concat();
+        let stream = &mut futures::io::Cursor::new(bytes);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(frame::read_head(stream, 9 << 20, LIMIT)).unwrap().check()
+    };
+    // A vote, a proposal, bodies, control frames, none.
+    for (kind, max) in [(1, 256), (2, 1088 << 10), (20, 9 << 20), (0xF3, 512), (0xF5, 16_577)] {
+        assert_eq!(head(kind, max), Ok(()));
+        if max < 9 << 20 {
+            let (bytes, max) = (max as usize + 1, max as usize);
+            assert_eq!(head(kind, max as u32 + 1), Err(FrameError::TooLarge { bytes, max }));
+        }
+    }
+    assert!(matches!(head(99, 1), Err(FrameError::Message(_))));
+}

@@ -1,0 +1,241 @@
+//! Callers that say nothing, do not read, or ask for more than there is room for.
+
+use std::time::{Duration, Instant};
+
+use axum::{Extension, http::header};
+use futures::{StreamExt as _, poll, stream::FuturesUnordered};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    time::timeout,
+};
+
+use super::{
+    socket::{TestSocket, listen},
+    *,
+};
+use crate::{
+    access,
+    connections::{HttpConnectionTable, Places},
+    limits,
+};
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// What one request on a connection of its own is answered with.
+async fn get(address: std::net::SocketAddr, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    timeout(LIMIT, stream.read_to_string(&mut answer)).await.expect("in time").unwrap();
+    answer
+}
+
+/// geth answers in 2 ms with 5,000 of them; the process's own limit of files allows some more
+/// than the places there are.
+#[tokio::test(flavor = "multi_thread")]
+async fn silent_connections_keep_nobody_out() {
+    let server = TestServer::new().await;
+    crate::open_files::allow();
+    let address = listen(&server).await;
+    let mut silent = Vec::new();
+    // Twice the places there are, of which the older half is closed.
+    for _ in 0..2 * limits::CONNECTIONS_MAX {
+        match TcpStream::connect(address).await {
+            Ok(stream) => silent.push(stream),
+            // The test's own end has no more descriptors: those that were closed give them back.
+            Err(_) => drop(silent.drain(..silent.len() / 2)),
+        }
+    }
+    for path in ["/livez", "/metrics", "/"] {
+        let begin = Instant::now();
+        let answer = get(address, path).await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{path}: {answer}");
+        assert!(begin.elapsed() < Duration::from_secs(1), "{path}: {:?}", begin.elapsed());
+    }
+    assert!(server.rpc.connections.count() <= limits::CONNECTIONS_MAX);
+}
+
+/// The places for health checks are for those alone, by whatever path and method.
+#[tokio::test]
+async fn a_place_for_health_checks_takes_nothing_else() {
+    let server = TestServer::new().await;
+    let places = Places { general: 0, health: 1, sockets: 0 };
+    let table = HttpConnectionTable::with(MemoryAccount::default(), places);
+    let connection = table.admit().unwrap();
+    assert!(connection.health_only);
+    let body = r#"{"id":1,"method":"eth_chainId"}"#;
+    for (method, path, status) in [
+        ("GET", "/livez", 200),
+        ("HEAD", "/metrics", 200),
+        ("POST", "/livez", 503),
+        ("POST", "/", 503),
+        ("GET", "/", 503),
+        ("GET", "/content/x", 503),
+    ] {
+        let request = Request::builder().method(method).uri(path).extension(connection.clone());
+        let request = request.body(Body::from(if method == "POST" { body } else { "" }));
+        let answered = server.send(request.unwrap()).await.0;
+        assert_eq!(answered.as_u16(), status, "{method} {path}");
+    }
+}
+
+/// All turns are taken, and nobody waits for long.
+#[tokio::test]
+async fn callers_that_wait_for_a_turn_are_bounded() {
+    let server = TestServer::new().await;
+    let turns = u32::try_from(limits::HEAVY_MAX).unwrap();
+    let turns = server.rpc.heavy.clone().acquire_many_owned(turns).await.unwrap();
+    let ask = || server.ask("eth_getBlockReceipts", value!(["0x0"]));
+    let mut asked: FuturesUnordered<_> = (0..=limits::HEAVY_WAITS_MAX).map(|_| ask()).collect();
+    let refused = asked.next().await.unwrap();
+    assert_eq!(refused["error"]["code"], -32005, "{refused}");
+    assert!(poll!(asked.next()).is_pending());
+    drop(turns);
+    while let Some(answer) = asked.next().await {
+        assert!(answer.get("error").is_none(), "{answer}");
+    }
+}
+
+/// A request that waits for its turn in a batch is text, and text only.
+#[tokio::test]
+async fn a_batchs_requests_take_memory_when_their_turn_comes() {
+    let server = TestServer::new().await;
+    let turns = u32::try_from(limits::HEAVY_MAX).unwrap();
+    let _turns = server.rpc.heavy.clone().acquire_many_owned(turns).await.unwrap();
+    let one = r#"{"id":1,"method":"eth_getBlockReceipts","params":["0x0"]}"#;
+    let batch = format!("[{}]", vec![one; 1_000].join(","));
+    let bytes = batch.len();
+    let mut asked = Box::pin(server.post(batch));
+    for _ in 0..10 {
+        assert!(poll!(asked.as_mut()).is_pending());
+        tokio::task::yield_now().await;
+    }
+    // One begun request claims 2 kB, and 16 are begun.
+    let used = server.rpc.memory.used();
+    assert!((bytes..bytes + (128 << 10)).contains(&used), "{used} bytes for {bytes}");
+}
+
+/// An `id` is repeated in each refusal, for which there always is room.
+#[tokio::test]
+async fn a_long_id_is_not_repeated() {
+    let server = TestServer::new().await;
+    let (_, answer) =
+        server.post(format!(r#"{{"id":"{}","method":"eth_chainId"}}"#, "x".repeat(300))).await;
+    let answer: Value = serde_json::from_slice(&answer).unwrap();
+    assert_eq!((&answer["error"]["code"], &answer["id"]), (&value!(-32600), &Value::Null));
+}
+
+/// What holds memory that it does not read keeps no small request of another out.
+#[tokio::test]
+async fn each_connection_has_room_for_a_small_request() {
+    let server = TestServer::holding(1 << 20).await;
+    let _held = server.rpc.memory.claim_anyway(1 << 20);
+    let connection = server.rpc.connections.admit().unwrap();
+    let body = r#"{"id":1,"method":"eth_chainId"}"#;
+    let request = Request::post("/").extension(connection).body(body.into()).unwrap();
+    let answer: Value = serde_json::from_slice(&server.send(request).await.2).unwrap();
+    assert_eq!(answer["result"], "0x1ca3", "{answer}");
+}
+
+/// A client that asks and does not read is not read either, and holds no more than its share.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_websocket_that_does_not_read_holds_its_share_and_no_more() {
+    let server = TestServer::holding(64 << 20).await;
+    let mut socket = TestSocket::open(&server).await;
+    // Answers of about 100 kB each.
+    let one = r#"{"id":1,"method":"rpc_modules"}"#;
+    let batch = format!("[{}]", vec![one; 900].join(","));
+    let message = tokio_tungstenite::tungstenite::Message::text(batch);
+    // Until the server stops reading: then the socket's buffers fill.
+    let asked = async {
+        loop {
+            futures::SinkExt::send(&mut socket.0, message.clone()).await.unwrap();
+        }
+    };
+    assert!(timeout(Duration::from_secs(3), asked).await.is_err());
+    let used = server.rpc.memory.used();
+    assert!(used < 48 << 20, "{used} bytes");
+    // Others are answered meanwhile.
+    assert_eq!(server.call("eth_chainId", value!([])).await, "0x1ca3");
+    drop(socket);
+    let freed = async {
+        while server.rpc.memory.used() > 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(LIMIT, freed).await.expect("what nobody can read any more is given back");
+}
+
+/// The answers that wait for non-readers leave room for those who read.
+#[tokio::test]
+async fn an_answer_without_room_is_an_error_that_says_what_to_do() {
+    let server = TestServer::holding(1 << 20).await;
+    let held = server.rpc.memory.claim((1 << 20) - (1 << 18)).unwrap();
+    let one = r#"{"id":1,"method":"rpc_modules"}"#;
+    let batch = format!("[{}]", vec![one; 900].join(","));
+    let answer: Value = serde_json::from_slice(&server.post(batch.clone()).await.1).unwrap();
+    assert_eq!(answer["error"]["code"], -32005, "{answer}");
+    assert!(answer["error"]["message"].as_str().unwrap().contains("`rpc.memory_mib`"), "{answer}");
+    assert_eq!(server.call("eth_chainId", value!([])).await, "0x1ca3");
+    drop(held);
+    let answer: Value = serde_json::from_slice(&server.post(batch).await.1).unwrap();
+    assert_eq!(answer.as_array().map(Vec::len), Some(900), "{answer}");
+    assert_eq!(server.rpc.memory.used(), 0);
+}
+
+/// However many ask, the node's thread lists its pool once for all of them.
+#[tokio::test]
+async fn the_pool_is_listed_once_for_all_who_ask_at_a_time() {
+    let server = TestServer::new().await;
+    server.submit(&tx(0, TxKind::Call(SENDER), 1, Bytes::new())).await;
+    let before = server.pool.lock().unwrap().listed;
+    let all = (0..100).map(|_| server.call("txpool_inspect", value!([])));
+    for answer in futures::future::join_all(all).await {
+        assert_eq!(answer["pending"].as_object().map(|own| own.len()), Some(1), "{answer}");
+    }
+    let listed = server.pool.lock().unwrap().listed - before;
+    assert!(listed <= 2, "{listed} times");
+    // What was sent before the question is in the answer.
+    server.submit(&tx(1, TxKind::Call(SENDER), 1, Bytes::new())).await;
+    let answer = server.call("txpool_inspect", value!([])).await;
+    let own = answer["pending"].as_object().unwrap().values().next().unwrap();
+    assert_eq!(own.as_object().map(|own| own.len()), Some(2), "{answer}");
+}
+
+/// `ID.content.NAME` is the resource, and no door to the node.
+#[tokio::test]
+async fn a_resources_own_host_serves_the_resource_and_nothing_else() {
+    use trefoil_content::{ContentId, ResourceKind};
+    let file = ContentId { kind: ResourceKind::File, root: [7; 32] };
+    let paths =
+        |uri: axum::http::Uri,
+         own: Option<Extension<crate::content::gateway_visitor::OwnOrigin>>| {
+            let path = uri.path().to_owned();
+            async move { format!("{path} {}", own.is_some()) }
+        };
+    let routes = Router::new()
+        .route("/content/{id}", axum::routing::get(paths))
+        .route("/content/{id}/{*path}", axum::routing::get(paths))
+        .route("/livez", axum::routing::get(|| async { "ok" }));
+    let access = access::HttpAccess { gateway_name: "node.example".into(), ..Default::default() };
+    let router = crate::guarded(routes, access);
+    let host = format!("{file}.content.node.example:8545");
+    for (host, path, want) in [
+        (&*host, "/", Some(format!("/content/{file} true"))),
+        (&*host, "/livez", Some(format!("/content/{file}/livez true"))),
+        ("node.example", "/livez", Some("ok".into())),
+        ("node.example", &*format!("/content/{file}"), Some(format!("/content/{file} false"))),
+        ("x.content.node.example", "/", None),
+    ] {
+        let request = Request::get(path).header(header::HOST, host).body(Body::empty()).unwrap();
+        let answer = router.clone().oneshot(request).await.unwrap();
+        let status = answer.status();
+        let body = to_bytes(answer.into_body(), usize::MAX).await.unwrap();
+        match want {
+            Some(want) => assert_eq!(String::from_utf8_lossy(&body), want, "{host} {path}"),
+            None => assert_eq!(status, StatusCode::FORBIDDEN, "{host} {path}"),
+        }
+    }
+}

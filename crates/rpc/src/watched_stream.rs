@@ -1,0 +1,151 @@
+//! A client's socket, watched: when it last moved, and how long it may keep the server waiting.
+//!
+//! What always holds: HTTP, the gateway and WebSockets are written through here, so a client
+//! that does not read is let go by one rule, whatever it asked for.
+
+use std::{
+    io::{self, ErrorKind, IoSlice},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use socket2::SockRef;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+    time::{Instant, Sleep, sleep},
+};
+
+use crate::{
+    connections::{HttpConnection, HttpConnectionTable},
+    limits,
+};
+
+// The kernel takes megabytes for a client that does not read: what it has not acknowledged would
+// look like what it read.
+/// Bytes that the kernel takes ahead of what it sends.
+const UNSENT_BYTES_MAX: u32 = 64 << 10;
+
+/// A socket and its place in the table, which it gives back when it is dropped.
+pub struct WatchedStream {
+    stream: TcpStream,
+    connection: Arc<HttpConnection>,
+    table: Arc<HttpConnectionTable>,
+    /// Runs while the client does not take all that is written.
+    stall: Option<Stall>,
+}
+
+struct Stall {
+    until: Pin<Box<Sleep>>,
+    /// Bytes taken since it began.
+    taken: usize,
+}
+
+impl WatchedStream {
+    pub fn new(
+        stream: TcpStream,
+        connection: Arc<HttpConnection>,
+        table: Arc<HttpConnectionTable>,
+    ) -> Self {
+        // A kernel without it is told the truth later.
+        let _ = SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_BYTES_MAX);
+        Self { stream, connection, table, stall: None }
+    }
+
+    fn check(&self, cx: &Context<'_>) -> io::Result<()> {
+        match self.connection.is_closing(cx.waker()) {
+            true => Err(io::Error::new(ErrorKind::ConnectionAborted, "it yields to another")),
+            false => Ok(()),
+        }
+    }
+
+    /// What a write came to, with the client's time for it.
+    fn written(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        match &written {
+            Poll::Ready(Ok(bytes)) => {
+                self.connection.took(*bytes);
+                if let Some(stall) = &mut self.stall {
+                    stall.taken += bytes;
+                    if stall.taken >= limits::WRITE_BYTES_MIN {
+                        stall.taken = 0;
+                        stall.until.as_mut().reset(Instant::now() + limits::WRITE_TIME_MAX);
+                    }
+                }
+                written
+            }
+            Poll::Ready(Err(_)) => written,
+            Poll::Pending => {
+                self.connection.blocked();
+                let begin = || Stall { until: Box::pin(sleep(limits::WRITE_TIME_MAX)), taken: 0 };
+                match self.stall.get_or_insert_with(begin).until.as_mut().poll(cx) {
+                    Poll::Ready(()) => Poll::Ready(Err(ErrorKind::TimedOut.into())),
+                    Poll::Pending => Poll::Pending,
+                }
+            }
+        }
+    }
+}
+
+impl Drop for WatchedStream {
+    fn drop(&mut self) {
+        self.table.remove(&self.connection);
+    }
+}
+
+impl AsyncRead for WatchedStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.check(cx)?;
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        let bytes = buf.filled().len() - before;
+        if bytes > 0 {
+            self.connection.moved();
+        }
+        read
+    }
+}
+
+impl AsyncWrite for WatchedStream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.check(cx)?;
+        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.written(cx, written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.check(cx)?;
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.written(cx, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // All that was to be written is with the kernel: the next write has its own time.
+        self.stall = None;
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

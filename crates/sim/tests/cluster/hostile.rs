@@ -1,0 +1,298 @@
+//! One hostile peer beside honest nodes: what it is given, who is blamed, and what is
+//! believed of what it says.
+
+use trefoil_types::{
+    ProposedBlock, keccak256, limits,
+    message::{Bodies, GetBodies},
+    message_rule as rules,
+};
+
+use super::*;
+
+fn blame(n: usize, offence: Offence, relayed: bool) -> PeerCommand {
+    PeerCommand::Blame { peer: peer(n), offence, relayed }
+}
+
+/// A red team's 700 bytes: they ask for 2 MB, 300 times a second, and no block came in 20 s.
+#[test]
+fn who_begs_for_bodies_gets_its_budget_and_is_named() {
+    let mut cluster = cluster(4, 5);
+    cluster.reach(1, SECOND);
+    let large = (0..20).map(|nonce| transfer_with(5, nonce, 100_000));
+    let tx_hashes: Vec<B256> = large.map(|tx| submit(&mut cluster, 0, tx).unwrap()).collect();
+    let given = Rc::new(Cell::new(0));
+    let log = given.clone();
+    cluster.loss = Box::new(move |from, to, message| {
+        let is_answer = (from, to) == (0, 4) && matches!(message, Message::Bodies(_));
+        log.set(log.get() + if is_answer { message.encoded_len() } else { 0 });
+        is_answer
+    });
+    for _ in 0..300 {
+        let ask = GetBodies { block: B256::ZERO, tx_hashes: tx_hashes.clone() };
+        cluster.inject(4, 0, Message::GetBodies(ask));
+    }
+    // It does not validate.
+    let budget = rules::GET_BODIES.answers.half().peer;
+    let most = budget + limits::TX_BYTES_MAX;
+    assert!((budget * 3 / 4..=most).contains(&given.get()), "{}", given.get());
+    // Some five were answered; of the rest each 64 are one flood.
+    assert_eq!(cluster.seen.blames, vec![blame(4, Offence::Flood, false); 4]);
+    let before = cluster.height(0);
+    cluster.loss = Box::new(|_, _, _| false);
+    cluster.run_for(Millis(3_000));
+    assert_agreed(&cluster);
+    assert!(cluster.height(0) > before);
+    assert_holds_nothing(&cluster, 0);
+}
+
+/// At rest a node holds nothing for its peers.
+fn assert_holds_nothing(cluster: &Cluster, n: usize) {
+    for held in cluster.node(n).held_bytes() {
+        assert_eq!(held.all, 0, "{held:?}");
+    }
+}
+
+/// A request that names no transaction had no cost, and each made a node look at a whole block.
+#[test]
+fn who_asks_for_nothing_is_named_too() {
+    let mut cluster = cluster(4, 5);
+    cluster.reach(1, SECOND);
+    let block = cluster.node(0).ledger().tip_hash();
+    for _ in 0..1_000 {
+        let ask = GetBodies { block, tx_hashes: vec![] };
+        cluster.inject(4, 0, Message::GetBodies(ask));
+    }
+    // 16 KiB of 8 MiB each: 512 are taken, and of the rest each 64 are one flood.
+    assert_eq!(cluster.seen.blames, vec![blame(4, Offence::Flood, false); 7]);
+    assert_holds_nothing(&cluster, 0);
+}
+
+/// An honest node of an earlier version tells of each block that it syncs, some hundred in a
+/// second, and each of its tips is behind ours. Every peer banned it after 8.5 s.
+#[test]
+fn many_tips_are_no_flood() {
+    let mut cluster = cluster(4, 5);
+    cluster.reach(1, SECOND);
+    let answers = Rc::new(Cell::new(0));
+    let log = answers.clone();
+    cluster.loss = Box::new(move |from, to, message| {
+        let is_answer = (from, to) == (0, 4) && matches!(message, Message::Tip(_));
+        log.set(log.get() + usize::from(is_answer));
+        false
+    });
+    for _ in 0..1_500 {
+        cluster.inject(4, 0, Message::Tip(Tip { height: 0, hash: B256::ZERO, round: 0 }));
+    }
+    assert_eq!(cluster.seen.blames, vec![]);
+    assert!((1..100).contains(&answers.get()), "{}", answers.get());
+}
+
+/// A node that syncs a long chain tells its peers of it ten times a second, and nobody blames it.
+#[test]
+fn a_long_chain_is_synced_without_a_flood_of_tips() {
+    const BLOCKS: u64 = 1_100;
+    let mut plan = plan(1, 2);
+    plan.late.insert(1);
+    plan.chain.block_interval_ms = 10;
+    let mut cluster = started(plan);
+    cluster.reach(1, SECOND);
+    let mut nonce = 0;
+    while cluster.height(0) < BLOCKS {
+        send(&mut cluster, 0, 0, nonce..nonce + 1);
+        nonce += 1;
+        cluster.run_for(Millis(40));
+    }
+    let height = cluster.height(0);
+    let tips = Rc::new(Cell::new(0));
+    let log = tips.clone();
+    cluster.loss = Box::new(move |from, _, message| {
+        log.set(log.get() + u64::from(from == 1 && matches!(message, Message::Tip(_))));
+        false
+    });
+    cluster.restart(1);
+    let began = cluster.now;
+    while cluster.height(1) < height && cluster.now.since(began) < Millis(60_000) {
+        cluster.run_for(Millis(50));
+    }
+    assert_agreed(&cluster);
+    let took = cluster.now.since(began);
+    assert!(tips.get() <= 3 + took.0 / 100, "{} in {took:?}", tips.get());
+    assert_eq!(cluster.seen.blames, vec![]);
+}
+
+/// What a peer left for the next height is dropped at its first offence: 64 identities once
+/// had 100,000 bad signatures verified in one commit.
+#[test]
+fn who_leaves_bad_votes_is_blamed_once() {
+    let mut cluster = cluster(4, 5);
+    cluster.reach(1, SECOND);
+    let network = cluster.node(0).ledger().genesis_hash();
+    let height = cluster.height(0) + 2;
+    for round in 0..300 {
+        let vote = Vote::sign(&validator_key(1), &network, VoteKind::Prevote, height, round, None);
+        let bad = Vote { signature: Signature([7; 64]), ..vote };
+        cluster.inject(4, 0, Message::Vote(bad));
+    }
+    assert_eq!(cluster.seen.blames, vec![], "nobody can tell yet");
+    send(&mut cluster, 1, 0, 0..1);
+    cluster.run_for(Millis(3_000));
+    assert!(cluster.height(0) + 1 >= height);
+    let of_liar =
+        cluster.seen.blames.iter().filter(|it| **it == blame(4, Offence::BadSignature, true));
+    assert_eq!(of_liar.count(), 1);
+    assert_holds_nothing(&cluster, 0);
+}
+
+/// 9 MiB that nobody asked for were hashed.
+#[test]
+fn transactions_that_nobody_asked_for_are_not_looked_at() {
+    let mut cluster = cluster(4, 4);
+    cluster.reach(1, SECOND);
+    let (proposer, good) = unheard(&mut cluster, |message| {
+        matches!(message, Message::Txs(_) | Message::TxHashes(_) | Message::Bodies(_))
+    });
+    let stranger = (0..4).find(|n| *n != 2 && *n != proposer).unwrap();
+    let block = good.proposal.block;
+    let bodies = || Message::Bodies(Bodies { block, txs: vec![Bytes::from_static(b"\x02junk")] });
+    cluster.inject(stranger, 2, bodies());
+    assert_eq!(cluster.seen.blames, vec![], "it may be late: of this block nothing is known");
+    cluster.inject(proposer, 2, Message::Proposal(good));
+    cluster.inject(stranger, 2, bodies());
+    assert_eq!(cluster.seen.blames, vec![blame(stranger, Offence::Unsolicited, false)]);
+}
+
+/// A proposal that node 2 did not hear, and its proposer. From then on node 2 hears no
+/// proposal and gets no blocks, nor what else is `lost` to it.
+fn unheard(
+    cluster: &mut Cluster,
+    lost: impl Fn(&Message) -> bool + 'static,
+) -> (usize, Box<ProposedBlock>) {
+    let heard = Rc::new(RefCell::new(Vec::new()));
+    let ear = heard.clone();
+    cluster.loss = Box::new(move |from, to, message| {
+        if let (Message::Proposal(proposed), 2) = (message, to) {
+            ear.borrow_mut().push((from, proposed.clone()));
+        }
+        to == 2 && (matches!(message, Message::Proposal(_) | Message::Blocks(_)) || lost(message))
+    });
+    // Node 2 is not to propose: it must hear one.
+    let mut nonce = 0;
+    while heard.borrow().is_empty() {
+        send(cluster, 0, 0, nonce..nonce + 2);
+        nonce += 2;
+        cluster.run_for(Millis(60));
+    }
+    cluster.seen.blames.clear();
+    heard.borrow()[0].clone()
+}
+
+/// Two answers that are no transactions, of a false list: when the second is recovered, the
+/// true list is followed. Whoever sent that one used to be blamed for the answer.
+#[test]
+fn who_sends_the_true_list_is_not_blamed_for_the_false_one() {
+    let mut plan = plan(4, 4);
+    plan.workers_max = Millis(30);
+    let mut cluster = started(plan);
+    cluster.reach(1, SECOND);
+    let (proposer, good) = unheard(&mut cluster, |message| {
+        matches!(message, Message::Txs(_) | Message::TxHashes(_) | Message::Bodies(_))
+    });
+    let liar = (0..4).find(|n| *n != 2 && *n != proposer).unwrap();
+    let junk = [1u8, 2].map(|byte| Bytes::from(vec![byte; 50]));
+    let mut bad = good.clone();
+    bad.tx_hashes = junk.iter().map(keccak256).collect();
+    let block = good.proposal.block;
+    cluster.inject(liar, 2, Message::Proposal(bad));
+    cluster.inject(proposer, 2, Message::Proposal(good));
+    // By then it is asked for them.
+    cluster.run_for(Millis(35));
+    for raw in junk {
+        cluster.inject(liar, 2, Message::Bodies(Bodies { block, txs: vec![raw] }));
+    }
+    cluster.run_for(Millis(400));
+    assert_eq!(cluster.seen.blames, [blame(liar, Offence::InvalidBlock, true)]);
+}
+
+/// A peer that is nearer than the proposer names one hash too many, which nobody can be
+/// shown to have made up. The true list has its turn within the round.
+#[test]
+fn a_list_that_nobody_can_complete_gives_way_to_another() {
+    let mut cluster = cluster(4, 4);
+    cluster.reach(1, SECOND);
+    let (proposer, good) = unheard(&mut cluster, |_| false);
+    let liar = (0..4).find(|n| *n != 2 && *n != proposer).unwrap();
+    let height = good.proposal.height;
+    let lists = [0x77, 0x78, 0x79].map(|byte| {
+        let mut bad = good.clone();
+        bad.tx_hashes.push(B256::repeat_byte(byte));
+        bad
+    });
+    // A liar has one list in reserve and no more, so that the true one finds room.
+    for bad in lists {
+        cluster.inject(liar, 2, Message::Proposal(bad));
+    }
+    cluster.inject(proposer, 2, Message::Proposal(good));
+    cluster.run_for(Millis(1_200));
+    assert_eq!(cluster.seen.blames, vec![]);
+    assert!(cluster.height(2) >= height, "{} of {height}", cluster.height(2));
+}
+
+/// The votes of one certificate make many: each subset with enough power, in each order.
+#[test]
+fn the_certificates_of_one_place_pass_once() {
+    let mut cluster = cluster(4, 5); // No mesh: what is heard is handed on.
+    cluster.reach(1, SECOND);
+    let network = cluster.node(0).ledger().genesis_hash();
+    let entry = |n: &usize| {
+        let vote = Vote::sign(&validator_key(*n), &network, VoteKind::Prevote, 2, 0, None);
+        let Vote { kind, block, validator, signature, .. } = vote;
+        RoundVote { kind, block, validator, signature }
+    };
+    let passed = Rc::new(Cell::new(0));
+    let log = passed.clone();
+    cluster.loss = Box::new(move |from, _, message| {
+        let is_one = from == 0 && matches!(message, Message::RoundCertificate(_));
+        log.set(log.get() + u32::from(is_one));
+        false
+    });
+    let voters: [&[usize]; 8] =
+        [&[1, 2], &[2, 1], &[1, 3], &[3, 2], &[1, 2, 3], &[3, 2, 1], &[1], &[]];
+    for voters in voters {
+        let votes = voters.iter().map(entry).collect();
+        let certificate = RoundCertificate { height: 2, round: 0, skip: true, votes };
+        cluster.inject(4, 0, Message::RoundCertificate(certificate));
+    }
+    assert_eq!(passed.get(), 3, "once to each of the three others");
+}
+
+/// A peer that has the next block a moment before us, and claims a million more, would make
+/// a node unready. That a node is behind is shown by two blocks.
+#[test]
+fn the_next_block_alone_does_not_prove_a_claim() {
+    let mut cluster = cluster(4, 5);
+    cluster.reach(1, SECOND);
+    cluster.loss = Box::new(|_, to, message| {
+        to == 4 && matches!(message, Message::Proposal(_) | Message::Blocks(_))
+    });
+    for nonce in 0..6 {
+        send(&mut cluster, 0, 0, nonce..nonce + 1);
+        cluster.run_for(Millis(600));
+    }
+    assert!(cluster.height(0) >= 4 && cluster.height(4) == 1, "{}", cluster.height(0));
+    let snapshot = cluster.node(0).ledger().snapshot();
+    let block = |height| snapshot.certified_block(height).unwrap().unwrap();
+    let far = Tip { height: 1_000_000, hash: B256::ZERO, round: 0 };
+    for (count, believed) in [(1, None), (2, Some(1_000_000))] {
+        // After a start it has asked nobody yet: the first that claims is asked.
+        cluster.kill(4);
+        cluster.restart(4);
+        let from = cluster.height(4) + 1;
+        for n in 0..4 {
+            cluster.inject(n, 4, Message::Tip(far));
+            let blocks = (from..from + count).map(block).collect();
+            cluster.inject(n, 4, Message::Blocks(Blocks { from, blocks }));
+        }
+        assert_eq!(cluster.height(4), from + count - 1);
+        assert_eq!(cluster.node(4).status().syncing_to, believed);
+    }
+}

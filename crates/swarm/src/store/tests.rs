@@ -1,0 +1,128 @@
+//! The store on a disk that has no room beyond its reserve.
+
+use super::*;
+
+fn file(root: [u8; 32]) -> ContentId {
+    ContentId { kind: ResourceKind::File, root }
+}
+
+fn is_empty(dir: &Path) -> bool {
+    fs::read_dir(dir).unwrap().next().is_none()
+}
+
+/// The same directory, as on a full disk.
+fn full(dir: &Path) -> ContentStore {
+    let store = ContentStore::open(dir, None).unwrap();
+    // No byte is free there, nor ever was.
+    ContentStore { space: Arc::new(DiskSpace::below(Path::new("/proc"))), ..store }
+}
+
+#[test]
+fn what_came_of_a_resource_is_removed_unless_it_is_whole_or_pinned() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = ContentStore::open(dir.path(), None).unwrap();
+    let id = file([1; 32]);
+    let begin = || store.begin(&id.into(), 100_000, |_| Ok(())).map(drop).unwrap();
+    begin();
+    assert!(store.is_partial(id));
+    store.remove(id).unwrap();
+    assert!(store.metadata(id).is_none() && is_empty(dir.path()));
+    assert!(!store.is_partial(id), "it is gone");
+    begin();
+    store.pin(id, true).unwrap();
+    assert!(!store.is_partial(id));
+    store.pin(id, false).unwrap();
+    store.change(id, |metadata| metadata.whole = true).unwrap();
+    assert!(!store.is_partial(id));
+}
+
+#[test]
+fn fetches_that_fit_alone_do_not_fill_the_disk_together() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Arc::new(ContentStore::open(dir.path(), None).unwrap());
+    // Others write on this disk too, and the hashes count.
+    let part = store.space.look().unwrap() / 10;
+    let [one, other] = [file([1; 32]), file([2; 32])];
+    let reserve = |id, parts: u64| store.reserve(id, parts * part, 7 * part, true);
+    if part < 1 << 20 {
+        return;
+    }
+    let first = reserve(one, 7).unwrap();
+    assert!(matches!(reserve(other, 7).unwrap_err(), StoreError::NoRoom { .. }));
+    assert!(store.admit(7 * part, true).is_err());
+    let again = reserve(one, 7).expect("the same bytes");
+    drop(first);
+    assert!(reserve(other, 7).is_err(), "one still fetches");
+    store.arrived(one, 5 * part);
+    drop(reserve(other, 7).unwrap());
+    drop(again);
+    reserve(other, 7).unwrap();
+}
+
+/// Of another version, of a failing disk, and of a crash.
+#[test]
+fn what_cannot_be_read_is_never_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = ContentStore::open(dir.path(), None).unwrap();
+    let id = file([1; 32]);
+    store.begin(&id.into(), 100_000, |_| Ok(())).map(drop).unwrap();
+    store.change(id, |metadata| metadata.whole = true).unwrap();
+    let about = dir.path().join(id.to_string()).join(METADATA_FILE);
+    let right = fs::read_to_string(&about).unwrap();
+    fs::write(&about, right.replace("\"whole\"", "\"entire\"")).unwrap();
+    fs::create_dir(dir.path().join("put-1")).unwrap();
+    let names = || {
+        let mut names: Vec<_> = paths(dir.path()).unwrap();
+        names.sort();
+        names
+    };
+    let before = names();
+    assert!(ContentStore::open_stopped(dir.path()).unwrap().list().is_empty());
+    assert_eq!(names(), before, "`trefoil ls` changes nothing");
+
+    assert!(ContentStore::open(dir.path(), None).unwrap().list().is_empty());
+    let aside = names();
+    assert!(aside.len() == 1 && has_prefix(&aside[0], ASIDE), "{aside:?}");
+    assert!(ContentStore::open(dir.path(), None).unwrap().list().is_empty());
+    assert_eq!(names(), aside, "it stays there");
+    // The version that wrote it starts again.
+    fs::write(aside[0].join(METADATA_FILE), right).unwrap();
+    assert_eq!(ContentStore::open(dir.path(), None).unwrap().list().len(), 1);
+    assert_eq!(names(), [dir.path().join(id.to_string())]);
+}
+
+#[test]
+fn a_full_disk_takes_nothing_keeps_no_remains_and_can_be_freed() {
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let shared = other.path().join("file");
+    fs::write(&shared, vec![7; 100_000]).unwrap();
+    let source = ContentStore::open(&other.path().join("store"), None).unwrap();
+    let put = |store: &ContentStore| {
+        store.put(&shared, PutOptions::default(), &std::sync::atomic::AtomicU64::new(0))
+    };
+    let id = put(&source).unwrap();
+    let opened = source.open_store(Resource::file(id.root), false).unwrap().unwrap();
+    let proof = opened.last_group().unwrap();
+
+    let store = full(dir.path());
+    let error = store.admit(1, true).unwrap_err();
+    assert!(error.lacks_room() && error.to_string().contains("trefoil rm"), "{error}");
+    let error = put(&store).unwrap_err();
+    assert!(error.lacks_room(), "{error}");
+    let error = store.begin(&id.into(), 100_000, |opened| opened.write_last_group(&proof));
+    let error = error.map(drop).unwrap_err();
+    assert!(error.lacks_room(), "{error}");
+    assert!(store.list().is_empty() && is_empty(dir.path()));
+
+    // What is here from better days goes.
+    put(&ContentStore::open(dir.path(), None).unwrap()).unwrap();
+    let store = full(dir.path());
+    store.remove(id).unwrap();
+    assert!(is_empty(dir.path()));
+    // And what a crash left in the middle of that.
+    fs::create_dir(dir.path().join(format!("{GONE}{id}"))).unwrap();
+    assert!(full(dir.path()).list().is_empty());
+    fs::create_dir_all(dir.path().join(format!("{GONE}{id}"))).unwrap();
+    ContentStore::open_stopped(dir.path()).unwrap().remove_gone().unwrap();
+    assert!(is_empty(dir.path()));
+}

@@ -1,0 +1,101 @@
+//! Peers that send more of content than any honest one does: each is banned, and others are
+//! served meanwhile.
+
+mod sharing;
+
+use std::{fs, sync::Arc, time::Duration};
+
+use futures::{AsyncWriteExt as _, future::join_all};
+use sharing::{Known, Node, net, peer, sample};
+use tempfile::tempdir;
+use tokio::time::timeout;
+use trefoil_content::{
+    News,
+    message::SwarmMessage,
+    scheduler::{RejectReason, Resource, Ticket},
+};
+use trefoil_p2p::NetworkAccess;
+use trefoil_swarm::{PutOptions, Selection};
+use trefoil_types::Offence;
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+const PUBLIC: NetworkAccess = NetworkAccess::Public { encrypt: false };
+
+/// Peer `n` sends a message, and then another until it cannot any more.
+async fn flood(n: u8, to: Known, first: SwarmMessage, message: &SwarmMessage) {
+    let (_net, mut lanes) = net(n, PUBLIC, &[to]).await;
+    let mut link = lanes.content.recv().await.unwrap();
+    let frame = |message: &SwarmMessage| {
+        let body = message.encode();
+        [&(body.len() as u32).to_be_bytes()[..], &body].concat()
+    };
+    link.write.write_all(&frame(&first)).await.unwrap();
+    let many = frame(message).repeat(1_000);
+    while link.write.write_all(&many).await.is_ok() {}
+}
+
+/// A flood of News cost 0.7 of a core.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_sends_more_than_its_rule_says_is_banned_and_others_are_served() {
+    let dir = tempdir().unwrap();
+    let node = Node::start(1, dir.path(), PUBLIC, &[], |_| ()).await;
+    let path = dir.path().join("file");
+    fs::write(&path, sample(10_000_000)).unwrap();
+    let id = node.content.put(&path, PutOptions::default(), Arc::default()).await.unwrap();
+    let (known, unknown) = (Resource::file(id.root), Resource([9; 32]));
+    let news = News { have: std::iter::once(0..1).collect(), ..News::default() }.encode();
+    let messages = [
+        SwarmMessage::Find { resource: unknown },
+        SwarmMessage::News { resource: known, news },
+        SwarmMessage::Choke { resource: known, choked: true },
+        SwarmMessage::Snapshot { resource: unknown, height: 1 },
+        SwarmMessage::Others { resource: known, others: vec![] },
+        SwarmMessage::Origins { resource: known, origins: vec![] },
+    ];
+    let floods = messages.iter().zip(10..).map(|(message, n)| {
+        // It takes part in the resource.
+        flood(n, node.at, SwarmMessage::Find { resource: known }, message)
+    });
+    let fetch = async {
+        let other = Node::start(2, dir.path(), PUBLIC, &[node.at], |_| ()).await;
+        other.content.get(&id.into(), Selection::default()).await.unwrap();
+    };
+    let (floods, fetched) = tokio::join!(timeout(LIMIT, join_all(floods)), timeout(LIMIT, fetch));
+    fetched.expect("others are served");
+    floods.expect("each is let go");
+    let misdeeds = node.net.misdeeds();
+    for (message, n) in messages.iter().zip(10..) {
+        let of = misdeeds.iter().find(|of| of.who == peer(n).to_string());
+        let of = of.unwrap_or_else(|| panic!("nothing is held against {message:?}"));
+        assert_eq!(of.offences[0].0, Offence::Flood, "{message:?}");
+        assert!(of.banned_for.is_some(), "{message:?}: {of:?}");
+    }
+    assert!(misdeeds.iter().all(|of| of.who != peer(2).to_string()), "the honest one did nothing");
+}
+
+/// Each kind at its rate cost 0.7 of a core, without blame.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_floods_with_what_nobody_asked_is_banned() {
+    let dir = tempdir().unwrap();
+    let node = Node::start(1, dir.path(), PUBLIC, &[], |_| ()).await;
+    let (resource, ticket) = (Resource([9; 32]), Ticket(1));
+    let messages = [
+        SwarmMessage::Ask { resource, ticket, piece: 0, from: 0 },
+        SwarmMessage::Unask { resource, ticket },
+        SwarmMessage::Refuse { resource, ticket, why: RejectReason::Missing },
+    ];
+    let floods = messages
+        .iter()
+        .zip(10..)
+        .map(|(message, n)| flood(n, node.at, SwarmMessage::Find { resource }, message));
+    timeout(LIMIT, join_all(floods)).await.expect("each is let go");
+    let misdeeds = node.net.misdeeds();
+    for (message, n) in messages.iter().zip(10..) {
+        let of = misdeeds.iter().find(|of| of.who == peer(n).to_string());
+        let of = of.unwrap_or_else(|| panic!("nothing is held against {message:?}"));
+        assert!(of.banned_for.is_some(), "{message:?}: {of:?}");
+        let strays = of.offences.iter().any(|offence| offence.0 == Offence::Unsolicited);
+        assert!(strays, "{message:?}: {of:?}");
+    }
+}
