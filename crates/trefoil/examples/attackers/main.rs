@@ -206,7 +206,7 @@ impl Run {
         Ok(())
     }
 
-    /// A moment of each after one calm span, some at a time; the gaps of all moments are judged
+    /// A moment of each after one calm span, some at a time; the gaps of all moments are printed
     /// together, as one moment has no block or two.
     async fn small(&mut self, manners: &[&Manner]) -> io::Result<()> {
         let calm = self.calm(Duration::from_secs(6)).await?;
@@ -232,10 +232,9 @@ impl Run {
             attacked: &together,
             bans: Default::default(),
             attackers: vec![],
-            judges_times: true,
+            judges_times: false,
         };
         verdict.print();
-        self.broken.extend(verdict.broken().iter().map(|what| format!("together: {what}")));
         Ok(())
     }
 
