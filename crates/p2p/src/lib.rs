@@ -51,7 +51,7 @@ pub use discovery::{
 };
 pub use event::NetEvent;
 pub use handle::{LaneReceivers, NetHandle};
-pub use inbound_limits::{peer_score::Misdeeds, subnet::NetGroup};
+pub use inbound_limits::{peer_score::Misdeeds, rate_limit::RateLimiter, subnet::NetGroup};
 pub use membership::proof;
 pub use network::{Difference, NetworkId, VersionMismatch};
 pub use peer_table::{NetPeer, RefusedPeer};

@@ -6,6 +6,7 @@ use trefoil_content::{
     News,
     message_rule::{NEWS, RULES, SwarmMessageRule},
 };
+use trefoil_p2p::RateLimiter;
 
 // Attack: news of a few bytes that name all pieces of a directory, again and again; a flood of
 // them cost 0.7 of a core (issue 15). An honest peer names a piece when it comes to have it:
@@ -18,9 +19,9 @@ const NEWS_PIECES: (u32, u32) = (100_000, 1_200_000);
 #[derive(Debug)]
 pub struct MessageRates {
     /// One for each row of [`RULES`].
-    kinds: [Tokens; RULES.len()],
+    kinds: [RateLimiter; RULES.len()],
     /// For the pieces that news names.
-    pieces: Tokens,
+    pieces: RateLimiter,
     pieces_max: u32,
 }
 
@@ -29,8 +30,8 @@ impl Default for MessageRates {
     fn default() -> Self {
         let (rate, pieces_max) = NEWS_PIECES;
         Self {
-            kinds: RULES.map(|rule| Tokens::new(rule.rate, rule.burst)),
-            pieces: Tokens::new(rate, pieces_max),
+            kinds: RULES.map(|rule| RateLimiter::new(rule.rate, rule.burst)),
+            pieces: RateLimiter::new(rate, pieces_max),
             pieces_max,
         }
     }
@@ -43,9 +44,9 @@ impl MessageRates {
         Self {
             kinds: RULES.map(|rule| {
                 let (rate, burst) = rule.sent();
-                Tokens::new(rate, burst)
+                RateLimiter::new(rate, burst)
             }),
-            pieces: Tokens::new(rate, pieces_max),
+            pieces: RateLimiter::new(rate, pieces_max),
             pieces_max,
         }
     }
@@ -68,47 +69,6 @@ impl MessageRates {
         }
         self.kinds[index].take(1, now)?;
         self.pieces.take(pieces, now)
-    }
-}
-
-// One time instead of a count and a time (the generic cell rate algorithm): nothing has to be
-// refilled while a peer is idle.
-/// A token bucket, kept as the time at which it will be full again.
-#[derive(Debug)]
-pub struct Tokens {
-    interval: Duration,
-    burst: Duration,
-    full_at: Option<Instant>,
-}
-
-impl Tokens {
-    /// `rate` a second for ever, and `burst` at once.
-    pub fn new(rate: u32, burst: u32) -> Self {
-        let interval = Duration::from_secs(1) / rate;
-        Self { interval, burst: interval * burst, full_at: None }
-    }
-
-    /// Takes `count` tokens, or none.
-    ///
-    /// # Errors
-    /// It is too early, by so much.
-    pub fn take(&mut self, count: u32, now: Instant) -> Result<(), Duration> {
-        let early = self.early(count, now);
-        if !early.is_zero() {
-            return Err(early);
-        }
-        self.full_at = Some(self.full_after(count, now));
-        Ok(())
-    }
-
-    /// By how much it is too early for `count` tokens.
-    fn early(&self, count: u32, now: Instant) -> Duration {
-        let full_at = self.full_after(count, now);
-        full_at.saturating_duration_since(now).saturating_sub(self.burst)
-    }
-
-    fn full_after(&self, count: u32, now: Instant) -> Instant {
-        self.full_at.map_or(now, |at| at.max(now)) + self.interval.saturating_mul(count)
     }
 }
 
@@ -156,7 +116,7 @@ mod tests {
 
     #[test]
     fn more_tokens_than_there_ever_are_leave_the_bucket_as_it_was() {
-        let (mut tokens, now) = (Tokens::new(100_000, 1_000_000), Instant::now());
+        let (mut tokens, now) = (RateLimiter::new(100_000, 1_000_000), Instant::now());
         assert!(tokens.take(u32::MAX, now).is_err());
         assert_eq!(tokens.take(1_000_000, now), Ok(()));
         assert!(tokens.take(1, now).is_err());

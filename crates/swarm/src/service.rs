@@ -29,14 +29,13 @@ use trefoil_content::{
     scheduler::{Rates, Resource, SchedulerInput, Source, Swarm, SwarmConfig, UploadPolicy},
 };
 use trefoil_os::clock::Clock;
-use trefoil_p2p::{ContentLink, NetHandle};
+use trefoil_p2p::{ContentLink, NetHandle, RateLimiter};
 use trefoil_types::{Offence, PeerId, Standing};
 
 use crate::{
     error::FetchError,
     events::{Announced, ContentCommand, TaskEvent},
     fetch::Topic,
-    message_rates::Tokens,
     origins::Origins,
     peer::PeerStreams,
     peer_backlog::AllBacklogs,
@@ -65,7 +64,7 @@ struct ConnectedPeer {
     /// Requests that it made, less those that it took back.
     asked: u64,
     /// For messages that nothing here explains.
-    stray: Tokens,
+    stray: RateLimiter,
     /// Held while a store is opened for it: one at a time.
     opens: Arc<Mutex<()>>,
     /// Resources that it seeks and this node did not have.
@@ -178,7 +177,7 @@ impl SwarmService {
             streams: PeerStreams::start(link, self.connections, events, backlogs),
             standing,
             asked: 0,
-            stray: Tokens::new(STRAY_RATE, STRAY_BURST),
+            stray: RateLimiter::new(STRAY_RATE, STRAY_BURST),
             opens: Arc::default(),
             wishes: BTreeSet::new(),
             announced: None,

@@ -73,7 +73,7 @@ impl LaneReader {
             if let Err(end) = self.read(&mut stream, silence).await {
                 return end;
             }
-            if let Err(early) = rate_limiter.take(Instant::now()) {
+            if let Err(early) = rate_limiter.take(1, Instant::now()) {
                 self.peer_table.blame(self.peer, Offence::Flood);
                 sleep(early.max(FLOOD_PAUSE)).await;
             }

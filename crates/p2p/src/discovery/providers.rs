@@ -276,7 +276,7 @@ impl Providers {
     pub fn search(&mut self, root: Root) {
         let under_way = self.searches.iter().any(|search| search.root == root);
         let has_place = !under_way && self.searches.len() < SEARCHES_MAX;
-        if has_place && self.search_limiter.take(Instant::now()).is_ok() {
+        if has_place && self.search_limiter.take(1, Instant::now()).is_ok() {
             let id = self.kad.get_providers(RecordKey::new(&root));
             self.searches.push(Search::new(id, root));
         }
@@ -436,7 +436,7 @@ impl NetworkBehaviour for Providers {
         event: THandlerOutEvent<Self>,
     ) {
         let Some(speaker) = self.speakers.get_mut(&peer) else { return };
-        match speaker.rate_limiter.take(Instant::now()) {
+        match speaker.rate_limiter.take(1, Instant::now()) {
             Ok(()) => self.kad.on_connection_handler_event(peer, connection, event),
             Err(_) => self.emit(ProvidersEvent::Misdeed(peer, Offence::Flood)),
         }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 // One time instead of a count and a time (the generic cell rate algorithm): nothing has to be
 // refilled while a peer is idle.
 #[derive(Debug)]
-pub(crate) struct RateLimiter {
+pub struct RateLimiter {
     interval: Duration,
     burst: Duration,
     full_at: Option<Instant>,
@@ -19,17 +19,26 @@ impl RateLimiter {
         Self { interval, burst: interval * burst, full_at: None }
     }
 
-    /// One more.
+    /// Takes `count` tokens, or none.
     ///
     /// # Errors
     /// It is too early, by so much.
-    pub fn take(&mut self, now: Instant) -> Result<(), Duration> {
-        let full_at = self.full_at.map_or(now, |at| at.max(now)) + self.interval;
-        let early = (full_at - now).saturating_sub(self.burst);
+    pub fn take(&mut self, count: u32, now: Instant) -> Result<(), Duration> {
+        let early = self.early(count, now);
         if !early.is_zero() {
             return Err(early);
         }
-        self.full_at = Some(full_at);
+        self.full_at = Some(self.full_after(count, now));
         Ok(())
+    }
+
+    /// By how much it is too early for `count` tokens.
+    pub fn early(&self, count: u32, now: Instant) -> Duration {
+        let full_at = self.full_after(count, now);
+        full_at.saturating_duration_since(now).saturating_sub(self.burst)
+    }
+
+    fn full_after(&self, count: u32, now: Instant) -> Instant {
+        self.full_at.map_or(now, |at| at.max(now)) + self.interval.saturating_mul(count)
     }
 }

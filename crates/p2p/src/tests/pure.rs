@@ -295,12 +295,12 @@ fn what_is_said_to_all_is_counted_once_and_bounded_whoever_does_not_read() {
 fn a_pace_allows_a_burst_and_then_its_rate() {
     let (mut rate_limiter, start) = (RateLimiter::new(100, 10), Instant::now());
     let at = |ms| start + Duration::from_millis(ms);
-    assert_eq!((0..10).filter(|_| rate_limiter.take(at(0)).is_ok()).count(), 10);
-    assert_eq!(rate_limiter.take(at(0)), Err(Duration::from_millis(10)));
-    assert_eq!(rate_limiter.take(at(9)), Err(Duration::from_millis(1)));
-    assert_eq!((10..1010).filter(|ms| rate_limiter.take(at(*ms)).is_ok()).count(), 100);
+    assert_eq!((0..10).filter(|_| rate_limiter.take(1, at(0)).is_ok()).count(), 10);
+    assert_eq!(rate_limiter.take(1, at(0)), Err(Duration::from_millis(10)));
+    assert_eq!(rate_limiter.take(1, at(9)), Err(Duration::from_millis(1)));
+    assert_eq!((10..1010).filter(|ms| rate_limiter.take(1, at(*ms)).is_ok()).count(), 100);
     // A pause fills no more than the burst.
-    assert_eq!((0..20).filter(|_| rate_limiter.take(at(60_000)).is_ok()).count(), 10);
+    assert_eq!((0..20).filter(|_| rate_limiter.take(1, at(60_000)).is_ok()).count(), 10);
 }
 
 /// What one honest peer says on each lane in a second, at the most that the chain
@@ -329,7 +329,7 @@ fn honest_peers_stay_below_the_limits_of_their_lanes() {
             let at_once = messages + if second == 0 { waited } else { 0 };
             for n in 0..at_once {
                 assert_eq!(
-                    rate_limiter.take(now),
+                    rate_limiter.take(1, now),
                     Ok(()),
                     "{}: {n} in second {second}",
                     limits.name
