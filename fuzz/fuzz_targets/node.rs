@@ -10,6 +10,7 @@ use libfuzzer_sys::fuzz_target;
 use trefoil_fuzz::{
     TX,
     network::{ATTACKER, CHAIN, HEIGHTS, START, VALIDATORS, node, peer},
+    words::Words,
 };
 use trefoil_node::{Call, Done, Effects, Input, Node, PeerCommand, WorkerJob, io::CallId};
 use trefoil_rpc::backend::recover;
@@ -41,28 +42,6 @@ fuzz_target!(|bytes: &[u8]| {
         world.carry_out(effects);
     }
 });
-
-/// The sequence, byte by byte; zeros where there is no more.
-struct Words<'a>(&'a [u8]);
-
-impl Words<'_> {
-    fn byte(&mut self) -> u8 {
-        let Some((first, rest)) = self.0.split_first() else { return 0 };
-        self.0 = rest;
-        *first
-    }
-
-    fn one_of<T: Copy>(&mut self, all: &[T]) -> T {
-        all[usize::from(self.byte()) % all.len()]
-    }
-
-    fn take(&mut self, max: usize) -> Vec<u8> {
-        let length = usize::from(self.byte()).min(max).min(self.0.len());
-        let (taken, rest) = self.0.split_at(length);
-        self.0 = rest;
-        taken.to_vec()
-    }
-}
 
 struct World {
     node: Node,

@@ -13,7 +13,7 @@ use trefoil_content::{
         SourceRole, Swarm, SwarmConfig, Ticket, UploadPolicy,
     },
 };
-use trefoil_fuzz::network::peer;
+use trefoil_fuzz::{network::peer, words::Words};
 use trefoil_types::Time;
 
 const STEPS_MAX: usize = 512;
@@ -50,24 +50,10 @@ fn layout(resource: Resource) -> Layout {
     layout.expect("of sane size")
 }
 
-struct Words<'a>(&'a [u8]);
-
-impl Words<'_> {
-    fn byte(&mut self) -> u8 {
-        let Some((first, rest)) = self.0.split_first() else { return 0 };
-        self.0 = rest;
-        *first
-    }
-
-    fn one_of<T: Copy>(&mut self, all: &[T]) -> T {
-        all[usize::from(self.byte()) % all.len()]
-    }
-
-    fn source(&mut self) -> Source {
-        match self.byte() % (PEERS + 1) {
-            0 => Source::Web(0),
-            n => Source::Peer(peer(n)),
-        }
+fn source(words: &mut Words<'_>) -> Source {
+    match words.byte() % (PEERS + 1) {
+        0 => Source::Web(0),
+        n => Source::Peer(peer(n)),
     }
 }
 
@@ -120,10 +106,10 @@ impl World {
             }
             4 | 5 => {
                 let role = words.one_of(&[SourceRole::Peer, SourceRole::Origin]);
-                SchedulerInput::Joined { resource, source: words.source(), role }
+                SchedulerInput::Joined { resource, source: source(words), role }
             }
             6 => {
-                let source = words.source();
+                let source = source(words);
                 self.open.retain(|_, request| request.source != source);
                 SchedulerInput::Left { source }
             }

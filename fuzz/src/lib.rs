@@ -1,6 +1,7 @@
 //! A small sound chain, to be damaged by the targets.
 
 pub mod network;
+pub mod words;
 
 use std::sync::{Arc, LazyLock};
 
