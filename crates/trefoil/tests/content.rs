@@ -48,6 +48,16 @@ fn file(dir: &TempDir, name: &str, bytes: &[u8]) -> PathBuf {
     path
 }
 
+/// Waits until it is so.
+async fn until(what: &str, mut so: impl AsyncFnMut() -> bool) {
+    let wait = async {
+        while !so().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(LIMIT, wait).await.unwrap_or_else(|_| panic!("never: {what}"));
+}
+
 async fn put(node: &Node, path: &Path) -> ContentId {
     node.content.put(path, PutOptions::default(), Arc::default()).await.unwrap()
 }
@@ -115,15 +125,10 @@ async fn what_nobody_near_has_is_found_within_two_seconds() {
     }
     let id = put(&row[0], &path).await;
     let few = |row: &[Node]| row.iter().all(|node| node.net.peers().len() <= 2);
-    let quiet = async {
-        // The searches of those who just came, and then the announcement.
-        for so in [false, true] {
-            while few(&row) != so {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        }
-    };
-    timeout(LIMIT, quiet).await.expect("searches end");
+    // The searches of those who just came, and then the announcement.
+    for so in [false, true] {
+        until("searches end", async || few(&row) == so).await;
+    }
     let begun = Instant::now();
     get(&row[7], id, &dir.path().join("last")).await;
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
@@ -258,9 +263,7 @@ async fn who_asks_first_is_told_when_it_is_there() {
     let id = put(&elsewhere, &path).await;
     let content = other.content.clone();
     let getting = tokio::spawn(async move { content.get(&id.into(), Selection::default()).await });
-    while other.content.progress(id).await.unwrap().is_none() {
-        tokio::task::yield_now().await;
-    }
+    until("it is sought", async || other.content.progress(id).await.unwrap().is_some()).await;
     put(&origin, &path).await;
     let held = timeout(LIMIT, getting).await.expect("in time").unwrap().unwrap();
     assert!(held.store.is_whole());
@@ -282,27 +285,22 @@ async fn a_peer_that_lies_is_banned_and_another_serves() {
     let content = other.content.clone();
     let getting = tokio::spawn(async move { content.get(&id.into(), Selection::default()).await });
     let link = timeout(LIMIT, lanes.content.recv()).await.unwrap().unwrap();
-    timeout(LIMIT, lie(link, id, proof)).await.expect("it was asked");
-    while other.net.misdeeds().iter().all(|misdeeds| misdeeds.banned_for.is_none()) {
-        tokio::task::yield_now().await;
-    }
+    // Held, since a node need not read on from a peer that is gone.
+    let _link = timeout(LIMIT, lie(link, id, proof)).await.expect("it was asked");
+    let is_banned = async || other.net.misdeeds().iter().any(|it| it.banned_for.is_some());
+    until("the peer is banned", is_banned).await;
     other.net.dial(origin.at.0, origin.at.1, None);
     let held = timeout(LIMIT, getting).await.expect("in time").unwrap().unwrap();
     held.export_file(0, 0..bytes.len() as u64, &dir.path().join("out")).unwrap();
     assert_eq!(fs::read(dir.path().join("out")).unwrap(), bytes);
 }
 
-/// Offers all of a resource and answers the first request with zeros.
-async fn lie(mut link: ContentLink, id: ContentId, proof: Vec<u8>) {
+/// Offers all of a resource when it is sought, and answers the first request with zeros.
+async fn lie(mut link: ContentLink, id: ContentId, proof: Vec<u8>) -> ContentLink {
     let resource = Resource::file(id.root);
     let have = std::iter::once(0..5).collect();
     let news = News { have, ..News::default() }.encode();
-    for message in [
-        SwarmMessage::Offer { resource, size: 300_000, origin: false, proof },
-        SwarmMessage::News { resource, news },
-    ] {
-        write(&mut link, &message.encode()).await;
-    }
+    let offer = SwarmMessage::Offer { resource, size: 300_000, origin: false, proof };
     loop {
         let mut length = [0; 4];
         link.read.read_exact(&mut length).await.unwrap();
@@ -310,12 +308,22 @@ async fn lie(mut link: ContentLink, id: ContentId, proof: Vec<u8>) {
         assert!(length <= FRAME_BYTES_MAX);
         let mut body = vec![0; length];
         link.read.read_exact(&mut body).await.unwrap();
-        if let Ok(ContentFrame::Message(SwarmMessage::Ask { ticket, .. })) =
-            ContentFrame::decode(&body)
-        {
-            let mut data = ContentFrame::data(ticket);
-            data.extend([0; 64]);
-            return write(&mut link, &data).await;
+        match ContentFrame::decode(&body) {
+            // An offer that comes before it is of nothing that the node looks for.
+            Ok(ContentFrame::Message(SwarmMessage::Find { resource: sought }))
+                if sought == resource =>
+            {
+                write(&mut link, &offer.encode()).await;
+                let news = SwarmMessage::News { resource, news: news.clone() };
+                write(&mut link, &news.encode()).await;
+            }
+            Ok(ContentFrame::Message(SwarmMessage::Ask { ticket, .. })) => {
+                let mut data = ContentFrame::data(ticket);
+                data.extend([0; 64]);
+                write(&mut link, &data).await;
+                return link;
+            }
+            _ => {}
         }
     }
 }

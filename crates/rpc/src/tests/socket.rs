@@ -279,7 +279,8 @@ async fn a_synchronous_send_returns_the_receipt() {
         }
         server.mine();
     };
-    let (receipt, ()) = tokio::join!(send, mine);
+    let both = timeout(Duration::from_secs(10), async { tokio::join!(send, mine) });
+    let (receipt, ()) = both.await.expect("it is pending, then mined");
     assert_eq!((&receipt["status"], &receipt["blockNumber"]), (&value!("0x1"), &value!("0x1")));
 }
 
