@@ -59,7 +59,7 @@ impl Home {
     }
 
     pub fn snapshots(&self) -> SnapshotFolder {
-        SnapshotFolder { dir: self.dir.join("snapshots") }
+        SnapshotFolder { dir: self.dir.join("snapshots"), data: self.data() }
     }
 
     // A directory of an earlier version, or one that was copied. (`data/` is closed when it is

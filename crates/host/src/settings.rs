@@ -191,8 +191,8 @@ impl ContentSettings {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct KeySettings {
-    /// A file whose first line is the password of this node's keys. Empty: the
-    /// password is in `TREFOIL_PASSWORD`, or asked for.
+    /// A file whose first line is the password of this node's keys. A flag and
+    /// `TREFOIL_PASSWORD` count before it; without any, the password is asked for.
     pub password_file: PathBuf,
     /// A shell command that signs this node's next certificate, as
     /// `trefoil node certify --ca-command` has it, and the public key that it

@@ -27,7 +27,7 @@ use trefoil_os::{
 use trefoil_types::{Height, RecoveredBlock};
 
 pub use self::{
-    index::{FileName, ListedFile, SnapshotIndex, file_id},
+    index::{FileName, INDEX_BYTES_MAX, ListedFile, SnapshotIndex, file_id},
     keeper::keep,
 };
 
@@ -39,6 +39,8 @@ const KEPT: usize = 2;
 #[derive(Clone, Debug)]
 pub struct SnapshotFolder {
     pub dir: PathBuf,
+    /// Where the node's journal is, which keeps its room.
+    pub data: PathBuf,
 }
 
 impl SnapshotFolder {
@@ -80,7 +82,7 @@ impl SnapshotFolder {
         private::directory(&self.dir)?;
         self.drop_unfinished()?;
         let path = self.path(FileName::State(height));
-        let space = DiskSpace::below(&self.dir);
+        let space = DiskSpace::below(&self.dir, &self.data);
         write_whole(&path, |to| {
             state_sync::write_state(snapshot, height, &mut SpareWriter { to, space: &space })
         })
@@ -133,7 +135,8 @@ mod tests {
     #[test]
     fn what_is_unfinished_or_not_ours_is_not_listed() {
         let dir = tempfile::tempdir().unwrap();
-        let folder = SnapshotFolder { dir: dir.path().join("snapshots") };
+        let (snapshots, data) = (dir.path().join("snapshots"), dir.path().join("data"));
+        let folder = SnapshotFolder { dir: snapshots, data };
         assert_eq!(folder.list().unwrap(), []);
         fs::create_dir_all(&folder.dir).unwrap();
         for name in ["state-8", "state-16", "state-24.part", "state-", "other"] {

@@ -6,12 +6,21 @@
 //! its ledger until it is through; whatever ends the process, the next start goes
 //! on from what came.
 
+mod candidates;
 mod choice;
+mod coming_file;
 mod fetch;
 mod marker;
 
 use std::{
-    collections::BTreeSet, fs, io::BufReader, path::Path, pin::pin, sync::Arc, time::Duration,
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    io::BufReader,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::Path,
+    pin::pin,
+    sync::Arc,
+    time::Duration,
 };
 
 use tokio::{
@@ -27,12 +36,12 @@ use trefoil_os::{
     disk::{FileDisk, blocking},
     private,
 };
-use trefoil_p2p::NetHandle;
+use trefoil_p2p::{NetGroup, NetHandle};
 use trefoil_swarm::{Content, FetchError};
 use trefoil_types::{ChainSpec, Disk, MemDisk, Offence, PeerId, Standing};
 
 use self::{
-    choice::{Choice, RejectedSnapshots, Told, Trust},
+    choice::{Choice, RejectedSnapshots, Teller, Told, Trust},
     marker::JoinMarker,
 };
 use crate::{
@@ -40,7 +49,7 @@ use crate::{
     home::Home,
     network_config::{self, NodeKeys},
     settings::{Settings, SyncMode},
-    snapshots::{ListedFile, SnapshotFolder, senders_are_right},
+    snapshots::{ListedFile, SnapshotFolder, SnapshotIndex, senders_are_right},
 };
 
 // A look reads counters in memory. The waits below are seconds: a fifth of one makes none
@@ -49,7 +58,8 @@ use crate::{
 const LOOK: Duration = Duration::from_millis(200);
 
 /// How long announcements are gathered after the first one.
-// The snapshot that most peers announce is chosen, so the first peer must not decide alone.
+// The snapshot that peers of most networks announce goes first, so the first peer must not decide
+// alone.
 const GATHER: Duration = Duration::from_secs(1);
 
 /// When a peer has been connected for so long and nothing was announced, there is no
@@ -235,28 +245,47 @@ impl StateSync {
             let (trust, tellers) = (Trust::Unjudged, BTreeSet::new());
             Choice { snapshot, trust, tellers }
         });
-        let mut target = resumed;
+        let mut resumed: Vec<Choice> = resumed.into_iter().collect();
         loop {
             if rejected.is_over() && !patient {
                 tracing::warn!("no snapshot that peers told of came: going on without one");
                 state_sync::abandon(&*self.disk)?;
                 return Ok(matches!(self.standing()?, ChainOnDisk::Nothing { .. }));
             }
-            if target.is_none() {
-                target = self.choose(&mut rejected, patient).await?;
+            let mut candidates = std::mem::take(&mut resumed);
+            if candidates.is_empty() {
+                candidates = self.choose(&mut rejected, patient).await?;
             }
-            let Some(choice) = target.take() else {
+            if candidates.is_empty() {
                 tracing::info!("no peer has a snapshot: executing the chain");
                 state_sync::abandon(&*self.disk)?;
                 return Ok(true);
-            };
-            self.marker.write(&choice.snapshot)?;
-            let attempt = Attempt { choice: &choice, rejected: &rejected };
-            let taken = self.take(&attempt).await;
-            match taken {
-                Ok(()) => return Ok(true),
-                Err(AttemptError::Ours(failure)) => return Err(failure),
-                Err(failed) => self.reject(choice, &failed, &mut rejected).await?,
+            }
+            if self.attempt(candidates, &mut rejected).await? {
+                return Ok(true);
+            }
+            rejected.end_round();
+        }
+    }
+
+    /// Takes in the best of the candidates. `false`: nothing came of them.
+    async fn attempt(
+        &self,
+        candidates: Vec<Choice>,
+        rejected: &mut RejectedSnapshots,
+    ) -> Result<bool, HostError> {
+        let Some(proven) = self.first_proven(candidates, rejected).await? else {
+            return Ok(false);
+        };
+        self.marker.write(&proven.choice.snapshot)?;
+        let attempt = Attempt { choice: &proven.choice, rejected };
+        let taken = self.take(&proven.index, proven.listed, &attempt).await;
+        match taken {
+            Ok(()) => Ok(true),
+            Err(AttemptError::Ours(failure)) => Err(failure),
+            Err(failed) => {
+                self.reject(proven.choice, &failed, rejected).await?;
+                Ok(false)
             }
         }
     }
@@ -269,7 +298,7 @@ impl StateSync {
         rejected: &mut RejectedSnapshots,
     ) -> Result<(), HostError> {
         let told = self.told().await?;
-        let same = told.into_iter().filter(|(_, (_, of))| *of == choice.snapshot);
+        let same = told.into_iter().filter(|(_, teller)| teller.snapshot == choice.snapshot);
         choice.tellers.extend(same.map(|(peer, _)| peer));
         let height = choice.snapshot.height;
         match failed {
@@ -295,7 +324,11 @@ impl StateSync {
     /// Who tells of which snapshot.
     async fn told(&self) -> Result<Told, HostError> {
         let announced = self.content.announced().await?.into_iter();
-        let told = announced.map(|(peer, (standing, of))| {
+        let address = |text: &str| text.parse().ok().map(|address: SocketAddr| address.ip());
+        let peers = self.net.peers().into_iter();
+        let addresses: BTreeMap<PeerId, IpAddr> =
+            peers.filter_map(|it| Some((it.peer, address(it.address.as_str())?))).collect();
+        let told = announced.map(|(peer, (standing, snapshot))| {
             let trust = match standing {
                 // One that the operator named may stand in for an organisation that it is not of.
                 Standing::Unjudged => Trust::Unjudged,
@@ -303,45 +336,53 @@ impl StateSync {
                 Standing::Public if self.configured.contains(&peer) => Trust::Known,
                 Standing::Public => Trust::Stranger,
             };
-            (peer, (trust, of))
+            // One that has just left counts for little.
+            let unknown = Ipv4Addr::UNSPECIFIED.into();
+            let group = NetGroup::of(addresses.get(&peer).copied().unwrap_or(unknown));
+            (peer, Teller { trust, group, snapshot })
         });
         Ok(told.collect())
     }
 
-    /// Waits for announcements, and chooses.
+    /// Waits for announcements, and ranks them. None: no peer has a snapshot.
     async fn choose(
         &self,
         rejected: &mut RejectedSnapshots,
         patient: bool,
-    ) -> Result<Option<Choice>, HostError> {
+    ) -> Result<Vec<Choice>, HostError> {
         let began = Instant::now();
         let (mut met, mut heard) = (None, None);
         loop {
-            let choice = rejected.choose(&self.told().await?);
-            if let Some(choice) = &choice {
-                let known = choice.trust == Trust::Known || self.configured.is_empty();
+            let candidates = rejected.choose(&self.told().await?);
+            if let Some(best) = candidates.first() {
+                let known = best.trust == Trust::Known || self.configured.is_empty();
                 let gather = if known { GATHER } else { QUIET };
                 if heard.get_or_insert_with(Instant::now).elapsed() >= gather {
-                    return Ok(Some(choice.clone()));
+                    return Ok(candidates);
                 }
             }
             if !self.net.peers().is_empty() {
                 met.get_or_insert_with(Instant::now);
             }
             let silent = met.map_or(began.elapsed() >= ALONE, |met| met.elapsed() >= QUIET);
-            if silent && choice.is_none() && !patient {
-                return Ok(None);
+            if silent && candidates.is_empty() && !patient {
+                return Ok(candidates);
             }
             sleep(LOOK).await;
         }
     }
 
-    /// Fetches and takes in the files of a snapshot's index that are missing here.
-    async fn take(&self, attempt: &Attempt<'_>) -> Result<(), AttemptError> {
-        let target = attempt.choice.snapshot;
-        let index = self.index(attempt).await?;
+    /// Fetches and takes in the files of a snapshot's index that are missing here. `listed`: the
+    /// index itself.
+    async fn take(
+        &self,
+        index: &SnapshotIndex,
+        listed: ListedFile,
+        attempt: &Attempt<'_>,
+    ) -> Result<(), AttemptError> {
+        self.fetch(vec![listed], attempt).await?;
         if let ChainOnDisk::Nothing { .. } = self.standing()? {
-            tracing::info!(height = target.height, bytes = index.state.size, "fetching a snapshot");
+            tracing::info!(height = index.height, bytes = index.state.size, "fetching a snapshot");
             let paths = self.fetch(vec![index.state.clone()], attempt).await?;
             // The blocks come over the network while the state is written to the disk.
             let history = index.before(index.height.saturating_add(1)).cloned().collect();

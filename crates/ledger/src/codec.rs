@@ -78,6 +78,53 @@ pub(crate) fn decode_receipts(bytes: &[u8]) -> Option<Vec<Receipt>> {
     rows.into_iter().map(receipt).collect()
 }
 
+/// How many transactions an encoded block has. It takes no memory.
+pub(crate) fn count_transactions(mut block: &[u8]) -> Option<usize> {
+    skip(&mut block)?; // The header.
+    count(&mut block)
+}
+
+/// How many items encoded receipts have.
+pub(crate) struct ReceiptCounts {
+    pub receipts: usize,
+    /// Those of all receipts.
+    pub logs: usize,
+}
+
+/// Counts the items of encoded receipts. It takes no memory.
+pub(crate) fn count_receipts(mut bytes: &[u8]) -> Option<ReceiptCounts> {
+    let mut rows = alloy_rlp::Header::decode_bytes(&mut bytes, true).ok()?;
+    let mut counts = ReceiptCounts { receipts: 0, logs: 0 };
+    while !rows.is_empty() {
+        let mut row = alloy_rlp::Header::decode_bytes(&mut rows, true).ok()?;
+        // Kind, success, gas.
+        for _ in 0..3 {
+            skip(&mut row)?;
+        }
+        counts.receipts += 1;
+        counts.logs += count(&mut row)?;
+    }
+    Some(counts)
+}
+
+/// Passes over a list; how many items it has.
+fn count(bytes: &mut &[u8]) -> Option<usize> {
+    let mut items = alloy_rlp::Header::decode_bytes(bytes, true).ok()?;
+    let mut count = 0;
+    while !items.is_empty() {
+        skip(&mut items)?;
+        count += 1;
+    }
+    Some(count)
+}
+
+/// Passes over an item.
+fn skip(bytes: &mut &[u8]) -> Option<()> {
+    let header = alloy_rlp::Header::decode(bytes).ok()?;
+    *bytes = bytes.get(header.payload_length..)?;
+    Some(())
+}
+
 /// Nonce, balance and code hash, one after the other; nothing for no account.
 pub(crate) fn encode_account(account: Option<&Account>) -> Bytes {
     let mut out = Vec::new();

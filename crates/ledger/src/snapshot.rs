@@ -6,6 +6,7 @@ use std::{
     sync::Arc,
 };
 
+use alloy_consensus::constants::KECCAK_EMPTY;
 use alloy_primitives::{Bytes, U256};
 use trefoil_types::{
     Address, B256, Certificate, CertifiedBlock, Header, Height, Receipt, RecoveredBlock,
@@ -298,11 +299,19 @@ impl StateReader for StateAt {
         Ok(self.snapshot.header(height)?.map(|(hash, _)| hash))
     }
 
-    /// The tip's answer. It is also this state's for the accounts of genesis that EIP-7610
-    /// means, since their storage never changes.
+    // By the trie of the tip: that of an older state is known for a few blocks only. An account of
+    // genesis that EIP-7610 means has neither nonce nor code to this day, and so the storage that
+    // it always had. An account that has either got its storage later: no contract would have been
+    // created on storage, and whoever sends transactions has an address that no contract gets.
     fn has_storage(&self, address: &Address) -> Result<bool, LedgerError> {
+        let view = &self.snapshot.view;
         let root = NodeKey { owner: Some(keccak256(address)), path: None };
-        Ok(self.snapshot.view.node(&root)?.is_some())
+        let there = view.node(&root)?.is_some();
+        if !there || self.height == view.tip.1.number {
+            return Ok(there);
+        }
+        let unused = |now: Account| now.nonce == 0 && now.code_hash == KECCAK_EMPTY;
+        Ok(view.account(address)?.is_none_or(unused))
     }
 }
 

@@ -21,7 +21,7 @@ mod trie_builder;
 
 pub use archive::{Archived, Recover, import_archive, write_archive};
 pub use error::JoinError;
-pub use restore::{ChainOnDisk, Restored, abandon, peek, restore, standing};
+pub use restore::{ChainOnDisk, Restored, abandon, peek, prove, restore, standing};
 pub use state_file::{StateCounts, snapshot_height, write_state};
 pub(crate) use trail::prove_validators;
 

@@ -18,6 +18,7 @@ use trefoil_types::{B256, PeerId, PublicKey};
 use crate::{
     FileError,
     disk::write_whole,
+    inherited,
     keystore::{self, KeyKind, KeysError, PASSWORD_VARIABLE, Password},
 };
 
@@ -175,12 +176,6 @@ impl Ca {
     }
 }
 
-// POSIX shells name one digit only, and a limit of open files has no closed form in them: what a
-// parent left open at 10 or above reaches the command. Whoever passes the password so takes a
-// number below (docs/operations.md).
-/// Closes the descriptors that a shell can name: 3 to 9.
-const CLOSE: &str = "exec 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-;";
-
 /// Lets a command sign: the bytes are its stdin, the signature (64 bytes, or
 /// their hex) its stdout.
 fn ask(command: &str, signed: &[u8]) -> Result<[u8; 64], CertificateFileError> {
@@ -207,18 +202,21 @@ fn ask(command: &str, signed: &[u8]) -> Result<[u8; 64], CertificateFileError> {
 }
 
 // The command is not this node's: what the node was given its password by, a variable or an open
-// file (`--password-file /dev/fd/3`), is not handed on. This process opens files for itself alone;
-// what its parent left open for it is closed, as far as a shell can.
+// file (`--password-file /dev/fd/3`), is not handed on.
 /// A shell, so that the setting can be a pipe of tools.
 fn shell(command: &str) -> Command {
+    inherited::withhold();
     let mut shell = Command::new("sh");
-    shell.args(["-c", &format!("{CLOSE} {command}")]).env_remove(PASSWORD_VARIABLE);
+    shell.args(["-c", command]).env_remove(PASSWORD_VARIABLE);
     shell
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+    use std::os::{
+        fd::IntoRawFd as _,
+        unix::fs::{MetadataExt as _, PermissionsExt as _},
+    };
 
     use super::*;
 
@@ -247,14 +245,22 @@ mod tests {
 
     #[test]
     fn a_command_does_not_inherit_what_opens_the_keys() {
-        let mut shell = shell("exit 0");
+        // As if a parent had left files open for this process.
+        let file = fs::File::open("/dev/null").unwrap();
+        for least in [3, 20] {
+            let left = rustix::io::fcntl_dupfd_cloexec(&file, least).unwrap();
+            rustix::io::fcntl_setfd(&left, rustix::io::FdFlags::empty()).unwrap();
+            let _ = left.into_raw_fd();
+        }
+        inherited::note();
+        let mut shell = shell("ls /proc/self/fd");
         let removed =
             shell.get_envs().any(|(name, value)| name == PASSWORD_VARIABLE && value.is_none());
-        assert!(removed && shell.status().unwrap().success());
-        // As if a parent had left a file open for the node.
-        let open =
-            format!("exec 7</dev/null; [ -e /proc/self/fd/7 ] && {CLOSE} [ ! -e /proc/self/fd/7 ]");
-        assert!(Command::new("sh").args(["-c", &open]).status().unwrap().success());
+        assert!(removed);
+        let listed = String::from_utf8(shell.output().unwrap().stdout).unwrap();
+        let mut open: Vec<u32> = listed.lines().map(|line| line.parse().unwrap()).collect();
+        open.sort_unstable();
+        assert_eq!(open, [0, 1, 2, 3], "3 is that of `ls` itself");
     }
 
     #[test]

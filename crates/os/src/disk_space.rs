@@ -1,11 +1,12 @@
-//! Room on a file system, less a reserve for the journal.
+//! Room on a file system, less a reserve for the journal if that lies there too.
 //!
 //! What always holds: who writes by this (content, state snapshots) leaves the reserve, however
 //! fast it writes and whoever else writes.
 
 use std::{
-    fmt,
+    fmt, fs,
     io::{self, ErrorKind, Write},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -26,17 +27,28 @@ const RESERVE_BYTES: u64 = 1 << 30;
 /// Of a small file system, this part of it at most.
 const RESERVE_SHARE: u64 = 10;
 
+/// File systems whose free bytes differ by no more than this share them (64 MiB).
+const SAME_ROOM: u64 = 64 << 20;
+
 /// Room below a directory.
 #[derive(Debug)]
 pub struct DiskSpace {
     dir: PathBuf,
+    /// The directory of the journal.
+    data: PathBuf,
     /// What there was when it was last looked, less what was taken since.
     room: AtomicU64,
 }
 
 impl DiskSpace {
-    pub fn below(dir: &Path) -> Self {
-        Self { dir: dir.into(), room: AtomicU64::new(0) }
+    /// `data`: the directory of the journal for which the reserve is kept.
+    pub fn below(dir: &Path, data: &Path) -> Self {
+        Self { dir: dir.into(), data: data.into(), room: AtomicU64::new(0) }
+    }
+
+    /// Room below another directory; the reserve is for the same journal.
+    pub fn elsewhere(&self, dir: &Path) -> Self {
+        Self::below(dir, &self.data)
     }
 
     /// Bytes that may be written.
@@ -44,12 +56,15 @@ impl DiskSpace {
     /// # Errors
     /// When the file system cannot be asked.
     pub fn look(&self) -> io::Result<u64> {
-        let stat = rustix::fs::statvfs(&self.dir)?;
-        // `f_bavail`, since the reserve of the superuser (`f_bfree`) is not for this process.
-        let free = stat.f_bavail.saturating_mul(stat.f_frsize);
-        let room = beyond_reserve(free, stat.f_blocks.saturating_mul(stat.f_frsize));
+        let here = FileSystem::of(&self.dir)?;
+        let room = here.room(self.holds_journal(&here));
         self.room.store(room, Ordering::Relaxed);
         Ok(room)
+    }
+
+    /// Whether the journal lies on this file system. If that cannot be told, it does.
+    fn holds_journal(&self, here: &FileSystem) -> bool {
+        FileSystem::of(&self.data).map_or(true, |journal| here.shares_room_with(&journal))
     }
 
     // Asked of the system only when what it said last is used up, and each second by whoever
@@ -64,7 +79,45 @@ impl DiskSpace {
         if take() || self.look()? >= bytes && take() {
             return Ok(());
         }
+        let here = FileSystem::of(&self.dir)?;
+        if !self.holds_journal(&here) {
+            return Err(ErrorKind::StorageFull.into());
+        }
         Err(io::Error::new(ErrorKind::StorageFull, Reserved { dir: self.dir.clone() }))
+    }
+}
+
+/// A file system, as the system tells of it.
+#[derive(Clone, Copy, Debug)]
+struct FileSystem {
+    device: u64,
+    /// Bytes that this process may write.
+    free: u64,
+    all: u64,
+}
+
+impl FileSystem {
+    fn of(dir: &Path) -> io::Result<Self> {
+        let stat = rustix::fs::statvfs(dir)?;
+        Ok(Self {
+            device: fs::metadata(dir)?.dev(),
+            // `f_bavail`, since the reserve of the superuser (`f_bfree`) is not for this process.
+            free: stat.f_bavail.saturating_mul(stat.f_frsize),
+            all: stat.f_blocks.saturating_mul(stat.f_frsize),
+        })
+    }
+
+    // The subvolumes of one btrfs and the datasets of one ZFS have a device number each, and datasets
+    // a size of their own too. They have the same free room, but for what is written between two
+    // looks; two disks have it by a rare chance.
+    fn shares_room_with(&self, other: &Self) -> bool {
+        self.device == other.device || self.free.abs_diff(other.free) <= SAME_ROOM
+    }
+
+    /// Bytes that may be written. `reserved`: the journal lies here.
+    fn room(&self, reserved: bool) -> u64 {
+        let reserve = if reserved { RESERVE_BYTES.min(self.all / RESERVE_SHARE) } else { 0 };
+        self.free.saturating_sub(reserve)
     }
 }
 
@@ -86,10 +139,6 @@ impl fmt::Display for Reserved {
 }
 
 impl std::error::Error for Reserved {}
-
-fn beyond_reserve(free: u64, all: u64) -> u64 {
-    free.saturating_sub(RESERVE_BYTES.min(all / RESERVE_SHARE))
-}
 
 /// A writer that leaves the reserve.
 #[derive(Debug)]
@@ -154,14 +203,38 @@ mod tests {
             (GIB, 2 * GIB, GIB - GIB / 5),
             (10, 0, 10),
         ] {
-            assert_eq!(beyond_reserve(free, all), room, "{free} of {all}");
+            let disk = FileSystem { device: 1, free, all };
+            assert_eq!(disk.room(true), room, "{free} of {all}");
+            assert_eq!(disk.room(false), free, "of another disk than the journal's");
         }
+    }
+
+    #[test]
+    fn the_reserve_counts_where_the_journal_lies() {
+        let dir = tempfile::tempdir().unwrap();
+        let (here, other) = (dir.path(), Path::new("/proc"));
+        let holds = |data| {
+            let space = DiskSpace::below(here, data);
+            space.holds_journal(&FileSystem::of(here).unwrap())
+        };
+        assert!(holds(here) && holds(Path::new("/nowhere")) && !holds(other));
+        // A subvolume of the same disk.
+        let disk = FileSystem { device: 1, free: 5, all: 9 };
+        let subvolume = FileSystem { device: 2, free: 5 + SAME_ROOM, all: 8 };
+        assert!(disk.shares_room_with(&subvolume) && subvolume.shares_room_with(&disk));
+        assert!(!disk.shares_room_with(&FileSystem { free: 6 + SAME_ROOM, ..subvolume }));
+        // Nothing is left to a journal that is elsewhere.
+        let [full, room] = [here, other].map(|data| DiskSpace::below(here, data).look().unwrap());
+        assert!(full < room || room == 0, "{full}, {room}");
+        let error = DiskSpace::below(here, other).take(u64::MAX).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::StorageFull);
+        assert!(!error.to_string().contains("journal"), "{error}");
     }
 
     #[test]
     fn more_than_there_is_is_refused_and_takes_nothing() {
         let dir = tempfile::tempdir().unwrap();
-        let space = DiskSpace::below(dir.path());
+        let space = DiskSpace::below(dir.path(), dir.path());
         let room = space.look().unwrap();
         let file = OpenFile::create(&dir.path().join("a")).unwrap();
         let error = space.take(u64::MAX).unwrap_err();
@@ -171,7 +244,7 @@ mod tests {
             space.take(1).unwrap();
         }
         // As on a disk that is full: nothing is written.
-        let full = Arc::new(DiskSpace::below(Path::new("/proc")));
+        let full = Arc::new(DiskSpace::below(Path::new("/proc"), Path::new("/proc")));
         let file = SpareFile { file, space: full.clone() };
         assert!(file.write_at(0, b"x").is_err());
         assert_eq!(file.len().unwrap(), 0);

@@ -86,7 +86,7 @@ pub enum KeysError {
     )]
     NoPassword { what: String },
     #[error(
-        "others than its owner can read the password in {path}; `chmod 600 {path}`, or let root mount it read-only below /run/secrets or $CREDENTIALS_DIRECTORY (Docker and systemd do; Kubernetes with defaultMode: 0440), or give it in TREFOIL_PASSWORD"
+        "others than its owner can read the password in {path}; `chmod 600 {path}`, or let root mount it read-only below /run/secrets or $CREDENTIALS_DIRECTORY (Docker and systemd do; Kubernetes with defaultMode: 0440), or leave --password-file out and give it in TREFOIL_PASSWORD"
     )]
     Open { path: PathBuf },
     #[error("the two passwords differ; try again")]
@@ -101,10 +101,15 @@ pub const PASSWORD_VARIABLE: &str = "TREFOIL_PASSWORD";
 /// A password. Wiped from memory on drop.
 pub type Password = Zeroizing<String>;
 
-/// Where a password comes from: a file, the environment, or a person.
+// The order of all settings: a flag, then the environment, then `node.toml`.
+/// Where a password comes from: the file of a flag, the environment, the file of a setting, or a
+/// person; the first that there is.
 #[derive(Clone, Debug, Default)]
 pub struct PasswordSource {
+    /// Named by a flag.
     pub file: Option<PathBuf>,
+    /// Named by a setting.
+    pub configured: Option<PathBuf>,
 }
 
 impl PasswordSource {
@@ -113,7 +118,7 @@ impl PasswordSource {
     /// # Errors
     /// When there is none and no terminal to ask on.
     pub fn get(&self, what: &str) -> Result<Password, KeysError> {
-        self.given()?.map_or_else(|| ask(&format!("Password of {what}: "), what), Ok)
+        self.given(environment())?.map_or_else(|| ask(&format!("Password of {what}: "), what), Ok)
     }
 
     /// The password of a key to be made; a person types it twice.
@@ -121,7 +126,7 @@ impl PasswordSource {
     /// # Errors
     /// As [`PasswordSource::get`], or when the two differ.
     pub fn choose(&self, what: &str) -> Result<Password, KeysError> {
-        if let Some(password) = self.given()? {
+        if let Some(password) = self.given(environment())? {
             return Ok(password);
         }
         let first = ask(&format!("New password for {what}: "), what)?;
@@ -129,18 +134,27 @@ impl PasswordSource {
         if first == second { Ok(first) } else { Err(KeysError::Differ) }
     }
 
-    fn given(&self) -> Result<Option<Password>, KeysError> {
-        if let Some(path) = &self.file {
-            let failed = |source| KeysError::File { path: path.clone(), source };
-            if private::is_open(path).map_err(failed)? {
-                return Err(KeysError::Open { path: path.clone() });
-            }
-            let text = fs::read_to_string(path).map(Zeroizing::new).map_err(failed)?;
-            let first = text.lines().next().unwrap_or_default();
-            return Ok(Some(Zeroizing::new(first.to_owned())));
+    /// `environment`: the password that is there.
+    fn given(&self, environment: Option<Password>) -> Result<Option<Password>, KeysError> {
+        match (&self.file, environment, &self.configured) {
+            (Some(file), _, _) | (None, None, Some(file)) => read_password(file).map(Some),
+            (None, environment, _) => Ok(environment),
         }
-        Ok(std::env::var(PASSWORD_VARIABLE).ok().map(Zeroizing::new))
     }
+}
+
+fn environment() -> Option<Password> {
+    std::env::var(PASSWORD_VARIABLE).ok().map(Zeroizing::new)
+}
+
+/// The first line of a file that is its owner's.
+fn read_password(path: &Path) -> Result<Password, KeysError> {
+    let failed = |source| KeysError::File { path: path.into(), source };
+    if private::is_open(path).map_err(failed)? {
+        return Err(KeysError::Open { path: path.into() });
+    }
+    let text = fs::read_to_string(path).map(Zeroizing::new).map_err(failed)?;
+    Ok(Zeroizing::new(text.lines().next().unwrap_or_default().to_owned()))
 }
 
 fn ask(prompt: &str, what: &str) -> Result<Password, KeysError> {

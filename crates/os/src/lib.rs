@@ -16,6 +16,7 @@ pub mod certificate;
 pub mod clock;
 pub mod disk;
 pub mod disk_space;
+pub mod inherited;
 pub mod keystore;
 pub mod private;
 

@@ -1,5 +1,8 @@
 //! An answer as JSON-RPC 2.0 writes it, with the memory that it holds until it is read.
 
+use std::io::{self, Write};
+
+use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::{
@@ -17,27 +20,95 @@ impl RpcAnswer {
     /// # Errors
     /// There is no room for it.
     pub fn new(memory: &MemoryAccount, id: &RawValue, outcome: RpcResult) -> RpcResult<Self> {
-        let text = text(id, &outcome);
-        // Two copies would be twice what is claimed.
-        drop(outcome);
-        let claim = memory.claim(text.len())?;
+        let mut claim = memory.claim(outcome.as_ref().map_or(0, |result| result.get().len()))?;
+        let text = text(id, outcome);
+        claim.grow(text.len().saturating_sub(claim.bytes()))?;
         Ok(Self { text, claim })
     }
 
     /// An error's few words, for which there always is room.
     pub fn refusal(memory: &MemoryAccount, id: &RawValue, error: RpcError) -> Self {
-        let text = text(id, &Err(error));
+        let text = text(id, Err(error));
         let claim = memory.claim_anyway(text.len());
         Self { text, claim }
     }
 }
 
-fn text(id: &RawValue, outcome: &RpcResult) -> String {
+fn text(id: &RawValue, outcome: RpcResult) -> String {
     match outcome {
-        Ok(result) => format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#),
+        Ok(result) => {
+            let head = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":"#);
+            // Around the result where it is: a copy of 43 MB would be twice what is claimed.
+            let mut text = String::from(Box::<str>::from(result));
+            text.reserve_exact(head.len() + 1);
+            text.insert_str(0, &head);
+            text.push('}');
+            text
+        }
         Err(error) => {
-            let error = serde_json::to_string(error).expect("an error is plain data");
+            let error = serde_json::to_string(&error).expect("an error is plain data");
             format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{error}}}"#)
         }
+    }
+}
+
+/// JSON whose length only its writing shows: its memory is claimed meanwhile.
+struct ClaimedText {
+    text: Vec<u8>,
+    claim: Claim,
+    refused: Option<RpcError>,
+}
+
+impl Write for ClaimedText {
+    fn write(&mut self, part: &[u8]) -> io::Result<usize> {
+        if let Err(busy) = self.claim.make_room(&mut self.text, part.len(), usize::MAX) {
+            self.refused = Some(busy);
+            return Err(io::ErrorKind::OutOfMemory.into());
+        }
+        self.text.extend_from_slice(part);
+        Ok(part.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+// A block of 30 M gas may have 80,000 logs, which are 43 MB of JSON, and twice that while it grows.
+/// Writes what may be long: as [`crate::json`], with memory for it while it is written.
+///
+/// # Errors
+/// There is no room for it.
+pub fn json_within(memory: &MemoryAccount, value: &impl Serialize) -> RpcResult {
+    let claim = memory.claim_anyway(0);
+    let mut written = ClaimedText { text: Vec::new(), claim, refused: None };
+    let done = serde_json::to_writer(&mut written, value);
+    if let Some(busy) = written.refused {
+        return Err(busy);
+    }
+    let json = done.ok().and_then(|()| {
+        let text = String::from_utf8(written.text).ok()?;
+        RawValue::from_string(text).ok()
+    });
+    json.ok_or_else(|| RpcError::Internal("an answer is no JSON".into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::json;
+
+    #[test]
+    fn a_long_answer_is_claimed_while_it_is_written() {
+        let memory = MemoryAccount::new(1 << 20);
+        let list = vec!["0123456789"; 10_000];
+        let written = json_within(&memory, &list).unwrap();
+        assert_eq!(written.get(), json(&list).unwrap().get());
+        let held = memory.claim_anyway(1 << 19);
+        let refused = json_within(&memory, &list).unwrap_err();
+        assert!(matches!(refused, RpcError::Busy(_)), "{refused}");
+        assert_eq!(json_within(&memory, &"short").unwrap().get(), "\"short\"");
+        drop(held);
+        assert_eq!(memory.used(), 0);
     }
 }

@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex};
 
 use alloy_primitives::B256;
-use tokio::sync::Semaphore;
+use tokio::{runtime::Handle, sync::Semaphore};
 use trefoil_ledger::Snapshot;
 use trefoil_types::Height;
 
@@ -35,6 +35,8 @@ pub struct Rpc {
     /// What callers make the server hold.
     pub memory: MemoryAccount,
     pub connections: Arc<HttpConnectionTable>,
+    /// Where requests of more than [`limits::LONG_BYTES`] are worked on.
+    pub long: Handle,
 }
 
 impl Rpc {
@@ -43,14 +45,16 @@ impl Rpc {
         access: HttpAccess,
         limits: Limits,
         memory: MemoryAccount,
+        long: Handle,
     ) -> Arc<Self> {
+        let turns = memory.works_max(backend.readers.current_num_threads());
         Arc::new(Self {
             events: Arc::default(),
             filters: FilterTable::new(&memory),
             counters: RequestCounters::default(),
             tip: Mutex::default(),
             blocks: BlockCache::default(),
-            heavy: Arc::new(Semaphore::new(limits::HEAVY_MAX)),
+            heavy: Arc::new(Semaphore::new(turns)),
             heavy_waits: Semaphore::new(limits::HEAVY_WAITS_MAX),
             sync_waits: Semaphore::new(limits::SYNC_WAITS_MAX),
             pool: PoolView::default(),
@@ -59,6 +63,7 @@ impl Rpc {
             backend,
             access,
             limits,
+            long,
         })
     }
 

@@ -47,6 +47,9 @@ pub fn pooled_tx(tx: &Transaction) -> TxJson {
     TxJson::from_transaction((**tx).clone(), TransactionInfo::default())
 }
 
+/// A log as JSON with four topics, without its data.
+pub const LOG_BYTES: usize = 800;
+
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LogJson<'a> {

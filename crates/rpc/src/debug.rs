@@ -6,7 +6,9 @@ use trefoil_node::{Call, Reply};
 use trefoil_types::Transaction;
 
 use crate::{
-    Params, Rpc, RpcError, RpcResult, json,
+    Params, Rpc, RpcError, RpcResult,
+    answer::json_within,
+    json,
     lookup::{mined, stored},
 };
 
@@ -15,13 +17,14 @@ pub fn raw_header(rpc: &Rpc, params: &Params) -> RpcResult {
 }
 
 pub fn raw_block(rpc: &Rpc, params: &Params) -> RpcResult {
-    json(&Bytes::from(alloy_rlp::encode(stored(rpc, params)?.block.to_block())))
+    let bytes = Bytes::from(alloy_rlp::encode(stored(rpc, params)?.block.to_block()));
+    json_within(&rpc.memory, &bytes)
 }
 
 pub fn raw_receipts(rpc: &Rpc, params: &Params) -> RpcResult {
     let stored = stored(rpc, params)?;
     let receipts = stored.receipts.iter().map(|receipt| Bytes::from(receipt.encoded_2718()));
-    json(&receipts.collect::<Vec<_>>())
+    json_within(&rpc.memory, &receipts.collect::<Vec<_>>())
 }
 
 /// In a block or in the pool; an unknown one is an error as geth has it.

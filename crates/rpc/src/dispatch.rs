@@ -9,6 +9,7 @@ use serde::{
     de::{SeqAccess, Visitor},
 };
 use serde_json::value::RawValue;
+use tokio::task::yield_now;
 
 use crate::{
     Limits, Params, Rpc, RpcError, RpcResult,
@@ -24,8 +25,8 @@ use crate::{
     trace, trefoil, txpool,
 };
 
-// Answers go out in order, so those that are ready early wait in memory. Half of `HEAVY_MAX`:
-// one batch leaves the other half of those turns to other callers.
+// Answers go out in order, so those that are ready early wait in memory; and sixteen full batches
+// take all the places of those who wait for a turn (`HEAVY_WAITS_MAX`).
 /// Requests of one batch that are worked on at once.
 const BATCH_WIDTH: usize = 16;
 /// A request that is worked on, without its parameters: its task, as the largest method has it.
@@ -117,7 +118,7 @@ pub(super) static METHODS: &[Method] = table! {
     "eth_getTransactionByBlockNumberAndIndex" 2 Now blocks::transaction_at;
     "eth_getTransactionByHash" 1 Ask |rpc, p| Box::pin(send::transaction(rpc, p));
     "eth_getTransactionCount" 2 Ask |rpc, p| Box::pin(state::nonce(rpc, p));
-    "eth_getTransactionReceipt" 1 Now blocks::receipt;
+    "eth_getTransactionReceipt" 1 Ask |rpc, p| Box::pin(blocks::receipt(rpc, p));
     "eth_getUncleByBlockHashAndIndex" 2 Now blocks::no_uncle;
     "eth_getUncleByBlockNumberAndIndex" 2 Now blocks::no_uncle;
     "eth_getUncleCountByBlockHash" 1 Now blocks::uncle_count;
@@ -313,6 +314,8 @@ async fn batch(caller: Caller<'_>, body: &[u8]) -> Option<RpcAnswer> {
     let mut out = String::from("[");
     let mut claim = caller.memory().claim_anyway(0);
     while let Some(answer) = answers.next().await {
+        // Most methods answer at once: a thousand of them would keep a thread from all others.
+        yield_now().await;
         let Some(RpcAnswer { text, claim: held }) = answer else { continue };
         if out.len() + text.len() > caller.limits().batch_reply_bytes {
             let max = caller.limits().batch_reply_bytes;
@@ -343,15 +346,9 @@ fn work<'a>(
     requests.into_iter().map(move |raw| begin(caller, raw))
 }
 
-/// Begins to answer one request, with the memory for it.
+/// Begins to answer one request.
 fn begin<'a>(caller: Caller<'a>, raw: &'a RawValue) -> BoxFuture<'a, Option<RpcAnswer>> {
-    let claim = caller.account().claim_anyway(REQUEST_BYTES);
-    async move {
-        let answer = one(caller, raw).await;
-        drop(claim);
-        answer
-    }
-    .boxed()
+    one(caller, raw).boxed()
 }
 
 /// Answers one request; `None` if it was a notification.
@@ -374,6 +371,7 @@ async fn one(caller: Caller<'_>, raw: &RawValue) -> Option<RpcAnswer> {
 }
 
 async fn run(caller: Caller<'_>, request: &Request<'_>) -> RpcResult {
+    let _claim = caller.account().claim(REQUEST_BYTES)?;
     if request.jsonrpc.as_deref().is_some_and(|version| version != "2.0") {
         return Err(RpcError::InvalidRequest("jsonrpc must be \"2.0\"".into()));
     }
@@ -416,6 +414,9 @@ async fn call(caller: Caller<'_>, method: &Method, params: Params) -> RpcResult 
 
 /// The answer, if there is room for it; otherwise what to do about that.
 fn write(caller: Caller<'_>, id: &RawValue, outcome: RpcResult) -> RpcAnswer {
+    if matches!(outcome, Err(RpcError::Busy(_))) {
+        caller.relieve();
+    }
     RpcAnswer::new(caller.memory(), id, outcome).unwrap_or_else(|busy| {
         caller.relieve();
         RpcAnswer::refusal(caller.memory(), id, busy)

@@ -2,7 +2,8 @@
 //! the node's events, gathered once for all of them.
 //!
 //! What always holds: blocks come in order without a gap, however far behind
-//! this follower fell, since missed blocks are read from the snapshot.
+//! this follower fell, since missed blocks are read from the snapshot; what subscribers are told is
+//! written once for all of them, and wakes none of them on the node's thread.
 
 use std::{
     collections::VecDeque,
@@ -13,16 +14,26 @@ use std::{
 };
 
 use alloy_primitives::B256;
-use tokio::sync::broadcast::{self, error::RecvError};
+use axum::body::Bytes;
+use serde::Serialize;
+use serde_json::json as value;
+use tokio::sync::{
+    broadcast::{self, error::RecvError},
+    watch,
+};
 use trefoil_ledger::{Snapshot, StoredBlock};
-use trefoil_node::Event;
+use trefoil_node::{Event, NodeStatus};
 use trefoil_types::{Height, Transaction};
 
-use crate::{Json, backend::RpcBackend, convert, json};
+use crate::{
+    backend::RpcBackend,
+    convert::{self, LogJson},
+    sync_progress::{behind, progress},
+};
 
 // One ring of blocks serves all subscribers, and holds a block until the slowest has read it.
-// No subscriber waits for its client, so it falls behind only on an overloaded machine: by
-// two minutes at the default interval.
+// A subscriber waits for its client only for some seconds (`limits::ROOM_TIME_MAX`), so it falls
+// behind only on an overloaded machine: by two minutes at the default interval.
 /// Blocks that a subscriber may be behind.
 const BLOCKS_MAX: usize = 256;
 // As many as the node's events that may wait (`EVENTS_MAX`): when the follower has caught up
@@ -33,26 +44,75 @@ const TXS_MAX: usize = 8_192;
 /// The newest pool admissions, kept for filters.
 const RECENT_MAX: usize = 16_384;
 
+// A block may have 80,000 of them, which are 43 MB of JSON, and wait for the slowest subscriber.
+/// Logs of a block whose notifications are kept for all subscribers.
+const SHARED_LOGS_MAX: usize = 4_096;
+
+/// The end of a notification, from its result on: it is the same for all subscribers.
+fn ending(result: &impl Serialize) -> Bytes {
+    let mut text = serde_json::to_vec(result).expect("what is notified of is plain data");
+    text.extend_from_slice(b"}}");
+    text.into()
+}
+
 /// A new block, for many readers.
 pub struct NewBlock {
     pub stored: StoredBlock,
-    // Hundreds of subscribers get the same text.
-    head: OnceLock<Json>,
+    head: OnceLock<Bytes>,
+    /// Of its first logs; made when one of them is asked for.
+    logs: OnceLock<Box<[OnceLock<Bytes>]>>,
 }
 
 impl NewBlock {
-    /// The header as JSON, written once for all subscribers.
-    pub fn head(&self) -> &Json {
+    fn new(stored: StoredBlock) -> Self {
+        Self { stored, head: OnceLock::new(), logs: OnceLock::new() }
+    }
+
+    /// The notification of its header.
+    pub fn head(&self) -> Bytes {
         let block = &self.stored.block;
-        self.head.get_or_init(|| {
-            json(&convert::header(block.hash, &block.header)).expect("a header is plain data")
-        })
+        self.head.get_or_init(|| ending(&convert::header(block.hash, &block.header))).clone()
+    }
+
+    /// The notification of its log with this number.
+    pub fn log(&self, number: usize, log: &LogJson<'_>) -> Bytes {
+        let all = self.logs.get_or_init(|| {
+            let counts = self.stored.receipts.iter().map(|receipt| receipt.logs().len());
+            let shared = counts.sum::<usize>().min(SHARED_LOGS_MAX);
+            vec![OnceLock::new(); shared].into_boxed_slice()
+        });
+        match all.get(number) {
+            Some(shared) => shared.get_or_init(|| ending(log)).clone(),
+            None => ending(log),
+        }
+    }
+}
+
+/// An admission to the pool, for many readers.
+pub struct NewTx {
+    tx: Transaction,
+    whole: OnceLock<Bytes>,
+}
+
+impl NewTx {
+    /// The notification of its hash.
+    pub fn hash(&self) -> Bytes {
+        ending(self.tx.tx_hash())
+    }
+
+    /// The notification of the whole transaction.
+    pub fn whole(&self) -> Bytes {
+        self.whole.get_or_init(|| ending(&convert::pooled_tx(&self.tx))).clone()
     }
 }
 
 pub struct EventHub {
     blocks: broadcast::Sender<Arc<NewBlock>>,
-    txs: broadcast::Sender<Transaction>,
+    txs: broadcast::Sender<Arc<NewTx>>,
+    // The node's own status changes with each batch of its inputs, and the node's thread wakes all who
+    // wait for it: they could be 65,536 subscriptions.
+    /// Whether the node is catching up, and the notification of that.
+    syncing: watch::Sender<(bool, Bytes)>,
     recent: Mutex<Recent>,
     committed_txs: AtomicU64,
 }
@@ -62,6 +122,7 @@ impl Default for EventHub {
         Self {
             blocks: broadcast::channel(BLOCKS_MAX).0,
             txs: broadcast::channel(TXS_MAX).0,
+            syncing: watch::Sender::new((false, ending(&false))),
             recent: Mutex::default(),
             committed_txs: AtomicU64::default(),
         }
@@ -80,8 +141,12 @@ impl EventHub {
         self.blocks.subscribe()
     }
 
-    pub fn txs(&self) -> broadcast::Receiver<Transaction> {
+    pub fn txs(&self) -> broadcast::Receiver<Arc<NewTx>> {
         self.txs.subscribe()
+    }
+
+    pub fn syncing(&self) -> watch::Receiver<(bool, Bytes)> {
+        self.syncing.subscribe()
     }
 
     /// Transactions in blocks committed since the start.
@@ -101,7 +166,7 @@ impl EventHub {
     fn block(&self, stored: StoredBlock) {
         self.committed_txs.fetch_add(stored.block.transactions.len() as u64, Ordering::Relaxed);
         // Nobody listening is no error.
-        let _ = self.blocks.send(Arc::new(NewBlock { stored, head: OnceLock::new() }));
+        let _ = self.blocks.send(Arc::new(NewBlock::new(stored)));
     }
 
     fn admitted(&self, tx: Transaction) {
@@ -112,7 +177,23 @@ impl EventHub {
             recent.first += 1;
         }
         drop(recent);
-        let _ = self.txs.send(tx);
+        let _ = self.txs.send(Arc::new(NewTx { tx, whole: OnceLock::new() }));
+    }
+
+    /// The node's status changed.
+    fn stands(&self, status: &NodeStatus) {
+        let now = behind(status).is_some();
+        self.syncing.send_if_modified(|(before, told)| {
+            let changed = *before != now;
+            if changed {
+                *before = now;
+                *told = match now {
+                    false => ending(&false),
+                    true => ending(&value!({ "syncing": true, "status": progress(status) })),
+                };
+            }
+            changed
+        });
     }
 
     /// Publishes the blocks after `last` up to the snapshot's tip.
@@ -130,10 +211,23 @@ impl EventHub {
 
 /// Follows the node until it stops.
 pub async fn follow(hub: Arc<EventHub>, backend: RpcBackend) {
-    let mut events = backend.events.subscribe();
+    let (mut events, mut statuses) = (backend.events.subscribe(), backend.status.clone());
     let mut last = backend.snapshot().tip().number;
+    hub.stands(&backend.status());
     loop {
-        match events.recv().await {
+        let event = tokio::select! {
+            event = events.recv() => event,
+            changed = statuses.changed() => match changed {
+                Ok(()) => {
+                    let status = statuses.borrow_and_update().clone();
+                    hub.stands(&status);
+                    continue;
+                }
+                // The node's thread has ended.
+                Err(_) => return,
+            },
+        };
+        match event {
             Ok(Event::Committed { block, receipts, snapshot }) => {
                 let height = block.header.number;
                 // After a lag the queue may still hold events that the snapshot was already
@@ -153,5 +247,33 @@ pub async fn follow(hub: Arc<EventHub>, backend: RpcBackend) {
             }
             Err(RecvError::Closed) => return,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::tests::{CONTRACT, SENDER, TestServer, tx};
+
+    use super::*;
+
+    /// Thousands of equal subscriptions cost one text.
+    #[tokio::test]
+    async fn what_subscribers_are_told_is_written_once() {
+        let server = TestServer::new().await;
+        let (mut one, mut other) = (server.rpc.events.blocks(), server.rpc.events.blocks());
+        let mut txs = server.rpc.events.txs();
+        let contract = SENDER.create(0);
+        server.submit(&tx(0, alloy_primitives::TxKind::Create, 0, CONTRACT)).await;
+        server.submit(&tx(1, contract.into(), 0, alloy_primitives::Bytes::new())).await;
+        server.mine();
+        let (one, other) = (one.recv().await.unwrap(), other.recv().await.unwrap());
+        assert_eq!(one.head().as_ptr(), other.head().as_ptr());
+        let (_, log) = convert::logs(&one.stored).next().expect("a log");
+        let told = [one.log(0, &log), other.log(0, &log)];
+        assert_eq!(told[0].as_ptr(), told[1].as_ptr());
+        assert!(told[0].ends_with(b"}}}"), "an object, and what stands around it");
+        server.events.send(Event::Admitted(one.stored.block.transactions[0].clone())).unwrap();
+        let tx = txs.recv().await.unwrap();
+        assert_eq!(tx.whole().as_ptr(), tx.whole().as_ptr());
     }
 }

@@ -14,8 +14,8 @@ use trefoil_types::Height;
 
 use crate::{
     Limits, RpcError, RpcResult, json,
+    log_filter::LogFilter,
     memory::{Claim, MemoryAccount},
-    params::LogFilter,
 };
 
 /// What all filters look for, bytes: [`Limits::filters`] of 16 kB, which is 200 addresses each.

@@ -5,10 +5,12 @@ use std::{
     sync::Arc,
 };
 
-use crate::{Params, Rpc, RpcError, RpcResult, limits};
+use tokio::time::{sleep, timeout};
 
-/// Runs a scan or an execution. Its permit goes with it, so that work whose
-/// caller gave up still counts against the limit. A panic in it is this
+use crate::{Params, Rpc, RpcError, RpcResult, limits, memory::Claim};
+
+/// Runs a scan or an execution, when there is memory for it. Its permit goes with it, so that work
+/// whose caller gave up still counts against the limit. A panic in it is this
 /// request's end, not the node's. Only so many callers wait for their turn.
 pub async fn heavy(
     rpc: &Arc<Rpc>,
@@ -25,10 +27,11 @@ pub async fn heavy(
             };
             rpc.heavy.clone().acquire_owned().await.expect("never closed")
         };
+        let claim = room(rpc).await;
         let inner = rpc.clone();
         rpc.backend
             .read(move || {
-                let _permit = permit;
+                let _held = (permit, claim);
                 // Reads change nothing, so none can leave half of a change.
                 panic::catch_unwind(AssertUnwindSafe(|| work(&inner, &params))).unwrap_or_else(
                     |_| Err(RpcError::Internal("the request failed inside the node".into())),
@@ -37,5 +40,16 @@ pub async fn heavy(
             .await
     };
     let late = || RpcError::Busy(format!("the request took longer than {} s", limit.as_secs()));
-    tokio::time::timeout(limit, run).await.unwrap_or_else(|_| Err(late()))
+    timeout(limit, run).await.unwrap_or_else(|_| Err(late()))
+}
+
+/// Waits until there is room for one more.
+async fn room(rpc: &Rpc) -> Claim {
+    loop {
+        if let Ok(claim) = rpc.memory.claim_for_work() {
+            return claim;
+        }
+        rpc.connections.relieve();
+        sleep(limits::ROOM_PAUSE).await;
+    }
 }

@@ -2,10 +2,10 @@
 //!
 //! POST is JSON-RPC on any path; GET is health, metrics or a WebSocket.
 
-use std::{io::Write as _, net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, thread, time::Duration};
 
 use axum::{
-    Extension, Router,
+    Router,
     body::{Body, Bytes},
     extract::{Request, State},
     http::{
@@ -18,14 +18,21 @@ use axum::{
     routing::get,
 };
 use futures::StreamExt as _;
-use hyper::{server::conn::http1, service::Service as _};
+use hyper::{
+    body::Incoming,
+    server::conn::http1,
+    service::{Service as _, service_fn},
+};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket},
+    runtime::{self, Runtime},
     sync::{OwnedSemaphorePermit, Semaphore},
+    task::JoinSet,
+    time::{sleep, timeout},
 };
 use tower_http::{
     CompressionLevel,
@@ -35,16 +42,18 @@ use tower_http::{
 use trefoil_content::{ContentId, ResourceKind};
 
 use crate::{
-    HttpAccess, Limits, Rpc, access,
+    HttpAccess, Limits, Rpc, RpcError, access,
     answer::RpcAnswer,
     answer_body,
     backend::RpcBackend,
-    connections::{HttpConnection, HttpConnectionTable},
+    connections::HttpConnectionTable,
     content::gateway_visitor::OwnOrigin,
     dispatch::{self, Caller},
-    event_hub, limits,
+    event_hub,
+    http_connection::HttpConnection,
+    limits,
     memory::{Claim, Claimed, MemoryAccount},
-    metrics, net, open_files,
+    metrics, open_files, sync_progress,
     watched_stream::WatchedStream,
     ws,
 };
@@ -60,86 +69,113 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Headers of content that pages may see.
 const SHOWN: [HeaderName; 3] = [ACCEPT_RANGES, CONTENT_RANGE, ETAG];
 
-/// The answer to a connection for which not even a place for health checks is left.
-const NO_PLACE: &str = "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Type: text/plain\r\nContent-Length: 46\r\n\r\nall connections are in use; try again in 10 s\n";
-
 /// From where a request came: an extension of each.
 #[derive(Clone, Copy, Debug)]
 pub struct RemoteAddr(pub SocketAddr);
 
-/// Serves on `address`, with `content` beside, until the node stops or the returned task is aborted;
-/// the address returned has the port, if 0 was asked for. What callers make it hold draws on
-/// `memory`.
+/// Serves on `address`, with `content` beside, until the node's thread ends; the address returned
+/// has the port, if 0 was asked for. What callers make it hold draws on `memory`.
 ///
 /// # Errors
-/// The address cannot be listened on.
+/// The address cannot be listened on, or the system starts no thread.
 pub async fn serve(
     backend: RpcBackend,
     address: SocketAddr,
     access: HttpAccess,
     memory: MemoryAccount,
     content: Router,
-) -> std::io::Result<(SocketAddr, tokio::task::JoinHandle<()>)> {
+) -> std::io::Result<(SocketAddr, thread::JoinHandle<()>)> {
     open_files::allow();
-    let listener = TcpListener::bind(address).await?;
+    let listener = listen(address)?.into_std()?;
     let address = listener.local_addr()?;
-    let rpc = Rpc::new(backend, access, Limits::default(), memory);
+    // Threads of their own: what callers send is parsed and compressed on them, and must delay no
+    // vote, which the caller's runtime carries.
+    let server = move || {
+        let (connections, long) = (threads("rpc", 2), threads("rpc-long", 1));
+        let rpc = Rpc::new(backend, access, Limits::default(), memory, long.handle().clone());
+        connections.block_on(run(rpc, listener, content));
+        connections.shutdown_background();
+        long.shutdown_background();
+    };
+    Ok((address, thread::Builder::new().name("rpc".into()).spawn(server)?))
+}
+
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // As `TcpListener::bind` does: a node that starts anew finds its port free.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(limits::BACKLOG)
+}
+
+fn threads(name: &str, count: usize) -> Runtime {
+    let mut threads = runtime::Builder::new_multi_thread();
+    let threads = threads.worker_threads(count).thread_name(name).enable_all().build();
+    threads.expect("the system starts threads")
+}
+
+async fn run(rpc: Arc<Rpc>, listener: std::net::TcpListener, content: Router) {
+    let listener = TcpListener::from_std(listener).expect("it does not block");
     let router = router(rpc.clone(), content);
-    let server = tokio::spawn(async move {
-        let events = event_hub::follow(rpc.events.clone(), rpc.backend.clone());
-        // The node's events end when it stops, and the server with them.
-        tokio::select! {
-            () = events => {}
-            () = accept(router, listener, rpc.connections.clone()) => {}
-        }
-    });
-    Ok((address, server))
+    let stopped = tokio::spawn(event_hub::follow(rpc.events.clone(), rpc.backend.clone()));
+    tokio::select! {
+        _ = stopped => {}
+        () = accept(router, listener, rpc.connections.clone()) => {}
+    }
 }
 
 /// Accepts connections for ever, and gives each its place in `connections`.
 pub async fn accept(router: Router, listener: TcpListener, connections: Arc<HttpConnectionTable>) {
-    loop {
+    let routes = TowerToHyperService::new(router);
+    let heard = Arc::new(Semaphore::new(limits::UNHEARD_MAX));
+    while let Ok(unheard) = heard.clone().acquire_owned().await {
         let (stream, from) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
                 connections.close_idle();
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+                sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
-        // Not even a health check waits: a socket without a place is closed at once.
-        let Some(connection) = connections.admit() else {
-            turn_away(stream);
-            continue;
-        };
+        let connection = connections.admit(from.ip());
         // Small answers must not wait for Nagle; a refusal costs latency only.
         let _ = stream.set_nodelay(true);
-        let service = router.clone().layer(Extension(connection.clone()));
-        let service = service.layer(Extension(RemoteAddr(from)));
-        tokio::spawn(converse(
-            WatchedStream::new(stream, connection, connections.clone()),
-            service,
-        ));
+        let stream = WatchedStream::new(stream, connection, connections.clone());
+        let routes = routes.clone();
+        tokio::spawn(async move {
+            drop(unheard);
+            converse(stream, routes, RemoteAddr(from)).await;
+        });
     }
 }
 
-/// Says why, and closes; a client that sent its request first may not hear it.
-fn turn_away(stream: TcpStream) {
-    // Its buffer is empty: nothing is waited for.
-    let _ = stream.into_std().and_then(|mut stream| stream.write_all(NO_PLACE.as_bytes()));
-}
-
 /// Serves one connection to its end.
-async fn converse(stream: WatchedStream, service: Router) {
+async fn converse(stream: WatchedStream, routes: TowerToHyperService<Router>, from: RemoteAddr) {
+    // hyper takes 16 KiB of buffers at once: until here a silent client has its socket and a task.
+    if stream.first_byte().await.is_err() {
+        return;
+    }
+    let (connection, table) = (stream.connection.clone(), stream.table.clone());
+    // A layer of the router would wrap every route anew, for each connection.
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        let extensions = request.extensions_mut();
+        extensions.insert(connection.clone());
+        extensions.insert(table.clone());
+        extensions.insert(from);
+        routes.call(request)
+    });
     let mut builder = http1::Builder::new();
-    // Slowloris: a head that never begins or never ends would hold its connection for ever. The
-    // time runs from here on, not from the first byte.
+    // Slowloris: a head that never ends would hold its connection for ever.
     builder.timer(TokioTimer::new()).header_read_timeout(limits::READ_TIME_MAX);
     builder.max_buf_size(limits::HEAD_BYTES_MAX);
-    let served = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
-    // A connection that fails is the client's business.
-    let _ = served.with_upgrades().await;
+    let served = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
+    // A connection that fails is the client's business. In a box: the task of one that says nothing
+    // stays small.
+    let _ = Box::pin(served).await;
 }
 
 /// `content`: what is served of this node's content, on the same port.
@@ -218,31 +254,46 @@ fn cors(access: &HttpAccess) -> CorsLayer {
 }
 
 /// Turns away pages that reached us under a foreign name (DNS rebinding) or are not on the
-/// operator's list, and on a connection that is for health checks whatever is none.
+/// operator's list, and what is no health check when there is no place for it.
 async fn admit(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
     if let Err(text) = guard.access.check(request.uri(), request.headers()) {
         return (StatusCode::FORBIDDEN, text).into_response();
     }
     let host = access::host(request.uri(), request.headers());
     let resource = host.and_then(|host| guard.access.resource(host));
-    let connection = request.extensions().get::<Arc<HttpConnection>>().cloned();
     let is_check = resource.is_none() && is_health_check(&request);
-    if !is_check && connection.as_ref().is_some_and(|connection| connection.health_only) {
-        let text = "all connections are in use; try again later\n";
-        return (StatusCode::SERVICE_UNAVAILABLE, [(CONNECTION, "close")], text).into_response();
+    // A body that never ends must not keep a place: such a request takes one when it is whole.
+    let whole = request.method() != Method::POST;
+    if whole && !is_check && !has_place(request.extensions()) {
+        return no_place();
     }
-    // A body that never ends must not keep its place: such a request counts when it is whole.
-    let whole = connection.filter(|_| request.method() != Method::POST);
-    let in_flight = whole.map(|connection| connection.request());
+    let connection = request.extensions().get::<Arc<HttpConnection>>().filter(|_| whole);
+    let in_flight = connection.map(HttpConnection::request);
     let response = match resource {
         Some(id) => own_origin(&guard.inner, id, request).await,
         None => next.run(request).await,
     };
-    let response = keep_gzip_place(response);
+    let mut response = keep_gzip_place(response);
+    if is_check {
+        // Its connection has no place but a newcomer's, which it must not keep for the next one.
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     match in_flight {
         Some(in_flight) => in_flight.until_sent(response),
         None => response,
     }
+}
+
+/// Whether a request that came whole may be worked on.
+fn has_place(extensions: &Extensions) -> bool {
+    let connection = extensions.get::<Arc<HttpConnection>>();
+    let place = connection.zip(extensions.get::<Arc<HttpConnectionTable>>());
+    place.is_none_or(|(connection, table)| table.enter(connection))
+}
+
+fn no_place() -> Response {
+    let text = "all connections are in use; try again in 10 s\n";
+    (StatusCode::SERVICE_UNAVAILABLE, [(CONNECTION, "close")], text).into_response()
 }
 
 /// By POST any path takes JSON-RPC.
@@ -282,20 +333,42 @@ async fn call(State(rpc): State<Arc<Rpc>>, request: Request) -> Response {
 
 /// Answers what is in a request's body, which must be here within [`limits::READ_TIME_MAX`].
 pub async fn respond(caller: Caller<'_>, request: Request) -> Response {
-    let connection = request.extensions().get::<Arc<HttpConnection>>().cloned();
-    let read = gather(request.into_body(), caller);
-    let (body, _claim) = match tokio::time::timeout(limits::READ_TIME_MAX, read).await {
+    let (parts, body) = request.into_parts();
+    let connection = parts.extensions.get::<Arc<HttpConnection>>();
+    connection.inspect(|connection| connection.receives());
+    let (body, _claim) = match timeout(limits::READ_TIME_MAX, gather(body, caller)).await {
         Ok(Ok(read)) => read,
         Ok(Err(refused)) => return refused,
         Err(_) => return StatusCode::REQUEST_TIMEOUT.into_response(),
     };
-    // A body that never ends must not keep its place: such a request counts when it is whole.
-    let in_flight = connection.as_ref().map(HttpConnection::request);
-    let response = answered(dispatch::answer(caller, &body).await);
+    connection.inspect(|connection| connection.received());
+    // A body that never ends must not keep a place: such a request takes one when it is whole.
+    if !has_place(&parts.extensions) {
+        return no_place();
+    }
+    let in_flight = connection.map(HttpConnection::request);
+    let answer = match caller {
+        Caller::Http(rpc, account) if body.len() > limits::LONG_BYTES => {
+            answer_long(rpc, account.clone(), body).await
+        }
+        _ => dispatch::answer(caller, &body).await,
+    };
+    let response = answered(answer);
     match in_flight {
         Some(in_flight) => in_flight.until_sent(response),
         None => response,
     }
+}
+
+/// Answers a long body where it delays no short one.
+async fn answer_long(rpc: &Arc<Rpc>, account: MemoryAccount, body: Vec<u8>) -> Option<RpcAnswer> {
+    let (own, memory) = (rpc.clone(), account.clone());
+    // Dropped with the request, and its work with it: a client that is gone waits for nothing.
+    let mut work = JoinSet::new();
+    let answer = async move { dispatch::answer(Caller::Http(&own, &account), &body).await };
+    work.spawn_on(answer, &rpc.long);
+    let failed = || dispatch::refusal(&memory, RpcError::Internal("the request failed".into()));
+    work.join_next().await.and_then(|done| done.unwrap_or_else(|_| Some(failed())))
 }
 
 // Its memory is claimed as it comes: a length that is only claimed takes none.
@@ -347,7 +420,7 @@ async fn ready(State(rpc): State<Arc<Rpc>>) -> Response {
     let status = rpc.backend.status();
     // The only validator of a network has no peers and lacks none.
     let alone = status.validators <= 1 && status.validating;
-    let reason = match net::behind(&status) {
+    let reason = match sync_progress::behind(&status) {
         Some(to) => format!("syncing: at block {}, the chain is at {to}\n", status.height),
         None if status.peers == 0 && !alone => "no peers\n".into(),
         None => return "ok\n".into_response(),

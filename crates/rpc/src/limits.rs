@@ -3,26 +3,47 @@
 use std::time::Duration;
 
 // Each takes a file descriptor, and the p2p service of the same process needs some too.
-/// Open HTTP connections; for one more, the one that is idle for the longest time is closed.
+/// Connections of clients: they sent a whole request. For one more, the one that is idle for the
+/// longest time is closed.
 pub const CONNECTIONS_MAX: usize = 1_024;
-// A load balancer takes a node that does not answer out of service, and a supervisor kills it:
-// both must be told the truth while all other connections are at work.
-/// Besides those: connections that may ask for `/livez`, `/readyz` and `/metrics` only.
-pub const HEALTH_CONNECTIONS_MAX: usize = 32;
+// A flood of 5,000 sockets a second leaves each a fifth of a second for its first request. A silent
+// one costs its socket and a task.
+/// Connections besides those that sent no whole request yet, or ask for the node's health only.
+pub const NEWCOMERS_MAX: usize = 1_024;
 // A connection that was upgraded no longer counts among the HTTP connections, and it may
 // stay open for days.
-/// Open WebSockets; more are refused.
+/// Open WebSockets; for one more, one of the address that holds the most is closed.
 pub const SOCKETS_MAX: usize = 512;
-/// File descriptors of all that, with those that are closing or not yet given a place.
-pub const FILES_MAX: usize = CONNECTIONS_MAX + HEALTH_CONNECTIONS_MAX + SOCKETS_MAX + 64;
+/// All places.
+pub const PLACES_MAX: usize = CONNECTIONS_MAX + NEWCOMERS_MAX + SOCKETS_MAX;
+/// File descriptors of all that, with those that are closing.
+pub const FILES_MAX: usize = PLACES_MAX + 128;
+// tokio's default (1,024) overflows in a burst of 5,000 sockets: the kernel drops the SYN, and the
+// client sends it again after a second. The kernel caps this at `net.core.somaxconn` (4,096).
+/// Connections that the kernel holds until they are accepted.
+pub const BACKLOG: u32 = 4_096;
+// A burst that is accepted faster than it is read would close connections whose request is here
+// already.
+/// Accepted connections that no thread has looked at yet; beyond, the kernel holds them.
+pub const UNHEARD_MAX: usize = 64;
+// A body of 10 MiB keeps a thread busy for longer than a thousand short ones: callers and health
+// checks would wait behind each.
+/// A request of more bytes is worked on by a thread that serves such only.
+pub const LONG_BYTES: usize = 64 << 10;
 // Each is a task: a client can send faster than it is answered.
 /// Requests of one WebSocket being worked on.
 pub const SOCKET_REQUESTS_MAX: usize = 64;
 // Each can take a core for seconds. Work whose caller gave up still counts, since it still
 // runs.
-/// Scans and executions at once.
+/// Scans and executions at once, on a machine with as many processors.
 pub const HEAVY_MAX: usize = 32;
-// Each holds its connection for `HEAVY_TIME_MAX`. With `SYNC_WAITS_MAX` and `GATEWAY_GETS_MAX`
+// The memory of a call's frame costs 3w + w²/512 gas for w words of 32 bytes (yellow paper,
+// appendix H): `CALL_GAS_MAX` buys one frame 5 MiB, and what it returns is as long again. 2,100 gas a
+// slot buy 24,000 slots of 100 bytes. Nested frames of a contract made for it come to 36 MiB.
+// A decoded block has at most 8 MiB.
+/// Memory that is claimed for one of them before it begins, besides what its answer takes, bytes.
+pub const HEAVY_BYTES: usize = 12 << 20;
+// They hold their connections for `HEAVY_TIME_MAX`. With `SYNC_WAITS_MAX` and `GATEWAY_GETS_MAX`
 // they take 928 of the `CONNECTIONS_MAX`, so that there always is one for a short question.
 /// Callers that wait for their turn; more are refused at once.
 pub const HEAVY_WAITS_MAX: usize = 256;
@@ -33,7 +54,7 @@ pub const HEAVY_TIME_MAX: Duration = Duration::from_secs(10);
 /// Gas of an `eth_call` and the like.
 pub const CALL_GAS_MAX: u64 = 50_000_000;
 // reth's default (`--rpc.max-logs-per-response`). The log of a token's transfer is about 0.6 KiB
-// of JSON: 12 MiB an answer, and 375 MiB if all `HEAVY_MAX` answers are that long.
+// of JSON: 12 MiB an answer.
 /// Logs in one answer.
 pub const LOGS_MAX: usize = 20_000;
 // The caller holds a connection all the while. Both times are geth's
@@ -51,12 +72,14 @@ pub const SYNC_WAITS_MAX: usize = CONNECTIONS_MAX / 2;
 pub const GATEWAY_GETS_MAX: usize = CONNECTIONS_MAX / 8;
 /// How often a caller that waits for memory looks whether there is room.
 pub const ROOM_PAUSE: Duration = Duration::from_millis(50);
+// What waits holds the blocks and transactions of all subscriptions, which no account counts.
+/// How long a notification waits for room that others hold.
+pub const ROOM_TIME_MAX: Duration = Duration::from_secs(5);
 // Each takes about 300 kB that no account counts: 19 MiB. The others are answered uncompressed.
 /// Answers that are compressed at once.
 pub const GZIPS_MAX: usize = 64;
 // Slowloris: a client that sends a byte now and then would hold its connection for ever.
-/// Time for a request to arrive whole, the head and then the body. The first one's begins when
-/// the connection is accepted.
+/// Time for each of these to come: the first byte, from the accept on; a request's head; its body.
 pub const READ_TIME_MAX: Duration = Duration::from_secs(30);
 // A head is read into memory whole, on each of the connections.
 /// Bytes of a request's head, and of what is read or written at a time.
@@ -103,7 +126,7 @@ pub struct Limits {
     // memory. It is room for the largest answer of a batch.
     /// Answers and notifications that wait on one WebSocket, bytes.
     pub socket_bytes: usize,
-    // Who does not read is not read.
+    // A client that does not read is not read. A MiB is 7,000 short answers.
     /// While more than this waits, the WebSocket's requests are not read, bytes.
     pub socket_pause_bytes: usize,
     // A filter costs its creator nothing, and HTTP has no connection whose end would free it.
@@ -115,6 +138,9 @@ pub struct Limits {
     // Each block of the range that the index names is read and decoded.
     /// Blocks of one log query.
     pub log_blocks: u64,
+    // A list of a million heights takes 12 MB, and the time limit is looked at between two lists only.
+    /// Blocks that the index is asked for at once.
+    pub log_step: usize,
 }
 
 impl Default for Limits {
@@ -126,10 +152,11 @@ impl Default for Limits {
             batch_reply_bytes: 25 << 20,
             subscriptions: 128,
             socket_bytes: 32 << 20,
-            socket_pause_bytes: 1 << 20,
+            socket_pause_bytes: 64 << 10,
             filters: 1_000,
             filter_idle: Duration::from_secs(300),
             log_blocks: 1_000_000,
+            log_step: 16_384,
         }
     }
 }

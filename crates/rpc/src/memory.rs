@@ -1,26 +1,29 @@
 //! The memory that callers can make the server hold, in bytes: one account for all of them.
 //!
-//! Request bodies, parsed parameters, answers that wait to be read, notifications, traces,
-//! logs and what the gateway has read draw from it. What always holds: the claims together stay below
-//! the bound, but for the first [`SMALL_BYTES`] of each connection; a claim is given back when its
-//! holder is dropped.
+//! Request bodies, parsed parameters, executions, answers that wait to be read, notifications,
+//! traces, logs and what the gateway has read draw from it. What always holds: the claims together
+//! stay below the bound, for which the first [`FIRST_BYTES`] of each connection are set aside; a claim
+//! is given back when its holder is dropped.
 
 use std::sync::{
     Arc,
     atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
-use crate::{RpcError, RpcResult};
+use crate::{RpcError, RpcResult, limits};
 
 // Half of what a node may need beyond its idle footprint is the peers' (`p2p`), a quarter is
 // the callers', and a quarter is for what no account counts (fragments, the kernel's copies).
 /// The bound unless the settings say otherwise (`rpc.memory_mib`), bytes.
 pub const MEMORY_DEFAULT: usize = 128 << 20;
 
+// What a question like `eth_blockNumber` or a plain `eth_call` takes, with its answer.
+/// A user of the account has so much in any case, bytes: 20 MiB for all connections.
+pub const FIRST_BYTES: usize = 8 << 10;
+
 // A few callers that do not read their large answers must not keep the small answers of all
-// others away. 1,536 connections that hold as much take 96 MiB.
-/// A user of an account has so much in any case, and leaves the last quarter alone when it holds
-/// more, bytes.
+// others away.
+/// A user that holds more leaves the last quarter to the others, bytes.
 pub const SMALL_BYTES: usize = 64 << 10;
 
 /// What may be held, and what is; clone freely.
@@ -87,6 +90,30 @@ impl MemoryAccount {
         Ok(claim)
     }
 
+    // Answers that their clients read slowly would otherwise keep every `eth_call` away.
+    /// For a scan or an execution, which ends soon, whoever reads its answer: it may take the last
+    /// quarter, in which small claims leave room for one.
+    ///
+    /// # Errors
+    /// There is no room for one more.
+    pub fn claim_for_work(&self) -> RpcResult<Claim> {
+        let bytes = self.work_bytes();
+        self.take(bytes, 0)?;
+        Ok(Claim { account: self.clone(), bytes })
+    }
+
+    // A small account has room for some, too.
+    fn work_bytes(&self) -> usize {
+        limits::HEAVY_BYTES.min(self.max() / 8)
+    }
+
+    /// How many scans and executions run at once on so many threads: together they hold at most
+    /// half of the account.
+    pub fn works_max(&self, threads: usize) -> usize {
+        let fit = self.max() / 2 / self.work_bytes().max(1);
+        threads.min(limits::HEAVY_MAX).min(fit).max(1)
+    }
+
     /// For what has to be said even when there is no room: a refusal's few words.
     pub fn claim_anyway(&self, bytes: usize) -> Claim {
         self.add(bytes);
@@ -107,19 +134,30 @@ impl MemoryAccount {
         }
     }
 
+    /// What claims may take: the first bytes of each connection are set aside.
+    fn shared(&self) -> usize {
+        let Held { max, all, .. } = &*self.0;
+        match all {
+            None => max - (limits::PLACES_MAX * FIRST_BYTES).min(max / 4),
+            Some(_) => *max,
+        }
+    }
+
     /// `bytes` more for a claim that will then be of `whole`.
     fn take(&self, bytes: usize, whole: usize) -> RpcResult<()> {
-        let Held { max, used, all, .. } = &*self.0;
+        let Held { used, all, .. } = &*self.0;
         let allowed = match all {
-            None if whole > SMALL_BYTES => max - max / 4,
-            _ => *max,
+            None if whole > SMALL_BYTES => self.shared() - self.shared() / 4,
+            // 64 KiB each on some hundred connections would take all of the last quarter.
+            None if whole > 0 => self.shared() - self.work_bytes(),
+            _ => self.shared(),
         };
         let fits = |used: usize| used.checked_add(bytes).filter(|sum| *sum <= allowed);
         let taken = used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits);
         let held = taken.map_err(|used| self.refusal(used))? + bytes;
         let Some(all) = all else { return Ok(()) };
         // Those who hold the most of it must not refuse the others their first words.
-        if held <= SMALL_BYTES {
+        if all.0.all.is_none() && held <= FIRST_BYTES {
             all.add(bytes);
             return Ok(());
         }
@@ -213,7 +251,8 @@ mod tests {
 
     #[test]
     fn a_claim_is_given_back_by_whoever_held_it() {
-        let account = MemoryAccount::new(100);
+        // Claims may take 100 of them.
+        let account = MemoryAccount::new(160);
         let mut claim = account.claim(60).unwrap();
         assert!(claim.grow(41).is_err());
         claim.grow(40).unwrap();
@@ -231,37 +270,77 @@ mod tests {
         assert_eq!(account.used(), 0);
     }
 
+    /// What claims of an account of 1 MiB may take: a quarter is set aside.
+    const SHARED: usize = 3 << 18;
+    /// And what large ones may.
+    const LARGE: usize = SHARED - SHARED / 4;
+
     #[test]
-    fn large_claims_leave_a_quarter_to_small_ones() {
+    fn large_claims_leave_a_quarter_to_small_ones_and_these_an_execution() {
         let account = MemoryAccount::new(1 << 20);
-        let large = account.claim(3 << 18).unwrap();
+        let large = account.claim(LARGE).unwrap();
         assert!(account.claim(SMALL_BYTES + 1).is_err());
-        let mut small: Vec<_> = (0..4).map(|_| account.claim(SMALL_BYTES).unwrap()).collect();
+        let mut grown = account.claim(SMALL_BYTES).unwrap();
         assert!(account.claim(1).unwrap_err().to_string().contains("rpc.memory_mib"));
+        assert!(account.claim_for_work().is_ok());
         drop(large);
         // One claim that grows is as large as all its parts.
-        let mut grown = small.pop().unwrap();
-        grown.grow(1 << 19).unwrap();
-        assert!(grown.grow(1 << 17).is_err());
+        grown.grow(LARGE - SMALL_BYTES).unwrap();
+        assert!(grown.grow(1).is_err());
+    }
+
+    #[test]
+    fn work_finds_room_beside_answers_that_nobody_reads() {
+        let account = MemoryAccount::default();
+        let large = account.shared() - account.shared() / 4;
+        let _unread = account.claim(large).unwrap();
+        let work = [(); 2].map(|()| account.claim_for_work().unwrap());
+        assert!(account.claim_for_work().is_err());
+        drop(work);
+        assert_eq!(account.used(), large);
+        assert_eq!([1, 2, 64].map(|threads| account.works_max(threads)), [1, 2, 5]);
+        // The least that the settings take.
+        let least = MemoryAccount::new(16 << 20);
+        assert_eq!((least.work_bytes(), least.works_max(64)), (2 << 20, 4));
+    }
+
+    /// With every place taken, and each user at its worst.
+    #[test]
+    fn all_claims_together_stay_below_the_bound() {
+        let all = MemoryAccount::default();
+        let users: Vec<_> =
+            (0..limits::PLACES_MAX).map(|_| all.within(usize::MAX, "read")).collect();
+        let mut held = vec![];
+        for bytes in [1 << 20, SMALL_BYTES, FIRST_BYTES, 1_000] {
+            for user in &users {
+                while let Ok(claim) = user.claim(bytes) {
+                    held.push(claim);
+                    assert!(held.len() < 1 << 20, "it ends");
+                }
+            }
+        }
+        assert!(users.iter().all(|user| user.used() >= FIRST_BYTES), "each has its first bytes");
+        assert!((MEMORY_DEFAULT / 8 * 7..=MEMORY_DEFAULT).contains(&all.used()));
     }
 
     #[test]
     fn a_connection_holds_its_share_and_no_more_than_all_may() {
-        let (mib, small) = (1 << 20, SMALL_BYTES);
-        let all = MemoryAccount::new(mib);
-        let (one, two) = (all.within(mib / 2, "read"), all.within(mib / 2, "read"));
-        let held = one.claim(mib / 2).unwrap();
+        let share = LARGE / 2;
+        let all = MemoryAccount::new(1 << 20);
+        let (one, two) = (all.within(share, "read"), all.within(2 * share, "read"));
+        let held = one.claim(share).unwrap();
         let refused = one.claim(1).unwrap_err().to_string();
-        assert!(refused.contains("524288 of 524288") && refused.ends_with("read"), "{refused}");
-        assert!(!one.fits(1) && two.fits(mib / 2) && !all.has_refused());
-        assert!(two.claim(mib / 2).unwrap_err().to_string().contains("rpc.memory_mib"));
+        assert!(refused.contains(&format!("{share} of {share}")), "{refused}");
+        assert!(refused.ends_with("read"), "{refused}");
+        assert!(!one.fits(1) && two.fits(share) && !all.has_refused());
+        assert!(two.claim(share + 2).unwrap_err().to_string().contains("rpc.memory_mib"));
         assert!(all.has_refused() && !all.has_refused());
-        assert_eq!((one.used(), two.used(), all.used()), (mib / 2, 0, mib / 2));
-        let over = two.claim_anyway(mib);
-        assert_eq!(all.used(), mib + mib / 2);
-        // Whoever holds little has room for it all the same.
-        let three = all.within(mib, "read");
-        let first = three.claim(small).unwrap();
+        assert_eq!((one.used(), two.used(), all.used()), (share, 0, share));
+        let over = two.claim_anyway(1 << 20);
+        assert_eq!(all.used(), (1 << 20) + share);
+        // Whoever holds little has room for it all the same, and so has what it divides.
+        let three = all.within(usize::MAX, "read");
+        let first = three.within(usize::MAX, "read").claim(FIRST_BYTES).unwrap();
         assert!(three.claim(1).is_err());
         drop((held, over, first));
         assert_eq!((one.used(), two.used(), three.used(), all.used()), (0, 0, 0, 0));
@@ -275,7 +354,7 @@ mod tests {
         while let Ok(claim) = greedy.claim(SMALL_BYTES / 2) {
             held.push(claim);
         }
-        assert_eq!(greedy.used(), 3 << 18);
+        assert_eq!(greedy.used(), LARGE);
         let other = all.within(usize::MAX, "read");
         assert!(other.claim(SMALL_BYTES).is_ok());
     }

@@ -4,7 +4,7 @@
 
 use std::fmt::{Display, Write as _};
 
-use crate::{Rpc, net};
+use crate::{Rpc, sync_progress};
 
 /// Metrics as they are written, family by family.
 struct Page(String);
@@ -52,7 +52,7 @@ fn node(rpc: &Rpc, page: &mut Page) {
         page.gauge("trefoil_certificate_seconds_left", help, left);
     }
     page.gauge("trefoil_signers", "Signatures in the tip's certificate.", status.signers);
-    let syncing = u8::from(net::behind(&status).is_some());
+    let syncing = u8::from(sync_progress::behind(&status).is_some());
     page.gauge("trefoil_syncing", "1 while well behind the peers' tip.", syncing);
     page.family("trefoil_pool_transactions", "gauge", "Transactions in the pool.");
     page.sample("trefoil_pool_transactions", "{kind=\"pending\"}", status.pool_pending);

@@ -20,12 +20,6 @@ const VALUE_BYTES: usize = 64;
 /// What a parsed object takes besides that, bytes.
 const OBJECT_BYTES: usize = 640;
 
-// Each is compared with every log of every block that the index names.
-/// The most addresses, or alternatives for one topic, in a log filter.
-const FILTER_ALTERNATIVES_MAX: usize = 1_000;
-/// Topics that a log can have (LOG4).
-const TOPICS_MAX: usize = 4;
-
 /// Positional parameters. Absent, `null` and `[]` are the same; trailing ones
 /// may be absent or `null`.
 #[derive(Clone, Debug, Default)]
@@ -145,7 +139,7 @@ fn digits(value: &Value) -> Result<&str, String> {
 }
 
 /// JSON's name for the type of `value`.
-fn kind(value: &Value) -> &'static str {
+pub fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "a boolean",
@@ -320,78 +314,5 @@ impl Arg for StorageKey {
         let key = hex::decode_to_array(format!("{digits:0>64}"))
             .map_err(|_| format!("invalid hex in storage key: {value}"))?;
         Ok(Self { key: B256::new(key), whole: digits.len() == 64 })
-    }
-}
-
-/// One value or a list of them, sorted; absent or `null` is the empty list.
-fn alternatives<T: Arg + Ord>(value: Option<&Value>, what: &str) -> Result<Vec<T>, String> {
-    let mut list: Vec<T> = match value {
-        None | Some(Value::Null) => vec![],
-        Some(list @ Value::Array(_)) => Vec::parse(list)?,
-        Some(one) => vec![T::parse(one)?],
-    };
-    if list.len() > FILTER_ALTERNATIVES_MAX {
-        return Err(format!("{} {what}, at most {FILTER_ALTERNATIVES_MAX}", list.len()));
-    }
-    list.sort_unstable();
-    Ok(list)
-}
-
-/// Which logs a caller wants.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LogFilter {
-    pub from: Option<BlockRef>,
-    pub to: Option<BlockRef>,
-    pub block: Option<B256>,
-    pub matcher: LogMatcher,
-}
-
-// Hundreds of subscriptions look at each log of each block.
-/// Any of `addresses` (empty: any), and at each position any of the topics
-/// listed (empty: any); all sorted.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LogMatcher {
-    pub addresses: Vec<Address>,
-    pub topics: Vec<Vec<B256>>,
-}
-
-/// Whether it is one of the sorted `any`, or there are none.
-fn is_any<T: Ord>(any: &[T], one: &T) -> bool {
-    any.is_empty() || any.binary_search(one).is_ok()
-}
-
-impl LogMatcher {
-    pub fn matches(&self, log: &alloy_primitives::Log) -> bool {
-        let topics = log.data.topics();
-        is_any(&self.addresses, &log.address)
-            && self.topics.len() <= topics.len()
-            && self.topics.iter().zip(topics).all(|(any, topic)| is_any(any, topic))
-    }
-}
-
-impl Arg for LogFilter {
-    fn parse(value: &Value) -> Result<Self, String> {
-        let object = object(value)?;
-        let (from, to) = (member(object, "fromBlock")?, member(object, "toBlock")?);
-        let block = member(object, "blockHash")?;
-        if block.is_some() && (from.is_some() || to.is_some()) {
-            return Err(
-                "cannot specify both BlockHash and FromBlock/ToBlock, choose one or the other"
-                    .into(),
-            );
-        }
-        let addresses = alternatives(object.get("address"), "addresses")
-            .map_err(|why| format!("address: {why}"))?;
-        let positions: &[Value] = match object.get("topics") {
-            None | Some(Value::Null) => &[],
-            Some(Value::Array(positions)) => positions,
-            Some(other) => return Err(format!("topics: want a list, got {}", kind(other))),
-        };
-        if positions.len() > TOPICS_MAX {
-            return Err(format!("topics: {} positions, at most {TOPICS_MAX}", positions.len()));
-        }
-        let topics = positions.iter().map(|any| alternatives(Some(any), "topics"));
-        let topics = topics.collect::<Result<_, _>>().map_err(|why| format!("topics: {why}"))?;
-        Ok(Self { from, to, block, matcher: LogMatcher { addresses, topics } })
     }
 }

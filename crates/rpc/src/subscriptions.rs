@@ -2,7 +2,7 @@
 //!
 //! What always holds: the answer to `eth_subscribe` goes out before the first
 //! notification, nothing between the two is missed, and a socket that does not keep up
-//! is closed with the reason rather than waited for.
+//! is closed with the reason rather than waited for. All notifications of one event share its text.
 
 use std::{
     collections::BTreeMap,
@@ -12,31 +12,30 @@ use std::{
 use alloy_primitives::U128;
 use axum::body::Bytes;
 use futures::future::BoxFuture;
-use serde_json::{Value, json as value, value::RawValue};
+use serde_json::Value;
 use tokio::{
-    sync::{Notify, OwnedSemaphorePermit, Semaphore, broadcast::Receiver, mpsc},
-    task::AbortHandle,
-    time::sleep,
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, broadcast::Receiver, mpsc, watch},
+    task::{AbortHandle, yield_now},
+    time::{sleep, timeout},
 };
-use trefoil_types::Transaction;
 
 use crate::{
     Limits, Params, Rpc, RpcError, RpcResult,
     answer::RpcAnswer,
-    backend::RpcBackend,
-    connections::{HttpConnection, InFlight},
+    connections::HttpConnectionTable,
     convert,
-    event_hub::NewBlock,
+    event_hub::{NewBlock, NewTx},
+    http_connection::{HttpConnection, InFlight},
     json, limits,
-    memory::{Claim, Claimed, MemoryAccount},
-    net,
-    params::{LogFilter, LogMatcher, member},
+    log_filter::{LogFilter, LogMatcher},
+    memory::{Claim, MemoryAccount},
+    params::member,
 };
 
 /// A subscription's name within its socket: random, so that it reveals nothing.
 pub type SubscriptionId = u128;
 
-// A filter of 1,000 addresses and 4,000 topics takes 150 kB, and a socket has 128 of them.
+// A filter of 1,000 addresses and 4,000 topics takes 300 kB, and a socket has 128 of them.
 /// The filters of one socket's subscriptions, bytes.
 const SOCKET_FILTERS_BYTES_MAX: usize = 1 << 20;
 
@@ -50,18 +49,29 @@ type Work = BoxFuture<'static, Result<(), Stalled>>;
 struct Place {
     _permit: OwnedSemaphorePermit,
     _claim: Claim,
-    /// The socket does not yield to newcomers.
+    /// Idle sockets of the same source yield before it.
     _in_flight: InFlight,
+}
+
+/// An answer or a notification on its way to a client.
+pub struct SocketText {
+    /// What it has of its own: of a notification, the subscription's name.
+    pub head: String,
+    /// What notifications of one event share, or an answer.
+    pub rest: Bytes,
+    pub claim: Claim,
 }
 
 /// The state that the requests of one WebSocket share.
 pub struct SocketSession {
-    /// To the socket's writer, texts with their claims; bounded by `memory`.
-    out: mpsc::UnboundedSender<Bytes>,
+    /// To the socket's writer; bounded by `memory`.
+    out: mpsc::UnboundedSender<SocketText>,
     /// Holds the answers and notifications that wait on this connection.
     pub memory: MemoryAccount,
     /// Holds its subscriptions and their filters.
     filters: MemoryAccount,
+    /// Held by the subscription that waits for room.
+    waits: Arc<tokio::sync::Mutex<()>>,
     /// Notified when the socket must be closed, since its client cannot keep up.
     lagging: Notify,
     /// Notified when the client has read something.
@@ -88,19 +98,19 @@ pub const LAGGED: &str =
 impl SocketSession {
     pub fn new(
         connection: Arc<HttpConnection>,
-        all: &MemoryAccount,
         limits: &Limits,
-    ) -> (Arc<Self>, mpsc::UnboundedReceiver<Bytes>) {
+    ) -> (Arc<Self>, mpsc::UnboundedReceiver<SocketText>) {
         let (out, queue) = mpsc::unbounded_channel();
         let cure = "read the answers and notifications that wait on this connection";
         let memory = connection.memory.within(limits.socket_bytes, cure);
         let cure = "unsubscribe, or name fewer addresses and topics";
-        let filters = all.within(SOCKET_FILTERS_BYTES_MAX, cure);
+        let filters = connection.memory.within(SOCKET_FILTERS_BYTES_MAX, cure);
         let max = limits.subscriptions;
         let session = Self {
             out,
             memory,
             filters,
+            waits: Arc::default(),
             lagging: Notify::new(),
             read: Notify::new(),
             connection,
@@ -118,7 +128,7 @@ impl SocketSession {
     /// Queues an answer, whose memory is claimed already.
     pub fn put(&self, RpcAnswer { text, claim }: RpcAnswer) {
         // A socket that has ended needs no answer.
-        let _ = self.out.send(Claimed::bytes(text.into_bytes(), claim));
+        let _ = self.out.send(SocketText { head: String::new(), rest: text.into(), claim });
     }
 
     /// The writer has sent something.
@@ -197,7 +207,13 @@ pub fn subscribe(rpc: &Rpc, frame: &SocketMessage, params: &Params) -> RpcResult
     let in_flight = session.connection.request();
     let place = Place { _permit: permit, _claim: claim, _in_flight: in_flight };
     let id = rand::random::<SubscriptionId>();
-    let feed = Feed { id, out: session.out.clone(), memory: session.memory.clone() };
+    let feed = Feed {
+        id,
+        out: session.out.clone(),
+        memory: session.memory.clone(),
+        waits: session.waits.clone(),
+        connections: rpc.connections.clone(),
+    };
     // The receivers are made now, not when first polled: nothing between the answer and the
     // first poll may be missed.
     let work: Work = match params.get::<String>(0)?.as_str() {
@@ -207,7 +223,7 @@ pub fn subscribe(rpc: &Rpc, frame: &SocketMessage, params: &Params) -> RpcResult
             Box::pin(logs(feed, rpc.events.blocks(), filter.matcher))
         }
         "newPendingTransactions" => Box::pin(pending(feed, rpc.events.txs(), wants_whole(params)?)),
-        "syncing" => Box::pin(syncing(feed, rpc.backend.clone())),
+        "syncing" => Box::pin(syncing(feed, rpc.events.syncing())),
         other => {
             let name: String = other.chars().take(64).collect();
             let text = format!(
@@ -242,35 +258,48 @@ fn wants_whole(params: &Params) -> RpcResult<bool> {
 /// Where one subscription's notifications go.
 struct Feed {
     id: SubscriptionId,
-    out: mpsc::UnboundedSender<Bytes>,
+    out: mpsc::UnboundedSender<SocketText>,
     memory: MemoryAccount,
+    waits: Arc<tokio::sync::Mutex<()>>,
+    connections: Arc<HttpConnectionTable>,
 }
 
 /// The client does not read, or is gone.
 struct Stalled;
 
 impl Feed {
-    async fn send(&self, result: &RawValue) -> Result<(), Stalled> {
-        let id = self.id;
-        let text = format!(
-            r#"{{"jsonrpc":"2.0","method":"eth_subscription","params":{{"subscription":"{id:#x}","result":{result}}}}}"#
+    /// `rest`: the notification from its result on.
+    async fn send(&self, rest: Bytes) -> Result<(), Stalled> {
+        let head = format!(
+            r#"{{"jsonrpc":"2.0","method":"eth_subscription","params":{{"subscription":"{:#x}","result":"#,
+            self.id
         );
         // One that is passed over would leave a gap that the client cannot see. It sees a
         // closed socket.
-        let claim = loop {
-            match self.memory.claim(text.len()) {
-                Ok(claim) => break claim,
-                // Others hold the room: that is no fault of this client.
-                Err(_) if self.memory.fits(text.len()) => sleep(limits::ROOM_PAUSE).await,
-                Err(_) => return Err(Stalled),
+        let bytes = head.len() + rest.len();
+        let claim = match self.memory.claim(bytes) {
+            Ok(claim) => claim,
+            Err(_) => {
+                let room = timeout(limits::ROOM_TIME_MAX, self.room(bytes));
+                room.await.unwrap_or(Err(Stalled))?
             }
         };
-        self.out.send(Claimed::bytes(text.into_bytes(), claim)).map_err(|_| Stalled)
+        self.out.send(SocketText { head, rest, claim }).map_err(|_| Stalled)
     }
 
-    async fn send_value(&self, value: &impl serde::Serialize) -> Result<(), Stalled> {
-        let json = json(value).map_err(|_| Stalled)?;
-        self.send(&json).await
+    // Others hold the room: that is no fault of this client.
+    /// Waits for room, unless this socket alone holds too much.
+    async fn room(&self, bytes: usize) -> Result<Claim, Stalled> {
+        // One subscription looks for all of its socket: thousands would look 20 times a second each.
+        let _waits = self.waits.lock().await;
+        self.connections.relieve();
+        loop {
+            match self.memory.claim(bytes) {
+                Ok(claim) => return Ok(claim),
+                Err(_) if self.memory.fits(bytes) => sleep(limits::ROOM_PAUSE).await,
+                Err(_) => return Err(Stalled),
+            }
+        }
     }
 }
 
@@ -289,46 +318,42 @@ async fn logs(
     matcher: LogMatcher,
 ) -> Result<(), Stalled> {
     while let Ok(block) = blocks.recv().await {
-        let (stored, mut index) = (&block.stored, 0);
+        if !matcher.may_be_in(&block.stored.block.header.logs_bloom) {
+            continue;
+        }
+        let (stored, mut number) = (&block.stored, 0);
         for (at, receipt) in stored.receipts.iter().enumerate() {
             for log in receipt.logs() {
                 if matcher.matches(log) {
-                    let shown = json(&convert::log_json(&stored.block, at, index, log));
-                    feed.send(&shown.map_err(|_| Stalled)?).await?;
+                    let shown = convert::log_json(&stored.block, at, number, log);
+                    let rest = block.log(number, &shown);
+                    feed.send(rest).await?;
                 }
-                index += 1;
+                number += 1;
             }
         }
+        // A block may have 80,000 logs, and thousands of subscriptions look at each of them.
+        yield_now().await;
     }
     Ok(())
 }
 
-async fn pending(feed: Feed, mut txs: Receiver<Transaction>, whole: bool) -> Result<(), Stalled> {
+async fn pending(feed: Feed, mut txs: Receiver<Arc<NewTx>>, whole: bool) -> Result<(), Stalled> {
     while let Ok(tx) = txs.recv().await {
-        match whole {
-            true => feed.send_value(&convert::pooled_tx(&tx)).await?,
-            false => feed.send_value(tx.tx_hash()).await?,
-        }
+        feed.send(if whole { tx.whole() } else { tx.hash() }).await?;
     }
     Ok(())
 }
 
 /// Whether the node is catching up: now, and whenever that changes.
-async fn syncing(feed: Feed, backend: RpcBackend) -> Result<(), Stalled> {
-    let mut statuses = backend.status.clone();
+async fn syncing(feed: Feed, mut states: watch::Receiver<(bool, Bytes)>) -> Result<(), Stalled> {
     let mut sent = None;
     loop {
-        let status = statuses.borrow_and_update().clone();
-        let now = net::behind(&status).is_some();
-        if sent != Some(now) {
-            sent = Some(now);
-            let value = match now {
-                false => value!(false),
-                true => value!({ "syncing": true, "status": net::sync_progress(&status) }),
-            };
-            feed.send_value(&value).await?;
+        let (now, told) = states.borrow_and_update().clone();
+        if sent.replace(now) != Some(now) {
+            feed.send(told).await?;
         }
-        if statuses.changed().await.is_err() {
+        if states.changed().await.is_err() {
             return Ok(());
         }
     }

@@ -9,7 +9,7 @@ use trefoil_node::{Call, Reply};
 use trefoil_os::certificate;
 use trefoil_types::{BAN_AT, Certificate, Evidence, Standing, Time, offence::RULES};
 
-use crate::{Params, Rpc, RpcError, RpcResult, convert, json, net};
+use crate::{Params, Rpc, RpcError, RpcResult, convert, json, sync_progress};
 
 /// The commit certificate of a block, as this node holds it. Certificates of
 /// one block may differ between nodes in which signatures they hold, until the
@@ -96,7 +96,7 @@ pub fn status(rpc: &Rpc, _: &Params) -> RpcResult {
         "peers": status.peers,
         "validators": status.validators,
         "signers": status.signers,
-        "syncingTo": net::behind(&status),
+        "syncingTo": sync_progress::behind(&status),
         "pool": {
             "pending": status.pool_pending,
             "queued": status.pool_queued,

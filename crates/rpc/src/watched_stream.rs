@@ -4,6 +4,7 @@
 //! that does not read is let go by one rule, whatever it asked for.
 
 use std::{
+    future::poll_fn,
     io::{self, ErrorKind, IoSlice},
     pin::Pin,
     sync::Arc,
@@ -14,13 +15,10 @@ use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
-    time::{Instant, Sleep, sleep},
+    time::{Instant, Sleep, sleep, timeout},
 };
 
-use crate::{
-    connections::{HttpConnection, HttpConnectionTable},
-    limits,
-};
+use crate::{connections::HttpConnectionTable, http_connection::HttpConnection, limits};
 
 // The kernel takes megabytes for a client that does not read: what it has not acknowledged would
 // look like what it read.
@@ -30,8 +28,8 @@ const UNSENT_BYTES_MAX: u32 = 64 << 10;
 /// A socket and its place in the table, which it gives back when it is dropped.
 pub struct WatchedStream {
     stream: TcpStream,
-    connection: Arc<HttpConnection>,
-    table: Arc<HttpConnectionTable>,
+    pub connection: Arc<HttpConnection>,
+    pub table: Arc<HttpConnectionTable>,
     /// Runs while the client does not take all that is written.
     stall: Option<Stall>,
 }
@@ -51,6 +49,18 @@ impl WatchedStream {
         // A kernel without it is told the truth later.
         let _ = SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_BYTES_MAX);
         Self { stream, connection, table, stall: None }
+    }
+
+    /// Waits for the client's first byte.
+    ///
+    /// # Errors
+    /// None came in time, or the connection yields to another.
+    pub async fn first_byte(&self) -> io::Result<()> {
+        let ready = poll_fn(|cx| {
+            self.check(cx)?;
+            self.stream.poll_read_ready(cx)
+        });
+        timeout(limits::READ_TIME_MAX, ready).await?
     }
 
     fn check(&self, cx: &Context<'_>) -> io::Result<()> {

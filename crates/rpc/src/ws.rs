@@ -46,11 +46,11 @@ use tokio_tungstenite::{
 
 use crate::{
     Rpc,
-    connections::HttpConnection,
     dispatch::{self, Caller},
+    http_connection::HttpConnection,
     limits,
     memory::Claim,
-    subscriptions::{LAGGED, SocketMessage, SocketSession},
+    subscriptions::{LAGGED, SocketMessage, SocketSession, SocketText},
     ws_input::{BUFFER_BYTES, WsArrival, WsInput},
 };
 
@@ -103,16 +103,19 @@ fn accepted(headers: &HeaderMap) -> Option<String> {
     has(SEC_WEBSOCKET_VERSION, "13").then(|| derive_accept_key(key.as_bytes()))
 }
 
-/// Answers the upgrade, unless there are too many sockets. `None`: it is none.
+/// Answers the upgrade, if there is memory for a socket. `None`: it is none.
 pub fn open(rpc: Arc<Rpc>, mut request: Request) -> Option<Response> {
     let accept = accepted(request.headers())?;
     let connection = request.extensions().get::<Arc<HttpConnection>>().cloned()?;
-    if !rpc.connections.upgrade(&connection) {
-        let text = "too many WebSockets are open; try again later\n";
+    let Ok(claim) = rpc.memory.claim(SOCKET_BYTES) else {
+        rpc.connections.relieve();
+        let text = "no memory is left for a WebSocket; try again later\n";
         return Some((StatusCode::SERVICE_UNAVAILABLE, text).into_response());
-    }
+    };
+    rpc.connections.upgrade(&connection);
     let upgraded = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
+        let _claim = claim;
         if let Ok(upgraded) = upgraded.await {
             serve(rpc, upgraded, connection).await;
         }
@@ -132,7 +135,6 @@ fn config(message_bytes: usize) -> WebSocketConfig {
 }
 
 async fn serve(rpc: Arc<Rpc>, upgraded: Upgraded, connection: Arc<HttpConnection>) {
-    let _claim = rpc.memory.claim_anyway(SOCKET_BYTES);
     let arrival = WsArrival::new(connection.clone());
     let (from, to) = tokio::io::split(TokioIo::new(upgraded));
     let from = WsInput::new(from, arrival.clone(), rpc.connections.clone());
@@ -140,7 +142,7 @@ async fn serve(rpc: Arc<Rpc>, upgraded: Upgraded, connection: Arc<HttpConnection
     let socket =
         WebSocketStream::from_raw_socket(tokio::io::join(from, to), Role::Server, config).await;
     let (mut sink, stream) = socket.split();
-    let (session, queue) = SocketSession::new(connection, &rpc.memory, &rpc.limits);
+    let (session, queue) = SocketSession::new(connection, &rpc.limits);
     // Whichever ends first ends the socket, and with it all requests and subscriptions.
     let last = tokio::select! {
         () = write(&mut sink, queue, &session) => None,
@@ -162,7 +164,7 @@ async fn serve(rpc: Arc<Rpc>, upgraded: Upgraded, connection: Arc<HttpConnection
 /// take it ends the stream below ([`limits::WRITE_TIME_MAX`]).
 async fn write(
     sink: &mut SplitSink<Socket, Message>,
-    mut queue: mpsc::UnboundedReceiver<Bytes>,
+    mut queue: mpsc::UnboundedReceiver<SocketText>,
     session: &SocketSession,
 ) {
     let mut pings = interval(PING_EVERY);
@@ -170,7 +172,14 @@ async fn write(
     loop {
         let sent = tokio::select! {
             queued = queue.recv() => match queued {
-                Some(text) => send(sink, text).await,
+                Some(text) => {
+                    session.connection.sends();
+                    let sent = send(sink, text).await;
+                    if queue.is_empty() {
+                        session.connection.sent();
+                    }
+                    sent
+                }
                 None => return,
             },
             _ = pings.tick() => sink.send(Message::Ping(Bytes::new())).await,
@@ -183,11 +192,16 @@ async fn write(
 }
 
 /// Sends a message in frames.
-async fn send(sink: &mut SplitSink<Socket, Message>, mut text: Bytes) -> Result<(), Error> {
-    let mut kind = Data::Text;
+async fn send(sink: &mut SplitSink<Socket, Message>, text: SocketText) -> Result<(), Error> {
+    let SocketText { head, mut rest, claim: _claim } = text;
+    let (mut begin, mut kind) = (head.into_bytes(), Data::Text);
     loop {
-        let part = text.split_to(text.len().min(FRAME_BYTES_MAX));
-        let is_last = text.is_empty();
+        let shared = rest.split_to(rest.len().min(FRAME_BYTES_MAX - begin.len()));
+        let part = match std::mem::take(&mut begin) {
+            own if own.is_empty() => shared,
+            own => [&own[..], &shared[..]].concat().into(),
+        };
+        let is_last = rest.is_empty();
         sink.send(Message::Frame(Frame::message(part, OpCode::Data(kind), is_last))).await?;
         if is_last {
             return Ok(());
@@ -234,11 +248,16 @@ async fn read(
         let text = message.to_vec();
         drop(message);
         let slot = slots.clone().acquire_owned().await.expect("never closed");
-        let (rpc, session) = (rpc.clone(), session.clone());
-        requests.spawn(async move {
+        let (own, session) = (rpc.clone(), session.clone());
+        let is_long = text.len() > limits::LONG_BYTES;
+        let work = async move {
             let _slot = slot;
-            answer(&rpc, &session, text, claim).await;
-        });
+            answer(&own, &session, text, claim).await;
+        };
+        match is_long {
+            true => requests.spawn_on(work, &rpc.long),
+            false => requests.spawn(work),
+        };
     }
 }
 

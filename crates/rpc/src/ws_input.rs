@@ -18,9 +18,7 @@ use tokio::{
 };
 
 use crate::{
-    RpcResult,
-    connections::{HttpConnection, HttpConnectionTable},
-    limits,
+    RpcResult, connections::HttpConnectionTable, http_connection::HttpConnection, limits,
     memory::Claim,
 };
 
@@ -81,12 +79,16 @@ impl WsArrival {
     pub fn control(&self, bytes: usize) {
         let mut arriving = self.lock();
         arriving.bytes = arriving.bytes.saturating_sub(bytes + CONTROL_HEADER_BYTES);
+        if arriving.bytes == 0 {
+            arriving.connection.received();
+        }
     }
 
     /// The message is whole, and whoever takes it copies it out of the library's buffer.
     pub fn whole(&self) {
         let mut arriving = self.lock();
         let bytes = std::mem::take(&mut arriving.bytes);
+        arriving.connection.received();
         arriving.largest = arriving.largest.max(bytes);
         // Who sends large messages again and again needs what is kept.
         if bytes >= arriving.largest / 2 {
@@ -101,6 +103,7 @@ impl Arriving {
     fn came(&mut self, bytes: usize) {
         if self.bytes == 0 && bytes > 0 {
             self.until.as_mut().reset(Instant::now() + limits::READ_TIME_MAX);
+            self.connection.receives();
         }
         self.bytes += bytes;
     }
@@ -185,7 +188,7 @@ mod tests {
         memory: &MemoryAccount,
     ) -> (Server<R>, WsArrival) {
         let connections = HttpConnectionTable::new(memory.clone());
-        let arrival = WsArrival::new(connections.admit().unwrap());
+        let arrival = WsArrival::new(connections.admit(std::net::Ipv4Addr::LOCALHOST.into()));
         let stream = join(WsInput::new(from, arrival.clone(), connections), sink());
         let config = WebSocketConfig::default().read_buffer_size(BUFFER_BYTES);
         (WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await, arrival)

@@ -1,64 +1,21 @@
 //! Byzantine machines: an honest node, and an attacker with its key who alters its messages on
 //! the way out. No product code knows of it.
 
+mod claims;
+
 use std::collections::VecDeque;
 
 use alloy_primitives::Bytes;
-use clap::ValueEnum;
 use trefoil_crypto::{B256, SecretKey, Signature};
 use trefoil_ledger::Draft;
 use trefoil_node::Node;
 use trefoil_types::{
-    CertifiedBlock, Evidence, Height, Message, PolkaCertificate, Proposal, ProposedBlock,
-    RoundCertificate, RoundVote, ValidatorSignature, Vote, VoteKind,
-    message::{Blocks, GetBlocks, GetBodies, Tip},
+    CertifiedBlock, Evidence, Height, Message, Millis, PolkaCertificate, Proposal, ProposedBlock,
+    Vote, VoteKind,
+    message::{Blocks, GetBlocks, Tip},
 };
 
-use crate::{rng::Rng, wire::Id};
-
-/// In what way a machine is dishonest. A random plan picks one of `value_variants`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
-pub enum Vice {
-    /// Takes no part in consensus.
-    Silent,
-    /// Sends one statement to one half of the others, and another to the other half.
-    Equivocator,
-    /// Proposes to a few only, and answers no request.
-    Withholder,
-    /// Sends bytes that are no messages, and messages that are no good.
-    Garbler,
-    /// Repeats old messages, and sends messages of heights far ahead.
-    Repeater,
-    /// Proposes blocks that break the rules, and answers requests with bodies
-    /// and blocks that were not asked for or not decided.
-    Forger,
-    /// Sends certificates that have less power than they claim (empty, too short,
-    /// one vote twice), to everyone over and over: some have begun the height, some not.
-    Inflator,
-    /// Claims tips that no chain has and gives no blocks, over a new connection
-    /// again and again.
-    Boaster,
-    /// Asks everyone for all that it can name, the same over and over.
-    Beggar,
-    /// Relays proposals with other lists of hashes as soon as it hears of them, and announces
-    /// hashes of nothing.
-    HashLiar,
-    /// Does no wrong by itself: a test uses its key, or sends messages in its name.
-    #[value(skip)]
-    Puppet,
-}
-
-impl Vice {
-    /// The vices that need no validator's key.
-    pub const OF_STRANGERS: [Self; 6] = [
-        Self::Inflator,
-        Self::Boaster,
-        Self::Garbler,
-        Self::Repeater,
-        Self::Beggar,
-        Self::HashLiar,
-    ];
-}
+use crate::{certificates::certify_alone, rng::Rng, vice::Vice, wire::Id};
 
 /// One dishonest machine.
 pub struct ByzantineNode {
@@ -83,6 +40,14 @@ const SAID_MAX: usize = 200;
 /// How many votes of others it remembers.
 const VOTES_MAX: usize = 64;
 
+// 50 requests a second to each machine, of up to 2 MiB: 800 Mbit/s of its line.
+/// Between two shouts of those that ask without end.
+const BEGS_EVERY: Millis = Millis(20);
+
+// Its own chain comes in less: single transactions, small blocks.
+/// Longer messages a beggar does not look at.
+const BEGGAR_READS_MAX: usize = 1 << 20;
+
 impl ByzantineNode {
     pub fn new(vice: Vice, key: SecretKey, network: B256, rng: Rng) -> Self {
         let (said, votes) = (VecDeque::new(), VecDeque::new());
@@ -96,7 +61,8 @@ impl ByzantineNode {
             Vice::Equivocator => self.equivocate(node, to, message),
             Vice::Garbler => self.garble(message),
             Vice::Repeater => self.repeat(message),
-            Vice::Forger => self.forge(message),
+            Vice::Forger if self.rng.permille(300) => self.forge(message),
+            Vice::Usurper if matches!(message, Message::Blocks(_)) => self.forge(message),
             Vice::HashLiar => self.lie_about_hashes(message),
             _ => vec![message.encode()],
         }
@@ -104,6 +70,7 @@ impl ByzantineNode {
 
     fn keeps_back(&self, to: Id, message: &Message) -> bool {
         match message {
+            _ if self.hides_others() && self.is_of_others(message) => true,
             Message::Vote(_) | Message::PolkaCertificate(_) | Message::RoundCertificate(_) => {
                 self.vice == Vice::Silent
             }
@@ -117,14 +84,28 @@ impl ByzantineNode {
         }
     }
 
+    /// Whether it relays nothing, so that its peers learn of the chain by its lies alone.
+    fn hides_others(&self) -> bool {
+        matches!(self.vice, Vice::Usurper | Vice::Boaster)
+    }
+
+    fn is_of_others(&self, message: &Message) -> bool {
+        let own = self.key.public();
+        match message {
+            Message::Vote(vote) => vote.validator != own,
+            Message::Proposal(proposed) => proposed.proposal.proposer != own,
+            Message::PolkaCertificate(_) | Message::RoundCertificate(_) => true,
+            _ => false,
+        }
+    }
+
     /// A message for everyone, now and then, that nobody asked for.
     pub fn shout(&mut self, node: &Node) -> Option<Vec<u8>> {
         // Often, and to everyone at once: some have begun the height and some have not. Both must
         // judge a certificate alike, or one bans the other for relaying it.
         match self.vice {
             Vice::Inflator if self.rng.permille(300) => Some(self.inflated(node)),
-            // Seldom: each answer is a turn, in which it may ask everyone again.
-            Vice::Beggar if self.rng.permille(50) => Some(self.begging(node)),
+            Vice::Beggar | Vice::NonReader => Some(self.begging(node)),
             Vice::HashLiar => self.false_list().or_else(|| self.false_hashes()),
             _ => None,
         }
@@ -144,6 +125,21 @@ impl ByzantineNode {
         }
     }
 
+    /// Between two messages that it sends by a clock of its own; none: it speaks when it hears.
+    pub fn pace(&self) -> Option<Millis> {
+        // By a clock: each answer is a turn, in which it would ask everyone again.
+        matches!(self.vice, Vice::Beggar | Vice::NonReader).then_some(BEGS_EVERY)
+    }
+
+    /// Whether it looks at a message at all.
+    pub fn reads(&self, bytes: &[u8]) -> bool {
+        match self.vice {
+            Vice::NonReader => false,
+            Vice::Beggar => bytes.len() <= BEGGAR_READS_MAX,
+            _ => true,
+        }
+    }
+
     /// Whether it now ends a connection, to come back as if it were new.
     pub fn reconnects(&mut self) -> bool {
         self.vice == Vice::Boaster && self.rng.permille(30)
@@ -160,95 +156,6 @@ impl ByzantineNode {
             }
             self.votes.push_back(vote.clone());
         }
-    }
-
-    /// A certificate of the next height with no vote, one vote, or one vote twice: never a
-    /// quorum.
-    fn inflated(&mut self, node: &Node) -> Vec<u8> {
-        let height = node.ledger().tip().number + 1;
-        let fits = |vote: &&Vote| vote.height == height;
-        let of_height: Vec<Vote> = self.votes.iter().filter(fits).cloned().collect();
-        let first = (!of_height.is_empty()).then(|| self.rng.pick(&of_height).clone());
-        let votes = match (self.rng.index(3), first) {
-            (0, _) | (_, None) => vec![],
-            (1, Some(vote)) => vec![vote],
-            (_, Some(vote)) => vec![vote.clone(), vote],
-        };
-        let round = votes.first().map_or(0, |vote| vote.round);
-        if self.rng.permille(300) {
-            let block = votes.first().and_then(|vote| vote.block).unwrap_or(self.network);
-            let signed =
-                |v: Vote| ValidatorSignature { validator: v.validator, signature: v.signature };
-            let signatures = votes.into_iter().map(signed).collect();
-            let polka = PolkaCertificate { height, round, block, signatures };
-            return Message::PolkaCertificate(polka).encode();
-        }
-        let vote = |v: Vote| RoundVote {
-            kind: v.kind,
-            block: v.block,
-            validator: v.validator,
-            signature: v.signature,
-        };
-        let votes = votes.into_iter().map(vote).collect();
-        let skip = self.rng.permille(500);
-        Message::RoundCertificate(RoundCertificate { height, round, skip, votes }).encode()
-    }
-
-    /// A request whose answer is much longer: the tip's transactions many times, or the
-    /// whole chain.
-    fn begging(&mut self, node: &Node) -> Vec<u8> {
-        let (tip, block) = (node.ledger().tip().number, node.ledger().tip_hash());
-        let stored = node.ledger().snapshot().block(tip).ok().flatten();
-        let txs = stored.iter().flat_map(|stored| &stored.block.transactions);
-        let named: Vec<B256> = txs.map(|tx| *tx.tx_hash()).collect();
-        let mut tx_hashes: Vec<B256> = named.iter().cycle().take(200).copied().collect();
-        tx_hashes.push(B256::from_slice(&self.rng.bytes(32)));
-        let message = match self.rng.index(3) {
-            0 => Message::GetBodies(GetBodies { block, tx_hashes }),
-            1 => Message::GetTxs(tx_hashes),
-            _ => Message::GetBlocks(GetBlocks { from: 1, count: u64::MAX }),
-        };
-        message.encode()
-    }
-
-    fn false_hashes(&mut self) -> Option<Vec<u8>> {
-        if !self.rng.permille(100) {
-            return None;
-        }
-        let hashes = (0..300).map(|_| B256::from_slice(&self.rng.bytes(32)));
-        Some(Message::TxHashes(hashes.collect()).encode())
-    }
-
-    /// What it heard, with another list, and at once: who executes the block first comes later.
-    fn false_list(&mut self) -> Option<Vec<u8>> {
-        let mut proposed = self.heard.take()?;
-        self.spoil_list(&mut proposed);
-        Some(Message::Proposal(proposed).encode())
-    }
-
-    /// Each receiver may get another list.
-    fn lie_about_hashes(&mut self, message: &Message) -> Vec<Vec<u8>> {
-        let mut message = message.clone();
-        if let Message::Proposal(proposed) = &mut message {
-            self.spoil_list(proposed);
-        }
-        vec![message.encode()]
-    }
-
-    fn spoil_list(&mut self, proposed: &mut ProposedBlock) {
-        match self.rng.index(3) {
-            0 => proposed.tx_hashes.push(B256::from_slice(&self.rng.bytes(32))),
-            1 => proposed.tx_hashes.clear(),
-            _ => proposed.tx_hashes.reverse(),
-        }
-    }
-
-    fn boast(&mut self, node: &Node) -> Vec<u8> {
-        let tip = node.ledger().tip().number;
-        // One that is barely ahead, one that is far, and the greatest there is: sums must not
-        // overflow on it.
-        let height = *self.rng.pick(&[tip + 2, tip + 1000, 1_000_000_000, u64::MAX]);
-        Message::Tip(Tip { height, hash: self.network, round: 0 }).encode()
     }
 
     fn equivocate(&mut self, node: &Node, to: Id, message: &Message) -> Vec<Vec<u8>> {
@@ -347,19 +254,17 @@ impl ByzantineNode {
         message.encode()
     }
 
-    /// A lie in the right form, every third time or so.
+    /// A lie in the right form.
     fn forge(&mut self, message: &Message) -> Vec<Vec<u8>> {
         let mut message = message.clone();
-        if self.rng.permille(300) {
-            match &mut message {
-                Message::Proposal(proposed) => self.spoil_proposal(proposed),
-                Message::Blocks(blocks) => self.spoil_blocks(&mut blocks.blocks),
-                Message::Bodies(bodies) => {
-                    bodies.txs.pop();
-                    bodies.txs.push(Bytes::from(self.rng.bytes(120)));
-                }
-                _ => {}
+        match &mut message {
+            Message::Proposal(proposed) => self.spoil_proposal(proposed),
+            Message::Blocks(blocks) => self.spoil_blocks(&mut blocks.blocks),
+            Message::Bodies(bodies) => {
+                bodies.txs.pop();
+                bodies.txs.push(Bytes::from(self.rng.bytes(120)));
             }
+            _ => {}
         }
         vec![message.encode()]
     }
@@ -403,15 +308,32 @@ impl ByzantineNode {
         Evidence::of_votes(sound, forged).expect("they conflict")
     }
 
+    /// Spoils one block. A usurper gives no good one before it.
     fn spoil_blocks(&mut self, blocks: &mut Vec<CertifiedBlock>) {
-        let which = self.rng.index(4);
-        let Some(block) = blocks.last_mut() else { return };
-        match which {
+        if blocks.is_empty() {
+            return;
+        }
+        let at = if self.vice == Vice::Usurper { 0 } else { blocks.len() - 1 };
+        let block = &mut blocks[at];
+        match self.rng.index(6) {
             0 => _ = block.certificate.signatures.pop(),
             1 => block.block.header.gas_used += 1,
             2 => block.attached.parent_certificate = None,
+            3 => self.certify_alone(block),
+            4 => {
+                // One signature as often as a quorum has signatures.
+                let first = block.certificate.signatures[0];
+                block.certificate.signatures.fill(first);
+            }
             _ => blocks.clear(),
         }
+    }
+
+    /// Another block in the place of one, which only its own key signs.
+    fn certify_alone(&self, block: &mut CertifiedBlock) {
+        block.block.header.state_root = self.network;
+        let (hash, height) = (block.block.header.hash_slow(), block.block.header.number);
+        block.certificate = certify_alone(&self.key, &self.network, height, hash);
     }
 
     fn repeat(&mut self, message: &Message) -> Vec<Vec<u8>> {

@@ -54,7 +54,7 @@ pub fn spec(plan: &SimPlan) -> ChainSpec {
         // Short: changes must take hold within a run.
         validator_delay: 2,
         quorum: [2, 3],
-        snapshot_every: 1_024,
+        snapshot_every: plan.chain.snapshot_every,
         // Epochs so short that a run sees several.
         staking: (!members).then(|| Staking { epoch_blocks: 10, ..Staking::default() }),
         forks: BTreeMap::from([(Fork::Cancun, 0), (Fork::Prague, 0), (Fork::Osaka, 0)]),

@@ -7,13 +7,14 @@ use std::{
 };
 
 use trefoil_crypto::{B256, PeerId};
-use trefoil_ledger::{Record, genesis_hash};
+use trefoil_ledger::genesis_hash;
 use trefoil_node::{Done, Effects, Event, Input, PeerCommand, WorkerJob};
-use trefoil_types::{Admission, Message, Millis, Time};
+use trefoil_types::{Admission, Millis, Time};
 
 use crate::{
     byzantine::ByzantineNode,
     chain,
+    coverage::{Coverage, events_of},
     governors::Governors,
     injected_bug::{InjectedBug, LockSkipper},
     judges::Judges,
@@ -45,6 +46,8 @@ pub(crate) enum SimEvent {
     Gone(Id, u64, Id),
     /// A worker of a machine's life is done.
     Finish(Id, u64, WorkerJob),
+    /// A dishonest machine speaks by its own clock.
+    Shout(Id),
     /// A wallet submits.
     Submit,
     /// Organisations approve a proposal.
@@ -82,9 +85,6 @@ pub struct Cluster {
     pub coverage: Coverage,
 }
 
-/// How often each kind of event happened.
-pub type Coverage = BTreeMap<&'static str, u64>;
-
 // A node whose deadline is always past would take turns for ever, and virtual time would
 // stand still: the run would hang without a reason. Four full lanes of 1,024 inputs are empty
 // after 64 turns of 64 inputs, so that an honest machine stays far below.
@@ -113,8 +113,8 @@ impl Cluster {
             trace: Trace { prints, start, ..Trace::default() },
             peers: machines.iter().map(|machine| (machine.peer, machine.id)).collect(),
             machines,
-            wire: SimWire::new(plan.weather, Rng::new(plan.seed, "wire")),
-            workload: Workload::new(plan.chain, Rng::new(plan.seed, "workload")),
+            wire: SimWire::new(plan.weather, plan.uplink, Rng::new(plan.seed, "wire")),
+            workload: Workload::new(plan.chain, plan.tx_bytes, Rng::new(plan.seed, "workload")),
             governors: Governors::new(plan.validators, plan.chain),
             admissions: BTreeMap::new(),
             now: start,
@@ -140,7 +140,7 @@ impl Cluster {
         self.run_until(self.start + self.plan.ends, |_| false);
         if self.judges.violations.is_empty() {
             for machine in &self.machines {
-                if let Some(node) = machine.node().filter(|_| self.plan.is_honest(machine.id)) {
+                if let Some(node) = machine.node().filter(|_| self.plan.follows_rules(machine.id)) {
                     self.judges.ended(machine.id, node);
                 }
             }
@@ -154,6 +154,7 @@ impl Cluster {
         }
         self.judges.now = self.now;
         for id in 0..self.machines.len() {
+            self.plan_shout(id);
             if !self.plan.late.contains(&id) {
                 self.boot(id);
             }
@@ -189,6 +190,10 @@ impl Cluster {
                 }
             }
             SimEvent::Finish(id, life, job) => self.finish(id, life, job),
+            SimEvent::Shout(id) => {
+                self.mutter(id);
+                self.plan_shout(id);
+            }
             SimEvent::Submit => self.submit(),
             SimEvent::Approve(proposal) => {
                 let approvals = self.governors.approve(proposal);
@@ -204,6 +209,8 @@ impl Cluster {
             Act::Start(id) => self.start(id),
             Act::Partition(groups) => self.partition(&groups),
             Act::Deafen { from, to } => _ = self.wire.blocked.insert((from, to)),
+            Act::Eclipse { victim, spared } => self.eclipse(victim, spared),
+            Act::Join(id) => self.join(id),
             Act::Mend => self.mend(),
             Act::Reset(a, b) => self.hang_up(a, b),
             Act::Weather(weather) => self.wire.weather = weather,
@@ -238,7 +245,7 @@ impl Cluster {
     // Lives and deaths.
 
     /// Makes a machine run, and cancels the crash that was planned for it.
-    fn start(&mut self, id: Id) {
+    pub(crate) fn start(&mut self, id: Id) {
         self.machines[id].disarm();
         self.boot(id);
     }
@@ -249,7 +256,7 @@ impl Cluster {
         }
         self.trace.note(self.now, || format!("{id} starts"));
         let turn = self.machines[id].start(self.now, &mut self.trace);
-        if let Some(node) = self.machines[id].node().filter(|_| self.plan.is_honest(id)) {
+        if let Some(node) = self.machines[id].node().filter(|_| self.plan.follows_rules(id)) {
             self.judges.started(id, node);
         }
         self.count("starts");
@@ -281,7 +288,7 @@ impl Cluster {
     fn die(&mut self, id: Id, death: &Death, killed: bool) {
         self.trace.note(self.now, || format!("{id} ends: {death:?}"));
         if let Death::Fault(text) = death
-            && self.plan.is_honest(id)
+            && self.plan.follows_rules(id)
         {
             self.judges.accuse("fault", format!("machine {id} ends by itself: {text}"));
         }
@@ -337,7 +344,7 @@ impl Cluster {
         }
         let turn = self.machines[id].turn(self.now, &mut self.trace);
         // After each turn, not only with a block: a height that does not end is when they fill.
-        if let Some(node) = self.machines[id].node().filter(|_| self.plan.is_honest(id)) {
+        if let Some(node) = self.machines[id].node().filter(|_| self.plan.follows_rules(id)) {
             self.judges.held(id, node);
         }
         self.carry_out(id, turn);
@@ -345,7 +352,7 @@ impl Cluster {
 
     /// Carries out a turn's effects, then ends the process if it must.
     fn carry_out(&mut self, id: Id, turn: Turn) {
-        self.note_coverage(&turn.effects);
+        events_of(&turn.effects).into_iter().for_each(|event| self.count(event));
         let Effects { sends, orders, jobs, replies, events, .. } = turn.effects;
         for (to, message) in sends {
             self.send(id, &to, message);
@@ -379,7 +386,9 @@ impl Cluster {
                 self.seen.reply = Some(reply);
             }
         }
-        self.mutter(id);
+        if self.byzantine.get(&id).is_some_and(|byzantine| byzantine.pace().is_none()) {
+            self.mutter(id);
+        }
         match turn.death {
             Some(death) => {
                 // When a disk refuses, the process ends and the machine mostly goes on.
@@ -394,28 +403,8 @@ impl Cluster {
         *self.coverage.entry(what).or_default() += 1;
     }
 
-    fn note_coverage(&mut self, effects: &Effects) {
-        for record in &effects.records {
-            if matches!(record, Record::Decided(certificate) if certificate.round > 0) {
-                self.count("late rounds");
-            }
-        }
-        if effects.prune_journal.is_some() {
-            self.count("checkpoints");
-        }
-        for (_, message) in &effects.sends {
-            match &**message {
-                Message::Blocks(blocks) if !blocks.blocks.is_empty() => self.count("catch-ups"),
-                Message::Bodies(_) => self.count("bodies"),
-                Message::PolkaCertificate(_) => self.count("polka certificates"),
-                Message::RoundCertificate(_) => self.count("round certificates"),
-                _ => {}
-            }
-        }
-    }
-
     fn on_event(&mut self, id: Id, event: Event) {
-        if !self.plan.is_honest(id) {
+        if !self.plan.follows_rules(id) {
             return;
         }
         match event {

@@ -48,6 +48,15 @@ impl Cluster {
             }
             Expect::AllWithin(lag) => honest.try_for_each(|m| self.caught_up(m, now, lag)),
             Expect::CaughtUp(id, lag) => self.caught_up(&self.machines[id], now, lag),
+            Expect::Behind(id, blocks) => {
+                let tip = self.machines[id].node().map_or(0, |node| node.ledger().tip().number);
+                require(tip + blocks <= judges.height_at(now), format!("it is at {tip}"))
+            }
+            Expect::Joined(id) => {
+                let node = self.machines[id].node();
+                let from = node.map(|node| node.ledger().snapshot().blocks_from());
+                require(from.is_some_and(|from| from > 0), format!("its blocks begin at {from:?}"))
+            }
             Expect::TimeWithin(range) => {
                 let nodes = self.machines.iter().filter_map(|machine| machine.node());
                 let stamps = nodes.map(|node| Time(node.ledger().tip().timestamp * 1000));

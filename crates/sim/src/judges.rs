@@ -16,7 +16,7 @@ use trefoil_types::{
     RecoveredBlock, Round, Time, ValidatorSet, Vote, VoteKind,
 };
 
-use crate::wire::Id;
+use crate::{sent_bytes::SentBytes, wire::Id};
 
 /// An event that must never happen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +66,7 @@ pub struct Judges {
     checked: BTreeSet<B256>,
     honest: BTreeMap<PublicKey, Id>,
     scores: BTreeMap<(Id, Id), u32>,
+    sent: SentBytes,
     /// The validators that were convicted, and by which block.
     pub convicted: BTreeMap<PublicKey, Height>,
 }
@@ -196,6 +197,14 @@ impl Judges {
         }
     }
 
+    /// A machine believed a snapshot.
+    pub fn restored(&mut self, id: Id, height: Height, hash: B256) {
+        if self.chain.get(&height).is_none_or(|block| block.hash != hash) {
+            let text = format!("machine {id} believes a snapshot of another {height}: {hash}");
+            self.accuse("agreement", text);
+        }
+    }
+
     /// A machine sent a message to another; `honest`: whether the machine is.
     pub fn on_sent(&mut self, id: Id, honest: bool, message: &Message) {
         match message {
@@ -222,6 +231,14 @@ impl Judges {
                 seen.extend(polka.signatures.iter().map(|s| s.validator));
             }
             _ => {}
+        }
+    }
+
+    /// An honest machine sent a message to one peer only.
+    pub fn on_sent_to(&mut self, by: Id, to: Id, favoured: bool, message: &Message) {
+        let bytes = message.encoded_len();
+        if let Some(text) = self.sent.add(self.now, (by, to), favoured, message, bytes) {
+            self.accuse("bounds", text);
         }
     }
 
@@ -341,8 +358,9 @@ impl Judges {
     }
 
     fn remembers(&mut self, id: Id, snapshot: &Snapshot) -> Result<(), LedgerError> {
-        let tip = snapshot.tip().number;
-        let known = self.chain.range(..=tip).map(|(height, block)| (*height, block.hash));
+        // A machine that began by a snapshot lacks what was before it, and the receipts of that.
+        let (from, tip) = (snapshot.blocks_from(), snapshot.tip().number);
+        let known = self.chain.range(from..=tip).map(|(height, block)| (*height, block.hash));
         for (height, hash) in known.collect::<Vec<_>>() {
             let ours = snapshot.header(height)?.map(|(hash, _)| hash);
             if ours != Some(hash) {
@@ -352,7 +370,7 @@ impl Judges {
         }
         for (tx, (height, index)) in self.reported_txs.clone() {
             let ours = snapshot.transaction(&tx)?;
-            if height <= tip && ours != Some((height, index)) {
+            if (from..=tip).contains(&height) && ours != Some((height, index)) {
                 let text = format!("machine {id}: {tx} was {index} in {height}, is {ours:?}");
                 self.accuse("receipts", text);
             }

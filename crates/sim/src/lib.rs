@@ -8,8 +8,10 @@
 
 mod bug_plans;
 pub mod byzantine;
+mod certificates;
 pub mod chain;
 pub mod cluster;
+mod coverage;
 pub mod disk;
 mod driver;
 mod expect;
@@ -24,9 +26,13 @@ pub mod random;
 pub mod rng;
 pub mod scenario;
 pub mod seen;
+mod sent_bytes;
+mod snapshots;
 mod submissions;
 pub mod trace;
+pub mod uplink;
 mod value_name;
+pub mod vice;
 pub mod wire;
 pub mod workload;
 
@@ -36,7 +42,8 @@ pub use plan::SimPlan;
 pub use random::FaultClass;
 pub use value_name::name_of;
 
-use cluster::{Cluster, Coverage};
+use cluster::Cluster;
+use coverage::Coverage;
 
 /// The result of a plan.
 #[derive(Clone, Debug)]

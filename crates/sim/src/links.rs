@@ -28,6 +28,10 @@ impl Cluster {
         // may send each peer something else.
         if !self.byzantine.contains_key(&from) {
             self.judges.on_sent(from, true, &message);
+            if let (To::Peer(_), [target]) = (to, &targets[..]) {
+                let favoured = self.may_favour(*target);
+                self.judges.on_sent_to(from, *target, favoured, &message);
+            }
             let forged = self.signed_by_the_thief(from, &message);
             for message in [Some(message), forged].into_iter().flatten() {
                 let bytes = Arc::new(message.encode());
@@ -44,6 +48,13 @@ impl Cluster {
                 self.lie(from, target, bytes);
             }
         }
+    }
+
+    /// Whether honest machines may favour another with answers: on a network of members just the
+    /// validators.
+    fn may_favour(&self, id: Id) -> bool {
+        let validates = id < self.plan.validators || self.plan.reserves.contains(&id);
+        validates || !self.plan.chain.kind.has_members()
     }
 
     /// A vote that a thief of the first machine's key signs beside the owner's.
@@ -79,6 +90,12 @@ impl Cluster {
             (Some(byzantine), Some(node)) => byzantine.alter(node, to, message),
             _ => vec![],
         }
+    }
+
+    /// A dishonest machine that speaks by a clock of its own will do so again.
+    pub(crate) fn plan_shout(&mut self, id: Id) {
+        let pace = self.byzantine.get(&id).and_then(|byzantine| byzantine.pace());
+        pace.into_iter().for_each(|pace| self.queue.put(self.now + pace, SimEvent::Shout(id)));
     }
 
     /// A dishonest machine sends messages that nobody asked for.
@@ -119,7 +136,7 @@ impl Cluster {
             Some(InjectedBug::NoisyWire) if self.rng.permille(10) => self.noisy(bytes),
             _ => bytes.clone(),
         };
-        for due in self.wire.arrivals(self.now, from, to, lane) {
+        for due in self.wire.arrivals(self.now, (from, to), lane, bytes.len()) {
             self.queue.put(due, SimEvent::Arrive { from, to, session, bytes: bytes.clone() });
         }
     }
@@ -138,6 +155,9 @@ impl Cluster {
             return;
         }
         let peer = self.machines[from].peer;
+        if self.byzantine.get(&to).is_some_and(|byzantine| !byzantine.reads(bytes)) {
+            return;
+        }
         match Message::decode(bytes) {
             Ok(message) => {
                 if let Some(byzantine) = self.byzantine.get_mut(&to) {
@@ -244,6 +264,20 @@ impl Cluster {
                 if a != b && apart {
                     self.wire.blocked.insert((a, b));
                 }
+            }
+        }
+    }
+
+    /// Cuts a machine off from all honest machines but one, if one is spared.
+    pub(crate) fn eclipse(&mut self, victim: Id, spared: Option<Id>) {
+        let others = (0..self.machines.len()).filter(|other| *other != victim);
+        for other in others.collect::<Vec<_>>() {
+            let ends = [(victim, other), (other, victim)];
+            if self.plan.is_honest(other) && spared != Some(other) {
+                self.hang_up(victim, other);
+                self.wire.blocked.extend(ends);
+            } else {
+                self.wire.blocked.retain(|ends_of| !ends.contains(ends_of));
             }
         }
     }

@@ -11,7 +11,10 @@ use std::{
 };
 
 use trefoil_crypto::{PeerId, SecretKey};
-use trefoil_ledger::{History, Journal, Ledger};
+use trefoil_ledger::{
+    History, Journal, Ledger,
+    state_sync::{JoinError, Restored, restore},
+};
 use trefoil_mempool::MempoolLimits;
 use trefoil_node::{Config, Effects, Input, Node};
 use trefoil_types::{ChainSpec, Millis, Time, message::Lane};
@@ -90,7 +93,8 @@ struct Process {
 
 impl SimMachine {
     pub fn new(plan: &SimPlan, spec: Arc<ChainSpec>, id: Id) -> Self {
-        let has_key = id < plan.validators || plan.reserves.contains(&id);
+        let owner = plan.twins.get(&id).copied().unwrap_or(id);
+        let has_key = owner < plan.validators || plan.reserves.contains(&owner);
         let (journal_disk, ledger_disk) = (SimDisk::default(), SimDisk::default());
         match plan.bug {
             Some(InjectedBug::ForgottenSync) => journal_disk.forget_syncs(),
@@ -100,7 +104,7 @@ impl SimMachine {
         Self {
             id,
             peer: PeerId(secret("node", id).public()),
-            key: has_key.then(|| secret("validator", id)),
+            key: has_key.then(|| secret("validator", owner)),
             life: 0,
             cost: Millis(0),
             busy_until: Time(0),
@@ -156,6 +160,11 @@ impl SimMachine {
             }
             Ok(Err(text)) | Err(text) => Turn { death: Some(self.blame(text)), ..Turn::default() },
         }
+    }
+
+    /// Reads a snapshot into its disk, if it believes it; an error of its own: a panic.
+    pub fn restore(&self, file: &[u8]) -> Result<Result<Restored, JoinError>, String> {
+        quietly(|| restore(&*self.ledger_disk.mount(), &self.spec, file, None))
     }
 
     fn open(&mut self, now: Time) -> Result<(Process, Effects), String> {

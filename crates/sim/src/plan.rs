@@ -7,8 +7,9 @@ use trefoil_mempool::MempoolLimits;
 use trefoil_types::{Kind, Millis};
 
 use crate::{
-    byzantine::Vice,
     injected_bug::InjectedBug,
+    uplink::UplinkRate,
+    vice::Vice,
     wire::{Id, Weather},
 };
 
@@ -31,6 +32,8 @@ pub struct SimPlan {
     pub full_nodes: usize,
     /// The dishonest: fewer than a third of the validators, and any full node.
     pub vices: BTreeMap<Id, Vice>,
+    /// Machines with the key of a validator that runs as well.
+    pub twins: BTreeMap<Id, Id>,
     /// Full nodes with a validator's key, which a vote may make validators.
     pub reserves: BTreeSet<Id>,
     /// These do not start by themselves.
@@ -46,6 +49,10 @@ pub struct SimPlan {
     /// the name of honest machines: they would refuse each other.
     pub bans: bool,
     pub weather: Weather,
+    /// The line of each machine; `None`: a byte costs nothing.
+    pub uplink: Option<UplinkRate>,
+    /// What the wallets' transfers carry, bytes.
+    pub tx_bytes: usize,
     /// The longest that a worker takes for a job.
     pub workers_max: Millis,
     pub script: Vec<(Millis, Act)>,
@@ -65,6 +72,8 @@ pub struct ChainOptions {
     /// First base fee, wei.
     pub base_fee: u64,
     pub gas_limit: u64,
+    /// Blocks between two snapshots.
+    pub snapshot_every: u64,
     /// How old the chain's genesis is when the run starts.
     pub age_s: u64,
 }
@@ -85,6 +94,7 @@ impl Default for ChainOptions {
             // 1 gwei: each transaction pays, and changes a balance.
             base_fee: 1_000_000_000,
             gas_limit: GAS_LIMIT,
+            snapshot_every: 1_024,
             // A clock that is a few seconds slow is still past genesis.
             age_s: 10,
         }
@@ -115,7 +125,14 @@ pub enum Act {
         from: Id,
         to: Id,
     },
-    /// Partitions and deafness end.
+    /// The first is connected with no honest machine but the other, if there is one.
+    Eclipse {
+        victim: Id,
+        spared: Option<Id>,
+    },
+    /// A machine without a chain takes a snapshot of another, and starts.
+    Join(Id),
+    /// Partitions, eclipses and deafness end.
     Mend,
     /// A connection is reset; it will be dialled again.
     Reset(Id, Id),
@@ -169,6 +186,10 @@ pub enum Expect {
     AllWithin(Millis),
     /// This one does.
     CaughtUp(Id, Millis),
+    /// This one lacks so many blocks or more.
+    Behind(Id, u64),
+    /// This one began by a snapshot.
+    Joined(Id),
     /// The tip's timestamp is no farther than this from the true time.
     TimeWithin(Millis),
     /// The process ended by itself.
@@ -229,6 +250,21 @@ impl SimPlan {
 
     pub fn is_honest(&self, id: Id) -> bool {
         !self.vices.contains_key(&id)
+    }
+
+    /// Whether a machine by itself keeps to the rules, so that what it makes final is judged: also
+    /// a twin, which signs what its other does not know of.
+    pub fn follows_rules(&self, id: Id) -> bool {
+        self.vices.get(&id).is_none_or(|vice| *vice == Vice::Twin)
+    }
+
+    /// Adds a machine with a validator's key beside that validator.
+    pub fn twin_of(mut self, validator: Id) -> Self {
+        let twin = self.machines();
+        self.full_nodes += 1;
+        self.twins.insert(twin, validator);
+        self.vices.extend([validator, twin].map(|id| (id, Vice::Twin)));
+        self
     }
 
     /// The validators that may be dishonest together: fewer than a third.

@@ -4,9 +4,9 @@ use clap::ValueEnum;
 use trefoil_types::Millis;
 
 use crate::{
-    byzantine::Vice,
     plan::{Act, ChainOptions, Expect, Moment, SimPlan},
     rng::Rng,
+    vice::Vice,
     wire::{Id, Weather},
 };
 
@@ -74,6 +74,9 @@ pub fn plan(seed: u64, faults: &[FaultClass]) -> SimPlan {
             plan.vices.insert(validators, *rng.pick(&Vice::OF_STRANGERS));
         }
     }
+    if has(FaultClass::Byzantine) {
+        plan = run_twice(plan, &mut Rng::new(seed, "twins"));
+    }
     plan = plan.at(0, Act::Load(Some(Millis(rng.range(50, 400)))));
     for _ in 0..rng.range(2, 9) {
         let Some(fault) = pick_act(rng, faults) else { break };
@@ -84,6 +87,15 @@ pub fn plan(seed: u64, faults: &[FaultClass]) -> SimPlan {
         plan = lose_time(plan, &mut Rng::new(seed, "clocks"), storm_ms);
     }
     calm(plan, storm_ms)
+}
+
+/// Now and then a validator runs on two machines, which is as dishonest as any other fault of
+/// its key.
+fn run_twice(plan: SimPlan, rng: &mut Rng) -> SimPlan {
+    let faulty = plan.vices.keys().filter(|id| **id < plan.validators).count();
+    let who = rng.index(plan.validators);
+    let has_room = faulty < SimPlan::faulty_max(plan.validators);
+    if has_room && plan.is_honest(who) && rng.permille(200) { plan.twin_of(who) } else { plan }
 }
 
 /// Now and then a clock is beyond every tolerance, as one that no time server sets. The

@@ -1,13 +1,14 @@
 //! Named scenarios: faults that an operator fears, and the behaviour that the node owes then.
 
+mod hostile;
 mod parts;
 mod voting;
 
 use trefoil_types::{Kind, Millis};
 
 use crate::{
-    byzantine::Vice,
     plan::{Act, Expect, Moment, SimPlan},
+    vice::Vice,
     wire::Weather,
 };
 
@@ -20,7 +21,7 @@ pub struct Scenario {
     pub plan: fn(&str, u64) -> SimPlan,
 }
 
-pub const ALL: [Scenario; 30] = [
+pub const ALL: [Scenario; 34] = [
     Scenario { name: "fair", about: "four machines and nothing wrong", plan: fair },
     Scenario { name: "alone", about: "one validator is a chain", plan: alone },
     Scenario {
@@ -104,22 +105,42 @@ pub const ALL: [Scenario; 30] = [
     Scenario {
         name: "inflated-certificates",
         about: "a stranger sends certificates without power: nobody bans but him",
-        plan: inflated_certificates,
+        plan: hostile::inflated_certificates,
     },
     Scenario {
         name: "false-tips",
         about: "a stranger claims tips of no chain, reconnecting: blocks come as ever",
-        plan: false_tips,
+        plan: hostile::false_tips,
     },
     Scenario {
         name: "beggars",
-        about: "strangers ask for the same again and again: blocks come as ever",
-        plan: beggars,
+        about: "strangers ask for 2 MB with 700 bytes, over lines of 512 Mbit/s: blocks come as ever",
+        plan: hostile::beggars,
     },
     Scenario {
         name: "hash-liars",
         about: "strangers relay false lists of hashes and announce nothing: blocks come as ever",
-        plan: hash_liars,
+        plan: hostile::hash_liars,
+    },
+    Scenario {
+        name: "non-readers",
+        about: "strangers ask for all and read nothing: blocks come as ever",
+        plan: hostile::non_readers,
+    },
+    Scenario {
+        name: "twins",
+        about: "two of seven run twice, apart from each other: one chain, and both are out",
+        plan: hostile::twins,
+    },
+    Scenario {
+        name: "snapshot-liars",
+        about: "a newcomer is told of false snapshots first: it comes by a true one",
+        plan: hostile::snapshot_liars,
+    },
+    Scenario {
+        name: "eclipse",
+        about: "a validator restarts among liars for two days: it believes none, and comes back",
+        plan: hostile::eclipse,
     },
     Scenario {
         name: "late-joiner",
@@ -359,33 +380,6 @@ fn slow_clock_restarts(name: &str, seed: u64) -> SimPlan {
         }
     }
     plan.expect(99_000, grew(0, 25)).expect(99_000, Expect::AllWithin(Millis(5_000)))
-}
-
-/// Adds dishonest full nodes to four validators.
-fn with_strangers(mut plan: SimPlan, count: usize, vice: Vice) -> SimPlan {
-    plan.full_nodes = count;
-    plan.vices.extend((4..4 + count).map(|id| (id, vice)));
-    plan.expect(59_000, Expect::GapAtMost { since: Millis(3_000), gap: Millis(3_000) })
-        .expect(59_000, Expect::AllWithin(Millis(2_000)))
-}
-
-fn inflated_certificates(name: &str, seed: u64) -> SimPlan {
-    // Idle: some have begun a height by their timer, and some have not yet.
-    let mut plan = with_strangers(SimPlan::quiet(name, seed, 4, Millis(60_000)), 4, Vice::Inflator);
-    plan.weather = Weather { delay_min: Millis(1), delay_max: Millis(200), ..Weather::FAIR };
-    plan
-}
-
-fn false_tips(name: &str, seed: u64) -> SimPlan {
-    with_strangers(four(name, seed, 60_000), 1, Vice::Boaster).expect(59_000, grew(0, 60))
-}
-
-fn beggars(name: &str, seed: u64) -> SimPlan {
-    with_strangers(four(name, seed, 60_000), 2, Vice::Beggar).expect(59_000, grew(0, 60))
-}
-
-fn hash_liars(name: &str, seed: u64) -> SimPlan {
-    with_strangers(four(name, seed, 60_000), 2, Vice::HashLiar).expect(59_000, grew(0, 60))
 }
 
 fn late_joiner(name: &str, seed: u64) -> SimPlan {

@@ -8,7 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use trefoil_types::{Millis, Time, message::Lane};
 
-use crate::rng::Rng;
+use crate::{
+    rng::Rng,
+    uplink::{UplinkRate, Uplinks},
+};
 
 /// A machine, by its number from 0.
 pub type Id = usize;
@@ -49,10 +52,12 @@ pub struct SimWire {
     pub blocked: BTreeSet<(Id, Id)>,
     /// When the last message of a lane arrives, so that order is kept.
     last: BTreeMap<(Id, Id, Lane), Time>,
+    /// None: a byte costs nothing.
+    uplinks: Option<Uplinks>,
 }
 
 impl SimWire {
-    pub fn new(weather: Weather, rng: Rng) -> Self {
+    pub fn new(weather: Weather, rate: Option<UplinkRate>, rng: Rng) -> Self {
         Self {
             weather,
             rng,
@@ -60,6 +65,7 @@ impl SimWire {
             sessions: 0,
             blocked: BTreeSet::new(),
             last: BTreeMap::new(),
+            uplinks: rate.map(Uplinks::new),
         }
     }
 
@@ -91,9 +97,20 @@ impl SimWire {
         self.blocked.contains(&(a, b)) || self.blocked.contains(&(b, a))
     }
 
-    /// When a message sent now arrives: never, once or twice.
-    pub fn arrivals(&mut self, now: Time, from: Id, to: Id, lane: Lane) -> Vec<Time> {
+    /// When a message of so many bytes that is sent now arrives: never, once or twice.
+    pub fn arrivals(
+        &mut self,
+        now: Time,
+        (from, to): (Id, Id),
+        lane: Lane,
+        bytes: usize,
+    ) -> Vec<Time> {
         let weather = self.weather;
+        let leaves = match &mut self.uplinks {
+            Some(uplinks) => uplinks.leaves(now, from, to, bytes as u64),
+            None => Some(now),
+        };
+        let Some(now) = leaves else { return vec![] };
         if self.blocked.contains(&(from, to)) || self.rng.permille(weather.loss_permille) {
             return vec![];
         }

@@ -43,6 +43,7 @@ const WALLETS: usize = 6;
 pub struct Workload {
     rng: Rng,
     chain: ChainOptions,
+    tx_bytes: usize,
     wallets: Vec<SimWallet>,
     /// Between submissions; `None`: nothing is submitted.
     pub every: Option<Millis>,
@@ -62,10 +63,12 @@ pub struct SimWallet {
 }
 
 impl Workload {
-    pub fn new(chain: ChainOptions, rng: Rng) -> Self {
+    /// `tx_bytes`: what a transfer carries.
+    pub fn new(chain: ChainOptions, tx_bytes: usize, rng: Rng) -> Self {
         Self {
             rng,
             chain,
+            tx_bytes,
             wallets: (0..WALLETS).map(|i| SimWallet::new("wallet", i)).collect(),
             every: None,
             nonces: BTreeMap::new(),
@@ -167,7 +170,10 @@ impl Workload {
             return (TxKind::Call(contract), U256::ZERO, Bytes::new(), 100_000);
         }
         let to = self.wallets[self.rng.index(self.wallets.len())].address;
-        (TxKind::Call(to), U256::from(self.rng.range(0, 1_000_000)), Bytes::new(), 30_000)
+        let value = U256::from(self.rng.range(0, 1_000_000));
+        // 10 a byte of zero (EIP-7623).
+        let gas_limit = 30_000 + 10 * self.tx_bytes as u64;
+        (TxKind::Call(to), value, vec![0; self.tx_bytes].into(), gas_limit)
     }
 }
 
@@ -208,7 +214,7 @@ mod tests {
     #[test]
     fn a_worker_recovers_the_sender_that_a_wallet_signed_as() {
         let chain = ChainOptions { base_fee: 7, ..ChainOptions::default() };
-        let mut workload = Workload::new(chain, Rng::new(1, "workload"));
+        let mut workload = Workload::new(chain, 0, Rng::new(1, "workload"));
         for nonce in 0..50 {
             let tx = workload.transaction(nonce as usize % WALLETS, nonce);
             let [recovered] = &workload.recover(&[tx.inner().encoded_2718().into()])[..] else {

@@ -2,15 +2,13 @@
 //! read directly.
 
 mod mending;
+mod putting;
 
 use std::{
     collections::BTreeMap,
     ops::Range,
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
     thread,
 };
 
@@ -19,10 +17,9 @@ use tokio::{
     sync::{mpsc, oneshot},
 };
 use trefoil_content::{
-    AllowList, ContentId, Link, Manifest, Origin, ResourceKind,
+    ContentId, Link, Manifest, ResourceKind,
     scheduler::{Rates, Resource, UploadPolicy},
 };
-use trefoil_os::disk::blocking;
 use trefoil_p2p::{ContentLink, NetHandle, PROVIDED_MAX};
 use trefoil_types::{Offence, OrganisationId, PeerId, Standing};
 
@@ -30,10 +27,10 @@ use crate::{
     error::FetchError,
     events::{Announced, ContentCommand},
     fetch::{Measure, Progress, Seeking, Selection, Want, check_size},
-    http::{Credentials, Http, OriginReader, Reach, Server},
+    http::{Credentials, Http, Reach},
     origins::Origins,
     service::{EVENTS_MAX, SwarmService},
-    store::{self, ContentStore, Metadata, OpenStore, PutOptions, Reservation, StoreError},
+    store::{self, ContentStore, Metadata, OpenStore, Reservation, StoreError},
 };
 
 // Callers wait when it is full: a flood of RPC calls takes no more memory here than these.
@@ -116,83 +113,6 @@ impl Content {
         self.net.provide(self.store.whole(PROVIDED_MAX));
     }
 
-    /// Hashes a file or directory and shares it where it is, with members of the
-    /// organisations on the list and of this node's own. `read` counts bytes.
-    ///
-    /// # Errors
-    /// A file that cannot be read or named; a list on a network without organisations.
-    pub async fn put(
-        &self,
-        path: &Path,
-        options: PutOptions,
-        read: Arc<AtomicU64>,
-    ) -> Result<ContentId, StoreError> {
-        let options = self.with_own(options)?;
-        let allow = options.allow.clone();
-        let (store, path) = (self.store.clone(), path.to_path_buf());
-        let id = blocking(move || store.put(&path, options, &read)).await?;
-        // Its store may be open in part: it is opened anew, whole.
-        self.close(id).await;
-        // Peers that had asked for it get an offer.
-        for resource in store::resources(id, &allow) {
-            let store = |reply| ContentCommand::Store { resource, begin: false, reply };
-            let _ = self.ask(store).await;
-        }
-        self.provide();
-        Ok(id)
-    }
-
-    // The own organisation stands on the list like any other, so no node has a rule of its
-    // own for its own resources (ADR 21).
-    /// Puts this node's organisation on the list, if there is one.
-    fn with_own(&self, options: PutOptions) -> Result<PutOptions, StoreError> {
-        if options.allow.is_open() {
-            return Ok(options);
-        }
-        let own = self.organisation.ok_or(StoreError::NoOrganisation)?;
-        let allow = AllowList::new(options.allow.organisations().iter().copied().chain([own]))?;
-        Ok(PutOptions { allow, ..options })
-    }
-
-    /// As [`Content::put`], for a file that other nodes make themselves too: they do not spare
-    /// this node.
-    ///
-    /// # Errors
-    /// A file that cannot be read or named.
-    pub async fn share(&self, path: &Path) -> Result<ContentId, StoreError> {
-        self.put(path, PutOptions { origin: false, ..PutOptions::default() }, Arc::default()).await
-    }
-
-    /// Reads the file of an HTTP server once, and shares it from there: only its hashes are
-    /// kept. `read` counts bytes, of `total`, which is 0 until it is known.
-    ///
-    /// # Errors
-    /// The server does not give the file, or the disk does not take the hashes.
-    pub async fn put_origin(
-        &self,
-        origin: Origin,
-        options: PutOptions,
-        read: Arc<AtomicU64>,
-        total: Arc<AtomicU64>,
-    ) -> Result<ContentId, StoreError> {
-        let options = self.with_own(options)?;
-        let allow = options.allow.clone();
-        let server = Arc::new(Server::new(self.http.clone(), origin.clone(), Reach::All));
-        let reading = OriginReader::start(server).await.map_err(|error| {
-            let (origin, source) = (origin.clone(), std::io::Error::other(error));
-            StoreError::Origin { origin, source }
-        })?;
-        let size = reading.size;
-        total.store(size, Ordering::Relaxed);
-        let store = self.store.clone();
-        let put = move || store.put_remote(&origin, options, size, reading, &read);
-        let id = blocking(put).await?;
-        let resource = Resource::file(id.root).among(&allow);
-        // The service may have ended.
-        let _ = self.commands.send(ContentCommand::NewOrigins { resource }).await;
-        Ok(id)
-    }
-
     /// Fetches a resource or part of it, and returns its store; for a directory, the store of
     /// its files. Dropping the future ends the fetch; the bytes that came stay.
     ///
@@ -243,6 +163,18 @@ impl Content {
                 self.open_or_seek(&link, measure).await
             }
         }
+    }
+
+    /// The store of a file of the size that its link says, found first if it is not here.
+    /// `wanted` as of [`Content::open`]; the quota does not count it.
+    ///
+    /// # Errors
+    /// It has another size; there is no room for what is wanted, or the disk fails.
+    pub async fn open_apart(&self, link: &Link, wanted: u64) -> Result<Arc<OpenStore>, FetchError> {
+        let measure = Measure { wanted, most: u64::MAX, kept: false };
+        let opened = self.open_or_seek(link, measure).await?;
+        check_size(link.size, opened.layout.bytes())?;
+        Ok(opened)
     }
 
     /// The files of a directory, once its manifest is here.

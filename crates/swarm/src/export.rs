@@ -10,10 +10,7 @@ use std::{
 
 use tempfile::{NamedTempFile, TempDir};
 use trefoil_content::proof::ProofError;
-use trefoil_os::{
-    disk::{sync_below, sync_directory},
-    disk_space::DiskSpace,
-};
+use trefoil_os::disk::{sync_below, sync_directory};
 
 use crate::store::{CHUNK, OpenStore};
 
@@ -89,7 +86,7 @@ impl OpenStore {
             source => ExportError::Read { path: self.place.clone(), source },
         };
         let count = bytes.end - bytes.start;
-        let space = DiskSpace::below(parent(path));
+        let space = self.space.elsewhere(parent(path));
         let mut reader = self.store.reader(file, bytes).map_err(unread)?;
         while let now @ [_, ..] = reader.next(CHUNK).map_err(unread)? {
             // A hole stays a hole, so that a sparse file takes no more room here.

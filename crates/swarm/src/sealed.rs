@@ -78,18 +78,25 @@ impl<R: Read> Read for Watched<'_, R> {
     }
 }
 
-/// Seals a file, or all below a directory, into the file `to`.
+/// Seals a file, or all below a directory, into the file `to`. `data`: the node's directory, whose
+/// journal keeps its room.
 ///
 /// # Errors
 /// A file that cannot be read, or whose name others could not write; `to` is there
 /// already, or cannot be written.
-pub fn seal(path: &Path, keys: &[SealingKey], to: &Path, watch: &Watch) -> Result<(), SealedError> {
+pub fn seal(
+    path: &Path,
+    keys: &[SealingKey],
+    to: &Path,
+    data: &Path,
+    watch: &Watch,
+) -> Result<(), SealedError> {
     let unwritten = failed("write", to);
     let recipients: Vec<_> = keys.iter().map(|key| key.recipient()).collect();
     let recipients = recipients.iter().map(|key| key as &dyn Recipient);
     let encryptor = Encryptor::with_recipients(recipients).expect("there is a key");
     let new = draft_file(to).map_err(&unwritten)?;
-    let space = DiskSpace::below(parent(to));
+    let space = DiskSpace::below(parent(to), data);
     let spare = SpareWriter { to: new.as_file(), space: &space };
     let output = BufWriter::with_capacity(BUFFER_BYTES as usize, spare);
     let mut tar = Builder::new(encryptor.wrap_output(output).map_err(&unwritten)?);
@@ -149,7 +156,7 @@ fn append<W: Write>(
 }
 
 /// Opens the file `sealed` with one of the keys, and writes it to
-/// `to`: a file or a directory.
+/// `to`: a file or a directory. `data` as of [`seal`].
 ///
 /// # Errors
 /// It is sealed to other keys, or not as [`seal`] does it; `to` is there already, or
@@ -158,6 +165,7 @@ pub fn open(
     sealed: &Path,
     keys: &[x25519::Identity],
     to: &Path,
+    data: &Path,
     watch: &Watch,
 ) -> Result<(), SealedError> {
     let unwritten = failed("write", to);
@@ -174,7 +182,8 @@ pub fn open(
         error => malformed(error),
     })?;
     let staging = draft_directory(to).map_err(&unwritten)?;
-    let name = unpack(plain, staging.path(), &unwritten)?;
+    let space = DiskSpace::below(staging.path(), data);
+    let name = unpack(plain, staging.path(), &space, &unwritten)?;
     Ok(into_place(&staging.path().join(name), to).map_err(unwritten)?)
 }
 
@@ -191,10 +200,10 @@ fn check_header(start: &[u8]) -> Result<(), SealedError> {
 fn unpack(
     plain: impl Read,
     dir: &Path,
+    space: &DiskSpace,
     unwritten: impl Fn(io::Error) -> StoreError,
 ) -> Result<String, SealedError> {
     let mut tar = Archive::new(plain);
-    let space = DiskSpace::below(dir);
     let mut top = None;
     let mut long = None;
     let mut count = 0;
@@ -218,11 +227,11 @@ fn unpack(
                 top = Some(format!("{name}/"));
             }
             (EntryType::Regular, None) if !name.contains('/') => {
-                write(&mut entry, &dir.join(&name), &space, &unwritten)?;
+                write(&mut entry, &dir.join(&name), space, &unwritten)?;
                 top = Some(name);
             }
             (EntryType::Regular, Some(top)) if top.ends_with('/') && name.starts_with(top) => {
-                write(&mut entry, &dir.join(&name), &space, &unwritten)?;
+                write(&mut entry, &dir.join(&name), space, &unwritten)?;
             }
             _ => return Err(malformed(format!("{name:?} has no place in it"))),
         }

@@ -180,7 +180,8 @@ impl ContentStore {
             };
             all.push((path, remains));
         }
-        let space = Arc::new(DiskSpace::below(dir));
+        // The journal is beside it.
+        let space = Arc::new(DiskSpace::below(dir, dir.parent().unwrap_or(dir)));
         let (state, promises) = (Mutex::new(state), Promises::default());
         Ok((Self { dir: dir.into(), quota, space, state, promises }, all))
     }
@@ -299,7 +300,8 @@ impl ContentStore {
         let store = PartialStore::open(id.root, [(id.root, metadata.size)], files)?;
         let layout = Layout::file(metadata.size)?;
         let lies = shared.cloned().unwrap_or_else(|| place.join("data"));
-        Ok(OpenStore::new(id, metadata, Resource::file(id.root), store, layout, None, lies))
+        let part = Resource::file(id.root);
+        Ok(OpenStore::new(id, metadata, part, store, layout, lies, self.space.clone()))
     }
 
     /// Opens the store of the hashes alone of a file or manifest that is here, or
@@ -314,7 +316,8 @@ impl ContentStore {
             store.all_is_here();
         }
         let layout = Layout::hashes(metadata.size)?;
-        Ok(OpenStore::new(id, &metadata, part, store, layout, None, place.join("hashes")))
+        let lies = place.join("hashes");
+        Ok(OpenStore::new(id, &metadata, part, store, layout, lies, self.space.clone()))
     }
 
     fn open_tree(
@@ -339,7 +342,8 @@ impl ContentStore {
         let store = PartialStore::open(part.0, contents, files)?;
         let layout = manifest.layout()?;
         let lies = metadata.shared.clone().unwrap_or_else(|| place.join("tree.data"));
-        Ok(OpenStore::new(id, metadata, part, store, layout, Some(manifest), lies))
+        let opened = OpenStore::new(id, metadata, part, store, layout, lies, self.space.clone());
+        Ok(OpenStore { manifest: Some(manifest), ..opened })
     }
 
     /// Begins the store of a resource whose size is proven and admitted. `prove` writes the

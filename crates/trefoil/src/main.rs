@@ -6,7 +6,9 @@ use clap::Parser as _;
 use trefoil_host::logging;
 
 fn main() -> ExitCode {
-    // Before anything else: a process with a dead thread must not seem alive.
+    // Before this process opens anything itself.
+    trefoil_os::inherited::note();
+    // Before any thread: a process with a dead thread must not seem alive.
     logging::end_on_panic();
     let ended = trefoil::commands::Cli::parse().run();
     if let Err(error) = &ended {

@@ -6,6 +6,17 @@ use trefoil_content::{ContentId, Manifest, ManifestEntry, ManifestError, Resourc
 use trefoil_ledger::state_sync::Archived;
 use trefoil_types::Height;
 
+// A manifest has 131,072 files at most: a chain that listed all its archives would have none to
+// offer one day (after six, with a snapshot each 8 blocks of half a second). All nodes leave out the
+// same ones.
+/// The archives that an index lists, the newest.
+pub const ARCHIVES_MAX: usize = 100_000;
+
+// A peer claims its size, and it is read into memory whole, those of several peers at once. An
+// archive takes at most 77 bytes in it, up to block 10^14.
+/// The longest index that is taken, bytes (8 MiB).
+pub const INDEX_BYTES_MAX: u64 = 8 << 20;
+
 /// The kind of a file, as its name has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileName {
@@ -168,6 +179,18 @@ mod tests {
         for names in bad {
             assert_eq!(SnapshotIndex::of(names.iter().map(|name| listed(name))), None, "{names:?}");
         }
+    }
+
+    #[test]
+    fn the_longest_list_is_taken() {
+        let end = 100_000_000_000_000;
+        let blocks = |n: u64| Archived { first: end - n * 1_024 - 1_023, last: end - n * 1_024 };
+        let id = file_id([7; 32]);
+        let archive = |n| ListedFile { name: FileName::Blocks(blocks(n)), id, size: 1 << 32 };
+        let state = ListedFile { name: FileName::State(end), id, size: 1 << 48 };
+        let archives = (0..ARCHIVES_MAX as u64).map(archive);
+        let index = SnapshotIndex::of(archives.chain([state])).unwrap();
+        assert!(index.encode().unwrap().len() as u64 <= INDEX_BYTES_MAX);
     }
 
     #[test]

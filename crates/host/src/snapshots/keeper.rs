@@ -17,7 +17,7 @@ use trefoil_types::{ChainSpec, Height};
 
 use super::{
     KEPT, SnapshotFolder, archives_up_to,
-    index::{FileName, ListedFile, SnapshotIndex},
+    index::{ARCHIVES_MAX, FileName, ListedFile, SnapshotIndex},
 };
 
 /// Why nothing is offered to newcomers.
@@ -120,12 +120,12 @@ impl SnapshotFolder {
             tracing::info!(height, ?counts, "made a state snapshot");
         }
         let mut names = vec![FileName::State(height)];
-        for archived in archives_up_to(snapshot, height, every) {
+        for archived in archives_up_to(snapshot, height, every).take(ARCHIVES_MAX) {
             // An archive never changes, so it serves every later snapshot and is hashed once
             // (ADR 18).
             let path = self.path(FileName::Blocks(archived));
             if !path.exists() {
-                let space = DiskSpace::below(&self.dir);
+                let space = DiskSpace::below(&self.dir, &self.data);
                 write_whole(&path, |to| {
                     let mut file = SpareWriter { to, space: &space };
                     state_sync::write_archive(snapshot, archived, &mut file)

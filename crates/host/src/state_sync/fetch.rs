@@ -12,14 +12,14 @@ use std::{
 };
 
 use futures::{StreamExt as _, stream};
-use tokio::time::{Instant, interval, sleep};
+use tokio::time::{Instant, interval};
 use trefoil_content::{ContentId, Link};
 use trefoil_os::{FileError, disk::remove_file};
 use trefoil_swarm::{FetchError, Selection};
 use trefoil_types::PeerId;
 
 use super::{ATTEMPT, Attempt, AttemptError, LOOK, STALL, STALL_BYTES, StateSync, attempt_error};
-use crate::snapshots::{FileName, ListedFile, SnapshotIndex, file_id};
+use crate::snapshots::{FileName, ListedFile};
 
 /// How often the log has how far a fetch is.
 // Often enough that an operator sees it move, and 12 lines a minute.
@@ -30,34 +30,7 @@ const TELL: Duration = Duration::from_secs(5);
 // the others use them meanwhile. Each may have 16 MiB open at a source (`WINDOW_MAX`).
 const AT_ONCE: usize = 8;
 
-/// The longest index that is taken, bytes.
-// A peer claims its size, and it is read into memory whole. An archive takes about 60 bytes
-// in it: 16 MiB list about 280,000.
-const INDEX_BYTES_MAX: u64 = 16 << 20;
-
 impl StateSync {
-    /// The index that peers announced.
-    pub(super) async fn index(&self, attempt: &Attempt<'_>) -> Result<SnapshotIndex, AttemptError> {
-        let target = attempt.choice.snapshot;
-        let id = file_id(target.index);
-        let link = id.into();
-        let bytes = tokio::select! {
-            bytes = self.content.read_small(&link, INDEX_BYTES_MAX) => bytes,
-            () = sleep(STALL) => return Err(AttemptError::Stalled),
-        };
-        let bytes = match bytes {
-            Err(error @ FetchError::Changed { .. }) => {
-                return self.drop_changed(id, FileName::Index(target.height), &error).await;
-            }
-            bytes => bytes.map_err(attempt_error)?,
-        };
-        let listed =
-            ListedFile { name: FileName::Index(target.height), id, size: bytes.len() as u64 };
-        self.fetch(vec![listed], attempt).await?;
-        let index = SnapshotIndex::decode(&bytes).filter(|index| index.height == target.height);
-        index.ok_or_else(|| AttemptError::False("its list of files is none".into()))
-    }
-
     /// Fetches files, several at once, and shares them from the folder; where they are.
     pub(super) async fn fetch(
         &self,
@@ -149,7 +122,7 @@ impl StateSync {
 
     /// Drops a file of the folder that has changed on disk, so that it is fetched again.
     // No peer is blamed: the bytes were verified when they came.
-    async fn drop_changed<T>(
+    pub(super) async fn drop_changed<T>(
         &self,
         id: ContentId,
         name: FileName,

@@ -244,6 +244,29 @@ fn a_window_forgets_older_states_and_says_so() {
 
 const PROOFS: u64 = crate::PROOFS_WINDOW;
 
+/// A call on an old state may create a contract where one stands today.
+#[test]
+fn what_a_contract_stored_later_is_not_in_an_older_state() {
+    let mut ledger = open(&MemDisk::default(), History::Archive);
+    let stores = |nonce| AccountDiff {
+        after: Some(Account { nonce, balance: U256::ONE, code_hash: KECCAK_EMPTY }),
+        storage: [(U256::ZERO, (U256::ZERO, U256::ONE))].into(),
+        ..Default::default()
+    };
+    let diff =
+        |of, nonce| StateDiff { accounts: [(of, stores(nonce))].into(), ..Default::default() };
+    // As of genesis, with neither nonce nor code; and a contract.
+    let (bare, contract) = (address(1), address(2));
+    commit(&mut ledger, diff(bare, 0));
+    commit(&mut ledger, diff(contract, 1));
+    for _ in 0..2 {
+        let has = |height, of| ledger.snapshot().state(height).unwrap().has_storage(&of).unwrap();
+        assert!(has(1, bare) && has(2, bare) && has(2, contract));
+        assert!(!has(0, contract) && !has(1, contract));
+        checkpoint(&mut ledger);
+    }
+}
+
 #[test]
 fn proofs_older_than_their_window_are_refused_with_the_reason() {
     let mut ledger = open(&MemDisk::default(), History::Archive);

@@ -7,22 +7,52 @@ use alloy_eips::Encodable2718 as _;
 use alloy_primitives::Bytes;
 use alloy_rlp::{RlpDecodable, RlpEncodable};
 use alloy_trie::root::ordered_trie_root_with_encoder;
-use trefoil_types::{B256, ChainSpec, Disk, Header, Height, Receipt, RecoveredBlock};
+use trefoil_types::{B256, ChainSpec, Disk, Header, Height, Receipt, RecoveredBlock, limits};
 
 use super::{
     error::{JoinError, unproven},
-    frames::{FrameReader, FrameWriter, Magic},
+    frames::{FileKind, FrameReader, FrameWriter},
 };
 use crate::{
     LedgerError, Snapshot, checkpoint, codec, genesis, header,
     store::{Base, Batch, Store, Table},
 };
 
-pub(super) const MAGIC: Magic = *b"trefoil-blocks\0\x01";
+pub(super) const ARCHIVE: FileKind =
+    FileKind { magic: *b"trefoil-blocks\0\x01", name: "history archive", longest };
 
 pub(super) mod kind {
     pub const HEAD: u8 = 1;
     pub const BLOCK: u8 = 2;
+}
+
+// Both the chain specification and the governing contract refuse a higher limit.
+/// The most gas that a block may use.
+pub(super) const GAS_LIMIT_MAX: u64 = 600_000_000;
+
+// A byte of a log's data costs 8 gas, and everything else of a receipt more: a log and a topic
+// 375 each, for at most 33 bytes; a transaction 21,000, for some 20 bytes. Refunds come from
+// writes that cost more than they give back.
+/// The most receipts that a block can have, bytes (75 MB).
+pub(super) const RECEIPTS_BYTES_MAX: usize = GAS_LIMIT_MAX as usize / 8;
+
+/// The most logs that a block can have: 375 gas for each (yellow paper, appendix G).
+const LOGS_MAX: usize = GAS_LIMIT_MAX as usize / 375;
+
+// A block and what is attached to it fit in one message; a sender takes 21 bytes.
+/// The longest block with its senders, bytes (9.6 MiB).
+const BLOCK_BYTES_MAX: usize = limits::MESSAGE_BYTES_MAX + 21 * limits::BLOCK_TXS_MAX;
+
+/// The hash of genesis and two heights, with room to spare.
+const HEAD_BYTES_MAX: usize = 64;
+
+fn longest(kind: u8) -> usize {
+    match kind {
+        kind::HEAD => HEAD_BYTES_MAX,
+        // The kind, and the lengths of a list and of two strings.
+        kind::BLOCK => BLOCK_BYTES_MAX + RECEIPTS_BYTES_MAX + 16,
+        _ => 0,
+    }
 }
 
 // Memory stays bounded, whatever the archive's length.
@@ -51,10 +81,29 @@ pub(super) struct ArchiveHeader {
 }
 
 /// A block as the database stores it.
-#[derive(RlpEncodable, RlpDecodable)]
+#[derive(RlpEncodable)]
 pub(super) struct BlockRow {
     pub block: Bytes,
     pub receipts: Bytes,
+}
+
+// Attack: an archive is proven at its end only, and a transaction or a receipt of 5 to 10 bytes
+// takes some 500 in memory. The lists are counted first.
+/// The block and its receipts in a row; `None`: bytes that no node writes.
+fn decode_row(mut row: &[u8]) -> Option<(RecoveredBlock, Vec<Receipt>)> {
+    let fields = &mut alloy_rlp::Header::decode_bytes(&mut row, true).ok()?;
+    let block = alloy_rlp::Header::decode_bytes(fields, false).ok()?;
+    let receipts = alloy_rlp::Header::decode_bytes(fields, false).ok()?;
+    let whole = row.is_empty() && fields.is_empty();
+    if !whole || block.len() > BLOCK_BYTES_MAX || receipts.len() > RECEIPTS_BYTES_MAX {
+        return None;
+    }
+    let txs = codec::count_transactions(block)?;
+    let counts = codec::count_receipts(receipts)?;
+    if txs > limits::BLOCK_TXS_MAX || counts.receipts != txs || counts.logs > LOGS_MAX {
+        return None;
+    }
+    Some((codec::decode_block(block)?, codec::decode_receipts(receipts)?))
 }
 
 /// Writes the blocks of `archived`, all below the tip: the same bytes on every node. A
@@ -75,7 +124,7 @@ pub fn write_archive(
         let why = format!("it has blocks {oldest} to {tip}, the last of them not yet settled");
         return Err(JoinError::Missing(why));
     }
-    let mut file = FrameWriter::begin(out, &MAGIC)?;
+    let mut file = FrameWriter::begin(out, &ARCHIVE)?;
     let head = ArchiveHeader { genesis: snapshot.genesis_hash(), first, last };
     file.put(kind::HEAD, &alloy_rlp::encode(head))?;
     for height in first..=last {
@@ -113,13 +162,11 @@ pub fn import_archive(
         false => Err(unproven(format!("block {} names a wrong sender", block.header.number))),
     })?;
     file.seek(SeekFrom::Start(0))?;
-    let (mut batch, mut bytes) = (Batch::default(), 0);
-    gap.read(&mut *file, |block, row| {
-        put(&mut batch, block, &receipts(row)?);
-        bytes += row.block.len() + row.receipts.len();
-        if bytes >= BATCH_BYTES {
+    let mut batch = Batch::default();
+    gap.read(&mut *file, |block, receipts| {
+        put(&mut batch, block, receipts);
+        if batch.bytes() >= BATCH_BYTES {
             store.write(std::mem::take(&mut batch))?;
-            bytes = 0;
         }
         Ok(())
     })?;
@@ -137,10 +184,6 @@ fn put(batch: &mut Batch, block: &RecoveredBlock, receipts: &[Receipt]) {
         let key = codec::height_key(parent.height);
         batch.put(Table::Certificates, key, alloy_rlp::encode(parent));
     }
-}
-
-fn receipts(row: &BlockRow) -> Result<Vec<Receipt>, JoinError> {
-    codec::decode_receipts(&row.receipts).ok_or_else(|| unproven("it has receipts that are none"))
 }
 
 /// The gap that an archive must fill: the end of the blocks that this node lacks.
@@ -181,9 +224,9 @@ impl HistoryGap {
     fn read(
         &self,
         file: impl Read,
-        mut take: impl FnMut(&RecoveredBlock, &BlockRow) -> Result<(), JoinError>,
+        mut take: impl FnMut(&RecoveredBlock, &[Receipt]) -> Result<(), JoinError>,
     ) -> Result<Archived, JoinError> {
-        let mut file = FrameReader::begin(file, &MAGIC, "history archive")?;
+        let mut file = FrameReader::begin(file, &ARCHIVE)?;
         let ArchiveHeader { genesis: found, first, last } = file.decode(kind::HEAD)?;
         let wanted = self.genesis;
         if found != wanted {
@@ -194,14 +237,12 @@ impl HistoryGap {
         }
         let mut parent = (first == 1).then_some(self.genesis);
         for height in first..=last {
-            let row = alloy_rlp::decode_exact::<BlockRow>(file.expect(kind::BLOCK)?).ok();
-            let block = row.as_ref().and_then(|row| codec::decode_block(&row.block));
-            let (Some(row), Some(block)) = (row, block) else {
+            let Some((block, receipts)) = decode_row(file.expect(kind::BLOCK)?) else {
                 return Err(file.damaged("a block that cannot be decoded"));
             };
             let wrong = |why| unproven(format!("block {height}: {why}"));
-            check(&block, &row, height, parent).map_err(wrong)?;
-            take(&block, &row)?;
+            check(&block, &receipts, height, parent).map_err(wrong)?;
+            take(&block, &receipts)?;
             parent = Some(block.hash);
         }
         file.finish()?;
@@ -215,13 +256,12 @@ impl HistoryGap {
 /// The first fault of a block: it does not fit its header, or its header its parent.
 fn check(
     block: &RecoveredBlock,
-    row: &BlockRow,
+    receipts: &[Receipt],
     height: Height,
     parent: Option<B256>,
 ) -> Result<(), &'static str> {
     let header = &block.header;
-    let receipts = codec::decode_receipts(&row.receipts).ok_or("its receipts are none")?;
-    let root = ordered_trie_root_with_encoder(&receipts, |r, out| r.encode_2718(out));
+    let root = ordered_trie_root_with_encoder(receipts, |r, out| r.encode_2718(out));
     let bound = block.attached.parent_certificate.as_ref();
     let fits = [
         (header.number == height, "it is of another height"),

@@ -7,31 +7,37 @@ use alloy_rlp::Decodable;
 
 use super::error::JoinError;
 
-// Attack: a file whose length claims a frame of 4 GiB. A block takes at most 8 MiB of the 64.
-// Receipts of 56 MiB take 470 million gas of nothing but log data (8 gas a byte).
-/// The longest body of a frame, bytes (64 MiB): a block with its receipts.
-const BODY_BYTES_MAX: usize = 64 << 20;
-
 /// Length and checksum, bytes.
 const HEADER_BYTES: usize = 8;
 
-/// The first bytes of a file: its name and the version of its layout.
-pub(super) type Magic = [u8; 16];
+/// A kind of file.
+#[derive(Debug)]
+pub(super) struct FileKind {
+    /// The first bytes of a file: its name and the version of its layout.
+    pub magic: [u8; 16],
+    /// Its name in an error.
+    pub name: &'static str,
+    // Attack: a frame of gigabytes, of a kind that takes kilobytes in an honest file. A frame is
+    // read into memory whole before anything of it is verified.
+    /// The longest body of a frame of a kind, bytes; 0: there is no such kind.
+    pub longest: fn(u8) -> usize,
+}
 
 #[derive(Debug)]
 pub(super) struct FrameWriter<W> {
     to: W,
+    of: &'static FileKind,
 }
 
 impl<W: Write> FrameWriter<W> {
-    pub fn begin(mut to: W, magic: &Magic) -> Result<Self, JoinError> {
-        to.write_all(magic)?;
-        Ok(Self { to })
+    pub fn begin(mut to: W, of: &'static FileKind) -> Result<Self, JoinError> {
+        to.write_all(&of.magic)?;
+        Ok(Self { to, of })
     }
 
     pub fn put(&mut self, kind: u8, rest: &[u8]) -> Result<(), JoinError> {
         let len = 1 + rest.len();
-        if len > BODY_BYTES_MAX {
+        if len > (self.of.longest)(kind) {
             return Err(JoinError::Missing(format!("a record of {len} bytes is too long")));
         }
         let mut crc = crc32fast::Hasher::new();
@@ -51,6 +57,7 @@ impl<W: Write> FrameWriter<W> {
 #[derive(Debug)]
 pub(super) struct FrameReader<R> {
     from: R,
+    of: &'static FileKind,
     /// Where the next frame begins.
     offset: u64,
     /// Where the frame in `body` begins.
@@ -61,15 +68,14 @@ pub(super) struct FrameReader<R> {
 }
 
 impl<R: Read> FrameReader<R> {
-    /// `wanted` names the kind of file that is expected, for the error.
-    pub fn begin(mut from: R, magic: &Magic, wanted: &'static str) -> Result<Self, JoinError> {
-        let mut found = Magic::default();
+    pub fn begin(mut from: R, of: &'static FileKind) -> Result<Self, JoinError> {
+        let mut found = [0; 16];
         match from.read_exact(&mut found) {
             Err(e) if e.kind() != ErrorKind::UnexpectedEof => return Err(e.into()),
-            Ok(()) if found == *magic => {}
-            _ => return Err(JoinError::NotOurs { wanted }),
+            Ok(()) if found == of.magic => {}
+            _ => return Err(JoinError::NotOurs { wanted: of.name }),
         }
-        Ok(Self { from, offset: magic.len() as u64, at: 0, body: Vec::new(), peeked: false })
+        Ok(Self { from, of, offset: found.len() as u64, at: 0, body: Vec::new(), peeked: false })
     }
 
     /// The next frame: its kind, and the rest of its body.
@@ -96,17 +102,22 @@ impl<R: Read> FrameReader<R> {
 
     fn read(&mut self) -> Result<(), JoinError> {
         self.at = self.offset;
-        let mut header = [0; HEADER_BYTES];
+        let mut header = [0; HEADER_BYTES + 1];
         self.from.read_exact(&mut header).map_err(|e| self.ended(e))?;
-        let [a, b, c, d, crc @ ..] = header;
+        let [a, b, c, d, crc @ .., kind] = header;
         let len = u32::from_le_bytes([a, b, c, d]) as usize;
-        if len == 0 || len > BODY_BYTES_MAX {
-            return Err(self.damaged("a length"));
+        let longest = (self.of.longest)(kind);
+        if longest == 0 {
+            return Err(self.damaged("a record of an unknown kind"));
+        }
+        if len == 0 || len > longest {
+            return Err(self.damaged("a record longer than any node writes"));
         }
         self.body.clear();
+        self.body.push(kind);
         // Takes memory for the bytes that arrive, not for those that the length claims.
-        let read = self.from.by_ref().take(len as u64).read_to_end(&mut self.body)?;
-        if read < len {
+        self.from.by_ref().take(len as u64 - 1).read_to_end(&mut self.body)?;
+        if self.body.len() < len {
             return Err(JoinError::Truncated { offset: self.at });
         }
         // Against accidents only (a torn download, a bad disk): it names the place. A

@@ -14,10 +14,9 @@ use super::{
     frames::FrameReader,
     sorter::{self, Sorted, Sorter},
     state_file::{
-        ANCESTORS, AccountRow, MAGIC, ROWS_BYTES_MAX, SlotRow, SlotRows, StateCounts,
-        StateFileHeader, kind,
+        ANCESTORS, AccountRow, STATE_FILE, SlotRow, SlotRows, StateCounts, StateFileHeader, kind,
     },
-    trail::{Handover, Trail},
+    trail::{Handover, Trail, check_block},
     trie_builder::TrieBuilder,
 };
 use crate::{
@@ -29,7 +28,7 @@ use crate::{
 };
 
 // Attack: the file is a stranger's, and may be larger than the machine. Rows say nothing of the
-// memory: a code may have the 64 MiB of a frame.
+// memory: a code may have the MiB of a frame.
 /// Rows are written to the database in batches of about this size (32 MiB, as an archive's); a
 /// frame that is under way comes on top.
 const BATCH_BYTES: usize = 32 << 20;
@@ -51,6 +50,19 @@ pub struct Restored {
 pub fn peek(file: impl Read) -> Result<(Height, B256), JoinError> {
     let StateFileHeader { block, .. } = begin(file)?.decode(kind::HEAD)?;
     Ok((block.header.number, block.header.hash_slow()))
+}
+
+// Attack: a file of gigabytes whose block nobody signed. Whoever fetches it reads its beginning
+// first, which is short.
+/// The block of a snapshot, proven final by the beginning of its file: height and hash. What
+/// follows, the state, is not read and not proven.
+///
+/// # Errors
+/// A file that is damaged, of another chain, not proven, or that ends within its beginning.
+pub fn prove(spec: &ChainSpec, file: impl Read) -> Result<(Height, B256), JoinError> {
+    let genesis = genesis(spec)?;
+    let way = Way::read(&mut begin(file)?, spec, &genesis, None, |_| Ok(()))?;
+    Ok((way.block.number, way.hash()))
 }
 
 /// The part of a chain that a disk holds.
@@ -106,20 +118,32 @@ pub fn restore(
 ) -> Result<Restored, JoinError> {
     let genesis = genesis(spec)?;
     let mut file = begin(file)?;
-    // Before the disk is touched: the way is short, and a file of another chain must leave
-    // an empty directory empty.
-    let way = Way::read(&mut file, spec, &genesis, trusted)?;
-    let store = begin_store(disk)?;
+    let mut begun = None;
+    // The way is short, so that it is read before the disk is touched: a file of another chain
+    // leaves an empty directory empty. A long one is written while it is read.
+    let mut way = Way::read(&mut file, spec, &genesis, trusted, |rows| {
+        let store = match begun.take() {
+            Some(store) => store,
+            None => begin_store(disk)?,
+        };
+        store.write(rows)?;
+        begun = Some(store);
+        Ok(())
+    })?;
+    let store = match begun {
+        Some(store) => store,
+        None => begin_store(disk)?,
+    };
     let mut sorter = Sorter::begin(disk)?;
     let counts = Rows::new(&store, &mut sorter).read(file)?;
-    build_trie(disk, &store, sorter, &way.block.header)?;
-    store.write(way.batch(&genesis))?;
+    build_trie(disk, &store, sorter, &way.block)?;
+    store.write(way.take_rows(&genesis))?;
     // The mark is removed last, after every check.
     way.check_next(spec, &store, &genesis)?;
     let mut batch = Batch::default();
     batch.remove(Table::Meta, RESTORING);
     store.write(batch)?;
-    let Header { number: height, state_root, .. } = way.block.header;
+    let Header { number: height, state_root, .. } = way.block;
     Ok(Restored { height, hash: way.hash(), state_root, counts })
 }
 
@@ -137,7 +161,7 @@ pub fn abandon(disk: &dyn Disk) -> Result<(), JoinError> {
 }
 
 fn begin<R: Read>(file: R) -> Result<FrameReader<R>, JoinError> {
-    FrameReader::begin(file, &MAGIC, "state snapshot")
+    FrameReader::begin(file, &STATE_FILE)
 }
 
 /// An empty database in which a restore is under way. The remains of an earlier restore are
@@ -157,20 +181,22 @@ fn begin_store(disk: &dyn Disk) -> Result<Store, JoinError> {
 
 /// The proven way from genesis to the snapshot's block.
 struct Way<'a> {
-    block: Handover,
-    ancestors: Vec<Header>,
-    handovers: Vec<Handover>,
+    block: Header,
     trail: Trail<'a>,
+    /// What the ledger needs of it and was not written yet.
+    rows: Batch,
 }
 
 impl<'a> Way<'a> {
+    /// `write` takes rows whenever they are many.
     fn read(
         file: &mut FrameReader<impl Read>,
         spec: &'a ChainSpec,
         genesis: &Outcome,
         trusted: Option<B256>,
+        mut write: impl FnMut(Batch) -> Result<(), JoinError>,
     ) -> Result<Self, JoinError> {
-        let mut trail = Trail::new(spec, genesis);
+        let trail = Trail::new(spec, genesis);
         let StateFileHeader { genesis: found, block } = file.decode(kind::HEAD)?;
         // The cheap checks first, before any signature.
         if found != trail.genesis {
@@ -181,44 +207,58 @@ impl<'a> Way<'a> {
             let height = block.header.number;
             return Err(unproven(format!("block {height} is {hash}, you trust {trusted}")));
         }
+        check_block(&block.header, &block.certificate)?;
         let ancestors: Vec<Header> = file.decode(kind::ANCESTORS)?;
         check_ancestors(&ancestors, &block.header, trail.genesis)?;
-        let mut handovers = Vec::new();
+        let mut way = Self { block: block.header.clone(), trail, rows: Batch::default() };
+        ancestors.iter().for_each(|header| put_header(&mut way.rows, header));
+        way.put_validators(1);
         while file.peek()? == kind::HANDOVER {
-            let handover: Handover = file.decode(kind::HANDOVER)?;
-            trail.follow(&handover)?;
-            handovers.push(handover);
+            // Attack: true blocks without end that change nothing, so that a false block after them
+            // is never looked at.
+            if !way.follow(&file.decode(kind::HANDOVER)?)? {
+                return Err(unproven("it has a handover that does not change the validators"));
+            }
+            if way.rows.bytes() >= BATCH_BYTES {
+                write(std::mem::take(&mut way.rows))?;
+            }
         }
-        trail.follow(&block)?;
-        Ok(Self { block, ancestors, handovers, trail })
+        way.follow(&block)?;
+        Ok(way)
     }
 
     fn hash(&self) -> B256 {
-        self.block.header.hash_slow()
+        self.block.hash_slow()
     }
 
-    /// Everything that the ledger needs besides the state.
-    fn batch(&self, genesis: &Outcome) -> Batch {
-        let mut batch = Batch::default();
-        let height = self.block.header.number;
+    /// Whether the block changes who validates.
+    fn follow(&mut self, handover: &Handover) -> Result<bool, JoinError> {
+        let changes = self.trail.follow(handover)?;
+        let Handover { header, certificate, witness } = handover;
+        let key = codec::height_key(header.number);
+        put_header(&mut self.rows, header);
+        self.rows.put(Table::Certificates, &key, alloy_rlp::encode(certificate));
+        if changes {
+            self.rows.put(Table::Handovers, &key, alloy_rlp::encode(witness));
+            self.put_validators(header.number + 1);
+        }
+        Ok(changes)
+    }
+
+    fn put_validators(&mut self, from: Height) {
+        let set = alloy_rlp::encode(&self.trail.validators);
+        self.rows.put(Table::Validators, codec::height_key(from), set);
+    }
+
+    /// Everything that the ledger needs besides the state and what was written.
+    fn take_rows(&mut self, genesis: &Outcome) -> Batch {
+        let mut batch = std::mem::take(&mut self.rows);
+        let height = self.block.number;
         batch.put(Table::Meta, "format", vec![FORMAT]);
         batch.put(Table::Meta, "genesis", self.trail.genesis.to_vec());
         batch.put(Table::Meta, "tip", codec::height_key(height));
         batch.put(Table::Meta, "blocks_from", codec::height_key(height + 1));
         checkpoint::put_block(&mut batch, &genesis.block, &genesis.receipts);
-        self.ancestors.iter().for_each(|header| put_header(&mut batch, header));
-        for Handover { header, certificate, witness } in self.handovers.iter().chain([&self.block])
-        {
-            let key = codec::height_key(header.number);
-            put_header(&mut batch, header);
-            batch.put(Table::Certificates, &key, alloy_rlp::encode(certificate));
-            if !witness.is_empty() {
-                batch.put(Table::Handovers, &key, alloy_rlp::encode(witness));
-            }
-        }
-        for (from, set) in &self.trail.sets {
-            batch.put(Table::Validators, codec::height_key(*from), alloy_rlp::encode(set));
-        }
         batch
     }
 
@@ -231,7 +271,7 @@ impl<'a> Way<'a> {
         store: &Store,
         genesis: &Outcome,
     ) -> Result<(), JoinError> {
-        let tip = Arc::new((self.hash(), self.block.header.clone()));
+        let tip = Arc::new((self.hash(), self.block.clone()));
         let view = ChainView {
             genesis: self.trail.genesis,
             tip,
@@ -240,9 +280,9 @@ impl<'a> Way<'a> {
             flushing: None,
             base: Arc::new(store.base()?),
         };
-        let state = Snapshot { view: Arc::new(view) }.state(self.block.header.number)?;
-        let next = Governed::read_validators(spec, &self.block.header, &state)?;
-        if self.trail.sets.values().next_back() != Some(&next) {
+        let state = Snapshot { view: Arc::new(view) }.state(self.block.number)?;
+        let next = Governed::read_validators(spec, &self.block, &state)?;
+        if self.trail.validators != next {
             return Err(unproven("it leaves out a change of validators"));
         }
         Ok(())
@@ -301,9 +341,6 @@ impl<'a> Rows<'a> {
                 // One order of kinds, as of keys: one state has one file, and every node
                 // offers the same bytes to the swarm.
                 kind if kind < before => Err(Bad::Record("a record out of order")),
-                kind::ACCOUNTS | kind::SLOTS if body.len() > ROWS_BYTES_MAX => {
-                    Err(Bad::Record("a record of more rows than any node writes"))
-                }
                 kind::ACCOUNTS => self.accounts(&mut body),
                 kind::SLOTS => self.slots(&mut body),
                 kind::CODE => self.code(body),

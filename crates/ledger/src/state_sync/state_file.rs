@@ -11,12 +11,13 @@ use trefoil_types::{Address, B256, ChainSpec, Header, Height};
 use super::{
     as_of::AsOf,
     error::JoinError,
-    frames::{FrameWriter, Magic},
+    frames::{FileKind, FrameWriter},
     trail::Handover,
 };
 use crate::{Account, LedgerError, Snapshot, codec, store::Table};
 
-pub(super) const MAGIC: Magic = *b"trefoil-state\0\0\x01";
+pub(super) const STATE_FILE: FileKind =
+    FileKind { magic: *b"trefoil-state\0\0\x01", name: "state snapshot", longest };
 
 pub(super) mod kind {
     pub const HEAD: u8 = 1;
@@ -39,8 +40,37 @@ const ROWS_BYTES: usize = 64 << 10;
 
 // The row that fills a frame may be 1,024 slots of 68 bytes.
 // Attack: a frame of 64 MiB with 13 million slots, which take 3 GB once they are decoded.
-/// The longest frame of accounts or slots that is read, bytes: twice the longest that is written.
-pub(super) const ROWS_BYTES_MAX: usize = 4 * ROWS_BYTES;
+/// The longest frame of accounts or slots, bytes: twice the longest that is written.
+const ROWS_BYTES_MAX: usize = 4 * ROWS_BYTES;
+
+// A certificate of 128 validators takes 13 KB. A witness proves at most 1,153 slots (256 validators
+// that are listed, with four slots each, and 128 organisations with one). Where the contract has 16
+// million slots, the nodes of two levels are shared by most of them (273), and four of each slot are
+// not: 2.6 MB of branches of 532 bytes.
+/// The longest handover, bytes (4 MiB).
+const HANDOVER_BYTES_MAX: usize = 4 << 20;
+
+// A header of ours takes at most 660 bytes: `extra_data` is a hash.
+/// The longest list of ancestors, bytes: 255 headers of 1 KiB.
+const ANCESTORS_BYTES_MAX: usize = 256 << 10;
+
+// A contract that was deployed has at most 24 KiB (EIP-170). Those of genesis may have more.
+/// The longest code, bytes (1 MiB).
+const CODE_BYTES_MAX: usize = 1 << 20;
+
+/// Three numbers, with room to spare.
+const END_BYTES_MAX: usize = 64;
+
+fn longest(kind: u8) -> usize {
+    match kind {
+        kind::HEAD | kind::HANDOVER => HANDOVER_BYTES_MAX,
+        kind::ANCESTORS => ANCESTORS_BYTES_MAX,
+        kind::ACCOUNTS | kind::SLOTS => ROWS_BYTES_MAX,
+        kind::CODE => CODE_BYTES_MAX,
+        kind::END => END_BYTES_MAX,
+        _ => 0,
+    }
+}
 
 /// The first record of the file.
 #[derive(Clone, Debug, PartialEq, Eq, RlpEncodable, RlpDecodable)]
@@ -105,7 +135,7 @@ pub fn write_state(
         return Err(LedgerError::Unknown { height, tip: tip.saturating_sub(1) }.into());
     }
     let state = AsOf::new(snapshot, height)?;
-    let mut file = FrameWriter::begin(out, &MAGIC)?;
+    let mut file = FrameWriter::begin(out, &STATE_FILE)?;
     write_way(snapshot, height, &mut file)?;
     let mut codes = BTreeSet::new();
     let mut counts = StateCounts::default();

@@ -216,7 +216,7 @@ fn restored(file: &[u8]) -> MemDisk {
 
 /// The frames of a file after its magic: kind and the rest of the body.
 fn frames(file: &[u8]) -> Vec<(u8, Vec<u8>)> {
-    let mut reader = FrameReader::begin(file, &state_file::MAGIC, "state snapshot").unwrap();
+    let mut reader = FrameReader::begin(file, &state_file::STATE_FILE).unwrap();
     let mut frames = Vec::new();
     loop {
         let (kind, body) = reader.next().unwrap();

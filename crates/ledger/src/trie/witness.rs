@@ -68,6 +68,8 @@ impl<S: StateReader> StateReader for Recorder<'_, S> {
 pub(crate) struct Proven<'a> {
     root: B256,
     nodes: BTreeMap<B256, &'a Bytes>,
+    /// The nodes that were read.
+    read: RefCell<BTreeSet<B256>>,
     codes: &'a BTreeMap<B256, Bytes>,
 }
 
@@ -76,7 +78,13 @@ impl<'a> Proven<'a> {
         // Indexed by the hash that is computed here, never by one that the file names: a
         // node that is not the preimage of a reference is simply not found.
         let nodes = witness.iter().map(|node| (keccak256(node), node)).collect();
-        Self { root, nodes, codes }
+        Self { root, nodes, read: RefCell::default(), codes }
+    }
+
+    /// Whether the witness has the nodes that were read and no others, in order of hash.
+    pub fn is_exact(&self, witness: &[Bytes]) -> bool {
+        let hashes = witness.iter().map(keccak256);
+        hashes.eq(self.read.borrow().iter().copied())
     }
 
     /// The value under a key (already hashed) in the trie with this root.
@@ -118,6 +126,7 @@ impl<'a> Proven<'a> {
 
     fn node(&self, hash: &B256) -> Result<TrieNode, LedgerError> {
         let node = self.nodes.get(hash);
+        self.read.borrow_mut().insert(*hash);
         decode(node.ok_or_else(|| LedgerError::Storage(format!("it lacks trie node {hash}")))?)
     }
 

@@ -45,7 +45,7 @@ fn a_password_that_others_can_read_is_refused_with_the_cure() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("password");
     fs::write(&path, "secret\n").unwrap();
-    let source = PasswordSource { file: Some(path.clone()) };
+    let source = PasswordSource { file: Some(path.clone()), configured: None };
     let set = |mode| {
         let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
         fs::set_permissions(&path, mode).unwrap();
@@ -57,6 +57,34 @@ fn a_password_that_others_can_read_is_refused_with_the_cure() {
     }
     set(0o400);
     assert_eq!(*source.get("a key").unwrap(), "secret");
+}
+
+#[test]
+fn a_flag_counts_before_the_environment_and_that_before_a_setting() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str| {
+        let path = dir.path().join(name);
+        crate::private::write(&path, name.as_bytes()).unwrap();
+        Some(path)
+    };
+    let environment = || Some(Password::new("environment".into()));
+    for (flag, variable, setting, wanted) in [
+        (file("flag"), environment(), file("setting"), Some("flag")),
+        (None, environment(), file("setting"), Some("environment")),
+        (None, None, file("setting"), Some("setting")),
+        (None, environment(), None, Some("environment")),
+        (None, None, None, None),
+    ] {
+        let given = PasswordSource { file: flag, configured: setting }.given(variable).unwrap();
+        assert_eq!(given.as_ref().map(|password| password.as_str()), wanted);
+    }
+    // The environment is the cure that the refusal of an open file names.
+    let open = file("open").unwrap();
+    fs::set_permissions(&open, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    let source = PasswordSource { file: None, configured: Some(open) };
+    let error = source.given(None).unwrap_err().to_string();
+    assert!(error.contains(PASSWORD_VARIABLE), "{error}");
+    assert_eq!(source.given(environment()).unwrap(), environment());
 }
 
 #[test]

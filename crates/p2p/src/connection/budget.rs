@@ -4,16 +4,14 @@
 //! message that the node has not read, a frame that waits to be written to this peer
 //! alone) is charged to the peer's budget before memory is taken, until it is gone. Bytes that
 //! are only claimed are charged to nobody else. Small frames have a reserve for each peer and
-//! lane, and so have the proposals of favoured peers, so that they wait for nobody else's;
-//! larger ones share what is there for all peers of their kind: strangers, peers that cannot
-//! be judged yet, and all others. Frames for all peers are counted once: see
-//! `send_queue::Broadcasts`.
+//! lane. The proposals of favoured peers have one together that a third of the validators cannot
+//! fill, so that they wait for nobody else's. Larger frames share what is there for all peers of
+//! their kind: strangers, peers that cannot be judged yet, and all others. Frames for all peers
+//! are counted once: see `send_queue::Broadcasts`. What the muxer holds is counted below it:
+//! `mux::memory`.
 //!
-//! By arithmetic, not measured: with 128 strangers reserves of 128 × 416 KiB = 52 MiB, beyond
-//! them 28 MiB in and 24 MiB out, broadcasts 25 MiB: 129 MiB. What the muxer holds unread adds
-//! 128 × 1 MiB (lanes and content) and 48 MiB (`mux.rs`): 305 MiB. A frame that is being decoded is held twice:
-//! 22 MiB more at most. With 128 favoured peers there are 136 MiB for their proposals, and 34 MiB in and
-//! 40 MiB out: 287 MiB.
+//! By arithmetic, not measured, 128 strangers make a node hold 208 MiB at most in all of these,
+//! 128 favoured peers 344 MiB: the sums are a test of this file.
 
 use std::{
     sync::{
@@ -29,7 +27,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 use trefoil_types::{
-    limits::{MESSAGE_BYTES_MAX, TXS_BYTES_MAX},
+    limits::{MESSAGE_BYTES_MAX, TXS_BYTES_MAX, VALIDATORS_MAX},
     message::Lane,
     message_rule::PROPOSAL,
 };
@@ -69,6 +67,11 @@ const RESERVE_OUT: [usize; LANE_COUNT] = [128 * KIB, 16 * KIB, 16 * KIB];
 // proposals of validators wait, and the votes behind them.
 const PROPOSAL_RESERVE: usize = PROPOSAL.bytes_max + OVERHEAD;
 
+// With a third of the validators every promise about votes and blocks ends anyway.
+/// The proposals of all favoured peers: as many as there are validators in a third, and two of
+/// honest ones.
+const PROPOSALS: usize = (VALIDATORS_MAX / 3 + 2) * PROPOSAL_RESERVE;
+
 /// Beyond its reserve, of one peer and lane: the largest message, and small ones beside it.
 const PEER_IN_MAX: usize = MESSAGE_BYTES_MAX + MIB;
 const PEER_OUT_MAX: usize = MESSAGE_BYTES_MAX + 3 * MIB;
@@ -84,10 +87,9 @@ const STRANGERS_IN: usize = 2 * MIB;
 // They are chosen by the operator, the chain or this node's dialler.
 const OTHERS_IN: usize = 4 * MIB;
 
-/// Two of the largest answers, and smaller ones.
+/// Two of the largest answers, and smaller ones; of a usual size (`CATCH_UP_BYTES_MAX`) six.
 const STRANGERS_OUT: usize = 24 * MIB;
-/// Four of the largest answers.
-const OTHERS_OUT: usize = 40 * MIB;
+const OTHERS_OUT: usize = 24 * MIB;
 /// They are only asked for blocks.
 const UNJUDGED_OUT: usize = MIB;
 
@@ -107,6 +109,7 @@ const LOOK: Duration = Duration::from_millis(50);
 #[derive(Clone, Debug)]
 pub(crate) struct SharedBudget {
     reserves_in: Arc<Semaphore>,
+    proposals: Arc<Semaphore>,
     inbound: [Arc<ReadPool>; LANE_COUNT],
     answers: Arc<AnswerPool>,
     events: Arc<Semaphore>,
@@ -116,6 +119,7 @@ pub(crate) struct SharedBudget {
 #[derive(Debug)]
 pub(crate) struct PeerBudget {
     reserve_in: [Arc<Semaphore>; LANE_COUNT],
+    proposal: Arc<Semaphore>,
     reserve_out: [Arc<Semaphore>; LANE_COUNT],
     inbound: [Arc<Semaphore>; LANE_COUNT],
     pub answers: Arc<PeerAnswers>,
@@ -171,6 +175,7 @@ impl SharedBudget {
     fn new(inbound: usize, outbound: usize) -> Self {
         Self {
             reserves_in: semaphore(RESERVES_IN),
+            proposals: semaphore(PROPOSALS),
             inbound: LANES.map(|_| ReadPool::new(inbound)),
             answers: AnswerPool::new(outbound),
             events: semaphore(EVENTS_MAX),
@@ -192,6 +197,7 @@ impl PeerBudget {
     pub fn new(shared: SharedBudget, kill_switch: Arc<KillSwitch>) -> Self {
         Self {
             reserve_in: RESERVE_IN.map(semaphore),
+            proposal: semaphore(PROPOSAL_RESERVE),
             reserve_out: RESERVE_OUT.map(semaphore),
             inbound: LANES.map(|_| semaphore(PEER_IN_MAX)),
             answers: PeerAnswers::new(shared.answers.clone(), PEER_OUT_MAX),
@@ -204,21 +210,23 @@ impl PeerBudget {
 
     /// The peer is favoured from now on: its proposals wait for nobody else's frames.
     pub fn favour(&self) {
-        if !self.favoured.swap(true, Ordering::AcqRel) {
-            self.reserve_in[Lane::Consensus as usize].add_permits(PROPOSAL_RESERVE);
-        }
+        self.favoured.store(true, Ordering::Release);
     }
 
     /// Waits until a frame of so many bytes may be read, as far as this peer alone is concerned.
     pub async fn begin(&self, lane: Lane, bytes: usize) -> FrameRoom {
         let favoured = self.favoured.load(Ordering::Acquire);
-        let proposals = if favoured && lane == Lane::Consensus { PROPOSAL_RESERVE } else { 0 };
         // No frame is longer than its lane allows; one that is takes all there is.
         let cost = bytes.saturating_add(OVERHEAD).min(PEER_IN_MAX);
         let steps = (lane == Lane::CatchUp).then(|| self.block_steps.clone());
-        if cost <= RESERVE_IN[lane as usize] + proposals {
+        if cost <= RESERVE_IN[lane as usize] {
             let own = take(&self.reserve_in[lane as usize], cost).await;
             let of_all = if favoured { None } else { take(&self.shared.reserves_in, cost).await };
+            return FrameRoom { own, of_all, large: None, steps };
+        }
+        if favoured && lane == Lane::Consensus && cost <= PROPOSAL_RESERVE {
+            let own = take(&self.proposal, cost).await;
+            let of_all = take(&self.shared.proposals, cost).await;
             return FrameRoom { own, of_all, large: None, steps };
         }
         let own = take(&self.inbound[lane as usize], cost).await;
@@ -271,5 +279,44 @@ impl FrameRoom {
     pub fn finish(self) -> Charge {
         let [steps, turn] = self.large.map_or([None, None], LargeFrame::finish);
         Charge([self.own, self.of_all.or(steps), turn])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        connection::{lane_limits::limits, send_queue::broadcasts_max},
+        transport::{
+            clear::frames::FRAME_MAX,
+            mux::memory::{
+                FAVOURED_UNREAD, FAVOURED_UNSENT, FRAME_BYTES_MAX, KIND_UNSENT, OWN_UNREAD,
+                OWN_UNSENT, STRANGERS_UNREAD,
+            },
+        },
+    };
+
+    /// What 128 peers of a kind make a node hold at the very most. docs/security.md has the sums.
+    fn all([inbound, outbound, muxers, proposals]: [usize; 4]) -> usize {
+        const PEERS: usize = 128;
+        let reserves = RESERVE_IN.iter().chain(&RESERVE_OUT).sum::<usize>();
+        let turns: usize = LANES.map(|lane| limits(lane).frame_bytes_max).iter().sum();
+        let broadcasts: usize = LANES.map(broadcasts_max).iter().sum();
+        let own = OWN_UNREAD + FRAME_BYTES_MAX + OWN_UNSENT;
+        // Two frames that come, and one that leaves (`clear/stream.rs`).
+        let transport = 3 * FRAME_MAX;
+        // A frame that is being decoded is held twice.
+        let read = LANE_COUNT * inbound + 2 * turns + proposals;
+        let written = outbound + broadcasts;
+        PEERS * (reserves + own + transport) + read + written + muxers
+    }
+
+    #[test]
+    fn what_128_peers_make_a_node_hold_is_bounded() {
+        let muxers = STRANGERS_UNREAD + KIND_UNSENT;
+        let strangers = all([STRANGERS_IN, STRANGERS_OUT, muxers, 0]);
+        let muxers = FAVOURED_UNREAD + FAVOURED_UNSENT;
+        let favoured = all([OTHERS_IN, OTHERS_OUT, muxers, PROPOSALS]);
+        assert_eq!([strangers, favoured].map(|bytes| bytes.div_ceil(MIB)), [208, 344]);
     }
 }

@@ -58,15 +58,19 @@ pub(crate) struct Broadcasts {
     max: usize,
 }
 
+/// Bytes of a lane's broadcasts that are not written to all yet. One of any length is kept.
+// Seven of the largest proposals: three seconds of blocks of the largest size. Timers say votes
+// again. On the catch-up lane nothing large is said to all.
+pub(crate) const fn broadcasts_max(lane: Lane) -> usize {
+    match lane {
+        Lane::Consensus | Lane::Gossip => 8 * 1024 * 1024,
+        Lane::CatchUp => 1024 * 1024,
+    }
+}
+
 impl Broadcasts {
-    /// At most as much as one peer's queue of the lane may hold.
     pub fn new(lane: Lane) -> Self {
-        let max = match lane {
-            Lane::Consensus | Lane::Gossip => limits(lane).out_bytes_max,
-            // Nothing large is said to all here.
-            Lane::CatchUp => 1024 * 1024,
-        };
-        Self { frames: VecDeque::new(), bytes: 0, max }
+        Self { frames: VecDeque::new(), bytes: 0, max: broadcasts_max(lane) }
     }
 
     /// Says a frame to all: `push` puts it in their queues, and counts those that it drops

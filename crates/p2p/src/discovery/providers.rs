@@ -15,6 +15,7 @@
 
 mod handler;
 mod records;
+mod search;
 #[cfg(test)]
 mod tests;
 
@@ -46,13 +47,11 @@ pub(crate) use self::records::Root;
 use self::{
     handler::{HandlerCommand, Kad, ProvidersHandler},
     records::{Records, root},
+    search::Search,
 };
 use crate::{
     discovery::reachability::is_reachable,
-    inbound_limits::{
-        rate_limit::RateLimiter,
-        subnet::{SourceIp, Subnet},
-    },
+    inbound_limits::{rate_limit::RateLimiter, subnet::SourceIp},
     transport::libp2p_types::{to_multiaddr, to_socket},
 };
 
@@ -89,15 +88,6 @@ const ANSWER_MAX: Duration = Duration::from_secs(2);
 // each of the 256 (`PROVIDED_MAX`) has its turn within `REPEAT_MAX`.
 const SEARCHES_MAX: usize = 8;
 const ANNOUNCING_MAX: usize = 2;
-
-/// Providers that one search connects to.
-// Attack: records of peers that have nothing. A false search costs 16 dials at most, and all
-// eight 128. Honest providers name each other, so an asker needs a few.
-const FOUND_MAX: usize = 16;
-
-/// Of those, from one subnet.
-// Attack: one machine with many identities. It takes four subnets to fill a search.
-const FOUND_OF_SUBNET_MAX: usize = 4;
 
 /// Peers of one subnet in the table, as many as the gate lets in.
 // Attack: one machine with many identities, which are free, fills the buckets near a key and
@@ -144,34 +134,6 @@ struct Speaker {
 struct Announcement {
     due: Instant,
     then: Duration,
-}
-
-struct Search {
-    id: QueryId,
-    root: Root,
-    found: BTreeSet<PeerId>,
-    /// Of each subnet; `None`: nobody knows where they are.
-    of_subnet: BTreeMap<Option<Subnet>, usize>,
-}
-
-impl Search {
-    fn new(id: QueryId, root: Root) -> Self {
-        Self { id, root, found: BTreeSet::new(), of_subnet: BTreeMap::new() }
-    }
-
-    /// Whether a provider that may be there is a new one, and has a place.
-    fn takes(&mut self, peer: PeerId, address: Option<SocketAddr>) -> bool {
-        if self.found.len() >= FOUND_MAX || self.found.contains(&peer) {
-            return false;
-        }
-        let subnet = address.map(|address| SourceIp::of(address.ip()).subnet());
-        let of_subnet = self.of_subnet.entry(subnet).or_default();
-        if *of_subnet >= FOUND_OF_SUBNET_MAX {
-            return false;
-        }
-        *of_subnet += 1;
-        self.found.insert(peer)
-    }
 }
 
 /// Each network has its own.
@@ -343,7 +305,7 @@ impl Providers {
                 self.emit(ProvidersEvent::Found(peer, address));
             }
         }
-        if self.searches[at].found.len() >= FOUND_MAX
+        if self.searches[at].is_full()
             && let Some(mut query) = self.kad.query_mut(&id)
         {
             query.finish();

@@ -79,7 +79,8 @@ async fn a_provider_far_away_is_found_and_what_the_search_connected_is_left() {
     until("the announcement is over", || few(&nodes)).await;
     assert!(!dialer.knows(1), "it would prove nothing");
     let took = dialer.finds(1, root).await;
-    assert!(took < Duration::from_secs(2), "{took:?}");
+    // A second on a quiet machine; what is not found at once is found minutes later, if ever.
+    assert!(took < Duration::from_secs(20), "{took:?}");
     // The provider stays.
     until("the search is over", || dialer.handle.peers().len() <= FEW + 1).await;
     assert!(dialer.knows(1));

@@ -95,6 +95,25 @@ async fn proposals_of_favoured_peers_wait_for_nobody() {
     drop(held_by_node);
 }
 
+/// They claim the longest proposals and send nothing of them.
+#[tokio::test]
+async fn a_third_of_the_validators_does_not_hold_up_the_proposals_of_the_others() {
+    let shared = SharedBudget::others();
+    let favoured = || {
+        let (budget, _) = budget(&shared);
+        budget.favour();
+        budget
+    };
+    let hostile: Vec<_> = (0..42).map(|_| favoured()).collect();
+    let mut held = vec![];
+    for budget in &hostile {
+        held.push(begin(budget, Lane::Consensus, PROPOSAL.bytes_max, 0).await);
+    }
+    let honest = favoured();
+    let proposal = timeout(SOON, receive(&honest, Lane::Consensus, PROPOSAL.bytes_max)).await;
+    proposal.expect("it waits for none of them");
+}
+
 #[tokio::test]
 async fn small_frames_are_charged_until_they_are_read_also_of_ended_sessions() {
     let shared = SharedBudget::strangers();

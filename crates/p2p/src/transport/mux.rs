@@ -3,13 +3,17 @@
 //!
 //! libp2p's own wrapper leaves a connection's receive windows at 1 GiB, and its
 //! close waits for ever on a peer that does not read. yamux itself ends a
-//! connection over one stream too many: here the stream waits its turn.
+//! connection over one stream too many: here the stream waits its turn. And it holds whatever its
+//! windows allow; here that is counted ([`memory`]).
+
+mod counted_socket;
+mod frames;
+pub(crate) mod memory;
 
 use std::{
     collections::VecDeque,
     future::{Ready, ready},
     io, iter,
-    ops::{Deref, DerefMut},
     pin::Pin,
     sync::{
         Arc,
@@ -26,35 +30,22 @@ use libp2p::core::{
 };
 use tokio::time::Sleep;
 
-/// Streams that this node opens at a time on one connection: those of the lanes, of
-/// content, and two questions for providers. More wait.
-// yamux ends a connection over one stream too many, and Kademlia opens one for each question
-// (ADR 19).
-const OURS_MAX: usize = 6;
+use self::{
+    counted_socket::CountedSocket,
+    memory::{FRAME_BYTES_MAX, MuxMemory, MuxPool, OURS_MAX, STREAMS_MAX},
+};
 
-/// Streams of one connection: as many each way, and room for four that one side
-/// has ended and the other not yet.
-const STREAMS_MAX: usize = 2 * OURS_MAX + 4;
-
-/// Beyond the 256 KiB that each stream starts with, what a peer may make the node hold unread
-/// on one connection, for streams that a long way needs; bytes.
+/// Beyond the 256 KiB that each stream starts with, what a peer may have under way on one
+/// connection, where the way is long; bytes. yamux widens the windows of streams that are read.
 // libp2p's own wrapper allows 1 GiB (ADR 4): a peer could fill it on streams that nobody reads.
-const WINDOW_BYTES_MAX: usize = 2 * 1024 * 1024;
-
-/// The same of all connections that strangers dialled, and of all others.
-// Attack: many connections that pretend a long way, have their windows widened while they are
-// read, and fill them when they are not. They leave a validator that comes later its own part.
-const STRANGERS_BYTES_MAX: usize = 16 * 1024 * 1024;
-const OTHERS_BYTES_MAX: usize = 32 * 1024 * 1024;
-
-/// So much of what is left of it a new connection may have: the first ones all that they can
-/// use, and the hundredth some.
-const WINDOW_SHARE: usize = 16;
+// With it, a long way of 100 ms takes 12 MB/s of a stream. More than `PEER_UNREAD_MAX` leaves to
+// it would let content that waits for this disk hold up the votes behind it.
+const WINDOW_BYTES_MAX: usize = 1024 * 1024;
 
 /// The most that a stream sends in its turn, bytes.
 // Each piece is handed over and woken for by itself, so that small ones cost more than their
 // bytes; and a vote waits behind one, so that large ones cost latency.
-const TURN_BYTES: usize = 64 * 1024;
+const TURN_BYTES: usize = FRAME_BYTES_MAX;
 
 /// How long a close may take to send what is left, a refusal for example.
 // Attack: a peer that does not read. yamux would wait for it for ever, with its descriptor.
@@ -64,12 +55,27 @@ pub(crate) const CLOSE_MAX: Duration = Duration::from_secs(1);
 pub(crate) const PROTOCOL: &str = "/yamux/1.0.0";
 
 /// Turns an authenticated connection into one with streams.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Yamux {
-    /// What its connections have of [`STRANGERS_BYTES_MAX`] and [`OTHERS_BYTES_MAX`].
-    strangers: Arc<AtomicUsize>,
-    others: Arc<AtomicUsize>,
+    /// Of the connections that strangers dialled.
+    strangers: Arc<MuxPool>,
+    /// Of those that this node dialled.
+    dialled: Arc<MuxPool>,
+    /// Of favoured peers, whoever dialled.
+    // Attack: strangers whose addresses this node dials, and that read nothing: votes would wait.
+    of_favoured: Arc<MuxPool>,
     favoured: bool,
+}
+
+impl Default for Yamux {
+    fn default() -> Self {
+        Self {
+            strangers: MuxPool::strangers(),
+            dialled: MuxPool::dialled(),
+            of_favoured: MuxPool::favoured(),
+            favoured: false,
+        }
+    }
 }
 
 impl Yamux {
@@ -77,43 +83,27 @@ impl Yamux {
     pub fn favouring(&self, favoured: bool) -> Self {
         Self { favoured, ..self.clone() }
     }
-}
 
-/// A connection's part of all windows. Given back when it is dropped.
-#[derive(Debug)]
-struct ReceiveWindow {
-    bytes: usize,
-    windows: Arc<AtomicUsize>,
-}
-
-impl ReceiveWindow {
-    /// A part of `max` bytes.
-    fn take(windows: &Arc<AtomicUsize>, max: usize) -> Self {
-        let share = |taken: usize| (max.saturating_sub(taken) / WINDOW_SHARE).min(WINDOW_BYTES_MAX);
-        let add = |taken| Some(taken + share(taken));
-        let before = windows.fetch_update(Ordering::AcqRel, Ordering::Acquire, add);
-        let bytes = before.map_or(0, share);
-        Self { bytes, windows: windows.clone() }
-    }
-}
-
-impl Drop for ReceiveWindow {
-    fn drop(&mut self) {
-        self.windows.fetch_sub(self.bytes, Ordering::AcqRel);
+    fn pool(self, dialled: bool) -> Arc<MuxPool> {
+        match (self.favoured, dialled) {
+            (true, _) => self.of_favoured,
+            (false, true) => self.dialled,
+            (false, false) => self.strangers,
+        }
     }
 }
 
 /// A connection with streams.
 pub(crate) struct Mux<C> {
-    connection: yamux::Connection<C>,
+    connection: yamux::Connection<CountedSocket<C>>,
+    memory: Arc<MuxMemory>,
     /// Streams that the peer opened while nobody asked for one; at most
     /// [`STREAMS_MAX`], also when the peer resets and opens them again.
-    arrived: VecDeque<yamux::Stream>,
+    arrived: VecDeque<MuxStream>,
     awaited_by: Option<Waker>,
     ours: Arc<Ours>,
     /// Runs from the first attempt to close.
     closing: Option<Pin<Box<Sleep>>>,
-    _window: ReceiveWindow,
 }
 
 /// How many streams we opened that are open still.
@@ -123,16 +113,26 @@ struct Ours {
     waiting: AtomicWaker,
 }
 
-/// A stream; one of ours makes room for another when it is dropped. `Pin` of it reads and
-/// writes as yamux's does.
+/// A stream; one of ours makes room for another when it is dropped.
 #[derive(Debug)]
 pub(crate) struct MuxStream {
     stream: yamux::Stream,
+    number: u32,
+    memory: Arc<MuxMemory>,
     ours: Option<Arc<Ours>>,
+}
+
+impl MuxStream {
+    fn new(stream: yamux::Stream, memory: Arc<MuxMemory>, ours: Option<Arc<Ours>>) -> Self {
+        // yamux tells a stream's number in no other way.
+        let number = stream.id().to_string().parse().unwrap_or_default();
+        Self { stream, number, memory, ours }
+    }
 }
 
 impl Drop for MuxStream {
     fn drop(&mut self) {
+        self.memory.close(self.number);
         if let Some(ours) = &self.ours {
             ours.open.fetch_sub(1, Ordering::AcqRel);
             ours.waiting.wake();
@@ -140,17 +140,41 @@ impl Drop for MuxStream {
     }
 }
 
-impl Deref for MuxStream {
-    type Target = yamux::Stream;
-
-    fn deref(&self) -> &yamux::Stream {
-        &self.stream
+impl AsyncRead for MuxStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if let Poll::Ready(Ok(bytes)) = read {
+            self.memory.read(self.number, bytes);
+        }
+        read
     }
 }
 
-impl DerefMut for MuxStream {
-    fn deref_mut(&mut self) -> &mut yamux::Stream {
-        &mut self.stream
+impl AsyncWrite for MuxStream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let room = std::task::ready!(self.memory.poll_send_room(cx));
+        let some = &buf[..buf.len().min(room)];
+        let accepted = Pin::new(&mut self.stream).poll_write(cx, some);
+        if let Poll::Ready(Ok(bytes)) = accepted {
+            self.memory.accepted(bytes);
+        }
+        accepted
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_close(cx)
     }
 }
 
@@ -169,11 +193,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> InboundConnectionUpgrade<C> for Yamux {
     type Future = Ready<io::Result<Mux<C>>>;
 
     fn upgrade_inbound(self, socket: C, _: Self::Info) -> Self::Future {
-        let window = match self.favoured {
-            true => ReceiveWindow::take(&self.others, OTHERS_BYTES_MAX),
-            false => ReceiveWindow::take(&self.strangers, STRANGERS_BYTES_MAX),
-        };
-        ready(Ok(Mux::new(socket, yamux::Mode::Server, window)))
+        ready(Ok(Mux::new(socket, yamux::Mode::Server, self.pool(false))))
     }
 }
 
@@ -183,45 +203,46 @@ impl<C: AsyncRead + AsyncWrite + Unpin> OutboundConnectionUpgrade<C> for Yamux {
     type Future = Ready<io::Result<Mux<C>>>;
 
     fn upgrade_outbound(self, socket: C, _: Self::Info) -> Self::Future {
-        let window = ReceiveWindow::take(&self.others, OTHERS_BYTES_MAX);
-        ready(Ok(Mux::new(socket, yamux::Mode::Client, window)))
+        ready(Ok(Mux::new(socket, yamux::Mode::Client, self.pool(true))))
     }
 }
 
 impl<C: AsyncRead + AsyncWrite + Unpin> Mux<C> {
-    fn new(socket: C, mode: yamux::Mode, window: ReceiveWindow) -> Self {
+    fn new(socket: C, mode: yamux::Mode, pool: Arc<MuxPool>) -> Self {
         let mut config = yamux::Config::default();
         // In this order: the window must have room for every stream's first 256 KiB.
         config.set_max_num_streams(STREAMS_MAX);
-        config.set_max_connection_receive_window(Some(STREAMS_MAX * 256 * 1024 + window.bytes));
+        config.set_max_connection_receive_window(Some(STREAMS_MAX * 256 * 1024 + WINDOW_BYTES_MAX));
         config.set_split_send_size(TURN_BYTES);
+        let memory = MuxMemory::new(pool);
+        let socket = CountedSocket::new(socket, memory.clone());
         Self {
             connection: yamux::Connection::new(socket, config, mode),
+            memory,
             arrived: VecDeque::new(),
             awaited_by: None,
             ours: Arc::default(),
             closing: None,
-            _window: window,
         }
     }
 
     /// yamux moves bytes only while it is asked for the peer's next stream.
-    fn poll_connection(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<yamux::Stream>> {
+    fn poll_connection(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<MuxStream>> {
         self.connection.poll_next_inbound(cx).map(|stream| match stream {
-            Some(stream) => stream.map_err(io::Error::other),
+            Some(stream) => {
+                let stream = stream.map_err(io::Error::other)?;
+                Ok(MuxStream::new(stream, self.memory.clone(), None))
+            }
             None => Err(io::ErrorKind::ConnectionAborted.into()),
         })
     }
 }
 
 impl<C: AsyncRead + AsyncWrite + Unpin> StreamMuxer for Mux<C> {
-    type Substream = Pin<MuxStream>;
+    type Substream = MuxStream;
     type Error = io::Error;
 
-    fn poll_inbound(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<Pin<MuxStream>>> {
+    fn poll_inbound(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<MuxStream>> {
         let polled = match self.arrived.pop_front() {
             Some(stream) => Poll::Ready(Ok(stream)),
             None => self.poll_connection(cx),
@@ -229,21 +250,23 @@ impl<C: AsyncRead + AsyncWrite + Unpin> StreamMuxer for Mux<C> {
         if polled.is_pending() {
             self.awaited_by = Some(cx.waker().clone());
         }
-        polled.map_ok(|stream| Pin::new(MuxStream { stream, ours: None }))
+        polled
     }
 
     fn poll_outbound(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<io::Result<Pin<MuxStream>>> {
+    ) -> Poll<io::Result<MuxStream>> {
         self.ours.waiting.register(cx.waker());
         if self.ours.open.load(Ordering::Acquire) >= OURS_MAX {
             return Poll::Pending;
         }
-        let ours = self.ours.clone();
+        let (ours, memory) = (self.ours.clone(), self.memory.clone());
         self.connection.poll_new_outbound(cx).map_err(io::Error::other).map_ok(|stream| {
             ours.open.fetch_add(1, Ordering::AcqRel);
-            Pin::new(MuxStream { stream, ours: Some(ours) })
+            let stream = MuxStream::new(stream, memory, Some(ours));
+            stream.memory.open(stream.number);
+            stream
         })
     }
 
@@ -273,22 +296,110 @@ impl<C: AsyncRead + AsyncWrite + Unpin> StreamMuxer for Mux<C> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{memory::PEER_UNREAD_MAX, *};
 
     #[test]
-    fn strangers_that_come_first_leave_validators_their_windows() {
+    fn an_honest_peer_fills_the_windows_of_its_lanes_and_of_content_and_is_still_read() {
+        const { assert!(4 * 256 * 1024 + WINDOW_BYTES_MAX <= PEER_UNREAD_MAX) };
+        let pools = [(false, false), (false, true), (true, false), (true, true)];
         let yamux = Yamux::default();
-        let inbound = |favoured| {
-            let socket = futures::io::Cursor::new(vec![]);
-            let muxer = yamux.favouring(favoured).upgrade_inbound(socket, PROTOCOL);
-            muxer.now_or_never().expect("at once").expect("a muxer")
-        };
-        let strangers: Vec<_> = (0..128).map(|_| inbound(false)).collect();
-        let taken = |windows: &AtomicUsize| windows.load(Ordering::Relaxed);
-        assert!((STRANGERS_BYTES_MAX / 2..=STRANGERS_BYTES_MAX).contains(&taken(&yamux.strangers)));
-        let validator = inbound(true);
-        assert_eq!(taken(&yamux.others), WINDOW_BYTES_MAX);
-        drop((strangers, validator));
-        assert_eq!(taken(&yamux.strangers) + taken(&yamux.others), 0);
+        let [strangers, dialled, inbound, outbound] =
+            pools.map(|(favoured, dials)| yamux.favouring(favoured).pool(dials));
+        assert!(Arc::ptr_eq(&inbound, &outbound));
+        assert!(!Arc::ptr_eq(&inbound, &dialled) && !Arc::ptr_eq(&strangers, &dialled));
+    }
+
+    /// Has sent these bytes, and takes whatever it is sent.
+    struct Peer {
+        bytes: Vec<u8>,
+        read: Arc<AtomicUsize>,
+    }
+
+    impl AsyncRead for Peer {
+        fn poll_read(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            buf: &mut [u8],
+        ) -> Poll<io::Result<usize>> {
+            let at = self.read.load(Ordering::Relaxed);
+            let some = (self.bytes.len() - at).min(buf.len());
+            buf[..some].copy_from_slice(&self.bytes[at..at + some]);
+            self.read.store(at + some, Ordering::Relaxed);
+            if some == 0 { Poll::Pending } else { Poll::Ready(Ok(some)) }
+        }
+    }
+
+    impl AsyncWrite for Peer {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            buf: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(buf.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    /// The first window of a stream, in frames of `body` bytes.
+    fn window(stream: u32, body: usize) -> Vec<u8> {
+        let mut bytes = vec![];
+        for n in 0..(256 << 10) / body {
+            bytes.extend([0, 0, 0, u8::from(n == 0)]);
+            bytes.extend(stream.to_be_bytes());
+            bytes.extend((body as u32).to_be_bytes());
+            bytes.resize(bytes.len() + body, 7);
+        }
+        bytes
+    }
+
+    /// A peer that fills so many streams, and how much of that was read.
+    fn muxer(streams: usize, body: usize) -> (Mux<Peer>, Arc<AtomicUsize>) {
+        let read = Arc::<AtomicUsize>::default();
+        let streams = (0..streams as u32).map(|n| window(2 * n + 1, body));
+        let peer = Peer { bytes: streams.collect::<Vec<_>>().concat(), read: read.clone() };
+        let muxer = Yamux::default().upgrade_inbound(peer, PROTOCOL);
+        (muxer.now_or_never().expect("at once").expect("a muxer"), read)
+    }
+
+    #[tokio::test]
+    async fn streams_that_nobody_reads_are_filled_to_a_bound_and_no_further() {
+        let cx = &mut Context::from_waker(Waker::noop());
+        let (mut muxer, read) = muxer(STREAMS_MAX, FRAME_BYTES_MAX);
+        assert!(Pin::new(&mut muxer).poll(cx).is_pending());
+        let before = read.load(Ordering::Relaxed);
+        let bound = PEER_UNREAD_MAX / 2..PEER_UNREAD_MAX + 2 * FRAME_BYTES_MAX;
+        assert!(bound.contains(&before), "{before}");
+        // One that is read, or let go, makes room.
+        let mut streams: Vec<_> = (0..2)
+            .map(|_| match Pin::new(&mut muxer).poll_inbound(cx) {
+                Poll::Ready(Ok(stream)) => stream,
+                _ => panic!("the peer opened it"),
+            })
+            .collect();
+        let mut buf = vec![0; 200 << 10];
+        assert!(Pin::new(&mut streams[0]).poll_read(cx, &mut buf).is_ready());
+        assert!(Pin::new(&mut muxer).poll(cx).is_pending());
+        let more = read.load(Ordering::Relaxed);
+        assert!(more > before, "{more}");
+        drop(streams);
+        assert!(Pin::new(&mut muxer).poll(cx).is_pending());
+        assert!(read.load(Ordering::Relaxed) > more);
+    }
+
+    #[tokio::test]
+    async fn frames_of_a_byte_are_not_let_in_by_the_hundred_thousand() {
+        let cx = &mut Context::from_waker(Waker::noop());
+        let (mut muxer, read) = muxer(1, 1);
+        assert!(Pin::new(&mut muxer).poll(cx).is_pending());
+        // Each is 13 bytes on the wire, and some 100 in memory.
+        let frames = read.load(Ordering::Relaxed) / 13;
+        assert!((1_000..PEER_UNREAD_MAX / 90).contains(&frames), "{frames}");
     }
 }

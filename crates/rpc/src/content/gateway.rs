@@ -4,40 +4,34 @@
 //! what is not here yet is streamed while it comes. What always holds: every byte
 //! was verified before it is sent.
 
-use std::{ops::Range, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Extension, Router,
-    body::{Body, Bytes},
+    body::Bytes,
     extract::{Path, State},
     http::{
         HeaderMap, Method, StatusCode, Uri,
         header::{
-            ACCEPT_RANGES, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE,
-            CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH, IF_RANGE, LOCATION, RANGE,
-            SET_COOKIE,
+            CONTENT_DISPOSITION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, SET_COOKIE,
         },
     },
     response::{IntoResponse as _, Response},
     routing::get,
 };
-use futures::stream;
 use serde::{Deserialize, Serialize};
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    task::spawn_blocking,
-    time::timeout,
-};
+use tokio::{sync::Semaphore, task::spawn_blocking, time::timeout};
 use trefoil_content::{ContentId, ResourceKind};
-use trefoil_swarm::{Content, FetchError, OpenStore};
+use trefoil_swarm::{Content, OpenStore};
 
 use crate::{
     MemoryAccount, RemoteAddr, RpcResult,
     content::{
-        body_reader::{BodyError, BodyReader},
         gateway_keys::{GatewayKeys, OPEN_PATH},
         gateway_visitor::{OwnOrigin, Visitor},
-        listing::{Listing, percent},
+        listing::Listing,
+        refusal::{BUSY, refuse, refused},
+        served_file::{HTML, ServedFile, put, wanted},
     },
     limits,
     memory::Claimed,
@@ -53,7 +47,6 @@ const SEARCHES_MAX: usize = 64;
 
 const NOBODY: &str = "nobody here has it";
 const NOT_HERE: &str = "it is not here, and this request does not show that a page of another site did not make it: open it in a browser on this machine by typing its address, run `trefoil get`, or send the token of `data/admin.token` (`Authorization: Bearer …`)";
-const BUSY: &str = "too much is being read through the gateway; try again later";
 
 /// Whom the gateway serves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -179,10 +172,6 @@ async fn below(asked: GatewayRequest, Path((id, path)): Path<(String, String)>) 
     serve(asked, id, Some(path)).await
 }
 
-fn refuse(status: StatusCode, text: &str) -> Response {
-    (status, format!("{text}\n")).into_response()
-}
-
 async fn serve(asked: GatewayRequest, id: String, path: Option<String>) -> Response {
     let (State(gateway), Extension(RemoteAddr(from)), own, method, headers, uri) = asked;
     if gateway.open == GatewayAccess::Loopback && !from.ip().is_loopback() {
@@ -203,7 +192,8 @@ async fn serve(asked: GatewayRequest, id: String, path: Option<String>) -> Respo
     };
     let target = match (id.kind, path) {
         (ResourceKind::File | ResourceKind::Sealed, None) => {
-            ServedFile { path: None, size: held.layout.bytes() }
+            let size = held.layout.bytes();
+            ServedFile { held, path: None, size }
         }
         (ResourceKind::File | ResourceKind::Sealed, Some(_)) => {
             return refuse(StatusCode::NOT_FOUND, "a file has no paths in it");
@@ -219,7 +209,7 @@ async fn serve(asked: GatewayRequest, id: String, path: Option<String>) -> Respo
             let find = move || find(&store, &path, visitor.own_origin, page.unwrap_or(0), &memory);
             // Not here: a directory may have 131,072 files.
             match spawn_blocking(find).await {
-                Ok(Ok(Found::File(path, size))) => ServedFile { path: Some(path), size },
+                Ok(Ok(Found::File(path, size))) => ServedFile { held, path: Some(path), size },
                 Ok(Ok(Found::Listing(page))) => return listed(page, visitor, &held),
                 Ok(Ok(Found::Nothing)) => {
                     return refuse(StatusCode::NOT_FOUND, "no such file in it");
@@ -228,51 +218,21 @@ async fn serve(asked: GatewayRequest, id: String, path: Option<String>) -> Respo
             }
         }
     };
-    target.answer(&gateway, visitor, held, &method, &headers, permit).await
+    target.answer(gateway.content, gateway.memory, visitor, &method, &headers, permit).await
 }
+
+const LISTING_POLICY: &str = "default-src 'none'; sandbox allow-same-origin allow-downloads";
 
 // It keeps its origin: from a page without one, a browser sends no cookie, and does not say that
 // the user followed a link of ours. Without scripts the origin is of no use to anybody else.
 /// This node's own page about a directory: its links work, and nothing runs.
 fn listed(page: Bytes, visitor: Visitor, held: &OpenStore) -> Response {
-    let mut response = ([(CONTENT_TYPE, LISTING)], page).into_response();
+    let mut response = ([(CONTENT_TYPE, HTML)], page).into_response();
     let headers = response.headers_mut();
-    visitor.isolate(headers, LISTING, !held.allow.is_open());
+    visitor.isolate(headers, HTML, !held.allow.is_open());
     headers.remove(CONTENT_DISPOSITION);
     put(headers, CONTENT_SECURITY_POLICY, LISTING_POLICY);
     response
-}
-
-fn refused(error: &FetchError) -> Response {
-    let status = match error {
-        FetchError::NoRoom(_) => StatusCode::INSUFFICIENT_STORAGE,
-        FetchError::Changed { .. } | FetchError::Damaged { .. } => {
-            StatusCode::INTERNAL_SERVER_ERROR
-        }
-        _ => StatusCode::BAD_GATEWAY,
-    };
-    refuse(status, &error.to_string())
-}
-
-fn not_begun(error: &BodyError) -> Response {
-    match error {
-        BodyError::Fetch(error) => refused(error),
-        BodyError::NoRoom => refuse(StatusCode::SERVICE_UNAVAILABLE, BUSY),
-        BodyError::Stalled => refuse(StatusCode::GATEWAY_TIMEOUT, &error.to_string()),
-    }
-}
-
-/// How many bytes of a file are asked for, of which nothing is known; all, if that
-/// cannot be told.
-fn wanted(method: &Method, headers: &HeaderMap) -> u64 {
-    if method == Method::HEAD {
-        return 0;
-    }
-    let range = headers.get(RANGE).and_then(|value| value.to_str().ok());
-    match range.and_then(|range| parse_range(range, u64::MAX)) {
-        Some(Some(range)) => range.end - range.start,
-        _ => u64::MAX,
-    }
 }
 
 /// What is at a path in a directory.
@@ -308,169 +268,4 @@ fn find(
     let mut claim = memory.claim_anyway(0);
     let html = listing.html(entries, &mut claim)?;
     Ok(Found::Listing(Claimed::bytes(html.into_bytes(), claim)))
-}
-
-/// One file, to be answered with.
-struct ServedFile {
-    /// In a directory.
-    path: Option<String>,
-    size: u64,
-}
-
-impl ServedFile {
-    async fn answer(
-        self,
-        gateway: &Gateway,
-        visitor: Visitor,
-        held: Arc<OpenStore>,
-        method: &Method,
-        headers: &HeaderMap,
-        permit: OwnedSemaphorePermit,
-    ) -> Response {
-        let etag = match &self.path {
-            None => format!("\"{}\"", held.id),
-            // A root is what the bytes are.
-            Some(path) => format!("\"{}-{}\"", held.id, percent(path)),
-        };
-        let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-        let known = text(IF_NONE_MATCH).is_some_and(|known| known == "*" || known.contains(&etag));
-        if known {
-            return (StatusCode::NOT_MODIFIED, [(ETAG, etag)]).into_response();
-        }
-        // RFC 9110, 13.1.5: the client has a part of another version, and parts of two versions
-        // must not be joined. So it gets this one whole.
-        let range = text(RANGE).filter(|_| text(IF_RANGE).is_none_or(|known| known == etag));
-        let name = self.path.clone().or_else(|| gateway.content.metadata(held.id)?.name);
-        let kind = content_type(name.as_deref());
-        let (status, bytes, told) = match range.and_then(|range| parse_range(range, self.size)) {
-            None => (StatusCode::OK, 0..self.size, None),
-            Some(Some(bytes)) => {
-                let told = format!("bytes {}-{}/{}", bytes.start, bytes.end - 1, self.size);
-                (StatusCode::PARTIAL_CONTENT, bytes, Some(told))
-            }
-            Some(None) => {
-                let told = [(CONTENT_RANGE, format!("bytes */{}", self.size))];
-                return (StatusCode::RANGE_NOT_SATISFIABLE, told).into_response();
-            }
-        };
-        let has_allow_list = !held.allow.is_open();
-        let mut response = match method == Method::HEAD {
-            true => status.into_response(),
-            false => self.body(gateway, held, bytes.clone(), status, permit).await,
-        };
-        if !response.status().is_success() {
-            return response;
-        }
-        let headers = response.headers_mut();
-        if let Some(told) = told {
-            put(headers, CONTENT_RANGE, &told);
-        }
-        put(headers, CONTENT_LENGTH, &(bytes.end - bytes.start).to_string());
-        put(headers, ETAG, &etag);
-        put(headers, ACCEPT_RANGES, "bytes");
-        put(headers, CONTENT_TYPE, kind);
-        visitor.isolate(headers, kind, has_allow_list);
-        response
-    }
-
-    /// What is here already of the first bytes is read before anything is answered: what
-    /// has changed on disk is an error then. Later it can only break off the body.
-    async fn body(
-        &self,
-        gateway: &Gateway,
-        held: Arc<OpenStore>,
-        bytes: Range<u64>,
-        status: StatusCode,
-        permit: OwnedSemaphorePermit,
-    ) -> Response {
-        let (content, memory) = (gateway.content.clone(), gateway.memory.clone());
-        let reader = BodyReader::new(content, memory, held, self.path.clone(), bytes, permit);
-        let reader = match reader.begin().await {
-            Ok(reader) => reader,
-            Err(error) => return not_begun(&error),
-        };
-        let body = Body::from_stream(stream::try_unfold(reader, BodyReader::next));
-        (status, body).into_response()
-    }
-}
-
-fn put(headers: &mut HeaderMap, name: axum::http::HeaderName, value: &str) {
-    if let Ok(value) = value.parse() {
-        headers.insert(name, value);
-    }
-}
-
-/// One range of a file of `size` bytes (RFC 9110, section 14.1.2). `None`: none
-/// that is understood, so that all is sent; `Some(None)`: beyond the file.
-fn parse_range(text: &str, size: u64) -> Option<Option<Range<u64>>> {
-    let (first, last) = text.strip_prefix("bytes=")?.split_once('-')?;
-    // RFC 9110, 14.2: a server may pass over a `Range` that it does not serve; all is sent
-    // then.
-    if text.contains(',') {
-        return None;
-    }
-    let number = |text: &str| text.trim().parse::<u64>().ok();
-    let range = match (first.trim().is_empty(), last.trim().is_empty()) {
-        (true, true) => return None,
-        (true, false) => size.saturating_sub(number(last)?)..size,
-        (false, true) => number(first)?..size,
-        (false, false) => number(first)?..number(last)?.saturating_add(1).min(size),
-    };
-    Some((range.start < range.end).then_some(range))
-}
-
-const LISTING_POLICY: &str = "default-src 'none'; sandbox allow-same-origin allow-downloads";
-
-/// What a listing is to a browser.
-const LISTING: &str = "text/html; charset=utf-8";
-
-/// By the end of a name: what browsers show or play.
-fn content_type(name: Option<&str>) -> &'static str {
-    let end = name.and_then(|name| name.rsplit_once('.')).map(|(_, end)| end.to_ascii_lowercase());
-    match end.as_deref() {
-        Some("html" | "htm") => LISTING,
-        Some("txt" | "log" | "md" | "csv" | "toml") => "text/plain; charset=utf-8",
-        Some("css") => "text/css",
-        Some("js" | "mjs") => "text/javascript",
-        Some("json") => "application/json",
-        Some("xml") => "application/xml",
-        Some("pdf") => "application/pdf",
-        Some("wasm") => "application/wasm",
-        Some("png") => "image/png",
-        Some("jpg" | "jpeg") => "image/jpeg",
-        Some("gif") => "image/gif",
-        Some("svg") => "image/svg+xml",
-        Some("webp") => "image/webp",
-        Some("mp3") => "audio/mpeg",
-        Some("ogg" | "oga") => "audio/ogg",
-        Some("mp4" | "m4v") => "video/mp4",
-        Some("webm") => "video/webm",
-        Some("mkv") => "video/x-matroska",
-        _ => "application/octet-stream",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ranges_are_those_of_http() {
-        let all = [
-            ("bytes=0-0", Some(Some(0..1))),
-            ("bytes=5-", Some(Some(5..10))),
-            ("bytes=-3", Some(Some(7..10))),
-            ("bytes=-30", Some(Some(0..10))),
-            ("bytes=8-99", Some(Some(8..10))),
-            ("bytes=10-", Some(None)),
-            ("bytes=5-4", Some(None)),
-            ("bytes=0-1,3-4", None),
-            ("items=0-1", None),
-            ("bytes=a-b", None),
-            ("bytes=-", None),
-        ];
-        for (text, range) in all {
-            assert_eq!(parse_range(text, 10), range, "{text}");
-        }
-    }
 }

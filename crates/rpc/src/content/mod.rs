@@ -8,3 +8,5 @@ pub mod gateway;
 pub mod gateway_keys;
 pub mod gateway_visitor;
 mod listing;
+mod refusal;
+mod served_file;

@@ -10,9 +10,11 @@ use alloy_primitives::{B256, Bloom, Bytes};
 use trefoil_types::{Attached, Header, RecoveredBlock, Transaction};
 
 use crate::{
-    Params, Rpc, RpcResult, convert,
+    Params, Rpc, RpcResult,
+    answer::json_within,
+    convert,
     heavy::heavy,
-    json,
+    json, limits,
     lookup::{find, mined},
     params::BlockRef,
     pool_view::PoolContent,
@@ -39,17 +41,26 @@ pub async fn by_number(rpc: &Arc<Rpc>, params: &Params) -> RpcResult {
 fn by_ref(rpc: &Rpc, params: &Params) -> RpcResult {
     let (block, whole) = (params.get(0)?, params.opt(1)?.unwrap_or(false));
     let stored = find(rpc, block)?;
-    json(&stored.as_ref().map(|stored| convert::block(&stored.block, whole)))
+    json_within(&rpc.memory, &stored.as_ref().map(|stored| convert::block(&stored.block, whole)))
 }
 
 pub fn receipts(rpc: &Rpc, params: &Params) -> RpcResult {
-    json(&find(rpc, params.get(0)?)?.as_ref().map(convert::receipts))
+    json_within(&rpc.memory, &find(rpc, params.get(0)?)?.as_ref().map(convert::receipts))
 }
 
-pub fn receipt(rpc: &Rpc, params: &Params) -> RpcResult {
+// The receipt of one transaction can be as long as those of a block: 43 MB.
+/// At once, unless it is long.
+pub async fn receipt(rpc: &Arc<Rpc>, params: &Params) -> RpcResult {
     let hash: B256 = params.get(0)?;
-    let mined = mined(rpc, &hash)?;
-    json(&mined.as_ref().map(|(stored, index)| convert::receipt(stored, *index)))
+    let Some((stored, index)) = mined(rpc, &hash)? else { return json(&()) };
+    let logs = stored.receipts[index].logs().iter();
+    let bytes = logs.map(|log| convert::LOG_BYTES + 2 * log.data.data.len()).sum::<usize>();
+    if bytes <= limits::LONG_BYTES {
+        return json(&convert::receipt(&stored, index));
+    }
+    let show =
+        move |rpc: &Rpc, _: &Params| json_within(&rpc.memory, &convert::receipt(&stored, index));
+    heavy(rpc, show, params.clone()).await
 }
 
 pub fn transaction_at(rpc: &Rpc, params: &Params) -> RpcResult {
@@ -76,7 +87,9 @@ pub fn no_uncle(_: &Rpc, params: &Params) -> RpcResult {
 
 async fn pending(rpc: &Arc<Rpc>, whole: bool, params: &Params) -> RpcResult {
     let pool = rpc.pool.content(&rpc.backend).await?;
-    let show = move |rpc: &Rpc, _: &Params| json(&convert::block(&next_block(rpc, &pool), whole));
+    let show = move |rpc: &Rpc, _: &Params| {
+        json_within(&rpc.memory, &convert::block(&next_block(rpc, &pool), whole))
+    };
     heavy(rpc, show, params.clone()).await
 }
 

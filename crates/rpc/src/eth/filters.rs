@@ -7,7 +7,8 @@ use crate::{
     eth::logs::{answer, scan},
     filter_table::{FilterId, FilterKind},
     json, limits,
-    params::{BlockRef, LogFilter},
+    log_filter::LogFilter,
+    params::BlockRef,
 };
 
 pub fn new_logs(rpc: &Rpc, params: &Params) -> RpcResult {

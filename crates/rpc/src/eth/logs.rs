@@ -7,7 +7,9 @@ use trefoil_types::Height;
 
 use crate::{
     Json, Params, Rpc, RpcError, RpcResult, convert, json, limits,
-    params::{BlockRef, LogFilter, LogMatcher},
+    log_filter::{LogFilter, LogMatcher},
+    memory::Claim,
+    params::BlockRef,
 };
 
 pub fn get(rpc: &Rpc, params: &Params) -> RpcResult {
@@ -58,26 +60,55 @@ pub fn scan(
     range: RangeInclusive<Height>,
     matcher: &LogMatcher,
 ) -> RpcResult {
-    let mut found: Vec<Json> = vec![];
-    let (mut bytes, mut claim) = (0, rpc.memory.claim_anyway(0));
-    let max = limits::LOGS_MAX;
-    let started = Instant::now();
-    for height in snapshot.log_candidates(range, &matcher.addresses, &matcher.topics)? {
-        // The caller has given up by then: the reader is for others.
-        if started.elapsed() > limits::HEAVY_TIME_MAX {
-            return Err(RpcError::Busy(format!(
-                "the search took too long (reached block {height})"
-            )));
+    let (begin, end, step) = (*range.start(), *range.end(), rpc.limits.log_step);
+    let claim = rpc.memory.claim_anyway(0);
+    let mut found = FoundLogs { logs: vec![], bytes: 0, claim, started: Instant::now() };
+    for from in (begin..=end).step_by(step) {
+        found.in_time(from)?;
+        let part = from..=end.min(from.saturating_add(step as Height - 1));
+        for height in snapshot.log_candidates(part, &matcher.addresses, &matcher.topics)? {
+            found.in_time(height)?;
+            found.add(snapshot, height, matcher)?;
         }
-        let Some(stored) = snapshot.block(height)? else { continue };
+    }
+    json(&found.logs)
+}
+
+/// An answer that is gathered from many blocks: it stays below its bounds and is claimed.
+struct FoundLogs {
+    logs: Vec<Json>,
+    bytes: usize,
+    claim: Claim,
+    started: Instant,
+}
+
+impl FoundLogs {
+    /// The caller has given up by then: the reader is for others.
+    fn in_time(&self, height: Height) -> RpcResult<()> {
+        if self.started.elapsed() > limits::HEAVY_TIME_MAX {
+            let text = format!("the search took too long (reached block {height})");
+            return Err(RpcError::Busy(text));
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, snapshot: &Snapshot, height: Height, matcher: &LogMatcher) -> RpcResult<()> {
+        // The index knows a topic's last 20 bytes only: a topic that ends like a common one would have
+        // each of its blocks read for nothing.
+        let header = snapshot.header(height)?;
+        if !header.is_some_and(|(_, header)| matcher.may_be_in(&header.logs_bloom)) {
+            return Ok(());
+        }
+        let Some(stored) = snapshot.block(height)? else { return Ok(()) };
+        let max = limits::LOGS_MAX;
         for (log, place) in convert::logs(&stored) {
             // The index names blocks; which of a block's logs match is looked up here.
             if !matcher.matches(log) {
                 continue;
             }
             let shown = json(&place)?;
-            bytes += shown.get().len();
-            if found.len() == max || bytes > limits::ANSWER_BYTES_MAX {
+            self.bytes += shown.get().len();
+            if self.logs.len() == max || self.bytes > limits::ANSWER_BYTES_MAX {
                 let text = format!(
                     "the answer has more than {max} logs or {} bytes (reached at block {height}); ask for a smaller range",
                     limits::ANSWER_BYTES_MAX
@@ -85,9 +116,9 @@ pub fn scan(
                 return Err(RpcError::InvalidParams(text));
             }
             // Each by itself, and once more in the whole.
-            claim.grow(2 * shown.get().len())?;
-            found.push(shown);
+            self.claim.grow(2 * shown.get().len())?;
+            self.logs.push(shown);
         }
+        Ok(())
     }
-    json(&found)
 }

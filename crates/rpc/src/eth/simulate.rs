@@ -15,13 +15,19 @@ use trefoil_ledger::{
 use trefoil_types::Height;
 
 use crate::{
-    Json, Params, Rpc, RpcError, RpcResult, convert, json, limits,
+    Json, MemoryAccount, Params, Rpc, RpcError, RpcResult,
+    answer::json_within,
+    convert, limits,
     params::{Arg, BlockRef, member, object},
 };
 
 // geth's `errCodeVMError`.
 /// JSON-RPC code of a call that halted (out of gas, invalid opcode …).
 const HALTED: i64 = -32015;
+
+// As much as the ledger lets all calls return and log.
+/// What simulated blocks hold until they are JSON, besides what every execution does, bytes.
+const BLOCKS_BYTES: usize = 16 << 20;
 
 impl From<SimulateError> for RpcError {
     fn from(error: SimulateError) -> Self {
@@ -60,7 +66,9 @@ pub fn simulate(rpc: &Rpc, params: &Params) -> RpcResult {
     let height = height.ok_or(CallError::NoBlock(0))?;
     let spec = &rpc.backend.spec;
     let ground = Ground::at(spec, &snapshot, height)?;
-    payload.answer(&ground, limits::CALL_GAS_MAX, snapshot.governed().settings.is_gas_free())
+    let _claim = rpc.memory.claim(BLOCKS_BYTES.min(rpc.memory.max() / 4))?;
+    let gas_free = snapshot.governed().settings.is_gas_free();
+    payload.answer(&ground, limits::CALL_GAS_MAX, gas_free, &rpc.memory)
 }
 
 /// The answer to `params` on any chain, as JSON: how the official fixtures are
@@ -81,7 +89,7 @@ pub fn simulate_on<'a, S: StateReader>(
             _ => None,
         };
         let ground = ground(height).ok_or(CallError::NoBlock(height.unwrap_or(0)))?;
-        payload.answer(&ground, gas_cap, false)
+        payload.answer(&ground, gas_cap, false, &MemoryAccount::new(usize::MAX))
     };
     answer().map_err(|error: RpcError| serde_json::to_value(error).expect("plain data"))
 }
@@ -142,11 +150,13 @@ impl Payload {
         ground: &Ground<'_, S>,
         gas_cap: u64,
         gas_free: bool,
+        memory: &MemoryAccount,
     ) -> RpcResult {
         let Self { blocks, validation, transfers, whole } = self;
         let options = SimulateOptions { validation, transfers, gas_cap };
         let blocks = simulate_blocks(ground, blocks, options)?;
-        json(&blocks.iter().map(|block| block_json(block, whole, gas_free)).collect::<Vec<_>>())
+        let shown = blocks.iter().map(|block| block_json(block, whole, gas_free));
+        json_within(memory, &shown.collect::<Vec<_>>())
     }
 }
 

@@ -1,12 +1,15 @@
 //! Callers that say nothing, do not read, or ask for more than there is room for.
 
-use std::time::{Duration, Instant};
+use std::{
+    net::Ipv4Addr,
+    time::{Duration, Instant},
+};
 
 use axum::{Extension, http::header};
 use futures::{StreamExt as _, poll, stream::FuturesUnordered};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
     time::timeout,
 };
 
@@ -41,7 +44,7 @@ async fn silent_connections_keep_nobody_out() {
     let address = listen(&server).await;
     let mut silent = Vec::new();
     // Twice the places there are, of which the older half is closed.
-    for _ in 0..2 * limits::CONNECTIONS_MAX {
+    for _ in 0..2 * limits::NEWCOMERS_MAX {
         match TcpStream::connect(address).await {
             Ok(stream) => silent.push(stream),
             // The test's own end has no more descriptors: those that were closed give them back.
@@ -54,17 +57,40 @@ async fn silent_connections_keep_nobody_out() {
         assert!(answer.starts_with("HTTP/1.1 200"), "{path}: {answer}");
         assert!(begin.elapsed() < Duration::from_secs(1), "{path}: {:?}", begin.elapsed());
     }
-    assert!(server.rpc.connections.count() <= limits::CONNECTIONS_MAX);
+    assert!(server.rpc.connections.count() <= limits::NEWCOMERS_MAX + 1);
 }
 
-/// The places for health checks are for those alone, by whatever path and method.
+/// A burst waits in the kernel until those before it were looked at.
 #[tokio::test]
-async fn a_place_for_health_checks_takes_nothing_else() {
+async fn a_burst_closes_nobody_whose_request_is_here() {
     let server = TestServer::new().await;
-    let places = Places { general: 0, health: 1, sockets: 0 };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut clients = Vec::new();
+    for _ in 0..400 {
+        let mut client = TcpStream::connect(address).await.unwrap();
+        client.write_all(b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n").await.unwrap();
+        clients.push(client);
+    }
+    let places = Places { newcomers: 3 * limits::UNHEARD_MAX, clients: 1, sockets: 1 };
+    let table = HttpConnectionTable::with(server.rpc.memory.clone(), places);
+    let router = crate::http::router(server.rpc.clone(), Router::new());
+    tokio::spawn(crate::accept(router, listener, table));
+    for mut client in clients {
+        let mut answer = String::new();
+        timeout(LIMIT, client.read_to_string(&mut answer)).await.expect("in time").unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+}
+
+/// All clients' places are taken by requests in flight: what is left is for health checks alone, by
+/// whatever path and method, and a connection that made one keeps no place.
+#[tokio::test]
+async fn without_a_place_there_are_health_checks_only() {
+    let server = TestServer::new().await;
+    let places = Places { newcomers: 1, clients: 0, sockets: 0 };
     let table = HttpConnectionTable::with(MemoryAccount::default(), places);
-    let connection = table.admit().unwrap();
-    assert!(connection.health_only);
+    let connection = table.admit(Ipv4Addr::LOCALHOST.into());
     let body = r#"{"id":1,"method":"eth_chainId"}"#;
     for (method, path, status) in [
         ("GET", "/livez", 200),
@@ -74,10 +100,12 @@ async fn a_place_for_health_checks_takes_nothing_else() {
         ("GET", "/", 503),
         ("GET", "/content/x", 503),
     ] {
-        let request = Request::builder().method(method).uri(path).extension(connection.clone());
+        let request = Request::builder().method(method).uri(path);
+        let request = request.extension(connection.clone()).extension(table.clone());
         let request = request.body(Body::from(if method == "POST" { body } else { "" }));
-        let answered = server.send(request.unwrap()).await.0;
+        let (answered, headers, _) = server.send(request.unwrap()).await;
         assert_eq!(answered.as_u16(), status, "{method} {path}");
+        assert_eq!(headers[header::CONNECTION], "close", "{method} {path}");
     }
 }
 
@@ -85,7 +113,7 @@ async fn a_place_for_health_checks_takes_nothing_else() {
 #[tokio::test]
 async fn callers_that_wait_for_a_turn_are_bounded() {
     let server = TestServer::new().await;
-    let turns = u32::try_from(limits::HEAVY_MAX).unwrap();
+    let turns = u32::try_from(server.rpc.heavy.available_permits()).unwrap();
     let turns = server.rpc.heavy.clone().acquire_many_owned(turns).await.unwrap();
     let ask = || server.ask("eth_getBlockReceipts", value!(["0x0"]));
     let mut asked: FuturesUnordered<_> = (0..=limits::HEAVY_WAITS_MAX).map(|_| ask()).collect();
@@ -102,7 +130,7 @@ async fn callers_that_wait_for_a_turn_are_bounded() {
 #[tokio::test]
 async fn a_batchs_requests_take_memory_when_their_turn_comes() {
     let server = TestServer::new().await;
-    let turns = u32::try_from(limits::HEAVY_MAX).unwrap();
+    let turns = u32::try_from(server.rpc.heavy.available_permits()).unwrap();
     let _turns = server.rpc.heavy.clone().acquire_many_owned(turns).await.unwrap();
     let one = r#"{"id":1,"method":"eth_getBlockReceipts","params":["0x0"]}"#;
     let batch = format!("[{}]", vec![one; 1_000].join(","));
@@ -115,6 +143,20 @@ async fn a_batchs_requests_take_memory_when_their_turn_comes() {
     // One begun request claims 2 kB, and 16 are begun.
     let used = server.rpc.memory.used();
     assert!((bytes..bytes + (128 << 10)).contains(&used), "{used} bytes for {bytes}");
+}
+
+/// Most methods answer at once: a thousand of them would keep the thread from `/livez`.
+#[tokio::test]
+async fn a_batch_leaves_the_thread_to_others_after_each_answer() {
+    let server = TestServer::new().await;
+    let batch = format!("[{}]", vec![r#"{"id":1,"method":"eth_chainId"}"#; 100].join(","));
+    let (mut asked, mut turns) = (Box::pin(server.post(batch)), 0);
+    while poll!(asked.as_mut()).is_pending() {
+        turns += 1;
+        assert!(turns < 10_000, "it ends");
+        tokio::task::yield_now().await;
+    }
+    assert!(turns >= 100, "{turns} turns");
 }
 
 /// An `id` is repeated in each refusal, for which there always is room.
@@ -132,7 +174,7 @@ async fn a_long_id_is_not_repeated() {
 async fn each_connection_has_room_for_a_small_request() {
     let server = TestServer::holding(1 << 20).await;
     let _held = server.rpc.memory.claim_anyway(1 << 20);
-    let connection = server.rpc.connections.admit().unwrap();
+    let connection = server.rpc.connections.admit(Ipv4Addr::LOCALHOST.into());
     let body = r#"{"id":1,"method":"eth_chainId"}"#;
     let request = Request::post("/").extension(connection).body(body.into()).unwrap();
     let answer: Value = serde_json::from_slice(&server.send(request).await.2).unwrap();
@@ -172,7 +214,7 @@ async fn a_websocket_that_does_not_read_holds_its_share_and_no_more() {
 #[tokio::test]
 async fn an_answer_without_room_is_an_error_that_says_what_to_do() {
     let server = TestServer::holding(1 << 20).await;
-    let held = server.rpc.memory.claim((1 << 20) - (1 << 18)).unwrap();
+    let held = server.rpc.memory.claim_anyway(1 << 19);
     let one = r#"{"id":1,"method":"rpc_modules"}"#;
     let batch = format!("[{}]", vec![one; 900].join(","));
     let answer: Value = serde_json::from_slice(&server.post(batch.clone()).await.1).unwrap();

@@ -194,6 +194,62 @@ async fn logs_are_found_by_range_block_address_and_topic() {
     }
 }
 
+/// With an index that is asked for two blocks at a time.
+#[tokio::test]
+async fn log_queries_find_what_a_look_at_each_block_finds() {
+    let server = TestServer::limited(Limits { log_step: 2, ..Limits::default() }).await;
+    let contracts = [SENDER.create(0), SENDER.create(1)];
+    let mut nonce = 0..;
+    let mut send = async |to: TxKind, input: &[u8]| {
+        let raw = tx(nonce.next().unwrap(), to, 0, Bytes::copy_from_slice(input));
+        server.submit(&raw).await;
+    };
+    send(TxKind::Create, &CONTRACT).await;
+    send(TxKind::Create, &CONTRACT).await;
+    server.mine();
+    for called in [&[0][..], &[], &[1], &[0, 1], &[], &[0]] {
+        for contract in called {
+            send(contracts[*contract].into(), &[]).await;
+        }
+        server.mine();
+    }
+    let mut blocks = vec![];
+    for height in 0..=7 {
+        let receipts = server.call("eth_getBlockReceipts", value!([format!("{height:#x}")])).await;
+        let receipts = receipts.as_array().unwrap().clone();
+        blocks.push(
+            receipts.iter().flat_map(|one| one["logs"].as_array().unwrap().clone()).collect(),
+        );
+    }
+    let blocks: Vec<Vec<Value>> = blocks;
+    assert_eq!(blocks.iter().map(Vec::len).sum::<usize>(), 5);
+    let [logged, other] = [42, 43].map(|topic| value!(format!("{topic:#066x}")));
+    let addresses =
+        [vec![], vec![contracts[0]], vec![contracts[1]], vec![SOMEONE], contracts.into()];
+    let topics = [vec![], vec![logged.clone()], vec![other.clone()], vec![other, logged]];
+    for (from, to) in [(0, 7), (1, 1), (2, 5), (3, 3), (4, 7), (6, 6), (7, 7)] {
+        for (addresses, topics) in
+            addresses.iter().flat_map(|some| topics.iter().map(move |any| (some, any)))
+        {
+            let filter = value!({
+                "fromBlock": format!("{from:#x}"), "toBlock": format!("{to:#x}"),
+                "address": addresses, "topics": [topics],
+            });
+            let is_wanted = |log: &&Value| {
+                let of = addresses.iter().any(|address| log["address"] == value!(address));
+                let about = topics.contains(&log["topics"][0]);
+                (addresses.is_empty() || of) && (topics.is_empty() || about)
+            };
+            let want: Vec<_> = blocks[from..=to].iter().flatten().filter(is_wanted).collect();
+            assert_eq!(
+                server.call("eth_getLogs", value!([filter])).await,
+                value!(want),
+                "{filter}"
+            );
+        }
+    }
+}
+
 #[tokio::test]
 async fn log_queries_are_bounded_and_say_how() {
     let MinedChain { server, .. } = chain().await;

@@ -67,7 +67,7 @@ pub struct TestServer {
     pool: Arc<Mutex<Pool>>,
     snapshot: watch::Sender<trefoil_ledger::Snapshot>,
     pub status: watch::Sender<Arc<NodeStatus>>,
-    events: broadcast::Sender<Event>,
+    pub events: broadcast::Sender<Event>,
 }
 
 /// The account of [`KEY`].
@@ -168,7 +168,8 @@ impl TestServer {
             calls,
             certificate: None,
         };
-        let rpc = Rpc::new(backend.clone(), access, limits, memory);
+        let long = tokio::runtime::Handle::current();
+        let rpc = Rpc::new(backend.clone(), access, limits, memory, long);
         tokio::spawn(event_hub::follow(rpc.events.clone(), backend));
         // The news must be listening before the first event.
         while events.receiver_count() == 0 {

@@ -1,6 +1,9 @@
 //! WebSockets on a loopback port, and the sends that wait for a block.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
 
 use alloy_primitives::{Address, Bytes, TxKind};
 use axum::Router;
@@ -12,9 +15,10 @@ use tokio::{
     time::timeout,
 };
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async, tungstenite::Message};
+use trefoil_node::{Event, NodeStatus};
 
 use crate::{
-    Params, http, limits,
+    Params, backend, http, limits,
     subscriptions::{self, SocketMessage, SocketSession},
     tests::{CONTRACT, Limits, SENDER, TestServer, tx},
 };
@@ -198,8 +202,8 @@ async fn what_is_subscribed_to_is_counted_in_bytes() {
 #[tokio::test]
 async fn the_messages_of_a_socket_share_its_subscriptions() {
     let server = TestServer::limited(Limits { subscriptions: 2, ..Limits::default() }).await;
-    let connection = server.rpc.connections.admit().unwrap();
-    let (session, _queue) = SocketSession::new(connection, &server.rpc.memory, &server.rpc.limits);
+    let connection = server.rpc.connections.admit(Ipv4Addr::LOCALHOST.into());
+    let (session, _queue) = SocketSession::new(connection, &server.rpc.limits);
     let params = to_raw_value(&value!(["newHeads"])).unwrap();
     let params = Params::parse(Some(&params), 2).unwrap();
     let [one, two] = [(); 2].map(|()| SocketMessage::new(session.clone()));
@@ -226,6 +230,42 @@ async fn a_notification_waits_for_room_that_others_hold() {
         let head = socket.next().await.expect("a notification");
         assert_eq!(head["method"], "eth_subscription");
     }
+}
+
+/// Of more than one frame, most of which all its subscribers share.
+#[tokio::test]
+async fn a_long_notification_comes_whole() {
+    let server = TestServer::new().await;
+    let mut socket = TestSocket::open(&server).await;
+    let id = socket.subscribe(value!(["newPendingTransactions", true])).await;
+    let input = vec![7; 30_000];
+    let sent = backend::recover(&tx(0, TxKind::Call(SENDER), 0, input.clone())).unwrap();
+    server.events.send(Event::Admitted(sent)).unwrap();
+    let told = socket.next().await.expect("a notification");
+    assert_eq!(told["params"]["subscription"], id);
+    assert_eq!(told["params"]["result"]["input"], value!(Bytes::from(input)));
+}
+
+#[tokio::test]
+async fn syncing_is_told_when_it_changes() {
+    let server = TestServer::new().await;
+    let mut socket = TestSocket::open(&server).await;
+    socket.subscribe(value!(["syncing"])).await;
+    assert_eq!(socket.next().await.unwrap()["params"]["result"], false);
+    let stands = |syncing_to| {
+        let status = NodeStatus { height: 5, syncing_to, ..Default::default() };
+        server.status.send_replace(status.into());
+    };
+    stands(Some(90));
+    let told = socket.next().await.unwrap()["params"]["result"].take();
+    assert_eq!(
+        (&told["syncing"], &told["status"]["highestBlock"]),
+        (&value!(true), &value!("0x5a"))
+    );
+    // It goes on; then it has ended.
+    stands(Some(91));
+    stands(None);
+    assert_eq!(socket.next().await.unwrap()["params"]["result"], false);
 }
 
 /// A client that is gone holds no wait for a block.

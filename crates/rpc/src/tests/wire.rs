@@ -232,6 +232,7 @@ async fn what_a_request_takes_when_it_is_parsed_is_claimed_first() {
     let answer: Value = serde_json::from_slice(&server.post(body).await.1).unwrap();
     assert_eq!(answer["error"]["code"], -32005, "{answer}");
     assert!(answer["error"]["message"].as_str().unwrap().contains("`rpc.memory_mib`"), "{answer}");
+    assert!(!server.rpc.memory.has_refused(), "it was looked for who could give it back");
     let items = format!("[{}1]", "1,".repeat(100_000));
     let answer: Value = serde_json::from_slice(&server.post(items).await.1).unwrap();
     assert!(answer["error"]["message"].as_str().unwrap().contains("100001"), "{answer}");

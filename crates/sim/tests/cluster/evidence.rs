@@ -1,7 +1,7 @@
 //! Evidence from its finding to the block that carries it.
 
 use trefoil_ledger::Draft;
-use trefoil_sim::{SimPlan, byzantine::Vice, chain};
+use trefoil_sim::{SimPlan, chain, vice::Vice};
 use trefoil_types::{Attached, Evidence, Height, Proposal, message::ProposedBlock};
 
 use super::*;

@@ -10,9 +10,9 @@ use trefoil_mempool::{MempoolError, MempoolLimits};
 use trefoil_node::{Call, Input, Reply};
 use trefoil_sim::{
     SimPlan,
-    byzantine::Vice,
     cluster::Cluster,
     machine::secret,
+    vice::Vice,
     wire::Weather,
     workload::{CHAIN_ID, SimWallet},
 };

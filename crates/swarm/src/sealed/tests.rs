@@ -12,7 +12,7 @@ fn key() -> SealingKey {
 }
 
 fn opened(sealed: &Path, secret: &[u8; 32], to: &Path) -> Result<(), SealedError> {
-    open(sealed, &[identity(&[9; 32]), identity(secret)], to, &Watch::default())
+    open(sealed, &[identity(&[9; 32]), identity(secret)], to, to, &Watch::default())
 }
 
 /// An age file to us of these bytes.
@@ -42,7 +42,7 @@ fn a_file_opens_to_those_it_is_sealed_to() {
     fs::write(at("plan.pdf"), &bytes).unwrap();
     let watch = Watch::default();
     let keys = [SealingKey::of(&THEIRS), key()];
-    seal(&at("plan.pdf"), &keys, &at("sealed"), &watch).unwrap();
+    seal(&at("plan.pdf"), &keys, &at("sealed"), dir.path(), &watch).unwrap();
     assert_eq!(watch.read.into_inner(), 3_000_000);
     let sealed = fs::read(at("sealed")).unwrap();
     assert!(!sealed.windows(8).any(|seen| seen == b"plan.pdf"), "its name is sealed too");
@@ -53,11 +53,11 @@ fn a_file_opens_to_those_it_is_sealed_to() {
     }
     assert!(matches!(opened(&at("sealed"), &[3; 32], &at("x")), Err(SealedError::NotForUs)));
     assert!(matches!(opened(&at("sealed"), &OURS, &at("two")), Err(SealedError::Taken(_))));
-    let again = seal(&at("plan.pdf"), &keys, &at("sealed"), &Watch::default());
+    let again = seal(&at("plan.pdf"), &keys, &at("sealed"), dir.path(), &Watch::default());
     assert!(matches!(again, Err(SealedError::Taken(_))));
     let stopped = Watch { stopped: true.into(), ..Watch::default() };
-    assert!(seal(&at("plan.pdf"), &keys, &at("y"), &stopped).is_err());
-    assert!(open(&at("sealed"), &[identity(&OURS)], &at("y"), &stopped).is_err());
+    assert!(seal(&at("plan.pdf"), &keys, &at("y"), dir.path(), &stopped).is_err());
+    assert!(open(&at("sealed"), &[identity(&OURS)], &at("y"), dir.path(), &stopped).is_err());
     let mut left: Vec<_> =
         fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
     left.sort();
@@ -74,7 +74,7 @@ fn a_directory_comes_back_with_all_its_files() {
         fs::create_dir_all(at(name).parent().unwrap()).unwrap();
         fs::write(at(name), bytes).unwrap();
     }
-    seal(&at("maps"), &[key()], &at("sealed"), &Watch::default()).unwrap();
+    seal(&at("maps"), &[key()], &at("sealed"), dir.path(), &Watch::default()).unwrap();
     opened(&at("sealed"), &OURS, &at("out")).unwrap();
     for (name, bytes) in files {
         let there = at("out").join(name.strip_prefix("maps/").unwrap());
@@ -82,7 +82,7 @@ fn a_directory_comes_back_with_all_its_files() {
     }
     assert_eq!(files_below(&at("out")).unwrap().len(), files.len());
     fs::create_dir(at("none")).unwrap();
-    seal(&at("none"), &[key()], &at("sealed2"), &Watch::default()).unwrap();
+    seal(&at("none"), &[key()], &at("sealed2"), dir.path(), &Watch::default()).unwrap();
     opened(&at("sealed2"), &OURS, &at("out2")).unwrap();
     assert!(files_below(&at("out2")).unwrap().is_empty());
 }
@@ -140,7 +140,8 @@ proptest::proptest! {
         let mut archive = tar(&[("a/", EntryType::Directory, b""), ("a/b", EntryType::Regular, &bytes)]);
         let len = archive.len();
         flips.iter().for_each(|(at, byte)| archive[at % len] = *byte);
-        let _ = unpack(Cursor::new(archive), dir.path(), failed("write", dir.path()));
+        let space = DiskSpace::below(dir.path(), dir.path());
+        let _ = unpack(Cursor::new(archive), dir.path(), &space, failed("write", dir.path()));
         // Nothing but what is below.
         let beside = fs::read_dir(dir.path()).unwrap().count();
         proptest::prop_assert!(beside <= 1);

@@ -1,11 +1,16 @@
 //! A resource whose store is open.
 
-use std::{ops::Range, path::PathBuf, sync::Mutex};
+use std::{
+    ops::Range,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+};
 
 use trefoil_content::{
     AllowList, ContentId, GROUP_BYTES, Layout, Manifest, Part, PartialStore, groups,
     proof::ProofError, scheduler::Resource,
 };
+use trefoil_os::disk_space::DiskSpace;
 
 use super::{Metadata, StoreError};
 
@@ -29,6 +34,8 @@ pub struct OpenStore {
     pub place: PathBuf,
     /// Damage that was found on disk, in words, until all is here again.
     pub damaged: Mutex<Option<String>>,
+    /// The room where the store lies.
+    pub space: Arc<DiskSpace>,
 }
 
 impl OpenStore {
@@ -39,8 +46,8 @@ impl OpenStore {
         part: Resource,
         store: PartialStore,
         layout: Layout,
-        manifest: Option<Manifest>,
         place: PathBuf,
+        space: Arc<DiskSpace>,
     ) -> Self {
         let (resource, allow) = (part.among(&metadata.allow), metadata.allow.clone());
         Self {
@@ -50,9 +57,10 @@ impl OpenStore {
             layout,
             origin: metadata.origin,
             allow,
-            manifest,
+            manifest: None,
             place,
             damaged: Mutex::default(),
+            space,
         }
     }
 

@@ -14,7 +14,10 @@ fn is_empty(dir: &Path) -> bool {
 fn full(dir: &Path) -> ContentStore {
     let store = ContentStore::open(dir, None).unwrap();
     // No byte is free there, nor ever was.
-    ContentStore { space: Arc::new(DiskSpace::below(Path::new("/proc"))), ..store }
+    ContentStore {
+        space: Arc::new(DiskSpace::below(Path::new("/proc"), Path::new("/proc"))),
+        ..store
+    }
 }
 
 #[test]

@@ -33,7 +33,7 @@ pub struct PasswordArgs {
 
 impl PasswordArgs {
     pub fn source(&self) -> PasswordSource {
-        PasswordSource { file: self.password_file.clone() }
+        PasswordSource { file: self.password_file.clone(), configured: None }
     }
 }
 

@@ -108,7 +108,8 @@ impl PutArgs {
         }
         let keys = block_on(sealing::recipients(&self.worker, &self.seal))?;
         let name = name.or_else(|| Some(path.file_name()?.to_str()?.to_owned()));
-        let path = sealing::seal(&path, &keys, self.worker.json)?;
+        let data = self.worker.home()?.data();
+        let path = sealing::seal(&path, &keys, &data, self.worker.json)?;
         Ok(PutRequest { path, name, allow, sealed: true })
     }
 
@@ -215,7 +216,8 @@ impl GetArgs {
         let staging = draft_directory(&output).map_err(failed)?;
         let sealed = staging.path().join("sealed");
         let outcome = self.fetch(link, sealed.clone())?;
-        sealing::open(&sealed, &keys, &output, self.worker.json)?;
+        let data = self.worker.home()?.data();
+        sealing::open(&sealed, &keys, &output, &data, self.worker.json)?;
         Ok(JobOutcome { output: Some(output), ..outcome })
     }
 

@@ -88,17 +88,14 @@ impl RepairArgs {
         disk: &Arc<FileDisk>,
         spec: Arc<ChainSpec>,
     ) -> Result<(), CommandError> {
-        let mut settings = home.settings(&[])?.settings;
+        let settings = home.settings(&[])?.settings;
         let ledger = Ledger::open(disk.clone(), spec, settings.history.0)?;
         let (_, recovered) = Journal::open(disk.clone())?;
         // With an empty journal there is nothing more to check than the ledger, which is open.
         if recovered.records.is_empty() {
             return Ok(());
         }
-        if let Some(file) = &self.password.password_file {
-            settings.keys.password_file.clone_from(file);
-        }
-        let keys = run::open_keys(home, &settings)?;
+        let keys = run::open_keys(home, &settings, self.password.source())?;
         let config = trefoil_node::Config {
             validator_key: keys.validator,
             peer: PeerId(keys.identity.public()),

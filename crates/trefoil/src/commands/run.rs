@@ -34,7 +34,7 @@ impl RunArgs {
         let spec = home.spec()?;
         let settings = home.settings(&self.flags.given())?.settings;
         logging::start(&settings.log)?;
-        let keys = open_keys(&home, &settings)?;
+        let keys = open_keys(&home, &settings, self.flags.password.source())?;
         block_on(async {
             // Before the host starts: a signal that comes meanwhile must not be lost.
             let ended = end_asked(self.exit_with_parent);
@@ -48,11 +48,15 @@ impl RunArgs {
     }
 }
 
-/// Opens the node's keys with one password.
-pub(super) fn open_keys(home: &Home, settings: &Settings) -> Result<NodeKeys, CommandError> {
-    let file = &settings.keys.password_file;
-    let file = (!file.as_os_str().is_empty()).then(|| file.clone());
-    let password = PasswordSource { file }.get("this node's keys")?;
+/// Opens the node's keys with one password: the `given` one, or that of its settings.
+pub(super) fn open_keys(
+    home: &Home,
+    settings: &Settings,
+    given: PasswordSource,
+) -> Result<NodeKeys, CommandError> {
+    let configured = Some(settings.keys.password_file.clone());
+    let configured = configured.filter(|file| !file.as_os_str().is_empty());
+    let password = PasswordSource { configured, ..given }.get("this node's keys")?;
     let validates = keystore::path(&home.dir, KeyKind::Validator, "").exists();
     Ok(NodeKeys {
         identity: keystore::open_ed25519(&home.dir, KeyKind::Node, &password)?,

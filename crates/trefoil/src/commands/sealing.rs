@@ -53,13 +53,19 @@ pub async fn recipients(
 }
 
 /// Seals a file or directory into a file beside it, from where it is then shared.
-pub fn seal(path: &Path, keys: &[SealingKey], quiet: bool) -> Result<PathBuf, CommandError> {
+/// `data`: where the journal of this machine's node is.
+pub fn seal(
+    path: &Path,
+    keys: &[SealingKey],
+    data: &Path,
+    quiet: bool,
+) -> Result<PathBuf, CommandError> {
     let sealed = beside(path);
     if sealed.exists() {
         return Err(CommandError::Sealed(SealedError::Taken(sealed)));
     }
     let total = bytes_of(path).map_err(|e| CommandError::file("read", path, e))?;
-    watched(quiet, total, "sealed", |watch| sealed::seal(path, keys, &sealed, watch))?;
+    watched(quiet, total, "sealed", |watch| sealed::seal(path, keys, &sealed, data, watch))?;
     Ok(sealed)
 }
 
@@ -75,10 +81,11 @@ pub fn open(
     sealed: &Path,
     keys: &[x25519::Identity],
     to: &Path,
+    data: &Path,
     quiet: bool,
 ) -> Result<(), CommandError> {
     let total = fs::metadata(sealed).map_err(|e| CommandError::file("read", sealed, e))?.len();
-    watched(quiet, total, "opened", |watch| sealed::open(sealed, keys, to, watch))
+    watched(quiet, total, "opened", |watch| sealed::open(sealed, keys, to, data, watch))
 }
 
 /// The sealing keys in the node's directory, opened.

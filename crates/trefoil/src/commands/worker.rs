@@ -91,11 +91,16 @@ impl WorkerArgs {
         Ok(Client::new(&listen.to_string()))
     }
 
-    /// The password that was given, or else the node's own file.
+    // A password in the environment is that of the user's own nodes. A devnet's is everyone's, and
+    // is always in its files.
+    /// The password that was given, or that of the node's settings.
     pub fn password(&self, given: &PasswordArgs) -> Result<PasswordSource, CommandError> {
-        let own = self.home()?.settings(&[])?.settings.keys.password_file;
-        let file = given.source().file.or(Some(own).filter(|own| own.is_file()));
-        Ok(PasswordSource { file })
+        let (home, given) = (self.home()?, given.source());
+        let own = Some(home.settings(&[])?.settings.keys.password_file).filter(|own| own.is_file());
+        Ok(match self.dir.as_ref() == Some(&home.dir) {
+            true => PasswordSource { configured: own, ..given },
+            false => PasswordSource { file: given.file.or(own), ..given },
+        })
     }
 
     /// The organisations of the node's network, which `flag` names, and the contract

@@ -1,5 +1,14 @@
-use super::*;
-use crate::Snapshot;
+use alloy_primitives::{Log, LogData};
+use trefoil_types::{limits, spec::SpecError};
+
+use super::{
+    super::{
+        archive::{ARCHIVE, ArchiveHeader, BlockRow, GAS_LIMIT_MAX, RECEIPTS_BYTES_MAX, kind},
+        frames::FrameWriter,
+    },
+    *,
+};
+use crate::{Snapshot, codec};
 
 fn archive(ledger: &Ledger, first: Height, last: Height) -> Vec<u8> {
     let mut file = Vec::new();
@@ -91,6 +100,74 @@ fn an_archive_of_another_past_is_refused_and_nothing_of_it_is_written() {
     assert_eq!(ledger.snapshot().blocks_from(), 5);
     drop(ledger);
     import(&disk, &good).unwrap();
+}
+
+#[test]
+fn a_block_at_the_highest_gas_limit_fits_in_a_frame() {
+    let refused = |gas_limit| {
+        let checked = ChainSpec { gas_limit, ..ChainSpec::clone(&spec()) }.check();
+        matches!(checked, Err(SpecError::Value { key: "gas_limit", .. }))
+    };
+    assert!(!refused(GAS_LIMIT_MAX) && refused(GAS_LIMIT_MAX + 1), "the specification's bound");
+    let (block, receipts) = (vec![0; limits::MESSAGE_BYTES_MAX], vec![0; RECEIPTS_BYTES_MAX]);
+    let row = alloy_rlp::encode(BlockRow { block: block.into(), receipts: receipts.into() });
+    let mut file = FrameWriter::begin(std::io::sink(), &ARCHIVE).unwrap();
+    file.put(kind::BLOCK, &row).unwrap();
+}
+
+/// `RECEIPTS_BYTES_MAX` rests on this.
+#[test]
+fn a_byte_of_a_log_costs_at_least_8_gas() {
+    for topics in 0..=4u64 {
+        for bytes in (0..130).chain([255, 256, 65_535, 65_536, 1 << 24]) {
+            let topics_of = vec![B256::ZERO; topics as usize];
+            let data = LogData::new_unchecked(topics_of, vec![0; bytes as usize].into());
+            let log = Log { address: Address::ZERO, data };
+            let gas = 375 + 375 * topics + 8 * bytes;
+            let encoded = alloy_rlp::encode(&log).len() as u64;
+            assert!(8 * encoded <= gas, "{topics} topics, {bytes} bytes: {encoded}");
+        }
+    }
+}
+
+/// They are counted before they are decoded: one of 5 bytes takes a hundred in memory.
+#[test]
+fn a_block_of_more_than_any_block_has_is_refused() {
+    let mut chain = SourceChain::new();
+    let tx = chain.tx(transfer(address(1), 1));
+    chain.block([tx]);
+    chain.block([]);
+    let disk = restored(&state_file(&chain.ledger, 1));
+    let stored = chain.ledger.snapshot().block(1).unwrap().unwrap();
+    let refusal = |txs: usize, receipts: usize| {
+        let transactions = vec![stored.block.transactions[0].clone(); txs];
+        let block = RecoveredBlock::new(
+            stored.block.header.clone(),
+            transactions,
+            stored.block.attached.clone(),
+        );
+        let receipts = vec![stored.receipts[0].clone(); receipts];
+        let row = BlockRow {
+            block: codec::encode_block(&block).into(),
+            receipts: codec::encode_receipts(&receipts).into(),
+        };
+        let mut out = Vec::new();
+        let mut file = FrameWriter::begin(&mut out, &ARCHIVE).unwrap();
+        let genesis = chain.ledger.genesis_hash();
+        let head = ArchiveHeader { genesis, first: 1, last: 1 };
+        file.put(kind::HEAD, &alloy_rlp::encode(head)).unwrap();
+        file.put(kind::BLOCK, &alloy_rlp::encode(row)).unwrap();
+        file.finish().unwrap();
+        import(&disk, &out).unwrap_err().to_string()
+    };
+    let max = limits::BLOCK_TXS_MAX;
+    for (txs, receipts) in [(max + 1, max + 1), (1, 2), (2, 1)] {
+        let why = refusal(txs, receipts);
+        assert!(why.contains("cannot be decoded"), "{txs}, {receipts}: {why}");
+    }
+    // As many as a block may have are read, and are not those of this block.
+    let why = refusal(max, max);
+    assert!(why.contains("its body"), "{why}");
 }
 
 proptest! {

@@ -4,22 +4,23 @@ use alloy_rlp::{Decodable as _, Encodable as _};
 
 use super::{
     super::{
-        frames::FrameWriter,
-        state_file::{
-            AccountRow, MAGIC, ROWS_BYTES_MAX, SlotRows, StateCounts, StateFileHeader, kind,
-        },
-        trail::Handover,
+        state_file::{AccountRow, STATE_FILE, SlotRows, StateCounts, StateFileHeader, kind},
+        trail::{Handover, prove_validators},
     },
     *,
 };
 
 type FileFrames = Vec<(u8, Vec<u8>)>;
 
+/// Frames of any length.
 fn file(frames: &FileFrames) -> Vec<u8> {
-    let mut out = Vec::new();
-    let mut writer = FrameWriter::begin(&mut out, &MAGIC).unwrap();
-    frames.iter().for_each(|(kind, body)| writer.put(*kind, body).unwrap());
-    writer.finish().unwrap();
+    let mut out = STATE_FILE.magic.to_vec();
+    for (kind, rest) in frames {
+        let body = [&[*kind], rest.as_slice()].concat();
+        out.extend((body.len() as u32).to_le_bytes());
+        out.extend(crc32fast::hash(&body).to_le_bytes());
+        out.extend(body);
+    }
     out
 }
 
@@ -200,11 +201,76 @@ fn the_state_must_name_the_validators_that_the_way_led_to() {
 }
 
 #[test]
-fn more_rows_in_a_record_than_any_node_writes() {
-    for of in [kind::ACCOUNTS, kind::SLOTS] {
-        let why = refusal(|_, frames| body(frames, of).resize(ROWS_BYTES_MAX + 1, 0));
-        assert!(why.contains("more rows"), "{why}");
+fn a_record_longer_than_any_node_writes() {
+    for of in [kind::HEAD, kind::ANCESTORS, kind::HANDOVER, kind::ACCOUNTS, kind::SLOTS, kind::CODE]
+    {
+        let longest = (STATE_FILE.longest)(of);
+        let why = refusal(|_, frames| body(frames, of).resize(longest, 0));
+        assert!(why.contains("longer than any"), "{of}: {why}");
     }
+    // It is refused by its length: nothing of it need be there.
+    let head = [&STATE_FILE.magic[..], &(64u32 << 20).to_le_bytes(), &[0; 4], &[kind::HEAD]];
+    let error = prove(&spec(), &*head.concat()).unwrap_err();
+    assert!(error.to_string().contains("longer than any"), "{error}");
+}
+
+#[test]
+fn a_witness_with_more_than_it_proves() {
+    let edits: [fn(&mut Vec<Bytes>); 3] = [
+        // A node that nothing reads, one twice, and two in another order.
+        |witness| witness.insert(0, vec![0; 500].into()),
+        |witness| witness.push(witness[0].clone()),
+        |witness| witness.swap(0, 1),
+    ];
+    for edit in edits {
+        let why = refusal(|_, frames| edit_handover(frames, |it| edit(&mut it.witness)));
+        assert!(why.contains("holds more than it proves"), "{why}");
+    }
+    // Nodes of a byte would take many times their bytes once they are decoded.
+    for len in [1, 31, 533] {
+        let why = refusal(|_, frames| {
+            edit_handover(frames, |it| it.witness.push(vec![1; len].into()));
+        });
+        assert!(why.contains("cannot be decoded"), "{len}: {why}");
+    }
+}
+
+/// So a file could go on with true blocks for as long as anybody looks at its beginning.
+#[test]
+fn a_handover_that_changes_nothing() {
+    for proves in [false, true] {
+        let why = refusal(|chain, frames| {
+            let ledger = Ledger::open(Arc::new(MemDisk::default()), spec(), History::Archive);
+            let mut ledger = ledger.unwrap();
+            chain.replay(&mut ledger, 1);
+            let proof = || prove_validators(&spec(), &ledger.snapshot()).unwrap();
+            let witness = if proves { proof() } else { Vec::new() };
+            let (block, certificate) = chain.decided[0].clone();
+            let handover = Handover { header: block.header.clone(), certificate, witness };
+            let at = frames.iter().position(|(of, _)| *of == kind::HANDOVER).unwrap();
+            frames.insert(at, (kind::HANDOVER, alloy_rlp::encode(handover)));
+        });
+        assert!(why.contains("does not change the validators"), "{why}");
+    }
+}
+
+/// The beginning of a file proves its block, and a block that nobody signed is refused before
+/// anything of the state is read.
+#[test]
+fn a_block_is_proven_by_the_beginning_of_its_file() {
+    let chain = SourceChain::busy();
+    let height = chain.tip() - 1;
+    let all = frames(&state_file(&chain.ledger, height));
+    let rows = all.iter().position(|(kind, _)| *kind > kind::HANDOVER).unwrap();
+    let hash = chain.decided[height as usize - 1].0.hash;
+    let beginning = |all: &FileFrames| file(&all[..=rows].to_vec());
+    assert_eq!(prove(&spec(), &*beginning(&all)).unwrap(), (height, hash));
+    let cut = file(&all[..rows].to_vec());
+    assert!(matches!(prove(&spec(), &*cut), Err(JoinError::Truncated { .. })));
+    let mut unsigned = all.clone();
+    edit_head(&mut unsigned, |head| head.block.certificate.signatures.truncate(1));
+    let error = prove(&spec(), &*beginning(&unsigned)).unwrap_err();
+    assert!(error.to_string().contains("not more than two thirds"), "{error}");
 }
 
 #[test]

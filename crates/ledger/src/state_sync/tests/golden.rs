@@ -7,8 +7,10 @@ use trefoil_types::Header;
 use super::{
     super::{
         archive,
-        frames::FrameWriter,
-        state_file::{AccountRow, MAGIC, SlotRow, SlotRows, StateCounts, StateFileHeader, kind},
+        frames::{FileKind, FrameWriter},
+        state_file::{
+            AccountRow, STATE_FILE, SlotRow, SlotRows, StateCounts, StateFileHeader, kind,
+        },
         trail::Handover,
     },
     *,
@@ -42,9 +44,9 @@ fn state() -> Vec<(u8, Vec<u8>)> {
     ]
 }
 
-fn bytes(magic: &super::super::frames::Magic, frames: &[(u8, Vec<u8>)]) -> String {
+fn bytes(of: &'static FileKind, frames: &[(u8, Vec<u8>)]) -> String {
     let mut out = Vec::new();
-    let mut file = FrameWriter::begin(&mut out, magic).unwrap();
+    let mut file = FrameWriter::begin(&mut out, of).unwrap();
     frames.iter().for_each(|(kind, body)| file.put(*kind, body).unwrap());
     file.finish().unwrap();
     hex::encode(out)
@@ -53,7 +55,7 @@ fn bytes(magic: &super::super::frames::Magic, frames: &[(u8, Vec<u8>)]) -> Strin
 #[test]
 fn a_state_snapshot_is_these_bytes() {
     let golden = include_str!("../../../../../vectors/state-snapshot-1.hex").replace('\n', "");
-    assert_eq!(bytes(&MAGIC, &state()), golden);
+    assert_eq!(bytes(&STATE_FILE, &state()), golden);
     let file = hex::decode(golden).unwrap();
     assert_eq!(frames(&file), state());
     assert_eq!(peek(&*file).unwrap().0, 2);
@@ -69,5 +71,5 @@ fn a_history_archive_is_these_bytes() {
         (archive::kind::HEAD, alloy_rlp::encode(head)),
         (archive::kind::BLOCK, alloy_rlp::encode(row)),
     ];
-    assert_eq!(bytes(&archive::MAGIC, &frames), golden);
+    assert_eq!(bytes(&archive::ARCHIVE, &frames), golden);
 }

@@ -157,8 +157,8 @@ fn a_search_takes_few_of_a_subnet() {
     let id = super::Providers::new(me, &genesis).kad.get_providers(RecordKey::new(&root(1)));
     let mut search = super::Search::new(id, root(1));
     let taken = (1..20).filter(|n| search.takes(peer(*n), Some(at(1)))).count();
-    assert_eq!(taken, super::FOUND_OF_SUBNET_MAX);
+    assert_eq!(taken, super::search::FOUND_OF_SUBNET_MAX);
     assert!(search.takes(peer(20), Some(at(2))) && !search.takes(peer(20), Some(at(2))));
     let taken = (21..60).filter(|n| search.takes(peer(*n), Some(at(*n)))).count();
-    assert_eq!(taken + 5, super::FOUND_MAX);
+    assert_eq!(taken + 5, super::search::FOUND_MAX);
 }
