@@ -7,7 +7,7 @@ use std::{
     hash::{DefaultHasher, Hash as _, Hasher as _},
 };
 
-use trefoil_crypto::{Address, B256, PublicKey};
+use trefoil_crypto::{Address, B256, PublicKey, keccak256};
 use trefoil_ledger::{LedgerError, Snapshot, StateReader as _};
 use trefoil_mempool::MempoolLimits;
 use trefoil_node::{Node, NodeStatus, PeerHoldings};
@@ -67,6 +67,8 @@ pub struct Judges {
     honest: BTreeMap<PublicKey, Id>,
     scores: BTreeMap<(Id, Id), u32>,
     sent: SentBytes,
+    /// What each honest machine relayed since it started.
+    relayed: BTreeSet<(Id, B256)>,
     /// The validators that were convicted, and by which block.
     pub convicted: BTreeMap<PublicKey, Height>,
 }
@@ -183,6 +185,7 @@ impl Judges {
 
     /// A machine started; it must know all that it reported before.
     pub fn started(&mut self, id: Id, node: &Node) {
+        self.relayed.retain(|(by, _)| *by != id);
         let (tip, hash) = (node.ledger().tip().number, node.ledger().tip_hash());
         let told = self.reported.get(&id).copied().unwrap_or_default();
         // A caller that saw a final block may have delivered goods for it.
@@ -231,6 +234,14 @@ impl Judges {
                 seen.extend(polka.signatures.iter().map(|s| s.validator));
             }
             _ => {}
+        }
+    }
+
+    /// An honest machine relayed a message. Once is enough, as its rule says.
+    pub fn on_relayed(&mut self, by: Id, message: &Message) {
+        let is_new = || self.relayed.insert((by, keccak256(message.encode())));
+        if message.rule().relayed && !matches!(message, Message::Txs(_)) && !is_new() {
+            self.accuse("bounds", format!("machine {by} relays twice: {message:?}"));
         }
     }
 

@@ -28,9 +28,13 @@ impl Cluster {
         // may send each peer something else.
         if !self.byzantine.contains_key(&from) {
             self.judges.on_sent(from, true, &message);
-            if let (To::Peer(_), [target]) = (to, &targets[..]) {
-                let favoured = self.may_favour(*target);
-                self.judges.on_sent_to(from, *target, favoured, &message);
+            match (to, &targets[..]) {
+                (To::Peer(_), [target]) => {
+                    let favoured = self.may_favour(*target);
+                    self.judges.on_sent_to(from, *target, favoured, &message);
+                }
+                (To::AllBut(Some(_)), _) => self.judges.on_relayed(from, &message),
+                _ => {}
             }
             let forged = self.signed_by_the_thief(from, &message);
             for message in [Some(message), forged].into_iter().flatten() {

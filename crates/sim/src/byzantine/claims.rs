@@ -43,8 +43,8 @@ impl ByzantineNode {
         Message::RoundCertificate(RoundCertificate { height, round, skip, votes }).encode()
     }
 
-    /// A request whose answer is much longer: the tip's transactions many times, or the
-    /// whole chain.
+    /// A request whose answer is much longer: the transactions of the block that is proposed or
+    /// of the tip, many times, or the whole chain; or one for transactions that do not exist.
     pub(super) fn begging(&mut self, node: &Node) -> Vec<u8> {
         let (tip, block) = (node.ledger().tip().number, node.ledger().tip_hash());
         let stored = node.ledger().snapshot().block(tip).ok().flatten();
@@ -57,9 +57,15 @@ impl ByzantineNode {
             let (block, tx_hashes) = (proposed.proposal.block, proposed.tx_hashes);
             return Message::GetBodies(GetBodies { block, tx_hashes }).encode();
         }
-        let message = match self.rng.index(3) {
-            0 => Message::GetBodies(GetBodies { block, tx_hashes }),
-            1 => Message::GetTxs(tx_hashes),
+        let message = match self.rng.index(64) {
+            // What nobody has is noted, until the height ends.
+            0 => {
+                let hashes = (0..16_384).map(|_| B256::from_slice(&self.rng.bytes(32)));
+                let block = B256::from_slice(&self.rng.bytes(32));
+                Message::GetBodies(GetBodies { block, tx_hashes: hashes.collect() })
+            }
+            1..=21 => Message::GetBodies(GetBodies { block, tx_hashes }),
+            22..=42 => Message::GetTxs(tx_hashes),
             _ => Message::GetBlocks(GetBlocks { from: 1, count: u64::MAX }),
         };
         message.encode()

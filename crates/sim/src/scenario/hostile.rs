@@ -110,6 +110,8 @@ pub fn eclipse(name: &str, seed: u64) -> SimPlan {
     plan.chain.idle_block_s = HOUR / 1_000;
     plan.full_nodes = 2;
     plan.vices = [(2, Vice::Usurper), (4, Vice::Usurper), (5, Vice::Boaster)].into();
+    // The strangers reach the first and the victim: fewer tips to simulate for so long.
+    plan.strangers = vec![(1, 4), (1, 5), (2, 4), (2, 5), (4, 5)];
     plan.at(0, LOAD)
         .at(10_000, Act::Load(None))
         .at(12_000, Act::Crash(3, Moment::PowerCut))
