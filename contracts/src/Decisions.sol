@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity ^0.8.30;
 
+import "./ActionKinds.sol";
 import "./Acting.sol";
 import "./State.sol";
 
@@ -27,6 +28,8 @@ error ActionFailed();
 /// the organisations that are active at that moment more than numerator/denominator
 /// approve, each by `threshold` of the keys that it has at that moment; one for an
 /// organisation alone, when that one approves. It then runs in the same transaction.
+/// The organisation that is to be suspended or given keys does not count where at least
+/// two others decide.
 ///
 /// Always: a key counts once and an organisation counts once in a proposal; what
 /// ran or closed never runs again; an account has at most 4 proposals open, so one
@@ -40,6 +43,8 @@ abstract contract Decisions is Acting, State {
     struct Proposal {
         /// The organisation that decides alone; 0: all.
         uint32 decider;
+        /// It does not count, where at least two others decide; 0: all count.
+        uint32 concerned;
         /// The last block in which it may be approved; 0: closed.
         uint64 closes;
         address proposer;
@@ -109,7 +114,8 @@ abstract contract Decisions is Acting, State {
         emit ApprovalWithdrawn(id, seat.organisation, msg.sender);
     }
 
-    /// `approving` of `deciding` organisations approve just now. `closes` 0: there is no such open proposal.
+    /// `approving` of `deciding` organisations approve just now, and `needed` must. `closes` 0: there is no such
+    /// open proposal.
     function proposal(uint256 id)
         external
         view
@@ -119,20 +125,23 @@ abstract contract Decisions is Acting, State {
             uint64 closes,
             bytes memory action,
             uint32[] memory approving,
-            uint256 deciding
+            uint256 deciding,
+            uint256 needed
         )
     {
         Proposal storage p = _proposals[id];
-        if (p.closes < block.number) return (address(0), 0, 0, "", new uint32[](0), 0);
+        if (p.closes < block.number) return (address(0), 0, 0, "", new uint32[](0), 0, 0);
         approving = new uint32[](p.voters.length);
         uint256 count = 0;
         for (uint256 i = 0; i < approving.length; i++) {
-            if (_hasVoted(id, p.voters[i])) approving[count++] = p.voters[i];
+            if (_counts(id, p, p.voters[i])) approving[count++] = p.voters[i];
         }
         assembly ("memory-safe") {
             mstore(approving, count)
         }
-        return (p.proposer, p.decider, p.closes, p.action, approving, p.decider == 0 ? _active : 1);
+        (deciding, needed) = (_deciding(p), 1);
+        if (p.decider == 0) needed = _needed(deciding);
+        return (p.proposer, p.decider, p.closes, p.action, approving, deciding, needed);
     }
 
     function quorum() external view returns (uint16 numerator, uint16 denominator) {
@@ -179,6 +188,7 @@ abstract contract Decisions is Acting, State {
         uint64 closes = uint64(block.number) + PROPOSAL_BLOCKS;
         Proposal storage p = _proposals[id];
         (p.decider, p.closes, p.proposer, p.action) = (decider, closes, msg.sender, action);
+        if (decider == 0) p.concerned = ActionKinds.concerned(action);
         emit Proposed(id, msg.sender, decider, closes, action);
         approve(id);
     }
@@ -187,9 +197,25 @@ abstract contract Decisions is Acting, State {
         if (p.decider != 0) return _hasVoted(id, p.decider);
         uint256 voted = 0;
         for (uint256 i = 0; i < p.voters.length; i++) {
-            if (_hasVoted(id, p.voters[i])) voted += 1;
+            if (_counts(id, p, p.voters[i])) voted += 1;
         }
-        return voted * _quorumDenominator > uint256(_active) * _quorumNumerator;
+        return voted >= _needed(_deciding(p));
+    }
+
+    /// How many organisations decide.
+    function _deciding(Proposal storage p) private view returns (uint256) {
+        if (p.decider != 0) return 1;
+        return _spares(p) ? _active - 1 : _active;
+    }
+
+    /// Whether the organisation concerned does not count.
+    function _spares(Proposal storage p) private view returns (bool) {
+        return p.concerned != 0 && _isActive(p.concerned) && _active > 2;
+    }
+
+    /// Whether the organisation approves, and is asked.
+    function _counts(uint256 id, Proposal storage p, uint32 organisation) private view returns (bool) {
+        return _hasVoted(id, organisation) && !(organisation == p.concerned && _spares(p));
     }
 
     /// Whether enough of the keys that the organisation has now approve, and it is active.

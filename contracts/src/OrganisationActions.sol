@@ -26,6 +26,9 @@ error TooManySerials(uint256 most);
 /// @notice height {height} is past; choose {least} or later
 error TooEarly(uint64 height, uint64 least);
 
+/// @notice with fewer than three active organisations none can suspend another by vote; remove it together, or
+/// revoke its nodes
+error TooFewToSuspend(uint32 active);
 /// @notice {numerator}/{denominator} is no quorum; use at least half and less than all, such as 2/3
 /// @dev 1/2 <= numerator/denominator < 1.
 error BadQuorum(uint16 numerator, uint16 denominator);
@@ -36,6 +39,7 @@ abstract contract OrganisationActions is Claims, Seats {
     uint256 public constant KEYS_MAX = 16;
     uint256 public constant CA_KEYS_MAX = 4;
     uint256 public constant SERIALS_MAX = 64;
+    uint256 public constant SENDERS_MAX = 16;
 
     // What all decide.
 
@@ -66,6 +70,7 @@ abstract contract OrganisationActions is Claims, Seats {
         delete m.keys;
         delete m.threshold;
         _withdrawOffer(m);
+        _replaceSenders(m, new address[](0));
         for (uint256 i = 0; i < m.caKeys.length; i++) {
             uint64 until = m.caKeys[i].until;
             if (until == 0 || until > _next()) _release(m.caKeys[i].key, _next());
@@ -82,11 +87,13 @@ abstract contract OrganisationActions is Claims, Seats {
         _changed();
     }
 
-    /// Its nodes are refused and do not validate, and it has no vote, until `resumeOrganisation`.
+    /// Its nodes are refused and do not validate, and it has no vote, until `resumeOrganisation`. It does not
+    /// count in that vote, so there must be two others: one alone shall not suspend another.
     function suspendOrganisation(uint32 id) external byAll {
         Member storage m = _existing(id);
         if (m.status == IGovernance.Status.Suspended) revert NothingToChange();
         _requireActive(id);
+        if (_active < 3) revert TooFewToSuspend(_active);
         _deactivate(id);
         m.status = IGovernance.Status.Suspended;
         _checkValidators();
@@ -178,7 +185,25 @@ abstract contract OrganisationActions is Claims, Seats {
         emit SealingKeyChanged(id, key);
     }
 
+    /// Accounts that may send transactions whatever the lists say: for an organisation whose keys are contracts,
+    /// which cannot. They do not vote.
+    function setSenders(uint32 id, address[] calldata senders) external by(id) {
+        if (senders.length > SENDERS_MAX) revert OutOfRange("senders", senders.length, 0, SENDERS_MAX);
+        _replaceSenders(_existing(id), senders);
+        emit SendersChanged(id, senders);
+    }
+
     // Parts.
+
+    function _replaceSenders(Member storage m, address[] memory senders) private {
+        for (uint256 i = 0; i < m.senders.length; i++) {
+            _keyRemoved(m.senders[i]);
+        }
+        for (uint256 i = 0; i < senders.length; i++) {
+            _keyAdded(senders[i]);
+        }
+        m.senders = senders;
+    }
 
     function _setQuorum(uint16 numerator, uint16 denominator) internal {
         if (numerator >= denominator || 2 * uint256(numerator) < denominator) revert BadQuorum(numerator, denominator);

@@ -30,6 +30,8 @@ abstract contract Organisations is Permissions, Calendar, Keys {
         uint160[] serials;
         /// X25519; 0: none.
         bytes32 sealingKey;
+        /// Accounts that may send transactions, since the keys are contracts.
+        address[] senders;
         Offer offer;
     }
 
@@ -72,9 +74,17 @@ abstract contract Organisations is Permissions, Calendar, Keys {
     event KeysChanged(uint32 indexed id, uint8 threshold, address[] keys);
     event CaKeyAdded(uint32 indexed id, bytes32 indexed key, uint64 from, uint64 until);
     event CaKeyEnds(uint32 indexed id, bytes32 indexed key, uint64 until);
+    event SendersChanged(uint32 indexed id, address[] senders);
     event SerialRevoked(uint32 indexed id, uint160 indexed serial);
     event SealingKeyChanged(uint32 indexed id, bytes32 key);
     event SerialForgotten(uint32 indexed id, uint160 indexed serial);
+
+    /// Of so many that decide, so many must approve: more than the quorum's part; of four or
+    /// more never all, so that one that is lost does not end all decisions.
+    function _needed(uint256 deciding) internal view returns (uint256 needed) {
+        needed = deciding * _quorumNumerator / _quorumDenominator + 1;
+        if (deciding >= 4 && needed == deciding) needed -= 1;
+    }
 
     function _isActive(uint32 id) internal view returns (bool) {
         return _members[id].status == IGovernance.Status.Active;

@@ -67,6 +67,11 @@ abstract contract Views is IGovernance, State {
         }
     }
 
+    /// Accounts that may send transactions for an organisation, since its keys are contracts.
+    function senders(uint32 organisation) external view returns (address[] memory) {
+        return _members[organisation].senders;
+    }
+
     /// The organisation that an account speaks for; 0: none.
     function seatOf(address account) external view returns (uint32 organisation) {
         return _seats[account].organisation;

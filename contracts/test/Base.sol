@@ -14,6 +14,8 @@ interface Vm {
     function expectRevert(bytes calldata reason) external;
     /// Makes the storage cold again, as at a transaction's beginning.
     function cool(address account) external;
+    function snapshotState() external returns (uint256);
+    function revertToState(uint256 snapshot) external returns (bool);
     function recordLogs() external;
     function getRecordedLogs() external returns (Log[] memory);
 

@@ -212,7 +212,7 @@ contract ClaimsTest is GovernanceBase {
     function testAnOrganisationDecidesWhenItsAccountsHaveAccepted() public {
         invite();
         same("invited", uint256(gov.organisations()[4].status), uint256(IGovernance.Status.Invited));
-        (,,,,, uint256 deciding) = gov.proposal(propose(1, 0, hex"00000000"));
+        (,,,,, uint256 deciding,) = gov.proposal(propose(1, 0, hex"00000000"));
         same("it raises no quorum", deciding, 4);
         refused(addition(9, 5), abi.encodeWithSelector(OrganisationInvited.selector, 5));
         vm.prank(govKey(5, 1));

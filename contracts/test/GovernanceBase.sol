@@ -199,7 +199,7 @@ abstract contract GovernanceBase is Base {
     }
 
     function isOpen(uint256 id) internal view returns (bool) {
-        (,, uint64 closes,,,) = gov.proposal(id);
+        (,, uint64 closes,,,,) = gov.proposal(id);
         return closes != 0;
     }
 
@@ -218,14 +218,18 @@ abstract contract GovernanceBase is Base {
     function refused(bytes memory action, bytes memory reason) internal {
         agree(action);
         uint256 id = propose(1, 0, action);
-        (uint16 numerator, uint16 denominator) = gov.quorum();
-        (,,,,, uint256 deciding) = gov.proposal(id);
+        (,,,,,, uint256 needed) = gov.proposal(id);
         IGovernance.Organisation[] memory all = gov.organisations();
+        uint256 active = 0;
+        for (uint256 i = 0; i < all.length; i++) {
+            if (all[i].status == IGovernance.Status.Active) active += 1;
+        }
         uint256 votes = 0;
         for (uint32 o = 1;; o++) {
             if (all[o - 1].status != IGovernance.Status.Active) continue;
             if (o != 1) approve(o, 0, id);
-            bool last = ++votes * denominator > deciding * numerator;
+            if (o != ActionKinds.concerned(action) || active < 3) votes++;
+            bool last = votes == needed;
             if (last) vm.expectRevert(reason);
             approve(o, 1, id);
             if (last) break;

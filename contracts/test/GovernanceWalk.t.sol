@@ -98,7 +98,7 @@ contract GovernanceWalkTest is GovernanceBase {
             if (own || !isOpen(id)) break;
         }
         if (isOpen(id)) {
-            (address proposer,,,,,) = gov.proposal(id);
+            (address proposer,,,,,,) = gov.proposal(id);
             vm.prank(proposer);
             gov.withdraw(id);
         }

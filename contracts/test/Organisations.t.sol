@@ -32,7 +32,7 @@ contract OrganisationsTest is GovernanceBase {
         same("its CA key counts from the next block", o.caKeys[0].from, block.number + 1);
         same("added, joined, and the third account", gov.version(), 4);
         uint256 id = propose(3, 0, abi.encodeCall(RuleActions.setGasLimit, (40_000_000)));
-        (,,,,, uint256 deciding) = gov.proposal(id);
+        (,,,,, uint256 deciding,) = gov.proposal(id);
         same("deciding", deciding, 3);
     }
 
@@ -141,7 +141,7 @@ contract OrganisationsTest is GovernanceBase {
         decide(abi.encodeCall(OrganisationActions.suspendOrganisation, (4)));
         decide(abi.encodeCall(OrganisationActions.removeOrganisation, (4)));
         same("status", status(4), uint256(IGovernance.Status.Removed));
-        (,,,,, uint256 deciding) = gov.proposal(propose(1, 0, hex"00000000"));
+        (,,,,, uint256 deciding,) = gov.proposal(propose(1, 0, hex"00000000"));
         same("deciding", deciding, 3);
     }
 
@@ -149,7 +149,10 @@ contract OrganisationsTest is GovernanceBase {
         start(1);
         bytes memory last = abi.encodeWithSelector(LastOrganisation.selector, 1);
         refused(abi.encodeCall(OrganisationActions.removeOrganisation, (1)), last);
-        refused(abi.encodeCall(OrganisationActions.suspendOrganisation, (1)), last);
+        refused(
+            abi.encodeCall(OrganisationActions.suspendOrganisation, (1)),
+            abi.encodeWithSelector(TooFewToSuspend.selector, 1)
+        );
         refused(
             abi.encodeCall(OrganisationActions.removeOrganisation, (2)),
             abi.encodeWithSelector(NoOrganisation.selector, 2)
@@ -157,9 +160,10 @@ contract OrganisationsTest is GovernanceBase {
     }
 
     function testThoseWithTheLastValidatorsStay() public {
-        start(2);
+        start(3);
         decide(abi.encodeCall(ValidatorActions.removeValidator, (peer(1))));
-        // Organisation 1 still validates for a few blocks, then only organisation 2 does.
+        decide(abi.encodeCall(ValidatorActions.removeValidator, (peer(3))));
+        // The others still validate for a few blocks, then only organisation 2 does.
         bytes memory empty = abi.encodeWithSelector(NoValidatorAt.selector, block.number + DELAY);
         refused(abi.encodeCall(OrganisationActions.suspendOrganisation, (2)), empty);
         refused(abi.encodeCall(OrganisationActions.removeOrganisation, (2)), empty);

@@ -16,12 +16,13 @@ use super::{
 };
 use crate::{
     chain_client::governance::{
-        self, Offer, OpenProposal, Organisations, SealingKeys,
+        self, OpenProposal, Organisations, SealingKeys, SeatOffer,
         abi::{
             Governance::{acceptSeatCall, approveCall, nodesCall, withdrawCall},
             GovernanceActions::{
                 addCaKeyCall, addOrganisationCall, endCaKeyCall, removeOrganisationCall,
-                resumeOrganisationCall, setKeysCall, setSealingKeyCall, suspendOrganisationCall,
+                resumeOrganisationCall, setKeysCall, setSealingKeyCall, setSendersCall,
+                suspendOrganisationCall,
             },
             IGovernance::{CaKey, Node as NodeEntry, Organisation},
         },
@@ -78,6 +79,14 @@ pub enum OrgCommand {
     },
     /// Add or end a CA key of your organisation
     RotateCa(RotateCaArgs),
+    /// Name the accounts that may send transactions for your organisation, whose keys are contracts
+    Senders {
+        /// An account that no list shuts out; all that were named before go
+        #[arg(value_name = "ADDRESS", value_parser = account)]
+        senders: Vec<Address>,
+        #[command(flatten)]
+        own: OwnArgs,
+    },
     /// Say to which key members seal content for your organisation
     // Its nodes that shall open what is sealed keep the other half; keep old ones too, for
     // what was sealed to them.
@@ -121,6 +130,10 @@ impl OrgCommand {
                 let (sender, id) = own.sender().await?;
                 sender.decide(id, setKeysCall { id, threshold, keys }).await
             }
+            Self::Senders { senders, own } => {
+                let (sender, id) = own.sender().await?;
+                sender.decide(id, setSendersCall { id, senders }).await
+            }
             Self::RotateCa(command) => command.run().await,
             Self::SealingKey { key, own } => {
                 let (sender, id) = own.sender().await?;
@@ -142,7 +155,7 @@ async fn list(node: &QueryArgs) -> Result<(), CommandError> {
         let mut list = vec![];
         for o in &organisations.0 {
             let mut o_json = as_json(o, sealing.of(o.id), &nodes);
-            o_json["offer"] = Offer::read(&contract, o.id).await?.as_json();
+            o_json["offer"] = SeatOffer::read(&contract, o.id).await?.as_json();
             list.push(o_json);
         }
         println!("{:#}", json!(list));
@@ -153,7 +166,7 @@ async fn list(node: &QueryArgs) -> Result<(), CommandError> {
         if !o.keys.is_empty() {
             println!("     votes with {}", governance::keys(o.threshold, &o.keys));
         }
-        let offer = Offer::read(&contract, o.id).await?;
+        let offer = SeatOffer::read(&contract, o.id).await?;
         offer.lines().iter().for_each(|line| println!("     {line}"));
         for ca in &o.caKeys {
             println!("     CA key {}, {}", ca.key, validity(ca));
@@ -275,7 +288,7 @@ impl OrgArgs {
         let Some(receipt) = sender.send(acceptSeatCall { organisation }, U256::ZERO).await? else {
             return Ok(());
         };
-        let offer = Offer::read(&sender.contract, organisation).await?;
+        let offer = SeatOffer::read(&sender.contract, organisation).await?;
         let state = match offer.missing() {
             0 => "it votes with its new keys".to_owned(),
             1 => "1 more account must accept".to_owned(),

@@ -93,11 +93,8 @@ impl ProofArgs {
         claims: &[(PublicKey, KeyRole)],
     ) -> Result<(), CommandError> {
         for (key, role) in claims {
-            let call = isProvenCall {
-                key: key.0,
-                role: *role as u8,
-                organisation: organisation.into(),
-            };
+            let call =
+                isProvenCall { key: key.0, role: *role as u8, organisation: organisation.into() };
             if sender.contract.view(call).await? {
                 continue;
             }

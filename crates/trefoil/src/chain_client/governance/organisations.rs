@@ -69,14 +69,14 @@ impl Organisations {
 }
 
 /// Seats that an organisation offers to accounts, which have not all accepted.
-pub struct Offer {
+pub struct SeatOffer {
     /// When so many have accepted, they replace those that vote now; 0: they did.
     threshold: u8,
     /// Each account, and whether it accepted.
     accounts: Vec<(Address, bool)>,
 }
 
-impl Offer {
+impl SeatOffer {
     /// # Errors
     /// As [`Contract::view`].
     pub async fn read(contract: &Contract, organisation: u32) -> Result<Self, ContractError> {

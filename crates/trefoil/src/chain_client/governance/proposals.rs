@@ -54,14 +54,6 @@ impl OpenProposal {
     }
 }
 
-/// How many more of `deciding` organisations must approve, if `approving` do and
-/// more than `quorum` (numerator, denominator) of them are needed.
-pub(super) fn missing(approving: u64, deciding: u64, quorum: (u16, u16)) -> u64 {
-    let (numerator, denominator) = (u64::from(quorum.0), u64::from(quorum.1).max(1));
-    // Integer division rounds down, and one more is above the quorum's part, never exactly it.
-    (deciding.saturating_mul(numerator) / denominator + 1).saturating_sub(approving)
-}
-
 impl Contract {
     /// Those that may be approved, newest first.
     ///
@@ -97,15 +89,8 @@ impl Contract {
             return Ok(None);
         }
         let approving = p.approving.len() as u64;
-        let missing = match p.decider {
-            0 => {
-                let quorum = self.view(Governance::quorumCall {}).await?;
-                let quorum = (quorum.numerator, quorum.denominator);
-                missing(approving, p.deciding.saturating_to(), quorum)
-            }
-            // One organisation decides, and there is nobody else to wait for.
-            _ => 1u64.saturating_sub(approving),
-        };
+        // The contract counts who must approve: an organisation that is concerned is not asked.
+        let missing = p.needed.saturating_to::<u64>().saturating_sub(approving);
         Ok(Some(OpenProposal {
             id,
             proposer: p.proposer,

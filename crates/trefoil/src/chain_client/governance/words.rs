@@ -39,6 +39,10 @@ fn known(
         }
         A::addCaKey(a) => format!("add CA key {} of {}, {}", a.key, org(a.id), from(a.from)),
         A::endCaKey(a) => format!("end CA key {} of {}, {}", a.key, org(a.id), from(a.until)),
+        A::setSenders(a) if a.senders.is_empty() => {
+            format!("no account sends for {} any more", org(a.id))
+        }
+        A::setSenders(a) => format!("{} may send for {}", list(&a.senders), org(a.id)),
         A::setSealingKey(a) if a.key.is_zero() => {
             format!("content is sealed to {} no more", org(a.id))
         }
@@ -94,6 +98,7 @@ fn known(
         A::KEYS_MAX(_) => return Err("KEYS_MAX"),
         A::LISTED_MAX(_) => return Err("LISTED_MAX"),
         A::ORGANISATIONS_MAX(_) => return Err("ORGANISATIONS_MAX"),
+        A::SENDERS_MAX(_) => return Err("SENDERS_MAX"),
         A::SERIALS_MAX(_) => return Err("SERIALS_MAX"),
     })
 }
