@@ -33,23 +33,30 @@ error ActionFailed();
 ///
 /// Always: a key counts once and an organisation counts once in a proposal; what
 /// ran or closed never runs again; an account has at most 4 proposals open, so one
-/// that spams stops nobody else, and storage is bounded by the number of keys.
+/// that spams stops nobody else. What is kept for ever is what all decided.
 abstract contract Decisions is Acting, State {
-    /// A proposal may be approved for so many blocks: a week of half-second blocks.
-    uint64 public constant PROPOSAL_BLOCKS = 1_209_600;
+    /// A proposal may be approved for a week. In seconds, since a chain's blocks may be 10 ms or a minute apart.
+    uint64 public constant PROPOSAL_SECONDS = 7 days;
     uint256 public constant OPEN_MAX = 4;
-    uint256 public constant ACTION_BYTES_MAX = 4096;
+    uint256 public constant ACTION_BYTES_MAX = 16_384;
+    /// So many decisions that an organisation made alone can be read; all of those that all made.
+    uint256 public constant OWN_KEPT = 64;
 
     struct Proposal {
         /// The organisation that decides alone; 0: all.
         uint32 decider;
         /// It does not count, where at least two others decide; 0: all count.
         uint32 concerned;
-        /// The last block in which it may be approved; 0: closed.
+        /// The last second in which it may be approved; 0: closed.
         uint64 closes;
+        /// When it was carried out, in seconds and as a height; 0: it was not.
+        uint64 decided;
+        uint64 height;
         address proposer;
+        /// That of the proposer.
+        uint32 organisation;
         bytes action;
-        /// Organisations with a ballot.
+        /// Organisations with a ballot; when it was carried out, those that approved.
         uint32[] voters;
     }
 
@@ -64,6 +71,9 @@ abstract contract Decisions is Acting, State {
     mapping(uint256 => Proposal) private _proposals;
     mapping(uint256 => mapping(uint32 => Ballot)) private _ballots;
     mapping(address => uint64[OPEN_MAX]) private _open;
+    /// The latest decisions of one organisation alone, in a ring, and how many there were.
+    mapping(uint32 => uint64[OWN_KEPT]) private _own;
+    mapping(uint32 => uint256) private _ownCount;
     uint64 public proposalCount;
 
     event Proposed(uint256 indexed id, address indexed proposer, uint32 indexed decider, uint64 closes, bytes action);
@@ -74,13 +84,13 @@ abstract contract Decisions is Acting, State {
 
     /// For all to decide. The sender approves with it.
     function propose(bytes calldata action) external returns (uint256 id) {
-        _speaker();
-        return _propose(0, action);
+        return _propose(0, _speaker().organisation, action);
     }
 
     /// For the sender's organisation alone to decide. The sender approves with it.
     function proposeOwn(bytes calldata action) external returns (uint256 id) {
-        return _propose(_speaker().organisation, action);
+        uint32 organisation = _speaker().organisation;
+        return _propose(organisation, organisation, action);
     }
 
     /// Approves, and runs the action if that is enough. May be repeated, since also a
@@ -95,18 +105,20 @@ abstract contract Decisions is Acting, State {
         if (b.generation != generation) (b.generation, b.approvals) = (generation, 0);
         b.approvals |= uint16(1) << seat.index;
         emit Approved(id, seat.organisation, msg.sender);
-        if (_passes(id, p)) _execute(id, p);
+        (bool passes, uint32[] memory approving) = _passes(id, p);
+        if (passes) _execute(id, p, approving);
     }
 
-    /// Takes the sender's approval back; the proposer's ends the proposal.
+    /// Takes the sender's approval back; the proposer's ends the proposal, as long as it speaks for the
+    /// organisation that it proposed for.
     function withdraw(uint256 id) external {
         Proposal storage p = _opened(id);
-        if (p.proposer == msg.sender) {
+        Seat memory seat = _speaker();
+        if (p.proposer == msg.sender && p.organisation == seat.organisation) {
             delete _proposals[id];
             emit ProposalWithdrawn(id);
             return;
         }
-        Seat memory seat = _speaker();
         Ballot storage b = _ballots[id][seat.organisation];
         uint16 bit = uint16(1) << seat.index;
         if (b.generation != _members[seat.organisation].generation || b.approvals & bit == 0) revert NothingToChange();
@@ -130,18 +142,31 @@ abstract contract Decisions is Acting, State {
         )
     {
         Proposal storage p = _proposals[id];
-        if (p.closes < block.number) return (address(0), 0, 0, "", new uint32[](0), 0, 0);
-        approving = new uint32[](p.voters.length);
-        uint256 count = 0;
-        for (uint256 i = 0; i < approving.length; i++) {
-            if (_counts(id, p, p.voters[i])) approving[count++] = p.voters[i];
-        }
-        assembly ("memory-safe") {
-            mstore(approving, count)
-        }
+        if (_isClosed(p)) return (address(0), 0, 0, "", new uint32[](0), 0, 0);
+        approving = _approving(id, p);
         (deciding, needed) = (_deciding(p), 1);
         if (p.decider == 0) needed = _needed(deciding);
         return (p.proposer, p.decider, p.closes, p.action, approving, deciding, needed);
+    }
+
+    /// What was decided: what, who proposed and approved it, when. `decided` 0: nothing, or one organisation
+    /// decided it alone and more than `OWN_KEPT` others since.
+    function decision(uint256 id)
+        external
+        view
+        returns (
+            uint64 decided,
+            uint64 height,
+            address proposer,
+            uint32 organisation,
+            uint32 decider,
+            bytes memory action,
+            uint32[] memory approved
+        )
+    {
+        Proposal storage p = _proposals[id];
+        if (p.decided == 0) return (0, 0, address(0), 0, 0, "", new uint32[](0));
+        return (p.decided, p.height, p.proposer, p.organisation, p.decider, p.action, p.voters);
     }
 
     function quorum() external view returns (uint16 numerator, uint16 denominator) {
@@ -152,7 +177,7 @@ abstract contract Decisions is Acting, State {
     function openProposals(address proposer) external view returns (uint64[OPEN_MAX] memory ids) {
         ids = _open[proposer];
         for (uint256 i = 0; i < OPEN_MAX; i++) {
-            if (_proposals[ids[i]].closes < block.number) ids[i] = 0;
+            if (_isClosed(_proposals[ids[i]])) ids[i] = 0;
         }
     }
 
@@ -172,34 +197,50 @@ abstract contract Decisions is Acting, State {
 
     function _opened(uint256 id) private view returns (Proposal storage p) {
         p = _proposals[id];
-        if (p.closes < block.number) revert ProposalClosed(id);
+        if (_isClosed(p)) revert ProposalClosed(id);
     }
 
-    function _propose(uint32 decider, bytes calldata action) private returns (uint256 id) {
+    /// Also when its organisation is gone.
+    function _isClosed(Proposal storage p) private view returns (bool) {
+        return p.closes < block.timestamp || _members[p.organisation].status == IGovernance.Status.Removed;
+    }
+
+    function _propose(uint32 decider, uint32 organisation, bytes calldata action) private returns (uint256 id) {
         if (action.length < 4 || action.length > ACTION_BYTES_MAX) revert BadAction(action.length, ACTION_BYTES_MAX);
         uint64[OPEN_MAX] storage places = _open[msg.sender];
         uint256 place = 0;
-        while (_proposals[places[place]].closes >= block.number) {
+        while (!_isClosed(_proposals[places[place]])) {
             if (++place == OPEN_MAX) revert TooManyProposals(OPEN_MAX);
         }
-        delete _proposals[places[place]];
+        if (_proposals[places[place]].decided == 0) delete _proposals[places[place]];
         id = ++proposalCount;
         places[place] = uint64(id);
-        uint64 closes = uint64(block.number) + PROPOSAL_BLOCKS;
+        uint64 closes = uint64(block.timestamp) + PROPOSAL_SECONDS;
         Proposal storage p = _proposals[id];
-        (p.decider, p.closes, p.proposer, p.action) = (decider, closes, msg.sender, action);
+        (p.decider, p.closes, p.proposer, p.organisation, p.action) =
+        (decider, closes, msg.sender, organisation, action);
         if (decider == 0) p.concerned = ActionKinds.concerned(action);
         emit Proposed(id, msg.sender, decider, closes, action);
         approve(id);
     }
 
-    function _passes(uint256 id, Proposal storage p) private view returns (bool) {
-        if (p.decider != 0) return _hasVoted(id, p.decider);
-        uint256 voted = 0;
-        for (uint256 i = 0; i < p.voters.length; i++) {
-            if (_counts(id, p, p.voters[i])) voted += 1;
+    /// Whether enough approve, and those that do.
+    function _passes(uint256 id, Proposal storage p) private view returns (bool passes, uint32[] memory approving) {
+        approving = _approving(id, p);
+        passes = approving.length >= (p.decider == 0 ? _needed(_deciding(p)) : 1);
+    }
+
+    function _approving(uint256 id, Proposal storage p) private view returns (uint32[] memory approving) {
+        approving = p.voters;
+        bool spares = _spares(p);
+        uint256 count = 0;
+        for (uint256 i = 0; i < approving.length; i++) {
+            uint32 voter = approving[i];
+            if (_hasVoted(id, voter) && !(spares && voter == p.concerned)) approving[count++] = voter;
         }
-        return voted >= _needed(_deciding(p));
+        assembly ("memory-safe") {
+            mstore(approving, count)
+        }
     }
 
     /// How many organisations decide.
@@ -211,11 +252,6 @@ abstract contract Decisions is Acting, State {
     /// Whether the organisation concerned does not count.
     function _spares(Proposal storage p) private view returns (bool) {
         return p.concerned != 0 && _isActive(p.concerned) && _active > 2;
-    }
-
-    /// Whether the organisation approves, and is asked.
-    function _counts(uint256 id, Proposal storage p, uint32 organisation) private view returns (bool) {
-        return _hasVoted(id, organisation) && !(organisation == p.concerned && _spares(p));
     }
 
     /// Whether enough of the keys that the organisation has now approve, and it is active.
@@ -230,12 +266,22 @@ abstract contract Decisions is Acting, State {
         return approvals >= m.threshold;
     }
 
-    function _execute(uint256 id, Proposal storage p) private {
-        (uint32 decider, bytes memory action) = (p.decider, p.action);
+    function _execute(uint256 id, Proposal storage p, uint32[] memory approving) private {
         // First, so that nothing that the action does can run it again.
-        delete _proposals[id];
-        _run(decider == 0 ? ALL : decider, action);
+        p.closes = 0;
+        (p.decided, p.height) = (uint64(block.timestamp), uint64(block.number));
+        if (approving.length != p.voters.length) p.voters = approving;
+        if (p.decider != 0) _keepOwn(id, p.decider);
+        _run(p.decider == 0 ? ALL : p.decider, p.action);
         emit Executed(id);
+    }
+
+    /// One organisation alone shall not make the state grow without bound: its latest take the place of
+    /// its oldest.
+    function _keepOwn(uint256 id, uint32 organisation) private {
+        uint256 place = _ownCount[organisation]++ % OWN_KEPT;
+        delete _proposals[_own[organisation][place]];
+        _own[organisation][place] = uint64(id);
     }
 
     function _run(uint32 actor, bytes memory action) internal {

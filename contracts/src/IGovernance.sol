@@ -99,11 +99,17 @@ interface IGovernance is IMembership {
         uint64 validatorDelay;
     }
 
-    function organisations() external view returns (Organisation[] memory);
-    function nodes() external view returns (Node[] memory);
-    function revokedSerials() external view returns (Serial[] memory);
-    /// X25519 keys to which content is sealed, of organisations 1, 2, …; 0: none.
-    function sealingKeys() external view returns (bytes32[] memory);
+    // Lists, in pages: at most `count` from index `from` on, fewer at the end.
+
+    /// All that there ever were; organisation 1 has index 0.
+    function organisations(uint256 from, uint256 count) external view returns (Organisation[] memory);
+    function nodes(uint256 from, uint256 count) external view returns (Node[] memory);
+    /// Of the organisations with these indexes: at most 64 of each.
+    function revokedSerials(uint256 from, uint256 count) external view returns (Serial[] memory);
+    /// X25519 keys to which content is sealed, of the organisations with these indexes; 0: none.
+    function sealingKeys(uint256 from, uint256 count) external view returns (bytes32[] memory);
+    /// How many organisations there ever were.
+    function organisationCount() external view returns (uint256);
     function settings() external view returns (Settings memory);
     function forks() external view returns (Fork[] memory);
     function permissions(address account) external view returns (uint256);

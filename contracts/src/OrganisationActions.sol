@@ -4,7 +4,7 @@ pragma solidity ^0.8.30;
 import "./Claims.sol";
 import "./Seats.sol";
 
-/// @notice there is an organisation {name}; choose another name
+/// @notice there is an organisation {name}, perhaps with other capitals; choose another name
 error NameInUse(string name);
 /// @notice {threshold} of {keys} keys cannot speak; use a threshold from 1 to the number of keys
 error BadThreshold(uint256 threshold, uint256 keys);
@@ -61,8 +61,10 @@ abstract contract OrganisationActions is Claims, Seats {
         Member storage m = _existing(id);
         if (m.status == IGovernance.Status.Active) _deactivate(id);
         m.status = IGovernance.Status.Removed;
-        _remaining -= 1;
-        _names[m.name] = false;
+        uint32 last = _present[_present.length - 1];
+        (_present[m.place], _members[last].place) = (last, m.place);
+        _present.pop();
+        _names[Names.folded(m.name)] = false;
         for (uint256 i = 0; i < m.keys.length; i++) {
             delete _seats[m.keys[i]];
             _keyRemoved(m.keys[i]);
@@ -226,15 +228,17 @@ abstract contract OrganisationActions is Claims, Seats {
         address[] memory keys,
         IGovernance.CaKey[] memory cas
     ) private {
-        if (_remaining == ORGANISATIONS_MAX) {
+        if (_present.length == ORGANISATIONS_MAX) {
             revert TooManyOrganisations(ORGANISATIONS_MAX);
         }
         bytes32 packed = Names.pack(name);
-        if (_names[packed]) revert NameInUse(name);
-        _names[packed] = true;
+        bytes32 small = Names.folded(packed);
+        if (_names[small]) revert NameInUse(name);
+        _names[small] = true;
         uint32 id = ++_organisations;
-        _remaining += 1;
         Member storage m = _members[id];
+        m.place = uint16(_present.length);
+        _present.push(id);
         m.status = IGovernance.Status.Invited;
         m.name = packed;
         emit OrganisationAdded(id, name, threshold, keys);

@@ -22,6 +22,8 @@ abstract contract Organisations is Permissions, Calendar, Keys {
     struct Member {
         IGovernance.Status status;
         uint8 threshold;
+        /// In `_present`.
+        uint16 place;
         /// Grows when `keys` change: approvals by earlier keys do not count.
         uint32 generation;
         bytes32 name;
@@ -52,12 +54,13 @@ abstract contract Organisations is Permissions, Calendar, Keys {
 
     mapping(uint32 => Member) internal _members;
     mapping(address => Seat) internal _seats;
+    /// In small letters.
     mapping(bytes32 => bool) internal _names;
     /// Ids are 1 to this.
     uint32 internal _organisations;
     uint32 internal _active;
-    /// Active and suspended.
-    uint32 internal _remaining;
+    /// Those that were not removed, in no certain order.
+    uint32[] internal _present;
 
     /// All decide with more than this part of the active organisations.
     uint16 internal _quorumNumerator;
@@ -99,8 +102,8 @@ abstract contract Organisations is Permissions, Calendar, Keys {
     /// Whether a CA key begins or ends to count with the next block.
     function _caKeysArrive() internal returns (bool arrived) {
         uint64 next = _next();
-        for (uint32 id = 1; id <= _organisations; id++) {
-            IGovernance.CaKey[] storage cas = _members[id].caKeys;
+        for (uint256 place = 0; place < _present.length; place++) {
+            IGovernance.CaKey[] storage cas = _members[_present[place]].caKeys;
             for (uint256 i = 0; i < cas.length; i++) {
                 (uint64 from, uint64 until) = (cas[i].from, cas[i].until);
                 arrived = arrived || from == next || until == next;

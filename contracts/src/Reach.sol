@@ -35,7 +35,8 @@ abstract contract Reach is State {
     /// and owns so much.
     function _ableIf(uint256 price) private view returns (uint256 able, uint256 needed) {
         needed = _needed(_active);
-        for (uint32 id = 1; id <= _organisations && able < needed; id++) {
+        for (uint256 i = 0; i < _present.length && able < needed; i++) {
+            uint32 id = _present[i];
             if (_isActive(id) && _isAble(_members[id], price)) able += 1;
         }
     }

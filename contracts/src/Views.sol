@@ -33,23 +33,29 @@ abstract contract Views is IGovernance, State {
         }
     }
 
-    function nodes() external view returns (Node[] memory all) {
+    function nodes(uint256 from, uint256 count) external view returns (Node[] memory page) {
         uint256 listed = _listed.length;
-        all = new Node[](listed + _revoked.length);
-        for (uint256 i = 0; i < all.length; i++) {
-            bytes32 peer = i < listed ? _listed[i] : _revoked[i - listed];
+        page = new Node[](_length(listed + _revoked.length, from, count));
+        for (uint256 i = 0; i < page.length; i++) {
+            uint256 place = from + i;
+            bytes32 peer = place < listed ? _listed[place] : _revoked[place - listed];
             Entry storage e = _entries[peer];
             Role role = e.key == 0 ? Role.Full : Role.Validator;
             uint64 until = e.nextPower == 0 ? e.changes : 0;
-            all[i] = Node(peer, e.organisation, role, e.revoked, e.key, e.power, e.feeRecipient, e.from, until);
+            page[i] = Node(peer, e.organisation, role, e.revoked, e.key, e.power, e.feeRecipient, e.from, until);
         }
     }
 
-    function organisations() external view returns (Organisation[] memory all) {
-        all = new Organisation[](_organisations);
-        for (uint32 id = 1; id <= all.length; id++) {
+    function organisationCount() external view returns (uint256) {
+        return _organisations;
+    }
+
+    function organisations(uint256 from, uint256 count) external view returns (Organisation[] memory page) {
+        page = new Organisation[](_length(_organisations, from, count));
+        for (uint256 i = 0; i < page.length; i++) {
+            uint32 id = uint32(from + i + 1);
             Member storage m = _members[id];
-            all[id - 1] = Organisation(id, m.status, m.threshold, Names.unpack(m.name), m.keys, m.caKeys);
+            page[i] = Organisation(id, m.status, m.threshold, Names.unpack(m.name), m.keys, m.caKeys);
         }
     }
 
@@ -97,24 +103,26 @@ abstract contract Views is IGovernance, State {
         return _network;
     }
 
-    function sealingKeys() external view returns (bytes32[] memory all) {
-        all = new bytes32[](_organisations);
-        for (uint32 id = 1; id <= all.length; id++) {
-            all[id - 1] = _members[id].sealingKey;
+    function sealingKeys(uint256 from, uint256 count) external view returns (bytes32[] memory page) {
+        page = new bytes32[](_length(_organisations, from, count));
+        for (uint256 i = 0; i < page.length; i++) {
+            page[i] = _members[uint32(from + i + 1)].sealingKey;
         }
     }
 
-    function revokedSerials() external view returns (Serial[] memory all) {
-        uint256 count = 0;
-        for (uint32 id = 1; id <= _organisations; id++) {
-            count += _members[id].serials.length;
+    function revokedSerials(uint256 from, uint256 count) external view returns (Serial[] memory all) {
+        uint256 length = _length(_organisations, from, count);
+        uint256 found = 0;
+        for (uint256 i = 0; i < length; i++) {
+            found += _members[uint32(from + i + 1)].serials.length;
         }
-        all = new Serial[](count);
-        count = 0;
-        for (uint32 id = 1; id <= _organisations; id++) {
+        all = new Serial[](found);
+        found = 0;
+        for (uint256 i = 0; i < length; i++) {
+            uint32 id = uint32(from + i + 1);
             uint160[] storage serials = _members[id].serials;
-            for (uint256 i = 0; i < serials.length; i++) {
-                all[count++] = Serial(id, serials[i]);
+            for (uint256 j = 0; j < serials.length; j++) {
+                all[found++] = Serial(id, serials[j]);
             }
         }
     }
@@ -138,5 +146,11 @@ abstract contract Views is IGovernance, State {
 
     function validatorDelay() external view returns (uint64) {
         return _delay;
+    }
+
+    /// How long a page of a list is.
+    function _length(uint256 all, uint256 from, uint256 count) private pure returns (uint256) {
+        if (from >= all) return 0;
+        return count < all - from ? count : all - from;
     }
 }

@@ -108,13 +108,21 @@ abstract contract GovernanceBase is Base {
         }
     }
 
+    function organisations() internal view returns (IGovernance.Organisation[] memory) {
+        return gov.organisations(0, type(uint256).max);
+    }
+
+    function nodes() internal view returns (IGovernance.Node[] memory) {
+        return gov.nodes(0, type(uint256).max);
+    }
+
+    function serials() internal view returns (IGovernance.Serial[] memory) {
+        return gov.revokedSerials(0, type(uint256).max);
+    }
+
     /// All that nodes act on, as one hash.
     function seen() internal view returns (bytes32) {
-        return keccak256(
-            abi.encode(
-                gov.validators(), gov.organisations(), gov.nodes(), gov.revokedSerials(), gov.settings(), gov.forks()
-            )
-        );
+        return keccak256(abi.encode(gov.validators(), organisations(), nodes(), serials(), gov.settings(), gov.forks()));
     }
 
     // Consent.
@@ -129,7 +137,7 @@ abstract contract GovernanceBase is Base {
     }
 
     function nameOf(uint32 id) internal view returns (string memory) {
-        IGovernance.Organisation[] memory all = gov.organisations();
+        IGovernance.Organisation[] memory all = organisations();
         return id == 0 || id > all.length ? "nobody" : all[id - 1].name;
     }
 
@@ -143,7 +151,7 @@ abstract contract GovernanceBase is Base {
             prove(key, KeyRole.Validator, nameOf(id));
         } else if (kind == ValidatorActions.rotateValidatorKey.selector) {
             (bytes32 node, bytes32 key) = abi.decode(data, (bytes32, bytes32));
-            IGovernance.Node[] memory all = gov.nodes();
+            IGovernance.Node[] memory all = nodes();
             for (uint256 i = 0; i < all.length; i++) {
                 if (all[i].peer == node) prove(key, KeyRole.Validator, nameOf(all[i].organisation));
             }
@@ -161,7 +169,7 @@ abstract contract GovernanceBase is Base {
     /// The accounts that an action offers seats take them.
     function accept(bytes memory action) internal {
         bytes4 kind = bytes4(action);
-        if (kind == OrganisationActions.addOrganisation.selector) acceptSeats(uint32(gov.organisations().length));
+        if (kind == OrganisationActions.addOrganisation.selector) acceptSeats(uint32(organisations().length));
         if (kind == OrganisationActions.setKeys.selector) acceptSeats(abi.decode(arguments(action), (uint32)));
     }
 
@@ -219,7 +227,7 @@ abstract contract GovernanceBase is Base {
         agree(action);
         uint256 id = propose(1, 0, action);
         (,,,,,, uint256 needed) = gov.proposal(id);
-        IGovernance.Organisation[] memory all = gov.organisations();
+        IGovernance.Organisation[] memory all = organisations();
         uint256 active = 0;
         for (uint256 i = 0; i < all.length; i++) {
             if (all[i].status == IGovernance.Status.Active) active += 1;

@@ -80,7 +80,7 @@ contract GovernanceWalkTest is GovernanceBase {
 
     /// All decide, or one organisation alone; whether the action is allowed or not.
     function attempt(uint256 dice, bytes memory action) private versioned {
-        IGovernance.Organisation[] memory all = gov.organisations();
+        IGovernance.Organisation[] memory all = organisations();
         bool own = (dice >> 4) % 4 == 0;
         uint256 id = 0;
         for (uint256 i = 0; i < all.length; i++) {
@@ -102,7 +102,7 @@ contract GovernanceWalkTest is GovernanceBase {
             vm.prank(proposer);
             gov.withdraw(id);
         }
-        _added = uint32(gov.organisations().length);
+        _added = uint32(organisations().length);
     }
 
     function nextBlock(bytes32[] memory equivocators) internal override versioned {
@@ -119,14 +119,14 @@ contract GovernanceWalkTest is GovernanceBase {
     function acted() private view returns (bytes32 hash) {
         uint256 next = block.number + 1;
         hash = seen();
-        IGovernance.Organisation[] memory os = gov.organisations();
+        IGovernance.Organisation[] memory os = organisations();
         for (uint256 i = 0; i < os.length; i++) {
             for (uint256 j = 0; j < os[i].caKeys.length; j++) {
                 IGovernance.CaKey memory c = os[i].caKeys[j];
                 hash = keccak256(abi.encode(hash, c.from <= next, c.until != 0 && c.until <= next));
             }
         }
-        IGovernance.Node[] memory ns = gov.nodes();
+        IGovernance.Node[] memory ns = nodes();
         for (uint256 i = 0; i < ns.length; i++) {
             if (!ns[i].revoked) hash = keccak256(abi.encode(hash, ns[i].from <= next));
         }
@@ -138,7 +138,7 @@ contract GovernanceWalkTest is GovernanceBase {
 
     function checkAlways() private {
         checkOrganisations();
-        IGovernance.Node[] memory ns = gov.nodes();
+        IGovernance.Node[] memory ns = nodes();
         // The set at each height that anything begins or ends at, and the next one.
         checkSet(ns, uint64(block.number) + 1, true);
         for (uint256 i = 0; i < ns.length; i++) {
@@ -159,7 +159,7 @@ contract GovernanceWalkTest is GovernanceBase {
         uint256 power = 0;
         for (uint256 i = 0; i < ns.length; i++) {
             IGovernance.Node memory n = ns[i];
-            bool active = gov.organisations()[n.organisation - 1].status == IGovernance.Status.Active;
+            bool active = organisations()[n.organisation - 1].status == IGovernance.Status.Active;
             bool holds = active && !n.revoked && n.from <= height && (n.until == 0 || height < n.until);
             if (next) {
                 uint256 listed = 0;
@@ -179,7 +179,7 @@ contract GovernanceWalkTest is GovernanceBase {
     }
 
     function checkOrganisations() private view {
-        IGovernance.Organisation[] memory os = gov.organisations();
+        IGovernance.Organisation[] memory os = organisations();
         uint256 active = 0;
         for (uint256 i = 0; i < os.length; i++) {
             if (os[i].status == IGovernance.Status.Active) active += 1;

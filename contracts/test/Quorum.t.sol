@@ -59,7 +59,7 @@ contract QuorumTest is GovernanceBase {
             same("its own vote is none", approving.length, 0);
             same("the others decide", deciding, n - 1);
             check("passed without it", withoutTheLast(n, suspension(n)));
-            same("status", uint256(gov.organisations()[n - 1].status), uint256(IGovernance.Status.Suspended));
+            same("status", uint256(organisations()[n - 1].status), uint256(IGovernance.Status.Suspended));
             vm.revertToState(before);
         }
     }

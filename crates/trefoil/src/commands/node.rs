@@ -1,5 +1,6 @@
 //! `trefoil node`: the nodes that the chain knows by their keys.
 
+use alloy_primitives::U256;
 use alloy_sol_types::SolCall;
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -12,13 +13,17 @@ use super::{
     transaction::{TransactionArgs, TransactionSender},
 };
 use crate::{
-    chain_client::governance::{
-        abi::{
-            Governance::{nodesCall, revokedSerialsCall},
-            GovernanceActions::{forgetSerialsCall, revokeNodeCall, revokeSerialCall},
-            IGovernance::Node as NodeEntry,
+    chain_client::{
+        contract::Contract,
+        governance::{
+            self, Organisations,
+            abi::{
+                Governance::revokedSerialsCall,
+                GovernanceActions::{forgetSerialsCall, revokeNodeCall, revokeSerialCall},
+                IGovernance::{Node as NodeEntry, Serial as SerialEntry},
+            },
+            peer,
         },
-        peer,
     },
     error::CommandError,
 };
@@ -51,8 +56,8 @@ impl NodeCommand {
 
 async fn list(node: &QueryArgs) -> Result<(), CommandError> {
     let (contract, organisations) = node.members().await?;
-    let nodes = contract.view(nodesCall {}).await?;
-    let serials = contract.view(revokedSerialsCall {}).await?;
+    let nodes = governance::nodes(&contract).await?;
+    let serials = revoked_serials(&contract, &organisations).await?;
     if node.json {
         let node = |node: &NodeEntry| {
             json!({
@@ -86,6 +91,19 @@ async fn list(node: &QueryArgs) -> Result<(), CommandError> {
     Ok(())
 }
 
+/// The certificates that were revoked. An organisation has 64 at most, so one call for each.
+async fn revoked_serials(
+    contract: &Contract,
+    organisations: &Organisations,
+) -> Result<Vec<SerialEntry>, CommandError> {
+    let mut all = vec![];
+    for from in 0..organisations.0.len() {
+        let (from, count) = (U256::from(from), U256::ONE);
+        all.extend(contract.view(revokedSerialsCall { from, count }).await?);
+    }
+    Ok(all)
+}
+
 /// `IGovernance.Role` (the ABI has a bare number).
 fn role(node: &NodeEntry) -> &'static str {
     match node.role {
@@ -115,7 +133,7 @@ impl RevokeArgs {
         let named = self.whose.org.as_deref();
         match self.what {
             Revoked::Peer(peer) => {
-                let nodes = sender.contract.view(nodesCall {}).await?;
+                let nodes = governance::nodes(&sender.contract).await?;
                 let known = nodes.iter().find(|node| node.peer == peer.0.0);
                 let organisation = match (named, known) {
                     (None, Some(node)) => node.organisation,

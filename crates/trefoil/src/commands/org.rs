@@ -15,17 +15,20 @@ use super::{
     transaction::{TransactionArgs, TransactionSender},
 };
 use crate::{
-    chain_client::governance::{
-        self, OpenProposal, Organisations, SealingKeys, SeatOffer,
-        abi::{
-            Governance::{acceptSeatCall, approveCall, nodesCall, withdrawCall},
-            GovernanceActions::{
-                addCaKeyCall, addOrganisationCall, endCaKeyCall, removeOrganisationCall,
-                resumeOrganisationCall, setKeysCall, setSealingKeyCall, setSendersCall,
-                suspendOrganisationCall,
+    chain_client::{
+        governance::{
+            self, OpenProposal, Organisations, PastDecision, SealingKeys, SeatOffer,
+            abi::{
+                Governance::{acceptSeatCall, approveCall, withdrawCall},
+                GovernanceActions::{
+                    addCaKeyCall, addOrganisationCall, endCaKeyCall, removeOrganisationCall,
+                    resumeOrganisationCall, setKeysCall, setSealingKeyCall, setSendersCall,
+                    suspendOrganisationCall,
+                },
+                IGovernance::{CaKey, Node as NodeEntry, Organisation},
             },
-            IGovernance::{CaKey, Node as NodeEntry, Organisation},
         },
+        utc::utc,
     },
     error::CommandError,
 };
@@ -36,6 +39,14 @@ pub enum OrgCommand {
     List(QueryArgs),
     /// The open proposals, who approves, and what is missing
     Proposals(QueryArgs),
+    /// What was decided, newest first: who proposed it, who approved it, and when
+    Decisions {
+        /// So many
+        #[arg(long, default_value_t = 20)]
+        count: usize,
+        #[command(flatten)]
+        node: QueryArgs,
+    },
     /// Approve a proposal; with enough approvals it is carried out at once
     Vote(VoteArgs),
     /// Take your approval back; the proposer's ends the proposal
@@ -108,6 +119,7 @@ impl OrgCommand {
         match self {
             Self::List(node) => list(&node).await,
             Self::Proposals(node) => list_proposals(&node).await,
+            Self::Decisions { count, node } => list_decisions(&node, count).await,
             Self::Vote(VoteArgs { id, transaction }) => {
                 transaction.for_members().await?.decision(approveCall { id: U256::from(id) }).await
             }
@@ -149,7 +161,7 @@ impl OrgCommand {
 
 async fn list(node: &QueryArgs) -> Result<(), CommandError> {
     let (contract, organisations) = node.members().await?;
-    let nodes = contract.view(nodesCall {}).await?;
+    let nodes = governance::nodes(&contract).await?;
     let sealing = SealingKeys::read(&contract).await?;
     if node.json {
         let mut list = vec![];
@@ -238,7 +250,7 @@ fn print(p: &OpenProposal, organisations: &Organisations) {
         decider => organisations.label(decider),
     };
     println!("{:>3}  {}", p.id, governance::words(&p.action, organisations));
-    println!("     for {decider} to decide, until block {}", p.closes);
+    println!("     for {decider} to decide, until {}", utc(p.closes));
     let by = organisations.of_key(p.proposer).map(|o| organisations.label(o.id));
     println!("     proposed by {} of {}", p.proposer, by.as_deref().unwrap_or("no organisation"));
     println!("     approve: {}", organisations.labels(&p.approving));
@@ -262,6 +274,35 @@ fn proposal_json(p: &OpenProposal, organisations: &Organisations) -> serde_json:
         "missing": p.missing,
         "waitsFor": p.waits_for(organisations),
     })
+}
+
+async fn list_decisions(node: &QueryArgs, count: usize) -> Result<(), CommandError> {
+    let (contract, organisations) = node.members().await?;
+    let decisions = contract.decisions(count).await?;
+    if node.json {
+        let json = |d: &PastDecision| {
+            json!({
+                "id": d.id,
+                "action": governance::words(&d.action, &organisations),
+                "actionData": d.action,
+                "proposer": d.proposer,
+                "organisation": d.organisation,
+                "decider": (d.decider != 0).then_some(d.decider),
+                "approved": d.approved,
+                "decided": d.decided,
+                "height": d.height,
+            })
+        };
+        println!("{:#}", decisions.iter().map(json).collect::<serde_json::Value>());
+        return Ok(());
+    }
+    for d in &decisions {
+        println!("{:>3}  {}", d.id, governance::words(&d.action, &organisations));
+        println!("     {}, block {}", utc(d.decided), d.height);
+        println!("     proposed by {} of {}", d.proposer, organisations.label(d.organisation));
+        println!("     approved by {}", organisations.labels(&d.approved));
+    }
+    Ok(())
 }
 
 #[derive(Debug, Args)]

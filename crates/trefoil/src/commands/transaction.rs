@@ -27,6 +27,7 @@ use crate::{
                 Staking::StakingEvents,
             },
         },
+        utc::utc,
     },
     error::{CommandError, OrCure as _},
 };
@@ -182,7 +183,7 @@ impl TransactionSender<'_> {
         println!("proposal {id}: {state} (block {})", receipt.block_number);
         if let Some(open) = &open {
             println!("approve: {}", organisations.labels(&open.approving));
-            println!("{}, until block {}", open.waits_for(&organisations), open.closes);
+            println!("{}, until {}", open.waits_for(&organisations), utc(open.closes));
             println!("others do so by: trefoil org vote {id} --dir DIR");
         }
         Ok(())

@@ -14,15 +14,17 @@ use super::{
     validator_list,
 };
 use crate::{
-    chain_client::governance::abi::{
-        Governance::nodesCall,
-        GovernanceActions::{
-            addValidatorCall, removeValidatorCall, rotateValidatorKeyCall,
-            setFeeRecipientCall as setNodeFeeRecipientCall, setPowerCall,
-        },
-        Staking::{
-            addStakeCall, candidateCall, depositCall, setFeeRecipientCall, unbondCall, unjailCall,
-            withdrawCall,
+    chain_client::governance::{
+        self,
+        abi::{
+            GovernanceActions::{
+                addValidatorCall, removeValidatorCall, rotateValidatorKeyCall,
+                setFeeRecipientCall as setNodeFeeRecipientCall, setPowerCall,
+            },
+            Staking::{
+                addStakeCall, candidateCall, depositCall, setFeeRecipientCall, unbondCall,
+                unjailCall, withdrawCall,
+            },
         },
     },
     error::{CommandError, OrCure as _},
@@ -158,7 +160,7 @@ impl AddValidatorArgs {
 
 /// The organisation of a validator; another organisation's is a matter for all.
 async fn owner(sender: &TransactionSender<'_>, peer: PeerId) -> Result<u32, CommandError> {
-    let nodes = sender.contract.view(nodesCall {}).await?;
+    let nodes = governance::nodes(&sender.contract).await?;
     let node = nodes.iter().find(|node| node.peer == peer.0.0 && node.power > 0);
     node.map(|node| node.organisation).or_cure(
         format!("{peer} is no validator"),

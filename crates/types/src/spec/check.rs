@@ -37,6 +37,7 @@ fn is_name(text: &str) -> bool {
 }
 
 const NAME_CURE: &str = "use 1 to 32 letters, digits, - or _";
+const ORGANISATION_CURE: &str = "use 1 to 32 letters, digits, - or _, not digits only";
 
 /// The first of `items` that is there twice.
 fn twice<T: Ord + Copy>(items: impl IntoIterator<Item = T>) -> Option<T> {
@@ -177,7 +178,7 @@ impl ChainSpec {
                 (1..=limits::ORGANISATIONS_MAX).contains(&count),
                 "organisations",
                 format_args!("{count} entries on a consortium"),
-                "write 1 to 64 [[organisations]] with name, keys and ca_keys",
+                "write 1 to 128 [[organisations]] with name, keys and ca_keys",
             )?,
         }
         self.organisations.iter().try_for_each(FoundingOrganisation::check)?;
@@ -208,10 +209,12 @@ impl ChainSpec {
     // key. An account of two organisations would have two votes.
     /// Organisations share no name and no account, and each Ed25519 key has one use.
     fn check_apart(&self) -> Result<(), SpecError> {
-        let names = self.organisations.iter().map(|o| o.name.as_str());
-        if let Some(name) = twice(names) {
+        let names: Vec<_> =
+            self.organisations.iter().map(|o| o.name.to_ascii_lowercase()).collect();
+        if let Some(name) = twice(names.iter().map(String::as_str)) {
             let got = format!("{name:?} twice");
-            require(false, "organisations.name", got, "give each organisation its own name")?;
+            let cure = "give each organisation its own name, which differs by more than capitals";
+            require(false, "organisations.name", got, cure)?;
         }
         let accounts = self.organisations.iter().flat_map(|o| o.keys.iter().copied());
         if let Some(account) = twice(accounts) {
@@ -258,7 +261,10 @@ impl ChainSpec {
 impl FoundingOrganisation {
     fn check(&self) -> Result<(), SpecError> {
         let Self { name, threshold, keys, ca_keys } = self;
-        require(is_name(name), "organisations.name", format_args!("{name:?}"), NAME_CURE)?;
+        // A name of digits would be taken for an organisation's number.
+        let number = name.bytes().all(|c| c.is_ascii_digit());
+        let fits = is_name(name) && !number;
+        require(fits, "organisations.name", format_args!("{name:?}"), ORGANISATION_CURE)?;
         require(
             (1..=limits::GOVERNANCE_KEYS_MAX).contains(&keys.len())
                 && !keys.contains(&Address::ZERO),

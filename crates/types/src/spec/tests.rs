@@ -130,7 +130,7 @@ fn a_wrong_spec_names_the_key_and_the_cure() {
         ("a contract of trefoil lies there", |s| {
             s.alloc.insert(CONTENT_REGISTRY, GenesisAccount::default());
         }),
-        ("0 entries on a consortium; write 1 to 64", |s| s.organisations.clear()),
+        ("0 entries on a consortium; write 1 to 128", |s| s.organisations.clear()),
         ("2 entries on a private network; write exactly one", |s| s.kind = Kind::Private),
         ("set on a public network; leave it out", |s| s.kind = Kind::Public),
         ("naming nodes or organisations on a public network", |s| {

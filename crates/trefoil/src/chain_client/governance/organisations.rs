@@ -4,7 +4,10 @@ use serde_json::{Value, json};
 use trefoil_os::keystore::SealingKey;
 use trefoil_types::{Address, B256};
 
-use super::abi::{Governance, IGovernance::Organisation};
+use super::abi::{
+    Governance,
+    IGovernance::{Node, Organisation},
+};
 use crate::{
     chain_client::contract::{Contract, ContractError},
     error::{CommandError, OrCure as _},
@@ -21,7 +24,8 @@ impl Organisations {
     /// # Errors
     /// As [`Contract::view`].
     pub async fn read(contract: &Contract) -> Result<Self, ContractError> {
-        contract.view(Governance::organisationsCall {}).await.map(Self)
+        let page = |from, count| Governance::organisationsCall { from, count };
+        contract.list(page).await.map(Self)
     }
 
     pub fn get(&self, id: u32) -> Option<&Organisation> {
@@ -50,8 +54,8 @@ impl Organisations {
         self.0.iter().find(|organisation| organisation.caKeys.iter().any(|ca| ca.key == *key))
     }
 
-    /// The one that a person means by a name or a number. A name may look like a
-    /// number, and then it is the name that counts; a removed one's may be given again.
+    /// The one that a person means by a name or a number: no name is a number. A removed
+    /// one's may be given again.
     ///
     /// # Errors
     /// When there is none.
@@ -109,6 +113,14 @@ impl SeatOffer {
     }
 }
 
+/// The nodes that the chain knows.
+///
+/// # Errors
+/// As [`Contract::view`].
+pub async fn nodes(contract: &Contract) -> Result<Vec<Node>, ContractError> {
+    contract.list(|from, count| Governance::nodesCall { from, count }).await
+}
+
 /// The keys to which content is sealed, in order of the organisations' numbers; 0: none.
 pub struct SealingKeys(Vec<B256>);
 
@@ -116,7 +128,8 @@ impl SealingKeys {
     /// # Errors
     /// As [`Contract::view`].
     pub async fn read(contract: &Contract) -> Result<Self, ContractError> {
-        contract.view(Governance::sealingKeysCall {}).await.map(Self)
+        let page = |from, count| Governance::sealingKeysCall { from, count };
+        contract.list(page).await.map(Self)
     }
 
     pub fn of(&self, organisation: u32) -> Option<SealingKey> {

@@ -9,7 +9,7 @@ use trefoil_types::Address;
 use super::{Organisations, abi::Governance};
 use crate::chain_client::contract::{Contract, ContractError};
 
-// A proposal stays open for a week (`PROPOSAL_BLOCKS`). More than so many in a week would be one
+// A proposal stays open for a week (`PROPOSAL_SECONDS`). More than so many in a week would be one
 // every two and a half minutes.
 /// The newest proposals that are searched for open ones.
 const LOOKED_AT: u64 = 4096;
@@ -23,7 +23,7 @@ pub struct OpenProposal {
     pub proposer: Address,
     /// The organisation that decides alone; 0: all.
     pub decider: u32,
-    /// The last block in which it may be approved.
+    /// The last second in which it may be approved (Unix time).
     pub closes: u64,
     pub action: Bytes,
     /// Organisations that approve, by enough of their keys.
@@ -32,6 +32,22 @@ pub struct OpenProposal {
     pub partly: BTreeMap<u32, usize>,
     /// So many more organisations must approve. 0: an approval given again runs it.
     pub missing: u64,
+}
+
+/// What was decided, by whom and when.
+#[derive(Clone, Debug)]
+pub struct PastDecision {
+    pub id: u64,
+    /// Unix time, and the block.
+    pub decided: u64,
+    pub height: u64,
+    pub proposer: Address,
+    /// The proposer's.
+    pub organisation: u32,
+    /// The organisation that decided alone; 0: all.
+    pub decider: u32,
+    pub action: Bytes,
+    pub approved: Vec<u32>,
 }
 
 impl OpenProposal {
@@ -70,6 +86,35 @@ impl Contract {
             .map(|id| self.proposal(id, organisations))
             .buffered(CALLS)
             .try_filter_map(async |proposal| Ok(proposal))
+            .try_collect()
+            .await
+    }
+
+    /// The newest decisions, newest first. Of those that one organisation makes alone the contract
+    /// keeps the newest only.
+    ///
+    /// # Errors
+    /// As [`Contract::view`].
+    pub async fn decisions(&self, count: usize) -> Result<Vec<PastDecision>, ContractError> {
+        let newest = self.view(Governance::proposalCountCall {}).await?;
+        let read = async |id: u64| {
+            let d = self.view(Governance::decisionCall { id: U256::from(id) }).await?;
+            Ok((d.decided != 0).then_some(PastDecision {
+                id,
+                decided: d.decided,
+                height: d.height,
+                proposer: d.proposer,
+                organisation: d.organisation,
+                decider: d.decider,
+                action: d.action,
+                approved: d.approved,
+            }))
+        };
+        stream::iter((1..=newest).rev())
+            .map(read)
+            .buffered(CALLS)
+            .try_filter_map(async |decision| Ok(decision))
+            .take(count)
             .try_collect()
             .await
     }
