@@ -4,6 +4,8 @@ pragma solidity ^0.8.30;
 /// @notice this is an action; propose it, and it runs when the vote passes
 /// @dev `propose` its calldata.
 error OnlyByDecision();
+/// @notice this is no action, but the call of one account; send it from that account
+error NotAnAction();
 /// @notice all decide about this; let all vote
 /// @dev Use `propose`, not `proposeOwn`.
 error OnlyByAll();
@@ -33,6 +35,12 @@ abstract contract Acting {
 
     modifier byAll() {
         _requireAll();
+        _;
+    }
+
+    /// One account, by a call of its own.
+    modifier alone() {
+        if (_acting != NOBODY) revert NotAnAction();
         _;
     }
 

@@ -1,22 +1,35 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity ^0.8.30;
 
+import "./ChainActions.sol";
 import "./OrganisationActions.sol";
+import "./Recovery.sol";
 
 /// What an action is about, by its calldata.
-library ActionKinds {
-    /// The organisation that shall not count when all decide: the one that is to be
-    /// suspended, or to be given keys since it lost its own; 0: none.
-    function concerned(bytes memory action) internal pure returns (uint32) {
+abstract contract ActionKinds is State {
+    /// Decisions of all after which those whom they hurt must have had time to see and answer them:
+    /// about another's keys, the lists, and how is decided. `concerned`: whose keys; it may object.
+    /// `spared`: it does not count, since it is to be suspended, or given keys because it lost its own.
+    function _kind(bytes memory action) internal view returns (bool delayed, uint32 concerned, bool spared) {
         bytes4 kind = bytes4(action);
-        if (kind != OrganisationActions.suspendOrganisation.selector && kind != OrganisationActions.setKeys.selector) {
-            return 0;
+        bytes32 first = action.length < 36 ? bytes32(0) : _word(action);
+        if (kind == OrganisationActions.suspendOrganisation.selector) return (false, uint32(uint256(first)), true);
+        if (kind == OrganisationActions.setKeys.selector) return (true, uint32(uint256(first)), true);
+        if (
+            kind == OrganisationActions.addCaKey.selector || kind == OrganisationActions.endCaKey.selector
+                || kind == OrganisationActions.setSealingKey.selector || kind == OrganisationActions.setSenders.selector
+                || kind == Recovery.setRecoveryKey.selector
+        ) return (true, uint32(uint256(first)), false);
+        if (kind == ValidatorActions.rotateValidatorKey.selector || kind == ValidatorActions.setFeeRecipient.selector) {
+            return (true, _entries[first].organisation, false);
         }
-        return action.length < 36 ? 0 : uint32(uint256(word(action)));
+        delayed = kind == RuleActions.setPermissions.selector || kind == RuleActions.setAccountsListed.selector
+            || kind == RuleActions.setDeployersListed.selector || kind == OrganisationActions.setQuorum.selector
+            || kind == OrganisationActions.setDecisionDelay.selector;
     }
 
     /// The first argument.
-    function word(bytes memory action) private pure returns (bytes32 first) {
+    function _word(bytes memory action) private pure returns (bytes32 first) {
         assembly ("memory-safe") {
             first := mload(add(action, 36))
         }

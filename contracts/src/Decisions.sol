@@ -2,8 +2,6 @@
 pragma solidity ^0.8.30;
 
 import "./ActionKinds.sol";
-import "./Acting.sol";
-import "./State.sol";
 
 /// @notice {sender} speaks for no organisation; name one of an organisation's keys with --account (`trefoil org
 /// list` shows them)
@@ -16,6 +14,13 @@ error NotYourDecision(uint256 id, uint32 decider);
 /// @notice this account has {most} open; take one back with `trefoil org unvote ID`, or wait until one expires
 /// @dev `withdraw` takes one back.
 error TooManyProposals(uint256 most);
+/// @notice proposal {id} cannot be carried out yet: from {ready} (Unix time; 0: too few approve) on, with as many
+/// approvals as it needs
+error NotDue(uint256 id, uint64 ready);
+/// @notice proposal {id} is not about the keys of your organisation; only one that is concerned can object
+error NotConcerned(uint256 id);
+/// @notice the guardian holds organisation {id} until {until} (Unix time); a vote of the others ends that
+error OrganisationIsHeld(uint32 id, uint64 until);
 /// @notice {bytesGot} bytes are no action; use a call of at most {most} bytes
 error BadAction(uint256 bytesGot, uint256 most);
 /// @notice what was proposed is no action of the contract, or ran out of gas; propose another
@@ -29,12 +34,14 @@ error ActionFailed();
 /// approve, each by `threshold` of the keys that it has at that moment; one for an
 /// organisation alone, when that one approves. It then runs in the same transaction.
 /// The organisation that is to be suspended or given keys does not count where at least
-/// two others decide.
+/// two others decide. What may hurt somebody (`_kind`) waits for `_decisionDelay` after the last
+/// approval, unless all approve. The organisation whose keys it is about may object: then the
+/// delay is twice as long and one more must approve, as far as there are others.
 ///
 /// Always: a key counts once and an organisation counts once in a proposal; what
 /// ran or closed never runs again; an account has at most 4 proposals open, so one
 /// that spams stops nobody else. What is kept for ever is what all decided.
-abstract contract Decisions is Acting, State {
+abstract contract Decisions is Acting, ActionKinds {
     /// A proposal may be approved for a week. In seconds, since a chain's blocks may be 10 ms or a minute apart.
     uint64 public constant PROPOSAL_SECONDS = 7 days;
     uint256 public constant OPEN_MAX = 4;
@@ -45,8 +52,16 @@ abstract contract Decisions is Acting, State {
     struct Proposal {
         /// The organisation that decides alone; 0: all.
         uint32 decider;
-        /// It does not count, where at least two others decide; 0: all count.
+        /// Whose keys it is about; 0: nobody's.
         uint32 concerned;
+        /// `concerned` does not count, where at least two others decide.
+        bool spared;
+        /// It waits for the delay after the last approval.
+        bool delayed;
+        /// `concerned` objected.
+        bool objected;
+        /// It may be carried out from then on, in seconds; 0: too few have approved so far.
+        uint64 ready;
         /// The last second in which it may be approved; 0: closed.
         uint64 closes;
         /// When it was carried out, in seconds and as a height; 0: it was not.
@@ -70,6 +85,8 @@ abstract contract Decisions is Acting, State {
 
     mapping(uint256 => Proposal) private _proposals;
     mapping(uint256 => mapping(uint32 => Ballot)) private _ballots;
+    /// By proposal: the approvals of an objection.
+    mapping(uint256 => Ballot) private _objections;
     mapping(address => uint64[OPEN_MAX]) private _open;
     /// The latest decisions of one organisation alone, in a ring, and how many there were.
     mapping(uint32 => uint64[OWN_KEPT]) private _own;
@@ -80,6 +97,9 @@ abstract contract Decisions is Acting, State {
     event Approved(uint256 indexed id, uint32 indexed organisation, address indexed key);
     event ApprovalWithdrawn(uint256 indexed id, uint32 indexed organisation, address indexed key);
     event ProposalWithdrawn(uint256 indexed id);
+    /// Enough have approved; it may be carried out from `ready` on.
+    event Waiting(uint256 indexed id, uint64 ready);
+    event Objected(uint256 indexed id, uint32 indexed organisation);
     event Executed(uint256 indexed id);
 
     /// For all to decide. The sender approves with it.
@@ -101,12 +121,31 @@ abstract contract Decisions is Acting, State {
         if (p.decider != 0 && p.decider != seat.organisation) revert NotYourDecision(id, p.decider);
         Ballot storage b = _ballots[id][seat.organisation];
         if (b.generation == 0) p.voters.push(seat.organisation);
-        uint32 generation = _members[seat.organisation].generation;
-        if (b.generation != generation) (b.generation, b.approvals) = (generation, 0);
-        b.approvals |= uint16(1) << seat.index;
+        _mark(b, seat);
         emit Approved(id, seat.organisation, msg.sender);
-        (bool passes, uint32[] memory approving) = _passes(id, p);
-        if (passes) _execute(id, p, approving);
+        _advance(id, p);
+    }
+
+    /// Carries out what waited for its delay, if enough still approve.
+    function execute(uint256 id) external {
+        _speaker();
+        Proposal storage p = _opened(id);
+        if (p.ready == 0 || block.timestamp < p.ready || !_advance(id, p)) revert NotDue(id, p.ready);
+    }
+
+    /// Objects to what all decide about the keys of the sender's organisation; it does when enough of its
+    /// keys have. It never blocks: the others may all approve, and wait.
+    function object(uint256 id) external {
+        Seat memory seat = _speaker();
+        Proposal storage p = _opened(id);
+        if (p.decider != 0 || !p.delayed || p.concerned != seat.organisation) revert NotConcerned(id);
+        if (p.objected) revert NothingToChange();
+        Ballot storage b = _objections[id];
+        _mark(b, seat);
+        if (_count(b.approvals) < _members[seat.organisation].threshold) return;
+        p.objected = true;
+        if (p.ready != 0) (p.ready, p.closes) = (p.ready + _decisionDelay, p.closes + _decisionDelay);
+        emit Objected(id, seat.organisation);
     }
 
     /// Takes the sender's approval back; the proposer's ends the proposal, as long as it speaks for the
@@ -144,8 +183,7 @@ abstract contract Decisions is Acting, State {
         Proposal storage p = _proposals[id];
         if (_isClosed(p)) return (address(0), 0, 0, "", new uint32[](0), 0, 0);
         approving = _approving(id, p);
-        (deciding, needed) = (_deciding(p), 1);
-        if (p.decider == 0) needed = _needed(deciding);
+        (deciding, needed) = (_deciding(p), _required(p));
         return (p.proposer, p.decider, p.closes, p.action, approving, deciding, needed);
     }
 
@@ -167,6 +205,13 @@ abstract contract Decisions is Acting, State {
         Proposal storage p = _proposals[id];
         if (p.decided == 0) return (0, 0, address(0), 0, 0, "", new uint32[](0));
         return (p.decided, p.height, p.proposer, p.organisation, p.decider, p.action, p.voters);
+    }
+
+    /// Whether a proposal waits for the delay, from when on it may be carried out (0: too few have approved so
+    /// far), whose keys it is about (0: nobody's), and whether that one objected.
+    function waiting(uint256 id) external view returns (bool delayed, uint64 ready, uint32 concerned, bool objected) {
+        Proposal storage p = _proposals[id];
+        if (!_isClosed(p)) return (p.delayed, p.ready, p.concerned, p.objected);
     }
 
     function quorum() external view returns (uint16 numerator, uint16 denominator) {
@@ -193,6 +238,18 @@ abstract contract Decisions is Acting, State {
         seat = _seats[msg.sender];
         if (seat.organisation == 0) revert NotAGovernanceKey(msg.sender);
         _requireActive(seat.organisation);
+        if (_heldNow() == seat.organisation) revert OrganisationIsHeld(seat.organisation, _held.until);
+    }
+
+    /// The organisation that the guardian holds; 0: none.
+    function _heldNow() private view returns (uint32) {
+        return _held.until >= block.timestamp ? _held.organisation : 0;
+    }
+
+    function _mark(Ballot storage b, Seat memory seat) private {
+        uint32 generation = _members[seat.organisation].generation;
+        if (b.generation != generation) (b.generation, b.approvals) = (generation, 0);
+        b.approvals |= uint16(1) << seat.index;
     }
 
     function _opened(uint256 id) private view returns (Proposal storage p) {
@@ -219,24 +276,47 @@ abstract contract Decisions is Acting, State {
         Proposal storage p = _proposals[id];
         (p.decider, p.closes, p.proposer, p.organisation, p.action) =
         (decider, closes, msg.sender, organisation, action);
-        if (decider == 0) p.concerned = ActionKinds.concerned(action);
+        if (decider == 0) (p.delayed, p.concerned, p.spared) = _kind(action);
         emit Proposed(id, msg.sender, decider, closes, action);
         approve(id);
     }
 
-    /// Whether enough approve, and those that do.
-    function _passes(uint256 id, Proposal storage p) private view returns (bool passes, uint32[] memory approving) {
-        approving = _approving(id, p);
-        passes = approving.length >= (p.decider == 0 ? _needed(_deciding(p)) : 1);
+    /// Goes as far as the approvals and the time allow; whether it was carried out.
+    function _advance(uint256 id, Proposal storage p) private returns (bool) {
+        uint32[] memory approving = _approving(id, p);
+        if (approving.length < _required(p)) return false;
+        // Where all approve nobody is left whom a delay could protect.
+        bool all = approving.length == _deciding(p) && (!_spares(p) || _hasVoted(id, p.concerned));
+        if (p.delayed && !all) {
+            if (p.ready == 0) {
+                p.ready = uint64(block.timestamp) + (p.objected ? 2 : 1) * _decisionDelay;
+                p.closes = p.ready + PROPOSAL_SECONDS;
+                emit Waiting(id, p.ready);
+            }
+            if (block.timestamp < p.ready) return false;
+        }
+        _execute(id, p, approving);
+        return true;
+    }
+
+    /// How many must approve.
+    function _required(Proposal storage p) private view returns (uint256 required) {
+        if (p.decider != 0) return 1;
+        uint256 deciding = _deciding(p);
+        required = _needed(deciding);
+        // One more than otherwise, but never the one that objects.
+        uint256 others = _spares(p) || !_isActive(p.concerned) ? deciding : deciding - 1;
+        if (p.objected && required < others) required += 1;
     }
 
     function _approving(uint256 id, Proposal storage p) private view returns (uint32[] memory approving) {
         approving = p.voters;
-        bool spares = _spares(p);
+        (bool spares, uint32 held) = (_spares(p), _heldNow());
         uint256 count = 0;
         for (uint256 i = 0; i < approving.length; i++) {
             uint32 voter = approving[i];
-            if (_hasVoted(id, voter) && !(spares && voter == p.concerned)) approving[count++] = voter;
+            if (voter == held || (spares && voter == p.concerned)) continue;
+            if (_hasVoted(id, voter)) approving[count++] = voter;
         }
         assembly ("memory-safe") {
             mstore(approving, count)
@@ -251,7 +331,7 @@ abstract contract Decisions is Acting, State {
 
     /// Whether the organisation concerned does not count.
     function _spares(Proposal storage p) private view returns (bool) {
-        return p.concerned != 0 && _isActive(p.concerned) && _active > 2;
+        return p.spared && _isActive(p.concerned) && _active > 2;
     }
 
     /// Whether enough of the keys that the organisation has now approve, and it is active.
@@ -259,11 +339,13 @@ abstract contract Decisions is Acting, State {
         Member storage m = _members[organisation];
         Ballot memory b = _ballots[id][organisation];
         if (m.status != IGovernance.Status.Active || b.generation != m.generation) return false;
-        uint256 approvals = 0;
-        for (uint16 bits = b.approvals; bits != 0; bits &= bits - 1) {
-            approvals += 1;
+        return _count(b.approvals) >= m.threshold;
+    }
+
+    function _count(uint16 bits) private pure returns (uint256 count) {
+        for (; bits != 0; bits &= bits - 1) {
+            count += 1;
         }
-        return approvals >= m.threshold;
     }
 
     function _execute(uint256 id, Proposal storage p, uint32[] memory approving) private {

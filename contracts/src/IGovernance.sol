@@ -97,6 +97,8 @@ interface IGovernance is IMembership {
         uint16 quorumDenominator;
         /// A change of validators that is no punishment holds so many blocks later.
         uint64 validatorDelay;
+        /// What may hurt an organisation is carried out so many seconds after the last approval.
+        uint64 decisionDelay;
     }
 
     // Lists, in pages: at most `count` from index `from` on, fewer at the end.

@@ -2,12 +2,10 @@
 pragma solidity ^0.8.30;
 
 import "./Claims.sol";
-import "./Seats.sol";
+import "./Recovery.sol";
 
 /// @notice there is an organisation {name}, perhaps with other capitals; choose another name
 error NameInUse(string name);
-/// @notice {threshold} of {keys} keys cannot speak; use a threshold from 1 to the number of keys
-error BadThreshold(uint256 threshold, uint256 keys);
 /// @notice {id} is the only active organisation; add or resume another first
 error LastOrganisation(uint32 id);
 /// @notice at most {most} at a time; remove one first
@@ -34,12 +32,12 @@ error TooFewToSuspend(uint32 active);
 error BadQuorum(uint16 numerator, uint16 denominator);
 
 /// What all decide about organisations, and what each decides about itself.
-abstract contract OrganisationActions is Claims, Seats {
+abstract contract OrganisationActions is Claims, Recovery {
     uint256 public constant ORGANISATIONS_MAX = 128;
-    uint256 public constant KEYS_MAX = 16;
     uint256 public constant CA_KEYS_MAX = 4;
     uint256 public constant SERIALS_MAX = 64;
     uint256 public constant SENDERS_MAX = 16;
+    uint64 public constant DECISION_DELAY_MAX = 30 days;
 
     // What all decide.
 
@@ -72,6 +70,7 @@ abstract contract OrganisationActions is Claims, Seats {
         delete m.keys;
         delete m.threshold;
         _withdrawOffer(m);
+        _replaceRecoveryKey(id, address(0));
         _replaceSenders(m, new address[](0));
         for (uint256 i = 0; i < m.caKeys.length; i++) {
             uint64 until = m.caKeys[i].until;
@@ -115,6 +114,11 @@ abstract contract OrganisationActions is Claims, Seats {
 
     function setQuorum(uint16 numerator, uint16 denominator) external byAll {
         _setQuorum(numerator, denominator);
+    }
+
+    function setDecisionDelay(uint64 delay) external byAll {
+        if (delay == _decisionDelay) revert NothingToChange();
+        _setDecisionDelay(delay);
     }
 
     // What an organisation decides for itself.
@@ -213,6 +217,12 @@ abstract contract OrganisationActions is Claims, Seats {
         emit QuorumChanged(numerator, denominator);
     }
 
+    function _setDecisionDelay(uint64 delay) internal {
+        if (delay > DECISION_DELAY_MAX) revert OutOfRange("decisionDelay", delay, 0, DECISION_DELAY_MAX);
+        _decisionDelay = delay;
+        emit DecisionDelayChanged(delay);
+    }
+
     function _foundOrganisations(IGovernance.Organisation[] memory founders) internal {
         for (uint256 i = 0; i < founders.length; i++) {
             IGovernance.Organisation memory o = founders[i];
@@ -255,35 +265,6 @@ abstract contract OrganisationActions is Claims, Seats {
     function _deactivate(uint32 id) private {
         if (_active == 1) revert LastOrganisation(id);
         _active -= 1;
-    }
-
-    function _offer(uint32 id, uint8 threshold, address[] memory keys) private {
-        if (keys.length == 0 || keys.length > KEYS_MAX) revert OutOfRange("keys", keys.length, 1, KEYS_MAX);
-        if (threshold == 0 || threshold > keys.length) revert BadThreshold(threshold, keys.length);
-        Member storage m = _members[id];
-        _withdrawOffer(m);
-        uint16 accepted = 0;
-        for (uint256 i = 0; i < keys.length; i++) {
-            address key = keys[i];
-            uint32 taken = _seats[key].organisation;
-            for (uint256 j = 0; j < i; j++) {
-                if (keys[j] == key) revert AccountInUse(key, id);
-            }
-            if (key == address(0) || key == address(this) || key == NODE || (taken != 0 && taken != id)) {
-                revert AccountInUse(key, taken);
-            }
-            if (taken == id) accepted |= uint16(1 << i);
-            _keyAdded(key);
-        }
-        (m.offer.threshold, m.offer.accepted, m.offer.keys) = (threshold, accepted, keys);
-        emit KeysOffered(id, threshold, keys);
-    }
-
-    function _withdrawOffer(Member storage m) private {
-        for (uint256 i = 0; i < m.offer.keys.length; i++) {
-            _keyRemoved(m.offer.keys[i]);
-        }
-        delete m.offer;
     }
 
     function _addCaKey(uint32 id, IGovernance.CaKey memory ca) private {

@@ -46,6 +46,15 @@ abstract contract Organisations is Permissions, Calendar, Keys {
         address[] keys;
     }
 
+    /// An account that can give an organisation new keys.
+    struct RecoveryKey {
+        address account;
+        /// When the recovery that it announced may be carried out; 0: none.
+        uint64 ready;
+        /// keccak256 of what it offers.
+        bytes32 offer;
+    }
+
     struct Seat {
         uint32 organisation;
         /// In the organisation's `keys`.
@@ -66,6 +75,11 @@ abstract contract Organisations is Permissions, Calendar, Keys {
     uint16 internal _quorumNumerator;
     uint16 internal _quorumDenominator;
 
+    mapping(uint32 => RecoveryKey) internal _recovery;
+    /// Between the last approval and the deed, where someone may be hurt. Seconds.
+    uint64 internal _decisionDelay;
+
+    event DecisionDelayChanged(uint64 delay);
     event OrganisationAdded(uint32 indexed id, string name, uint8 threshold, address[] keys);
     event OrganisationJoined(uint32 indexed id);
     event OrganisationRemoved(uint32 indexed id);

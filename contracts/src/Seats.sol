@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity ^0.8.30;
 
+import "./Acting.sol";
 import "./State.sol";
 
 /// @notice {account} speaks for organisation {organisation} already (0: it can never speak for one), or is named
@@ -9,6 +10,9 @@ error AccountInUse(address account, uint32 organisation);
 /// @notice organisation {organisation} offers {account} no seat, or it accepted before; see `trefoil org list`
 error NoSeat(address account, uint32 organisation);
 
+/// @notice {threshold} of {keys} keys cannot speak; use a threshold from 1 to the number of keys
+error BadThreshold(uint256 threshold, uint256 keys);
+
 /// The accounts that speak for organisations.
 ///
 /// Always: an account has a seat only where it was offered one and accepted by a call of its
@@ -16,6 +20,38 @@ error NoSeat(address account, uint32 organisation);
 /// accepted, and until then those that spoke before go on to speak, so nobody is left without
 /// a voice by a typing error.
 abstract contract Seats is State {
+    uint256 public constant KEYS_MAX = 16;
+
+    /// Offers accounts seats; those that have one there have accepted.
+    function _offer(uint32 id, uint8 threshold, address[] memory keys) internal {
+        if (keys.length == 0 || keys.length > KEYS_MAX) revert OutOfRange("keys", keys.length, 1, KEYS_MAX);
+        if (threshold == 0 || threshold > keys.length) revert BadThreshold(threshold, keys.length);
+        Member storage m = _members[id];
+        _withdrawOffer(m);
+        uint16 accepted = 0;
+        for (uint256 i = 0; i < keys.length; i++) {
+            address key = keys[i];
+            uint32 taken = _seats[key].organisation;
+            for (uint256 j = 0; j < i; j++) {
+                if (keys[j] == key) revert AccountInUse(key, id);
+            }
+            if (key == address(0) || key == address(this) || key == NODE || (taken != 0 && taken != id)) {
+                revert AccountInUse(key, taken);
+            }
+            if (taken == id) accepted |= uint16(1 << i);
+            _keyAdded(key);
+        }
+        (m.offer.threshold, m.offer.accepted, m.offer.keys) = (threshold, accepted, keys);
+        emit KeysOffered(id, threshold, keys);
+    }
+
+    function _withdrawOffer(Member storage m) internal {
+        for (uint256 i = 0; i < m.offer.keys.length; i++) {
+            _keyRemoved(m.offer.keys[i]);
+        }
+        delete m.offer;
+    }
+
     function _install(uint32 id) internal {
         Member storage m = _members[id];
         Offer storage o = m.offer;

@@ -35,14 +35,20 @@ abstract contract Views is IGovernance, State {
 
     function nodes(uint256 from, uint256 count) external view returns (Node[] memory page) {
         uint256 listed = _listed.length;
-        page = new Node[](_length(listed + _revoked.length, from, count));
+        // A full node that the guardian holds is the last.
+        uint256 known = listed + _revoked.length;
+        uint256 all = _held.peer == 0 || _entries[_held.peer].power != 0 ? known : known + 1;
+        page = new Node[](_length(all, from, count));
         for (uint256 i = 0; i < page.length; i++) {
             uint256 place = from + i;
-            bytes32 peer = place < listed ? _listed[place] : _revoked[place - listed];
+            bytes32 peer = _held.peer;
+            if (place < listed) peer = _listed[place];
+            else if (place < known) peer = _revoked[place - listed];
             Entry storage e = _entries[peer];
             Role role = e.key == 0 ? Role.Full : Role.Validator;
             uint64 until = e.nextPower == 0 ? e.changes : 0;
-            page[i] = Node(peer, e.organisation, role, e.revoked, e.key, e.power, e.feeRecipient, e.from, until);
+            bool revoked = e.revoked || (peer == _held.peer && peer != 0);
+            page[i] = Node(peer, e.organisation, role, revoked, e.key, e.power, e.feeRecipient, e.from, until);
         }
     }
 
@@ -76,6 +82,22 @@ abstract contract Views is IGovernance, State {
     /// Accounts that may send transactions for an organisation, since its keys are contracts.
     function senders(uint32 organisation) external view returns (address[] memory) {
         return _members[organisation].senders;
+    }
+
+    /// What may hurt an organisation is carried out so many seconds after the last approval.
+    function decisionDelay() external view returns (uint64) {
+        return _decisionDelay;
+    }
+
+    /// The guardian (0: none), and the node or organisation that it holds until then (in seconds; 0: nothing).
+    function guard() external view returns (address guardian, bytes32 peer, uint32 organisation, uint64 until) {
+        return (_guardian, _held.peer, _held.organisation, _held.until);
+    }
+
+    /// The account that can give an organisation new keys (0: none), and from when on what it announced can be
+    /// carried out (in seconds; 0: nothing).
+    function recoveryKey(uint32 organisation) external view returns (address account, uint64 ready) {
+        return (_recovery[organisation].account, _recovery[organisation].ready);
     }
 
     /// The organisation that an account speaks for; 0: none.

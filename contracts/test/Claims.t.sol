@@ -76,7 +76,7 @@ contract ClaimsTest is GovernanceBase {
         same("speaks for 2", gov.seatOf(account(811)), 2);
         vm.prank(account(811));
         vm.expectRevert(abi.encodeWithSelector(AccountInUse.selector, account(811), 2));
-        gov.acceptSeat(4);
+        direct.acceptSeat(4);
     }
 
     function testAProofServesOneRoleOfOneOrganisation() public {
@@ -97,9 +97,9 @@ contract ClaimsTest is GovernanceBase {
         bytes32 key = ed(77);
         bytes memory other = signature(ed(78));
         vm.expectRevert(abi.encodeWithSelector(BadProof.selector, key));
-        gov.prove(key, KeyRole.Ca, "org-001", other);
+        direct.prove(key, KeyRole.Ca, "org-001", other);
         vm.expectRevert(abi.encodeWithSelector(BadProof.selector, key));
-        gov.prove(key, KeyRole.Ca, "org-001", bytes.concat(key));
+        direct.prove(key, KeyRole.Ca, "org-001", bytes.concat(key));
         check("not proven", !gov.isProven(key, KeyRole.Ca, "org-001"));
     }
 
@@ -216,18 +216,18 @@ contract ClaimsTest is GovernanceBase {
         same("it raises no quorum", deciding, 4);
         refused(addition(9, 5), abi.encodeWithSelector(OrganisationInvited.selector, 5));
         vm.prank(govKey(5, 1));
-        gov.acceptSeat(5);
+        direct.acceptSeat(5);
         same("one of two", uint256(organisations()[4].status), uint256(IGovernance.Status.Invited));
         vm.prank(govKey(5, 2));
-        gov.acceptSeat(5);
+        direct.acceptSeat(5);
         same("joined", uint256(organisations()[4].status), uint256(IGovernance.Status.Active));
         same("two speak", organisations()[4].keys.length, 2);
         vm.prank(govKey(5, 0));
-        gov.acceptSeat(5);
+        direct.acceptSeat(5);
         same("three speak", organisations()[4].keys.length, 3);
         vm.prank(govKey(5, 0));
         vm.expectRevert(abi.encodeWithSelector(NoSeat.selector, govKey(5, 0), 5));
-        gov.acceptSeat(5);
+        direct.acceptSeat(5);
         decide(addition(9, 5));
     }
 
@@ -240,7 +240,7 @@ contract ClaimsTest is GovernanceBase {
         decide(abi.encodeCall(OrganisationActions.removeOrganisation, (5)));
         vm.prank(govKey(5, 1));
         vm.expectRevert(abi.encodeWithSelector(NoOrganisation.selector, 5));
-        gov.acceptSeat(5);
+        direct.acceptSeat(5);
         same("may not transact", gov.permissions(govKey(5, 1)), 0);
     }
 
@@ -255,7 +255,7 @@ contract ClaimsTest is GovernanceBase {
         same("asked, so it may send", gov.permissions(account(1)), 1);
         decideOwn(2, abi.encodeCall(OrganisationActions.revokeSerial, (2, 7)));
         vm.prank(account(2));
-        gov.acceptSeat(2);
+        direct.acceptSeat(2);
         same("two speak", organisations()[1].keys.length, 2);
         same("not the first", gov.seatOf(govKey(2, 0)), 0);
         same("nor may it send", gov.permissions(govKey(2, 0)), 0);
@@ -284,7 +284,7 @@ contract ClaimsTest is GovernanceBase {
         vm.etch(address(KeyProofs.VERIFIER), address(recorder).code);
         bytes memory message =
             abi.encodePacked("trefoil/key-proof/1", hex"00", gov.network(), CONTRACT, hex"03", bytes32("org-001"));
-        gov.prove(ed(1), KeyRole.Ca, "org-001", bytes.concat(keccak256(message), bytes32(0)));
+        direct.prove(ed(1), KeyRole.Ca, "org-001", bytes.concat(keccak256(message), bytes32(0)));
         check("proven", gov.isProven(ed(1), KeyRole.Ca, "org-001"));
     }
 }

@@ -17,6 +17,8 @@ contract AnySignature {
 /// which two speak, one CA key and one validator.
 abstract contract GovernanceBase is Base {
     Governance internal constant gov = Governance(payable(CONTRACT));
+    /// For the calls of one account.
+    GovernanceActions internal constant direct = GovernanceActions(CONTRACT);
     address internal constant CHAIN_ACTIONS = 0x747265666F696c00000000000000000000000103;
     uint64 internal constant DELAY = 8;
     uint256 internal constant KEYS = 3;
@@ -58,7 +60,7 @@ abstract contract GovernanceBase is Base {
         f.forks = new IGovernance.Fork[](2);
         f.forks[0] = IGovernance.Fork("cancun", 0);
         f.forks[1] = IGovernance.Fork("prague", 0);
-        (f.quorumNumerator, f.quorumDenominator, f.validatorDelay) = (2, 3, DELAY);
+        (f.quorumNumerator, f.quorumDenominator, f.validatorDelay, f.decisionDelay) = (2, 3, DELAY, 2 days);
     }
 
     function name(uint32 id) internal pure returns (string memory) {
@@ -132,7 +134,7 @@ abstract contract GovernanceBase is Base {
     }
 
     function prove(bytes32 key, KeyRole role, string memory organisation) internal {
-        (bool done,) = CONTRACT.call(abi.encodeCall(gov.prove, (key, role, organisation, signature(key))));
+        (bool done,) = CONTRACT.call(abi.encodeCall(Consent.prove, (key, role, organisation, signature(key))));
         done;
     }
 
@@ -178,7 +180,7 @@ abstract contract GovernanceBase is Base {
         for (uint256 i = 0; i < keys.length; i++) {
             if (accepted[i]) continue;
             vm.prank(keys[i]);
-            gov.acceptSeat(id);
+            direct.acceptSeat(id);
         }
     }
 
@@ -216,9 +218,11 @@ abstract contract GovernanceBase is Base {
         agree(action);
         uint256 id = propose(1, 0, action);
         if (isOpen(id)) approve(1, 1, id);
-        for (uint32 o = 2; isOpen(id); o++) {
+        for (uint32 o = 2; isOpen(id) && !waitsOnly(id); o++) {
             vote(o, id);
         }
+        wait(id);
+        if (isOpen(id)) execute(id);
         accept(action);
     }
 
@@ -236,14 +240,40 @@ abstract contract GovernanceBase is Base {
         for (uint32 o = 1;; o++) {
             if (all[o - 1].status != IGovernance.Status.Active) continue;
             if (o != 1) approve(o, 0, id);
-            if (o != ActionKinds.concerned(action) || active < 3) votes++;
+            (bool delayed,, uint32 concerned,) = gov.waiting(id);
+            bool spared = concerned == o && (!delayed || bytes4(action) == OrganisationActions.setKeys.selector);
+            if (!spared || active < 3) votes++;
             bool last = votes == needed;
+            if (last && delayed && votes < active) {
+                approve(o, 1, id);
+                wait(id);
+                vm.expectRevert(reason);
+                execute(id);
+                break;
+            }
             if (last) vm.expectRevert(reason);
             approve(o, 1, id);
             if (last) break;
         }
         vm.prank(govKey(1, 0));
         gov.withdraw(id);
+    }
+
+    /// Whether enough approve, and only the delay is missing.
+    function waitsOnly(uint256 id) internal view returns (bool) {
+        (, uint64 ready,,) = gov.waiting(id);
+        return ready != 0;
+    }
+
+    /// Until a proposal that passed may be carried out.
+    function wait(uint256 id) internal {
+        (, uint64 ready,,) = gov.waiting(id);
+        if (ready > block.timestamp) vm.warp(ready);
+    }
+
+    function execute(uint256 id) internal {
+        vm.prank(govKey(1, 0));
+        gov.execute(id);
     }
 
     function decideOwn(uint32 id, bytes memory action) internal {

@@ -20,6 +20,10 @@ contract QuorumTest is GovernanceBase {
             approve(o, 1, id);
             if (isOpen(id) && o > 1) approve(o, 0, id);
         }
+        if (waitsOnly(id)) {
+            wait(id);
+            execute(id);
+        }
         return !isOpen(id);
     }
 

@@ -122,6 +122,7 @@ fn founding(spec: &ChainSpec) -> IGovernance::Founding {
         quorumNumerator: spec.quorum[0],
         quorumDenominator: spec.quorum[1],
         validatorDelay: spec.validator_delay,
+        decisionDelay: spec.decision_delay_s,
     }
 }
 

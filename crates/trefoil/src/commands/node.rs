@@ -4,6 +4,7 @@ use alloy_primitives::U256;
 use alloy_sol_types::SolCall;
 use clap::{Args, Subcommand};
 use serde_json::json;
+use trefoil_types::PeerId;
 
 use super::{
     arguments::{Revoked, revoked},
@@ -19,7 +20,9 @@ use crate::{
             self, Organisations,
             abi::{
                 Governance::revokedSerialsCall,
-                GovernanceActions::{forgetSerialsCall, revokeNodeCall, revokeSerialCall},
+                GovernanceActions::{
+                    forgetSerialsCall, holdNodeCall, revokeNodeCall, revokeSerialCall,
+                },
                 IGovernance::{Node as NodeEntry, Serial as SerialEntry},
             },
             peer,
@@ -34,6 +37,12 @@ pub enum NodeCommand {
     List(QueryArgs),
     /// Shut a node out for ever, or take one certificate back
     Revoke(RevokeArgs),
+    /// For the guardian: let no node talk to it, for a week or until a vote ends it
+    Hold {
+        peer: PeerId,
+        #[command(flatten)]
+        transaction: TransactionArgs,
+    },
     /// Issue a node's certificate with your organisation's CA key
     Certify(CertifyArgs),
     /// Forget the revoked certificates of a CA key that ended
@@ -45,6 +54,9 @@ impl NodeCommand {
         match self {
             Self::List(node) => list(&node).await,
             Self::Revoke(command) => command.run().await,
+            Self::Hold { peer, transaction } => {
+                transaction.for_members().await?.hold(holdNodeCall { peer: peer.0.0 }).await
+            }
             Self::Certify(command) => command.run().await,
             Self::ForgetSerials(own) => {
                 let (sender, id) = own.sender().await?;

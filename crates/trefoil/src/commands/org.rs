@@ -19,11 +19,12 @@ use crate::{
         governance::{
             self, OpenProposal, Organisations, PastDecision, SealingKeys, SeatOffer,
             abi::{
-                Governance::{acceptSeatCall, approveCall, withdrawCall},
+                Governance::{approveCall, executeCall, objectCall, recoveryKeyCall, withdrawCall},
                 GovernanceActions::{
-                    addCaKeyCall, addOrganisationCall, endCaKeyCall, removeOrganisationCall,
-                    resumeOrganisationCall, setKeysCall, setSealingKeyCall, setSendersCall,
-                    suspendOrganisationCall,
+                    acceptSeatCall, addCaKeyCall, addOrganisationCall, endCaKeyCall,
+                    holdOrganisationCall, recoverCall, removeOrganisationCall,
+                    resumeOrganisationCall, setKeysCall, setRecoveryKeyCall, setSealingKeyCall,
+                    setSendersCall, suspendOrganisationCall,
                 },
                 IGovernance::{CaKey, Node as NodeEntry, Organisation},
             },
@@ -53,6 +54,32 @@ pub enum OrgCommand {
     Unvote(VoteArgs),
     /// Take the seat that an organisation offers your account
     Accept(OrgArgs),
+    /// Carry out a proposal that waited for its delay
+    Execute(VoteArgs),
+    /// Object to what all decide about your organisation's keys: it waits twice as long, and needs one more
+    Object(VoteArgs),
+    /// Name the account that can give your organisation new keys, should it lose its own; it calls off what that
+    /// account has announced
+    RecoveryKey {
+        /// None: no account can
+        #[arg(value_name = "ADDRESS", value_parser = account)]
+        recovery: Option<Address>,
+        #[command(flatten)]
+        own: OwnArgs,
+    },
+    /// Give an organisation new keys, with its recovery key: announce them, and repeat it after the delay
+    Recover {
+        /// An account that is to vote; give it once for each
+        #[arg(long = "key", value_name = "ADDRESS", required = true, value_parser = account)]
+        keys: Vec<Address>,
+        /// So many of the keys speak for it
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
+        threshold: u8,
+        #[command(flatten)]
+        org: OrgArgs,
+    },
+    /// For the guardian: let an organisation decide nothing, for a week or until a vote ends it
+    Hold(OrgArgs),
     /// Propose a new organisation; it joins when its accounts have accepted
     ProposeAdd {
         #[arg(value_parser = name)]
@@ -127,6 +154,23 @@ impl OrgCommand {
                 transaction.for_members().await?.decision(withdrawCall { id: U256::from(id) }).await
             }
             Self::Accept(org) => org.accept().await,
+            Self::Execute(VoteArgs { id, transaction }) => {
+                transaction.for_members().await?.decision(executeCall { id: U256::from(id) }).await
+            }
+            Self::Object(VoteArgs { id, transaction }) => {
+                transaction.for_members().await?.decision(objectCall { id: U256::from(id) }).await
+            }
+            Self::RecoveryKey { recovery, own } => {
+                let (sender, id) = own.sender().await?;
+                let account = recovery.unwrap_or_default();
+                sender.decide(id, setRecoveryKeyCall { id, account }).await
+            }
+            Self::Hold(org) => {
+                let sender = org.transaction.for_members().await?;
+                let id = sender.organisation(Some(&org.org)).await?;
+                sender.hold(holdOrganisationCall { id }).await
+            }
+            Self::Recover { keys, threshold, org } => org.recover(threshold, keys).await,
             Self::ProposeAdd { name, keys, threshold, ca_keys, proofs, transaction } => {
                 let sender = transaction.for_members().await?;
                 let claims: Vec<_> = ca_keys.iter().map(|key| (*key, KeyRole::Ca)).collect();
@@ -180,6 +224,13 @@ async fn list(node: &QueryArgs) -> Result<(), CommandError> {
         }
         let offer = SeatOffer::read(&contract, o.id).await?;
         offer.lines().iter().for_each(|line| println!("     {line}"));
+        let recovery = contract.view(recoveryKeyCall { organisation: o.id }).await?;
+        if !recovery.account.is_zero() {
+            println!("     recovery key {}", recovery.account);
+        }
+        if recovery.ready != 0 {
+            println!("     to be given new keys by it from {} on", utc(recovery.ready));
+        }
         for ca in &o.caKeys {
             println!("     CA key {}, {}", ca.key, validity(ca));
         }
@@ -259,6 +310,9 @@ fn print(p: &OpenProposal, organisations: &Organisations) {
         println!("     partly: {}, {given} of {threshold} keys", organisations.label(*id));
     }
     println!("     {}", p.waits_for(organisations));
+    if p.objected {
+        println!("     {} objects", organisations.label(p.concerned));
+    }
 }
 
 fn proposal_json(p: &OpenProposal, organisations: &Organisations) -> serde_json::Value {
@@ -273,6 +327,9 @@ fn proposal_json(p: &OpenProposal, organisations: &Organisations) -> serde_json:
         "partly": p.partly,
         "missing": p.missing,
         "waitsFor": p.waits_for(organisations),
+        "delayed": p.delayed,
+        "ready": (p.ready != 0).then_some(p.ready),
+        "objected": p.objected,
     })
 }
 
@@ -336,6 +393,21 @@ impl OrgArgs {
             missing => format!("{missing} more accounts must accept"),
         };
         sender.report(&receipt, json!({ "missing": offer.missing() }), &state);
+        Ok(())
+    }
+
+    /// Announces its new keys, or offers them their seats.
+    async fn recover(self, threshold: u8, keys: Vec<Address>) -> Result<(), CommandError> {
+        let sender = self.transaction.for_members().await?;
+        let id = sender.organisation(Some(&self.org)).await?;
+        let call = recoverCall { id, threshold, keys };
+        let Some(receipt) = sender.send(call, U256::ZERO).await? else { return Ok(()) };
+        let ready = sender.contract.view(recoveryKeyCall { organisation: id }).await?.ready;
+        let said = match ready {
+            0 => "offered: each account takes its seat by `trefoil org accept`".to_owned(),
+            ready => format!("announced: repeat it from {} on", utc(ready)),
+        };
+        sender.report(&receipt, json!({ "ready": (ready != 0).then_some(ready) }), &said);
         Ok(())
     }
 

@@ -14,7 +14,10 @@ use super::{
     transaction::TransactionSender,
 };
 use crate::{
-    chain_client::governance::abi::Governance::{isProvenCall, networkCall, proveCall},
+    chain_client::governance::abi::{
+        Governance::{isProvenCall, networkCall},
+        GovernanceActions::proveCall,
+    },
     error::{CommandError, OrCure as _},
 };
 

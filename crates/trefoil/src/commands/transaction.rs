@@ -23,7 +23,7 @@ use crate::{
         governance::{
             Organisations,
             abi::{
-                Governance::{Executed, GovernanceEvents, proposeCall, proposeOwnCall},
+                Governance::{Executed, GovernanceEvents, guardCall, proposeCall, proposeOwnCall},
                 Staking::StakingEvents,
             },
         },
@@ -231,6 +231,14 @@ impl TransactionSender<'_> {
         println!("to    {GOVERNING_CONTRACT}\ndata  {data}\nvalue {value}");
     }
 
+    /// Sends the guardian's call, and prints how long it holds.
+    pub async fn hold(&self, call: impl SolCall) -> Result<(), CommandError> {
+        let Some(receipt) = self.send(call, U256::ZERO).await? else { return Ok(()) };
+        let until = self.contract.view(guardCall {}).await?.until;
+        self.report(&receipt, json!({ "until": until }), &format!("held until {}", utc(until)));
+        Ok(())
+    }
+
     /// Prints the result of a call: as JSON, or in words.
     pub fn report(&self, receipt: &CallReceipt, result: Value, words: &str) {
         if self.args.json {
@@ -254,6 +262,8 @@ fn concerned(log: &alloy_primitives::LogData) -> Option<u64> {
         E::Approved(e) => e.id,
         E::ApprovalWithdrawn(e) => e.id,
         E::ProposalWithdrawn(e) => e.id,
+        E::Waiting(e) => e.id,
+        E::Objected(e) => e.id,
         E::Executed(e) => e.id,
         _ => return None,
     };

@@ -193,6 +193,13 @@ impl ChainSpec {
             self.validator_delay,
             "use 1 to 10000 blocks",
         )?;
+        require(
+            // As `DECISION_DELAY_MAX` in `contracts/src/OrganisationActions.sol`.
+            self.decision_delay_s <= 30 * 86_400,
+            "decision_delay_s",
+            self.decision_delay_s,
+            "use 0 to 2592000 seconds",
+        )?;
         let [numerator, denominator] = self.quorum;
         require(
             // At least a half, and a vote passes with more than that: two opposite

@@ -7,7 +7,10 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use trefoil_types::Address;
 
 use super::{Organisations, abi::Governance};
-use crate::chain_client::contract::{Contract, ContractError};
+use crate::chain_client::{
+    contract::{Contract, ContractError},
+    utc::utc,
+};
 
 // A proposal stays open for a week (`PROPOSAL_SECONDS`). More than so many in a week would be one
 // every two and a half minutes.
@@ -32,6 +35,14 @@ pub struct OpenProposal {
     pub partly: BTreeMap<u32, usize>,
     /// So many more organisations must approve. 0: an approval given again runs it.
     pub missing: u64,
+    /// It is carried out some days after its last approval only.
+    pub delayed: bool,
+    /// From then on it may be carried out (Unix time); 0: too few have approved so far.
+    pub ready: u64,
+    /// The organisation whose keys it is about; 0: none's.
+    pub concerned: u32,
+    /// That one objected.
+    pub objected: bool,
 }
 
 /// What was decided, by whom and when.
@@ -63,6 +74,10 @@ impl OpenProposal {
             );
         }
         match self.missing {
+            0 if self.ready != 0 => {
+                let (id, ready) = (self.id, utc(self.ready));
+                format!("enough approve: `trefoil org execute {id}` from {ready} on")
+            }
             0 => "enough approve now: one who votes again carries it out".into(),
             1 => "1 more organisation must approve".into(),
             missing => format!("{missing} more organisations must approve"),
@@ -136,7 +151,12 @@ impl Contract {
         let approving = p.approving.len() as u64;
         // The contract counts who must approve: an organisation that is concerned is not asked.
         let missing = p.needed.saturating_to::<u64>().saturating_sub(approving);
+        let waiting = self.view(Governance::waitingCall { id: U256::from(id) }).await?;
         Ok(Some(OpenProposal {
+            delayed: waiting.delayed,
+            ready: waiting.ready,
+            concerned: waiting.concerned,
+            objected: waiting.objected,
             id,
             proposer: p.proposer,
             decider: p.decider,

@@ -12,7 +12,7 @@ use super::{
     abi::{
         Governance::{
             self, NotAGovernanceKey, ProposalClosed, approveCall, proposalCall, proposalReturn,
-            proposeCall,
+            proposeCall, waitingReturn,
         },
         GovernanceActions::*,
         IGovernance::Organisation,
@@ -353,6 +353,9 @@ async fn open_proposals_are_found() {
         let input: Bytes = serde_json::from_value(params[0]["input"].clone()).unwrap();
         let output = if input.starts_with(&Governance::proposalCountCall::SELECTOR) {
             Governance::proposalCountCall::abi_encode_returns(&2)
+        } else if input.starts_with(&Governance::waitingCall::SELECTOR) {
+            let waiting = waitingReturn { delayed: true, ready: 0, concerned: 2, objected: false };
+            Governance::waitingCall::abi_encode_returns(&waiting)
         } else {
             let asked = proposalCall::abi_decode(&input).unwrap();
             let open = asked.id == U256::from(2);

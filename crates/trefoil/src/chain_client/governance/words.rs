@@ -39,6 +39,16 @@ fn known(
         }
         A::addCaKey(a) => format!("add CA key {} of {}, {}", a.key, org(a.id), from(a.from)),
         A::endCaKey(a) => format!("end CA key {} of {}, {}", a.key, org(a.id), from(a.until)),
+        A::setRecoveryKey(a) if a.account.is_zero() => {
+            format!("no account can give {} new keys", org(a.id))
+        }
+        A::setRecoveryKey(a) => format!("{} can give {} new keys", a.account, org(a.id)),
+        A::setGuardian(a) if a.guardian.is_zero() => "there is no guardian".into(),
+        A::setGuardian(a) => format!("{} is the guardian", a.guardian),
+        A::release(_) => "let go what the guardian holds".into(),
+        A::setDecisionDelay(a) => {
+            format!("what may hurt an organisation waits for {} seconds", a.delay)
+        }
         A::setSenders(a) if a.senders.is_empty() => {
             format!("no account sends for {} any more", org(a.id))
         }
@@ -85,11 +95,18 @@ fn known(
         ),
         A::scheduleFork(a) => format!("the rules of {} hold from height {}", a.name, a.height),
         A::cancelFork(a) => format!("call off the rules of {}", a.name),
+        A::prove(_)
+        | A::acceptSeat(_)
+        | A::recover(_)
+        | A::holdNode(_)
+        | A::holdOrganisation(_) => "no action, but the call of one account: it is refused".into(),
         A::found(_) | A::foundChain(_) => "found the network, which is done once".into(),
         A::ACTIONS(_) => return Err("ACTIONS"),
         A::BASE_FEE_MAX(_) => return Err("BASE_FEE_MAX"),
         A::CA_KEYS_MAX(_) => return Err("CA_KEYS_MAX"),
         A::DELAY_MAX(_) => return Err("DELAY_MAX"),
+        A::DECISION_DELAY_MAX(_) => return Err("DECISION_DELAY_MAX"),
+        A::GUARD_SECONDS(_) => return Err("GUARD_SECONDS"),
         A::EVIDENCE_BLOCKS(_) => return Err("EVIDENCE_BLOCKS"),
         A::FORKS_MAX(_) => return Err("FORKS_MAX"),
         A::FORK_NOTICE(_) => return Err("FORK_NOTICE"),
