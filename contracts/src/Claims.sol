@@ -55,9 +55,10 @@ abstract contract Claims is Acting, State {
             for (uint256 i = cas.length; i > 0; i--) {
                 if (cas[i - 1].key == key) _dropCaKey(cas, i - 1);
             }
-            // Those that were to end in its favour go on.
+            // Where a gap is left, those that were to end in its favour go on.
+            (bool covered,) = _coverage(cas);
             for (uint256 i = 0; i < cas.length; i++) {
-                if (cas[i].until <= _next()) continue;
+                if (covered || cas[i].until <= _next()) continue;
                 cas[i].until = 0;
                 _claims[cas[i].key].free = 0;
                 emit CaKeyEnds(c.organisation, cas[i].key, 0);
@@ -69,6 +70,25 @@ abstract contract Claims is Acting, State {
         if (c.role != KeyRole.Validator || e.nextKey != key || e.key == key) revert KeyInUse(key);
         e.nextKey = e.key;
         emit ValidatorChanges(_peerOf[key], e.key, e.nextPower, e.changes);
+        if (e.nextPower == e.power) _clearPending(e);
+    }
+
+    /// Whether a CA key counts at every height to come, or the first of those looked at where none
+    /// does. Coverage can only end where a key ends: it is enough to look there.
+    function _coverage(IGovernance.CaKey[] storage cas) internal view returns (bool covered, uint64 gap) {
+        if (!_isCovered(cas, _next())) return (false, _next());
+        for (uint256 i = 0; i < cas.length; i++) {
+            uint64 until = cas[i].until;
+            if (until > _next() && !_isCovered(cas, until)) return (false, until);
+        }
+        return (true, 0);
+    }
+
+    function _isCovered(IGovernance.CaKey[] storage cas, uint64 height) private view returns (bool) {
+        for (uint256 i = 0; i < cas.length; i++) {
+            if (cas[i].from <= height && (cas[i].until == 0 || height < cas[i].until)) return true;
+        }
+        return false;
     }
 
     function _dropCaKey(IGovernance.CaKey[] storage cas, uint256 i) internal {

@@ -285,18 +285,8 @@ abstract contract OrganisationActions is Claims, Recovery {
         }
     }
 
-    /// Coverage can only end where a key ends: it is enough to look there.
     function _checkCaKeys(IGovernance.CaKey[] storage cas) private view {
-        _checkCaKeysAt(cas, _next());
-        for (uint256 i = 0; i < cas.length; i++) {
-            if (cas[i].until > _next()) _checkCaKeysAt(cas, cas[i].until);
-        }
-    }
-
-    function _checkCaKeysAt(IGovernance.CaKey[] storage cas, uint64 height) private view {
-        for (uint256 i = 0; i < cas.length; i++) {
-            if (cas[i].from <= height && (cas[i].until == 0 || height < cas[i].until)) return;
-        }
-        revert NoCaKeyAt(height);
+        (bool covered, uint64 gap) = _coverage(cas);
+        if (!covered) revert NoCaKeyAt(gap);
     }
 }

@@ -64,6 +64,7 @@ abstract contract Seats is State {
         for (uint8 i = 0; i < accepted.length; i++) {
             _seats[accepted[i]] = Seat(id, i);
         }
+        bytes32 before = keccak256(abi.encode(m.status, m.threshold, m.keys));
         (m.threshold, m.keys) = (o.threshold, accepted);
         m.generation += 1;
         // The others may still come.
@@ -74,7 +75,7 @@ abstract contract Seats is State {
             _active += 1;
             emit OrganisationJoined(id);
         }
-        _changed();
+        if (keccak256(abi.encode(m.status, m.threshold, m.keys)) != before) _changed();
     }
 
     /// The sender takes the seat that the organisation offers it.

@@ -26,7 +26,8 @@ abstract contract State is Rules, Validators {
     }
 
     function _letGo() internal {
-        if (_held.peer != 0) _changed();
+        // Nothing changes for nodes if a vote revoked it meanwhile.
+        if (_held.peer != 0 && !_entries[_held.peer].revoked) _changed();
         emit LetGo(_held.peer, _held.organisation);
         delete _held;
     }

@@ -134,7 +134,7 @@ abstract contract Validators is Organisations {
         _clearPending(e);
     }
 
-    function _clearPending(Entry storage e) private {
+    function _clearPending(Entry storage e) internal {
         e.changes = 0;
         e.nextPower = 0;
         e.nextKey = 0;

@@ -37,7 +37,8 @@ abstract contract Views is IGovernance, State {
         uint256 listed = _listed.length;
         // A full node that the guardian holds is the last.
         uint256 known = listed + _revoked.length;
-        uint256 all = _held.peer == 0 || _entries[_held.peer].power != 0 ? known : known + 1;
+        Entry storage held = _entries[_held.peer];
+        uint256 all = _held.peer == 0 || held.power != 0 || held.revoked ? known : known + 1;
         page = new Node[](_length(all, from, count));
         for (uint256 i = 0; i < page.length; i++) {
             uint256 place = from + i;

@@ -123,6 +123,19 @@ contract ClaimsTest is GovernanceBase {
         same("4 signs with its old key", uint256(role), uint256(KeyRole.Validator));
     }
 
+    /// A stolen CA key that is to end does not go on because another claim is overruled.
+    function testWhatEndsForItselfStillEnds() public {
+        start(4);
+        bytes32 key = validatorKey(9);
+        decideOwn(4, abi.encodeCall(OrganisationActions.addCaKey, (4, ed(78), 0)));
+        decideOwn(4, abi.encodeCall(OrganisationActions.endCaKey, (4, ca(4), 50)));
+        decideOwn(4, abi.encodeCall(OrganisationActions.addCaKey, (4, key, 1000)));
+        decide(addition(9, 2));
+        IGovernance.CaKey[] memory cas = organisations()[3].caKeys;
+        same("two", cas.length, 2);
+        same("ends", cas[0].until, 50);
+    }
+
     function testNobodyOverrulesAClaimAlone() public {
         start(4);
         bytes32 key = ed(77);

@@ -180,7 +180,8 @@ abstract contract GovernanceBase is Base {
         for (uint256 i = 0; i < keys.length; i++) {
             if (accepted[i]) continue;
             vm.prank(keys[i]);
-            direct.acceptSeat(id);
+            (bool done,) = CONTRACT.call(abi.encodeCall(Consent.acceptSeat, (id)));
+            done;
         }
     }
 
