@@ -143,7 +143,7 @@ fn admit(network: &Network, path: &str) {
     let dora = network.read(&["org", "list"])[3].clone();
     assert_eq!((&dora["name"], &dora["status"]), (&json!("dora"), &json!("invited")));
     assert_eq!(dora["offer"]["missing"], 1, "{dora}");
-    network.refuse(0, &["org", "accept", "dora"], &["NoSeat", "trefoil org list"]);
+    network.refuse(0, &["org", "accept", "dora"], &["AccountInUse", "another account"]);
     network.import_account(0, KEY_SECRET);
     let accepted = network.write(0, &["org", "accept", "dora", "--account", key]);
     assert_eq!(accepted["missing"], 0, "{accepted}");

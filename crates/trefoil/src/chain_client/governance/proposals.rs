@@ -112,26 +112,28 @@ impl Contract {
     /// As [`Contract::view`].
     pub async fn decisions(&self, count: usize) -> Result<Vec<PastDecision>, ContractError> {
         let newest = self.view(Governance::proposalCountCall {}).await?;
-        let read = async |id: u64| {
-            let d = self.view(Governance::decisionCall { id: U256::from(id) }).await?;
-            Ok((d.decided != 0).then_some(PastDecision {
-                id,
-                decided: d.decided,
-                height: d.height,
-                proposer: d.proposer,
-                organisation: d.organisation,
-                decider: d.decider,
-                action: d.action,
-                approved: d.approved,
-            }))
-        };
         stream::iter((1..=newest).rev())
-            .map(read)
+            .map(|id| self.decision(id))
             .buffered(CALLS)
             .try_filter_map(async |decision| Ok(decision))
             .take(count)
             .try_collect()
             .await
+    }
+
+    /// `None`: nothing was decided by that proposal, or it is kept no more.
+    async fn decision(&self, id: u64) -> Result<Option<PastDecision>, ContractError> {
+        let d = self.view(Governance::decisionCall { id: U256::from(id) }).await?;
+        Ok((d.decided != 0).then_some(PastDecision {
+            id,
+            decided: d.decided,
+            height: d.height,
+            proposer: d.proposer,
+            organisation: d.organisation,
+            decider: d.decider,
+            action: d.action,
+            approved: d.approved,
+        }))
     }
 
     /// `None`: it was executed, taken back, or expired, or there never was one.
