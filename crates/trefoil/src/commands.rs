@@ -16,6 +16,7 @@ mod names;
 mod network;
 mod node;
 mod org;
+mod org_list;
 mod org_settings;
 mod progress;
 mod prove;
