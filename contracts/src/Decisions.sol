@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity ^0.8.30;
 
-import "./Acting.sol";
-import "./State.sol";
+import "./ActionKinds.sol";
 
 /// @notice {sender} speaks for no organisation; name one of an organisation's keys with --account (`trefoil org
 /// list` shows them)
@@ -15,6 +14,13 @@ error NotYourDecision(uint256 id, uint32 decider);
 /// @notice this account has {most} open; take one back with `trefoil org unvote ID`, or wait until one expires
 /// @dev `withdraw` takes one back.
 error TooManyProposals(uint256 most);
+/// @notice proposal {id} cannot be carried out yet: from {ready} (Unix time; 0: too few approve) on, with as many
+/// approvals as it needs
+error NotDue(uint256 id, uint64 ready);
+/// @notice proposal {id} is not about the keys of your organisation; only one that is concerned can object
+error NotConcerned(uint256 id);
+/// @notice the guardian holds organisation {id} until {until} (Unix time); a vote of the others ends that
+error OrganisationIsHeld(uint32 id, uint64 until);
 /// @notice {bytesGot} bytes are no action; use a call of at most {most} bytes
 error BadAction(uint256 bytesGot, uint256 most);
 /// @notice what was proposed is no action of the contract, or ran out of gas; propose another
@@ -27,24 +33,45 @@ error ActionFailed();
 /// the organisations that are active at that moment more than numerator/denominator
 /// approve, each by `threshold` of the keys that it has at that moment; one for an
 /// organisation alone, when that one approves. It then runs in the same transaction.
+/// The organisation that is to be suspended or given keys does not count where at least
+/// two others decide. What may hurt somebody (`_kind`) waits for `_decisionDelay` after the last
+/// approval, unless all approve. The organisation whose keys it is about may object: then the
+/// delay is twice as long and one more must approve, as far as there are others.
 ///
 /// Always: a key counts once and an organisation counts once in a proposal; what
 /// ran or closed never runs again; an account has at most 4 proposals open, so one
-/// that spams stops nobody else, and storage is bounded by the number of keys.
-abstract contract Decisions is Acting, State {
-    /// A proposal may be approved for so many blocks: a week of half-second blocks.
-    uint64 public constant PROPOSAL_BLOCKS = 1_209_600;
+/// that spams stops nobody else. What is kept for ever is what all decided.
+abstract contract Decisions is Acting, ActionKinds {
+    /// A proposal may be approved for a week. In seconds, since a chain's blocks may be 10 ms or a minute apart.
+    uint64 public constant PROPOSAL_SECONDS = 7 days;
     uint256 public constant OPEN_MAX = 4;
-    uint256 public constant ACTION_BYTES_MAX = 4096;
+    uint256 public constant ACTION_BYTES_MAX = 16_384;
+    /// So many decisions that an organisation made alone can be read; all of those that all made.
+    uint256 public constant OWN_KEPT = 64;
 
     struct Proposal {
         /// The organisation that decides alone; 0: all.
         uint32 decider;
-        /// The last block in which it may be approved; 0: closed.
+        /// Whose keys it is about; 0: nobody's.
+        uint32 concerned;
+        /// `concerned` does not count, where at least two others decide.
+        bool spared;
+        /// It waits for the delay after the last approval.
+        bool delayed;
+        /// `concerned` objected.
+        bool objected;
+        /// It may be carried out from then on, in seconds; 0: too few have approved so far.
+        uint64 ready;
+        /// The last second in which it may be approved; 0: closed.
         uint64 closes;
+        /// When it was carried out, in seconds and as a height; 0: it was not.
+        uint64 decided;
+        uint64 height;
         address proposer;
+        /// That of the proposer.
+        uint32 organisation;
         bytes action;
-        /// Organisations with a ballot.
+        /// Organisations with a ballot; when it was carried out, those that approved.
         uint32[] voters;
     }
 
@@ -58,24 +85,32 @@ abstract contract Decisions is Acting, State {
 
     mapping(uint256 => Proposal) private _proposals;
     mapping(uint256 => mapping(uint32 => Ballot)) private _ballots;
+    /// By proposal: the approvals of an objection.
+    mapping(uint256 => Ballot) private _objections;
     mapping(address => uint64[OPEN_MAX]) private _open;
+    /// The latest decisions of one organisation alone, in a ring, and how many there were.
+    mapping(uint32 => uint64[OWN_KEPT]) private _own;
+    mapping(uint32 => uint256) private _ownCount;
     uint64 public proposalCount;
 
     event Proposed(uint256 indexed id, address indexed proposer, uint32 indexed decider, uint64 closes, bytes action);
     event Approved(uint256 indexed id, uint32 indexed organisation, address indexed key);
     event ApprovalWithdrawn(uint256 indexed id, uint32 indexed organisation, address indexed key);
     event ProposalWithdrawn(uint256 indexed id);
+    /// Enough have approved; it may be carried out from `ready` on.
+    event Waiting(uint256 indexed id, uint64 ready);
+    event Objected(uint256 indexed id, uint32 indexed organisation);
     event Executed(uint256 indexed id);
 
     /// For all to decide. The sender approves with it.
     function propose(bytes calldata action) external returns (uint256 id) {
-        _speaker();
-        return _propose(0, action);
+        return _propose(0, _speaker().organisation, action);
     }
 
     /// For the sender's organisation alone to decide. The sender approves with it.
     function proposeOwn(bytes calldata action) external returns (uint256 id) {
-        return _propose(_speaker().organisation, action);
+        uint32 organisation = _speaker().organisation;
+        return _propose(organisation, organisation, action);
     }
 
     /// Approves, and runs the action if that is enough. May be repeated, since also a
@@ -86,22 +121,43 @@ abstract contract Decisions is Acting, State {
         if (p.decider != 0 && p.decider != seat.organisation) revert NotYourDecision(id, p.decider);
         Ballot storage b = _ballots[id][seat.organisation];
         if (b.generation == 0) p.voters.push(seat.organisation);
-        uint32 generation = _members[seat.organisation].generation;
-        if (b.generation != generation) (b.generation, b.approvals) = (generation, 0);
-        b.approvals |= uint16(1) << seat.index;
+        _mark(b, seat);
         emit Approved(id, seat.organisation, msg.sender);
-        if (_passes(id, p)) _execute(id, p);
+        _advance(id, p);
     }
 
-    /// Takes the sender's approval back; the proposer's ends the proposal.
+    /// Carries out what waited for its delay, if enough still approve.
+    function execute(uint256 id) external {
+        _speaker();
+        Proposal storage p = _opened(id);
+        if (p.ready == 0 || block.timestamp < p.ready || !_advance(id, p)) revert NotDue(id, p.ready);
+    }
+
+    /// Objects to what all decide about the keys of the sender's organisation; it does when enough of its
+    /// keys have. It never blocks: the others may all approve, and wait.
+    function object(uint256 id) external {
+        Seat memory seat = _speaker();
+        Proposal storage p = _opened(id);
+        if (p.decider != 0 || !p.delayed || p.concerned != seat.organisation) revert NotConcerned(id);
+        if (p.objected) revert NothingToChange();
+        Ballot storage b = _objections[id];
+        _mark(b, seat);
+        if (_count(b.approvals) < _members[seat.organisation].threshold) return;
+        p.objected = true;
+        if (p.ready != 0) (p.ready, p.closes) = (p.ready + _decisionDelay, p.closes + _decisionDelay);
+        emit Objected(id, seat.organisation);
+    }
+
+    /// Takes the sender's approval back; the proposer's ends the proposal, as long as it speaks for the
+    /// organisation that it proposed for.
     function withdraw(uint256 id) external {
         Proposal storage p = _opened(id);
-        if (p.proposer == msg.sender) {
+        Seat memory seat = _speaker();
+        if (p.proposer == msg.sender && p.organisation == seat.organisation) {
             delete _proposals[id];
             emit ProposalWithdrawn(id);
             return;
         }
-        Seat memory seat = _speaker();
         Ballot storage b = _ballots[id][seat.organisation];
         uint16 bit = uint16(1) << seat.index;
         if (b.generation != _members[seat.organisation].generation || b.approvals & bit == 0) revert NothingToChange();
@@ -109,7 +165,8 @@ abstract contract Decisions is Acting, State {
         emit ApprovalWithdrawn(id, seat.organisation, msg.sender);
     }
 
-    /// `approving` of `deciding` organisations approve just now. `closes` 0: there is no such open proposal.
+    /// `approving` of `deciding` organisations approve just now, and `needed` must. `closes` 0: there is no such
+    /// open proposal.
     function proposal(uint256 id)
         external
         view
@@ -119,20 +176,42 @@ abstract contract Decisions is Acting, State {
             uint64 closes,
             bytes memory action,
             uint32[] memory approving,
-            uint256 deciding
+            uint256 deciding,
+            uint256 needed
         )
     {
         Proposal storage p = _proposals[id];
-        if (p.closes < block.number) return (address(0), 0, 0, "", new uint32[](0), 0);
-        approving = new uint32[](p.voters.length);
-        uint256 count = 0;
-        for (uint256 i = 0; i < approving.length; i++) {
-            if (_hasVoted(id, p.voters[i])) approving[count++] = p.voters[i];
-        }
-        assembly ("memory-safe") {
-            mstore(approving, count)
-        }
-        return (p.proposer, p.decider, p.closes, p.action, approving, p.decider == 0 ? _active : 1);
+        if (_isClosed(p)) return (address(0), 0, 0, "", new uint32[](0), 0, 0);
+        approving = _approving(id, p);
+        (deciding, needed) = (_deciding(p), _required(p));
+        return (p.proposer, p.decider, p.closes, p.action, approving, deciding, needed);
+    }
+
+    /// What was decided: what, who proposed and approved it, when. `decided` 0: nothing, or one organisation
+    /// decided it alone and more than `OWN_KEPT` others since.
+    function decision(uint256 id)
+        external
+        view
+        returns (
+            uint64 decided,
+            uint64 height,
+            address proposer,
+            uint32 organisation,
+            uint32 decider,
+            bytes memory action,
+            uint32[] memory approved
+        )
+    {
+        Proposal storage p = _proposals[id];
+        if (p.decided == 0) return (0, 0, address(0), 0, 0, "", new uint32[](0));
+        return (p.decided, p.height, p.proposer, p.organisation, p.decider, p.action, p.voters);
+    }
+
+    /// Whether a proposal waits for the delay, from when on it may be carried out (0: too few have approved so
+    /// far), whose keys it is about (0: nobody's), and whether that one objected.
+    function waiting(uint256 id) external view returns (bool delayed, uint64 ready, uint32 concerned, bool objected) {
+        Proposal storage p = _proposals[id];
+        if (!_isClosed(p)) return (p.delayed, p.ready, p.concerned, p.objected);
     }
 
     function quorum() external view returns (uint16 numerator, uint16 denominator) {
@@ -143,7 +222,7 @@ abstract contract Decisions is Acting, State {
     function openProposals(address proposer) external view returns (uint64[OPEN_MAX] memory ids) {
         ids = _open[proposer];
         for (uint256 i = 0; i < OPEN_MAX; i++) {
-            if (_proposals[ids[i]].closes < block.number) ids[i] = 0;
+            if (_isClosed(_proposals[ids[i]])) ids[i] = 0;
         }
     }
 
@@ -159,37 +238,100 @@ abstract contract Decisions is Acting, State {
         seat = _seats[msg.sender];
         if (seat.organisation == 0) revert NotAGovernanceKey(msg.sender);
         _requireActive(seat.organisation);
+        if (_heldNow() == seat.organisation) revert OrganisationIsHeld(seat.organisation, _held.until);
+    }
+
+    /// The organisation that the guardian holds; 0: none.
+    function _heldNow() private view returns (uint32) {
+        return _held.until >= block.timestamp ? _held.organisation : 0;
+    }
+
+    function _mark(Ballot storage b, Seat memory seat) private {
+        uint32 generation = _members[seat.organisation].generation;
+        if (b.generation != generation) (b.generation, b.approvals) = (generation, 0);
+        b.approvals |= uint16(1) << seat.index;
     }
 
     function _opened(uint256 id) private view returns (Proposal storage p) {
         p = _proposals[id];
-        if (p.closes < block.number) revert ProposalClosed(id);
+        if (_isClosed(p)) revert ProposalClosed(id);
     }
 
-    function _propose(uint32 decider, bytes calldata action) private returns (uint256 id) {
+    /// Also when its organisation is gone.
+    function _isClosed(Proposal storage p) private view returns (bool) {
+        return p.closes < block.timestamp || _members[p.organisation].status == IGovernance.Status.Removed;
+    }
+
+    function _propose(uint32 decider, uint32 organisation, bytes calldata action) private returns (uint256 id) {
         if (action.length < 4 || action.length > ACTION_BYTES_MAX) revert BadAction(action.length, ACTION_BYTES_MAX);
         uint64[OPEN_MAX] storage places = _open[msg.sender];
         uint256 place = 0;
-        while (_proposals[places[place]].closes >= block.number) {
+        while (!_isClosed(_proposals[places[place]])) {
             if (++place == OPEN_MAX) revert TooManyProposals(OPEN_MAX);
         }
-        delete _proposals[places[place]];
+        if (_proposals[places[place]].decided == 0) delete _proposals[places[place]];
         id = ++proposalCount;
         places[place] = uint64(id);
-        uint64 closes = uint64(block.number) + PROPOSAL_BLOCKS;
+        uint64 closes = uint64(block.timestamp) + PROPOSAL_SECONDS;
         Proposal storage p = _proposals[id];
-        (p.decider, p.closes, p.proposer, p.action) = (decider, closes, msg.sender, action);
+        (p.decider, p.closes, p.proposer, p.organisation, p.action) =
+        (decider, closes, msg.sender, organisation, action);
+        if (decider == 0) (p.delayed, p.concerned, p.spared) = _kind(action);
         emit Proposed(id, msg.sender, decider, closes, action);
         approve(id);
     }
 
-    function _passes(uint256 id, Proposal storage p) private view returns (bool) {
-        if (p.decider != 0) return _hasVoted(id, p.decider);
-        uint256 voted = 0;
-        for (uint256 i = 0; i < p.voters.length; i++) {
-            if (_hasVoted(id, p.voters[i])) voted += 1;
+    /// Goes as far as the approvals and the time allow; whether it was carried out.
+    function _advance(uint256 id, Proposal storage p) private returns (bool) {
+        uint32[] memory approving = _approving(id, p);
+        if (approving.length < _required(p)) return false;
+        // Where all approve nobody is left whom a delay could protect.
+        bool all = approving.length == _deciding(p) && (!_spares(p) || _hasVoted(id, p.concerned));
+        if (p.delayed && !all) {
+            if (p.ready == 0) {
+                p.ready = uint64(block.timestamp) + (p.objected ? 2 : 1) * _decisionDelay;
+                p.closes = p.ready + PROPOSAL_SECONDS;
+                emit Waiting(id, p.ready);
+            }
+            if (block.timestamp < p.ready) return false;
         }
-        return voted * _quorumDenominator > uint256(_active) * _quorumNumerator;
+        _execute(id, p, approving);
+        return true;
+    }
+
+    /// How many must approve.
+    function _required(Proposal storage p) private view returns (uint256 required) {
+        if (p.decider != 0) return 1;
+        uint256 deciding = _deciding(p);
+        required = _needed(deciding);
+        // One more than otherwise, but never the one that objects.
+        uint256 others = _spares(p) || !_isActive(p.concerned) ? deciding : deciding - 1;
+        if (p.objected && required < others) required += 1;
+    }
+
+    function _approving(uint256 id, Proposal storage p) private view returns (uint32[] memory approving) {
+        approving = p.voters;
+        (bool spares, uint32 held) = (_spares(p), _heldNow());
+        uint256 count = 0;
+        for (uint256 i = 0; i < approving.length; i++) {
+            uint32 voter = approving[i];
+            if (voter == held || (spares && voter == p.concerned)) continue;
+            if (_hasVoted(id, voter)) approving[count++] = voter;
+        }
+        assembly ("memory-safe") {
+            mstore(approving, count)
+        }
+    }
+
+    /// How many organisations decide.
+    function _deciding(Proposal storage p) private view returns (uint256) {
+        if (p.decider != 0) return 1;
+        return _spares(p) ? _active - 1 : _active;
+    }
+
+    /// Whether the organisation concerned does not count.
+    function _spares(Proposal storage p) private view returns (bool) {
+        return p.spared && _isActive(p.concerned) && _active > 2;
     }
 
     /// Whether enough of the keys that the organisation has now approve, and it is active.
@@ -197,19 +339,31 @@ abstract contract Decisions is Acting, State {
         Member storage m = _members[organisation];
         Ballot memory b = _ballots[id][organisation];
         if (m.status != IGovernance.Status.Active || b.generation != m.generation) return false;
-        uint256 approvals = 0;
-        for (uint16 bits = b.approvals; bits != 0; bits &= bits - 1) {
-            approvals += 1;
-        }
-        return approvals >= m.threshold;
+        return _count(b.approvals) >= m.threshold;
     }
 
-    function _execute(uint256 id, Proposal storage p) private {
-        (uint32 decider, bytes memory action) = (p.decider, p.action);
+    function _count(uint16 bits) private pure returns (uint256 count) {
+        for (; bits != 0; bits &= bits - 1) {
+            count += 1;
+        }
+    }
+
+    function _execute(uint256 id, Proposal storage p, uint32[] memory approving) private {
         // First, so that nothing that the action does can run it again.
-        delete _proposals[id];
-        _run(decider == 0 ? ALL : decider, action);
+        p.closes = 0;
+        (p.decided, p.height) = (uint64(block.timestamp), uint64(block.number));
+        if (approving.length != p.voters.length) p.voters = approving;
+        if (p.decider != 0) _keepOwn(id, p.decider);
+        _run(p.decider == 0 ? ALL : p.decider, p.action);
         emit Executed(id);
+    }
+
+    /// One organisation alone shall not make the state grow without bound: its latest take the place of
+    /// its oldest.
+    function _keepOwn(uint256 id, uint32 organisation) private {
+        uint256 place = _ownCount[organisation]++ % OWN_KEPT;
+        delete _proposals[_own[organisation][place]];
+        _own[organisation][place] = uint64(id);
     }
 
     function _run(uint32 actor, bytes memory action) internal {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity ^0.8.30;
 
+import "./ChainActions.sol";
 import "./Decisions.sol";
 import "./Views.sol";
 
@@ -10,13 +11,20 @@ import "./Views.sol";
 /// It has no constructor and no owner: genesis places the code and calls `found`;
 /// from then on nothing changes but by `open` and by decisions.
 contract Governance is Views, Decisions {
-    /// Actions have no way in but a decision.
-    fallback() external {
-        revert OnlyByDecision();
+    /// Calls of one account: of keys that agree, the guardian, recovery keys. Nobody acts in them, so
+    /// actions refuse: those have no way in but a decision.
+    fallback(bytes calldata call) external returns (bytes memory) {
+        (bool done, bytes memory result) = ACTIONS.delegatecall(call);
+        if (done) return result;
+        if (result.length == 0) revert OnlyByDecision();
+        assembly ("memory-safe") {
+            revert(add(result, 32), mload(result))
+        }
     }
 
-    function found(bytes calldata) external onlyNode {
+    function found(bytes calldata founding) external onlyNode {
         _run(ALL, msg.data);
+        _run(ALL, abi.encodeCall(ChainActions.foundChain, (founding)));
     }
 
     /// Applies what is due at the next block, and convicts. It never refuses.
@@ -24,6 +32,9 @@ contract Governance is Views, Decisions {
     /// Nothing is kept of `absent`: here the organisations know each other, and one
     /// votes out a validator that is gone. A rule would take a vote that nobody cast.
     function open(bytes32[] calldata, bytes32[] calldata equivocators) external onlyNode {
+        // No earlier block can name it: genesis' own hash is over this contract's state.
+        if (block.number == 1) _network = blockhash(0);
+        if (_isHolding() && _held.until < block.timestamp) _letGo();
         if (_due()) {
             // Each must look, so no `||` that stops at the first.
             bool arrived = _forksArrive();

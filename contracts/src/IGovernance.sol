@@ -14,7 +14,10 @@ interface IGovernance is IMembership {
         None,
         Active,
         Suspended,
-        Removed
+        Removed,
+        /// It was added, and too few of its accounts have accepted their seats: its nodes are
+        /// refused and it has no vote until they did.
+        Invited
     }
     enum Role {
         None,
@@ -94,13 +97,21 @@ interface IGovernance is IMembership {
         uint16 quorumDenominator;
         /// A change of validators that is no punishment holds so many blocks later.
         uint64 validatorDelay;
+        /// What may hurt an organisation is carried out so many seconds after the last approval.
+        uint64 decisionDelay;
     }
 
-    function organisations() external view returns (Organisation[] memory);
-    function nodes() external view returns (Node[] memory);
-    function revokedSerials() external view returns (Serial[] memory);
-    /// X25519 keys to which content is sealed, of organisations 1, 2, …; 0: none.
-    function sealingKeys() external view returns (bytes32[] memory);
+    // Lists, in pages: at most `count` from index `from` on, fewer at the end.
+
+    /// All that there ever were; organisation 1 has index 0.
+    function organisations(uint256 from, uint256 count) external view returns (Organisation[] memory);
+    function nodes(uint256 from, uint256 count) external view returns (Node[] memory);
+    /// Of the organisations with these indexes: at most 64 of each.
+    function revokedSerials(uint256 from, uint256 count) external view returns (Serial[] memory);
+    /// X25519 keys to which content is sealed, of the organisations with these indexes; 0: none.
+    function sealingKeys(uint256 from, uint256 count) external view returns (bytes32[] memory);
+    /// How many organisations there ever were.
+    function organisationCount() external view returns (uint256);
     function settings() external view returns (Settings memory);
     function forks() external view returns (Fork[] memory);
     function permissions(address account) external view returns (uint256);

@@ -1,17 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity ^0.8.30;
 
-import "./Acting.sol";
-import "./Names.sol";
-import "./State.sol";
+import "./Claims.sol";
+import "./Recovery.sol";
 
-/// @notice there is an organisation {name}; choose another name
+/// @notice there is an organisation {name}, perhaps with other capitals; choose another name
 error NameInUse(string name);
-/// @notice {threshold} of {keys} keys cannot speak; use a threshold from 1 to the number of keys
-error BadThreshold(uint256 threshold, uint256 keys);
-/// @notice {account} speaks for organisation {organisation} already (0: it can never speak for one), or is named
-/// twice; name another account
-error AccountInUse(address account, uint32 organisation);
 /// @notice {id} is the only active organisation; add or resume another first
 error LastOrganisation(uint32 id);
 /// @notice at most {most} at a time; remove one first
@@ -30,20 +24,24 @@ error TooManySerials(uint256 most);
 /// @notice height {height} is past; choose {least} or later
 error TooEarly(uint64 height, uint64 least);
 
+/// @notice with fewer than three active organisations none can suspend another by vote; remove it together, or
+/// revoke its nodes
+error TooFewToSuspend(uint32 active);
 /// @notice {numerator}/{denominator} is no quorum; use at least half and less than all, such as 2/3
 /// @dev 1/2 <= numerator/denominator < 1.
 error BadQuorum(uint16 numerator, uint16 denominator);
 
 /// What all decide about organisations, and what each decides about itself.
-abstract contract OrganisationActions is Acting, State {
+abstract contract OrganisationActions is Claims, Recovery {
     uint256 public constant ORGANISATIONS_MAX = 128;
-    uint256 public constant KEYS_MAX = 16;
     uint256 public constant CA_KEYS_MAX = 4;
     uint256 public constant SERIALS_MAX = 64;
+    uint256 public constant SENDERS_MAX = 16;
+    uint64 public constant DECISION_DELAY_MAX = 30 days;
 
     // What all decide.
 
-    /// `caKeys` count from the next block on.
+    /// It joins when `threshold` of `keys` have accepted (`acceptSeat`); `caKeys` count from the next block on.
     function addOrganisation(string calldata name, uint8 threshold, address[] calldata keys, bytes32[] calldata caKeys)
         external
         byAll
@@ -61,10 +59,23 @@ abstract contract OrganisationActions is Acting, State {
         Member storage m = _existing(id);
         if (m.status == IGovernance.Status.Active) _deactivate(id);
         m.status = IGovernance.Status.Removed;
-        _remaining -= 1;
-        _names[m.name] = false;
-        _releaseKeys(m);
+        uint32 last = _present[_present.length - 1];
+        (_present[m.place], _members[last].place) = (last, m.place);
+        _present.pop();
+        _names[Names.folded(m.name)] = false;
+        for (uint256 i = 0; i < m.keys.length; i++) {
+            delete _seats[m.keys[i]];
+            _keyRemoved(m.keys[i]);
+        }
+        delete m.keys;
         delete m.threshold;
+        _withdrawOffer(m);
+        _replaceRecoveryKey(id, address(0));
+        _replaceSenders(m, new address[](0));
+        for (uint256 i = 0; i < m.caKeys.length; i++) {
+            uint64 until = m.caKeys[i].until;
+            if (until == 0 || until > _next()) _release(m.caKeys[i].key, _next());
+        }
         delete m.caKeys;
         delete m.serials;
         delete m.sealingKey;
@@ -77,10 +88,13 @@ abstract contract OrganisationActions is Acting, State {
         _changed();
     }
 
-    /// Its nodes are refused and do not validate, and it has no vote, until `resumeOrganisation`.
+    /// Its nodes are refused and do not validate, and it has no vote, until `resumeOrganisation`. It does not
+    /// count in that vote, so there must be two others: one alone shall not suspend another.
     function suspendOrganisation(uint32 id) external byAll {
         Member storage m = _existing(id);
         if (m.status == IGovernance.Status.Suspended) revert NothingToChange();
+        _requireActive(id);
+        if (_active < 3) revert TooFewToSuspend(_active);
         _deactivate(id);
         m.status = IGovernance.Status.Suspended;
         _checkValidators();
@@ -90,7 +104,7 @@ abstract contract OrganisationActions is Acting, State {
 
     function resumeOrganisation(uint32 id) external byAll {
         Member storage m = _existing(id);
-        if (m.status == IGovernance.Status.Active) revert NothingToChange();
+        if (m.status != IGovernance.Status.Suspended) revert NothingToChange();
         m.status = IGovernance.Status.Active;
         _active += 1;
         _checkValidators();
@@ -102,15 +116,19 @@ abstract contract OrganisationActions is Acting, State {
         _setQuorum(numerator, denominator);
     }
 
+    function setDecisionDelay(uint64 delay) external byAll {
+        if (delay == _decisionDelay) revert NothingToChange();
+        _setDecisionDelay(delay);
+    }
+
     // What an organisation decides for itself.
 
-    /// All its approvals so far are void.
+    /// They speak for it as soon as `threshold` of them have accepted (`acceptSeat`; who has a seat
+    /// already has accepted). Then those before speak no more, and all its approvals so far are void.
     function setKeys(uint32 id, uint8 threshold, address[] calldata keys) external by(id) {
-        Member storage m = _existing(id);
-        _releaseKeys(m);
-        _seat(id, threshold, keys);
-        emit KeysChanged(id, threshold, keys);
-        _changed();
+        _existing(id);
+        _offer(id, threshold, keys);
+        _install(id);
     }
 
     /// Its certificates count from height `from` on (0: the next block).
@@ -132,8 +150,11 @@ abstract contract OrganisationActions is Acting, State {
         while (i < cas.length && cas[i].key != key) i++;
         if (i == cas.length || (cas[i].until != 0 && cas[i].until <= _next())) revert NoCaKey(key);
         if (cas[i].until == until) revert NothingToChange();
+        _release(key, until);
         cas[i].until = until;
         _note(until);
+        // One that never counts is another's to claim, so it must not come back from here.
+        if (until <= cas[i].from) _dropCaKey(cas, i);
         _checkCaKeys(cas);
         emit CaKeyEnds(id, key, until);
         _changed();
@@ -170,12 +191,36 @@ abstract contract OrganisationActions is Acting, State {
         emit SealingKeyChanged(id, key);
     }
 
+    /// Accounts that may send transactions whatever the lists say: for an organisation whose keys are contracts,
+    /// which cannot. They do not vote.
+    function setSenders(uint32 id, address[] calldata senders) external by(id) {
+        if (senders.length > SENDERS_MAX) revert OutOfRange("senders", senders.length, 0, SENDERS_MAX);
+        _replaceSenders(_existing(id), senders);
+        emit SendersChanged(id, senders);
+    }
+
     // Parts.
+
+    function _replaceSenders(Member storage m, address[] memory senders) private {
+        for (uint256 i = 0; i < m.senders.length; i++) {
+            _keyRemoved(m.senders[i]);
+        }
+        for (uint256 i = 0; i < senders.length; i++) {
+            _keyAdded(senders[i]);
+        }
+        m.senders = senders;
+    }
 
     function _setQuorum(uint16 numerator, uint16 denominator) internal {
         if (numerator >= denominator || 2 * uint256(numerator) < denominator) revert BadQuorum(numerator, denominator);
         (_quorumNumerator, _quorumDenominator) = (numerator, denominator);
         emit QuorumChanged(numerator, denominator);
+    }
+
+    function _setDecisionDelay(uint64 delay) internal {
+        if (delay > DECISION_DELAY_MAX) revert OutOfRange("decisionDelay", delay, 0, DECISION_DELAY_MAX);
+        _decisionDelay = delay;
+        emit DecisionDelayChanged(delay);
     }
 
     function _foundOrganisations(IGovernance.Organisation[] memory founders) internal {
@@ -193,20 +238,24 @@ abstract contract OrganisationActions is Acting, State {
         address[] memory keys,
         IGovernance.CaKey[] memory cas
     ) private {
-        if (_remaining == ORGANISATIONS_MAX) {
+        if (_present.length == ORGANISATIONS_MAX) {
             revert TooManyOrganisations(ORGANISATIONS_MAX);
         }
         bytes32 packed = Names.pack(name);
-        if (_names[packed]) revert NameInUse(name);
-        _names[packed] = true;
+        bytes32 small = Names.folded(packed);
+        if (_names[small]) revert NameInUse(name);
+        _names[small] = true;
         uint32 id = ++_organisations;
-        _active += 1;
-        _remaining += 1;
         Member storage m = _members[id];
-        m.status = IGovernance.Status.Active;
+        m.place = uint16(_present.length);
+        _present.push(id);
+        m.status = IGovernance.Status.Invited;
         m.name = packed;
-        _seat(id, threshold, keys);
         emit OrganisationAdded(id, name, threshold, keys);
+        _offer(id, threshold, keys);
+        // Founders accepted when they signed the specification.
+        if (block.number == 0) m.offer.accepted = type(uint16).max;
+        _install(id);
         for (uint256 i = 0; i < cas.length; i++) {
             _addCaKey(id, cas[i]);
         }
@@ -218,36 +267,10 @@ abstract contract OrganisationActions is Acting, State {
         _active -= 1;
     }
 
-    function _seat(uint32 id, uint8 threshold, address[] memory keys) private {
-        if (keys.length == 0 || keys.length > KEYS_MAX) revert OutOfRange("keys", keys.length, 1, KEYS_MAX);
-        if (threshold == 0 || threshold > keys.length) revert BadThreshold(threshold, keys.length);
-        Member storage m = _members[id];
-        m.threshold = threshold;
-        m.generation += 1;
-        m.keys = keys;
-        for (uint8 i = 0; i < keys.length; i++) {
-            address key = keys[i];
-            uint32 taken = _seats[key].organisation;
-            if (taken != 0 || key == address(0) || key == address(this) || key == NODE) {
-                revert AccountInUse(key, taken);
-            }
-            _seats[key] = Seat(id, i);
-            _keyAdded(key);
-        }
-    }
-
-    function _releaseKeys(Member storage m) private {
-        for (uint256 i = 0; i < m.keys.length; i++) {
-            delete _seats[m.keys[i]];
-            _keyRemoved(m.keys[i]);
-        }
-        delete m.keys;
-    }
-
     function _addCaKey(uint32 id, IGovernance.CaKey memory ca) private {
         IGovernance.CaKey[] storage cas = _members[id].caKeys;
         if (cas.length == CA_KEYS_MAX) revert TooManyCaKeys(CA_KEYS_MAX);
-        _claimOnce(ca.key, Use.Ca, bytes32(uint256(id)));
+        _claim(ca.key, KeyRole.Ca, id, 0, ca.from);
         cas.push(ca);
         _note(ca.from);
         _note(ca.until);
@@ -258,23 +281,12 @@ abstract contract OrganisationActions is Acting, State {
         for (uint256 i = cas.length; i > 0; i--) {
             uint64 until = cas[i - 1].until;
             if (until == 0 || until > _next()) continue;
-            cas[i - 1] = cas[cas.length - 1];
-            cas.pop();
+            _dropCaKey(cas, i - 1);
         }
     }
 
-    /// Coverage can only end where a key ends: it is enough to look there.
     function _checkCaKeys(IGovernance.CaKey[] storage cas) private view {
-        _checkCaKeysAt(cas, _next());
-        for (uint256 i = 0; i < cas.length; i++) {
-            if (cas[i].until > _next()) _checkCaKeysAt(cas, cas[i].until);
-        }
-    }
-
-    function _checkCaKeysAt(IGovernance.CaKey[] storage cas, uint64 height) private view {
-        for (uint256 i = 0; i < cas.length; i++) {
-            if (cas[i].from <= height && (cas[i].until == 0 || height < cas[i].until)) return;
-        }
-        revert NoCaKeyAt(height);
+        (bool covered, uint64 gap) = _coverage(cas);
+        if (!covered) revert NoCaKeyAt(gap);
     }
 }

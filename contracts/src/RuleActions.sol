@@ -3,7 +3,7 @@ pragma solidity ^0.8.30;
 
 import "./Acting.sol";
 import "./Names.sol";
-import "./State.sol";
+import "./Reach.sol";
 
 /// @notice {name} is scheduled already; call it off first with `trefoil org set cancel-fork {name}`
 /// @dev `cancelFork` calls it off.
@@ -19,7 +19,7 @@ error ForkNotCancellable(string name);
 error TooManyForks(uint256 most);
 
 /// What all decide about gas, fees, permissions and rule sets.
-abstract contract RuleActions is Acting, State {
+abstract contract RuleActions is Acting, Reach {
     uint64 public constant GAS_LIMIT_MIN = 1_000_000;
     uint64 public constant GAS_LIMIT_MAX = 600_000_000;
     /// 1,000 gwei: a floor beyond what accounts own would stop all votes too.
@@ -41,12 +41,14 @@ abstract contract RuleActions is Acting, State {
 
     function setMinBaseFee(uint64 minBaseFee) external byAll {
         IGovernance.Settings memory s = _settings;
+        if (minBaseFee > s.minBaseFee) _requireCouldPay(minBaseFee);
         s.minBaseFee = minBaseFee;
         _change(s);
     }
 
     function setAccountsListed(bool listed) external byAll {
         IGovernance.Settings memory s = _settings;
+        if (listed) _requireCouldSend();
         s.accountsListed = listed;
         _change(s);
     }

@@ -11,7 +11,7 @@ abstract contract Views is IGovernance, State {
     }
 
     function convicted(bytes32 key) external view returns (bool) {
-        return _isBurnt(key);
+        return _claims[key].convicted;
     }
 
     function permissions(address account) external view returns (uint256) {
@@ -33,44 +33,119 @@ abstract contract Views is IGovernance, State {
         }
     }
 
-    function nodes() external view returns (Node[] memory all) {
+    function nodes(uint256 from, uint256 count) external view returns (Node[] memory page) {
         uint256 listed = _listed.length;
-        all = new Node[](listed + _revoked.length);
-        for (uint256 i = 0; i < all.length; i++) {
-            bytes32 peer = i < listed ? _listed[i] : _revoked[i - listed];
+        // A full node that the guardian holds is the last.
+        uint256 known = listed + _revoked.length;
+        Entry storage held = _entries[_held.peer];
+        uint256 all = _held.peer == 0 || held.power != 0 || held.revoked ? known : known + 1;
+        page = new Node[](_length(all, from, count));
+        for (uint256 i = 0; i < page.length; i++) {
+            uint256 place = from + i;
+            bytes32 peer = _held.peer;
+            if (place < listed) peer = _listed[place];
+            else if (place < known) peer = _revoked[place - listed];
             Entry storage e = _entries[peer];
             Role role = e.key == 0 ? Role.Full : Role.Validator;
             uint64 until = e.nextPower == 0 ? e.changes : 0;
-            all[i] = Node(peer, e.organisation, role, e.revoked, e.key, e.power, e.feeRecipient, e.from, until);
+            bool revoked = e.revoked || (peer == _held.peer && peer != 0);
+            page[i] = Node(peer, e.organisation, role, revoked, e.key, e.power, e.feeRecipient, e.from, until);
         }
     }
 
-    function organisations() external view returns (Organisation[] memory all) {
-        all = new Organisation[](_organisations);
-        for (uint32 id = 1; id <= all.length; id++) {
+    function organisationCount() external view returns (uint256) {
+        return _organisations;
+    }
+
+    function organisations(uint256 from, uint256 count) external view returns (Organisation[] memory page) {
+        page = new Organisation[](_length(_organisations, from, count));
+        for (uint256 i = 0; i < page.length; i++) {
+            uint32 id = uint32(from + i + 1);
             Member storage m = _members[id];
-            all[id - 1] = Organisation(id, m.status, m.threshold, Names.unpack(m.name), m.keys, m.caKeys);
+            page[i] = Organisation(id, m.status, m.threshold, Names.unpack(m.name), m.keys, m.caKeys);
         }
     }
 
-    function sealingKeys() external view returns (bytes32[] memory all) {
-        all = new bytes32[](_organisations);
-        for (uint32 id = 1; id <= all.length; id++) {
-            all[id - 1] = _members[id].sealingKey;
+    /// Accounts that an organisation offers a seat: when `threshold` have accepted, they replace those that
+    /// speak for it now; 0: the rest may join one by one.
+    function offer(uint32 organisation)
+        external
+        view
+        returns (uint8 threshold, address[] memory keys, bool[] memory accepted)
+    {
+        Offer storage o = _members[organisation].offer;
+        (threshold, keys, accepted) = (o.threshold, o.keys, new bool[](o.keys.length));
+        for (uint256 i = 0; i < accepted.length; i++) {
+            accepted[i] = o.accepted & (1 << i) != 0;
         }
     }
 
-    function revokedSerials() external view returns (Serial[] memory all) {
-        uint256 count = 0;
-        for (uint32 id = 1; id <= _organisations; id++) {
-            count += _members[id].serials.length;
+    /// Accounts that may send transactions for an organisation, since its keys are contracts.
+    function senders(uint32 organisation) external view returns (address[] memory) {
+        return _members[organisation].senders;
+    }
+
+    /// What may hurt an organisation is carried out so many seconds after the last approval.
+    function decisionDelay() external view returns (uint64) {
+        return _decisionDelay;
+    }
+
+    /// The guardian (0: none), and the node or organisation that it holds until then (in seconds; 0: nothing).
+    function guard() external view returns (address guardian, bytes32 peer, uint32 organisation, uint64 until) {
+        return (_guardian, _held.peer, _held.organisation, _held.until);
+    }
+
+    /// The account that can give an organisation new keys (0: none), and from when on what it announced can be
+    /// carried out (in seconds; 0: nothing).
+    function recoveryKey(uint32 organisation) external view returns (address account, uint64 ready) {
+        return (_recovery[organisation].account, _recovery[organisation].ready);
+    }
+
+    /// The organisation that an account speaks for; 0: none.
+    function seatOf(address account) external view returns (uint32 organisation) {
+        return _seats[account].organisation;
+    }
+
+    /// Whether the key has agreed to that use by the organisation of that name.
+    function isProven(bytes32 key, KeyRole role, string calldata organisation) external view returns (bool) {
+        return _hasProven(key, role, Names.pack(organisation));
+    }
+
+    /// What an Ed25519 key is or was used for; `free`: from that height on another may claim it, 0: it is in use.
+    function keyUse(bytes32 key)
+        external
+        view
+        returns (KeyRole role, uint32 organisation, bool isConvicted, uint64 from, uint64 free)
+    {
+        Claim storage c = _claims[key];
+        return (c.role, c.organisation, c.convicted, c.from, c.free);
+    }
+
+    /// The genesis hash, which signatures of keys name.
+    function network() external view returns (bytes32) {
+        return _network;
+    }
+
+    function sealingKeys(uint256 from, uint256 count) external view returns (bytes32[] memory page) {
+        page = new bytes32[](_length(_organisations, from, count));
+        for (uint256 i = 0; i < page.length; i++) {
+            page[i] = _members[uint32(from + i + 1)].sealingKey;
         }
-        all = new Serial[](count);
-        count = 0;
-        for (uint32 id = 1; id <= _organisations; id++) {
+    }
+
+    function revokedSerials(uint256 from, uint256 count) external view returns (Serial[] memory all) {
+        uint256 length = _length(_organisations, from, count);
+        uint256 found = 0;
+        for (uint256 i = 0; i < length; i++) {
+            found += _members[uint32(from + i + 1)].serials.length;
+        }
+        all = new Serial[](found);
+        found = 0;
+        for (uint256 i = 0; i < length; i++) {
+            uint32 id = uint32(from + i + 1);
             uint160[] storage serials = _members[id].serials;
-            for (uint256 i = 0; i < serials.length; i++) {
-                all[count++] = Serial(id, serials[i]);
+            for (uint256 j = 0; j < serials.length; j++) {
+                all[found++] = Serial(id, serials[j]);
             }
         }
     }
@@ -94,5 +169,11 @@ abstract contract Views is IGovernance, State {
 
     function validatorDelay() external view returns (uint64) {
         return _delay;
+    }
+
+    /// How long a page of a list is.
+    function _length(uint256 all, uint256 from, uint256 count) private pure returns (uint256) {
+        if (from >= all) return 0;
+        return count < all - from ? count : all - from;
     }
 }

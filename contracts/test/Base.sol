@@ -7,6 +7,7 @@ import "../src/Ed25519.sol";
 interface Vm {
     function prank(address sender) external;
     function roll(uint256 height) external;
+    function warp(uint256 time) external;
     function deal(address account, uint256 balance) external;
     function etch(address account, bytes calldata code) external;
     function load(address account, bytes32 slot) external view returns (bytes32);
@@ -14,6 +15,8 @@ interface Vm {
     function expectRevert(bytes calldata reason) external;
     /// Makes the storage cold again, as at a transaction's beginning.
     function cool(address account) external;
+    function snapshotState() external returns (uint256);
+    function revertToState(uint256 snapshot) external returns (bool);
     function recordLogs() external;
     function getRecordedLogs() external returns (Log[] memory);
 

@@ -7,7 +7,7 @@ contract FoundingTest is GovernanceBase {
     function testViewsShowTheFounders() public {
         start(4);
         same("version", gov.version(), 1);
-        IGovernance.Organisation[] memory os = gov.organisations();
+        IGovernance.Organisation[] memory os = organisations();
         same("organisations", os.length, 4);
         same("id", os[2].id, 3);
         same("name", os[2].name, "org-003");
@@ -19,7 +19,7 @@ contract FoundingTest is GovernanceBase {
         same("key", vs[3].key, validatorKey(4));
         same("power", vs[3].power, POWER);
         same("fee recipient", vs[3].feeRecipient, account(9004));
-        IGovernance.Node[] memory ns = gov.nodes();
+        IGovernance.Node[] memory ns = nodes();
         same("nodes", ns.length, 4);
         same("peer", ns[0].peer, peer(1));
         same("from", ns[0].from, 1);
@@ -70,6 +70,9 @@ contract FoundingTest is GovernanceBase {
         f = founding(1);
         f.nodes[0].role = IGovernance.Role.Full;
         refusedFounding(f, abi.encodeWithSelector(NoValidator.selector, f.nodes[0].peer));
+        f = founding(1);
+        f.nodes[0].validatorKey = bytes32(uint256(3));
+        refusedFounding(f, abi.encodeWithSelector(NotAKey.selector, bytes32(uint256(3))));
         f = founding(1);
         f.settings.gasLimit = 1;
         refusedFounding(f, abi.encodeWithSelector(OutOfRange.selector, "gasLimit", 1, 1_000_000, 600_000_000));

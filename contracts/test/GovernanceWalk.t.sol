@@ -46,6 +46,7 @@ contract GovernanceWalkTest is GovernanceBase {
             }
             return nextBlock(equivocators);
         }
+        if (kind == 2 && (dice >> 8) % 8 == 0) return hold(dice >> 16);
         attempt(dice, anAction(dice >> 8));
     }
 
@@ -55,7 +56,7 @@ contract GovernanceWalkTest is GovernanceBase {
         bytes32 key = _some[(dice >> 24) % _some.length];
         uint64 height = uint64(block.number + (dice >> 32) % 20);
         uint64 power = uint64((dice >> 40) % 3 == 0 ? POWER_MAX / 2 : (dice >> 48) % 5);
-        uint256 what = dice % 16;
+        uint256 what = dice % 20;
         if (what <= 2) {
             return abi.encodeCall(ValidatorActions.addValidator, (p, id, key, power, account(dice >> 64)));
         }
@@ -75,16 +76,36 @@ contract GovernanceWalkTest is GovernanceBase {
         if (what == 12) return abi.encodeCall(OrganisationActions.endCaKey, (id, ca(id), height));
         if (what == 13) return abi.encodeCall(ValidatorActions.setValidatorDelay, (uint64(1 + (dice >> 56) % DELAY)));
         if (what == 14) return abi.encodeCall(RuleActions.scheduleFork, ("osaka", height + 90));
+        if (what == 15) {
+            address[] memory keys = keysOf(uint32(900 + (dice >> 72) % 3));
+            return abi.encodeCall(OrganisationActions.setKeys, (id, 2, keys));
+        }
+        if (what == 16) return abi.encodeCall(OrganisationActions.setQuorum, (uint16(2 + (dice >> 72) % 2), 4));
+        if (what == 17) return abi.encodeCall(Guardian.setGuardian, (account(dice >> 64)));
+        if (what == 18) return abi.encodeCall(Recovery.setRecoveryKey, (id, account((dice >> 64) % 3)));
         return abi.encodeCall(ValidatorActions.setFeeRecipient, (p, account(dice >> 64)));
+    }
+
+    /// The guardian, if there is one.
+    function hold(uint256 dice) private versioned {
+        (address guardian,,,) = gov.guard();
+        bytes memory call = dice % 2 == 0
+            ? abi.encodeCall(Guardian.holdNode, (_peers[(dice >> 8) % PEERS]))
+            : abi.encodeCall(Guardian.holdOrganisation, (uint32(1 + (dice >> 8) % (_added + 1))));
+        vm.prank(guardian);
+        (bool done,) = CONTRACT.call(call);
+        done;
     }
 
     /// All decide, or one organisation alone; whether the action is allowed or not.
     function attempt(uint256 dice, bytes memory action) private versioned {
-        IGovernance.Organisation[] memory all = gov.organisations();
+        agree(action);
+        IGovernance.Organisation[] memory all = organisations();
         bool own = (dice >> 4) % 4 == 0;
         uint256 id = 0;
         for (uint256 i = 0; i < all.length; i++) {
-            if (all[i].status != IGovernance.Status.Active) continue;
+            (,, uint32 held,) = gov.guard();
+            if (all[i].status != IGovernance.Status.Active || held == all[i].id) continue;
             for (uint256 key = 0; key < 2; key++) {
                 vm.prank(all[i].keys[key]);
                 if (id == 0) {
@@ -97,12 +118,20 @@ contract GovernanceWalkTest is GovernanceBase {
             }
             if (own || !isOpen(id)) break;
         }
+        if (waitsOnly(id)) {
+            wait(id);
+            (address waits,,,,,,) = gov.proposal(id);
+            vm.prank(waits);
+            (bool carried,) = CONTRACT.call(abi.encodeCall(Decisions.execute, (id)));
+            carried;
+        }
+        if (!isOpen(id)) accept(action);
         if (isOpen(id)) {
-            (address proposer,,,,,) = gov.proposal(id);
+            (address proposer,,,,,,) = gov.proposal(id);
             vm.prank(proposer);
             gov.withdraw(id);
         }
-        _added = uint32(gov.organisations().length);
+        _added = uint32(organisations().length);
     }
 
     function nextBlock(bytes32[] memory equivocators) internal override versioned {
@@ -119,14 +148,14 @@ contract GovernanceWalkTest is GovernanceBase {
     function acted() private view returns (bytes32 hash) {
         uint256 next = block.number + 1;
         hash = seen();
-        IGovernance.Organisation[] memory os = gov.organisations();
+        IGovernance.Organisation[] memory os = organisations();
         for (uint256 i = 0; i < os.length; i++) {
             for (uint256 j = 0; j < os[i].caKeys.length; j++) {
                 IGovernance.CaKey memory c = os[i].caKeys[j];
                 hash = keccak256(abi.encode(hash, c.from <= next, c.until != 0 && c.until <= next));
             }
         }
-        IGovernance.Node[] memory ns = gov.nodes();
+        IGovernance.Node[] memory ns = nodes();
         for (uint256 i = 0; i < ns.length; i++) {
             if (!ns[i].revoked) hash = keccak256(abi.encode(hash, ns[i].from <= next));
         }
@@ -138,14 +167,15 @@ contract GovernanceWalkTest is GovernanceBase {
 
     function checkAlways() private {
         checkOrganisations();
-        IGovernance.Node[] memory ns = gov.nodes();
+        IGovernance.Node[] memory ns = nodes();
+        (, bytes32 held,,) = gov.guard();
         // The set at each height that anything begins or ends at, and the next one.
         checkSet(ns, uint64(block.number) + 1, true);
         for (uint256 i = 0; i < ns.length; i++) {
             checkSet(ns, ns[i].from, false);
             checkSet(ns, ns[i].until, false);
             for (uint256 p = 0; p < PEERS; p++) {
-                if (ns[i].peer != _peers[p]) continue;
+                if (ns[i].peer != _peers[p] || ns[i].peer == held) continue;
                 check("revoked for ever", ns[i].revoked || !_revoked[p]);
                 _revoked[p] = ns[i].revoked;
             }
@@ -157,9 +187,14 @@ contract GovernanceWalkTest is GovernanceBase {
         IMembership.Validator[] memory set = gov.validators();
         uint256 count = 0;
         uint256 power = 0;
+        (, bytes32 held,,) = gov.guard();
         for (uint256 i = 0; i < ns.length; i++) {
             IGovernance.Node memory n = ns[i];
-            bool active = gov.organisations()[n.organisation - 1].status == IGovernance.Status.Active;
+            // A full node that the guardian holds.
+            if (n.organisation == 0) continue;
+            bool active = organisations()[n.organisation - 1].status == IGovernance.Status.Active;
+            // A validator that the guardian holds stays in the set.
+            if (n.peer == held && n.power != 0) n.revoked = false;
             bool holds = active && !n.revoked && n.from <= height && (n.until == 0 || height < n.until);
             if (next) {
                 uint256 listed = 0;
@@ -179,7 +214,7 @@ contract GovernanceWalkTest is GovernanceBase {
     }
 
     function checkOrganisations() private view {
-        IGovernance.Organisation[] memory os = gov.organisations();
+        IGovernance.Organisation[] memory os = organisations();
         uint256 active = 0;
         for (uint256 i = 0; i < os.length; i++) {
             if (os[i].status == IGovernance.Status.Active) active += 1;

@@ -45,7 +45,7 @@ contract LargestTest is GovernanceBase {
         place();
         vm.roll(0);
         bytes memory call = abi.encodeCall(gov.found, (abi.encode(founding(128))));
-        within("gas to found", cost(NODE, call), 75_000_000);
+        within("gas to found", cost(NODE, call), 95_000_000);
     }
 
     /// So the smallest gas limit does not stop votes: also the one that raises it.
@@ -54,13 +54,17 @@ contract LargestTest is GovernanceBase {
         decide(abi.encodeCall(RuleActions.setGasLimit, (1_000_000)));
         uint256 id = propose(1, 0, abi.encodeCall(RuleActions.setGasLimit, (40_000_000)));
         approve(1, 1, id);
+        // Those who approve in part must be looked at too.
+        for (uint32 o = 87; o <= 128; o++) {
+            approve(o, 0, id);
+        }
         for (uint32 o = 2; o < 86; o++) {
             vote(o, id);
         }
         approve(86, 0, id);
         uint256 used = cost(govKey(86, 1), abi.encodeCall(Decisions.approve, (id)));
         same("raised", gov.settings().gasLimit, 40_000_000);
-        within("gas of the last approval", used, 650_000);
+        within("gas of the last approval", used, 960_000);
     }
 
     function testAddingAValidatorIsTheDearestDecision() public {
@@ -68,13 +72,14 @@ contract LargestTest is GovernanceBase {
         decide(abi.encodeCall(ValidatorActions.removeValidator, (peer(5))));
         bytes memory action =
             abi.encodeCall(ValidatorActions.addValidator, (peer(200), 1, validatorKey(200), 1, account(1)));
+        agree(action);
         uint256 id = propose(1, 0, action);
         approve(1, 1, id);
         for (uint32 o = 2; o < 86; o++) {
             vote(o, id);
         }
         approve(86, 0, id);
-        within("gas of the last approval", cost(govKey(86, 1), abi.encodeCall(Decisions.approve, (id))), 1_700_000);
+        within("gas of the last approval", cost(govKey(86, 1), abi.encodeCall(Decisions.approve, (id))), 1_800_000);
     }
 
     function testOpenBeforeAHeight() public {
@@ -83,7 +88,7 @@ contract LargestTest is GovernanceBase {
         bytes memory call = abi.encodeCall(gov.open, (new bytes32[](0), new bytes32[](0)));
         cost(NODE, call);
         vm.roll(49);
-        within("gas to open", cost(NODE, call), 3_000_000);
+        within("gas to open", cost(NODE, call), 3_100_000);
     }
 
     function testConvictingAllButOne() public {
@@ -93,14 +98,14 @@ contract LargestTest is GovernanceBase {
             most[i] = validatorKey(1 + i);
         }
         vm.roll(block.number + 1);
-        within("gas to open", cost(NODE, abi.encodeCall(gov.open, (new bytes32[](0), most))), 3_600_000);
+        within("gas to open", cost(NODE, abi.encodeCall(gov.open, (new bytes32[](0), most))), 4_700_000);
         same("one left", gov.validators().length, 1);
     }
 
     function testReadingOrganisationsAndNodes() public {
         startLargest();
-        within("organisations", cost(NODE, abi.encodeCall(gov.organisations, ())), 9_100_000);
-        within("nodes", cost(NODE, abi.encodeCall(gov.nodes, ())), 1_500_000);
+        within("organisations", cost(NODE, abi.encodeCall(gov.organisations, (0, 500))), 9_100_000);
+        within("nodes", cost(NODE, abi.encodeCall(gov.nodes, (0, 500))), 1_500_000);
         within("validators", cost(NODE, abi.encodeCall(gov.validators, ())), 1_700_000);
     }
 
@@ -112,6 +117,6 @@ contract LargestTest is GovernanceBase {
                 decideOwn(o, abi.encodeCall(OrganisationActions.revokeSerial, (o, i)));
             }
         }
-        within("serials", cost(NODE, abi.encodeCall(gov.revokedSerials, ())), 1_300_000);
+        within("serials", cost(NODE, abi.encodeCall(gov.revokedSerials, (0, 500))), 1_300_000);
     }
 }

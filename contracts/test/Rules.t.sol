@@ -5,8 +5,15 @@ import "./GovernanceBase.sol";
 
 /// Gas, fees, permissions, rule sets.
 contract RulesTest is GovernanceBase {
+    /// Gives two of an organisation's keys so many coins.
+    function fund(uint32 id, uint256 wei_) private {
+        vm.deal(govKey(id, 0), wei_);
+        vm.deal(govKey(id, 1), wei_);
+    }
+
     function testSettings() public {
         start(1);
+        fund(1, 1 ether);
         decide(abi.encodeCall(RuleActions.setGasLimit, (1_000_000)));
         decide(abi.encodeCall(RuleActions.setMinBaseFee, (7)));
         decide(abi.encodeCall(RuleActions.setAccountsListed, (true)));
@@ -24,6 +31,7 @@ contract RulesTest is GovernanceBase {
 
     function testSettingsHaveRanges() public {
         start(1);
+        fund(1, 100 ether);
         bytes memory bad = abi.encodeCall(RuleActions.setGasLimit, (999_999));
         refused(bad, abi.encodeWithSelector(OutOfRange.selector, "gasLimit", 999_999, 1_000_000, 600_000_000));
         bad = abi.encodeCall(RuleActions.setGasLimit, (600_000_001));
@@ -32,6 +40,84 @@ contract RulesTest is GovernanceBase {
         refused(bad, abi.encodeWithSelector(OutOfRange.selector, "minBaseFee", 1e12 + 1, 0, 1e12));
         decide(abi.encodeCall(RuleActions.setGasLimit, (600_000_000)));
         decide(abi.encodeCall(RuleActions.setMinBaseFee, (1e12)));
+    }
+
+    function testFeesThatAQuorumCannotPayAreRefused() public {
+        start(4);
+        bytes memory raise = abi.encodeCall(RuleActions.setMinBaseFee, (1));
+        refused(raise, abi.encodeWithSelector(TooFewCouldPay.selector, 1, 0, 3, 10_000_000));
+        fund(1, 10_000_000);
+        fund(2, 10_000_000);
+        fund(3, 9_999_999);
+        refused(raise, abi.encodeWithSelector(TooFewCouldPay.selector, 1, 2, 3, 10_000_000));
+        fund(3, 10_000_000);
+        decide(raise);
+        refused(
+            abi.encodeCall(RuleActions.setMinBaseFee, (1000)),
+            abi.encodeWithSelector(TooFewCouldPay.selector, 1000, 0, 3, 10_000_000_000)
+        );
+        fund(1, 0);
+        decide(abi.encodeCall(RuleActions.setMinBaseFee, (0)));
+    }
+
+    /// An organisation whose keys are contracts, two of them.
+    function wallets(uint32 id) private returns (Wallet first, Wallet second) {
+        (first, second) = (new Wallet(), new Wallet());
+        address[] memory keys = new address[](2);
+        (keys[0], keys[1]) = (address(first), address(second));
+        decideOwn(id, abi.encodeCall(OrganisationActions.setKeys, (id, 2, keys)));
+    }
+
+    function testAListThatShutsWalletsOutIsRefused() public {
+        start(1);
+        (Wallet first, Wallet second) = wallets(1);
+        bytes memory list = abi.encodeCall(RuleActions.setAccountsListed, (true));
+        first.run(CONTRACT, abi.encodeCall(Decisions.propose, (list)));
+        bytes memory approval = abi.encodeCall(Decisions.approve, (gov.proposalCount()));
+        vm.expectRevert(abi.encodeWithSelector(TooFewCouldSend.selector, 0, 1));
+        second.run(CONTRACT, approval);
+        // It names who sends for its wallets; they get past the list, and vote with nothing.
+        address[] memory senders = new address[](1);
+        senders[0] = account(5);
+        bytes memory named = abi.encodeCall(OrganisationActions.setSenders, (1, senders));
+        first.run(CONTRACT, abi.encodeCall(Decisions.proposeOwn, (named)));
+        second.run(CONTRACT, abi.encodeCall(Decisions.approve, (gov.proposalCount())));
+        second.run(CONTRACT, approval);
+        check("listed", gov.settings().accountsListed);
+        same("may send", gov.permissions(account(5)), 1);
+        same("has no seat", gov.seatOf(account(5)), 0);
+        // The floor asks the senders' coins.
+        bytes memory raise = abi.encodeCall(RuleActions.setMinBaseFee, (1));
+        first.run(CONTRACT, abi.encodeCall(Decisions.propose, (raise)));
+        approval = abi.encodeCall(Decisions.approve, (gov.proposalCount()));
+        vm.expectRevert(abi.encodeWithSelector(TooFewCouldPay.selector, 1, 0, 1, 10_000_000));
+        second.run(CONTRACT, approval);
+        vm.deal(account(5), 10_000_000);
+        second.run(CONTRACT, approval);
+        same("raised", gov.settings().minBaseFee, 1);
+    }
+
+    function testAnAccountThatDelegatesCanStillSend() public {
+        start(1);
+        vm.etch(govKey(1, 0), abi.encodePacked(hex"ef0100", CONTRACT));
+        vm.etch(govKey(1, 1), abi.encodePacked(hex"ef0100", CONTRACT));
+        fund(1, 10_000_000);
+        decide(abi.encodeCall(RuleActions.setAccountsListed, (true)));
+        decide(abi.encodeCall(RuleActions.setMinBaseFee, (1)));
+    }
+
+    function testSendersHaveABound() public {
+        start(2);
+        bytes memory more = abi.encodeCall(OrganisationActions.setSenders, (1, new address[](17)));
+        refusedOwn(1, more, abi.encodeWithSelector(OutOfRange.selector, "senders", 17, 0, 16));
+        address[] memory senders = new address[](1);
+        senders[0] = account(5);
+        decideOwn(1, abi.encodeCall(OrganisationActions.setSenders, (1, senders)));
+        decideOwn(1, abi.encodeCall(OrganisationActions.setSenders, (1, new address[](0))));
+        same("taken back", gov.permissions(account(5)), 0);
+        decideOwn(2, abi.encodeCall(OrganisationActions.setSenders, (2, senders)));
+        decide(abi.encodeCall(OrganisationActions.removeOrganisation, (2)));
+        same("gone with its organisation", gov.permissions(account(5)), 0);
     }
 
     function permit(address who, uint256 bits) private pure returns (bytes memory) {
@@ -45,7 +131,7 @@ contract RulesTest is GovernanceBase {
         address who = account(55);
         decide(permit(who, 3));
         same("granted", gov.permissions(who), 3);
-        same("slot", uint256(vm.load(CONTRACT, keccak256(abi.encode(who, uint256(1))))), 3);
+        same("slot", uint256(vm.load(CONTRACT, keccak256(abi.encode(who, uint256(1))))) & 3, 3);
         same("nodes read it by slot: no new version", gov.version(), 1);
         decide(permit(who, 0));
         same("taken back", gov.permissions(who), 0);
@@ -144,5 +230,15 @@ contract RulesTest is GovernanceBase {
         refused(off, abi.encodeWithSelector(ForkNotCancellable.selector, "osaka"));
         off = abi.encodeCall(RuleActions.cancelFork, ("prague"));
         refused(off, abi.encodeWithSelector(ForkNotCancellable.selector, "prague"));
+    }
+}
+
+contract Wallet {
+    function run(address to, bytes calldata data) external {
+        (bool done, bytes memory why) = to.call(data);
+        if (done) return;
+        assembly ("memory-safe") {
+            revert(add(why, 32), mload(why))
+        }
     }
 }

@@ -53,6 +53,7 @@ pub fn spec(plan: &SimPlan) -> ChainSpec {
         idle_block_s: plan.chain.idle_block_s,
         // Short: changes must take hold within a run.
         validator_delay: 2,
+        decision_delay_s: 172_800,
         quorum: [2, 3],
         snapshot_every: plan.chain.snapshot_every,
         // Epochs so short that a run sees several.

@@ -6,6 +6,7 @@ pub mod contract;
 pub mod governance;
 pub mod registry;
 mod revert_reasons;
+pub mod utc;
 
 use alloy_primitives::utils::{ParseUnits, format_ether};
 

@@ -75,9 +75,8 @@ pub const VALIDATORS_MAX: usize = 128;
 /// The most total voting power, so that sums and ratios cannot overflow.
 pub const POWER_MAX: u64 = 1 << 60;
 
-// At the founding. The governing contract takes up to 128 by later votes.
-/// The most organisations that found a network.
-pub const ORGANISATIONS_MAX: usize = 64;
+/// The most organisations of a network, as in the governing contract.
+pub const ORGANISATIONS_MAX: usize = 128;
 
 // The lists that an organisation can grow alone are bounded, so that it cannot make the
 // reads that every node does too expensive (`docs/governance.md`).

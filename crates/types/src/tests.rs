@@ -1,4 +1,5 @@
 mod evidence;
+mod key_proof;
 mod members;
 mod message_rules;
 

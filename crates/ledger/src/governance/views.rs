@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use alloy_primitives::U256;
 use trefoil_crypto::{Role, Serial};
 use trefoil_types::{
     B256, CaKey, ChainSpec, Header, Height, MemberNode, Members, Organisation, PeerId, PublicKey,
@@ -105,9 +106,11 @@ fn forks(list: Vec<IGovernance::Fork>) -> (Forks, Option<(Height, String)>) {
 fn members<S: StateReader>(
     contract: &mut GoverningContract<'_, S>,
 ) -> Result<Members, LedgerError> {
-    let organisations = contract.view(IGovernance::organisationsCall {})?.into_iter();
-    let nodes = contract.view(IGovernance::nodesCall {})?.into_iter();
-    let serials = contract.view(IGovernance::revokedSerialsCall {})?.into_iter();
+    // The node's own calls have gas for the whole lists; pages are for those who ask over RPC.
+    let (from, count) = (U256::ZERO, U256::MAX);
+    let organisations = contract.view(IGovernance::organisationsCall { from, count })?.into_iter();
+    let nodes = contract.view(IGovernance::nodesCall { from, count })?.into_iter();
+    let serials = contract.view(IGovernance::revokedSerialsCall { from, count })?.into_iter();
     Ok(Members {
         organisations: organisations.map(organisation).collect::<Result<BTreeMap<_, _>, _>>()?,
         nodes: nodes.map(node).collect(),
@@ -122,6 +125,7 @@ fn organisation(o: IGovernance::Organisation) -> Result<(u32, Organisation), Led
         IGovernance::Status::Active => OrganisationStatus::Active,
         IGovernance::Status::Suspended => OrganisationStatus::Suspended,
         IGovernance::Status::Removed => OrganisationStatus::Removed,
+        IGovernance::Status::Invited => OrganisationStatus::Invited,
         _ => return Err(broken(format!("organisation {} has no status", o.id))),
     };
     let ca_keys = o.caKeys.iter().map(|ca| CaKey {

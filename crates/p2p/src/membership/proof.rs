@@ -79,7 +79,7 @@ pub(crate) fn meaning(code: u8) -> &'static str {
         2 => "our certificate names another node",
         3 => "our key was revoked",
         4 => "our organisation is not a member",
-        5 => "our organisation is suspended or removed",
+        5 => "our organisation is suspended, removed, or has not joined yet",
         6 => "our node belongs to another organisation",
         7 => "our certificate is not signed by a CA key that counts now",
         8 => "our certificate was revoked",

@@ -87,6 +87,7 @@ fn spec() -> ChainSpec {
         block_interval_ms: 500,
         idle_block_s: 1,
         validator_delay: 2,
+        decision_delay_s: 172_800,
         quorum: [2, 3],
         snapshot_every: 1_024,
         staking: None,

@@ -8,8 +8,8 @@ mod organisations;
 mod proposals;
 mod words;
 
-pub use organisations::{Organisations, SealingKeys, status};
-pub use proposals::OpenProposal;
+pub use organisations::{Organisations, SealingKeys, SeatOffer, nodes, status};
+pub use proposals::{OpenProposal, PastDecision};
 pub use words::{keys, peer, words};
 
 #[cfg(test)]

@@ -125,9 +125,10 @@ pub fn account(text: &str) -> Result<Address, String> {
 /// The name of an organisation or rule set.
 pub fn name(text: &str) -> Result<String, String> {
     let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-    match (1..=32).contains(&text.len()) && text.chars().all(fits) {
+    let number = text.chars().all(|c| c.is_ascii_digit());
+    match (1..=32).contains(&text.len()) && text.chars().all(fits) && !number {
         true => Ok(text.into()),
-        false => Err("use 1 to 32 letters, digits, - and _".into()),
+        false => Err("use 1 to 32 letters, digits, - and _, not digits only".into()),
     }
 }
 

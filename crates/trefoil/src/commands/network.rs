@@ -130,6 +130,11 @@ impl FoundArgs {
                 "note: no account owns anything, so nobody can pay for gas; give --fund ADDRESS=ETHER, or --base-fee 0",
             );
         }
+        if matches!(organisations.len(), 1 | 2) {
+            logging::say(
+                "note: with one or two organisations a vote suspends none, and gives none new keys that lost its own",
+            );
+        }
         let plan = FoundingPlan {
             name: self.name,
             kind: self.kind,

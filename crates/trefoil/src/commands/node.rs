@@ -1,8 +1,10 @@
 //! `trefoil node`: the nodes that the chain knows by their keys.
 
+use alloy_primitives::U256;
 use alloy_sol_types::SolCall;
 use clap::{Args, Subcommand};
 use serde_json::json;
+use trefoil_types::PeerId;
 
 use super::{
     arguments::{Revoked, revoked},
@@ -12,13 +14,19 @@ use super::{
     transaction::{TransactionArgs, TransactionSender},
 };
 use crate::{
-    chain_client::governance::{
-        abi::{
-            Governance::{nodesCall, revokedSerialsCall},
-            GovernanceActions::{forgetSerialsCall, revokeNodeCall, revokeSerialCall},
-            IGovernance::Node as NodeEntry,
+    chain_client::{
+        contract::Contract,
+        governance::{
+            self, Organisations,
+            abi::{
+                Governance::revokedSerialsCall,
+                GovernanceActions::{
+                    forgetSerialsCall, holdNodeCall, revokeNodeCall, revokeSerialCall,
+                },
+                IGovernance::{Node as NodeEntry, Serial as SerialEntry},
+            },
+            peer,
         },
-        peer,
     },
     error::CommandError,
 };
@@ -29,6 +37,12 @@ pub enum NodeCommand {
     List(QueryArgs),
     /// Shut a node out for ever, or take one certificate back
     Revoke(RevokeArgs),
+    /// For the guardian: let no node talk to it, for a week or until a vote ends it
+    Hold {
+        peer: PeerId,
+        #[command(flatten)]
+        transaction: TransactionArgs,
+    },
     /// Issue a node's certificate with your organisation's CA key
     Certify(CertifyArgs),
     /// Forget the revoked certificates of a CA key that ended
@@ -40,6 +54,9 @@ impl NodeCommand {
         match self {
             Self::List(node) => list(&node).await,
             Self::Revoke(command) => command.run().await,
+            Self::Hold { peer, transaction } => {
+                transaction.for_members().await?.hold(holdNodeCall { peer: peer.0.0 }).await
+            }
             Self::Certify(command) => command.run().await,
             Self::ForgetSerials(own) => {
                 let (sender, id) = own.sender().await?;
@@ -51,8 +68,8 @@ impl NodeCommand {
 
 async fn list(node: &QueryArgs) -> Result<(), CommandError> {
     let (contract, organisations) = node.members().await?;
-    let nodes = contract.view(nodesCall {}).await?;
-    let serials = contract.view(revokedSerialsCall {}).await?;
+    let nodes = governance::nodes(&contract).await?;
+    let serials = revoked_serials(&contract, &organisations).await?;
     if node.json {
         let node = |node: &NodeEntry| {
             json!({
@@ -86,6 +103,19 @@ async fn list(node: &QueryArgs) -> Result<(), CommandError> {
     Ok(())
 }
 
+/// The certificates that were revoked. An organisation has 64 at most, so one call for each.
+async fn revoked_serials(
+    contract: &Contract,
+    organisations: &Organisations,
+) -> Result<Vec<SerialEntry>, CommandError> {
+    let mut all = vec![];
+    for from in 0..organisations.0.len() {
+        let (from, count) = (U256::from(from), U256::ONE);
+        all.extend(contract.view(revokedSerialsCall { from, count }).await?);
+    }
+    Ok(all)
+}
+
 /// `IGovernance.Role` (the ABI has a bare number).
 fn role(node: &NodeEntry) -> &'static str {
     match node.role {
@@ -115,7 +145,7 @@ impl RevokeArgs {
         let named = self.whose.org.as_deref();
         match self.what {
             Revoked::Peer(peer) => {
-                let nodes = sender.contract.view(nodesCall {}).await?;
+                let nodes = governance::nodes(&sender.contract).await?;
                 let known = nodes.iter().find(|node| node.peer == peer.0.0);
                 let organisation = match (named, known) {
                     (None, Some(node)) => node.organisation,

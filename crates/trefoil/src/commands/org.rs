@@ -5,25 +5,31 @@ use alloy_sol_types::SolCall;
 use clap::{Args, Subcommand};
 use serde_json::json;
 use trefoil_os::keystore::SealingKey;
-use trefoil_types::{Address, PublicKey};
+use trefoil_types::{Address, KeyRole, PublicKey};
 
 use super::{
     arguments::{account, name},
+    org_list,
     org_settings::{OrgSetCommand, OrgSettingsArgs},
+    prove::ProofArgs,
     status::QueryArgs,
     transaction::{TransactionArgs, TransactionSender},
 };
 use crate::{
-    chain_client::governance::{
-        self, OpenProposal, Organisations, SealingKeys,
-        abi::{
-            Governance::{approveCall, nodesCall, withdrawCall},
-            GovernanceActions::{
-                addCaKeyCall, addOrganisationCall, endCaKeyCall, removeOrganisationCall,
-                resumeOrganisationCall, setKeysCall, setSealingKeyCall, suspendOrganisationCall,
+    chain_client::{
+        governance::{
+            self, OpenProposal, Organisations, PastDecision, SeatOffer,
+            abi::{
+                Governance::{approveCall, executeCall, objectCall, recoveryKeyCall, withdrawCall},
+                GovernanceActions::{
+                    acceptSeatCall, addCaKeyCall, addOrganisationCall, endCaKeyCall,
+                    holdOrganisationCall, recoverCall, removeOrganisationCall,
+                    resumeOrganisationCall, setKeysCall, setRecoveryKeyCall, setSealingKeyCall,
+                    setSendersCall, suspendOrganisationCall,
+                },
             },
-            IGovernance::{CaKey, Node as NodeEntry, Organisation},
         },
+        utc::utc,
     },
     error::CommandError,
 };
@@ -34,11 +40,47 @@ pub enum OrgCommand {
     List(QueryArgs),
     /// The open proposals, who approves, and what is missing
     Proposals(QueryArgs),
+    /// What was decided, newest first: who proposed it, who approved it, and when
+    Decisions {
+        /// So many
+        #[arg(long, default_value_t = 20)]
+        count: usize,
+        #[command(flatten)]
+        node: QueryArgs,
+    },
     /// Approve a proposal; with enough approvals it is carried out at once
     Vote(VoteArgs),
     /// Take your approval back; the proposer's ends the proposal
     Unvote(VoteArgs),
-    /// Propose a new organisation
+    /// Take the seat that an organisation offers your account
+    Accept(OrgArgs),
+    /// Carry out a proposal that waited for its delay
+    Execute(VoteArgs),
+    /// Object to what all decide about your organisation's keys: it waits twice as long, and needs one more
+    Object(VoteArgs),
+    /// Name the account that can give your organisation new keys, should it lose its own; it calls off what that
+    /// account has announced
+    RecoveryKey {
+        /// None: no account can
+        #[arg(value_name = "ADDRESS", value_parser = account)]
+        recovery: Option<Address>,
+        #[command(flatten)]
+        own: OwnArgs,
+    },
+    /// Give an organisation new keys, with its recovery key: announce them, and repeat it after the delay
+    Recover {
+        /// An account that is to vote; give it once for each
+        #[arg(long = "key", value_name = "ADDRESS", required = true, value_parser = account)]
+        keys: Vec<Address>,
+        /// So many of the keys speak for it
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
+        threshold: u8,
+        #[command(flatten)]
+        org: OrgArgs,
+    },
+    /// For the guardian: let an organisation decide nothing, for a week or until a vote ends it
+    Hold(OrgArgs),
+    /// Propose a new organisation; it joins when its accounts have accepted
     ProposeAdd {
         #[arg(value_parser = name)]
         name: String,
@@ -52,6 +94,8 @@ pub enum OrgCommand {
         #[arg(long = "ca", value_name = "KEY", required = true)]
         ca_keys: Vec<PublicKey>,
         #[command(flatten)]
+        proofs: ProofArgs,
+        #[command(flatten)]
         transaction: TransactionArgs,
     },
     /// Propose to remove an organisation, for ever
@@ -60,9 +104,9 @@ pub enum OrgCommand {
     ProposeSuspend(OrgArgs),
     /// Propose to take a suspension back
     ProposeResume(OrgArgs),
-    /// Change who speaks for your organisation
+    /// Change who speaks for your organisation, as soon as enough of the new accounts have accepted
     RotateKeys {
-        /// An account that votes from now on; give it once for each, the old ones go
+        /// An account that is to vote; give it once for each, the old ones go
         #[arg(long = "key", value_name = "ADDRESS", required = true, value_parser = account)]
         keys: Vec<Address>,
         /// So many of the keys speak for it
@@ -73,6 +117,14 @@ pub enum OrgCommand {
     },
     /// Add or end a CA key of your organisation
     RotateCa(RotateCaArgs),
+    /// Name the accounts that may send transactions for your organisation, whose keys are contracts
+    Senders {
+        /// An account that no list shuts out; all that were named before go
+        #[arg(value_name = "ADDRESS", value_parser = account)]
+        senders: Vec<Address>,
+        #[command(flatten)]
+        own: OwnArgs,
+    },
     /// Say to which key members seal content for your organisation
     // Its nodes that shall open what is sealed keep the other half; keep old ones too, for
     // what was sealed to them.
@@ -92,18 +144,40 @@ pub enum OrgCommand {
 impl OrgCommand {
     pub async fn run(self) -> Result<(), CommandError> {
         match self {
-            Self::List(node) => list(&node).await,
+            Self::List(node) => org_list::list(&node).await,
             Self::Proposals(node) => list_proposals(&node).await,
+            Self::Decisions { count, node } => list_decisions(&node, count).await,
             Self::Vote(VoteArgs { id, transaction }) => {
                 transaction.for_members().await?.decision(approveCall { id: U256::from(id) }).await
             }
             Self::Unvote(VoteArgs { id, transaction }) => {
                 transaction.for_members().await?.decision(withdrawCall { id: U256::from(id) }).await
             }
-            Self::ProposeAdd { name, keys, threshold, ca_keys, transaction } => {
+            Self::Accept(org) => org.accept().await,
+            Self::Execute(VoteArgs { id, transaction }) => {
+                transaction.for_members().await?.decision(executeCall { id: U256::from(id) }).await
+            }
+            Self::Object(VoteArgs { id, transaction }) => {
+                transaction.for_members().await?.decision(objectCall { id: U256::from(id) }).await
+            }
+            Self::RecoveryKey { recovery, own } => {
+                let (sender, id) = own.sender().await?;
+                let account = recovery.unwrap_or_default();
+                sender.decide(id, setRecoveryKeyCall { id, account }).await
+            }
+            Self::Hold(org) => {
+                let sender = org.transaction.for_members().await?;
+                let id = sender.organisation(Some(&org.org)).await?;
+                sender.hold(holdOrganisationCall { id }).await
+            }
+            Self::Recover { keys, threshold, org } => org.recover(threshold, keys).await,
+            Self::ProposeAdd { name, keys, threshold, ca_keys, proofs, transaction } => {
+                let sender = transaction.for_members().await?;
+                let claims: Vec<_> = ca_keys.iter().map(|key| (*key, KeyRole::Ca)).collect();
+                proofs.bring(&sender, &name, &claims).await?;
                 let ca_keys = ca_keys.iter().map(|key| key.0).collect();
                 let action = addOrganisationCall { name, threshold, keys, caKeys: ca_keys };
-                transaction.propose(action).await
+                sender.propose(action).await
             }
             Self::ProposeRemove(org) => org.propose(|id| removeOrganisationCall { id }).await,
             Self::ProposeSuspend(org) => org.propose(|id| suspendOrganisationCall { id }).await,
@@ -111,6 +185,10 @@ impl OrgCommand {
             Self::RotateKeys { keys, threshold, own } => {
                 let (sender, id) = own.sender().await?;
                 sender.decide(id, setKeysCall { id, threshold, keys }).await
+            }
+            Self::Senders { senders, own } => {
+                let (sender, id) = own.sender().await?;
+                sender.decide(id, setSendersCall { id, senders }).await
             }
             Self::RotateCa(command) => command.run().await,
             Self::SealingKey { key, own } => {
@@ -122,72 +200,6 @@ impl OrgCommand {
             Self::Settings(command) => command.run().await,
             Self::Set(command) => command.run().await,
         }
-    }
-}
-
-async fn list(node: &QueryArgs) -> Result<(), CommandError> {
-    let (contract, organisations) = node.members().await?;
-    let nodes = contract.view(nodesCall {}).await?;
-    let sealing = SealingKeys::read(&contract).await?;
-    if node.json {
-        let list: Vec<_> =
-            organisations.0.iter().map(|o| as_json(o, sealing.of(o.id), &nodes)).collect();
-        println!("{:#}", json!(list));
-        return Ok(());
-    }
-    for o in &organisations.0 {
-        println!("{:>3}  {}  {}", o.id, o.name, governance::status(o));
-        if !o.keys.is_empty() {
-            println!("     votes with {}", governance::keys(o.threshold, &o.keys));
-        }
-        for ca in &o.caKeys {
-            println!("     CA key {}, {}", ca.key, validity(ca));
-        }
-        if let Some(key) = sealing.of(o.id) {
-            println!("     sealing key {key}");
-        }
-        let (known, revoked) = counts(o.id, &nodes);
-        println!("     {known} validators, {revoked} revoked nodes");
-    }
-    Ok(())
-}
-
-fn as_json(
-    o: &Organisation,
-    sealing: Option<SealingKey>,
-    nodes: &[NodeEntry],
-) -> serde_json::Value {
-    let (validators, revoked) = counts(o.id, nodes);
-    let ca = |ca: &CaKey| json!({ "key": ca.key, "from": ca.from, "until": end(ca.until) });
-    json!({
-        "id": o.id,
-        "name": o.name,
-        "status": governance::status(o),
-        "threshold": o.threshold,
-        "keys": o.keys,
-        "caKeys": o.caKeys.iter().map(ca).collect::<Vec<_>>(),
-        "sealingKey": sealing.map(|key| key.to_string()),
-        "validators": validators,
-        "revokedNodes": revoked,
-    })
-}
-
-/// An organisation's nodes that the chain knows: validators, and what was revoked.
-fn counts(id: u32, nodes: &[NodeEntry]) -> (usize, usize) {
-    let own = nodes.iter().filter(|node| node.organisation == id);
-    let (revoked, validators): (Vec<_>, Vec<_>) = own.partition(|node| node.revoked);
-    (validators.len(), revoked.len())
-}
-
-/// The contract's 0 is no end.
-fn end(until: u64) -> Option<u64> {
-    (until != 0).then_some(until)
-}
-
-fn validity(ca: &CaKey) -> String {
-    match end(ca.until) {
-        None => format!("from height {} on", ca.from),
-        Some(until) => format!("from height {} to {}", ca.from, until.saturating_sub(1)),
     }
 }
 
@@ -210,7 +222,7 @@ fn print(p: &OpenProposal, organisations: &Organisations) {
         decider => organisations.label(decider),
     };
     println!("{:>3}  {}", p.id, governance::words(&p.action, organisations));
-    println!("     for {decider} to decide, until block {}", p.closes);
+    println!("     for {decider} to decide, until {}", utc(p.closes));
     let by = organisations.of_key(p.proposer).map(|o| organisations.label(o.id));
     println!("     proposed by {} of {}", p.proposer, by.as_deref().unwrap_or("no organisation"));
     println!("     approve: {}", organisations.labels(&p.approving));
@@ -219,6 +231,9 @@ fn print(p: &OpenProposal, organisations: &Organisations) {
         println!("     partly: {}, {given} of {threshold} keys", organisations.label(*id));
     }
     println!("     {}", p.waits_for(organisations));
+    if p.objected {
+        println!("     {} objects", organisations.label(p.concerned));
+    }
 }
 
 fn proposal_json(p: &OpenProposal, organisations: &Organisations) -> serde_json::Value {
@@ -233,7 +248,39 @@ fn proposal_json(p: &OpenProposal, organisations: &Organisations) -> serde_json:
         "partly": p.partly,
         "missing": p.missing,
         "waitsFor": p.waits_for(organisations),
+        "delayed": p.delayed,
+        "ready": (p.ready != 0).then_some(p.ready),
+        "objected": p.objected,
     })
+}
+
+async fn list_decisions(node: &QueryArgs, count: usize) -> Result<(), CommandError> {
+    let (contract, organisations) = node.members().await?;
+    let decisions = contract.decisions(count).await?;
+    if node.json {
+        let json = |d: &PastDecision| {
+            json!({
+                "id": d.id,
+                "action": governance::words(&d.action, &organisations),
+                "actionData": d.action,
+                "proposer": d.proposer,
+                "organisation": d.organisation,
+                "decider": (d.decider != 0).then_some(d.decider),
+                "approved": d.approved,
+                "decided": d.decided,
+                "height": d.height,
+            })
+        };
+        println!("{:#}", decisions.iter().map(json).collect::<serde_json::Value>());
+        return Ok(());
+    }
+    for d in &decisions {
+        println!("{:>3}  {}", d.id, governance::words(&d.action, &organisations));
+        println!("     {}, block {}", utc(d.decided), d.height);
+        println!("     proposed by {} of {}", d.proposer, organisations.label(d.organisation));
+        println!("     approved by {}", organisations.labels(&d.approved));
+    }
+    Ok(())
 }
 
 #[derive(Debug, Args)]
@@ -253,6 +300,38 @@ pub struct OrgArgs {
 }
 
 impl OrgArgs {
+    /// Takes the seat that it offers the account that signs.
+    async fn accept(self) -> Result<(), CommandError> {
+        let sender = self.transaction.for_members().await?;
+        let organisation = sender.organisation(Some(&self.org)).await?;
+        let Some(receipt) = sender.send(acceptSeatCall { organisation }, U256::ZERO).await? else {
+            return Ok(());
+        };
+        let offer = SeatOffer::read(&sender.contract, organisation).await?;
+        let state = match offer.missing() {
+            0 => "it votes with its new keys".to_owned(),
+            1 => "1 more account must accept".to_owned(),
+            missing => format!("{missing} more accounts must accept"),
+        };
+        sender.report(&receipt, json!({ "missing": offer.missing() }), &state);
+        Ok(())
+    }
+
+    /// Announces its new keys, or offers them their seats.
+    async fn recover(self, threshold: u8, keys: Vec<Address>) -> Result<(), CommandError> {
+        let sender = self.transaction.for_members().await?;
+        let id = sender.organisation(Some(&self.org)).await?;
+        let call = recoverCall { id, threshold, keys };
+        let Some(receipt) = sender.send(call, U256::ZERO).await? else { return Ok(()) };
+        let ready = sender.contract.view(recoveryKeyCall { organisation: id }).await?.ready;
+        let said = match ready {
+            0 => "offered: each account takes its seat by `trefoil org accept`".to_owned(),
+            ready => format!("announced: repeat it from {} on", utc(ready)),
+        };
+        sender.report(&receipt, json!({ "ready": (ready != 0).then_some(ready) }), &said);
+        Ok(())
+    }
+
     /// Proposes to all what is to become of it.
     async fn propose<C: SolCall>(self, action: impl FnOnce(u32) -> C) -> Result<(), CommandError> {
         let sender = self.transaction.for_members().await?;
@@ -301,6 +380,8 @@ pub struct RotateCaArgs {
     #[arg(long, value_name = "HEIGHT", default_value_t = 0)]
     at: u64,
     #[command(flatten)]
+    proofs: ProofArgs,
+    #[command(flatten)]
     own: OwnArgs,
 }
 
@@ -308,6 +389,8 @@ impl RotateCaArgs {
     async fn run(self) -> Result<(), CommandError> {
         let (sender, id) = self.own.sender().await?;
         if let Some(PublicKey(key)) = self.add {
+            let name = sender.name_of(id).await?;
+            self.proofs.bring(&sender, &name, &[(PublicKey(key), KeyRole::Ca)]).await?;
             sender.decide(id, addCaKeyCall { id, key, from: self.at }).await?;
         }
         if let Some(PublicKey(key)) = self.end {

@@ -14,16 +14,21 @@ use super::{
 use crate::{
     chain_client::{
         contract::Contract,
-        governance::abi::{
-            Governance::{
-                forksCall, permissionsCall, quorumCall, settingsCall, validatorDelayCall,
+        governance::{
+            abi::{
+                Governance::{
+                    decisionDelayCall, forksCall, guardCall, permissionsCall, quorumCall,
+                    settingsCall, validatorDelayCall,
+                },
+                GovernanceActions::{
+                    cancelForkCall, releaseCall, scheduleForkCall, setAccountsListedCall,
+                    setDecisionDelayCall, setDeployersListedCall, setGasLimitCall, setGuardianCall,
+                    setMinBaseFeeCall, setPermissionsCall, setQuorumCall, setValidatorDelayCall,
+                },
             },
-            GovernanceActions::{
-                cancelForkCall, scheduleForkCall, setAccountsListedCall, setDeployersListedCall,
-                setGasLimitCall, setMinBaseFeeCall, setPermissionsCall, setQuorumCall,
-                setValidatorDelayCall,
-            },
+            peer,
         },
+        utc::utc,
     },
     error::CommandError,
 };
@@ -50,6 +55,13 @@ impl OrgSettingsArgs {
         let forks = contract.view(forksCall {}).await?;
         let quorum = contract.view(quorumCall {}).await?;
         let delay = contract.view(validatorDelayCall {}).await?;
+        let decision_delay = contract.view(decisionDelayCall {}).await?;
+        let guard = contract.view(guardCall {}).await?;
+        let held = match (guard.until, guard.organisation) {
+            (0, _) => None,
+            (until, 0) => Some((peer(&guard.peer).to_string(), until)),
+            (until, id) => Some((format!("organisation {id}"), until)),
+        };
         let mut permissions = Vec::new();
         for account in self.accounts {
             let bits = contract.view(permissionsCall { account }).await?;
@@ -67,6 +79,10 @@ impl OrgSettingsArgs {
                 "forks": forks.iter().map(fork).collect::<Vec<_>>(),
                 "quorum": quorum,
                 "validatorDelay": delay,
+                "decisionDelay": decision_delay,
+                "guardian": (!guard.guardian.is_zero()).then_some(guard.guardian),
+                "held": held.as_ref().map(|(what, _)| what),
+                "heldUntil": held.as_ref().map(|(_, until)| until),
                 "permissions": permissions.iter().map(account).collect::<Vec<_>>(),
             });
             println!("{all:#}");
@@ -79,6 +95,13 @@ impl OrgSettingsArgs {
         println!("may deploy       {}", who(settings.deployersListed));
         println!("a vote passes    with more than {quorum} of the organisations");
         println!("validator delay  {delay} blocks");
+        println!("decision delay   {decision_delay} s, for what may hurt an organisation");
+        if !guard.guardian.is_zero() {
+            println!("guardian         {}", guard.guardian);
+        }
+        if let Some((what, until)) = held {
+            println!("held by it       {what}, until {}", utc(until));
+        }
         for fork in &forks {
             println!("rules of {:7} from height {}", fork.name, fork.height);
         }
@@ -159,6 +182,23 @@ pub enum OrgSetCommand {
         #[command(flatten)]
         transaction: TransactionArgs,
     },
+    /// What may hurt an organisation is carried out so many seconds after the last approval
+    DecisionDelay {
+        #[arg(value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(..=2_592_000))]
+        seconds: u64,
+        #[command(flatten)]
+        transaction: TransactionArgs,
+    },
+    /// The account that can hold one node or one organisation's vote for a week
+    Guardian {
+        /// None: no account can
+        #[arg(value_name = "ADDRESS", value_parser = account)]
+        guardian: Option<Address>,
+        #[command(flatten)]
+        transaction: TransactionArgs,
+    },
+    /// Let go what the guardian holds
+    Release(TransactionArgs),
     /// After so many blocks a change of validators holds
     ValidatorDelay {
         #[arg(value_parser = clap::value_parser!(u64).range(1..=10_000))]
@@ -197,6 +237,14 @@ impl OrgSetCommand {
             Self::Quorum { part: Quorum { numerator, denominator }, transaction } => {
                 transaction.propose(setQuorumCall { numerator, denominator }).await
             }
+            Self::DecisionDelay { seconds, transaction } => {
+                transaction.propose(setDecisionDelayCall { delay: seconds }).await
+            }
+            Self::Guardian { guardian, transaction } => {
+                let guardian = guardian.unwrap_or_default();
+                transaction.propose(setGuardianCall { guardian }).await
+            }
+            Self::Release(transaction) => transaction.propose(releaseCall {}).await,
             Self::ValidatorDelay { blocks, transaction } => {
                 transaction.propose(setValidatorDelayCall { blocks }).await
             }

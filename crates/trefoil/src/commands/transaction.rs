@@ -23,10 +23,11 @@ use crate::{
         governance::{
             Organisations,
             abi::{
-                Governance::{Executed, GovernanceEvents, proposeCall, proposeOwnCall},
+                Governance::{Executed, GovernanceEvents, guardCall, proposeCall, proposeOwnCall},
                 Staking::StakingEvents,
             },
         },
+        utc::utc,
     },
     error::{CommandError, OrCure as _},
 };
@@ -112,6 +113,15 @@ impl TransactionSender<'_> {
         )
     }
 
+    /// The name of an organisation.
+    pub async fn name_of(&self, id: u32) -> Result<String, CommandError> {
+        let organisations = Organisations::read(&self.contract).await?;
+        organisations.get(id).map(|organisation| organisation.name.clone()).or_cure(
+            format!("there is no organisation {id}"),
+            "name one that `trefoil org list` shows",
+        )
+    }
+
     /// Asks all to decide.
     pub async fn propose(&self, action: impl SolCall) -> Result<(), CommandError> {
         self.decision(proposeCall { action: action.abi_encode().into() }).await
@@ -173,7 +183,7 @@ impl TransactionSender<'_> {
         println!("proposal {id}: {state} (block {})", receipt.block_number);
         if let Some(open) = &open {
             println!("approve: {}", organisations.labels(&open.approving));
-            println!("{}, until block {}", open.waits_for(&organisations), open.closes);
+            println!("{}, until {}", open.waits_for(&organisations), utc(open.closes));
             println!("others do so by: trefoil org vote {id} --dir DIR");
         }
         Ok(())
@@ -192,8 +202,13 @@ impl TransactionSender<'_> {
         Ok(())
     }
 
+    /// Whether calls are only printed.
+    pub fn is_dry_run(&self) -> bool {
+        self.signer.is_none()
+    }
+
     /// `None`: it was only printed.
-    async fn send(
+    pub async fn send(
         &self,
         call: impl SolCall,
         value: U256,
@@ -216,6 +231,22 @@ impl TransactionSender<'_> {
         println!("to    {GOVERNING_CONTRACT}\ndata  {data}\nvalue {value}");
     }
 
+    /// Sends the guardian's call, and prints how long it holds.
+    pub async fn hold(&self, call: impl SolCall) -> Result<(), CommandError> {
+        let Some(receipt) = self.send(call, U256::ZERO).await? else { return Ok(()) };
+        let until = self.contract.view(guardCall {}).await?.until;
+        self.report(&receipt, json!({ "until": until }), &format!("held until {}", utc(until)));
+        Ok(())
+    }
+
+    /// Prints the result of a call: as JSON, or in words.
+    pub fn report(&self, receipt: &CallReceipt, result: Value, words: &str) {
+        if self.args.json {
+            return self.print(receipt, result);
+        }
+        println!("{words} (block {})", receipt.block_number);
+    }
+
     fn print(&self, receipt: &CallReceipt, mut result: Value) {
         result["transaction"] = json!(receipt.transaction_hash);
         result["block"] = json!(receipt.block_number.to::<u64>());
@@ -231,6 +262,8 @@ fn concerned(log: &alloy_primitives::LogData) -> Option<u64> {
         E::Approved(e) => e.id,
         E::ApprovalWithdrawn(e) => e.id,
         E::ProposalWithdrawn(e) => e.id,
+        E::Waiting(e) => e.id,
+        E::Objected(e) => e.id,
         E::Executed(e) => e.id,
         _ => return None,
     };

@@ -11,9 +11,9 @@ use crate::{
     chain_client::{
         contract::Contract,
         governance::{
-            Organisations,
+            self, Organisations,
             abi::{
-                Governance::{nodesCall, pendingChangeCall, validatorsCall},
+                Governance::{pendingChangeCall, validatorsCall},
                 IMembership::Validator as ContractValidator,
                 IStaking::Candidate,
                 Staking::candidatesCall,
@@ -107,7 +107,7 @@ async fn registered(
     set: &[ContractValidator],
 ) -> Result<Vec<ValidatorRow>, CommandError> {
     let organisations = Organisations::read(contract).await?;
-    let nodes = contract.view(nodesCall {}).await?;
+    let nodes = governance::nodes(contract).await?;
     let mut rows = Vec::new();
     // The list also has revoked nodes, which validate no more.
     for node in nodes.iter().filter(|node| !node.revoked && node.power > 0) {

@@ -221,6 +221,7 @@ fn spec(
         block_interval_ms: plan.block_interval_ms,
         idle_block_s: plan.idle_block_s,
         validator_delay: spec::default_validator_delay(),
+        decision_delay_s: spec::default_decision_delay_s(),
         quorum: spec::default_quorum(),
         snapshot_every: plan.snapshot_every,
         staking: (!plan.kind.has_members()).then(spec::Staking::default),

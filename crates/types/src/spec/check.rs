@@ -9,8 +9,8 @@ use alloy_primitives::U256;
 use trefoil_crypto::Address;
 
 use super::{
-    CONTENT_REGISTRY, ChainSpec, Fork, FoundingOrganisation, FoundingValidator, GOVERNING_ACTIONS,
-    GOVERNING_CONTRACT, Kind, SpecError, Staking,
+    CHAIN_ACTIONS, CONTENT_REGISTRY, ChainSpec, ED25519_VERIFIER, Fork, FoundingOrganisation,
+    FoundingValidator, GOVERNING_ACTIONS, GOVERNING_CONTRACT, Kind, SpecError, Staking,
 };
 use crate::limits;
 
@@ -37,6 +37,7 @@ fn is_name(text: &str) -> bool {
 }
 
 const NAME_CURE: &str = "use 1 to 32 letters, digits, - or _";
+const ORGANISATION_CURE: &str = "use 1 to 32 letters, digits, - or _, not digits only";
 
 /// The first of `items` that is there twice.
 fn twice<T: Ord + Copy>(items: impl IntoIterator<Item = T>) -> Option<T> {
@@ -53,7 +54,13 @@ impl ChainSpec {
         self.check_forks()?;
         self.validators.iter().try_for_each(|v| v.key.check())?;
         self.validator_set()?;
-        for reserved in [GOVERNING_CONTRACT, GOVERNING_ACTIONS, CONTENT_REGISTRY] {
+        for reserved in [
+            GOVERNING_CONTRACT,
+            GOVERNING_ACTIONS,
+            CHAIN_ACTIONS,
+            ED25519_VERIFIER,
+            CONTENT_REGISTRY,
+        ] {
             require(
                 !self.alloc.contains_key(&reserved),
                 "alloc",
@@ -171,7 +178,7 @@ impl ChainSpec {
                 (1..=limits::ORGANISATIONS_MAX).contains(&count),
                 "organisations",
                 format_args!("{count} entries on a consortium"),
-                "write 1 to 64 [[organisations]] with name, keys and ca_keys",
+                "write 1 to 128 [[organisations]] with name, keys and ca_keys",
             )?,
         }
         self.organisations.iter().try_for_each(FoundingOrganisation::check)?;
@@ -185,6 +192,13 @@ impl ChainSpec {
             "validator_delay",
             self.validator_delay,
             "use 1 to 10000 blocks",
+        )?;
+        require(
+            // As `DECISION_DELAY_MAX` in `contracts/src/OrganisationActions.sol`.
+            self.decision_delay_s <= 30 * 86_400,
+            "decision_delay_s",
+            self.decision_delay_s,
+            "use 0 to 2592000 seconds",
         )?;
         let [numerator, denominator] = self.quorum;
         require(
@@ -202,10 +216,12 @@ impl ChainSpec {
     // key. An account of two organisations would have two votes.
     /// Organisations share no name and no account, and each Ed25519 key has one use.
     fn check_apart(&self) -> Result<(), SpecError> {
-        let names = self.organisations.iter().map(|o| o.name.as_str());
-        if let Some(name) = twice(names) {
+        let names: Vec<_> =
+            self.organisations.iter().map(|o| o.name.to_ascii_lowercase()).collect();
+        if let Some(name) = twice(names.iter().map(String::as_str)) {
             let got = format!("{name:?} twice");
-            require(false, "organisations.name", got, "give each organisation its own name")?;
+            let cure = "give each organisation its own name, which differs by more than capitals";
+            require(false, "organisations.name", got, cure)?;
         }
         let accounts = self.organisations.iter().flat_map(|o| o.keys.iter().copied());
         if let Some(account) = twice(accounts) {
@@ -252,7 +268,10 @@ impl ChainSpec {
 impl FoundingOrganisation {
     fn check(&self) -> Result<(), SpecError> {
         let Self { name, threshold, keys, ca_keys } = self;
-        require(is_name(name), "organisations.name", format_args!("{name:?}"), NAME_CURE)?;
+        // A name of digits would be taken for an organisation's number.
+        let number = name.bytes().all(|c| c.is_ascii_digit());
+        let fits = is_name(name) && !number;
+        require(fits, "organisations.name", format_args!("{name:?}"), ORGANISATION_CURE)?;
         require(
             (1..=limits::GOVERNANCE_KEYS_MAX).contains(&keys.len())
                 && !keys.contains(&Address::ZERO),

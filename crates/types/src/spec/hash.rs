@@ -12,7 +12,7 @@ impl ChainSpec {
         let mut out = Vec::new();
         // A tag with a version: a new field changes the version, so that an old and a new
         // program never agree on a hash of different contents.
-        b"trefoil/spec/3".as_slice().encode(&mut out);
+        b"trefoil/spec/4".as_slice().encode(&mut out);
         self.name.as_str().encode(&mut out);
         (self.kind as u8).encode(&mut out);
         for number in [
@@ -24,6 +24,7 @@ impl ChainSpec {
             self.block_interval_ms,
             self.idle_block_s,
             self.validator_delay,
+            self.decision_delay_s,
             self.quorum[0].into(),
             self.quorum[1].into(),
             self.snapshot_every,

@@ -31,6 +31,14 @@ pub const GOVERNING_CONTRACT: Address = address!("747265666f696c0000000000000000
 /// (`contracts/src/GovernanceActions.sol`).
 pub const GOVERNING_ACTIONS: Address = address!("747265666f696c00000000000000000000000101");
 
+/// The address of the actions about the chain, to which those pass on what they do not know
+/// (`contracts/src/ChainActions.sol`).
+pub const CHAIN_ACTIONS: Address = address!("747265666f696c00000000000000000000000103");
+
+/// The address of the verifier of Ed25519 signatures (`contracts/src/Ed25519Verifier.sol`),
+/// from genesis on, in every kind of network.
+pub const ED25519_VERIFIER: Address = address!("747265666f696c00000000000000000000000102");
+
 /// The address of the content registry (`contracts/src/IContentRegistry.sol`), from genesis
 /// on, in every kind of network.
 pub const CONTENT_REGISTRY: Address = address!("747265666f696c00000000000000000000000002");
@@ -140,6 +148,10 @@ pub struct ChainSpec {
     /// A voted change of validators holds after this many blocks.
     #[serde(default = "default_validator_delay")]
     pub validator_delay: u64,
+    /// A decision about another organisation's keys, the lists or how is decided is carried out
+    /// so many seconds after its last approval, unless all approve.
+    #[serde(default = "default_decision_delay_s")]
+    pub decision_delay_s: u64,
     /// A vote passes with more than this share of the organisations: numerator,
     /// denominator.
     #[serde(default = "default_quorum")]
@@ -180,6 +192,13 @@ fn default_idle_block_s() -> u64 {
 /// two give the operator of a new validator time to see it coming.
 pub const fn default_validator_delay() -> u64 {
     2
+}
+
+// Long enough that a weekend night's decision is seen on Monday; a stolen key is revoked by
+// others without any delay.
+/// Two days.
+pub const fn default_decision_delay_s() -> u64 {
+    172_800
 }
 
 // The share with which validators decide on blocks, too. Fewer than a third of the

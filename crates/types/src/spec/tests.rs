@@ -32,6 +32,7 @@ fn spec() -> ChainSpec {
         block_interval_ms: 500,
         idle_block_s: 60,
         validator_delay: 2,
+        decision_delay_s: 172_800,
         quorum: [2, 3],
         snapshot_every: 1_024,
         staking: None,
@@ -68,7 +69,7 @@ type Change = fn(&mut ChainSpec);
 
 #[test]
 fn every_field_of_a_spec_changes_its_hash() {
-    let changes: [Change; 24] = [
+    let changes: [Change; 25] = [
         |s| s.name = "u".into(),
         |s| s.kind = Kind::Private,
         |s| s.chain_id += 1,
@@ -80,6 +81,7 @@ fn every_field_of_a_spec_changes_its_hash() {
         |s| s.idle_block_s += 1,
         |s| s.snapshot_every += 1,
         |s| s.validator_delay += 1,
+        |s| s.decision_delay_s += 1,
         |s| s.quorum = [1, 2],
         |s| s.staking = Some(Staking::default()),
         |s| s.staking = Some(Staking { slash_parts: 11, ..Staking::default() }),
@@ -116,7 +118,7 @@ fn the_order_of_validators_does_not_matter() {
 /// Each wrong value is refused with its key, and what to write instead.
 #[test]
 fn a_wrong_spec_names_the_key_and_the_cure() {
-    let wrong: [(&str, Change); 26] = [
+    let wrong: [(&str, Change); 29] = [
         ("`chain_id` is 0; use 1", |s| s.chain_id = 0),
         ("`name` is \"a b\"", |s| s.name = "a b".into()),
         ("`gas_limit` is 5", |s| s.gas_limit = 5),
@@ -130,7 +132,7 @@ fn a_wrong_spec_names_the_key_and_the_cure() {
         ("a contract of trefoil lies there", |s| {
             s.alloc.insert(CONTENT_REGISTRY, GenesisAccount::default());
         }),
-        ("0 entries on a consortium; write 1 to 64", |s| s.organisations.clear()),
+        ("0 entries on a consortium; write 1 to 128", |s| s.organisations.clear()),
         ("2 entries on a private network; write exactly one", |s| s.kind = Kind::Private),
         ("set on a public network; leave it out", |s| s.kind = Kind::Public),
         ("naming nodes or organisations on a public network", |s| {
@@ -157,6 +159,9 @@ fn a_wrong_spec_names_the_key_and_the_cure() {
             s.validators[0].organisation = Some("org-9".into());
         }),
         ("`validator_delay` is 0", |s| s.validator_delay = 0),
+        ("`decision_delay_s` is 2592001", |s| s.decision_delay_s = 2_592_001),
+        ("\"org-1\" twice", |s| s.organisations[1].name = "ORG-1".into()),
+        ("not digits only", |s| s.organisations[1].name = "12".into()),
         ("`quorum` is [3, 3]", |s| s.quorum = [3, 3]),
     ];
     assert_eq!(spec().check(), Ok(()));

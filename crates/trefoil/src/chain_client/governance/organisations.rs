@@ -1,16 +1,20 @@
 //! The organisations of a network, by number, name and key.
 
+use serde_json::{Value, json};
 use trefoil_os::keystore::SealingKey;
 use trefoil_types::{Address, B256};
 
-use super::abi::{Governance, IGovernance::Organisation};
+use super::abi::{
+    Governance,
+    IGovernance::{Node, Organisation},
+};
 use crate::{
     chain_client::contract::{Contract, ContractError},
     error::{CommandError, OrCure as _},
 };
 
 /// `IGovernance.Status` (the ABI has a bare number).
-const STATUSES: [&str; 4] = ["none", "active", "suspended", "removed"];
+const STATUSES: [&str; 5] = ["none", "active", "suspended", "removed", "invited"];
 
 /// All that there ever were, in order of their numbers.
 #[derive(Clone, Default)]
@@ -20,7 +24,8 @@ impl Organisations {
     /// # Errors
     /// As [`Contract::view`].
     pub async fn read(contract: &Contract) -> Result<Self, ContractError> {
-        contract.view(Governance::organisationsCall {}).await.map(Self)
+        let page = |from, count| Governance::organisationsCall { from, count };
+        contract.list(page).await.map(Self)
     }
 
     pub fn get(&self, id: u32) -> Option<&Organisation> {
@@ -49,8 +54,8 @@ impl Organisations {
         self.0.iter().find(|organisation| organisation.caKeys.iter().any(|ca| ca.key == *key))
     }
 
-    /// The one that a person means by a name or a number. A name may look like a
-    /// number, and then it is the name that counts; a removed one's may be given again.
+    /// The one that a person means by a name or a number: no name is a number. A removed
+    /// one's may be given again.
     ///
     /// # Errors
     /// When there is none.
@@ -67,6 +72,55 @@ impl Organisations {
     }
 }
 
+/// Seats that an organisation offers to accounts, which have not all accepted.
+pub struct SeatOffer {
+    /// When so many have accepted, they replace those that vote now; 0: they did.
+    threshold: u8,
+    /// Each account, and whether it accepted.
+    accounts: Vec<(Address, bool)>,
+}
+
+impl SeatOffer {
+    /// # Errors
+    /// As [`Contract::view`].
+    pub async fn read(contract: &Contract, organisation: u32) -> Result<Self, ContractError> {
+        let offer = contract.view(Governance::offerCall { organisation }).await?;
+        let accounts = offer.keys.into_iter().zip(offer.accepted).collect();
+        Ok(Self { threshold: offer.threshold, accounts })
+    }
+
+    /// So many more accounts must accept before they vote.
+    pub fn missing(&self) -> usize {
+        let accepted = self.accounts.iter().filter(|(_, accepted)| *accepted).count();
+        usize::from(self.threshold).saturating_sub(accepted)
+    }
+
+    /// The offer in words, a line for each account.
+    pub fn lines(&self) -> Vec<String> {
+        let accounts = self.accounts.iter().map(|(account, accepted)| match accepted {
+            true => format!("{account} is to vote, and accepted"),
+            false => format!("{account} is to vote, and must accept (`trefoil org accept`)"),
+        });
+        let missing = self.missing();
+        let rest = (missing > 0).then(|| format!("{missing} more must accept before these vote"));
+        accounts.chain(rest).collect()
+    }
+
+    pub fn as_json(&self) -> Value {
+        let account = |(account, accepted): &(Address, bool)| json!({ "account": account, "accepted": accepted });
+        let accounts: Vec<_> = self.accounts.iter().map(account).collect();
+        json!({ "threshold": self.threshold, "missing": self.missing(), "accounts": accounts })
+    }
+}
+
+/// The nodes that the chain knows.
+///
+/// # Errors
+/// As [`Contract::view`].
+pub async fn nodes(contract: &Contract) -> Result<Vec<Node>, ContractError> {
+    contract.list(|from, count| Governance::nodesCall { from, count }).await
+}
+
 /// The keys to which content is sealed, in order of the organisations' numbers; 0: none.
 pub struct SealingKeys(Vec<B256>);
 
@@ -74,7 +128,8 @@ impl SealingKeys {
     /// # Errors
     /// As [`Contract::view`].
     pub async fn read(contract: &Contract) -> Result<Self, ContractError> {
-        contract.view(Governance::sealingKeysCall {}).await.map(Self)
+        let page = |from, count| Governance::sealingKeysCall { from, count };
+        contract.list(page).await.map(Self)
     }
 
     pub fn of(&self, organisation: u32) -> Option<SealingKey> {
@@ -84,7 +139,7 @@ impl SealingKeys {
     }
 }
 
-/// `active`, `suspended` or `removed`.
+/// `active`, `invited`, `suspended` or `removed`.
 pub fn status(organisation: &Organisation) -> &'static str {
     STATUSES.get(usize::from(organisation.status)).copied().unwrap_or("unknown")
 }

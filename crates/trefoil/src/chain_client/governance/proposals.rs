@@ -7,9 +7,12 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use trefoil_types::Address;
 
 use super::{Organisations, abi::Governance};
-use crate::chain_client::contract::{Contract, ContractError};
+use crate::chain_client::{
+    contract::{Contract, ContractError},
+    utc::utc,
+};
 
-// A proposal stays open for a week (`PROPOSAL_BLOCKS`). More than so many in a week would be one
+// A proposal stays open for a week (`PROPOSAL_SECONDS`). More than so many in a week would be one
 // every two and a half minutes.
 /// The newest proposals that are searched for open ones.
 const LOOKED_AT: u64 = 4096;
@@ -23,7 +26,7 @@ pub struct OpenProposal {
     pub proposer: Address,
     /// The organisation that decides alone; 0: all.
     pub decider: u32,
-    /// The last block in which it may be approved.
+    /// The last second in which it may be approved (Unix time).
     pub closes: u64,
     pub action: Bytes,
     /// Organisations that approve, by enough of their keys.
@@ -32,6 +35,30 @@ pub struct OpenProposal {
     pub partly: BTreeMap<u32, usize>,
     /// So many more organisations must approve. 0: an approval given again runs it.
     pub missing: u64,
+    /// It is carried out some days after its last approval only.
+    pub delayed: bool,
+    /// From then on it may be carried out (Unix time); 0: too few have approved so far.
+    pub ready: u64,
+    /// The organisation whose keys it is about; 0: none's.
+    pub concerned: u32,
+    /// That one objected.
+    pub objected: bool,
+}
+
+/// What was decided, by whom and when.
+#[derive(Clone, Debug)]
+pub struct PastDecision {
+    pub id: u64,
+    /// Unix time, and the block.
+    pub decided: u64,
+    pub height: u64,
+    pub proposer: Address,
+    /// The proposer's.
+    pub organisation: u32,
+    /// The organisation that decided alone; 0: all.
+    pub decider: u32,
+    pub action: Bytes,
+    pub approved: Vec<u32>,
 }
 
 impl OpenProposal {
@@ -47,19 +74,15 @@ impl OpenProposal {
             );
         }
         match self.missing {
+            0 if self.ready != 0 => {
+                let (id, ready) = (self.id, utc(self.ready));
+                format!("enough approve: `trefoil org execute {id}` from {ready} on")
+            }
             0 => "enough approve now: one who votes again carries it out".into(),
             1 => "1 more organisation must approve".into(),
             missing => format!("{missing} more organisations must approve"),
         }
     }
-}
-
-/// How many more of `deciding` organisations must approve, if `approving` do and
-/// more than `quorum` (numerator, denominator) of them are needed.
-pub(super) fn missing(approving: u64, deciding: u64, quorum: (u16, u16)) -> u64 {
-    let (numerator, denominator) = (u64::from(quorum.0), u64::from(quorum.1).max(1));
-    // Integer division rounds down, and one more is above the quorum's part, never exactly it.
-    (deciding.saturating_mul(numerator) / denominator + 1).saturating_sub(approving)
 }
 
 impl Contract {
@@ -82,6 +105,37 @@ impl Contract {
             .await
     }
 
+    /// The newest decisions, newest first. Of those that one organisation makes alone the contract
+    /// keeps the newest only.
+    ///
+    /// # Errors
+    /// As [`Contract::view`].
+    pub async fn decisions(&self, count: usize) -> Result<Vec<PastDecision>, ContractError> {
+        let newest = self.view(Governance::proposalCountCall {}).await?;
+        stream::iter((1..=newest).rev())
+            .map(|id| self.decision(id))
+            .buffered(CALLS)
+            .try_filter_map(async |decision| Ok(decision))
+            .take(count)
+            .try_collect()
+            .await
+    }
+
+    /// `None`: nothing was decided by that proposal, or it is kept no more.
+    async fn decision(&self, id: u64) -> Result<Option<PastDecision>, ContractError> {
+        let d = self.view(Governance::decisionCall { id: U256::from(id) }).await?;
+        Ok((d.decided != 0).then_some(PastDecision {
+            id,
+            decided: d.decided,
+            height: d.height,
+            proposer: d.proposer,
+            organisation: d.organisation,
+            decider: d.decider,
+            action: d.action,
+            approved: d.approved,
+        }))
+    }
+
     /// `None`: it was executed, taken back, or expired, or there never was one.
     ///
     /// # Errors
@@ -97,16 +151,14 @@ impl Contract {
             return Ok(None);
         }
         let approving = p.approving.len() as u64;
-        let missing = match p.decider {
-            0 => {
-                let quorum = self.view(Governance::quorumCall {}).await?;
-                let quorum = (quorum.numerator, quorum.denominator);
-                missing(approving, p.deciding.saturating_to(), quorum)
-            }
-            // One organisation decides, and there is nobody else to wait for.
-            _ => 1u64.saturating_sub(approving),
-        };
+        // The contract counts who must approve: an organisation that is concerned is not asked.
+        let missing = p.needed.saturating_to::<u64>().saturating_sub(approving);
+        let waiting = self.view(Governance::waitingCall { id: U256::from(id) }).await?;
         Ok(Some(OpenProposal {
+            delayed: waiting.delayed,
+            ready: waiting.ready,
+            concerned: waiting.concerned,
+            objected: waiting.objected,
             id,
             proposer: p.proposer,
             decider: p.decider,

@@ -34,9 +34,25 @@ fn known(
         A::removeOrganisation(a) => format!("remove {} for ever", org(a.id)),
         A::suspendOrganisation(a) => format!("suspend {}", org(a.id)),
         A::resumeOrganisation(a) => format!("resume {}", org(a.id)),
-        A::setKeys(a) => format!("{} votes with {}", org(a.id), keys(a.threshold, &a.keys)),
+        A::setKeys(a) => {
+            format!("{} votes with {} once they accept", org(a.id), keys(a.threshold, &a.keys))
+        }
         A::addCaKey(a) => format!("add CA key {} of {}, {}", a.key, org(a.id), from(a.from)),
         A::endCaKey(a) => format!("end CA key {} of {}, {}", a.key, org(a.id), from(a.until)),
+        A::setRecoveryKey(a) if a.account.is_zero() => {
+            format!("no account can give {} new keys", org(a.id))
+        }
+        A::setRecoveryKey(a) => format!("{} can give {} new keys", a.account, org(a.id)),
+        A::setGuardian(a) if a.guardian.is_zero() => "there is no guardian".into(),
+        A::setGuardian(a) => format!("{} is the guardian", a.guardian),
+        A::release(_) => "let go what the guardian holds".into(),
+        A::setDecisionDelay(a) => {
+            format!("what may hurt an organisation waits for {} seconds", a.delay)
+        }
+        A::setSenders(a) if a.senders.is_empty() => {
+            format!("no account sends for {} any more", org(a.id))
+        }
+        A::setSenders(a) => format!("{} may send for {}", list(&a.senders), org(a.id)),
         A::setSealingKey(a) if a.key.is_zero() => {
             format!("content is sealed to {} no more", org(a.id))
         }
@@ -79,11 +95,19 @@ fn known(
         ),
         A::scheduleFork(a) => format!("the rules of {} hold from height {}", a.name, a.height),
         A::cancelFork(a) => format!("call off the rules of {}", a.name),
-        A::found(_) => "found the network, which is done once".into(),
+        A::prove(_)
+        | A::acceptSeat(_)
+        | A::recover(_)
+        | A::holdNode(_)
+        | A::holdOrganisation(_) => "no action, but the call of one account: it is refused".into(),
+        A::found(_) | A::foundChain(_) => "found the network, which is done once".into(),
         A::ACTIONS(_) => return Err("ACTIONS"),
         A::BASE_FEE_MAX(_) => return Err("BASE_FEE_MAX"),
         A::CA_KEYS_MAX(_) => return Err("CA_KEYS_MAX"),
         A::DELAY_MAX(_) => return Err("DELAY_MAX"),
+        A::DECISION_DELAY_MAX(_) => return Err("DECISION_DELAY_MAX"),
+        A::GUARD_SECONDS(_) => return Err("GUARD_SECONDS"),
+        A::EVIDENCE_BLOCKS(_) => return Err("EVIDENCE_BLOCKS"),
         A::FORKS_MAX(_) => return Err("FORKS_MAX"),
         A::FORK_NOTICE(_) => return Err("FORK_NOTICE"),
         A::GAS_LIMIT_MAX(_) => return Err("GAS_LIMIT_MAX"),
@@ -91,6 +115,7 @@ fn known(
         A::KEYS_MAX(_) => return Err("KEYS_MAX"),
         A::LISTED_MAX(_) => return Err("LISTED_MAX"),
         A::ORGANISATIONS_MAX(_) => return Err("ORGANISATIONS_MAX"),
+        A::SENDERS_MAX(_) => return Err("SENDERS_MAX"),
         A::SERIALS_MAX(_) => return Err("SERIALS_MAX"),
     })
 }

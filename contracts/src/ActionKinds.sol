@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity ^0.8.30;
+
+import "./ChainActions.sol";
+import "./OrganisationActions.sol";
+import "./Recovery.sol";
+
+/// What an action is about, by its calldata.
+abstract contract ActionKinds is State {
+    /// Decisions of all after which those whom they hurt must have had time to see and answer them:
+    /// about another's keys, the lists, and how is decided. `concerned`: whose keys; it may object.
+    /// `spared`: it does not count, since it is to be suspended, or given keys because it lost its own.
+    function _kind(bytes memory action) internal view returns (bool delayed, uint32 concerned, bool spared) {
+        bytes4 kind = bytes4(action);
+        bytes32 first = action.length < 36 ? bytes32(0) : _word(action);
+        if (kind == OrganisationActions.suspendOrganisation.selector) return (false, uint32(uint256(first)), true);
+        if (kind == OrganisationActions.setKeys.selector) return (true, uint32(uint256(first)), true);
+        if (
+            kind == OrganisationActions.addCaKey.selector || kind == OrganisationActions.endCaKey.selector
+                || kind == OrganisationActions.setSealingKey.selector || kind == OrganisationActions.setSenders.selector
+                || kind == Recovery.setRecoveryKey.selector
+        ) return (true, uint32(uint256(first)), false);
+        if (kind == ValidatorActions.rotateValidatorKey.selector || kind == ValidatorActions.setFeeRecipient.selector) {
+            return (true, _entries[first].organisation, false);
+        }
+        delayed = kind == RuleActions.setPermissions.selector || kind == RuleActions.setAccountsListed.selector
+            || kind == RuleActions.setDeployersListed.selector || kind == OrganisationActions.setQuorum.selector
+            || kind == OrganisationActions.setDecisionDelay.selector;
+    }
+
+    /// The first argument.
+    function _word(bytes memory action) private pure returns (bytes32 first) {
+        assembly ("memory-safe") {
+            first := mload(add(action, 36))
+        }
+    }
+}

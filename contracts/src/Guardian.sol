@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity ^0.8.30;
+
+import "./Acting.sol";
+import "./State.sol";
+
+/// @notice {account} is not the guardian; `trefoil org settings` shows it
+error NotTheGuardian(address account);
+/// @notice the guardian holds one already, until {until} (Unix time); a vote ends that: `trefoil org set release`
+error GuardInForce(uint64 until);
+/// @notice without it the others would be too few to go on; the guardian stops nothing that a quorum needs
+error NeededForQuorum();
+
+/// Who can act before a vote can: an account that all may name, for the hours in which keys are
+/// stolen and nobody is awake.
+///
+/// Always: it holds one node or one organisation at a time, for at most 7 days, nothing that a
+/// quorum needs, and a vote ends it. It takes no validator's vote.
+abstract contract Guardian is Acting, State {
+    uint64 public constant GUARD_SECONDS = 7 days;
+
+    event GuardianChanged(address guardian);
+    event NodeHeld(bytes32 indexed peer, uint64 until);
+    event OrganisationHeld(uint32 indexed id, uint64 until);
+
+    // What all decide.
+
+    /// 0: none. What the one before holds is let go.
+    function setGuardian(address guardian) external byAll {
+        if (guardian == _guardian) revert NothingToChange();
+        if (_guardian != address(0)) _keyRemoved(_guardian);
+        if (guardian != address(0)) _keyAdded(guardian);
+        _guardian = guardian;
+        if (_isHolding()) _letGo();
+        emit GuardianChanged(guardian);
+    }
+
+    function release() external byAll {
+        if (!_isHolding()) revert NothingToChange();
+        _letGo();
+    }
+
+    // What the guardian does alone.
+
+    /// From the next block on no honest node talks to `peer`. If it validates, it stays in the set, and the
+    /// others must be enough without it.
+    function holdNode(bytes32 peer) external alone {
+        _begin();
+        if (_entries[peer].revoked) revert NothingToChange();
+        (uint256 all, uint256 its) = (0, 0);
+        for (uint256 i = 0; i < _listed.length; i++) {
+            Entry storage e = _entries[_listed[i]];
+            if (e.from > _next() || !_isActive(e.organisation)) continue;
+            all += e.power;
+            if (_listed[i] == peer) its = e.power;
+        }
+        if (3 * (all - its) <= 2 * all) revert NeededForQuorum();
+        _held.peer = peer;
+        _changed();
+        emit NodeHeld(peer, _held.until);
+    }
+
+    /// The organisation's keys decide nothing. It still counts among those that decide, so no decision
+    /// becomes easier.
+    function holdOrganisation(uint32 id) external alone {
+        _begin();
+        _requireActive(id);
+        if (_active - 1 < _needed(_active)) revert NeededForQuorum();
+        _held.organisation = id;
+        emit OrganisationHeld(id, _held.until);
+    }
+
+    function _begin() private {
+        if (msg.sender != _guardian || _guardian == address(0)) revert NotTheGuardian(msg.sender);
+        if (_isHolding()) revert GuardInForce(_held.until);
+        _held.until = uint64(block.timestamp) + GUARD_SECONDS;
+    }
+}

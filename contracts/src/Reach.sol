@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity ^0.8.30;
+
+import "./State.sol";
+
+/// @notice at a base fee of {minBaseFee} wei {able} of {needed} organisations could pay for ten approvals by each
+/// of the keys that they need; send their accounts coins first ({price} wei each)
+error TooFewCouldPay(uint64 minBaseFee, uint256 able, uint256 needed, uint256 price);
+/// @notice {able} of {needed} organisations could still send: the keys of the others are contracts; each names
+/// accounts that may send for it first, with `trefoil org senders`
+/// @dev `setSenders` names them.
+error TooFewCouldSend(uint256 able, uint256 needed);
+
+/// Whether those who decide could still send transactions under other rules.
+///
+/// Always: no vote makes a rule under which fewer than a quorum could vote again.
+abstract contract Reach is State {
+    /// No approval that a block can hold costs more than the smallest block.
+    uint256 private constant APPROVALS_GAS = 10 * 1_000_000;
+    /// How the code of an account begins that delegates (EIP-7702): it can still send.
+    bytes3 private constant DELEGATES = 0xef0100;
+
+    function _requireCouldPay(uint64 minBaseFee) internal view {
+        uint256 price = APPROVALS_GAS * minBaseFee;
+        (uint256 able, uint256 needed) = _ableIf(price);
+        if (able < needed) revert TooFewCouldPay(minBaseFee, able, needed, price);
+    }
+
+    function _requireCouldSend() internal view {
+        (uint256 able, uint256 needed) = _ableIf(0);
+        if (able < needed) revert TooFewCouldSend(able, needed);
+    }
+
+    /// How many organisations have, for as many of their keys as they need, an account that can send
+    /// and owns so much.
+    function _ableIf(uint256 price) private view returns (uint256 able, uint256 needed) {
+        needed = _needed(_active);
+        for (uint256 i = 0; i < _present.length && able < needed; i++) {
+            uint32 id = _present[i];
+            if (_isActive(id) && _isAble(_members[id], price)) able += 1;
+        }
+    }
+
+    function _isAble(Member storage m, uint256 price) private view returns (bool) {
+        bool others = false;
+        for (uint256 i = 0; i < m.senders.length; i++) {
+            others = others || (!_isContract(m.senders[i]) && m.senders[i].balance >= price);
+        }
+        uint256 count = 0;
+        for (uint256 i = 0; i < m.keys.length; i++) {
+            if (_isContract(m.keys[i]) ? others : m.keys[i].balance >= price) count += 1;
+        }
+        return count >= m.threshold;
+    }
+
+    function _isContract(address account) private view returns (bool) {
+        return account.code.length != 0 && bytes3(account.code) != DELEGATES;
+    }
+}

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity ^0.8.30;
+
+import "./Seats.sol";
+
+/// @notice {account} is not the recovery key of organisation {organisation}, which `trefoil org list` shows
+error NotTheRecoveryKey(address account, uint32 organisation);
+/// @notice organisation {organisation} can be recovered from {ready} (Unix time) on; repeat it then, with the same
+/// accounts
+error RecoveryNotDue(uint32 organisation, uint64 ready);
+
+/// A second way to an organisation's seats, for one that lost its keys: an account that lies in a
+/// safe names others. The keys, if they are not lost, see it coming and call it off, so a stolen
+/// recovery key takes nothing.
+abstract contract Recovery is Acting, Seats {
+    event RecoveryKeyChanged(uint32 indexed id, address account);
+    event RecoveryBegins(uint32 indexed id, uint8 threshold, address[] keys, uint64 ready);
+
+    /// 0: none. It also calls off a recovery that has begun.
+    function setRecoveryKey(uint32 id, address account) external by(id) {
+        _existing(id);
+        if (_recovery[id].account == account && _recovery[id].ready == 0) revert NothingToChange();
+        _replaceRecoveryKey(id, account);
+        emit RecoveryKeyChanged(id, account);
+    }
+
+    /// The sender's organisation is to have these keys. The first call announces it; after the delay of
+    /// decisions the same call offers them their seats.
+    function recover(uint32 id, uint8 threshold, address[] calldata keys) external alone {
+        _existing(id);
+        RecoveryKey storage r = _recovery[id];
+        if (r.account != msg.sender) revert NotTheRecoveryKey(msg.sender, id);
+        bytes32 offered = keccak256(abi.encode(threshold, keys));
+        if (r.offer != offered) {
+            (r.offer, r.ready) = (offered, uint64(block.timestamp) + _decisionDelay);
+            emit RecoveryBegins(id, threshold, keys, r.ready);
+            return;
+        }
+        if (block.timestamp < r.ready) revert RecoveryNotDue(id, r.ready);
+        (r.offer, r.ready) = (0, 0);
+        _offer(id, threshold, keys);
+        _install(id);
+    }
+
+    function _replaceRecoveryKey(uint32 id, address account) internal {
+        RecoveryKey storage r = _recovery[id];
+        if (r.account != address(0)) _keyRemoved(r.account);
+        if (account != address(0)) _keyAdded(account);
+        (r.account, r.ready, r.offer) = (account, 0, 0);
+    }
+}

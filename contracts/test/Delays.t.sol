@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity ^0.8.30;
+
+import "./GovernanceBase.sol";
+
+/// What may hurt somebody waits, and those whom it hurts can answer.
+contract DelaysTest is GovernanceBase {
+    function foreignCa() private view returns (bytes memory) {
+        return abi.encodeCall(OrganisationActions.addCaKey, (4, ed(666), 0));
+    }
+
+    /// Organisations 1, 2, 3 of four approve.
+    function three(bytes memory action) private returns (uint256 id) {
+        agree(action);
+        id = propose(1, 0, action);
+        approve(1, 1, id);
+        vote(2, id);
+        vote(3, id);
+    }
+
+    function object(uint32 organisation, uint256 id) private {
+        vm.prank(govKey(organisation, 0));
+        gov.object(id);
+        vm.prank(govKey(organisation, 1));
+        gov.object(id);
+    }
+
+    function early(uint256 id, uint64 ready) private {
+        address key = govKey(1, 0);
+        vm.prank(key);
+        vm.expectRevert(abi.encodeWithSelector(NotDue.selector, id, ready));
+        gov.execute(id);
+    }
+
+    function testTwoThirdsDoNotSpeakForTheThirdAtOnce() public {
+        start(4);
+        uint64 ready = uint64(block.timestamp) + 2 days;
+        uint256 id = three(foreignCa());
+        (bool delayed, uint64 due, uint32 concerned,) = gov.waiting(id);
+        check("it waits", delayed && isOpen(id));
+        same("two days", due, ready);
+        same("whose keys", concerned, 4);
+        same("nothing yet", organisations()[3].caKeys.length, 1);
+        // Approving again does not help.
+        approve(1, 0, id);
+        early(id, ready);
+        vm.warp(ready);
+        execute(id);
+        same("then", organisations()[3].caKeys.length, 2);
+    }
+
+    function testWhatWaits() public {
+        start(4);
+        address[] memory none = new address[](0);
+        bytes[11] memory waits = [
+            abi.encodeCall(OrganisationActions.setKeys, (4, 2, keysOf(44))),
+            foreignCa(),
+            abi.encodeCall(OrganisationActions.endCaKey, (4, ca(4), 100)),
+            abi.encodeCall(OrganisationActions.setSealingKey, (4, ed(667))),
+            abi.encodeCall(OrganisationActions.setSenders, (4, none)),
+            abi.encodeCall(Recovery.setRecoveryKey, (4, account(1))),
+            abi.encodeCall(ValidatorActions.rotateValidatorKey, (peer(4), ed(668))),
+            abi.encodeCall(ValidatorActions.setFeeRecipient, (peer(4), account(1))),
+            abi.encodeCall(RuleActions.setAccountsListed, (true)),
+            abi.encodeCall(RuleActions.setDeployersListed, (true)),
+            abi.encodeCall(OrganisationActions.setQuorum, (1, 2))
+        ];
+        for (uint256 i = 0; i < waits.length; i++) {
+            uint256 id = three(waits[i]);
+            (, uint64 ready, uint32 concerned,) = gov.waiting(id);
+            check("waits", ready != 0 && isOpen(id));
+            same("whose", concerned, i < 8 ? 4 : 0);
+            vm.prank(govKey(1, 0));
+            gov.withdraw(id);
+        }
+        // Revocation and suspension do not, nor what hurts nobody.
+        check("a node", !isOpen(three(abi.encodeCall(ValidatorActions.revokeNode, (ed(77), 4)))));
+        check("a serial", !isOpen(three(abi.encodeCall(OrganisationActions.revokeSerial, (4, 9)))));
+        check("gas", !isOpen(three(abi.encodeCall(RuleActions.setGasLimit, (40_000_000)))));
+        check("an organisation", !isOpen(three(abi.encodeCall(OrganisationActions.suspendOrganisation, (4)))));
+    }
+
+    function testNothingWaitsWhereAllApprove() public {
+        start(4);
+        uint256 id = three(foreignCa());
+        vote(4, id);
+        check("at once", !isOpen(id));
+    }
+
+    function testNothingWaitsWhereOneDecidesAlone() public {
+        start(1);
+        decide(abi.encodeCall(RuleActions.setAccountsListed, (true)));
+        check("alone", gov.settings().accountsListed);
+    }
+
+    function testAnObjectionLengthensTheDelayOnceAndAsksForOneMore() public {
+        start(6);
+        uint64 begin = uint64(block.timestamp);
+        bytes memory action = abi.encodeCall(OrganisationActions.addCaKey, (6, ed(666), 0));
+        agree(action);
+        uint256 id = propose(1, 0, action);
+        approve(1, 1, id);
+        for (uint32 o = 2; o <= 4; o++) {
+            vote(o, id);
+        }
+        decideOwn(6, abi.encodeCall(OrganisationActions.setSealingKey, (6, ed(1))));
+        object(6, id);
+        (,,,,,, uint256 needed) = gov.proposal(id);
+        same("five of six are needed anyway, and never the one concerned", needed, 5);
+        vote(5, id);
+        (, uint64 ready,, bool objected) = gov.waiting(id);
+        check("objected", objected);
+        same("twice the delay", ready, begin + 4 days);
+        vm.prank(govKey(6, 2));
+        vm.expectRevert(abi.encodePacked(NothingToChange.selector));
+        gov.object(id);
+        vm.warp(ready);
+        execute(id);
+    }
+
+    function testAnObjectionAfterTheLastApprovalCounts() public {
+        start(7);
+        bytes memory action = abi.encodeCall(OrganisationActions.addCaKey, (7, ed(666), 0));
+        agree(action);
+        uint256 id = propose(1, 0, action);
+        approve(1, 1, id);
+        for (uint32 o = 2; o <= 5; o++) {
+            vote(o, id);
+        }
+        (, uint64 ready,,) = gov.waiting(id);
+        object(7, id);
+        (, uint64 later,,) = gov.waiting(id);
+        same("two days more", later, ready + 2 days);
+        vm.warp(later);
+        early(id, later);
+        vote(6, id);
+        check("six of seven", !isOpen(id));
+    }
+
+    function testAnObjectionNeverBlocks() public {
+        start(4);
+        uint256 id = three(foreignCa());
+        object(4, id);
+        (,,,,,, uint256 needed) = gov.proposal(id);
+        same("the three others", needed, 3);
+        wait(id);
+        execute(id);
+        check("carried out", !isOpen(id));
+    }
+
+    function testOnlyTheOneConcernedObjects() public {
+        start(4);
+        uint256 id = three(foreignCa());
+        vm.prank(govKey(3, 0));
+        vm.expectRevert(abi.encodeWithSelector(NotConcerned.selector, id));
+        gov.object(id);
+        vm.prank(govKey(4, 0));
+        gov.object(id);
+        (,,, bool objected) = gov.waiting(id);
+        check("one key of two does not", !objected);
+        id = three(abi.encodeCall(RuleActions.setAccountsListed, (true)));
+        vm.prank(govKey(4, 0));
+        vm.expectRevert(abi.encodeWithSelector(NotConcerned.selector, id));
+        gov.object(id);
+    }
+
+    /// Withdrawn approvals stop what waits; it counts who approves when it is carried out.
+    function testWhatWaitsCanStillFail() public {
+        start(4);
+        uint256 id = three(foreignCa());
+        vm.prank(govKey(3, 0));
+        gov.withdraw(id);
+        wait(id);
+        (, uint64 ready,,) = gov.waiting(id);
+        early(id, ready);
+        approve(3, 0, id);
+        check("carried out", !isOpen(id));
+    }
+
+    function testTheDelayIsSetLikeTheRest() public {
+        start(4);
+        uint256 id = three(abi.encodeCall(OrganisationActions.setDecisionDelay, (5 days)));
+        check("it waits", isOpen(id));
+        wait(id);
+        execute(id);
+        same("set", gov.decisionDelay(), 5 days);
+        refused(
+            abi.encodeCall(OrganisationActions.setDecisionDelay, (31 days)),
+            abi.encodeWithSelector(OutOfRange.selector, "decisionDelay", 31 days, 0, 30 days)
+        );
+        decide(abi.encodeCall(OrganisationActions.setDecisionDelay, (0)));
+        id = three(foreignCa());
+        check("no delay", !isOpen(id));
+    }
+
+    // Recovery keys.
+
+    function testARecoveryKeyGivesNewKeysAfterTheDelay() public {
+        start(2);
+        decideOwn(2, abi.encodeCall(Recovery.setRecoveryKey, (2, account(7))));
+        same("may send", gov.permissions(account(7)), 1);
+        vm.prank(account(7));
+        direct.recover(2, 2, keysOf(44));
+        (, uint64 ready) = gov.recoveryKey(2);
+        same("two days", ready, block.timestamp + 2 days);
+        vm.prank(account(7));
+        vm.expectRevert(abi.encodeWithSelector(RecoveryNotDue.selector, 2, ready));
+        direct.recover(2, 2, keysOf(44));
+        vm.warp(ready);
+        vm.prank(account(7));
+        direct.recover(2, 2, keysOf(44));
+        same("those before still speak", gov.seatOf(govKey(2, 0)), 2);
+        acceptSeats(2);
+        same("the new ones", gov.seatOf(govKey(44, 0)), 2);
+        same("not the old", gov.seatOf(govKey(2, 0)), 0);
+    }
+
+    function testAStolenRecoveryKeyTakesNothing() public {
+        start(2);
+        decideOwn(2, abi.encodeCall(Recovery.setRecoveryKey, (2, account(7))));
+        vm.prank(account(7));
+        direct.recover(2, 2, keysOf(44));
+        decideOwn(2, abi.encodeCall(Recovery.setRecoveryKey, (2, account(8))));
+        vm.warp(block.timestamp + 9 days);
+        vm.prank(account(7));
+        vm.expectRevert(abi.encodeWithSelector(NotTheRecoveryKey.selector, account(7), 2));
+        direct.recover(2, 2, keysOf(44));
+        // Other keys than those that were announced begin the delay anew.
+        vm.prank(account(8));
+        direct.recover(2, 2, keysOf(44));
+        vm.warp(block.timestamp + 2 days);
+        vm.prank(account(8));
+        direct.recover(2, 1, keysOf(45));
+        same("nothing offered", offered(2), 0);
+        same("may send no more", gov.permissions(account(7)), 0);
+    }
+
+    function offered(uint32 id) private view returns (uint256) {
+        (, address[] memory keys,) = gov.offer(id);
+        return keys.length;
+    }
+
+    /// Naming an account as a recovery key takes nothing from anybody.
+    function testTwoOrganisationsMayNameOneRecoveryKey() public {
+        start(2);
+        decideOwn(1, abi.encodeCall(Recovery.setRecoveryKey, (1, account(7))));
+        decideOwn(2, abi.encodeCall(Recovery.setRecoveryKey, (2, account(7))));
+        decideOwn(1, abi.encodeCall(Recovery.setRecoveryKey, (1, address(0))));
+        same("still the other's", gov.permissions(account(7)), 1);
+    }
+
+    function testCallsOfOneAccountAreNoActions() public {
+        start(1);
+        bytes memory none = abi.encodePacked(NotAnAction.selector);
+        refused(abi.encodeCall(Consent.acceptSeat, (1)), none);
+        refused(abi.encodeCall(Recovery.recover, (1, 1, keysOf(1))), none);
+        refused(abi.encodeCall(Guardian.holdNode, (peer(1))), none);
+        refused(abi.encodeCall(Guardian.holdOrganisation, (1)), none);
+        refused(abi.encodeCall(Consent.prove, (ed(1), KeyRole.Ca, "x", "")), none);
+    }
+}

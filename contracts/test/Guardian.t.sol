@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity ^0.8.30;
+
+import "./GovernanceBase.sol";
+
+/// What one account can do before a vote can, and what it cannot.
+contract GuardianTest is GovernanceBase {
+    address private constant GUARD = address(0x6a);
+
+    function begin(uint32 founders) private {
+        start(founders);
+        decide(abi.encodeCall(Guardian.setGuardian, (GUARD)));
+    }
+
+    function hold(uint32 id) private {
+        vm.prank(GUARD);
+        Guardian(CONTRACT).holdOrganisation(id);
+    }
+
+    function holdNode(bytes32 node) private {
+        vm.prank(GUARD);
+        Guardian(CONTRACT).holdNode(node);
+    }
+
+    function isRevoked(bytes32 node) private view returns (bool) {
+        IGovernance.Node[] memory all = nodes();
+        for (uint256 i = 0; i < all.length; i++) {
+            if (all[i].peer == node) return all[i].revoked;
+        }
+        return false;
+    }
+
+    function testOnlyTheGuardianHolds() public {
+        begin(4);
+        bytes32 node = peer(2);
+        vm.prank(govKey(1, 0));
+        vm.expectRevert(abi.encodeWithSelector(NotTheGuardian.selector, govKey(1, 0)));
+        Guardian(CONTRACT).holdNode(node);
+    }
+
+    function testWhereNoneWasNamedNobodyHolds() public {
+        start(4);
+        bytes32 node = peer(2);
+        vm.prank(address(0));
+        vm.expectRevert(abi.encodeWithSelector(NotTheGuardian.selector, address(0)));
+        Guardian(CONTRACT).holdNode(node);
+    }
+
+    function testAHeldOrganisationDecidesNothingForAWeek() public {
+        begin(4);
+        uint256 id = propose(4, 0, abi.encodeCall(RuleActions.setGasLimit, (40_000_000)));
+        approve(4, 1, id);
+        hold(4);
+        address key = govKey(4, 0);
+        uint64 until = uint64(block.timestamp) + 7 days;
+        vm.prank(key);
+        vm.expectRevert(abi.encodeWithSelector(OrganisationIsHeld.selector, 4, until));
+        gov.approve(id);
+        (,,,, uint32[] memory approving, uint256 deciding,) = gov.proposal(id);
+        same("its approvals do not count", approving.length, 0);
+        same("and no decision becomes easier", deciding, 4);
+        same("its validators do", gov.validators().length, 4);
+        vm.warp(until + 1);
+        nextBlock();
+        decideOwn(4, abi.encodeCall(OrganisationActions.revokeSerial, (4, 1)));
+    }
+
+    function testAHeldNodeIsShunnedForAWeek() public {
+        begin(4);
+        uint64 version = gov.version();
+        holdNode(peer(4));
+        check("shunned", isRevoked(peer(4)));
+        same("still in the set", gov.validators().length, 4);
+        same("nodes act on it", gov.version(), version + 1);
+        vm.warp(block.timestamp + 7 days);
+        nextBlock();
+        check("in the last second", isRevoked(peer(4)));
+        vm.warp(block.timestamp + 1);
+        nextBlock();
+        check("let go", !isRevoked(peer(4)));
+        same("nodes act on it", gov.version(), version + 2);
+    }
+
+    function testAFullNodeCanBeHeld() public {
+        begin(4);
+        holdNode(ed(77));
+        same("listed", nodes().length, 5);
+        check("shunned", isRevoked(ed(77)));
+        decide(abi.encodeCall(Guardian.release, ()));
+        same("gone", nodes().length, 4);
+    }
+
+    function testNothingThatAQuorumNeedsIsHeld() public {
+        begin(3);
+        vm.prank(GUARD);
+        vm.expectRevert(abi.encodePacked(NeededForQuorum.selector));
+        Guardian(CONTRACT).holdOrganisation(3);
+        bytes32 node = peer(3);
+        vm.prank(GUARD);
+        vm.expectRevert(abi.encodePacked(NeededForQuorum.selector));
+        Guardian(CONTRACT).holdNode(node);
+        same("nothing", held(), 0);
+    }
+
+    function held() private view returns (uint64 until) {
+        (,,, until) = gov.guard();
+    }
+
+    function testOneAtATime() public {
+        begin(4);
+        hold(4);
+        bytes32 node = peer(2);
+        uint64 until = held();
+        vm.prank(GUARD);
+        vm.expectRevert(abi.encodeWithSelector(GuardInForce.selector, until));
+        Guardian(CONTRACT).holdNode(node);
+        vm.prank(GUARD);
+        vm.expectRevert(abi.encodeWithSelector(GuardInForce.selector, until));
+        Guardian(CONTRACT).holdOrganisation(3);
+    }
+
+    function testAVoteEndsIt() public {
+        begin(4);
+        hold(4);
+        decide(abi.encodeCall(Guardian.release, ()));
+        decideOwn(4, abi.encodeCall(OrganisationActions.revokeSerial, (4, 1)));
+        hold(3);
+        uint256 id = propose(1, 0, abi.encodeCall(Guardian.setGuardian, (address(0))));
+        approve(1, 1, id);
+        vote(2, id);
+        vote(4, id);
+        same("and so does naming another", held(), 0);
+        vm.prank(GUARD);
+        vm.expectRevert(abi.encodeWithSelector(NotTheGuardian.selector, GUARD));
+        Guardian(CONTRACT).holdOrganisation(3);
+        same("it may send no more", gov.permissions(GUARD), 0);
+    }
+}
