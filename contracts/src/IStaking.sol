@@ -5,12 +5,16 @@ import "./IMembership.sol";
 
 /// Who stakes most validates: anyone may, nobody decides. Heights count time.
 ///
+/// Power follows stake at the ends of epochs, at most a fifth of all power each time (at
+/// least one unit), and never so that the seats that were seen to sign are no quorum.
+///
 /// A block's fees go to its proposer's `feeRecipient` at once, as the header's
 /// beneficiary; the base fee is burned. So there are no rewards to claim here.
 interface IStaking is IMembership {
     struct Founder {
         bytes32 key;
         /// Its stake is `power * stakeUnit`; genesis gives this contract that balance.
+        /// More than twice the power of `minStake`.
         uint64 power;
         /// The account that owns the stake.
         address owner;
@@ -55,7 +59,7 @@ interface IStaking is IMembership {
 
     struct Unbonding {
         uint128 amount;
-        /// `withdraw` pays it from this height on.
+        /// `withdraw` pays it from this height on; later, while its power is not gone.
         uint64 release;
     }
 
@@ -68,7 +72,7 @@ interface IStaking is IMembership {
     function unbond(uint96 amount) external;
     /// Pays the sender what was unbonded long enough ago.
     function withdraw() external;
-    /// Ends the sender's jail; it is eligible again at the next epoch's end.
+    /// Ends the sender's jail; it can be elected again at the next epoch's end.
     function unjail() external;
     function setFeeRecipient(address feeRecipient) external;
 

@@ -61,11 +61,12 @@ abstract contract Stakes is IStaking, Membership {
         /// Index + 1 in `_places`; 0: no candidate.
         uint16 place;
         /// Index + 1 in the set; 0: no validator.
-        uint16 elected;
+        uint16 seat;
         uint64 jailedUntil;
         /// The block that told of its newest miss, and how many in a row led to it.
         uint64 missed;
         uint32 misses;
+        /// In the order of their release.
         Unbonding[] unbonding;
     }
 
@@ -79,6 +80,8 @@ abstract contract Stakes is IStaking, Membership {
     event Deposited(address indexed owner, bytes32 indexed key, address feeRecipient, uint256 amount);
     event StakeAdded(address indexed owner, uint256 amount, uint256 stake);
     event Unbonded(address indexed owner, uint256 amount, uint256 stake, uint64 release);
+    /// Its power is not gone yet: the part that backs it is paid from `release` on.
+    event UnbondingProlonged(address indexed owner, uint64 release);
     event Evicted(address indexed owner, address indexed by);
     event Withdrawn(address indexed owner, uint256 amount);
     event Slashed(address indexed owner, bytes32 indexed key, uint256 amount);
@@ -112,22 +115,20 @@ abstract contract Stakes is IStaking, Membership {
     function withdraw() external {
         Unbonding[] storage parts = _owners[msg.sender].unbonding;
         uint256 due = 0;
-        uint64 first = 0;
-        for (uint256 i = parts.length; i > 0; i--) {
-            Unbonding memory part = parts[i - 1];
-            if (part.release > block.number) {
-                if (first == 0 || part.release < first) first = part.release;
-                continue;
-            }
-            due += part.amount;
-            parts[i - 1] = parts[parts.length - 1];
-            parts.pop();
+        uint256 paid = 0;
+        while (paid < parts.length && parts[paid].release <= block.number) {
+            due += parts[paid++].amount;
         }
-        if (due == 0) revert NothingDue(first);
+        if (due == 0) revert NothingDue(parts.length == 0 ? 0 : parts[0].release);
+        uint256 left = parts.length - paid;
+        for (uint256 i = 0; i < left; i++) {
+            parts[i] = parts[i + paid];
+        }
+        while (parts.length > left) parts.pop();
         emit Withdrawn(msg.sender, due);
         // Last, when all is written: the receiver may call again.
-        (bool paid,) = msg.sender.call{value: due}("");
-        if (!paid) revert NotPaid(msg.sender, due);
+        (bool taken,) = msg.sender.call{value: due}("");
+        if (!taken) revert NotPaid(msg.sender, due);
     }
 
     function _register(address owner, bytes32 key, address feeRecipient, uint256 amount) internal {
@@ -150,7 +151,7 @@ abstract contract Stakes is IStaking, Membership {
 
     function _payTo(Owner storage o, address feeRecipient) internal {
         // Also one that left and came back within an epoch is in the set.
-        if (o.elected != 0 && o.feeRecipient != feeRecipient) _changed();
+        if (o.seat != 0 && o.feeRecipient != feeRecipient) _changed();
         o.feeRecipient = feeRecipient;
     }
 
@@ -172,6 +173,22 @@ abstract contract Stakes is IStaking, Membership {
         }
         burned += lost;
         emit Slashed(owner, o.key, lost);
+    }
+
+    /// The newest parts together back `excess` wei of power that has not gone yet: they unbond from now on.
+    ///
+    /// Otherwise a validator that leaves step by step would be paid while it could still sign two blocks.
+    function _prolong(address owner, uint256 excess) internal {
+        Unbonding[] storage parts = _owners[owner].unbonding;
+        uint64 release = uint64(block.number) + _parameters.unbondingBlocks;
+        uint256 i = parts.length;
+        if (i == 0 || parts[i - 1].release == release) return;
+        while (i > 0 && excess > 0) {
+            Unbonding storage part = parts[--i];
+            part.release = release;
+            excess -= part.amount < excess ? part.amount : excess;
+        }
+        emit UnbondingProlonged(owner, release);
     }
 
     function _placeOf(address owner) private view returns (Place storage) {

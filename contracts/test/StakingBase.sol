@@ -13,10 +13,17 @@ abstract contract StakingBase is Base {
     uint64 internal constant JAIL = 15;
 
     function start(uint256 founders, uint16 maxValidators) internal {
+        start(founding(founders, maxValidators));
+    }
+
+    function start(IStaking.Founding memory f) internal {
         vm.etch(CONTRACT, type(Staking).runtimeCode);
         vm.roll(0);
-        IStaking.Founding memory f = founding(founders, maxValidators);
-        vm.deal(CONTRACT, founders * 100 ether);
+        uint256 stakes = 0;
+        for (uint256 i = 0; i < f.founders.length; i++) {
+            stakes += f.founders[i].power * uint256(f.parameters.stakeUnit);
+        }
+        vm.deal(CONTRACT, stakes);
         bytes memory encoded = abi.encode(f);
         vm.prank(NODE);
         staking.found(encoded);
@@ -47,10 +54,23 @@ abstract contract StakingBase is Base {
         } while (block.number % EPOCH != 0);
     }
 
+    function epochs(uint256 count) internal {
+        for (uint256 i = 0; i < count; i++) {
+            epoch();
+        }
+    }
+
     function blocksWithout(bytes32 key, uint256 count) internal {
         for (uint256 i = 0; i < count; i++) {
             nextBlock(one(key), new bytes32[](0));
         }
+    }
+
+    /// An epoch in which these do not sign.
+    function epochWithout(bytes32[] memory absent) internal {
+        do {
+            nextBlock(absent, new bytes32[](0));
+        } while (block.number % EPOCH != 0);
     }
 
     function convict(bytes32 key) internal {
@@ -76,6 +96,13 @@ abstract contract StakingBase is Base {
             if (set[i].key == key) return set[i].power;
         }
         return 0;
+    }
+
+    function total() internal view returns (uint256 sum) {
+        IMembership.Validator[] memory set = staking.validators();
+        for (uint256 i = 0; i < set.length; i++) {
+            sum += set[i].power;
+        }
     }
 
     /// The set as a hash that does not depend on its order.

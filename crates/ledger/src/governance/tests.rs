@@ -8,7 +8,7 @@ use alloy_sol_types::sol;
 use trefoil_crypto::SecretKey;
 use trefoil_types::{
     B256, Certificate, Kind, MemDisk, PeerId, RecoveredBlock, Transaction, ValidatorSignature,
-    spec::{FoundingOrganisation, FoundingValidator, Staking},
+    spec::{FOUNDING_STAKE, FoundingOrganisation, FoundingValidator, Staking},
 };
 
 use super::*;
@@ -86,6 +86,7 @@ fn spec_of(kind: Kind) -> ChainSpec {
         for validator in &mut spec.validators {
             (validator.node, validator.organisation) = (None, None);
             validator.owner = Some(validator.fee_recipient);
+            validator.power = FOUNDING_STAKE;
         }
     }
     spec.check().expect("a sound specification");

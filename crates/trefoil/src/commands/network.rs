@@ -20,7 +20,7 @@ use trefoil_os::{
 };
 use trefoil_types::{Address, Kind, PeerId, spec::default_snapshot_every};
 
-use super::arguments::{self, DirArgs, KdfArgs, PasswordArgs};
+use super::arguments::{self, DirArgs, FoundingStakeArgs, KdfArgs, PasswordArgs};
 use crate::{
     error::{CommandError, OrCure as _},
     genesis::{
@@ -107,6 +107,8 @@ pub struct FoundArgs {
     #[arg(long, value_name = "BLOCKS", default_value_t = default_snapshot_every())]
     snapshot_every: u64,
     #[command(flatten)]
+    stake: FoundingStakeArgs,
+    #[command(flatten)]
     password: PasswordArgs,
     #[command(flatten)]
     kdf: KdfArgs,
@@ -133,6 +135,7 @@ impl FoundArgs {
         let plan = FoundingPlan {
             name: self.name,
             kind: self.kind,
+            stake: self.stake.of(self.kind)?,
             chain_id: self.chain_id,
             base_fee: self.base_fee,
             block_interval_ms: self.block_time,

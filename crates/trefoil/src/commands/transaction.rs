@@ -242,14 +242,14 @@ fn staked(log: &alloy_primitives::LogData) -> Option<String> {
     use StakingEvents as E;
     Some(match E::decode_raw_log(log.topics(), &log.data).ok()? {
         E::Deposited(e) => format!(
-            "{} stakes {} ether for key {}; it validates from the end of an epoch on if its stake is among the largest",
+            "{} stakes {} ether for key {}; it validates from the end of an epoch on if its stake is among the largest, and its power grows epoch by epoch if it is more than a fifth of all",
             e.owner,
             ether(e.amount),
             e.key
         ),
         E::StakeAdded(e) => format!("{} stakes {} ether now", e.owner, ether(e.stake)),
         E::Unbonded(e) => format!(
-            "{} ether are on their way out: `trefoil validator withdraw` from height {} on; {} ether stay",
+            "{} ether are on their way out: `trefoil validator withdraw` from height {} on (later, if they are so much that their power goes in several epochs); {} ether stay",
             ether(e.amount),
             e.release,
             ether(e.stake)

@@ -31,7 +31,7 @@ fn one() -> u8 {
 pub struct FoundingValidator {
     /// Ed25519 consensus key.
     pub key: PublicKey,
-    /// Voting power, at least 1.
+    /// Voting power, at least 1; on a public network more than twice that of the least stake.
     pub power: u64,
     /// The account that gets the fees of its blocks (the header's `beneficiary`).
     pub fee_recipient: Address,
@@ -53,6 +53,11 @@ impl FoundingValidator {
         Validator { key: self.key, power: self.power, fee_recipient: self.fee_recipient }
     }
 }
+
+// A newcomer's least stake must be nothing beside it (`Staking::check`); what more it is makes a
+// third of the power dear. Genesis makes it up, so it costs the founders nothing.
+/// The stake of each founder of a public network that names no other: so many whole ethers.
+pub const FOUNDING_STAKE: u64 = 1_000_000;
 
 /// The terms of staking on a public network (`contracts/src/IStaking.sol`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

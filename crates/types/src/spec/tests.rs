@@ -1,5 +1,6 @@
 //! Reading a specification, the checks of its values, and the coverage of its hash.
 
+use alloy_primitives::U256;
 use trefoil_crypto::{PeerId, SecretKey};
 
 use super::*;
@@ -53,6 +54,7 @@ fn public() -> ChainSpec {
     for validator in &mut spec.validators {
         (validator.node, validator.organisation) = (None, None);
         validator.owner = Some(validator.fee_recipient);
+        validator.power = FOUNDING_STAKE;
     }
     spec
 }
@@ -180,7 +182,12 @@ fn the_terms_of_staking_are_bounded() {
         ("`staking.min_stake` is 0", |s| s.min_stake = Default::default()),
         ("`staking.validators_max` is 1", |s| s.validators_max = 1),
         ("`staking.slash_parts` is 10001", |s| s.slash_parts = 10_001),
-        ("at least `staking.min_stake`", |s| s.min_stake *= alloy_primitives::U256::from(2)),
+        (
+            "1000000, so that a newcomer's least stake can stop the chain; use more than twice",
+            |s| {
+                s.stake_unit /= U256::from(500_000);
+            },
+        ),
     ];
     assert_eq!(public().check(), Ok(()));
     for (text, change) in wrong {

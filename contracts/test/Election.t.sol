@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity ^0.8.30;
+
+import "./StakingBase.sol";
+
+/// How power comes and goes: as `trefoil network new --kind public` founds a network, and with the
+/// least stake that founding allows.
+contract ElectionTest is StakingBase {
+    uint256 private constant LEAST = 3;
+
+    /// One ether a unit, which is also the least stake.
+    function startOf(uint256 founders, uint64 units, uint16 maxValidators) private {
+        start(terms(founders, units, maxValidators));
+    }
+
+    function terms(uint256 founders, uint64 units, uint16 maxValidators)
+        private
+        view
+        returns (IStaking.Founding memory f)
+    {
+        f = founding(founders, maxValidators);
+        for (uint256 i = 0; i < founders; i++) {
+            f.founders[i].power = units;
+        }
+        f.parameters.minStake = 1 ether;
+    }
+
+    function foundersPower(uint256 founders) private view returns (uint256 sum) {
+        for (uint256 i = 0; i < founders; i++) {
+            sum += power(i);
+        }
+    }
+
+    function checkFoundersDecide(uint256 founders) private view {
+        check("the founders are a quorum by themselves", 3 * foundersPower(founders) > 2 * total());
+    }
+
+    /// The validators that no founder is: nobody runs their keys.
+    function strangers(uint256 founders) private view returns (bytes32[] memory keys) {
+        IMembership.Validator[] memory set = staking.validators();
+        keys = new bytes32[](set.length);
+        uint256 count = 0;
+        for (uint256 i = 0; i < set.length; i++) {
+            bool known = false;
+            for (uint256 j = 0; j < founders; j++) {
+                known = known || set[i].key == ed(j);
+            }
+            if (!known) keys[count++] = set[i].key;
+        }
+        assembly ("memory-safe") {
+            mstore(keys, count)
+        }
+    }
+
+    function testFoundingRefusesTermsUnderWhichALeastStakeStopsTheChain() public {
+        vm.etch(CONTRACT, type(Staking).runtimeCode);
+        vm.deal(CONTRACT, 1000 ether);
+        bytes memory encoded = abi.encode(terms(4, 1, 64));
+        uint256 most = staking.VALIDATOR_POWER_MAX();
+        vm.prank(NODE);
+        vm.expectRevert(abi.encodeWithSelector(OutOfRange.selector, "power", 1, LEAST, most));
+        staking.found(encoded);
+    }
+
+    /// Two ether were enough, when founders had one each.
+    ///
+    /// forge-config: default.fuzz.runs = 50
+    function testFuzzStakeOfAKeyThatNobodyRunsNeverStopsTheChain(uint24 more) public {
+        startOf(4, uint64(LEAST), 64);
+        deposit(7, (1 + uint256(more)) * 1 ether);
+        for (uint256 i = 0; i < 30; i++) {
+            epochWithout(strangers(4));
+            checkFoundersDecide(4);
+        }
+    }
+
+    function testStakeThatSignsIsNoQuorumByItselfInOneEpoch() public {
+        startOf(4, uint64(LEAST), 64);
+        deposit(7, 32 ether);
+        epoch();
+        checkFoundersDecide(4);
+    }
+
+    /// Also while one of the founders is away, of four that have the least founding stake.
+    function testALeastStakeLeavesRoomForAFounderThatIsAway() public {
+        startOf(4, uint64(LEAST), 64);
+        deposit(7, 1 ether);
+        epoch();
+        same("in", power(7), 1);
+        check("three founders decide", 3 * foundersPower(3) > 2 * total());
+    }
+
+    function testOneWhoIsAwayCountsInNoQuorumThatANewcomerNeeds() public {
+        startOf(4, 100, 64);
+        deposit(7, 1000 ether);
+        // Three of four decide, and no more can be away.
+        epochWithout(one(ed(3)));
+        check("three founders decide", 3 * foundersPower(3) > 2 * total());
+        same("the newcomer got what leaves them a quorum", power(7), 49);
+    }
+
+    /// Seats for more than the founders have: they stay until those who have more were seen.
+    function testSeatsForKeysThatNobodyRunsTakeNoQuorum() public {
+        startOf(4, uint64(LEAST), 64);
+        for (uint256 i = 0; i < 64; i++) {
+            deposit(1000 + i, (LEAST + 1) * 1 ether);
+        }
+        for (uint256 i = 0; i < 40; i++) {
+            epochWithout(strangers(4));
+            checkFoundersDecide(4);
+        }
+    }
+
+    function testWhoHasMoreEntersWithWhatFitsAndGrowsByEpoch() public {
+        startOf(4, 100, 64);
+        deposit(7, 200 ether);
+        epoch();
+        same("a fifth", power(7), 80);
+        epoch();
+        same("and a fifth of more", power(7), 176);
+        epoch();
+        same("all of it", power(7), 200);
+        epoch();
+        same("no more", power(7), 200);
+    }
+
+    function testWhoDoesNotSignDoesNotGrow() public {
+        startOf(4, 100, 64);
+        deposit(7, 200 ether);
+        epoch();
+        epochWithout(one(ed(7)));
+        same("as it came", power(7), 80);
+    }
+
+    /// Half of the epoch is the bound: fewer misses than that may be others' doing.
+    function testWhoSignsHalfOfTheEpochIsPresent() public {
+        startOf(4, 100, 64);
+        deposit(7, 200 ether);
+        epoch();
+        blocksWithout(ed(7), EPOCH / 2);
+        epoch();
+        same("grown", power(7), 176);
+        deposit(8, 500 ether);
+        epoch();
+        same("in: 24 went to the other", power(8), 91);
+        blocksWithout(ed(8), EPOCH / 2 + 1);
+        epoch();
+        same("not grown", power(8), 91);
+    }
+
+    function testWhoLeavesGoesByFifths() public {
+        startOf(2, 100, 64);
+        vm.prank(account(0));
+        staking.unbond(100 ether);
+        epoch();
+        same("a fifth", power(0), 60);
+        epoch();
+        same("and of less", power(0), 28);
+        epochs(2);
+        same("gone", power(0), 0);
+    }
+
+    /// The founders cannot go while those who stay were not seen to sign.
+    function testNobodyLeavesAChainThatCouldNotGoOn() public {
+        IStaking.Founding memory f = terms(3, 100, 64);
+        f.parameters.jailMisses = 10_000;
+        start(f);
+        deposit(7, 60 ether);
+        epoch();
+        for (uint256 i = 0; i < 2; i++) {
+            vm.prank(account(i));
+            staking.unbond(100 ether);
+        }
+        for (uint256 i = 0; i < 20; i++) {
+            epochWithout(one(ed(7)));
+            checkFoundersDecide(3);
+        }
+    }
+
+    function testStakeUnbondsFromTheEpochThatItsPowerWent() public {
+        startOf(2, 100, 64);
+        vm.prank(account(0));
+        staking.unbond(10 ether);
+        uint64 first = uint64(block.number) + UNBONDING;
+        epoch();
+        vm.prank(account(0));
+        staking.unbond(90 ether);
+        epoch();
+        // 190 in all: 38 went, and 52 ether of what unbonds still have power.
+        same("less", power(0), 52);
+        IStaking.Unbonding[] memory parts = staking.unbonding(account(0));
+        same("what has no power any more is not put off", parts[0].release, first);
+        same("the rest is", parts[1].release, block.number + UNBONDING);
+        epochs(2);
+        same("out", power(0), 0);
+        parts = staking.unbonding(account(0));
+        same("until its power went", parts[1].release, block.number - EPOCH + UNBONDING);
+        while (block.number < parts[1].release) nextBlock();
+        vm.prank(account(0));
+        staking.withdraw();
+        same("all of it", account(0).balance, 100 ether);
+    }
+
+    /// A conviction is outside of the limit.
+    function testConvictedAtOnceWhateverTheirPower() public {
+        startOf(4, 100, 64);
+        convict(ed(0));
+        convict(ed(1));
+        same("power", total(), 200);
+    }
+
+    /// At most a fifth comes and a fifth goes, whatever is staked and unbonded.
+    ///
+    /// forge-config: default.fuzz.runs = 100
+    function testFuzzAFifthComesAndAFifthGoes(uint256 seed) public {
+        startOf(4, 1000, 8);
+        for (uint256 round = 0; round < 12; round++) {
+            for (uint256 i = 0; i < 5; i++) {
+                seed = uint256(keccak256(abi.encode(seed)));
+                uint256 n = (seed >> 8) % 12;
+                uint96 stake = staking.candidate(account(n)).stake;
+                if (stake == 0) deposit(n, (1 + (seed >> 32) % 3000) * 1 ether);
+                else if (seed % 2 == 0) unbondOf(n, uint96((seed >> 32) % stake));
+                else unbondOf(n, stake);
+            }
+            uint64[12] memory before = powers();
+            uint256 sum = total();
+            epochWithout(seed % 3 == 0 ? one(ed((seed >> 16) % 12)) : new bytes32[](0));
+            uint64[12] memory later = powers();
+            (uint256 come, uint256 gone) = (0, 0);
+            for (uint256 n = 0; n < 12; n++) {
+                if (later[n] > before[n]) come += later[n] - before[n];
+                else gone += before[n] - later[n];
+            }
+            uint256 most = sum < 5 ? 1 : sum / 5;
+            check("a fifth comes", come <= most);
+            check("a fifth goes", gone <= most);
+        }
+    }
+
+    function powers() private view returns (uint64[12] memory all) {
+        for (uint256 n = 0; n < 12; n++) {
+            all[n] = power(n);
+        }
+    }
+
+    function unbondOf(uint256 n, uint96 amount) private {
+        vm.prank(account(n));
+        (bool done,) = CONTRACT.call(abi.encodeCall(IStaking.unbond, (amount)));
+        done;
+    }
+}
