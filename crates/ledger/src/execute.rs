@@ -41,6 +41,7 @@ pub fn execute<S: StateReader>(
     let RecoveredBlock { header, transactions, .. } = block;
     let run = || -> Result<Executed, BlockFault> {
         header::check_draft(&parent.governed.settings, parent.hash, parent.header, block)?;
+        parent.governed.check_beneficiary(&header.beneficiary)?;
         check_size(block)?;
         let rules = parent.governed.rules(parent.spec, header)?;
         let opening = Some(governance::opening(parent.validators, &block.attached));

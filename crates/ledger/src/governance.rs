@@ -8,7 +8,7 @@
 pub(crate) mod founding;
 mod views;
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use alloy_primitives::{Bytes, U256};
 use alloy_sol_types::{SolCall, sol};
@@ -53,6 +53,8 @@ const VIEW_GAS: u64 = 10_000_000_000;
 pub struct Governed {
     /// Its validator set.
     pub validators: ValidatorSet,
+    /// Where each of them wants the fees of its blocks.
+    pub fee_recipients: BTreeMap<PublicKey, Address>,
     /// The members that may connect; empty on a public network.
     pub members: Arc<Members>,
     pub settings: ChainSettings,
@@ -129,6 +131,16 @@ impl Governed {
             deployers_listed: self.settings.deployers_listed,
             ..BlockRules::of_fork(spec.chain_id, self.fork_at(header.number)?)
         })
+    }
+
+    // Not the proposer's own: a header names no round, and a later round proposes the block of an
+    // earlier one again.
+    /// Checks that a block's fees go where one of its validators wants them.
+    pub(crate) fn check_beneficiary(&self, beneficiary: &Address) -> Result<(), String> {
+        match self.fee_recipients.values().any(|recipient| recipient == beneficiary) {
+            true => Ok(()),
+            false => Err(format!("beneficiary {beneficiary} is no validator's fee recipient")),
+        }
     }
 
     /// The rule set of the block at `height`.

@@ -14,6 +14,7 @@ use trefoil_types::{
 use super::*;
 
 mod evidence;
+mod fees;
 
 use crate::{
     Draft, History, Ledger, Outcome, TxRefusal,
@@ -126,7 +127,7 @@ impl Net {
     fn draft(&self) -> Draft {
         Draft {
             timestamp: self.ledger.tip().timestamp + 1,
-            fee_recipient: address(9),
+            fee_recipient: *self.ledger.governed().fee_recipients.values().next().expect("one"),
             attached: Attached {
                 parent_certificate: self.ledger.tip_certificate().cloned(),
                 ..Default::default()

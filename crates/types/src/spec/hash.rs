@@ -12,7 +12,7 @@ impl ChainSpec {
         let mut out = Vec::new();
         // A tag with a version: a new field changes the version, so that an old and a new
         // program never agree on a hash of different contents.
-        b"trefoil/spec/3".as_slice().encode(&mut out);
+        b"trefoil/spec/4".as_slice().encode(&mut out);
         self.name.as_str().encode(&mut out);
         (self.kind as u8).encode(&mut out);
         for number in [
@@ -79,6 +79,7 @@ fn encode_validators(validators: &[FoundingValidator], out: &mut Vec<u8>) {
     validators.len().encode(out);
     for validator in validators {
         validator.validator().encode(out);
+        validator.fee_recipient.encode(out);
         let node: Vec<_> = validator.node.iter().map(|peer| peer.0).collect();
         node.encode(out);
         validator.organisation.as_deref().unwrap_or_default().encode(out);

@@ -50,7 +50,7 @@ pub struct FoundingValidator {
 impl FoundingValidator {
     /// The validator as consensus sees it.
     pub fn validator(&self) -> Validator {
-        Validator { key: self.key, power: self.power, fee_recipient: self.fee_recipient }
+        Validator { key: self.key, power: self.power }
     }
 }
 
