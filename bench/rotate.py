@@ -50,6 +50,13 @@ class Rotation:
                           "--out", node.folder / "keys/node.der")
         wait_for("the new certificate is taken up", lambda: held() != old)
 
+    def prove(self, who, kind, folder):
+        """The consent of a key that lies in another directory."""
+        chain = self.network.nodes[who].folder / "chain.toml"
+        if not (folder / "chain.toml").exists():
+            shutil.copy(chain, folder)
+        return trefoil("keys", "prove", kind, "--org", Consortium.ORGS[who], "--dir", folder).strip()
+
     def certificate(self, who):
         self.certify(who)
         self.say(who, "node certificate")
@@ -58,7 +65,8 @@ class Rotation:
         folder = self.network.nodes[who].folder
         old = self.network.see("org", "list")[who]["caKeys"][0]["key"]
         new = self.network.new_key("ca", folder.with_name(f"ca-{who}"))
-        self.network.tell(who, "org", "rotate-ca", "--add", new)
+        self.network.tell(who, "org", "rotate-ca", "--add", new,
+                          "--proof", self.prove(who, "ca", folder.with_name(f"ca-{who}")))
         shutil.move(folder.with_name(f"ca-{who}") / "keys/ca.json", folder / "keys/ca.json")
         self.certify(who)
         self.network.tell(who, "org", "rotate-ca", "--end", old)
@@ -70,7 +78,8 @@ class Rotation:
         sooner or later, it would miss its turn if that came."""
         node = self.network.nodes[who]
         new = self.network.new_key("validator", node.folder.with_name(f"key-{who}"))
-        self.network.tell(who, "validator", "rotate-key", self.peer(who), new)
+        self.network.tell(who, "validator", "rotate-key", self.peer(who), new, "--proof",
+                          self.prove(who, "validator", node.folder.with_name(f"key-{who}")))
         holds = next(v["changesAt"] for v in self.network.see("validator", "list")
                      if v["changesToKey"] == new)
         shutil.move(node.folder.with_name(f"key-{who}") / "keys/validator.json",
@@ -88,6 +97,7 @@ class Rotation:
         address = self.network.see("org", "list")[who]["keys"][0]
         new = self.network.new_key("account", folder)
         self.network.tell(who, "org", "rotate-keys", "--key", new, "--account", address)
+        self.network.tell(who, "org", "accept", who + 1, "--account", new)
         old.unlink()
         self.say(who, "governance key")
 
@@ -110,7 +120,10 @@ class Rotation:
         self.watch.nodes.append(new)
         # Connected to all, before any of them is needed.
         wait_for("it is connected", lambda: len(new.ask("trefoil_peers")) == NODES)
-        self.network.decide(who, "validator", "propose-add", peer, "--org", who + 1, "--key", key)
+        proofs = [word for kind in ("node", "validator")
+                  for word in ("--proof", self.prove(who, kind, new.folder))]
+        self.network.decide(who, "validator", "propose-add", peer, "--org", who + 1, "--key", key,
+                            *proofs)
         signs = lambda: {v["peer"]: v["signedLast"]
                          for v in self.network.see("validator", "list")}
         wait_for("it validates", lambda: signs().get(peer))

@@ -1,9 +1,9 @@
 // Compiles contracts/src/*.sol with the npm compiler of clients/ and writes
 // contracts/artifacts/*.json; with --check it compares instead and fails on a
 // difference. It fails also on a warning, on code over EIP-170's limit, when a
-// storage slot that nodes read is not where they read it, when Governance and
-// GovernanceActions, which share storage, differ about it, and when an error has no
-// @notice.
+// storage slot that nodes read is not where they read it, when Governance and its
+// actions, which share storage, differ about it, and when an error has no @notice.
+// GovernanceActions.json lists all actions, also those that it passes on to ChainActions.
 import { createRequire } from "node:module";
 import { readFileSync, readdirSync, writeFileSync } from "node:fs";
 
@@ -11,7 +11,9 @@ import { readFileSync, readdirSync, writeFileSync } from "node:fs";
 const DEPLOYED = {
   Governance: [[0, 0, "_version", 32], [1, 0, "_permissions", 32]],
   GovernanceActions: [[0, 0, "_version", 32], [1, 0, "_permissions", 32]],
+  ChainActions: [[0, 0, "_version", 32], [1, 0, "_permissions", 32]],
   Staking: [[0, 0, "_version", 32]],
+  Ed25519Verifier: [],
   ContentRegistry: [],
   Token: [],
 };
@@ -65,6 +67,11 @@ const addReasons = (name, abi, userdoc) => {
     reasons[signature] = notice;
   }
 };
+const passedOn = (abi) => {
+  const known = new Set(abi.map((entry) => JSON.stringify(entry)));
+  const more = output.contracts["ChainActions.sol"].ChainActions.abi;
+  return more.filter((entry) => !known.has(JSON.stringify(entry)));
+};
 for (const [name, promised] of Object.entries(DEPLOYED)) {
   const { abi, evm, storageLayout, userdoc } = output.contracts[`${name}.sol`][name];
   const size = evm.deployedBytecode.object.length / 2;
@@ -78,6 +85,7 @@ for (const [name, promised] of Object.entries(DEPLOYED)) {
     }
   }
   addReasons(name, abi, userdoc);
+  if (name === "GovernanceActions") abi.push(...passedOn(abi));
   save(`${name}.json`, {
     contract: name,
     source: `contracts/src/${name}.sol`,
@@ -88,10 +96,12 @@ for (const [name, promised] of Object.entries(DEPLOYED)) {
   });
 }
 save("revert_reasons.json", reasons);
-// GovernanceActions runs on Governance's storage: each variable must lie where that one has it.
+// The actions run on Governance's storage: each variable must lie where that one has it.
 const layout = (name) => output.contracts[`${name}.sol`][name].storageLayout.storage.map((v) => `${v.label} ${v.type} ${v.slot}:${v.offset}`);
 const governance = layout("Governance");
-layout("GovernanceActions").forEach((v, i) => {
-  if (governance[i] !== v) complain(`GovernanceActions has ${v} where Governance has ${governance[i]}`);
-});
+for (const actions of ["GovernanceActions", "ChainActions"]) {
+  layout(actions).forEach((v, i) => {
+    if (governance[i] !== v) complain(`${actions} has ${v} where Governance has ${governance[i]}`);
+  });
+}
 process.exit(wrong ? 1 : 0);

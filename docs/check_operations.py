@@ -23,6 +23,8 @@ ROOT = Path(__file__).resolve().parent.parent
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
 ORGS = ["acme", "bolt", "cora", "dora", "eve"]
 P2P, RPC = 23303, 23545
+# What a reader has to fill in.
+BLANK = r"'trefoil-invite:…'|(?:node|validator|ca):…|12D3KooW…|0x[0-9A-F]*…"
 
 
 def section():
@@ -123,7 +125,7 @@ def follow(machines):
         """Puts values into the places that the page leaves open, in their order."""
         def put(command):
             for value in values:
-                command = re.sub(r"'trefoil-invite:…'|12D3KooW…|0x[0-9A-F]*…", value, command, count=1)
+                command = re.sub(BLANK, value, command, count=1)
             return command
         return put
 
@@ -142,9 +144,11 @@ def follow(machines):
     do("eve", "trefoil keys new account")
     do("eve", "trefoil join", fill(f"'{invite}'"))
     eve = machines.keys("eve", "eve")
-    number = proposal(do("acme", "trefoil org propose-add", fill(eve["account"], eve["ca"])))
+    proof = do("eve", "trefoil keys prove").strip()
+    number = proposal(do("acme", "trefoil org propose-add", fill(eve["account"], eve["ca"], proof)))
     vote("bolt", number, False)
     vote("cora", number, True)
+    do("eve", "trefoil org accept")
     do("acme", "trefoil org list")
     do("eve", "trefoil node certify", fill(eve["node"]))
     do("eve", "openssl x509")
@@ -155,7 +159,8 @@ def follow(machines):
     do("eve", "trefoil keys new validator")
     do("eve", "trefoil run")
     key = machines.keys("eve", "eve")["validator"]
-    number = proposal(do("acme", "trefoil validator propose-add", fill(eve["node"], key)))
+    proofs = do("eve", "trefoil keys prove").split()
+    number = proposal(do("acme", "trefoil validator propose-add", fill(eve["node"], key, *proofs)))
     vote("bolt", number, False)
     vote("cora", number, False)
     vote("dora", number, True)
@@ -179,7 +184,8 @@ def follow(machines):
 
     new = re.search(r"0x[0-9a-f]+", do("cora", "trefoil keys new ca")).group()
     old = machines.ask("cora", "org", "list")[2]["caKeys"][0]["key"]
-    do("cora", "trefoil org rotate-ca --add", fill(new))
+    proof = do("cora", "trefoil keys prove").strip()
+    do("cora", "trefoil org rotate-ca --add", fill(new, proof))
     before = state("cora")["certificate"]["serial"]
     do("cora", "trefoil node certify", fill(state("cora")["peerId"]))
     wait("cora's node takes it up", lambda: state("cora")["certificate"]["serial"] != before)
@@ -187,7 +193,8 @@ def follow(machines):
 
     do("dora", "trefoil keys new validator")
     new = machines.keys("dora", "next")["validator"]
-    do("dora", "trefoil validator rotate-key", fill(state("dora")["peerId"], new))
+    proof = do("dora", "trefoil keys prove").strip()
+    do("dora", "trefoil validator rotate-key", fill(state("dora")["peerId"], new, proof))
     do("dora", "trefoil validator list")
     do("dora", "mv next")
     machines.start("dora", "node")

@@ -12,7 +12,7 @@ error NotYourAffair(uint32 organisation, uint32 acting);
 /// @notice {what} is {got}; choose {least} to {most}
 error OutOfRange(string what, uint256 got, uint256 least, uint256 most);
 /// @notice genesis lacks the code of the actions; found the network with another version
-/// @dev Place GovernanceActions at `ACTIONS`.
+/// @dev Place GovernanceActions at `ACTIONS` and ChainActions at `CHAIN_ACTIONS`.
 error NoActions();
 
 /// On whose behalf an action runs just now.
@@ -22,6 +22,9 @@ error NoActions();
 abstract contract Acting {
     /// Where genesis places GovernanceActions: code only, of which Governance borrows.
     address public constant ACTIONS = 0x747265666f696c00000000000000000000000101;
+
+    /// Where genesis places ChainActions, of which GovernanceActions borrows.
+    address internal constant CHAIN_ACTIONS = 0x747265666F696c00000000000000000000000103;
 
     uint32 internal constant NOBODY = 0;
     uint32 internal constant ALL = type(uint32).max;
@@ -40,7 +43,7 @@ abstract contract Acting {
 
     /// Runs `action` of GovernanceActions on this contract's storage.
     function _act(uint32 actor, bytes memory action) internal returns (bool passed, bytes memory result) {
-        if (ACTIONS.code.length == 0) revert NoActions();
+        if (ACTIONS.code.length == 0 || CHAIN_ACTIONS.code.length == 0) revert NoActions();
         _acting = actor;
         (passed, result) = ACTIONS.delegatecall(action);
         _acting = NOBODY;

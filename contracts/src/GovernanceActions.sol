@@ -1,21 +1,27 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity ^0.8.30;
 
+import "./ChainActions.sol";
 import "./OrganisationActions.sol";
-import "./RuleActions.sol";
-import "./ValidatorActions.sol";
 
 /// The actions of Governance, which runs them by `delegatecall` when a decision
-/// passed: two contracts only because one would exceed EIP-170's code limit.
+/// passed: contracts of their own only because one would exceed EIP-170's code limit.
+/// Those about the chain are passed on to ChainActions for the same reason.
 ///
 /// Its own storage stays empty. Nobody acts there, so each function refuses.
-contract GovernanceActions is RuleActions, OrganisationActions, ValidatorActions {
+contract GovernanceActions is OrganisationActions {
     /// Genesis' own action: no decision can found again.
     function found(bytes calldata founding) external byAll onlyOnce {
         IGovernance.Founding memory f = abi.decode(founding, (IGovernance.Founding));
         _setQuorum(f.quorumNumerator, f.quorumDenominator);
-        _foundRules(f.settings, f.forks);
         _foundOrganisations(f.organisations);
-        _foundValidators(f.nodes, f.validatorDelay);
+    }
+
+    fallback(bytes calldata action) external returns (bytes memory) {
+        (bool passed, bytes memory result) = CHAIN_ACTIONS.delegatecall(action);
+        if (passed) return result;
+        assembly ("memory-safe") {
+            revert(add(result, 32), mload(result))
+        }
     }
 }

@@ -14,7 +14,10 @@ interface IGovernance is IMembership {
         None,
         Active,
         Suspended,
-        Removed
+        Removed,
+        /// It was added, and too few of its accounts have accepted their seats: its nodes are
+        /// refused and it has no vote until they did.
+        Invited
     }
     enum Role {
         None,

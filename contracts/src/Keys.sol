@@ -2,50 +2,50 @@
 pragma solidity ^0.8.30;
 
 import "./Ed25519.sol";
+import "./KeyProofs.sol";
 
-/// @notice {key} is no Ed25519 key that can be used; check its digits
-/// @dev Not a canonical Ed25519 point of large order.
-error NotAKey(bytes32 key);
-/// @notice {key} is or was used already, and a key has one use by one owner; make a new key
-error KeyInUse(bytes32 key);
-
-/// What each Ed25519 key was ever used for.
+/// What each Ed25519 key is used for, and what it has agreed to.
 ///
-/// Always: a key has one use by one owner, also after that use ended.
+/// Always: a key has one use by one owner while it is in use, and for `EVIDENCE_BLOCKS`
+/// afterwards, so that evidence finds its owner; a convicted key is never used again.
 abstract contract Keys {
-    enum Use {
-        Peer,
-        Validator,
-        Ca
+    /// Evidence is taken of so many heights (EVIDENCE_BLOCKS_MAX in crates/types/src/limits.rs).
+    uint64 public constant EVIDENCE_BLOCKS = 1_000_000;
+
+    struct Claim {
+        KeyRole role;
+        /// For ever: it signed two things.
+        bool convicted;
+        uint32 organisation;
+        /// The first height at which it counts.
+        uint64 from;
+        /// From this height on another may claim it; 0: it is in use.
+        uint64 free;
     }
 
-    /// A use that nobody can claim again.
-    bytes32 private constant BURNT = bytes32(uint256(1));
+    mapping(bytes32 => Claim) internal _claims;
+    /// keccak256 of key, role, and the organisation's name: the key agrees to that use.
+    mapping(bytes32 => bool) private _proofs;
+    /// The genesis hash, from block 1 on.
+    bytes32 internal _network;
 
-    /// keccak256 of use and owner.
-    mapping(bytes32 => bytes32) private _uses;
+    event KeyProven(bytes32 indexed key, KeyRole indexed role, bytes32 indexed organisation);
 
-    /// `owner` may claim it again for the same use.
-    function _claim(bytes32 key, Use use, bytes32 owner) internal {
-        bytes32 tag = keccak256(abi.encode(use, owner));
-        bytes32 known = _uses[key];
-        if (known == tag) return;
-        if (known != 0) revert KeyInUse(key);
-        if (!Ed25519.isUsable(key)) revert NotAKey(key);
-        _uses[key] = tag;
+    function _prove(bytes32 key, KeyRole role, bytes32 name) internal {
+        _proofs[keccak256(abi.encode(key, role, name))] = true;
+        emit KeyProven(key, role, name);
     }
 
-    /// Nobody has used it, and nobody will again.
-    function _claimOnce(bytes32 key, Use use, bytes32 owner) internal {
-        if (_uses[key] != 0) revert KeyInUse(key);
-        _claim(key, use, owner);
+    function _hasProven(bytes32 key, KeyRole role, bytes32 name) internal view returns (bool) {
+        return _proofs[keccak256(abi.encode(key, role, name))];
     }
 
-    function _burn(bytes32 key) internal {
-        _uses[key] = BURNT;
-    }
-
-    function _isBurnt(bytes32 key) internal view returns (bool) {
-        return _uses[key] == BURNT;
+    /// `height` is the first at which the key does not count any more.
+    function _release(bytes32 key, uint64 height) internal {
+        Claim storage c = _claims[key];
+        if (c.convicted) return;
+        // No signature of a key that never counted can be evidence.
+        if (height <= c.from) delete _claims[key];
+        else c.free = height + EVIDENCE_BLOCKS;
     }
 }

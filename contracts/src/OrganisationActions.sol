@@ -1,17 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity ^0.8.30;
 
-import "./Acting.sol";
-import "./Names.sol";
-import "./State.sol";
+import "./Claims.sol";
+import "./Seats.sol";
 
 /// @notice there is an organisation {name}; choose another name
 error NameInUse(string name);
 /// @notice {threshold} of {keys} keys cannot speak; use a threshold from 1 to the number of keys
 error BadThreshold(uint256 threshold, uint256 keys);
-/// @notice {account} speaks for organisation {organisation} already (0: it can never speak for one), or is named
-/// twice; name another account
-error AccountInUse(address account, uint32 organisation);
 /// @notice {id} is the only active organisation; add or resume another first
 error LastOrganisation(uint32 id);
 /// @notice at most {most} at a time; remove one first
@@ -35,7 +31,7 @@ error TooEarly(uint64 height, uint64 least);
 error BadQuorum(uint16 numerator, uint16 denominator);
 
 /// What all decide about organisations, and what each decides about itself.
-abstract contract OrganisationActions is Acting, State {
+abstract contract OrganisationActions is Claims, Seats {
     uint256 public constant ORGANISATIONS_MAX = 128;
     uint256 public constant KEYS_MAX = 16;
     uint256 public constant CA_KEYS_MAX = 4;
@@ -43,7 +39,7 @@ abstract contract OrganisationActions is Acting, State {
 
     // What all decide.
 
-    /// `caKeys` count from the next block on.
+    /// It joins when `threshold` of `keys` have accepted (`acceptSeat`); `caKeys` count from the next block on.
     function addOrganisation(string calldata name, uint8 threshold, address[] calldata keys, bytes32[] calldata caKeys)
         external
         byAll
@@ -63,8 +59,17 @@ abstract contract OrganisationActions is Acting, State {
         m.status = IGovernance.Status.Removed;
         _remaining -= 1;
         _names[m.name] = false;
-        _releaseKeys(m);
+        for (uint256 i = 0; i < m.keys.length; i++) {
+            delete _seats[m.keys[i]];
+            _keyRemoved(m.keys[i]);
+        }
+        delete m.keys;
         delete m.threshold;
+        _withdrawOffer(m);
+        for (uint256 i = 0; i < m.caKeys.length; i++) {
+            uint64 until = m.caKeys[i].until;
+            if (until == 0 || until > _next()) _release(m.caKeys[i].key, _next());
+        }
         delete m.caKeys;
         delete m.serials;
         delete m.sealingKey;
@@ -81,6 +86,7 @@ abstract contract OrganisationActions is Acting, State {
     function suspendOrganisation(uint32 id) external byAll {
         Member storage m = _existing(id);
         if (m.status == IGovernance.Status.Suspended) revert NothingToChange();
+        _requireActive(id);
         _deactivate(id);
         m.status = IGovernance.Status.Suspended;
         _checkValidators();
@@ -90,7 +96,7 @@ abstract contract OrganisationActions is Acting, State {
 
     function resumeOrganisation(uint32 id) external byAll {
         Member storage m = _existing(id);
-        if (m.status == IGovernance.Status.Active) revert NothingToChange();
+        if (m.status != IGovernance.Status.Suspended) revert NothingToChange();
         m.status = IGovernance.Status.Active;
         _active += 1;
         _checkValidators();
@@ -104,13 +110,12 @@ abstract contract OrganisationActions is Acting, State {
 
     // What an organisation decides for itself.
 
-    /// All its approvals so far are void.
+    /// They speak for it as soon as `threshold` of them have accepted (`acceptSeat`; who has a seat
+    /// already has accepted). Then those before speak no more, and all its approvals so far are void.
     function setKeys(uint32 id, uint8 threshold, address[] calldata keys) external by(id) {
-        Member storage m = _existing(id);
-        _releaseKeys(m);
-        _seat(id, threshold, keys);
-        emit KeysChanged(id, threshold, keys);
-        _changed();
+        _existing(id);
+        _offer(id, threshold, keys);
+        _install(id);
     }
 
     /// Its certificates count from height `from` on (0: the next block).
@@ -132,8 +137,11 @@ abstract contract OrganisationActions is Acting, State {
         while (i < cas.length && cas[i].key != key) i++;
         if (i == cas.length || (cas[i].until != 0 && cas[i].until <= _next())) revert NoCaKey(key);
         if (cas[i].until == until) revert NothingToChange();
+        _release(key, until);
         cas[i].until = until;
         _note(until);
+        // One that never counts is another's to claim, so it must not come back from here.
+        if (until <= cas[i].from) _dropCaKey(cas, i);
         _checkCaKeys(cas);
         emit CaKeyEnds(id, key, until);
         _changed();
@@ -200,13 +208,15 @@ abstract contract OrganisationActions is Acting, State {
         if (_names[packed]) revert NameInUse(name);
         _names[packed] = true;
         uint32 id = ++_organisations;
-        _active += 1;
         _remaining += 1;
         Member storage m = _members[id];
-        m.status = IGovernance.Status.Active;
+        m.status = IGovernance.Status.Invited;
         m.name = packed;
-        _seat(id, threshold, keys);
         emit OrganisationAdded(id, name, threshold, keys);
+        _offer(id, threshold, keys);
+        // Founders accepted when they signed the specification.
+        if (block.number == 0) m.offer.accepted = type(uint16).max;
+        _install(id);
         for (uint256 i = 0; i < cas.length; i++) {
             _addCaKey(id, cas[i]);
         }
@@ -218,36 +228,39 @@ abstract contract OrganisationActions is Acting, State {
         _active -= 1;
     }
 
-    function _seat(uint32 id, uint8 threshold, address[] memory keys) private {
+    function _offer(uint32 id, uint8 threshold, address[] memory keys) private {
         if (keys.length == 0 || keys.length > KEYS_MAX) revert OutOfRange("keys", keys.length, 1, KEYS_MAX);
         if (threshold == 0 || threshold > keys.length) revert BadThreshold(threshold, keys.length);
         Member storage m = _members[id];
-        m.threshold = threshold;
-        m.generation += 1;
-        m.keys = keys;
-        for (uint8 i = 0; i < keys.length; i++) {
+        _withdrawOffer(m);
+        uint16 accepted = 0;
+        for (uint256 i = 0; i < keys.length; i++) {
             address key = keys[i];
             uint32 taken = _seats[key].organisation;
-            if (taken != 0 || key == address(0) || key == address(this) || key == NODE) {
+            for (uint256 j = 0; j < i; j++) {
+                if (keys[j] == key) revert AccountInUse(key, id);
+            }
+            if (key == address(0) || key == address(this) || key == NODE || (taken != 0 && taken != id)) {
                 revert AccountInUse(key, taken);
             }
-            _seats[key] = Seat(id, i);
+            if (taken == id) accepted |= uint16(1 << i);
             _keyAdded(key);
         }
+        (m.offer.threshold, m.offer.accepted, m.offer.keys) = (threshold, accepted, keys);
+        emit KeysOffered(id, threshold, keys);
     }
 
-    function _releaseKeys(Member storage m) private {
-        for (uint256 i = 0; i < m.keys.length; i++) {
-            delete _seats[m.keys[i]];
-            _keyRemoved(m.keys[i]);
+    function _withdrawOffer(Member storage m) private {
+        for (uint256 i = 0; i < m.offer.keys.length; i++) {
+            _keyRemoved(m.offer.keys[i]);
         }
-        delete m.keys;
+        delete m.offer;
     }
 
     function _addCaKey(uint32 id, IGovernance.CaKey memory ca) private {
         IGovernance.CaKey[] storage cas = _members[id].caKeys;
         if (cas.length == CA_KEYS_MAX) revert TooManyCaKeys(CA_KEYS_MAX);
-        _claimOnce(ca.key, Use.Ca, bytes32(uint256(id)));
+        _claim(ca.key, KeyRole.Ca, id, 0, ca.from);
         cas.push(ca);
         _note(ca.from);
         _note(ca.until);
@@ -258,8 +271,7 @@ abstract contract OrganisationActions is Acting, State {
         for (uint256 i = cas.length; i > 0; i--) {
             uint64 until = cas[i - 1].until;
             if (until == 0 || until > _next()) continue;
-            cas[i - 1] = cas[cas.length - 1];
-            cas.pop();
+            _dropCaKey(cas, i - 1);
         }
     }
 

@@ -3,19 +3,22 @@ pragma solidity ^0.8.30;
 
 import "./Calendar.sol";
 import "./IGovernance.sol";
+import "./Keys.sol";
 import "./Permissions.sol";
 
 /// @notice there is no organisation {id}, or it was removed; see `trefoil org list`
 error NoOrganisation(uint32 id);
+/// @notice the accounts of organisation {id} have not accepted their seats yet; each does so by `trefoil org accept`
+error OrganisationInvited(uint32 id);
 /// @notice organisation {id} is suspended; a vote must resume it first: `trefoil org propose-resume`
 error OrganisationSuspended(uint32 id);
 
 /// The organisations, who speaks for them, and which keys sign their certificates.
 ///
 /// Always: at least one is active; an account speaks for at most one; each that
-/// was not removed has 1 ≤ threshold ≤ keys ≤ 16 and a CA key that counts at
-/// every height to come.
-abstract contract Organisations is Permissions, Calendar {
+/// was not removed has a CA key that counts at every height to come and, once it
+/// has joined, 1 ≤ threshold ≤ keys ≤ 16.
+abstract contract Organisations is Permissions, Calendar, Keys {
     struct Member {
         IGovernance.Status status;
         uint8 threshold;
@@ -27,6 +30,16 @@ abstract contract Organisations is Permissions, Calendar {
         uint160[] serials;
         /// X25519; 0: none.
         bytes32 sealingKey;
+        Offer offer;
+    }
+
+    /// Accounts that are to speak for an organisation and have not all accepted.
+    struct Offer {
+        /// They replace `keys` when so many accepted; 0: they did, and the rest may join one by one.
+        uint8 threshold;
+        /// Bit i: keys[i] accepts.
+        uint16 accepted;
+        address[] keys;
     }
 
     struct Seat {
@@ -49,10 +62,13 @@ abstract contract Organisations is Permissions, Calendar {
     uint16 internal _quorumDenominator;
 
     event OrganisationAdded(uint32 indexed id, string name, uint8 threshold, address[] keys);
+    event OrganisationJoined(uint32 indexed id);
     event OrganisationRemoved(uint32 indexed id);
     event OrganisationSuspendedSince(uint32 indexed id);
     event OrganisationResumed(uint32 indexed id);
     event QuorumChanged(uint16 numerator, uint16 denominator);
+    event KeysOffered(uint32 indexed id, uint8 threshold, address[] keys);
+    event SeatAccepted(uint32 indexed id, address indexed key);
     event KeysChanged(uint32 indexed id, uint8 threshold, address[] keys);
     event CaKeyAdded(uint32 indexed id, bytes32 indexed key, uint64 from, uint64 until);
     event CaKeyEnds(uint32 indexed id, bytes32 indexed key, uint64 until);
@@ -65,11 +81,9 @@ abstract contract Organisations is Permissions, Calendar {
     }
 
     function _requireActive(uint32 id) internal view {
-        if (_existing(id).status != IGovernance.Status.Active) revert OrganisationSuspended(id);
-    }
-
-    function _isGovernanceKey(address account) internal view override returns (bool) {
-        return _seats[account].organisation != 0;
+        IGovernance.Status status = _existing(id).status;
+        if (status == IGovernance.Status.Invited) revert OrganisationInvited(id);
+        if (status == IGovernance.Status.Suspended) revert OrganisationSuspended(id);
     }
 
     /// Whether a CA key begins or ends to count with the next block.
@@ -88,8 +102,6 @@ abstract contract Organisations is Permissions, Calendar {
 
     function _existing(uint32 id) internal view returns (Member storage m) {
         m = _members[id];
-        if (m.status != IGovernance.Status.Active && m.status != IGovernance.Status.Suspended) {
-            revert NoOrganisation(id);
-        }
+        if (m.status == IGovernance.Status.None || m.status == IGovernance.Status.Removed) revert NoOrganisation(id);
     }
 }

@@ -11,13 +11,15 @@ error UnequalLengths(uint256 accounts, uint256 permissions);
 
 /// Which accounts may transact and deploy, where the switches ask for it.
 ///
-/// Always: a governance key may transact, or a list of accounts could shut out
-/// those who can change it.
+/// Always: an account that speaks for an organisation, or is asked to, may transact, or a list
+/// of accounts could shut out those who can change it.
 abstract contract Permissions is Membership {
     uint256 internal constant MAY_TRANSACT = 1;
     uint256 internal constant MAY_DEPLOY = 2;
-    /// `MAY_TRANSACT` came with a governance key and goes with it.
-    uint256 private constant BY_KEY = 1 << 255;
+    /// A vote gave `MAY_TRANSACT`: it stays when the seat goes.
+    uint256 private constant BY_VOTE = 4;
+    /// From this bit on: how many organisations gave or offer it a seat.
+    uint256 private constant SEAT = 1 << 128;
 
     /// Slot 1. Nodes read bits 0 and 1.
     mapping(address => uint256) internal _permissions;
@@ -27,28 +29,27 @@ abstract contract Permissions is Membership {
     function _setPermissions(address[] calldata accounts, uint256[] calldata granted) internal {
         if (accounts.length != granted.length) revert UnequalLengths(accounts.length, granted.length);
         for (uint256 i = 0; i < accounts.length; i++) {
-            address account = accounts[i];
-            uint256 bits = granted[i];
+            (address account, uint256 bits) = (accounts[i], granted[i]);
             if (bits > (MAY_TRANSACT | MAY_DEPLOY)) revert UnknownPermission(account, bits);
-            if (bits & MAY_TRANSACT == 0 && _isGovernanceKey(account)) bits |= MAY_TRANSACT | BY_KEY;
-            _write(account, bits);
+            uint256 seats = _permissions[account] / SEAT * SEAT;
+            _write(account, seats | (bits & MAY_DEPLOY) | (bits & MAY_TRANSACT == 0 ? 0 : BY_VOTE));
         }
     }
 
     function _keyAdded(address account) internal {
-        uint256 bits = _permissions[account];
-        if (bits & MAY_TRANSACT == 0) _write(account, bits | MAY_TRANSACT | BY_KEY);
+        _write(account, _permissions[account] + SEAT);
     }
 
     function _keyRemoved(address account) internal {
-        uint256 bits = _permissions[account];
-        if (bits & BY_KEY != 0) _write(account, bits & ~(MAY_TRANSACT | BY_KEY));
+        _write(account, _permissions[account] - SEAT);
     }
 
-    function _write(address account, uint256 bits) private {
-        _permissions[account] = bits;
-        emit PermissionsSet(account, bits & ~BY_KEY);
+    function _write(address account, uint256 word) private {
+        uint256 before = _permissions[account];
+        bool transacts = word & BY_VOTE != 0 || word >= SEAT;
+        word = transacts ? word | MAY_TRANSACT : word & ~MAY_TRANSACT;
+        _permissions[account] = word;
+        uint256 shown = MAY_TRANSACT | MAY_DEPLOY;
+        if ((word ^ before) & shown != 0) emit PermissionsSet(account, word & shown);
     }
-
-    function _isGovernanceKey(address account) internal view virtual returns (bool);
 }

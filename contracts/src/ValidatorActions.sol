@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity ^0.8.30;
 
-import "./Acting.sol";
-import "./State.sol";
+import "./Claims.sol";
 
 /// @notice {peer:peer} was revoked for ever; make a new node key
 error PeerRevoked(bytes32 peer);
@@ -18,7 +17,7 @@ error NotItsNode(bytes32 peer, uint32 organisation);
 error ChangePending(bytes32 peer, uint64 height);
 
 /// What all decide about validators, and what an organisation decides about its own nodes.
-abstract contract ValidatorActions is Acting, State {
+abstract contract ValidatorActions is Claims {
     /// Validators that are listed: also those of suspended organisations, and
     /// those that leave or begin later.
     uint256 public constant LISTED_MAX = 256;
@@ -95,7 +94,6 @@ abstract contract ValidatorActions is Acting, State {
             // An organisation could otherwise shut out another's node by its peer id.
             if (!_allAct()) revert NotItsNode(peer, organisation);
             if (_members[organisation].status == IGovernance.Status.None) revert NoOrganisation(organisation);
-            _claim(peer, Use.Peer, peer);
             e.organisation = organisation;
         } else if (e.organisation != organisation) {
             revert NotItsNode(peer, organisation);
@@ -125,7 +123,7 @@ abstract contract ValidatorActions is Acting, State {
         if (e.changes != 0) revert ChangePending(peer, e.changes);
         if (e.from > _next()) revert ChangePending(peer, e.from);
         if (e.key == validatorKey) revert NothingToChange();
-        _claimValidatorKey(validatorKey, peer);
+        _claim(validatorKey, KeyRole.Validator, e.organisation, peer, _effective());
         _schedule(peer, validatorKey, e.power, _effective());
         emit ValidatorChanges(peer, validatorKey, e.power, _effective());
     }
@@ -160,11 +158,6 @@ abstract contract ValidatorActions is Acting, State {
         if (e.power == 0) revert NoValidator(peer);
     }
 
-    function _claimValidatorKey(bytes32 key, bytes32 peer) private {
-        _claim(key, Use.Validator, peer);
-        _peerOf[key] = peer;
-    }
-
     function _add(IGovernance.Node memory n) private {
         _requireActive(n.organisation);
         _requirePower(n.power);
@@ -172,8 +165,8 @@ abstract contract ValidatorActions is Acting, State {
         if (e.revoked) revert PeerRevoked(n.peer);
         if (e.power != 0) revert PeerInUse(n.peer);
         if (_listed.length == LISTED_MAX) revert TooManyValidators(LISTED_MAX);
-        _claim(n.peer, Use.Peer, n.peer);
-        _claimValidatorKey(n.validatorKey, n.peer);
+        _claim(n.peer, KeyRole.Peer, n.organisation, n.peer, n.from);
+        _claim(n.validatorKey, KeyRole.Validator, n.organisation, n.peer, n.from);
         e.organisation = n.organisation;
         e.index = uint16(_listed.length);
         e.power = n.power;
@@ -188,6 +181,7 @@ abstract contract ValidatorActions is Acting, State {
     /// Nodes act on a change of key or power when it comes, so `version` grows then.
     function _schedule(bytes32 peer, bytes32 key, uint64 power, uint64 height) private {
         Entry storage e = _entries[peer];
+        if (e.changes != 0 && e.nextKey != key && e.nextKey != e.key) _release(e.nextKey, _next());
         e.changes = height;
         e.nextKey = key;
         e.nextPower = power;

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity ^0.8.30;
 
-import "./Keys.sol";
 import "./Organisations.sol";
 
 /// @notice block {height} would have no validator; add one that begins earlier
@@ -19,7 +18,7 @@ error TooMuchPower(uint256 got, uint256 most);
 /// of at most 2^60 power together. A peer has one entry; one change of it is
 /// pending at most, and what is due at the next height was applied in this block,
 /// so an entry says what holds at the next height. A revoked peer stays revoked.
-abstract contract Validators is Organisations, Keys {
+abstract contract Validators is Organisations {
     struct Entry {
         uint32 organisation;
         /// In `_listed`, while it is a validator.
@@ -77,8 +76,8 @@ abstract contract Validators is Organisations, Keys {
     ///
     /// Once for each key: its organisations may have voted the peer back with another.
     function _convict(bytes32 validatorKey) internal {
-        if (_isBurnt(validatorKey)) return;
-        _burn(validatorKey);
+        if (_claims[validatorKey].convicted) return;
+        _claims[validatorKey].convicted = true;
         bytes32 peer = _peerOf[validatorKey];
         Entry storage e = _entries[peer];
         if (e.power == 0) return;
@@ -116,6 +115,7 @@ abstract contract Validators is Organisations, Keys {
             _unlist(peer);
             return;
         }
+        if (e.nextKey != e.key) _release(e.key, e.changes);
         e.key = e.nextKey;
         e.power = e.nextPower;
         _clearPending(e);
@@ -127,6 +127,9 @@ abstract contract Validators is Organisations, Keys {
         _listed[e.index] = last;
         _entries[last].index = e.index;
         _listed.pop();
+        _release(peer, _next());
+        _release(e.key, _next());
+        if (e.changes != 0 && e.nextKey != e.key) _release(e.nextKey, _next());
         e.power = 0;
         _clearPending(e);
     }

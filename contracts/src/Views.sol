@@ -11,7 +11,7 @@ abstract contract Views is IGovernance, State {
     }
 
     function convicted(bytes32 key) external view returns (bool) {
-        return _isBurnt(key);
+        return _claims[key].convicted;
     }
 
     function permissions(address account) external view returns (uint256) {
@@ -51,6 +51,45 @@ abstract contract Views is IGovernance, State {
             Member storage m = _members[id];
             all[id - 1] = Organisation(id, m.status, m.threshold, Names.unpack(m.name), m.keys, m.caKeys);
         }
+    }
+
+    /// Accounts that an organisation offers a seat: when `threshold` have accepted, they replace those that
+    /// speak for it now; 0: the rest may join one by one.
+    function offer(uint32 organisation)
+        external
+        view
+        returns (uint8 threshold, address[] memory keys, bool[] memory accepted)
+    {
+        Offer storage o = _members[organisation].offer;
+        (threshold, keys, accepted) = (o.threshold, o.keys, new bool[](o.keys.length));
+        for (uint256 i = 0; i < accepted.length; i++) {
+            accepted[i] = o.accepted & (1 << i) != 0;
+        }
+    }
+
+    /// The organisation that an account speaks for; 0: none.
+    function seatOf(address account) external view returns (uint32 organisation) {
+        return _seats[account].organisation;
+    }
+
+    /// Whether the key has agreed to that use by the organisation of that name.
+    function isProven(bytes32 key, KeyRole role, string calldata organisation) external view returns (bool) {
+        return _hasProven(key, role, Names.pack(organisation));
+    }
+
+    /// What an Ed25519 key is or was used for; `free`: from that height on another may claim it, 0: it is in use.
+    function keyUse(bytes32 key)
+        external
+        view
+        returns (KeyRole role, uint32 organisation, bool isConvicted, uint64 from, uint64 free)
+    {
+        Claim storage c = _claims[key];
+        return (c.role, c.organisation, c.convicted, c.from, c.free);
+    }
+
+    /// The genesis hash, which signatures of keys name.
+    function network() external view returns (bytes32) {
+        return _network;
     }
 
     function sealingKeys() external view returns (bytes32[] memory all) {

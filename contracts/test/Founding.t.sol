@@ -71,6 +71,9 @@ contract FoundingTest is GovernanceBase {
         f.nodes[0].role = IGovernance.Role.Full;
         refusedFounding(f, abi.encodeWithSelector(NoValidator.selector, f.nodes[0].peer));
         f = founding(1);
+        f.nodes[0].validatorKey = bytes32(uint256(3));
+        refusedFounding(f, abi.encodeWithSelector(NotAKey.selector, bytes32(uint256(3))));
+        f = founding(1);
         f.settings.gasLimit = 1;
         refusedFounding(f, abi.encodeWithSelector(OutOfRange.selector, "gasLimit", 1, 1_000_000, 600_000_000));
         f = founding(1);

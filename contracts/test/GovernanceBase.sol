@@ -5,10 +5,19 @@ import "../src/Governance.sol";
 import "../src/GovernanceActions.sol";
 import "./Base.sol";
 
+/// In place of Ed25519Verifier, since nobody knows the secrets of `ed`'s keys: a signature is right
+/// when its first half is the key, and the key is one.
+contract AnySignature {
+    function verify(bytes32 key, bytes32 r, bytes32, bytes calldata) external view returns (bool) {
+        return r == key && Ed25519.isUsable(key);
+    }
+}
+
 /// A consortium of `founders` organisations, each with three governance keys of
 /// which two speak, one CA key and one validator.
 abstract contract GovernanceBase is Base {
     Governance internal constant gov = Governance(payable(CONTRACT));
+    address internal constant CHAIN_ACTIONS = 0x747265666F696c00000000000000000000000103;
     uint64 internal constant DELAY = 8;
     uint256 internal constant KEYS = 3;
     uint64 internal constant POWER = 10;
@@ -16,6 +25,8 @@ abstract contract GovernanceBase is Base {
     function place() internal {
         vm.etch(CONTRACT, type(Governance).runtimeCode);
         vm.etch(gov.ACTIONS(), type(GovernanceActions).runtimeCode);
+        vm.etch(CHAIN_ACTIONS, type(ChainActions).runtimeCode);
+        vm.etch(address(KeyProofs.VERIFIER), type(AnySignature).runtimeCode);
     }
 
     /// Places the contracts and founds the network, in genesis; then begins block 1.
@@ -106,6 +117,70 @@ abstract contract GovernanceBase is Base {
         );
     }
 
+    // Consent.
+
+    function signature(bytes32 key) internal pure returns (bytes memory) {
+        return bytes.concat(key, bytes32(0));
+    }
+
+    function prove(bytes32 key, KeyRole role, string memory organisation) internal {
+        (bool done,) = CONTRACT.call(abi.encodeCall(gov.prove, (key, role, organisation, signature(key))));
+        done;
+    }
+
+    function nameOf(uint32 id) internal view returns (string memory) {
+        IGovernance.Organisation[] memory all = gov.organisations();
+        return id == 0 || id > all.length ? "nobody" : all[id - 1].name;
+    }
+
+    /// The holders of the keys in an action agree to it, as far as they can.
+    function agree(bytes memory action) internal {
+        bytes4 kind = bytes4(action);
+        bytes memory data = arguments(action);
+        if (kind == ValidatorActions.addValidator.selector) {
+            (bytes32 node, uint32 id, bytes32 key) = abi.decode(data, (bytes32, uint32, bytes32));
+            prove(node, KeyRole.Peer, nameOf(id));
+            prove(key, KeyRole.Validator, nameOf(id));
+        } else if (kind == ValidatorActions.rotateValidatorKey.selector) {
+            (bytes32 node, bytes32 key) = abi.decode(data, (bytes32, bytes32));
+            IGovernance.Node[] memory all = gov.nodes();
+            for (uint256 i = 0; i < all.length; i++) {
+                if (all[i].peer == node) prove(key, KeyRole.Validator, nameOf(all[i].organisation));
+            }
+        } else if (kind == OrganisationActions.addCaKey.selector) {
+            (uint32 id, bytes32 key) = abi.decode(data, (uint32, bytes32));
+            prove(key, KeyRole.Ca, nameOf(id));
+        } else if (kind == OrganisationActions.addOrganisation.selector) {
+            (string memory named,,, bytes32[] memory cas) = abi.decode(data, (string, uint8, address[], bytes32[]));
+            for (uint256 i = 0; i < cas.length; i++) {
+                prove(cas[i], KeyRole.Ca, named);
+            }
+        }
+    }
+
+    /// The accounts that an action offers seats take them.
+    function accept(bytes memory action) internal {
+        bytes4 kind = bytes4(action);
+        if (kind == OrganisationActions.addOrganisation.selector) acceptSeats(uint32(gov.organisations().length));
+        if (kind == OrganisationActions.setKeys.selector) acceptSeats(abi.decode(arguments(action), (uint32)));
+    }
+
+    function acceptSeats(uint32 id) internal {
+        (, address[] memory keys, bool[] memory accepted) = gov.offer(id);
+        for (uint256 i = 0; i < keys.length; i++) {
+            if (accepted[i]) continue;
+            vm.prank(keys[i]);
+            gov.acceptSeat(id);
+        }
+    }
+
+    function arguments(bytes memory action) private pure returns (bytes memory data) {
+        data = new bytes(action.length < 4 ? 0 : action.length - 4);
+        for (uint256 i = 0; i < data.length; i++) {
+            data[i] = action[i + 4];
+        }
+    }
+
     // Votes.
 
     function propose(uint32 id, uint256 key, bytes memory action) internal returns (uint256) {
@@ -130,15 +205,18 @@ abstract contract GovernanceBase is Base {
 
     /// Organisations 1, 2, … approve, as long as the proposal is open.
     function decide(bytes memory action) internal {
+        agree(action);
         uint256 id = propose(1, 0, action);
         if (isOpen(id)) approve(1, 1, id);
         for (uint32 o = 2; isOpen(id); o++) {
             vote(o, id);
         }
+        accept(action);
     }
 
     /// All but the last approval, which is refused with `reason`.
     function refused(bytes memory action, bytes memory reason) internal {
+        agree(action);
         uint256 id = propose(1, 0, action);
         (uint16 numerator, uint16 denominator) = gov.quorum();
         (,,,,, uint256 deciding) = gov.proposal(id);
@@ -157,13 +235,16 @@ abstract contract GovernanceBase is Base {
     }
 
     function decideOwn(uint32 id, bytes memory action) internal {
+        agree(action);
         vm.prank(govKey(id, 0));
         uint256 proposal = gov.proposeOwn(action);
         approve(id, 1, proposal);
         check("an organisation's own decision passed", !isOpen(proposal));
+        accept(action);
     }
 
     function refusedOwn(uint32 id, bytes memory action, bytes memory reason) internal {
+        agree(action);
         vm.prank(govKey(id, 0));
         uint256 proposal = gov.proposeOwn(action);
         vm.expectRevert(reason);

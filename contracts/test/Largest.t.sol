@@ -45,7 +45,7 @@ contract LargestTest is GovernanceBase {
         place();
         vm.roll(0);
         bytes memory call = abi.encodeCall(gov.found, (abi.encode(founding(128))));
-        within("gas to found", cost(NODE, call), 75_000_000);
+        within("gas to found", cost(NODE, call), 93_000_000);
     }
 
     /// So the smallest gas limit does not stop votes: also the one that raises it.
@@ -68,6 +68,7 @@ contract LargestTest is GovernanceBase {
         decide(abi.encodeCall(ValidatorActions.removeValidator, (peer(5))));
         bytes memory action =
             abi.encodeCall(ValidatorActions.addValidator, (peer(200), 1, validatorKey(200), 1, account(1)));
+        agree(action);
         uint256 id = propose(1, 0, action);
         approve(1, 1, id);
         for (uint32 o = 2; o < 86; o++) {
@@ -93,7 +94,7 @@ contract LargestTest is GovernanceBase {
             most[i] = validatorKey(1 + i);
         }
         vm.roll(block.number + 1);
-        within("gas to open", cost(NODE, abi.encodeCall(gov.open, (new bytes32[](0), most))), 3_600_000);
+        within("gas to open", cost(NODE, abi.encodeCall(gov.open, (new bytes32[](0), most))), 4_700_000);
         same("one left", gov.validators().length, 1);
     }
 

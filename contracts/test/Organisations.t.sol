@@ -30,7 +30,7 @@ contract OrganisationsTest is GovernanceBase {
         same("name", o.name, "Neue_Firma-3");
         same("status", uint256(o.status), uint256(IGovernance.Status.Active));
         same("its CA key counts from the next block", o.caKeys[0].from, block.number + 1);
-        same("version", gov.version(), 2);
+        same("added, joined, and the third account", gov.version(), 4);
         uint256 id = propose(3, 0, abi.encodeCall(RuleActions.setGasLimit, (40_000_000)));
         (,,,,, uint256 deciding) = gov.proposal(id);
         same("deciding", deciding, 3);
@@ -67,7 +67,7 @@ contract OrganisationsTest is GovernanceBase {
         bad = add("new", 2, keysOf(3), five);
         refused(bad, abi.encodeWithSelector(TooManyCaKeys.selector, 4));
         bad = add("new", 2, keysOf(3), new bytes32[](1));
-        refused(bad, abi.encodeWithSelector(NotAKey.selector, bytes32(0)));
+        refused(bad, abi.encodeWithSelector(NotProven.selector, bytes32(0), 3, "new"));
     }
 
     function testAKeyHasOneUse() public {

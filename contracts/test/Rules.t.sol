@@ -45,7 +45,7 @@ contract RulesTest is GovernanceBase {
         address who = account(55);
         decide(permit(who, 3));
         same("granted", gov.permissions(who), 3);
-        same("slot", uint256(vm.load(CONTRACT, keccak256(abi.encode(who, uint256(1))))), 3);
+        same("slot", uint256(vm.load(CONTRACT, keccak256(abi.encode(who, uint256(1))))) & 3, 3);
         same("nodes read it by slot: no new version", gov.version(), 1);
         decide(permit(who, 0));
         same("taken back", gov.permissions(who), 0);

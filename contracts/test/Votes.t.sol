@@ -80,6 +80,7 @@ contract VotesTest is GovernanceBase {
             _approved[org.keys[i]] = false;
         }
         speak(org, true, abi.encodeCall(OrganisationActions.setKeys, (org.id, threshold, keys)));
+        acceptSeats(org.id);
     }
 
     function suspendOrResume(IGovernance.Organisation memory org) private {

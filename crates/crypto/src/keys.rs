@@ -23,6 +23,9 @@ pub enum Domain {
     ClearKey,
     /// The addresses of a node, as it publishes them itself.
     PeerRecord,
+    /// A key agrees to a use that the governing contract is to record
+    /// (`contracts/src/KeyProofs.sol`).
+    KeyProof,
 }
 
 impl Domain {
@@ -33,11 +36,12 @@ impl Domain {
             Self::Proposal => b"trefoil/proposal/1\0",
             Self::ClearKey => b"trefoil/clear-key/1\0",
             Self::PeerRecord => b"trefoil/peer-record/1\0",
+            Self::KeyProof => b"trefoil/key-proof/1\0",
         }
     }
 
     /// The bytes that are signed: tag, network (genesis hash), message.
-    fn preimage(self, network: &B256, message: &[u8]) -> Vec<u8> {
+    pub fn preimage(self, network: &B256, message: &[u8]) -> Vec<u8> {
         [self.tag(), network.as_slice(), message].concat()
     }
 }

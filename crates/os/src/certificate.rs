@@ -13,7 +13,7 @@ use std::{
 use alloy_primitives::hex;
 use rand_08::{RngCore as _, rngs::OsRng};
 use trefoil_crypto::{CertificateError, Claims, NodeCertificate, Role, SecretKey, Serial};
-use trefoil_types::{B256, PeerId, PublicKey};
+use trefoil_types::{B256, KeyProof, KeyRole, PeerId, PublicKey, Signature};
 
 use crate::{
     FileError,
@@ -151,6 +151,30 @@ impl Ca {
             Self::Key(key) => key.public(),
             Self::Command { key, .. } => *key,
         }
+    }
+
+    /// Agrees to be an organisation's CA key on a network (the genesis hash).
+    ///
+    /// # Errors
+    /// A command that does not sign.
+    pub fn prove(
+        &self,
+        network: &B256,
+        organisation: &str,
+    ) -> Result<KeyProof, CertificateFileError> {
+        let (command, key) = match self {
+            Self::Key(secret) => {
+                return Ok(KeyProof::sign(secret, network, KeyRole::Ca, organisation));
+            }
+            Self::Command { command, key } => (command, *key),
+        };
+        let signed = KeyProof::preimage(network, KeyRole::Ca, organisation);
+        let signature = Signature(ask(command, &signed)?);
+        let proof = KeyProof { role: KeyRole::Ca, key, signature };
+        if !proof.verify(network, organisation) {
+            return Err(CertificateFileError::NotSigned { command: command.clone(), key });
+        }
+        Ok(proof)
     }
 
     /// Issues a certificate.

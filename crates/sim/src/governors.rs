@@ -6,7 +6,7 @@ use alloy_consensus::{TxEip1559, transaction::Recovered};
 use alloy_primitives::{Bytes, TxKind, U256};
 use alloy_sol_types::{SolCall, sol};
 use trefoil_crypto::{Address, PeerId, PublicKey};
-use trefoil_types::{Transaction, spec::GOVERNING_CONTRACT};
+use trefoil_types::{B256, KeyProof, KeyRole, Transaction, spec::GOVERNING_CONTRACT};
 
 use crate::{
     machine::secret,
@@ -19,13 +19,13 @@ use crate::{
 sol! {
     function propose(bytes action) external returns (uint256 id);
     function approve(uint256 id) external;
+    function prove(bytes32 key, uint8 role, string organisation, bytes signature) external;
     function addValidator(bytes32 peer, uint32 organisation, bytes32 key, uint64 power, address fees) external;
     function removeValidator(bytes32 peer) external;
     function revokeNode(bytes32 peer, uint32 organisation) external;
     function setGasLimit(uint64 gasLimit) external;
 }
 
-// Adding a validator costs most: the contract checks that two keys are points of the curve.
 /// The gas limit of a vote.
 const VOTE_GAS: u64 = 5_000_000;
 
@@ -48,11 +48,13 @@ impl Governors {
         (0..organisations).map(|id| (governor(id).address, WALLET_BALANCE))
     }
 
-    /// The proposal of a motion, and its number.
-    pub fn propose(&mut self, motion: Motion) -> (u64, Transaction) {
+    /// The proposal of a motion, after the proofs of the keys in it, and its number.
+    /// `network` is the genesis hash.
+    pub fn propose(&mut self, motion: Motion, network: &B256) -> (u64, Vec<Transaction>) {
         self.proposals += 1;
-        let call = proposeCall { action: action(motion).into() };
-        (self.proposals, self.sign(0, call.abi_encode()))
+        let proposal = proposeCall { action: action(motion).into() }.abi_encode();
+        let calls = proofs(motion, network).chain([proposal]);
+        (self.proposals, calls.map(|call| self.sign(0, call)).collect())
     }
 
     /// As many approvals as a proposal lacks yet: more than two thirds decide.
@@ -88,6 +90,25 @@ fn governor(organisation: usize) -> SimWallet {
 /// The account that votes for an organisation.
 pub fn address(organisation: usize) -> Address {
     governor(organisation).address
+}
+
+/// The calls that bring the consent of the keys in a motion.
+fn proofs(motion: Motion, network: &B256) -> impl Iterator<Item = Vec<u8>> + use<> {
+    let keys = match motion {
+        Motion::AddValidator(id) => {
+            vec![(secret("node", id), KeyRole::Peer), (secret("validator", id), KeyRole::Validator)]
+        }
+        _ => vec![],
+    };
+    let network = *network;
+    keys.into_iter().map(move |(secret, role)| {
+        // New validators belong to the first organisation.
+        let organisation = "org-0";
+        let proof = KeyProof::sign(&secret, &network, role, organisation);
+        let (role, organisation) = (role as u8, organisation.into());
+        let (key, signature) = (proof.key.0, proof.signature.0.into());
+        proveCall { key, role, organisation, signature }.abi_encode()
+    })
 }
 
 fn action(motion: Motion) -> Vec<u8> {

@@ -21,8 +21,8 @@ impl Cluster {
 
     /// Proposes at once; once that is surely final, the others approve.
     pub(crate) fn vote(&mut self, motion: Motion) {
-        let (proposal, tx) = self.governors.propose(motion);
-        self.hand_in(tx);
+        let (proposal, txs) = self.governors.propose(motion, &self.network);
+        txs.into_iter().for_each(|tx| self.hand_in(tx));
         // The approvals name the proposal by the number that the contract gave it in a block.
         self.queue.put(self.now + Millis(3_000), SimEvent::Approve(proposal));
     }

@@ -18,6 +18,7 @@ mod node;
 mod org;
 mod org_settings;
 mod progress;
+mod prove;
 mod repair;
 mod resource;
 mod run;

@@ -3,9 +3,12 @@
 
 mod common;
 
-use common::{Process, free_ports, reach, refuse, succeed};
+use common::{Process, free_ports, reach, refuse, succeed, with_input};
 use serde_json::{Value, json};
 use tempfile::tempdir;
+
+/// Of the account that is to vote for the fourth organisation (Foundry's second).
+const KEY_SECRET: &str = "59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d";
 
 /// A network of three organisations on one machine, gas-free, with short blocks.
 struct Network {
@@ -55,6 +58,30 @@ impl Network {
         refuse(&[args, &at].concat(), words);
     }
 
+    /// The proof of the key of a kind in `dir`, for an organisation of this network.
+    fn prove(&self, dir: &str, kind: &str, org: &str) -> String {
+        let chain = format!("{}/chain.toml", self.dirs[0]);
+        std::fs::copy(chain, format!("{dir}/chain.toml")).unwrap();
+        succeed(&["keys", "prove", kind, "--org", org, "--dir", dir]).trim().into()
+    }
+
+    /// Gives a node's directory one more account.
+    fn import_account(&self, who: usize, secret: &str) {
+        let args = ["keys", "import", "account", "--dir", &self.dirs[who]];
+        assert!(with_input(&args, secret).status.success());
+    }
+
+    fn forget_account(&self, who: usize, account: &str) {
+        let keys = std::path::Path::new(&self.dirs[who]).join("keys");
+        let account = account.to_lowercase();
+        let of = |name: &str| name.to_lowercase().contains(account.trim_start_matches("0x"));
+        for file in std::fs::read_dir(keys).unwrap().map(Result::unwrap) {
+            if of(&file.file_name().to_string_lossy()) {
+                std::fs::remove_file(file.path()).unwrap();
+            }
+        }
+    }
+
     /// Proposed by the first, approved by the others until it is carried out.
     fn decide(&self, args: &[&str]) {
         let proposed = self.write(0, args);
@@ -95,9 +122,12 @@ fn organisations_govern_by_commands() {
 fn admit(network: &Network, path: &str) {
     let ca = new_ca(&format!("{path}/dora"));
     let key = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8";
-    let add = ["org", "propose-add", "dora", "--key", key, "--ca", &ca];
+    let claim = ["org", "propose-add", "dora", "--key", key, "--ca", &ca];
+    network.refuse(0, &claim, &["has not agreed", "trefoil keys prove ca --org dora"]);
+    let proof = network.prove(&format!("{path}/dora"), "ca", "dora");
+    let add = [&claim[..], &["--proof", &proof]].concat();
     // A wallet gets the same call as is sent.
-    let call = network.write(0, &[&add[..], &["--dry-run"]].concat());
+    let call = network.write(0, &[&claim[..], &["--dry-run"]].concat());
     assert!(call["data"].as_str().unwrap().starts_with("0x37558af5"), "{call}");
 
     let proposed = network.write(0, &add);
@@ -110,7 +140,15 @@ fn admit(network: &Network, path: &str) {
     assert_eq!(network.write(1, &["org", "unvote", &id])["missing"], 2);
     assert_eq!(network.write(1, &["org", "vote", &id])["missing"], 1);
     assert_eq!(network.write(2, &["org", "vote", &id])["state"], "executed");
-    assert_eq!(network.read(&["org", "list"])[3]["name"], "dora");
+    let dora = network.read(&["org", "list"])[3].clone();
+    assert_eq!((&dora["name"], &dora["status"]), (&json!("dora"), &json!("invited")));
+    assert_eq!(dora["offer"]["missing"], 1, "{dora}");
+    network.refuse(0, &["org", "accept", "dora"], &["NoSeat", "trefoil org list"]);
+    network.import_account(0, KEY_SECRET);
+    let accepted = network.write(0, &["org", "accept", "dora", "--account", key]);
+    assert_eq!(accepted["missing"], 0, "{accepted}");
+    assert_eq!(network.read(&["org", "list"])[3]["status"], "active");
+    network.forget_account(0, key);
     assert_eq!(network.read(&["org", "proposals"]), json!([]));
     network.refuse(1, &["org", "vote", &id], &["ProposalClosed", "trefoil org proposals"]);
     network.refuse(0, &["org", "propose-remove", "eve"], &["\"eve\"", "trefoil org list"]);
@@ -136,7 +174,8 @@ fn revoke_and_rotate(network: &Network, path: &str) {
     let old = old.as_str().unwrap();
     network.refuse(1, &["org", "rotate-ca", "--end", old], &["NoCaKeyAt", "--add"]);
     let new = new_ca(&format!("{path}/bolt"));
-    network.write(1, &["org", "rotate-ca", "--add", &new]);
+    let proof = network.prove(&format!("{path}/bolt"), "ca", "bolt");
+    network.write(1, &["org", "rotate-ca", "--add", &new, "--proof", &proof]);
     assert_eq!(network.write(1, &["org", "rotate-ca", "--end", old])["state"], "executed");
 }
 

@@ -202,7 +202,10 @@ fn a_new_node_joins_by_one_that_its_old_chain_toml_cannot_judge() {
     let old = listed[0]["caKeys"][0]["key"].as_str().unwrap();
     let new_ca = format!("{path}/ca");
     let new = succeed(&["keys", "new", "ca", "--dir", &new_ca]);
-    tell(&["org", "rotate-ca", "--add", new.split_whitespace().nth(1).unwrap()]);
+    std::fs::copy(format!("{}/chain.toml", founder.dir), format!("{new_ca}/chain.toml")).unwrap();
+    let proof = succeed(&["keys", "prove", "ca", "--org", "acme", "--dir", &new_ca]);
+    let new = new.split_whitespace().nth(1).unwrap();
+    tell(&["org", "rotate-ca", "--add", new, "--proof", proof.trim()]);
     std::fs::rename(format!("{new_ca}/keys/ca.json"), format!("{}/keys/ca.json", founder.dir))
         .unwrap();
     tell(&["org", "rotate-ca", "--end", old]);

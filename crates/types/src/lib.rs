@@ -15,6 +15,7 @@ pub mod block;
 pub mod certificate;
 pub mod disk;
 pub mod evidence;
+mod key_proof;
 pub mod limits;
 pub mod members;
 pub mod message;
@@ -33,6 +34,7 @@ pub use block::{
 pub use certificate::{Certificate, CommitCertificateError};
 pub use disk::{Disk, DiskFile, MemDisk};
 pub use evidence::{Evidence, EvidenceError};
+pub use key_proof::{BadKeyProof, KeyProof, KeyRole};
 pub use members::{
     Admission, CaKey, MemberNode, Members, NotAMember, Organisation, OrganisationId, Standing,
 };

@@ -24,6 +24,8 @@ pub enum OrganisationStatus {
     Suspended,
     /// For ever.
     Removed,
+    /// Too few of its accounts have accepted their seats: its nodes are refused until they did.
+    Invited,
 }
 
 /// A key that signs an organisation's node certificates.

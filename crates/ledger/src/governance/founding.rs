@@ -8,8 +8,8 @@ use serde::Deserialize;
 use trefoil_types::{
     Address, B256, ChainSpec, Header, Height, PublicKey,
     spec::{
-        CONTENT_REGISTRY, Fork, FoundingOrganisation, FoundingValidator, GOVERNING_ACTIONS,
-        GOVERNING_CONTRACT,
+        CHAIN_ACTIONS, CONTENT_REGISTRY, ED25519_VERIFIER, Fork, FoundingOrganisation,
+        FoundingValidator, GOVERNING_ACTIONS, GOVERNING_CONTRACT,
     },
 };
 
@@ -19,6 +19,8 @@ use crate::{LedgerError, StateDiff, StateReader};
 /// The artifacts that `contracts/build.mjs` wrote.
 const GOVERNANCE: &str = include_str!("../../../../contracts/artifacts/Governance.json");
 const ACTIONS: &str = include_str!("../../../../contracts/artifacts/GovernanceActions.json");
+const CHAIN: &str = include_str!("../../../../contracts/artifacts/ChainActions.json");
+const VERIFIER: &str = include_str!("../../../../contracts/artifacts/Ed25519Verifier.json");
 const STAKING: &str = include_str!("../../../../contracts/artifacts/Staking.json");
 const REGISTRY: &str = include_str!("../../../../contracts/artifacts/ContentRegistry.json");
 
@@ -38,9 +40,12 @@ fn contract(artifact: &str, balance: U256) -> GenesisAccount {
 /// knows the founders.
 pub(crate) fn contracts(spec: &ChainSpec) -> Vec<(Address, GenesisAccount)> {
     let registry = (CONTENT_REGISTRY, contract(REGISTRY, U256::ZERO));
+    let verifier = (ED25519_VERIFIER, contract(VERIFIER, U256::ZERO));
     if spec.kind.has_members() {
         return vec![
             registry,
+            verifier,
+            (CHAIN_ACTIONS, contract(CHAIN, U256::ZERO)),
             (GOVERNING_CONTRACT, contract(GOVERNANCE, U256::ZERO)),
             (GOVERNING_ACTIONS, contract(ACTIONS, U256::ZERO)),
         ];
@@ -49,7 +54,7 @@ pub(crate) fn contracts(spec: &ChainSpec) -> Vec<(Address, GenesisAccount)> {
     // leave.
     let unit = spec.staking.clone().unwrap_or_default().stake_unit;
     let power: U256 = spec.validators.iter().map(|v| U256::from(v.power)).sum();
-    vec![registry, (GOVERNING_CONTRACT, contract(STAKING, power * unit))]
+    vec![registry, verifier, (GOVERNING_CONTRACT, contract(STAKING, power * unit))]
 }
 
 // Its writes are part of the genesis state root: founders are bound twice, there and in the

@@ -7,7 +7,9 @@ use alloy_primitives::{TxKind, U256, bytes};
 use alloy_sol_types::sol;
 use trefoil_crypto::SecretKey;
 use trefoil_types::{
-    B256, Certificate, Kind, MemDisk, PeerId, RecoveredBlock, Transaction, ValidatorSignature,
+    B256, Certificate, KeyProof, KeyRole, Kind, MemDisk, PeerId, RecoveredBlock, Transaction,
+    ValidatorSignature,
+    members::OrganisationStatus,
     spec::{FOUNDING_STAKE, FoundingOrganisation, FoundingValidator, Staking},
 };
 
@@ -24,6 +26,8 @@ use crate::{
 // Of contracts/src/Decisions.sol and its actions.
 sol! {
     function propose(bytes action) external returns (uint256 id);
+    function prove(bytes32 key, uint8 role, string organisation, bytes signature) external;
+    function acceptSeat(uint32 organisation) external;
     function addValidator(bytes32 peer, uint32 organisation, bytes32 key, uint64 power, address fees) external;
     function removeValidator(bytes32 peer) external;
     function revokeNode(bytes32 peer, uint32 organisation) external;
@@ -122,6 +126,36 @@ impl Net {
         let input = call.abi_encode().into();
         let tx = TxEip1559 { gas_limit: 5_000_000, input, ..transfer(GOVERNING_CONTRACT, 0) };
         self.tx(OWNER, tx)
+    }
+
+    /// A transaction to the governing contract.
+    fn call(&mut self, from: u8, call: impl SolCall) -> Transaction {
+        let input = call.abi_encode().into();
+        self.tx(from, TxEip1559 { gas_limit: 1_000_000, input, ..transfer(GOVERNING_CONTRACT, 0) })
+    }
+
+    /// The proof that a key agrees to its use by an organisation.
+    fn proof(&mut self, secret: &SecretKey, role: KeyRole, organisation: &str) -> Transaction {
+        let network = self.ledger.genesis_hash();
+        let proof = KeyProof::sign(secret, &network, role, organisation);
+        self.call(
+            OWNER,
+            proveCall {
+                key: proof.key.0,
+                role: role as u8,
+                organisation: organisation.into(),
+                signature: proof.signature.0.into(),
+            },
+        )
+    }
+
+    /// A node and its key agree to validate for the owner, in a block.
+    fn prove_validator(&mut self, node: u8, validator: u8) {
+        let txs = [
+            self.proof(&secret(100 + node), KeyRole::Peer, "owner"),
+            self.proof(&secret(validator), KeyRole::Validator, "owner"),
+        ];
+        self.block(txs);
     }
 
     fn draft(&self) -> Draft {
@@ -236,6 +270,7 @@ fn founders_whom_the_contract_refuses_found_nothing() {
 #[test]
 fn a_validator_begins_and_ends_at_the_exact_height() {
     let mut net = Net::new(spec());
+    net.prove_validator(3, 3);
     let (peer, key3) = (peer(3).0.0, key(3).0);
     let voted = net.decide(addValidatorCall {
         peer,
@@ -269,15 +304,67 @@ fn what_is_revoked_is_out_with_the_next_block() {
 
 #[test]
 fn a_private_network_takes_in_a_second_organisation() {
-    let mut net = Net::new(spec());
+    let mut net = Net::new(ChainSpec { base_fee: 0, ..spec() });
+    let proof = net.proof(&secret(201), KeyRole::Ca, "second");
+    net.block([proof]);
     net.decide(addOrganisationCall {
         name: "second".into(),
         threshold: 1,
         keys: vec![address(0x22)],
         caKeys: vec![key(201).0],
     });
-    let organisation = &net.ledger.governed().members.organisations[&2];
+    let second = |net: &Net| net.ledger.governed().members.organisations[&2].clone();
+    let organisation = second(&net);
     assert_eq!((&*organisation.name, organisation.ca_keys[0].key), ("second", key(201)));
+    assert_eq!(organisation.status, OrganisationStatus::Invited);
+    let accepts = net.call(0x22, acceptSeatCall { organisation: 2 });
+    net.block([accepts]);
+    assert_eq!(second(&net).status, OrganisationStatus::Active);
+    assert_eq!(second(&net).keys, [address(0x22)]);
+}
+
+/// The contract's own verifier says what `trefoil_crypto` says, and its message is that of
+/// [`KeyProof`].
+#[test]
+fn a_key_proves_itself_by_its_own_signature_on_this_network() {
+    let mut net = Net::new(spec());
+    // The network's hash is in the contract from the first block on.
+    net.block([]);
+    let network = net.ledger.genesis_hash();
+    let bring = |net: &mut Net, proof: KeyProof| {
+        let tx = net.call(
+            OWNER,
+            proveCall {
+                key: proof.key.0,
+                role: proof.role as u8,
+                organisation: "second".into(),
+                signature: proof.signature.0.into(),
+            },
+        );
+        let (outcome, refused) = net.build([tx]);
+        assert_eq!(refused, []);
+        let done = outcome.receipts()[0].status();
+        let gas = outcome.block().header.gas_used;
+        net.commit(outcome.block().clone());
+        (done, gas)
+    };
+    for n in 1..40 {
+        let proof = KeyProof::sign(&secret(n), &network, KeyRole::Ca, "second");
+        let (done, gas) = bring(&mut net, proof);
+        assert!(done, "key {n}");
+        assert!(gas < 500_000, "{gas} gas, of which the smallest block has room for two");
+        let mut wrong = proof;
+        wrong.signature.0[usize::from(n)] ^= 1;
+        assert!(!wrong.verify(&network, "second") && !bring(&mut net, wrong).0);
+    }
+    for (network, role, organisation) in [
+        (B256::repeat_byte(1), KeyRole::Ca, "second"),
+        (network, KeyRole::Validator, "second"),
+        (network, KeyRole::Ca, "Second"),
+    ] {
+        let other = KeyProof::sign(&secret(77), &network, role, organisation);
+        assert!(!bring(&mut net, KeyProof { role: KeyRole::Ca, ..other }).0, "{role:?}");
+    }
 }
 
 #[test]
@@ -391,6 +478,7 @@ fn a_rule_set_that_is_not_known_here_stops_the_node_at_its_height() {
 #[test]
 fn a_restart_in_the_middle_reads_the_same() {
     let mut net = Net::new(spec());
+    net.prove_validator(3, 3);
     let add = addValidatorCall {
         peer: peer(3).0.0,
         organisation: 1,

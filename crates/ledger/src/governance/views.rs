@@ -123,6 +123,7 @@ fn organisation(o: IGovernance::Organisation) -> Result<(u32, Organisation), Led
         IGovernance::Status::Active => OrganisationStatus::Active,
         IGovernance::Status::Suspended => OrganisationStatus::Suspended,
         IGovernance::Status::Removed => OrganisationStatus::Removed,
+        IGovernance::Status::Invited => OrganisationStatus::Invited,
         _ => return Err(broken(format!("organisation {} has no status", o.id))),
     };
     let ca_keys = o.caKeys.iter().map(|ca| CaKey {

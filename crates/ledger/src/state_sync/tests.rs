@@ -10,8 +10,8 @@ use alloy_sol_types::{SolCall, sol};
 use proptest::prelude::*;
 use trefoil_crypto::{Domain, PublicKey, SecretKey};
 use trefoil_types::{
-    Address, Attached, B256, Certificate, ChainSpec, Height, Kind, MemDisk, PeerId, RecoveredBlock,
-    Transaction, ValidatorSignature, Vote, VoteKind,
+    Address, Attached, B256, Certificate, ChainSpec, Height, KeyProof, KeyRole, Kind, MemDisk,
+    PeerId, RecoveredBlock, Transaction, ValidatorSignature, Vote, VoteKind,
     spec::{FoundingOrganisation, FoundingValidator, GOVERNING_CONTRACT},
 };
 
@@ -28,6 +28,7 @@ mod golden;
 
 // Of contracts/src/Decisions.sol and its actions.
 sol! {
+    function prove(bytes32 key, uint8 role, string organisation, bytes signature) external;
     function propose(bytes action) external returns (uint256 id);
     function addValidator(bytes32 peer, uint32 organisation, bytes32 key, uint64 power, address fees) external;
     function removeValidator(bytes32 peer) external;
@@ -97,6 +98,19 @@ impl SourceChain {
         self.block([tx])
     }
 
+    /// The proof that a key agrees to its use by the owner.
+    fn proof(&mut self, secret: &SecretKey, role: KeyRole) -> Transaction {
+        let proof = KeyProof::sign(secret, &self.ledger.genesis_hash(), role, "owner");
+        let call = proveCall {
+            key: proof.key.0,
+            role: role as u8,
+            organisation: "owner".into(),
+            signature: proof.signature.0.into(),
+        };
+        let input = call.abi_encode().into();
+        self.tx(TxEip1559 { input, ..transfer(GOVERNING_CONTRACT, 0) })
+    }
+
     /// Deploys a store; its address.
     fn deploy(&mut self) -> Address {
         let contract = address(OWNER).create(self.nonce);
@@ -159,6 +173,11 @@ impl SourceChain {
             match n {
                 2 | 4 => {
                     let n = n as u8 / 2 + 2;
+                    let proofs = [
+                        chain.proof(&secret(100 + n), KeyRole::Peer),
+                        chain.proof(&secret(n), KeyRole::Validator),
+                    ];
+                    chain.block(proofs);
                     let call = addValidatorCall {
                         peer: peer(n).0.0,
                         organisation: 1,

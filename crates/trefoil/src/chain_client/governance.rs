@@ -8,7 +8,7 @@ mod organisations;
 mod proposals;
 mod words;
 
-pub use organisations::{Organisations, SealingKeys, status};
+pub use organisations::{Offer, Organisations, SealingKeys, status};
 pub use proposals::OpenProposal;
 pub use words::{keys, peer, words};
 

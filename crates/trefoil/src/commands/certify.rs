@@ -34,13 +34,8 @@ pub struct CertifyArgs {
     /// How long it is valid
     #[arg(long, default_value_t = certificate::DAYS, value_parser = clap::value_parser!(u16).range(1..=3650))]
     days: u16,
-    /// Sign with what this shell command does: the bytes to be signed are its
-    /// stdin, the signature (64 bytes, or their hex) its stdout. Without: the key in DIR/keys/ca.json
-    #[arg(long, value_name = "CMD", requires = "ca")]
-    ca_command: Option<String>,
-    /// The Ed25519 public key that CMD signs with
-    #[arg(long, value_name = "KEY", requires = "ca_command")]
-    ca: Option<PublicKey>,
+    #[command(flatten)]
+    ca: CaArgs,
     /// Where the certificate goes; without: PEERID.der
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -56,9 +51,37 @@ pub struct CertifyArgs {
     password: PasswordArgs,
 }
 
+/// Where the CA key is.
+#[derive(Debug, Args)]
+pub struct CaArgs {
+    /// Sign with what this shell command does: the bytes to be signed are its
+    /// stdin, the signature (64 bytes, or their hex) its stdout. Without: the key in DIR/keys/ca.json
+    #[arg(long, value_name = "CMD", requires = "ca")]
+    ca_command: Option<String>,
+    /// The Ed25519 public key that CMD signs with
+    #[arg(long, value_name = "KEY", requires = "ca_command")]
+    ca: Option<PublicKey>,
+}
+
+impl CaArgs {
+    /// # Errors
+    /// A wrong password, or no key.
+    pub fn open(&self, dir: &Path, password: &PasswordArgs) -> Result<Ca, CommandError> {
+        if let (Some(command), Some(key)) = (&self.ca_command, self.ca) {
+            return Ok(Ca::Command { command: command.clone(), key });
+        }
+        let path = keystore::path(dir, KeyKind::Ca, "");
+        let password = password.source().get(&path.display().to_string())?;
+        Ca::open(dir, &password)?.or_cure(
+            format!("there is no CA key at {}", path.display()),
+            "name the directory that holds it with --dir, or a command that signs with --ca-command",
+        )
+    }
+}
+
 impl CertifyArgs {
     pub async fn run(self) -> Result<(), CommandError> {
-        let ca = self.ca()?;
+        let ca = self.ca.open(&self.dir.dir, &self.password)?;
         let organisation = match self.org {
             Some(id) => id,
             None => self.owner(ca.public()).await?,
@@ -71,18 +94,6 @@ impl CertifyArgs {
         certificate::store(&path, &ca.certify(&claims)?)?;
         print_issued(&claims, &path, self.json);
         Ok(())
-    }
-
-    fn ca(&self) -> Result<Ca, CommandError> {
-        if let (Some(command), Some(key)) = (&self.ca_command, self.ca) {
-            return Ok(Ca::Command { command: command.clone(), key });
-        }
-        let path = keystore::path(&self.dir.dir, KeyKind::Ca, "");
-        let password = self.password.source().get(&path.display().to_string())?;
-        Ca::open(&self.dir.dir, &password)?.or_cure(
-            format!("there is no CA key at {}", path.display()),
-            "name the directory that holds it with --dir, or a command that signs with --ca-command",
-        )
     }
 
     /// The organisation that has the CA key, by the chain.

@@ -10,7 +10,10 @@ use serde_json::json;
 use trefoil_os::keystore::{self, KeyFile, KeyKind};
 use zeroize::Zeroizing;
 
-use super::arguments::{DirArgs, KdfArgs, PasswordArgs};
+use super::{
+    arguments::{DirArgs, KdfArgs, PasswordArgs},
+    prove::ProveArgs,
+};
 use crate::error::CommandError;
 
 #[derive(Debug, Subcommand)]
@@ -46,6 +49,8 @@ pub enum KeysCommand {
         #[command(flatten)]
         kdf: KdfArgs,
     },
+    /// Let a key agree to its use by an organisation: prints what --proof takes elsewhere
+    Prove(ProveArgs),
     /// Print a key's secret, in the clear (its keystore file can be copied as it is)
     Export {
         kind: KeyKind,
@@ -87,6 +92,7 @@ impl KeysCommand {
                 let password = password.source().choose(&format!("the imported {kind} key"))?;
                 print_key(&keystore::store(&dir.dir, kind, &secret, &password, kdf.cost())?);
             }
+            Self::Prove(command) => command.run()?,
             Self::Export { kind, address, dir, password } => {
                 // The other kinds have one file each, so no name is needed.
                 if matches!(kind, KeyKind::Account | KeyKind::Sealing) && address.is_empty() {

@@ -5,19 +5,20 @@ use alloy_sol_types::SolCall;
 use clap::{Args, Subcommand};
 use serde_json::json;
 use trefoil_os::keystore::SealingKey;
-use trefoil_types::{Address, PublicKey};
+use trefoil_types::{Address, KeyRole, PublicKey};
 
 use super::{
     arguments::{account, name},
     org_settings::{OrgSetCommand, OrgSettingsArgs},
+    prove::ProofArgs,
     status::QueryArgs,
     transaction::{TransactionArgs, TransactionSender},
 };
 use crate::{
     chain_client::governance::{
-        self, OpenProposal, Organisations, SealingKeys,
+        self, Offer, OpenProposal, Organisations, SealingKeys,
         abi::{
-            Governance::{approveCall, nodesCall, withdrawCall},
+            Governance::{acceptSeatCall, approveCall, nodesCall, withdrawCall},
             GovernanceActions::{
                 addCaKeyCall, addOrganisationCall, endCaKeyCall, removeOrganisationCall,
                 resumeOrganisationCall, setKeysCall, setSealingKeyCall, suspendOrganisationCall,
@@ -38,7 +39,9 @@ pub enum OrgCommand {
     Vote(VoteArgs),
     /// Take your approval back; the proposer's ends the proposal
     Unvote(VoteArgs),
-    /// Propose a new organisation
+    /// Take the seat that an organisation offers your account
+    Accept(OrgArgs),
+    /// Propose a new organisation; it joins when its accounts have accepted
     ProposeAdd {
         #[arg(value_parser = name)]
         name: String,
@@ -52,6 +55,8 @@ pub enum OrgCommand {
         #[arg(long = "ca", value_name = "KEY", required = true)]
         ca_keys: Vec<PublicKey>,
         #[command(flatten)]
+        proofs: ProofArgs,
+        #[command(flatten)]
         transaction: TransactionArgs,
     },
     /// Propose to remove an organisation, for ever
@@ -60,9 +65,9 @@ pub enum OrgCommand {
     ProposeSuspend(OrgArgs),
     /// Propose to take a suspension back
     ProposeResume(OrgArgs),
-    /// Change who speaks for your organisation
+    /// Change who speaks for your organisation, as soon as enough of the new accounts have accepted
     RotateKeys {
-        /// An account that votes from now on; give it once for each, the old ones go
+        /// An account that is to vote; give it once for each, the old ones go
         #[arg(long = "key", value_name = "ADDRESS", required = true, value_parser = account)]
         keys: Vec<Address>,
         /// So many of the keys speak for it
@@ -100,10 +105,14 @@ impl OrgCommand {
             Self::Unvote(VoteArgs { id, transaction }) => {
                 transaction.for_members().await?.decision(withdrawCall { id: U256::from(id) }).await
             }
-            Self::ProposeAdd { name, keys, threshold, ca_keys, transaction } => {
+            Self::Accept(org) => org.accept().await,
+            Self::ProposeAdd { name, keys, threshold, ca_keys, proofs, transaction } => {
+                let sender = transaction.for_members().await?;
+                let claims: Vec<_> = ca_keys.iter().map(|key| (*key, KeyRole::Ca)).collect();
+                proofs.bring(&sender, &name, &claims).await?;
                 let ca_keys = ca_keys.iter().map(|key| key.0).collect();
                 let action = addOrganisationCall { name, threshold, keys, caKeys: ca_keys };
-                transaction.propose(action).await
+                sender.propose(action).await
             }
             Self::ProposeRemove(org) => org.propose(|id| removeOrganisationCall { id }).await,
             Self::ProposeSuspend(org) => org.propose(|id| suspendOrganisationCall { id }).await,
@@ -130,8 +139,12 @@ async fn list(node: &QueryArgs) -> Result<(), CommandError> {
     let nodes = contract.view(nodesCall {}).await?;
     let sealing = SealingKeys::read(&contract).await?;
     if node.json {
-        let list: Vec<_> =
-            organisations.0.iter().map(|o| as_json(o, sealing.of(o.id), &nodes)).collect();
+        let mut list = vec![];
+        for o in &organisations.0 {
+            let mut o_json = as_json(o, sealing.of(o.id), &nodes);
+            o_json["offer"] = Offer::read(&contract, o.id).await?.as_json();
+            list.push(o_json);
+        }
         println!("{:#}", json!(list));
         return Ok(());
     }
@@ -140,6 +153,8 @@ async fn list(node: &QueryArgs) -> Result<(), CommandError> {
         if !o.keys.is_empty() {
             println!("     votes with {}", governance::keys(o.threshold, &o.keys));
         }
+        let offer = Offer::read(&contract, o.id).await?;
+        offer.lines().iter().for_each(|line| println!("     {line}"));
         for ca in &o.caKeys {
             println!("     CA key {}, {}", ca.key, validity(ca));
         }
@@ -253,6 +268,23 @@ pub struct OrgArgs {
 }
 
 impl OrgArgs {
+    /// Takes the seat that it offers the account that signs.
+    async fn accept(self) -> Result<(), CommandError> {
+        let sender = self.transaction.for_members().await?;
+        let organisation = sender.organisation(Some(&self.org)).await?;
+        let Some(receipt) = sender.send(acceptSeatCall { organisation }, U256::ZERO).await? else {
+            return Ok(());
+        };
+        let offer = Offer::read(&sender.contract, organisation).await?;
+        let state = match offer.missing() {
+            0 => "it votes with its new keys".to_owned(),
+            1 => "1 more account must accept".to_owned(),
+            missing => format!("{missing} more accounts must accept"),
+        };
+        sender.report(&receipt, json!({ "missing": offer.missing() }), &state);
+        Ok(())
+    }
+
     /// Proposes to all what is to become of it.
     async fn propose<C: SolCall>(self, action: impl FnOnce(u32) -> C) -> Result<(), CommandError> {
         let sender = self.transaction.for_members().await?;
@@ -301,6 +333,8 @@ pub struct RotateCaArgs {
     #[arg(long, value_name = "HEIGHT", default_value_t = 0)]
     at: u64,
     #[command(flatten)]
+    proofs: ProofArgs,
+    #[command(flatten)]
     own: OwnArgs,
 }
 
@@ -308,6 +342,8 @@ impl RotateCaArgs {
     async fn run(self) -> Result<(), CommandError> {
         let (sender, id) = self.own.sender().await?;
         if let Some(PublicKey(key)) = self.add {
+            let name = sender.name_of(id).await?;
+            self.proofs.bring(&sender, &name, &[(PublicKey(key), KeyRole::Ca)]).await?;
             sender.decide(id, addCaKeyCall { id, key, from: self.at }).await?;
         }
         if let Some(PublicKey(key)) = self.end {

@@ -112,6 +112,15 @@ impl TransactionSender<'_> {
         )
     }
 
+    /// The name of an organisation.
+    pub async fn name_of(&self, id: u32) -> Result<String, CommandError> {
+        let organisations = Organisations::read(&self.contract).await?;
+        organisations.get(id).map(|organisation| organisation.name.clone()).or_cure(
+            format!("there is no organisation {id}"),
+            "name one that `trefoil org list` shows",
+        )
+    }
+
     /// Asks all to decide.
     pub async fn propose(&self, action: impl SolCall) -> Result<(), CommandError> {
         self.decision(proposeCall { action: action.abi_encode().into() }).await
@@ -192,8 +201,13 @@ impl TransactionSender<'_> {
         Ok(())
     }
 
+    /// Whether calls are only printed.
+    pub fn is_dry_run(&self) -> bool {
+        self.signer.is_none()
+    }
+
     /// `None`: it was only printed.
-    async fn send(
+    pub async fn send(
         &self,
         call: impl SolCall,
         value: U256,
@@ -214,6 +228,14 @@ impl TransactionSender<'_> {
             return;
         }
         println!("to    {GOVERNING_CONTRACT}\ndata  {data}\nvalue {value}");
+    }
+
+    /// Prints the result of a call: as JSON, or in words.
+    pub fn report(&self, receipt: &CallReceipt, result: Value, words: &str) {
+        if self.args.json {
+            return self.print(receipt, result);
+        }
+        println!("{words} (block {})", receipt.block_number);
     }
 
     fn print(&self, receipt: &CallReceipt, mut result: Value) {

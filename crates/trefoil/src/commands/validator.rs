@@ -4,10 +4,11 @@ use alloy_primitives::{U256, aliases::U96};
 use alloy_sol_types::SolCall;
 use clap::{Args, Subcommand};
 use trefoil_os::keystore::{self, KeyKind};
-use trefoil_types::{Address, PeerId, PublicKey};
+use trefoil_types::{Address, KeyRole, PeerId, PublicKey};
 
 use super::{
     arguments::{account, ether},
+    prove::ProofArgs,
     status::QueryArgs,
     transaction::{TransactionArgs, TransactionSender},
     validator_list,
@@ -56,6 +57,8 @@ pub enum ValidatorCommand {
         /// Its new Ed25519 consensus key
         key: PublicKey,
         #[command(flatten)]
+        proofs: ProofArgs,
+        #[command(flatten)]
         transaction: TransactionArgs,
     },
     /// Say where the fees of your validator's blocks go
@@ -88,9 +91,11 @@ impl ValidatorCommand {
             Self::ProposePower { peer, power, transaction } => {
                 transaction.propose(setPowerCall { peer: peer.0.0, power }).await
             }
-            Self::RotateKey { peer, key, transaction } => {
+            Self::RotateKey { peer, key, proofs, transaction } => {
                 let sender = transaction.for_members().await?;
                 let owner = owner(&sender, peer).await?;
+                let name = sender.name_of(owner).await?;
+                proofs.bring(&sender, &name, &[(key, KeyRole::Validator)]).await?;
                 let action = rotateValidatorKeyCall { peer: peer.0.0, validatorKey: key.0 };
                 sender.decide(owner, action).await
             }
@@ -128,15 +133,21 @@ pub struct AddValidatorArgs {
     #[arg(long, value_name = "ADDRESS", value_parser = account, default_value_t = Address::ZERO)]
     fee_recipient: Address,
     #[command(flatten)]
+    proofs: ProofArgs,
+    #[command(flatten)]
     transaction: TransactionArgs,
 }
 
 impl AddValidatorArgs {
     async fn run(self) -> Result<(), CommandError> {
         let sender = self.transaction.for_members().await?;
+        let organisation = sender.organisation(Some(&self.org)).await?;
+        let name = sender.name_of(organisation).await?;
+        let claims = [(self.peer.0, KeyRole::Peer), (self.key, KeyRole::Validator)];
+        self.proofs.bring(&sender, &name, &claims).await?;
         let action = addValidatorCall {
             peer: self.peer.0.0,
-            organisation: sender.organisation(Some(&self.org)).await?,
+            organisation,
             validatorKey: self.key.0,
             power: self.power,
             feeRecipient: self.fee_recipient,

@@ -9,8 +9,8 @@ use alloy_primitives::U256;
 use trefoil_crypto::Address;
 
 use super::{
-    CONTENT_REGISTRY, ChainSpec, Fork, FoundingOrganisation, FoundingValidator, GOVERNING_ACTIONS,
-    GOVERNING_CONTRACT, Kind, SpecError, Staking,
+    CHAIN_ACTIONS, CONTENT_REGISTRY, ChainSpec, ED25519_VERIFIER, Fork, FoundingOrganisation,
+    FoundingValidator, GOVERNING_ACTIONS, GOVERNING_CONTRACT, Kind, SpecError, Staking,
 };
 use crate::limits;
 
@@ -53,7 +53,13 @@ impl ChainSpec {
         self.check_forks()?;
         self.validators.iter().try_for_each(|v| v.key.check())?;
         self.validator_set()?;
-        for reserved in [GOVERNING_CONTRACT, GOVERNING_ACTIONS, CONTENT_REGISTRY] {
+        for reserved in [
+            GOVERNING_CONTRACT,
+            GOVERNING_ACTIONS,
+            CHAIN_ACTIONS,
+            ED25519_VERIFIER,
+            CONTENT_REGISTRY,
+        ] {
             require(
                 !self.alloc.contains_key(&reserved),
                 "alloc",

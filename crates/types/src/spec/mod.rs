@@ -31,6 +31,14 @@ pub const GOVERNING_CONTRACT: Address = address!("747265666f696c0000000000000000
 /// (`contracts/src/GovernanceActions.sol`).
 pub const GOVERNING_ACTIONS: Address = address!("747265666f696c00000000000000000000000101");
 
+/// The address of the actions about the chain, to which those pass on what they do not know
+/// (`contracts/src/ChainActions.sol`).
+pub const CHAIN_ACTIONS: Address = address!("747265666f696c00000000000000000000000103");
+
+/// The address of the verifier of Ed25519 signatures (`contracts/src/Ed25519Verifier.sol`),
+/// from genesis on, in every kind of network.
+pub const ED25519_VERIFIER: Address = address!("747265666f696c00000000000000000000000102");
+
 /// The address of the content registry (`contracts/src/IContentRegistry.sol`), from genesis
 /// on, in every kind of network.
 pub const CONTENT_REGISTRY: Address = address!("747265666f696c00000000000000000000000002");

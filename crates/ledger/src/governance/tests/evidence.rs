@@ -58,6 +58,7 @@ fn an_equivocator_among_members_is_removed_and_its_peer_may_come_back() {
     let first = evidence(&net, 1, 2);
     let convicted = net.commit(net.carrying(vec![first.clone()]));
     assert_eq!(net.validators_of(convicted + 1), [key(2)]);
+    net.prove_validator(1, 3);
     let (peer, organisation, power, fees) = (peer(1).0.0, 1, 1, address(1));
     let again = addValidatorCall { peer, organisation, key: key(3).0, power, fees };
     let back = net.decide(again) + net.ledger.spec().validator_delay + 1;

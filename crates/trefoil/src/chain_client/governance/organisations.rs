@@ -1,5 +1,6 @@
 //! The organisations of a network, by number, name and key.
 
+use serde_json::{Value, json};
 use trefoil_os::keystore::SealingKey;
 use trefoil_types::{Address, B256};
 
@@ -10,7 +11,7 @@ use crate::{
 };
 
 /// `IGovernance.Status` (the ABI has a bare number).
-const STATUSES: [&str; 4] = ["none", "active", "suspended", "removed"];
+const STATUSES: [&str; 5] = ["none", "active", "suspended", "removed", "invited"];
 
 /// All that there ever were, in order of their numbers.
 #[derive(Clone, Default)]
@@ -67,6 +68,47 @@ impl Organisations {
     }
 }
 
+/// Seats that an organisation offers to accounts, which have not all accepted.
+pub struct Offer {
+    /// When so many have accepted, they replace those that vote now; 0: they did.
+    threshold: u8,
+    /// Each account, and whether it accepted.
+    accounts: Vec<(Address, bool)>,
+}
+
+impl Offer {
+    /// # Errors
+    /// As [`Contract::view`].
+    pub async fn read(contract: &Contract, organisation: u32) -> Result<Self, ContractError> {
+        let offer = contract.view(Governance::offerCall { organisation }).await?;
+        let accounts = offer.keys.into_iter().zip(offer.accepted).collect();
+        Ok(Self { threshold: offer.threshold, accounts })
+    }
+
+    /// So many more accounts must accept before they vote.
+    pub fn missing(&self) -> usize {
+        let accepted = self.accounts.iter().filter(|(_, accepted)| *accepted).count();
+        usize::from(self.threshold).saturating_sub(accepted)
+    }
+
+    /// The offer in words, a line for each account.
+    pub fn lines(&self) -> Vec<String> {
+        let accounts = self.accounts.iter().map(|(account, accepted)| match accepted {
+            true => format!("{account} is to vote, and accepted"),
+            false => format!("{account} is to vote, and must accept (`trefoil org accept`)"),
+        });
+        let missing = self.missing();
+        let rest = (missing > 0).then(|| format!("{missing} more must accept before these vote"));
+        accounts.chain(rest).collect()
+    }
+
+    pub fn as_json(&self) -> Value {
+        let account = |(account, accepted): &(Address, bool)| json!({ "account": account, "accepted": accepted });
+        let accounts: Vec<_> = self.accounts.iter().map(account).collect();
+        json!({ "threshold": self.threshold, "missing": self.missing(), "accounts": accounts })
+    }
+}
+
 /// The keys to which content is sealed, in order of the organisations' numbers; 0: none.
 pub struct SealingKeys(Vec<B256>);
 
@@ -84,7 +126,7 @@ impl SealingKeys {
     }
 }
 
-/// `active`, `suspended` or `removed`.
+/// `active`, `invited`, `suspended` or `removed`.
 pub fn status(organisation: &Organisation) -> &'static str {
     STATUSES.get(usize::from(organisation.status)).copied().unwrap_or("unknown")
 }

@@ -64,7 +64,7 @@ fn an_action_is_said_in_words() {
         (resumeOrganisationCall { id: 2 }.abi_encode(), "resume bolt (2)".into()),
         (
             setKeysCall { id, threshold: 1, keys: vec![ACCOUNT] }.abi_encode(),
-            format!("acme (1) votes with 1 of 1 keys ({ACCOUNT})"),
+            format!("acme (1) votes with 1 of 1 keys ({ACCOUNT}) once they accept"),
         ),
         (
             addCaKeyCall { id, key, from: 0 }.abi_encode(),

@@ -34,7 +34,9 @@ fn known(
         A::removeOrganisation(a) => format!("remove {} for ever", org(a.id)),
         A::suspendOrganisation(a) => format!("suspend {}", org(a.id)),
         A::resumeOrganisation(a) => format!("resume {}", org(a.id)),
-        A::setKeys(a) => format!("{} votes with {}", org(a.id), keys(a.threshold, &a.keys)),
+        A::setKeys(a) => {
+            format!("{} votes with {} once they accept", org(a.id), keys(a.threshold, &a.keys))
+        }
         A::addCaKey(a) => format!("add CA key {} of {}, {}", a.key, org(a.id), from(a.from)),
         A::endCaKey(a) => format!("end CA key {} of {}, {}", a.key, org(a.id), from(a.until)),
         A::setSealingKey(a) if a.key.is_zero() => {
@@ -79,11 +81,12 @@ fn known(
         ),
         A::scheduleFork(a) => format!("the rules of {} hold from height {}", a.name, a.height),
         A::cancelFork(a) => format!("call off the rules of {}", a.name),
-        A::found(_) => "found the network, which is done once".into(),
+        A::found(_) | A::foundChain(_) => "found the network, which is done once".into(),
         A::ACTIONS(_) => return Err("ACTIONS"),
         A::BASE_FEE_MAX(_) => return Err("BASE_FEE_MAX"),
         A::CA_KEYS_MAX(_) => return Err("CA_KEYS_MAX"),
         A::DELAY_MAX(_) => return Err("DELAY_MAX"),
+        A::EVIDENCE_BLOCKS(_) => return Err("EVIDENCE_BLOCKS"),
         A::FORKS_MAX(_) => return Err("FORKS_MAX"),
         A::FORK_NOTICE(_) => return Err("FORK_NOTICE"),
         A::GAS_LIMIT_MAX(_) => return Err("GAS_LIMIT_MAX"),

@@ -1,0 +1,103 @@
+//! Proofs by which Ed25519 keys agree to their use.
+//!
+//! What always holds: a proof serves one role of one organisation on one network. The
+//! governing contract accepts no key without, so nobody registers a key whose secret another
+//! holds (ADR 27).
+
+use std::{fmt, str::FromStr};
+
+use alloy_primitives::hex;
+use trefoil_crypto::{B256, Domain, PublicKey, SecretKey, Signature};
+
+use crate::spec::GOVERNING_CONTRACT;
+
+/// What an Ed25519 key is for, by its number in the contract (`KeyRole` of
+/// `contracts/src/KeyProofs.sol`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum KeyRole {
+    /// A node's identity.
+    Peer = 1,
+    /// Consensus.
+    Validator = 2,
+    /// Node certificates.
+    Ca = 3,
+}
+
+impl KeyRole {
+    const ALL: [Self; 3] = [Self::Peer, Self::Validator, Self::Ca];
+
+    /// As the command line names such a key.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Peer => "node",
+            Self::Validator => "validator",
+            Self::Ca => "ca",
+        }
+    }
+}
+
+/// Why a text is no proof.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no proof; give what `trefoil keys prove` printed, ROLE:KEY:SIGNATURE")]
+pub struct BadKeyProof(String);
+
+/// The signature by which a key agrees to its use by an organisation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyProof {
+    pub role: KeyRole,
+    pub key: PublicKey,
+    pub signature: Signature,
+}
+
+impl KeyProof {
+    /// The bytes after the domain's tag and the network: contract, role, name.
+    fn message(role: KeyRole, organisation: &str) -> Vec<u8> {
+        // The contract packs a name of at most 32 bytes into one word.
+        let mut name = organisation.as_bytes().to_vec();
+        name.resize(32, 0);
+        [GOVERNING_CONTRACT.as_slice(), &[role as u8], &name].concat()
+    }
+
+    /// All bytes that are signed, for a signer that is not this program. `network` is the
+    /// genesis hash.
+    pub fn preimage(network: &B256, role: KeyRole, organisation: &str) -> Vec<u8> {
+        Domain::KeyProof.preimage(network, &Self::message(role, organisation))
+    }
+
+    pub fn sign(secret: &SecretKey, network: &B256, role: KeyRole, organisation: &str) -> Self {
+        let message = Self::message(role, organisation);
+        let signature = secret.sign(Domain::KeyProof, network, &message);
+        Self { role, key: secret.public(), signature }
+    }
+
+    /// Whether the key signed that.
+    pub fn verify(&self, network: &B256, organisation: &str) -> bool {
+        let message = Self::message(self.role, organisation);
+        self.key.verify(Domain::KeyProof, network, &message, &self.signature)
+    }
+}
+
+impl fmt::Display for KeyProof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let signature = hex::encode_prefixed(self.signature.0);
+        write!(f, "{}:{}:{signature}", self.role.name(), self.key)
+    }
+}
+
+impl FromStr for KeyProof {
+    type Err = BadKeyProof;
+
+    fn from_str(text: &str) -> Result<Self, BadKeyProof> {
+        let parse = || {
+            let (role, rest) = text.split_once(':')?;
+            let (key, signature) = rest.split_once(':')?;
+            Some(Self {
+                role: KeyRole::ALL.into_iter().find(|known| known.name() == role)?,
+                key: key.parse().ok()?,
+                signature: Signature(hex::decode(signature).ok()?.try_into().ok()?),
+            })
+        };
+        parse().ok_or_else(|| BadKeyProof(text.into()))
+    }
+}
