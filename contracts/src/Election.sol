@@ -170,13 +170,15 @@ abstract contract Election is Stakes {
     }
 
     function _removeSeat(uint256 index) private {
-        _owners[_set[index].owner].seat = 0;
+        address owner = _set[index].owner;
+        _owners[owner].seat = 0;
         if (index != _set.length - 1) {
             Seat memory last = _set[_set.length - 1];
             _set[index] = last;
             _owners[last.owner].seat = uint16(index + 1);
         }
         _set.pop();
+        _releaseKey(owner);
     }
 
     /// The best candidates, best first: stake, then earliness, then their place.

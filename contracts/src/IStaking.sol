@@ -63,9 +63,9 @@ interface IStaking is IMembership {
         uint64 release;
     }
 
-    /// Registers the sender as a candidate with `msg.value` as its stake. A key and an
-    /// owner belong together for ever.
-    function deposit(bytes32 validatorKey, address feeRecipient) external payable;
+    /// Registers the sender as a candidate with `msg.value` as its stake. `proof` is the key's own
+    /// signature (r, s) that it agrees to this owner: see KeyProofs.
+    function deposit(bytes32 validatorKey, address feeRecipient, bytes calldata proof) external payable;
     /// Adds `msg.value` to the sender's stake.
     function addStake() external payable;
     /// Takes `amount` of the sender's stake back; all of it, or at least `minStake` stays.
@@ -76,6 +76,10 @@ interface IStaking is IMembership {
     function unjail() external;
     function setFeeRecipient(address feeRecipient) external;
 
+    /// The genesis hash, which signatures of keys name.
+    function network() external view returns (bytes32);
+    /// Whose key it is or was; `free`: another may claim it from that height on, 0: it is in use.
+    function keyUse(bytes32 key) external view returns (address owner, uint64 free, bool isConvicted);
     function parameters() external view returns (Parameters memory);
     function candidates() external view returns (Candidate[] memory);
     /// Also of one that is no candidate any more.

@@ -1,16 +1,22 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity ^0.8.30;
 
-import "./Ed25519.sol";
 import "./IStaking.sol";
+import "./KeyProofs.sol";
 import "./Membership.sol";
 
 /// @notice {key} is no Ed25519 key that can be used; check its digits
 /// @dev Not a canonical Ed25519 point of large order.
 error NotAKey(bytes32 key);
 /// @notice {key} is or was used already, and a key has one use by one owner; make a new key
+/// @dev It is free again when no evidence against it can come any more.
 error KeyInUse(bytes32 key);
-/// @notice the account registered with key {key} and keeps it; use that key, or another account
+/// @notice {key} signed two things once and never counts again; make a new key
+error KeyConvicted(bytes32 key);
+/// @notice that is no signature by {key} for this network and for owner {owner}; make it anew with `trefoil validator
+/// prove` where the key lies
+error BadProof(bytes32 key, address owner);
+/// @notice the account still validates with key {key}; use that key, or wait until its power is gone
 error OtherKey(bytes32 key);
 /// @notice {owner} stakes already; use `trefoil validator add-stake`
 /// @dev Use `addStake`.
@@ -33,17 +39,16 @@ error NothingDue(uint64 first);
 /// @notice {owner} did not take {amount:ether} ether; it is a contract that refuses payments
 error NotPaid(address owner, uint256 amount);
 
-/// The candidates and their money.
+/// The candidates, their keys and their money.
 ///
 /// Always: the balance is at least all stakes, all that unbonds, and what was
-/// burned; an owner has one key and a key one owner, for ever; at most 192 are
-/// candidates, so that an election fits into the node's call.
-///
-/// That an owner holds a key's secret cannot be checked here. Who registers another's
-/// key locks stake for a key that never signs, earns nothing by it and is jailed; the
-/// other makes a new key, which costs nothing.
+/// burned; an owner has one key at a time; a key has agreed to its owner by its own
+/// signature, and is that owner's while it is in use and as long as evidence against it
+/// can come; a convicted key is never used again; at most 192 are candidates, so that
+/// an election fits into the node's call.
 abstract contract Stakes is IStaking, Membership {
     uint256 public constant CANDIDATES_MAX = 192;
+    /// That an owner may have on their way out by its own will; an eviction or conviction may add one.
     uint256 public constant UNBONDINGS_MAX = 8;
     uint64 internal constant FOR_EVER = type(uint64).max;
 
@@ -70,10 +75,21 @@ abstract contract Stakes is IStaking, Membership {
         Unbonding[] unbonding;
     }
 
+    /// What a key is or was used for.
+    struct KeyClaim {
+        address owner;
+        /// From this height on another may claim it; 0: it is in use.
+        uint64 free;
+        /// For ever.
+        bool convicted;
+    }
+
     Parameters internal _parameters;
     Place[] internal _places;
     mapping(address => Owner) internal _owners;
-    mapping(bytes32 => address) internal _ownerOf;
+    mapping(bytes32 => KeyClaim) internal _claims;
+    /// The genesis hash, from block 1 on.
+    bytes32 internal _network;
     uint32 private _ownersEver;
     uint256 public burned;
 
@@ -86,9 +102,15 @@ abstract contract Stakes is IStaking, Membership {
     event Withdrawn(address indexed owner, uint256 amount);
     event Slashed(address indexed owner, bytes32 indexed key, uint256 amount);
 
-    function deposit(bytes32 validatorKey, address feeRecipient) external payable {
+    function deposit(bytes32 validatorKey, address feeRecipient, bytes calldata proof) external payable {
         uint256 least = _parameters.minStake;
         if (msg.value < least) revert TooLittleStake(msg.value, least);
+        // So that an eviction or a conviction finds room, and puts off no other part.
+        if (_owners[msg.sender].unbonding.length > UNBONDINGS_MAX) revert TooManyUnbondings(UNBONDINGS_MAX);
+        bytes32 claimer = bytes32(uint256(uint160(msg.sender)));
+        if (!KeyProofs.isProof(validatorKey, _network, KeyRole.Validator, claimer, proof)) {
+            revert BadProof(validatorKey, msg.sender);
+        }
         if (_places.length == CANDIDATES_MAX) _evictFor(msg.value);
         _register(msg.sender, validatorKey, feeRecipient, msg.value);
     }
@@ -135,18 +157,32 @@ abstract contract Stakes is IStaking, Membership {
         Owner storage o = _owners[owner];
         if (o.place != 0) revert AlreadyCandidate(owner);
         if (o.jailedUntil == FOR_EVER) revert JailedForEver(owner);
-        if (o.number == 0) {
-            if (_ownerOf[key] != address(0)) revert KeyInUse(key);
-            if (!Ed25519.isUsable(key)) revert NotAKey(key);
-            _ownerOf[key] = owner;
-            (o.key, o.number) = (key, ++_ownersEver);
-        } else if (o.key != key) {
-            revert OtherKey(o.key);
-        }
+        // Its old key counts until its power is gone.
+        if (o.seat != 0 && o.key != key) revert OtherKey(o.key);
+        _claim(key, owner);
+        o.key = key;
+        if (o.number == 0) o.number = ++_ownersEver;
         _payTo(o, feeRecipient);
         _places.push(Place(owner, _wei(amount)));
         o.place = uint16(_places.length);
         emit Deposited(owner, key, feeRecipient, amount);
+    }
+
+    function _claim(bytes32 key, address owner) private {
+        KeyClaim storage c = _claims[key];
+        if (c.convicted) revert KeyConvicted(key);
+        bool isFree = c.free != 0 && c.free <= block.number;
+        if (c.owner != address(0) && c.owner != owner && !isFree) revert KeyInUse(key);
+        if (!Ed25519.isUsable(key)) revert NotAKey(key);
+        _claims[key] = KeyClaim(owner, 0, false);
+    }
+
+    /// If neither stake nor power is left, the key is in use no more: it signs this block at most, and evidence of
+    /// that comes for `unbondingBlocks`.
+    function _releaseKey(address owner) internal {
+        Owner storage o = _owners[owner];
+        if (o.place != 0 || o.seat != 0) return;
+        _claims[o.key].free = uint64(block.number) + _parameters.unbondingBlocks + 1;
     }
 
     function _payTo(Owner storage o, address feeRecipient) internal {
@@ -155,8 +191,8 @@ abstract contract Stakes is IStaking, Membership {
         o.feeRecipient = feeRecipient;
     }
 
-    /// Burns its part of all that `owner` has here, and unbonds the rest.
-    function _slash(address owner) internal {
+    /// Burns its part of all that `owner` has here, for what `key` signed, and unbonds the rest.
+    function _slash(address owner, bytes32 key) internal {
         Owner storage o = _owners[owner];
         uint256 lost = 0;
         for (uint256 i = 0; i < o.unbonding.length; i++) {
@@ -172,7 +208,7 @@ abstract contract Stakes is IStaking, Membership {
             _unbondAll(owner);
         }
         burned += lost;
-        emit Slashed(owner, o.key, lost);
+        emit Slashed(owner, key, lost);
     }
 
     /// The newest parts together back `excess` wei of power that has not gone yet: they unbond from now on.
@@ -219,15 +255,8 @@ abstract contract Stakes is IStaking, Membership {
     }
 
     function _unbond(address owner, uint96 amount, uint96 rest) private {
-        Unbonding[] storage parts = _owners[owner].unbonding;
         uint64 release = uint64(block.number) + _parameters.unbondingBlocks;
-        if (parts.length < UNBONDINGS_MAX) {
-            parts.push(Unbonding(amount, release));
-        } else {
-            // Evicted or slashed: the call must not fail, and the later release holds for both.
-            Unbonding storage newest = parts[parts.length - 1];
-            (newest.amount, newest.release) = (newest.amount + amount, release);
-        }
+        _owners[owner].unbonding.push(Unbonding(amount, release));
         emit Unbonded(owner, amount, rest, release);
     }
 
@@ -238,6 +267,7 @@ abstract contract Stakes is IStaking, Membership {
         _owners[last.owner].place = place;
         _places.pop();
         _owners[owner].place = 0;
+        _releaseKey(owner);
     }
 
     function _slashed(uint128 amount) private view returns (uint128) {

@@ -46,6 +46,8 @@ contract Staking is Election {
 
     /// It never refuses, and its cost is bounded by 192 candidates and 128 validators.
     function open(bytes32[] calldata absent, bytes32[] calldata equivocators) external onlyNode {
+        // No earlier block can name it: genesis' own hash is over this contract's state.
+        if (block.number == 1) _network = blockhash(0);
         for (uint256 i = 0; i < equivocators.length; i++) {
             _convict(equivocators[i]);
         }
@@ -72,6 +74,15 @@ contract Staking is Election {
         emit FeeRecipientChanged(msg.sender, feeRecipient);
     }
 
+    function network() external view returns (bytes32) {
+        return _network;
+    }
+
+    function keyUse(bytes32 key) external view returns (address owner, uint64 free, bool isConvicted) {
+        KeyClaim storage c = _claims[key];
+        return (c.owner, c.free, c.convicted);
+    }
+
     function version() external view returns (uint64) {
         return uint64(_version);
     }
@@ -85,7 +96,7 @@ contract Staking is Election {
     }
 
     function convicted(bytes32 key) external view returns (bool) {
-        return _owners[_ownerOf[key]].jailedUntil == FOR_EVER;
+        return _claims[key].convicted;
     }
 
     function parameters() external view returns (Parameters memory) {
@@ -112,10 +123,14 @@ contract Staking is Election {
 
     /// The validator loses a part of its stake and its seat, for ever.
     function _convict(bytes32 key) private {
-        address owner = _ownerOf[key];
+        KeyClaim storage c = _claims[key];
+        address owner = c.owner;
+        if (owner == address(0) || c.convicted) return;
+        c.convicted = true;
         Owner storage o = _owners[owner];
-        if (owner == address(0) || o.jailedUntil == FOR_EVER) return;
-        _slash(owner);
+        // By another of its keys.
+        if (o.jailedUntil == FOR_EVER) return;
+        _slash(owner, key);
         _jail(owner, FOR_EVER);
         if (o.seat == 0) return;
         if (_set.length == 1) emit LastValidatorKept(owner, key);
@@ -125,9 +140,9 @@ contract Staking is Election {
     /// Only misses in a row count: a certificate needs two thirds of the votes and may
     /// lack those of validators that are well.
     function _miss(bytes32 key) private {
-        address owner = _ownerOf[key];
+        address owner = _claims[key].owner;
         Owner storage o = _owners[owner];
-        if (o.seat == 0 || o.missed == block.number) return;
+        if (o.key != key || o.seat == 0 || o.missed == block.number) return;
         _set[o.seat - 1].missed += 1;
         o.misses = o.missed + 1 == block.number ? o.misses + 1 : 1;
         o.missed = uint64(block.number);

@@ -40,13 +40,21 @@ contract PowerWalkTest is StakingBase {
         uint256 n = FOUNDERS + (dice >> 8) % (PEOPLE - FOUNDERS);
         uint256 amount = (10 + (dice >> 16) % (10 ** (1 + (dice >> 32) % 7))) * 1 ether;
         uint256 what = dice % 8;
-        if (what < 2) attempt(n, amount, abi.encodeCall(IStaking.deposit, (_keys[n], account(n))));
-        else if (what == 2) attempt(n, amount, abi.encodeCall(IStaking.addStake, ()));
-        else if (what == 3) attempt(n, 0, abi.encodeCall(IStaking.unbond, (uint96(amount))));
-        else if (what == 4) attempt(n, 0, abi.encodeCall(IStaking.unbond, (staking.candidate(account(n)).stake)));
-        else if (what == 5) attempt(n, 0, abi.encodeCall(IStaking.unjail, ()));
-        else if (what == 6) blocks(1 + (dice >> 40) % EPOCH);
-        else blocks(2 * EPOCH);
+        if (what < 2) {
+            attempt(n, amount, abi.encodeCall(IStaking.deposit, (_keys[n], account(n), proofOf(_keys[n], account(n)))));
+        } else if (what == 2) {
+            attempt(n, amount, abi.encodeCall(IStaking.addStake, ()));
+        } else if (what == 3) {
+            attempt(n, 0, abi.encodeCall(IStaking.unbond, (uint96(amount))));
+        } else if (what == 4) {
+            attempt(n, 0, abi.encodeCall(IStaking.unbond, (staking.candidate(account(n)).stake)));
+        } else if (what == 5) {
+            attempt(n, 0, abi.encodeCall(IStaking.unjail, ()));
+        } else if (what == 6) {
+            blocks(1 + (dice >> 40) % EPOCH);
+        } else {
+            blocks(2 * EPOCH);
+        }
     }
 
     function attempt(uint256 n, uint256 value, bytes memory call) private {

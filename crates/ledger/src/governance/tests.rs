@@ -17,6 +17,7 @@ use super::*;
 
 mod evidence;
 mod fees;
+mod stakes;
 
 use crate::{
     Draft, History, Ledger, Outcome, TxRefusal,
@@ -187,7 +188,11 @@ impl Net {
     fn commit(&mut self, block: Arc<RecoveredBlock>) -> Height {
         let executed = self.ledger.execute(block.clone()).expect("valid");
         let height = block.header.number;
-        let certificate = Certificate { height, round: 0, block: block.hash, signatures: vec![] };
+        // The ledger looks at who signed only.
+        let signature = trefoil_types::Signature([0; 64]);
+        let signed = |validator| ValidatorSignature { validator, signature };
+        let signatures = self.ledger.next_validators().iter().map(|v| signed(v.key)).collect();
+        let certificate = Certificate { height, round: 0, block: block.hash, signatures };
         self.decided.push((block, certificate.clone()));
         self.ledger.commit(executed, certificate);
         height

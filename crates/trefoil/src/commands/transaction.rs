@@ -41,7 +41,7 @@ pub struct TransactionArgs {
     #[arg(long, value_name = "ADDRESS", value_parser = account)]
     account: Option<Address>,
     #[command(flatten)]
-    password: PasswordArgs,
+    pub(super) password: PasswordArgs,
     /// A node's RPC address; without: that of DIR
     #[arg(long, value_name = "URL")]
     rpc: Option<String>,

@@ -3,12 +3,11 @@
 use alloy_primitives::{U256, aliases::U96};
 use alloy_sol_types::SolCall;
 use clap::{Args, Subcommand};
-use trefoil_os::keystore::{self, KeyKind};
 use trefoil_types::{Address, KeyRole, PeerId, PublicKey};
 
 use super::{
     arguments::{account, ether},
-    prove::ProofArgs,
+    prove::{ProofArgs, StakeProofArgs},
     status::QueryArgs,
     transaction::{TransactionArgs, TransactionSender},
     validator_list,
@@ -195,9 +194,8 @@ pub struct StakeArgs {
     /// How much
     #[arg(value_name = "ETHER", value_parser = ether)]
     amount: U256,
-    /// The Ed25519 consensus key; without: that of DIR/keys/validator.json
-    #[arg(long, value_name = "KEY")]
-    key: Option<PublicKey>,
+    #[command(flatten)]
+    proof: StakeProofArgs,
     /// Where the fees of its blocks go; without: to the account that signs
     #[arg(long, value_name = "ADDRESS", value_parser = account)]
     fee_recipient: Option<Address>,
@@ -208,29 +206,17 @@ pub struct StakeArgs {
 impl StakeArgs {
     async fn run(self) -> Result<(), CommandError> {
         let sender = self.transaction.for_stake().await?;
-        let key = self.validator_key()?;
-        let fee_recipient = self
-            .fee_recipient
-            .or(sender.account())
-            .or_cure("it is not known where fees go", "name an account with --fee-recipient")?;
-        let call = depositCall { validatorKey: key.0, feeRecipient: fee_recipient };
+        let owner = sender
+            .account()
+            .or_cure("it is not known whose stake", "name the account with --account")?;
+        let (dir, password) = (self.transaction.dir.as_deref(), &self.transaction.password);
+        let proof = self.proof.get(&sender, owner, dir, password).await?;
+        let call = depositCall {
+            validatorKey: proof.key.0,
+            feeRecipient: self.fee_recipient.unwrap_or(owner),
+            proof: proof.signature.0.into(),
+        };
         sender.act(call, self.amount).await
-    }
-
-    /// The key that was named, or else that of the node's directory.
-    fn validator_key(&self) -> Result<PublicKey, CommandError> {
-        if let Some(key) = self.key {
-            return Ok(key);
-        }
-        let dir = self.transaction.dir.as_ref().or_cure(
-            "it is not known which key will validate",
-            "name it with --key, or the node's directory with --dir",
-        )?;
-        // The public key stands in the clear: no password is needed to name it.
-        let file = keystore::describe(&keystore::path(dir, KeyKind::Validator, ""))?;
-        file.public.parse().map_err(|error: trefoil_crypto::KeyError| {
-            CommandError::with_cure(error.to_string(), "name the key with --key")
-        })
     }
 }
 
