@@ -5,14 +5,18 @@ import "./Stakes.sol";
 
 /// The seats of the validators, and how their power follows the stakes.
 ///
-/// Always: 1 to `maxValidators` seats of at most 2^60 power together. At an epoch's end
-/// at most a fifth of the power comes and at most a fifth goes, but at least one unit.
-/// Seats that signed at least half of the epoch are a quorum of the new set by
-/// themselves: power that nobody was seen to use never stops the chain. A conviction
-/// takes its seat at once. Where a rule would leave nobody, the set stays.
+/// Always: 1 to `maxValidators` seats, and few more on probation or on their way out, of at
+/// most 2^60 power together. A new seat has one unit of power, until it signed half of
+/// an epoch: then it is active. At an epoch's end at most a fifth of the power comes and
+/// at most a fifth goes, but at least one unit. Seats that signed at least half of the
+/// epoch are a quorum of the new set by themselves: power that nobody was seen to use
+/// never stops the chain. A conviction takes its seat at once. Where a rule would leave
+/// nobody, the set stays.
 abstract contract Election is Stakes {
     /// So that no set of 128 exceeds 2^60.
     uint256 public constant VALIDATOR_POWER_MAX = POWER_MAX / VALIDATORS_MAX;
+    /// Seats beyond `maxValidators`: a newcomer is seen to sign before it displaces anybody.
+    uint256 public constant PROBATION_MAX = 8;
     /// Four fifths are more than two thirds: old and new sets share a quorum.
     uint256 private constant CHURN = 5;
 
@@ -36,11 +40,14 @@ abstract contract Election is Stakes {
     Seat[] internal _set;
 
     event ValidatorsElected(uint256 count);
+    /// It was seen to sign: its power follows its stake from now on.
+    event Activated(address indexed owner, bytes32 indexed key);
+    event Jailed(address indexed owner, bytes32 indexed key, uint64 until);
 
-    /// Without the limit, for nobody validated before.
+    /// Without probation or limit, for nobody validated before.
     function _seatFounder(address owner, uint64 power) internal {
-        _set.push(Seat(owner, power, 0));
-        _owners[owner].seat = uint16(_set.length);
+        _seat(owner, power);
+        _owners[owner].active = true;
     }
 
     /// It leaves the set at once.
@@ -49,20 +56,29 @@ abstract contract Election is Stakes {
         _changed();
     }
 
-    /// The set moves towards the `maxValidators` largest stakes of who is not jailed; of
-    /// equal stakes, towards who came first.
+    /// It is elected no more; its power goes at the epochs' ends.
+    function _jail(address owner, uint64 until) internal {
+        Owner storage o = _owners[owner];
+        (o.jailedUntil, o.active) = (until, false);
+        emit Jailed(owner, o.key, until);
+    }
+
+    /// The set moves towards the `maxValidators` largest stakes of who is active; of equal
+    /// stakes, towards who came first.
     function _elect() internal {
-        uint256[] memory ranked = _ranked();
         Seat[] memory seats = _set;
         Balance memory b = _balance(seats);
-        if (ranked.length != 0) {
-            uint256[] memory wanted = _wanted(ranked, seats.length);
+        for (uint256 i = 0; i < seats.length; i++) {
+            _judge(seats[i]);
+        }
+        (uint256[] memory wanted, uint256 least) = _wanted(seats);
+        if (least != type(uint256).max) {
             _release(seats, wanted, b, false);
             _release(seats, wanted, b, true);
-            _grow(seats, wanted, b, ranked);
         }
+        _grow(seats, wanted, b);
         bool changed = _store(seats);
-        if (_seatNewcomers(ranked, b)) changed = true;
+        if (_seatNewcomers(least, b)) changed = true;
         if (!changed) return;
         emit ValidatorsElected(_set.length);
         _changed();
@@ -82,12 +98,61 @@ abstract contract Election is Stakes {
         return 2 * uint256(seat.missed) <= _parameters.epochBlocks;
     }
 
-    /// The power of each seat by its stake; 0: it goes.
-    function _wanted(uint256[] memory ranked, uint256 seats) private view returns (uint256[] memory wanted) {
-        wanted = new uint256[](seats);
-        for (uint256 i = 0; i < ranked.length; i++) {
-            uint256 seat = _owners[_ownerAt(ranked[i])].seat;
-            if (seat != 0) wanted[seat - 1] = _powerOf(ranked[i]);
+    /// A seat on probation is active now, or jailed. An active one is jailed if it signed less than half of its
+    /// window, and slashed if less than a quarter.
+    ///
+    /// Proposers with less than a third of the turns leave out its signature in less than a third of the
+    /// blocks, so they alone come to neither bound (docs/economics.md).
+    function _judge(Seat memory seat) private {
+        Owner storage o = _owners[seat.owner];
+        if (o.jailedUntil != 0) return;
+        uint64 until = uint64(block.number) + _parameters.jailBlocks;
+        if (!o.active) {
+            if (!_isPresent(seat)) return _jail(seat.owner, until);
+            o.active = true;
+            emit Activated(seat.owner, o.key);
+        }
+        uint256 missed = o.missed + seat.missed;
+        uint256 window = block.number - o.since;
+        if (window < _parameters.windowBlocks || block.timestamp - o.sinceTime < _parameters.windowSeconds) {
+            if (seat.missed != 0) o.missed = uint32(missed);
+            return;
+        }
+        (o.since, o.sinceTime, o.missed) = (uint64(block.number), uint64(block.timestamp), 0);
+        if (2 * missed <= window) return;
+        _jail(seat.owner, until);
+        if (4 * missed > 3 * window) _slash(seat.owner, o.key, _parameters.absenceParts);
+    }
+
+    /// The power of each seat by its stake, 0: it goes; and which stake a newcomer must exceed
+    /// (2^256 - 1: nobody who stays has a seat).
+    function _wanted(Seat[] memory seats) private view returns (uint256[] memory wanted, uint256 least) {
+        wanted = new uint256[](seats.length);
+        uint256[] memory ranks = new uint256[](seats.length);
+        uint256 count = 0;
+        for (uint256 i = 0; i < seats.length; i++) {
+            Owner storage o = _owners[seats[i].owner];
+            if (!o.active || o.place == 0) continue;
+            uint256 stake = _places[o.place - 1].stake;
+            if (stake < _parameters.minStake) continue;
+            // Of equal stakes, who came last is the least.
+            ranks[i] = (stake << 32) | (type(uint32).max - o.number);
+            wanted[i] = _least(stake / _parameters.stakeUnit, VALIDATOR_POWER_MAX);
+            count++;
+        }
+        if (count == 0) return (wanted, type(uint256).max);
+        for (; count > _parameters.maxValidators; count--) {
+            uint256 last = _lowest(ranks);
+            (wanted[last], ranks[last]) = (0, 0);
+        }
+        least = count < _parameters.maxValidators ? 0 : ranks[_lowest(ranks)] >> 32;
+    }
+
+    /// The index of the lowest that is not 0.
+    function _lowest(uint256[] memory ranks) private pure returns (uint256 index) {
+        uint256 lowest = type(uint256).max;
+        for (uint256 i = 0; i < ranks.length; i++) {
+            if (ranks[i] != 0 && ranks[i] < lowest) (lowest, index) = (ranks[i], i);
         }
     }
 
@@ -107,34 +172,15 @@ abstract contract Election is Stakes {
     }
 
     /// Gives more power to seats that are present.
-    function _grow(Seat[] memory seats, uint256[] memory wanted, Balance memory b, uint256[] memory ranked)
-        private
-        view
-    {
-        for (uint256 i = 0; i < ranked.length; i++) {
-            uint256 number = _owners[_ownerAt(ranked[i])].seat;
-            if (number == 0) continue;
-            (Seat memory seat, uint256 most) = (seats[number - 1], wanted[number - 1]);
-            if (most <= seat.power || !_isPresent(seat)) continue;
-            uint256 more = _least(most - seat.power, b.mayCome);
+    function _grow(Seat[] memory seats, uint256[] memory wanted, Balance memory b) private view {
+        for (uint256 i = 0; i < seats.length; i++) {
+            uint256 power = seats[i].power;
+            if (wanted[i] <= power || !_isPresent(seats[i])) continue;
+            uint256 more = _least(wanted[i] - power, b.mayCome);
             b.present += more;
             b.total += more;
             b.mayCome -= more;
-            seat.power += uint64(more);
-        }
-    }
-
-    /// New seats, as far as places are free; nobody has seen them sign.
-    function _seatNewcomers(uint256[] memory ranked, Balance memory b) private returns (bool came) {
-        for (uint256 i = 0; i < ranked.length && _set.length < _parameters.maxValidators; i++) {
-            address owner = _ownerAt(ranked[i]);
-            if (_owners[owner].seat != 0) continue;
-            uint256 power = _least(_least(_powerOf(ranked[i]), b.mayCome), _spare(b) / 2);
-            if (power == 0) return came;
-            b.total += power;
-            b.mayCome -= power;
-            _seatFounder(owner, uint64(power));
-            came = true;
+            seats[i].power = uint64(power + more);
         }
     }
 
@@ -169,48 +215,59 @@ abstract contract Election is Stakes {
         if (backed > stake) _prolong(seat.owner, backed - stake);
     }
 
+    /// Seats on probation, for those of more than `least` stake that have waited longest: each
+    /// has its turn, whatever others stake.
+    function _seatNewcomers(uint256 least, Balance memory b) private returns (bool came) {
+        address[] memory waiting = _waiting(least == type(uint256).max ? 0 : least);
+        for (uint256 i = 0; i < waiting.length; i++) {
+            if (_set.length >= _parameters.maxValidators + PROBATION_MAX || b.mayCome == 0 || _spare(b) < 2) break;
+            b.total += 1;
+            b.mayCome -= 1;
+            _seat(waiting[i], 1);
+            came = true;
+        }
+    }
+
+    /// The candidates without a seat that have waited longest, at most as many as may be on probation.
+    function _waiting(uint256 least) private view returns (address[] memory owners) {
+        owners = new address[](PROBATION_MAX);
+        uint256[] memory since = new uint256[](PROBATION_MAX);
+        uint256 count = 0;
+        for (uint256 i = 0; i < _places.length; i++) {
+            Place memory p = _places[i];
+            Owner storage o = _owners[p.owner];
+            if (o.seat != 0 || o.jailedUntil != 0 || p.stake < _parameters.minStake || p.stake <= least) continue;
+            uint256 rank = (uint256(o.since) << 32) | o.number;
+            if (count == PROBATION_MAX && rank >= since[count - 1]) continue;
+            if (count < PROBATION_MAX) count++;
+            uint256 j = count - 1;
+            for (; j > 0 && since[j - 1] > rank; j--) {
+                (since[j], owners[j]) = (since[j - 1], owners[j - 1]);
+            }
+            (since[j], owners[j]) = (rank, p.owner);
+        }
+        assembly ("memory-safe") {
+            mstore(owners, count)
+        }
+    }
+
+    function _seat(address owner, uint64 power) private {
+        _set.push(Seat(owner, power, 0));
+        Owner storage o = _owners[owner];
+        o.seat = uint16(_set.length);
+        (o.since, o.sinceTime, o.missed) = (uint64(block.number), uint64(block.timestamp), 0);
+    }
+
     function _removeSeat(uint256 index) private {
-        address owner = _set[index].owner;
-        _owners[owner].seat = 0;
+        Owner storage o = _owners[_set[index].owner];
+        (o.seat, o.active, o.since) = (0, false, uint64(block.number));
+        _releaseKey(_set[index].owner);
         if (index != _set.length - 1) {
             Seat memory last = _set[_set.length - 1];
             _set[index] = last;
             _owners[last.owner].seat = uint16(index + 1);
         }
         _set.pop();
-        _releaseKey(owner);
-    }
-
-    /// The best candidates, best first: stake, then earliness, then their place.
-    function _ranked() private view returns (uint256[] memory best) {
-        uint256 most = _parameters.maxValidators;
-        uint256 minStake = _parameters.minStake;
-        uint256 count = 0;
-        best = new uint256[](most);
-        for (uint256 i = 0; i < _places.length; i++) {
-            Place memory p = _places[i];
-            Owner storage o = _owners[p.owner];
-            if (p.stake < minStake || o.jailedUntil != 0) continue;
-            uint256 rank = (uint256(p.stake) << 160) | (uint256(type(uint32).max - o.number) << 16) | i;
-            if (count == most && rank <= best[count - 1]) continue;
-            if (count < most) count++;
-            uint256 j = count - 1;
-            for (; j > 0 && best[j - 1] < rank; j--) {
-                best[j] = best[j - 1];
-            }
-            best[j] = rank;
-        }
-        assembly ("memory-safe") {
-            mstore(best, count)
-        }
-    }
-
-    function _ownerAt(uint256 rank) private view returns (address) {
-        return _places[uint16(rank)].owner;
-    }
-
-    function _powerOf(uint256 rank) private view returns (uint256) {
-        return _least((rank >> 160) / _parameters.stakeUnit, VALIDATOR_POWER_MAX);
     }
 
     function _least(uint256 a, uint256 b) private pure returns (uint256) {

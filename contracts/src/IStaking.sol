@@ -5,8 +5,10 @@ import "./IMembership.sol";
 
 /// Who stakes most validates: anyone may, nobody decides. Heights count time.
 ///
-/// Power follows stake at the ends of epochs, at most a fifth of all power each time (at
-/// least one unit), and never so that the seats that were seen to sign are no quorum.
+/// A candidate is registered, then has a seat of one unit of power on probation; if it signs
+/// half of an epoch it is active, else jailed. The power of active validators follows
+/// stake at the ends of epochs, at most a fifth of all power each time (at least one
+/// unit), and never so that the seats that were seen to sign are no quorum.
 ///
 /// A block's fees go to its proposer's `feeRecipient` at once, as the header's
 /// beneficiary; the base fee is burned. So there are no rewards to claim here.
@@ -33,9 +35,13 @@ interface IStaking is IMembership {
         uint16 maxValidators;
         /// The part of its stake that an equivocator loses, in ten thousandths.
         uint16 slashParts;
-        /// A validator that misses so many blocks one after another is jailed …
-        uint32 jailMisses;
-        /// … for at least so many blocks.
+        /// Absence is judged over at least so many blocks …
+        uint32 windowBlocks;
+        /// … and seconds. A validator that signs less than half of them is jailed …
+        uint32 windowSeconds;
+        /// … and loses this part of its stake, in ten thousandths, if it signs less than a quarter.
+        uint16 absenceParts;
+        /// Jail lasts at least so many blocks.
         uint64 jailBlocks;
     }
 
@@ -55,6 +61,8 @@ interface IStaking is IMembership {
         uint64 power;
         /// `unjail` works from this height on; 0: not jailed; 2^64 - 1: never.
         uint64 jailedUntil;
+        /// It was seen to sign, so its power follows its stake; else it has one unit at most.
+        bool active;
     }
 
     struct Unbonding {

@@ -67,10 +67,14 @@ abstract contract Stakes is IStaking, Membership {
         uint16 place;
         /// Index + 1 in the set; 0: no validator.
         uint16 seat;
+        /// It was seen to sign, and has had a seat since then.
+        bool active;
         uint64 jailedUntil;
-        /// The block that told of its newest miss, and how many in a row led to it.
-        uint64 missed;
-        uint32 misses;
+        /// With a seat: the block and time from which on its absence is judged, and what it missed in
+        /// the epochs since; without: from when on it waits for a seat.
+        uint64 since;
+        uint64 sinceTime;
+        uint32 missed;
         /// In the order of their release.
         Unbonding[] unbonding;
     }
@@ -162,6 +166,7 @@ abstract contract Stakes is IStaking, Membership {
         _claim(key, owner);
         o.key = key;
         if (o.number == 0) o.number = ++_ownersEver;
+        if (o.seat == 0) o.since = uint64(block.number);
         _payTo(o, feeRecipient);
         _places.push(Place(owner, _wei(amount)));
         o.place = uint16(_places.length);
@@ -191,21 +196,20 @@ abstract contract Stakes is IStaking, Membership {
         o.feeRecipient = feeRecipient;
     }
 
-    /// Burns its part of all that `owner` has here, for what `key` signed, and unbonds the rest.
-    function _slash(address owner, bytes32 key) internal {
+    /// Burns so many ten thousandths of all that `owner` has here, for what its `key` did.
+    function _slash(address owner, bytes32 key, uint256 parts) internal {
         Owner storage o = _owners[owner];
         uint256 lost = 0;
         for (uint256 i = 0; i < o.unbonding.length; i++) {
-            uint128 part = _slashed(o.unbonding[i].amount);
+            uint128 part = uint128(uint256(o.unbonding[i].amount) * parts / 10_000);
             o.unbonding[i].amount -= part;
             lost += part;
         }
         if (o.place != 0) {
             Place storage p = _places[o.place - 1];
-            uint96 part = uint96(_slashed(p.stake));
+            uint96 part = uint96(uint256(p.stake) * parts / 10_000);
             p.stake -= part;
             lost += part;
-            _unbondAll(owner);
         }
         burned += lost;
         emit Slashed(owner, key, lost);
@@ -248,7 +252,7 @@ abstract contract Stakes is IStaking, Membership {
         _unbondAll(smallest.owner);
     }
 
-    function _unbondAll(address owner) private {
+    function _unbondAll(address owner) internal {
         uint96 amount = _places[_owners[owner].place - 1].stake;
         _leave(owner);
         if (amount != 0) _unbond(owner, amount, 0);
@@ -268,10 +272,6 @@ abstract contract Stakes is IStaking, Membership {
         _places.pop();
         _owners[owner].place = 0;
         _releaseKey(owner);
-    }
-
-    function _slashed(uint128 amount) private view returns (uint128) {
-        return uint128(uint256(amount) * _parameters.slashParts / 10_000);
     }
 
     function _wei(uint256 amount) private pure returns (uint96) {

@@ -15,7 +15,6 @@ error JailedYet(uint64 height);
 
 /// The validators of a public network, chosen by stake. See IStaking.sol.
 contract Staking is Election {
-    event Jailed(address indexed owner, bytes32 indexed key, uint64 until);
     event Unjailed(address indexed owner);
     event FeeRecipientChanged(address indexed owner, address feeRecipient);
     /// It should have gone, but was the last validator.
@@ -62,7 +61,10 @@ contract Staking is Election {
         if (o.jailedUntil == 0) revert NotJailed(msg.sender);
         if (o.jailedUntil == FOR_EVER) revert JailedForEver(msg.sender);
         if (block.number < o.jailedUntil) revert JailedYet(o.jailedUntil);
+        uint256 stake = o.place == 0 ? 0 : _places[o.place - 1].stake;
+        if (stake < _parameters.minStake) revert TooLittleStake(stake, _parameters.minStake);
         o.jailedUntil = 0;
+        if (o.seat == 0) o.since = uint64(block.number);
         emit Unjailed(msg.sender);
     }
 
@@ -114,7 +116,7 @@ contract Staking is Election {
         Owner storage o = _owners[owner];
         uint96 stake = o.place == 0 ? 0 : _places[o.place - 1].stake;
         uint64 power = o.seat == 0 ? 0 : _set[o.seat - 1].power;
-        return Candidate(owner, o.key, o.feeRecipient, stake, power, o.jailedUntil);
+        return Candidate(owner, o.key, o.feeRecipient, stake, power, o.jailedUntil, o.active);
     }
 
     function unbonding(address owner) external view returns (Unbonding[] memory) {
@@ -130,43 +132,31 @@ contract Staking is Election {
         Owner storage o = _owners[owner];
         // By another of its keys.
         if (o.jailedUntil == FOR_EVER) return;
-        _slash(owner, key);
+        _slash(owner, key, _parameters.slashParts);
+        if (o.place != 0) _unbondAll(owner);
         _jail(owner, FOR_EVER);
         if (o.seat == 0) return;
         if (_set.length == 1) emit LastValidatorKept(owner, key);
         else _unseat(owner);
     }
 
-    /// Only misses in a row count: a certificate needs two thirds of the votes and may
-    /// lack those of validators that are well.
     function _miss(bytes32 key) private {
-        address owner = _claims[key].owner;
-        Owner storage o = _owners[owner];
-        if (o.key != key || o.seat == 0 || o.missed == block.number) return;
-        _set[o.seat - 1].missed += 1;
-        o.misses = o.missed + 1 == block.number ? o.misses + 1 : 1;
-        o.missed = uint64(block.number);
-        if (o.misses < _parameters.jailMisses || o.jailedUntil != 0) return;
-        _jail(owner, uint64(block.number) + _parameters.jailBlocks);
-    }
-
-    /// It is no candidate for a seat; it keeps what it has until the epoch's end.
-    function _jail(address owner, uint64 until) private {
-        Owner storage o = _owners[owner];
-        o.jailedUntil = until;
-        o.misses = 0;
-        emit Jailed(owner, o.key, until);
+        uint256 seat = _owners[_claims[key].owner].seat;
+        if (seat != 0 && _owners[_claims[key].owner].key == key) _set[seat - 1].missed += 1;
     }
 
     function _setParameters(Parameters memory p) private {
-        _range("epochBlocks", p.epochBlocks, 1, 1_000_000);
+        // In shorter ones a seat on probation could miss all that it is asked to sign, and have half.
+        _range("epochBlocks", p.epochBlocks, 5, 1_000_000);
         // Who left the set at an epoch's end can still be convicted for an epoch.
         _range("unbondingBlocks", p.unbondingBlocks, 2 * uint256(p.epochBlocks), 1_000_000_000);
         _range("stakeUnit", p.stakeUnit, 1, type(uint96).max);
         _range("minStake", p.minStake, p.stakeUnit, type(uint96).max);
-        _range("maxValidators", p.maxValidators, 1, VALIDATORS_MAX);
+        _range("maxValidators", p.maxValidators, 1, VALIDATORS_MAX - PROBATION_MAX);
         _range("slashParts", p.slashParts, 1, 10_000);
-        _range("jailMisses", p.jailMisses, 10, type(uint32).max);
+        _range("windowBlocks", p.windowBlocks, 2 * uint256(p.epochBlocks), 100_000_000);
+        _range("windowSeconds", p.windowSeconds, 0, 100_000_000);
+        _range("absenceParts", p.absenceParts, 0, p.slashParts);
         _range("jailBlocks", p.jailBlocks, 1, 1_000_000_000);
         _parameters = p;
     }

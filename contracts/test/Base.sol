@@ -7,6 +7,7 @@ import "../src/Ed25519.sol";
 interface Vm {
     function prank(address sender) external;
     function roll(uint256 height) external;
+    function warp(uint256 time) external;
     function deal(address account, uint256 balance) external;
     function etch(address account, bytes calldata code) external;
     function load(address account, bytes32 slot) external view returns (bytes32);

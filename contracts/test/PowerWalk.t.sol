@@ -23,7 +23,7 @@ contract PowerWalkTest is StakingBase {
             f.founders[i].power = uint64(seed % 4 == 0 ? 21 : 1000);
         }
         // Jail helps, and must not be needed.
-        if (seed % 3 == 0) f.parameters.jailMisses = 10_000;
+        if (seed % 3 == 0) f.parameters.windowBlocks = 10_000;
         start(f);
         for (uint256 n = 0; n < PEOPLE; n++) {
             _keys[n] = ed(n);

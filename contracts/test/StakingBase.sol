@@ -16,7 +16,8 @@ abstract contract StakingBase is Base {
     Staking internal constant staking = Staking(CONTRACT);
     uint64 internal constant EPOCH = 10;
     uint64 internal constant UNBONDING = 30;
-    uint32 internal constant MISSES = 12;
+    uint32 internal constant WINDOW = 20;
+    uint32 internal constant SECONDS = 20;
     uint64 internal constant JAIL = 15;
 
     function start(uint256 founders, uint16 maxValidators) internal {
@@ -43,7 +44,8 @@ abstract contract StakingBase is Base {
         for (uint256 i = 0; i < founders; i++) {
             f.founders[i] = IStaking.Founder(ed(i), 100, account(i), account(500 + i));
         }
-        f.parameters = IStaking.Parameters(EPOCH, UNBONDING, 1 ether, 10 ether, maxValidators, 500, MISSES, JAIL);
+        f.parameters =
+            IStaking.Parameters(EPOCH, UNBONDING, 1 ether, 10 ether, maxValidators, 500, WINDOW, SECONDS, 10, JAIL);
     }
 
     function nextBlock() internal {
@@ -52,6 +54,7 @@ abstract contract StakingBase is Base {
 
     function nextBlock(bytes32[] memory absent, bytes32[] memory equivocators) internal virtual {
         vm.roll(block.number + 1);
+        vm.warp(block.timestamp + 1);
         vm.prank(NODE);
         staking.open(absent, equivocators);
     }

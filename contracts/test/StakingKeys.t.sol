@@ -56,7 +56,7 @@ contract StakingKeysTest is StakingBase {
         bytes memory proof = proofOf(fresh, account(0));
         vm.prank(account(0));
         staking.deposit{value: 20 ether}(fresh, account(0), proof);
-        epoch();
+        epochs(2);
         same("back", power(70), 20);
     }
 
@@ -106,7 +106,7 @@ contract StakingKeysTest is StakingBase {
 
     /// It was: the part that an eviction adds was joined to the newest, and put it off.
     function testAnEvictionPutsOffNothingThatUnbondsAlready() public {
-        start(1, 128);
+        start(1, 120);
         for (uint256 i = 1; i < staking.CANDIDATES_MAX(); i++) {
             deposit(1000 + i, 30 ether);
         }

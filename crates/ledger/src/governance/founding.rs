@@ -97,7 +97,9 @@ fn staking(spec: &ChainSpec) -> IStaking::Founding {
             minStake: terms.min_stake.to(),
             maxValidators: terms.validators_max,
             slashParts: terms.slash_parts,
-            jailMisses: terms.jail_misses,
+            windowBlocks: terms.window_blocks,
+            windowSeconds: terms.window_seconds,
+            absenceParts: terms.absence_parts,
             jailBlocks: terms.jail_blocks,
         },
     }

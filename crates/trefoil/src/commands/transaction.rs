@@ -264,7 +264,7 @@ fn staked(log: &alloy_primitives::LogData) -> Option<String> {
     use StakingEvents as E;
     Some(match E::decode_raw_log(log.topics(), &log.data).ok()? {
         E::Deposited(e) => format!(
-            "{} stakes {} ether for key {}; it validates from the end of an epoch on if its stake is among the largest, and its power grows epoch by epoch if it is more than a fifth of all",
+            "{} stakes {} ether for key {}; let its node run: at the end of an epoch it gets one unit of power on probation, and when it signed half of an epoch its power grows to its stake, if that is among the largest",
             e.owner,
             ether(e.amount),
             e.key
@@ -278,7 +278,12 @@ fn staked(log: &alloy_primitives::LogData) -> Option<String> {
         ),
         E::Withdrawn(e) => format!("{} ether were paid to {}", ether(e.amount), e.owner),
         E::Evicted(e) => format!("{} made place, for the smallest stake leaves", e.owner),
-        E::Unjailed(e) => format!("{} may be chosen again at the end of the epoch", e.owner),
+        E::Unjailed(e) => {
+            format!(
+                "{} may be chosen again: it is on probation from the end of an epoch on",
+                e.owner
+            )
+        }
         E::FeeRecipientChanged(e) => format!("fees go to {} now", e.feeRecipient),
         _ => return None,
     })

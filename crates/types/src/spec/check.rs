@@ -19,6 +19,10 @@ use crate::limits;
 /// The largest floor of the base fee, wei.
 const MIN_BASE_FEE_MAX: u64 = 1_000_000_000_000;
 
+/// The most validators of a public network: newcomers on probation have 8 of the 128 seats
+/// (`contracts/src/Election.sol`).
+const SEATS_MAX: usize = limits::VALIDATORS_MAX - 8;
+
 /// Refuses unless `sound`.
 fn require(
     sound: bool,
@@ -289,9 +293,10 @@ impl Staking {
         // key.
         let Self { epoch_blocks, unbonding_blocks, jail_blocks, .. } = *self;
         let twice = epoch_blocks.saturating_mul(2);
-        let (misses, parts) = (self.jail_misses.into(), self.slash_parts.into());
+        let (window, seconds) = (self.window_blocks.into(), self.window_seconds.into());
+        let (parts, absence) = (self.slash_parts.into(), self.absence_parts.into());
         let terms = [
-            ("staking.epoch_blocks", epoch_blocks, 1..=1_000_000, "use 1 to 1000000 blocks"),
+            ("staking.epoch_blocks", epoch_blocks, 5..=1_000_000, "use 5 to 1000000 blocks"),
             (
                 "staking.unbonding_blocks",
                 unbonding_blocks,
@@ -300,9 +305,16 @@ impl Staking {
                 twice..=1_000_000_000,
                 "use twice `staking.epoch_blocks` to 1000000000 blocks",
             ),
-            ("staking.jail_misses", misses, 10..=u32::MAX.into(), "use 10 to 4294967295 blocks"),
+            (
+                "staking.window_blocks",
+                window,
+                twice..=100_000_000,
+                "use twice `staking.epoch_blocks` to 100000000 blocks",
+            ),
+            ("staking.window_seconds", seconds, 0..=100_000_000, "use at most 100000000 seconds"),
             ("staking.jail_blocks", jail_blocks, 1..=1_000_000_000, "use 1 to 1000000000 blocks"),
             ("staking.slash_parts", parts, 1..=10_000, "use 1 to 10000"),
+            ("staking.absence_parts", absence, 0..=parts, "use at most `staking.slash_parts`"),
         ];
         for (key, number, range, cure) in terms {
             require(range.contains(&number), key, number, cure)?;
@@ -315,10 +327,10 @@ impl Staking {
         require((unit..=most).contains(&least), "staking.min_stake", least, range)?;
         require(
             // The founders must all be elected, or the first epoch would shrink the set.
-            (validators.len()..=limits::VALIDATORS_MAX).contains(&self.validators_max.into()),
+            (validators.len()..=SEATS_MAX).contains(&self.validators_max.into()),
             "staking.validators_max",
             self.validators_max,
-            "use the number of founding validators to 128",
+            "use the number of founding validators to 120",
         )?;
         // Attack: a newcomer's least stake, for a key that nobody runs. Three founders of this power
         // of four, and those of any number that bear one more absent, still are a quorum with it.

@@ -54,7 +54,9 @@ fn encode_staking(staking: Option<&Staking>, out: &mut Vec<u8>) {
         staking.unbonding_blocks,
         staking.validators_max.into(),
         staking.slash_parts.into(),
-        staking.jail_misses.into(),
+        staking.window_blocks.into(),
+        staking.window_seconds.into(),
+        staking.absence_parts.into(),
         staking.jail_blocks,
     ] {
         number.encode(out);

@@ -76,10 +76,13 @@ pub struct Staking {
     pub validators_max: u16,
     /// The share of its stake that an equivocator loses, in ten thousandths.
     pub slash_parts: u16,
-    // In a row only: a certificate is complete with two thirds of the power, so it may lack
-    // validators that are well.
-    /// This many blocks in a row without its signature jail a validator.
-    pub jail_misses: u32,
+    /// Absence is judged over at least this many blocks and `window_seconds`: a validator that
+    /// signs less than half of them is jailed.
+    pub window_blocks: u32,
+    pub window_seconds: u32,
+    /// The share of its stake that a validator loses that signs less than a quarter, in ten
+    /// thousandths.
+    pub absence_parts: u16,
     /// The least number of blocks that a jailed validator stays out.
     pub jail_blocks: u64,
 }
@@ -101,8 +104,12 @@ impl Default for Staking {
             // A tenth, not all: a key that runs on two machines by mistake is slashed too (ADR
             // 16).
             slash_parts: 1_000,
-            // Ten minutes each: a machine can be restarted before its validator is jailed.
-            jail_misses: 1_200,
+            // Twenty minutes of half-second blocks: a machine can be away for ten of them.
+            window_blocks: 2_400,
+            window_seconds: 1_200,
+            // A thousandth: nobody is ruined by a machine that is away over a weekend, since jail
+            // comes with the first window.
+            absence_parts: 10,
             jail_blocks: 1_200,
         }
     }

@@ -175,10 +175,14 @@ fn a_wrong_spec_names_the_key_and_the_cure() {
 #[test]
 fn the_terms_of_staking_are_bounded() {
     type Change = fn(&mut Staking);
-    let wrong: [(&str, Change); 7] = [
+    let wrong: [(&str, Change); 9] = [
         ("`staking.epoch_blocks` is 0", |s| s.epoch_blocks = 0),
         ("`staking.unbonding_blocks` is 239", |s| s.unbonding_blocks = 239),
-        ("`staking.jail_misses` is 9", |s| s.jail_misses = 9),
+        ("`staking.window_blocks` is 239", |s| s.window_blocks = 239),
+        ("`staking.absence_parts` is 1001; use at most `staking.slash_parts`", |s| {
+            s.absence_parts = 1_001;
+        }),
+        ("`staking.validators_max` is 121", |s| s.validators_max = 121),
         ("`staking.min_stake` is 0", |s| s.min_stake = Default::default()),
         ("`staking.validators_max` is 1", |s| s.validators_max = 1),
         ("`staking.slash_parts` is 10001", |s| s.slash_parts = 10_001),

@@ -84,7 +84,11 @@ fn power_comes_by_fifths_to_a_validator_that_signs() {
     net.reach(4);
     assert_eq!(net.power(NEWCOMER), 0);
     net.reach(5);
-    assert_eq!(net.power(NEWCOMER), 2 * FOUNDING_STAKE / 5);
+    assert_eq!(net.power(NEWCOMER), 1, "on probation");
     net.reach(10);
-    assert_eq!(net.power(NEWCOMER), 88 * FOUNDING_STAKE / 100);
+    let fifth = (2 * FOUNDING_STAKE + 1) / 5;
+    assert_eq!(net.power(NEWCOMER), 1 + fifth);
+    net.reach(15);
+    let fifth = (2 * FOUNDING_STAKE + 1 + fifth) / 5 + fifth;
+    assert_eq!(net.power(NEWCOMER), 1 + fifth);
 }
