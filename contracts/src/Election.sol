@@ -141,11 +141,21 @@ abstract contract Election is Stakes {
             count++;
         }
         if (count == 0) return (wanted, type(uint256).max);
+        _hold(seats, wanted, count);
         for (; count > _parameters.maxValidators; count--) {
             uint256 last = _lowest(ranks);
             (wanted[last], ranks[last]) = (0, 0);
         }
         least = count < _parameters.maxValidators ? 0 : ranks[_lowest(ranks)] >> 32;
+    }
+
+    /// Below `minValidators` those who leave keep one unit until others are active: fewer than four bear no fault.
+    function _hold(Seat[] memory seats, uint256[] memory wanted, uint256 count) private view {
+        for (uint256 i = 0; i < seats.length && count < _parameters.minValidators; i++) {
+            if (wanted[i] != 0 || !_isPresent(seats[i]) || _owners[seats[i].owner].jailedUntil != 0) continue;
+            wanted[i] = 1;
+            count++;
+        }
     }
 
     /// The index of the lowest that is not 0.
@@ -176,12 +186,20 @@ abstract contract Election is Stakes {
         for (uint256 i = 0; i < seats.length; i++) {
             uint256 power = seats[i].power;
             if (wanted[i] <= power || !_isPresent(seats[i])) continue;
-            uint256 more = _least(wanted[i] - power, b.mayCome);
+            uint256 more = _least(_least(wanted[i] - power, b.mayCome), _room(power, b.total));
             b.present += more;
             b.total += more;
             b.mayCome -= more;
             seats[i].power = uint64(power + more);
         }
+    }
+
+    /// By how much a seat may grow before it has more than its share.
+    function _room(uint256 power, uint256 total) private view returns (uint256) {
+        (uint256 share, uint256 whole) = (_parameters.maxShare, 10_000);
+        if (share == whole) return type(uint256).max;
+        (uint256 most, uint256 has) = (share * total, whole * power);
+        return most > has ? (most - has) / (whole - share) : 0;
     }
 
     /// By how much `3 * present` exceeds what a quorum of the total needs: so much power that is

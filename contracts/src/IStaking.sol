@@ -33,6 +33,10 @@ interface IStaking is IMembership {
         /// The least stake of a candidate, wei.
         uint96 minStake;
         uint16 maxValidators;
+        /// Nobody leaves whole while fewer would stay: it keeps one unit of power until another comes.
+        uint16 minValidators;
+        /// A validator does not grow beyond this part of all power, in ten thousandths.
+        uint16 maxShare;
         /// The part of its stake that an equivocator loses, in ten thousandths.
         uint16 slashParts;
         /// Absence is judged over at least so many blocks …

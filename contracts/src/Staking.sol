@@ -153,6 +153,8 @@ contract Staking is Election {
         _range("stakeUnit", p.stakeUnit, 1, type(uint96).max);
         _range("minStake", p.minStake, p.stakeUnit, type(uint96).max);
         _range("maxValidators", p.maxValidators, 1, VALIDATORS_MAX - PROBATION_MAX);
+        _range("minValidators", p.minValidators, 1, p.maxValidators);
+        _range("maxShare", p.maxShare, 1, 10_000);
         _range("slashParts", p.slashParts, 1, 10_000);
         _range("windowBlocks", p.windowBlocks, 2 * uint256(p.epochBlocks), 100_000_000);
         _range("windowSeconds", p.windowSeconds, 0, 100_000_000);

@@ -257,6 +257,58 @@ contract ElectionTest is StakingBase {
         same("gone", power(0), 0);
     }
 
+    // Floor and cap.
+
+    function testBelowTheFloorWhoLeavesKeepsOneUnitUntilAnotherComes() public {
+        IStaking.Founding memory f = terms(4, 100, 64);
+        f.parameters.minValidators = 4;
+        start(f);
+        vm.prank(account(0));
+        staking.unbond(100 ether);
+        epochs(6);
+        same("one unit", power(0), 1);
+        same("four validate", staking.validators().length, 4);
+        uint64 release = staking.unbonding(account(0))[0].release;
+        vm.prank(account(0));
+        vm.expectRevert(abi.encodeWithSelector(NothingDue.selector, release));
+        staking.withdraw();
+        deposit(7, 100 ether);
+        epochs(3);
+        same("gone", power(0), 0);
+        same("four validate", staking.validators().length, 4);
+        release = staking.unbonding(account(0))[0].release;
+        while (block.number < release) nextBlock();
+        vm.prank(account(0));
+        staking.withdraw();
+        same("paid", account(0).balance, 100 ether);
+    }
+
+    /// Also below the floor.
+    function testTheAbsentAndTheConvictedGoWhateverTheFloor() public {
+        IStaking.Founding memory f = terms(4, 100, 64);
+        f.parameters.minValidators = 4;
+        start(f);
+        convict(ed(0));
+        same("convicted", power(0), 0);
+        for (uint256 i = 0; i < 6; i++) {
+            epochWithout(one(ed(1)));
+        }
+        same("absent", power(1), 0);
+    }
+
+    function testNobodyGrowsBeyondItsShare() public {
+        IStaking.Founding memory f = terms(4, 100, 64);
+        f.parameters.maxShare = 3_333;
+        start(f);
+        vm.deal(account(0), 10_000 ether);
+        vm.prank(account(0));
+        staking.addStake{value: 10_000 ether}();
+        epochs(10);
+        check("a third at most", 10_000 * uint256(power(0)) <= 3_333 * total());
+        same("and nearly that", power(0), 149);
+        same("the others have what they had", power(1), 100);
+    }
+
     /// The founders cannot go while those who stay were not seen to sign.
     function testNobodyLeavesAChainThatCouldNotGoOn() public {
         IStaking.Founding memory f = terms(3, 100, 64);

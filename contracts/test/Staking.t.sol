@@ -31,6 +31,12 @@ contract StakingTest is StakingBase {
         f = founding(2, 1);
         refusedFounding(f, "founders", 2, 1, 1);
         f = founding(2, 4);
+        f.parameters.minValidators = 5;
+        refusedFounding(f, "minValidators", 5, 1, 4);
+        f = founding(2, 4);
+        f.parameters.maxShare = 10_001;
+        refusedFounding(f, "maxShare", 10_001, 1, 10_000);
+        f = founding(2, 4);
         f.parameters.unbondingBlocks = 2 * EPOCH - 1;
         refusedFounding(f, "unbondingBlocks", 2 * EPOCH - 1, 2 * EPOCH, 1_000_000_000);
         f = founding(2, 4);

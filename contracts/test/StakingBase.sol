@@ -44,8 +44,9 @@ abstract contract StakingBase is Base {
         for (uint256 i = 0; i < founders; i++) {
             f.founders[i] = IStaking.Founder(ed(i), 100, account(i), account(500 + i));
         }
-        f.parameters =
-            IStaking.Parameters(EPOCH, UNBONDING, 1 ether, 10 ether, maxValidators, 500, WINDOW, SECONDS, 10, JAIL);
+        f.parameters = IStaking.Parameters(
+            EPOCH, UNBONDING, 1 ether, 10 ether, maxValidators, 1, 10_000, 500, WINDOW, SECONDS, 10, JAIL
+        );
     }
 
     function nextBlock() internal {

@@ -53,7 +53,7 @@ impl Network {
         let ports = free_ports(2 * (FOUNDERS + 1));
         let net = format!("{path}/net");
         let mut args = vec!["network", "new", "--kind", "public", "--chain-id", "55"];
-        args.extend(["--validators", "3", "--block-time", "100", "--idle-block-s", "1"]);
+        args.extend(["--validators", "3", "--yes", "--block-time", "100", "--idle-block-s", "1"]);
         let fund = format!("{account}=100");
         args.extend(["--fund", &fund, "--fund", "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266=100"]);
         let at: Vec<String> =
@@ -216,7 +216,7 @@ fn a_newcomer_stakes_validates_is_jailed_and_leaves() {
     network.does(&["unjail"], "may be chosen again");
     network.wait("it signs again", |row| row["signedLast"] == true);
 
-    network.does(&["unstake", "--all"], "on their way out");
+    network.does(&["unstake", "--all", "--yes"], "on their way out");
     network.refused(&["withdraw"], &["withdraw"]);
     network.wait("it is out", Value::is_null);
     let left = height(network.rpc(0)).unwrap();

@@ -294,6 +294,7 @@ impl Staking {
         let Self { epoch_blocks, unbonding_blocks, jail_blocks, .. } = *self;
         let twice = epoch_blocks.saturating_mul(2);
         let (window, seconds) = (self.window_blocks.into(), self.window_seconds.into());
+        let (floor, share) = (self.validators_min.into(), self.power_share_max.into());
         let (parts, absence) = (self.slash_parts.into(), self.absence_parts.into());
         let terms = [
             ("staking.epoch_blocks", epoch_blocks, 5..=1_000_000, "use 5 to 1000000 blocks"),
@@ -313,6 +314,13 @@ impl Staking {
             ),
             ("staking.window_seconds", seconds, 0..=100_000_000, "use at most 100000000 seconds"),
             ("staking.jail_blocks", jail_blocks, 1..=1_000_000_000, "use 1 to 1000000000 blocks"),
+            (
+                "staking.validators_min",
+                floor,
+                1..=self.validators_max.into(),
+                "use 1 to `staking.validators_max`",
+            ),
+            ("staking.power_share_max", share, 1..=10_000, "use 1 to 10000"),
             ("staking.slash_parts", parts, 1..=10_000, "use 1 to 10000"),
             ("staking.absence_parts", absence, 0..=parts, "use at most `staking.slash_parts`"),
         ];

@@ -53,6 +53,8 @@ fn encode_staking(staking: Option<&Staking>, out: &mut Vec<u8>) {
         staking.epoch_blocks,
         staking.unbonding_blocks,
         staking.validators_max.into(),
+        staking.validators_min.into(),
+        staking.power_share_max.into(),
         staking.slash_parts.into(),
         staking.window_blocks.into(),
         staking.window_seconds.into(),

@@ -74,6 +74,10 @@ pub struct Staking {
     pub min_stake: U256,
     /// The largest number of validators.
     pub validators_max: u16,
+    /// Nobody leaves whole while fewer validators would stay.
+    pub validators_min: u16,
+    /// A validator does not grow beyond this share of all power, in ten thousandths.
+    pub power_share_max: u16,
     /// The share of its stake that an equivocator loses, in ten thousandths.
     pub slash_parts: u16,
     /// Absence is judged over at least this many blocks and `window_seconds`: a validator that
@@ -101,6 +105,10 @@ impl Default for Staking {
             min_stake: ETHER,
             // Half of the most that consensus takes: a certificate of all is 6 KB.
             validators_max: 64,
+            // Fewer bear no fault.
+            validators_min: 4,
+            // A third can stop the chain.
+            power_share_max: 3_333,
             // A tenth, not all: a key that runs on two machines by mistake is slashed too (ADR
             // 16).
             slash_parts: 1_000,

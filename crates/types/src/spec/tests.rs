@@ -175,7 +175,7 @@ fn a_wrong_spec_names_the_key_and_the_cure() {
 #[test]
 fn the_terms_of_staking_are_bounded() {
     type Change = fn(&mut Staking);
-    let wrong: [(&str, Change); 9] = [
+    let wrong: [(&str, Change); 11] = [
         ("`staking.epoch_blocks` is 0", |s| s.epoch_blocks = 0),
         ("`staking.unbonding_blocks` is 239", |s| s.unbonding_blocks = 239),
         ("`staking.window_blocks` is 239", |s| s.window_blocks = 239),
@@ -183,8 +183,12 @@ fn the_terms_of_staking_are_bounded() {
             s.absence_parts = 1_001;
         }),
         ("`staking.validators_max` is 121", |s| s.validators_max = 121),
+        ("`staking.validators_min` is 65", |s| s.validators_min = 65),
+        ("`staking.power_share_max` is 0", |s| s.power_share_max = 0),
         ("`staking.min_stake` is 0", |s| s.min_stake = Default::default()),
-        ("`staking.validators_max` is 1", |s| s.validators_max = 1),
+        ("`staking.validators_max` is 1", |s| {
+            (s.validators_min, s.validators_max) = (1, 1);
+        }),
         ("`staking.slash_parts` is 10001", |s| s.slash_parts = 10_001),
         (
             "1000000, so that a newcomer's least stake can stop the chain; use more than twice",
