@@ -17,6 +17,8 @@ abstract contract Election is Stakes {
     uint256 public constant VALIDATOR_POWER_MAX = POWER_MAX / VALIDATORS_MAX;
     /// Seats beyond `maxValidators`: a newcomer is seen to sign before it displaces anybody.
     uint256 public constant PROBATION_MAX = 8;
+    /// Fewer turns to propose are not judged: one slow round would be most of them.
+    uint256 public constant TURNS_MIN = 4;
     /// Four fifths are more than two thirds: old and new sets share a quorum.
     uint256 private constant CHURN = 5;
 
@@ -35,6 +37,8 @@ abstract contract Election is Stakes {
         uint256 present;
         uint256 mayCome;
         uint256 mayGo;
+        /// Of seats that go because they are in jail.
+        uint256 jailed;
     }
 
     Seat[] internal _set;
@@ -69,7 +73,7 @@ abstract contract Election is Stakes {
         Seat[] memory seats = _set;
         Balance memory b = _balance(seats);
         for (uint256 i = 0; i < seats.length; i++) {
-            _judge(seats[i]);
+            _judge(seats[i], b);
         }
         (uint256[] memory wanted, uint256 least) = _wanted(seats);
         if (least != type(uint256).max) {
@@ -88,6 +92,7 @@ abstract contract Election is Stakes {
         for (uint256 i = 0; i < seats.length; i++) {
             b.total += seats[i].power;
             if (_isPresent(seats[i])) b.present += seats[i].power;
+            if (_owners[seats[i].owner].jailedUntil != 0) b.jailed += seats[i].power;
         }
         b.mayCome = b.total / CHURN;
         if (b.mayCome == 0) b.mayCome = 1;
@@ -99,11 +104,12 @@ abstract contract Election is Stakes {
     }
 
     /// A seat on probation is active now, or jailed. An active one is jailed if it signed less than half of its
-    /// window, and slashed if less than a quarter.
+    /// window, or nothing was decided in more than half of its turns to propose; it is slashed if it signed less
+    /// than a quarter. No more than a third of the power is in jail: if more is absent, the network is at fault.
     ///
     /// Proposers with less than a third of the turns leave out its signature in less than a third of the
     /// blocks, so they alone come to neither bound (docs/economics.md).
-    function _judge(Seat memory seat) private {
+    function _judge(Seat memory seat, Balance memory b) private {
         Owner storage o = _owners[seat.owner];
         if (o.jailedUntil != 0) return;
         uint64 until = uint64(block.number) + _parameters.jailBlocks;
@@ -112,16 +118,27 @@ abstract contract Election is Stakes {
             o.active = true;
             emit Activated(seat.owner, o.key);
         }
-        uint256 missed = o.missed + seat.missed;
+        o.missed += seat.missed;
         uint256 window = block.number - o.since;
-        if (window < _parameters.windowBlocks || block.timestamp - o.sinceTime < _parameters.windowSeconds) {
-            if (seat.missed != 0) o.missed = uint32(missed);
-            return;
+        if (window < _parameters.windowBlocks || block.timestamp - o.sinceTime < _parameters.windowSeconds) return;
+        uint256 missed = o.missed;
+        if (2 * missed > window || _isIdle(o.failed, window * seat.power / b.total)) {
+            if (3 * (b.jailed + seat.power) > b.total) return;
+            b.jailed += seat.power;
+            _jail(seat.owner, until);
+            if (4 * missed > 3 * window) _slash(seat.owner, o.key, _parameters.absenceParts);
         }
-        (o.since, o.sinceTime, o.missed) = (uint64(block.number), uint64(block.timestamp), 0);
-        if (2 * missed <= window) return;
-        _jail(seat.owner, until);
-        if (4 * missed > 3 * window) _slash(seat.owner, o.key, _parameters.absenceParts);
+        _beginWindow(o);
+    }
+
+    /// `turns` by its power, since a count of them would write in each block.
+    function _isIdle(uint256 failed, uint256 turns) private pure returns (bool) {
+        return turns >= TURNS_MIN && 2 * failed > turns;
+    }
+
+    function _beginWindow(Owner storage o) private {
+        (o.since, o.sinceTime) = (uint64(block.number), uint64(block.timestamp));
+        (o.missed, o.failed) = (0, 0);
     }
 
     /// The power of each seat by its stake, 0: it goes; and which stake a newcomer must exceed
@@ -273,7 +290,7 @@ abstract contract Election is Stakes {
         _set.push(Seat(owner, power, 0));
         Owner storage o = _owners[owner];
         o.seat = uint16(_set.length);
-        (o.since, o.sinceTime, o.missed) = (uint64(block.number), uint64(block.timestamp), 0);
+        _beginWindow(o);
     }
 
     function _removeSeat(uint256 index) private {

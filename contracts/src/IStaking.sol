@@ -75,6 +75,9 @@ interface IStaking is IMembership {
         uint64 release;
     }
 
+    /// As `open`, with whose turn it was to propose the parent in the rounds in which nothing was decided.
+    function openAfter(bytes32[] calldata failed, bytes32[] calldata absent, bytes32[] calldata equivocators) external;
+
     /// Registers the sender as a candidate with `msg.value` as its stake. `proof` is the key's own
     /// signature (r, s) that it agrees to this owner: see KeyProofs.
     function deposit(bytes32 validatorKey, address feeRecipient, bytes calldata proof) external payable;

@@ -75,6 +75,8 @@ abstract contract Stakes is IStaking, Membership {
         uint64 since;
         uint64 sinceTime;
         uint32 missed;
+        /// Its turns to propose since then in which nothing was decided.
+        uint32 failed;
         /// In the order of their release.
         Unbonding[] unbonding;
     }

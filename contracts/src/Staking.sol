@@ -43,8 +43,23 @@ contract Staking is Election {
         if (address(this).balance < total) revert Unfunded(address(this).balance, total);
     }
 
-    /// It never refuses, and its cost is bounded by 192 candidates and 128 validators.
     function open(bytes32[] calldata absent, bytes32[] calldata equivocators) external onlyNode {
+        _open(absent, equivocators);
+    }
+
+    function openAfter(bytes32[] calldata failed, bytes32[] calldata absent, bytes32[] calldata equivocators)
+        external
+        onlyNode
+    {
+        for (uint256 i = 0; i < failed.length; i++) {
+            Owner storage o = _owners[_claims[failed[i]].owner];
+            if (o.seat != 0 && o.key == failed[i]) o.failed += 1;
+        }
+        _open(absent, equivocators);
+    }
+
+    /// It never refuses, and its cost is bounded by 192 candidates and 128 validators.
+    function _open(bytes32[] calldata absent, bytes32[] calldata equivocators) private {
         // No earlier block can name it: genesis' own hash is over this contract's state.
         if (block.number == 1) _network = blockhash(0);
         for (uint256 i = 0; i < equivocators.length; i++) {
@@ -141,8 +156,8 @@ contract Staking is Election {
     }
 
     function _miss(bytes32 key) private {
-        uint256 seat = _owners[_claims[key].owner].seat;
-        if (seat != 0 && _owners[_claims[key].owner].key == key) _set[seat - 1].missed += 1;
+        Owner storage o = _owners[_claims[key].owner];
+        if (o.seat != 0 && o.key == key) _set[o.seat - 1].missed += 1;
     }
 
     function _setParameters(Parameters memory p) private {

@@ -459,6 +459,70 @@ contract StakingTest is StakingBase {
         same("nothing is lost", staking.burned(), 0);
     }
 
+    function failed(bytes32 key) private {
+        vm.roll(block.number + 1);
+        vm.warp(block.timestamp + 1);
+        vm.prank(NODE);
+        staking.openAfter(one(key), new bytes32[](0), new bytes32[](0));
+    }
+
+    /// It votes and never proposes, as one whose clock is a minute ahead; it was never jailed.
+    function testWhoFailsItsTurnsIsJailedAndLosesNoStake() public {
+        start(4, 4);
+        while (block.number < WINDOW) {
+            if (block.number % 4 == 0) failed(ed(0));
+            else nextBlock();
+        }
+        check("jailed", staking.candidate(account(0)).jailedUntil != 0);
+        same("nothing is lost", staking.burned(), 0);
+        for (uint256 n = 1; n < 4; n++) {
+            same("the others are not", staking.candidate(account(n)).jailedUntil, 0);
+        }
+    }
+
+    function testHalfOfItsTurnsAreEnough() public {
+        start(5, 5);
+        // A fifth of the power has four of twenty turns.
+        failed(ed(0));
+        failed(ed(0));
+        while (block.number < WINDOW) nextBlock();
+        same("two of four", staking.candidate(account(0)).jailedUntil, 0);
+        for (uint256 i = 0; i < 3; i++) {
+            failed(ed(0));
+        }
+        while (block.number < 2 * WINDOW) nextBlock();
+        check("three of four", staking.candidate(account(0)).jailedUntil != 0);
+    }
+
+    function testTooFewTurnsAreNotJudged() public {
+        start(6, 6);
+        for (uint256 i = 0; i < 3; i++) {
+            failed(ed(0));
+        }
+        while (block.number < WINDOW) nextBlock();
+        same("three of three", staking.candidate(account(0)).jailedUntil, 0);
+    }
+
+    /// A network in trouble jails nobody into being the only one left.
+    function testNoMoreThanAThirdOfThePowerIsInJail() public {
+        start(6, 6);
+        bytes32[] memory most = new bytes32[](4);
+        for (uint256 i = 0; i < 4; i++) {
+            most[i] = ed(i);
+        }
+        while (block.number < WINDOW) nextBlock(most, new bytes32[](0));
+        uint256 jailed = 0;
+        for (uint256 n = 0; n < 6; n++) {
+            if (staking.candidate(account(n)).jailedUntil != 0) jailed++;
+        }
+        same("a third", jailed, 2);
+        // The others are judged again, when there is room.
+        epochWithout(most);
+        epochWithout(most);
+        epochWithout(most);
+        check("then they are", staking.candidate(account(2)).jailedUntil != 0);
+    }
+
     /// A network that is idle makes few blocks, one that is busy many.
     function testTheWindowIsOfBlocksAndOfSeconds() public {
         IStaking.Founding memory f = founding(4, 4);
