@@ -72,7 +72,8 @@ contract StakingKeysTest is StakingBase {
         same("gone", power(0), 0);
         (address owner, uint64 free,) = staking.keyUse(key);
         same("its owner still", owner, account(0));
-        // The last block that it signed is that of the epoch's end, whose evidence is taken for UNBONDING blocks.
+        // The last block that it signed is that of the second epoch's end, whose evidence is taken for UNBONDING blocks.
+        same("free", free, 2 * EPOCH + UNBONDING + 1);
         while (block.number < free - 1) nextBlock();
         refused(9, key, proof, inUse);
         nextBlock();
