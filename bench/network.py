@@ -44,7 +44,7 @@ def found_public(folder, at, *flags):
     """A gas-free public network with large blocks, a founder at each of `at`; the
     founders' folders."""
     named = [word for address in at for word in ("--at", address)]
-    trefoil("network", "new", "--kind", "public", "--validators", len(at), "--base-fee", 0,
+    trefoil("network", "new", "--kind", "public", "--yes", "--validators", len(at), "--base-fee", 0,
             *flags, *named, folder)
     for chain in folder.glob("**/chain.toml"):
         text = chain.read_text()

@@ -1,16 +1,22 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity ^0.8.30;
 
-import "./Ed25519.sol";
 import "./IStaking.sol";
+import "./KeyProofs.sol";
 import "./Membership.sol";
 
 /// @notice {key} is no Ed25519 key that can be used; check its digits
 /// @dev Not a canonical Ed25519 point of large order.
 error NotAKey(bytes32 key);
 /// @notice {key} is or was used already, and a key has one use by one owner; make a new key
+/// @dev It is free again when no evidence against it can come any more.
 error KeyInUse(bytes32 key);
-/// @notice the account registered with key {key} and keeps it; use that key, or another account
+/// @notice {key} signed two things once and never counts again; make a new key
+error KeyConvicted(bytes32 key);
+/// @notice that is no signature by {key} for this network and for owner {owner}; make it anew with `trefoil validator
+/// prove` where the key lies
+error BadProof(bytes32 key, address owner);
+/// @notice the account still validates with key {key}; use that key, or wait until its power is gone
 error OtherKey(bytes32 key);
 /// @notice {owner} stakes already; use `trefoil validator add-stake`
 /// @dev Use `addStake`.
@@ -33,17 +39,16 @@ error NothingDue(uint64 first);
 /// @notice {owner} did not take {amount:ether} ether; it is a contract that refuses payments
 error NotPaid(address owner, uint256 amount);
 
-/// The candidates and their money.
+/// The candidates, their keys and their money.
 ///
 /// Always: the balance is at least all stakes, all that unbonds, and what was
-/// burned; an owner has one key and a key one owner, for ever; at most 192 are
-/// candidates, so that an election fits into the node's call.
-///
-/// That an owner holds a key's secret cannot be checked here. Who registers another's
-/// key locks stake for a key that never signs, earns nothing by it and is jailed; the
-/// other makes a new key, which costs nothing.
+/// burned; an owner has one key at a time; a key has agreed to its owner by its own
+/// signature, and is that owner's while it is in use and as long as evidence against it
+/// can come; a convicted key is never used again; at most 192 are candidates, so that
+/// an election fits into the node's call.
 abstract contract Stakes is IStaking, Membership {
     uint256 public constant CANDIDATES_MAX = 192;
+    /// That an owner may have on their way out by its own will; an eviction or conviction may add one.
     uint256 public constant UNBONDINGS_MAX = 8;
     uint64 internal constant FOR_EVER = type(uint64).max;
 
@@ -61,31 +66,57 @@ abstract contract Stakes is IStaking, Membership {
         /// Index + 1 in `_places`; 0: no candidate.
         uint16 place;
         /// Index + 1 in the set; 0: no validator.
-        uint16 elected;
+        uint16 seat;
+        /// It was seen to sign, and has had a seat since then.
+        bool active;
         uint64 jailedUntil;
-        /// The block that told of its newest miss, and how many in a row led to it.
-        uint64 missed;
-        uint32 misses;
+        /// With a seat: the block and time from which on its absence is judged, and what it missed in
+        /// the epochs since; without: from when on it waits for a seat.
+        uint64 since;
+        uint64 sinceTime;
+        uint32 missed;
+        /// Its turns to propose since then in which nothing was decided.
+        uint32 failed;
+        /// In the order of their release.
         Unbonding[] unbonding;
+    }
+
+    /// What a key is or was used for.
+    struct KeyClaim {
+        address owner;
+        /// From this height on another may claim it; 0: it is in use.
+        uint64 free;
+        /// For ever.
+        bool convicted;
     }
 
     Parameters internal _parameters;
     Place[] internal _places;
     mapping(address => Owner) internal _owners;
-    mapping(bytes32 => address) internal _ownerOf;
+    mapping(bytes32 => KeyClaim) internal _claims;
+    /// The genesis hash, from block 1 on.
+    bytes32 internal _network;
     uint32 private _ownersEver;
     uint256 public burned;
 
     event Deposited(address indexed owner, bytes32 indexed key, address feeRecipient, uint256 amount);
     event StakeAdded(address indexed owner, uint256 amount, uint256 stake);
     event Unbonded(address indexed owner, uint256 amount, uint256 stake, uint64 release);
+    /// Its power is not gone yet: the part that backs it is paid from `release` on.
+    event UnbondingProlonged(address indexed owner, uint64 release);
     event Evicted(address indexed owner, address indexed by);
     event Withdrawn(address indexed owner, uint256 amount);
     event Slashed(address indexed owner, bytes32 indexed key, uint256 amount);
 
-    function deposit(bytes32 validatorKey, address feeRecipient) external payable {
+    function deposit(bytes32 validatorKey, address feeRecipient, bytes calldata proof) external payable {
         uint256 least = _parameters.minStake;
         if (msg.value < least) revert TooLittleStake(msg.value, least);
+        // So that an eviction or a conviction finds room, and puts off no other part.
+        if (_owners[msg.sender].unbonding.length > UNBONDINGS_MAX) revert TooManyUnbondings(UNBONDINGS_MAX);
+        bytes32 claimer = bytes32(uint256(uint160(msg.sender)));
+        if (!KeyProofs.isProof(validatorKey, _network, KeyRole.Validator, claimer, proof)) {
+            revert BadProof(validatorKey, msg.sender);
+        }
         if (_places.length == CANDIDATES_MAX) _evictFor(msg.value);
         _register(msg.sender, validatorKey, feeRecipient, msg.value);
     }
@@ -112,66 +143,94 @@ abstract contract Stakes is IStaking, Membership {
     function withdraw() external {
         Unbonding[] storage parts = _owners[msg.sender].unbonding;
         uint256 due = 0;
-        uint64 first = 0;
-        for (uint256 i = parts.length; i > 0; i--) {
-            Unbonding memory part = parts[i - 1];
-            if (part.release > block.number) {
-                if (first == 0 || part.release < first) first = part.release;
-                continue;
-            }
-            due += part.amount;
-            parts[i - 1] = parts[parts.length - 1];
-            parts.pop();
+        uint256 paid = 0;
+        while (paid < parts.length && parts[paid].release <= block.number) {
+            due += parts[paid++].amount;
         }
-        if (due == 0) revert NothingDue(first);
+        if (due == 0) revert NothingDue(parts.length == 0 ? 0 : parts[0].release);
+        uint256 left = parts.length - paid;
+        for (uint256 i = 0; i < left; i++) {
+            parts[i] = parts[i + paid];
+        }
+        while (parts.length > left) parts.pop();
         emit Withdrawn(msg.sender, due);
         // Last, when all is written: the receiver may call again.
-        (bool paid,) = msg.sender.call{value: due}("");
-        if (!paid) revert NotPaid(msg.sender, due);
+        (bool taken,) = msg.sender.call{value: due}("");
+        if (!taken) revert NotPaid(msg.sender, due);
     }
 
     function _register(address owner, bytes32 key, address feeRecipient, uint256 amount) internal {
         Owner storage o = _owners[owner];
         if (o.place != 0) revert AlreadyCandidate(owner);
         if (o.jailedUntil == FOR_EVER) revert JailedForEver(owner);
-        if (o.number == 0) {
-            if (_ownerOf[key] != address(0)) revert KeyInUse(key);
-            if (!Ed25519.isUsable(key)) revert NotAKey(key);
-            _ownerOf[key] = owner;
-            (o.key, o.number) = (key, ++_ownersEver);
-        } else if (o.key != key) {
-            revert OtherKey(o.key);
-        }
+        // Its old key counts until its power is gone.
+        if (o.seat != 0 && o.key != key) revert OtherKey(o.key);
+        _claim(key, owner);
+        o.key = key;
+        if (o.number == 0) o.number = ++_ownersEver;
+        if (o.seat == 0) o.since = uint64(block.number);
         _payTo(o, feeRecipient);
         _places.push(Place(owner, _wei(amount)));
         o.place = uint16(_places.length);
         emit Deposited(owner, key, feeRecipient, amount);
     }
 
+    function _claim(bytes32 key, address owner) private {
+        KeyClaim storage c = _claims[key];
+        if (c.convicted) revert KeyConvicted(key);
+        bool isFree = c.free != 0 && c.free <= block.number;
+        if (c.owner != address(0) && c.owner != owner && !isFree) revert KeyInUse(key);
+        if (!Ed25519.isUsable(key)) revert NotAKey(key);
+        _claims[key] = KeyClaim(owner, 0, false);
+    }
+
+    /// If neither stake nor power is left, the key is in use no more: it signs this block at most, and evidence of
+    /// that comes for `unbondingBlocks`.
+    function _releaseKey(address owner) internal {
+        Owner storage o = _owners[owner];
+        if (o.place != 0 || o.seat != 0) return;
+        _claims[o.key].free = uint64(block.number) + _parameters.unbondingBlocks + 1;
+    }
+
     function _payTo(Owner storage o, address feeRecipient) internal {
         // Also one that left and came back within an epoch is in the set.
-        if (o.elected != 0 && o.feeRecipient != feeRecipient) _changed();
+        if (o.seat != 0 && o.feeRecipient != feeRecipient) _changed();
         o.feeRecipient = feeRecipient;
     }
 
-    /// Burns its part of all that `owner` has here, and unbonds the rest.
-    function _slash(address owner) internal {
+    /// Burns so many ten thousandths of all that `owner` has here, for what its `key` did.
+    function _slash(address owner, bytes32 key, uint256 parts) internal {
         Owner storage o = _owners[owner];
         uint256 lost = 0;
         for (uint256 i = 0; i < o.unbonding.length; i++) {
-            uint128 part = _slashed(o.unbonding[i].amount);
+            uint128 part = uint128(uint256(o.unbonding[i].amount) * parts / 10_000);
             o.unbonding[i].amount -= part;
             lost += part;
         }
         if (o.place != 0) {
             Place storage p = _places[o.place - 1];
-            uint96 part = uint96(_slashed(p.stake));
+            uint96 part = uint96(uint256(p.stake) * parts / 10_000);
             p.stake -= part;
             lost += part;
-            _unbondAll(owner);
         }
         burned += lost;
-        emit Slashed(owner, o.key, lost);
+        emit Slashed(owner, key, lost);
+    }
+
+    /// The newest parts together back `excess` wei of power that has not gone yet: they unbond from now on.
+    ///
+    /// Otherwise a validator that leaves step by step would be paid while it could still sign two blocks.
+    function _prolong(address owner, uint256 excess) internal {
+        Unbonding[] storage parts = _owners[owner].unbonding;
+        uint64 release = uint64(block.number) + _parameters.unbondingBlocks;
+        uint256 i = parts.length;
+        if (i == 0 || parts[i - 1].release == release) return;
+        while (i > 0 && excess > 0) {
+            Unbonding storage part = parts[--i];
+            part.release = release;
+            excess -= part.amount < excess ? part.amount : excess;
+        }
+        emit UnbondingProlonged(owner, release);
     }
 
     function _placeOf(address owner) private view returns (Place storage) {
@@ -195,22 +254,15 @@ abstract contract Stakes is IStaking, Membership {
         _unbondAll(smallest.owner);
     }
 
-    function _unbondAll(address owner) private {
+    function _unbondAll(address owner) internal {
         uint96 amount = _places[_owners[owner].place - 1].stake;
         _leave(owner);
         if (amount != 0) _unbond(owner, amount, 0);
     }
 
     function _unbond(address owner, uint96 amount, uint96 rest) private {
-        Unbonding[] storage parts = _owners[owner].unbonding;
         uint64 release = uint64(block.number) + _parameters.unbondingBlocks;
-        if (parts.length < UNBONDINGS_MAX) {
-            parts.push(Unbonding(amount, release));
-        } else {
-            // Evicted or slashed: the call must not fail, and the later release holds for both.
-            Unbonding storage newest = parts[parts.length - 1];
-            (newest.amount, newest.release) = (newest.amount + amount, release);
-        }
+        _owners[owner].unbonding.push(Unbonding(amount, release));
         emit Unbonded(owner, amount, rest, release);
     }
 
@@ -221,10 +273,7 @@ abstract contract Stakes is IStaking, Membership {
         _owners[last.owner].place = place;
         _places.pop();
         _owners[owner].place = 0;
-    }
-
-    function _slashed(uint128 amount) private view returns (uint128) {
-        return uint128(uint256(amount) * _parameters.slashParts / 10_000);
+        _releaseKey(owner);
     }
 
     function _wei(uint256 amount) private pure returns (uint96) {

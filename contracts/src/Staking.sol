@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity ^0.8.30;
 
-import "./Stakes.sol";
+import "./Election.sol";
 
 /// @notice {what} is {got}; choose {least} to {most}
 error OutOfRange(string what, uint256 got, uint256 least, uint256 most);
@@ -14,23 +14,7 @@ error NotJailed(address owner);
 error JailedYet(uint64 height);
 
 /// The validators of a public network, chosen by stake. See IStaking.sol.
-///
-/// Always: the set has 1 to `maxValidators` validators of at most 2^60 power together;
-/// it grows at epochs' ends only and shrinks when one is jailed; where a rule would
-/// leave nobody, the set stays, for a chain without validators could not go on.
-contract Staking is Stakes {
-    /// So that no set of 128 exceeds 2^60.
-    uint256 public constant VALIDATOR_POWER_MAX = POWER_MAX / VALIDATORS_MAX;
-
-    struct Elected {
-        address owner;
-        uint64 power;
-    }
-
-    Elected[] private _set;
-
-    event ValidatorsElected(uint256 count);
-    event Jailed(address indexed owner, bytes32 indexed key, uint64 until);
+contract Staking is Election {
     event Unjailed(address indexed owner);
     event FeeRecipientChanged(address indexed owner, address feeRecipient);
     /// It should have gone, but was the last validator.
@@ -43,18 +27,41 @@ contract Staking is Stakes {
         uint256 total = 0;
         for (uint256 i = 0; i < f.founders.length; i++) {
             Founder memory founder = f.founders[i];
-            _range("power", founder.power, 1, VALIDATOR_POWER_MAX);
+            // A newcomer's least stake, with a key that nobody runs, takes no founder's place in a quorum.
+            _range(
+                "power",
+                founder.power,
+                2 * uint256(f.parameters.minStake / f.parameters.stakeUnit) + 1,
+                VALIDATOR_POWER_MAX
+            );
             uint256 stake = uint256(founder.power) * f.parameters.stakeUnit;
             _range("stake", stake, f.parameters.minStake, type(uint96).max);
             _register(founder.owner, founder.key, founder.feeRecipient, stake);
+            _seatFounder(founder.owner, founder.power);
             total += stake;
         }
         if (address(this).balance < total) revert Unfunded(address(this).balance, total);
-        _elect();
+    }
+
+    function open(bytes32[] calldata absent, bytes32[] calldata equivocators) external onlyNode {
+        _open(absent, equivocators);
+    }
+
+    function openAfter(bytes32[] calldata failed, bytes32[] calldata absent, bytes32[] calldata equivocators)
+        external
+        onlyNode
+    {
+        for (uint256 i = 0; i < failed.length; i++) {
+            Owner storage o = _owners[_claims[failed[i]].owner];
+            if (o.seat != 0 && o.key == failed[i]) o.failed += 1;
+        }
+        _open(absent, equivocators);
     }
 
     /// It never refuses, and its cost is bounded by 192 candidates and 128 validators.
-    function open(bytes32[] calldata absent, bytes32[] calldata equivocators) external onlyNode {
+    function _open(bytes32[] calldata absent, bytes32[] calldata equivocators) private {
+        // No earlier block can name it: genesis' own hash is over this contract's state.
+        if (block.number == 1) _network = blockhash(0);
         for (uint256 i = 0; i < equivocators.length; i++) {
             _convict(equivocators[i]);
         }
@@ -69,7 +76,10 @@ contract Staking is Stakes {
         if (o.jailedUntil == 0) revert NotJailed(msg.sender);
         if (o.jailedUntil == FOR_EVER) revert JailedForEver(msg.sender);
         if (block.number < o.jailedUntil) revert JailedYet(o.jailedUntil);
+        uint256 stake = o.place == 0 ? 0 : _places[o.place - 1].stake;
+        if (stake < _parameters.minStake) revert TooLittleStake(stake, _parameters.minStake);
         o.jailedUntil = 0;
+        if (o.seat == 0) o.since = uint64(block.number);
         emit Unjailed(msg.sender);
     }
 
@@ -79,6 +89,15 @@ contract Staking is Stakes {
         if (o.feeRecipient == feeRecipient) revert NothingToChange();
         _payTo(o, feeRecipient);
         emit FeeRecipientChanged(msg.sender, feeRecipient);
+    }
+
+    function network() external view returns (bytes32) {
+        return _network;
+    }
+
+    function keyUse(bytes32 key) external view returns (address owner, uint64 free, bool isConvicted) {
+        KeyClaim storage c = _claims[key];
+        return (c.owner, c.free, c.convicted);
     }
 
     function version() external view returns (uint64) {
@@ -94,7 +113,7 @@ contract Staking is Stakes {
     }
 
     function convicted(bytes32 key) external view returns (bool) {
-        return _owners[_ownerOf[key]].jailedUntil == FOR_EVER;
+        return _claims[key].convicted;
     }
 
     function parameters() external view returns (Parameters memory) {
@@ -111,8 +130,8 @@ contract Staking is Stakes {
     function candidate(address owner) public view returns (Candidate memory) {
         Owner storage o = _owners[owner];
         uint96 stake = o.place == 0 ? 0 : _places[o.place - 1].stake;
-        uint64 power = o.elected == 0 ? 0 : _set[o.elected - 1].power;
-        return Candidate(owner, o.key, o.feeRecipient, stake, power, o.jailedUntil);
+        uint64 power = o.seat == 0 ? 0 : _set[o.seat - 1].power;
+        return Candidate(owner, o.key, o.feeRecipient, stake, power, o.jailedUntil, o.active);
     }
 
     function unbonding(address owner) external view returns (Unbonding[] memory) {
@@ -121,113 +140,40 @@ contract Staking is Stakes {
 
     /// The validator loses a part of its stake and its seat, for ever.
     function _convict(bytes32 key) private {
-        address owner = _ownerOf[key];
+        KeyClaim storage c = _claims[key];
+        address owner = c.owner;
+        if (owner == address(0) || c.convicted) return;
+        c.convicted = true;
         Owner storage o = _owners[owner];
-        if (owner == address(0) || o.jailedUntil == FOR_EVER) return;
-        _slash(owner);
+        // By another of its keys.
+        if (o.jailedUntil == FOR_EVER) return;
+        _slash(owner, key, _parameters.slashParts);
+        if (o.place != 0) _unbondAll(owner);
         _jail(owner, FOR_EVER);
+        if (o.seat == 0) return;
+        if (_set.length == 1) emit LastValidatorKept(owner, key);
+        else _unseat(owner);
     }
 
-    /// Only misses in a row count: a certificate needs two thirds of the votes and may
-    /// lack those of validators that are well.
     function _miss(bytes32 key) private {
-        address owner = _ownerOf[key];
-        Owner storage o = _owners[owner];
-        if (o.elected == 0 || o.missed == block.number) return;
-        o.misses = o.missed + 1 == block.number ? o.misses + 1 : 1;
-        o.missed = uint64(block.number);
-        if (o.misses < _parameters.jailMisses || o.jailedUntil != 0) return;
-        _jail(owner, uint64(block.number) + _parameters.jailBlocks);
-    }
-
-    function _jail(address owner, uint64 until) private {
-        Owner storage o = _owners[owner];
-        o.jailedUntil = until;
-        o.misses = 0;
-        emit Jailed(owner, o.key, until);
-        uint16 seat = o.elected;
-        if (seat == 0) return;
-        if (_set.length == 1) {
-            emit LastValidatorKept(owner, o.key);
-            return;
-        }
-        Elected memory last = _set[_set.length - 1];
-        _set[seat - 1] = last;
-        _owners[last.owner].elected = seat;
-        _set.pop();
-        o.elected = 0;
-        _changed();
-    }
-
-    /// The `maxValidators` largest stakes of who is not jailed are the set; of equal
-    /// stakes, who came first. If nobody is eligible, the set stays.
-    function _elect() private {
-        uint256[] memory ranked = _ranked();
-        if (ranked.length == 0 || _isElected(ranked)) return;
-        for (uint256 i = 0; i < _set.length; i++) {
-            _owners[_set[i].owner].elected = 0;
-        }
-        while (_set.length > ranked.length) _set.pop();
-        for (uint256 i = 0; i < ranked.length; i++) {
-            Elected memory e = _electedBy(ranked[i]);
-            if (i < _set.length) _set[i] = e;
-            else _set.push(e);
-            _owners[e.owner].elected = uint16(i + 1);
-        }
-        emit ValidatorsElected(ranked.length);
-        _changed();
-    }
-
-    /// The best candidates, best first: stake, then earliness, then their place.
-    function _ranked() private view returns (uint256[] memory best) {
-        uint256 most = _parameters.maxValidators;
-        uint256 minStake = _parameters.minStake;
-        uint256 count = 0;
-        best = new uint256[](most);
-        for (uint256 i = 0; i < _places.length; i++) {
-            Place memory p = _places[i];
-            Owner storage o = _owners[p.owner];
-            if (p.stake < minStake || o.jailedUntil != 0) continue;
-            uint256 rank = (uint256(p.stake) << 160) | (uint256(type(uint32).max - o.number) << 16) | i;
-            if (count == most && rank <= best[count - 1]) continue;
-            if (count < most) count++;
-            uint256 j = count - 1;
-            for (; j > 0 && best[j - 1] < rank; j--) {
-                best[j] = best[j - 1];
-            }
-            best[j] = rank;
-        }
-        assembly ("memory-safe") {
-            mstore(best, count)
-        }
-    }
-
-    function _electedBy(uint256 rank) private view returns (Elected memory) {
-        uint256 power = (rank >> 160) / _parameters.stakeUnit;
-        if (power > VALIDATOR_POWER_MAX) power = VALIDATOR_POWER_MAX;
-        return Elected(_places[uint16(rank)].owner, uint64(power));
-    }
-
-    /// Whether the set already is these, whatever their order.
-    function _isElected(uint256[] memory ranked) private view returns (bool) {
-        if (ranked.length != _set.length) return false;
-        for (uint256 i = 0; i < ranked.length; i++) {
-            Elected memory e = _electedBy(ranked[i]);
-            uint256 seat = _owners[e.owner].elected;
-            if (seat == 0 || _set[seat - 1].power != e.power) return false;
-        }
-        return true;
+        Owner storage o = _owners[_claims[key].owner];
+        if (o.seat != 0 && o.key == key) _set[o.seat - 1].missed += 1;
     }
 
     function _setParameters(Parameters memory p) private {
-        _range("epochBlocks", p.epochBlocks, 1, 1_000_000);
+        // In shorter ones a seat on probation could miss all that it is asked to sign, and have half.
+        _range("epochBlocks", p.epochBlocks, 5, 1_000_000);
         // Who left the set at an epoch's end can still be convicted for an epoch.
         _range("unbondingBlocks", p.unbondingBlocks, 2 * uint256(p.epochBlocks), 1_000_000_000);
         _range("stakeUnit", p.stakeUnit, 1, type(uint96).max);
         _range("minStake", p.minStake, p.stakeUnit, type(uint96).max);
-        _range("maxValidators", p.maxValidators, 1, VALIDATORS_MAX);
+        _range("maxValidators", p.maxValidators, 1, VALIDATORS_MAX - PROBATION_MAX);
+        _range("minValidators", p.minValidators, 1, p.maxValidators);
+        _range("maxShare", p.maxShare, 1, 10_000);
         _range("slashParts", p.slashParts, 1, 10_000);
-        _range("jailMisses", p.jailMisses, 10, type(uint32).max);
+        _range("windowBlocks", p.windowBlocks, 2 * uint256(p.epochBlocks), 100_000_000);
+        _range("windowSeconds", p.windowSeconds, 0, 100_000_000);
+        _range("absenceParts", p.absenceParts, 0, p.slashParts);
         _range("jailBlocks", p.jailBlocks, 1, 1_000_000_000);
         _parameters = p;
     }

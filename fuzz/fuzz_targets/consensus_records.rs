@@ -9,7 +9,7 @@ use libfuzzer_sys::fuzz_target;
 use trefoil_consensus::{Config, Consensus, Timeouts};
 use trefoil_crypto::SecretKey;
 use trefoil_types::{
-    Address, B256, Millis, PolkaCertificate, Proposal, PublicKey, Time, Validator, ValidatorSet,
+    B256, Millis, PolkaCertificate, Proposal, PublicKey, Time, Validator, ValidatorSet,
     ValidatorSignature, Vote, VoteKind,
 };
 
@@ -23,7 +23,7 @@ static KEYS: LazyLock<Vec<SecretKey>> =
 fuzz_target!(|bytes: &[u8]| {
     let records: Vec<Vec<u8>> = bytes.chunks(4).take(RECORDS_MAX).map(record).collect();
     let validator =
-        |key: &SecretKey| Validator { key: key.public(), power: 1, fee_recipient: Address::ZERO };
+        |key: &SecretKey| Validator { key: key.public(), power: 1 };
     let set = ValidatorSet::new(KEYS.iter().map(validator).collect()).expect("four validators");
     let timeouts = Timeouts {
         propose: Millis(1_000),

@@ -5,9 +5,7 @@ use std::{collections::VecDeque, hint::black_box};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use trefoil_consensus::{Candidate, Config, Consensus, ConsensusMessage, Output, Timeouts};
 use trefoil_crypto::SecretKey;
-use trefoil_types::{
-    Address, B256, Height, Millis, Round, Time, Validator, ValidatorSet, keccak256,
-};
+use trefoil_types::{B256, Height, Millis, Round, Time, Validator, ValidatorSet, keccak256};
 
 const VALIDATORS: usize = 4;
 const NETWORK: B256 = B256::repeat_byte(7);
@@ -18,11 +16,7 @@ fn key(i: usize) -> SecretKey {
 }
 
 fn set() -> ValidatorSet {
-    let validators = (0..VALIDATORS).map(|i| Validator {
-        key: key(i).public(),
-        power: 1,
-        fee_recipient: Address::ZERO,
-    });
+    let validators = (0..VALIDATORS).map(|i| Validator { key: key(i).public(), power: 1 });
     ValidatorSet::new(validators.collect()).expect("four validators are a set")
 }
 

@@ -56,7 +56,7 @@ fn next(ledger: &Ledger) -> (Outcome, Certificate) {
     let height = ledger.tip().number + 1;
     let draft = Draft {
         timestamp: height,
-        fee_recipient: Address::ZERO,
+        fee_recipient: Address::repeat_byte(1),
         attached: Attached {
             parent_certificate: ledger.tip_certificate().cloned(),
             ..Default::default()

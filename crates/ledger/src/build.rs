@@ -58,7 +58,7 @@ pub fn build<S: StateReader>(
     let mut header = header::draft_header(settings, parent.hash, parent.header, &draft);
     let rules = parent.governed.rules(parent.spec, &header)?;
     let mut run = BlockRun::new(rules, &header, parent.state);
-    let opening = governance::opening(parent.validators, &draft.attached);
+    let opening = governance::opening(parent.spec, parent.validators, &draft.attached);
     run.open(&header, Some(opening)).map_err(broken)?;
     let filled = fill(&mut run, &header, txs)?;
     let mut executed = run.close().map_err(broken)?;

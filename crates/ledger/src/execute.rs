@@ -41,9 +41,10 @@ pub fn execute<S: StateReader>(
     let RecoveredBlock { header, transactions, .. } = block;
     let run = || -> Result<Executed, BlockFault> {
         header::check_draft(&parent.governed.settings, parent.hash, parent.header, block)?;
+        parent.governed.check_beneficiary(&header.beneficiary)?;
         check_size(block)?;
         let rules = parent.governed.rules(parent.spec, header)?;
-        let opening = Some(governance::opening(parent.validators, &block.attached));
+        let opening = Some(governance::opening(parent.spec, parent.validators, &block.attached));
         run_block(&rules, header, transactions, &[], opening, parent.state)
     };
     run().map_err(|fault| fault.of(&block.header, block.hash))

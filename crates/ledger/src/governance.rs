@@ -8,7 +8,7 @@
 pub(crate) mod founding;
 mod views;
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use alloy_primitives::{Bytes, U256};
 use alloy_sol_types::{SolCall, sol};
@@ -17,7 +17,8 @@ use revm::{
     handler::SYSTEM_ADDRESS,
 };
 use trefoil_types::{
-    Address, Attached, ChainSpec, Header, Height, Members, PublicKey, ValidatorSet, keccak256,
+    Address, Attached, B256, ChainSpec, Header, Height, Members, PublicKey, Round, ValidatorSet,
+    keccak256,
     spec::{Fork, Forks, GOVERNING_CONTRACT, fork_at},
 };
 
@@ -53,6 +54,8 @@ const VIEW_GAS: u64 = 10_000_000_000;
 pub struct Governed {
     /// Its validator set.
     pub validators: ValidatorSet,
+    /// Where each of them wants the fees of its blocks.
+    pub fee_recipients: BTreeMap<PublicKey, Address>,
     /// The members that may connect; empty on a public network.
     pub members: Arc<Members>,
     pub settings: ChainSettings,
@@ -131,6 +134,16 @@ impl Governed {
         })
     }
 
+    // Not the proposer's own: a header names no round, and a later round proposes the block of an
+    // earlier one again.
+    /// Checks that a block's fees go where one of its validators wants them.
+    pub(crate) fn check_beneficiary(&self, beneficiary: &Address) -> Result<(), String> {
+        match self.fee_recipients.values().any(|recipient| recipient == beneficiary) {
+            true => Ok(()),
+            false => Err(format!("beneficiary {beneficiary} is no validator's fee recipient")),
+        }
+    }
+
     /// The rule set of the block at `height`.
     ///
     /// # Errors
@@ -186,19 +199,37 @@ impl Permissions {
 // leave out signatures that it has, down to a quorum; only many such blocks lead to jail
 // (ADR 14).
 /// The input of the call that opens a block. It names the validators of the parent whose
-/// signature the bound certificate lacks, and the validators that the evidence convicts.
-pub(crate) fn opening(validators: Option<&ValidatorSet>, attached: &Attached) -> Bytes {
+/// signature the bound certificate lacks, and the validators that the evidence convicts; on a
+/// public network also those that failed their turns to propose the parent.
+pub(crate) fn opening(
+    spec: &ChainSpec,
+    validators: Option<&ValidatorSet>,
+    attached: &Attached,
+) -> Bytes {
+    let failed = failed_turns(validators, attached);
     let signed = |key: &PublicKey| {
         let mut signatures = attached.parent_certificate.iter().flat_map(|c| &c.signatures);
         signatures.any(|signature| signature.validator == *key)
     };
     let validators = validators.into_iter().flat_map(ValidatorSet::iter);
     let absent = validators.map(|validator| validator.key).filter(|key| !signed(key));
-    let call = IMembership::openCall {
-        absent: absent.map(|key| key.0).collect(),
-        equivocators: attached.evidence.iter().map(|evidence| evidence.validator().0).collect(),
+    let absent = absent.map(|key| key.0).collect();
+    let equivocators = attached.evidence.iter().map(|evidence| evidence.validator().0).collect();
+    // Among members absence is for people to judge.
+    match spec.kind.has_members() {
+        true => IMembership::openCall { absent, equivocators }.abi_encode().into(),
+        false => IStaking::openAfterCall { failed, absent, equivocators }.abi_encode().into(),
+    }
+}
+
+/// The proposers of the parent's rounds in which nothing was decided.
+fn failed_turns(validators: Option<&ValidatorSet>, attached: &Attached) -> Vec<B256> {
+    let (Some(set), Some(certificate)) = (validators, &attached.parent_certificate) else {
+        return vec![];
     };
-    call.abi_encode().into()
+    // Attack: a height of very many rounds. After as many as there are validators, each had one.
+    let rounds = certificate.round.min(set.len() as Round);
+    (0..rounds).map(|round| set.proposer(certificate.height, round).key.0).collect()
 }
 
 /// The contract on one state, called by the node itself.

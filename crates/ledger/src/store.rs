@@ -74,7 +74,7 @@ type Definition = TableDefinition<'static, &'static [u8], &'static [u8]>;
 pub const FILE: &str = "ledger.redb";
 
 /// The version of the tables' layout: `format` in [`Table::Meta`].
-pub(crate) const FORMAT: u8 = 2;
+pub(crate) const FORMAT: u8 = 3;
 
 // Written first and removed last: a crash in between leaves a database that does not open,
 // and never half a state that looks whole (ADR 18).

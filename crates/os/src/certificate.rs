@@ -13,7 +13,7 @@ use std::{
 use alloy_primitives::hex;
 use rand_08::{RngCore as _, rngs::OsRng};
 use trefoil_crypto::{CertificateError, Claims, NodeCertificate, Role, SecretKey, Serial};
-use trefoil_types::{B256, KeyProof, KeyRole, PeerId, PublicKey, Signature};
+use trefoil_types::{B256, KeyClaimer, KeyProof, KeyRole, PeerId, PublicKey, Signature};
 
 use crate::{
     FileError,
@@ -161,18 +161,18 @@ impl Ca {
     pub fn prove(
         &self,
         network: &B256,
-        organisation: &str,
+        claimer: KeyClaimer,
     ) -> Result<KeyProof, CertificateFileError> {
         let (command, key) = match self {
             Self::Key(secret) => {
-                return Ok(KeyProof::sign(secret, network, KeyRole::Ca, organisation));
+                return Ok(KeyProof::sign(secret, network, KeyRole::Ca, claimer));
             }
             Self::Command { command, key } => (command, *key),
         };
-        let signed = KeyProof::preimage(network, KeyRole::Ca, organisation);
+        let signed = KeyProof::preimage(network, KeyRole::Ca, claimer);
         let signature = Signature(ask(command, &signed)?);
         let proof = KeyProof { role: KeyRole::Ca, key, signature };
-        if !proof.verify(network, organisation) {
+        if !proof.verify(network, claimer) {
             return Err(CertificateFileError::NotSigned { command: command.clone(), key });
         }
         Ok(proof)

@@ -308,8 +308,8 @@ fn equivocator_convicted(name: &str, seed: u64) -> SimPlan {
 }
 
 fn equivocator_slashed(name: &str, seed: u64) -> SimPlan {
-    let tenth_of_an_ether = 100_000_000_000_000_000;
-    equivocating(name, seed, Kind::Public).expect(39_000, Expect::Burned(tenth_of_an_ether))
+    let tenth_of_its_stake = 1_000_000_000_000_000_000;
+    equivocating(name, seed, Kind::Public).expect(39_000, Expect::Burned(tenth_of_its_stake))
 }
 
 fn withholder(name: &str, seed: u64) -> SimPlan {

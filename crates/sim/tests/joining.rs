@@ -51,7 +51,7 @@ fn files() -> Files {
     while ledger.tip().number <= AT {
         let draft = Draft {
             timestamp: ledger.tip().timestamp + 1,
-            fee_recipient: Address::ZERO,
+            fee_recipient: Address::repeat_byte(9),
             attached: Attached {
                 evidence: vec![],
                 parent_certificate: ledger.tip_certificate().cloned(),

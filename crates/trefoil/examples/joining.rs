@@ -93,7 +93,7 @@ impl Bench {
     fn block(&mut self, txs: u64) -> Decided {
         let draft = Draft {
             timestamp: self.ledger.tip().timestamp + 1,
-            fee_recipient: Address::ZERO,
+            fee_recipient: Address::repeat_byte(9),
             attached: Attached {
                 evidence: vec![],
                 parent_certificate: self.ledger.tip_certificate().cloned(),

@@ -6,6 +6,7 @@ mod block_on;
 mod certify;
 mod config;
 mod connect;
+mod consent;
 mod content;
 mod devnet;
 mod end_signal;

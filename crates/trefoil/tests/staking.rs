@@ -31,7 +31,8 @@ const TERMS: &str = "
 [staking]
 epoch_blocks = 16
 unbonding_blocks = 32
-jail_misses = 24
+window_blocks = 32
+window_seconds = 1
 jail_blocks = 32
 ";
 
@@ -52,7 +53,7 @@ impl Network {
         let ports = free_ports(2 * (FOUNDERS + 1));
         let net = format!("{path}/net");
         let mut args = vec!["network", "new", "--kind", "public", "--chain-id", "55"];
-        args.extend(["--validators", "3", "--block-time", "100", "--idle-block-s", "1"]);
+        args.extend(["--validators", "3", "--yes", "--block-time", "100", "--idle-block-s", "1"]);
         let fund = format!("{account}=100");
         args.extend(["--fund", &fund, "--fund", "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266=100"]);
         let at: Vec<String> =
@@ -195,7 +196,7 @@ fn a_newcomer_stakes_validates_is_jailed_and_leaves() {
     let own = network.rpc(FOUNDERS);
     reach(own, height(network.rpc(0)).unwrap(), || node.said());
 
-    network.does(&["stake", "1"], "stakes 1 ether");
+    network.does(&["stake", "2"], "stakes 2 ether");
     network.wait("it signs", |row| row["state"] == "validates" && row["signedLast"] == true);
     let in_the_set = height(network.rpc(0)).unwrap() - 1;
     let before = network.balance();
@@ -215,13 +216,13 @@ fn a_newcomer_stakes_validates_is_jailed_and_leaves() {
     network.does(&["unjail"], "may be chosen again");
     network.wait("it signs again", |row| row["signedLast"] == true);
 
-    network.does(&["unstake", "--all"], "on their way out");
+    network.does(&["unstake", "--all", "--yes"], "on their way out");
     network.refused(&["withdraw"], &["withdraw"]);
     network.wait("it is out", Value::is_null);
     let left = height(network.rpc(0)).unwrap();
     network.reach(left + 32);
     let before = network.balance();
-    network.does(&["withdraw"], "1 ether were paid");
+    network.does(&["withdraw"], "ether were paid");
     assert!(network.balance() > before + ether(1) / U256::from(2), "the stake is back");
     trickle.end();
     assert!(node.end("-TERM").success());

@@ -1,13 +1,12 @@
 //! Proofs by which Ed25519 keys agree to their use.
 //!
-//! What always holds: a proof serves one role of one organisation on one network. The
-//! governing contract accepts no key without, so nobody registers a key whose secret another
-//! holds (ADR 27).
+//! What always holds: a proof serves one role of one claimer on one network. The governing
+//! contract accepts no key without, so nobody registers a key whose secret another holds (ADR 27).
 
 use std::{fmt, str::FromStr};
 
 use alloy_primitives::hex;
-use trefoil_crypto::{B256, Domain, PublicKey, SecretKey, Signature};
+use trefoil_crypto::{Address, B256, Domain, PublicKey, SecretKey, Signature};
 
 use crate::spec::GOVERNING_CONTRACT;
 
@@ -42,7 +41,27 @@ impl KeyRole {
 #[error("{0:?} is no proof; give what `trefoil keys prove` printed, ROLE:KEY:SIGNATURE")]
 pub struct BadKeyProof(String);
 
-/// The signature by which a key agrees to its use by an organisation.
+/// To whose use a key agrees: an organisation by its name, or on a public network the account
+/// that owns the stake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyClaimer(B256);
+
+impl From<&str> for KeyClaimer {
+    fn from(organisation: &str) -> Self {
+        // The contract packs a name of at most 32 bytes into one word.
+        let mut name = organisation.as_bytes().to_vec();
+        name.resize(32, 0);
+        Self(B256::from_slice(&name))
+    }
+}
+
+impl From<Address> for KeyClaimer {
+    fn from(owner: Address) -> Self {
+        Self(owner.into_word())
+    }
+}
+
+/// The signature by which a key agrees to its use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeyProof {
     pub role: KeyRole,
@@ -51,29 +70,31 @@ pub struct KeyProof {
 }
 
 impl KeyProof {
-    /// The bytes after the domain's tag and the network: contract, role, name.
-    fn message(role: KeyRole, organisation: &str) -> Vec<u8> {
-        // The contract packs a name of at most 32 bytes into one word.
-        let mut name = organisation.as_bytes().to_vec();
-        name.resize(32, 0);
-        [GOVERNING_CONTRACT.as_slice(), &[role as u8], &name].concat()
+    /// The bytes after the domain's tag and the network: contract, role, claimer.
+    fn message(role: KeyRole, claimer: KeyClaimer) -> Vec<u8> {
+        [GOVERNING_CONTRACT.as_slice(), &[role as u8], claimer.0.as_slice()].concat()
     }
 
     /// All bytes that are signed, for a signer that is not this program. `network` is the
     /// genesis hash.
-    pub fn preimage(network: &B256, role: KeyRole, organisation: &str) -> Vec<u8> {
-        Domain::KeyProof.preimage(network, &Self::message(role, organisation))
+    pub fn preimage(network: &B256, role: KeyRole, claimer: impl Into<KeyClaimer>) -> Vec<u8> {
+        Domain::KeyProof.preimage(network, &Self::message(role, claimer.into()))
     }
 
-    pub fn sign(secret: &SecretKey, network: &B256, role: KeyRole, organisation: &str) -> Self {
-        let message = Self::message(role, organisation);
+    pub fn sign(
+        secret: &SecretKey,
+        network: &B256,
+        role: KeyRole,
+        claimer: impl Into<KeyClaimer>,
+    ) -> Self {
+        let message = Self::message(role, claimer.into());
         let signature = secret.sign(Domain::KeyProof, network, &message);
         Self { role, key: secret.public(), signature }
     }
 
     /// Whether the key signed that.
-    pub fn verify(&self, network: &B256, organisation: &str) -> bool {
-        let message = Self::message(self.role, organisation);
+    pub fn verify(&self, network: &B256, claimer: impl Into<KeyClaimer>) -> bool {
+        let message = Self::message(self.role, claimer.into());
         self.key.verify(Domain::KeyProof, network, &message, &self.signature)
     }
 }

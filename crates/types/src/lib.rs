@@ -34,7 +34,7 @@ pub use block::{
 pub use certificate::{Certificate, CommitCertificateError};
 pub use disk::{Disk, DiskFile, MemDisk};
 pub use evidence::{Evidence, EvidenceError};
-pub use key_proof::{BadKeyProof, KeyProof, KeyRole};
+pub use key_proof::{BadKeyProof, KeyClaimer, KeyProof, KeyRole};
 pub use members::{
     Admission, CaKey, MemberNode, Members, NotAMember, Organisation, OrganisationId, Standing,
 };

@@ -16,11 +16,8 @@ fn key(n: u8) -> SecretKey {
 }
 
 fn set(powers: &[u64]) -> ValidatorSet {
-    let validator = |(i, power): (usize, &u64)| Validator {
-        key: key(i as u8 + 1).public(),
-        power: *power,
-        fee_recipient: Address::ZERO,
-    };
+    let validator =
+        |(i, power): (usize, &u64)| Validator { key: key(i as u8 + 1).public(), power: *power };
     ValidatorSet::new(powers.iter().enumerate().map(validator).collect()).unwrap()
 }
 
@@ -70,7 +67,7 @@ fn a_certificate_needs_more_than_two_thirds_each_signer_once() {
 
 #[test]
 fn a_validator_set_refuses_what_is_no_set() {
-    let v = |n, power| Validator { key: key(n).public(), power, fee_recipient: Address::ZERO };
+    let v = |n, power| Validator { key: key(n).public(), power };
     assert!(ValidatorSet::new(vec![]).is_err());
     assert!(ValidatorSet::new(vec![v(1, 1), v(1, 1)]).is_err());
     assert!(ValidatorSet::new(vec![v(1, 0)]).is_err());

@@ -2,10 +2,12 @@
 
 use alloy_rlp::{RlpDecodable, RlpEncodable};
 use serde::{Deserialize, Serialize};
-use trefoil_crypto::{Address, PublicKey};
+use trefoil_crypto::PublicKey;
 
 use crate::{Height, Round, limits};
 
+// Nothing besides: each other set is proven in every later state snapshot for ever, so what may
+// change for a fee, as the fee recipient does, is read of the state instead.
 /// One validator. Its consensus key is its name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, RlpEncodable, RlpDecodable)]
 #[serde(deny_unknown_fields)]
@@ -14,8 +16,6 @@ pub struct Validator {
     pub key: PublicKey,
     /// Voting power, at least 1.
     pub power: u64,
-    /// The account that gets the fees of its blocks (the header's `beneficiary`).
-    pub fee_recipient: Address,
 }
 
 // Ordered by key, so that one set has one encoding, and a certificate names its signers in

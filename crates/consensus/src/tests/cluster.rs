@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use trefoil_crypto::SecretKey;
 use trefoil_types::{
-    Address, B256, Certificate, Evidence, Height, Millis, Offence, PublicKey, Round, Time,
-    Validator, ValidatorSet, VoteKind, keccak256,
+    B256, Certificate, Evidence, Height, Millis, Offence, PublicKey, Round, Time, Validator,
+    ValidatorSet, VoteKind, keccak256,
 };
 
 use crate::{Candidate, Config, Consensus, ConsensusMessage, Output, Timeouts};
@@ -22,8 +22,7 @@ pub fn key(i: usize) -> SecretKey {
 }
 
 pub fn set_of(n: usize) -> ValidatorSet {
-    let validators =
-        (0..n).map(|i| Validator { key: key(i).public(), power: 1, fee_recipient: Address::ZERO });
+    let validators = (0..n).map(|i| Validator { key: key(i).public(), power: 1 });
     ValidatorSet::new(validators.collect()).expect("a test's set")
 }
 

@@ -96,8 +96,12 @@ fn staking(spec: &ChainSpec) -> IStaking::Founding {
             stakeUnit: terms.stake_unit.to(),
             minStake: terms.min_stake.to(),
             maxValidators: terms.validators_max,
+            minValidators: terms.validators_min,
+            maxShare: terms.power_share_max,
             slashParts: terms.slash_parts,
-            jailMisses: terms.jail_misses,
+            windowBlocks: terms.window_blocks,
+            windowSeconds: terms.window_seconds,
+            absenceParts: terms.absence_parts,
             jailBlocks: terms.jail_blocks,
         },
     }

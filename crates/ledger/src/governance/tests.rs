@@ -10,12 +10,14 @@ use trefoil_types::{
     B256, Certificate, KeyProof, KeyRole, Kind, MemDisk, PeerId, RecoveredBlock, Transaction,
     ValidatorSignature,
     members::OrganisationStatus,
-    spec::{FoundingOrganisation, FoundingValidator, Staking},
+    spec::{FOUNDING_STAKE, FoundingOrganisation, FoundingValidator, Staking},
 };
 
 use super::*;
 
 mod evidence;
+mod fees;
+mod stakes;
 
 use crate::{
     Draft, History, Ledger, Outcome, TxRefusal,
@@ -90,6 +92,7 @@ fn spec_of(kind: Kind) -> ChainSpec {
         for validator in &mut spec.validators {
             (validator.node, validator.organisation) = (None, None);
             validator.owner = Some(validator.fee_recipient);
+            validator.power = FOUNDING_STAKE;
         }
     }
     spec.check().expect("a sound specification");
@@ -159,7 +162,7 @@ impl Net {
     fn draft(&self) -> Draft {
         Draft {
             timestamp: self.ledger.tip().timestamp + 1,
-            fee_recipient: address(9),
+            fee_recipient: *self.ledger.governed().fee_recipients.values().next().expect("one"),
             attached: Attached {
                 parent_certificate: self.ledger.tip_certificate().cloned(),
                 ..Default::default()
@@ -185,7 +188,11 @@ impl Net {
     fn commit(&mut self, block: Arc<RecoveredBlock>) -> Height {
         let executed = self.ledger.execute(block.clone()).expect("valid");
         let height = block.header.number;
-        let certificate = Certificate { height, round: 0, block: block.hash, signatures: vec![] };
+        // The ledger looks at who signed only.
+        let signature = trefoil_types::Signature([0; 64]);
+        let signed = |validator| ValidatorSignature { validator, signature };
+        let signatures = self.ledger.next_validators().iter().map(|v| signed(v.key)).collect();
+        let certificate = Certificate { height, round: 0, block: block.hash, signatures };
         self.decided.push((block, certificate.clone()));
         self.ledger.commit(executed, certificate);
         height
@@ -513,17 +520,27 @@ fn a_restart_in_the_middle_reads_the_same() {
 
 #[test]
 fn the_opening_call_names_whose_signature_the_certificate_lacks() {
-    let set = spec().validator_set().expect("a set");
+    let (members, public) = (spec(), spec_of(Kind::Public));
+    let set = members.validator_set().expect("a set");
     let signature =
         |n| ValidatorSignature { validator: key(n), signature: trefoil_types::Signature([0; 64]) };
     let certificate =
-        Certificate { height: 1, round: 0, block: B256::ZERO, signatures: vec![signature(2)] };
+        Certificate { height: 1, round: 3, block: B256::ZERO, signatures: vec![signature(2)] };
     let decode = |input: Bytes| IMembership::openCall::abi_decode(&input).expect("our own call");
     let attached = Attached { parent_certificate: Some(certificate), evidence: vec![] };
-    let call = decode(opening(Some(&set), &attached));
+    let call = decode(opening(&members, Some(&set), &attached));
     assert_eq!((call.absent, call.equivocators), (vec![key(1).0], vec![]));
     // Genesis had no validators.
-    assert_eq!(decode(opening(None, &Attached::default())).absent, Vec::<B256>::new());
+    let call = decode(opening(&members, None, &Attached::default()));
+    assert_eq!(call.absent, Vec::<B256>::new());
+    // Three rounds failed, of two validators; each is named once.
+    let decode = |input: Bytes| IStaking::openAfterCall::abi_decode(&input).expect("our own call");
+    let call = decode(opening(&public, Some(&set), &attached));
+    assert_eq!((call.absent, call.equivocators), (vec![key(1).0], vec![]));
+    let failed: Vec<_> = [0, 1].map(|round| set.proposer(1, round).key.0).into();
+    assert_eq!(call.failed, failed);
+    let call = decode(opening(&public, None, &Attached::default()));
+    assert_eq!((call.failed, call.absent), (vec![], vec![]));
 }
 
 #[test]

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use alloy_primitives::U256;
 use trefoil_crypto::{Role, Serial};
 use trefoil_types::{
-    B256, CaKey, ChainSpec, Header, Height, MemberNode, Members, Organisation, PeerId, PublicKey,
-    Validator, ValidatorSet, members::OrganisationStatus, spec::Forks,
+    Address, B256, CaKey, ChainSpec, Header, Height, MemberNode, Members, Organisation, PeerId,
+    PublicKey, Validator, ValidatorSet, members::OrganisationStatus, spec::Forks,
 };
 
 use super::{ChainSettings, Governed, GoverningContract, IGovernance, IMembership};
@@ -33,10 +33,11 @@ impl Governed {
         state: &S,
     ) -> Result<Self, LedgerError> {
         let contract = &mut GoverningContract::new(spec, header, state);
-        let validators = validators(contract)?;
+        let (validators, fee_recipients) = validators(contract)?;
         if !spec.kind.has_members() {
             return Ok(Self {
                 validators,
+                fee_recipients,
                 members: Arc::default(),
                 settings: ChainSettings::of_founding(spec),
                 forks: spec.forks.clone(),
@@ -46,6 +47,7 @@ impl Governed {
         let (forks, unknown_fork) = forks(contract.view(IGovernance::forksCall {})?);
         Ok(Self {
             validators,
+            fee_recipients,
             members: Arc::new(members(contract)?),
             settings: settings(&contract.view(IGovernance::settingsCall {})?),
             forks,
@@ -62,21 +64,20 @@ impl Governed {
         header: &Header,
         state: &S,
     ) -> Result<ValidatorSet, LedgerError> {
-        validators(&mut GoverningContract::new(spec, header, state))
+        Ok(validators(&mut GoverningContract::new(spec, header, state))?.0)
     }
 }
 
+/// The set, and where each of its validators wants its fees.
 fn validators<S: StateReader>(
     contract: &mut GoverningContract<'_, S>,
-) -> Result<ValidatorSet, LedgerError> {
+) -> Result<(ValidatorSet, BTreeMap<PublicKey, Address>), LedgerError> {
     let list = contract.view(IMembership::validatorsCall {})?;
-    let validator = |v: IMembership::Validator| Validator {
-        key: PublicKey(v.key),
-        power: v.power,
-        fee_recipient: v.feeRecipient,
-    };
+    let fee_recipients = list.iter().map(|v| (PublicKey(v.key), v.feeRecipient)).collect();
+    let validator = |v: IMembership::Validator| Validator { key: PublicKey(v.key), power: v.power };
     let set = ValidatorSet::new(list.into_iter().map(validator).collect());
-    set.map_err(|e| broken(format!("its validators are no set: {e}")))
+    let set = set.map_err(|e| broken(format!("its validators are no set: {e}")))?;
+    Ok((set, fee_recipients))
 }
 
 fn settings(settings: &IGovernance::Settings) -> ChainSettings {

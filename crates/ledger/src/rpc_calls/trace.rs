@@ -171,7 +171,7 @@ fn replay<S: StateReader>(
         .with_cfg(rules.cfg())
         .with_block(rules.block_env(&block.header))
         .build_mainnet_with_inspector((meter, DebugInspector::new(options)?));
-    let governing = governance::opening(parent.validators, &block.attached);
+    let governing = governance::opening(parent.spec, parent.validators, &block.attached);
     // The system calls too: they change the state that the first transaction sees.
     for (contract, input) in opening_calls(&rules, &block.header, Some(governing)) {
         let opened = evm.system_call(contract, input)?;

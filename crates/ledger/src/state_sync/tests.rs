@@ -130,7 +130,7 @@ impl SourceChain {
     fn block(&mut self, txs: impl IntoIterator<Item = Transaction>) -> Height {
         let draft = Draft {
             timestamp: self.ledger.tip().timestamp + 1,
-            fee_recipient: address(9),
+            fee_recipient: *self.ledger.governed().fee_recipients.values().next().unwrap(),
             attached: Attached {
                 parent_certificate: self.ledger.tip_certificate().cloned(),
                 evidence: vec![],

@@ -90,9 +90,11 @@ impl TestChain {
             ..Default::default()
         };
         let (power, fee_recipient) = (1, address(0xfe));
-        let validator = Validator { key: PublicKey::default(), power, fee_recipient };
+        let key = PublicKey::default();
+        let validator = Validator { key, power };
         let governed = Governed {
             validators: ValidatorSet::new(vec![validator]).expect("one validator is a set"),
+            fee_recipients: [(key, fee_recipient)].into(),
             members: Default::default(),
             settings: ChainSettings::of_founding(&spec),
             forks: spec.forks.clone(),

@@ -72,10 +72,11 @@ impl Node {
     }
 
     fn build(&mut self, now: Time, request: BuildRequest, key: PublicKey, effects: &mut Effects) {
-        let Some(me) = self.ledger.next_validators().get(&key) else { return };
+        let recipient = self.ledger.governed().fee_recipients.get(&key);
+        let Some(fee_recipient) = recipient.copied() else { return };
         let draft = Draft {
             timestamp: now.as_secs().max(self.ledger.tip().timestamp),
-            fee_recipient: me.fee_recipient,
+            fee_recipient,
             attached: Attached {
                 evidence: self.evidence.for_block(),
                 parent_certificate: self.ledger.tip_certificate().cloned(),

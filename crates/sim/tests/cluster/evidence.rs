@@ -140,7 +140,7 @@ fn proposal(cluster: &Cluster, proposer: usize, evidence: Evidence) -> Message {
     let (node, key) = (cluster.node(0), validator_key(proposer));
     let draft = Draft {
         timestamp: cluster.now.as_secs(),
-        fee_recipient: node.ledger().next_validators().get(&key.public()).unwrap().fee_recipient,
+        fee_recipient: node.ledger().governed().fee_recipients[&key.public()],
         attached: Attached {
             evidence: vec![evidence],
             parent_certificate: node.ledger().tip_certificate().cloned(),

@@ -7,7 +7,9 @@ use alloy_primitives::{U160, U256, utils::parse_ether};
 use clap::{Args, ValueEnum};
 use trefoil_host::{home::Home, settings::PeerAddress};
 use trefoil_os::keystore::{PasswordSource, ScryptCost};
-use trefoil_types::{Address, PeerId};
+use trefoil_types::{Address, Kind, PeerId, spec::FOUNDING_STAKE};
+
+use crate::error::CommandError;
 
 /// Which node's directory.
 #[derive(Debug, Args)]
@@ -49,6 +51,28 @@ pub struct KdfArgs {
 impl KdfArgs {
     pub fn cost(&self) -> ScryptCost {
         if self.lightkdf { ScryptCost::Light } else { ScryptCost::Standard }
+    }
+}
+
+/// The founders' stake.
+#[derive(Debug, Args)]
+pub struct FoundingStakeArgs {
+    /// Public networks: the stake of each founder, in whole ethers; a newcomer's power is as its
+    /// stake beside theirs [default: 1000000]
+    #[arg(long = "stake", value_name = "ETHER", value_parser = clap::value_parser!(u64).range(1..=1 << 53))]
+    ethers: Option<u64>,
+}
+
+impl FoundingStakeArgs {
+    /// In units of stake, which are one ether where the terms of staking are the defaults.
+    pub fn of(&self, kind: Kind) -> Result<u64, CommandError> {
+        match self.ethers {
+            Some(_) if kind.has_members() => Err(CommandError::with_cure(
+                format!("--stake is given, and nobody stakes on a {} network", kind.name()),
+                "leave --stake out, or found a public network",
+            )),
+            named => Ok(named.unwrap_or(FOUNDING_STAKE)),
+        }
     }
 }
 

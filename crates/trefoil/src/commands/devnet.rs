@@ -29,7 +29,9 @@ use trefoil_os::{
 use trefoil_types::{ChainSpec, Kind, spec::default_snapshot_every};
 
 use self::{accounts::DevAccount, live::Live, node_process::NodeProcess};
-use super::{block_on::block_on, end_signal::end_signal, network::kind_parser};
+use super::{
+    arguments::FoundingStakeArgs, block_on::block_on, end_signal::end_signal, network::kind_parser,
+};
 use crate::{
     error::CommandError,
     genesis::founding::{self, ETHER, Founder, FoundingPlan, Party},
@@ -83,6 +85,8 @@ pub struct DevnetArgs {
     /// First base fee in wei; 0: nobody ever pays for gas
     #[arg(long, value_name = "WEI", default_value_t = founding::BASE_FEE)]
     base_fee: u64,
+    #[command(flatten)]
+    stake: FoundingStakeArgs,
     /// Where the network is kept between runs [default: trefoil/devnet in the user's data directory]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
@@ -216,6 +220,7 @@ impl DevnetArgs {
         let plan = FoundingPlan {
             name: CHAIN_NAME.into(),
             kind: self.kind,
+            stake: self.stake.of(self.kind)?,
             chain_id: self.chain_id,
             base_fee: self.base_fee,
             block_interval_ms: self.block_time,

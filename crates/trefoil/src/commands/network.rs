@@ -18,9 +18,15 @@ use trefoil_os::{
     clock,
     keystore::{self, KeyKind},
 };
-use trefoil_types::{Address, Kind, PeerId, spec::default_snapshot_every};
+use trefoil_types::{
+    Address, Kind, PeerId,
+    spec::{Staking, default_snapshot_every},
+};
 
-use super::arguments::{self, DirArgs, KdfArgs, PasswordArgs};
+use super::{
+    arguments::{self, DirArgs, FoundingStakeArgs, KdfArgs, PasswordArgs},
+    consent::ConsentArgs,
+};
 use crate::{
     error::{CommandError, OrCure as _},
     genesis::{
@@ -107,6 +113,10 @@ pub struct FoundArgs {
     #[arg(long, value_name = "BLOCKS", default_value_t = default_snapshot_every())]
     snapshot_every: u64,
     #[command(flatten)]
+    stake: FoundingStakeArgs,
+    #[command(flatten)]
+    consent: ConsentArgs,
+    #[command(flatten)]
     password: PasswordArgs,
     #[command(flatten)]
     kdf: KdfArgs,
@@ -121,6 +131,12 @@ impl FoundArgs {
                 format!("{} holds a network already", self.dir.display()),
                 "name another directory, or remove that one",
             ));
+        }
+        if !self.kind.has_members() && self.validators < Staking::default().validators_min {
+            self.consent.ask(&format!(
+                "{} validators bear no fault: a public network stops when one of them is away",
+                self.validators
+            ))?;
         }
         let organisations = self.organisations()?;
         let founders = self.founders(&organisations)?;
@@ -138,6 +154,7 @@ impl FoundArgs {
         let plan = FoundingPlan {
             name: self.name,
             kind: self.kind,
+            stake: self.stake.of(self.kind)?,
             chain_id: self.chain_id,
             base_fee: self.base_fee,
             block_interval_ms: self.block_time,

@@ -1,15 +1,18 @@
 //! `trefoil keys prove`, and the proofs that other commands bring to the chain.
 
+use std::path::Path;
+
 use alloy_primitives::U256;
 use clap::Args;
+use trefoil_crypto::SecretKey;
 use trefoil_os::{
     certificate::Ca,
     keystore::{self, KeyKind},
 };
-use trefoil_types::{B256, KeyProof, KeyRole, PublicKey};
+use trefoil_types::{Address, B256, KeyClaimer, KeyProof, KeyRole, PublicKey};
 
 use super::{
-    arguments::{DirArgs, PasswordArgs, name},
+    arguments::{DirArgs, PasswordArgs, account, name},
     certify::CaArgs,
     transaction::TransactionSender,
 };
@@ -17,18 +20,18 @@ use crate::{
     chain_client::governance::abi::{
         Governance::{isProvenCall, networkCall},
         GovernanceActions::proveCall,
+        Staking::networkCall as StakingNetworkCall,
     },
     error::{CommandError, OrCure as _},
 };
 
-/// A key of a node's directory signs that an organisation may use it.
+/// A key of a node's directory signs that an organisation, or the owner of a stake, may use it.
 #[derive(Debug, Args)]
 pub struct ProveArgs {
     /// node, validator or ca
     kind: KeyKind,
-    /// The organisation's name; it may be one to come
-    #[arg(long, value_parser = name)]
-    org: String,
+    #[command(flatten)]
+    claimer: ClaimerArgs,
     /// The network's genesis hash; without: that of DIR/chain.toml
     #[arg(long, value_name = "HASH")]
     network: Option<B256>,
@@ -59,12 +62,10 @@ impl ProveArgs {
             }
         };
         let proof = match role {
-            KeyRole::Ca => self.ca()?.prove(&network, &self.org)?,
+            KeyRole::Ca => self.ca()?.prove(&network, self.claimer.get()?)?,
             _ => {
-                let path = keystore::path(&self.dir.dir, self.kind, "");
-                let password = self.password.source().get(&path.display().to_string())?;
-                let secret = keystore::open_ed25519(&self.dir.dir, self.kind, &password)?;
-                KeyProof::sign(&secret, &network, role, &self.org)
+                let secret = open(&self.dir.dir, self.kind, &self.password)?;
+                KeyProof::sign(&secret, &network, role, self.claimer.get()?)
             }
         };
         println!("{proof}");
@@ -73,6 +74,75 @@ impl ProveArgs {
 
     fn ca(&self) -> Result<Ca, CommandError> {
         self.ca.open(&self.dir.dir, &self.password)
+    }
+}
+
+/// To whose use a key agrees.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct ClaimerArgs {
+    /// The organisation's name; it may be one to come
+    #[arg(long, value_parser = name)]
+    org: Option<String>,
+    /// Public networks: the account that stakes
+    #[arg(long, value_name = "ADDRESS", value_parser = account)]
+    owner: Option<Address>,
+}
+
+impl ClaimerArgs {
+    fn get(&self) -> Result<KeyClaimer, CommandError> {
+        let owner = self.owner.map(KeyClaimer::from);
+        owner.or(self.org.as_deref().map(KeyClaimer::from)).or_cure(
+            "it is not known who will use the key",
+            "name an organisation with --org, or the account that stakes with --owner",
+        )
+    }
+}
+
+/// The Ed25519 key of a node's directory.
+fn open(dir: &Path, kind: KeyKind, password: &PasswordArgs) -> Result<SecretKey, CommandError> {
+    let path = keystore::path(dir, kind, "");
+    let password = password.source().get(&path.display().to_string())?;
+    Ok(keystore::open_ed25519(dir, kind, &password)?)
+}
+
+/// The proof that goes with a stake.
+#[derive(Debug, Args)]
+pub struct StakeProofArgs {
+    /// What `trefoil keys prove validator --owner ADDRESS` printed where the consensus key lies; without:
+    /// it is signed with DIR/keys/validator.json
+    #[arg(long, value_name = "PROOF")]
+    proof: Option<KeyProof>,
+}
+
+impl StakeProofArgs {
+    /// The proof that a consensus key agrees to its owner: the one that was given, or one that the
+    /// key in `dir` makes.
+    pub async fn get(
+        &self,
+        sender: &TransactionSender<'_>,
+        owner: Address,
+        dir: Option<&Path>,
+        password: &PasswordArgs,
+    ) -> Result<KeyProof, CommandError> {
+        let network = sender.contract.view(StakingNetworkCall {}).await?;
+        (!network.is_zero()).then_some(()).or_cure(
+            "the chain has no block yet, so that the contract does not know its network",
+            "try again when `trefoil status` shows block 1",
+        )?;
+        let Some(proof) = self.proof else {
+            let dir = dir.or_cure(
+                "it is not known which key will validate",
+                "name the node's directory with --dir, or give --proof",
+            )?;
+            let secret = open(dir, KeyKind::Validator, password)?;
+            return Ok(KeyProof::sign(&secret, &network, KeyRole::Validator, owner));
+        };
+        let is_right = proof.role == KeyRole::Validator && proof.verify(&network, owner);
+        is_right.then_some(proof).or_cure(
+            format!("{proof} is no proof for a validator of {owner} on network {network}"),
+            "make it with `trefoil keys prove validator --owner ADDRESS` in a directory with this network's chain.toml",
+        )
     }
 }
 

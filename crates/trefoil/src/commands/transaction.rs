@@ -42,7 +42,7 @@ pub struct TransactionArgs {
     #[arg(long, value_name = "ADDRESS", value_parser = account)]
     account: Option<Address>,
     #[command(flatten)]
-    password: PasswordArgs,
+    pub(super) password: PasswordArgs,
     /// A node's RPC address; without: that of DIR
     #[arg(long, value_name = "URL")]
     rpc: Option<String>,
@@ -275,21 +275,26 @@ fn staked(log: &alloy_primitives::LogData) -> Option<String> {
     use StakingEvents as E;
     Some(match E::decode_raw_log(log.topics(), &log.data).ok()? {
         E::Deposited(e) => format!(
-            "{} stakes {} ether for key {}; it validates from the end of an epoch on if its stake is among the largest",
+            "{} stakes {} ether for key {}; let its node run: at the end of an epoch it gets one unit of power on probation, and when it signed half of an epoch its power grows to its stake, if that is among the largest",
             e.owner,
             ether(e.amount),
             e.key
         ),
         E::StakeAdded(e) => format!("{} stakes {} ether now", e.owner, ether(e.stake)),
         E::Unbonded(e) => format!(
-            "{} ether are on their way out: `trefoil validator withdraw` from height {} on; {} ether stay",
+            "{} ether are on their way out: `trefoil validator withdraw` from height {} on (later, if they are so much that their power goes in several epochs); {} ether stay",
             ether(e.amount),
             e.release,
             ether(e.stake)
         ),
         E::Withdrawn(e) => format!("{} ether were paid to {}", ether(e.amount), e.owner),
         E::Evicted(e) => format!("{} made place, for the smallest stake leaves", e.owner),
-        E::Unjailed(e) => format!("{} may be chosen again at the end of the epoch", e.owner),
+        E::Unjailed(e) => {
+            format!(
+                "{} may be chosen again: it is on probation from the end of an epoch on",
+                e.owner
+            )
+        }
         E::FeeRecipientChanged(e) => format!("fees go to {} now", e.feeRecipient),
         _ => return None,
     })

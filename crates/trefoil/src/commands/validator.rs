@@ -3,27 +3,30 @@
 use alloy_primitives::{U256, aliases::U96};
 use alloy_sol_types::SolCall;
 use clap::{Args, Subcommand};
-use trefoil_os::keystore::{self, KeyKind};
 use trefoil_types::{Address, KeyRole, PeerId, PublicKey};
 
 use super::{
     arguments::{account, ether},
-    prove::ProofArgs,
+    consent::ConsentArgs,
+    prove::{ProofArgs, StakeProofArgs},
     status::QueryArgs,
     transaction::{TransactionArgs, TransactionSender},
     validator_list,
 };
 use crate::{
-    chain_client::governance::{
+    chain_client::{
         self,
-        abi::{
-            GovernanceActions::{
-                addValidatorCall, removeValidatorCall, rotateValidatorKeyCall,
-                setFeeRecipientCall as setNodeFeeRecipientCall, setPowerCall,
-            },
-            Staking::{
-                addStakeCall, candidateCall, depositCall, setFeeRecipientCall, unbondCall,
-                unjailCall, withdrawCall,
+        governance::{
+            self,
+            abi::{
+                GovernanceActions::{
+                    addValidatorCall, removeValidatorCall, rotateValidatorKeyCall,
+                    setFeeRecipientCall as setNodeFeeRecipientCall, setPowerCall,
+                },
+                Staking::{
+                    addStakeCall, candidateCall, candidatesCall, depositCall, parametersCall,
+                    setFeeRecipientCall, unbondCall, unjailCall, withdrawCall,
+                },
             },
         },
     },
@@ -72,6 +75,8 @@ pub enum ValidatorCommand {
         #[arg(value_name = "ETHER", value_parser = ether)]
         amount: U256,
         #[command(flatten)]
+        consent: ConsentArgs,
+        #[command(flatten)]
         transaction: TransactionArgs,
     },
     /// Public networks: take stake back; it can be withdrawn when it is unbonded
@@ -103,14 +108,40 @@ impl ValidatorCommand {
             }
             Self::SetFeeRecipient(command) => command.run().await,
             Self::Stake(command) => command.run().await,
-            Self::AddStake { amount, transaction } => {
-                transaction.for_stake().await?.act(addStakeCall {}, amount).await
+            Self::AddStake { amount, consent, transaction } => {
+                let sender = transaction.for_stake().await?;
+                ask_about_share(&sender, amount, &consent).await?;
+                sender.act(addStakeCall {}, amount).await
             }
             Self::Unstake(command) => command.run().await,
             Self::Withdraw(transaction) => act(&transaction, withdrawCall {}).await,
             Self::Unjail(transaction) => act(&transaction, unjailCall {}).await,
         }
     }
+}
+
+/// Asks, if a stake that is larger by `more` would give more than the largest share of power.
+async fn ask_about_share(
+    sender: &TransactionSender<'_>,
+    more: U256,
+    consent: &ConsentArgs,
+) -> Result<(), CommandError> {
+    let terms = sender.contract.view(parametersCall {}).await?;
+    let own = sender.account();
+    let candidates = sender.contract.view(candidatesCall {}).await?;
+    let (mine, others): (Vec<_>, Vec<_>) =
+        candidates.iter().partition(|candidate| Some(candidate.owner) == own);
+    let mine: U256 = mine.iter().map(|c| U256::from(c.stake)).sum::<U256>() + more;
+    let all: U256 = mine + others.iter().map(|c| U256::from(c.stake)).sum::<U256>();
+    let (share, whole) = (U256::from(terms.maxShare), U256::from(10_000));
+    if mine * whole <= all * share {
+        return Ok(());
+    }
+    consent.ask(&format!(
+        "{} ether are more than {} ten thousandths of all stake, and no validator grows beyond that part of the power",
+        chain_client::ether(mine),
+        terms.maxShare
+    ))
 }
 
 /// Calls the staking contract without paying anything into it.
@@ -197,9 +228,10 @@ pub struct StakeArgs {
     /// How much
     #[arg(value_name = "ETHER", value_parser = ether)]
     amount: U256,
-    /// The Ed25519 consensus key; without: that of DIR/keys/validator.json
-    #[arg(long, value_name = "KEY")]
-    key: Option<PublicKey>,
+    #[command(flatten)]
+    proof: StakeProofArgs,
+    #[command(flatten)]
+    consent: ConsentArgs,
     /// Where the fees of its blocks go; without: to the account that signs
     #[arg(long, value_name = "ADDRESS", value_parser = account)]
     fee_recipient: Option<Address>,
@@ -210,29 +242,18 @@ pub struct StakeArgs {
 impl StakeArgs {
     async fn run(self) -> Result<(), CommandError> {
         let sender = self.transaction.for_stake().await?;
-        let key = self.validator_key()?;
-        let fee_recipient = self
-            .fee_recipient
-            .or(sender.account())
-            .or_cure("it is not known where fees go", "name an account with --fee-recipient")?;
-        let call = depositCall { validatorKey: key.0, feeRecipient: fee_recipient };
+        let owner = sender
+            .account()
+            .or_cure("it is not known whose stake", "name the account with --account")?;
+        ask_about_share(&sender, self.amount, &self.consent).await?;
+        let (dir, password) = (self.transaction.dir.as_deref(), &self.transaction.password);
+        let proof = self.proof.get(&sender, owner, dir, password).await?;
+        let call = depositCall {
+            validatorKey: proof.key.0,
+            feeRecipient: self.fee_recipient.unwrap_or(owner),
+            proof: proof.signature.0.into(),
+        };
         sender.act(call, self.amount).await
-    }
-
-    /// The key that was named, or else that of the node's directory.
-    fn validator_key(&self) -> Result<PublicKey, CommandError> {
-        if let Some(key) = self.key {
-            return Ok(key);
-        }
-        let dir = self.transaction.dir.as_ref().or_cure(
-            "it is not known which key will validate",
-            "name it with --key, or the node's directory with --dir",
-        )?;
-        // The public key stands in the clear: no password is needed to name it.
-        let file = keystore::describe(&keystore::path(dir, KeyKind::Validator, ""))?;
-        file.public.parse().map_err(|error: trefoil_crypto::KeyError| {
-            CommandError::with_cure(error.to_string(), "name the key with --key")
-        })
     }
 }
 
@@ -244,6 +265,8 @@ pub struct UnstakeArgs {
     /// All of it: you are no candidate any more
     #[arg(long)]
     all: bool,
+    #[command(flatten)]
+    consent: ConsentArgs,
     #[command(flatten)]
     transaction: TransactionArgs,
 }
@@ -258,9 +281,25 @@ impl UnstakeArgs {
                 let owner = sender
                     .account()
                     .or_cure("it is not known whose stake", "name the account with --account")?;
+                self.ask_about_floor(&sender).await?;
                 sender.contract.view(candidateCall { owner }).await?.stake
             }
         };
         sender.act(unbondCall { amount }, U256::ZERO).await
+    }
+
+    /// Asks, if too few validators would stay.
+    async fn ask_about_floor(&self, sender: &TransactionSender<'_>) -> Result<(), CommandError> {
+        let terms = sender.contract.view(parametersCall {}).await?;
+        let own = sender.account();
+        let candidates = sender.contract.view(candidatesCall {}).await?;
+        let stay = candidates.iter().filter(|c| c.active && Some(c.owner) != own).count();
+        if stay >= usize::from(terms.minValidators) {
+            return Ok(());
+        }
+        self.consent.ask(&format!(
+            "{stay} validators would stay, of at least {}: the one that leaves keeps a unit of power, and its last part on its way out, until another is active",
+            terms.minValidators
+        ))
     }
 }

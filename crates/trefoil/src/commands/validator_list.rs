@@ -172,8 +172,9 @@ async fn staked(
 fn standing(candidate: &Candidate) -> String {
     match (candidate.jailedUntil, candidate.power) {
         (u64::MAX, _) => "jailed for ever".into(),
-        (0, 0) => "waits to be chosen".into(),
-        (0, _) => "validates".into(),
+        (0, 0) => "waits for its probation".into(),
+        (0, _) if candidate.active => "validates".into(),
+        (0, _) => "on probation: it must sign half of an epoch".into(),
         (height, _) => format!("jailed: `trefoil validator unjail` from height {height} on"),
     }
 }

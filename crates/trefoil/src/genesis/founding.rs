@@ -44,6 +44,8 @@ pub const ETHER: u64 = 1_000_000_000_000_000_000;
 pub struct FoundingPlan {
     pub name: String,
     pub kind: Kind,
+    /// The stake of each founder of a public network, in units of stake; else their power is 1.
+    pub stake: u64,
     pub chain_id: u64,
     pub base_fee: u64,
     pub block_interval_ms: u64,
@@ -97,7 +99,7 @@ pub fn found(
     let mut secrets = Vec::new();
     let seats = founders.iter().enumerate().map(|(index, founder)| {
         let party = plan.organisations.get(index % plan.organisations.len().max(1));
-        seat(founder, party, &mut secrets)
+        seat(founder, party, plan.stake, &mut secrets)
     });
     let seats: Vec<(PeerId, FoundingValidator)> = seats.collect();
     let parties = plan.organisations.iter().zip(founders);
@@ -149,6 +151,7 @@ fn certify(
 fn seat(
     founder: &Founder,
     party: Option<&Party>,
+    stake: u64,
     secrets: &mut Vec<Secret>,
 ) -> (PeerId, FoundingValidator) {
     let peer = PeerId(make_key(founder, KeyKind::Node, secrets).public());
@@ -160,7 +163,7 @@ fn seat(
     };
     let validator = FoundingValidator {
         key,
-        power: 1,
+        power: if party.is_some() { 1 } else { stake },
         fee_recipient: account,
         // Stake, and with it an owner, is of public networks only.
         owner: party.is_none().then_some(account),

@@ -54,8 +54,12 @@ fn encode_staking(staking: Option<&Staking>, out: &mut Vec<u8>) {
         staking.epoch_blocks,
         staking.unbonding_blocks,
         staking.validators_max.into(),
+        staking.validators_min.into(),
+        staking.power_share_max.into(),
         staking.slash_parts.into(),
-        staking.jail_misses.into(),
+        staking.window_blocks.into(),
+        staking.window_seconds.into(),
+        staking.absence_parts.into(),
         staking.jail_blocks,
     ] {
         number.encode(out);
@@ -80,6 +84,7 @@ fn encode_validators(validators: &[FoundingValidator], out: &mut Vec<u8>) {
     validators.len().encode(out);
     for validator in validators {
         validator.validator().encode(out);
+        validator.fee_recipient.encode(out);
         let node: Vec<_> = validator.node.iter().map(|peer| peer.0).collect();
         node.encode(out);
         validator.organisation.as_deref().unwrap_or_default().encode(out);

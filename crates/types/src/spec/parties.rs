@@ -31,7 +31,7 @@ fn one() -> u8 {
 pub struct FoundingValidator {
     /// Ed25519 consensus key.
     pub key: PublicKey,
-    /// Voting power, at least 1.
+    /// Voting power, at least 1; on a public network more than twice that of the least stake.
     pub power: u64,
     /// The account that gets the fees of its blocks (the header's `beneficiary`).
     pub fee_recipient: Address,
@@ -50,9 +50,14 @@ pub struct FoundingValidator {
 impl FoundingValidator {
     /// The validator as consensus sees it.
     pub fn validator(&self) -> Validator {
-        Validator { key: self.key, power: self.power, fee_recipient: self.fee_recipient }
+        Validator { key: self.key, power: self.power }
     }
 }
+
+// A newcomer's least stake must be nothing beside it (`Staking::check`); what more it is makes a
+// third of the power dear. Genesis makes it up, so it costs the founders nothing.
+/// The stake of each founder of a public network that names no other: so many whole ethers.
+pub const FOUNDING_STAKE: u64 = 1_000_000;
 
 /// The terms of staking on a public network (`contracts/src/IStaking.sol`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,12 +74,19 @@ pub struct Staking {
     pub min_stake: U256,
     /// The largest number of validators.
     pub validators_max: u16,
+    /// Nobody leaves whole while fewer validators would stay.
+    pub validators_min: u16,
+    /// A validator does not grow beyond this share of all power, in ten thousandths.
+    pub power_share_max: u16,
     /// The share of its stake that an equivocator loses, in ten thousandths.
     pub slash_parts: u16,
-    // In a row only: a certificate is complete with two thirds of the power, so it may lack
-    // validators that are well.
-    /// This many blocks in a row without its signature jail a validator.
-    pub jail_misses: u32,
+    /// Absence is judged over at least this many blocks and `window_seconds`: a validator that
+    /// signs less than half of them is jailed.
+    pub window_blocks: u32,
+    pub window_seconds: u32,
+    /// The share of its stake that a validator loses that signs less than a quarter, in ten
+    /// thousandths.
+    pub absence_parts: u16,
     /// The least number of blocks that a jailed validator stays out.
     pub jail_blocks: u64,
 }
@@ -93,11 +105,19 @@ impl Default for Staking {
             min_stake: ETHER,
             // Half of the most that consensus takes: a certificate of all is 6 KB.
             validators_max: 64,
+            // Fewer bear no fault.
+            validators_min: 4,
+            // A third can stop the chain.
+            power_share_max: 3_333,
             // A tenth, not all: a key that runs on two machines by mistake is slashed too (ADR
             // 16).
             slash_parts: 1_000,
-            // Ten minutes each: a machine can be restarted before its validator is jailed.
-            jail_misses: 1_200,
+            // Twenty minutes of half-second blocks: a machine can be away for ten of them.
+            window_blocks: 2_400,
+            window_seconds: 1_200,
+            // A thousandth: nobody is ruined by a machine that is away over a weekend, since jail
+            // comes with the first window.
+            absence_parts: 10,
             jail_blocks: 1_200,
         }
     }

@@ -1,5 +1,6 @@
 //! Reading a specification, the checks of its values, and the coverage of its hash.
 
+use alloy_primitives::U256;
 use trefoil_crypto::{PeerId, SecretKey};
 
 use super::*;
@@ -54,6 +55,7 @@ fn public() -> ChainSpec {
     for validator in &mut spec.validators {
         (validator.node, validator.organisation) = (None, None);
         validator.owner = Some(validator.fee_recipient);
+        validator.power = FOUNDING_STAKE;
     }
     spec
 }
@@ -178,14 +180,27 @@ fn a_wrong_spec_names_the_key_and_the_cure() {
 #[test]
 fn the_terms_of_staking_are_bounded() {
     type Change = fn(&mut Staking);
-    let wrong: [(&str, Change); 7] = [
+    let wrong: [(&str, Change); 11] = [
         ("`staking.epoch_blocks` is 0", |s| s.epoch_blocks = 0),
         ("`staking.unbonding_blocks` is 239", |s| s.unbonding_blocks = 239),
-        ("`staking.jail_misses` is 9", |s| s.jail_misses = 9),
+        ("`staking.window_blocks` is 239", |s| s.window_blocks = 239),
+        ("`staking.absence_parts` is 1001; use at most `staking.slash_parts`", |s| {
+            s.absence_parts = 1_001;
+        }),
+        ("`staking.validators_max` is 121", |s| s.validators_max = 121),
+        ("`staking.validators_min` is 65", |s| s.validators_min = 65),
+        ("`staking.power_share_max` is 0", |s| s.power_share_max = 0),
         ("`staking.min_stake` is 0", |s| s.min_stake = Default::default()),
-        ("`staking.validators_max` is 1", |s| s.validators_max = 1),
+        ("`staking.validators_max` is 1", |s| {
+            (s.validators_min, s.validators_max) = (1, 1);
+        }),
         ("`staking.slash_parts` is 10001", |s| s.slash_parts = 10_001),
-        ("at least `staking.min_stake`", |s| s.min_stake *= alloy_primitives::U256::from(2)),
+        (
+            "1000000, so that a newcomer's least stake can stop the chain; use more than twice",
+            |s| {
+                s.stake_unit /= U256::from(500_000);
+            },
+        ),
     ];
     assert_eq!(public().check(), Ok(()));
     for (text, change) in wrong {

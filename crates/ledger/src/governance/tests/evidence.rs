@@ -43,8 +43,9 @@ fn an_equivocator_on_a_public_network_is_slashed_by_the_block_that_carries_it() 
     let convicted = net.commit(net.carrying(vec![evidence(&net, 1, 2)]));
     assert_eq!(net.validators_of(convicted), sorted(vec![key(1), key(2)]));
     assert_eq!(net.validators_of(convicted + 1), [key(2)]);
-    // A tenth of one unit of power.
-    assert_eq!(net.burned(), Staking::default().stake_unit / U256::from(10));
+    // A tenth of what it staked.
+    let stake = Staking::default().stake_unit * U256::from(FOUNDING_STAKE);
+    assert_eq!(net.burned(), stake / U256::from(10));
     // It is out also after the next election.
     net.reach(Staking::default().epoch_blocks + 1);
     assert_eq!(net.validators_of(net.ledger.tip().number + 1), [key(2)]);
