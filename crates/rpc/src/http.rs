@@ -100,7 +100,8 @@ pub async fn serve(
     Ok((address, thread::Builder::new().name("rpc".into()).spawn(server)?))
 }
 
-fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+/// Listens with a queue of [`limits::BACKLOG`].
+pub fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     let socket = match address {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,

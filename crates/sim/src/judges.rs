@@ -239,7 +239,7 @@ impl Judges {
 
     /// An honest machine relayed a message. Once is enough, as its rule says.
     pub fn on_relayed(&mut self, by: Id, message: &Message) {
-        let is_new = || self.relayed.insert((by, keccak256(message.encode())));
+        let mut is_new = || self.relayed.insert((by, keccak256(message.encode())));
         if message.rule().relayed && !matches!(message, Message::Txs(_)) && !is_new() {
             self.accuse("bounds", format!("machine {by} relays twice: {message:?}"));
         }

@@ -32,7 +32,8 @@ use trefoil_rpc::{
 use trefoil_swarm::{FetchError, PutOptions, Selection, http::Reach};
 use trefoil_types::PeerId;
 
-const LIMIT: Duration = Duration::from_secs(30);
+// Longer than anything here takes, even on a busy machine.
+const LIMIT: Duration = Duration::from_secs(120);
 
 const PUBLIC: NetworkAccess = NetworkAccess::Public { encrypt: false };
 
@@ -115,7 +116,7 @@ async fn a_file_comes_from_its_origin_and_then_from_the_others() {
 /// Each is connected to the one before it, and peers name others two steps away at
 /// most: the rest is Kademlia's.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_nobody_near_has_is_found_within_two_seconds() {
+async fn what_nobody_near_has_is_found_at_once() {
     let dir = tempdir().unwrap();
     let bytes = sample(3_000_001);
     let path = file(&dir, "big", &bytes);
@@ -131,7 +132,8 @@ async fn what_nobody_near_has_is_found_within_two_seconds() {
     }
     let begun = Instant::now();
     get(&row[7], id, &dir.path().join("last")).await;
-    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    // A fraction of a second on a quiet machine; what is not found at once comes minutes later.
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
     assert_eq!(fs::read(dir.path().join("last")).unwrap(), bytes);
 }
 

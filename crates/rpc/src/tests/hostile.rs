@@ -64,7 +64,7 @@ async fn silent_connections_keep_nobody_out() {
 #[tokio::test]
 async fn a_burst_closes_nobody_whose_request_is_here() {
     let server = TestServer::new().await;
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = crate::http::listen("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
     let mut clients = Vec::new();
     for _ in 0..400 {

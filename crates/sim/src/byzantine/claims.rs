@@ -60,8 +60,8 @@ impl ByzantineNode {
         let message = match self.rng.index(64) {
             // What nobody has is noted, until the height ends.
             0 => {
-                let hashes = (0..16_384).map(|_| B256::from_slice(&self.rng.bytes(32)));
                 let block = B256::from_slice(&self.rng.bytes(32));
+                let hashes = (0..16_384).map(|_| B256::from_slice(&self.rng.bytes(32)));
                 Message::GetBodies(GetBodies { block, tx_hashes: hashes.collect() })
             }
             1..=21 => Message::GetBodies(GetBodies { block, tx_hashes }),

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use alloy_primitives::{B256, Bytes, TxKind, U160, U256, address, b256, hex};
+use alloy_primitives::{B256, Bytes, TxKind, U160, U256, address, b256, bytes, hex};
 use alloy_sol_types::{SolCall as _, SolError as _};
 use axum::{Json, Router, routing::post};
 use serde_json::{Value, json};
