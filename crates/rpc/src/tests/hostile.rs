@@ -9,7 +9,7 @@ use axum::{Extension, http::header};
 use futures::{StreamExt as _, poll, stream::FuturesUnordered};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     time::timeout,
 };
 
