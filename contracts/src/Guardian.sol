@@ -47,14 +47,7 @@ abstract contract Guardian is Acting, State {
     function holdNode(bytes32 peer) external alone {
         _begin();
         if (_entries[peer].revoked) revert NothingToChange();
-        (uint256 all, uint256 its) = (0, 0);
-        for (uint256 i = 0; i < _listed.length; i++) {
-            Entry storage e = _entries[_listed[i]];
-            if (e.from > _next() || !_isActive(e.organisation)) continue;
-            all += e.power;
-            if (_listed[i] == peer) its = e.power;
-        }
-        if (3 * (all - its) <= 2 * all) revert NeededForQuorum();
+        if (_isPeerNeeded(peer)) revert NeededForQuorum();
         _held.peer = peer;
         _changed();
         emit NodeHeld(peer, _held.until);

@@ -52,7 +52,7 @@ contract DelaysTest is GovernanceBase {
     function testWhatWaits() public {
         start(4);
         address[] memory none = new address[](0);
-        bytes[11] memory waits = [
+        bytes[14] memory waits = [
             abi.encodeCall(OrganisationActions.setKeys, (4, 2, keysOf(44))),
             foreignCa(),
             abi.encodeCall(OrganisationActions.endCaKey, (4, ca(4), 100)),
@@ -61,15 +61,18 @@ contract DelaysTest is GovernanceBase {
             abi.encodeCall(Recovery.setRecoveryKey, (4, account(1))),
             abi.encodeCall(ValidatorActions.rotateValidatorKey, (peer(4), ed(668))),
             abi.encodeCall(ValidatorActions.setFeeRecipient, (peer(4), account(1))),
+            abi.encodeCall(ValidatorActions.setPower, (peer(4), 11)),
+            abi.encodeCall(OrganisationActions.removeOrganisation, (4)),
             abi.encodeCall(RuleActions.setAccountsListed, (true)),
             abi.encodeCall(RuleActions.setDeployersListed, (true)),
-            abi.encodeCall(OrganisationActions.setQuorum, (1, 2))
+            abi.encodeCall(OrganisationActions.setQuorum, (1, 2)),
+            abi.encodeCall(Guardian.setGuardian, (account(1)))
         ];
         for (uint256 i = 0; i < waits.length; i++) {
             uint256 id = three(waits[i]);
             (, uint64 ready, uint32 concerned,) = gov.waiting(id);
             check("waits", ready != 0 && isOpen(id));
-            same("whose", concerned, i < 8 ? 4 : 0);
+            same("whose", concerned, i < 10 ? 4 : 0);
             vm.prank(govKey(1, 0));
             gov.withdraw(id);
         }
@@ -85,6 +88,46 @@ contract DelaysTest is GovernanceBase {
         uint256 id = three(foreignCa());
         vote(4, id);
         check("at once", !isOpen(id));
+    }
+
+    /// Otherwise three of four would suspend the fourth at once, be all that are left, and wait no more.
+    function testWhatHurtsOneThatIsSuspendedWaits() public {
+        start(4);
+        check("suspended", !isOpen(three(abi.encodeCall(OrganisationActions.suspendOrganisation, (4)))));
+        check("its keys", isOpen(three(foreignCa())));
+        check("the delay", isOpen(three(abi.encodeCall(OrganisationActions.setDecisionDelay, (0)))));
+        check("its place", isOpen(three(abi.encodeCall(OrganisationActions.removeOrganisation, (4)))));
+        check("to resume it does not", !isOpen(three(abi.encodeCall(OrganisationActions.resumeOrganisation, (4)))));
+    }
+
+    function testOneThatIsSuspendedObjects() public {
+        start(4);
+        three(abi.encodeCall(OrganisationActions.suspendOrganisation, (4)));
+        uint256 id = three(foreignCa());
+        (, uint64 ready,,) = gov.waiting(id);
+        object(4, id);
+        (, uint64 later,, bool objected) = gov.waiting(id);
+        check("objected", objected);
+        same("two days more", later, ready + 2 days);
+    }
+
+    function testOneThatTheGuardianHoldsObjects() public {
+        start(4);
+        decide(abi.encodeCall(Guardian.setGuardian, (account(77))));
+        vm.prank(account(77));
+        Guardian(CONTRACT).holdOrganisation(4);
+        uint256 id = three(foreignCa());
+        object(4, id);
+        (,,, bool objected) = gov.waiting(id);
+        check("objected", objected);
+    }
+
+    function testOnlyAnOrganisationsKeyObjects() public {
+        start(4);
+        uint256 id = three(foreignCa());
+        vm.prank(account(77));
+        vm.expectRevert(abi.encodeWithSelector(NotAGovernanceKey.selector, account(77)));
+        gov.object(id);
     }
 
     function testNothingWaitsWhereOneDecidesAlone() public {

@@ -129,10 +129,75 @@ contract GuardianTest is GovernanceBase {
         approve(1, 1, id);
         vote(2, id);
         vote(4, id);
+        wait(id);
+        execute(id);
         same("and so does naming another", held(), 0);
         vm.prank(GUARD);
         vm.expectRevert(abi.encodeWithSelector(NotTheGuardian.selector, GUARD));
         Guardian(CONTRACT).holdOrganisation(3);
         same("it may send no more", gov.permissions(GUARD), 0);
+    }
+
+    // The chain would stand, and the hold with it: it ends in a block.
+
+    function testWhatASuspensionMakesNeededIsLetGo() public {
+        begin(4);
+        holdNode(peer(1));
+        decide(abi.encodeCall(OrganisationActions.suspendOrganisation, (4)));
+        same("let go", held(), 0);
+        check("not shunned", !isRevoked(peer(1)));
+    }
+
+    function testWhatAConvictionMakesNeededIsLetGo() public {
+        begin(4);
+        holdNode(peer(1));
+        bytes32[] memory keys = new bytes32[](1);
+        keys[0] = validatorKey(4);
+        nextBlock(keys);
+        same("let go", held(), 0);
+        check("not shunned", !isRevoked(peer(1)));
+    }
+
+    function testWhatARemovalMakesNeededIsLetGoWhenItComes() public {
+        begin(4);
+        holdNode(peer(1));
+        decide(abi.encodeCall(ValidatorActions.removeValidator, (peer(4))));
+        check("four are left for a while", held() != 0);
+        blocks(DELAY);
+        same("let go", held(), 0);
+    }
+
+    function testAHeldOrganisationThatBecomesNeededIsLetGo() public {
+        begin(4);
+        hold(1);
+        uint256 id = propose(2, 0, abi.encodeCall(OrganisationActions.suspendOrganisation, (4)));
+        approve(2, 1, id);
+        vote(3, id);
+        check("a held one is asked too", isOpen(id));
+        decideWithout(1, abi.encodeCall(OrganisationActions.removeOrganisation, (4)));
+        same("let go", held(), 0);
+    }
+
+    function testWhatNobodyNeedsStaysHeld() public {
+        begin(5);
+        hold(5);
+        uint64 until = held();
+        decide(abi.encodeCall(RuleActions.setGasLimit, (40_000_000)));
+        nextBlock();
+        same("held", held(), until);
+    }
+
+    /// Four organisations without `held` decide.
+    function decideWithout(uint32 held_, bytes memory action) private {
+        uint32 first = held_ == 1 ? 2 : 1;
+        uint256 id = propose(first, 0, action);
+        approve(first, 1, id);
+        for (uint32 o = first + 1; o <= 4 && isOpen(id); o++) {
+            if (o != held_) vote(o, id);
+        }
+        if (!isOpen(id)) return;
+        wait(id);
+        vm.prank(govKey(first, 0));
+        gov.execute(id);
     }
 }
