@@ -31,7 +31,8 @@ fn one() -> u8 {
 pub struct FoundingValidator {
     /// Ed25519 consensus key.
     pub key: PublicKey,
-    /// Voting power, at least 1; on a public network more than twice that of the least stake.
+    /// Voting power, at least 1; on a public network at least 17 and more than twice that of the
+    /// least stake.
     pub power: u64,
     /// The account that gets the fees of its blocks (the header's `beneficiary`).
     pub fee_recipient: Address,
