@@ -120,6 +120,9 @@ abstract contract Decisions is Acting, ActionKinds {
         Seat memory seat = _speaker();
         Proposal storage p = _opened(id);
         if (p.decider != 0 && p.decider != seat.organisation) revert NotYourDecision(id, p.decider);
+        // Organisations that approved may have changed their keys. The one more that an objection asks
+        // for only joins: its delay is added already.
+        _checkReady(id, p, _usual(p));
         Ballot storage b = _ballots[id][seat.organisation];
         if (b.generation == 0) p.voters.push(seat.organisation);
         _mark(b, seat);
@@ -165,6 +168,7 @@ abstract contract Decisions is Acting, ActionKinds {
         uint16 bit = uint16(1) << seat.index;
         if (b.generation != _members[seat.organisation].generation || b.approvals & bit == 0) revert NothingToChange();
         b.approvals &= ~bit;
+        _checkReady(id, p, _required(p));
         emit ApprovalWithdrawn(id, seat.organisation, msg.sender);
     }
 
@@ -284,6 +288,11 @@ abstract contract Decisions is Acting, ActionKinds {
         approve(id);
     }
 
+    /// What too few approve does not wait: the delay begins with the approval that makes them enough.
+    function _checkReady(uint256 id, Proposal storage p, uint256 needed) private {
+        if (p.ready != 0 && _approving(id, p).length < needed) p.ready = 0;
+    }
+
     /// Goes as far as the approvals and the time allow; whether it was carried out.
     function _advance(uint256 id, Proposal storage p) private returns (bool) {
         uint32[] memory approving = _approving(id, p);
@@ -304,14 +313,20 @@ abstract contract Decisions is Acting, ActionKinds {
 
     /// How many must approve.
     function _required(Proposal storage p) private view returns (uint256 required) {
+        required = _usual(p);
+        // One more than otherwise, but never the one that objects.
+        uint256 deciding = _deciding(p);
+        uint256 others = _spares(p) || !_isActive(p.concerned) ? deciding : deciding - 1;
+        if (p.objected && required < others) required += 1;
+    }
+
+    /// How many must approve if nobody objects.
+    function _usual(Proposal storage p) private view returns (uint256 required) {
         if (p.decider != 0) return 1;
         uint256 deciding = _deciding(p);
         // Of all, so that sparing one makes no smaller coalition enough.
         required = _needed(_active);
         if (required > deciding) required = deciding;
-        // One more than otherwise, but never the one that objects.
-        uint256 others = _spares(p) || !_isActive(p.concerned) ? deciding : deciding - 1;
-        if (p.objected && required < others) required += 1;
     }
 
     function _approving(uint256 id, Proposal storage p) private view returns (uint32[] memory approving) {

@@ -18,6 +18,8 @@ abstract contract State is Rules, Validators {
     /// 0: none.
     address internal _guardian;
     Held internal _held;
+    /// The last second of what the guardian held before, had nothing ended it; 0: it held nothing.
+    uint64 internal _heldUntil;
 
     event LetGo(bytes32 indexed peer, uint32 indexed organisation);
 
@@ -49,6 +51,7 @@ abstract contract State is Rules, Validators {
         // Nothing changes for nodes if a vote revoked it meanwhile.
         if (_held.peer != 0 && !_entries[_held.peer].revoked) _changed();
         emit LetGo(_held.peer, _held.organisation);
+        _heldUntil = _held.until;
         delete _held;
     }
 }

@@ -207,17 +207,54 @@ contract DelaysTest is GovernanceBase {
         gov.object(id);
     }
 
-    /// Withdrawn approvals stop what waits; it counts who approves when it is carried out.
+    /// Withdrawn approvals stop what waits, and it waits anew from the approval that makes them enough.
     function testWhatWaitsCanStillFail() public {
         start(4);
         uint256 id = three(foreignCa());
         vm.prank(govKey(3, 0));
         gov.withdraw(id);
-        wait(id);
-        (, uint64 ready,,) = gov.waiting(id);
-        early(id, ready);
+        vm.warp(block.timestamp + 5 days);
+        early(id, 0);
+        anew(id);
+    }
+
+    /// Nobody withdrew: the organisation's new keys have not approved.
+    function testWhatWaitsFailsWithTheKeysThatApproved() public {
+        start(4);
+        uint256 id = three(foreignCa());
+        address[] memory keys = new address[](3);
+        (keys[0], keys[1], keys[2]) = (govKey(3, 1), govKey(3, 0), govKey(3, 2));
+        decideOwn(3, abi.encodeCall(OrganisationActions.setKeys, (3, 2, keys)));
+        vm.warp(block.timestamp + 5 days);
+        approve(3, 1, id);
+        anew(id);
+    }
+
+    /// The third approves again.
+    function anew(uint256 id) private {
+        uint64 ready = uint64(block.timestamp) + 2 days;
         approve(3, 0, id);
+        early(id, ready);
+        vm.warp(ready);
+        execute(id);
         check("carried out", !isOpen(id));
+    }
+
+    /// Taking back an approval of more than enough changes nothing.
+    function testWhatEnoughApproveGoesOnToWait() public {
+        start(7);
+        bytes memory action = abi.encodeCall(OrganisationActions.addCaKey, (7, ed(666), 0));
+        agree(action);
+        uint256 id = propose(1, 0, action);
+        approve(1, 1, id);
+        for (uint32 o = 2; o <= 6; o++) {
+            vote(o, id);
+        }
+        (, uint64 ready,,) = gov.waiting(id);
+        vm.prank(govKey(6, 0));
+        gov.withdraw(id);
+        (, uint64 now_,,) = gov.waiting(id);
+        same("from the same time on", now_, ready);
     }
 
     function testTheDelayIsSetLikeTheRest() public {
@@ -256,6 +293,22 @@ contract DelaysTest is GovernanceBase {
         acceptSeats(2);
         same("the new ones", gov.seatOf(govKey(44, 0)), 2);
         same("not the old", gov.seatOf(govKey(2, 0)), 0);
+    }
+
+    /// Whoever watches need not remember it for ever.
+    function testAnAnnouncedRecoveryExpires() public {
+        start(2);
+        decideOwn(2, abi.encodeCall(Recovery.setRecoveryKey, (2, account(7))));
+        vm.prank(account(7));
+        direct.recover(2, 2, keysOf(44));
+        vm.warp(block.timestamp + 9 days + 1);
+        vm.prank(account(7));
+        direct.recover(2, 2, keysOf(44));
+        same("announced anew", offered(2), 0);
+        vm.warp(block.timestamp + 9 days);
+        vm.prank(account(7));
+        direct.recover(2, 2, keysOf(44));
+        same("in its last second", offered(2), 3);
     }
 
     function testAStolenRecoveryKeyTakesNothing() public {

@@ -119,11 +119,42 @@ contract GuardianTest is GovernanceBase {
         Guardian(CONTRACT).holdOrganisation(3);
     }
 
+    /// It would hold the same one for ever, a week at a time.
+    function testItRestsForAWeek() public {
+        begin(4);
+        hold(4);
+        uint64 rests = held() + 7 days;
+        vm.warp(held() + 1);
+        nextBlock();
+        same("let go", held(), 0);
+        bytes32 node = peer(2);
+        vm.prank(GUARD);
+        vm.expectRevert(abi.encodeWithSelector(GuardRests.selector, rests));
+        Guardian(CONTRACT).holdOrganisation(4);
+        vm.warp(rests);
+        vm.prank(GUARD);
+        vm.expectRevert(abi.encodeWithSelector(GuardRests.selector, rests));
+        Guardian(CONTRACT).holdNode(node);
+        vm.warp(rests + 1);
+        hold(4);
+    }
+
+    function testAnotherGuardianNeedNotRest() public {
+        begin(4);
+        hold(4);
+        decide(abi.encodeCall(Guardian.setGuardian, (account(78))));
+        vm.prank(account(78));
+        Guardian(CONTRACT).holdOrganisation(4);
+        check("held", held() != 0);
+    }
+
     function testAVoteEndsIt() public {
         begin(4);
         hold(4);
+        uint64 until = held();
         decide(abi.encodeCall(Guardian.release, ()));
         decideOwn(4, abi.encodeCall(OrganisationActions.revokeSerial, (4, 1)));
+        vm.warp(until + 7 days + 1);
         hold(3);
         uint256 id = propose(1, 0, abi.encodeCall(Guardian.setGuardian, (address(0))));
         approve(1, 1, id);
