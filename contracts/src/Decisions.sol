@@ -122,7 +122,7 @@ abstract contract Decisions is Acting, ActionKinds {
         if (p.decider != 0 && p.decider != seat.organisation) revert NotYourDecision(id, p.decider);
         // Organisations that approved may have changed their keys. The one more that an objection asks
         // for only joins: its delay is added already.
-        _checkReady(id, p, _usual(p));
+        if (p.ready != 0) _checkReady(id, p, _usual(p));
         Ballot storage b = _ballots[id][seat.organisation];
         if (b.generation == 0) p.voters.push(seat.organisation);
         _mark(b, seat);
@@ -168,7 +168,7 @@ abstract contract Decisions is Acting, ActionKinds {
         uint16 bit = uint16(1) << seat.index;
         if (b.generation != _members[seat.organisation].generation || b.approvals & bit == 0) revert NothingToChange();
         b.approvals &= ~bit;
-        _checkReady(id, p, _required(p));
+        if (p.ready != 0) _checkReady(id, p, _required(p));
         emit ApprovalWithdrawn(id, seat.organisation, msg.sender);
     }
 
@@ -290,7 +290,7 @@ abstract contract Decisions is Acting, ActionKinds {
 
     /// What too few approve does not wait: the delay begins with the approval that makes them enough.
     function _checkReady(uint256 id, Proposal storage p, uint256 needed) private {
-        if (p.ready != 0 && _approving(id, p).length < needed) p.ready = 0;
+        if (_approving(id, p).length < needed) p.ready = 0;
     }
 
     /// Goes as far as the approvals and the time allow; whether it was carried out.

@@ -60,6 +60,11 @@ impl FoundingValidator {
 /// The stake of each founder of a public network that names no other: so many whole ethers.
 pub const FOUNDING_STAKE: u64 = 1_000_000;
 
+// Not 1: power that is new must be less than half of the power that validates
+// (`TooMuchNewPower`), or one validator alone could never be joined by another.
+/// The power of each founder of a network of members.
+pub const MEMBER_POWER: u64 = 100;
+
 /// The terms of staking on a public network (`contracts/src/IStaking.sol`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
