@@ -90,7 +90,7 @@ impl ChainSpec {
             "use 1 to 9007199254740991 (wallets read it as a double)",
         )?;
         require(
-            // Below, the vote that raises the limit again (650,000 gas in the largest
+            // Below, the vote that raises the limit again (960,000 gas in the largest
             // network) would not fit in a block. Above, 21,000-gas transfers would exceed
             // the most transactions of a block.
             (1_000_000..=600_000_000).contains(&self.gas_limit),
