@@ -204,7 +204,8 @@ def follow(machines):
     number = proposal(do("acme", "trefoil org propose-remove"))
     vote("bolt", number, False)
     vote("cora", number, False)
-    vote("dora", number, True)
+    vote("dora", number, False)
+    vote("eve", number, True)
     if next(todo, None):
         sys.exit("FAILED: the page says more than was done")
     listed = machines.ask("acme", "org", "list")

@@ -8,7 +8,8 @@ import "./Recovery.sol";
 /// What an action is about, by its calldata.
 abstract contract ActionKinds is State {
     /// Decisions of all after which those whom they hurt must have had time to see and answer them:
-    /// about another's keys, the lists, and how is decided. `concerned`: whose keys; it may object.
+    /// about another's keys, power or place, the lists, the guardian, and how is decided. `concerned`:
+    /// whose; it may object.
     /// `spared`: it does not count, since it is to be suspended, or given keys because it lost its own.
     function _kind(bytes memory action) internal view returns (bool delayed, uint32 concerned, bool spared) {
         bytes4 kind = bytes4(action);
@@ -16,16 +17,19 @@ abstract contract ActionKinds is State {
         if (kind == OrganisationActions.suspendOrganisation.selector) return (false, uint32(uint256(first)), true);
         if (kind == OrganisationActions.setKeys.selector) return (true, uint32(uint256(first)), true);
         if (
-            kind == OrganisationActions.addCaKey.selector || kind == OrganisationActions.endCaKey.selector
-                || kind == OrganisationActions.setSealingKey.selector || kind == OrganisationActions.setSenders.selector
-                || kind == Recovery.setRecoveryKey.selector
+            kind == OrganisationActions.removeOrganisation.selector || kind == OrganisationActions.addCaKey.selector
+                || kind == OrganisationActions.endCaKey.selector || kind == OrganisationActions.setSealingKey.selector
+                || kind == OrganisationActions.setSenders.selector || kind == Recovery.setRecoveryKey.selector
         ) return (true, uint32(uint256(first)), false);
-        if (kind == ValidatorActions.rotateValidatorKey.selector || kind == ValidatorActions.setFeeRecipient.selector) {
+        if (
+            kind == ValidatorActions.rotateValidatorKey.selector || kind == ValidatorActions.setFeeRecipient.selector
+                || kind == ValidatorActions.setPower.selector
+        ) {
             return (true, _entries[first].organisation, false);
         }
         delayed = kind == RuleActions.setPermissions.selector || kind == RuleActions.setAccountsListed.selector
             || kind == RuleActions.setDeployersListed.selector || kind == OrganisationActions.setQuorum.selector
-            || kind == OrganisationActions.setDecisionDelay.selector;
+            || kind == OrganisationActions.setDecisionDelay.selector || kind == Guardian.setGuardian.selector;
     }
 
     /// The first argument.

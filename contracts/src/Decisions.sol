@@ -33,9 +33,10 @@ error ActionFailed();
 /// the organisations that are active at that moment more than numerator/denominator
 /// approve, each by `threshold` of the keys that it has at that moment; one for an
 /// organisation alone, when that one approves. It then runs in the same transaction.
-/// The organisation that is to be suspended or given keys does not count where at least
-/// two others decide. What may hurt somebody (`_kind`) waits for `_decisionDelay` after the last
-/// approval, unless all approve. The organisation whose keys it is about may object: then the
+/// The organisation that is to be suspended or given keys has no vote where at least
+/// two others decide, but no fewer must approve than otherwise, as far as there are others. What may
+/// hurt somebody (`_kind`) waits for `_decisionDelay` after the last
+/// approval, unless all approve and none is suspended. The organisation whose keys it is about may object: then the
 /// delay is twice as long and one more must approve, as far as there are others.
 ///
 /// Always: a key counts once and an organisation counts once in a proposal; what
@@ -119,6 +120,9 @@ abstract contract Decisions is Acting, ActionKinds {
         Seat memory seat = _speaker();
         Proposal storage p = _opened(id);
         if (p.decider != 0 && p.decider != seat.organisation) revert NotYourDecision(id, p.decider);
+        // Organisations that approved may have changed their keys. The one more that an objection asks
+        // for only joins: its delay is added already.
+        if (p.ready != 0) _checkReady(id, p, _usual(p));
         Ballot storage b = _ballots[id][seat.organisation];
         if (b.generation == 0) p.voters.push(seat.organisation);
         _mark(b, seat);
@@ -136,7 +140,9 @@ abstract contract Decisions is Acting, ActionKinds {
     /// Objects to what all decide about the keys of the sender's organisation; it does when enough of its
     /// keys have. It never blocks: the others may all approve, and wait.
     function object(uint256 id) external {
-        Seat memory seat = _speaker();
+        // Also one that is suspended, or held by the guardian: it must be able to answer.
+        Seat memory seat = _seats[msg.sender];
+        if (seat.organisation == 0) revert NotAGovernanceKey(msg.sender);
         Proposal storage p = _opened(id);
         if (p.decider != 0 || !p.delayed || p.concerned != seat.organisation) revert NotConcerned(id);
         if (p.objected) revert NothingToChange();
@@ -162,6 +168,7 @@ abstract contract Decisions is Acting, ActionKinds {
         uint16 bit = uint16(1) << seat.index;
         if (b.generation != _members[seat.organisation].generation || b.approvals & bit == 0) revert NothingToChange();
         b.approvals &= ~bit;
+        if (p.ready != 0) _checkReady(id, p, _required(p));
         emit ApprovalWithdrawn(id, seat.organisation, msg.sender);
     }
 
@@ -281,12 +288,17 @@ abstract contract Decisions is Acting, ActionKinds {
         approve(id);
     }
 
+    /// What too few approve does not wait: the delay begins with the approval that makes them enough.
+    function _checkReady(uint256 id, Proposal storage p, uint256 needed) private {
+        if (_approving(id, p).length < needed) p.ready = 0;
+    }
+
     /// Goes as far as the approvals and the time allow; whether it was carried out.
     function _advance(uint256 id, Proposal storage p) private returns (bool) {
         uint32[] memory approving = _approving(id, p);
         if (approving.length < _required(p)) return false;
-        // Where all approve nobody is left whom a delay could protect.
-        bool all = approving.length == _deciding(p) && (!_spares(p) || _hasVoted(id, p.concerned));
+        // Where all approve nobody is left whom a delay could protect. One that is suspended is left.
+        bool all = approving.length == _deciding(p) && (!_spares(p) || _hasVoted(id, p.concerned)) && !_isAnySuspended();
         if (p.delayed && !all) {
             if (p.ready == 0) {
                 p.ready = uint64(block.timestamp) + (p.objected ? 2 : 1) * _decisionDelay;
@@ -301,12 +313,20 @@ abstract contract Decisions is Acting, ActionKinds {
 
     /// How many must approve.
     function _required(Proposal storage p) private view returns (uint256 required) {
-        if (p.decider != 0) return 1;
-        uint256 deciding = _deciding(p);
-        required = _needed(deciding);
+        required = _usual(p);
         // One more than otherwise, but never the one that objects.
+        uint256 deciding = _deciding(p);
         uint256 others = _spares(p) || !_isActive(p.concerned) ? deciding : deciding - 1;
         if (p.objected && required < others) required += 1;
+    }
+
+    /// How many must approve if nobody objects.
+    function _usual(Proposal storage p) private view returns (uint256 required) {
+        if (p.decider != 0) return 1;
+        uint256 deciding = _deciding(p);
+        // Of all, so that sparing one makes no smaller coalition enough.
+        required = _needed(_active);
+        if (required > deciding) required = deciding;
     }
 
     function _approving(uint256 id, Proposal storage p) private view returns (uint32[] memory approving) {
@@ -355,6 +375,7 @@ abstract contract Decisions is Acting, ActionKinds {
         if (approving.length != p.voters.length) p.voters = approving;
         if (p.decider != 0) _keepOwn(id, p.decider);
         _run(p.decider == 0 ? ALL : p.decider, p.action);
+        _easeHold();
         emit Executed(id);
     }
 

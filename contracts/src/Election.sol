@@ -136,7 +136,7 @@ abstract contract Election is Stakes {
         return turns >= TURNS_MIN && 2 * failed > turns;
     }
 
-    function _beginWindow(Owner storage o) private {
+    function _beginWindow(Owner storage o) internal {
         (o.since, o.sinceTime) = (uint64(block.number), uint64(block.timestamp));
         (o.missed, o.failed) = (0, 0);
     }

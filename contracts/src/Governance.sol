@@ -45,5 +45,6 @@ contract Governance is Views, Decisions {
         for (uint256 i = 0; i < equivocators.length; i++) {
             _convict(equivocators[i]);
         }
+        _easeHold();
     }
 }

@@ -8,14 +8,16 @@ import "./State.sol";
 error NotTheGuardian(address account);
 /// @notice the guardian holds one already, until {until} (Unix time); a vote ends that: `trefoil org set release`
 error GuardInForce(uint64 until);
+/// @notice the guardian rests until {until} (Unix time), a week after what it held before; until then all vote
+error GuardRests(uint64 until);
 /// @notice without it the others would be too few to go on; the guardian stops nothing that a quorum needs
 error NeededForQuorum();
 
 /// Who can act before a vote can: an account that all may name, for the hours in which keys are
 /// stolen and nobody is awake.
 ///
-/// Always: it holds one node or one organisation at a time, for at most 7 days, nothing that a
-/// quorum needs, and a vote ends it. It takes no validator's vote.
+/// Always: it holds one node or one organisation at a time, for at most 7 days, then nothing for as
+/// long, nothing that a quorum needs, and a vote ends it. It takes no validator's vote.
 abstract contract Guardian is Acting, State {
     uint64 public constant GUARD_SECONDS = 7 days;
 
@@ -32,6 +34,7 @@ abstract contract Guardian is Acting, State {
         if (guardian != address(0)) _keyAdded(guardian);
         _guardian = guardian;
         if (_isHolding()) _letGo();
+        _heldUntil = 0;
         emit GuardianChanged(guardian);
     }
 
@@ -47,14 +50,7 @@ abstract contract Guardian is Acting, State {
     function holdNode(bytes32 peer) external alone {
         _begin();
         if (_entries[peer].revoked) revert NothingToChange();
-        (uint256 all, uint256 its) = (0, 0);
-        for (uint256 i = 0; i < _listed.length; i++) {
-            Entry storage e = _entries[_listed[i]];
-            if (e.from > _next() || !_isActive(e.organisation)) continue;
-            all += e.power;
-            if (_listed[i] == peer) its = e.power;
-        }
-        if (3 * (all - its) <= 2 * all) revert NeededForQuorum();
+        if (_isPeerNeeded(peer)) revert NeededForQuorum();
         _held.peer = peer;
         _changed();
         emit NodeHeld(peer, _held.until);
@@ -73,6 +69,9 @@ abstract contract Guardian is Acting, State {
     function _begin() private {
         if (msg.sender != _guardian || _guardian == address(0)) revert NotTheGuardian(msg.sender);
         if (_isHolding()) revert GuardInForce(_held.until);
+        // Otherwise it would hold the same one for ever, a week at a time.
+        uint64 rests = _heldUntil + GUARD_SECONDS;
+        if (_heldUntil != 0 && block.timestamp <= rests) revert GuardRests(rests);
         _held.until = uint64(block.timestamp) + GUARD_SECONDS;
     }
 }

@@ -103,6 +103,14 @@ abstract contract Organisations is Permissions, Calendar, Keys {
         if (deciding >= 4 && needed == deciding) needed -= 1;
     }
 
+    /// Whether one has a voice that is not heard just now.
+    function _isAnySuspended() internal view returns (bool) {
+        for (uint256 i = 0; i < _present.length; i++) {
+            if (_members[_present[i]].status == IGovernance.Status.Suspended) return true;
+        }
+        return false;
+    }
+
     function _isActive(uint32 id) internal view returns (bool) {
         return _members[id].status == IGovernance.Status.Active;
     }

@@ -13,6 +13,9 @@ error RecoveryNotDue(uint32 organisation, uint64 ready);
 /// safe names others. The keys, if they are not lost, see it coming and call it off, so a stolen
 /// recovery key takes nothing.
 abstract contract Recovery is Acting, Seats {
+    /// So long after the delay an announced recovery may be carried out: nobody must watch for older ones.
+    uint64 public constant RECOVERY_SECONDS = 7 days;
+
     event RecoveryKeyChanged(uint32 indexed id, address account);
     event RecoveryBegins(uint32 indexed id, uint8 threshold, address[] keys, uint64 ready);
 
@@ -25,13 +28,13 @@ abstract contract Recovery is Acting, Seats {
     }
 
     /// The sender's organisation is to have these keys. The first call announces it; after the delay of
-    /// decisions the same call offers them their seats.
+    /// decisions, for a week, the same call offers them their seats.
     function recover(uint32 id, uint8 threshold, address[] calldata keys) external alone {
         _existing(id);
         RecoveryKey storage r = _recovery[id];
         if (r.account != msg.sender) revert NotTheRecoveryKey(msg.sender, id);
         bytes32 offered = keccak256(abi.encode(threshold, keys));
-        if (r.offer != offered) {
+        if (r.offer != offered || block.timestamp > uint256(r.ready) + RECOVERY_SECONDS) {
             (r.offer, r.ready) = (offered, uint64(block.timestamp) + _decisionDelay);
             emit RecoveryBegins(id, threshold, keys, r.ready);
             return;

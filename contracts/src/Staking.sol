@@ -27,11 +27,12 @@ contract Staking is Election {
         uint256 total = 0;
         for (uint256 i = 0; i < f.founders.length; i++) {
             Founder memory founder = f.founders[i];
-            // A newcomer's least stake, with a key that nobody runs, takes no founder's place in a quorum.
+            // Attack: least stakes of keys that nobody runs, a unit each on all seats on probation. Three founders
+            // of this power of four still are a quorum beside them.
             _range(
                 "power",
                 founder.power,
-                2 * uint256(f.parameters.minStake / f.parameters.stakeUnit) + 1,
+                2 * _most(f.parameters.minStake / f.parameters.stakeUnit, PROBATION_MAX) + 1,
                 VALIDATOR_POWER_MAX
             );
             uint256 stake = uint256(founder.power) * f.parameters.stakeUnit;
@@ -79,7 +80,9 @@ contract Staking is Election {
         uint256 stake = o.place == 0 ? 0 : _places[o.place - 1].stake;
         if (stake < _parameters.minStake) revert TooLittleStake(stake, _parameters.minStake);
         o.jailedUntil = 0;
+        // What it missed and failed in jail is not held against it again.
         if (o.seat == 0) o.since = uint64(block.number);
+        else _beginWindow(o);
         emit Unjailed(msg.sender);
     }
 
@@ -176,6 +179,10 @@ contract Staking is Election {
         _range("absenceParts", p.absenceParts, 0, p.slashParts);
         _range("jailBlocks", p.jailBlocks, 1, 1_000_000_000);
         _parameters = p;
+    }
+
+    function _most(uint256 a, uint256 b) private pure returns (uint256) {
+        return a > b ? a : b;
     }
 
     function _range(string memory what, uint256 got, uint256 least, uint256 most) private pure {

@@ -18,6 +18,8 @@ abstract contract State is Rules, Validators {
     /// 0: none.
     address internal _guardian;
     Held internal _held;
+    /// The last second of what the guardian held before, had nothing ended it; 0: it held nothing.
+    uint64 internal _heldUntil;
 
     event LetGo(bytes32 indexed peer, uint32 indexed organisation);
 
@@ -25,10 +27,31 @@ abstract contract State is Rules, Validators {
         return _held.until != 0;
     }
 
+    /// Lets go what others have come to need: without a block the hold would never end.
+    function _easeHold() internal {
+        if (!_isHolding()) return;
+        bytes32 peer = _held.peer;
+        bool needed = peer != 0 ? _isPeerNeeded(peer) : _isActive(_held.organisation) && _active - 1 < _needed(_active);
+        if (needed) _letGo();
+    }
+
+    /// Whether the other validators of the next block are no quorum of it.
+    function _isPeerNeeded(bytes32 peer) internal view returns (bool) {
+        (uint256 all, uint256 its) = (0, 0);
+        for (uint256 i = 0; i < _listed.length; i++) {
+            Entry storage e = _entries[_listed[i]];
+            if (e.from > _next() || !_isActive(e.organisation)) continue;
+            all += e.power;
+            if (_listed[i] == peer) its = e.power;
+        }
+        return its != 0 && 3 * (all - its) <= 2 * all;
+    }
+
     function _letGo() internal {
         // Nothing changes for nodes if a vote revoked it meanwhile.
         if (_held.peer != 0 && !_entries[_held.peer].revoked) _changed();
         emit LetGo(_held.peer, _held.organisation);
+        _heldUntil = _held.until;
         delete _held;
     }
 }

@@ -30,6 +30,7 @@ abstract contract ValidatorActions is Claims {
         external
         byAll
     {
+        _checkNewPower(peer, power);
         _add(
             IGovernance.Node(
                 peer,
@@ -67,6 +68,7 @@ abstract contract ValidatorActions is Claims {
         if (e.changes != 0 && e.nextPower == 0) revert ChangePending(peer, e.changes);
         if (power == (e.changes == 0 ? e.power : e.nextPower)) revert NothingToChange();
         bytes32 key = e.changes == 0 ? e.key : e.nextKey;
+        if (power > e.power || e.from > block.number) _checkNewPower(peer, power);
         if (e.from > _next()) {
             e.power = power;
             emit ValidatorChanges(peer, key, power, e.from);

@@ -12,6 +12,10 @@ error TooManyValidators(uint256 most);
 /// @dev Nodes accept no more together.
 error TooMuchPower(uint256 got, uint256 most);
 
+/// @notice power of {got} would be new at once, for keys that nobody saw sign; those that validate now must be a
+/// quorum without it: use {most} at most, or wait until what is pending holds
+error TooMuchNewPower(uint256 got, uint256 most);
+
 /// The nodes that the network knows by their keys: validators, and what was revoked.
 ///
 /// Always, at every height to come: 1 to 128 validators of active organisations,
@@ -107,6 +111,22 @@ abstract contract Validators is Organisations {
         if (fewest == 0) revert NoValidatorAt(when);
         if (most > VALIDATORS_MAX) revert TooManyValidators(VALIDATORS_MAX);
         if (power > POWER_MAX) revert TooMuchPower(power, POWER_MAX);
+    }
+
+    /// Whether `peer` may come to `power`. Attack, or mistake: power of nodes that do not run. The power
+    /// that stays must be a quorum beside all that is to come, or the chain would stand.
+    function _checkNewPower(bytes32 peer, uint256 power) internal view {
+        (uint256 stays, uint256 comes) = (0, power);
+        for (uint256 i = 0; i < _listed.length; i++) {
+            Entry storage e = _entries[_listed[i]];
+            if (!_isActive(e.organisation)) continue;
+            uint256 has = e.from > block.number ? 0 : e.power;
+            uint256 coming = e.changes == 0 ? e.power : e.nextPower;
+            if (_listed[i] == peer) (coming, comes) = (power, comes - power);
+            stays += has < coming ? has : coming;
+            if (coming > has) comes += coming - has;
+        }
+        if (stays <= 2 * comes) revert TooMuchNewPower(comes, stays == 0 ? 0 : (stays - 1) / 2);
     }
 
     function _apply(bytes32 peer) internal {

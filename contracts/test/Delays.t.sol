@@ -52,7 +52,7 @@ contract DelaysTest is GovernanceBase {
     function testWhatWaits() public {
         start(4);
         address[] memory none = new address[](0);
-        bytes[11] memory waits = [
+        bytes[14] memory waits = [
             abi.encodeCall(OrganisationActions.setKeys, (4, 2, keysOf(44))),
             foreignCa(),
             abi.encodeCall(OrganisationActions.endCaKey, (4, ca(4), 100)),
@@ -61,15 +61,18 @@ contract DelaysTest is GovernanceBase {
             abi.encodeCall(Recovery.setRecoveryKey, (4, account(1))),
             abi.encodeCall(ValidatorActions.rotateValidatorKey, (peer(4), ed(668))),
             abi.encodeCall(ValidatorActions.setFeeRecipient, (peer(4), account(1))),
+            abi.encodeCall(ValidatorActions.setPower, (peer(4), 11)),
+            abi.encodeCall(OrganisationActions.removeOrganisation, (4)),
             abi.encodeCall(RuleActions.setAccountsListed, (true)),
             abi.encodeCall(RuleActions.setDeployersListed, (true)),
-            abi.encodeCall(OrganisationActions.setQuorum, (1, 2))
+            abi.encodeCall(OrganisationActions.setQuorum, (1, 2)),
+            abi.encodeCall(Guardian.setGuardian, (account(1)))
         ];
         for (uint256 i = 0; i < waits.length; i++) {
             uint256 id = three(waits[i]);
             (, uint64 ready, uint32 concerned,) = gov.waiting(id);
             check("waits", ready != 0 && isOpen(id));
-            same("whose", concerned, i < 8 ? 4 : 0);
+            same("whose", concerned, i < 10 ? 4 : 0);
             vm.prank(govKey(1, 0));
             gov.withdraw(id);
         }
@@ -85,6 +88,46 @@ contract DelaysTest is GovernanceBase {
         uint256 id = three(foreignCa());
         vote(4, id);
         check("at once", !isOpen(id));
+    }
+
+    /// Otherwise three of four would suspend the fourth at once, be all that are left, and wait no more.
+    function testWhatHurtsOneThatIsSuspendedWaits() public {
+        start(4);
+        check("suspended", !isOpen(three(abi.encodeCall(OrganisationActions.suspendOrganisation, (4)))));
+        check("its keys", isOpen(three(foreignCa())));
+        check("the delay", isOpen(three(abi.encodeCall(OrganisationActions.setDecisionDelay, (0)))));
+        check("its place", isOpen(three(abi.encodeCall(OrganisationActions.removeOrganisation, (4)))));
+        check("to resume it does not", !isOpen(three(abi.encodeCall(OrganisationActions.resumeOrganisation, (4)))));
+    }
+
+    function testOneThatIsSuspendedObjects() public {
+        start(4);
+        three(abi.encodeCall(OrganisationActions.suspendOrganisation, (4)));
+        uint256 id = three(foreignCa());
+        (, uint64 ready,,) = gov.waiting(id);
+        object(4, id);
+        (, uint64 later,, bool objected) = gov.waiting(id);
+        check("objected", objected);
+        same("two days more", later, ready + 2 days);
+    }
+
+    function testOneThatTheGuardianHoldsObjects() public {
+        start(4);
+        decide(abi.encodeCall(Guardian.setGuardian, (account(77))));
+        vm.prank(account(77));
+        Guardian(CONTRACT).holdOrganisation(4);
+        uint256 id = three(foreignCa());
+        object(4, id);
+        (,,, bool objected) = gov.waiting(id);
+        check("objected", objected);
+    }
+
+    function testOnlyAnOrganisationsKeyObjects() public {
+        start(4);
+        uint256 id = three(foreignCa());
+        vm.prank(account(77));
+        vm.expectRevert(abi.encodeWithSelector(NotAGovernanceKey.selector, account(77)));
+        gov.object(id);
     }
 
     function testNothingWaitsWhereOneDecidesAlone() public {
@@ -164,17 +207,54 @@ contract DelaysTest is GovernanceBase {
         gov.object(id);
     }
 
-    /// Withdrawn approvals stop what waits; it counts who approves when it is carried out.
+    /// Withdrawn approvals stop what waits, and it waits anew from the approval that makes them enough.
     function testWhatWaitsCanStillFail() public {
         start(4);
         uint256 id = three(foreignCa());
         vm.prank(govKey(3, 0));
         gov.withdraw(id);
-        wait(id);
-        (, uint64 ready,,) = gov.waiting(id);
-        early(id, ready);
+        vm.warp(block.timestamp + 5 days);
+        early(id, 0);
+        anew(id);
+    }
+
+    /// Nobody withdrew: the organisation's new keys have not approved.
+    function testWhatWaitsFailsWithTheKeysThatApproved() public {
+        start(4);
+        uint256 id = three(foreignCa());
+        address[] memory keys = new address[](3);
+        (keys[0], keys[1], keys[2]) = (govKey(3, 1), govKey(3, 0), govKey(3, 2));
+        decideOwn(3, abi.encodeCall(OrganisationActions.setKeys, (3, 2, keys)));
+        vm.warp(block.timestamp + 5 days);
+        approve(3, 1, id);
+        anew(id);
+    }
+
+    /// The third approves again.
+    function anew(uint256 id) private {
+        uint64 ready = uint64(block.timestamp) + 2 days;
         approve(3, 0, id);
+        early(id, ready);
+        vm.warp(ready);
+        execute(id);
         check("carried out", !isOpen(id));
+    }
+
+    /// Taking back an approval of more than enough changes nothing.
+    function testWhatEnoughApproveGoesOnToWait() public {
+        start(7);
+        bytes memory action = abi.encodeCall(OrganisationActions.addCaKey, (7, ed(666), 0));
+        agree(action);
+        uint256 id = propose(1, 0, action);
+        approve(1, 1, id);
+        for (uint32 o = 2; o <= 6; o++) {
+            vote(o, id);
+        }
+        (, uint64 ready,,) = gov.waiting(id);
+        vm.prank(govKey(6, 0));
+        gov.withdraw(id);
+        (, uint64 now_,,) = gov.waiting(id);
+        same("from the same time on", now_, ready);
     }
 
     function testTheDelayIsSetLikeTheRest() public {
@@ -213,6 +293,22 @@ contract DelaysTest is GovernanceBase {
         acceptSeats(2);
         same("the new ones", gov.seatOf(govKey(44, 0)), 2);
         same("not the old", gov.seatOf(govKey(2, 0)), 0);
+    }
+
+    /// Whoever watches need not remember it for ever.
+    function testAnAnnouncedRecoveryExpires() public {
+        start(2);
+        decideOwn(2, abi.encodeCall(Recovery.setRecoveryKey, (2, account(7))));
+        vm.prank(account(7));
+        direct.recover(2, 2, keysOf(44));
+        vm.warp(block.timestamp + 9 days + 1);
+        vm.prank(account(7));
+        direct.recover(2, 2, keysOf(44));
+        same("announced anew", offered(2), 0);
+        vm.warp(block.timestamp + 9 days);
+        vm.prank(account(7));
+        direct.recover(2, 2, keysOf(44));
+        same("in its last second", offered(2), 3);
     }
 
     function testAStolenRecoveryKeyTakesNothing() public {

@@ -6,7 +6,7 @@ import "./StakingBase.sol";
 /// How power comes and goes: as `trefoil network new --kind public` founds a network, and with the
 /// least stake that founding allows.
 contract ElectionTest is StakingBase {
-    uint256 private constant LEAST = 3;
+    uint256 private constant LEAST = 17;
 
     /// One ether a unit, which is also the least stake.
     function startOf(uint256 founders, uint64 units, uint16 maxValidators) private {
@@ -98,7 +98,20 @@ contract ElectionTest is StakingBase {
         // Three of four decide, and no more can be away.
         epochWithout(one(ed(3)));
         check("three founders decide", 3 * foundersPower(3) > 2 * total());
-        same("one newcomer leaves them a quorum", total(), 4 * LEAST + 1);
+        same("eight newcomers leave them a quorum", total(), 4 * LEAST + 8);
+    }
+
+    /// They signed once, so that nobody is seen to be away: then one founder is, and nobody else runs on.
+    function testThreeOfFourFoundersDecideBesideAllSeatsOnProbation() public {
+        startOf(4, uint64(LEAST), 64);
+        for (uint256 i = 0; i < 8; i++) {
+            deposit(1000 + i, 1 ether);
+        }
+        for (uint256 i = 0; i < 6; i++) {
+            epoch();
+            check("three founders decide", 3 * foundersPower(3) > 2 * total());
+        }
+        same("all came", total(), 4 * LEAST + 8);
     }
 
     /// Seats for more than the founders have: they stay until those who have more were seen.

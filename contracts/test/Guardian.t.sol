@@ -119,20 +119,116 @@ contract GuardianTest is GovernanceBase {
         Guardian(CONTRACT).holdOrganisation(3);
     }
 
+    /// It would hold the same one for ever, a week at a time.
+    function testItRestsForAWeek() public {
+        begin(4);
+        hold(4);
+        uint64 rests = held() + 7 days;
+        vm.warp(held() + 1);
+        nextBlock();
+        same("let go", held(), 0);
+        bytes32 node = peer(2);
+        vm.prank(GUARD);
+        vm.expectRevert(abi.encodeWithSelector(GuardRests.selector, rests));
+        Guardian(CONTRACT).holdOrganisation(4);
+        vm.warp(rests);
+        vm.prank(GUARD);
+        vm.expectRevert(abi.encodeWithSelector(GuardRests.selector, rests));
+        Guardian(CONTRACT).holdNode(node);
+        vm.warp(rests + 1);
+        hold(4);
+    }
+
+    function testAnotherGuardianNeedNotRest() public {
+        begin(4);
+        hold(4);
+        decide(abi.encodeCall(Guardian.setGuardian, (account(78))));
+        vm.prank(account(78));
+        Guardian(CONTRACT).holdOrganisation(4);
+        check("held", held() != 0);
+    }
+
     function testAVoteEndsIt() public {
         begin(4);
         hold(4);
+        uint64 until = held();
         decide(abi.encodeCall(Guardian.release, ()));
         decideOwn(4, abi.encodeCall(OrganisationActions.revokeSerial, (4, 1)));
+        vm.warp(until + 7 days + 1);
         hold(3);
         uint256 id = propose(1, 0, abi.encodeCall(Guardian.setGuardian, (address(0))));
         approve(1, 1, id);
         vote(2, id);
         vote(4, id);
+        wait(id);
+        execute(id);
         same("and so does naming another", held(), 0);
         vm.prank(GUARD);
         vm.expectRevert(abi.encodeWithSelector(NotTheGuardian.selector, GUARD));
         Guardian(CONTRACT).holdOrganisation(3);
         same("it may send no more", gov.permissions(GUARD), 0);
+    }
+
+    // The chain would stand, and the hold with it: it ends in a block.
+
+    function testWhatASuspensionMakesNeededIsLetGo() public {
+        begin(4);
+        holdNode(peer(1));
+        decide(abi.encodeCall(OrganisationActions.suspendOrganisation, (4)));
+        same("let go", held(), 0);
+        check("not shunned", !isRevoked(peer(1)));
+    }
+
+    function testWhatAConvictionMakesNeededIsLetGo() public {
+        begin(4);
+        holdNode(peer(1));
+        bytes32[] memory keys = new bytes32[](1);
+        keys[0] = validatorKey(4);
+        nextBlock(keys);
+        same("let go", held(), 0);
+        check("not shunned", !isRevoked(peer(1)));
+    }
+
+    function testWhatARemovalMakesNeededIsLetGoWhenItComes() public {
+        begin(4);
+        holdNode(peer(1));
+        decide(abi.encodeCall(ValidatorActions.removeValidator, (peer(4))));
+        check("four are left for a while", held() != 0);
+        blocks(DELAY);
+        same("let go", held(), 0);
+    }
+
+    function testAHeldOrganisationThatBecomesNeededIsLetGo() public {
+        begin(4);
+        hold(1);
+        uint256 id = propose(2, 0, abi.encodeCall(OrganisationActions.suspendOrganisation, (4)));
+        approve(2, 1, id);
+        vote(3, id);
+        check("a held one is asked too", isOpen(id));
+        decideWithout(1, abi.encodeCall(OrganisationActions.removeOrganisation, (4)));
+        same("let go", held(), 0);
+    }
+
+    function testWhatNobodyNeedsStaysHeld() public {
+        begin(5);
+        hold(5);
+        uint64 until = held();
+        decide(abi.encodeCall(RuleActions.setGasLimit, (40_000_000)));
+        nextBlock();
+        same("held", held(), until);
+    }
+
+    /// Four organisations without `held` decide.
+    function decideWithout(uint32 held_, bytes memory action) private {
+        uint32 first = held_ == 1 ? 2 : 1;
+        uint256 id = propose(first, 0, action);
+        approve(first, 1, id);
+        for (uint32 o = first + 1; o <= 4 && isOpen(id); o++) {
+            if (o != held_) vote(o, id);
+        }
+        if (!isOpen(id)) return;
+        wait(id);
+        vm.prank(govKey(first, 0));
+        gov.execute(id);
     }
 }

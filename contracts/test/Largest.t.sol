@@ -79,7 +79,7 @@ contract LargestTest is GovernanceBase {
             vote(o, id);
         }
         approve(86, 0, id);
-        within("gas of the last approval", cost(govKey(86, 1), abi.encodeCall(Decisions.approve, (id))), 1_800_000);
+        within("gas of the last approval", cost(govKey(86, 1), abi.encodeCall(Decisions.approve, (id))), 1_950_000);
     }
 
     function testOpenBeforeAHeight() public {

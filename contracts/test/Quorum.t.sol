@@ -84,6 +84,27 @@ contract QuorumTest is GovernanceBase {
         refused(suspension(2), abi.encodeWithSelector(TooFewToSuspend.selector, 2));
     }
 
+    /// Each suspension would ask one fewer, until three of five decide all that four must.
+    function testNoSmallerCoalitionSuspendsItsWayToAQuorum() public {
+        uint32[3] memory sizes = [uint32(5), 8, 11];
+        for (uint256 i = 0; i < sizes.length; i++) {
+            uint256 before = vm.snapshotState();
+            uint32 n = sizes[i];
+            start(n);
+            uint256 id = propose(1, 0, suspension(n));
+            (,,,,,, uint256 needed) = gov.proposal(id);
+            same("as many as otherwise", needed, n * 2 / 3 + 1);
+            approve(1, 1, id);
+            for (uint32 o = 2; o < needed; o++) {
+                vote(o, id);
+            }
+            check("one fewer suspends nobody", isOpen(id));
+            vote(uint32(needed), id);
+            check("a quorum does", !isOpen(id));
+            vm.revertToState(before);
+        }
+    }
+
     /// Whose affair an action is is read from its calldata: a short one concerns nobody.
     function testAnActionCutShortConcernsNobody() public {
         start(3);

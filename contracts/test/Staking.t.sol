@@ -55,6 +55,10 @@ contract StakingTest is StakingBase {
         // newcomer would stop a network of four.
         f.founders[0].power = 20;
         refusedFounding(f, "power", 20, 21, staking.VALIDATOR_POWER_MAX());
+        // However little the least stake is, eight on probation have a unit each.
+        f.parameters.minStake = 1 ether;
+        f.founders[0].power = 16;
+        refusedFounding(f, "power", 16, 17, staking.VALIDATOR_POWER_MAX());
     }
 
     function refusedFounding(IStaking.Founding memory f, string memory what, uint256 got, uint256 least, uint256 most)
@@ -123,7 +127,7 @@ contract StakingTest is StakingBase {
         IStaking.Founding memory f = founding(1, 4);
         f.parameters.stakeUnit = 1;
         f.parameters.minStake = 1;
-        f.founders[0].power = 5;
+        f.founders[0].power = 17;
         start(f);
         deposit(7, type(uint96).max);
         epochs(200);
@@ -464,6 +468,31 @@ contract StakingTest is StakingBase {
         vm.warp(block.timestamp + 1);
         vm.prank(NODE);
         staking.openAfter(one(key), new bytes32[](0), new bytes32[](0));
+    }
+
+    /// It has power yet when its jail ends: what it did not do in jail is paid for.
+    function testWhoReturnsIsNotJudgedByItsJail() public {
+        IStaking.Founding memory f = founding(4, 20);
+        f.founders[0].power = 120;
+        f.parameters.jailBlocks = 5;
+        start(f);
+        while (staking.candidate(account(0)).jailedUntil == 0) silent(ed(0));
+        while (block.number < staking.candidate(account(0)).jailedUntil) silent(ed(0));
+        check("it still has power", power(0) != 0);
+        vm.prank(account(0));
+        staking.unjail();
+        for (uint256 i = 0; i < 2 * WINDOW; i++) {
+            nextBlock();
+            same("it signs and proposes", staking.candidate(account(0)).jailedUntil, 0);
+        }
+    }
+
+    /// It neither signs nor proposes.
+    function silent(bytes32 key) private {
+        vm.roll(block.number + 1);
+        vm.warp(block.timestamp + 1);
+        vm.prank(NODE);
+        staking.openAfter(one(key), one(key), new bytes32[](0));
     }
 
     /// It votes and never proposes, as one whose clock is a minute ahead; it was never jailed.

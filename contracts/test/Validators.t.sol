@@ -77,12 +77,12 @@ contract ValidatorsTest is GovernanceBase {
 
     function testPowerAfterTheDelay() public {
         start(4);
-        decide(abi.encodeCall(ValidatorActions.setPower, (peer(2), 99)));
+        decide(abi.encodeCall(ValidatorActions.setPower, (peer(2), 24)));
         (uint64 height,, uint64 coming) = gov.pendingChange(peer(2));
         same("height", height, block.number + DELAY);
-        same("power", coming, 99);
+        same("power", coming, 24);
         blocks(DELAY - 1);
-        same("now", power(validatorKey(2)), 99);
+        same("now", power(validatorKey(2)), 24);
         same("version", gov.version(), 2);
     }
 
@@ -104,8 +104,8 @@ contract ValidatorsTest is GovernanceBase {
     function testADelayOfOneBlock() public {
         start(4);
         decide(abi.encodeCall(ValidatorActions.setValidatorDelay, (1)));
-        decide(abi.encodeCall(ValidatorActions.setPower, (peer(2), 99)));
-        same("the next block's", power(validatorKey(2)), 99);
+        decide(abi.encodeCall(ValidatorActions.setPower, (peer(2), 24)));
+        same("the next block's", power(validatorKey(2)), 24);
         decide(removal(3));
         same("the next block's", power(validatorKey(3)), 0);
         decide(addition(NEW, 2, 7));
@@ -123,7 +123,7 @@ contract ValidatorsTest is GovernanceBase {
         start(4);
         refusedOwn(2, addition(NEW, 2, 7), abi.encodePacked(OnlyByAll.selector));
         refusedOwn(2, removal(2), abi.encodePacked(OnlyByAll.selector));
-        refusedOwn(2, abi.encodeCall(ValidatorActions.setPower, (peer(2), 99)), abi.encodePacked(OnlyByAll.selector));
+        refusedOwn(2, abi.encodeCall(ValidatorActions.setPower, (peer(2), 24)), abi.encodePacked(OnlyByAll.selector));
         refusedOwn(
             2,
             abi.encodeCall(ValidatorActions.rotateValidatorKey, (peer(3), ed(77))),
@@ -201,25 +201,70 @@ contract ValidatorsTest is GovernanceBase {
         refused(bad, abi.encodeWithSelector(NotProven.selector, bytes32(uint256(3)), 2, "org-001"));
         refused(addition(NEW, 5, 1), abi.encodeWithSelector(NoOrganisation.selector, 5));
         refused(addition(NEW, 1, 0), abi.encodeWithSelector(TooMuchPower.selector, 0, POWER_MAX));
-        refused(
-            addition(NEW, 1, uint64(POWER_MAX)),
-            abi.encodeWithSelector(TooMuchPower.selector, POWER_MAX + 4 * POWER, POWER_MAX)
-        );
-        decide(addition(NEW, 1, uint64(POWER_MAX - 4 * POWER)));
+        refused(addition(NEW, 1, uint64(POWER_MAX)), abi.encodeWithSelector(TooMuchNewPower.selector, POWER_MAX, 19));
+        decide(addition(NEW, 1, 3));
         decide(abi.encodeCall(OrganisationActions.suspendOrganisation, (4)));
         refused(addition(NEW + 1, 4, 1), abi.encodeWithSelector(OrganisationSuspended.selector, 4));
         refused(removal(NEW + 1), abi.encodeWithSelector(NoValidator.selector, peer(NEW + 1)));
     }
 
     function testPowerThatIsLeavingStillCounts() public {
-        start(2);
-        decide(abi.encodeCall(ValidatorActions.setPower, (peer(1), uint64(POWER_MAX - POWER))));
-        blocks(DELAY);
+        place();
+        vm.roll(0);
+        IGovernance.Founding memory f = founding(2);
+        uint64 all = uint64(POWER_MAX);
+        (f.nodes[0].power, f.nodes[1].power) = (all / 4, all - all / 4);
+        foundWith(f);
+        nextBlock();
+        refused(addition(NEW, 1, 1), abi.encodeWithSelector(TooMuchPower.selector, POWER_MAX + 1, POWER_MAX));
         decide(removal(1));
-        decide(abi.encodeCall(ValidatorActions.setPower, (peer(2), uint64(POWER_MAX))));
+        decide(abi.encodeCall(ValidatorActions.setPower, (peer(2), all)));
         // At that height the one goes and the other grows: never both.
         blocks(DELAY);
         same("power", power(validatorKey(2)), POWER_MAX);
+    }
+
+    // Power of nodes that perhaps do not run.
+
+    function tooMuch(uint256 got, uint256 most) private pure returns (bytes memory) {
+        return abi.encodeWithSelector(TooMuchNewPower.selector, got, most);
+    }
+
+    function testOneThatIsAddedStopsNobody() public {
+        start(1);
+        refused(addition(NEW, 1, POWER), tooMuch(POWER, 4));
+        refused(addition(NEW, 1, 5), tooMuch(5, 4));
+        decide(addition(NEW, 1, 4));
+        blocks(DELAY);
+        same("ten of fourteen are a quorum", power(validatorKey(NEW)), 4);
+    }
+
+    function testAllThatIsToComeCountsTogether() public {
+        start(4);
+        decide(addition(NEW, 1, 12));
+        refused(addition(NEW + 1, 2, 8), tooMuch(20, 19));
+        refused(abi.encodeCall(ValidatorActions.setPower, (peer(2), 18)), tooMuch(20, 19));
+        refused(abi.encodeCall(ValidatorActions.setPower, (peer(NEW), 20)), tooMuch(20, 19));
+        decide(abi.encodeCall(ValidatorActions.setPower, (peer(2), 17)));
+        blocks(DELAY);
+        // Then it counts with the others.
+        decide(addition(NEW + 1, 2, 29));
+    }
+
+    function testWhatLeavesHelpsNobodyBesideWhatComes() public {
+        start(4);
+        decide(removal(1));
+        decide(removal(2));
+        refused(addition(NEW, 3, 10), tooMuch(10, 9));
+        decide(addition(NEW, 3, 9));
+    }
+
+    function testADelayOfOneBlockHidesNothingNew() public {
+        start(4);
+        decide(abi.encodeCall(ValidatorActions.setValidatorDelay, (1)));
+        decide(addition(NEW, 1, 12));
+        refused(addition(NEW + 1, 2, 8), tooMuch(20, 19));
+        refused(abi.encodeCall(ValidatorActions.setPower, (peer(2), 30)), tooMuch(32, 19));
     }
 
     function testAtMost128Validators() public {

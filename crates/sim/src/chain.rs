@@ -26,8 +26,8 @@ pub fn spec(plan: &SimPlan) -> ChainSpec {
     let members = plan.chain.kind.has_members();
     let validator = |id| FoundingValidator {
         key: secret("validator", id).public(),
-        // More than twice a newcomer's least stake.
-        power: if members { 1 } else { 10 },
+        // More than newcomers' least stakes on all seats on probation can stop.
+        power: if members { 1 } else { 20 },
         fee_recipient: Address::with_last_byte(id as u8 + 1),
         node: members.then(|| PeerId(secret("node", id).public())),
         organisation: members.then(|| format!("org-{id}")),

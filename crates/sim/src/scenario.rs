@@ -308,7 +308,7 @@ fn equivocator_convicted(name: &str, seed: u64) -> SimPlan {
 }
 
 fn equivocator_slashed(name: &str, seed: u64) -> SimPlan {
-    let tenth_of_its_stake = 1_000_000_000_000_000_000;
+    let tenth_of_its_stake = 2_000_000_000_000_000_000;
     equivocating(name, seed, Kind::Public).expect(39_000, Expect::Burned(tenth_of_its_stake))
 }
 

@@ -112,7 +112,15 @@ fn organisations_govern_by_commands() {
     revoke_and_rotate(&network, path);
     certify(&network, path);
 
-    network.decide(&["org", "propose-remove", "dora"]);
+    // Without the one that it is about it would wait for two days.
+    let removal = network.write(0, &["org", "propose-remove", "dora"])["proposal"].to_string();
+    for who in 1..3 {
+        assert_eq!(network.write(who, &["org", "vote", &removal])["state"], "open");
+    }
+    network.import_account(0, KEY_SECRET);
+    let dora = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8";
+    let agreed = network.write(0, &["org", "vote", &removal, "--account", dora]);
+    assert_eq!(agreed["state"], "executed", "{agreed}");
     assert_eq!(network.read(&["org", "list"])[3]["status"], "removed");
     let validators = network.read(&["validator", "list"]);
     assert_eq!(validators.as_array().unwrap().len(), 3, "{validators}");

@@ -341,7 +341,7 @@ fn the_example_of_a_chain_gives_the_documented_waits() {
         let toml = format!(
             "name = \"t\"\nkind = \"public\"\nchain_id = 1\ngenesis_time = 0\ngas_limit = 30000000\n\
              base_fee = 0\nblock_interval_ms = {ms}\n[forks]\ncancun = 0\n[[validators]]\nkey = \"{}\"\n\
-             power = 1000000\nfee_recipient = \"0x0000000000000000000000000000000000000001\"\n\
+             power = 17\nfee_recipient = \"0x0000000000000000000000000000000000000001\"\n\
              owner = \"0x0000000000000000000000000000000000000001\"\n",
             key(0).public()
         );

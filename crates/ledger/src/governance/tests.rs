@@ -62,7 +62,7 @@ fn peer(n: u8) -> PeerId {
 fn spec() -> ChainSpec {
     let validator = |n| FoundingValidator {
         key: key(n),
-        power: 1,
+        power: 100,
         fee_recipient: address(n),
         owner: None,
         node: Some(peer(n)),

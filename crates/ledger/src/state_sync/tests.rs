@@ -48,7 +48,7 @@ fn peer(n: u8) -> PeerId {
 fn spec() -> Arc<ChainSpec> {
     let validator = |n| FoundingValidator {
         key: secret(n).public(),
-        power: 1,
+        power: 100,
         fee_recipient: address(n),
         owner: None,
         node: Some(peer(n)),

@@ -3,7 +3,7 @@
 use alloy_primitives::{U256, aliases::U96};
 use alloy_sol_types::SolCall;
 use clap::{Args, Subcommand};
-use trefoil_types::{Address, KeyRole, PeerId, PublicKey};
+use trefoil_types::{Address, KeyRole, PeerId, PublicKey, spec::MEMBER_POWER};
 
 use super::{
     arguments::{account, ether},
@@ -159,8 +159,8 @@ pub struct AddValidatorArgs {
     /// Its Ed25519 consensus key; `trefoil keys list` on that node shows it
     #[arg(long, value_name = "KEY")]
     key: PublicKey,
-    /// Voting power
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1 << 60))]
+    /// Voting power; what is new together must be less than half of what validates
+    #[arg(long, default_value_t = MEMBER_POWER, value_parser = clap::value_parser!(u64).range(1..=1 << 60))]
     power: u64,
     /// Where the fees of its blocks go
     #[arg(long, value_name = "ADDRESS", value_parser = account, default_value_t = Address::ZERO)]

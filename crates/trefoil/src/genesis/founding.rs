@@ -44,7 +44,8 @@ pub const ETHER: u64 = 1_000_000_000_000_000_000;
 pub struct FoundingPlan {
     pub name: String,
     pub kind: Kind,
-    /// The stake of each founder of a public network, in units of stake; else their power is 1.
+    /// The stake of each founder of a public network, in units of stake; else they have
+    /// `MEMBER_POWER`.
     pub stake: u64,
     pub chain_id: u64,
     pub base_fee: u64,
@@ -163,7 +164,7 @@ fn seat(
     };
     let validator = FoundingValidator {
         key,
-        power: if party.is_some() { 1 } else { stake },
+        power: if party.is_some() { spec::MEMBER_POWER } else { stake },
         fee_recipient: account,
         // Stake, and with it an owner, is of public networks only.
         owner: party.is_none().then_some(account),

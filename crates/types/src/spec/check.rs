@@ -19,9 +19,11 @@ use crate::limits;
 /// The largest floor of the base fee, wei.
 const MIN_BASE_FEE_MAX: u64 = 1_000_000_000_000;
 
-/// The most validators of a public network: newcomers on probation have 8 of the 128 seats
-/// (`contracts/src/Election.sol`).
-const SEATS_MAX: usize = limits::VALIDATORS_MAX - 8;
+/// Seats for newcomers on probation, with a unit of power each (`contracts/src/Election.sol`).
+const PROBATION_SEATS: usize = 8;
+
+/// The most validators of a public network: the other seats.
+const SEATS_MAX: usize = limits::VALIDATORS_MAX - PROBATION_SEATS;
 
 /// Refuses unless `sound`.
 fn require(
@@ -88,7 +90,7 @@ impl ChainSpec {
             "use 1 to 9007199254740991 (wallets read it as a double)",
         )?;
         require(
-            // Below, the vote that raises the limit again (650,000 gas in the largest
+            // Below, the vote that raises the limit again (960,000 gas in the largest
             // network) would not fit in a block. Above, 21,000-gas transfers would exceed
             // the most transactions of a block.
             (1_000_000..=600_000_000).contains(&self.gas_limit),
@@ -353,18 +355,20 @@ impl Staking {
             self.validators_max,
             "use the number of founding validators to 120",
         )?;
-        // Attack: a newcomer's least stake, for a key that nobody runs. Three founders of this power
-        // of four, and those of any number that bear one more absent, still are a quorum with it.
-        let least = self.min_stake / self.stake_unit * U256::from(2);
+        // Attack: least stakes, for keys that nobody runs, which get a unit each on all seats on
+        // probation. Three founders of this power of four, and those of any number that bear one
+        // more absent, still are a quorum beside them.
+        let least = (self.min_stake / self.stake_unit).max(U256::from(PROBATION_SEATS));
+        let least = least * U256::from(2);
         for validator in validators {
             require(
                 U256::from(validator.power) > least,
                 "validators.power",
                 format_args!(
-                    "{}, so that a newcomer's least stake can stop the chain",
+                    "{}, so that newcomers' least stakes can stop the chain",
                     validator.power
                 ),
-                "use more than twice the power that `staking.min_stake` gives: more stake, or a smaller `staking.min_stake`",
+                "use more than 16 and more than twice the power that `staking.min_stake` gives: more stake, or a smaller `staking.min_stake`",
             )?;
         }
         Ok(())

@@ -19,7 +19,7 @@ use trefoil_crypto::Address;
 use crate::{Height, Millis, ValidatorSet, limits, validator::ValidatorSetError};
 
 pub use error::SpecError;
-pub use parties::{FOUNDING_STAKE, FoundingOrganisation, FoundingValidator, Staking};
+pub use parties::{FOUNDING_STAKE, FoundingOrganisation, FoundingValidator, MEMBER_POWER, Staking};
 
 /// The address of the contract that governs a network, from genesis on, for every kind of
 /// network: "trefoil" in ASCII, and 1.

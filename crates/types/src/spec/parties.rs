@@ -31,7 +31,8 @@ fn one() -> u8 {
 pub struct FoundingValidator {
     /// Ed25519 consensus key.
     pub key: PublicKey,
-    /// Voting power, at least 1; on a public network more than twice that of the least stake.
+    /// Voting power, at least 1; on a public network at least 17 and more than twice that of the
+    /// least stake.
     pub power: u64,
     /// The account that gets the fees of its blocks (the header's `beneficiary`).
     pub fee_recipient: Address,
@@ -58,6 +59,11 @@ impl FoundingValidator {
 // third of the power dear. Genesis makes it up, so it costs the founders nothing.
 /// The stake of each founder of a public network that names no other: so many whole ethers.
 pub const FOUNDING_STAKE: u64 = 1_000_000;
+
+// Not 1: power that is new must be less than half of the power that validates
+// (`TooMuchNewPower`), or one validator alone could never be joined by another.
+/// The power of each founder of a network of members.
+pub const MEMBER_POWER: u64 = 100;
 
 /// The terms of staking on a public network (`contracts/src/IStaking.sol`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -195,12 +195,9 @@ fn the_terms_of_staking_are_bounded() {
             (s.validators_min, s.validators_max) = (1, 1);
         }),
         ("`staking.slash_parts` is 10001", |s| s.slash_parts = 10_001),
-        (
-            "1000000, so that a newcomer's least stake can stop the chain; use more than twice",
-            |s| {
-                s.stake_unit /= U256::from(500_000);
-            },
-        ),
+        ("1000000, so that newcomers' least stakes can stop the chain; use more than 16", |s| {
+            s.stake_unit /= U256::from(500_000);
+        }),
     ];
     assert_eq!(public().check(), Ok(()));
     for (text, change) in wrong {
@@ -209,6 +206,12 @@ fn the_terms_of_staking_are_bounded() {
         let error = ChainSpec { staking: Some(staking), ..public() }.check().expect_err(text);
         assert!(error.to_string().contains(text), "{error} should say {text:?}");
     }
+    let mut small = public();
+    small.validators[0].power = 16;
+    let error = small.check().expect_err("eight newcomers have half of it").to_string();
+    assert!(error.contains("16, so that newcomers' least stakes can stop the chain"), "{error}");
+    small.validators[0].power = 17;
+    assert_eq!(small.check(), Ok(()));
     let mut nobodys = public();
     nobodys.validators[0].owner = None;
     let error = nobodys.check().expect_err("nobody owns its stake").to_string();
