@@ -376,24 +376,17 @@ impl MissingTransactions {
         peer: PeerId,
         txs: Vec<Bytes>,
         requests: &mut PendingRequests,
-        effects: &mut Effects,
     ) -> Vec<Bytes> {
         let block = self.proposed.proposal.block;
         let mut wanted = Vec::new();
-        let mut relayed = BTreeMap::<PeerId, Vec<Bytes>>::new();
         for raw in txs {
             let hash = keccak256(&raw);
             self.open.remove(&hash);
             if self.wanted.contains_key(&hash) && self.recovering.insert(hash) {
                 self.list_bytes += raw.len();
-                for peer in requests.take(&block, &hash) {
-                    relayed.entry(peer).or_default().push(raw.clone());
-                }
+                requests.came(&block, &hash, || raw.clone());
                 wanted.push(raw);
             }
-        }
-        for (peer, txs) in relayed {
-            send_pieces(peer, block, txs, effects);
         }
         if !wanted.is_empty() {
             self.gave.insert(peer);
@@ -403,19 +396,12 @@ impl MissingTransactions {
     }
 
     /// Transactions arrived, by whatever way; whether that made the block whole.
-    pub fn on_transactions(
-        &mut self,
-        txs: &[Transaction],
-        requests: &mut PendingRequests,
-        effects: &mut Effects,
-    ) -> bool {
+    pub fn on_transactions(&mut self, txs: &[Transaction], requests: &mut PendingRequests) -> bool {
         let block = self.proposed.proposal.block;
         let mut filled = false;
         for tx in txs {
             filled |= self.fill(tx);
-            for peer in requests.take(&block, tx.tx_hash()) {
-                send_pieces(peer, block, vec![tx.encoded_2718().into()], effects);
-            }
+            requests.came(&block, tx.tx_hash(), || tx.encoded_2718().into());
         }
         filled && self.is_whole()
     }
@@ -426,6 +412,8 @@ impl MissingTransactions {
 pub(crate) struct PendingRequests {
     by_block: BTreeMap<B256, BTreeMap<B256, Vec<PeerId>>>,
     bytes: PeerBytes,
+    /// What came and is to be sent at once, by the peer that waited and the block.
+    due: BTreeMap<(PeerId, B256), Vec<Bytes>>,
 }
 
 impl PendingRequests {
@@ -461,11 +449,18 @@ impl PendingRequests {
         &self.bytes
     }
 
-    fn take(&mut self, block: &B256, tx: &B256) -> Vec<PeerId> {
+    /// A transaction came: whoever waits for it is given it by [`Self::take_due`].
+    fn came(&mut self, block: &B256, tx: &B256, raw: impl Fn() -> Bytes) {
         let waiting = self.by_block.get_mut(block).and_then(|txs| txs.remove(tx));
-        let waiting = waiting.unwrap_or_default();
-        waiting.iter().for_each(|peer| self.bytes.give_back(peer, PENDING_BYTES));
-        waiting
+        for peer in waiting.into_iter().flatten() {
+            self.bytes.give_back(&peer, PENDING_BYTES);
+            self.due.entry((peer, *block)).or_default().push(raw());
+        }
+    }
+
+    /// Takes out what came.
+    pub fn take_due(&mut self) -> BTreeMap<(PeerId, B256), Vec<Bytes>> {
+        std::mem::take(&mut self.due)
     }
 }
 

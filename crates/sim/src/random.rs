@@ -35,6 +35,13 @@ pub enum FaultClass {
 /// How long the chain may take from calm until it must have grown.
 const CALM_MS: u64 = 20_000;
 
+/// How long the machines that were down may take to come back.
+const SETTLE_MS: u64 = 10_000;
+
+// An idle block is due after 2 s at most, and a proposer that just came back may cost two rounds.
+/// The longest between two blocks after that, whatever strangers do.
+const GAP: Millis = Millis(5_000);
+
 /// The plan of `seed`, with faults of these classes only.
 pub fn plan(seed: u64, faults: &[FaultClass]) -> SimPlan {
     let rng = &mut Rng::new(seed, "plan");
@@ -86,7 +93,21 @@ pub fn plan(seed: u64, faults: &[FaultClass]) -> SimPlan {
     if has(FaultClass::Skew) {
         plan = lose_time(plan, &mut Rng::new(seed, "clocks"), storm_ms);
     }
-    calm(plan, storm_ms)
+    live_beside_strangers(calm(plan, storm_ms), storm_ms)
+}
+
+/// Where no validator is at fault, hostile strangers do not delay blocks once the faults are over.
+fn live_beside_strangers(plan: SimPlan, calm: u64) -> SimPlan {
+    let sound = |id: &Id| plan.is_honest(*id) && !plan.skew_ms.get(id).is_some_and(is_lost);
+    if plan.vices.is_empty() || !(0..plan.validators).all(|id| sound(&id)) {
+        return plan;
+    }
+    plan.expect(calm + CALM_MS, Expect::GapAtMost { since: Millis(calm + SETTLE_MS), gap: GAP })
+}
+
+/// Whether a clock is beyond what a proposal may be off.
+fn is_lost(skew_ms: &i64) -> bool {
+    skew_ms.abs() > 1_000
 }
 
 /// Now and then a validator runs on two machines, which is as dishonest as any other fault of

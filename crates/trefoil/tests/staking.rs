@@ -34,7 +34,7 @@ unbonding_blocks = 32
 window_blocks = 32
 window_seconds = 1
 jail_blocks = 32
-min_validators = 3
+validators_min = 3
 ";
 
 /// Three founders, and the newcomer's directory, with its account only.

@@ -97,16 +97,16 @@ fn the_list_of_a_favoured_peer_displaces_a_strangers() {
 fn what_came_for_one_list_is_kept_for_the_next() {
     let txs = [tx(0), tx(1), tx(2)];
     let hash = |at: usize| *txs[at].tx_hash();
-    let (mut requests, mut effects) = (PendingRequests::default(), Effects::default());
+    let mut requests = PendingRequests::default();
     let mut missing = following(peer(1), list(vec![hash(0), hash(1), B256::repeat_byte(1)]));
     missing.keep_alternate(peer(2), false, list(vec![B256::repeat_byte(2)]));
     missing.keep_alternate(peer(3), false, list(vec![hash(2), hash(1), hash(0)]));
-    missing.on_transactions(&txs[..2], &mut requests, &mut effects);
+    missing.on_transactions(&txs[..2], &mut requests);
     // The list between them names nothing of it.
     let mut missing = next_turn(next_turn(missing));
     assert_eq!(missing.sender(), peer(3));
     assert_eq!(missing.wanted.keys().copied().collect::<Vec<_>>(), [hash(2)]);
-    assert!(missing.on_transactions(&txs[2..], &mut requests, &mut effects));
+    assert!(missing.on_transactions(&txs[2..], &mut requests));
     let block = missing.assemble();
     assert_eq!(block.transactions, [txs[2].clone(), txs[1].clone(), txs[0].clone()]);
 }
@@ -124,8 +124,7 @@ fn who_gives_little_by_little_does_not_keep_its_list_followed() {
         }
         for at in 0..12 {
             let now = Time(at * 250);
-            let wanted =
-                missing.on_answer(now, peer(1), vec![raw(at)], &mut requests, &mut effects);
+            let wanted = missing.on_answer(now, peer(1), vec![raw(at)], &mut requests);
             assert_eq!(wanted.len(), 1);
             let me = peer(7);
             let givers = Givers { me, members: peers(&[1, 2]), sharers: vec![] };
@@ -149,6 +148,7 @@ fn who_is_gone_waits_for_nothing() {
     requests.forget(&peer(1));
     assert_eq!(requests.held().all(), PENDING_BYTES);
     assert_eq!(requests.by_block[&block].len(), 1);
-    assert_eq!(requests.take(&block, &tx), [peer(2)]);
+    requests.came(&block, &tx, Bytes::new);
+    assert_eq!(requests.take_due().into_keys().collect::<Vec<_>>(), [(peer(2), block)]);
     assert_eq!(requests.held().all(), 0);
 }

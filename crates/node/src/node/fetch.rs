@@ -102,6 +102,25 @@ impl Node {
         send_pieces(peer, ask.block, txs, effects);
     }
 
+    // Attack: strangers ask for the bodies of a block before these are here, and each is sent all of
+    // them when they come: 8 MiB for each that asked, whatever it was given in that second.
+    /// Gives peers what they wait for and came, as far as their budgets go; they ask again for the
+    /// rest.
+    fn give_due_bodies(&mut self, now: Time, effects: &mut Effects) {
+        let rule = &rules::GET_BODIES;
+        for ((peer, block), mut txs) in self.height.requests.take_due() {
+            let room = self.answers.room(now, rule, self.peers.class(&peer), &peer);
+            let mut bytes = 0;
+            txs.retain(|raw| {
+                let fits = bytes + raw.len() <= room;
+                bytes += if fits { raw.len() } else { 0 };
+                fits
+            });
+            self.charge_answer(rule, peer, bytes);
+            send_pieces(peer, block, txs, effects);
+        }
+    }
+
     /// A block of the current height, or the tip: the peer that asks may be a
     /// step behind.
     fn whole_block(&mut self, hash: &B256) -> Option<Arc<BlockIndex>> {
@@ -143,10 +162,11 @@ impl Node {
         }
         let Some(candidate) = candidates.get_mut(&block) else { return };
         let CandidateBody::Missing(missing) = &mut candidate.body else { return };
-        let (list_from, txs) =
-            (missing.sender(), missing.on_answer(now, peer, txs, requests, effects));
+        let (list_from, txs) = (missing.sender(), missing.on_answer(now, peer, txs, requests));
         candidate.fetched_bytes += txs.iter().map(|raw| raw.len()).sum::<usize>();
-        if missing.list_bytes() > rules::BODIES.held.peer {
+        let is_over = missing.list_bytes() > rules::BODIES.held.peer;
+        self.give_due_bodies(now, effects);
+        if is_over {
             // By their hashes they are what the list names, and no block holds so much.
             effects.blame_relay(list_from, Offence::InvalidBlock);
             return self.abandon_list(now, block, effects);
@@ -190,10 +210,11 @@ impl Node {
         let HeightState { candidates, requests, .. } = &mut self.height;
         let mut whole = Vec::new();
         for (block, missing) in candidates.all_missing_mut() {
-            if missing.on_transactions(txs, requests, effects) {
+            if missing.on_transactions(txs, requests) {
                 whole.push(*block);
             }
         }
+        self.give_due_bodies(now, effects);
         for block in whole {
             self.judge(now, block, effects);
         }

@@ -45,6 +45,59 @@ fn who_begs_for_bodies_gets_its_budget_and_is_named() {
     assert_holds_nothing(&cluster, 0);
 }
 
+/// Attack: strangers ask for bodies before they are here. These were sent when they came, 8 MiB to
+/// each that had asked, whatever it had got already.
+#[test]
+fn bodies_that_come_later_count_in_the_budget_of_their_receivers() {
+    let strangers = 4..16;
+    let mut plan = plan(4, strangers.end);
+    plan.chain.gas_limit = 200_000_000;
+    let mut cluster = started(plan);
+    cluster.reach(1, SECOND);
+    let heard = Rc::new(RefCell::new(None));
+    let ear = heard.clone();
+    cluster.loss = Box::new(move |from, to, message| {
+        if let (Message::Proposal(proposed), 2) = (message, to)
+            && proposed.tx_hashes.len() > 50
+        {
+            ear.borrow_mut().get_or_insert((from, proposed.clone()));
+        }
+        to == 2 && !matches!(message, Message::Tip(_))
+    });
+    let large: Vec<TxEnvelope> =
+        (0..60).map(|n| transfer_with(n % 4, n as u64 / 4, 120_000)).collect();
+    // Whoever proposes has all of them.
+    for n in [0, 1, 3] {
+        large.iter().for_each(|tx| _ = submit(&mut cluster, n, tx.clone()).unwrap());
+    }
+    let mut waited = 0;
+    while heard.borrow().is_none() {
+        cluster.run_for(Millis(50));
+        waited += 1;
+        assert!(waited < 100, "no proposal of a large block");
+    }
+    let (proposer, proposed) = heard.borrow_mut().take().unwrap();
+    let given = Rc::new(Cell::new(0));
+    let log = given.clone();
+    cluster.loss = Box::new(move |from, to, message| {
+        let is_answer = from == 2 && to >= 4 && matches!(message, Message::Bodies(_));
+        log.set(log.get() + if is_answer { message.encoded_len() } else { 0 });
+        from == 2 || to == 2
+    });
+    let (block, tx_hashes) = (proposed.proposal.block, proposed.tx_hashes.clone());
+    for stranger in strangers {
+        let ask = GetBodies { block, tx_hashes: tx_hashes.clone() };
+        cluster.inject(stranger, 2, Message::GetBodies(ask));
+    }
+    cluster.inject(proposer, 2, Message::Proposal(proposed));
+    cluster.run_for(Millis(50));
+    let named = large.iter().filter(|tx| tx_hashes.contains(tx.tx_hash()));
+    let txs = named.map(|tx| Bytes::from(tx.encoded_2718())).collect();
+    cluster.inject(proposer, 2, Message::Bodies(Bodies { block, txs }));
+    let budget = rules::GET_BODIES.answers.half().all;
+    assert!((budget / 2..=budget + limits::MESSAGE_BYTES_MAX).contains(&given.get()), "{given:?}");
+}
+
 /// At rest a node holds nothing for its peers.
 fn assert_holds_nothing(cluster: &Cluster, n: usize) {
     for held in cluster.node(n).held_bytes() {

@@ -107,6 +107,7 @@ fn known(
         A::DELAY_MAX(_) => return Err("DELAY_MAX"),
         A::DECISION_DELAY_MAX(_) => return Err("DECISION_DELAY_MAX"),
         A::GUARD_SECONDS(_) => return Err("GUARD_SECONDS"),
+        A::RECOVERY_SECONDS(_) => return Err("RECOVERY_SECONDS"),
         A::EVIDENCE_BLOCKS(_) => return Err("EVIDENCE_BLOCKS"),
         A::FORKS_MAX(_) => return Err("FORKS_MAX"),
         A::FORK_NOTICE(_) => return Err("FORK_NOTICE"),
