@@ -5,6 +5,7 @@ mod crash;
 mod faults;
 mod records;
 mod rules;
+mod signing;
 
 use trefoil_types::Millis;
 

@@ -33,6 +33,23 @@ fn small_order_and_malformed_keys_are_refused() {
     assert!(small_order.check().is_err());
     assert!("0x12".parse::<PublicKey>().is_err());
     assert!(!small_order.verify(Domain::Vote, &B256::ZERO, b"", &Signature([0; 64])));
+    // The neutral point as the key, and as the signature's: by the equation alone (RFC 8032,
+    // 5.1.7) it is a right signature of every message.
+    let neutral = {
+        let mut point = B256::ZERO;
+        point[0] = 1;
+        point
+    };
+    let mut signature = [0; 64];
+    signature[..32].copy_from_slice(neutral.as_slice());
+    for message in [b"m", b"n"] {
+        assert!(!PublicKey(neutral).verify(
+            Domain::Vote,
+            &B256::ZERO,
+            message,
+            &Signature(signature)
+        ));
+    }
 }
 
 #[test]

@@ -175,8 +175,9 @@ async fn a_peer_that_stalls_within_the_handshake_is_closed_at_its_deadline() {
     for wire in [&mut silent, &mut slow] {
         assert!(peer::ends(wire, Duration::from_secs(7)).await);
     }
-    // The gate's bound on silence comes before the handshake's deadline.
-    assert!(start.elapsed() > Duration::from_secs(1), "{:?}", start.elapsed());
+    // The gate's bound on silence (2 s) comes before the handshake's deadline (5 s).
+    let took = start.elapsed();
+    assert!((1..4).contains(&took.as_secs()), "{took:?}");
     assert!(!node.stop().await);
 }
 
@@ -191,6 +192,19 @@ async fn only_x25519mlkem768_is_taken() {
     };
     assert_eq!(dial(X25519).await, [0, 0, 22]);
     assert_ne!(dial(X25519MLKEM768).await[..2], [0, 0], "a proof");
+}
+
+#[tokio::test]
+async fn places_are_kept_for_whom_the_chain_makes_a_validator_and_no_longer() {
+    let node = Node::start(config(NODE, &[])).await;
+    let mut with = members();
+    let validator =
+        MemberNode { role: Role::Validator, validator: Some(key(6).public()), ..member(1, false) };
+    with.nodes.insert(peer_id(6), validator);
+    for (members, favoured) in [(members(), false), (with, true), (members(), false)] {
+        node.handle.set_admission(admission(members));
+        assert_eq!(node.handle.is_favoured(peer_id(6)), favoured);
+    }
 }
 
 /// A node whose list of members is old takes blocks of those whom its operator named,

@@ -4,6 +4,8 @@
 
 #[path = "cluster/evidence.rs"]
 mod evidence;
+#[path = "cluster/forged.rs"]
+mod forged;
 #[path = "cluster/hostile.rs"]
 mod hostile;
 #[path = "cluster/mod.rs"]

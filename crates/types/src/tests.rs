@@ -63,6 +63,10 @@ fn a_certificate_needs_more_than_two_thirds_each_signer_once() {
     assert!(matches!(judged, Err(CommitCertificateError::Order { .. })), "{judged:?}");
     // Exactly two thirds is not enough.
     assert!(certificate(&[1, 2]).verify(&set(&[1, 1, 1]), &NETWORK).is_err());
+    // Power counts, not heads.
+    let uneven = set(&[7, 1, 1, 1, 1]);
+    assert_eq!(certificate(&[1, 2]).verify(&uneven, &NETWORK), Ok(()));
+    assert!(certificate(&[2, 3, 4, 5]).verify(&uneven, &NETWORK).is_err());
 }
 
 #[test]
@@ -70,6 +74,7 @@ fn a_validator_set_refuses_what_is_no_set() {
     let v = |n, power| Validator { key: key(n).public(), power };
     assert!(ValidatorSet::new(vec![]).is_err());
     assert!(ValidatorSet::new(vec![v(1, 1), v(1, 1)]).is_err());
+    assert!(ValidatorSet::new(vec![v(1, 1), v(1, 2)]).is_err());
     assert!(ValidatorSet::new(vec![v(1, 0)]).is_err());
     assert!(ValidatorSet::new(vec![v(1, u64::MAX), v(2, 2)]).is_err());
 }

@@ -34,7 +34,8 @@ fn wrong_signatures_and_strangers_are_blamed() {
     let wrong = Vote { signature: Signature([1; 64]), ..good.clone() };
     let other_network = Vote::sign(&key(1), &BLOCK, VoteKind::Prevote, 5, 0, None);
     let stranger = vote(9, VoteKind::Prevote, 5, 0, None);
-    for bad in [&wrong, &other_network, &stranger] {
+    // Said again, it is as wrong.
+    for bad in [&wrong, &other_network, &stranger, &wrong, &other_network] {
         let (result, out) = take(&mut node, ConsensusMessage::Vote(bad.clone()));
         assert_eq!(result, Err(Offence::BadSignature), "{bad:?}");
         assert!(out.is_empty());

@@ -131,6 +131,7 @@ fn each_breach_of_the_profile_is_refused_by_its_name() {
         extension(KeyUsage::OID, true, KeyUsage(usages.into()).to_der().unwrap())
     };
     let ca = BasicConstraints { ca: true, path_len_constraint: None };
+    let negative = SerialNumber::from_der(&[2, 2, 0x80, 1]).unwrap();
 
     let table: Vec<Breach> = vec![
         ("version 1", broken(|s| s.version = Version::V1), |e| *e == E::Version),
@@ -157,6 +158,7 @@ fn each_breach_of_the_profile_is_refused_by_its_name() {
         ("serial 0", broken(|s| s.serial_number = SerialNumber::new(&[0]).unwrap()), |e| {
             *e == E::Serial
         }),
+        ("a negative serial", broken(|s| s.serial_number = negative), |e| *e == E::Serial),
         ("long name", broken(|s| s.issuer = long), |e| matches!(e, E::Name("issuer's", _))),
         ("no name", broken(|s| s.subject = Name::from_der(&[0x30, 0]).unwrap()), |e| {
             matches!(e, E::Name("subject's", _))

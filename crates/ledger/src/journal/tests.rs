@@ -1,3 +1,5 @@
+use std::{io, sync::Mutex};
+
 use alloy_consensus::{Signed, TxLegacy, transaction::Recovered as Sent};
 use alloy_primitives::{B256, Signature, U256};
 use trefoil_crypto::SecretKey;
@@ -163,6 +165,98 @@ fn old_segments_are_dropped_when_a_checkpoint_covers_them() {
     assert_eq!(recovered.records, [consensus(3, big), consensus(3, 1)]);
     journal.prune(9).unwrap();
     assert_eq!(disk.list().unwrap(), ["journal-00000004"]);
+}
+
+/// What was recorded last need not be the highest: a late vote, say.
+#[test]
+fn a_segment_stays_for_the_highest_of_its_records() {
+    let disk = MemDisk::default();
+    let (mut journal, _) = Journal::open(Arc::new(disk.clone())).unwrap();
+    journal.set_segment_bytes(1_000);
+    journal.append(&[consensus(3, 900), consensus(2, 900)]).unwrap();
+    journal.append(&[consensus(4, 10)]).unwrap();
+    journal.prune(2).unwrap();
+    assert_eq!(disk.list().unwrap(), ["journal-00000001", "journal-00000002"]);
+    journal.prune(3).unwrap();
+    assert_eq!(disk.list().unwrap(), ["journal-00000002"]);
+}
+
+/// A disk that notes what is asked of it.
+#[derive(Clone, Debug, Default)]
+struct NotingDisk {
+    disk: MemDisk,
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+#[derive(Debug)]
+struct NotingFile {
+    name: String,
+    file: Arc<dyn DiskFile>,
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl Disk for NotingDisk {
+    fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        let (name, file, asked) = (name.to_owned(), self.disk.open(name)?, self.asked.clone());
+        Ok(Arc::new(NotingFile { name, file, asked }))
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.disk.list()
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.disk.remove(name)
+    }
+}
+
+impl NotingFile {
+    fn note(&self, what: &str) {
+        self.asked.lock().unwrap().push(format!("{what} {}", self.name));
+    }
+}
+
+impl DiskFile for NotingFile {
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        self.file.read_at(offset, buf)
+    }
+
+    fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.note("write");
+        self.file.write_at(offset, data)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.file.set_len(len)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.note("sync");
+        self.file.sync()
+    }
+}
+
+/// A disk that forgets what is not synced: nothing counts as durable before, and no file is
+/// begun before the one before it is whole.
+#[test]
+fn what_is_appended_is_synced_and_an_old_segment_before_the_next_is_begun() {
+    let disk = NotingDisk::default();
+    let (mut journal, _) = Journal::open(Arc::new(disk.clone())).unwrap();
+    journal.set_segment_bytes(1_000);
+    let asked = || disk.asked.lock().unwrap().drain(..).collect::<Vec<_>>();
+    let (first, second) = ("journal-00000001", "journal-00000002");
+    assert_eq!(asked(), [format!("write {first}"), format!("sync {first}")]);
+    journal.append(&[consensus(1, 2_000)]).unwrap();
+    assert_eq!(asked(), [format!("write {first}")]);
+    journal.append(&[consensus(1, 10)]).unwrap();
+    let begun = [format!("sync {first}"), format!("write {second}"), format!("write {second}")];
+    assert_eq!(asked(), begun);
+    journal.sync().unwrap();
+    assert_eq!(asked(), [format!("sync {second}")]);
 }
 
 #[test]

@@ -401,6 +401,72 @@ fn a_source_whose_handshakes_fail_is_refused_for_a_while() {
     assert_eq!(quick.iter().filter(|result| result.is_ok()).count(), 50);
     assert_eq!(quick[50], Err(Full::Banned(60)));
     assert_eq!(fail(at(3, 0, 0, 1), true, start + Duration::from_secs(60)), Ok(()));
+    // Who proved an identity has not failed, however soon it leaves.
+    for n in 0..60 {
+        let (id, _) = gate.accept(at(4, 0, 0, 1), start).unwrap();
+        gate.on_first_byte(id);
+        gate.authenticated(at(4, 0, 0, 1), peer(n), start).unwrap();
+        gate.on_closed(id, start);
+    }
+}
+
+/// Else an attacker behind the same address would keep a validator out.
+#[test]
+fn a_ban_of_a_source_stops_no_favoured_peer_that_lives_there() {
+    let now = Instant::now();
+    let mut gate = Gate::new(8, 8, []);
+    gate.favour([peer(1)]);
+    let home = |port| at(3, 0, 0, port);
+    let mut early = vec![];
+    for port in 0..4 {
+        early.push(gate.accept(home(port), now).unwrap().0);
+    }
+    for _ in 0..48 {
+        let (id, _) = gate.accept(home(9), now).unwrap();
+        gate.on_first_byte(id);
+        gate.on_closed(id, now);
+    }
+    gate.accept(home(10), now).unwrap();
+    gate.authenticated(home(10), peer(1), now).unwrap();
+    // Those that came before the validator was known to live there.
+    for id in early {
+        gate.on_first_byte(id);
+        gate.on_closed(id, now);
+    }
+    assert!(gate.0.failed.banned_for(SourceIp::of(home(0).ip()), now).is_some());
+    assert!(gate.accept(home(11), now).is_ok());
+}
+
+/// An eviction frees a place, and no descriptor until the system has closed the socket.
+#[test]
+fn who_is_evicted_over_and_over_holds_a_bounded_number_of_sockets() {
+    let start = Instant::now();
+    let mut gate = Gate::new(8, 8, []);
+    let mut evicted = 0;
+    for n in 0..200 {
+        match gate.accept(at(1, 0, 0, n), start + SILENT * u32::from(n)) {
+            Ok((_, displaced)) => evicted += usize::from(displaced.is_some()),
+            Err(full) => assert_eq!((full, evicted), (Full::Leaving(64), 64), "{n}"),
+        }
+    }
+    assert_eq!(evicted, 64);
+}
+
+/// What a validator has room for is not for who only claims to be one.
+#[test]
+fn who_cannot_be_judged_is_favoured_with_no_room() {
+    let now = Instant::now();
+    for (n, standing) in [(1, Standing::Unjudged), (2, Standing::Member(1))] {
+        let mut gate = Gate::new(8, 8, []);
+        let from = at(1, 0, 0, 1);
+        let id = accept(&mut gate, from, now).unwrap();
+        gate.authenticated(from, peer(n), now).unwrap();
+        let budget = Arc::new(PeerBudget::new(SharedBudget::strangers(), Arc::default()));
+        gate.0.begin_session(id, budget.clone());
+        gate.0.get_mut(id).unwrap().standing = standing;
+        gate.favour([peer(n)]);
+        assert_eq!(budget.is_favoured(), standing != Standing::Unjudged, "{standing:?}");
+    }
 }
 
 proptest! {

@@ -26,6 +26,7 @@ use crate::{
         rate_limit::RateLimiter,
     },
     network::NetworkId,
+    transport::kill_switch::KillSwitch,
 };
 
 fn hello() -> Hello {
@@ -362,6 +363,27 @@ fn misdeeds_add_up_fade_and_end_in_a_ban_that_ends() {
     let (_, record) = scores.records().next().unwrap();
     let times = |offence| record.tallies[&offence].times;
     assert_eq!((times(Offence::InvalidTransaction), times(Offence::Flood)), (11, 1));
+}
+
+/// A revoked peer that is banned, too, is cut all the same.
+#[test]
+fn a_connection_ends_in_the_harshest_manner_and_for_the_first_reason() {
+    type End = fn(&KillSwitch);
+    let ends: [End; 3] = [|it| it.stop("stopped"), KillSwitch::evict, |it| it.cut("cut".into())];
+    for (n, first) in ends.into_iter().enumerate() {
+        for (m, second) in ends.into_iter().enumerate() {
+            let kill_switch = KillSwitch::default();
+            assert!(kill_switch.reason().is_none() && !kill_switch.is_evicted());
+            first(&kill_switch);
+            let reason = kill_switch.reason().map(str::to_owned);
+            assert_eq!((kill_switch.is_evicted(), kill_switch.is_cut()), (n > 0, n > 1));
+            second(&kill_switch);
+            let harshest = n.max(m);
+            let is = (kill_switch.is_evicted(), kill_switch.is_cut());
+            assert_eq!(is, (harshest > 0, harshest > 1), "{n}, then {m}");
+            assert_eq!(kill_switch.reason().map(str::to_owned), reason);
+        }
+    }
 }
 
 #[test]

@@ -4,7 +4,8 @@ use std::{collections::BTreeSet, net::TcpListener, sync::Arc, time::Duration};
 
 use alloy_primitives::Bytes;
 use trefoil_types::{
-    B256, Message, Offence, limits,
+    B256, Message, Offence,
+    limits::BLOCK_BYTES_MAX,
     message::{Bodies, Lane},
 };
 
@@ -15,7 +16,10 @@ use super::{
 };
 use crate::{
     config::{Config, NetError, Timing},
-    connection::frame::{self, Control},
+    connection::{
+        frame::{self, Control},
+        lane_limits::limits,
+    },
     event::NetEvent,
     network::VersionMismatch,
 };
@@ -47,7 +51,7 @@ async fn messages_pass_on_every_lane_in_order_both_ways() {
 #[tokio::test]
 async fn the_largest_message_passes() {
     let (a, mut b) = pair(QUICK).await;
-    let tx = Bytes::from(vec![7; limits::BLOCK_BYTES_MAX]);
+    let tx = Bytes::from(vec![7; BLOCK_BYTES_MAX]);
     let large = Arc::new(Message::Bodies(Bodies { block: B256::ZERO, txs: vec![tx] }));
     a.handle.send(peer(2), &large);
     assert_eq!(message(&mut b.lanes.consensus).await, *large);
@@ -187,9 +191,11 @@ async fn a_banned_peer_is_disconnected_and_told_when_it_comes_back() {
 #[tokio::test]
 async fn a_peer_that_breaks_the_protocol_is_banned() {
     let hello = Control::Hello(rogue::hello()).encode();
-    let misdeeds: [(Lane, &[u8], &str); 9] = [
+    let misdeeds: [(Lane, &[u8], &str); 10] = [
         (Lane::Consensus, &[0xFF; 4], "a frame of 4294967295 bytes where at most"),
         (Lane::Gossip, &[0, 0x50, 0, 0], "a frame of 5242880 bytes where at most 4194304"),
+        // Before any of its body comes.
+        (Lane::Consensus, &[0, 0x50, 0, 0, 1], "a frame of 5242880 bytes where at most 256"),
         (Lane::CatchUp, &[0; 4], "an empty frame"),
         (Lane::Consensus, &[0, 0, 0, 3, 1, 2, 3], "message of type 1 cannot be decoded"),
         (Lane::Gossip, &[0, 0, 0, 1, 99], "message of unknown type 99"),
@@ -289,6 +295,32 @@ async fn a_peer_that_asks_and_does_not_read_is_not_read_but_for_its_votes() {
     };
     tokio::time::timeout(super::LIMIT, over).await.expect("it is dropped");
     assert!(node.lanes.catch_up.try_recv().is_err(), "and was not handed over");
+}
+
+#[tokio::test]
+async fn a_peer_that_sends_more_than_its_lane_allows_is_blamed() {
+    let mut node = Node::start(config(1, &[]), QUICK).await;
+    let mut rogue = Rogue::admitted(2, 1, node.address()).await;
+    node.connected().await;
+    let frame = frame::of_message(&get_blocks(1));
+    // The burst, and more than passes in the seconds that this may take.
+    let flood = frame.repeat(4 * limits(Lane::CatchUp).in_burst as usize);
+    let sent = rogue.write(Lane::CatchUp, &flood);
+    let read = async { while node.lanes.catch_up.recv().await.is_some() {} };
+    let blamed = async {
+        while node.handle.misdeeds().is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let all = async {
+        tokio::select! {
+            () = read => panic!("the network has ended"),
+            ((), ()) = async { tokio::join!(sent, blamed) } => {}
+        }
+    };
+    tokio::time::timeout(super::LIMIT, all).await.expect("it is blamed");
+    let misdeeds = node.handle.misdeeds();
+    assert!(misdeeds[0].offences.iter().all(|(offence, ..)| *offence == Offence::Flood));
 }
 
 #[tokio::test]

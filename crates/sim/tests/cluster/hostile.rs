@@ -196,6 +196,28 @@ fn who_leaves_bad_votes_is_blamed_once() {
     assert_holds_nothing(&cluster, 0);
 }
 
+/// Of what is farther ahead than the next height, and of who is gone, nothing is kept.
+#[test]
+fn what_is_too_early_or_of_nobody_is_not_kept() {
+    let mut cluster = cluster(4, 5);
+    cluster.reach(1, SECOND);
+    let network = cluster.node(0).ledger().genesis_hash();
+    let vote = |height| {
+        let vote = Vote::sign(&validator_key(1), &network, VoteKind::Prevote, height, 0, None);
+        Message::Vote(vote)
+    };
+    let next = cluster.height(0) + 1;
+    for height in [next + 2, next + 3, u64::MAX] {
+        cluster.inject(4, 0, vote(height));
+    }
+    assert_holds_nothing(&cluster, 0);
+    cluster.cut(0, 4);
+    cluster.inject(4, 0, vote(next + 1));
+    assert_holds_nothing(&cluster, 0);
+    cluster.inject(1, 0, vote(next + 1));
+    assert!(cluster.node(0).held_bytes().iter().any(|held| held.all > 0));
+}
+
 /// 9 MiB that nobody asked for were hashed.
 #[test]
 fn transactions_that_nobody_asked_for_are_not_looked_at() {

@@ -58,6 +58,14 @@ fn row(rule: &MessageRule) -> String {
     )
 }
 
+/// A peer that cannot be judged may bring blocks, and gets none.
+#[test]
+fn only_tips_and_blocks_bring_blocks() {
+    let brings = messages().into_iter().filter(Message::brings_blocks);
+    let names: Vec<_> = brings.map(|message| message.rule().name).collect();
+    assert_eq!(names, ["Tip", "Blocks"]);
+}
+
 #[test]
 fn the_document_has_the_rules_of_the_code() {
     let document = include_str!("../../../../docs/wire.md");
