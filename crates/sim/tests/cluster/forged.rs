@@ -3,9 +3,9 @@
 
 use trefoil_ledger::Draft;
 use trefoil_sim::{
-    byzantine::Vice,
     chain,
     plan::{Act, Motion},
+    vice::Vice,
 };
 use trefoil_types::{Attached, Certificate, CertifiedBlock, Evidence, Proposal, ProposedBlock};
 
@@ -120,7 +120,7 @@ fn proposed(
     let (ledger, key) = (cluster.node(0).ledger(), validator_key(proposer));
     let mut draft = Draft {
         timestamp: cluster.now.as_secs(),
-        fee_recipient: ledger.next_validators().get(&key.public()).unwrap().fee_recipient,
+        fee_recipient: ledger.governed().fee_recipients[&key.public()],
         attached: Attached {
             evidence: vec![],
             parent_certificate: ledger.tip_certificate().cloned(),
