@@ -324,3 +324,6 @@ fn spawn_writer(done: mpsc::Sender<Done>) -> std::sync::mpsc::Sender<Checkpoint>
     thread::Builder::new().name("ledger".into()).spawn(body).expect("the system starts a thread");
     orders
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,7 @@ mod choice;
 mod coming_file;
 mod fetch;
 mod marker;
+mod stall;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

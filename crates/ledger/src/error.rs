@@ -49,6 +49,10 @@ pub enum LedgerError {
          program does not know them; install a newer trefoil"
     )]
     UnknownFork { name: String, height: Height },
+    #[error(
+        "the call holds more memory at a time than the {0} bytes that it may; do less in one call"
+    )]
+    CallMemory(usize),
 }
 
 impl LedgerError {

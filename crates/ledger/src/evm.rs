@@ -5,6 +5,8 @@
 //! slot from the state at most once. The values read are kept here, and are the `before` of
 //! the diff.
 
+mod counted;
+
 use std::{collections::BTreeMap, fmt};
 
 use alloy_primitives::{
@@ -22,13 +24,22 @@ use revm::{
         evm::ContextDbError, evm::FrameInitResult, instructions::EthInstructions,
     },
     inspector::{InspectorEvmTr, InspectorHandler},
-    interpreter::{FrameInput, interpreter::EthInterpreter, interpreter_action::FrameInit},
+    interpreter::{
+        FrameInput,
+        interpreter::EthInterpreter,
+        interpreter_action::FrameInit,
+        interpreter_types::{MemoryTr as _, ReturnData as _},
+    },
     primitives::{KECCAK_EMPTY, hardfork::SpecId},
     state::{Account as Loaded, AccountInfo, Bytecode, EvmState},
 };
 use trefoil_types::{Address, B256};
 
-use crate::{Account, AccountDiff, LedgerError, StateDiff, StateReader, precompiles::Precompiles};
+use crate::{
+    Account, AccountDiff, LedgerError, StateDiff, StateReader,
+    call_memory::{ACCOUNT_BYTES, CallMemory, ENTRY_BYTES, FRAME_BYTES, LOG_BYTES, SLOT_BYTES},
+    precompiles::Precompiles,
+};
 
 impl revm::database_interface::DBErrorMarker for LedgerError {}
 
@@ -38,12 +49,50 @@ pub(crate) struct Reads<'a, S> {
     state: &'a S,
     accounts: AddressMap<Option<Account>>,
     slots: HashMap<(Address, U256), U256>,
+    // Attack: 20,000 contracts of one code of 24 KiB, as a factory makes them. revm asks for the code
+    // of each, and keeps 27 kB of it: 500 MiB for 50 million gas.
+    codes: HashMap<B256, Bytecode>,
+    /// What a call may hold; `None`: its chain bounds it.
+    memory: Option<&'a CallMemory<'a>>,
+    held: EvmBytes,
+}
+
+/// What a run holds, bytes, besides accounts and slots.
+#[derive(Debug, Default)]
+struct EvmBytes {
+    codes: usize,
+    /// Of the stacks of frames, the most at a time: revm keeps them for the next ones.
+    stacks: usize,
+    /// Of the memory of those that waited for another frame, likewise.
+    memory: usize,
+    /// For each open frame: its init code, and what its caller was last returned.
+    frames: Vec<usize>,
+    journal: usize,
+    /// The data of logs.
+    logs: usize,
 }
 
 impl<'a, S: StateReader> Reads<'a, S> {
-    pub(crate) fn new(state: &'a S) -> Self {
-        Self { state, accounts: Default::default(), slots: Default::default() }
+    fn new(state: &'a S) -> Self {
+        let (accounts, slots, codes) = Default::default();
+        Self { state, accounts, slots, codes, memory: None, held: EvmBytes::default() }
     }
+
+    /// Whether there is room for what the run holds by now.
+    fn check(&self) -> Result<(), LedgerError> {
+        let Some(memory) = self.memory else { return Ok(()) };
+        let EvmBytes { codes, stacks, memory: outer, frames, journal, logs } = &self.held;
+        let tables = ACCOUNT_BYTES * self.accounts.len() + SLOT_BYTES * self.slots.len();
+        let frames = stacks + outer + frames.iter().sum::<usize>();
+        memory.hold(tables + codes + frames + journal + logs)
+    }
+}
+
+/// Counts what a journal holds.
+fn count_journal<S: StateReader>(journal: &mut Journal<Reads<'_, S>>) -> Result<(), LedgerError> {
+    let Journal { database, inner } = journal;
+    database.held.journal = ENTRY_BYTES * inner.journal.len() + LOG_BYTES * inner.logs.len();
+    database.check()
 }
 
 impl<S: StateReader> Database for Reads<'_, S> {
@@ -52,16 +101,26 @@ impl<S: StateReader> Database for Reads<'_, S> {
     fn basic(&mut self, address: Address) -> Result<Option<AccountInfo>, LedgerError> {
         let account = self.state.account(&address)?;
         self.accounts.insert(address, account);
+        self.check()?;
         Ok(account.map(info))
     }
 
     fn code_by_hash(&mut self, hash: B256) -> Result<Bytecode, LedgerError> {
-        bytecode(self.state, hash)
+        if let Some(code) = self.codes.get(&hash) {
+            return Ok(code.clone());
+        }
+        let code = bytecode(self.state, hash)?;
+        // As it is stored, as it is run, and where its jumps may end.
+        self.held.codes += code.len() * 9 / 4;
+        self.codes.insert(hash, code.clone());
+        self.check()?;
+        Ok(code)
     }
 
     fn storage(&mut self, address: Address, slot: U256) -> Result<U256, LedgerError> {
         let value = self.state.storage(&address, slot)?;
         self.slots.insert((address, slot), value);
+        self.check()?;
         Ok(value)
     }
 
@@ -236,6 +295,29 @@ impl<'a, S: StateReader, I> VirtualMachine<'a, S, I> {
         Ok((info.nonce == 0 && info.is_empty_code_hash()).then_some(address))
     }
 
+    /// Counts what the open frames hold when one more is opened.
+    fn count_frames(&mut self, init: &FrameInit) -> Result<(), LedgerError> {
+        let journal = &mut self.0.ctx.journaled_state;
+        if journal.database.memory.is_none() {
+            return Ok(());
+        }
+        let returned = match init.depth {
+            0 => 0,
+            _ => self.0.frame_stack.get().interpreter.return_data.buffer().len(),
+        };
+        // As the caller gave it, and as it is run.
+        let code = match &init.frame_input {
+            FrameInput::Create(inputs) => inputs.init_code().len() * 13 / 4,
+            FrameInput::Call(_) | FrameInput::Empty => 0,
+        };
+        let held = &mut journal.database.held;
+        held.frames.truncate(init.depth);
+        held.frames.push(returned + code);
+        held.stacks = held.stacks.max((init.depth + 1) * FRAME_BYTES);
+        held.memory = held.memory.max(init.memory.local_memory_offset());
+        count_journal(journal)
+    }
+
     /// Sets the nonce of an account that was loaded before.
     pub(crate) fn set_nonce(&mut self, address: Address, nonce: u64) {
         let account = self.0.ctx.journaled_state.inner.state.get_mut(&address);
@@ -243,11 +325,7 @@ impl<'a, S: StateReader, I> VirtualMachine<'a, S, I> {
     }
 }
 
-pub(crate) fn context<S: StateReader>(
-    state: &S,
-    cfg: CfgEnv,
-    block: BlockEnv,
-) -> EvmContext<'_, S> {
+fn context<S: StateReader>(state: &S, cfg: CfgEnv, block: BlockEnv) -> EvmContext<'_, S> {
     let spec = cfg.spec;
     let mut context = Context::new(Reads::new(state), spec).with_cfg(cfg);
     context.block = block;
@@ -274,6 +352,7 @@ impl<'a, S: StateReader, I> EvmTr for VirtualMachine<'a, S, I> {
         &mut self,
         init: FrameInit,
     ) -> Result<FrameInitResult<'_, Self::Frame>, ContextDbError<Self::Context>> {
+        self.count_frames(&init)?;
         let Some(address) = self.storage_only(&init)? else { return self.0.frame_init(init) };
         // revm refuses to create an account whose nonce is not zero, with all that follows
         // (gas, the caller's nonce). So it is shown a nonce for the length of this call.

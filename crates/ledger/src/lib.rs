@@ -12,6 +12,7 @@
 //! bytes to it), the machine's clock, and which transactions a proposer should prefer.
 
 pub mod build;
+mod call_memory;
 pub mod checkpoint;
 mod codec;
 mod error;
@@ -38,6 +39,7 @@ mod store;
 mod trie;
 
 pub use build::{Built, TxRefusal, build};
+pub use call_memory::{CALL_FREE_BYTES, CallMemory};
 pub use checkpoint::{Checkpoint, CheckpointDone};
 pub use error::LedgerError;
 pub use execute::{EthereumBlock, Parent, execute, execute_ethereum};

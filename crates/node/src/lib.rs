@@ -28,6 +28,8 @@ pub mod node;
 mod peer_bytes;
 mod peers;
 mod pieces;
+#[cfg(test)]
+mod testing;
 mod tx_gossip;
 
 pub use io::{

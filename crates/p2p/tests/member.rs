@@ -151,7 +151,8 @@ async fn what_is_no_proof_is_refused() {
     let length = (tail.len() - 2) as u16;
     tail[..2].copy_from_slice(&length.to_be_bytes());
     let refused: [(&str, Vec<u8>, u8); 6] = [
-        ("too long", [&2049_u16.to_be_bytes(), [0; 2049].as_slice()].concat(), 20),
+        // Its length alone is read.
+        ("too long", 2049_u16.to_be_bytes().to_vec(), 20),
         ("one byte", vec![0, 1, 0], 20),
         ("no RLP", vec![0, 3, 0, 1, 0xff], 20),
         ("a tail", tail, 20),
@@ -162,6 +163,18 @@ async fn what_is_no_proof_is_refused() {
         assert_eq!(told(&node, MEMBER, &bytes).await, Told::Refused(code), "{what}");
     }
     assert!(!node.stop().await);
+}
+
+#[tokio::test]
+async fn a_node_that_another_refuses_tells_its_operator_why() {
+    let other = Node::start(config(NODE, &[])).await;
+    let certificate = NodeCertificate::issue(&claims(MEMBER), &key(MEMBER)).unwrap();
+    let access = NetworkAccess::Consortium(Membership { certificate, ..membership(MEMBER) });
+    let refused = Config { access, ..config(MEMBER, &[(NODE, other.address())]) };
+    let mut node = Node::start(refused).await;
+    let NetEvent::Refused { peer, reason, .. } = node.event().await else { panic!("no refusal") };
+    assert_eq!(peer, Some(peer_id(NODE)));
+    assert!(reason.starts_with("the peer refuses us: ") && reason.contains("code 7"), "{reason}");
 }
 
 #[tokio::test]
@@ -255,6 +268,8 @@ async fn who_is_not_proven_at_the_height_that_it_claimed_is_out() {
     node.handle.set_admission(after_revoking([peer_id(ROGUE)]));
     let higher = peer::proof_at(1 << 40, &forged(ROGUE));
     assert_eq!(told(&node, ROGUE, &higher).await, Told::Refused(3));
+    // Its key alone is looked at: the proof is not read, so it need not be one.
+    assert_eq!(told(&node, ROGUE, &[0, 1, 0]).await, Told::Refused(3));
     while let Some(Some(event)) = node.lanes.consensus.recv().now_or_never() {
         assert!(matches!(event, NetEvent::Refused { .. }), "{event:?}");
     }

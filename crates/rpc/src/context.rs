@@ -4,15 +4,15 @@
 use std::sync::{Arc, Mutex};
 
 use alloy_primitives::B256;
-use tokio::{runtime::Handle, sync::Semaphore};
+use tokio::runtime::Handle;
 use trefoil_ledger::Snapshot;
 use trefoil_types::Height;
 
 use crate::{
     HttpAccess, Limits, RpcError, RpcResult, backend::RpcBackend, caches::BlockCache,
     connections::HttpConnectionTable, counters::RequestCounters, event_hub::EventHub,
-    filter_table::FilterTable, limits, memory::MemoryAccount, params::BlockRef,
-    pool_view::PoolView,
+    filter_table::FilterTable, heavy_turns::HeavyTurns, limits, memory::MemoryAccount,
+    params::BlockRef, pool_view::PoolView, source_places::SourcePlaces,
 };
 
 /// The server: everything a handler can reach.
@@ -26,11 +26,9 @@ pub struct Rpc {
     /// The suggested tip as of one block, so that it is worked out once a block.
     pub tip: Mutex<Option<(B256, u128)>>,
     pub blocks: BlockCache,
-    pub heavy: Arc<Semaphore>,
-    /// Callers that wait for a turn in `heavy`.
-    pub heavy_waits: Semaphore,
+    pub heavy: Arc<HeavyTurns>,
     /// Callers that wait for their transaction's block.
-    pub sync_waits: Semaphore,
+    pub sync_waits: Arc<SourcePlaces>,
     pub pool: PoolView,
     /// What callers make the server hold.
     pub memory: MemoryAccount,
@@ -50,13 +48,12 @@ impl Rpc {
         let turns = memory.works_max(backend.readers.current_num_threads());
         Arc::new(Self {
             events: Arc::default(),
-            filters: FilterTable::new(&memory),
+            filters: FilterTable::new(&memory, limits.filters),
             counters: RequestCounters::default(),
             tip: Mutex::default(),
             blocks: BlockCache::default(),
-            heavy: Arc::new(Semaphore::new(turns)),
-            heavy_waits: Semaphore::new(limits::HEAVY_WAITS_MAX),
-            sync_waits: Semaphore::new(limits::SYNC_WAITS_MAX),
+            heavy: HeavyTurns::new(turns, limits::HEAVY_WAITS_MAX),
+            sync_waits: SourcePlaces::new(limits::SYNC_WAITS_MAX),
             pool: PoolView::default(),
             connections: HttpConnectionTable::new(memory.clone()),
             memory,

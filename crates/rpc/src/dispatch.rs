@@ -1,7 +1,7 @@
 //! From a request's bytes to an answer's: JSON-RPC 2.0, and the one table of
 //! methods and the functions that answer them.
 
-use std::{borrow::Cow, collections::BTreeMap, fmt, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, fmt, net::IpAddr, sync::Arc};
 
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream};
 use serde::{
@@ -25,8 +25,8 @@ use crate::{
     trace, trefoil, txpool,
 };
 
-// Answers go out in order, so those that are ready early wait in memory; and sixteen full batches
-// take all the places of those who wait for a turn (`HEAVY_WAITS_MAX`).
+// Answers go out in order, so those that are ready early wait in memory; and eight full batches
+// take all the places of a source that waits for a turn (half of `HEAVY_WAITS_MAX`).
 /// Requests of one batch that are worked on at once.
 const BATCH_WIDTH: usize = 16;
 /// A request that is worked on, without its parameters: its task, as the largest method has it.
@@ -176,8 +176,8 @@ fn modules(rpc: &Rpc, _: &Params) -> RpcResult {
 /// The way by which a request came. It decides which methods the request may call.
 #[derive(Clone, Copy)]
 pub(super) enum Caller<'a> {
-    /// With the account of its connection.
-    Http(&'a Arc<Rpc>, &'a MemoryAccount),
+    /// With the account and the source of its connection.
+    Http(&'a Arc<Rpc>, &'a MemoryAccount, Option<IpAddr>),
     Socket(&'a Arc<Rpc>, &'a SocketMessage),
     /// `POST /admin`, with the token.
     Admin(&'a AdminApi, &'a Limits, &'a MemoryAccount),
@@ -186,7 +186,7 @@ pub(super) enum Caller<'a> {
 impl<'a> Caller<'a> {
     pub fn limits(self) -> &'a Limits {
         match self {
-            Self::Http(rpc, _) | Self::Socket(rpc, _) => &rpc.limits,
+            Self::Http(rpc, ..) | Self::Socket(rpc, _) => &rpc.limits,
             Self::Admin(_, limits, _) => limits,
         }
     }
@@ -202,15 +202,24 @@ impl<'a> Caller<'a> {
     /// Where requests are claimed.
     fn account(self) -> &'a MemoryAccount {
         match self {
-            Self::Http(_, account) | Self::Admin(_, _, account) => account,
+            Self::Http(_, account, _) | Self::Admin(_, _, account) => account,
             Self::Socket(_, frame) => frame.account(),
+        }
+    }
+
+    /// Where its connection comes from.
+    fn source(self) -> Option<IpAddr> {
+        match self {
+            Self::Http(_, _, source) => source,
+            Self::Socket(_, frame) => Some(frame.source()),
+            Self::Admin(..) => None,
         }
     }
 
     // A client that does not read holds memory that others ask for.
     /// Closes whoever holds the memory that a caller was refused.
     pub fn relieve(self) {
-        if let Self::Http(rpc, _) | Self::Socket(rpc, _) = self {
+        if let Self::Http(rpc, ..) | Self::Socket(rpc, _) = self {
             rpc.connections.relieve();
         }
     }
@@ -376,7 +385,7 @@ async fn run(caller: Caller<'_>, request: &Request<'_>) -> RpcResult {
         return Err(RpcError::InvalidRequest("jsonrpc must be \"2.0\"".into()));
     }
     let counters = match caller {
-        Caller::Http(rpc, _) | Caller::Socket(rpc, _) => Some(&rpc.counters),
+        Caller::Http(rpc, ..) | Caller::Socket(rpc, _) => Some(&rpc.counters),
         // The open port shows the counters, and they must not reveal what the operator does.
         Caller::Admin(..) => None,
     };
@@ -384,7 +393,8 @@ async fn run(caller: Caller<'_>, request: &Request<'_>) -> RpcResult {
         counters.inspect(|counters| counters.unknown());
         return Err(RpcError::UnknownMethod(request.method.chars().take(NAME_CHARS_MAX).collect()));
     };
-    let params = Params::parse_within(caller.account(), request.params, method.params_max);
+    let whose = (caller.account(), caller.source());
+    let params = Params::parse_within(whose, request.params, method.params_max);
     let result = match params {
         Ok(params) => call(caller, method, params).await,
         Err(error) => Err(error),
@@ -394,16 +404,16 @@ async fn run(caller: Caller<'_>, request: &Request<'_>) -> RpcResult {
 }
 
 async fn call(caller: Caller<'_>, method: &Method, params: Params) -> RpcResult {
-    if let Caller::Http(rpc, _) | Caller::Socket(rpc, _) = caller
+    if let Caller::Http(rpc, ..) | Caller::Socket(rpc, _) = caller
         && method.is_debug()
         && !rpc.access.debug
     {
         return Err(RpcError::DebugOff(method.name));
     }
     match (&method.handler, caller) {
-        (Now(answer), Caller::Http(rpc, _) | Caller::Socket(rpc, _)) => answer(rpc, &params),
-        (Ask(answer), Caller::Http(rpc, _) | Caller::Socket(rpc, _)) => answer(rpc, &params).await,
-        (Heavy(answer), Caller::Http(rpc, _) | Caller::Socket(rpc, _)) => {
+        (Now(answer), Caller::Http(rpc, ..) | Caller::Socket(rpc, _)) => answer(rpc, &params),
+        (Ask(answer), Caller::Http(rpc, ..) | Caller::Socket(rpc, _)) => answer(rpc, &params).await,
+        (Heavy(answer), Caller::Http(rpc, ..) | Caller::Socket(rpc, _)) => {
             heavy(rpc, *answer, params).await
         }
         (Socket(answer), Caller::Socket(rpc, frame)) => answer(rpc, frame, &params),

@@ -111,7 +111,8 @@ impl From<LedgerError> for RpcError {
             | LedgerError::Pruned { .. }
             | LedgerError::Unproven { .. }
             | LedgerError::NoBlock { .. }
-            | LedgerError::UnknownFork { .. } => Self::Rejected(error.to_string()),
+            | LedgerError::UnknownFork { .. }
+            | LedgerError::CallMemory(_) => Self::Rejected(error.to_string()),
             LedgerError::OtherChain { .. }
             | LedgerError::Storage(_)
             | LedgerError::Damaged(_)

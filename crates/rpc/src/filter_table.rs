@@ -5,7 +5,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
 
@@ -13,9 +13,10 @@ use alloy_primitives::U128;
 use trefoil_types::Height;
 
 use crate::{
-    Limits, RpcError, RpcResult, json,
+    Limits, Params, RpcError, RpcResult, json,
     log_filter::LogFilter,
     memory::{Claim, MemoryAccount},
+    source_places::{SourcePlace, SourcePlaces},
 };
 
 /// What all filters look for, bytes: [`Limits::filters`] of 16 kB, which is 200 addresses each.
@@ -27,12 +28,13 @@ pub type FilterId = u128;
 pub struct FilterTable {
     filters: Mutex<BTreeMap<FilterId, Filter>>,
     memory: MemoryAccount,
+    places: Arc<SourcePlaces>,
 }
 
 pub struct Filter {
     kind: FilterKind,
     polled: Instant,
-    _claim: Claim,
+    _held: (Claim, SourcePlace),
 }
 
 #[derive(Clone)]
@@ -52,9 +54,11 @@ pub enum FilterKind {
 }
 
 impl FilterTable {
-    pub fn new(all: &MemoryAccount) -> Self {
+    /// For so many filters.
+    pub fn new(all: &MemoryAccount, max: usize) -> Self {
         let cure = "uninstall filters, name fewer addresses and topics, or use eth_getLogs";
-        Self { filters: Mutex::default(), memory: all.within(FILTERS_BYTES_MAX, cure) }
+        let memory = all.within(FILTERS_BYTES_MAX, cure);
+        Self { filters: Mutex::default(), memory, places: SourcePlaces::new(max) }
     }
 
     /// The filters alive, without those that nobody polled.
@@ -64,19 +68,19 @@ impl FilterTable {
         filters
     }
 
-    /// `bytes`: what it was asked for with.
-    pub fn add(&self, limits: &Limits, kind: FilterKind, bytes: usize) -> RpcResult {
+    /// `params`: what it was asked for with.
+    pub fn add(&self, limits: &Limits, kind: FilterKind, params: &Params) -> RpcResult {
         let mut filters = self.alive(limits);
-        if filters.len() >= limits.filters {
+        let Some(place) = self.places.take(params.source) else {
             let text = format!(
-                "{} filters are alive, the most this node keeps; use eth_getLogs or eth_subscribe",
-                limits.filters
+                "{} filters are alive, and this node keeps no more for you; use eth_getLogs or eth_subscribe",
+                filters.len()
             );
             return Err(RpcError::Busy(text));
-        }
-        let claim = self.memory.claim(bytes)?;
+        };
+        let held = (self.memory.claim(params.bytes())?, place);
         let id = rand::random::<FilterId>();
-        filters.insert(id, Filter { kind, polled: Instant::now(), _claim: claim });
+        filters.insert(id, Filter { kind, polled: Instant::now(), _held: held });
         json(&U128::from(id))
     }
 

@@ -9,7 +9,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::{Params, Rpc, RpcError, RpcResult, limits, memory::Claim};
 
-/// Runs a scan or an execution, when there is memory for it. Its permit goes with it, so that work
+/// Runs a scan or an execution, when there is memory for it. Its turn goes with it, so that work
 /// whose caller gave up still counts against the limit. A panic in it is this
 /// request's end, not the node's. Only so many callers wait for their turn.
 pub async fn heavy(
@@ -19,19 +19,12 @@ pub async fn heavy(
 ) -> RpcResult {
     let limit = limits::HEAVY_TIME_MAX;
     let run = async {
-        let permit = {
-            let Ok(_waiting) = rpc.heavy_waits.try_acquire() else {
-                let max = limits::HEAVY_WAITS_MAX;
-                let text = format!("{max} requests wait for their turn already; try again later");
-                return Err(RpcError::Busy(text));
-            };
-            rpc.heavy.clone().acquire_owned().await.expect("never closed")
-        };
+        let turn = rpc.heavy.take(params.source).await?;
         let claim = room(rpc).await;
         let inner = rpc.clone();
         rpc.backend
             .read(move || {
-                let _held = (permit, claim);
+                let _held = (turn, claim);
                 // Reads change nothing, so none can leave half of a change.
                 panic::catch_unwind(AssertUnwindSafe(|| work(&inner, &params))).unwrap_or_else(
                     |_| Err(RpcError::Internal("the request failed inside the node".into())),

@@ -2,7 +2,12 @@
 //!
 //! POST is JSON-RPC on any path; GET is health, metrics or a WebSocket.
 
-use std::{net::SocketAddr, sync::Arc, thread, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    thread,
+    time::Duration,
+};
 
 use axum::{
     Router,
@@ -325,7 +330,8 @@ async fn call(State(rpc): State<Arc<Rpc>>, request: Request) -> Response {
         Method::POST => {
             let connection = request.extensions().get::<Arc<HttpConnection>>();
             let account = connection.map_or(&rpc.memory, |connection| &connection.memory).clone();
-            respond(Caller::Http(&rpc, &account), request).await
+            let source = connection.map(|connection| connection.source);
+            respond(Caller::Http(&rpc, &account, source), request).await
         }
         Method::GET => upgrade(rpc, request),
         _ => (StatusCode::METHOD_NOT_ALLOWED, "use POST, or open a WebSocket\n").into_response(),
@@ -349,8 +355,8 @@ pub async fn respond(caller: Caller<'_>, request: Request) -> Response {
     }
     let in_flight = connection.map(HttpConnection::request);
     let answer = match caller {
-        Caller::Http(rpc, account) if body.len() > limits::LONG_BYTES => {
-            answer_long(rpc, account.clone(), body).await
+        Caller::Http(rpc, account, source) if body.len() > limits::LONG_BYTES => {
+            answer_long(rpc, account.clone(), source, body).await
         }
         _ => dispatch::answer(caller, &body).await,
     };
@@ -362,11 +368,16 @@ pub async fn respond(caller: Caller<'_>, request: Request) -> Response {
 }
 
 /// Answers a long body where it delays no short one.
-async fn answer_long(rpc: &Arc<Rpc>, account: MemoryAccount, body: Vec<u8>) -> Option<RpcAnswer> {
+async fn answer_long(
+    rpc: &Arc<Rpc>,
+    account: MemoryAccount,
+    source: Option<IpAddr>,
+    body: Vec<u8>,
+) -> Option<RpcAnswer> {
     let (own, memory) = (rpc.clone(), account.clone());
     // Dropped with the request, and its work with it: a client that is gone waits for nothing.
     let mut work = JoinSet::new();
-    let answer = async move { dispatch::answer(Caller::Http(&own, &account), &body).await };
+    let answer = async move { dispatch::answer(Caller::Http(&own, &account, source), &body).await };
     work.spawn_on(answer, &rpc.long);
     let failed = || dispatch::refusal(&memory, RpcError::Internal("the request failed".into()));
     work.join_next().await.and_then(|done| done.unwrap_or_else(|_| Some(failed())))

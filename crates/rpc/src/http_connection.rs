@@ -26,7 +26,7 @@ const SLOW_BYTES: u64 = 16 << 10;
 /// One connection. Its times are milliseconds since the table began, from 1; 0: never, or not now.
 pub struct HttpConnection {
     pub number: u64,
-    /// Where it comes from: an IPv4 address, or an IPv6 /64, of which a host has all addresses.
+    /// Where it comes from ([`source`]).
     pub source: IpAddr,
     began: Instant,
     /// When a request last came whole.
@@ -62,7 +62,8 @@ pub fn now(began: Instant) -> u64 {
     millis(began.elapsed()) + 1
 }
 
-fn source(ip: IpAddr) -> IpAddr {
+/// What a host has: an IPv4 address, or an IPv6 /64.
+pub fn source(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V6(ip) => Ipv6Addr::from(u128::from(ip) & (u128::MAX << 64)).into(),
         ip => ip,

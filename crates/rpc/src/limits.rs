@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use trefoil_ledger::CALL_FREE_BYTES;
+
 // Each takes a file descriptor, and the p2p service of the same process needs some too.
 /// Connections of clients: they sent a whole request. For one more, the one that is idle for the
 /// longest time is closed.
@@ -38,14 +40,16 @@ pub const SOCKET_REQUESTS_MAX: usize = 64;
 /// Scans and executions at once, on a machine with as many processors.
 pub const HEAVY_MAX: usize = 32;
 // The memory of a call's frame costs 3w + w²/512 gas for w words of 32 bytes (yellow paper,
-// appendix H): `CALL_GAS_MAX` buys one frame 5 MiB, and what it returns is as long again. 2,100 gas a
-// slot buy 24,000 slots of 100 bytes. Nested frames of a contract made for it come to 36 MiB.
-// A decoded block has at most 8 MiB.
+// appendix H): `CALL_GAS_MAX` buys one frame 5 MiB, and what it returns is as long again. What else
+// a call holds is counted, and claimed from `CALL_FREE_BYTES` on. A decoded block has at most 8 MiB.
 /// Memory that is claimed for one of them before it begins, besides what its answer takes, bytes.
-pub const HEAVY_BYTES: usize = 12 << 20;
+pub const HEAVY_BYTES: usize = (10 << 20) + CALL_FREE_BYTES;
+// Nested frames, and tables of what it looked at and wrote: gas hardly bounds them.
+/// What a call may hold besides what its gas buys one frame, bytes.
+pub const CALL_BYTES_MAX: usize = 64 << 20;
 // They hold their connections for `HEAVY_TIME_MAX`. With `SYNC_WAITS_MAX` and `GATEWAY_GETS_MAX`
 // they take 928 of the `CONNECTIONS_MAX`, so that there always is one for a short question.
-/// Callers that wait for their turn; more are refused at once.
+/// Callers that wait for their turn, half of them from one source; more are refused at once.
 pub const HEAVY_WAITS_MAX: usize = 256;
 // geth ends an execution after 5 s (`--rpc.evmtimeout`). Here the wait for a turn counts too.
 /// How long one may take, waiting for its turn included.
@@ -65,10 +69,10 @@ pub const SYNC_WAIT: Duration = Duration::from_secs(20);
 /// And at most.
 pub const SYNC_WAIT_MAX: Duration = Duration::from_secs(60);
 // All connections waiting so would leave none to ask anything else.
-/// Of them at once.
+/// Of them at once, half of them from one source.
 pub const SYNC_WAITS_MAX: usize = CONNECTIONS_MAX / 2;
 // A download or a search lasts for minutes.
-/// Requests to the gateway that are answered at once.
+/// Requests to the gateway that are answered at once, half of them from one source.
 pub const GATEWAY_GETS_MAX: usize = CONNECTIONS_MAX / 8;
 /// How often a caller that waits for memory looks whether there is room.
 pub const ROOM_PAUSE: Duration = Duration::from_millis(50);
@@ -130,7 +134,7 @@ pub struct Limits {
     /// While more than this waits, the WebSocket's requests are not read, bytes.
     pub socket_pause_bytes: usize,
     // A filter costs its creator nothing, and HTTP has no connection whose end would free it.
-    /// Filters alive at once.
+    /// Filters alive at once, half of them from one source.
     pub filters: usize,
     // geth's figure.
     /// A filter that nobody polls is dropped after this.
@@ -158,5 +162,18 @@ impl Default for Limits {
             log_blocks: 1_000_000,
             log_step: 16_384,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_claimed_for_a_call_is_what_its_gas_buys_one_frame() {
+        let costs = |words: u64| 3 * words + words * words / 512;
+        let words = (1..).take_while(|words| costs(*words) <= CALL_GAS_MAX).last();
+        let memory = 32 * words.expect("some") as usize;
+        assert!(2 * memory + CALL_FREE_BYTES <= HEAVY_BYTES, "{memory}");
     }
 }

@@ -1,7 +1,7 @@
 //! A request's parameters. Their readers are hand-written, so that an error describes
 //! the parameter and never this program's types.
 
-use std::{fmt::Display, sync::Arc};
+use std::{fmt::Display, net::IpAddr, sync::Arc};
 
 use alloy_primitives::{Address, B256, Bytes, U256, hex};
 use serde::de::DeserializeOwned;
@@ -27,6 +27,8 @@ pub struct Params {
     values: Vec<Value>,
     /// What they hold, as long as anybody works on them.
     claim: Option<Arc<Claim>>,
+    /// Where their caller's connection comes from, if it has one: work is shared by it.
+    pub source: Option<IpAddr>,
 }
 
 /// What JSON text takes at most when it is parsed, and when a reader has made of it what it means.
@@ -40,17 +42,17 @@ fn parsed_bytes(text: &str) -> usize {
 }
 
 impl Params {
-    /// As [`Params::parse`], with what they hold claimed first.
+    /// As [`Params::parse`], of a caller from `source`, with what they hold claimed first.
     ///
     /// # Errors
     /// As there; or there is no room for them.
     pub fn parse_within(
-        memory: &MemoryAccount,
+        (memory, source): (&MemoryAccount, Option<IpAddr>),
         raw: Option<&RawValue>,
         max: usize,
     ) -> RpcResult<Self> {
         let claim = memory.claim(raw.map_or(0, |raw| parsed_bytes(raw.get())))?;
-        Ok(Self { claim: Some(Arc::new(claim)), ..Self::parse(raw, max)? })
+        Ok(Self { claim: Some(Arc::new(claim)), source, ..Self::parse(raw, max)? })
     }
 
     /// # Errors
@@ -66,7 +68,7 @@ impl Params {
             let text = format!("too many arguments, want at most {max}");
             return Err(RpcError::InvalidParams(text));
         }
-        Ok(Self { values, claim: None })
+        Ok(Self { values, ..Self::default() })
     }
 
     /// What may be kept of them: the values, or what they mean, but not both.

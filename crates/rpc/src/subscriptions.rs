@@ -6,6 +6,7 @@
 
 use std::{
     collections::BTreeMap,
+    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -169,6 +170,11 @@ impl SocketMessage {
     /// Holds all of the message's connection.
     pub fn account(&self) -> &MemoryAccount {
         &self.session.connection.memory
+    }
+
+    /// Where its connection comes from.
+    pub fn source(&self) -> IpAddr {
+        self.session.connection.source
     }
 
     fn created(&self) -> MutexGuard<'_, Vec<(SubscriptionId, Work, Place)>> {

@@ -159,3 +159,63 @@ impl AsyncWrite for WatchedStream {
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures::task::noop_waker_ref;
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::MemoryAccount;
+
+    /// A connection to a client, and the client.
+    async fn watched() -> (WatchedStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let table = HttpConnectionTable::new(MemoryAccount::default());
+        let (stream, from) = listener.accept().await.unwrap();
+        let connection = table.admit(from.ip());
+        (WatchedStream::new(stream, connection, table), client)
+    }
+
+    impl WatchedStream {
+        fn wrote(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+            self.written(&mut Context::from_waker(noop_waker_ref()), written)
+        }
+
+        fn until(&mut self) -> Pin<&mut Sleep> {
+            self.stall.as_mut().expect("the client does not read").until.as_mut()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_client_that_takes_nothing_in_its_time_is_let_go() {
+        let (mut stream, _client) = watched().await;
+        assert!(matches!(stream.wrote(Poll::Ready(Ok(1))), Poll::Ready(Ok(1))));
+        assert!(stream.stall.is_none(), "it reads");
+        assert!(stream.wrote(Poll::Pending).is_pending());
+        stream.until().reset(Instant::now());
+        sleep(Duration::from_millis(10)).await;
+        let Poll::Ready(Err(error)) = stream.wrote(Poll::Pending) else { panic!("it is kept") };
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+    }
+
+    #[tokio::test]
+    async fn a_byte_now_and_then_buys_no_time() {
+        let (mut stream, _client) = watched().await;
+        assert!(stream.wrote(Poll::Pending).is_pending());
+        let before = stream.until().deadline();
+        for taken in [1, limits::WRITE_BYTES_MIN - 2] {
+            assert!(stream.wrote(Poll::Ready(Ok(taken))).is_ready());
+            assert_eq!(stream.until().deadline(), before);
+        }
+        assert!(stream.wrote(Poll::Ready(Ok(1))).is_ready());
+        assert!(stream.until().deadline() > before, "it took enough in all");
+        // What it takes next counts anew.
+        let before = stream.until().deadline();
+        assert!(stream.wrote(Poll::Ready(Ok(1))).is_ready());
+        assert_eq!(stream.until().deadline(), before);
+    }
+}

@@ -6,13 +6,15 @@ mod sharing;
 use std::{collections::BTreeMap, fs, path::Path, sync::Arc, time::Duration};
 
 use axum::{
-    Router,
-    http::{HeaderMap, StatusCode, header},
+    Extension, Router,
+    body::Body,
+    http::{HeaderMap, Request, StatusCode, header},
 };
 use futures::{AsyncReadExt as _, AsyncWriteExt as _};
 use sharing::{GENESIS, Known, Node, net, peer};
 use tempfile::tempdir;
 use tokio::{net::TcpListener, time::timeout};
+use tower::ServiceExt as _;
 use trefoil_content::{
     AllowList, ContentId, Link,
     message::{ContentFrame, SwarmMessage},
@@ -20,6 +22,10 @@ use trefoil_content::{
 };
 use trefoil_crypto::{Claims, NodeCertificate, Role, SecretKey, Serial};
 use trefoil_p2p::{ContentLink, Membership, NetworkAccess};
+use trefoil_rpc::{
+    RemoteAddr,
+    content::gateway::{Gateway, GatewayAccess},
+};
 use trefoil_swarm::{ContentConfig, FetchError, PutOptions, Selection, http::Reach};
 use trefoil_types::{
     Admission, CaKey, Height, Members, Organisation, OrganisationId, members::OrganisationStatus,
@@ -134,6 +140,19 @@ impl Stranger {
         }
     }
 
+    /// Nothing but requests, until it is asked for this one.
+    async fn hears_only_requests_until(&mut self, sought: Resource) {
+        loop {
+            match self.hear().await {
+                SwarmMessage::Find { resource } if resource == sought => break,
+                SwarmMessage::Find { .. }
+                | SwarmMessage::Ask { .. }
+                | SwarmMessage::Unask { .. } => {}
+                told => panic!("{told:?}"),
+            }
+        }
+    }
+
     /// The answers to a peer that seeks and asks for a resource: nothing, and that the
     /// node has none. The next message is about a resource that it may have.
     async fn is_refused(&mut self, secret: Resource, open: Resource) {
@@ -241,16 +260,20 @@ async fn who_only_claims_to_be_of_an_organisation_gets_nothing_of_it() {
 }
 
 /// Of a peer that its old list of members cannot judge, a node that joins takes what it
-/// seeks, since a snapshot proves itself; and gives nothing.
+/// seeks, since a snapshot proves itself; and gives nothing, nor asks for what has a list.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_newcomer_fetches_from_who_is_not_judged_and_gives_it_nothing() {
     let dir = tempdir().unwrap();
-    let (sought, own) = (dir.path().join("sought"), dir.path().join("own"));
-    fs::write(&sought, vec![1; 100_000]).unwrap();
+    let [open, listed, own] = ["open", "listed", "own"].map(|name| dir.path().join(name));
+    fs::write(&open, vec![1; 100_000]).unwrap();
+    fs::write(&listed, vec![3; 100_000]).unwrap();
     fs::write(&own, vec![2; 1_000]).unwrap();
+    let proof = async |node: &Node, link: &Link| {
+        node.content.open(link.id, u64::MAX).await.unwrap().last_group().unwrap()
+    };
     let first = node(1, 1, dir.path(), &[]).await;
-    let id = first.put(&sought, &[]).await.id;
-    let proof = first.content.open(id, u64::MAX).await.unwrap().last_group().unwrap();
+    let (open, listed) = (first.put(&open, &[]).await, first.put(&listed, &[2]).await);
+    let proofs = [proof(&first, &listed).await, proof(&first, &open).await];
 
     let (rogue, mut lanes) = net(9, claims_to_be(9, 2), &[]).await;
     let known = [(peer(9), rogue.listen_address())];
@@ -258,24 +281,38 @@ async fn a_newcomer_fetches_from_who_is_not_judged_and_gives_it_nothing() {
     let config = sharing::config(GENESIS, 2, access.clone(), &known);
     let net = trefoil_p2p::start_newcomer(config).await.unwrap();
     let newcomer = Node::over(net, 2, dir.path(), &access, |_| ());
-    let own = resource(&newcomer.put(&own, &[]).await);
+    let own = newcomer.put(&own, &[]).await;
+    let mine = proof(&newcomer, &own).await;
+    let own = resource(&own);
     let mut rogue = Stranger(timeout(LIMIT, lanes.content.recv()).await.unwrap().unwrap());
+    // It takes part in what is open, and is given nothing of it.
     rogue.say(SwarmMessage::Find { resource: own }).await;
+    rogue.say(SwarmMessage::Offer { resource: own, size: 1_000, origin: false, proof: mine }).await;
     rogue.say(SwarmMessage::Ask { resource: own, ticket: Ticket(1), piece: 0, from: 0 }).await;
-    let link = Link::from(id);
-    let get = newcomer.get(&link);
+    let gets = async { tokio::join!(newcomer.get(&listed), newcomer.get(&open)) };
     let give = async {
-        let resource = resource(&link);
-        assert_eq!(rogue.hear().await, SwarmMessage::Find { resource });
-        rogue.say(SwarmMessage::Offer { resource, size: 100_000, origin: true, proof }).await;
+        for _ in 0..2 {
+            let heard = rogue.hear().await;
+            assert!(matches!(heard, SwarmMessage::Find { .. }), "{heard:?}");
+        }
+        for (link, proof) in [&listed, &open].into_iter().zip(proofs) {
+            let (resource, size) = (resource(link), 100_000);
+            rogue.say(SwarmMessage::Offer { resource, size, origin: true, proof }).await;
+        }
         match rogue.hear().await {
-            SwarmMessage::Ask { resource: asked, .. } => assert_eq!(asked, resource),
+            SwarmMessage::Ask { resource: asked, .. } => assert_eq!(asked, resource(&open)),
             other => panic!("{other:?}"),
         }
     };
     tokio::select! {
-        ended = get => panic!("{ended:?}"),
+        ended = gets => panic!("{ended:?}"),
         () = give => {}
+    }
+    // What it asked for would have come before this.
+    let unknown = Link::from(ContentId { root: [3; 32], ..open.id });
+    tokio::select! {
+        ended = newcomer.get(&unknown) => panic!("{ended:?}"),
+        () = rogue.hears_only_requests_until(resource(&unknown)) => {}
     }
 }
 
@@ -363,4 +400,31 @@ async fn what_a_server_has_is_for_members_on_the_list_only() {
     let (_net, mut lanes) = net(9, access(9, 3), &[first.at]).await;
     let wire = timeout(LIMIT, lanes.content.recv()).await.unwrap().unwrap();
     Stranger(wire).is_refused(resource(&link), open).await;
+}
+
+/// A visitor that is not the operator must not learn from the time of an answer that it is here.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_gateway_seeks_what_has_a_list_as_if_it_were_not_here() {
+    let dir = tempdir().unwrap();
+    let [open, listed] = ["open", "listed"].map(|name| dir.path().join(name));
+    fs::write(&open, vec![1; 1_000]).unwrap();
+    fs::write(&listed, vec![2; 1_000]).unwrap();
+    let node = node(1, 1, dir.path(), &[]).await;
+    let (open, listed) = (node.put(&open, &[]).await, node.put(&listed, &[2]).await);
+    let gateway = Gateway::new(node.content.clone(), GatewayAccess::Loopback);
+    let ask = async |link: &Link| {
+        let request = Request::get(format!("/content/{}", link.id));
+        let request = request.header("sec-fetch-site", "none").body(Body::empty()).unwrap();
+        let from = RemoteAddr("127.0.0.1:1".parse().unwrap());
+        gateway.clone().router().layer(Extension(from)).oneshot(request).await.unwrap().status()
+    };
+    let others = async {
+        for _ in 0..20 {
+            assert_eq!(timeout(LIMIT, ask(&open)).await.expect("in time"), StatusCode::OK);
+        }
+    };
+    tokio::select! {
+        status = ask(&listed) => panic!("{status}"),
+        () = others => {}
+    }
 }

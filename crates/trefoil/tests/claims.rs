@@ -33,7 +33,7 @@ use trefoil_rpc::{
     },
 };
 use trefoil_swarm::PutOptions;
-use trefoil_types::{B256, PeerId, keccak256};
+use trefoil_types::{B256, Offence, PeerId, keccak256};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -194,6 +194,32 @@ async fn an_offer_of_all_there_is_makes_nothing_whoever_sought_it() {
     get(&node, &id.to_string(), &out).await.unwrap();
     assert_eq!(fs::read(&out).unwrap(), sample(70_000));
     lying.abort();
+}
+
+/// Believed, it would only be refused for want of room, and the peer could do so for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_offers_a_size_and_no_proof_of_it_is_banned() {
+    let dir = tempdir().unwrap();
+    let mut liar = Liar::start(&[]).await;
+    let node = Node::start(2, dir.path(), PUBLIC, &[liar.at()], |_| {}).await;
+    let (root, proof) = tall(SIZES[0]);
+    let lie = async {
+        let mut link = liar.link().await;
+        let resource = Resource::file(root);
+        assert_eq!(hear(&mut link).await, Some(SwarmMessage::Find { resource }));
+        let size = SIZES[0] - 1;
+        say(&mut link, &SwarmMessage::Offer { resource, size, origin: false, proof }).await;
+        while hear(&mut link).await.is_some() {}
+    };
+    let (link, out) = (id(SIZES[0]).to_string(), dir.path().join("out"));
+    tokio::select! {
+        ended = get(&node, &link, &out) => panic!("{ended:?}"),
+        ended = timeout(LIMIT, lie) => ended.expect("the connection ends"),
+    }
+    let misdeeds = node.net.misdeeds();
+    let of = misdeeds.iter().find(|of| of.who == sharing::peer(9).to_string()).unwrap();
+    assert_eq!(of.offences[0].0, Offence::BadContent, "{of:?}");
+    assert_eq!(kept(&dir.path().join("2")), [""; 0]);
 }
 
 /// As a newcomer reads the list of a snapshot that a peer announced.

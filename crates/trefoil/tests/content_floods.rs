@@ -8,10 +8,10 @@ use std::{fs, sync::Arc, time::Duration};
 use futures::{AsyncWriteExt as _, future::join_all};
 use sharing::{Known, Node, net, peer, sample};
 use tempfile::tempdir;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use trefoil_content::{
     News,
-    message::SwarmMessage,
+    message::{ContentFrame, FRAME_BYTES_MAX, SwarmMessage},
     scheduler::{RejectReason, Resource, Ticket},
 };
 use trefoil_p2p::NetworkAccess;
@@ -98,5 +98,32 @@ async fn who_floods_with_what_nobody_asked_is_banned() {
         assert!(of.banned_for.is_some(), "{message:?}: {of:?}");
         let strays = of.offences.iter().any(|offence| offence.0 == Offence::Unsolicited);
         assert!(strays, "{message:?}: {of:?}");
+    }
+}
+
+/// A peer sends one frame that no honest peer sends, or the length of one.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_sends_data_unasked_or_too_long_a_frame_is_blamed() {
+    let dir = tempdir().unwrap();
+    let node = Node::start(1, dir.path(), PUBLIC, &[], |_| ()).await;
+    let data = [ContentFrame::data(Ticket(7)), vec![7; 1_000]].concat();
+    let unasked = [&(data.len() as u32).to_be_bytes()[..], &data].concat();
+    let too_long = (FRAME_BYTES_MAX as u32 + 1).to_be_bytes().to_vec();
+    let frames = [(unasked, Offence::Unsolicited), (too_long, Offence::Malformed)];
+    for ((frame, offence), n) in frames.into_iter().zip(10..) {
+        let (_net, mut lanes) = net(n, PUBLIC, &[node.at]).await;
+        let link = timeout(LIMIT, lanes.content.recv()).await.unwrap();
+        let mut link = link.expect("a connection");
+        link.write.write_all(&frame).await.unwrap();
+        link.write.flush().await.unwrap();
+        let blamed = async {
+            while !node.net.misdeeds().iter().any(|of| of.who == peer(n).to_string()) {
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(LIMIT, blamed).await.unwrap_or_else(|_| panic!("no {offence:?}"));
+        let misdeeds = node.net.misdeeds();
+        let of = misdeeds.iter().find(|of| of.who == peer(n).to_string()).unwrap();
+        assert_eq!(of.offences[0].0, offence, "{of:?}");
     }
 }

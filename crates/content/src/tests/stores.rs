@@ -156,6 +156,37 @@ fn a_hundred_crashes_lose_no_group_that_counted_and_count_no_lost_one() {
     }
 }
 
+/// The power fails while a map is written, at any byte of it.
+#[test]
+fn a_torn_map_loses_nothing_of_the_one_before() {
+    let (origin, contents) = origin(&[SIZE]);
+    let files = Files { data: Some(file()), hashes: file(), map: Some(file()) };
+    let store = PartialStore::open([1; 32], contents.clone(), files.clone()).expect("memory");
+    let map = files.map.clone().expect("it has one");
+    // The map after so many groups came and were synced.
+    let synced_with = |groups| {
+        let part = Part { file: 0, groups };
+        let stream = serve(&origin, &part).expect("all is here");
+        let mut verifier = store.verifier(&part).expect("of sane size");
+        verifier.feed(&stream, |step| store.write(0, step)).expect("an honest stream");
+        store.sync().expect("memory does not fail");
+        let mut bytes = vec![0; map.len().expect("memory") as usize];
+        map.read_at(0, &mut bytes).expect("memory");
+        bytes
+    };
+    synced_with(0..8);
+    let before = synced_with(8..16);
+    let counted = store.synced();
+    let after = synced_with(16..24);
+    for cut in 0..after.len() {
+        let torn = file();
+        torn.write_at(0, &[&after[..cut], &before[cut..]].concat()).expect("memory");
+        let files = Files { map: Some(torn), ..files.clone() };
+        let again = PartialStore::open([1; 32], contents.clone(), files).expect("memory");
+        assert!(counted.iter().all(|run| again.here().has_all(run)), "{cut}");
+    }
+}
+
 #[test]
 fn what_is_written_is_served_and_what_is_absent_is_not() {
     let (origin, contents) = origin(&[SIZE]);
@@ -252,6 +283,15 @@ fn bare_bytes_are_taken_where_their_hashes_are_and_right() {
     }
     some.sync().expect("memory does not fail");
     assert!(open().is_whole(), "what was synced is here in the next life");
+
+    // A hash that rotted is missing: it is no fault of whoever gives the bytes.
+    let mut right = [0];
+    files.hashes.read_at(0, &mut right).expect("memory");
+    files.hashes.write_at(0, &[right[0] ^ 1]).expect("memory");
+    let mut verifier = store.verifier(&asked).expect("of sane size");
+    let result = store.write_bare(0, &mut verifier, bare);
+    assert!(matches!(result, Err(ProofError::NotHere { .. })), "{result:?}");
+    files.hashes.write_at(0, &right).expect("memory");
 
     let mut verifier = store.verifier(&asked).expect("of sane size");
     let (first, rest) = bare.split_at(3 * GROUP_BYTES as usize);

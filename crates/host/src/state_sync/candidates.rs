@@ -22,6 +22,7 @@ use super::{
     choice::{Choice, RejectedSnapshots},
     coming_file::{ComingFile, Pace},
     is_false,
+    stall::{StallClock, while_it_comes},
 };
 use crate::{
     HostError,
@@ -126,8 +127,9 @@ impl StateSync {
     ) -> Result<(ListedFile, SnapshotIndex), AttemptError> {
         let (height, id) = (choice.snapshot.height, file_id(choice.snapshot.index));
         let (name, link) = (FileName::Index(height), id.into());
-        let read = timeout(STALL, self.content.read_small(&link, INDEX_BYTES_MAX)).await;
-        let bytes = match read.map_err(|_| AttemptError::Stalled)? {
+        let read = self.content.read_small(&link, INDEX_BYTES_MAX);
+        let here = || self.here(vec![id]);
+        let bytes = match while_it_comes(StallClock::default(), here, read).await? {
             Err(error @ FetchError::Changed { .. }) => {
                 return self.drop_changed(id, name, &error).await;
             }
@@ -147,6 +149,7 @@ impl StateSync {
         if self.content.metadata(state.id).is_none() {
             self.check_room(state.size)?;
         }
+        // Only its size is asked for, with one proof: an answer that is small, whoever makes it.
         let opened = timeout(STALL, self.content.open_apart(&link, end)).await;
         let opened = opened.map_err(|_| AttemptError::Stalled)?.map_err(attempt_error)?;
         // The proof ends when this is dropped.

@@ -281,6 +281,16 @@ mod tests {
     }
 
     #[test]
+    fn snapshots_are_given_up_after_eight_rounds() {
+        let mut rejected = RejectedSnapshots::default();
+        for round in 0..8 {
+            assert!(!rejected.is_over(), "{round}");
+            rejected.end_round();
+        }
+        assert!(rejected.is_over());
+    }
+
+    #[test]
     fn addresses_of_one_network_group_count_once() {
         let mut rejected = RejectedSnapshots::default();
         let group = NetGroup::of(Ipv4Addr::LOCALHOST.into());

@@ -18,7 +18,9 @@ use trefoil_os::{FileError, disk::remove_file};
 use trefoil_swarm::{FetchError, Selection};
 use trefoil_types::PeerId;
 
-use super::{ATTEMPT, Attempt, AttemptError, LOOK, STALL, STALL_BYTES, StateSync, attempt_error};
+use super::{
+    ATTEMPT, Attempt, AttemptError, LOOK, STALL, StateSync, attempt_error, stall::StallClock,
+};
 use crate::snapshots::{FileName, ListedFile};
 
 /// How often the log has how far a fetch is.
@@ -63,7 +65,7 @@ impl StateSync {
         };
         let mut all = std::pin::pin!(stream::iter(files).map(one).buffer_unordered(AT_ONCE));
         let (began, mut look) = (Instant::now(), interval(LOOK));
-        let (mut here, mut moved, mut told) = (0, began, began);
+        let (mut stall, mut told) = (StallClock::default(), began);
         // What came in an earlier attempt says nothing of the rate.
         let mut first = None;
         let (mut shares, mut paths) = (BTreeMap::<PeerId, u64>::new(), BTreeMap::new());
@@ -80,13 +82,10 @@ impl StateSync {
                 _ = look.tick() => {
                     let ids = in_flight().iter().copied().collect();
                     let now = done + self.here(ids).await?;
-                    if now >= here + STALL_BYTES {
-                        (here, moved) = (now, Instant::now());
-                    } else if moving.load(Ordering::Relaxed) > 0 {
-                        // The peers do not answer for the time that this node takes.
-                        moved = Instant::now().min(moved + LOOK);
+                    if moving.load(Ordering::Relaxed) > 0 {
+                        stall.excuse(LOOK, Instant::now());
                     }
-                    if moved.elapsed() >= STALL {
+                    if stall.is_over(now, Instant::now()) {
                         return Err(AttemptError::Stalled);
                     }
                     let came = now.saturating_sub(*first.get_or_insert(now));
@@ -140,7 +139,7 @@ impl StateSync {
     }
 
     /// How many bytes are here of what is being fetched.
-    async fn here(&self, ids: Vec<ContentId>) -> Result<u64, FetchError> {
+    pub(super) async fn here(&self, ids: Vec<ContentId>) -> Result<u64, FetchError> {
         let mut here = 0;
         for id in ids {
             here += self.content.progress(id).await?.map_or(0, |progress| progress.here);

@@ -3,7 +3,7 @@
 use alloy_consensus::{TxEip1559, TxEip4844};
 use alloy_eips::eip4788::BEACON_ROOTS_ADDRESS;
 use alloy_primitives::{B256, Bloom, Bytes, TxKind, U256, bytes};
-use trefoil_types::{Certificate, RecoveredBlock};
+use trefoil_types::{Certificate, RecoveredBlock, limits};
 
 use super::{ExecuteError, Executed, execute};
 use crate::{
@@ -234,12 +234,35 @@ fn certificate(block: &mut RecoveredBlock) -> &mut Certificate {
     block.attached.parent_certificate.as_mut().expect("height 2 has one")
 }
 
+/// The check comes before the execution, which none of these blocks would pass.
+#[test]
+fn a_block_is_bounded_in_transactions_and_bytes() {
+    let chain = chain(0);
+    let small = sent(transfer(address(2), 1), address(1));
+    let input = Bytes::from(vec![1; 100_000]);
+    let large = sent(TxEip1559 { input, ..transfer(address(2), 1) }, address(1));
+    for (tx, most, refusal) in [
+        (small, limits::BLOCK_TXS_MAX, "30001 transactions, at most 30000"),
+        (large, limits::BLOCK_BYTES_MAX / 100_000, "is over the limit"),
+    ] {
+        let mut block = chain.build([]).block;
+        block.transactions = vec![tx.clone(); most + 1];
+        let error = rerun(&chain, &block).expect_err("too much").to_string();
+        assert!(error.contains(refusal), "{error}");
+        block.transactions.truncate(most);
+        let error = rerun(&chain, &block).expect_err("a transaction that cannot be").to_string();
+        assert!(error.contains("transaction ") && !error.contains(refusal), "{error}");
+    }
+}
+
 #[test]
 fn a_proposer_may_repeat_the_timestamp() {
     let chain = chain(0);
     let mut block = chain.build([]).block;
     block.header.timestamp = chain.tip.timestamp;
     rerun(&chain, &block).expect("valid");
+    block.header.timestamp -= 1;
+    assert!(rerun(&chain, &block).is_err());
 }
 
 #[test]

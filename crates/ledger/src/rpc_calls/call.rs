@@ -5,13 +5,10 @@
 
 use alloy_primitives::{TxKind, U256};
 use alloy_rpc_types_eth::{AccessList, TransactionRequest};
-use revm::{
-    InspectEvm, MainBuilder,
-    context::{
-        BlockEnv, CfgEnv, TxEnv,
-        either::Either,
-        result::{ExecutionResult, HaltReason, InvalidTransaction},
-    },
+use revm::context::{
+    BlockEnv, TxEnv,
+    either::Either,
+    result::{ExecutionResult, HaltReason, InvalidTransaction},
 };
 use revm_inspectors::access_list::AccessListInspector;
 use trefoil_types::Header;
@@ -19,7 +16,8 @@ use trefoil_types::Header;
 use crate::{
     AccessListOutcome, BlockRules, CallError, CallOptions, CallOutcome, CallSite, Estimate,
     StateAt, StateReader,
-    evm::{EvmFault, VirtualMachine, context, invalid},
+    call_memory::CallMemory,
+    evm::{EvmFault, VirtualMachine, invalid},
     rpc_calls::overrides::Overridden,
 };
 
@@ -41,6 +39,7 @@ pub struct Simulation<'a, S> {
     state: Overridden<'a, S>,
     block: BlockEnv,
     gas_cap: u64,
+    memory: Option<&'a CallMemory<'a>>,
 }
 
 impl CallSite<'_> {
@@ -70,7 +69,13 @@ impl<'a, S: StateReader> Simulation<'a, S> {
             state.apply_block(overrides, &mut block);
         }
         let gas_cap = if options.gas_cap == 0 { u64::MAX } else { options.gas_cap };
-        Ok(Self { rules, state, block, gas_cap })
+        Ok(Self { rules, state, block, gas_cap, memory: None })
+    }
+
+    /// Its calls hold no more than this.
+    #[must_use]
+    pub fn within(self, memory: &'a CallMemory<'a>) -> Self {
+        Self { memory: Some(memory), ..self }
     }
 
     /// `eth_call`. The nonce is not checked; without a fee none is charged; without `to`
@@ -277,29 +282,25 @@ impl<'a, S: StateReader> Simulation<'a, S> {
     }
 
     fn run(&self, tx: TxEnv) -> Result<ExecutionResult, Refused> {
-        let (cfg, block) = self.env(&tx);
-        let machine = VirtualMachine::new(&self.state, cfg, block);
-        Ok(machine.with_precompiles(self.state.precompiles.clone()).transact(tx)?)
+        Ok(self.machine(&tx).transact(tx)?)
+    }
+
+    fn machine(&self, tx: &TxEnv) -> VirtualMachine<'_, Overridden<'a, S>> {
+        let mut block = self.block.clone();
+        if tx.gas_price == 0 {
+            block.basefee = 0;
+        }
+        let machine = VirtualMachine::new(&self.state, self.rules.call_cfg(), block);
+        machine.with_precompiles(self.state.precompiles.clone()).within(self.memory)
     }
 
     /// The accounts and slots that a run touches, except those that every transaction
     /// touches.
     fn touched(&self, tx: &TxEnv) -> Result<AccessList, Refused> {
-        let (cfg, block) = self.env(tx);
         let inspector = AccessListInspector::new(tx.access_list.clone());
-        let context = context(&self.state, cfg, block);
-        let evm = context.build_mainnet_with_inspector(inspector);
-        let mut evm = evm.with_precompiles(self.state.precompiles.clone());
-        evm.inspect_one_tx(tx.clone())?;
-        Ok(evm.into_inspector().into_access_list())
-    }
-
-    fn env(&self, tx: &TxEnv) -> (CfgEnv, BlockEnv) {
-        let mut block = self.block.clone();
-        if tx.gas_price == 0 {
-            block.basefee = 0;
-        }
-        (self.rules.call_cfg(), block)
+        let mut machine = self.machine(tx).with_inspector(inspector);
+        machine.inspect(tx.clone())?;
+        Ok(machine.inspector().access_list())
     }
 }
 

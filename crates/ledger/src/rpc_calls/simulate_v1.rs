@@ -19,6 +19,7 @@ use trefoil_types::{Attached, B256, Header, RecoveredBlock};
 
 use crate::{
     AccountDiff, BlockRules, CallError, CallOutcome, StateDiff, StateReader,
+    call_memory::CallMemory,
     evm::VirtualMachine,
     execute::block_bytes,
     fault::BlockFault,
@@ -80,7 +81,7 @@ pub struct SimulatedCall {
     pub gas_max: u64,
 }
 
-/// Simulates `blocks` on `ground`.
+/// Simulates `blocks` on `ground`, each of which holds no more than `memory` has, if one is given.
 ///
 /// # Errors
 /// The first thing that is wrong with any of them: there is no half an answer.
@@ -88,6 +89,7 @@ pub fn simulate_blocks<S: StateReader>(
     ground: &Ground<'_, S>,
     blocks: Vec<PretendedBlock>,
     options: SimulateOptions,
+    memory: Option<&CallMemory<'_>>,
 ) -> Result<Vec<SimulatedBlock>, SimulateError> {
     let blocks = in_order(&ground.header, blocks)?;
     let mut simulator = Simulator {
@@ -99,6 +101,7 @@ pub fn simulate_blocks<S: StateReader>(
         gas_left: options.gas_cap,
         output_left: OUTPUT_BYTES_MAX,
         options,
+        memory,
     };
     blocks.into_iter().map(|block| simulator.block(block)).collect()
 }
@@ -153,6 +156,7 @@ struct Simulator<'a, S> {
     gas_left: u64,
     output_left: usize,
     options: SimulateOptions,
+    memory: Option<&'a CallMemory<'a>>,
 }
 
 impl<S: StateReader> Simulator<'_, S> {
@@ -228,6 +232,7 @@ impl<S: StateReader> Simulator<'_, S> {
         cfg.disable_base_fee = true;
         let machine = VirtualMachine::new(&self.state, cfg, env)
             .with_precompiles(self.state.precompiles.clone())
+            .within(self.memory)
             .with_inspector(LogTrace::new(self.options.transfers));
         let mut run = BlockRun::on(machine, &self.state, rules.clone(), header.gas_limit);
         // A simulated block has no certificate and no evidence, so the governing contract

@@ -4,8 +4,8 @@ use alloy_consensus::constants::KECCAK_EMPTY;
 use alloy_trie::{TrieAccount, proof::verify_proof, root};
 use proptest::prelude::*;
 
-use super::{node::NodeChange, proof::prove, *};
-use crate::{Account, AccountDiff};
+use super::{node::NodeChange, proof::prove, witness::Proven, *};
+use crate::{Account, AccountDiff, StateReader};
 
 /// Trie rows in memory, and the state that they must stand for.
 #[derive(Default)]
@@ -230,4 +230,24 @@ fn a_missing_row_is_a_damaged_database() {
     let root = NodeKey { owner: None, path: Some(Nibbles::new()) };
     model.rows.get_mut().remove(&root);
     assert!(matches!(prove(&model, None, B256::ZERO), Err(LedgerError::Damaged(_))));
+}
+
+/// The only leaf of a trie is on the way to every key.
+#[test]
+fn a_witness_of_one_leaf_proves_that_every_other_is_absent() {
+    let mut model = TrieModel::default();
+    let slots = [(1, 7)].into();
+    let root =
+        model.apply(&vec![AccountChange { account: 1, gone: false, balance: U256::ONE, slots }]);
+    let [one, other] = [1, 2].map(Address::repeat_byte);
+    let owner = keccak256(one);
+    let slot = keccak256(U256::from(1).to_be_bytes::<32>());
+    let mut nodes = prove(&model, None, owner).unwrap().0;
+    nodes.extend(prove(&model, Some(owner), slot).unwrap().0);
+    let codes = BTreeMap::new();
+    let proven = Proven::new(root, &nodes, &codes);
+    assert_eq!(proven.storage(&one, U256::from(1)).unwrap(), U256::from(7));
+    assert_eq!(proven.storage(&one, U256::from(2)).unwrap(), U256::ZERO);
+    assert!(proven.account(&one).unwrap().is_some());
+    assert!(proven.account(&other).unwrap().is_none());
 }

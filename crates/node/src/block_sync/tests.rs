@@ -1,6 +1,7 @@
 use trefoil_crypto::SecretKey;
 
 use super::*;
+use crate::testing;
 
 fn peer(n: u8) -> PeerId {
     PeerId(SecretKey::from_seed(&[n; 32]).public())
@@ -81,15 +82,57 @@ fn a_node_is_behind_until_it_decides_a_block() {
     assert_eq!(sync.proven_height(), None);
 }
 
-/// A peer that is restarted leaves a request open; one that is silent and then leaves has failed.
+/// A peer that is restarted leaves a request open; one that is silent and then leaves has failed,
+/// and is not asked at once when it is back.
 #[test]
 fn who_leaves_at_once_has_not_failed() {
     for (left_at, fails) in [(100, false), (1_000, true)] {
-        let mut sync = BlockSync::default();
-        sync.connected(Time(0), peer(1), true);
-        sync.on_tip(Time(0), &peer(1), 100, 1);
-        assert!(sync.tick(Time(0), position(2)).is_some());
+        let mut sync = asking(2);
         sync.disconnected(Time(left_at), &peer(1));
         assert_eq!(sync.left.contains_key(&peer(1)), fails, "{left_at}");
+        let back = Time(left_at + 100);
+        sync.connected(back, peer(1), true);
+        sync.on_tip(back, &peer(1), 100, 1);
+        assert_eq!(sync.tick(back, position(2)).is_none(), fails, "{left_at}");
+    }
+}
+
+/// A node that has just asked its only peer, whose tip is at 100, for blocks from `next` on.
+fn asking(next: Height) -> BlockSync {
+    let mut sync = BlockSync::default();
+    sync.connected(Time(0), peer(1), true);
+    sync.on_tip(Time(0), &peer(1), 100, next - 1);
+    assert!(sync.tick(Time(0), position(next)).is_some());
+    sync
+}
+
+#[test]
+fn only_the_answer_of_the_peer_that_was_asked_ends_a_request() {
+    let (mut sync, ledger) = (asking(1), testing::ledger());
+    for (from, height, is_open) in [(peer(2), 1, true), (peer(1), 2, true), (peer(1), 1, false)] {
+        let answer = Blocks { from: height, blocks: vec![] };
+        assert_eq!(sync.on_blocks(Time(100), from, answer, &ledger), Ok(()));
+        assert_eq!(sync.request.is_some(), is_open, "{height}");
+    }
+}
+
+/// A validator stays with its height while the block that came for it is a claim.
+#[test]
+fn blocks_that_are_a_claim_keep_nobody_from_a_height() {
+    let mut sync = with_answer(&[(1, 1), (2, 1)]);
+    assert_eq!((sync.is_busy(1), sync.is_busy(2)), (true, false));
+    sync.note_proven(2);
+    assert_eq!((sync.is_busy(1), sync.is_busy(2)), (false, true));
+}
+
+#[test]
+fn a_peer_that_gives_nothing_is_left_alone_for_longer_each_time() {
+    let mut sync = asking(2);
+    // Each time it is asked it has three seconds; after that it is left alone for two, then four.
+    for (gives_up, asked) in [(3_000, 5_000), (8_000, 12_000)] {
+        for now in [gives_up, asked - 1] {
+            assert_eq!(sync.tick(Time(now), position(2)), None, "{now}");
+        }
+        assert!(sync.tick(Time(asked), position(2)).is_some(), "{asked}");
     }
 }

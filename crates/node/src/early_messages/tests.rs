@@ -1,6 +1,7 @@
 use trefoil_crypto::SecretKey;
 use trefoil_types::{
-    Attached, B256, Header, Proposal, ProposedBlock, Signature, Vote, VoteKind, limits,
+    Attached, B256, Header, Proposal, ProposedBlock, RoundCertificate, RoundVote, Signature, Vote,
+    VoteKind, limits,
 };
 
 use super::*;
@@ -88,4 +89,28 @@ fn votes_are_counted_too_and_peers_take_turns() {
             _ => u32::MAX,
         });
     assert!(rounds.eq(0..EARLY_MAX as u32), "each peer's in their order");
+}
+
+/// 512 of the largest certificates are 20 MB: their bytes bind long before their number.
+#[test]
+fn certificates_are_bounded_in_bytes() {
+    let validator = SecretKey::from_seed(&[1; 32]).public();
+    let (kind, block) = (VoteKind::Precommit, Some(B256::ZERO));
+    let vote = RoundVote { kind, block, validator, signature: Signature([0; 64]) };
+    let votes = vec![vote; 2 * limits::VALIDATORS_MAX];
+    let certificate = RoundCertificate { height: 2, round: 0, skip: true, votes };
+    let mut early = EarlyMessages::default();
+    (0..100).for_each(|_| early.keep(4, peer(1), Message::RoundCertificate(certificate.clone())));
+    let (held, most) = (early.vote_bytes().all(), rules::ROUND.held.peer);
+    assert!((most / 2..=most).contains(&held), "{held}");
+}
+
+#[test]
+fn a_peer_that_is_gone_leaves_nothing() {
+    let mut early = EarlyMessages::default();
+    early.keep(4, peer(1), proposal(100));
+    early.keep(4, peer(1), vote(0));
+    assert!(early.proposals.all() > 0 && early.votes.all() > 0);
+    early.forget(&peer(1));
+    assert_eq!((early.proposals.all(), early.votes.all(), early.is_empty()), (0, 0, true));
 }

@@ -68,3 +68,6 @@ impl Node {
         Ok(self.begin_height(now, &of_next)?)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -21,6 +21,9 @@ fn one_peer_takes_its_part_and_a_crowd_leaves_each_its_share() {
         assert!(bytes.take(BUDGET, 10, peer(n), 20), "{n}");
         assert!(!bytes.take(BUDGET, 10, peer(n), 1), "{n}");
     }
+    // Five of them leave, and what they took is counted still: the share of one that comes is
+    // no longer there.
+    assert_eq!((bytes.all, bytes.room(BUDGET, 2, &peer(11))), (360, 40));
     bytes.give_back(&peer(2), 60);
     assert_eq!((bytes.taken(&peer(2)), bytes.all), (40, 300));
     bytes.forget(&peer(1));

@@ -213,6 +213,11 @@ impl PeerBudget {
         self.favoured.store(true, Ordering::Release);
     }
 
+    #[cfg(test)]
+    pub fn is_favoured(&self) -> bool {
+        self.favoured.load(Ordering::Acquire)
+    }
+
     /// Waits until a frame of so many bytes may be read, as far as this peer alone is concerned.
     pub async fn begin(&self, lane: Lane, bytes: usize) -> FrameRoom {
         let favoured = self.favoured.load(Ordering::Acquire);

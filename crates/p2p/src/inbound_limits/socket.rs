@@ -221,3 +221,36 @@ impl Transport for GatedTcp {
         Poll::Pending
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use futures::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::{
+        io::AsyncReadExt as _,
+        net::{TcpListener, TcpStream},
+        time::timeout,
+    };
+
+    use super::*;
+    use crate::connection_table::ConnectionTable;
+
+    /// A peer that is revoked gets no more of what waits in the kernel.
+    #[tokio::test]
+    async fn a_socket_that_is_cut_is_reset() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, from) = listener.accept().await.unwrap();
+        let table = Arc::new(Mutex::new(ConnectionTable::new(None, [], None)));
+        let handle = ConnectionHandle::accept(&table, from).unwrap();
+        let mut socket = PeerSocket::new(tcp::tokio::TcpStream(stream), handle);
+        socket.write_all(&[7; 1_000]).await.unwrap();
+        socket.kill_switch.cut("its key is revoked".into());
+        let cut = socket.read(&mut [0; 10]).await.unwrap_err();
+        assert_eq!(cut.kind(), io::ErrorKind::ConnectionAborted);
+        let mut heard = vec![];
+        let end = timeout(Duration::from_secs(10), peer.read_to_end(&mut heard)).await;
+        assert_eq!(end.expect("an end").unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+    }
+}

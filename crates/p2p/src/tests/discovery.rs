@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::*;
-use trefoil_types::message::Lane;
+use trefoil_types::{Offence, message::Lane};
 
 use crate::{
     config::Discovery,
@@ -87,4 +87,24 @@ async fn what_nobody_asked_for_or_signed_is_held_against_the_peer() {
         timeout(LIMIT, noted).await.expect("it is noted");
         node.stop().await;
     }
+}
+
+/// One answer is a part of the address book. All of it would show an attacker whom the node knows.
+#[tokio::test]
+async fn a_peer_that_asks_twice_for_others_floods() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut node = node(1, dir.path(), &[]).await;
+    let mut rogue = Rogue::admitted(2, 1, node.address()).await;
+    node.connected().await;
+    for _ in 0..2 {
+        rogue.write(Lane::Gossip, &Control::GetPeers.encode()).await;
+    }
+    let noted = async {
+        while node.handle.misdeeds().is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(LIMIT, noted).await.expect("it is noted");
+    let offences = &node.handle.misdeeds()[0].offences;
+    assert!(offences.iter().all(|(offence, ..)| *offence == Offence::Flood), "{offences:?}");
 }

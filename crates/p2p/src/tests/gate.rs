@@ -310,6 +310,49 @@ fn a_newcomer_displaces_the_young_of_a_crowd_never_those_of_long_standing() {
 }
 
 #[test]
+fn a_full_stage_gives_a_newcomer_nothing_of_crowds_no_larger_than_its_own() {
+    let now = Instant::now();
+    let mut gate = Gate::new(8, 8, []);
+    // Ten subnets of two sources with eight sockets each.
+    for n in 0..160u16 {
+        let from = at(1, (n / 16) as u8, (n / 8 % 2) as u8, n);
+        let (id, _) = gate.accept(from, now).unwrap();
+        gate.on_first_byte(id);
+    }
+    assert_eq!(gate.accept(at(1, 0, 9, 1), now), Err(Full::All(160)));
+    assert_eq!(gate.accept(at(2, 0, 0, 1), now).map(|accept| accept.1), Ok(Some(0)));
+    // The others are larger now than the first.
+    assert_eq!(gate.accept(at(1, 0, 9, 2), now).map(|accept| accept.1), Ok(Some(16)));
+}
+
+#[test]
+fn an_admitted_peer_yields_to_none_of_a_crowd_as_large_or_beyond_its_share() {
+    let now = Instant::now();
+    let admit = |gate: &mut Gate, from: SocketAddr| {
+        accept(gate, from, now).unwrap();
+        gate.authenticated(from, peer(1), now).unwrap();
+        gate.room(from, None)?;
+        assert_eq!(gate.admit(from, None, now), None);
+        Ok::<_, Full>(())
+    };
+    // All places are taken, and no subnet has more than one.
+    let mut gate = Gate::new(16, 8, []);
+    for n in 0..16 {
+        assert_eq!(admit(&mut gate, at(n, 0, 0, 1)), Ok(()));
+    }
+    assert_eq!(admit(&mut gate, at(0, 0, 9, 1)), Err(Full::All(16)));
+    // A source has its share, and another crowd is larger.
+    let mut gate = Gate::new(16, 2, []);
+    for from in [at(1, 0, 0, 1), at(1, 0, 0, 2)] {
+        assert_eq!(admit(&mut gate, from), Ok(()));
+    }
+    for n in 0..4 {
+        assert_eq!(admit(&mut gate, at(2, 0, n / 2, n.into())), Ok(()));
+    }
+    assert_eq!(admit(&mut gate, at(1, 0, 0, 3)), Err(Full::Source(2)));
+}
+
+#[test]
 fn the_near_and_the_useful_keep_their_places() {
     let start = Instant::now();
     // Nobody, the nearest, the one that told of something, both; of a crowd of 32,
@@ -401,6 +444,73 @@ fn a_source_whose_handshakes_fail_is_refused_for_a_while() {
     assert_eq!(quick.iter().filter(|result| result.is_ok()).count(), 50);
     assert_eq!(quick[50], Err(Full::Banned(60)));
     assert_eq!(fail(at(3, 0, 0, 1), true, start + Duration::from_secs(60)), Ok(()));
+    // A peer that proved an identity has not failed, however soon it leaves.
+    for n in 0..60 {
+        let (id, _) = gate.accept(at(4, 0, 0, 1), start).unwrap();
+        gate.on_first_byte(id);
+        gate.authenticated(at(4, 0, 0, 1), peer(n), start).unwrap();
+        gate.on_closed(id, start);
+    }
+}
+
+// Attack: a host behind a validator's address fails handshakes, so that the validator is refused.
+#[test]
+fn a_ban_of_a_source_stops_no_favoured_peer_that_lives_there() {
+    let now = Instant::now();
+    let mut gate = Gate::new(8, 8, []);
+    gate.favour([peer(1)]);
+    let home = |port| at(3, 0, 0, port);
+    let mut early = vec![];
+    for port in 0..4 {
+        early.push(gate.accept(home(port), now).unwrap().0);
+    }
+    for _ in 0..48 {
+        let (id, _) = gate.accept(home(9), now).unwrap();
+        gate.on_first_byte(id);
+        gate.on_closed(id, now);
+    }
+    gate.accept(home(10), now).unwrap();
+    gate.authenticated(home(10), peer(1), now).unwrap();
+    // These sockets came before the validator was known to live there.
+    for id in early {
+        gate.on_first_byte(id);
+        gate.on_closed(id, now);
+    }
+    assert!(gate.0.failed.banned_for(SourceIp::of(home(0).ip()), now).is_some());
+    assert!(gate.accept(home(11), now).is_ok());
+}
+
+/// An eviction frees a place, and no descriptor until the system has closed the socket.
+#[test]
+fn a_source_that_is_evicted_over_and_over_holds_a_bounded_number_of_sockets() {
+    let start = Instant::now();
+    let mut gate = Gate::new(8, 8, []);
+    let mut evicted = 0;
+    for n in 0..200 {
+        match gate.accept(at(1, 0, 0, n), start + SILENT * u32::from(n)) {
+            Ok((_, displaced)) => evicted += usize::from(displaced.is_some()),
+            Err(full) => assert_eq!((full, evicted), (Full::Leaving(64), 64), "{n}"),
+        }
+    }
+    assert_eq!(evicted, 64);
+}
+
+// Attack: a peer shows a certificate of a height that this node has not reached, and the key of a
+// validator.
+#[test]
+fn a_peer_that_cannot_be_judged_has_no_validators_room() {
+    let now = Instant::now();
+    for (n, standing) in [(1, Standing::Unjudged), (2, Standing::Member(1))] {
+        let mut gate = Gate::new(8, 8, []);
+        let from = at(1, 0, 0, 1);
+        let id = accept(&mut gate, from, now).unwrap();
+        gate.authenticated(from, peer(n), now).unwrap();
+        let budget = Arc::new(PeerBudget::new(SharedBudget::strangers(), Arc::default()));
+        gate.0.begin_session(id, budget.clone());
+        gate.0.get_mut(id).unwrap().standing = standing;
+        gate.favour([peer(n)]);
+        assert_eq!(budget.is_favoured(), standing != Standing::Unjudged, "{standing:?}");
+    }
 }
 
 proptest! {

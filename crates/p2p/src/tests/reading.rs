@@ -99,19 +99,58 @@ async fn proposals_of_favoured_peers_wait_for_nobody() {
 #[tokio::test]
 async fn a_third_of_the_validators_does_not_hold_up_the_proposals_of_the_others() {
     let shared = SharedBudget::others();
-    let favoured = || {
-        let (budget, _) = budget(&shared);
-        budget.favour();
-        budget
-    };
-    let hostile: Vec<_> = (0..42).map(|_| favoured()).collect();
+    let hostile: Vec<_> = (0..42).map(|_| favoured(&shared)).collect();
     let mut held = vec![];
     for budget in &hostile {
         held.push(begin(budget, Lane::Consensus, PROPOSAL.bytes_max, 0).await);
     }
-    let honest = favoured();
+    let honest = favoured(&shared);
     let proposal = timeout(SOON, receive(&honest, Lane::Consensus, PROPOSAL.bytes_max)).await;
     proposal.expect("it waits for none of them");
+}
+
+fn favoured(shared: &SharedBudget) -> PeerBudget {
+    let (budget, _) = budget(shared);
+    budget.favour();
+    budget
+}
+
+/// A node that executes a block reads none of them meanwhile.
+#[tokio::test]
+async fn the_proposals_of_all_favoured_peers_have_one_bound() {
+    let shared = SharedBudget::others();
+    let favoured: Vec<_> = (0..45).map(|_| favoured(&shared)).collect();
+    let proposal =
+        |n: usize| timeout(SOON, begin(&favoured[n], Lane::Consensus, PROPOSAL.bytes_max, 0));
+    let mut held = vec![];
+    for n in 0..44 {
+        held.push(proposal(n).await.expect("room"));
+    }
+    assert!(proposal(44).await.is_err());
+    held.pop();
+    proposal(44).await.expect("one was read");
+}
+
+#[tokio::test]
+async fn one_peer_has_one_of_the_largest_frames_on_each_lane() {
+    let (peer, _) = budget(&SharedBudget::others());
+    let first = timeout(SOON, receive(&peer, Lane::CatchUp, 9 << 20)).await.expect("room");
+    let second = || timeout(SOON, begin(&peer, Lane::CatchUp, 9 << 20, 0));
+    assert!(second().await.is_err());
+    timeout(SOON, begin(&peer, Lane::Gossip, 4 << 20, 0)).await.expect("another lane");
+    drop(first);
+    second().await.expect("the first was read");
+}
+
+#[tokio::test]
+async fn of_all_peers_one_large_frame_is_held_beyond_what_is_shared() {
+    let shared = SharedBudget::others();
+    let [(first, _), (second, _)] = [(); 2].map(|()| budget(&shared));
+    let held = timeout(SOON, receive(&first, Lane::CatchUp, 9 << 20)).await.expect("room");
+    let second = || timeout(SOON, receive(&second, Lane::CatchUp, 9 << 20));
+    assert!(second().await.is_err());
+    drop(held);
+    second().await.expect("the first was read");
 }
 
 #[tokio::test]
@@ -120,7 +159,8 @@ async fn small_frames_are_charged_until_they_are_read_also_of_ended_sessions() {
     let (one, _) = budget(&shared);
     let mut messages = vec![];
     // Empty messages are not free.
-    while let Ok(charge) = timeout(SOON, receive(&one, Lane::Consensus, 0)).await {
+    for _ in 0..1_000 {
+        let Ok(charge) = timeout(SOON, receive(&one, Lane::Consensus, 0)).await else { break };
         messages.push(charge);
     }
     assert_eq!(messages.len(), (192 << 10) / 512);
@@ -128,13 +168,11 @@ async fn small_frames_are_charged_until_they_are_read_also_of_ended_sessions() {
     timeout(SOON, receive(&one, Lane::Consensus, 0)).await.expect("one was read");
     // One after the other fills its reserve and is gone.
     let mut bytes = 192 << 10;
-    loop {
+    for _ in 0..1_000 {
         let (next, _) = budget(&shared);
         let all = (192 << 10) - 512;
-        match timeout(SOON, receive(&next, Lane::Consensus, all)).await {
-            Ok(charge) => messages.push(charge),
-            Err(_) => break,
-        }
+        let Ok(charge) = timeout(SOON, receive(&next, Lane::Consensus, all)).await else { break };
+        messages.push(charge);
         bytes += all;
     }
     assert!(bytes <= 128 * (256 << 10), "{bytes}");

@@ -219,6 +219,23 @@ async fn a_peer_that_breaks_the_protocol_is_banned() {
     }
 }
 
+/// The side with the larger id says welcome first, and here that is the node.
+#[tokio::test]
+async fn a_banned_peer_is_not_welcomed() {
+    let n = (2..=255).find(|n| peer(*n) < peer(1)).expect("one of them is smaller");
+    let mut node = Node::start(config(1, &[]), QUICK).await;
+    let mut rogue = Rogue::admitted(n, 1, node.address()).await;
+    node.connected().await;
+    rogue.write(Lane::CatchUp, &[0; 4]).await;
+    node.disconnected().await;
+    let mut again = Rogue::connect(n, 1, node.address()).await;
+    again.say(&Control::Hello(rogue::hello())).await;
+    assert!(matches!(again.hear().await, Control::Hello(_)));
+    let told = again.hear().await;
+    let is_ban = |told: &str| told.starts_with("banned for another ");
+    assert!(matches!(&told, Control::Refusal(told) if is_ban(told)), "{told:?}");
+}
+
 #[tokio::test]
 async fn nothing_but_a_hello_is_taken_first() {
     let firsts: [(&[u8], &str); 4] = [

@@ -160,11 +160,11 @@ impl AsyncWrite for MuxStream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let room = std::task::ready!(self.memory.poll_send_room(cx));
+        let room = std::task::ready!(self.memory.poll_send_room(self.number, cx));
         let some = &buf[..buf.len().min(room)];
         let accepted = Pin::new(&mut self.stream).poll_write(cx, some);
         if let Poll::Ready(Ok(bytes)) = accepted {
-            self.memory.accepted(bytes);
+            self.memory.accepted(self.number, bytes);
         }
         accepted
     }
@@ -296,7 +296,9 @@ impl<C: AsyncRead + AsyncWrite + Unpin> StreamMuxer for Mux<C> {
 
 #[cfg(test)]
 mod tests {
-    use super::{memory::PEER_UNREAD_MAX, *};
+    use std::sync::Mutex;
+
+    use super::{frames::FrameBoundaries, memory::PEER_UNREAD_MAX, *};
 
     #[test]
     fn an_honest_peer_fills_the_windows_of_its_lanes_and_of_content_and_is_still_read() {
@@ -401,5 +403,83 @@ mod tests {
         // Each is 13 bytes on the wire, and some 100 in memory.
         let frames = read.load(Ordering::Relaxed) / 13;
         assert!((1_000..PEER_UNREAD_MAX / 90).contains(&frames), "{frames}");
+    }
+
+    /// A peer that takes nothing until it is told to, and says nothing.
+    #[derive(Clone, Default)]
+    struct SlowPeer {
+        takes: Arc<AtomicUsize>,
+        taken: Arc<Mutex<Vec<u8>>>,
+    }
+
+    impl AsyncRead for SlowPeer {
+        fn poll_read(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &mut [u8],
+        ) -> Poll<io::Result<usize>> {
+            Poll::Pending
+        }
+    }
+
+    impl AsyncWrite for SlowPeer {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            buf: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            let some = buf.len().min(self.takes.load(Ordering::Relaxed));
+            self.taken.lock().unwrap().extend(&buf[..some]);
+            if some == 0 { Poll::Pending } else { Poll::Ready(Ok(some)) }
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    /// Whoever fills it, the muxer takes a vote, and sends it before what waits.
+    #[tokio::test]
+    async fn a_vote_waits_for_a_frame_of_each_other_stream_at_most() {
+        let cx = &mut Context::from_waker(Waker::noop());
+        let peer = SlowPeer::default();
+        let mut muxer = Mux::new(peer.clone(), yamux::Mode::Client, MuxPool::strangers());
+        let mut streams: Vec<_> = (0..4)
+            .map(|_| match Pin::new(&mut muxer).poll_outbound(cx) {
+                Poll::Ready(Ok(stream)) => stream,
+                _ => panic!("there are few"),
+            })
+            .collect();
+        let mut votes = streams.pop().expect("the last");
+        // More than a stream's window: all that the muxer takes.
+        let bulk = vec![7; FRAME_BYTES_MAX];
+        for stream in &mut streams {
+            while let Poll::Ready(taken) = Pin::new(&mut *stream).poll_write(cx, &bulk) {
+                assert!(taken.is_ok_and(|bytes| bytes > 0));
+                assert!(Pin::new(&mut muxer).poll(cx).is_pending());
+            }
+        }
+        let vote = Pin::new(&mut votes).poll_write(cx, &[1; 200]);
+        assert!(matches!(vote, Poll::Ready(Ok(200))), "{vote:?}");
+        peer.takes.store(usize::MAX, Ordering::Relaxed);
+        let mut frames = vec![];
+        for _ in 0..100 {
+            assert!(Pin::new(&mut muxer).poll(cx).is_pending());
+        }
+        let begin = |frame| {
+            frames.push(frame);
+            Ok(())
+        };
+        let taken = std::mem::take(&mut *peer.taken.lock().unwrap());
+        FrameBoundaries::default().pass(&taken, begin, |_, _| {}).unwrap();
+        let data: Vec<_> = frames.iter().filter(|frame| frame.body > 0).collect();
+        let place = data.iter().position(|frame| frame.stream == votes.number);
+        // One that was being written, one that was to be the next, and one of each stream.
+        assert!(place.is_some_and(|place| place <= 5), "{place:?} of {}", data.len());
+        assert!(data.len() > 6);
     }
 }

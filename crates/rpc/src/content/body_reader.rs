@@ -7,7 +7,6 @@ use std::{ops::Range, sync::Arc, time::Duration};
 
 use axum::body::Bytes;
 use tokio::{
-    sync::OwnedSemaphorePermit,
     task::AbortHandle,
     time::{sleep, timeout},
 };
@@ -16,6 +15,7 @@ use trefoil_swarm::{Content, FetchError, OpenStore, Selection};
 use crate::{
     limits,
     memory::{Claim, Claimed, MemoryAccount},
+    source_places::SourcePlace,
 };
 
 /// Bytes that are read and sent at once.
@@ -49,7 +49,7 @@ pub struct BodyReader {
     first: Option<Bytes>,
     /// Fetches what is ahead, for as long as somebody reads.
     ahead: AbortHandle,
-    _permit: OwnedSemaphorePermit,
+    _place: SourcePlace,
 }
 
 impl Drop for BodyReader {
@@ -59,14 +59,14 @@ impl Drop for BodyReader {
 }
 
 impl BodyReader {
-    /// `permit`: one of [`limits::GATEWAY_GETS_MAX`].
+    /// `place`: one of [`limits::GATEWAY_GETS_MAX`].
     pub fn new(
         content: Content,
         memory: MemoryAccount,
         held: Arc<OpenStore>,
         path: Option<String>,
         left: Range<u64>,
-        permit: OwnedSemaphorePermit,
+        place: SourcePlace,
     ) -> Self {
         let file = path.as_deref().and_then(|path| held.file(path)).map_or(0, |(file, _)| file);
         let (all, id) = (content.clone(), held.id);
@@ -78,7 +78,7 @@ impl BodyReader {
         };
         let task = tokio::spawn(async move { all.get(&id.into(), selection).await });
         let ahead = task.abort_handle();
-        Self { content, memory, held, path, file, left, first: None, ahead, _permit: permit }
+        Self { content, memory, held, path, file, left, first: None, ahead, _place: place }
     }
 
     /// Before the first bytes are asked for.

@@ -4,7 +4,7 @@
 //! what is not here yet is streamed while it comes. What always holds: every byte
 //! was verified before it is sent.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use axum::{
     Extension, Router,
@@ -20,7 +20,7 @@ use axum::{
     routing::get,
 };
 use serde::{Deserialize, Serialize};
-use tokio::{sync::Semaphore, task::spawn_blocking, time::timeout};
+use tokio::{task::spawn_blocking, time::timeout};
 use trefoil_content::{ContentId, ResourceKind};
 use trefoil_swarm::{Content, OpenStore};
 
@@ -33,8 +33,9 @@ use crate::{
         refusal::{BUSY, refuse, refused},
         served_file::{HTML, ServedFile, put, wanted},
     },
-    limits,
+    http_connection, limits,
     memory::Claimed,
+    source_places::SourcePlaces,
 };
 
 // A browser shows nothing at all meanwhile.
@@ -65,8 +66,8 @@ pub struct Gateway {
     /// What the operator's browser and programs show; absent: nobody is the operator.
     keys: Option<Arc<GatewayKeys>>,
     memory: MemoryAccount,
-    searches: Arc<Semaphore>,
-    gets: Arc<Semaphore>,
+    searches: Arc<SourcePlaces>,
+    gets: Arc<SourcePlaces>,
 }
 
 /// The gateway's part of the memory of all callers.
@@ -76,8 +77,7 @@ fn share(memory: &MemoryAccount) -> MemoryAccount {
 
 impl Gateway {
     pub fn new(content: Content, open: GatewayAccess) -> Self {
-        let [searches, gets] =
-            [SEARCHES_MAX, limits::GATEWAY_GETS_MAX].map(|max| Arc::new(Semaphore::new(max)));
+        let [searches, gets] = [SEARCHES_MAX, limits::GATEWAY_GETS_MAX].map(SourcePlaces::new);
         let memory = share(&MemoryAccount::default());
         Self { content, open, keys: None, memory, searches, gets }
     }
@@ -110,7 +110,7 @@ impl Gateway {
     async fn find(
         &self,
         id: ContentId,
-        visitor: Visitor,
+        (visitor, source): (Visitor, IpAddr),
         wanted: u64,
     ) -> Result<Arc<OpenStore>, Response> {
         let known = self.content.metadata(id);
@@ -120,7 +120,7 @@ impl Gateway {
         let _search = match (whole, visitor.may_fetch) {
             (true, _) => None,
             (false, false) => return Err(refuse(StatusCode::NOT_FOUND, NOT_HERE)),
-            (false, true) => Some(self.searches.try_acquire().map_err(|_| {
+            (false, true) => Some(self.searches.take(Some(source)).ok_or_else(|| {
                 refuse(StatusCode::SERVICE_UNAVAILABLE, "too many look for content; try later")
             })?),
         };
@@ -182,11 +182,12 @@ async fn serve(asked: GatewayRequest, id: String, path: Option<String>) -> Respo
         Ok(id) => id,
         Err(error) => return refuse(StatusCode::BAD_REQUEST, &format!("{error}")),
     };
-    let Ok(permit) = gateway.gets.clone().try_acquire_owned() else {
+    let source = http_connection::source(from.ip());
+    let Some(place) = gateway.gets.take(Some(source)) else {
         return refuse(StatusCode::SERVICE_UNAVAILABLE, BUSY);
     };
     let visitor = Visitor::of(gateway.keys.as_deref(), &headers, own.is_some());
-    let held = match gateway.find(id, visitor, wanted(&method, &headers)).await {
+    let held = match gateway.find(id, (visitor, source), wanted(&method, &headers)).await {
         Ok(held) => held,
         Err(refused) => return refused,
     };
@@ -218,7 +219,7 @@ async fn serve(asked: GatewayRequest, id: String, path: Option<String>) -> Respo
             }
         }
     };
-    target.answer(gateway.content, gateway.memory, visitor, &method, &headers, permit).await
+    target.answer(gateway.content, gateway.memory, visitor, &method, &headers, place).await
 }
 
 const LISTING_POLICY: &str = "default-src 'none'; sandbox allow-same-origin allow-downloads";

@@ -14,7 +14,6 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use futures::stream;
-use tokio::sync::OwnedSemaphorePermit;
 use trefoil_swarm::{Content, OpenStore};
 
 use crate::{
@@ -22,6 +21,7 @@ use crate::{
     content::{
         body_reader::BodyReader, gateway_visitor::Visitor, listing::percent, refusal::not_begun,
     },
+    source_places::SourcePlace,
 };
 
 /// What a page is to a browser.
@@ -44,7 +44,7 @@ impl ServedFile {
         visitor: Visitor,
         method: &Method,
         headers: &HeaderMap,
-        permit: OwnedSemaphorePermit,
+        place: SourcePlace,
     ) -> Response {
         let id = self.held.id;
         let etag = match &self.path {
@@ -76,7 +76,7 @@ impl ServedFile {
         let has_allow_list = !self.held.allow.is_open();
         let mut response = match method == Method::HEAD {
             true => status.into_response(),
-            false => self.body(content, memory, bytes.clone(), status, permit).await,
+            false => self.body(content, memory, bytes.clone(), status, place).await,
         };
         if !response.status().is_success() {
             return response;
@@ -101,9 +101,9 @@ impl ServedFile {
         memory: MemoryAccount,
         bytes: Range<u64>,
         status: StatusCode,
-        permit: OwnedSemaphorePermit,
+        place: SourcePlace,
     ) -> Response {
-        let reader = BodyReader::new(content, memory, self.held, self.path, bytes, permit);
+        let reader = BodyReader::new(content, memory, self.held, self.path, bytes, place);
         let reader = match reader.begin().await {
             Ok(reader) => reader,
             Err(error) => return not_begun(&error),

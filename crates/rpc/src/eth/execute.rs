@@ -1,5 +1,7 @@
 //! Calls that run code without changing the chain.
 
+use std::cell::RefCell;
+
 use alloy_eips::eip7702::SignedAuthorization;
 use alloy_primitives::{Address, Bytes, TxKind, U64};
 use alloy_rpc_types_eth::{
@@ -7,10 +9,10 @@ use alloy_rpc_types_eth::{
 };
 use serde::{Deserialize as _, Serialize};
 use serde_json::Value;
-use trefoil_ledger::{CallError, CallOptions, CallOutcome, CallSite, Estimate};
+use trefoil_ledger::{CallError, CallMemory, CallOptions, CallOutcome, CallSite, Estimate};
 
 use crate::{
-    Params, Rpc, RpcError, RpcResult, convert, json, limits,
+    MemoryAccount, Params, Rpc, RpcError, RpcResult, convert, json, limits,
     params::{Arg, BlockRef, member, object},
 };
 
@@ -46,10 +48,28 @@ fn options(params: &Params, at: usize) -> RpcResult<CallOptions> {
     Ok(CallOptions { state, block, gas_cap: limits::CALL_GAS_MAX })
 }
 
+/// Runs calls; what they hold is claimed as it grows, until they are done.
+pub fn claimed<T>(
+    account: &MemoryAccount,
+    run: impl FnOnce(&CallMemory<'_>) -> RpcResult<T>,
+) -> RpcResult<T> {
+    let claim = RefCell::new((account.claim_anyway(0), None));
+    let reserve = |bytes| {
+        let (claim, refused) = &mut *claim.borrow_mut();
+        *refused = claim.grow(bytes).err();
+        refused.is_none()
+    };
+    let ran = run(&CallMemory::new(limits::CALL_BYTES_MAX, &reserve));
+    // Not too much by itself: others hold the room.
+    claim.into_inner().1.map_or(ran, Err)
+}
+
 pub fn call(rpc: &Rpc, params: &Params) -> RpcResult {
     let request: TransactionRequest = params.get(0)?;
-    let site = site(rpc, params.opt(1)?)?;
-    let outcome = site.simulation(&options(params, 2)?)?.call(&request)?;
+    let (site, options) = (site(rpc, params.opt(1)?)?, options(params, 2)?);
+    let outcome = claimed(&rpc.memory, |memory| {
+        Ok(site.simulation(&options)?.within(memory).call(&request)?)
+    })?;
     json(&output(outcome)?)
 }
 
@@ -66,7 +86,11 @@ fn output(outcome: CallOutcome) -> RpcResult<Bytes> {
 pub fn estimate_gas(rpc: &Rpc, params: &Params) -> RpcResult {
     let request: TransactionRequest = params.get(0)?;
     let site = site(rpc, params.opt(1)?.or(Some(BlockRef::Pending)))?;
-    match site.simulation(&options(params, 2)?)?.estimate_gas(&request)? {
+    let options = options(params, 2)?;
+    let estimate = claimed(&rpc.memory, |memory| {
+        Ok(site.simulation(&options)?.within(memory).estimate_gas(&request)?)
+    })?;
+    match estimate {
         Estimate::Gas(gas) => json(&convert::quantity(gas)),
         Estimate::Fails(outcome) => json(&output(outcome)?),
     }
@@ -85,7 +109,9 @@ pub fn create_access_list(rpc: &Rpc, params: &Params) -> RpcResult {
     let request: TransactionRequest = params.get(0)?;
     let site = site(rpc, params.opt(1)?)?;
     let options = CallOptions { block: None, ..options(params, 2)? };
-    let outcome = site.simulation(&options)?.create_access_list(&request)?;
+    let outcome = claimed(&rpc.memory, |memory| {
+        Ok(site.simulation(&options)?.within(memory).create_access_list(&request)?)
+    })?;
     json(&AccessListJson {
         access_list: outcome.access_list,
         error: outcome.error,

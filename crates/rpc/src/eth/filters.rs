@@ -18,17 +18,17 @@ pub fn new_logs(rpc: &Rpc, params: &Params) -> RpcResult {
         Some(BlockRef::Number(from)) if from > tip => from,
         _ => tip + 1,
     };
-    rpc.filters.add(&rpc.limits, FilterKind::Logs { filter, next }, params.bytes())
+    rpc.filters.add(&rpc.limits, FilterKind::Logs { filter, next }, params)
 }
 
 pub fn new_blocks(rpc: &Rpc, params: &Params) -> RpcResult {
     let next = rpc.backend.snapshot().tip().number + 1;
-    rpc.filters.add(&rpc.limits, FilterKind::Blocks { next }, params.bytes())
+    rpc.filters.add(&rpc.limits, FilterKind::Blocks { next }, params)
 }
 
 pub fn new_pending(rpc: &Rpc, params: &Params) -> RpcResult {
     let (_, next) = rpc.events.admitted_since(u64::MAX);
-    rpc.filters.add(&rpc.limits, FilterKind::Pending { next }, params.bytes())
+    rpc.filters.add(&rpc.limits, FilterKind::Pending { next }, params)
 }
 
 pub fn uninstall(rpc: &Rpc, params: &Params) -> RpcResult {

@@ -41,10 +41,9 @@ pub async fn raw_sync(rpc: &Rpc, params: &Params) -> RpcResult {
     let raw: Bytes = params.get(0)?;
     let asked = params.opt::<u64>(1)?.map(Duration::from_millis);
     let wait = asked.unwrap_or(limits::SYNC_WAIT).min(limits::SYNC_WAIT_MAX);
-    let Ok(_waiting) = rpc.sync_waits.try_acquire() else {
-        let max = limits::SYNC_WAITS_MAX;
-        let text = format!("{max} callers wait for their block; use eth_sendRawTransaction");
-        return Err(RpcError::Busy(text));
+    let Some(_waiting) = rpc.sync_waits.take(params.source) else {
+        let text = "too many requests of yours, or of all, wait for their block; use eth_sendRawTransaction";
+        return Err(RpcError::Busy(text.into()));
     };
     let until = Instant::now() + wait;
     // Listening begins before submitting, so that no block is missed.

@@ -17,7 +17,9 @@ use trefoil_types::Height;
 use crate::{
     Json, MemoryAccount, Params, Rpc, RpcError, RpcResult,
     answer::json_within,
-    convert, limits,
+    convert,
+    eth::execute::claimed,
+    limits,
     params::{Arg, BlockRef, member, object},
 };
 
@@ -154,7 +156,8 @@ impl Payload {
     ) -> RpcResult {
         let Self { blocks, validation, transfers, whole } = self;
         let options = SimulateOptions { validation, transfers, gas_cap };
-        let blocks = simulate_blocks(ground, blocks, options)?;
+        let blocks =
+            claimed(memory, |memory| Ok(simulate_blocks(ground, blocks, options, Some(memory))?))?;
         let shown = blocks.iter().map(|block| block_json(block, whole, gas_free));
         json_within(memory, &shown.collect::<Vec<_>>())
     }

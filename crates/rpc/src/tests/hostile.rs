@@ -20,6 +20,7 @@ use super::{
 use crate::{
     access,
     connections::{HttpConnectionTable, Places},
+    heavy_turns::HeavyTurn,
     limits,
 };
 
@@ -109,14 +110,22 @@ async fn without_a_place_there_are_health_checks_only() {
     }
 }
 
-/// All turns are taken, and nobody waits for long.
+/// Takes all turns.
+async fn all_turns(server: &TestServer) -> Vec<HeavyTurn> {
+    let mut turns = vec![];
+    while server.rpc.heavy.free() > 0 {
+        turns.push(server.rpc.heavy.take(None).await.unwrap());
+    }
+    turns
+}
+
+/// All turns are taken, and nobody waits for long. A source has half of the places.
 #[tokio::test]
 async fn callers_that_wait_for_a_turn_are_bounded() {
     let server = TestServer::new().await;
-    let turns = u32::try_from(server.rpc.heavy.available_permits()).unwrap();
-    let turns = server.rpc.heavy.clone().acquire_many_owned(turns).await.unwrap();
+    let turns = all_turns(&server).await;
     let ask = || server.ask("eth_getBlockReceipts", value!(["0x0"]));
-    let mut asked: FuturesUnordered<_> = (0..=limits::HEAVY_WAITS_MAX).map(|_| ask()).collect();
+    let mut asked: FuturesUnordered<_> = (0..=limits::HEAVY_WAITS_MAX / 2).map(|_| ask()).collect();
     let refused = asked.next().await.unwrap();
     assert_eq!(refused["error"]["code"], -32005, "{refused}");
     assert!(poll!(asked.next()).is_pending());
@@ -126,12 +135,41 @@ async fn callers_that_wait_for_a_turn_are_bounded() {
     }
 }
 
+/// Whoever asks for much, over many connections, waits behind itself.
+#[tokio::test]
+async fn another_source_has_the_next_turn() {
+    let server = TestServer::new().await;
+    let turns = all_turns(&server).await;
+    let ask = |from: [u8; 4]| {
+        let connection = server.rpc.connections.admit(Ipv4Addr::from(from).into());
+        let body = r#"{"id":1,"method":"eth_getBlockReceipts","params":["0x0"]}"#;
+        server.send(Request::post("/").extension(connection).body(body.into()).unwrap())
+    };
+    let mut many: FuturesUnordered<_> = (0..50).map(|_| ask([10, 0, 0, 1])).collect();
+    assert!(poll!(many.next()).is_pending());
+    let mut other = Box::pin(ask([10, 0, 0, 2]));
+    assert!(poll!(other.as_mut()).is_pending());
+    drop(turns);
+    let mut before = 0;
+    let answered = async {
+        loop {
+            tokio::select! {
+                biased;
+                (_, _, answer) = &mut other => break answer,
+                Some(_) = many.next() => before += 1,
+            }
+        }
+    };
+    let answer = timeout(LIMIT, answered).await.expect("in time");
+    assert!(!String::from_utf8_lossy(&answer).contains("error"));
+    assert!(before <= 1, "{before} of another's were answered before");
+}
+
 /// A request that waits for its turn in a batch is text, and text only.
 #[tokio::test]
 async fn a_batchs_requests_take_memory_when_their_turn_comes() {
     let server = TestServer::new().await;
-    let turns = u32::try_from(server.rpc.heavy.available_permits()).unwrap();
-    let _turns = server.rpc.heavy.clone().acquire_many_owned(turns).await.unwrap();
+    let _turns = all_turns(&server).await;
     let one = r#"{"id":1,"method":"eth_getBlockReceipts","params":["0x0"]}"#;
     let batch = format!("[{}]", vec![one; 1_000].join(","));
     let bytes = batch.len();
@@ -157,6 +195,21 @@ async fn a_batch_leaves_the_thread_to_others_after_each_answer() {
         tokio::task::yield_now().await;
     }
     assert!(turns >= 100, "{turns} turns");
+}
+
+/// A slot of transient storage costs 100 gas: a call could have 100 MiB of them.
+#[tokio::test]
+async fn a_call_holds_no_more_than_it_claims() {
+    // Writes them without end.
+    let call = value!([{ "data": "0x5f5b80805d600101600156" }]);
+    for (bytes, code, text) in
+        [(128 << 20, -32000, "holds more memory"), (16 << 20, -32005, "rpc.memory_mib")]
+    {
+        let server = TestServer::holding(bytes).await;
+        let error = server.error("eth_call", call.clone()).await;
+        assert!(error.0 == code && error.1.contains(text), "{error:?}");
+        assert_eq!(server.rpc.memory.used(), 0);
+    }
 }
 
 /// An `id` is repeated in each refusal, for which there always is room.

@@ -18,7 +18,7 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async, tungsten
 use trefoil_node::{Event, NodeStatus};
 
 use crate::{
-    Params, backend, http, limits,
+    Params, backend, http,
     subscriptions::{self, SocketMessage, SocketSession},
     tests::{CONTRACT, Limits, SENDER, TestServer, tx},
 };
@@ -276,10 +276,9 @@ async fn requests_end_with_their_socket() {
     let raw = tx(0, TxKind::Call(Address::repeat_byte(1)), 1, Bytes::new());
     socket.send("eth_sendRawTransactionSync", value!([raw])).await;
     let waits = |count: usize| {
-        let free = limits::SYNC_WAITS_MAX - count;
         let waits = &server.rpc.sync_waits;
         let all = async move {
-            while waits.available_permits() != free {
+            while waits.taken() != count {
                 tokio::task::yield_now().await;
             }
         };
@@ -288,6 +287,31 @@ async fn requests_end_with_their_socket() {
     waits(1).await.expect("it waits");
     drop(socket);
     waits(0).await.expect("it waits no longer");
+}
+
+/// Read on, it would have most of what it asks for refused: more waits than a socket may hold.
+#[tokio::test]
+async fn a_client_that_does_not_read_its_answers_is_not_read() {
+    let server = TestServer::limited(Limits { socket_bytes: 8 << 20, ..Limits::default() }).await;
+    let hash = server.submit(&tx(0, TxKind::Call(SENDER), 0, vec![0_u8; 16 << 10])).await;
+    server.mine();
+    let (method, params) = ("eth_getTransactionByHash", value!([hash]));
+    let [mut late, mut other] = [TestSocket::open(&server).await, TestSocket::open(&server).await];
+    let all = async {
+        // 20 MB of answers, of which the system takes a few.
+        for _ in 0..600 {
+            late.send(method, params.clone()).await;
+        }
+        // As long as this takes, the server could read on.
+        for _ in 0..100 {
+            assert!(other.ask(method, params.clone()).await["result"].is_object());
+        }
+        for n in 0..600 {
+            let answer = late.next().await.expect("an answer");
+            assert!(answer["result"].is_object(), "{n}: {}", answer["error"]);
+        }
+    };
+    timeout(Duration::from_secs(60), all).await.expect("in time");
 }
 
 #[tokio::test]

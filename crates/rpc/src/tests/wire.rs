@@ -4,6 +4,7 @@ use axum::{
     body::Body,
     http::{Method, Request, StatusCode, header},
 };
+use futures::stream::iter;
 use proptest::prelude::*;
 use serde_json::{Value, json as value};
 use tower::ServiceExt as _;
@@ -124,6 +125,10 @@ async fn batches_are_capped_in_number_and_in_answers() {
 async fn a_body_over_the_cap_is_refused() {
     let server = TestServer::limited(Limits { body_bytes: 100, ..Limits::default() }).await;
     let (status, _) = server.post(vec![b' '; 101]).await;
+    assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
+    // In parts of which none is.
+    let part = || Ok::<_, std::io::Error>(vec![b' '; 60]);
+    let (status, _) = server.post(Body::from_stream(iter([part(), part()]))).await;
     assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
 }
 
@@ -268,6 +273,11 @@ async fn a_foreign_host_name_is_refused() {
     let request = Request::post("/").header(header::HOST, "any.example");
     let request = request.body(r#"{"id":1,"method":"eth_chainId"}"#.into()).unwrap();
     assert_eq!(server.send(request).await.0, StatusCode::OK);
+    // Also where the operator named none.
+    let server = TestServer::with(HttpAccess::default(), Limits::default(), spec()).await;
+    let request = Request::post("/").header(header::HOST, "evil.example");
+    let request = request.body(r#"{"id":1,"method":"eth_chainId"}"#.into()).unwrap();
+    assert_eq!(server.send(request).await.0, StatusCode::FORBIDDEN);
     let access = HttpAccess { hosts: vec!["node.example".into()], ..HttpAccess::default() };
     let server = TestServer::with(access, Limits::default(), spec()).await;
     for (host, want) in [

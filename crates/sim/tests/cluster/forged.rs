@@ -74,6 +74,13 @@ fn no_block_of_block_sync_is_believed_but_the_one_that_a_quorum_signed() {
         ("not the next", other(|it, next| *it = next), Malformed, 1),
         ("one twice", vec![block(2), block(2)], Malformed, 1),
         ("the second forged", later(|it| it.block.header.gas_used += 1), Malformed, 1),
+        // Without transactions, too.
+        (
+            "the second with an ommer",
+            later(|it| it.block.body.ommers.push(it.block.header.clone())),
+            Malformed,
+            1,
+        ),
         // What comes before it is true.
         (
             "the second not signed",

@@ -3,7 +3,7 @@
 
 use trefoil_types::{
     ProposedBlock, keccak256, limits,
-    message::{Bodies, GetBodies},
+    message::{Bodies, GetBlocks, GetBodies},
     message_rule as rules,
 };
 
@@ -286,6 +286,56 @@ fn who_sends_the_true_list_is_not_blamed_for_the_false_one() {
     }
     cluster.run_for(Millis(400));
     assert_eq!(cluster.seen.blames, [blame(liar, Offence::InvalidBlock, true)]);
+}
+
+/// Every transaction of the list is one, and its sender has them: a node would fetch them, and
+/// recover their senders, for as long as it is given any.
+#[test]
+fn a_list_of_more_than_a_block_is_given_up_and_its_sender_blamed() {
+    let mut cluster = cluster(4, 4);
+    cluster.reach(1, SECOND);
+    let (proposer, good) = unheard(&mut cluster, |message| {
+        matches!(message, Message::Txs(_) | Message::TxHashes(_) | Message::Bodies(_))
+    });
+    let liar = (0..4).find(|n| *n != 2 && *n != proposer).unwrap();
+    let large: Vec<TxEnvelope> = (0..72).map(|nonce| transfer_with(5, nonce, 120_000)).collect();
+    let mut bad = good.clone();
+    bad.tx_hashes = large.iter().map(|tx| *tx.tx_hash()).collect();
+    bad.tx_hashes.push(B256::repeat_byte(0x77));
+    bad.bytes = 0;
+    let block = good.proposal.block;
+    cluster.inject(liar, 2, Message::Proposal(bad));
+    // By then it is asked for them.
+    cluster.run_for(Millis(35));
+    assert_eq!(cluster.seen.blames, vec![]);
+    for half in large.chunks(36) {
+        let txs = half.iter().map(|tx| Bytes::from(tx.encoded_2718())).collect();
+        cluster.inject(liar, 2, Message::Bodies(Bodies { block, txs }));
+    }
+    assert_eq!(cluster.seen.blames, [blame(liar, Offence::InvalidBlock, true)]);
+}
+
+/// Its messages may still wait when a peer is gone, or was never taken in.
+#[test]
+fn a_peer_that_is_not_connected_gets_no_blocks() {
+    let mut cluster = cluster(4, 5);
+    cluster.reach(1, SECOND);
+    let given = Rc::new(Cell::new(0));
+    let log = given.clone();
+    cluster.loss = Box::new(move |from, to, message| {
+        let is_answer = (from, to) == (0, 4) && matches!(message, Message::Blocks(_));
+        log.set(log.get() + u32::from(is_answer));
+        false
+    });
+    let ask = || Message::GetBlocks(GetBlocks { from: 1, count: 1 });
+    cluster.input(0, Input::Disconnected(peer(4)));
+    cluster.inject(4, 0, ask());
+    cluster.run_for(SECOND);
+    assert_eq!(given.get(), 0);
+    say_connected(&mut cluster, 0, 4);
+    cluster.inject(4, 0, ask());
+    cluster.run_for(SECOND);
+    assert_eq!(given.get(), 1);
 }
 
 /// A peer that is nearer than the proposer names one hash too many, which nobody can be

@@ -40,6 +40,22 @@ fn what_came_of_a_resource_is_removed_unless_it_is_whole_or_pinned() {
 }
 
 #[test]
+fn what_is_pinned_or_busy_is_not_removed_to_make_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = ContentStore::open(dir.path(), None).unwrap();
+    let [pinned, other] = [file([1; 32]), file([2; 32])];
+    for id in [pinned, other] {
+        store.begin(&id.into(), 100_000, |_| Ok(())).map(drop).unwrap();
+        // Holes take no room.
+        fs::write(dir.path().join(id.to_string()).join("data"), vec![7; 100_000]).unwrap();
+    }
+    store.pin(pinned, true).unwrap();
+    assert_eq!(store.collect(0, |id| id == other).unwrap(), []);
+    assert_eq!(store.collect(0, |_| false).unwrap(), [other]);
+    assert!(store.metadata(pinned).is_some());
+}
+
+#[test]
 fn fetches_that_fit_alone_do_not_fill_the_disk_together() {
     let dir = tempfile::tempdir().unwrap();
     let store = Arc::new(ContentStore::open(dir.path(), None).unwrap());

@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, Read as _, Write as _},
+    pin::pin,
     thread,
 };
 
@@ -37,8 +38,16 @@ impl RunArgs {
         let keys = open_keys(&home, &settings, self.flags.password.source())?;
         block_on(async {
             // Before the host starts: a signal that comes meanwhile must not be lost.
-            let ended = end_asked(self.exit_with_parent);
-            let host = Host::start(&home, spec, &settings, keys).await?;
+            let mut ended = pin!(end_asked(self.exit_with_parent));
+            // A start takes hours when it joins a large chain, and for ever when nobody has the
+            // snapshot that it waits for. As after a kill, the next one goes on from there.
+            let host = tokio::select! {
+                host = Host::start(&home, spec, &settings, keys) => host?,
+                why = &mut ended => {
+                    tracing::info!("{why}: stopping before the start was over");
+                    return Ok(());
+                }
+            };
             announce(&host, &settings);
             let why = ended.await;
             tracing::info!("{why}: stopping");

@@ -112,6 +112,27 @@ fn evidence_is_of_a_validator_of_its_height_and_not_too_old() {
     net.commit(net.carrying(vec![evidence(&net, 1, 3)]));
 }
 
+/// Validators come and go, and evidence of when they validated may come later.
+#[test]
+fn evidence_is_judged_by_the_validators_of_its_height() {
+    let mut net = Net::new(spec());
+    net.prove_validator(3, 3);
+    let (peer, fees) = (peer(3).0.0, address(3));
+    let voted =
+        net.decide(addValidatorCall { peer, organisation: 1, key: key(3).0, power: 1, fees });
+    net.reach(voted + 3);
+    let gone = net.decide(removeValidatorCall { peer });
+    net.reach(gone + 3);
+    for (height, validates) in
+        [(voted + 1, false), (voted + 2, true), (gone + 1, true), (gone + 2, false)]
+    {
+        assert_eq!(net.validators_of(height).contains(&key(3)), validates, "{height}");
+        let stranger = EvidenceError::Stranger { height, validator: key(3) };
+        let judged = if validates { Ok(()) } else { Err(stranger) };
+        assert_eq!(net.ledger.check_evidence(&evidence(&net, 3, height)), judged, "{height}");
+    }
+}
+
 #[test]
 fn a_block_lists_its_evidence_in_one_way_and_binds_it() {
     let net = Net::new(spec_of(Kind::Private));

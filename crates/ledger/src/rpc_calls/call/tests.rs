@@ -1,5 +1,7 @@
 //! Calls and estimates on hand-written contracts.
 
+use std::cell::Cell;
+
 use alloy_primitives::{Bytes, U256, address, bytes};
 use alloy_rpc_types_eth::{
     BlockOverrides, TransactionRequest,
@@ -9,7 +11,7 @@ use trefoil_types::{Address, B256, Header};
 
 use super::Simulation;
 use crate::{
-    CallError, CallOptions, CallOutcome, Estimate, header,
+    CallError, CallMemory, CallOptions, CallOutcome, Estimate, header,
     testing::{
         chain::{GWEI, TestChain, fund, spec, world},
         world::World,
@@ -37,13 +39,13 @@ fn request(to: Option<Address>) -> TransactionRequest {
 fn with<T>(
     chain: &TestChain,
     options: &CallOptions,
-    run: impl FnOnce(&Simulation<'_, World>) -> Result<T, CallError>,
+    run: impl FnOnce(Simulation<'_, World>) -> Result<T, CallError>,
 ) -> Result<T, String> {
     let settings = &chain.governed.settings;
     let header: Header = header::draft_header(settings, chain.tip_hash, &chain.tip, &chain.draft());
     let rules = chain.governed.rules(&chain.spec, &header).expect("known rules");
     let simulation = Simulation::new(rules, &header, &chain.world, options);
-    simulation.and_then(|simulation| run(&simulation)).map_err(|error| error.to_string())
+    simulation.and_then(run).map_err(|error| error.to_string())
 }
 
 fn call(chain: &TestChain, request: &TransactionRequest) -> Result<CallOutcome, String> {
@@ -269,4 +271,84 @@ fn an_access_list_names_the_slots_and_makes_them_warm() {
         .map(|item| (item.address, item.storage_keys.clone()))
         .collect();
     assert_eq!(list, [(CONTRACT, vec![B256::ZERO]), (other, vec![])]);
+}
+
+/// What a call with all the gas of a caller asks for beyond what is claimed for each.
+fn asks(chain: &TestChain, gas: u64) -> usize {
+    let asked = Cell::new(0);
+    let reserve = |bytes| {
+        asked.set(asked.get() + bytes);
+        true
+    };
+    let memory = CallMemory::new(usize::MAX, &reserve);
+    let request = TransactionRequest { gas: Some(gas), ..request(Some(CONTRACT)) };
+    let options = CallOptions::default();
+    with(chain, &options, |simulation| simulation.within(&memory).call(&request)).unwrap();
+    asked.get()
+}
+
+/// Does `op` with each number from `from` on as its argument, without end.
+fn with_each(from: u16, op: &[u8]) -> Bytes {
+    let [high, low] = from.to_be_bytes();
+    [&[0x61, high, low, 0x5b], op, &[0x60, 1, 0x01, 0x60, 3, 0x56]].concat().into()
+}
+
+/// Beside each, what it holds at least by the sizes of revm's own types.
+#[test]
+fn a_call_asks_for_the_memory_that_its_gas_does_not_bound() {
+    let calls_itself = bytes!("5f6201400052 5f5f5f5f5f305af1 00");
+    let table: [(&str, Bytes, usize); 6] = [
+        ("transient storage", with_each(1, &[0x80, 0x80, 0x5d]), 60 << 20),
+        ("a slot written over and over", with_each(1, &[0x80, 0x5f, 0x55]), 20 << 20),
+        ("nested frames of 80 KiB, and their stacks", calls_itself, 20 << 20),
+        ("accounts", with_each(1, &[0x80, 0x31, 0x50]), 8 << 20),
+        ("slots", with_each(1, &[0x80, 0x54, 0x50]), 7 << 20),
+        ("logs", with_each(1, &[0x5f, 0x5f, 0xa0]), 10 << 20),
+    ];
+    for (name, code, least) in table {
+        let chain = chain(0, &code);
+        let asked = asks(&chain, 50_000_000);
+        assert!(asked >= least, "{name}: {asked}");
+        // Without room it has no result: not even one in which a frame failed.
+        let refused = CallMemory::new(usize::MAX, &|_| false);
+        let request = TransactionRequest { gas: Some(50_000_000), ..request(Some(CONTRACT)) };
+        let options = CallOptions::default();
+        let ran = with(&chain, &options, |simulation| simulation.within(&refused).call(&request));
+        assert!(
+            ran.as_ref().is_err_and(|why| why.contains("holds more memory")),
+            "{name}: {ran:?}"
+        );
+        let ran = with(&chain, &options, |simulation| {
+            simulation.within(&refused).create_access_list(&request)
+        });
+        assert!(ran.is_err_and(|why| why.contains("holds more memory")), "{name}");
+    }
+}
+
+/// Whatever memory one frame has was claimed before.
+#[test]
+fn a_call_of_one_frame_asks_for_nothing() {
+    // MSTORE at 4 MiB.
+    let chain = chain(0, &bytes!("5f6240000052 00"));
+    assert_eq!(asks(&chain, 50_000_000), 0);
+}
+
+/// A factory makes any number of contracts of one code.
+#[test]
+fn code_that_is_only_looked_at_is_held_once() {
+    let looks = with_each(0x1000, &[0x80, 0x3b, 0x50]);
+    let held = |differ: bool| {
+        let mut chain = chain(0, &looks);
+        for n in 0..200u16 {
+            let mut code = vec![0x5b; 24 << 10];
+            code[0] = if differ { n as u8 } else { 0 };
+            code[1] = if differ { (n >> 8) as u8 } else { 0 };
+            let address = Address::from_word(B256::from(U256::from(0x1000 + n)));
+            chain.world.set(address, 1, U256::ZERO, &Bytes::from(code), []);
+        }
+        // For 200 of them: 2,600 gas each, and the loop.
+        asks(&chain, 21_000 + 200 * 2_630)
+    };
+    assert_eq!(held(false), 0);
+    assert!(held(true) >= 4 << 20);
 }

@@ -65,11 +65,11 @@ fn numbered(number: u64) -> PretendedBlock {
 }
 
 fn simulated(blocks: Vec<PretendedBlock>, options: SimulateOptions) -> Vec<SimulatedBlock> {
-    simulate_blocks(&ground(GWEI), blocks, options).unwrap()
+    simulate_blocks(&ground(GWEI), blocks, options, None).unwrap()
 }
 
 fn refused(blocks: Vec<PretendedBlock>, options: SimulateOptions) -> String {
-    simulate_blocks(&ground(GWEI), blocks, options).unwrap_err().to_string()
+    simulate_blocks(&ground(GWEI), blocks, options, None).unwrap_err().to_string()
 }
 
 fn output(call: &SimulatedCall) -> U256 {
@@ -138,7 +138,7 @@ fn the_state_root_is_that_of_the_state_pretended() {
     let mut block = calls(vec![call(RICH, POOR, 5)]);
     block.state.insert(CONTRACT, over);
     let base = ground(GWEI);
-    let simulated = simulate_blocks(&base, vec![block], OPTIONS).unwrap().remove(0);
+    let simulated = simulate_blocks(&base, vec![block], OPTIONS, None).unwrap().remove(0);
     let mut state = base.state.clone();
     let rich = state.accounts[&RICH].0;
     state.set(RICH, 1, rich.balance - U256::from(5), &Bytes::new(), []);
@@ -224,7 +224,8 @@ fn validation_asks_for_nonce_and_base_fee() {
 fn a_gas_free_network_stays_so() {
     let strict = SimulateOptions { validation: true, ..OPTIONS };
     let offers = TransactionRequest { max_fee_per_gas: Some(1 << 60), ..call(RICH, POOR, 1) };
-    let block = simulate_blocks(&ground(0), vec![calls(vec![offers])], strict).unwrap().remove(0);
+    let block =
+        simulate_blocks(&ground(0), vec![calls(vec![offers])], strict, None).unwrap().remove(0);
     assert_eq!(block.block.header.base_fee_per_gas, Some(0));
 }
 

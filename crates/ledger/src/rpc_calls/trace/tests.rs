@@ -123,3 +123,13 @@ fn a_trace_ends_at_its_bound_in_bytes_and_says_what_to_do() {
     let calls = tracer(GethDebugBuiltInTracerType::CallTracer);
     assert_eq!(traced(calls, 1 << 20, &mut |_| true).unwrap().len(), 1);
 }
+
+/// At each step the words of a full stack take much more than the step itself.
+#[test]
+fn a_step_is_counted_with_its_stack() {
+    let (chain, built) = deep(23_500);
+    let budget = TraceBudget { max: 16 << 20, reserve: &mut |_| true };
+    let options = GethDebugTracingOptions::default();
+    let traced = replay(&chain.parent(), &built.block, None, options, budget);
+    assert!(matches!(traced, Err(TraceError::TooLarge(_))), "some 1,100 steps fit in 16 MiB");
+}

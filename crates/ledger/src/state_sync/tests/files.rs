@@ -1,4 +1,7 @@
+use std::{cell::RefCell, collections::BTreeSet};
+
 use super::*;
+use crate::{Account, Governed, governance::founding};
 
 #[test]
 fn nodes_of_different_pasts_make_the_same_bytes() {
@@ -205,4 +208,44 @@ fn a_witness_is_small() {
         .collect();
     assert!(!sizes.is_empty(), "validators changed");
     assert!(sizes.iter().all(|size| *size < 32 << 10), "{sizes:?}");
+}
+
+/// A state, and the accounts that were looked at in it.
+struct Watched<'a, S> {
+    state: &'a S,
+    seen: RefCell<BTreeSet<Address>>,
+}
+
+impl<S: StateReader> StateReader for Watched<'_, S> {
+    fn account(&self, address: &Address) -> Result<Option<Account>, LedgerError> {
+        self.seen.borrow_mut().insert(*address);
+        self.state.account(address)
+    }
+
+    fn storage(&self, address: &Address, slot: U256) -> Result<U256, LedgerError> {
+        self.seen.borrow_mut().insert(*address);
+        self.state.storage(address, slot)
+    }
+
+    fn code(&self, hash: &B256) -> Result<Option<Bytes>, LedgerError> {
+        self.state.code(hash)
+    }
+
+    fn block_hash(&self, height: Height) -> Result<Option<B256>, LedgerError> {
+        self.state.block_hash(height)
+    }
+}
+
+/// A witness holds what was read and nothing else. A program whose EVM looked at another account
+/// (the caller's, the beneficiary's) would refuse those of all programs before it (ADR 18).
+#[test]
+fn who_validates_is_read_of_the_contracts_of_genesis_alone() {
+    let chain = SourceChain::busy();
+    let snapshot = chain.ledger.snapshot();
+    let state = snapshot.state(chain.tip()).unwrap();
+    let watched = Watched { state: &state, seen: RefCell::default() };
+    Governed::read_validators(&spec(), snapshot.tip(), &watched).unwrap();
+    let founded = founding::contracts(&spec()).into_iter().map(|(address, _)| address);
+    let (founded, seen) = (founded.collect::<BTreeSet<_>>(), watched.seen.into_inner());
+    assert!(seen.contains(&GOVERNING_CONTRACT) && seen.is_subset(&founded), "{seen:?}");
 }

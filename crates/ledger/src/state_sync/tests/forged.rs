@@ -151,6 +151,15 @@ fn a_certificate_of_those_who_no_longer_validate() {
     assert!(why.contains("not in that height's validator set"), "{why}");
 }
 
+/// What is signed is a hash: of a true certificate and another header nothing is proven.
+#[test]
+fn a_certificate_beside_another_header() {
+    let why = refusal(|_, frames| edit_head(frames, |head| head.block.header.gas_used += 1));
+    assert!(why.contains("the certificate is not of block"), "{why}");
+    let why = refusal(|_, frames| edit_handover(frames, |it| it.header.gas_used += 1));
+    assert!(why.contains("the certificate is not of block"), "{why}");
+}
+
 #[test]
 fn a_change_of_validators_that_is_hidden_or_not_proven() {
     let why = refusal(|_, frames| frames.retain(|(of, _)| *of != kind::HANDOVER));

@@ -63,7 +63,7 @@ impl<C: AsyncRead + Unpin> AsyncRead for CountedSocket<C> {
         ready!(self.poll_read_room(cx));
         let Self { socket, memory, inbound, .. } = &mut *self;
         let read = ready!(Pin::new(socket).poll_read(cx, buf))?;
-        inbound.pass(&buf[..read], |frame| memory.begin(frame))?;
+        inbound.pass(&buf[..read], |frame| memory.begin(frame), |_, _| {})?;
         Poll::Ready(Ok(read))
     }
 }
@@ -76,7 +76,7 @@ impl<C: AsyncWrite + Unpin> AsyncWrite for CountedSocket<C> {
     ) -> Poll<io::Result<usize>> {
         let Self { socket, memory, outbound, .. } = &mut *self;
         let written = ready!(Pin::new(socket).poll_write(cx, buf))?;
-        memory.sent(outbound.pass(&buf[..written], |_| Ok(()))?);
+        outbound.pass(&buf[..written], |_| Ok(()), |stream, bytes| memory.sent(stream, bytes))?;
         Poll::Ready(Ok(written))
     }
 

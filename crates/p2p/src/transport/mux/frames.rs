@@ -24,8 +24,9 @@ pub(crate) struct FrameBoundaries {
     header: [u8; HEADER_BYTES],
     /// Bytes of the header that are here.
     have: usize,
-    /// Bytes of the body that are still to come.
+    /// Bytes of the body that are still to come, and its stream.
     left: usize,
+    stream: u32,
 }
 
 impl FrameBoundaries {
@@ -34,7 +35,7 @@ impl FrameBoundaries {
         self.have == 0 && self.left == 0
     }
 
-    /// Passes over bytes; how many of them were of bodies. `begin` sees each header.
+    /// Passes over bytes. `begin` sees each header, `body` how many bytes of a stream's body passed.
     ///
     /// # Errors
     /// Those of `begin`.
@@ -42,8 +43,8 @@ impl FrameBoundaries {
         &mut self,
         mut bytes: &[u8],
         mut begin: impl FnMut(MuxFrame) -> io::Result<()>,
-    ) -> io::Result<usize> {
-        let mut of_bodies = 0;
+        mut body: impl FnMut(u32, usize),
+    ) -> io::Result<()> {
         while !bytes.is_empty() {
             let step = match self.left {
                 0 => bytes.len().min(HEADER_BYTES - self.have),
@@ -53,7 +54,7 @@ impl FrameBoundaries {
             bytes = rest;
             if self.left > 0 {
                 self.left -= step;
-                of_bodies += step;
+                body(self.stream, step);
                 continue;
             }
             self.header[self.have..self.have + step].copy_from_slice(now);
@@ -62,10 +63,10 @@ impl FrameBoundaries {
                 self.have = 0;
                 let frame = MuxFrame::decode(&self.header);
                 begin(frame)?;
-                self.left = frame.body;
+                (self.left, self.stream) = (frame.body, frame.stream);
             }
         }
-        Ok(of_bodies)
+        Ok(())
     }
 }
 
@@ -114,15 +115,17 @@ mod tests {
         ];
         let all = all.concat();
         for step in 1..=all.len() {
-            let (mut boundaries, mut found, mut bodies) = (FrameBoundaries::default(), vec![], 0);
+            let (mut boundaries, mut found) = (FrameBoundaries::default(), vec![]);
+            let mut bodies = [0; 6];
             for bytes in all.chunks(step) {
                 let begin = |frame| {
                     found.push(frame);
                     Ok(())
                 };
-                bodies += boundaries.pass(bytes, begin).unwrap();
+                let body = |stream: u32, bytes| bodies[stream as usize] += bytes;
+                boundaries.pass(bytes, begin, body).unwrap();
             }
-            assert_eq!((&found[..], bodies), (&wanted[..], 133), "{step}");
+            assert_eq!((&found[..], bodies), (&wanted[..], [0, 0, 0, 100, 0, 33]), "{step}");
             assert!(boundaries.is_between());
         }
     }

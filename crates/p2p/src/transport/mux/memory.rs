@@ -2,9 +2,10 @@
 //! frames that its socket has not taken.
 //!
 //! What always holds: each connection has a part of its own, and what it holds beyond that is of
-//! a room that all connections of its kind share. Without room, no further frame of it is read,
-//! and its streams take no more to send. So its streams then wait for each other, and the peer for
-//! all that it left unread or sent for nobody.
+//! a room that all connections of its kind share. Without room, no further frame of it is read, so
+//! that its streams wait for each other, and the peer for all that it left unread or sent for
+//! nobody. Nor do its streams take more to send, but for the first bytes of each: what a vote takes
+//! waits for no other stream.
 
 use std::{
     collections::BTreeMap,
@@ -53,6 +54,17 @@ pub(crate) const OWN_UNSENT: usize = 32 * KIB;
 pub(super) const PEER_UNREAD_MAX: usize = 2 * MIB;
 const PEER_UNSENT_MAX: usize = 512 * KIB;
 
+// Attack: peers that read slowly until the room of all is used up. The streams of every connection
+// then wait for the same few bytes, and the votes behind blocks, transactions and content, which
+// take whatever becomes free. yamux itself sends a frame of each stream in its turn. 2 KiB are ten
+// votes.
+/// What each stream that this node opened may hold unsent, whatever the others hold.
+const STREAM_UNSENT: usize = 2 * KIB;
+/// The part of what a connection may hold unsent that is kept for that.
+const RESERVED_UNSENT: usize = OURS_MAX * STREAM_UNSENT;
+/// What its streams may always hold unsent beyond that.
+const OWN_BULK: usize = OWN_UNSENT - RESERVED_UNSENT;
+
 /// What all connections that strangers dialled may hold beyond their own parts, but for the frame
 /// that each of them has begun.
 pub(crate) const STRANGERS_UNREAD: usize = 16 * MIB;
@@ -89,19 +101,25 @@ pub(crate) struct MuxMemory {
 #[derive(Debug, Default)]
 struct MuxTable {
     /// By the stream's number.
-    streams: BTreeMap<u32, UnreadBytes>,
+    streams: BTreeMap<u32, StreamBytes>,
     /// The cost of what nobody has read, of all streams.
     unread: usize,
     unsent: usize,
+    /// The part of it whose streams are gone.
+    abandoned: usize,
     /// Streams that wait to send.
     writers: Vec<Waker>,
 }
 
-/// What nobody has read of a stream.
+/// What is held of a stream.
 #[derive(Debug, Default)]
-struct UnreadBytes {
-    bytes: usize,
+struct StreamBytes {
+    /// Bytes that nobody has read, and what they cost.
+    unread: usize,
     cost: usize,
+    unsent: usize,
+    /// Whether this node opened it.
+    is_ours: bool,
 }
 
 impl MuxPool {
@@ -148,7 +166,7 @@ impl MuxMemory {
     }
 
     fn set_unsent(&self, table: &mut MuxTable, to: usize) {
-        change(&mut table.unsent, to, OWN_UNSENT, &self.pool.unsent);
+        change(&mut table.unsent, to, OWN_BULK, &self.pool.unsent);
     }
 
     /// Whether a further frame may be read.
@@ -180,7 +198,7 @@ impl MuxMemory {
         let stream = table.streams.get_mut(&frame.stream).filter(|_| frame.body > 0);
         let Some(stream) = stream else { return Ok(()) };
         let cost = frame.body + FRAME_OVERHEAD;
-        stream.bytes += frame.body;
+        stream.unread += frame.body;
         stream.cost += cost;
         let to = table.unread + cost;
         self.set_unread(&mut table, to);
@@ -189,18 +207,18 @@ impl MuxMemory {
 
     /// A stream was opened from here.
     pub fn open(&self, stream: u32) {
-        self.lock().streams.entry(stream).or_default();
+        self.lock().streams.entry(stream).or_default().is_ours = true;
     }
 
     /// So many bytes of a stream were read.
     pub fn read(&self, stream: u32, bytes: usize) {
         let mut table = self.lock();
-        let Some(unread) = table.streams.get_mut(&stream) else { return };
-        let left = unread.bytes.saturating_sub(bytes);
+        let Some(held) = table.streams.get_mut(&stream) else { return };
+        let left = held.unread.saturating_sub(bytes);
         // What its frames cost beside their bytes goes in proportion.
-        let cost = (unread.cost as u64 * left as u64).div_ceil(unread.bytes.max(1) as u64) as usize;
-        let freed = unread.cost - cost;
-        (unread.bytes, unread.cost) = (left, cost);
+        let cost = (held.cost as u64 * left as u64).div_ceil(held.unread.max(1) as u64) as usize;
+        let freed = held.cost - cost;
+        (held.unread, held.cost) = (left, cost);
         let to = table.unread - freed;
         self.set_unread(&mut table, to);
         drop(table);
@@ -210,19 +228,20 @@ impl MuxMemory {
     /// Nobody reads a stream any more.
     pub fn close(&self, stream: u32) {
         let mut table = self.lock();
-        let Some(unread) = table.streams.remove(&stream) else { return };
-        let to = table.unread - unread.cost;
+        let Some(held) = table.streams.remove(&stream) else { return };
+        table.abandoned += held.unsent;
+        let to = table.unread - held.cost;
         self.set_unread(&mut table, to);
         drop(table);
         self.reader.wake();
     }
 
     /// How many bytes a stream may give to be sent.
-    pub fn poll_send_room(&self, cx: &mut Context<'_>) -> Poll<usize> {
+    pub fn poll_send_room(&self, stream: u32, cx: &mut Context<'_>) -> Poll<usize> {
         let shared = self.pool.unsent.load(Ordering::Acquire) < self.pool.unsent_max;
-        let most = if shared { PEER_UNSENT_MAX } else { OWN_UNSENT };
+        let most = if shared { PEER_UNSENT_MAX - RESERVED_UNSENT } else { OWN_BULK };
         let mut table = self.lock();
-        match most.saturating_sub(table.unsent) {
+        match most.saturating_sub(table.unsent).max(table.reserve(stream)) {
             0 => {
                 if !table.writers.iter().any(|writer| writer.will_wake(cx.waker())) {
                     table.writers.push(cx.waker().clone());
@@ -233,30 +252,48 @@ impl MuxMemory {
         }
     }
 
-    /// So many bytes wait to be sent from now on.
-    pub fn accepted(&self, bytes: usize) {
+    /// So many bytes of a stream wait to be sent from now on.
+    pub fn accepted(&self, stream: u32, bytes: usize) {
         let mut table = self.lock();
+        if let Some(held) = table.streams.get_mut(&stream) {
+            held.unsent += bytes;
+        }
         let to = table.unsent + bytes;
         self.set_unsent(&mut table, to);
     }
 
     /// The socket has taken so many of them.
-    pub fn sent(&self, bytes: usize) {
-        if bytes == 0 {
-            return;
-        }
+    pub fn sent(&self, stream: u32, bytes: usize) {
         let mut table = self.lock();
+        let MuxTable { streams, abandoned, .. } = &mut *table;
+        let of_stream = streams.get_mut(&stream).map_or(abandoned, |held| &mut held.unsent);
+        *of_stream = of_stream.saturating_sub(bytes);
+        self.leave(table, bytes);
+    }
+
+    // A stream that waits for room would wait for ever: yamux wakes only those that wait for it.
+    /// The socket is gone, and whatever waits to be sent with it.
+    pub fn end(&self) {
+        self.leave(self.lock(), usize::MAX);
+    }
+
+    /// So many bytes do not wait to be sent any more.
+    fn leave(&self, mut table: MutexGuard<'_, MuxTable>, bytes: usize) {
         let to = table.unsent.saturating_sub(bytes);
         self.set_unsent(&mut table, to);
         let writers = std::mem::take(&mut table.writers);
         drop(table);
         writers.into_iter().for_each(Waker::wake);
     }
+}
 
-    // A stream that waits for room would wait for ever: yamux wakes only those that wait for it.
-    /// The socket is gone, and whatever waits to be sent with it.
-    pub fn end(&self) {
-        self.sent(usize::MAX);
+impl MuxTable {
+    // What streams left unsent that are gone is taken from all: streams that are opened over and
+    // over hold no more than those that stay.
+    /// What a stream may give to be sent whatever the others hold.
+    fn reserve(&self, stream: u32) -> usize {
+        let held = self.streams.get(&stream).filter(|held| held.is_ours);
+        held.map_or(0, |held| STREAM_UNSENT.saturating_sub(held.unsent + self.abandoned))
     }
 }
 
@@ -283,8 +320,8 @@ mod tests {
         memory
     }
 
-    fn send_room(memory: &MuxMemory) -> usize {
-        match memory.poll_send_room(&mut Context::from_waker(Waker::noop())) {
+    fn send_room(memory: &MuxMemory, stream: u32) -> usize {
+        match memory.poll_send_room(stream, &mut Context::from_waker(Waker::noop())) {
             Poll::Ready(room) => room,
             Poll::Pending => 0,
         }
@@ -333,7 +370,7 @@ mod tests {
         // All that its own windows allow.
         let honest = opened(&pool);
         assert!(fill(&honest, FRAME_BYTES_MAX) >= PEER_UNREAD_MAX - FRAME_BYTES_MAX);
-        assert!(fill_unsent(&honest) >= PEER_UNSENT_MAX);
+        assert!(fill_unsent(&honest) >= PEER_UNSENT_MAX - RESERVED_UNSENT);
     }
 
     #[test]
@@ -370,10 +407,10 @@ mod tests {
         fill_unsent(&memory);
         let woken = Arc::new(Woken(AtomicUsize::new(0)));
         let waker = woken.clone().into();
-        assert!(memory.poll_send_room(&mut Context::from_waker(&waker)).is_pending());
+        assert!(memory.poll_send_room(1, &mut Context::from_waker(&waker)).is_pending());
         memory.end();
         assert_eq!(woken.0.load(Ordering::Relaxed), 1);
-        assert!(send_room(&memory) > 0, "yamux says that the connection is gone");
+        assert!(send_room(&memory, 1) > 0, "yamux says that the connection is gone");
     }
 
     #[test]
@@ -388,12 +425,16 @@ mod tests {
         assert_eq!(memory.lock().unread, 1_000 + FRAME_OVERHEAD);
     }
 
-    /// Gives to be sent for as long as it is taken; how many bytes wait then.
-    fn fill_unsent(memory: &MuxMemory) -> usize {
-        while let room @ 1.. = send_room(memory) {
-            memory.accepted(room.min(FRAME_BYTES_MAX));
+    /// Gives to be sent on a stream for as long as it is taken; how many bytes wait then.
+    fn fill_stream(memory: &MuxMemory, stream: u32) -> usize {
+        while let room @ 1.. = send_room(memory, stream) {
+            memory.accepted(stream, room.min(FRAME_BYTES_MAX));
         }
         memory.lock().unsent
+    }
+
+    fn fill_unsent(memory: &MuxMemory) -> usize {
+        fill_stream(memory, 1)
     }
 
     #[test]
@@ -401,11 +442,56 @@ mod tests {
         let pool = MuxPool::new(0, KIND_UNSENT);
         let silent: Vec<_> = (0..128).map(|_| opened(&pool)).collect();
         let held: Vec<_> = silent.iter().map(|memory| fill_unsent(memory)).collect();
-        assert!(held.iter().all(|bytes| (OWN_UNSENT..=PEER_UNSENT_MAX).contains(bytes)));
+        assert!(held.iter().all(|bytes| (OWN_BULK..=PEER_UNSENT_MAX).contains(bytes)));
+        silent[127].sent(1, 1_000);
+        assert_eq!(send_room(&silent[127], 1), 1_000);
+        // Each of their streams has its first bytes beside that.
+        let all = |memory: &Arc<MuxMemory>| {
+            (0..OURS_MAX as u32).for_each(|n| memory.open(2 * n + 1));
+            (0..STREAMS_MAX as u32).map(|stream| fill_stream(memory, stream)).max().unwrap()
+        };
+        let held: Vec<_> = silent.iter().map(all).collect();
+        let least = OWN_UNSENT - STREAM_UNSENT;
+        assert!(held.iter().all(|bytes| (least..=PEER_UNSENT_MAX).contains(bytes)));
         assert!(held.iter().sum::<usize>() <= KIND_UNSENT + 128 * OWN_UNSENT + PEER_UNSENT_MAX);
-        silent[127].sent(1_000);
-        assert_eq!(send_room(&silent[127]), 1_000);
         drop(silent);
         assert_eq!(pool.unsent.load(Ordering::Relaxed), 0);
+    }
+
+    /// Of a connection whose bulk waits, and of one that filled the room of all before.
+    #[test]
+    fn a_vote_waits_for_no_bulk_when_the_room_of_all_is_used_up() {
+        let pool = MuxPool::new(0, KIND_UNSENT);
+        let others: Vec<_> = (0..128).map(|_| opened(&pool)).collect();
+        others.iter().for_each(|memory| _ = fill_unsent(memory));
+        for memory in [&others[0], &others[127]] {
+            assert_eq!(send_room(memory, 1), 0, "its bulk waits");
+            memory.open(3);
+            assert_eq!(send_room(memory, 3), STREAM_UNSENT);
+            memory.accepted(3, STREAM_UNSENT);
+            assert_eq!(send_room(memory, 3), 0);
+            // Bulk that leaves makes no room for it, and what it sent itself does.
+            memory.sent(1, 100);
+            assert_eq!(send_room(memory, 3), 0);
+            memory.sent(3, 200);
+            assert_eq!(send_room(memory, 3), 200);
+            assert_eq!(send_room(memory, 1), 0, "it is no room for bulk");
+            assert_eq!(send_room(memory, 2), 0, "nor for a stream that the peer opened");
+        }
+    }
+
+    #[test]
+    fn streams_that_are_opened_over_and_over_hold_no_more_than_those_that_stay() {
+        let memory = opened(&MuxPool::new(0, 0));
+        fill_unsent(&memory);
+        for stream in 2..100 {
+            memory.open(stream);
+            fill_stream(&memory, stream);
+            memory.close(stream);
+        }
+        assert!(memory.lock().unsent <= OWN_UNSENT);
+        memory.sent(2, STREAM_UNSENT);
+        memory.open(100);
+        assert_eq!(send_room(&memory, 100), STREAM_UNSENT, "what they left is sent");
     }
 }
