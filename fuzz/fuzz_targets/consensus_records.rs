@@ -52,7 +52,7 @@ fn record(bytes: &[u8]) -> Vec<u8> {
         let block = (what % 4 != 3).then_some(block);
         Vote::sign(key, &NETWORK, kind, height, round, block)
     };
-    match byte(0) % 8 {
+    match byte(0) % 9 {
         0 => bytes.to_vec(),
         1 | 2 => tagged(1, &vote(key, kind)),
         3 => tagged(2, &Proposal::sign(key, &NETWORK, height, round, block, earlier)),
@@ -69,6 +69,7 @@ fn record(bytes: &[u8]) -> Vec<u8> {
             let (proposer, valid) = (key.public(), who & 4 == 0);
             tagged(4, &Candidate { height, round, proposer, block, valid })
         }
+        7 => tagged(6, &Elsewhere { height, round }),
         _ => tagged(5, &Elapsed { height, kind: what % 5, round }),
     }
 }
@@ -86,6 +87,12 @@ struct Candidate {
     proposer: PublicKey,
     block: B256,
     valid: bool,
+}
+
+#[derive(RlpEncodable)]
+struct Elsewhere {
+    height: u64,
+    round: u32,
 }
 
 #[derive(RlpEncodable)]

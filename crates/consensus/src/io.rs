@@ -26,6 +26,9 @@ pub enum Output {
     Decided(Certificate),
     /// Proof that a validator signed two statements where one is allowed; each pair once.
     Evidence(Evidence),
+    /// A statement by this node's own key that this node did not make: another machine signs
+    /// with the key, or this disk is an old copy. The node signs nothing up to this round.
+    Elsewhere { height: Height, round: Round },
 }
 
 /// A message of consensus between nodes.

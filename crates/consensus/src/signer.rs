@@ -79,6 +79,18 @@ impl ValidatorSigner {
         }
     }
 
+    /// Whether a vote is by this node's key and was not made here.
+    pub fn is_elsewhere(&self, vote: &Vote) -> bool {
+        let own = self.signed.get(&(vote.height, vote.round, vote.kind));
+        self.name() == Some(vote.validator) && own != Some(vote)
+    }
+
+    /// Whether a proposal is by this node's key and was not made here.
+    pub fn is_proposed_elsewhere(&self, proposal: &Proposal) -> bool {
+        let own = self.proposed.get(&(proposal.height, proposal.round));
+        self.name() == Some(proposal.proposer) && own != Some(proposal)
+    }
+
     /// Whether this node has signed a precommit of a round, for a block or for none.
     pub fn has_precommitted(&self, height: Height, round: Round) -> bool {
         self.signed.contains_key(&(height, round, VoteKind::Precommit))
@@ -125,8 +137,14 @@ impl ValidatorSigner {
         signed
     }
 
-    fn verify_vote(&mut self, vote: Vote) -> bool {
+    /// Whether a statement's signature is right. It is verified unless it is remembered.
+    pub fn verify_vote(&mut self, vote: Vote) -> bool {
         verify_once(&mut self.verified, vote, |vote| vote.verify(&self.network))
+    }
+
+    /// As [`Self::verify_vote`].
+    pub fn verify_proposal(&mut self, proposal: Proposal) -> bool {
+        verify_once(&mut self.verified_proposals, proposal, |p| p.verify(&self.network))
     }
 
     /// Whether all signatures of a peer's statement are remembered as right. One without
@@ -154,8 +172,7 @@ impl ValidatorSigner {
             }
             ConsensusMsg::Proposal(proposal) => {
                 let signed = SignedProposal::new(proposal, signed.signature);
-                let proposal = context::proposal_out(&signed);
-                verify_once(&mut self.verified_proposals, proposal, |p| p.verify(&self.network))
+                self.verify_proposal(context::proposal_out(&signed))
             }
         };
         self.wrong |= !good;

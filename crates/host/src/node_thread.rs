@@ -258,6 +258,13 @@ impl NodeThread {
                 Event::Equivocation { height, validator } => {
                     tracing::error!(height, %validator, "a validator signed twice");
                 }
+                Event::SignedElsewhere { height, round } => tracing::error!(
+                    height,
+                    round,
+                    "this validator's key signs on another machine too, or this data directory \
+                     is an old copy; this node signs nothing up to that round. Stop one of the \
+                     two: a validator that signs twice is slashed"
+                ),
                 Event::Admitted(_) => {}
             }
         }

@@ -158,6 +158,9 @@ pub enum Event {
     Admitted(Transaction),
     /// A validator signed two conflicting statements.
     Equivocation { height: Height, validator: PublicKey },
+    /// This validator's key signed for a round elsewhere: on another machine, or before this
+    /// disk's copy was made. This node signs nothing up to that round.
+    SignedElsewhere { height: Height, round: Round },
 }
 
 /// Where the node stands, for `status`, `/metrics` and the devnet's line.

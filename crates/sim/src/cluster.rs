@@ -420,6 +420,7 @@ impl Cluster {
                 self.seen.equivocations.push(id);
                 self.count("equivocations");
             }
+            Event::SignedElsewhere { .. } => self.count("keys seen elsewhere"),
             Event::Admitted(_) => {}
         }
     }

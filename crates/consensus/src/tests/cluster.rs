@@ -84,6 +84,8 @@ pub struct CoreCluster {
     pub wire: CoreWire,
     pub random: Random,
     pub evidence: Vec<Evidence>,
+    /// Nodes whose key was seen to sign elsewhere, and in which round.
+    pub elsewhere: Vec<(usize, Round)>,
     /// Every block that was built, oldest first.
     pub built: Vec<B256>,
     /// Blocks that execution refuses.
@@ -98,6 +100,8 @@ pub struct CoreCluster {
     /// Every statement ever sent: the judge of double signing.
     said: BTreeMap<(PublicKey, Height, Round, u8), Option<B256>>,
     byzantine: BTreeSet<PublicKey>,
+    /// The validator with whose key each node signs, if any.
+    keys: Vec<Option<usize>>,
 }
 
 /// A wire that takes 5 to 20 ms and loses nothing.
@@ -126,6 +130,7 @@ impl CoreCluster {
             wire: good_wire(),
             random: Random(seed),
             evidence: Vec::new(),
+            elsewhere: Vec::new(),
             built: Vec::new(),
             invalid: BTreeSet::new(),
             refuse_round: None,
@@ -136,6 +141,7 @@ impl CoreCluster {
             sequence: 0,
             said: BTreeMap::new(),
             byzantine: BTreeSet::new(),
+            keys: (0..n + followers).map(|i| (i < n).then_some(i)).collect(),
         };
         (0..n + followers).for_each(|i| cluster.restart(i));
         cluster
@@ -146,13 +152,20 @@ impl CoreCluster {
         self.byzantine.insert(key(node).public());
     }
 
+    /// Lets another machine, `node`, sign with a validator's key too.
+    pub fn twin(&mut self, node: usize, validator: usize) {
+        self.suspect(validator);
+        self.keys[node] = Some(validator);
+        self.restart(node);
+    }
+
     pub fn crash(&mut self, node: usize) {
         self.nodes[node].consensus = None;
         self.nodes[node].crash_after = None;
     }
 
     pub fn restart(&mut self, i: usize) {
-        let key = (i < self.set.len()).then(|| key(i));
+        let key = self.keys[i].map(key);
         let config = Config { key, network: NETWORK, timeouts: timeouts() };
         self.nodes[i].consensus = Some(Consensus::new(config));
         let records = self.nodes[i].journal.clone();
@@ -342,6 +355,7 @@ impl CoreCluster {
                 }
                 Output::Decided(certificate) => self.commit(node, certificate),
                 Output::Evidence(evidence) => self.evidence.push(evidence),
+                Output::Elsewhere { round, .. } => self.elsewhere.push((node, round)),
             }
         }
     }
