@@ -22,8 +22,7 @@ static KEYS: LazyLock<Vec<SecretKey>> =
 
 fuzz_target!(|bytes: &[u8]| {
     let records: Vec<Vec<u8>> = bytes.chunks(4).take(RECORDS_MAX).map(record).collect();
-    let validator =
-        |key: &SecretKey| Validator { key: key.public(), power: 1 };
+    let validator = |key: &SecretKey| Validator { key: key.public(), power: 1 };
     let set = ValidatorSet::new(KEYS.iter().map(validator).collect()).expect("four validators");
     let timeouts = Timeouts {
         propose: Millis(1_000),
@@ -32,8 +31,8 @@ fuzz_target!(|bytes: &[u8]| {
         delta: Millis(150),
         max: Millis(3_000),
     };
-    let key = Some(KEYS[0].clone());
-    let mut consensus = Consensus::new(Config { key, network: NETWORK, timeouts });
+    let keys = vec![KEYS[0].clone()];
+    let mut consensus = Consensus::new(Config { keys, network: NETWORK, timeouts });
     let _ = consensus.start(Time(0), 1, set, &records, &mut Vec::new());
 });
 

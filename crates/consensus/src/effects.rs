@@ -109,7 +109,6 @@ impl EffectHandler {
         self.now = now;
         self.height = height;
         self.round = 0;
-        self.active = self.signer.name().is_some_and(|name| set.get(&name).is_some());
         self.elsewhere = None;
         self.decided = None;
         self.build = None;
@@ -117,7 +116,8 @@ impl EffectHandler {
         self.reported_votes.clear();
         self.reported_proposals.clear();
         self.timeouts.begin(set);
-        self.signer.begin(height);
+        self.signer.begin(height, set);
+        self.active = self.signer.name().is_some();
     }
 
     /// Whether this node may sign for a round: its key has not signed for it elsewhere.

@@ -11,7 +11,7 @@ use arc_malachitebft_core_types::{
     Threshold, ThresholdParams, Timeout, TimeoutKind, Validity, ValuePayload, VoteExtensionPolicy,
     VoteType,
 };
-use trefoil_types::{B256, Height, Offence, Proposal, Round, Time, ValidatorSet, Vote};
+use trefoil_types::{B256, Height, Offence, Proposal, PublicKey, Round, Time, ValidatorSet, Vote};
 
 use crate::{
     Candidate, Config, ConsensusMessage, Output,
@@ -52,7 +52,7 @@ pub struct Consensus {
 
 impl Consensus {
     pub fn new(config: Config) -> Self {
-        let signer = ValidatorSigner::new(config.key, config.network);
+        let signer = ValidatorSigner::new(config.keys, config.network);
         let effects = EffectHandler::new(signer, AdaptiveTimeouts::new(config.timeouts));
         Self { effects, core: None, done: false }
     }
@@ -189,6 +189,11 @@ impl Consensus {
     /// may be relayed: a repeated statement is no misdeed, but it was not verified.
     pub fn has_verified(&self, message: &ConsensusMessage) -> bool {
         self.effects.signer.has_verified(message)
+    }
+
+    /// The key with which this node signs in a height of these validators; `None`: it does not.
+    pub fn key_in(&self, set: &ValidatorSet) -> Option<PublicKey> {
+        self.effects.signer.key_in(set).map(|key| key.public())
     }
 
     /// When [`Consensus::tick`] is next due.

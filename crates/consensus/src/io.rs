@@ -53,8 +53,9 @@ impl ConsensusMessage {
 }
 
 pub struct Config {
-    /// This node's validator key; `None` for a full node.
-    pub key: Option<SecretKey>,
+    /// This node's validator keys, oldest first: two during a rotation, none for a full node. A
+    /// height is signed with the oldest that its validator set names.
+    pub keys: Vec<SecretKey>,
     /// The genesis hash, which every signature is bound to.
     pub network: B256,
     pub timeouts: Timeouts,

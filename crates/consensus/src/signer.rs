@@ -1,8 +1,8 @@
 //! Signing and verifying for one validator.
 //!
 //! What always holds: for one height, round and kind of statement at most one
-//! is ever signed; a signature is verified at most once while it is
-//! remembered, and own signatures never.
+//! is ever signed, and all of a height's by one key; a signature is verified at most
+//! once while it is remembered, and own signatures never.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,6 +32,9 @@ type Validity = Result<(), Box<CertificateError<ChainContext>>>;
 
 #[derive(Default)]
 pub struct ValidatorSigner {
+    /// This node's keys, oldest first.
+    keys: Vec<SecretKey>,
+    /// The one of them that signs at this height.
     key: Option<SecretKey>,
     network: B256,
     /// Whether a wrong signature was found since this was last cleared.
@@ -46,17 +49,25 @@ pub struct ValidatorSigner {
 }
 
 impl ValidatorSigner {
-    pub fn new(key: Option<SecretKey>, network: B256) -> Self {
-        Self { key, network, ..Self::default() }
+    pub fn new(keys: Vec<SecretKey>, network: B256) -> Self {
+        Self { keys, network, ..Self::default() }
     }
 
-    /// The validator that signs: its public key.
+    // Accident: a next key with which another machine signs already. The older key has signed
+    // here, so this node is where it belongs.
+    /// The key that signs in a height of these validators: the oldest that is one of theirs.
+    pub fn key_in(&self, set: &ValidatorSet) -> Option<&SecretKey> {
+        self.keys.iter().find(|key| set.get(&key.public()).is_some())
+    }
+
+    /// The validator that signs at this height: its public key.
     pub fn name(&self) -> Option<PublicKey> {
         self.key.as_ref().map(SecretKey::public)
     }
 
-    /// Forgets the heights before `height`.
-    pub fn begin(&mut self, height: Height) {
+    /// Forgets the heights before `height`, and takes the key that its validators name.
+    pub fn begin(&mut self, height: Height, set: &ValidatorSet) {
+        self.key = self.key_in(set).cloned();
         self.wrong = false;
         self.second = None;
         self.verified.retain(|vote| vote.height >= height);

@@ -175,7 +175,8 @@ pub struct NodeStatus {
     pub validators: usize,
     /// How many signatures the tip's certificate holds.
     pub signers: usize,
-    pub validating: bool,
+    /// The key with which this node signs in the next height; `None`: it does not validate.
+    pub validator: Option<PublicKey>,
     /// The highest tip that a peer claims whose blocks have verified, when it is ahead
     /// of ours.
     pub syncing_to: Option<Height>,

@@ -22,7 +22,11 @@ pub fn key(i: usize) -> SecretKey {
 }
 
 pub fn set_of(n: usize) -> ValidatorSet {
-    let validators = (0..n).map(|i| Validator { key: key(i).public(), power: 1 });
+    set_of_keys(0..n)
+}
+
+pub fn set_of_keys(keys: impl IntoIterator<Item = usize>) -> ValidatorSet {
+    let validators = keys.into_iter().map(|i| Validator { key: key(i).public(), power: 1 });
     ValidatorSet::new(validators.collect()).expect("a test's set")
 }
 
@@ -80,7 +84,8 @@ enum CoreEvent {
 pub struct CoreCluster {
     pub now: Time,
     pub nodes: Vec<CoreNode>,
-    pub set: ValidatorSet,
+    /// The validators, by the first height that has them.
+    pub sets: BTreeMap<Height, ValidatorSet>,
     pub wire: CoreWire,
     pub random: Random,
     pub evidence: Vec<Evidence>,
@@ -100,8 +105,10 @@ pub struct CoreCluster {
     /// Every statement ever sent: the judge of double signing.
     said: BTreeMap<(PublicKey, Height, Round, u8), Option<B256>>,
     byzantine: BTreeSet<PublicKey>,
-    /// The validator with whose key each node signs, if any.
-    keys: Vec<Option<usize>>,
+    /// The one key that each node signs with at a height.
+    signers: BTreeMap<(usize, Height), PublicKey>,
+    /// The keys of each node, oldest first.
+    keys: Vec<Vec<usize>>,
 }
 
 /// A wire that takes 5 to 20 ms and loses nothing.
@@ -126,7 +133,7 @@ impl CoreCluster {
         let mut cluster = Self {
             now: Time(1_000_000),
             nodes: (0..n + followers).map(|_| node()).collect(),
-            set: set_of(n),
+            sets: BTreeMap::from([(1, set_of(n))]),
             wire: good_wire(),
             random: Random(seed),
             evidence: Vec::new(),
@@ -141,7 +148,8 @@ impl CoreCluster {
             sequence: 0,
             said: BTreeMap::new(),
             byzantine: BTreeSet::new(),
-            keys: (0..n + followers).map(|i| (i < n).then_some(i)).collect(),
+            signers: BTreeMap::new(),
+            keys: (0..n + followers).map(|i| (i < n).then_some(i).into_iter().collect()).collect(),
         };
         (0..n + followers).for_each(|i| cluster.restart(i));
         cluster
@@ -155,8 +163,17 @@ impl CoreCluster {
     /// Lets another machine, `node`, sign with a validator's key too.
     pub fn twin(&mut self, node: usize, validator: usize) {
         self.suspect(validator);
-        self.keys[node] = Some(validator);
+        self.give_keys(node, &[validator]);
+    }
+
+    /// Starts a node again, with these keys, oldest first.
+    pub fn give_keys(&mut self, node: usize, keys: &[usize]) {
+        self.keys[node] = keys.to_vec();
         self.restart(node);
+    }
+
+    fn set_at(&self, height: Height) -> &ValidatorSet {
+        self.sets.range(..=height).next_back().expect("the set of height 1").1
     }
 
     pub fn crash(&mut self, node: usize) {
@@ -165,8 +182,8 @@ impl CoreCluster {
     }
 
     pub fn restart(&mut self, i: usize) {
-        let key = self.keys[i].map(key);
-        let config = Config { key, network: NETWORK, timeouts: timeouts() };
+        let keys = self.keys[i].iter().map(|i| key(*i)).collect();
+        let config = Config { keys, network: NETWORK, timeouts: timeouts() };
         self.nodes[i].consensus = Some(Consensus::new(config));
         let records = self.nodes[i].journal.clone();
         self.begin(i, &records);
@@ -341,7 +358,7 @@ impl CoreCluster {
                     }
                 }
                 Output::Send(speech) => {
-                    self.judge(&speech);
+                    self.judge(node, &speech);
                     self.say(node, &speech);
                 }
                 Output::Build { height, round, until } => {
@@ -364,7 +381,7 @@ impl CoreCluster {
     fn commit(&mut self, node: usize, certificate: Certificate) {
         let height = certificate.height;
         assert_eq!(height, self.height(node) + 1, "a height is decided out of turn");
-        certificate.verify(&self.set, &NETWORK).expect("a certificate proves its block");
+        certificate.verify(self.set_at(height), &NETWORK).expect("a certificate proves its block");
         for other in &self.nodes {
             if let Some(theirs) = other.chain.get(height as usize - 1) {
                 assert_eq!(theirs.block, certificate.block, "two blocks at height {height}");
@@ -377,14 +394,14 @@ impl CoreCluster {
 
     fn begin(&mut self, node: usize, records: &[Vec<u8>]) {
         let height = self.height(node) + 1;
-        let (now, set, mut out) = (self.now, self.set.clone(), Vec::new());
+        let (now, set, mut out) = (self.now, self.set_at(height).clone(), Vec::new());
         if let Some(consensus) = &mut self.nodes[node].consensus {
             consensus.start(now, height, set, records, &mut out).expect("own records");
         }
         self.handle(node, out);
     }
 
-    fn judge(&mut self, speech: &ConsensusMessage) {
+    fn judge(&mut self, node: usize, speech: &ConsensusMessage) {
         let (who, height, round, kind, block) = match speech {
             ConsensusMessage::Vote(v) => (
                 v.validator,
@@ -396,6 +413,8 @@ impl CoreCluster {
             ConsensusMessage::Proposal(p) => (p.proposer, p.height, p.round, 0, Some(p.block)),
             _ => return,
         };
+        let signer = *self.signers.entry((node, height)).or_insert(who);
+        assert_eq!(signer, who, "node {node} signs with two keys at height {height}");
         if self.byzantine.contains(&who) {
             return;
         }

@@ -98,7 +98,7 @@ fn a_damaged_record_names_itself() {
 }
 
 fn consensus() -> Consensus {
-    Consensus::new(Config { key: Some(key(0)), network: NETWORK, timeouts: timeouts() })
+    Consensus::new(Config { keys: vec![key(0)], network: NETWORK, timeouts: timeouts() })
 }
 
 /// One key on two machines, or a disk that is an old copy: whatever arrives of the key's other

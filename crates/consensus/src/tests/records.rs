@@ -43,8 +43,8 @@ fn a_shuffled_journal_is_replayed_or_refused() {
         let take = 1 + random.below(2 * records.len() as u64);
         let pick = |_| records[random.below(records.len() as u64) as usize].clone();
         let shuffled: Vec<Vec<u8>> = (0..take).map(pick).collect();
-        let key = Some(key(random.below(4) as usize));
-        let config = Config { key, network: NETWORK, timeouts: timeouts() };
+        let keys = vec![key(random.below(4) as usize)];
+        let config = Config { keys, network: NETWORK, timeouts: timeouts() };
         let (mut consensus, mut out) = (Consensus::new(config), Vec::new());
         match consensus.start(Time(0), 1, set_of(4), &shuffled, &mut out) {
             Ok(()) => replayed += 1,
