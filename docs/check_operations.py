@@ -191,15 +191,15 @@ def follow(machines):
     wait("cora's node takes it up", lambda: state("cora")["certificate"]["serial"] != before)
     do("cora", "trefoil org rotate-ca --end", fill(old))
 
-    do("dora", "trefoil keys new validator")
-    new = machines.keys("dora", "next")["validator"]
+    do("dora", "trefoil keys new next-validator")
+    do("dora", "trefoil run")
+    new = machines.keys("dora")["next-validator"]
     proof = do("dora", "trefoil keys prove").strip()
     do("dora", "trefoil validator rotate-key", fill(state("dora")["peerId"], new, proof))
     do("dora", "trefoil validator list")
-    do("dora", "mv next")
-    machines.start("dora", "node")
     wait("dora signs with it", lambda: any(v["key"] == new and v["signedLast"]
                                            for v in machines.ask("acme", "validator", "list")))
+    do("dora", "mv node")
 
     number = proposal(do("acme", "trefoil org propose-remove"))
     vote("bolt", number, False)

@@ -22,8 +22,7 @@ static KEYS: LazyLock<Vec<SecretKey>> =
 
 fuzz_target!(|bytes: &[u8]| {
     let records: Vec<Vec<u8>> = bytes.chunks(4).take(RECORDS_MAX).map(record).collect();
-    let validator =
-        |key: &SecretKey| Validator { key: key.public(), power: 1 };
+    let validator = |key: &SecretKey| Validator { key: key.public(), power: 1 };
     let set = ValidatorSet::new(KEYS.iter().map(validator).collect()).expect("four validators");
     let timeouts = Timeouts {
         propose: Millis(1_000),
@@ -32,8 +31,8 @@ fuzz_target!(|bytes: &[u8]| {
         delta: Millis(150),
         max: Millis(3_000),
     };
-    let key = Some(KEYS[0].clone());
-    let mut consensus = Consensus::new(Config { key, network: NETWORK, timeouts });
+    let keys = vec![KEYS[0].clone()];
+    let mut consensus = Consensus::new(Config { keys, network: NETWORK, timeouts });
     let _ = consensus.start(Time(0), 1, set, &records, &mut Vec::new());
 });
 
@@ -52,7 +51,7 @@ fn record(bytes: &[u8]) -> Vec<u8> {
         let block = (what % 4 != 3).then_some(block);
         Vote::sign(key, &NETWORK, kind, height, round, block)
     };
-    match byte(0) % 8 {
+    match byte(0) % 9 {
         0 => bytes.to_vec(),
         1 | 2 => tagged(1, &vote(key, kind)),
         3 => tagged(2, &Proposal::sign(key, &NETWORK, height, round, block, earlier)),
@@ -69,6 +68,7 @@ fn record(bytes: &[u8]) -> Vec<u8> {
             let (proposer, valid) = (key.public(), who & 4 == 0);
             tagged(4, &Candidate { height, round, proposer, block, valid })
         }
+        7 => tagged(6, &Elsewhere { height, round }),
         _ => tagged(5, &Elapsed { height, kind: what % 5, round }),
     }
 }
@@ -86,6 +86,12 @@ struct Candidate {
     proposer: PublicKey,
     block: B256,
     valid: bool,
+}
+
+#[derive(RlpEncodable)]
+struct Elsewhere {
+    height: u64,
+    round: u32,
 }
 
 #[derive(RlpEncodable)]

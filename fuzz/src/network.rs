@@ -86,7 +86,7 @@ fn certificate(genesis: B256, height: Height, block: B256) -> Certificate {
 /// The node, with nothing but genesis.
 pub fn node(effects: &mut Effects) -> Node {
     let config = Config {
-        validator_key: Some(secret(1)),
+        validator_keys: vec![secret(1)],
         peer: peer(1),
         pool: MempoolLimits { txs_max: 64, bytes_max: 1 << 20, ..MempoolLimits::default() },
     };

@@ -28,7 +28,7 @@ fn nodes() -> Vec<Consensus> {
         delta: Millis(150),
         max: Millis(3_000),
     };
-    let config = |i| Config { key: Some(key(i)), network: NETWORK, timeouts };
+    let config = |i| Config { keys: vec![key(i)], network: NETWORK, timeouts };
     (0..VALIDATORS).map(|i| Consensus::new(config(i))).collect()
 }
 

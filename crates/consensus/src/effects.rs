@@ -33,6 +33,12 @@ pub struct EffectHandler {
     pub proposal_seen: bool,
     /// Whether this node votes at this height.
     pub active: bool,
+    // Attack and accident: one key on two machines, or a disk that is an old copy. Two votes for
+    // one round cost the validator its stake, and records of both would contradict each other
+    // at the next start.
+    /// The last round of this height for which this node's key was seen to sign elsewhere; this
+    /// node signs nothing up to it, and what it knows of those rounds stays as it was.
+    pub elsewhere: Option<Round>,
     /// The outputs, in order; the decision apart, since it comes last.
     pub out: Vec<Output>,
     pub decided: Option<Certificate>,
@@ -87,6 +93,7 @@ impl EffectHandler {
             round_began: Time(0),
             proposal_seen: false,
             active: false,
+            elsewhere: None,
             out: Vec::new(),
             decided: None,
             build: None,
@@ -102,14 +109,35 @@ impl EffectHandler {
         self.now = now;
         self.height = height;
         self.round = 0;
-        self.active = self.signer.name().is_some_and(|name| set.get(&name).is_some());
+        self.elsewhere = None;
         self.decided = None;
         self.build = None;
         self.timers.clear();
         self.reported_votes.clear();
         self.reported_proposals.clear();
         self.timeouts.begin(set);
-        self.signer.begin(height);
+        self.signer.begin(height, set);
+        self.active = self.signer.name().is_some();
+    }
+
+    /// Whether this node may sign for a round: its key has not signed for it elsewhere.
+    pub fn may_sign(&self, round: Round) -> bool {
+        self.elsewhere.is_none_or(|elsewhere| round > elsewhere)
+    }
+
+    /// Remembers, also for the next start, that this node's key signed elsewhere for `round`.
+    pub fn note_elsewhere(&mut self, round: Round) {
+        if !self.may_sign(round) {
+            return;
+        }
+        self.elsewhere = Some(round);
+        if !self.may_sign(self.round) {
+            self.build = None;
+        }
+        self.append(wal_entry::encode_elsewhere(self.height, round));
+        if self.replaying.is_none() {
+            self.out.push(Output::Elsewhere { height: self.height, round });
+        }
     }
 
     /// Takes the timer that has been due longest, if any is.
@@ -227,7 +255,8 @@ impl EffectHandler {
     /// certificate that it has, and a validator that is in none is taken for absent.
     fn precommit_late(&mut self, commit: &CommitCertificate<ChainContext>) {
         let (height, round) = (commit.height, context::round_out(commit.round));
-        if !self.active || self.signer.has_precommitted(height.0, round) {
+        let may_sign = self.active && self.may_sign(round);
+        if !may_sign || self.signer.has_precommitted(height.0, round) {
             return;
         }
         let Some(name) = self.signer.name() else { return };
@@ -265,12 +294,14 @@ impl EffectHandler {
 
     /// A node that does not vote has nothing to remember.
     fn record(&mut self, height: context::ConsensusHeight, input: &context::CoreInput) {
-        if !self.active {
-            return;
+        if self.active {
+            self.append(wal_entry::encode(height, input));
         }
-        let bytes = wal_entry::encode(height, input);
+    }
+
+    fn append(&mut self, bytes: Vec<u8>) {
         if !self.replaying.as_ref().is_some_and(|records| records.contains(&bytes)) {
-            self.out.push(Output::Record { height: height.0, bytes });
+            self.out.push(Output::Record { height: self.height, bytes });
         }
     }
 }

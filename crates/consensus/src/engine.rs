@@ -11,7 +11,7 @@ use arc_malachitebft_core_types::{
     Threshold, ThresholdParams, Timeout, TimeoutKind, Validity, ValuePayload, VoteExtensionPolicy,
     VoteType,
 };
-use trefoil_types::{B256, Height, Offence, Proposal, Round, Time, ValidatorSet, Vote};
+use trefoil_types::{B256, Height, Offence, Proposal, PublicKey, Round, Time, ValidatorSet, Vote};
 
 use crate::{
     Candidate, Config, ConsensusMessage, Output,
@@ -19,7 +19,7 @@ use crate::{
     effects::{Build, EffectHandler, Timer},
     signer::ValidatorSigner,
     timeouts::AdaptiveTimeouts,
-    wal_entry,
+    wal_entry::{self, WalEntry},
 };
 
 // With a node's own wait for precommits left out, a round takes as long as its messages.
@@ -52,7 +52,7 @@ pub struct Consensus {
 
 impl Consensus {
     pub fn new(config: Config) -> Self {
-        let signer = ValidatorSigner::new(config.key, config.network);
+        let signer = ValidatorSigner::new(config.keys, config.network);
         let effects = EffectHandler::new(signer, AdaptiveTimeouts::new(config.timeouts));
         Self { effects, core: None, done: false }
     }
@@ -72,7 +72,7 @@ impl Consensus {
         records: &[Vec<u8>],
         out: &mut Vec<Output>,
     ) -> Result<(), ReplayError> {
-        let inputs = decode(height, records)?;
+        let entries = decode(height, records)?;
         self.effects.begin(now, height, &set);
         self.done = false;
         let set = ConsensusValidators::new(set);
@@ -96,7 +96,7 @@ impl Consensus {
         self.effects.replaying = Some(records.iter().cloned().collect());
         let policy = VoteExtensionPolicy::Disabled;
         let begin = core::Input::StartHeight(ConsensusHeight(height), set, false, None, policy);
-        let replayed = self.replay(height, begin, inputs);
+        let replayed = self.replay(height, begin, entries);
         self.effects.replaying = None;
         replayed?;
         self.resend_proposal();
@@ -191,6 +191,11 @@ impl Consensus {
         self.effects.signer.has_verified(message)
     }
 
+    /// The key with which this node signs in a height of these validators; `None`: it does not.
+    pub fn key_in(&self, set: &ValidatorSet) -> Option<PublicKey> {
+        self.effects.signer.key_in(set).map(|key| key.public())
+    }
+
     /// When [`Consensus::tick`] is next due.
     pub fn deadline(&self) -> Option<Time> {
         self.effects.timers.values().map(|(due, _)| *due).min()
@@ -219,6 +224,7 @@ impl Consensus {
     }
 
     fn handle(&mut self, message: ConsensusMessage) -> Result<(), Offence> {
+        self.find_elsewhere(&message);
         let core = self.core.as_ref().expect("the caller saw it");
         let validators = core.validator_set().set.len();
         let input = match message {
@@ -238,6 +244,30 @@ impl Consensus {
         self.feed(input);
         self.settle();
         self.blame()
+    }
+
+    /// Looks for a statement by this node's key that was made elsewhere. The core still counts it:
+    /// a quorum may need it.
+    fn find_elsewhere(&mut self, message: &ConsensusMessage) {
+        let signer = &mut self.effects.signer;
+        let is_elsewhere = match message {
+            ConsensusMessage::Vote(vote) => {
+                signer.is_elsewhere(vote) && signer.verify_vote(vote.clone())
+            }
+            ConsensusMessage::Proposal(proposal) => {
+                signer.is_proposed_elsewhere(proposal) && signer.verify_proposal(proposal.clone())
+            }
+            ConsensusMessage::PolkaCertificate(polka) => {
+                polka.votes().any(|v| signer.is_elsewhere(&v) && signer.verify_vote(v))
+            }
+            ConsensusMessage::RoundCertificate(round) => {
+                round.votes().any(|v| signer.is_elsewhere(&v) && signer.verify_vote(v))
+            }
+        };
+        let round = message.place().1;
+        if is_elsewhere && self.effects.active && !self.is_far(round) {
+            self.effects.note_elsewhere(round);
+        }
     }
 
     fn vote(&mut self, vote: Vote) -> Result<(), Offence> {
@@ -344,25 +374,19 @@ impl Consensus {
         &mut self,
         height: Height,
         begin: context::CoreInput,
-        inputs: Vec<context::CoreInput>,
+        entries: Vec<WalEntry>,
     ) -> Result<(), ReplayError> {
-        for input in &inputs {
-            match input {
-                core::Input::Vote(vote) => self.effects.signer.recall_vote(context::vote_out(vote)),
-                core::Input::Proposal(p) => {
-                    self.effects.signer.recall_proposal(context::proposal_out(p))
-                }
-                _ => {}
-            }
-        }
+        let made_here = self.recall(&entries);
         let failed = |reason| ReplayError::Contradiction { height, reason };
         self.try_feed(begin).map_err(failed)?;
         if let Some(core) = &mut self.core {
-            core.record_recovered_own_precommit_extensions(&inputs);
-            core.index_wal_entries(&inputs);
+            core.index_wal_entries(&made_here);
         }
-        for (index, input) in inputs.into_iter().enumerate() {
-            self.try_feed(input).map_err(failed)?;
+        for (index, entry) in entries.into_iter().enumerate() {
+            match entry {
+                WalEntry::Input(input) => self.try_feed(input).map_err(failed)?,
+                WalEntry::Elsewhere(round) => self.effects.note_elsewhere(round),
+            }
             if self.blame().is_err() {
                 return Err(ReplayError::Signature { height, index });
             }
@@ -371,6 +395,34 @@ impl Consensus {
             core.reset_entries_index();
         }
         Ok(())
+    }
+
+    /// Remembers what this node signed before the crash, and returns it. Statements by its key
+    /// that were made elsewhere follow their mark.
+    fn recall(&mut self, entries: &[WalEntry]) -> Vec<context::CoreInput> {
+        let (mut elsewhere, mut made_here) = (None, Vec::new());
+        let signer = &mut self.effects.signer;
+        for entry in entries {
+            match entry {
+                WalEntry::Elsewhere(round) => elsewhere = elsewhere.max(Some(*round)),
+                WalEntry::Input(input @ core::Input::Vote(vote)) => {
+                    let vote = context::vote_out(vote);
+                    if elsewhere < Some(vote.round) {
+                        signer.recall_vote(vote);
+                        made_here.push(input.clone());
+                    }
+                }
+                WalEntry::Input(input @ core::Input::Proposal(proposal)) => {
+                    let proposal = context::proposal_out(proposal);
+                    if elsewhere < Some(proposal.round) {
+                        signer.recall_proposal(proposal);
+                        made_here.push(input.clone());
+                    }
+                }
+                WalEntry::Input(_) => {}
+            }
+        }
+        made_here
     }
 
     /// Sends the proposal of the current round again, after a replay: that sends the votes again,
@@ -404,6 +456,8 @@ impl Consensus {
     /// The core's, or that it would sign against an earlier signature.
     fn try_feed(&mut self, input: context::CoreInput) -> Result<(), String> {
         let Self { effects, core: Some(core), .. } = self else { return Ok(()) };
+        let round = effects.round;
+        core.params.enabled = effects.signer.name().is_some() && effects.may_sign(round);
         let result: Result<(), Box<core::Error<ChainContext>>> = process!(
             input: input,
             state: core,
@@ -441,11 +495,11 @@ impl Consensus {
     }
 }
 
-fn decode(height: Height, records: &[Vec<u8>]) -> Result<Vec<context::CoreInput>, ReplayError> {
-    let inputs = records.iter().enumerate().map(|(index, bytes)| match wal_entry::decode(bytes) {
-        Ok((got, input)) if got == height => Ok(input),
+fn decode(height: Height, records: &[Vec<u8>]) -> Result<Vec<WalEntry>, ReplayError> {
+    let entries = records.iter().enumerate().map(|(index, bytes)| match wal_entry::decode(bytes) {
+        Ok((got, entry)) if got == height => Ok(entry),
         Ok((got, _)) => Err(ReplayError::Height { height, index, got }),
         Err(reason) => Err(ReplayError::Record { height, index, reason }),
     });
-    inputs.collect()
+    entries.collect()
 }

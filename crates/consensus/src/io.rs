@@ -26,6 +26,9 @@ pub enum Output {
     Decided(Certificate),
     /// Proof that a validator signed two statements where one is allowed; each pair once.
     Evidence(Evidence),
+    /// A statement by this node's own key that this node did not make: another machine signs
+    /// with the key, or this disk is an old copy. The node signs nothing up to this round.
+    Elsewhere { height: Height, round: Round },
 }
 
 /// A message of consensus between nodes.
@@ -50,8 +53,9 @@ impl ConsensusMessage {
 }
 
 pub struct Config {
-    /// This node's validator key; `None` for a full node.
-    pub key: Option<SecretKey>,
+    /// This node's validator keys, oldest first: two during a rotation, none for a full node. A
+    /// height is signed with the oldest that its validator set names.
+    pub keys: Vec<SecretKey>,
     /// The genesis hash, which every signature is bound to.
     pub network: B256,
     pub timeouts: Timeouts,

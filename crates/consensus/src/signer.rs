@@ -1,8 +1,8 @@
 //! Signing and verifying for one validator.
 //!
 //! What always holds: for one height, round and kind of statement at most one
-//! is ever signed; a signature is verified at most once while it is
-//! remembered, and own signatures never.
+//! is ever signed, and all of a height's by one key; a signature is verified at most
+//! once while it is remembered, and own signatures never.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,6 +32,9 @@ type Validity = Result<(), Box<CertificateError<ChainContext>>>;
 
 #[derive(Default)]
 pub struct ValidatorSigner {
+    /// This node's keys, oldest first.
+    keys: Vec<SecretKey>,
+    /// The one of them that signs at this height.
     key: Option<SecretKey>,
     network: B256,
     /// Whether a wrong signature was found since this was last cleared.
@@ -46,17 +49,25 @@ pub struct ValidatorSigner {
 }
 
 impl ValidatorSigner {
-    pub fn new(key: Option<SecretKey>, network: B256) -> Self {
-        Self { key, network, ..Self::default() }
+    pub fn new(keys: Vec<SecretKey>, network: B256) -> Self {
+        Self { keys, network, ..Self::default() }
     }
 
-    /// The validator that signs: its public key.
+    // Accident: a next key with which another machine signs already. The older key has signed
+    // here, so this node is where it belongs.
+    /// The key that signs in a height of these validators: the oldest that is one of theirs.
+    pub fn key_in(&self, set: &ValidatorSet) -> Option<&SecretKey> {
+        self.keys.iter().find(|key| set.get(&key.public()).is_some())
+    }
+
+    /// The validator that signs at this height: its public key.
     pub fn name(&self) -> Option<PublicKey> {
         self.key.as_ref().map(SecretKey::public)
     }
 
-    /// Forgets the heights before `height`.
-    pub fn begin(&mut self, height: Height) {
+    /// Forgets the heights before `height`, and takes the key that its validators name.
+    pub fn begin(&mut self, height: Height, set: &ValidatorSet) {
+        self.key = self.key_in(set).cloned();
         self.wrong = false;
         self.second = None;
         self.verified.retain(|vote| vote.height >= height);
@@ -77,6 +88,18 @@ impl ValidatorSigner {
         if self.name() == Some(proposal.proposer) {
             self.proposed.entry((proposal.height, proposal.round)).or_insert(proposal);
         }
+    }
+
+    /// Whether a vote is by this node's key and was not made here.
+    pub fn is_elsewhere(&self, vote: &Vote) -> bool {
+        let own = self.signed.get(&(vote.height, vote.round, vote.kind));
+        self.name() == Some(vote.validator) && own != Some(vote)
+    }
+
+    /// Whether a proposal is by this node's key and was not made here.
+    pub fn is_proposed_elsewhere(&self, proposal: &Proposal) -> bool {
+        let own = self.proposed.get(&(proposal.height, proposal.round));
+        self.name() == Some(proposal.proposer) && own != Some(proposal)
     }
 
     /// Whether this node has signed a precommit of a round, for a block or for none.
@@ -125,8 +148,14 @@ impl ValidatorSigner {
         signed
     }
 
-    fn verify_vote(&mut self, vote: Vote) -> bool {
+    /// Whether a statement's signature is right. It is verified unless it is remembered.
+    pub fn verify_vote(&mut self, vote: Vote) -> bool {
         verify_once(&mut self.verified, vote, |vote| vote.verify(&self.network))
+    }
+
+    /// As [`Self::verify_vote`].
+    pub fn verify_proposal(&mut self, proposal: Proposal) -> bool {
+        verify_once(&mut self.verified_proposals, proposal, |p| p.verify(&self.network))
     }
 
     /// Whether all signatures of a peer's statement are remembered as right. One without
@@ -154,8 +183,7 @@ impl ValidatorSigner {
             }
             ConsensusMsg::Proposal(proposal) => {
                 let signed = SignedProposal::new(proposal, signed.signature);
-                let proposal = context::proposal_out(&signed);
-                verify_once(&mut self.verified_proposals, proposal, |p| p.verify(&self.network))
+                self.verify_proposal(context::proposal_out(&signed))
             }
         };
         self.wrong |= !good;

@@ -4,6 +4,7 @@ mod cluster;
 mod crash;
 mod faults;
 mod records;
+mod rotation;
 mod rules;
 mod signing;
 

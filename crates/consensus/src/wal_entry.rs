@@ -16,6 +16,17 @@ const PROPOSAL: u8 = 2;
 const POLKA: u8 = 3;
 const CANDIDATE: u8 = 4;
 const TIMEOUT: u8 = 5;
+const ELSEWHERE: u8 = 6;
+
+/// What one record holds.
+#[derive(Clone, Debug)]
+pub enum WalEntry {
+    Input(CoreInput),
+    /// A statement by this node's key, made elsewhere, for this round: see
+    /// [`EffectHandler::elsewhere`](crate::effects::EffectHandler::elsewhere). What follows it in
+    /// the log for this round or an earlier one is not this node's.
+    Elsewhere(Round),
+}
 
 /// An executed block.
 #[derive(RlpEncodable, RlpDecodable)]
@@ -33,6 +44,19 @@ struct Elapsed {
     height: Height,
     kind: u8,
     round: Round,
+}
+
+#[derive(RlpEncodable, RlpDecodable)]
+struct Elsewhere {
+    height: Height,
+    round: Round,
+}
+
+/// The bytes of [`WalEntry::Elsewhere`].
+pub fn encode_elsewhere(height: Height, round: Round) -> Vec<u8> {
+    let mut out = Vec::new();
+    tagged(ELSEWHERE, &Elsewhere { height, round }, &mut out);
+    out
 }
 
 /// The bytes for an input that the core wants remembered at `height`.
@@ -78,14 +102,14 @@ pub fn height(bytes: &[u8]) -> alloy_rlp::Result<Height> {
     decode(bytes).map(|(height, _)| height)
 }
 
-/// The record's height and the input.
+/// The record's height and what it holds.
 ///
 /// # Errors
-/// Bytes that [`encode`] did not make.
-pub fn decode(bytes: &[u8]) -> alloy_rlp::Result<(Height, CoreInput)> {
+/// Bytes that neither [`encode`] nor [`encode_elsewhere`] made.
+pub fn decode(bytes: &[u8]) -> alloy_rlp::Result<(Height, WalEntry)> {
     let (&tag, mut rest) = bytes.split_first().ok_or(alloy_rlp::Error::InputTooShort)?;
     let buf = &mut rest;
-    let decoded = match tag {
+    let (height, input) = match tag {
         VOTE => {
             let vote = Vote::decode(buf)?;
             (vote.height, CoreInput::Vote(context::vote_in(vote)))
@@ -106,12 +130,20 @@ pub fn decode(bytes: &[u8]) -> alloy_rlp::Result<(Height, CoreInput)> {
             let elapsed = Elapsed::decode(buf)?;
             (elapsed.height, elapsed.input()?)
         }
+        ELSEWHERE => {
+            let Elsewhere { height, round } = Elsewhere::decode(buf)?;
+            return ended(buf, (height, WalEntry::Elsewhere(round)));
+        }
         _ => return Err(alloy_rlp::Error::Custom("a record of an unknown type")),
     };
-    if !buf.is_empty() {
-        return Err(alloy_rlp::Error::Custom("a record with bytes after its end"));
+    ended(buf, (height, WalEntry::Input(input)))
+}
+
+fn ended<T>(rest: &[u8], decoded: T) -> alloy_rlp::Result<T> {
+    match rest.is_empty() {
+        true => Ok(decoded),
+        false => Err(alloy_rlp::Error::Custom("a record with bytes after its end")),
     }
-    Ok(decoded)
 }
 
 fn tagged(tag: u8, body: &impl Encodable, out: &mut Vec<u8>) {

@@ -3,7 +3,7 @@
 //! ```text
 //! DIR/chain.toml   the chain specification, the same on every node
 //! DIR/node.toml    this node's settings
-//! DIR/keys/        node.json, validator.json (encrypted)
+//! DIR/keys/        node.json, validator.json, next-validator.json (encrypted)
 //! DIR/data/        the ledger and the journal, locked by the running node
 //! DIR/snapshots/   the newest state snapshots and the blocks before them, for
 //!                  newcomers

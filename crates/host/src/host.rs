@@ -20,6 +20,7 @@ use crate::{
     certificate_renewal::CertificateRenewal,
     home::Home,
     inbox::{DONE_MAX, InboxLanes},
+    key_rotation::KeyRotation,
     network_config::{NodeKeys, access, network, sharing},
     node_thread::{self, NodeThreadParts},
     settings::Settings,
@@ -67,7 +68,8 @@ impl Host {
         let sharing = sharing(home, settings, peer, &access)?;
         let membership = access.membership();
         let certificate = membership.map(|held| watch::Sender::new(held.certificate.clone()));
-        let validator = keys.validator.as_ref().map(SecretKey::public);
+        let validator_keys: Vec<_> = keys.validators.iter().map(SecretKey::public).collect();
+        let rotation = KeyRotation::of(&home.dir, &validator_keys);
         let config = network(home, &settings.p2p, &ledger, keys.identity, access);
         let (net, net_lanes) = trefoil_p2p::start(config).await?;
         let (stop, stopped) = oneshot::channel();
@@ -82,7 +84,7 @@ impl Host {
             spec,
             genesis_hash,
             peer,
-            validator,
+            validator_keys,
             net: net.clone(),
             readers: pool(READERS),
             workers: workers.clone(),
@@ -104,7 +106,7 @@ impl Host {
             content.clone(),
         ));
         let config =
-            trefoil_node::Config { validator_key: keys.validator, peer, pool: settings.pool };
+            trefoil_node::Config { validator_keys: keys.validators, peer, pool: settings.pool };
         let lanes = InboxLanes {
             stop: stopped,
             done: finished,
@@ -113,8 +115,17 @@ impl Host {
             catch_up: net_lanes.catch_up,
             gossip: net_lanes.gossip,
         };
-        let parts =
-            NodeThreadParts { journal, net, lanes, workers, done, snapshot, status, events };
+        let parts = NodeThreadParts {
+            journal,
+            net,
+            lanes,
+            workers,
+            done,
+            snapshot,
+            status,
+            events,
+            rotation,
+        };
         // The servers come after the replay: a caller must see the tip that this node already
         // announced to others.
         let ended = node_thread::start(config, ledger, recovered.records, parts).await;

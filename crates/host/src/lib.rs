@@ -20,6 +20,7 @@ mod error;
 pub mod home;
 mod host;
 mod inbox;
+mod key_rotation;
 mod log_queue;
 pub mod logging;
 mod network_config;

@@ -18,8 +18,9 @@ use crate::{
 /// A node's secrets.
 pub struct NodeKeys {
     pub identity: SecretKey,
-    /// None: a full node, which checks and serves and does not vote.
-    pub validator: Option<SecretKey>,
+    /// Oldest first; a height is signed with the oldest that the chain names. None: a full node,
+    /// which checks and serves and does not vote.
+    pub validators: Vec<SecretKey>,
     /// Renews this node's certificate, where it is at hand.
     pub ca: Option<Ca>,
 }

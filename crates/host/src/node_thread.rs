@@ -30,6 +30,7 @@ use trefoil_types::Standing;
 use crate::{
     HostError,
     inbox::{Arrival, Budget, InboxLanes},
+    key_rotation::KeyRotation,
     logging,
 };
 
@@ -53,6 +54,8 @@ pub struct NodeThreadParts {
     pub snapshot: watch::Sender<Snapshot>,
     pub status: watch::Sender<Arc<NodeStatus>>,
     pub events: broadcast::Sender<Event>,
+    /// Where this node holds two validator keys.
+    pub rotation: Option<KeyRotation>,
 }
 
 /// Starts the node's thread with what the journal held (`records`), and waits until it has
@@ -246,8 +249,9 @@ impl NodeThread {
         effects.prune_journal.map_or(Ok(()), |height| self.parts.journal.prune(height))
     }
 
-    /// Shows readers the newest block, before any event or reply about it leaves.
-    fn publish(&self, events: &[Event]) {
+    /// Shows readers the newest block, before any event or reply about it leaves, and tells the
+    /// operator what the log should say.
+    fn publish(&mut self, events: &[Event]) {
         for event in events {
             match event {
                 Event::Committed { block, snapshot, .. } => {
@@ -258,10 +262,21 @@ impl NodeThread {
                 Event::Equivocation { height, validator } => {
                     tracing::error!(height, %validator, "a validator signed twice");
                 }
+                Event::SignedElsewhere { height, round } => tracing::error!(
+                    height,
+                    round,
+                    "this validator's key signs on another machine too, or this data directory \
+                     is an old copy; this node signs nothing up to that round. Stop one of the \
+                     two: a validator that signs twice is slashed"
+                ),
                 Event::Admitted(_) => {}
             }
         }
         self.parts.status.send_replace(self.node.status());
+        let set = self.node.ledger().next_validators();
+        if let Some(notice) = self.parts.rotation.as_mut().and_then(|rotation| rotation.note(set)) {
+            tracing::warn!("{notice}");
+        }
     }
 
     fn start(&mut self, job: WorkerJob) {

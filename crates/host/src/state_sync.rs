@@ -137,8 +137,10 @@ fn is_due(
     if spec.snapshot_every == 0 && mode == SyncMode::Snapshot {
         return Err(HostError::NoSnapshots);
     }
-    let validator = keys.validator.as_ref().map(|key| key.public());
-    let founded = spec.validators.iter().any(|founder| Some(founder.key) == validator);
+    let founded = keys
+        .validators
+        .iter()
+        .any(|key| spec.validators.iter().any(|founder| founder.key == key.public()));
     match (mode, standing) {
         (SyncMode::Full, _) => Ok(false),
         (_, ChainOnDisk::Chain { .. }) => Ok(begun),

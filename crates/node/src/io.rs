@@ -158,6 +158,9 @@ pub enum Event {
     Admitted(Transaction),
     /// A validator signed two conflicting statements.
     Equivocation { height: Height, validator: PublicKey },
+    /// This validator's key signed for a round elsewhere: on another machine, or before this
+    /// disk's copy was made. This node signs nothing up to that round.
+    SignedElsewhere { height: Height, round: Round },
 }
 
 /// Where the node stands, for `status`, `/metrics` and the devnet's line.
@@ -172,7 +175,8 @@ pub struct NodeStatus {
     pub validators: usize,
     /// How many signatures the tip's certificate holds.
     pub signers: usize,
-    pub validating: bool,
+    /// The key with which this node signs in the next height; `None`: it does not validate.
+    pub validator: Option<PublicKey>,
     /// The highest tip that a peer claims whose blocks have verified, when it is ahead
     /// of ours.
     pub syncing_to: Option<Height>,

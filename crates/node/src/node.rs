@@ -46,8 +46,8 @@ use crate::{
 };
 
 pub struct Config {
-    /// This node's validator key, if it may validate.
-    pub validator_key: Option<SecretKey>,
+    /// This node's validator keys, oldest first, if it may validate: two during a rotation.
+    pub validator_keys: Vec<SecretKey>,
     /// This node's name on the network.
     pub peer: PeerId,
     pub pool: MempoolLimits,
@@ -69,7 +69,6 @@ pub enum OpenError {
 /// A whole node. See the crate's documentation for what always holds.
 pub struct Node {
     me: PeerId,
-    key: Option<PublicKey>,
     ledger: Ledger,
     consensus: Consensus,
     /// Outputs of consensus that are not carried out yet.
@@ -116,16 +115,14 @@ impl Node {
         now: Time,
         effects: &mut Effects,
     ) -> Result<Self, OpenError> {
-        let key = config.validator_key.as_ref().map(SecretKey::public);
         let consensus = Consensus::new(trefoil_consensus::Config {
-            key: config.validator_key,
+            keys: config.validator_keys,
             network: ledger.genesis_hash(),
             timeouts: Timeouts::for_chain(ledger.spec()),
         });
         let producer = BlockProducer::new(ledger.spec(), ledger.tip(), now);
         let mut node = Self {
             me: config.peer,
-            key,
             consensus,
             outputs: Vec::new(),
             height: HeightState { producer, ..Default::default() },
@@ -225,7 +222,7 @@ impl Node {
             peers: self.peers.members().len(),
             validators: set.len(),
             signers: self.ledger.tip_certificate().map_or(0, |c| c.signatures.len()),
-            validating: self.is_validator(),
+            validator: self.validator(),
             syncing_to: best.filter(|best| *best > tip.number + 1 || is_busy),
             pool_pending: self.pool.pending(),
             pool_queued: self.pool.queued(),
@@ -324,8 +321,9 @@ impl Node {
         self.ledger.tip().number + 1
     }
 
-    fn is_validator(&self) -> bool {
-        self.key.is_some_and(|key| self.ledger.next_validators().get(&key).is_some())
+    /// The key with which this node signs in the next height, if it validates.
+    fn validator(&self) -> Option<PublicKey> {
+        self.consensus.key_in(self.ledger.next_validators())
     }
 
     /// Whether every validator is surely connected to every other, as far as
@@ -337,7 +335,7 @@ impl Node {
         let (governed, next) = (self.ledger.governed(), self.next_height());
         let nodes = &governed.members.nodes;
         let validates = |peer: &PeerId| nodes.get(peer).is_some_and(|node| node.validates(next));
-        self.is_validator()
+        self.validator().is_some()
             && self.peers.members().len() + 1 == governed.validators.len()
             && self.peers.members().all(validates)
     }

@@ -1,8 +1,9 @@
 //! Keys in files: Web3 Secret Storage (keystore v3), encrypted by a password.
 //!
 //! A node's directory holds `keys/node.json` (its name on the network). It holds
-//! `keys/validator.json` if it may validate, `keys/ca.json` if it keeps its organisation's CA
-//! key, and any accounts and sealing keys.
+//! `keys/validator.json` if it may validate, `keys/next-validator.json` while that key is
+//! rotated, `keys/ca.json` if it keeps its organisation's CA key, and any accounts and sealing
+//! keys.
 //!
 //! What always holds: a secret is never written in the clear; only its owner can read a key
 //! file; a file from outside is checked before its numbers cost anything.
@@ -39,11 +40,16 @@ use crate::{disk::cure, private};
 /// The longest key file that is read.
 const FILE_BYTES_MAX: u64 = 16 * 1024;
 
+/// A node's validator keys, oldest first.
+const VALIDATORS: [KeyKind; 2] = [KeyKind::Validator, KeyKind::NextValidator];
+
 /// The use of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 pub enum KeyKind {
     /// Ed25519: signs votes and proposals.
     Validator,
+    /// Ed25519: takes over from `validator` at the height from which the chain names it.
+    NextValidator,
     /// Ed25519: the node's name on the network (libp2p identity).
     Node,
     /// Ed25519: signs the certificates of an organisation's nodes.
@@ -75,6 +81,10 @@ pub enum KeysError {
     File { path: PathBuf, source: io::Error },
     #[error("{path} exists already; move it away first, or choose another --dir")]
     Exists { path: PathBuf },
+    #[error(
+        "{next} holds the same key as {current}; remove {next}, or move it away and make another with `trefoil keys new next-validator`"
+    )]
+    SameValidator { current: PathBuf, next: PathBuf },
     #[error("{path} is no key file that can be read: {reason}")]
     Malformed { path: PathBuf, reason: String },
     #[error(
@@ -186,7 +196,9 @@ pub fn generate(kind: KeyKind) -> Zeroizing<[u8; 32]> {
 /// When the bytes are no secp256k1 key (account).
 pub fn public(kind: KeyKind, secret: &[u8; 32]) -> Result<String, KeysError> {
     Ok(match kind {
-        KeyKind::Validator | KeyKind::Ca => SecretKey::from_seed(secret).public().to_string(),
+        KeyKind::Validator | KeyKind::NextValidator | KeyKind::Ca => {
+            SecretKey::from_seed(secret).public().to_string()
+        }
         KeyKind::Node => PeerId(SecretKey::from_seed(secret).public()).to_string(),
         KeyKind::Account => account_address(secret)?.to_string(),
         KeyKind::Sealing => SealingKey::of(secret).to_string(),
@@ -236,7 +248,9 @@ pub fn parse_secret(kind: KeyKind, text: &str) -> Result<Zeroizing<[u8; 32]>, Ke
 pub fn path(dir: &Path, kind: KeyKind, public: &str) -> PathBuf {
     let keys = dir.join("keys");
     match kind {
-        KeyKind::Validator | KeyKind::Node | KeyKind::Ca => keys.join(format!("{kind}.json")),
+        KeyKind::Validator | KeyKind::NextValidator | KeyKind::Node | KeyKind::Ca => {
+            keys.join(format!("{kind}.json"))
+        }
         KeyKind::Account | KeyKind::Sealing => {
             keys.join(format!("{kind}-{}.json", public.to_lowercase()))
         }
@@ -274,6 +288,9 @@ pub fn store(
 
 /// The keystore's text: v3 with our own two fields (others ignore them).
 fn text(kind: KeyKind, public: &str, mut json: Value) -> String {
+    // The file of the next validator key is moved to the place of the old one: its place says
+    // which it is.
+    let kind = if kind == KeyKind::NextValidator { KeyKind::Validator } else { kind };
     json["trefoil"] = serde_json::json!({ "kind": kind.to_string(), "public": public });
     if kind == KeyKind::Account {
         json["address"] = public.trim_start_matches("0x").to_lowercase().into();
@@ -328,6 +345,28 @@ pub fn open_ed25519(dir: &Path, kind: KeyKind, password: &str) -> Result<SecretK
     Ok(SecretKey::from_seed(&*open(&path(dir, kind, ""), password)?))
 }
 
+/// Whether a node's directory holds a validator key.
+pub fn holds_validator(dir: &Path) -> bool {
+    VALIDATORS.into_iter().any(|kind| path(dir, kind, "").exists())
+}
+
+/// Opens a node's validator keys, oldest first: two during a rotation, none of a full node.
+///
+/// # Errors
+/// As [`open`], or when the two are one.
+pub fn open_validators(dir: &Path, password: &str) -> Result<Vec<SecretKey>, KeysError> {
+    let held = VALIDATORS.into_iter().filter(|kind| path(dir, *kind, "").exists());
+    let keys: Vec<_> =
+        held.map(|kind| open_ed25519(dir, kind, password)).collect::<Result<_, _>>()?;
+    if let [current, next] = &*keys
+        && current.public() == next.public()
+    {
+        let [current, next] = VALIDATORS.map(|kind| path(dir, kind, ""));
+        return Err(KeysError::SameValidator { current, next });
+    }
+    Ok(keys)
+}
+
 /// The keys of a node's directory, without their secrets, in order of name.
 ///
 /// # Errors
@@ -362,6 +401,9 @@ pub fn describe(path: &Path) -> Result<KeyFile, KeysError> {
     let kind = ours["kind"].as_str().and_then(|name| KeyKind::from_str(name, false).ok());
     let kind =
         kind.ok_or_else(|| malformed("it does not say what it is for; use `trefoil keys import`"))?;
+    let is_next =
+        kind == KeyKind::Validator && path.file_stem().is_some_and(|stem| stem == "next-validator");
+    let kind = if is_next { KeyKind::NextValidator } else { kind };
     let public = ours["public"].as_str().ok_or_else(|| malformed("it has no public key"))?;
     Ok(KeyFile { kind, public: public.into(), path: path.into() })
 }

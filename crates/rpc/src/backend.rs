@@ -35,8 +35,8 @@ pub struct RpcBackend {
     pub genesis_hash: B256,
     /// This node's name on the network.
     pub peer: PeerId,
-    /// This node's validator key, if it has one.
-    pub validator: Option<PublicKey>,
+    /// This node's validator keys, oldest first.
+    pub validator_keys: Vec<PublicKey>,
     pub net: NetHandle,
     /// For blocking work of callers (`eth_call`, traces, log scans), so that it
     /// delays neither the async runtime nor the node's own jobs.
@@ -81,6 +81,14 @@ impl RpcBackend {
     /// Where the node stands; renewed after each batch of inputs.
     pub fn status(&self) -> Arc<NodeStatus> {
         self.status.borrow().clone()
+    }
+
+    /// This node's validator key in force (the oldest while the chain names none), and the one
+    /// that is to take over from it; `None` where it has none.
+    pub fn validator_keys_in_turn(&self) -> [Option<PublicKey>; 2] {
+        let (keys, signing) = (&self.validator_keys, self.status().validator);
+        let at = keys.iter().position(|key| signing == Some(*key)).unwrap_or(0);
+        [at, at + 1].map(|at| keys.get(at).copied())
     }
 
     /// Asks the node's thread.

@@ -240,7 +240,7 @@ pub async fn follow(hub: Arc<EventHub>, backend: RpcBackend) {
                 }
             }
             Ok(Event::Admitted(tx)) => hub.admitted(tx),
-            Ok(Event::Equivocation { .. }) => {}
+            Ok(Event::Equivocation { .. } | Event::SignedElsewhere { .. }) => {}
             Err(RecvError::Lagged(missed)) => {
                 tracing::warn!(missed, "subscriptions fell behind the node");
                 hub.catch_up(&backend.snapshot(), &mut last);

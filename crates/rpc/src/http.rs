@@ -431,7 +431,7 @@ async fn live() -> &'static str {
 async fn ready(State(rpc): State<Arc<Rpc>>) -> Response {
     let status = rpc.backend.status();
     // The only validator of a network has no peers and lacks none.
-    let alone = status.validators <= 1 && status.validating;
+    let alone = status.validators <= 1 && status.validator.is_some();
     let reason = match sync_progress::behind(&status) {
         Some(to) => format!("syncing: at block {}, the chain is at {to}\n", status.height),
         None if status.peers == 0 && !alone => "no peers\n".into(),

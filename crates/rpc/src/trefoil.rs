@@ -67,6 +67,7 @@ pub fn status(rpc: &Rpc, _: &Params) -> RpcResult {
     let spec = &backend.spec;
     let snapshot = backend.snapshot();
     let settings = snapshot.governed().settings;
+    let [validator, next_validator] = backend.validator_keys_in_turn();
     let certificate = backend.certificate().map(|held| {
         value!({
             "organisation": held.organisation,
@@ -86,8 +87,9 @@ pub fn status(rpc: &Rpc, _: &Params) -> RpcResult {
         "idleBlockS": spec.idle_block_s,
         "gasFree": settings.is_gas_free(),
         "peerId": backend.peer.to_string(),
-        "validator": backend.validator,
-        "validating": status.validating,
+        "validator": validator,
+        "nextValidator": next_validator,
+        "validating": status.validator.is_some(),
         "certificate": certificate,
         "height": status.height,
         "blockHash": status.hash,

@@ -99,7 +99,8 @@ impl Cluster {
         let machines: Vec<_> =
             (0..plan.machines()).map(|id| SimMachine::new(&plan, spec.clone(), id)).collect();
         let honest = machines.iter().filter(|m| plan.is_honest(m.id));
-        let honest = honest.filter_map(|m| Some((m.key.as_ref()?.public(), m.id))).collect();
+        let honest =
+            honest.flat_map(|m| m.keys.iter().map(move |key| (key.public(), m.id))).collect();
         let set = spec.validator_set().expect("a checked specification");
         let byzantine = |(&id, &vice)| {
             let rng = Rng::new(plan.seed, &format!("villain {id}"));
@@ -420,6 +421,7 @@ impl Cluster {
                 self.seen.equivocations.push(id);
                 self.count("equivocations");
             }
+            Event::SignedElsewhere { .. } => self.count("keys seen elsewhere"),
             Event::Admitted(_) => {}
         }
     }

@@ -37,6 +37,15 @@ impl Cluster {
                 let found = judges.gap_after(at(since));
                 require(found <= gap, format!("{found}"))
             }
+            Expect::FirstRounds { since } => self.each_at(|node| {
+                let snapshot = node.ledger().snapshot();
+                let mut heights = judges.height_at(at(since)) + 1..=snapshot.tip().number;
+                heights.try_for_each(|height| {
+                    let certificate = snapshot.certificate(height).map_err(|e| e.to_string())?;
+                    let round = certificate.map(|certificate| certificate.round);
+                    require(round == Some(0), format!("block {height} in round {round:?}"))
+                })
+            }),
             Expect::ResumedWithin { since, within } => {
                 let first = judges.times_after(at(since)).first().copied();
                 let took = first.map(|first| first.since(at(since)));
@@ -66,6 +75,12 @@ impl Cluster {
             Expect::Validators(count) => self.each_at(|node| {
                 let found = node.ledger().next_validators().len();
                 require(found == count, format!("{found}"))
+            }),
+            Expect::Rotated(id) => self.each_at(|node| {
+                let set = node.ledger().next_validators();
+                let [old, next] = ["validator", "next-validator"]
+                    .map(|purpose| set.get(&secret(purpose, id).public()).is_some());
+                require(!old && next, format!("the old key: {old}, the next one: {next}"))
             }),
             Expect::GasLimit(limit) => self.each_at(|node| {
                 let found = node.ledger().tip().gas_limit;

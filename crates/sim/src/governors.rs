@@ -18,11 +18,13 @@ use crate::{
 // Of contracts/src/Decisions.sol and its actions.
 sol! {
     function propose(bytes action) external returns (uint256 id);
+    function proposeOwn(bytes action) external returns (uint256 id);
     function approve(uint256 id) external;
     function prove(bytes32 key, uint8 role, string organisation, bytes signature) external;
     function addValidator(bytes32 peer, uint32 organisation, bytes32 key, uint64 power, address fees) external;
     function removeValidator(bytes32 peer) external;
     function revokeNode(bytes32 peer, uint32 organisation) external;
+    function rotateValidatorKey(bytes32 peer, bytes32 validatorKey) external;
     function setGasLimit(uint64 gasLimit) external;
 }
 
@@ -48,13 +50,17 @@ impl Governors {
         (0..organisations).map(|id| (governor(id).address, WALLET_BALANCE))
     }
 
-    /// The proposal of a motion, after the proofs of the keys in it, and its number.
-    /// `network` is the genesis hash.
-    pub fn propose(&mut self, motion: Motion, network: &B256) -> (u64, Vec<Transaction>) {
+    /// The proposal of a motion, after the proofs of the keys in it, and its number, if others
+    /// are to approve it. `network` is the genesis hash.
+    pub fn propose(&mut self, motion: Motion, network: &B256) -> (Option<u64>, Vec<Transaction>) {
         self.proposals += 1;
-        let proposal = proposeCall { action: action(motion).into() }.abi_encode();
+        let action = action(motion).into();
+        let (by, open, proposal) = match motion {
+            Motion::RotateKey(id) => (id, None, proposeOwnCall { action }.abi_encode()),
+            _ => (0, Some(self.proposals), proposeCall { action }.abi_encode()),
+        };
         let calls = proofs(motion, network).chain([proposal]);
-        (self.proposals, calls.map(|call| self.sign(0, call)).collect())
+        (open, calls.map(|call| self.sign(by, call)).collect())
     }
 
     /// As many approvals as a proposal lacks yet: more than two thirds decide.
@@ -94,18 +100,23 @@ pub fn address(organisation: usize) -> Address {
 
 /// The calls that bring the consent of the keys in a motion.
 fn proofs(motion: Motion, network: &B256) -> impl Iterator<Item = Vec<u8>> + use<> {
-    let keys = match motion {
-        Motion::AddValidator(id) => {
-            vec![(secret("node", id), KeyRole::Peer), (secret("validator", id), KeyRole::Validator)]
-        }
-        _ => vec![],
+    let (by, keys) = match motion {
+        // New validators belong to the first organisation.
+        Motion::AddValidator(id) => (
+            0,
+            vec![
+                (secret("node", id), KeyRole::Peer),
+                (secret("validator", id), KeyRole::Validator),
+            ],
+        ),
+        Motion::RotateKey(id) => (id, vec![(secret("next-validator", id), KeyRole::Validator)]),
+        _ => (0, vec![]),
     };
     let network = *network;
     keys.into_iter().map(move |(secret, role)| {
-        // New validators belong to the first organisation.
-        let organisation = "org-0";
-        let proof = KeyProof::sign(&secret, &network, role, organisation);
-        let (role, organisation) = (role as u8, organisation.into());
+        let organisation = format!("org-{by}");
+        let proof = KeyProof::sign(&secret, &network, role, &*organisation);
+        let role = role as u8;
         let (key, signature) = (proof.key.0, proof.signature.0.into());
         proveCall { key, role, organisation, signature }.abi_encode()
     })
@@ -123,6 +134,10 @@ fn action(motion: Motion) -> Vec<u8> {
         // A founder's organisation has its number, counted from 1.
         Motion::RevokeNode(id) => {
             revokeNodeCall { peer: peer(id), organisation: id as u32 + 1 }.abi_encode()
+        }
+        Motion::RotateKey(id) => {
+            let PublicKey(key) = secret("next-validator", id).public();
+            rotateValidatorKeyCall { peer: peer(id), validatorKey: key }.abi_encode()
         }
         Motion::SetGasLimit(gas) => setGasLimitCall { gasLimit: gas }.abi_encode(),
     }

@@ -123,7 +123,7 @@ impl Cluster {
     }
 
     fn skip_lock(&mut self, id: Id, message: Arc<Message>) -> Arc<Message> {
-        match (self.skippers.get_mut(&id), &self.machines[id].key) {
+        match (self.skippers.get_mut(&id), self.machines[id].keys.first()) {
             (Some(skipper), Some(key)) => skipper.alter(key, &self.network, message),
             _ => message,
         }

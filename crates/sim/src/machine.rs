@@ -65,8 +65,8 @@ pub struct Turn {
 pub struct SimMachine {
     pub id: Id,
     pub peer: PeerId,
-    /// The validator's key; none on a full node.
-    pub key: Option<SecretKey>,
+    /// The validator's keys, oldest first; none on a full node.
+    pub keys: Vec<SecretKey>,
     /// Counts starts and ends, so that an event for one life is not delivered to the next.
     pub life: u64,
     /// How long one input keeps it busy.
@@ -95,6 +95,8 @@ impl SimMachine {
     pub fn new(plan: &SimPlan, spec: Arc<ChainSpec>, id: Id) -> Self {
         let owner = plan.twins.get(&id).copied().unwrap_or(id);
         let has_key = owner < plan.validators || plan.reserves.contains(&owner);
+        let purposes = [(has_key, "validator"), (plan.rotating.contains(&owner), "next-validator")];
+        let keys = purposes.into_iter().filter(|(held, _)| *held);
         let (journal_disk, ledger_disk) = (SimDisk::default(), SimDisk::default());
         match plan.bug {
             Some(InjectedBug::ForgottenSync) => journal_disk.forget_syncs(),
@@ -104,7 +106,7 @@ impl SimMachine {
         Self {
             id,
             peer: PeerId(secret("node", id).public()),
-            key: has_key.then(|| secret("validator", owner)),
+            keys: keys.map(|(_, purpose)| secret(purpose, owner)).collect(),
             life: 0,
             cost: Millis(0),
             busy_until: Time(0),
@@ -179,7 +181,7 @@ impl SimMachine {
         if let Some(bug) = self.bug {
             bug.spoil_records(&self.spec, &mut recovered.records);
         }
-        let config = Config { validator_key: self.key.clone(), peer: self.peer, pool: self.pool };
+        let config = Config { validator_keys: self.keys.clone(), peer: self.peer, pool: self.pool };
         let mut effects = Effects::default();
         let node = Node::open(config, ledger, recovered.records, self.local(now), &mut effects)
             .map_err(|e| e.to_string())?;

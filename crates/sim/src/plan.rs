@@ -34,6 +34,8 @@ pub struct SimPlan {
     pub vices: BTreeMap<Id, Vice>,
     /// Machines with the key of a validator that runs as well.
     pub twins: BTreeMap<Id, Id>,
+    /// Validators that hold their next key beside the one in use.
+    pub rotating: BTreeSet<Id>,
     /// Full nodes with a validator's key, which a vote may make validators.
     pub reserves: BTreeSet<Id>,
     /// These do not start by themselves.
@@ -107,6 +109,8 @@ pub enum Motion {
     AddValidator(Id),
     RemoveValidator(Id),
     RevokeNode(Id),
+    /// The organisation of a validator decides alone that its next key takes over.
+    RotateKey(Id),
     SetGasLimit(u64),
 }
 
@@ -178,6 +182,8 @@ pub enum Expect {
     Grew { since: Millis, blocks: u64 },
     /// No more than so many blocks became final since then.
     Stood { since: Millis, blocks: u64 },
+    /// Each block since then was decided in its first round.
+    FirstRounds { since: Millis },
     /// No two blocks since then were further apart, to this very instant.
     GapAtMost { since: Millis, gap: Millis },
     /// The first new block after `since` came within so long.
@@ -199,6 +205,9 @@ pub enum Expect {
     /// Each honest running machine that is not cut off knows so many validators
     /// of the next block.
     Validators(usize),
+    /// The next key of this validator validates, and its old one does not, wherever a machine is
+    /// not cut off.
+    Rotated(Id),
     /// No honest machine is connected with this one.
     CutOff(Id),
     /// The gas limit of the tip, wherever a machine is not cut off.

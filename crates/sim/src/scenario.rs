@@ -21,7 +21,7 @@ pub struct Scenario {
     pub plan: fn(&str, u64) -> SimPlan,
 }
 
-pub const ALL: [Scenario; 34] = [
+pub const ALL: [Scenario; 36] = [
     Scenario { name: "fair", about: "four machines and nothing wrong", plan: fair },
     Scenario { name: "alone", about: "one validator is a chain", plan: alone },
     Scenario {
@@ -171,6 +171,16 @@ pub const ALL: [Scenario; 34] = [
         name: "restart-across-change",
         about: "all are killed, over and over, while validators and gas limit change",
         plan: voting::restart_across_change,
+    },
+    Scenario {
+        name: "key-rotated",
+        about: "one of three, all of them needed, rotates its key: no height takes a second round",
+        plan: voting::key_rotated,
+    },
+    Scenario {
+        name: "keys-rotated-in-crashes",
+        about: "two of four rotate their keys while one crashes over and over and one is away",
+        plan: voting::keys_rotated_in_crashes,
     },
 ];
 

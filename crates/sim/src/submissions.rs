@@ -19,12 +19,14 @@ impl Cluster {
         }
     }
 
-    /// Proposes at once; once that is surely final, the others approve.
+    /// Proposes at once; once that is surely final, the others approve, if it is theirs to decide.
     pub(crate) fn vote(&mut self, motion: Motion) {
         let (proposal, txs) = self.governors.propose(motion, &self.network);
         txs.into_iter().for_each(|tx| self.hand_in(tx));
         // The approvals name the proposal by the number that the contract gave it in a block.
-        self.queue.put(self.now + Millis(3_000), SimEvent::Approve(proposal));
+        if let Some(proposal) = proposal {
+            self.queue.put(self.now + Millis(3_000), SimEvent::Approve(proposal));
+        }
     }
 
     /// An organisation submits to a machine that runs.

@@ -135,6 +135,7 @@ fn event_text(event: &Event) -> String {
         }
         Event::Admitted(tx) => format!("admitted {}", tx.tx_hash()),
         Event::Equivocation { height, validator } => format!("equivocation {height} {validator}"),
+        Event::SignedElsewhere { height, round } => format!("signed elsewhere {height}/{round}"),
     }
 }
 

@@ -59,4 +59,6 @@ scenarios! {
     validator_removed: "validator-removed",
     leaders_revoked: "leaders-revoked",
     restart_across_change: "restart-across-change",
+    key_rotated: "key-rotated",
+    keys_rotated_in_crashes: "keys-rotated-in-crashes",
 }

@@ -110,6 +110,22 @@ fn keys_go_in_and_out() {
     assert_eq!(exported.trim(), secret);
     succeed(&["keys", "new", "validator", "--dir", path]);
     refuse(&["keys", "new", "validator", "--dir", path], &["exists already"]);
+    // The next key opens with the password of the node's keys, and a move makes it the key.
+    succeed(&["keys", "new", "node", "--dir", path]);
+    let new = ["keys", "new", "next-validator", "--dir", path];
+    let output = finish(trefoil(&new).env("TREFOIL_PASSWORD", "another"));
+    check_refusal(&new, &output, &["does not open", "node.json"]);
+    let made = succeed(&new);
+    let next = made.split_whitespace().nth(1).unwrap();
+    let network = format!("0x{}", "00".repeat(32));
+    let prove = ["keys", "prove", "next-validator", "--org", "acme", "--network", &network];
+    let proof = succeed(&[&prove[..], &["--dir", path]].concat());
+    assert!(proof.starts_with(&format!("validator:{next}:0x")));
+    let keys = dir.path().join("keys");
+    fs::rename(keys.join("next-validator.json"), keys.join("validator.json")).unwrap();
+    let list = succeed(&["keys", "list", "--dir", path]);
+    let line = list.lines().find(|line| line.contains(next)).unwrap();
+    assert!(line.starts_with("validator ") && line.ends_with("keys/validator.json"), "{list}");
     let output = with_input(&["keys", "import", "account", "--dir", path], "12");
     check_refusal(&["keys import"], &output, &["64 hexadecimal digits"]);
     refuse(&["keys", "export", "account", "--dir", path], &["--address"]);

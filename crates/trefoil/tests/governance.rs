@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Process, free_ports, reach, refuse, succeed, with_input};
+use common::{Process, free_ports, reach, refuse, succeed, wait_for, with_input};
 use serde_json::{Value, json};
 use tempfile::tempdir;
 
@@ -102,7 +102,7 @@ fn new_ca(dir: &str) -> String {
 fn organisations_govern_by_commands() {
     let dir = tempdir().unwrap();
     let path = dir.path().to_str().unwrap();
-    let network = Network::found(&format!("{path}/net"));
+    let mut network = Network::found(&format!("{path}/net"));
     let organisations = network.read(&["org", "list"]);
     assert_eq!(organisations.as_array().unwrap().len(), 3, "{organisations}");
     assert_eq!(organisations[1]["name"], "bolt");
@@ -110,6 +110,7 @@ fn organisations_govern_by_commands() {
     admit(&network, path);
     settings(&network);
     revoke_and_rotate(&network, path);
+    rotate_validator_key(&mut network);
     certify(&network, path);
 
     // Without the one that it is about it would wait for two days.
@@ -185,6 +186,41 @@ fn revoke_and_rotate(network: &Network, path: &str) {
     let proof = network.prove(&format!("{path}/bolt"), "ca", "bolt");
     network.write(1, &["org", "rotate-ca", "--add", &new, "--proof", &proof]);
     assert_eq!(network.write(1, &["org", "rotate-ca", "--end", old])["state"], "executed");
+}
+
+/// All three are needed for a quorum: blocks go on only if the node signs with the old key up to
+/// a height, and with the next one from there on, without a restart in between.
+fn rotate_validator_key(network: &mut Network) {
+    let (dir, rpc) = (network.dirs[2].clone(), network.rpcs[2].clone());
+    let made = succeed(&["keys", "new", "next-validator", "--dir", &dir]);
+    let next = made.split_whitespace().nth(1).unwrap();
+    assert!(network.nodes[2].end("-TERM").success());
+    network.nodes[2] = Process::start(&["run", "--dir", &dir, "--rpc", &rpc]);
+    network.nodes[2].hear("next key");
+    let status = || -> Value {
+        serde_json::from_str(&succeed(&["status", "--json", "--rpc", &rpc])).unwrap()
+    };
+    let before = status();
+    assert_eq!((&before["validating"], &before["nextValidator"]), (&json!(true), &json!(next)));
+    let old = before["validator"].as_str().unwrap();
+
+    let proof = succeed(&["keys", "prove", "next-validator", "--org", "cora", "--dir", &dir]);
+    let peer = before["peerId"].as_str().unwrap();
+    let rotate = ["validator", "rotate-key", peer, next];
+    network.refuse(2, &rotate, &["has not agreed", "next-validator"]);
+    let rotate = [&rotate[..], &["--proof", proof.trim()]].concat();
+    assert_eq!(network.write(2, &rotate)["state"], "executed", "its own affair");
+    let signs = || {
+        let validators = network.read(&["validator", "list"]);
+        let mut validators = validators.as_array().unwrap().iter();
+        validators.any(|v| v["key"] == *next && v["signedLast"] == true).then_some(())
+    };
+    wait_for("the next key signs", signs, || network.nodes[2].said());
+    let after = status();
+    assert_eq!((&after["validator"], &after["nextValidator"]), (&json!(next), &Value::Null));
+    assert_eq!(after["validating"], true);
+    network.nodes[2].hear(&format!("no longer names {old}"));
+    assert!(!network.nodes[2].said().contains("signs on another machine"));
 }
 
 /// With the organisation's CA key, whose number the chain knows.

@@ -22,7 +22,11 @@ pub fn key(i: usize) -> SecretKey {
 }
 
 pub fn set_of(n: usize) -> ValidatorSet {
-    let validators = (0..n).map(|i| Validator { key: key(i).public(), power: 1 });
+    set_of_keys(0..n)
+}
+
+pub fn set_of_keys(keys: impl IntoIterator<Item = usize>) -> ValidatorSet {
+    let validators = keys.into_iter().map(|i| Validator { key: key(i).public(), power: 1 });
     ValidatorSet::new(validators.collect()).expect("a test's set")
 }
 
@@ -80,10 +84,13 @@ enum CoreEvent {
 pub struct CoreCluster {
     pub now: Time,
     pub nodes: Vec<CoreNode>,
-    pub set: ValidatorSet,
+    /// The validators, by the first height that has them.
+    pub sets: BTreeMap<Height, ValidatorSet>,
     pub wire: CoreWire,
     pub random: Random,
     pub evidence: Vec<Evidence>,
+    /// Nodes whose key was seen to sign elsewhere, and in which round.
+    pub elsewhere: Vec<(usize, Round)>,
     /// Every block that was built, oldest first.
     pub built: Vec<B256>,
     /// Blocks that execution refuses.
@@ -98,6 +105,10 @@ pub struct CoreCluster {
     /// Every statement ever sent: the judge of double signing.
     said: BTreeMap<(PublicKey, Height, Round, u8), Option<B256>>,
     byzantine: BTreeSet<PublicKey>,
+    /// The one key that each node signs with at a height.
+    signers: BTreeMap<(usize, Height), PublicKey>,
+    /// The keys of each node, oldest first.
+    keys: Vec<Vec<usize>>,
 }
 
 /// A wire that takes 5 to 20 ms and loses nothing.
@@ -122,10 +133,11 @@ impl CoreCluster {
         let mut cluster = Self {
             now: Time(1_000_000),
             nodes: (0..n + followers).map(|_| node()).collect(),
-            set: set_of(n),
+            sets: BTreeMap::from([(1, set_of(n))]),
             wire: good_wire(),
             random: Random(seed),
             evidence: Vec::new(),
+            elsewhere: Vec::new(),
             built: Vec::new(),
             invalid: BTreeSet::new(),
             refuse_round: None,
@@ -136,6 +148,8 @@ impl CoreCluster {
             sequence: 0,
             said: BTreeMap::new(),
             byzantine: BTreeSet::new(),
+            signers: BTreeMap::new(),
+            keys: (0..n + followers).map(|i| (i < n).then_some(i).into_iter().collect()).collect(),
         };
         (0..n + followers).for_each(|i| cluster.restart(i));
         cluster
@@ -146,14 +160,30 @@ impl CoreCluster {
         self.byzantine.insert(key(node).public());
     }
 
+    /// Lets another machine, `node`, sign with a validator's key too.
+    pub fn twin(&mut self, node: usize, validator: usize) {
+        self.suspect(validator);
+        self.give_keys(node, &[validator]);
+    }
+
+    /// Starts a node again, with these keys, oldest first.
+    pub fn give_keys(&mut self, node: usize, keys: &[usize]) {
+        self.keys[node] = keys.to_vec();
+        self.restart(node);
+    }
+
+    fn set_at(&self, height: Height) -> &ValidatorSet {
+        self.sets.range(..=height).next_back().expect("the set of height 1").1
+    }
+
     pub fn crash(&mut self, node: usize) {
         self.nodes[node].consensus = None;
         self.nodes[node].crash_after = None;
     }
 
     pub fn restart(&mut self, i: usize) {
-        let key = (i < self.set.len()).then(|| key(i));
-        let config = Config { key, network: NETWORK, timeouts: timeouts() };
+        let keys = self.keys[i].iter().map(|i| key(*i)).collect();
+        let config = Config { keys, network: NETWORK, timeouts: timeouts() };
         self.nodes[i].consensus = Some(Consensus::new(config));
         let records = self.nodes[i].journal.clone();
         self.begin(i, &records);
@@ -328,7 +358,7 @@ impl CoreCluster {
                     }
                 }
                 Output::Send(speech) => {
-                    self.judge(&speech);
+                    self.judge(node, &speech);
                     self.say(node, &speech);
                 }
                 Output::Build { height, round, until } => {
@@ -342,6 +372,7 @@ impl CoreCluster {
                 }
                 Output::Decided(certificate) => self.commit(node, certificate),
                 Output::Evidence(evidence) => self.evidence.push(evidence),
+                Output::Elsewhere { round, .. } => self.elsewhere.push((node, round)),
             }
         }
     }
@@ -350,7 +381,7 @@ impl CoreCluster {
     fn commit(&mut self, node: usize, certificate: Certificate) {
         let height = certificate.height;
         assert_eq!(height, self.height(node) + 1, "a height is decided out of turn");
-        certificate.verify(&self.set, &NETWORK).expect("a certificate proves its block");
+        certificate.verify(self.set_at(height), &NETWORK).expect("a certificate proves its block");
         for other in &self.nodes {
             if let Some(theirs) = other.chain.get(height as usize - 1) {
                 assert_eq!(theirs.block, certificate.block, "two blocks at height {height}");
@@ -363,14 +394,14 @@ impl CoreCluster {
 
     fn begin(&mut self, node: usize, records: &[Vec<u8>]) {
         let height = self.height(node) + 1;
-        let (now, set, mut out) = (self.now, self.set.clone(), Vec::new());
+        let (now, set, mut out) = (self.now, self.set_at(height).clone(), Vec::new());
         if let Some(consensus) = &mut self.nodes[node].consensus {
             consensus.start(now, height, set, records, &mut out).expect("own records");
         }
         self.handle(node, out);
     }
 
-    fn judge(&mut self, speech: &ConsensusMessage) {
+    fn judge(&mut self, node: usize, speech: &ConsensusMessage) {
         let (who, height, round, kind, block) = match speech {
             ConsensusMessage::Vote(v) => (
                 v.validator,
@@ -382,6 +413,8 @@ impl CoreCluster {
             ConsensusMessage::Proposal(p) => (p.proposer, p.height, p.round, 0, Some(p.block)),
             _ => return,
         };
+        let signer = *self.signers.entry((node, height)).or_insert(who);
+        assert_eq!(signer, who, "node {node} signs with two keys at height {height}");
         if self.byzantine.contains(&who) {
             return;
         }

@@ -2,17 +2,21 @@
 
 use arc_malachitebft_core_types::Height as _;
 use proptest::prelude::*;
-use trefoil_types::{Millis, Time};
+use trefoil_types::{Height, Millis, Time};
 
 use super::cluster::{CoreCluster, NETWORK, Random, key, set_of, timeouts};
-use crate::{Config, Consensus, context::ConsensusHeight, wal_entry};
+use crate::{
+    Config, Consensus,
+    context::ConsensusHeight,
+    wal_entry::{self, WalEntry},
+};
 
 proptest! {
     /// No bytes make the decoder panic, and what it takes has one encoding.
     #[test]
     fn any_bytes_decode_to_what_encodes_to_them(bytes in prop::collection::vec(any::<u8>(), 0..256)) {
-        if let Ok((height, input)) = wal_entry::decode(&bytes) {
-            prop_assert_eq!(wal_entry::encode(ConsensusHeight(height), &input), bytes);
+        if let Ok((height, entry)) = wal_entry::decode(&bytes) {
+            prop_assert_eq!(encode(height, &entry), bytes);
         }
     }
 
@@ -22,8 +26,8 @@ proptest! {
         let mut bytes = records[pick as usize % records.len()].clone();
         let at = at % bytes.len();
         bytes[at] ^= 1 << bit;
-        if let Ok((height, input)) = wal_entry::decode(&bytes) {
-            prop_assert_eq!(wal_entry::encode(ConsensusHeight(height), &input), bytes);
+        if let Ok((height, entry)) = wal_entry::decode(&bytes) {
+            prop_assert_eq!(encode(height, &entry), bytes);
         }
     }
 }
@@ -39,8 +43,8 @@ fn a_shuffled_journal_is_replayed_or_refused() {
         let take = 1 + random.below(2 * records.len() as u64);
         let pick = |_| records[random.below(records.len() as u64) as usize].clone();
         let shuffled: Vec<Vec<u8>> = (0..take).map(pick).collect();
-        let key = Some(key(random.below(4) as usize));
-        let config = Config { key, network: NETWORK, timeouts: timeouts() };
+        let keys = vec![key(random.below(4) as usize)];
+        let config = Config { keys, network: NETWORK, timeouts: timeouts() };
         let (mut consensus, mut out) = (Consensus::new(config), Vec::new());
         match consensus.start(Time(0), 1, set_of(4), &shuffled, &mut out) {
             Ok(()) => replayed += 1,
@@ -56,8 +60,8 @@ fn every_record_of_a_run_has_one_encoding() {
     let records = sample();
     let mut kinds = std::collections::BTreeSet::new();
     for bytes in &records {
-        let (height, input) = wal_entry::decode(bytes).unwrap();
-        assert_eq!(&wal_entry::encode(ConsensusHeight(height), &input), bytes);
+        let (height, entry) = wal_entry::decode(bytes).unwrap();
+        assert_eq!(&encode(height, &entry), bytes);
         assert!(ConsensusHeight(height).as_u64() == 1);
         kinds.insert(bytes[0]);
         let longer = [bytes.as_slice(), &[0]].concat();
@@ -70,6 +74,13 @@ fn every_record_of_a_run_has_one_encoding() {
 fn a_polka_of_more_signatures_than_validators_is_refused_by_its_length() {
     // A list header that claims 16 MiB, with nothing behind it.
     assert!(wal_entry::decode(&[3, 0xfa, 0xff, 0xff, 0xff]).is_err());
+}
+
+fn encode(height: Height, entry: &WalEntry) -> Vec<u8> {
+    match entry {
+        WalEntry::Input(input) => wal_entry::encode(ConsensusHeight(height), input),
+        WalEntry::Elsewhere(round) => wal_entry::encode_elsewhere(height, *round),
+    }
 }
 
 /// The records of a height that took more than one round.

@@ -3,7 +3,7 @@
 use arc_malachitebft_core_types::{Context as _, NilOrVal, Round};
 use trefoil_types::B256;
 
-use super::cluster::{NETWORK, key};
+use super::cluster::{NETWORK, key, set_of};
 use crate::{
     context::{ChainContext, ConsensusHeight, ValidatorName, Value},
     signer::ValidatorSigner,
@@ -15,11 +15,17 @@ fn block(n: u8) -> B256 {
     B256::repeat_byte(n)
 }
 
+fn signer() -> ValidatorSigner {
+    let mut signer = ValidatorSigner::new(vec![key(0)], NETWORK);
+    signer.begin(HEIGHT.0, &set_of(1));
+    signer
+}
+
 /// A validator is slashed for a second signature, whoever's fault it is. The core has not asked
 /// for one yet.
 #[test]
 fn of_each_kind_one_statement_is_signed_in_a_round() {
-    let mut signer = ValidatorSigner::new(Some(key(0)), NETWORK);
+    let mut signer = signer();
     let me = ValidatorName(key(0).public());
     let value = |n: Option<u8>| n.map_or(NilOrVal::Nil, |n| NilOrVal::Val(block(n)));
     for (round, first) in [(0, Some(1)), (1, None)] {
@@ -40,7 +46,7 @@ fn of_each_kind_one_statement_is_signed_in_a_round() {
 
 #[test]
 fn one_proposal_is_signed_in_a_round() {
-    let mut signer = ValidatorSigner::new(Some(key(0)), NETWORK);
+    let mut signer = signer();
     let me = ValidatorName(key(0).public());
     let proposal = |n, pol_round| {
         ChainContext.new_proposal(HEIGHT, Round::new(1), Value(block(n)), pol_round, me)

@@ -64,7 +64,7 @@ impl Node {
             return;
         }
         let request = self.height.producer.take_request(now);
-        if let (Some(request), Some(key)) = (request, self.key)
+        if let (Some(request), Some(key)) = (request, self.validator())
             && request.height == self.next_height()
         {
             self.build(now, request, key, effects);

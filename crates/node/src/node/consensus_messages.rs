@@ -13,7 +13,9 @@ use trefoil_types::{
     RoundCertificate, Time, Vote, keccak256, message::ProposedBlock,
 };
 
-use crate::{Effects, block_producer::BuildRequest, height_messages::signature_key, node::Node};
+use crate::{
+    Effects, Event, block_producer::BuildRequest, height_messages::signature_key, node::Node,
+};
 
 // Attack: votes with bad signatures, or proposals with certificates of 128. A vote is verified in
 // 32 µs: 128 are 4 ms.
@@ -152,6 +154,9 @@ impl Node {
                 self.build_if_due(now, effects);
             }
             Output::Decided(certificate) => self.finish(now, certificate, effects),
+            Output::Elsewhere { height, round } => {
+                effects.events.push(Event::SignedElsewhere { height, round });
+            }
             Output::Evidence(evidence) => {
                 // Evidence that was convicted since may go on: that is no news.
                 let _ = self.admit_evidence(now, None, evidence, effects);

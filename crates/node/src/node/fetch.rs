@@ -37,7 +37,7 @@ impl Node {
         let validates =
             |peer: &PeerId| nodes.is_empty() || nodes.get(peer).is_some_and(|n| n.validates(next));
         let members: Vec<PeerId> = self.peers.members().copied().collect();
-        let me = self.is_validator().then_some(self.me);
+        let me = self.validator().map(|_| self.me);
         let sharers = members.iter().copied().filter(validates).chain(me);
         let mut sharers: Vec<PeerId> = sharers.collect();
         sharers.sort_unstable();

@@ -1,8 +1,14 @@
 use super::*;
 
 /// By the names of their files.
-const KINDS: [KeyKind; 5] =
-    [KeyKind::Account, KeyKind::Ca, KeyKind::Node, KeyKind::Sealing, KeyKind::Validator];
+const KINDS: [KeyKind; 6] = [
+    KeyKind::Account,
+    KeyKind::Ca,
+    KeyKind::NextValidator,
+    KeyKind::Node,
+    KeyKind::Sealing,
+    KeyKind::Validator,
+];
 
 #[test]
 fn a_key_comes_back_with_its_password_only() {
@@ -24,7 +30,34 @@ fn a_key_comes_back_with_its_password_only() {
     }
     let kinds: Vec<_> = list(dir.path()).unwrap().into_iter().map(|file| file.kind).collect();
     assert_eq!(kinds, KINDS);
-    assert_eq!(fs::read_dir(dir.path().join("keys")).unwrap().count(), 5, "no drafts stay");
+    assert_eq!(fs::read_dir(dir.path().join("keys")).unwrap().count(), 6, "no drafts stay");
+}
+
+#[test]
+fn the_next_validator_key_takes_the_old_ones_place_by_its_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = |kind, n| store(dir.path(), kind, &[n; 32], "x", ScryptCost::Light).unwrap().path;
+    let opened = || {
+        let keys = open_validators(dir.path(), "x").unwrap();
+        keys.iter().map(|key| *key.seed()).collect::<Vec<_>>()
+    };
+    assert!(!holds_validator(dir.path()) && opened().is_empty(), "a full node");
+    let next = store(KeyKind::NextValidator, 2);
+    assert!(holds_validator(dir.path()));
+    assert_eq!(opened(), [[2; 32]]);
+    let current = store(KeyKind::Validator, 1);
+    assert_eq!(opened(), [[1; 32], [2; 32]], "oldest first");
+    assert!(matches!(open_validators(dir.path(), "y"), Err(KeysError::Password { .. })));
+
+    fs::rename(&next, &current).unwrap();
+    assert_eq!(opened(), [[2; 32]]);
+    assert_eq!(describe(&current).unwrap().kind, KeyKind::Validator);
+    fs::copy(&current, &next).unwrap();
+    let error = open_validators(dir.path(), "x").unwrap_err();
+    assert!(matches!(error, KeysError::SameValidator { .. }));
+    assert!(
+        error.to_string().contains("remove") && error.to_string().contains("next-validator.json")
+    );
 }
 
 #[test]

@@ -1,11 +1,15 @@
 //! The answers of the methods on a chain with transfers, a contract, logs and a
 //! transaction that reverts.
 
+use std::sync::Arc;
+
 use alloy_primitives::{Address, Bytes, TxKind, hex};
 use serde_json::{Value, json as value};
+use trefoil_crypto::SecretKey;
 use trefoil_mempool::MempoolError;
+use trefoil_node::NodeStatus;
 
-use crate::tests::{CONTRACT, Limits, SENDER, TestServer, legacy, tx};
+use crate::tests::{CONTRACT, Limits, SENDER, TestServer, VALIDATOR_KEYS, legacy, tx};
 
 /// `Error("user error")` in Solidity's ABI.
 const REASON: [u8; 100] = hex!(
@@ -567,6 +571,22 @@ async fn the_node_says_which_chain_and_program_it_is() {
     let offences = server.call("trefoil_offences", value!([])).await;
     assert_eq!(offences["table"][0]["offence"], "invalid block");
     assert_eq!((&offences["banAt"], &offences["peers"]), (&value!(100), &value!([])));
+}
+
+#[tokio::test]
+async fn the_status_names_the_validator_key_in_force_and_the_next_one() {
+    let server = TestServer::new().await;
+    let [old, next] = VALIDATOR_KEYS.map(|n| SecretKey::from_seed(&[n; 32]).public());
+    for (signing, in_force, to_come) in
+        [(None, old, Some(next)), (Some(old), old, Some(next)), (Some(next), next, None)]
+    {
+        let status = NodeStatus { validator: signing, ..NodeStatus::default() };
+        server.status.send_replace(Arc::new(status));
+        let status = server.call("trefoil_status", value!([])).await;
+        assert_eq!(status["validator"], value!(in_force), "{signing:?}");
+        assert_eq!(status["nextValidator"], value!(to_come), "{signing:?}");
+        assert_eq!(status["validating"], signing.is_some());
+    }
 }
 
 #[tokio::test]

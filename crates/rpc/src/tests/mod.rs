@@ -70,6 +70,9 @@ pub struct TestServer {
     pub events: broadcast::Sender<Event>,
 }
 
+/// The seeds of the node's two validator keys; the chain names the older one.
+pub const VALIDATOR_KEYS: [u8; 2] = [1, 3];
+
 /// The account of [`KEY`].
 pub const SENDER: Address = address!("f39Fd6e51aad88F6F4ce6aB8827279cffFb92266");
 
@@ -159,7 +162,7 @@ impl TestServer {
             spec,
             genesis_hash: ledger.genesis_hash(),
             peer: PeerId(SecretKey::from_seed(&[2; 32]).public()),
-            validator: None,
+            validator_keys: VALIDATOR_KEYS.map(|n| SecretKey::from_seed(&[n; 32]).public()).into(),
             net: net().await,
             readers: threads(),
             workers: threads(),

@@ -72,3 +72,38 @@ pub fn restart_across_change(name: &str, seed: u64) -> SimPlan {
         .expect(69_000, grew(50_000, 10))
         .expect(69_000, Expect::AllWithin(Millis(2_000)))
 }
+
+pub fn key_rotated(name: &str, seed: u64) -> SimPlan {
+    // Without the votes of the one that rotates there is no quorum.
+    let mut plan = voting(name, seed, 3, 30_000);
+    plan.rotating.insert(1);
+    plan.at(6_000, Act::Vote(Motion::RotateKey(1)))
+        .expect(15_000, Expect::Rotated(1))
+        .expect(29_000, Expect::FirstRounds { since: Millis(3_000) })
+        .expect(29_000, grew(3_000, 30))
+}
+
+pub fn keys_rotated_in_crashes(name: &str, seed: u64) -> SimPlan {
+    let moments =
+        [Moment::AfterSync, Moment::MidSpeech, Moment::BeforeSync, Moment::Kill, Moment::PowerCut];
+    let mut plan = voting(name, seed, 4, 60_000);
+    plan.rotating.extend([1, 2]);
+    plan = plan
+        .at(3_000, Act::Vote(Motion::RotateKey(1)))
+        .at(3_000, Act::Vote(Motion::RotateKey(2)))
+        // It learns of the change by block sync.
+        .outage(2, 4_000, Moment::PowerCut, 12_000);
+    // The changes hold from about 4.5 s on.
+    for (turn, moment) in moments.into_iter().enumerate() {
+        let at = 4_000 + turn as u64 * 900;
+        plan = plan.outage(1, at, moment, at + 300);
+    }
+    plan.expect(25_000, Expect::Rotated(1))
+        .expect(25_000, Expect::Rotated(2))
+        .expect(25_000, Expect::AllWithin(Millis(2_000)))
+        // Three of four are a quorum only with the next keys of both.
+        .at(25_000, Act::Crash(0, Moment::Kill))
+        .expect(45_000, grew(25_000, 8))
+        .at(45_000, Act::Start(0))
+        .expect(59_000, Expect::AllWithin(Millis(2_000)))
+}

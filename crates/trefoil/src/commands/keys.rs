@@ -7,7 +7,7 @@ use std::{
 
 use clap::Subcommand;
 use serde_json::json;
-use trefoil_os::keystore::{self, KeyFile, KeyKind};
+use trefoil_os::keystore::{self, KeyFile, KeyKind, KeysError};
 use zeroize::Zeroizing;
 
 use super::{
@@ -73,6 +73,7 @@ impl KeysCommand {
         match self {
             Self::New { kind, dir, password, kdf } => {
                 let password = password.source().choose(&format!("the new {kind} key"))?;
+                check_password(&dir, kind, &password)?;
                 let secret = keystore::generate(kind);
                 print_key(&keystore::store(&dir.dir, kind, &secret, &password, kdf.cost())?);
             }
@@ -90,6 +91,7 @@ impl KeysCommand {
                     None => keystore::parse_secret(kind, &read_stdin()?)?,
                 };
                 let password = password.source().choose(&format!("the imported {kind} key"))?;
+                check_password(&dir, kind, &password)?;
                 print_key(&keystore::store(&dir.dir, kind, &secret, &password, kdf.cost())?);
             }
             Self::Prove(command) => command.run()?,
@@ -109,6 +111,16 @@ impl KeysCommand {
         }
         Ok(())
     }
+}
+
+/// A node opens its keys with one password: a next key with another would only be noticed when
+/// the validator does not start again.
+fn check_password(dir: &DirArgs, kind: KeyKind, password: &str) -> Result<(), KeysError> {
+    let node = keystore::path(&dir.dir, KeyKind::Node, "");
+    if kind == KeyKind::NextValidator && node.exists() {
+        keystore::open(&node, password)?;
+    }
+    Ok(())
 }
 
 fn read_stdin() -> Result<Zeroizing<String>, CommandError> {
@@ -132,6 +144,6 @@ fn list(files: &[KeyFile], as_json: bool) {
         return;
     }
     for file in files {
-        println!("{:9}  {:66}  {}", file.kind.to_string(), file.public, file.path.display());
+        println!("{:14}  {:66}  {}", file.kind.to_string(), file.public, file.path.display());
     }
 }

@@ -28,7 +28,7 @@ use crate::{
 /// A key of a node's directory signs that an organisation, or the owner of a stake, may use it.
 #[derive(Debug, Args)]
 pub struct ProveArgs {
-    /// node, validator or ca
+    /// node, validator, next-validator or ca
     kind: KeyKind,
     #[command(flatten)]
     claimer: ClaimerArgs,
@@ -52,12 +52,12 @@ impl ProveArgs {
         };
         let role = match self.kind {
             KeyKind::Node => KeyRole::Peer,
-            KeyKind::Validator => KeyRole::Validator,
+            KeyKind::Validator | KeyKind::NextValidator => KeyRole::Validator,
             KeyKind::Ca => KeyRole::Ca,
             KeyKind::Account | KeyKind::Sealing => {
                 return Err(CommandError::with_cure(
                     format!("a {} key needs no proof", self.kind),
-                    "name node, validator or ca; an account agrees by `trefoil org accept`",
+                    "name node, validator, next-validator or ca; an account agrees by `trefoil org accept`",
                 ));
             }
         };
@@ -204,11 +204,14 @@ impl ProofArgs {
 }
 
 fn missing(key: PublicKey, role: KeyRole, organisation: &str) -> CommandError {
-    let role = role.name();
+    let kind = match role {
+        KeyRole::Validator => "validator|next-validator",
+        KeyRole::Peer | KeyRole::Ca => role.name(),
+    };
     CommandError::with_cure(
-        format!("{role} key {key} has not agreed to its use by {organisation}"),
+        format!("{} key {key} has not agreed to its use by {organisation}", role.name()),
         format!(
-            "run `trefoil keys prove {role} --org {organisation} --dir DIR` where it lies, and give what that prints with --proof"
+            "run `trefoil keys prove {kind} --org {organisation} --dir DIR` where it lies, and give what that prints with --proof"
         ),
     )
 }

@@ -11,11 +11,7 @@ use clap::Args;
 use trefoil_host::{HostError, home::Home};
 use trefoil_ledger::{DATABASE_FILE, Journal, JournalError, Ledger, LedgerError};
 use trefoil_node::{Effects, Node, OpenError};
-use trefoil_os::{
-    clock,
-    disk::FileDisk,
-    keystore::{self, KeyKind},
-};
+use trefoil_os::{clock, disk::FileDisk, keystore};
 use trefoil_types::{ChainSpec, Disk as _, PeerId};
 
 use super::{
@@ -71,7 +67,7 @@ impl RepairArgs {
         }
         println!("moved to {}", aside.display());
         println!("`trefoil run` now fetches the missing blocks from the node's peers");
-        if keystore::path(&home.dir, KeyKind::Validator, "").exists() {
+        if keystore::holds_validator(&home.dir) {
             println!(
                 "this node validates, and no longer knows what it signed last: start it only when \
                  the other nodes have made at least one more block (`trefoil status --rpc URL` of \
@@ -97,7 +93,7 @@ impl RepairArgs {
         }
         let keys = run::open_keys(home, &settings, self.password.source())?;
         let config = trefoil_node::Config {
-            validator_key: keys.validator,
+            validator_keys: keys.validators,
             peer: PeerId(keys.identity.public()),
             pool: settings.pool,
         };

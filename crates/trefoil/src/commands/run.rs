@@ -66,13 +66,9 @@ pub(super) fn open_keys(
     let configured = Some(settings.keys.password_file.clone());
     let configured = configured.filter(|file| !file.as_os_str().is_empty());
     let password = PasswordSource { configured, ..given }.get("this node's keys")?;
-    let validates = keystore::path(&home.dir, KeyKind::Validator, "").exists();
     Ok(NodeKeys {
         identity: keystore::open_ed25519(&home.dir, KeyKind::Node, &password)?,
-        // Without a validator key it is a full node.
-        validator: validates
-            .then(|| keystore::open_ed25519(&home.dir, KeyKind::Validator, &password))
-            .transpose()?,
+        validators: keystore::open_validators(&home.dir, &password)?,
         ca: settings.keys.ca(&home.dir, &password)?,
     })
 }
@@ -82,9 +78,10 @@ pub(super) fn open_keys(
 fn announce(host: &Host, settings: &Settings) {
     let (backend, spec) = (&host.backend, &host.backend.spec);
     let kind = spec.kind.name();
-    let validator = match backend.validator {
-        Some(key) => key.to_string(),
-        None => "none: a full node, which checks and serves".into(),
+    let validator = match backend.validator_keys_in_turn() {
+        [Some(key), Some(next)] => format!("{key}\nnext key   {next}"),
+        [Some(key), None] => key.to_string(),
+        [None, _] => "none: a full node, which checks and serves".into(),
     };
     let text = format!(
         "chain      {} ({kind}), id {}, genesis {}\n\

@@ -222,7 +222,7 @@ impl RestoreArgs {
         }
         self.import(&home, &spec)?;
         // A snapshot restores the chain, not the memory of what this validator signed last.
-        if keystore::path(&home.dir, KeyKind::Validator, "").exists() {
+        if keystore::holds_validator(&home.dir) {
             println!(
                 "this node has a validator key: if it validated before, start it only when the others \
                  have made at least one more block since, or it may sign twice"

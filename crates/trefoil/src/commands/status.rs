@@ -82,6 +82,9 @@ pub fn status(node: &QueryArgs) -> Result<(), CommandError> {
         Some(key) if status["validating"] == true => println!("validating  yes, as {key}"),
         Some(key) => println!("validating  no: {key} is not in the validator set"),
     }
+    if let Some(next) = status["nextValidator"].as_str() {
+        println!("next key    {next}, from the height on at which the chain names it");
+    }
     let certificate = &status["certificate"];
     if certificate.is_object() {
         let [organisation, role] = ["organisation", "role"].map(|key| plain(&certificate[key]));
