@@ -127,7 +127,7 @@ impl EffectHandler {
 
     /// Remembers, also for the next start, that this node's key signed elsewhere for `round`.
     pub fn note_elsewhere(&mut self, round: Round) {
-        if !self.may_sign(round) {
+        if !self.active || !self.may_sign(round) {
             return;
         }
         self.elsewhere = Some(round);

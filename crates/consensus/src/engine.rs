@@ -224,16 +224,17 @@ impl Consensus {
     }
 
     fn handle(&mut self, message: ConsensusMessage) -> Result<(), Offence> {
-        self.find_elsewhere(&message);
         let core = self.core.as_ref().expect("the caller saw it");
         let validators = core.validator_set().set.len();
         let input = match message {
             ConsensusMessage::Vote(vote) => return self.vote(vote),
             ConsensusMessage::Proposal(proposal) => return self.proposal(proposal),
             ConsensusMessage::PolkaCertificate(polka) if polka.signatures.len() <= validators => {
+                self.find_elsewhere(polka.round, polka.votes());
                 core::Input::PolkaCertificate(context::polka_in(polka))
             }
             ConsensusMessage::RoundCertificate(round) if round.votes.len() <= validators => {
+                self.find_elsewhere(round.round, round.votes());
                 core::Input::RoundCertificate(context::round_certificate_in(round))
             }
             // Attack: one certificate with many signatures costs a verification each.
@@ -246,26 +247,11 @@ impl Consensus {
         self.blame()
     }
 
-    /// Looks for a statement by this node's key that was made elsewhere. The core still counts it:
-    /// a quorum may need it.
-    fn find_elsewhere(&mut self, message: &ConsensusMessage) {
+    /// Notes a round in which a certificate shows this node's key to have signed elsewhere. The core
+    /// still counts such a vote: a quorum may need it.
+    fn find_elsewhere(&mut self, round: Round, mut votes: impl Iterator<Item = Vote>) {
         let signer = &mut self.effects.signer;
-        let is_elsewhere = match message {
-            ConsensusMessage::Vote(vote) => {
-                signer.is_elsewhere(vote) && signer.verify_vote(vote.clone())
-            }
-            ConsensusMessage::Proposal(proposal) => {
-                signer.is_proposed_elsewhere(proposal) && signer.verify_proposal(proposal.clone())
-            }
-            ConsensusMessage::PolkaCertificate(polka) => {
-                polka.votes().any(|v| signer.is_elsewhere(&v) && signer.verify_vote(v))
-            }
-            ConsensusMessage::RoundCertificate(round) => {
-                round.votes().any(|v| signer.is_elsewhere(&v) && signer.verify_vote(v))
-            }
-        };
-        let round = message.place().1;
-        if is_elsewhere && self.effects.active && !self.is_far(round) {
+        if votes.any(|vote| signer.is_elsewhere(&vote) && signer.verify_vote(vote)) {
             self.effects.note_elsewhere(round);
         }
     }
@@ -286,6 +272,13 @@ impl Consensus {
         {
             return Ok(());
         }
+        // As the core would, and before it acts on the vote and signs one of its own.
+        if self.effects.signer.is_elsewhere(&vote) {
+            if !self.effects.signer.verify_vote(vote.clone()) {
+                return Err(Offence::BadSignature);
+            }
+            self.effects.note_elsewhere(vote.round);
+        }
         self.feed(core::Input::Vote(signed));
         self.settle();
         self.blame()?;
@@ -305,6 +298,12 @@ impl Consensus {
         }
         if self.is_far(round) {
             return Ok(());
+        }
+        if self.effects.signer.is_proposed_elsewhere(&proposal) {
+            if !self.effects.signer.verify_proposal(proposal.clone()) {
+                return Err(Offence::BadSignature);
+            }
+            self.effects.note_elsewhere(round);
         }
         self.feed(core::Input::Proposal(context::proposal_in(proposal)));
         self.settle();

@@ -2,7 +2,7 @@
 //! cluster's judge looks on) and the chain goes on.
 
 use arc_malachitebft_core_consensus::Input;
-use trefoil_types::{B256, Millis, Time, Vote, VoteKind};
+use trefoil_types::{B256, Millis, RoundCertificate, RoundVote, Time, Vote, VoteKind};
 
 use super::cluster::{CoreCluster, NETWORK, key, set_of, timeouts};
 use crate::{Config, Consensus, ConsensusMessage, Output, ReplayError, wal_entry::WalEntry};
@@ -153,4 +153,44 @@ fn two_machines_with_one_key_start_again_after_any_record() {
         assert!(cluster.nodes[0].consensus.is_some() && cluster.nodes[4].consensus.is_some());
         assert!(cluster.height(1) >= 3);
     }
+}
+
+/// A lagging twin: a certificate far ahead shows the other machine's votes, the node jumps to its
+/// round, and must not sign there, nor take those votes for its own at the next start.
+#[test]
+fn a_far_certificate_shows_a_key_that_signs_elsewhere() {
+    let mut cluster = CoreCluster::new(4, 27);
+    let votes = [0, 1, 2].map(|i| {
+        let vote = Vote::sign(&key(i), &NETWORK, VoteKind::Precommit, 1, 12, None);
+        RoundVote {
+            validator: vote.validator,
+            kind: vote.kind,
+            block: None,
+            signature: vote.signature,
+        }
+    });
+    let certificate = RoundCertificate { height: 1, round: 12, skip: true, votes: votes.to_vec() };
+    cluster.input(0, ConsensusMessage::RoundCertificate(certificate));
+    assert_eq!((cluster.offences, cluster.elsewhere.as_slice()), (0, &[(0, 12)][..]));
+    cluster.run_for(Millis(10));
+    cluster.crash(0);
+    cluster.restart(0);
+    cluster.decide(3, Millis(60_000));
+}
+
+/// Attack: votes by the node's own key for rounds that it does not read, or wrongly signed. The
+/// first cost no verification; the second are somebody's misdeed.
+#[test]
+fn false_votes_by_the_nodes_own_key_cost_nothing_or_are_blamed() {
+    let mut node = consensus();
+    node.start(Time(0), 1, set_of(4), &[], &mut Vec::new()).unwrap();
+    let mut say = |vote: &Vote| {
+        let mut out = Vec::new();
+        let result = node.input(Time(0), ConsensusMessage::Vote(vote.clone()), &mut out);
+        (result.is_ok(), out.len(), node.has_verified(&ConsensusMessage::Vote(vote.clone())))
+    };
+    let far = Vote::sign(&key(0), &NETWORK, VoteKind::Prevote, 1, 1 << 20, None);
+    assert_eq!(say(&far), (true, 0, false), "not even verified");
+    let wrong = Vote { round: 3, ..far };
+    assert_eq!(say(&wrong), (false, 0, false));
 }

@@ -12,7 +12,7 @@ const BLOCK: B256 = B256::repeat_byte(0xbb);
 
 /// Node 0 of four at height 5.
 fn node() -> (Consensus, Vec<Output>) {
-    let config = Config { key: Some(key(0)), network: NETWORK, timeouts: timeouts() };
+    let config = Config { keys: vec![key(0)], network: NETWORK, timeouts: timeouts() };
     let (mut consensus, mut out) = (Consensus::new(config), Vec::new());
     consensus.start(Time(1_000), 5, set_of(4), &[], &mut out).unwrap();
     (consensus, out)
@@ -91,7 +91,7 @@ fn who_comes_late_to_a_decision_precommits_it() {
     let me = if turn == 0 { 1 } else { 0 };
     let others: Vec<usize> = (0..4).filter(|i| *i != me).collect();
     for said_nil in [false, true] {
-        let config = Config { key: Some(key(me)), network: NETWORK, timeouts: timeouts() };
+        let config = Config { keys: vec![key(me)], network: NETWORK, timeouts: timeouts() };
         let (mut node, mut out) = (Consensus::new(config), Vec::new());
         node.start(Time(1_000), 5, set_of(4), &[], &mut out).unwrap();
         let proposal = Proposal::sign(&key(turn), &NETWORK, 5, 0, BLOCK, None);
@@ -306,7 +306,7 @@ fn a_record_names_its_own_height() {
 #[test]
 fn only_the_block_that_was_asked_for_is_proposed() {
     let height = (1..).find(|h| proposer(4, *h, 0) == 0).unwrap();
-    let config = Config { key: Some(key(0)), network: NETWORK, timeouts: timeouts() };
+    let config = Config { keys: vec![key(0)], network: NETWORK, timeouts: timeouts() };
     let (mut node, mut out) = (Consensus::new(config), Vec::new());
     node.start(Time(0), height, set_of(4), &[], &mut out).unwrap();
     assert!(matches!(out[..], [Output::Build { until: Time(750), round: 0, .. }]), "{out:?}");
