@@ -11,7 +11,9 @@ use arc_malachitebft_core_types::{
     Threshold, ThresholdParams, Timeout, TimeoutKind, Validity, ValuePayload, VoteExtensionPolicy,
     VoteType,
 };
-use trefoil_types::{B256, Height, Offence, Proposal, Round, Time, ValidatorSet, Vote};
+#[cfg(test)]
+use trefoil_types::PublicKey;
+use trefoil_types::{B256, Height, Offence, Proposal, Round, Time, Turns, ValidatorSet, Vote};
 
 use crate::{
     Candidate, Config, ConsensusMessage, Output,
@@ -57,8 +59,8 @@ impl Consensus {
         Self { effects, core: None, done: false }
     }
 
-    /// Begins `height`, abandoning any other. `records` are this height's
-    /// [`Output::Record`]s that survived a crash, in order; empty otherwise.
+    /// Begins `height`, abandoning any other. `turns` are of this height, and so are `records`:
+    /// the [`Output::Record`]s that survived a crash, in order; empty otherwise.
     /// Messages that this node sent before the crash are sent again, byte for byte. The
     /// height may be decided at once (by its records, or a single validator).
     ///
@@ -68,14 +70,14 @@ impl Consensus {
         &mut self,
         now: Time,
         height: Height,
-        set: ValidatorSet,
+        turns: Turns,
         records: &[Vec<u8>],
         out: &mut Vec<Output>,
     ) -> Result<(), ReplayError> {
         let inputs = decode(height, records)?;
-        self.effects.begin(now, height, &set);
+        self.effects.begin(now, height, turns.validators());
         self.done = false;
-        let set = ConsensusValidators::new(set);
+        let set = ConsensusValidators::new(turns);
         let name = self.effects.signer.name();
         let params = core::Params {
             address: ValidatorName(name.unwrap_or_default()),
@@ -127,9 +129,32 @@ impl Consensus {
         out: &mut Vec<Output>,
     ) -> Result<(), Offence> {
         self.effects.now = now;
-        let result = if self.is_at(message.place().0) { self.handle(message) } else { Ok(()) };
+        let mut result = Ok(());
+        if self.is_at(message.place().0) {
+            result = self.handle(message.clone());
+            self.note_signers(&message);
+        }
         self.finish(out);
         result
+    }
+
+    /// Takes a vote of a height that is over: it decides nothing, and shows that a validator
+    /// that was absent is back. Without it a validator whose votes come late would never be
+    /// waited for again.
+    ///
+    /// # Errors
+    /// [`Offence::BadSignature`].
+    pub fn input_late(&mut self, vote: &Vote) -> Result<(), Offence> {
+        let Vote { validator, height, round, .. } = *vote;
+        // First: a vote of whoever is present costs no verification.
+        if !self.effects.timeouts.is_return(&validator, height, round) {
+            return Ok(());
+        }
+        if !self.effects.signer.verify_vote(vote.clone()) {
+            return Err(Offence::BadSignature);
+        }
+        self.effects.timeouts.note_present(&validator, height, round);
+        Ok(())
     }
 
     /// The body of a proposed block is here and was executed.
@@ -213,6 +238,13 @@ impl Consensus {
         self.core.as_ref().map(|_| (self.effects.height, self.effects.round))
     }
 
+    /// As if `validator` had just missed its turn.
+    #[cfg(test)]
+    pub(crate) fn presume_absent(&mut self, validator: PublicKey) {
+        let EffectHandler { timeouts, height, round, .. } = &mut self.effects;
+        timeouts.note_absent(validator, *height, *round);
+    }
+
     /// Whether a height is under way here.
     fn is_at(&self, height: Height) -> bool {
         self.core.is_some() && !self.done && height == self.effects.height
@@ -246,42 +278,47 @@ impl Consensus {
         if core.validator_set().set.get(&vote.validator).is_none() {
             return Err(Offence::BadSignature);
         }
-        let signed = context::vote_in(vote.clone());
+        let (round, signed) = (vote.round, context::vote_in(vote));
         // Checked before the core verifies the signature: a vote that cannot change anything
         // costs no verification, so a peer cannot make this node work by repeating votes.
         let votes = core.driver.votes();
-        if self.is_far(vote.round)
-            || votes.has_vote(&signed)
-            || votes.is_saturated_conflict(&signed)
-        {
+        if self.is_far(round) || votes.has_vote(&signed) || votes.is_saturated_conflict(&signed) {
             return Ok(());
         }
         self.feed(core::Input::Vote(signed));
         self.settle();
-        self.blame()?;
-        self.effects.timeouts.note_present(&vote.validator, vote.height, vote.round);
-        Ok(())
+        self.blame()
     }
 
     fn proposal(&mut self, proposal: Proposal) -> Result<(), Offence> {
+        let Proposal { round, proposer, .. } = proposal;
+        // First: the proposer of a round is found by counting up to it.
+        if self.is_far(round) {
+            return Ok(());
+        }
         let core = self.core.as_ref().expect("the caller saw it");
-        let Proposal { height, round, proposer, .. } = proposal;
         // Any validator could sign a proposal; only one is the round's proposer.
-        if core.validator_set().set.proposer(height, round).key != proposer {
+        if core.validator_set().proposer(round).key != proposer {
             return Err(Offence::BadSignature);
         }
         if proposal.pol_round.is_some_and(|pol_round| pol_round >= round) {
             return Err(Offence::Malformed);
         }
-        if self.is_far(round) {
-            return Ok(());
-        }
         self.feed(core::Input::Proposal(context::proposal_in(proposal)));
         self.settle();
         self.blame()?;
         self.effects.proposal_seen |= round == self.effects.round;
-        self.effects.timeouts.note_present(&proposer, height, round);
         Ok(())
+    }
+
+    /// Notes as present whoever signed a message whose signatures were verified.
+    fn note_signers(&mut self, message: &ConsensusMessage) {
+        let EffectHandler { signer, timeouts, .. } = &mut self.effects;
+        if !signer.has_verified(message) {
+            return;
+        }
+        let (height, round) = message.place();
+        message.signers().iter().for_each(|key| timeouts.note_present(key, height, round));
     }
 
     /// Whether the core would drop a statement of this round unread.
@@ -310,8 +347,10 @@ impl Consensus {
         let core = self.core.as_ref().expect("a timer was set by the core");
         if timeout.kind == TimeoutKind::Propose && core.driver.step_is_propose() {
             // A proposal that came without its block shows that the proposer is there, and that
-            // the network is slow: only silence makes a proposer absent.
-            if !effects.proposal_seen && effects.build.is_none() {
+            // the network is slow: only silence makes a proposer absent. Never this node itself:
+            // it hears no message of its own, so nothing would end its absence.
+            let is_own = effects.signer.name() == Some(effects.proposer);
+            if !effects.proposal_seen && !is_own {
                 effects.timeouts.note_absent(effects.proposer, effects.height, effects.round);
             }
             effects.build = None;

@@ -125,7 +125,7 @@ impl ValidatorSigner {
         signed
     }
 
-    fn verify_vote(&mut self, vote: Vote) -> bool {
+    pub fn verify_vote(&mut self, vote: Vote) -> bool {
         verify_once(&mut self.verified, vote, |vote| vote.verify(&self.network))
     }
 

@@ -3,7 +3,7 @@
 
 use trefoil_types::{Millis, Time, Vote};
 
-use super::cluster::{CoreCluster, NETWORK, key, set_of, timeouts};
+use super::cluster::{CoreCluster, NETWORK, key, timeouts, turns};
 use crate::{Config, Consensus, ConsensusMessage, Output, ReplayError};
 
 #[test]
@@ -63,7 +63,7 @@ fn votes_are_said_again_word_for_word() {
     assert_eq!(votes.len(), 2, "a prevote and a precommit");
 
     let mut out = Vec::new();
-    consensus().start(cluster.now, 1, set_of(4), &records, &mut out).unwrap();
+    consensus().start(cluster.now, 1, turns(4, 1), &records, &mut out).unwrap();
     assert!(!out.iter().any(|o| matches!(o, Output::Record { .. })), "{out:?}");
     let said = out.iter().filter_map(|o| match o {
         Output::Send(ConsensusMessage::Vote(vote)) => Some(vote.clone()),
@@ -79,7 +79,7 @@ fn a_damaged_record_names_itself() {
     let records = cluster.nodes[0].journal.clone();
     assert!(records.len() > 1);
     let start = |height, records: &[Vec<u8>]| {
-        consensus().start(Time(0), height, set_of(4), records, &mut Vec::new())
+        consensus().start(Time(0), height, turns(4, height), records, &mut Vec::new())
     };
 
     let mut cut = records.clone();
