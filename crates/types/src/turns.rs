@@ -6,6 +6,8 @@
 
 use std::sync::Arc;
 
+use trefoil_crypto::{B256, keccak256};
+
 use crate::{Round, Validator, ValidatorSet, limits};
 
 /// About the priority that one turn costs; exactly, it is a multiple of the total power.
@@ -44,28 +46,40 @@ impl Turns {
 
     /// The turns of a height with priorities that [`Turns::priorities`] gave; `None` if there
     /// is not one for each validator, or one is of no chain.
-    pub fn resume(validators: ValidatorSet, priorities: Vec<i128>) -> Option<Self> {
+    pub fn resume(validators: ValidatorSet, priorities: &[u8]) -> Option<Self> {
+        let (numbers, rest) = priorities.as_chunks();
+        let priorities: Vec<_> = numbers.iter().map(|bytes| i128::from_be_bytes(*bytes)).collect();
         let bound = PRIORITY_MAX * i128::from(TURN);
         let is_sound = |priority: &i128| (-bound..bound).contains(priority);
         let fits = priorities.len() == validators.len() && priorities.iter().all(is_sound);
-        fits.then(|| Self { validators: Arc::new(validators), priorities })
+        let validators = Arc::new(validators);
+        (fits && rest.is_empty()).then_some(Self { validators, priorities })
     }
 
     pub fn validators(&self) -> &Arc<ValidatorSet> {
         &self.validators
     }
 
-    /// The priorities before the height's first turn, in the order of the validators.
-    pub fn priorities(&self) -> &[i128] {
-        &self.priorities
+    /// The priorities before the height's first turn, in the order of the validators: 16 bytes
+    /// each, big-endian.
+    pub fn priorities(&self) -> Vec<u8> {
+        self.priorities.iter().flat_map(|priority| priority.to_be_bytes()).collect()
+    }
+
+    /// What a block binds of the turns of its height: its validators with their priorities.
+    pub fn hash(&self) -> B256 {
+        keccak256([alloy_rlp::encode(&*self.validators), self.priorities()].concat())
+    }
+
+    /// The proposers of the height's rounds, from round 0 on, without end.
+    pub fn proposers(&self) -> impl Iterator<Item = &Validator> {
+        let mut later = self.clone();
+        std::iter::from_fn(move || self.validators.iter().nth(later.pass()))
     }
 
     /// The proposer of a round.
     pub fn proposer(&self, round: Round) -> &Validator {
-        let mut later = self.clone();
-        (0..round % ROUNDS).for_each(|_| _ = later.pass());
-        let at = later.pass();
-        self.validators.iter().nth(at).expect("a set is not empty")
+        self.proposers().nth((round % ROUNDS) as usize).expect("there is no end of them")
     }
 
     /// The turns of the next height, whose validators are these. A height costs its first

@@ -112,8 +112,7 @@ fn priorities_are_bounded_under_any_change() {
         let fresh = (0..127).map(|n| (1 + n + height % 200 * 128, u64::from(1 + n * 7 % 50)));
         let stays = (0, 1 + u64::from(height % 3) * 40);
         chain.step_to(&set(&[stays].into_iter().chain(fresh).collect::<Vec<_>>()));
-        let Turns { validators, priorities } = chain.0.clone();
-        let resumed = Turns::resume(validators.as_ref().clone(), priorities);
+        let resumed = Turns::resume(chain.0.validators().as_ref().clone(), &chain.0.priorities());
         assert_eq!(resumed.as_ref(), Some(&chain.0), "height {height}");
     }
 }
@@ -121,9 +120,14 @@ fn priorities_are_bounded_under_any_change() {
 #[test]
 fn priorities_that_are_no_set_s_are_refused() {
     let validators = numbered(&[1, 2]);
-    assert!(Turns::resume(validators.clone(), vec![0]).is_none());
-    assert!(Turns::resume(validators.clone(), vec![0, i128::MAX]).is_none());
-    assert!(Turns::resume(validators, vec![0, -5]).is_some());
+    let resumed = |priorities: &[i128], rest: &[u8]| {
+        let bytes = priorities.iter().flat_map(|priority| priority.to_be_bytes());
+        Turns::resume(validators.clone(), &[bytes.collect(), rest.to_vec()].concat())
+    };
+    assert!(resumed(&[0], &[]).is_none());
+    assert!(resumed(&[0, i128::MAX], &[]).is_none());
+    assert!(resumed(&[0, 0], &[0]).is_none());
+    assert!(resumed(&[0, -5], &[]).is_some());
 }
 
 /// Its own coming and going costs an operator turns: each time an eighth of a turn at least.
@@ -180,9 +184,9 @@ proptest! {
     fn every_node_computes_the_same(powers in powers(), from in 0usize..60) {
         let mut chain = Chain::new(numbered(&powers));
         chain.take(from);
-        let Turns { validators, priorities } = chain.0.clone();
+        let (validators, priorities) = (chain.0.validators().clone(), chain.0.priorities());
         let mut joined =
-            Chain(Turns::resume(validators.as_ref().clone(), priorities).unwrap());
+            Chain(Turns::resume(validators.as_ref().clone(), &priorities).unwrap());
         prop_assert_eq!(chain.take(50), joined.take(50));
     }
 
