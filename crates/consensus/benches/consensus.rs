@@ -115,5 +115,22 @@ fn heights(c: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, heights);
+/// The widest set: what each height costs, and the proposer of the last round before they
+/// come again.
+fn turns(c: &mut Criterion) {
+    let key = |n: u8| SecretKey::from_seed(&[n; 32]).public();
+    let validator = |n: u8| Validator { key: key(n), power: 1 + u64::from(n) * 1_000 };
+    let set = ValidatorSet::new((0..128).map(validator).collect()).expect("a set");
+    let mut turns = Turns::first(set.clone());
+    let mut group = c.benchmark_group("turns of 128 validators");
+    group.bench_function("of the next height", |b| {
+        b.iter(|| turns = black_box(&turns).clone().next(&set));
+    });
+    group.bench_function("their hash", |b| b.iter(|| black_box(&turns).hash()));
+    group.bench_function("the proposer of round 1,023", |b| {
+        b.iter(|| black_box(&turns).proposer(1_023).key);
+    });
+}
+
+criterion_group!(benches, heights, turns);
 criterion_main!(benches);
