@@ -2,6 +2,7 @@
 """Kills real validators under load and measures how the network comes back.
 
     bench/faults.py one [--seconds 60]      kill -9 of one of four, restarted after 5 s
+    bench/faults.py absent [--seconds 60]   block intervals, calm and with one of four killed
     bench/faults.py two [--seconds 60]      kill -9 of two for so long, then restarted
     bench/faults.py all [--times 100]       kill -9 of all four, again and again
     bench/faults.py idle [--seconds 600]    CPU, memory and disk of four idle nodes
@@ -20,7 +21,7 @@ import threading
 import time
 from pathlib import Path
 
-from network import FUNDED, NODES, Account, Network, request
+from network import FUNDED, NODES, Account, Network, Watch, percentile, request
 
 
 class Load(threading.Thread):
@@ -113,6 +114,27 @@ def one(network, load, args):
           f"{len(load.receipts)} receipts kept")
 
 
+def absent(network, load, args):
+    watch = Watch(network.nodes[1:])
+    watch.start()
+    start = time.monotonic()
+    time.sleep(args.seconds)
+    network.nodes[0].end(signal.SIGKILL)
+    killed = time.monotonic()
+    time.sleep(args.seconds)
+    calm, down = watch.intervals(start, killed), watch.intervals(killed, time.monotonic())
+    network.nodes[0].start().reach(network.nodes[1].height())
+    load.check()
+    equal_roots(network)
+    ratios = [percentile(down, p) / percentile(calm, p) for p in (0.5, 0.95)]
+    show = lambda values: " / ".join(f"{percentile(values, p):.2f}" for p in (0.5, 0.95, 1))
+    print(f"block interval p50 / p95 / max: calm {show(calm)} s, one of four down {show(down)} s: "
+          f"p50 {ratios[0]:.2f} times, p95 {ratios[1]:.2f} times")
+    print("load average", *os.getloadavg())
+    if ratios[0] > 1.1 or ratios[1] > 1.5:
+        sys.exit("FAILED")
+
+
 def two(network, load, args):
     first, second = network.nodes[:2]
     first.end(signal.SIGKILL)
@@ -176,7 +198,7 @@ def idle(network, _load, args):
 
 def main():
     args = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    args.add_argument("scenario", choices=["one", "two", "all", "idle"])
+    args.add_argument("scenario", choices=["one", "absent", "two", "all", "idle"])
     args.add_argument("--seconds", type=int, default=60)
     args.add_argument("--times", type=int, default=100)
     args = args.parse_args()
@@ -185,7 +207,8 @@ def main():
     if args.scenario != "idle":
         load.start()
         time.sleep(3)
-    {"one": one, "two": two, "all": kill_all, "idle": idle}[args.scenario](network, load, args)
+    scenarios = {"one": one, "absent": absent, "two": two, "all": kill_all, "idle": idle}
+    scenarios[args.scenario](network, load, args)
     load.running = False
     network.stop()
 

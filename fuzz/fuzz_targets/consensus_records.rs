@@ -9,7 +9,7 @@ use libfuzzer_sys::fuzz_target;
 use trefoil_consensus::{Config, Consensus, Timeouts};
 use trefoil_crypto::SecretKey;
 use trefoil_types::{
-    B256, Millis, PolkaCertificate, Proposal, PublicKey, Time, Validator, ValidatorSet,
+    B256, Millis, PolkaCertificate, Proposal, PublicKey, Time, Turns, Validator, ValidatorSet,
     ValidatorSignature, Vote, VoteKind,
 };
 
@@ -33,7 +33,7 @@ fuzz_target!(|bytes: &[u8]| {
     };
     let keys = vec![KEYS[0].clone()];
     let mut consensus = Consensus::new(Config { keys, network: NETWORK, timeouts });
-    let _ = consensus.start(Time(0), 1, set, &records, &mut Vec::new());
+    let _ = consensus.start(Time(0), 1, Turns::first(set), &records, &mut Vec::new());
 });
 
 /// Four bytes as a record (crates/consensus/src/wal_entry.rs): a kind, then who,

@@ -5,7 +5,7 @@ use std::{collections::VecDeque, hint::black_box};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use trefoil_consensus::{Candidate, Config, Consensus, ConsensusMessage, Output, Timeouts};
 use trefoil_crypto::SecretKey;
-use trefoil_types::{B256, Height, Millis, Round, Time, Validator, ValidatorSet, keccak256};
+use trefoil_types::{B256, Height, Millis, Round, Time, Turns, Validator, ValidatorSet, keccak256};
 
 const VALIDATORS: usize = 4;
 const NETWORK: B256 = B256::repeat_byte(7);
@@ -40,12 +40,12 @@ enum Event {
 }
 
 /// Runs one height to its decision on every node.
-fn decide(nodes: &mut [Consensus], height: Height, set: &ValidatorSet) {
+fn decide(nodes: &mut [Consensus], height: Height, turns: &Turns) {
     let mut queue = VecDeque::new();
     let mut decided = 0;
     for (i, node) in nodes.iter_mut().enumerate() {
         let mut out = Vec::new();
-        node.start(NOW, height, set.clone(), &[], &mut out).expect("no records");
+        node.start(NOW, height, turns.clone(), &[], &mut out).expect("no records");
         handle(i, out, &mut queue, &mut decided);
     }
     while let Some((to, event)) = queue.pop_front() {
@@ -103,16 +103,34 @@ fn candidate(speech: &ConsensusMessage) -> Option<Candidate> {
 }
 
 fn heights(c: &mut Criterion) {
-    let (mut nodes, set, mut height) = (nodes(), set(), 0);
+    let (mut nodes, mut turns, mut height) = (nodes(), Turns::first(set()), 0);
     let mut group = c.benchmark_group("consensus");
     group.throughput(Throughput::Elements(1));
     group.bench_function("four validators decide a height", |b| {
         b.iter(|| {
             height += 1;
-            decide(&mut nodes, height, &set);
+            decide(&mut nodes, height, &turns);
+            turns = turns.clone().next(&set());
         });
     });
 }
 
-criterion_group!(benches, heights);
+/// The widest set: what each height costs, and the proposer of the last round before they
+/// come again.
+fn turns(c: &mut Criterion) {
+    let key = |n: u8| SecretKey::from_seed(&[n; 32]).public();
+    let validator = |n: u8| Validator { key: key(n), power: 1 + u64::from(n) * 1_000 };
+    let set = ValidatorSet::new((0..128).map(validator).collect()).expect("a set");
+    let mut turns = Turns::first(set.clone());
+    let mut group = c.benchmark_group("turns of 128 validators");
+    group.bench_function("of the next height", |b| {
+        b.iter(|| turns = black_box(&turns).clone().next(&set));
+    });
+    group.bench_function("their hash", |b| b.iter(|| black_box(&turns).hash()));
+    group.bench_function("the proposer of round 1,023", |b| {
+        b.iter(|| black_box(&turns).proposer(1_023).key);
+    });
+}
+
+criterion_group!(benches, heights, turns);
 criterion_main!(benches);

@@ -7,7 +7,7 @@ use std::{fmt, sync::Arc};
 
 use arc_malachitebft_core_consensus as core;
 use arc_malachitebft_core_types::{self as mal, Context, LinearTimeouts, NilOrVal, VoteType};
-use trefoil_types::{B256, Height, PublicKey, Round, Signature, ValidatorSet};
+use trefoil_types::{B256, Height, PublicKey, Round, Signature, Turns, Validator, ValidatorSet};
 
 pub use self::convert::{
     certificate_out, polka_in, polka_out, proposal_in, proposal_out, round_certificate_in,
@@ -63,6 +63,7 @@ pub struct ConsensusValidator {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConsensusValidators {
     pub set: Arc<ValidatorSet>,
+    turns: Arc<Turns>,
     members: Arc<[ConsensusValidator]>,
     power: u64,
 }
@@ -75,12 +76,17 @@ pub struct NoPart;
 pub struct Ed25519;
 
 impl ConsensusValidators {
-    pub fn new(set: ValidatorSet) -> Self {
+    pub fn new(turns: Turns) -> Self {
+        let set = turns.validators().clone();
         let members = set
             .iter()
             .map(|v| ConsensusValidator { name: ValidatorName(v.key), power: v.power })
             .collect();
-        Self { power: set.total_power(), members, set: Arc::new(set) }
+        Self { power: set.total_power(), members, set, turns: Arc::new(turns) }
+    }
+
+    pub fn proposer(&self, round: Round) -> &Validator {
+        self.turns.proposer(round)
     }
 }
 
@@ -106,10 +112,10 @@ impl Context for ChainContext {
     fn select_proposer<'a>(
         &self,
         set: &'a ConsensusValidators,
-        height: ConsensusHeight,
+        _: ConsensusHeight,
         round: mal::Round,
     ) -> &'a ConsensusValidator {
-        let key = set.set.proposer(height.0, round_out(round)).key;
+        let key = set.proposer(round_out(round)).key;
         mal::ValidatorSet::get_by_address(set, &ValidatorName(key))
             .expect("the proposer is in the set")
     }

@@ -11,7 +11,9 @@ use arc_malachitebft_core_types::{
     Threshold, ThresholdParams, Timeout, TimeoutKind, Validity, ValuePayload, VoteExtensionPolicy,
     VoteType,
 };
-use trefoil_types::{B256, Height, Offence, Proposal, PublicKey, Round, Time, ValidatorSet, Vote};
+use trefoil_types::{
+    B256, Height, Offence, Proposal, PublicKey, Round, Time, Turns, ValidatorSet, Vote,
+};
 
 use crate::{
     Candidate, Config, ConsensusMessage, Output,
@@ -19,27 +21,17 @@ use crate::{
     effects::{Build, EffectHandler, Timer},
     signer::ValidatorSigner,
     timeouts::AdaptiveTimeouts,
-    wal_entry::{self, WalEntry},
 };
+
+mod replay;
+
+pub use self::replay::ReplayError;
 
 // With a node's own wait for precommits left out, a round takes as long as its messages.
 // Four turns of each validator get past every one that is absent or refuses; then rounds
 // wait again, so that a set that refuses every block does not spin.
 /// How many turns of each validator may end without a wait in one height.
 const FAST_TURNS: Round = 4;
-
-/// Why records do not continue a height.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ReplayError {
-    #[error("consensus record {index} of height {height} cannot be decoded: {reason}")]
-    Record { height: Height, index: usize, reason: alloy_rlp::Error },
-    #[error("consensus record {index} belongs to height {got}, not {height}")]
-    Height { height: Height, index: usize, got: Height },
-    #[error("consensus record {index} of height {height} holds a wrong signature")]
-    Signature { height: Height, index: usize },
-    #[error("the consensus records of height {height} contradict each other: {reason}")]
-    Contradiction { height: Height, reason: String },
-}
 
 /// One node's part in consensus.
 pub struct Consensus {
@@ -57,8 +49,8 @@ impl Consensus {
         Self { effects, core: None, done: false }
     }
 
-    /// Begins `height`, abandoning any other. `records` are this height's
-    /// [`Output::Record`]s that survived a crash, in order; empty otherwise.
+    /// Begins `height`, abandoning any other. `turns` are of this height, and so are `records`:
+    /// the [`Output::Record`]s that survived a crash, in order; empty otherwise.
     /// Messages that this node sent before the crash are sent again, byte for byte. The
     /// height may be decided at once (by its records, or a single validator).
     ///
@@ -68,14 +60,14 @@ impl Consensus {
         &mut self,
         now: Time,
         height: Height,
-        set: ValidatorSet,
+        turns: Turns,
         records: &[Vec<u8>],
         out: &mut Vec<Output>,
     ) -> Result<(), ReplayError> {
-        let entries = decode(height, records)?;
-        self.effects.begin(now, height, &set);
+        let entries = replay::decode(height, records)?;
+        self.effects.begin(now, height, turns.validators());
         self.done = false;
-        let set = ConsensusValidators::new(set);
+        let set = ConsensusValidators::new(turns);
         let name = self.effects.signer.name();
         let params = core::Params {
             address: ValidatorName(name.unwrap_or_default()),
@@ -127,9 +119,32 @@ impl Consensus {
         out: &mut Vec<Output>,
     ) -> Result<(), Offence> {
         self.effects.now = now;
-        let result = if self.is_at(message.place().0) { self.handle(message) } else { Ok(()) };
+        let mut result = Ok(());
+        if self.is_at(message.place().0) {
+            result = self.handle(message.clone());
+            self.note_signers(&message);
+        }
         self.finish(out);
         result
+    }
+
+    /// Takes a vote of a height that is over: it decides nothing, and shows that a validator
+    /// that was absent is back. Without it a validator whose votes come late would never be
+    /// waited for again.
+    ///
+    /// # Errors
+    /// [`Offence::BadSignature`].
+    pub fn input_late(&mut self, vote: &Vote) -> Result<(), Offence> {
+        let Vote { validator, height, round, .. } = *vote;
+        // First: a vote of whoever is present costs no verification.
+        if !self.effects.timeouts.is_return(&validator, height, round) {
+            return Ok(());
+        }
+        if !self.effects.signer.verify_vote(vote.clone()) {
+            return Err(Offence::BadSignature);
+        }
+        self.effects.timeouts.note_present(&validator, height, round);
+        Ok(())
     }
 
     /// The body of a proposed block is here and was executed.
@@ -218,6 +233,13 @@ impl Consensus {
         self.core.as_ref().map(|_| (self.effects.height, self.effects.round))
     }
 
+    /// As if `validator` had just missed its turn.
+    #[cfg(test)]
+    pub(crate) fn presume_absent(&mut self, validator: PublicKey) {
+        let EffectHandler { timeouts, height, round, .. } = &mut self.effects;
+        timeouts.note_absent(validator, *height, *round);
+    }
+
     /// Whether a height is under way here.
     fn is_at(&self, height: Height) -> bool {
         self.core.is_some() && !self.done && height == self.effects.height
@@ -262,14 +284,11 @@ impl Consensus {
         if core.validator_set().set.get(&vote.validator).is_none() {
             return Err(Offence::BadSignature);
         }
-        let signed = context::vote_in(vote.clone());
+        let (round, signed) = (vote.round, context::vote_in(vote.clone()));
         // Checked before the core verifies the signature: a vote that cannot change anything
         // costs no verification, so a peer cannot make this node work by repeating votes.
         let votes = core.driver.votes();
-        if self.is_far(vote.round)
-            || votes.has_vote(&signed)
-            || votes.is_saturated_conflict(&signed)
-        {
+        if self.is_far(round) || votes.has_vote(&signed) || votes.is_saturated_conflict(&signed) {
             return Ok(());
         }
         // As the core would, and before it acts on the vote and signs one of its own.
@@ -277,27 +296,26 @@ impl Consensus {
             if !self.effects.signer.verify_vote(vote.clone()) {
                 return Err(Offence::BadSignature);
             }
-            self.effects.note_elsewhere(vote.round);
+            self.effects.note_elsewhere(round);
         }
         self.feed(core::Input::Vote(signed));
         self.settle();
-        self.blame()?;
-        self.effects.timeouts.note_present(&vote.validator, vote.height, vote.round);
-        Ok(())
+        self.blame()
     }
 
     fn proposal(&mut self, proposal: Proposal) -> Result<(), Offence> {
+        let Proposal { round, proposer, .. } = proposal;
+        // First: the proposer of a round is found by counting up to it.
+        if self.is_far(round) {
+            return Ok(());
+        }
         let core = self.core.as_ref().expect("the caller saw it");
-        let Proposal { height, round, proposer, .. } = proposal;
         // Any validator could sign a proposal; only one is the round's proposer.
-        if core.validator_set().set.proposer(height, round).key != proposer {
+        if core.validator_set().proposer(round).key != proposer {
             return Err(Offence::BadSignature);
         }
         if proposal.pol_round.is_some_and(|pol_round| pol_round >= round) {
             return Err(Offence::Malformed);
-        }
-        if self.is_far(round) {
-            return Ok(());
         }
         if self.effects.signer.is_proposed_elsewhere(&proposal) {
             if !self.effects.signer.verify_proposal(proposal.clone()) {
@@ -309,8 +327,17 @@ impl Consensus {
         self.settle();
         self.blame()?;
         self.effects.proposal_seen |= round == self.effects.round;
-        self.effects.timeouts.note_present(&proposer, height, round);
         Ok(())
+    }
+
+    /// Notes as present whoever signed a message whose signatures were verified.
+    fn note_signers(&mut self, message: &ConsensusMessage) {
+        let EffectHandler { signer, timeouts, .. } = &mut self.effects;
+        if !signer.has_verified(message) {
+            return;
+        }
+        let (height, round) = message.place();
+        message.signers().iter().for_each(|key| timeouts.note_present(key, height, round));
     }
 
     /// Whether the core would drop a statement of this round unread.
@@ -339,8 +366,10 @@ impl Consensus {
         let core = self.core.as_ref().expect("a timer was set by the core");
         if timeout.kind == TimeoutKind::Propose && core.driver.step_is_propose() {
             // A proposal that came without its block shows that the proposer is there, and that
-            // the network is slow: only silence makes a proposer absent.
-            if !effects.proposal_seen && effects.build.is_none() {
+            // the network is slow: only silence makes a proposer absent. Never this node itself:
+            // it hears no message of its own, so nothing would end its absence.
+            let is_own = effects.signer.name() == Some(effects.proposer);
+            if !effects.proposal_seen && !is_own {
                 effects.timeouts.note_absent(effects.proposer, effects.height, effects.round);
             }
             effects.build = None;
@@ -366,74 +395,6 @@ impl Consensus {
             }
             let Some(timeout) = self.effects.take(Timer::Precommit) else { return };
             self.feed(core::Input::TimeoutElapsed(timeout));
-        }
-    }
-
-    fn replay(
-        &mut self,
-        height: Height,
-        begin: context::CoreInput,
-        entries: Vec<WalEntry>,
-    ) -> Result<(), ReplayError> {
-        let made_here = self.recall(&entries);
-        let failed = |reason| ReplayError::Contradiction { height, reason };
-        self.try_feed(begin).map_err(failed)?;
-        if let Some(core) = &mut self.core {
-            core.index_wal_entries(&made_here);
-        }
-        for (index, entry) in entries.into_iter().enumerate() {
-            match entry {
-                WalEntry::Input(input) => self.try_feed(input).map_err(failed)?,
-                WalEntry::Elsewhere(round) => self.effects.note_elsewhere(round),
-            }
-            if self.blame().is_err() {
-                return Err(ReplayError::Signature { height, index });
-            }
-        }
-        if let Some(core) = &mut self.core {
-            core.reset_entries_index();
-        }
-        Ok(())
-    }
-
-    /// Remembers what this node signed before the crash, and returns it. Statements by its key
-    /// that were made elsewhere follow their mark.
-    fn recall(&mut self, entries: &[WalEntry]) -> Vec<context::CoreInput> {
-        let (mut elsewhere, mut made_here) = (None, Vec::new());
-        let signer = &mut self.effects.signer;
-        for entry in entries {
-            match entry {
-                WalEntry::Elsewhere(round) => elsewhere = elsewhere.max(Some(*round)),
-                WalEntry::Input(input @ core::Input::Vote(vote)) => {
-                    let vote = context::vote_out(vote);
-                    if elsewhere < Some(vote.round) {
-                        signer.recall_vote(vote);
-                        made_here.push(input.clone());
-                    }
-                }
-                WalEntry::Input(input @ core::Input::Proposal(proposal)) => {
-                    let proposal = context::proposal_out(proposal);
-                    if elsewhere < Some(proposal.round) {
-                        signer.recall_proposal(proposal);
-                        made_here.push(input.clone());
-                    }
-                }
-                WalEntry::Input(_) => {}
-            }
-        }
-        made_here
-    }
-
-    /// Sends the proposal of the current round again, after a replay: that sends the votes again,
-    /// and no proposal.
-    fn resend_proposal(&mut self) {
-        let effects = &self.effects;
-        if let Some(proposal) = effects.signer.own_proposal(effects.height, effects.round).cloned()
-        {
-            self.effects.build = None;
-            if !self.done {
-                self.effects.out.push(Output::Send(ConsensusMessage::Proposal(proposal)));
-            }
         }
     }
 
@@ -492,13 +453,4 @@ impl Consensus {
         out.append(&mut effects.out);
         out.extend(effects.decided.take().map(Output::Decided));
     }
-}
-
-fn decode(height: Height, records: &[Vec<u8>]) -> Result<Vec<WalEntry>, ReplayError> {
-    let entries = records.iter().enumerate().map(|(index, bytes)| match wal_entry::decode(bytes) {
-        Ok((got, entry)) if got == height => Ok(entry),
-        Ok((got, _)) => Err(ReplayError::Height { height, index, got }),
-        Err(reason) => Err(ReplayError::Record { height, index, reason }),
-    });
-    entries.collect()
 }

@@ -2,8 +2,8 @@
 
 use trefoil_crypto::SecretKey;
 use trefoil_types::{
-    B256, Certificate, Evidence, Height, PolkaCertificate, Proposal, Round, RoundCertificate, Time,
-    Vote,
+    B256, Certificate, Evidence, Height, PolkaCertificate, Proposal, PublicKey, Round,
+    RoundCertificate, Time, Vote,
 };
 
 use crate::Timeouts;
@@ -48,6 +48,16 @@ impl ConsensusMessage {
             Self::Proposal(proposal) => (proposal.height, proposal.round),
             Self::PolkaCertificate(polka) => (polka.height, polka.round),
             Self::RoundCertificate(certificate) => (certificate.height, certificate.round),
+        }
+    }
+
+    /// The validators that signed it, as it says.
+    pub(crate) fn signers(&self) -> Vec<PublicKey> {
+        match self {
+            Self::Vote(vote) => vec![vote.validator],
+            Self::Proposal(proposal) => vec![proposal.proposer],
+            Self::PolkaCertificate(polka) => polka.signatures.iter().map(|s| s.validator).collect(),
+            Self::RoundCertificate(round) => round.votes.iter().map(|v| v.validator).collect(),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Consensus between nodes of one process, under virtual time.
 
+mod absence;
 mod cluster;
 mod crash;
 mod faults;
@@ -10,7 +11,7 @@ mod signing;
 
 use trefoil_types::Millis;
 
-use cluster::{CoreCluster, proposer};
+use cluster::CoreCluster;
 
 #[test]
 fn four_validators_and_a_follower_decide_without_waiting() {
@@ -43,7 +44,7 @@ fn around_the_world_a_height_still_takes_one_round() {
 }
 
 /// A proposer that is down costs one wait. From then on it is known to be down, and its turns
-/// cost a fifth, until a message of it comes.
+/// cost two ways of votes, until a message of it comes.
 #[test]
 fn a_proposer_that_is_down_costs_one_wait() {
     let mut cluster = CoreCluster::new(4, 4);
@@ -52,8 +53,8 @@ fn a_proposer_that_is_down_costs_one_wait() {
     let gaps: Vec<u64> = (5..=20).map(|h| cluster.decide(h, Millis(1_500)).0).collect();
     let slow = gaps.iter().filter(|gap| **gap > 600).count();
     assert_eq!(slow, 1, "{gaps:?}");
-    let known: Vec<_> = gaps.iter().filter(|gap| (200..600).contains(*gap)).collect();
-    assert_eq!(known.len(), 3, "{gaps:?}");
+    let known = gaps.iter().filter(|gap| **gap <= 150).count();
+    assert_eq!(known, gaps.len() - 1, "{gaps:?}");
 
     cluster.restart(0);
     cluster.decide(30, Millis(10 * 150));
@@ -80,12 +81,4 @@ fn rounds_do_not_race_when_every_block_is_refused() {
     assert!(round < 100, "round {round} after a minute");
     cluster.refuse_all = false;
     cluster.decide(2, Millis(10_000));
-}
-
-#[test]
-fn proposers_take_turns() {
-    assert_eq!(
-        (1..=4).map(|h| proposer(4, h, 0)).collect::<std::collections::BTreeSet<_>>().len(),
-        4
-    );
 }

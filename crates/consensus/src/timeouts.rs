@@ -1,29 +1,24 @@
 //! Time-outs of the consensus steps: they grow by round and adapt to the proposers.
 //!
 //! What always holds: the waits are functions of the inputs so far, and none
-//! exceeds [`Timeouts::max`].
+//! exceeds [`Timeouts::max`]. A validator of which a message comes is waited for.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use arc_malachitebft_core_types::TimeoutKind;
 use trefoil_types::{ChainSpec, Height, Millis, PublicKey, Round, ValidatorSet};
 
-/// How long each step waits. The waits grow by round, and adapt within bounds.
+/// How long each step waits. The waits grow with every other round, and adapt within bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
     pub propose: Millis,
     pub prevote: Millis,
     pub precommit: Millis,
-    /// Added per round.
+    /// Added with every other round.
     pub delta: Millis,
     /// No step waits longer than this.
     pub max: Millis,
 }
-
-// A proposal goes half around the world in 150 ms: that of a proposer that is back still comes
-// in time.
-/// The least wait for a proposer that missed its last turn, ms.
-const ABSENT_MS_MIN: u64 = 200;
 
 // The slowest of eight: four validators propose twice in them, so that one slow proposer
 // among four is always seen, and a slow minute is forgotten after eight blocks.
@@ -36,19 +31,20 @@ pub struct AdaptiveTimeouts {
     settings: Timeouts,
     /// From a round's start to its block being executed here, newest last.
     delays: VecDeque<Millis>,
-    /// Validators that missed their last turn to propose, and when that was.
+    /// Validators that missed their last turn to propose and were not heard since, and when
+    /// that was.
     absent: BTreeMap<PublicKey, (Height, Round)>,
 }
 
 impl Timeouts {
-    /// For networks from one machine to around the world. An absent proposer costs the wait
-    /// `propose`. If a height lost its quorum for long, each of its steps waits at most `max`
-    /// once the quorum is back.
+    /// For networks from one machine to around the world. A proposer that is not there costs
+    /// the wait `propose` once. If a height lost its quorum for long, each of its steps waits at
+    /// most `max` once the quorum is back.
     pub fn for_chain(spec: &ChainSpec) -> Self {
         let interval = spec.block_interval().0;
         // At least a second: a proposal goes half around the world (150 ms), and its
         // transactions are fetched and executed before anyone votes. At most two seconds
-        // over the interval: an absent proposer costs everyone this wait.
+        // over the interval: a proposer that goes costs everyone this wait.
         let propose = (2 * interval).min(interval + 2_000).max(1_000);
         Self {
             propose: Millis(propose),
@@ -57,7 +53,8 @@ impl Timeouts {
             prevote: Millis(400),
             precommit: Millis(400),
             // Rounds grow until they outlast whatever delays the network has: that they
-            // do is what Tendermint's liveness rests on (arXiv:1807.04938, section 3).
+            // do is what Tendermint's liveness rests on (arXiv:1807.04938, section 3). Not with
+            // each round: the first round beside an absent proposer waits as long as its own.
             delta: Millis(150),
             // … but not for ever: after hours without a quorum, the first round with one
             // must not wait for hours.
@@ -73,28 +70,27 @@ impl AdaptiveTimeouts {
 
     /// How long to wait in `round`, whose proposer is `proposer`.
     pub fn wait(&self, kind: TimeoutKind, round: Round, proposer: &PublicKey) -> Millis {
+        // Every round of an absent proposer would cost all validators its wait. So there is none,
+        // until a message of that one comes: whoever votes shows that it is there.
+        if kind == TimeoutKind::Propose && self.absent.contains_key(proposer) {
+            return Millis(0);
+        }
         let Timeouts { prevote, precommit, delta, max, .. } = self.settings;
         let base = match kind {
-            TimeoutKind::Propose => self.propose(proposer).0,
+            TimeoutKind::Propose => self.propose().0,
             TimeoutKind::Prevote => prevote.0,
             TimeoutKind::Precommit => precommit.0,
             TimeoutKind::Rebroadcast => prevote.0.saturating_add(precommit.0),
             TimeoutKind::FinalizeHeight(_) => unreachable!("the core was given no target time"),
         };
-        let grown = base.saturating_add(delta.0.saturating_mul(u64::from(round)));
+        let grown = base.saturating_add(delta.0.saturating_mul(u64::from(round / 2)));
         Millis(grown.min(max.0).max(1))
     }
 
-    /// Twice what proposals took lately, but not less than the setting, except
-    /// for a proposer that was absent on its last turn.
-    fn propose(&self, proposer: &PublicKey) -> Millis {
+    /// Twice what proposals took lately, but not less than the setting.
+    fn propose(&self) -> Millis {
         let Timeouts { propose, max, .. } = self.settings;
         let usual = self.delays.iter().max().map_or(propose.0, |d| d.0.saturating_mul(2));
-        if self.absent.contains_key(proposer) {
-            // Every round of an absent proposer costs all validators this wait. So it is shortened
-            // to the time that a present proposer needs, until a message of that one comes.
-            return Millis(usual.max(ABSENT_MS_MIN).min(propose.0));
-        }
         Millis(usual.max(propose.0).min(max.0))
     }
 
@@ -111,14 +107,23 @@ impl AdaptiveTimeouts {
         self.delays.push_back(took);
     }
 
-    /// The turn of `proposer` passed without its proposal.
+    /// The turn of `proposer` passed without its proposal. That of one that is absent is none:
+    /// it was not waited for, so it did not miss it.
     pub fn note_absent(&mut self, proposer: PublicKey, height: Height, round: Round) {
-        self.absent.insert(proposer, (height, round));
+        self.absent.entry(proposer).or_insert((height, round));
     }
 
-    /// A message of `validator` came, of this height and round.
+    // Attack: someone keeps messages that the validator signed before it went, and sends them at
+    // each of its turns. A validator signs for a round only when it is there.
+    /// Whether a message that `validator` signed for this height and round shows that it is
+    /// back.
+    pub fn is_return(&self, validator: &PublicKey, height: Height, round: Round) -> bool {
+        self.absent.get(validator).is_some_and(|missed| *missed <= (height, round))
+    }
+
+    /// A message came that `validator` signed for this height and round.
     pub fn note_present(&mut self, validator: &PublicKey, height: Height, round: Round) {
-        if self.absent.get(validator).is_some_and(|missed| *missed <= (height, round)) {
+        if self.is_return(validator, height, round) {
             self.absent.remove(validator);
         }
     }

@@ -55,10 +55,11 @@ pub fn build<S: StateReader>(
     state_root: impl FnOnce(&mut StateDiff) -> Result<B256, LedgerError>,
 ) -> Result<Built, LedgerError> {
     let settings = &parent.governed.settings;
-    let mut header = header::draft_header(settings, parent.hash, parent.header, &draft);
+    let turns = parent.next_turns().hash();
+    let mut header = header::draft_header(settings, parent.hash, parent.header, &draft, turns);
     let rules = parent.governed.rules(parent.spec, &header)?;
     let mut run = BlockRun::new(rules, &header, parent.state);
-    let opening = governance::opening(parent.spec, parent.validators, &draft.attached);
+    let opening = governance::opening(parent.spec, parent.turns, &draft.attached);
     run.open(&header, Some(opening)).map_err(broken)?;
     let filled = fill(&mut run, &header, txs)?;
     let mut executed = run.close().map_err(broken)?;

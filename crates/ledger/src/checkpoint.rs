@@ -127,6 +127,9 @@ fn put_newest(batch: &mut Batch, generation: &Generation) {
     for (height, set) in &generation.validators {
         batch.put(Table::Validators, codec::height_key(*height), alloy_rlp::encode(set));
     }
+    for (height, turns) in &generation.turns {
+        batch.put(Table::Turns, codec::height_key(*height), turns.priorities());
+    }
     for (height, witness) in &generation.handovers {
         batch.put(Table::Handovers, codec::height_key(*height), alloy_rlp::encode(witness));
     }

@@ -8,7 +8,9 @@ use alloy_eips::eip4895::Withdrawal;
 use alloy_primitives::Bytes;
 use alloy_rlp::Encodable;
 use revm::primitives::hardfork::SpecId;
-use trefoil_types::{B256, ChainSpec, Header, RecoveredBlock, Transaction, ValidatorSet, limits};
+use trefoil_types::{
+    B256, ChainSpec, Header, RecoveredBlock, Transaction, Turns, ValidatorSet, limits,
+};
 
 use crate::{
     BlockRules, BlockRun, ExecuteError, Executed, Governed, StateReader,
@@ -26,8 +28,21 @@ pub struct Parent<'a, S> {
     pub state: &'a S,
     /// The demands of `state` on the next block.
     pub governed: &'a Governed,
-    /// The validators of it; `None` at genesis.
-    pub validators: Option<&'a ValidatorSet>,
+    /// The turns of its height; `None` at genesis.
+    pub turns: Option<&'a Turns>,
+}
+
+impl<S> Parent<'_, S> {
+    /// The turns of the block after it.
+    pub fn next_turns(&self) -> Turns {
+        turns_after(self.turns, &self.governed.validators)
+    }
+}
+
+/// The turns of the height after one with `turns`, or after genesis, with these validators.
+pub(crate) fn turns_after(turns: Option<&Turns>, validators: &ValidatorSet) -> Turns {
+    let first = || Turns::first(validators.clone());
+    turns.map_or_else(first, |turns| turns.clone().next(validators))
 }
 
 // Header and size first: they cost nothing, and the execution may cost a full block.
@@ -40,11 +55,12 @@ pub fn execute<S: StateReader>(
 ) -> Result<Executed, ExecuteError> {
     let RecoveredBlock { header, transactions, .. } = block;
     let run = || -> Result<Executed, BlockFault> {
-        header::check_draft(&parent.governed.settings, parent.hash, parent.header, block)?;
+        let turns = parent.next_turns().hash();
+        header::check_draft(&parent.governed.settings, parent.hash, parent.header, turns, block)?;
         parent.governed.check_beneficiary(&header.beneficiary)?;
         check_size(block)?;
         let rules = parent.governed.rules(parent.spec, header)?;
-        let opening = Some(governance::opening(parent.spec, parent.validators, &block.attached));
+        let opening = Some(governance::opening(parent.spec, parent.turns, &block.attached));
         run_block(&rules, header, transactions, &[], opening, parent.state)
     };
     run().map_err(|fault| fault.of(&block.header, block.hash))

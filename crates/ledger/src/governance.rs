@@ -17,7 +17,7 @@ use revm::{
     handler::SYSTEM_ADDRESS,
 };
 use trefoil_types::{
-    Address, Attached, B256, ChainSpec, Header, Height, Members, PublicKey, Round, ValidatorSet,
+    Address, Attached, B256, ChainSpec, Header, Height, Members, PublicKey, Turns, ValidatorSet,
     keccak256,
     spec::{Fork, Forks, GOVERNING_CONTRACT, fork_at},
 };
@@ -198,20 +198,16 @@ impl Permissions {
 // Both follow from the block alone, so every node makes the same call. A proposer could
 // leave out signatures that it has, down to a quorum; only many such blocks lead to jail
 // (ADR 14).
-/// The input of the call that opens a block. It names the validators of the parent whose
+/// The input of the call that opens a block; `turns` are the parent's. It names the validators of the parent whose
 /// signature the bound certificate lacks, and the validators that the evidence convicts; on a
 /// public network also those that failed their turns to propose the parent.
-pub(crate) fn opening(
-    spec: &ChainSpec,
-    validators: Option<&ValidatorSet>,
-    attached: &Attached,
-) -> Bytes {
-    let failed = failed_turns(validators, attached);
+pub(crate) fn opening(spec: &ChainSpec, turns: Option<&Turns>, attached: &Attached) -> Bytes {
+    let failed = failed_turns(turns, attached);
     let signed = |key: &PublicKey| {
         let mut signatures = attached.parent_certificate.iter().flat_map(|c| &c.signatures);
         signatures.any(|signature| signature.validator == *key)
     };
-    let validators = validators.into_iter().flat_map(ValidatorSet::iter);
+    let validators = turns.into_iter().flat_map(|turns| turns.validators().iter());
     let absent = validators.map(|validator| validator.key).filter(|key| !signed(key));
     let absent = absent.map(|key| key.0).collect();
     let equivocators = attached.evidence.iter().map(|evidence| evidence.validator().0).collect();
@@ -222,14 +218,18 @@ pub(crate) fn opening(
     }
 }
 
+// Each once: the contract compares them with the heights of its window, by power.
 /// The proposers of the parent's rounds in which nothing was decided.
-fn failed_turns(validators: Option<&ValidatorSet>, attached: &Attached) -> Vec<B256> {
-    let (Some(set), Some(certificate)) = (validators, &attached.parent_certificate) else {
+fn failed_turns(turns: Option<&Turns>, attached: &Attached) -> Vec<B256> {
+    let (Some(turns), Some(certificate)) = (turns, &attached.parent_certificate) else {
         return vec![];
     };
-    // Attack: a height of very many rounds. After as many as there are validators, each had one.
-    let rounds = certificate.round.min(set.len() as Round);
-    (0..rounds).map(|round| set.proposer(certificate.height, round).key.0).collect()
+    // Attack: a height of very many rounds, as after a partition, which is nobody's fault.
+    let rounds = turns.validators().len().min(certificate.round as usize);
+    let mut failed: Vec<B256> = turns.proposers().take(rounds).map(|v| v.key.0).collect();
+    failed.sort_unstable();
+    failed.dedup();
+    failed
 }
 
 /// The contract on one state, called by the node itself.

@@ -41,12 +41,14 @@ pub fn next_base_fee(settings: &ChainSettings, parent: &Header) -> u64 {
 }
 
 /// The header of a block before it is executed: everything except what the body and its
-/// execution give ([`seal`]).
+/// execution give ([`seal`]). `turns` is what it binds of the turns of its height
+/// (`Turns::hash`).
 pub(crate) fn draft_header(
     settings: &ChainSettings,
     parent_hash: B256,
     parent: &Header,
     draft: &Draft,
+    turns: B256,
 ) -> Header {
     let certificate = draft.attached.certificate_hash();
     Header {
@@ -60,7 +62,7 @@ pub(crate) fn draft_header(
         gas_limit: settings.gas_limit,
         timestamp: draft.timestamp,
         extra_data: draft.attached.extra_data(),
-        mix_hash: randao(parent_hash, certificate),
+        mix_hash: randao(parent_hash, certificate, turns),
         nonce: B64::ZERO,
         base_fee_per_gas: Some(next_base_fee(settings, parent)),
         withdrawals_root: Some(EMPTY_WITHDRAWALS),
@@ -73,11 +75,12 @@ pub(crate) fn draft_header(
 
 // Not zero, since contracts use it as randomness.
 /// The block's `prev_randao`. Its randomness is weak: a proposer can bias it. It chooses which
-/// signatures above the quorum the parent's certificate includes, and whether to propose.
-fn randao(parent_hash: B256, certificate: B256) -> B256 {
-    keccak256(
-        [b"trefoil/randao/1".as_slice(), parent_hash.as_slice(), certificate.as_slice()].concat(),
-    )
+/// signatures above the quorum the parent's certificate includes, and whether to propose. It
+/// binds the turns of the block's height besides, which no proposer can choose: a header has no
+/// other field for what a node that joins by a snapshot must know of them (ADR 26).
+pub(crate) fn randao(parent_hash: B256, certificate: B256, turns: B256) -> B256 {
+    let parts = [parent_hash, certificate, turns];
+    keccak256([b"trefoil/randao/2".as_slice(), parts.concat().as_slice()].concat())
 }
 
 /// Fills in what a body and its execution give, except the state root.
@@ -102,6 +105,7 @@ pub(crate) fn check_draft(
     settings: &ChainSettings,
     parent_hash: B256,
     parent: &Header,
+    turns: B256,
     block: &RecoveredBlock,
 ) -> Result<(), String> {
     let header = &block.header;
@@ -126,7 +130,7 @@ pub(crate) fn check_draft(
         return Err(format!("timestamp {time} is before the parent's {before}"));
     }
     check_evidence_list(&draft.attached.evidence)?;
-    let mut wanted = draft_header(settings, parent_hash, parent, &draft);
+    let mut wanted = draft_header(settings, parent_hash, parent, &draft, turns);
     // Only the execution gives these; they are compared after it.
     wanted.state_root = header.state_root;
     wanted.transactions_root = header.transactions_root;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use alloy_primitives::U256;
 use trefoil_types::{
     Address, Admission, B256, Certificate, ChainSpec, Disk, Header, Height, Offence,
-    RecoveredBlock, Transaction, ValidatorSet, ValidatorSignature, Vote, VoteKind,
+    RecoveredBlock, Transaction, Turns, ValidatorSet, ValidatorSignature, Vote, VoteKind,
 };
 
 use crate::{
@@ -30,6 +30,11 @@ use crate::{
 const CHECKPOINT_BLOCKS: usize = 64;
 const CHECKPOINT_BYTES: usize = 32 << 20;
 
+// 2 KB for 128 validators: less than a hundredth of the certificates between. Those of the heights
+// between are found by counting on, which takes 100 µs at most.
+/// The turns of each so many heights are stored, and of the first height of each set.
+const TURNS_EVERY: Height = 256;
+
 #[derive(Debug)]
 pub struct Ledger {
     spec: Arc<ChainSpec>,
@@ -37,8 +42,8 @@ pub struct Ledger {
     store: Arc<Store>,
     view: Arc<ChainView>,
     certificate: Option<Certificate>,
-    /// The validators of the tip; `None` at genesis.
-    tip_validators: Option<ValidatorSet>,
+    /// The turns of the tip's height; `None` at genesis.
+    tip_turns: Option<Turns>,
     checkpoint_blocks: usize,
 }
 
@@ -85,7 +90,7 @@ impl Ledger {
         let tip = tip.ok_or_else(|| LedgerError::damaged("the tip has no header"))?;
         Arc::make_mut(&mut snapshot.view).tip = Arc::new(tip);
         let certificate = snapshot.certificate(height)?;
-        let tip_validators = snapshot.validators(height)?;
+        let tip_turns = snapshot.turns(height)?;
         if height > 0 {
             governed = Arc::new(Governed::read(&spec, snapshot.tip(), &snapshot.state(height)?)?);
         }
@@ -97,7 +102,7 @@ impl Ledger {
         let (store, mut view) = (Arc::new(store), snapshot.view);
         Arc::make_mut(&mut view).governed = governed;
         let checkpoint_blocks = CHECKPOINT_BLOCKS;
-        Ok(Self { spec, history, store, view, certificate, tip_validators, checkpoint_blocks })
+        Ok(Self { spec, history, store, view, certificate, tip_turns, checkpoint_blocks })
     }
 
     /// The number of blocks after which a checkpoint is due (64 by default). More blocks
@@ -154,7 +159,7 @@ impl Ledger {
         let (true, Err(at)) = (same && vote.block == Some(certificate.block), at) else {
             return Ok(());
         };
-        let set = self.tip_validators.as_ref();
+        let set = self.tip_turns.as_ref().map(Turns::validators);
         // Votes of strangers and repeated votes are dropped before their signature costs
         // anything.
         if set.is_none_or(|set| set.get(&vote.validator).is_none()) {
@@ -173,6 +178,11 @@ impl Ledger {
     /// The validators of the block after the tip.
     pub fn next_validators(&self) -> &ValidatorSet {
         &self.view.governed.validators
+    }
+
+    /// The turns to propose the block after the tip.
+    pub fn next_turns(&self) -> Turns {
+        execute::turns_after(self.tip_turns.as_ref(), self.next_validators())
     }
 
     /// The demands of the tip's state on the block after it.
@@ -272,7 +282,7 @@ impl Ledger {
             header: self.tip(),
             state,
             governed: &self.view.governed,
-            validators: self.tip_validators.as_ref(),
+            turns: self.tip_turns.as_ref(),
         }
     }
 
@@ -324,9 +334,14 @@ impl Ledger {
         let height = block.header.number;
         assert_eq!(block.header.parent_hash, self.tip_hash(), "block {height} is not of the tip");
         assert_eq!(certificate.block, block.hash, "the certificate is of another block");
+        let turns = self.next_turns();
         let view = Arc::make_mut(&mut self.view);
         view.tip = Arc::new((block.hash, block.header.clone()));
-        self.tip_validators = Some(view.governed.validators.clone());
+        let before = self.tip_turns.as_ref().map(Turns::validators);
+        if before != Some(turns.validators()) || height.is_multiple_of(TURNS_EVERY) {
+            view.current.turns.insert(height, turns.clone());
+        }
+        self.tip_turns = Some(turns);
         let mut others_follow = false;
         if let Some(governed) = &outcome.governed {
             if governed.validators != view.governed.validators {

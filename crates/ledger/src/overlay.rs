@@ -8,7 +8,9 @@ use std::sync::Arc;
 use alloy_consensus::Transaction as _;
 use alloy_primitives::{Bytes, U256};
 use imbl::OrdMap;
-use trefoil_types::{Address, B256, Certificate, Height, Receipt, RecoveredBlock, ValidatorSet};
+use trefoil_types::{
+    Address, B256, Certificate, Height, Receipt, RecoveredBlock, Turns, ValidatorSet,
+};
 
 use crate::{
     Account, Governed, StateDiff,
@@ -47,6 +49,7 @@ pub(crate) struct Generation {
     pub transactions: OrdMap<B256, (Height, u32)>,
     pub certificates: OrdMap<Height, Certificate>,
     pub validators: OrdMap<Height, ValidatorSet>,
+    pub turns: OrdMap<Height, Turns>,
     /// For each block after which other validators follow, the proof of it.
     pub handovers: OrdMap<Height, Vec<Bytes>>,
     /// `None`: the account is gone.

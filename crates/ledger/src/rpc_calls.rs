@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use alloy_primitives::{Bytes, Log};
 use alloy_rpc_types_eth::{AccessList, BlockOverrides, state::StateOverride};
-use trefoil_types::{Attached, ChainSpec, Header, Height};
+use trefoil_types::{Attached, B256, ChainSpec, Header, Height};
 
 use crate::{Draft, Governed, LedgerError, Snapshot, StateAt, header};
 
@@ -101,7 +101,7 @@ impl<'a> CallSite<'a> {
         };
         let governed = snapshot.governed().clone();
         let hash = snapshot.tip_hash();
-        let mut header = header::draft_header(&governed.settings, hash, tip, &draft);
+        let mut header = header::draft_header(&governed.settings, hash, tip, &draft, B256::ZERO);
         header.mix_hash = tip.mix_hash;
         Ok(Self { spec, governed, state: snapshot.state(tip.number)?, header })
     }

@@ -9,7 +9,7 @@ use std::{
 use alloy_consensus::constants::KECCAK_EMPTY;
 use alloy_primitives::{Bytes, U256};
 use trefoil_types::{
-    Address, B256, Certificate, CertifiedBlock, Header, Height, Receipt, RecoveredBlock,
+    Address, B256, Certificate, CertifiedBlock, Header, Height, Receipt, RecoveredBlock, Turns,
     ValidatorSet, keccak256,
 };
 
@@ -160,6 +160,34 @@ impl Snapshot {
         let Some((_, row)) = rows.next_back().transpose()? else { return Ok(None) };
         let set = alloy_rlp::decode_exact(&row);
         set.map(Some).map_err(|_| LedgerError::damaged("table `validators`"))
+    }
+
+    /// The turns of the block at `height`; `None` at genesis and after the tip.
+    pub fn turns(&self, height: Height) -> Result<Option<Turns>, LedgerError> {
+        let view = &self.view;
+        if height == 0 || height > view.tip.1.number {
+            return Ok(None);
+        }
+        let newest = |g: &Generation| g.turns.get_prev(&height).map(|(at, t)| (*at, t.clone()));
+        let stored = view.memory(newest);
+        let (from, turns) = stored.map_or_else(|| self.stored_turns(height), Ok)?;
+        // The same validators since: those of others are stored.
+        let pass = |turns: Turns, _| {
+            let validators = turns.validators().clone();
+            turns.next(&validators)
+        };
+        Ok(Some((from..height).fold(turns, pass)))
+    }
+
+    /// The newest turns in the database up to `height`, and of which height they are.
+    fn stored_turns(&self, height: Height) -> Result<(Height, Turns), LedgerError> {
+        let damaged = || LedgerError::damaged("table `turns`");
+        let (first, last) = (codec::height_key(0), codec::height_key(height));
+        let mut rows = self.view.base.range(Table::Turns, &first[..]..=&last[..])?;
+        let (key, row) = rows.next_back().transpose()?.ok_or_else(damaged)?;
+        let from = codec::decode_height(&key).ok_or_else(damaged)?;
+        let validators = self.validators(from)?.ok_or_else(damaged)?;
+        Turns::resume(validators, &row).map(|turns| (from, turns)).ok_or_else(damaged)
     }
 
     /// Height and index of a transaction.

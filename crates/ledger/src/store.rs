@@ -60,6 +60,8 @@ tables! {
     Validators "validators",
     /// Height of the block before that: the proof of it.
     Handovers "handovers",
+    /// Some heights: the priorities of the validators to propose.
+    Turns "turns",
     /// Block hash: height.
     Heights "heights",
     /// Transaction hash: height, index.
@@ -74,7 +76,7 @@ type Definition = TableDefinition<'static, &'static [u8], &'static [u8]>;
 pub const FILE: &str = "ledger.redb";
 
 /// The version of the tables' layout: `format` in [`Table::Meta`].
-pub(crate) const FORMAT: u8 = 3;
+pub(crate) const FORMAT: u8 = 4;
 
 // Written first and removed last: a crash in between leaves a database that does not open,
 // and never half a state that looks whole (ADR 18).

@@ -20,15 +20,27 @@ use crate::{
 /// Seconds since 1970; fixed, since a run must not depend on the time of day.
 const GENESIS_TIME: u64 = 1_800_000_000;
 
+/// The least that a founder may have.
+const IDLE_POWER: u64 = 17;
+
+/// The number of the first key that nobody runs.
+const IDLE: usize = 1_000;
+
 /// Each founding validator is a node of an organisation of its own; on a public
 /// network that organisation's account owns its stake.
 pub fn spec(plan: &SimPlan) -> ChainSpec {
     let members = plan.chain.kind.has_members();
+    let idle = plan.chain.idle_seats;
     let validator = |id| FoundingValidator {
         key: secret("validator", id).public(),
         // More than newcomers' least stakes on all seats on probation can stop.
-        power: if members { 1 } else { 20 },
-        fee_recipient: Address::with_last_byte(id as u8 + 1),
+        power: match (members, id < plan.validators) {
+            (true, _) => 1,
+            (false, true) if idle == 0 => 20,
+            (false, true) => IDLE_POWER * 1_000_000,
+            (false, false) => IDLE_POWER,
+        },
+        fee_recipient: fee_recipient(id),
         node: members.then(|| PeerId(secret("node", id).public())),
         organisation: members.then(|| format!("org-{id}")),
         owner: (!members).then(|| governors::address(id)),
@@ -42,6 +54,8 @@ pub fn spec(plan: &SimPlan) -> ChainSpec {
     let account = |(address, balance)| {
         (address, GenesisAccount { balance: U256::from(balance), ..Default::default() })
     };
+    // Behind the names of all machines, so that none runs with such a key.
+    let seats = (0..plan.validators).chain(IDLE..IDLE + idle);
     ChainSpec {
         name: "sim".into(),
         kind: plan.chain.kind,
@@ -58,12 +72,22 @@ pub fn spec(plan: &SimPlan) -> ChainSpec {
         quorum: [2, 3],
         snapshot_every: plan.chain.snapshot_every,
         // Epochs so short that a run sees several.
-        staking: (!members).then(|| Staking { epoch_blocks: 10, ..Staking::default() }),
+        staking: (!members).then(|| Staking {
+            epoch_blocks: 10,
+            window_blocks: 40,
+            window_seconds: 0,
+            ..Staking::default()
+        }),
         forks: BTreeMap::from([(Fork::Cancun, 0), (Fork::Prague, 0), (Fork::Osaka, 0)]),
         organisations: (0..plan.validators).filter(|_| members).map(organisation).collect(),
-        validators: (0..plan.validators).map(validator).collect(),
+        validators: seats.map(validator).collect(),
         alloc: Workload::funded().chain(Governors::funded(plan.validators)).map(account).collect(),
     }
+}
+
+/// Where the tips of a validator's blocks go.
+pub fn fee_recipient(id: usize) -> Address {
+    Address::left_padding_from(&(id as u64 + 1).to_be_bytes())
 }
 
 /// The first instant of a run: some time after genesis.

@@ -8,9 +8,11 @@ use trefoil_node::Node;
 use trefoil_types::{Height, Millis, Time, spec::GOVERNING_CONTRACT};
 
 use crate::{
+    chain,
     cluster::Cluster,
     machine::{SimMachine, secret},
     plan::Expect,
+    wire::Id,
 };
 
 impl Cluster {
@@ -46,6 +48,17 @@ impl Cluster {
                     require(round == Some(0), format!("block {height} in round {round:?}"))
                 })
             }),
+            Expect::Paced { calm: [from, to], since } => {
+                let calm = percentiles(&intervals(judges.times_between(at(from), at(to))));
+                let found = percentiles(&intervals(judges.times_between(at(since), now)));
+                let [p50, p95] = [0, 1].map(|at| (found[at].0, calm[at].0));
+                let fits = p50.0 * 10 <= p50.1 * 11 && p95.0 * 10 <= p95.1 * 15;
+                require(fits, format!("p50 and p95 are {found:?} ms, were {calm:?}"))
+            }
+            Expect::Proposes { by, since, percent } => {
+                let (its, all) = self.proposed(by, at(since))?;
+                require(its * 100 >= percent * all, format!("{its} of {all}"))
+            }
             Expect::ResumedWithin { since, within } => {
                 let first = judges.times_after(at(since)).first().copied();
                 let took = first.map(|first| first.since(at(since)));
@@ -111,6 +124,20 @@ impl Cluster {
         }
     }
 
+    /// How many blocks since then went to this validator's fee recipient, and how many all.
+    fn proposed(&self, by: Id, since: Time) -> Result<(u64, u64), String> {
+        let node = self.machines.iter().find_map(|machine| machine.node());
+        let snapshot = node.ok_or("no machine runs")?.ledger().snapshot();
+        let recipient = chain::fee_recipient(by);
+        let (mut its, mut all) = (0, 0);
+        for height in self.judges.height_at(since) + 1..=snapshot.tip().number {
+            let header = snapshot.header(height).map_err(|error| error.to_string())?;
+            all += 1;
+            its += u64::from(header.is_some_and(|(_, header)| header.beneficiary == recipient));
+        }
+        Ok((its, all))
+    }
+
     /// Checks each honest machine that runs and that nobody shuns.
     fn each_at(&self, check: impl Fn(&Node) -> Result<(), String>) -> Result<(), String> {
         let everyone = 0..self.machines.len();
@@ -133,6 +160,21 @@ impl Cluster {
             _ => Err(format!("machine {} is at {tip:?} of {wanted}", machine.id)),
         }
     }
+}
+
+/// The times between blocks, ascending.
+fn intervals(times: Vec<Time>) -> Vec<Millis> {
+    let mut intervals: Vec<_> = times.windows(2).map(|pair| pair[1].since(pair[0])).collect();
+    intervals.sort_unstable();
+    intervals
+}
+
+/// That which 50, and that which 95 of 100 do not exceed.
+fn percentiles(ascending: &[Millis]) -> [Millis; 2] {
+    [50, 95].map(|percent| {
+        let rank = (ascending.len() * percent).div_ceil(100);
+        ascending.get(rank.saturating_sub(1)).copied().unwrap_or(Millis(u64::MAX / 16))
+    })
 }
 
 fn require(so: bool, found: String) -> Result<(), String> {

@@ -403,6 +403,13 @@ impl Judges {
         times
     }
 
+    /// When blocks became final, after one instant and up to another.
+    pub fn times_between(&self, since: Time, until: Time) -> Vec<Time> {
+        let mut times = self.times_after(since);
+        times.retain(|at| *at <= until);
+        times
+    }
+
     /// How many transactions became final after that instant.
     pub fn txs_after(&self, since: Time) -> u64 {
         self.chain.values().filter(|block| block.at > since).map(|block| block.txs as u64).sum()

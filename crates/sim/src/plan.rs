@@ -78,6 +78,9 @@ pub struct ChainOptions {
     pub snapshot_every: u64,
     /// How old the chain's genesis is when the run starts.
     pub age_s: u64,
+    /// Seats of a public network with power 17 for keys that nobody runs; the machines' have a
+    /// million times as much each.
+    pub idle_seats: usize,
 }
 
 // Room for 33 transfers (30,000 gas) or five new contracts (200,000) of the workload, so that
@@ -99,6 +102,7 @@ impl Default for ChainOptions {
             snapshot_every: 1_024,
             // A clock that is a few seconds slow is still past genesis.
             age_s: 10,
+            idle_seats: 0,
         }
     }
 }
@@ -186,6 +190,12 @@ pub enum Expect {
     FirstRounds { since: Millis },
     /// No two blocks since then were further apart, to this very instant.
     GapAtMost { since: Millis, gap: Millis },
+    /// Blocks since then came as those between the instants of `calm`: the median of the
+    /// intervals is at most 1.1 times as long, and 95 of 100 are at most 1.5 times as long as
+    /// 95 of 100 were.
+    Paced { calm: [Millis; 2], since: Millis },
+    /// Of the blocks since then this validator proposed at least so many of a hundred.
+    Proposes { by: Id, since: Millis, percent: u64 },
     /// The first new block after `since` came within so long.
     ResumedWithin { since: Millis, within: Millis },
     /// Each honest machine holds what was final so long ago.

@@ -2,6 +2,7 @@
 
 mod hostile;
 mod parts;
+mod turns;
 mod voting;
 
 use trefoil_types::{Kind, Millis};
@@ -12,7 +13,7 @@ use crate::{
     wire::Weather,
 };
 
-use parts::{LOAD, grew};
+use parts::{LOAD, four, grew};
 
 /// A name, what it is about, and its plan for a seed.
 pub struct Scenario {
@@ -21,7 +22,7 @@ pub struct Scenario {
     pub plan: fn(&str, u64) -> SimPlan,
 }
 
-pub const ALL: [Scenario; 36] = [
+pub const ALL: [Scenario; 43] = [
     Scenario { name: "fair", about: "four machines and nothing wrong", plan: fair },
     Scenario { name: "alone", about: "one validator is a chain", plan: alone },
     Scenario {
@@ -182,6 +183,37 @@ pub const ALL: [Scenario; 36] = [
         about: "two of four rotate their keys while one crashes over and over and one is away",
         plan: voting::keys_rotated_in_crashes,
     },
+    Scenario {
+        name: "one-of-four-down",
+        about: "one of four goes: blocks come as before",
+        plan: turns::one_of_four_down,
+    },
+    Scenario { name: "idle-seats", about: "52 idle seats slow nothing", plan: turns::idle_seats },
+    Scenario {
+        name: "proposer-returns",
+        about: "one that was absent comes back: it proposes its share, and blocks come as before",
+        plan: turns::proposer_returns,
+    },
+    Scenario {
+        name: "flapping-proposer",
+        about: "one comes and goes every two seconds: it is waited for once each time",
+        plan: turns::flapping_proposer,
+    },
+    Scenario {
+        name: "absent-to-some",
+        about: "two hear nothing of one for a while, and the others do: all propose again after it",
+        plan: turns::absent_to_some,
+    },
+    Scenario {
+        name: "absent-by-partition",
+        about: "one is cut off, then each from two: everybody is waited for again",
+        plan: turns::absent_by_partition,
+    },
+    Scenario {
+        name: "clock-a-minute-ahead",
+        about: "one votes and proposes in vain: its seat goes",
+        plan: turns::clock_a_minute_ahead,
+    },
 ];
 
 /// The scenario of a name.
@@ -193,11 +225,6 @@ impl Scenario {
     pub fn plan(&self, seed: u64) -> SimPlan {
         (self.plan)(self.name, seed)
     }
-}
-
-/// Four machines under load for so long.
-fn four(name: &str, seed: u64, ends: u64) -> SimPlan {
-    SimPlan::quiet(name, seed, 4, Millis(ends)).at(0, LOAD)
 }
 
 fn fair(name: &str, seed: u64) -> SimPlan {

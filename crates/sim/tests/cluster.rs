@@ -285,10 +285,10 @@ fn bodies_that_gossip_lost_are_fetched() {
 fn bodies_come_from_another_peer_if_the_proposer_does_not_answer() {
     let mut cluster = cluster(4, 4);
     cluster.reach(1, SECOND);
-    // Node 2 hears no gossip, and nobody but node 3 answers it.
+    // Node 2 hears no gossip, and nobody but node 1, which does not propose, answers it.
     cluster.loss = Box::new(|from, to, message| match message {
         Message::Txs(_) => to == 2,
-        Message::Bodies(_) => from != 3,
+        Message::Bodies(_) => from != 1,
         Message::Blocks(_) => true,
         _ => false,
     });

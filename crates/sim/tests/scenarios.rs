@@ -61,4 +61,11 @@ scenarios! {
     restart_across_change: "restart-across-change",
     key_rotated: "key-rotated",
     keys_rotated_in_crashes: "keys-rotated-in-crashes",
+    one_of_four_down: "one-of-four-down",
+    idle_seats: "idle-seats",
+    proposer_returns: "proposer-returns",
+    flapping_proposer: "flapping-proposer",
+    absent_to_some: "absent-to-some",
+    absent_by_partition: "absent-by-partition",
+    clock_a_minute_ahead: "clock-a-minute-ahead",
 }

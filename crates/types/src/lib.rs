@@ -24,6 +24,7 @@ pub mod message_rule;
 pub mod offence;
 pub mod spec;
 pub mod time;
+pub mod turns;
 pub mod validator;
 pub mod vote;
 
@@ -43,6 +44,7 @@ pub use message_rule::{ByteBudget, MessageRule};
 pub use offence::{BAN_AT, Offence};
 pub use spec::{ChainSpec, Kind, SpecError};
 pub use time::{Millis, Time};
+pub use turns::Turns;
 pub use validator::{Validator, ValidatorSet};
 pub use vote::{
     PolkaCertificate, Proposal, RoundCertificate, RoundVote, ValidatorSignature, Vote, VoteKind,

@@ -4,7 +4,7 @@ use alloy_rlp::{RlpDecodable, RlpEncodable};
 use serde::{Deserialize, Serialize};
 use trefoil_crypto::PublicKey;
 
-use crate::{Height, Round, limits};
+use crate::limits;
 
 // Nothing besides: each other set is proven in every later state snapshot for ever, so what may
 // change for a fee, as the fee recipient does, is read of the state instead.
@@ -91,15 +91,6 @@ impl ValidatorSet {
     pub fn is_quorum(&self, power: u64) -> bool {
         // Multiplied, not divided: rounding down two thirds would let a smaller power pass.
         u128::from(power) * 3 > u128::from(self.total_power()) * 2
-    }
-
-    // By height and round alone, so that each round has another proposer and a validator
-    // that is down costs one round, not the height.
-    /// The proposer of a round: validators take turns by height and round. Turns are equal,
-    /// whatever the power; power weighs votes.
-    pub fn proposer(&self, height: Height, round: Round) -> &Validator {
-        let turn = height.wrapping_add(u64::from(round)) % self.validators.len() as u64;
-        &self.validators[turn as usize]
     }
 }
 

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use trefoil_crypto::SecretKey;
 use trefoil_types::{
-    B256, Certificate, Evidence, Height, Millis, Offence, PublicKey, Round, Time, Validator,
+    B256, Certificate, Evidence, Height, Millis, Offence, PublicKey, Round, Time, Turns, Validator,
     ValidatorSet, VoteKind, keccak256,
 };
 
@@ -40,9 +40,15 @@ pub fn timeouts() -> Timeouts {
     }
 }
 
+/// The turns of `n` at `height`, who validate from the first on.
+pub fn turns(n: usize, height: Height) -> Turns {
+    let set = set_of(n);
+    (1..height).fold(Turns::first(set.clone()), |turns, _| turns.next(&set))
+}
+
 /// Which node proposes at `height` and `round` among `n`.
 pub fn proposer(n: usize, height: Height, round: Round) -> usize {
-    let name = set_of(n).proposer(height, round).key;
+    let name = turns(n, height).proposer(round).key;
     (0..n).find(|i| key(*i).public() == name).expect("a validator")
 }
 
@@ -170,6 +176,11 @@ impl CoreCluster {
     pub fn give_keys(&mut self, node: usize, keys: &[usize]) {
         self.keys[node] = keys.to_vec();
         self.restart(node);
+    }
+
+    fn turns_at(&self, height: Height) -> Turns {
+        let first = Turns::first(self.set_at(1).clone());
+        (2..=height).fold(first, |turns, height| turns.next(self.set_at(height)))
     }
 
     fn set_at(&self, height: Height) -> &ValidatorSet {
@@ -300,7 +311,11 @@ impl CoreCluster {
     }
 
     pub fn input(&mut self, to: usize, speech: ConsensusMessage) {
-        self.drive(to, |consensus, now, out| consensus.input(now, speech, out));
+        let is_late = speech.place().0 <= self.height(to);
+        self.drive(to, |consensus, now, out| match speech {
+            ConsensusMessage::Vote(vote) if is_late => consensus.input_late(&vote),
+            speech => consensus.input(now, speech, out),
+        });
     }
 
     fn executed(&mut self, to: usize, candidate: Candidate) {
@@ -394,9 +409,9 @@ impl CoreCluster {
 
     fn begin(&mut self, node: usize, records: &[Vec<u8>]) {
         let height = self.height(node) + 1;
-        let (now, set, mut out) = (self.now, self.set_at(height).clone(), Vec::new());
+        let (now, turns, mut out) = (self.now, self.turns_at(height), Vec::new());
         if let Some(consensus) = &mut self.nodes[node].consensus {
-            consensus.start(now, height, set, records, &mut out).expect("own records");
+            consensus.start(now, height, turns, records, &mut out).expect("own records");
         }
         self.handle(node, out);
     }

@@ -4,7 +4,7 @@
 use arc_malachitebft_core_consensus::Input;
 use trefoil_types::{B256, Millis, RoundCertificate, RoundVote, Time, Vote, VoteKind};
 
-use super::cluster::{CoreCluster, NETWORK, key, set_of, timeouts};
+use super::cluster::{CoreCluster, NETWORK, key, timeouts, turns};
 use crate::{Config, Consensus, ConsensusMessage, Output, ReplayError, wal_entry::WalEntry};
 
 #[test]
@@ -64,7 +64,7 @@ fn votes_are_said_again_word_for_word() {
     assert_eq!(votes.len(), 2, "a prevote and a precommit");
 
     let mut out = Vec::new();
-    consensus().start(cluster.now, 1, set_of(4), &records, &mut out).unwrap();
+    consensus().start(cluster.now, 1, turns(4, 1), &records, &mut out).unwrap();
     assert!(!out.iter().any(|o| matches!(o, Output::Record { .. })), "{out:?}");
     let said = out.iter().filter_map(|o| match o {
         Output::Send(ConsensusMessage::Vote(vote)) => Some(vote.clone()),
@@ -80,7 +80,7 @@ fn a_damaged_record_names_itself() {
     let records = cluster.nodes[0].journal.clone();
     assert!(records.len() > 1);
     let start = |height, records: &[Vec<u8>]| {
-        consensus().start(Time(0), height, set_of(4), records, &mut Vec::new())
+        consensus().start(Time(0), height, turns(4, height), records, &mut Vec::new())
     };
 
     let mut cut = records.clone();
@@ -183,7 +183,7 @@ fn a_far_certificate_shows_a_key_that_signs_elsewhere() {
 #[test]
 fn false_votes_by_the_nodes_own_key_cost_nothing_or_are_blamed() {
     let mut node = consensus();
-    node.start(Time(0), 1, set_of(4), &[], &mut Vec::new()).unwrap();
+    node.start(Time(0), 1, turns(4, 1), &[], &mut Vec::new()).unwrap();
     let mut say = |vote: &Vote| {
         let mut out = Vec::new();
         let result = node.input(Time(0), ConsensusMessage::Vote(vote.clone()), &mut out);

@@ -4,7 +4,7 @@ use arc_malachitebft_core_types::Height as _;
 use proptest::prelude::*;
 use trefoil_types::{Height, Millis, Time};
 
-use super::cluster::{CoreCluster, NETWORK, Random, key, set_of, timeouts};
+use super::cluster::{CoreCluster, NETWORK, Random, key, timeouts, turns};
 use crate::{
     Config, Consensus,
     context::ConsensusHeight,
@@ -46,7 +46,7 @@ fn a_shuffled_journal_is_replayed_or_refused() {
         let keys = vec![key(random.below(4) as usize)];
         let config = Config { keys, network: NETWORK, timeouts: timeouts() };
         let (mut consensus, mut out) = (Consensus::new(config), Vec::new());
-        match consensus.start(Time(0), 1, set_of(4), &shuffled, &mut out) {
+        match consensus.start(Time(0), 1, turns(4, 1), &shuffled, &mut out) {
             Ok(()) => replayed += 1,
             Err(_) => refused += 1,
         }

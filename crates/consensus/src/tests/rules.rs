@@ -5,7 +5,7 @@ use trefoil_types::{
     Time, ValidatorSignature, Vote, VoteKind,
 };
 
-use super::cluster::{NETWORK, key, proposer, set_of, timeouts};
+use super::cluster::{NETWORK, key, proposer, set_of, timeouts, turns};
 use crate::{Candidate, Config, Consensus, ConsensusMessage, Output, Timeouts};
 
 const BLOCK: B256 = B256::repeat_byte(0xbb);
@@ -14,7 +14,7 @@ const BLOCK: B256 = B256::repeat_byte(0xbb);
 fn node() -> (Consensus, Vec<Output>) {
     let config = Config { keys: vec![key(0)], network: NETWORK, timeouts: timeouts() };
     let (mut consensus, mut out) = (Consensus::new(config), Vec::new());
-    consensus.start(Time(1_000), 5, set_of(4), &[], &mut out).unwrap();
+    consensus.start(Time(1_000), 5, turns(4, 5), &[], &mut out).unwrap();
     (consensus, out)
 }
 
@@ -93,7 +93,7 @@ fn who_comes_late_to_a_decision_precommits_it() {
     for said_nil in [false, true] {
         let config = Config { keys: vec![key(me)], network: NETWORK, timeouts: timeouts() };
         let (mut node, mut out) = (Consensus::new(config), Vec::new());
-        node.start(Time(1_000), 5, set_of(4), &[], &mut out).unwrap();
+        node.start(Time(1_000), 5, turns(4, 5), &[], &mut out).unwrap();
         let proposal = Proposal::sign(&key(turn), &NETWORK, 5, 0, BLOCK, None);
         take(&mut node, ConsensusMessage::Proposal(proposal)).0.unwrap();
         if said_nil {
@@ -289,7 +289,7 @@ fn a_height_that_is_over_says_nothing() {
         out.extend(take(&mut node, ConsensusMessage::Vote(vote)).1);
     }
     assert!(out.is_empty(), "{out:?}");
-    node.start(Time(1_000_000), 6, set_of(4), &[], &mut out).unwrap();
+    node.start(Time(1_000_000), 6, turns(4, 6), &[], &mut out).unwrap();
     assert!(node.deadline().is_some());
 }
 
@@ -308,7 +308,7 @@ fn only_the_block_that_was_asked_for_is_proposed() {
     let height = (1..).find(|h| proposer(4, *h, 0) == 0).unwrap();
     let config = Config { keys: vec![key(0)], network: NETWORK, timeouts: timeouts() };
     let (mut node, mut out) = (Consensus::new(config), Vec::new());
-    node.start(Time(0), height, set_of(4), &[], &mut out).unwrap();
+    node.start(Time(0), height, turns(4, height), &[], &mut out).unwrap();
     assert!(matches!(out[..], [Output::Build { until: Time(750), round: 0, .. }]), "{out:?}");
     let mut said_after = |round, fill| {
         let mut out = Vec::new();

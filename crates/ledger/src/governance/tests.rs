@@ -521,23 +521,23 @@ fn a_restart_in_the_middle_reads_the_same() {
 #[test]
 fn the_opening_call_names_whose_signature_the_certificate_lacks() {
     let (members, public) = (spec(), spec_of(Kind::Public));
-    let set = members.validator_set().expect("a set");
+    let turns = Turns::first(members.validator_set().expect("a set"));
     let signature =
         |n| ValidatorSignature { validator: key(n), signature: trefoil_types::Signature([0; 64]) };
     let certificate =
         Certificate { height: 1, round: 3, block: B256::ZERO, signatures: vec![signature(2)] };
     let decode = |input: Bytes| IMembership::openCall::abi_decode(&input).expect("our own call");
     let attached = Attached { parent_certificate: Some(certificate), evidence: vec![] };
-    let call = decode(opening(&members, Some(&set), &attached));
+    let call = decode(opening(&members, Some(&turns), &attached));
     assert_eq!((call.absent, call.equivocators), (vec![key(1).0], vec![]));
     // Genesis had no validators.
     let call = decode(opening(&members, None, &Attached::default()));
     assert_eq!(call.absent, Vec::<B256>::new());
     // Three rounds failed, of two validators; each is named once.
     let decode = |input: Bytes| IStaking::openAfterCall::abi_decode(&input).expect("our own call");
-    let call = decode(opening(&public, Some(&set), &attached));
+    let call = decode(opening(&public, Some(&turns), &attached));
     assert_eq!((call.absent, call.equivocators), (vec![key(1).0], vec![]));
-    let failed: Vec<_> = [0, 1].map(|round| set.proposer(1, round).key.0).into();
+    let failed: Vec<_> = turns.validators().iter().map(|validator| validator.key.0).collect();
     assert_eq!(call.failed, failed);
     let call = decode(opening(&public, None, &Attached::default()));
     assert_eq!((call.failed, call.absent), (vec![], vec![]));

@@ -110,14 +110,14 @@ fn traces(
     let before = height.checked_sub(1).ok_or(TraceError::Genesis)?;
     let stored = snapshot.block(height)?.ok_or(TraceError::NoBlock(height))?;
     let (hash, header) = snapshot.header(before)?.ok_or(TraceError::NoBlock(before))?;
-    let (state, validators) = (snapshot.state(before)?, snapshot.validators(before)?);
+    let (state, turns) = (snapshot.state(before)?, snapshot.turns(before)?);
     let parent = Parent {
         spec,
         hash,
         header: &header,
         state: &state,
         governed: snapshot.governed(),
-        validators: validators.as_ref(),
+        turns: turns.as_ref(),
     };
     replay(&parent, &stored.block, only, options, budget)
 }
@@ -171,7 +171,7 @@ fn replay<S: StateReader>(
         .with_cfg(rules.cfg())
         .with_block(rules.block_env(&block.header))
         .build_mainnet_with_inspector((meter, DebugInspector::new(options)?));
-    let governing = governance::opening(parent.spec, parent.validators, &block.attached);
+    let governing = governance::opening(parent.spec, parent.turns, &block.attached);
     // The system calls too: they change the state that the first transaction sees.
     for (contract, input) in opening_calls(&rules, &block.header, Some(governing)) {
         let opened = evm.system_call(contract, input)?;

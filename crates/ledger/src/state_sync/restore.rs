@@ -7,7 +7,9 @@ use std::{io::Read, sync::Arc};
 use alloy_consensus::constants::KECCAK_EMPTY;
 use alloy_primitives::{Bytes, U256};
 use alloy_rlp::Decodable;
-use trefoil_types::{Address, B256, ChainSpec, Disk, Header, Height, keccak256};
+use trefoil_types::{
+    Address, B256, ChainSpec, Disk, Header, Height, Turns, ValidatorSet, keccak256,
+};
 
 use super::{
     error::{JoinError, unproven},
@@ -22,6 +24,7 @@ use super::{
 use crate::{
     Account, Governed, LedgerError, Snapshot, checkpoint, codec,
     genesis::genesis,
+    header,
     overlay::{Generation, Outcome},
     snapshot::ChainView,
     store::{Base, Batch, FILE, FORMAT, RESTORING, Store, Table},
@@ -197,7 +200,7 @@ impl<'a> Way<'a> {
         mut write: impl FnMut(Batch) -> Result<(), JoinError>,
     ) -> Result<Self, JoinError> {
         let trail = Trail::new(spec, genesis);
-        let StateFileHeader { genesis: found, block } = file.decode(kind::HEAD)?;
+        let StateFileHeader { genesis: found, block, turns } = file.decode(kind::HEAD)?;
         // The cheap checks first, before any signature.
         if found != trail.genesis {
             return Err(JoinError::OtherChain { found, wanted: trail.genesis });
@@ -223,8 +226,25 @@ impl<'a> Way<'a> {
                 write(std::mem::take(&mut way.rows))?;
             }
         }
+        // Those of the block itself, before others follow it.
+        let validators = way.trail.validators.clone();
         way.follow(&block)?;
+        way.put_turns(validators, &turns)?;
         Ok(way)
+    }
+
+    /// Checks that the block binds these priorities of its validators.
+    fn put_turns(&mut self, of: ValidatorSet, priorities: &[u8]) -> Result<(), JoinError> {
+        let header = &self.block;
+        let certificate = header.parent_beacon_block_root.unwrap_or_default();
+        let binds = |turns: &Turns| {
+            header.mix_hash == header::randao(header.parent_hash, certificate, turns.hash())
+        };
+        if !Turns::resume(of, priorities).as_ref().is_some_and(binds) {
+            return Err(unproven("its block does not bind its turns to propose"));
+        }
+        self.rows.put(Table::Turns, codec::height_key(header.number), priorities.to_vec());
+        Ok(())
     }
 
     fn hash(&self) -> B256 {

@@ -4,7 +4,7 @@
 use std::{collections::BTreeSet, io::Write};
 
 use alloy_consensus::constants::KECCAK_EMPTY;
-use alloy_primitives::U256;
+use alloy_primitives::{Bytes, U256};
 use alloy_rlp::{Encodable, RlpDecodable, RlpEncodable};
 use trefoil_types::{Address, B256, ChainSpec, Header, Height};
 
@@ -17,7 +17,7 @@ use super::{
 use crate::{Account, LedgerError, Snapshot, codec, store::Table};
 
 pub(super) const STATE_FILE: FileKind =
-    FileKind { magic: *b"trefoil-state\0\0\x01", name: "state snapshot", longest };
+    FileKind { magic: *b"trefoil-state\0\0\x02", name: "state snapshot", longest };
 
 pub(super) mod kind {
     pub const HEAD: u8 = 1;
@@ -78,6 +78,8 @@ pub(super) struct StateFileHeader {
     pub genesis: B256,
     /// The block after which this was the state.
     pub block: Handover,
+    /// The priorities of its validators to propose it, which it binds.
+    pub turns: Bytes,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, RlpEncodable, RlpDecodable)]
@@ -182,7 +184,8 @@ fn write_way(
     file: &mut FrameWriter<&mut dyn Write>,
 ) -> Result<(), JoinError> {
     let block = handover(snapshot, height)?;
-    let head = StateFileHeader { genesis: snapshot.genesis_hash(), block };
+    let turns = snapshot.turns(height)?.ok_or_else(|| lost(height))?.priorities().into();
+    let head = StateFileHeader { genesis: snapshot.genesis_hash(), block, turns };
     file.put(kind::HEAD, &alloy_rlp::encode(head))?;
     let first = height.saturating_sub(ANCESTORS);
     let ancestors: Result<Vec<Header>, _> = (first..height).map(|h| header(snapshot, h)).collect();

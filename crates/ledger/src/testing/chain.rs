@@ -8,7 +8,7 @@ use alloy_primitives::{Address, B256, Bytes, Signature, TxKind, U256};
 use trefoil_crypto::PublicKey;
 use trefoil_ledger::{Built, ChainSettings, Draft, Governed, Parent, build};
 use trefoil_types::{
-    Attached, Certificate, ChainSpec, Header, Kind, Transaction, TxEnvelope, Validator,
+    Attached, Certificate, ChainSpec, Header, Kind, Transaction, Turns, TxEnvelope, Validator,
     ValidatorSet, spec::Fork,
 };
 
@@ -73,6 +73,8 @@ pub fn address(byte: u8) -> Address {
 pub struct TestChain {
     pub spec: ChainSpec,
     pub governed: Governed,
+    /// Of the tip.
+    pub turns: Turns,
     pub world: World,
     pub tip: Header,
     pub tip_hash: B256,
@@ -100,7 +102,8 @@ impl TestChain {
             forks: spec.forks.clone(),
             unknown_fork: None,
         };
-        Self { spec, governed, world, tip_hash: tip.hash_slow(), tip }
+        let turns = Turns::first(governed.validators.clone());
+        Self { spec, governed, turns, world, tip_hash: tip.hash_slow(), tip }
     }
 
     /// The tip, as the next block sees it.
@@ -111,7 +114,7 @@ impl TestChain {
             header: &self.tip,
             state: &self.world,
             governed: &self.governed,
-            validators: (self.tip.number > 0).then_some(&self.governed.validators),
+            turns: (self.tip.number > 0).then_some(&self.turns),
         }
     }
 
@@ -144,6 +147,7 @@ impl TestChain {
 
     pub fn extend(&mut self, built: Built) {
         self.world.apply(&built.executed.diff).expect("built on this state");
+        self.turns = self.parent().next_turns();
         self.tip_hash = built.block.hash;
         self.tip = built.block.header;
         self.world.blocks.insert(self.tip.number, self.tip_hash);

@@ -43,8 +43,8 @@ impl Node {
         records: &[Vec<u8>],
     ) -> Result<(), ReplayError> {
         self.height.producer.note_begun(now);
-        let set = self.ledger.next_validators().clone();
-        self.consensus.start(now, self.next_height(), set, records, &mut self.outputs)
+        let turns = self.ledger.next_turns();
+        self.consensus.start(now, self.next_height(), turns, records, &mut self.outputs)
     }
 
     pub(super) fn round(&self) -> Round {

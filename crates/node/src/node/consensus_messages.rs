@@ -91,9 +91,10 @@ impl Node {
     }
 
     /// A vote of the tip's height, which is decided: it may still fill up the
-    /// certificate, or contradict it.
+    /// certificate, contradict it, or show that its validator is back.
     fn on_late_vote(&mut self, now: Time, peer: PeerId, vote: &Vote, effects: &mut Effects) {
-        if let Err(offence) = self.ledger.add_precommit(vote) {
+        let sound = self.ledger.add_precommit(vote);
+        if let Err(offence) = sound.and_then(|()| self.consensus.input_late(vote)) {
             return effects.blame_relay(peer, offence);
         }
         let counted = self.ledger.tip_certificate().and_then(|c| c.vote_of(&vote.validator));

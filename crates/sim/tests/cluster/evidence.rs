@@ -2,7 +2,7 @@
 
 use trefoil_ledger::Draft;
 use trefoil_sim::{SimPlan, chain, vice::Vice};
-use trefoil_types::{Attached, Evidence, Height, Proposal, message::ProposedBlock};
+use trefoil_types::{Attached, Evidence, Height, Proposal, Turns, message::ProposedBlock};
 
 use super::*;
 
@@ -161,7 +161,8 @@ fn proposal(cluster: &Cluster, proposer: usize, evidence: Evidence) -> Message {
 fn a_proposal_is_voted_for_if_its_evidence_is_good_and_blamed_if_not() {
     for forged in [false, true] {
         let mut plan = plan_with_villain(5);
-        let proposer = chain::spec(&plan).validator_set().unwrap().proposer(2, 0).key;
+        let turns = Turns::first(chain::spec(&plan).validator_set().unwrap());
+        let proposer = turns.proposers().nth(1).unwrap().key;
         let proposer = (0..4).find(|n| validator_key(*n).public() == proposer).unwrap();
         // The test signs a proposal with its key, and so may the machine itself.
         plan.vices.insert(proposer, Vice::Puppet);

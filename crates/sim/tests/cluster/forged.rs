@@ -7,7 +7,9 @@ use trefoil_sim::{
     plan::{Act, Motion},
     vice::Vice,
 };
-use trefoil_types::{Attached, Certificate, CertifiedBlock, Evidence, Proposal, ProposedBlock};
+use trefoil_types::{
+    Attached, Certificate, CertifiedBlock, Evidence, Proposal, ProposedBlock, Turns,
+};
 
 use super::*;
 
@@ -109,7 +111,8 @@ fn no_block_of_block_sync_is_believed_but_the_one_that_a_quorum_signed() {
 /// test uses; and who hears of it.
 fn scene() -> (Cluster, usize, Vec<usize>) {
     let mut plan = plan_with_villain(5);
-    let proposer = chain::spec(&plan).validator_set().unwrap().proposer(2, 0).key;
+    let turns = Turns::first(chain::spec(&plan).validator_set().unwrap());
+    let proposer = turns.proposers().nth(1).unwrap().key;
     let proposer = (0..4).find(|n| validator_key(*n).public() == proposer).unwrap();
     plan.vices.insert(proposer, Vice::Puppet);
     let mut cluster = started(plan);

@@ -42,7 +42,8 @@ fn with<T>(
     run: impl FnOnce(Simulation<'_, World>) -> Result<T, CallError>,
 ) -> Result<T, String> {
     let settings = &chain.governed.settings;
-    let header: Header = header::draft_header(settings, chain.tip_hash, &chain.tip, &chain.draft());
+    let header: Header =
+        header::draft_header(settings, chain.tip_hash, &chain.tip, &chain.draft(), B256::ZERO);
     let rules = chain.governed.rules(&chain.spec, &header).expect("known rules");
     let simulation = Simulation::new(rules, &header, &chain.world, options);
     simulation.and_then(run).map_err(|error| error.to_string())

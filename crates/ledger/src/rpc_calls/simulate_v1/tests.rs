@@ -25,7 +25,7 @@ fn ground(base_fee: u64) -> Ground<'static, World> {
     let mut world = world();
     fund(&mut world, RICH, U256::from(10u64.pow(18)));
     world.set(CONTRACT, 1, U256::ZERO, &Bytes::new(), [(U256::from(1), U256::from(7))]);
-    let TestChain { spec, governed, mut world, tip, tip_hash } =
+    let TestChain { spec, governed, mut world, tip, tip_hash, .. } =
         TestChain::new(spec(base_fee), world);
     world.blocks.insert(tip.number, tip_hash);
     let mut trie = MemoryTrie::default();

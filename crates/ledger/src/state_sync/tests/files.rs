@@ -46,6 +46,36 @@ fn nodes_of_different_pasts_make_the_same_bytes() {
     }
 }
 
+/// Turns of most heights are counted on from earlier ones, in memory or on disk.
+#[test]
+fn the_turns_of_every_height_are_known() {
+    let disk = MemDisk::default();
+    let mut chain = SourceChain::busy();
+    let mut late = open(&disk, History::Archive);
+    while chain.tip() < 520 {
+        chain.block([]);
+    }
+    let set = |height| chain.ledger.snapshot().validators(height).unwrap().unwrap();
+    let mut turns = trefoil_types::Turns::first(set(1));
+    for height in 1..=chain.tip() {
+        let known = chain.ledger.snapshot().turns(height).unwrap();
+        assert_eq!(known.as_ref(), Some(&turns), "in memory, of {height}");
+        chain.replay(&mut late, height);
+        if height % 100 == 0 {
+            checkpoint(&mut late);
+        }
+        assert_eq!(late.snapshot().turns(height).unwrap(), known, "of the tip {height}");
+        turns = turns.next(&set((height + 1).min(chain.tip())));
+    }
+    drop(late);
+    let late = open(&disk, History::Archive);
+    for height in 1..=late.tip().number {
+        let known = chain.ledger.snapshot().turns(height).unwrap();
+        assert_eq!(late.snapshot().turns(height).unwrap(), known, "on disk, of {height}");
+    }
+    assert_eq!(late.snapshot().turns(late.tip().number + 1).unwrap(), None);
+}
+
 #[test]
 fn a_restored_node_is_where_the_others_are_and_makes_the_same_files() {
     let chain = SourceChain::busy();
@@ -61,6 +91,9 @@ fn a_restored_node_is_where_the_others_are_and_makes_the_same_files() {
             let known = ledger.snapshot().validators(of).unwrap();
             assert_eq!(known, snapshot.validators(of).unwrap(), "of {of}");
         }
+        let turns = ledger.snapshot().turns(height).unwrap();
+        assert!(turns.is_some());
+        assert_eq!(turns, snapshot.turns(height).unwrap());
         // It executes what follows to the same roots, in memory and from disk.
         chain.replay(&mut ledger, height + 1);
         checkpoint(&mut ledger);

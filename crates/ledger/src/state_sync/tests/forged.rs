@@ -209,6 +209,22 @@ fn the_state_must_name_the_validators_that_the_way_led_to() {
     assert!(matches!(standing(&disk).unwrap(), ChainOnDisk::Chain { .. }));
 }
 
+/// A node with other turns would refuse the network's proposals.
+#[test]
+fn turns_that_the_block_does_not_bind() {
+    let edits: [fn(&mut Vec<u8>); 3] = [|t| t[15] ^= 1, |t| t.truncate(16), |t| t.clear()];
+    for edit in edits {
+        let why = refusal(|_, frames| {
+            edit_head(frames, |head| {
+                let mut turns = head.turns.to_vec();
+                edit(&mut turns);
+                head.turns = turns.into();
+            });
+        });
+        assert!(why.contains("does not bind its turns"), "{why}");
+    }
+}
+
 #[test]
 fn a_record_longer_than_any_node_writes() {
     for of in [kind::HEAD, kind::ANCESTORS, kind::HANDOVER, kind::ACCOUNTS, kind::SLOTS, kind::CODE]

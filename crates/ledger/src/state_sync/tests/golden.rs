@@ -28,7 +28,8 @@ fn handover(number: u64, witness: &[&'static [u8]]) -> Handover {
 }
 
 fn state() -> Vec<(u8, Vec<u8>)> {
-    let head = StateFileHeader { genesis: B256::repeat_byte(1), block: handover(2, &[]) };
+    let turns = bytes!("00000000000000000000000000000008");
+    let head = StateFileHeader { genesis: B256::repeat_byte(1), block: handover(2, &[]), turns };
     let (address, value) = (address(3), U256::from(4));
     let nonce = 5;
     let account = AccountRow { address, nonce, balance: value, code_hash: KECCAK_EMPTY };
@@ -54,7 +55,7 @@ fn bytes(of: &'static FileKind, frames: &[(u8, Vec<u8>)]) -> String {
 
 #[test]
 fn a_state_snapshot_is_these_bytes() {
-    let golden = include_str!("../../../../../vectors/state-snapshot-1.hex").replace('\n', "");
+    let golden = include_str!("../../../../../vectors/state-snapshot-2.hex").replace('\n', "");
     assert_eq!(bytes(&STATE_FILE, &state()), golden);
     let file = hex::decode(golden).unwrap();
     assert_eq!(frames(&file), state());
