@@ -22,7 +22,7 @@ struct LoneNode {
 impl LoneNode {
     /// At the first height from 5 on whose first proposer is another node.
     fn new() -> Self {
-        let config = Config { key: Some(key(0)), network: NETWORK, timeouts: timeouts() };
+        let config = Config { keys: vec![key(0)], network: NETWORK, timeouts: timeouts() };
         let consensus = Consensus::new(config);
         let mut node = Self { consensus, height: 0, now: Time(1_000), out: vec![] };
         node.begin((5..).find(|height| proposer(4, *height, 0) != 0).unwrap());

@@ -129,9 +129,19 @@ async fn opened(validator_key: Option<SecretKey>) -> (NodeThread, Outside) {
         gossip: lanes.gossip,
     };
     let workers = Arc::new(rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap());
-    let parts =
-        NodeThreadParts { journal, net, lanes: inbox, workers, done, snapshot, status, events };
-    let config = Config { validator_key, peer: peer(2), pool: MempoolLimits::default() };
+    let parts = NodeThreadParts {
+        journal,
+        net,
+        lanes: inbox,
+        workers,
+        done,
+        snapshot,
+        status,
+        events,
+        rotation: None,
+    };
+    let validator_keys = validator_key.into_iter().collect();
+    let config = Config { validator_keys, peer: peer(2), pool: MempoolLimits::default() };
     let thread = NodeThread::open(config, ledger, vec![], parts).unwrap();
     (thread, Outside { disk, snapshot: shown, status: told, events: heard })
 }
