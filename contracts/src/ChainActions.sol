@@ -11,7 +11,7 @@ contract ChainActions is RuleActions, ValidatorActions, Guardian {
     function foundChain(bytes calldata founding) external byAll {
         if (block.number != 0) revert AlreadyFounded();
         IGovernance.Founding memory f = abi.decode(founding, (IGovernance.Founding));
-        _foundRules(f.settings, f.forks);
+        _foundRules(f);
         _foundValidators(f.nodes, f.validatorDelay);
         _version = 1;
     }

@@ -99,6 +99,9 @@ interface IGovernance is IMembership {
         uint64 validatorDelay;
         /// What may hurt an organisation is carried out so many seconds after the last approval.
         uint64 decisionDelay;
+        /// Who may send, and who may deploy, where the settings list them.
+        address[] accounts;
+        address[] deployers;
     }
 
     // Lists, in pages: at most `count` from index `from` on, fewer at the end.

@@ -29,11 +29,24 @@ abstract contract Permissions is Membership {
     function _setPermissions(address[] calldata accounts, uint256[] calldata granted) internal {
         if (accounts.length != granted.length) revert UnequalLengths(accounts.length, granted.length);
         for (uint256 i = 0; i < accounts.length; i++) {
-            (address account, uint256 bits) = (accounts[i], granted[i]);
-            if (bits > (MAY_TRANSACT | MAY_DEPLOY)) revert UnknownPermission(account, bits);
-            uint256 seats = _permissions[account] / SEAT * SEAT;
-            _write(account, seats | (bits & MAY_DEPLOY) | (bits & MAY_TRANSACT == 0 ? 0 : BY_VOTE));
+            if (granted[i] > (MAY_TRANSACT | MAY_DEPLOY)) revert UnknownPermission(accounts[i], granted[i]);
+            _setPermission(accounts[i], granted[i]);
         }
+    }
+
+    function _foundPermissions(address[] memory accounts, address[] memory deployers) internal {
+        for (uint256 i = 0; i < accounts.length; i++) {
+            _setPermission(accounts[i], MAY_TRANSACT);
+        }
+        for (uint256 i = 0; i < deployers.length; i++) {
+            bool transacts = _permissions[deployers[i]] & BY_VOTE != 0;
+            _setPermission(deployers[i], MAY_DEPLOY | (transacts ? MAY_TRANSACT : 0));
+        }
+    }
+
+    function _setPermission(address account, uint256 bits) private {
+        uint256 seats = _permissions[account] / SEAT * SEAT;
+        _write(account, seats | (bits & MAY_DEPLOY) | (bits & MAY_TRANSACT == 0 ? 0 : BY_VOTE));
     }
 
     function _keyAdded(address account) internal {

@@ -82,10 +82,13 @@ abstract contract RuleActions is Acting, Reach {
         _changed();
     }
 
-    function _foundRules(IGovernance.Settings memory s, IGovernance.Fork[] memory founding) internal {
-        _change(s);
-        for (uint256 i = 0; i < founding.length; i++) {
-            _schedule(founding[i].name, founding[i].height);
+    /// After the organisations: a list must not shut out those who can change it.
+    function _foundRules(IGovernance.Founding memory f) internal {
+        _foundPermissions(f.accounts, f.deployers);
+        if (f.settings.accountsListed) _requireCouldSend();
+        _change(f.settings);
+        for (uint256 i = 0; i < f.forks.length; i++) {
+            _schedule(f.forks[i].name, f.forks[i].height);
         }
     }
 

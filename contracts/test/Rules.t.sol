@@ -120,6 +120,41 @@ contract RulesTest is GovernanceBase {
         same("gone with its organisation", gov.permissions(account(5)), 0);
     }
 
+    function testListsHoldFromGenesis() public {
+        place();
+        vm.roll(0);
+        IGovernance.Founding memory f = founding(1);
+        (f.settings.accountsListed, f.settings.deployersListed) = (true, true);
+        (f.accounts, f.deployers) = (new address[](2), new address[](2));
+        (f.accounts[0], f.accounts[1]) = (account(55), account(56));
+        (f.deployers[0], f.deployers[1]) = (account(56), govKey(1, 0));
+        foundWith(f);
+        check("accounts", gov.settings().accountsListed);
+        check("deployers", gov.settings().deployersListed);
+        same("sends", gov.permissions(account(55)), 1);
+        same("sends and deploys", gov.permissions(account(56)), 3);
+        same("a governance key sends whatever is listed", gov.permissions(govKey(1, 1)), 1);
+        same("and deploys where it is listed", gov.permissions(govKey(1, 0)), 3);
+        same("nobody else", gov.permissions(account(57)), 0);
+        nextBlock();
+        decide(permit(account(56), 0));
+        same("a vote takes it back", gov.permissions(account(56)), 0);
+        decide(permit(govKey(1, 0), 0));
+        same("but for a governance key's right to send", gov.permissions(govKey(1, 0)), 1);
+    }
+
+    function testNoNetworkIsFoundedWhoseListShutsItsOrganisationsOut() public {
+        place();
+        vm.roll(0);
+        IGovernance.Founding memory f = founding(1);
+        f.settings.accountsListed = true;
+        vm.etch(govKey(1, 0), hex"00");
+        vm.etch(govKey(1, 1), hex"00");
+        vm.prank(NODE);
+        vm.expectRevert(abi.encodeWithSelector(TooFewCouldSend.selector, 0, 1));
+        gov.found(abi.encode(f));
+    }
+
     function permit(address who, uint256 bits) private pure returns (bytes memory) {
         (address[] memory accounts, uint256[] memory granted) = (new address[](1), new uint256[](1));
         (accounts[0], granted[0]) = (who, bits);

@@ -22,7 +22,10 @@ use trefoil_types::{
     spec::{Fork, Forks, GOVERNING_CONTRACT, fork_at},
 };
 
-use crate::{BlockRules, LedgerError, StateDiff, StateReader, evm::VirtualMachine, fault::TxFault};
+use crate::{
+    BlockRules, LedgerError, StateDiff, StateReader, create_gate::CreateGate, evm::VirtualMachine,
+    fault::TxFault,
+};
 
 sol!("../../contracts/src/IMembership.sol");
 sol!("../../contracts/src/IGovernance.sol");
@@ -91,8 +94,8 @@ impl ChainSettings {
         Self {
             gas_limit: spec.gas_limit,
             min_base_fee: spec.min_base_fee(),
-            accounts_listed: false,
-            deployers_listed: false,
+            accounts_listed: spec.accounts.is_some(),
+            deployers_listed: spec.deployers.is_some(),
         }
     }
 }
@@ -115,7 +118,7 @@ impl Governed {
 
     /// The rules of the block with this header, of which height and base fee are used. `self`
     /// is of its parent's state. For a block that is already final it may be of any later
-    /// state; then the lists are not the block's own.
+    /// state; then the lists are not the block's own ([`lists_deployers`] tells).
     ///
     /// # Errors
     /// As [`Self::fork_at`].
@@ -193,6 +196,37 @@ impl Permissions {
     pub fn may_deploy(self) -> bool {
         self.0.bit(MAY_DEPLOY)
     }
+}
+
+/// The gate through which the creates of `sender`'s transactions go; `state` is that before the
+/// block.
+///
+/// # Errors
+/// A failed disk.
+pub(crate) fn create_gate<S: StateReader>(
+    rules: &BlockRules,
+    state: &S,
+    sender: Address,
+) -> Result<CreateGate, LedgerError> {
+    let may_create = !rules.deployers_listed || Permissions::read(state, &sender)?.may_deploy();
+    Ok(if may_create { CreateGate::default() } else { CreateGate::closed_to(sender) })
+}
+
+/// Whether the deployers of the block after the one with `header`, of which `state` is the state,
+/// are listed. Of the newest block, [`Governed::settings`] tells it without a call.
+///
+/// # Errors
+/// As [`Governed::read`].
+pub(crate) fn lists_deployers<S: StateReader>(
+    spec: &ChainSpec,
+    header: &Header,
+    state: &S,
+) -> Result<bool, LedgerError> {
+    if !spec.kind.has_members() {
+        return Ok(false);
+    }
+    let mut contract = GoverningContract::new(spec, header, state);
+    Ok(contract.view(IGovernance::settingsCall {})?.deployersListed)
 }
 
 // Both follow from the block alone, so every node makes the same call. A proposer could

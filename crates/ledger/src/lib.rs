@@ -14,6 +14,7 @@
 pub mod build;
 pub mod checkpoint;
 mod codec;
+mod create_gate;
 mod error;
 mod evidence;
 mod evm;

@@ -58,6 +58,8 @@ pub fn spec(plan: &SimPlan) -> ChainSpec {
         quorum: [2, 3],
         snapshot_every: plan.chain.snapshot_every,
         // Epochs so short that a run sees several.
+        accounts: None,
+        deployers: None,
         staking: (!members).then(|| Staking { epoch_blocks: 10, ..Staking::default() }),
         forks: BTreeMap::from([(Fork::Cancun, 0), (Fork::Prague, 0), (Fork::Osaka, 0)]),
         organisations: (0..plan.validators).filter(|_| members).map(organisation).collect(),

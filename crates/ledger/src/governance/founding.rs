@@ -119,14 +119,16 @@ fn founding(spec: &ChainSpec) -> IGovernance::Founding {
         settings: IGovernance::Settings {
             gasLimit: spec.gas_limit,
             minBaseFee: spec.min_base_fee(),
-            accountsListed: false,
-            deployersListed: false,
+            accountsListed: spec.accounts.is_some(),
+            deployersListed: spec.deployers.is_some(),
         },
         forks: forks.map(fork).collect(),
         quorumNumerator: spec.quorum[0],
         quorumDenominator: spec.quorum[1],
         validatorDelay: spec.validator_delay,
         decisionDelay: spec.decision_delay_s,
+        accounts: spec.accounts.clone().unwrap_or_default(),
+        deployers: spec.deployers.clone().unwrap_or_default(),
     }
 }
 

@@ -17,6 +17,7 @@ use super::*;
 
 mod evidence;
 mod fees;
+mod lists;
 mod stakes;
 
 use crate::{
@@ -415,8 +416,8 @@ fn only_listed_accounts_send_once_they_are_listed() {
     let barred = net.tx(STRANGER, transfer(address(2), 1));
     let (outcome, refused) = net.build([barred.clone()]);
     assert!(outcome.block().transactions.is_empty());
-    assert!(matches!(&refused[..], [TxRefusal::Invalid(why)] if why.contains("not admitted")));
-    assert!(net.invalid(&barred).contains("is not admitted to this network"));
+    assert!(matches!(&refused[..], [TxRefusal::Invalid(why)] if why.contains("list of accounts")));
+    assert!(net.invalid(&barred).contains("with `trefoil org set allow 0x57"));
     assert!(!net.ledger.permissions(&address(STRANGER)).may_send());
     assert!(net.ledger.permissions(&address(OWNER)).may_send(), "who decides is never shut out");
     let (accounts, granted) = (vec![address(STRANGER)], vec![U256::from(1)]);
@@ -437,7 +438,7 @@ fn only_listed_deployers_deploy_once_they_are_listed() {
     };
     net.decide(setDeployersListedCall { listed: true });
     let deploys = net.tx(STRANGER, create.clone());
-    assert!(net.invalid(&deploys).contains("may not deploy contracts"));
+    assert!(net.invalid(&deploys).contains("is not on this network's list of deployers"));
     let permissions = net.ledger.permissions(&address(STRANGER));
     assert!(permissions.may_send() && !permissions.may_deploy());
     let (accounts, granted) = (vec![address(STRANGER)], vec![U256::from(2)]);

@@ -5,13 +5,10 @@
 
 use alloy_primitives::{TxKind, U256};
 use alloy_rpc_types_eth::{AccessList, TransactionRequest};
-use revm::{
-    InspectEvm, MainBuilder,
-    context::{
-        BlockEnv, CfgEnv, TxEnv,
-        either::Either,
-        result::{ExecutionResult, HaltReason, InvalidTransaction},
-    },
+use revm::context::{
+    BlockEnv, TxEnv,
+    either::Either,
+    result::{ExecutionResult, HaltReason, InvalidTransaction},
 };
 use revm_inspectors::access_list::AccessListInspector;
 use trefoil_types::Header;
@@ -19,7 +16,8 @@ use trefoil_types::Header;
 use crate::{
     AccessListOutcome, BlockRules, CallError, CallOptions, CallOutcome, CallSite, Estimate,
     StateAt, StateReader,
-    evm::{EvmFault, VirtualMachine, context, invalid},
+    evm::{EvmFault, VirtualMachine, invalid},
+    governance,
     rpc_calls::overrides::Overridden,
 };
 
@@ -49,7 +47,8 @@ impl CallSite<'_> {
     /// # Errors
     /// An override that contradicts itself or is not supported; a failed disk.
     pub fn simulation(&self, options: &CallOptions) -> Result<Simulation<'_, StateAt>, CallError> {
-        let rules = self.governed.rules(self.spec, &self.header)?;
+        let mut rules = self.governed.rules(self.spec, &self.header)?;
+        rules.deployers_listed = self.deployers_listed;
         Simulation::new(rules, &self.header, &self.state, options)
     }
 }
@@ -277,29 +276,29 @@ impl<'a, S: StateReader> Simulation<'a, S> {
     }
 
     fn run(&self, tx: TxEnv) -> Result<ExecutionResult, Refused> {
-        let (cfg, block) = self.env(&tx);
-        let machine = VirtualMachine::new(&self.state, cfg, block);
-        Ok(machine.with_precompiles(self.state.precompiles.clone()).transact(tx)?)
+        Ok(self.machine(&tx)?.transact(tx)?)
     }
 
     /// The accounts and slots that a run touches, except those that every transaction
     /// touches.
     fn touched(&self, tx: &TxEnv) -> Result<AccessList, Refused> {
-        let (cfg, block) = self.env(tx);
         let inspector = AccessListInspector::new(tx.access_list.clone());
-        let context = context(&self.state, cfg, block);
-        let evm = context.build_mainnet_with_inspector(inspector);
-        let mut evm = evm.with_precompiles(self.state.precompiles.clone());
-        evm.inspect_one_tx(tx.clone())?;
-        Ok(evm.into_inspector().into_access_list())
+        let mut machine = self.machine(tx)?.with_inspector(inspector);
+        machine.inspect(tx.clone())?;
+        Ok(machine.inspector().access_list())
     }
 
-    fn env(&self, tx: &TxEnv) -> (CfgEnv, BlockEnv) {
+    /// A machine for `tx`, whose creates it judges by the sender that the caller names.
+    fn machine(&self, tx: &TxEnv) -> Result<VirtualMachine<'_, Overridden<'a, S>>, Refused> {
         let mut block = self.block.clone();
         if tx.gas_price == 0 {
             block.basefee = 0;
         }
-        (self.rules.call_cfg(), block)
+        let machine = VirtualMachine::new(&self.state, self.rules.call_cfg(), block);
+        let mut machine = machine.with_precompiles(self.state.precompiles.clone());
+        let gate = governance::create_gate(&self.rules, &self.state, tx.caller);
+        machine.judge_creates(gate.map_err(|error| Refused::Other(error.into()))?);
+        Ok(machine)
     }
 }
 

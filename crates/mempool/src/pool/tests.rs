@@ -123,12 +123,12 @@ fn each_broken_rule_has_its_words() {
         (
             tx(1, 0, 100, 5),
             barred,
-            "sender 0x0101010101010101010101010101010101010101 is not admitted to this network; ask one of its organisations to have it listed",
+            "sender 0x0101010101010101010101010101010101010101 is not on this network's list of accounts; an organisation proposes it with `trefoil org set allow 0x0101010101010101010101010101010101010101`",
         ),
         (
             from(1, sign(create(vec![], 100_000))),
             no_deployer,
-            "sender 0x0101010101010101010101010101010101010101 may not deploy contracts on this network; ask one of its organisations to have it listed",
+            "sender 0x0101010101010101010101010101010101010101 is not on this network's list of deployers; an organisation proposes it with `trefoil org set allow 0x0101010101010101010101010101010101010101 --deploy`",
         ),
         (tx(1, 4, 100, 5), rich(5), "nonce too low: next nonce 5, tx nonce 4"),
         (

@@ -161,6 +161,14 @@ pub struct ChainSpec {
     /// sync). 0: never.
     #[serde(default = "default_snapshot_every")]
     pub snapshot_every: u64,
+    /// Of a network of members: only these accounts, and those that speak for organisations,
+    /// may send transactions. `None`: all may. A vote changes the list later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accounts: Option<Vec<Address>>,
+    /// Of a network of members: only transactions of these accounts create contracts. `None`:
+    /// those of all may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deployers: Option<Vec<Address>>,
     /// Of a public network only: the terms of staking.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub staking: Option<Staking>,
