@@ -4,7 +4,8 @@ pragma solidity ^0.8.30;
 import "./Claims.sol";
 import "./Recovery.sol";
 
-/// @notice there is an organisation {name}, perhaps with other capitals; choose another name
+/// @notice there is or lately was an organisation {name}, perhaps with other capitals; choose another name
+/// @dev The name of one that was removed is free again after `EVIDENCE_BLOCKS`.
 error NameInUse(string name);
 /// @notice {id} is the only active organisation; add or resume another first
 error LastOrganisation(uint32 id);
@@ -62,7 +63,9 @@ abstract contract OrganisationActions is Claims, Recovery {
         uint32 last = _present[_present.length - 1];
         (_present[m.place], _members[last].place) = (last, m.place);
         _present.pop();
-        _names[Names.folded(m.name)] = false;
+        // As long as its keys: whoever took it sooner would be taken for it, and could use proofs for its name.
+        // One that never joined leaves nothing behind.
+        _names[Names.folded(m.name)] = m.generation == 0 ? 0 : _next() + EVIDENCE_BLOCKS;
         for (uint256 i = 0; i < m.keys.length; i++) {
             delete _seats[m.keys[i]];
             _keyRemoved(m.keys[i]);
@@ -243,8 +246,8 @@ abstract contract OrganisationActions is Claims, Recovery {
         }
         bytes32 packed = Names.pack(name);
         bytes32 small = Names.folded(packed);
-        if (_names[small]) revert NameInUse(name);
-        _names[small] = true;
+        if (_names[small] > block.number) revert NameInUse(name);
+        _names[small] = type(uint64).max;
         uint32 id = ++_organisations;
         Member storage m = _members[id];
         m.place = uint16(_present.length);

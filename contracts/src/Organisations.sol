@@ -63,8 +63,8 @@ abstract contract Organisations is Permissions, Calendar, Keys {
 
     mapping(uint32 => Member) internal _members;
     mapping(address => Seat) internal _seats;
-    /// In small letters.
-    mapping(bytes32 => bool) internal _names;
+    /// By name in small letters: the first height at which another may have it; 2^64 - 1: it is in use.
+    mapping(bytes32 => uint64) internal _names;
     /// Ids are 1 to this.
     uint32 internal _organisations;
     uint32 internal _active;
