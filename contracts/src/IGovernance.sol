@@ -74,6 +74,14 @@ interface IGovernance is IMembership {
         uint64 height;
     }
 
+    /// A number that nodes act on from height `from` on; value 0: what the rule set says. Nodes that do not
+    /// know its name stop before `from`, and say so.
+    struct Parameter {
+        string name;
+        uint64 value;
+        uint64 from;
+    }
+
     struct Settings {
         /// Gas that one block may use.
         uint64 gasLimit;
@@ -117,5 +125,7 @@ interface IGovernance is IMembership {
     function organisationCount() external view returns (uint256);
     function settings() external view returns (Settings memory);
     function forks() external view returns (Fork[] memory);
+    /// All that hold, held, or are to come; those of one name in the order of their heights.
+    function parameters() external view returns (Parameter[] memory);
     function permissions(address account) external view returns (uint256);
 }

@@ -34,6 +34,8 @@ abstract contract Organisations is Permissions, Calendar, Keys {
         bytes32 sealingKey;
         /// Accounts that may send transactions, since the keys are contracts.
         address[] senders;
+        /// Accounts that add and freeze accounts of the organisation.
+        address[] administrators;
         Offer offer;
     }
 
@@ -92,6 +94,10 @@ abstract contract Organisations is Permissions, Calendar, Keys {
     event CaKeyAdded(uint32 indexed id, bytes32 indexed key, uint64 from, uint64 until);
     event CaKeyEnds(uint32 indexed id, bytes32 indexed key, uint64 until);
     event SendersChanged(uint32 indexed id, address[] senders);
+    event AdministratorsChanged(uint32 indexed id, address[] administrators);
+    event AccountAdded(uint32 indexed id, address indexed account);
+    event AccountFrozen(uint32 indexed id, address indexed account);
+    event OrganisationChosen(address indexed account, uint32 indexed id);
     event SerialRevoked(uint32 indexed id, uint160 indexed serial);
     event SealingKeyChanged(uint32 indexed id, bytes32 key);
     event SerialForgotten(uint32 indexed id, uint160 indexed serial);
@@ -109,6 +115,16 @@ abstract contract Organisations is Permissions, Calendar, Keys {
             if (_members[_present[i]].status == IGovernance.Status.Suspended) return true;
         }
         return false;
+    }
+
+    function _setStatus(uint32 id, IGovernance.Status status) internal {
+        bool was = _isActive(id);
+        _members[id].status = status;
+        bool now_ = _isActive(id);
+        if (was == now_) return;
+        if (was) _active -= 1;
+        else _active += 1;
+        _permissions[address(uint160(id))] ^= ACTIVE;
     }
 
     function _isActive(uint32 id) internal view returns (bool) {

@@ -26,7 +26,7 @@ abstract contract ValidatorActions is Claims {
     /// those that leave or begin later.
     uint256 public constant LISTED_MAX = 256;
     uint64 public constant DELAY_MAX = 10_000;
-    uint64 public constant ROTATION_SECONDS = 1 days;
+    uint64 internal constant ROTATION_SECONDS = 1 days;
 
     // What all decide.
 

@@ -18,6 +18,7 @@ use super::*;
 mod evidence;
 mod fees;
 mod lists;
+mod parameters;
 mod stakes;
 
 use crate::{
@@ -28,6 +29,8 @@ use crate::{
 // Of contracts/src/Decisions.sol and its actions.
 sol! {
     function propose(bytes action) external returns (uint256 id);
+    function proposeOwn(bytes action) external returns (uint256 id);
+    function approve(uint256 id) external;
     function prove(bytes32 key, uint8 role, string organisation, bytes signature) external;
     function acceptSeat(uint32 organisation) external;
     function addValidator(bytes32 peer, uint32 organisation, bytes32 key, uint64 power, address fees) external;
@@ -40,6 +43,12 @@ sol! {
     function setDeployersListed(bool listed) external;
     function setPermissions(address[] accounts, uint256[] granted) external;
     function scheduleFork(string name, uint64 height) external;
+    function setAdministrators(uint32 id, address[] accounts) external;
+    function addAccounts(uint32 id, address[] accounts) external;
+    function freezeAccounts(uint32 id, address[] accounts) external;
+    function suspendOrganisation(uint32 id) external;
+    function resumeOrganisation(uint32 id) external;
+    function setParameter(string name, uint64 value, uint64 from) external;
 }
 
 /// The account that decides for a private network's owner.

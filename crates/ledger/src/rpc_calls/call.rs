@@ -358,10 +358,8 @@ pub(crate) fn refusal_text(invalid: &InvalidTransaction) -> String {
         Tx::OverflowPaymentInTransaction => {
             "insufficient funds for gas * price + value: want more than 2^256".into()
         }
-        Tx::CreateInitCodeSizeLimit => {
-            let limit = revm::primitives::eip3860::MAX_INITCODE_SIZE;
-            format!("max initcode size exceeded: limit {limit}")
-        }
+        // geth's words but for its numbers: a network may have a limit of its own.
+        Tx::CreateInitCodeSizeLimit => "max initcode size exceeded".into(),
         Tx::EmptyAuthorizationList => "EIP-7702 transaction with empty auth list".into(),
         other => other.to_string(),
     }

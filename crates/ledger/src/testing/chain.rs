@@ -100,6 +100,7 @@ impl TestChain {
             members: Default::default(),
             settings: ChainSettings::of_founding(&spec),
             forks: spec.forks.clone(),
+            parameters: Default::default(),
             unknown_fork: None,
         };
         Self { spec, governed, world, tip_hash: tip.hash_slow(), tip }

@@ -14,7 +14,15 @@ use super::*;
 const ETHER: u128 = 1_000_000_000_000_000_000;
 
 fn rules() -> TxRules {
-    TxRules { chain_id: 7, fork: Fork::Osaka, gas_limit: 30_000_000, base_fee: 10, gas_free: false }
+    TxRules {
+        chain_id: 7,
+        fork: Fork::Osaka,
+        gas_limit: 30_000_000,
+        base_fee: 10,
+        gas_free: false,
+        tx_gas_max: None,
+        code_bytes_max: None,
+    }
 }
 
 fn rich(nonce: u64) -> SenderState {
@@ -68,6 +76,26 @@ fn admit(pool: &mut Mempool, tx: Transaction, next: u64) -> Result<(), MempoolEr
 
 fn order(pool: &Mempool, base_fee: u64) -> Vec<(u8, u64)> {
     pool.best(base_fee, Time(0)).map(|p| (p.tx.signer().0[0], p.nonce)).collect()
+}
+
+#[test]
+fn a_network_may_have_bounds_of_its_own() {
+    let own = TxRules { tx_gas_max: Some(20_000_000), code_bytes_max: Some(30_000), ..rules() };
+    let large = |gas_limit, bytes| {
+        let input = vec![0; bytes].into();
+        from(1, sign(TxEip1559 { to: TxKind::Create, input, gas_limit, ..template() }))
+    };
+    assert_eq!(own.check(&large(20_000_000, 60_000)), Ok(()));
+    assert!(
+        rules().check(&large(20_000_000, 9)).is_err()
+            && rules().check(&large(10_000_000, 60_000)).is_err()
+    );
+    let error = own.check(&large(20_000_001, 9)).expect_err("too much gas").to_string();
+    assert!(error.contains("limit 20000000"), "{error}");
+    let error = own.check(&large(20_000_000, 60_001)).expect_err("too long").to_string();
+    assert!(error.contains("limit 60000"), "{error}");
+    // Of a block that holds less, a transaction has no more.
+    assert!(TxRules { gas_limit: 1_000_000, ..own }.check(&large(1_000_001, 9)).is_err());
 }
 
 #[test]

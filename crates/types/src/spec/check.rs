@@ -9,8 +9,9 @@ use alloy_primitives::U256;
 use trefoil_crypto::Address;
 
 use super::{
-    CHAIN_ACTIONS, CONTENT_REGISTRY, ChainSpec, ED25519_VERIFIER, Fork, FoundingOrganisation,
-    FoundingValidator, GOVERNING_ACTIONS, GOVERNING_CONTRACT, Kind, SpecError, Staking,
+    ACCOUNT_ACTIONS, CHAIN_ACTIONS, CONTENT_REGISTRY, ChainSpec, ED25519_VERIFIER, Fork,
+    FoundingOrganisation, FoundingValidator, GOVERNING_ACTIONS, GOVERNING_CONTRACT, Kind,
+    SpecError, Staking,
 };
 use crate::limits;
 
@@ -64,6 +65,7 @@ impl ChainSpec {
             GOVERNING_CONTRACT,
             GOVERNING_ACTIONS,
             CHAIN_ACTIONS,
+            ACCOUNT_ACTIONS,
             ED25519_VERIFIER,
             CONTENT_REGISTRY,
         ] {

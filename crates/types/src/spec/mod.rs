@@ -35,6 +35,10 @@ pub const GOVERNING_ACTIONS: Address = address!("747265666f696c00000000000000000
 /// (`contracts/src/ChainActions.sol`).
 pub const CHAIN_ACTIONS: Address = address!("747265666f696c00000000000000000000000103");
 
+/// The address of the actions about accounts, to which those pass on what they do not know
+/// (`contracts/src/AccountActions.sol`).
+pub const ACCOUNT_ACTIONS: Address = address!("747265666f696c00000000000000000000000104");
+
 /// The address of the verifier of Ed25519 signatures (`contracts/src/Ed25519Verifier.sol`),
 /// from genesis on, in every kind of network.
 pub const ED25519_VERIFIER: Address = address!("747265666f696c00000000000000000000000102");

@@ -39,14 +39,17 @@ impl Net {
     }
 
     /// Makes a block of `txs`; which of them succeeded.
-    fn outcomes(&mut self, txs: impl IntoIterator<Item = Transaction>) -> (Height, Vec<bool>) {
+    pub(super) fn outcomes(
+        &mut self,
+        txs: impl IntoIterator<Item = Transaction>,
+    ) -> (Height, Vec<bool>) {
         let (outcome, refused) = self.build(txs);
         assert_eq!(refused, []);
         let done = outcome.receipts().iter().map(|receipt| receipt.status()).collect();
         (self.commit(outcome.block().clone()), done)
     }
 
-    fn traced(&self, height: Height, index: usize) -> CallFrame {
+    pub(super) fn traced(&self, height: Height, index: usize) -> CallFrame {
         let tracer = Some(GethDebugBuiltInTracerType::CallTracer.into());
         let options = GethDebugTracingOptions { tracer, ..Default::default() };
         let budget = TraceBudget { max: usize::MAX, reserve: &mut |_| true };
@@ -157,4 +160,66 @@ fn calls_and_estimates_judge_the_sender_that_they_name() {
         matches!(&refused.outcome, CallOutcome::Revert { output, .. } if says_what_to_do(output))
     );
     assert!(matches!(&done.outcome, CallOutcome::Success { .. }));
+}
+
+/// An organisation's administrator adds and freezes its accounts without a vote.
+#[test]
+fn accounts_of_an_organisation_come_and_go_with_it() {
+    let (administrator, anna) = (0x70, 0xa1);
+    let mut net = Net::new(ChainSpec { base_fee: 0, accounts: Some(vec![]), ..spec() });
+    let send = |net: &mut Net| net.tx(anna, transfer(address(2), 0));
+    let first = send(&mut net);
+    assert!(net.invalid(&first).contains("list of accounts"));
+    net.decide(setAdministratorsCall { id: 1, accounts: vec![address(administrator)] });
+    let accounts = vec![address(anna)];
+    let adds = net.call(administrator, addAccountsCall { id: 1, accounts: accounts.clone() });
+    net.block([adds]);
+    assert!(net.ledger.permissions(&address(anna)).may_send());
+    net.block([first]);
+    let freezes = net.call(administrator, freezeAccountsCall { id: 1, accounts: accounts.clone() });
+    net.block([freezes]);
+    let second = send(&mut net);
+    assert!(net.invalid(&second).contains("list of accounts"));
+    let adds = net.call(administrator, addAccountsCall { id: 1, accounts });
+    net.block([adds]);
+    net.block([second]);
+}
+
+/// Other organisations may go, and each takes its accounts along.
+#[test]
+fn a_suspended_organisations_accounts_do_not_send() {
+    let anna = 0xa1;
+    let owner = |n: u8| FoundingOrganisation {
+        name: format!("org-{n}"),
+        threshold: 1,
+        keys: vec![address(n)],
+        ca_keys: vec![key(200 + n)],
+    };
+    let mut spec = ChainSpec { base_fee: 0, kind: Kind::Consortium, ..spec() };
+    spec.accounts = Some(vec![]);
+    spec.organisations = [OWNER, 0x21, 0x22].map(owner).into();
+    for (validator, organisation) in spec.validators.iter_mut().zip([OWNER, 0x21]) {
+        validator.organisation = Some(format!("org-{organisation}"));
+    }
+    spec.check().expect("a sound specification");
+    let mut net = Net::new(spec);
+    let own = |net: &mut Net, by, action: Vec<u8>| {
+        let tx = net.call(by, proposeOwnCall { action: action.into() });
+        net.block([tx]);
+    };
+    let accounts = vec![address(0x22)];
+    own(&mut net, 0x22, setAdministratorsCall { id: 3, accounts }.abi_encode());
+    let adds = net.call(0x22, addAccountsCall { id: 3, accounts: vec![address(anna)] });
+    net.block([adds]);
+    let vote = |net: &mut Net, id: u64, action: Vec<u8>| {
+        let proposes = net.call(OWNER, proposeCall { action: action.into() });
+        let approves = net.call(0x21, approveCall { id: U256::from(id) });
+        net.block([proposes, approves]);
+    };
+    vote(&mut net, 2, suspendOrganisationCall { id: 3 }.abi_encode());
+    let sent = net.tx(anna, transfer(address(2), 0));
+    assert!(net.invalid(&sent).contains("list of accounts"));
+    assert!(!net.ledger.permissions(&address(anna)).may_send());
+    vote(&mut net, 3, resumeOrganisationCall { id: 3 }.abi_encode());
+    net.block([sent]);
 }
