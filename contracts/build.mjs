@@ -3,7 +3,7 @@
 // difference. It fails also on a warning, on code over EIP-170's limit, when a
 // storage slot that nodes read is not where they read it, when Governance and its
 // actions, which share storage, differ about it, and when an error has no @notice.
-// GovernanceActions.json lists all actions, also those that it passes on to ChainActions.
+// GovernanceActions.json lists all actions, also those that it passes on.
 import { createRequire } from "node:module";
 import { readFileSync, readdirSync, writeFileSync } from "node:fs";
 
@@ -12,6 +12,7 @@ const DEPLOYED = {
   Governance: [[0, 0, "_version", 32], [1, 0, "_permissions", 32]],
   GovernanceActions: [[0, 0, "_version", 32], [1, 0, "_permissions", 32]],
   ChainActions: [[0, 0, "_version", 32], [1, 0, "_permissions", 32]],
+  AccountActions: [[0, 0, "_version", 32], [1, 0, "_permissions", 32]],
   Staking: [[0, 0, "_version", 32]],
   Ed25519Verifier: [],
   ContentRegistry: [],
@@ -69,8 +70,8 @@ const addReasons = (name, abi, userdoc) => {
 };
 const passedOn = (abi) => {
   const known = new Set(abi.map((entry) => JSON.stringify(entry)));
-  const more = output.contracts["ChainActions.sol"].ChainActions.abi;
-  return more.filter((entry) => !known.has(JSON.stringify(entry)));
+  const more = ["ChainActions", "AccountActions"].flatMap((name) => output.contracts[`${name}.sol`][name].abi);
+  return more.filter((entry) => !known.has(JSON.stringify(entry)) && known.add(JSON.stringify(entry)));
 };
 for (const [name, promised] of Object.entries(DEPLOYED)) {
   const { abi, evm, storageLayout, userdoc } = output.contracts[`${name}.sol`][name];
@@ -99,7 +100,7 @@ save("revert_reasons.json", reasons);
 // The actions run on Governance's storage: each variable must lie where that one has it.
 const layout = (name) => output.contracts[`${name}.sol`][name].storageLayout.storage.map((v) => `${v.label} ${v.type} ${v.slot}:${v.offset}`);
 const governance = layout("Governance");
-for (const actions of ["GovernanceActions", "ChainActions"]) {
+for (const actions of ["GovernanceActions", "ChainActions", "AccountActions"]) {
   layout(actions).forEach((v, i) => {
     if (governance[i] !== v) complain(`${actions} has ${v} where Governance has ${governance[i]}`);
   });

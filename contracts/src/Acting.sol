@@ -14,7 +14,7 @@ error NotYourAffair(uint32 organisation, uint32 acting);
 /// @notice {what} is {got}; choose {least} to {most}
 error OutOfRange(string what, uint256 got, uint256 least, uint256 most);
 /// @notice genesis lacks the code of the actions; found the network with another version
-/// @dev Place GovernanceActions at `ACTIONS` and ChainActions at `CHAIN_ACTIONS`.
+/// @dev Place GovernanceActions at `ACTIONS`, ChainActions and AccountActions where those look.
 error NoActions();
 
 /// On whose behalf an action runs just now.
@@ -27,6 +27,9 @@ abstract contract Acting {
 
     /// Where genesis places ChainActions, of which GovernanceActions borrows.
     address internal constant CHAIN_ACTIONS = 0x747265666F696c00000000000000000000000103;
+
+    /// Where genesis places AccountActions, of which ChainActions borrows.
+    address internal constant ACCOUNT_ACTIONS = 0x747265666f696c00000000000000000000000104;
 
     uint32 internal constant NOBODY = 0;
     uint32 internal constant ALL = type(uint32).max;
@@ -51,10 +54,21 @@ abstract contract Acting {
 
     /// Runs `action` of GovernanceActions on this contract's storage.
     function _act(uint32 actor, bytes memory action) internal returns (bool passed, bytes memory result) {
-        if (ACTIONS.code.length == 0 || CHAIN_ACTIONS.code.length == 0) revert NoActions();
+        if (ACTIONS.code.length == 0 || CHAIN_ACTIONS.code.length == 0 || ACCOUNT_ACTIONS.code.length == 0) {
+            revert NoActions();
+        }
         _acting = actor;
         (passed, result) = ACTIONS.delegatecall(action);
         _acting = NOBODY;
+    }
+
+    /// Runs what this contract does not know by another's code.
+    function _passOn(address code, bytes calldata call) internal returns (bytes memory) {
+        (bool passed, bytes memory result) = code.delegatecall(call);
+        if (passed) return result;
+        assembly ("memory-safe") {
+            revert(add(result, 32), mload(result))
+        }
     }
 
     function _allAct() internal view returns (bool) {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity ^0.8.30;
 
+import "./AccountActions.sol";
 import "./ChainActions.sol";
 import "./OrganisationActions.sol";
-import "./Recovery.sol";
 
 /// What an action is about, by its calldata.
 abstract contract ActionKinds is State {
@@ -19,7 +19,8 @@ abstract contract ActionKinds is State {
         if (
             kind == OrganisationActions.removeOrganisation.selector || kind == OrganisationActions.addCaKey.selector
                 || kind == OrganisationActions.endCaKey.selector || kind == OrganisationActions.setSealingKey.selector
-                || kind == OrganisationActions.setSenders.selector || kind == Recovery.setRecoveryKey.selector
+                || kind == Accounts.setSenders.selector || kind == Accounts.setAdministrators.selector
+                || kind == Recovery.setRecoveryKey.selector
         ) return (true, uint32(uint256(first)), false);
         if (
             kind == ValidatorActions.rotateValidatorKey.selector || kind == ValidatorActions.setFeeRecipient.selector

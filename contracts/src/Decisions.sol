@@ -19,8 +19,6 @@ error TooManyProposals(uint256 most);
 error NotDue(uint256 id, uint64 ready);
 /// @notice proposal {id} is not about the keys of your organisation; only one that is concerned can object
 error NotConcerned(uint256 id);
-/// @notice the guardian holds organisation {id} until {until} (Unix time); a vote of the others ends that
-error OrganisationIsHeld(uint32 id, uint64 until);
 /// @notice {bytesGot} bytes are no action; use a call of at most {most} bytes
 error BadAction(uint256 bytesGot, uint256 most);
 /// @notice what was proposed is no action of the contract, or ran out of gas; propose another
@@ -245,12 +243,7 @@ abstract contract Decisions is Acting, ActionKinds {
         seat = _seats[msg.sender];
         if (seat.organisation == 0) revert NotAGovernanceKey(msg.sender);
         _requireActive(seat.organisation);
-        if (_heldNow() == seat.organisation) revert OrganisationIsHeld(seat.organisation, _held.until);
-    }
-
-    /// The organisation that the guardian holds; 0: none.
-    function _heldNow() private view returns (uint32) {
-        return _held.until >= block.timestamp ? _held.organisation : 0;
+        _requireNotHeld(seat.organisation);
     }
 
     function _mark(Ballot storage b, Seat memory seat) private {

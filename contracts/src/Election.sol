@@ -19,6 +19,8 @@ abstract contract Election is Stakes {
     uint256 public constant PROBATION_MAX = 8;
     /// Fewer turns to propose are not judged: one slow round would be most of them.
     uint256 public constant TURNS_MIN = 4;
+    /// Parts of a turn that are counted.
+    uint256 private constant TURN = 256;
     /// Four fifths are more than two thirds: old and new sets share a quorum.
     uint256 private constant CHURN = 5;
 
@@ -120,9 +122,10 @@ abstract contract Election is Stakes {
         }
         o.missed += seat.missed;
         uint256 window = block.number - o.since;
+        o.turns += uint40(TURN * _least(window, _parameters.epochBlocks) * seat.power / b.total);
         if (window < _parameters.windowBlocks || block.timestamp - o.sinceTime < _parameters.windowSeconds) return;
         uint256 missed = o.missed;
-        if (2 * missed > window || _isIdle(o.failed, window * seat.power / b.total)) {
+        if (2 * missed > window || _isIdle(o.failed, o.turns)) {
             if (3 * (b.jailed + seat.power) > b.total) return;
             b.jailed += seat.power;
             _jail(seat.owner, until);
@@ -131,14 +134,15 @@ abstract contract Election is Stakes {
         _beginWindow(o);
     }
 
-    /// `turns` by its power, since a count of them would write in each block.
+    /// `turns`, in 256ths, by the power of each epoch: by today's, who gave power back would seem to have had
+    /// few, and a count of them would write in each block.
     function _isIdle(uint256 failed, uint256 turns) private pure returns (bool) {
-        return turns >= TURNS_MIN && 2 * failed > turns;
+        return turns >= TURN * TURNS_MIN && 2 * TURN * failed > turns;
     }
 
     function _beginWindow(Owner storage o) internal {
-        (o.since, o.sinceTime) = (uint64(block.number), uint64(block.timestamp));
-        (o.missed, o.failed) = (0, 0);
+        (o.since, o.sinceTime) = (uint48(block.number), uint40(block.timestamp));
+        (o.missed, o.failed, o.turns) = (0, 0, 0);
     }
 
     /// The power of each seat by its stake, 0: it goes; and which stake a newcomer must exceed
@@ -295,7 +299,7 @@ abstract contract Election is Stakes {
 
     function _removeSeat(uint256 index) private {
         Owner storage o = _owners[_set[index].owner];
-        (o.seat, o.active, o.since) = (0, false, uint64(block.number));
+        (o.seat, o.active, o.since) = (0, false, uint48(block.number));
         _releaseKey(_set[index].owner);
         if (index != _set.length - 1) {
             Seat memory last = _set[_set.length - 1];

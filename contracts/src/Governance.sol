@@ -38,6 +38,7 @@ contract Governance is Views, Decisions {
         if (_due()) {
             // Each must look, so no `||` that stops at the first.
             bool arrived = _forksArrive();
+            arrived = _parametersArrive() || arrived;
             arrived = _caKeysArrive() || arrived;
             arrived = _validatorsArrive() || arrived;
             if (arrived) _changed();

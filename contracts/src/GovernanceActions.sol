@@ -1,17 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity ^0.8.30;
 
-import "./ChainActions.sol";
-import "./Consent.sol";
 import "./OrganisationActions.sol";
 
 /// The actions of Governance, which runs them by `delegatecall` when a decision
 /// passed: contracts of their own only because one would exceed EIP-170's code limit.
-/// Those about the chain are passed on to ChainActions for the same reason.
+/// Those about the chain and accounts are passed on to ChainActions for the same reason.
 ///
 /// Its own storage stays empty. Nobody acts there, so each function refuses. Besides the actions
 /// there are calls of one account (keys that agree, the guardian, recovery keys), which Governance passes on.
-contract GovernanceActions is OrganisationActions, Consent {
+contract GovernanceActions is OrganisationActions {
     /// Genesis' own action: no decision can found again.
     function found(bytes calldata founding) external byAll onlyOnce {
         IGovernance.Founding memory f = abi.decode(founding, (IGovernance.Founding));
@@ -21,10 +19,6 @@ contract GovernanceActions is OrganisationActions, Consent {
     }
 
     fallback(bytes calldata action) external returns (bytes memory) {
-        (bool passed, bytes memory result) = CHAIN_ACTIONS.delegatecall(action);
-        if (passed) return result;
-        assembly ("memory-safe") {
-            revert(add(result, 32), mload(result))
-        }
+        return _passOn(CHAIN_ACTIONS, action);
     }
 }

@@ -74,6 +74,14 @@ interface IGovernance is IMembership {
         uint64 height;
     }
 
+    /// A number that nodes act on from height `from` on; value 0: what the rule set says. Nodes that do not
+    /// know its name stop before `from`, and say so.
+    struct Parameter {
+        string name;
+        uint64 value;
+        uint64 from;
+    }
+
     struct Settings {
         /// Gas that one block may use.
         uint64 gasLimit;
@@ -99,6 +107,9 @@ interface IGovernance is IMembership {
         uint64 validatorDelay;
         /// What may hurt an organisation is carried out so many seconds after the last approval.
         uint64 decisionDelay;
+        /// Who may send, and who may deploy, where the settings list them.
+        address[] accounts;
+        address[] deployers;
     }
 
     // Lists, in pages: at most `count` from index `from` on, fewer at the end.
@@ -114,5 +125,7 @@ interface IGovernance is IMembership {
     function organisationCount() external view returns (uint256);
     function settings() external view returns (Settings memory);
     function forks() external view returns (Fork[] memory);
+    /// All that hold, held, or are to come; those of one name in the order of their heights.
+    function parameters() external view returns (Parameter[] memory);
     function permissions(address account) external view returns (uint256);
 }

@@ -2,9 +2,10 @@
 pragma solidity ^0.8.30;
 
 import "./Claims.sol";
-import "./Recovery.sol";
+import "./Seats.sol";
 
-/// @notice there is an organisation {name}, perhaps with other capitals; choose another name
+/// @notice there is or lately was an organisation {name}, perhaps with other capitals; choose another name
+/// @dev The name of one that was removed is free again after `EVIDENCE_BLOCKS`.
 error NameInUse(string name);
 /// @notice {id} is the only active organisation; add or resume another first
 error LastOrganisation(uint32 id);
@@ -32,11 +33,10 @@ error TooFewToSuspend(uint32 active);
 error BadQuorum(uint16 numerator, uint16 denominator);
 
 /// What all decide about organisations, and what each decides about itself.
-abstract contract OrganisationActions is Claims, Recovery {
+abstract contract OrganisationActions is Claims, Seats {
     uint256 public constant ORGANISATIONS_MAX = 128;
     uint256 public constant CA_KEYS_MAX = 4;
     uint256 public constant SERIALS_MAX = 64;
-    uint256 public constant SENDERS_MAX = 16;
     uint64 public constant DECISION_DELAY_MAX = 30 days;
 
     // What all decide.
@@ -57,12 +57,14 @@ abstract contract OrganisationActions is Claims, Recovery {
     /// For ever. Its nodes, certificates and votes count no more from the next block on.
     function removeOrganisation(uint32 id) external byAll {
         Member storage m = _existing(id);
-        if (m.status == IGovernance.Status.Active) _deactivate(id);
-        m.status = IGovernance.Status.Removed;
+        if (_isActive(id)) _requireOthers(id);
+        _setStatus(id, IGovernance.Status.Removed);
         uint32 last = _present[_present.length - 1];
         (_present[m.place], _members[last].place) = (last, m.place);
         _present.pop();
-        _names[Names.folded(m.name)] = false;
+        // As long as its keys: whoever took it sooner would be taken for it, and could use proofs for its name.
+        // One that never joined leaves nothing behind.
+        _names[Names.folded(m.name)] = m.generation == 0 ? 0 : _next() + EVIDENCE_BLOCKS;
         for (uint256 i = 0; i < m.keys.length; i++) {
             delete _seats[m.keys[i]];
             _keyRemoved(m.keys[i]);
@@ -71,7 +73,8 @@ abstract contract OrganisationActions is Claims, Recovery {
         delete m.threshold;
         _withdrawOffer(m);
         _replaceRecoveryKey(id, address(0));
-        _replaceSenders(m, new address[](0));
+        _replace(m.senders, new address[](0));
+        _replace(m.administrators, new address[](0));
         for (uint256 i = 0; i < m.caKeys.length; i++) {
             uint64 until = m.caKeys[i].until;
             if (until == 0 || until > _next()) _release(m.caKeys[i].key, _next());
@@ -95,8 +98,8 @@ abstract contract OrganisationActions is Claims, Recovery {
         if (m.status == IGovernance.Status.Suspended) revert NothingToChange();
         _requireActive(id);
         if (_active < 3) revert TooFewToSuspend(_active);
-        _deactivate(id);
-        m.status = IGovernance.Status.Suspended;
+        _requireOthers(id);
+        _setStatus(id, IGovernance.Status.Suspended);
         _checkValidators();
         emit OrganisationSuspendedSince(id);
         _changed();
@@ -105,8 +108,7 @@ abstract contract OrganisationActions is Claims, Recovery {
     function resumeOrganisation(uint32 id) external byAll {
         Member storage m = _existing(id);
         if (m.status != IGovernance.Status.Suspended) revert NothingToChange();
-        m.status = IGovernance.Status.Active;
-        _active += 1;
+        _setStatus(id, IGovernance.Status.Active);
         _checkValidators();
         emit OrganisationResumed(id);
         _changed();
@@ -191,25 +193,7 @@ abstract contract OrganisationActions is Claims, Recovery {
         emit SealingKeyChanged(id, key);
     }
 
-    /// Accounts that may send transactions whatever the lists say: for an organisation whose keys are contracts,
-    /// which cannot. They do not vote.
-    function setSenders(uint32 id, address[] calldata senders) external by(id) {
-        if (senders.length > SENDERS_MAX) revert OutOfRange("senders", senders.length, 0, SENDERS_MAX);
-        _replaceSenders(_existing(id), senders);
-        emit SendersChanged(id, senders);
-    }
-
     // Parts.
-
-    function _replaceSenders(Member storage m, address[] memory senders) private {
-        for (uint256 i = 0; i < m.senders.length; i++) {
-            _keyRemoved(m.senders[i]);
-        }
-        for (uint256 i = 0; i < senders.length; i++) {
-            _keyAdded(senders[i]);
-        }
-        m.senders = senders;
-    }
 
     function _setQuorum(uint16 numerator, uint16 denominator) internal {
         if (numerator >= denominator || 2 * uint256(numerator) < denominator) revert BadQuorum(numerator, denominator);
@@ -243,8 +227,8 @@ abstract contract OrganisationActions is Claims, Recovery {
         }
         bytes32 packed = Names.pack(name);
         bytes32 small = Names.folded(packed);
-        if (_names[small]) revert NameInUse(name);
-        _names[small] = true;
+        if (_names[small] > block.number) revert NameInUse(name);
+        _names[small] = type(uint64).max;
         uint32 id = ++_organisations;
         Member storage m = _members[id];
         m.place = uint16(_present.length);
@@ -262,9 +246,8 @@ abstract contract OrganisationActions is Claims, Recovery {
         _checkCaKeys(m.caKeys);
     }
 
-    function _deactivate(uint32 id) private {
+    function _requireOthers(uint32 id) private view {
         if (_active == 1) revert LastOrganisation(id);
-        _active -= 1;
     }
 
     function _addCaKey(uint32 id, IGovernance.CaKey memory ca) private {

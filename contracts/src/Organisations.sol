@@ -34,6 +34,8 @@ abstract contract Organisations is Permissions, Calendar, Keys {
         bytes32 sealingKey;
         /// Accounts that may send transactions, since the keys are contracts.
         address[] senders;
+        /// Accounts that add and freeze accounts of the organisation.
+        address[] administrators;
         Offer offer;
     }
 
@@ -63,8 +65,8 @@ abstract contract Organisations is Permissions, Calendar, Keys {
 
     mapping(uint32 => Member) internal _members;
     mapping(address => Seat) internal _seats;
-    /// In small letters.
-    mapping(bytes32 => bool) internal _names;
+    /// By name in small letters: the first height at which another may have it; 2^64 - 1: it is in use.
+    mapping(bytes32 => uint64) internal _names;
     /// Ids are 1 to this.
     uint32 internal _organisations;
     uint32 internal _active;
@@ -92,6 +94,10 @@ abstract contract Organisations is Permissions, Calendar, Keys {
     event CaKeyAdded(uint32 indexed id, bytes32 indexed key, uint64 from, uint64 until);
     event CaKeyEnds(uint32 indexed id, bytes32 indexed key, uint64 until);
     event SendersChanged(uint32 indexed id, address[] senders);
+    event AdministratorsChanged(uint32 indexed id, address[] administrators);
+    event AccountAdded(uint32 indexed id, address indexed account);
+    event AccountFrozen(uint32 indexed id, address indexed account);
+    event OrganisationChosen(address indexed account, uint32 indexed id);
     event SerialRevoked(uint32 indexed id, uint160 indexed serial);
     event SealingKeyChanged(uint32 indexed id, bytes32 key);
     event SerialForgotten(uint32 indexed id, uint160 indexed serial);
@@ -109,6 +115,16 @@ abstract contract Organisations is Permissions, Calendar, Keys {
             if (_members[_present[i]].status == IGovernance.Status.Suspended) return true;
         }
         return false;
+    }
+
+    function _setStatus(uint32 id, IGovernance.Status status) internal {
+        bool was = _isActive(id);
+        _members[id].status = status;
+        bool now_ = _isActive(id);
+        if (was == now_) return;
+        if (was) _active -= 1;
+        else _active += 1;
+        _permissions[address(uint160(id))] ^= ACTIVE;
     }
 
     function _isActive(uint32 id) internal view returns (bool) {

@@ -44,11 +44,4 @@ abstract contract Recovery is Acting, Seats {
         _offer(id, threshold, keys);
         _install(id);
     }
-
-    function _replaceRecoveryKey(uint32 id, address account) internal {
-        RecoveryKey storage r = _recovery[id];
-        if (r.account != address(0)) _keyRemoved(r.account);
-        if (account != address(0)) _keyAdded(account);
-        (r.account, r.ready, r.offer) = (account, 0, 0);
-    }
 }

@@ -27,6 +27,7 @@ abstract contract RuleActions is Acting, Reach {
     /// A fork is announced so many blocks before, so that every node can be updated.
     uint64 public constant FORK_NOTICE = 100;
     uint256 public constant FORKS_MAX = 16;
+    uint256 internal constant PARAMETERS_MAX = 32;
 
     /// Where every chain begins.
     bytes32 private constant CANCUN = "cancun";
@@ -82,10 +83,40 @@ abstract contract RuleActions is Acting, Reach {
         _changed();
     }
 
-    function _foundRules(IGovernance.Settings memory s, IGovernance.Fork[] memory founding) internal {
-        _change(s);
-        for (uint256 i = 0; i < founding.length; i++) {
-            _schedule(founding[i].name, founding[i].height);
+    /// After the organisations: a list must not shut out those who can change it.
+    /// `name` has `value` from height `from` on (0: the soonest), `FORK_NOTICE` blocks ahead at least; value 0: what
+    /// the rule set says. What was to come of it is called off. A name that this contract does not know is a
+    /// later program's: that one knows its bounds, and programs that do not know it stop before `from`.
+    function setParameter(string calldata name, uint64 value, uint64 from) external byAll {
+        uint64 least = _next() + FORK_NOTICE;
+        if (from == 0) from = least;
+        if (from < least) revert ForkTooEarly(from, least);
+        bytes32 packed = Names.pack(name);
+        _checkParameter(packed, value);
+        Value[] storage values = _values[packed];
+        bool calledOff = values.length != 0 && values[values.length - 1].from > _next();
+        if (calledOff) {
+            Value memory coming = values[values.length - 1];
+            if (coming.value == value && coming.from == from) revert NothingToChange();
+            values.pop();
+        }
+        if (values.length == 0) _nameParameter(packed);
+        if (value != (values.length == 0 ? 0 : values[values.length - 1].value)) {
+            values.push(Value(value, from));
+            _note(from);
+        } else if (!calledOff) {
+            revert NothingToChange();
+        }
+        emit ParameterSet(name, value, from);
+        _changed();
+    }
+
+    function _foundRules(IGovernance.Founding memory f) internal {
+        _foundPermissions(f.accounts, f.deployers);
+        if (f.settings.accountsListed) _requireCouldSend();
+        _change(f.settings);
+        for (uint256 i = 0; i < f.forks.length; i++) {
+            _schedule(f.forks[i].name, f.forks[i].height);
         }
     }
 
@@ -98,6 +129,26 @@ abstract contract RuleActions is Acting, Reach {
         _settings = s;
         emit SettingsChanged(s);
         _changed();
+    }
+
+    function _nameParameter(bytes32 name) private {
+        for (uint256 i = 0; i < _parameterNames.length; i++) {
+            if (_parameterNames[i] == name) return;
+        }
+        if (_parameterNames.length == PARAMETERS_MAX) revert TooManyForks(PARAMETERS_MAX);
+        _parameterNames.push(name);
+    }
+
+    function _checkParameter(bytes32 name, uint64 value) private pure {
+        if (value == 0) return;
+        // EIP-170's, to what a transaction can bring as init code.
+        if (name == "code-size" && (value < 24_576 || value > 65_536)) {
+            revert OutOfRange("code-size", value, 24_576, 65_536);
+        }
+        // Every vote fits, in the largest network too; at most a block's.
+        if (name == "tx-gas" && (value < 2_097_152 || value > GAS_LIMIT_MAX)) {
+            revert OutOfRange("tx-gas", value, 2_097_152, GAS_LIMIT_MAX);
+        }
     }
 
     function _schedule(string memory name, uint64 height) private {

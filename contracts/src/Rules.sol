@@ -15,12 +15,32 @@ abstract contract Rules is Permissions, Calendar {
         uint64 height;
     }
 
+    struct Value {
+        uint64 value;
+        uint64 from;
+    }
+
     IGovernance.Settings internal _settings;
     Scheduled[] internal _forks;
 
+    /// Names of parameters that were ever set, and what each was and is to be, in the order of heights.
+    bytes32[] internal _parameterNames;
+    mapping(bytes32 => Value[]) internal _values;
+
+    event ParameterSet(string name, uint64 value, uint64 from);
     event SettingsChanged(IGovernance.Settings settings);
     event ForkScheduledAt(string name, uint64 height);
     event ForkCancelled(string name);
+
+    /// Whether a parameter has another value from the next block on.
+    function _parametersArrive() internal returns (bool arrived) {
+        for (uint256 i = 0; i < _parameterNames.length; i++) {
+            Value[] storage values = _values[_parameterNames[i]];
+            uint64 from = values.length == 0 ? 0 : values[values.length - 1].from;
+            arrived = arrived || from == _next();
+            _note(from);
+        }
+    }
 
     /// Whether a fork begins at the next block.
     function _forksArrive() internal returns (bool arrived) {

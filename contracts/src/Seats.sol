@@ -45,6 +45,25 @@ abstract contract Seats is State {
         emit KeysOffered(id, threshold, keys);
     }
 
+    /// Other accounts that may send whatever the lists say in the place of those before.
+    function _replace(address[] storage list, address[] memory accounts) internal {
+        while (list.length != 0) {
+            _keyRemoved(list[list.length - 1]);
+            list.pop();
+        }
+        for (uint256 i = 0; i < accounts.length; i++) {
+            _keyAdded(accounts[i]);
+            list.push(accounts[i]);
+        }
+    }
+
+    function _replaceRecoveryKey(uint32 id, address account) internal {
+        RecoveryKey storage r = _recovery[id];
+        if (r.account != address(0)) _keyRemoved(r.account);
+        if (account != address(0)) _keyAdded(account);
+        (r.account, r.ready, r.offer) = (account, 0, 0);
+    }
+
     function _withdrawOffer(Member storage m) internal {
         for (uint256 i = 0; i < m.offer.keys.length; i++) {
             _keyRemoved(m.offer.keys[i]);
@@ -71,8 +90,7 @@ abstract contract Seats is State {
         (o.threshold, o.accepted, o.keys) = (0, 0, waiting);
         emit KeysChanged(id, m.threshold, accepted);
         if (m.status == IGovernance.Status.Invited) {
-            m.status = IGovernance.Status.Active;
-            _active += 1;
+            _setStatus(id, IGovernance.Status.Active);
             emit OrganisationJoined(id);
         }
         if (keccak256(abi.encode(m.status, m.threshold, m.keys)) != before) _changed();

@@ -72,11 +72,13 @@ abstract contract Stakes is IStaking, Membership {
         uint64 jailedUntil;
         /// With a seat: the block and time from which on its absence is judged, and what it missed in
         /// the epochs since; without: from when on it waits for a seat.
-        uint64 since;
-        uint64 sinceTime;
+        uint48 since;
+        uint40 sinceTime;
         uint32 missed;
         /// Its turns to propose since then in which nothing was decided.
         uint32 failed;
+        /// Its turns in the epochs since, by the power that it had in each, in 256ths.
+        uint40 turns;
         /// In the order of their release.
         Unbonding[] unbonding;
     }
@@ -168,7 +170,7 @@ abstract contract Stakes is IStaking, Membership {
         _claim(key, owner);
         o.key = key;
         if (o.number == 0) o.number = ++_ownersEver;
-        if (o.seat == 0) o.since = uint64(block.number);
+        if (o.seat == 0) o.since = uint48(block.number);
         _payTo(o, feeRecipient);
         _places.push(Place(owner, _wei(amount)));
         o.place = uint16(_places.length);

@@ -81,7 +81,7 @@ contract Staking is Election {
         if (stake < _parameters.minStake) revert TooLittleStake(stake, _parameters.minStake);
         o.jailedUntil = 0;
         // What it missed and failed in jail is not held against it again.
-        if (o.seat == 0) o.since = uint64(block.number);
+        if (o.seat == 0) o.since = uint48(block.number);
         else _beginWindow(o);
         emit Unjailed(msg.sender);
     }

@@ -4,6 +4,9 @@ pragma solidity ^0.8.30;
 import "./Rules.sol";
 import "./Validators.sol";
 
+/// @notice the guardian holds organisation {id} until {until} (Unix time); a vote of the others ends that
+error OrganisationIsHeld(uint32 id, uint64 until);
+
 /// All that Governance remembers and that its actions change, in one order of
 /// storage for both contracts (build.mjs compares their layouts).
 abstract contract State is Rules, Validators {
@@ -22,6 +25,15 @@ abstract contract State is Rules, Validators {
     uint64 internal _heldUntil;
 
     event LetGo(bytes32 indexed peer, uint32 indexed organisation);
+
+    /// The organisation that the guardian holds just now; 0: none.
+    function _heldNow() internal view returns (uint32) {
+        return _held.until >= block.timestamp ? _held.organisation : 0;
+    }
+
+    function _requireNotHeld(uint32 id) internal view {
+        if (_heldNow() == id) revert OrganisationIsHeld(id, _held.until);
+    }
 
     function _isHolding() internal view returns (bool) {
         return _held.until != 0;

@@ -15,6 +15,10 @@ error NoValidator(bytes32 peer);
 error NotItsNode(bytes32 peer, uint32 organisation);
 /// @notice validator {peer:peer} changes at height {height} already; wait until then
 error ChangePending(bytes32 peer, uint64 height);
+/// @notice the key of validator {peer:peer} was changed within a day; wait until {from} (Unix time), or let all vote;
+/// if the new key is stolen, `trefoil node revoke PEER` is at once
+/// @dev `revokeNode` needs no wait.
+error RotatedLately(bytes32 peer, uint64 from);
 
 /// What all decide about validators, and what an organisation decides about its own nodes.
 abstract contract ValidatorActions is Claims {
@@ -22,6 +26,7 @@ abstract contract ValidatorActions is Claims {
     /// those that leave or begin later.
     uint256 public constant LISTED_MAX = 256;
     uint64 public constant DELAY_MAX = 10_000;
+    uint64 internal constant ROTATION_SECONDS = 1 days;
 
     // What all decide.
 
@@ -125,6 +130,10 @@ abstract contract ValidatorActions is Claims {
         if (e.changes != 0) revert ChangePending(peer, e.changes);
         if (e.from > _next()) revert ChangePending(peer, e.from);
         if (e.key == validatorKey) revert NothingToChange();
+        // Attack: another set in each block, which every node reads and every later snapshot proves.
+        uint64 free = e.rotated + ROTATION_SECONDS;
+        if (!_allAct() && e.rotated != 0 && block.timestamp < free) revert RotatedLately(peer, free);
+        if (!_allAct()) e.rotated = uint64(block.timestamp);
         _claim(validatorKey, KeyRole.Validator, e.organisation, peer, _effective());
         _schedule(peer, validatorKey, e.power, _effective());
         emit ValidatorChanges(peer, validatorKey, e.power, _effective());

@@ -38,6 +38,8 @@ abstract contract Validators is Organisations {
         /// 0: it leaves.
         uint64 nextPower;
         bytes32 nextKey;
+        /// When its organisation last changed its key alone, in seconds.
+        uint64 rotated;
     }
 
     mapping(bytes32 => Entry) internal _entries;

@@ -15,7 +15,7 @@ abstract contract Views is IGovernance, State {
     }
 
     function permissions(address account) external view returns (uint256) {
-        return _permissions[account] & (MAY_TRANSACT | MAY_DEPLOY);
+        return _permissionsOf(account);
     }
 
     function validators() external view returns (Validator[] memory set) {
@@ -158,6 +158,22 @@ abstract contract Views is IGovernance, State {
         all = new Fork[](_forks.length);
         for (uint256 i = 0; i < all.length; i++) {
             all[i] = Fork(Names.unpack(_forks[i].name), _forks[i].height);
+        }
+    }
+
+    function parameters() external view returns (Parameter[] memory all) {
+        uint256 count = 0;
+        for (uint256 i = 0; i < _parameterNames.length; i++) {
+            count += _values[_parameterNames[i]].length;
+        }
+        all = new Parameter[](count);
+        count = 0;
+        for (uint256 i = 0; i < _parameterNames.length; i++) {
+            Value[] storage values = _values[_parameterNames[i]];
+            string memory name = Names.unpack(_parameterNames[i]);
+            for (uint256 j = 0; j < values.length; j++) {
+                all[count++] = Parameter(name, values[j].value, values[j].from);
+            }
         }
     }
 

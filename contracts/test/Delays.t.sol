@@ -57,7 +57,7 @@ contract DelaysTest is GovernanceBase {
             foreignCa(),
             abi.encodeCall(OrganisationActions.endCaKey, (4, ca(4), 100)),
             abi.encodeCall(OrganisationActions.setSealingKey, (4, ed(667))),
-            abi.encodeCall(OrganisationActions.setSenders, (4, none)),
+            abi.encodeCall(Accounts.setSenders, (4, none)),
             abi.encodeCall(Recovery.setRecoveryKey, (4, account(1))),
             abi.encodeCall(ValidatorActions.rotateValidatorKey, (peer(4), ed(668))),
             abi.encodeCall(ValidatorActions.setFeeRecipient, (peer(4), account(1))),

@@ -301,18 +301,50 @@ contract ElectionTest is StakingBase {
         IStaking.Founding memory f = terms(4, 100, 64);
         f.parameters.minValidators = 4;
         start(f);
-        bytes32[] memory failing = one(ed(1));
-        while (block.number < WINDOW) {
-            vm.roll(block.number + 1);
-            vm.warp(block.timestamp + 1);
-            vm.prank(NODE);
-            staking.openAfter(failing, new bytes32[](0), new bytes32[](0));
-        }
+        while (block.number < WINDOW) blockAfter(one(ed(1)));
         check("jailed for its turns", staking.candidate(account(1)).jailedUntil != 0);
         epochs(2);
         same("out", power(1), 0);
         convict(ed(0));
         same("convicted", power(0), 0);
+    }
+
+    /// A block before which these failed their turns to propose.
+    function blockAfter(bytes32[] memory failed) private {
+        vm.roll(block.number + 1);
+        vm.warp(block.timestamp + 1);
+        vm.prank(NODE);
+        staking.openAfter(failed, new bytes32[](0), new bytes32[](0));
+    }
+
+    /// Four founders, of which one fails `failures` turns in its first epochs, and has so much more or less
+    /// stake in the last two of its window of eight.
+    function windowOf(uint256 failures, int256 more) private {
+        IStaking.Founding memory f = terms(4, 100, 64);
+        f.parameters.windowBlocks = 8 * uint32(EPOCH);
+        start(f);
+        for (uint256 i = 0; i < failures; i++) {
+            blockAfter(one(ed(0)));
+        }
+        while (block.number < 5 * EPOCH + 5) nextBlock();
+        vm.deal(account(0), more > 0 ? uint256(more) : 0);
+        vm.prank(account(0));
+        if (more > 0) staking.addStake{value: uint256(more)}();
+        else staking.unbond(uint96(uint256(-more)));
+        while (block.number < 8 * EPOCH) nextBlock();
+    }
+
+    /// It had 17 turns and failed 8. By the power that it has now it would have had 9.
+    function testWhoGivesPowerBackIsNotJudgedByWhatIsLeft() public {
+        windowOf(8, -60 ether);
+        same("it gave back", power(0), 40);
+        check("not jailed", staking.candidate(account(0)).jailedUntil == 0);
+    }
+
+    /// It had 21 turns and failed 11. By the power that it has now it would have had 24.
+    function testWhoGrowsIsJudgedByTheTurnsThatItHad() public {
+        windowOf(11, 30 ether);
+        check("jailed", staking.candidate(account(0)).jailedUntil != 0);
     }
 
     function testNobodyGrowsBeyondItsShare() public {

@@ -18,8 +18,9 @@ contract AnySignature {
 abstract contract GovernanceBase is Base {
     Governance internal constant gov = Governance(payable(CONTRACT));
     /// For the calls of one account.
-    GovernanceActions internal constant direct = GovernanceActions(CONTRACT);
+    AccountActions internal constant direct = AccountActions(CONTRACT);
     address internal constant CHAIN_ACTIONS = 0x747265666F696c00000000000000000000000103;
+    address internal constant ACCOUNT_ACTIONS = 0x747265666f696c00000000000000000000000104;
     uint64 internal constant DELAY = 8;
     uint256 internal constant KEYS = 3;
     uint64 internal constant POWER = 10;
@@ -28,6 +29,7 @@ abstract contract GovernanceBase is Base {
         vm.etch(CONTRACT, type(Governance).runtimeCode);
         vm.etch(gov.ACTIONS(), type(GovernanceActions).runtimeCode);
         vm.etch(CHAIN_ACTIONS, type(ChainActions).runtimeCode);
+        vm.etch(ACCOUNT_ACTIONS, type(AccountActions).runtimeCode);
         vm.etch(address(KeyProofs.VERIFIER), type(AnySignature).runtimeCode);
     }
 
@@ -124,7 +126,11 @@ abstract contract GovernanceBase is Base {
 
     /// All that nodes act on, as one hash.
     function seen() internal view returns (bytes32) {
-        return keccak256(abi.encode(gov.validators(), organisations(), nodes(), serials(), gov.settings(), gov.forks()));
+        return keccak256(
+            abi.encode(
+                gov.validators(), organisations(), nodes(), serials(), gov.settings(), gov.forks(), gov.parameters()
+            )
+        );
     }
 
     // Consent.

@@ -56,7 +56,7 @@ contract GovernanceWalkTest is GovernanceBase {
         bytes32 key = _some[(dice >> 24) % _some.length];
         uint64 height = uint64(block.number + (dice >> 32) % 20);
         uint64 power = uint64((dice >> 40) % 3 == 0 ? POWER_MAX / 2 : (dice >> 48) % 5);
-        uint256 what = dice % 20;
+        uint256 what = dice % 21;
         if (what <= 2) {
             return abi.encodeCall(ValidatorActions.addValidator, (p, id, key, power, account(dice >> 64)));
         }
@@ -82,6 +82,9 @@ contract GovernanceWalkTest is GovernanceBase {
         }
         if (what == 16) return abi.encodeCall(OrganisationActions.setQuorum, (uint16(2 + (dice >> 72) % 2), 4));
         if (what == 17) return abi.encodeCall(Guardian.setGuardian, (account(dice >> 64)));
+        if (what == 20) {
+            return abi.encodeCall(RuleActions.setParameter, ("tx-gas", uint64(dice >> 72) % 4 * 1e7, height + 90));
+        }
         if (what == 18) return abi.encodeCall(Recovery.setRecoveryKey, (id, account((dice >> 64) % 3)));
         return abi.encodeCall(ValidatorActions.setFeeRecipient, (p, account(dice >> 64)));
     }
@@ -158,6 +161,10 @@ contract GovernanceWalkTest is GovernanceBase {
         IGovernance.Node[] memory ns = nodes();
         for (uint256 i = 0; i < ns.length; i++) {
             if (!ns[i].revoked) hash = keccak256(abi.encode(hash, ns[i].from <= next));
+        }
+        IGovernance.Parameter[] memory ps = gov.parameters();
+        for (uint256 i = 0; i < ps.length; i++) {
+            hash = keccak256(abi.encode(hash, ps[i].from <= next));
         }
         IGovernance.Fork[] memory fs = gov.forks();
         for (uint256 i = 0; i < fs.length; i++) {

@@ -114,6 +114,7 @@ contract HistoryTest is GovernanceBase {
         refused(bad, abi.encodeWithSelector(BadName.selector, "2"));
         decide(abi.encodeCall(OrganisationActions.addOrganisation, ("2b", 2, keysOf(3), cas)));
         decide(abi.encodeCall(OrganisationActions.removeOrganisation, (3)));
+        vm.roll(block.number + gov.EVIDENCE_BLOCKS() + 1);
         cas[0] = ca(4);
         decide(abi.encodeCall(OrganisationActions.addOrganisation, ("2B", 2, keysOf(4), cas)));
         same("free again", organisations()[3].name, "2B");

@@ -115,11 +115,34 @@ contract OrganisationsTest is GovernanceBase {
             abi.encodeCall(OrganisationActions.resumeOrganisation, (4)),
             abi.encodeWithSelector(NoOrganisation.selector, 4)
         );
-        // Its name and accounts are free; its id and its CA keys never are.
-        bytes memory again = add("org-004", 2, keysOf(4), oneCa(4));
-        refused(again, abi.encodeWithSelector(KeyInUse.selector, ca(4)));
-        decide(add("org-004", 2, keysOf(4), oneCa(5)));
+        // Its accounts are free; its name and its CA keys are when no evidence can come any more, its id never.
+        refused(add("org-4", 2, keysOf(4), oneCa(4)), abi.encodeWithSelector(KeyInUse.selector, ca(4)));
+        bytes memory again = add("ORG-004", 2, keysOf(4), oneCa(4));
+        refused(again, abi.encodeWithSelector(NameInUse.selector, "ORG-004"));
+        vm.roll(block.number + gov.EVIDENCE_BLOCKS() - 1);
+        refused(again, abi.encodeWithSelector(NameInUse.selector, "ORG-004"));
+        vm.roll(block.number + 2);
+        decide(again);
         same("a new id", organisations()[4].id, 5);
+    }
+
+    function testTheNameOfOneThatNeverJoinedIsFreeAtOnce() public {
+        start(4);
+        bytes memory invited = add("newcomer", 1, one(account(70)), oneCa(5));
+        agree(invited);
+        uint256 id = propose(1, 0, invited);
+        approve(1, 1, id);
+        vote(2, id);
+        vote(3, id);
+        same("invited", status(5), uint256(IGovernance.Status.Invited));
+        decide(abi.encodeCall(OrganisationActions.removeOrganisation, (5)));
+        decide(add("newcomer", 1, one(account(71)), oneCa(6)));
+        same("joined", status(6), uint256(IGovernance.Status.Active));
+    }
+
+    function one(address key) private pure returns (address[] memory keys) {
+        keys = new address[](1);
+        keys[0] = key;
     }
 
     function testSuspendedAndResumed() public {

@@ -79,7 +79,7 @@ contract RulesTest is GovernanceBase {
         // It names who sends for its wallets; they get past the list, and vote with nothing.
         address[] memory senders = new address[](1);
         senders[0] = account(5);
-        bytes memory named = abi.encodeCall(OrganisationActions.setSenders, (1, senders));
+        bytes memory named = abi.encodeCall(Accounts.setSenders, (1, senders));
         first.run(CONTRACT, abi.encodeCall(Decisions.proposeOwn, (named)));
         second.run(CONTRACT, abi.encodeCall(Decisions.approve, (gov.proposalCount())));
         second.run(CONTRACT, approval);
@@ -108,16 +108,120 @@ contract RulesTest is GovernanceBase {
 
     function testSendersHaveABound() public {
         start(2);
-        bytes memory more = abi.encodeCall(OrganisationActions.setSenders, (1, new address[](17)));
-        refusedOwn(1, more, abi.encodeWithSelector(OutOfRange.selector, "senders", 17, 0, 16));
+        bytes memory more = abi.encodeCall(Accounts.setSenders, (1, new address[](17)));
+        refusedOwn(1, more, abi.encodeWithSelector(OutOfRange.selector, "accounts", 17, 0, 16));
         address[] memory senders = new address[](1);
         senders[0] = account(5);
-        decideOwn(1, abi.encodeCall(OrganisationActions.setSenders, (1, senders)));
-        decideOwn(1, abi.encodeCall(OrganisationActions.setSenders, (1, new address[](0))));
+        decideOwn(1, abi.encodeCall(Accounts.setSenders, (1, senders)));
+        decideOwn(1, abi.encodeCall(Accounts.setSenders, (1, new address[](0))));
         same("taken back", gov.permissions(account(5)), 0);
-        decideOwn(2, abi.encodeCall(OrganisationActions.setSenders, (2, senders)));
+        decideOwn(2, abi.encodeCall(Accounts.setSenders, (2, senders)));
         decide(abi.encodeCall(OrganisationActions.removeOrganisation, (2)));
         same("gone with its organisation", gov.permissions(account(5)), 0);
+    }
+
+    function parameter(string memory name_, uint64 value, uint64 from) private pure returns (bytes memory) {
+        return abi.encodeCall(RuleActions.setParameter, (name_, value, from));
+    }
+
+    function testAParameterHoldsFromItsHeightOn() public {
+        start(1);
+        uint64 version = gov.version();
+        uint64 soonest = uint64(block.number) + 101;
+        decide(parameter("code-size", 49_152, 0));
+        IGovernance.Parameter[] memory all = gov.parameters();
+        same("one", all.length, 1);
+        same("name", all[0].name, "code-size");
+        same("value", all[0].value, 49_152);
+        same("from", all[0].from, soonest);
+        same("version", gov.version(), version + 1);
+        while (block.number + 1 < soonest) {
+            same("version until then", gov.version(), version + 1);
+            nextBlock();
+        }
+        same("version", gov.version(), version + 2);
+        nextBlock();
+        same("version afterwards", gov.version(), version + 2);
+        // What held is still told, so that a block of the past has its own.
+        decide(parameter("code-size", 0, uint64(block.number) + 500));
+        decide(parameter("tx-gas", 100_000_000, uint64(block.number) + 200));
+        all = gov.parameters();
+        same("three", all.length, 3);
+        same("as it was", all[0].value, 49_152);
+        same("the rule set's", all[1].value, 0);
+        same("another", all[2].name, "tx-gas");
+    }
+
+    function testAParameterToComeIsCalledOff() public {
+        start(1);
+        refused(parameter("tx-gas", 0, 0), abi.encodePacked(NothingToChange.selector));
+        decide(parameter("tx-gas", 100_000_000, 300));
+        decide(parameter("tx-gas", 90_000_000, 200));
+        same("in its place", gov.parameters().length, 1);
+        same("value", gov.parameters()[0].value, 90_000_000);
+        refused(parameter("tx-gas", 90_000_000, 200), abi.encodePacked(NothingToChange.selector));
+        decide(parameter("tx-gas", 0, 0));
+        same("called off", gov.parameters().length, 0);
+        vm.roll(299);
+        nextBlock();
+        refused(parameter("tx-gas", 0, 0), abi.encodePacked(NothingToChange.selector));
+    }
+
+    function testParametersHaveBoundsAndNotice() public {
+        start(1);
+        bytes memory early = abi.encodeWithSelector(ForkTooEarly.selector, block.number + 100, block.number + 101);
+        refused(parameter("tx-gas", 100_000_000, uint64(block.number) + 100), early);
+        bytes memory range = abi.encodeWithSelector(OutOfRange.selector, "tx-gas", 2_097_151, 2_097_152, 600_000_000);
+        refused(parameter("tx-gas", 2_097_151, 0), range);
+        range = abi.encodeWithSelector(OutOfRange.selector, "tx-gas", 600_000_001, 2_097_152, 600_000_000);
+        refused(parameter("tx-gas", 600_000_001, 0), range);
+        range = abi.encodeWithSelector(OutOfRange.selector, "code-size", 24_575, 24_576, 65_536);
+        refused(parameter("code-size", 24_575, 0), range);
+        range = abi.encodeWithSelector(OutOfRange.selector, "code-size", 65_537, 24_576, 65_536);
+        refused(parameter("code-size", 65_537, 0), range);
+        refused(parameter("no name", 1, 0), abi.encodeWithSelector(BadName.selector, "no name"));
+        // A later program's, without a new contract.
+        decide(parameter("blob-count", 7, 0));
+        same("told", gov.parameters()[0].name, "blob-count");
+        for (uint256 i = 1; i < 32; i++) {
+            decide(parameter(name(uint32(i)), 7, 0));
+        }
+        refused(parameter("one-more", 1, 0), abi.encodeWithSelector(TooManyForks.selector, 32));
+    }
+
+    function testListsHoldFromGenesis() public {
+        place();
+        vm.roll(0);
+        IGovernance.Founding memory f = founding(1);
+        (f.settings.accountsListed, f.settings.deployersListed) = (true, true);
+        (f.accounts, f.deployers) = (new address[](2), new address[](2));
+        (f.accounts[0], f.accounts[1]) = (account(55), account(56));
+        (f.deployers[0], f.deployers[1]) = (account(56), govKey(1, 0));
+        foundWith(f);
+        check("accounts", gov.settings().accountsListed);
+        check("deployers", gov.settings().deployersListed);
+        same("sends", gov.permissions(account(55)), 1);
+        same("sends and deploys", gov.permissions(account(56)), 3);
+        same("a governance key sends whatever is listed", gov.permissions(govKey(1, 1)), 1);
+        same("and deploys where it is listed", gov.permissions(govKey(1, 0)), 3);
+        same("nobody else", gov.permissions(account(57)), 0);
+        nextBlock();
+        decide(permit(account(56), 0));
+        same("a vote takes it back", gov.permissions(account(56)), 0);
+        decide(permit(govKey(1, 0), 0));
+        same("but for a governance key's right to send", gov.permissions(govKey(1, 0)), 1);
+    }
+
+    function testNoNetworkIsFoundedWhoseListShutsItsOrganisationsOut() public {
+        place();
+        vm.roll(0);
+        IGovernance.Founding memory f = founding(1);
+        f.settings.accountsListed = true;
+        vm.etch(govKey(1, 0), hex"00");
+        vm.etch(govKey(1, 1), hex"00");
+        vm.prank(NODE);
+        vm.expectRevert(abi.encodeWithSelector(TooFewCouldSend.selector, 0, 1));
+        gov.found(abi.encode(f));
     }
 
     function permit(address who, uint256 bits) private pure returns (bytes memory) {

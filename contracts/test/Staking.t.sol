@@ -301,7 +301,7 @@ contract StakingTest is StakingBase {
         for (uint256 i = 0; i < 16; i++) {
             founders[i] = ed(i);
         }
-        openAtEpochsEnd(founders, 9_000_000);
+        openAtEpochsEnd(founders, 9_300_000);
         check("elected", staking.validators().length > 64);
     }
 

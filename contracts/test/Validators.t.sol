@@ -154,6 +154,38 @@ contract ValidatorsTest is GovernanceBase {
         decideOwn(2, rotation);
     }
 
+    /// Each is another validator set, which all nodes read and every later snapshot proves.
+    function testAnOrganisationChangesAKeyOnceADay() public {
+        start(4);
+        vm.warp(1_000_000);
+        decideOwn(2, abi.encodeCall(ValidatorActions.rotateValidatorKey, (peer(2), ed(77))));
+        blocks(DELAY);
+        bytes memory again = abi.encodeCall(ValidatorActions.rotateValidatorKey, (peer(2), ed(78)));
+        vm.warp(1_000_000 + 1 days - 1);
+        refusedOwn(2, again, abi.encodeWithSelector(RotatedLately.selector, peer(2), 1_000_000 + 1 days));
+        // Another of its nodes has a day of its own, and so has each other organisation's.
+        decideOwn(3, abi.encodeCall(ValidatorActions.rotateValidatorKey, (peer(3), ed(79))));
+        vm.warp(1_000_000 + 1 days);
+        decideOwn(2, again);
+        blocks(DELAY);
+        same("changed", power(ed(78)), POWER);
+    }
+
+    function testAllChangeAKeyOfOneAsOftenAsTheyMust() public {
+        start(4);
+        decideOwn(2, abi.encodeCall(ValidatorActions.rotateValidatorKey, (peer(2), ed(77))));
+        blocks(DELAY);
+        bytes memory again = abi.encodeCall(ValidatorActions.rotateValidatorKey, (peer(2), ed(78)));
+        agree(again);
+        uint256 id = propose(1, 0, again);
+        approve(1, 1, id);
+        for (uint32 o = 2; o <= 4; o++) {
+            vote(o, id);
+        }
+        blocks(DELAY);
+        same("changed", power(ed(78)), POWER);
+    }
+
     function testAllOverruleARotation() public {
         start(4);
         decideOwn(2, abi.encodeCall(ValidatorActions.rotateValidatorKey, (peer(2), ed(77))));

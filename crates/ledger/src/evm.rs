@@ -20,8 +20,8 @@ use revm::{
         result::{EVMError, ExecutionResult, InvalidTransaction},
     },
     handler::{
-        EthFrame, EvmTr, FrameInitOrResult, FrameTr, Handler, ItemOrResult, MainnetHandler,
-        evm::ContextDbError, evm::FrameInitResult, instructions::EthInstructions,
+        EthFrame, EvmTr, FrameInitOrResult, FrameResult, FrameTr, Handler, ItemOrResult,
+        MainnetHandler, evm::ContextDbError, evm::FrameInitResult, instructions::EthInstructions,
     },
     inspector::{InspectorEvmTr, InspectorHandler},
     interpreter::{
@@ -38,6 +38,7 @@ use trefoil_types::{Address, B256};
 use crate::{
     Account, AccountDiff, LedgerError, StateDiff, StateReader,
     call_memory::{ACCOUNT_BYTES, CallMemory, ENTRY_BYTES, FRAME_BYTES, LOG_BYTES, SLOT_BYTES},
+    create_gate::CreateGate,
     precompiles::Precompiles,
 };
 
@@ -200,9 +201,10 @@ type EvmStack = FrameStack<EthFrame<EthInterpreter>>;
 // hash. The official vectors demand the rule, and a client without it could split from
 // others.
 /// revm with Ethereum's rule that no contract is created where storage is (EIP-7610), which
-/// revm does not have. `I` may observe the run.
+/// revm does not have, and with the list of deployers. `I` may observe the run.
 pub(crate) struct VirtualMachine<'a, S: StateReader, I = ()>(
     Evm<EvmContext<'a, S>, I, Instructions<'a, S>, Precompiles, EthFrame<EthInterpreter>>,
+    CreateGate,
 );
 
 impl<S: StateReader, I> fmt::Debug for VirtualMachine<'_, S, I> {
@@ -214,19 +216,25 @@ impl<S: StateReader, I> fmt::Debug for VirtualMachine<'_, S, I> {
 impl<'a, S: StateReader> VirtualMachine<'a, S> {
     pub(crate) fn new(state: &'a S, cfg: CfgEnv, block: BlockEnv) -> Self {
         let precompiles = Precompiles::new(cfg.spec);
-        Self(context(state, cfg, block).build_mainnet().with_precompiles(precompiles))
+        let evm = context(state, cfg, block).build_mainnet().with_precompiles(precompiles);
+        Self(evm, CreateGate::default())
     }
 
     pub(crate) fn with_precompiles(self, precompiles: Precompiles) -> Self {
-        Self(self.0.with_precompiles(precompiles))
+        Self(self.0.with_precompiles(precompiles), self.1)
     }
 
     pub(crate) fn with_inspector<I>(self, inspector: I) -> VirtualMachine<'a, S, I> {
-        VirtualMachine(self.0.with_inspector(inspector))
+        VirtualMachine(self.0.with_inspector(inspector), self.1)
     }
 }
 
 impl<'a, S: StateReader, I> VirtualMachine<'a, S, I> {
+    /// Judges the creates of the next transactions.
+    pub(crate) fn judge_creates(&mut self, gate: CreateGate) {
+        self.1 = gate;
+    }
+
     /// Runs a transaction after those before it. An error changes nothing.
     pub(crate) fn transact(&mut self, tx: TxEnv) -> Result<ExecutionResult, EvmFault> {
         self.0.ctx.tx = tx;
@@ -235,7 +243,7 @@ impl<'a, S: StateReader, I> VirtualMachine<'a, S, I> {
 
     /// Runs a system call: no sender pays, no nonce moves.
     pub(crate) fn system_call(&mut self, tx: TxEnv) -> Result<ExecutionResult, EvmFault> {
-        self.0.ctx.tx = tx;
+        (self.0.ctx.tx, self.1) = (tx, CreateGate::default());
         MainnetHandler::default().run_system_call(self)
     }
 
@@ -353,6 +361,11 @@ impl<'a, S: StateReader, I> EvmTr for VirtualMachine<'a, S, I> {
         init: FrameInit,
     ) -> Result<FrameInitResult<'_, Self::Frame>, ContextDbError<Self::Context>> {
         self.count_frames(&init)?;
+        if let FrameInput::Create(inputs) = &init.frame_input
+            && let Some(refused) = self.1.refusal(inputs)
+        {
+            return Ok(ItemOrResult::Result(FrameResult::Create(refused)));
+        }
         let Some(address) = self.storage_only(&init)? else { return self.0.frame_init(init) };
         // revm refuses to create an account whose nonce is not zero, with all that follows
         // (gas, the caller's nonce). So it is shown a nonce for the length of this call.

@@ -5,6 +5,7 @@ use trefoil_types::{Address, B256, Header, Height};
 
 use crate::{
     LedgerError,
+    create_gate::refusal_text,
     evm::{EvmFault, invalid},
 };
 
@@ -66,9 +67,11 @@ pub(crate) enum TxFault {
     TooManyBlobs { max: u64 },
     #[error("blob transactions (type 3) are not supported by this network")]
     Blob,
-    #[error("sender {0} is not admitted to this network")]
+    #[error(
+        "sender {0} is not on this network's list of accounts; an organisation proposes it with `trefoil org set allow {0}`"
+    )]
     NotAdmitted(Address),
-    #[error("sender {0} may not deploy contracts on this network")]
+    #[error("{}", refusal_text(*.0))]
     NoDeployer(Address),
     #[error(transparent)]
     Ledger(LedgerError),

@@ -6,6 +6,7 @@
 //! same (ADR 14).
 
 pub(crate) mod founding;
+mod parameters;
 mod views;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -22,7 +23,12 @@ use trefoil_types::{
     spec::{Fork, Forks, GOVERNING_CONTRACT, fork_at},
 };
 
-use crate::{BlockRules, LedgerError, StateDiff, StateReader, evm::VirtualMachine, fault::TxFault};
+use crate::{
+    BlockRules, LedgerError, StateDiff, StateReader, create_gate::CreateGate, evm::VirtualMachine,
+    fault::TxFault,
+};
+
+pub use parameters::{Parameter, Parameters};
 
 sol!("../../contracts/src/IMembership.sol");
 sol!("../../contracts/src/IGovernance.sol");
@@ -41,6 +47,13 @@ const PERMISSIONS_SLOT: U256 = U256::ONE;
 const MAY_SEND: usize = 0;
 /// The bit of the permission to deploy contracts.
 const MAY_DEPLOY: usize = 1;
+/// The bit by which an organisation takes back that its account may send.
+const FROZEN: usize = 3;
+/// The bit of an organisation whose accounts may send, in the word of the address that is its
+/// number.
+const ACTIVE: usize = 4;
+/// The first bit of the number of the organisation that an account belongs to, 32 bits.
+const BELONGS: usize = 32;
 
 // Measured for the largest network: 9 million for `organisations()`, 75 million for `found`
 // (`docs/governance.md`). Nobody pays for these calls, so the bound only stops an endless
@@ -63,7 +76,10 @@ pub struct Governed {
     // for every block of the past.
     /// The height from which each rule set holds.
     pub forks: Forks,
-    /// The first voted rule set that this program does not know.
+    // The contract keeps all values, so they are right for every block of the past too.
+    /// The numbers that the network has set by vote.
+    pub parameters: Parameters,
+    /// The first voted rule set or parameter that this program does not know.
     pub unknown_fork: Option<(Height, String)>,
 }
 
@@ -91,8 +107,8 @@ impl ChainSettings {
         Self {
             gas_limit: spec.gas_limit,
             min_base_fee: spec.min_base_fee(),
-            accounts_listed: false,
-            deployers_listed: false,
+            accounts_listed: spec.accounts.is_some(),
+            deployers_listed: spec.deployers.is_some(),
         }
     }
 }
@@ -115,7 +131,7 @@ impl Governed {
 
     /// The rules of the block with this header, of which height and base fee are used. `self`
     /// is of its parent's state. For a block that is already final it may be of any later
-    /// state; then the lists are not the block's own.
+    /// state; then the lists are not the block's own ([`lists_deployers`] tells).
     ///
     /// # Errors
     /// As [`Self::fork_at`].
@@ -130,6 +146,8 @@ impl Governed {
             gas_free: header.base_fee_per_gas == Some(0),
             accounts_listed: self.settings.accounts_listed,
             deployers_listed: self.settings.deployers_listed,
+            code_bytes_max: self.parameters.at(Parameter::CodeSize, header.number),
+            tx_gas_max: self.parameters.at(Parameter::TxGas, header.number),
             ..BlockRules::of_fork(spec.chain_id, self.fork_at(header.number)?)
         })
     }
@@ -171,8 +189,14 @@ impl Permissions {
     /// # Errors
     /// A failed disk.
     pub fn read<S: StateReader>(state: &S, account: &Address) -> Result<Self, LedgerError> {
-        let key = [account.into_word().0, PERMISSIONS_SLOT.to_be_bytes()].concat();
-        state.storage(&GOVERNING_CONTRACT, keccak256(key).into()).map(Self)
+        let mut word = permissions_word(state, account)?;
+        let organisation = (word >> BELONGS).as_limbs()[0] as u32;
+        if organisation != 0 && !word.bit(FROZEN) {
+            let number = Address::left_padding_from(&organisation.to_be_bytes());
+            let active = permissions_word(state, &number)?.bit(ACTIVE);
+            word.set_bit(MAY_SEND, word.bit(MAY_SEND) || active);
+        }
+        Ok(Self(word))
     }
 
     /// Adds the permissions that these settings do not restrict.
@@ -193,6 +217,42 @@ impl Permissions {
     pub fn may_deploy(self) -> bool {
         self.0.bit(MAY_DEPLOY)
     }
+}
+
+fn permissions_word<S: StateReader>(state: &S, account: &Address) -> Result<U256, LedgerError> {
+    let key = [account.into_word().0, PERMISSIONS_SLOT.to_be_bytes()].concat();
+    state.storage(&GOVERNING_CONTRACT, keccak256(key).into())
+}
+
+/// The gate through which the creates of `sender`'s transactions go; `state` is that before the
+/// block.
+///
+/// # Errors
+/// A failed disk.
+pub(crate) fn create_gate<S: StateReader>(
+    rules: &BlockRules,
+    state: &S,
+    sender: Address,
+) -> Result<CreateGate, LedgerError> {
+    let may_create = !rules.deployers_listed || Permissions::read(state, &sender)?.may_deploy();
+    Ok(if may_create { CreateGate::default() } else { CreateGate::closed_to(sender) })
+}
+
+/// Whether the deployers of the block after the one with `header`, of which `state` is the state,
+/// are listed. Of the newest block, [`Governed::settings`] tells it without a call.
+///
+/// # Errors
+/// As [`Governed::read`].
+pub(crate) fn lists_deployers<S: StateReader>(
+    spec: &ChainSpec,
+    header: &Header,
+    state: &S,
+) -> Result<bool, LedgerError> {
+    if !spec.kind.has_members() {
+        return Ok(false);
+    }
+    let mut contract = GoverningContract::new(spec, header, state);
+    Ok(contract.view(IGovernance::settingsCall {})?.deployersListed)
 }
 
 // Both follow from the block alone, so every node makes the same call. A proposer could

@@ -15,7 +15,7 @@ use alloy_primitives::{Bytes, Log};
 use alloy_rpc_types_eth::{AccessList, BlockOverrides, state::StateOverride};
 use trefoil_types::{Attached, B256, ChainSpec, Header, Height};
 
-use crate::{Draft, Governed, LedgerError, Snapshot, StateAt, header};
+use crate::{Draft, Governed, LedgerError, Snapshot, StateAt, governance, header};
 
 /// The place where a call is run: the context of a block, and a state.
 #[derive(Debug)]
@@ -25,6 +25,8 @@ pub struct CallSite<'a> {
     state: StateAt,
     /// The block that the call sees as its own.
     header: Header,
+    /// By the lists of `state`.
+    deployers_listed: bool,
 }
 
 /// The caller's overrides, and the gas that a call may take.
@@ -81,12 +83,27 @@ pub struct AccessListOutcome {
     pub error: Option<String>,
 }
 
+/// Whether the lists of `state`, which is that after the block with `header`, name deployers.
+fn lists_deployers(
+    spec: &ChainSpec,
+    snapshot: &Snapshot,
+    header: &Header,
+    state: &StateAt,
+) -> Result<bool, LedgerError> {
+    match header.number == snapshot.tip().number {
+        true => Ok(snapshot.governed().settings.deployers_listed),
+        false => governance::lists_deployers(spec, header, state),
+    }
+}
+
 impl<'a> CallSite<'a> {
     /// On the state after the block at `height`, in that block's context.
     pub fn at(spec: &'a ChainSpec, snapshot: &Snapshot, height: Height) -> Result<Self, CallError> {
         let (_, header) = snapshot.header(height)?.ok_or(CallError::NoBlock(height))?;
         let governed = snapshot.governed().clone();
-        Ok(Self { spec, governed, state: snapshot.state(height)?, header })
+        let state = snapshot.state(height)?;
+        let deployers_listed = lists_deployers(spec, snapshot, &header, &state)?;
+        Ok(Self { spec, governed, state, header, deployers_listed })
     }
 
     /// On the tip's state, in the context of the block after it ("pending"), as far as it
@@ -103,7 +120,8 @@ impl<'a> CallSite<'a> {
         let hash = snapshot.tip_hash();
         let mut header = header::draft_header(&governed.settings, hash, tip, &draft, B256::ZERO);
         header.mix_hash = tip.mix_hash;
-        Ok(Self { spec, governed, state: snapshot.state(tip.number)?, header })
+        let deployers_listed = governed.settings.deployers_listed;
+        Ok(Self { spec, governed, state: snapshot.state(tip.number)?, header, deployers_listed })
     }
 
     /// The block that calls see as their own.

@@ -30,6 +30,11 @@ pub struct BlockRules {
     pub accounts_listed: bool,
     /// Whether only listed accounts may send transactions that create contracts.
     pub deployers_listed: bool,
+    /// The most code of a contract, bytes, and twice that of init code; `None`: the fork's
+    /// (EIP-170, EIP-3860).
+    pub code_bytes_max: Option<u64>,
+    /// The most gas of a transaction; `None`: the fork's (EIP-7825).
+    pub tx_gas_max: Option<u64>,
 }
 
 impl BlockRules {
@@ -49,6 +54,8 @@ impl BlockRules {
             deposits: None,
             accounts_listed: false,
             deployers_listed: false,
+            code_bytes_max: None,
+            tx_gas_max: None,
         }
     }
 
@@ -60,6 +67,8 @@ impl BlockRules {
     /// The EVM's configuration under these rules.
     pub(crate) fn cfg(&self) -> CfgEnv {
         let mut cfg = CfgEnv::new_with_spec(self.fork).with_chain_id(self.chain_id);
+        cfg.limit_contract_code_size = self.code_bytes_max.map(|bytes| bytes as usize);
+        cfg.tx_gas_limit_cap = self.tx_gas_max;
         if let Some(blobs) = &self.blobs {
             cfg.set_max_blobs_per_tx(blobs.max_blobs_per_tx);
         }

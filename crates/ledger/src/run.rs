@@ -13,14 +13,17 @@ use alloy_primitives::{Bloom, Bytes, TxKind, U256, b256};
 use alloy_trie::root::ordered_trie_root_with_encoder;
 use revm::{
     Inspector,
-    context::{TxEnv, result::ExecutionResult},
+    context::{
+        TxEnv,
+        result::{EVMError, ExecutionResult},
+    },
     handler::SYSTEM_ADDRESS,
     primitives::{KECCAK_EMPTY, hardfork::SpecId},
 };
 use trefoil_types::{Address, B256, Header, Receipt, Transaction, spec::GOVERNING_CONTRACT};
 
 use crate::{
-    BlockRules, Permissions, StateDiff, StateReader,
+    BlockRules, LedgerError, Permissions, StateDiff, StateReader,
     evm::{EvmContext, EvmFault, VirtualMachine},
     fault::{BlockFault, TxFault},
     governance,
@@ -130,6 +133,7 @@ impl<'a, S: StateReader> BlockRun<'a, S> {
         }
         self.check_lists(tx)?;
         let blob_gas = self.check_blobs(tx)?;
+        self.judge_creates(tx.signer()).map_err(TxFault::Ledger)?;
         let result = self.machine.transact(tx_env(&self.rules, tx))?;
         self.blob_gas_used += blob_gas;
         self.record(tx, result);
@@ -168,6 +172,7 @@ impl<'a, S: StateReader, I> BlockRun<'a, S, I> {
     where
         I: Inspector<EvmContext<'a, S>>,
     {
+        self.judge_creates(env.caller).map_err(EVMError::Database)?;
         let result = self.machine.inspect(env)?;
         self.blob_gas_used += tx.blob_gas_used().unwrap_or(0);
         self.record(tx, result.clone());
@@ -212,11 +217,8 @@ impl<'a, S: StateReader, I> BlockRun<'a, S, I> {
     }
 
     // By the lists before the block: the order within the block then does not matter, and
-    // the mempool knows the answer when a transaction arrives. Looking at every `CREATE` would make
-    // a block depend on the caller, in traces and estimates too (ADR 14).
-    /// Whether the sender may send it, by the lists before the block. A contract that is
-    /// created while another runs is the responsibility of the account that deployed that
-    /// one.
+    // the mempool knows the answer when a transaction arrives (ADR 29).
+    /// Whether the sender may send it, by the lists before the block.
     fn check_lists(&self, tx: &Transaction) -> Result<(), TxFault> {
         let creates = self.rules.deployers_listed && tx.is_create();
         if !self.rules.accounts_listed && !creates {
@@ -230,6 +232,13 @@ impl<'a, S: StateReader, I> BlockRun<'a, S, I> {
         if creates && !permissions.may_deploy() {
             return Err(TxFault::NoDeployer(sender));
         }
+        Ok(())
+    }
+
+    /// What contracts create on behalf of the next transaction is judged by its sender.
+    fn judge_creates(&mut self, sender: Address) -> Result<(), LedgerError> {
+        let gate = governance::create_gate(&self.rules, self.state, sender)?;
+        self.machine.judge_creates(gate);
         Ok(())
     }
 

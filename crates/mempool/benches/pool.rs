@@ -14,6 +14,8 @@ const RULES: TxRules = TxRules {
     gas_limit: 600_000_000,
     base_fee: 10,
     gas_free: false,
+    tx_gas_max: None,
+    code_bytes_max: None,
 };
 
 fn sender(n: u64) -> Address {

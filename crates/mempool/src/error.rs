@@ -32,11 +32,11 @@ pub enum MempoolError {
     #[error("only replay-protected (EIP-155) transactions allowed over RPC")]
     Unprotected,
     #[error(
-        "sender {sender} is not admitted to this network; ask one of its organisations to have it listed"
+        "sender {sender} is not on this network's list of accounts; an organisation proposes it with `trefoil org set allow {sender}`"
     )]
     NotAdmitted { sender: Address },
     #[error(
-        "sender {sender} may not deploy contracts on this network; ask one of its organisations to have it listed"
+        "sender {sender} is not on this network's list of deployers; an organisation proposes it with `trefoil org set allow {sender} --deploy`"
     )]
     NoDeployer { sender: Address },
     #[error("txpool is full")]

@@ -16,10 +16,10 @@ use crate::MempoolError;
 /// How far ahead of the sender's next nonce a transaction may wait.
 pub const NONCE_AHEAD_MAX: u64 = 1_000;
 
-/// EIP-7825: the most gas of one transaction from Osaka on (2^24).
+/// EIP-7825: the most gas of one transaction from Osaka on (2^24), unless a network sets its own.
 const TX_GAS_MAX: u64 = 1 << 24;
-/// EIP-3860: the longest initcode, bytes.
-const INITCODE_BYTES_MAX: usize = 49_152;
+/// EIP-170: the most code of a contract, bytes, unless a network sets its own.
+const CODE_BYTES_MAX: u64 = 24_576;
 
 /// The demands of the block after the tip on its transactions.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +32,10 @@ pub struct TxRules {
     pub base_fee: u64,
     /// Gas is free, so a sender needs no funds for it.
     pub gas_free: bool,
+    /// The most gas of one transaction; `None`: the fork's.
+    pub tx_gas_max: Option<u64>,
+    /// The most code of a contract, bytes; `None`: the fork's.
+    pub code_bytes_max: Option<u64>,
 }
 
 /// The sender's account at the tip.
@@ -59,9 +63,10 @@ impl TxRules {
             return Err(MempoolError::ChainId { got, want: self.chain_id });
         }
         self.check_shape(tx)?;
-        let limit = match self.fork {
-            Fork::Osaka => self.gas_limit.min(TX_GAS_MAX),
-            Fork::Cancun | Fork::Prague => self.gas_limit,
+        let limit = match (self.tx_gas_max, self.fork) {
+            (Some(most), _) => self.gas_limit.min(most),
+            (None, Fork::Osaka) => self.gas_limit.min(TX_GAS_MAX),
+            (None, Fork::Cancun | Fork::Prague) => self.gas_limit,
         };
         if tx.gas_limit() > limit {
             return Err(MempoolError::GasLimit { got: tx.gas_limit(), limit });
@@ -93,11 +98,11 @@ impl TxRules {
                 return invalid("EIP-7702 transaction with empty auth list".into());
             }
         }
-        if tx.is_create() && tx.input().len() > INITCODE_BYTES_MAX {
-            return invalid(format!(
-                "max initcode size exceeded: code size {}, limit {INITCODE_BYTES_MAX}",
-                tx.input().len()
-            ));
+        // EIP-3860: init code has twice the bytes of code.
+        let (got, most) =
+            (tx.input().len() as u64, 2 * self.code_bytes_max.unwrap_or(CODE_BYTES_MAX));
+        if tx.is_create() && got > most {
+            return invalid(format!("max initcode size exceeded: code size {got}, limit {most}"));
         }
         if tx.nonce() == u64::MAX {
             return invalid("nonce has max value".into()); // EIP-2681

@@ -72,6 +72,8 @@ pub fn spec(plan: &SimPlan) -> ChainSpec {
         quorum: [2, 3],
         snapshot_every: plan.chain.snapshot_every,
         // Epochs so short that a run sees several.
+        accounts: None,
+        deployers: None,
         staking: (!members).then(|| Staking {
             epoch_blocks: 10,
             window_blocks: 40,

@@ -17,6 +17,8 @@ mod names;
 mod network;
 mod node;
 mod org;
+mod org_accounts;
+mod org_arguments;
 mod org_list;
 mod org_settings;
 mod progress;

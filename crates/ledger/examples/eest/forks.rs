@@ -57,6 +57,8 @@ impl<'a> Schedule<'a> {
             deposits: Some(MAINNET_DEPOSIT_CONTRACT_ADDRESS),
             accounts_listed: false,
             deployers_listed: false,
+            code_bytes_max: None,
+            tx_gas_max: None,
         }
     }
 }

@@ -8,8 +8,8 @@ use serde::Deserialize;
 use trefoil_types::{
     Address, B256, ChainSpec, Header, Height, PublicKey,
     spec::{
-        CHAIN_ACTIONS, CONTENT_REGISTRY, ED25519_VERIFIER, Fork, FoundingOrganisation,
-        FoundingValidator, GOVERNING_ACTIONS, GOVERNING_CONTRACT,
+        ACCOUNT_ACTIONS, CHAIN_ACTIONS, CONTENT_REGISTRY, ED25519_VERIFIER, Fork,
+        FoundingOrganisation, FoundingValidator, GOVERNING_ACTIONS, GOVERNING_CONTRACT,
     },
 };
 
@@ -20,6 +20,7 @@ use crate::{LedgerError, StateDiff, StateReader};
 const GOVERNANCE: &str = include_str!("../../../../contracts/artifacts/Governance.json");
 const ACTIONS: &str = include_str!("../../../../contracts/artifacts/GovernanceActions.json");
 const CHAIN: &str = include_str!("../../../../contracts/artifacts/ChainActions.json");
+const ACCOUNTS: &str = include_str!("../../../../contracts/artifacts/AccountActions.json");
 const VERIFIER: &str = include_str!("../../../../contracts/artifacts/Ed25519Verifier.json");
 const STAKING: &str = include_str!("../../../../contracts/artifacts/Staking.json");
 const REGISTRY: &str = include_str!("../../../../contracts/artifacts/ContentRegistry.json");
@@ -46,6 +47,7 @@ pub(crate) fn contracts(spec: &ChainSpec) -> Vec<(Address, GenesisAccount)> {
             registry,
             verifier,
             (CHAIN_ACTIONS, contract(CHAIN, U256::ZERO)),
+            (ACCOUNT_ACTIONS, contract(ACCOUNTS, U256::ZERO)),
             (GOVERNING_CONTRACT, contract(GOVERNANCE, U256::ZERO)),
             (GOVERNING_ACTIONS, contract(ACTIONS, U256::ZERO)),
         ];
@@ -119,14 +121,16 @@ fn founding(spec: &ChainSpec) -> IGovernance::Founding {
         settings: IGovernance::Settings {
             gasLimit: spec.gas_limit,
             minBaseFee: spec.min_base_fee(),
-            accountsListed: false,
-            deployersListed: false,
+            accountsListed: spec.accounts.is_some(),
+            deployersListed: spec.deployers.is_some(),
         },
         forks: forks.map(fork).collect(),
         quorumNumerator: spec.quorum[0],
         quorumDenominator: spec.quorum[1],
         validatorDelay: spec.validator_delay,
         decisionDelay: spec.decision_delay_s,
+        accounts: spec.accounts.clone().unwrap_or_default(),
+        deployers: spec.deployers.clone().unwrap_or_default(),
     }
 }
 

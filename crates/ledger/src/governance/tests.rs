@@ -17,6 +17,8 @@ use super::*;
 
 mod evidence;
 mod fees;
+mod lists;
+mod parameters;
 mod stakes;
 
 use crate::{
@@ -27,6 +29,8 @@ use crate::{
 // Of contracts/src/Decisions.sol and its actions.
 sol! {
     function propose(bytes action) external returns (uint256 id);
+    function proposeOwn(bytes action) external returns (uint256 id);
+    function approve(uint256 id) external;
     function prove(bytes32 key, uint8 role, string organisation, bytes signature) external;
     function acceptSeat(uint32 organisation) external;
     function addValidator(bytes32 peer, uint32 organisation, bytes32 key, uint64 power, address fees) external;
@@ -39,6 +43,12 @@ sol! {
     function setDeployersListed(bool listed) external;
     function setPermissions(address[] accounts, uint256[] granted) external;
     function scheduleFork(string name, uint64 height) external;
+    function setAdministrators(uint32 id, address[] accounts) external;
+    function addAccounts(uint32 id, address[] accounts) external;
+    function freezeAccounts(uint32 id, address[] accounts) external;
+    function suspendOrganisation(uint32 id) external;
+    function resumeOrganisation(uint32 id) external;
+    function setParameter(string name, uint64 value, uint64 from) external;
 }
 
 /// The account that decides for a private network's owner.
@@ -415,8 +425,8 @@ fn only_listed_accounts_send_once_they_are_listed() {
     let barred = net.tx(STRANGER, transfer(address(2), 1));
     let (outcome, refused) = net.build([barred.clone()]);
     assert!(outcome.block().transactions.is_empty());
-    assert!(matches!(&refused[..], [TxRefusal::Invalid(why)] if why.contains("not admitted")));
-    assert!(net.invalid(&barred).contains("is not admitted to this network"));
+    assert!(matches!(&refused[..], [TxRefusal::Invalid(why)] if why.contains("list of accounts")));
+    assert!(net.invalid(&barred).contains("with `trefoil org set allow 0x57"));
     assert!(!net.ledger.permissions(&address(STRANGER)).may_send());
     assert!(net.ledger.permissions(&address(OWNER)).may_send(), "who decides is never shut out");
     let (accounts, granted) = (vec![address(STRANGER)], vec![U256::from(1)]);
@@ -437,7 +447,7 @@ fn only_listed_deployers_deploy_once_they_are_listed() {
     };
     net.decide(setDeployersListedCall { listed: true });
     let deploys = net.tx(STRANGER, create.clone());
-    assert!(net.invalid(&deploys).contains("may not deploy contracts"));
+    assert!(net.invalid(&deploys).contains("is not on this network's list of deployers"));
     let permissions = net.ledger.permissions(&address(STRANGER));
     assert!(permissions.may_send() && !permissions.may_deploy());
     let (accounts, granted) = (vec![address(STRANGER)], vec![U256::from(2)]);

@@ -9,7 +9,9 @@ use trefoil_types::{
     PublicKey, Validator, ValidatorSet, members::OrganisationStatus, spec::Forks,
 };
 
-use super::{ChainSettings, Governed, GoverningContract, IGovernance, IMembership};
+use super::{
+    ChainSettings, Governed, GoverningContract, IGovernance, IMembership, Parameter, Parameters,
+};
 use crate::{LedgerError, StateReader};
 
 fn broken(what: impl Into<String>) -> LedgerError {
@@ -41,17 +43,20 @@ impl Governed {
                 members: Arc::default(),
                 settings: ChainSettings::of_founding(spec),
                 forks: spec.forks.clone(),
+                parameters: Parameters::default(),
                 unknown_fork: None,
             });
         }
         let (forks, unknown_fork) = forks(contract.view(IGovernance::forksCall {})?);
+        let (parameters, unknown) = parameters(contract.view(IGovernance::parametersCall {})?);
         Ok(Self {
             validators,
             fee_recipients,
             members: Arc::new(members(contract)?),
             settings: settings(&contract.view(IGovernance::settingsCall {})?),
             forks,
-            unknown_fork,
+            parameters,
+            unknown_fork: unknown_fork.into_iter().chain(unknown).min(),
         })
     }
 
@@ -102,6 +107,20 @@ fn forks(list: Vec<IGovernance::Fork>) -> (Forks, Option<(Height, String)>) {
         }
     }
     (forks, unknown)
+}
+
+// As with rule sets: a program that does not know a parameter makes other blocks than those
+// that do, from its height on.
+/// The known parameters, and the first unknown one.
+fn parameters(list: Vec<IGovernance::Parameter>) -> (Parameters, Option<(Height, String)>) {
+    let (mut parameters, mut unknown) = (Parameters::default(), None);
+    for IGovernance::Parameter { name, value, from } in list {
+        match Parameter::of_name(&name) {
+            Some(parameter) => parameters.add(parameter, from, value),
+            None => unknown = unknown.into_iter().chain([(from, name)]).min(),
+        }
+    }
+    (parameters, unknown)
 }
 
 fn members<S: StateReader>(

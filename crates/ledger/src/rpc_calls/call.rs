@@ -18,6 +18,7 @@ use crate::{
     StateAt, StateReader,
     call_memory::CallMemory,
     evm::{EvmFault, VirtualMachine, invalid},
+    governance,
     rpc_calls::overrides::Overridden,
 };
 
@@ -48,7 +49,8 @@ impl CallSite<'_> {
     /// # Errors
     /// An override that contradicts itself or is not supported; a failed disk.
     pub fn simulation(&self, options: &CallOptions) -> Result<Simulation<'_, StateAt>, CallError> {
-        let rules = self.governed.rules(self.spec, &self.header)?;
+        let mut rules = self.governed.rules(self.spec, &self.header)?;
+        rules.deployers_listed = self.deployers_listed;
         Simulation::new(rules, &self.header, &self.state, options)
     }
 }
@@ -282,25 +284,30 @@ impl<'a, S: StateReader> Simulation<'a, S> {
     }
 
     fn run(&self, tx: TxEnv) -> Result<ExecutionResult, Refused> {
-        Ok(self.machine(&tx).transact(tx)?)
-    }
-
-    fn machine(&self, tx: &TxEnv) -> VirtualMachine<'_, Overridden<'a, S>> {
-        let mut block = self.block.clone();
-        if tx.gas_price == 0 {
-            block.basefee = 0;
-        }
-        let machine = VirtualMachine::new(&self.state, self.rules.call_cfg(), block);
-        machine.with_precompiles(self.state.precompiles.clone()).within(self.memory)
+        Ok(self.machine(&tx)?.transact(tx)?)
     }
 
     /// The accounts and slots that a run touches, except those that every transaction
     /// touches.
     fn touched(&self, tx: &TxEnv) -> Result<AccessList, Refused> {
         let inspector = AccessListInspector::new(tx.access_list.clone());
-        let mut machine = self.machine(tx).with_inspector(inspector);
+        let mut machine = self.machine(tx)?.with_inspector(inspector);
         machine.inspect(tx.clone())?;
         Ok(machine.inspector().access_list())
+    }
+
+    /// A machine for `tx`, whose creates it judges by the sender that the caller names.
+    fn machine(&self, tx: &TxEnv) -> Result<VirtualMachine<'_, Overridden<'a, S>>, Refused> {
+        let mut block = self.block.clone();
+        if tx.gas_price == 0 {
+            block.basefee = 0;
+        }
+        let machine = VirtualMachine::new(&self.state, self.rules.call_cfg(), block);
+        let machine = machine.with_precompiles(self.state.precompiles.clone());
+        let mut machine = machine.within(self.memory);
+        let gate = governance::create_gate(&self.rules, &self.state, tx.caller);
+        machine.judge_creates(gate.map_err(|error| Refused::Other(error.into()))?);
+        Ok(machine)
     }
 }
 
@@ -360,10 +367,8 @@ pub(crate) fn refusal_text(invalid: &InvalidTransaction) -> String {
         Tx::OverflowPaymentInTransaction => {
             "insufficient funds for gas * price + value: want more than 2^256".into()
         }
-        Tx::CreateInitCodeSizeLimit => {
-            let limit = revm::primitives::eip3860::MAX_INITCODE_SIZE;
-            format!("max initcode size exceeded: limit {limit}")
-        }
+        // geth's words but for its numbers: a network may have a limit of its own.
+        Tx::CreateInitCodeSizeLimit => "max initcode size exceeded".into(),
         Tx::EmptyAuthorizationList => "EIP-7702 transaction with empty auth list".into(),
         other => other.to_string(),
     }

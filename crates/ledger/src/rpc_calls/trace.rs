@@ -8,6 +8,8 @@
 
 mod meter;
 
+use std::{mem, sync::Arc};
+
 use alloy_rpc_types_trace::geth::{
     GethDebugBuiltInTracerType, GethDebugTracerType, GethDebugTracingOptions, GethTrace,
 };
@@ -15,6 +17,7 @@ use revm::{
     DatabaseCommit, ExecuteEvm, InspectEvm, MainBuilder, MainContext, SystemCallEvm,
     context::{Context, result::EVMError},
     database::CacheDB,
+    inspector::NoOpInspector,
 };
 use revm_inspectors::tracing::{DebugInspector, DebugInspectorError, TransactionContext};
 use trefoil_types::{B256, ChainSpec, Height, RecoveredBlock};
@@ -23,8 +26,10 @@ pub use self::meter::TraceBudget;
 use self::meter::{Shown, TraceMeter};
 use crate::{
     LedgerError, Parent, Snapshot, StateReader,
+    create_gate::CreateGate,
     evm::{EvmFault, StateRef},
     governance,
+    rpc_calls::lists_deployers,
     run::{opening_calls, tx_env},
 };
 
@@ -111,12 +116,17 @@ fn traces(
     let stored = snapshot.block(height)?.ok_or(TraceError::NoBlock(height))?;
     let (hash, header) = snapshot.header(before)?.ok_or(TraceError::NoBlock(before))?;
     let (state, turns) = (snapshot.state(before)?, snapshot.turns(before)?);
+    let mut governed = snapshot.governed().clone();
+    let deployers_listed = lists_deployers(spec, snapshot, &header, &state)?;
+    if governed.settings.deployers_listed != deployers_listed {
+        Arc::make_mut(&mut governed).settings.deployers_listed = deployers_listed;
+    }
     let parent = Parent {
         spec,
         hash,
         header: &header,
         state: &state,
-        governed: snapshot.governed(),
+        governed: &governed,
         turns: turns.as_ref(),
     };
     replay(&parent, &stored.block, only, options, budget)
@@ -155,7 +165,7 @@ fn is_builtin(tracer: &GethDebugTracerType, one: GethDebugBuiltInTracerType) -> 
 }
 
 /// Executes a block again on its parent's state, up to the transaction `only` if it is
-/// given, and traces that one or all. `parent.governed` may be of a later state.
+/// given, and traces that one or all. `parent.governed` may be of a later state but for its lists.
 fn replay<S: StateReader>(
     parent: &Parent<'_, S>,
     block: &RecoveredBlock,
@@ -170,7 +180,10 @@ fn replay<S: StateReader>(
         .with_db(CacheDB::new(StateRef(parent.state)))
         .with_cfg(rules.cfg())
         .with_block(rules.block_env(&block.header))
-        .build_mainnet_with_inspector((meter, DebugInspector::new(options)?));
+        .build_mainnet_with_inspector((
+            CreateGate::default(),
+            (meter, DebugInspector::new(options)?),
+        ));
     let governing = governance::opening(parent.spec, parent.turns, &block.attached);
     // The system calls too: they change the state that the first transaction sees.
     for (contract, input) in opening_calls(&rules, &block.header, Some(governing)) {
@@ -181,13 +194,14 @@ fn replay<S: StateReader>(
     let last = only.unwrap_or(usize::MAX);
     for (index, tx) in block.transactions.iter().enumerate().take_while(|(i, _)| *i <= last) {
         let env = tx_env(&rules, tx);
+        evm.inspector.0 = governance::create_gate(&rules, parent.state, tx.signer())?;
         let done = if only.is_none_or(|only| only == index) {
             // Clears the tracer, so that one transaction's trace does not continue in the
             // next.
-            evm.inspector.0.begin();
-            evm.inspector.1.fuse()?;
+            evm.inspector.1.0.begin();
+            evm.inspector.1.1.fuse()?;
             let done = evm.inspect_tx(env.clone());
-            let meter = &mut evm.inspector.0;
+            let meter = &mut evm.inspector.1.0;
             // Whatever became of the execution: it was ended.
             if meter.exceeded() {
                 return Err(TraceError::TooLarge(meter.max()));
@@ -201,11 +215,17 @@ fn replay<S: StateReader>(
                 tx_index: Some(index),
                 tx_hash: Some(*tx.tx_hash()),
             };
-            let (context, tracer) = (&mut evm.ctx, &mut evm.inspector.1);
+            let (context, tracer) = (&mut evm.ctx, &mut evm.inspector.1.1);
             let before = &mut context.journaled_state.database;
             let trace = tracer.get_result(Some(about), &env, &context.block, &done, before)?;
             traces.push((*tx.tx_hash(), trace));
             done
+        } else if evm.inspector.0.is_closed() {
+            // Not traced, but the gate is an inspector here.
+            let tracer = mem::replace(&mut evm.inspector.1.1, DebugInspector::Noop(NoOpInspector));
+            let done = evm.inspect_tx(env);
+            evm.inspector.1.1 = tracer;
+            done?
         } else {
             // Not traced: the transactions before the wanted one only prepare its state.
             evm.transact(env)?

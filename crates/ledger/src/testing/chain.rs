@@ -32,6 +32,8 @@ pub fn spec(base_fee: u64) -> ChainSpec {
         decision_delay_s: 172_800,
         quorum: [2, 3],
         snapshot_every: 1_024,
+        accounts: None,
+        deployers: None,
         staking: None,
         organisations: vec![],
         forks: [(Fork::Cancun, 0), (Fork::Prague, 0), (Fork::Osaka, 0)].into(),
@@ -100,6 +102,7 @@ impl TestChain {
             members: Default::default(),
             settings: ChainSettings::of_founding(&spec),
             forks: spec.forks.clone(),
+            parameters: Default::default(),
             unknown_fork: None,
         };
         let turns = Turns::first(governed.validators.clone());

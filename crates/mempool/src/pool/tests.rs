@@ -14,7 +14,15 @@ use super::*;
 const ETHER: u128 = 1_000_000_000_000_000_000;
 
 fn rules() -> TxRules {
-    TxRules { chain_id: 7, fork: Fork::Osaka, gas_limit: 30_000_000, base_fee: 10, gas_free: false }
+    TxRules {
+        chain_id: 7,
+        fork: Fork::Osaka,
+        gas_limit: 30_000_000,
+        base_fee: 10,
+        gas_free: false,
+        tx_gas_max: None,
+        code_bytes_max: None,
+    }
 }
 
 fn rich(nonce: u64) -> SenderState {
@@ -71,6 +79,26 @@ fn order(pool: &Mempool, base_fee: u64) -> Vec<(u8, u64)> {
 }
 
 #[test]
+fn a_network_may_have_bounds_of_its_own() {
+    let own = TxRules { tx_gas_max: Some(20_000_000), code_bytes_max: Some(30_000), ..rules() };
+    let large = |gas_limit, bytes| {
+        let input = vec![0; bytes].into();
+        from(1, sign(TxEip1559 { to: TxKind::Create, input, gas_limit, ..template() }))
+    };
+    assert_eq!(own.check(&large(20_000_000, 60_000)), Ok(()));
+    assert!(
+        rules().check(&large(20_000_000, 9)).is_err()
+            && rules().check(&large(10_000_000, 60_000)).is_err()
+    );
+    let error = own.check(&large(20_000_001, 9)).expect_err("too much gas").to_string();
+    assert!(error.contains("limit 20000000"), "{error}");
+    let error = own.check(&large(20_000_000, 60_001)).expect_err("too long").to_string();
+    assert!(error.contains("limit 60000"), "{error}");
+    // Of a block that holds less, a transaction has no more.
+    assert!(TxRules { gas_limit: 1_000_000, ..own }.check(&large(1_000_001, 9)).is_err());
+}
+
+#[test]
 fn each_broken_rule_has_its_words() {
     let create = |bytes: Vec<u8>, gas_limit| TxEip1559 {
         to: TxKind::Create,
@@ -123,12 +151,12 @@ fn each_broken_rule_has_its_words() {
         (
             tx(1, 0, 100, 5),
             barred,
-            "sender 0x0101010101010101010101010101010101010101 is not admitted to this network; ask one of its organisations to have it listed",
+            "sender 0x0101010101010101010101010101010101010101 is not on this network's list of accounts; an organisation proposes it with `trefoil org set allow 0x0101010101010101010101010101010101010101`",
         ),
         (
             from(1, sign(create(vec![], 100_000))),
             no_deployer,
-            "sender 0x0101010101010101010101010101010101010101 may not deploy contracts on this network; ask one of its organisations to have it listed",
+            "sender 0x0101010101010101010101010101010101010101 is not on this network's list of deployers; an organisation proposes it with `trefoil org set allow 0x0101010101010101010101010101010101010101 --deploy`",
         ),
         (tx(1, 4, 100, 5), rich(5), "nonce too low: next nonce 5, tx nonce 4"),
         (

@@ -1,6 +1,7 @@
 //! Transactions from wallets and peers on their way into the pool and on to other peers.
 
 use alloy_primitives::{Bytes, KECCAK256_EMPTY};
+use trefoil_ledger::Parameter;
 use trefoil_mempool::{MempoolError, SenderState, TxRules};
 use trefoil_types::{
     Address, B256, Offence, PeerId, Time, Transaction, TxError, message_rule as rules,
@@ -33,13 +34,16 @@ impl Node {
 
     /// The rules of the block after the tip for its transactions.
     fn tx_rules(&self) -> TxRules {
-        let governed = self.ledger.governed();
+        let (governed, height) = (self.ledger.governed(), self.next_height());
+        let parameter = |parameter| governed.parameters.at(parameter, height);
         TxRules {
             chain_id: self.ledger.spec().chain_id,
-            fork: fork_at(&governed.forks, self.next_height()),
+            fork: fork_at(&governed.forks, height),
             gas_limit: governed.settings.gas_limit,
             base_fee: self.ledger.next_base_fee(),
             gas_free: governed.settings.is_gas_free(),
+            tx_gas_max: parameter(Parameter::TxGas),
+            code_bytes_max: parameter(Parameter::CodeSize),
         }
     }
 

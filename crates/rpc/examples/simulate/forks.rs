@@ -51,6 +51,8 @@ impl Config {
             gas_free: false,
             accounts_listed: false,
             deployers_listed: false,
+            code_bytes_max: None,
+            tx_gas_max: None,
             deposits: Some(self.deposit_contract_address),
         }
     }

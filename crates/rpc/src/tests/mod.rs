@@ -93,6 +93,8 @@ fn spec() -> ChainSpec {
         decision_delay_s: 172_800,
         quorum: [2, 3],
         snapshot_every: 1_024,
+        accounts: None,
+        deployers: None,
         staking: None,
         forks: BTreeMap::from([(Fork::Cancun, 0), (Fork::Prague, 0), (Fork::Osaka, 0)]),
         organisations: vec![FoundingOrganisation {

@@ -227,6 +227,8 @@ impl DevnetArgs {
             idle_block_s: self.idle_block_s,
             snapshot_every: self.snapshot_every,
             organisations: self.organisations(founders.len(), accounts),
+            accounts: None,
+            deployers: None,
             funds: accounts.iter().map(|account| (account.address, ether)).collect(),
         };
         // Encrypted all the same: a node opens its keys in one way only.

@@ -67,6 +67,16 @@ fn fund(text: &str) -> Result<(Address, U256), String> {
     Ok((address, wei))
 }
 
+// A type of its own: of a `Vec` clap would take one value for each account, and no list of none.
+/// The accounts on a list.
+#[derive(Clone, Debug)]
+struct AccountList(Vec<Address>);
+
+fn account_list(text: &str) -> Result<AccountList, String> {
+    let accounts = text.split(',').filter(|text| !text.is_empty()).map(arguments::account);
+    accounts.collect::<Result<_, _>>().map(AccountList)
+}
+
 /// An organisation, written `NAME` or `NAME=ADDRESS,…`.
 fn party(text: &str) -> Result<Party, String> {
     let (name, accounts) = text.split_once('=').unwrap_or((text, ""));
@@ -98,6 +108,14 @@ pub struct FoundArgs {
     /// An account that owns ether at genesis; may be given many times
     #[arg(long = "fund", value_name = "ADDRESS=ETHER", value_parser = fund)]
     funds: Vec<(Address, U256)>,
+    /// Only these accounts, and those that vote for organisations, may send transactions, until a vote changes
+    /// it; without: all may
+    #[arg(long, value_name = "ADDRESS,…", value_parser = account_list)]
+    accounts: Option<AccountList>,
+    /// Only transactions of these accounts create contracts, until a vote changes it ('': none may); without:
+    /// those of all
+    #[arg(long, value_name = "ADDRESS,…", value_parser = account_list)]
+    deployers: Option<AccountList>,
     /// First base fee in wei; 0: nobody ever pays for gas
     #[arg(long, value_name = "WEI", default_value_t = founding::BASE_FEE)]
     base_fee: u64,
@@ -161,6 +179,8 @@ impl FoundArgs {
             idle_block_s: self.idle_block_s,
             snapshot_every: self.snapshot_every,
             organisations,
+            accounts: self.accounts.map(|list| list.0),
+            deployers: self.deployers.map(|list| list.0),
             funds: self.funds.into_iter().collect(),
         };
         let spec = founding::found(plan, &founders, &password, self.kdf.cost())?;

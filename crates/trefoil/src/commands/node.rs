@@ -9,7 +9,7 @@ use trefoil_types::PeerId;
 use super::{
     arguments::{Revoked, revoked},
     certify::CertifyArgs,
-    org::{OwnArgs, WhoseArgs},
+    org_arguments::{OwnArgs, WhoseArgs},
     status::QueryArgs,
     transaction::{TransactionArgs, TransactionSender},
 };

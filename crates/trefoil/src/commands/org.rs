@@ -1,7 +1,6 @@
 //! `trefoil org`: the organisations that govern a network, and their decisions.
 
 use alloy_primitives::U256;
-use alloy_sol_types::SolCall;
 use clap::{Args, Subcommand};
 use serde_json::json;
 use trefoil_os::keystore::SealingKey;
@@ -9,11 +8,13 @@ use trefoil_types::{Address, KeyRole, PublicKey};
 
 use super::{
     arguments::{account, name},
+    org_accounts::OrgAccountsCommand,
+    org_arguments::{OrgArgs, OwnArgs},
     org_list,
     org_settings::{OrgSetCommand, OrgSettingsArgs},
     prove::ProofArgs,
     status::QueryArgs,
-    transaction::{TransactionArgs, TransactionSender},
+    transaction::TransactionArgs,
 };
 use crate::{
     chain_client::{
@@ -125,6 +126,9 @@ pub enum OrgCommand {
         #[command(flatten)]
         own: OwnArgs,
     },
+    /// The accounts of your organisation's people and programs
+    #[command(subcommand)]
+    Accounts(OrgAccountsCommand),
     /// Say to which key members seal content for your organisation
     // Its nodes that shall open what is sealed keep the other half; keep old ones too, for
     // what was sealed to them.
@@ -190,6 +194,7 @@ impl OrgCommand {
                 let (sender, id) = own.sender().await?;
                 sender.decide(id, setSendersCall { id, senders }).await
             }
+            Self::Accounts(command) => command.run().await,
             Self::RotateCa(command) => command.run().await,
             Self::SealingKey { key, own } => {
                 let (sender, id) = own.sender().await?;
@@ -291,14 +296,6 @@ pub struct VoteArgs {
     transaction: TransactionArgs,
 }
 
-#[derive(Debug, Args)]
-pub struct OrgArgs {
-    /// Its name or number
-    org: String,
-    #[command(flatten)]
-    transaction: TransactionArgs,
-}
-
 impl OrgArgs {
     /// Takes the seat that it offers the account that signs.
     async fn accept(self) -> Result<(), CommandError> {
@@ -330,40 +327,6 @@ impl OrgArgs {
         };
         sender.report(&receipt, json!({ "ready": (ready != 0).then_some(ready) }), &said);
         Ok(())
-    }
-
-    /// Proposes to all what is to become of it.
-    async fn propose<C: SolCall>(self, action: impl FnOnce(u32) -> C) -> Result<(), CommandError> {
-        let sender = self.transaction.for_members().await?;
-        let id = sender.organisation(Some(&self.org)).await?;
-        sender.propose(action(id)).await
-    }
-}
-
-/// Which organisation's own decision it is.
-#[derive(Debug, Args)]
-pub struct WhoseArgs {
-    /// Its name or number; without: the organisation of the account that signs.
-    /// Another's affair is put to the vote of all
-    #[arg(long, value_name = "ORG")]
-    pub org: Option<String>,
-}
-
-/// A decision of one organisation, and the transaction that asks for it.
-#[derive(Debug, Args)]
-pub struct OwnArgs {
-    #[command(flatten)]
-    whose: WhoseArgs,
-    #[command(flatten)]
-    transaction: TransactionArgs,
-}
-
-impl OwnArgs {
-    /// The sender, and the organisation that decides.
-    pub async fn sender(&self) -> Result<(TransactionSender<'_>, u32), CommandError> {
-        let sender = self.transaction.for_members().await?;
-        let id = sender.organisation(self.whose.org.as_deref()).await?;
-        Ok((sender, id))
     }
 }
 

@@ -17,13 +17,14 @@ use crate::{
         governance::{
             abi::{
                 Governance::{
-                    decisionDelayCall, forksCall, guardCall, permissionsCall, quorumCall,
-                    settingsCall, validatorDelayCall,
+                    decisionDelayCall, forksCall, guardCall, parametersCall, permissionsCall,
+                    quorumCall, settingsCall, validatorDelayCall,
                 },
                 GovernanceActions::{
                     cancelForkCall, releaseCall, scheduleForkCall, setAccountsListedCall,
                     setDecisionDelayCall, setDeployersListedCall, setGasLimitCall, setGuardianCall,
-                    setMinBaseFeeCall, setPermissionsCall, setQuorumCall, setValidatorDelayCall,
+                    setMinBaseFeeCall, setParameterCall, setPermissionsCall, setQuorumCall,
+                    setValidatorDelayCall,
                 },
             },
             peer,
@@ -53,6 +54,7 @@ impl OrgSettingsArgs {
         contract.expect_members().await?;
         let settings = contract.view(settingsCall {}).await?;
         let forks = contract.view(forksCall {}).await?;
+        let parameters = contract.view(parametersCall {}).await?;
         let quorum = contract.view(quorumCall {}).await?;
         let delay = contract.view(validatorDelayCall {}).await?;
         let decision_delay = contract.view(decisionDelayCall {}).await?;
@@ -76,6 +78,7 @@ impl OrgSettingsArgs {
                 "minBaseFee": settings.minBaseFee,
                 "accountsListed": settings.accountsListed,
                 "deployersListed": settings.deployersListed,
+                "parameters": parameters.iter().map(|p| json!({ "name": p.name, "value": p.value, "from": p.from })).collect::<Vec<_>>(),
                 "forks": forks.iter().map(fork).collect::<Vec<_>>(),
                 "quorum": quorum,
                 "validatorDelay": delay,
@@ -104,6 +107,13 @@ impl OrgSettingsArgs {
         }
         for fork in &forks {
             println!("rules of {:7} from height {}", fork.name, fork.height);
+        }
+        for parameter in &parameters {
+            let value = match parameter.value {
+                0 => "what the rule set says".into(),
+                value => value.to_string(),
+            };
+            println!("{:16} {value} from height {}", parameter.name, parameter.from);
         }
         let on = |listed| if listed { "listed" } else { "not listed" };
         for (account, transact, deploy) in permissions {
@@ -175,6 +185,18 @@ pub enum OrgSetCommand {
         #[command(flatten)]
         transaction: TransactionArgs,
     },
+    /// A number that nodes act on: code-size (bytes of a contract), tx-gas (gas of a transaction)
+    Parameter {
+        #[arg(value_parser = name)]
+        name: String,
+        /// 0: what the rule set says
+        value: u64,
+        /// At least 100 blocks ahead of the last vote; without: the soonest
+        #[arg(long, value_name = "HEIGHT", default_value_t = 0, hide_default_value = true)]
+        from: u64,
+        #[command(flatten)]
+        transaction: TransactionArgs,
+    },
     /// A vote passes with more than this part of the organisations
     Quorum {
         #[arg(value_parser = quorum)]
@@ -233,6 +255,9 @@ impl OrgSetCommand {
             }
             Self::CancelFork { name, transaction } => {
                 transaction.propose(cancelForkCall { name }).await
+            }
+            Self::Parameter { name, value, from, transaction } => {
+                transaction.propose(setParameterCall { name, value, from }).await
             }
             Self::Quorum { part: Quorum { numerator, denominator }, transaction } => {
                 transaction.propose(setQuorumCall { numerator, denominator }).await

@@ -54,6 +54,10 @@ pub struct FoundingPlan {
     pub snapshot_every: u64,
     /// Of a network of members; founders are theirs in turn.
     pub organisations: Vec<Party>,
+    /// Only these accounts may send, besides those that speak for organisations; `None`: all.
+    pub accounts: Option<Vec<Address>>,
+    /// Only these may deploy; `None`: all.
+    pub deployers: Option<Vec<Address>>,
     /// The accounts' balances at genesis, in wei.
     pub funds: BTreeMap<Address, U256>,
 }
@@ -228,6 +232,8 @@ fn spec(
         decision_delay_s: spec::default_decision_delay_s(),
         quorum: spec::default_quorum(),
         snapshot_every: plan.snapshot_every,
+        accounts: plan.accounts.clone(),
+        deployers: plan.deployers.clone(),
         staking: (!plan.kind.has_members()).then(spec::Staking::default),
         forks: Fork::ALL.into_iter().map(|fork| (fork, 0)).collect(),
         organisations,

@@ -9,8 +9,9 @@ use alloy_primitives::U256;
 use trefoil_crypto::Address;
 
 use super::{
-    CHAIN_ACTIONS, CONTENT_REGISTRY, ChainSpec, ED25519_VERIFIER, Fork, FoundingOrganisation,
-    FoundingValidator, GOVERNING_ACTIONS, GOVERNING_CONTRACT, Kind, SpecError, Staking,
+    ACCOUNT_ACTIONS, CHAIN_ACTIONS, CONTENT_REGISTRY, ChainSpec, ED25519_VERIFIER, Fork,
+    FoundingOrganisation, FoundingValidator, GOVERNING_ACTIONS, GOVERNING_CONTRACT, Kind,
+    SpecError, Staking,
 };
 use crate::limits;
 
@@ -64,6 +65,7 @@ impl ChainSpec {
             GOVERNING_CONTRACT,
             GOVERNING_ACTIONS,
             CHAIN_ACTIONS,
+            ACCOUNT_ACTIONS,
             ED25519_VERIFIER,
             CONTENT_REGISTRY,
         ] {
@@ -162,6 +164,9 @@ impl ChainSpec {
             let cure = "give each validator an owner of its own";
             require(false, "validators.owner", format!("{owner} twice"), cure)?;
         }
+        let listed = self.accounts.is_some() || self.deployers.is_some();
+        let cure = "leave them out: nobody could vote to change a list";
+        require(!listed, "accounts", "a list, or `deployers`, on a public network", cure)?;
         self.staking.clone().unwrap_or_default().check(&self.validators)
     }
 
@@ -190,6 +195,7 @@ impl ChainSpec {
         self.organisations.iter().try_for_each(FoundingOrganisation::check)?;
         self.check_apart()?;
         self.check_seats()?;
+        self.check_lists()?;
         require(
             // At least one: the validators of a block are those that its parent's state
             // names, so the next block is the soonest. At most as many as a vote can set later
@@ -242,6 +248,19 @@ impl ChainSpec {
             require(false, "organisations.ca_keys", format!("{key}, which is used twice"), cure)?;
         }
         Ok(())
+    }
+
+    /// Whoever may deploy may send.
+    fn check_lists(&self) -> Result<(), SpecError> {
+        let (Some(accounts), Some(deployers)) = (&self.accounts, &self.deployers) else {
+            return Ok(());
+        };
+        let speaks = |account| self.organisations.iter().any(|o| o.keys.contains(account));
+        let mut idle = deployers.iter().filter(|one| !accounts.contains(one) && !speaks(one));
+        idle.next().map_or(Ok(()), |account| {
+            let cure = "list it in `accounts` too, or it could not send what deploys";
+            require(false, "deployers", format_args!("naming {account}"), cure)
+        })
     }
 
     /// Each validator runs on a node of its own, of an organisation that exists.

@@ -12,7 +12,7 @@ impl ChainSpec {
         let mut out = Vec::new();
         // A tag with a version: a new field changes the version, so that an old and a new
         // program never agree on a hash of different contents.
-        b"trefoil/spec/4".as_slice().encode(&mut out);
+        b"trefoil/spec/5".as_slice().encode(&mut out);
         self.name.as_str().encode(&mut out);
         (self.kind as u8).encode(&mut out);
         for number in [
@@ -36,6 +36,10 @@ impl ChainSpec {
             // Every field is written, present or not, and every list begins with its
             // length: no two specifications encode to the same bytes.
             self.forks.get(&fork).copied().unwrap_or(u64::MAX).encode(&mut out);
+        }
+        for list in [&self.accounts, &self.deployers] {
+            list.is_some().encode(&mut out);
+            list.as_deref().unwrap_or_default().to_vec().encode(&mut out);
         }
         encode_staking(self.staking.as_ref(), &mut out);
         encode_organisations(&self.organisations, &mut out);

@@ -35,6 +35,10 @@ pub const GOVERNING_ACTIONS: Address = address!("747265666f696c00000000000000000
 /// (`contracts/src/ChainActions.sol`).
 pub const CHAIN_ACTIONS: Address = address!("747265666f696c00000000000000000000000103");
 
+/// The address of the actions about accounts, to which those pass on what they do not know
+/// (`contracts/src/AccountActions.sol`).
+pub const ACCOUNT_ACTIONS: Address = address!("747265666f696c00000000000000000000000104");
+
 /// The address of the verifier of Ed25519 signatures (`contracts/src/Ed25519Verifier.sol`),
 /// from genesis on, in every kind of network.
 pub const ED25519_VERIFIER: Address = address!("747265666f696c00000000000000000000000102");
@@ -161,6 +165,14 @@ pub struct ChainSpec {
     /// sync). 0: never.
     #[serde(default = "default_snapshot_every")]
     pub snapshot_every: u64,
+    /// Of a network of members: only these accounts, and those that speak for organisations,
+    /// may send transactions. `None`: all may. A vote changes the list later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accounts: Option<Vec<Address>>,
+    /// Of a network of members: only transactions of these accounts create contracts. `None`:
+    /// those of all may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deployers: Option<Vec<Address>>,
     /// Of a public network only: the terms of staking.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub staking: Option<Staking>,

@@ -36,6 +36,8 @@ fn spec() -> ChainSpec {
         decision_delay_s: 172_800,
         quorum: [2, 3],
         snapshot_every: 1_024,
+        accounts: None,
+        deployers: None,
         staking: None,
         forks: [(Fork::Cancun, 0)].into(),
         organisations: [1, 2].map(organisation).into(),
@@ -71,7 +73,7 @@ type Change = fn(&mut ChainSpec);
 
 #[test]
 fn every_field_of_a_spec_changes_its_hash() {
-    let changes: [Change; 25] = [
+    let changes: [Change; 29] = [
         |s| s.name = "u".into(),
         |s| s.kind = Kind::Private,
         |s| s.chain_id += 1,
@@ -85,6 +87,10 @@ fn every_field_of_a_spec_changes_its_hash() {
         |s| s.validator_delay += 1,
         |s| s.decision_delay_s += 1,
         |s| s.quorum = [1, 2],
+        |s| s.accounts = Some(vec![]),
+        |s| s.accounts = Some(vec![Address::repeat_byte(7)]),
+        |s| s.deployers = Some(vec![]),
+        |s| s.deployers = Some(vec![Address::repeat_byte(7)]),
         |s| s.staking = Some(Staking::default()),
         |s| s.staking = Some(Staking { slash_parts: 11, ..Staking::default() }),
         |s| _ = s.forks.insert(Fork::Prague, 9),
@@ -120,7 +126,7 @@ fn the_order_of_validators_does_not_matter() {
 /// Each wrong value is refused with its key, and what to write instead.
 #[test]
 fn a_wrong_spec_names_the_key_and_the_cure() {
-    let wrong: [(&str, Change); 29] = [
+    let wrong: [(&str, Change); 31] = [
         ("`chain_id` is 0; use 1", |s| s.chain_id = 0),
         ("`name` is \"a b\"", |s| s.name = "a b".into()),
         ("`gas_limit` is 5", |s| s.gas_limit = 5),
@@ -165,6 +171,14 @@ fn a_wrong_spec_names_the_key_and_the_cure() {
         ("\"org-1\" twice", |s| s.organisations[1].name = "ORG-1".into()),
         ("not digits only", |s| s.organisations[1].name = "12".into()),
         ("`quorum` is [3, 3]", |s| s.quorum = [3, 3]),
+        ("nobody could vote to change a list", |s| {
+            *s = public();
+            s.deployers = Some(vec![]);
+        }),
+        ("list it in `accounts` too", |s| {
+            s.accounts = Some(vec![Address::repeat_byte(7)]);
+            s.deployers = Some([1, 7, 8].map(Address::repeat_byte).into());
+        }),
     ];
     assert_eq!(spec().check(), Ok(()));
     for (text, change) in wrong {

@@ -5,7 +5,8 @@ use std::fmt;
 use trefoil_types::{B256, ChainSpec, Header, Height};
 
 use crate::{
-    BlockRules, CallError, Governed, LedgerError, MemoryTrie, Snapshot, StateAt, trie::NodeReader,
+    BlockRules, CallError, Governed, LedgerError, MemoryTrie, Snapshot, StateAt,
+    rpc_calls::lists_deployers, trie::NodeReader,
 };
 
 /// Returns the rules of a block of which number and timestamp are known.
@@ -37,12 +38,17 @@ impl<'a> Ground<'a, StateAt> {
         height: Height,
     ) -> Result<Self, CallError> {
         let (hash, header) = snapshot.header(height)?.ok_or(CallError::NoBlock(height))?;
+        let state = snapshot.state(height)?;
+        let deployers_listed = lists_deployers(spec, snapshot, &header, &state)?;
         Ok(Self {
             hash,
             header,
-            state: snapshot.state(height)?,
+            state,
             trie: Box::new(snapshot.view.trie_at(height)?),
-            rules: Box::new(|header| rules_of_chain(spec, snapshot.governed(), header)),
+            rules: Box::new(move |header| {
+                let rules = rules_of_chain(spec, snapshot.governed(), header)?;
+                Ok(BlockRules { deployers_listed, ..rules })
+            }),
         })
     }
 }

@@ -34,8 +34,8 @@ const CALL_BYTES: usize = 3_000;
 const LOG_BYTES: usize = 1_000;
 /// An account in a picture of the state, without its code.
 const ACCOUNT_BYTES: usize = 1_000;
-/// Code that was not loaded may be of the most that a contract may have (EIP-170).
-const CODE_BYTES_MAX: usize = 0x6000;
+/// Code that was not loaded may be of the most that a vote can allow a contract.
+const CODE_BYTES_MAX: usize = 0x10000;
 // Seldom enough to cost nothing, often enough that little is reserved in vain.
 /// Bytes that are reserved at a time.
 const RESERVED_AT_ONCE: usize = 1 << 20;

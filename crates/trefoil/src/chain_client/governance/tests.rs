@@ -145,6 +145,18 @@ fn an_action_is_said_in_words() {
             "the rules of osaka hold from height 900".into(),
         ),
         (
+            setParameterCall { name: "tx-gas".into(), value: 7, from: 0 }.abi_encode(),
+            "tx-gas is 7, 101 blocks after the vote".into(),
+        ),
+        (
+            setAdministratorsCall { id, accounts: vec![ACCOUNT] }.abi_encode(),
+            format!("{ACCOUNT} add and freeze accounts of acme (1)"),
+        ),
+        (
+            addAccountsCall { id, accounts: vec![] }.abi_encode(),
+            "no action, but the call of one account: it is refused".into(),
+        ),
+        (
             cancelForkCall { name: "osaka".into() }.abi_encode(),
             "call off the rules of osaka".into(),
         ),

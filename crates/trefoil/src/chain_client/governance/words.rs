@@ -53,6 +53,12 @@ fn known(
             format!("no account sends for {} any more", org(a.id))
         }
         A::setSenders(a) => format!("{} may send for {}", list(&a.senders), org(a.id)),
+        A::setAdministrators(a) if a.accounts.is_empty() => {
+            format!("no account adds or freezes accounts of {} any more", org(a.id))
+        }
+        A::setAdministrators(a) => {
+            format!("{} add and freeze accounts of {}", list(&a.accounts), org(a.id))
+        }
         A::setSealingKey(a) if a.key.is_zero() => {
             format!("content is sealed to {} no more", org(a.id))
         }
@@ -94,14 +100,23 @@ fn known(
             a.numerator, a.denominator
         ),
         A::scheduleFork(a) => format!("the rules of {} hold from height {}", a.name, a.height),
+        A::setParameter(a) if a.value == 0 => {
+            format!("{} is what the rule set says, {}", a.name, after_notice(a.from))
+        }
+        A::setParameter(a) => format!("{} is {}, {}", a.name, a.value, after_notice(a.from)),
         A::cancelFork(a) => format!("call off the rules of {}", a.name),
         A::prove(_)
         | A::acceptSeat(_)
         | A::recover(_)
+        | A::addAccounts(_)
+        | A::freezeAccounts(_)
+        | A::chooseOrganisation(_)
         | A::holdNode(_)
         | A::holdOrganisation(_) => "no action, but the call of one account: it is refused".into(),
         A::found(_) | A::foundChain(_) => "found the network, which is done once".into(),
         A::ACTIONS(_) => return Err("ACTIONS"),
+        A::administrators(_) => return Err("administrators"),
+        A::belongsTo(_) => return Err("belongsTo"),
         A::BASE_FEE_MAX(_) => return Err("BASE_FEE_MAX"),
         A::CA_KEYS_MAX(_) => return Err("CA_KEYS_MAX"),
         A::DELAY_MAX(_) => return Err("DELAY_MAX"),
@@ -133,6 +148,13 @@ fn list<T: ToString>(items: &[T]) -> String {
 /// The peer id of a node's key.
 pub fn peer(key: &B256) -> PeerId {
     PeerId(PublicKey(*key))
+}
+
+fn after_notice(height: u64) -> String {
+    match height {
+        0 => "101 blocks after the vote".into(),
+        height => format!("from height {height} on"),
+    }
 }
 
 fn from(height: u64) -> String {
