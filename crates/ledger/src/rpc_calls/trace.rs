@@ -108,7 +108,7 @@ fn traces(
 ) -> Result<Vec<(B256, GethTrace)>, TraceError> {
     // geth's words, since tools match on them.
     let before = height.checked_sub(1).ok_or(TraceError::Genesis)?;
-    let stored = snapshot.block(height)?.ok_or(TraceError::NoBlock(height))?;
+    let block = snapshot.body(height)?.ok_or(TraceError::NoBlock(height))?;
     let (hash, header) = snapshot.header(before)?.ok_or(TraceError::NoBlock(before))?;
     let (state, validators) = (snapshot.state(before)?, snapshot.validators(before)?);
     let parent = Parent {
@@ -119,7 +119,7 @@ fn traces(
         governed: snapshot.governed(),
         validators: validators.as_ref(),
     };
-    replay(&parent, &stored.block, only, options, budget)
+    replay(&parent, &block, only, options, budget)
 }
 
 /// What each step of a trace shows, if the tracer shows steps.

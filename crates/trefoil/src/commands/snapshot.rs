@@ -21,7 +21,7 @@ use trefoil_ledger::{
 };
 use trefoil_os::{
     disk::{FileDisk, write_whole},
-    keystore::{self, KeyKind},
+    keystore,
 };
 use trefoil_swarm::draft_directory;
 use trefoil_types::{B256, ChainSpec, Height};

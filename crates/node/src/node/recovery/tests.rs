@@ -9,7 +9,7 @@ use crate::{Config, testing};
 /// A node that votes for nothing, on a ledger that is at its genesis.
 fn opened(ledger: Ledger, records: Vec<Record>) -> Result<Node, OpenError> {
     let peer = PeerId(SecretKey::from_seed(&[3; 32]).public());
-    let config = Config { validator_key: None, peer, pool: MempoolLimits::default() };
+    let config = Config { validator_keys: vec![], peer, pool: MempoolLimits::default() };
     Node::open(config, ledger, records, Time(2_000), &mut Effects::default())
 }
 
