@@ -12,7 +12,9 @@ use trefoil_fuzz::{
     network::{ATTACKER, CHAIN, HEIGHTS, START, VALIDATORS, node, peer},
     words::Words,
 };
-use trefoil_node::{Call, Done, Effects, Input, Node, PeerCommand, WorkerJob, io::CallId};
+use trefoil_node::{
+    Call, Done, Effects, Input, Node, PeerCommand, RecoveryJob, WorkerJob, io::CallId,
+};
 use trefoil_rpc::backend::recover;
 use trefoil_types::{
     Address, B256, Evidence, Height, Message, Millis, PeerId, PolkaCertificate, RoundCertificate,
@@ -94,7 +96,7 @@ impl World {
     fn done(&mut self) -> Option<Input> {
         let job = (!self.jobs.is_empty()).then(|| self.jobs.remove(0))?;
         Some(Input::Done(match job {
-            WorkerJob::Recover { id, txs } => {
+            WorkerJob::Recover(RecoveryJob { id, txs, .. }) => {
                 let txs = txs.iter().map(|raw| recover(raw)).collect();
                 Done::Recovered { id, txs }
             }

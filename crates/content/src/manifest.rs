@@ -61,6 +61,12 @@ impl Manifest {
         &self.0
     }
 
+    /// Bytes that it takes in memory.
+    pub fn memory(&self) -> usize {
+        let paths: usize = self.0.iter().map(|entry| entry.path.len()).sum();
+        self.0.len() * size_of::<ManifestEntry>() + paths
+    }
+
     /// How its files are cut into pieces.
     pub fn layout(&self) -> Result<Layout, LayoutError> {
         Layout::files(&self.0.iter().map(|entry| entry.size).collect::<Vec<_>>())

@@ -53,8 +53,6 @@ pub enum HostError {
     NotFounded { dir: PathBuf },
     #[error("{dir} holds a node already; choose another directory with --dir, or remove that one")]
     Founded { dir: PathBuf },
-    #[error("{path} has {bytes} bytes, more than {bytes_max}; name the right file")]
-    TooLong { path: PathBuf, bytes: u64, bytes_max: u64 },
     #[error(
         "setting `log` is wrong: {filter:?}: {why}; write error, warn, info, debug or trace, or MODULE=LEVEL,…"
     )]

@@ -13,12 +13,12 @@
 //! What always holds: while a node runs, only its owner may enter `keys`, `data` and `snapshots`.
 
 use std::{
-    fs,
+    io::Write as _,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use trefoil_os::{FileError, private};
+use trefoil_os::{FileError, disk::write_whole, operator_file, private};
 use trefoil_types::ChainSpec;
 
 use crate::{
@@ -139,15 +139,11 @@ pub fn read_spec(path: &Path) -> Result<Arc<ChainSpec>, HostError> {
 /// # Errors
 /// When it cannot be read or is longer.
 pub fn read(path: &Path, bytes_max: u64) -> Result<String, HostError> {
-    let failed = |source| FileError::new("read", path, source);
-    let bytes = fs::metadata(path).map_err(failed)?.len();
-    if bytes > bytes_max {
-        return Err(HostError::TooLong { path: path.into(), bytes, bytes_max });
-    }
-    Ok(fs::read_to_string(path).map_err(failed)?)
+    let read = operator_file::read_text(path, bytes_max);
+    Ok(read.map_err(|source| FileError::new("read", path, source))?)
 }
 
-/// Writes a text file, with the directories above it.
+/// Writes a text file, with the directories above it; whole or not at all.
 ///
 /// # Errors
 /// When it cannot be written.
@@ -156,12 +152,16 @@ pub fn write(path: &Path, text: &str) -> Result<(), HostError> {
     if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty() && !dir.exists()) {
         private::directory(dir).map_err(|source| FileError::new("make", dir, source))?;
     }
-    Ok(fs::write(path, text).map_err(|source| FileError::new("write", path, source))?)
+    let written = write_whole(path, |file| file.write_all(text.as_bytes()));
+    Ok(written.map_err(|source| FileError::new("write", path, source))?)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{fs::Permissions, os::unix::fs::PermissionsExt as _};
+    use std::{
+        fs::{self, Permissions},
+        os::unix::fs::PermissionsExt as _,
+    };
 
     use super::*;
 

@@ -4,12 +4,12 @@
 use std::{net::SocketAddr, sync::Arc, thread, time::Duration};
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, broadcast, mpsc, oneshot, watch};
 use trefoil_crypto::SecretKey;
 use trefoil_ledger::{Journal, Ledger};
 use trefoil_os::{FileError, disk::FileDisk};
 use trefoil_rpc::{
-    backend::{CALLS_MAX, EVENTS_MAX, READERS, RpcBackend},
+    backend::{CALLS_MAX, EVENTS_MAX, READERS, RECOVERIES_MAX, RpcBackend},
     content::{admin_server::Admin, gateway::Gateway},
 };
 use trefoil_swarm::Content;
@@ -18,6 +18,7 @@ use trefoil_types::{ChainSpec, Disk, Kind, PeerId};
 use crate::{
     HostError,
     certificate_renewal::CertificateRenewal,
+    disk_room::{DiskRoom, PatientDisk},
     home::Home,
     inbox::{DONE_MAX, InboxLanes},
     key_rotation::KeyRotation,
@@ -38,6 +39,7 @@ pub struct Host {
     stop: oneshot::Sender<()>,
     /// Ends when the node's thread has.
     ended: oneshot::Receiver<()>,
+    room: DiskRoom,
 }
 
 impl Host {
@@ -56,8 +58,11 @@ impl Host {
         home.close_to_others();
         state_sync::join(home, &spec, settings, &keys).await?;
         let disk: Arc<dyn Disk> = Arc::new(FileDisk::open(&home.data())?);
-        let ledger = Ledger::open(disk.clone(), spec.clone(), settings.history.0)?;
+        let room = DiskRoom::default();
+        let patient = PatientDisk { disk: disk.clone(), room: room.clone() };
+        let ledger = Ledger::open(Arc::new(patient), spec.clone(), settings.history.0)?;
         let (journal, recovered) = Journal::open(disk)?;
+        room.begin();
         if recovered.cut_bytes > 0 {
             let bytes = recovered.cut_bytes;
             tracing::warn!(bytes, "cut the journal's torn tail: the last write before a crash");
@@ -88,11 +93,13 @@ impl Host {
             net: net.clone(),
             readers: pool(READERS),
             workers: workers.clone(),
+            recoveries: Arc::new(Semaphore::new(RECOVERIES_MAX)),
             snapshot: published,
             status: watched,
             events: events.clone(),
             calls,
             certificate: certificate.as_ref().map(watch::Sender::subscribe),
+            lacks_room: room.reason(),
         };
         if let Some(held) = certificate {
             let (dir, snapshot) = (home.dir.clone(), backend.snapshot.clone());
@@ -125,6 +132,7 @@ impl Host {
             status,
             events,
             rotation,
+            room: room.clone(),
         };
         // The servers come after the replay: a caller must see the tip that this node already
         // announced to others.
@@ -147,7 +155,7 @@ impl Host {
         let (rpc, _server) = trefoil_rpc::serve(backend.clone(), address, access, memory, beside)
             .await
             .map_err(|source| HostError::RpcListen { address, source })?;
-        Ok(Self { backend, rpc, stop, ended })
+        Ok(Self { backend, rpc, stop, ended, room })
     }
 
     /// Stops taking inputs, makes the ledger durable and ends the node's
@@ -155,9 +163,11 @@ impl Host {
     pub async fn stop(self) {
         // First, so that no input comes any more and the batches end.
         self.backend.net.shutdown();
+        self.room.give_up();
         // A thread that has ended needs no signal.
         let _ = self.stop.send(());
-        if tokio::time::timeout(CLOSE_MAX, self.ended).await.is_err() {
+        let closed = tokio::time::timeout(CLOSE_MAX, self.ended).await;
+        if closed.is_err() || self.room.has_given_up() {
             tracing::warn!("the last checkpoint is not finished; the journal has what it lacks");
         }
     }

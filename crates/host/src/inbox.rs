@@ -46,20 +46,20 @@ pub struct Budget {
     gossip: u32,
 }
 
-impl Budget {
-    /// A whole batch; `gossip`: whether the workers have room for more.
-    pub fn batch(gossip: bool) -> Self {
+impl Default for Budget {
+    /// A whole batch.
+    fn default() -> Self {
         // A round of 128 validators has 256 votes: consensus takes four of them. Block sync takes
         // few: each answer holds blocks, which are executed on the node's thread. Gossip takes
-        // what the workers may hold (`JOBS_MAX`).
-        Self { consensus: 1024, calls: 512, catch_up: 8, gossip: if gossip { 64 } else { 0 } }
+        // little, too: a message may have 4,096 transactions, each of which is hashed.
+        Self { consensus: 1024, calls: 512, catch_up: 8, gossip: 64 }
     }
 }
 
 impl InboxLanes {
     /// Waits for the first arrival of a batch, or until `wait` is over; `None`: the process
     /// is to end.
-    pub async fn wait(&mut self, wait: Option<Duration>, budget: &Budget) -> Option<Arrival> {
+    pub async fn wait(&mut self, wait: Option<Duration>) -> Option<Arrival> {
         let deadline = async {
             match wait {
                 Some(wait) => tokio::time::sleep(wait).await,
@@ -77,7 +77,16 @@ impl InboxLanes {
             Some(event) = self.consensus.recv() => Some(Arrival::Net(event)),
             Some(request) = self.calls.recv() => Some(Arrival::Call(request)),
             Some(event) = self.catch_up.recv() => Some(Arrival::Net(event)),
-            Some(event) = self.gossip.recv(), if budget.gossip > 0 => Some(Arrival::Net(event)),
+            Some(event) = self.gossip.recv() => Some(Arrival::Net(event)),
+        }
+    }
+
+    /// Waits for a finished job alone; `None`: the process is to end.
+    pub async fn wait_for_done(&mut self) -> Option<Done> {
+        tokio::select! {
+            biased;
+            _ = &mut self.stop => None,
+            done = self.done.recv() => done,
         }
     }
 

@@ -16,7 +16,9 @@
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod certificate_renewal;
+mod disk_room;
 mod error;
+mod gossip_queue;
 pub mod home;
 mod host;
 mod inbox;
@@ -25,6 +27,9 @@ mod log_queue;
 pub mod logging;
 mod network_config;
 mod node_thread;
+mod offence_log;
+#[cfg(test)]
+mod refusing_disk;
 pub mod settings;
 pub mod snapshots;
 mod state_sync;

@@ -62,10 +62,15 @@ pub fn flush() {
 /// validator. The caller gets an error then.
 pub fn end_on_panic() {
     panic::set_hook(Box::new(move |info| {
-        // The reader of a pipe has seen enough: `trefoil status | head -1`.
         let text = info.payload_as_str().unwrap_or_default();
         if text.starts_with("failed printing to stdout") && LOG.get().is_none() {
-            std::process::exit(0);
+            // The reader of a pipe has seen enough: `trefoil status | head -1`. A disk that is full
+            // has not: `trefoil verify > FILE` would seem to have written what it found.
+            let is_closed = text.ends_with("(os error 32)");
+            if !is_closed {
+                say(&format!("trefoil: {text}"));
+            }
+            std::process::exit(i32::from(!is_closed));
         }
         // Not by the usual hook, which waits for who reads stderr.
         let thread = thread::current();

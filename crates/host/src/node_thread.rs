@@ -19,29 +19,28 @@ use tokio::{
 };
 use trefoil_ledger::{Checkpoint, Journal, JournalError, Ledger, Record, Snapshot};
 use trefoil_node::{
-    Config, Done, Effects, Event, Input, Node, NodeStatus, OpenError, PeerCommand, Reply, To,
-    WorkerJob, io::CallId,
+    Config, Done, Effects, Event, Input, Node, NodeStatus, OpenError, PeerCommand, RecoveryJob,
+    Reply, To, WorkerJob, io::CallId,
 };
 use trefoil_os::clock::Clock;
 use trefoil_p2p::{NetEvent, NetHandle};
 use trefoil_rpc::backend::{NodeCall, recover};
-use trefoil_types::Standing;
+use trefoil_types::{Offence, PeerId, Standing, message::Lane};
 
 use crate::{
     HostError,
+    disk_room::{self, DiskRoom},
+    gossip_queue::{self, GossipEvent},
     inbox::{Arrival, Budget, InboxLanes},
     key_rotation::KeyRotation,
     logging,
+    offence_log::OffenceLog,
 };
 
 // One sync of the journal serves the whole batch, and its messages wait for its end. 5 ms are
 // little beside a block interval (500 ms by default).
 /// A batch ends after this.
 const BATCH_MAX: Duration = Duration::from_millis(5);
-
-// A batch is one message, of 4 MiB at most on the gossip lane: 256 MiB in all.
-/// Batches of senders being recovered; beyond, gossip waits in its lane.
-const JOBS_MAX: usize = 64;
 
 /// The parts that the node's thread works with, besides the node.
 pub struct NodeThreadParts {
@@ -56,6 +55,7 @@ pub struct NodeThreadParts {
     pub events: broadcast::Sender<Event>,
     /// Where this node holds two validator keys.
     pub rotation: Option<KeyRotation>,
+    pub room: DiskRoom,
 }
 
 /// Starts the node's thread with what the journal held (`records`), and waits until it has
@@ -79,6 +79,8 @@ pub async fn start(
         });
         match finished {
             Ok(()) => thread.close(),
+            // It was to stop before there was room, and nothing that depends on it has left.
+            Err(error) if error.lacks_room() => drop(thread),
             Err(error) => fatal(&error),
         }
         // Last: the lock on the directory is free by now. Nobody may be waiting any more.
@@ -107,7 +109,8 @@ struct NodeThread {
     effects: Effects,
     calls: BTreeMap<CallId, oneshot::Sender<Reply>>,
     next_call: u64,
-    jobs: usize,
+    gossip: std::sync::mpsc::Sender<GossipEvent>,
+    offences: OffenceLog,
     checkpoints: std::sync::mpsc::Sender<Checkpoint>,
     checkpointing: bool,
     clock: Clock,
@@ -130,8 +133,9 @@ impl NodeThread {
             effects,
             calls: BTreeMap::new(),
             next_call: 0,
-            jobs: 0,
-            checkpoints: spawn_writer(parts.done.clone()),
+            gossip: gossip_queue::start(parts.workers.clone(), parts.done.clone()),
+            offences: OffenceLog::default(),
+            checkpoints: spawn_writer(parts.done.clone(), parts.room.clone()),
             checkpointing: false,
             clock,
             parts,
@@ -146,19 +150,24 @@ impl NodeThread {
             .build()
             .expect("the system gives a timer");
         loop {
-            let wait = self.node.deadline().map(|at| self.clock.until(at));
-            let budget = Budget::batch(self.jobs < JOBS_MAX);
-            let first = runtime.block_on(self.parts.lanes.wait(wait, &budget));
-            let Some(first) = first else { return Ok(()) };
-            self.batch(first, budget);
+            if self.node.ledger().is_overfull() {
+                let done = runtime.block_on(self.parts.lanes.wait_for_done());
+                let Some(done) = done else { return Ok(()) };
+                self.take(Arrival::Done(done));
+            } else {
+                let wait = self.node.deadline().map(|at| self.clock.until(at));
+                let first = runtime.block_on(self.parts.lanes.wait(wait));
+                let Some(first) = first else { return Ok(()) };
+                self.batch(first);
+            }
             self.carry_out()?;
         }
     }
 
     /// Steps what has arrived, most urgent first, for [`BATCH_MAX`] or until
     /// nothing waits.
-    fn batch(&mut self, first: Arrival, mut budget: Budget) {
-        let end = Instant::now() + BATCH_MAX;
+    fn batch(&mut self, first: Arrival) {
+        let (end, mut budget) = (Instant::now() + BATCH_MAX, Budget::default());
         let mut arrival = Some(first);
         while let Some(input) = arrival {
             self.take(input);
@@ -170,9 +179,8 @@ impl NodeThread {
         let input = match arrival {
             Arrival::Time => Input::Tick,
             Arrival::Done(done) => {
-                match done {
-                    Done::Recovered { .. } => self.jobs -= 1,
-                    Done::Checkpointed(_) => self.checkpointing = false,
+                if matches!(done, Done::Checkpointed(_)) {
+                    self.checkpointing = false;
                 }
                 Input::Done(done)
             }
@@ -183,22 +191,57 @@ impl NodeThread {
                 Input::Call { id, call }
             }
             Arrival::Net(NetEvent::Message { peer, message }) => Input::Message { peer, message },
-            Arrival::Net(NetEvent::Connected { peer, standing, .. }) => match standing {
-                Standing::Public | Standing::Member(_) => Input::Connected(peer),
-                Standing::Unjudged => Input::ConnectedUnjudged(peer),
-            },
-            Arrival::Net(NetEvent::Disconnected { peer, .. }) => Input::Disconnected(peer),
+            Arrival::Net(NetEvent::Connected { peer, standing, .. }) => {
+                self.tell_gossip(GossipEvent::Connected(peer));
+                match standing {
+                    Standing::Public | Standing::Member(_) => Input::Connected(peer),
+                    Standing::Unjudged => Input::ConnectedUnjudged(peer),
+                }
+            }
+            Arrival::Net(NetEvent::Disconnected { peer, .. }) => {
+                self.tell_gossip(GossipEvent::Disconnected(peer));
+                Input::Disconnected(peer)
+            }
             // The network has logged it, and the node has nothing to do with it.
             Arrival::Net(NetEvent::Refused { .. }) => return,
         };
+        let came = match &input {
+            Input::Message { message, .. } => Some((message.lane(), message.rule().signatures)),
+            _ => None,
+        };
+        let before = self.effects.orders.len();
         self.node.step(self.clock.now(), input, &mut self.effects);
+        for order in &self.effects.orders[before..] {
+            if let PeerCommand::Blame { peer, offence, relayed: true } = *order {
+                self.slow(peer, offence, came);
+            }
+        }
+    }
+
+    // Attack: a validator is not banned for messages that others may have made, and sends bad ones
+    // without end: a certificate is 4 ms of the node's thread.
+    /// Slows down a peer that is not banned for an offence, by what it cost: `came` are the lane
+    /// and the signatures of the message, where the offence follows at once.
+    fn slow(&self, peer: PeerId, offence: Offence, came: Option<(Lane, usize)>) {
+        let later = match offence {
+            Offence::InvalidTransaction => (Lane::Gossip, 1),
+            _ => (Lane::Consensus, 1),
+        };
+        let (lane, signatures) = came.unwrap_or(later);
+        if self.parts.net.is_favoured(peer) {
+            self.parts.net.slow(peer, lane, signatures.max(1));
+        }
+    }
+
+    fn tell_gossip(&self, event: GossipEvent) {
+        self.gossip.send(event).expect("the gossip's thread runs");
     }
 
     /// Journal before speech.
     fn carry_out(&mut self) -> Result<(), JournalError> {
         let effects = mem::take(&mut self.effects);
         if !effects.records.is_empty() {
-            self.parts.journal.append(&effects.records)?;
+            self.write(|journal| journal.append(&effects.records))?;
             self.unsynced = true;
         }
         // Records that nothing outside depends on become durable with the next batch that
@@ -209,7 +252,7 @@ impl NodeThread {
             && effects.replies.is_empty()
             && effects.events.is_empty());
         if speaks && self.unsynced {
-            self.parts.journal.sync()?;
+            self.write(Journal::sync)?;
             self.unsynced = false;
         }
         // First: a caller that learns of a block must find it in the snapshot.
@@ -233,7 +276,9 @@ impl NodeThread {
         for order in effects.orders {
             match order {
                 PeerCommand::Blame { peer, offence, relayed } => {
-                    tracing::warn!(%peer, ?offence, relayed, "a peer misbehaved");
+                    if let Some(unshown) = self.offences.note(peer, Instant::now().into_std()) {
+                        tracing::warn!(%peer, ?offence, relayed, unshown, "a peer misbehaved");
+                    }
                     // A favoured peer (a validator, or one of the configured peers) is not
                     // banned for what another made and it only relayed.
                     if !relayed || !self.parts.net.is_favoured(peer) {
@@ -241,12 +286,39 @@ impl NodeThread {
                     }
                 }
                 PeerCommand::Brought(peer) => self.parts.net.brought(peer),
-                PeerCommand::Credit(peer) => self.parts.net.credit(peer),
+                PeerCommand::Credit(peer) => {
+                    self.tell_gossip(GossipEvent::Credited(peer));
+                    self.parts.net.credit(peer);
+                }
+                PeerCommand::CreditBlock(peer) => self.parts.net.credit_block(peer),
                 PeerCommand::Admission(admission) => self.parts.net.set_admission(admission),
             }
         }
         effects.jobs.into_iter().for_each(|job| self.start(job));
-        effects.prune_journal.map_or(Ok(()), |height| self.parts.journal.prune(height))
+        let prune = effects.prune_journal;
+        prune.map_or(Ok(()), |height| self.write(|journal| journal.prune(height)))
+    }
+
+    // Attack, or accident: another process fills the disk. The node neither votes nor takes blocks
+    // meanwhile, since this is its thread.
+    /// Writes to the journal, as soon as there is room for it.
+    ///
+    /// # Errors
+    /// The disk failed; or it lacks room and the node is to stop.
+    fn write(
+        &mut self,
+        write: impl Fn(&mut Journal) -> Result<(), JournalError>,
+    ) -> Result<(), JournalError> {
+        let NodeThreadParts { journal, room, .. } = &mut self.parts;
+        loop {
+            match write(journal) {
+                Err(error) if error.lacks_room() && room.wait(disk_room::JOURNAL, &error) => {}
+                Err(error) => return Err(error),
+                Ok(()) => break,
+            }
+        }
+        room.found(disk_room::JOURNAL);
+        Ok(())
     }
 
     /// Shows readers the newest block, before any event or reply about it leaves, and tells the
@@ -281,15 +353,18 @@ impl NodeThread {
 
     fn start(&mut self, job: WorkerJob) {
         match job {
-            WorkerJob::Recover { id, txs } => {
-                self.jobs += 1;
-                let done = self.parts.done.clone();
-                self.parts.workers.spawn(move || {
-                    let txs = txs.into_par_iter().map(|raw| recover(&raw)).collect();
-                    // Only a node that stops no longer listens.
-                    let _ = done.blocking_send(Done::Recovered { id, txs });
-                });
-            }
+            WorkerJob::Recover(job) => match job.from {
+                Some(peer) => self.tell_gossip(GossipEvent::Job(peer, job)),
+                None => {
+                    let done = self.parts.done.clone();
+                    self.parts.workers.spawn(move || {
+                        let RecoveryJob { id, txs, .. } = job;
+                        let txs = txs.into_par_iter().map(|raw| recover(&raw)).collect();
+                        // Only a node that stops no longer listens.
+                        let _ = done.blocking_send(Done::Recovered { id, txs });
+                    });
+                }
+            },
             WorkerJob::Checkpoint(checkpoint) => {
                 self.checkpointing = true;
                 self.checkpoints.send(*checkpoint).expect("the ledger's writer runs");
@@ -300,6 +375,9 @@ impl NodeThread {
     /// Makes the ledger durable, so that the next start replays nothing. Changes that
     /// are not written when the process ends are in the journal.
     fn close(mut self) {
+        if self.parts.room.has_given_up() {
+            return;
+        }
         let mut ledger = self.node.into_ledger();
         while self.checkpointing {
             match self.parts.lanes.done.blocking_recv() {
@@ -315,6 +393,7 @@ impl NodeThread {
             let height = checkpoint.height();
             match checkpoint.run() {
                 Ok(_) => tracing::info!(height, "stopped; the ledger is durable"),
+                Err(_) if self.parts.room.has_given_up() => {}
                 Err(error) => fatal(&error),
             }
         }
@@ -324,7 +403,7 @@ impl NodeThread {
 // A durable commit takes about half a second (ADR 2), as long as a block interval: the node's
 // thread must not wait for it.
 /// The ledger's one writer: makes checkpoints durable, one after another.
-fn spawn_writer(done: mpsc::Sender<Done>) -> std::sync::mpsc::Sender<Checkpoint> {
+fn spawn_writer(done: mpsc::Sender<Done>, room: DiskRoom) -> std::sync::mpsc::Sender<Checkpoint> {
     let (orders, waiting) = std::sync::mpsc::channel::<Checkpoint>();
     let body = move || {
         for checkpoint in waiting {
@@ -332,6 +411,8 @@ fn spawn_writer(done: mpsc::Sender<Done>) -> std::sync::mpsc::Sender<Checkpoint>
                 Ok(finished) => {
                     let _ = done.blocking_send(Done::Checkpointed(finished));
                 }
+                // The journal has what it lacks.
+                Err(_) if room.has_given_up() => return,
                 Err(error) => fatal(&error),
             }
         }

@@ -7,7 +7,8 @@ use alloy_primitives::Bytes;
 use trefoil_types::{Address, Height, Receipt, RecoveredBlock, ValidatorSet};
 
 use crate::{
-    History, LedgerError, PROOFS_WINDOW, codec,
+    History, LedgerError, PROOFS_WINDOW,
+    codec::{self, BodySize},
     logs::Item,
     overlay::{Generation, Outcome},
     store::{Base, Batch, FORMAT, Store, Table},
@@ -142,6 +143,8 @@ pub(crate) fn put_block(batch: &mut Batch, block: &RecoveredBlock, receipts: &[R
     let mut body = Vec::new();
     codec::encode_body(block, &mut body);
     batch.put(Table::Headers, key.clone(), alloy_rlp::encode(&block.header));
+    let size = BodySize { bytes: body.len(), txs: block.transactions.len() };
+    batch.put(Table::BodySizes, key.clone(), codec::encode_body_size(size));
     batch.put(Table::Bodies, key.clone(), body);
     batch.put(Table::Receipts, key.clone(), codec::encode_receipts(receipts));
     batch.put(Table::Heights, block.hash, key);

@@ -32,6 +32,41 @@ pub(crate) fn encode_body(block: &RecoveredBlock, out: &mut Vec<u8>) {
     block.attached.encode(out);
 }
 
+/// The size of a block's body as it is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BodySize {
+    /// Transactions with their senders, and the attached data.
+    pub bytes: usize,
+    pub txs: usize,
+}
+
+impl BodySize {
+    /// Bytes without the senders: block sync does not send them.
+    pub fn without_senders(&self) -> usize {
+        self.bytes.saturating_sub(self.txs * Address::ZERO.length())
+    }
+
+    /// That of a body which is not encoded yet.
+    pub(crate) fn of(block: &RecoveredBlock) -> Self {
+        let list = |payload: usize| payload + alloy_rlp::length_of_length(payload);
+        let txs = list(block.transactions.iter().map(|tx| tx.inner().length()).sum());
+        let senders = list(block.transactions.iter().map(|tx| tx.signer().length()).sum());
+        let bytes = txs + senders + block.attached.length();
+        Self { bytes, txs: block.transactions.len() }
+    }
+}
+
+/// Bytes, then transactions, 4 bytes each.
+pub(crate) fn encode_body_size(size: BodySize) -> Vec<u8> {
+    [size.bytes, size.txs].iter().flat_map(|n| (*n as u32).to_be_bytes()).collect()
+}
+
+pub(crate) fn decode_body_size(bytes: &[u8]) -> Option<BodySize> {
+    let (bytes, txs) = bytes.split_first_chunk()?;
+    let number = |bytes: [u8; 4]| u32::from_be_bytes(bytes) as usize;
+    Some(BodySize { bytes: number(*bytes), txs: number(txs.try_into().ok()?) })
+}
+
 pub(crate) fn decode_body(header: Header, mut bytes: &[u8]) -> Option<RecoveredBlock> {
     let rest = &mut bytes;
     let txs = Vec::<TxEnvelope>::decode(rest).ok()?;
@@ -105,6 +140,49 @@ pub(crate) fn count_receipts(mut bytes: &[u8]) -> Option<ReceiptCounts> {
         counts.logs += count(&mut row)?;
     }
     Some(counts)
+}
+
+/// The gas used up to the end of each transaction, by encoded receipts. Their logs are passed over.
+pub(crate) fn cumulative_gas(mut bytes: &[u8]) -> Option<Vec<u64>> {
+    let mut rows = alloy_rlp::Header::decode_bytes(&mut bytes, true).ok()?;
+    let mut gas = Vec::new();
+    while !rows.is_empty() {
+        let mut row = alloy_rlp::Header::decode_bytes(&mut rows, true).ok()?;
+        // Kind, success.
+        for _ in 0..2 {
+            skip(&mut row)?;
+        }
+        gas.push(u64::decode(&mut row).ok()?);
+    }
+    Some(gas)
+}
+
+/// Calls `each` with the number of topics and the bytes of data of each log of encoded receipts,
+/// and `end` with the number of logs of each receipt. It takes no memory.
+pub(crate) fn for_each_log(
+    mut bytes: &[u8],
+    mut each: impl FnMut(usize, usize),
+    mut end: impl FnMut(usize),
+) -> Option<()> {
+    let mut rows = alloy_rlp::Header::decode_bytes(&mut bytes, true).ok()?;
+    while !rows.is_empty() {
+        let mut row = alloy_rlp::Header::decode_bytes(&mut rows, true).ok()?;
+        // Kind, success, gas.
+        for _ in 0..3 {
+            skip(&mut row)?;
+        }
+        let mut logs = alloy_rlp::Header::decode_bytes(&mut row, true).ok()?;
+        let mut number = 0;
+        while !logs.is_empty() {
+            let mut log = alloy_rlp::Header::decode_bytes(&mut logs, true).ok()?;
+            skip(&mut log)?; // The address.
+            let topics = count(&mut log)?;
+            each(topics, alloy_rlp::Header::decode_bytes(&mut log, false).ok()?.len());
+            number += 1;
+        }
+        end(number);
+    }
+    Some(())
 }
 
 /// Passes over a list; how many items it has.

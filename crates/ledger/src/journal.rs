@@ -10,10 +10,10 @@
 //! Why before the message: a validator that crashed after a vote and forgot it could vote for
 //! another block of the same round. That is equivocation, and costs its stake.
 
-use std::{collections::VecDeque, ops::Range, sync::Arc};
+use std::{collections::VecDeque, io, ops::Range, sync::Arc};
 
 use alloy_rlp::{Decodable, Encodable};
-use trefoil_types::{Certificate, Disk, DiskFile, Height, RecoveredBlock};
+use trefoil_types::{Certificate, Disk, DiskFile, Height, RecoveredBlock, room_cure};
 
 use crate::codec;
 
@@ -39,9 +39,10 @@ pub struct Recovered {
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
     #[error(
-        "journal {file}: {source}; nothing that this node said is lost: mend the disk or make room, then start it again"
+        "journal {file}: {source}; nothing that this node said is lost: {}",
+        room_cure(.source).unwrap_or("mend the disk, then start it again")
     )]
-    Disk { file: String, source: std::io::Error },
+    Disk { file: String, source: io::Error },
     /// Damage before the tail: something other than a crash changed the file.
     #[error(
         "journal {file} is damaged at byte {offset}; restore the node's blocks from its peers with \
@@ -54,10 +55,20 @@ pub enum JournalError {
     Format { file: String, found: u8 },
 }
 
+impl JournalError {
+    /// Whether the disk had no room, so that the same call may succeed later. Any other error is
+    /// final: the process must end.
+    pub fn lacks_room(&self) -> bool {
+        matches!(self, Self::Disk { source, .. } if room_cure(source).is_some())
+    }
+}
+
 // After a failed fsync the kernel may drop the dirty pages and report success the next time
-// (Rebello et al., USENIX ATC 2020), so trying again proves nothing.
+// (Rebello et al., USENIX ATC 2020), so trying again proves nothing. A disk without room may say so
+// only at the fsync (NFS, thin volumes): what was not synced is written anew before the next one.
 /// Append-only segments on a [`Disk`]: `append`, then `sync`; nothing is sent between the
-/// two. A failed append or sync is final: the process must end.
+/// two. A failed append or sync is final unless the disk lacks room
+/// ([`JournalError::lacks_room`]): then the journal is as before the call.
 #[derive(Debug)]
 pub struct Journal {
     disk: Arc<dyn Disk>,
@@ -65,9 +76,11 @@ pub struct Journal {
     old: VecDeque<(u32, Height)>,
     number: u32,
     file: Arc<dyn DiskFile>,
-    /// Bytes of `file` that are written, and that are synced.
-    len: u64,
+    /// Bytes of `file` that are synced, and what is written behind them.
     synced: u64,
+    unsynced: Vec<u8>,
+    /// The last sync found no room.
+    is_doubtful: bool,
     /// The highest height in `file`.
     highest: Height,
     segment_bytes: u64,
@@ -99,9 +112,17 @@ impl Journal {
         let number = numbers.last().copied().unwrap_or(1);
         let name = file_name(number);
         let file = disk.open(&name).map_err(|source| disk_error(number, source))?;
-        let (old, len, highest) = (VecDeque::new(), 0, 0);
-        let segment_bytes = SEGMENT_BYTES;
-        let mut journal = Self { disk, old, number, file, len, synced: 0, highest, segment_bytes };
+        let mut journal = Self {
+            disk,
+            old: VecDeque::new(),
+            number,
+            file,
+            synced: 0,
+            unsynced: Vec::new(),
+            is_doubtful: false,
+            highest: 0,
+            segment_bytes: SEGMENT_BYTES,
+        };
         for old in numbers.iter().copied().filter(|n| *n < number) {
             let segment = Segment::read(&*journal.disk, old)?;
             // It was synced whole before the next file was begun, so no crash explains a
@@ -125,12 +146,14 @@ impl Journal {
         }
         self.highest = segment.records(&mut recovered.records)?;
         recovered.cut_bytes = (segment.bytes.len() - segment.whole) as u64;
-        self.len = segment.whole as u64;
+        self.synced = segment.whole as u64;
+        let number = self.number;
         if recovered.cut_bytes > 0 {
-            self.file.set_len(self.len).map_err(|source| disk_error(self.number, source))?;
+            self.file.set_len(self.synced).map_err(|source| disk_error(number, source))?;
         }
-        if self.len == 0 {
-            self.write(&FILE_MAGIC)?;
+        if self.synced == 0 {
+            self.file.write_at(0, &FILE_MAGIC).map_err(|source| disk_error(number, source))?;
+            self.unsynced = FILE_MAGIC.to_vec();
         }
         self.sync()
     }
@@ -141,24 +164,45 @@ impl Journal {
     }
 
     pub fn append(&mut self, records: &[Record]) -> Result<(), JournalError> {
-        if self.len >= self.segment_bytes {
+        if self.len() >= self.segment_bytes {
             self.begin_next()?;
         }
-        let mut out = Vec::new();
+        let (at, before) = (self.len(), self.unsynced.len());
         for record in records {
-            let position =
-                FramePosition { number: self.number, offset: self.len + out.len() as u64 };
-            position.write_frame(self.synced, &encode(record), &mut out);
-            self.highest = self.highest.max(record.height());
+            let position = FramePosition { number: self.number, offset: self.len() };
+            position.write_frame(self.synced, &encode(record), &mut self.unsynced);
         }
-        self.write(&out)
+        if let Err(source) = self.file.write_at(at, &self.unsynced[before..]) {
+            self.unsynced.truncate(before);
+            // A part may be there, and keeps a full disk full. If it stays, it is written over, or
+            // cut by who opens the journal.
+            let _ = self.file.set_len(at);
+            return Err(disk_error(self.number, source));
+        }
+        self.highest = records.iter().map(Record::height).fold(self.highest, Height::max);
+        Ok(())
     }
 
     /// Durable after this. One fsync.
     pub fn sync(&mut self) -> Result<(), JournalError> {
-        self.file.sync().map_err(|source| disk_error(self.number, source))?;
-        self.synced = self.len;
+        let synced = if self.is_doubtful { self.write_anew() } else { self.file.sync() };
+        self.is_doubtful = synced.as_ref().is_err_and(|error| room_cure(error).is_some());
+        synced.map_err(|source| disk_error(self.number, source))?;
+        self.synced = self.len();
+        self.unsynced = Vec::new();
         Ok(())
+    }
+
+    /// Writes what is not synced as if it never was, and syncs it.
+    fn write_anew(&self) -> io::Result<()> {
+        self.file.set_len(self.synced)?;
+        self.file.write_at(self.synced, &self.unsynced)?;
+        self.file.sync()
+    }
+
+    /// Bytes of the newest file.
+    fn len(&self) -> u64 {
+        self.synced + self.unsynced.len() as u64
     }
 
     // Only after the checkpoint is durable. Until then these records are the only copy of
@@ -179,18 +223,16 @@ impl Journal {
     fn begin_next(&mut self) -> Result<(), JournalError> {
         // The old file first: an older file counts as damaged if it is not whole.
         self.sync()?;
+        let number = self.number + 1;
+        let open = || {
+            let file = self.disk.open(&file_name(number))?;
+            file.write_at(0, &FILE_MAGIC)?;
+            Ok::<_, io::Error>(file)
+        };
+        let file = open().map_err(|source| disk_error(number, source))?;
         self.old.push_back((self.number, self.highest));
-        self.number += 1;
-        let file = self.disk.open(&file_name(self.number));
-        self.file = file.map_err(|source| disk_error(self.number, source))?;
-        (self.len, self.synced, self.highest) = (0, 0, 0);
-        self.write(&FILE_MAGIC)
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> Result<(), JournalError> {
-        let written = self.file.write_at(self.len, bytes);
-        written.map_err(|source| disk_error(self.number, source))?;
-        self.len += bytes.len() as u64;
+        (self.number, self.file, self.highest) = (number, file, 0);
+        (self.synced, self.unsynced) = (0, FILE_MAGIC.to_vec());
         Ok(())
     }
 }
@@ -210,7 +252,7 @@ fn file_name(number: u32) -> String {
     format!("journal-{number:08}")
 }
 
-fn disk_error(number: u32, source: std::io::Error) -> JournalError {
+fn disk_error(number: u32, source: io::Error) -> JournalError {
     JournalError::Disk { file: file_name(number), source }
 }
 
@@ -334,7 +376,7 @@ impl Segment {
     fn read(disk: &dyn Disk, number: u32) -> Result<Self, JournalError> {
         let read = || {
             let file = disk.open(&file_name(number))?;
-            let len = usize::try_from(file.len()?).map_err(std::io::Error::other)?;
+            let len = usize::try_from(file.len()?).map_err(io::Error::other)?;
             let mut bytes = vec![0; len];
             file.read_at(0, &mut bytes)?;
             Ok(bytes)

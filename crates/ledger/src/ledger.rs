@@ -34,6 +34,11 @@ const CHECKPOINT_BYTES: usize = 32 << 20;
 // between are found by counting on, which takes 100 µs at most.
 /// The turns of each so many heights are stored, and of the first height of each set.
 const TURNS_EVERY: Height = 256;
+// A disk without room, or one that is far too slow: the chain must not go on in memory for as long
+// as that lasts. 128 MiB, or 1,024 blocks, which a restart executes again.
+/// As many times what makes a checkpoint due may gather while another one is written.
+const OVERFULL_TIMES: usize = 4;
+const OVERFULL_BLOCKS_TIMES: usize = 16;
 
 #[derive(Debug)]
 pub struct Ledger {
@@ -383,6 +388,15 @@ impl Ledger {
         view.flushing = Some(generation.clone());
         let (store, base, height) = (self.store.clone(), view.base.clone(), view.tip.1.number);
         Some(Checkpoint { store, base, generation, history: self.history, height })
+    }
+
+    /// Whether no block should be added before the checkpoint that is being written is done: too
+    /// much is in memory alone.
+    pub fn is_overfull(&self) -> bool {
+        let current = &self.view.current;
+        self.view.flushing.is_some()
+            && (current.blocks.len() >= OVERFULL_BLOCKS_TIMES * self.checkpoint_blocks
+                || current.bytes >= OVERFULL_TIMES * CHECKPOINT_BYTES)
     }
 
     pub fn checkpointed(&mut self, done: CheckpointDone) {

@@ -11,6 +11,7 @@
 //! What it must never know: peers, messages, rounds and votes (the records of consensus are
 //! bytes to it), the machine's clock, and which transactions a proposer should prefer.
 
+mod block_parts;
 pub mod build;
 mod call_memory;
 pub mod checkpoint;
@@ -42,6 +43,7 @@ mod trie;
 pub use build::{Built, TxRefusal, build};
 pub use call_memory::{CALL_FREE_BYTES, CallMemory};
 pub use checkpoint::{Checkpoint, CheckpointDone};
+pub use codec::BodySize;
 pub use error::LedgerError;
 pub use execute::{EthereumBlock, Parent, execute, execute_ethereum};
 pub use fault::{BlockError, ExecuteError};

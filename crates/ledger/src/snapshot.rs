@@ -14,7 +14,9 @@ use trefoil_types::{
 };
 
 use crate::{
-    Account, Governed, LedgerError, StateReader, codec, header,
+    Account, Governed, LedgerError, StateReader,
+    codec::{self, BodySize},
+    header,
     logs::Wanted,
     overlay::{Generation, Outcome},
     store::{Base, Table},
@@ -112,6 +114,24 @@ impl Snapshot {
             let (block, receipts) = (committed.block.clone(), committed.receipts.clone());
             return Ok(Some(StoredBlock { block, receipts }));
         }
+        let Some(block) = self.block_on_disk(height)? else { return Ok(None) };
+        let key = codec::height_key(height);
+        let receipts = self.view.base.read(Table::Receipts, &key, codec::decode_receipts)?;
+        let lost = || LedgerError::damaged(format!("block {height} lacks its receipts"));
+        let receipts = Arc::new(receipts.ok_or_else(lost)?);
+        Ok(Some(StoredBlock { block: Arc::new(block), receipts }))
+    }
+
+    /// A block without its receipts, which can be many times as long.
+    pub fn body(&self, height: Height) -> Result<Option<Arc<RecoveredBlock>>, LedgerError> {
+        match self.view.memory(|g| g.blocks.get(&height).map(|c| c.block.clone())) {
+            Some(block) => Ok(Some(block)),
+            None => Ok(self.block_on_disk(height)?.map(Arc::new)),
+        }
+    }
+
+    /// A block that a checkpoint wrote, without its receipts.
+    fn block_on_disk(&self, height: Height) -> Result<Option<RecoveredBlock>, LedgerError> {
         let Some((_, header)) = self.header(height)? else { return Ok(None) };
         let (base, key) = (&self.view.base, codec::height_key(height));
         // Headers of handovers and ancestors are here without their bodies: not kept, which
@@ -120,13 +140,21 @@ impl Snapshot {
             return Ok(None);
         }
         let block = base.read(Table::Bodies, &key, |row| codec::decode_body(header, row))?;
-        let receipts = base.read(Table::Receipts, &key, codec::decode_receipts)?;
-        match (block, receipts) {
-            (Some(block), Some(receipts)) => {
-                Ok(Some(StoredBlock { block: Arc::new(block), receipts: Arc::new(receipts) }))
-            }
-            _ => Err(LedgerError::damaged(format!("block {height} lacks its body or receipts"))),
+        let lost = || LedgerError::damaged(format!("block {height} lacks its body"));
+        block.map(Some).ok_or_else(lost)
+    }
+
+    // Attack: requests of peers for large blocks, each of which would be read to learn that it
+    // does not fit in an answer.
+    /// The size of a block's body, which is not read for it. `None` where [`Snapshot::block`] has
+    /// none.
+    pub fn body_size(&self, height: Height) -> Result<Option<BodySize>, LedgerError> {
+        let in_memory = |g: &Generation| g.blocks.get(&height).map(|c| BodySize::of(&c.block));
+        if let Some(size) = self.view.memory(in_memory) {
+            return Ok(Some(size));
         }
+        let key = codec::height_key(height);
+        self.view.base.read(Table::BodySizes, &key, codec::decode_body_size)
     }
 
     pub fn certificate(&self, height: Height) -> Result<Option<Certificate>, LedgerError> {
@@ -137,12 +165,12 @@ impl Snapshot {
 
     /// The unit of block sync.
     pub fn certified_block(&self, height: Height) -> Result<Option<CertifiedBlock>, LedgerError> {
-        let (Some(stored), Some(certificate)) = (self.block(height)?, self.certificate(height)?)
-        else {
-            return Ok(None);
+        let Some(certificate) = self.certificate(height)? else { return Ok(None) };
+        let unit = |block: Arc<RecoveredBlock>| {
+            let (block, attached) = (block.to_block(), block.attached.clone());
+            CertifiedBlock { block, certificate, attached }
         };
-        let (block, attached) = (stored.block.to_block(), stored.block.attached.clone());
-        Ok(Some(CertifiedBlock { block, certificate, attached }))
+        Ok(self.body(height)?.map(unit))
     }
 
     /// The validators of the block at `height`; known up to the block after the tip.

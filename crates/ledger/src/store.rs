@@ -11,7 +11,7 @@ use alloy_rlp::Decodable;
 use redb::{
     Database, ReadOnlyTable, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition,
 };
-use trefoil_types::{B256, Disk, DiskFile, Height};
+use trefoil_types::{B256, Disk, DiskFile, Height, room_cure};
 
 use crate::{LedgerError, codec};
 
@@ -52,6 +52,8 @@ tables! {
     Headers "headers",
     /// Height: transactions with senders, attached data.
     Bodies "bodies",
+    /// Height: the bytes of its row in `bodies`, and how many transactions that has.
+    BodySizes "body_sizes",
     /// Height: receipts.
     Receipts "receipts",
     /// Height: certificate.
@@ -315,6 +317,10 @@ pub(crate) fn failed(error: impl Into<redb::Error>) -> LedgerError {
             LedgerError::damaged(error.to_string())
         }
         error @ redb::Error::UpgradeRequired(_) => LedgerError::damaged(error.to_string()),
+        redb::Error::Io(error) => {
+            let cure = room_cure(&error).map(|cure| format!("; {cure}")).unwrap_or_default();
+            LedgerError::Storage(format!("{FILE}: {error}{cure}"))
+        }
         error => LedgerError::Storage(format!("{FILE}: {error}")),
     }
 }

@@ -6,22 +6,20 @@
 //! nodes for theirs, so that the peer sends each transaction about once. A transaction
 //! proves itself by its hash, so it is passed on as it comes (`docs/adr/0022`).
 //!
-//! Owns: for one block, which transactions are missing and which peer was asked for which;
-//! and the requests of peers for what is not here yet. It must never know: whether the
-//! block is valid.
+//! Owns: for one block, which transactions are missing and which peer was asked for which. It
+//! must never know: whether the block is valid.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use alloy_eips::Encodable2718;
-use alloy_primitives::Bytes;
+use alloy_primitives::{Bytes, map::B256Map};
 use alloy_rlp::Encodable;
 use trefoil_types::{
-    B256, Message, Millis, PeerId, RecoveredBlock, Time, Transaction, keccak256,
+    B256, Message, Millis, PeerId, RecoveredBlock, Time, Transaction, keccak256, limits,
     message::{Bodies, GetBodies, ProposedBlock},
-    message_rule as rules,
 };
 
-use crate::{Effects, peer_bytes::PeerBytes, pieces::pieces};
+use crate::{Effects, pending_requests::PendingRequests, pieces::pieces};
 
 // Gossip holds a transaction back for up to 10 ms, and its recovery takes up to 20 ms.
 // To ask at once would have busy nodes send and recover twice what waits in a queue already.
@@ -48,10 +46,15 @@ const TRIES_MAX: u32 = 12;
 const TRIES_BESIDE_OTHERS: u32 = 2;
 
 // Attack: a list of what one peer made itself, which gives a transaction now and then, so that
-// the list is never given up. What came is kept for the next list, so that a list that is true
-// and slow loses nothing.
-/// How long a list is followed at most while there is another one.
-const LIST_TURN: Millis = Millis(3_000);
+// the list is never given up, and the vote comes after the round. With three turns in a round two
+// such peers do not hold it up. What came is kept for the next list, and so is what is on its way
+// (`late`), so that a list that is true and slow loses nothing.
+/// How many lists are followed, one after the other, while a round waits for its proposal.
+const LISTS_IN_A_ROUND: u64 = 3;
+
+// 12 s of rounds of a second: a false list must not be taken up for ever.
+/// How often a list is put behind the others.
+const LIST_TURNS_MAX: u32 = 36;
 
 // 100 ms of a 10 Mbit/s uplink: below that a second step costs more than it saves.
 /// Less than so many bytes is asked of one peer: sharing costs a step more.
@@ -72,11 +75,6 @@ const ALTERNATES_MAX: usize = 4;
 /// passes it on can begin.
 const PIECE_BYTES: usize = 64 * 1024;
 
-// Attack: requests for what is not here, which would be remembered for ever. What is over
-// the bound is asked for again.
-/// What a transaction that a peer waits for takes here.
-const PENDING_BYTES: usize = 64;
-
 /// A block whose transactions are not all here.
 #[derive(Debug)]
 pub(crate) struct MissingTransactions {
@@ -88,7 +86,8 @@ pub(crate) struct MissingTransactions {
     recovering: BTreeSet<B256>,
     /// The peer that sent the list of hashes, and answers for it.
     from: PeerId,
-    timely: bool,
+    /// The block is kept for a round that has not begun: nothing is looked up or fetched.
+    is_asleep: bool,
     /// When it is time to ask for them (again).
     ask_at: Time,
     /// What was asked for and did not come, and of which peer.
@@ -105,12 +104,16 @@ pub(crate) struct MissingTransactions {
     tries: u32,
     /// Since when this list of hashes is followed.
     since: Time,
+    /// How long it is followed at most while there is another one.
+    list_turn: Millis,
     /// How often another list of hashes was followed before this one.
     list_turns: u32,
     /// Bytes that came which this list names.
     list_bytes: usize,
     /// What came for the lists that were followed before: much of it may be named again.
     found: BTreeMap<B256, Transaction>,
+    /// What was asked for those lists, and may come yet.
+    late: BTreeSet<B256>,
     /// Copies of the proposal with other lists of hashes, the oldest first: a peer lies.
     alternates: VecDeque<AlternateList>,
 }
@@ -137,28 +140,17 @@ pub(crate) struct Givers {
 }
 
 impl MissingTransactions {
-    pub fn new(
-        proposed: ProposedBlock,
-        from: PeerId,
-        timely: bool,
-        now: Time,
-        known: impl Fn(&B256) -> Option<Transaction>,
-    ) -> Self {
+    /// Keeps a proposal that came now until it is taken up ([`Self::wake`]). A round waits for its
+    /// proposal for `propose_wait`.
+    pub fn new(proposed: ProposedBlock, from: PeerId, now: Time, propose_wait: Millis) -> Self {
         let ask_at = now + GRACE;
-        let mut wanted: BTreeMap<B256, Vec<usize>> = BTreeMap::new();
-        let txs: Vec<Option<Transaction>> = proposed.tx_hashes.iter().map(known).collect();
-        for (at, hash) in proposed.tx_hashes.iter().enumerate() {
-            if txs[at].is_none() {
-                wanted.entry(*hash).or_default().push(at);
-            }
-        }
         Self {
             proposed,
-            txs,
-            wanted,
+            txs: Vec::new(),
+            wanted: BTreeMap::new(),
             recovering: BTreeSet::new(),
             from,
-            timely,
+            is_asleep: true,
             ask_at,
             open: BTreeMap::new(),
             gave: BTreeSet::new(),
@@ -167,11 +159,33 @@ impl MissingTransactions {
             turn: 0,
             tries: 0,
             since: now,
+            list_turn: Millis(propose_wait.0 / LISTS_IN_A_ROUND),
             list_turns: 0,
             list_bytes: 0,
             found: BTreeMap::new(),
+            late: BTreeSet::new(),
             alternates: VecDeque::new(),
         }
+    }
+
+    /// Begins to follow the list of hashes, with the transactions that are here.
+    pub fn wake(&mut self, now: Time, known: impl Fn(&B256) -> Option<Transaction>) {
+        let hashes = &self.proposed.tx_hashes;
+        self.txs = hashes.iter().map(known).collect();
+        let missing = hashes.iter().enumerate().filter(|(at, _)| self.txs[*at].is_none());
+        for (at, hash) in missing {
+            self.wanted.entry(*hash).or_default().push(at);
+        }
+        (self.is_asleep, self.since, self.moved_at) = (false, now, self.ask_at.max(now));
+    }
+
+    pub fn is_asleep(&self) -> bool {
+        self.is_asleep
+    }
+
+    /// The proposal with the list of hashes that is followed.
+    pub fn proposed(&self) -> &ProposedBlock {
+        &self.proposed
     }
 
     /// The peer that sent the list of hashes, and answers for it.
@@ -179,17 +193,13 @@ impl MissingTransactions {
         self.from
     }
 
-    /// Whether the block's timestamp was not too far ahead when it came.
-    pub fn is_timely(&self) -> bool {
-        self.timely
-    }
-
     /// When it is time to ask for them (again).
-    pub fn retry_due(&self) -> Time {
-        match self.alternates.is_empty() {
+    pub fn retry_due(&self) -> Option<Time> {
+        let due = match self.alternates.is_empty() {
             true => self.ask_at,
-            false => self.ask_at.min(self.since + LIST_TURN),
-        }
+            false => self.ask_at.min(self.since + self.list_turn),
+        };
+        (!self.is_asleep).then_some(due)
     }
 
     /// Bytes that came which the list names.
@@ -198,7 +208,7 @@ impl MissingTransactions {
     }
 
     pub fn is_whole(&self) -> bool {
-        self.wanted.is_empty()
+        !self.is_asleep && self.wanted.is_empty()
     }
 
     /// The block, made of what came. It must be whole.
@@ -210,17 +220,9 @@ impl MissingTransactions {
     // Attack: five liars send a false list each before a true one comes, and there are four
     // places. A list that had its turn in vain makes room for one that had none; and so does a
     // stranger's for that of a favoured peer.
-    /// Another copy of the proposal. The list of hashes is not signed; if the one we
-    /// follow is false, this may be the true one.
+    /// Keeps another copy of the proposal that is new. The list of hashes is not signed; if the
+    /// one we follow is false, this may be the true one.
     pub fn keep_alternate(&mut self, from: PeerId, favoured: bool, proposed: ProposedBlock) {
-        // Attack: one liar fills the reserve, so that no true copy finds room. Each peer has
-        // one list, and lists that are equal are one.
-        let is_new = |peer: PeerId, list: &[B256]| peer != from && list != proposed.tx_hashes;
-        let is_new = is_new(self.from, &self.proposed.tx_hashes)
-            && self.alternates.iter().all(|it| is_new(it.from, &it.proposed.tx_hashes));
-        if !is_new {
-            return;
-        }
         if self.alternates.len() >= ALTERNATES_MAX {
             let tried = self.alternates.iter().position(|it| it.is_tried);
             let strangers = || self.alternates.iter().position(|it| favoured && !it.favoured);
@@ -228,6 +230,39 @@ impl MissingTransactions {
             self.alternates.remove(at);
         }
         self.alternates.push_back(AlternateList { from, favoured, is_tried: false, proposed });
+    }
+
+    // Attack: one liar fills the reserve, so that no true copy finds room. Each peer has one list,
+    // and lists that are equal are one.
+    /// Whether a copy of the proposal has another list of hashes than those that are known, from
+    /// another peer.
+    pub fn is_new(&self, from: PeerId, list: &[B256]) -> bool {
+        let differs = |peer: PeerId, known: &[B256]| peer != from && list != known;
+        differs(self.from, &self.proposed.tx_hashes)
+            && self.alternates.iter().all(|it| differs(it.from, &it.proposed.tx_hashes))
+    }
+
+    /// The transactions of another list, if all of them are known or came for this block.
+    pub fn find_all(
+        &self,
+        list: &[B256],
+        known: impl Fn(&B256) -> Option<Transaction>,
+    ) -> Option<Vec<Transaction>> {
+        let mut came: Option<B256Map<&Transaction>> = None;
+        let mut find = |hash: &B256| {
+            let of_list = || self.txs.iter().flatten().map(|tx| (*tx.tx_hash(), tx)).collect();
+            let came = came.get_or_insert_with(of_list).get(hash).copied();
+            came.or_else(|| self.found.get(hash)).cloned()
+        };
+        list.iter().map(|hash| known(hash).or_else(|| find(hash))).collect()
+    }
+
+    /// Follows another list, of which these are all transactions.
+    pub fn follow_whole(&mut self, from: PeerId, proposed: ProposedBlock, txs: Vec<Transaction>) {
+        (self.from, self.proposed) = (from, proposed);
+        self.txs = txs.into_iter().map(Some).collect();
+        self.wanted.clear();
+        self.open.clear();
     }
 
     /// The bytes of the copies with other lists of hashes, by the peers that sent them.
@@ -238,17 +273,29 @@ impl MissingTransactions {
     /// Puts the list of hashes that was followed behind the others, if its turn may come
     /// again.
     pub fn set_aside(&mut self) {
-        if !self.alternates.is_empty() && self.list_turns < TRIES_MAX {
+        if !self.alternates.is_empty() && self.list_turns < LIST_TURNS_MAX {
             let (from, proposed) = (self.from, self.proposed.clone());
             let list = AlternateList { from, favoured: false, is_tried: true, proposed };
             self.alternates.push_back(list);
         }
     }
 
-    /// Takes the oldest copy with another list, of those that had no turn if there is one.
-    pub fn take_alternate(&mut self) -> Option<(PeerId, ProposedBlock)> {
-        let at = self.alternates.iter().position(|it| !it.is_tried).unwrap_or(0);
+    /// Takes a copy with another list: one of which all transactions are known or came, else the
+    /// oldest, of those that had no turn if there is one.
+    pub fn take_alternate(
+        &mut self,
+        known: impl Fn(&B256) -> Option<Transaction>,
+    ) -> Option<(PeerId, ProposedBlock)> {
+        let mut lists = self.alternates.iter();
+        let whole = lists.position(|it| self.find_all(&it.proposed.tx_hashes, &known).is_some());
+        let untried = || self.alternates.iter().position(|it| !it.is_tried);
+        let at = whole.or_else(untried).unwrap_or(0);
         self.alternates.remove(at).map(|it| (it.from, it.proposed))
+    }
+
+    /// Takes all copies with other lists, the oldest first.
+    pub fn take_alternates(&mut self) -> Vec<(PeerId, ProposedBlock)> {
+        self.alternates.drain(..).map(|it| (it.from, it.proposed)).collect()
     }
 
     /// Takes out what came, for the next list.
@@ -263,6 +310,8 @@ impl MissingTransactions {
     pub fn follow_after(&mut self, before: Self, found: BTreeMap<B256, Transaction>) {
         (self.alternates, self.list_turns) = (before.alternates, before.list_turns + 1);
         self.found = found;
+        let late = before.open.into_keys().chain(before.recovering).chain(before.late);
+        self.late = late.take(limits::BLOCK_TXS_MAX).collect();
     }
 
     /// How many bytes a transaction has on average, as the proposal says.
@@ -349,7 +398,7 @@ impl MissingTransactions {
     pub fn give_up_late(&mut self, now: Time) -> bool {
         let others = !self.alternates.is_empty();
         let tries_max = if others { TRIES_BESIDE_OTHERS } else { TRIES_MAX };
-        let is_over = others && now.since(self.since) >= LIST_TURN;
+        let is_over = others && now.since(self.since) >= self.list_turn;
         let worth_asking = self.tries < tries_max && !is_over;
         if self.open.is_empty() {
             return worth_asking;
@@ -382,8 +431,9 @@ impl MissingTransactions {
         for raw in txs {
             let hash = keccak256(&raw);
             self.open.remove(&hash);
-            if self.wanted.contains_key(&hash) && self.recovering.insert(hash) {
-                self.list_bytes += raw.len();
+            let is_named = self.wanted.contains_key(&hash);
+            if (is_named || self.late.contains(&hash)) && self.recovering.insert(hash) {
+                self.list_bytes += if is_named { raw.len() } else { 0 };
                 requests.came(&block, &hash, || raw.clone());
                 wanted.push(raw);
             }
@@ -400,67 +450,15 @@ impl MissingTransactions {
         let block = self.proposed.proposal.block;
         let mut filled = false;
         for tx in txs {
-            filled |= self.fill(tx);
+            let is_late = self.late.remove(tx.tx_hash());
+            let was_missing = self.fill(tx);
+            if is_late && !was_missing {
+                self.found.insert(*tx.tx_hash(), tx.clone());
+            }
+            filled |= was_missing;
             requests.came(&block, tx.tx_hash(), || tx.encoded_2718().into());
         }
         filled && self.is_whole()
-    }
-}
-
-/// The peers that wait for transactions of a block until they come here. One height's.
-#[derive(Debug, Default)]
-pub(crate) struct PendingRequests {
-    by_block: BTreeMap<B256, BTreeMap<B256, Vec<PeerId>>>,
-    bytes: PeerBytes,
-    /// What came and is to be sent at once, by the peer that waited and the block.
-    due: BTreeMap<(PeerId, B256), Vec<Bytes>>,
-}
-
-impl PendingRequests {
-    /// A peer is gone: it waits for nothing.
-    pub fn forget(&mut self, peer: &PeerId) {
-        if self.bytes.taken(peer) == 0 {
-            return;
-        }
-        for txs in self.by_block.values_mut() {
-            txs.retain(|_, waiting| {
-                waiting.retain(|other| other != peer);
-                !waiting.is_empty()
-            });
-        }
-        self.by_block.retain(|_, txs| !txs.is_empty());
-        self.bytes.forget(peer);
-    }
-
-    /// Notes that a peer waits for a transaction; `connected` peers are.
-    pub fn insert(&mut self, block: B256, tx: B256, peer: PeerId, connected: usize) {
-        let budget = rules::GET_BODIES.held;
-        if self.bytes.room(budget, connected, &peer) < PENDING_BYTES {
-            return;
-        }
-        let waiting = self.by_block.entry(block).or_default().entry(tx).or_default();
-        if !waiting.contains(&peer) {
-            waiting.push(peer);
-            self.bytes.add(peer, PENDING_BYTES);
-        }
-    }
-
-    pub fn held(&self) -> &PeerBytes {
-        &self.bytes
-    }
-
-    /// A transaction came: whoever waits for it is given it by [`Self::take_due`].
-    fn came(&mut self, block: &B256, tx: &B256, raw: impl Fn() -> Bytes) {
-        let waiting = self.by_block.get_mut(block).and_then(|txs| txs.remove(tx));
-        for peer in waiting.into_iter().flatten() {
-            self.bytes.give_back(&peer, PENDING_BYTES);
-            self.due.entry((peer, *block)).or_default().push(raw());
-        }
-    }
-
-    /// Takes out what came.
-    pub fn take_due(&mut self) -> BTreeMap<(PeerId, B256), Vec<Bytes>> {
-        std::mem::take(&mut self.due)
     }
 }
 

@@ -39,10 +39,19 @@ pub enum Input {
 /// Work for a worker thread; needs no state of the node.
 #[derive(Debug)]
 pub enum WorkerJob {
-    /// Decode and recover senders (libsecp256k1), in parallel.
-    Recover { id: u64, txs: Vec<Bytes> },
+    Recover(RecoveryJob),
     /// Make the ledger's memory durable.
     Checkpoint(Box<Checkpoint>),
+}
+
+/// Decode and recover senders (libsecp256k1), in parallel.
+#[derive(Debug)]
+pub struct RecoveryJob {
+    pub id: u64,
+    /// The peer that gossiped them. `None`: they are of a proposal or of block sync, which wait for
+    /// no gossip.
+    pub from: Option<PeerId>,
+    pub txs: Vec<Bytes>,
 }
 
 /// A finished [`WorkerJob`].
@@ -146,6 +155,8 @@ pub enum PeerCommand {
     Brought(PeerId),
     /// The peer was the first to bring a transaction that entered the pool.
     Credit(PeerId),
+    /// The peer was the first to bring a valid proposal, or brought a final block.
+    CreditBlock(PeerId),
 }
 
 /// News for observers: RPC subscriptions, metrics, the devnet's line.

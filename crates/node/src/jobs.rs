@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use alloy_primitives::Bytes;
 use trefoil_types::{B256, PeerId};
 
-use crate::{Effects, WorkerJob, block_sync::FetchedBlocks};
+use crate::{Effects, RecoveryJob, WorkerJob, block_sync::FetchedBlocks};
 
 /// The purpose of recovered transactions.
 #[derive(Debug)]
@@ -33,8 +33,12 @@ impl Jobs {
     /// Has a worker recover transactions, for a purpose.
     pub fn recover(&mut self, txs: Vec<Bytes>, purpose: RecoveryPurpose, effects: &mut Effects) {
         self.last += 1;
+        let from = match &purpose {
+            RecoveryPurpose::Gossip { peer, .. } => Some(*peer),
+            RecoveryPurpose::Proposal { .. } | RecoveryPurpose::BlockSync(_) => None,
+        };
         self.open.insert(self.last, purpose);
-        effects.jobs.push(WorkerJob::Recover { id: self.last, txs });
+        effects.jobs.push(WorkerJob::Recover(RecoveryJob { id: self.last, from, txs }));
     }
 
     pub fn close(&mut self, id: u64) -> Option<RecoveryPurpose> {

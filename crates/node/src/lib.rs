@@ -27,12 +27,14 @@ mod jobs;
 pub mod node;
 mod peer_bytes;
 mod peers;
+mod pending_requests;
 mod pieces;
 #[cfg(test)]
 mod testing;
 mod tx_gossip;
 
 pub use io::{
-    Call, Done, Effects, Event, Input, NodeStatus, PeerCommand, PeerHoldings, Reply, To, WorkerJob,
+    Call, Done, Effects, Event, Input, NodeStatus, PeerCommand, PeerHoldings, RecoveryJob, Reply,
+    To, WorkerJob,
 };
 pub use node::{Config, Node, OpenError};

@@ -37,11 +37,11 @@ use crate::{
     candidates::Candidates,
     early_messages::EarlyMessages,
     evidence_pool::EvidencePool,
-    fetch_transactions::PendingRequests,
     height_messages::HeightMessages,
     jobs::{Jobs, RecoveryPurpose},
     peer_bytes::{AnswerBudgets, PeerBytes},
     peers::PeerSet,
+    pending_requests::PendingRequests,
     tx_gossip::TxGossip,
 };
 
@@ -143,6 +143,8 @@ impl Node {
     }
 
     pub fn step(&mut self, now: Time, input: Input, effects: &mut Effects) {
+        // Consensus judges a proposal as soon as it has it, by what it knows of the block.
+        self.answer_timely(now, effects);
         match input {
             Input::Tick => {}
             Input::Connected(peer) => self.connected(now, peer, effects),
@@ -191,6 +193,7 @@ impl Node {
             self.begin_due(),
             self.build_due(),
             self.height.candidates.retry_due(),
+            self.height.candidates.timely_due(),
             self.block_sync.due(self.sync_position()),
             self.block_requests.due(),
             self.tx_gossip.due(),

@@ -92,7 +92,7 @@ const REQUEST_COST_MIN: usize = 16 * 1024;
 // Twice what it takes on the wire. Looking for it takes some 0.5 µs (estimated): 16 MiB of them
 // are 0.13 s.
 /// What a hash in a request counts.
-const LOOKUP_COST: usize = 64;
+pub(crate) const LOOKUP_COST: usize = 64;
 
 /// What a request for transactions counts beside the bytes of its answer.
 pub(crate) fn request_cost(hashes: usize) -> usize {

@@ -38,8 +38,8 @@ const PUSH_PEERS_MAX: usize = 8;
 /// Transactions are sent on no oftener than this, so that many share a message;
 /// a lone one goes at once.
 const FLUSH_AFTER: Millis = Millis(10);
-// 512 transactions are one recovery job of the receiver (`JOB_TXS_MAX`); 128 KiB are 100 ms of
-// a 10 Mbit/s uplink.
+// 512 transactions are 20 ms of one core of the receiver; 128 KiB are 100 ms of a 10 Mbit/s
+// uplink.
 /// … or until they are so many, or so many bytes.
 const FLUSH_TXS: usize = 512;
 const FLUSH_BYTES: usize = 128 * 1024;
@@ -54,9 +54,10 @@ const LARGE_BYTES: usize = 4 * 1024;
 // three messages, of 150 ms each half around the world.
 /// How long the one peer that got a large one has to spread it, before all are told.
 const SPREAD_WAIT: Millis = Millis(1_000);
-// About 40 µs each: a job is 20 ms of one core, so that several cores share a large answer.
+// About 40 µs each: a job is 3 ms of one core. Peers that bring nothing of use have turns of a job
+// each (`UNPAID_RECOVERIES`): behind 127 of them a newcomer's first transaction waits for 1.6 s.
 /// Transactions in one recovery job.
-const JOB_TXS_MAX: usize = 512;
+const JOB_TXS_MAX: usize = 64;
 // Attack: a peer that repeats invalid transactions, which the pool does not remember. With
 // this memory each costs one recovery, not one for each time it is sent. 65,536 hashes, kept
 // twice, are 4 MiB.
@@ -72,8 +73,7 @@ const ANSWER_WAIT: Millis = Millis(700);
 // wait; three spare announcers outlast three of them.
 /// Other peers that announced the same, to ask when the first does not answer.
 const OTHERS_MAX: usize = 3;
-// Attack: connecting again and again. A greeting costs 512 KiB at most, a full pool of
-// 100,000 would cost six times as much.
+// A greeting costs 512 KiB at most, a full pool of 100,000 would cost six times as much.
 /// Hashes announced to a new peer.
 const GREETING_MAX: usize = 4 * limits::TX_HASHES_MAX;
 
@@ -331,14 +331,17 @@ impl TxGossip {
         let budget = rules::TXS.held;
         let mut new = Vec::new();
         for raw in txs {
-            let hash = keccak256(&raw);
-            self.forget_wanted(&hash);
             // A transaction of no bytes is a hash and a place all the same.
             let bytes = raw.len().max(WANTED_BYTES);
-            let room = bytes <= self.recovering_bytes.room(budget, peers, &peer);
+            // Attack: a flood, for which there is no room, and all of which would be hashed.
+            if bytes > self.recovering_bytes.room(budget, peers, &peer) {
+                continue;
+            }
+            let hash = keccak256(&raw);
+            self.forget_wanted(&hash);
             // A flood may push out of `recent` what is still with the workers.
             let is_new = !pool.contains(&hash) && !self.recovering.contains_key(&hash);
-            if room && is_new && self.note_recent(hash) {
+            if is_new && self.note_recent(hash) {
                 self.recovering_bytes.add(peer, bytes);
                 self.recovering.insert(hash, bytes);
                 new.push((hash, raw));
@@ -348,13 +351,20 @@ impl TxGossip {
     }
 }
 
-/// Announces the pool to a new peer, the best transactions first.
-pub(crate) fn announce_pool(peer: PeerId, pool: &Mempool, base_fee: u64, effects: &mut Effects) {
-    let best = pool.best(base_fee, Time(u64::MAX));
-    let hashes: Vec<B256> = best.take(GREETING_MAX).map(|pooled| pooled.hash).collect();
+/// Announces the pool to a new peer, the best transactions first and at most so many; how many.
+pub(crate) fn announce_pool(
+    peer: PeerId,
+    pool: &Mempool,
+    base_fee: u64,
+    hashes_max: usize,
+    effects: &mut Effects,
+) -> usize {
+    let best = pool.best(base_fee, Time(u64::MAX)).take(hashes_max.min(GREETING_MAX));
+    let hashes: Vec<B256> = best.map(|pooled| pooled.hash).collect();
     for chunk in hashes.chunks(limits::TX_HASHES_MAX) {
         effects.send(peer, Message::TxHashes(chunk.to_vec()));
     }
+    hashes.len()
 }
 
 /// Sends a peer the transactions that it asks for, as many as fit in so many bytes, the

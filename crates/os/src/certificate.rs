@@ -12,7 +12,9 @@ use std::{
 
 use alloy_primitives::hex;
 use rand_08::{RngCore as _, rngs::OsRng};
-use trefoil_crypto::{CertificateError, Claims, NodeCertificate, Role, SecretKey, Serial};
+use trefoil_crypto::{
+    CERTIFICATE_BYTES_MAX, CertificateError, Claims, NodeCertificate, Role, SecretKey, Serial,
+};
 use trefoil_types::{B256, KeyClaimer, KeyProof, KeyRole, PeerId, PublicKey, Signature};
 
 use crate::{
@@ -20,6 +22,7 @@ use crate::{
     disk::write_whole,
     inherited,
     keystore::{self, KeyKind, KeysError, PASSWORD_VARIABLE, Password},
+    operator_file,
 };
 
 // Certificates are judged by the chain's time. On an idle chain it is behind the clock by up to
@@ -68,7 +71,7 @@ pub fn path(dir: &Path) -> PathBuf {
 /// When there is none, or it is none.
 pub fn load(dir: &Path) -> Result<NodeCertificate, CertificateFileError> {
     let path = path(dir);
-    let der = match fs::read(&path) {
+    let der = match operator_file::read(&path, CERTIFICATE_BYTES_MAX as u64) {
         Ok(der) => der,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
             return Err(CertificateFileError::Missing { path });

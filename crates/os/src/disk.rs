@@ -12,7 +12,7 @@ use std::{
     sync::Arc,
 };
 
-use trefoil_types::{Disk, DiskFile};
+use trefoil_types::{Disk, DiskFile, room_cure};
 
 use crate::private;
 
@@ -78,11 +78,13 @@ impl FileDisk {
 
 /// Advice to a person about a failed file operation.
 pub fn cure(error: &io::Error) -> &'static str {
+    if let Some(cure) = room_cure(error) {
+        return cure;
+    }
     match error.kind() {
         ErrorKind::PermissionDenied => {
             "give this user read and write permission there, or choose another with --dir"
         }
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "free some space on that disk",
         ErrorKind::ReadOnlyFilesystem => "choose a writable place with --dir",
         ErrorKind::NotADirectory | ErrorKind::AlreadyExists => {
             "something else is in the way: choose another place with --dir"
@@ -101,19 +103,13 @@ pub fn sync_below(directory: &Path) -> io::Result<()> {
 impl Disk for FileDisk {
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
         let path = self.path(name)?;
-        let mut options = OpenOptions::new();
-        options.read(true).write(true);
-        let file = match options.clone().create_new(true).open(&path) {
-            Ok(file) => {
-                // Or a crash can lose the file's name, and with it all that was synced into the
-                // file.
-                sync_directory(&self.dir)?;
-                file
-            }
-            Err(e) if e.kind() == ErrorKind::AlreadyExists => options.open(&path)?,
-            Err(e) => return Err(e),
-        };
-        Ok(Arc::new(OpenFile(file)))
+        let file = OpenFile::create(&path)?;
+        // Or a crash can lose the file's name, and with it all that was synced into the file. An
+        // earlier try may have made the file and found no room to sync its name.
+        if file.is_empty()? {
+            sync_directory(&self.dir)?;
+        }
+        Ok(Arc::new(file))
     }
 
     fn list(&self) -> io::Result<Vec<String>> {
@@ -176,13 +172,13 @@ pub fn write_whole<T, E: From<io::Error>>(
         // Before the rename, which is atomic: the name never shows a part of the file, even
         // after a crash.
         file.get_ref().sync_all()?;
+        fs::rename(&part, path)?;
         Ok::<_, E>(written)
     };
     let written = draft().inspect_err(|_| {
         // On a full disk, what remained would keep it full.
         let _ = fs::remove_file(&part);
     })?;
-    fs::rename(&part, path)?;
     if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
         sync_directory(dir)?;
     }
@@ -291,6 +287,10 @@ mod tests {
         });
         assert!(failed.is_err() && !path.exists());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "its part is gone too");
+        let taken = dir.path().join("taken");
+        fs::create_dir(&taken).unwrap();
+        assert!(write_whole(&taken, |file| file.write_all(b"whole")).is_err());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nor does it stay without a name");
         write_whole(&path, |file| file.write_all(b"whole")).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"whole");
     }

@@ -20,6 +20,7 @@ use std::{
     io::{self, IsTerminal as _, Write as _},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use clap::ValueEnum as _;
@@ -34,9 +35,9 @@ pub use self::{
     encrypt::ScryptCost,
     sealing::{SealingKey, SealingKeyError},
 };
-use crate::{disk::cure, private};
+use crate::{disk::cure, operator_file, private};
 
-// The path is an operator's, and the file is read whole. A keystore file is about 500 bytes.
+// A keystore file is about 500 bytes.
 /// The longest key file that is read.
 const FILE_BYTES_MAX: u64 = 16 * 1024;
 
@@ -105,6 +106,10 @@ pub enum KeysError {
     Secret { kind: KeyKind, reason: &'static str },
 }
 
+// A program that a person must unlock first, such as a password manager, writes to it.
+/// How long a pipe may take to give a password.
+const PASSWORD_TIME_MAX: Duration = Duration::from_secs(60);
+
 /// The variable that may hold the password.
 pub const PASSWORD_VARIABLE: &str = "TREFOIL_PASSWORD";
 
@@ -163,8 +168,7 @@ fn read_password(path: &Path) -> Result<Password, KeysError> {
     if private::is_open(path).map_err(failed)? {
         return Err(KeysError::Open { path: path.into() });
     }
-    let text = fs::read_to_string(path).map(Zeroizing::new).map_err(failed)?;
-    Ok(Zeroizing::new(text.lines().next().unwrap_or_default().to_owned()))
+    operator_file::read_line(path, PASSWORD_TIME_MAX).map_err(failed)
 }
 
 fn ask(prompt: &str, what: &str) -> Result<Password, KeysError> {
@@ -409,11 +413,12 @@ pub fn describe(path: &Path) -> Result<KeyFile, KeysError> {
 }
 
 fn read(path: &Path) -> Result<String, KeysError> {
-    let file = |source| KeysError::File { path: path.into(), source };
-    if fs::metadata(path).map_err(file)?.len() > FILE_BYTES_MAX {
-        return Err(KeysError::Malformed { path: path.into(), reason: "it is too long".into() });
-    }
-    fs::read_to_string(path).map_err(file)
+    operator_file::read_text(path, FILE_BYTES_MAX).map_err(|source| match source.kind() {
+        io::ErrorKind::InvalidData => {
+            KeysError::Malformed { path: path.into(), reason: source.to_string() }
+        }
+        _ => KeysError::File { path: path.into(), source },
+    })
 }
 
 #[cfg(test)]

@@ -18,7 +18,9 @@ pub mod disk;
 pub mod disk_space;
 pub mod inherited;
 pub mod keystore;
+pub mod operator_file;
 pub mod private;
+pub mod size_limit;
 
 use std::{
     io,

@@ -8,10 +8,12 @@
 //! the connection above it; a peer's messages pass over one connection at most.
 //!
 //! What judges is beside it: the gate (`gate.rs`) says which inbound connection has a place,
-//! the chain (`admission.rs`) which peer is a member. Time is handed in.
+//! the chain (`admission.rs`) which peer is a member, `credit.rs` what follows from what a peer
+//! brought. Time is handed in.
 
 mod admission;
 mod connection;
+mod credit;
 mod gate;
 mod handle;
 
@@ -27,6 +29,7 @@ use libp2p::swarm::ConnectionId;
 use tokio::sync::mpsc;
 use trefoil_types::{PeerId, Standing, message::Lane};
 
+use self::credit::CreditedPeer;
 pub(crate) use self::{
     connection::{Connection, DialReason, Stage, Verdict},
     gate::sockets_max,
@@ -76,6 +79,8 @@ pub(crate) struct ConnectionTable {
     configured: BTreeMap<PeerId, SourceIp>,
     /// Configured peers and validators, and where each was last known to be.
     favoured: BTreeMap<PeerId, Option<SourceIp>>,
+    /// Peers that are not favoured, and whose proposals have room of their own.
+    credited: Vec<CreditedPeer>,
     /// Of a network of members.
     membership: Option<Membership>,
     /// This node has no chain yet.
@@ -103,6 +108,7 @@ impl ConnectionTable {
             turned_away: 0,
             configured: configured.into_iter().map(source).collect(),
             favoured: BTreeMap::new(),
+            credited: Vec::new(),
             membership,
             newcomer: false,
             doubts: Doubts::default(),

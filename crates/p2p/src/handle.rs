@@ -107,6 +107,18 @@ impl NetHandle {
         lock(&self.0.connections).useful(peer, Instant::now());
     }
 
+    /// A peer was the first to bring a valid proposal, or brought a final block: a few such
+    /// peers' next proposals wait for nobody else's frames.
+    pub fn credit_block(&self, peer: PeerId) {
+        lock(&self.0.connections).brought_block(peer, Instant::now());
+    }
+
+    /// A peer, which is not banned for it, made this node verify so many signatures in vain by
+    /// what it sent on a lane. If that goes on, the lane is not read for a while.
+    pub fn slow(&self, peer: PeerId, lane: Lane, signatures: usize) {
+        lock(&self.0.connections).slow(peer, lane, signatures, Instant::now());
+    }
+
     /// Something that the peer gave was verified and brought this node forward: one
     /// that cannot be judged yet has time anew, others need none.
     pub fn brought(&self, peer: PeerId) {

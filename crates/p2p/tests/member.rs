@@ -330,6 +330,16 @@ fn said() -> Vec<Message> {
     ]
 }
 
+// Votes do not wait for the negotiation of the other streams.
+#[tokio::test]
+async fn a_node_opens_the_most_urgent_streams_first() {
+    let node = Node::start(config(NODE, &[])).await;
+    let mut wire = peer::dial(node.address(), &key(MEMBER)).await.unwrap();
+    let proof = peer::proof(&certificate(MEMBER).to_der());
+    assert_eq!(peer::show(&mut wire, &proof).await, Told::Admitted);
+    assert_eq!(Session::greet(wire).await.unwrap().opened, peer::USES);
+}
+
 /// An attacker whom the operator named, long ago: with a certificate of its own making
 /// and a height that nobody can reach.
 #[tokio::test]

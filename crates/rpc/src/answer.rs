@@ -53,19 +53,31 @@ fn text(id: &RawValue, outcome: RpcResult) -> String {
 }
 
 /// JSON whose length only its writing shows: its memory is claimed meanwhile.
-struct ClaimedText {
+struct ClaimedText<'a> {
+    memory: &'a MemoryAccount,
+    /// The most that it may be of.
+    max: usize,
     text: Vec<u8>,
     claim: Claim,
+    /// What was written, kept or not.
+    length: usize,
     refused: Option<RpcError>,
 }
 
-impl Write for ClaimedText {
+impl Write for ClaimedText<'_> {
     fn write(&mut self, part: &[u8]) -> io::Result<usize> {
-        if let Err(busy) = self.claim.make_room(&mut self.text, part.len(), usize::MAX) {
-            self.refused = Some(busy);
+        self.length += part.len();
+        if self.length > self.max {
+            self.refused = Some(self.memory.too_large(self.max));
             return Err(io::ErrorKind::OutOfMemory.into());
         }
-        self.text.extend_from_slice(part);
+        // Without room it is still counted: what can never fit must not be told to try again.
+        if self.refused.is_none() {
+            match self.claim.make_room(&mut self.text, part.len(), self.max) {
+                Ok(()) => self.text.extend_from_slice(part),
+                Err(busy) => self.refused = Some(busy),
+            }
+        }
         Ok(part.len())
     }
 
@@ -75,13 +87,15 @@ impl Write for ClaimedText {
 }
 
 // A block of 30 M gas may have 80,000 logs, which are 43 MB of JSON, and twice that while it grows.
-/// Writes what may be long: as [`crate::json`], with memory for it while it is written.
+/// Writes what may be long: as [`crate::json`], with memory for it while it is written, beside so
+/// many bytes that the work holds for it.
 ///
 /// # Errors
 /// There is no room for it.
-pub fn json_within(memory: &MemoryAccount, value: &impl Serialize) -> RpcResult {
-    let claim = memory.claim_anyway(0);
-    let mut written = ClaimedText { text: Vec::new(), claim, refused: None };
+pub fn json_within(memory: &MemoryAccount, beside: usize, value: &impl Serialize) -> RpcResult {
+    let max = memory.answer_max().saturating_sub(beside);
+    let (text, claim) = (Vec::new(), memory.claim_anyway(0));
+    let mut written = ClaimedText { memory, max, text, claim, length: 0, refused: None };
     let done = serde_json::to_writer(&mut written, value);
     if let Some(busy) = written.refused {
         return Err(busy);
@@ -102,13 +116,21 @@ mod tests {
     fn a_long_answer_is_claimed_while_it_is_written() {
         let memory = MemoryAccount::new(1 << 20);
         let list = vec!["0123456789"; 10_000];
-        let written = json_within(&memory, &list).unwrap();
+        let written = json_within(&memory, 0, &list).unwrap();
         assert_eq!(written.get(), json(&list).unwrap().get());
         let held = memory.claim_anyway(1 << 19);
-        let refused = json_within(&memory, &list).unwrap_err();
+        let refused = json_within(&memory, 0, &list).unwrap_err();
         assert!(matches!(refused, RpcError::Busy(_)), "{refused}");
-        assert_eq!(json_within(&memory, &"short").unwrap().get(), "\"short\"");
+        assert_eq!(json_within(&memory, 0, &"short").unwrap().get(), "\"short\"");
+        // More than could be held if nobody held anything: by itself, or beside what it is made of.
+        let long = vec!["0123456789"; 100_000];
+        for (beside, value) in [(0, &long), (memory.answer_max() - 100_000, &list)] {
+            let refused = json_within(&memory, beside, value).unwrap_err();
+            assert!(matches!(refused, RpcError::TooLarge(_)), "{refused}");
+        }
         drop(held);
+        let refused = json_within(&memory, 0, &long).unwrap_err();
+        assert!(matches!(refused, RpcError::TooLarge(_)), "{refused}");
         assert_eq!(memory.used(), 0);
     }
 }

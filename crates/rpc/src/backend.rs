@@ -9,7 +9,7 @@ use std::sync::Arc;
 use alloy_consensus::transaction::SignerRecoverable;
 use alloy_primitives::Bytes;
 use rayon::ThreadPool;
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, broadcast, mpsc, oneshot, watch};
 use trefoil_crypto::NodeCertificate;
 use trefoil_ledger::Snapshot;
 use trefoil_node::{Call, Event, NodeStatus, Reply};
@@ -24,6 +24,11 @@ pub const CALLS_MAX: usize = 4_096;
 // admissions are lost to subscriptions.
 /// Events that a subscriber may be behind before its receiver reports a lag.
 pub const EVENTS_MAX: usize = 8_192;
+
+// Attack: 512 WebSockets with 64 requests each, before the transactions of a proposal. 64 are 3 ms
+// of a core.
+/// Wallets' transactions that wait for the workers, or are with them. More wait for these.
+pub const RECOVERIES_MAX: usize = 64;
 
 /// The prefix of the names of [`RpcBackend::readers`]' threads.
 pub const READERS: &str = "reader";
@@ -43,12 +48,16 @@ pub struct RpcBackend {
     pub readers: Arc<ThreadPool>,
     /// For recovering senders; the node's own jobs run here too.
     pub workers: Arc<ThreadPool>,
+    /// [`RECOVERIES_MAX`] places.
+    pub recoveries: Arc<Semaphore>,
     pub snapshot: watch::Receiver<Snapshot>,
     pub status: watch::Receiver<Arc<NodeStatus>>,
     pub events: broadcast::Sender<Event>,
     pub calls: mpsc::Sender<NodeCall>,
     /// This node's certificate, on a network of members.
     pub certificate: Option<watch::Receiver<NodeCertificate>>,
+    /// Why the node waits for room on its disk; `None`: it does not.
+    pub lacks_room: watch::Receiver<Option<String>>,
 }
 
 /// A call on its way to the node's thread, with where its reply goes.
@@ -110,7 +119,14 @@ impl RpcBackend {
     /// # Errors
     /// The fault of the transaction.
     pub async fn recover(&self, raw: Bytes) -> Result<Transaction, TxError> {
-        run_on(&self.workers, move || recover(&raw)).await
+        // Nobody closes it. A caller that gives up leaves its work behind, and the place with it.
+        let place = self.recoveries.clone().acquire_owned().await;
+        let work = move || {
+            let recovered = recover(&raw);
+            drop(place);
+            recovered
+        };
+        run_on(&self.workers, work).await
     }
 
     /// Runs blocking work of a caller on the readers' pool.

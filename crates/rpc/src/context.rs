@@ -1,9 +1,8 @@
 //! The context of every method: the running node, the limits and the caches; and the
 //! block that a caller means.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use alloy_primitives::B256;
 use tokio::runtime::Handle;
 use trefoil_ledger::Snapshot;
 use trefoil_types::Height;
@@ -23,8 +22,6 @@ pub struct Rpc {
     pub events: Arc<EventHub>,
     pub filters: FilterTable,
     pub counters: RequestCounters,
-    /// The suggested tip as of one block, so that it is worked out once a block.
-    pub tip: Mutex<Option<(B256, u128)>>,
     pub blocks: BlockCache,
     pub heavy: Arc<HeavyTurns>,
     /// Callers that wait for their transaction's block.
@@ -33,7 +30,9 @@ pub struct Rpc {
     /// What callers make the server hold.
     pub memory: MemoryAccount,
     pub connections: Arc<HttpConnectionTable>,
-    /// Where requests of more than [`limits::LONG_BYTES`] are worked on.
+    /// Where requests are worked on.
+    pub calls: Handle,
+    /// Where those of more than [`limits::LONG_BYTES`] are.
     pub long: Handle,
 }
 
@@ -43,15 +42,14 @@ impl Rpc {
         access: HttpAccess,
         limits: Limits,
         memory: MemoryAccount,
-        long: Handle,
+        [calls, long]: [Handle; 2],
     ) -> Arc<Self> {
         let turns = memory.works_max(backend.readers.current_num_threads());
         Arc::new(Self {
             events: Arc::default(),
             filters: FilterTable::new(&memory, limits.filters),
             counters: RequestCounters::default(),
-            tip: Mutex::default(),
-            blocks: BlockCache::default(),
+            blocks: BlockCache::new(memory.clone()),
             heavy: HeavyTurns::new(turns, limits::HEAVY_WAITS_MAX),
             sync_waits: SourcePlaces::new(limits::SYNC_WAITS_MAX),
             pool: PoolView::default(),
@@ -60,8 +58,16 @@ impl Rpc {
             backend,
             access,
             limits,
+            calls,
             long,
         })
+    }
+
+    /// Makes room for those who were refused it: of what nobody uses now, or of those who do not
+    /// read.
+    pub fn relieve(&self) {
+        self.blocks.yield_room();
+        self.connections.relieve();
     }
 
     // One snapshot answers the whole request: between two looks at the tip a block may come.

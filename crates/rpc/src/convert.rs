@@ -8,9 +8,9 @@ use alloy_eips::{eip2718::Typed2718 as _, eip4895::Withdrawals};
 use alloy_primitives::{Address, B256, Bloom, Bytes, TxKind, U64, U128, U256};
 use alloy_rlp::Encodable as _;
 use alloy_rpc_types_eth::BlockTransactions;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use trefoil_ledger::{StoredBlock, rpc_calls::simulate_v1::SimulatedBlock};
-use trefoil_types::{Header, Receipt, RecoveredBlock, Transaction};
+use trefoil_types::{Header, RecoveredBlock, Transaction};
 
 /// A number as JSON-RPC writes it: hex without leading zeros.
 pub fn quantity(number: u64) -> U64 {
@@ -97,6 +97,24 @@ pub fn log_json<'a>(
     }
 }
 
+// A block may have half a million of them: a list of what is shown would take 80 MB.
+/// The logs of the block's transaction `index`, shown one after the other as they are written.
+struct TxLogsJson<'a> {
+    stored: &'a StoredBlock,
+    index: usize,
+    /// The number in the block of the first of them.
+    first: usize,
+}
+
+impl Serialize for TxLogsJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { stored, index, first } = *self;
+        let logs = stored.receipts[index].logs().iter().enumerate();
+        serializer
+            .collect_seq(logs.map(|(at, log)| log_json(&stored.block, index, first + at, log)))
+    }
+}
+
 /// A receipt as the schema has it: no member besides these.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -113,7 +131,7 @@ pub struct ReceiptJson<'a> {
     cumulative_gas_used: U64,
     gas_used: U64,
     contract_address: Option<Address>,
-    logs: Vec<LogJson<'a>>,
+    logs: TxLogsJson<'a>,
     logs_bloom: &'a Bloom,
     effective_gas_price: U128,
 }
@@ -124,8 +142,6 @@ fn receipt_json(stored: &StoredBlock, index: usize, first_log: usize) -> Receipt
     let StoredBlock { block, receipts } = stored;
     let (tx, receipt) = (&block.transactions[index], &receipts[index]);
     let before = index.checked_sub(1).map_or(0, |i| receipts[i].cumulative_gas_used());
-    let logs = receipt.logs().iter().enumerate();
-    let logs = logs.map(|(i, log)| log_json(block, index, first_log + i, log)).collect();
     let created = match tx.kind() {
         TxKind::Create => Some(tx.signer().create(tx.nonce())),
         TxKind::Call(_) => None,
@@ -142,7 +158,7 @@ fn receipt_json(stored: &StoredBlock, index: usize, first_log: usize) -> Receipt
         cumulative_gas_used: quantity(receipt.cumulative_gas_used()),
         gas_used: quantity(receipt.cumulative_gas_used().saturating_sub(before)),
         contract_address: created,
-        logs,
+        logs: TxLogsJson { stored, index, first: first_log },
         logs_bloom: receipt.logs_bloom(),
         effective_gas_price: U128::from(gas_price_paid(tx, &block.header)),
     }
@@ -153,14 +169,19 @@ pub fn receipt(stored: &StoredBlock, index: usize) -> ReceiptJson<'_> {
     receipt_json(stored, index, before)
 }
 
-pub fn receipts(stored: &StoredBlock) -> Vec<ReceiptJson<'_>> {
-    let mut first_log = 0;
-    let mut next = |(index, receipt): (usize, &Receipt)| {
-        let json = receipt_json(stored, index, first_log);
-        first_log += receipt.logs().len();
-        json
-    };
-    stored.receipts.iter().enumerate().map(&mut next).collect()
+/// All receipts of a block, shown one after the other as they are written.
+pub struct ReceiptsJson<'a>(pub &'a StoredBlock);
+
+impl Serialize for ReceiptsJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut first_log = 0;
+        let shown = self.0.receipts.iter().enumerate().map(|(index, receipt)| {
+            let json = receipt_json(self.0, index, first_log);
+            first_log += receipt.logs().len();
+            json
+        });
+        serializer.collect_seq(shown)
+    }
 }
 
 /// A header as `newHeads` pushes it, and as a block begins.

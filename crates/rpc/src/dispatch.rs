@@ -48,8 +48,8 @@ pub(super) struct Method {
 type Wait = for<'a> fn(&'a Arc<Rpc>, &'a Params) -> BoxFuture<'a, RpcResult>;
 
 enum Handler {
-    // It runs on the async runtime's thread: anything slower would delay every connection
-    // there.
+    // It runs on the threads of all calls: anything slower would delay every caller. A block is
+    // decoded there only if it is light (`lookup::with_block`).
     /// Answers at once: memory, or a few reads.
     Now(fn(&Rpc, &Params) -> RpcResult),
     /// Scans or executes: on the readers' pool, so many at once, so long.
@@ -100,7 +100,7 @@ pub(super) static METHODS: &[Method] = table! {
     "eth_createAccessList" 3 Heavy execute::create_access_list;
     "eth_estimateGas" 4 Heavy execute::estimate_gas;
     "eth_feeHistory" 3 Heavy fees::history;
-    "eth_gasPrice" 0 Now fees::gas_price;
+    "eth_gasPrice" 0 Ask |rpc, p| Box::pin(fees::gas_price(rpc, p));
     "eth_getBalance" 2 Now state::balance;
     "eth_getBlockByHash" 2 Heavy blocks::by_hash;
     "eth_getBlockByNumber" 2 Ask |rpc, p| Box::pin(blocks::by_number(rpc, p));
@@ -114,8 +114,8 @@ pub(super) static METHODS: &[Method] = table! {
     "eth_getProof" 3 Heavy state::proof;
     "eth_getStorageAt" 3 Now state::storage_at;
     "eth_getStorageValues" 2 Heavy state::storage_values;
-    "eth_getTransactionByBlockHashAndIndex" 2 Now blocks::transaction_at;
-    "eth_getTransactionByBlockNumberAndIndex" 2 Now blocks::transaction_at;
+    "eth_getTransactionByBlockHashAndIndex" 2 Ask |rpc, p| Box::pin(blocks::transaction_at(rpc, p));
+    "eth_getTransactionByBlockNumberAndIndex" 2 Ask |rpc, p| Box::pin(blocks::transaction_at(rpc, p));
     "eth_getTransactionByHash" 1 Ask |rpc, p| Box::pin(send::transaction(rpc, p));
     "eth_getTransactionCount" 2 Ask |rpc, p| Box::pin(state::nonce(rpc, p));
     "eth_getTransactionReceipt" 1 Ask |rpc, p| Box::pin(blocks::receipt(rpc, p));
@@ -123,7 +123,7 @@ pub(super) static METHODS: &[Method] = table! {
     "eth_getUncleByBlockNumberAndIndex" 2 Now blocks::no_uncle;
     "eth_getUncleCountByBlockHash" 1 Now blocks::uncle_count;
     "eth_getUncleCountByBlockNumber" 1 Now blocks::uncle_count;
-    "eth_maxPriorityFeePerGas" 0 Now fees::max_priority_fee;
+    "eth_maxPriorityFeePerGas" 0 Ask |rpc, p| Box::pin(fees::max_priority_fee(rpc, p));
     "eth_newBlockFilter" 0 Now filters::new_blocks;
     "eth_newFilter" 1 Now filters::new_logs;
     "eth_newPendingTransactionFilter" 1 Now filters::new_pending;
@@ -139,9 +139,9 @@ pub(super) static METHODS: &[Method] = table! {
     "net_version" 0 Now net::version;
     "rpc_modules" 0 Now modules;
     "trefoil_getCertificate" 1 Now trefoil::certificate;
-    "trefoil_getEvidence" 1 Now trefoil::evidence;
+    "trefoil_getEvidence" 1 Heavy trefoil::evidence;
     "trefoil_getRawBlock" 1 Heavy debug::raw_block;
-    "trefoil_offences" 0 Now trefoil::offences;
+    "trefoil_offences" 0 Heavy trefoil::offences;
     "trefoil_peers" 0 Ask |rpc, _| Box::pin(trefoil::peers(rpc));
     "trefoil_refusedPeers" 0 Now trefoil::refused_peers;
     "trefoil_status" 0 Now trefoil::status;
@@ -220,7 +220,7 @@ impl<'a> Caller<'a> {
     /// Closes whoever holds the memory that a caller was refused.
     pub fn relieve(self) {
         if let Self::Http(rpc, ..) | Self::Socket(rpc, _) = self {
-            rpc.connections.relieve();
+            rpc.relieve();
         }
     }
 

@@ -60,6 +60,9 @@ pub enum RpcError {
     /// Too much at once; the same request may work later.
     #[error("{0}")]
     Busy(String),
+    /// Too much by itself, whoever asks for how little beside it.
+    #[error("{0}")]
+    TooLarge(String),
     /// The node's fault.
     #[error("{0}")]
     Internal(String),
@@ -77,7 +80,7 @@ impl RpcError {
             Self::Reverted(_) => 3,
             Self::Simulation { code, .. } => *code,
             Self::NotIncluded { .. } => 4,
-            Self::Busy(_) => -32005,
+            Self::Busy(_) | Self::TooLarge(_) => -32005,
             Self::Internal(_) => -32603,
         }
     }

@@ -432,10 +432,12 @@ async fn ready(State(rpc): State<Arc<Rpc>>) -> Response {
     let status = rpc.backend.status();
     // The only validator of a network has no peers and lacks none.
     let alone = status.validators <= 1 && status.validator.is_some();
-    let reason = match sync_progress::behind(&status) {
-        Some(to) => format!("syncing: at block {}, the chain is at {to}\n", status.height),
-        None if status.peers == 0 && !alone => "no peers\n".into(),
-        None => return "ok\n".into_response(),
+    let lacks_room = rpc.backend.lacks_room.borrow().clone();
+    let reason = match (lacks_room, sync_progress::behind(&status)) {
+        (Some(why), _) => format!("{why}\n"),
+        (None, Some(to)) => format!("syncing: at block {}, the chain is at {to}\n", status.height),
+        (None, None) if status.peers == 0 && !alone => "no peers\n".into(),
+        (None, None) => return "ok\n".into_response(),
     };
     (StatusCode::SERVICE_UNAVAILABLE, reason).into_response()
 }

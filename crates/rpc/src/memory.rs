@@ -7,7 +7,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
+    atomic::{AtomicUsize, Ordering},
 };
 
 use crate::{RpcError, RpcResult, limits};
@@ -38,8 +38,10 @@ struct Held {
     all: Option<MemoryAccount>,
     /// What to do when there is no room.
     cure: &'static str,
-    /// Somebody was refused since this was last looked at.
-    refused: AtomicBool,
+    /// How often somebody was refused what may fit later.
+    refusals: AtomicUsize,
+    /// That number when it was last looked at.
+    seen: AtomicUsize,
 }
 
 impl Default for MemoryAccount {
@@ -60,8 +62,8 @@ impl MemoryAccount {
     }
 
     fn open(max: usize, all: Option<Self>, cure: &'static str) -> Self {
-        let (used, refused) = (AtomicUsize::new(0), AtomicBool::new(false));
-        Self(Arc::new(Held { max, used, all, cure, refused }))
+        let [used, refusals, seen] = [(); 3].map(|()| AtomicUsize::new(0));
+        Self(Arc::new(Held { max, used, all, cure, refusals, seen }))
     }
 
     pub fn max(&self) -> usize {
@@ -79,7 +81,27 @@ impl MemoryAccount {
 
     /// Whether it refused somebody since this was last asked.
     pub fn has_refused(&self) -> bool {
-        self.0.refused.swap(false, Ordering::Relaxed)
+        let now = self.refusals();
+        self.0.seen.swap(now, Ordering::Relaxed) != now
+    }
+
+    /// How often it refused somebody.
+    pub fn refusals(&self) -> usize {
+        self.0.refusals.load(Ordering::Relaxed)
+    }
+
+    /// The most that one claim may be of.
+    pub fn claim_max(&self) -> usize {
+        let Held { max, all, .. } = &*self.0;
+        match all {
+            None => self.shared() - self.shared() / 4,
+            Some(all) => all.claim_max().min(*max),
+        }
+    }
+
+    /// The most that an answer may be of, which is claimed beside the work that makes it.
+    pub fn answer_max(&self) -> usize {
+        self.claim_max().saturating_sub(self.work_bytes())
     }
 
     /// # Errors
@@ -98,7 +120,7 @@ impl MemoryAccount {
     /// There is no room for one more.
     pub fn claim_for_work(&self) -> RpcResult<Claim> {
         let bytes = self.work_bytes();
-        self.take(bytes, 0)?;
+        self.take(bytes, 0, 0)?;
         Ok(Claim { account: self.clone(), bytes })
     }
 
@@ -143,15 +165,18 @@ impl MemoryAccount {
         }
     }
 
-    /// `bytes` more for a claim that will then be of `whole`.
-    fn take(&self, bytes: usize, whole: usize) -> RpcResult<()> {
+    /// `bytes` more for a claim that will then be of `whole`, of a user whose claims are of `user`.
+    fn take(&self, bytes: usize, whole: usize, user: usize) -> RpcResult<()> {
         let Held { used, all, .. } = &*self.0;
         let allowed = match all {
-            None if whole > SMALL_BYTES => self.shared() - self.shared() / 4,
+            None if user > SMALL_BYTES => self.claim_max(),
             // 64 KiB each on some hundred connections would take all of the last quarter.
-            None if whole > 0 => self.shared() - self.work_bytes(),
+            None if user > 0 => self.shared() - self.work_bytes(),
             _ => self.shared(),
         };
+        if whole > allowed {
+            return Err(self.too_large(allowed));
+        }
         let fits = |used: usize| used.checked_add(bytes).filter(|sum| *sum <= allowed);
         let taken = used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits);
         let held = taken.map_err(|used| self.refusal(used))? + bytes;
@@ -163,16 +188,28 @@ impl MemoryAccount {
         }
         // Many small claims of one user are as large as all of them together. Taken here and
         // refused there: nothing is held.
-        all.take(bytes, whole.max(held)).inspect_err(|_| {
+        all.take(bytes, whole, user.max(held)).inspect_err(|_| {
             used.fetch_sub(bytes, Ordering::Relaxed);
         })
     }
 
     fn refusal(&self, used: usize) -> RpcError {
-        let Held { max, all, cure, refused, .. } = &*self.0;
-        refused.store(true, Ordering::Relaxed);
+        let Held { max, all, cure, refusals, .. } = &*self.0;
+        refusals.fetch_add(1, Ordering::Relaxed);
         let whose = if all.is_some() { "you" } else { "all callers" };
         RpcError::Busy(format!("{used} of {max} bytes are held for {whose}; {cure}"))
+    }
+
+    // Who is told to try again would do so for ever.
+    /// Refuses what is larger than `most` by itself.
+    pub fn too_large(&self, most: usize) -> RpcError {
+        let cure = match self.0.all {
+            None => "ask for less, or raise `rpc.memory_mib`",
+            Some(_) => "ask for less at once, or use POST",
+        };
+        RpcError::TooLarge(format!(
+            "it takes more than {most} bytes, the most that may be held for it; {cure}"
+        ))
     }
 }
 
@@ -192,7 +229,7 @@ impl Claim {
     /// There is no room for so many bytes more; those that are held stay so.
     pub fn grow(&mut self, bytes: usize) -> RpcResult<()> {
         let whole = self.bytes.saturating_add(bytes);
-        self.account.take(bytes, whole)?;
+        self.account.take(bytes, whole, whole)?;
         self.bytes = whole;
         Ok(())
     }
@@ -206,7 +243,7 @@ impl Claim {
     pub fn make_room(&mut self, list: &mut Vec<u8>, more: usize, max: usize) -> RpcResult<()> {
         let length = list.len() + more;
         if length > self.bytes {
-            let wanted = (2 * self.bytes).min(max).max(length);
+            let wanted = (2 * self.bytes).min(max).min(self.account.claim_max()).max(length);
             self.grow(wanted - self.bytes)?;
             list.reserve_exact(wanted - list.len());
         }
@@ -344,6 +381,37 @@ mod tests {
         assert!(three.claim(1).is_err());
         drop((held, over, first));
         assert_eq!((one.used(), two.used(), three.used(), all.used()), (0, 0, 0, 0));
+    }
+
+    /// Who is told to try again later would do so for ever.
+    #[test]
+    fn what_can_never_fit_is_told_so_whoever_holds_what() {
+        let all = MemoryAccount::new(1 << 20);
+        let one = all.within(1 << 18, "read");
+        let [large, own] = [LARGE, 1 << 18];
+        for held in [0, LARGE] {
+            let _held = all.claim_anyway(held);
+            for (account, most) in [(&all, large), (&one, own)] {
+                let refused = account.claim(most + 1).unwrap_err();
+                assert!(matches!(refused, RpcError::TooLarge(_)), "{refused}");
+                assert!(
+                    refused.to_string().contains(&format!("more than {most} bytes")),
+                    "{refused}"
+                );
+                assert_eq!(account.claim_max(), most);
+            }
+        }
+        assert!(all.claim(LARGE + 1).unwrap_err().to_string().ends_with("`rpc.memory_mib`"));
+        assert!(!all.has_refused(), "nobody can give room for it");
+        // A list is not refused for what it would grow to.
+        let (mut list, mut claim) = (Vec::new(), all.claim(0).unwrap());
+        for length in [1, LARGE / 2 + 1, LARGE] {
+            let more = length - list.len();
+            claim.make_room(&mut list, more, usize::MAX).unwrap();
+            list.resize(length, 0);
+        }
+        let refused = claim.make_room(&mut list, 1, usize::MAX).unwrap_err();
+        assert!(matches!(refused, RpcError::TooLarge(_)), "{refused}");
     }
 
     #[test]

@@ -48,6 +48,7 @@ pub fn transaction(rpc: &Rpc, params: &Params) -> RpcResult {
         return Err(RpcError::Rejected(format!("transaction {hash} not found")));
     };
     let (spec, options) = (&rpc.backend.spec, options(params, 1)?);
+    let _block = rpc.memory.claim(snapshot.body_memory(height)?)?;
     claimed(rpc, |budget| {
         json(&trace_transaction(spec, &snapshot, height, index, options, budget)?)
     })
@@ -75,8 +76,9 @@ struct TracedJson {
 
 pub fn block(rpc: &Rpc, params: &Params) -> RpcResult {
     let (snapshot, height) = rpc.at(Some(params.get(0)?))?;
-    let txs = snapshot.block(height)?.map_or(0, |stored| stored.block.transactions.len());
+    let txs = snapshot.transaction_count(height)?.unwrap_or(0);
     let (spec, options) = (&rpc.backend.spec, options(params, txs)?);
+    let _block = rpc.memory.claim(snapshot.body_memory(height)?)?;
     claimed(rpc, |budget| {
         let traces = trace_block(spec, &snapshot, height, options, budget)?.into_iter();
         let traces = traces.map(|(tx_hash, result)| TracedJson { tx_hash, result });

@@ -24,7 +24,7 @@ pub fn certificate(rpc: &Rpc, params: &Params) -> RpcResult {
 /// header's `extraData`, if that is not empty.
 pub fn evidence(rpc: &Rpc, params: &Params) -> RpcResult {
     let (snapshot, height) = rpc.at(params.opt(0)?)?;
-    let block = snapshot.block(height)?.map(|stored| stored.block);
+    let block = rpc.blocks.body_once(&snapshot, height)?;
     let evidence = block.map(|block| block.attached.evidence.clone()).unwrap_or_default();
     json(&value!({
         "evidence": evidence.iter().map(evidence_json).collect::<Vec<_>>(),
@@ -99,6 +99,7 @@ pub fn status(rpc: &Rpc, _: &Params) -> RpcResult {
         "validators": status.validators,
         "signers": status.signers,
         "syncingTo": sync_progress::behind(&status),
+        "lacksRoom": *backend.lacks_room.borrow(),
         "pool": {
             "pending": status.pool_pending,
             "queued": status.pool_queued,

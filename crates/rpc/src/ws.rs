@@ -108,7 +108,7 @@ pub fn open(rpc: Arc<Rpc>, mut request: Request) -> Option<Response> {
     let accept = accepted(request.headers())?;
     let connection = request.extensions().get::<Arc<HttpConnection>>().cloned()?;
     let Ok(claim) = rpc.memory.claim(SOCKET_BYTES) else {
-        rpc.connections.relieve();
+        rpc.relieve();
         let text = "no memory is left for a WebSocket; try again later\n";
         return Some((StatusCode::SERVICE_UNAVAILABLE, text).into_response());
     };
@@ -239,7 +239,7 @@ async fn read(
         let claim = match session.connection.memory.claim(message.len()) {
             Ok(claim) => claim,
             Err(busy) => {
-                rpc.connections.relieve();
+                rpc.relieve();
                 session.put(dispatch::refusal(&session.memory, busy));
                 continue;
             }

@@ -8,7 +8,7 @@ use std::{
 
 use trefoil_crypto::{B256, PeerId};
 use trefoil_ledger::genesis_hash;
-use trefoil_node::{Done, Effects, Event, Input, PeerCommand, WorkerJob};
+use trefoil_node::{Done, Effects, Event, Input, PeerCommand, RecoveryJob, WorkerJob};
 use trefoil_types::{Admission, Millis, Time};
 
 use crate::{
@@ -367,8 +367,9 @@ impl Cluster {
                     self.seen.blames.push(order);
                     self.blame(id, peer, offence);
                 }
-                // It protects a peer's slot at the gate, and only real sockets have slots.
-                PeerCommand::Credit(_) => {}
+                // They protect a peer's slot at the gate and its room, and only real sockets have
+                // these.
+                PeerCommand::Credit(_) | PeerCommand::CreditBlock(_) => {}
                 PeerCommand::Brought(peer) => self.seen.brought.push(peer),
                 PeerCommand::Admission(admission) => self.admit(id, admission),
             }
@@ -431,7 +432,7 @@ impl Cluster {
             return;
         }
         let done = match job {
-            WorkerJob::Recover { id, txs } => {
+            WorkerJob::Recover(RecoveryJob { id, txs, .. }) => {
                 let txs = self.workload.recover(&txs);
                 Ok(Done::Recovered { id, txs })
             }

@@ -2,7 +2,7 @@
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
-use trefoil_node::{Effects, Event, Input, WorkerJob};
+use trefoil_node::{Effects, Event, Input, RecoveryJob, WorkerJob};
 use trefoil_types::{Message, Time};
 
 use crate::wire::Id;
@@ -123,7 +123,9 @@ fn effect_lines(effects: &Effects) -> Vec<String> {
 
 fn job_text(job: &WorkerJob) -> String {
     match job {
-        WorkerJob::Recover { id, txs } => format!("job recover {id}, {} transactions", txs.len()),
+        WorkerJob::Recover(RecoveryJob { id, txs, .. }) => {
+            format!("job recover {id}, {} transactions", txs.len())
+        }
         WorkerJob::Checkpoint(checkpoint) => format!("job checkpoint {}", checkpoint.height()),
     }
 }

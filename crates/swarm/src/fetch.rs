@@ -14,17 +14,13 @@ use trefoil_types::PeerId;
 
 use crate::{
     error::FetchError,
+    named_peers::NamedPeers,
     store::{ContentStore, OpenStore, StoreError},
 };
 
 // An open store holds up to three open files, and its map of groups in memory.
 /// A store that was not used for this time is closed.
 const IDLE: Duration = Duration::from_secs(300);
-
-// Attack: a peer names many addresses, so that this node dials all of them. These are two full
-// messages (`OTHERS_MAX`).
-/// Peers that are dialled for one resource because others named them.
-const DIALS_MAX: usize = 64;
 
 // A reader fetches each MiB that it comes to, many a second.
 /// Peers are asked for a resource again by another fetch after so long.
@@ -138,7 +134,8 @@ pub struct Topic {
     /// Bytes that came from sources, also from those that are gone.
     from_peers: u64,
     from_web: u64,
-    dialled: Vec<PeerId>,
+    /// Peers that others named as having it or seeking it.
+    pub named: NamedPeers,
     /// Whether a check of its progress is scheduled.
     pub watched: bool,
     /// Bytes that had come at the last check.
@@ -163,7 +160,7 @@ impl Topic {
             peers: BTreeMap::new(),
             from_peers: 0,
             from_web: 0,
-            dialled: Vec::new(),
+            named: NamedPeers::new(),
             watched: false,
             seen: None,
             unsynced: false,
@@ -318,15 +315,6 @@ impl Topic {
         }
         self.syncing = true;
         self.opened.clone()
-    }
-
-    /// Whether a peer that others named may be dialled; it counts.
-    pub fn may_dial(&mut self, peer: PeerId) -> bool {
-        let may = self.dialled.len() < DIALS_MAX && !self.dialled.contains(&peer);
-        if may {
-            self.dialled.push(peer);
-        }
-        may
     }
 
     pub fn progress(&self) -> Progress {

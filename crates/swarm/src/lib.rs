@@ -22,6 +22,7 @@ mod export;
 mod fetch;
 pub mod http;
 mod message_rates;
+mod named_peers;
 mod origins;
 mod outbox;
 mod peer;

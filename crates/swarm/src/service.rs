@@ -200,6 +200,7 @@ impl SwarmService {
         }
         for topic in self.topics.values_mut() {
             topic.peers.remove(&peer);
+            topic.named.forget(&peer);
         }
         self.input(SchedulerInput::Left { source: Source::Peer(peer) });
     }
@@ -402,6 +403,7 @@ impl SwarmService {
         for resource in resources {
             self.change_wants(resource, |topic, _| topic.forget_unwanted());
             self.start_origins(resource);
+            self.dial_named(resource);
             let Some(topic) = self.topics.get_mut(&resource) else { continue };
             if topic.is_idle(Instant::now()) {
                 self.close(resource, &FetchError::Removed);

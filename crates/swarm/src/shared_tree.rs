@@ -5,7 +5,7 @@ use std::{
     io::{self, ErrorKind},
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use trefoil_content::Manifest;
@@ -16,23 +16,24 @@ use trefoil_types::DiskFile;
 #[derive(Debug)]
 pub struct SharedTree {
     directory: PathBuf,
-    /// Where each file begins, and its path.
-    files: Vec<(u64, PathBuf)>,
+    manifest: Arc<Manifest>,
+    /// Where each file begins.
+    files: Vec<u64>,
     bytes: u64,
     /// The file that was read last.
     last: Mutex<Option<(usize, File)>>,
 }
 
 impl SharedTree {
-    pub fn new(directory: &Path, manifest: &Manifest) -> Self {
+    pub fn new(directory: &Path, manifest: Arc<Manifest>) -> Self {
         let mut bytes = 0;
         let files = manifest.entries().iter().map(|entry| {
             let at = bytes;
             bytes += entry.size;
-            (at, entry.path.clone().into())
+            at
         });
         let files = files.collect();
-        Self { directory: directory.into(), files, bytes, last: Mutex::new(None) }
+        Self { directory: directory.into(), manifest, files, bytes, last: Mutex::new(None) }
     }
 
     /// Reads within one file.
@@ -41,7 +42,7 @@ impl SharedTree {
         match &*last {
             Some((open, handle)) if *open == file => handle.read_exact_at(buf, offset),
             _ => {
-                let path = self.directory.join(&self.files[file].1);
+                let path = self.directory.join(&self.manifest.entries()[file].path);
                 let named =
                     |e: io::Error| io::Error::new(e.kind(), format!("{}: {e}", path.display()));
                 let handle = File::open(&path).map_err(named)?;
@@ -65,15 +66,15 @@ impl DiskFile for SharedTree {
     fn read_at(&self, mut offset: u64, mut buf: &mut [u8]) -> io::Result<()> {
         while !buf.is_empty() {
             // The last of those that begin there: empty files have no bytes.
-            let file = self.files.partition_point(|(at, _)| *at <= offset);
+            let file = self.files.partition_point(|at| *at <= offset);
             let file = file.checked_sub(1).ok_or(ErrorKind::UnexpectedEof)?;
-            let end = self.files.get(file + 1).map_or(self.bytes, |(at, _)| *at);
+            let end = self.files.get(file + 1).copied().unwrap_or(self.bytes);
             let count = (end.saturating_sub(offset)).min(buf.len() as u64) as usize;
             if count == 0 {
                 return Err(ErrorKind::UnexpectedEof.into());
             }
             let (now, rest) = buf.split_at_mut(count);
-            self.read_of(file, offset - self.files[file].0, now)?;
+            self.read_of(file, offset - self.files[file], now)?;
             (offset, buf) = (offset + count as u64, rest);
         }
         Ok(())

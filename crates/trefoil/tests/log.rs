@@ -9,7 +9,9 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use common::{free_ports, reach, signal, succeed, trefoil, wait_for};
+use common::{
+    PASSWORD, check_refusal, free_ports, reach, signal, succeed, text, trefoil, wait_for,
+};
 use tempfile::tempdir;
 
 /// A pipe's usual capacity.
@@ -66,6 +68,31 @@ fn a_validator_whose_log_nobody_reads_goes_on() {
 
     let full = || File::options().write(true).open("/dev/full").unwrap();
     goes_on(Node::start(trefoil(&run).stdout(full()).stderr(full())), "a full disk");
+
+    // `ulimit -f`, or systemd's `LimitFSIZE=`: 64 MiB, or half of that, as the shell counts. What
+    // the node writes itself is far less.
+    let log = dir.path().join("log");
+    File::create(&log).unwrap().set_len(64 << 20).unwrap();
+    let at_end = || File::options().append(true).open(&log).unwrap();
+    let limit = "ulimit -f 65536 && exec \"$0\" \"$@\"";
+    let mut limited = Command::new("sh");
+    limited.args(["-c", limit, env!("CARGO_BIN_EXE_trefoil")]).args(run).stdin(Stdio::null());
+    limited.env("TREFOIL_PASSWORD", PASSWORD).stdout(at_end()).stderr(at_end());
+    goes_on(Node::start(&mut limited), "a file at the limit of its size");
+}
+
+#[test]
+fn an_answer_that_nobody_could_write_down_is_an_error() {
+    let dir = tempdir().unwrap();
+    let config = ["config", "--dir", dir.path().to_str().unwrap()];
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let output = trefoil(&config).stdout(full).stderr(Stdio::piped()).output().unwrap();
+    check_refusal(&config, &output, &["stdout", "os error 28"]);
+    // As `trefoil config | head -1`.
+    let (reader, writer) = pipe().unwrap();
+    drop(reader);
+    let output = trefoil(&config).stdout(writer).stderr(Stdio::piped()).output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{}", text(&output));
 }
 
 /// As `trefoil share FILE | head -1`.

@@ -47,6 +47,20 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
     fn sync(&self) -> io::Result<()>;
 }
 
+/// What an operator does so that a write that failed for want of room succeeds when it is tried
+/// again; `None`: it failed for something else.
+pub fn room_cure(error: &io::Error) -> Option<&'static str> {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            Some("free some space on that disk")
+        }
+        io::ErrorKind::FileTooLarge => {
+            Some("raise the limit on the size of files (`ulimit -f`, systemd: `LimitFSIZE=`)")
+        }
+        _ => None,
+    }
+}
+
 /// A disk in memory, for tests. It has no faults, and its content is gone when it is
 /// dropped. Clones are the same disk.
 #[derive(Clone, Debug, Default)]

@@ -33,7 +33,7 @@ pub use block::{
     TxError, decode_tx,
 };
 pub use certificate::{Certificate, CommitCertificateError};
-pub use disk::{Disk, DiskFile, MemDisk};
+pub use disk::{Disk, DiskFile, MemDisk, room_cure};
 pub use evidence::{Evidence, EvidenceError};
 pub use key_proof::{BadKeyProof, KeyClaimer, KeyProof, KeyRole};
 pub use members::{

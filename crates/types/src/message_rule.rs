@@ -288,6 +288,28 @@ pub const EVIDENCE: MessageRule = MessageRule {
 /// What a node sends in answers of every type together, in one second.
 pub const ANSWERS: ByteBudget = ByteBudget { peer: 32 * MIB, all: 64 * MIB };
 
+/// How much work that comes to nothing peers may cost: so much a second, and at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WorkBudget {
+    pub a_second: u32,
+    pub at_once: u32,
+}
+
+// Attack: random signatures are those of some sender whose account is empty, so that transactions
+// are free to make, and their peer cannot be blamed. 40 to 50 µs each: a quarter of a core at most.
+/// Recoveries of gossiped senders, for all peers together that have no credit.
+pub const UNPAID_RECOVERIES: WorkBudget = WorkBudget { a_second: 5_000, at_once: 512 };
+
+// Two of the longest messages: 0.3 s of one core for a transaction that pays.
+/// Recoveries for which a peer has credit, from each transaction of it on that enters the pool.
+pub const RECOVERIES_OF_CREDIT: usize = 2 * limits::TX_HASHES_MAX;
+
+// A validator or a configured peer is not banned for what others made: 8 ms a second of each, a
+// third of a core for a third of 128 validators.
+/// Signatures verified in vain for one peer that is not banned for it, on one lane. Beyond, the
+/// lane is not read.
+pub const VAIN_SIGNATURES: WorkBudget = WorkBudget { a_second: 256, at_once: 1_024 };
+
 /// Every rule, by type.
 pub const RULES: [MessageRule; 13] = [
     VOTE, PROPOSAL, POLKA, ROUND, TIP, GET_BLOCKS, BLOCKS, GET_BODIES, BODIES, TX_HASHES, GET_TXS,

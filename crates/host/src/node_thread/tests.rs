@@ -1,70 +1,21 @@
-use std::{
-    io,
-    sync::atomic::{AtomicBool, Ordering},
-};
+use std::io::ErrorKind;
 
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use trefoil_crypto::SecretKey;
 use trefoil_ledger::History;
 use trefoil_mempool::MempoolLimits;
 use trefoil_p2p::NetworkAccess;
 use trefoil_types::{
-    Address, B256, ChainSpec, Disk, DiskFile, MemDisk, Message, Offence, PeerId, message::Tip,
+    Address, B256, ChainSpec, MemDisk, Message, Offence, PeerId, PolkaCertificate,
+    message::Tip,
+    message_rule::{POLKA, VAIN_SIGNATURES},
 };
 
 use super::*;
+use crate::refusing_disk::{Refused, RefusingDisk};
 
-/// A disk whose syncs fail when they are told to.
-#[derive(Clone, Debug, Default)]
-struct FailingDisk {
-    disk: MemDisk,
-    fails: Arc<AtomicBool>,
-}
-
-#[derive(Debug)]
-struct FailingFile {
-    file: Arc<dyn DiskFile>,
-    fails: Arc<AtomicBool>,
-}
-
-impl Disk for FailingDisk {
-    fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
-        Ok(Arc::new(FailingFile { file: self.disk.open(name)?, fails: self.fails.clone() }))
-    }
-
-    fn list(&self) -> io::Result<Vec<String>> {
-        self.disk.list()
-    }
-
-    fn remove(&self, name: &str) -> io::Result<()> {
-        self.disk.remove(name)
-    }
-}
-
-impl DiskFile for FailingFile {
-    fn len(&self) -> io::Result<u64> {
-        self.file.len()
-    }
-
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
-        self.file.read_at(offset, buf)
-    }
-
-    fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.file.write_at(offset, data)
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.file.set_len(len)
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        match self.fails.load(Ordering::Relaxed) {
-            true => Err(io::ErrorKind::StorageFull.into()),
-            false => Ok(()),
-        }
-    }
-}
+/// Longer than anything here takes.
+const LIMIT: Duration = Duration::from_secs(60);
 
 fn key(n: u8) -> SecretKey {
     SecretKey::from_seed(&[n; 32])
@@ -92,30 +43,33 @@ fn spec() -> ChainSpec {
 
 /// The ends of the thread's channels that others hold.
 struct Outside {
-    disk: FailingDisk,
+    disk: RefusingDisk,
     snapshot: watch::Receiver<Snapshot>,
     status: watch::Receiver<Arc<NodeStatus>>,
     events: broadcast::Receiver<Event>,
+}
+
+fn network(n: u8, genesis: B256) -> trefoil_p2p::Config {
+    trefoil_p2p::Config {
+        identity: key(n),
+        listen: "127.0.0.1:0".parse().unwrap(),
+        peers: vec![],
+        genesis,
+        fork_id: [0; 4],
+        access: NetworkAccess::Public { encrypt: false },
+        inbound_max: 8,
+        inbound_per_source_max: 8,
+        discovery: None,
+    }
 }
 
 /// A node's thread that is opened and has not run; it validates with `validator_key`.
 async fn opened(validator_key: Option<SecretKey>) -> (NodeThread, Outside) {
     let history = History::Archive;
     let ledger = Ledger::open(Arc::new(MemDisk::default()), Arc::new(spec()), history).unwrap();
-    let disk = FailingDisk::default();
+    let disk = RefusingDisk::default();
     let (journal, _) = Journal::open(Arc::new(disk.clone())).unwrap();
-    let network = trefoil_p2p::Config {
-        identity: key(2),
-        listen: "127.0.0.1:0".parse().unwrap(),
-        peers: vec![],
-        genesis: ledger.genesis_hash(),
-        fork_id: [0; 4],
-        access: NetworkAccess::Public { encrypt: false },
-        inbound_max: 8,
-        inbound_per_source_max: 8,
-        discovery: None,
-    };
-    let (net, lanes) = trefoil_p2p::start(network).await.unwrap();
+    let (net, lanes) = trefoil_p2p::start(network(2, ledger.genesis_hash())).await.unwrap();
     let (done, finished) = mpsc::channel(8);
     let (snapshot, shown) = watch::channel(ledger.snapshot());
     let (status, told) = watch::channel(Arc::default());
@@ -139,11 +93,17 @@ async fn opened(validator_key: Option<SecretKey>) -> (NodeThread, Outside) {
         status,
         events,
         rotation: None,
+        room: DiskRoom::default(),
     };
+    parts.room.begin();
     let validator_keys = validator_key.into_iter().collect();
     let config = Config { validator_keys, peer: peer(2), pool: MempoolLimits::default() };
     let thread = NodeThread::open(config, ledger, vec![], parts).unwrap();
     (thread, Outside { disk, snapshot: shown, status: told, events: heard })
+}
+
+fn recovery(id: u64, from: Option<PeerId>) -> WorkerJob {
+    WorkerJob::Recover(RecoveryJob { id, from, txs: vec![] })
 }
 
 fn record() -> Record {
@@ -156,14 +116,17 @@ fn record() -> Record {
 async fn nothing_leaves_before_the_journal_is_durable() {
     let (mut thread, mut outside) = opened(None).await;
     thread.carry_out().unwrap();
-    let fails = |fails| outside.disk.fails.store(fails, Ordering::Relaxed);
+    let disk = outside.disk.clone();
+    let fails = |fails: bool| {
+        disk.refuse(Refused { write: None, sync: fails.then_some(ErrorKind::Other) });
+    };
     let tip = Message::Tip(Tip { height: 0, hash: B256::ZERO, round: 0 });
     let told = Event::Equivocation { height: 1, validator: key(1).public() };
     let none = Effects::default;
     for (what, speech) in [
         ("a message", Effects { sends: vec![(To::AllBut(None), Arc::new(tip))], ..none() }),
         ("an order", Effects { orders: vec![PeerCommand::Credit(peer(3))], ..none() }),
-        ("a job", Effects { jobs: vec![WorkerJob::Recover { id: 1, txs: vec![] }], ..none() }),
+        ("a job", Effects { jobs: vec![recovery(1, None)], ..none() }),
         ("a reply", Effects { replies: vec![(CallId(7), Reply::PendingNonce(1))], ..none() }),
         ("an event", Effects { events: vec![told], ..none() }),
     ] {
@@ -173,7 +136,9 @@ async fn nothing_leaves_before_the_journal_is_durable() {
         fails(true);
         assert!(thread.carry_out().is_err(), "{what}");
         assert!(reply.try_recv().is_err() && outside.events.try_recv().is_err(), "{what}");
-        assert_eq!(thread.jobs, 0, "{what}");
+        // Whatever the one worker was given before is done.
+        thread.parts.workers.install(|| ());
+        assert!(thread.parts.lanes.done.try_recv().is_err(), "{what}");
         // A batch that says nothing waits for no disk; the next one that speaks waits for both.
         thread.effects = Effects { records: vec![record()], ..Effects::default() };
         assert!(thread.carry_out().is_ok(), "{what}");
@@ -182,6 +147,47 @@ async fn nothing_leaves_before_the_journal_is_durable() {
         fails(false);
         thread.effects.orders = vec![PeerCommand::Credit(peer(3))];
         thread.carry_out().unwrap();
+    }
+}
+
+// Attack, or accident: another process fills the disk for a minute. The issue: "a full disk never
+// ends a validator".
+#[tokio::test]
+async fn a_disk_without_room_holds_up_what_depends_on_it_and_ends_nothing() {
+    let (mut thread, outside) = opened(None).await;
+    thread.carry_out().unwrap();
+    let reason = thread.parts.room.reason();
+    let full = Some(ErrorKind::StorageFull);
+    for (refused, stops) in [
+        (Refused { write: full, sync: None }, false),
+        (Refused { write: None, sync: full }, false),
+        (Refused { write: full, sync: None }, true),
+    ] {
+        let (caller, mut reply) = oneshot::channel();
+        thread.calls.insert(CallId(7), caller);
+        let replies = vec![(CallId(7), Reply::PendingNonce(1))];
+        thread.effects = Effects { records: vec![record()], replies, ..Effects::default() };
+        outside.disk.refuse(refused);
+        let (disk, room, waits) = (outside.disk.clone(), thread.parts.room.clone(), reason.clone());
+        let meanwhile = thread::spawn(move || {
+            let began = Instant::now();
+            while waits.borrow().is_none() && began.elapsed() < LIMIT {
+                thread::sleep(Duration::from_millis(1));
+            }
+            let (why, answered) = (waits.borrow().clone(), reply.try_recv().is_ok());
+            if stops || why.is_none() {
+                room.give_up();
+            } else {
+                disk.refuse(Refused::default());
+            }
+            (why, answered, reply)
+        });
+        let carried_out = thread.carry_out();
+        let (why, answered, mut reply) = meanwhile.join().unwrap();
+        assert!(why.is_some_and(|why| why.contains("the journal")) && !answered, "{refused:?}");
+        assert_eq!(carried_out.is_err(), stops, "{carried_out:?}");
+        assert_eq!(reply.try_recv().is_ok(), !stops, "{refused:?}");
+        assert_eq!(reason.borrow().is_some(), stops, "{refused:?}");
     }
 }
 
@@ -202,6 +208,61 @@ async fn favoured_peers_are_not_blamed_for_what_they_only_relayed() {
         told.sort();
         assert_eq!(told, blamed, "relayed: {relayed}");
     }
+}
+
+// Attack: transactions with random signatures, of which hundreds of jobs waited for the workers
+// before the transactions of a proposal.
+#[tokio::test]
+async fn a_block_waits_for_one_job_of_gossip_at_most() {
+    let (mut thread, _outside) = opened(None).await;
+    thread.carry_out().unwrap();
+    let (free, busy) = std::sync::mpsc::channel::<()>();
+    thread.parts.workers.spawn(move || _ = busy.recv());
+    let gossip = (1..=100).map(|id| recovery(id, Some(peer(3))));
+    thread.effects.jobs = gossip.chain([recovery(0, None)]).collect();
+    thread.carry_out().unwrap();
+    drop(free);
+    let mut before = 0;
+    loop {
+        match timeout(LIMIT, thread.parts.lanes.done.recv()).await.expect("in time") {
+            Some(Done::Recovered { id: 0, .. }) => break,
+            other => assert!(matches!(other, Some(Done::Recovered { .. })), "{other:?}"),
+        }
+        before += 1;
+    }
+    assert!(before <= 1, "{before}");
+}
+
+// Attack: what a validator relays does not ban it, and 125 bad certificates a second were all of
+// the node's thread.
+#[tokio::test]
+async fn a_validator_that_sends_bad_certificates_without_end_is_read_more_slowly() {
+    let (mut thread, _outside) = opened(None).await;
+    thread.carry_out().unwrap();
+    let (net, genesis) = (thread.parts.net.clone(), thread.node.ledger().genesis_hash());
+    net.favour([peer(3)]);
+    let peers = vec![(peer(2), net.listen_address())];
+    let hostile = trefoil_p2p::Config { peers, ..network(3, genesis) };
+    let (hostile, mut lanes) = trefoil_p2p::start(hostile).await.unwrap();
+    for lane in [&mut thread.parts.lanes.consensus, &mut lanes.consensus] {
+        let connected = timeout(LIMIT, lane.recv()).await.expect("in time");
+        assert!(matches!(connected, Some(NetEvent::Connected { .. })), "{connected:?}");
+    }
+    let (height, round, block, signatures) = (1, 0, B256::ZERO, vec![]);
+    let bad = PolkaCertificate { height, round, block, signatures };
+    let bad = Message::PolkaCertificate(bad);
+    for _ in 0..5 * VAIN_SIGNATURES.at_once / POLKA.signatures as u32 {
+        let message = NetEvent::Message { peer: peer(3), message: bad.clone() };
+        thread.take(Arrival::Net(message));
+    }
+    // Its lane waits for the first one already.
+    for _ in 0..2 {
+        hostile.send(peer(2), &Arc::new(bad.clone()));
+    }
+    timeout(LIMIT, thread.parts.lanes.consensus.recv()).await.expect("the first");
+    let began = Instant::now();
+    timeout(LIMIT, thread.parts.lanes.consensus.recv()).await.expect("it is not banned");
+    assert!(began.elapsed() > Duration::from_secs(1), "{:?}", began.elapsed());
 }
 
 #[tokio::test]

@@ -3,11 +3,16 @@
 use std::{collections::BTreeMap, path::Path};
 
 use toml::{Table, Value};
+use trefoil_os::operator_file;
 
 use super::{
     Settings,
     error::{SettingSource, SettingsError},
 };
+
+// All settings take some KiB; lists of peers and origins a few more.
+/// The longest file of settings, bytes (1 MiB).
+const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// Environment variables that begin like settings and are none.
 const NOT_SETTINGS: [&str; 3] = ["TREFOIL_DIR", "TREFOIL_LIGHTKDF", "TREFOIL_PASSWORD"];
@@ -61,7 +66,7 @@ impl Effective {
     }
 
     fn read_file(&mut self, file: &Path) -> Result<(), SettingsError> {
-        let text = match std::fs::read_to_string(file) {
+        let text = match operator_file::read_text(file, FILE_BYTES_MAX) {
             Ok(text) => text,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
             Err(source) => return Err(SettingsError::Read { file: file.into(), source }),

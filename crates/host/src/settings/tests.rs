@@ -16,6 +16,17 @@ fn load(
 }
 
 #[test]
+fn no_file_of_settings_takes_memory_without_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let long = dir.path().join("long");
+    std::fs::File::create(&long).unwrap().set_len(3 << 30).unwrap();
+    for (path, why) in [(std::path::Path::new("/dev/zero"), "regular"), (&*long, "bytes")] {
+        let error = Effective::load(path, std::iter::empty(), &[]).unwrap_err().to_string();
+        assert!(error.contains(why), "{error}");
+    }
+}
+
+#[test]
 fn later_sources_override_earlier_ones() {
     let file = "log = \"debug\"\n[rpc]\nlisten = \"127.0.0.1:1\"\n[p2p]\ninbound_max = 7\n";
     let env = [("TREFOIL_RPC_LISTEN", "127.0.0.1:2"), ("TREFOIL_PASSWORD", "x"), ("HOME", "/")];

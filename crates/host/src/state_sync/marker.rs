@@ -2,10 +2,14 @@
 
 use std::{
     fs,
+    io::Write as _,
     path::{Path, PathBuf},
 };
 
-use trefoil_os::{FileError, disk::remove_file};
+use trefoil_os::{
+    FileError,
+    disk::{remove_file, write_whole},
+};
 use trefoil_swarm::Announced;
 
 use crate::HostError;
@@ -35,7 +39,8 @@ impl JoinMarker {
 
     pub fn write(&self, target: &Announced) -> Result<(), HostError> {
         let text = format!("{} {}", target.height, hex::encode(target.index));
-        Ok(fs::write(&self.0, text).map_err(|e| FileError::new("write", &self.0, e))?)
+        let written = write_whole(&self.0, |file| file.write_all(text.as_bytes()));
+        Ok(written.map_err(|e| FileError::new("write", &self.0, e))?)
     }
 
     pub fn remove(&self) -> Result<(), HostError> {

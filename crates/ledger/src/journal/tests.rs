@@ -259,6 +259,186 @@ fn what_is_appended_is_synced_and_an_old_segment_before_the_next_is_begun() {
     assert_eq!(asked(), [format!("sync {second}")]);
 }
 
+/// How a disk refuses: a write is taken in half, and a sync loses what was written since the last
+/// one, as a kernel drops dirty pages.
+#[derive(Clone, Debug, Default)]
+struct RefusingDisk {
+    disk: MemDisk,
+    refused: Arc<Mutex<Refused>>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Refused {
+    open: Option<io::ErrorKind>,
+    write: Option<io::ErrorKind>,
+    sync: Option<io::ErrorKind>,
+}
+
+#[derive(Debug)]
+struct RefusingFile {
+    file: Arc<dyn DiskFile>,
+    /// As of the last sync.
+    durable: Mutex<Vec<u8>>,
+    refused: Arc<Mutex<Refused>>,
+}
+
+impl RefusingDisk {
+    fn refuse(&self, refused: Refused) {
+        *self.refused.lock().unwrap() = refused;
+    }
+}
+
+impl Disk for RefusingDisk {
+    fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        if let Some(kind) = self.refused.lock().unwrap().open {
+            return Err(kind.into());
+        }
+        let durable = Mutex::new(bytes(&self.disk, name));
+        let (file, refused) = (self.disk.open(name)?, self.refused.clone());
+        Ok(Arc::new(RefusingFile { file, durable, refused }))
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.disk.list()
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.disk.remove(name)
+    }
+}
+
+impl RefusingFile {
+    fn refused(&self) -> Refused {
+        *self.refused.lock().unwrap()
+    }
+}
+
+impl DiskFile for RefusingFile {
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        self.file.read_at(offset, buf)
+    }
+
+    fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let Some(kind) = self.refused().write else { return self.file.write_at(offset, data) };
+        self.file.write_at(offset, &data[..data.len() / 2])?;
+        Err(kind.into())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.file.set_len(len)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        let mut durable = self.durable.lock().unwrap();
+        if let Some(kind) = self.refused().sync {
+            self.file.set_len(0)?;
+            self.file.write_at(0, &durable)?;
+            return Err(kind.into());
+        }
+        *durable = vec![0; self.file.len()? as usize];
+        self.file.read_at(0, &mut durable)
+    }
+}
+
+/// A full disk, a quota that is used up, and a limit on the size of files.
+const NO_ROOM: [io::ErrorKind; 3] =
+    [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded, io::ErrorKind::FileTooLarge];
+
+#[test]
+fn a_write_without_room_leaves_nothing_and_is_tried_again() {
+    for kind in NO_ROOM {
+        let disk = RefusingDisk::default();
+        let (mut journal, _) = Journal::open(Arc::new(disk.clone())).unwrap();
+        journal.append(&records()[..2]).unwrap();
+        let before = bytes(&disk.disk, "journal-00000001");
+        for _ in 0..3 {
+            disk.refuse(Refused { write: Some(kind), ..Refused::default() });
+            let error = journal.append(&records()[2..]).unwrap_err();
+            assert!(error.lacks_room(), "{error}");
+            let cure = if kind == io::ErrorKind::FileTooLarge { "LimitFSIZE" } else { "space" };
+            assert!(error.to_string().contains(cure), "{error}");
+            assert_eq!(bytes(&disk.disk, "journal-00000001"), before, "the torn part is gone");
+        }
+        disk.refuse(Refused::default());
+        journal.append(&records()[2..]).unwrap();
+        journal.sync().unwrap();
+        let recovered = open(&disk.disk).unwrap();
+        assert_eq!((recovered.records, recovered.cut_bytes), (records(), 0));
+    }
+}
+
+// A success after a failed fsync says nothing of what was written before it.
+#[test]
+fn what_a_sync_without_room_lost_is_written_anew() {
+    for kind in NO_ROOM {
+        let disk = RefusingDisk::default();
+        let (mut journal, _) = Journal::open(Arc::new(disk.clone())).unwrap();
+        journal.append(&records()[..2]).unwrap();
+        journal.sync().unwrap();
+        journal.append(&records()[2..3]).unwrap();
+        disk.refuse(Refused { sync: Some(kind), ..Refused::default() });
+        for _ in 0..2 {
+            assert!(journal.sync().unwrap_err().lacks_room());
+        }
+        // There is room for a moment, and then none to write it anew.
+        disk.refuse(Refused { write: Some(kind), ..Refused::default() });
+        assert!(journal.sync().unwrap_err().lacks_room());
+        disk.refuse(Refused::default());
+        journal.append(&records()[3..]).unwrap();
+        journal.sync().unwrap();
+        let recovered = open(&disk.disk).unwrap();
+        assert_eq!((recovered.records, recovered.cut_bytes), (records(), 0));
+    }
+}
+
+#[test]
+fn a_next_segment_without_room_is_begun_later() {
+    let kind = Some(io::ErrorKind::StorageFull);
+    let none = Refused::default();
+    for refused in [
+        Refused { open: kind, ..none },
+        Refused { write: kind, ..none },
+        Refused { sync: kind, ..none },
+    ] {
+        let disk = RefusingDisk::default();
+        let (mut journal, _) = Journal::open(Arc::new(disk.clone())).unwrap();
+        journal.set_segment_bytes(1_000);
+        journal.append(&[consensus(1, 900), consensus(1, 900)]).unwrap();
+        disk.refuse(refused);
+        for _ in 0..2 {
+            assert!(journal.append(&[consensus(2, 10)]).unwrap_err().lacks_room());
+        }
+        // The process ends here, or there is room.
+        let recovered = open(&disk.disk).unwrap();
+        assert!(recovered.records.len() <= 2, "{refused:?}");
+        disk.refuse(none);
+        journal.append(&[consensus(2, 10)]).unwrap();
+        journal.sync().unwrap();
+        let recovered = open(&disk.disk).unwrap();
+        assert_eq!(recovered.records, [consensus(1, 900), consensus(1, 900), consensus(2, 10)]);
+        journal.prune(1).unwrap();
+        assert_eq!(disk.disk.list().unwrap(), ["journal-00000002"]);
+    }
+}
+
+#[test]
+fn any_other_error_of_the_disk_is_final() {
+    for refused in [
+        Refused { write: Some(io::ErrorKind::Other), ..Refused::default() },
+        Refused { sync: Some(io::ErrorKind::Other), ..Refused::default() },
+    ] {
+        let disk = RefusingDisk::default();
+        let (mut journal, _) = Journal::open(Arc::new(disk.clone())).unwrap();
+        disk.refuse(refused);
+        let error = journal.append(&records()).and_then(|()| journal.sync()).unwrap_err();
+        assert!(!error.lacks_room() && error.to_string().contains("start it again"), "{error}");
+    }
+}
+
 #[test]
 fn a_missing_segment_and_a_torn_old_one_are_damage() {
     let disk = MemDisk::default();

@@ -8,7 +8,7 @@ use trefoil_crypto::SecretKey;
 use trefoil_types::{Attached, MemDisk, PeerId, Receipt, TxEnvelope, keccak256};
 
 use super::*;
-use crate::{AccountDiff, Journal, Record, StateReader};
+use crate::{AccountDiff, BodySize, Journal, Record, StateReader, codec};
 
 mod crash;
 
@@ -284,6 +284,33 @@ fn proofs_older_than_their_window_are_refused_with_the_reason() {
 }
 
 #[test]
+fn parts_of_a_block_are_those_of_the_whole_one() {
+    let mut ledger = open(&MemDisk::default(), History::Archive);
+    let logs = vec![Log::new_unchecked(address(1), vec![B256::ZERO], Bytes::new()); 100];
+    let bare = alloy_consensus::Receipt { status: true.into(), cumulative_gas_used: 7, logs };
+    let receipt = Receipt::from_typed(alloy_consensus::TxType::Legacy, bare);
+    let outcome = outcome(&ledger, StateDiff::default(), vec![receipt]);
+    let certificate = certificate(outcome.block(), 0);
+    ledger.commit(outcome, certificate);
+    for on_disk in [false, true] {
+        if on_disk {
+            checkpoint(&mut ledger);
+        }
+        let s = ledger.snapshot();
+        assert_eq!(s.is_in_memory(1), !on_disk);
+        let whole = s.block(1).unwrap().unwrap();
+        assert_eq!(s.body(1).unwrap().unwrap().hash, whole.block.hash);
+        assert_eq!(s.transaction_count(1).unwrap(), Some(whole.block.transactions.len()));
+        assert_eq!(s.cumulative_gas(1).unwrap(), Some(vec![7]));
+        assert_eq!(s.body_memory(1).unwrap() > 0, on_disk);
+        assert_eq!(s.receipts_memory(1).unwrap() > 100 * size_of::<Log>(), on_disk);
+        assert!(s.body(2).unwrap().is_none() && s.transaction_count(2).unwrap().is_none());
+        assert!(s.cumulative_gas(2).unwrap().is_none() && s.body_memory(2).unwrap() == 0);
+        assert_eq!(s.transaction_count(0).unwrap(), Some(0));
+    }
+}
+
+#[test]
 fn blocks_and_all_that_belongs_to_them_are_found_in_memory_and_on_disk() {
     let disk = MemDisk::default();
     let mut ledger = open(&disk, History::Archive);
@@ -313,6 +340,10 @@ fn blocks_and_all_that_belongs_to_them_are_found_in_memory_and_on_disk() {
             let (hash, header) = s.header(height).unwrap().unwrap();
             assert_eq!((hash, &header), (stored.block.hash, &stored.block.header));
             assert_eq!(s.height_of(&hash).unwrap(), Some(height));
+            let mut body = Vec::new();
+            codec::encode_body(&stored.block, &mut body);
+            let size = BodySize { bytes: body.len(), txs: 1 };
+            assert_eq!(s.body_size(height).unwrap(), Some(size));
             let tx = *stored.block.transactions[0].tx_hash();
             assert_eq!(s.transaction(&tx).unwrap(), Some((height, 0)));
             // Each block binds its parent's certificate, which replaced ours.
@@ -326,6 +357,7 @@ fn blocks_and_all_that_belongs_to_them_are_found_in_memory_and_on_disk() {
         }
         assert!(s.validators(8).unwrap().is_none() && s.validators(0).unwrap().is_none());
         assert!(s.block(7).unwrap().is_none() && s.certificate(0).unwrap().is_none());
+        assert!(s.body_size(7).unwrap().is_none() && s.certified_block(0).unwrap().is_none());
         assert!(s.block(0).unwrap().unwrap().block.transactions.is_empty());
         let logs = |range, addresses: &[Address], topics: &[Vec<B256>]| {
             s.log_candidates(range, addresses, topics).unwrap()
@@ -453,4 +485,26 @@ fn a_restart_takes_the_checkpoint_and_the_journal_and_has_the_same_tip() {
         }
     }
     assert_eq!((ledger.tip_hash(), ledger.tip().state_root), (hash, root));
+}
+
+// A disk that others fill stops the writer for as long as that lasts.
+#[test]
+fn a_checkpoint_that_is_not_written_stops_the_chain_before_the_memory_is_full() {
+    let mut ledger = open(&MemDisk::default(), History::Archive);
+    ledger.set_checkpoint_blocks(2);
+    let commit = |ledger: &mut Ledger| {
+        let outcome = outcome(ledger, StateDiff::default(), vec![]);
+        let certificate = certificate(outcome.block(), 0);
+        ledger.commit(outcome, certificate);
+    };
+    (0..2).for_each(|_| commit(&mut ledger));
+    let written = ledger.checkpoint(false).unwrap();
+    for blocks in 0..2 * OVERFULL_BLOCKS_TIMES {
+        assert!(!ledger.is_overfull(), "{blocks} blocks");
+        commit(&mut ledger);
+        assert!(ledger.checkpoint(false).is_none(), "one at a time");
+    }
+    assert!(ledger.is_overfull());
+    ledger.checkpointed(written.run().unwrap());
+    assert!(!ledger.is_overfull());
 }

@@ -24,7 +24,9 @@ use crate::{
 pub(crate) struct Overridden<'a, S> {
     state: &'a S,
     accounts: BTreeMap<Address, Option<Account>>,
-    slots: BTreeMap<(Address, U256), U256>,
+    // Attack: a request of 8 MB overrides 50,000 slots and wipes 16,000 accounts: each wipe would look
+    // at each slot.
+    slots: BTreeMap<Address, BTreeMap<U256, U256>>,
     /// Accounts whose whole storage is overridden: the state below is not read for them.
     replaced: BTreeSet<Address>,
     codes: BTreeMap<B256, Bytes>,
@@ -79,15 +81,16 @@ impl<'a, S: StateReader> Overridden<'a, S> {
             self.wipe(address);
         }
         let slots = self.news.slots.entry(address).or_default();
+        let own = self.slots.entry(address).or_default();
         for (slot, (_, after)) in change.storage {
             slots.insert(slot);
-            self.slots.insert((address, slot), after);
+            own.insert(slot, after);
         }
         self.accounts.insert(address, change.after);
     }
 
     fn wipe(&mut self, address: Address) {
-        self.slots.retain(|(of, _), _| *of != address);
+        self.slots.remove(&address);
         self.replaced.insert(address);
         self.news.wiped.insert(address);
     }
@@ -122,7 +125,7 @@ impl<'a, S: StateReader> Overridden<'a, S> {
         for (slot, value) in slots.into_iter().flatten() {
             let slot = U256::from_be_bytes(slot.0);
             self.news.slots.entry(address).or_default().insert(slot);
-            self.slots.insert((address, slot), U256::from_be_bytes(value.0));
+            self.slots.entry(address).or_default().insert(slot, U256::from_be_bytes(value.0));
         }
         Ok(())
     }
@@ -156,7 +159,7 @@ impl<S: StateReader> StateReader for Overridden<'_, S> {
     }
 
     fn storage(&self, address: &Address, slot: U256) -> Result<U256, LedgerError> {
-        match self.slots.get(&(*address, slot)) {
+        match self.slots.get(address).and_then(|own| own.get(&slot)) {
             Some(value) => Ok(*value),
             None if self.replaced.contains(address) => Ok(U256::ZERO),
             None => self.state.storage(address, slot),
@@ -179,7 +182,8 @@ impl<S: StateReader> StateReader for Overridden<'_, S> {
 
     fn has_storage(&self, address: &Address) -> Result<bool, LedgerError> {
         if self.replaced.contains(address) {
-            return Ok(self.slots.iter().any(|((of, _), value)| of == address && !value.is_zero()));
+            let own = self.slots.get(address);
+            return Ok(own.is_some_and(|own| own.values().any(|value| !value.is_zero())));
         }
         self.state.has_storage(address)
     }

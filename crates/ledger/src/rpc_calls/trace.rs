@@ -113,7 +113,7 @@ fn traces(
 ) -> Result<Vec<(B256, GethTrace)>, TraceError> {
     // geth's words, since tools match on them.
     let before = height.checked_sub(1).ok_or(TraceError::Genesis)?;
-    let stored = snapshot.block(height)?.ok_or(TraceError::NoBlock(height))?;
+    let block = snapshot.body(height)?.ok_or(TraceError::NoBlock(height))?;
     let (hash, header) = snapshot.header(before)?.ok_or(TraceError::NoBlock(before))?;
     let (state, turns) = (snapshot.state(before)?, snapshot.turns(before)?);
     let mut governed = snapshot.governed().clone();
@@ -129,7 +129,7 @@ fn traces(
         governed: &governed,
         turns: turns.as_ref(),
     };
-    replay(&parent, &stored.block, only, options, budget)
+    replay(&parent, &block, only, options, budget)
 }
 
 /// What each step of a trace shows, if the tracer shows steps.

@@ -60,7 +60,11 @@ impl<'a> PretendedTrie<'a> {
     pub(crate) fn wipe(&mut self, address: Address) {
         let owner = keccak256(address);
         self.wiped.insert(owner);
-        self.rows.retain(|key, _| key.owner != Some(owner));
+        // Not by a look at each row: a request may wipe thousands of accounts.
+        let first = NodeKey { owner: Some(owner), path: None };
+        let rows = self.rows.range(first..).map(|(key, _)| *key);
+        let own: Vec<_> = rows.take_while(|key| key.owner == Some(owner)).collect();
+        own.iter().for_each(|key| _ = self.rows.remove(key));
     }
 
     /// Applies a diff, of which only the values after are used, and returns the new state

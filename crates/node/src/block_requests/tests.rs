@@ -66,3 +66,16 @@ fn without_room_nobody_is_looked_at_until_there_is_some() {
     assert_eq!(take(&mut requests, Time(3_050), |_| true), Some((peer(2), ask(1))));
     assert_eq!(requests.due(), None);
 }
+
+/// A block for which there is no room in this second is not looked at again in it, and holds up
+/// nobody.
+#[test]
+fn what_does_not_fit_waits_for_the_next_second() {
+    let mut requests = BlockRequests::default();
+    requests.put_off(Time(0), peer(1), ask(1), Time(1_000));
+    assert_eq!(take(&mut requests, Time(10), |_| true), None);
+    requests.insert(Time(20), peer(2), ask(2));
+    assert_eq!(take(&mut requests, Time(20), |_| true), Some((peer(2), ask(2))));
+    assert_eq!(take(&mut requests, Time(999), |_| true), None);
+    assert_eq!(take(&mut requests, Time(1_000), |_| true), Some((peer(1), ask(1))));
+}

@@ -106,8 +106,9 @@ impl Node {
         let hash = block.hash;
         effects.records.push(Record::Block(block));
         let BuildRequest { height, round, .. } = request;
-        let body = CandidateBody::Executed { outcome: Box::new(outcome), timely: true };
+        let body = CandidateBody::Executed(Box::new(outcome));
         self.height.candidates.insert(hash, BlockCandidate::new(round, body));
+        self.forget_dropped();
         self.consensus.built(now, height, round, hash, &mut self.outputs);
     }
 

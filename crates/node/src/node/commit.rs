@@ -23,11 +23,11 @@ impl Node {
             // Consensus has decided and will not decide again: the certificate waits for the
             // block, from the proposer's peers or by block sync.
             self.height.decided = Some(certificate);
-            return;
+            return self.take_up(now, hash, effects);
         }
         let body = candidates.remove(&hash).map(|candidate| candidate.body);
         let outcome = match body {
-            Some(CandidateBody::Executed { outcome, .. }) => *outcome,
+            Some(CandidateBody::Executed(outcome)) => *outcome,
             Some(CandidateBody::Journalled(block)) => self.execute_final(block),
             Some(CandidateBody::Invalid { reason }) => {
                 panic!("a quorum made block {hash} final that is invalid here: {reason}")

@@ -10,7 +10,7 @@ use trefoil_consensus::{ConsensusMessage, Output};
 use trefoil_ledger::Record;
 use trefoil_types::{
     B256, Evidence, Message, Offence, PeerId, PolkaCertificate, Proposal, RecoveredBlock, Round,
-    RoundCertificate, Time, Vote, keccak256, message::ProposedBlock,
+    RoundCertificate, Time, Vote, VoteKind, keccak256, message::ProposedBlock,
 };
 
 use crate::{
@@ -56,6 +56,10 @@ impl Node {
         }
         // Also of what is no news: its votes may be good, and too few.
         let mut sound = self.consensus.verify_certificate(&said, self.ledger.next_validators());
+        // Before consensus has it: it judges at once, by what it knows of the block.
+        if let (Ok(()), ConsensusMessage::PolkaCertificate(polka)) = (&sound, &said) {
+            self.note_polka(now, polka.block, effects);
+        }
         if is_news {
             sound = sound.and_then(|()| self.verify(now, said.clone()));
         }
@@ -134,11 +138,17 @@ impl Node {
         }
     }
 
-    /// Carries out what consensus wants, until it wants nothing more.
+    /// Carries out what consensus wants, until it wants nothing more. If a round has begun, the
+    /// proposal that was kept for it is taken up.
     pub(super) fn handle_outputs(&mut self, now: Time, effects: &mut Effects) {
-        while !self.outputs.is_empty() {
-            for output in std::mem::take(&mut self.outputs) {
-                self.handle_output(now, output, effects);
+        loop {
+            while !self.outputs.is_empty() {
+                for output in std::mem::take(&mut self.outputs) {
+                    self.handle_output(now, output, effects);
+                }
+            }
+            if !self.take_up_due(now, effects) {
+                return;
             }
         }
     }
@@ -166,13 +176,19 @@ impl Node {
     }
 
     fn publish(&mut self, message: ConsensusMessage, effects: &mut Effects) {
+        let candidates = &mut self.height.candidates;
         let message = match message {
-            ConsensusMessage::Vote(vote) => Message::Vote(vote),
+            ConsensusMessage::Vote(vote) => {
+                // This node precommits a block for which it has counted a quorum.
+                let block = vote.block.filter(|_| vote.kind == VoteKind::Precommit);
+                block.into_iter().for_each(|block| candidates.note_polka(block));
+                Message::Vote(vote)
+            }
             ConsensusMessage::PolkaCertificate(polka) => Message::PolkaCertificate(polka),
             ConsensusMessage::RoundCertificate(round) => Message::RoundCertificate(round),
             ConsensusMessage::Proposal(proposal) => {
                 // Without its block nobody could use it.
-                let candidate = self.height.candidates.get(&proposal.block);
+                let candidate = candidates.get(&proposal.block);
                 let Some(block) = candidate.and_then(|c| c.block()) else { return };
                 proposal_of(proposal, block)
             }

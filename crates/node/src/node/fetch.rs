@@ -14,7 +14,7 @@ use crate::{
     Effects,
     block_index::BlockIndex,
     candidates::CandidateBody,
-    fetch_transactions::{Givers, send_pieces},
+    fetch_transactions::{Givers, MissingTransactions, send_pieces},
     jobs::RecoveryPurpose,
     node::{HeightState, Node},
     peer_bytes::request_cost,
@@ -51,7 +51,9 @@ impl Node {
             return;
         }
         let missing = self.height.candidates.all_missing_mut();
-        let late = missing.filter(|(_, missing)| missing.retry_due() <= now);
+        let is_late =
+            |missing: &MissingTransactions| missing.retry_due().is_some_and(|due| due <= now);
+        let late = missing.filter(|(_, missing)| is_late(missing));
         let late = late.map(|(block, missing)| (*block, missing.give_up_late(now)));
         for (block, worth_asking) in late.collect::<Vec<_>>() {
             if worth_asking {
@@ -146,6 +148,7 @@ impl Node {
         Bodies { block, txs }: Bodies,
         effects: &mut Effects,
     ) {
+        let round = self.round();
         let HeightState { candidates, requests, .. } = &mut self.height;
         // An answer may come after the block was made whole otherwise.
         if candidates.missing_mut(&block).is_none() {
@@ -157,14 +160,15 @@ impl Node {
         }
         // Nothing is noted as come, so it is asked for again when another candidate is gone.
         let bytes: usize = txs.iter().map(|raw| raw.len()).sum();
-        if !candidates.make_room(&block, bytes, rules::BODIES.held.all) {
-            return;
-        }
-        let Some(candidate) = candidates.get_mut(&block) else { return };
+        let has_room = candidates.make_room(round, &block, bytes, rules::BODIES.held.all);
+        let Some(candidate) = candidates.get_mut(&block).filter(|_| has_room) else {
+            return self.forget_dropped();
+        };
         let CandidateBody::Missing(missing) = &mut candidate.body else { return };
         let (list_from, txs) = (missing.sender(), missing.on_answer(now, peer, txs, requests));
         candidate.fetched_bytes += txs.iter().map(|raw| raw.len()).sum::<usize>();
         let is_over = missing.list_bytes() > rules::BODIES.held.peer;
+        self.forget_dropped();
         self.give_due_bodies(now, effects);
         if is_over {
             // By their hashes they are what the list names, and no block holds so much.

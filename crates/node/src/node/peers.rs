@@ -1,9 +1,23 @@
 //! Peers that connect and disconnect, the first messages to a new one, and how much one may ask
 //! for.
 
-use trefoil_types::{MessageRule, Offence, PeerId, Time};
+use trefoil_types::{ByteBudget, MessageRule, Offence, PeerId, Time, message_rule as rules};
 
-use crate::{Effects, To, node::Node, tx_gossip::announce_pool};
+use crate::{
+    Effects, To,
+    node::Node,
+    peer_bytes::{LOOKUP_COST, request_cost},
+    tx_gossip::announce_pool,
+};
+
+// Attack: connecting again and again, under new names. Each time the best 16,384 transactions of
+// the pool were sought and 0.5 MB sent, and nobody was charged. Strangers have half of this: four
+// of the longest greetings a second for whoever comes first, and 512 hashes for each of 128.
+/// What new peers are sent in a second: no answer, and charged as one.
+const GREETING: MessageRule = MessageRule {
+    answers: ByteBudget { peer: 2 * 1024 * 1024, all: 8 * 1024 * 1024 },
+    ..rules::TX_HASHES
+};
 
 impl Node {
     pub(super) fn connected(&mut self, now: Time, peer: PeerId, effects: &mut Effects) {
@@ -13,10 +27,23 @@ impl Node {
         self.peers.insert_member(now, peer);
         self.favour_validators();
         self.block_sync.connected(now, peer, true);
+        self.greet(now, peer, effects);
+    }
+
+    /// Sends the first messages to a new peer. What this node said in the height goes in any case,
+    /// since a proposal is sent only once; of the pool's hashes, those for which there is room.
+    fn greet(&mut self, now: Time, peer: PeerId, effects: &mut Effects) {
+        let class = self.peers.class(&peer);
+        let room = self.answers.room(now, &GREETING, class, &peer);
+        let begun = effects.sends.len();
         effects.send(peer, self.own_tip());
         self.height.messages.repeat_own(peer, effects);
         self.evidence.send(&To::Peer(peer), effects);
-        announce_pool(peer, &self.pool, self.ledger.next_base_fee(), effects);
+        let said: usize = effects.sends[begun..].iter().map(|(_, it)| it.encoded_len()).sum();
+        let hashes_max = room.saturating_sub(said) / LOOKUP_COST;
+        let base_fee = self.ledger.next_base_fee();
+        let hashes = announce_pool(peer, &self.pool, base_fee, hashes_max, effects);
+        self.charge_answer(&GREETING, peer, said + request_cost(hashes));
     }
 
     pub(super) fn connected_unjudged(&mut self, now: Time, peer: PeerId) {

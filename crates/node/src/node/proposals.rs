@@ -7,27 +7,21 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use alloy_rlp::Encodable;
-use trefoil_consensus::{Candidate, ConsensusMessage};
+use trefoil_consensus::{Candidate, ConsensusMessage, Timeouts};
 use trefoil_ledger::{Record, transactions_root};
 use trefoil_types::{
-    B256, Offence, PeerId, Proposal, Time, Transaction, limits, message::ProposedBlock,
+    B256, Millis, Offence, PeerId, Proposal, Round, Time, limits, message::ProposedBlock,
     message_rule as rules,
 };
 
 use super::consensus_messages::proposal_of;
 use crate::{
-    Effects,
+    Effects, PeerCommand,
     candidates::{BlockCandidate, CandidateBody, Offer},
     fetch_transactions::MissingTransactions,
     height_messages::signature_key,
     node::Node,
 };
-
-// Attack: a proposer moves the chain's clock ahead, for contracts that pay by time. Clocks
-// under NTP are within a second; a clock that no time server sets is off by more, and its
-// validator then proposes in vain (the simulator's scenario `fast-clock`).
-/// How far a block's timestamp may be ahead of the clock, in seconds.
-const TIMESTAMP_AHEAD_S_MAX: u64 = 5;
 
 impl Node {
     /// A proposal of the next height; `said` is what consensus is given of it.
@@ -47,7 +41,7 @@ impl Node {
         }
         let key = signature_key(&proposal.signature);
         if self.height.messages.has_seen(&key) {
-            return self.keep_alternate(peer, proposed);
+            return self.keep_alternate(now, peer, proposed, effects);
         }
         if !self.height.candidates.has_room(&proposal.block, proposal.round) {
             return;
@@ -75,45 +69,126 @@ impl Node {
         let (block, round) = (proposed.proposal.block, proposed.proposal.round);
         let offer = Offer { proposal: proposed.proposal.clone(), from, key };
         if self.height.candidates.get(&block).is_none() {
-            let body = self.rebuild(now, from, proposed, &BTreeMap::new());
+            let missing = MissingTransactions::new(proposed, from, now, self.propose_wait());
+            let body = CandidateBody::Missing(Box::new(missing));
             self.height.candidates.insert(block, BlockCandidate::new(round, body));
+            self.forget_dropped();
         } else {
-            self.keep_alternate(from, proposed);
+            self.keep_alternate(now, from, proposed, effects);
         }
-        if let Some(candidate) = self.height.candidates.get_mut(&block) {
-            candidate.offer(offer);
-        }
-        self.judge(now, block, effects);
-    }
-
-    /// Another copy of a proposal whose block is not whole yet.
-    fn keep_alternate(&mut self, from: PeerId, proposed: ProposedBlock) {
-        let (budget, peers) = (rules::PROPOSAL.held.half(), self.peers.members().len());
-        let room = self.height.candidates.alternate_bytes().room(budget, peers, &from);
-        if proposed.length() > room {
-            return;
-        }
-        let favoured = self.peers.is_favoured(&from);
-        if let Some(missing) = self.height.candidates.missing_mut(&proposed.proposal.block) {
-            missing.keep_alternate(from, favoured, proposed);
+        let Some(candidate) = self.height.candidates.get_mut(&block) else {
+            // There is no room for it: it is taken as new when it comes again.
+            return self.height.messages.forget(&key);
+        };
+        candidate.offer(offer);
+        match self.is_early(&block, round) {
+            true => self.judge(now, block, effects),
+            false => self.take_up(now, block, effects),
         }
     }
 
-    /// The block as far as its transactions are in our pool, or were found for another list.
-    fn rebuild(
-        &self,
+    // Attack: the proposer of some rounds to come sends full blocks for all of them as soon as a
+    // height begins: three executions and 24 MiB of journal for each height.
+    /// Whether a proposal of this round is of no use yet: nobody votes in it before it begins
+    /// here, and no quorum is known to want the block.
+    fn is_early(&self, block: &B256, round: Round) -> bool {
+        let is_decided = || self.height.decided.as_ref().is_some_and(|it| it.block == *block);
+        round > self.round() && !self.height.candidates.has_polka(block) && !is_decided()
+    }
+
+    /// Takes up the proposals that were kept for a round which has begun; whether there were any.
+    pub(super) fn take_up_due(&mut self, now: Time, effects: &mut Effects) -> bool {
+        let due = self.height.candidates.due_in(self.round());
+        due.iter().for_each(|block| self.take_up(now, *block, effects));
+        !due.is_empty()
+    }
+
+    /// Begins to complete a block if it was kept for later, and judges it if it is whole.
+    pub(super) fn take_up(&mut self, now: Time, hash: B256, effects: &mut Effects) {
+        let asleep = self.height.candidates.get(&hash).and_then(BlockCandidate::asleep);
+        let Some(checked) = asleep.map(|proposed| self.check_parent(proposed)) else {
+            return self.judge(now, hash, effects);
+        };
+        let mut alternates = Vec::new();
+        let body = self.height.candidates.get_mut(&hash).map(|candidate| &mut candidate.body);
+        match (body, checked) {
+            (Some(body), Err(reason)) => *body = CandidateBody::Invalid { reason },
+            (Some(CandidateBody::Missing(missing)), Ok(())) => {
+                missing.wake(now, |tx| self.pool.get(tx).cloned());
+                if !missing.is_whole() {
+                    alternates = missing.take_alternates();
+                }
+            }
+            _ => {}
+        }
+        // One of them may be whole.
+        for (from, proposed) in alternates {
+            self.keep_alternate(now, from, proposed, effects);
+        }
+        self.judge(now, hash, effects);
+    }
+
+    /// A quorum is known to have prevoted for a block.
+    pub(super) fn note_polka(&mut self, now: Time, block: B256, effects: &mut Effects) {
+        self.height.candidates.note_polka(block);
+        self.take_up(now, block, effects);
+    }
+
+    /// Answers the proposals again whose block was too far ahead, and is not now.
+    pub(super) fn answer_timely(&mut self, now: Time, effects: &mut Effects) {
+        for block in self.height.candidates.timely_now(now) {
+            self.answer_offers(now, block, effects);
+        }
+    }
+
+    /// Takes as new, when they come again, the proposals whose block had to go unanswered.
+    pub(super) fn forget_dropped(&mut self) {
+        for key in self.height.candidates.take_dropped() {
+            self.height.messages.forget(&key);
+        }
+    }
+
+    /// How long a round waits for its proposal.
+    fn propose_wait(&self) -> Millis {
+        Timeouts::for_chain(self.ledger.spec()).propose
+    }
+
+    // Attack: a peer that is nearer than the proposer sends a false list, and drips what it names.
+    /// Another copy of a proposal whose block is not whole yet. If all that it names is here, the
+    /// header, which is signed, shows at once whether it is the true one.
+    fn keep_alternate(
+        &mut self,
         now: Time,
         from: PeerId,
         proposed: ProposedBlock,
-        found: &BTreeMap<B256, Transaction>,
-    ) -> CandidateBody {
-        if let Err(reason) = self.check_parent(&proposed) {
-            return CandidateBody::Invalid { reason };
+        effects: &mut Effects,
+    ) {
+        let hash = proposed.proposal.block;
+        let (budget, peers) = (rules::PROPOSAL.held.half(), self.peers.members().len());
+        let room = self.height.candidates.alternate_bytes().room(budget, peers, &from);
+        let Some(missing) = self.height.candidates.missing_mut(&hash) else { return };
+        if missing.is_whole() || !missing.is_new(from, &proposed.tx_hashes) {
+            return;
         }
-        let timely = proposed.header.timestamp <= now.as_secs() + TIMESTAMP_AHEAD_S_MAX;
-        let known = |hash: &B256| self.pool.get(hash).or_else(|| found.get(hash)).cloned();
-        let missing = MissingTransactions::new(proposed, from, timely, now, known);
-        CandidateBody::Missing(Box::new(missing))
+        let known = |tx: &B256| self.pool.get(tx).cloned();
+        let is_asleep = missing.is_asleep();
+        let all = if is_asleep { None } else { missing.find_all(&proposed.tx_hashes, known) };
+        let Some(txs) = all else {
+            let favoured = self.peers.is_favoured(&from);
+            if proposed.length() <= room {
+                missing.keep_alternate(from, favoured, proposed);
+            }
+            return;
+        };
+        if transactions_root(&txs) != proposed.header.transactions_root {
+            return effects.blame_relay(from, Offence::InvalidBlock);
+        }
+        let before = missing.sender();
+        missing.follow_whole(from, proposed, txs);
+        if let Some(candidate) = self.height.candidates.get_mut(&hash) {
+            candidate.answer_for(before, from);
+        }
+        self.judge(now, hash, effects);
     }
 
     /// Whether the block extends our tip, with a good certificate for it.
@@ -145,17 +220,17 @@ impl Node {
         let whole = match &candidate.body {
             CandidateBody::Missing(missing) if !missing.is_whole() => return,
             CandidateBody::Missing(missing) => {
-                Some((Arc::new(missing.assemble()), missing.is_timely(), Some(missing.sender())))
+                Some((Arc::new(missing.assemble()), Some(missing.sender())))
             }
-            CandidateBody::Journalled(block) => Some((block.clone(), true, None)),
-            CandidateBody::Executed { .. } | CandidateBody::Invalid { .. } => None,
+            CandidateBody::Journalled(block) => Some((block.clone(), None)),
+            CandidateBody::Executed(_) | CandidateBody::Invalid { .. } => None,
         };
-        if let Some((block, timely, from)) = whole {
+        if let Some((block, from)) = whole {
             candidate.body = match (self.ledger.execute(block.clone()), from) {
                 (Ok(outcome), from) => {
                     // A journalled one is in the journal already.
                     effects.records.extend(from.map(|_| Record::Block(block)));
-                    CandidateBody::Executed { outcome: Box::new(outcome), timely }
+                    CandidateBody::Executed(Box::new(outcome))
                 }
                 // The header is signed, the list of hashes is not.
                 (Err(_), Some(from))
@@ -177,13 +252,14 @@ impl Node {
 
     fn answer_offers(&mut self, now: Time, hash: B256, effects: &mut Effects) {
         let height = self.next_height();
+        let timely = self.height.candidates.is_timely(now, &hash);
         let Some(candidate) = self.height.candidates.get_mut(&hash) else { return };
-        let (good, timely) = match &candidate.body {
-            CandidateBody::Executed { timely, outcome } => (Some(outcome.block().clone()), *timely),
-            _ => (None, true),
+        let good = match &candidate.body {
+            CandidateBody::Executed(outcome) => Some(outcome.block().clone()),
+            _ => None,
         };
         let mut useful = Vec::new();
-        for Offer { proposal, from, .. } in std::mem::take(&mut candidate.offers) {
+        for Offer { proposal, from, .. } in candidate.take_offers(timely) {
             let Proposal { round, proposer, .. } = proposal;
             let valid = good.is_some() && timely;
             match &good {
@@ -193,11 +269,14 @@ impl Node {
                 }
                 Some(_) => {}
             }
-            useful.extend(good.is_some().then_some(from));
+            useful.extend(valid.then_some(from));
             let executed = Candidate { height, round, proposer, block: hash, valid };
             self.consensus.executed(now, executed, &mut self.outputs);
         }
-        useful.into_iter().for_each(|peer| self.note_useful(peer));
+        for peer in useful {
+            self.note_useful(peer);
+            effects.orders.push(PeerCommand::CreditBlock(peer));
+        }
     }
 
     /// Nobody gives what the list names that we follow. It need not be false: its turn may
@@ -215,7 +294,8 @@ impl Node {
         let Some(candidate) = self.height.candidates.remove(&hash) else { return };
         let CandidateBody::Missing(mut missing) = candidate.body else { return };
         let sender = missing.sender();
-        let Some((from, proposed)) = missing.take_alternate() else {
+        let known = |tx: &B256| self.pool.get(tx).cloned();
+        let Some((from, proposed)) = missing.take_alternate(known) else {
             // The same proposal is taken as new when it comes again.
             for offer in candidate.offers {
                 self.height.messages.forget(&offer.key);
@@ -226,17 +306,13 @@ impl Node {
         let is_kept = candidate.fetched_bytes <= limits::BLOCK_BYTES_MAX;
         let found = if is_kept { missing.take_found() } else { BTreeMap::new() };
         let fetched_bytes = if is_kept { candidate.fetched_bytes } else { 0 };
-        let mut body = self.rebuild(now, from, proposed, &found);
-        if let CandidateBody::Missing(next) = &mut body {
-            next.follow_after(*missing, found);
-        }
+        let mut list = MissingTransactions::new(proposed, from, now, self.propose_wait());
+        list.wake(now, |tx| known(tx).or_else(|| found.get(tx).cloned()));
+        list.follow_after(*missing, found);
         // The sender of the abandoned list does not answer for this one.
-        let mut offers = candidate.offers;
-        for offer in offers.iter_mut().filter(|offer| offer.from == sender) {
-            offer.from = from;
-        }
-        let mut next = BlockCandidate::new(candidate.round, body);
-        (next.offers, next.fetched_bytes) = (offers, fetched_bytes);
+        let mut next = BlockCandidate::new(candidate.round, CandidateBody::Missing(Box::new(list)));
+        (next.offers, next.fetched_bytes) = (candidate.offers, fetched_bytes);
+        next.answer_for(sender, from);
         self.height.candidates.insert(hash, next);
         self.judge(now, hash, effects);
     }

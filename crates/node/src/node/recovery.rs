@@ -8,7 +8,6 @@ use trefoil_types::{B256, RecoveredBlock, Time};
 
 use crate::{
     Effects,
-    candidates::{BlockCandidate, CandidateBody},
     node::{Node, OpenError},
 };
 
@@ -53,13 +52,10 @@ impl Node {
             }
         }
         let (next, tip) = (self.next_height(), self.ledger.tip_hash());
-        for (hash, block) in blocks {
-            if block.header.number == next && block.header.parent_hash == tip {
-                self.height
-                    .candidates
-                    .insert(hash, BlockCandidate::new(0, CandidateBody::Journalled(block)));
-            }
-        }
+        let is_child =
+            |block: &RecoveredBlock| block.header.number == next && block.header.parent_hash == tip;
+        let children = blocks.into_values().filter(|block| is_child(block));
+        children.for_each(|block| self.height.candidates.restore(block));
         let of_next = consensus_records.into_iter().filter(|(height, _)| *height == next);
         let of_next: Vec<Vec<u8>> = of_next.map(|(_, bytes)| bytes).collect();
         if of_next.is_empty() {

@@ -1,15 +1,15 @@
 //! Blocks that block sync brought, verified and committed; and tips, sent and received.
 
-use trefoil_ledger::Record;
+use trefoil_ledger::{LedgerError, Record};
 use trefoil_types::{
-    Message, Offence, PeerId, Time,
+    Height, Message, Offence, PeerId, Time,
     message::{Blocks, GetBlocks, Tip},
     message_rule as rules,
 };
 
 use crate::{
     Effects, PeerCommand,
-    block_sync::{ReadyBlock, SyncPosition, blocks_for, verify_next},
+    block_sync::{AnswerRoom, BLOCK_COST_MIN, ReadyBlock, SyncPosition, blocks_for, verify_next},
     candidates::CandidateBody,
     jobs::RecoveryPurpose,
     node::Node,
@@ -49,7 +49,7 @@ impl Node {
             let ReadyBlock { peer, block, certificate } = ready;
             let known = self.height.candidates.remove(&block.hash).map(|known| known.body);
             let outcome = match known {
-                Some(CandidateBody::Executed { outcome, .. }) => *outcome,
+                Some(CandidateBody::Executed(outcome)) => *outcome,
                 _ => {
                     effects.records.push(Record::Block(block.clone()));
                     self.execute_final(block)
@@ -58,6 +58,7 @@ impl Node {
             self.commit(now, outcome, certificate, effects);
             self.block_sync.note_delivered(&peer);
             self.note_useful(peer);
+            effects.orders.push(PeerCommand::CreditBlock(peer));
             let unjudged = self.peers.is_unjudged(&peer);
             effects.orders.extend(unjudged.then_some(PeerCommand::Brought(peer)));
         }
@@ -123,17 +124,20 @@ impl Node {
             return;
         };
         let class = self.peers.class(&peer);
-        let room = self.answers.room(now, rule, class, &peer);
+        let all = self.answers.room(now, rule, class, &peer);
         // A block is not cut to a share: one that is larger goes out of what is for whoever
         // comes first.
-        let first_max = room.max(self.answers.spare(rule, class.favoured));
-        if let Some((blocks, cost)) = blocks_for(ask, &self.ledger, room, first_max) {
+        let room = AnswerRoom { all, first: all.max(self.answers.spare(rule, class.favoured)) };
+        let (tip, snapshot) = (self.ledger.tip().number, self.ledger.snapshot());
+        let size_of = |height| stored(height, snapshot.body_size(height));
+        let read = |height| stored(height, snapshot.certified_block(height));
+        if let Some((blocks, cost)) = blocks_for(ask, tip, room, size_of, read) {
             self.charge_answer(rule, peer, cost);
             effects.send(peer, Message::Blocks(blocks));
         } else {
-            // Not in this second: reading it was work.
-            self.charge_answer(rule, peer, room);
-            self.block_requests.insert(came, peer, ask);
+            // Not in this second.
+            self.charge_answer(rule, peer, BLOCK_COST_MIN);
+            self.block_requests.put_off(came, peer, ask, self.answers.renewed_at());
         }
     }
 
@@ -174,4 +178,9 @@ impl Node {
             effects.broadcast(None, self.own_tip());
         }
     }
+}
+
+/// What the ledger has of a block. A failed disk ends the process.
+fn stored<T>(height: Height, found: Result<T, LedgerError>) -> T {
+    found.unwrap_or_else(|e| panic!("block {height}: {e}"))
 }

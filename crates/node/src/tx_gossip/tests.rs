@@ -80,3 +80,18 @@ fn a_transaction_that_comes_twice_is_charged_once() {
     first.iter().for_each(|(hashes, _)| gossip.note_recovered(&peer(1), hashes));
     assert_eq!((gossip.recovering_bytes.all(), gossip.recovering.len()), (0, 0));
 }
+
+/// Attack: a flood beyond a peer's room, all of which used to be hashed. What is dropped stays
+/// wanted, so that another peer is asked for it.
+#[test]
+fn what_has_no_room_is_not_hashed() {
+    let (mut gossip, pool) = (TxGossip::default(), Mempool::new(MempoolLimits::default()));
+    let raw = |n: u8| Bytes::from(vec![n; 1 << 20]);
+    let wanted = vec![keccak256(raw(9))];
+    gossip.on_tx_hashes(Time(0), peer(1), 2, wanted.clone(), &pool, &mut Effects::default());
+    let room = rules::TXS.held.peer >> 20;
+    let jobs = gossip.on_txs(peer(1), 2, (10..10 + room as u8).map(raw).collect(), &pool);
+    assert_eq!(jobs.iter().map(|(hashes, _)| hashes.len()).sum::<usize>(), room);
+    assert!(gossip.on_txs(peer(1), 2, vec![raw(9)], &pool).is_empty());
+    assert!(gossip.wanted.contains_key(&wanted[0]));
+}

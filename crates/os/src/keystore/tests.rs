@@ -93,6 +93,17 @@ fn a_password_that_others_can_read_is_refused_with_the_cure() {
 }
 
 #[test]
+fn files_that_never_end_are_no_passwords_and_no_keys() {
+    let endless = Path::new("/dev/zero");
+    let source = PasswordSource { file: Some(endless.into()), configured: None };
+    let error = source.get("a key").unwrap_err().to_string();
+    assert!(error.contains("/dev/zero") && error.contains("first line"), "{error}");
+    for error in [describe(endless).map(drop), open(endless, "x").map(drop)] {
+        assert!(matches!(error, Err(KeysError::File { .. })), "{error:?}");
+    }
+}
+
+#[test]
 fn a_flag_counts_before_the_environment_and_that_before_a_setting() {
     let dir = tempfile::tempdir().unwrap();
     let file = |name: &str| {

@@ -35,7 +35,7 @@ use super::network;
 pub const PROTOCOL: &str = "/trefoil/member/1";
 const YAMUX: &str = "/yamux/1.0.0";
 /// What each side opens a stream for: the lanes, then content.
-const USES: [&str; 4] =
+pub const USES: [&str; 4] =
     ["/trefoil/consensus/1", "/trefoil/catch-up/1", "/trefoil/gossip/1", "/trefoil/content/1"];
 
 pub type Wire = TlsStream<Negotiated<TcpStream>>;
@@ -192,6 +192,8 @@ pub async fn takes(wire: Wire, name: &str) -> bool {
 pub struct Session {
     pub write: Vec<Negotiated<yamux::Stream>>,
     pub read: Vec<Negotiated<yamux::Stream>>,
+    /// The names of these, in the order in which the node opened them.
+    pub opened: Vec<&'static str>,
     /// While set, nothing is read from or written to the socket.
     pub frozen: Arc<AtomicBool>,
     driver: JoinHandle<()>,
@@ -233,9 +235,10 @@ impl Session {
             let (lane, stream) = selected.map_err(io::Error::other)?;
             lanes.push((lane, stream));
         }
+        let opened = lanes.iter().map(|(lane, _)| *lane).collect();
         lanes.sort_by_key(|(lane, _)| USES.iter().position(|l| l == lane));
         read.extend(lanes.into_iter().map(|(_, stream)| stream));
-        let mut session = Self { write, read, frozen, driver };
+        let mut session = Self { write, read, opened, frozen, driver };
         session.say(&Control::Hello(hello)).await?;
         session.say(&Control::Welcome).await?;
         session.hear().await?;

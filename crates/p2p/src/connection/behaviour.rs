@@ -81,11 +81,7 @@ impl Behaviour {
             .established(id, peer, (address, inbound), receiver, Instant::now())
             .map_err(ConnectionDenied::new)?
             .ok_or_else(|| ConnectionDenied::new(Lost))?;
-        Ok(StreamHandler {
-            to_open: USES.iter().rev().copied().collect(),
-            inbound: Default::default(),
-            opened,
-        })
+        Ok(StreamHandler { to_open: USES.to_vec(), inbound: Default::default(), opened })
     }
 }
 
@@ -132,7 +128,9 @@ impl NetworkBehaviour for Behaviour {
 
 /// One connection's streams as they come to be.
 pub(crate) struct StreamHandler {
-    /// Streams that are not asked for yet, the most urgent last.
+    // libp2p-swarm (0.48, `Connection::poll`) asks for all streams before it opens any, and opens
+    // first whichever was asked for last.
+    /// Streams that are not asked for yet; the last is the next.
     to_open: Vec<Use>,
     /// Which streams the peer opened.
     inbound: [bool; USES.len()],

@@ -5,17 +5,18 @@
 //! alone) is charged to the peer's budget before memory is taken, until it is gone. Bytes that
 //! are only claimed are charged to nobody else. Small frames have a reserve for each peer and
 //! lane. The proposals of favoured peers have one together that a third of the validators cannot
-//! fill, so that they wait for nobody else's. Larger frames share what is there for all peers of
+//! fill, so that they wait for nobody else's; and those of a few others have one that brought
+//! something of use. Larger frames share what is there for all peers of
 //! their kind: strangers, peers that cannot be judged yet, and all others. Frames for all peers
 //! are counted once: see `send_queue::Broadcasts`. What the muxer holds is counted below it:
 //! `mux::memory`.
 //!
-//! By arithmetic, not measured, 128 strangers make a node hold 208 MiB at most in all of these,
+//! By arithmetic, not measured, 128 strangers make a node hold 225 MiB at most in all of these,
 //! 128 favoured peers 344 MiB: the sums are a test of this file.
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -29,7 +30,7 @@ use tokio::{
 use trefoil_types::{
     limits::{MESSAGE_BYTES_MAX, TXS_BYTES_MAX, VALIDATORS_MAX},
     message::Lane,
-    message_rule::PROPOSAL,
+    message_rule::{PROPOSAL, VAIN_SIGNATURES},
 };
 
 use crate::{
@@ -38,6 +39,7 @@ use crate::{
         lane_limits::LANES,
         read_pool::{LargeFrame, ReadPool},
     },
+    inbound_limits::rate_limit::RateLimiter,
     transport::kill_switch::KillSwitch,
 };
 
@@ -72,6 +74,16 @@ const PROPOSAL_RESERVE: usize = PROPOSAL.bytes_max + OVERHEAD;
 /// honest ones.
 const PROPOSALS: usize = (VALIDATORS_MAX / 3 + 2) * PROPOSAL_RESERVE;
 
+// A public network does not know which peer is which validator. It takes one of them, or of the
+// peers that this node dialled, to bring a proposal in time.
+/// Peers that are not favoured, and whose proposals wait for nobody either.
+pub(crate) const CREDITED_MAX: usize = 8;
+
+// Twice as many: what one that lost its place has begun takes room until it is here whole
+// (`connection_table/credit.rs`).
+/// Their proposals.
+const CREDITED_PROPOSALS: usize = 2 * CREDITED_MAX * PROPOSAL_RESERVE;
+
 /// Beyond its reserve, of one peer and lane: the largest message, and small ones beside it.
 const PEER_IN_MAX: usize = MESSAGE_BYTES_MAX + MIB;
 const PEER_OUT_MAX: usize = MESSAGE_BYTES_MAX + 3 * MIB;
@@ -102,6 +114,10 @@ const RESERVES_IN: usize = 128 * (RESERVE_IN[0] + RESERVE_IN[1] + RESERVE_IN[2])
 // A node that reads nothing is told no more, and takes no more connections.
 const EVENTS_MAX: usize = 1024;
 
+/// A lane is paused for so long at most for what its peer made this node verify in vain.
+// Shorter than the 15 s after which the peer takes this node for one that does not read.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+
 /// Between two looks at whether a peer has read.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -110,6 +126,7 @@ const LOOK: Duration = Duration::from_millis(50);
 pub(crate) struct SharedBudget {
     reserves_in: Arc<Semaphore>,
     proposals: Arc<Semaphore>,
+    credited: Arc<Semaphore>,
     inbound: [Arc<ReadPool>; LANE_COUNT],
     answers: Arc<AnswerPool>,
     events: Arc<Semaphore>,
@@ -124,6 +141,9 @@ pub(crate) struct PeerBudget {
     inbound: [Arc<Semaphore>; LANE_COUNT],
     pub answers: Arc<PeerAnswers>,
     favoured: AtomicBool,
+    credited: AtomicBool,
+    /// What it made this node verify in vain, by lane.
+    vain: [Mutex<RateLimiter>; LANE_COUNT],
     /// Steps of frames on the catch-up lane.
     pub block_steps: Arc<AtomicU64>,
     /// Of its connection.
@@ -176,6 +196,7 @@ impl SharedBudget {
         Self {
             reserves_in: semaphore(RESERVES_IN),
             proposals: semaphore(PROPOSALS),
+            credited: semaphore(CREDITED_PROPOSALS),
             inbound: LANES.map(|_| ReadPool::new(inbound)),
             answers: AnswerPool::new(outbound),
             events: semaphore(EVENTS_MAX),
@@ -202,6 +223,10 @@ impl PeerBudget {
             inbound: LANES.map(|_| semaphore(PEER_IN_MAX)),
             answers: PeerAnswers::new(shared.answers.clone(), PEER_OUT_MAX),
             favoured: AtomicBool::new(false),
+            credited: AtomicBool::new(false),
+            vain: LANES.map(|_| {
+                Mutex::new(RateLimiter::new(VAIN_SIGNATURES.a_second, VAIN_SIGNATURES.at_once))
+            }),
             block_steps: Arc::default(),
             kill_switch,
             shared,
@@ -213,14 +238,37 @@ impl PeerBudget {
         self.favoured.store(true, Ordering::Release);
     }
 
+    /// The peer has one of the places of those that brought something of use, or has lost it.
+    pub fn set_credited(&self, credited: bool) {
+        self.credited.store(credited, Ordering::Release);
+    }
+
     #[cfg(test)]
     pub fn is_favoured(&self) -> bool {
         self.favoured.load(Ordering::Acquire)
     }
 
+    #[cfg(test)]
+    pub fn is_credited(&self) -> bool {
+        self.credited.load(Ordering::Acquire)
+    }
+
+    /// Messages of a lane made this node verify so many signatures in vain.
+    pub fn waste(&self, lane: Lane, signatures: u32, now: Instant) {
+        let mut vain = self.vain[lane as usize].lock().unwrap_or_else(PoisonError::into_inner);
+        vain.spend(signatures, now, PAUSE_MAX);
+    }
+
+    /// For how long the lane is not read for that.
+    pub fn pause(&self, lane: Lane, now: Instant) -> Duration {
+        let vain = self.vain[lane as usize].lock().unwrap_or_else(PoisonError::into_inner);
+        vain.early(0, now)
+    }
+
     /// Waits until a frame of so many bytes may be read, as far as this peer alone is concerned.
     pub async fn begin(&self, lane: Lane, bytes: usize) -> FrameRoom {
         let favoured = self.favoured.load(Ordering::Acquire);
+        let credited = self.credited.load(Ordering::Acquire);
         // No frame is longer than its lane allows; one that is takes all there is.
         let cost = bytes.saturating_add(OVERHEAD).min(PEER_IN_MAX);
         let steps = (lane == Lane::CatchUp).then(|| self.block_steps.clone());
@@ -229,9 +277,10 @@ impl PeerBudget {
             let of_all = if favoured { None } else { take(&self.shared.reserves_in, cost).await };
             return FrameRoom { own, of_all, large: None, steps };
         }
-        if favoured && lane == Lane::Consensus && cost <= PROPOSAL_RESERVE {
+        if (favoured || credited) && lane == Lane::Consensus && cost <= PROPOSAL_RESERVE {
             let own = take(&self.proposal, cost).await;
-            let of_all = take(&self.shared.proposals, cost).await;
+            let all = if favoured { &self.shared.proposals } else { &self.shared.credited };
+            let of_all = take(all, cost).await;
             return FrameRoom { own, of_all, large: None, steps };
         }
         let own = take(&self.inbound[lane as usize], cost).await;
@@ -319,9 +368,9 @@ mod tests {
     #[test]
     fn what_128_peers_make_a_node_hold_is_bounded() {
         let muxers = STRANGERS_UNREAD + KIND_UNSENT;
-        let strangers = all([STRANGERS_IN, STRANGERS_OUT, muxers, 0]);
+        let strangers = all([STRANGERS_IN, STRANGERS_OUT, muxers, CREDITED_PROPOSALS]);
         let muxers = FAVOURED_UNREAD + FAVOURED_UNSENT;
         let favoured = all([OTHERS_IN, OTHERS_OUT, muxers, PROPOSALS]);
-        assert_eq!([strangers, favoured].map(|bytes| bytes.div_ceil(MIB)), [208, 344]);
+        assert_eq!([strangers, favoured].map(|bytes| bytes.div_ceil(MIB)), [225, 344]);
     }
 }

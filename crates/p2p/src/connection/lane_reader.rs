@@ -70,6 +70,7 @@ impl LaneReader {
         let silence =
             if self.lane == Lane::Consensus { self.timing.silence } else { Duration::MAX };
         loop {
+            self.pause().await;
             if let Err(end) = self.read(&mut stream, silence).await {
                 return end;
             }
@@ -77,6 +78,19 @@ impl LaneReader {
                 self.peer_table.blame(self.peer, Offence::Flood);
                 sleep(early.max(FLOOD_PAUSE)).await;
             }
+        }
+    }
+
+    // Attack: a validator, which is not banned for what others may have made, sends bad votes and
+    // certificates without end.
+    /// Waits while the peer has made this node verify too much in vain.
+    async fn pause(&self) {
+        loop {
+            let pause = self.budget.pause(self.lane, Instant::now());
+            if pause.is_zero() {
+                return;
+            }
+            sleep(pause).await;
         }
     }
 

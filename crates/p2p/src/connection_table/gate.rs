@@ -262,12 +262,6 @@ impl ConnectionTable {
         }
     }
 
-    /// A peer was the first to tell of something that it had to pay for.
-    pub fn useful(&mut self, peer: PeerId, now: Instant) {
-        let own = self.connections.values_mut().filter(|it| it.peer == Some(peer));
-        own.for_each(|connection| connection.useful = Some(now));
-    }
-
     /// The admitted stranger whose place one of `source` takes when all are
     /// taken. Protected is who has what an attacker cannot have for nothing; of who
     /// is left, the youngest of the most crowded subnet yields, if that crowd is larger

@@ -172,8 +172,14 @@ pub fn load(path: &Path, key: [u8; 32], seed: [u8; 32]) -> AddressBook {
 /// The disk's.
 pub fn save(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let draft = path.with_added_extension("draft");
-    let mut file = fs::File::create(&draft)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&draft, path)
+    let write = || {
+        let mut file = fs::File::create(&draft)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&draft, path)
+    };
+    write().inspect_err(|_| {
+        // On a full disk, what remained would keep it full.
+        let _ = fs::remove_file(&draft);
+    })
 }

@@ -32,6 +32,11 @@ impl RateLimiter {
         Ok(())
     }
 
+    /// Takes `count` tokens, also if it is too early; what is owed then is due `within` that time.
+    pub fn spend(&mut self, count: u32, now: Instant, within: Duration) {
+        self.full_at = Some(self.full_after(count, now).min(now + self.burst + within));
+    }
+
     /// By how much it is too early for `count` tokens.
     pub fn early(&self, count: u32, now: Instant) -> Duration {
         let full_at = self.full_after(count, now);

@@ -300,6 +300,16 @@ fn a_damaged_file_is_set_aside_and_never_fatal() {
     }
 }
 
+#[test]
+fn a_book_that_cannot_be_written_leaves_nothing_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    // In its place is what no file replaces.
+    let path = dir.path().join("peers");
+    std::fs::create_dir(&path).unwrap();
+    assert!(address_book_file::save(&path, b"x").is_err());
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+}
+
 proptest! {
     /// Whatever is told and done, the book holds to its bounds, follows from its
     /// key and seed, and reads back the same.

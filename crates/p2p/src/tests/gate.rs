@@ -513,6 +513,63 @@ fn a_peer_that_cannot_be_judged_has_no_validators_room() {
     }
 }
 
+/// Strangers whose messages pass, and what they may make the node hold.
+fn admitted(gate: &mut Gate, count: u8, now: Instant) -> Vec<Arc<PeerBudget>> {
+    let admit = |n| {
+        let from = at(n, 0, 0, 1);
+        let id = accept(gate, from, now).unwrap();
+        gate.authenticated(from, peer(n), now).unwrap();
+        let budget = Arc::new(PeerBudget::new(SharedBudget::strangers(), Arc::default()));
+        gate.0.begin_session(id, budget.clone());
+        gate.admit(from, None, now);
+        gate.0.set_admitted(id).unwrap();
+        budget
+    };
+    (1..=count).map(admit).collect()
+}
+
+// Attack: transactions that pay, under many names, so that no validator's proposals find room.
+#[test]
+fn few_strangers_have_room_for_proposals_and_blocks_count_more_than_transactions() {
+    const TERM: Duration = Duration::from_secs(30);
+    let mut gate = Gate::new(64, 64, []);
+    let now = Instant::now();
+    let budgets = admitted(&mut gate, 20, now);
+    let credited = || -> Vec<u8> {
+        let all = (1..).zip(&budgets).filter(|(_, budget)| budget.is_credited());
+        all.map(|(n, _)| n).collect()
+    };
+    (1..=9).for_each(|n| gate.useful(peer(n), now + Duration::from_secs(u64::from(n))));
+    assert_eq!(credited(), [1, 2, 3, 4, 5, 6, 7, 8]);
+    // A proposal that is being read has room until it is here: nobody yields before that.
+    gate.0.brought_block(peer(9), now + TERM);
+    assert_eq!(credited(), [1, 2, 3, 4, 5, 6, 7, 8]);
+    let later = now + 2 * TERM;
+    gate.useful(peer(1), later);
+    (9..=13).for_each(|n| gate.0.brought_block(peer(n), later));
+    assert_eq!(credited(), [1, 7, 8, 9, 10, 11, 12, 13]);
+    // Those that brought blocks yield to no others.
+    (14..=20).for_each(|n| gate.useful(peer(n), later + TERM));
+    assert_eq!(credited(), [9, 10, 11, 12, 13, 14, 15, 16]);
+    // A place of one that left is free.
+    let left = gate.0.of_peer(peer(9)).unwrap();
+    gate.0.release(left);
+    gate.useful(peer(20), later + TERM);
+    assert!(credited().contains(&20));
+}
+
+#[test]
+fn no_place_is_for_favoured_or_unjudged_peers() {
+    let mut gate = Gate::new(64, 64, []);
+    let now = Instant::now();
+    let budgets = admitted(&mut gate, 2, now);
+    gate.favour([peer(1)]);
+    let id = gate.0.of_peer(peer(2)).unwrap();
+    gate.0.get_mut(id).unwrap().standing = Standing::Unjudged;
+    (1..=2).for_each(|n| gate.0.brought_block(peer(n), now));
+    assert!(budgets.iter().all(|budget| !budget.is_credited()));
+}
+
 proptest! {
     /// Whatever happens, nobody has more than a share, and all that left is forgotten.
     #[test]

@@ -1,9 +1,15 @@
 //! What peers may make the node hold while their frames are read.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::time::timeout;
-use trefoil_types::{message::Lane, message_rule::PROPOSAL};
+use trefoil_types::{
+    message::Lane,
+    message_rule::{PROPOSAL, VAIN_SIGNATURES},
+};
 
 use super::LIMIT;
 use crate::{
@@ -93,6 +99,45 @@ async fn proposals_of_favoured_peers_wait_for_nobody() {
     let second = timeout(SOON, receive(&validator, Lane::Consensus, PROPOSAL.bytes_max)).await;
     assert!(second.is_err(), "until the node has read the first");
     drop(held_by_node);
+}
+
+/// Strangers use up the room of all by frames that are begun and dripped: a proposal of another one
+/// and the votes behind it waited for minutes.
+#[tokio::test]
+async fn proposals_of_peers_with_credit_wait_for_nobody() {
+    for (shared, count) in [(SharedBudget::strangers(), 4), (SharedBudget::others(), 8)] {
+        let hostile: Vec<_> = (0..count).map(|_| budget(&shared)).collect();
+        let mut held = vec![];
+        // The room for whoever comes first, and the turn.
+        for (budget, _) in &hostile {
+            held.push(begin(budget, Lane::Consensus, 1 << 20, 512 << 10).await);
+        }
+        let (validator, _) = budget(&shared);
+        let proposal = || timeout(SOON, receive(&validator, Lane::Consensus, PROPOSAL.bytes_max));
+        assert!(proposal().await.is_err());
+        validator.set_credited(true);
+        let unread = proposal().await.expect("a reserve of its own");
+        timeout(SOON, receive(&validator, Lane::Consensus, 256)).await.expect("votes behind it");
+        assert!(proposal().await.is_err(), "until the node has read the first");
+        drop(unread);
+        validator.set_credited(false);
+        assert!(proposal().await.is_err());
+    }
+}
+
+#[test]
+fn a_lane_pauses_for_what_its_peer_made_the_node_verify_in_vain() {
+    let (peer, _) = budget(&SharedBudget::others());
+    let (now, second) = (Instant::now(), Duration::from_secs(1));
+    peer.waste(Lane::Consensus, VAIN_SIGNATURES.at_once, now);
+    assert_eq!(peer.pause(Lane::Consensus, now), Duration::ZERO);
+    peer.waste(Lane::Consensus, VAIN_SIGNATURES.a_second, now);
+    assert_eq!(peer.pause(Lane::Consensus, now), second);
+    assert_eq!(peer.pause(Lane::Consensus, now + second), Duration::ZERO);
+    // What is on its way already cannot add up to a silence that ends the connection.
+    peer.waste(Lane::Consensus, 1_000_000, now + second);
+    assert_eq!(peer.pause(Lane::Consensus, now + second), 5 * second);
+    assert_eq!(peer.pause(Lane::Gossip, now), Duration::ZERO);
 }
 
 /// They claim the longest proposals and send nothing of them.

@@ -7,15 +7,16 @@ use std::{
 
 use alloy_consensus::{EMPTY_ROOT_HASH, Transaction as _, proofs::calculate_transaction_root};
 use alloy_primitives::{B256, Bloom, Bytes};
+use trefoil_ledger::{Snapshot, StoredBlock};
 use trefoil_types::{Attached, Header, RecoveredBlock, Transaction};
 
 use crate::{
-    Params, Rpc, RpcResult,
+    Json, Params, Rpc, RpcResult,
     answer::json_within,
     convert,
     heavy::heavy,
     json, limits,
-    lookup::{find, mined},
+    lookup::{place, with_block},
     params::BlockRef,
     pool_view::PoolContent,
 };
@@ -40,38 +41,70 @@ pub async fn by_number(rpc: &Arc<Rpc>, params: &Params) -> RpcResult {
 
 fn by_ref(rpc: &Rpc, params: &Params) -> RpcResult {
     let (block, whole) = (params.get(0)?, params.opt(1)?.unwrap_or(false));
-    let stored = find(rpc, block)?;
-    json_within(&rpc.memory, &stored.as_ref().map(|stored| convert::block(&stored.block, whole)))
+    let Some((snapshot, height)) = place(rpc, block)? else { return json(&()) };
+    let Some(block) = rpc.blocks.body(&snapshot, height)? else { return json(&()) };
+    json_within(&rpc.memory, block.bytes(), &convert::block(&block, whole))
 }
 
 pub fn receipts(rpc: &Rpc, params: &Params) -> RpcResult {
-    json_within(&rpc.memory, &find(rpc, params.get(0)?)?.as_ref().map(convert::receipts))
+    let Some((snapshot, height)) = place(rpc, params.get(0)?)? else { return json(&()) };
+    let Some(block) = rpc.blocks.block(&snapshot, height)? else { return json(&()) };
+    json_within(&rpc.memory, block.bytes(), &convert::ReceiptsJson(&block))
+}
+
+pub async fn receipt(rpc: &Arc<Rpc>, params: &Params) -> RpcResult {
+    let hash: B256 = params.get(0)?;
+    Ok(mined_receipt(rpc, &hash, params).await?.unwrap_or(json(&())?))
 }
 
 // The receipt of one transaction can be as long as those of a block: 43 MB.
-/// At once, unless it is long.
-pub async fn receipt(rpc: &Arc<Rpc>, params: &Params) -> RpcResult {
-    let hash: B256 = params.get(0)?;
-    let Some((stored, index)) = mined(rpc, &hash)? else { return json(&()) };
-    let logs = stored.receipts[index].logs().iter();
-    let bytes = logs.map(|log| convert::LOG_BYTES + 2 * log.data.data.len()).sum::<usize>();
-    if bytes <= limits::LONG_BYTES {
-        return json(&convert::receipt(&stored, index));
+/// The receipt of a transaction that is in a block, at once unless it is long; `None`: it is in none.
+pub async fn mined_receipt(
+    rpc: &Arc<Rpc>,
+    hash: &B256,
+    params: &Params,
+) -> RpcResult<Option<Json>> {
+    let snapshot = rpc.backend.snapshot();
+    let Some((height, index)) = snapshot.transaction(hash)? else { return Ok(None) };
+    let work = move |rpc: &Rpc, snapshot: &Snapshot, height| {
+        let block = rpc.blocks.block(snapshot, height)?;
+        Ok(block.map(|block| (short_receipt(&block, index), block)))
+    };
+    let read = with_block(rpc, params, (snapshot, height), work).await?;
+    let Some((short, block)) = read else { return Ok(None) };
+    if let Some(short) = short {
+        return short.map(Some);
     }
-    let show =
-        move |rpc: &Rpc, _: &Params| json_within(&rpc.memory, &convert::receipt(&stored, index));
-    heavy(rpc, show, params.clone()).await
+    let show = move |rpc: &Rpc, _: &Params| {
+        json_within(&rpc.memory, block.bytes(), &convert::receipt(&block, index))
+    };
+    heavy(rpc, show, params.clone()).await.map(Some)
 }
 
-pub fn transaction_at(rpc: &Rpc, params: &Params) -> RpcResult {
-    let (stored, index) = (find(rpc, params.get(0)?)?, params.get::<usize>(1)?);
-    let stored = stored.filter(|stored| index < stored.block.transactions.len());
-    json(&stored.map(|stored| convert::mined_tx(&stored.block, index)))
+/// A receipt, unless it is long.
+fn short_receipt(block: &StoredBlock, index: usize) -> Option<RpcResult> {
+    let logs = block.receipts[index].logs().iter();
+    let bytes = logs.map(|log| convert::LOG_BYTES + 2 * log.data.data.len()).sum::<usize>();
+    (bytes <= limits::LONG_BYTES).then(|| json(&convert::receipt(block, index)))
+}
+
+pub async fn transaction_at(rpc: &Arc<Rpc>, params: &Params) -> RpcResult {
+    let (place, index) = (place(rpc, params.get(0)?)?, params.get::<usize>(1)?);
+    let Some(place) = place else { return json(&()) };
+    let work = move |rpc: &Rpc, snapshot: &Snapshot, height| {
+        let block = rpc.blocks.body(snapshot, height)?;
+        let block = block.filter(|block| index < block.transactions.len());
+        json(&block.map(|block| convert::mined_tx(&block, index)))
+    };
+    with_block(rpc, params, place, work).await
 }
 
 pub fn transaction_count(rpc: &Rpc, params: &Params) -> RpcResult {
-    let stored = find(rpc, params.get(0)?)?;
-    json(&stored.map(|stored| convert::quantity(stored.block.transactions.len() as u64)))
+    let count = match place(rpc, params.get(0)?)? {
+        Some((snapshot, height)) => snapshot.transaction_count(height)?,
+        None => None,
+    };
+    json(&count.map(|count| convert::quantity(count as u64)))
 }
 
 /// Our blocks have no uncles: 0, or `null` for a block that is not there.
@@ -88,7 +121,7 @@ pub fn no_uncle(_: &Rpc, params: &Params) -> RpcResult {
 async fn pending(rpc: &Arc<Rpc>, whole: bool, params: &Params) -> RpcResult {
     let pool = rpc.pool.content(&rpc.backend).await?;
     let show = move |rpc: &Rpc, _: &Params| {
-        json_within(&rpc.memory, &convert::block(&next_block(rpc, &pool), whole))
+        json_within(&rpc.memory, 0, &convert::block(&next_block(rpc, &pool), whole))
     };
     heavy(rpc, show, params.clone()).await
 }

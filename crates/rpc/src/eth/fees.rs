@@ -1,84 +1,57 @@
 //! Prices of gas. On a gas-free network every price is 0.
 
-use std::sync::PoisonError;
+use std::sync::Arc;
 
 use alloy_primitives::{U64, U128};
 use serde::Serialize;
-use trefoil_ledger::{Snapshot, StoredBlock};
-use trefoil_types::Height;
+use trefoil_ledger::Snapshot;
+use trefoil_types::{Height, RecoveredBlock};
 
-use crate::{Params, Rpc, RpcError, RpcResult, convert, json};
+use crate::{
+    Params, Rpc, RpcError, RpcResult, convert,
+    heavy::{WorkTime, heavy},
+    json,
+    lookup::lost,
+    recent_tips::tips,
+};
 
-// The figures and the method are those of geth's gas price oracle: a wallet suggests the same
-// here as elsewhere.
-/// The suggestion when recent blocks have no transaction, wei: 1 gwei.
-const TIP_DEFAULT: u128 = 1_000_000_000;
-// A few transactions that overpay would otherwise raise the price for all callers (geth:
-// `--gpo.maxprice`).
-/// The highest suggestion, wei: 500 gwei.
-const TIP_MAX: u128 = 500_000_000_000;
-// Each is read and decoded, but once a block only: `Rpc::tip` keeps the suggestion (geth:
-// `--gpo.blocks`).
-/// Blocks that a suggestion looks back over.
-const TIP_BLOCKS: u64 = 20;
-// The cheapest tips that were included show what suffices; the high ones show what somebody
-// was willing to pay.
-/// The cheapest transactions of a block that count.
-const TIP_SAMPLES: usize = 3;
-// More than half, so that the suggestion beats most of the samples (geth:
-// `--gpo.percentile`).
-/// Of the samples, this share is cheaper than the suggestion, percent.
-const TIP_PERCENTILE: usize = 60;
-// geth's limit, as wallets expect it. With percentiles each block is read and decoded.
+// geth's limit, as wallets expect it. With percentiles each block's transactions are decoded.
 /// Blocks in one `eth_feeHistory`.
 const HISTORY_MAX: u64 = 1_024;
 // geth's limit too. Each is a number for each block: at most 102,400 in one answer.
 /// Percentiles in one `eth_feeHistory`.
 const PERCENTILES_MAX: usize = 100;
 
-/// A tip with which a transaction is soon in a block, wei.
-fn suggested_tip(rpc: &Rpc, snapshot: &Snapshot) -> RpcResult<u128> {
-    if is_gas_free(snapshot) {
-        return Ok(0);
-    }
-    let hash = snapshot.tip_hash();
-    // Held while the tip is worked out, so that many callers at once wait for one.
-    let mut cache = rpc.tip.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some((_, tip)) = cache.filter(|(of, _)| *of == hash) {
-        return Ok(tip);
-    }
-    let newest = snapshot.tip().number;
-    let mut samples = vec![];
-    for height in newest.saturating_sub(TIP_BLOCKS - 1)..=newest {
-        if let Some(stored) = snapshot.block(height)? {
-            let mut tips: Vec<u128> = tips(&stored).collect();
-            tips.sort_unstable();
-            samples.extend(tips.into_iter().take(TIP_SAMPLES));
-        }
-    }
-    samples.sort_unstable();
-    let at = samples.len() * TIP_PERCENTILE / 100;
-    let tip = samples.get(at).map_or(TIP_DEFAULT, |tip| (*tip).min(TIP_MAX));
-    *cache = Some((hash, tip));
-    Ok(tip)
-}
-
-/// The price that each transaction of a block paid above the base fee, wei per gas.
-fn tips(stored: &StoredBlock) -> impl Iterator<Item = u128> {
-    let StoredBlock { block, .. } = stored;
-    let base_fee = u128::from(block.header.base_fee_per_gas.unwrap_or(0));
-    let paid = block.transactions.iter().map(|tx| convert::gas_price_paid(tx, &block.header));
-    paid.map(move |price| price.saturating_sub(base_fee))
-}
-
-pub fn max_priority_fee(rpc: &Rpc, _: &Params) -> RpcResult {
-    json(&U128::from(suggested_tip(rpc, &rpc.backend.snapshot())?))
-}
-
-pub fn gas_price(rpc: &Rpc, _: &Params) -> RpcResult {
+/// A price that is made of the suggested tip.
+async fn price(rpc: &Arc<Rpc>, params: &Params, of: fn(&Snapshot, tip: u128) -> u128) -> RpcResult {
     let snapshot = rpc.backend.snapshot();
-    let base_fee = snapshot.next_base_fee();
-    json(&U128::from(suggested_tip(rpc, &snapshot)?.saturating_add(base_fee.into())))
+    if is_gas_free(&snapshot) {
+        return json(&U128::from(of(&snapshot, 0)));
+    }
+    let tip = snapshot.tip().number;
+    // Wallets ask all the time: the blocks since the start were looked at when they were committed.
+    if !rpc.events.tips.missing(tip).is_empty() {
+        let asked = snapshot.clone();
+        heavy(rpc, move |rpc, _| look_back(rpc, &asked), params.clone()).await?;
+    }
+    json(&U128::from(of(&snapshot, rpc.events.tips.suggested(tip))))
+}
+
+/// Looks at the blocks from before the start of this node.
+fn look_back(rpc: &Rpc, snapshot: &Snapshot) -> RpcResult<()> {
+    for height in rpc.events.tips.missing(snapshot.tip().number) {
+        let block = rpc.blocks.body_once(snapshot, height)?;
+        rpc.events.tips.add(height, block.as_ref().map(|block| &***block));
+    }
+    Ok(())
+}
+
+pub async fn max_priority_fee(rpc: &Arc<Rpc>, params: &Params) -> RpcResult {
+    price(rpc, params, |_, tip| tip).await
+}
+
+pub async fn gas_price(rpc: &Arc<Rpc>, params: &Params) -> RpcResult {
+    price(rpc, params, |at, tip| tip.saturating_add(at.next_base_fee().into())).await
 }
 
 /// Of the next block.
@@ -127,8 +100,10 @@ pub fn history(rpc: &Rpc, params: &Params) -> RpcResult {
         blob_gas_used_ratio: vec![],
         reward: percentiles.as_ref().filter(|_| count > 0).map(|_| vec![]),
     };
+    let time = WorkTime::begin();
     for height in newest + 1 - count..newest + 1 {
-        add_block(&snapshot, height, percentiles.as_deref(), &mut history)?;
+        time.check("the history", height)?;
+        add_block(rpc, &snapshot, height, percentiles.as_deref(), &mut history)?;
     }
     history.base_fee_per_blob_gas = vec![blob_price; history.base_fee_per_gas.len()];
     json(&history)
@@ -137,13 +112,13 @@ pub fn history(rpc: &Rpc, params: &Params) -> RpcResult {
 /// Adds a block to the history; for the newest the next base fee too, since it
 /// always stands last.
 fn add_block(
+    rpc: &Rpc,
     snapshot: &Snapshot,
     height: Height,
     percentiles: Option<&[f64]>,
     history: &mut HistoryJson,
 ) -> RpcResult<()> {
-    let lost = || RpcError::Rejected(format!("block {height} is no longer kept by this node"));
-    let (_, header) = snapshot.header(height)?.ok_or_else(lost)?;
+    let (_, header) = snapshot.header(height)?.ok_or_else(|| lost(height))?;
     // The last entry was a forecast of this block: replace it.
     history.base_fee_per_gas.truncate(history.gas_used_ratio.len());
     let next = match snapshot.header(height + 1)? {
@@ -155,8 +130,9 @@ fn add_block(
     history.gas_used_ratio.push(header.gas_used as f64 / header.gas_limit as f64);
     history.blob_gas_used_ratio.push(0.0);
     if let (Some(rewards), Some(percentiles)) = (&mut history.reward, percentiles) {
-        let stored = snapshot.block(height)?.ok_or_else(lost)?;
-        rewards.push(reward(&stored, percentiles));
+        let block = rpc.blocks.body_once(snapshot, height)?.ok_or_else(|| lost(height))?;
+        let gas = snapshot.cumulative_gas(height)?.ok_or_else(|| lost(height))?;
+        rewards.push(reward(&block, &gas, percentiles));
     }
     Ok(())
 }
@@ -176,16 +152,16 @@ fn check_percentiles(percentiles: &[f64]) -> RpcResult<()> {
 }
 
 /// For each percentile the tip below which that share of the block's gas paid.
-fn reward(stored: &StoredBlock, percentiles: &[f64]) -> Vec<U128> {
+fn reward(block: &RecoveredBlock, cumulative_gas: &[u64], percentiles: &[f64]) -> Vec<U128> {
     let mut before = 0;
-    let gas = stored.receipts.iter().map(|receipt| {
-        let used = receipt.cumulative_gas_used().saturating_sub(before);
-        before = receipt.cumulative_gas_used();
+    let gas = cumulative_gas.iter().map(|gas| {
+        let used = gas.saturating_sub(before);
+        before = *gas;
         used
     });
-    let mut paid: Vec<(u128, u64)> = tips(stored).zip(gas).collect();
+    let mut paid: Vec<(u128, u64)> = tips(block).zip(gas).collect();
     paid.sort_unstable();
-    let total = stored.block.header.gas_used as f64;
+    let total = block.header.gas_used as f64;
     let (mut at, mut sum) = (0, paid.first().map_or(0, |(_, gas)| *gas));
     let pick = |percentile: &f64| {
         let threshold = total * percentile / 100.0;

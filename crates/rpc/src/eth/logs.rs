@@ -1,12 +1,14 @@
 //! Logs of a range of blocks, or of one block.
 
-use std::{ops::RangeInclusive, time::Instant};
+use std::ops::RangeInclusive;
 
 use trefoil_ledger::Snapshot;
 use trefoil_types::Height;
 
 use crate::{
-    Json, Params, Rpc, RpcError, RpcResult, convert, json, limits,
+    Json, Params, Rpc, RpcError, RpcResult, convert,
+    heavy::WorkTime,
+    json, limits,
     log_filter::{LogFilter, LogMatcher},
     memory::Claim,
     params::BlockRef,
@@ -62,13 +64,13 @@ pub fn scan(
 ) -> RpcResult {
     let (begin, end, step) = (*range.start(), *range.end(), rpc.limits.log_step);
     let claim = rpc.memory.claim_anyway(0);
-    let mut found = FoundLogs { logs: vec![], bytes: 0, claim, started: Instant::now() };
+    let (mut found, time) = (FoundLogs { logs: vec![], bytes: 0, claim }, WorkTime::begin());
     for from in (begin..=end).step_by(step) {
-        found.in_time(from)?;
+        time.check("the search", from)?;
         let part = from..=end.min(from.saturating_add(step as Height - 1));
         for height in snapshot.log_candidates(part, &matcher.addresses, &matcher.topics)? {
-            found.in_time(height)?;
-            found.add(snapshot, height, matcher)?;
+            time.check("the search", height)?;
+            found.add(rpc, snapshot, height, matcher)?;
         }
     }
     json(&found.logs)
@@ -79,27 +81,23 @@ struct FoundLogs {
     logs: Vec<Json>,
     bytes: usize,
     claim: Claim,
-    started: Instant,
 }
 
 impl FoundLogs {
-    /// The caller has given up by then: the reader is for others.
-    fn in_time(&self, height: Height) -> RpcResult<()> {
-        if self.started.elapsed() > limits::HEAVY_TIME_MAX {
-            let text = format!("the search took too long (reached block {height})");
-            return Err(RpcError::Busy(text));
-        }
-        Ok(())
-    }
-
-    fn add(&mut self, snapshot: &Snapshot, height: Height, matcher: &LogMatcher) -> RpcResult<()> {
+    fn add(
+        &mut self,
+        rpc: &Rpc,
+        snapshot: &Snapshot,
+        height: Height,
+        matcher: &LogMatcher,
+    ) -> RpcResult<()> {
         // The index knows a topic's last 20 bytes only: a topic that ends like a common one would have
         // each of its blocks read for nothing.
         let header = snapshot.header(height)?;
         if !header.is_some_and(|(_, header)| matcher.may_be_in(&header.logs_bloom)) {
             return Ok(());
         }
-        let Some(stored) = snapshot.block(height)? else { return Ok(()) };
+        let Some(stored) = rpc.blocks.block_once(snapshot, height)? else { return Ok(()) };
         let max = limits::LOGS_MAX;
         for (log, place) in convert::logs(&stored) {
             // The index names blocks; which of a block's logs match is looked up here.

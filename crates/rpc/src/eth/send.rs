@@ -1,18 +1,22 @@
 //! Transactions on their way in, and where they are.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use alloy_primitives::{B256, Bytes};
 use tokio::time::{Instant, timeout_at};
 use trefoil_node::{Call, Reply};
+use trefoil_types::TxError;
 
-use crate::{Params, Rpc, RpcError, RpcResult, convert, json, limits, lookup::mined};
+use crate::{
+    Json, Params, Rpc, RpcError, RpcResult, convert, eth::blocks::mined_receipt, json, limits,
+    lookup::mined,
+};
 
 /// A transaction in a block or in the pool.
-pub async fn transaction(rpc: &Rpc, params: &Params) -> RpcResult {
+pub async fn transaction(rpc: &Arc<Rpc>, params: &Params) -> RpcResult {
     let hash: B256 = params.get(0)?;
-    if let Some((stored, index)) = mined(rpc, &hash)? {
-        return json(&convert::mined_tx(&stored.block, index));
+    if let Some(shown) = mined_tx(rpc, &hash, params).await? {
+        return Ok(shown);
     }
     if let Reply::PooledTransaction(Some(tx)) =
         rpc.backend.call(Call::PooledTransaction(hash)).await?
@@ -20,11 +24,18 @@ pub async fn transaction(rpc: &Rpc, params: &Params) -> RpcResult {
         return json(&convert::pooled_tx(&tx));
     }
     // It may have moved from the pool into a block between the two looks.
-    let mined = mined(rpc, &hash)?;
-    json(&mined.map(|(stored, index)| convert::mined_tx(&stored.block, index)))
+    Ok(mined_tx(rpc, &hash, params).await?.unwrap_or(json(&())?))
+}
+
+async fn mined_tx(rpc: &Arc<Rpc>, hash: &B256, params: &Params) -> RpcResult<Option<Json>> {
+    mined(rpc, hash, params, |block, index| json(&convert::mined_tx(block, index))).await
 }
 
 async fn submit(rpc: &Rpc, raw: Bytes) -> RpcResult<B256> {
+    if raw.is_empty() {
+        // geth's words. The decoder's would name a type that nobody wrote.
+        return Err(TxError::Malformed("typed transaction too short".into()).into());
+    }
     let tx = rpc.backend.recover(raw).await?;
     match rpc.backend.call(Call::Submit(tx)).await? {
         Reply::Submitted(result) => Ok(result?),
@@ -37,7 +48,7 @@ pub async fn raw(rpc: &Rpc, params: &Params) -> RpcResult {
 }
 
 /// EIP-7966: submits, and answers with the receipt when it is in a block.
-pub async fn raw_sync(rpc: &Rpc, params: &Params) -> RpcResult {
+pub async fn raw_sync(rpc: &Arc<Rpc>, params: &Params) -> RpcResult {
     let raw: Bytes = params.get(0)?;
     let asked = params.opt::<u64>(1)?.map(Duration::from_millis);
     let wait = asked.unwrap_or(limits::SYNC_WAIT).min(limits::SYNC_WAIT_MAX);
@@ -50,8 +61,8 @@ pub async fn raw_sync(rpc: &Rpc, params: &Params) -> RpcResult {
     let mut blocks = rpc.events.blocks();
     let hash = submit(rpc, raw).await?;
     loop {
-        if let Some((stored, index)) = mined(rpc, &hash)? {
-            return json(&convert::receipt(&stored, index));
+        if let Some(receipt) = mined_receipt(rpc, &hash, params).await? {
+            return Ok(receipt);
         }
         // Having missed some blocks is as good a reason to look as a new one.
         if timeout_at(until, blocks.recv()).await.is_err() {

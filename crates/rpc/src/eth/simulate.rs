@@ -68,9 +68,9 @@ pub fn simulate(rpc: &Rpc, params: &Params) -> RpcResult {
     let height = height.ok_or(CallError::NoBlock(0))?;
     let spec = &rpc.backend.spec;
     let ground = Ground::at(spec, &snapshot, height)?;
-    let _claim = rpc.memory.claim(BLOCKS_BYTES.min(rpc.memory.max() / 4))?;
+    let claim = rpc.memory.claim(BLOCKS_BYTES.min(rpc.memory.max() / 4))?;
     let gas_free = snapshot.governed().settings.is_gas_free();
-    payload.answer(&ground, limits::CALL_GAS_MAX, gas_free, &rpc.memory)
+    payload.answer(&ground, limits::CALL_GAS_MAX, gas_free, (&rpc.memory, claim.bytes()))
 }
 
 /// The answer to `params` on any chain, as JSON: how the official fixtures are
@@ -91,7 +91,7 @@ pub fn simulate_on<'a, S: StateReader>(
             _ => None,
         };
         let ground = ground(height).ok_or(CallError::NoBlock(height.unwrap_or(0)))?;
-        payload.answer(&ground, gas_cap, false, &MemoryAccount::new(usize::MAX))
+        payload.answer(&ground, gas_cap, false, (&MemoryAccount::new(usize::MAX), 0))
     };
     answer().map_err(|error: RpcError| serde_json::to_value(error).expect("plain data"))
 }
@@ -152,14 +152,14 @@ impl Payload {
         ground: &Ground<'_, S>,
         gas_cap: u64,
         gas_free: bool,
-        memory: &MemoryAccount,
+        (memory, beside): (&MemoryAccount, usize),
     ) -> RpcResult {
         let Self { blocks, validation, transfers, whole } = self;
         let options = SimulateOptions { validation, transfers, gas_cap };
         let blocks =
             claimed(memory, |memory| Ok(simulate_blocks(ground, blocks, options, Some(memory))?))?;
         let shown = blocks.iter().map(|block| block_json(block, whole, gas_free));
-        json_within(memory, &shown.collect::<Vec<_>>())
+        json_within(memory, beside, &shown.collect::<Vec<_>>())
     }
 }
 

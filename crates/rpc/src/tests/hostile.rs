@@ -334,3 +334,39 @@ async fn a_resources_own_host_serves_the_resource_and_nothing_else() {
         }
     }
 }
+
+/// The node's own jobs, the transactions of proposals among them, run on the same workers.
+#[tokio::test]
+async fn a_block_waits_for_few_transactions_of_wallets() {
+    let server = TestServer::new().await;
+    let backend = server.rpc.backend.clone();
+    let (free, busy) = std::sync::mpsc::channel::<()>();
+    backend.workers.spawn(move || _ = busy.recv());
+    let recover = |_| {
+        let backend = backend.clone();
+        tokio::spawn(async move { backend.recover(Bytes::new()).await })
+    };
+    let wallets: Vec<_> = (0..1_000).map(recover).collect();
+    let all_go_on = async || {
+        for _ in 0..1_000 {
+            tokio::task::yield_now().await;
+        }
+    };
+    all_go_on().await;
+    let (begin, began) = tokio::sync::oneshot::channel();
+    let (end, ended) = std::sync::mpsc::channel::<()>();
+    backend.workers.spawn(move || {
+        let _ = begin.send(());
+        let _ = ended.recv();
+    });
+    drop(free);
+    timeout(LIMIT, began).await.expect("in time").unwrap();
+    // The worker stands still, and what it did before becomes known.
+    all_go_on().await;
+    let before = wallets.iter().filter(|wallet| wallet.is_finished()).count();
+    assert!(before <= backend::RECOVERIES_MAX, "{before}");
+    drop(end);
+    for wallet in wallets {
+        assert!(timeout(LIMIT, wallet).await.expect("in time").unwrap().is_err());
+    }
+}

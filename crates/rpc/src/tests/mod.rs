@@ -23,7 +23,7 @@ use axum::{
     routing::get,
 };
 use serde_json::{Value, json as value};
-use tokio::sync::{broadcast, mpsc, watch};
+use tokio::sync::{Semaphore, broadcast, mpsc, watch};
 use tower::ServiceExt as _;
 use trefoil_crypto::SecretKey;
 use trefoil_ledger::{Draft, History, Ledger};
@@ -67,6 +67,7 @@ pub struct TestServer {
     pool: Arc<Mutex<Pool>>,
     snapshot: watch::Sender<trefoil_ledger::Snapshot>,
     pub status: watch::Sender<Arc<NodeStatus>>,
+    pub lacks_room: watch::Sender<Option<String>>,
     pub events: broadcast::Sender<Event>,
 }
 
@@ -155,6 +156,7 @@ impl TestServer {
         let ledger = Ledger::open(disk, spec.clone(), History::Archive).expect("a new chain");
         let (snapshot, snapshots) = watch::channel(ledger.snapshot());
         let (status, statuses) = watch::channel(Arc::new(NodeStatus::default()));
+        let (lacks_room, reason) = watch::channel(None);
         let (events, _) = broadcast::channel(backend::EVENTS_MAX);
         let (calls, inbox) = mpsc::channel(backend::CALLS_MAX);
         let pool = Arc::new(Mutex::new(Pool::default()));
@@ -168,11 +170,13 @@ impl TestServer {
             net: net().await,
             readers: threads(),
             workers: threads(),
+            recoveries: Arc::new(Semaphore::new(backend::RECOVERIES_MAX)),
             snapshot: snapshots,
             status: statuses,
             events: events.clone(),
             calls,
             certificate: None,
+            lacks_room: reason,
         };
         let long = tokio::runtime::Handle::current();
         let rpc = Rpc::new(backend.clone(), access, limits, memory, long);
@@ -183,7 +187,8 @@ impl TestServer {
         }
         let router =
             http::router(rpc.clone(), Router::new().route("/content/x", get(|| async { "x" })));
-        Self { rpc, router, ledger: Mutex::new(ledger), pool, snapshot, status, events }
+        let ledger = Mutex::new(ledger);
+        Self { rpc, router, ledger, pool, snapshot, status, lacks_room, events }
     }
 
     /// The next submission is refused with this.

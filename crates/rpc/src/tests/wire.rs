@@ -330,6 +330,14 @@ async fn health_says_what_is_missing() {
     assert_eq!(ready(3, 5, Some(6)).await, (StatusCode::OK, "ok\n".into()));
     let text = "syncing: at block 5, the chain is at 90\n".into();
     assert_eq!(ready(3, 5, Some(90)).await, (no, text));
+    // The node's thread waits, and its status is of before.
+    let full = "no room for the journal: free some space";
+    assert_eq!(server.call("trefoil_status", value!([])).await["lacksRoom"], value!(null));
+    server.lacks_room.send_replace(Some(full.into()));
+    assert_eq!(ready(3, 5, None).await, (no, format!("{full}\n")));
+    assert_eq!(server.call("trefoil_status", value!([])).await["lacksRoom"], full);
+    server.lacks_room.send_replace(None);
+    assert_eq!(ready(3, 5, None).await.0, StatusCode::OK);
 }
 
 #[tokio::test]

@@ -3,12 +3,12 @@
 
 use trefoil_ledger::Draft;
 use trefoil_sim::{
-    chain,
+    SimPlan, chain,
     plan::{Act, Motion},
     vice::Vice,
 };
 use trefoil_types::{
-    Attached, Certificate, CertifiedBlock, Evidence, Proposal, ProposedBlock, Turns,
+    Attached, Certificate, CertifiedBlock, Evidence, Proposal, ProposedBlock, Round, Turns,
 };
 
 use super::*;
@@ -121,13 +121,31 @@ fn scene() -> (Cluster, usize, Vec<usize>) {
     (cluster, proposer, (0..3).filter(|n| *n != proposer).collect())
 }
 
+/// The machine whose validator proposes in a round of height 2.
+fn proposer_in(plan: &SimPlan, round: Round) -> usize {
+    let set = chain::spec(plan).validator_set().unwrap();
+    let key = Turns::first(set.clone()).next(&set).proposer(round).key;
+    (0..4).find(|n| validator_key(*n).public() == key).unwrap()
+}
+
 /// A block 2 that is sound but for what is changed of its draft, signed by its proposer.
 fn proposed(
     cluster: &Cluster,
     proposer: usize,
     change: impl FnOnce(&mut Draft),
 ) -> Box<ProposedBlock> {
-    let (ledger, key) = (cluster.node(0).ledger(), validator_key(proposer));
+    proposed_in(cluster, 0, proposer, change)
+}
+
+/// The same in a round of its own.
+fn proposed_in(
+    cluster: &Cluster,
+    round: Round,
+    proposer: usize,
+    change: impl FnOnce(&mut Draft),
+) -> Box<ProposedBlock> {
+    // The full node is always there.
+    let (ledger, key) = (cluster.node(4).ledger(), validator_key(proposer));
     let mut draft = Draft {
         timestamp: cluster.now.as_secs(),
         fee_recipient: ledger.governed().fee_recipients[&key.public()],
@@ -140,7 +158,7 @@ fn proposed(
     let (outcome, _) = ledger.build(draft, &mut std::iter::empty());
     let block = outcome.block();
     Box::new(ProposedBlock {
-        proposal: Proposal::sign(&key, &ledger.genesis_hash(), 2, 0, block.hash, None),
+        proposal: Proposal::sign(&key, &ledger.genesis_hash(), 2, round, block.hash, None),
         header: block.header.clone(),
         tx_hashes: vec![],
         attached: block.attached.clone(),
@@ -278,4 +296,105 @@ fn who_is_revoked_is_not_heard_until_its_connection_ends_and_not_taken_in_again(
     cluster.input(0, Input::ConnectedUnjudged(peer(4)));
     let Reply::Peers(peers) = cluster.call(0, Call::Peers) else { panic!() };
     assert!(peers.iter().all(|it| it.peer != peer(4)), "{peers:?}");
+}
+
+/// A red team's block, six seconds ahead: one validator of the three that are honest gets it a
+/// moment before it is timely, the others a moment after, and these lock on it. The first refused
+/// it in each round, so there were never three votes again; also with a clock that is a minute
+/// slow, and a block of an honest clock.
+#[test]
+fn a_block_that_is_timely_for_some_only_halts_nobody() {
+    for (slow_ms, ahead_s) in [(0, 6), (60_000, 0)] {
+        let mut plan = plan(4, 5);
+        let proposer = proposer_in(&plan, 0);
+        plan.vices.insert(proposer, Vice::Puppet);
+        let hearers: Vec<usize> = (0..4).filter(|n| *n != proposer).collect();
+        let first = hearers[0];
+        plan.skew_ms.insert(first, -slow_ms);
+        let mut cluster = started(plan);
+        cluster.reach(1, Millis(5_000));
+        cluster.kill(proposer);
+        // A hundredth of a second before a second begins.
+        let into_second = cluster.now.0 % 1_000;
+        cluster.run_for(Millis((1_990 - into_second) % 1_000));
+        assert_eq!(cluster.height(4), 1);
+        let good = proposed(&cluster, proposer, |draft| draft.timestamp += ahead_s);
+        let block = good.proposal.block;
+        cluster.inject(4, first, Message::Proposal(good.clone()));
+        cluster.run_for(Millis(20));
+        for hearer in &hearers[1..] {
+            cluster.inject(4, *hearer, Message::Proposal(good.clone()));
+        }
+        let network = cluster.node(4).ledger().genesis_hash();
+        let key = validator_key(proposer);
+        let prevote = Vote::sign(&key, &network, VoteKind::Prevote, 2, 0, Some(block));
+        for hearer in &hearers {
+            cluster.inject(4, *hearer, Message::Vote(prevote.clone()));
+        }
+        cluster.reach(2, Millis(20_000));
+        let header = cluster.node(first).ledger().snapshot().header(2).unwrap();
+        assert_eq!(header.map(|(hash, _)| hash), Some(block), "slow by {slow_ms} ms");
+        assert_agreed(&cluster);
+        assert_eq!(cluster.seen.blames, vec![]);
+    }
+}
+
+/// Who proposes in rounds 1, 5 and 9 sent full blocks for all of them when the height began: each
+/// was fetched, executed and journalled. And the proposer of the next round is often a moment
+/// ahead of this node.
+#[test]
+fn a_proposal_of_a_later_round_costs_nothing_until_the_round_begins() {
+    let mut plan = plan(4, 5);
+    let [silent, next, later] = [0, 1, 5].map(|round| proposer_in(&plan, round));
+    let hearer = (0..4).find(|n| ![silent, next, later].contains(n)).unwrap();
+    let others: Vec<usize> = (0..4).filter(|n| *n != hearer).collect();
+    plan.vices.extend(others.iter().map(|n| (*n, Vice::Puppet)));
+    let mut cluster = started(plan);
+    cluster.reach(1, SECOND);
+    others.iter().for_each(|n| cluster.kill(*n));
+    let said = Rc::new(RefCell::new(Vec::new()));
+    let log = said.clone();
+    cluster.loss = Box::new(move |from, _, message| {
+        if from == hearer {
+            log.borrow_mut().push(message.clone());
+        }
+        false
+    });
+    // One names a transaction that nobody has, the other none.
+    let mut unknown = proposed_in(&cluster, 5, later, |draft| draft.timestamp += 2);
+    unknown.tx_hashes.push(B256::repeat_byte(7));
+    let whole = proposed_in(&cluster, 5, later, |draft| draft.timestamp += 1);
+    for proposed in [unknown, whole] {
+        cluster.inject(4, hearer, Message::Proposal(proposed));
+    }
+    let early = proposed_in(&cluster, 1, next, |_| {});
+    let block = early.proposal.block;
+    cluster.inject(4, hearer, Message::Proposal(early));
+    cluster.run_for(Millis(500));
+    let is_of_block = |message: &Message| match message {
+        Message::GetBodies(_) | Message::Proposal(_) => true,
+        Message::Vote(vote) => vote.block.is_some(),
+        _ => false,
+    };
+    let of_block: Vec<_> = said.borrow().iter().filter(|it| is_of_block(it)).cloned().collect();
+    assert_eq!(of_block, vec![]);
+    // Two others are in round 1, so this node goes there, and votes at once.
+    let network = cluster.node(4).ledger().genesis_hash();
+    for voter in [silent, next] {
+        let key = validator_key(voter);
+        let vote = Vote::sign(&key, &network, VoteKind::Prevote, 2, 1, None);
+        cluster.inject(4, hearer, Message::Vote(vote));
+    }
+    let votes_for_it = |message: &Message| match message {
+        Message::Vote(vote) => {
+            (vote.kind, vote.round, vote.block) == (VoteKind::Prevote, 1, Some(block))
+        }
+        _ => false,
+    };
+    assert!(said.borrow().iter().any(votes_for_it));
+    cluster.kill(hearer);
+    let is_block_2 = |record: &Record| matches!(record, Record::Block(it) if it.header.number == 2);
+    let blocks: Vec<_> = journalled(&cluster, hearer).into_iter().filter(is_block_2).collect();
+    let [Record::Block(journalled)] = &blocks[..] else { panic!("{} blocks", blocks.len()) };
+    assert_eq!(journalled.hash, block);
 }

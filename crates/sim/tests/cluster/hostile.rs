@@ -362,6 +362,57 @@ fn a_list_that_nobody_can_complete_gives_way_to_another() {
     assert!(cluster.height(2) >= height, "{} of {height}", cluster.height(2));
 }
 
+/// The same, where all transactions are here and the false list is dripped: the true one waited for
+/// three seconds, and the vote for the next round.
+#[test]
+fn a_true_list_whose_transactions_are_all_here_is_followed_at_once() {
+    let mut cluster = cluster(4, 4);
+    cluster.reach(1, SECOND);
+    let (proposer, good) = unheard(&mut cluster, |_| false);
+    let [liar, other] = {
+        let mut others = (0..4).filter(|n| *n != 2 && *n != proposer);
+        [others.next().unwrap(), others.next().unwrap()]
+    };
+    let height = good.proposal.height;
+    assert!(!good.tx_hashes.is_empty() && cluster.height(2) < height);
+    let mut bad = good.clone();
+    bad.tx_hashes.push(B256::repeat_byte(0x77));
+    cluster.inject(liar, 2, Message::Proposal(bad));
+    // All that it names is here, and it is not what the proposer signed.
+    let mut short = good.clone();
+    short.tx_hashes.pop();
+    cluster.inject(other, 2, Message::Proposal(short));
+    assert_eq!(cluster.seen.blames, [blame(other, Offence::InvalidBlock, true)]);
+    assert!(cluster.height(2) < height);
+    cluster.inject(proposer, 2, Message::Proposal(good));
+    assert_eq!(cluster.height(2), height);
+    assert_eq!(cluster.seen.blames.len(), 1);
+}
+
+/// Each connection took up to 0.5 MB of hashes of the pool, and nobody was charged for them.
+#[test]
+fn who_connects_again_and_again_is_told_of_the_pool_within_a_budget() {
+    const POOLED: usize = 200;
+    let mut cluster = cluster(4, 5);
+    cluster.reach(1, SECOND);
+    (0..5).for_each(|from| _ = send(&mut cluster, 0, from, 0..POOLED as u64 / 5));
+    let told = Rc::new(Cell::new(0));
+    let log = told.clone();
+    cluster.loss = Box::new(move |from, to, message| {
+        if let (Message::TxHashes(hashes), 0, 4) = (message, from, to) {
+            log.set(log.get() + hashes.len());
+        }
+        false
+    });
+    say_connected(&mut cluster, 0, 4);
+    assert_eq!(told.get(), POOLED, "all of it, the first time");
+    for _ in 0..200 {
+        say_connected(&mut cluster, 0, 4);
+    }
+    // 64 bytes for each, of a stranger's 1 MiB a second.
+    assert!((POOLED..=16_384).contains(&told.get()), "{told:?}");
+}
+
 /// The votes of one certificate make many: each subset with enough power, in each order.
 #[test]
 fn the_certificates_of_one_place_pass_once() {

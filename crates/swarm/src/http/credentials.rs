@@ -15,11 +15,10 @@ use std::{
 };
 
 use reqwest::header::{HeaderName, HeaderValue};
-use trefoil_os::disk;
+use trefoil_os::{disk, operator_file};
 use url::Url;
 
-// A wrong path may name a file that is too large for memory.
-/// The largest file that is read.
+/// The longest file, bytes (1 MiB).
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
 #[derive(Debug, thiserror::Error)]
@@ -28,8 +27,6 @@ pub enum CredentialsError {
     Read { file: PathBuf, source: io::Error },
     #[error("others than its owner can read {0}: chmod 600 {0}")]
     Open(PathBuf),
-    #[error("{0} is larger than 1 MiB: is it the file of credentials?")]
-    Large(PathBuf),
     #[error("line {line} of {file} {wrong}; write URL-PREFIX HEADER: VALUE")]
     Line { file: PathBuf, line: usize, wrong: &'static str },
 }
@@ -67,10 +64,7 @@ impl Credentials {
         if meta.permissions().mode() & 0o077 != 0 {
             return Err(CredentialsError::Open(file.into()));
         }
-        if meta.len() > FILE_BYTES_MAX {
-            return Err(CredentialsError::Large(file.into()));
-        }
-        let text = fs::read_to_string(file).map_err(failed)?;
+        let text = operator_file::read_text(file, FILE_BYTES_MAX).map_err(failed)?;
         let lines = text.lines().map(str::trim).zip(1..);
         let lines = lines.filter(|(line, _)| !line.is_empty() && !line.starts_with('#'));
         let each = lines.map(|(text, line)| {

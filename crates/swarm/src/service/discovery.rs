@@ -198,7 +198,7 @@ impl SwarmService {
         }
     }
 
-    /// Connects to peers that are said to have or want a resource.
+    /// A peer says that others have or want a resource.
     pub(super) fn on_others(
         &mut self,
         teller: PeerId,
@@ -206,10 +206,19 @@ impl SwarmService {
         others: Vec<(PeerId, SocketAddr)>,
     ) {
         let Some(topic) = self.topics.get_mut(&resource).filter(|it| it.seeks()) else { return };
-        for (peer, address) in others {
-            if !self.peers.contains_key(&peer) && topic.may_dial(peer) {
-                self.net.dial(peer, address, Some(teller));
-            }
+        topic.named.add(teller, others);
+        self.dial_named(resource);
+    }
+
+    /// Dials peers that others named for a resource, as many as are due.
+    pub(super) fn dial_named(&mut self, resource: Resource) {
+        let Self { topics, peers, net, .. } = self;
+        let Some(topic) = topics.get_mut(&resource).filter(|it| it.seeks()) else { return };
+        let now = std::time::Instant::now();
+        while let Some(((peer, address), teller)) =
+            topic.named.next(now, |peer| peers.contains_key(peer))
+        {
+            net.dial(peer, address, Some(teller));
         }
     }
 

@@ -12,7 +12,7 @@ use trefoil_content::{
 };
 use trefoil_os::disk_space::DiskSpace;
 
-use super::{Metadata, StoreError};
+use super::{Metadata, StoreError, open_directories::OpenDirectory};
 
 // A reader holds one of them in memory.
 /// Bytes that are read or copied at once: 1 MiB.
@@ -29,7 +29,9 @@ pub struct OpenStore {
     /// The organisations whose members may have it.
     pub allow: AllowList,
     /// Only of a directory's files: the manifest that lists them.
-    pub manifest: Option<Manifest>,
+    pub manifest: Option<Arc<Manifest>>,
+    /// Likewise: what it takes of the memory of all.
+    pub directory: Option<OpenDirectory>,
     /// The file that its bytes are in, or the directory if that is shared where it is.
     pub place: PathBuf,
     /// Damage that was found on disk, in words, until all is here again.
@@ -58,6 +60,7 @@ impl OpenStore {
             origin: metadata.origin,
             allow,
             manifest: None,
+            directory: None,
             place,
             damaged: Mutex::default(),
             space,
@@ -90,6 +93,11 @@ impl OpenStore {
     fn last_part(&self) -> Part {
         let groups = groups(self.layout.bytes());
         Part { file: 0, groups: groups - 1..groups }
+    }
+
+    /// Bytes that it takes in memory because it has many files.
+    pub fn memory(&self) -> usize {
+        self.directory.as_ref().map_or(0, |directory| directory.bytes)
     }
 
     /// Bytes of whole pieces that are here.

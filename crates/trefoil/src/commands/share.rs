@@ -23,7 +23,7 @@ use trefoil_host::{
     HostError, logging,
     settings::{ContentSettings, OriginPolicy, PeerAddress},
 };
-use trefoil_os::disk::FileDisk;
+use trefoil_os::{disk::FileDisk, operator_file};
 use trefoil_p2p::{NetHandle, NetworkAccess};
 use trefoil_rpc::{
     HttpAccess, HttpConnectionTable, MemoryAccount,
@@ -53,6 +53,9 @@ const PORT: u16 = 30330;
 // All may come from one address: the bound for each source is the same.
 /// Connections that strangers open, at most.
 const INBOUND_MAX: usize = 256;
+
+/// The longest file of a sharing node's key, bytes: it has 64.
+const IDENTITY_BYTES_MAX: u64 = 1_024;
 
 // A reader of the pipe may have seen enough (`trefoil share PATH | head -1`): it goes on sharing.
 /// Prints a line, if somebody reads it. `println!` panics otherwise, which ends the process.
@@ -302,7 +305,7 @@ fn default_dir(name: &str) -> Result<PathBuf, CommandError> {
 fn identity(dir: &Path) -> Result<SecretKey, CommandError> {
     use std::os::unix::fs::OpenOptionsExt as _;
     let path = dir.join("identity");
-    match std::fs::read_to_string(&path) {
+    match operator_file::read_text(&path, IDENTITY_BYTES_MAX) {
         Ok(text) => {
             let seed =
                 hex::decode(text.trim()).ok().and_then(|seed| <[u8; 32]>::try_from(seed).ok());

@@ -95,6 +95,9 @@ pub fn status(node: &QueryArgs) -> Result<(), CommandError> {
         println!("certificate {role} of organisation {organisation}, {left}");
     }
     println!("peers       {}", text("peers"));
+    if let Some(why) = status["lacksRoom"].as_str() {
+        println!("WAITING     {why}");
+    }
     match status["syncingTo"].as_u64() {
         Some(height) => println!("catching up to {height}"),
         None => println!("in step     yes"),

@@ -21,6 +21,7 @@ use clap::Args;
 use serde_json::json;
 use trefoil_host::home::read_spec;
 use trefoil_ledger::{History, Ledger};
+use trefoil_os::operator_file;
 use trefoil_rpc::backend::recover;
 use trefoil_types::{
     Attached, B256, Block, Certificate, CertifiedBlock, ChainSpec, CommitCertificateError, Height,
@@ -266,14 +267,8 @@ fn read_blocks(
     path: &Path,
     mut check: impl FnMut(CertifiedBlock) -> Result<(), CommandError>,
 ) -> Result<(), CommandError> {
-    let failed = |e| CommandError::file("read", path, e);
-    if fs::metadata(path).map_err(failed)?.len() > FILE_BYTES_MAX {
-        return Err(CommandError::with_cure(
-            format!("{} is too long", path.display()),
-            "check fewer blocks",
-        ));
-    }
-    let bytes = fs::read(path).map_err(failed)?;
+    let bytes = operator_file::read(path, FILE_BYTES_MAX);
+    let bytes = bytes.map_err(|e| CommandError::file("read", path, e))?;
     let mut rest = bytes.as_slice();
     while !rest.is_empty() {
         check(CertifiedBlock::decode(&mut rest).map_err(|e| {

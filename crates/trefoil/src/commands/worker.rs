@@ -8,6 +8,7 @@ use trefoil_host::home::Home;
 use trefoil_os::{
     disk::{DiskError, FileDisk},
     keystore::PasswordSource,
+    operator_file,
 };
 use trefoil_rpc::content::{
     admin::{JobOutcome, JobStatus},
@@ -28,6 +29,9 @@ use crate::{
 // The progress line moves smoothly, and a poll costs the node a look at some counters.
 /// How often a job is asked for its progress.
 pub const POLL: Duration = Duration::from_millis(100);
+
+/// The longest token, bytes; a node's has 32.
+const TOKEN_BYTES_MAX: u64 = 1_024;
 
 /// Which running node does the work.
 #[derive(Debug, Args)]
@@ -61,7 +65,7 @@ impl WorkerArgs {
         let file = token_file(&home.data());
         // A program that can read the node's directory may command the node; one on the
         // network may not.
-        let token = std::fs::read_to_string(&file).map_err(|error| {
+        let token = operator_file::read_text(&file, TOKEN_BYTES_MAX).map_err(|error| {
             let what = format!("cannot read {}: {error}", file.display());
             CommandError::with_cure(
                 what,

@@ -1,0 +1,250 @@
+//! Peers' transactions that wait for the workers to recover their senders.
+//!
+//! What always holds: one job at a time is with the workers, so that blocks and wallets wait for no
+//! more gossip; peers without credit have [`UNPAID_RECOVERIES`] together, a job each in turns; peers
+//! whose transactions entered the pool of late wait for none of these. It must never know: what a
+//! transaction holds.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{
+        Arc,
+        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use rayon::{
+    ThreadPool,
+    iter::{IntoParallelIterator as _, ParallelIterator as _},
+};
+use tokio::sync::mpsc;
+use trefoil_node::{Done, RecoveryJob};
+use trefoil_p2p::RateLimiter;
+use trefoil_rpc::backend::recover;
+use trefoil_types::{
+    PeerId,
+    message_rule::{RECOVERIES_OF_CREDIT, UNPAID_RECOVERIES},
+};
+
+/// What the queue is told.
+#[derive(Debug)]
+pub enum GossipEvent {
+    Connected(PeerId),
+    Disconnected(PeerId),
+    /// A transaction of the peer entered the pool.
+    Credited(PeerId),
+    /// The transactions of one job of the peer are to be recovered.
+    Job(PeerId, RecoveryJob),
+}
+
+// The channel needs no bound: the node keeps the bytes of what waits here within `TXS.held`.
+/// Starts the thread that has the queue; it ends with the channel's other end, or with `done`'s.
+pub fn start(workers: Arc<ThreadPool>, done: mpsc::Sender<Done>) -> Sender<GossipEvent> {
+    let (sender, events) = channel();
+    let body = move || run(&events, &workers, &done);
+    thread::Builder::new().name("gossip".into()).spawn(body).expect("the system starts a thread");
+    sender
+}
+
+fn run(events: &Receiver<GossipEvent>, workers: &ThreadPool, done: &mpsc::Sender<Done>) {
+    let mut queue = GossipQueue::new();
+    loop {
+        match queue.next(Instant::now()) {
+            Ok(RecoveryJob { id, txs, .. }) => {
+                let recovered =
+                    workers.install(|| txs.into_par_iter().map(|raw| recover(&raw)).collect());
+                if done.blocking_send(Done::Recovered { id, txs: recovered }).is_err() {
+                    return; // The node stops.
+                }
+                events.try_iter().for_each(|event| queue.on_event(event));
+            }
+            Err(wait) => match events.recv_timeout(wait) {
+                Ok(event) => queue.on_event(event),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            },
+        }
+    }
+}
+
+/// How long an empty queue waits for an event; then it waits again.
+const IDLE: Duration = Duration::from_secs(60);
+
+#[derive(Debug)]
+struct GossipQueue {
+    /// Of each peer that has any, the oldest first.
+    jobs: BTreeMap<PeerId, VecDeque<RecoveryJob>>,
+    /// These peers, the next first.
+    turns: VecDeque<PeerId>,
+    /// How many recoveries each connected peer has credit for.
+    credits: BTreeMap<PeerId, usize>,
+    unpaid: RateLimiter,
+}
+
+impl GossipQueue {
+    fn new() -> Self {
+        let (rate, burst) = (UNPAID_RECOVERIES.a_second, UNPAID_RECOVERIES.at_once);
+        Self {
+            jobs: BTreeMap::new(),
+            turns: VecDeque::new(),
+            credits: BTreeMap::new(),
+            unpaid: RateLimiter::new(rate, burst),
+        }
+    }
+
+    fn on_event(&mut self, event: GossipEvent) {
+        match event {
+            GossipEvent::Connected(peer) => _ = self.credits.insert(peer, 0),
+            GossipEvent::Disconnected(peer) => _ = self.credits.remove(&peer),
+            GossipEvent::Credited(peer) => {
+                // One that left meanwhile is not remembered.
+                let credit = self.credits.get_mut(&peer);
+                credit.into_iter().for_each(|credit| *credit = RECOVERIES_OF_CREDIT);
+            }
+            GossipEvent::Job(peer, job) => {
+                let jobs = self.jobs.entry(peer).or_default();
+                if jobs.is_empty() {
+                    self.turns.push_back(peer);
+                }
+                jobs.push_back(job);
+            }
+        }
+    }
+
+    // Whoever has no credit goes first while its budget lasts: a newcomer's first transaction does
+    // not wait until the others are idle.
+    /// The next job.
+    ///
+    /// # Errors
+    /// None is due yet: for how long to wait.
+    fn next(&mut self, now: Instant) -> Result<RecoveryJob, Duration> {
+        let mut wait = IDLE;
+        if let Some((place, count)) = self.first(false) {
+            let count = u32::try_from(count).unwrap_or(u32::MAX).min(UNPAID_RECOVERIES.at_once);
+            match self.unpaid.take(count, now) {
+                Ok(()) => return self.take(place).ok_or(wait),
+                Err(early) => wait = early,
+            }
+        }
+        let (place, count) = self.first(true).ok_or(wait)?;
+        if let Some(credit) = self.turns.get(place).and_then(|peer| self.credits.get_mut(peer)) {
+            *credit = credit.saturating_sub(count);
+        }
+        self.take(place).ok_or(wait)
+    }
+
+    /// The first peer that has credit, or has none: its place among the turns, and how many
+    /// transactions its oldest job has.
+    fn first(&self, has_credit: bool) -> Option<(usize, usize)> {
+        let credit = |peer: &PeerId| self.credits.get(peer).is_some_and(|credit| *credit > 0);
+        let place = self.turns.iter().position(|peer| credit(peer) == has_credit)?;
+        let job = self.jobs.get(self.turns.get(place)?)?.front()?;
+        Some((place, job.txs.len()))
+    }
+
+    /// Takes the oldest job of the peer at a place; its next one has its turn after all others.
+    fn take(&mut self, place: usize) -> Option<RecoveryJob> {
+        let peer = self.turns.remove(place)?;
+        let jobs = self.jobs.get_mut(&peer)?;
+        let job = jobs.pop_front();
+        if jobs.is_empty() {
+            self.jobs.remove(&peer);
+        } else {
+            self.turns.push_back(peer);
+        }
+        job
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use trefoil_crypto::SecretKey;
+
+    use super::*;
+
+    fn peer(n: u8) -> PeerId {
+        PeerId(SecretKey::from_seed(&[n; 32]).public())
+    }
+
+    /// A queue with so many jobs of 64 transactions of each peer.
+    fn queue(peers: impl IntoIterator<Item = u8>, jobs: u64) -> GossipQueue {
+        let mut queue = GossipQueue::new();
+        for n in peers {
+            queue.on_event(GossipEvent::Connected(peer(n)));
+            (0..jobs).for_each(|id| push(&mut queue, n, id));
+        }
+        queue
+    }
+
+    fn push(queue: &mut GossipQueue, n: u8, id: u64) {
+        let txs = vec![Default::default(); 64];
+        queue.on_event(GossipEvent::Job(peer(n), RecoveryJob { id, from: Some(peer(n)), txs }));
+    }
+
+    /// Which peers' jobs are taken within a time, by workers that need none, and when.
+    fn taken(queue: &mut GossipQueue, begin: Instant, time: Duration) -> Vec<(PeerId, Duration)> {
+        let (mut now, mut taken) = (begin, vec![]);
+        while now <= begin + time {
+            match queue.next(now) {
+                Ok(job) => taken.push((job.from.expect("a peer's"), now - begin)),
+                Err(wait) => now += wait.max(Duration::from_micros(1)),
+            }
+        }
+        taken
+    }
+
+    const SECONDS: Duration = Duration::from_secs(4);
+
+    // Attack: random signatures. Workers that are always free show what the budget lets through.
+    #[test]
+    fn peers_that_bring_nothing_have_a_bounded_share_together() {
+        for (peers, jobs) in [(1, 400), (64, 10)] {
+            let mut queue = queue(1..=peers, jobs);
+            let recovered = 64 * taken(&mut queue, Instant::now(), SECONDS).len();
+            // The burst, and four seconds of 5,000.
+            assert!((20_000..20_600).contains(&recovered), "{peers}: {recovered}");
+        }
+    }
+
+    #[test]
+    fn a_newcomer_waits_for_one_job_of_each_other_and_with_credit_for_none() {
+        let mut queue = queue(1..=127, 10);
+        let begin = Instant::now();
+        taken(&mut queue, begin, SECONDS);
+        queue.on_event(GossipEvent::Connected(peer(200)));
+        (0..3).for_each(|id| push(&mut queue, 200, id));
+        let now = begin + SECONDS;
+        let others = taken(&mut queue, now, SECONDS);
+        let (_, first) = *others.iter().find(|(from, _)| *from == peer(200)).expect("its turn");
+        assert!(first < Duration::from_millis(1_700), "{first:?}");
+        // Its transaction entered the pool.
+        queue.on_event(GossipEvent::Credited(peer(200)));
+        let now = now + SECONDS;
+        let early = taken(&mut queue, now, Duration::ZERO);
+        assert_eq!(early.iter().filter(|(from, _)| *from == peer(200)).count(), 1, "the last");
+    }
+
+    #[test]
+    fn credit_lasts_for_its_recoveries_and_is_renewed() {
+        let mut queue = queue([1, 2], 300);
+        let now = Instant::now();
+        taken(&mut queue, now, Duration::ZERO);
+        for _ in 0..2 {
+            queue.on_event(GossipEvent::Credited(peer(1)));
+            let jobs = taken(&mut queue, now, Duration::ZERO);
+            assert_eq!(jobs.len(), RECOVERIES_OF_CREDIT / 64);
+            assert!(jobs.iter().all(|(from, _)| *from == peer(1)));
+        }
+    }
+
+    #[test]
+    fn nothing_is_remembered_of_peers_that_left() {
+        let mut queue = queue([1], 2);
+        queue.on_event(GossipEvent::Disconnected(peer(1)));
+        queue.on_event(GossipEvent::Credited(peer(1)));
+        assert_eq!(taken(&mut queue, Instant::now(), SECONDS).len(), 2, "the node waits for them");
+        assert!(queue.jobs.is_empty() && queue.turns.is_empty() && queue.credits.is_empty());
+    }
+}
