@@ -166,14 +166,16 @@ fn a_proposal_is_voted_for_if_its_evidence_is_good_and_blamed_if_not() {
         let proposer = (0..4).find(|n| validator_key(*n).public() == proposer).unwrap();
         // The test signs a proposal with its key, and so may the machine itself.
         plan.vices.insert(proposer, Vice::Puppet);
-        let mut cluster = without_the_villain(plan);
+        // The proposer's machine hears its key sign elsewhere and does not vote: all others must.
+        let mut cluster = started(plan);
+        cluster.reach(1, SECOND);
         let [sound, mut other] = [1, 2].map(|block| vote(&cluster, VoteKind::Prevote, 1, block));
         if forged {
             other.signature = sound.signature;
         }
         let evidence = Evidence::of_votes(sound, other).unwrap();
         let message = proposal(&cluster, proposer, evidence);
-        let hearers: Vec<_> = (0..3).filter(|n| *n != proposer).collect();
+        let hearers: Vec<_> = (0..4).filter(|n| *n != proposer).collect();
         for hearer in &hearers {
             cluster.inject(4, *hearer, message.clone());
         }
