@@ -29,12 +29,13 @@ contract Governance is Views, Decisions {
 
     /// Applies what is due at the next block, and convicts. It never refuses.
     ///
-    /// Nothing is kept of `absent`: here the organisations know each other, and one
+    /// Of `absent` it only keeps on whom decisions may count: here the organisations know each other, and one
     /// votes out a validator that is gone. A rule would take a vote that nobody cast.
-    function open(bytes32[] calldata, bytes32[] calldata equivocators) external onlyNode {
+    function open(bytes32[] calldata absent, bytes32[] calldata equivocators) external onlyNode {
         // No earlier block can name it: genesis' own hash is over this contract's state.
         if (block.number == 1) _network = blockhash(0);
         if (_isHolding() && _held.until < block.timestamp) _letGo();
+        _absent(absent);
         if (_due()) {
             // Each must look, so no `||` that stops at the first.
             bool arrived = _forksArrive();

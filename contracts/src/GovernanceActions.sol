@@ -7,8 +7,9 @@ import "./OrganisationActions.sol";
 /// passed: contracts of their own only because one would exceed EIP-170's code limit.
 /// Those about the chain and accounts are passed on to ChainActions for the same reason.
 ///
-/// Its own storage stays empty. Nobody acts there, so each function refuses. Besides the actions
-/// there are calls of one account (keys that agree, the guardian, recovery keys), which Governance passes on.
+/// Nobody acts there itself, so each action refuses; what a call of one account writes there counts nowhere. Besides
+/// the actions there are such calls (keys that agree, the guardian, recovery keys, administrators), which
+/// Governance passes on.
 contract GovernanceActions is OrganisationActions {
     /// Genesis' own action: no decision can found again.
     function found(bytes calldata founding) external byAll onlyOnce {

@@ -50,7 +50,7 @@ abstract contract Guardian is Acting, State {
     function holdNode(bytes32 peer) external alone {
         _begin();
         if (_entries[peer].revoked) revert NothingToChange();
-        if (_isPeerNeeded(peer)) revert NeededForQuorum();
+        if (_isNeeded(peer, false)) revert NeededForQuorum();
         _held.peer = peer;
         _changed();
         emit NodeHeld(peer, _held.until);

@@ -8,7 +8,8 @@ import "./IMembership.sol";
 ///
 /// Storage that nodes read by slot, besides slot 0:
 /// slot 1: `mapping(address => uint256) permissions`, bit 0: may send transactions,
-/// bit 1: may deploy contracts.
+/// bit 1: may deploy contracts; bits 32 to 63: the organisation by which the account may send
+/// too, unless bit 3 is set, as long as bit 4 of the word of the address with that number is.
 interface IGovernance is IMembership {
     enum Status {
         None,

@@ -146,8 +146,8 @@ abstract contract RuleActions is Acting, Reach {
             revert OutOfRange("code-size", value, 24_576, 65_536);
         }
         // Every vote fits, in the largest network too; at most a block's.
-        if (name == "tx-gas" && (value < 2_097_152 || value > GAS_LIMIT_MAX)) {
-            revert OutOfRange("tx-gas", value, 2_097_152, GAS_LIMIT_MAX);
+        if (name == "tx-gas" && (value < 4_194_304 || value > GAS_LIMIT_MAX)) {
+            revert OutOfRange("tx-gas", value, 4_194_304, GAS_LIMIT_MAX);
         }
     }
 

@@ -43,20 +43,9 @@ abstract contract State is Rules, Validators {
     function _easeHold() internal {
         if (!_isHolding()) return;
         bytes32 peer = _held.peer;
-        bool needed = peer != 0 ? _isPeerNeeded(peer) : _isActive(_held.organisation) && _active - 1 < _needed(_active);
+        bool needed =
+            peer != 0 ? _isNeeded(peer, false) : _isActive(_held.organisation) && _active - 1 < _needed(_active);
         if (needed) _letGo();
-    }
-
-    /// Whether the other validators of the next block are no quorum of it.
-    function _isPeerNeeded(bytes32 peer) internal view returns (bool) {
-        (uint256 all, uint256 its) = (0, 0);
-        for (uint256 i = 0; i < _listed.length; i++) {
-            Entry storage e = _entries[_listed[i]];
-            if (e.from > _next() || !_isActive(e.organisation)) continue;
-            all += e.power;
-            if (_listed[i] == peer) its = e.power;
-        }
-        return its != 0 && 3 * (all - its) <= 2 * all;
     }
 
     function _letGo() internal {

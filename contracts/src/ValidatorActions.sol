@@ -35,7 +35,6 @@ abstract contract ValidatorActions is Claims {
         external
         byAll
     {
-        _checkNewPower(peer, power);
         _add(
             IGovernance.Node(
                 peer,
@@ -49,7 +48,7 @@ abstract contract ValidatorActions is Claims {
                 0
             )
         );
-        _checkValidators();
+        _checkNewPower(power);
         _changed();
     }
 
@@ -73,7 +72,7 @@ abstract contract ValidatorActions is Claims {
         if (e.changes != 0 && e.nextPower == 0) revert ChangePending(peer, e.changes);
         if (power == (e.changes == 0 ? e.power : e.nextPower)) revert NothingToChange();
         bytes32 key = e.changes == 0 ? e.key : e.nextKey;
-        if (power > e.power || e.from > block.number) _checkNewPower(peer, power);
+        uint64 before = e.power;
         if (e.from > _next()) {
             e.power = power;
             emit ValidatorChanges(peer, key, power, e.from);
@@ -82,7 +81,8 @@ abstract contract ValidatorActions is Claims {
             _schedule(peer, key, power, _effective());
             emit ValidatorChanges(peer, key, power, _effective());
         }
-        _checkValidators();
+        if (power > before) _checkNewPower(power - before);
+        else _checkValidators();
     }
 
     function setValidatorDelay(uint64 blocks) external byAll {
@@ -105,12 +105,13 @@ abstract contract ValidatorActions is Claims {
         } else if (e.organisation != organisation) {
             revert NotItsNode(peer, organisation);
         }
-        if (e.power != 0) _unlist(peer);
+        bool validates = e.power != 0;
+        if (validates) _unlist(peer);
         e.revoked = true;
         e.changes = _next();
         e.nextPower = 0;
         _revoked.push(peer);
-        _checkValidators();
+        if (validates) _checkValidators();
         emit NodeRevoked(peer, organisation);
         _changed();
     }
@@ -136,6 +137,8 @@ abstract contract ValidatorActions is Claims {
         if (!_allAct()) e.rotated = uint64(block.timestamp);
         _claim(validatorKey, KeyRole.Validator, e.organisation, peer, _effective());
         _schedule(peer, validatorKey, e.power, _effective());
+        // Where no quorum is without it, the chain hangs on it anyway, and its key must be changed some day.
+        if (!_isNeeded(peer, true)) _checkValidators();
         emit ValidatorChanges(peer, validatorKey, e.power, _effective());
     }
 
@@ -184,6 +187,8 @@ abstract contract ValidatorActions is Claims {
         e.from = n.from;
         e.key = n.validatorKey;
         e.feeRecipient = n.feeRecipient;
+        // Founders begin together: until they were missed they are counted on.
+        if (block.number != 0) _unseen(e, n.from);
         _listed.push(n.peer);
         _note(n.from);
         emit ValidatorAdded(n.peer, n.organisation, n.validatorKey, n.power, n.feeRecipient, n.from);

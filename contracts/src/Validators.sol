@@ -12,16 +12,22 @@ error TooManyValidators(uint256 most);
 /// @dev Nodes accept no more together.
 error TooMuchPower(uint256 got, uint256 most);
 
-/// @notice power of {got} would be new at once, for keys that nobody saw sign; those that validate now must be a
-/// quorum without it: use {most} at most, or wait until what is pending holds
+/// @notice power of {got} would be new at once, for keys that nobody saw sign; those that sign now must be a
+/// quorum without it: use {most} at most, or wait until what is pending holds and signs
 error TooMuchNewPower(uint256 got, uint256 most);
+/// @notice validators of {online} of {all} of the power would be known to sign, which is no quorum: the chain would
+/// stand; bring back or remove those that are away first, or lower the power of those that are to come
+/// (`trefoil validator list` shows who signs, `trefoil validator propose-power`)
+error TooFewOnline(uint256 online, uint256 all);
 
 /// The nodes that the network knows by their keys: validators, and what was revoked.
 ///
 /// Always, at every height to come: 1 to 128 validators of active organisations,
 /// of at most 2^60 power together. A peer has one entry; one change of it is
 /// pending at most, and what is due at the next height was applied in this block,
-/// so an entry says what holds at the next height. A revoked peer stays revoked.
+/// so an entry says what holds at the next height. A revoked peer stays revoked. No decision makes
+/// the validators that are *online* fewer than a quorum: those whose key was seen to sign, and not
+/// missed in the last `PRESENCE_BLOCKS` blocks in a row.
 abstract contract Validators is Organisations {
     struct Entry {
         uint32 organisation;
@@ -40,7 +46,30 @@ abstract contract Validators is Organisations {
         bytes32 nextKey;
         /// When its organisation last changed its key alone, in seconds.
         uint64 rotated;
+        /// The newest height that its key did not sign, and how many before it in a row; a key that was never
+        /// seen has missed `PRESENCE_BLOCKS` up to its beginning.
+        uint64 missedLast;
+        uint64 missedRow;
     }
+
+    /// What the blocks to come would have.
+    struct Outlook {
+        /// The fewest validators, and the first height with so few.
+        uint256 fewest;
+        uint64 when;
+        /// The most validators, and the most power.
+        uint256 most;
+        uint256 power;
+        /// The least of what the validators online have beyond a quorum, in thirds of power (0 or less: they are
+        /// none), and the power online and in all there.
+        int256 margin;
+        uint256 online;
+        uint256 all;
+    }
+
+    /// A validator that signed none of so many blocks in a row is not counted on. Proposers leave a signature out
+    /// in their own blocks only, so none fakes that of another.
+    uint64 internal constant PRESENCE_BLOCKS = 64;
 
     mapping(bytes32 => Entry) internal _entries;
     bytes32[] internal _listed;
@@ -60,6 +89,27 @@ abstract contract Validators is Organisations {
     /// It was the last validator: the chain could not go on without.
     event EquivocatorKept(bytes32 indexed peer, bytes32 key);
     event ValidatorDelayChanged(uint64 blocks);
+
+    /// The parent's validators whose signature its certificate lacks.
+    function _absent(bytes32[] calldata keys) internal {
+        uint64 height = uint64(block.number) - 1;
+        for (uint256 i = 0; i < keys.length; i++) {
+            Entry storage e = _entries[_peerOf[keys[i]]];
+            // One that came back in the parent counts as unseen up to it already.
+            if (e.power == 0 || e.key != keys[i] || height <= e.missedLast) continue;
+            (e.missedRow, e.missedLast) = (e.missedLast + 1 == height ? e.missedRow + 1 : 1, height);
+        }
+    }
+
+    /// Whether its key is known to sign.
+    function _isOnline(Entry storage e) internal view returns (bool) {
+        return e.missedLast + 1 < block.number || e.missedRow < PRESENCE_BLOCKS;
+    }
+
+    /// Its key signs from `height` on at the earliest, and was not seen before.
+    function _unseen(Entry storage e, uint64 height) internal {
+        (e.missedLast, e.missedRow) = (height - 1, PRESENCE_BLOCKS);
+    }
 
     /// Whether a validator begins, changes or ends with the next block. What ends leaves the list.
     function _validatorsArrive() internal returns (bool arrived) {
@@ -104,31 +154,41 @@ abstract contract Validators is Organisations {
             bool stays = e.from <= _next() && (e.changes == 0 || e.nextPower != 0);
             if (stays && _listed[i] != peer && _isActive(e.organisation)) return true;
         }
-        (uint256 fewest,,,) = _survey(peer);
-        return fewest != 0;
+        return _outlook(peer).fewest != 0;
     }
 
+    /// Attack, or mistake: a decision after which nodes that do not run are needed for a quorum.
     function _checkValidators() internal view {
-        (uint256 fewest, uint64 when, uint256 most, uint256 power) = _survey(0);
-        if (fewest == 0) revert NoValidatorAt(when);
-        if (most > VALIDATORS_MAX) revert TooManyValidators(VALIDATORS_MAX);
-        if (power > POWER_MAX) revert TooMuchPower(power, POWER_MAX);
+        Outlook memory o = _checkSets();
+        if (o.margin <= 0) revert TooFewOnline(o.online, o.all);
     }
 
-    /// Whether `peer` may come to `power`. Attack, or mistake: power of nodes that do not run. The power
-    /// that stays must be a quorum beside all that is to come, or the chain would stand.
-    function _checkNewPower(bytes32 peer, uint256 power) internal view {
-        (uint256 stays, uint256 comes) = (0, power);
+    /// As `_checkValidators`, after `power` came that nobody saw sign.
+    function _checkNewPower(uint256 power) internal view {
+        Outlook memory o = _checkSets();
+        if (o.margin > 0) return;
+        int256 room = o.margin + 2 * int256(power);
+        revert TooMuchNewPower(power, room > 0 ? (uint256(room) - 1) / 2 : 0);
+    }
+
+    function _checkSets() private view returns (Outlook memory o) {
+        o = _outlook(0);
+        if (o.fewest == 0) revert NoValidatorAt(o.when);
+        if (o.most > VALIDATORS_MAX) revert TooManyValidators(VALIDATORS_MAX);
+        if (o.power > POWER_MAX) revert TooMuchPower(o.power, POWER_MAX);
+    }
+
+    /// Whether the other validators of the next block are no quorum of it: those online, or all.
+    function _isNeeded(bytes32 peer, bool ifAllSign) internal view returns (bool) {
+        (uint256 all, uint256 others, bool validates) = (0, 0, false);
         for (uint256 i = 0; i < _listed.length; i++) {
             Entry storage e = _entries[_listed[i]];
-            if (!_isActive(e.organisation)) continue;
-            uint256 has = e.from > block.number ? 0 : e.power;
-            uint256 coming = e.changes == 0 ? e.power : e.nextPower;
-            if (_listed[i] == peer) (coming, comes) = (power, comes - power);
-            stays += has < coming ? has : coming;
-            if (coming > has) comes += coming - has;
+            if (e.from > _next() || !_isActive(e.organisation)) continue;
+            all += e.power;
+            if (_listed[i] == peer) validates = true;
+            else if (ifAllSign || _isOnline(e)) others += e.power;
         }
-        if (stays <= 2 * comes) revert TooMuchNewPower(comes, stays == 0 ? 0 : (stays - 1) / 2);
+        return validates && 3 * others <= 2 * all;
     }
 
     function _apply(bytes32 peer) internal {
@@ -137,7 +197,10 @@ abstract contract Validators is Organisations {
             _unlist(peer);
             return;
         }
-        if (e.nextKey != e.key) _release(e.key, e.changes);
+        if (e.nextKey != e.key) {
+            _release(e.key, e.changes);
+            _unseen(e, e.changes);
+        }
         e.key = e.nextKey;
         e.power = e.nextPower;
         _clearPending(e);
@@ -162,40 +225,47 @@ abstract contract Validators is Organisations {
         e.nextKey = 0;
     }
 
-    /// The fewest validators that any block to come has (and the first such block), the most, and
-    /// the most power together, as if `without` were not listed.
-    ///
-    /// The set of the next block, then the changes to come in the order of their heights.
-    function _survey(bytes32 without) private view returns (uint256 fewest, uint64 when, uint256 most, uint256 power) {
+    /// The blocks to come, as if `without` were not listed: the set of the next block, then the changes to come in
+    /// the order of their heights.
+    function _outlook(bytes32 without) private view returns (Outlook memory o) {
+        // Height, power that comes, power that goes, and whether that is online: 64 bits each.
         uint256[] memory changes = new uint256[](_listed.length);
-        uint256 coming = 0;
-        uint256 count = 0;
-        uint256 sum = 0;
+        (uint256 coming, uint256 count) = (0, 0);
         for (uint256 i = 0; i < _listed.length; i++) {
             if (_listed[i] == without) continue;
             Entry storage e = _entries[_listed[i]];
             if (!_isActive(e.organisation)) continue;
             if (e.from > _next()) {
-                changes[coming++] = (uint256(e.from) << 128) | (uint256(e.power) << 64);
+                changes[coming++] = (uint256(e.from) << 192) | (uint256(e.power) << 128);
                 continue;
             }
+            bool online = _isOnline(e);
             count += 1;
-            sum += e.power;
-            if (e.changes != 0) {
-                changes[coming++] = (uint256(e.changes) << 128) | (uint256(e.nextPower) << 64) | e.power;
-            }
+            o.all += e.power;
+            if (online) o.online += e.power;
+            if (e.changes == 0) continue;
+            uint256 after_ = online ? (e.nextKey == e.key ? 3 : 1) : 0;
+            changes[coming++] =
+                (uint256(e.changes) << 192) | (uint256(e.nextPower) << 128) | (uint256(e.power) << 64) | after_;
         }
-        (fewest, when, most, power) = (count, _next(), count, sum);
+        (o.fewest, o.when, o.most, o.power) = (count, _next(), count, o.all);
+        (uint256 online_, uint256 all) = (o.online, o.all);
+        o.margin = int256(3 * online_) - int256(2 * all);
         _sort(changes, coming);
         for (uint256 i = 0; i < coming; i++) {
-            (uint64 gained, uint64 lost) = (uint64(changes[i] >> 64), uint64(changes[i]));
+            (uint64 gained, uint64 lost) = (uint64(changes[i] >> 128), uint64(changes[i] >> 64));
             if (gained != 0) count += 1;
             if (lost != 0) count -= 1;
-            sum = sum + gained - lost;
-            if (i + 1 < coming && changes[i + 1] >> 128 == changes[i] >> 128) continue;
-            if (count < fewest) (fewest, when) = (count, uint64(changes[i] >> 128));
-            if (count > most) most = count;
-            if (sum > power) power = sum;
+            all = all + gained - lost;
+            if (changes[i] & 1 != 0) online_ -= lost;
+            if (changes[i] & 2 != 0) online_ += gained;
+            uint64 height = uint64(changes[i] >> 192);
+            if (i + 1 < coming && uint64(changes[i + 1] >> 192) == height) continue;
+            if (count < o.fewest) (o.fewest, o.when) = (count, height);
+            if (count > o.most) o.most = count;
+            if (all > o.power) o.power = all;
+            int256 margin = int256(3 * online_) - int256(2 * all);
+            if (margin < o.margin) (o.margin, o.online, o.all) = (margin, online_, all);
         }
     }
 

@@ -113,7 +113,7 @@ contract ClaimsTest is GovernanceBase {
         IGovernance.CaKey[] memory cas = organisations()[3].caKeys;
         same("the far one is gone", cas.length, 1);
         same("and the one before it goes on", cas[0].until, 0);
-        blocks(DELAY);
+        blocks(DELAY + 2);
         // Likewise the key of a rotation to come.
         key = validatorKey(10);
         decideOwn(4, abi.encodeCall(ValidatorActions.rotateValidatorKey, (peer(4), key)));

@@ -159,13 +159,14 @@ contract ValidatorsTest is GovernanceBase {
         start(4);
         vm.warp(1_000_000);
         decideOwn(2, abi.encodeCall(ValidatorActions.rotateValidatorKey, (peer(2), ed(77))));
-        blocks(DELAY);
+        blocks(DELAY + 2);
         bytes memory again = abi.encodeCall(ValidatorActions.rotateValidatorKey, (peer(2), ed(78)));
         vm.warp(1_000_000 + 1 days - 1);
         refusedOwn(2, again, abi.encodeWithSelector(RotatedLately.selector, peer(2), 1_000_000 + 1 days));
-        // Another of its nodes has a day of its own, and so has each other organisation's.
+        // Each other has a day of its own.
         decideOwn(3, abi.encodeCall(ValidatorActions.rotateValidatorKey, (peer(3), ed(79))));
         vm.warp(1_000_000 + 1 days);
+        blocks(DELAY + 2);
         decideOwn(2, again);
         blocks(DELAY);
         same("changed", power(ed(78)), POWER);
@@ -174,7 +175,7 @@ contract ValidatorsTest is GovernanceBase {
     function testAllChangeAKeyOfOneAsOftenAsTheyMust() public {
         start(4);
         decideOwn(2, abi.encodeCall(ValidatorActions.rotateValidatorKey, (peer(2), ed(77))));
-        blocks(DELAY);
+        blocks(DELAY + 2);
         bytes memory again = abi.encodeCall(ValidatorActions.rotateValidatorKey, (peer(2), ed(78)));
         agree(again);
         uint256 id = propose(1, 0, again);
@@ -233,7 +234,10 @@ contract ValidatorsTest is GovernanceBase {
         refused(bad, abi.encodeWithSelector(NotProven.selector, bytes32(uint256(3)), 2, "org-001"));
         refused(addition(NEW, 5, 1), abi.encodeWithSelector(NoOrganisation.selector, 5));
         refused(addition(NEW, 1, 0), abi.encodeWithSelector(TooMuchPower.selector, 0, POWER_MAX));
-        refused(addition(NEW, 1, uint64(POWER_MAX)), abi.encodeWithSelector(TooMuchNewPower.selector, POWER_MAX, 19));
+        refused(
+            addition(NEW, 1, uint64(POWER_MAX)),
+            abi.encodeWithSelector(TooMuchPower.selector, POWER_MAX + 4 * POWER, POWER_MAX)
+        );
         decide(addition(NEW, 1, 3));
         decide(abi.encodeCall(OrganisationActions.suspendOrganisation, (4)));
         refused(addition(NEW + 1, 4, 1), abi.encodeWithSelector(OrganisationSuspended.selector, 4));
@@ -274,13 +278,22 @@ contract ValidatorsTest is GovernanceBase {
     function testAllThatIsToComeCountsTogether() public {
         start(4);
         decide(addition(NEW, 1, 12));
-        refused(addition(NEW + 1, 2, 8), tooMuch(20, 19));
-        refused(abi.encodeCall(ValidatorActions.setPower, (peer(2), 18)), tooMuch(20, 19));
-        refused(abi.encodeCall(ValidatorActions.setPower, (peer(NEW), 20)), tooMuch(20, 19));
-        decide(abi.encodeCall(ValidatorActions.setPower, (peer(2), 17)));
+        refused(addition(NEW + 1, 2, 8), tooMuch(8, 7));
+        refused(abi.encodeCall(ValidatorActions.setPower, (peer(NEW), 20)), tooMuch(8, 7));
+        decide(abi.encodeCall(ValidatorActions.setPower, (peer(NEW), 19)));
         blocks(DELAY);
-        // Then it counts with the others.
+        refused(addition(NEW + 1, 2, 1), tooMuch(1, 0));
+        // When it was seen to sign it counts with the others.
+        blocks(2);
+        refused(addition(NEW + 1, 2, 30), tooMuch(30, 29));
         decide(addition(NEW + 1, 2, 29));
+    }
+
+    function testOneThatSignsMayGrow() public {
+        start(4);
+        decide(abi.encodeCall(ValidatorActions.setPower, (peer(2), 1_000)));
+        blocks(DELAY);
+        same("grown", power(validatorKey(2)), 1_000);
     }
 
     function testWhatLeavesHelpsNobodyBesideWhatComes() public {
@@ -295,8 +308,7 @@ contract ValidatorsTest is GovernanceBase {
         start(4);
         decide(abi.encodeCall(ValidatorActions.setValidatorDelay, (1)));
         decide(addition(NEW, 1, 12));
-        refused(addition(NEW + 1, 2, 8), tooMuch(20, 19));
-        refused(abi.encodeCall(ValidatorActions.setPower, (peer(2), 30)), tooMuch(32, 19));
+        refused(addition(NEW + 1, 2, 8), tooMuch(8, 7));
     }
 
     function testAtMost128Validators() public {
@@ -332,6 +344,8 @@ contract ValidatorsTest is GovernanceBase {
             abi.encodeWithSelector(NoValidatorAt.selector, empty)
         );
         decide(addition(NEW, 1, 1));
+        refused(removal(2), abi.encodeWithSelector(TooFewOnline.selector, 0, 1));
+        blocks(DELAY + 1);
         decide(removal(2));
         refused(removal(NEW), abi.encodeWithSelector(NoValidatorAt.selector, block.number + DELAY));
         blocks(DELAY);
@@ -344,8 +358,12 @@ contract ValidatorsTest is GovernanceBase {
         start(2);
         decide(removal(2));
         nextBlock();
-        decide(addition(NEW, 1, 1));
+        bytes memory new_ = addition(NEW, 1, 1);
+        decide(new_);
         nextBlock();
+        // 1 alone, then beside the new one; that one alone when it was not seen yet: no.
+        refused(removal(1), abi.encodeWithSelector(TooFewOnline.selector, 0, 1));
+        blocks(DELAY + 1);
         decide(removal(1));
         blocks(DELAY);
         same("set", gov.validators().length, 1);

@@ -114,6 +114,8 @@ struct Net {
     disk: MemDisk,
     ledger: Ledger,
     nonces: [u64; 256],
+    /// Those whose signature no certificate has.
+    silent: Vec<PublicKey>,
     decided: Vec<(Arc<RecoveredBlock>, Certificate)>,
 }
 
@@ -121,7 +123,13 @@ impl Net {
     fn new(spec: ChainSpec) -> Self {
         let disk = MemDisk::default();
         let ledger = Ledger::open(Arc::new(disk.clone()), Arc::new(spec), History::Archive);
-        Self { disk, ledger: ledger.expect("founded"), nonces: [0; 256], decided: vec![] }
+        Self {
+            disk,
+            ledger: ledger.expect("founded"),
+            nonces: [0; 256],
+            silent: vec![],
+            decided: vec![],
+        }
     }
 
     fn tx(&mut self, from: u8, tx: TxEip1559) -> Transaction {
@@ -201,7 +209,8 @@ impl Net {
         // The ledger looks at who signed only.
         let signature = trefoil_types::Signature([0; 64]);
         let signed = |validator| ValidatorSignature { validator, signature };
-        let signatures = self.ledger.next_validators().iter().map(|v| signed(v.key)).collect();
+        let signing = self.ledger.next_validators().iter().map(|validator| validator.key);
+        let signatures = signing.filter(|key| !self.silent.contains(key)).map(signed).collect();
         let certificate = Certificate { height, round: 0, block: block.hash, signatures };
         self.decided.push((block, certificate.clone()));
         self.ledger.commit(executed, certificate);
@@ -304,6 +313,19 @@ fn a_validator_begins_and_ends_at_the_exact_height() {
     assert_eq!(net.validators_of(voted + 1), three);
     assert_eq!(net.validators_of(voted + 2), two);
     assert!(!net.ledger.governed().members.shuns(&PeerId(PublicKey(peer))), "it may follow");
+}
+
+/// The node names in each block who did not sign the one before it.
+#[test]
+fn no_decision_counts_on_a_validator_that_is_away() {
+    let mut net = Net::new(spec());
+    net.silent.push(key(2));
+    net.reach(66);
+    let removes = net.decision(removeValidatorCall { peer: peer(1).0.0 });
+    let (height, outcomes) = net.outcomes([removes]);
+    assert_eq!((height, outcomes), (67, vec![false]), "the other one does not run");
+    let voted = net.decide(revokeNodeCall { peer: peer(2).0.0, organisation: 1 });
+    assert_eq!(net.validators_of(voted + 1), [key(1)]);
 }
 
 #[test]
