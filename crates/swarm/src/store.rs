@@ -219,7 +219,8 @@ impl ContentStore {
     /// `count`, those asked for last.
     pub fn whole(&self, count: usize) -> BTreeSet<[u8; 32]> {
         let state = self.lock();
-        let whole = state.open.iter().filter_map(|id| Some((state.metadata.get(id)?.used_s, id.root)));
+        let whole =
+            state.open.iter().filter_map(|id| Some((state.metadata.get(id)?.used_s, id.root)));
         let mut whole: Vec<_> = whole.collect();
         whole.sort_unstable_by(|a, b| b.cmp(a));
         whole.into_iter().take(count).map(|(_, root)| root).collect()
